@@ -1,1 +1,19 @@
-//! shared
+//! What gateway and persistence have in common: identifiers, the wire contract, the room log in Redis,
+//! authentication, configuration, telemetry and the lifecycle of a process.
+//!
+//! Imports neither service. Only `log` and `membership` speak Redis; nothing here speaks SQL.
+
+pub mod admin;
+pub mod auth;
+pub mod config;
+pub mod error;
+pub mod ids;
+pub mod internal;
+pub mod lifecycle;
+pub mod log;
+pub mod membership;
+pub mod message;
+pub mod metrics;
+pub mod origin;
+pub mod protocol;
+pub mod telemetry;

@@ -1,0 +1,56 @@
+//! The operators' listener of a service: `/healthz` (alive), `/readyz` (would serve), `/metrics` (Prometheus text).
+
+use std::{future::Future, net::TcpListener, pin::Pin, sync::Arc};
+
+use actix_web::{App, HttpResponse, HttpServer, dev::Server, web};
+
+/// What is missing for readiness, in words; empty when ready.
+pub type Missing = Vec<String>;
+type ReadinessCheck = Arc<dyn Fn() -> Pin<Box<dyn Future<Output = Missing> + Send>> + Send + Sync>;
+
+/// Builds the listener's server on an address that is already bound; the caller runs it.
+///
+/// # Errors
+/// When the socket cannot be listened on.
+pub fn serve<F, R>(
+    listener: TcpListener,
+    metrics: impl Fn() -> String + Send + Sync + 'static,
+    ready: F,
+) -> std::io::Result<Server>
+where
+    F: Fn() -> R + Send + Sync + 'static,
+    R: Future<Output = Missing> + Send + 'static,
+{
+    let metrics: Arc<dyn Fn() -> String + Send + Sync> = Arc::new(metrics);
+    let ready: ReadinessCheck = Arc::new(move || Box::pin(ready()));
+    let server = HttpServer::new(move || {
+        let (metrics, ready) = (metrics.clone(), ready.clone());
+        App::new()
+            .route("/healthz", web::get().to(|| async { HttpResponse::Ok().body("alive\n") }))
+            .route(
+                "/metrics",
+                web::get().to(move || {
+                    let text = metrics();
+                    async move {
+                        HttpResponse::Ok().content_type("text/plain; version=0.0.4; charset=utf-8").body(text)
+                    }
+                }),
+            )
+            .route(
+                "/readyz",
+                web::get().to(move || {
+                    let missing = ready();
+                    async move {
+                        let missing = missing.await;
+                        if missing.is_empty() {
+                            HttpResponse::Ok().body("ready\n")
+                        } else {
+                            HttpResponse::ServiceUnavailable()
+                                .body(format!("not ready: {}\n", missing.join("; ")))
+                        }
+                    }
+                }),
+            )
+    });
+    Ok(server.workers(1).disable_signals().shutdown_timeout(1).listen(listener)?.run())
+}

@@ -1,0 +1,117 @@
+//! The error codes of the wire and of HTTP, and the one error value that both services answer with.
+//!
+//! Every refusal of the system ends as a [`Refusal`]; its code decides the HTTP status in one place.
+
+use serde::{Deserialize, Serialize};
+
+/// Codes of docs/PROTOCOL.md, "Errors".
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ErrorCode {
+    BadRequest,
+    Unauthorized,
+    Forbidden,
+    NotFound,
+    Conflict,
+    TooLarge,
+    RateLimited,
+    Internal,
+    Overloaded,
+    Unavailable,
+}
+
+impl ErrorCode {
+    /// The HTTP status that carries this code.
+    #[must_use]
+    pub fn status(self) -> u16 {
+        match self {
+            Self::BadRequest => 400,
+            Self::Unauthorized => 401,
+            Self::Forbidden => 403,
+            Self::NotFound => 404,
+            Self::Conflict => 409,
+            Self::TooLarge => 413,
+            Self::RateLimited => 429,
+            Self::Internal => 500,
+            Self::Overloaded | Self::Unavailable => 503,
+        }
+    }
+
+    /// The wire form, also the value of the metric label `code`.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::BadRequest => "bad_request",
+            Self::Unauthorized => "unauthorized",
+            Self::Forbidden => "forbidden",
+            Self::NotFound => "not_found",
+            Self::Conflict => "conflict",
+            Self::TooLarge => "too_large",
+            Self::RateLimited => "rate_limited",
+            Self::Internal => "internal",
+            Self::Overloaded => "overloaded",
+            Self::Unavailable => "unavailable",
+        }
+    }
+}
+
+/// A refused command or request: what the client is told. `message` says what was tried and what to do.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[error("{}: {message}", .code.as_str())]
+pub struct Refusal {
+    pub code: ErrorCode,
+    pub message: String,
+    /// Finer cause within a code, such as `expired` or `rejected`.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub reason: Option<String>,
+    /// The field of the command that is at fault.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub field: Option<String>,
+    /// When trying again makes sense, in milliseconds from now.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub retry_after_ms: Option<u64>,
+}
+
+impl Refusal {
+    #[must_use]
+    pub fn new(code: ErrorCode, message: impl Into<String>) -> Self {
+        Self { code, message: message.into(), reason: None, field: None, retry_after_ms: None }
+    }
+
+    #[must_use]
+    pub fn bad_field(field: impl Into<String>, message: impl Into<String>) -> Self {
+        Self { field: Some(field.into()), ..Self::new(ErrorCode::BadRequest, message) }
+    }
+
+    #[must_use]
+    pub fn not_found(what: &str) -> Self {
+        Self::new(ErrorCode::NotFound, format!("no such {what}, or not yours to see"))
+    }
+
+    /// Something that is needed is away; the same command may be repeated.
+    #[must_use]
+    pub fn unavailable(message: impl Into<String>) -> Self {
+        Self { retry_after_ms: Some(RETRY_AFTER_MS), ..Self::new(ErrorCode::Unavailable, message) }
+    }
+
+    #[must_use]
+    pub fn overloaded(message: impl Into<String>) -> Self {
+        Self { retry_after_ms: Some(RETRY_AFTER_MS), ..Self::new(ErrorCode::Overloaded, message) }
+    }
+
+    #[must_use]
+    pub fn with_reason(mut self, reason: impl Into<String>) -> Self {
+        self.reason = Some(reason.into());
+        self
+    }
+
+    #[must_use]
+    pub fn with_field(mut self, field: impl Into<String>) -> Self {
+        self.field = Some(field.into());
+        self
+    }
+}
+
+/// What a client is told to wait when a dependency is away or a backlog is full: long enough for a lease or a
+/// connection to come back in part, short enough that a person does not give up.
+pub const RETRY_AFTER_MS: u64 = 1_000;

@@ -1,0 +1,246 @@
+//! Identifiers and positions, parsed once at the edge; inside the services nothing is a bare string.
+//!
+//! The accepted forms are the ones of docs/PROTOCOL.md, "Forms".
+
+use std::{fmt, sync::Arc};
+
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+/// Why a text is not the identifier it was taken for. The text itself is not repeated: it may be private.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[error("not a valid {what}: {rule}")]
+pub struct IdError {
+    /// The kind of identifier: `user id`, `room id`, `client id`.
+    pub what: &'static str,
+    /// The rule that it must follow.
+    pub rule: &'static str,
+}
+
+macro_rules! text_id {
+    ($(#[$doc:meta])* $name:ident, $what:literal, $rule:literal, $valid:expr) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+        #[serde(try_from = "String", into = "String")]
+        pub struct $name(Arc<str>);
+
+        impl $name {
+            /// Takes the text over if it has the accepted form.
+            ///
+            /// # Errors
+            /// [`IdError`] with the rule that was broken.
+            pub fn parse(text: &str) -> Result<Self, IdError> {
+                let valid: fn(&str) -> bool = $valid;
+                if valid(text) { Ok(Self(text.into())) } else { Err(IdError { what: $what, rule: $rule }) }
+            }
+
+            #[must_use]
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl TryFrom<String> for $name {
+            type Error = IdError;
+            fn try_from(text: String) -> Result<Self, IdError> {
+                Self::parse(&text)
+            }
+        }
+
+        impl From<$name> for String {
+            fn from(id: $name) -> String {
+                id.0.as_ref().to_owned()
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+
+        impl AsRef<str> for $name {
+            fn as_ref(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl std::borrow::Borrow<str> for $name {
+            fn borrow(&self) -> &str {
+                &self.0
+            }
+        }
+    };
+}
+
+text_id!(
+    /// A person or machine that may connect: 1 to 128 characters, no control characters, no white space, not `.` or `..`.
+    UserId,
+    "user id",
+    "1 to 128 characters without control characters or white space, not `.` or `..`",
+    |text| {
+        !text.is_empty()
+            && text.chars().count() <= 128
+            && text != "."
+            && text != ".."
+            && !text.chars().any(|c| c.is_control() || c.is_whitespace())
+    }
+);
+
+text_id!(
+    /// A room: 1 to 64 characters of `A-Z a-z 0-9 . _ - :`, not `.` or `..`; a UUIDv7 unless an admin chose it.
+    RoomId,
+    "room id",
+    "1 to 64 characters of A-Z a-z 0-9 . _ - :, not `.` or `..`",
+    |text| {
+        (1..=64).contains(&text.len())
+            && text != "."
+            && text != ".."
+            && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-' | b':'))
+    }
+);
+
+text_id!(
+    /// The sender's own name for a command, unique per (room, sender): 1 to 64 printable ASCII characters.
+    ClientId,
+    "client id",
+    "1 to 64 printable ASCII characters",
+    |text| (1..=64).contains(&text.len()) && text.bytes().all(|b| (0x20..0x7f).contains(&b))
+);
+
+impl RoomId {
+    /// A new room's id: UUIDv7 (RFC 9562), so that ids sort by creation.
+    #[must_use]
+    pub fn fresh() -> Self {
+        Self(uuid::Uuid::now_v7().to_string().into())
+    }
+}
+
+impl ClientId {
+    /// Milliseconds since the Unix epoch at which this id was made, when it is a UUIDv7 (RFC 9562, 5.7).
+    #[must_use]
+    pub fn uuid_v7_at_ms(&self) -> Option<u64> {
+        let id = uuid::Uuid::try_parse(&self.0).ok()?;
+        if id.get_version_num() != 7 {
+            return None;
+        }
+        let (seconds, nanos) = id.get_timestamp()?.to_unix();
+        Some(seconds * 1000 + u64::from(nanos) / 1_000_000)
+    }
+}
+
+/// Position in a room's log: 1, 2, 3 … dense, one per durable event. 0 is the head of a new room.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "u64", into = "u64")]
+pub struct Seq(pub u64);
+
+impl TryFrom<u64> for Seq {
+    type Error = IdError;
+    /// From outside at most 2^53 - 1, the largest integer that every JSON reader keeps.
+    fn try_from(seq: u64) -> Result<Self, IdError> {
+        if seq < 1 << 53 {
+            Ok(Self(seq))
+        } else {
+            Err(IdError { what: "seq", rule: "an integer below 2^53" })
+        }
+    }
+}
+
+impl From<Seq> for u64 {
+    fn from(seq: Seq) -> u64 {
+        seq.0
+    }
+}
+
+impl Seq {
+    #[must_use]
+    pub fn next(self) -> Self {
+        Self(self.0 + 1)
+    }
+}
+
+impl fmt::Display for Seq {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// One life of Redis's data, numbered by PostgreSQL. On the wire an opaque string (here: decimal).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Epoch(pub u64);
+
+impl Epoch {
+    /// Reads the wire form; `None` for a text that no epoch of ours has.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let canonical =
+            !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit()) && !text.starts_with('0');
+        if canonical { text.parse().ok().map(Self) } else { None }
+    }
+}
+
+impl fmt::Display for Epoch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl Serialize for Epoch {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+/// A client's position in a room: `{"epoch": "7", "seq": 41}`. The epoch is kept as the client sent it, since
+/// one that the server does not know has a defined answer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Cursor {
+    pub epoch: String,
+    pub seq: Seq,
+}
+
+impl Cursor {
+    #[must_use]
+    pub fn new(epoch: Epoch, seq: Seq) -> Self {
+        Self { epoch: epoch.to_string(), seq }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn user_ids_refuse_what_the_contract_forbids() {
+        for bad in ["", ".", "..", "a b", "a\u{7}", "tab\t", &"x".repeat(129), "nb\u{a0}sp"] {
+            assert!(UserId::parse(bad).is_err(), "{bad:?}");
+        }
+        for good in ["a", "|trey|", "Zoë", "firebase:abc/def", &"é".repeat(128)] {
+            assert!(UserId::parse(good).is_ok(), "{good:?}");
+        }
+    }
+
+    #[test]
+    fn room_ids_refuse_what_the_contract_forbids() {
+        for bad in ["", ".", "..", "a b", "é", "a/b", &"x".repeat(65)] {
+            assert!(RoomId::parse(bad).is_err(), "{bad:?}");
+        }
+        assert!(RoomId::parse("ubuntu-2004:a_b.c").is_ok());
+    }
+
+    #[test]
+    fn a_uuid_v7_client_id_tells_when_it_was_made() {
+        let id = ClientId::parse("017f22e2-79b0-7cc3-98c4-dc0c0c07398f").unwrap(); // RFC 9562, appendix A.6
+        assert_eq!(id.uuid_v7_at_ms(), Some(0x017F_22E2_79B0));
+        assert_eq!(ClientId::parse("c232ab00-9414-11ec-b3c8-9f6bdeced846").unwrap().uuid_v7_at_ms(), None);
+        assert_eq!(ClientId::parse("hello").unwrap().uuid_v7_at_ms(), None);
+    }
+
+    #[test]
+    fn only_the_canonical_decimal_is_an_epoch() {
+        assert_eq!(Epoch::parse("7"), Some(Epoch(7)));
+        for bad in ["", "0", "07", "-1", "+1", "x", "99999999999999999999999"] {
+            assert_eq!(Epoch::parse(bad), None, "{bad:?}");
+        }
+    }
+}

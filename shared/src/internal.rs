@@ -1,0 +1,81 @@
+//! Requests that gateways make to persistence's internal listener: JSON over HTTP/1.1, `POST`, with the shared
+//! secret in the header [`SECRET_HEADER`]. Both sides read these types.
+
+use std::collections::HashMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    ids::{ClientId, RoomId, UserId},
+    log::{Known, SeedOutcome},
+    membership::{Account, Membership},
+};
+
+pub const SECRET_HEADER: &str = "x-tidings-internal-secret";
+
+pub const OPEN_EPOCH: &str = "/internal/v1/epoch";
+pub const SEED: &str = "/internal/v1/seed";
+pub const LOOK_UP: &str = "/internal/v1/look-up";
+pub const ROOMS: &str = "/internal/v1/rooms";
+pub const CONNECT_USER: &str = "/internal/v1/connect-user";
+
+/// Rooms in one request, at most.
+pub const MAX_ROOMS: usize = 1000;
+
+#[derive(Debug, Serialize, Deserialize)]
+pub struct OpenEpochRequest {
+    pub run_id: String,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+pub struct OpenEpochAnswer {
+    pub epoch: u64,
+    pub age_ms: u64,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+pub struct SeedRequest {
+    pub epoch: u64,
+    pub rooms: Vec<RoomId>,
+}
+
+/// `outcomes` has one entry per room, in order; `None`: the epoch asked for is past.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct SeedAnswer {
+    pub outcomes: Option<Vec<SeedOutcome>>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+pub struct LookUpRequest {
+    pub room: RoomId,
+    pub sender: UserId,
+    pub client_id: ClientId,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+pub struct LookUpAnswer {
+    pub known: Option<Known>,
+}
+
+/// Loads a user's memberships; the answer is put into the cache as well.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct RoomsRequest {
+    pub user: UserId,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+pub struct RoomsAnswer {
+    pub rooms: HashMap<RoomId, Membership>,
+    /// The 200 most recently active, newest first.
+    pub recent: Vec<RoomId>,
+}
+
+/// Creates the user from their claims, or brings name and picture up to date.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct ConnectUserRequest {
+    pub user: UserId,
+    pub name: Option<String>,
+    pub picture: Option<String>,
+}
+
+pub type ConnectUserAnswer = Account;

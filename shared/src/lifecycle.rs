@@ -1,0 +1,44 @@
+//! The end of a process in two stages, told once for both services.
+//!
+//! `draining`: SIGTERM or SIGINT came. Readiness turns false, nothing new is accepted, what is under way is finished.
+//! `stopping`: what is still there ends now: all that was tracked has finished, the time is up, or a second signal came.
+
+use std::time::Duration;
+
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+/// The two tokens and the tasks that must finish between them.
+#[derive(Debug, Clone, Default)]
+pub struct Lifecycle {
+    pub draining: CancellationToken,
+    pub stopping: CancellationToken,
+    pub tasks: TaskTracker,
+}
+
+impl Lifecycle {
+    /// Waits for the signals and moves through the stages; returns when the process may end.
+    ///
+    /// # Errors
+    /// When signals cannot be waited for.
+    pub async fn run(&self, drain: Duration) -> std::io::Result<()> {
+        let mut terminate = signal(SignalKind::terminate())?;
+        let mut interrupt = signal(SignalKind::interrupt())?;
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+            () = self.draining.cancelled() => {}
+        }
+        tracing::info!("draining");
+        self.draining.cancel();
+        self.tasks.close();
+        tokio::select! {
+            () = self.tasks.wait() => tracing::info!("drained"),
+            () = tokio::time::sleep(drain) => tracing::warn!("drain time is up"),
+            _ = terminate.recv() => tracing::warn!("second signal"),
+            _ = interrupt.recv() => tracing::warn!("second signal"),
+        }
+        self.stopping.cancel();
+        Ok(())
+    }
+}

@@ -1,0 +1,35 @@
+//! The room log: every durable change of a room is an event with the next seq, appended in Redis by one
+//! atomic script, handed to gateways by pub/sub and to persistence by a stream.
+//!
+//! Keys (`p` = two digits of the partition; the braces keep a room's keys in one cluster slot):
+//!
+//! | key | type | what |
+//! | --- | --- | --- |
+//! | `{p}:room:<room>` | hash | head (`seq`, `epoch`), recent bases, marks, what a join tells of the room |
+//! | `{p}:room:<room>` | channel | records as they are appended: hints, seq is the truth |
+//! | `{p}:tail:<room>` | stream, id `<seq>-0` | the last records, for replay |
+//! | `{p}:sent` + `{p}:sent:<window>` | list + hashes | client ids taken lately |
+//! | `{p}:ingest` | stream | what persistence must write |
+//! | `{p}:stored` | string and channel | watermark: epoch and last ingest id that is committed |
+//! | `{p}:exceptions`, `{p}:exceptions:old` | hashes | records below the watermark that became void |
+//!
+//! Each script tells its keys, arguments and answers at its head (`log/*.lua`).
+
+mod append;
+pub mod authority;
+mod commands;
+pub mod keys;
+pub mod record;
+mod scripts;
+mod seeding;
+mod session;
+pub mod stored;
+pub mod subscriber;
+mod tail;
+
+pub use append::{Accepted, AppendError, Entry, Minimum};
+pub use authority::{Authority, AuthorityError, Known, OpenedEpoch, SeedOutcome};
+pub use commands::{Log, LogLimits, ReadMark, client};
+pub use record::{IngestId, Record};
+pub use session::{Session, SessionError, connect as connect_to_process};
+pub use tail::{Bases, RoomHead, TailRead};

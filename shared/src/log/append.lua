@@ -1,0 +1,150 @@
+-- Appends one event to a room's log: all or nothing, every check before the first write.
+-- The first line of the loaded text is `local EPOCH = '<epoch>'`: a Redis process for which no such epoch was
+-- opened has no script of this text and answers NOSCRIPT.
+--
+-- KEYS  1 room hash (also the channel)  2 tail  3 ingest  4 stored  5 sent
+-- ARGV  1 sender ('' for the system's own records)
+--       2 client id ('' = not remembered)
+--       3 '1': append though Redis has no memory of the client id; '0': answer `lookup`
+--       4 bound of the ingest stream, records; 0 = none
+--       5 least rank a marked sender needs: 0 guest, 1 member, 2 admin, 3 owner
+--       6 '1': allowed in an archived room
+--       7 rest of the record's header, from the room on (see record.rs)
+--       8 JSON up to the seq   9 JSON behind `at`   10 id of the message, or ''
+--       11 user whose membership changes, or ''   12 their new role, or 'removed'
+--
+-- Answers  {'ok', seq, at_ms, ingest id}
+--          {'known', seq, at_ms, ingest id, id, epoch}  the client id was taken before
+--          {'seed'}      no room hash of this epoch: ask for a seed, then again
+--          {'lookup'}    look the client id up, then again with ARGV 3 = '1'
+--          {'revoked'} {'role'} {'archived'} {'full'}
+
+local TAIL_EVENTS, TAIL_BYTES, TAIL_IDLE_S = 256, 65536, 600
+local WINDOW_S = 600
+-- Far above the longest backlog: a hash that expires while records of it wait would number them twice.
+local ROOM_TTL_S = 7 * 86400
+
+local function id_parts(id)
+  local ms, n = string.match(id, '^(%d+)-(%d+)$')
+  return tonumber(ms), tonumber(n)
+end
+
+local function covers(watermark, id)
+  local epoch, at = string.match(watermark or '', '^(%d+) (%S+)$')
+  if epoch ~= EPOCH then return false end
+  local ms, n = id_parts(at)
+  local id_ms, id_n = id_parts(id)
+  return id_ms < ms or (id_ms == ms and id_n <= n)
+end
+
+-- RFC 3339 in UTC with milliseconds; days to civil after Howard Hinnant, "chrono-Compatible Low-Level Date Algorithms".
+local function rfc3339(ms)
+  local s = math.floor(ms / 1000)
+  local z = math.floor(s / 86400) + 719468
+  local era = math.floor(z / 146097)
+  local doe = z - era * 146097
+  local yoe = math.floor((doe - math.floor(doe / 1460) + math.floor(doe / 36524) - math.floor(doe / 146096)) / 365)
+  local doy = doe - (365 * yoe + math.floor(yoe / 4) - math.floor(yoe / 100))
+  local mp = math.floor((5 * doy + 2) / 153)
+  local d = doy - math.floor((153 * mp + 2) / 5) + 1
+  local m = mp < 10 and mp + 3 or mp - 9
+  local y = yoe + era * 400 + (m <= 2 and 1 or 0)
+  local t = s % 86400
+  return string.format('%04d-%02d-%02dT%02d:%02d:%02d.%03dZ', y, m, d,
+    math.floor(t / 3600), math.floor(t / 60) % 60, t % 60, ms % 1000)
+end
+
+local sender, client_id = ARGV[1], ARGV[2]
+local room = redis.call('HMGET', KEYS[1], 'seq', 'epoch', 'bases', 'archived', 'tail_bytes', 'mark:' .. sender)
+local seq, bases = tonumber(room[1]), room[3] or ''
+if room[2] ~= EPOCH then return {'seed'} end
+
+local clock = redis.call('TIME')
+local now_s = tonumber(clock[1])
+local now_ms = now_s * 1000 + math.floor(tonumber(clock[2]) / 1000)
+local window = math.floor(now_s / WINDOW_S)
+local windows = redis.call('LRANGE', KEYS[5], 0, -1)
+-- A clock that was set back must not make windows out of order.
+if windows[1] then window = math.max(window, tonumber(windows[#windows])) end
+
+local field
+if client_id ~= '' then
+  field = string.sub(KEYS[1], #'{00}:room:' + 1) .. '\31' .. sender .. '\31' .. client_id
+  for i = #windows, 1, -1 do
+    local entry = redis.call('HGET', KEYS[5] .. ':' .. windows[i], field)
+    if entry then
+      local e_seq, e_epoch, e_at, e_ingest, e_id = string.match(entry, '^(%d+) (%d+) (%d+) (%S+) (%S*)$')
+      local survived = true
+      for epoch, base in string.gmatch(bases, '(%d+):(%d+)') do
+        if tonumber(epoch) > tonumber(e_epoch) and tonumber(e_seq) > tonumber(base) then survived = false end
+      end
+      if survived then return {'known', tonumber(e_seq), tonumber(e_at), e_ingest, e_id, e_epoch} end
+    end
+  end
+end
+
+local mark = room[6]
+if mark == 'removed' then return {'revoked'} end
+if mark then
+  local rank = ({guest = 0, admin = 2, owner = 3})[mark] or 1
+  if rank < tonumber(ARGV[5]) then return {'role'} end
+end
+if room[4] == '1' and ARGV[6] ~= '1' then return {'archived'} end
+if client_id ~= '' and ARGV[3] ~= '1' then return {'lookup'} end
+local bound = tonumber(ARGV[4])
+if bound > 0 and redis.call('XLEN', KEYS[3]) >= bound then return {'full'} end
+
+seq = seq + 1
+local header = '1\31' .. EPOCH .. '\31' .. seq .. '\31' .. now_ms .. '\31' .. ARGV[7]
+local record = header .. '\n' .. ARGV[8] .. seq .. ',"at":"' .. rfc3339(now_ms) .. '"' .. ARGV[9]
+
+-- The tail first: the one write that could fail (an id not above the last). Losing a tail costs a read of
+-- PostgreSQL, never an event.
+local id = string.format('%d-0', seq)
+local added = redis.pcall('XADD', KEYS[2], 'MAXLEN', TAIL_EVENTS, id, 'r', record)
+if type(added) == 'table' and added.err then
+  redis.call('DEL', KEYS[2])
+  redis.call('XADD', KEYS[2], id, 'r', record)
+end
+local tail_bytes = #record
+if redis.call('XLEN', KEYS[2]) > 1 then tail_bytes = tail_bytes + (tonumber(room[5]) or 0) end
+if tail_bytes > TAIL_BYTES then
+  -- Down to three quarters, so that this is paid once in many appends.
+  local entries = redis.call('XREVRANGE', KEYS[2], '+', '-')
+  tail_bytes = 0
+  local keep = 0
+  for i = 1, #entries do
+    local size = #entries[i][2][2]
+    if i > 1 and tail_bytes + size > TAIL_BYTES * 3 / 4 then break end
+    tail_bytes = tail_bytes + size
+    keep = i
+  end
+  redis.call('XTRIM', KEYS[2], 'MAXLEN', keep)
+end
+redis.call('EXPIRE', KEYS[2], TAIL_IDLE_S)
+
+local ingest = redis.call('XADD', KEYS[3], '*', 'r', record)
+redis.call('HSET', KEYS[1], 'seq', seq, 'tail_bytes', tail_bytes)
+if ARGV[11] ~= '' then redis.call('HSET', KEYS[1], 'mark:' .. ARGV[11], ARGV[12]) end
+redis.call('EXPIRE', KEYS[1], ROOM_TTL_S)
+
+if field then
+  local key = KEYS[5] .. ':' .. window
+  if windows[#windows] ~= tostring(window) then
+    redis.call('RPUSH', KEYS[5], window)
+    -- A window goes when it is a window old and all of it is stored.
+    local watermark = redis.call('GET', KEYS[4])
+    while windows[1] and tonumber(windows[1]) < window - 1 do
+      local old = KEYS[5] .. ':' .. windows[1]
+      local last = redis.call('HGET', old, 'last')
+      if last and not covers(watermark, last) then break end
+      redis.call('UNLINK', old)
+      redis.call('LPOP', KEYS[5])
+      table.remove(windows, 1)
+    end
+  end
+  redis.call('HSET', key, field, seq .. ' ' .. EPOCH .. ' ' .. now_ms .. ' ' .. ingest .. ' ' .. ARGV[10], 'last', ingest)
+end
+
+redis.call('PUBLISH', KEYS[1], record)
+return {'ok', seq, now_ms, ingest}

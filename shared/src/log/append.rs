@@ -1,0 +1,205 @@
+//! One append: what the caller asks for, what the script answered, and why it may be refused.
+
+use redis::{FromRedisValue, Value};
+use thiserror::Error;
+
+use super::{
+    keys::{self, Partition},
+    record::{Header, IngestId, Visibility},
+    scripts::Scripts,
+    session::Session,
+};
+use crate::{
+    error::{ErrorCode, Refusal},
+    ids::{ClientId, Epoch, RoomId, Seq, UserId},
+};
+
+/// Least rank that the sender must still have when a mark of their membership is in the room's hash.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Minimum {
+    Guest = 0,
+    Member = 1,
+    Admin = 2,
+    Owner = 3,
+}
+
+/// An event to be appended.
+#[derive(Debug, Clone)]
+pub struct Entry<'a> {
+    pub room: &'a RoomId,
+    /// `None`: the system's own record, such as `message:void`.
+    pub sender: Option<&'a UserId>,
+    /// `None`: a repetition is not recognised.
+    pub client_id: Option<ClientId>,
+    /// Wire type of the event.
+    pub kind: &'a str,
+    /// Id of the message, for `message:new`.
+    pub id: Option<String>,
+    pub visibility: Visibility,
+    /// The user whose membership changes and their new role; `removed` when they go.
+    pub membership: Option<(&'a UserId, &'a str)>,
+    pub traceparent: Option<&'a str>,
+    /// JSON object of the event's own fields; type, room, seq and at are put before them.
+    pub body: String,
+    pub minimum: Minimum,
+    pub allowed_in_archive: bool,
+    /// Appended even when the backlog is full, e.g. removals.
+    pub exempt_from_backlog: bool,
+    /// The sender promises that this client id was never sent before.
+    pub first_attempt: bool,
+}
+
+/// An event that stands in the log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Accepted {
+    pub seq: Seq,
+    /// Epoch in which `seq` may be used as a cursor, and in which the stored watermark is to be waited for.
+    pub epoch: Epoch,
+    pub at_ms: i64,
+    /// Where it stands in the ingest stream; `None`: it is known to be stored.
+    pub ingest: Option<IngestId>,
+    pub id: String,
+    /// The client id was taken before: all of the above are the first's.
+    pub duplicate: bool,
+}
+
+/// Why an event was not appended.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum AppendError {
+    #[error("no such room")]
+    NoSuchRoom,
+    #[error("the sender was removed from the room")]
+    Revoked,
+    #[error("the sender's role does not allow this")]
+    RoleTooLow,
+    #[error("the room is archived")]
+    Archived,
+    #[error("the backlog of records that are not yet stored is full")]
+    Overloaded,
+    #[error("this client id was accepted before and could not be written")]
+    Rejected,
+    #[error("{0}")]
+    Unavailable(String),
+}
+
+impl From<AppendError> for Refusal {
+    fn from(error: AppendError) -> Self {
+        match error {
+            AppendError::NoSuchRoom | AppendError::Revoked => Refusal::not_found("room"),
+            AppendError::RoleTooLow => {
+                Refusal::new(ErrorCode::Forbidden, "your role in this room does not allow this")
+            }
+            AppendError::Archived => {
+                Refusal::new(ErrorCode::Conflict, "the room is archived and takes no changes")
+            }
+            AppendError::Overloaded => {
+                Refusal::overloaded("storage is behind; repeat with the same client_id")
+            }
+            AppendError::Rejected => Refusal::new(ErrorCode::BadRequest, "this message could not be written")
+                .with_reason("rejected"),
+            AppendError::Unavailable(message) => {
+                tracing::debug!(message, "append unavailable");
+                Refusal::unavailable("the room log is out of reach; repeat with the same client_id")
+            }
+        }
+    }
+}
+
+/// What the script answered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Answer {
+    Done(Accepted),
+    Seed,
+    LookUp,
+    Refused(AppendError),
+}
+
+impl Entry<'_> {
+    pub(super) fn command(&self, scripts: &Scripts, looked_up: bool, max_backlog: u64) -> redis::Cmd {
+        let partition = Partition::of(self.room);
+        let sender = self.sender.map_or("", UserId::as_str);
+        let client_id = self.client_id.as_ref().map_or("", ClientId::as_str);
+        let id = self.id.as_deref().unwrap_or("");
+        let visibility = self.visibility.encode();
+        let membership =
+            self.membership.map_or_else(String::new, |(user, role)| format!("{user}\u{1e}{role}"));
+        let header = Header {
+            room: self.room.as_str(),
+            kind: self.kind,
+            sender,
+            client_id,
+            id,
+            visibility: &visibility,
+            membership: &membership,
+            traceparent: self.traceparent.unwrap_or(""),
+        };
+        let rest = self.body.strip_prefix('{').unwrap_or("}");
+        let comma = if rest == "}" { "" } else { "," };
+        let mut command = redis::cmd("EVALSHA");
+        command
+            .arg(&scripts.append.sha)
+            .arg(5)
+            .arg(keys::room(self.room))
+            .arg(keys::tail(self.room))
+            .arg(partition.ingest())
+            .arg(partition.stored())
+            .arg(partition.sent())
+            .arg(sender)
+            .arg(client_id)
+            .arg(i32::from(looked_up))
+            .arg(if self.exempt_from_backlog { 0 } else { max_backlog })
+            .arg(self.minimum as i32)
+            .arg(i32::from(self.allowed_in_archive))
+            .arg(header.encode())
+            // Ids of rooms and types hold nothing that JSON escapes.
+            .arg(format!("{{\"type\":\"{}\",\"room\":\"{}\",\"seq\":", self.kind, self.room))
+            .arg(format!("{comma}{rest}"))
+            .arg(id)
+            .arg(self.membership.map_or("", |(user, _)| user.as_str()))
+            .arg(self.membership.map_or("", |(_, role)| role));
+        command
+    }
+
+    pub(super) fn read_answer(&self, session: &Session, value: Value) -> Result<Answer, String> {
+        let malformed = |value: &Value| format!("unexpected answer of the append script: {value:?}");
+        let Value::Array(parts) = &value else { return Err(malformed(&value)) };
+        let status: String = parts.first().map(text).transpose()?.ok_or_else(|| malformed(&value))?;
+        Ok(match (status.as_str(), parts.as_slice()) {
+            ("ok", [_, seq, at_ms, ingest]) => Answer::Done(Accepted {
+                seq: Seq(number(seq)?),
+                epoch: session.epoch,
+                at_ms: number(at_ms)?,
+                ingest: Some(ingest_id(ingest)?),
+                id: self.id.clone().unwrap_or_default(),
+                duplicate: false,
+            }),
+            ("known", [_, seq, at_ms, ingest, id, _epoch]) => Answer::Done(Accepted {
+                seq: Seq(number(seq)?),
+                epoch: session.epoch,
+                at_ms: number(at_ms)?,
+                ingest: Some(ingest_id(ingest)?),
+                id: text(id)?,
+                duplicate: true,
+            }),
+            ("seed", _) => Answer::Seed,
+            ("lookup", _) => Answer::LookUp,
+            ("revoked", _) => Answer::Refused(AppendError::Revoked),
+            ("role", _) => Answer::Refused(AppendError::RoleTooLow),
+            ("archived", _) => Answer::Refused(AppendError::Archived),
+            ("full", _) => Answer::Refused(AppendError::Overloaded),
+            _ => return Err(malformed(&value)),
+        })
+    }
+}
+
+fn text(value: &Value) -> Result<String, String> {
+    String::from_redis_value_ref(value).map_err(|error| error.to_string())
+}
+
+fn number<T: FromRedisValue>(value: &Value) -> Result<T, String> {
+    T::from_redis_value_ref(value).map_err(|error| error.to_string())
+}
+
+fn ingest_id(value: &Value) -> Result<IngestId, String> {
+    text(value)?.parse().map_err(|error: super::record::RecordError| error.to_string())
+}

@@ -1,0 +1,64 @@
+//! What the log needs of PostgreSQL: gateways ask persistence over its internal listener, persistence asks itself.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+use crate::ids::{ClientId, Epoch, RoomId, Seq, UserId};
+
+/// The epoch that a Redis process was given.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct OpenedEpoch {
+    pub epoch: Epoch,
+    /// How long ago, so that nobody compares clocks.
+    pub age: Duration,
+}
+
+/// What became of a room that was to be seeded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SeedOutcome {
+    Seeded,
+    NoSuchRoom,
+}
+
+/// A client id that PostgreSQL knows.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Known {
+    /// The message stands at `seq`.
+    Stored { seq: Seq, id: String, at_ms: i64 },
+    /// It was accepted once and could not be written.
+    Rejected,
+}
+
+/// Why PostgreSQL's side did not answer.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum AuthorityError {
+    /// Out of reach, or too slow: try again later.
+    #[error("persistence is unavailable: {0}")]
+    Unavailable(String),
+    /// The epoch asked for is not the one in use (any more): open it again.
+    #[error("the epoch is past")]
+    PastEpoch,
+}
+
+/// PostgreSQL's say in the log.
+#[async_trait]
+pub trait Authority: Send + Sync + 'static {
+    /// The epoch of the Redis process `run_id`; a new one when it is not the process opened last.
+    async fn open_epoch(&self, run_id: &str) -> Result<OpenedEpoch, AuthorityError>;
+
+    /// Writes the heads of rooms into Redis, for an epoch that is open; one outcome per room, in order.
+    async fn seed(&self, epoch: Epoch, rooms: &[RoomId]) -> Result<Vec<SeedOutcome>, AuthorityError>;
+
+    /// Whether this sender used this client id in this room before.
+    async fn look_up(
+        &self,
+        room: &RoomId,
+        sender: &UserId,
+        client_id: &ClientId,
+    ) -> Result<Option<Known>, AuthorityError>;
+}

@@ -1,0 +1,357 @@
+//! The log as the services use it: append, mark, read, wait for stored. Seeds and look-ups happen inside.
+
+use std::{sync::Arc, time::Duration};
+
+use redis::{Client, RedisError, Value};
+
+use super::{
+    append::{Accepted, Answer, AppendError, Entry},
+    authority::{Authority, AuthorityError, Known, SeedOutcome},
+    keys::{self, Partition},
+    record::{Header, IngestId, TYPE_MARKS},
+    seeding::Seeding,
+    session::{self, Session, SessionError, Sessions},
+    stored::{Stored, Watermarks},
+    tail::{self, RoomHead, TailRead},
+};
+use crate::ids::{Epoch, RoomId, Seq, UserId};
+
+/// Rounds of seed, look-up and new session that one command may take before it is given up.
+const ROUNDS: usize = 6;
+/// How often an idle session is checked, so that a dead link is found before a sender finds it.
+const PING_EVERY: Duration = Duration::from_secs(2);
+/// A UUIDv7 client id younger than this was not sent before the client-id memory began (10 min).
+const YOUNG_CLIENT_ID_MS: u64 = 5 * 60 * 1000;
+/// How far a client's clock may run ahead of ours for its UUIDv7 to count as young.
+const CLOCK_AHEAD_MS: u64 = 60 * 1000;
+/// A Redis process that has been in use for longer remembers all young client ids.
+const MEMORY_COMPLETE_AFTER: Duration = Duration::from_secs(600);
+
+/// Bounds of the log.
+#[derive(Debug, Clone, Copy)]
+pub struct LogLimits {
+    /// Records of one partition that may wait to be stored; above it appends are refused as overloaded.
+    pub max_backlog_records: u64,
+}
+
+/// One user's mark in a room: all up to `seq` read, or delivered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReadMark {
+    pub user: UserId,
+    pub seq: Seq,
+    pub delivered: bool,
+}
+
+/// See the module. Shared by all threads of a node.
+pub struct Log {
+    sessions: Arc<Sessions>,
+    authority: Arc<dyn Authority>,
+    seeding: Seeding,
+    watermarks: Arc<Watermarks>,
+    limits: LogLimits,
+    clock: fn() -> u64,
+}
+
+impl Log {
+    /// Starts the log's tasks on the present runtime. Nothing is connected yet.
+    pub fn start(client: Client, authority: Arc<dyn Authority>, limits: LogLimits) -> Arc<Self> {
+        let sessions = Arc::new(Sessions::new(client, authority.clone()));
+        let seeding = Seeding::start(authority.clone());
+        let watermarks = Watermarks::start(sessions.clone());
+        let log = Arc::new(Self { sessions, authority, seeding, watermarks, limits, clock: unix_ms });
+        let weak = Arc::downgrade(&log);
+        tokio::spawn(async move {
+            loop {
+                tokio::time::sleep(PING_EVERY).await;
+                let Some(log) = weak.upgrade() else { return };
+                log.check().await;
+            }
+        });
+        log
+    }
+
+    /// The waits for stored, to which the owner of the pub/sub connection brings the notices.
+    #[must_use]
+    pub fn watermarks(&self) -> &Arc<Watermarks> {
+        &self.watermarks
+    }
+
+    /// The session in use, opened now when there is none.
+    ///
+    /// # Errors
+    /// When Redis or the authority is out of reach.
+    pub async fn session(&self) -> Result<Arc<Session>, SessionError> {
+        self.sessions.get().await
+    }
+
+    /// The session in use, without waiting for one.
+    #[must_use]
+    pub fn current_session(&self) -> Option<Arc<Session>> {
+        self.sessions.current()
+    }
+
+    /// Takes a session that failed, or whose epoch is past, out of use.
+    pub fn discard(&self, session: &Arc<Session>) {
+        self.sessions.discard(session);
+    }
+
+    /// Takes a session out of use when the error says that its connection or process is of no use any more.
+    pub fn failed(&self, session: &Arc<Session>, error: &RedisError) {
+        if session::ends_session(error) {
+            self.sessions.discard(session);
+        }
+    }
+
+    /// Appends an event. An answer is proof that it stands in the log; an error `Unavailable` leaves it open, and
+    /// repeating the client id settles it.
+    ///
+    /// # Errors
+    /// [`AppendError`].
+    pub async fn append(&self, entry: &Entry<'_>) -> Result<Accepted, AppendError> {
+        let mut looked_up = false;
+        for _ in 0..ROUNDS {
+            let session = self.sessions.get().await.map_err(unavailable)?;
+            let waived = looked_up || self.needs_no_look_up(entry, &session);
+            let command = entry.command(&session.scripts, waived, self.limits.max_backlog_records);
+            let value = self.call(&session, command).await?;
+            match entry.read_answer(&session, value).map_err(AppendError::Unavailable)? {
+                Answer::Done(accepted) => return Ok(accepted),
+                Answer::Refused(error) => return Err(error),
+                Answer::Seed => self.seed(&session, entry.room).await?,
+                Answer::LookUp => {
+                    if let (Some(sender), Some(client_id)) = (entry.sender, &entry.client_id) {
+                        let known = self.authority.look_up(entry.room, sender, client_id).await;
+                        match known.map_err(unavailable)? {
+                            Some(Known::Stored { seq, id, at_ms }) => {
+                                let epoch = session.epoch;
+                                return Ok(Accepted { seq, epoch, at_ms, ingest: None, id, duplicate: true });
+                            }
+                            Some(Known::Rejected) => return Err(AppendError::Rejected),
+                            None => {}
+                        }
+                    }
+                    looked_up = true;
+                }
+            }
+        }
+        Err(AppendError::Unavailable("the room's head does not settle".to_owned()))
+    }
+
+    /// Appends marks of one room as one record; the answer's `seq` is the head they were clamped to.
+    ///
+    /// # Errors
+    /// [`AppendError`].
+    pub async fn mark(&self, room: &RoomId, marks: &[ReadMark]) -> Result<Accepted, AppendError> {
+        let header = Header { room: room.as_str(), kind: TYPE_MARKS, ..Header::default() }.encode();
+        for _ in 0..ROUNDS {
+            let session = self.sessions.get().await.map_err(unavailable)?;
+            let mut command = redis::cmd("EVALSHA");
+            command.arg(&session.scripts.marks.sha).arg(2);
+            command.arg(keys::room(room)).arg(Partition::of(room).ingest());
+            command.arg(self.limits.max_backlog_records).arg(&header);
+            for mark in marks {
+                let user = serde_json::to_string(&mark.user).unwrap_or_default();
+                command.arg(if mark.delivered { "delivered" } else { "read" }).arg(user).arg(mark.seq.0);
+            }
+            let value = self.call(&session, command).await?;
+            let malformed = |_| AppendError::Unavailable("unexpected answer of the marks script".to_owned());
+            if let Ok((_, seq, at_ms, ingest)) =
+                redis::from_redis_value::<(String, u64, i64, String)>(value.clone())
+            {
+                let ingest: IngestId = ingest.parse().map_err(malformed)?;
+                let (seq, epoch) = (Seq(seq), session.epoch);
+                return Ok(Accepted {
+                    seq,
+                    epoch,
+                    at_ms,
+                    ingest: Some(ingest),
+                    id: String::new(),
+                    duplicate: false,
+                });
+            }
+            match redis::from_redis_value::<(String,)>(value) {
+                Ok((status,)) if status == "seed" => self.seed(&session, room).await?,
+                Ok((status,)) if status == "full" => return Err(AppendError::Overloaded),
+                _ => {
+                    return Err(AppendError::Unavailable("unexpected answer of the marks script".to_owned()));
+                }
+            }
+        }
+        Err(AppendError::Unavailable("the room's head does not settle".to_owned()))
+    }
+
+    /// Waits until what was accepted is stored.
+    pub async fn wait_stored(&self, room: &RoomId, accepted: &Accepted) -> Stored {
+        self.watermarks.wait(room, accepted).await
+    }
+
+    /// Reads a room's head, and with `after` the tail's records behind it, in one go.
+    ///
+    /// `not_before` is an epoch that the caller has seen of this room: an older head answers nothing. `process` is
+    /// the process that the caller is subscribed to; another one's data would not join up with its hints.
+    ///
+    /// # Errors
+    /// [`AppendError::NoSuchRoom`] or [`AppendError::Unavailable`].
+    pub async fn read(
+        &self,
+        room: &RoomId,
+        after: Option<Seq>,
+        not_before: Epoch,
+        process: Option<&str>,
+    ) -> Result<TailRead, AppendError> {
+        for _ in 0..ROUNDS {
+            let session = self.sessions.get().await.map_err(unavailable)?;
+            if process.is_some_and(|process| process != session.run_id) {
+                return Err(AppendError::Unavailable("subscribed to another Redis process".to_owned()));
+            }
+            let mut pipe = redis::pipe();
+            pipe.atomic().cmd("HMGET").arg(keys::room(room)).arg(&tail::HASH_FIELDS);
+            let from = after.map_or_else(|| "+".to_owned(), |after| format!("{}-0", after.next()));
+            pipe.cmd("XRANGE").arg(keys::tail(room)).arg(from).arg("+");
+            let mut connection = session.connection();
+            let (fields, entries): (tail::HashFields, tail::TailEntries) =
+                pipe.query_async(&mut connection).await.map_err(|error| self.give_up(&session, &error))?;
+            match tail::head_of(fields) {
+                Some(head) if head.epoch == session.epoch && head.epoch >= not_before => {
+                    let records = if after.is_some() { tail::records_of(entries) } else { Vec::new() };
+                    return Ok(TailRead { head, records });
+                }
+                Some(head) if head.epoch >= session.epoch => {
+                    // Another life of this process, or of the room, than the session's: open it anew.
+                    self.sessions.discard(&session);
+                }
+                _ => self.seed(&session, room).await?,
+            }
+        }
+        Err(AppendError::Unavailable("the room's head does not settle".to_owned()))
+    }
+
+    /// Tells that a partition is committed up to `watermark`, with what became of exceptions
+    /// (`room ␟ seq`, outcome). False: a later epoch has written it, nothing was changed.
+    ///
+    /// # Errors
+    /// When Redis did not take it; it may or may not have happened.
+    pub async fn tell_stored(
+        &self,
+        session: &Arc<Session>,
+        partition: Partition,
+        watermark: IngestId,
+        exceptions: &[(String, String)],
+    ) -> Result<bool, AppendError> {
+        let mut command = redis::cmd("EVALSHA");
+        let exceptions_key = partition.exceptions();
+        command.arg(&session.scripts.stored.sha).arg(4).arg(partition.stored()).arg(partition.ingest());
+        command.arg(&exceptions_key).arg(format!("{exceptions_key}:old")).arg(watermark.to_string());
+        for (at, outcome) in exceptions {
+            command.arg(at).arg(outcome);
+        }
+        let answer = self.call(session, command).await?;
+        let answer: String = redis::from_redis_value(answer).map_err(unavailable)?;
+        Ok(answer == "ok")
+    }
+
+    /// Writes a room's head where it still is what `read` told. `None` for `read`: there was no hash.
+    /// False: it is something else by now.
+    ///
+    /// # Errors
+    /// When Redis did not take it.
+    pub async fn write_seed(
+        &self,
+        session: &Arc<Session>,
+        room: &RoomId,
+        read: Option<(Epoch, Seq)>,
+        head: &RoomHead,
+        keep_tail: bool,
+    ) -> Result<bool, AppendError> {
+        let mut command = redis::cmd("EVALSHA");
+        command.arg(&session.scripts.seed.sha).arg(2).arg(keys::room(room)).arg(keys::tail(room));
+        command.arg(read.map_or_else(String::new, |(epoch, _)| epoch.to_string()));
+        command.arg(read.map_or_else(String::new, |(_, seq)| seq.to_string()));
+        command.arg(head.seq.0).arg(head.bases.clone().merged().encode()).arg(i32::from(keep_tail));
+        command.arg("kind").arg(&head.kind).arg("name").arg(head.name.as_deref().unwrap_or(""));
+        command.arg("members").arg(head.members).arg("archived").arg(i32::from(head.archived));
+        let answer = self.call(session, command).await?;
+        let answer: String = redis::from_redis_value(answer).map_err(unavailable)?;
+        Ok(answer == "ok")
+    }
+
+    async fn seed(&self, session: &Arc<Session>, room: &RoomId) -> Result<(), AppendError> {
+        match self.seeding.seed(session.epoch, room.clone()).await {
+            Ok(SeedOutcome::Seeded) => Ok(()),
+            Ok(SeedOutcome::NoSuchRoom) => Err(AppendError::NoSuchRoom),
+            Err(AuthorityError::PastEpoch) => {
+                self.sessions.discard(session);
+                Ok(())
+            }
+            Err(error) => Err(unavailable(error)),
+        }
+    }
+
+    async fn call(&self, session: &Arc<Session>, command: redis::Cmd) -> Result<Value, AppendError> {
+        command.query_async(&mut session.connection()).await.map_err(|error| self.give_up(session, &error))
+    }
+
+    fn give_up(&self, session: &Arc<Session>, error: &RedisError) -> AppendError {
+        self.failed(session, error);
+        if error.code() == Some("OOM") {
+            AppendError::Overloaded
+        } else {
+            AppendError::Unavailable(error.to_string())
+        }
+    }
+
+    fn needs_no_look_up(&self, entry: &Entry<'_>, session: &Session) -> bool {
+        if entry.first_attempt || entry.sender.is_none() {
+            return true;
+        }
+        let made = entry.client_id.as_ref().and_then(crate::ids::ClientId::uuid_v7_at_ms);
+        made.is_some_and(|made| is_young(made, (self.clock)())) && session.epoch_age() > MEMORY_COMPLETE_AFTER
+    }
+
+    async fn check(&self) {
+        let Ok(session) = self.sessions.get().await else { return };
+        let answer: Result<Value, _> = redis::cmd("PING").query_async(&mut session.connection()).await;
+        if let Err(error) = answer {
+            self.failed(&session, &error);
+        }
+    }
+}
+
+fn unavailable(error: impl std::fmt::Display) -> AppendError {
+    AppendError::Unavailable(error.to_string())
+}
+
+fn is_young(made_ms: u64, now_ms: u64) -> bool {
+    made_ms <= now_ms + CLOCK_AHEAD_MS && now_ms < made_ms + YOUNG_CLIENT_ID_MS
+}
+
+fn unix_ms() -> u64 {
+    std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+}
+
+/// Opens a client for an address, without connecting: TCP_NODELAY on, since a pipelined command must not wait.
+///
+/// # Errors
+/// When the URL is malformed.
+pub fn client(url: &str) -> Result<Client, RedisError> {
+    use redis::{IntoConnectionInfo, io::tcp::TcpSettings};
+    let address = url.into_connection_info()?;
+    Client::open(address.set_tcp_settings(TcpSettings::default().set_nodelay(true)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_client_id_of_the_last_minutes_is_young() {
+        let now = 1_800_000_000_000;
+        assert!(is_young(now, now));
+        assert!(is_young(now + CLOCK_AHEAD_MS, now));
+        assert!(!is_young(now + CLOCK_AHEAD_MS + 1, now));
+        assert!(is_young(now - YOUNG_CLIENT_ID_MS + 1, now));
+        assert!(!is_young(now - YOUNG_CLIENT_ID_MS, now));
+    }
+}

@@ -1,0 +1,99 @@
+//! Names of the log's keys and channels, and the partition that a room belongs to.
+
+use crate::ids::RoomId;
+
+/// Number of partitions, fixed at installation: the rows of the table `partitions`, checked at start.
+pub const PARTITIONS: u16 = 64;
+
+/// A share of all rooms: rooms of one partition have one ingest stream and one stored watermark.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Partition(pub u16);
+
+impl Partition {
+    /// FNV-1a 64 (Fowler, Noll, Vo; RFC 9923) of the room id, modulo [`PARTITIONS`]. Never to be changed: stored
+    /// data is laid out by it.
+    #[must_use]
+    pub fn of(room: &RoomId) -> Self {
+        let hash = room.as_str().bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+            (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
+        });
+        Self(u16::try_from(hash % u64::from(PARTITIONS)).expect("a remainder of 64 fits"))
+    }
+
+    pub fn all() -> impl Iterator<Item = Self> {
+        (0..PARTITIONS).map(Self)
+    }
+
+    #[must_use]
+    pub fn ingest(self) -> String {
+        format!("{{{:02}}}:ingest", self.0)
+    }
+
+    /// Key of the watermark and name of the channel that tells of it.
+    #[must_use]
+    pub fn stored(self) -> String {
+        format!("{{{:02}}}:stored", self.0)
+    }
+
+    #[must_use]
+    pub fn sent(self) -> String {
+        format!("{{{:02}}}:sent", self.0)
+    }
+
+    #[must_use]
+    pub fn exceptions(self) -> String {
+        format!("{{{:02}}}:exceptions", self.0)
+    }
+
+    /// The partition whose stored channel this is.
+    #[must_use]
+    pub fn of_stored_channel(channel: &str) -> Option<Self> {
+        let digits = channel.strip_prefix('{')?.strip_suffix("}:stored")?;
+        digits.parse().ok().filter(|p| *p < PARTITIONS).map(Self)
+    }
+}
+
+/// Key of the room's hash and name of its channel.
+#[must_use]
+pub fn room(room: &RoomId) -> String {
+    format!("{{{:02}}}:room:{room}", Partition::of(room).0)
+}
+
+/// Key of the room's tail.
+#[must_use]
+pub fn tail(room: &RoomId) -> String {
+    format!("{{{:02}}}:tail:{room}", Partition::of(room).0)
+}
+
+/// The room whose channel this is.
+#[must_use]
+pub fn room_of_channel(channel: &str) -> Option<&str> {
+    channel.strip_prefix('{')?.split_once("}:room:").map(|(_, room)| room)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_partition_of_a_room_never_changes() {
+        let vectors = [
+            ("a", 12),
+            ("general", 11),
+            ("ubuntu-2004-11-15", 5),
+            ("0190163d-8694-739b-aea5-966c26f8ad91", 18),
+            ("A:b_c.d-e", 30),
+        ];
+        for (room, partition) in vectors {
+            assert_eq!(Partition::of(&RoomId::parse(room).unwrap()), Partition(partition), "{room}");
+        }
+    }
+
+    #[test]
+    fn names_of_channels_are_read_back() {
+        let id = RoomId::parse("general").unwrap();
+        assert_eq!(room_of_channel(&room(&id)), Some("general"));
+        assert_eq!(Partition::of_stored_channel(&Partition(7).stored()), Some(Partition(7)));
+        assert_eq!(Partition::of_stored_channel("{64}:stored"), None);
+    }
+}

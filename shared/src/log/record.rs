@@ -1,0 +1,302 @@
+//! The record: what the append script writes to ingest and tail and publishes. A header line of fields that a
+//! gateway can read without parsing JSON, then the finished client JSON, whose bytes go out as they are.
+//!
+//! ```text
+//! 1 ␟ epoch ␟ seq ␟ at_ms ␟ room ␟ type ␟ sender ␟ client_id ␟ id ␟ visibility ␟ membership ␟ traceparent \n {json}
+//! ```
+//! `␟` is U+001F, which no identifier can hold. Records without a seq (0) carry marks for persistence only.
+
+use std::{fmt, str::FromStr};
+
+use bytes::Bytes;
+use thiserror::Error;
+
+use crate::ids::{Epoch, Seq};
+
+/// Version of the header's layout, its first field.
+pub const FORMAT_VERSION: &str = "1";
+/// The type of a record that carries read and delivered marks instead of an event.
+pub const TYPE_MARKS: &str = "marks";
+const UNIT: char = '\u{1f}';
+const LIST: char = '\u{1e}';
+
+/// Id of an entry in an ingest stream: milliseconds and a counter, ordered as a pair.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct IngestId {
+    pub ms: u64,
+    pub n: u64,
+}
+
+impl FromStr for IngestId {
+    type Err = RecordError;
+    fn from_str(text: &str) -> Result<Self, RecordError> {
+        let (ms, n) = text.split_once('-').ok_or(RecordError("ingest id"))?;
+        let part = |digits: &str| digits.parse().map_err(|_| RecordError("ingest id"));
+        Ok(Self { ms: part(ms)?, n: part(n)? })
+    }
+}
+
+impl fmt::Display for IngestId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}-{}", self.ms, self.n)
+    }
+}
+
+/// A record that does not have the form above; names the part that is wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[error("malformed record: {0}")]
+pub struct RecordError(pub &'static str);
+
+/// Who may see an event besides its sender. Empty: everyone in the room.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Visibility {
+    pub users: Vec<String>,
+    pub roles: Vec<String>,
+}
+
+impl Visibility {
+    #[must_use]
+    pub fn is_everyone(&self) -> bool {
+        self.users.is_empty() && self.roles.is_empty()
+    }
+
+    /// The header's field: `u=<user>` and `r=<role>` items.
+    #[must_use]
+    pub fn encode(&self) -> String {
+        let users = self.users.iter().map(|user| format!("u={user}"));
+        let roles = self.roles.iter().map(|role| format!("r={role}"));
+        users.chain(roles).collect::<Vec<_>>().join(&LIST.to_string())
+    }
+
+    #[must_use]
+    pub fn decode(field: &str) -> Self {
+        let mut visibility = Self::default();
+        for item in field.split(LIST) {
+            match item.split_once('=') {
+                Some(("u", user)) => visibility.users.push(user.to_owned()),
+                Some(("r", role)) => visibility.roles.push(role.to_owned()),
+                _ => {}
+            }
+        }
+        visibility
+    }
+}
+
+/// Whether a reader may see an event with this visibility field (as it stands in the header).
+#[must_use]
+pub fn is_visible_to(field: &str, sender: &str, user: &str, role: &str) -> bool {
+    field.is_empty()
+        || sender == user
+        || field.split(LIST).any(|item| match item.split_once('=') {
+            Some(("u", named)) => named == user,
+            Some(("r", named)) => named == role,
+            _ => false,
+        })
+}
+
+/// What the caller of the append script knows of the header: all from the room on.
+#[derive(Debug, Clone, Default)]
+pub struct Header<'a> {
+    pub room: &'a str,
+    /// Wire type of the event, e.g. `message:new`.
+    pub kind: &'a str,
+    pub sender: &'a str,
+    pub client_id: &'a str,
+    pub id: &'a str,
+    pub visibility: &'a str,
+    /// `user ␞ role` of a membership change (`removed` as role when they go).
+    pub membership: &'a str,
+    /// W3C trace context of the command that caused the event.
+    pub traceparent: &'a str,
+}
+
+impl Header<'_> {
+    #[must_use]
+    pub fn encode(&self) -> String {
+        [
+            self.room,
+            self.kind,
+            self.sender,
+            self.client_id,
+            self.id,
+            self.visibility,
+            self.membership,
+            self.traceparent,
+        ]
+        .join(&UNIT.to_string())
+    }
+}
+
+/// A record as read from a tail, an ingest stream or a channel. Fields are ranges of the shared bytes.
+#[derive(Debug, Clone)]
+pub struct Record {
+    bytes: Bytes,
+    pub epoch: Epoch,
+    pub seq: Seq,
+    pub at_ms: i64,
+    /// Where each of the eight text fields ends; they begin at `first` and lie one separator apart.
+    ends: [u32; 8],
+    first: u32,
+}
+
+impl Record {
+    /// Reads the header; the JSON is not looked at.
+    ///
+    /// # Errors
+    /// [`RecordError`] for another version or a malformed header.
+    pub fn parse(bytes: Bytes) -> Result<Self, RecordError> {
+        let line_end = bytes.iter().position(|b| *b == b'\n').ok_or(RecordError("no header line"))?;
+        let line = std::str::from_utf8(&bytes[..line_end]).map_err(|_| RecordError("header is not UTF-8"))?;
+        let mut fields = line.split(UNIT);
+        let mut next = |what| fields.next().ok_or(RecordError(what));
+        if next("version")? != FORMAT_VERSION {
+            return Err(RecordError("unknown version"));
+        }
+        let epoch = Epoch(next("epoch")?.parse().map_err(|_| RecordError("epoch"))?);
+        let seq = Seq(next("seq")?.parse().map_err(|_| RecordError("seq"))?);
+        let at_ms = next("at")?.parse().map_err(|_| RecordError("at"))?;
+        let offset = |field: &str| field.as_ptr() as usize - line.as_ptr() as usize;
+        let position = |at: usize| u32::try_from(at).map_err(|_| RecordError("header too long"));
+        let mut ends = [0_u32; 8];
+        let mut first = 0;
+        for (index, end) in ends.iter_mut().enumerate() {
+            let field = fields.next().ok_or(RecordError("missing field"))?;
+            if index == 0 {
+                first = position(offset(field))?;
+            }
+            *end = position(offset(field) + field.len())?;
+        }
+        if ends[7] as usize != line_end {
+            return Err(RecordError("fields left over"));
+        }
+        Ok(Self { bytes, epoch, seq, at_ms, ends, first })
+    }
+
+    fn field(&self, index: usize) -> &str {
+        let begin = if index == 0 { self.first } else { self.ends[index - 1] + 1 };
+        std::str::from_utf8(&self.bytes[begin as usize..self.ends[index] as usize]).unwrap_or_default()
+    }
+
+    #[must_use]
+    pub fn room(&self) -> &str {
+        self.field(0)
+    }
+
+    /// Wire type of the event, or [`TYPE_MARKS`].
+    #[must_use]
+    pub fn kind(&self) -> &str {
+        self.field(1)
+    }
+
+    #[must_use]
+    pub fn sender(&self) -> &str {
+        self.field(2)
+    }
+
+    #[must_use]
+    pub fn client_id(&self) -> &str {
+        self.field(3)
+    }
+
+    #[must_use]
+    pub fn id(&self) -> &str {
+        self.field(4)
+    }
+
+    #[must_use]
+    pub fn visibility(&self) -> &str {
+        self.field(5)
+    }
+
+    #[must_use]
+    pub fn membership(&self) -> &str {
+        self.field(6)
+    }
+
+    #[must_use]
+    pub fn traceparent(&self) -> &str {
+        self.field(7)
+    }
+
+    /// The finished client JSON.
+    #[must_use]
+    pub fn json(&self) -> &[u8] {
+        &self.bytes[self.ends[7] as usize + 1..]
+    }
+
+    /// The record as it stands in Redis, for the dead letters.
+    #[must_use]
+    pub fn raw(&self) -> &Bytes {
+        &self.bytes
+    }
+
+    #[must_use]
+    pub fn is_visible_to(&self, user: &str, role: &str) -> bool {
+        is_visible_to(self.visibility(), self.sender(), user, role)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record(header: &Header<'_>) -> Bytes {
+        Bytes::from(format!("1\u{1f}7\u{1f}42\u{1f}1700000000123\u{1f}{}\n{{\"a\":1}}", header.encode()))
+    }
+
+    #[test]
+    fn a_record_is_read_back_field_by_field() {
+        let visibility = Visibility { users: vec!["bob,c;d".into()], roles: vec!["admin".into()] };
+        let field = visibility.encode();
+        let header = Header {
+            room: "r",
+            kind: "message:new",
+            sender: "al=ice",
+            client_id: "c 1",
+            id: "i",
+            visibility: &field,
+            membership: "",
+            traceparent: "00-ab",
+        };
+        let read = Record::parse(record(&header)).unwrap();
+        assert_eq!((read.epoch, read.seq, read.at_ms), (Epoch(7), Seq(42), 1_700_000_000_123));
+        assert_eq!(
+            [
+                read.room(),
+                read.kind(),
+                read.sender(),
+                read.client_id(),
+                read.id(),
+                read.membership(),
+                read.traceparent()
+            ],
+            ["r", "message:new", "al=ice", "c 1", "i", "", "00-ab"]
+        );
+        assert_eq!(Visibility::decode(read.visibility()), visibility);
+        assert_eq!(read.json(), b"{\"a\":1}");
+    }
+
+    #[test]
+    fn only_sender_named_users_and_named_roles_see_a_private_event() {
+        let field = Visibility { users: vec!["bob".into()], roles: vec!["admin".into()] }.encode();
+        assert!(is_visible_to(&field, "alice", "alice", "guest"));
+        assert!(is_visible_to(&field, "alice", "bob", "member"));
+        assert!(is_visible_to(&field, "alice", "eve", "admin"));
+        assert!(!is_visible_to(&field, "alice", "eve", "member"));
+        assert!(!is_visible_to(&field, "alice", "admin", "bob"));
+        assert!(is_visible_to("", "alice", "eve", "member"));
+    }
+
+    #[test]
+    fn malformed_records_are_errors_and_not_panics() {
+        let good = record(&Header::default());
+        assert!(Record::parse(good.clone()).is_ok());
+        for end in 0..good.len() - 7 {
+            assert!(Record::parse(good.slice(..end)).is_err(), "{end}");
+        }
+        assert!(
+            Record::parse(Bytes::from_static(b"2\x1f1\x1f1\x1f1\x1f\x1f\x1f\x1f\x1f\x1f\x1f\x1f\n{}"))
+                .is_err()
+        );
+    }
+}

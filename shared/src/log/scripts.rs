@@ -1,0 +1,44 @@
+//! The texts of the scripts that write, bound to an epoch by their first line, and their SHA-1 names.
+
+use crate::ids::Epoch;
+
+/// One script as loaded into a process for one epoch.
+#[derive(Debug, Clone)]
+pub struct Script {
+    pub text: String,
+    /// Hexadecimal SHA-1 of the text, by which EVALSHA calls it.
+    pub sha: String,
+}
+
+impl Script {
+    fn bound(body: &str, epoch: Epoch) -> Self {
+        use sha1::{Digest, Sha1};
+        let text = format!("local EPOCH = '{epoch}'\n{body}");
+        let sha = Sha1::digest(text.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect();
+        Self { text, sha }
+    }
+}
+
+/// All scripts of one epoch.
+#[derive(Debug, Clone)]
+pub struct Scripts {
+    pub append: Script,
+    pub marks: Script,
+    pub stored: Script,
+    pub seed: Script,
+}
+
+impl Scripts {
+    pub fn of(epoch: Epoch) -> Self {
+        Self {
+            append: Script::bound(include_str!("append.lua"), epoch),
+            marks: Script::bound(include_str!("marks.lua"), epoch),
+            stored: Script::bound(include_str!("stored.lua"), epoch),
+            seed: Script::bound(include_str!("seed.lua"), epoch),
+        }
+    }
+
+    pub fn each(&self) -> [&Script; 4] {
+        [&self.append, &self.marks, &self.stored, &self.seed]
+    }
+}

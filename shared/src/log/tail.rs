@@ -1,0 +1,175 @@
+//! Reading a room's head and the records after a position from Redis; and whether a cursor is still good.
+
+use bytes::Bytes;
+
+use super::record::Record;
+use crate::ids::{Cursor, Epoch, Seq};
+
+/// Bases of a room's epochs: all that is at or below the base of an epoch is the same in it as in the one before.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Bases(pub Vec<(Epoch, Seq)>);
+
+impl Bases {
+    /// Epochs that a room's hash tells apart; older ones are merged, which only makes a gap start earlier.
+    pub const KEPT: usize = 16;
+
+    /// Reads `epoch:base,…`; what is not of that form is left out.
+    #[must_use]
+    pub fn decode(text: &str) -> Self {
+        let pair = |pair: &str| {
+            let (epoch, base) = pair.split_once(':')?;
+            Some((Epoch(epoch.parse().ok()?), Seq(base.parse().ok()?)))
+        };
+        Self(text.split(',').filter_map(pair).collect())
+    }
+
+    #[must_use]
+    pub fn encode(&self) -> String {
+        self.0.iter().map(|(epoch, base)| format!("{epoch}:{base}")).collect::<Vec<_>>().join(",")
+    }
+
+    /// The lowest base of the epochs after `epoch`: nothing of `epoch` above it is good any more.
+    #[must_use]
+    pub fn limit_of(&self, epoch: Epoch) -> Option<Seq> {
+        self.0.iter().filter(|(later, _)| *later > epoch).map(|(_, base)| *base).min()
+    }
+
+    /// Keeps at most [`Bases::KEPT`] pairs, in order of epochs.
+    #[must_use]
+    pub fn merged(mut self) -> Self {
+        self.0.sort_unstable();
+        if self.0.len() > Self::KEPT {
+            let recent = self.0.split_off(self.0.len() - (Self::KEPT - 1));
+            let epoch = self.0.iter().map(|(epoch, _)| *epoch).max().unwrap_or_default();
+            let base = self.0.iter().map(|(_, base)| *base).min().unwrap_or_default();
+            self.0 = std::iter::once((epoch, base)).chain(recent).collect();
+        }
+        self
+    }
+}
+
+/// What a room's hash tells.
+#[derive(Debug, Clone, Default)]
+pub struct RoomHead {
+    pub epoch: Epoch,
+    pub seq: Seq,
+    pub bases: Bases,
+    /// `direct`, `private` or `public`.
+    pub kind: String,
+    pub name: Option<String>,
+    pub members: u64,
+    pub archived: bool,
+}
+
+impl RoomHead {
+    /// Where the history that a cursor stands for parts from the room's: `None` while it is good.
+    #[must_use]
+    pub fn gap_after(&self, cursor: &Cursor) -> Option<Seq> {
+        match Epoch::parse(&cursor.epoch) {
+            Some(epoch) if epoch <= self.epoch => self.gap_after_position(epoch, cursor.seq),
+            _ => Some(Seq(0)),
+        }
+    }
+
+    /// As [`RoomHead::gap_after`], for a position of the server's own.
+    #[must_use]
+    pub fn gap_after_position(&self, epoch: Epoch, seq: Seq) -> Option<Seq> {
+        let limit = self.bases.limit_of(epoch).map_or(self.seq, |base| base.min(self.seq));
+        (seq > limit).then_some(limit)
+    }
+}
+
+/// A room's head and what its tail holds after a position, read in one go.
+#[derive(Debug, Clone)]
+pub struct TailRead {
+    pub head: RoomHead,
+    /// In order of seq; not necessarily from the position on.
+    pub records: Vec<Record>,
+}
+
+impl TailRead {
+    /// The records from `after` up to the head without a hole; `None`: the tail does not reach back so far.
+    #[must_use]
+    pub fn records_after(&self, after: Seq) -> Option<&[Record]> {
+        if after >= self.head.seq {
+            return Some(&[]);
+        }
+        let first = self.records.partition_point(|record| record.seq <= after);
+        let records = &self.records[first..];
+        let dense = records.iter().zip(after.0 + 1..).all(|(record, expected)| record.seq.0 == expected);
+        (dense && records.last().is_some_and(|last| last.seq == self.head.seq)).then_some(records)
+    }
+}
+
+pub(super) type HashFields =
+    (Option<u64>, Option<u64>, Option<String>, Option<String>, Option<String>, Option<u64>, Option<String>);
+pub(super) type TailEntries = Vec<(String, Vec<Bytes>)>;
+
+/// Fields of the room hash, in the order of [`HashFields`].
+pub(super) const HASH_FIELDS: [&str; 7] = ["seq", "epoch", "bases", "kind", "name", "members", "archived"];
+
+/// `None` when there is no hash.
+pub(super) fn head_of(fields: HashFields) -> Option<RoomHead> {
+    let (seq, epoch, bases, kind, name, members, archived) = fields;
+    Some(RoomHead {
+        seq: Seq(seq?),
+        epoch: Epoch(epoch?),
+        bases: Bases::decode(&bases.unwrap_or_default()),
+        kind: kind.unwrap_or_default(),
+        name: name.filter(|name| !name.is_empty()),
+        members: members.unwrap_or_default(),
+        archived: archived.as_deref() == Some("1"),
+    })
+}
+
+/// Entries of a tail as records; one that cannot be read ends the list, and the hole is seen by its seq.
+pub(super) fn records_of(entries: TailEntries) -> Vec<Record> {
+    entries.into_iter().map_while(|(_, mut fields)| Record::parse(fields.pop()?).ok()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn head(epoch: u64, seq: u64, bases: &str) -> RoomHead {
+        RoomHead { epoch: Epoch(epoch), seq: Seq(seq), bases: Bases::decode(bases), ..RoomHead::default() }
+    }
+
+    fn cursor(epoch: &str, seq: u64) -> Cursor {
+        Cursor { epoch: epoch.into(), seq: Seq(seq) }
+    }
+
+    #[test]
+    fn a_cursor_is_good_up_to_the_lowest_base_of_every_later_epoch() {
+        let head = head(5, 100, "1:0,3:40,5:90");
+        assert_eq!(head.gap_after(&cursor("1", 40)), None);
+        assert_eq!(head.gap_after(&cursor("1", 41)), Some(Seq(40)));
+        assert_eq!(head.gap_after(&cursor("3", 90)), None);
+        assert_eq!(head.gap_after(&cursor("3", 91)), Some(Seq(90)));
+        assert_eq!(head.gap_after(&cursor("4", 91)), Some(Seq(90)));
+        assert_eq!(head.gap_after(&cursor("5", 100)), None);
+        let lower_later = self::head(5, 100, "2:80,5:30");
+        assert_eq!(lower_later.gap_after(&cursor("1", 50)), Some(Seq(30)));
+    }
+
+    #[test]
+    fn a_cursor_above_the_head_or_of_an_unknown_epoch_is_a_gap() {
+        let head = head(5, 100, "1:0");
+        assert_eq!(head.gap_after(&cursor("5", 101)), Some(Seq(100)));
+        assert_eq!(head.gap_after(&cursor("6", 3)), Some(Seq(0)));
+        assert_eq!(head.gap_after(&cursor("nonsense", 3)), Some(Seq(0)));
+    }
+
+    #[test]
+    fn merged_bases_never_call_a_bad_cursor_good() {
+        let all = Bases((1..=40).map(|e| (Epoch(e), Seq(e * 7 % 31 + e))).collect());
+        let merged = all.clone().merged();
+        assert_eq!(merged.0.len(), Bases::KEPT);
+        for epoch in 0..=41 {
+            let (exact, kept) = (all.limit_of(Epoch(epoch)), merged.limit_of(Epoch(epoch)));
+            assert!(kept <= exact || exact.is_none(), "epoch {epoch}: {kept:?} above {exact:?}");
+            assert_eq!(kept.is_none(), exact.is_none());
+        }
+        assert_eq!(Bases::decode(&merged.encode()), merged);
+    }
+}

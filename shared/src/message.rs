@@ -1,0 +1,260 @@
+//! A message as a sender gives it, checked the same way whether it comes by frame or by HTTP, and its JSON body.
+
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+use crate::{
+    error::{ErrorCode, Refusal},
+    ids::{ClientId, Seq, UserId},
+    log::record::Visibility,
+    protocol::fields::{VisibleTo, bounded, optional, required},
+    protocol::{Fields, server::Sender},
+};
+
+/// Upper bounds of a message's parts, docs/PROTOCOL.md.
+pub const MAX_METADATA_BYTES: usize = 4 * 1024;
+pub const MAX_ATTACHMENTS: usize = 10;
+/// Names and addresses of attachments; long enough for presigned URLs.
+const MAX_ATTACHMENT_NAME_CHARS: usize = 255;
+const MAX_ATTACHMENT_URL_CHARS: usize = 2048;
+/// Users and roles that one message may be aimed at: it is checked at every delivery.
+pub const MAX_VISIBLE_TO: usize = 100;
+
+/// How far a sender waits: until the event is appended in Redis, or committed in PostgreSQL.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AckStage {
+    Accepted,
+    #[default]
+    Stored,
+}
+
+/// A file that lies elsewhere.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Attachment {
+    pub name: String,
+    pub url: String,
+    pub media_type: String,
+    /// Bytes.
+    pub size: u64,
+}
+
+/// A checked message that is not yet in the log.
+#[derive(Debug, Clone)]
+pub struct Draft {
+    pub client_id: ClientId,
+    pub kind: String,
+    pub content: String,
+    pub reply_to: Option<Seq>,
+    pub attachments: Vec<Attachment>,
+    pub metadata: Option<Box<RawValue>>,
+    pub visibility: Visibility,
+    pub ack: AckStage,
+    /// `attempt: 1`: the sender never sent this client id before.
+    pub first_attempt: bool,
+}
+
+impl Draft {
+    /// Checks the fields of a send.
+    ///
+    /// # Errors
+    /// `bad_request` or `too_large` with the field's name.
+    pub fn from_fields(fields: &Fields<'_>, max_chars: usize) -> Result<Self, Refusal> {
+        let client_id =
+            fields.client_id()?.ok_or_else(|| Refusal::bad_field("client_id", "`client_id` is missing"))?;
+        let attachments: Vec<Attachment> =
+            optional(fields.attachments, "attachments", "a list of {name, url, media_type, size}")?
+                .unwrap_or_default();
+        let attachments = bounded(attachments, "attachments", MAX_ATTACHMENTS)?;
+        attachments.iter().try_for_each(check_attachment)?;
+        let content: String = if attachments.is_empty() {
+            required(fields.content, "content", "a string")?
+        } else {
+            optional(fields.content, "content", "a string")?.unwrap_or_default()
+        };
+        check_text(&content, "content", max_chars)?;
+        if content.is_empty() && attachments.is_empty() {
+            return Err(Refusal::bad_field("content", "`content` is empty and there are no attachments"));
+        }
+        let kind = optional(fields.kind, "kind", "a string")?.unwrap_or_else(|| "text".to_owned());
+        if !is_label(&kind) {
+            return Err(Refusal::bad_field("kind", "`kind` must be 1 to 32 of a-z 0-9 _ -"));
+        }
+        let reply_to: Option<Seq> = optional(fields.reply_to, "reply_to", "the seq of a message")?;
+        if reply_to.is_some_and(|seq| seq.0 == 0 || seq.0 > i64::MAX as u64) {
+            return Err(Refusal::bad_field("reply_to", "`reply_to` must be the seq of a message"));
+        }
+        let attempt: Option<u32> = optional(fields.attempt, "attempt", "a number from 1 on")?;
+        Ok(Self {
+            client_id,
+            kind,
+            content,
+            reply_to,
+            attachments,
+            metadata: Fields::object(fields.metadata, "metadata", MAX_METADATA_BYTES)?,
+            visibility: visibility_of(fields)?,
+            ack: optional(fields.ack, "ack", "`stored` or `accepted`")?.unwrap_or_default(),
+            first_attempt: attempt == Some(1),
+        })
+    }
+
+    /// The event's own fields as JSON, in the wire's form.
+    #[must_use]
+    pub fn body(&self, id: &str, sender: &Sender<'_>) -> String {
+        #[derive(Serialize)]
+        struct Body<'a> {
+            id: &'a str,
+            client_id: &'a ClientId,
+            sender: &'a Sender<'a>,
+            kind: &'a str,
+            content: &'a str,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            reply_to: Option<Seq>,
+            #[serde(skip_serializing_if = "<[_]>::is_empty")]
+            attachments: &'a [Attachment],
+            #[serde(skip_serializing_if = "Option::is_none")]
+            metadata: Option<&'a RawValue>,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            visible_to: Option<WireVisibility<'a>>,
+        }
+        #[derive(Serialize)]
+        struct WireVisibility<'a> {
+            users: &'a [String],
+            roles: &'a [String],
+        }
+        let visible_to = (!self.visibility.is_everyone())
+            .then_some(WireVisibility { users: &self.visibility.users, roles: &self.visibility.roles });
+        let body = Body {
+            id,
+            client_id: &self.client_id,
+            sender,
+            kind: &self.kind,
+            content: &self.content,
+            reply_to: self.reply_to,
+            attachments: &self.attachments,
+            metadata: self.metadata.as_deref(),
+            visible_to,
+        };
+        serde_json::to_string(&body).expect("strings, numbers and checked JSON always serialise")
+    }
+}
+
+/// Refuses text over the limit (Unicode scalar values) and forbidden control characters.
+///
+/// # Errors
+/// `too_large` or `bad_request` with the field's name.
+pub fn check_text(text: &str, field: &'static str, max_chars: usize) -> Result<(), Refusal> {
+    if text.len() > max_chars && text.chars().count() > max_chars {
+        let message = format!("`{field}` is over {max_chars} characters");
+        return Err(Refusal::new(ErrorCode::TooLarge, message).with_field(field));
+    }
+    let forbidden = |c: char| c.is_control() && c != '\n' && c != '\t';
+    if text.chars().any(forbidden) {
+        let message = format!("`{field}` holds a control character other than tab and newline");
+        return Err(Refusal::bad_field(field, message));
+    }
+    Ok(())
+}
+
+/// 1 to 32 of `a-z 0-9 _ -`: kinds of messages and names of roles.
+#[must_use]
+pub fn is_label(text: &str) -> bool {
+    (1..=32).contains(&text.len())
+        && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_' || b == b'-')
+}
+
+fn check_attachment(attachment: &Attachment) -> Result<(), Refusal> {
+    check_text(&attachment.name, "attachments", MAX_ATTACHMENT_NAME_CHARS)?;
+    check_text(&attachment.url, "attachments", MAX_ATTACHMENT_URL_CHARS)?;
+    check_text(&attachment.media_type, "attachments", MAX_ATTACHMENT_NAME_CHARS)?;
+    if attachment.size > i64::MAX as u64 {
+        return Err(Refusal::bad_field("attachments", "`size` of an attachment is out of range"));
+    }
+    // An address is followed by a click: nothing that runs script.
+    if !(attachment.url.starts_with("https://") || attachment.url.starts_with("http://")) {
+        return Err(Refusal::bad_field(
+            "attachments",
+            "`url` of an attachment must begin with https:// or http://",
+        ));
+    }
+    Ok(())
+}
+
+fn visibility_of(fields: &Fields<'_>) -> Result<Visibility, Refusal> {
+    let Some(visible_to): Option<VisibleTo> =
+        optional(fields.visible_to, "visible_to", "{users: [user ids], roles: [role names]}")?
+    else {
+        return Ok(Visibility::default());
+    };
+    let users = bounded(visible_to.users, "visible_to", MAX_VISIBLE_TO)?;
+    let roles = bounded(visible_to.roles, "visible_to", MAX_VISIBLE_TO)?;
+    if !roles.iter().all(|role| is_label(role)) {
+        return Err(Refusal::bad_field("visible_to", "a role name is 1 to 32 of a-z 0-9 _ -"));
+    }
+    // Empty lists could be meant as "nobody" or as "everybody": too much hangs on it to guess.
+    if users.is_empty() && roles.is_empty() {
+        return Err(Refusal::bad_field(
+            "visible_to",
+            "`visible_to` names nobody; leave it out to reach everyone",
+        ));
+    }
+    Ok(Visibility { users: users.iter().map(UserId::to_string).collect(), roles })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn draft(json: &str) -> Result<Draft, Refusal> {
+        Draft::from_fields(&Fields::parse(json).unwrap(), 1000)
+    }
+
+    #[test]
+    fn a_plain_message_is_taken_as_sent() {
+        let draft =
+            draft(r#"{"client_id":"c","content":"<b>hi</b>\n\t\"🙂\" \u2028","metadata":{"b":1,"a":[2]}}"#)
+                .unwrap();
+        assert_eq!(draft.content, "<b>hi</b>\n\t\"🙂\" \u{2028}");
+        assert_eq!(draft.ack, AckStage::Stored);
+        let body = draft.body("i", &Sender { id: "alice", name: None, picture: None });
+        assert!(body.contains(r#""metadata":{"b":1,"a":[2]}"#), "{body}");
+        let read: serde_json::Value = serde_json::from_str(&body).unwrap();
+        assert_eq!(read["content"], "<b>hi</b>\n\t\"🙂\" \u{2028}");
+    }
+
+    #[test]
+    fn what_breaks_a_rule_is_refused_with_its_field() {
+        let long = format!(r#"{{"client_id":"c","content":"{}"}}"#, "é".repeat(1001));
+        let cases = [
+            (r#"{"content":"x"}"#, ErrorCode::BadRequest, "client_id"),
+            (r#"{"client_id":7,"content":"x"}"#, ErrorCode::BadRequest, "client_id"),
+            (r#"{"client_id":"","content":"x"}"#, ErrorCode::BadRequest, "client_id"),
+            (r#"{"client_id":"c"}"#, ErrorCode::BadRequest, "content"),
+            (r#"{"client_id":"c","content":""}"#, ErrorCode::BadRequest, "content"),
+            (r#"{"client_id":"c","content":["x"]}"#, ErrorCode::BadRequest, "content"),
+            (r#"{"client_id":"c","content":"a\u0000b"}"#, ErrorCode::BadRequest, "content"),
+            (r#"{"client_id":"c","content":"a\u0085b"}"#, ErrorCode::BadRequest, "content"),
+            (long.as_str(), ErrorCode::TooLarge, "content"),
+            (r#"{"client_id":"c","content":"x","kind":"Te xt"}"#, ErrorCode::BadRequest, "kind"),
+            (r#"{"client_id":"c","content":"x","reply_to":-1}"#, ErrorCode::BadRequest, "reply_to"),
+            (r#"{"client_id":"c","content":"x","metadata":[]}"#, ErrorCode::BadRequest, "metadata"),
+            (r#"{"client_id":"c","content":"x","ack":"soon"}"#, ErrorCode::BadRequest, "ack"),
+            (r#"{"client_id":"c","content":"x","visible_to":{}}"#, ErrorCode::BadRequest, "visible_to"),
+            (
+                r#"{"client_id":"c","attachments":[{"name":"a","url":"javascript:1","media_type":"x/y","size":1}]}"#,
+                ErrorCode::BadRequest,
+                "attachments",
+            ),
+        ];
+        for (json, code, field) in cases {
+            let refusal = draft(json).unwrap_err();
+            assert_eq!((refusal.code, refusal.field.as_deref()), (code, Some(field)), "{json}");
+        }
+    }
+
+    #[test]
+    fn a_thousand_characters_are_allowed_whatever_their_bytes() {
+        let json = format!(r#"{{"client_id":"c","content":"{}"}}"#, "🙂".repeat(1000));
+        assert!(draft(&json).is_ok());
+    }
+}

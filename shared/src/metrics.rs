@@ -1,0 +1,77 @@
+//! Declares a service's metrics in one list: field, kind, name, labels, help. The list is the only place that names them.
+
+/// ```ignore
+/// tidings_shared::metrics! {
+///     /// What the gateway counts.
+///     pub struct Metrics {
+///         connections: IntGauge = "tidings_gateway_connections", "Open WebSocket connections";
+///         errors: IntCounterVec["code"] = "tidings_gateway_errors_total", "Errors told to clients, by code";
+///         batch: Histogram(0.001, 0.01) = "tidings_batch_seconds", "Time to write a batch";
+///     }
+/// }
+/// ```
+#[macro_export]
+macro_rules! metrics {
+    (
+        $(#[$doc:meta])*
+        pub struct $name:ident {
+            $($field:ident: $kind:ident $([$($label:literal),+])? $(($($bucket:literal),+))? = $metric:literal, $help:literal;)*
+        }
+    ) => {
+        $(#[$doc])*
+        #[derive(Clone)]
+        pub struct $name {
+            registry: ::prometheus::Registry,
+            $(#[doc = $help] pub $field: ::prometheus::$kind,)*
+        }
+
+        impl $name {
+            /// Name and help of every metric, in order of declaration.
+            pub const DECLARED: &'static [(&'static str, &'static str)] = &[$(($metric, $help)),*];
+
+            /// Registers all of them in a registry of their own.
+            #[must_use]
+            pub fn new() -> Self {
+                let registry = ::prometheus::Registry::new();
+                $(
+                    let $field = $crate::metrics!(@make $kind $metric, $help $([$($label),+])? $(($($bucket),+))?);
+                    registry.register(Box::new($field.clone())).expect("each metric is declared once");
+                )*
+                Self { registry, $($field),* }
+            }
+
+            /// The Prometheus text format.
+            #[must_use]
+            pub fn text(&self) -> String {
+                use ::prometheus::Encoder;
+                let mut text = Vec::new();
+                // Writing to memory cannot fail; a metric that cannot be written is left out.
+                let _ = ::prometheus::TextEncoder::new().encode(&self.registry.gather(), &mut text);
+                String::from_utf8(text).unwrap_or_default()
+            }
+        }
+
+        impl Default for $name {
+            fn default() -> Self {
+                Self::new()
+            }
+        }
+    };
+    (@make Histogram $metric:literal, $help:literal ($($bucket:literal),+)) => {
+        ::prometheus::Histogram::with_opts(
+            ::prometheus::HistogramOpts::new($metric, $help).buckets(vec![$($bucket),+]),
+        ).expect("a declared metric is well formed")
+    };
+    (@make HistogramVec $metric:literal, $help:literal [$($label:literal),+] ($($bucket:literal),+)) => {
+        ::prometheus::HistogramVec::new(
+            ::prometheus::HistogramOpts::new($metric, $help).buckets(vec![$($bucket),+]), &[$($label),+],
+        ).expect("a declared metric is well formed")
+    };
+    (@make $kind:ident $metric:literal, $help:literal [$($label:literal),+]) => {
+        ::prometheus::$kind::new(::prometheus::Opts::new($metric, $help), &[$($label),+])
+            .expect("a declared metric is well formed")
+    };
+    (@make $kind:ident $metric:literal, $help:literal) => {
+        ::prometheus::$kind::new($metric, $help).expect("a declared metric is well formed")
+    };
+}

@@ -1,0 +1,10 @@
+//! The wire contract of docs/PROTOCOL.md as types: client frames parsed once at the edge, server frames, close codes.
+
+pub mod client;
+pub mod close;
+pub mod fields;
+pub mod server;
+
+pub use client::{ClientFrame, Command, JoinTarget, Parsed};
+pub use close::CloseCode;
+pub use fields::Fields;

@@ -1,0 +1,150 @@
+//! The fields of a command, not yet typed: one borrowed JSON text per known name, so that a wrong type is told with
+//! the field's name and nothing is copied before it is wanted. Unknown fields are ignored.
+
+use serde::{Deserialize, de::DeserializeOwned};
+use serde_json::value::RawValue;
+
+use crate::{
+    error::Refusal,
+    ids::{ClientId, RoomId, Seq, UserId},
+};
+
+macro_rules! fields {
+    ($($name:ident = $wire:literal),* $(,)?) => {
+        /// See the module. The same names serve frames and the bodies of HTTP requests that do the same.
+        #[derive(Debug, Default, Deserialize)]
+        pub struct Fields<'a> {
+            $(#[serde(borrow, default, rename = $wire)]
+            pub $name: Option<&'a RawValue>,)*
+        }
+    };
+}
+
+fields! {
+    kind_of_frame = "type",
+    reference = "ref",
+    token = "token",
+    room = "room",
+    rooms = "rooms",
+    after = "after",
+    presence = "presence",
+    client_id = "client_id",
+    content = "content",
+    kind = "kind",
+    reply_to = "reply_to",
+    visible_to = "visible_to",
+    attachments = "attachments",
+    metadata = "metadata",
+    attempt = "attempt",
+    ack = "ack",
+    seq = "seq",
+}
+
+/// A field that is there and not JSON `null`.
+fn given(field: Option<&RawValue>) -> Option<&str> {
+    field.map(RawValue::get).filter(|json| *json != "null")
+}
+
+/// Reads an optional field; `form` says what it must be.
+///
+/// # Errors
+/// `bad_request` with the field's name.
+pub fn optional<T: DeserializeOwned>(
+    field: Option<&RawValue>,
+    name: &'static str,
+    form: &'static str,
+) -> Result<Option<T>, Refusal> {
+    let read = |json| {
+        serde_json::from_str(json).map_err(|_| Refusal::bad_field(name, format!("`{name}` must be {form}")))
+    };
+    given(field).map(read).transpose()
+}
+
+/// Reads a field that must be there.
+///
+/// # Errors
+/// `bad_request` with the field's name.
+pub fn required<T: DeserializeOwned>(
+    field: Option<&RawValue>,
+    name: &'static str,
+    form: &'static str,
+) -> Result<T, Refusal> {
+    optional(field, name, form)?.ok_or_else(|| Refusal::bad_field(name, format!("`{name}` is missing")))
+}
+
+impl<'a> Fields<'a> {
+    /// Reads a JSON object.
+    ///
+    /// # Errors
+    /// `bad_request` when the text is not one JSON object, or names a known field twice.
+    pub fn parse(text: &'a str) -> Result<Self, Refusal> {
+        // A struct would also be read from an array; the contract says object.
+        if !text.trim_start().starts_with('{') {
+            return Err(Refusal::new(crate::error::ErrorCode::BadRequest, "expected one JSON object"));
+        }
+        serde_json::from_str(text).map_err(|error| {
+            Refusal::new(crate::error::ErrorCode::BadRequest, format!("not a JSON object: {error}"))
+        })
+    }
+
+    /// # Errors
+    /// `bad_request` with the field's name.
+    pub fn room(&self) -> Result<RoomId, Refusal> {
+        required(self.room, "room", "a room id")
+    }
+
+    /// # Errors
+    /// `bad_request` with the field's name.
+    pub fn client_id(&self) -> Result<Option<ClientId>, Refusal> {
+        optional(self.client_id, "client_id", "1 to 64 printable ASCII characters")
+    }
+
+    /// # Errors
+    /// `bad_request` with the field's name.
+    pub fn seq(&self) -> Result<Seq, Refusal> {
+        required(self.seq, "seq", "a position (integer from 0 on)")
+    }
+
+    /// The object's own JSON text, unchanged, when it is an object of at most `max_bytes`.
+    ///
+    /// # Errors
+    /// `bad_request` or `too_large` with the field's name.
+    pub fn object(
+        field: Option<&RawValue>,
+        name: &'static str,
+        max_bytes: usize,
+    ) -> Result<Option<Box<RawValue>>, Refusal> {
+        let Some(json) = given(field) else { return Ok(None) };
+        if json.len() > max_bytes {
+            let message = format!("`{name}` is over {max_bytes} bytes");
+            return Err(Refusal::new(crate::error::ErrorCode::TooLarge, message).with_field(name));
+        }
+        let object: Option<serde_json::Map<String, serde_json::Value>> = optional(field, name, "an object")?;
+        // PostgreSQL keeps the text as it is, but could not give back a NUL inside it.
+        if object.is_some() && json.contains("\\u0000") {
+            return Err(Refusal::bad_field(name, format!("`{name}` must not hold U+0000")));
+        }
+        Ok(field.map(ToOwned::to_owned))
+    }
+}
+
+/// A user id list with an upper bound.
+///
+/// # Errors
+/// `bad_request` or `too_large` with the field's name.
+pub fn bounded<T>(list: Vec<T>, name: &'static str, max: usize) -> Result<Vec<T>, Refusal> {
+    if list.len() > max {
+        let message = format!("`{name}` holds more than {max} entries");
+        return Err(Refusal::new(crate::error::ErrorCode::TooLarge, message).with_field(name));
+    }
+    Ok(list)
+}
+
+/// The users and roles of `visible_to`.
+#[derive(Debug, Default, Deserialize)]
+pub struct VisibleTo {
+    #[serde(default)]
+    pub users: Vec<UserId>,
+    #[serde(default)]
+    pub roles: Vec<String>,
+}

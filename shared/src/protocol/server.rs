@@ -1,0 +1,177 @@
+//! What the server sends besides log events (those are finished by the append script): answers and signals.
+
+use serde::Serialize;
+
+use crate::{
+    error::Refusal,
+    ids::{Cursor, Epoch, RoomId, Seq},
+    message::AckStage,
+};
+
+/// Who sent a message, as others see them.
+#[derive(Debug, Clone, Serialize)]
+pub struct Sender<'a> {
+    pub id: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub name: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub picture: Option<&'a str>,
+}
+
+/// Limits that a client can obey on its own.
+#[derive(Debug, Clone, Serialize)]
+pub struct Limits {
+    pub max_message_chars: usize,
+    pub max_frame_bytes: usize,
+    pub messages_per_second: u32,
+}
+
+/// A room in `room:joined`.
+#[derive(Debug, Clone, Serialize)]
+pub struct JoinedRoom {
+    pub room: RoomId,
+    pub kind: String,
+    pub name: Option<String>,
+    pub role: String,
+    pub head: Cursor,
+    pub read_seq: Seq,
+    pub members: u64,
+}
+
+/// A room that could not be joined.
+#[derive(Debug, Clone, Serialize)]
+pub struct FailedRoom {
+    pub room: RoomId,
+    pub code: crate::error::ErrorCode,
+}
+
+/// A server frame that is made per connection.
+#[derive(Debug, Serialize)]
+#[serde(tag = "type")]
+pub enum ServerFrame<'a> {
+    #[serde(rename = "connected")]
+    Connected {
+        #[serde(rename = "ref", skip_serializing_if = "Option::is_none")]
+        reference: Option<&'a str>,
+        connection: &'a str,
+        user: &'a str,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        name: Option<&'a str>,
+        server_time: &'a str,
+        heartbeat_ms: u64,
+        expires_at: &'a str,
+        rooms_version: &'a str,
+        limits: &'a Limits,
+        node: &'a str,
+    },
+    #[serde(rename = "auth:ok")]
+    AuthOk {
+        #[serde(rename = "ref", skip_serializing_if = "Option::is_none")]
+        reference: Option<&'a str>,
+        expires_at: &'a str,
+    },
+    #[serde(rename = "room:joined")]
+    RoomJoined {
+        #[serde(rename = "ref", skip_serializing_if = "Option::is_none")]
+        reference: Option<&'a str>,
+        rooms: &'a [JoinedRoom],
+        failed: &'a [FailedRoom],
+        #[serde(skip_serializing_if = "Option::is_none")]
+        more: Option<bool>,
+    },
+    #[serde(rename = "room:left")]
+    RoomLeft {
+        #[serde(rename = "ref", skip_serializing_if = "Option::is_none")]
+        reference: Option<&'a str>,
+        rooms: &'a [RoomId],
+    },
+    #[serde(rename = "room:caught_up")]
+    CaughtUp { room: &'a RoomId, epoch: Epoch, seq: Seq },
+    #[serde(rename = "room:gap")]
+    Gap { room: &'a RoomId, after: Seq, head: &'a Cursor },
+    #[serde(rename = "ack")]
+    Ack {
+        #[serde(rename = "ref", skip_serializing_if = "Option::is_none")]
+        reference: Option<&'a str>,
+        #[serde(flatten)]
+        ack: &'a Ack,
+    },
+    #[serde(rename = "ok")]
+    Ok {
+        #[serde(rename = "ref", skip_serializing_if = "Option::is_none")]
+        reference: Option<&'a str>,
+    },
+    #[serde(rename = "pong")]
+    Pong {
+        #[serde(rename = "ref", skip_serializing_if = "Option::is_none")]
+        reference: Option<&'a str>,
+        server_time: &'a str,
+    },
+    #[serde(rename = "draining")]
+    Draining { reconnect_after_ms: u64 },
+    #[serde(rename = "error")]
+    Error {
+        #[serde(rename = "ref", skip_serializing_if = "Option::is_none")]
+        reference: Option<&'a str>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        room: Option<&'a RoomId>,
+        #[serde(flatten)]
+        refusal: &'a Refusal,
+    },
+}
+
+impl ServerFrame<'_> {
+    #[must_use]
+    pub fn to_json(&self) -> Vec<u8> {
+        serde_json::to_vec(self).expect("strings and numbers always serialise")
+    }
+}
+
+/// The *ack object* of the contract: also the answer of a send by HTTP.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Ack {
+    pub room: RoomId,
+    pub seq: Seq,
+    pub epoch: Epoch,
+    /// RFC 3339.
+    pub at: String,
+    pub stage: AckStage,
+    pub duplicate: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub id: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub client_id: Option<crate::ids::ClientId>,
+}
+
+/// RFC 3339 in UTC with milliseconds, as all times on the wire.
+#[must_use]
+pub fn rfc3339(at_ms: i64) -> String {
+    chrono::DateTime::from_timestamp_millis(at_ms)
+        .unwrap_or_default()
+        .to_rfc3339_opts(chrono::SecondsFormat::Millis, true)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::ErrorCode;
+
+    #[test]
+    fn frames_have_the_wires_form() {
+        let refusal = Refusal::bad_field("content", "no").with_reason("x");
+        let error = ServerFrame::Error { reference: Some("r"), room: None, refusal: &refusal }.to_json();
+        assert_eq!(
+            String::from_utf8(error).unwrap(),
+            r#"{"type":"error","ref":"r","code":"bad_request","message":"no","reason":"x","field":"content"}"#
+        );
+        let room = RoomId::parse("a").unwrap();
+        let gap =
+            ServerFrame::Gap { room: &room, after: Seq(3), head: &Cursor::new(Epoch(7), Seq(9)) }.to_json();
+        assert_eq!(
+            String::from_utf8(gap).unwrap(),
+            r#"{"type":"room:gap","room":"a","after":3,"head":{"epoch":"7","seq":9}}"#
+        );
+        assert_eq!(rfc3339(1_700_000_000_123), "2023-11-14T22:13:20.123Z");
+        assert_eq!(ErrorCode::RateLimited.as_str(), "rate_limited");
+    }
+}
