@@ -226,6 +226,27 @@ impl Log {
         Err(AppendError::Unavailable("the room's head does not settle".to_owned()))
     }
 
+    /// The heads of rooms as they stand in Redis; `None`: there is no hash of the session's epoch.
+    ///
+    /// # Errors
+    /// [`AppendError::Unavailable`].
+    pub async fn heads(&self, rooms: &[RoomId]) -> Result<Vec<Option<(Epoch, Seq)>>, AppendError> {
+        let session = self.sessions.get().await.map_err(unavailable)?;
+        let mut pipe = redis::pipe();
+        for room in rooms {
+            pipe.cmd("HMGET").arg(keys::room(room)).arg("epoch").arg("seq");
+        }
+        let heads: Result<Vec<(Option<u64>, Option<u64>)>, _> =
+            pipe.query_async(&mut session.connection()).await;
+        let heads = heads.map_err(|error| self.give_up(&session, &error))?;
+        let head = |(epoch, seq): (Option<u64>, Option<u64>)| Some((Epoch(epoch?), Seq(seq?)));
+        Ok(heads
+            .into_iter()
+            .map(head)
+            .map(|head| head.filter(|(epoch, _)| *epoch == session.epoch))
+            .collect())
+    }
+
     /// Tells that a partition is committed up to `watermark`, with what became of exceptions
     /// (`room ␟ seq`, outcome). False: a later epoch has written it, nothing was changed.
     ///

@@ -36,6 +36,8 @@ pub enum SessionError {
     Authority(#[from] AuthorityError),
     #[error("Redis did not tell its run_id")]
     NoRunId,
+    #[error("shutting down")]
+    ShuttingDown,
 }
 
 /// See the module. Cheap to share; lives until a command fails on it.
@@ -99,11 +101,14 @@ pub(super) struct Sessions {
     authority: Arc<dyn Authority>,
     current: ArcSwapOption<Session>,
     opening: Mutex<Option<Instant>>,
+    /// Connections are driven by the runtime that the log was started on, whichever thread asks first.
+    runtime: tokio::runtime::Handle,
 }
 
 impl Sessions {
     pub fn new(client: Client, authority: Arc<dyn Authority>) -> Self {
-        Self { client, authority, current: ArcSwapOption::empty(), opening: Mutex::new(None) }
+        let runtime = tokio::runtime::Handle::current();
+        Self { client, authority, current: ArcSwapOption::empty(), opening: Mutex::new(None), runtime }
     }
 
     /// The session in use, opened now when there is none.
@@ -119,7 +124,9 @@ impl Sessions {
             tokio::time::sleep(wait).await;
         }
         *last_attempt = Some(Instant::now());
-        let session = Arc::new(Session::open(&self.client, self.authority.as_ref()).await?);
+        let (client, authority) = (self.client.clone(), self.authority.clone());
+        let opening = self.runtime.spawn(async move { Session::open(&client, authority.as_ref()).await });
+        let session = Arc::new(opening.await.map_err(|_| SessionError::ShuttingDown)??);
         tracing::info!(epoch = %session.epoch, run_id = %session.run_id, "Redis session opened");
         self.current.store(Some(session.clone()));
         Ok(session)

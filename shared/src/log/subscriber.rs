@@ -19,7 +19,7 @@ const PING_EVERY: Duration = Duration::from_secs(2);
 const RECONNECT_AFTER: Duration = Duration::from_millis(200);
 /// Channels in one SUBSCRIBE.
 const CHANNELS_PER_COMMAND: usize = 1000;
-/// Requests that may wait before callers wait themselves.
+/// Requests that may wait; above it callers are refused.
 const QUEUE: usize = 65_536;
 
 /// What the connection brings. Called from the connection's own task: it must not block.
@@ -57,17 +57,18 @@ impl Subscriber {
         Self { requests }
     }
 
-    /// Adds a channel to the wanted ones; resolves when the server has confirmed it, however long that takes.
-    pub async fn subscribe(&self, channel: String) {
+    /// Adds a channel to the wanted ones. What is returned resolves when the server has confirmed it, however
+    /// long that takes; `None`: too many requests are waiting, nothing was changed.
+    #[must_use]
+    pub fn subscribe(&self, channel: String) -> Option<oneshot::Receiver<()>> {
         let (confirmed, confirmation) = oneshot::channel();
-        if self.requests.send(Request::Subscribe(channel, confirmed)).await.is_ok() {
-            let _ = confirmation.await;
-        }
+        self.requests.try_send(Request::Subscribe(channel, confirmed)).ok().map(|()| confirmation)
     }
 
-    /// Takes a channel out of the wanted ones.
-    pub async fn unsubscribe(&self, channel: String) {
-        let _ = self.requests.send(Request::Unsubscribe(channel)).await;
+    /// Takes a channel out of the wanted ones; false when too many requests are waiting.
+    #[must_use]
+    pub fn unsubscribe(&self, channel: String) -> bool {
+        self.requests.try_send(Request::Unsubscribe(channel)).is_ok()
     }
 }
 

@@ -1,0 +1,170 @@
+//! All that the gateway does with Redis and persistence: the room log, the one pub/sub connection and who on this
+//! node wants which channel, accounts and memberships. Shared by all workers; nothing here knows a connection.
+
+mod authority;
+mod interest;
+mod people;
+
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use redis::Client;
+use tidings_shared::{
+    ids::{Epoch, RoomId, Seq},
+    log::{
+        AppendError, Log, LogLimits, Record, TailRead,
+        keys::{self, Partition},
+        record::TYPE_MARKS,
+        stored::Notice,
+        subscriber::{Event, Subscriber},
+    },
+};
+use tokio::sync::watch;
+
+pub use authority::Persistence;
+pub use interest::{Hint, MAX_WORKERS, WorkerQueue};
+pub use people::PeopleError;
+
+use crate::{metrics::Metrics, transport::Frame};
+use interest::Interest;
+
+/// How long a join waits for the pub/sub connection to come back before it is told `unavailable`.
+const RECONNECT_PATIENCE: Duration = Duration::from_secs(3);
+
+/// See the module.
+pub struct Bus {
+    pub log: Arc<Log>,
+    persistence: Arc<Persistence>,
+    subscriber: Subscriber,
+    shared: Arc<Shared>,
+}
+
+/// What the pub/sub connection's task and the workers both touch.
+struct Shared {
+    interest: Mutex<Interest>,
+    /// The process that all wanted channels are confirmed on; `None` while there is none.
+    process: watch::Sender<Option<Arc<str>>>,
+    metrics: Metrics,
+}
+
+impl Shared {
+    fn interest(&self) -> std::sync::MutexGuard<'_, Interest> {
+        // Nothing under the lock can panic half-way through a change.
+        self.interest.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Bus {
+    /// Starts the log and the pub/sub connection on the present runtime.
+    pub fn start(
+        client: Client,
+        persistence: Arc<Persistence>,
+        limits: LogLimits,
+        queues: Vec<WorkerQueue>,
+        metrics: Metrics,
+    ) -> Arc<Self> {
+        let log = Log::start(client.clone(), persistence.clone(), limits);
+        let interest = Mutex::new(Interest::new(queues));
+        let shared = Arc::new(Shared { interest, process: watch::Sender::new(None), metrics });
+        let (sink, watermarks) = (shared.clone(), log.watermarks().clone());
+        let subscriber = Subscriber::start(client, move |event| match event {
+            Event::Message { channel, payload } => match Partition::of_stored_channel(&channel) {
+                Some(partition) => {
+                    if let Some(notice) = std::str::from_utf8(&payload).ok().and_then(Notice::parse) {
+                        watermarks.notice(partition, &notice);
+                    }
+                }
+                None => sink.publish(&channel, payload),
+            },
+            Event::Online { run_id } => {
+                sink.process.send_replace(Some(run_id));
+                sink.metrics.resubscribed.inc();
+                sink.interest().refill_all();
+            }
+            Event::Offline => {
+                sink.process.send_replace(None);
+            }
+        });
+        for partition in Partition::all() {
+            // Before anything else is asked for, so there is room in the queue; confirmed again with every reconnect.
+            drop(subscriber.subscribe(partition.stored()));
+        }
+        Arc::new(Self { log, persistence, subscriber, shared })
+    }
+
+    /// Makes a worker hear of a room's events from now on; resolves once the server has confirmed it.
+    ///
+    /// # Errors
+    /// [`AppendError::Overloaded`] when too many channels are being asked for.
+    pub async fn subscribe(&self, worker: usize, room: &RoomId) -> Result<(), AppendError> {
+        let confirmed = {
+            let mut interest = self.shared.interest();
+            let confirmed = self.subscriber.subscribe(keys::room(room)).ok_or(AppendError::Overloaded)?;
+            interest.add(worker, room);
+            confirmed
+        };
+        confirmed.await.map_err(|_| AppendError::Unavailable("shutting down".to_owned()))
+    }
+
+    /// Makes a worker hear no more of a room.
+    pub fn unsubscribe(&self, worker: usize, room: &RoomId) {
+        let mut interest = self.shared.interest();
+        // Under the lock, so that it cannot overtake another worker's wish for the same channel.
+        if interest.remove(worker, room) && !self.subscriber.unsubscribe(keys::room(room)) {
+            tracing::warn!("a channel stays subscribed: too many requests are waiting");
+        }
+    }
+
+    /// Reads a room from the very process that this node is subscribed to.
+    ///
+    /// # Errors
+    /// As [`Log::read`]; also while there is no subscribed process.
+    pub async fn read(
+        &self,
+        room: &RoomId,
+        after: Option<Seq>,
+        not_before: Epoch,
+    ) -> Result<TailRead, AppendError> {
+        let mut process = self.shared.process.subscribe();
+        let process = match tokio::time::timeout(RECONNECT_PATIENCE, process.wait_for(Option::is_some)).await
+        {
+            Ok(Ok(process)) => process.clone(),
+            _ => None,
+        };
+        let Some(process) = process else {
+            return Err(AppendError::Unavailable("the pub/sub connection is down".to_owned()));
+        };
+        self.log.read(room, after, not_before, Some(&process)).await
+    }
+
+    /// What is missing for serving, in words.
+    pub async fn missing(&self) -> Vec<String> {
+        let mut missing = Vec::new();
+        if self.shared.process.borrow().is_none() {
+            missing.push("pub/sub connection".to_owned());
+        }
+        if let Err(error) = self.log.session().await {
+            missing.push(error.to_string());
+        }
+        missing
+    }
+}
+
+impl Shared {
+    fn publish(&self, channel: &str, payload: bytes::Bytes) {
+        let Some(room) = keys::room_of_channel(channel) else { return };
+        self.metrics.hints.inc();
+        match Record::parse(payload) {
+            Ok(record) if record.kind() == TYPE_MARKS => {}
+            Ok(record) => {
+                // Framed once for all connections of the node.
+                let frame = Frame::text(record.json());
+                let dropped = self.interest().publish(room, &Hint { record: Arc::new(record), frame });
+                self.metrics.hints_dropped.inc_by(dropped);
+            }
+            Err(error) => tracing::error!(%error, "a published record cannot be read"),
+        }
+    }
+}

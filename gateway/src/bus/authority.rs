@@ -1,0 +1,124 @@
+//! Persistence as the gateway reaches it: the internal listener over HTTP, any replica that answers.
+
+use std::{
+    sync::atomic::{AtomicUsize, Ordering},
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use secrecy::{ExposeSecret, SecretString};
+use serde::{Serialize, de::DeserializeOwned};
+use tidings_shared::{
+    ids::{ClientId, Epoch, RoomId, UserId},
+    internal::{
+        CONNECT_USER, ConnectUserRequest, LOOK_UP, LookUpAnswer, LookUpRequest, OPEN_EPOCH, OpenEpochAnswer,
+        OpenEpochRequest, ROOMS, RoomsAnswer, RoomsRequest, SECRET_HEADER, SEED, SeedAnswer, SeedRequest,
+    },
+    log::{Authority, AuthorityError, Known, OpenedEpoch, SeedOutcome},
+    membership::Account,
+};
+
+/// One request to one replica; a seed of 200 rooms is the longest of them.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(4);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// Client of the internal listeners.
+pub struct Persistence {
+    http: reqwest::Client,
+    urls: Vec<String>,
+    secret: SecretString,
+    /// The replica that answered last is asked first.
+    preferred: AtomicUsize,
+    /// Connections are driven by this runtime, whichever worker asks.
+    runtime: tokio::runtime::Handle,
+}
+
+impl Persistence {
+    /// # Errors
+    /// When the HTTP client cannot be built.
+    pub fn new(urls: &[String], secret: SecretString) -> Result<Self, reqwest::Error> {
+        let http = reqwest::Client::builder()
+            .timeout(REQUEST_TIMEOUT)
+            .connect_timeout(CONNECT_TIMEOUT)
+            .no_proxy()
+            .build()?;
+        let urls = urls.iter().map(|url| url.trim_end_matches('/').to_owned()).collect();
+        let runtime = tokio::runtime::Handle::current();
+        Ok(Self { http, urls, secret, preferred: AtomicUsize::new(0), runtime })
+    }
+
+    /// A user's memberships from PostgreSQL; persistence puts them into the cache as well.
+    ///
+    /// # Errors
+    /// When no replica answers.
+    pub async fn rooms(&self, user: &UserId) -> Result<RoomsAnswer, AuthorityError> {
+        self.ask(ROOMS, &RoomsRequest { user: user.clone() }).await
+    }
+
+    /// Creates or updates a user from their claims.
+    ///
+    /// # Errors
+    /// When no replica answers.
+    pub async fn connect_user(&self, request: &ConnectUserRequest) -> Result<Account, AuthorityError> {
+        self.ask(CONNECT_USER, request).await
+    }
+
+    async fn ask<A: DeserializeOwned + Send + 'static>(
+        &self,
+        path: &str,
+        request: &(impl Serialize + Sync),
+    ) -> Result<A, AuthorityError> {
+        let unavailable = |error: &dyn std::fmt::Display| AuthorityError::Unavailable(error.to_string());
+        let body = bytes::Bytes::from(serde_json::to_vec(request).map_err(|error| unavailable(&error))?);
+        let first = self.preferred.load(Ordering::Relaxed);
+        let mut last_error = AuthorityError::Unavailable("no persistence URL is configured".to_owned());
+        for attempt in 0..self.urls.len() {
+            let replica = (first + attempt) % self.urls.len();
+            let request = self
+                .http
+                .post(format!("{}{path}", self.urls[replica]))
+                .header(SECRET_HEADER, self.secret.expose_secret())
+                .header("content-type", "application/json")
+                .body(body.clone());
+            let answer = self
+                .runtime
+                .spawn(async move { request.send().await?.error_for_status()?.json::<A>().await });
+            match answer.await {
+                Ok(Ok(answer)) => {
+                    self.preferred.store(replica, Ordering::Relaxed);
+                    return Ok(answer);
+                }
+                Ok(Err(error)) => last_error = unavailable(&error.without_url()),
+                Err(error) => last_error = unavailable(&error),
+            }
+        }
+        Err(last_error)
+    }
+}
+
+#[async_trait]
+impl Authority for Persistence {
+    async fn open_epoch(&self, run_id: &str) -> Result<OpenedEpoch, AuthorityError> {
+        let answer: OpenEpochAnswer =
+            self.ask(OPEN_EPOCH, &OpenEpochRequest { run_id: run_id.to_owned() }).await?;
+        Ok(OpenedEpoch { epoch: Epoch(answer.epoch), age: Duration::from_millis(answer.age_ms) })
+    }
+
+    async fn seed(&self, epoch: Epoch, rooms: &[RoomId]) -> Result<Vec<SeedOutcome>, AuthorityError> {
+        let answer: SeedAnswer =
+            self.ask(SEED, &SeedRequest { epoch: epoch.0, rooms: rooms.to_vec() }).await?;
+        answer.outcomes.ok_or(AuthorityError::PastEpoch)
+    }
+
+    async fn look_up(
+        &self,
+        room: &RoomId,
+        sender: &UserId,
+        client_id: &ClientId,
+    ) -> Result<Option<Known>, AuthorityError> {
+        let request =
+            LookUpRequest { room: room.clone(), sender: sender.clone(), client_id: client_id.clone() };
+        let answer: LookUpAnswer = self.ask(LOOK_UP, &request).await?;
+        Ok(answer.known)
+    }
+}

@@ -1,0 +1,124 @@
+//! Which worker wants which room, and the bounded queues by which workers are told.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
+
+use rustc_hash::FxHashMap;
+use tidings_shared::{ids::RoomId, log::Record};
+use tokio::sync::mpsc;
+
+use crate::transport::Frame;
+
+/// A published record and its frame, shared by all receivers.
+#[derive(Debug, Clone)]
+pub struct Hint {
+    pub record: Arc<Record>,
+    pub frame: Frame,
+}
+
+/// How a worker is told of hints. When the queue is full hints are dropped and the flag is raised: hints may be
+/// missed, since seq is the truth, but the worker must know.
+#[derive(Debug, Clone)]
+pub struct WorkerQueue {
+    pub hints: mpsc::Sender<Hint>,
+    /// Raised: all rooms of the worker are to be refilled.
+    pub refill: Arc<AtomicBool>,
+    /// Wakes the worker when the flag is raised while its queue is empty.
+    pub wake: Arc<tokio::sync::Notify>,
+}
+
+impl WorkerQueue {
+    fn raise(&self) {
+        self.refill.store(true, Ordering::Release);
+        self.wake.notify_one();
+    }
+}
+
+/// Workers that one map entry can tell apart.
+pub const MAX_WORKERS: usize = 64;
+
+pub(super) struct Interest {
+    queues: Vec<WorkerQueue>,
+    /// Room → bit per worker.
+    rooms: FxHashMap<RoomId, u64>,
+}
+
+impl Interest {
+    pub fn new(queues: Vec<WorkerQueue>) -> Self {
+        Self { queues, rooms: FxHashMap::default() }
+    }
+
+    pub fn add(&mut self, worker: usize, room: &RoomId) {
+        *self.rooms.entry(room.clone()).or_default() |= 1 << worker;
+    }
+
+    /// True when no worker wants the room any more.
+    pub fn remove(&mut self, worker: usize, room: &RoomId) -> bool {
+        let Some(workers) = self.rooms.get_mut(room) else { return false };
+        *workers &= !(1 << worker);
+        if *workers != 0 {
+            return false;
+        }
+        self.rooms.remove(room);
+        true
+    }
+
+    /// Hands a hint to every worker that wants the room; the number of full queues.
+    pub fn publish(&self, room: &str, hint: &Hint) -> u64 {
+        let Some(mut workers) = self.rooms.get(room).copied() else { return 0 };
+        let mut dropped = 0;
+        while workers != 0 {
+            let worker = workers.trailing_zeros() as usize;
+            workers &= workers - 1;
+            if let Some(queue) = self.queues.get(worker)
+                && queue.hints.try_send(hint.clone()).is_err()
+            {
+                queue.raise();
+                dropped += 1;
+            }
+        }
+        dropped
+    }
+
+    /// Anything may have been missed.
+    pub fn refill_all(&self) {
+        for queue in &self.queues {
+            queue.raise();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+
+    fn hint() -> Hint {
+        let line = b"1\x1f1\x1f1\x1f0\x1fr\x1fk\x1f\x1f\x1f\x1f\x1f\x1f\n{}";
+        let record = Record::parse(Bytes::from_static(line)).unwrap();
+        Hint { frame: Frame::text(record.json()), record: Arc::new(record) }
+    }
+
+    #[test]
+    fn a_full_queue_raises_the_refill_of_its_worker_only() {
+        let queue = |size| {
+            let (hints, receiver) = mpsc::channel(size);
+            (WorkerQueue { hints, refill: Arc::default(), wake: Arc::default() }, receiver)
+        };
+        let ((small, _small), (large, _large)) = (queue(1), queue(8));
+        let mut interest = Interest::new(vec![small.clone(), large.clone()]);
+        let room = RoomId::parse("r").unwrap();
+        interest.add(0, &room);
+        interest.add(1, &room);
+        assert_eq!(interest.publish("r", &hint()), 0);
+        assert_eq!(interest.publish("r", &hint()), 1);
+        assert!(small.refill.load(Ordering::Acquire));
+        assert!(!large.refill.load(Ordering::Acquire));
+        assert!(!interest.remove(0, &room));
+        assert!(interest.remove(1, &room));
+        assert_eq!(interest.publish("r", &hint()), 0);
+    }
+}

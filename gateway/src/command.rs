@@ -1,0 +1,112 @@
+//! Commands as functions of (state, frame) to effects: no socket, no Redis, no clock of their own.
+//! One file per frame type; what an effect takes to happen is in `session`.
+
+mod auth;
+mod join;
+mod leave;
+mod ping;
+mod read;
+mod send;
+
+use tidings_shared::{
+    auth::{Identity, Reason, Verifier},
+    error::Refusal,
+    ids::{RoomId, Seq},
+    message::Draft,
+    protocol::{CloseCode, Command, JoinTarget, Parsed, server::ServerFrame},
+};
+
+/// What a connection is, as far as commands care.
+#[derive(Debug, Default)]
+pub enum State {
+    /// Nobody yet: only `auth` is taken.
+    #[default]
+    AwaitingAuth,
+    /// The token is good, the account is being fetched; nothing is read meanwhile.
+    Authenticating,
+    Ready(Identity),
+}
+
+/// What commands may ask of the world.
+pub struct Context<'a> {
+    pub verifier: &'a Verifier,
+    /// Takes one message off the user's allowance; else when there will be one, in milliseconds.
+    pub allow_message: &'a dyn Fn(&str) -> Result<(), u64>,
+    /// RFC 3339.
+    pub server_time: &'a str,
+}
+
+/// What a command leads to, in order.
+#[derive(Debug)]
+pub enum Effect {
+    /// A finished frame to this connection.
+    Reply(Vec<u8>),
+    /// An error to this connection.
+    Refuse {
+        reference: Option<String>,
+        room: Option<RoomId>,
+        refusal: Refusal,
+    },
+    /// Fetch the account, then answer `connected`.
+    Authenticate {
+        reference: Option<String>,
+        identity: Identity,
+    },
+    /// The token's end has moved.
+    Renewed,
+    Join {
+        reference: Option<String>,
+        target: JoinTarget,
+    },
+    Leave {
+        reference: Option<String>,
+        rooms: Vec<RoomId>,
+    },
+    Append {
+        reference: Option<String>,
+        room: RoomId,
+        draft: Box<Draft>,
+    },
+    Mark {
+        reference: Option<String>,
+        room: RoomId,
+        seq: Seq,
+    },
+    Close(CloseCode, &'static str),
+}
+
+impl Effect {
+    fn reply(frame: &ServerFrame<'_>) -> Vec<Self> {
+        vec![Self::Reply(frame.to_json())]
+    }
+
+    fn refuse(reference: Option<String>, room: Option<RoomId>, refusal: impl Into<Refusal>) -> Self {
+        Self::Refuse { reference, room, refusal: refusal.into() }
+    }
+}
+
+/// Applies one frame.
+pub fn apply(state: &mut State, context: &Context<'_>, parsed: Parsed) -> Vec<Effect> {
+    let Parsed { reference, room, frame } = parsed;
+    let command = match frame {
+        Ok(command) => command,
+        Err(refusal) => return vec![Effect::refuse(reference, room, refusal)],
+    };
+    match (state, command) {
+        (state, Command::Auth { token }) => auth::apply(state, context, reference, &token),
+        (State::Ready(identity), command) => match command {
+            Command::Join(target) => join::apply(reference, target),
+            Command::Leave { rooms } => leave::apply(reference, rooms),
+            Command::Send { room, draft } => send::apply(identity, context, reference, room, draft),
+            Command::Read { room, seq } => read::apply(reference, room, seq),
+            Command::Ping => ping::apply(context, reference.as_deref()),
+            Command::Auth { .. } => Vec::new(),
+        },
+        (State::AwaitingAuth | State::Authenticating, _) => {
+            vec![Effect::refuse(reference, room, Reason::Missing)]
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,29 @@
+//! `message:send`: a checked message within the user's allowance goes to the room's log.
+
+use tidings_shared::{
+    auth::Identity,
+    error::{ErrorCode, Refusal},
+    ids::RoomId,
+    message::Draft,
+};
+
+use super::{Context, Effect};
+
+pub(super) fn apply(
+    identity: &Identity,
+    context: &Context<'_>,
+    reference: Option<String>,
+    room: RoomId,
+    draft: Box<Draft>,
+) -> Vec<Effect> {
+    match (context.allow_message)(identity.user.as_str()) {
+        Ok(()) => vec![Effect::Append { reference, room, draft }],
+        Err(retry_after_ms) => {
+            let refusal = Refusal {
+                retry_after_ms: Some(retry_after_ms),
+                ..Refusal::new(ErrorCode::RateLimited, "too many messages; repeat this one later")
+            };
+            vec![Effect::refuse(reference, Some(room), refusal)]
+        }
+    }
+}

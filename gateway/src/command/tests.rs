@@ -1,0 +1,69 @@
+//! Commands without a socket.
+
+use secrecy::SecretString;
+use serde_json::{Value, json};
+use tidings_shared::{auth::sign_hs256, error::ErrorCode, protocol::client::parse};
+
+use super::*;
+
+fn secret() -> SecretString {
+    SecretString::from("a secret of the tests")
+}
+
+fn token(user: &str, exp: i64) -> String {
+    sign_hs256(&secret(), json!({"sub": user, "exp": exp}).as_object().unwrap()).unwrap()
+}
+
+fn run(state: &mut State, allow: Result<(), u64>, frame: &Value) -> Vec<Effect> {
+    let verifier = Verifier::hs256(&secret(), 0);
+    let allow_message = move |_: &str| allow;
+    let context = Context { verifier: &verifier, allow_message: &allow_message, server_time: "now" };
+    apply(state, &context, parse(&frame.to_string(), 1000))
+}
+
+fn ready(user: &str) -> State {
+    State::Ready(Verifier::hs256(&secret(), 0).verify(&token(user, 4_000_000_000)).unwrap())
+}
+
+#[test]
+fn before_auth_everything_else_is_refused_and_a_bad_token_closes() {
+    let mut state = State::default();
+    let effects = run(&mut state, Ok(()), &json!({"type": "ping", "ref": "r"}));
+    assert!(matches!(&effects[..], [Effect::Refuse { reference: Some(r), refusal, .. }]
+        if r == "r" && refusal.code == ErrorCode::Unauthorized && refusal.reason.as_deref() == Some("missing")));
+    let effects = run(&mut state, Ok(()), &json!({"type": "auth", "token": token("a", 1)}));
+    assert!(
+        matches!(&effects[..], [Effect::Refuse { refusal, .. }, Effect::Close(CloseCode::Unauthorized, _)]
+        if refusal.reason.as_deref() == Some("expired"))
+    );
+}
+
+#[test]
+fn a_good_token_leads_to_the_account_and_only_once() {
+    let mut state = State::default();
+    let auth = json!({"type": "auth", "token": token("a", 4_000_000_000)});
+    assert!(
+        matches!(&run(&mut state, Ok(()), &auth)[..], [Effect::Authenticate { identity, .. }] if identity.user.as_str() == "a")
+    );
+    assert!(matches!(&run(&mut state, Ok(()), &auth)[..], [Effect::Refuse { .. }]));
+}
+
+#[test]
+fn a_later_token_renews_only_for_the_same_user() {
+    let mut state = ready("a");
+    let other = json!({"type": "auth", "token": token("b", 4_000_000_000)});
+    assert!(matches!(&run(&mut state, Ok(()), &other)[..], [Effect::Refuse { refusal, .. }]
+        if refusal.reason.as_deref() == Some("user_changed")));
+    let same = json!({"type": "auth", "ref": "x", "token": token("a", 4_000_000_001)});
+    assert!(matches!(&run(&mut state, Ok(()), &same)[..], [Effect::Renewed, Effect::Reply(_)]));
+    assert!(matches!(&state, State::Ready(identity) if identity.expires_at_s == 4_000_000_001));
+}
+
+#[test]
+fn a_message_over_the_allowance_is_told_when_to_come_again() {
+    let mut state = ready("a");
+    let send = json!({"type": "message:send", "room": "r", "client_id": "c", "content": "hi"});
+    assert!(matches!(&run(&mut state, Ok(()), &send)[..], [Effect::Append { .. }]));
+    assert!(matches!(&run(&mut state, Err(70), &send)[..], [Effect::Refuse { refusal, .. }]
+        if refusal.code == ErrorCode::RateLimited && refusal.retry_after_ms == Some(70)));
+}

@@ -1,0 +1,228 @@
+//! The hub against a plain list of what each peer must have been sent.
+
+use std::{cell::RefCell, rc::Rc};
+
+use bytes::Bytes;
+use proptest::prelude::*;
+use tidings_shared::{
+    ids::{Epoch, RoomId, Seq},
+    log::{Bases, Record, RoomHead, TailRead},
+};
+
+use super::*;
+
+#[derive(Default)]
+struct Listener {
+    user: String,
+    got: RefCell<Vec<String>>,
+}
+
+impl Peer for Listener {
+    fn user(&self) -> &str {
+        &self.user
+    }
+    fn send(&self, frame: Frame) {
+        let bytes = frame.into_bytes();
+        let header = if bytes[1] < 126 { 2 } else { 4 };
+        self.got.borrow_mut().push(String::from_utf8_lossy(&bytes[header..]).into_owned());
+    }
+}
+
+fn room() -> RoomId {
+    RoomId::parse("r").unwrap()
+}
+
+fn record(epoch: u64, seq: u64, visibility: &str) -> Record {
+    let line = format!(
+        "1\x1f{epoch}\x1f{seq}\x1f0\x1fr\x1fmessage:new\x1fsender\x1f\x1f\x1f{visibility}\x1f\x1f\n{{\"e\":{epoch},\"s\":{seq}}}"
+    );
+    Record::parse(Bytes::from(line)).unwrap()
+}
+
+fn json(epoch: u64, seq: u64) -> String {
+    format!("{{\"e\":{epoch},\"s\":{seq}}}")
+}
+
+fn read(epoch: u64, seqs: std::ops::RangeInclusive<u64>, bases: &str) -> TailRead {
+    let seq = Seq(*seqs.end());
+    let head = RoomHead { epoch: Epoch(epoch), seq, bases: Bases::decode(bases), ..RoomHead::default() };
+    TailRead { head, records: seqs.map(|seq| record(epoch, seq, "")).collect() }
+}
+
+fn at(epoch: u64, seq: u64) -> Position {
+    Position { epoch: Epoch(epoch), seq: Seq(seq) }
+}
+
+fn listener(hub: &mut Hub<Listener>, user: &str) -> (Rc<Listener>, Subscription) {
+    let peer = Rc::new(Listener { user: user.to_owned(), ..Listener::default() });
+    let subscription = hub.subscribe(&room(), peer.clone(), "member");
+    (peer, subscription)
+}
+
+fn hint(hub: &mut Hub<Listener>, epoch: u64, seq: u64) -> Dispatch {
+    let record = record(epoch, seq, "");
+    hub.dispatch(&record, &Frame::text(record.json()))
+}
+
+#[test]
+fn a_replaying_subscription_gets_nothing_live_and_goes_live_only_where_the_room_is() {
+    let mut hub = Hub::default();
+    let (alice, a) = listener(&mut hub, "alice");
+    assert!(hub.go_live(&room(), a, at(1, 5)));
+    let (bob, b) = listener(&mut hub, "bob");
+    assert_eq!(hint(&mut hub, 1, 6), Dispatch::Delivered);
+    assert!(!hub.go_live(&room(), b, at(1, 5)), "6 was not sent to bob");
+    assert!(hub.replay(&room(), b, &record(1, 6, "")));
+    assert!(hub.go_live(&room(), b, at(1, 6)));
+    assert_eq!(hint(&mut hub, 1, 7), Dispatch::Delivered);
+    assert_eq!(*alice.got.borrow(), [json(1, 6), json(1, 7)]);
+    assert_eq!(*bob.got.borrow(), [json(1, 6), json(1, 7)]);
+}
+
+#[test]
+fn a_subscription_ahead_of_the_room_is_not_sent_the_same_record_twice() {
+    let mut hub = Hub::default();
+    let (alice, a) = listener(&mut hub, "alice");
+    assert!(hub.go_live(&room(), a, at(1, 5)));
+    let (bob, b) = listener(&mut hub, "bob");
+    assert!(hub.go_live(&room(), b, at(1, 7)), "bob read 6 and 7 before their hints came");
+    for seq in 6..=8 {
+        hint(&mut hub, 1, seq);
+    }
+    assert_eq!(*alice.got.borrow(), [json(1, 6), json(1, 7), json(1, 8)]);
+    assert_eq!(*bob.got.borrow(), [json(1, 8)]);
+}
+
+#[test]
+fn a_hint_that_came_before_anybody_was_live_is_not_skipped() {
+    let mut hub = Hub::default();
+    let (_, a) = listener(&mut hub, "alice");
+    hint(&mut hub, 1, 9);
+    assert!(!hub.go_live(&room(), a, at(1, 8)), "9 exists and was not sent");
+    assert!(hub.go_live(&room(), a, at(1, 9)));
+}
+
+#[test]
+fn a_hole_is_refilled_before_anything_later_is_sent() {
+    let mut hub = Hub::default();
+    let (alice, a) = listener(&mut hub, "alice");
+    hub.go_live(&room(), a, at(1, 5));
+    assert_eq!(hint(&mut hub, 1, 8), Dispatch::Refill);
+    assert_eq!(hint(&mut hub, 1, 9), Dispatch::RefillUnderWay);
+    assert_eq!(hub.refill(&room(), &read(1, 4..=8, "1:0")), Refilled::Again, "9 is known to exist");
+    assert!(alice.got.borrow().is_empty());
+    assert_eq!(hub.refill(&room(), &read(1, 4..=9, "1:0")), Refilled::FromTail);
+    assert_eq!(hint(&mut hub, 1, 9), Dispatch::Stale);
+    assert_eq!(*alice.got.borrow(), [json(1, 6), json(1, 7), json(1, 8), json(1, 9)]);
+}
+
+#[test]
+fn a_hole_longer_than_the_tail_is_told_as_a_gap() {
+    let mut hub = Hub::default();
+    let (alice, a) = listener(&mut hub, "alice");
+    hub.go_live(&room(), a, at(1, 5));
+    assert_eq!(hint(&mut hub, 1, 300), Dispatch::Refill);
+    assert_eq!(hub.refill(&room(), &read(1, 200..=300, "1:0")), Refilled::Gap);
+    hint(&mut hub, 1, 301);
+    assert_eq!(
+        *alice.got.borrow(),
+        [
+            r#"{"type":"room:gap","room":"r","after":5,"head":{"epoch":"1","seq":300}}"#.to_owned(),
+            json(1, 301)
+        ]
+    );
+}
+
+#[test]
+fn a_new_epoch_continues_below_its_base_and_is_a_gap_above_it() {
+    for (base, expected) in [(5, None), (3, Some(3))] {
+        let mut hub = Hub::default();
+        let (alice, a) = listener(&mut hub, "alice");
+        hub.go_live(&room(), a, at(1, 5));
+        assert_eq!(hint(&mut hub, 1, 4), Dispatch::Stale);
+        assert_eq!(hint(&mut hub, 2, base + 1), Dispatch::Refill);
+        hub.refill(&room(), &read(2, base + 1..=base + 1, &format!("1:0,2:{base}")));
+        assert_eq!(hint(&mut hub, 1, 6), Dispatch::Stale, "a hint of an older epoch is dropped");
+        let got = alice.got.borrow();
+        match expected {
+            None => {
+                let caught_up =
+                    format!(r#"{{"type":"room:caught_up","room":"r","epoch":"2","seq":{}}}"#, base + 1);
+                assert_eq!(*got, [json(2, 6), caught_up]);
+            }
+            Some(after) => assert_eq!(
+                *got,
+                [format!(
+                    r#"{{"type":"room:gap","room":"r","after":{after},"head":{{"epoch":"2","seq":4}}}}"#
+                )]
+            ),
+        }
+    }
+}
+
+#[test]
+fn a_private_record_reaches_only_those_it_is_for() {
+    let mut hub = Hub::default();
+    let (alice, a) = listener(&mut hub, "alice");
+    let (eve, e) = listener(&mut hub, "eve");
+    hub.go_live(&room(), a, at(1, 0));
+    hub.go_live(&room(), e, at(1, 0));
+    let private = record(1, 1, "u=alice");
+    hub.dispatch(&private, &Frame::text(private.json()));
+    hint(&mut hub, 1, 2);
+    assert_eq!(*alice.got.borrow(), [json(1, 1), json(1, 2)]);
+    assert_eq!(*eve.got.borrow(), [json(1, 2)]);
+    let (replayed, r) = listener(&mut hub, "mallory");
+    hub.replay(&room(), r, &private);
+    assert!(replayed.got.borrow().is_empty());
+}
+
+#[test]
+fn the_last_subscription_takes_the_room_with_it() {
+    let mut hub = Hub::default();
+    let (_, a) = listener(&mut hub, "alice");
+    let (_, b) = listener(&mut hub, "bob");
+    assert!(!hub.unsubscribe(&room(), a));
+    assert!(!hub.has(&room(), a));
+    assert!(!hub.unsubscribe(&room(), a), "the same one again changes nothing");
+    assert!(hub.unsubscribe(&room(), b));
+    assert_eq!(hub.room_count(), 0);
+}
+
+proptest! {
+    /// Any loss, repetition and disorder of hints, with joins at any point: each peer is sent every record after
+    /// its cursor once and in order.
+    #[test]
+    fn whatever_happens_to_hints_every_peer_gets_every_record_once_in_order(
+        hints in proptest::collection::vec((1_u64..40, any::<bool>()), 1..120),
+        joins in proptest::collection::vec((0_usize..120, 0_u64..40), 1..5),
+    ) {
+        let mut hub = Hub::default();
+        let mut head = 0;
+        let mut peers = Vec::new();
+        for (step, (seq, refill_answers)) in hints.iter().enumerate() {
+            for (_, cursor) in joins.iter().filter(|(when, _)| *when == step) {
+                let (peer, subscription) = listener(&mut hub, "p");
+                peers.push((peer, subscription, (*cursor).min(head), (*cursor).min(head), false));
+            }
+            head = head.max(*seq);
+            let needs = matches!(hint(&mut hub, 1, *seq), Dispatch::Refill | Dispatch::RefillUnderWay);
+            if needs && *refill_answers {
+                hub.refill(&room(), &read(1, 1..=head, "1:0"));
+            }
+            for (_, subscription, _, reached, live) in peers.iter_mut().filter(|(.., live)| !live) {
+                for seq in *reached + 1..=head {
+                    hub.replay(&room(), *subscription, &record(1, seq, ""));
+                }
+                *reached = head;
+                *live = hub.go_live(&room(), *subscription, at(1, head));
+            }
+        }
+        hub.suspect(&room());
+        hub.refill(&room(), &read(1, 1..=head, "1:0"));
+        for (peer, _, cursor, ..) in &peers {
+            let expected: Vec<_> = (cursor + 1..=head).map(|seq| json(1, seq)).collect();
+            prop_assert_eq!(&*peer.got.borrow(), &expected);
+        }
+    }
+}

@@ -1,0 +1,14 @@
+//! The gateway: WebSocket and long poll in front, Redis and the persistence service behind.
+//! Everything is in this library so that tests and the binary share it; `main.rs` only wires.
+//! Each module's head tells what it may touch.
+
+pub mod app;
+pub mod bus;
+pub mod command;
+pub mod config;
+pub mod hub;
+pub mod metrics;
+pub mod problem;
+pub mod session;
+pub mod transport;
+pub mod worker;

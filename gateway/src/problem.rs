@@ -1,0 +1,31 @@
+//! Problem documents (RFC 9457) of the gateway's HTTP side.
+
+use serde::Serialize;
+use tidings_shared::error::Refusal;
+
+/// The body of a refused request.
+#[must_use]
+pub fn document(refusal: &Refusal) -> Vec<u8> {
+    #[derive(Serialize)]
+    struct Problem<'a> {
+        r#type: &'static str,
+        title: &'a str,
+        status: u16,
+        detail: &'a str,
+        code: &'a str,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        reason: Option<&'a str>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        retry_after_ms: Option<u64>,
+    }
+    let problem = Problem {
+        r#type: "about:blank",
+        title: refusal.code.as_str(),
+        status: refusal.code.status(),
+        detail: &refusal.message,
+        code: refusal.code.as_str(),
+        reason: refusal.reason.as_deref(),
+        retry_after_ms: refusal.retry_after_ms,
+    };
+    serde_json::to_vec(&problem).expect("strings and numbers always serialise")
+}

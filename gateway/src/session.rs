@@ -1,0 +1,193 @@
+//! A connection's session: frames become commands, commands effects, effects happen here. Decisions are in
+//! `command` and `hub`; this module and its children do the waiting.
+//!
+//! Commands of one connection on one room take effect in the order sent: each room has a *lane*, and a lane's next
+//! job starts when the one before is appended, joined or left.
+
+mod accept;
+mod client;
+mod join;
+mod lane;
+mod replay;
+mod send;
+
+use std::{rc::Rc, time::Duration};
+
+use tidings_shared::{
+    auth::Identity,
+    error::Refusal,
+    protocol::{
+        self, CloseCode,
+        server::{ServerFrame, rfc3339},
+    },
+};
+
+pub use accept::{ChatAcceptor, Gate};
+pub use client::Client;
+
+use crate::{
+    command::{self, Context, Effect, State},
+    transport::{Connection, Session},
+    worker::Worker,
+};
+use lane::{Job, enqueue};
+
+/// A connection without a token is closed after this.
+const AUTH_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// See the module.
+pub struct ChatSession {
+    worker: Rc<Worker>,
+    client: Rc<Client>,
+}
+
+impl ChatSession {
+    fn open(worker: Rc<Worker>, connection: Connection) -> Self {
+        connection.set_deadline(Some(AUTH_TIMEOUT));
+        Self { worker, client: Rc::new(Client::new(connection)) }
+    }
+
+    fn perform(&self, effect: Effect) {
+        let (worker, client) = (&self.worker, &self.client);
+        match effect {
+            Effect::Reply(json) => client.reply(json),
+            Effect::Refuse { reference, room, refusal } => {
+                refuse(worker, client, reference.as_deref(), room.as_ref(), &refusal);
+            }
+            Effect::Authenticate { reference, identity } => {
+                client.connection.pause_reading();
+                let (worker, client) = (worker.clone(), client.clone());
+                tokio::task::spawn_local(async move {
+                    authenticate(&worker, &client, reference.as_deref(), identity).await;
+                    client.connection.resume_reading();
+                });
+            }
+            Effect::Renewed => client.watch_expiry(now_ms()),
+            Effect::Join { reference, target } => join::start(worker, client, reference, target),
+            Effect::Leave { reference, rooms } => join::leave(worker, client, reference, rooms),
+            Effect::Append { reference, room, draft } => {
+                enqueue(worker, client, room, Job::Send { reference, draft })
+            }
+            Effect::Mark { reference, room, seq } => {
+                enqueue(worker, client, room, Job::Mark { reference, seq })
+            }
+            Effect::Close(code, reason) => client.connection.close(code.code(), reason),
+        }
+    }
+}
+
+impl Session for ChatSession {
+    fn on_text(&mut self, text: &str) {
+        let node = &self.worker.node;
+        let parsed = protocol::client::parse(text, node.limits.max_message_chars);
+        let kind = parsed.frame.as_ref().map_or("invalid", protocol::Command::frame);
+        node.metrics.frames.with_label_values(&[kind]).inc();
+        let context = Context {
+            verifier: &node.verifier,
+            allow_message: &|user| node.allow_message(user),
+            server_time: &rfc3339(now_ms()),
+        };
+        let effects = command::apply(&mut self.client.state.borrow_mut(), &context, parsed);
+        for effect in effects {
+            self.perform(effect);
+        }
+    }
+
+    fn on_binary(&mut self, _bytes: &[u8]) {}
+
+    fn on_drained(&mut self) {
+        self.client.drained.notify_one();
+    }
+
+    fn on_deadline(&mut self) {
+        let (code, reason) = match &*self.client.state.borrow() {
+            State::Ready(identity) if identity.expires_at_s.saturating_mul(1000) > now_ms() => {
+                // The wheel cannot look far enough ahead, or a later token came.
+                self.client.watch_expiry_of(identity, now_ms());
+                return;
+            }
+            State::Ready(_) => (CloseCode::Unauthorized, "the token has expired"),
+            State::AwaitingAuth | State::Authenticating => (CloseCode::TimedOut, "no token in time"),
+        };
+        self.client.connection.close(code.code(), reason);
+    }
+
+    fn on_closed(&mut self, _code: u16) {
+        self.client.drained.notify_one();
+        for (room, joined) in self.client.leave_all() {
+            self.worker.unsubscribe(&room, joined.subscription);
+        }
+    }
+}
+
+/// Fetches the account of a good token, then answers `connected`; a blocked user is closed.
+async fn authenticate(worker: &Rc<Worker>, client: &Rc<Client>, reference: Option<&str>, identity: Identity) {
+    match admit(worker, identity).await {
+        Ok(admitted) => welcome(worker, client, reference, admitted),
+        Err(refusal) => {
+            refuse(worker, client, reference, None, &refusal);
+            let code = match refusal.code {
+                tidings_shared::error::ErrorCode::Forbidden => CloseCode::Forbidden,
+                _ => CloseCode::Overloaded,
+            };
+            client.connection.close(code.code(), &refusal.message);
+        }
+    }
+}
+
+/// Someone who may come in.
+struct Admitted {
+    identity: Identity,
+    rooms_version: String,
+}
+
+/// Finds the account of a good token; name and picture are those of the account.
+async fn admit(worker: &Rc<Worker>, identity: Identity) -> Result<Admitted, Refusal> {
+    let bus = &worker.node.bus;
+    let account = bus.connect_user(&identity).await?;
+    if account.blocked {
+        let code = tidings_shared::error::ErrorCode::Forbidden;
+        return Err(Refusal::new(code, "this user is blocked"));
+    }
+    let rooms_version = bus.rooms_version(&identity.user).await?;
+    let identity = Identity { name: account.name, picture: account.picture, ..identity };
+    Ok(Admitted { identity, rooms_version })
+}
+
+fn welcome(worker: &Rc<Worker>, client: &Rc<Client>, reference: Option<&str>, admitted: Admitted) {
+    let Admitted { identity, rooms_version } = admitted;
+    let node = &worker.node;
+    let connected = ServerFrame::Connected {
+        reference,
+        connection: &format!("{}.{}.{}", node.name, worker.index, client.connection.id()),
+        user: identity.user.as_str(),
+        name: identity.name.as_deref(),
+        server_time: &rfc3339(now_ms()),
+        heartbeat_ms: node.heartbeat_ms,
+        expires_at: &rfc3339(identity.expires_at_s.saturating_mul(1000)),
+        rooms_version: &rooms_version,
+        limits: &node.limits,
+        node: &node.name,
+    };
+    client.reply(connected.to_json());
+    client.set_identity(identity);
+    client.watch_expiry(now_ms());
+}
+
+/// Tells a connection that something was refused.
+fn refuse(
+    worker: &Worker,
+    client: &Client,
+    reference: Option<&str>,
+    room: Option<&tidings_shared::ids::RoomId>,
+    refusal: &Refusal,
+) {
+    worker.node.metrics.errors.with_label_values(&[refusal.code.as_str()]).inc();
+    client.reply(ServerFrame::Error { reference, room, refusal }.to_json());
+}
+
+fn now_ms() -> i64 {
+    std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .map_or(0, |since| i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
+}

@@ -1,0 +1,129 @@
+//! Who may open a WebSocket: path and handshake are already checked, here it is origin, switch and token.
+
+use std::{
+    rc::Rc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+use actix_http::{StatusCode, header};
+use tidings_shared::{
+    auth::{Identity, Reason},
+    error::{ErrorCode, RETRY_AFTER_MS, Refusal as Problem},
+    origin::AllowedOrigins,
+};
+
+use super::{Admitted, ChatSession, admit, welcome};
+use crate::{
+    transport::{Acceptor, Connection, HandshakeRequest, Refusal},
+    worker::Worker,
+};
+
+/// What decides about handshakes, shared by all workers of a node.
+#[derive(Debug)]
+pub struct Gate {
+    pub origins: AllowedOrigins,
+    /// WebSockets are served; off, clients are told to poll.
+    pub websocket: bool,
+    /// Nothing new is taken.
+    pub draining: AtomicBool,
+}
+
+/// One worker's acceptor.
+pub struct ChatAcceptor {
+    pub worker: Rc<Worker>,
+    pub gate: Arc<Gate>,
+}
+
+impl Acceptor for ChatAcceptor {
+    type Session = ChatSession;
+    /// `None`: the token comes in the first frame.
+    type Ticket = Option<Box<Ticket>>;
+
+    async fn accept(&self, request: &HandshakeRequest) -> Result<Self::Ticket, Refusal> {
+        let decided = self.decide(request).await;
+        let result = decided.as_ref().err().map_or("accepted", |refusal| result_of(refusal.status));
+        self.worker.node.metrics.handshakes.with_label_values(&[result]).inc();
+        decided
+    }
+
+    fn open(&self, ticket: Self::Ticket, connection: Connection) -> ChatSession {
+        let session = ChatSession::open(self.worker.clone(), connection);
+        if let Some(ticket) = ticket {
+            welcome(&self.worker, &session.client, None, ticket.0);
+        }
+        session
+    }
+}
+
+/// A person who was let in by a token in the handshake.
+pub struct Ticket(Admitted);
+
+impl ChatAcceptor {
+    async fn decide(&self, request: &HandshakeRequest) -> Result<Option<Box<Ticket>>, Refusal> {
+        if !self.gate.websocket {
+            return Err(Refusal::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "application/json",
+                r#"{"fallback":"poll"}"#,
+            ));
+        }
+        if self.gate.draining.load(Ordering::Relaxed) {
+            return Err(problem(&Problem::unavailable("this node is stopping; connect again")));
+        }
+        if !self.gate.origins.allows(request.header("origin")) {
+            return Err(problem(&Problem::new(
+                ErrorCode::Forbidden,
+                "this origin is not allowed to connect",
+            )));
+        }
+        let Some(token) = token_of(request).map_err(|reason| problem(&reason.into()))? else {
+            return Ok(None);
+        };
+        let identity: Identity =
+            self.worker.node.verifier.verify(&token).map_err(|reason| problem(&reason.into()))?;
+        let admitted = admit(&self.worker, identity).await.map_err(|refusal| problem(&refusal))?;
+        Ok(Some(Box::new(Ticket(admitted))))
+    }
+}
+
+/// The token of a handshake: from the header, else from the query. `None`: neither names one.
+fn token_of(request: &HandshakeRequest) -> Result<Option<String>, Reason> {
+    if let Some(value) = request.headers().get(header::AUTHORIZATION) {
+        let value = value.to_str().map_err(|_| Reason::Malformed)?;
+        let (scheme, token) = value.split_once(' ').ok_or(Reason::Malformed)?;
+        if !scheme.eq_ignore_ascii_case("bearer") {
+            return Err(Reason::Malformed);
+        }
+        return Ok(Some(token.trim().to_owned()));
+    }
+    let query = request.query().unwrap_or_default();
+    // A JWT holds nothing that a query would have to escape.
+    Ok(query.split('&').find_map(|pair| pair.strip_prefix("token=")).map(ToOwned::to_owned))
+}
+
+/// A refused handshake as a problem document (RFC 9457).
+fn problem(refusal: &Problem) -> Refusal {
+    let status = StatusCode::from_u16(refusal.code.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let answer = Refusal::new(status, "application/problem+json", crate::problem::document(refusal));
+    match refusal.code {
+        ErrorCode::Unauthorized => {
+            answer.header(header::WWW_AUTHENTICATE, header::HeaderValue::from_static("Bearer"))
+        }
+        ErrorCode::Unavailable | ErrorCode::Overloaded => {
+            let seconds = refusal.retry_after_ms.unwrap_or(RETRY_AFTER_MS).div_ceil(1000);
+            answer.header(header::RETRY_AFTER, header::HeaderValue::from(seconds))
+        }
+        _ => answer,
+    }
+}
+
+fn result_of(status: StatusCode) -> &'static str {
+    match status.as_u16() {
+        401 => "unauthorized",
+        403 => "forbidden",
+        _ => "unavailable",
+    }
+}

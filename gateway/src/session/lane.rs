@@ -1,0 +1,103 @@
+//! Lanes: the jobs of one connection on one room, one after the other; lanes of different rooms run side by side.
+
+use std::{collections::VecDeque, rc::Rc};
+
+use rustc_hash::FxHashMap;
+use tidings_shared::{
+    error::Refusal,
+    ids::{Cursor, RoomId, Seq},
+    message::Draft,
+    protocol::server::ServerFrame,
+};
+
+use super::{
+    client::Client,
+    join::{self, JoinGroup, LeaveGroup},
+    refuse, send,
+};
+use crate::worker::Worker;
+
+/// Jobs that may wait or run for one connection; at that many it is not read from until half are done.
+const MAX_JOBS: usize = 64;
+
+/// Something to be done in one room.
+pub(super) enum Job {
+    Join { after: Option<Cursor>, group: Rc<JoinGroup>, place: usize },
+    Leave { group: Rc<LeaveGroup> },
+    Send { reference: Option<String>, draft: Box<Draft> },
+    Mark { reference: Option<String>, seq: Seq },
+}
+
+/// The jobs of one connection.
+#[derive(Default)]
+pub(super) struct Lanes {
+    waiting: FxHashMap<RoomId, VecDeque<Job>>,
+    /// Waiting and running.
+    jobs: usize,
+}
+
+/// Puts a job at the end of its room's lane, and starts the lane when it stands still.
+pub(super) fn enqueue(worker: &Rc<Worker>, client: &Rc<Client>, room: RoomId, job: Job) {
+    let mut lanes = client.lanes.borrow_mut();
+    lanes.jobs += 1;
+    if lanes.jobs >= MAX_JOBS {
+        client.connection.pause_reading();
+    }
+    if let Some(lane) = lanes.waiting.get_mut(&room) {
+        lane.push_back(job);
+        return;
+    }
+    lanes.waiting.insert(room.clone(), VecDeque::new());
+    tokio::task::spawn_local(run(worker.clone(), client.clone(), room, job));
+}
+
+async fn run(worker: Rc<Worker>, client: Rc<Client>, room: RoomId, first: Job) {
+    let mut next = Some(first);
+    while let Some(job) = next {
+        perform(&worker, &client, &room, job).await;
+        let mut lanes = client.lanes.borrow_mut();
+        lanes.jobs -= 1;
+        if lanes.jobs == MAX_JOBS / 2 {
+            client.connection.resume_reading();
+        }
+        next = lanes.waiting.get_mut(&room).and_then(VecDeque::pop_front);
+        if next.is_none() {
+            lanes.waiting.remove(&room);
+            if lanes.waiting.is_empty() {
+                // Idle connections hold no buffers.
+                lanes.waiting.shrink_to_fit();
+            }
+        }
+    }
+}
+
+async fn perform(worker: &Rc<Worker>, client: &Rc<Client>, room: &RoomId, job: Job) {
+    match job {
+        Job::Join { after, group, place } => join::join(worker, client, room, after, &group, place).await,
+        Job::Leave { group } => join::leave_room(worker, client, room, &group),
+        Job::Send { reference, draft } => send::send(worker, client, room, reference, *draft).await,
+        Job::Mark { reference, seq } => mark(worker, client, room, reference, seq).await,
+    }
+}
+
+async fn mark(worker: &Rc<Worker>, client: &Rc<Client>, room: &RoomId, reference: Option<String>, seq: Seq) {
+    let Some(identity) = client.identity() else { return };
+    if let Err(refusal) = send::role_in(worker, client, &identity, room).await {
+        return refuse(worker, client, reference.as_deref(), Some(room), &refusal);
+    }
+    let stored = worker.mark_read(room, &identity.user, seq);
+    let (worker, client, room) = (worker.clone(), client.clone(), room.clone());
+    // Marks never move back, so nothing behind this one in the lane need wait for it.
+    tokio::task::spawn_local(async move {
+        let gone = || Err(Refusal::unavailable("the mark is not known to be stored; repeat it"));
+        match stored.await.unwrap_or_else(|_| gone()) {
+            Ok(head) => {
+                worker.node.bus.advance_read(&identity.user, &room, seq.min(head)).await;
+                if let Some(reference) = reference.as_deref() {
+                    client.reply(ServerFrame::Ok { reference: Some(reference) }.to_json());
+                }
+            }
+            Err(refusal) => refuse(&worker, &client, reference.as_deref(), Some(&room), &refusal),
+        }
+    });
+}

@@ -1,0 +1,143 @@
+//! Replay: what a connection missed in a room, pulled as its outbox has room, one room after the other, until it
+//! stands where the room stands; then it is told so and goes live.
+
+use std::{rc::Rc, time::Duration};
+
+use tidings_shared::{
+    ids::{Cursor, RoomId, Seq},
+    log::Record,
+    protocol::server::ServerFrame,
+};
+
+use super::Client;
+use crate::{
+    hub::{Position, Subscription},
+    worker::Worker,
+};
+
+/// A replay goes on when fewer bytes than this are queued.
+const LOW_WATER_BYTES: usize = 64 * 1024;
+/// Between two attempts to read a room that cannot be read, or whose hub is in another epoch.
+const RETRY_AFTER: Duration = Duration::from_millis(50);
+
+/// A joined room that is not live yet.
+#[derive(Debug)]
+pub(super) struct Replay {
+    pub room: RoomId,
+    pub subscription: Subscription,
+    /// Where the client stands.
+    pub position: Position,
+    /// Where the room stood at the join.
+    pub head: Position,
+    /// The client's cursor is not good above this.
+    pub gap: Option<Seq>,
+}
+
+/// Adds rooms to be replayed, and starts the connection's one replay task when it stands still.
+pub(super) fn enqueue(worker: &Rc<Worker>, client: &Rc<Client>, replays: Vec<Replay>) {
+    let mut waiting = client.replays.borrow_mut();
+    let idle = waiting.is_empty();
+    waiting.extend(replays);
+    if idle && !waiting.is_empty() {
+        tokio::task::spawn_local(run(worker.clone(), client.clone()));
+    }
+}
+
+async fn run(worker: Rc<Worker>, client: Rc<Client>) {
+    loop {
+        // The one under way stays at the front, so that the queue tells whether the task runs.
+        let Some(replay) = front(&client) else { return };
+        replay_room(&worker, &client, &replay).await;
+        let mut waiting = client.replays.borrow_mut();
+        waiting.pop_front();
+        if waiting.is_empty() {
+            waiting.shrink_to_fit();
+            return;
+        }
+    }
+}
+
+fn front(client: &Client) -> Option<Replay> {
+    let waiting = client.replays.borrow();
+    let next = waiting.front()?;
+    Some(Replay { room: next.room.clone(), ..*next })
+}
+
+async fn replay_room(worker: &Rc<Worker>, client: &Rc<Client>, replay: &Replay) {
+    let Replay { room, subscription, .. } = replay;
+    let (mut reached, mut head) = (replay.position, replay.head);
+    let mut source = "memory";
+    if let Some(after) = replay.gap {
+        tell_gap(client, room, after, head);
+        reached = head;
+        source = "history";
+    }
+    loop {
+        if client.connection.is_closed() || !worker.hub.borrow().has(room, *subscription) {
+            return;
+        }
+        let live = reached >= head && worker.hub.borrow_mut().go_live(room, *subscription, reached);
+        if live {
+            if source != "history" {
+                let (epoch, seq) = (reached.epoch, reached.seq);
+                client.reply(ServerFrame::CaughtUp { room, epoch, seq }.to_json());
+            }
+            worker.node.metrics.replays.with_label_values(&[source]).inc();
+            return;
+        }
+        let newest = worker.hub.borrow().newest(room);
+        if newest.epoch < reached.epoch {
+            // Redis told of a new epoch before any hint did: those who are live must be taken there first.
+            worker.suspect(room);
+        }
+        let not_before = newest.epoch.max(reached.epoch);
+        let Ok(read) = worker.node.bus.read(room, Some(reached.seq), not_before).await else {
+            tokio::time::sleep(RETRY_AFTER).await;
+            continue;
+        };
+        if Position::of(&read.head) == reached {
+            // The hub is behind, or Redis is: give them a moment.
+            tokio::time::sleep(RETRY_AFTER).await;
+        }
+        head = Position::of(&read.head);
+        let diverged = read.head.gap_after_position(reached.epoch, reached.seq);
+        match (diverged, read.records_after(reached.seq)) {
+            (None, Some(records)) => {
+                if !send_records(worker, client, replay, records).await {
+                    return;
+                }
+                if source == "memory" {
+                    source = "tail";
+                }
+            }
+            (after, _) => {
+                tell_gap(client, room, after.unwrap_or(reached.seq), head);
+                source = "history";
+            }
+        }
+        reached = head;
+    }
+}
+
+fn tell_gap(client: &Client, room: &RoomId, after: Seq, head: Position) {
+    let head = Cursor::new(head.epoch, head.seq);
+    client.reply(ServerFrame::Gap { room, after, head: &head }.to_json());
+}
+
+/// Sends records as the outbox has room. False: the subscription is gone.
+async fn send_records(worker: &Rc<Worker>, client: &Rc<Client>, replay: &Replay, records: &[Record]) -> bool {
+    for record in records {
+        while client.connection.queued_bytes() >= LOW_WATER_BYTES {
+            if client.connection.is_closed() {
+                return false;
+            }
+            client.connection.notify_drained();
+            client.drained.notified().await;
+        }
+        let sent = worker.hub.borrow().replay(&replay.room, replay.subscription, record);
+        if !sent {
+            return false;
+        }
+    }
+    true
+}

@@ -1,0 +1,143 @@
+//! A message's way into the log, and its one answer.
+
+use std::{rc::Rc, time::Instant};
+
+use tidings_shared::{
+    auth::Identity,
+    error::{ErrorCode, Refusal},
+    ids::{Epoch, RoomId},
+    log::{Accepted, AppendError, Entry, Minimum, stored::Stored},
+    message::{AckStage, Draft},
+    protocol::server::{Ack, Sender, ServerFrame, rfc3339},
+};
+
+use super::{Client, refuse};
+use crate::worker::Worker;
+
+/// The role that only reads.
+const GUEST: &str = "guest";
+
+/// The role of a member; strangers are refused in a way that does not tell them of private rooms.
+pub(super) async fn role_in(
+    worker: &Worker,
+    client: &Client,
+    identity: &Identity,
+    room: &RoomId,
+) -> Result<Rc<str>, Refusal> {
+    if let Some(joined) = client.joined(room) {
+        return Ok(joined.role);
+    }
+    match worker.node.bus.membership(&identity.user, room).await? {
+        Some(membership) => Ok(membership.role.into()),
+        None => Err(stranger(worker, room).await),
+    }
+}
+
+/// What someone who is not a member is told: public rooms exist for everyone, others for nobody.
+pub(super) async fn stranger(worker: &Worker, room: &RoomId) -> Refusal {
+    match worker.node.bus.log.read(room, None, Epoch(0), None).await {
+        Ok(read) if read.head.kind == "public" => {
+            Refusal::new(ErrorCode::Forbidden, "only members may do this; join the room's members first")
+        }
+        Ok(_) => Refusal::not_found("room"),
+        Err(error) => error.into(),
+    }
+}
+
+/// Appends a message; the lane goes on when that is done. The answer comes at the stage that was asked for.
+pub(super) async fn send(
+    worker: &Rc<Worker>,
+    client: &Rc<Client>,
+    room: &RoomId,
+    reference: Option<String>,
+    draft: Draft,
+) {
+    let Some(identity) = client.identity() else { return };
+    let started = Instant::now();
+    let metrics = &worker.node.metrics;
+    let accepted = match append(worker, client, &identity, room, &draft).await {
+        Ok(accepted) => accepted,
+        Err(refusal) => return refuse(worker, client, reference.as_deref(), Some(room), &refusal),
+    };
+    metrics.append_seconds.observe(started.elapsed().as_secs_f64());
+    if draft.ack == AckStage::Accepted {
+        let stage = if accepted.ingest.is_none() { AckStage::Stored } else { AckStage::Accepted };
+        return acknowledge(client, reference.as_deref(), room, draft, &accepted, stage);
+    }
+    let (worker, client, room) = (worker.clone(), client.clone(), room.clone());
+    tokio::task::spawn_local(async move {
+        match worker.node.bus.log.wait_stored(&room, &accepted).await {
+            Stored::Here => {}
+            Stored::First { seq, id, at_ms } => {
+                let first = Accepted { seq, id, at_ms, duplicate: true, ..accepted };
+                return acknowledge(&client, reference.as_deref(), &room, draft, &first, AckStage::Stored);
+            }
+            Stored::Rejected => {
+                let refusal = AppendError::Rejected.into();
+                return refuse(&worker, &client, reference.as_deref(), Some(&room), &refusal);
+            }
+            Stored::Unavailable => {
+                let refusal = Refusal::unavailable("not known to be stored; repeat with the same client_id");
+                return refuse(&worker, &client, reference.as_deref(), Some(&room), &refusal);
+            }
+        }
+        worker.node.metrics.stored_seconds.observe(started.elapsed().as_secs_f64());
+        acknowledge(&client, reference.as_deref(), &room, draft, &accepted, AckStage::Stored);
+    });
+}
+
+async fn append(
+    worker: &Worker,
+    client: &Client,
+    identity: &Identity,
+    room: &RoomId,
+    draft: &Draft,
+) -> Result<Accepted, Refusal> {
+    let role = role_in(worker, client, identity, room).await?;
+    if &*role == GUEST {
+        return Err(AppendError::RoleTooLow.into());
+    }
+    let id = uuid::Uuid::now_v7().to_string();
+    let sender = Sender {
+        id: identity.user.as_str(),
+        name: identity.name.as_deref(),
+        picture: identity.picture.as_deref(),
+    };
+    let entry = Entry {
+        room,
+        sender: Some(&identity.user),
+        client_id: Some(draft.client_id.clone()),
+        kind: "message:new",
+        body: draft.body(&id, &sender),
+        id: Some(id),
+        visibility: draft.visibility.clone(),
+        membership: None,
+        traceparent: None,
+        minimum: Minimum::Member,
+        allowed_in_archive: false,
+        exempt_from_backlog: false,
+        first_attempt: draft.first_attempt,
+    };
+    Ok(worker.node.bus.log.append(&entry).await?)
+}
+
+fn acknowledge(
+    client: &Client,
+    reference: Option<&str>,
+    room: &RoomId,
+    draft: Draft,
+    accepted: &Accepted,
+    stage: AckStage,
+) {
+    let ack = Ack {
+        room: room.clone(),
+        seq: accepted.seq,
+        epoch: accepted.epoch,
+        at: rfc3339(accepted.at_ms),
+        stage,
+        duplicate: accepted.duplicate,
+        id: Some(accepted.id.clone()),
+        client_id: Some(draft.client_id),
+    };
+    client.reply(ServerFrame::Ack { reference, ack: &ack }.to_json());
+}

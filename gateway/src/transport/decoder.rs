@@ -1,0 +1,282 @@
+//! From the bytes of one client to its messages, one chunk of any size at a time.
+//! Pure: it owns no socket. It holds memory only while a frame or message is incomplete, and never more than
+//! what arrived, bounded by `max_message_bytes` before anything is stored. The events and the verdict depend
+//! on the bytes alone, not on how they were split. After a violation it must not be fed again.
+
+use std::{ops::ControlFlow, str};
+
+use super::{
+    frame::{CONTROL_PAYLOAD_BYTES, close_code},
+    header::{self, Header, LONGEST_HEADER_BYTES, Opcode, Violation},
+};
+
+/// What the decoder lets pass.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Rules {
+    /// Bound on a message's payload, over all its fragments, in bytes.
+    pub max_message_bytes: usize,
+    pub accept_binary: bool,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Event<'a> {
+    Text(&'a str),
+    Binary(&'a [u8]),
+    Ping(&'a [u8]),
+    Pong,
+    /// The peer's close frame, already found valid; `None` when it had no code.
+    Close(Option<u16>),
+}
+
+/// The decoder of one connection: a null pointer between messages.
+#[derive(Default)]
+pub(crate) struct Decoder {
+    pending: Option<Box<Pending>>,
+}
+
+/// What is unfinished.
+#[derive(Default)]
+struct Pending {
+    header: [u8; LONGEST_HEADER_BYTES],
+    header_bytes: usize,
+    frame: Option<OpenFrame>,
+    message: Option<OpenMessage>,
+    control: Vec<u8>,
+}
+
+/// A frame whose payload is under way.
+struct OpenFrame {
+    header: Header,
+    seen_bytes: usize,
+}
+
+/// A data message not all of whose payload has arrived.
+struct OpenMessage {
+    is_text: bool,
+    payload: Vec<u8>,
+    /// How much of a text's payload is known to be UTF-8.
+    valid_bytes: usize,
+}
+
+impl Decoder {
+    /// Decodes `chunk` (taking the masks off in place) and calls `each` for every message, until the chunk is
+    /// used up or `each` breaks. Returns how many bytes were used.
+    pub(crate) fn decode(
+        &mut self,
+        rules: Rules,
+        chunk: &mut [u8],
+        mut each: impl FnMut(Event<'_>) -> ControlFlow<()>,
+    ) -> Result<usize, Violation> {
+        let mut used = 0;
+        while used < chunk.len() {
+            let (step, flow) = self.step(rules, &mut chunk[used..], &mut each)?;
+            used += step;
+            if self.pending.as_ref().is_some_and(|pending| pending.is_done()) {
+                self.pending = None;
+            }
+            if flow.is_break() {
+                break;
+            }
+        }
+        Ok(used)
+    }
+
+    /// Whether nothing is unfinished, and so nothing held.
+    #[cfg(test)]
+    fn is_empty(&self) -> bool {
+        self.pending.is_none()
+    }
+
+    /// Takes a header, a payload or a part of either.
+    fn step(
+        &mut self,
+        rules: Rules,
+        input: &mut [u8],
+        each: &mut impl FnMut(Event<'_>) -> ControlFlow<()>,
+    ) -> Result<(usize, ControlFlow<()>), Violation> {
+        if let Some(pending) = &mut self.pending
+            && pending.frame.is_some()
+        {
+            return pending.take_payload(input, each);
+        }
+        let (header, used) = match self.take_header(input)? {
+            (Some(header), used) => (header, used),
+            (None, used) => return Ok((used, ControlFlow::Continue(()))),
+        };
+        self.check(rules, &header)?;
+
+        let input = &mut input[used..];
+        let alone = header.opcode.is_control() || (header.fin && header.opcode != Opcode::Continuation);
+        if alone && input.len() >= header.payload_bytes {
+            // The common case: a whole message lies in the chunk and is handed out from there.
+            let payload = &mut input[..header.payload_bytes];
+            header::unmask(payload, header.mask, 0);
+            let event = match header.opcode {
+                Opcode::Text => Event::Text(str::from_utf8(payload).map_err(|_| NOT_UTF_8)?),
+                Opcode::Binary => Event::Binary(payload),
+                control => control_event(control, payload)?,
+            };
+            return Ok((used + header.payload_bytes, each(event)));
+        }
+        let pending = self.pending.get_or_insert_default();
+        pending.begin(header);
+        let (payload_used, flow) = pending.take_payload(input, each)?;
+        Ok((used + payload_used, flow))
+    }
+
+    /// The next header, if `input` completes it, and how many bytes of `input` belong to it.
+    fn take_header(&mut self, input: &[u8]) -> Result<(Option<Header>, usize), Violation> {
+        let begun = self.pending.as_ref().map_or(0, |pending| pending.header_bytes);
+        if begun == 0 {
+            if let Some((header, used)) = header::parse(input)? {
+                return Ok((Some(header), used));
+            }
+            let pending = self.pending.get_or_insert_default();
+            pending.header[..input.len()].copy_from_slice(input);
+            pending.header_bytes = input.len();
+            return Ok((None, input.len()));
+        }
+        let pending = self.pending.get_or_insert_default();
+        for (used, byte) in input.iter().enumerate() {
+            pending.header[pending.header_bytes] = *byte;
+            pending.header_bytes += 1;
+            if let Some((header, _)) = header::parse(&pending.header[..pending.header_bytes])? {
+                pending.header_bytes = 0;
+                return Ok((Some(header), used + 1));
+            }
+        }
+        Ok((None, input.len()))
+    }
+
+    /// The rules that need more than the header alone: the order of fragments, limits, what is taken at all.
+    fn check(&self, rules: Rules, header: &Header) -> Result<(), Violation> {
+        let message = self.pending.as_ref().and_then(|pending| pending.message.as_ref());
+        match (header.opcode, message) {
+            (Opcode::Close | Opcode::Ping | Opcode::Pong, _) => return Ok(()),
+            (Opcode::Continuation, None) => {
+                return Err(Violation::protocol("a continuation of nothing"));
+            }
+            (Opcode::Text | Opcode::Binary, Some(_)) => {
+                return Err(Violation::protocol("a new message within a fragmented one"));
+            }
+            (Opcode::Binary, None) if !rules.accept_binary => {
+                return Err(Violation {
+                    code: close_code::UNSUPPORTED,
+                    reason: "binary messages are not taken",
+                });
+            }
+            _ => {}
+        }
+        let so_far = message.map_or(0, |message| message.payload.len());
+        if header.payload_bytes > rules.max_message_bytes.saturating_sub(so_far) {
+            return Err(Violation { code: close_code::TOO_BIG, reason: "message too big" });
+        }
+        Ok(())
+    }
+}
+
+impl Pending {
+    fn is_done(&self) -> bool {
+        self.header_bytes == 0 && self.frame.is_none() && self.message.is_none()
+    }
+
+    fn begin(&mut self, header: Header) {
+        if matches!(header.opcode, Opcode::Text | Opcode::Binary) {
+            let is_text = header.opcode == Opcode::Text;
+            self.message = Some(OpenMessage { is_text, payload: Vec::new(), valid_bytes: 0 });
+        }
+        self.frame = Some(OpenFrame { header, seen_bytes: 0 });
+    }
+
+    /// Moves what `input` holds of the open frame's payload to where it is gathered.
+    fn take_payload(
+        &mut self,
+        input: &mut [u8],
+        each: &mut impl FnMut(Event<'_>) -> ControlFlow<()>,
+    ) -> Result<(usize, ControlFlow<()>), Violation> {
+        let Some(frame) = &mut self.frame else { return Ok((0, ControlFlow::Continue(()))) };
+        let header = frame.header;
+        let used = input.len().min(header.payload_bytes - frame.seen_bytes);
+        let piece = &mut input[..used];
+        header::unmask(piece, header.mask, frame.seen_bytes);
+        frame.seen_bytes += used;
+        let complete = frame.seen_bytes == header.payload_bytes;
+        if complete {
+            self.frame = None;
+        }
+
+        if header.opcode.is_control() {
+            debug_assert!(self.control.len() + used <= CONTROL_PAYLOAD_BYTES);
+            self.control.extend_from_slice(piece);
+            if complete {
+                let payload = std::mem::take(&mut self.control);
+                return Ok((used, each(control_event(header.opcode, &payload)?)));
+            }
+            return Ok((used, ControlFlow::Continue(())));
+        }
+        let Some(message) = &mut self.message else { return Ok((used, ControlFlow::Continue(()))) };
+        message.append(piece)?;
+        if complete
+            && header.fin
+            && let Some(message) = self.message.take()
+        {
+            return Ok((used, each(message.event()?)));
+        }
+        Ok((used, ControlFlow::Continue(())))
+    }
+}
+
+impl OpenMessage {
+    /// Appends, and refuses as soon as the text cannot become UTF-8 whatever follows.
+    fn append(&mut self, piece: &[u8]) -> Result<(), Violation> {
+        self.payload.extend_from_slice(piece);
+        if self.is_text {
+            self.valid_bytes = match str::from_utf8(&self.payload[self.valid_bytes..]) {
+                Ok(_) => self.payload.len(),
+                Err(error) if error.error_len().is_none() => self.valid_bytes + error.valid_up_to(),
+                Err(_) => return Err(NOT_UTF_8),
+            };
+        }
+        Ok(())
+    }
+
+    fn event(&self) -> Result<Event<'_>, Violation> {
+        if self.is_text {
+            // Also refuses a text that ends in the middle of a character.
+            Ok(Event::Text(str::from_utf8(&self.payload).map_err(|_| NOT_UTF_8)?))
+        } else {
+            Ok(Event::Binary(&self.payload))
+        }
+    }
+}
+
+const NOT_UTF_8: Violation = Violation { code: close_code::INVALID_TEXT, reason: "text is not UTF-8" };
+
+fn control_event(opcode: Opcode, payload: &[u8]) -> Result<Event<'_>, Violation> {
+    match opcode {
+        Opcode::Ping => Ok(Event::Ping(payload)),
+        Opcode::Close => close_event(payload),
+        _ => Ok(Event::Pong),
+    }
+}
+
+fn close_event(payload: &[u8]) -> Result<Event<'_>, Violation> {
+    let Some((code, reason)) = payload.split_first_chunk() else {
+        return if payload.is_empty() {
+            Ok(Event::Close(None))
+        } else {
+            Err(Violation::protocol("a close code has two bytes"))
+        };
+    };
+    let code = u16::from_be_bytes(*code);
+    if !close_code::may_be_received(code) {
+        return Err(Violation::protocol("a close code that must not be sent"));
+    }
+    match str::from_utf8(reason) {
+        Ok(_) => Ok(Event::Close(Some(code))),
+        Err(_) => Err(Violation { code: close_code::INVALID_TEXT, reason: "close reason is not UTF-8" }),
+    }
+}
+
+#[cfg(test)]
+mod tests;

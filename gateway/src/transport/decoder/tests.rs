@@ -1,0 +1,247 @@
+//! The decoder against every rule of RFC 6455 it keeps, and against every way of splitting the same bytes.
+
+use std::ops::ControlFlow;
+
+use proptest::prelude::*;
+
+use super::*;
+
+const RULES: Rules = Rules { max_message_bytes: 1_000, accept_binary: true };
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Seen {
+    Text(String),
+    Binary(Vec<u8>),
+    Ping(Vec<u8>),
+    Pong,
+    Close(Option<u16>),
+}
+
+/// A masked client frame; `first` is its first byte.
+fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
+    let mask = [0x37, 0xfa, 0x21, 0x3d];
+    let mut bytes = vec![first];
+    match payload.len() {
+        length @ 0..=125 => bytes.push(0x80 | u8::try_from(length).unwrap()),
+        length @ 126..=0xFFFF => {
+            bytes.push(0x80 | 126);
+            bytes.extend(u16::try_from(length).unwrap().to_be_bytes());
+        }
+        length => {
+            bytes.push(0x80 | 127);
+            bytes.extend((length as u64).to_be_bytes());
+        }
+    }
+    bytes.extend(mask);
+    bytes.extend(payload.iter().zip(mask.iter().cycle()).map(|(byte, key)| byte ^ key));
+    bytes
+}
+
+/// Feeds `bytes` in pieces of the given lengths, over and over; 0 stands for all the rest.
+fn decode_in(rules: Rules, bytes: &[u8], pieces: &[usize]) -> (Vec<Seen>, Option<Violation>, Decoder) {
+    let mut decoder = Decoder::default();
+    let mut seen = Vec::new();
+    let mut rest = bytes;
+    let mut pieces = pieces.iter().cycle();
+    while !rest.is_empty() {
+        let length = match pieces.next() {
+            None | Some(0) => rest.len(),
+            Some(length) => (*length).min(rest.len()),
+        };
+        let (piece, tail) = rest.split_at(length);
+        rest = tail;
+        let decoded = decoder.decode(rules, &mut piece.to_vec(), |event| {
+            seen.push(match event {
+                Event::Text(text) => Seen::Text(text.to_owned()),
+                Event::Binary(bytes) => Seen::Binary(bytes.to_vec()),
+                Event::Ping(payload) => Seen::Ping(payload.to_vec()),
+                Event::Pong => Seen::Pong,
+                Event::Close(code) => Seen::Close(code),
+            });
+            ControlFlow::Continue(())
+        });
+        match decoded {
+            Ok(used) => assert_eq!(used, length),
+            Err(violation) => return (seen, Some(violation), decoder),
+        }
+    }
+    (seen, None, decoder)
+}
+
+/// The verdict, which must be the same for the whole and byte by byte.
+fn decode(rules: Rules, bytes: &[u8]) -> (Vec<Seen>, Option<u16>) {
+    let (whole, verdict, _) = decode_in(rules, bytes, &[0]);
+    let (single, single_verdict, _) = decode_in(rules, bytes, &[1]);
+    assert_eq!((&whole, verdict), (&single, single_verdict));
+    (whole, verdict.map(|violation| violation.code))
+}
+
+fn text(text: &str) -> Seen {
+    Seen::Text(text.to_owned())
+}
+
+#[test]
+fn messages_of_every_length_form_come_through() {
+    let rules = Rules { max_message_bytes: 100_000, ..RULES };
+    for length in [0, 1, 7, 8, 125, 126, 65_535, 65_536, 100_000] {
+        let payload = "x".repeat(length);
+        assert_eq!(decode(rules, &frame(0x81, payload.as_bytes())), (vec![text(&payload)], None));
+    }
+}
+
+#[test]
+fn fragments_make_one_message_with_control_frames_in_between() {
+    let bytes = [
+        frame(0x01, b"one "),
+        frame(0x89, b"alive?"),
+        frame(0x00, b""),
+        frame(0x8A, b"yes"),
+        frame(0x80, b"two"),
+        frame(0x82, &[0xFF]),
+    ];
+    let expected =
+        vec![Seen::Ping(b"alive?".to_vec()), Seen::Pong, text("one two"), Seen::Binary(vec![0xFF])];
+    assert_eq!(decode(RULES, &bytes.concat()), (expected, None));
+}
+
+#[test]
+fn a_character_may_be_split_over_fragments() {
+    let (head, tail) = "κόσμε𝄞".as_bytes().split_at(3);
+    let (middle, last) = tail.split_at(8);
+    let bytes = [frame(0x01, head), frame(0x00, middle), frame(0x80, last)].concat();
+    assert_eq!(decode(RULES, &bytes), (vec![text("κόσμε𝄞")], None));
+}
+
+#[test]
+fn text_is_refused_at_the_first_byte_that_cannot_be_mended() {
+    let cases: [&[u8]; 5] = [b"\xC0", b"\xED\xA0", b"\xF4\x90", b"\xE0\x80", b"ok\xFF"];
+    for payload in cases {
+        // The frame announces more than is sent, and more fragments are to follow: no reason to wait.
+        let mut bytes = frame(0x01, &[payload, &[b'x'; 50]].concat());
+        bytes.truncate(6 + payload.len());
+        assert_eq!(decode(RULES, &bytes), (vec![], Some(1007)), "{payload:?}");
+        assert_eq!(decode(RULES, &bytes[..bytes.len() - 1]), (vec![], None), "{payload:?} but the last byte");
+    }
+}
+
+#[test]
+fn a_text_that_ends_within_a_character_is_refused() {
+    assert_eq!(decode(RULES, &frame(0x81, b"\xE2\x82")), (vec![], Some(1007)));
+    let bytes = [frame(0x01, b"\xE2\x82"), frame(0x80, b"")].concat();
+    assert_eq!(decode(RULES, &bytes), (vec![], Some(1007)));
+}
+
+#[test]
+fn the_limit_holds_for_the_sum_of_fragments_and_is_told_from_the_header() {
+    let at_limit = [frame(0x01, &[b'x'; 600]), frame(0x80, &[b'x'; 400])].concat();
+    assert_eq!(decode(RULES, &at_limit), (vec![text(&"x".repeat(1_000))], None));
+
+    let over = [frame(0x01, &[b'x'; 600]), frame(0x80, &[b'x'; 401])].concat();
+    let header_end = over.len() - 401;
+    assert_eq!(decode(RULES, &over[..header_end]), (vec![], Some(1009)));
+
+    let huge = [0x81, 0xFF, 0x7F, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0, 0, 0, 0];
+    assert_eq!(decode(RULES, &huge), (vec![], Some(1009)));
+}
+
+#[test]
+fn binary_is_refused_from_its_header_where_it_is_not_taken() {
+    let rules = Rules { accept_binary: false, ..RULES };
+    assert_eq!(decode(rules, &frame(0x82, &[0; 20])[..6]), (vec![], Some(1003)));
+}
+
+#[test]
+fn close_frames_are_judged_by_code_and_reason() {
+    assert_eq!(decode(RULES, &frame(0x88, b"")), (vec![Seen::Close(None)], None));
+    for code in [1000, 1001, 1002, 1003, 1007, 1011, 3000, 3999, 4000, 4999u16] {
+        let payload = [&code.to_be_bytes()[..], "späße".as_bytes()].concat();
+        assert_eq!(decode(RULES, &frame(0x88, &payload)), (vec![Seen::Close(Some(code))], None));
+    }
+    for code in [0, 999, 1004, 1005, 1006, 1012, 1015, 1016, 1100, 2000, 2999, 5000, 65_535u16] {
+        assert_eq!(decode(RULES, &frame(0x88, &code.to_be_bytes())), (vec![], Some(1002)), "{code}");
+    }
+    assert_eq!(decode(RULES, &frame(0x88, &[3])), (vec![], Some(1002)), "half a code");
+    assert_eq!(decode(RULES, &frame(0x88, &[3, 0xE8, 0xFF])), (vec![], Some(1007)), "reason not UTF-8");
+}
+
+#[test]
+fn a_break_leaves_the_rest_of_the_chunk_unused() {
+    let mut bytes = [frame(0x81, b"one"), frame(0x81, b"two")].concat();
+    let mut decoder = Decoder::default();
+    let used = decoder.decode(RULES, &mut bytes, |_| ControlFlow::Break(()));
+    assert_eq!(used, Ok(9));
+    let mut seen = Vec::new();
+    let used = decoder.decode(RULES, &mut bytes[9..], |event| {
+        seen.push(event == Event::Text("two"));
+        ControlFlow::Continue(())
+    });
+    assert_eq!((used, seen), (Ok(9), vec![true]));
+}
+
+#[test]
+fn nothing_is_held_between_messages() {
+    let bytes = [frame(0x01, b"one "), frame(0x89, b"?"), frame(0x80, b"two")].concat();
+    for split in [0, 1, 2, 7] {
+        let (_, verdict, decoder) = decode_in(RULES, &bytes, &[split]);
+        assert_eq!(verdict, None);
+        assert!(decoder.is_empty(), "in pieces of {split}");
+    }
+}
+
+fn any_frame() -> impl Strategy<Value = Vec<u8>> {
+    let first = prop_oneof![
+        6 => prop::sample::select(vec![0x81, 0x01, 0x00, 0x80, 0x82, 0x02, 0x89, 0x8A]),
+        1 => Just(0x88),
+        1 => any::<u8>(),
+    ];
+    let payload = prop_oneof![
+        4 => "[a-zé€𝄞]{0,40}".prop_map(String::into_bytes),
+        2 => prop::collection::vec(any::<u8>(), 0..30),
+        1 => prop::collection::vec(any::<u8>(), 120..400),
+        1 => (any::<u16>(), "[a-zé]{0,5}").prop_map(|(code, reason)| {
+            [&code.to_be_bytes()[..], reason.as_bytes()].concat()
+        }),
+    ];
+    (first, payload).prop_map(|(first, payload)| frame(first, &payload))
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 2_000, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn the_result_does_not_depend_on_how_the_bytes_are_split(
+        frames in prop::collection::vec(any_frame(), 0..8),
+        mutations in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..3),
+        cut in prop::option::of(any::<prop::sample::Index>()),
+        pieces in prop::collection::vec(1..40usize, 1..8),
+        accept_binary in any::<bool>(),
+    ) {
+        let mut bytes = frames.concat();
+        if !bytes.is_empty() {
+            for (at, value) in mutations {
+                let at = at.index(bytes.len());
+                bytes[at] = value;
+            }
+            if let Some(cut) = cut {
+                bytes.truncate(cut.index(bytes.len()));
+            }
+        }
+        let rules = Rules { max_message_bytes: 500, accept_binary };
+        let (whole, verdict, _) = decode_in(rules, &bytes, &[0]);
+        for pieces in [&pieces[..], &[1]] {
+            let (seen, split_verdict, _) = decode_in(rules, &bytes, pieces);
+            prop_assert_eq!(&seen, &whole);
+            prop_assert_eq!(split_verdict, verdict);
+        }
+    }
+
+    #[test]
+    fn no_bytes_make_it_panic(
+        bytes in prop::collection::vec(any::<u8>(), 0..300),
+        pieces in prop::collection::vec(1..20usize, 1..5),
+    ) {
+        let (whole, verdict, _) = decode_in(RULES, &bytes, &[0]);
+        let (seen, split_verdict, _) = decode_in(RULES, &bytes, &pieces);
+        prop_assert_eq!((seen, split_verdict), (whole, verdict));
+    }
+}

@@ -1,0 +1,217 @@
+//! The HTTP side of an upgrade (RFC 6455, 4.2): is this a proper handshake, and what is answered.
+//! Pure: request heads in, bytes to write out.
+
+use std::{fmt::Write as _, net::SocketAddr};
+
+use actix_http::{
+    HttpMessage as _, Method, Request, StatusCode, Version,
+    header::{self, HeaderMap, HeaderName, HeaderValue},
+};
+use base64::{Engine as _, prelude::BASE64_STANDARD};
+use bytes::Bytes;
+use sha1::{Digest as _, Sha1};
+
+/// Appended to the key before hashing (RFC 6455, 1.3).
+const ACCEPT_GUID: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
+
+/// An upgrade request that passed the handshake's checks.
+pub struct HandshakeRequest(Request);
+
+impl HandshakeRequest {
+    /// Path of the request, as sent.
+    pub fn path(&self) -> &str {
+        self.0.path()
+    }
+
+    /// What follows `?` in the request, as sent.
+    pub fn query(&self) -> Option<&str> {
+        self.0.uri().query()
+    }
+
+    /// All headers.
+    pub fn headers(&self) -> &HeaderMap {
+        self.0.headers()
+    }
+
+    /// The first header of that name (in lower case), when it is visible ASCII.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.0.headers().get(name)?.to_str().ok()
+    }
+
+    /// Where the connection comes from.
+    pub fn peer(&self) -> Option<SocketAddr> {
+        self.0.peer_addr()
+    }
+}
+
+/// The HTTP answer to a handshake that is not accepted. The connection is closed behind it.
+#[derive(Debug, Clone)]
+pub struct Refusal {
+    /// Status of the answer.
+    pub status: StatusCode,
+    /// Further headers; `Content-Type`, `Content-Length` and `Connection` are added.
+    pub headers: Vec<(HeaderName, HeaderValue)>,
+    /// Media type of the body.
+    pub content_type: &'static str,
+    /// Body of the answer.
+    pub body: Bytes,
+}
+
+impl Refusal {
+    /// A refusal with a body.
+    pub fn new(status: StatusCode, content_type: &'static str, body: impl Into<Bytes>) -> Refusal {
+        Refusal { status, headers: Vec::new(), content_type, body: body.into() }
+    }
+
+    /// Adds a header.
+    #[must_use]
+    pub fn header(mut self, name: HeaderName, value: HeaderValue) -> Refusal {
+        self.headers.push((name, value));
+        self
+    }
+
+    /// A refusal with a problem document (RFC 9457). `detail` must need no escaping in JSON.
+    pub(crate) fn problem(status: StatusCode, code: &str, detail: &str) -> Refusal {
+        Refusal::new(status, PROBLEM_JSON, problem_document(status, code, detail))
+    }
+
+    /// The answer on the wire.
+    pub(crate) fn encode(&self) -> Vec<u8> {
+        let mut head = format!(
+            "HTTP/1.1 {} {}\r\ncontent-type: {}\r\ncontent-length: {}\r\nconnection: close\r\n",
+            self.status.as_str(),
+            self.status.canonical_reason().unwrap_or("Refused"),
+            self.content_type,
+            self.body.len()
+        )
+        .into_bytes();
+        for (name, value) in &self.headers {
+            head.extend_from_slice(name.as_str().as_bytes());
+            head.extend_from_slice(b": ");
+            head.extend_from_slice(value.as_bytes());
+            head.extend_from_slice(b"\r\n");
+        }
+        head.extend_from_slice(b"\r\n");
+        head.extend_from_slice(&self.body);
+        head
+    }
+}
+
+pub(crate) const PROBLEM_JSON: &str = "application/problem+json";
+
+/// A problem document; `code` and `detail` must need no escaping in JSON.
+pub(crate) fn problem_document(status: StatusCode, code: &str, detail: &str) -> String {
+    format!(
+        r#"{{"type":"about:blank","title":"{}","status":{},"detail":"{detail}","code":"{code}"}}"#,
+        status.canonical_reason().unwrap_or("Refused"),
+        status.as_u16()
+    )
+}
+
+/// The answer to a request that wants a WebSocket in a way we do not speak, or does not want one.
+pub(crate) fn upgrade_required() -> Refusal {
+    Refusal::problem(
+        StatusCode::UPGRADE_REQUIRED,
+        "bad_request",
+        "this is a WebSocket endpoint, version 13 of the protocol",
+    )
+    .header(header::SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"))
+    .header(header::UPGRADE, HeaderValue::from_static("websocket"))
+}
+
+/// Checks the handshake. Returns the request together with the 101 answer to send once it is accepted.
+pub(crate) fn check(
+    request: Request,
+    path: Option<&str>,
+    subprotocol: Option<&str>,
+) -> Result<(HandshakeRequest, Bytes), Refusal> {
+    let bad = |detail| Refusal::problem(StatusCode::BAD_REQUEST, "bad_request", detail);
+    if path.is_some_and(|path| path != request.path()) {
+        return Err(Refusal::problem(StatusCode::NOT_FOUND, "not_found", "nothing to upgrade at this path"));
+    }
+    if *request.method() != Method::GET {
+        let refusal = Refusal::problem(
+            StatusCode::METHOD_NOT_ALLOWED,
+            "bad_request",
+            "a WebSocket handshake is a GET request",
+        );
+        return Err(refusal.header(header::ALLOW, HeaderValue::from_static("GET")));
+    }
+    if request.version() != Version::HTTP_11 {
+        return Err(bad("a WebSocket handshake needs HTTP/1.1"));
+    }
+    let headers = request.headers();
+    if !names(headers, &header::UPGRADE, "websocket") {
+        return Err(upgrade_required());
+    }
+    if !names(headers, &header::CONNECTION, "upgrade") {
+        return Err(bad("the Connection header does not name upgrade"));
+    }
+    if only(headers, &header::SEC_WEBSOCKET_VERSION) != Some("13") {
+        return Err(upgrade_required());
+    }
+    if headers.get(header::CONTENT_LENGTH).is_some_and(|length| length != "0") {
+        return Err(bad("a WebSocket handshake has no body"));
+    }
+    let Some(key) = only(headers, &header::SEC_WEBSOCKET_KEY).filter(|key| is_key(key)) else {
+        return Err(bad("Sec-WebSocket-Key is not 16 bytes in base64"));
+    };
+
+    let mut answer = String::with_capacity(192);
+    answer.push_str("HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\nconnection: upgrade\r\n");
+    let _ = write!(answer, "sec-websocket-accept: {}\r\n", accept_key(key));
+    if let Some(subprotocol) = subprotocol
+        && offers(headers, subprotocol)
+    {
+        let _ = write!(answer, "sec-websocket-protocol: {subprotocol}\r\n");
+    }
+    answer.push_str("\r\n");
+    Ok((HandshakeRequest(request), Bytes::from(answer)))
+}
+
+/// The comma separated entries of all headers of one name.
+fn entries<'a>(headers: &'a HeaderMap, name: &HeaderName) -> impl Iterator<Item = &'a str> {
+    headers
+        .get_all(name)
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .map(str::trim)
+}
+
+fn names(headers: &HeaderMap, name: &HeaderName, token: &str) -> bool {
+    entries(headers, name).any(|entry| entry.eq_ignore_ascii_case(token))
+}
+
+/// Subprotocol names, unlike tokens of `Connection`, are case sensitive.
+fn offers(headers: &HeaderMap, subprotocol: &str) -> bool {
+    entries(headers, &header::SEC_WEBSOCKET_PROTOCOL).any(|entry| entry == subprotocol)
+}
+
+/// The value of a header that must not be repeated.
+fn only<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
+    let mut values = headers.get_all(name);
+    let value = values.next()?;
+    if values.next().is_some() {
+        return None;
+    }
+    value.to_str().ok().map(str::trim)
+}
+
+fn is_key(key: &str) -> bool {
+    key.len() == 24 && BASE64_STANDARD.decode(key).is_ok_and(|nonce| nonce.len() == 16)
+}
+
+fn accept_key(key: &str) -> String {
+    let digest = Sha1::new().chain_update(key.as_bytes()).chain_update(ACCEPT_GUID).finalize();
+    BASE64_STANDARD.encode(digest)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_accept_key_is_that_of_the_rfc() {
+        assert_eq!(accept_key("dGhlIHNhbXBsZSBub25jZQ=="), "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
+    }
+}

@@ -1,0 +1,155 @@
+//! The header of a client frame (RFC 6455, 5.2), parsed and checked in one go.
+//! Pure: a prefix of the stream in, a header, a violation or "not enough yet" out. The verdict on a prefix
+//! never changes when more bytes follow, which is what makes the decoder blind to how bytes were split.
+
+use super::frame::{CONTROL_PAYLOAD_BYTES, close_code};
+
+/// Why the peer is closed: the code to send and a sentence for the reason field.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Violation {
+    pub code: u16,
+    pub reason: &'static str,
+}
+
+impl Violation {
+    pub(crate) const fn protocol(reason: &'static str) -> Violation {
+        Violation { code: close_code::PROTOCOL_ERROR, reason }
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Opcode {
+    Continuation,
+    Text,
+    Binary,
+    Close,
+    Ping,
+    Pong,
+}
+
+impl Opcode {
+    pub(crate) fn is_control(self) -> bool {
+        matches!(self, Opcode::Close | Opcode::Ping | Opcode::Pong)
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Header {
+    pub fin: bool,
+    pub opcode: Opcode,
+    pub mask: [u8; 4],
+    pub payload_bytes: usize,
+}
+
+/// The longest client header: 2 bytes, a 64 bit length, the mask.
+pub(crate) const LONGEST_HEADER_BYTES: usize = 14;
+
+/// Parses the header at the start of `bytes`; with it comes its own length. `None`: more bytes are needed.
+pub(crate) fn parse(bytes: &[u8]) -> Result<Option<(Header, usize)>, Violation> {
+    let Some(&first) = bytes.first() else { return Ok(None) };
+    if first & 0x70 != 0 {
+        return Err(Violation::protocol("reserved bits must be 0"));
+    }
+    let fin = first & 0x80 != 0;
+    let opcode = match first & 0x0F {
+        0x0 => Opcode::Continuation,
+        0x1 => Opcode::Text,
+        0x2 => Opcode::Binary,
+        0x8 => Opcode::Close,
+        0x9 => Opcode::Ping,
+        0xA => Opcode::Pong,
+        _ => return Err(Violation::protocol("unknown opcode")),
+    };
+    if opcode.is_control() && !fin {
+        return Err(Violation::protocol("a control frame must not be fragmented"));
+    }
+
+    let Some(&second) = bytes.get(1) else { return Ok(None) };
+    if second & 0x80 == 0 {
+        return Err(Violation::protocol("client frames must be masked"));
+    }
+    let short = usize::from(second & 0x7F);
+    if opcode.is_control() && short > CONTROL_PAYLOAD_BYTES {
+        return Err(Violation::protocol("a control frame carries at most 125 bytes"));
+    }
+    let (payload_bytes, mask_at) = match short {
+        126 => {
+            let Some(&[high, low]) = bytes.get(2..4) else { return Ok(None) };
+            let length = u16::from_be_bytes([high, low]);
+            if length < 126 {
+                return Err(Violation::protocol("length not in its shortest form"));
+            }
+            (usize::from(length), 4)
+        }
+        127 => {
+            let Some(length) = bytes.get(2..10).and_then(|field| field.try_into().ok()) else {
+                return Ok(None);
+            };
+            let length = u64::from_be_bytes(length);
+            if length >> 63 != 0 {
+                return Err(Violation::protocol("length with its highest bit set"));
+            }
+            if length <= u64::from(u16::MAX) {
+                return Err(Violation::protocol("length not in its shortest form"));
+            }
+            // A length no address space holds is over any limit: saturating keeps the verdict.
+            (usize::try_from(length).unwrap_or(usize::MAX), 10)
+        }
+        short => (short, 2),
+    };
+    let Some(mask) = bytes.get(mask_at..mask_at + 4).and_then(|field| field.try_into().ok()) else {
+        return Ok(None);
+    };
+    Ok(Some((Header { fin, opcode, mask, payload_bytes }, mask_at + 4)))
+}
+
+/// Takes the mask off `payload`, which starts `offset` bytes into the frame's payload.
+pub(crate) fn unmask(payload: &mut [u8], mask: [u8; 4], offset: usize) {
+    let mut turned = mask;
+    turned.rotate_left(offset % 4);
+    let word = u64::from_ne_bytes([
+        turned[0], turned[1], turned[2], turned[3], turned[0], turned[1], turned[2], turned[3],
+    ]);
+    let (words, tail) = payload.as_chunks_mut::<8>();
+    for chunk in words {
+        *chunk = (u64::from_ne_bytes(*chunk) ^ word).to_ne_bytes();
+    }
+    for (byte, key) in tail.iter_mut().zip(turned.iter().cycle()) {
+        *byte ^= key;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_prefix_of_a_good_header_asks_for_more() {
+        let headers: [&[u8]; 3] = [
+            &[0x81, 0x85, 1, 2, 3, 4],
+            &[0x82, 0xFE, 1, 0, 1, 2, 3, 4],
+            &[0x02, 0xFF, 0, 0, 0, 0, 0, 1, 0, 0, 1, 2, 3, 4],
+        ];
+        for header in headers {
+            for end in 0..header.len() {
+                assert_eq!(parse(&header[..end]), Ok(None));
+            }
+            let (parsed, used) = parse(header).unwrap().unwrap();
+            assert_eq!((parsed.mask, used), ([1, 2, 3, 4], header.len()));
+        }
+    }
+
+    #[test]
+    fn unmasking_in_pieces_equals_unmasking_at_once() {
+        let mask = [0x11, 0x22, 0x33, 0x44];
+        let mut whole: Vec<u8> = (0..61).collect();
+        unmask(&mut whole, mask, 0);
+        for split in 0..=61 {
+            let mut pieces: Vec<u8> = (0..61).collect();
+            let (head, tail) = pieces.split_at_mut(split);
+            unmask(head, mask, 0);
+            unmask(tail, mask, split);
+            assert_eq!(pieces, whole, "split at {split}");
+        }
+    }
+}

@@ -1,0 +1,125 @@
+//! The frames one connection has still to write, in order.
+//! Pure: the task does the writing. It promises that memory is held only while something is queued, and that
+//! a frame already begun is never torn: the peer must be able to find the next frame's start.
+
+use std::{collections::VecDeque, io::IoSlice};
+
+use bytes::{Buf, Bytes};
+
+#[derive(Default)]
+pub(crate) struct Outbox {
+    frames: VecDeque<Bytes>,
+    bytes: usize,
+    /// The first entry has been written in part.
+    begun: bool,
+}
+
+impl Outbox {
+    pub(crate) fn push(&mut self, frame: Bytes) {
+        self.bytes += frame.len();
+        self.frames.push_back(frame);
+    }
+
+    /// Bytes still to be written.
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.frames.is_empty()
+    }
+
+    /// What is queued, when it is a single piece.
+    pub(crate) fn single(&self) -> Option<&[u8]> {
+        match self.frames.front() {
+            Some(only) if self.frames.len() == 1 => Some(only),
+            _ => None,
+        }
+    }
+
+    /// Fills `slices` with what comes next and returns how many were filled.
+    pub(crate) fn gather<'a>(&'a self, slices: &mut [IoSlice<'a>]) -> usize {
+        let mut filled = 0;
+        for (slice, frame) in slices.iter_mut().zip(&self.frames) {
+            *slice = IoSlice::new(frame);
+            filled += 1;
+        }
+        filled
+    }
+
+    /// Takes `written` bytes off the front.
+    pub(crate) fn advance(&mut self, mut written: usize) {
+        self.bytes = self.bytes.saturating_sub(written);
+        while let Some(first) = self.frames.front_mut() {
+            if written < first.len() {
+                first.advance(written);
+                self.begun |= written > 0;
+                return;
+            }
+            written -= first.len();
+            self.frames.pop_front();
+            self.begun = false;
+        }
+        self.frames = VecDeque::new();
+    }
+
+    /// Drops everything but the rest of a frame already begun.
+    pub(crate) fn drop_unbegun(&mut self) {
+        self.frames.truncate(usize::from(self.begun));
+        self.frames.shrink_to_fit();
+        self.bytes = self.frames.front().map_or(0, Bytes::len);
+    }
+
+    /// Drops everything.
+    pub(crate) fn clear(&mut self) {
+        *self = Outbox::default();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn outbox(frames: &[&'static str]) -> Outbox {
+        let mut outbox = Outbox::default();
+        for frame in frames {
+            outbox.push(Bytes::from_static(frame.as_bytes()));
+        }
+        outbox
+    }
+
+    fn remaining(outbox: &Outbox) -> String {
+        outbox.frames.iter().map(|frame| std::str::from_utf8(frame).unwrap()).collect()
+    }
+
+    #[test]
+    fn any_cut_of_the_writes_keeps_the_order_and_the_count() {
+        for cut in 0..=9 {
+            let mut outbox = outbox(&["abc", "de", "fghi"]);
+            outbox.advance(cut);
+            assert_eq!(remaining(&outbox), "abcdefghi"[cut..]);
+            assert_eq!(outbox.bytes(), 9 - cut);
+        }
+    }
+
+    #[test]
+    fn an_emptied_outbox_holds_no_memory() {
+        let mut outbox = outbox(&["abc", "de"]);
+        outbox.advance(5);
+        assert!(outbox.is_empty());
+        assert_eq!(outbox.frames.capacity(), 0);
+    }
+
+    #[test]
+    fn dropping_the_queue_keeps_the_rest_of_a_begun_frame_only() {
+        let mut begun = outbox(&["abc", "de", "f"]);
+        begun.advance(1);
+        begun.drop_unbegun();
+        assert_eq!((remaining(&begun).as_str(), begun.bytes()), ("bc", 2));
+
+        let mut between = outbox(&["abc", "de", "f"]);
+        between.advance(3);
+        between.drop_unbegun();
+        assert_eq!((between.is_empty(), between.bytes()), (true, 0));
+    }
+}

@@ -1,0 +1,229 @@
+//! Listening, HTTP, and the hand-over at the upgrade. Wires `actix_server` to workers and connection tasks.
+//! What was read behind the handshake goes along with the socket, so nothing the peer sent early is lost.
+
+use std::{
+    io,
+    net::SocketAddr,
+    rc::Rc,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use actix_codec::Framed;
+use actix_http::{HttpService, Request, h1};
+use actix_server::ServerHandle;
+use actix_service::{fn_service, map_config};
+use actix_web::{App, HttpResponse, dev::AppConfig, web};
+use bytes::{Bytes, BytesMut};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
+    sync::watch,
+    task::{JoinHandle, spawn_local},
+    time::{sleep, timeout},
+};
+
+use super::{
+    Acceptor, Counters, Refusal, TransportConfig, handshake,
+    task::ConnectionTask,
+    worker::{Order, Worker, keep_time, obey},
+};
+
+/// How long a refused peer may take to read the answer.
+const REFUSAL_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long plain HTTP requests may take to end once the WebSockets are closed, in seconds.
+const HTTP_STOP_SECONDS: u64 = 5;
+/// How long a plain HTTP connection may take to be shut down.
+const HTTP_DISCONNECT_TIMEOUT: Duration = Duration::from_secs(1);
+/// How often a stop looks whether the connections are gone.
+const STOP_POLL: Duration = Duration::from_millis(20);
+
+/// A running server. Dropping it leaves the server running; see [`Server::stop`].
+pub struct Server {
+    address: SocketAddr,
+    counters: Arc<Counters>,
+    orders: watch::Sender<Order>,
+    handle: ServerHandle,
+    running: JoinHandle<io::Result<()>>,
+}
+
+impl Server {
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// What it counts.
+    pub fn counters(&self) -> &Arc<Counters> {
+        &self.counters
+    }
+
+    /// Closes every WebSocket with `code` and `reason` (what is queued is sent first), refuses new ones with
+    /// 503, waits up to `wait` for them to be gone, drops the rest, then stops listening and ends.
+    ///
+    /// # Errors
+    /// What ended the listening, if it had failed before.
+    pub async fn stop(self, code: u16, reason: &str, wait: Duration) -> io::Result<()> {
+        self.orders.send_replace(Order::Close(code, reason.to_owned()));
+        let gone = async {
+            while self.counters.connections() > 0 {
+                sleep(STOP_POLL).await;
+            }
+        };
+        if timeout(wait, gone).await.is_err() {
+            self.orders.send_replace(Order::Abort);
+        }
+        self.handle.stop(true).await;
+        self.finished().await
+    }
+
+    /// Waits until the server has ended by itself: only when it failed.
+    ///
+    /// # Errors
+    /// What made it fail, a worker that could not be started for instance.
+    pub async fn finished(self) -> io::Result<()> {
+        self.running.await.map_err(io::Error::other)?
+    }
+}
+
+/// Serves WebSockets and plain HTTP on one listener. On each worker's thread `acceptor` is called first with
+/// the number of the worker (from 0; a worker restarted after a panic gets a new number), then `routes` with
+/// that worker's acceptor, so that both can share the thread's state. Call it within a Tokio runtime.
+///
+/// # Errors
+/// When the listener cannot be used.
+pub fn serve<A, F, R>(config: TransportConfig, acceptor: F, routes: R) -> io::Result<Server>
+where
+    A: Acceptor,
+    F: Fn(usize) -> A + Clone + Send + 'static,
+    R: Fn(&Rc<A>, &mut web::ServiceConfig) + Clone + Send + 'static,
+{
+    let limits = config.limits();
+    let address = config.listener.local_addr()?;
+    socket2::SockRef::from(&config.listener).listen(config.backlog)?;
+    let (orders, watch_orders) = watch::channel(Order::Serve);
+    let counters = Arc::clone(&config.counters);
+    let started = Arc::new(AtomicUsize::new(0));
+    let paths = Paths { websocket: config.websocket_path, subprotocol: config.subprotocol };
+
+    let builder = actix_server::Server::build()
+        .workers(config.workers)
+        // Upgraded sockets leave actix's count; this bounds plain HTTP connections only.
+        .max_concurrent_connections(config.max_connections_per_worker)
+        .shutdown_timeout(HTTP_STOP_SECONDS)
+        .disable_signals();
+    let stopping = builder.graceful_shutdown_signal();
+
+    let worker_counters = Arc::clone(&counters);
+    let server = builder
+        .listen("tidings", config.listener, move || {
+            let acceptor = Rc::new(acceptor(started.fetch_add(1, Ordering::Relaxed)));
+            let worker = Rc::new(Worker::new(limits, worker_counters.add_worker()));
+            spawn_local(keep_time(Rc::clone(&worker)));
+            spawn_local(obey(Rc::clone(&worker), watch_orders.clone()));
+
+            let app = App::new().configure(|app| {
+                routes(&acceptor, app);
+                if let Some(path) = &paths.websocket {
+                    app.route(path, web::to(not_a_websocket));
+                }
+            });
+            let entrance = Rc::new(Entrance { acceptor, worker, paths: paths.clone() });
+            let stopping = stopping.clone();
+            HttpService::build()
+                .graceful_shutdown_signal(move || {
+                    let stopping = stopping.clone();
+                    async move { stopping.notified().await }
+                })
+                .tcp_nodelay(true)
+                .client_disconnect_timeout(HTTP_DISCONNECT_TIMEOUT)
+                .upgrade(fn_service(move |(request, framed)| {
+                    let entrance = Rc::clone(&entrance);
+                    async move {
+                        entrance.enter(request, framed).await;
+                        Ok::<_, actix_http::Error>(())
+                    }
+                }))
+                .finish(map_config(app, |_| AppConfig::default()))
+                .tcp()
+        })?
+        .run();
+    let handle = server.handle();
+    Ok(Server { address, counters, orders, handle, running: tokio::spawn(server) })
+}
+
+/// The WebSocket path, asked for without wanting a WebSocket.
+async fn not_a_websocket() -> HttpResponse {
+    let refusal = handshake::upgrade_required();
+    let mut answer = HttpResponse::build(refusal.status);
+    for header in refusal.headers {
+        answer.append_header(header);
+    }
+    answer.content_type(refusal.content_type).body(refusal.body)
+}
+
+#[derive(Clone)]
+struct Paths {
+    websocket: Option<String>,
+    subprotocol: Option<String>,
+}
+
+/// Where upgrade requests of one worker come in.
+struct Entrance<A> {
+    acceptor: Rc<A>,
+    worker: Rc<Worker>,
+    paths: Paths,
+}
+
+impl<A: Acceptor> Entrance<A> {
+    async fn enter(&self, request: Request, framed: Framed<TcpStream, h1::Codec>) {
+        let parts = framed.into_parts();
+        match self.admit(request).await {
+            Ok((ticket, answer)) => self.open(parts.io, parts.read_buf, parts.write_buf, ticket, answer),
+            Err(refusal) => refuse(parts.io, parts.write_buf, &refusal).await,
+        }
+    }
+
+    async fn admit(&self, request: Request) -> Result<(A::Ticket, Bytes), Refusal> {
+        let paths = &self.paths;
+        let (request, answer) =
+            handshake::check(request, paths.websocket.as_deref(), paths.subprotocol.as_deref())?;
+        let ticket = self.acceptor.accept(&request).await?;
+        // After the wait: the worker may have been told to stop meanwhile.
+        if !self.worker.has_room() {
+            let status = actix_http::StatusCode::SERVICE_UNAVAILABLE;
+            return Err(Refusal::problem(status, "overloaded", "no more connections here, try another time"));
+        }
+        Ok((ticket, answer))
+    }
+
+    fn open(&self, socket: TcpStream, read: BytesMut, unsent: BytesMut, ticket: A::Ticket, answer: Bytes) {
+        let connection = self.worker.open();
+        let link = Rc::clone(&connection.0);
+        if !unsent.is_empty() {
+            link.queue(unsent.freeze());
+        }
+        link.queue(answer);
+        // The task is there before the session: should `open` panic, dropping the task cleans up.
+        let mut task = ConnectionTask::new(socket, link, read.to_vec());
+        task.attach(self.acceptor.open(ticket, connection));
+        spawn_local(task);
+    }
+}
+
+/// Answers, then waits for the peer to close: closing first could destroy the answer on its way.
+async fn refuse(mut socket: TcpStream, unsent: BytesMut, refusal: &Refusal) {
+    let farewell = async {
+        socket.write_all(&unsent).await?;
+        socket.write_all(&refusal.encode()).await?;
+        socket.shutdown().await?;
+        let mut rest = [0; 512];
+        while socket.read(&mut rest).await? > 0 {}
+        io::Result::Ok(())
+    };
+    // Whether the peer took the answer changes nothing for us.
+    let _ = timeout(REFUSAL_TIMEOUT, farewell).await;
+}

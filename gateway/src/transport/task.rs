@@ -1,0 +1,286 @@
+//! The future of one connection: reads, calls the session, writes, closes. The only place that touches an
+//! upgraded socket. Kept small on purpose: there is one per connection, and most of them are idle.
+
+use std::{
+    future::Future,
+    io::{self, IoSlice},
+    mem,
+    ops::ControlFlow,
+    panic::{AssertUnwindSafe, catch_unwind},
+    pin::Pin,
+    rc::Rc,
+    task::{Context, Poll},
+};
+
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    net::TcpStream,
+};
+
+use super::{
+    Session,
+    connection::{Link, Phase},
+    decoder::{Decoder, Event},
+    frame::{Frame, close_code},
+};
+
+/// Reads per poll before others get their turn.
+const READS_PER_POLL: usize = 4;
+/// Rounds of "written, so the session queues more" per poll before others get their turn.
+const REFILLS_PER_POLL: usize = 4;
+/// Frames handed to the kernel in one call.
+const SLICES_PER_WRITE: usize = 64;
+
+pub(super) struct ConnectionTask<S: Session> {
+    socket: TcpStream,
+    link: Rc<Link>,
+    decoder: Decoder,
+    /// Read but not decoded yet: what came behind the handshake, or what a pause has left over.
+    unread: Vec<u8>,
+    /// Gone once it has heard `on_closed`.
+    session: Option<S>,
+    peer_ended: bool,
+    shut: bool,
+}
+
+impl<S: Session> ConnectionTask<S> {
+    pub(super) fn new(socket: TcpStream, link: Rc<Link>, unread: Vec<u8>) -> Self {
+        ConnectionTask {
+            socket,
+            link,
+            decoder: Decoder::default(),
+            unread,
+            session: None,
+            peer_ended: false,
+            shut: false,
+        }
+    }
+
+    /// Gives the task its session; to be done before it is first polled.
+    pub(super) fn attach(&mut self, session: S) {
+        self.session = Some(session);
+    }
+
+    /// One read and what it brings. Ready when there may be more to read at once.
+    fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if !self.unread.is_empty() && !self.holds_back() {
+            let mut unread = mem::take(&mut self.unread);
+            let used = self.take(&mut unread);
+            if used < unread.len() && self.holds_back() {
+                unread.drain(..used);
+                unread.shrink_to_fit();
+                self.unread = unread;
+            }
+            return Poll::Ready(Ok(()));
+        }
+        if self.holds_back() || self.peer_ended {
+            return Poll::Pending;
+        }
+        let worker = Rc::clone(&self.link.worker);
+        worker.with_read_buffer(|buffer| {
+            let mut read = ReadBuf::new(buffer);
+            match Pin::new(&mut self.socket).poll_read(cx, &mut read) {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+                Poll::Ready(Ok(())) => {}
+            }
+            let chunk = read.filled_mut();
+            if chunk.is_empty() {
+                self.peer_ended = true;
+                return Poll::Pending;
+            }
+            self.link.worker.counters.bytes_in.add(chunk.len());
+            self.link.heard.set(self.link.worker.now());
+            let used = self.take(chunk);
+            if self.holds_back() {
+                self.unread = chunk[used..].to_vec();
+            }
+            Poll::Ready(Ok(()))
+        })
+    }
+
+    /// The session wants no more for now. A closing connection reads on regardless: its close frame may be
+    /// next.
+    fn holds_back(&self) -> bool {
+        self.link.paused.get() && self.link.phase.get() == Phase::Open
+    }
+
+    /// Decodes a chunk and acts on it. Returns how much was used; less than all only when the session paused.
+    fn take(&mut self, chunk: &mut [u8]) -> usize {
+        if matches!(self.link.phase.get(), Phase::Ended | Phase::Discarding) {
+            return chunk.len();
+        }
+        let link = &self.link;
+        let session = &mut self.session;
+        let counters = &link.worker.counters;
+        let decoded = self.decoder.decode(link.worker.limits.rules, chunk, |event| {
+            match (event, session.as_mut(), link.phase.get()) {
+                (Event::Close(code), _, Phase::Open) => {
+                    let code = code.unwrap_or(close_code::NO_CODE);
+                    link.begin_close(Phase::Ended, code, "");
+                }
+                (Event::Close(_), _, _) => link.phase.set(Phase::Ended),
+                (Event::Text(text), Some(session), Phase::Open) => {
+                    counters.messages_in.add(1);
+                    session.on_text(text);
+                }
+                (Event::Binary(bytes), Some(session), Phase::Open) => {
+                    counters.messages_in.add(1);
+                    session.on_binary(bytes);
+                }
+                (Event::Ping(payload), _, Phase::Open) => link.queue_control(Frame::pong(payload)),
+                _ => {}
+            }
+            match link.phase.get() {
+                Phase::Open if link.paused.get() => ControlFlow::Break(()),
+                Phase::Ended | Phase::Discarding => ControlFlow::Break(()),
+                Phase::Open | Phase::Closing => ControlFlow::Continue(()),
+            }
+        });
+        match decoded {
+            Ok(used) => used,
+            Err(violation) => {
+                link.begin_close(Phase::Discarding, violation.code, violation.reason);
+                link.phase.set(Phase::Discarding);
+                chunk.len()
+            }
+        }
+    }
+
+    /// Writes as much as the socket takes.
+    fn write(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+        let mut outbox = self.link.outbox.borrow_mut();
+        while !outbox.is_empty() {
+            let polled = if let Some(frame) = outbox.single() {
+                // A plain write costs the kernel a few percent less than a gathered one.
+                Pin::new(&mut self.socket).poll_write(cx, frame)
+            } else {
+                let mut slices = [IoSlice::new(&[]); SLICES_PER_WRITE];
+                let filled = outbox.gather(&mut slices);
+                Pin::new(&mut self.socket).poll_write_vectored(cx, &slices[..filled])
+            };
+            let written = match polled {
+                Poll::Pending => break,
+                Poll::Ready(written) => written?,
+            };
+            if written == 0 {
+                return Err(io::ErrorKind::WriteZero.into());
+            }
+            outbox.advance(written);
+            let counters = &self.link.worker.counters;
+            counters.bytes_out.add(written);
+            counters.outbox_bytes.take(written);
+        }
+        Ok(())
+    }
+
+    /// Writes, and lets the session refill an outbox that has run low.
+    fn write_and_refill(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+        for _ in 0..REFILLS_PER_POLL {
+            self.write(cx)?;
+            let low = self.link.outbox.borrow().bytes() < self.link.worker.limits.low_water_bytes;
+            if !low || self.link.phase.get() != Phase::Open || !self.link.drain_wanted.replace(false) {
+                return Ok(());
+            }
+            if let Some(session) = &mut self.session {
+                session.on_drained();
+            }
+        }
+        // The rest in the next turn.
+        self.link.awake.set(true);
+        cx.waker().wake_by_ref();
+        Ok(())
+    }
+
+    fn run(&mut self, cx: &mut Context<'_>) -> io::Result<ControlFlow<()>> {
+        if self.link.deadline_due.replace(false)
+            && self.link.phase.get() == Phase::Open
+            && let Some(session) = &mut self.session
+        {
+            session.on_deadline();
+        }
+        let mut reads = 0;
+        loop {
+            let read = self.poll_read(cx);
+            self.write_and_refill(cx)?;
+            match read {
+                Poll::Pending => break,
+                Poll::Ready(result) => result?,
+            }
+            reads += 1;
+            if reads == READS_PER_POLL {
+                self.link.awake.set(true);
+                cx.waker().wake_by_ref();
+                break;
+            }
+        }
+        if self.peer_ended && self.link.phase.get() == Phase::Open {
+            return Ok(ControlFlow::Break(()));
+        }
+        if self.link.phase.get() != Phase::Open {
+            self.tell_closed();
+            if self.link.outbox.borrow().is_empty() {
+                let phase = self.link.phase.get();
+                if self.peer_ended || phase == Phase::Ended {
+                    return Ok(ControlFlow::Break(()));
+                }
+                if phase == Phase::Discarding && !self.shut {
+                    self.shut = Pin::new(&mut self.socket).poll_shutdown(cx)?.is_ready();
+                }
+            }
+        }
+        Ok(ControlFlow::Continue(()))
+    }
+
+    fn tell_closed(&mut self) {
+        if let Some(mut session) = self.session.take() {
+            session.on_closed(self.link.close_code.get());
+        }
+    }
+}
+
+impl<S: Session> Unpin for ConnectionTask<S> {}
+
+impl<S: Session> Future for ConnectionTask<S> {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let this = &mut *self;
+        this.link.awake.set(false);
+        {
+            let mut waker = this.link.waker.borrow_mut();
+            if !waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
+                *waker = Some(cx.waker().clone());
+            }
+        }
+        if this.link.aborted.get() {
+            return Poll::Ready(());
+        }
+        match this.run(cx) {
+            Ok(ControlFlow::Continue(())) => Poll::Pending,
+            // What is left to do is the same however it ended: see `drop`.
+            Ok(ControlFlow::Break(())) | Err(_) => Poll::Ready(()),
+        }
+    }
+}
+
+impl<S: Session> Drop for ConnectionTask<S> {
+    /// The end of every connection, also of one whose session panicked or whose worker is torn down.
+    fn drop(&mut self) {
+        let link = Rc::clone(&self.link);
+        link.waker.take();
+        if link.phase.get() == Phase::Open {
+            link.phase.set(Phase::Ended);
+            if std::thread::panicking() {
+                link.close_code.set(close_code::INTERNAL);
+            }
+        }
+        link.drop_outbox();
+        link.worker.forget(link.key, link.close_code.get());
+        // A second panic while the first one unwinds would end the process.
+        let told = catch_unwind(AssertUnwindSafe(|| self.tell_closed()));
+        if told.is_err() {
+            tracing::error!(connection = link.id, "a session panicked while it was closed");
+        }
+    }
+}

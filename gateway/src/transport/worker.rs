@@ -1,0 +1,186 @@
+//! What the connections of one worker thread share: registry, timer wheel, read buffer, limits, counters.
+//! It may touch the connections' links, never their sockets or sessions. One task per worker turns the wheel,
+//! one waits for the order to stop.
+
+use std::{
+    cell::{Cell, RefCell},
+    mem,
+    rc::Rc,
+    sync::Arc,
+};
+
+use slab::Slab;
+use tokio::{
+    sync::watch,
+    time::{Instant, MissedTickBehavior, interval_at},
+};
+
+use super::{
+    config::Limits,
+    connection::{Connection, Link},
+    counters::WorkerCounters,
+    frame::Frame,
+    wheel::{Entry, Wheel},
+};
+
+/// Read at once from a socket, in bytes: a flood is taken in few calls, and there is one per worker only.
+const READ_BUFFER_BYTES: usize = 64 * 1024;
+
+/// Ticks made up for in one go after the thread was held up. More are forgotten: time in which we could not
+/// hear anybody must not make everybody look silent.
+const CATCH_UP_TICKS: u32 = 10;
+
+/// What all workers are told.
+#[derive(Debug, Clone, Default)]
+pub(crate) enum Order {
+    #[default]
+    Serve,
+    /// Close every connection with this code and reason, open no more.
+    Close(u16, String),
+    /// Drop what is still there.
+    Abort,
+}
+
+pub(crate) struct Worker {
+    pub limits: Limits,
+    pub counters: Arc<WorkerCounters>,
+    pub ping: Frame,
+    connections: RefCell<Slab<Rc<Link>>>,
+    wheel: RefCell<Wheel>,
+    now: Cell<u32>,
+    next_id: Cell<u64>,
+    stopping: Cell<bool>,
+    read_buffer: RefCell<Vec<u8>>,
+}
+
+impl Worker {
+    pub(crate) fn new(limits: Limits, counters: Arc<WorkerCounters>) -> Worker {
+        Worker {
+            limits,
+            counters,
+            ping: Frame::ping(&[]),
+            connections: RefCell::default(),
+            wheel: RefCell::new(Wheel::new()),
+            now: Cell::new(0),
+            next_id: Cell::new(1),
+            stopping: Cell::new(false),
+            read_buffer: RefCell::default(),
+        }
+    }
+
+    /// Whether another WebSocket may be opened.
+    pub(crate) fn has_room(&self) -> bool {
+        !self.stopping.get() && self.connections.borrow().len() < self.limits.max_connections
+    }
+
+    /// Registers a new connection and starts its heartbeat.
+    pub(crate) fn open(self: &Rc<Self>) -> Connection {
+        let id = self.next_id.get();
+        self.next_id.set(id + 1);
+        // Consecutive connections ping at different ticks: a reconnect storm must not become a ping storm.
+        let heartbeat = u64::from(self.limits.heartbeat_ticks);
+        let first_ping = u32::try_from(1 + id % heartbeat).unwrap_or(1);
+        let mut connections = self.connections.borrow_mut();
+        let entry = connections.vacant_entry();
+        let key = u32::try_from(entry.key()).unwrap_or(u32::MAX);
+        let link = Rc::new(Link::new(Rc::clone(self), key, id, self.now.get(), first_ping));
+        entry.insert(Rc::clone(&link));
+        drop(connections);
+        self.counters.opened.add(1);
+        self.counters.connections.add(1);
+        link.schedule();
+        Connection(link)
+    }
+
+    /// Forgets a connection that is gone.
+    pub(crate) fn forget(&self, key: u32, code: u16) {
+        if self.connections.borrow_mut().try_remove(key as usize).is_some() {
+            self.counters.connections.take(1);
+            self.counters.count_close(code);
+        }
+    }
+
+    /// The current tick.
+    pub(crate) fn now(&self) -> u32 {
+        self.now.get()
+    }
+
+    /// Has `link.on_timer` called at tick `due`.
+    pub(crate) fn wake_at(&self, link: &Link, due: u32) {
+        self.wheel.borrow_mut().add(Entry { key: link.key, generation: link.generation(), due });
+    }
+
+    /// Lends the shared read buffer. The caller may call sessions meanwhile: should one of them end up here
+    /// again it gets a buffer of its own.
+    pub(crate) fn with_read_buffer<R>(&self, read: impl FnOnce(&mut [u8]) -> R) -> R {
+        let mut buffer = mem::take(&mut *self.read_buffer.borrow_mut());
+        buffer.resize(READ_BUFFER_BYTES, 0);
+        let result = read(&mut buffer);
+        *self.read_buffer.borrow_mut() = buffer;
+        result
+    }
+
+    fn turn(&self) {
+        let tick = self.now.get() + 1;
+        self.now.set(tick);
+        let mut due = Vec::new();
+        self.wheel.borrow_mut().turn(tick, &mut due);
+        for entry in due {
+            let link = self.connections.borrow().get(entry.key as usize).map(Rc::clone);
+            if let Some(link) = link
+                && link.generation() == entry.generation
+            {
+                link.on_timer(entry.due);
+            }
+        }
+    }
+
+    fn each(&self, tell: impl Fn(&Link)) {
+        let links: Vec<Rc<Link>> =
+            self.connections.borrow().iter().map(|(_, link)| Rc::clone(link)).collect();
+        for link in links {
+            tell(&link);
+        }
+    }
+}
+
+/// Turns the wheel for as long as the worker lives.
+pub(crate) async fn keep_time(worker: Rc<Worker>) {
+    let tick = worker.limits.tick;
+    let mut last = Instant::now();
+    let mut interval = interval_at(last + tick, tick);
+    interval.set_missed_tick_behavior(MissedTickBehavior::Skip);
+    loop {
+        interval.tick().await;
+        let passed = (last.elapsed().as_nanos() / tick.as_nanos().max(1)).max(1);
+        let passed = u32::try_from(passed).unwrap_or(u32::MAX);
+        if passed > CATCH_UP_TICKS {
+            last = Instant::now();
+        } else {
+            last += tick * passed;
+        }
+        for _ in 0..passed.min(CATCH_UP_TICKS) {
+            worker.turn();
+        }
+    }
+}
+
+/// Carries out what all workers are told.
+pub(crate) async fn obey(worker: Rc<Worker>, mut orders: watch::Receiver<Order>) {
+    loop {
+        match &*orders.borrow_and_update() {
+            Order::Serve => {}
+            Order::Close(code, reason) => {
+                worker.stopping.set(true);
+                worker.each(|link| link.close(*code, reason));
+            }
+            Order::Abort => {
+                worker.stopping.set(true);
+                worker.each(Link::abort);
+            }
+        }
+        if orders.changed().await.is_err() {
+            return;
+        }
+    }
+}

@@ -1,0 +1,117 @@
+//! How connections end: by either side, by accident, by a stop.
+
+use std::time::Duration;
+
+use crate::{
+    client::{CLOSE, Client, TEXT, frame, handshake, patiently},
+    server::Fixture,
+};
+
+#[tokio::test]
+async fn a_peers_close_is_echoed_and_the_stream_ended() {
+    let mut fixture = Fixture::start();
+    let mut client = fixture.client().await;
+    let bytes = [frame(CLOSE, b"\x0F\xA1bye"), frame(TEXT, b"!note nobody hears this")].concat();
+    client.send(&bytes).await;
+    assert_eq!(client.next().await, Some((CLOSE, 4001u16.to_be_bytes().to_vec())));
+    assert_eq!(client.next().await, None);
+    assert_eq!(fixture.report().await, "closed 4001");
+    drop(client);
+    let (counters, reports) = fixture.stop().await;
+    assert_eq!(reports, Vec::<String>::new(), "closed is told once, and nothing after it");
+    assert_eq!(counters.totals().connections, 0);
+}
+
+#[tokio::test]
+async fn a_close_without_a_code_is_echoed_without_one() {
+    let mut fixture = Fixture::start();
+    let mut client = fixture.client().await;
+    client.send(&frame(CLOSE, b"")).await;
+    assert_eq!(client.next().await, Some((CLOSE, vec![])));
+    assert_eq!(fixture.report().await, "closed 1005");
+}
+
+#[tokio::test]
+async fn our_close_comes_behind_what_is_queued_and_waits_for_the_answer() {
+    let mut fixture = Fixture::start();
+    let mut client = fixture.client().await;
+    client.send_text("!close 4403").await;
+    for number in 1..=3 {
+        assert_eq!(client.text().await, format!("last {number}"));
+    }
+    assert_eq!(client.next().await, Some((CLOSE, b"\x11\x33as told".to_vec())));
+    assert_eq!(fixture.report().await, "closed 4403");
+    // What was under way when the peer had not yet seen our close is dropped.
+    client.send_text("!note nobody hears this").await;
+    client.send(&frame(CLOSE, &4403u16.to_be_bytes())).await;
+    client.end().await;
+    let (_, reports) = fixture.stop().await;
+    assert_eq!(reports, Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn a_peer_that_does_not_answer_our_close_is_dropped_after_the_limit() {
+    let fixture = Fixture::with(|config| config.close_timeout = Duration::from_millis(500));
+    let mut client = fixture.client().await;
+    client.send_text("!close 4403").await;
+    assert_eq!(client.close_code().await, 4403);
+    client.end().await;
+    let (counters, _) = fixture.stop().await;
+    assert_eq!(counters.totals().closes.get(&4403), Some(&1));
+}
+
+#[tokio::test]
+async fn a_peer_that_vanishes_is_told_as_1006() {
+    let mut fixture = Fixture::start();
+    drop(fixture.client().await);
+    assert_eq!(fixture.report().await, "closed 1006");
+}
+
+#[tokio::test]
+async fn a_session_that_panics_takes_only_its_own_connection_along() {
+    let mut fixture = Fixture::start();
+    let mut other = fixture.client().await;
+    let mut client = fixture.client().await;
+    client.send_text("!panic").await;
+    client.end().await;
+    assert_eq!(fixture.report().await, "closed 1011");
+    other.send_text("still here").await;
+    assert_eq!(other.text().await, "still here");
+    drop(other);
+    let (counters, _) = fixture.stop().await;
+    assert_eq!(counters.totals().connections, 0);
+}
+
+#[tokio::test]
+async fn a_stop_closes_everybody_with_the_given_code_and_ends() {
+    let fixture = Fixture::start();
+    let address = fixture.address();
+    let mut clients = Vec::new();
+    for _ in 0..20 {
+        clients.push(fixture.client().await);
+    }
+    let keep_alive = Client::raw(address, b"GET /count HTTP/1.1\r\nHost: test\r\n\r\n").await;
+    let stop = tokio::spawn(fixture.stop());
+    for client in &mut clients {
+        assert_eq!(client.close_code().await, 1001);
+        client.send(&frame(CLOSE, &1001u16.to_be_bytes())).await;
+        client.end().await;
+    }
+    let (counters, reports) = stop.await.unwrap();
+    drop(keep_alive);
+    assert_eq!(reports, vec!["closed 1001"; 20]);
+    assert_eq!(counters.totals().closes.get(&1001), Some(&20));
+    assert!(tokio::net::TcpStream::connect(address).await.is_err(), "nobody listens any more");
+}
+
+#[tokio::test]
+async fn a_stop_does_not_wait_longer_than_told_and_opens_nothing_new() {
+    let fixture = Fixture::with(|config| config.close_timeout = Duration::from_secs(600));
+    let address = fixture.address();
+    let mut deaf = fixture.client().await;
+    let stop = tokio::spawn(fixture.server.stop(1012, "restart", Duration::from_secs(2)));
+    assert_eq!(deaf.close_code().await, 1012);
+    let head = Client::raw(address, handshake("/ws").as_bytes()).await.head().await;
+    assert!(head.starts_with("HTTP/1.1 503 "), "{head}");
+    patiently("the stop", stop).await.unwrap().unwrap();
+}

@@ -1,0 +1,189 @@
+//! The server under test: each session does what its peer's texts tell it, and reports what happened to it.
+
+use std::{cell::RefCell, net::SocketAddr, net::TcpListener, rc::Rc, sync::Arc, time::Duration};
+
+use actix_web::{HttpResponse, http::StatusCode, web};
+use tidings_gateway::transport::{
+    Acceptor, Connection, Counters, Frame, HandshakeRequest, Refusal, Server, Session, TransportConfig, serve,
+};
+use tokio::{
+    sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel},
+    task::{spawn_local, yield_now},
+    time::sleep,
+};
+
+use crate::client::{Client, patiently};
+
+/// A server with one worker, and what its sessions report.
+pub struct Fixture {
+    pub server: Server,
+    reports: UnboundedReceiver<String>,
+}
+
+impl Fixture {
+    pub fn start() -> Fixture {
+        Fixture::with(|_| {})
+    }
+
+    pub fn with(adjust: impl FnOnce(&mut TransportConfig)) -> Fixture {
+        let mut config = TransportConfig::new(TcpListener::bind("127.0.0.1:0").unwrap());
+        config.workers = 1;
+        config.websocket_path = Some("/ws".to_owned());
+        adjust(&mut config);
+        let (report, reports) = unbounded_channel();
+        let server = serve(
+            config,
+            move |_| Stage { report: report.clone(), cast: Rc::default() },
+            |stage, routes| {
+                let cast = Rc::clone(&stage.cast);
+                let count = move || {
+                    let count = cast.borrow().len().to_string();
+                    async move { HttpResponse::Ok().body(count) }
+                };
+                routes.route("/count", web::get().to(count));
+            },
+        );
+        Fixture { server: server.unwrap(), reports }
+    }
+
+    pub fn address(&self) -> SocketAddr {
+        self.server.address()
+    }
+
+    pub async fn client(&self) -> Client {
+        Client::open(self.address()).await
+    }
+
+    /// The next thing a session reports.
+    pub async fn report(&mut self) -> String {
+        patiently("a report of a session", self.reports.recv()).await.unwrap()
+    }
+
+    /// Stops the server, which must not take the whole wait, and hands out the reports not yet read.
+    pub async fn stop(mut self) -> (Arc<Counters>, Vec<String>) {
+        let counters = Arc::clone(self.server.counters());
+        patiently("the stop", self.server.stop(1001, "going away", Duration::from_secs(60))).await.unwrap();
+        let mut reports = Vec::new();
+        while let Ok(report) = self.reports.try_recv() {
+            reports.push(report);
+        }
+        (counters, reports)
+    }
+}
+
+/// What the sessions of the worker share.
+struct Stage {
+    report: UnboundedSender<String>,
+    cast: Rc<RefCell<Vec<Connection>>>,
+}
+
+impl Acceptor for Stage {
+    type Session = Actor;
+    type Ticket = String;
+
+    async fn accept(&self, request: &HandshakeRequest) -> Result<String, Refusal> {
+        yield_now().await;
+        match request.query() {
+            Some("refuse") => Err(Refusal::new(StatusCode::UNAUTHORIZED, "text/plain", "who are you?")),
+            query => Ok(query.unwrap_or_default().to_owned()),
+        }
+    }
+
+    fn open(&self, greeting: String, connection: Connection) -> Actor {
+        if !greeting.is_empty() {
+            connection.send(Frame::text(&greeting));
+        }
+        self.cast.borrow_mut().push(connection.clone());
+        Actor { connection, report: self.report.clone(), cast: Rc::clone(&self.cast), to_pull: 0 }
+    }
+}
+
+struct Actor {
+    connection: Connection,
+    report: UnboundedSender<String>,
+    cast: Rc<RefCell<Vec<Connection>>>,
+    to_pull: usize,
+}
+
+impl Actor {
+    fn report(&self, what: impl Into<String>) {
+        let _ = self.report.send(what.into());
+    }
+
+    /// Sends until there is enough in the outbox; the rest when it has drained.
+    fn pull(&mut self) {
+        while self.to_pull > 0 && self.connection.queued_bytes() < 64 * 1024 {
+            self.connection.send(Frame::text(format!("{:010000}", self.to_pull)));
+            self.to_pull -= 1;
+        }
+    }
+}
+
+impl Session for Actor {
+    fn on_text(&mut self, text: &str) {
+        let connection = self.connection.clone();
+        let (order, argument) = text.split_once(' ').unwrap_or((text, ""));
+        match order {
+            "!close" => {
+                for number in 1..=3 {
+                    connection.send(Frame::text(format!("last {number}")));
+                }
+                connection.close(argument.parse().unwrap(), "as told");
+                connection.send(Frame::text("too late"));
+            }
+            "!flood" => {
+                let frame = Frame::text(vec![b'x'; 16 * 1024]);
+                spawn_local(async move {
+                    while !connection.is_closed() {
+                        connection.send(frame.clone());
+                        yield_now().await;
+                    }
+                });
+            }
+            "!pull" => {
+                self.to_pull = argument.parse().unwrap();
+                self.pull();
+            }
+            "!all" => {
+                for other in self.cast.borrow().iter() {
+                    other.send(Frame::text(argument));
+                }
+            }
+            "!pause" => {
+                connection.pause_reading();
+                let report = self.report.clone();
+                let pause = Duration::from_millis(argument.parse().unwrap());
+                spawn_local(async move {
+                    sleep(pause).await;
+                    let _ = report.send("resumed".to_owned());
+                    connection.resume_reading();
+                });
+            }
+            "!deadline" => {
+                connection.set_deadline(argument.parse().ok().map(Duration::from_millis));
+            }
+            "!panic" => panic!("told to panic, this is part of the test"),
+            "!note" => self.report(argument),
+            _ => connection.send(Frame::text(text)),
+        }
+    }
+
+    fn on_binary(&mut self, bytes: &[u8]) {
+        self.connection.send(Frame::binary(bytes));
+    }
+
+    fn on_drained(&mut self) {
+        self.pull();
+    }
+
+    fn on_deadline(&mut self) {
+        self.report("deadline");
+        self.connection.send(Frame::text("deadline"));
+    }
+
+    fn on_closed(&mut self, code: u16) {
+        assert!(self.connection.is_closed());
+        self.cast.borrow_mut().retain(|other| other.id() != self.connection.id());
+        self.report(format!("closed {code}"));
+    }
+}

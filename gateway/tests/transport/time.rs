@@ -1,0 +1,56 @@
+//! Heartbeats and deadlines.
+
+use std::time::Duration;
+
+use crate::{
+    client::{PING, PONG, frame},
+    server::Fixture,
+};
+
+#[tokio::test]
+async fn a_peer_that_says_nothing_is_pinged_and_then_closed_with_4408() {
+    let mut fixture = Fixture::with(|config| config.heartbeat = Duration::from_millis(500));
+    let mut client = fixture.client().await;
+    assert_eq!(client.next().await, Some((PING, vec![])));
+    assert_eq!(client.close_code().await, 4408);
+    assert_eq!(fixture.report().await, "closed 4408");
+}
+
+#[tokio::test]
+async fn a_peer_that_answers_pings_stays() {
+    let fixture = Fixture::with(|config| config.heartbeat = Duration::from_millis(500));
+    let mut client = fixture.client().await;
+    // Longer than the two intervals after which silence would have ended it.
+    for _ in 0..6 {
+        assert_eq!(client.next().await, Some((PING, vec![])));
+        client.send(&frame(PONG, b"")).await;
+    }
+    client.send_text("still here").await;
+    assert_eq!(client.text().await, "still here");
+}
+
+#[tokio::test]
+async fn a_paused_peer_is_not_taken_for_silent() {
+    let mut fixture = Fixture::with(|config| config.heartbeat = Duration::from_millis(300));
+    let mut client = fixture.client().await;
+    client.send_text("!pause 2000").await;
+    assert_eq!(fixture.report().await, "resumed");
+    client.send_text("still here").await;
+    assert_eq!(client.text().await, "still here");
+}
+
+#[tokio::test]
+async fn a_deadline_comes_once_unless_taken_back() {
+    let mut fixture = Fixture::start();
+    let mut client = fixture.client().await;
+    client.send_text("!deadline 100").await;
+    client.send_text("!deadline never").await;
+    client.send_text("!deadline 600").await;
+    assert_eq!(client.text().await, "deadline");
+    assert_eq!(fixture.report().await, "deadline");
+    client.send_text("!deadline 200").await;
+    client.send_text("!deadline never").await;
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    drop(client);
+    assert_eq!(fixture.report().await, "closed 1006", "no deadline before it");
+}

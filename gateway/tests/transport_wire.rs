@@ -1,0 +1,19 @@
+//! The transport over real sockets: a server whose sessions do as they are told, and clients that may break
+//! every rule. Waits are bounded by seconds and never asserted tighter.
+
+#![allow(clippy::unwrap_used, reason = "everything here is a test or part of one")]
+
+#[path = "transport/client.rs"]
+mod client;
+#[path = "transport/closing.rs"]
+mod closing;
+#[path = "transport/handshakes.rs"]
+mod handshakes;
+#[path = "transport/pressure.rs"]
+mod pressure;
+#[path = "transport/protocol.rs"]
+mod protocol;
+#[path = "transport/server.rs"]
+mod server;
+#[path = "transport/time.rs"]
+mod time;
