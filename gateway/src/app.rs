@@ -16,6 +16,7 @@ use tidings_shared::{
     auth::Verifier,
     config::with_port_offset,
     error::{ErrorCode, Refusal},
+    internal::InternalClient,
     lifecycle::Lifecycle,
     log::{self, LogLimits},
     origin::AllowedOrigins,
@@ -23,7 +24,7 @@ use tidings_shared::{
 };
 
 use crate::{
-    bus::{Bus, MAX_WORKERS, Persistence},
+    bus::{Bus, MAX_WORKERS},
     config::GatewayConfig,
     metrics::Metrics,
     problem,
@@ -60,7 +61,7 @@ pub async fn run(config: GatewayConfig, lifecycle: Lifecycle) -> anyhow::Result<
     let metrics = Metrics::new();
     let (queues, inboxes): (Vec<_>, Vec<_>) = (0..workers).map(|_| worker::queue()).unzip();
     let persistence =
-        Arc::new(Persistence::new(&config.persistence_url, config.common.internal_secret.clone())?);
+        Arc::new(InternalClient::new(&config.persistence_url, config.common.internal_secret.clone())?);
     let client = log::client(config.common.redis_url.expose_secret()).context("--redis-url")?;
     let limits = LogLimits { max_backlog_records: config.common.max_backlog_records };
     let bus = Bus::start(client, persistence, limits, queues, metrics.clone());

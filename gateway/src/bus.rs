@@ -1,7 +1,6 @@
 //! All that the gateway does with Redis and persistence: the room log, the one pub/sub connection and who on this
 //! node wants which channel, accounts and memberships. Shared by all workers; nothing here knows a connection.
 
-mod authority;
 mod interest;
 mod people;
 
@@ -13,6 +12,7 @@ use std::{
 use redis::Client;
 use tidings_shared::{
     ids::{Epoch, RoomId, Seq},
+    internal::InternalClient,
     log::{
         AppendError, Log, LogLimits, Record, TailRead,
         keys::{self, Partition},
@@ -23,7 +23,6 @@ use tidings_shared::{
 };
 use tokio::sync::watch;
 
-pub use authority::Persistence;
 pub use interest::{Hint, MAX_WORKERS, WorkerQueue};
 pub use people::PeopleError;
 
@@ -36,7 +35,7 @@ const RECONNECT_PATIENCE: Duration = Duration::from_secs(3);
 /// See the module.
 pub struct Bus {
     pub log: Arc<Log>,
-    persistence: Arc<Persistence>,
+    persistence: Arc<InternalClient>,
     subscriber: Subscriber,
     shared: Arc<Shared>,
 }
@@ -60,7 +59,7 @@ impl Bus {
     /// Starts the log and the pub/sub connection on the present runtime.
     pub fn start(
         client: Client,
-        persistence: Arc<Persistence>,
+        persistence: Arc<InternalClient>,
         limits: LogLimits,
         queues: Vec<WorkerQueue>,
         metrics: Metrics,

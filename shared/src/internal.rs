@@ -1,6 +1,8 @@
 //! Requests that gateways make to persistence's internal listener: JSON over HTTP/1.1, `POST`, with the shared
 //! secret in the header [`SECRET_HEADER`]. Both sides read these types.
 
+mod client;
+
 use std::collections::HashMap;
 
 use serde::{Deserialize, Serialize};
@@ -10,6 +12,8 @@ use crate::{
     log::{Known, SeedOutcome},
     membership::{Account, Membership},
 };
+
+pub use client::InternalClient;
 
 pub const SECRET_HEADER: &str = "x-tidings-internal-secret";
 

@@ -1,4 +1,5 @@
-//! Persistence as the gateway reaches it: the internal listener over HTTP, any replica that answers.
+//! Client of persistence's internal listeners over HTTP: any replica that answers. What gateways open epochs, seed
+//! rooms and learn of people with.
 
 use std::{
     sync::atomic::{AtomicUsize, Ordering},
@@ -8,12 +9,13 @@ use std::{
 use async_trait::async_trait;
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Serialize, de::DeserializeOwned};
-use tidings_shared::{
+
+use super::{
+    CONNECT_USER, ConnectUserRequest, LOOK_UP, LookUpAnswer, LookUpRequest, OPEN_EPOCH, OpenEpochAnswer,
+    OpenEpochRequest, ROOMS, RoomsAnswer, RoomsRequest, SECRET_HEADER, SEED, SeedAnswer, SeedRequest,
+};
+use crate::{
     ids::{ClientId, Epoch, RoomId, UserId},
-    internal::{
-        CONNECT_USER, ConnectUserRequest, LOOK_UP, LookUpAnswer, LookUpRequest, OPEN_EPOCH, OpenEpochAnswer,
-        OpenEpochRequest, ROOMS, RoomsAnswer, RoomsRequest, SECRET_HEADER, SEED, SeedAnswer, SeedRequest,
-    },
     log::{Authority, AuthorityError, Known, OpenedEpoch, SeedOutcome},
     membership::Account,
 };
@@ -22,8 +24,8 @@ use tidings_shared::{
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(4);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Client of the internal listeners.
-pub struct Persistence {
+/// See the module.
+pub struct InternalClient {
     http: reqwest::Client,
     urls: Vec<String>,
     secret: SecretString,
@@ -33,7 +35,7 @@ pub struct Persistence {
     runtime: tokio::runtime::Handle,
 }
 
-impl Persistence {
+impl InternalClient {
     /// # Errors
     /// When the HTTP client cannot be built.
     pub fn new(urls: &[String], secret: SecretString) -> Result<Self, reqwest::Error> {
@@ -97,7 +99,7 @@ impl Persistence {
 }
 
 #[async_trait]
-impl Authority for Persistence {
+impl Authority for InternalClient {
     async fn open_epoch(&self, run_id: &str) -> Result<OpenedEpoch, AuthorityError> {
         let answer: OpenEpochAnswer =
             self.ask(OPEN_EPOCH, &OpenEpochRequest { run_id: run_id.to_owned() }).await?;
