@@ -1,1 +1,31 @@
-//! harness
+//! What tests and the developer script run Tidings with: private Redis and PostgreSQL servers, nodes as
+//! child processes, and clients that hold the protocol page against them.
+//! Imports nothing of the services: it knows them by their programs, ports and wire format only.
+
+pub mod client;
+pub mod clock;
+pub mod daemon;
+pub mod dev;
+pub mod folder;
+pub mod frames;
+pub mod http;
+pub mod idle;
+pub mod listener;
+pub mod node;
+pub mod play;
+pub mod ports;
+pub mod postgres;
+pub mod raw;
+pub mod recorder;
+pub mod redis;
+pub mod stack;
+pub mod token;
+mod watchdog;
+
+pub use client::{Client, ClientError, TokenBy};
+pub use frames::{Cursor, ServerFrame};
+pub use http::Http;
+pub use listener::{Begin, Listener, Nodes};
+pub use node::{Node, Ports, Service};
+pub use stack::Stack;
+pub use token::Token;

@@ -1,0 +1,140 @@
+//! What `./dev` calls once everything is built: up, down, reset, status, token.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+use tidings_harness::Token;
+use tidings_harness::dev::state::State;
+use tidings_harness::dev::status::Status;
+use tidings_harness::dev::up::Wishes;
+use tidings_harness::dev::{Home, down, hints, up};
+
+/// Runs Tidings on this machine.
+#[derive(Parser)]
+#[command(name = "dev", bin_name = "./dev")]
+struct Arguments {
+    /// Where state, data and logs are kept.
+    #[arg(long, env = "TIDINGS_DEV_DIR", default_value = ".dev", hide = true)]
+    folder: PathBuf,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Start what is missing and wait until all of it is ready.
+    Up {
+        /// How many gateways (last time's number, or 2).
+        #[arg(long)]
+        gateways: Option<usize>,
+        /// How many persistence nodes (last time's number, or 1).
+        #[arg(long)]
+        persistence: Option<usize>,
+        /// Port of the first gateway (last time's, or 8080); persistence listens one above.
+        #[arg(long)]
+        port: Option<u16>,
+        /// Return when all is ready, instead of staying until Ctrl-C.
+        #[arg(long)]
+        detach: bool,
+        /// Use this Redis instead of a private one.
+        #[arg(long, env = "REDIS_URL")]
+        redis_url: Option<String>,
+        /// Use this database instead of a private one.
+        #[arg(long, env = "DATABASE_URL")]
+        database_url: Option<String>,
+    },
+    /// Stop everything; data, ports and numbers are kept.
+    Down,
+    /// Stop everything and wipe the data.
+    Reset,
+    /// Tell what runs where.
+    Status {
+        /// As JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Print a token of a user.
+    Token {
+        /// The user's id.
+        user: String,
+        /// Display name.
+        #[arg(long)]
+        name: Option<String>,
+        /// Seconds until it ends.
+        #[arg(long, default_value_t = 3600, allow_negative_numbers = true)]
+        ttl: i64,
+        /// Scopes, such as tidings.admin.
+        #[arg(long)]
+        scope: Option<String>,
+    },
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    match run(Arguments::parse()).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(arguments: Arguments) -> Result<()> {
+    let home = Home::new(&arguments.folder)?;
+    match arguments.command {
+        Command::Up { gateways, persistence, port, detach, redis_url, database_url } => {
+            let wishes = Wishes { gateways, persistence, port, redis_url, database_url };
+            start(&home, &wishes, detach).await
+        }
+        Command::Down => down::down(&home).await,
+        Command::Reset => down::reset(&home).await,
+        Command::Status { json } => {
+            let status = Status::read(&home)?;
+            if json {
+                println!("{}", serde_json::to_string(&status)?);
+            } else {
+                status.print();
+            }
+            Ok(())
+        }
+        Command::Token { user, name, ttl, scope } => {
+            let state = State::load(&home)?;
+            state.save(&home)?;
+            let mut token = Token::of(&user).ttl_s(ttl);
+            if let Some(name) = name {
+                token = token.name(&name);
+            }
+            if let Some(scope) = scope {
+                token = token.scope(&scope);
+            }
+            println!("{}", token.sign(&state.jwt_secret));
+            Ok(())
+        }
+    }
+}
+
+/// In the foreground Ctrl-C stops all, also in the middle of the start.
+async fn start(home: &Home, wishes: &Wishes, detach: bool) -> Result<()> {
+    let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
+    let started = tokio::select! {
+        started = up::up(home, wishes) => Some(started?),
+        _ = tokio::signal::ctrl_c() => None,
+        _ = terminate.recv() => None,
+    };
+    if let Some(state) = started {
+        println!("{}", hints::hints(&Status::of(&state)?));
+        if detach {
+            return Ok(());
+        }
+        println!("Ctrl-C stops everything.");
+        tokio::select! {
+            _ = tokio::signal::ctrl_c() => {}
+            _ = terminate.recv() => {}
+        }
+    }
+    println!();
+    down::down(home).await
+}

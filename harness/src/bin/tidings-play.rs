@@ -1,0 +1,99 @@
+//! What `./dev play` calls: plays conversations through the running system and prints the comparison.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::{Context, Result, bail, ensure};
+use clap::{Parser, ValueEnum};
+use tidings_harness::Nodes;
+use tidings_harness::dev::Home;
+use tidings_harness::dev::status::Status;
+use tidings_harness::play::run::{self, Speed};
+use tidings_harness::play::transcript;
+
+/// Plays real conversations through the running system and checks every copy of every message.
+#[derive(Parser)]
+#[command(name = "play", bin_name = "./dev play")]
+struct Arguments {
+    /// Transcripts: JSON lines {at_ms, room, user, event: message|join|leave, text?}.
+    #[arg(required = true)]
+    files: Vec<PathBuf>,
+    /// Times the original pace, or max: as fast as the limits allow.
+    #[arg(long, default_value = "max", value_parser = speed)]
+    speed: Speed,
+    /// More members of each room, who only listen.
+    #[arg(long, default_value_t = 2)]
+    observers: usize,
+    /// Which client plays.
+    #[arg(long, value_enum, default_value_t = PlayClient::Harness)]
+    client: PlayClient,
+    /// Write the JSON here too.
+    #[arg(long)]
+    json: Option<PathBuf>,
+    /// Play through the system this file describes (the JSON of ./dev status) instead of ./dev's.
+    #[arg(long)]
+    stack: Option<PathBuf>,
+    #[arg(long, env = "TIDINGS_DEV_DIR", default_value = ".dev", hide = true)]
+    folder: PathBuf,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum PlayClient {
+    /// The harness's own, written from the protocol page.
+    Harness,
+    /// The TypeScript kit.
+    Ts,
+}
+
+fn speed(text: &str) -> Result<Speed, String> {
+    match text.parse::<f64>() {
+        _ if text == "max" => Ok(Speed::Max),
+        Ok(times) if times.is_finite() && times > 0.0 => Ok(Speed::Times(times)),
+        _ => Err("a number above 0, or max".to_owned()),
+    }
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    match play(Arguments::parse()).await {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("play: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn play(arguments: Arguments) -> Result<bool> {
+    if arguments.client == PlayClient::Ts {
+        bail!("--client ts does not exist yet: the TypeScript kit is not part of this version");
+    }
+    let conversations = transcript::read(&arguments.files)?;
+    ensure!(!conversations.is_empty(), "there is nothing in these files");
+    let status = match &arguments.stack {
+        Some(file) => serde_json::from_str(&std::fs::read_to_string(file)?)
+            .with_context(|| format!("{} is not the JSON of ./dev status", file.display()))?,
+        None => Status::read(&Home::new(&arguments.folder)?)?,
+    };
+    let nodes = Nodes {
+        gateways: status.gateways.into_iter().map(|node| node.ws).collect(),
+        persistence: status.persistence.into_iter().map(|node| node.url).collect(),
+        jwt_secret: status.jwt_secret,
+        http: tidings_harness::http::client(),
+    };
+    ensure!(!nodes.gateways.is_empty() && !nodes.persistence.is_empty(), "no nodes to play through");
+    let (report, verdict) = run::play(conversations, arguments.speed, arguments.observers, nodes).await?;
+    for what in &verdict.told {
+        eprintln!("play: {what}");
+    }
+    if verdict.others > 0 {
+        eprintln!("play: {} promises were broken beside the four counts", verdict.others);
+    }
+    let json = serde_json::to_string(&report)?;
+    if let Some(file) = &arguments.json {
+        std::fs::write(file, format!("{json}\n"))?;
+    }
+    println!("{json}");
+    Ok(verdict.is_clean())
+}

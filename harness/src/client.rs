@@ -1,0 +1,322 @@
+//! The WebSocket client of tests: sends what it is told, matches answers by ref, keeps events in order.
+//! Touches one connection. Promises to do nothing by itself: no retry, no reconnect, no cursor.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex as StdMutex, PoisonError};
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use futures_util::stream::SplitSink;
+use serde_json::{Value, json};
+use tokio::sync::{Mutex, mpsc, oneshot, watch};
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+use tokio_tungstenite::tungstenite::Message;
+
+use crate::frames::{Ack, CaughtUp, Connected, Cursor, ErrorFrame, Head, Joined, JoinedRoom, ServerFrame};
+use socket::{Incoming, WebSocket};
+
+mod commands;
+pub(crate) mod socket;
+
+pub use socket::{Closed, TokenBy};
+
+/// How long an answer may take. The server gives up after 30 s.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(40);
+
+/// Why a call of the client did not do what was asked.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum ClientError {
+    /// The server answered with an `error` frame.
+    #[error("answered with {}: {} (reason {:?}, field {:?})", .0.code, .0.message, .0.reason, .0.field)]
+    Answered(Box<ErrorFrame>),
+    /// The handshake was refused over HTTP.
+    #[error("handshake refused with {status}: {body}")]
+    Refused {
+        /// HTTP status.
+        status: u16,
+        /// The problem document.
+        body: Value,
+        /// `Retry-After`.
+        retry_after_s: Option<u64>,
+    },
+    /// The connection ended.
+    #[error("closed: {0}")]
+    Closed(Closed),
+    /// Nothing came in time.
+    #[error("nothing came in time: {0}")]
+    Silent(String),
+    /// The connection broke, or what came was not what the protocol says.
+    #[error("{0}")]
+    Broken(String),
+}
+
+impl ClientError {
+    /// The code of an `error` frame or problem document; empty for anything else.
+    pub fn code(&self) -> &str {
+        match self {
+            ClientError::Answered(error) => &error.code,
+            ClientError::Refused { body, .. } => body["code"].as_str().unwrap_or_default(),
+            _ => "",
+        }
+    }
+
+    /// The finer reason of an `error` frame or problem document.
+    pub fn reason(&self) -> &str {
+        match self {
+            ClientError::Answered(error) => error.reason.as_deref().unwrap_or_default(),
+            ClientError::Refused { body, .. } => body["reason"].as_str().unwrap_or_default(),
+            _ => "",
+        }
+    }
+}
+
+/// An answer as it came.
+type Raw = (ServerFrame, String);
+
+struct Shared {
+    waiting: StdMutex<HashMap<String, oneshot::Sender<Raw>>>,
+    closed: watch::Sender<Option<Closed>>,
+}
+
+/// One connection of one user.
+pub struct Client {
+    connected: Option<Connected>,
+    outgoing: Mutex<SplitSink<WebSocket, Message>>,
+    inbox: Mutex<Inbox>,
+    shared: Arc<Shared>,
+    reader: JoinHandle<()>,
+    next_ref: AtomicU64,
+}
+
+/// Frames that answered no ref, in the order they came.
+struct Inbox {
+    held: VecDeque<ServerFrame>,
+    incoming: mpsc::UnboundedReceiver<ServerFrame>,
+}
+
+impl Client {
+    /// Connects with the token in the header and waits for `connected`.
+    ///
+    /// # Errors
+    /// When the server refuses.
+    pub async fn connect(ws: &str, token: &str) -> Result<Client, ClientError> {
+        Self::connect_by(TokenBy::Header, ws, token).await
+    }
+
+    /// Connects with the token as told; waits for `connected` unless there is no token.
+    ///
+    /// # Errors
+    /// When the server refuses.
+    pub async fn connect_by(by: TokenBy, ws: &str, token: &str) -> Result<Client, ClientError> {
+        Self::connect_with(by, ws, token, &[]).await
+    }
+
+    /// The same with more headers (`origin`, `sec-websocket-protocol`, …).
+    ///
+    /// # Errors
+    /// When the server refuses.
+    pub async fn connect_with(
+        by: TokenBy,
+        ws: &str,
+        token: &str,
+        headers: &[(&'static str, String)],
+    ) -> Result<Client, ClientError> {
+        let (outgoing, mut stream) = socket::open(ws, token, by, headers).await?.split();
+        let (events, incoming) = mpsc::unbounded_channel();
+        let (closed, _) = watch::channel(None);
+        let shared = Arc::new(Shared { waiting: StdMutex::default(), closed });
+        let reader = tokio::spawn({
+            let shared = Arc::clone(&shared);
+            async move {
+                let closed = loop {
+                    match socket::next(&mut stream).await {
+                        Incoming::Text(text) => shared.sort(text, &events),
+                        Incoming::Alive => {}
+                        Incoming::Closed(closed) => break closed,
+                    }
+                };
+                // Answers the close, so that the server's side ends cleanly too.
+                while stream.next().await.is_some_and(|message| message.is_ok()) {}
+                shared.closed.send_replace(Some(closed));
+                shared.waiting().clear();
+            }
+        });
+        let inbox = Mutex::new(Inbox { held: VecDeque::new(), incoming });
+        let mut client = Client {
+            connected: None,
+            outgoing: Mutex::new(outgoing),
+            inbox,
+            shared,
+            reader,
+            next_ref: AtomicU64::new(1),
+        };
+        if by != TokenBy::Nothing {
+            client.connected = Some(client.until_connected().await?);
+        }
+        Ok(client)
+    }
+
+    async fn until_connected(&self) -> Result<Connected, ClientError> {
+        match self.next_event(ANSWER_TIMEOUT).await? {
+            ServerFrame::Connected(connected) => Ok(connected),
+            ServerFrame::Error(error) => Err(ClientError::Answered(Box::new(error))),
+            other => Err(ClientError::Broken(format!("{other:?} before connected"))),
+        }
+    }
+
+    /// What the server said at connecting.
+    ///
+    /// # Panics
+    /// When connected by [`TokenBy::Nothing`].
+    pub fn connected(&self) -> &Connected {
+        self.connected.as_ref().expect("connected with a token")
+    }
+
+    /// Sends a frame with a fresh ref and returns its answer, the typed and the plain one.
+    ///
+    /// # Errors
+    /// When the answer is `error`, or does not come.
+    pub async fn ask(&self, mut frame: Value) -> Result<(ServerFrame, Value), ClientError> {
+        let reference = self.next_ref.fetch_add(1, Ordering::Relaxed).to_string();
+        let kind = frame["type"].as_str().unwrap_or_default().to_owned();
+        frame["ref"] = json!(reference);
+        let (sender, answer) = oneshot::channel();
+        self.shared.waiting().insert(reference, sender);
+        self.send_text(&frame.to_string()).await?;
+        match timeout(ANSWER_TIMEOUT, answer).await {
+            Err(_) => Err(ClientError::Silent(format!("answer to {kind}"))),
+            Ok(Err(_)) => Err(self.ended()),
+            Ok(Ok((ServerFrame::Error(error), _))) => Err(ClientError::Answered(Box::new(error))),
+            Ok(Ok((frame, text))) => Ok((frame, serde_json::from_str(&text).unwrap_or_default())),
+        }
+    }
+
+    /// Sends text as it is.
+    ///
+    /// # Errors
+    /// When the connection is gone.
+    pub async fn send_text(&self, text: &str) -> Result<(), ClientError> {
+        self.send_message(Message::text(text)).await
+    }
+
+    /// Sends JSON as it is, without a ref of ours.
+    ///
+    /// # Errors
+    /// When the connection is gone.
+    pub async fn send_json(&self, frame: &Value) -> Result<(), ClientError> {
+        self.send_text(&frame.to_string()).await
+    }
+
+    /// Sends any WebSocket message: binary, ping, close, a fragment.
+    ///
+    /// # Errors
+    /// When the connection is gone.
+    pub async fn send_message(&self, message: Message) -> Result<(), ClientError> {
+        match socket::send(&mut *self.outgoing.lock().await, message).await {
+            Ok(()) => Ok(()),
+            Err(_) if self.shared.closed.borrow().is_some() => Err(self.ended()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The next frame that answered no ref.
+    ///
+    /// # Errors
+    /// When none comes within `patience`, or the connection ended and all were taken.
+    pub async fn next_event(&self, patience: Duration) -> Result<ServerFrame, ClientError> {
+        let mut inbox = self.inbox.lock().await;
+        if let Some(frame) = inbox.held.pop_front() {
+            return Ok(frame);
+        }
+        match timeout(patience, inbox.incoming.recv()).await {
+            Err(_) => Err(ClientError::Silent(format!("no event within {patience:?}"))),
+            Ok(Some(frame)) => Ok(frame),
+            Ok(None) => Err(self.until_closed().await.map_or_else(|error| error, ClientError::Closed)),
+        }
+    }
+
+    /// The next frame of this type; those before it stay in the queue, in order.
+    ///
+    /// # Errors
+    /// As [`Client::next_event`].
+    pub async fn wait_for(&self, kind: &str, patience: Duration) -> Result<ServerFrame, ClientError> {
+        let mut inbox = self.inbox.lock().await;
+        if let Some(position) = inbox.held.iter().position(|frame| frame.kind() == kind) {
+            return inbox.held.remove(position).ok_or_else(|| ClientError::Broken("just found".to_owned()));
+        }
+        let deadline = tokio::time::Instant::now() + patience;
+        loop {
+            match tokio::time::timeout_at(deadline, inbox.incoming.recv()).await {
+                Err(_) => return Err(ClientError::Silent(format!("no {kind} within {patience:?}"))),
+                Ok(None) => {
+                    return Err(self.until_closed().await.map_or_else(|error| error, ClientError::Closed));
+                }
+                Ok(Some(frame)) if frame.kind() == kind => return Ok(frame),
+                Ok(Some(frame)) => inbox.held.push_back(frame),
+            }
+        }
+    }
+
+    /// Whether the connection ended, and how.
+    pub fn closed(&self) -> Option<Closed> {
+        self.shared.closed.borrow().clone()
+    }
+
+    /// Waits for the server to close.
+    ///
+    /// # Errors
+    /// When it does not within 40 s.
+    pub async fn until_closed(&self) -> Result<Closed, ClientError> {
+        let mut closed = self.shared.closed.subscribe();
+        let waiting = closed.wait_for(Option::is_some);
+        let found = timeout(ANSWER_TIMEOUT, waiting).await;
+        match found {
+            Ok(Ok(closed)) => closed.clone().ok_or_else(|| ClientError::Broken("just closed".to_owned())),
+            _ => Err(ClientError::Silent("close".to_owned())),
+        }
+    }
+
+    /// Closes with 1000 and waits for the end.
+    ///
+    /// # Errors
+    /// When the server does not answer the close within 40 s.
+    pub async fn close(self) -> Result<(), ClientError> {
+        self.send_message(Message::Close(None)).await?;
+        self.until_closed().await.map(|_| ())
+    }
+
+    fn ended(&self) -> ClientError {
+        match self.closed() {
+            Some(closed) => ClientError::Closed(closed),
+            None => ClientError::Broken("the connection is gone".to_owned()),
+        }
+    }
+}
+
+impl Drop for Client {
+    fn drop(&mut self) {
+        self.reader.abort();
+    }
+}
+
+impl Shared {
+    fn waiting(&self) -> std::sync::MutexGuard<'_, HashMap<String, oneshot::Sender<Raw>>> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// To whoever waits for its ref, else to the queue: a second answer to one ref shows up there.
+    fn sort(&self, text: String, events: &mpsc::UnboundedSender<ServerFrame>) {
+        let frame = ServerFrame::parse(&text).unwrap_or_else(|error| {
+            ServerFrame::Other(json!({ "not json": text, "error": error.to_string() }))
+        });
+        let reference = serde_json::from_str::<Head>(&text).ok().and_then(|head| head.reference);
+        let waiting = reference.and_then(|reference| self.waiting().remove(reference.as_ref()));
+        match waiting {
+            // Nobody takes it when the test gave up on the answer.
+            Some(waiting) => drop(waiting.send((frame, text))),
+            None => drop(events.send(frame)),
+        }
+    }
+}

@@ -1,0 +1,44 @@
+//! Client ids that know when they were made: UUIDv7 with the fraction of the millisecond in `rand_a`
+//! (RFC 9562, 6.2, method 3), so that whoever receives a message knows how long it was under way.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+/// A fresh client id.
+pub fn client_id() -> String {
+    client_id_at(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default())
+}
+
+fn client_id_at(since_1970: Duration) -> String {
+    let milliseconds = u64::try_from(since_1970.as_millis()).unwrap_or(u64::MAX);
+    let fraction = u16::try_from(u64::from(since_1970.subsec_nanos() % 1_000_000) * 4096 / 1_000_000);
+    let mut random: [u8; 10] = rand::random();
+    random[..2].copy_from_slice(&fraction.unwrap_or_default().to_be_bytes());
+    uuid::Builder::from_unix_timestamp_millis(milliseconds, &random).into_uuid().to_string()
+}
+
+/// When a client id of ours was made, since 1970; `None` for anybody else's.
+pub fn made_at(client_id: &str) -> Option<Duration> {
+    let uuid = uuid::Uuid::try_parse(client_id).ok().filter(|uuid| uuid.get_version_num() == 7)?;
+    let bits = uuid.as_u128();
+    let milliseconds = u64::try_from(bits >> 80).ok()?;
+    let fraction = u64::try_from((bits >> 64) & 0xfff).ok()?;
+    Some(Duration::from_millis(milliseconds) + Duration::from_nanos(fraction * 1_000_000 / 4096))
+}
+
+/// Since 1970, by this machine's clock.
+pub fn now() -> Duration {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_client_id_tells_when_it_was_made_to_a_microsecond() {
+        let at = Duration::new(1_700_000_000, 123_456_789);
+        let told = made_at(&client_id_at(at)).unwrap();
+        assert!(at.abs_diff(told) < Duration::from_micros(1), "{told:?}");
+        assert_eq!(made_at("hello"), None);
+    }
+}

@@ -1,0 +1,93 @@
+//! `./dev down` and `./dev reset`: nodes drain, servers write what they have, then the data may go.
+
+use std::fs;
+use std::time::Duration;
+
+use anyhow::Result;
+use nix::sys::signal::Signal;
+
+use super::Home;
+use super::detached::Detached;
+use super::state::State;
+
+const NODE_PATIENCE: Duration = Duration::from_secs(40);
+const SERVER_PATIENCE: Duration = Duration::from_secs(60);
+
+/// What a reset leaves: tools that took long to fetch, and the lock it holds itself.
+const KEPT: [&str; 2] = ["tools", "lock"];
+
+/// Stops everything we started; ports, numbers, secrets and data stay.
+///
+/// # Errors
+/// When the state cannot be read or written.
+pub async fn down(home: &Home) -> Result<()> {
+    let _lock = home.lock()?;
+    stop_all(home).await
+}
+
+/// The same, and wipes the data of the private servers.
+///
+/// # Errors
+/// When the state cannot be read, or the folder not be emptied.
+pub async fn reset(home: &Home) -> Result<()> {
+    let _lock = home.lock()?;
+    stop_all(home).await?;
+    for entry in fs::read_dir(&home.0)? {
+        let entry = entry?;
+        if KEPT.iter().any(|kept| entry.file_name() == *kept) {
+            continue;
+        }
+        if entry.file_type()?.is_dir() {
+            fs::remove_dir_all(entry.path())?;
+        } else {
+            fs::remove_file(entry.path())?;
+        }
+    }
+    println!("wiped {}", home.0.display());
+    Ok(())
+}
+
+async fn stop_all(home: &Home) -> Result<()> {
+    let mut state = State::load(home)?;
+    let counts = (state.gateways.len(), state.persistence.len());
+    stop_nodes(&mut state, 0, 0).await;
+    // The numbers are remembered.
+    state.gateways.resize_with(counts.0, Default::default);
+    state.persistence.resize_with(counts.1, Default::default);
+    // SIGINT is PostgreSQL's fast shutdown: it cuts connections instead of waiting for them.
+    for (name, server, signal) in
+        [("redis", &mut state.redis, Signal::SIGTERM), ("postgres", &mut state.postgres, Signal::SIGINT)]
+    {
+        if let Some(running) = server.running.take() {
+            stop(&[(name, running)], signal, SERVER_PATIENCE).await;
+        }
+    }
+    if home.state().exists() {
+        state.save(home)?;
+    }
+    Ok(())
+}
+
+/// Stops the gateways and persistence nodes from these numbers on, gateways first.
+pub(super) async fn stop_nodes(state: &mut State, gateways: usize, persistence: usize) {
+    for (name, nodes, keep) in
+        [("gateway", &mut state.gateways, gateways), ("persistence", &mut state.persistence, persistence)]
+    {
+        let surplus = nodes.drain(keep.min(nodes.len())..);
+        let running: Vec<_> = surplus.filter_map(|node| Some((name, node.running?))).collect();
+        stop(&running, Signal::SIGTERM, NODE_PATIENCE).await;
+    }
+}
+
+async fn stop(running: &[(&str, Detached)], signal: Signal, patience: Duration) {
+    let alive: Vec<_> = running.iter().filter(|(_, running)| running.is_alive()).collect();
+    for (_, running) in &alive {
+        running.signal(signal);
+        // A paused one takes its signal only when it goes on.
+        running.signal(Signal::SIGCONT);
+    }
+    for (name, running) in alive {
+        let killed = running.until_ended(patience).await;
+        println!("{name:<12} pid {} {}", running.pid, if killed { "had to be killed" } else { "stopped" });
+    }
+}

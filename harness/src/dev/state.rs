@@ -1,0 +1,90 @@
+//! What `./dev` remembers between calls: ports, numbers, secrets and pids. One JSON file, replaced whole.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+
+use anyhow::{Context, Result};
+use serde::{Deserialize, Serialize};
+
+use super::detached::Detached;
+use super::{FIRST_PORT, Home};
+use crate::token;
+
+/// A private server.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Server {
+    /// Its port, kept for life.
+    pub port: Option<u16>,
+    /// It, when it was started.
+    pub running: Option<Detached>,
+}
+
+/// A node.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DevNode {
+    /// It, when it was started.
+    pub running: Option<Detached>,
+    /// What it was started with: when that changes, it is started anew.
+    pub settings: Vec<(String, String)>,
+}
+
+/// All of it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct State {
+    /// The first gateway's port.
+    pub first_port: u16,
+    /// The private Redis.
+    pub redis: Server,
+    /// The private PostgreSQL.
+    pub postgres: Server,
+    /// Where Redis is, private or not.
+    pub redis_url: String,
+    /// Where the database is, private or not.
+    pub database_url: String,
+    /// By number.
+    pub gateways: Vec<DevNode>,
+    /// By number.
+    pub persistence: Vec<DevNode>,
+    /// Signs tokens (HS256).
+    pub jwt_secret: String,
+    /// Between the services.
+    pub internal_secret: String,
+}
+
+impl State {
+    /// What was remembered; a new state with new secrets when nothing was.
+    ///
+    /// # Errors
+    /// When the file is not readable.
+    pub fn load(home: &Home) -> Result<State> {
+        let path = home.state();
+        if !path.exists() {
+            return Ok(State {
+                first_port: FIRST_PORT,
+                redis: Server::default(),
+                postgres: Server::default(),
+                redis_url: String::new(),
+                database_url: String::new(),
+                gateways: Vec::new(),
+                persistence: Vec::new(),
+                jwt_secret: token::secret(),
+                internal_secret: token::secret(),
+            });
+        }
+        let text = fs::read_to_string(&path).with_context(|| format!("read {}", path.display()))?;
+        serde_json::from_str(&text).with_context(|| format!("{} is broken: ./dev reset", path.display()))
+    }
+
+    /// Remembers it, readable by its owner only: there are secrets in it.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub fn save(&self, home: &Home) -> Result<()> {
+        let path = home.state();
+        let draft = path.with_extension("new");
+        fs::write(&draft, serde_json::to_string_pretty(self)?)?;
+        fs::set_permissions(&draft, fs::Permissions::from_mode(0o600))?;
+        fs::rename(draft, path)?;
+        Ok(())
+    }
+}

@@ -1,0 +1,117 @@
+//! `./dev status`: what runs where. The JSON form is part of the project's contract; `play` and the other
+//! tools find the nodes by it.
+
+use anyhow::{Context, Result};
+use serde::{Deserialize, Serialize};
+
+use super::detached::Detached;
+use super::state::State;
+use super::{Home, ports_of};
+use crate::node::Service;
+
+/// Everything an outsider needs to talk to the system.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Status {
+    /// Redis, private or not.
+    pub redis_url: String,
+    /// The database, private or not.
+    pub database_url: String,
+    /// `null` when it is not ours or does not run.
+    pub redis_pid: Option<u32>,
+    /// `null` when it is not ours or does not run.
+    pub postgres_pid: Option<u32>,
+    /// By number.
+    pub gateways: Vec<GatewayStatus>,
+    /// By number.
+    pub persistence: Vec<PersistenceStatus>,
+    /// The demo's URL, where there is one.
+    pub demo: Option<String>,
+    /// Signs tokens (HS256).
+    pub jwt_secret: String,
+}
+
+/// A gateway.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GatewayStatus {
+    /// Without a path.
+    pub url: String,
+    /// Ends in `/v1/ws`.
+    pub ws: String,
+    /// Health and metrics, without a path.
+    pub admin: String,
+    /// `null` when it does not run.
+    pub pid: Option<u32>,
+}
+
+/// A persistence node.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PersistenceStatus {
+    /// Without a path.
+    pub url: String,
+    /// Health and metrics, without a path.
+    pub admin: String,
+    /// `null` when it does not run.
+    pub pid: Option<u32>,
+}
+
+impl Status {
+    /// Reads it from the state and the processes.
+    ///
+    /// # Errors
+    /// When the system was never started.
+    pub fn read(home: &Home) -> Result<Status> {
+        let state = State::load(home)?;
+        (!state.gateways.is_empty()).then_some(()).context("nothing was started yet: ./dev up")?;
+        Self::of(&state)
+    }
+
+    /// The status of this state.
+    ///
+    /// # Errors
+    /// When the ports make no sense.
+    pub fn of(state: &State) -> Result<Status> {
+        let pid = |running: &Option<Detached>| running.as_ref().filter(|it| it.is_alive()).map(|it| it.pid);
+        let mut gateways = Vec::new();
+        for (number, node) in state.gateways.iter().enumerate() {
+            let ports = ports_of(Service::Gateway, state.first_port, number)?;
+            gateways.push(GatewayStatus {
+                url: format!("http://127.0.0.1:{}", ports.public),
+                ws: format!("ws://127.0.0.1:{}/v1/ws", ports.public),
+                admin: format!("http://127.0.0.1:{}", ports.admin),
+                pid: pid(&node.running),
+            });
+        }
+        let mut persistence = Vec::new();
+        for (number, node) in state.persistence.iter().enumerate() {
+            let ports = ports_of(Service::Persistence, state.first_port, number)?;
+            persistence.push(PersistenceStatus {
+                url: format!("http://127.0.0.1:{}", ports.public),
+                admin: format!("http://127.0.0.1:{}", ports.admin),
+                pid: pid(&node.running),
+            });
+        }
+        Ok(Status {
+            redis_url: state.redis_url.clone(),
+            database_url: state.database_url.clone(),
+            redis_pid: pid(&state.redis.running),
+            postgres_pid: pid(&state.postgres.running),
+            gateways,
+            persistence,
+            demo: None,
+            jwt_secret: state.jwt_secret.clone(),
+        })
+    }
+
+    /// For people.
+    pub fn print(&self) {
+        let state = |pid: Option<u32>| pid.map_or_else(|| "down".to_owned(), |pid| format!("pid {pid}"));
+        for gateway in &self.gateways {
+            println!("gateway      {}  {}", gateway.url, state(gateway.pid));
+        }
+        for persistence in &self.persistence {
+            println!("persistence  {}  {}", persistence.url, state(persistence.pid));
+        }
+        println!("redis        {}  {}", self.redis_url, state(self.redis_pid));
+        println!("postgres     {}  {}", self.database_url, state(self.postgres_pid));
+    }
+}

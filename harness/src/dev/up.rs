@@ -1,0 +1,224 @@
+//! `./dev up`: whatever is missing is started, on the ports and in the numbers of last time.
+
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use nix::sys::signal::Signal;
+
+use super::detached::Detached;
+use super::state::{DevNode, Server, State};
+use super::{Home, down, ports_of};
+use crate::node::{self, Ports, Service};
+use crate::{ports, postgres, redis, stack};
+
+const DEFAULT_GATEWAYS: usize = 2;
+const DEFAULT_PERSISTENCE: usize = 1;
+const DATABASE: &str = "tidings";
+const SERVER_PATIENCE: Duration = Duration::from_secs(60);
+const NODE_PATIENCE: Duration = Duration::from_secs(30);
+
+/// What the caller wants changed; `None` leaves it as it was last time.
+#[derive(Debug, Clone, Default)]
+pub struct Wishes {
+    /// How many gateways.
+    pub gateways: Option<usize>,
+    /// How many persistence nodes.
+    pub persistence: Option<usize>,
+    /// The first gateway's port.
+    pub port: Option<u16>,
+    /// A Redis that is there already.
+    pub redis_url: Option<String>,
+    /// A database that is there already.
+    pub database_url: Option<String>,
+}
+
+/// Starts what is missing and returns when all of it is ready.
+///
+/// # Errors
+/// When something does not come up or a port is taken; what was started stays, `./dev down` stops it.
+pub async fn up(home: &Home, wishes: &Wishes) -> Result<State> {
+    let _lock = home.lock()?;
+    let mut state = State::load(home)?;
+    if wishes.port.is_some_and(|port| port != state.first_port) {
+        down::stop_nodes(&mut state, 0, 0).await;
+        state.first_port = wishes.port.unwrap_or(state.first_port);
+    }
+    let remembered = |count: usize, default| if count == 0 { default } else { count };
+    let gateways = wishes.gateways.unwrap_or(remembered(state.gateways.len(), DEFAULT_GATEWAYS));
+    let persistence = wishes.persistence.unwrap_or(remembered(state.persistence.len(), DEFAULT_PERSISTENCE));
+    if gateways == 0 || persistence == 0 {
+        bail!("at least one gateway and one persistence node are needed");
+    }
+    down::stop_nodes(&mut state, gateways, persistence).await;
+    state.gateways.resize_with(gateways, DevNode::default);
+    state.persistence.resize_with(persistence, DevNode::default);
+    state.save(home)?;
+
+    state.redis_url = match &wishes.redis_url {
+        Some(url) => url.clone(),
+        None => start_redis(home, &mut state).await.context("redis-server")?,
+    };
+    state.save(home)?;
+    state.database_url = match &wishes.database_url {
+        Some(url) => url.clone(),
+        None => start_postgres(home, &mut state).await.context("postgres")?,
+    };
+    state.save(home)?;
+    stack::migrate(&state.database_url).await?;
+    println!("database     has today's tables");
+
+    // All are launched before any is waited for, persistence first: gateways lean on it.
+    for service in [Service::Persistence, Service::Gateway] {
+        let count = if service == Service::Gateway { gateways } else { persistence };
+        let launched: Result<Vec<()>> =
+            (0..count).map(|number| launch(home, &mut state, service, number)).collect();
+        state.save(home)?;
+        launched?;
+        for number in 0..count {
+            await_node(home, &state, service, number).await?;
+        }
+    }
+    Ok(state)
+}
+
+async fn start_redis(home: &Home, state: &mut State) -> Result<String> {
+    let (data, log) = (home.redis(), home.log("redis"));
+    std::fs::create_dir_all(&data)?;
+    let port = start(&mut state.redis, &log, |port| redis::command(&data, port))?;
+    state.save(home)?;
+    if let Some(running) = &state.redis.running {
+        running.until_ready(SERVER_PATIENCE, &log, || redis::answers(port)).await?;
+        println!("redis        127.0.0.1:{port} (pid {})", running.pid);
+    }
+    Ok(format!("redis://127.0.0.1:{port}"))
+}
+
+async fn start_postgres(home: &Home, state: &mut State) -> Result<String> {
+    let (data, log) = (home.postgres(), home.log("postgres"));
+    if !data.exists() {
+        println!("postgres     making a new cluster in {}", data.display());
+        postgres::cluster::create(&data)?;
+    }
+    let port = start(&mut state.postgres, &log, |port| postgres::cluster::command(&data, port))?;
+    state.save(home)?;
+    if let Some(running) = &state.postgres.running {
+        running.until_ready(SERVER_PATIENCE, &log, || postgres::answers(port)).await?;
+        println!("postgres     127.0.0.1:{port} (pid {})", running.pid);
+    }
+    let exists = format!("SELECT 1 FROM pg_database WHERE datname = '{DATABASE}'");
+    let server = postgres::url(port, "postgres");
+    if postgres::sql(&server, &exists).await?.is_empty() {
+        postgres::sql(&server, &format!("CREATE DATABASE {DATABASE}")).await?;
+    }
+    Ok(postgres::url(port, DATABASE))
+}
+
+/// Starts a private server unless it runs; on its old port unless somebody took it.
+fn start(server: &mut Server, log: &Path, command: impl Fn(u16) -> Command) -> Result<u16> {
+    let alive = server.running.as_ref().is_some_and(Detached::is_alive);
+    if let (true, Some(port)) = (alive, server.port) {
+        return Ok(port);
+    }
+    let port = match server.port.filter(|port| ports::is_free(*port)) {
+        Some(port) => port,
+        None => ports::free()?,
+    };
+    server.port = Some(port);
+    server.running = Some(Detached::start(&command(port), log)?);
+    Ok(port)
+}
+
+/// Starts a node unless it runs with these very settings.
+fn launch(home: &Home, state: &mut State, service: Service, number: usize) -> Result<()> {
+    let ports = ports_of(service, state.first_port, number)?;
+    let settings = settings(state, service, ports)?;
+    let program = node::program(service.program())?;
+    let nodes = if service == Service::Gateway { &mut state.gateways } else { &mut state.persistence };
+    let node = nodes.get_mut(number).context("counted before")?;
+    if let Some(running) = node.running.as_ref().filter(|running| running.is_alive()) {
+        if node.settings == settings {
+            return Ok(());
+        }
+        println!("{:<12} {} is started anew with other settings", name(service), ports.public);
+        running.signal(Signal::SIGKILL);
+        while running.is_alive() {
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+    let wanted = [Some(ports.public), Some(ports.admin), Some(ports.internal)];
+    for port in wanted.into_iter().take(if service == Service::Persistence { 3 } else { 2 }).flatten() {
+        if !ports::is_free(port) {
+            bail!(
+                "port {port} of 127.0.0.1 is taken by another program (see `ss -ltnp sport = :{port}`): \
+                 stop that, or choose others with ./dev up --port N"
+            );
+        }
+    }
+    let mut command = Command::new(program);
+    node::with_environment(&mut command, &settings);
+    node.running = Some(Detached::start(&command, &home.log(&log_name(service, number)))?);
+    node.settings = settings;
+    Ok(())
+}
+
+async fn await_node(home: &Home, state: &State, service: Service, number: usize) -> Result<()> {
+    let nodes = if service == Service::Gateway { &state.gateways } else { &state.persistence };
+    let running = nodes.get(number).and_then(|node| node.running.as_ref()).context("just launched")?;
+    let ports = ports_of(service, state.first_port, number)?;
+    let log = home.log(&log_name(service, number));
+    let ready = running.until_ready(NODE_PATIENCE, &log, || node::is_ready(ports.admin)).await;
+    ready.with_context(|| format!("{} on port {}", service.program(), ports.public))?;
+    println!("{:<12} http://127.0.0.1:{} (pid {})", name(service), ports.public, running.pid);
+    Ok(())
+}
+
+fn settings(state: &State, service: Service, ports: Ports) -> Result<Vec<(String, String)>> {
+    let mut settings = node::listeners(service, ports);
+    let mut add = |name: &str, value: String| settings.push((name.to_owned(), value));
+    add("REDIS_URL", state.redis_url.clone());
+    add("TIDINGS_JWT_SECRET", state.jwt_secret.clone());
+    add("TIDINGS_INTERNAL_SECRET", state.internal_secret.clone());
+    match service {
+        Service::Persistence => add("DATABASE_URL", state.database_url.clone()),
+        Service::Gateway => {
+            let mut urls = Vec::new();
+            for number in 0..state.persistence.len() {
+                let ports = ports_of(Service::Persistence, state.first_port, number)?;
+                urls.push(format!("http://127.0.0.1:{}", ports.internal));
+            }
+            add("TIDINGS_PERSISTENCE_URLS", urls.join(","));
+        }
+    }
+    // What a developer sets for `./dev up` itself reaches the nodes too, but never the listeners' ports.
+    for (name, value) in std::env::vars().filter(|(name, _)| passes_through(name)) {
+        add(&name, value);
+    }
+    Ok(settings)
+}
+
+fn passes_through(name: &str) -> bool {
+    const SETTINGS: [&str; 8] = [
+        "TIDINGS_LOG",
+        "TIDINGS_WORKERS",
+        "TIDINGS_HEARTBEAT_MS",
+        "TIDINGS_MESSAGES_PER_SECOND",
+        "TIDINGS_MESSAGES_BURST",
+        "TIDINGS_ALLOWED_ORIGINS",
+        "TIDINGS_MAX_BACKLOG_RECORDS",
+        "TIDINGS_LEASE_MS",
+    ];
+    SETTINGS.contains(&name)
+}
+
+fn name(service: Service) -> &'static str {
+    match service {
+        Service::Gateway => "gateway",
+        Service::Persistence => "persistence",
+    }
+}
+
+fn log_name(service: Service, number: usize) -> String {
+    format!("{}-{number}", name(service))
+}

@@ -1,0 +1,189 @@
+//! What an idle connection costs a gateway: many are opened, joined to two rooms each, left in peace but
+//! for pings, and the gateways' resident memory is compared. Touches the public ports and `/proc`.
+//! Frames are raw, so that thousands of connections cost this process little.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail, ensure};
+use futures_util::{StreamExt, TryStreamExt, stream};
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use crate::dev::status::Status;
+use crate::frames::ServerFrame;
+use crate::http::Http;
+use crate::play::history;
+use crate::raw::{RawSocket, opcode};
+use crate::token::Token;
+
+const ROOM_MEMBERS: usize = 10;
+const CREATING: usize = 16;
+const CONNECTING: usize = 64;
+const JOIN_PATIENCE: Duration = Duration::from_secs(60);
+const TOKEN_TTL_S: i64 = 24 * 3600;
+
+/// The figures of a run.
+#[derive(Debug, Serialize)]
+pub struct Figures {
+    /// How many connections.
+    pub connections: usize,
+    /// Rooms each is joined to.
+    pub rooms_each: usize,
+    /// Resident memory of all gateways without them.
+    pub rss_before_bytes: u64,
+    /// Resident memory of all gateways with them, after the idle time.
+    pub rss_after_bytes: u64,
+    /// The difference by the number.
+    pub bytes_per_connection: u64,
+    /// What is allowed.
+    pub max_bytes: u64,
+    /// Pings that were answered while idle.
+    pub pings_answered: u64,
+    /// Connections that did not last.
+    pub lost: u64,
+    /// How long they idled.
+    pub idle_seconds: u64,
+}
+
+impl Figures {
+    /// Whether it is as little as allowed, with every connection standing.
+    pub fn is_good(&self) -> bool {
+        self.bytes_per_connection <= self.max_bytes && self.lost == 0
+    }
+}
+
+#[derive(Default)]
+struct Counters {
+    pings: AtomicU64,
+    lost: AtomicU64,
+}
+
+/// Runs the measurement.
+///
+/// # Errors
+/// When rooms cannot be created, connections not be opened, or a gateway does not run.
+pub async fn measure(status: &Status, connections: usize, idle: Duration, max_bytes: u64) -> Result<Figures> {
+    ensure!(
+        connections > 0 && connections.is_multiple_of(ROOM_MEMBERS),
+        "the number of connections must be a multiple of {ROOM_MEMBERS}"
+    );
+    let run = format!("{:06x}", rand::random_range(0..0x100_0000));
+    let user = |number: usize| format!("idle-{run}-{number}");
+    let token = |user: &str| Token::of(user).ttl_s(TOKEN_TTL_S).sign(&status.jwt_secret);
+
+    let pool = crate::http::client();
+    let host_token = token(&format!("idle-{run}-host"));
+    let nodes = status.persistence.iter();
+    let host: Vec<Http> = nodes.map(|node| Http::sharing(pool.clone(), &node.url, &host_token)).collect();
+    let blocks = connections / ROOM_MEMBERS;
+    eprintln!("idle: creating {} rooms", blocks * 2);
+    // Two ways to group everybody by ten: neighbours, and those the same distance apart.
+    let member = |room: usize, place: usize| {
+        if room < blocks { room * ROOM_MEMBERS + place } else { room - blocks + place * blocks }
+    };
+    let rooms: Vec<String> = stream::iter(0..blocks * 2)
+        .map(|room| {
+            let members = (0..ROOM_MEMBERS).map(|place| json!({ "user": user(member(room, place)) }));
+            let (members, host): (Vec<Value>, &[Http]) = (members.collect(), &host);
+            async move { history::create_room(host, &format!("idle-{room}"), members).await }
+        })
+        .buffered(CREATING)
+        .map_ok(|(room, _)| room)
+        .try_collect()
+        .await?;
+
+    let rss_before_bytes = gateways_rss(status)?;
+    eprintln!("idle: opening {connections} connections");
+    let counters = Arc::new(Counters::default());
+    let ports: Vec<u16> = status.gateways.iter().map(|gateway| port(&gateway.url)).collect::<Result<_>>()?;
+    stream::iter(0..connections)
+        .map(Ok)
+        .try_for_each_concurrent(CONNECTING, |number| {
+            let (port, token) = (ports[number % ports.len()], token(&user(number)));
+            let mine = [rooms[number / ROOM_MEMBERS].clone(), rooms[blocks + number % blocks].clone()];
+            let counters = Arc::clone(&counters);
+            async move {
+                let joining = tokio::time::timeout(JOIN_PATIENCE, joined(port, &token, &mine));
+                let socket =
+                    joining.await.context("join")?.with_context(|| format!("connection {number}"))?;
+                tokio::spawn(stay(socket, counters));
+                anyhow::Ok(())
+            }
+        })
+        .await?;
+
+    eprintln!("idle: all stand; idling {} s", idle.as_secs());
+    counters.pings.store(0, Ordering::Relaxed);
+    tokio::time::sleep(idle).await;
+    let rss_after_bytes = gateways_rss(status)?;
+    Ok(Figures {
+        connections,
+        rooms_each: 2,
+        rss_before_bytes,
+        rss_after_bytes,
+        bytes_per_connection: rss_after_bytes.saturating_sub(rss_before_bytes) / connections as u64,
+        max_bytes,
+        pings_answered: counters.pings.load(Ordering::Relaxed),
+        lost: counters.lost.load(Ordering::Relaxed),
+        idle_seconds: idle.as_secs(),
+    })
+}
+
+/// Connects and joins; returns when both rooms have caught up.
+async fn joined(port: u16, token: &str, rooms: &[String; 2]) -> Result<RawSocket> {
+    let mut socket = RawSocket::open(port, token).await?;
+    let join = json!({ "type": "room:join", "ref": "1", "rooms": rooms }).to_string();
+    socket.send(opcode::TEXT, join.as_bytes()).await?;
+    let mut caught_up = 0;
+    while caught_up < rooms.len() {
+        let frame = socket.next().await?.context("closed while joining")?;
+        match frame.opcode {
+            opcode::PING => socket.send(opcode::PONG, &frame.payload).await?,
+            opcode::TEXT => match ServerFrame::parse(frame.text())? {
+                ServerFrame::CaughtUp(_) => caught_up += 1,
+                ServerFrame::Joined(joined) => ensure!(joined.failed.is_empty(), "{:?}", joined.failed),
+                ServerFrame::Error(error) => bail!("{error:?}"),
+                _ => {}
+            },
+            opcode::CLOSE => bail!("closed with {:?}", frame.close_code()),
+            _ => {}
+        }
+    }
+    Ok(socket)
+}
+
+/// Answers pings until the connection ends, which it should not.
+async fn stay(mut socket: RawSocket, counters: Arc<Counters>) {
+    while let Ok(Some(frame)) = socket.next().await {
+        match frame.opcode {
+            opcode::PING => {
+                if socket.send(opcode::PONG, &frame.payload).await.is_err() {
+                    break;
+                }
+                counters.pings.fetch_add(1, Ordering::Relaxed);
+            }
+            opcode::CLOSE => break,
+            _ => {}
+        }
+    }
+    counters.lost.fetch_add(1, Ordering::Relaxed);
+}
+
+/// Resident bytes of all gateways.
+fn gateways_rss(status: &Status) -> Result<u64> {
+    let mut sum = 0;
+    for gateway in &status.gateways {
+        let pid = gateway.pid.with_context(|| format!("{} does not run: ./dev up", gateway.url))?;
+        let text = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
+        let line = text.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("no VmRSS")?;
+        sum += line.trim().trim_end_matches(" kB").parse::<u64>()? * 1024;
+    }
+    Ok(sum)
+}
+
+fn port(url: &str) -> Result<u16> {
+    let (_, port) = url.rsplit_once(':').with_context(|| format!("{url} has no port"))?;
+    Ok(port.parse()?)
+}

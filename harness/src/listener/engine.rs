@@ -1,0 +1,259 @@
+//! The life of one person's connection: connect, hear, send, notice silence, come back.
+//! One task, one socket. Everything that is decided about a room's log is decided by its recorder.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use serde_json::json;
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep_until, timeout};
+use tokio_tungstenite::tungstenite::Message;
+
+use super::backoff::Backoff;
+use super::fetch::{self, Fetched};
+use super::outbox::{Lapse, Outbox};
+use super::{Hearing, Nodes, Order, Shared, lock};
+use crate::client::socket::{self, Incoming};
+use crate::recorder::{Fill, Recorder};
+
+mod hear;
+mod line;
+
+use line::Line;
+
+const PONG_PATIENCE: Duration = Duration::from_secs(5);
+const CLOSE_PATIENCE: Duration = Duration::from_secs(1);
+
+/// A room this person listens to.
+struct Room {
+    recorder: Arc<Mutex<Recorder>>,
+    /// Its history is to be loaded before the join.
+    load: bool,
+    rejoin_at: Option<Instant>,
+}
+
+/// What is read over HTTP.
+#[derive(Clone)]
+enum Wanted {
+    Latest,
+    Page(Fill),
+}
+
+/// What made the engine wake.
+enum Wake {
+    Order(Option<Order>),
+    Incoming(Incoming),
+    Fetched(String, Wanted, Fetched),
+    Time,
+}
+
+pub(super) struct Engine {
+    user: String,
+    nodes: Arc<Nodes>,
+    gateway: usize,
+    hearing: Option<Hearing>,
+    shared: Arc<Shared>,
+    rooms: HashMap<String, Room>,
+    outbox: Outbox,
+    fetches: JoinSet<(String, Wanted, Fetched)>,
+    wanted: bool,
+    line: Option<Line>,
+    backoff: Backoff,
+    connect_at: Instant,
+    /// Told to leave: no new sends, and a new connection at this time.
+    draining: Option<Instant>,
+    /// Since when (since 1970) messages are expected to come at once.
+    online_since: Option<Duration>,
+    given_up: bool,
+}
+
+impl Engine {
+    pub(super) fn new(
+        user: &str,
+        nodes: Arc<Nodes>,
+        gateway: usize,
+        hearing: Option<Hearing>,
+        shared: Arc<Shared>,
+    ) -> Engine {
+        Engine {
+            user: user.to_owned(),
+            nodes,
+            gateway,
+            hearing,
+            shared,
+            rooms: HashMap::new(),
+            outbox: Outbox::default(),
+            fetches: JoinSet::new(),
+            wanted: false,
+            line: None,
+            backoff: Backoff::default(),
+            connect_at: Instant::now(),
+            draining: None,
+            online_since: None,
+            given_up: false,
+        }
+    }
+
+    pub(super) async fn run(mut self, mut orders: mpsc::UnboundedReceiver<Order>) {
+        while !self.given_up {
+            if self.wanted && self.line.is_none() && self.connect_at <= Instant::now() {
+                self.connect().await;
+                continue;
+            }
+            match self.wake(&mut orders).await {
+                Wake::Order(None) => return,
+                Wake::Order(Some(order)) => self.obey(order).await,
+                Wake::Incoming(Incoming::Text(text)) => self.hear(&text).await,
+                Wake::Incoming(Incoming::Alive) => self.alive(),
+                Wake::Incoming(Incoming::Closed(closed)) => self.closed(&closed),
+                Wake::Fetched(room, wanted, fetched) => self.fetched(&room, wanted, fetched).await,
+                Wake::Time => self.time().await,
+            }
+        }
+    }
+
+    async fn wake(&mut self, orders: &mut mpsc::UnboundedReceiver<Order>) -> Wake {
+        let deadline = self.deadline();
+        let far = Instant::now() + Duration::from_secs(3600);
+        let incoming = async {
+            match self.line.as_mut() {
+                Some(line) => socket::next(&mut line.socket).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            order = orders.recv() => Wake::Order(order),
+            incoming = incoming => Wake::Incoming(incoming),
+            Some(Ok((room, wanted, fetched))) = self.fetches.join_next(), if !self.fetches.is_empty() => {
+                Wake::Fetched(room, wanted, fetched)
+            }
+            () = sleep_until(deadline.unwrap_or(far)) => Wake::Time,
+        }
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        let Some(line) = &self.line else { return self.wanted.then_some(self.connect_at) };
+        let silence = line.heartbeat + if line.pinged { PONG_PATIENCE } else { Duration::ZERO };
+        let rejoins = self.rooms.values().filter_map(|room| room.rejoin_at);
+        rejoins
+            .chain([line.heard + silence])
+            .chain(self.draining)
+            .chain(self.outbox.deadline(self.draining.is_some()))
+            .min()
+    }
+
+    async fn obey(&mut self, order: Order) {
+        match order {
+            Order::Online(wanted) => {
+                if wanted != self.wanted {
+                    self.online_since = None;
+                    self.connect_at = Instant::now();
+                }
+                self.wanted = wanted;
+                if !wanted && let Some(mut line) = self.hang_up() {
+                    // A server that does not answer the close is cut off: we are leaving either way.
+                    let _ = timeout(CLOSE_PATIENCE, line.socket.close(None)).await;
+                }
+            }
+            Order::Send(sending) => self.outbox.push(*sending),
+            Order::Join { room, recorder, load } => {
+                self.rooms.insert(room.clone(), Room { recorder, load, rejoin_at: None });
+                self.join(&room).await;
+            }
+        }
+    }
+
+    /// Joins at the cursor, or loads first. Does nothing while offline: connecting does it then.
+    async fn join(&mut self, name: &str) {
+        let Some(room) = self.rooms.get_mut(name).filter(|_| self.line.is_some()) else { return };
+        room.rejoin_at = None;
+        let frame = {
+            let mut recorder = lock(&room.recorder);
+            if room.load && recorder.cursor().is_none() {
+                None
+            } else {
+                recorder.joining();
+                let mut frame = json!({ "type": "room:join", "ref": format!("j:{name}"), "room": name });
+                if let Some(cursor) = recorder.cursor() {
+                    frame["after"] = json!(cursor);
+                }
+                Some(frame.to_string())
+            }
+        };
+        match frame {
+            Some(frame) => self.send(&format!("j:{name}"), frame).await,
+            None => self.fetch(name, Wanted::Latest, Duration::ZERO),
+        }
+    }
+
+    async fn send(&mut self, reference: &str, frame: String) {
+        let Some(line) = self.line.as_mut() else { return };
+        if !line.unanswered.insert(reference.to_owned()) {
+            let again = format!("{reference} was asked again before its answer came");
+            self.broken(again);
+        }
+        let Some(line) = self.line.as_mut() else { return };
+        // A broken connection is told by its reading side, with the reason.
+        let _ = socket::send(&mut line.socket, Message::text(frame)).await;
+    }
+
+    fn fetch(&mut self, room: &str, wanted: Wanted, pause: Duration) {
+        let (nodes, user, room) = (Arc::clone(&self.nodes), self.user.clone(), room.to_owned());
+        self.fetches.spawn(async move {
+            tokio::time::sleep(pause).await;
+            let fetched = match &wanted {
+                Wanted::Latest => fetch::latest(&nodes, &user, &room).await,
+                Wanted::Page(fill) => fetch::events(&nodes, &user, &room, fill).await,
+            };
+            (room, wanted, fetched)
+        });
+    }
+
+    /// Some deadline passed: whatever is due is done.
+    async fn time(&mut self) {
+        let now = Instant::now();
+        let due = |at: &Instant| *at <= now;
+        if self.draining.as_ref().is_some_and(due) {
+            self.hang_up();
+            self.draining = None;
+            self.gateway += 1;
+            self.connect_at = now;
+            return;
+        }
+        if self.outbox.deadline(self.draining.is_some()).as_ref().is_some_and(due) && self.line.is_some() {
+            match self.outbox.lapse() {
+                Some(Lapse::Send(frame)) => {
+                    let reference = hear::reference(&frame);
+                    self.send(&reference, frame).await;
+                }
+                Some(Lapse::Unanswered) => {
+                    self.broken("a send was not answered within 40 s".to_owned());
+                    self.lost(Duration::ZERO);
+                    return;
+                }
+                None => {}
+            }
+        }
+        let rejoin = |(_, room): &(&String, &Room)| room.rejoin_at.as_ref().is_some_and(due);
+        let rooms: Vec<String> = self.rooms.iter().filter(rejoin).map(|(name, _)| name.clone()).collect();
+        for room in rooms {
+            self.join(&room).await;
+        }
+        let Some(line) = self.line.as_mut() else { return };
+        if line.pinged && line.heard + line.heartbeat + PONG_PATIENCE <= now {
+            let pause = self.backoff.next();
+            self.lost(pause);
+        } else if !line.pinged && line.heard + line.heartbeat <= now {
+            line.pinged = true;
+            line.pings += 1;
+            let reference = format!("p{}", line.pings);
+            self.send(&reference, json!({ "type": "ping", "ref": reference }).to_string()).await;
+        }
+    }
+
+    fn broken(&self, what: String) {
+        lock(&self.shared.state).broken.push(what);
+    }
+}

@@ -1,0 +1,69 @@
+//! What a listener reads over HTTP: the page it starts with, and the pages of a gap.
+//! Touches persistence nodes; tells the engine what came, it never decides what that means.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use super::Nodes;
+use crate::http::{Answer, EventsPage, Http, MessagesPage};
+use crate::recorder::Fill;
+use crate::token::Token;
+
+const PAGE: u32 = 200;
+const RETRY: Duration = Duration::from_millis(200);
+
+/// What became of a request.
+pub(super) enum Fetched {
+    Page(EventsPage),
+    Loaded(MessagesPage),
+    /// The epoch is not good any more: join again.
+    Stale,
+    /// Ask again after this.
+    Later(Duration),
+    /// Nothing a repetition would change.
+    Failed(String),
+}
+
+/// The next node is asked after one that did not answer.
+static NODE: AtomicUsize = AtomicUsize::new(0);
+
+fn http(nodes: &Nodes, user: &str) -> Http {
+    let node = NODE.load(Ordering::Relaxed) % nodes.persistence.len().max(1);
+    let base = nodes.persistence.get(node).map(String::as_str).unwrap_or_default();
+    Http::sharing(nodes.http.clone(), base, &Token::of(user).sign(&nodes.jwt_secret))
+}
+
+/// One page of a gap.
+pub(super) async fn events(nodes: &Nodes, user: &str, room: &str, fill: &Fill) -> Fetched {
+    let epoch = crate::http::encode(&fill.epoch);
+    let query = format!("after={}&epoch={epoch}&upto={}&limit={PAGE}", fill.after, fill.upto);
+    let answer = http(nodes, user).events(room, &query).await;
+    read(answer, |answer| answer.parse().map(Fetched::Page))
+}
+
+/// The latest page of history.
+pub(super) async fn latest(nodes: &Nodes, user: &str, room: &str) -> Fetched {
+    let answer = http(nodes, user).messages(room, "limit=50").await;
+    read(answer, |answer| answer.parse().map(Fetched::Loaded))
+}
+
+fn read(
+    answer: Result<Answer, reqwest::Error>,
+    parse: impl FnOnce(&Answer) -> anyhow::Result<Fetched>,
+) -> Fetched {
+    match answer {
+        Err(_) => {
+            NODE.fetch_add(1, Ordering::Relaxed);
+            Fetched::Later(RETRY)
+        }
+        Ok(answer) => match answer.status {
+            200 => parse(&answer).unwrap_or_else(|error| Fetched::Failed(error.to_string())),
+            409 => Fetched::Stale,
+            429 | 500..=599 => {
+                let told = answer.body["retry_after_ms"].as_u64();
+                Fetched::Later(told.map_or(RETRY, Duration::from_millis))
+            }
+            status => Fetched::Failed(format!("{status}: {}", answer.body)),
+        },
+    }
+}

@@ -1,0 +1,171 @@
+//! Messages on their way out: one at a time, the same client id until `stored`, patient as told.
+//! Pure but for the clock; the engine moves the bytes.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use serde_json::json;
+use tokio::sync::oneshot;
+use tokio::time::Instant;
+
+use super::{Sent, Stored};
+use crate::clock;
+use crate::frames::{Ack, ErrorFrame};
+
+/// The server gives up on an answer after 30 s; nothing by now is a broken promise.
+const ANSWER_PATIENCE: Duration = Duration::from_secs(40);
+const DEFAULT_RETRY: Duration = Duration::from_millis(200);
+
+/// A message to be sent.
+pub(super) struct Sending {
+    room: String,
+    text: String,
+    client_id: String,
+    attempts: u32,
+    first: Option<Instant>,
+    stored: oneshot::Sender<Result<Sent, String>>,
+}
+
+impl Sending {
+    pub(super) fn new(room: &str, text: &str) -> (Sending, Stored) {
+        let (stored, waiting) = oneshot::channel();
+        let (room, text) = (room.to_owned(), text.to_owned());
+        (Sending { room, text, client_id: String::new(), attempts: 0, first: None, stored }, waiting)
+    }
+}
+
+/// When the message at the front is to be sent, or answered.
+enum Due {
+    Send(Instant),
+    Answer(Instant),
+}
+
+/// What the lapse of a deadline means.
+pub(super) enum Lapse {
+    /// Send this frame.
+    Send(String),
+    /// An answer is overdue.
+    Unanswered,
+}
+
+/// The queue; only the first message is under way.
+#[derive(Default)]
+pub(super) struct Outbox {
+    queue: VecDeque<Sending>,
+    due: Option<Due>,
+}
+
+impl Outbox {
+    pub(super) fn push(&mut self, sending: Sending) {
+        self.queue.push_back(sending);
+        if self.due.is_none() {
+            self.due = Some(Due::Send(Instant::now()));
+        }
+    }
+
+    /// A new connection stands, or a new epoch began: what is not stored goes out again.
+    pub(super) fn repeat(&mut self) {
+        if !self.queue.is_empty() {
+            self.due = Some(Due::Send(Instant::now()));
+        }
+    }
+
+    /// Whether the message under way is of this room.
+    pub(super) fn is_sending_to(&self, room: &str) -> bool {
+        matches!(self.due, Some(Due::Answer(_))) && self.queue.front().is_some_and(|front| front.room == room)
+    }
+
+    /// When something is to be done. While `holding`, nothing new goes out.
+    pub(super) fn deadline(&self, holding: bool) -> Option<Instant> {
+        match self.due {
+            Some(Due::Send(at)) if !holding => Some(at),
+            Some(Due::Answer(at)) => Some(at),
+            _ => None,
+        }
+    }
+
+    /// The deadline passed.
+    pub(super) fn lapse(&mut self) -> Option<Lapse> {
+        match self.due {
+            Some(Due::Answer(_)) => {
+                self.repeat();
+                Some(Lapse::Unanswered)
+            }
+            Some(Due::Send(_)) => {
+                let front = self.queue.front_mut()?;
+                front.attempts += 1;
+                front.first.get_or_insert_with(Instant::now);
+                if front.client_id.is_empty() {
+                    front.client_id = clock::client_id();
+                }
+                self.due = Some(Due::Answer(Instant::now() + ANSWER_PATIENCE));
+                let frame = json!({
+                    "type": "message:send", "ref": reference(&front.client_id, front.attempts),
+                    "room": front.room, "client_id": front.client_id, "content": front.text,
+                    "attempt": front.attempts,
+                });
+                Some(Lapse::Send(frame.to_string()))
+            }
+            None => None,
+        }
+    }
+
+    /// An ack came. An earlier attempt's is as good: the client id is the same.
+    pub(super) fn acked(&mut self, client_id: &str, ack: Ack) {
+        if self.queue.front().is_none_or(|front| front.client_id != client_id) {
+            return;
+        }
+        if ack.stage != "stored" {
+            self.due = Some(Due::Send(Instant::now() + DEFAULT_RETRY));
+            return;
+        }
+        self.finish(|front| {
+            let took = front.first.map(|first| first.elapsed()).unwrap_or_default();
+            let (client_id, attempts) = (front.client_id.clone(), front.attempts);
+            Ok(Sent { client_id, seq: ack.seq, id: ack.id.unwrap_or_default(), attempts, took })
+        });
+    }
+
+    /// An error came: repeat, or give up where repeating cannot help.
+    pub(super) fn refused(&mut self, client_id: &str, error: &ErrorFrame) {
+        if self.queue.front().is_none_or(|front| front.client_id != client_id) {
+            return;
+        }
+        if is_passing(&error.code) {
+            let pause = error.retry_after_ms.map_or(DEFAULT_RETRY, Duration::from_millis);
+            self.due = Some(Due::Send(Instant::now() + pause));
+        } else {
+            self.finish(|_| Err(format!("{} {:?}: {}", error.code, error.reason, error.message)));
+        }
+    }
+
+    /// The person gave up: so does everything not yet stored.
+    pub(super) fn abandon(&mut self, why: &str) {
+        while !self.queue.is_empty() {
+            self.finish(|_| Err(why.to_owned()));
+        }
+    }
+
+    fn finish(&mut self, outcome: impl FnOnce(&Sending) -> Result<Sent, String>) {
+        if let Some(front) = self.queue.pop_front() {
+            let outcome = outcome(&front);
+            // Nobody waits for it when the sender's task was dropped.
+            let _ = front.stored.send(outcome);
+        }
+        self.due = (!self.queue.is_empty()).then(|| Due::Send(Instant::now()));
+    }
+}
+
+/// Codes after which the same command may succeed.
+pub(super) fn is_passing(code: &str) -> bool {
+    matches!(code, "rate_limited" | "overloaded" | "unavailable" | "internal")
+}
+
+fn reference(client_id: &str, attempt: u32) -> String {
+    format!("s{attempt}:{client_id}")
+}
+
+/// The client id of a ref made above.
+pub(super) fn client_id_of(reference: &str) -> Option<&str> {
+    Some(reference.strip_prefix('s')?.split_once(':')?.1)
+}

@@ -1,0 +1,275 @@
+//! A gateway or persistence node as a child, configured by environment only, on ports it keeps for life.
+//! Touches the programs in the target folder and a log file. Promises that a node is ready (its admin
+//! listener says so) when `start` and `restart` return.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use nix::sys::signal::Signal;
+
+use crate::daemon::Daemon;
+use crate::ports;
+
+const READY_PATIENCE: Duration = Duration::from_secs(30);
+const STOP_PATIENCE: Duration = Duration::from_secs(40);
+const PORT_TRIES: u32 = 5;
+
+/// Which of the two services.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Service {
+    /// Holds the connections.
+    Gateway,
+    /// Writes and reads the history.
+    Persistence,
+}
+
+impl Service {
+    /// The name of its program.
+    pub fn program(self) -> &'static str {
+        match self {
+            Service::Gateway => "tidings-gateway",
+            Service::Persistence => "tidings-persistence",
+        }
+    }
+}
+
+/// The ports of a node on 127.0.0.1.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ports {
+    /// Public listener.
+    pub public: u16,
+    /// Health and metrics.
+    pub admin: u16,
+    /// What only gateways talk to (persistence).
+    pub internal: u16,
+}
+
+impl Ports {
+    /// Three free ports.
+    ///
+    /// # Errors
+    /// When there are none.
+    pub fn free() -> Result<Ports> {
+        Ok(Ports { public: ports::free()?, admin: ports::free()?, internal: ports::free()? })
+    }
+}
+
+/// One node.
+pub struct Node {
+    service: Service,
+    ports: Ports,
+    daemon: Daemon,
+}
+
+impl Node {
+    /// Starts a node on free ports; its log is `FOLDER/NAME.log`.
+    ///
+    /// # Errors
+    /// When the program is missing, or it is not ready in 30 s (with the end of its log).
+    pub async fn start(
+        service: Service,
+        folder: &Path,
+        name: &str,
+        settings: &[(String, String)],
+    ) -> Result<Node> {
+        let mut tries = PORT_TRIES;
+        loop {
+            let started = Self::start_on(Ports::free()?, service, folder, name, settings).await;
+            match started {
+                Err(error) if tries > 0 && format!("{error:#}").contains("in use") => tries -= 1,
+                started => return started,
+            }
+        }
+    }
+
+    /// Starts a node on these ports.
+    ///
+    /// # Errors
+    /// As [`Node::start`].
+    pub async fn start_on(
+        ports: Ports,
+        service: Service,
+        folder: &Path,
+        name: &str,
+        settings: &[(String, String)],
+    ) -> Result<Node> {
+        let program = program(service.program())?;
+        let mut environment = listeners(service, ports);
+        environment.extend_from_slice(settings);
+        let daemon = Daemon::new(name, folder.join(format!("{name}.log")), Signal::SIGKILL, move || {
+            let mut command = Command::new(&program);
+            with_environment(&mut command, &environment);
+            command
+        });
+        let node = Node { service, ports, daemon };
+        node.up().await?;
+        Ok(node)
+    }
+
+    async fn up(&self) -> Result<()> {
+        self.daemon.start()?;
+        self.daemon.until_ready(READY_PATIENCE, || is_ready(self.ports.admin)).await
+    }
+
+    /// Which service it is.
+    pub fn service(&self) -> Service {
+        self.service
+    }
+
+    /// Its ports.
+    pub fn ports(&self) -> Ports {
+        self.ports
+    }
+
+    /// `http://127.0.0.1:PORT`, without a path.
+    pub fn url(&self) -> String {
+        format!("http://127.0.0.1:{}", self.ports.public)
+    }
+
+    /// `ws://127.0.0.1:PORT/v1/ws`
+    pub fn ws(&self) -> String {
+        format!("ws://127.0.0.1:{}/v1/ws", self.ports.public)
+    }
+
+    /// The admin listener's URL, without a path.
+    pub fn admin(&self) -> String {
+        format!("http://127.0.0.1:{}", self.ports.admin)
+    }
+
+    /// The internal listener's URL, without a path (persistence).
+    pub fn internal(&self) -> String {
+        format!("http://127.0.0.1:{}", self.ports.internal)
+    }
+
+    /// Its pid, while it runs.
+    pub fn pid(&self) -> Option<u32> {
+        self.daemon.pid()
+    }
+
+    /// Waits until `GET /readyz` says 200.
+    ///
+    /// # Errors
+    /// After 30 s, with the end of its log.
+    pub async fn until_ready(&self) -> Result<()> {
+        self.daemon.until_ready(READY_PATIENCE, || is_ready(self.ports.admin)).await
+    }
+
+    /// SIGKILL.
+    pub fn kill(&self) {
+        self.daemon.kill();
+    }
+
+    /// SIGTERM: it drains and ends.
+    ///
+    /// # Errors
+    /// When it had to be killed after 40 s.
+    pub async fn stop(&self) -> Result<()> {
+        self.daemon.stop(Signal::SIGTERM, STOP_PATIENCE).await
+    }
+
+    /// Sends SIGTERM without waiting, to watch it drain.
+    ///
+    /// # Errors
+    /// When it does not run.
+    pub fn terminate(&self) -> Result<()> {
+        self.daemon.signal(Signal::SIGTERM)
+    }
+
+    /// Starts it again on the same ports (drains it first when it runs).
+    ///
+    /// # Errors
+    /// When it is not ready in 30 s.
+    pub async fn restart(&self) -> Result<()> {
+        self.stop().await?;
+        self.up().await
+    }
+
+    /// SIGSTOP.
+    ///
+    /// # Errors
+    /// When it does not run.
+    pub fn pause(&self) -> Result<()> {
+        self.daemon.pause()
+    }
+
+    /// SIGCONT.
+    ///
+    /// # Errors
+    /// When it does not run.
+    pub fn resume(&self) -> Result<()> {
+        self.daemon.resume()
+    }
+
+    /// The metrics page of the admin listener.
+    ///
+    /// # Errors
+    /// When it does not answer.
+    pub async fn metrics(&self) -> Result<String> {
+        Ok(reqwest::get(format!("{}/metrics", self.admin())).await?.error_for_status()?.text().await?)
+    }
+
+    /// All it logged so far.
+    ///
+    /// # Errors
+    /// When the log cannot be read.
+    pub fn log(&self) -> Result<String> {
+        Ok(std::fs::read_to_string(self.daemon.log())?)
+    }
+}
+
+/// What tells a service its ports.
+pub(crate) fn listeners(service: Service, ports: Ports) -> Vec<(String, String)> {
+    let mut settings = vec![
+        ("TIDINGS_LISTEN".to_owned(), format!("127.0.0.1:{}", ports.public)),
+        ("TIDINGS_ADMIN_LISTEN".to_owned(), format!("127.0.0.1:{}", ports.admin)),
+    ];
+    if service == Service::Persistence {
+        settings.push(("TIDINGS_INTERNAL_LISTEN".to_owned(), format!("127.0.0.1:{}", ports.internal)));
+    }
+    settings
+}
+
+/// Gives a child exactly these settings and of ours only what programs need: a `REDIS_URL` that happens
+/// to be set for us must not leak into a test.
+pub(crate) fn with_environment(command: &mut Command, settings: &[(String, String)]) {
+    command.env_clear();
+    for name in ["PATH", "HOME", "TMPDIR", "LD_LIBRARY_PATH", "RUST_BACKTRACE"] {
+        if let Some(value) = std::env::var_os(name) {
+            command.env(name, value);
+        }
+    }
+    command.envs(settings.iter().map(|(name, value)| (name, value)));
+}
+
+/// Whether the admin listener on this port says ready.
+pub(crate) async fn is_ready(admin: u16) -> bool {
+    let client = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(2)).build();
+    let Ok(client) = client else { return false };
+    let answer = client.get(format!("http://127.0.0.1:{admin}/readyz")).send().await;
+    answer.is_ok_and(|answer| answer.status() == 200)
+}
+
+/// Where a program of the workspace is: in `TIDINGS_BIN_DIR`, else beside the running one (for a test,
+/// the folder above its own).
+///
+/// # Errors
+/// When it has not been built.
+pub fn program(name: &str) -> Result<PathBuf> {
+    let folder = match std::env::var_os("TIDINGS_BIN_DIR") {
+        Some(folder) => PathBuf::from(folder),
+        None => target_folder()?,
+    };
+    let path = folder.join(name);
+    ensure!(path.exists(), "{} is missing: run `cargo build --workspace` first", path.display());
+    Ok(path)
+}
+
+/// The folder the running program was built into (`target/debug`), also for tests, which lie deeper.
+pub(crate) fn target_folder() -> Result<PathBuf> {
+    let program = std::env::current_exe()?;
+    let folder = program.parent().context("the program has no folder")?;
+    let deeper = folder.ends_with("deps") || folder.ends_with("examples");
+    Ok(if deeper { folder.parent().unwrap_or(folder) } else { folder }.to_owned())
+}

@@ -1,0 +1,9 @@
+//! Real conversations through a running system, every copy checked against what was sent.
+//! Touches the public ports of the nodes only, as any client would; believes nothing but its own records.
+
+pub mod cast;
+pub mod history;
+pub mod report;
+pub mod run;
+pub mod transcript;
+pub mod verdict;

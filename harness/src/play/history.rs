@@ -1,0 +1,104 @@
+//! The whole history of a room over HTTP, both ways: pages of messages and pages of the log.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use serde_json::Value;
+
+use crate::frames::{Cursor, ServerFrame};
+use crate::http::{Answer, EventsPage, Http, MessagesPage};
+use crate::recorder::Received;
+
+const PATIENCE: Duration = Duration::from_secs(60);
+const PAUSE: Duration = Duration::from_millis(300);
+const LIMIT: u32 = 200;
+
+/// Asks until a node answers with neither an overload nor a fault: one may be starting again just now.
+pub async fn patiently<F>(nodes: &[Http], what: &str, ask: impl Fn(Http) -> F) -> Result<Answer>
+where
+    F: Future<Output = Result<Answer, reqwest::Error>>,
+{
+    let deadline = Instant::now() + PATIENCE;
+    let mut last = "there is no persistence node".to_owned();
+    for http in nodes.iter().cycle() {
+        match ask(http.clone()).await {
+            Ok(answer) if answer.status < 500 && answer.status != 429 => return Ok(answer),
+            Ok(answer) => last = format!("{} {}", answer.status, answer.body),
+            Err(error) => last = error.to_string(),
+        }
+        if Instant::now() > deadline {
+            break;
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
+    bail!("{what}: {last}")
+}
+
+/// Creates a private room; its id and its head.
+///
+/// # Errors
+/// When it is refused, or no node answers within a minute.
+pub async fn create_room(nodes: &[Http], name: &str, members: Vec<Value>) -> Result<(String, Cursor)> {
+    let body = serde_json::json!({ "kind": "private", "name": name, "members": members });
+    let ask = |http: Http| {
+        let body = body.clone();
+        async move { http.post("/rooms", body).await }
+    };
+    let answer = patiently(nodes, "create a room", ask).await?;
+    let room: Value = answer.parse().with_context(|| format!("create room {name}"))?;
+    let id = room["room"].as_str().context("the room has no id")?.to_owned();
+    Ok((id, serde_json::from_value(room["head"].clone()).context("the room has no head")?))
+}
+
+/// The stored head of a room.
+///
+/// # Errors
+/// When no node answers within a minute.
+pub async fn head(nodes: &[Http], room: &str) -> Result<u64> {
+    let ask = |http: Http| async move { http.messages(room, "limit=1").await };
+    let page: MessagesPage = patiently(nodes, "read the head", ask).await?.parse()?;
+    Ok(page.head.seq)
+}
+
+/// All messages, by pages from the start.
+///
+/// # Errors
+/// When no node answers within a minute, or an answer is not of the form.
+pub async fn messages(nodes: &[Http], room: &str) -> Result<Vec<Received>> {
+    let mut all = Vec::new();
+    let mut after = 0;
+    loop {
+        let query = &format!("after={after}&limit={LIMIT}");
+        let ask = |http: Http| async move { http.messages(room, query).await };
+        let page: MessagesPage = patiently(nodes, "read messages", ask).await?.parse()?;
+        let Some(last) = page.messages.last() else { return Ok(all) };
+        after = last.seq;
+        all.extend(page.messages.into_iter().map(Received::from));
+        if !page.has_after {
+            return Ok(all);
+        }
+    }
+}
+
+/// All messages of the log, by pages of events from the start.
+///
+/// # Errors
+/// As [`messages`]; also when the log ends early.
+pub async fn events(nodes: &[Http], room: &str) -> Result<Vec<Received>> {
+    let mut all = Vec::new();
+    let mut after = 0;
+    loop {
+        let query = &format!("after={after}&limit={LIMIT}");
+        let ask = |http: Http| async move { http.events(room, query).await };
+        let page: EventsPage = patiently(nodes, "read events", ask).await?.parse()?;
+        for frame in page.frames() {
+            if let ServerFrame::Message(message) = frame {
+                all.push(message.into());
+            }
+        }
+        if page.next.seq <= after || !page.more {
+            return Ok(all);
+        }
+        after = page.next.seq;
+    }
+}

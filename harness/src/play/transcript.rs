@@ -1,0 +1,110 @@
+//! Conversations as files: JSON lines `{at_ms, room, user, event, text?}`, in order of time.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use anyhow::{Context, Result, bail};
+use serde::Deserialize;
+
+/// What one line tells.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Act {
+    /// Said something.
+    Say(String),
+    /// Connected.
+    Come,
+    /// Disconnected.
+    Go,
+}
+
+/// One line.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Line {
+    /// Milliseconds after the start.
+    pub at_ms: u64,
+    /// What happened.
+    pub act: Act,
+}
+
+/// One room's conversation: everybody's lines, each in order of time.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Conversation {
+    /// By user id.
+    pub people: BTreeMap<String, Vec<Line>>,
+}
+
+#[derive(Deserialize)]
+struct RawLine {
+    at_ms: u64,
+    room: String,
+    user: String,
+    event: String,
+    text: Option<String>,
+}
+
+/// Reads files into conversations by room name.
+///
+/// # Errors
+/// When a file cannot be read or a line is not of the form; says which.
+pub fn read(files: &[impl AsRef<Path>]) -> Result<BTreeMap<String, Conversation>> {
+    let mut rooms = BTreeMap::new();
+    for file in files {
+        let file = file.as_ref();
+        let text = std::fs::read_to_string(file).with_context(|| format!("read {}", file.display()))?;
+        for (number, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
+            add(&mut rooms, line).with_context(|| format!("{} line {}", file.display(), number + 1))?;
+        }
+    }
+    Ok(rooms)
+}
+
+fn add(rooms: &mut BTreeMap<String, Conversation>, line: &str) -> Result<()> {
+    let raw: RawLine = serde_json::from_str(line)?;
+    let act = match (raw.event.as_str(), raw.text) {
+        ("message", Some(text)) => Act::Say(text),
+        ("join", _) => Act::Come,
+        ("leave", _) => Act::Go,
+        (event, _) => bail!("{event} is not message (with a text), join or leave"),
+    };
+    let conversation = rooms.entry(raw.room).or_default();
+    let lines = conversation.people.entry(user_id(&raw.user)).or_default();
+    lines.push(Line { at_ms: raw.at_ms, act });
+    Ok(())
+}
+
+/// A name as a user id: 1 to 128 characters, no white space, no control characters, not `.` or `..`.
+fn user_id(name: &str) -> String {
+    let replace = |c: char| if c.is_whitespace() || c.is_control() { '_' } else { c };
+    let id: String = name.chars().map(replace).take(128).collect();
+    match id.as_str() {
+        "" | "." | ".." => format!("_{id}"),
+        _ => id,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_are_gathered_by_room_and_person_in_order() {
+        let mut rooms = BTreeMap::new();
+        for line in [
+            r#"{"at_ms":0,"room":"r","user":"|trey|","event":"message","text":"hi"}"#,
+            r#"{"at_ms":5,"room":"r","user":"a b","event":"join"}"#,
+            r#"{"at_ms":9,"room":"r","user":"|trey|","event":"leave"}"#,
+        ] {
+            add(&mut rooms, line).unwrap();
+        }
+        let people = &rooms["r"].people;
+        assert_eq!(people.keys().collect::<Vec<_>>(), ["a_b", "|trey|"]);
+        let said = Line { at_ms: 0, act: Act::Say("hi".to_owned()) };
+        assert_eq!(people["|trey|"], [said, Line { at_ms: 9, act: Act::Go }]);
+    }
+
+    #[test]
+    fn a_message_without_a_text_is_refused() {
+        let line = r#"{"at_ms":0,"room":"r","user":"a","event":"message"}"#;
+        assert!(add(&mut BTreeMap::new(), line).is_err());
+    }
+}

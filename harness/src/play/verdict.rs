@@ -1,0 +1,225 @@
+//! The comparison: what was sent against what each listener holds and what history says. Pure.
+
+use std::collections::{BTreeMap, HashSet};
+
+use crate::recorder::{Received, Recorder};
+
+/// What was sent into one room and stored, by seq.
+#[derive(Debug, Default)]
+pub struct Expected {
+    by_seq: BTreeMap<u64, Received>,
+    client_ids: HashSet<String>,
+    /// Two messages were acked with one seq.
+    collisions: u64,
+}
+
+impl Expected {
+    /// Adds a message that was acked as stored.
+    pub fn add(&mut self, message: Received) {
+        self.client_ids.insert(message.client_id.clone());
+        if self.by_seq.insert(message.seq, message).is_some() {
+            self.collisions += 1;
+        }
+    }
+
+    /// The highest seq that was acked.
+    pub fn last_seq(&self) -> u64 {
+        self.by_seq.keys().next_back().copied().unwrap_or_default()
+    }
+
+    /// How many were acked above this seq.
+    pub fn count_above(&self, seq: u64) -> u64 {
+        self.by_seq.range(seq + 1..).count() as u64
+    }
+
+    /// How many messages.
+    pub fn count(&self) -> u64 {
+        self.client_ids.len() as u64
+    }
+}
+
+/// The four counts, and the first few of what they count in words.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Verdict {
+    /// Sent, but not held by a listener that must hold it.
+    pub missing: u64,
+    /// Held or delivered more than once.
+    pub duplicated: u64,
+    /// Delivered after a later one.
+    pub reordered: u64,
+    /// History, or a copy, that is not what was sent.
+    pub history_mismatch: u64,
+    /// Messages held by listeners.
+    pub deliveries: u64,
+    /// Promises broken beside the four.
+    pub others: u64,
+    /// In words.
+    pub told: Vec<String>,
+}
+
+const TOLD: usize = 50;
+
+impl Verdict {
+    /// Whether all four counts are 0 and nothing else was broken.
+    pub fn is_clean(&self) -> bool {
+        self.missing + self.duplicated + self.reordered + self.history_mismatch + self.others == 0
+    }
+
+    /// Says something to be shown in the end.
+    pub fn tell(&mut self, what: String) {
+        if self.told.len() < TOLD {
+            self.told.push(what);
+        }
+    }
+
+    /// Adds another's counts.
+    pub fn add(&mut self, other: Verdict) {
+        self.missing += other.missing;
+        self.duplicated += other.duplicated;
+        self.reordered += other.reordered;
+        self.history_mismatch += other.history_mismatch;
+        self.deliveries += other.deliveries;
+        self.others += other.others;
+        other.told.into_iter().for_each(|what| self.tell(what));
+    }
+}
+
+/// A listener must hold, exactly once and byte for byte, all that was sent above its start up to its cursor.
+pub fn of_listener(who: &str, expected: &Expected, recorder: &Recorder) -> Verdict {
+    let mut verdict = Verdict::default();
+    let violations = recorder.violations();
+    verdict.duplicated += violations.duplicated;
+    verdict.reordered += violations.reordered;
+    verdict.others += violations.others;
+    for what in &violations.told {
+        verdict.tell(format!("{who}: {what}"));
+    }
+    let mut held = HashSet::new();
+    for message in recorder.messages() {
+        verdict.deliveries += 1;
+        if expected.by_seq.get(&message.seq) == Some(&**message) {
+            held.insert(message.seq);
+        } else if expected.client_ids.contains(&message.client_id) {
+            verdict.duplicated += 1;
+            verdict.tell(format!("{who} holds {message:?}, which stands elsewhere or differs"));
+        } else {
+            verdict.history_mismatch += 1;
+            verdict.tell(format!("{who} holds {message:?}, which nobody sent"));
+        }
+    }
+    let (Some(start), Some(cursor)) = (recorder.start(), recorder.cursor()) else { return verdict };
+    // A page loaded at the start may reach below it only by what it holds; nothing is owed there.
+    for (seq, message) in expected.by_seq.range(start + 1..).take_while(|(seq, _)| **seq <= cursor.seq) {
+        if !held.contains(seq) {
+            verdict.missing += 1;
+            verdict.tell(format!("{who} lacks {message:?} (start {start}, cursor {cursor:?})"));
+        }
+    }
+    verdict
+}
+
+/// History must hold exactly what was sent.
+pub fn of_history(what: &str, expected: &Expected, history: &[Received]) -> Verdict {
+    let mut verdict = Verdict::default();
+    let mut seen = HashSet::new();
+    for message in history {
+        let right = expected.by_seq.get(&message.seq) == Some(message);
+        if !right || !seen.insert(message.seq) {
+            verdict.history_mismatch += 1;
+            verdict.tell(format!("{what} shows {message:?} wrongly or twice"));
+        }
+    }
+    for (seq, message) in &expected.by_seq {
+        if !seen.contains(seq) {
+            verdict.history_mismatch += 1;
+            verdict.tell(format!("{what} lacks {message:?}"));
+        }
+    }
+    if !history.is_sorted_by_key(|message| message.seq) {
+        verdict.history_mismatch += 1;
+        verdict.tell(format!("{what} is not in order"));
+    }
+    if expected.collisions > 0 {
+        verdict.history_mismatch += expected.collisions;
+        verdict.tell(format!("{} acks of {what} shared a seq", expected.collisions));
+    }
+    verdict
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use serde_json::json;
+
+    use super::*;
+    use crate::frames::{Cursor, ServerFrame};
+    use crate::recorder::Interner;
+
+    fn received(seq: u64) -> Received {
+        let (id, client_id) = (format!("id-{seq}"), format!("c-{seq}"));
+        Received { seq, id, client_id, sender: "alice".to_owned(), text: format!("text {seq}") }
+    }
+
+    fn expected(seqs: &[u64]) -> Expected {
+        let mut expected = Expected::default();
+        seqs.iter().for_each(|seq| expected.add(received(*seq)));
+        expected
+    }
+
+    /// A listener that was sent these messages live, as (seq, client id's number).
+    fn listener(messages: &[(u64, u64)]) -> Recorder {
+        let mut recorder = Recorder::new("r", Arc::new(Interner::default()));
+        recorder.begin(Cursor { epoch: "1".to_owned(), seq: 0 });
+        let room = json!({
+            "room": "r", "kind": "private", "role": "member", "head": { "epoch": "1", "seq": 0 },
+            "read_seq": 0, "members": 1,
+        });
+        recorder.joined(&serde_json::from_value(room).unwrap());
+        for (seq, number) in messages {
+            let frame = json!({
+                "type": "message:new", "room": "r", "seq": seq, "at": "", "id": format!("id-{number}"),
+                "kind": "text", "client_id": format!("c-{number}"), "sender": { "id": "alice" },
+                "content": format!("text {number}"),
+            });
+            recorder.event(ServerFrame::from_value(frame));
+        }
+        recorder
+    }
+
+    #[test]
+    fn a_listener_with_everything_is_clean() {
+        let verdict = of_listener("bob", &expected(&[1, 2, 3]), &listener(&[(1, 1), (2, 2), (3, 3)]));
+        assert!(verdict.is_clean(), "{verdict:?}");
+        assert_eq!(verdict.deliveries, 3);
+    }
+
+    #[test]
+    fn a_message_below_the_cursor_that_never_came_is_missing() {
+        let verdict = of_listener("bob", &expected(&[1, 2, 3]), &listener(&[(1, 1), (3, 3)]));
+        assert_eq!((verdict.missing, verdict.duplicated), (1, 0));
+    }
+
+    #[test]
+    fn a_message_that_came_again_under_another_seq_is_duplicated() {
+        let verdict = of_listener("bob", &expected(&[1, 2]), &listener(&[(1, 1), (2, 2), (3, 1)]));
+        assert_eq!((verdict.missing, verdict.duplicated), (0, 1));
+    }
+
+    #[test]
+    fn a_message_delivered_after_a_later_one_is_reordered() {
+        let verdict = of_listener("bob", &expected(&[1, 2]), &listener(&[(2, 2), (1, 1)]));
+        assert_eq!((verdict.missing, verdict.reordered), (1, 1));
+    }
+
+    #[test]
+    fn history_that_lacks_repeats_or_changes_a_message_does_not_match() {
+        let sent = expected(&[1, 2]);
+        assert!(of_history("messages", &sent, &[received(1), received(2)]).is_clean());
+        assert_eq!(of_history("messages", &sent, &[received(1)]).history_mismatch, 1);
+        let twice = [received(1), received(2), received(2)];
+        assert_eq!(of_history("messages", &sent, &twice).history_mismatch, 1);
+        let changed = [received(1), Received { text: "text 2 ".to_owned(), ..received(2) }];
+        assert_eq!(of_history("messages", &sent, &changed).history_mismatch, 2);
+    }
+}

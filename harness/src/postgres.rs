@@ -1,0 +1,220 @@
+//! A private, real PostgreSQL 15, as root or not, in any folder; one per test process, shared while any
+//! test holds it. Touches its folder and its child; speaks SQL through psql only.
+//! Promises that every [`Database`] is empty, its own, and durable against a killed server.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use nix::sys::signal::Signal;
+use tokio::sync::Mutex;
+
+use crate::daemon::Daemon;
+use crate::folder::Folder;
+use crate::ports;
+
+pub(crate) mod cluster;
+mod identity;
+
+pub(crate) use identity::program;
+
+/// The only role of a private server; it needs no password from 127.0.0.1.
+pub(crate) const ROLE: &str = "tidings";
+
+const READY_PATIENCE: Duration = Duration::from_secs(30);
+const STOP_PATIENCE: Duration = Duration::from_secs(30);
+
+static SHARED: Mutex<Weak<Postgres>> = Mutex::const_new(Weak::new());
+
+/// One running PostgreSQL.
+pub struct Postgres {
+    daemon: Daemon,
+    port: u16,
+    databases: AtomicU32,
+    _folder: Option<Folder>,
+}
+
+impl Postgres {
+    /// The server all tests of this process share; started when nobody holds it yet. Not to be killed or
+    /// paused: a test that does so starts its own.
+    ///
+    /// # Errors
+    /// When PostgreSQL is missing or does not come up.
+    pub async fn shared() -> Result<Arc<Postgres>> {
+        let mut shared = SHARED.lock().await;
+        if let Some(server) = shared.upgrade() {
+            return Ok(server);
+        }
+        let server = Arc::new(Self::start().await?);
+        *shared = Arc::downgrade(&server);
+        Ok(server)
+    }
+
+    /// Starts one in a temp folder of its own.
+    ///
+    /// # Errors
+    /// As [`Postgres::shared`].
+    pub async fn start() -> Result<Postgres> {
+        let folder = Folder::new()?;
+        let path = folder.path().to_owned();
+        Self::launch(path, Some(folder)).await
+    }
+
+    /// Starts one whose data and log lie under `folder`.
+    ///
+    /// # Errors
+    /// As [`Postgres::shared`].
+    pub async fn start_in(folder: &Path) -> Result<Postgres> {
+        Self::launch(folder.to_owned(), None).await
+    }
+
+    async fn launch(path: PathBuf, folder: Option<Folder>) -> Result<Postgres> {
+        let data = path.join("postgres");
+        let into = data.clone();
+        tokio::task::spawn_blocking(move || cluster::copy_for_tests(&into)).await??;
+        let mut tries = 5;
+        loop {
+            let port = ports::free()?;
+            // SIGQUIT is PostgreSQL's immediate shutdown: it leaves no shared memory behind, SIGKILL does.
+            let daemon = Daemon::new("postgres", path.join("postgres.log"), Signal::SIGQUIT, {
+                let data = data.clone();
+                move || cluster::command(&data, port)
+            });
+            let server = Postgres { daemon, port, databases: AtomicU32::new(0), _folder: None };
+            match server.up().await {
+                Ok(()) => return Ok(Postgres { _folder: folder, ..server }),
+                Err(error) if tries == 0 || !error.to_string().contains("in use") => return Err(error),
+                Err(_) => tries -= 1,
+            }
+        }
+    }
+
+    async fn up(&self) -> Result<()> {
+        self.daemon.start()?;
+        self.daemon.until_ready(READY_PATIENCE, || answers(self.port)).await
+    }
+
+    /// Creates a fresh, empty database.
+    ///
+    /// # Errors
+    /// When the server refuses.
+    pub async fn database(self: &Arc<Self>) -> Result<Database> {
+        let name = format!("test_{}", self.databases.fetch_add(1, Ordering::Relaxed));
+        sql(&self.url_of("postgres"), &format!("CREATE DATABASE {name}")).await?;
+        Ok(Database { url: self.url_of(&name), server: Arc::clone(self) })
+    }
+
+    /// The URL of a database of this server.
+    pub fn url_of(&self, database: &str) -> String {
+        url(self.port, database)
+    }
+
+    /// Its pid, while it runs.
+    pub fn pid(&self) -> Option<u32> {
+        self.daemon.pid()
+    }
+
+    /// SIGKILL to the postmaster; its backends end by themselves at once.
+    pub fn kill(&self) {
+        self.daemon.kill();
+    }
+
+    /// Fast shutdown: connections are cut, everything is written.
+    ///
+    /// # Errors
+    /// When it had to be killed.
+    pub async fn stop(&self) -> Result<()> {
+        self.daemon.stop(Signal::SIGINT, STOP_PATIENCE).await
+    }
+
+    /// Starts it again with its data on the same port (stops it first when it runs).
+    ///
+    /// # Errors
+    /// When it does not come up.
+    pub async fn restart(&self) -> Result<()> {
+        self.stop().await?;
+        self.up().await
+    }
+
+    /// SIGSTOP to the postmaster: no new connections; those open go on.
+    ///
+    /// # Errors
+    /// When it does not run.
+    pub fn pause(&self) -> Result<()> {
+        self.daemon.pause()
+    }
+
+    /// SIGCONT.
+    ///
+    /// # Errors
+    /// When it does not run.
+    pub fn resume(&self) -> Result<()> {
+        self.daemon.resume()
+    }
+}
+
+/// A database of one test.
+pub struct Database {
+    url: String,
+    server: Arc<Postgres>,
+}
+
+impl Database {
+    /// `postgres://tidings@127.0.0.1:PORT/NAME`
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// The server it lives on.
+    pub fn server(&self) -> &Arc<Postgres> {
+        &self.server
+    }
+
+    /// Runs statements and returns the rows of text (NULL is empty), columns split at U+001F.
+    ///
+    /// # Errors
+    /// What PostgreSQL says.
+    pub async fn query(&self, statements: &str) -> Result<Vec<Vec<String>>> {
+        sql(&self.url, statements).await
+    }
+
+    /// The single value of a query.
+    ///
+    /// # Errors
+    /// What PostgreSQL says, or when there is no row.
+    pub async fn value(&self, statement: &str) -> Result<String> {
+        let rows = self.query(statement).await?;
+        rows.into_iter().flatten().next().with_context(|| format!("no row from {statement}"))
+    }
+}
+
+/// The URL of a database on a private server.
+pub(crate) fn url(port: u16, database: &str) -> String {
+    format!("postgres://{ROLE}@127.0.0.1:{port}/{database}")
+}
+
+/// Whether a PostgreSQL on this port takes connections.
+pub(crate) async fn answers(port: u16) -> bool {
+    let mut command = Command::new(program("pg_isready"));
+    command.args(["--quiet", "--host=127.0.0.1", &format!("--port={port}"), "--timeout=1"]);
+    tokio::process::Command::from(command).status().await.is_ok_and(|status| status.success())
+}
+
+/// Runs statements through psql, stopping at the first error.
+pub(crate) async fn sql(url: &str, statements: &str) -> Result<Vec<Vec<String>>> {
+    let mut command = Command::new(program("psql"));
+    command
+        .args(["--no-psqlrc", "--quiet", "--tuples-only", "--no-align", "--set=ON_ERROR_STOP=1"])
+        .args(["--field-separator=\u{1f}", "--record-separator=\u{1e}"])
+        .args(["--command", statements, url]);
+    let output = tokio::process::Command::from(command).output().await.context("run psql")?;
+    if !output.status.success() {
+        bail!("{statements}: {}", String::from_utf8_lossy(&output.stderr).trim());
+    }
+    let text = String::from_utf8(output.stdout)?;
+    let rows = text.trim_end_matches(['\n', '\u{1e}']).split('\u{1e}').filter(|row| !row.is_empty());
+    Ok(rows.map(|row| row.split('\u{1f}').map(str::to_owned).collect()).collect())
+}

@@ -1,0 +1,185 @@
+//! A WebSocket without a library: bytes as the test wants them, also wrong ones, and frames as they came.
+//! Touches one TCP connection. Promises nothing about RFC 6455 for what it sends; it reads server frames
+//! (unmasked, not fragmented) and needs a few hundred bytes of memory each.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail, ensure};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+/// Opcodes of RFC 6455.
+pub mod opcode {
+    /// Goes on with a fragmented message.
+    pub const CONTINUATION: u8 = 0x0;
+    /// Text.
+    pub const TEXT: u8 = 0x1;
+    /// Binary.
+    pub const BINARY: u8 = 0x2;
+    /// Close.
+    pub const CLOSE: u8 = 0x8;
+    /// Ping.
+    pub const PING: u8 = 0x9;
+    /// Pong.
+    pub const PONG: u8 = 0xa;
+}
+
+const HEAD_LIMIT_BYTES: usize = 8 * 1024;
+const FRAME_LIMIT_BYTES: usize = 16 * 1024 * 1024;
+
+/// A frame from the server.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RawFrame {
+    /// Last of its message.
+    pub fin: bool,
+    /// What it is.
+    pub opcode: u8,
+    /// What it holds.
+    pub payload: Vec<u8>,
+}
+
+impl RawFrame {
+    /// The code of a close frame.
+    pub fn close_code(&self) -> Option<u16> {
+        let code = self.payload.first_chunk::<2>()?;
+        (self.opcode == opcode::CLOSE).then(|| u16::from_be_bytes(*code))
+    }
+
+    /// The payload as text.
+    pub fn text(&self) -> &str {
+        std::str::from_utf8(&self.payload).unwrap_or_default()
+    }
+}
+
+/// A connection after the handshake.
+pub struct RawSocket {
+    stream: TcpStream,
+    unread: Vec<u8>,
+}
+
+impl RawSocket {
+    /// Connects to `127.0.0.1:PORT` with the token in the header.
+    ///
+    /// # Errors
+    /// When the answer is not 101; with the answer.
+    pub async fn open(port: u16, token: &str) -> Result<RawSocket> {
+        Self::open_with(port, &format!("Authorization: Bearer {token}\r\n")).await
+    }
+
+    /// Connects with these header lines, each ending in CRLF.
+    ///
+    /// # Errors
+    /// When the answer is not 101; with the answer.
+    pub async fn open_with(port: u16, headers: &str) -> Result<RawSocket> {
+        let mut stream = TcpStream::connect(("127.0.0.1", port)).await?;
+        stream.set_nodelay(true)?;
+        let request = format!(
+            "GET /v1/ws HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+             Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n{headers}\r\n"
+        );
+        stream.write_all(request.as_bytes()).await?;
+        let mut unread = Vec::with_capacity(512);
+        let end = loop {
+            if let Some(end) = unread.windows(4).position(|window| window == b"\r\n\r\n") {
+                break end + 4;
+            }
+            ensure!(unread.len() < HEAD_LIMIT_BYTES, "the handshake's answer is too long");
+            ensure!(stream.read_buf(&mut unread).await? > 0, "closed during the handshake");
+        };
+        let head = String::from_utf8_lossy(&unread[..end]).into_owned();
+        ensure!(head.starts_with("HTTP/1.1 101"), "{head}{}", String::from_utf8_lossy(&unread[end..]));
+        unread.drain(..end);
+        Ok(RawSocket { stream, unread })
+    }
+
+    /// Sends bytes as they are.
+    ///
+    /// # Errors
+    /// When the connection is gone.
+    pub async fn send_bytes(&mut self, bytes: &[u8]) -> Result<()> {
+        Ok(self.stream.write_all(bytes).await?)
+    }
+
+    /// Sends one final, masked frame.
+    ///
+    /// # Errors
+    /// When the connection is gone.
+    pub async fn send(&mut self, opcode: u8, payload: &[u8]) -> Result<()> {
+        self.send_bytes(&frame(0x80 | opcode, payload, Some(rand::random()))).await
+    }
+
+    /// Waits for the next frame; `None` at the end of the stream.
+    ///
+    /// # Errors
+    /// When the stream breaks or the frame is longer than 16 MiB.
+    pub async fn next(&mut self) -> Result<Option<RawFrame>> {
+        loop {
+            if let Some((frame, length)) = parse(&self.unread)? {
+                self.unread.drain(..length);
+                self.unread.shrink_to(512);
+                return Ok(Some(frame));
+            }
+            if self.stream.read_buf(&mut self.unread).await? == 0 {
+                return Ok(None);
+            }
+        }
+    }
+
+    /// The next frame that is not a ping, pong or text.
+    ///
+    /// # Errors
+    /// When it is none of close within `patience`.
+    pub async fn until_close(&mut self, patience: Duration) -> Result<Option<u16>> {
+        let closing = async {
+            while let Some(frame) = self.next().await? {
+                if frame.opcode == opcode::CLOSE {
+                    return Ok(frame.close_code());
+                }
+            }
+            bail!("ended without a close frame")
+        };
+        tokio::time::timeout(patience, closing).await.context("no close frame in time")?
+    }
+}
+
+/// Builds a frame: `head` is the first byte (fin, reserved bits, opcode).
+pub fn frame(head: u8, payload: &[u8], mask: Option<[u8; 4]>) -> Vec<u8> {
+    let mut bytes = vec![head];
+    let masked = if mask.is_some() { 0x80 } else { 0 };
+    match (u8::try_from(payload.len()), u16::try_from(payload.len())) {
+        (Ok(length), _) if length < 126 => bytes.push(masked | length),
+        (_, Ok(length)) => {
+            bytes.push(masked | 126);
+            bytes.extend(length.to_be_bytes());
+        }
+        _ => {
+            bytes.push(masked | 127);
+            bytes.extend((payload.len() as u64).to_be_bytes());
+        }
+    }
+    bytes.extend(mask.unwrap_or_default().iter().take(if mask.is_some() { 4 } else { 0 }));
+    let mask = mask.unwrap_or_default();
+    bytes.extend(payload.iter().enumerate().map(|(place, byte)| byte ^ mask[place % 4]));
+    bytes
+}
+
+/// The first whole frame and its length in bytes.
+fn parse(bytes: &[u8]) -> Result<Option<(RawFrame, usize)>> {
+    let Some(&[first, second]) = bytes.first_chunk::<2>() else { return Ok(None) };
+    ensure!(second & 0x80 == 0, "the server masked a frame");
+    let (length, start) = match second {
+        126 => match bytes.get(2..).and_then(<[u8]>::first_chunk::<2>) {
+            Some(length) => (usize::from(u16::from_be_bytes(*length)), 4),
+            None => return Ok(None),
+        },
+        127 => match bytes.get(2..).and_then(<[u8]>::first_chunk::<8>) {
+            Some(length) => (usize::try_from(u64::from_be_bytes(*length))?, 10),
+            None => return Ok(None),
+        },
+        length => (usize::from(length), 2),
+    };
+    ensure!(length <= FRAME_LIMIT_BYTES, "a frame of {length} bytes");
+    let Some(payload) = bytes.get(start..start + length) else { return Ok(None) };
+    let frame = RawFrame { fin: first & 0x80 != 0, opcode: first & 0x0f, payload: payload.to_vec() };
+    Ok(Some((frame, start + length)))
+}

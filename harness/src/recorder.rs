@@ -1,0 +1,311 @@
+//! What one listener was given of one room, and whether it was given as PROTOCOL.md promises.
+//! Pure: frames and pages go in, what to do next comes out. It never hides anything: an event that comes
+//! twice, too late or where none may come is a violation; only what the rules for gaps let a client drop
+//! is dropped, and counted.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use crate::frames::{CaughtUp, Cursor, Gap, JoinedRoom, ServerFrame};
+use crate::http::{EventsPage, MessagesPage};
+
+mod held;
+mod violations;
+
+pub use held::{Held, Interner, Received};
+pub use violations::Violations;
+
+/// Where the listener stands with the room.
+#[derive(Debug)]
+enum Phase {
+    /// Not joined on this connection: nothing may come.
+    Away,
+    /// Joined before on this connection and asked to join again: what still comes is of no use.
+    Rejoining,
+    /// `room:joined` came; then the replay, or live events.
+    Joined,
+    /// A gap is being filled over HTTP up to `head`; live events are held.
+    Filling { head: u64, held: Vec<ServerFrame> },
+}
+
+/// The next page of a fill: `GET events?after=…&epoch=…&upto=…`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fill {
+    /// Read above this.
+    pub after: u64,
+    /// The epoch of the gap.
+    pub epoch: String,
+    /// Read up to this.
+    pub upto: u64,
+    /// Which fill it belongs to: a later gap makes pages of this one worthless.
+    pub number: u64,
+}
+
+/// The record of one listener of one room.
+#[derive(Debug)]
+pub struct Recorder {
+    room: String,
+    interner: Arc<Interner>,
+    cursor: Option<Cursor>,
+    told: Option<Cursor>,
+    start: Option<u64>,
+    phase: Phase,
+    fills: u64,
+    held: Vec<Held>,
+    violations: Violations,
+    dropped: u64,
+}
+
+impl Recorder {
+    /// An empty record; what is received is compared and shared through `interner`.
+    pub fn new(room: &str, interner: Arc<Interner>) -> Recorder {
+        Recorder {
+            room: room.to_owned(),
+            interner,
+            cursor: None,
+            told: None,
+            start: None,
+            phase: Phase::Away,
+            fills: 0,
+            held: Vec::new(),
+            violations: Violations::default(),
+            dropped: 0,
+        }
+    }
+
+    /// Starts at a cursor: everything above it must be received.
+    pub fn begin(&mut self, cursor: Cursor) {
+        self.start = Some(cursor.seq);
+        self.cursor = Some(cursor);
+    }
+
+    /// Loads the latest page of history; the join goes after its head.
+    pub fn load(&mut self, page: &MessagesPage) {
+        let first = page.messages.first().filter(|_| page.has_before).map_or(0, |message| message.seq - 1);
+        self.begin(page.head.clone());
+        self.start = Some(first);
+        for message in &page.messages {
+            let received = message.clone().into();
+            self.held.push(Held::Message(self.interner.intern(received)));
+        }
+    }
+
+    /// The connection is gone: nothing of it counts any more, the cursor does.
+    pub fn disconnected(&mut self) {
+        self.phase = Phase::Away;
+        self.told = None;
+    }
+
+    /// A `room:join` goes out on a connection that may have joined before.
+    pub fn joining(&mut self) {
+        if !matches!(self.phase, Phase::Away) {
+            self.phase = Phase::Rejoining;
+        }
+    }
+
+    /// `room:joined` came.
+    pub fn joined(&mut self, room: &JoinedRoom) {
+        self.phase = Phase::Joined;
+        self.told = Some(room.head.clone());
+    }
+
+    /// A log event came over the connection.
+    pub fn event(&mut self, frame: ServerFrame) {
+        match &mut self.phase {
+            Phase::Filling { held, .. } => held.push(frame),
+            Phase::Rejoining => self.dropped += 1,
+            Phase::Away => {
+                self.violations.other(format!("{} came to {} without a join", frame.kind(), self.room));
+            }
+            Phase::Joined => {
+                // The first event after a join shows that the cursor is good in the epoch told at the join.
+                if let Some(told) = self.told.take() {
+                    let seq = self.cursor.as_ref().map_or(told.seq, |cursor| cursor.seq);
+                    self.start.get_or_insert(seq);
+                    self.cursor = Some(Cursor { epoch: told.epoch, seq });
+                }
+                self.take(frame);
+            }
+        }
+    }
+
+    /// `room:caught_up` came.
+    pub fn caught_up(&mut self, frame: CaughtUp) {
+        match self.phase {
+            Phase::Rejoining => {
+                self.dropped += 1;
+                return;
+            }
+            Phase::Away | Phase::Filling { .. } => {
+                self.violations.other(format!("room:caught_up of {} came out of place", self.room));
+                return;
+            }
+            Phase::Joined => {}
+        }
+        if let Some(cursor) = self.cursor.as_ref().filter(|cursor| cursor.seq > frame.seq) {
+            let at = cursor.seq;
+            self.violations.other(format!("{} caught up at {}, below {at}", self.room, frame.seq));
+            return;
+        }
+        self.told = None;
+        self.start.get_or_insert(frame.seq);
+        self.cursor = Some(Cursor { epoch: frame.epoch, seq: frame.seq });
+    }
+
+    /// `room:gap` came: what is above `after` is discarded. Returns the first page to read, if any, and
+    /// whether the epoch changed (sends not yet stored are then repeated).
+    pub fn gap(&mut self, gap: Gap) -> (Option<Fill>, bool) {
+        match self.phase {
+            Phase::Rejoining => {
+                self.dropped += 1;
+                return (None, false);
+            }
+            Phase::Away => {
+                self.violations.other(format!("room:gap of {} came without a join", self.room));
+                return (None, false);
+            }
+            Phase::Joined | Phase::Filling { .. } => {}
+        }
+        let seq = self.cursor.as_ref().map_or(gap.after, |cursor| cursor.seq.min(gap.after));
+        let new_epoch = self.cursor.as_ref().is_some_and(|cursor| cursor.epoch != gap.head.epoch);
+        self.held.retain(|held| held.seq() <= seq);
+        self.start = Some(self.start.map_or(seq, |start| start.min(seq)));
+        self.told = None;
+        self.cursor = Some(Cursor { epoch: gap.head.epoch, seq });
+        self.fills += 1;
+        self.phase = Phase::Filling { head: gap.head.seq, held: Vec::new() };
+        (self.next_fill(), new_epoch)
+    }
+
+    /// Whether a page of this fill is still waited for.
+    pub fn wants(&self, fill: &Fill) -> bool {
+        fill.number == self.fills && matches!(self.phase, Phase::Filling { .. })
+    }
+
+    /// A page of a fill came. Returns the next one to read, if any.
+    pub fn page(&mut self, fill: &Fill, page: EventsPage) -> Option<Fill> {
+        if !self.wants(fill) {
+            return None;
+        }
+        let next = page.next.seq;
+        for frame in page.frames() {
+            let seq = frame.place().map_or(0, |(_, seq)| seq);
+            if seq > next {
+                self.violations.other(format!("a page of {} goes beyond its next", self.room));
+            }
+            // A page may bring what was stored since; above the gap's head it comes live, and only once.
+            if seq <= fill.upto {
+                self.take(frame);
+            }
+        }
+        match self.cursor.as_mut() {
+            Some(cursor) if cursor.seq <= next => cursor.seq = next.min(fill.upto),
+            _ => self.violations.other(format!("next of {} goes back to {next}", self.room)),
+        }
+        self.next_fill()
+    }
+
+    /// The fill cannot go on (its epoch is not known any more): the caller joins again at the cursor.
+    pub fn abandon_fill(&mut self) {
+        self.fills += 1;
+        self.joining();
+    }
+
+    fn next_fill(&mut self) -> Option<Fill> {
+        let Phase::Filling { head, held } = &mut self.phase else { return None };
+        let cursor = self.cursor.as_ref()?;
+        if cursor.seq < *head {
+            let (after, epoch, upto) = (cursor.seq, cursor.epoch.clone(), *head);
+            return Some(Fill { after, epoch, upto, number: self.fills });
+        }
+        let held = std::mem::take(held);
+        let filled = cursor.seq;
+        self.phase = Phase::Joined;
+        for frame in held {
+            if frame.place().is_some_and(|(_, seq)| seq <= filled) {
+                self.dropped += 1;
+            } else {
+                self.take(frame);
+            }
+        }
+        None
+    }
+
+    /// Takes an event that must be above the cursor.
+    fn take(&mut self, frame: ServerFrame) {
+        let Some((room, seq)) = frame.place() else {
+            self.violations.other(format!("{} is no log event: {frame:?}", frame.kind()));
+            return;
+        };
+        if room != self.room {
+            self.violations.other(format!("an event of {room} among those of {}", self.room));
+            return;
+        }
+        let new = match frame {
+            ServerFrame::Message(message) => Held::Message(self.interner.intern(message.into())),
+            ServerFrame::Void(void) => Held::Void(seq, void.target),
+            _ => Held::Event(seq),
+        };
+        let Some(cursor) = self.cursor.as_mut() else {
+            self.violations.other(format!("an event of {} before the join told the head", self.room));
+            return;
+        };
+        if seq > cursor.seq {
+            cursor.seq = seq;
+            self.held.push(new);
+        } else if self.held.contains(&new) {
+            self.violations.duplicated(format!("{} of {} came again below {}", seq, self.room, cursor.seq));
+        } else {
+            self.violations.reordered(format!("{} of {} came after {}", seq, self.room, cursor.seq));
+        }
+    }
+
+    /// The room.
+    pub fn room(&self) -> &str {
+        &self.room
+    }
+
+    /// Where the listener stands.
+    pub fn cursor(&self) -> Option<&Cursor> {
+        self.cursor.as_ref()
+    }
+
+    /// Everything above this seq, up to the cursor, must have been received.
+    pub fn start(&self) -> Option<u64> {
+        self.start
+    }
+
+    /// What is held, in the order of the log.
+    pub fn held(&self) -> &[Held] {
+        &self.held
+    }
+
+    /// The messages that count: not taken back.
+    pub fn messages(&self) -> impl Iterator<Item = &Arc<Received>> {
+        let void: HashSet<u64> = self
+            .held
+            .iter()
+            .filter_map(|held| match held {
+                Held::Void(_, target) => Some(*target),
+                _ => None,
+            })
+            .collect();
+        self.held.iter().filter_map(move |held| match held {
+            Held::Message(received) if !void.contains(&received.seq) => Some(received),
+            _ => None,
+        })
+    }
+
+    /// What the server did that it may not do.
+    pub fn violations(&self) -> &Violations {
+        &self.violations
+    }
+
+    /// How many events were dropped because the rules say so.
+    pub fn dropped(&self) -> u64 {
+        self.dropped
+    }
+}
+
+#[cfg(test)]
+mod tests;

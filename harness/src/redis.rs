@@ -1,0 +1,159 @@
+//! A private, real Redis: own port, own folder, append-only file as in production.
+//! Touches its folder and its child. Promises a server that answers PING when `start` returns, with the
+//! same port through every kill and restart.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use nix::sys::signal::Signal;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+use crate::daemon::Daemon;
+use crate::folder::Folder;
+use crate::ports;
+
+const READY_PATIENCE: Duration = Duration::from_secs(10);
+const STOP_PATIENCE: Duration = Duration::from_secs(10);
+
+/// One running redis-server.
+pub struct Redis {
+    daemon: Daemon,
+    port: u16,
+    data: PathBuf,
+    _folder: Option<Folder>,
+}
+
+impl Redis {
+    /// Starts one in a temp folder of its own.
+    ///
+    /// # Errors
+    /// When redis-server is missing or does not come up.
+    pub async fn start() -> Result<Redis> {
+        let folder = Folder::new()?;
+        let path = folder.path().to_owned();
+        Self::launch(path, Some(folder)).await
+    }
+
+    /// Starts one whose data and log lie under `folder`.
+    ///
+    /// # Errors
+    /// As [`Redis::start`].
+    pub async fn start_in(folder: &Path) -> Result<Redis> {
+        Self::launch(folder.to_owned(), None).await
+    }
+
+    async fn launch(path: PathBuf, folder: Option<Folder>) -> Result<Redis> {
+        let data = path.join("redis");
+        std::fs::create_dir_all(&data)?;
+        let mut tries = 5;
+        loop {
+            let port = ports::free()?;
+            let daemon = Daemon::new("redis-server", path.join("redis.log"), Signal::SIGKILL, {
+                let data = data.clone();
+                move || command(&data, port)
+            });
+            let redis = Redis { daemon, port, data: data.clone(), _folder: None };
+            match redis.up().await {
+                Ok(()) => return Ok(Redis { _folder: folder, ..redis }),
+                Err(error) if tries == 0 || !error.to_string().contains("in use") => return Err(error),
+                Err(_) => tries -= 1,
+            }
+        }
+    }
+
+    async fn up(&self) -> Result<()> {
+        self.daemon.start()?;
+        self.daemon.until_ready(READY_PATIENCE, || answers(self.port)).await
+    }
+
+    /// `redis://127.0.0.1:PORT`
+    pub fn url(&self) -> String {
+        format!("redis://127.0.0.1:{}", self.port)
+    }
+
+    /// Its port of 127.0.0.1.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Its pid, while it runs.
+    pub fn pid(&self) -> Option<u32> {
+        self.daemon.pid()
+    }
+
+    /// SIGKILL: what the append-only file has not got is lost (up to a second).
+    pub fn kill(&self) {
+        self.daemon.kill();
+    }
+
+    /// SIGTERM: it writes everything and ends.
+    ///
+    /// # Errors
+    /// When it had to be killed.
+    pub async fn stop(&self) -> Result<()> {
+        self.daemon.stop(Signal::SIGTERM, STOP_PATIENCE).await
+    }
+
+    /// Starts it again with its data on the same port (stops it first when it runs).
+    ///
+    /// # Errors
+    /// When it does not come up.
+    pub async fn restart(&self) -> Result<()> {
+        self.stop().await?;
+        self.up().await
+    }
+
+    /// Starts it again without any data on the same port.
+    ///
+    /// # Errors
+    /// When it does not come up.
+    pub async fn restart_empty(&self) -> Result<()> {
+        self.kill();
+        std::fs::remove_dir_all(&self.data)?;
+        std::fs::create_dir_all(&self.data)?;
+        self.up().await
+    }
+
+    /// SIGSTOP.
+    ///
+    /// # Errors
+    /// When it does not run.
+    pub fn pause(&self) -> Result<()> {
+        self.daemon.pause()
+    }
+
+    /// SIGCONT.
+    ///
+    /// # Errors
+    /// When it does not run.
+    pub fn resume(&self) -> Result<()> {
+        self.daemon.resume()
+    }
+}
+
+/// The command line of a private Redis with its data in `data`.
+pub(crate) fn command(data: &Path, port: u16) -> Command {
+    let mut command = Command::new("redis-server");
+    command
+        .current_dir(data)
+        .args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--protected-mode", "yes"])
+        .args(["--daemonize", "no", "--save", "", "--appendonly", "yes", "--appendfsync", "everysec"])
+        .args(["--maxmemory-policy", "noeviction", "--dir"])
+        .arg(data);
+    command
+}
+
+/// Whether a Redis on this port answers PING (one that still loads its data does not).
+pub(crate) async fn answers(port: u16) -> bool {
+    let ask = async {
+        let mut stream = TcpStream::connect(("127.0.0.1", port)).await.context("connect")?;
+        stream.write_all(b"PING\r\n").await?;
+        let mut answer = [0_u8; 5];
+        stream.read_exact(&mut answer).await?;
+        anyhow::Ok(&answer == b"+PONG")
+    };
+    matches!(tokio::time::timeout(Duration::from_millis(500), ask).await, Ok(Ok(true)))
+}

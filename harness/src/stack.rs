@@ -1,0 +1,288 @@
+//! The whole system for one test: its own Redis, its own migrated database, N gateways, M persistence
+//! nodes, and the people who use it. Promises that everything is gone when the value is.
+
+use std::process::Command;
+use std::sync::Arc;
+
+use anyhow::{Context, Result, ensure};
+
+use crate::client::{Client, ClientError};
+use crate::folder::Folder;
+use crate::http::Http;
+use crate::node::{self, Node, Ports, Service};
+use crate::postgres::{Database, Postgres};
+use crate::redis::Redis;
+use crate::token::{self, Token};
+
+/// How many of what, and their settings.
+#[derive(Debug, Clone)]
+pub struct StackBuilder {
+    gateways: usize,
+    persistence: usize,
+    own_postgres: bool,
+    gateway_settings: Vec<(String, String)>,
+    persistence_settings: Vec<(String, String)>,
+}
+
+impl StackBuilder {
+    /// How many gateways (1 unless told).
+    #[must_use]
+    pub fn gateways(mut self, count: usize) -> Self {
+        self.gateways = count;
+        self
+    }
+
+    /// How many persistence nodes (1 unless told).
+    #[must_use]
+    pub fn persistence(mut self, count: usize) -> Self {
+        self.persistence = count;
+        self
+    }
+
+    /// With a PostgreSQL of its own, for tests that kill or pause it.
+    #[must_use]
+    pub fn own_postgres(mut self) -> Self {
+        self.own_postgres = true;
+        self
+    }
+
+    /// A setting of every gateway, by its environment name.
+    #[must_use]
+    pub fn gateway_env(mut self, name: &str, value: impl ToString) -> Self {
+        self.gateway_settings.push((name.to_owned(), value.to_string()));
+        self
+    }
+
+    /// A setting of every persistence node, by its environment name.
+    #[must_use]
+    pub fn persistence_env(mut self, name: &str, value: impl ToString) -> Self {
+        self.persistence_settings.push((name.to_owned(), value.to_string()));
+        self
+    }
+
+    /// Starts it all.
+    ///
+    /// # Errors
+    /// When something does not come up; says what, with the end of its log.
+    pub async fn start(self) -> Result<Stack> {
+        let folder = Folder::new()?;
+        let redis = Redis::start_in(folder.path()).await?;
+        let server =
+            if self.own_postgres { Arc::new(Postgres::start().await?) } else { Postgres::shared().await? };
+        let database = server.database().await?;
+        migrate(database.url()).await?;
+
+        let mut settings = Settings {
+            redis_url: redis.url(),
+            database_url: database.url().to_owned(),
+            jwt_secret: token::secret(),
+            internal_secret: token::secret(),
+            persistence_urls: String::new(),
+            gateway: self.gateway_settings,
+            persistence: self.persistence_settings,
+        };
+        let mut persistence = Vec::new();
+        for number in 0..self.persistence {
+            let name = format!("persistence-{number}");
+            let settings = settings.of(Service::Persistence);
+            persistence.push(Node::start(Service::Persistence, folder.path(), &name, &settings).await?);
+        }
+        settings.persistence_urls = persistence.iter().map(Node::internal).collect::<Vec<_>>().join(",");
+        let mut gateways = Vec::new();
+        for number in 0..self.gateways {
+            let name = format!("gateway-{number}");
+            let settings = settings.of(Service::Gateway);
+            gateways.push(Node::start(Service::Gateway, folder.path(), &name, &settings).await?);
+        }
+        Ok(Stack { gateways, persistence, redis, database, settings, folder })
+    }
+}
+
+/// What the nodes of one stack are told.
+struct Settings {
+    redis_url: String,
+    database_url: String,
+    jwt_secret: String,
+    internal_secret: String,
+    persistence_urls: String,
+    gateway: Vec<(String, String)>,
+    persistence: Vec<(String, String)>,
+}
+
+impl Settings {
+    fn of(&self, service: Service) -> Vec<(String, String)> {
+        let mut settings = vec![
+            ("REDIS_URL", self.redis_url.as_str()),
+            ("TIDINGS_JWT_SECRET", &self.jwt_secret),
+            ("TIDINGS_INTERNAL_SECRET", &self.internal_secret),
+        ];
+        let more = match service {
+            Service::Gateway => {
+                settings.push(("TIDINGS_PERSISTENCE_URLS", &self.persistence_urls));
+                // Each a full runtime: a test machine holds many nodes at once.
+                settings.push(("TIDINGS_WORKERS", "2"));
+                &self.gateway
+            }
+            Service::Persistence => {
+                settings.push(("DATABASE_URL", &self.database_url));
+                &self.persistence
+            }
+        };
+        let settings = settings.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned()));
+        settings.chain(more.iter().cloned()).collect()
+    }
+}
+
+/// A running system.
+pub struct Stack {
+    // In the order they end: nodes first, then what they lean on, the folder with all logs last.
+    gateways: Vec<Node>,
+    persistence: Vec<Node>,
+    redis: Redis,
+    database: Database,
+    settings: Settings,
+    folder: Folder,
+}
+
+impl Stack {
+    /// One gateway and one persistence node, unless told otherwise.
+    pub fn builder() -> StackBuilder {
+        StackBuilder {
+            gateways: 1,
+            persistence: 1,
+            own_postgres: false,
+            gateway_settings: Vec::new(),
+            persistence_settings: Vec::new(),
+        }
+    }
+
+    /// Starts one gateway and one persistence node.
+    ///
+    /// # Errors
+    /// As [`StackBuilder::start`].
+    pub async fn start() -> Result<Stack> {
+        Self::builder().start().await
+    }
+
+    /// The gateway of this number, from 0.
+    ///
+    /// # Panics
+    /// When there are not as many.
+    pub fn gateway(&self, number: usize) -> &Node {
+        &self.gateways[number]
+    }
+
+    /// All gateways.
+    pub fn gateways(&self) -> &[Node] {
+        &self.gateways
+    }
+
+    /// The persistence node of this number, from 0.
+    ///
+    /// # Panics
+    /// When there are not as many.
+    pub fn persistence(&self, number: usize) -> &Node {
+        &self.persistence[number]
+    }
+
+    /// All persistence nodes.
+    pub fn persistence_nodes(&self) -> &[Node] {
+        &self.persistence
+    }
+
+    /// Its Redis.
+    pub fn redis(&self) -> &Redis {
+        &self.redis
+    }
+
+    /// Its database.
+    pub fn database(&self) -> &Database {
+        &self.database
+    }
+
+    /// The secret that signs tokens.
+    pub fn jwt_secret(&self) -> &str {
+        &self.settings.jwt_secret
+    }
+
+    /// The secret of the internal listener.
+    pub fn internal_secret(&self) -> &str {
+        &self.settings.internal_secret
+    }
+
+    /// The folder with the logs.
+    pub fn folder(&self) -> &std::path::Path {
+        self.folder.path()
+    }
+
+    /// Starts one more persistence node. The gateways that run do not know of it.
+    ///
+    /// # Errors
+    /// When it is not ready in 30 s.
+    pub async fn add_persistence(&mut self, ports: Ports) -> Result<&Node> {
+        let name = format!("persistence-{}", self.persistence.len());
+        let settings = self.settings.of(Service::Persistence);
+        let node = Node::start_on(ports, Service::Persistence, self.folder.path(), &name, &settings).await?;
+        self.persistence.push(node);
+        self.persistence.last().context("just pushed")
+    }
+
+    /// A good token of this user.
+    pub fn token(&self, user: &str) -> String {
+        Token::of(user).sign(self.jwt_secret())
+    }
+
+    /// A good token of an administrator of the installation.
+    pub fn admin_token(&self, user: &str) -> String {
+        Token::of(user).scope("tidings.admin").sign(self.jwt_secret())
+    }
+
+    /// This user over HTTP, on the first persistence node.
+    pub fn http(&self, user: &str) -> Http {
+        self.http_at(0, user)
+    }
+
+    /// This user over HTTP, on a persistence node.
+    pub fn http_at(&self, persistence: usize, user: &str) -> Http {
+        Http::new(&self.persistence[persistence].url(), &self.token(user))
+    }
+
+    /// This user over WebSocket, on the first gateway.
+    ///
+    /// # Errors
+    /// When the connection is refused.
+    pub async fn connect(&self, user: &str) -> Result<Client, ClientError> {
+        self.connect_at(0, user).await
+    }
+
+    /// This user over WebSocket, on a gateway.
+    ///
+    /// # Errors
+    /// When the connection is refused.
+    pub async fn connect_at(&self, gateway: usize, user: &str) -> Result<Client, ClientError> {
+        Client::connect(&self.gateways[gateway].ws(), &self.token(user)).await
+    }
+}
+
+/// Brings a database to today's tables with the migrations program.
+///
+/// # Errors
+/// When the program is missing or fails; with what it said.
+pub async fn migrate(database_url: &str) -> Result<()> {
+    let mut command = Command::new(node::program("tidings-migrations")?);
+    let settings = [("DATABASE_URL".to_owned(), database_url.to_owned())];
+    node::with_environment(&mut command, &settings);
+    let output = tokio::process::Command::from({
+        command.arg("up");
+        command
+    })
+    .output()
+    .await?;
+    ensure!(
+        output.status.success(),
+        "tidings-migrations up: {}{}",
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    );
+    Ok(())
+}

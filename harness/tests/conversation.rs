@@ -1,0 +1,330 @@
+//! People talk through two gateways: joins, order, answers, duplicates, replay, leaving.
+
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+use serde_json::{Value, json};
+use tidings_harness::{Client, ClientError, Cursor, ServerFrame, Stack};
+
+const PATIENCE: Duration = Duration::from_secs(20);
+
+async fn two_gateways() -> Result<Stack> {
+    let stack = Stack::builder().gateways(2);
+    stack
+        .gateway_env("TIDINGS_MESSAGES_PER_SECOND", 10_000)
+        .gateway_env("TIDINGS_MESSAGES_BURST", 10_000)
+        .start()
+        .await
+}
+
+async fn next_message(client: &Client) -> Result<(u64, String, String)> {
+    match client.next_event(PATIENCE).await? {
+        ServerFrame::Message(message) => Ok((message.seq, message.sender.id, message.content)),
+        other => anyhow::bail!("expected a message, got {other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn what_one_says_at_one_gateway_is_heard_at_the_other_in_order() -> Result<()> {
+    let stack = two_gateways().await?;
+    let room = stack.http("alice").new_room(&["bob"]).await?;
+    let (alice, bob) = (stack.connect_at(0, "alice").await?, stack.connect_at(1, "bob").await?);
+    let caught_up = bob.join_and_catch_up(&room).await?;
+    ensure!(caught_up.seq == 0, "{caught_up:?}");
+    alice.join_and_catch_up(&room).await?;
+    for n in 1..=30_u64 {
+        let (who, other) = if n % 2 == 0 { (&alice, "alice") } else { (&bob, "bob") };
+        let ack = who.send(&room, &format!("<b>{n}</b>\n🙂")).await?;
+        ensure!((ack.seq, ack.stage.as_str(), ack.duplicate) == (n, "stored", false), "{ack:?}");
+        for listener in [&alice, &bob] {
+            let heard = next_message(listener).await?;
+            ensure!(heard == (n, other.to_owned(), format!("<b>{n}</b>\n🙂")), "{heard:?}");
+        }
+    }
+    let page = stack.http("bob").messages(&room, "?limit=200").await?.expect(200).body;
+    let stored: Vec<_> =
+        page["messages"].as_array().into_iter().flatten().map(|m| m["seq"].as_u64()).collect();
+    ensure!(stored == (1..=30).map(Some).collect::<Vec<_>>(), "{stored:?}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn joined_tells_of_the_room_and_of_me() -> Result<()> {
+    let stack = two_gateways().await?;
+    let body = json!({"kind": "private", "name": "Tea", "members": [{"user": "bob", "role": "guest"}, {"user": "carol"}]});
+    let room = stack.http("alice").post("/rooms", body).await?.expect(201).body;
+    let room = room["room"].as_str().unwrap_or_default();
+    let alice = stack.connect("alice").await?;
+    for n in 0..3 {
+        alice.send(room, &n.to_string()).await?;
+    }
+    let bob = stack.connect_at(1, "bob").await?;
+    let joined = bob.join(room).await?;
+    ensure!(
+        (joined.kind.as_str(), joined.name.as_deref(), joined.role.as_str())
+            == ("private", Some("Tea"), "guest")
+    );
+    ensure!((joined.members, joined.head.seq, joined.read_seq) == (3, 3, 0), "{joined:?}");
+    bob.read(room, 2).await?;
+    ensure!(bob.join(room).await?.read_seq == 2);
+    let error = bob.send(room, "I only read").await.err();
+    ensure!(error.as_ref().is_some_and(|error| error.code() == "forbidden"), "{error:?}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn several_and_all_of_my_rooms_are_joined_at_once_and_failures_are_told() -> Result<()> {
+    let stack = two_gateways().await?;
+    let mut mine = Vec::new();
+    for _ in 0..5 {
+        mine.push(stack.http("alice").new_room(&["bob"]).await?);
+    }
+    let foreign = stack.http("mallory").new_room(&["eve"]).await?;
+    let alice = stack.connect("alice").await?;
+    let joined = alice.join_many(&[&mine[0], &foreign, &mine[1], "no-such-room"]).await?;
+    ensure!(joined.rooms.iter().map(|room| &room.room).eq([&mine[0], &mine[1]]), "{joined:?}");
+    let mut failed: Vec<_> =
+        joined.failed.iter().map(|room| (room.room.as_str(), room.code.as_str())).collect();
+    failed.sort_unstable();
+    let mut expected = vec![(foreign.as_str(), "not_found"), ("no-such-room", "not_found")];
+    expected.sort_unstable();
+    ensure!(failed == expected, "{failed:?}");
+
+    let all = alice.join_mine().await?;
+    let mut rooms: Vec<_> = all.rooms.iter().map(|room| room.room.clone()).collect();
+    rooms.sort_unstable();
+    mine.sort_unstable();
+    ensure!(rooms == mine && !all.more, "{all:?}");
+    // A room made after the connect is joined as well.
+    let later = stack.http("bob").new_room(&["alice"]).await?;
+    alice.join_and_catch_up(&later).await.ok();
+    ensure!(alice.join(&later).await?.role == "member");
+    Ok(())
+}
+
+#[tokio::test]
+async fn the_same_client_id_is_one_message_through_any_gateway_and_after_a_restart() -> Result<()> {
+    let stack = two_gateways().await?;
+    let room = stack.http("alice").new_room(&["bob"]).await?;
+    let alice = stack.connect_at(0, "alice").await?;
+    let first = alice.send_as(&room, "the-id", "once").await?;
+    ensure!(!first.duplicate);
+    let again = alice.send_as(&room, "the-id", "other content").await?;
+    let elsewhere = stack.connect_at(1, "alice").await?;
+    let there = elsewhere.send_as(&room, "the-id", "once").await?;
+    for repeated in [&again, &there] {
+        ensure!(repeated.duplicate, "{repeated:?}");
+        ensure!(
+            (repeated.seq, &repeated.id, &repeated.at) == (first.seq, &first.id, &first.at),
+            "{repeated:?}"
+        );
+    }
+    // Redis has forgotten everything: PostgreSQL remembers.
+    stack.redis().restart_empty().await?;
+    let mut repeated = None;
+    for _ in 0..60 {
+        match elsewhere.send_as(&room, "the-id", "once").await {
+            Ok(ack) => {
+                repeated = Some(ack);
+                break;
+            }
+            Err(ClientError::Answered(error)) if error.code == "unavailable" => {
+                tokio::time::sleep(Duration::from_millis(250)).await;
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+    let repeated = repeated.ok_or_else(|| anyhow::anyhow!("unavailable for ever"))?;
+    ensure!(repeated.duplicate && repeated.seq == first.seq && repeated.id == first.id, "{repeated:?}");
+    let page = stack.http("alice").messages(&room, "").await?.expect(200).body;
+    ensure!(page["messages"].as_array().map(Vec::len) == Some(1), "{page}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_accepted_answer_comes_without_waiting_for_storage() -> Result<()> {
+    let stack = Stack::builder().own_postgres().start().await?;
+    let room = stack.http("alice").new_room(&["bob"]).await?;
+    let (alice, bob) = (stack.connect("alice").await?, stack.connect("bob").await?);
+    bob.join_and_catch_up(&room).await?;
+    alice.send(&room, "warm").await?;
+    next_message(&bob).await?;
+    stack.database().server().pause()?;
+    let fields = json!({"type": "message:send", "room": room, "client_id": "a", "content": "now", "ack": "accepted", "attempt": 1});
+    let ack = alice.send_with(fields).await;
+    let heard = next_message(&bob).await;
+    stack.database().server().resume()?;
+    ensure!(ack?.stage == "accepted");
+    ensure!(heard?.2 == "now", "live delivery goes on while PostgreSQL is away");
+    let stored = alice.send_as(&room, "a", "now").await?;
+    ensure!(stored.duplicate && stored.stage == "stored" && stored.seq == 2, "{stored:?}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_cursor_gets_everything_after_it_once_in_order_then_caught_up_then_live() -> Result<()> {
+    let stack = two_gateways().await?;
+    let room = stack.http("alice").new_room(&["bob"]).await?;
+    let alice = stack.connect_at(0, "alice").await?;
+    let mut epoch = String::new();
+    for n in 1..=40 {
+        epoch = alice.send(&room, &n.to_string()).await?.epoch;
+    }
+    let bob = stack.connect_at(1, "bob").await?;
+    bob.join_after(&room, &Cursor { epoch, seq: 15 }).await?;
+    for n in 16..=40 {
+        let heard = next_message(&bob).await?;
+        ensure!(heard == (n, "alice".to_owned(), n.to_string()), "{heard:?}");
+    }
+    match bob.next_event(PATIENCE).await? {
+        ServerFrame::CaughtUp(caught_up) => ensure!(caught_up.seq == 40, "{caught_up:?}"),
+        other => anyhow::bail!("{other:?}"),
+    }
+    alice.send(&room, "41").await?;
+    ensure!(next_message(&bob).await?.0 == 41);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_replay_longer_than_the_tail_is_a_gap_to_be_read_over_http() -> Result<()> {
+    let stack = two_gateways().await?;
+    let room = stack.http("alice").new_room(&["bob"]).await?;
+    let alice = stack.connect("alice").await?;
+    let mut epoch = String::new();
+    for n in 1..=300 {
+        epoch = alice.send(&room, &n.to_string()).await?.epoch;
+    }
+    let bob = stack.connect_at(1, "bob").await?;
+    bob.join_after(&room, &Cursor { epoch, seq: 3 }).await?;
+    let ServerFrame::Gap(gap) = bob.next_event(PATIENCE).await? else { anyhow::bail!("expected a gap") };
+    ensure!((gap.after, gap.head.seq) == (3, 300), "{gap:?}");
+    alice.send(&room, "301").await?;
+    ensure!(next_message(&bob).await?.0 == 301, "live goes on above the gap's head, without a caught_up");
+    let query = format!("?after=3&upto=300&limit=200&epoch={}", gap.head.epoch);
+    let page = stack.http("bob").events(&room, &query).await?.expect(200).body;
+    ensure!(
+        page["events"].as_array().map(Vec::len) == Some(200) && page["next"]["seq"] == 203,
+        "{}",
+        page["next"]
+    );
+    Ok(())
+}
+
+#[tokio::test]
+async fn unknown_epochs_and_cursors_above_the_head_are_gaps() -> Result<()> {
+    let stack = Stack::start().await?;
+    let room = stack.http("alice").new_room(&["bob"]).await?;
+    let alice = stack.connect("alice").await?;
+    let epoch = alice.send(&room, "1").await?.epoch;
+    let cases = [("nonsense".to_owned(), 1, 0), ("999".to_owned(), 1, 0), (epoch, 77, 1)];
+    for (epoch, seq, after) in cases {
+        let bob = stack.connect("bob").await?;
+        bob.join_after(&room, &Cursor { epoch: epoch.clone(), seq }).await?;
+        match bob.next_event(PATIENCE).await? {
+            ServerFrame::Gap(gap) => ensure!((gap.after, gap.head.seq) == (after, 1), "{epoch}: {gap:?}"),
+            other => anyhow::bail!("{epoch}: {other:?}"),
+        }
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_left_room_is_silent_and_can_be_joined_again() -> Result<()> {
+    let stack = Stack::start().await?;
+    let room = stack.http("alice").new_room(&["bob"]).await?;
+    let (alice, bob) = (stack.connect("alice").await?, stack.connect("bob").await?);
+    let caught_up = bob.join_and_catch_up(&room).await?;
+    ensure!(bob.leave(&room).await?["rooms"] == json!([room]));
+    alice.send(&room, "unheard").await?;
+    bob.ping().await?;
+    ensure!(matches!(bob.next_event(Duration::from_millis(300)).await, Err(ClientError::Silent(_))));
+    bob.join_after(&room, &Cursor { epoch: caught_up.epoch, seq: 0 }).await?;
+    ensure!(next_message(&bob).await?.2 == "unheard");
+    Ok(())
+}
+
+#[tokio::test]
+async fn frames_of_one_room_take_effect_in_the_order_sent() -> Result<()> {
+    let stack = two_gateways().await?;
+    let room = stack.http("alice").new_room(&["bob"]).await?;
+    let alice = stack.connect("alice").await?;
+    // All at once, without waiting: join, 40 sends, leave, join.
+    alice.send_json(&json!({"type": "room:join", "room": room, "ref": "j1"})).await?;
+    for n in 0..40 {
+        let frame = json!({"type": "message:send", "room": room, "client_id": n.to_string(), "content": n.to_string()});
+        alice.send_json(&frame).await?;
+    }
+    alice.send_json(&json!({"type": "room:leave", "room": room, "ref": "l"})).await?;
+    alice.send_json(&json!({"type": "room:join", "room": room, "ref": "j2"})).await?;
+    let mut answers: Vec<Value> = Vec::new();
+    let mut acks = 0;
+    while acks < 40 {
+        match alice.next_event(PATIENCE).await? {
+            ServerFrame::Ack(ack) => {
+                ensure!(ack.client_id == Some((ack.seq - 1).to_string()), "{ack:?}");
+                acks += 1;
+            }
+            ServerFrame::Error(error) => anyhow::bail!("{error:?}"),
+            other => answers.push(json!(other.kind())),
+        }
+    }
+    ensure!(
+        stack.http("alice").messages(&room, "").await?.expect(200).body["messages"].as_array().map(Vec::len)
+            == Some(40)
+    );
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_private_message_reaches_only_those_it_is_for_live_and_in_replay() -> Result<()> {
+    let stack = two_gateways().await?;
+    let room = stack.http("alice").new_room(&["bob", "carol"]).await?;
+    let (alice, bob, carol) = (
+        stack.connect("alice").await?,
+        stack.connect_at(1, "bob").await?,
+        stack.connect_at(1, "carol").await?,
+    );
+    for listener in [&alice, &bob, &carol] {
+        listener.join_and_catch_up(&room).await?;
+    }
+    let private = json!({"type": "message:send", "room": room, "client_id": "p", "content": "psst", "visible_to": {"users": ["bob"]}});
+    let epoch = alice.send_with(private).await?.epoch;
+    alice.send(&room, "all").await?;
+    for (listener, expected) in [(&alice, vec![1, 2]), (&bob, vec![1, 2]), (&carol, vec![2])] {
+        for seq in expected {
+            ensure!(next_message(listener).await?.0 == seq);
+        }
+    }
+    let replayed = stack.connect("carol").await?;
+    replayed.join_after(&room, &Cursor { epoch, seq: 0 }).await?;
+    ensure!(next_message(&replayed).await?.0 == 2);
+    for (who, count) in [("bob", 2), ("carol", 1)] {
+        let page = stack.http(who).messages(&room, "").await?.expect(200).body;
+        ensure!(page["messages"].as_array().map(Vec::len) == Some(count), "{who}: {page}");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn reading_moves_the_unread_count_and_never_back() -> Result<()> {
+    let stack = Stack::start().await?;
+    let room = stack.http("alice").new_room(&["bob"]).await?;
+    let (alice, bob) = (stack.connect("alice").await?, stack.connect("bob").await?);
+    for n in 0..5 {
+        alice.send(&room, &n.to_string()).await?;
+    }
+    let unread = async || -> Result<(Value, Value)> {
+        let body = stack.http("bob").my_rooms("").await?.expect(200).body;
+        Ok((body["rooms"][0]["unread"].clone(), body["rooms"][0]["read_seq"].clone()))
+    };
+    ensure!(unread().await? == (json!(5), json!(0)));
+    bob.read(&room, 3).await?;
+    ensure!(unread().await? == (json!(2), json!(3)));
+    bob.read(&room, 1).await?;
+    ensure!(unread().await? == (json!(2), json!(3)), "a mark never moves back");
+    bob.read(&room, 1_000_000).await?;
+    ensure!(unread().await? == (json!(0), json!(5)), "above the head it is clamped");
+    let by_http = stack.http("alice").read(&room, 4).await?.expect(200).body;
+    ensure!(by_http["seq"] == 4, "{by_http}");
+    Ok(())
+}

@@ -1,0 +1,119 @@
+//! `tidings-dev`, which `./dev` calls: it starts everything, starts again what died where it was, and
+//! stops all it started.
+
+#![allow(clippy::unwrap_used)]
+
+use std::path::Path;
+use std::process::{Command, Output};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use tidings_harness::dev::status::Status;
+use tidings_harness::folder::Folder;
+use tidings_harness::ports;
+
+/// A developer's system of its own, gone with the value.
+struct Dev(Folder);
+
+impl Dev {
+    fn run(&self, arguments: &[&str]) -> Output {
+        Command::new(env!("CARGO_BIN_EXE_tidings-dev"))
+            .arg("--folder")
+            .arg(self.0.path().join(".dev"))
+            .args(arguments)
+            .env_remove("REDIS_URL")
+            .env_remove("DATABASE_URL")
+            .output()
+            .unwrap()
+    }
+
+    fn succeeds(&self, arguments: &[&str]) -> String {
+        let output = self.run(arguments);
+        assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    fn status(&self) -> Status {
+        serde_json::from_str(&self.succeeds(&["status", "--json"])).unwrap()
+    }
+}
+
+impl Drop for Dev {
+    fn drop(&mut self) {
+        self.run(&["reset"]);
+    }
+}
+
+/// A first port with everything free that two gateways and a persistence node take from it.
+fn free_base() -> u16 {
+    let taken_from =
+        |base: u16| [0, 1, 10].map(|offset| base + offset).map(|port| [port, port + 10_000, port + 20_000]);
+    let all_free = |base: &u16| taken_from(*base).into_iter().flatten().all(ports::is_free);
+    std::iter::repeat_with(|| rand::random_range(10_100..22_000)).find(all_free).unwrap()
+}
+
+fn kill_now(pid: u32) {
+    kill(Pid::from_raw(pid.try_into().unwrap()), Signal::SIGKILL).unwrap();
+}
+
+fn is_alive(pid: u32) -> bool {
+    std::fs::read(Path::new("/proc").join(pid.to_string()).join("cmdline")).is_ok_and(|line| !line.is_empty())
+}
+
+#[test]
+fn up_starts_again_what_died_on_the_same_ports_and_down_stops_all() {
+    let dev = Dev(Folder::new().unwrap());
+    let base = free_base().to_string();
+    let told = dev.succeeds(&["up", "--detach", "--gateways", "2", "--port", &base]);
+    assert!(told.contains("curl") && told.contains("TOKEN="), "{told}");
+
+    let before = dev.status();
+    assert_eq!((before.gateways.len(), before.persistence.len()), (2, 1));
+    assert_eq!(before.gateways[0].ws, format!("ws://127.0.0.1:{base}/v1/ws"));
+    kill_now(before.gateways[0].pid.unwrap());
+    kill_now(before.redis_pid.unwrap());
+    let between = dev.status();
+    assert_eq!((between.gateways[0].pid, between.redis_pid), (None, None));
+
+    dev.succeeds(&["up", "--detach"]);
+    let after = dev.status();
+    assert_eq!(after.redis_url, before.redis_url);
+    assert_eq!(after.gateways[0].url, before.gateways[0].url);
+    assert!(after.gateways[0].pid.is_some() && after.gateways[0].pid != before.gateways[0].pid);
+    assert_eq!(after.gateways[1], before.gateways[1]);
+    assert_eq!(after.postgres_pid, before.postgres_pid);
+
+    dev.succeeds(&["down"]);
+    let pids =
+        after.gateways.iter().map(|node| node.pid).chain(after.persistence.iter().map(|node| node.pid));
+    for pid in pids.chain([after.redis_pid, after.postgres_pid]) {
+        assert!(!is_alive(pid.unwrap()));
+    }
+    assert_eq!(dev.status().gateways.len(), 2, "numbers are remembered");
+}
+
+#[test]
+fn a_taken_port_is_told_with_its_number() {
+    let dev = Dev(Folder::new().unwrap());
+    let base = free_base();
+    let _taken = std::net::TcpListener::bind(("127.0.0.1", base + 1)).unwrap();
+    let output = dev.run(&["up", "--detach", "--port", &base.to_string()]);
+    assert!(!output.status.success());
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(said.contains(&format!("port {} of 127.0.0.1 is taken", base + 1)), "{said}");
+}
+
+#[test]
+fn a_token_is_good_for_whom_it_names() {
+    let dev = Dev(Folder::new().unwrap());
+    let token =
+        dev.succeeds(&["token", "alice", "--name", "Alice", "--ttl", "60", "--scope", "tidings.admin"]);
+    let state = std::fs::read_to_string(dev.0.path().join(".dev/state.json")).unwrap();
+    let state: serde_json::Value = serde_json::from_str(&state).unwrap();
+    let key = jsonwebtoken::DecodingKey::from_secret(state["jwt_secret"].as_str().unwrap().as_bytes());
+    let rules = jsonwebtoken::Validation::new(jsonwebtoken::Algorithm::HS256);
+    let claims = jsonwebtoken::decode::<serde_json::Value>(token.trim(), &key, &rules).unwrap().claims;
+    assert_eq!((&claims["sub"], &claims["name"]), (&"alice".into(), &"Alice".into()));
+    assert_eq!(claims["scope"], "tidings.admin");
+    assert_eq!(claims["exp"].as_i64().unwrap() - claims["iat"].as_i64().unwrap(), 60);
+}

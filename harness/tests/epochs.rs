@@ -1,0 +1,158 @@
+//! Redis loses its data, or its process: numbering goes on, cursors are judged, nothing stored is lost.
+
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+use serde_json::json;
+use tidings_harness::{
+    Client, ClientError, Cursor, ServerFrame, Stack,
+    frames::{Ack, CaughtUp, Gap},
+};
+
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Repeats a send with its client id until it is stored, as the contract tells senders to.
+async fn send_until_stored(client: &Client, room: &str, text: &str) -> Result<Ack> {
+    for _ in 0..120 {
+        match client.send_as(room, text, text).await {
+            Ok(ack) => return Ok(ack),
+            Err(ClientError::Answered(error))
+                if matches!(error.code.as_str(), "unavailable" | "overloaded") =>
+            {
+                tokio::time::sleep(Duration::from_millis(250)).await;
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+    anyhow::bail!("{text} was never stored")
+}
+
+async fn contents(stack: &Stack, room: &str) -> Result<Vec<String>> {
+    let page = stack.http("alice").messages(room, "?limit=200").await?.expect(200).body;
+    let messages = page["messages"].as_array().cloned().unwrap_or_default();
+    ensure!(messages.iter().zip(1..).all(|(message, seq)| message["seq"] == json!(seq)), "not dense: {page}");
+    Ok(messages.iter().map(|message| message["content"].as_str().unwrap_or_default().to_owned()).collect())
+}
+
+#[tokio::test]
+async fn after_redis_came_back_empty_numbering_goes_on_under_a_new_epoch() -> Result<()> {
+    let stack = Stack::builder().gateways(2).start().await?;
+    let room = stack.http("alice").new_room(&["bob"]).await?;
+    let (alice, live) = (stack.connect_at(0, "alice").await?, stack.connect_at(1, "bob").await?);
+    live.join_and_catch_up(&room).await?;
+    let mut old_epoch = String::new();
+    for n in 1..=5 {
+        old_epoch = alice.send(&room, &n.to_string()).await?.epoch;
+    }
+    stack.redis().restart_empty().await?;
+    let ack = send_until_stored(&alice, &room, "6").await?;
+    ensure!(ack.seq == 6 && ack.epoch != old_epoch, "{ack:?}");
+    // The one who stayed joined goes on without a gap: all it holds is below the base.
+    let mut heard = Vec::new();
+    while heard.len() < 6 {
+        match live.next_event(PATIENCE).await? {
+            ServerFrame::Message(message) => heard.push(message.content),
+            ServerFrame::CaughtUp(CaughtUp { epoch, .. }) => ensure!(epoch == ack.epoch),
+            other => anyhow::bail!("{other:?}"),
+        }
+    }
+    ensure!(heard == ["1", "2", "3", "4", "5", "6"], "{heard:?}");
+
+    // At the base or below a cursor simply goes on; beyond it there is a gap.
+    let back = stack.connect_at(1, "bob").await?;
+    back.join_after(&room, &Cursor { epoch: old_epoch.clone(), seq: 5 }).await?;
+    ensure!(matches!(back.next_event(PATIENCE).await?, ServerFrame::Message(message) if message.seq == 6));
+    ensure!(
+        matches!(back.next_event(PATIENCE).await?, ServerFrame::CaughtUp(at) if at.seq == 6 && at.epoch == ack.epoch)
+    );
+    let beyond = stack.connect_at(0, "bob").await?;
+    beyond.join_after(&room, &Cursor { epoch: old_epoch, seq: 6 }).await?;
+    match beyond.next_event(PATIENCE).await? {
+        ServerFrame::Gap(Gap { after, head, .. }) => {
+            ensure!((after, head.seq) == (5, 6) && head.epoch == ack.epoch)
+        }
+        other => anyhow::bail!("{other:?}"),
+    }
+    ensure!(contents(&stack, &room).await? == ["1", "2", "3", "4", "5", "6"]);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_restart_of_redis_with_its_data_loses_nothing_and_moves_nobodys_cursor_back() -> Result<()> {
+    let stack = Stack::builder().gateways(2).start().await?;
+    let room = stack.http("alice").new_room(&["bob"]).await?;
+    let (alice, bob) = (stack.connect_at(0, "alice").await?, stack.connect_at(1, "bob").await?);
+    bob.join_and_catch_up(&room).await?;
+    for n in 1..=10 {
+        send_until_stored(&alice, &room, &n.to_string()).await?;
+        if n % 3 == 0 {
+            stack.redis().restart().await?;
+        }
+    }
+    let mut heard = Vec::new();
+    while heard.len() < 10 {
+        match bob.next_event(PATIENCE).await? {
+            ServerFrame::Message(message) => heard.push(message.seq),
+            ServerFrame::CaughtUp(_) => {}
+            other => anyhow::bail!("{other:?}"),
+        }
+    }
+    ensure!(heard == (1..=10).collect::<Vec<_>>(), "{heard:?}");
+    ensure!(contents(&stack, &room).await?.len() == 10);
+    Ok(())
+}
+
+#[tokio::test]
+async fn what_was_accepted_and_lost_with_redis_is_told_as_a_gap_and_repeated_once() -> Result<()> {
+    let stack = Stack::builder().own_postgres().start().await?;
+    let room = stack.http("alice").new_room(&["bob"]).await?;
+    let (alice, bob) = (stack.connect("alice").await?, stack.connect("bob").await?);
+    bob.join_and_catch_up(&room).await?;
+    send_until_stored(&alice, &room, "stored").await?;
+    stack.database().server().pause()?;
+    let accepted = json!({"type": "message:send", "room": room, "client_id": "lost", "content": "lost", "ack": "accepted", "attempt": 1});
+    ensure!(alice.send_with(accepted).await?.seq == 2);
+    for seq in 1..=2 {
+        ensure!(
+            matches!(bob.next_event(PATIENCE).await?, ServerFrame::Message(message) if message.seq == seq)
+        );
+    }
+    stack.redis().restart_empty().await?;
+    stack.database().server().resume()?;
+    let again = send_until_stored(&alice, &room, "lost").await?;
+    ensure!(again.seq == 2 && !again.duplicate, "{again:?}");
+    match bob.next_event(PATIENCE).await? {
+        ServerFrame::Gap(gap) => ensure!(gap.after == 1, "{gap:?}"),
+        other => anyhow::bail!("{other:?}"),
+    }
+    ensure!(contents(&stack, &room).await? == ["stored", "lost"]);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_gateway_whose_pub_sub_connection_is_cut_heals_before_anything_later() -> Result<()> {
+    let stack = Stack::builder().gateways(2).start().await?;
+    let room = stack.http("alice").new_room(&["bob"]).await?;
+    let (alice, bob) = (stack.connect_at(0, "alice").await?, stack.connect_at(1, "bob").await?);
+    bob.join_and_catch_up(&room).await?;
+    let client = redis::Client::open(stack.redis().url())?;
+    let mut admin = client.get_multiplexed_async_connection().await?;
+    let mut expected = Vec::new();
+    for n in 1..=30 {
+        send_until_stored(&alice, &room, &n.to_string()).await?;
+        expected.push(n);
+        if n % 7 == 0 {
+            let _: redis::Value =
+                redis::cmd("CLIENT").arg("KILL").arg("TYPE").arg("pubsub").query_async(&mut admin).await?;
+        }
+    }
+    let mut heard = Vec::new();
+    while heard.len() < expected.len() {
+        match bob.next_event(PATIENCE).await? {
+            ServerFrame::Message(message) => heard.push(message.seq),
+            other => anyhow::bail!("{other:?}"),
+        }
+    }
+    ensure!(heard == expected, "{heard:?}");
+    Ok(())
+}

@@ -1,0 +1,237 @@
+//! History over HTTP: pages by position, the raw log, and what of it a reader may see.
+
+use anyhow::Result;
+use serde_json::{Value, json};
+use tidings_harness::http::{EventsPage, MessagesPage};
+use tidings_harness::{Http, Stack};
+
+async fn stack() -> Result<Stack> {
+    Stack::builder().gateways(0).start().await
+}
+
+/// Says something in a room and returns its seq.
+async fn say(who: &Http, room: &str, body: Value) -> Result<u64> {
+    let answer = who.post(&format!("/rooms/{room}/messages"), body).await?.expect(201);
+    Ok(answer.body["seq"].as_u64().unwrap_or_default())
+}
+
+async fn page(who: &Http, room: &str, query: &str) -> Result<(Vec<u64>, bool, bool)> {
+    let page: MessagesPage = who.messages(room, query).await?.parse()?;
+    Ok((page.messages.iter().map(|message| message.seq).collect(), page.has_before, page.has_after))
+}
+
+async fn log(who: &Http, room: &str, query: &str) -> Result<EventsPage> {
+    who.events(room, query).await?.parse()
+}
+
+fn seqs(page: &EventsPage) -> Vec<u64> {
+    page.events.iter().filter_map(|event| event["seq"].as_u64()).collect()
+}
+
+#[tokio::test]
+async fn pages_hold_what_lies_before_after_and_around_a_position() -> Result<()> {
+    let stack = stack().await?;
+    let alice = stack.http("alice");
+    let room = alice.new_room(&["bob"]).await?;
+    for n in 1..=9 {
+        assert_eq!(
+            say(&alice, &room, json!({"client_id": format!("c{n}"), "content": format!("m{n}")})).await?,
+            n
+        );
+    }
+    for (query, seqs, has_before, has_after) in [
+        ("", vec![1, 2, 3, 4, 5, 6, 7, 8, 9], false, false),
+        ("limit=3", vec![7, 8, 9], true, false),
+        ("before=7&limit=3", vec![4, 5, 6], true, true),
+        ("before=4&limit=3", vec![1, 2, 3], false, true),
+        ("before=1", vec![], false, true),
+        ("after=0&limit=2", vec![1, 2], false, true),
+        ("after=7&limit=2", vec![8, 9], true, false),
+        ("after=9", vec![], true, false),
+        ("around=5&limit=3", vec![4, 5, 6], true, true),
+        ("around=1&limit=4", vec![1, 2, 3], false, true),
+        ("around=900&limit=2", vec![9], true, false),
+        ("limit=999", vec![1, 2, 3, 4, 5, 6, 7, 8, 9], false, false),
+    ] {
+        assert_eq!(page(&alice, &room, query).await?, (seqs, has_before, has_after), "{query}");
+    }
+    for bad in ["limit=0", "limit=x", "before=-1", "before=1&after=1", "around=1.5"] {
+        assert_eq!(alice.messages(&room, bad).await?.expect(400).code(), "bad_request", "{bad}");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_message_comes_back_as_it_was_sent() -> Result<()> {
+    let stack = stack().await?;
+    let alice = stack.http("alice");
+    let room = alice.new_room(&["bob"]).await?;
+    let content = "<b>hi</b>\n\t\"🙂\" \u{2028} ﷽ \\u0041";
+    let attachment =
+        json!({"name": "a.png", "url": "https://x.test/a", "media_type": "image/png", "size": 7});
+    let body = json!({
+        "client_id": "c 1", "content": content, "kind": "image", "reply_to": 1,
+        "attachments": [attachment], "metadata": {"z": 1, "a": {"y": [null]}},
+    });
+    let seq = say(&alice, &room, body).await?;
+    let message = alice.get(&format!("/rooms/{room}/messages/{seq}")).await?.expect(200).body;
+    assert_eq!(
+        (&message["content"], &message["client_id"], &message["kind"]),
+        (&json!(content), &json!("c 1"), &json!("image"))
+    );
+    assert_eq!(
+        (&message["attachments"], &message["metadata"]),
+        (&json!([attachment]), &json!({"z": 1, "a": {"y": [null]}}))
+    );
+    assert_eq!(
+        (&message["reply_to"], &message["last_seq"], &message["reactions"]),
+        (&json!(1), &json!(seq), &json!([]))
+    );
+    assert_eq!(
+        (&message["sender"]["id"], &message["edited_at"], &message["visible_to"]),
+        (&json!("alice"), &Value::Null, &Value::Null)
+    );
+
+    let events = log(&alice, &room, "").await?;
+    let frame = &events.events[0];
+    assert_eq!(
+        (&frame["type"], &frame["id"], &frame["at"]),
+        (&json!("message:new"), &message["id"], &message["at"])
+    );
+    assert_eq!(
+        (&frame["content"], frame.get("deleted"), frame.get("visible_to")),
+        (&json!(content), None, None)
+    );
+    alice.get(&format!("/rooms/{room}/messages/99")).await?.expect(404);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_private_message_is_shown_to_its_sender_and_whom_it_names_alone() -> Result<()> {
+    let stack = stack().await?;
+    let (alice, bob, carol, dave) =
+        (stack.http("alice"), stack.http("bob"), stack.http("carol"), stack.http("dave"));
+    let body = json!({"kind": "private", "members": [{"user": "bob"}, {"user": "carol"}, {"user": "dave", "role": "vip"}]});
+    let room =
+        alice.post("/rooms", body).await?.expect(201).body["room"].as_str().unwrap_or_default().to_owned();
+    say(&alice, &room, json!({"client_id": "1", "content": "to all"})).await?;
+    say(&alice, &room, json!({"client_id": "2", "content": "to bob", "visible_to": {"users": ["bob"]}}))
+        .await?;
+    say(&alice, &room, json!({"client_id": "3", "content": "to vips", "visible_to": {"roles": ["vip"]}}))
+        .await?;
+
+    let admin = stack.http("root").with_token(&stack.admin_token("root"));
+    for (who, seen) in [
+        (&alice, vec![1, 2, 3]),
+        (&bob, vec![1, 2]),
+        (&carol, vec![1]),
+        (&dave, vec![1, 3]),
+        (&admin, vec![1]),
+    ] {
+        assert_eq!(page(who, &room, "").await?, (seen.clone(), false, false));
+        let events = log(who, &room, "").await?;
+        assert_eq!((seqs(&events), events.next.seq, events.more), (seen.clone(), 3, false));
+        for seq in 1..=3 {
+            let status = if seen.contains(&seq) { 200 } else { 404 };
+            who.get(&format!("/rooms/{room}/messages/{seq}")).await?.expect(status);
+        }
+    }
+    for (who, last, unread) in [(&bob, "to bob", 2), (&carol, "to all", 1), (&dave, "to vips", 2)] {
+        let room = who.room(&room).await?.expect(200).body;
+        assert_eq!((&room["last_message"]["content"], &room["unread"]), (&json!(last), &json!(unread)));
+    }
+    // A page that holds nothing for the reader is complete all the same.
+    let hidden = log(&carol, &room, "after=1&limit=1").await?;
+    assert_eq!((seqs(&hidden), hidden.next.seq, hidden.more), (vec![], 2, true));
+    Ok(())
+}
+
+#[tokio::test]
+async fn the_log_is_read_in_pages_up_to_its_head() -> Result<()> {
+    let stack = stack().await?;
+    let alice = stack.http("alice");
+    let room = alice.new_room(&[]).await?;
+    let empty = log(&alice, &room, "").await?;
+    assert_eq!((seqs(&empty), empty.next.seq, empty.head.seq, empty.more), (vec![], 0, 0, false));
+    for n in 1..=5 {
+        say(&alice, &room, json!({"client_id": format!("c{n}"), "content": "x"})).await?;
+    }
+    let first = log(&alice, &room, "limit=3").await?;
+    assert_eq!((seqs(&first), first.next.seq, first.head.seq, first.more), (vec![1, 2, 3], 3, 5, true));
+    let rest = log(&alice, &room, &format!("after=3&epoch={}&upto=5", first.head.epoch)).await?;
+    assert_eq!((seqs(&rest), rest.next, rest.more), (vec![4, 5], first.head, false));
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_void_position_tells_nothing_but_that_it_is_void() -> Result<()> {
+    let stack = stack().await?;
+    let alice = stack.http("alice");
+    let room = alice.new_room(&[]).await?;
+    say(&alice, &room, json!({"client_id": "c1", "content": "x"})).await?;
+    let rows = format!(
+        "INSERT INTO events (room_id, seq, type, actor_id, client_id, at, body, void_reason, void_of, void_told) \
+         VALUES ('{room}', 2, 'void', 'alice', 'c1', '2024-05-06T07:08:09.1234Z', '{{}}', 'duplicate', 1, true); \
+         UPDATE rooms SET head_seq = 2 WHERE id = '{room}'"
+    );
+    stack.database().query(&rows).await?;
+    let events = log(&alice, &room, "after=1").await?;
+    let void = json!({"type": "void", "room": room, "seq": 2, "at": "2024-05-06T07:08:09.123Z"});
+    assert_eq!(events.events, [void]);
+    assert_eq!(page(&alice, &room, "").await?, (vec![1], false, false));
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_epoch_that_no_longer_holds_is_told_with_the_position_up_to_which_it_did() -> Result<()> {
+    let stack = stack().await?;
+    let alice = stack.http("alice");
+    let room = alice.new_room(&[]).await?;
+    for n in 1..=4 {
+        say(&alice, &room, json!({"client_id": format!("c{n}"), "content": "x"})).await?;
+    }
+    let epoch: u64 = log(&alice, &room, "").await?.head.epoch.parse()?;
+    for unknown in [format!("{}", epoch + 1), "x".into(), "0".into(), format!("0{epoch}"), "-1".into()] {
+        let answer = alice.events(&room, &format!("epoch={unknown}")).await?.expect(409);
+        assert_eq!((answer.code(), &answer.body["after"]), ("conflict", &json!(0)), "{unknown}");
+    }
+    let later = format!(
+        "INSERT INTO epochs_opened (epoch, run_id) VALUES ({0}, 'x'), ({1}, 'y'); \
+         INSERT INTO room_epochs (room_id, epoch, base) VALUES ('{room}', {0}, 2), ('{room}', {1}, 4)",
+        epoch + 1,
+        epoch + 2
+    );
+    stack.database().query(&later).await?;
+    for (query, after) in [("after=3", 2), ("after=1&upto=3", 2), ("after=9&upto=99", 2)] {
+        let answer = alice.events(&room, &format!("epoch={epoch}&{query}")).await?.expect(409);
+        assert_eq!((answer.code(), &answer.body["after"]), ("conflict", &json!(after)), "{query}");
+    }
+    let good = log(&alice, &room, &format!("epoch={epoch}&after=2")).await?;
+    assert_eq!((seqs(&good), good.next.epoch), (vec![3, 4], (epoch + 2).to_string()));
+    let good = log(&alice, &room, &format!("epoch={}&after=4", epoch + 1)).await?;
+    assert_eq!(seqs(&good), [] as [u64; 0]);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_position_that_is_not_stored_in_five_seconds_is_told_as_unavailable() -> Result<()> {
+    let stack = stack().await?;
+    let alice = stack.http("alice");
+    let room = alice.new_room(&[]).await?;
+    let started = std::time::Instant::now();
+    let (events, messages) = tokio::join!(alice.events(&room, "upto=1"), alice.messages(&room, "upto=1"));
+    for answer in [events?, messages?] {
+        assert_eq!(answer.clone().expect(503).code(), "unavailable");
+        assert!(answer.body["retry_after_ms"].as_u64().is_some());
+    }
+    assert!(started.elapsed().as_secs_f64() > 4.5);
+
+    let waiting = {
+        let (alice, room) = (alice.clone(), room.clone());
+        tokio::spawn(async move { log(&alice, &room, "upto=1").await })
+    };
+    tokio::time::sleep(std::time::Duration::from_millis(300)).await;
+    say(&alice, &room, json!({"client_id": "c", "content": "x"})).await?;
+    assert_eq!(seqs(&waiting.await??), [1]);
+    Ok(())
+}

@@ -1,0 +1,160 @@
+//! The schema on a real server: applied, taken back, applied again, by the program that operators run.
+
+use std::process::Output;
+
+use anyhow::{Result, ensure};
+use tidings_harness::node;
+use tidings_harness::postgres::{Database, Postgres};
+
+const TABLES: [&str; 13] = [
+    "dead_letters",
+    "epochs_opened",
+    "events",
+    "members",
+    "message_versions",
+    "messages",
+    "partitions",
+    "presence",
+    "reactions",
+    "replicas",
+    "room_epochs",
+    "rooms",
+    "users",
+];
+
+async fn run(database: &Database, arguments: &[&str]) -> Result<Output> {
+    let program = node::program("tidings-migrations")?;
+    let mut command = tokio::process::Command::new(program);
+    Ok(command.args(arguments).args(["--database-url", database.url()]).output().await?)
+}
+
+/// Runs the program and returns what it printed.
+async fn migrations(database: &Database, arguments: &[&str]) -> Result<String> {
+    let output = run(database, arguments).await?;
+    ensure!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+    Ok(String::from_utf8(output.stdout)?)
+}
+
+async fn tables(database: &Database) -> Result<Vec<String>> {
+    let rows = database
+        .query(
+            "SELECT tablename FROM pg_tables WHERE schemaname = 'public' \
+             AND tablename <> 'seaql_migrations' ORDER BY 1",
+        )
+        .await?;
+    Ok(rows.into_iter().flatten().collect())
+}
+
+/// The whole schema as PostgreSQL tells it: columns with types, defaults and collations, constraints, indexes.
+async fn schema(database: &Database) -> Result<Vec<Vec<String>>> {
+    database
+        .query(
+            "SELECT table_name || '.' || column_name || ' ' || data_type || ' ' || is_nullable || ' ' || \
+               coalesce(column_default, '') || ' ' || coalesce(collation_name, '') \
+             FROM information_schema.columns WHERE table_schema = 'public' \
+             UNION ALL SELECT conrelid::regclass || ' ' || pg_get_constraintdef(oid) FROM pg_constraint \
+               WHERE connamespace = 'public'::regnamespace \
+             UNION ALL SELECT indexdef FROM pg_indexes WHERE schemaname = 'public' ORDER BY 1",
+        )
+        .await
+}
+
+#[tokio::test]
+async fn the_schema_is_applied_taken_back_without_a_trace_and_applied_again() -> Result<()> {
+    let database = Postgres::shared().await?.database().await?;
+
+    let applied = migrations(&database, &["up"]).await?;
+    assert_eq!(applied.lines().filter(|line| line.ends_with(": applied")).count(), 3, "{applied}");
+    assert_eq!(tables(&database).await?, TABLES);
+    let first = schema(&database).await?;
+
+    let taken_back = migrations(&database, &["down"]).await?;
+    assert_eq!(taken_back.lines().filter(|line| line.ends_with(": taken back")).count(), 3, "{taken_back}");
+    assert!(tables(&database).await?.is_empty());
+    assert_eq!(migrations(&database, &["status"]).await?.matches(": pending").count(), 3);
+
+    migrations(&database, &["up"]).await?;
+    assert_eq!(schema(&database).await?, first);
+    Ok(())
+}
+
+#[tokio::test]
+async fn applying_what_is_applied_changes_nothing() -> Result<()> {
+    let database = Postgres::shared().await?.database().await?;
+    migrations(&database, &["up"]).await?;
+    database.query("INSERT INTO users (id) VALUES ('alice')").await?;
+    assert_eq!(migrations(&database, &["up"]).await?, "nothing to do\n");
+    assert_eq!(database.value("SELECT count(*) FROM users").await?, "1");
+    assert_eq!(database.value("SELECT count(*) FROM partitions").await?, "64");
+    Ok(())
+}
+
+#[tokio::test]
+async fn jobs_started_at_once_take_turns() -> Result<()> {
+    let database = Postgres::shared().await?.database().await?;
+    let (one, other) = tokio::join!(migrations(&database, &["up"]), migrations(&database, &["up"]));
+    let mut printed = [one?, other?];
+    printed.sort();
+    assert_eq!(printed[0].lines().count(), 3, "{printed:?}");
+    assert_eq!(printed[1], "nothing to do\n");
+    Ok(())
+}
+
+#[tokio::test]
+async fn starting_anew_drops_the_data() -> Result<()> {
+    let database = Postgres::shared().await?.database().await?;
+    migrations(&database, &["up"]).await?;
+    database.query("INSERT INTO users (id) VALUES ('alice')").await?;
+    migrations(&database, &["fresh"]).await?;
+    assert_eq!(tables(&database).await?, TABLES);
+    assert_eq!(database.value("SELECT count(*) FROM users").await?, "0");
+    Ok(())
+}
+
+#[tokio::test]
+async fn the_constraints_stand_guard_over_what_must_be_once() -> Result<()> {
+    let database = Postgres::shared().await?.database().await?;
+    migrations(&database, &["up"]).await?;
+    database
+        .query(
+            "INSERT INTO users (id) VALUES ('alice'); \
+             INSERT INTO rooms (id, partition, kind, created_by, direct_key) \
+               VALUES ('r', 0, 'direct', 'alice', 'alice-bob'); \
+             INSERT INTO messages (room_id, seq, id, sender_id, client_id, kind, content, at, last_seq) \
+               VALUES ('r', 1, '00000000-0000-7000-8000-000000000001', 'alice', 'c', 'text', 'hi', now(), 1)",
+        )
+        .await?;
+    let message = |seq: i64, id: i64, client_id: &str| {
+        format!(
+            "INSERT INTO messages (room_id, seq, id, sender_id, client_id, kind, content, at, last_seq) \
+             VALUES ('r', {seq}, '00000000-0000-7000-8000-{id:012}', 'alice', '{client_id}', 'text', 'x', now(), 1)"
+        )
+    };
+    let room = |id: &str, kind: &str, key: &str| {
+        format!(
+            "INSERT INTO rooms (id, partition, kind, created_by, direct_key) \
+             VALUES ('{id}', 0, '{kind}', 'alice', '{key}')"
+        )
+    };
+    for refused in [
+        message(1, 2, "d"),
+        message(2, 1, "d"),
+        message(2, 2, "c"),
+        room("other", "direct", "alice-bob"),
+        room("r", "direct", "alice-carol"),
+        room("other", "group", "alice-carol"),
+    ] {
+        assert!(database.query(&refused).await.is_err(), "{refused}");
+    }
+    database.query(&message(2, 2, "d")).await?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn without_a_database_the_program_says_what_is_missing() -> Result<()> {
+    let program = node::program("tidings-migrations")?;
+    let output = tokio::process::Command::new(program).arg("up").env_remove("DATABASE_URL").output().await?;
+    assert!(!output.status.success());
+    assert!(String::from_utf8_lossy(&output.stderr).contains("DATABASE_URL"));
+    Ok(())
+}

@@ -1,0 +1,25 @@
+//! The schema of Tidings' PostgreSQL database, as an ordered list of migrations.
+//! Touches only the database it is given. Promises that each `up` has a `down` that leaves
+//! nothing behind, and that applying what is applied already does nothing.
+
+pub mod m0001_users_rooms_members;
+pub mod m0002_messages_events;
+pub mod m0003_partitions_epochs;
+pub mod schema;
+
+use async_trait::async_trait;
+use sea_orm_migration::prelude::*;
+
+/// All migrations in the order in which they are applied.
+pub struct Migrator;
+
+#[async_trait]
+impl MigratorTrait for Migrator {
+    fn migrations() -> Vec<Box<dyn MigrationTrait>> {
+        vec![
+            Box::new(m0001_users_rooms_members::Migration),
+            Box::new(m0002_messages_events::Migration),
+            Box::new(m0003_partitions_epochs::Migration),
+        ]
+    }
+}

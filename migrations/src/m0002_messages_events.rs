@@ -1,0 +1,115 @@
+//! The log of the rooms: messages with their present state, all other events, and what hangs on them.
+//! Each seq of a room is in exactly one of `messages` and `events`; the raw log is their merge.
+//! No foreign key to `rooms`: the writer inserts by the thousand and a room is never deleted.
+
+use async_trait::async_trait;
+use sea_orm_migration::prelude::*;
+
+#[derive(DeriveMigrationName)]
+pub struct Migration;
+
+/// `visible_users` and `visible_roles` both NULL: everyone in the room may see it.
+/// `last_seq` is the seq of the event that last changed the message (its own at first).
+/// `events.body` is the client JSON of the event. `void_told` is false on a void row until its
+/// `message:void` is stored; the partial index finds those few.
+/// JSON is kept as `json`, not `jsonb`: it is handed out as it came in, byte for byte.
+const UP: &str = r#"
+CREATE TABLE messages (
+    room_id       text COLLATE "C" NOT NULL,
+    seq           bigint NOT NULL,
+    id            uuid NOT NULL UNIQUE,
+    sender_id     text COLLATE "C" NOT NULL,
+    client_id     text COLLATE "C" NOT NULL,
+    kind          text NOT NULL,
+    content       text NOT NULL,
+    reply_to      bigint,
+    attachments   json,
+    metadata      json,
+    visible_users text[] COLLATE "C",
+    visible_roles text[] COLLATE "C",
+    at            timestamptz NOT NULL,
+    edited_at     timestamptz,
+    deleted       boolean NOT NULL DEFAULT false,
+    last_seq      bigint NOT NULL,
+    PRIMARY KEY (room_id, seq),
+    UNIQUE (room_id, sender_id, client_id)
+);
+
+CREATE TABLE events (
+    room_id       text COLLATE "C" NOT NULL,
+    seq           bigint NOT NULL,
+    type          text NOT NULL,
+    actor_id      text COLLATE "C",
+    client_id     text COLLATE "C",
+    target        bigint,
+    target_id     uuid,
+    at            timestamptz NOT NULL,
+    body          json NOT NULL,
+    visible_users text[] COLLATE "C",
+    visible_roles text[] COLLATE "C",
+    void_reason   text CHECK (void_reason IN ('duplicate', 'rejected')),
+    void_of       bigint,
+    void_told     boolean,
+    PRIMARY KEY (room_id, seq)
+);
+CREATE INDEX events_void_untold ON events (room_id, seq) WHERE void_told = false;
+
+CREATE TABLE message_versions (
+    room_id  text COLLATE "C" NOT NULL,
+    seq      bigint NOT NULL,
+    version  integer NOT NULL,
+    content  text NOT NULL,
+    metadata json,
+    at       timestamptz NOT NULL,
+    by       text COLLATE "C" NOT NULL,
+    PRIMARY KEY (room_id, seq, version)
+);
+
+CREATE TABLE reactions (
+    room_id   text COLLATE "C" NOT NULL,
+    seq       bigint NOT NULL,
+    emoji     text COLLATE "C" NOT NULL,
+    user_id   text COLLATE "C" NOT NULL,
+    at        timestamptz NOT NULL,
+    event_seq bigint NOT NULL,
+    PRIMARY KEY (room_id, seq, emoji, user_id)
+);
+
+CREATE TABLE presence (
+    user_id   text COLLATE "C" PRIMARY KEY,
+    status    text NOT NULL,
+    last_seen timestamptz
+);
+
+CREATE TABLE dead_letters (
+    id        bigserial PRIMARY KEY,
+    room_id   text COLLATE "C",
+    seq       bigint,
+    partition smallint NOT NULL,
+    epoch     bigint NOT NULL,
+    ingest_id text COLLATE "C" NOT NULL,
+    record    bytea NOT NULL,
+    reason    text NOT NULL,
+    at        timestamptz NOT NULL DEFAULT now()
+);
+"#;
+
+const DOWN: &str = "
+DROP TABLE dead_letters;
+DROP TABLE presence;
+DROP TABLE reactions;
+DROP TABLE message_versions;
+DROP TABLE events;
+DROP TABLE messages;
+";
+
+#[async_trait]
+impl MigrationTrait for Migration {
+    async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
+        manager.get_connection().execute_unprepared(UP).await.map(drop)
+    }
+
+    async fn down(&self, manager: &SchemaManager) -> Result<(), DbErr> {
+        manager.get_connection().execute_unprepared(DOWN).await.map(drop)
+    }
+}
