@@ -28,7 +28,7 @@ async fn send_until_stored(client: &Client, room: &str, text: &str) -> Result<Ac
 }
 
 async fn contents(stack: &Stack, room: &str) -> Result<Vec<String>> {
-    let page = stack.http("alice").messages(room, "?limit=200").await?.expect(200).body;
+    let page = stack.http("alice").messages(room, "limit=200").await?.expect(200).body;
     let messages = page["messages"].as_array().cloned().unwrap_or_default();
     ensure!(messages.iter().zip(1..).all(|(message, seq)| message["seq"] == json!(seq)), "not dense: {page}");
     Ok(messages.iter().map(|message| message["content"].as_str().unwrap_or_default().to_owned()).collect())
@@ -104,12 +104,12 @@ async fn a_restart_of_redis_with_its_data_loses_nothing_and_moves_nobodys_cursor
 
 #[tokio::test]
 async fn what_was_accepted_and_lost_with_redis_is_told_as_a_gap_and_repeated_once() -> Result<()> {
-    let stack = Stack::builder().own_postgres().start().await?;
+    let stack = Stack::start().await?;
     let room = stack.http("alice").new_room(&["bob"]).await?;
     let (alice, bob) = (stack.connect("alice").await?, stack.connect("bob").await?);
     bob.join_and_catch_up(&room).await?;
     send_until_stored(&alice, &room, "stored").await?;
-    stack.database().server().pause()?;
+    stack.persistence(0).kill();
     let accepted = json!({"type": "message:send", "room": room, "client_id": "lost", "content": "lost", "ack": "accepted", "attempt": 1});
     ensure!(alice.send_with(accepted).await?.seq == 2);
     for seq in 1..=2 {
@@ -118,7 +118,7 @@ async fn what_was_accepted_and_lost_with_redis_is_told_as_a_gap_and_repeated_onc
         );
     }
     stack.redis().restart_empty().await?;
-    stack.database().server().resume()?;
+    stack.persistence(0).restart().await?;
     let again = send_until_stored(&alice, &room, "lost").await?;
     ensure!(again.seq == 2 && !again.duplicate, "{again:?}");
     match bob.next_event(PATIENCE).await? {

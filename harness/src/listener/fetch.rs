@@ -59,7 +59,8 @@ fn read(
         Ok(answer) => match answer.status {
             200 => parse(&answer).unwrap_or_else(|error| Fetched::Failed(error.to_string())),
             409 => Fetched::Stale,
-            429 | 500..=599 => {
+            // 408: the server gave up on a pooled connection just as we took it; repeating is what it asks.
+            408 | 429 | 500..=599 => {
                 let told = answer.body["retry_after_ms"].as_u64();
                 Fetched::Later(told.map_or(RETRY, Duration::from_millis))
             }

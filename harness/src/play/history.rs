@@ -22,7 +22,7 @@ where
     let mut last = "there is no persistence node".to_owned();
     for http in nodes.iter().cycle() {
         match ask(http.clone()).await {
-            Ok(answer) if answer.status < 500 && answer.status != 429 => return Ok(answer),
+            Ok(answer) if answer.status < 500 && ![408, 429].contains(&answer.status) => return Ok(answer),
             Ok(answer) => last = format!("{} {}", answer.status, answer.body),
             Err(error) => last = error.to_string(),
         }

@@ -9,6 +9,7 @@ use std::{
 use async_trait::async_trait;
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Serialize, de::DeserializeOwned};
+use tokio::sync::Semaphore;
 
 use super::{
     CONNECT_USER, ConnectUserRequest, LOOK_UP, LookUpAnswer, LookUpRequest, OPEN_EPOCH, OpenEpochAnswer,
@@ -23,6 +24,14 @@ use crate::{
 /// One request to one replica; a seed of 200 rooms is the longest of them.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(4);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
+/// Requests under way at once. A storm of connects waits here rather than in PostgreSQL's pool, and an idle HTTP
+/// connection holds about 35 KB.
+const MAX_REQUESTS: usize = 8;
+/// Connections that are kept when nothing is asked, and for how long.
+const IDLE_CONNECTIONS: usize = 2;
+const IDLE_TIMEOUT: Duration = Duration::from_secs(4);
+/// How long a request may wait for its turn.
+const TURN_TIMEOUT: Duration = Duration::from_secs(4);
 
 /// See the module.
 pub struct InternalClient {
@@ -31,6 +40,7 @@ pub struct InternalClient {
     secret: SecretString,
     /// The replica that answered last is asked first.
     preferred: AtomicUsize,
+    turns: Semaphore,
     /// Connections are driven by this runtime, whichever worker asks.
     runtime: tokio::runtime::Handle,
 }
@@ -42,11 +52,20 @@ impl InternalClient {
         let http = reqwest::Client::builder()
             .timeout(REQUEST_TIMEOUT)
             .connect_timeout(CONNECT_TIMEOUT)
+            .pool_max_idle_per_host(IDLE_CONNECTIONS)
+            .pool_idle_timeout(IDLE_TIMEOUT)
             .no_proxy()
             .build()?;
         let urls = urls.iter().map(|url| url.trim_end_matches('/').to_owned()).collect();
         let runtime = tokio::runtime::Handle::current();
-        Ok(Self { http, urls, secret, preferred: AtomicUsize::new(0), runtime })
+        Ok(Self {
+            http,
+            urls,
+            secret,
+            preferred: AtomicUsize::new(0),
+            turns: Semaphore::new(MAX_REQUESTS),
+            runtime,
+        })
     }
 
     /// A user's memberships from PostgreSQL; persistence puts them into the cache as well.
@@ -72,6 +91,9 @@ impl InternalClient {
     ) -> Result<A, AuthorityError> {
         let unavailable = |error: &dyn std::fmt::Display| AuthorityError::Unavailable(error.to_string());
         let body = bytes::Bytes::from(serde_json::to_vec(request).map_err(|error| unavailable(&error))?);
+        let turn = tokio::time::timeout(TURN_TIMEOUT, self.turns.acquire()).await;
+        let _turn =
+            turn.map_err(|_| unavailable(&"too many requests are waiting"))?.map_err(|e| unavailable(&e))?;
         let first = self.preferred.load(Ordering::Relaxed);
         let mut last_error = AuthorityError::Unavailable("no persistence URL is configured".to_owned());
         for attempt in 0..self.urls.len() {

@@ -1,0 +1,40 @@
+//! How files are kept: heads, lengths, names, and nothing of one person's machine.
+
+use crate::tree::{assert_none, sources, tree};
+
+/// Longer files say in their head why; the words that say so.
+const LONG_FILE_LINES: usize = 350;
+const LONG_BECAUSE: &str = "Long because";
+
+#[test]
+fn every_source_file_opens_with_what_it_is_for_and_long_ones_with_why() {
+    let mut broken = Vec::new();
+    for file in sources("") {
+        let (head, lines) = (file.head(), file.text.lines().count());
+        if head.is_empty() {
+            broken.push(format!("{} does not open with //!", file.path));
+        }
+        if lines > LONG_FILE_LINES && !head.contains(LONG_BECAUSE) {
+            broken
+                .push(format!("{} has {lines} lines, and its head does not say {LONG_BECAUSE:?}", file.path));
+        }
+        if file.path.ends_with("/mod.rs") {
+            broken.push(format!("{}: name it after its folder, beside it", file.path));
+        }
+    }
+    assert_none("how files are kept", &broken);
+}
+
+#[test]
+fn no_file_names_a_path_of_somebodys_machine() {
+    let machine =
+        [concat!("/ro", "ot/"), concat!("/wo", "rk/"), concat!("/ho", "me/"), concat!("/tmp/", "bash_jobs")];
+    let mut broken = Vec::new();
+    for file in tree() {
+        for (number, line) in file.text.lines().enumerate() {
+            let named = machine.iter().filter(|path| line.contains(**path));
+            broken.extend(named.map(|path| format!("{}:{} names {path}", file.path, number + 1)));
+        }
+    }
+    assert_none("paths of a machine", &broken);
+}

@@ -1,0 +1,144 @@
+//! Who may import and name what, and what is pure: the rules of docs/ARCHITECTURE.md.
+
+use std::collections::BTreeSet;
+
+use crate::tree::{File, assert_none, read, sources};
+
+#[test]
+fn the_crates_import_each_other_only_as_the_architecture_says() {
+    let rules: &[(&str, &[&str], &[&str])] = &[
+        ("shared", &[], &["sea-orm", "sea-orm-migration", "sqlx"]),
+        ("gateway", &["tidings-shared"], &["sea-orm", "sea-orm-migration", "sqlx"]),
+        ("persistence", &["tidings-shared"], &[]),
+        ("migrations", &[], &["redis"]),
+        ("harness", &["tidings-shared"], &[]),
+    ];
+    let manifest = read("Cargo.toml");
+    let members = manifest.lines().find_map(|line| line.strip_prefix("members = ")).unwrap();
+    let members: BTreeSet<&str> = members.split('"').skip(1).step_by(2).collect();
+    assert_eq!(members, rules.iter().map(|(member, ..)| *member).collect(), "a crate without a rule");
+    let mut broken = Vec::new();
+    for (member, allowed, forbidden) in rules {
+        let manifest = read(&format!("{member}/Cargo.toml"));
+        let name = |line: &str| line.split(['.', '=', ' ']).next().unwrap_or_default().to_owned();
+        for dependency in manifest.lines().skip_while(|line| !line.contains("dependencies]")).map(name) {
+            let ours = dependency.starts_with("tidings-") && !allowed.contains(&dependency.as_str());
+            if ours || forbidden.contains(&dependency.as_str()) {
+                broken.push(format!("{member} imports {dependency}"));
+            }
+        }
+    }
+    assert_none("imports", &broken);
+}
+
+#[test]
+fn only_the_modules_made_for_it_speak_redis_read_streams_or_speak_sql() {
+    const SQL: &[&str] = &[
+        "_raw(",
+        "_unprepared(",
+        "EntityTrait",
+        "ActiveModel",
+        "\"SELECT ",
+        "\"INSERT ",
+        "\"UPDATE ",
+        "\"DELETE ",
+        "\"WITH ",
+    ];
+    let rules: &[(&str, &[&str], &[&str])] = &[
+        ("shared/src/", &["redis::"], &["shared/src/log/", "shared/src/membership.rs"]),
+        ("gateway/src/", &["redis::"], &["gateway/src/bus.rs", "gateway/src/bus/"]),
+        ("gateway/src/", &["sea_orm", "sqlx"], &[]),
+        (
+            "persistence/src/",
+            &["redis::"],
+            &[
+                "persistence/src/app.rs",
+                "persistence/src/authority.rs",
+                "persistence/src/ingest.rs",
+                "persistence/src/ingest/",
+            ],
+        ),
+        ("persistence/src/", &["XREAD"], &["persistence/src/ingest/"]),
+        (
+            "persistence/src/",
+            SQL,
+            &[
+                "persistence/src/writer/",
+                "persistence/src/query/",
+                "persistence/src/entity/",
+                // Asks whether the database answers.
+                "persistence/src/app/database.rs",
+            ],
+        ),
+    ];
+    let mut broken = Vec::new();
+    for (place, words, allowed) in rules {
+        let mut used = false;
+        for file in sources(place) {
+            let code = file.code();
+            let named = words.iter().filter(|word| code.contains(**word));
+            if file.is_in(allowed) {
+                used |= named.count() > 0;
+            } else {
+                broken.extend(named.map(|word| format!("{} names {word:?}", file.path)));
+            }
+        }
+        assert!(used || allowed.is_empty(), "{allowed:?} name none of {words:?}: the rule looks at nothing");
+    }
+    assert_none("not their business", &broken);
+}
+
+#[test]
+fn pure_modules_do_no_io_and_ask_no_clock() {
+    const PURE: &[&str] = &[
+        "gateway/src/hub.rs",
+        "gateway/src/hub/",
+        "gateway/src/command.rs",
+        "gateway/src/command/",
+        "gateway/src/transport/decoder.rs",
+        "gateway/src/transport/frame.rs",
+        "gateway/src/transport/handshake.rs",
+        "gateway/src/transport/header.rs",
+        "gateway/src/transport/outbox.rs",
+        "gateway/src/transport/wheel.rs",
+        "persistence/src/authority/plan.rs",
+        "persistence/src/ingest/batch.rs",
+        "persistence/src/ingest/batch/",
+        "persistence/src/ingest/holdings.rs",
+        "persistence/src/query/cursor.rs",
+        "shared/src/log/record.rs",
+        "shared/src/log/tail.rs",
+        "shared/src/message.rs",
+        "shared/src/protocol/",
+    ];
+    const IMPURE: &[&str] = &[
+        ".await",
+        "async fn",
+        "tokio::",
+        "redis::",
+        "sea_orm",
+        "sqlx",
+        "reqwest",
+        "actix_web",
+        "std::fs",
+        "TcpStream",
+        "SystemTime",
+        "Instant::now",
+        "Utc::now",
+        "now_v7",
+        "rand::",
+        "thread::",
+    ];
+    let sources = sources("");
+    let mut broken = Vec::new();
+    for place in PURE {
+        let files: Vec<&File> = sources.iter().filter(|file| file.is_in(&[place])).collect();
+        assert!(!files.is_empty(), "{place} is not there");
+        for file in files {
+            let code = file.code();
+            let named = IMPURE.iter().filter(|word| code.contains(**word));
+            broken.extend(named.map(|word| format!("{} names {word:?}", file.path)));
+        }
+    }
+    assert_none("not pure", &broken);
+}

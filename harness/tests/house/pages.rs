@@ -1,0 +1,159 @@
+//! The pages say what the code does: map, tables, protocol names, commands, links.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use crate::tree::{assert_none, pages, quoted, read, root, section};
+
+#[test]
+fn the_map_names_only_what_is_there_and_every_crate() {
+    let map = quoted(&section("docs/ARCHITECTURE.md", "## The map"));
+    let places: Vec<&String> =
+        map.iter().filter(|name| name.ends_with('/') || name.contains(".rs")).collect();
+    let gone = places.iter().filter(|place| !root().join(place).exists()).map(ToString::to_string);
+    assert_none("named in the map and not there", &gone.collect::<Vec<_>>());
+    for member in ["shared/", "gateway/", "persistence/", "migrations/", "harness/", "docs/"] {
+        assert!(places.iter().any(|place| *place == member), "the map leaves out {member}");
+    }
+}
+
+#[test]
+fn the_metrics_tables_list_exactly_what_is_declared() {
+    for (service, heading) in [("gateway", "### Gateway metrics"), ("persistence", "### Persistence metrics")]
+    {
+        let declared = read(&format!("{service}/src/metrics.rs"));
+        let metric = |line: &str| {
+            let (left, right) = line.trim().split_once(" = \"")?;
+            let (name, help) = right.strip_suffix("\";")?.split_once("\", \"")?;
+            let kind = left.split_once(": ")?.1.split(['[', '(']).next()?;
+            let kind = kind.trim_start_matches("Int").trim_end_matches("Vec").to_lowercase();
+            let labels =
+                left.split_once('[').and_then(|(_, rest)| rest.split_once(']')).map_or("", |(l, _)| l);
+            let labels: Vec<String> =
+                labels.split('"').skip(1).step_by(2).map(|l| format!("`{l}`")).collect();
+            Some(format!("| `{name}` | {kind} | {} | {help} |", labels.join(", ")))
+        };
+        let declared: Vec<String> = declared.lines().filter_map(metric).collect();
+        assert!(declared.len() > 10, "{service}: the declarations were not understood");
+        let section = section("docs/OPERATIONS.md", heading);
+        let told: Vec<&str> = section.lines().filter(|line| line.starts_with("| `")).collect();
+        assert_eq!(told, declared, "{service}: the table must be\n{}", declared.join("\n"));
+    }
+}
+
+#[test]
+fn the_settings_tables_list_exactly_the_flags_that_are_taken() {
+    for (path, heading) in [
+        ("shared/src/config.rs", "### Both services"),
+        ("gateway/src/config.rs", "### Gateway settings"),
+        ("persistence/src/config.rs", "### Persistence settings"),
+    ] {
+        let text = read(path);
+        let mut declared = BTreeSet::new();
+        for attribute in text.split("#[arg(long, env = \"").skip(1) {
+            let (env, rest) = attribute.split_once('"').unwrap();
+            let (options, field) = rest.split_once(")]\n    pub ").unwrap();
+            let flag = field.split(':').next().unwrap().replace('_', "-");
+            let default = ["default_value_t = ", "default_value = \""].iter().find_map(|key| {
+                let value = options.split_once(key)?.1.split(['"', ',']).next()?;
+                Some(value.trim_end_matches(')').replace('_', ""))
+            });
+            declared.insert((
+                format!("`--{flag}`"),
+                format!("`{env}`"),
+                default.filter(|text| !text.is_empty()),
+            ));
+        }
+        let table = section("docs/OPERATIONS.md", heading);
+        let mut told = BTreeSet::new();
+        for row in table.lines().filter(|line| line.starts_with("| `--")) {
+            let cells: Vec<&str> = row.split('|').map(str::trim).collect();
+            let default = cells[3].strip_prefix('`').and_then(|cell| cell.split('`').next());
+            told.insert((cells[1].to_owned(), cells[2].to_owned(), default.map(ToOwned::to_owned)));
+        }
+        assert_eq!(told, declared, "{heading}");
+    }
+}
+
+#[test]
+fn the_protocol_page_names_every_frame_code_reason_and_route() {
+    let between = |path: &str, from: &str, to: &str| {
+        let text = read(path);
+        let (_, rest) = text.split_once(from).unwrap_or_else(|| panic!("{path} has no {from:?}"));
+        rest.split_once(to).unwrap().0.to_owned()
+    };
+    let strings = |text: &str| text.split('"').skip(1).step_by(2).map(ToOwned::to_owned).collect::<Vec<_>>();
+    let mut names = Vec::new();
+    let commands = between("shared/src/protocol/client.rs", "impl Command {", "\n}");
+    names.extend(strings(&commands));
+    names.extend(strings(&between("shared/src/auth.rs", "pub fn as_str", "\n    }")));
+    names.extend(strings(&between("shared/src/error.rs", "pub fn as_str", "\n    }")));
+    let frames = read("shared/src/protocol/server.rs");
+    names.extend(
+        frames
+            .split("    #[serde(rename = \"")
+            .skip(1)
+            .filter(|rest| !rest.starts_with("ref"))
+            .map(|rest| rest.split('"').next().unwrap().to_owned()),
+    );
+    let codes = between("shared/src/protocol/close.rs", "pub enum CloseCode {", "\n}");
+    names.extend(
+        codes.lines().filter_map(|line| Some(line.split_once("= ")?.1.trim_end_matches(',').to_owned())),
+    );
+    let routes = read("persistence/src/http.rs");
+    let route = |text: &str| {
+        text.trim_start().strip_prefix('"').and_then(|t| t.split('"').next()).map(ToOwned::to_owned)
+    };
+    names.extend(routes.split("resource(").filter_map(route).filter(|path| path.starts_with('/')));
+    assert!(names.len() > 50, "only {} names were found", names.len());
+    let told = quoted(&read("docs/PROTOCOL.md")).join(" ");
+    let told: BTreeSet<&str> = told.split_whitespace().collect();
+    let untold = names.into_iter().filter(|name| !told.contains(name.as_str()));
+    assert_none("not on the protocol page", &untold.collect::<Vec<_>>());
+}
+
+#[test]
+fn commands_of_the_developer_script_are_named_as_they_are() {
+    let script = read("dev");
+    let usage = script.split("TEXT").nth(1).unwrap();
+    let word = |text: &str| text.chars().take_while(char::is_ascii_lowercase).collect::<String>();
+    let offered: BTreeSet<String> = usage.split("./dev ").skip(1).map(word).collect();
+    let mut broken = Vec::new();
+    for page in pages() {
+        let named = page.text.split("./dev ").skip(1).map(word).filter(|name| !name.is_empty());
+        broken.extend(
+            named.filter(|name| !offered.contains(name)).map(|name| format!("{}: ./dev {name}", page.path)),
+        );
+    }
+    assert_none("not offered by ./dev", &broken);
+}
+
+#[test]
+fn relative_links_lead_somewhere() {
+    let anchor = |heading: &str| {
+        let kept = heading.trim_start_matches('#').trim().to_lowercase();
+        let kept = kept.chars().filter(|c| c.is_alphanumeric() || matches!(c, ' ' | '-' | '_'));
+        kept.collect::<String>().replace(' ', "-")
+    };
+    let (mut broken, mut links) = (Vec::new(), 0);
+    for page in pages() {
+        for link in page.text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
+            if link.contains("://") || link.starts_with("mailto:") {
+                continue;
+            }
+            links += 1;
+            let (path, fragment) = link.split_once('#').unwrap_or((link, ""));
+            let folder = Path::new(&page.path).parent().unwrap().to_owned();
+            let target = if path.is_empty() { PathBuf::from(&page.path) } else { folder.join(path) };
+            let there = root().join(&target);
+            let heads =
+                |text: String| text.lines().any(|line| line.starts_with('#') && anchor(line) == fragment);
+            if !there.exists() || !fragment.is_empty() && !fs::read_to_string(there).is_ok_and(heads) {
+                broken.push(format!("{}: {link}", page.path));
+            }
+        }
+    }
+    assert!(links > 10, "no links were found");
+    assert_none("links to nothing", &broken);
+}

@@ -1,0 +1,189 @@
+//! The listener that gateways ask: who knows the secret is answered, and nobody gets an epoch for another process.
+
+#[path = "support/room_log.rs"]
+#[allow(dead_code, reason = "each test program uses its part")]
+mod room_log;
+
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+use room_log::RoomLog;
+use secrecy::SecretString;
+use serde_json::{Value, json};
+use tidings_harness::{Stack, http};
+use tidings_shared::{
+    ids::{Epoch, RoomId, Seq, UserId},
+    internal::{ConnectUserRequest, InternalClient, SECRET_HEADER},
+    log::{Authority, AuthorityError, SeedOutcome},
+    membership::{self, Account},
+};
+
+fn client(stack: &Stack) -> Result<InternalClient> {
+    let urls = [stack.persistence(0).internal()];
+    Ok(InternalClient::new(&urls, SecretString::from(stack.internal_secret().to_owned()))?)
+}
+
+async fn post(stack: &Stack, path: &str, secret: Option<&str>, body: String) -> Result<(u16, Value)> {
+    let request = http::client().post(format!("{}{path}", stack.persistence(0).internal())).body(body);
+    let request = secret.into_iter().fold(request, |request, secret| request.header(SECRET_HEADER, secret));
+    let answer = request.send().await?;
+    Ok((answer.status().as_u16(), answer.json().await.unwrap_or_default()))
+}
+
+#[tokio::test]
+async fn only_who_knows_the_secret_is_answered() -> Result<()> {
+    let stack = Stack::builder().gateways(0).start().await?;
+    let ask = json!({"user": "alice"}).to_string();
+    for path in ["epoch", "seed", "look-up", "rooms", "connect-user"] {
+        let path = format!("/internal/v1/{path}");
+        for wrong in [None, Some(""), Some("0123456789abcdef"), Some(&stack.internal_secret()[1..])] {
+            let (status, problem) = post(&stack, &path, wrong, ask.clone()).await?;
+            ensure!(
+                (status, &problem["code"]) == (401, &json!("unauthorized")),
+                "{path}: {status} {problem}"
+            );
+        }
+    }
+    let secret = Some(stack.internal_secret());
+    ensure!(post(&stack, "/internal/v1/rooms", secret, ask).await?.0 == 200);
+    ensure!(post(&stack, "/internal/v1/rooms", secret, "{}".into()).await?.0 == 400);
+    ensure!(post(&stack, "/internal/v1/rooms", secret, " ".repeat(100 * 1024)).await?.0 == 413);
+    ensure!(post(&stack, "/internal/v1/else", secret, "{}".into()).await?.0 == 404);
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_epoch_is_opened_only_for_the_process_that_persistence_reaches() -> Result<()> {
+    let stack = Stack::builder().gateways(0).start().await?;
+    let client = client(&stack)?;
+    let refused = client.open_epoch("0123456789012345678901234567890123456789").await;
+    ensure!(matches!(refused, Err(AuthorityError::Unavailable(_))), "{refused:?}");
+    let room = RoomLog::new(&stack, 100).await?;
+    let session = room.log.session().await?;
+    let opened = client.open_epoch(&session.run_id).await?;
+    ensure!(opened.epoch == session.epoch && opened.age < Duration::from_secs(60), "{opened:?}");
+    ensure!(stack.database().value("SELECT count(*) FROM epochs_opened").await? == "1");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_seed_is_for_the_epoch_in_use_and_for_rooms_that_exist() -> Result<()> {
+    let stack = Stack::builder().gateways(0).start().await?;
+    let (client, room) = (client(&stack)?, RoomLog::new(&stack, 100).await?);
+    let epoch = room.log.session().await?.epoch;
+    let unknown = RoomId::parse("nowhere")?;
+    let mut rooms = vec![unknown];
+    for _ in 0..150 {
+        rooms.push(RoomId::parse(&stack.http("alice").new_room(&[]).await?)?);
+    }
+    let outcomes = client.seed(epoch, &rooms).await?;
+    ensure!(
+        outcomes[0] == SeedOutcome::NoSuchRoom && outcomes[1..].iter().all(|o| *o == SeedOutcome::Seeded)
+    );
+    ensure!(client.seed(epoch, &rooms).await? == outcomes, "once more changes nothing");
+    ensure!(stack.database().value("SELECT count(*) FROM room_epochs").await? == "150");
+    for other in [Epoch(epoch.0 + 1), Epoch(0)] {
+        ensure!(client.seed(other, &rooms[..2]).await == Err(AuthorityError::PastEpoch), "{other}");
+    }
+    let head = room.log.read(&rooms[1], None, Epoch(0), None).await?.head;
+    ensure!((head.seq, head.kind.as_str(), head.members) == (Seq(0), "private", 1), "{head:?}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn marks_above_a_base_are_taken_back_with_what_was_lost() -> Result<()> {
+    let stack = Stack::builder().gateways(0).start().await?;
+    let room = RoomLog::new(&stack, 100).await?;
+    for n in 1..=3 {
+        room.send(&n.to_string()).await?;
+    }
+    // As if marks of events that only Redis had were written, before both were lost.
+    stack
+        .database()
+        .query("UPDATE members SET read_seq = 9, delivered_seq = 2 WHERE user_id = 'bob'")
+        .await?;
+    stack.redis().restart_empty().await?;
+    room.send("4").await?;
+    let row =
+        stack.database().query("SELECT read_seq, delivered_seq FROM members WHERE user_id = 'bob'").await?;
+    ensure!(row == [["3", "2"]], "{row:?}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_connecting_user_is_created_and_keeps_what_is_not_told_anew() -> Result<()> {
+    let stack = Stack::builder().gateways(0).start().await?;
+    let (client, user) = (client(&stack)?, UserId::parse("zoë")?);
+    let connect = async |name: Option<&str>, picture: Option<&str>| {
+        let (name, picture) = (name.map(str::to_owned), picture.map(str::to_owned));
+        client.connect_user(&ConnectUserRequest { user: user.clone(), name, picture }).await
+    };
+    let account = |name: Option<&str>, picture: Option<&str>, blocked| Account {
+        name: name.map(str::to_owned),
+        picture: picture.map(str::to_owned),
+        blocked,
+    };
+    ensure!(connect(None, None).await? == account(None, None, false));
+    ensure!(connect(Some("Zoë"), None).await? == account(Some("Zoë"), None, false));
+    ensure!(connect(None, Some("p")).await? == account(Some("Zoë"), Some("p"), false));
+    let version = "SELECT xmin::text FROM users WHERE id = 'zoë'";
+    let before = stack.database().value(version).await?;
+    ensure!(connect(Some("Zoë"), Some("p")).await? == account(Some("Zoë"), Some("p"), false));
+    ensure!(stack.database().value(version).await? == before, "nothing new, nothing written");
+    stack.database().query("UPDATE users SET blocked = true WHERE id = 'zoë'").await?;
+    ensure!(connect(Some("Z"), None).await? == account(Some("Z"), Some("p"), true));
+    let room = RoomLog::new(&stack, 100).await?;
+    let session = room.log.session().await?;
+    let cached = membership::account(&mut session.connection(), &user, session.epoch).await?;
+    ensure!(cached == Some(account(Some("Z"), Some("p"), true)), "{cached:?}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn memberships_are_told_and_cached_with_the_latest_rooms_first() -> Result<()> {
+    let stack = Stack::builder().gateways(0).start().await?;
+    let (client, bob) = (client(&stack)?, UserId::parse("bob")?);
+    let (quiet, busy) = (RoomLog::new(&stack, 100).await?, RoomLog::new(&stack, 100).await?);
+    quiet.send("early").await?;
+    busy.send("late").await?;
+    let answer = client.rooms(&bob).await?;
+    ensure!(answer.recent == [busy.room.clone(), quiet.room.clone()], "{answer:?}");
+    ensure!(answer.rooms[&busy.room].role == "member" && answer.rooms[&busy.room].read_seq == Seq(0));
+    let session = busy.log.session().await?;
+    let cached = membership::all(&mut session.connection(), &bob, session.epoch).await?;
+    ensure!(cached.as_ref() == Some(&answer.rooms), "{cached:?}");
+    ensure!(client.rooms(&UserId::parse("nobody")?).await?.rooms.is_empty());
+    Ok(())
+}
+
+#[tokio::test]
+async fn without_the_database_the_answer_is_unavailable_and_comes_in_time() -> Result<()> {
+    let stack = Stack::builder().gateways(0).own_postgres().start().await?;
+    stack.database().server().stop().await?;
+    let ask = json!({"user": "alice"}).to_string();
+    let answer = post(&stack, "/internal/v1/rooms", Some(stack.internal_secret()), ask);
+    let (status, problem) = tokio::time::timeout(Duration::from_secs(8), answer).await??;
+    ensure!((status, &problem["code"]) == (503, &json!("unavailable")), "{status} {problem}");
+    let ready = http::client().get(format!("{}/readyz", stack.persistence(0).admin())).send().await?;
+    ensure!(ready.status() == 503 && ready.text().await?.contains("database"));
+    Ok(())
+}
+
+#[tokio::test]
+async fn requests_are_counted_by_route_and_never_by_path() -> Result<()> {
+    let stack = Stack::builder().gateways(0).start().await?;
+    let alice = stack.http("alice");
+    let room = alice.new_room(&[]).await?;
+    alice.room(&room).await?.expect(200);
+    alice.get("/v1/nowhere").await?.expect(404);
+    let metrics = stack.persistence(0).metrics().await?;
+    for line in [
+        r#"tidings_persistence_http_requests_total{route="/v1/rooms",status="201"} 1"#,
+        r#"tidings_persistence_http_requests_total{route="/v1/rooms/{room}",status="200"} 1"#,
+        r#"tidings_persistence_http_requests_total{route="none",status="404"} 1"#,
+    ] {
+        ensure!(metrics.lines().any(|found| found == line), "{line} is not in\n{metrics}");
+    }
+    ensure!(!metrics.contains(&room));
+    Ok(())
+}

@@ -1,0 +1,212 @@
+//! Builds the service from its settings and runs it to its end.
+//! The end: public HTTP stops first, since its senders wait for what they sent to be stored; then ingestion writes
+//! what it has read and gives its leases back; the listeners of gateways and operators last.
+
+mod database;
+mod observe;
+
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix_web::{App, HttpServer, dev::Server, web::Data};
+use anyhow::{Context, anyhow};
+use redis::Client;
+use sea_orm::DatabaseConnection;
+use secrecy::ExposeSecret;
+use tidings_shared::{
+    admin,
+    auth::Verifier,
+    lifecycle::Lifecycle,
+    log::{
+        self, Log, LogLimits,
+        keys::Partition,
+        stored::Notice,
+        subscriber::{Event, Subscriber},
+    },
+    origin::AllowedOrigins,
+};
+use tokio_util::sync::CancellationToken;
+
+use crate::authority::PostgresAuthority;
+use crate::config::Config;
+use crate::http;
+use crate::ingest::Ingest;
+use crate::internal;
+use crate::metrics::Metrics;
+
+/// Requests under way may take so long to be answered once the service drains: longer than a wait for stored
+/// would make a restart wait for a database that is away.
+const HTTP_SHUTDOWN_S: u64 = 10;
+/// All of the end must fit in the time that a supervisor gives, 30 s by custom.
+const DRAIN: Duration = Duration::from_secs(25);
+/// A database that is not there at the start is waited for, e.g. while migrations run.
+const START_PATIENCE: Duration = Duration::from_secs(60);
+
+/// Runs the service until it is told to end.
+///
+/// # Errors
+/// When it cannot start, told with the setting at fault.
+pub async fn run(config: Config) -> anyhow::Result<()> {
+    config.check().map_err(|error| anyhow!(error))?;
+    let lifecycle = Lifecycle::default();
+    let metrics = Metrics::new();
+    let serving = database::connect(&config, database::Use::Serving).await?;
+    let writing = database::connect(&config, database::Use::Writing).await?;
+    let redis = log::client(config.common.redis_url.expose_secret()).context("--redis-url")?;
+
+    let authority = PostgresAuthority::new(writing.clone(), redis.clone());
+    let limits = LogLimits { max_backlog_records: config.common.max_backlog_records };
+    let log = Log::start(redis.clone(), authority.clone(), limits);
+    authority.serve(&log);
+
+    // Bound before anything is waited for: a port that is taken is told at once.
+    let public = bind(config.listen, "--listen")?;
+    let gateways = bind(config.internal_listen().map_err(|error| anyhow!(error))?, "--internal-listen")?;
+    let operators = bind(config.admin_listen().map_err(|error| anyhow!(error))?, "--admin-listen")?;
+    let operators = serve_operators(operators, &lifecycle, &metrics, &serving, &log)?;
+    let operators_end = operators.handle();
+    let operators = tokio::spawn(operators);
+
+    // Until the work is tracked, this stands for it: an end in between must not overtake it.
+    let starting = lifecycle.tasks.token();
+    let end = tokio::spawn({
+        let lifecycle = lifecycle.clone();
+        async move { lifecycle.run(DRAIN).await }
+    });
+    let migrated = tokio::select! {
+        ready = database::until_migrated(&serving, START_PATIENCE) => { ready?; true }
+        () = lifecycle.draining.cancelled() => false,
+    };
+    if migrated {
+        let state = internal::State::new(
+            serving.clone(),
+            log.clone(),
+            authority,
+            config.common.internal_secret.clone(),
+        );
+        let gateways = internal::serve(gateways, Data::new(state))?;
+        let gateways_end = gateways.handle();
+        let gateways = tokio::spawn(gateways);
+        let _subscriber = follow_watermarks(&redis, &log);
+        let public = serve_public(public, &config, &serving, &log, &metrics)?;
+        let ingest = Ingest::new(writing, log, redis, metrics, replica(&config), config.lease());
+        lifecycle.tasks.spawn(work(lifecycle.clone(), public, ingest));
+        drop(starting);
+        end.await??;
+        gateways_end.stop(true).await;
+        gateways.await??;
+    }
+    operators_end.stop(false).await;
+    operators.await??;
+    Ok(())
+}
+
+/// Public HTTP and ingestion, and their end in order. The end of one without need is the end of all.
+async fn work(lifecycle: Lifecycle, public: Server, ingest: Arc<Ingest>) {
+    let stop = CancellationToken::new();
+    let public_end = public.handle();
+    let mut public = tokio::spawn(public);
+    let mut ingest = tokio::spawn(ingest.run(stop.clone()));
+    tokio::select! {
+        () = lifecycle.draining.cancelled() => {
+            public_end.stop(true).await;
+        }
+        ended = &mut public => tracing::error!(?ended, "the public listener ended"),
+        ended = &mut ingest => {
+            tracing::error!(?ended, "ingestion ended");
+            lifecycle.draining.cancel();
+            return;
+        }
+    }
+    lifecycle.draining.cancel();
+    stop.cancel();
+    if let Err(error) = ingest.await {
+        tracing::error!(%error, "ingestion ended badly");
+    }
+}
+
+fn serve_public(
+    listener: TcpListener,
+    config: &Config,
+    db: &DatabaseConnection,
+    log: &Arc<Log>,
+    metrics: &Metrics,
+) -> anyhow::Result<Server> {
+    let common = &config.common;
+    let state = Data::new(http::State::new(
+        db.clone(),
+        Arc::new(Verifier::hs256(&common.jwt_secret, common.jwt_leeway_s)),
+        log.clone(),
+        http::Limits { max_message_chars: common.max_message_chars },
+        AllowedOrigins::parse(&common.allowed_origins),
+    ));
+    let metrics = metrics.clone();
+    let server = HttpServer::new(move || {
+        let metrics = metrics.clone();
+        App::new()
+            .wrap(actix_web::middleware::from_fn(move |request, next| {
+                observe::observe(metrics.clone(), request, next)
+            }))
+            .configure(http::configure(state.clone()))
+    });
+    Ok(server.disable_signals().shutdown_timeout(HTTP_SHUTDOWN_S).listen(listener)?.run())
+}
+
+fn serve_operators(
+    listener: TcpListener,
+    lifecycle: &Lifecycle,
+    metrics: &Metrics,
+    db: &DatabaseConnection,
+    log: &Arc<Log>,
+) -> anyhow::Result<Server> {
+    let (metrics, draining) = (metrics.clone(), lifecycle.draining.clone());
+    let (db, log) = (db.clone(), log.clone());
+    let ready = move || {
+        let (db, log, draining) = (db.clone(), log.clone(), draining.clone());
+        async move {
+            let mut missing = Vec::new();
+            if draining.is_cancelled() {
+                missing.push("draining".to_owned());
+            }
+            if !database::answers(&db).await {
+                missing.push("the database does not answer".to_owned());
+            }
+            if log.current_session().is_none() {
+                missing.push("no Redis session".to_owned());
+            }
+            missing
+        }
+    };
+    Ok(admin::serve(listener, move || metrics.text(), ready)?)
+}
+
+/// Brings the notices of all partitions to those who wait in this process, as long as the handle is kept. One that
+/// is missed costs a second: watermarks are read while someone waits.
+fn follow_watermarks(redis: &Client, log: &Arc<Log>) -> Subscriber {
+    let watermarks = log.watermarks().clone();
+    let subscriber = Subscriber::start(redis.clone(), move |event| {
+        if let Event::Message { channel, payload } = event
+            && let Some(partition) = Partition::of_stored_channel(&channel)
+            && let Some(notice) = std::str::from_utf8(&payload).ok().and_then(Notice::parse)
+        {
+            watermarks.notice(partition, &notice);
+        }
+    });
+    for partition in Partition::all() {
+        // Confirmations are not waited for.
+        let _ = subscriber.subscribe(partition.stored());
+    }
+    subscriber
+}
+
+fn bind(address: SocketAddr, setting: &str) -> anyhow::Result<TcpListener> {
+    let listener = TcpListener::bind(address).with_context(|| format!("{setting} {address}"))?;
+    listener.set_nonblocking(true)?;
+    Ok(listener)
+}
+
+/// Another name at each start: a lease of an earlier life is never taken for one's own.
+fn replica(config: &Config) -> String {
+    format!("{}/{}", config.listen, uuid::Uuid::now_v7())
+}

@@ -1,0 +1,88 @@
+//! Connections to PostgreSQL: one pool to serve HTTP and one to write with, so that readers never keep the writer
+//! waiting. Every statement has a time limit, and so has a transaction whose owner stands still: the locks of a
+//! paused replica would keep its partitions from others.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, bail};
+use sea_orm::{ConnectOptions, ConnectionTrait, Database, DatabaseConnection};
+use secrecy::ExposeSecret;
+use tidings_shared::log::keys::PARTITIONS;
+
+use crate::config::Config;
+use crate::writer::{failure, leases};
+
+/// Writer, leases, voids, settling, epochs, look-ups, and the seeds side by side.
+const WRITING_CONNECTIONS: u32 = 12;
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
+const STATEMENT_TIMEOUT: Duration = Duration::from_secs(10);
+/// A connection that rested longer is tried before it is used.
+const TRIED_AFTER_IDLE: Duration = Duration::from_secs(5);
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
+const TRY_AGAIN: Duration = Duration::from_millis(250);
+
+/// What a pool is for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Use {
+    Serving,
+    Writing,
+}
+
+/// Prepares a pool; nothing is connected yet.
+///
+/// # Errors
+/// When the URL cannot be read.
+pub async fn connect(config: &Config, purpose: Use) -> anyhow::Result<DatabaseConnection> {
+    let (name, connections) = match purpose {
+        Use::Serving => ("tidings-persistence http", config.database_connections),
+        Use::Writing => ("tidings-persistence writer", WRITING_CONNECTIONS),
+    };
+    let standstill_ms = config.lease_ms.to_string();
+    let mut options = ConnectOptions::new(config.database_url.expose_secret());
+    options
+        .max_connections(connections)
+        .min_connections(0)
+        .connect_timeout(CONNECT_TIMEOUT)
+        .acquire_timeout(ACQUIRE_TIMEOUT)
+        .statement_timeout(STATEMENT_TIMEOUT)
+        .test_before_acquire_if_idle_for(TRIED_AFTER_IDLE)
+        .set_application_name(name)
+        .sqlx_logging(false)
+        .connect_lazy(true)
+        .map_sqlx_postgres_opts(move |options| {
+            options.options([("idle_in_transaction_session_timeout", standstill_ms.as_str())])
+        });
+    Database::connect(options).await.context("--database-url cannot be read")
+}
+
+/// Waits until the tables are there, and checks that this installation has the partitions we count with.
+///
+/// # Errors
+/// When it is another number, or after `patience`.
+pub async fn until_migrated(db: &DatabaseConnection, patience: Duration) -> anyhow::Result<()> {
+    let deadline = Instant::now() + patience;
+    loop {
+        match leases::partitions(db).await {
+            Ok(rows) if rows == i64::from(PARTITIONS) => return Ok(()),
+            Ok(rows) => bail!("the database has {rows} partitions, this program counts with {PARTITIONS}"),
+            Err(error) if Instant::now() > deadline => {
+                return Err(error)
+                    .context("the database has no tables (run `tidings-migrations up`) or is away");
+            }
+            Err(error) => {
+                tracing::warn!(
+                    cause = failure::without_data(&error),
+                    "waiting for the database and its tables"
+                );
+            }
+        }
+        tokio::time::sleep(TRY_AGAIN).await;
+    }
+}
+
+/// Whether the database answers now.
+pub async fn answers(db: &DatabaseConnection) -> bool {
+    let asked = db.execute_unprepared("SELECT 1");
+    tokio::time::timeout(ANSWER_TIMEOUT, asked).await.is_ok_and(|answer| answer.is_ok())
+}

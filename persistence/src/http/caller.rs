@@ -1,0 +1,91 @@
+//! Who makes a request: the bearer token, and the account behind it.
+//! Promises that a handler which takes a [`Caller`] runs only for a user who may use the service, and that
+//! a token is taken from the `Authorization` header alone.
+
+use std::future::Future;
+use std::pin::Pin;
+
+use actix_web::dev::Payload;
+use actix_web::http::header::{AUTHORIZATION, HeaderMap};
+use actix_web::{FromRequest, HttpRequest, web};
+use tidings_shared::auth::Reason;
+use tidings_shared::error::{ErrorCode, Refusal};
+use tidings_shared::ids::UserId;
+
+use super::problem::Problem;
+use super::state::State;
+use crate::query::{Viewer, users};
+
+/// The user of a request, known to the database by now.
+#[derive(Clone, Debug)]
+pub struct Caller {
+    pub user: UserId,
+    pub name: Option<String>,
+    pub picture: Option<String>,
+    /// The token has the scope `tidings.admin`.
+    pub admin: bool,
+}
+
+impl Caller {
+    #[must_use]
+    pub fn viewer(&self) -> Viewer<'_> {
+        Viewer { user: &self.user, admin: self.admin }
+    }
+}
+
+impl FromRequest for Caller {
+    type Error = Problem;
+    type Future = Pin<Box<dyn Future<Output = Result<Self, Problem>>>>;
+
+    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        let state = request.app_data::<web::Data<State>>().cloned();
+        let identity = match &state {
+            Some(state) => bearer(request.headers()).and_then(|token| state.auth.verify(token)),
+            None => Err(Reason::Missing),
+        };
+        Box::pin(async move {
+            let identity = identity.map_err(Refusal::from)?;
+            let state = state.ok_or_else(|| Problem::new(ErrorCode::Internal, "the service has no state"))?;
+            let (name, picture) = (identity.name.as_deref(), identity.picture.as_deref());
+            let account = users::admit(&state.db, &identity.user, name, picture).await?;
+            if account.blocked {
+                return Err(Problem::new(ErrorCode::Forbidden, "this user is blocked"));
+            }
+            Ok(Self {
+                user: identity.user,
+                name: account.name,
+                picture: account.picture,
+                admin: identity.admin,
+            })
+        })
+    }
+}
+
+/// The token of an `Authorization: Bearer` header (RFC 6750, 2.1).
+fn bearer(headers: &HeaderMap) -> Result<&str, Reason> {
+    let header = headers.get(AUTHORIZATION).ok_or(Reason::Missing)?;
+    let (scheme, token) =
+        header.to_str().ok().and_then(|text| text.split_once(' ')).ok_or(Reason::Malformed)?;
+    if scheme.eq_ignore_ascii_case("bearer") { Ok(token.trim()) } else { Err(Reason::Malformed) }
+}
+
+#[cfg(test)]
+mod tests {
+    use actix_web::http::header::HeaderValue;
+
+    use super::*;
+
+    #[test]
+    fn a_token_is_taken_from_a_bearer_header_alone() {
+        let read = |value: &str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(AUTHORIZATION, HeaderValue::from_str(value).unwrap());
+            bearer(&headers).map(str::to_owned)
+        };
+        assert_eq!(read("Bearer a.b.c").as_deref(), Ok("a.b.c"));
+        assert_eq!(read("bearer  a.b.c").as_deref(), Ok("a.b.c"));
+        assert_eq!(read("Basic YTpi"), Err(Reason::Malformed));
+        assert_eq!(read("Bearer"), Err(Reason::Malformed));
+        assert_eq!(bearer(&HeaderMap::new()), Err(Reason::Missing));
+    }
+}

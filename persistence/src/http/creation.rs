@@ -1,0 +1,225 @@
+//! What a client may ask for when it creates a room. Pure: JSON and creator in, a checked [`NewRoom`] out.
+//! Promises that whatever passes can be written as it is.
+
+use std::collections::HashSet;
+
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use tidings_shared::error::{ErrorCode, Refusal};
+use tidings_shared::ids::{RoomId, UserId};
+use tidings_shared::message::{MAX_METADATA_BYTES, check_text, is_label};
+use tidings_shared::protocol::Fields;
+use tidings_shared::protocol::fields::{bounded, optional, required};
+
+use crate::query::rooms::{Kind, NewRoom};
+
+/// Members that a creation may name; more are added one by one.
+pub const MAX_FIRST_MEMBERS: usize = 1000;
+/// Longest name of a room, in Unicode scalar values.
+pub const MAX_NAME_CHARS: usize = 200;
+/// Who creates a room, whatever its kind.
+const OWNER: &str = "owner";
+/// Who is named without a role.
+const MEMBER: &str = "member";
+/// The log's word for a membership that ended; a role of that name could not be told from it.
+const RESERVED_ROLE: &str = "removed";
+
+/// The fields of the body, not yet typed.
+#[derive(Deserialize)]
+struct Body<'a> {
+    #[serde(borrow, default)]
+    id: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    kind: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    name: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    members: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    metadata: Option<&'a RawValue>,
+}
+
+/// A member as named by the creator.
+#[derive(Deserialize)]
+struct Named {
+    user: UserId,
+    role: Option<String>,
+}
+
+/// Checks the body of a creation. `fresh` is the room's id unless an admin gives one.
+///
+/// # Errors
+/// `bad_request`, `too_large` or `forbidden`, with the field's name.
+pub fn read(text: &str, creator: &UserId, admin: bool, fresh: RoomId) -> Result<NewRoom, Refusal> {
+    if !text.trim_start().starts_with('{') {
+        return Err(Refusal::new(ErrorCode::BadRequest, "expected one JSON object"));
+    }
+    let body: Body<'_> = serde_json::from_str(text)
+        .map_err(|error| Refusal::new(ErrorCode::BadRequest, format!("not a JSON object: {error}")))?;
+    let given: Option<RoomId> = optional(body.id, "id", "1 to 64 characters of A-Z a-z 0-9 . _ - :")?;
+    if given.is_some() && !admin {
+        let rule = "a room's id is given by the server; choosing one needs the scope tidings.admin";
+        return Err(Refusal::new(ErrorCode::Forbidden, rule).with_field("id"));
+    }
+    let kind: String = required(body.kind, "kind", "`direct`, `private` or `public`")?;
+    let kind = Kind::parse(&kind)
+        .ok_or_else(|| Refusal::bad_field("kind", "`kind` must be `direct`, `private` or `public`"))?;
+    let name: Option<String> = optional(body.name, "name", "a string")?;
+    if let Some(name) = &name {
+        check_name(name)?;
+    }
+    let metadata = Fields::object(body.metadata, "metadata", MAX_METADATA_BYTES)?;
+    let named: Vec<Named> = optional(body.members, "members", "a list of {user, role}")?.unwrap_or_default();
+    let members = members(bounded(named, "members", MAX_FIRST_MEMBERS)?, creator, kind)?;
+    Ok(NewRoom {
+        id: given.unwrap_or(fresh),
+        kind,
+        name,
+        creator: creator.clone(),
+        members,
+        metadata: metadata.map_or_else(|| "{}".to_owned(), |metadata| metadata.get().to_owned()),
+    })
+}
+
+fn check_name(name: &str) -> Result<(), Refusal> {
+    check_text(name, "name", MAX_NAME_CHARS)?;
+    if name.chars().any(char::is_control) {
+        return Err(Refusal::bad_field("name", "`name` must not hold control characters"));
+    }
+    Ok(())
+}
+
+/// The creator as owner, then the others as named; nobody twice. A creator who names themselves
+/// stays owner.
+fn members(named: Vec<Named>, creator: &UserId, kind: Kind) -> Result<Vec<(UserId, String)>, Refusal> {
+    let mut seen = HashSet::with_capacity(named.len());
+    let mut members = vec![(creator.clone(), OWNER.to_owned())];
+    for Named { user, role } in named {
+        let role = role.unwrap_or_else(|| MEMBER.to_owned());
+        if !is_label(&role) || role == RESERVED_ROLE {
+            let rule = "a role is `owner`, `admin`, `member`, `guest` or a name of 1 to 32 of a-z 0-9 _ - other than `removed`";
+            return Err(Refusal::bad_field("members", rule));
+        }
+        if !seen.insert(user.clone()) {
+            return Err(Refusal::bad_field("members", "`members` names a user twice"));
+        }
+        if user == *creator {
+            continue;
+        }
+        if kind == Kind::Direct && role != MEMBER {
+            return Err(Refusal::bad_field("members", "the other one of a direct room is always `member`"));
+        }
+        members.push((user, role));
+    }
+    if kind == Kind::Direct && members.len() != 2 {
+        return Err(Refusal::bad_field("members", "a direct room is of its creator and one other user"));
+    }
+    Ok(members)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn alice() -> UserId {
+        UserId::parse("alice").unwrap()
+    }
+
+    fn room(text: &str) -> Result<NewRoom, Refusal> {
+        read(text, &alice(), false, RoomId::parse("fresh").unwrap())
+    }
+
+    fn roles(room: &NewRoom) -> Vec<(&str, &str)> {
+        room.members.iter().map(|(user, role)| (user.as_str(), role.as_str())).collect()
+    }
+
+    #[test]
+    fn the_creator_is_owner_and_the_others_members_unless_told() {
+        let room = room(
+            r#"{"kind":"private","name":"Tea ☕","metadata":{"b":1.0,"a":2},
+               "members":[{"user":"bob"},{"user":"carol","role":"guest"},{"user":"alice","role":"guest"}]}"#,
+        )
+        .unwrap();
+        assert_eq!(roles(&room), [("alice", "owner"), ("bob", "member"), ("carol", "guest")]);
+        assert_eq!((room.id.as_str(), room.metadata.as_str()), ("fresh", r#"{"b":1.0,"a":2}"#));
+    }
+
+    #[test]
+    fn a_direct_room_is_of_two() {
+        let direct = room(r#"{"kind":"direct","members":[{"user":"bob"}]}"#).unwrap();
+        assert_eq!(roles(&direct), [("alice", "owner"), ("bob", "member")]);
+        assert!(room(r#"{"kind":"direct","members":[{"user":"bob"},{"user":"alice"}]}"#).is_ok());
+        for bad in [
+            r#"{"kind":"direct"}"#,
+            r#"{"kind":"direct","members":[{"user":"alice"}]}"#,
+            r#"{"kind":"direct","members":[{"user":"bob"},{"user":"carol"}]}"#,
+            r#"{"kind":"direct","members":[{"user":"bob","role":"guest"}]}"#,
+        ] {
+            assert_eq!(room(bad).unwrap_err().field.as_deref(), Some("members"), "{bad}");
+        }
+    }
+
+    #[test]
+    fn only_an_admin_names_a_room_by_its_id() {
+        let text = r#"{"kind":"public","id":"lobby"}"#;
+        let refusal = room(text).unwrap_err();
+        assert_eq!((refusal.code, refusal.field.as_deref()), (ErrorCode::Forbidden, Some("id")));
+        let fresh = RoomId::parse("fresh").unwrap();
+        assert_eq!(read(text, &alice(), true, fresh).unwrap().id.as_str(), "lobby");
+    }
+
+    #[test]
+    fn what_breaks_a_rule_is_refused_with_its_field() {
+        let name = |name: String| serde_json::json!({"kind": "public", "name": name}).to_string();
+        let crowd = |count: usize| {
+            let members: Vec<_> = (0..count).map(|n| serde_json::json!({"user": format!("u{n}")})).collect();
+            serde_json::json!({"kind": "public", "members": members}).to_string()
+        };
+        let metadata =
+            |bytes: usize| format!(r#"{{"kind":"public","metadata":{{"a":"{}"}}}}"#, "x".repeat(bytes - 8));
+        let cases = [
+            ("{}".into(), ErrorCode::BadRequest, "kind"),
+            (r#"{"kind":"group"}"#.into(), ErrorCode::BadRequest, "kind"),
+            (r#"{"kind":5}"#.into(), ErrorCode::BadRequest, "kind"),
+            (r#"{"kind":"public","name":5}"#.into(), ErrorCode::BadRequest, "name"),
+            (name("x".repeat(201)), ErrorCode::TooLarge, "name"),
+            (name("a\nb".into()), ErrorCode::BadRequest, "name"),
+            (name("a\0b".into()), ErrorCode::BadRequest, "name"),
+            (r#"{"kind":"public","members":{}}"#.into(), ErrorCode::BadRequest, "members"),
+            (r#"{"kind":"public","members":[{"user":"a b"}]}"#.into(), ErrorCode::BadRequest, "members"),
+            (
+                r#"{"kind":"public","members":[{"user":"b","role":"Boss"}]}"#.into(),
+                ErrorCode::BadRequest,
+                "members",
+            ),
+            (
+                r#"{"kind":"public","members":[{"user":"b","role":""}]}"#.into(),
+                ErrorCode::BadRequest,
+                "members",
+            ),
+            (
+                r#"{"kind":"public","members":[{"user":"b","role":"removed"}]}"#.into(),
+                ErrorCode::BadRequest,
+                "members",
+            ),
+            (
+                r#"{"kind":"public","members":[{"user":"b"},{"user":"b"}]}"#.into(),
+                ErrorCode::BadRequest,
+                "members",
+            ),
+            (crowd(1001), ErrorCode::TooLarge, "members"),
+            (r#"{"kind":"public","metadata":[]}"#.into(), ErrorCode::BadRequest, "metadata"),
+            (metadata(4097), ErrorCode::TooLarge, "metadata"),
+        ];
+        for (text, code, field) in cases {
+            let refusal = room(&text).err().unwrap_or_else(|| panic!("{text} was taken"));
+            assert_eq!((refusal.code, refusal.field.as_deref()), (code, Some(field)), "{text}");
+        }
+        assert!(room(&name("é".repeat(200))).is_ok());
+        assert!(room(&crowd(1000)).is_ok());
+        assert!(room(&metadata(4096)).is_ok());
+        for bad in ["", "[]", "{", "5", "null"] {
+            assert_eq!(room(bad).unwrap_err().code, ErrorCode::BadRequest, "{bad}");
+        }
+    }
+}

@@ -1,0 +1,58 @@
+//! `/rooms/{room}/events`: the raw log after a position, for exact catch-up.
+
+use actix_web::{HttpRequest, web};
+
+use super::caller::Caller;
+use super::parameters::{self, Parameters};
+use super::problem::{Problem, ProblemDocument};
+use super::state::State;
+use super::upto;
+use crate::query::access;
+use crate::query::events::{EventPage, EventRange, Events, events};
+
+/// The events after a position, ascending, as over the WebSocket. `limit` counts positions of the log, so
+/// a page may hold fewer events than that, or none, and yet be complete up to `next`.
+#[utoipa::path(
+    get, path = "/v1/rooms/{room}/events", operation_id = "listEvents", tag = "messages",
+    params(
+        ("room" = String, Path),
+        ("after" = Option<u64>, Query, description = "Events above this seq; 0 if left out"),
+        ("limit" = Option<u32>, Query, description = "50, at most 200"),
+        ("epoch" = Option<String>, Query, description = "Epoch of the cursor that is held"),
+        ("upto" = Option<u64>, Query, description = "Wait up to 5 s until this seq is stored, else 503"),
+    ),
+    responses(
+        (status = 200, description = "A page", body = EventPage),
+        (status = 409, description = "The epoch is no longer good: `after` tells above which seq",
+            body = ProblemDocument, content_type = "application/problem+json"),
+    )
+)]
+pub async fn page(
+    state: web::Data<State>,
+    caller: Caller,
+    path: web::Path<String>,
+    request: HttpRequest,
+) -> Result<web::Json<EventPage>, Problem> {
+    let room = parameters::room(&path)?;
+    let parameters = Parameters::of(&request)?;
+    let range = EventRange {
+        after: parameters.seq("after")?.unwrap_or(0),
+        limit: parameters.limit()?,
+        epoch: parameters.text("epoch"),
+        upto: parameters.seq("upto")?,
+    };
+    let read = async || match events(&state.db, caller.viewer(), &room, range).await? {
+        None => Err(Problem::no_such_room()),
+        Some(Events::EpochPast { after }) => Err(Problem::epoch_past(after)),
+        Some(Events::Page(page)) => Ok(page),
+    };
+    if let Some(upto) = range.upto {
+        let access = access(&state.db, caller.viewer(), &room).await?.ok_or_else(Problem::no_such_room)?;
+        if access.head_seq < upto {
+            // A position of a past epoch may never be stored: that is told at once.
+            read().await?;
+            upto::stored(&state, &room, upto).await?;
+        }
+    }
+    Ok(web::Json(read().await?))
+}

@@ -1,0 +1,75 @@
+//! `/rooms/{room}/messages` and `/rooms/{room}/messages/{seq}`: history.
+
+use actix_web::{HttpRequest, web};
+
+use super::caller::Caller;
+use super::parameters::{self, Parameters};
+use super::problem::Problem;
+use super::state::State;
+use super::upto;
+use crate::query::access;
+use crate::query::messages::{self as history, Message, MessagePage, Window};
+
+/// A page of history, ascending. Without a bound the last messages.
+#[utoipa::path(
+    get, path = "/v1/rooms/{room}/messages", operation_id = "listMessages", tag = "messages",
+    params(
+        ("room" = String, Path),
+        ("before" = Option<u64>, Query, description = "Messages below this seq"),
+        ("after" = Option<u64>, Query, description = "Messages above this seq"),
+        ("around" = Option<u64>, Query, description = "Messages on both sides of this seq, itself included"),
+        ("limit" = Option<u32>, Query, description = "50, at most 200"),
+        ("upto" = Option<u64>, Query, description = "Wait up to 5 s until this seq is stored, else 503"),
+    ),
+    responses((status = 200, description = "A page", body = MessagePage))
+)]
+pub async fn page(
+    state: web::Data<State>,
+    caller: Caller,
+    path: web::Path<String>,
+    request: HttpRequest,
+) -> Result<web::Json<MessagePage>, Problem> {
+    let room = parameters::room(&path)?;
+    let parameters = Parameters::of(&request)?;
+    let window = window(&parameters)?;
+    if let Some(upto) = parameters.seq("upto")? {
+        let access = access(&state.db, caller.viewer(), &room).await?.ok_or_else(Problem::no_such_room)?;
+        if access.head_seq < upto {
+            upto::stored(&state, &room, upto).await?;
+        }
+    }
+    let page = history::page(&state.db, caller.viewer(), &room, window).await?;
+    Ok(web::Json(page.ok_or_else(Problem::no_such_room)?))
+}
+
+fn window(parameters: &Parameters) -> Result<Window, Problem> {
+    let limit = parameters.limit()?;
+    match (parameters.seq("before")?, parameters.seq("after")?, parameters.seq("around")?) {
+        (None, None, None) => Ok(Window::last(limit)),
+        (Some(seq), None, None) => Ok(Window::before(seq, limit)),
+        (None, Some(seq), None) => Ok(Window::after(seq, limit)),
+        (None, None, Some(seq)) => Ok(Window::around(seq, limit)),
+        _ => Err(Problem::bad_field("before", "give one of before, after and around, not several")),
+    }
+}
+
+/// One message in its present state.
+#[utoipa::path(
+    get, path = "/v1/rooms/{room}/messages/{seq}", operation_id = "getMessage", tag = "messages",
+    params(("room" = String, Path), ("seq" = u64, Path)),
+    responses((status = 200, description = "The message", body = Message))
+)]
+pub async fn one(
+    state: web::Data<State>,
+    caller: Caller,
+    path: web::Path<(String, String)>,
+) -> Result<web::Json<Message>, Problem> {
+    let (room, seq) = path.into_inner();
+    let (room, seq) = (parameters::room(&room)?, parameters::seq("seq", &seq)?);
+    if let Some(message) = history::one(&state.db, caller.viewer(), &room, seq).await? {
+        return Ok(web::Json(message));
+    }
+    // Which of the two is missing is told only to those whose room it is.
+    access(&state.db, caller.viewer(), &room).await?.ok_or_else(Problem::no_such_room)?;
+    Err(Problem::no_such_message())
+}

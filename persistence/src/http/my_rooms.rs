@@ -1,0 +1,43 @@
+//! `/me/rooms`: the rooms of which I am a member.
+
+use actix_web::{HttpRequest, web};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::caller::Caller;
+use super::parameters::Parameters;
+use super::problem::Problem;
+use super::state::State;
+use crate::query::room::MyRoom;
+use crate::query::room_lists::my_rooms;
+
+/// A page of my rooms.
+#[derive(Serialize, ToSchema)]
+pub struct MyRooms {
+    rooms: Vec<MyRoom>,
+    /// Null at the end.
+    next: Option<String>,
+    /// Another text once my list of rooms has changed.
+    rooms_version: String,
+}
+
+/// My rooms, newest activity first, each with its last message and what is unread.
+#[utoipa::path(
+    get, path = "/v1/me/rooms", operation_id = "listMyRooms", tag = "rooms",
+    params(
+        ("cursor" = Option<String>, Query, description = "`next` of the page before"),
+        ("limit" = Option<u32>, Query, description = "50, at most 200"),
+    ),
+    responses((status = 200, description = "A page", body = MyRooms))
+)]
+pub async fn list(
+    state: web::Data<State>,
+    caller: Caller,
+    request: HttpRequest,
+) -> Result<web::Json<MyRooms>, Problem> {
+    let parameters = Parameters::of(&request)?;
+    let (cursor, limit) = (parameters.activity_cursor()?, parameters.limit()?);
+    let rooms_version = state.rooms_version(&caller.user).await;
+    let page = my_rooms(&state.db, &caller.user, cursor.as_ref(), limit).await?;
+    Ok(web::Json(MyRooms { rooms: page.rooms, next: page.next, rooms_version }))
+}

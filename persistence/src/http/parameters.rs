@@ -1,0 +1,157 @@
+//! Query strings and path segments, parsed once into what the queries take.
+//! Pure. Promises that every refusal names the parameter at fault and that unknown ones are ignored.
+
+use actix_web::HttpRequest;
+use actix_web::web;
+use tidings_shared::ids::RoomId;
+
+use super::creation::MAX_NAME_CHARS;
+use super::problem::Problem;
+use crate::query::cursor::{self, ActivityCursor};
+
+/// Entries of a page when nothing is said.
+pub const DEFAULT_LIMIT: i64 = 50;
+/// Entries of a page at most; more is cut down to it.
+pub const MAX_LIMIT: i64 = 200;
+/// Highest position that is exact in every JSON implementation (2^53 − 1); no room comes near it.
+pub const MAX_SEQ: i64 = (1 << 53) - 1;
+
+/// The parameters of a query string.
+pub struct Parameters(Vec<(String, String)>);
+
+impl Parameters {
+    /// # Errors
+    /// When the query string is malformed.
+    pub fn of(request: &HttpRequest) -> Result<Self, Problem> {
+        Self::parse(request.query_string())
+    }
+
+    fn parse(query: &str) -> Result<Self, Problem> {
+        web::Query::<Vec<(String, String)>>::from_query(query)
+            .map(|pairs| Self(pairs.into_inner()))
+            .map_err(|error| Problem::bad_field("query", format!("the query string is malformed: {error}")))
+    }
+
+    /// A parameter's text; None when it is not given or empty.
+    pub fn text(&self, name: &str) -> Option<&str> {
+        let given = self.0.iter().find(|(given, _)| given == name);
+        given.map(|(_, value)| value.as_str()).filter(|value| !value.is_empty())
+    }
+
+    /// Part of a name to search for.
+    pub fn name_part(&self, name: &str) -> Result<Option<&str>, Problem> {
+        let part = self.text(name);
+        if part
+            .is_some_and(|part| part.chars().any(char::is_control) || part.chars().count() > MAX_NAME_CHARS)
+        {
+            let rule = format!("{name} must be up to {MAX_NAME_CHARS} characters without control characters");
+            return Err(Problem::bad_field(name, rule));
+        }
+        Ok(part)
+    }
+
+    /// A position in a log.
+    pub fn seq(&self, name: &str) -> Result<Option<i64>, Problem> {
+        self.text(name).map(|text| seq(name, text)).transpose()
+    }
+
+    /// Entries of a page.
+    pub fn limit(&self) -> Result<i64, Problem> {
+        let Some(text) = self.text("limit") else { return Ok(DEFAULT_LIMIT) };
+        match digits(text) {
+            Some(limit) if limit > 0 => Ok(limit.min(MAX_LIMIT)),
+            _ => Err(Problem::bad_field("limit", format!("limit must be a number from 1 to {MAX_LIMIT}"))),
+        }
+    }
+
+    /// Where a list ordered by last activity goes on.
+    pub fn activity_cursor(&self) -> Result<Option<ActivityCursor>, Problem> {
+        self.text("cursor").map(|text| ActivityCursor::unpack(text).ok_or_else(bad_cursor)).transpose()
+    }
+
+    /// Where a list ordered by id goes on.
+    pub fn id_cursor(&self) -> Result<Option<String>, Problem> {
+        self.text("cursor").map(|text| cursor::unpack_id(text).ok_or_else(bad_cursor)).transpose()
+    }
+}
+
+fn bad_cursor() -> Problem {
+    Problem::bad_field("cursor", "cursor must be a `next` of the same list")
+}
+
+/// A position, from a parameter or a path segment.
+///
+/// # Errors
+/// When it is not a number.
+pub fn seq(name: &str, text: &str) -> Result<i64, Problem> {
+    digits(text).ok_or_else(|| Problem::bad_field(name, format!("{name} must be a position: 0, 1, 2 …")))
+}
+
+/// Digits only, clamped to [`MAX_SEQ`].
+fn digits(text: &str) -> Option<i64> {
+    if text.is_empty() || !text.bytes().all(|b| b.is_ascii_digit()) {
+        return None;
+    }
+    // All digits: the one thing that can go wrong is that it is too big.
+    Some(text.parse().unwrap_or(MAX_SEQ).min(MAX_SEQ))
+}
+
+/// The room of a path.
+///
+/// # Errors
+/// When it has not the form of a room id.
+pub fn room(text: &str) -> Result<RoomId, Problem> {
+    RoomId::parse(text).map_err(|error| Problem::bad_field("room", error.to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use actix_web::ResponseError;
+
+    use super::*;
+
+    fn parameters(query: &str) -> Parameters {
+        Parameters::parse(query).unwrap()
+    }
+
+    #[test]
+    fn a_limit_is_fifty_unless_given_and_two_hundred_at_most() {
+        for (query, limit) in [
+            ("", 50),
+            ("limit=", 50),
+            ("limit=1", 1),
+            ("limit=200", 200),
+            ("limit=201", 200),
+            ("limit=9999999999999999999999", 200),
+        ] {
+            assert_eq!(parameters(query).limit().unwrap(), limit, "{query}");
+        }
+        for bad in ["limit=0", "limit=-1", "limit=x", "limit=1.5", "limit=%2B1", "limit=1e2"] {
+            assert_eq!(parameters(bad).limit().unwrap_err().status_code(), 400, "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_position_is_digits_and_never_beyond_what_json_holds() {
+        assert_eq!(parameters("after=41").seq("after").unwrap(), Some(41));
+        assert_eq!(parameters("before=2").seq("after").unwrap(), None);
+        assert_eq!(parameters("after=18446744073709551616").seq("after").unwrap(), Some(MAX_SEQ));
+        for bad in ["after=-1", "after=a", "after=1%20", "after=%D9%A1"] {
+            assert!(parameters(bad).seq("after").is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn values_are_decoded_and_unknown_parameters_ignored() {
+        let parameters = parameters("x=1&query=caf%C3%A9+bar&query=second&y");
+        assert_eq!(parameters.text("query"), Some("café bar"));
+    }
+
+    #[test]
+    fn a_cursor_of_another_list_is_refused() {
+        let members = format!("cursor={}", cursor::pack_id("alice"));
+        assert!(parameters(&members).activity_cursor().is_err());
+        assert_eq!(parameters(&members).id_cursor().unwrap().as_deref(), Some("alice"));
+        assert!(parameters("cursor=%00").id_cursor().is_err());
+    }
+}

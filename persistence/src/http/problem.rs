@@ -1,0 +1,257 @@
+//! Refusals as problem documents (RFC 9457), in one place for every handler.
+//! Promises that whatever goes wrong is answered in this form, with a code of the contract, and that
+//! nothing of the inside is told: causes go to the log.
+
+use std::fmt;
+
+use actix_web::http::{StatusCode, header};
+use actix_web::{HttpResponse, HttpResponseBuilder, ResponseError};
+use sea_orm::{DbErr, RuntimeErr, SqlxError};
+use serde::Serialize;
+use tidings_shared::error::{ErrorCode, Refusal};
+use tidings_shared::log::AppendError;
+use utoipa::ToSchema;
+
+/// Media type of a problem document.
+pub const PROBLEM_JSON: &str = "application/problem+json";
+
+/// Why a request was refused.
+#[derive(Debug)]
+pub struct Problem {
+    status: StatusCode,
+    /// Boxed to keep results small on the way that goes well.
+    refusal: Box<Refusal>,
+    /// For an epoch that is past: read anew what lies above.
+    after: Option<i64>,
+    /// For a wrong method: the right ones.
+    allow: Option<&'static str>,
+}
+
+/// The problem document.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Problem)]
+pub struct ProblemDocument<'a> {
+    /// Names the code as a URI.
+    #[schema(example = "urn:tidings:error:not_found")]
+    r#type: String,
+    /// The status in words.
+    title: &'a str,
+    status: u16,
+    /// What was tried and what to do.
+    detail: &'a str,
+    /// `bad_request`, `unauthorized`, `forbidden`, `not_found`, `conflict`, `too_large`, `rate_limited`,
+    /// `internal`, `overloaded` or `unavailable`.
+    code: &'static str,
+    /// Finer cause within a code, such as `expired`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<&'a str>,
+    /// The field or parameter at fault.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    field: Option<&'a str>,
+    /// When trying again makes sense.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    retry_after_ms: Option<u64>,
+    /// Only where an epoch is no longer good: what lies above this seq is to be read anew.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    after: Option<i64>,
+}
+
+impl Problem {
+    /// A parameter or a field of the body that breaks a rule.
+    pub fn bad_field(field: &str, rule: impl Into<String>) -> Self {
+        Refusal::bad_field(field, rule).into()
+    }
+
+    pub fn new(code: ErrorCode, detail: impl Into<String>) -> Self {
+        Refusal::new(code, detail).into()
+    }
+
+    /// The one answer for a room that does not exist and for one that is not the asker's.
+    pub fn no_such_room() -> Self {
+        Refusal::not_found("room").into()
+    }
+
+    /// For what an admin cannot do in a room that they only look at.
+    pub fn not_a_member() -> Self {
+        Self::new(ErrorCode::Forbidden, "only a member of the room has a mark in it")
+    }
+
+    pub fn no_such_message() -> Self {
+        Refusal::not_found("message").into()
+    }
+
+    /// The epoch of a cursor no longer holds above `after`.
+    pub fn epoch_past(after: i64) -> Self {
+        let detail = format!(
+            "the epoch is no longer good at the asked position: drop what lies above seq {after} and read it anew"
+        );
+        Self { after: Some(after), ..Self::new(ErrorCode::Conflict, detail) }
+    }
+
+    pub fn wrong_method(allow: &'static str) -> Self {
+        let refusal = Refusal::new(ErrorCode::BadRequest, format!("this resource takes {allow}"));
+        Self {
+            status: StatusCode::METHOD_NOT_ALLOWED,
+            refusal: Box::new(refusal),
+            after: None,
+            allow: Some(allow),
+        }
+    }
+}
+
+impl From<Refusal> for Problem {
+    fn from(refusal: Refusal) -> Self {
+        let status = StatusCode::from_u16(refusal.code.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        Self { status, refusal: Box::new(refusal), after: None, allow: None }
+    }
+}
+
+impl From<AppendError> for Problem {
+    fn from(error: AppendError) -> Self {
+        Refusal::from(error).into()
+    }
+}
+
+impl From<DbErr> for Problem {
+    fn from(error: DbErr) -> Self {
+        if is_away(&error) {
+            tracing::warn!(%error, "the database is out of reach");
+            return Refusal::unavailable("the database is out of reach; try again").into();
+        }
+        tracing::error!(%error, "the database refused a statement");
+        Self::new(ErrorCode::Internal, "something went wrong here; it was logged")
+    }
+}
+
+/// Whether the database was not there to answer, as opposed to answering with an error.
+fn is_away(error: &DbErr) -> bool {
+    let cause = match error {
+        DbErr::ConnectionAcquire(_) | DbErr::Conn(_) => return true,
+        DbErr::Exec(RuntimeErr::SqlxError(cause)) | DbErr::Query(RuntimeErr::SqlxError(cause)) => cause,
+        _ => return false,
+    };
+    match cause.as_ref() {
+        SqlxError::Io(_) | SqlxError::Tls(_) | SqlxError::PoolTimedOut | SqlxError::PoolClosed => true,
+        // Connection exception, insufficient resources, operator intervention (shutdown, time-out).
+        SqlxError::Database(error) => {
+            error.code().is_some_and(|state| ["08", "53", "57"].iter().any(|class| state.starts_with(class)))
+        }
+        _ => false,
+    }
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.refusal.fmt(f)
+    }
+}
+
+impl ResponseError for Problem {
+    fn status_code(&self) -> StatusCode {
+        self.status
+    }
+
+    fn error_response(&self) -> HttpResponse {
+        let refusal = &self.refusal;
+        let mut response = HttpResponseBuilder::new(self.status);
+        if refusal.code == ErrorCode::Unauthorized {
+            let challenge = match refusal.reason.as_deref() {
+                // RFC 6750, 3.1: who sent no token is told no error.
+                Some("missing") => "Bearer".to_owned(),
+                _ => "Bearer error=\"invalid_token\"".to_owned(),
+            };
+            response.insert_header((header::WWW_AUTHENTICATE, challenge));
+        }
+        if let Some(ms) = refusal.retry_after_ms {
+            response.insert_header((header::RETRY_AFTER, ms.div_ceil(1000).to_string()));
+        }
+        if let Some(allow) = self.allow {
+            response.insert_header((header::ALLOW, allow));
+        }
+        let document = ProblemDocument {
+            r#type: format!("urn:tidings:error:{}", refusal.code.as_str()),
+            title: self.status.canonical_reason().unwrap_or("Error"),
+            status: self.status.as_u16(),
+            detail: &refusal.message,
+            code: refusal.code.as_str(),
+            reason: refusal.reason.as_deref(),
+            field: refusal.field.as_deref(),
+            retry_after_ms: refusal.retry_after_ms,
+            after: self.after,
+        };
+        response.insert_header((header::CONTENT_TYPE, PROBLEM_JSON));
+        response.body(serde_json::to_vec(&document).unwrap_or_default())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use actix_web::body::to_bytes;
+
+    use super::*;
+
+    async fn document(problem: Problem) -> (HttpResponse<()>, serde_json::Value) {
+        let (head, body) = problem.error_response().into_parts();
+        let body = to_bytes(body).await.unwrap();
+        (head.map_into_boxed_body().drop_body(), serde_json::from_slice(&body).unwrap())
+    }
+
+    #[actix_web::test]
+    async fn a_problem_document_has_the_fields_of_the_contract() {
+        let (head, body) = document(Problem::bad_field("limit", "must be a number")).await;
+        assert_eq!(head.status(), 400);
+        assert_eq!(head.headers().get("content-type").unwrap(), PROBLEM_JSON);
+        assert_eq!(
+            body,
+            serde_json::json!({
+                "type": "urn:tidings:error:bad_request", "title": "Bad Request", "status": 400,
+                "detail": "must be a number", "code": "bad_request", "field": "limit"
+            })
+        );
+    }
+
+    #[actix_web::test]
+    async fn a_past_epoch_tells_what_to_read_anew() {
+        let (head, body) = document(Problem::epoch_past(7)).await;
+        assert_eq!(
+            (head.status().as_u16(), &body["code"], &body["after"]),
+            (409, &"conflict".into(), &7.into())
+        );
+    }
+
+    #[actix_web::test]
+    async fn what_can_be_tried_again_says_when() {
+        let (head, body) = document(Refusal::unavailable("later").into()).await;
+        assert_eq!(head.status(), 503);
+        assert_eq!(head.headers().get("retry-after").unwrap(), "1");
+        assert_eq!(body["retry_after_ms"], 1000);
+    }
+
+    #[actix_web::test]
+    async fn a_bad_token_is_challenged_with_its_reason_in_the_document() {
+        let expired = Refusal::new(ErrorCode::Unauthorized, "expired").with_reason("expired");
+        let (head, body) = document(expired.into()).await;
+        assert_eq!(head.headers().get("www-authenticate").unwrap(), "Bearer error=\"invalid_token\"");
+        assert_eq!(body["reason"], "expired");
+        let missing = Refusal::new(ErrorCode::Unauthorized, "no token").with_reason("missing");
+        assert_eq!(document(missing.into()).await.0.headers().get("www-authenticate").unwrap(), "Bearer");
+    }
+
+    #[actix_web::test]
+    async fn a_wrong_method_names_the_right_ones() {
+        let (head, body) = document(Problem::wrong_method("GET, POST")).await;
+        assert_eq!((head.status().as_u16(), &body["code"]), (405, &"bad_request".into()));
+        assert_eq!(head.headers().get("allow").unwrap(), "GET, POST");
+    }
+
+    #[actix_web::test]
+    async fn a_failure_inside_is_not_told() {
+        let (head, body) = document(DbErr::Custom("password of the database is hunter2".into()).into()).await;
+        assert_eq!(head.status(), 500);
+        assert!(!body.to_string().contains("hunter2"));
+        assert_eq!(
+            document(DbErr::Conn(RuntimeErr::Internal("refused".into())).into()).await.0.status(),
+            503
+        );
+    }
+}

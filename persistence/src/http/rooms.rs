@@ -1,0 +1,126 @@
+//! `/rooms` and `/rooms/{room}`: creation, the public list, one room.
+
+use actix_web::{HttpRequest, HttpResponse, web};
+use serde::Deserialize;
+use tidings_shared::error::{ErrorCode, Refusal};
+use tidings_shared::ids::RoomId;
+use utoipa::ToSchema;
+
+use super::body::{Body, ROOM_BYTES};
+use super::caller::Caller;
+use super::creation;
+use super::parameters::{self, Parameters};
+use super::problem::{Problem, ProblemDocument};
+use super::state::State;
+use crate::query::room;
+use crate::query::room::{Room, RoomAnswer};
+use crate::query::room_lists::{PublicRooms, public_rooms};
+use crate::query::rooms::{Created, create as create_room};
+
+/// What `POST /rooms` takes.
+#[derive(Deserialize, ToSchema)]
+#[schema(as = NewRoom)]
+#[allow(
+    dead_code,
+    reason = "the form of the body for the OpenAPI document; `creation` reads it field by field"
+)]
+pub struct NewRoomForm {
+    /// Only with the scope `tidings.admin`.
+    id: Option<String>,
+    /// `direct`, `private` or `public`.
+    kind: String,
+    /// Up to 200 characters.
+    name: Option<String>,
+    /// Up to 1,000; the creator is owner and need not be named.
+    members: Option<Vec<NewMemberForm>>,
+    /// Up to 4 KiB.
+    #[schema(value_type = Option<Object>)]
+    metadata: Option<serde_json::Value>,
+}
+
+/// A first member.
+#[derive(Deserialize, ToSchema)]
+#[schema(as = NewMember)]
+#[allow(
+    dead_code,
+    reason = "the form of the body for the OpenAPI document; `creation` reads it field by field"
+)]
+pub struct NewMemberForm {
+    user: String,
+    /// `owner`, `admin`, `member` (default), `guest` or a name of 1 to 32 of `a-z 0-9 _ -`.
+    role: Option<String>,
+}
+
+/// Creates a room with its first members.
+///
+/// Whoever creates it is its owner, in a direct room too; the other one of a direct room is `member`, and
+/// the two stay its only members. Users not known yet are created without a name.
+#[utoipa::path(
+    post, path = "/v1/rooms", operation_id = "createRoom", tag = "rooms", request_body = NewRoomForm,
+    responses(
+        (status = 201, description = "Created", body = Room),
+        (status = 200, description = "The direct room of the two exists", body = Room),
+        (status = 409, description = "The id is taken", body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 413, description = "Too many members, or too much text", body = ProblemDocument, content_type = "application/problem+json"),
+    )
+)]
+pub async fn create(
+    state: web::Data<State>,
+    caller: Caller,
+    payload: web::Payload,
+) -> Result<HttpResponse, Problem> {
+    let body = Body::read(payload, ROOM_BYTES).await?;
+    let new = creation::read(body.text(), &caller.user, caller.admin, RoomId::fresh())?;
+    state.can_tell().await?;
+    let (id, mut response) = match create_room(&state.db, &new).await? {
+        Created::New => {
+            let id = new.id;
+            state.memberships_changed(new.members.into_iter().map(|(user, _)| user).collect()).await;
+            (id, HttpResponse::Created())
+        }
+        Created::Exists(id) => (id, HttpResponse::Ok()),
+        Created::IdTaken => {
+            let refusal = Refusal::new(ErrorCode::Conflict, "a room with this id exists").with_field("id");
+            return Err(refusal.into());
+        }
+    };
+    let room = room::plain_room(&state.db, caller.viewer(), &id).await?.ok_or_else(Problem::no_such_room)?;
+    Ok(response.insert_header(("location", format!("/v1/rooms/{id}"))).json(room))
+}
+
+/// The public rooms, newest activity first.
+#[utoipa::path(
+    get, path = "/v1/rooms", operation_id = "listPublicRooms", tag = "rooms",
+    params(
+        ("query" = Option<String>, Query, description = "Part of the name, in any case"),
+        ("cursor" = Option<String>, Query, description = "`next` of the page before"),
+        ("limit" = Option<u32>, Query, description = "50, at most 200"),
+    ),
+    responses((status = 200, description = "A page", body = PublicRooms))
+)]
+pub async fn list(
+    state: web::Data<State>,
+    _caller: Caller,
+    request: HttpRequest,
+) -> Result<web::Json<PublicRooms>, Problem> {
+    let parameters = Parameters::of(&request)?;
+    let query = parameters.name_part("query")?;
+    let (cursor, limit) = (parameters.activity_cursor()?, parameters.limit()?);
+    Ok(web::Json(public_rooms(&state.db, query, cursor.as_ref(), limit).await?))
+}
+
+/// One room. For a member also the last message, what is unread, and the own read position.
+#[utoipa::path(
+    get, path = "/v1/rooms/{room}", operation_id = "getRoom", tag = "rooms",
+    params(("room" = String, Path)),
+    responses((status = 200, description = "The room", body = RoomAnswer))
+)]
+pub async fn one(
+    state: web::Data<State>,
+    caller: Caller,
+    path: web::Path<String>,
+) -> Result<HttpResponse, Problem> {
+    let id = parameters::room(&path)?;
+    let room = room::room(&state.db, caller.viewer(), &id).await?.ok_or_else(Problem::no_such_room)?;
+    Ok(HttpResponse::Ok().json(room))
+}

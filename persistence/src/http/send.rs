@@ -1,0 +1,166 @@
+//! `POST /rooms/{room}/messages`: a message by HTTP, with the same result as by WebSocket.
+
+use actix_web::{HttpResponse, web};
+use serde::{Deserialize, Serialize};
+use tidings_shared::error::{ErrorCode, Refusal};
+use tidings_shared::ids::RoomId;
+use tidings_shared::log::stored::Stored;
+use tidings_shared::log::{Accepted, AppendError, Entry, Minimum};
+use tidings_shared::message::{AckStage, Draft};
+use tidings_shared::protocol::Fields;
+use tidings_shared::protocol::server::{Ack, Sender, rfc3339};
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+use super::body::{Body, COMMAND_BYTES};
+use super::caller::Caller;
+use super::parameters;
+use super::problem::{Problem, ProblemDocument};
+use super::state::State;
+use crate::query::access;
+
+/// What a send takes, as `message:send` does.
+#[derive(Deserialize, ToSchema)]
+#[schema(as = Send)]
+#[allow(dead_code, reason = "the form of the body for the OpenAPI document; the shared Draft reads it")]
+pub struct SendForm {
+    /// 1 to 64 printable ASCII characters, unique per room and sender; a UUIDv7 is best.
+    client_id: String,
+    content: Option<String>,
+    /// `text` if left out.
+    kind: Option<String>,
+    reply_to: Option<u64>,
+    visible_to: Option<VisibleToForm>,
+    attachments: Option<Vec<AttachmentForm>>,
+    #[schema(value_type = Option<Object>)]
+    metadata: Option<serde_json::Value>,
+    /// 1 promises that this client id was never sent before.
+    attempt: Option<u32>,
+    /// `stored` (default) or `accepted`.
+    ack: Option<String>,
+}
+
+/// Whom a private message is for.
+#[derive(Deserialize, ToSchema)]
+#[schema(as = SendVisibleTo)]
+#[allow(dead_code, reason = "the form of the body for the OpenAPI document; the shared Draft reads it")]
+pub struct VisibleToForm {
+    users: Option<Vec<String>>,
+    roles: Option<Vec<String>>,
+}
+
+/// A file that lies elsewhere.
+#[derive(Deserialize, ToSchema)]
+#[schema(as = Attachment)]
+#[allow(dead_code, reason = "the form of the body for the OpenAPI document; the shared Draft reads it")]
+pub struct AttachmentForm {
+    name: String,
+    url: String,
+    media_type: String,
+    /// Bytes.
+    size: u64,
+}
+
+/// The ack object.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Ack)]
+#[allow(dead_code, reason = "the form of the shared Ack for the OpenAPI document")]
+pub struct AckForm {
+    room: String,
+    seq: u64,
+    epoch: String,
+    at: String,
+    /// `accepted` or `stored`.
+    stage: String,
+    /// The client id was taken before: all else is the first's.
+    duplicate: bool,
+    id: Option<String>,
+    client_id: Option<String>,
+}
+
+/// Sends a message.
+#[utoipa::path(
+    post, path = "/v1/rooms/{room}/messages", operation_id = "sendMessage", tag = "messages",
+    params(("room" = String, Path)), request_body = SendForm,
+    responses(
+        (status = 201, description = "Stored", body = AckForm),
+        (status = 202, description = "Accepted", body = AckForm),
+        (status = 200, description = "Sent before", body = AckForm),
+        (status = 409, description = "The room is archived", body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 413, description = "Too much text", body = ProblemDocument, content_type = "application/problem+json"),
+    )
+)]
+pub async fn send(
+    state: web::Data<State>,
+    caller: Caller,
+    path: web::Path<String>,
+    payload: web::Payload,
+) -> Result<HttpResponse, Problem> {
+    let room = parameters::room(&path)?;
+    let body = Body::read(payload, COMMAND_BYTES).await?;
+    let draft = Draft::from_fields(&Fields::parse(body.text())?, state.limits.max_message_chars)?;
+    let access = access(&state.db, caller.viewer(), &room).await?.ok_or_else(Problem::no_such_room)?;
+    if access.role.as_deref() == Some("guest") {
+        return Err(Problem::new(ErrorCode::Forbidden, "a guest of this room may read, not send"));
+    }
+    let id = Uuid::now_v7().to_string();
+    let sender =
+        Sender { id: caller.user.as_str(), name: caller.name.as_deref(), picture: caller.picture.as_deref() };
+    let entry = Entry {
+        room: &room,
+        sender: Some(&caller.user),
+        client_id: Some(draft.client_id.clone()),
+        kind: "message:new",
+        body: draft.body(&id, &sender),
+        id: Some(id),
+        visibility: draft.visibility.clone(),
+        membership: None,
+        traceparent: None,
+        minimum: Minimum::Member,
+        allowed_in_archive: false,
+        exempt_from_backlog: false,
+        first_attempt: draft.first_attempt,
+    };
+    let accepted = state.log.append(&entry).await?;
+    let ack = acknowledge(&state, &room, &draft, accepted).await?;
+    let mut response = match (ack.duplicate, ack.stage) {
+        (true, _) => HttpResponse::Ok(),
+        (false, AckStage::Stored) => HttpResponse::Created(),
+        (false, AckStage::Accepted) => HttpResponse::Accepted(),
+    };
+    Ok(response.json(ack))
+}
+
+/// Waits as far as the sender wants to, and tells where the message stands.
+async fn acknowledge(
+    state: &State,
+    room: &RoomId,
+    draft: &Draft,
+    mut accepted: Accepted,
+) -> Result<Ack, Problem> {
+    let mut stage = AckStage::Accepted;
+    if draft.ack == AckStage::Stored || accepted.ingest.is_none() {
+        stage = AckStage::Stored;
+        match state.log.wait_stored(room, &accepted).await {
+            Stored::Here => {}
+            Stored::First { seq, id, at_ms } => {
+                accepted = Accepted { seq, id, at_ms, duplicate: true, ..accepted };
+            }
+            Stored::Rejected => return Err(AppendError::Rejected.into()),
+            Stored::Unavailable => {
+                let rule = "accepted, but not known to be stored; repeat with the same client_id";
+                return Err(Refusal::unavailable(rule).into());
+            }
+        }
+    }
+    Ok(Ack {
+        room: room.clone(),
+        seq: accepted.seq,
+        epoch: accepted.epoch,
+        at: rfc3339(accepted.at_ms),
+        stage,
+        duplicate: accepted.duplicate,
+        id: Some(accepted.id),
+        client_id: Some(draft.client_id.clone()),
+    })
+}

@@ -1,0 +1,227 @@
+//! What is to become of the records of a batch: pure, no I/O.
+//! Takes records in the order of their partitions' streams and what PostgreSQL holds of their rooms; says what to
+//! insert and how far heads move. Promises that heads move contiguously: a record that does not follow is a [`Hole`].
+
+mod row;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, HashMap};
+
+use bytes::Bytes;
+use tidings_shared::{
+    ids::{RoomId, Seq},
+    log::{
+        Bases, IngestId, Record,
+        keys::Partition,
+        record::{RecordError, TYPE_MARKS},
+    },
+};
+
+pub use row::{EventRow, MESSAGE_VOID as VOID_KIND, MessageRow, VoidReason};
+
+/// An entry of an ingest stream.
+#[derive(Debug, Clone)]
+pub struct Entry {
+    pub partition: Partition,
+    pub id: IngestId,
+    /// As it stands in the stream.
+    pub raw: Bytes,
+    pub record: Result<Record, RecordError>,
+}
+
+impl Entry {
+    #[must_use]
+    pub fn read(partition: Partition, id: IngestId, raw: Bytes) -> Self {
+        Self { partition, id, record: Record::parse(raw.clone()), raw }
+    }
+
+    /// The room that the record names, when it has one of this partition.
+    #[must_use]
+    pub fn room(&self) -> Option<RoomId> {
+        let room = RoomId::parse(self.record.as_ref().ok()?.room()).ok()?;
+        (Partition::of(&room) == self.partition).then_some(room)
+    }
+}
+
+/// What PostgreSQL holds of a room.
+#[derive(Debug, Clone, Default)]
+pub struct StoredRoom {
+    pub head: Seq,
+    /// Bases of (at least) all epochs later than any record of the batch.
+    pub bases: Bases,
+}
+
+/// A room whose head moves.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Advance {
+    pub from: Seq,
+    pub to: Seq,
+    /// When the last message of the batch was appended, ms since 1970.
+    pub last_message_at_ms: Option<i64>,
+}
+
+/// How far one user has come in one room; 0 where the batch does not tell.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Marks {
+    pub read: Seq,
+    pub read_at_ms: i64,
+    pub delivered: Seq,
+    pub delivered_at_ms: i64,
+}
+
+/// A record that cannot be written as what it says it is.
+#[derive(Debug, Clone)]
+pub struct Reject<'a> {
+    pub entry: &'a Entry,
+    /// Where it stands, when it names a room of its partition and a seq.
+    pub at: Option<(RoomId, Seq)>,
+    pub reason: String,
+}
+
+/// A record above what follows on the room's head: must never be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Hole {
+    pub partition: Partition,
+    pub room: RoomId,
+    pub head: Seq,
+    pub found: Seq,
+}
+
+/// What to write.
+#[derive(Debug, Default)]
+pub struct Plan<'a> {
+    pub messages: Vec<MessageRow<'a>>,
+    /// All events but messages, and the voids of rejected records.
+    pub events: Vec<EventRow>,
+    /// Targets of `message:void` records: void rows that need no further telling.
+    pub told: Vec<(RoomId, Seq)>,
+    pub marks: BTreeMap<(RoomId, String), Marks>,
+    pub heads: BTreeMap<RoomId, Advance>,
+    /// Records at or below the head: stored before.
+    pub again: Vec<(&'a Entry, &'a Record, RoomId)>,
+    pub rejects: Vec<Reject<'a>>,
+    /// Records of an epoch whose history ended below them.
+    pub passed_over: usize,
+}
+
+/// Decides over a batch. `rooms` holds every room of the batch that exists. With `poison` every record that has a
+/// place in a log is rejected for that reason.
+///
+/// # Errors
+/// The first [`Hole`]; then nothing of that partition may be written.
+pub fn classify<'a>(
+    entries: &'a [Entry],
+    rooms: &HashMap<RoomId, StoredRoom>,
+    poison: Option<&str>,
+) -> Result<Plan<'a>, Hole> {
+    let mut plan = Plan::default();
+    for entry in entries {
+        let record = match &entry.record {
+            Ok(record) => record,
+            Err(error) => {
+                plan.rejects.push(Reject { entry, at: None, reason: error.to_string() });
+                continue;
+            }
+        };
+        let Some(room) = entry.room() else {
+            let reason = "names no room of its partition".to_owned();
+            plan.rejects.push(Reject { entry, at: None, reason });
+            continue;
+        };
+        let Some(stored) = rooms.get(&room) else {
+            let at = (record.seq.0 > 0).then_some((room, record.seq));
+            plan.rejects.push(Reject { entry, at, reason: "no such room".to_owned() });
+            continue;
+        };
+        let limit = stored.bases.limit_of(record.epoch);
+        if record.kind() == TYPE_MARKS {
+            if let Err(reason) = poison
+                .map_or(Ok(()), |poison| Err(poison.to_owned()))
+                .and_then(|()| take_marks(&mut plan.marks, &room, record, limit))
+            {
+                plan.rejects.push(Reject { entry, at: None, reason });
+            }
+            continue;
+        }
+        if record.seq.0 == 0 {
+            plan.rejects.push(Reject { entry, at: None, reason: "an event without a seq".to_owned() });
+            continue;
+        }
+        if limit.is_some_and(|limit| record.seq > limit) {
+            plan.passed_over += 1;
+            continue;
+        }
+        let head = plan.heads.get(&room).map_or(stored.head, |advance| advance.to);
+        if record.seq <= head {
+            plan.again.push((entry, record, room));
+            continue;
+        }
+        if record.seq != head.next() {
+            return Err(Hole { partition: entry.partition, room, head, found: record.seq });
+        }
+        place(&mut plan, entry, record, &room, poison);
+        let advance =
+            plan.heads.entry(room).or_insert(Advance { from: head, to: head, last_message_at_ms: None });
+        advance.to = record.seq;
+        if record.kind() == row::MESSAGE {
+            advance.last_message_at_ms = advance.last_message_at_ms.max(Some(record.at_ms));
+        }
+    }
+    let head_of = |room: &RoomId| {
+        plan.heads.get(room).map(|advance| advance.to).or_else(|| rooms.get(room).map(|room| room.head))
+    };
+    for ((room, _), marks) in &mut plan.marks {
+        let head = head_of(room).unwrap_or_default();
+        marks.read = marks.read.min(head);
+        marks.delivered = marks.delivered.min(head);
+    }
+    Ok(plan)
+}
+
+/// Gives a record that follows on the head its row: its own, or that of a void.
+fn place<'a>(plan: &mut Plan<'a>, entry: &'a Entry, record: &'a Record, room: &RoomId, poison: Option<&str>) {
+    let outcome = match poison {
+        Some(reason) => Err(reason.to_owned()),
+        None if record.kind() == row::MESSAGE => {
+            MessageRow::of(room, record).map(|message| plan.messages.push(message))
+        }
+        None => EventRow::of(room, record).map(|event| {
+            if event.kind == row::MESSAGE_VOID
+                && let Some(target) = event.target
+            {
+                plan.told.push((room.clone(), target));
+            }
+            plan.events.push(event);
+        }),
+    };
+    if let Err(reason) = outcome {
+        plan.events.push(EventRow::void(room, record, None));
+        plan.rejects.push(Reject { entry, at: Some((room.clone(), record.seq)), reason });
+    }
+}
+
+fn take_marks(
+    all: &mut BTreeMap<(RoomId, String), Marks>,
+    room: &RoomId,
+    record: &Record,
+    limit: Option<Seq>,
+) -> Result<(), String> {
+    let marks: Vec<(&str, String, u64)> =
+        serde_json::from_slice(record.json()).map_err(|error| format!("not a list of marks: {error}"))?;
+    if marks.iter().any(|(kind, ..)| !matches!(*kind, "read" | "delivered")) {
+        return Err("a mark of an unknown kind".to_owned());
+    }
+    for (kind, user, seq) in marks {
+        let seq = limit.map_or(Seq(seq), |limit| limit.min(Seq(seq)));
+        let marks = all.entry((room.clone(), user)).or_default();
+        let (at, at_ms) = match kind {
+            "read" => (&mut marks.read, &mut marks.read_at_ms),
+            _ => (&mut marks.delivered, &mut marks.delivered_at_ms),
+        };
+        if seq > *at {
+            (*at, *at_ms) = (seq, record.at_ms);
+        }
+    }
+    Ok(())
+}

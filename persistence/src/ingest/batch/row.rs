@@ -1,0 +1,152 @@
+//! A record as the row it becomes: a message, another event, or a void.
+//! Pure. Refuses, with the reason, what lacks a part that the row must have.
+
+use std::borrow::Cow;
+
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use tidings_shared::{
+    ids::{RoomId, Seq},
+    log::{Record, record::Visibility},
+};
+use uuid::Uuid;
+
+pub const MESSAGE: &str = "message:new";
+pub const MESSAGE_VOID: &str = "message:void";
+pub const VOID: &str = "void";
+
+/// Row of `messages`.
+#[derive(Debug)]
+pub struct MessageRow<'a> {
+    pub room: RoomId,
+    pub record: &'a Record,
+    pub id: Uuid,
+    pub kind: Cow<'a, str>,
+    pub content: Cow<'a, str>,
+    pub reply_to: Option<i64>,
+    /// JSON text as it came in.
+    pub attachments: Option<&'a str>,
+    pub metadata: Option<&'a str>,
+    pub visibility: Visibility,
+}
+
+#[derive(Deserialize)]
+struct MessageBody<'a> {
+    #[serde(borrow)]
+    kind: Cow<'a, str>,
+    #[serde(borrow)]
+    content: Cow<'a, str>,
+    reply_to: Option<i64>,
+    #[serde(borrow)]
+    attachments: Option<&'a RawValue>,
+    #[serde(borrow)]
+    metadata: Option<&'a RawValue>,
+}
+
+impl<'a> MessageRow<'a> {
+    pub fn of(room: &RoomId, record: &'a Record) -> Result<Self, String> {
+        if record.sender().is_empty() || record.client_id().is_empty() {
+            return Err("a message without sender or client id".to_owned());
+        }
+        let id = Uuid::parse_str(record.id()).map_err(|error| format!("id: {error}"))?;
+        let body: MessageBody<'a> =
+            serde_json::from_slice(record.json()).map_err(|error| format!("body: {error}"))?;
+        Ok(Self {
+            room: room.clone(),
+            record,
+            id,
+            kind: body.kind,
+            content: body.content,
+            reply_to: body.reply_to,
+            attachments: body.attachments.map(RawValue::get),
+            metadata: body.metadata.map(RawValue::get),
+            visibility: Visibility::decode(record.visibility()),
+        })
+    }
+}
+
+/// Why a seq counts for nothing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum VoidReason {
+    /// The client id's message stands at this seq.
+    Duplicate(Seq),
+    Rejected,
+}
+
+impl VoidReason {
+    #[must_use]
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            Self::Duplicate(_) => "duplicate",
+            Self::Rejected => "rejected",
+        }
+    }
+}
+
+/// Row of `events`.
+#[derive(Debug, Clone)]
+pub struct EventRow {
+    pub room: RoomId,
+    pub seq: Seq,
+    /// The wire's type, or `void`.
+    pub kind: String,
+    pub actor: String,
+    pub client_id: String,
+    pub target: Option<Seq>,
+    pub target_id: Option<Uuid>,
+    pub at_ms: i64,
+    /// JSON text.
+    pub body: String,
+    pub visibility: Visibility,
+    pub void: Option<VoidReason>,
+}
+
+#[derive(Deserialize)]
+struct EventBody {
+    target: Option<Seq>,
+    target_id: Option<Uuid>,
+}
+
+impl EventRow {
+    pub fn of(room: &RoomId, record: &Record) -> Result<Self, String> {
+        let body = std::str::from_utf8(record.json()).map_err(|error| format!("body: {error}"))?;
+        if record.kind().is_empty() || record.kind() == VOID {
+            return Err("an event of no wire type".to_owned());
+        }
+        let EventBody { target, target_id } =
+            serde_json::from_str(body).map_err(|error| format!("body: {error}"))?;
+        if record.kind() == MESSAGE_VOID && target.is_none() {
+            return Err("a message:void without a target".to_owned());
+        }
+        Ok(Self {
+            room: room.clone(),
+            seq: record.seq,
+            kind: record.kind().to_owned(),
+            actor: record.sender().to_owned(),
+            client_id: record.client_id().to_owned(),
+            target,
+            target_id,
+            at_ms: record.at_ms,
+            body: body.to_owned(),
+            visibility: Visibility::decode(record.visibility()),
+            void: None,
+        })
+    }
+
+    /// The row of a seq that counts for nothing: a late duplicate of `first`, else rejected.
+    pub fn void(room: &RoomId, record: &Record, first: Option<Seq>) -> Self {
+        Self {
+            room: room.clone(),
+            seq: record.seq,
+            kind: VOID.to_owned(),
+            actor: record.sender().to_owned(),
+            client_id: record.client_id().to_owned(),
+            target: None,
+            target_id: None,
+            at_ms: record.at_ms,
+            body: "{}".to_owned(),
+            visibility: Visibility::decode(record.visibility()),
+            void: Some(first.map_or(VoidReason::Rejected, VoidReason::Duplicate)),
+        }
+    }
+}

@@ -1,0 +1,232 @@
+//! Classification of batches: by example, and against every history of epochs that a room can have.
+
+use proptest::prelude::*;
+use tidings_shared::ids::Epoch;
+
+use super::*;
+
+fn room() -> RoomId {
+    RoomId::parse("r").unwrap()
+}
+
+/// A record of room `r` as the append script writes it.
+struct Sample {
+    epoch: u64,
+    seq: u64,
+    kind: &'static str,
+    client_id: String,
+    room: &'static str,
+    json: String,
+}
+
+impl Default for Sample {
+    fn default() -> Self {
+        let json = r#"{"kind":"text","content":"hi","reply_to":7,"metadata":{"b": 1, "a":2}}"#.to_owned();
+        Self { epoch: 1, seq: 1, kind: "message:new", client_id: "c".into(), room: "r", json }
+    }
+}
+
+impl Sample {
+    fn message(epoch: u64, seq: u64) -> Self {
+        Self { epoch, seq, client_id: format!("{epoch}.{seq}"), ..Self::default() }
+    }
+
+    fn entry(self, place: u64) -> Entry {
+        let id = "0190163d-8694-739b-aea5-966c26f8ad91";
+        let header = [
+            "1",
+            &self.epoch.to_string(),
+            &self.seq.to_string(),
+            &(1000 + place).to_string(),
+            self.room,
+            self.kind,
+            "alice",
+            &self.client_id,
+            id,
+            "u=bob",
+            "",
+            "",
+        ]
+        .join("\u{1f}");
+        let raw = Bytes::from(format!("{header}\n{}", self.json));
+        Entry::read(Partition::of(&room()), IngestId { ms: place, n: 0 }, raw)
+    }
+}
+
+fn entries(samples: impl IntoIterator<Item = Sample>) -> Vec<Entry> {
+    samples.into_iter().zip(1..).map(|(sample, place)| sample.entry(place)).collect()
+}
+
+fn stored(head: u64, bases: &str) -> HashMap<RoomId, StoredRoom> {
+    HashMap::from([(room(), StoredRoom { head: Seq(head), bases: Bases::decode(bases) })])
+}
+
+fn advance(from: u64, to: u64, at: i64) -> Advance {
+    Advance { from: Seq(from), to: Seq(to), last_message_at_ms: Some(at) }
+}
+
+#[test]
+fn records_that_follow_on_the_head_move_it() {
+    let entries = entries([Sample::message(1, 5), Sample::message(1, 6)]);
+    let plan = classify(&entries, &stored(4, ""), None).unwrap();
+    assert_eq!(plan.heads[&room()], advance(4, 6, 1002));
+    let message = &plan.messages[0];
+    assert_eq!((message.kind.as_ref(), message.content.as_ref(), message.reply_to), ("text", "hi", Some(7)));
+    assert_eq!((message.attachments, message.metadata), (None, Some(r#"{"b": 1, "a":2}"#)));
+    assert_eq!(message.visibility.users, ["bob"]);
+}
+
+#[test]
+fn what_is_stored_is_not_written_again() {
+    let entries = entries([Sample::message(1, 3), Sample::message(1, 4), Sample::message(1, 5)]);
+    let plan = classify(&entries, &stored(4, ""), None).unwrap();
+    assert_eq!((plan.again.len(), plan.messages.len()), (2, 1));
+    assert_eq!(plan.heads[&room()], advance(4, 5, 1003));
+}
+
+#[test]
+fn records_above_the_base_of_any_later_epoch_are_passed_over() {
+    let entries = entries([Sample::message(1, 5), Sample::message(1, 6), Sample::message(3, 6)]);
+    let plan = classify(&entries, &stored(4, "2:9,3:5"), None).unwrap();
+    assert_eq!(plan.passed_over, 1);
+    let clients: Vec<&str> = plan.messages.iter().map(|message| message.record.client_id()).collect();
+    assert_eq!(clients, ["1.5", "3.6"]);
+}
+
+#[test]
+fn a_hole_is_never_written() {
+    let entries = entries([Sample::message(1, 5), Sample::message(1, 7)]);
+    let hole = classify(&entries, &stored(4, ""), None).unwrap_err();
+    assert_eq!((hole.head, hole.found), (Seq(5), Seq(7)));
+}
+
+#[test]
+fn a_record_that_lacks_a_part_becomes_a_void_and_the_log_goes_on() {
+    let bad = Sample { json: r#"{"kind":"text"}"#.to_owned(), ..Sample::message(1, 2) };
+    let entries = entries([Sample::message(1, 1), bad, Sample::message(1, 3)]);
+    let plan = classify(&entries, &stored(0, ""), None).unwrap();
+    assert_eq!((plan.messages.len(), plan.events.len(), plan.rejects.len()), (2, 1, 1));
+    assert_eq!((plan.events[0].seq, &plan.events[0].void), (Seq(2), &Some(VoidReason::Rejected)));
+    assert_eq!((plan.events[0].client_id.as_str(), plan.events[0].body.as_str()), ("1.2", "{}"));
+    assert_eq!(plan.heads[&room()].to, Seq(3));
+    assert_eq!(plan.rejects[0].at, Some((room(), Seq(2))));
+}
+
+#[test]
+fn poison_makes_any_event_a_void() {
+    let edit = Sample { kind: "message:edited", json: r#"{"target":1}"#.to_owned(), ..Sample::message(1, 2) };
+    for sample in [Sample::message(1, 2), edit] {
+        let entries = [sample.entry(1)];
+        let plan = classify(&entries, &stored(1, ""), Some("too bad")).unwrap();
+        assert_eq!((plan.messages.len(), plan.events.len()), (0, 1));
+        assert_eq!(plan.rejects[0].reason, "too bad");
+    }
+}
+
+#[test]
+fn what_names_no_room_of_its_partition_is_put_aside() {
+    let other = Sample { room: "elsewhere", ..Sample::message(1, 1) };
+    assert_ne!(Partition::of(&RoomId::parse("elsewhere").unwrap()), Partition::of(&room()));
+    let malformed = Entry::read(Partition(1), IngestId::default(), Bytes::from_static(b"garbage"));
+    let unknown = Sample::message(1, 1);
+    let entries = [other.entry(1), malformed, unknown.entry(3)];
+    let plan = classify(&entries, &HashMap::new(), None).unwrap();
+    assert_eq!((plan.rejects.len(), plan.heads.len(), plan.events.len()), (3, 0, 0));
+    assert_eq!(plan.rejects[2].at, Some((room(), Seq(1))));
+}
+
+#[test]
+fn an_event_keeps_its_json_and_names_its_target() {
+    let json =
+        r#"{"type":"message:edited","target":3,"target_id":"0190163d-8694-739b-aea5-966c26f8ad91","x": 1.0}"#;
+    let entries =
+        [Sample { kind: "message:edited", json: json.to_owned(), ..Sample::message(1, 1) }.entry(1)];
+    let plan = classify(&entries, &stored(0, ""), None).unwrap();
+    let event = &plan.events[0];
+    assert_eq!((event.body.as_str(), event.target, event.target_id.is_some()), (json, Some(Seq(3)), true));
+    assert_eq!(plan.heads[&room()].last_message_at_ms, None);
+}
+
+#[test]
+fn a_stored_message_void_settles_its_target() {
+    let json = r#"{"target":3,"client_id":"c","by":"alice","reason":"duplicate"}"#;
+    let entries = [Sample { kind: "message:void", json: json.to_owned(), ..Sample::message(1, 5) }.entry(1)];
+    let plan = classify(&entries, &stored(4, ""), None).unwrap();
+    assert_eq!(plan.told, [(room(), Seq(3))]);
+}
+
+#[test]
+fn marks_never_exceed_the_head_nor_the_base_of_a_later_epoch() {
+    let marks = |epoch, json: &str| Sample {
+        epoch,
+        seq: 0,
+        kind: TYPE_MARKS,
+        json: json.to_owned(),
+        ..Sample::default()
+    };
+    let entries = entries([
+        marks(2, r#"[["read","alice",9],["delivered","alice",2],["read","bob",2]]"#),
+        Sample::message(2, 5),
+        marks(1, r#"[["read","carol",5]]"#),
+        marks(2, r#"[["read","bob",1]]"#),
+    ]);
+    let plan = classify(&entries, &stored(4, "2:3"), None).unwrap();
+    let marks = |user: &str| plan.marks[&(room(), user.to_owned())].clone();
+    assert_eq!((marks("alice").read, marks("alice").delivered), (Seq(5), Seq(2)));
+    assert_eq!((marks("bob").read, marks("bob").read_at_ms), (Seq(2), 1001));
+    assert_eq!(marks("carol").read, Seq(3), "beyond it is another history");
+    assert!(plan.rejects.is_empty());
+}
+
+#[test]
+fn marks_of_another_form_are_put_aside() {
+    for json in ["{}", r#"[["seen","alice",1]]"#, r#"[["read","alice",-1]]"#] {
+        let entries =
+            [Sample { seq: 0, kind: TYPE_MARKS, json: json.to_owned(), ..Sample::default() }.entry(1)];
+        let plan = classify(&entries, &stored(4, ""), None).unwrap();
+        assert_eq!((plan.rejects.len(), plan.marks.len()), (1, 0), "{json}");
+        assert_eq!(plan.rejects[0].at, None);
+    }
+}
+
+/// Histories: how much each epoch lost of the one before, and how far it came above its base.
+fn histories() -> impl Strategy<Value = Vec<(usize, u64)>> {
+    prop::collection::vec((0_usize..6, 0_u64..6), 1..6)
+}
+
+proptest! {
+    /// Whatever epochs began where, whatever was stored before, and however the stream is cut into batches: exactly
+    /// the surviving history is written, in order.
+    #[test]
+    fn the_surviving_history_is_written_once_and_in_order(
+        epochs in histories(), stored_part in 0.0..1.0_f64, cuts in prop::collection::vec(1_usize..5, 1..20),
+    ) {
+        let (mut samples, mut survivors, mut bases) = (Vec::new(), Vec::<(u64, u64)>::new(), Vec::new());
+        for ((lost, grown), epoch) in epochs.into_iter().zip(1_u64..) {
+            survivors.truncate(survivors.len().saturating_sub(lost));
+            let base = survivors.len() as u64;
+            bases.push((Epoch(epoch), Seq(base)));
+            for seq in base + 1..=base + grown {
+                samples.push(Sample::message(epoch, seq));
+                survivors.push((epoch, seq));
+            }
+        }
+        let stored_head = (survivors.len() as f64 * stored_part) as usize;
+
+        let all = entries(samples);
+        let (mut rest, mut head, mut written) = (&all[..], stored_head as u64, Vec::new());
+        for cut in cuts.iter().cycle() {
+            if rest.is_empty() {
+                break;
+            }
+            let (batch, later) = rest.split_at((*cut).min(rest.len()));
+            rest = later;
+            let rooms = HashMap::from([(room(), StoredRoom { head: Seq(head), bases: Bases(bases.clone()) })]);
+            let plan = classify(batch, &rooms, None).unwrap();
+            written.extend(plan.messages.iter().map(|message| (message.record.epoch.0, message.record.seq.0)));
+            head = plan.heads.get(&room()).map_or(head, |advance| advance.to.0);
+        }
+        prop_assert_eq!(&written[..], &survivors[stored_head..]);
+        prop_assert_eq!(head, survivors.len() as u64);
+    }
+}

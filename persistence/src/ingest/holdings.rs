@@ -1,0 +1,288 @@
+//! Which partitions this replica owns and how far each is read and committed. Pure: a table under one short lock.
+//!
+//! A partition is *unsettled* until its place in the stream is decided (after taking the lease, after a watermark
+//! that could not be told, in a new epoch). Settling begins a new *pass*; what was read in an earlier pass is void.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use tidings_shared::{
+    ids::Epoch,
+    log::{IngestId, keys::Partition},
+};
+
+/// The right to write a partition.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Lease {
+    pub partition: Partition,
+    /// Fencing token: each change of owner counts it up.
+    pub token: i64,
+}
+
+/// What the guard of a batch must find in the partition's row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Standing {
+    pub lease: Lease,
+    pub epoch: Epoch,
+    /// The row's `last_id`.
+    pub committed: IngestId,
+}
+
+/// Where to read on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Position {
+    pub partition: Partition,
+    pub pass: u64,
+    pub after: IngestId,
+}
+
+#[derive(Debug)]
+enum State {
+    Unsettled { not_before: Instant },
+    Settled { epoch: Epoch, pass: u64, committed: IngestId, read: IngestId },
+}
+
+#[derive(Debug)]
+struct Holding {
+    token: i64,
+    state: State,
+}
+
+/// See the module.
+#[derive(Debug, Default)]
+pub struct Holdings {
+    held: BTreeMap<Partition, Holding>,
+    passes: u64,
+}
+
+impl Holdings {
+    pub fn gained(&mut self, lease: Lease, now: Instant) {
+        let state = State::Unsettled { not_before: now };
+        self.held.insert(lease.partition, Holding { token: lease.token, state });
+    }
+
+    pub fn lost(&mut self, partition: Partition) {
+        self.held.remove(&partition);
+    }
+
+    #[must_use]
+    pub fn partitions(&self) -> Vec<Partition> {
+        self.held.keys().copied().collect()
+    }
+
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.held.len()
+    }
+
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.held.is_empty()
+    }
+
+    /// Takes what a renewal found: leases that are not among them are lost, and a partition that another replica
+    /// has switched to a later epoch is to be settled anew. Tells how many were lost.
+    pub fn renewed(&mut self, rows: &[(Lease, Epoch)], known: &[Partition], now: Instant) -> usize {
+        let before = self.held.len();
+        self.held.retain(|partition, holding| {
+            // What was gained since the renewal began is not among its rows.
+            !known.contains(partition)
+                || rows.iter().any(|(lease, _)| lease.partition == *partition && lease.token == holding.token)
+        });
+        for (lease, row_epoch) in rows {
+            if let Some(Holding { state, .. }) = self.held.get_mut(&lease.partition)
+                && matches!(state, State::Settled { epoch, .. } if *epoch < *row_epoch)
+            {
+                *state = State::Unsettled { not_before: now };
+            }
+        }
+        before - self.held.len()
+    }
+
+    /// The place of this partition in its stream is to be decided again, no sooner than after `pause`.
+    pub fn unsettle(&mut self, partition: Partition, now: Instant, pause: Duration) {
+        if let Some(holding) = self.held.get_mut(&partition) {
+            holding.state = State::Unsettled { not_before: now + pause };
+        }
+    }
+
+    /// Unsettles what was settled in an epoch before this one. True when there was any.
+    pub fn unsettle_before(&mut self, current: Epoch, now: Instant) -> bool {
+        let mut any = false;
+        for holding in self.held.values_mut() {
+            if matches!(holding.state, State::Settled { epoch, .. } if epoch < current) {
+                holding.state = State::Unsettled { not_before: now };
+                any = true;
+            }
+        }
+        any
+    }
+
+    /// What is to be settled now.
+    #[must_use]
+    pub fn unsettled(&self, now: Instant) -> Vec<Lease> {
+        let due = |(partition, holding): (&Partition, &Holding)| {
+            let due = matches!(holding.state, State::Unsettled { not_before } if not_before <= now);
+            due.then_some(Lease { partition: *partition, token: holding.token })
+        };
+        self.held.iter().filter_map(due).collect()
+    }
+
+    /// When the next settling is due.
+    #[must_use]
+    pub fn next_settling(&self) -> Option<Instant> {
+        let at = |holding: &Holding| match holding.state {
+            State::Unsettled { not_before } => Some(not_before),
+            State::Settled { .. } => None,
+        };
+        self.held.values().filter_map(at).min()
+    }
+
+    /// The partition's row now stands at `committed` in `epoch`; reading begins there.
+    pub fn settled(&mut self, lease: Lease, epoch: Epoch, committed: IngestId) {
+        self.passes += 1;
+        let pass = self.passes;
+        if let Some(holding) = self.held.get_mut(&lease.partition).filter(|held| held.token == lease.token) {
+            holding.state = State::Settled { epoch, pass, committed, read: committed };
+        }
+    }
+
+    /// Where to read on in streams of this epoch.
+    #[must_use]
+    pub fn positions(&self, current: Epoch) -> Vec<Position> {
+        let position = |(partition, holding): (&Partition, &Holding)| match holding.state {
+            State::Settled { epoch, pass, read, .. } if epoch == current => {
+                Some(Position { partition: *partition, pass, after: read })
+            }
+            _ => None,
+        };
+        self.held.iter().filter_map(position).collect()
+    }
+
+    /// Each owned partition with where it is committed; the start of the stream while it is unsettled.
+    #[must_use]
+    pub fn places(&self) -> Vec<(Partition, IngestId)> {
+        let place = |(partition, holding): (&Partition, &Holding)| match holding.state {
+            State::Settled { committed, .. } => (*partition, committed),
+            State::Unsettled { .. } => (*partition, IngestId::default()),
+        };
+        self.held.iter().map(place).collect()
+    }
+
+    /// Moves the reading position; false when the pass is over, and what was read is void.
+    pub fn was_read(&mut self, partition: Partition, in_pass: u64, upto: IngestId) -> bool {
+        match self.held.get_mut(&partition).map(|holding| &mut holding.state) {
+            Some(State::Settled { pass, read, .. }) if *pass == in_pass => {
+                *read = upto;
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// What a batch of this pass must find; `None` when the pass is over.
+    #[must_use]
+    pub fn standing(&self, partition: Partition, in_pass: u64) -> Option<Standing> {
+        let holding = self.held.get(&partition)?;
+        match holding.state {
+            State::Settled { epoch, pass, committed, .. } if pass == in_pass => {
+                Some(Standing { lease: Lease { partition, token: holding.token }, epoch, committed })
+            }
+            _ => None,
+        }
+    }
+
+    /// A batch was committed up to `upto`.
+    pub fn wrote(&mut self, partition: Partition, in_pass: u64, upto: IngestId) {
+        if let Some(State::Settled { pass, committed, .. }) =
+            self.held.get_mut(&partition).map(|holding| &mut holding.state)
+            && *pass == in_pass
+        {
+            *committed = upto;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const P: Partition = Partition(3);
+    const LEASE: Lease = Lease { partition: P, token: 7 };
+
+    fn id(ms: u64) -> IngestId {
+        IngestId { ms, n: 0 }
+    }
+
+    fn settled() -> Holdings {
+        let mut holdings = Holdings::default();
+        holdings.gained(LEASE, Instant::now());
+        holdings.settled(LEASE, Epoch(2), id(5));
+        holdings
+    }
+
+    #[test]
+    fn a_gained_partition_is_read_only_once_it_is_settled() {
+        let (mut holdings, now) = (Holdings::default(), Instant::now());
+        holdings.gained(LEASE, now);
+        assert_eq!(holdings.positions(Epoch(2)), []);
+        assert_eq!(holdings.unsettled(now), [LEASE]);
+        holdings.settled(LEASE, Epoch(2), id(5));
+        assert_eq!(holdings.positions(Epoch(2))[0].after, id(5));
+        assert_eq!(holdings.positions(Epoch(3)), [], "the streams of another epoch");
+        assert_eq!(holdings.unsettled(now), []);
+    }
+
+    #[test]
+    fn what_was_read_before_a_settling_is_not_written_after_it() {
+        let mut holdings = settled();
+        let old = holdings.positions(Epoch(2))[0].pass;
+        assert!(holdings.was_read(P, old, id(9)));
+        assert!(holdings.standing(P, old).is_some());
+        holdings.unsettle(P, Instant::now(), Duration::ZERO);
+        assert_eq!(holdings.standing(P, old), None);
+        holdings.settled(LEASE, Epoch(2), id(6));
+        assert!(!holdings.was_read(P, old, id(9)));
+        assert_eq!(holdings.standing(P, old), None);
+        let new = holdings.positions(Epoch(2))[0];
+        assert_eq!((new.after, holdings.standing(P, new.pass).unwrap().committed), (id(6), id(6)));
+    }
+
+    #[test]
+    fn a_settling_under_a_lease_that_changed_hands_does_not_count() {
+        let mut holdings = Holdings::default();
+        holdings.gained(Lease { partition: P, token: 8 }, Instant::now());
+        holdings.settled(LEASE, Epoch(2), id(5));
+        assert_eq!(holdings.positions(Epoch(2)), []);
+    }
+
+    #[test]
+    fn a_renewal_tells_what_is_lost_and_what_others_have_switched() {
+        let (mut holdings, now) = (settled(), Instant::now());
+        assert_eq!(holdings.renewed(&[(LEASE, Epoch(2))], &[P], now), 0);
+        assert_eq!(holdings.unsettled(now), []);
+        assert_eq!(holdings.renewed(&[(LEASE, Epoch(3))], &[P], now), 0);
+        assert_eq!(holdings.unsettled(now), [LEASE]);
+        let fresh = Lease { partition: Partition(4), token: 1 };
+        holdings.gained(fresh, now);
+        assert_eq!(holdings.renewed(&[], &[P], now), 1, "what was gained meanwhile stays");
+        assert_eq!(holdings.partitions(), [fresh.partition]);
+    }
+
+    #[test]
+    fn a_later_epoch_of_the_session_unsettles_all_of_earlier_ones() {
+        let (mut holdings, now) = (settled(), Instant::now());
+        assert!(!holdings.unsettle_before(Epoch(2), now));
+        assert!(holdings.unsettle_before(Epoch(3), now));
+        assert_eq!(holdings.unsettled(now), [LEASE]);
+    }
+
+    #[test]
+    fn a_pause_holds_a_settling_back() {
+        let (mut holdings, now) = (settled(), Instant::now());
+        holdings.unsettle(P, now, Duration::from_secs(1));
+        assert_eq!(holdings.unsettled(now), []);
+        assert_eq!(holdings.next_settling(), Some(now + Duration::from_secs(1)));
+        assert_eq!(holdings.unsettled(now + Duration::from_secs(1)), [LEASE]);
+    }
+}

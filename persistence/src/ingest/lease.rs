@@ -1,0 +1,77 @@
+//! Keeps this replica's share of the partitions: renews, takes what is free, gives back what is too much.
+//! Touches the holdings and the lease columns. A batch in flight needs no notice: its guard finds out.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use sea_orm::DbErr;
+use tidings_shared::log::keys::PARTITIONS;
+use tokio_util::sync::CancellationToken;
+
+use super::Ingest;
+use crate::writer::leases;
+
+/// Renewals in the time of a lease: two may fail before it runs out.
+const RENEWALS_PER_LEASE: u32 = 3;
+
+/// Partitions that each of `live` replicas may have at most.
+#[must_use]
+fn fair_share(live: usize) -> usize {
+    usize::from(PARTITIONS).div_ceil(live.max(1))
+}
+
+pub(super) async fn keep(ingest: Arc<Ingest>, done: CancellationToken) {
+    let mut tick = tokio::time::interval(ingest.lease / RENEWALS_PER_LEASE);
+    tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            () = done.cancelled() => return,
+            _ = tick.tick() => {}
+        }
+        if let Err(error) = round(&ingest).await {
+            tracing::warn!(%error, "leases could not be renewed");
+        }
+        ingest.metrics.leases.set(i64::try_from(ingest.holdings().len()).unwrap_or(i64::MAX));
+    }
+}
+
+async fn round(ingest: &Ingest) -> Result<(), DbErr> {
+    let live = leases::appear(&ingest.db, &ingest.replica, ingest.lease).await?;
+    let known = ingest.holdings().partitions();
+    let renewed = leases::renew(&ingest.db, &ingest.replica, ingest.lease).await?;
+    let lost = ingest.holdings().renewed(&renewed, &known, Instant::now());
+    count(ingest, "lost", lost);
+    let (share, owned) = (fair_share(live), ingest.holdings().partitions());
+    if owned.len() > share {
+        let surplus = owned[share..].to_vec();
+        surplus.iter().for_each(|partition| ingest.holdings().lost(*partition));
+        leases::release(&ingest.db, &ingest.replica, &surplus).await?;
+        count(ingest, "released", surplus.len());
+    } else if owned.len() < share {
+        let taken = leases::take(&ingest.db, &ingest.replica, ingest.lease, share - owned.len()).await?;
+        taken.iter().for_each(|lease| ingest.holdings().gained(*lease, Instant::now()));
+        count(ingest, "taken", taken.len());
+    }
+    ingest.to_settle.notify_one();
+    Ok(())
+}
+
+fn count(ingest: &Ingest, change: &str, partitions: usize) {
+    if partitions > 0 {
+        tracing::info!(change, partitions, "leases changed");
+        ingest.metrics.lease_changes.with_label_values(&[change]).inc_by(partitions as u64);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_shares_of_all_replicas_cover_all_partitions() {
+        assert_eq!([0, 1, 2, 3, 5, 64, 100].map(fair_share), [64, 64, 32, 22, 13, 1, 1]);
+        for live in 1..200 {
+            assert!(fair_share(live) * live >= usize::from(PARTITIONS));
+        }
+    }
+}

@@ -1,0 +1,123 @@
+//! Tells the rooms of voids: for every void row of an owned partition that nobody was told of, a `message:void` is
+//! appended, again and again until one is stored.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::Serialize;
+use tidings_shared::{
+    ids::{ClientId, Seq},
+    log::{Entry, Minimum, record::Visibility},
+};
+use tokio_util::sync::CancellationToken;
+
+use super::{Ingest, batch::VOID_KIND};
+use crate::writer::{
+    failure,
+    voids::{Untold, untold},
+};
+
+const EVERY: Duration = Duration::from_secs(2);
+/// After a batch with voids: first its watermark is told.
+const SOON: Duration = Duration::from_millis(10);
+/// Voids told in one go.
+const AT_ONCE: u64 = 100;
+
+#[derive(Serialize)]
+struct Body<'a> {
+    target: Seq,
+    client_id: &'a str,
+    by: &'a str,
+    reason: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    of: Option<Seq>,
+}
+
+pub(super) async fn tell(ingest: Arc<Ingest>, done: CancellationToken) {
+    loop {
+        tokio::select! {
+            () = done.cancelled() => return,
+            () = ingest.to_tell.notified() => tokio::time::sleep(SOON).await,
+            () = tokio::time::sleep(EVERY) => {}
+        }
+        let partitions = ingest.holdings().partitions();
+        if partitions.is_empty() {
+            continue;
+        }
+        match untold(&ingest.db, &partitions, AT_ONCE).await {
+            Ok(voids) => {
+                for void in &voids {
+                    append(&ingest, void).await;
+                }
+            }
+            Err(error) => tracing::warn!(cause = failure::without_data(&error), "voids cannot be read"),
+        }
+    }
+}
+
+async fn append(ingest: &Ingest, void: &Untold) {
+    let Ok(body) = serde_json::to_string(&Body {
+        target: void.target,
+        client_id: void.client_id.as_deref().unwrap_or_default(),
+        by: void.by.as_deref().unwrap_or_default(),
+        reason: &void.reason,
+        of: void.of,
+    }) else {
+        return;
+    };
+    let entry = Entry {
+        room: &void.room,
+        sender: None,
+        client_id: ClientId::parse(&format!("void:{}", void.target)).ok(),
+        kind: VOID_KIND,
+        id: None,
+        visibility: audience(void),
+        membership: None,
+        traceparent: None,
+        body,
+        minimum: Minimum::Guest,
+        allowed_in_archive: true,
+        exempt_from_backlog: true,
+        first_attempt: false,
+    };
+    match ingest.log.append(&entry).await {
+        Ok(accepted) if !accepted.duplicate => ingest.metrics.voids_told.inc(),
+        Ok(_) => {}
+        Err(error) => tracing::debug!(%error, room = %void.room, "a void cannot be told yet"),
+    }
+}
+
+/// Who saw the message: the system has no sender, so the message's own is named.
+fn audience(void: &Untold) -> Visibility {
+    let mut visibility = void.visibility.clone();
+    if let Some(by) = &void.by
+        && !visibility.is_everyone()
+        && !visibility.users.contains(by)
+    {
+        visibility.users.push(by.clone());
+    }
+    visibility
+}
+
+#[cfg(test)]
+mod tests {
+    use tidings_shared::ids::RoomId;
+
+    use super::*;
+
+    #[test]
+    fn a_private_message_is_taken_back_before_its_sender_and_whom_it_was_for_only() {
+        let void = |users: &[&str]| Untold {
+            room: RoomId::parse("r").unwrap(),
+            target: Seq(1),
+            by: Some("alice".to_owned()),
+            client_id: None,
+            reason: "duplicate".to_owned(),
+            of: None,
+            visibility: Visibility { users: users.iter().map(ToString::to_string).collect(), roles: vec![] },
+        };
+        assert_eq!(audience(&void(&["bob"])).users, ["bob", "alice"]);
+        assert_eq!(audience(&void(&["alice"])).users, ["alice"]);
+        assert!(audience(&void(&[])).is_everyone());
+    }
+}

@@ -1,0 +1,199 @@
+//! The listener that gateways ask: epochs, seeds, look-ups, memberships, accounts. JSON by POST with the shared
+//! secret. Never to be exposed. Promises bounded bodies and a problem document for whatever is refused.
+
+mod secret;
+
+use std::net::TcpListener;
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix_web::{
+    App, HttpRequest, HttpServer,
+    dev::Server,
+    web::{Bytes, Data, Json, Payload, PayloadConfig, post, scope, to},
+};
+use sea_orm::DatabaseConnection;
+use secrecy::SecretString;
+use serde::de::DeserializeOwned;
+use tidings_shared::{
+    error::{ErrorCode, Refusal},
+    ids::Epoch,
+    internal::{
+        CONNECT_USER, ConnectUserAnswer, ConnectUserRequest, LOOK_UP, LookUpAnswer, LookUpRequest, MAX_ROOMS,
+        OPEN_EPOCH, OpenEpochAnswer, OpenEpochRequest, ROOMS, RoomsAnswer, RoomsRequest, SECRET_HEADER, SEED,
+        SeedAnswer, SeedRequest,
+    },
+    log::{Authority, AuthorityError, Log},
+    membership,
+};
+
+use crate::http::problem::Problem;
+use crate::query::memberships;
+use crate::writer::users;
+use secret::Secret;
+
+/// The longest request: [`MAX_ROOMS`] room ids of 64 characters with their quotes, and what is around them.
+const BODY_BYTES: usize = 96 * 1024;
+/// A gateway that does not finish its request by then is cut off.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
+/// Idle connections of gateways are kept: they ask often.
+const KEEP_ALIVE: Duration = Duration::from_secs(75);
+const WORKERS: usize = 2;
+const SHUTDOWN_S: u64 = 5;
+
+/// What the handlers share.
+pub struct State {
+    pub db: DatabaseConnection,
+    pub log: Arc<Log>,
+    pub authority: Arc<dyn Authority>,
+    secret: Secret,
+}
+
+impl State {
+    #[must_use]
+    pub fn new(
+        db: DatabaseConnection,
+        log: Arc<Log>,
+        authority: Arc<dyn Authority>,
+        secret: SecretString,
+    ) -> Self {
+        Self { db, log, authority, secret: Secret::new(secret) }
+    }
+
+    /// Reads a request of someone who knows the secret.
+    async fn read<T: DeserializeOwned>(&self, request: &HttpRequest, body: Payload) -> Result<T, Problem> {
+        let given = request.headers().get(SECRET_HEADER).map_or(&b""[..], |value| value.as_bytes());
+        if !self.secret.is(given) {
+            return Err(Problem::new(ErrorCode::Unauthorized, "the shared secret is missing or another"));
+        }
+        let body: Bytes = match body.to_bytes_limited(BODY_BYTES).await {
+            Ok(Ok(body)) => body,
+            Ok(Err(_)) => return Err(Problem::new(ErrorCode::BadRequest, "the body cannot be read")),
+            Err(_) => {
+                let rule = format!("the body must not be over {BODY_BYTES} bytes");
+                return Err(Problem::new(ErrorCode::TooLarge, rule));
+            }
+        };
+        serde_json::from_slice(&body)
+            .map_err(|error| Problem::new(ErrorCode::BadRequest, format!("not such a request: {error}")))
+    }
+}
+
+/// Builds the listener's server on an address that is already bound; the caller runs it.
+///
+/// # Errors
+/// When the socket cannot be listened on.
+pub fn serve(listener: TcpListener, state: Data<State>) -> std::io::Result<Server> {
+    let server = HttpServer::new(move || {
+        App::new()
+            .app_data(state.clone())
+            .app_data(PayloadConfig::new(BODY_BYTES))
+            .service(
+                scope("")
+                    .route(OPEN_EPOCH, post().to(open_epoch))
+                    .route(SEED, post().to(seed))
+                    .route(LOOK_UP, post().to(look_up))
+                    .route(ROOMS, post().to(rooms))
+                    .route(CONNECT_USER, post().to(connect_user)),
+            )
+            .default_service(to(nothing_here))
+    });
+    let server = server.workers(WORKERS).keep_alive(KEEP_ALIVE).client_request_timeout(REQUEST_TIMEOUT);
+    Ok(server.disable_signals().shutdown_timeout(SHUTDOWN_S).listen(listener)?.run())
+}
+
+async fn open_epoch(
+    state: Data<State>,
+    request: HttpRequest,
+    body: Payload,
+) -> Result<Json<OpenEpochAnswer>, Problem> {
+    let asked: OpenEpochRequest = state.read(&request, body).await?;
+    let opened = state.authority.open_epoch(&asked.run_id).await.map_err(refused)?;
+    let age_ms = u64::try_from(opened.age.as_millis()).unwrap_or(u64::MAX);
+    Ok(Json(OpenEpochAnswer { epoch: opened.epoch.0, age_ms }))
+}
+
+async fn seed(state: Data<State>, request: HttpRequest, body: Payload) -> Result<Json<SeedAnswer>, Problem> {
+    let asked: SeedRequest = state.read(&request, body).await?;
+    if asked.rooms.len() > MAX_ROOMS {
+        return Err(Problem::new(ErrorCode::TooLarge, format!("more than {MAX_ROOMS} rooms")));
+    }
+    match state.authority.seed(Epoch(asked.epoch), &asked.rooms).await {
+        Ok(outcomes) => Ok(Json(SeedAnswer { outcomes: Some(outcomes) })),
+        Err(AuthorityError::PastEpoch) => Ok(Json(SeedAnswer { outcomes: None })),
+        Err(error) => Err(refused(error)),
+    }
+}
+
+async fn look_up(
+    state: Data<State>,
+    request: HttpRequest,
+    body: Payload,
+) -> Result<Json<LookUpAnswer>, Problem> {
+    let asked: LookUpRequest = state.read(&request, body).await?;
+    let known = state.authority.look_up(&asked.room, &asked.sender, &asked.client_id).await;
+    Ok(Json(LookUpAnswer { known: known.map_err(refused)? }))
+}
+
+async fn rooms(
+    state: Data<State>,
+    request: HttpRequest,
+    body: Payload,
+) -> Result<Json<RoomsAnswer>, Problem> {
+    let RoomsRequest { user } = state.read(&request, body).await?;
+    // The version first: a change from here on shuts the fill out.
+    let cache = match state.log.session().await {
+        Ok(session) => {
+            let version = membership::version(&mut session.connection(), &user).await;
+            version
+                .inspect_err(|error| state.log.failed(&session, error))
+                .ok()
+                .map(|version| (session, version))
+        }
+        Err(_) => None,
+    };
+    let (rooms, recent) = memberships::of(&state.db, &user).await?;
+    if let Some((session, version)) = cache {
+        let mut connection = session.connection();
+        let filled = membership::fill(&mut connection, &user, session.epoch, version, &rooms).await;
+        if let Err(error) = filled {
+            tracing::debug!(%error, "the membership cache cannot be filled");
+            state.log.failed(&session, &error);
+        }
+    }
+    Ok(Json(RoomsAnswer { rooms, recent }))
+}
+
+async fn connect_user(
+    state: Data<State>,
+    request: HttpRequest,
+    body: Payload,
+) -> Result<Json<ConnectUserAnswer>, Problem> {
+    let asked: ConnectUserRequest = state.read(&request, body).await?;
+    let (name, picture) = (asked.name.as_deref(), asked.picture.as_deref());
+    let account = users::connect(&state.db, &asked.user, name, picture).await?;
+    if let Ok(session) = state.log.session().await {
+        let mut connection = session.connection();
+        let cached =
+            membership::remember_account(&mut connection, &asked.user, session.epoch, &account).await;
+        if let Err(error) = cached {
+            tracing::debug!(%error, "the account cannot be cached");
+            state.log.failed(&session, &error);
+        }
+    }
+    Ok(Json(account))
+}
+
+async fn nothing_here() -> Result<Bytes, Problem> {
+    Err(Problem::new(ErrorCode::NotFound, "there is nothing here"))
+}
+
+fn refused(error: AuthorityError) -> Problem {
+    match error {
+        AuthorityError::Unavailable(cause) => {
+            tracing::warn!(cause, "the authority is unavailable");
+            Refusal::unavailable(format!("not now: {cause}")).into()
+        }
+        AuthorityError::PastEpoch => Problem::new(ErrorCode::Conflict, "the epoch is past"),
+    }
+}

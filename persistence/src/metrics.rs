@@ -1,0 +1,24 @@
+//! Everything the persistence service counts, in one list.
+
+tidings_shared::metrics! {
+    /// See the module.
+    pub struct Metrics {
+        batch_records: Histogram(1.0, 10.0, 50.0, 100.0, 250.0, 500.0, 1000.0) = "tidings_persistence_batch_records", "Records of a committed batch";
+        write_seconds: Histogram(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0) = "tidings_persistence_write_seconds", "Time to commit a batch, seconds";
+        messages: IntCounter = "tidings_persistence_messages_total", "Messages written";
+        events: IntCounter = "tidings_persistence_events_total", "Events other than messages written, voids included";
+        retries: IntCounterVec["cause"] = "tidings_persistence_retries_total", "Batches tried again, by cause";
+        voids: IntCounter = "tidings_persistence_voids_total", "Late duplicates and rejected records that became voids";
+        voids_told: IntCounter = "tidings_persistence_voids_told_total", "Appends of message:void";
+        dead_letters: IntCounter = "tidings_persistence_dead_letters_total", "Records that could not be written";
+        passed_over: IntCounter = "tidings_persistence_passed_over_total", "Records of an epoch whose history ended below them";
+        holes: IntCounter = "tidings_persistence_holes_total", "Records that did not follow on their room's head: must stay 0";
+        settlings: IntCounter = "tidings_persistence_settlings_total", "Partitions whose place was set anew";
+        leases: IntGauge = "tidings_persistence_leases", "Partitions owned by this replica";
+        lease_changes: IntCounterVec["change"] = "tidings_persistence_lease_changes_total", "Leases taken, released and lost";
+        backlog_records: IntGauge = "tidings_persistence_backlog_records", "Records of owned partitions that wait to be written";
+        oldest_unwritten_seconds: Gauge = "tidings_persistence_oldest_unwritten_seconds", "Age of the oldest record that waits to be written, seconds";
+        http_requests: IntCounterVec["route", "status"] = "tidings_persistence_http_requests_total", "Requests answered, by route and status";
+        http_seconds: HistogramVec["route"](0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0) = "tidings_persistence_http_seconds", "Time to answer a request, seconds, by route";
+    }
+}

@@ -1,0 +1,21 @@
+//! Everything that HTTP reads from PostgreSQL, in the form in which the contract answers it.
+//! Speaks SQL, writes nothing but new users and rooms. Promises that each answer is one snapshot
+//! (one statement), that pages are found by key and never by OFFSET, and that nobody is given
+//! a message or event they may not see: access and role are looked up in the statement that reads.
+
+pub mod access;
+pub mod cursor;
+pub mod events;
+pub mod json;
+pub mod members;
+pub mod memberships;
+pub mod messages;
+pub mod room;
+pub mod room_lists;
+pub mod rooms;
+pub mod users;
+
+mod sql;
+
+pub use access::{Access, Viewer, access, stored_head};
+pub use json::{Head, Raw};

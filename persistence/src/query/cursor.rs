@@ -1,0 +1,88 @@
+//! Opaque cursors of lists: where a page ended, packed so that nobody takes it apart.
+//! Pure. Promises that what was packed is unpacked unchanged and anything else is refused.
+
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use chrono::{DateTime, Utc};
+
+/// Separates the parts; no id holds a control character.
+const SEPARATOR: char = '\u{1f}';
+
+/// Where a list ordered by last activity ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ActivityCursor {
+    pub updated_at: DateTime<Utc>,
+    pub room: String,
+}
+
+impl ActivityCursor {
+    #[must_use]
+    pub fn pack(&self) -> String {
+        // Microseconds: as exact as PostgreSQL keeps times.
+        URL_SAFE_NO_PAD.encode(format!("{}{SEPARATOR}{}", self.updated_at.timestamp_micros(), self.room))
+    }
+
+    /// `None` for a text that [`ActivityCursor::pack`] did not make.
+    #[must_use]
+    pub fn unpack(text: &str) -> Option<Self> {
+        let (micros, room) =
+            unpacked(text)?.split_once(SEPARATOR).map(|(a, b)| (a.to_owned(), b.to_owned()))?;
+        if room.is_empty() || room.contains(char::is_control) {
+            return None;
+        }
+        // PostgreSQL's timestamps start in 4713 BC; nothing of ours is older than 1970.
+        let micros = micros.parse().ok().filter(|micros| *micros >= 0)?;
+        Some(Self { updated_at: DateTime::from_timestamp_micros(micros)?, room })
+    }
+}
+
+/// Packs the id after which a list ordered by id goes on.
+#[must_use]
+pub fn pack_id(id: &str) -> String {
+    URL_SAFE_NO_PAD.encode(id)
+}
+
+/// `None` for a text that [`pack_id`] did not make.
+#[must_use]
+pub fn unpack_id(text: &str) -> Option<String> {
+    unpacked(text).filter(|id| !id.is_empty() && !id.contains(char::is_control))
+}
+
+fn unpacked(text: &str) -> Option<String> {
+    String::from_utf8(URL_SAFE_NO_PAD.decode(text).ok()?).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cursor_of_last_activity_survives_the_way_to_the_client_and_back() {
+        let cursor = ActivityCursor {
+            updated_at: DateTime::from_timestamp_micros(1_763_628_170_123_456).unwrap(),
+            room: "a:b-c_d.e".into(),
+        };
+        assert_eq!(ActivityCursor::unpack(&cursor.pack()), Some(cursor));
+    }
+
+    #[test]
+    fn a_cursor_of_ids_survives_whatever_a_user_id_holds() {
+        for id in ["alice", "|trey|", "Zoë/…", "a,b"] {
+            assert_eq!(unpack_id(&pack_id(id)).as_deref(), Some(id));
+        }
+    }
+
+    #[test]
+    fn what_was_not_packed_here_is_refused() {
+        for bad in ["", "!", "YWxpY2U", "====", "MTIz", &URL_SAFE_NO_PAD.encode("x\u{1f}room")] {
+            assert_eq!(ActivityCursor::unpack(bad), None, "{bad:?}");
+        }
+        for micros in ["-1", "99999999999999999999", "9223372036854775807"] {
+            let text = URL_SAFE_NO_PAD.encode(format!("{micros}\u{1f}room"));
+            assert_eq!(ActivityCursor::unpack(&text), None, "{micros}");
+        }
+        assert_eq!(ActivityCursor::unpack(&URL_SAFE_NO_PAD.encode("1\u{1f}a\0b")), None);
+        for bad in ["", "é", "a b", &URL_SAFE_NO_PAD.encode([0xff, 0xfe]), &URL_SAFE_NO_PAD.encode("a\0")] {
+            assert_eq!(unpack_id(bad), None, "{bad:?}");
+        }
+    }
+}

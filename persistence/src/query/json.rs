@@ -1,0 +1,73 @@
+//! Forms of values in answers: times, raw JSON, cursors of the log.
+//! Pure. Promises that JSON which a client gave comes back byte for byte.
+
+use chrono::{DateTime, SecondsFormat, Utc};
+use sea_orm::DbErr;
+use serde::{Serialize, Serializer};
+use serde_json::value::RawValue;
+
+/// JSON text that is passed on as it is.
+pub type Raw = Box<RawValue>;
+
+/// Takes JSON text that the database holds.
+///
+/// # Errors
+/// When it is not JSON, which the column's type excludes.
+pub(super) fn raw(text: String) -> Result<Raw, DbErr> {
+    RawValue::from_string(text).map_err(|error| DbErr::Custom(format!("stored JSON cannot be read: {error}")))
+}
+
+/// RFC 3339, UTC, milliseconds: the one form of a time on the wire.
+#[must_use]
+pub fn wire_time(at: &DateTime<Utc>) -> String {
+    at.to_rfc3339_opts(SecondsFormat::Millis, true)
+}
+
+pub(crate) fn time<S: Serializer>(at: &DateTime<Utc>, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(&wire_time(at))
+}
+
+pub(crate) fn optional_time<S: Serializer>(
+    at: &Option<DateTime<Utc>>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    match at {
+        Some(at) => time(at, serializer),
+        None => serializer.serialize_none(),
+    }
+}
+
+/// A cursor of the log: the last stored position that an answer reflects, with the epoch it is good in.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
+pub struct Head {
+    /// Opaque: one life of the log's data.
+    pub epoch: String,
+    /// Position in the room's log.
+    #[schema(minimum = 0)]
+    pub seq: i64,
+}
+
+impl Head {
+    pub(super) fn new(epoch: i64, seq: i64) -> Self {
+        Self { epoch: epoch.to_string(), seq }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_time_is_written_in_utc_with_three_digits_of_milliseconds() {
+        let at = DateTime::parse_from_rfc3339("2024-05-06T07:08:09.1239+02:00").unwrap().to_utc();
+        assert_eq!(wire_time(&at), "2024-05-06T05:08:09.123Z");
+        let whole = DateTime::parse_from_rfc3339("2024-05-06T07:08:09Z").unwrap().to_utc();
+        assert_eq!(wire_time(&whole), "2024-05-06T07:08:09.000Z");
+    }
+
+    #[test]
+    fn raw_json_keeps_its_order_numbers_and_spaces() {
+        let text = r#"{"b": 1.0, "a":1e400,  "c":"\u0000"}"#;
+        assert_eq!(serde_json::to_string(&raw(text.to_owned()).unwrap()).unwrap(), text);
+    }
+}

@@ -1,0 +1,252 @@
+//! The room object, and one room as its members see it.
+//! Reads `rooms`, `members`, `messages`. What is unread is counted no further than it is told.
+
+use chrono::{DateTime, Utc};
+use sea_orm::{ConnectionTrait, DbErr, FromQueryResult, QueryResult};
+use serde::Serialize;
+use tidings_shared::ids::RoomId;
+use utoipa::ToSchema;
+
+use super::access::Viewer;
+use super::json::{Head, Raw, raw, time};
+use super::messages::{Message, MessageRow};
+use super::sql::{epoch_of, message_columns, reactions, statement, visible};
+
+/// The room object of the contract.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Room {
+    pub room: String,
+    /// `direct`, `private` or `public`.
+    pub kind: String,
+    pub name: Option<String>,
+    pub created_by: String,
+    #[serde(serialize_with = "time")]
+    pub created_at: DateTime<Utc>,
+    /// Last activity.
+    #[serde(serialize_with = "time")]
+    pub updated_at: DateTime<Utc>,
+    pub archived: bool,
+    #[schema(value_type = Object)]
+    pub metadata: Raw,
+    /// How many there are.
+    pub members: i32,
+    /// My role; null for an admin who is not a member. Left out of the list of public rooms.
+    #[serde(skip_serializing_if = "Role::is_untold")]
+    #[schema(value_type = Option<String>, required = false)]
+    pub role: Role,
+    pub head: Head,
+}
+
+/// The asker's role in a room.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(untagged)]
+pub enum Role {
+    /// Not part of this answer.
+    Untold,
+    Told(Option<String>),
+}
+
+impl Role {
+    fn is_untold(&self) -> bool {
+        *self == Self::Untold
+    }
+}
+
+/// A room with what concerns me in it.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct MyRoom {
+    #[serde(flatten)]
+    pub room: Room,
+    /// The last one that I may see.
+    pub last_message: Option<Message>,
+    /// Others' messages above `read_seq` that I may see and that are not deleted, up to 100.
+    pub unread: i64,
+    /// Whether there are more than `unread` says.
+    pub unread_capped: bool,
+    pub read_seq: i64,
+}
+
+/// A room as the asker may see it.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(untagged)]
+pub enum RoomAnswer {
+    Mine(Box<MyRoom>),
+    /// For an admin who is not a member.
+    Seen(Room),
+}
+
+/// Unread messages are counted up to here; more are told as "capped".
+pub const UNREAD_CAP: i64 = 100;
+
+#[derive(FromQueryResult)]
+pub(super) struct RoomRow {
+    id: String,
+    kind: String,
+    name: Option<String>,
+    created_by: String,
+    created_at: DateTime<Utc>,
+    updated_at: DateTime<Utc>,
+    archived: bool,
+    metadata: String,
+    member_count: i32,
+    head_seq: i64,
+    epoch: i64,
+}
+
+impl RoomRow {
+    pub(super) fn room(self, role: Role) -> Result<Room, DbErr> {
+        Ok(Room {
+            room: self.id,
+            kind: self.kind,
+            name: self.name,
+            created_by: self.created_by,
+            created_at: self.created_at,
+            updated_at: self.updated_at,
+            archived: self.archived,
+            metadata: raw(self.metadata)?,
+            members: self.member_count,
+            role,
+            head: Head::new(self.epoch, self.head_seq),
+        })
+    }
+}
+
+/// Columns of [`RoomRow`] from a room `r`, each prefixed with `r_`.
+macro_rules! room_columns {
+    () => {
+        concat!(
+            "r.id AS r_id, r.kind AS r_kind, r.name AS r_name, r.created_by AS r_created_by, \
+             r.created_at AS r_created_at, r.updated_at AS r_updated_at, r.archived AS r_archived, \
+             r.metadata::text AS r_metadata, r.member_count AS r_member_count, r.head_seq AS r_head_seq, ",
+            epoch_of!("r.id"),
+            " AS r_epoch"
+        )
+    };
+}
+
+/// For rooms `r` with membership columns `role` and `read_seq`: the last visible message `m` of each, its
+/// sender `u`, and the count `n.unread` of user `$2`, one above the cap at most.
+macro_rules! mine {
+    () => {
+        concat!(
+            "LEFT JOIN LATERAL (SELECT l.* FROM messages l WHERE l.room_id = r.id AND ",
+            visible!("l", "sender_id", "r.role"),
+            " ORDER BY l.seq DESC LIMIT 1) m ON true \
+             LEFT JOIN users u ON u.id = m.sender_id \
+             LEFT JOIN LATERAL (SELECT count(*) AS unread FROM (SELECT 1 FROM messages l WHERE l.room_id = r.id \
+               AND l.seq > r.read_seq AND l.sender_id <> $2 AND NOT l.deleted AND ",
+            visible!("l", "sender_id", "r.role"),
+            " LIMIT 101) c) n ON true"
+        )
+    };
+}
+
+pub(super) use {mine, room_columns};
+
+/// Reads a room with the membership columns of [`mine!`] from a row.
+pub(super) fn my_room(row: &QueryResult) -> Result<MyRoom, DbErr> {
+    let room = RoomRow::from_query_result(row, "r_")?.room(Role::Told(row.try_get("", "r_role")?))?;
+    let last_message = MessageRow::of(row)?.map(|message| message.message(&room.room)).transpose()?;
+    let unread: i64 = row.try_get("", "r_unread")?;
+    Ok(MyRoom {
+        room,
+        last_message,
+        unread: unread.min(UNREAD_CAP),
+        unread_capped: unread > UNREAD_CAP,
+        read_seq: row.try_get("", "r_read_seq")?,
+    })
+}
+
+const ROOM: &str = concat!(
+    "SELECT ",
+    room_columns!(),
+    ", r.role AS r_role, r.read_seq AS r_read_seq, n.unread AS r_unread, ",
+    message_columns!(),
+    ", ",
+    reactions!(),
+    " FROM (SELECT r.*, mb.role, mb.read_seq FROM rooms r \
+      LEFT JOIN members mb ON mb.room_id = r.id AND mb.user_id = $2 \
+      WHERE r.id = $1 AND (mb.user_id IS NOT NULL OR $3)) r ",
+    mine!()
+);
+
+/// One room; None when it is not the viewer's.
+///
+/// # Errors
+/// When the database cannot be read.
+pub async fn room(
+    db: &impl ConnectionTrait,
+    viewer: Viewer<'_>,
+    room: &RoomId,
+) -> Result<Option<RoomAnswer>, DbErr> {
+    let values = [room.as_str().into(), viewer.user.as_str().into(), viewer.admin.into()];
+    let Some(row) = db.query_one_raw(statement(ROOM, values)).await? else { return Ok(None) };
+    if row.try_get::<Option<String>>("", "r_role")?.is_none() {
+        let room = RoomRow::from_query_result(&row, "r_")?.room(Role::Told(None))?;
+        return Ok(Some(RoomAnswer::Seen(room)));
+    }
+    my_room(&row).map(|room| Some(RoomAnswer::Mine(Box::new(room))))
+}
+
+/// The plain room object of a room that the viewer may see, as the answer to its creation.
+///
+/// # Errors
+/// When the database cannot be read.
+pub async fn plain_room(
+    db: &impl ConnectionTrait,
+    viewer: Viewer<'_>,
+    id: &RoomId,
+) -> Result<Option<Room>, DbErr> {
+    Ok(room(db, viewer, id).await?.map(|answer| match answer {
+        RoomAnswer::Mine(mine) => mine.room,
+        RoomAnswer::Seen(room) => room,
+    }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row() -> RoomRow {
+        RoomRow {
+            id: "r".into(),
+            kind: "public".into(),
+            name: None,
+            created_by: "alice".into(),
+            created_at: DateTime::UNIX_EPOCH,
+            updated_at: DateTime::UNIX_EPOCH,
+            archived: false,
+            metadata: r#"{"b":1.0,"a":2}"#.into(),
+            member_count: 2,
+            head_seq: 7,
+            epoch: 3,
+        }
+    }
+
+    #[test]
+    fn a_room_object_carries_every_field_of_the_contract() {
+        let mine = MyRoom {
+            room: row().room(Role::Told(Some("owner".into()))).unwrap(),
+            last_message: None,
+            unread: 100,
+            unread_capped: true,
+            read_seq: 2,
+        };
+        assert_eq!(
+            serde_json::to_string(&mine).unwrap(),
+            concat!(
+                r#"{"room":"r","kind":"public","name":null,"created_by":"alice","#,
+                r#""created_at":"1970-01-01T00:00:00.000Z","updated_at":"1970-01-01T00:00:00.000Z","#,
+                r#""archived":false,"metadata":{"b":1.0,"a":2},"members":2,"role":"owner","#,
+                r#""head":{"epoch":"3","seq":7},"last_message":null,"unread":100,"unread_capped":true,"read_seq":2}"#
+            )
+        );
+    }
+
+    #[test]
+    fn the_role_is_left_out_only_where_it_is_not_told() {
+        let text = |role| serde_json::to_string(&row().room(role).unwrap()).unwrap();
+        assert!(!text(Role::Untold).contains("role"));
+        assert!(text(Role::Told(None)).contains(r#""role":null"#));
+    }
+}

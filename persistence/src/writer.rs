@@ -1,0 +1,17 @@
+//! All SQL that writes the log and its bookkeeping: batches, leases, epochs, seeds, voids, users.
+//! Promises that what belongs together commits together, and that nothing is written for a partition whose row was
+//! not found as expected under its lock.
+
+pub mod batch;
+pub mod epochs;
+pub mod failure;
+pub mod leases;
+pub mod seeds;
+pub mod users;
+pub mod voids;
+
+mod rows;
+mod settling;
+mod sql;
+
+pub use settling::Settling;

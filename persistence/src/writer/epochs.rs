@@ -1,0 +1,59 @@
+//! Epochs: one number for each Redis process that comes into use, and again when it comes back into use.
+
+use std::time::Duration;
+
+use sea_orm::{ConnectionTrait, DatabaseConnection, DbErr, TransactionTrait};
+use tidings_shared::{ids::Epoch, log::OpenedEpoch};
+
+use super::sql::{epoch, statement};
+
+/// Key of the advisory lock under which epochs are opened: "epochs" in ASCII.
+const LOCK: i64 = 0x6570_6f63_6873;
+
+/// The newest epoch, when any was opened.
+///
+/// # Errors
+/// When the database cannot be read.
+pub async fn newest(db: &impl ConnectionTrait) -> Result<Option<Epoch>, DbErr> {
+    let row = db
+        .query_one_raw(statement("SELECT epoch FROM epochs_opened ORDER BY epoch DESC LIMIT 1", []))
+        .await?;
+    row.map(|row| epoch(&row, 0)).transpose()
+}
+
+/// The epoch of this process: the newest when it was opened for it, else a new one.
+///
+/// # Errors
+/// When the database cannot be written; then no epoch was opened.
+pub async fn open(db: &DatabaseConnection, run_id: &str) -> Result<OpenedEpoch, DbErr> {
+    let transaction = db.begin().await?;
+    transaction.execute_raw(statement("SELECT pg_advisory_xact_lock($1)", [LOCK.into()])).await?;
+    let newest = transaction
+        .query_one_raw(statement(
+            "SELECT epoch, run_id, GREATEST(0, extract(epoch FROM clock_timestamp() - opened_at) * 1000)::bigint \
+             FROM epochs_opened ORDER BY epoch DESC LIMIT 1",
+            [],
+        ))
+        .await?;
+    if let Some(row) = newest {
+        let of: String = row.try_get_by_index(1)?;
+        if of == run_id {
+            let age_ms: i64 = row.try_get_by_index(2)?;
+            let age = Duration::from_millis(u64::try_from(age_ms).unwrap_or(0));
+            let opened = OpenedEpoch { epoch: epoch(&row, 0)?, age };
+            transaction.commit().await?;
+            return Ok(opened);
+        }
+    }
+    let row = transaction
+        .query_one_raw(statement(
+            "INSERT INTO epochs_opened (run_id, opened_at) VALUES ($1, clock_timestamp()) RETURNING epoch",
+            [run_id.into()],
+        ))
+        .await?
+        .ok_or_else(|| DbErr::Custom("an INSERT returned no row".to_owned()))?;
+    let opened = OpenedEpoch { epoch: epoch(&row, 0)?, age: Duration::ZERO };
+    transaction.commit().await?;
+    tracing::info!(epoch = %opened.epoch, run_id, "epoch opened");
+    Ok(opened)
+}

@@ -1,0 +1,316 @@
+//! The tables of a batch, one statement each: arrays in, UNNEST. Empty text stands for NULL where the column may be
+//! NULL; lists of users and roles travel joined with U+001E, which no id and no role can hold.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fmt;
+
+use sea_orm::{ConnectionTrait, DatabaseTransaction, DbErr, Value};
+use tidings_shared::{
+    ids::{RoomId, Seq},
+    log::Record,
+};
+
+use super::{
+    batch::Claim,
+    sql::{bigint, room as room_of, seq as seq_of, smallint, statement, time},
+};
+use crate::ingest::batch::{Advance, Entry, EventRow, Marks, MessageRow, Reject};
+
+const LIST: &str = "\u{1e}";
+
+/// Collects one column of many rows.
+fn column<T, V>(rows: &[T], of: impl Fn(&T) -> V) -> Value
+where
+    Vec<V>: Into<Value>,
+{
+    rows.iter().map(of).collect::<Vec<V>>().into()
+}
+
+/// Inserts messages; tells the indices of those that were not, because their client id (or id) is taken.
+pub async fn insert_messages(
+    transaction: &DatabaseTransaction,
+    messages: &[MessageRow<'_>],
+) -> Result<Vec<usize>, DbErr> {
+    if messages.is_empty() {
+        return Ok(Vec::new());
+    }
+    let text = |text: Option<&str>| text.unwrap_or_default().to_owned();
+    let inserted = transaction
+        .query_all_raw(statement(
+            "INSERT INTO messages (room_id, seq, id, sender_id, client_id, kind, content, reply_to, attachments, \
+               metadata, visible_users, visible_roles, at, last_seq) \
+             SELECT room, seq, id, sender, client, kind, content, NULLIF(reply_to, 0), NULLIF(attachments, '')::json, \
+               NULLIF(metadata, '')::json, string_to_array(NULLIF(users, ''), chr(30)), \
+               string_to_array(NULLIF(roles, ''), chr(30)), at, seq \
+             FROM unnest($1::text[], $2::bigint[], $3::uuid[], $4::text[], $5::text[], $6::text[], $7::text[], \
+               $8::bigint[], $9::text[], $10::text[], $11::text[], $12::text[], $13::timestamptz[]) WITH ORDINALITY \
+               AS v (room, seq, id, sender, client, kind, content, reply_to, attachments, metadata, users, roles, \
+                 at, place) \
+             ORDER BY place ON CONFLICT DO NOTHING RETURNING room_id, seq",
+            [
+                column(messages, |message| message.room.as_str().to_owned()),
+                column(messages, |message| bigint(message.record.seq.0)),
+                column(messages, |message| message.id),
+                column(messages, |message| message.record.sender().to_owned()),
+                column(messages, |message| message.record.client_id().to_owned()),
+                column(messages, |message| message.kind.clone().into_owned()),
+                column(messages, |message| message.content.clone().into_owned()),
+                column(messages, |message| message.reply_to.unwrap_or(0)),
+                column(messages, |message| text(message.attachments)),
+                column(messages, |message| text(message.metadata)),
+                column(messages, |message| message.visibility.users.join(LIST)),
+                column(messages, |message| message.visibility.roles.join(LIST)),
+                column(messages, |message| time(message.record.at_ms)),
+            ],
+        ))
+        .await?;
+    if inserted.len() == messages.len() {
+        return Ok(Vec::new());
+    }
+    let mut there = std::collections::HashSet::with_capacity(inserted.len());
+    for row in &inserted {
+        there.insert((room_of(row, 0)?, seq_of(row, 1)?));
+    }
+    let missing = messages
+        .iter()
+        .enumerate()
+        .filter(|(_, message)| !there.contains(&(message.room.clone(), message.record.seq)));
+    Ok(missing.map(|(index, _)| index).collect())
+}
+
+/// Where the message of a client id stands; written as the exceptions of a watermark have it.
+#[derive(Debug)]
+pub struct First {
+    pub seq: Seq,
+    id: uuid::Uuid,
+    at_ms: i64,
+}
+
+impl fmt::Display for First {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {} {}", self.seq, self.id, self.at_ms)
+    }
+}
+
+/// The messages that hold the client ids of those at `indices`, by index.
+pub async fn firsts_of(
+    transaction: &DatabaseTransaction,
+    messages: &[MessageRow<'_>],
+    indices: &[usize],
+) -> Result<HashMap<usize, First>, DbErr> {
+    let these: Vec<&MessageRow<'_>> = indices.iter().map(|index| &messages[*index]).collect();
+    let rows = transaction
+        .query_all_raw(statement(
+            "SELECT v.place, m.seq, m.id, (extract(epoch FROM m.at) * 1000)::bigint \
+             FROM unnest($1::text[], $2::text[], $3::text[]) WITH ORDINALITY AS v (room, sender, client, place) \
+             JOIN messages m ON m.room_id = v.room AND m.sender_id = v.sender AND m.client_id = v.client",
+            [
+                column(&these, |message| message.room.as_str().to_owned()),
+                column(&these, |message| message.record.sender().to_owned()),
+                column(&these, |message| message.record.client_id().to_owned()),
+            ],
+        ))
+        .await?;
+    let mut firsts = HashMap::with_capacity(rows.len());
+    for row in &rows {
+        let place: i64 = row.try_get_by_index(0)?;
+        let index = usize::try_from(place - 1).ok().and_then(|place| indices.get(place));
+        let first =
+            First { seq: seq_of(row, 1)?, id: row.try_get_by_index(2)?, at_ms: row.try_get_by_index(3)? };
+        if let Some(index) = index {
+            firsts.insert(*index, first);
+        }
+    }
+    Ok(firsts)
+}
+
+/// Inserts events. A seq that is there already keeps its row: a void of a record that came to nothing.
+pub async fn insert_events(transaction: &DatabaseTransaction, events: &[EventRow]) -> Result<(), DbErr> {
+    if events.is_empty() {
+        return Ok(());
+    }
+    let nil = uuid::Uuid::nil();
+    let void_of = |event: &EventRow| match event.void {
+        Some(crate::ingest::batch::VoidReason::Duplicate(first)) => bigint(first.0),
+        _ => 0,
+    };
+    transaction
+        .execute_raw(statement(
+            "INSERT INTO events (room_id, seq, type, actor_id, client_id, target, target_id, at, body, visible_users, \
+               visible_roles, void_reason, void_of, void_told) \
+             SELECT room, seq, type, NULLIF(actor, ''), NULLIF(client, ''), NULLIF(target, 0), NULLIF(target_id, $15), \
+               at, body::json, string_to_array(NULLIF(users, ''), chr(30)), \
+               string_to_array(NULLIF(roles, ''), chr(30)), NULLIF(reason, ''), NULLIF(void_of, 0), \
+               CASE WHEN is_void THEN false END \
+             FROM unnest($1::text[], $2::bigint[], $3::text[], $4::text[], $5::text[], $6::bigint[], $7::uuid[], \
+               $8::timestamptz[], $9::text[], $10::text[], $11::text[], $12::text[], $13::bigint[], $14::boolean[]) \
+               AS v (room, seq, type, actor, client, target, target_id, at, body, users, roles, reason, void_of, is_void)",
+            [
+                column(events, |event| event.room.as_str().to_owned()),
+                column(events, |event| bigint(event.seq.0)),
+                column(events, |event| event.kind.clone()),
+                column(events, |event| event.actor.clone()),
+                column(events, |event| event.client_id.clone()),
+                column(events, |event| event.target.map_or(0, |target| bigint(target.0))),
+                column(events, |event| event.target_id.unwrap_or(nil)),
+                column(events, |event| time(event.at_ms)),
+                column(events, |event| event.body.clone()),
+                column(events, |event| event.visibility.users.join(LIST)),
+                column(events, |event| event.visibility.roles.join(LIST)),
+                column(events, |event| event.void.as_ref().map_or("", |void| void.as_str()).to_owned()),
+                column(events, void_of),
+                column(events, |event| event.void.is_some()),
+                nil.into(),
+            ],
+        ))
+        .await
+        .map(drop)
+}
+
+/// Voids whose `message:void` is stored now.
+pub async fn mark_told(transaction: &DatabaseTransaction, told: &[(RoomId, Seq)]) -> Result<(), DbErr> {
+    if told.is_empty() {
+        return Ok(());
+    }
+    transaction
+        .execute_raw(statement(
+            "UPDATE events e SET void_told = true FROM unnest($1::text[], $2::bigint[]) AS v (room, target) \
+             WHERE e.room_id = v.room AND e.seq = v.target AND e.void_told = false",
+            [
+                column(told, |(room, _)| room.as_str().to_owned()),
+                column(told, |(_, target)| bigint(target.0)),
+            ],
+        ))
+        .await
+        .map(drop)
+}
+
+/// Moves read and delivered marks forward, never back.
+pub async fn move_marks(
+    transaction: &DatabaseTransaction,
+    marks: &BTreeMap<(RoomId, String), Marks>,
+) -> Result<(), DbErr> {
+    if marks.is_empty() {
+        return Ok(());
+    }
+    let rows: Vec<(&(RoomId, String), &Marks)> = marks.iter().collect();
+    transaction
+        .execute_raw(statement(
+            "UPDATE members m SET \
+               read_seq = GREATEST(m.read_seq, v.read), \
+               read_at = CASE WHEN v.read > m.read_seq THEN v.read_at ELSE m.read_at END, \
+               delivered_seq = GREATEST(m.delivered_seq, v.delivered), \
+               delivered_at = CASE WHEN v.delivered > m.delivered_seq THEN v.delivered_at ELSE m.delivered_at END \
+             FROM unnest($1::text[], $2::text[], $3::bigint[], $4::timestamptz[], $5::bigint[], $6::timestamptz[]) \
+               AS v (room, member, read, read_at, delivered, delivered_at) \
+             WHERE m.room_id = v.room AND m.user_id = v.member \
+               AND (v.read > m.read_seq OR v.delivered > m.delivered_seq)",
+            [
+                column(&rows, |((room, _), _)| room.as_str().to_owned()),
+                column(&rows, |((_, user), _)| user.clone()),
+                column(&rows, |(_, marks)| bigint(marks.read.0)),
+                column(&rows, |(_, marks)| time(marks.read_at_ms)),
+                column(&rows, |(_, marks)| bigint(marks.delivered.0)),
+                column(&rows, |(_, marks)| time(marks.delivered_at_ms)),
+            ],
+        ))
+        .await
+        .map(drop)
+}
+
+/// Moves heads from where they were read to.
+pub async fn advance(
+    transaction: &DatabaseTransaction,
+    heads: &BTreeMap<RoomId, Advance>,
+) -> Result<(), DbErr> {
+    if heads.is_empty() {
+        return Ok(());
+    }
+    let rows: Vec<(&RoomId, &Advance)> = heads.iter().collect();
+    let moved = transaction
+        .execute_raw(statement(
+            "UPDATE rooms r SET head_seq = v.upto, \
+               updated_at = CASE WHEN v.has_message THEN GREATEST(r.updated_at, v.at) ELSE r.updated_at END \
+             FROM unnest($1::text[], $2::bigint[], $3::bigint[], $4::timestamptz[], $5::boolean[]) \
+               AS v (room, since, upto, at, has_message) \
+             WHERE r.id = v.room AND r.head_seq = v.since",
+            [
+                column(&rows, |(room, _)| room.as_str().to_owned()),
+                column(&rows, |(_, advance)| bigint(advance.from.0)),
+                column(&rows, |(_, advance)| bigint(advance.to.0)),
+                column(&rows, |(_, advance)| time(advance.last_message_at_ms.unwrap_or(0))),
+                column(&rows, |(_, advance)| advance.last_message_at_ms.is_some()),
+            ],
+        ))
+        .await?;
+    if moved.rows_affected() == heads.len() as u64 {
+        Ok(())
+    } else {
+        Err(DbErr::Custom("a head moved under its partition's lock".to_owned()))
+    }
+}
+
+/// Keeps what could not be written as it was.
+pub async fn keep_rejects(
+    transaction: &DatabaseTransaction,
+    claims: &[Claim],
+    rejects: &[Reject<'_>],
+) -> Result<(), DbErr> {
+    for Reject { entry, at, reason } in rejects {
+        let partition = entry.partition;
+        let claim = claims.iter().find(|claim| claim.standing.lease.partition == partition);
+        let epoch = claim.map_or(0, |claim| bigint(claim.standing.epoch.0));
+        let (room, seq) = at
+            .as_ref()
+            .map_or((None, None), |(room, seq)| (Some(room.as_str().to_owned()), Some(bigint(seq.0))));
+        transaction
+            .execute_raw(statement(
+                "INSERT INTO dead_letters (room_id, seq, partition, epoch, ingest_id, record, reason) \
+                 VALUES ($1, $2, $3, $4, $5, $6, $7)",
+                [
+                    room.into(),
+                    seq.into(),
+                    smallint(partition).into(),
+                    epoch.into(),
+                    entry.id.to_string().into(),
+                    entry.raw.to_vec().into(),
+                    reason.replace('\0', "").into(),
+                ],
+            ))
+            .await?;
+        tracing::error!(partition = partition.0, ingest = %entry.id, reason, "dead letter");
+    }
+    Ok(())
+}
+
+/// Outcomes of those records whose seq holds a void of the same client id.
+pub async fn voids_among(
+    transaction: &DatabaseTransaction,
+    again: &[(&Entry, &Record, RoomId)],
+) -> Result<HashMap<(RoomId, Seq), String>, DbErr> {
+    let rows = transaction
+        .query_all_raw(statement(
+            "SELECT e.room_id, e.seq, m.seq, m.id, (extract(epoch FROM m.at) * 1000)::bigint \
+             FROM unnest($1::text[], $2::bigint[], $3::text[], $4::text[]) AS v (room, seq, sender, client) \
+             JOIN events e ON e.room_id = v.room AND e.seq = v.seq AND e.type = 'void' \
+               AND COALESCE(e.actor_id, '') = v.sender AND COALESCE(e.client_id, '') = v.client \
+             LEFT JOIN messages m ON e.void_reason = 'duplicate' AND m.room_id = e.room_id AND m.seq = e.void_of",
+            [
+                column(again, |(_, _, room)| room.as_str().to_owned()),
+                column(again, |(_, record, _)| bigint(record.seq.0)),
+                column(again, |(_, record, _)| record.sender().to_owned()),
+                column(again, |(_, record, _)| record.client_id().to_owned()),
+            ],
+        ))
+        .await?;
+    let mut outcomes = HashMap::with_capacity(rows.len());
+    for row in &rows {
+        let first_id: Option<uuid::Uuid> = row.try_get_by_index(3)?;
+        let outcome = match first_id {
+            Some(id) => First { seq: seq_of(row, 2)?, id, at_ms: row.try_get_by_index(4)? }.to_string(),
+            None => "rejected".to_owned(),
+        };
+        outcomes.insert((room_of(row, 0)?, seq_of(row, 1)?), outcome);
+    }
+    Ok(outcomes)
+}

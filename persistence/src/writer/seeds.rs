@@ -1,0 +1,130 @@
+//! Seeds on PostgreSQL's side: bases decided under the partition's lock, which waits out or shuts out a writer in
+//! flight. Promises that a base once written is never another.
+
+use std::collections::HashMap;
+
+use sea_orm::{ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbErr, TransactionTrait};
+use tidings_shared::{
+    ids::{Epoch, RoomId, Seq},
+    log::{Bases, RoomHead, keys::Partition},
+};
+
+use super::sql::{bigint, epoch as epoch_of, room as room_of, seq as seq_of, smallint, statement};
+use crate::authority::plan::{SeedPlan, Survived, plan};
+
+/// A room to be seeded and what Redis still holds of it.
+pub type Wanted = (RoomId, Survived);
+/// Outcome by room: `None` when there is no such room.
+pub type Decided = HashMap<RoomId, (RoomHead, SeedPlan)>;
+
+/// Decides over rooms of one partition and writes their bases. `None`: the epoch is past.
+///
+/// # Errors
+/// When the database cannot be written; then nothing was.
+pub async fn decide(
+    db: &DatabaseConnection,
+    epoch: Epoch,
+    partition: Partition,
+    wanted: &[Wanted],
+) -> Result<Option<Decided>, DbErr> {
+    let transaction = db.begin().await?;
+    if !enter(&transaction, epoch, partition).await? {
+        return Ok(None);
+    }
+    let mut decided = read(&transaction, epoch, wanted).await?;
+    let new = decided.iter().filter(|(_, (_, plan))| plan.is_new);
+    let new: Vec<(&RoomId, &SeedPlan)> = new.map(|(room, (_, plan))| (room, plan)).collect();
+    if !new.is_empty() {
+        write(&transaction, epoch, &new).await?;
+    }
+    transaction.commit().await?;
+    for (head, plan) in decided.values_mut() {
+        (head.epoch, head.seq, head.bases) = (epoch, plan.seq, plan.bases.clone());
+    }
+    Ok(Some(decided))
+}
+
+/// Locks the partition's row and brings it to the epoch; false when it is of a later one.
+async fn enter(transaction: &DatabaseTransaction, epoch: Epoch, partition: Partition) -> Result<bool, DbErr> {
+    let row = transaction
+        .query_one_raw(statement(
+            "SELECT epoch FROM partitions WHERE partition = $1 FOR UPDATE",
+            [smallint(partition).into()],
+        ))
+        .await?
+        .ok_or_else(|| DbErr::Custom(format!("no row of partition {}", partition.0)))?;
+    let present = epoch_of(&row, 0)?;
+    if present > epoch {
+        return Ok(false);
+    }
+    if present < epoch {
+        transaction
+            .execute_raw(statement(
+                "UPDATE partitions SET epoch = $2, last_id = '0-0' WHERE partition = $1",
+                [smallint(partition).into(), bigint(epoch.0).into()],
+            ))
+            .await?;
+    }
+    Ok(true)
+}
+
+/// Reads after the lock, in a statement of its own: it sees what a writer committed while we waited.
+async fn read(transaction: &DatabaseTransaction, epoch: Epoch, wanted: &[Wanted]) -> Result<Decided, DbErr> {
+    let ids: Vec<String> = wanted.iter().map(|(room, _)| room.as_str().to_owned()).collect();
+    let rows = transaction
+        .query_all_raw(statement(
+            "SELECT r.id, r.head_seq, r.kind, r.name, r.member_count, r.archived, \
+               COALESCE((SELECT string_agg(e.epoch || ':' || e.base, ',' ORDER BY e.epoch) \
+                 FROM room_epochs e WHERE e.room_id = r.id), '') \
+             FROM rooms r WHERE r.id = ANY ($1)",
+            [ids.into()],
+        ))
+        .await?;
+    let survived: HashMap<&RoomId, &Survived> =
+        wanted.iter().map(|(room, survived)| (room, survived)).collect();
+    let mut decided = HashMap::with_capacity(rows.len());
+    for row in &rows {
+        let room = room_of(row, 0)?;
+        let Some(survived) = survived.get(&room) else { continue };
+        let bases: String = row.try_get_by_index(6)?;
+        let members: i32 = row.try_get_by_index(4)?;
+        let head = RoomHead {
+            kind: row.try_get_by_index(2)?,
+            name: row.try_get_by_index(3)?,
+            members: u64::try_from(members).unwrap_or(0),
+            archived: row.try_get_by_index(5)?,
+            ..RoomHead::default()
+        };
+        let plan = plan(epoch, survived, seq_of(row, 1)?, &Bases::decode(&bases));
+        decided.insert(room, (head, plan));
+    }
+    Ok(decided)
+}
+
+async fn write(
+    transaction: &DatabaseTransaction,
+    epoch: Epoch,
+    new: &[(&RoomId, &SeedPlan)],
+) -> Result<(), DbErr> {
+    let column =
+        |of: fn(&SeedPlan) -> Seq| -> Vec<i64> { new.iter().map(|(_, plan)| bigint(of(plan).0)).collect() };
+    let ids: Vec<String> = new.iter().map(|(room, _)| room.as_str().to_owned()).collect();
+    transaction
+        .execute_raw(statement(
+            "INSERT INTO room_epochs (room_id, epoch, base) \
+             SELECT v.room, $1, v.base FROM unnest($2::text[], $3::bigint[]) AS v (room, base)",
+            [bigint(epoch.0).into(), ids.clone().into(), column(|plan| plan.base).into()],
+        ))
+        .await?;
+    // Marks of what was lost with the epoch before would call unread what comes in its place read.
+    transaction
+        .execute_raw(statement(
+            "UPDATE members m SET read_seq = LEAST(m.read_seq, v.seq), \
+               delivered_seq = LEAST(m.delivered_seq, v.seq) \
+             FROM unnest($1::text[], $2::bigint[]) AS v (room, seq) \
+             WHERE m.room_id = v.room AND (m.read_seq > v.seq OR m.delivered_seq > v.seq)",
+            [ids.into(), column(|plan| plan.seq).into()],
+        ))
+        .await
+        .map(drop)
+}

@@ -1,0 +1,63 @@
+//! Setting the place from which partitions are read, under their rows' locks: what the watermark in Redis says is
+//! asked between [`Settling::lock`] and [`Settling::finish`].
+//! Promises that nothing changes for a partition whose fencing token is another by now.
+
+use sea_orm::{ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbErr, TransactionTrait};
+use tidings_shared::{
+    ids::Epoch,
+    log::{IngestId, keys::Partition},
+};
+
+use super::sql::{bigint, epoch, partition, smallint, statement};
+use crate::ingest::holdings::Lease;
+
+/// Locked rows of partitions that this replica owns.
+pub struct Settling {
+    transaction: DatabaseTransaction,
+    /// Each lease that still holds, with the epoch of the row.
+    pub rows: Vec<(Lease, Epoch)>,
+}
+
+impl Settling {
+    /// Locks the rows; what is not in `rows` afterwards is no longer ours.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub async fn lock(db: &DatabaseConnection, leases: &[Lease]) -> Result<Self, DbErr> {
+        let transaction = db.begin().await?;
+        let numbers: Vec<i16> = leases.iter().map(|lease| smallint(lease.partition)).collect();
+        let rows = transaction
+            .query_all_raw(statement(
+                "SELECT partition, token, epoch FROM partitions WHERE partition = ANY ($1) \
+                 ORDER BY partition FOR UPDATE",
+                [numbers.into()],
+            ))
+            .await?;
+        let mut ours = Vec::with_capacity(rows.len());
+        for row in &rows {
+            let lease = Lease { partition: partition(row, 0)?, token: row.try_get_by_index(1)? };
+            if leases.contains(&lease) {
+                ours.push((lease, epoch(row, 2)?));
+            }
+        }
+        Ok(Self { transaction, rows: ours })
+    }
+
+    /// Sets the places and commits.
+    ///
+    /// # Errors
+    /// When the database cannot be written; then nothing was.
+    pub async fn finish(self, epoch: Epoch, places: &[(Partition, IngestId)]) -> Result<(), DbErr> {
+        let numbers: Vec<i16> = places.iter().map(|(partition, _)| smallint(*partition)).collect();
+        let ids: Vec<String> = places.iter().map(|(_, id)| id.to_string()).collect();
+        self.transaction
+            .execute_raw(statement(
+                "UPDATE partitions p SET epoch = $1, last_id = v.last_id \
+                 FROM unnest($2::smallint[], $3::text[]) AS v (partition, last_id) \
+                 WHERE p.partition = v.partition",
+                [bigint(epoch.0).into(), numbers.into(), ids.into()],
+            ))
+            .await?;
+        self.transaction.commit().await
+    }
+}

@@ -1,0 +1,52 @@
+//! Statements and values in the forms in which all of `writer` uses them.
+
+use chrono::{DateTime, Utc};
+use sea_orm::{DbBackend, DbErr, QueryResult, Statement, Value};
+use tidings_shared::{
+    ids::{Epoch, RoomId, Seq},
+    log::{IngestId, keys::Partition},
+};
+
+pub fn statement(sql: &str, values: impl IntoIterator<Item = Value>) -> Statement {
+    Statement::from_sql_and_values(DbBackend::Postgres, sql, values)
+}
+
+/// Seqs and epochs are counted one by one from 1 on: they never come near the sign.
+pub fn bigint(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}
+
+pub fn smallint(partition: Partition) -> i16 {
+    i16::try_from(partition.0).expect("partitions are fewer than 2^15")
+}
+
+pub fn time(at_ms: i64) -> DateTime<Utc> {
+    DateTime::from_timestamp_millis(at_ms).unwrap_or_default()
+}
+
+pub fn seq(row: &QueryResult, column: usize) -> Result<Seq, DbErr> {
+    Ok(Seq(unsigned(row.try_get_by_index(column)?)?))
+}
+
+pub fn epoch(row: &QueryResult, column: usize) -> Result<Epoch, DbErr> {
+    Ok(Epoch(unsigned(row.try_get_by_index(column)?)?))
+}
+
+pub fn room(row: &QueryResult, column: usize) -> Result<RoomId, DbErr> {
+    let id: String = row.try_get_by_index(column)?;
+    RoomId::parse(&id).map_err(|error| DbErr::Custom(format!("{id}: {error}")))
+}
+
+pub fn partition(row: &QueryResult, column: usize) -> Result<Partition, DbErr> {
+    let number: i16 = row.try_get_by_index(column)?;
+    u16::try_from(number).map(Partition).map_err(|_| DbErr::Custom(format!("partition {number}")))
+}
+
+pub fn ingest_id(row: &QueryResult, column: usize) -> Result<IngestId, DbErr> {
+    let id: String = row.try_get_by_index(column)?;
+    id.parse().map_err(|_| DbErr::Custom(format!("{id} is no ingest id")))
+}
+
+fn unsigned(number: i64) -> Result<u64, DbErr> {
+    u64::try_from(number).map_err(|_| DbErr::Custom(format!("{number} is negative")))
+}

@@ -1,0 +1,98 @@
+//! Voids that the rooms have not been told of, and what is known of a client id.
+
+use sea_orm::{ConnectionTrait, DbErr};
+use tidings_shared::{
+    ids::{ClientId, RoomId, Seq, UserId},
+    log::{Known, keys::Partition, record::Visibility},
+};
+
+use super::sql::{room, seq, smallint, statement};
+
+/// A seq that counts for nothing and whose `message:void` is not stored yet.
+#[derive(Debug)]
+pub struct Untold {
+    pub room: RoomId,
+    pub target: Seq,
+    pub by: Option<String>,
+    pub client_id: Option<String>,
+    /// `duplicate` or `rejected`.
+    pub reason: String,
+    /// Where the client id's message stands.
+    pub of: Option<Seq>,
+    /// Who could see what is taken back, besides `by`.
+    pub visibility: Visibility,
+}
+
+/// Up to `most` untold voids of these partitions.
+///
+/// # Errors
+/// When the database cannot be read.
+pub async fn untold(
+    db: &impl ConnectionTrait,
+    partitions: &[Partition],
+    most: u64,
+) -> Result<Vec<Untold>, DbErr> {
+    let numbers: Vec<i16> = partitions.iter().map(|partition| smallint(*partition)).collect();
+    let most = super::sql::bigint(most);
+    let rows = db
+        .query_all_raw(statement(
+            "SELECT e.room_id, e.seq, e.actor_id, e.client_id, COALESCE(e.void_reason, 'rejected'), e.void_of, \
+               e.visible_users, e.visible_roles \
+             FROM events e JOIN rooms r ON r.id = e.room_id \
+             WHERE e.void_told = false AND r.partition = ANY ($1) ORDER BY e.room_id, e.seq LIMIT $2",
+            [numbers.into(), most.into()],
+        ))
+        .await?;
+    rows.iter()
+        .map(|row| {
+            let of: Option<i64> = row.try_get_by_index(5)?;
+            let users: Option<Vec<String>> = row.try_get_by_index(6)?;
+            let roles: Option<Vec<String>> = row.try_get_by_index(7)?;
+            Ok(Untold {
+                room: room(row, 0)?,
+                target: seq(row, 1)?,
+                by: row.try_get_by_index(2)?,
+                client_id: row.try_get_by_index(3)?,
+                reason: row.try_get_by_index(4)?,
+                of: of.and_then(|of| u64::try_from(of).ok()).map(Seq),
+                visibility: Visibility { users: users.unwrap_or_default(), roles: roles.unwrap_or_default() },
+            })
+        })
+        .collect()
+}
+
+/// What became of a client id: its message, or that it was accepted once and could not be written.
+///
+/// # Errors
+/// When the database cannot be read.
+pub async fn look_up(
+    db: &impl ConnectionTrait,
+    room: &RoomId,
+    sender: &UserId,
+    client_id: &ClientId,
+) -> Result<Option<Known>, DbErr> {
+    let key = || [room.as_str().into(), sender.as_str().into(), client_id.as_str().into()];
+    let message = db
+        .query_one_raw(statement(
+            "SELECT seq, id, (extract(epoch FROM at) * 1000)::bigint FROM messages \
+             WHERE room_id = $1 AND sender_id = $2 AND client_id = $3",
+            key(),
+        ))
+        .await?;
+    if let Some(row) = message {
+        let id: uuid::Uuid = row.try_get_by_index(1)?;
+        return Ok(Some(Known::Stored {
+            seq: seq(&row, 0)?,
+            id: id.to_string(),
+            at_ms: row.try_get_by_index(2)?,
+        }));
+    }
+    let rejected = db
+        .query_one_raw(statement(
+            "SELECT seq FROM events WHERE room_id = $1 AND actor_id = $2 AND client_id = $3 \
+             AND type = 'void' AND void_reason = 'rejected' LIMIT 1",
+            key(),
+        ))
+        .await?;
+    Ok(rejected.map(|_| Known::Rejected))
+}

@@ -1,0 +1,159 @@
+//! What the HTTP side answers before it needs a database: routing, tokens, CORS, the OpenAPI document.
+
+use std::sync::Arc;
+
+use actix_web::http::header::HeaderMap;
+use actix_web::http::{Method, StatusCode};
+use actix_web::test::{TestRequest, call_service, init_service, read_body};
+use actix_web::{App, web};
+use async_trait::async_trait;
+use secrecy::SecretString;
+use serde_json::{Value, json};
+use tidings_persistence::http::{self, Limits, State};
+use tidings_shared::auth::{Verifier, sign_hs256};
+use tidings_shared::ids::{ClientId, Epoch, RoomId, UserId};
+use tidings_shared::log::{
+    Authority, AuthorityError, Known, Log, LogLimits, OpenedEpoch, SeedOutcome, client,
+};
+use tidings_shared::origin::AllowedOrigins;
+
+/// A log that is out of reach: none of these tests gets that far.
+struct Nobody;
+
+#[async_trait]
+impl Authority for Nobody {
+    async fn open_epoch(&self, _: &str) -> Result<OpenedEpoch, AuthorityError> {
+        Err(AuthorityError::PastEpoch)
+    }
+    async fn seed(&self, _: Epoch, _: &[RoomId]) -> Result<Vec<SeedOutcome>, AuthorityError> {
+        Err(AuthorityError::PastEpoch)
+    }
+    async fn look_up(&self, _: &RoomId, _: &UserId, _: &ClientId) -> Result<Option<Known>, AuthorityError> {
+        Err(AuthorityError::PastEpoch)
+    }
+}
+
+fn secret() -> SecretString {
+    SecretString::from("a secret of the tests")
+}
+
+fn token(claims: &Value) -> String {
+    let claims = claims.as_object().expect("claims are an object");
+    sign_hs256(&secret(), claims).expect("claims can be signed")
+}
+
+fn state(origins: &str) -> web::Data<State> {
+    let redis = client("redis://127.0.0.1:1").expect("a well-formed address");
+    web::Data::new(State::new(
+        sea_orm::DatabaseConnection::default(),
+        Arc::new(Verifier::hs256(&secret(), 0)),
+        Log::start(redis, Arc::new(Nobody), LogLimits { max_backlog_records: 1 }),
+        Limits { max_message_chars: 1000 },
+        AllowedOrigins::parse(origins),
+    ))
+}
+
+/// One request to a service with these allowed origins.
+async fn ask_with(origins: &str, request: TestRequest) -> (StatusCode, HeaderMap, Value) {
+    let service = init_service(App::new().configure(http::configure(state(origins)))).await;
+    let response = call_service(&service, request.to_request()).await;
+    let (status, headers) = (response.status(), response.headers().clone());
+    (status, headers, serde_json::from_slice(&read_body(response).await).unwrap_or_default())
+}
+
+async fn ask(request: TestRequest) -> (StatusCode, HeaderMap, Value) {
+    ask_with("", request).await
+}
+
+fn is_problem(headers: &HeaderMap) -> bool {
+    headers.get("content-type").is_some_and(|value| value == "application/problem+json")
+}
+
+#[actix_web::test]
+async fn every_documented_operation_is_routed_and_needs_a_token() {
+    let (status, _, document) = ask(TestRequest::get().uri("/v1/openapi.json")).await;
+    assert_eq!((status.as_u16(), &document["openapi"]), (200, &json!("3.1.0")));
+    let mut operations = 0;
+    for (path, item) in document["paths"].as_object().unwrap() {
+        let uri = path.replace("{room}", "tea").replace("{seq}", "1");
+        for (method, operation) in item.as_object().unwrap() {
+            if operation.get("security").is_some() {
+                continue;
+            }
+            let method = Method::from_bytes(method.to_uppercase().as_bytes()).unwrap();
+            let (status, headers, problem) = ask(TestRequest::with_uri(&uri).method(method.clone())).await;
+            assert_eq!((status.as_u16(), &problem["reason"]), (401, &json!("missing")), "{method} {path}");
+            assert!(is_problem(&headers), "{method} {path}");
+            operations += 1;
+        }
+    }
+    assert!(operations > 10, "{operations} operations");
+}
+
+#[actix_web::test]
+async fn a_bad_token_is_refused_with_its_reason() {
+    let good = token(&json!({"sub": "alice", "exp": 4_000_000_000_i64}));
+    for (header, reason) in [
+        (format!("Bearer {}", token(&json!({"sub": "alice", "exp": 1}))), "expired"),
+        (format!("Bearer {good}x"), "signature"),
+        ("Bearer x".to_owned(), "malformed"),
+        ("Bearer ".to_owned(), "missing"),
+        ("Basic YTpi".to_owned(), "malformed"),
+        (format!("Bearer {}", token(&json!({"exp": 4_000_000_000_i64}))), "claims"),
+    ] {
+        let request = TestRequest::get().uri("/v1/rooms").insert_header(("authorization", header.as_str()));
+        let (status, headers, problem) = ask(request).await;
+        assert_eq!((status.as_u16(), &problem["reason"]), (401, &json!(reason)), "{header}");
+        assert!(headers.contains_key("www-authenticate"), "{header}");
+    }
+    // A token anywhere else than in the header is none.
+    let (status, _, problem) = ask(TestRequest::get().uri(&format!("/v1/rooms?token={good}"))).await;
+    assert_eq!((status.as_u16(), &problem["reason"]), (401, &json!("missing")));
+}
+
+#[actix_web::test]
+async fn what_is_not_there_is_told_as_a_problem() {
+    for uri in ["/v1/", "/v1/nothing", "/v1/rooms/tea/nothing", "/v1/rooms/"] {
+        let (status, headers, problem) = ask(TestRequest::get().uri(uri)).await;
+        assert_eq!((status.as_u16(), &problem["code"]), (404, &json!("not_found")), "{uri}");
+        assert!(is_problem(&headers), "{uri}");
+    }
+}
+
+#[actix_web::test]
+async fn a_wrong_method_is_told_what_would_be_right() {
+    for (method, uri, allow) in [
+        (Method::DELETE, "/v1/rooms", "GET, POST"),
+        (Method::POST, "/v1/me/rooms", "GET"),
+        (Method::GET, "/v1/rooms/tea/read", "POST"),
+        (Method::PUT, "/v1/rooms/tea/messages", "GET, POST"),
+    ] {
+        let (status, headers, problem) = ask(TestRequest::with_uri(uri).method(method)).await;
+        assert_eq!((status.as_u16(), &problem["code"]), (405, &json!("bad_request")), "{uri}");
+        assert_eq!(headers.get("allow").unwrap(), allow, "{uri}");
+        assert!(is_problem(&headers), "{uri}");
+    }
+}
+
+#[actix_web::test]
+async fn pages_of_allowed_origins_may_ask_and_no_others() {
+    for (setting, origin, allowed) in [
+        ("", "http://localhost:5173", true),
+        ("", "https://evil.test", false),
+        ("https://chat.example", "https://chat.example", true),
+        ("https://chat.example", "http://localhost:5173", false),
+        ("*", "https://evil.test", true),
+    ] {
+        let preflight = TestRequest::with_uri("/v1/rooms")
+            .method(Method::OPTIONS)
+            .insert_header(("origin", origin))
+            .insert_header(("access-control-request-method", "POST"))
+            .insert_header(("access-control-request-headers", "authorization,content-type"));
+        let (_, headers, _) = ask_with(setting, preflight).await;
+        assert_eq!(headers.contains_key("access-control-allow-origin"), allowed, "{setting} {origin}");
+
+        let request = TestRequest::get().uri("/v1/openapi.json").insert_header(("origin", origin));
+        let (_, headers, _) = ask_with(setting, request).await;
+        assert_eq!(headers.contains_key("access-control-allow-origin"), allowed, "{setting} {origin}");
+    }
+}
