@@ -38,7 +38,7 @@ impl Acceptor for Echo {
     type Session = EchoSession;
     type Ticket = ();
 
-    async fn accept(&self, _: &HandshakeRequest) -> Result<(), Refusal> {
+    async fn accept(&self, _: HandshakeRequest) -> Result<(), Refusal> {
         Ok(())
     }
 

@@ -135,7 +135,12 @@ impl Bus {
         let Some(process) = process else {
             return Err(AppendError::Unavailable("the pub/sub connection is down".to_owned()));
         };
-        self.log.read(room, after, not_before, Some(&process)).await
+        let read = self.log.read(room, after, not_before, Some(&process)).await;
+        if read.is_err() && self.log.current_session().is_none_or(|session| *session.run_id != *process) {
+            // Commands and hints come from two processes: both connections are made anew.
+            self.subscriber.reconnect();
+        }
+        read
     }
 
     /// What is missing for serving, in words.

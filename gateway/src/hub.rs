@@ -78,9 +78,12 @@ impl<P: Peer> Default for Hub<P> {
 }
 
 impl<P: Peer> Hub<P> {
-    /// Adds a replaying subscription. The room's channel is wanted from now on.
-    pub fn subscribe(&mut self, room: &RoomId, peer: Rc<P>, role: &str) -> Subscription {
-        self.rooms.entry(room.clone()).or_default().subscribe(peer, role)
+    /// Adds a replaying subscription. The room's channel is wanted from now on. The id that is returned is the one
+    /// all subscriptions of the room share, so that each connection does not hold a copy.
+    pub fn subscribe(&mut self, room: &RoomId, peer: Rc<P>, role: Rc<str>) -> (RoomId, Subscription) {
+        let entry = self.rooms.entry(room.clone());
+        let shared = entry.key().clone();
+        (shared, entry.or_default().subscribe(peer, role))
     }
 
     /// Takes a subscription away. True: it was the room's last, so the channel is not wanted any more.

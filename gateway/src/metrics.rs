@@ -25,7 +25,7 @@ tidings_shared::metrics! {
         refills: IntCounterVec["source"] = "tidings_gateway_refills_total", "Rooms brought up to the head, by source: tail, or history when a gap was told";
         replays: IntCounterVec["source"] = "tidings_gateway_replays_total", "Joins brought up to the head, by source: memory, tail or history";
         rooms: IntGauge = "tidings_gateway_rooms", "Rooms with a joined connection, counted per worker";
-        resubscribed: IntCounter = "tidings_gateway_resubscribed_total", "Times that the pub/sub connection was made anew";
+        resubscribed: IntCounter = "tidings_gateway_resubscribed_total", "Times that the pub/sub connection was made, the first included";
     }
 }
 

@@ -8,7 +8,7 @@ use tidings_shared::error::Refusal;
 pub fn document(refusal: &Refusal) -> Vec<u8> {
     #[derive(Serialize)]
     struct Problem<'a> {
-        r#type: &'static str,
+        r#type: String,
         title: &'a str,
         status: u16,
         detail: &'a str,
@@ -16,15 +16,20 @@ pub fn document(refusal: &Refusal) -> Vec<u8> {
         #[serde(skip_serializing_if = "Option::is_none")]
         reason: Option<&'a str>,
         #[serde(skip_serializing_if = "Option::is_none")]
+        field: Option<&'a str>,
+        #[serde(skip_serializing_if = "Option::is_none")]
         retry_after_ms: Option<u64>,
     }
+    let status = actix_http::StatusCode::from_u16(refusal.code.status()).ok();
+    let title = status.and_then(|status| status.canonical_reason()).unwrap_or("Refused");
     let problem = Problem {
-        r#type: "about:blank",
-        title: refusal.code.as_str(),
+        r#type: format!("urn:tidings:error:{}", refusal.code.as_str()),
+        title,
         status: refusal.code.status(),
         detail: &refusal.message,
         code: refusal.code.as_str(),
         reason: refusal.reason.as_deref(),
+        field: refusal.field.as_deref(),
         retry_after_ms: refusal.retry_after_ms,
     };
     serde_json::to_vec(&problem).expect("strings and numbers always serialise")

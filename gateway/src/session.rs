@@ -55,11 +55,13 @@ impl ChatSession {
                 refuse(worker, client, reference.as_deref(), room.as_ref(), &refusal);
             }
             Effect::Authenticate { reference, identity } => {
-                client.connection.pause_reading();
+                client.hold_reading();
+                // What takes long now is ours, not the client's.
+                client.connection.set_deadline(None);
                 let (worker, client) = (worker.clone(), client.clone());
                 tokio::task::spawn_local(async move {
                     authenticate(&worker, &client, reference.as_deref(), identity).await;
-                    client.connection.resume_reading();
+                    client.release_reading();
                 });
             }
             Effect::Renewed => client.watch_expiry(now_ms()),

@@ -58,11 +58,12 @@ pub trait Acceptor: 'static {
     /// What [`accept`](Self::accept) found out about the peer, carried to [`open`](Self::open).
     type Ticket: 'static;
 
-    /// Looks at the request before the upgrade is answered. The handshake itself is known to be valid.
+    /// Looks at the request before the upgrade is answered. The handshake itself is known to be valid. Drop the
+    /// request before waiting: its head is several KB, and a storm brings many.
     ///
     /// # Errors
     /// A [`Refusal`] is sent as the HTTP answer, and the connection closed.
-    fn accept(&self, request: &HandshakeRequest) -> impl Future<Output = Result<Self::Ticket, Refusal>>;
+    fn accept(&self, request: HandshakeRequest) -> impl Future<Output = Result<Self::Ticket, Refusal>>;
 
     /// Makes the session of an accepted peer. Frames sent here follow the handshake's answer.
     fn open(&self, ticket: Self::Ticket, connection: Connection) -> Self::Session;

@@ -8,7 +8,7 @@ use secrecy::SecretString;
 /// Redis, tokens, origins, limits.
 #[derive(Debug, Clone, Args)]
 pub struct CommonArgs {
-    /// Redis to append to and publish through, `redis://…` or `rediss://…`.
+    /// Redis to append to and publish through, `redis://…`.
     #[arg(long, env = "REDIS_URL", hide_env_values = true)]
     pub redis_url: SecretString,
     /// Secret that the two services share for their internal listener.

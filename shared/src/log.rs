@@ -19,6 +19,8 @@ mod append;
 pub mod authority;
 mod commands;
 pub mod keys;
+mod owner;
+mod reads;
 pub mod record;
 mod scripts;
 mod seeding;
@@ -29,7 +31,7 @@ mod tail;
 
 pub use append::{Accepted, AppendError, Entry, Minimum};
 pub use authority::{Authority, AuthorityError, Known, OpenedEpoch, SeedOutcome};
-pub use commands::{Log, LogLimits, ReadMark, client};
+pub use commands::{Log, LogLimits, Marked, ReadMark, client};
 pub use record::{IngestId, Record};
 pub use session::{Session, SessionError, connect as connect_to_process};
 pub use tail::{Bases, RoomHead, TailRead};

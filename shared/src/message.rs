@@ -238,6 +238,11 @@ mod tests {
             (r#"{"client_id":"c","content":"x","kind":"Te xt"}"#, ErrorCode::BadRequest, "kind"),
             (r#"{"client_id":"c","content":"x","reply_to":-1}"#, ErrorCode::BadRequest, "reply_to"),
             (r#"{"client_id":"c","content":"x","metadata":[]}"#, ErrorCode::BadRequest, "metadata"),
+            (
+                r#"{"client_id":"c","content":"x","metadata":{"a":["\u0000"]}}"#,
+                ErrorCode::BadRequest,
+                "metadata",
+            ),
             (r#"{"client_id":"c","content":"x","ack":"soon"}"#, ErrorCode::BadRequest, "ack"),
             (r#"{"client_id":"c","content":"x","visible_to":{}}"#, ErrorCode::BadRequest, "visible_to"),
             (
@@ -250,6 +255,11 @@ mod tests {
             let refusal = draft(json).unwrap_err();
             assert_eq!((refusal.code, refusal.field.as_deref()), (code, Some(field)), "{json}");
         }
+    }
+
+    #[test]
+    fn a_backslash_before_u0000_is_no_nul() {
+        assert!(draft(r#"{"client_id":"c","content":"x","metadata":{"a":"\\\\u0000"}}"#).is_ok());
     }
 
     #[test]

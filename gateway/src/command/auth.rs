@@ -28,7 +28,11 @@ pub(super) fn apply(
         ],
         (State::Ready(current), Ok(identity)) if identity.user == current.user => {
             let expires_at = rfc3339(identity.expires_at_s.saturating_mul(1000));
+            // A token without a name does not take away the one that the account has.
+            let (name, picture) = (current.name.take(), current.picture.take());
             *current = identity;
+            current.name = current.name.take().or(name);
+            current.picture = current.picture.take().or(picture);
             let answer =
                 ServerFrame::AuthOk { reference: reference.as_deref(), expires_at: &expires_at }.to_json();
             vec![Effect::Renewed, Effect::Reply(answer)]

@@ -56,11 +56,10 @@ impl<P> Default for Room<P> {
 }
 
 impl<P: Peer> Room<P> {
-    pub fn subscribe(&mut self, peer: Rc<P>, role: &str) -> Subscription {
+    pub fn subscribe(&mut self, peer: Rc<P>, role: Rc<str>) -> Subscription {
         self.stamp = self.stamp.wrapping_add(1);
         let stamp = self.stamp;
-        let slot =
-            self.subscribers.insert(Subscriber { peer, role: role.into(), stamp, live: false, sent: Seq(0) });
+        let slot = self.subscribers.insert(Subscriber { peer, role, stamp, live: false, sent: Seq(0) });
         Subscription { slot: u32::try_from(slot).expect("fewer connections than 2^32"), stamp }
     }
 
@@ -141,28 +140,29 @@ impl<P: Peer> Room<P> {
         }
         self.refilling = false;
         self.position = Some(head);
-        let mut outcome = Refilled::FromTail;
         let diverged = read.head.gap_after_position(position.epoch, position.seq).is_some();
         let records = if diverged { None } else { read.records_after(position.seq) };
-        for record in records.unwrap_or_default() {
-            self.deliver(record, &Frame::text(record.json()));
-        }
-        let cursor = Cursor::new(head.epoch, head.seq);
-        let caught_up = ServerFrame::CaughtUp { room: id, epoch: head.epoch, seq: head.seq }.to_json();
-        let caught_up = Frame::text(caught_up);
+        let new_epoch = head.epoch != position.epoch;
+        let mut outcome = Refilled::FromTail;
         for (_, subscriber) in self.subscribers.iter_mut().filter(|(_, subscriber)| subscriber.live) {
             let sent = subscriber.sent.max(position.seq);
             let gap = read.head.gap_after_position(position.epoch, sent);
             let gap = gap.or_else(|| (records.is_none() && sent < head.seq).then_some(sent));
             if let Some(after) = gap {
-                let frame = ServerFrame::Gap { room: id, after, head: &cursor }.to_json();
-                subscriber.peer.send(Frame::text(frame));
+                let head = Cursor::new(head.epoch, head.seq);
+                subscriber
+                    .peer
+                    .send(Frame::text(ServerFrame::Gap { room: id, after, head: &head }.to_json()));
+                subscriber.sent = head.seq;
                 outcome = Refilled::Gap;
-            } else if head.epoch != position.epoch {
-                // Takes the client's cursor into the new epoch.
-                subscriber.peer.send(caught_up.clone());
+            } else if new_epoch {
+                // Before the first record of the epoch: it takes the client's cursor there.
+                let caught_up = ServerFrame::CaughtUp { room: id, epoch: head.epoch, seq: sent };
+                subscriber.peer.send(Frame::text(caught_up.to_json()));
             }
-            subscriber.sent = head.seq;
+        }
+        for record in records.unwrap_or_default() {
+            self.deliver(record, &Frame::text(record.json()));
         }
         outcome
     }

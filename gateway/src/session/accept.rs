@@ -42,8 +42,14 @@ impl Acceptor for ChatAcceptor {
     /// `None`: the token comes in the first frame.
     type Ticket = Option<Box<Ticket>>;
 
-    async fn accept(&self, request: &HandshakeRequest) -> Result<Self::Ticket, Refusal> {
-        let decided = self.decide(request).await;
+    async fn accept(&self, request: HandshakeRequest) -> Result<Self::Ticket, Refusal> {
+        let identity = self.identify(&request);
+        drop(request);
+        let decided = match identity {
+            Ok(Some(identity)) => self.let_in(identity).await.map(Some),
+            Ok(None) => Ok(None),
+            Err(refusal) => Err(refusal),
+        };
         let result = decided.as_ref().err().map_or("accepted", |refusal| result_of(refusal.status));
         self.worker.node.metrics.handshakes.with_label_values(&[result]).inc();
         decided
@@ -62,7 +68,8 @@ impl Acceptor for ChatAcceptor {
 pub struct Ticket(Admitted);
 
 impl ChatAcceptor {
-    async fn decide(&self, request: &HandshakeRequest) -> Result<Option<Box<Ticket>>, Refusal> {
+    /// Whose token the handshake brings; `None`: it brings none.
+    fn identify(&self, request: &HandshakeRequest) -> Result<Option<Identity>, Refusal> {
         if !self.gate.websocket {
             return Err(Refusal::new(
                 StatusCode::SERVICE_UNAVAILABLE,
@@ -82,10 +89,12 @@ impl ChatAcceptor {
         let Some(token) = token_of(request).map_err(|reason| problem(&reason.into()))? else {
             return Ok(None);
         };
-        let identity: Identity =
-            self.worker.node.verifier.verify(&token).map_err(|reason| problem(&reason.into()))?;
+        self.worker.node.verifier.verify(&token).map(Some).map_err(|reason| problem(&reason.into()))
+    }
+
+    async fn let_in(&self, identity: Identity) -> Result<Box<Ticket>, Refusal> {
         let admitted = admit(&self.worker, identity).await.map_err(|refusal| problem(&refusal))?;
-        Ok(Some(Box::new(Ticket(admitted))))
+        Ok(Box::new(Ticket(admitted)))
     }
 }
 

@@ -1,7 +1,7 @@
 //! A connection as hub and tasks see it: who it is, what it has joined, what waits to be done for it.
 
 use std::{
-    cell::{OnceCell, RefCell},
+    cell::{Cell, OnceCell, RefCell},
     collections::VecDeque,
     rc::Rc,
     time::Duration,
@@ -17,6 +17,9 @@ use crate::{
     hub::{Peer, Subscription},
     transport::{Connection, Frame},
 };
+
+/// Commands of one connection whose answer may wait for storage at once; above it they are refused as overloaded.
+const MAX_UNANSWERED: u16 = 1000;
 
 /// A room that a connection hears of.
 #[derive(Debug, Clone)]
@@ -37,6 +40,12 @@ pub struct Client {
     pub(super) replays: RefCell<VecDeque<Replay>>,
     /// The outbox is low again, or the connection gone.
     pub(super) drained: Notify,
+    /// Reasons not to read from the connection just now.
+    holds: Cell<u8>,
+    /// Rooms whose join is under way.
+    joining: Cell<u16>,
+    /// Commands whose answer waits for storage.
+    unanswered: Cell<u16>,
 }
 
 impl Client {
@@ -49,6 +58,9 @@ impl Client {
             lanes: RefCell::default(),
             replays: RefCell::default(),
             drained: Notify::new(),
+            holds: Cell::new(0),
+            joining: Cell::new(0),
+            unanswered: Cell::new(0),
         }
     }
 
@@ -84,8 +96,28 @@ impl Client {
         self.connection.set_deadline(Some(left.min(Duration::from_secs(86_400))));
     }
 
-    pub(super) fn joined_count(&self) -> usize {
-        self.rooms.borrow().len()
+    /// Stops reading until as many releases as holds were called.
+    pub(super) fn hold_reading(&self) {
+        self.holds.set(self.holds.get() + 1);
+        self.connection.pause_reading();
+    }
+
+    pub(super) fn release_reading(&self) {
+        self.holds.set(self.holds.get() - 1);
+        if self.holds.get() == 0 {
+            self.connection.resume_reading();
+        }
+    }
+
+    /// Takes a place for a room that is about to be joined, until the guard is dropped; `None`: there is none.
+    pub(super) fn take_room_place(&self, max: usize) -> Option<Taken<'_>> {
+        let taken = self.rooms.borrow().len() + usize::from(self.joining.get());
+        (taken < max).then(|| Taken::of(&self.joining))
+    }
+
+    /// Takes a place among the commands whose answer waits for storage; `None`: there are too many.
+    pub(super) fn take_answer_place(&self) -> Option<Taken<'_>> {
+        (self.unanswered.get() < MAX_UNANSWERED).then(|| Taken::of(&self.unanswered))
     }
 
     pub(super) fn joined(&self, room: &RoomId) -> Option<Joined> {
@@ -107,6 +139,22 @@ impl Client {
 
     pub(super) fn leave_all(&self) -> FxHashMap<RoomId, Joined> {
         std::mem::take(&mut self.rooms.borrow_mut())
+    }
+}
+
+/// A place that is given back when this is dropped.
+pub(super) struct Taken<'a>(&'a Cell<u16>);
+
+impl<'a> Taken<'a> {
+    fn of(count: &'a Cell<u16>) -> Self {
+        count.set(count.get() + 1);
+        Self(count)
+    }
+}
+
+impl Drop for Taken<'_> {
+    fn drop(&mut self) {
+        self.0.set(self.0.get() - 1);
     }
 }
 

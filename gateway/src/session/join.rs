@@ -55,7 +55,7 @@ pub(super) fn start(worker: &Rc<Worker>, client: &Rc<Client>, reference: Option<
         JoinTarget::Mine { mut after } => {
             let (worker, client) = (worker.clone(), client.clone());
             // Which rooms these are must be known before a later frame can touch them.
-            client.connection.pause_reading();
+            client.hold_reading();
             tokio::task::spawn_local(async move {
                 if let Some(identity) = client.identity() {
                     match worker.node.bus.my_rooms(&identity.user).await {
@@ -67,7 +67,7 @@ pub(super) fn start(worker: &Rc<Worker>, client: &Rc<Client>, reference: Option<
                         Err(error) => refuse(&worker, &client, reference.as_deref(), None, &error.into()),
                     }
                 }
-                client.connection.resume_reading();
+                client.release_reading();
             });
         }
     }
@@ -148,25 +148,25 @@ async fn join_room(
         // It starts again at the cursor given now.
         worker.unsubscribe(room, before.subscription);
     }
-    if client.joined_count() >= MAX_ROOMS {
+    let Some(_place) = client.take_room_place(MAX_ROOMS) else {
         let message = format!("at most {MAX_ROOMS} rooms can be joined on one connection");
         return Err(Refusal::new(ErrorCode::TooLarge, message));
-    }
+    };
     let Some(membership) = worker.node.bus.membership(&identity.user, room).await? else {
         return Err(stranger(worker, room).await);
     };
     let bus = &worker.node.bus;
-    let (subscription, confirmed, first) = {
+    let role: Rc<str> = membership.role.as_str().into();
+    let (shared_id, subscription, confirmed, first) = {
         let mut hub = worker.hub.borrow_mut();
         let rooms = hub.room_count();
-        let subscription = hub.subscribe(room, client.clone(), &membership.role);
-        (subscription, hub.is_confirmed(room), hub.room_count() > rooms)
+        let (shared_id, subscription) = hub.subscribe(room, client.clone(), role.clone());
+        (shared_id, subscription, hub.is_confirmed(room), hub.room_count() > rooms)
     };
     if first {
         worker.node.metrics.rooms.inc();
     }
-    let joined = Joined { subscription, role: membership.role.as_str().into() };
-    if !client.join(room.clone(), joined) {
+    if !client.join(shared_id, Joined { subscription, role }) {
         worker.unsubscribe(room, subscription);
         return Err(gone());
     }

@@ -34,14 +34,17 @@ pub(super) struct Lanes {
     waiting: FxHashMap<RoomId, VecDeque<Job>>,
     /// Waiting and running.
     jobs: usize,
+    /// They were so many that the connection is not read from.
+    full: bool,
 }
 
 /// Puts a job at the end of its room's lane, and starts the lane when it stands still.
 pub(super) fn enqueue(worker: &Rc<Worker>, client: &Rc<Client>, room: RoomId, job: Job) {
     let mut lanes = client.lanes.borrow_mut();
     lanes.jobs += 1;
-    if lanes.jobs >= MAX_JOBS {
-        client.connection.pause_reading();
+    if lanes.jobs >= MAX_JOBS && !lanes.full {
+        lanes.full = true;
+        client.hold_reading();
     }
     if let Some(lane) = lanes.waiting.get_mut(&room) {
         lane.push_back(job);
@@ -57,8 +60,9 @@ async fn run(worker: Rc<Worker>, client: Rc<Client>, room: RoomId, first: Job) {
         perform(&worker, &client, &room, job).await;
         let mut lanes = client.lanes.borrow_mut();
         lanes.jobs -= 1;
-        if lanes.jobs == MAX_JOBS / 2 {
-            client.connection.resume_reading();
+        if lanes.full && lanes.jobs <= MAX_JOBS / 2 {
+            lanes.full = false;
+            client.release_reading();
         }
         next = lanes.waiting.get_mut(&room).and_then(VecDeque::pop_front);
         if next.is_none() {
@@ -85,10 +89,14 @@ async fn mark(worker: &Rc<Worker>, client: &Rc<Client>, room: &RoomId, reference
     if let Err(refusal) = send::role_in(worker, client, &identity, room).await {
         return refuse(worker, client, reference.as_deref(), Some(room), &refusal);
     }
+    if client.take_answer_place().is_none() {
+        return refuse(worker, client, reference.as_deref(), Some(room), &send::too_many_unanswered());
+    }
     let stored = worker.mark_read(room, &identity.user, seq);
     let (worker, client, room) = (worker.clone(), client.clone(), room.clone());
     // Marks never move back, so nothing behind this one in the lane need wait for it.
     tokio::task::spawn_local(async move {
+        let _place = client.take_answer_place();
         let gone = || Err(Refusal::unavailable("the mark is not known to be stored; repeat it"));
         match stored.await.unwrap_or_else(|_| gone()) {
             Ok(head) => {

@@ -44,6 +44,11 @@ pub(super) async fn stranger(worker: &Worker, room: &RoomId) -> Refusal {
     }
 }
 
+/// What a connection is told that has too many commands waiting for storage.
+pub(super) fn too_many_unanswered() -> Refusal {
+    Refusal::overloaded("too many commands of this connection wait for their answers; repeat this one")
+}
+
 /// Appends a message; the lane goes on when that is done. The answer comes at the stage that was asked for.
 pub(super) async fn send(
     worker: &Rc<Worker>,
@@ -54,6 +59,9 @@ pub(super) async fn send(
 ) {
     let Some(identity) = client.identity() else { return };
     let started = Instant::now();
+    if client.take_answer_place().is_none() {
+        return refuse(worker, client, reference.as_deref(), Some(room), &too_many_unanswered());
+    }
     let metrics = &worker.node.metrics;
     let accepted = match append(worker, client, &identity, room, &draft).await {
         Ok(accepted) => accepted,
@@ -66,6 +74,7 @@ pub(super) async fn send(
     }
     let (worker, client, room) = (worker.clone(), client.clone(), room.clone());
     tokio::task::spawn_local(async move {
+        let _place = client.take_answer_place();
         match worker.node.bus.log.wait_stored(&room, &accepted).await {
             Stored::Here => {}
             Stored::First { seq, id, at_ms } => {

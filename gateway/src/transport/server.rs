@@ -17,7 +17,7 @@ use actix_http::{HttpService, Request, h1};
 use actix_server::ServerHandle;
 use actix_service::{fn_service, map_config};
 use actix_web::{App, HttpResponse, dev::AppConfig, web};
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpStream,
@@ -181,9 +181,12 @@ struct Entrance<A> {
 impl<A: Acceptor> Entrance<A> {
     async fn enter(&self, request: Request, framed: Framed<TcpStream, h1::Codec>) {
         let parts = framed.into_parts();
+        // Only what is in them is kept: their 16 KB would otherwise wait for the acceptor.
+        let (read, unsent) = (parts.read_buf.to_vec(), Bytes::copy_from_slice(&parts.write_buf));
+        drop((parts.read_buf, parts.write_buf));
         match self.admit(request).await {
-            Ok((ticket, answer)) => self.open(parts.io, parts.read_buf, parts.write_buf, ticket, answer),
-            Err(refusal) => refuse(parts.io, parts.write_buf, &refusal).await,
+            Ok((ticket, answer)) => self.open(parts.io, read, unsent, ticket, answer),
+            Err(refusal) => refuse(parts.io, unsent, &refusal).await,
         }
     }
 
@@ -191,7 +194,7 @@ impl<A: Acceptor> Entrance<A> {
         let paths = &self.paths;
         let (request, answer) =
             handshake::check(request, paths.websocket.as_deref(), paths.subprotocol.as_deref())?;
-        let ticket = self.acceptor.accept(&request).await?;
+        let ticket = self.acceptor.accept(request).await?;
         // After the wait: the worker may have been told to stop meanwhile.
         if !self.worker.has_room() {
             let status = actix_http::StatusCode::SERVICE_UNAVAILABLE;
@@ -200,22 +203,22 @@ impl<A: Acceptor> Entrance<A> {
         Ok((ticket, answer))
     }
 
-    fn open(&self, socket: TcpStream, read: BytesMut, unsent: BytesMut, ticket: A::Ticket, answer: Bytes) {
+    fn open(&self, socket: TcpStream, read: Vec<u8>, unsent: Bytes, ticket: A::Ticket, answer: Bytes) {
         let connection = self.worker.open();
         let link = Rc::clone(&connection.0);
         if !unsent.is_empty() {
-            link.queue(unsent.freeze());
+            link.queue(unsent);
         }
         link.queue(answer);
         // The task is there before the session: should `open` panic, dropping the task cleans up.
-        let mut task = ConnectionTask::new(socket, link, read.to_vec());
+        let mut task = ConnectionTask::new(socket, link, read);
         task.attach(self.acceptor.open(ticket, connection));
         spawn_local(task);
     }
 }
 
 /// Answers, then waits for the peer to close: closing first could destroy the answer on its way.
-async fn refuse(mut socket: TcpStream, unsent: BytesMut, refusal: &Refusal) {
+async fn refuse(mut socket: TcpStream, unsent: Bytes, refusal: &Refusal) {
     let farewell = async {
         socket.write_all(&unsent).await?;
         socket.write_all(&refusal.encode()).await?;

@@ -15,6 +15,9 @@ use super::Worker;
 /// How long marks of a room gather: a receipt is not worth a record of its own.
 const GATHER: Duration = Duration::from_millis(500);
 
+/// Marks in one record: it stays a small part of what a batch of persistence may hold.
+const MARKS_PER_RECORD: usize = 500;
+
 type Answer = Result<Seq, Refusal>;
 
 /// Rooms whose marks gather now.
@@ -63,16 +66,24 @@ async fn flush(worker: Rc<Worker>, room: RoomId) {
 async fn append(worker: Rc<Worker>, room: RoomId, gathered: Gathering) {
     let marks: Vec<ReadMark> =
         gathered.marks.into_iter().map(|(user, seq)| ReadMark { user, seq, delivered: false }).collect();
-    let log = &worker.node.bus.log;
-    let answer = match log.mark(&room, &marks).await {
-        Ok(accepted) => match log.wait_stored(&room, &accepted).await {
-            Stored::Here => Ok(accepted.seq),
-            _ => Err(Refusal::unavailable("the mark is not known to be stored; repeat it")),
-        },
-        Err(error) => Err(error.into()),
-    };
+    let mut answer = Err(Refusal::unavailable("nothing was marked"));
+    for marks in marks.chunks(MARKS_PER_RECORD) {
+        answer = store(&worker, &room, marks).await;
+        if answer.is_err() {
+            break;
+        }
+    }
     for waiting in gathered.waiting {
         // A connection that went away needs no answer.
         let _ = waiting.send(answer.clone());
+    }
+}
+
+async fn store(worker: &Worker, room: &RoomId, marks: &[ReadMark]) -> Answer {
+    let log = &worker.node.bus.log;
+    let marked = log.mark(room, marks).await?;
+    match log.wait_stored(room, &marked.accepted).await {
+        Stored::Here => Ok(marked.head),
+        _ => Err(Refusal::unavailable("the mark is not known to be stored; repeat it")),
     }
 }

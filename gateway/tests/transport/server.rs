@@ -81,7 +81,7 @@ impl Acceptor for Stage {
     type Session = Actor;
     type Ticket = String;
 
-    async fn accept(&self, request: &HandshakeRequest) -> Result<String, Refusal> {
+    async fn accept(&self, request: HandshakeRequest) -> Result<String, Refusal> {
         yield_now().await;
         match request.query() {
             Some("refuse") => Err(Refusal::new(StatusCode::UNAUTHORIZED, "text/plain", "who are you?")),

@@ -12,12 +12,11 @@ use super::{
     seeding::Seeding,
     session::{self, Session, SessionError, Sessions},
     stored::{Stored, Watermarks},
-    tail::{self, RoomHead, TailRead},
 };
-use crate::ids::{Epoch, RoomId, Seq, UserId};
+use crate::ids::{RoomId, Seq, UserId};
 
 /// Rounds of seed, look-up and new session that one command may take before it is given up.
-const ROUNDS: usize = 6;
+pub(super) const ROUNDS: usize = 6;
 /// How often an idle session is checked, so that a dead link is found before a sender finds it.
 const PING_EVERY: Duration = Duration::from_secs(2);
 /// A UUIDv7 client id younger than this was not sent before the client-id memory began (10 min).
@@ -42,9 +41,18 @@ pub struct ReadMark {
     pub delivered: bool,
 }
 
+/// Marks that stand in the ingest stream.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Marked {
+    /// What to wait for. Its `seq` is 0: what became of the event at the head is not what became of the marks.
+    pub accepted: Accepted,
+    /// The head that marks above it were clamped to.
+    pub head: Seq,
+}
+
 /// See the module. Shared by all threads of a node.
 pub struct Log {
-    sessions: Arc<Sessions>,
+    pub(super) sessions: Arc<Sessions>,
     authority: Arc<dyn Authority>,
     seeding: Seeding,
     watermarks: Arc<Watermarks>,
@@ -137,11 +145,11 @@ impl Log {
         Err(AppendError::Unavailable("the room's head does not settle".to_owned()))
     }
 
-    /// Appends marks of one room as one record; the answer's `seq` is the head they were clamped to.
+    /// Appends marks of one room as one record.
     ///
     /// # Errors
     /// [`AppendError`].
-    pub async fn mark(&self, room: &RoomId, marks: &[ReadMark]) -> Result<Accepted, AppendError> {
+    pub async fn mark(&self, room: &RoomId, marks: &[ReadMark]) -> Result<Marked, AppendError> {
         let header = Header { room: room.as_str(), kind: TYPE_MARKS, ..Header::default() }.encode();
         for _ in 0..ROUNDS {
             let session = self.sessions.get().await.map_err(unavailable)?;
@@ -159,15 +167,10 @@ impl Log {
                 redis::from_redis_value::<(String, u64, i64, String)>(value.clone())
             {
                 let ingest: IngestId = ingest.parse().map_err(malformed)?;
-                let (seq, epoch) = (Seq(seq), session.epoch);
-                return Ok(Accepted {
-                    seq,
-                    epoch,
-                    at_ms,
-                    ingest: Some(ingest),
-                    id: String::new(),
-                    duplicate: false,
-                });
+                let (epoch, ingest) = (session.epoch, Some(ingest));
+                let accepted =
+                    Accepted { seq: Seq(0), epoch, at_ms, ingest, id: String::new(), duplicate: false };
+                return Ok(Marked { accepted, head: Seq(seq) });
             }
             match redis::from_redis_value::<(String,)>(value) {
                 Ok((status,)) if status == "seed" => self.seed(&session, room).await?,
@@ -185,118 +188,7 @@ impl Log {
         self.watermarks.wait(room, accepted).await
     }
 
-    /// Reads a room's head, and with `after` the tail's records behind it, in one go.
-    ///
-    /// `not_before` is an epoch that the caller has seen of this room: an older head answers nothing. `process` is
-    /// the process that the caller is subscribed to; another one's data would not join up with its hints.
-    ///
-    /// # Errors
-    /// [`AppendError::NoSuchRoom`] or [`AppendError::Unavailable`].
-    pub async fn read(
-        &self,
-        room: &RoomId,
-        after: Option<Seq>,
-        not_before: Epoch,
-        process: Option<&str>,
-    ) -> Result<TailRead, AppendError> {
-        for _ in 0..ROUNDS {
-            let session = self.sessions.get().await.map_err(unavailable)?;
-            if process.is_some_and(|process| process != session.run_id) {
-                return Err(AppendError::Unavailable("subscribed to another Redis process".to_owned()));
-            }
-            let mut pipe = redis::pipe();
-            pipe.atomic().cmd("HMGET").arg(keys::room(room)).arg(&tail::HASH_FIELDS);
-            let from = after.map_or_else(|| "+".to_owned(), |after| format!("{}-0", after.next()));
-            pipe.cmd("XRANGE").arg(keys::tail(room)).arg(from).arg("+");
-            let mut connection = session.connection();
-            let (fields, entries): (tail::HashFields, tail::TailEntries) =
-                pipe.query_async(&mut connection).await.map_err(|error| self.give_up(&session, &error))?;
-            match tail::head_of(fields) {
-                Some(head) if head.epoch == session.epoch && head.epoch >= not_before => {
-                    let records = if after.is_some() { tail::records_of(entries) } else { Vec::new() };
-                    return Ok(TailRead { head, records });
-                }
-                Some(head) if head.epoch >= session.epoch => {
-                    // Another life of this process, or of the room, than the session's: open it anew.
-                    self.sessions.discard(&session);
-                }
-                _ => self.seed(&session, room).await?,
-            }
-        }
-        Err(AppendError::Unavailable("the room's head does not settle".to_owned()))
-    }
-
-    /// The heads of rooms as they stand in Redis; `None`: there is no hash of the session's epoch.
-    ///
-    /// # Errors
-    /// [`AppendError::Unavailable`].
-    pub async fn heads(&self, rooms: &[RoomId]) -> Result<Vec<Option<(Epoch, Seq)>>, AppendError> {
-        let session = self.sessions.get().await.map_err(unavailable)?;
-        let mut pipe = redis::pipe();
-        for room in rooms {
-            pipe.cmd("HMGET").arg(keys::room(room)).arg("epoch").arg("seq");
-        }
-        let heads: Result<Vec<(Option<u64>, Option<u64>)>, _> =
-            pipe.query_async(&mut session.connection()).await;
-        let heads = heads.map_err(|error| self.give_up(&session, &error))?;
-        let head = |(epoch, seq): (Option<u64>, Option<u64>)| Some((Epoch(epoch?), Seq(seq?)));
-        Ok(heads
-            .into_iter()
-            .map(head)
-            .map(|head| head.filter(|(epoch, _)| *epoch == session.epoch))
-            .collect())
-    }
-
-    /// Tells that a partition is committed up to `watermark`, with what became of exceptions
-    /// (`room ␟ seq`, outcome). False: a later epoch has written it, nothing was changed.
-    ///
-    /// # Errors
-    /// When Redis did not take it; it may or may not have happened.
-    pub async fn tell_stored(
-        &self,
-        session: &Arc<Session>,
-        partition: Partition,
-        watermark: IngestId,
-        exceptions: &[(String, String)],
-    ) -> Result<bool, AppendError> {
-        let mut command = redis::cmd("EVALSHA");
-        let exceptions_key = partition.exceptions();
-        command.arg(&session.scripts.stored.sha).arg(4).arg(partition.stored()).arg(partition.ingest());
-        command.arg(&exceptions_key).arg(format!("{exceptions_key}:old")).arg(watermark.to_string());
-        for (at, outcome) in exceptions {
-            command.arg(at).arg(outcome);
-        }
-        let answer = self.call(session, command).await?;
-        let answer: String = redis::from_redis_value(answer).map_err(unavailable)?;
-        Ok(answer == "ok")
-    }
-
-    /// Writes a room's head where it still is what `read` told. `None` for `read`: there was no hash.
-    /// False: it is something else by now.
-    ///
-    /// # Errors
-    /// When Redis did not take it.
-    pub async fn write_seed(
-        &self,
-        session: &Arc<Session>,
-        room: &RoomId,
-        read: Option<(Epoch, Seq)>,
-        head: &RoomHead,
-        keep_tail: bool,
-    ) -> Result<bool, AppendError> {
-        let mut command = redis::cmd("EVALSHA");
-        command.arg(&session.scripts.seed.sha).arg(2).arg(keys::room(room)).arg(keys::tail(room));
-        command.arg(read.map_or_else(String::new, |(epoch, _)| epoch.to_string()));
-        command.arg(read.map_or_else(String::new, |(_, seq)| seq.to_string()));
-        command.arg(head.seq.0).arg(head.bases.clone().merged().encode()).arg(i32::from(keep_tail));
-        command.arg("kind").arg(&head.kind).arg("name").arg(head.name.as_deref().unwrap_or(""));
-        command.arg("members").arg(head.members).arg("archived").arg(i32::from(head.archived));
-        let answer = self.call(session, command).await?;
-        let answer: String = redis::from_redis_value(answer).map_err(unavailable)?;
-        Ok(answer == "ok")
-    }
-
-    async fn seed(&self, session: &Arc<Session>, room: &RoomId) -> Result<(), AppendError> {
+    pub(super) async fn seed(&self, session: &Arc<Session>, room: &RoomId) -> Result<(), AppendError> {
         match self.seeding.seed(session.epoch, room.clone()).await {
             Ok(SeedOutcome::Seeded) => Ok(()),
             Ok(SeedOutcome::NoSuchRoom) => Err(AppendError::NoSuchRoom),
@@ -308,11 +200,15 @@ impl Log {
         }
     }
 
-    async fn call(&self, session: &Arc<Session>, command: redis::Cmd) -> Result<Value, AppendError> {
+    pub(super) async fn call(
+        &self,
+        session: &Arc<Session>,
+        command: redis::Cmd,
+    ) -> Result<Value, AppendError> {
         command.query_async(&mut session.connection()).await.map_err(|error| self.give_up(session, &error))
     }
 
-    fn give_up(&self, session: &Arc<Session>, error: &RedisError) -> AppendError {
+    pub(super) fn give_up(&self, session: &Arc<Session>, error: &RedisError) -> AppendError {
         self.failed(session, error);
         if error.code() == Some("OOM") {
             AppendError::Overloaded
@@ -338,7 +234,7 @@ impl Log {
     }
 }
 
-fn unavailable(error: impl std::fmt::Display) -> AppendError {
+pub(super) fn unavailable(error: impl std::fmt::Display) -> AppendError {
     AppendError::Unavailable(error.to_string())
 }
 

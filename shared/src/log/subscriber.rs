@@ -41,6 +41,7 @@ type Sink = Arc<dyn Fn(Event) + Send + Sync>;
 enum Request {
     Subscribe(String, oneshot::Sender<()>),
     Unsubscribe(String),
+    Reconnect,
 }
 
 /// Handle of the connection's task.
@@ -69,6 +70,14 @@ impl Subscriber {
     #[must_use]
     pub fn unsubscribe(&self, channel: String) -> bool {
         self.requests.try_send(Request::Unsubscribe(channel)).is_ok()
+    }
+}
+
+impl Subscriber {
+    /// Gives the connection up for a new one: the address may lead to another process by now.
+    pub fn reconnect(&self) {
+        // Full of requests, the connection is in use; the next caller asks again.
+        let _ = self.requests.try_send(Request::Reconnect);
     }
 }
 
@@ -111,6 +120,7 @@ impl Connection {
                         Some(Request::Unsubscribe(channel)) => {
                             self.wanted.remove(&channel);
                         }
+                        Some(Request::Reconnect) => {}
                         None => return,
                     },
                 }
@@ -165,7 +175,12 @@ impl Connection {
                     if count == 0 {
                         return true;
                     }
-                    self.apply(connection, &mut gathered, unconfirmed).await
+                    let reconnect = gathered.iter().any(|request| matches!(request, Request::Reconnect));
+                    let applied = self.apply(connection, &mut gathered, unconfirmed).await;
+                    if reconnect {
+                        return false;
+                    }
+                    applied
                 }
             };
             if let Err(error) = outcome {
@@ -195,6 +210,7 @@ impl Connection {
                     self.wanted.remove(&channel);
                     touched.insert(channel, false);
                 }
+                Request::Reconnect => {}
             }
         }
         let named =

@@ -15,10 +15,6 @@ pub enum CloseCode {
     Forbidden = 4403,
     /// No `auth` in time, or silent: reconnect.
     TimedOut = 4408,
-    /// The send queue is full: reconnect and resume.
-    TooSlow = 4413,
-    /// Persistent abuse of limits: reconnect after 30 s or more.
-    Abuse = 4429,
 }
 
 impl CloseCode {

@@ -119,12 +119,23 @@ impl<'a> Fields<'a> {
             let message = format!("`{name}` is over {max_bytes} bytes");
             return Err(Refusal::new(crate::error::ErrorCode::TooLarge, message).with_field(name));
         }
-        let object: Option<serde_json::Map<String, serde_json::Value>> = optional(field, name, "an object")?;
+        let object: serde_json::Map<String, serde_json::Value> = required(field, name, "an object")?;
         // PostgreSQL keeps the text as it is, but could not give back a NUL inside it.
-        if object.is_some() && json.contains("\\u0000") {
+        if object.iter().any(|(key, value)| key.contains('\0') || holds_nul(value)) {
             return Err(Refusal::bad_field(name, format!("`{name}` must not hold U+0000")));
         }
         Ok(field.map(ToOwned::to_owned))
+    }
+}
+
+fn holds_nul(value: &serde_json::Value) -> bool {
+    match value {
+        serde_json::Value::String(text) => text.contains('\0'),
+        serde_json::Value::Array(values) => values.iter().any(holds_nul),
+        serde_json::Value::Object(fields) => {
+            fields.iter().any(|(key, value)| key.contains('\0') || holds_nul(value))
+        }
+        _ => false,
     }
 }
 

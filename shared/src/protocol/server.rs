@@ -107,8 +107,6 @@ pub enum ServerFrame<'a> {
         reference: Option<&'a str>,
         server_time: &'a str,
     },
-    #[serde(rename = "draining")]
-    Draining { reconnect_after_ms: u64 },
     #[serde(rename = "error")]
     Error {
         #[serde(rename = "ref", skip_serializing_if = "Option::is_none")]

@@ -1,0 +1,76 @@
+//! Reading rooms from Redis: heads and tails.
+
+use super::{
+    append::AppendError,
+    commands::{Log, ROUNDS, unavailable},
+    keys,
+    tail::{self, TailRead},
+};
+use crate::ids::{Epoch, RoomId, Seq};
+
+impl Log {
+    /// Reads a room's head, and with `after` the tail's records behind it, in one go.
+    ///
+    /// `not_before` is an epoch that the caller has seen of this room: an older head answers nothing. `process` is
+    /// the process that the caller is subscribed to; another one's data would not join up with its hints.
+    ///
+    /// # Errors
+    /// [`AppendError::NoSuchRoom`] or [`AppendError::Unavailable`].
+    pub async fn read(
+        &self,
+        room: &RoomId,
+        after: Option<Seq>,
+        not_before: Epoch,
+        process: Option<&str>,
+    ) -> Result<TailRead, AppendError> {
+        for _ in 0..ROUNDS {
+            let session = self.sessions.get().await.map_err(unavailable)?;
+            if process.is_some_and(|process| process != session.run_id) {
+                // One of the two connections leads to a process that is no longer the one in use; which, only a new
+                // connection can tell.
+                self.sessions.discard(&session);
+                return Err(AppendError::Unavailable("subscribed to another Redis process".to_owned()));
+            }
+            let mut pipe = redis::pipe();
+            pipe.atomic().cmd("HMGET").arg(keys::room(room)).arg(&tail::HASH_FIELDS);
+            let from = after.map_or_else(|| "+".to_owned(), |after| format!("{}-0", after.next()));
+            pipe.cmd("XRANGE").arg(keys::tail(room)).arg(from).arg("+");
+            let mut connection = session.connection();
+            let (fields, entries): (tail::HashFields, tail::TailEntries) =
+                pipe.query_async(&mut connection).await.map_err(|error| self.give_up(&session, &error))?;
+            match tail::head_of(fields) {
+                Some(head) if head.epoch == session.epoch && head.epoch >= not_before => {
+                    let records = if after.is_some() { tail::records_of(entries) } else { Vec::new() };
+                    return Ok(TailRead { head, records });
+                }
+                Some(head) if head.epoch >= session.epoch => {
+                    // Another life of this process, or of the room, than the session's: open it anew.
+                    self.sessions.discard(&session);
+                }
+                _ => self.seed(&session, room).await?,
+            }
+        }
+        Err(AppendError::Unavailable("the room's head does not settle".to_owned()))
+    }
+
+    /// The heads of rooms as they stand in Redis; `None`: there is no hash of the session's epoch.
+    ///
+    /// # Errors
+    /// [`AppendError::Unavailable`].
+    pub async fn heads(&self, rooms: &[RoomId]) -> Result<Vec<Option<(Epoch, Seq)>>, AppendError> {
+        let session = self.sessions.get().await.map_err(unavailable)?;
+        let mut pipe = redis::pipe();
+        for room in rooms {
+            pipe.cmd("HMGET").arg(keys::room(room)).arg("epoch").arg("seq");
+        }
+        let heads: Result<Vec<(Option<u64>, Option<u64>)>, _> =
+            pipe.query_async(&mut session.connection()).await;
+        let heads = heads.map_err(|error| self.give_up(&session, &error))?;
+        let head = |(epoch, seq): (Option<u64>, Option<u64>)| Some((Epoch(epoch?), Seq(seq?)));
+        Ok(heads
+            .into_iter()
+            .map(head)
+            .map(|head| head.filter(|(epoch, _)| *epoch == session.epoch))
+            .collect())
+    }
+}
