@@ -3,6 +3,7 @@
 
 pub mod cast;
 pub mod history;
+pub mod outcome;
 pub mod report;
 pub mod run;
 pub mod transcript;

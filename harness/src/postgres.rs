@@ -17,6 +17,7 @@ use crate::folder::Folder;
 use crate::ports;
 
 pub(crate) mod cluster;
+mod family;
 mod identity;
 
 pub(crate) use identity::program;
@@ -83,9 +84,12 @@ impl Postgres {
                 let data = data.clone();
                 move || cluster::command(&data, port)
             });
-            let server = Postgres { daemon, port, databases: AtomicU32::new(0), _folder: None };
+            let mut server = Postgres { daemon, port, databases: AtomicU32::new(0), _folder: None };
             match server.up().await {
-                Ok(()) => return Ok(Postgres { _folder: folder, ..server }),
+                Ok(()) => {
+                    server._folder = folder;
+                    return Ok(server);
+                }
                 Err(error) if tries == 0 || !error.to_string().contains("in use") => return Err(error),
                 Err(_) => tries -= 1,
             }
@@ -119,7 +123,10 @@ impl Postgres {
 
     /// SIGKILL to the postmaster; its backends end by themselves at once.
     pub fn kill(&self) {
+        let backends = self.pid().map(family::children).unwrap_or_default();
         self.daemon.kill();
+        // Those that are paused see it only when they go on.
+        family::signal(&backends, Signal::SIGCONT);
     }
 
     /// Fast shutdown: connections are cut, everything is written.
@@ -127,6 +134,8 @@ impl Postgres {
     /// # Errors
     /// When it had to be killed.
     pub async fn stop(&self) -> Result<()> {
+        // A paused backend would keep the postmaster waiting. One that does not run is stopped already.
+        let _ = self.resume();
         self.daemon.stop(Signal::SIGINT, STOP_PATIENCE).await
     }
 
@@ -139,20 +148,30 @@ impl Postgres {
         self.up().await
     }
 
-    /// SIGSTOP to the postmaster: no new connections; those open go on.
+    /// SIGSTOP to the postmaster and all its children: open connections stand still too. When this returns,
+    /// all of them do.
     ///
     /// # Errors
-    /// When it does not run.
+    /// When it does not run, or a process does not stop.
     pub fn pause(&self) -> Result<()> {
-        self.daemon.pause()
+        self.daemon.pause()?;
+        family::freeze(self.pid().context("postgres ended while it was paused")?)
     }
 
-    /// SIGCONT.
+    /// SIGCONT to all of them.
     ///
     /// # Errors
     /// When it does not run.
     pub fn resume(&self) -> Result<()> {
+        family::signal(&self.pid().map(family::children).unwrap_or_default(), Signal::SIGCONT);
         self.daemon.resume()
+    }
+}
+
+impl Drop for Postgres {
+    fn drop(&mut self) {
+        // The end that follows is by a signal, which a paused backend does not take.
+        let _ = self.resume();
     }
 }
 

@@ -3,14 +3,17 @@
 
 #![allow(clippy::unwrap_used)]
 
+#[path = "support/base.rs"]
+mod base;
+
 use std::path::Path;
 use std::process::{Command, Output};
 
+use base::free_base;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tidings_harness::dev::status::Status;
 use tidings_harness::folder::Folder;
-use tidings_harness::ports;
 
 /// A developer's system of its own, gone with the value.
 struct Dev(Folder);
@@ -42,14 +45,6 @@ impl Drop for Dev {
     fn drop(&mut self) {
         self.run(&["reset"]);
     }
-}
-
-/// A first port with everything free that two gateways and a persistence node take from it.
-fn free_base() -> u16 {
-    let taken_from =
-        |base: u16| [0, 1, 10].map(|offset| base + offset).map(|port| [port, port + 10_000, port + 20_000]);
-    let all_free = |base: &u16| taken_from(*base).into_iter().flatten().all(ports::is_free);
-    std::iter::repeat_with(|| rand::random_range(10_100..22_000)).find(all_free).unwrap()
 }
 
 fn kill_now(pid: u32) {

@@ -235,3 +235,36 @@ async fn a_position_that_is_not_stored_in_five_seconds_is_told_as_unavailable() 
     assert_eq!(seqs(&waiting.await??), [1]);
     Ok(())
 }
+
+#[tokio::test]
+async fn only_so_many_readers_may_wait_for_the_log_to_be_stored() -> Result<()> {
+    const PLACES: usize = 256;
+    let stack = stack().await?;
+    let alice = stack.http("alice");
+    let room = alice.new_room(&[]).await?;
+    let waiting =
+        (0..PLACES + 20).map(async |_| anyhow::Ok(alice.messages(&room, "upto=1").await?.expect(503)));
+    let refused = futures_util::future::try_join_all(waiting).await?;
+    let overloaded = refused.iter().filter(|answer| answer.code() == "overloaded").count();
+    assert!((1..=20).contains(&overloaded), "{overloaded} of {}", refused.len());
+    assert!(refused.iter().all(|answer| ["overloaded", "unavailable"].contains(&answer.code())));
+    // All places are free again.
+    alice.send(&room, "c", "x").await?.expect(201);
+    alice.messages(&room, "upto=1").await?.expect(200);
+    Ok(())
+}
+
+#[tokio::test]
+async fn head_is_answered_as_get_without_the_body() -> Result<()> {
+    let stack = stack().await?;
+    let alice = stack.http("alice");
+    let room = alice.new_room(&[]).await?;
+    for (path, status) in
+        [(format!("/rooms/{room}"), 200), ("/me/rooms".into(), 200), ("/rooms/no".into(), 404)]
+    {
+        let got = alice.get(&path).await?.expect(status);
+        let head = alice.request(reqwest::Method::HEAD, &path, None).await?.expect(status);
+        assert_eq!((head.content_type, head.body), (got.content_type, serde_json::Value::Null), "{path}");
+    }
+    Ok(())
+}

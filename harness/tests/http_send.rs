@@ -1,7 +1,12 @@
 //! Sends and read marks over HTTP: the same result as over the WebSocket.
 
+#[path = "support/room_log.rs"]
+#[allow(dead_code, reason = "each test program uses its part")]
+mod room_log;
+
 use anyhow::Result;
-use serde_json::json;
+use room_log::RoomLog;
+use serde_json::{Value, json};
 use tidings_harness::Stack;
 
 async fn stack() -> Result<Stack> {
@@ -52,6 +57,48 @@ async fn a_send_that_was_lost_from_the_memory_of_redis_is_still_the_first() -> R
         (&first["seq"], &first["id"], &json!(true))
     );
     assert_eq!(alice.send(&room, "d", "next").await?.expect(201).body["seq"], 2);
+    Ok(())
+}
+
+/// As `message:send` of someone who promises that it is the first time.
+fn first_attempt(client_id: &str, content: &str) -> Value {
+    json!({"client_id": client_id, "content": content, "attempt": 1})
+}
+
+#[tokio::test]
+async fn a_duplicate_that_only_the_writer_finds_is_answered_with_the_first() -> Result<()> {
+    let stack = stack().await?;
+    let (alice, room) = (stack.http("alice"), RoomLog::new(&stack, 10_000).await?);
+    let path = format!("/rooms/{}/messages", room.room);
+    let first = alice.post(&path, first_attempt("c", "hello")).await?.expect(201).body;
+    room.forget_client_ids().await?;
+    let again = alice.post(&path, first_attempt("c", "something else")).await?.expect(200).body;
+    assert_eq!((&again["duplicate"], &again["stage"]), (&json!(true), &json!("stored")));
+    for field in ["seq", "at", "id", "client_id"] {
+        assert_eq!(again[field], first[field], "{field}");
+    }
+    assert_eq!(room.texts(&stack).await?, ["hello"]);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_message_that_cannot_be_written_is_refused_for_good() -> Result<()> {
+    let stack = stack().await?;
+    let (alice, room) = (stack.http("alice"), RoomLog::new(&stack, 10_000).await?);
+    let path = format!("/rooms/{}/messages", room.room);
+    stack.database().query("ALTER TABLE messages ADD CHECK (content <> 'poison')").await?;
+    let mut repeated = first_attempt("c", "poison");
+    for attempt in 1..=3 {
+        repeated["attempt"] = json!(attempt);
+        let problem = alice.post(&path, repeated.clone()).await?.expect(400).body;
+        assert_eq!((&problem["code"], &problem["reason"]), (&json!("bad_request"), &json!("rejected")));
+        if attempt == 2 {
+            // From here on only PostgreSQL knows of it.
+            room.forget_client_ids().await?;
+        }
+    }
+    alice.send(room.room.as_str(), "d", "good").await?.expect(201);
+    assert_eq!(room.texts(&stack).await?, ["good"]);
     Ok(())
 }
 

@@ -201,6 +201,62 @@ async fn a_poison_record_becomes_a_void_and_the_records_around_it_are_stored() -
 }
 
 #[tokio::test]
+async fn neither_the_log_nor_a_reason_holds_what_a_poison_record_says() -> Result<()> {
+    const MARK: &str = "hunter2";
+    let stack = Stack::builder().gateways(0).persistence_env("TIDINGS_LOG", "debug").start().await?;
+    let room = RoomLog::new(&stack, ROOMY).await?;
+    let bodies = [
+        format!(r#"{{"kind":"text","content":{{"a":"{MARK}"}}}}"#),
+        format!(r#"{{"kind":"text","content":"x","reply_to":"{MARK}"}}"#),
+        format!(r#"{{"kind":"text","content":"{MARK}\u0000"}}"#),
+        format!(r#"{{"kind":"text","content":"x {MARK}"#),
+    ];
+    stack.database().query(&format!("ALTER TABLE messages ADD CHECK (content <> 'no {MARK}')")).await?;
+    let ids = (0..bodies.len()).map(|n| format!("c{n}")).collect::<Vec<_>>();
+    let mut poison = Vec::new();
+    for (body, client_id) in bodies.into_iter().zip(&ids) {
+        let mut entry = room.message(client_id, "");
+        entry.body = body;
+        poison.push(entry);
+    }
+    poison.push(room.message("refused", &format!("no {MARK}")));
+    let mut bad_id = room.message("bad-id", "x");
+    bad_id.id = Some(MARK.to_owned());
+    poison.push(bad_id);
+    let mut event = room.message("event", "x");
+    (event.kind, event.body) = ("message:edited", format!(r#"{{"target":"{MARK}"}}"#));
+    poison.push(event);
+    for entry in &poison {
+        let accepted = room.log.append(entry).await?;
+        ensure!(room.stored(&accepted).await == Stored::Rejected, "{}", entry.body);
+    }
+    let line = |kind: &str, json: &str| {
+        let fields = ["1", "1", "0", "1", room.room.as_str(), kind, "", "", "", "", "", ""];
+        format!("{}\n{json}", fields.join("\u{1f}"))
+    };
+    for record in [
+        line("marks", &format!(r#"[["{MARK}","bob",1]]"#)),
+        line("marks", &format!(r#"{{"{MARK}":1}}"#)),
+        MARK.to_owned(),
+    ] {
+        let mut add = redis::cmd("XADD");
+        let _: String = room.redis(add.arg(room.partition().ingest()).arg("*").arg("r").arg(record)).await?;
+    }
+    room.send("after").await?;
+    let letters = stack
+        .database()
+        .query("SELECT reason, strpos(encode(record, 'escape'), 'hunter2') > 0 FROM dead_letters ORDER BY id")
+        .await?;
+    ensure!(letters.len() == poison.len() + 3, "{letters:?}");
+    ensure!(letters.iter().all(|row| row[1] == "t" && !row[0].contains(MARK)), "{letters:?}");
+    let log = stack.persistence(0).log()?;
+    ensure!(log.matches("dead letter").count() == letters.len());
+    let leak = log.lines().find(|line| line.contains(MARK));
+    ensure!(leak.is_none(), "{leak:?}");
+    Ok(())
+}
+
+#[tokio::test]
 async fn a_record_of_another_form_is_put_aside_and_the_stream_goes_on() -> Result<()> {
     let stack = stack().await?;
     let room = RoomLog::new(&stack, ROOMY).await?;
@@ -249,8 +305,8 @@ async fn marks_move_forward_and_never_beyond_the_head() -> Result<()> {
     let bob = UserId::parse("bob")?;
     let marks = |seq, delivered| [ReadMark { user: bob.clone(), seq: Seq(seq), delivered }];
     for (seq, delivered) in [(3, false), (1, false), (4, true), (99, true), (2, true)] {
-        let accepted = room.log.mark(&room.room, &marks(seq, delivered)).await?;
-        ensure!(room.stored(&accepted).await == Stored::Here);
+        let marked = room.log.mark(&room.room, &marks(seq, delivered)).await?;
+        ensure!(marked.head == Seq(5) && room.stored(&marked.accepted).await == Stored::Here);
     }
     let row = stack
         .database()

@@ -4,18 +4,22 @@
 #[allow(dead_code, reason = "each test program uses its part")]
 mod room_log;
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 use room_log::RoomLog;
 use secrecy::SecretString;
 use serde_json::{Value, json};
-use tidings_harness::{Stack, http};
+use tidings_harness::{Stack, http, token::Token};
 use tidings_shared::{
-    ids::{Epoch, RoomId, Seq, UserId},
+    ids::{ClientId, Epoch, RoomId, Seq, UserId},
     internal::{ConnectUserRequest, InternalClient, SECRET_HEADER},
-    log::{Authority, AuthorityError, SeedOutcome},
+    log::{Authority, AuthorityError, Known, SeedOutcome},
     membership::{self, Account},
+};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
 };
 
 fn client(stack: &Stack) -> Result<InternalClient> {
@@ -136,6 +140,91 @@ async fn a_connecting_user_is_created_and_keeps_what_is_not_told_anew() -> Resul
     let session = room.log.session().await?;
     let cached = membership::account(&mut session.connection(), &user, session.epoch).await?;
     ensure!(cached == Some(account(Some("Z"), Some("p"), true)), "{cached:?}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn http_and_gateways_take_over_what_a_token_tells_by_one_rule() -> Result<()> {
+    let stack = Stack::builder().gateways(0).start().await?;
+    let (client, user) = (client(&stack)?, UserId::parse("zoë")?);
+    let room = RoomLog::new(&stack, 100).await?;
+    let cached = async || -> Result<_> {
+        let session = room.log.session().await?;
+        let account = membership::account(&mut session.connection(), &user, session.epoch).await?;
+        Ok(account.map(|account| (account.name, account.picture)))
+    };
+    let ask = async |name: Option<&str>, picture: Option<&str>| -> Result<()> {
+        let token = Token::of("zoë");
+        let token = name.into_iter().fold(token, Token::name);
+        let token = picture.into_iter().fold(token, |token, picture| token.claim("picture", json!(picture)));
+        let token = token.sign(stack.jwt_secret());
+        stack.http("zoë").with_token(&token).my_rooms("").await?.expect(200);
+        Ok(())
+    };
+    let account = |name: &str, picture: &str| Some((Some(name.to_owned()), Some(picture.to_owned())));
+    let (name, picture) = (Some("Zoë".to_owned()), Some("p".to_owned()));
+    client.connect_user(&ConnectUserRequest { user: user.clone(), name, picture }).await?;
+    ensure!(cached().await? == account("Zoë", "p"));
+    ask(Some("Zoé"), None).await?;
+    ensure!(cached().await? == account("Zoé", "p"), "the cache follows: {:?}", cached().await?);
+    ask(None, Some("q")).await?;
+    ensure!(cached().await? == account("Zoé", "q"));
+    let row = "SELECT name, picture, xmin FROM users WHERE id = 'zoë'";
+    let before = stack.database().query(row).await?;
+    ensure!(before[0][..2] == ["Zoé", "q"], "{before:?}");
+    for (name, picture) in [(None, None), (Some("Zoé"), None), (Some("Zoé"), Some("q"))] {
+        ask(name, picture).await?;
+    }
+    ensure!(stack.database().query(row).await? == before, "nothing new, nothing written");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_connection_that_waits_in_a_pool_before_its_first_request_is_kept() -> Result<()> {
+    let stack = Stack::builder().gateways(0).start().await?;
+    let node = stack.persistence(0).ports();
+    let mut waiting = Vec::new();
+    for (port, path) in [(node.public, "/v1/openapi.json"), (node.internal, "/internal/v1/else")] {
+        waiting.push((TcpStream::connect(("127.0.0.1", port)).await?, path));
+    }
+    // Longer than actix gives the first request by itself.
+    tokio::time::sleep(Duration::from_secs(7)).await;
+    for (mut stream, path) in waiting {
+        let request = format!("GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).await?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await?;
+        let status = answer.split(' ').nth(1);
+        ensure!(matches!(status, Some("200" | "404")), "{path}: {answer}");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_rejected_client_id_is_looked_up_by_its_index() -> Result<()> {
+    let stack = Stack::builder().gateways(0).start().await?;
+    let (client, room) = (client(&stack)?, RoomId::parse(&stack.http("alice").new_room(&[]).await?)?);
+    stack
+        .database()
+        .query(&format!(
+            "INSERT INTO events (room_id, seq, type, actor_id, client_id, at, body, void_reason, void_told) \
+             SELECT '{room}', n, 'void', 'alice', 'c' || n, now(), '{{}}', \
+               CASE WHEN n % 2 = 0 THEN 'rejected' ELSE 'duplicate' END, true FROM generate_series(1, 4000) n; \
+             ANALYZE events"
+        ))
+        .await?;
+    let look_up = async |client_id: &str| -> Result<_> {
+        Ok(client.look_up(&room, &UserId::parse("alice")?, &ClientId::parse(client_id)?).await?)
+    };
+    ensure!(look_up("c3").await?.is_none());
+    let scans = "SELECT idx_scan FROM pg_stat_user_indexes WHERE indexrelname = 'events_rejected'";
+    let begun = Instant::now();
+    // PostgreSQL counts a moment later.
+    while stack.database().value(scans).await? == "0" {
+        ensure!(look_up("c2000").await? == Some(Known::Rejected));
+        ensure!(begun.elapsed() < Duration::from_secs(20), "the index is not used");
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
     Ok(())
 }
 

@@ -2,6 +2,8 @@
 //!
 //! PostgreSQL's side is played by the test, so that each of its answers can be chosen.
 
+#![allow(clippy::unwrap_used)]
+
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, OnceLock, Weak},

@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used)]
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -83,6 +83,45 @@ async fn a_killed_postgres_comes_back_with_what_it_committed() {
     assert!(database.query("SELECT 1").await.is_err());
     server.restart().await.unwrap();
     assert_eq!(database.value("SELECT id FROM rooms").await.unwrap(), "kitchen");
+}
+
+#[tokio::test]
+async fn a_paused_postgres_keeps_open_connections_waiting_and_answers_when_it_goes_on() {
+    let server = std::sync::Arc::new(Postgres::start().await.unwrap());
+    let database = server.database().await.unwrap();
+    // One connection for all of it: an endless psql that takes statements line by line.
+    let mut psql = Command::new("psql")
+        .args(["--no-psqlrc", "--quiet", "--tuples-only", "--no-align", database.url()])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut asks = psql.stdin.take().unwrap();
+    let (sender, answers) = std::sync::mpsc::channel();
+    let lines = BufReader::new(psql.stdout.take().unwrap()).lines();
+    let reader =
+        std::thread::spawn(move || lines.map_while(Result::ok).for_each(|line| sender.send(line).unwrap()));
+    let patience = Duration::from_secs(15);
+    writeln!(asks, "SELECT 'open';").unwrap();
+    assert_eq!(answers.recv_timeout(patience).unwrap(), "open");
+
+    server.pause().unwrap();
+    writeln!(asks, "SELECT 'late';").unwrap();
+    assert!(answers.recv_timeout(Duration::from_millis(500)).is_err(), "an open connection goes on");
+    server.resume().unwrap();
+    assert_eq!(answers.recv_timeout(patience).unwrap(), "late");
+
+    // A paused one ends all the same, with all its children.
+    server.pause().unwrap();
+    server.restart().await.unwrap();
+    assert_eq!(database.value("SELECT 1").await.unwrap(), "1");
+    drop(asks);
+    psql.wait().unwrap();
+    reader.join().unwrap();
+    server.pause().unwrap();
+    let pid = server.pid().unwrap();
+    drop((database, server));
+    assert!(!is_alive(pid));
 }
 
 #[tokio::test]

@@ -11,7 +11,7 @@ pub struct Migration;
 /// `visible_users` and `visible_roles` both NULL: everyone in the room may see it.
 /// `last_seq` is the seq of the event that last changed the message (its own at first).
 /// `events.body` is the client JSON of the event. `void_told` is false on a void row until its
-/// `message:void` is stored; the partial index finds those few.
+/// `message:void` is stored; a partial index finds those few, another the client ids that were rejected.
 /// JSON is kept as `json`, not `jsonb`: it is handed out as it came in, byte for byte.
 const UP: &str = r#"
 CREATE TABLE messages (
@@ -53,6 +53,7 @@ CREATE TABLE events (
     PRIMARY KEY (room_id, seq)
 );
 CREATE INDEX events_void_untold ON events (room_id, seq) WHERE void_told = false;
+CREATE INDEX events_rejected ON events (room_id, actor_id, client_id) WHERE void_reason = 'rejected';
 
 CREATE TABLE message_versions (
     room_id  text COLLATE "C" NOT NULL,

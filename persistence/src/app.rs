@@ -150,6 +150,7 @@ fn serve_public(
             }))
             .configure(http::configure(state.clone()))
     });
+    let server = server.keep_alive(http::KEEP_ALIVE).client_request_timeout(http::REQUEST_TIMEOUT);
     Ok(server.disable_signals().shutdown_timeout(HTTP_SHUTDOWN_S).listen(listener)?.run())
 }
 

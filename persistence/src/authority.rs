@@ -137,7 +137,8 @@ impl PostgresAuthority {
             .chunks(2)
             .map(|pair| {
                 let ((epoch, seq), tail): HashAndTail =
-                    redis::from_redis_value(redis::Value::Array(pair.to_vec())).map_err(unavailable)?;
+                    redis::from_redis_value(redis::Value::Array(pair.to_vec()))
+                        .map_err(|_| unavailable("a room's hash or tail has another form"))?;
                 let hash = epoch.map(Epoch).zip(seq.map(Seq));
                 let last = tail.first().and_then(|(id, _)| id.split_once('-')?.0.parse().ok());
                 Ok(Survived { hash, tail_last: last.map(Seq) })

@@ -19,14 +19,21 @@ mod state;
 mod upto;
 mod watermarks;
 
+use std::time::Duration;
+
 use actix_cors::Cors;
 use actix_web::http::header;
-use actix_web::{HttpRequest, Resource, Route, web};
+use actix_web::{HttpRequest, Resource, Route, guard, web};
 use tidings_shared::error::{ErrorCode, Refusal};
 
 use problem::Problem;
 pub use state::{Limits, State};
 
+/// Who does not finish the head of a request by then is cut off. It runs from the opening of a connection: clients
+/// keep some in their pools that they have not used yet, and must not find them shut.
+pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
+/// How long an idle connection is kept.
+pub const KEEP_ALIVE: Duration = Duration::from_secs(75);
 /// How long a browser may remember what CORS allows, in seconds.
 const CORS_MAX_AGE_S: usize = 3600;
 
@@ -37,22 +44,22 @@ pub fn configure(state: web::Data<State>) -> impl FnOnce(&mut web::ServiceConfig
             .wrap(cors(&state))
             .service(resource(
                 "/rooms",
-                "GET, POST",
-                [web::get().to(rooms::list), web::post().to(rooms::create)],
+                "GET, HEAD, POST",
+                [get().to(rooms::list), web::post().to(rooms::create)],
             ))
-            .service(resource("/me/rooms", "GET", [web::get().to(my_rooms::list)]))
-            .service(resource("/rooms/{room}", "GET", [web::get().to(rooms::one)]))
-            .service(resource("/rooms/{room}/members", "GET", [web::get().to(members::list)]))
+            .service(resource("/me/rooms", "GET, HEAD", [get().to(my_rooms::list)]))
+            .service(resource("/rooms/{room}", "GET, HEAD", [get().to(rooms::one)]))
+            .service(resource("/rooms/{room}/members", "GET, HEAD", [get().to(members::list)]))
             .service(resource(
                 "/rooms/{room}/messages",
-                "GET, POST",
-                [web::get().to(messages::page), web::post().to(send::send)],
+                "GET, HEAD, POST",
+                [get().to(messages::page), web::post().to(send::send)],
             ))
-            .service(resource("/rooms/{room}/messages/{seq}", "GET", [web::get().to(messages::one)]))
-            .service(resource("/rooms/{room}/events", "GET", [web::get().to(events::page)]))
-            .service(resource("/rooms/{room}/receipts", "GET", [web::get().to(watermarks::receipts)]))
+            .service(resource("/rooms/{room}/messages/{seq}", "GET, HEAD", [get().to(messages::one)]))
+            .service(resource("/rooms/{room}/events", "GET, HEAD", [get().to(events::page)]))
+            .service(resource("/rooms/{room}/receipts", "GET, HEAD", [get().to(watermarks::receipts)]))
             .service(resource("/rooms/{room}/read", "POST", [web::post().to(watermarks::read)]))
-            .service(resource("/openapi.json", "GET", [web::get().to(openapi::document)]))
+            .service(resource("/openapi.json", "GET, HEAD", [get().to(openapi::document)]))
             .default_service(web::to(nothing_here));
         config
             .app_data(state)
@@ -62,6 +69,11 @@ pub fn configure(state: web::Data<State>) -> impl FnOnce(&mut web::ServiceConfig
             .service(scope)
             .default_service(web::to(nothing_here));
     }
+}
+
+/// `GET`, and `HEAD` as the same: the server leaves the body out by itself.
+fn get() -> Route {
+    web::route().guard(guard::Any(guard::Get()).or(guard::Head()))
 }
 
 /// A resource with its routes, which tells what it takes when it is asked for something else.
@@ -80,7 +92,7 @@ fn cors(state: &State) -> Cors {
     let origins = state.origins.clone();
     Cors::default()
         .allowed_origin_fn(move |origin, _| origins.allows(origin.to_str().ok().or(Some(""))))
-        .allowed_methods(["GET", "POST", "PUT", "PATCH", "DELETE"])
+        .allowed_methods(["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"])
         .allowed_headers([header::AUTHORIZATION, header::CONTENT_TYPE])
         .expose_headers([header::RETRY_AFTER, header::WWW_AUTHENTICATE])
         .max_age(CORS_MAX_AGE_S)

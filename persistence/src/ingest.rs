@@ -14,7 +14,7 @@ mod writing;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use redis::Client;
+use redis::{Client, RedisError};
 use sea_orm::DatabaseConnection;
 use tidings_shared::log::Log;
 use tokio::sync::{Notify, mpsc};
@@ -22,7 +22,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::metrics::Metrics;
-use crate::writer::leases;
+use crate::writer::{failure, leases};
 use holdings::Holdings;
 
 /// Chunks that may wait between reader and writer: the next is read while one is written.
@@ -93,7 +93,10 @@ impl Ingest {
         while around.join_next().await.is_some() {}
         match leases::leave(&self.db, &self.replica).await {
             Ok(()) => tracing::info!("leases released"),
-            Err(error) => tracing::warn!(%error, "leases not released: they run out by themselves"),
+            Err(error) => {
+                let cause = failure::without_data(&error);
+                tracing::warn!(cause, "leases not released: they run out by themselves");
+            }
         }
     }
 
@@ -101,4 +104,12 @@ impl Ingest {
         // No code that runs under the lock can panic half-way through a change.
         self.holdings.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// The failure without what was answered: the streams hold messages, and a parser quotes what it was given.
+fn without_data(error: &RedisError) -> String {
+    if error.is_io_error() {
+        return error.to_string();
+    }
+    format!("{:?} {}", error.kind(), error.code().unwrap_or_default())
 }

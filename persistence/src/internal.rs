@@ -5,7 +5,6 @@ mod secret;
 
 use std::net::TcpListener;
 use std::sync::Arc;
-use std::time::Duration;
 
 use actix_web::{
     App, HttpRequest, HttpServer,
@@ -27,17 +26,13 @@ use tidings_shared::{
     membership,
 };
 
-use crate::http::problem::Problem;
+use crate::account::{self, Caching};
+use crate::http::{KEEP_ALIVE, REQUEST_TIMEOUT, problem::Problem};
 use crate::query::memberships;
-use crate::writer::users;
 use secret::Secret;
 
 /// The longest request: [`MAX_ROOMS`] room ids of 64 characters with their quotes, and what is around them.
 const BODY_BYTES: usize = 96 * 1024;
-/// A gateway that does not finish its request by then is cut off.
-const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
-/// Idle connections of gateways are kept: they ask often.
-const KEEP_ALIVE: Duration = Duration::from_secs(75);
 const WORKERS: usize = 2;
 const SHUTDOWN_S: u64 = 5;
 
@@ -74,8 +69,9 @@ impl State {
                 return Err(Problem::new(ErrorCode::TooLarge, rule));
             }
         };
+        // The parser's words quote what they were given, and gateways log refusals.
         serde_json::from_slice(&body)
-            .map_err(|error| Problem::new(ErrorCode::BadRequest, format!("not such a request: {error}")))
+            .map_err(|_| Problem::new(ErrorCode::BadRequest, "the body is no such request"))
     }
 }
 
@@ -157,7 +153,7 @@ async fn rooms(
         let mut connection = session.connection();
         let filled = membership::fill(&mut connection, &user, session.epoch, version, &rooms).await;
         if let Err(error) = filled {
-            tracing::debug!(%error, "the membership cache cannot be filled");
+            tracing::debug!(kind = ?error.kind(), code = error.code(), "the membership cache cannot be filled");
             state.log.failed(&session, &error);
         }
     }
@@ -170,18 +166,8 @@ async fn connect_user(
     body: Payload,
 ) -> Result<Json<ConnectUserAnswer>, Problem> {
     let asked: ConnectUserRequest = state.read(&request, body).await?;
-    let (name, picture) = (asked.name.as_deref(), asked.picture.as_deref());
-    let account = users::connect(&state.db, &asked.user, name, picture).await?;
-    if let Ok(session) = state.log.session().await {
-        let mut connection = session.connection();
-        let cached =
-            membership::remember_account(&mut connection, &asked.user, session.epoch, &account).await;
-        if let Err(error) = cached {
-            tracing::debug!(%error, "the account cannot be cached");
-            state.log.failed(&session, &error);
-        }
-    }
-    Ok(Json(account))
+    let claims = (asked.name.as_deref(), asked.picture.as_deref());
+    Ok(Json(account::admit(&state.db, &state.log, &asked.user, claims, Caching::Always).await?))
 }
 
 async fn nothing_here() -> Result<Bytes, Problem> {

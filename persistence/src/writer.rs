@@ -1,4 +1,4 @@
-//! All SQL that writes the log and its bookkeeping: batches, leases, epochs, seeds, voids, users.
+//! All SQL that writes the log and its bookkeeping: batches, leases, epochs, seeds, voids.
 //! Promises that what belongs together commits together, and that nothing is written for a partition whose row was
 //! not found as expected under its lock.
 
@@ -7,7 +7,6 @@ pub mod epochs;
 pub mod failure;
 pub mod leases;
 pub mod seeds;
-pub mod users;
 pub mod voids;
 
 mod rows;

@@ -123,10 +123,10 @@ async fn what_is_not_there_is_told_as_a_problem() {
 #[actix_web::test]
 async fn a_wrong_method_is_told_what_would_be_right() {
     for (method, uri, allow) in [
-        (Method::DELETE, "/v1/rooms", "GET, POST"),
-        (Method::POST, "/v1/me/rooms", "GET"),
+        (Method::DELETE, "/v1/rooms", "GET, HEAD, POST"),
+        (Method::POST, "/v1/me/rooms", "GET, HEAD"),
         (Method::GET, "/v1/rooms/tea/read", "POST"),
-        (Method::PUT, "/v1/rooms/tea/messages", "GET, POST"),
+        (Method::PUT, "/v1/rooms/tea/messages", "GET, HEAD, POST"),
     ] {
         let (status, headers, problem) = ask(TestRequest::with_uri(uri).method(method)).await;
         assert_eq!((status.as_u16(), &problem["code"]), (405, &json!("bad_request")), "{uri}");

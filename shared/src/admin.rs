@@ -52,5 +52,7 @@ where
                 }),
             )
     });
+    // A probe's pooled connection may wait longer than actix's 5 s before it asks again.
+    let server = server.client_request_timeout(std::time::Duration::from_secs(60));
     Ok(server.workers(1).disable_signals().shutdown_timeout(1).listen(listener)?.run())
 }

@@ -17,3 +17,6 @@ pub mod metrics;
 pub mod origin;
 pub mod protocol;
 pub mod telemetry;
+
+#[doc(hidden)]
+pub use prometheus;

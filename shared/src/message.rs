@@ -1,5 +1,7 @@
 //! A message as a sender gives it, checked the same way whether it comes by frame or by HTTP, and its JSON body.
 
+mod entry;
+
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 

@@ -21,8 +21,8 @@ macro_rules! metrics {
         $(#[$doc])*
         #[derive(Clone)]
         pub struct $name {
-            registry: ::prometheus::Registry,
-            $(#[doc = $help] pub $field: ::prometheus::$kind,)*
+            registry: $crate::prometheus::Registry,
+            $(#[doc = $help] pub $field: $crate::prometheus::$kind,)*
         }
 
         impl $name {
@@ -32,7 +32,7 @@ macro_rules! metrics {
             /// Registers all of them in a registry of their own.
             #[must_use]
             pub fn new() -> Self {
-                let registry = ::prometheus::Registry::new();
+                let registry = $crate::prometheus::Registry::new();
                 $(
                     let $field = $crate::metrics!(@make $kind $metric, $help $([$($label),+])? $(($($bucket),+))?);
                     registry.register(Box::new($field.clone())).expect("each metric is declared once");
@@ -43,10 +43,10 @@ macro_rules! metrics {
             /// The Prometheus text format.
             #[must_use]
             pub fn text(&self) -> String {
-                use ::prometheus::Encoder;
+                use $crate::prometheus::Encoder;
                 let mut text = Vec::new();
                 // Writing to memory cannot fail; a metric that cannot be written is left out.
-                let _ = ::prometheus::TextEncoder::new().encode(&self.registry.gather(), &mut text);
+                let _ = $crate::prometheus::TextEncoder::new().encode(&self.registry.gather(), &mut text);
                 String::from_utf8(text).unwrap_or_default()
             }
         }
@@ -58,20 +58,20 @@ macro_rules! metrics {
         }
     };
     (@make Histogram $metric:literal, $help:literal ($($bucket:literal),+)) => {
-        ::prometheus::Histogram::with_opts(
-            ::prometheus::HistogramOpts::new($metric, $help).buckets(vec![$($bucket),+]),
+        $crate::prometheus::Histogram::with_opts(
+            $crate::prometheus::HistogramOpts::new($metric, $help).buckets(vec![$($bucket),+]),
         ).expect("a declared metric is well formed")
     };
     (@make HistogramVec $metric:literal, $help:literal [$($label:literal),+] ($($bucket:literal),+)) => {
-        ::prometheus::HistogramVec::new(
-            ::prometheus::HistogramOpts::new($metric, $help).buckets(vec![$($bucket),+]), &[$($label),+],
+        $crate::prometheus::HistogramVec::new(
+            $crate::prometheus::HistogramOpts::new($metric, $help).buckets(vec![$($bucket),+]), &[$($label),+],
         ).expect("a declared metric is well formed")
     };
     (@make $kind:ident $metric:literal, $help:literal [$($label:literal),+]) => {
-        ::prometheus::$kind::new(::prometheus::Opts::new($metric, $help), &[$($label),+])
+        $crate::prometheus::$kind::new($crate::prometheus::Opts::new($metric, $help), &[$($label),+])
             .expect("a declared metric is well formed")
     };
     (@make $kind:ident $metric:literal, $help:literal) => {
-        ::prometheus::$kind::new($metric, $help).expect("a declared metric is well formed")
+        $crate::prometheus::$kind::new($metric, $help).expect("a declared metric is well formed")
     };
 }

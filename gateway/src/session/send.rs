@@ -6,9 +6,9 @@ use tidings_shared::{
     auth::Identity,
     error::{ErrorCode, Refusal},
     ids::{Epoch, RoomId},
-    log::{Accepted, AppendError, Entry, Minimum, stored::Stored},
+    log::{Accepted, AppendError, stored::Stored},
     message::{AckStage, Draft},
-    protocol::server::{Ack, Sender, ServerFrame, rfc3339},
+    protocol::server::ServerFrame,
 };
 
 use super::{Client, refuse};
@@ -70,7 +70,7 @@ pub(super) async fn send(
     metrics.append_seconds.observe(started.elapsed().as_secs_f64());
     if draft.ack == AckStage::Accepted {
         let stage = if accepted.ingest.is_none() { AckStage::Stored } else { AckStage::Accepted };
-        return acknowledge(client, reference.as_deref(), room, draft, &accepted, stage);
+        return acknowledge(client, reference.as_deref(), room, &draft, &accepted, stage);
     }
     let (worker, client, room) = (worker.clone(), client.clone(), room.clone());
     tokio::task::spawn_local(async move {
@@ -79,7 +79,7 @@ pub(super) async fn send(
             Stored::Here => {}
             Stored::First { seq, id, at_ms } => {
                 let first = Accepted { seq, id, at_ms, duplicate: true, ..accepted };
-                return acknowledge(&client, reference.as_deref(), &room, draft, &first, AckStage::Stored);
+                return acknowledge(&client, reference.as_deref(), &room, &draft, &first, AckStage::Stored);
             }
             Stored::Rejected => {
                 let refusal = AppendError::Rejected.into();
@@ -91,7 +91,7 @@ pub(super) async fn send(
             }
         }
         worker.node.metrics.stored_seconds.observe(started.elapsed().as_secs_f64());
-        acknowledge(&client, reference.as_deref(), &room, draft, &accepted, AckStage::Stored);
+        acknowledge(&client, reference.as_deref(), &room, &draft, &accepted, AckStage::Stored);
     });
 }
 
@@ -106,27 +106,8 @@ async fn append(
     if &*role == GUEST {
         return Err(AppendError::RoleTooLow.into());
     }
-    let id = uuid::Uuid::now_v7().to_string();
-    let sender = Sender {
-        id: identity.user.as_str(),
-        name: identity.name.as_deref(),
-        picture: identity.picture.as_deref(),
-    };
-    let entry = Entry {
-        room,
-        sender: Some(&identity.user),
-        client_id: Some(draft.client_id.clone()),
-        kind: "message:new",
-        body: draft.body(&id, &sender),
-        id: Some(id),
-        visibility: draft.visibility.clone(),
-        membership: None,
-        traceparent: None,
-        minimum: Minimum::Member,
-        allowed_in_archive: false,
-        exempt_from_backlog: false,
-        first_attempt: draft.first_attempt,
-    };
+    let (name, picture) = (identity.name.as_deref(), identity.picture.as_deref());
+    let entry = draft.entry(room, &identity.user, name, picture);
     Ok(worker.node.bus.log.append(&entry).await?)
 }
 
@@ -134,19 +115,10 @@ fn acknowledge(
     client: &Client,
     reference: Option<&str>,
     room: &RoomId,
-    draft: Draft,
+    draft: &Draft,
     accepted: &Accepted,
     stage: AckStage,
 ) {
-    let ack = Ack {
-        room: room.clone(),
-        seq: accepted.seq,
-        epoch: accepted.epoch,
-        at: rfc3339(accepted.at_ms),
-        stage,
-        duplicate: accepted.duplicate,
-        id: Some(accepted.id.clone()),
-        client_id: Some(draft.client_id),
-    };
+    let ack = draft.ack(room, accepted, stage);
     client.reply(ServerFrame::Ack { reference, ack: &ack }.to_json());
 }

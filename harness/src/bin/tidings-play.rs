@@ -8,7 +8,7 @@ use clap::{Parser, ValueEnum};
 use tidings_harness::Nodes;
 use tidings_harness::dev::Home;
 use tidings_harness::dev::status::Status;
-use tidings_harness::play::run::{self, Speed};
+use tidings_harness::play::run::{self, Direction, Progress, Speed};
 use tidings_harness::play::transcript;
 
 /// Plays real conversations through the running system and checks every copy of every message.
@@ -55,11 +55,20 @@ fn speed(text: &str) -> Result<Speed, String> {
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    match play(Arguments::parse()).await {
+    let arguments = Arguments::parse();
+    let json = arguments.json.clone();
+    match play(arguments).await {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(error) => {
             eprintln!("play: {error:#}");
+            // Whoever reads the file must not find an earlier run's figures there.
+            let told = serde_json::json!({ "error": format!("{error:#}") });
+            if let Some(file) = json
+                && let Err(error) = std::fs::write(&file, format!("{told}\n"))
+            {
+                eprintln!("play: write {}: {error}", file.display());
+            }
             ExitCode::FAILURE
         }
     }
@@ -68,6 +77,10 @@ async fn main() -> ExitCode {
 async fn play(arguments: Arguments) -> Result<bool> {
     if arguments.client == PlayClient::Ts {
         bail!("--client ts does not exist yet: the TypeScript kit is not part of this version");
+    }
+    if let Some(file) = &arguments.json {
+        // Told now rather than after the run.
+        std::fs::write(file, "").with_context(|| format!("write {}", file.display()))?;
     }
     let conversations = transcript::read(&arguments.files)?;
     ensure!(!conversations.is_empty(), "there is nothing in these files");
@@ -83,7 +96,8 @@ async fn play(arguments: Arguments) -> Result<bool> {
         http: tidings_harness::http::client(),
     };
     ensure!(!nodes.gateways.is_empty() && !nodes.persistence.is_empty(), "no nodes to play through");
-    let (report, verdict) = run::play(conversations, arguments.speed, arguments.observers, nodes).await?;
+    let direction = Direction::new(arguments.speed, arguments.observers);
+    let (report, verdict) = run::play(conversations, direction, nodes, &Progress::default()).await?;
     for what in &verdict.told {
         eprintln!("play: {what}");
     }

@@ -68,6 +68,13 @@ pub struct Person {
     pub from_start: bool,
 }
 
+impl Person {
+    /// How many messages they are to send.
+    pub fn says(&self) -> usize {
+        self.lines.iter().filter(|line| matches!(line.act, Act::Say(_))).count()
+    }
+}
+
 /// One room of the run.
 pub struct Stage {
     /// The id the server gave.

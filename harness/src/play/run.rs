@@ -1,28 +1,25 @@
-//! A run from the first connection to the verdict.
+//! A run from the first connection to the last copy. What is to be said about it, `outcome` says.
 
 use std::collections::{BTreeMap, HashSet};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use futures_util::future::join_all;
-use hdrhistogram::Histogram;
 
 use super::cast::{self, Cast, Person, Stage};
 use super::history;
+use super::outcome::{Outcome, Played};
 use super::report::Report;
 use super::transcript::{Act, Conversation};
-use super::verdict::{self, Expected, Verdict};
+use super::verdict::Verdict;
 use crate::http::Http;
-use crate::listener::{Nodes, Sent, lock};
-use crate::recorder::Received;
+use crate::listener::{Nodes, lock};
 use crate::token::Token;
 
-/// Listeners that make no progress for this long will not make any more.
-const STANDSTILL: Duration = Duration::from_secs(60);
 const LOOK: Duration = Duration::from_millis(100);
-const PROGRESS: Duration = Duration::from_secs(2);
+const TELL: Duration = Duration::from_secs(2);
 
 /// How fast.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -33,35 +30,79 @@ pub enum Speed {
     Max,
 }
 
-/// One message and what became of it.
-struct Outcome {
-    text: String,
-    sent: Result<Sent, String>,
+/// How a conversation is played.
+#[derive(Debug, Clone, Copy)]
+pub struct Direction {
+    /// How fast.
+    pub speed: Speed,
+    /// More members of each room, who only listen.
+    pub observers: usize,
+    /// Where nothing moved for this long, nothing will any more: neither a send nor a copy.
+    pub standstill: Duration,
+}
+
+impl Direction {
+    /// At this speed before so many observers, with two minutes of patience.
+    pub fn new(speed: Speed, observers: usize) -> Direction {
+        Direction { speed, observers, standstill: Duration::from_secs(120) }
+    }
+}
+
+/// How far a run is, for those who look on.
+#[derive(Debug, Default)]
+pub struct Progress {
+    total: AtomicUsize,
+    stored: AtomicUsize,
+    under_way: AtomicUsize,
+}
+
+impl Progress {
+    /// Messages to be sent.
+    pub fn total(&self) -> usize {
+        self.total.load(Ordering::Relaxed)
+    }
+
+    /// Messages acked as stored.
+    pub fn stored(&self) -> usize {
+        self.stored.load(Ordering::Relaxed)
+    }
 }
 
 /// Plays the conversations and compares everything.
 ///
 /// # Errors
-/// When the system cannot be reached at all; whatever it does wrong is in the verdict.
+/// When the rooms cannot be created; whatever the system does wrong later is in the verdict.
 pub async fn play(
     conversations: BTreeMap<String, Conversation>,
-    speed: Speed,
-    observers: usize,
+    direction: Direction,
     nodes: Nodes,
+    progress: &Progress,
 ) -> Result<(Report, Verdict)> {
+    Ok(perform(conversations, direction, nodes, progress).await?.judged().await)
+}
+
+/// Plays the conversations, until the last copy has come or nothing moves any more.
+///
+/// # Errors
+/// As [`play`].
+pub async fn perform(
+    conversations: BTreeMap<String, Conversation>,
+    direction: Direction,
+    nodes: Nodes,
+    progress: &Progress,
+) -> Result<Played> {
     let suffix = format!("{:06x}", rand::random_range(0..0x100_0000));
-    let people: HashSet<&String> = conversations.values().flat_map(|room| room.people.keys()).collect();
-    let (rooms, people) = (conversations.len(), people.len());
-    let says = |line: &&super::transcript::Line| matches!(line.act, Act::Say(_));
-    let lines = conversations.values().flat_map(|room| room.people.values().flatten());
-    let total = lines.filter(says).count();
+    let names: HashSet<&String> = conversations.values().flat_map(|room| room.people.keys()).collect();
+    let (rooms, names) = (conversations.len(), names.len());
 
     let nodes = Arc::new(nodes);
     let token = Token::of(cast::HOST).ttl_s(24 * 3600).sign(&nodes.jwt_secret);
     let host: Vec<Http> =
         nodes.persistence.iter().map(|base| Http::sharing(nodes.http.clone(), base, &token)).collect();
-    let cast = Cast::hire(conversations, observers, &suffix, &nodes, &host).await?;
-    eprintln!("play: {rooms} rooms, {people} people, {total} messages, run {suffix}");
+    let cast = Cast::hire(conversations, direction.observers, &suffix, &nodes, &host).await?;
+    let lines = cast.stages.iter().flat_map(|stage| &stage.people).map(Person::says);
+    progress.total.store(lines.sum(), Ordering::Relaxed);
+    eprintln!("play: {rooms} rooms, {names} people, {} messages, run {suffix}", progress.total());
 
     let there = cast.stages.iter().flat_map(|stage| stage.people.iter().map(move |person| (stage, person)));
     join_all(
@@ -71,34 +112,27 @@ pub async fn play(
     eprintln!("play: everybody who was there before is there");
 
     let begun = Instant::now();
-    let stored = AtomicU64::new(0);
-    let acting = cast.stages.iter().map(|stage| {
-        let people = stage.people.iter().map(|person| act(&cast, stage, person, speed, begun, &stored));
-        join_all(people)
+    // Kept outside of those who act: what was said counts, also when they come to a standstill.
+    let outcomes: Vec<Vec<Mutex<Vec<Outcome>>>> =
+        cast.stages.iter().map(|stage| stage.people.iter().map(|_| Mutex::default()).collect()).collect();
+    let acting = cast.stages.iter().zip(&outcomes).flat_map(|(stage, outcomes)| {
+        let parts = stage.people.iter().zip(outcomes);
+        parts.map(|(person, outcomes)| act(&cast, stage, person, direction.speed, begun, progress, outcomes))
     });
-    let outcomes = tokio::select! {
-        outcomes = join_all(acting) => outcomes,
-        () = tell_progress(&stored, total) => Vec::new(),
-    };
-    eprintln!("play: all said after {:.1} s, waiting for the last copies", begun.elapsed().as_secs_f64());
-
-    let mut verdict = Verdict::default();
-    let mut acks = cast::histogram();
-    let mut messages = 0;
-    let mut expected = Vec::new();
-    for (stage, outcomes) in cast.stages.iter().zip(outcomes) {
-        let sent = gather(stage, outcomes, &mut acks, &mut verdict);
-        messages += sent.count();
-        expected.push(sent);
+    tokio::select! {
+        _ = join_all(acting) => eprintln!("play: all said after {:.1} s", begun.elapsed().as_secs_f64()),
+        () = until_standstill(progress, direction.standstill) => {
+            eprintln!("play: no send was answered with stored for {:?}", direction.standstill);
+        }
     }
-    until_caught_up(&cast, &expected, &host).await?;
-    let seconds = begun.elapsed().as_secs_f64();
+    eprintln!("play: waiting for the last copies");
 
-    for (stage, expected) in cast.stages.iter().zip(&expected) {
-        verdict.add(judge(stage, expected, &host).await?);
-    }
-    let report = Report::new((messages, rooms, people), &verdict, &acks, &cast.delays.total(), seconds);
-    Ok((report, verdict))
+    let outcomes =
+        outcomes.into_iter().map(|stage| stage.iter().map(|said| std::mem::take(&mut *lock(said))).collect());
+    let mut played = Played::new(cast, host, names, outcomes.collect());
+    until_caught_up(&played, direction.standstill).await;
+    played.took(begun.elapsed());
+    Ok(played)
 }
 
 /// One person's part: line by line, the next when the one before is done.
@@ -108,9 +142,9 @@ async fn act(
     person: &Person,
     speed: Speed,
     begun: Instant,
-    stored: &AtomicU64,
-) -> Vec<Outcome> {
-    let mut outcomes = Vec::new();
+    progress: &Progress,
+    outcomes: &Mutex<Vec<Outcome>>,
+) {
     let mut here = person.from_start;
     for line in &person.lines {
         if let Speed::Times(times) = speed {
@@ -129,59 +163,42 @@ async fn act(
             Act::Come | Act::Say(_) => {}
         }
         if let Act::Say(text) = &line.act {
+            progress.under_way.fetch_add(1, Ordering::Relaxed);
             let sent = person.listener.send(&stage.room, text).await;
-            stored.fetch_add(1, Ordering::Relaxed);
-            outcomes.push(Outcome { text: text.clone(), sent });
+            progress.under_way.fetch_sub(1, Ordering::Relaxed);
+            progress.stored.fetch_add(usize::from(sent.is_ok()), Ordering::Relaxed);
+            lock(outcomes).push(Outcome { text: text.clone(), sent });
         }
-    }
-    outcomes
-}
-
-async fn tell_progress(stored: &AtomicU64, total: usize) {
-    loop {
-        tokio::time::sleep(PROGRESS).await;
-        eprintln!("play: {} of {total} messages", stored.load(Ordering::Relaxed));
     }
 }
 
-fn gather(
-    stage: &Stage,
-    outcomes: Vec<Vec<Outcome>>,
-    acks: &mut Histogram<u64>,
-    verdict: &mut Verdict,
-) -> Expected {
-    let mut expected = Expected::default();
-    for (person, outcomes) in stage.people.iter().zip(outcomes) {
-        for Outcome { text, sent } in outcomes {
-            match sent {
-                Ok(sent) => {
-                    acks.saturating_record(u64::try_from(sent.took.as_micros()).unwrap_or(u64::MAX).max(1));
-                    expected.add(Received {
-                        seq: sent.seq,
-                        id: sent.id,
-                        client_id: sent.client_id,
-                        sender: person.user.clone(),
-                        text,
-                    });
-                }
-                Err(why) => {
-                    verdict.missing += 1;
-                    verdict.tell(format!("{} could not send {text:?} to {}: {why}", person.user, stage.name));
-                }
-            }
+/// Tells how far it is; returns when sends are under way and none was stored for this long.
+async fn until_standstill(progress: &Progress, standstill: Duration) {
+    let (mut before, mut moved, mut told) = (0, Instant::now(), Instant::now());
+    while moved.elapsed() < standstill {
+        tokio::time::sleep(LOOK).await;
+        let stored = progress.stored();
+        if stored != before || progress.under_way.load(Ordering::Relaxed) == 0 {
+            (before, moved) = (stored, Instant::now());
+        }
+        if told.elapsed() >= TELL {
+            told = Instant::now();
+            eprintln!("play: {stored} of {} messages", progress.total());
         }
     }
-    expected
 }
 
 /// Waits until everybody online stands at the head of their room, or nothing moves any more.
-async fn until_caught_up(cast: &Cast, expected: &[Expected], host: &[Http]) -> Result<()> {
+async fn until_caught_up(played: &Played, standstill: Duration) {
     let mut moved = Instant::now();
     let mut before = 0;
     loop {
         let (mut sum, mut behind) = (0, 0);
-        for (stage, expected) in cast.stages.iter().zip(expected) {
-            let head = history::head(host, &stage.room).await?;
+        for (stage, expected) in played.rooms() {
+            let Ok(head) = history::head(&played.host, &stage.room).await else {
+                eprintln!("play: the head of {} cannot be read", stage.name);
+                return;
+            };
             sum += head;
             let goal = head.max(expected.last_seq());
             behind += u64::from(head < goal);
@@ -192,40 +209,15 @@ async fn until_caught_up(cast: &Cast, expected: &[Expected], host: &[Http]) -> R
             }
         }
         if behind == 0 {
-            return Ok(());
+            return;
         }
         if sum != before {
             (before, moved) = (sum, Instant::now());
         }
-        if moved.elapsed() > STANDSTILL {
+        if moved.elapsed() > standstill {
             eprintln!("play: {behind} stay behind");
-            return Ok(());
+            return;
         }
         tokio::time::sleep(LOOK).await;
     }
-}
-
-async fn judge(stage: &Stage, expected: &Expected, host: &[Http]) -> Result<Verdict> {
-    let mut verdict = Verdict::default();
-    for person in &stage.people {
-        let who = format!("{} in {}", person.user, stage.name);
-        if let Some(record) = person.listener.record(&stage.room) {
-            let recorder = lock(&record);
-            verdict.add(verdict::of_listener(&who, expected, &recorder));
-            let seq = recorder.cursor().map_or(0, |cursor| cursor.seq);
-            if person.listener.is_wanted_online() && seq < expected.last_seq() {
-                verdict.missing += expected.count_above(seq);
-                verdict.tell(format!("{who} stayed behind at {seq} of {}", expected.last_seq()));
-            }
-        }
-        for broken in person.listener.broken_rules().into_iter().chain(person.listener.failed()) {
-            verdict.others += 1;
-            verdict.tell(format!("{who}: {broken}"));
-        }
-    }
-    let messages = history::messages(host, &stage.room).await?;
-    verdict.add(verdict::of_history(&format!("messages of {}", stage.name), expected, &messages));
-    let events = history::events(host, &stage.room).await?;
-    verdict.add(verdict::of_history(&format!("events of {}", stage.name), expected, &events));
-    Ok(verdict)
 }

@@ -39,7 +39,7 @@ impl Expected {
 }
 
 /// The four counts, and the first few of what they count in words.
-#[derive(Debug, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Verdict {
     /// Sent, but not held by a listener that must hold it.
     pub missing: u64,

@@ -62,13 +62,7 @@ fn only_the_modules_made_for_it_speak_redis_read_streams_or_speak_sql() {
         (
             "persistence/src/",
             SQL,
-            &[
-                "persistence/src/writer/",
-                "persistence/src/query/",
-                "persistence/src/entity/",
-                // Asks whether the database answers.
-                "persistence/src/app/database.rs",
-            ],
+            &["persistence/src/writer/", "persistence/src/query/", "persistence/src/entity/"],
         ),
     ];
     let mut broken = Vec::new();

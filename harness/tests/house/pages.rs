@@ -106,7 +106,8 @@ fn the_protocol_page_names_every_frame_code_reason_and_route() {
         text.trim_start().strip_prefix('"').and_then(|t| t.split('"').next()).map(ToOwned::to_owned)
     };
     names.extend(routes.split("resource(").filter_map(route).filter(|path| path.starts_with('/')));
-    assert!(names.len() > 50, "only {} names were found", names.len());
+    // So that a change of form in the sources cannot make the search find nothing.
+    assert!(names.len() > 40, "only {} names were found", names.len());
     let told = quoted(&read("docs/PROTOCOL.md")).join(" ");
     let told: BTreeSet<&str> = told.split_whitespace().collect();
     let untold = names.into_iter().filter(|name| !told.contains(name.as_str()));

@@ -5,7 +5,7 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
-use sea_orm::{ConnectOptions, ConnectionTrait, Database, DatabaseConnection};
+use sea_orm::{ConnectOptions, Database, DatabaseConnection};
 use secrecy::ExposeSecret;
 use tidings_shared::log::keys::PARTITIONS;
 
@@ -51,7 +51,9 @@ pub async fn connect(config: &Config, purpose: Use) -> anyhow::Result<DatabaseCo
         .sqlx_logging(false)
         .connect_lazy(true)
         .map_sqlx_postgres_opts(move |options| {
-            options.options([("idle_in_transaction_session_timeout", standstill_ms.as_str())])
+            // All our statements are short: to compile one takes longer than to run it.
+            let standstill = ("idle_in_transaction_session_timeout", standstill_ms.as_str());
+            options.options([standstill, ("jit", "off")])
         });
     Database::connect(options).await.context("--database-url cannot be read")
 }
@@ -83,6 +85,5 @@ pub async fn until_migrated(db: &DatabaseConnection, patience: Duration) -> anyh
 
 /// Whether the database answers now.
 pub async fn answers(db: &DatabaseConnection) -> bool {
-    let asked = db.execute_unprepared("SELECT 1");
-    tokio::time::timeout(ANSWER_TIMEOUT, asked).await.is_ok_and(|answer| answer.is_ok())
+    tokio::time::timeout(ANSWER_TIMEOUT, db.ping()).await.is_ok_and(|answer| answer.is_ok())
 }

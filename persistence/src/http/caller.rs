@@ -14,7 +14,8 @@ use tidings_shared::ids::UserId;
 
 use super::problem::Problem;
 use super::state::State;
-use crate::query::{Viewer, users};
+use crate::account::{self, Caching};
+use crate::query::Viewer;
 
 /// The user of a request, known to the database by now.
 #[derive(Clone, Debug)]
@@ -46,8 +47,9 @@ impl FromRequest for Caller {
         Box::pin(async move {
             let identity = identity.map_err(Refusal::from)?;
             let state = state.ok_or_else(|| Problem::new(ErrorCode::Internal, "the service has no state"))?;
-            let (name, picture) = (identity.name.as_deref(), identity.picture.as_deref());
-            let account = users::admit(&state.db, &identity.user, name, picture).await?;
+            let claims = (identity.name.as_deref(), identity.picture.as_deref());
+            let account =
+                account::admit(&state.db, &state.log, &identity.user, claims, Caching::WhenWritten).await?;
             if account.blocked {
                 return Err(Problem::new(ErrorCode::Forbidden, "this user is blocked"));
             }

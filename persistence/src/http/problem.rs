@@ -12,6 +12,8 @@ use tidings_shared::error::{ErrorCode, Refusal};
 use tidings_shared::log::AppendError;
 use utoipa::ToSchema;
 
+use crate::writer::failure;
+
 /// Media type of a problem document.
 pub const PROBLEM_JSON: &str = "application/problem+json";
 
@@ -115,10 +117,10 @@ impl From<AppendError> for Problem {
 impl From<DbErr> for Problem {
     fn from(error: DbErr) -> Self {
         if is_away(&error) {
-            tracing::warn!(%error, "the database is out of reach");
+            tracing::warn!(cause = failure::without_data(&error), "the database is out of reach");
             return Refusal::unavailable("the database is out of reach; try again").into();
         }
-        tracing::error!(%error, "the database refused a statement");
+        tracing::error!(cause = failure::without_data(&error), "the database refused a statement");
         Self::new(ErrorCode::Internal, "something went wrong here; it was logged")
     }
 }

@@ -5,12 +5,11 @@ use serde::{Deserialize, Serialize};
 use tidings_shared::error::{ErrorCode, Refusal};
 use tidings_shared::ids::RoomId;
 use tidings_shared::log::stored::Stored;
-use tidings_shared::log::{Accepted, AppendError, Entry, Minimum};
+use tidings_shared::log::{Accepted, AppendError};
 use tidings_shared::message::{AckStage, Draft};
 use tidings_shared::protocol::Fields;
-use tidings_shared::protocol::server::{Ack, Sender, rfc3339};
+use tidings_shared::protocol::server::Ack;
 use utoipa::ToSchema;
-use uuid::Uuid;
 
 use super::body::{Body, COMMAND_BYTES};
 use super::caller::Caller;
@@ -103,24 +102,7 @@ pub async fn send(
     if access.role.as_deref() == Some("guest") {
         return Err(Problem::new(ErrorCode::Forbidden, "a guest of this room may read, not send"));
     }
-    let id = Uuid::now_v7().to_string();
-    let sender =
-        Sender { id: caller.user.as_str(), name: caller.name.as_deref(), picture: caller.picture.as_deref() };
-    let entry = Entry {
-        room: &room,
-        sender: Some(&caller.user),
-        client_id: Some(draft.client_id.clone()),
-        kind: "message:new",
-        body: draft.body(&id, &sender),
-        id: Some(id),
-        visibility: draft.visibility.clone(),
-        membership: None,
-        traceparent: None,
-        minimum: Minimum::Member,
-        allowed_in_archive: false,
-        exempt_from_backlog: false,
-        first_attempt: draft.first_attempt,
-    };
+    let entry = draft.entry(&room, &caller.user, caller.name.as_deref(), caller.picture.as_deref());
     let accepted = state.log.append(&entry).await?;
     let ack = acknowledge(&state, &room, &draft, accepted).await?;
     let mut response = match (ack.duplicate, ack.stage) {
@@ -153,14 +135,5 @@ async fn acknowledge(
             }
         }
     }
-    Ok(Ack {
-        room: room.clone(),
-        seq: accepted.seq,
-        epoch: accepted.epoch,
-        at: rfc3339(accepted.at_ms),
-        stage,
-        duplicate: accepted.duplicate,
-        id: Some(accepted.id),
-        client_id: Some(draft.client_id.clone()),
-    })
+    Ok(draft.ack(room, &accepted, stage))
 }

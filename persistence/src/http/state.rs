@@ -63,7 +63,7 @@ impl State {
             match membership::version(&mut session.connection(), user).await {
                 Ok(counter) => Some(membership::wire_version(session.epoch, counter)),
                 Err(error) => {
-                    tracing::warn!(%error, "reading the version of a list of rooms failed");
+                    tracing::warn!(kind = ?error.kind(), code = error.code(), "reading the version of a list of rooms failed");
                     self.log.failed(&session, &error);
                     None
                 }
@@ -77,7 +77,7 @@ impl State {
     pub(super) async fn read_moved(&self, user: &UserId, room: &RoomId, seq: Seq) {
         let Some(session) = self.log.current_session() else { return };
         if let Err(error) = membership::advance_read(&mut session.connection(), user, room, seq).await {
-            tracing::debug!(%error, "moving a cached read position failed");
+            tracing::debug!(kind = ?error.kind(), code = error.code(), "moving a cached read position failed");
             self.log.failed(&session, &error);
         }
     }
@@ -114,7 +114,7 @@ async fn tell(log: &Log, users: &[UserId]) -> bool {
     match membership::changed(&mut session.connection(), users).await {
         Ok(()) => true,
         Err(error) => {
-            tracing::warn!(%error, "telling the membership cache failed");
+            tracing::warn!(kind = ?error.kind(), code = error.code(), "telling the membership cache failed");
             log.failed(&session, &error);
             false
         }

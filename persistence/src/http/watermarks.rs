@@ -67,11 +67,11 @@ pub async fn read(
     let Some(read_seq) = access.read_seq else { return Err(Problem::not_a_member()) };
     let asked = Seq(asked.0.min(MAX_SEQ as u64));
     let mark = ReadMark { user: caller.user.clone(), seq: asked, delivered: false };
-    let accepted = state.log.mark(&room, &[mark]).await?;
-    if state.log.wait_stored(&room, &accepted).await == Stored::Unavailable {
+    let stands = state.log.mark(&room, &[mark]).await?;
+    if state.log.wait_stored(&room, &stands.accepted).await == Stored::Unavailable {
         return Err(Refusal::unavailable("the mark is not stored yet; try again").into());
     }
-    let marked = asked.min(accepted.seq);
+    let marked = asked.min(stands.head);
     state.read_moved(&caller.user, &room, marked).await;
     Ok(web::Json(Mark { seq: read_seq.max(i64::try_from(marked.0).unwrap_or(MAX_SEQ)) }))
 }

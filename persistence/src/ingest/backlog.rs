@@ -6,7 +6,7 @@ use std::time::Duration;
 use tidings_shared::log::{IngestId, keys::Partition};
 use tokio_util::sync::CancellationToken;
 
-use super::Ingest;
+use super::{Ingest, without_data};
 
 const EVERY: Duration = Duration::from_secs(2);
 
@@ -37,15 +37,15 @@ async fn read(ingest: &Ingest) -> Result<(i64, Duration), String> {
     }
     pipe.cmd("TIME");
     let answer: Result<Vec<redis::Value>, _> = pipe.query_async(&mut session.connection()).await;
-    let mut values = answer.map_err(|error| error.to_string())?;
+    let mut values = answer.map_err(|error| without_data(&error))?;
     let now = values.pop().ok_or("no answer to TIME")?;
-    let (seconds, micros): (u64, u64) = redis::from_redis_value(now).map_err(|error| error.to_string())?;
+    let (seconds, micros): (u64, u64) = redis::from_redis_value(now).map_err(|_| "TIME has another form")?;
     let now_ms = seconds * 1000 + micros / 1000;
     let (mut records, mut oldest_ms) = (0, now_ms);
     for pair in values.chunks(2) {
         let pair = redis::Value::Array(pair.to_vec());
         let (length, first): (i64, Vec<(String, redis::Value)>) =
-            redis::from_redis_value(pair).map_err(|error| error.to_string())?;
+            redis::from_redis_value(pair).map_err(|_| "a stream has another form")?;
         if let Some(id) = first.first().and_then(|(id, _)| id.parse::<IngestId>().ok()) {
             records += length;
             oldest_ms = oldest_ms.min(id.ms);

@@ -6,6 +6,7 @@ mod row;
 #[cfg(test)]
 mod tests;
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 
 use bytes::Bytes;
@@ -76,7 +77,8 @@ pub struct Reject<'a> {
     pub entry: &'a Entry,
     /// Where it stands, when it names a room of its partition and a seq.
     pub at: Option<(RoomId, Seq)>,
-    pub reason: String,
+    /// Quotes nothing of the record: it goes to the operators' log.
+    pub reason: Cow<'static, str>,
 }
 
 /// A record above what follows on the room's head: must never be.
@@ -120,32 +122,33 @@ pub fn classify<'a>(
         let record = match &entry.record {
             Ok(record) => record,
             Err(error) => {
-                plan.rejects.push(Reject { entry, at: None, reason: error.to_string() });
+                plan.rejects.push(Reject { entry, at: None, reason: error.0.into() });
                 continue;
             }
         };
         let Some(room) = entry.room() else {
-            let reason = "names no room of its partition".to_owned();
+            let reason = "names no room of its partition".into();
             plan.rejects.push(Reject { entry, at: None, reason });
             continue;
         };
         let Some(stored) = rooms.get(&room) else {
             let at = (record.seq.0 > 0).then_some((room, record.seq));
-            plan.rejects.push(Reject { entry, at, reason: "no such room".to_owned() });
+            plan.rejects.push(Reject { entry, at, reason: "no such room".into() });
             continue;
         };
         let limit = stored.bases.limit_of(record.epoch);
         if record.kind() == TYPE_MARKS {
-            if let Err(reason) = poison
-                .map_or(Ok(()), |poison| Err(poison.to_owned()))
-                .and_then(|()| take_marks(&mut plan.marks, &room, record, limit))
-            {
+            let taken = match poison {
+                Some(poison) => Err(Cow::Owned(poison.to_owned())),
+                None => take_marks(&mut plan.marks, &room, record, limit).map_err(Cow::Borrowed),
+            };
+            if let Err(reason) = taken {
                 plan.rejects.push(Reject { entry, at: None, reason });
             }
             continue;
         }
         if record.seq.0 == 0 {
-            plan.rejects.push(Reject { entry, at: None, reason: "an event without a seq".to_owned() });
+            plan.rejects.push(Reject { entry, at: None, reason: "an event without a seq".into() });
             continue;
         }
         if limit.is_some_and(|limit| record.seq > limit) {
@@ -182,18 +185,20 @@ pub fn classify<'a>(
 /// Gives a record that follows on the head its row: its own, or that of a void.
 fn place<'a>(plan: &mut Plan<'a>, entry: &'a Entry, record: &'a Record, room: &RoomId, poison: Option<&str>) {
     let outcome = match poison {
-        Some(reason) => Err(reason.to_owned()),
+        Some(reason) => Err(Cow::Owned(reason.to_owned())),
         None if record.kind() == row::MESSAGE => {
-            MessageRow::of(room, record).map(|message| plan.messages.push(message))
+            MessageRow::of(room, record).map(|message| plan.messages.push(message)).map_err(Cow::Borrowed)
         }
-        None => EventRow::of(room, record).map(|event| {
-            if event.kind == row::MESSAGE_VOID
-                && let Some(target) = event.target
-            {
-                plan.told.push((room.clone(), target));
-            }
-            plan.events.push(event);
-        }),
+        None => EventRow::of(room, record)
+            .map(|event| {
+                if event.kind == row::MESSAGE_VOID
+                    && let Some(target) = event.target
+                {
+                    plan.told.push((room.clone(), target));
+                }
+                plan.events.push(event);
+            })
+            .map_err(Cow::Borrowed),
     };
     if let Err(reason) = outcome {
         plan.events.push(EventRow::void(room, record, None));
@@ -206,11 +211,11 @@ fn take_marks(
     room: &RoomId,
     record: &Record,
     limit: Option<Seq>,
-) -> Result<(), String> {
+) -> Result<(), &'static str> {
     let marks: Vec<(&str, String, u64)> =
-        serde_json::from_slice(record.json()).map_err(|error| format!("not a list of marks: {error}"))?;
+        serde_json::from_slice(record.json()).map_err(|_| "not a list of marks")?;
     if marks.iter().any(|(kind, ..)| !matches!(*kind, "read" | "delivered")) {
-        return Err("a mark of an unknown kind".to_owned());
+        return Err("a mark of an unknown kind");
     }
     for (kind, user, seq) in marks {
         let seq = limit.map_or(Seq(seq), |limit| limit.min(Seq(seq)));

@@ -70,6 +70,13 @@ impl Holdings {
         self.held.keys().copied().collect()
     }
 
+    /// Gives up what is held above a share; tells what.
+    pub fn give_up_above(&mut self, share: usize) -> Vec<Partition> {
+        let surplus: Vec<Partition> = self.held.keys().skip(share).copied().collect();
+        surplus.iter().for_each(|partition| self.lost(*partition));
+        surplus
+    }
+
     #[must_use]
     pub fn len(&self) -> usize {
         self.held.len()
@@ -80,23 +87,26 @@ impl Holdings {
         self.held.is_empty()
     }
 
-    /// Takes what a renewal found: leases that are not among them are lost, and a partition that another replica
-    /// has switched to a later epoch is to be settled anew. Tells how many were lost.
-    pub fn renewed(&mut self, rows: &[(Lease, Epoch)], known: &[Partition], now: Instant) -> usize {
+    /// Takes what a renewal found: leases that are not among them are lost, those that we did not know of (their
+    /// taking or release went unanswered) are gained, and a partition that another replica has switched to a later
+    /// epoch is to be settled anew. Tells how many were lost.
+    pub fn renewed(&mut self, rows: &[(Lease, Epoch)], now: Instant) -> usize {
         let before = self.held.len();
         self.held.retain(|partition, holding| {
-            // What was gained since the renewal began is not among its rows.
-            !known.contains(partition)
-                || rows.iter().any(|(lease, _)| lease.partition == *partition && lease.token == holding.token)
+            rows.iter().any(|(lease, _)| lease.partition == *partition && lease.token == holding.token)
         });
+        let lost = before - self.held.len();
         for (lease, row_epoch) in rows {
+            if !self.held.contains_key(&lease.partition) {
+                self.gained(*lease, now);
+            }
             if let Some(Holding { state, .. }) = self.held.get_mut(&lease.partition)
                 && matches!(state, State::Settled { epoch, .. } if *epoch < *row_epoch)
             {
                 *state = State::Unsettled { not_before: now };
             }
         }
-        before - self.held.len()
+        lost
     }
 
     /// The place of this partition in its stream is to be decided again, no sooner than after `pause`.
@@ -259,14 +269,28 @@ mod tests {
     #[test]
     fn a_renewal_tells_what_is_lost_and_what_others_have_switched() {
         let (mut holdings, now) = (settled(), Instant::now());
-        assert_eq!(holdings.renewed(&[(LEASE, Epoch(2))], &[P], now), 0);
+        assert_eq!(holdings.renewed(&[(LEASE, Epoch(2))], now), 0);
         assert_eq!(holdings.unsettled(now), []);
-        assert_eq!(holdings.renewed(&[(LEASE, Epoch(3))], &[P], now), 0);
+        assert_eq!(holdings.renewed(&[(LEASE, Epoch(3))], now), 0);
         assert_eq!(holdings.unsettled(now), [LEASE]);
-        let fresh = Lease { partition: Partition(4), token: 1 };
-        holdings.gained(fresh, now);
-        assert_eq!(holdings.renewed(&[], &[P], now), 1, "what was gained meanwhile stays");
-        assert_eq!(holdings.partitions(), [fresh.partition]);
+        let unknown = Lease { partition: Partition(4), token: 1 };
+        assert_eq!(holdings.renewed(&[(unknown, Epoch(3))], now), 1);
+        assert_eq!(holdings.unsettled(now), [unknown], "ours, though nobody told us");
+        let again = Lease { token: 9, ..unknown };
+        assert_eq!(holdings.renewed(&[(again, Epoch(3))], now), 1);
+        assert_eq!(holdings.unsettled(now), [again], "lost, and taken anew");
+    }
+
+    #[test]
+    fn what_was_just_lost_does_not_count_towards_the_share() {
+        let (mut holdings, now) = (Holdings::default(), Instant::now());
+        let lease = |partition| Lease { partition: Partition(partition), token: 1 };
+        (0..6).for_each(|partition| holdings.gained(lease(partition), now));
+        let renewed: Vec<(Lease, Epoch)> = (1..5).map(|partition| (lease(partition), Epoch(1))).collect();
+        assert_eq!(holdings.renewed(&renewed, now), 2);
+        assert_eq!(holdings.give_up_above(3), [Partition(4)]);
+        assert_eq!(holdings.partitions(), [1, 2, 3].map(Partition));
+        assert_eq!(holdings.give_up_above(3), []);
     }
 
     #[test]

@@ -9,7 +9,7 @@ use tidings_shared::log::keys::PARTITIONS;
 use tokio_util::sync::CancellationToken;
 
 use super::Ingest;
-use crate::writer::leases;
+use crate::writer::{failure, leases};
 
 /// Renewals in the time of a lease: two may fail before it runs out.
 const RENEWALS_PER_LEASE: u32 = 3;
@@ -29,7 +29,7 @@ pub(super) async fn keep(ingest: Arc<Ingest>, done: CancellationToken) {
             _ = tick.tick() => {}
         }
         if let Err(error) = round(&ingest).await {
-            tracing::warn!(%error, "leases could not be renewed");
+            tracing::warn!(cause = failure::without_data(&error), "leases could not be renewed");
         }
         ingest.metrics.leases.set(i64::try_from(ingest.holdings().len()).unwrap_or(i64::MAX));
     }
@@ -37,18 +37,20 @@ pub(super) async fn keep(ingest: Arc<Ingest>, done: CancellationToken) {
 
 async fn round(ingest: &Ingest) -> Result<(), DbErr> {
     let live = leases::appear(&ingest.db, &ingest.replica, ingest.lease).await?;
-    let known = ingest.holdings().partitions();
     let renewed = leases::renew(&ingest.db, &ingest.replica, ingest.lease).await?;
-    let lost = ingest.holdings().renewed(&renewed, &known, Instant::now());
+    let share = fair_share(live);
+    // Under one lock: the surplus is of what is still held, not of what the renewal has just found lost.
+    let (lost, surplus, held) = {
+        let mut holdings = ingest.holdings();
+        let lost = holdings.renewed(&renewed, Instant::now());
+        (lost, holdings.give_up_above(share), holdings.len())
+    };
     count(ingest, "lost", lost);
-    let (share, owned) = (fair_share(live), ingest.holdings().partitions());
-    if owned.len() > share {
-        let surplus = owned[share..].to_vec();
-        surplus.iter().for_each(|partition| ingest.holdings().lost(*partition));
+    if !surplus.is_empty() {
         leases::release(&ingest.db, &ingest.replica, &surplus).await?;
         count(ingest, "released", surplus.len());
-    } else if owned.len() < share {
-        let taken = leases::take(&ingest.db, &ingest.replica, ingest.lease, share - owned.len()).await?;
+    } else if held < share {
+        let taken = leases::take(&ingest.db, &ingest.replica, ingest.lease, share - held).await?;
         taken.iter().for_each(|lease| ingest.holdings().gained(*lease, Instant::now()));
         count(ingest, "taken", taken.len());
     }

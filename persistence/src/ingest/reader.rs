@@ -14,6 +14,7 @@ use super::{
     Ingest,
     batch::Entry,
     holdings::{Holdings, Position},
+    without_data,
 };
 
 /// Records that one batch holds at most, and so that are read at once.
@@ -127,7 +128,7 @@ async fn read_once(
         command.arg(position.after.to_string());
     }
     let answer: Result<Option<Streams>, _> = command.query_async(connection).await;
-    let streams = answer.map_err(|error| error.to_string())?;
+    let streams = answer.map_err(|error| without_data(&error))?;
     Ok(Some(reads_of(&positions, streams.unwrap_or_default())))
 }
 

@@ -8,7 +8,7 @@ use tidings_shared::{
     log::{IngestId, Session, keys::Partition, stored::read_watermark},
 };
 
-use super::{Ingest, holdings::Lease};
+use super::{Ingest, holdings::Lease, without_data};
 use crate::writer::{Settling, failure};
 
 /// How long a settling that failed rests.
@@ -71,7 +71,7 @@ async fn watermarks(
     let answer: Result<Vec<Option<String>>, _> = pipe.query_async(&mut session.connection()).await;
     let values = answer.map_err(|error| {
         ingest.log.failed(session, &error);
-        error.to_string()
+        without_data(&error)
     })?;
     Ok(values.iter().map(|value| place(session.epoch, value.as_deref())).collect())
 }

@@ -8,8 +8,17 @@ use tidings_shared::membership::Account;
 
 use crate::entity::user::{ActiveModel, Column, Entity, Model};
 
-/// Lets a user in who proved who they are. One not known yet is created from what their token tells;
-/// one who was only named so far takes name and picture from it. Whether they are blocked is in the answer.
+/// What became of a user who proved who they are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Admitted {
+    pub account: Account,
+    /// Their token told something new, and it was written.
+    pub written: bool,
+}
+
+/// Takes over what a user's token tells: given and another than known overwrites, not given leaves what is there.
+/// One not known yet is created. Nothing is written when nothing differs. Blocked users are not refused here:
+/// whether they are is in the answer.
 ///
 /// # Errors
 /// When the database cannot be read or written.
@@ -18,33 +27,40 @@ pub async fn admit(
     user: &UserId,
     name: Option<&str>,
     picture: Option<&str>,
-) -> Result<Account, DbErr> {
+) -> Result<Admitted, DbErr> {
+    let (name, picture) = (name.map(storable), picture.map(storable));
+    let says_nothing_new = |given: &Option<String>, known: &Option<String>| given.is_none() || given == known;
     let known = Entity::find_by_id(user.as_str()).one(db).await?;
-    let complete = |known: &Model| {
-        (known.name.is_some() || name.is_none()) && (known.picture.is_some() || picture.is_none())
-    };
-    if let Some(known) = known.filter(|known| known.blocked || complete(known)) {
-        return Ok(account(known));
+    let known = known
+        .filter(|known| says_nothing_new(&name, &known.name) && says_nothing_new(&picture, &known.picture));
+    if let Some(known) = known {
+        return Ok(Admitted { account: account(known), written: false });
     }
-    let kept = |column: Column| {
-        Func::coalesce([Expr::col((Entity, column)), Expr::col((Alias::new("excluded"), column))])
+    let given_or_known = |column: Column| {
+        Func::coalesce([Expr::col((Alias::new("excluded"), column)), Expr::col((Entity, column))])
     };
     let row = ActiveModel {
         id: Set(user.as_str().to_owned()),
-        name: Set(name.map(str::to_owned)),
-        picture: Set(picture.map(str::to_owned)),
+        name: Set(name),
+        picture: Set(picture),
         ..Default::default()
     };
-    let complete_it = OnConflict::column(Column::Id)
-        .value(Column::Name, kept(Column::Name))
-        .value(Column::Picture, kept(Column::Picture))
+    let take_over = OnConflict::column(Column::Id)
+        .value(Column::Name, given_or_known(Column::Name))
+        .value(Column::Picture, given_or_known(Column::Picture))
         .value(Column::UpdatedAt, Expr::current_timestamp())
         .to_owned();
-    Entity::insert(row).on_conflict(complete_it).exec_with_returning(db).await.map(account)
+    let row = Entity::insert(row).on_conflict(take_over).exec_with_returning(db).await?;
+    Ok(Admitted { account: account(row), written: true })
 }
 
 fn account(row: Model) -> Account {
     Account { name: row.name, picture: row.picture, blocked: row.blocked }
+}
+
+/// PostgreSQL's text holds no NUL.
+fn storable(text: &str) -> String {
+    text.replace('\0', "")
 }
 
 /// Creates those of the users who are not known yet, without a name.

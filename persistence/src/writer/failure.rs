@@ -12,19 +12,57 @@ pub fn is_of_the_data(error: &DbErr) -> bool {
 /// The SQLSTATE of the server's answer, when it answered.
 #[must_use]
 pub fn sqlstate(error: &DbErr) -> Option<String> {
-    let (DbErr::Exec(RuntimeErr::SqlxError(cause)) | DbErr::Query(RuntimeErr::SqlxError(cause))) = error
-    else {
-        return None;
-    };
-    match cause.as_ref() {
+    match cause(error)? {
         SqlxError::Database(error) => error.code().map(std::borrow::Cow::into_owned),
         _ => None,
     }
 }
 
-/// The cause without what the server quotes of the data: messages are private.
+fn cause(error: &DbErr) -> Option<&SqlxError> {
+    match error {
+        DbErr::Conn(RuntimeErr::SqlxError(cause))
+        | DbErr::Exec(RuntimeErr::SqlxError(cause))
+        | DbErr::Query(RuntimeErr::SqlxError(cause)) => Some(cause.as_ref()),
+        _ => None,
+    }
+}
+
+/// The cause in words that quote nothing of statements, rows or settings: messages are private.
 #[must_use]
 pub fn without_data(error: &DbErr) -> String {
-    sqlstate(error)
-        .map_or_else(|| error.to_string(), |state| format!("PostgreSQL refuses it: SQLSTATE {state}"))
+    if let Some(state) = sqlstate(error) {
+        return format!("PostgreSQL refuses it: SQLSTATE {state}");
+    }
+    match (error, cause(error)) {
+        (_, Some(SqlxError::Io(error))) => error.to_string(),
+        (_, Some(error @ (SqlxError::Tls(_) | SqlxError::PoolTimedOut | SqlxError::PoolClosed))) => {
+            error.to_string()
+        }
+        (DbErr::ConnectionAcquire(_), _) => error.to_string(),
+        // Our own words: ids and numbers.
+        (DbErr::Custom(text), _) => text.clone(),
+        _ => "the answer of PostgreSQL cannot be read".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+
+    #[test]
+    fn a_cause_tells_why_a_connection_failed_and_nothing_of_rows() {
+        let told = |error: SqlxError| without_data(&DbErr::Query(RuntimeErr::SqlxError(Arc::new(error))));
+        assert_eq!(told(SqlxError::Io(std::io::ErrorKind::ConnectionRefused.into())), "connection refused");
+        assert!(told(SqlxError::PoolTimedOut).contains("timed out"));
+        for error in [
+            told(SqlxError::Decode("hunter2 is no number".into())),
+            told(SqlxError::Protocol("hunter2".to_owned())),
+            without_data(&DbErr::Type("hunter2".to_owned())),
+            without_data(&DbErr::Json("hunter2".to_owned())),
+        ] {
+            assert!(!error.contains("hunter2"), "{error}");
+        }
+    }
 }

@@ -263,6 +263,7 @@ pub async fn keep_rejects(
         let (room, seq) = at
             .as_ref()
             .map_or((None, None), |(room, seq)| (Some(room.as_str().to_owned()), Some(bigint(seq.0))));
+        let (in_room, at_seq) = (room.clone().unwrap_or_default(), seq.unwrap_or_default());
         transaction
             .execute_raw(statement(
                 "INSERT INTO dead_letters (room_id, seq, partition, epoch, ingest_id, record, reason) \
@@ -274,11 +275,12 @@ pub async fn keep_rejects(
                     epoch.into(),
                     entry.id.to_string().into(),
                     entry.raw.to_vec().into(),
-                    reason.replace('\0', "").into(),
+                    reason.as_ref().into(),
                 ],
             ))
             .await?;
-        tracing::error!(partition = partition.0, ingest = %entry.id, reason, "dead letter");
+        let (partition, ingest, reason) = (partition.0, entry.id, reason.as_ref());
+        tracing::error!(partition, %ingest, room = in_room, seq = at_seq, reason, "dead letter");
     }
     Ok(())
 }

@@ -90,7 +90,7 @@ pub async fn look_up(
     let rejected = db
         .query_one_raw(statement(
             "SELECT seq FROM events WHERE room_id = $1 AND actor_id = $2 AND client_id = $3 \
-             AND type = 'void' AND void_reason = 'rejected' LIMIT 1",
+             AND void_reason = 'rejected' LIMIT 1",
             key(),
         ))
         .await?;

@@ -1,5 +1,5 @@
 //! A record as the row it becomes: a message, another event, or a void.
-//! Pure. Refuses, with the reason, what lacks a part that the row must have.
+//! Pure. Refuses, with the reason, what lacks a part that the row must have. A reason never quotes the record.
 
 use std::borrow::Cow;
 
@@ -44,13 +44,13 @@ struct MessageBody<'a> {
 }
 
 impl<'a> MessageRow<'a> {
-    pub fn of(room: &RoomId, record: &'a Record) -> Result<Self, String> {
+    pub fn of(room: &RoomId, record: &'a Record) -> Result<Self, &'static str> {
         if record.sender().is_empty() || record.client_id().is_empty() {
-            return Err("a message without sender or client id".to_owned());
+            return Err("a message without sender or client id");
         }
-        let id = Uuid::parse_str(record.id()).map_err(|error| format!("id: {error}"))?;
+        let id = Uuid::parse_str(record.id()).map_err(|_| "a message whose id is no UUID")?;
         let body: MessageBody<'a> =
-            serde_json::from_slice(record.json()).map_err(|error| format!("body: {error}"))?;
+            serde_json::from_slice(record.json()).map_err(|_| "a message whose body has another form")?;
         Ok(Self {
             room: room.clone(),
             record,
@@ -108,15 +108,15 @@ struct EventBody {
 }
 
 impl EventRow {
-    pub fn of(room: &RoomId, record: &Record) -> Result<Self, String> {
-        let body = std::str::from_utf8(record.json()).map_err(|error| format!("body: {error}"))?;
+    pub fn of(room: &RoomId, record: &Record) -> Result<Self, &'static str> {
+        let body = std::str::from_utf8(record.json()).map_err(|_| "an event whose body is no text")?;
         if record.kind().is_empty() || record.kind() == VOID {
-            return Err("an event of no wire type".to_owned());
+            return Err("an event of no wire type");
         }
         let EventBody { target, target_id } =
-            serde_json::from_str(body).map_err(|error| format!("body: {error}"))?;
+            serde_json::from_str(body).map_err(|_| "an event whose body has another form")?;
         if record.kind() == MESSAGE_VOID && target.is_none() {
-            return Err("a message:void without a target".to_owned());
+            return Err("a message:void without a target");
         }
         Ok(Self {
             room: room.clone(),

@@ -1,0 +1,150 @@
+//! What is left of a run: the people with all they were given, and what became of every line.
+//! Compares it with history over HTTP, at any time and as often as one likes.
+
+use std::time::Duration;
+
+use anyhow::Result;
+use hdrhistogram::Histogram;
+
+use super::cast::{self, Cast, Person, Stage};
+use super::history;
+use super::report::Report;
+use super::verdict::{self, Expected, Verdict};
+use crate::http::Http;
+use crate::listener::{Sent, lock};
+use crate::recorder::Received;
+
+/// One message and what became of it.
+pub(super) struct Outcome {
+    pub(super) text: String,
+    pub(super) sent: Result<Sent, String>,
+}
+
+/// A run after its last copy.
+pub struct Played {
+    cast: Cast,
+    pub(super) host: Vec<Http>,
+    names: usize,
+    expected: Vec<Expected>,
+    acks: Histogram<u64>,
+    /// What went wrong with the sends.
+    unsent: Verdict,
+    took: Duration,
+}
+
+impl Played {
+    pub(super) fn new(cast: Cast, host: Vec<Http>, names: usize, outcomes: Vec<Vec<Vec<Outcome>>>) -> Played {
+        let (mut acks, mut unsent) = (cast::histogram(), Verdict::default());
+        let stages = cast.stages.iter().zip(outcomes);
+        let expected =
+            stages.map(|(stage, outcomes)| gather(stage, outcomes, &mut acks, &mut unsent)).collect();
+        Played { cast, host, names, expected, acks, unsent, took: Duration::ZERO }
+    }
+
+    pub(super) fn took(&mut self, took: Duration) {
+        self.took = took;
+    }
+
+    /// Each room with what was sent into it.
+    pub(super) fn rooms(&self) -> impl Iterator<Item = (&Stage, &Expected)> {
+        self.cast.stages.iter().zip(&self.expected)
+    }
+
+    /// The ids the server gave to the rooms.
+    pub fn room_ids(&self) -> impl Iterator<Item = &str> {
+        self.cast.stages.iter().map(|stage| stage.room.as_str())
+    }
+
+    /// How many connections were made beyond everybody's first.
+    pub fn reconnects(&self) -> u64 {
+        let people = self.cast.stages.iter().flat_map(|stage| &stage.people);
+        people.map(|person| person.listener.connections().saturating_sub(1)).sum()
+    }
+
+    /// Compares everything with everything.
+    pub async fn judged(&self) -> (Report, Verdict) {
+        let mut verdict = Verdict::default();
+        verdict.add(self.unsent.clone());
+        for (stage, expected) in self.rooms() {
+            for person in &stage.people {
+                verdict.add(of_person(stage, person, expected));
+            }
+            let messages = history::messages(&self.host, &stage.room).await;
+            verdict.add(of_pages(&format!("messages of {}", stage.name), expected, messages));
+            let events = history::events(&self.host, &stage.room).await;
+            verdict.add(of_pages(&format!("events of {}", stage.name), expected, events));
+        }
+        let messages = self.expected.iter().map(Expected::count).sum();
+        let counts = (messages, self.expected.len(), self.names);
+        let delays = self.cast.delays.total();
+        (Report::new(counts, &verdict, &self.acks, &delays, self.took.as_secs_f64()), verdict)
+    }
+}
+
+/// What was stored; what was not is missing.
+fn gather(
+    stage: &Stage,
+    outcomes: Vec<Vec<Outcome>>,
+    acks: &mut Histogram<u64>,
+    verdict: &mut Verdict,
+) -> Expected {
+    let mut expected = Expected::default();
+    for (person, outcomes) in stage.people.iter().zip(outcomes) {
+        let unanswered = person.says().saturating_sub(outcomes.len()) as u64;
+        if unanswered > 0 {
+            verdict.missing += unanswered;
+            verdict
+                .tell(format!("{unanswered} lines of {} to {} were never stored", person.user, stage.name));
+        }
+        for Outcome { text, sent } in outcomes {
+            match sent {
+                Ok(sent) => {
+                    acks.saturating_record(u64::try_from(sent.took.as_micros()).unwrap_or(u64::MAX).max(1));
+                    expected.add(Received {
+                        seq: sent.seq,
+                        id: sent.id,
+                        client_id: sent.client_id,
+                        sender: person.user.clone(),
+                        text,
+                    });
+                }
+                Err(why) => {
+                    verdict.missing += 1;
+                    verdict.tell(format!("{} could not send {text:?} to {}: {why}", person.user, stage.name));
+                }
+            }
+        }
+    }
+    expected
+}
+
+fn of_person(stage: &Stage, person: &Person, expected: &Expected) -> Verdict {
+    let mut verdict = Verdict::default();
+    let who = format!("{} in {}", person.user, stage.name);
+    if let Some(record) = person.listener.record(&stage.room) {
+        let recorder = lock(&record);
+        verdict.add(verdict::of_listener(&who, expected, &recorder));
+        let seq = recorder.cursor().map_or(0, |cursor| cursor.seq);
+        if person.listener.is_wanted_online() && seq < expected.last_seq() {
+            verdict.missing += expected.count_above(seq);
+            verdict.tell(format!("{who} stayed behind at {seq} of {}", expected.last_seq()));
+        }
+    }
+    for broken in person.listener.broken_rules().into_iter().chain(person.listener.failed()) {
+        verdict.others += 1;
+        verdict.tell(format!("{who}: {broken}"));
+    }
+    verdict
+}
+
+/// History that cannot be read matches nothing.
+fn of_pages(what: &str, expected: &Expected, pages: Result<Vec<Received>>) -> Verdict {
+    match pages {
+        Ok(messages) => verdict::of_history(what, expected, &messages),
+        Err(error) => {
+            let mut verdict = Verdict { history_mismatch: expected.count().max(1), ..Verdict::default() };
+            verdict.tell(format!("{what} cannot be read: {error:#}"));
+            verdict
+        }
+    }
+}

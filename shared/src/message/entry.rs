@@ -1,0 +1,52 @@
+//! From a checked draft to the log and back to its sender: the entry to append, and the ack object.
+
+use super::{AckStage, Draft};
+use crate::{
+    ids::{RoomId, UserId},
+    log::{Accepted, Entry, Minimum},
+    protocol::server::{Ack, Sender, rfc3339},
+};
+
+impl Draft {
+    /// The entry that appends this message, under a new message id (UUIDv7).
+    #[must_use]
+    pub fn entry<'a>(
+        &self,
+        room: &'a RoomId,
+        user: &'a UserId,
+        name: Option<&str>,
+        picture: Option<&str>,
+    ) -> Entry<'a> {
+        let id = uuid::Uuid::now_v7().to_string();
+        Entry {
+            room,
+            sender: Some(user),
+            client_id: Some(self.client_id.clone()),
+            kind: "message:new",
+            body: self.body(&id, &Sender { id: user.as_str(), name, picture }),
+            id: Some(id),
+            visibility: self.visibility.clone(),
+            membership: None,
+            traceparent: None,
+            minimum: Minimum::Member,
+            allowed_in_archive: false,
+            exempt_from_backlog: false,
+            first_attempt: self.first_attempt,
+        }
+    }
+
+    /// What the sender is told.
+    #[must_use]
+    pub fn ack(&self, room: &RoomId, accepted: &Accepted, stage: AckStage) -> Ack {
+        Ack {
+            room: room.clone(),
+            seq: accepted.seq,
+            epoch: accepted.epoch,
+            at: rfc3339(accepted.at_ms),
+            stage,
+            duplicate: accepted.duplicate,
+            id: Some(accepted.id.clone()),
+            client_id: Some(self.client_id.clone()),
+        }
+    }
+}
