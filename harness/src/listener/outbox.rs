@@ -95,7 +95,7 @@ impl Outbox {
                 let front = self.queue.front_mut()?;
                 front.attempts += 1;
                 front.first.get_or_insert_with(Instant::now);
-                if front.attempts > 1 || front.client_id.is_empty() {
+                if front.client_id.is_empty() {
                     front.client_id = clock::client_id();
                 }
                 self.due = Some(Due::Answer(Instant::now() + ANSWER_PATIENCE));
