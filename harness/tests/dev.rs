@@ -112,3 +112,76 @@ fn a_token_is_good_for_whom_it_names() {
     assert_eq!(claims["scope"], "tidings.admin");
     assert_eq!(claims["exp"].as_i64().unwrap() - claims["iat"].as_i64().unwrap(), 60);
 }
+
+/// The script in a folder of its own, with a `cargo` that only says what it was asked.
+struct Rehearsal(Folder);
+
+impl Rehearsal {
+    fn new() -> Rehearsal {
+        let folder = Folder::new().unwrap();
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../dev");
+        std::fs::copy(script, folder.path().join("dev")).unwrap();
+        let bin = folder.path().join("cargo/bin");
+        std::fs::create_dir_all(&bin).unwrap();
+        let cargo = "#!/bin/sh\necho \"$1\" >>asked\n[ \"$1\" != test ] || printf '%s\\n' \"$RESULTS\"\n\
+                     case \" $FAILING \" in *\" $1 \"*) exit 101 ;; esac\n";
+        for (name, text) in [("cargo", cargo), ("shellcheck", "#!/bin/sh\n")] {
+            std::fs::write(bin.join(name), text).unwrap();
+            let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+            std::fs::set_permissions(bin.join(name), mode).unwrap();
+        }
+        Rehearsal(folder)
+    }
+
+    /// Exit code and last line of `./dev test` (or `lint`), and what cargo was asked in which order.
+    fn dev(&self, command: &str, results: &str, failing: &str) -> (i32, String, String) {
+        let folder = self.0.path();
+        let output = Command::new(folder.join("dev"))
+            .arg(command)
+            .current_dir(folder)
+            .env("CARGO_HOME", folder.join("cargo"))
+            .env("TIDINGS_DEV_DIR", folder.join(".dev"))
+            .env("CI", "true")
+            .env("RESULTS", results)
+            .env("FAILING", failing)
+            .stdin(std::process::Stdio::null())
+            .output()
+            .unwrap();
+        let said = String::from_utf8(output.stdout).unwrap();
+        let asked = std::fs::read_to_string(folder.join("asked")).unwrap();
+        let last = said.lines().last().unwrap_or_default().to_owned();
+        (output.status.code().unwrap(), last, asked.replace('\n', " ").trim().to_owned())
+    }
+}
+
+const GOOD: &str =
+    "test result: ok. 3 passed; 0 failed; 0 ignored; 0 measured; 0 filtered out; finished in 1s";
+const BAD: &str =
+    "test result: FAILED. 2 passed; 1 failed; 0 ignored; 0 measured; 0 filtered out; finished in 1s";
+
+#[rstest::rstest]
+#[case::all_is_well(&[GOOD, GOOD], "", 0, "6 passed, 0 failed")]
+#[case::a_test_fails(&[GOOD, BAD], "test", 1, "5 passed, 1 failed")]
+#[case::clippy_complains(&[GOOD], "clippy", 1, "3 passed, 1 failed")]
+#[case::a_test_program_crashes(&[GOOD], "test", 1, "3 passed, 1 failed")]
+#[case::clippy_complains_and_a_test_fails(&[BAD], "clippy test", 1, "2 passed, 2 failed")]
+#[case::nothing_builds(&[], "clippy build test", 1, "0 passed, 3 failed")]
+fn test_says_in_its_last_line_and_its_exit_code_how_it_went(
+    #[case] results: &[&str],
+    #[case] failing: &str,
+    #[case] code: i32,
+    #[case] last: &str,
+) {
+    let (exited, said, asked) = Rehearsal::new().dev("test", &results.join("\n"), failing);
+    assert_eq!((exited, said.as_str()), (code, last));
+    assert_eq!(asked, "fmt clippy build test", "the programs are built before the tests run them");
+}
+
+#[rstest::rstest]
+#[case("", 0)]
+#[case("fmt", 1)]
+#[case("clippy", 1)]
+fn lint_exits_with_1_after_a_complaint_but_runs_every_check(#[case] failing: &str, #[case] code: i32) {
+    let (exited, _, asked) = Rehearsal::new().dev("lint", "", failing);
+    assert_eq!((exited, asked.as_str()), (code, "fmt clippy"));
+}
