@@ -38,6 +38,7 @@ pub struct Bus {
     persistence: Arc<InternalClient>,
     subscriber: Subscriber,
     shared: Arc<Shared>,
+    loads: people::Loads,
 }
 
 /// What the pub/sub connection's task and the workers both touch.
@@ -90,7 +91,7 @@ impl Bus {
             // Before anything else is asked for, so there is room in the queue; confirmed again with every reconnect.
             drop(subscriber.subscribe(partition.stored()));
         }
-        Arc::new(Self { log, persistence, subscriber, shared })
+        Arc::new(Self { log, persistence, subscriber, shared, loads: people::Loads::default() })
     }
 
     /// Makes a worker hear of a room's events from now on; resolves once the server has confirmed it.
@@ -104,7 +105,11 @@ impl Bus {
             interest.add(worker, room);
             confirmed
         };
-        confirmed.await.map_err(|_| AppendError::Unavailable("shutting down".to_owned()))
+        match tokio::time::timeout(RECONNECT_PATIENCE, confirmed).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(_)) => Err(AppendError::Unavailable("shutting down".to_owned())),
+            Err(_) => Err(AppendError::Unavailable("the subscription is not confirmed".to_owned())),
+        }
     }
 
     /// Makes a worker hear no more of a room.
@@ -136,8 +141,8 @@ impl Bus {
             return Err(AppendError::Unavailable("the pub/sub connection is down".to_owned()));
         };
         let read = self.log.read(room, after, not_before, Some(&process)).await;
-        if read.is_err() && self.log.current_session().is_none_or(|session| *session.run_id != *process) {
-            // Commands and hints come from two processes: both connections are made anew.
+        if matches!(read, Err(AppendError::OtherProcess)) {
+            // The command connection was given up already; whichever of the two is behind, both are made anew.
             self.subscriber.reconnect();
         }
         read

@@ -69,11 +69,19 @@ pub enum Refilled {
 /// See the module.
 pub struct Hub<P> {
     rooms: FxHashMap<RoomId, Room<P>>,
+    /// Stamps are of the hub, not of the room: a room that is left and joined again must not repeat one.
+    next_stamp: u64,
+    /// Counted up whenever hints of any room may have been missed: what was read before says nothing about now.
+    generation: Generation,
 }
+
+/// See [`Hub::missed`].
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Generation(u32);
 
 impl<P: Peer> Default for Hub<P> {
     fn default() -> Self {
-        Self { rooms: FxHashMap::default() }
+        Self { rooms: FxHashMap::default(), next_stamp: 0, generation: Generation::default() }
     }
 }
 
@@ -83,7 +91,19 @@ impl<P: Peer> Hub<P> {
     pub fn subscribe(&mut self, room: &RoomId, peer: Rc<P>, role: Rc<str>) -> (RoomId, Subscription) {
         let entry = self.rooms.entry(room.clone());
         let shared = entry.key().clone();
-        (shared, entry.or_default().subscribe(peer, role))
+        self.next_stamp += 1;
+        (shared, entry.or_default().subscribe(peer, role, self.next_stamp))
+    }
+
+    /// Says that hints of any room may have been missed. Reads that began before are of no use any more.
+    pub fn missed(&mut self) {
+        self.generation.0 = self.generation.0.wrapping_add(1);
+    }
+
+    /// To be taken before a room is read, and given with what was read.
+    #[must_use]
+    pub fn generation(&self) -> Generation {
+        self.generation
     }
 
     /// Takes a subscription away. True: it was the room's last, so the channel is not wanted any more.
@@ -115,7 +135,10 @@ impl<P: Peer> Hub<P> {
     }
 
     /// Brings live subscriptions up to what was read of a room.
-    pub fn refill(&mut self, id: &RoomId, read: &TailRead) -> Refilled {
+    pub fn refill(&mut self, id: &RoomId, read: &TailRead, generation: Generation) -> Refilled {
+        if generation != self.generation {
+            return Refilled::Again;
+        }
         self.rooms.get_mut(id).map_or(Refilled::FromTail, |room| room.refill(id, read))
     }
 
@@ -138,9 +161,16 @@ impl<P: Peer> Hub<P> {
     }
 
     /// Lets a replaying subscription go live when `reached` is where the room is, or further.
-    /// False: the room has moved on (or is of another epoch), replay on.
-    pub fn go_live(&mut self, room: &RoomId, subscription: Subscription, reached: Position) -> bool {
-        self.rooms.get_mut(room).is_some_and(|room| room.go_live(subscription, reached))
+    /// False: the room has moved on (or is of another epoch, or may have), replay on.
+    pub fn go_live(
+        &mut self,
+        room: &RoomId,
+        subscription: Subscription,
+        reached: Position,
+        generation: Generation,
+    ) -> bool {
+        generation == self.generation
+            && self.rooms.get_mut(room).is_some_and(|room| room.go_live(subscription, reached))
     }
 
     /// Sends a replaying subscription one record, if it may see it. False: the subscription is gone.

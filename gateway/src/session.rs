@@ -27,7 +27,7 @@ pub use client::Client;
 
 use crate::{
     command::{self, Context, Effect, State},
-    transport::{Connection, Session},
+    transport::{Connection, Frame, Session},
     worker::Worker,
 };
 use lane::{Job, enqueue};
@@ -50,7 +50,7 @@ impl ChatSession {
     fn perform(&self, effect: Effect) {
         let (worker, client) = (&self.worker, &self.client);
         match effect {
-            Effect::Reply(json) => client.reply(json),
+            Effect::Reply(json) => client.connection.send(Frame::text(json)),
             Effect::Refuse { reference, room, refusal } => {
                 refuse(worker, client, reference.as_deref(), room.as_ref(), &refusal);
             }
@@ -171,7 +171,7 @@ fn welcome(worker: &Rc<Worker>, client: &Rc<Client>, reference: Option<&str>, ad
         limits: &node.limits,
         node: &node.name,
     };
-    client.reply(connected.to_json());
+    client.reply(&connected);
     client.set_identity(identity);
     client.watch_expiry(now_ms());
 }
@@ -185,7 +185,7 @@ fn refuse(
     refusal: &Refusal,
 ) {
     worker.node.metrics.errors.with_label_values(&[refusal.code.as_str()]).inc();
-    client.reply(ServerFrame::Error { reference, room, refusal }.to_json());
+    client.reply(&ServerFrame::Error { reference, room, refusal });
 }
 
 fn now_ms() -> i64 {

@@ -12,7 +12,7 @@ use std::{
 
 use governor::{DefaultKeyedRateLimiter, clock::Clock};
 use tidings_shared::{auth::Verifier, ids::RoomId, protocol::server::Limits};
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 
 use crate::{
     bus::{Bus, Hint, WorkerQueue},
@@ -58,7 +58,12 @@ pub struct Worker {
     pub node: Arc<Node>,
     pub hub: RefCell<Hub<Client>>,
     marks: RefCell<Marks>,
+    /// Refills that read at once; the others wait, so that a reconnect does not drown Redis in reads.
+    refills: Semaphore,
 }
+
+/// See [`Worker::refills`].
+const REFILLS_AT_ONCE: usize = 64;
 
 /// The two ends of a worker's queue: one for the bus, one for the worker.
 #[must_use]
@@ -78,10 +83,32 @@ impl Worker {
     /// Starts the worker's tasks on the present thread.
     #[must_use]
     pub fn start(index: usize, node: Arc<Node>, inbox: Inbox) -> Rc<Self> {
-        let worker = Rc::new(Self { index, node, hub: RefCell::default(), marks: RefCell::default() });
+        let worker = Rc::new(Self {
+            index,
+            node,
+            hub: RefCell::default(),
+            marks: RefCell::default(),
+            refills: Semaphore::new(REFILLS_AT_ONCE),
+        });
         tokio::task::spawn_local(follow(worker.clone(), inbox));
         tokio::task::spawn_local(refill::sweep(worker.clone()));
         worker
+    }
+
+    /// Adds a replaying subscription; the id returned is the one that all subscriptions of the room share.
+    pub fn subscribe(
+        &self,
+        room: &RoomId,
+        client: Rc<Client>,
+        role: Rc<str>,
+    ) -> (RoomId, crate::hub::Subscription) {
+        let mut hub = self.hub.borrow_mut();
+        let rooms = hub.room_count();
+        let subscribed = hub.subscribe(room, client, role);
+        if hub.room_count() > rooms {
+            self.node.metrics.rooms.inc();
+        }
+        subscribed
     }
 
     /// Takes a subscription away, and the channel with the room's last one.
@@ -119,6 +146,7 @@ async fn follow(worker: Rc<Worker>, mut inbox: Inbox) {
             }
         }
         if inbox.queue.refill.swap(false, Ordering::AcqRel) {
+            worker.hub.borrow_mut().missed();
             let rooms: Vec<RoomId> = worker.hub.borrow().live_rooms().cloned().collect();
             for room in rooms {
                 worker.suspect(&room);

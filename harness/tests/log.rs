@@ -303,3 +303,35 @@ async fn a_seed_writes_only_where_the_hash_is_what_it_read() -> Result<()> {
     ensure!(world.append("b").await?.seq == Seq(10));
     Ok(())
 }
+
+#[tokio::test]
+async fn a_redis_without_memory_refuses_events_keeps_its_tail_and_can_still_be_drained() -> Result<()> {
+    let world = World::new(1000).await?;
+    for n in 0..20 {
+        world.log.append(&Entry { first_attempt: true, ..world.entry(&n.to_string()) }).await?;
+    }
+    let accepted = world.append("last").await?;
+    let set = |bytes: &str| {
+        let mut command = redis::cmd("CONFIG");
+        command.arg("SET").arg("maxmemory").arg(bytes);
+        command
+    };
+    world.command::<()>(&mut set("1")).await?;
+    for n in 0..3 {
+        ensure!(world.append(&format!("over-{n}")).await == Err(AppendError::Overloaded));
+    }
+    let tail: usize = world.command(redis::cmd("XLEN").arg(keys::tail(&world.room))).await?;
+    ensure!(tail == 21, "{tail}");
+    let (session, partition) = (world.log.session().await?, Partition::of(&world.room));
+    let exception = [("r\u{1f}1".to_owned(), "rejected".to_owned())];
+    ensure!(
+        world
+            .log
+            .tell_stored(&session, partition, accepted.ingest.expect("just appended"), &exception)
+            .await?
+    );
+    ensure!(world.log.wait_stored(&world.room, &accepted).await == Stored::Here);
+    world.command::<()>(&mut set("0")).await?;
+    ensure!(world.append("again").await?.seq == Seq(22));
+    Ok(())
+}

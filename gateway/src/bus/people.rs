@@ -1,12 +1,18 @@
 //! Accounts and memberships as the gateway learns them: from the cache in Redis, else from persistence.
 
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+    time::Instant,
+};
+
 use redis::RedisError;
 use thiserror::Error;
 use tidings_shared::{
     auth::Identity,
     error::Refusal,
     ids::{RoomId, Seq, UserId},
-    internal::ConnectUserRequest,
+    internal::{ConnectUserRequest, RoomsAnswer},
     log::{AuthorityError, Session, SessionError},
     membership::{self, Account, Membership},
 };
@@ -33,6 +39,27 @@ impl From<PeopleError> for Refusal {
 
 /// Above this many rooms "mine" needs an order, which only PostgreSQL knows.
 const MINE: usize = 200;
+
+type Load = Arc<tokio::sync::Mutex<Option<(Instant, Arc<RoomsAnswer>)>>>;
+
+/// Loads of memberships that somebody waits for, by user.
+#[derive(Default)]
+pub(super) struct Loads(Mutex<HashMap<UserId, Load>>);
+
+impl Loads {
+    fn of(&self, user: &UserId) -> Load {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).entry(user.clone()).or_default().clone()
+    }
+
+    /// Forgets a load when nobody else waits for it.
+    fn done(&self, user: &UserId, load: Load) {
+        let mut loads = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        drop(load);
+        if loads.get(user).is_some_and(|load| Arc::strong_count(load) == 1) {
+            loads.remove(user);
+        }
+    }
+}
 
 impl Bus {
     /// The account of whoever connects: created or brought up to date when the cache does not already say the same.
@@ -74,7 +101,7 @@ impl Bus {
         let cached = membership::of(&mut session.connection(), user, session.epoch, rooms).await;
         match self.cached(&session, cached)? {
             Some(mut memberships) => Ok(memberships.pop().flatten()),
-            None => Ok(self.persistence.rooms(user).await?.rooms.remove(room)),
+            None => Ok(self.load_rooms(user).await?.rooms.get(room).cloned()),
         }
     }
 
@@ -88,9 +115,8 @@ impl Bus {
         match self.cached(&session, cached)? {
             Some(rooms) if rooms.len() <= MINE => Ok((rooms.into_keys().collect(), false)),
             _ => {
-                let answer = self.persistence.rooms(user).await?;
-                let more = answer.rooms.len() > answer.recent.len();
-                Ok((answer.recent, more))
+                let answer = self.load_rooms(user).await?;
+                Ok((answer.recent.clone(), answer.rooms.len() > answer.recent.len()))
             }
         }
     }
@@ -103,11 +129,27 @@ impl Bus {
         let _ = self.cached(&session, moved);
     }
 
-    fn cached<T>(
-        &self,
-        session: &std::sync::Arc<Session>,
-        read: Result<T, RedisError>,
-    ) -> Result<T, PeopleError> {
+    /// Loads a user's memberships from PostgreSQL: one load at a time, shared by all who asked before it began.
+    async fn load_rooms(&self, user: &UserId) -> Result<Arc<RoomsAnswer>, AuthorityError> {
+        let asked = Instant::now();
+        let load = self.loads.of(user);
+        let answer = {
+            let mut last = load.lock().await;
+            match &*last {
+                Some((began, answer)) if *began >= asked => Ok(answer.clone()),
+                _ => {
+                    let began = Instant::now();
+                    let answer = self.persistence.rooms(user).await.map(Arc::new);
+                    *last = answer.as_ref().ok().map(|answer| (began, answer.clone()));
+                    answer
+                }
+            }
+        };
+        self.loads.done(user, load);
+        answer
+    }
+
+    fn cached<T>(&self, session: &Arc<Session>, read: Result<T, RedisError>) -> Result<T, PeopleError> {
         read.map_err(|error| {
             self.log.failed(session, &error);
             error.into()

@@ -16,13 +16,13 @@ use crate::transport::Frame;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Subscription {
     slot: u32,
-    stamp: u32,
+    stamp: u64,
 }
 
 struct Subscriber<P> {
     peer: Rc<P>,
     role: Rc<str>,
-    stamp: u32,
+    stamp: u64,
     live: bool,
     /// Everything visible up to here was sent by replay; live, it may be ahead of the room's position.
     sent: Seq,
@@ -31,7 +31,6 @@ struct Subscriber<P> {
 pub(super) struct Room<P> {
     subscribers: Slab<Subscriber<P>>,
     live: usize,
-    stamp: u32,
     /// While somebody is live: all live subscriptions were sent everything up to here.
     position: Option<Position>,
     /// The highest record known to exist.
@@ -46,7 +45,6 @@ impl<P> Default for Room<P> {
         Self {
             subscribers: Slab::new(),
             live: 0,
-            stamp: 0,
             position: None,
             seen: Position::default(),
             refilling: false,
@@ -56,9 +54,7 @@ impl<P> Default for Room<P> {
 }
 
 impl<P: Peer> Room<P> {
-    pub fn subscribe(&mut self, peer: Rc<P>, role: Rc<str>) -> Subscription {
-        self.stamp = self.stamp.wrapping_add(1);
-        let stamp = self.stamp;
+    pub fn subscribe(&mut self, peer: Rc<P>, role: Rc<str>, stamp: u64) -> Subscription {
         let slot = self.subscribers.insert(Subscriber { peer, role, stamp, live: false, sent: Seq(0) });
         Subscription { slot: u32::try_from(slot).expect("fewer connections than 2^32"), stamp }
     }

@@ -59,6 +59,16 @@ fn listener(hub: &mut Hub<Listener>, user: &str) -> (Rc<Listener>, Subscription)
     (peer, subscription)
 }
 
+fn go_live(hub: &mut Hub<Listener>, subscription: Subscription, reached: Position) -> bool {
+    let generation = hub.generation();
+    hub.go_live(&room(), subscription, reached, generation)
+}
+
+fn refill(hub: &mut Hub<Listener>, read: &TailRead) -> Refilled {
+    let generation = hub.generation();
+    hub.refill(&room(), read, generation)
+}
+
 fn hint(hub: &mut Hub<Listener>, epoch: u64, seq: u64) -> Dispatch {
     let record = record(epoch, seq, "");
     hub.dispatch(&record, &Frame::text(record.json()))
@@ -68,12 +78,12 @@ fn hint(hub: &mut Hub<Listener>, epoch: u64, seq: u64) -> Dispatch {
 fn a_replaying_subscription_gets_nothing_live_and_goes_live_only_where_the_room_is() {
     let mut hub = Hub::default();
     let (alice, a) = listener(&mut hub, "alice");
-    assert!(hub.go_live(&room(), a, at(1, 5)));
+    assert!(go_live(&mut hub, a, at(1, 5)));
     let (bob, b) = listener(&mut hub, "bob");
     assert_eq!(hint(&mut hub, 1, 6), Dispatch::Delivered);
-    assert!(!hub.go_live(&room(), b, at(1, 5)), "6 was not sent to bob");
+    assert!(!go_live(&mut hub, b, at(1, 5)), "6 was not sent to bob");
     assert!(hub.replay(&room(), b, &record(1, 6, "")));
-    assert!(hub.go_live(&room(), b, at(1, 6)));
+    assert!(go_live(&mut hub, b, at(1, 6)));
     assert_eq!(hint(&mut hub, 1, 7), Dispatch::Delivered);
     assert_eq!(*alice.got.borrow(), [json(1, 6), json(1, 7)]);
     assert_eq!(*bob.got.borrow(), [json(1, 6), json(1, 7)]);
@@ -83,9 +93,9 @@ fn a_replaying_subscription_gets_nothing_live_and_goes_live_only_where_the_room_
 fn a_subscription_ahead_of_the_room_is_not_sent_the_same_record_twice() {
     let mut hub = Hub::default();
     let (alice, a) = listener(&mut hub, "alice");
-    assert!(hub.go_live(&room(), a, at(1, 5)));
+    assert!(go_live(&mut hub, a, at(1, 5)));
     let (bob, b) = listener(&mut hub, "bob");
-    assert!(hub.go_live(&room(), b, at(1, 7)), "bob read 6 and 7 before their hints came");
+    assert!(go_live(&mut hub, b, at(1, 7)), "bob read 6 and 7 before their hints came");
     for seq in 6..=8 {
         hint(&mut hub, 1, seq);
     }
@@ -98,20 +108,20 @@ fn a_hint_that_came_before_anybody_was_live_is_not_skipped() {
     let mut hub = Hub::default();
     let (_, a) = listener(&mut hub, "alice");
     hint(&mut hub, 1, 9);
-    assert!(!hub.go_live(&room(), a, at(1, 8)), "9 exists and was not sent");
-    assert!(hub.go_live(&room(), a, at(1, 9)));
+    assert!(!go_live(&mut hub, a, at(1, 8)), "9 exists and was not sent");
+    assert!(go_live(&mut hub, a, at(1, 9)));
 }
 
 #[test]
 fn a_hole_is_refilled_before_anything_later_is_sent() {
     let mut hub = Hub::default();
     let (alice, a) = listener(&mut hub, "alice");
-    hub.go_live(&room(), a, at(1, 5));
+    go_live(&mut hub, a, at(1, 5));
     assert_eq!(hint(&mut hub, 1, 8), Dispatch::Refill);
     assert_eq!(hint(&mut hub, 1, 9), Dispatch::RefillUnderWay);
-    assert_eq!(hub.refill(&room(), &read(1, 4..=8, "1:0")), Refilled::Again, "9 is known to exist");
+    assert_eq!(refill(&mut hub, &read(1, 4..=8, "1:0")), Refilled::Again, "9 is known to exist");
     assert!(alice.got.borrow().is_empty());
-    assert_eq!(hub.refill(&room(), &read(1, 4..=9, "1:0")), Refilled::FromTail);
+    assert_eq!(refill(&mut hub, &read(1, 4..=9, "1:0")), Refilled::FromTail);
     assert_eq!(hint(&mut hub, 1, 9), Dispatch::Stale);
     assert_eq!(*alice.got.borrow(), [json(1, 6), json(1, 7), json(1, 8), json(1, 9)]);
 }
@@ -120,9 +130,9 @@ fn a_hole_is_refilled_before_anything_later_is_sent() {
 fn a_hole_longer_than_the_tail_is_told_as_a_gap() {
     let mut hub = Hub::default();
     let (alice, a) = listener(&mut hub, "alice");
-    hub.go_live(&room(), a, at(1, 5));
+    go_live(&mut hub, a, at(1, 5));
     assert_eq!(hint(&mut hub, 1, 300), Dispatch::Refill);
-    assert_eq!(hub.refill(&room(), &read(1, 200..=300, "1:0")), Refilled::Gap);
+    assert_eq!(refill(&mut hub, &read(1, 200..=300, "1:0")), Refilled::Gap);
     hint(&mut hub, 1, 301);
     assert_eq!(
         *alice.got.borrow(),
@@ -138,10 +148,10 @@ fn a_new_epoch_continues_below_its_base_and_is_a_gap_above_it() {
     for (base, expected) in [(5, None), (3, Some(3))] {
         let mut hub = Hub::default();
         let (alice, a) = listener(&mut hub, "alice");
-        hub.go_live(&room(), a, at(1, 5));
+        go_live(&mut hub, a, at(1, 5));
         assert_eq!(hint(&mut hub, 1, 4), Dispatch::Stale);
         assert_eq!(hint(&mut hub, 2, base + 1), Dispatch::Refill);
-        hub.refill(&room(), &read(2, base + 1..=base + 1, &format!("1:0,2:{base}")));
+        refill(&mut hub, &read(2, base + 1..=base + 1, &format!("1:0,2:{base}")));
         assert_eq!(hint(&mut hub, 1, 6), Dispatch::Stale, "a hint of an older epoch is dropped");
         let got = alice.got.borrow();
         match expected {
@@ -164,8 +174,8 @@ fn a_private_record_reaches_only_those_it_is_for() {
     let mut hub = Hub::default();
     let (alice, a) = listener(&mut hub, "alice");
     let (eve, e) = listener(&mut hub, "eve");
-    hub.go_live(&room(), a, at(1, 0));
-    hub.go_live(&room(), e, at(1, 0));
+    go_live(&mut hub, a, at(1, 0));
+    go_live(&mut hub, e, at(1, 0));
     let private = record(1, 1, "u=alice");
     hub.dispatch(&private, &Frame::text(private.json()));
     hint(&mut hub, 1, 2);
@@ -174,6 +184,31 @@ fn a_private_record_reaches_only_those_it_is_for() {
     let (replayed, r) = listener(&mut hub, "mallory");
     hub.replay(&room(), r, &private);
     assert!(replayed.got.borrow().is_empty());
+}
+
+#[test]
+fn a_subscription_that_ended_stays_dead_when_its_room_comes_back() {
+    let mut hub = Hub::default();
+    let (_, old) = listener(&mut hub, "alice");
+    hub.unsubscribe(&room(), old);
+    let (bob, new) = listener(&mut hub, "bob");
+    assert_ne!(old, new);
+    assert!(!go_live(&mut hub, old, at(1, 50)));
+    assert!(!hub.replay(&room(), old, &record(1, 6, "")));
+    assert!(go_live(&mut hub, new, at(1, 5)));
+    assert!(bob.got.borrow().is_empty());
+}
+
+#[test]
+fn what_was_read_before_hints_were_missed_brings_nobody_live() {
+    let mut hub = Hub::default();
+    let (_, a) = listener(&mut hub, "alice");
+    let before = hub.generation();
+    hub.missed();
+    assert!(!hub.go_live(&room(), a, at(1, 10), before), "11 may have been published meanwhile");
+    assert!(go_live(&mut hub, a, at(1, 11)));
+    hub.suspect(&room());
+    assert_eq!(hub.refill(&room(), &read(1, 1..=11, "1:0"), before), Refilled::Again);
 }
 
 #[test]
@@ -207,18 +242,18 @@ proptest! {
             head = head.max(*seq);
             let needs = matches!(hint(&mut hub, 1, *seq), Dispatch::Refill | Dispatch::RefillUnderWay);
             if needs && *refill_answers {
-                hub.refill(&room(), &read(1, 1..=head, "1:0"));
+                refill(&mut hub, &read(1, 1..=head, "1:0"));
             }
             for (_, subscription, _, reached, live) in peers.iter_mut().filter(|(.., live)| !live) {
                 for seq in *reached + 1..=head {
                     hub.replay(&room(), *subscription, &record(1, seq, ""));
                 }
                 *reached = head;
-                *live = hub.go_live(&room(), *subscription, at(1, head));
+                *live = go_live(&mut hub, *subscription, at(1, head));
             }
         }
         hub.suspect(&room());
-        hub.refill(&room(), &read(1, 1..=head, "1:0"));
+        refill(&mut hub, &read(1, 1..=head, "1:0"));
         for (peer, _, cursor, ..) in &peers {
             let expected: Vec<_> = (cursor + 1..=head).map(|seq| json(1, seq)).collect();
             prop_assert_eq!(&*peer.got.borrow(), &expected);

@@ -80,7 +80,9 @@ impl ChatAcceptor {
         if self.gate.draining.load(Ordering::Relaxed) {
             return Err(problem(&Problem::unavailable("this node is stopping; connect again")));
         }
-        if !self.gate.origins.allows(request.header("origin")) {
+        let mut origins = request.headers().get_all(header::ORIGIN);
+        let origin = origins.next().map(|origin| origin.to_str().unwrap_or("unreadable"));
+        if !self.gate.origins.allows(origin) || origins.next().is_some() {
             return Err(problem(&Problem::new(
                 ErrorCode::Forbidden,
                 "this origin is not allowed to connect",

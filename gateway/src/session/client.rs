@@ -8,7 +8,7 @@ use std::{
 };
 
 use rustc_hash::FxHashMap;
-use tidings_shared::{auth::Identity, ids::RoomId};
+use tidings_shared::{auth::Identity, ids::RoomId, protocol::server::ServerFrame};
 use tokio::sync::Notify;
 
 use super::{lane::Lanes, replay::Replay};
@@ -18,6 +18,8 @@ use crate::{
     transport::{Connection, Frame},
 };
 
+/// Most answers fit; a longer one costs an allocation more.
+const EXPECTED_REPLY_BYTES: usize = 256;
 /// Commands of one connection whose answer may wait for storage at once; above it they are refused as overloaded.
 const MAX_UNANSWERED: u16 = 1000;
 
@@ -64,8 +66,12 @@ impl Client {
         }
     }
 
-    pub(super) fn reply(&self, json: Vec<u8>) {
-        self.connection.send(Frame::text(json));
+    /// Sends a frame made for this connection, serialised right behind its WebSocket header.
+    pub(super) fn reply(&self, frame: &ServerFrame<'_>) {
+        let frame = Frame::text_with(EXPECTED_REPLY_BYTES, |buffer| {
+            serde_json::to_writer(buffer, frame).expect("strings and numbers always serialise");
+        });
+        self.connection.send(frame);
     }
 
     pub(super) fn set_identity(&self, identity: Identity) {
@@ -109,28 +115,24 @@ impl Client {
         }
     }
 
-    /// Takes a place for a room that is about to be joined, until the guard is dropped; `None`: there is none.
-    pub(super) fn take_room_place(&self, max: usize) -> Option<Taken<'_>> {
+    /// Takes a place for a room that is about to be joined; `None`: there is none.
+    pub(super) fn take_room_place(self: &Rc<Self>, max: usize) -> Option<Place> {
         let taken = self.rooms.borrow().len() + usize::from(self.joining.get());
-        (taken < max).then(|| Taken::of(&self.joining))
+        (taken < max).then(|| Place::take(self, |client| &client.joining))
     }
 
     /// Takes a place among the commands whose answer waits for storage; `None`: there are too many.
-    pub(super) fn take_answer_place(&self) -> Option<Taken<'_>> {
-        (self.unanswered.get() < MAX_UNANSWERED).then(|| Taken::of(&self.unanswered))
+    pub(super) fn take_answer_place(self: &Rc<Self>) -> Option<Place> {
+        (self.unanswered.get() < MAX_UNANSWERED).then(|| Place::take(self, |client| &client.unanswered))
     }
 
     pub(super) fn joined(&self, room: &RoomId) -> Option<Joined> {
         self.rooms.borrow().get(room).cloned()
     }
 
-    /// Notes a subscription. False: the connection is gone, so nobody will take it away again but the caller.
-    pub(super) fn join(&self, room: RoomId, joined: Joined) -> bool {
-        if self.connection.is_closed() {
-            return false;
-        }
-        self.rooms.borrow_mut().insert(room, joined);
-        true
+    /// Notes a subscription, in the place of an earlier one of the same room, which is returned.
+    pub(super) fn join(&self, room: RoomId, joined: Joined) -> Option<Joined> {
+        self.rooms.borrow_mut().insert(room, joined)
     }
 
     pub(super) fn leave(&self, room: &RoomId) -> Option<Joined> {
@@ -143,18 +145,22 @@ impl Client {
 }
 
 /// A place that is given back when this is dropped.
-pub(super) struct Taken<'a>(&'a Cell<u16>);
+pub(super) struct Place {
+    client: Rc<Client>,
+    count: fn(&Client) -> &Cell<u16>,
+}
 
-impl<'a> Taken<'a> {
-    fn of(count: &'a Cell<u16>) -> Self {
-        count.set(count.get() + 1);
-        Self(count)
+impl Place {
+    fn take(client: &Rc<Client>, count: fn(&Client) -> &Cell<u16>) -> Self {
+        count(client).set(count(client).get() + 1);
+        Self { client: client.clone(), count }
     }
 }
 
-impl Drop for Taken<'_> {
+impl Drop for Place {
     fn drop(&mut self) {
-        self.0.set(self.0.get() - 1);
+        let count = (self.count)(&self.client);
+        count.set(count.get() - 1);
     }
 }
 

@@ -8,6 +8,7 @@ use std::{
 use tidings_shared::{
     error::{ErrorCode, Refusal},
     ids::{Cursor, RoomId},
+    log::{AppendError, RoomHead},
     protocol::{
         JoinTarget,
         server::{FailedRoom, JoinedRoom, ServerFrame},
@@ -21,7 +22,10 @@ use super::{
     replay::{self, Replay},
     send::stranger,
 };
-use crate::{hub::Position, worker::Worker};
+use crate::{
+    hub::{Generation, Position, Subscription},
+    worker::Worker,
+};
 
 /// Rooms joined on one connection, at most.
 const MAX_ROOMS: usize = 1000;
@@ -119,6 +123,10 @@ pub(super) async fn join(
 fn finish(worker: &Rc<Worker>, client: &Rc<Client>, group: &JoinGroup) {
     let mut joined = group.joined.take();
     joined.sort_by_key(|(place, ..)| *place);
+    // What was left or joined again while the others were on their way is told by those answers.
+    joined.retain(|(_, room, replay)| {
+        client.joined(&room.room).is_some_and(|joined| joined.subscription == replay.subscription)
+    });
     let failed = group.failed.take();
     let reference = group.reference.as_deref();
     if let ([(room, refusal)], true) = (&failed[..], group.single) {
@@ -132,7 +140,7 @@ fn finish(worker: &Rc<Worker>, client: &Rc<Client>, group: &JoinGroup) {
         worker.node.metrics.errors.with_label_values(&[room.code.as_str()]).inc();
     }
     let answer = ServerFrame::RoomJoined { reference, rooms: &rooms, failed: &failed, more: group.more };
-    client.reply(answer.to_json());
+    client.reply(&answer);
     replay::enqueue(worker, client, replays);
 }
 
@@ -144,54 +152,32 @@ async fn join_room(
 ) -> Result<(JoinedRoom, Replay), Refusal> {
     let gone = || Refusal::unavailable("the connection is gone");
     let identity = client.identity().ok_or_else(gone)?;
-    if let Some(before) = client.leave(room) {
-        // It starts again at the cursor given now.
-        worker.unsubscribe(room, before.subscription);
-    }
-    let Some(_place) = client.take_room_place(MAX_ROOMS) else {
+    let already_joined = usize::from(client.joined(room).is_some());
+    let Some(_place) = client.take_room_place(MAX_ROOMS + already_joined) else {
         let message = format!("at most {MAX_ROOMS} rooms can be joined on one connection");
         return Err(Refusal::new(ErrorCode::TooLarge, message));
     };
     let Some(membership) = worker.node.bus.membership(&identity.user, room).await? else {
-        return Err(stranger(worker, room).await);
+        return Err(stranger(worker, &identity, room).await);
     };
-    let bus = &worker.node.bus;
     let role: Rc<str> = membership.role.as_str().into();
-    let (shared_id, subscription, confirmed, first) = {
-        let mut hub = worker.hub.borrow_mut();
-        let rooms = hub.room_count();
-        let (shared_id, subscription) = hub.subscribe(room, client.clone(), role.clone());
-        (shared_id, subscription, hub.is_confirmed(room), hub.room_count() > rooms)
-    };
-    if first {
-        worker.node.metrics.rooms.inc();
-    }
-    if !client.join(shared_id, Joined { subscription, role }) {
-        worker.unsubscribe(room, subscription);
-        return Err(gone());
-    }
-    // From here on the connection's end takes the subscription away.
-    let read = async {
-        if !confirmed {
-            bus.subscribe(worker.index, room).await?;
-            worker.hub.borrow_mut().confirm(room);
-        }
-        let newest = worker.hub.borrow().newest(room).epoch;
-        bus.read(room, None, newest).await
-    };
-    let head = match read.await {
-        Ok(read) => read.head,
-        Err(error) => {
-            if client.leave(room).is_some() {
-                worker.unsubscribe(room, subscription);
-            }
-            return Err(error.into());
+    let (shared_id, subscription) = worker.subscribe(room, client.clone(), role.clone());
+    let (head, generation) = match head_of(worker, room, subscription).await {
+        Ok(read) if !client.connection.is_closed() => read,
+        other => {
+            // What was joined before, if it was, stays as it is.
+            worker.unsubscribe(room, subscription);
+            return Err(other.err().map_or_else(gone, Into::into));
         }
     };
+    if let Some(before) = client.join(shared_id.clone(), Joined { subscription, role }) {
+        // It starts again at the cursor given now.
+        worker.unsubscribe(room, before.subscription);
+    }
     let reached = Position::of(&head);
     let position = after.map_or(reached, |cursor| Position { epoch: head.epoch, seq: cursor.seq });
     let gap = after.and_then(|cursor| head.gap_after(cursor));
-    let replay = Replay { room: room.clone(), subscription, position, head: reached, gap };
+    let replay = Replay { room: shared_id, subscription, position, head: reached, gap, generation };
     let joined = JoinedRoom {
         room: room.clone(),
         kind: head.kind,
@@ -202,6 +188,28 @@ async fn join_room(
         members: head.members,
     };
     Ok((joined, replay))
+}
+
+/// Makes sure that the node hears of the room, and only then reads its head.
+async fn head_of(
+    worker: &Rc<Worker>,
+    room: &RoomId,
+    subscription: Subscription,
+) -> Result<(RoomHead, Generation), AppendError> {
+    let confirmed = worker.hub.borrow().is_confirmed(room);
+    if !confirmed {
+        worker.node.bus.subscribe(worker.index, room).await?;
+        let mut hub = worker.hub.borrow_mut();
+        // Left meanwhile, it may be another's room by now, whose channel is yet to be confirmed.
+        if hub.has(room, subscription) {
+            hub.confirm(room);
+        }
+    }
+    let (newest, generation) = {
+        let hub = worker.hub.borrow();
+        (hub.newest(room).epoch, hub.generation())
+    };
+    Ok((worker.node.bus.read(room, None, newest).await?.head, generation))
 }
 
 /// Starts a leave: one job per room, so that it does not overtake a join.
@@ -227,5 +235,5 @@ pub(super) fn leave_room(worker: &Worker, client: &Client, room: &RoomId, group:
 
 fn left(client: &Client, group: &LeaveGroup) {
     let left = ServerFrame::RoomLeft { reference: group.reference.as_deref(), rooms: &group.rooms };
-    client.reply(left.to_json());
+    client.reply(&left);
 }

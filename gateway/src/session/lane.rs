@@ -89,20 +89,20 @@ async fn mark(worker: &Rc<Worker>, client: &Rc<Client>, room: &RoomId, reference
     if let Err(refusal) = send::role_in(worker, client, &identity, room).await {
         return refuse(worker, client, reference.as_deref(), Some(room), &refusal);
     }
-    if client.take_answer_place().is_none() {
+    let Some(place) = client.take_answer_place() else {
         return refuse(worker, client, reference.as_deref(), Some(room), &send::too_many_unanswered());
-    }
+    };
     let stored = worker.mark_read(room, &identity.user, seq);
     let (worker, client, room) = (worker.clone(), client.clone(), room.clone());
     // Marks never move back, so nothing behind this one in the lane need wait for it.
     tokio::task::spawn_local(async move {
-        let _place = client.take_answer_place();
+        let _place = place;
         let gone = || Err(Refusal::unavailable("the mark is not known to be stored; repeat it"));
         match stored.await.unwrap_or_else(|_| gone()) {
             Ok(head) => {
                 worker.node.bus.advance_read(&identity.user, &room, seq.min(head)).await;
                 if let Some(reference) = reference.as_deref() {
-                    client.reply(ServerFrame::Ok { reference: Some(reference) }.to_json());
+                    client.reply(&ServerFrame::Ok { reference: Some(reference) });
                 }
             }
             Err(refusal) => refuse(&worker, &client, reference.as_deref(), Some(&room), &refusal),

@@ -5,13 +5,13 @@ use std::{rc::Rc, time::Duration};
 
 use tidings_shared::{
     ids::{Cursor, RoomId, Seq},
-    log::Record,
+    log::{AppendError, Record},
     protocol::server::ServerFrame,
 };
 
 use super::Client;
 use crate::{
-    hub::{Position, Subscription},
+    hub::{Generation, Position, Subscription},
     worker::Worker,
 };
 
@@ -31,6 +31,8 @@ pub(super) struct Replay {
     pub head: Position,
     /// The client's cursor is not good above this.
     pub gap: Option<Seq>,
+    /// When the head was read.
+    pub generation: Generation,
 }
 
 /// Adds rooms to be replayed, and starts the connection's one replay task when it stands still.
@@ -65,8 +67,11 @@ fn front(client: &Client) -> Option<Replay> {
 
 async fn replay_room(worker: &Rc<Worker>, client: &Rc<Client>, replay: &Replay) {
     let Replay { room, subscription, .. } = replay;
-    let (mut reached, mut head) = (replay.position, replay.head);
+    let (mut reached, mut head, mut generation) = (replay.position, replay.head, replay.generation);
     let mut source = "memory";
+    if !worker.hub.borrow().has(room, *subscription) {
+        return;
+    }
     if let Some(after) = replay.gap {
         tell_gap(client, room, after, head);
         reached = head;
@@ -76,25 +81,37 @@ async fn replay_room(worker: &Rc<Worker>, client: &Rc<Client>, replay: &Replay) 
         if client.connection.is_closed() || !worker.hub.borrow().has(room, *subscription) {
             return;
         }
-        let live = reached >= head && worker.hub.borrow_mut().go_live(room, *subscription, reached);
+        let live =
+            reached >= head && worker.hub.borrow_mut().go_live(room, *subscription, reached, generation);
         if live {
             if source != "history" {
                 let (epoch, seq) = (reached.epoch, reached.seq);
-                client.reply(ServerFrame::CaughtUp { room, epoch, seq }.to_json());
+                client.reply(&ServerFrame::CaughtUp { room, epoch, seq });
             }
             worker.node.metrics.replays.with_label_values(&[source]).inc();
             return;
         }
         let newest = worker.hub.borrow().newest(room);
+        generation = worker.hub.borrow().generation();
         if newest.epoch < reached.epoch {
             // Redis told of a new epoch before any hint did: those who are live must be taken there first.
             worker.suspect(room);
         }
         let not_before = newest.epoch.max(reached.epoch);
-        let Ok(read) = worker.node.bus.read(room, Some(reached.seq), not_before).await else {
-            tokio::time::sleep(RETRY_AFTER).await;
-            continue;
+        let read = match worker.node.bus.read(room, Some(reached.seq), not_before).await {
+            Ok(read) => read,
+            Err(AppendError::NoSuchRoom) => {
+                tracing::error!(%room, "a joined room is not in PostgreSQL");
+                return;
+            }
+            Err(_) => {
+                tokio::time::sleep(RETRY_AFTER).await;
+                continue;
+            }
         };
+        if !worker.hub.borrow().has(room, *subscription) {
+            return;
+        }
         if Position::of(&read.head) == reached {
             // The hub is behind, or Redis is: give them a moment.
             tokio::time::sleep(RETRY_AFTER).await;
@@ -103,6 +120,11 @@ async fn replay_room(worker: &Rc<Worker>, client: &Rc<Client>, replay: &Replay) 
         let diverged = read.head.gap_after_position(reached.epoch, reached.seq);
         match (diverged, read.records_after(reached.seq)) {
             (None, Some(records)) => {
+                if read.head.epoch != reached.epoch {
+                    // Before the first record of the epoch: it takes the client's cursor there.
+                    let (epoch, seq) = (read.head.epoch, reached.seq);
+                    client.reply(&ServerFrame::CaughtUp { room, epoch, seq });
+                }
                 if !send_records(worker, client, replay, records).await {
                     return;
                 }
@@ -121,7 +143,7 @@ async fn replay_room(worker: &Rc<Worker>, client: &Rc<Client>, replay: &Replay) 
 
 fn tell_gap(client: &Client, room: &RoomId, after: Seq, head: Position) {
     let head = Cursor::new(head.epoch, head.seq);
-    client.reply(ServerFrame::Gap { room, after, head: &head }.to_json());
+    client.reply(&ServerFrame::Gap { room, after, head: &head });
 }
 
 /// Sends records as the outbox has room. False: the subscription is gone.

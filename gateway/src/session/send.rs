@@ -29,12 +29,19 @@ pub(super) async fn role_in(
     }
     match worker.node.bus.membership(&identity.user, room).await? {
         Some(membership) => Ok(membership.role.into()),
-        None => Err(stranger(worker, room).await),
+        None => Err(stranger(worker, identity, room).await),
     }
 }
 
 /// What someone who is not a member is told: public rooms exist for everyone, others for nobody.
-pub(super) async fn stranger(worker: &Worker, room: &RoomId) -> Refusal {
+pub(super) async fn stranger(worker: &Worker, identity: &Identity, room: &RoomId) -> Refusal {
+    // Asking for rooms that are not there costs PostgreSQL a read each: it is rationed like sending.
+    if let Err(retry_after_ms) = worker.node.allow_message(identity.user.as_str()) {
+        return Refusal {
+            retry_after_ms: Some(retry_after_ms),
+            ..Refusal::new(ErrorCode::RateLimited, "too many rooms that are not yours; ask again later")
+        };
+    }
     match worker.node.bus.log.read(room, None, Epoch(0), None).await {
         Ok(read) if read.head.kind == "public" => {
             Refusal::new(ErrorCode::Forbidden, "only members may do this; join the room's members first")
@@ -59,9 +66,9 @@ pub(super) async fn send(
 ) {
     let Some(identity) = client.identity() else { return };
     let started = Instant::now();
-    if client.take_answer_place().is_none() {
+    let Some(place) = client.take_answer_place() else {
         return refuse(worker, client, reference.as_deref(), Some(room), &too_many_unanswered());
-    }
+    };
     let metrics = &worker.node.metrics;
     let accepted = match append(worker, client, &identity, room, &draft).await {
         Ok(accepted) => accepted,
@@ -74,7 +81,7 @@ pub(super) async fn send(
     }
     let (worker, client, room) = (worker.clone(), client.clone(), room.clone());
     tokio::task::spawn_local(async move {
-        let _place = client.take_answer_place();
+        let _place = place;
         match worker.node.bus.log.wait_stored(&room, &accepted).await {
             Stored::Here => {}
             Stored::First { seq, id, at_ms } => {
@@ -120,5 +127,5 @@ fn acknowledge(
     stage: AckStage,
 ) {
     let ack = draft.ack(room, accepted, stage);
-    client.reply(ServerFrame::Ack { reference, ack: &ack }.to_json());
+    client.reply(&ServerFrame::Ack { reference, ack: &ack });
 }

@@ -16,14 +16,18 @@ const ROOMS_PER_SWEEP: usize = 500;
 
 /// Reads a room until its live subscriptions are at its head, or nobody is live any more.
 pub(super) async fn refill(worker: Rc<Worker>, room: RoomId) {
+    let mut told = false;
     loop {
-        let (position, newest) = {
+        let turn = worker.refills.acquire().await;
+        let (position, newest, generation) = {
             let hub = worker.hub.borrow();
-            (hub.live_position(&room).unwrap_or_default(), hub.newest(&room))
+            (hub.live_position(&room).unwrap_or_default(), hub.newest(&room), hub.generation())
         };
-        match worker.node.bus.read(&room, Some(position.seq), newest.epoch).await {
+        let read = worker.node.bus.read(&room, Some(position.seq), newest.epoch).await;
+        drop(turn);
+        match read {
             Ok(read) => {
-                let outcome = worker.hub.borrow_mut().refill(&room, &read);
+                let outcome = worker.hub.borrow_mut().refill(&room, &read, generation);
                 let source = match outcome {
                     Refilled::FromTail => "tail",
                     Refilled::Gap => "history",
@@ -36,7 +40,11 @@ pub(super) async fn refill(worker: Rc<Worker>, room: RoomId) {
                 return;
             }
             Err(AppendError::NoSuchRoom) => {
-                tracing::error!(%room, "a room that was live is not in PostgreSQL");
+                if !told {
+                    tracing::error!(%room, "a room that was live is not in PostgreSQL");
+                    told = true;
+                }
+                tokio::time::sleep(SWEEP_EVERY).await;
             }
             Err(error) => tracing::debug!(%room, %error, "refill waits"),
         }

@@ -65,7 +65,7 @@ local now_ms = now_s * 1000 + math.floor(tonumber(clock[2]) / 1000)
 local window = math.floor(now_s / WINDOW_S)
 local windows = redis.call('LRANGE', KEYS[5], 0, -1)
 -- A clock that was set back must not make windows out of order.
-if windows[1] then window = math.max(window, tonumber(windows[#windows])) end
+if windows[1] then window = math.min(math.max(window, tonumber(windows[#windows])), window + 1) end
 
 local field
 if client_id ~= '' then
@@ -103,6 +103,8 @@ local record = header .. '\n' .. ARGV[8] .. seq .. ',"at":"' .. rfc3339(now_ms) 
 local id = string.format('%d-0', seq)
 local added = redis.pcall('XADD', KEYS[2], 'MAXLEN', TAIL_EVENTS, id, 'r', record)
 if type(added) == 'table' and added.err then
+  -- Only an id that is not above the last is mended here; out of memory must end the script before it wrote.
+  if not string.find(added.err, 'equal or smaller', 1, true) then return redis.error_reply(added.err) end
   redis.call('DEL', KEYS[2])
   redis.call('XADD', KEYS[2], id, 'r', record)
 end
@@ -144,6 +146,8 @@ if field then
     end
   end
   redis.call('HSET', key, field, seq .. ' ' .. EPOCH .. ' ' .. now_ms .. ' ' .. ingest .. ' ' .. ARGV[10], 'last', ingest)
+  -- A partition in which nothing is said any more does not hold its last windows for ever.
+  redis.call('EXPIRE', key, ROOM_TTL_S)
 end
 
 redis.call('PUBLISH', KEYS[1], record)

@@ -80,6 +80,8 @@ pub enum AppendError {
     Rejected,
     #[error("{0}")]
     Unavailable(String),
+    #[error("commands and hints come from different Redis processes")]
+    OtherProcess,
 }
 
 impl From<AppendError> for Refusal {
@@ -97,8 +99,8 @@ impl From<AppendError> for Refusal {
             }
             AppendError::Rejected => Refusal::new(ErrorCode::BadRequest, "this message could not be written")
                 .with_reason("rejected"),
-            AppendError::Unavailable(message) => {
-                tracing::debug!(message, "append unavailable");
+            AppendError::Unavailable(_) | AppendError::OtherProcess => {
+                tracing::debug!(%error, "append unavailable");
                 Refusal::unavailable("the room log is out of reach; repeat with the same client_id")
             }
         }

@@ -22,6 +22,8 @@ pub struct OpenedEpoch {
 pub enum SeedOutcome {
     Seeded,
     NoSuchRoom,
+    /// Its partition is held by another just now: ask again.
+    Later,
 }
 
 /// A client id that PostgreSQL knows.

@@ -192,6 +192,9 @@ impl Log {
         match self.seeding.seed(session.epoch, room.clone()).await {
             Ok(SeedOutcome::Seeded) => Ok(()),
             Ok(SeedOutcome::NoSuchRoom) => Err(AppendError::NoSuchRoom),
+            Ok(SeedOutcome::Later) => {
+                Err(AppendError::Unavailable("the room's partition is busy".to_owned()))
+            }
             Err(AuthorityError::PastEpoch) => {
                 self.sessions.discard(session);
                 Ok(())

@@ -29,18 +29,29 @@ impl Log {
                 // One of the two connections leads to a process that is no longer the one in use; which, only a new
                 // connection can tell.
                 self.sessions.discard(&session);
-                return Err(AppendError::Unavailable("subscribed to another Redis process".to_owned()));
+                return Err(AppendError::OtherProcess);
             }
+            // Not in a MULTI, which Redis refuses when its memory is full: what the tail tells beyond the head that
+            // was read before it is left out.
             let mut pipe = redis::pipe();
-            pipe.atomic().cmd("HMGET").arg(keys::room(room)).arg(&tail::HASH_FIELDS);
-            let from = after.map_or_else(|| "+".to_owned(), |after| format!("{}-0", after.next()));
-            pipe.cmd("XRANGE").arg(keys::tail(room)).arg(from).arg("+");
+            pipe.cmd("HMGET").arg(keys::room(room)).arg(&tail::HASH_FIELDS);
+            if let Some(after) = after {
+                pipe.cmd("XRANGE").arg(keys::tail(room)).arg(format!("{}-0", after.next())).arg("+");
+            }
             let mut connection = session.connection();
+            let answers = match after {
+                Some(_) => pipe.query_async(&mut connection).await,
+                None => pipe
+                    .query_async(&mut connection)
+                    .await
+                    .map(|(fields,)| (fields, tail::TailEntries::new())),
+            };
             let (fields, entries): (tail::HashFields, tail::TailEntries) =
-                pipe.query_async(&mut connection).await.map_err(|error| self.give_up(&session, &error))?;
+                answers.map_err(|error| self.give_up(&session, &error))?;
             match tail::head_of(fields) {
                 Some(head) if head.epoch == session.epoch && head.epoch >= not_before => {
-                    let records = if after.is_some() { tail::records_of(entries) } else { Vec::new() };
+                    let mut records = tail::records_of(entries);
+                    records.retain(|record| record.seq <= head.seq && record.epoch <= head.epoch);
                     return Ok(TailRead { head, records });
                 }
                 Some(head) if head.epoch >= session.epoch => {

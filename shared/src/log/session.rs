@@ -14,7 +14,7 @@ use thiserror::Error;
 use tokio::sync::Mutex;
 
 use super::{
-    authority::{Authority, AuthorityError},
+    authority::{Authority, AuthorityError, OpenedEpoch},
     scripts::Scripts,
 };
 use crate::ids::Epoch;
@@ -22,6 +22,8 @@ use crate::ids::Epoch;
 /// A command that is not answered by then is given up; its effect is unknown, the client's retry settles it.
 const RESPONSE_TIMEOUT: Duration = Duration::from_secs(3);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+/// One attempt to open a session, the authority's answer included.
+const OPEN_TIMEOUT: Duration = Duration::from_secs(6);
 /// Least time between two attempts to open a session, so that an outage is not met with a storm.
 const REOPEN_FLOOR: Duration = Duration::from_millis(100);
 /// Commands that may wait in the connection's queue before callers wait themselves.
@@ -38,6 +40,9 @@ pub enum SessionError {
     NoRunId,
     #[error("shutting down")]
     ShuttingDown,
+    /// An attempt that others waited for has failed just now.
+    #[error("{0}")]
+    Away(String),
 }
 
 /// See the module. Cheap to share; lives until a command fails on it.
@@ -63,9 +68,21 @@ impl Session {
         self.epoch_opened.elapsed()
     }
 
-    async fn open(client: &Client, authority: &dyn Authority) -> Result<Self, SessionError> {
+    /// `last` is the session before: with the authority away, a new connection to the same process goes on in its
+    /// epoch, as it would had the connection not been lost.
+    async fn open(
+        client: &Client,
+        authority: &dyn Authority,
+        last: Option<Arc<Session>>,
+    ) -> Result<Self, SessionError> {
         let (mut connection, run_id) = connect(client, AsyncConnectionConfig::new()).await?;
-        let opened = authority.open_epoch(&run_id).await?;
+        let opened = match (authority.open_epoch(&run_id).await, last) {
+            (Ok(opened), _) => opened,
+            (Err(AuthorityError::Unavailable(_)), Some(last)) if last.run_id == run_id => {
+                OpenedEpoch { epoch: last.epoch, age: last.epoch_age() }
+            }
+            (Err(error), _) => return Err(error.into()),
+        };
         let scripts = Scripts::of(opened.epoch);
         let mut pipe = redis::pipe();
         for script in scripts.each() {
@@ -95,12 +112,21 @@ pub async fn connect(
     Ok((connection, run_id.trim().to_owned()))
 }
 
+/// What is known of the attempts so far.
+#[derive(Default)]
+struct Opening {
+    /// When the last attempt failed, and why.
+    failed: Option<(Instant, String)>,
+    /// The session that was opened last.
+    last: Option<Arc<Session>>,
+}
+
 /// Holds the session in use and opens the next when it is lost; one attempt at a time.
 pub(super) struct Sessions {
     client: Client,
     authority: Arc<dyn Authority>,
     current: ArcSwapOption<Session>,
-    opening: Mutex<Option<Instant>>,
+    opening: Mutex<Opening>,
     /// Connections are driven by the runtime that the log was started on, whichever thread asks first.
     runtime: tokio::runtime::Handle,
 }
@@ -108,28 +134,42 @@ pub(super) struct Sessions {
 impl Sessions {
     pub fn new(client: Client, authority: Arc<dyn Authority>) -> Self {
         let runtime = tokio::runtime::Handle::current();
-        Self { client, authority, current: ArcSwapOption::empty(), opening: Mutex::new(None), runtime }
+        Self { client, authority, current: ArcSwapOption::empty(), opening: Mutex::default(), runtime }
     }
 
-    /// The session in use, opened now when there is none.
+    /// The session in use, opened now when there is none. Callers who come while an attempt is under way share its
+    /// outcome, good or bad.
     pub async fn get(&self) -> Result<Arc<Session>, SessionError> {
         if let Some(session) = self.current.load_full() {
             return Ok(session);
         }
-        let mut last_attempt = self.opening.lock().await;
+        let asked = Instant::now();
+        let mut opening = self.opening.lock().await;
         if let Some(session) = self.current.load_full() {
             return Ok(session);
         }
-        if let Some(wait) = last_attempt.and_then(|at| REOPEN_FLOOR.checked_sub(at.elapsed())) {
-            tokio::time::sleep(wait).await;
+        if let Some((at, error)) = &opening.failed
+            && (*at >= asked || at.elapsed() < REOPEN_FLOOR)
+        {
+            return Err(SessionError::Away(error.clone()));
         }
-        *last_attempt = Some(Instant::now());
-        let (client, authority) = (self.client.clone(), self.authority.clone());
-        let opening = self.runtime.spawn(async move { Session::open(&client, authority.as_ref()).await });
-        let session = Arc::new(opening.await.map_err(|_| SessionError::ShuttingDown)??);
-        tracing::info!(epoch = %session.epoch, run_id = %session.run_id, "Redis session opened");
-        self.current.store(Some(session.clone()));
-        Ok(session)
+        let (client, authority, last) = (self.client.clone(), self.authority.clone(), opening.last.clone());
+        let attempt = async move { Session::open(&client, authority.as_ref(), last).await };
+        let attempt = self.runtime.spawn(tokio::time::timeout(OPEN_TIMEOUT, attempt)).await;
+        let opened = attempt.map_err(|_| SessionError::ShuttingDown)?;
+        match opened.unwrap_or_else(|_| Err(SessionError::Away("opening took too long".to_owned()))) {
+            Ok(session) => {
+                let session = Arc::new(session);
+                tracing::info!(epoch = %session.epoch, run_id = %session.run_id, "Redis session opened");
+                *opening = Opening { failed: None, last: Some(session.clone()) };
+                self.current.store(Some(session.clone()));
+                Ok(session)
+            }
+            Err(error) => {
+                opening.failed = Some((Instant::now(), error.to_string()));
+                Err(error)
+            }
+        }
     }
 
     /// The session in use, without waiting for one.

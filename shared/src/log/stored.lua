@@ -25,6 +25,10 @@ if epoch == EPOCH then
   if new_ms < ms or (new_ms == ms and new_n < n) then new = at end
 end
 
+-- First, because it is the one write that Redis allows when its memory is full; the others may follow it then.
+-- The last stored record stays: reading it again in a later epoch is what brings that epoch's watermark up to it.
+redis.call('XTRIM', KEYS[2], 'MINID', new)
+
 local notice = EPOCH .. ' ' .. before .. ' ' .. new
 if #ARGV > 1 then
   -- Kept for one to two rotations: a client id whose window has gone is looked up in PostgreSQL instead.
@@ -41,7 +45,5 @@ if #ARGV > 1 then
   end
 end
 redis.call('SET', KEYS[1], EPOCH .. ' ' .. new)
--- The last stored record stays: reading it again in a later epoch is what brings that epoch's watermark up to it.
-redis.call('XTRIM', KEYS[2], 'MINID', new)
 redis.call('PUBLISH', KEYS[1], notice)
 return 'ok'

@@ -2,18 +2,19 @@
 //! by reading Redis every second. Watermark and exceptions are always taken together.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, HashSet},
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
+use redis::RedisError;
 use tokio::sync::oneshot;
 
 use super::{
     append::Accepted,
     keys::{PARTITIONS, Partition},
     record::IngestId,
-    session::Sessions,
+    session::{Session, Sessions, ends_session},
 };
 use crate::ids::{Epoch, RoomId, Seq};
 
@@ -75,34 +76,31 @@ struct Progress {
 }
 
 impl Progress {
-    /// Takes a watermark that was read together with its exceptions, and answers all it covers.
-    fn advance(&mut self, epoch: Epoch, watermark: IngestId, exceptions: &HashMap<String, String>) {
-        if (epoch, watermark) < (self.epoch, self.watermark) {
-            return;
+    /// Takes a watermark, and answers those it covers of whom it is known whether they are exceptions: `known` tells
+    /// for whom. The others go on waiting until they were asked for.
+    fn settle(
+        &mut self,
+        epoch: Epoch,
+        watermark: IngestId,
+        exceptions: &HashMap<String, String>,
+        known: impl Fn(IngestId, &Waiter) -> bool,
+    ) {
+        if (epoch, watermark) > (self.epoch, self.watermark) {
+            self.epoch = epoch;
+            self.watermark = watermark;
         }
-        self.epoch = epoch;
-        self.watermark = watermark;
-        let mut later = self.waiting.split_off(&watermark);
-        if let Some(at) = later.remove(&watermark) {
-            self.waiting.insert(watermark, at);
-        }
-        let covered = std::mem::replace(&mut self.waiting, later);
-        for (id, waiters) in covered {
-            for waiter in waiters {
-                if waiter.epoch == epoch {
-                    let outcome =
-                        exceptions.get(&waiter.at).map_or(Stored::Here, |outcome| read_outcome(outcome));
-                    let _ = waiter.outcome.send(outcome);
-                } else if waiter.epoch > epoch {
-                    self.waiting.entry(id).or_default().push(waiter);
-                } else {
-                    let _ = waiter.outcome.send(Stored::Unavailable);
-                }
+        for (id, waiters) in self.waiting.range_mut(..=watermark) {
+            for waiter in waiters.extract_if(.., |waiter| waiter.epoch == epoch && known(*id, waiter)) {
+                let outcome =
+                    exceptions.get(&waiter.at).map_or(Stored::Here, |outcome| read_outcome(outcome));
+                // Whoever gave up waiting needs no answer.
+                let _ = waiter.outcome.send(outcome);
             }
         }
         // A wait of an earlier epoch never ends otherwise: its ids are not those of this epoch.
+        let present = self.epoch;
         for waiters in self.waiting.values_mut() {
-            for waiter in waiters.extract_if(.., |waiter| waiter.epoch < epoch) {
+            for waiter in waiters.extract_if(.., |waiter| waiter.epoch < present) {
                 let _ = waiter.outcome.send(Stored::Unavailable);
             }
         }
@@ -160,6 +158,12 @@ impl Watermarks {
 
     /// Waits until what was accepted is stored, at most [`STORED_TIMEOUT`].
     pub async fn wait(self: &Arc<Self>, room: &RoomId, accepted: &Accepted) -> Stored {
+        tokio::time::timeout(STORED_TIMEOUT, self.wait_without_end(room, accepted))
+            .await
+            .unwrap_or(Stored::Unavailable)
+    }
+
+    async fn wait_without_end(self: &Arc<Self>, room: &RoomId, accepted: &Accepted) -> Stored {
         let Some(ingest) = accepted.ingest else { return Stored::Here };
         let partition = Partition::of(room);
         let (outcome, stored) = oneshot::channel();
@@ -177,10 +181,7 @@ impl Watermarks {
             // Its notice has gone by, perhaps with an exception.
             self.reread(&[partition]).await;
         }
-        match tokio::time::timeout(STORED_TIMEOUT, stored).await {
-            Ok(Ok(outcome)) => outcome,
-            _ => Stored::Unavailable,
-        }
+        stored.await.unwrap_or(Stored::Unavailable)
     }
 
     /// Takes a notice from the partition's channel. One that does not follow on what is known might hide an
@@ -188,14 +189,12 @@ impl Watermarks {
     pub fn notice(self: &Arc<Self>, partition: Partition, notice: &Notice) {
         let follows = {
             let mut progress = self.progress(partition);
-            if progress.waiting.is_empty() && notice.epoch >= progress.epoch {
-                progress.epoch = notice.epoch;
-                progress.watermark = notice.watermark;
-                return;
-            }
-            let follows = notice.epoch == progress.epoch && notice.before <= progress.watermark;
+            let follows = progress.waiting.is_empty()
+                || notice.epoch == progress.epoch && notice.before <= progress.watermark;
             if follows {
-                progress.advance(notice.epoch, notice.watermark, &notice.exceptions);
+                // Of what lies at or below the watermark before, this notice does not know the exceptions.
+                let known = |id, _: &Waiter| id > notice.before;
+                progress.settle(notice.epoch, notice.watermark, &notice.exceptions, known);
             }
             follows
         };
@@ -218,41 +217,52 @@ impl Watermarks {
     async fn reread(&self, partitions: &[Partition]) {
         let Ok(session) = self.sessions.get().await else { return };
         for partition in partitions {
-            let fields: Vec<String> = self
-                .progress(*partition)
-                .waiting
-                .values()
-                .flatten()
-                .map(|waiter| waiter.at.clone())
-                .collect();
-            if fields.is_empty() {
-                continue;
-            }
-            let key = partition.exceptions();
-            let mut pipe = redis::pipe();
-            pipe.atomic().cmd("GET").arg(partition.stored());
-            pipe.cmd("HMGET").arg(&key).arg(&fields).cmd("HMGET").arg(format!("{key}:old")).arg(&fields);
-            type Read = (Option<String>, Vec<Option<String>>, Vec<Option<String>>);
-            let mut connection = session.connection();
-            let (watermark, recent, old): Read = match pipe.query_async(&mut connection).await {
-                Ok(read) => read,
-                Err(error) => {
-                    tracing::debug!(%error, "reading the stored watermark failed");
+            match self.reread_one(&session, *partition).await {
+                Ok(Some(epoch)) if epoch > session.epoch => {
+                    // This process was opened anew meanwhile: what is appended in the old epoch is never stored.
                     self.sessions.discard(&session);
                     return;
                 }
-            };
-            let Some((epoch, watermark)) = watermark.as_deref().and_then(read_watermark) else { continue };
-            let exceptions = fields.into_iter().zip(recent.into_iter().zip(old));
-            let exceptions =
-                exceptions.filter_map(|(at, (recent, old))| Some((at, recent.or(old)?))).collect();
-            self.progress(*partition).advance(epoch, watermark, &exceptions);
-            if epoch > session.epoch {
-                // This process was opened anew meanwhile: what is appended in the old epoch is never stored.
-                self.sessions.discard(&session);
-                return;
+                Ok(_) => {}
+                Err(error) => {
+                    tracing::debug!(%error, "reading the stored watermark failed");
+                    if ends_session(&error) {
+                        self.sessions.discard(&session);
+                    }
+                    return;
+                }
             }
         }
+    }
+
+    /// Reads one partition's watermark, and then the exceptions of those it covers; the epoch read.
+    async fn reread_one(&self, session: &Session, partition: Partition) -> Result<Option<Epoch>, RedisError> {
+        let mut connection = session.connection();
+        let seen: Option<String> =
+            redis::cmd("GET").arg(partition.stored()).query_async(&mut connection).await?;
+        let Some((epoch, watermark)) = seen.as_deref().and_then(read_watermark) else { return Ok(None) };
+        let asked: Vec<String> = {
+            let mut progress = self.progress(partition);
+            progress.settle(epoch, watermark, &HashMap::new(), |_, _| false);
+            let covered = progress.waiting.range(..=watermark).flat_map(|(_, waiters)| waiters);
+            covered.filter(|waiter| waiter.epoch == epoch).map(|waiter| waiter.at.clone()).collect()
+        };
+        if asked.is_empty() {
+            return Ok(Some(epoch));
+        }
+        // Read after the watermark: exceptions are written together with it, so none of those it covers is missing.
+        // Not in a MULTI, which Redis refuses when its memory is full.
+        let key = partition.exceptions();
+        let mut pipe = redis::pipe();
+        pipe.cmd("HMGET").arg(&key).arg(&asked).cmd("HMGET").arg(format!("{key}:old")).arg(&asked);
+        let (recent, old): (Vec<Option<String>>, Vec<Option<String>>) =
+            pipe.query_async(&mut connection).await?;
+        let outcomes = asked.iter().cloned().zip(recent.into_iter().zip(old));
+        let exceptions = outcomes.filter_map(|(at, (recent, old))| Some((at, recent.or(old)?))).collect();
+        let asked: HashSet<String> = asked.into_iter().collect();
+        self.progress(partition)
+            .settle(epoch, watermark, &exceptions, |_, waiter| asked.contains(&waiter.at));
+        Ok(Some(epoch))
     }
 }
 
@@ -261,4 +271,47 @@ impl Watermarks {
 pub fn read_watermark(value: &str) -> Option<(Epoch, IngestId)> {
     let (epoch, id) = value.split_once(' ')?;
     Some((Epoch(epoch.parse().ok()?), id.parse().ok()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn waiter(progress: &mut Progress, id: u64, seq: u64) -> oneshot::Receiver<Stored> {
+        let (outcome, stored) = oneshot::channel();
+        let waiter = Waiter { epoch: Epoch(1), at: format!("r\u{1f}{seq}"), outcome };
+        progress.waiting.entry(IngestId { ms: id, n: 0 }).or_default().push(waiter);
+        stored
+    }
+
+    fn at(ms: u64) -> IngestId {
+        IngestId { ms, n: 0 }
+    }
+
+    fn rejected(seq: u64) -> HashMap<String, String> {
+        HashMap::from([(format!("r\u{1f}{seq}"), "rejected".to_owned())])
+    }
+
+    #[test]
+    fn one_who_comes_after_the_notice_is_not_answered_by_the_next_one() {
+        let mut progress = Progress::default();
+        progress.settle(Epoch(1), at(5), &rejected(3), |_, _| true);
+        let mut late = waiter(&mut progress, 4, 3);
+        let mut next = waiter(&mut progress, 7, 9);
+        progress.settle(Epoch(1), at(8), &HashMap::new(), |id, _| id > at(5));
+        assert_eq!(next.try_recv(), Ok(Stored::Here));
+        assert!(late.try_recv().is_err(), "whether it is an exception is not known yet");
+        // A read that asked for it answers it, though the watermark it read is behind by now.
+        progress.settle(Epoch(1), at(6), &rejected(3), |_, waiter| waiter.at.ends_with("\u{1f}3"));
+        assert_eq!(late.try_recv(), Ok(Stored::Rejected));
+        assert_eq!(progress.watermark, at(8), "the watermark never moves back");
+    }
+
+    #[test]
+    fn a_later_epoch_ends_the_waits_of_the_one_before() {
+        let mut progress = Progress::default();
+        let mut waiting = waiter(&mut progress, 4, 3);
+        progress.settle(Epoch(2), at(1), &HashMap::new(), |_, _| true);
+        assert_eq!(waiting.try_recv(), Ok(Stored::Unavailable));
+    }
 }

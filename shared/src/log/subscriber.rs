@@ -115,6 +115,10 @@ impl Connection {
                     request = requests.recv() => match request {
                         Some(Request::Subscribe(channel, confirmed)) => {
                             self.wanted.insert(channel);
+                            // Those who gave up waiting make room for those who come.
+                            if unconfirmed.len() >= QUEUE {
+                                unconfirmed.retain(|confirmed: &oneshot::Sender<()>| !confirmed.is_closed());
+                            }
                             unconfirmed.push(confirmed);
                         }
                         Some(Request::Unsubscribe(channel)) => {
