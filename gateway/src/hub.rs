@@ -178,6 +178,12 @@ impl<P: Peer> Hub<P> {
         self.rooms.get(room).is_some_and(|room| room.replay(subscription, record))
     }
 
+    /// The role with which a subscription hears of the room.
+    #[must_use]
+    pub fn role(&self, room: &RoomId, subscription: Subscription) -> Option<Rc<str>> {
+        self.rooms.get(room).and_then(|room| room.role(subscription))
+    }
+
     /// Whether a subscription still stands.
     #[must_use]
     pub fn has(&self, room: &RoomId, subscription: Subscription) -> bool {

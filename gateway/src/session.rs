@@ -116,8 +116,8 @@ impl Session for ChatSession {
 
     fn on_closed(&mut self, _code: u16) {
         self.client.drained.notify_one();
-        for (room, joined) in self.client.leave_all() {
-            self.worker.unsubscribe(&room, joined.subscription);
+        for (room, subscription) in self.client.leave_all() {
+            self.worker.unsubscribe(&room, subscription);
         }
     }
 }

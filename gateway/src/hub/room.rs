@@ -74,6 +74,10 @@ impl<P: Peer> Room<P> {
         self.get(subscription).is_some()
     }
 
+    pub fn role(&self, subscription: Subscription) -> Option<Rc<str>> {
+        self.get(subscription).map(|subscriber| subscriber.role.clone())
+    }
+
     pub fn newest(&self) -> Position {
         self.position.unwrap_or_default().max(self.seen)
     }

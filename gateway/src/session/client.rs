@@ -23,20 +23,14 @@ const EXPECTED_REPLY_BYTES: usize = 256;
 /// Commands of one connection whose answer may wait for storage at once; above it they are refused as overloaded.
 const MAX_UNANSWERED: u16 = 1000;
 
-/// A room that a connection hears of.
-#[derive(Debug, Clone)]
-pub(super) struct Joined {
-    pub subscription: Subscription,
-    pub role: Rc<str>,
-}
-
 /// See the module. Shared by the session, the hub and the tasks of one thread.
 pub struct Client {
     pub(super) connection: Connection,
     pub(super) state: RefCell<State>,
     /// Name of the user, fixed with the first token.
     user: OnceCell<tidings_shared::ids::UserId>,
-    rooms: RefCell<FxHashMap<RoomId, Joined>>,
+    /// Rooms that the connection hears of.
+    rooms: RefCell<FxHashMap<RoomId, Subscription>>,
     pub(super) lanes: RefCell<Lanes>,
     /// Rooms to be replayed, one after the other.
     pub(super) replays: RefCell<VecDeque<Replay>>,
@@ -126,20 +120,20 @@ impl Client {
         (self.unanswered.get() < MAX_UNANSWERED).then(|| Place::take(self, |client| &client.unanswered))
     }
 
-    pub(super) fn joined(&self, room: &RoomId) -> Option<Joined> {
-        self.rooms.borrow().get(room).cloned()
+    pub(super) fn joined(&self, room: &RoomId) -> Option<Subscription> {
+        self.rooms.borrow().get(room).copied()
     }
 
     /// Notes a subscription, in the place of an earlier one of the same room, which is returned.
-    pub(super) fn join(&self, room: RoomId, joined: Joined) -> Option<Joined> {
-        self.rooms.borrow_mut().insert(room, joined)
+    pub(super) fn join(&self, room: RoomId, subscription: Subscription) -> Option<Subscription> {
+        self.rooms.borrow_mut().insert(room, subscription)
     }
 
-    pub(super) fn leave(&self, room: &RoomId) -> Option<Joined> {
+    pub(super) fn leave(&self, room: &RoomId) -> Option<Subscription> {
         self.rooms.borrow_mut().remove(room)
     }
 
-    pub(super) fn leave_all(&self) -> FxHashMap<RoomId, Joined> {
+    pub(super) fn leave_all(&self) -> FxHashMap<RoomId, Subscription> {
         std::mem::take(&mut self.rooms.borrow_mut())
     }
 }

@@ -16,7 +16,7 @@ use tidings_shared::{
 };
 
 use super::{
-    client::{Client, Joined},
+    client::Client,
     lane::{Job, enqueue},
     refuse,
     replay::{self, Replay},
@@ -124,9 +124,7 @@ fn finish(worker: &Rc<Worker>, client: &Rc<Client>, group: &JoinGroup) {
     let mut joined = group.joined.take();
     joined.sort_by_key(|(place, ..)| *place);
     // What was left or joined again while the others were on their way is told by those answers.
-    joined.retain(|(_, room, replay)| {
-        client.joined(&room.room).is_some_and(|joined| joined.subscription == replay.subscription)
-    });
+    joined.retain(|(_, room, replay)| client.joined(&room.room) == Some(replay.subscription));
     let failed = group.failed.take();
     let reference = group.reference.as_deref();
     if let ([(room, refusal)], true) = (&failed[..], group.single) {
@@ -160,8 +158,8 @@ async fn join_room(
     let Some(membership) = worker.node.bus.membership(&identity.user, room).await? else {
         return Err(stranger(worker, &identity, room).await);
     };
-    let role: Rc<str> = membership.role.as_str().into();
-    let (shared_id, subscription) = worker.subscribe(room, client.clone(), role.clone());
+    let role = membership.role.as_str().into();
+    let (shared_id, subscription) = worker.subscribe(room, client.clone(), role);
     let (head, generation) = match head_of(worker, room, subscription).await {
         Ok(read) if !client.connection.is_closed() => read,
         other => {
@@ -170,9 +168,9 @@ async fn join_room(
             return Err(other.err().map_or_else(gone, Into::into));
         }
     };
-    if let Some(before) = client.join(shared_id.clone(), Joined { subscription, role }) {
+    if let Some(before) = client.join(shared_id.clone(), subscription) {
         // It starts again at the cursor given now.
-        worker.unsubscribe(room, before.subscription);
+        worker.unsubscribe(room, before);
     }
     let reached = Position::of(&head);
     let position = after.map_or(reached, |cursor| Position { epoch: head.epoch, seq: cursor.seq });
@@ -224,8 +222,8 @@ pub(super) fn leave(worker: &Rc<Worker>, client: &Rc<Client>, reference: Option<
 }
 
 pub(super) fn leave_room(worker: &Worker, client: &Client, room: &RoomId, group: &LeaveGroup) {
-    if let Some(joined) = client.leave(room) {
-        worker.unsubscribe(room, joined.subscription);
+    if let Some(subscription) = client.leave(room) {
+        worker.unsubscribe(room, subscription);
     }
     group.missing.set(group.missing.get() - 1);
     if group.missing.get() == 0 {

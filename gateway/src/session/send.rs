@@ -24,8 +24,8 @@ pub(super) async fn role_in(
     identity: &Identity,
     room: &RoomId,
 ) -> Result<Rc<str>, Refusal> {
-    if let Some(joined) = client.joined(room) {
-        return Ok(joined.role);
+    if let Some(role) = client.joined(room).and_then(|joined| worker.hub.borrow().role(room, joined)) {
+        return Ok(role);
     }
     match worker.node.bus.membership(&identity.user, room).await? {
         Some(membership) => Ok(membership.role.into()),

@@ -189,6 +189,8 @@ fn settings(state: &State, service: Service, ports: Ports) -> Result<Vec<(String
                 urls.push(format!("http://127.0.0.1:{}", ports.internal));
             }
             add("TIDINGS_PERSISTENCE_URLS", urls.join(","));
+            // What a burst of handshakes needed goes back to the system at once: see docs/OPERATIONS.md, "Memory".
+            add("MIMALLOC_PURGE_DELAY", "0".to_owned());
         }
     }
     // What a developer sets for `./dev up` itself reaches the nodes too, but never the listeners' ports.
