@@ -156,3 +156,31 @@ async fn a_gateway_whose_pub_sub_connection_is_cut_heals_before_anything_later()
     ensure!(heard == expected, "{heard:?}");
     Ok(())
 }
+
+#[tokio::test]
+async fn while_redis_hangs_senders_are_told_and_afterwards_nothing_is_missing_or_double() -> Result<()> {
+    let stack = Stack::builder().gateways(2).start().await?;
+    let room = stack.http("alice").new_room(&["bob"]).await?;
+    let (alice, bob) = (stack.connect_at(0, "alice").await?, stack.connect_at(1, "bob").await?);
+    bob.join_and_catch_up(&room).await?;
+    send_until_stored(&alice, &room, "before").await?;
+    stack.redis().pause()?;
+    let refused = alice.send_as(&room, "during", "during").await.err();
+    alice.ping().await?;
+    stack.redis().resume()?;
+    ensure!(refused.as_ref().is_some_and(|error| error.code() == "unavailable"), "{refused:?}");
+    for text in ["during", "after"] {
+        send_until_stored(&alice, &room, text).await?;
+    }
+    let mut heard = Vec::new();
+    while heard.len() < 3 {
+        match bob.next_event(PATIENCE).await? {
+            ServerFrame::Message(message) => heard.push(message.content),
+            ServerFrame::CaughtUp(_) => {}
+            other => anyhow::bail!("{other:?}"),
+        }
+    }
+    ensure!(heard == ["before", "during", "after"], "{heard:?}");
+    ensure!(contents(&stack, &room).await? == heard);
+    Ok(())
+}

@@ -268,3 +268,52 @@ async fn head_is_answered_as_get_without_the_body() -> Result<()> {
     }
     Ok(())
 }
+
+#[tokio::test]
+async fn what_one_may_not_see_is_not_searched_without_end() -> Result<()> {
+    let stack = Stack::builder().gateways(0).start().await?;
+    let (alice, bob) = (stack.http("alice"), stack.http("bob"));
+    let room = alice.new_room(&["bob"]).await?;
+    let insert = async |from: u32, to: u32, visible_users: &str| {
+        let sql = format!(
+            "INSERT INTO messages (room_id, seq, id, sender_id, client_id, kind, content, visible_users, at, last_seq) \
+             SELECT '{room}', n, gen_random_uuid(), 'alice', 'c' || n, 'text', 'm' || n, {visible_users}, now(), n \
+             FROM generate_series({from}, {to}) n; UPDATE rooms SET head_seq = {to} WHERE id = '{room}'"
+        );
+        stack.database().query(&sql).await.map(drop)
+    };
+    let told = async || -> Result<_> {
+        let room = bob.room(&room).await?.expect(200).body;
+        let last = room["last_message"]["content"].clone();
+        Ok((last, room["unread"].clone(), room["unread_capped"].clone()))
+    };
+    insert(1, 3, "NULL").await?;
+    insert(4, 2000, "ARRAY['alice']").await?;
+    assert_eq!(told().await?, (json!("m3"), json!(3), json!(false)), "all of them are looked at");
+    insert(2001, 2100, "ARRAY['alice']").await?;
+    assert_eq!(told().await?, (Value::Null, json!(3), json!(true)), "there may be more");
+    let own = alice.room(&room).await?.expect(200).body;
+    assert_eq!(own["last_message"]["content"], "m2100");
+    Ok(())
+}
+
+#[tokio::test]
+async fn receipts_of_a_large_room_are_of_those_who_read_last() -> Result<()> {
+    let stack = Stack::builder().gateways(0).start().await?;
+    let alice = stack.http("alice");
+    let room = alice.new_room(&[]).await?;
+    stack
+        .database()
+        .query(&format!(
+            "INSERT INTO users (id) SELECT 'u' || n FROM generate_series(1, 1200) n; \
+             INSERT INTO members (room_id, user_id, role, read_at) SELECT '{room}', 'u' || n, 'member', \
+               CASE WHEN n > 300 THEN now() - (1200 - n) * interval '1 second' END FROM generate_series(1, 1200) n"
+        ))
+        .await?;
+    let answer = alice.get(&format!("/rooms/{room}/receipts")).await?.expect(200).body;
+    let receipts = answer["receipts"].as_array().cloned().unwrap_or_default();
+    let users: Vec<&str> = receipts.iter().filter_map(|receipt| receipt["user"].as_str()).collect();
+    assert_eq!((users.len(), users.is_sorted()), (1000, true));
+    assert!((301..=1200).all(|n| users.contains(&format!("u{n}").as_str())), "those who read come first");
+    Ok(())
+}

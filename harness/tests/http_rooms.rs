@@ -1,5 +1,7 @@
 //! Rooms over HTTP: who may create them and how, who sees them, and how they are listed.
 
+use std::time::{Duration, Instant};
+
 use anyhow::Result;
 use serde_json::{Value, json};
 use tidings_harness::{Http, Stack};
@@ -203,6 +205,52 @@ async fn the_version_of_my_rooms_changes_when_i_am_put_into_one() -> Result<()> 
     assert_eq!(bob.my_rooms("").await?.body["rooms_version"], before);
     alice.new_room(&["bob"]).await?;
     assert_ne!(bob.my_rooms("").await?.body["rooms_version"], before);
+    Ok(())
+}
+
+#[tokio::test]
+async fn the_version_changes_also_when_a_direct_room_is_found_to_exist() -> Result<()> {
+    let stack = stack().await?;
+    let (alice, bob) = (stack.http("alice"), stack.http("bob"));
+    alice.create_room("direct", &["bob"]).await?.expect(201);
+    // Whoever created it may have died before they told of it.
+    let before = bob.my_rooms("").await?.expect(200).body["rooms_version"].clone();
+    alice.create_room("direct", &["bob"]).await?.expect(200);
+    assert_ne!(bob.my_rooms("").await?.body["rooms_version"], before);
+    Ok(())
+}
+
+#[tokio::test]
+async fn while_redis_does_not_answer_my_rooms_come_at_once_and_none_is_created() -> Result<()> {
+    let stack = stack().await?;
+    let bob = stack.http("bob");
+    bob.new_room(&[]).await?;
+    stack.redis().pause()?;
+    let ready = format!("{}/readyz", stack.persistence(0).admin());
+    let begun = Instant::now();
+    while !tidings_harness::http::client()
+        .get(&ready)
+        .send()
+        .await?
+        .text()
+        .await?
+        .contains("no Redis session")
+    {
+        assert!(begun.elapsed() < Duration::from_secs(30), "the session stays");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    let begun = Instant::now();
+    // Another name than the one that is known: what a token tells is written, and no cache is waited for.
+    let token = tidings_harness::token::Token::of("bob").name("Bob B.").sign(stack.jwt_secret());
+    let mine = bob.with_token(&token).my_rooms("").await?.expect(200).body;
+    assert!(begun.elapsed() < Duration::from_secs(1), "{:?}", begun.elapsed());
+    assert_eq!(
+        (mine["rooms"].as_array().map(Vec::len), &mine["rooms_version"]),
+        (Some(1), &json!("unknown"))
+    );
+    bob.create_room("private", &[]).await?.expect(503);
+    assert_eq!(stack.database().value("SELECT count(*) FROM rooms").await?, "1");
+    stack.redis().resume()?;
     Ok(())
 }
 

@@ -116,6 +116,28 @@ async fn who_asks_for_accepted_is_answered_at_once_and_finds_it_stored() -> Resu
 }
 
 #[tokio::test]
+async fn who_repeats_for_accepted_is_told_what_became_of_the_first() -> Result<()> {
+    let stack = stack().await?;
+    let (alice, room) = (stack.http("alice"), RoomLog::new(&stack, 10_000).await?);
+    let path = format!("/rooms/{}/messages", room.room);
+    let accepted = |client_id: &str, content: &str| json!({"client_id": client_id, "content": content, "ack": "accepted", "attempt": 2});
+    stack.database().query("ALTER TABLE messages ADD CHECK (content <> 'poison')").await?;
+    alice.post(&path, first_attempt("p", "poison")).await?.expect(400);
+    let problem = alice.post(&path, accepted("p", "poison")).await?.expect(400).body;
+    assert_eq!(problem["reason"], "rejected");
+
+    let first = alice.post(&path, first_attempt("c", "hello")).await?.expect(201).body;
+    room.forget_client_ids().await?;
+    // The place that Redis remembers from here on is a void.
+    alice.post(&path, first_attempt("c", "hello")).await?.expect(200);
+    let again = alice.post(&path, accepted("c", "hello")).await?.expect(200).body;
+    for field in ["seq", "at", "id"] {
+        assert_eq!(again[field], first[field], "{field}");
+    }
+    Ok(())
+}
+
+#[tokio::test]
 async fn what_may_not_be_sent_is_refused_with_its_code() -> Result<()> {
     let stack = stack().await?;
     let alice = stack.http("alice");

@@ -7,7 +7,7 @@ mod room_log;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
-use room_log::{PATIENCE, RoomLog, metric};
+use room_log::{PATIENCE, RoomLog, hold_messages, metric};
 use tidings_harness::Stack;
 use tidings_shared::{
     ids::{Epoch, Seq},
@@ -166,5 +166,72 @@ async fn a_process_that_comes_back_into_use_gets_a_new_epoch() -> Result<()> {
     ensure!(room.texts(&stack).await? == names(1..=2));
     let row = format!("SELECT epoch FROM partitions WHERE partition = {}", room.partition().0);
     ensure!(stack.database().value(&row).await? == "3");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_record_that_is_stuck_holds_up_its_partition_only_and_is_not_given_up() -> Result<()> {
+    let stack = Stack::builder().gateways(0).start().await?;
+    let room = RoomLog::new(&stack, ROOMY).await?;
+    let mut other = RoomLog::new(&stack, ROOMY).await?;
+    while other.partition() == room.partition() {
+        other = RoomLog::new(&stack, ROOMY).await?;
+    }
+    // As a server answers that meets a limit of its own.
+    stack
+        .database()
+        .query(
+            "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS \
+               $$ BEGIN RAISE EXCEPTION 'too complex' USING ERRCODE = '54001'; END $$; \
+             CREATE TRIGGER refuse BEFORE INSERT ON messages FOR EACH ROW WHEN (NEW.content = 'stuck') \
+               EXECUTE FUNCTION refuse()",
+        )
+        .await?;
+    let hold = hold_messages(&stack, 0.5).await?;
+    for name in ["before", "stuck", "after"] {
+        room.append(name).await?;
+    }
+    for name in names(1..=20) {
+        other.append(&name).await?;
+    }
+    hold.await?;
+    other.until_head(&stack, 20).await?;
+    other.send("m21").await?;
+    ensure!(room.texts(&stack).await? == ["before"], "what stands before it is stored");
+    stack.database().query("DROP TRIGGER refuse ON messages").await?;
+    room.until_head(&stack, 3).await?;
+    ensure!(room.texts(&stack).await? == ["before", "stuck", "after"]);
+    ensure!(stack.database().value("SELECT count(*) FROM dead_letters").await? == "0");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_record_that_is_read_again_is_one_dead_letter() -> Result<()> {
+    let stack = Stack::builder().gateways(0).persistence_env("TIDINGS_LEASE_MS", 1000).start().await?;
+    let room = RoomLog::new(&stack, ROOMY).await?;
+    room.send("before").await?;
+    let mut add = redis::cmd("XADD");
+    let _: String = room.redis(add.arg(room.partition().ingest()).arg("*").arg("r").arg("garbage")).await?;
+    let letters = "SELECT count(*) FROM dead_letters";
+    let begun = Instant::now();
+    while stack.database().value(letters).await? != "1" {
+        ensure!(begun.elapsed() < PATIENCE, "it is not put aside");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    // The place that Redis knew is lost: the stream is read from its start, under another lease.
+    let settlings = metric(&stack, 0, "tidings_persistence_settlings_total").await?;
+    let _: i64 = room.redis(redis::cmd("DEL").arg(room.partition().stored())).await?;
+    let take = format!(
+        "UPDATE partitions SET owner = NULL, token = token + 1 WHERE partition = {}",
+        room.partition().0
+    );
+    stack.database().query(&take).await?;
+    while metric(&stack, 0, "tidings_persistence_settlings_total").await? <= settlings {
+        ensure!(begun.elapsed() < PATIENCE, "the partition is not settled again");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    room.send("after").await?;
+    ensure!(metric(&stack, 0, "tidings_persistence_dead_letters_total").await? == 2.0, "it was read again");
+    ensure!(stack.database().value(letters).await? == "1");
     Ok(())
 }

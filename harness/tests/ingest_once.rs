@@ -94,6 +94,8 @@ async fn a_late_duplicate_becomes_a_void_that_everyone_is_told_of() -> Result<()
     let room = RoomLog::new(&stack, ROOMY).await?;
     let first = room.append("once").await?;
     ensure!(room.stored(&first).await == Stored::Here);
+    let active = format!("SELECT updated_at FROM rooms WHERE id = '{}'", room.room);
+    let first_active = stack.database().value(&active).await?;
     room.forget_client_ids().await?;
     let again = room.append("once").await?;
     ensure!((again.seq, again.duplicate) == (Seq(2), false), "Redis remembers nothing: {again:?}");
@@ -117,6 +119,7 @@ async fn a_late_duplicate_becomes_a_void_that_everyone_is_told_of() -> Result<()
         .await?;
     ensure!(row == [["alice", "once", "duplicate", "1", "t"]], "{row:?}");
     ensure!(room.texts(&stack).await? == ["once"]);
+    ensure!(stack.database().value(&active).await? == first_active, "a void is no activity");
     Ok(())
 }
 

@@ -7,7 +7,7 @@ mod room_log;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
-use room_log::RoomLog;
+use room_log::{RoomLog, hold_partition};
 use secrecy::SecretString;
 use serde_json::{Value, json};
 use tidings_harness::{Stack, http, token::Token};
@@ -91,6 +91,25 @@ async fn a_seed_is_for_the_epoch_in_use_and_for_rooms_that_exist() -> Result<()>
     }
     let head = room.log.read(&rooms[1], None, Epoch(0), None).await?.head;
     ensure!((head.seq, head.kind.as_str(), head.members) == (Seq(0), "private", 1), "{head:?}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_partition_that_is_busy_holds_up_its_own_rooms_only() -> Result<()> {
+    let stack = Stack::builder().gateways(0).start().await?;
+    let (client, busy) = (client(&stack)?, RoomLog::new(&stack, 100).await?);
+    let mut free = RoomLog::new(&stack, 100).await?;
+    while free.partition() == busy.partition() {
+        free = RoomLog::new(&stack, 100).await?;
+    }
+    let epoch = busy.log.session().await?.epoch;
+    let rooms = [busy.room.clone(), free.room.clone()];
+    let hold = hold_partition(&stack, busy.partition(), 4.0).await?;
+    let begun = Instant::now();
+    ensure!(client.seed(epoch, &rooms).await? == [SeedOutcome::Later, SeedOutcome::Seeded]);
+    ensure!(begun.elapsed() < Duration::from_millis(3000), "{:?}", begun.elapsed());
+    hold.await?;
+    ensure!(client.seed(epoch, &rooms).await? == [SeedOutcome::Seeded; 2]);
     Ok(())
 }
 
@@ -251,7 +270,7 @@ async fn without_the_database_the_answer_is_unavailable_and_comes_in_time() -> R
     stack.database().server().stop().await?;
     let ask = json!({"user": "alice"}).to_string();
     let answer = post(&stack, "/internal/v1/rooms", Some(stack.internal_secret()), ask);
-    let (status, problem) = tokio::time::timeout(Duration::from_secs(8), answer).await??;
+    let (status, problem) = tokio::time::timeout(Duration::from_secs(4), answer).await??;
     ensure!((status, &problem["code"]) == (503, &json!("unavailable")), "{status} {problem}");
     let ready = http::client().get(format!("{}/readyz", stack.persistence(0).admin())).send().await?;
     ensure!(ready.status() == 503 && ready.text().await?.contains("database"));

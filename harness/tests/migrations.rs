@@ -147,6 +147,16 @@ async fn the_constraints_stand_guard_over_what_must_be_once() -> Result<()> {
         assert!(database.query(&refused).await.is_err(), "{refused}");
     }
     database.query(&message(2, 2, "d")).await?;
+    // What is read again is put aside once; the same place in another epoch is another record.
+    let letter = |epoch: i64| {
+        format!(
+            "INSERT INTO dead_letters (partition, epoch, ingest_id, record, reason) \
+             VALUES (3, {epoch}, '17-0', '', 'r')"
+        )
+    };
+    database.query(&letter(1)).await?;
+    assert!(database.query(&letter(1)).await.is_err());
+    database.query(&letter(2)).await?;
     Ok(())
 }
 

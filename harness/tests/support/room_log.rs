@@ -178,16 +178,28 @@ impl RoomLog {
 
 /// Keeps the writer from committing messages until the answer ends: `seconds` later.
 pub async fn hold_messages(stack: &Stack, seconds: f32) -> Result<JoinHandle<()>> {
+    hold(stack, "LOCK TABLE messages IN SHARE MODE", seconds).await
+}
+
+/// Holds the partition's row until the answer ends.
+pub async fn hold_partition(stack: &Stack, partition: Partition, seconds: f32) -> Result<JoinHandle<()>> {
+    let row = format!("SELECT FROM partitions WHERE partition = {} FOR UPDATE", partition.0);
+    hold(stack, &row, seconds).await
+}
+
+async fn hold(stack: &Stack, lock: &str, seconds: f32) -> Result<JoinHandle<()>> {
     let url = stack.database().url().to_owned();
+    let sql = format!("BEGIN; {lock}; SELECT pg_sleep({seconds}); COMMIT");
     let hold = tokio::spawn(async move {
-        let sql = format!("BEGIN; LOCK TABLE messages IN SHARE MODE; SELECT pg_sleep({seconds}); COMMIT");
         let status = tokio::process::Command::new("psql")
             .args(["--no-psqlrc", "--quiet", "--output=/dev/null", "--command", &sql, &url])
             .status()
             .await;
         assert!(status.is_ok_and(|status| status.success()), "psql");
     });
-    let held = "SELECT count(*) FROM pg_locks WHERE mode = 'ShareLock' AND granted AND relation = 'messages'::regclass";
+    // It sleeps once it has the lock.
+    let held =
+        "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep' AND datname = current_database()";
     let begun = Instant::now();
     while stack.database().value(held).await? == "0" {
         ensure!(begun.elapsed() < PATIENCE, "the lock was not taken");
