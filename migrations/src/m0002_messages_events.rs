@@ -91,7 +91,8 @@ CREATE TABLE dead_letters (
     ingest_id text COLLATE "C" NOT NULL,
     record    bytea NOT NULL,
     reason    text NOT NULL,
-    at        timestamptz NOT NULL DEFAULT now()
+    at        timestamptz NOT NULL DEFAULT now(),
+    UNIQUE (partition, epoch, ingest_id)
 );
 "#;
 

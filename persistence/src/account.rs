@@ -39,7 +39,7 @@ pub async fn admit(
 
 /// What is not cached now differs from the user's next token, and is then asked for again.
 async fn remember(log: &Log, user: &UserId, account: &Account) {
-    let Ok(session) = log.session().await else { return };
+    let Some(session) = log.current_session() else { return };
     let mut connection = session.connection();
     if let Err(error) = membership::remember_account(&mut connection, user, session.epoch, account).await {
         tracing::debug!(kind = ?error.kind(), code = error.code(), "the account cannot be cached");

@@ -26,7 +26,7 @@ use tidings_shared::{
     },
     origin::AllowedOrigins,
 };
-use tokio_util::sync::CancellationToken;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::authority::PostgresAuthority;
 use crate::config::Config;
@@ -38,6 +38,8 @@ use crate::metrics::Metrics;
 /// Requests under way may take so long to be answered once the service drains: longer than a wait for stored
 /// would make a restart wait for a database that is away.
 const HTTP_SHUTDOWN_S: u64 = 10;
+/// So long the membership cache is told again of changes that it could not be told of.
+const TELLING_END: Duration = Duration::from_secs(3);
 /// All of the end must fit in the time that a supervisor gives, 30 s by custom.
 const DRAIN: Duration = Duration::from_secs(25);
 /// A database that is not there at the start is waited for, e.g. while migrations run.
@@ -53,9 +55,10 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     let metrics = Metrics::new();
     let serving = database::connect(&config, database::Use::Serving).await?;
     let writing = database::connect(&config, database::Use::Writing).await?;
+    let asked = database::connect(&config, database::Use::Authority).await?;
     let redis = log::client(config.common.redis_url.expose_secret()).context("--redis-url")?;
 
-    let authority = PostgresAuthority::new(writing.clone(), redis.clone());
+    let authority = PostgresAuthority::new(asked.clone(), redis.clone());
     let limits = LogLimits { max_backlog_records: config.common.max_backlog_records };
     let log = Log::start(redis.clone(), authority.clone(), limits);
     authority.serve(&log);
@@ -79,19 +82,15 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         () = lifecycle.draining.cancelled() => false,
     };
     if migrated {
-        let state = internal::State::new(
-            serving.clone(),
-            log.clone(),
-            authority,
-            config.common.internal_secret.clone(),
-        );
+        let secret = config.common.internal_secret.clone();
+        let state = internal::State::new(asked, log.clone(), authority, secret);
         let gateways = internal::serve(gateways, Data::new(state))?;
         let gateways_end = gateways.handle();
         let gateways = tokio::spawn(gateways);
         let _subscriber = follow_watermarks(&redis, &log);
-        let public = serve_public(public, &config, &serving, &log, &metrics)?;
+        let (public, telling) = serve_public(public, &config, &serving, &log, &metrics)?;
         let ingest = Ingest::new(writing, log, redis, metrics, replica(&config), config.lease());
-        lifecycle.tasks.spawn(work(lifecycle.clone(), public, ingest));
+        lifecycle.tasks.spawn(work(lifecycle.clone(), public, telling, ingest));
         drop(starting);
         end.await??;
         gateways_end.stop(true).await;
@@ -103,7 +102,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
 }
 
 /// Public HTTP and ingestion, and their end in order. The end of one without need is the end of all.
-async fn work(lifecycle: Lifecycle, public: Server, ingest: Arc<Ingest>) {
+async fn work(lifecycle: Lifecycle, public: Server, telling: TaskTracker, ingest: Arc<Ingest>) {
     let stop = CancellationToken::new();
     let public_end = public.handle();
     let mut public = tokio::spawn(public);
@@ -124,6 +123,10 @@ async fn work(lifecycle: Lifecycle, public: Server, ingest: Arc<Ingest>) {
     if let Err(error) = ingest.await {
         tracing::error!(%error, "ingestion ended badly");
     }
+    telling.close();
+    if tokio::time::timeout(TELLING_END, telling.wait()).await.is_err() {
+        tracing::error!(changes = telling.len(), "the membership cache was not told of all changes");
+    }
 }
 
 fn serve_public(
@@ -132,7 +135,7 @@ fn serve_public(
     db: &DatabaseConnection,
     log: &Arc<Log>,
     metrics: &Metrics,
-) -> anyhow::Result<Server> {
+) -> anyhow::Result<(Server, TaskTracker)> {
     let common = &config.common;
     let state = Data::new(http::State::new(
         db.clone(),
@@ -141,7 +144,7 @@ fn serve_public(
         http::Limits { max_message_chars: common.max_message_chars },
         AllowedOrigins::parse(&common.allowed_origins),
     ));
-    let metrics = metrics.clone();
+    let (metrics, telling) = (metrics.clone(), state.telling.clone());
     let server = HttpServer::new(move || {
         let metrics = metrics.clone();
         App::new()
@@ -151,7 +154,8 @@ fn serve_public(
             .configure(http::configure(state.clone()))
     });
     let server = server.keep_alive(http::KEEP_ALIVE).client_request_timeout(http::REQUEST_TIMEOUT);
-    Ok(server.disable_signals().shutdown_timeout(HTTP_SHUTDOWN_S).listen(listener)?.run())
+    let server = server.disable_signals().shutdown_timeout(HTTP_SHUTDOWN_S).listen(listener)?.run();
+    Ok((server, telling))
 }
 
 fn serve_operators(

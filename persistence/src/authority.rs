@@ -6,9 +6,10 @@ pub mod plan;
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, OnceLock, Weak};
+use std::time::Duration;
 
 use async_trait::async_trait;
-use futures_util::{StreamExt, TryStreamExt, future::try_join_all, stream};
+use futures_util::{StreamExt, future::try_join_all, stream};
 use redis::{AsyncConnectionConfig, Client};
 use sea_orm::{DatabaseConnection, DbErr};
 use tidings_shared::{
@@ -18,12 +19,15 @@ use tidings_shared::{
         keys::{self, Partition},
     },
 };
+use tokio::time::{Instant, timeout_at};
 
 use crate::writer::{epochs, failure, seeds, voids};
 use plan::Survived;
 
 /// Partitions that are seeded side by side; each holds a connection for the time of a short transaction.
 const SEEDS_AT_ONCE: usize = 4;
+/// All of a request to seed: gateways wait for 4 s. What was not reached by then is told as `Later`.
+const SEEDS_TIMEOUT: Duration = Duration::from_secs(3);
 /// A room whose hash changes under the seed is read again, this many times.
 const ROUNDS: usize = 5;
 
@@ -160,6 +164,7 @@ impl Authority for PostgresAuthority {
     }
 
     async fn seed(&self, epoch: Epoch, rooms: &[RoomId]) -> Result<Vec<SeedOutcome>, AuthorityError> {
+        let deadline = Instant::now() + SEEDS_TIMEOUT;
         if epochs::newest(&self.db).await.map_err(away)? != Some(epoch) {
             return Err(AuthorityError::PastEpoch);
         }
@@ -174,12 +179,11 @@ impl Authority for PostgresAuthority {
         }
         let (log, session) = (&log, &session);
         let seeds = by_partition.into_iter().map(|(partition, rooms)| async move {
-            self.seed_partition(log, session, partition, rooms).await
+            let seed = self.seed_partition(log, session, partition, rooms);
+            timeout_at(deadline, seed).await.unwrap_or_else(|_| Err(unavailable("no time was left")))
         });
-        let seeded: Vec<Vec<_>> = stream::iter(seeds).buffer_unordered(SEEDS_AT_ONCE).try_collect().await?;
-        let outcomes: HashMap<RoomId, SeedOutcome> = seeded.into_iter().flatten().collect();
-        let outcome = |room| outcomes.get(room).copied().ok_or_else(|| unavailable("a room was left out"));
-        rooms.iter().map(outcome).collect()
+        let seeded: Vec<_> = stream::iter(seeds).buffer_unordered(SEEDS_AT_ONCE).collect().await;
+        outcomes(rooms, seeded)
     }
 
     async fn look_up(
@@ -192,6 +196,29 @@ impl Authority for PostgresAuthority {
     }
 }
 
+/// One outcome per room. A partition that failed holds up its own rooms only, unless all did.
+fn outcomes(
+    rooms: &[RoomId],
+    seeded: Vec<Result<Vec<(RoomId, SeedOutcome)>, AuthorityError>>,
+) -> Result<Vec<SeedOutcome>, AuthorityError> {
+    let mut outcomes = HashMap::with_capacity(rooms.len());
+    let mut failed = None;
+    for seeded in seeded {
+        match seeded {
+            Ok(seeded) => outcomes.extend(seeded),
+            Err(AuthorityError::PastEpoch) => return Err(AuthorityError::PastEpoch),
+            Err(error) => {
+                tracing::debug!(%error, "a partition's rooms cannot be seeded now");
+                failed = Some(error);
+            }
+        }
+    }
+    match failed {
+        Some(error) if outcomes.is_empty() => Err(error),
+        _ => Ok(rooms.iter().map(|room| outcomes.get(room).copied().unwrap_or(SeedOutcome::Later)).collect()),
+    }
+}
+
 fn unavailable(cause: impl std::fmt::Display) -> AuthorityError {
     AuthorityError::Unavailable(cause.to_string())
 }
@@ -200,4 +227,26 @@ fn away(error: DbErr) -> AuthorityError {
     let cause = failure::without_data(&error);
     tracing::warn!(error = cause, "the database did not answer the authority");
     AuthorityError::Unavailable(cause)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_partition_that_fails_holds_up_its_own_rooms_only() {
+        let rooms = ["a", "b", "c"].map(|room| RoomId::parse(room).unwrap());
+        let [a, b, _] = rooms.clone();
+        let seeded = || Ok(vec![(a.clone(), SeedOutcome::Seeded), (b.clone(), SeedOutcome::NoSuchRoom)]);
+        let busy = || Err(unavailable("busy"));
+        let told = outcomes(&rooms, vec![busy(), seeded()]);
+        assert_eq!(told, Ok(vec![SeedOutcome::Seeded, SeedOutcome::NoSuchRoom, SeedOutcome::Later]));
+        assert_eq!(
+            outcomes(&rooms, vec![busy(), busy()]),
+            Err(unavailable("busy")),
+            "another replica may do it"
+        );
+        let past = outcomes(&rooms, vec![seeded(), Err(AuthorityError::PastEpoch)]);
+        assert_eq!(past, Err(AuthorityError::PastEpoch));
+    }
 }

@@ -7,6 +7,7 @@ pub mod batch;
 pub mod holdings;
 mod lease;
 mod reader;
+mod setbacks;
 mod settling;
 mod voids;
 mod writing;
@@ -22,7 +23,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::metrics::Metrics;
-use crate::writer::{failure, leases};
+use crate::writer::{failure, leases, limit::within};
 use holdings::Holdings;
 
 /// Chunks that may wait between reader and writer: the next is read while one is written.
@@ -91,7 +92,7 @@ impl Ingest {
         while stream.join_next().await.is_some() {}
         done.cancel();
         while around.join_next().await.is_some() {}
-        match leases::leave(&self.db, &self.replica).await {
+        match within(self.lease, leases::leave(&self.db, &self.replica)).await {
             Ok(()) => tracing::info!("leases released"),
             Err(error) => {
                 let cause = failure::without_data(&error);

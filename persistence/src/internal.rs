@@ -5,6 +5,7 @@ mod secret;
 
 use std::net::TcpListener;
 use std::sync::Arc;
+use std::time::Duration;
 
 use actix_web::{
     App, HttpRequest, HttpServer,
@@ -33,6 +34,8 @@ use secret::Secret;
 
 /// The longest request: [`MAX_ROOMS`] room ids of 64 characters with their quotes, and what is around them.
 const BODY_BYTES: usize = 96 * 1024;
+/// Gateways wait for 4 s.
+const ANSWER_TIMEOUT: Duration = Duration::from_millis(3500);
 const WORKERS: usize = 2;
 const SHUTDOWN_S: u64 = 5;
 
@@ -104,7 +107,8 @@ async fn open_epoch(
     body: Payload,
 ) -> Result<Json<OpenEpochAnswer>, Problem> {
     let asked: OpenEpochRequest = state.read(&request, body).await?;
-    let opened = state.authority.open_epoch(&asked.run_id).await.map_err(refused)?;
+    let opening = async { state.authority.open_epoch(&asked.run_id).await.map_err(refused) };
+    let opened = in_time(opening).await?;
     let age_ms = u64::try_from(opened.age.as_millis()).unwrap_or(u64::MAX);
     Ok(Json(OpenEpochAnswer { epoch: opened.epoch.0, age_ms }))
 }
@@ -114,11 +118,14 @@ async fn seed(state: Data<State>, request: HttpRequest, body: Payload) -> Result
     if asked.rooms.len() > MAX_ROOMS {
         return Err(Problem::new(ErrorCode::TooLarge, format!("more than {MAX_ROOMS} rooms")));
     }
-    match state.authority.seed(Epoch(asked.epoch), &asked.rooms).await {
-        Ok(outcomes) => Ok(Json(SeedAnswer { outcomes: Some(outcomes) })),
-        Err(AuthorityError::PastEpoch) => Ok(Json(SeedAnswer { outcomes: None })),
-        Err(error) => Err(refused(error)),
-    }
+    let seeding = async {
+        match state.authority.seed(Epoch(asked.epoch), &asked.rooms).await {
+            Ok(outcomes) => Ok(Json(SeedAnswer { outcomes: Some(outcomes) })),
+            Err(AuthorityError::PastEpoch) => Ok(Json(SeedAnswer { outcomes: None })),
+            Err(error) => Err(refused(error)),
+        }
+    };
+    in_time(seeding).await
 }
 
 async fn look_up(
@@ -127,8 +134,10 @@ async fn look_up(
     body: Payload,
 ) -> Result<Json<LookUpAnswer>, Problem> {
     let asked: LookUpRequest = state.read(&request, body).await?;
-    let known = state.authority.look_up(&asked.room, &asked.sender, &asked.client_id).await;
-    Ok(Json(LookUpAnswer { known: known.map_err(refused)? }))
+    let looking = async {
+        state.authority.look_up(&asked.room, &asked.sender, &asked.client_id).await.map_err(refused)
+    };
+    Ok(Json(LookUpAnswer { known: in_time(looking).await? }))
 }
 
 async fn rooms(
@@ -137,18 +146,20 @@ async fn rooms(
     body: Payload,
 ) -> Result<Json<RoomsAnswer>, Problem> {
     let RoomsRequest { user } = state.read(&request, body).await?;
-    // The version first: a change from here on shuts the fill out.
-    let cache = match state.log.session().await {
-        Ok(session) => {
+    // The version first: a change from here on shuts the fill out. A session is not waited for: the answer does
+    // not need the cache.
+    let cache = match state.log.current_session() {
+        Some(session) => {
             let version = membership::version(&mut session.connection(), &user).await;
             version
                 .inspect_err(|error| state.log.failed(&session, error))
                 .ok()
                 .map(|version| (session, version))
         }
-        Err(_) => None,
+        None => None,
     };
-    let (rooms, recent) = memberships::of(&state.db, &user).await?;
+    let reading = async { memberships::of(&state.db, &user).await.map_err(Problem::from) };
+    let (rooms, recent) = in_time(reading).await?;
     if let Some((session, version)) = cache {
         let mut connection = session.connection();
         let filled = membership::fill(&mut connection, &user, session.epoch, version, &rooms).await;
@@ -167,11 +178,18 @@ async fn connect_user(
 ) -> Result<Json<ConnectUserAnswer>, Problem> {
     let asked: ConnectUserRequest = state.read(&request, body).await?;
     let claims = (asked.name.as_deref(), asked.picture.as_deref());
-    Ok(Json(account::admit(&state.db, &state.log, &asked.user, claims, Caching::Always).await?))
+    let admitting = account::admit(&state.db, &state.log, &asked.user, claims, Caching::Always);
+    Ok(Json(in_time(async { admitting.await.map_err(Problem::from) }).await?))
 }
 
 async fn nothing_here() -> Result<Bytes, Problem> {
     Err(Problem::new(ErrorCode::NotFound, "there is nothing here"))
+}
+
+/// Answers before the gateway has given up.
+async fn in_time<T>(work: impl Future<Output = Result<T, Problem>>) -> Result<T, Problem> {
+    let late = |_| Err(Refusal::unavailable("not now: no answer in time").into());
+    tokio::time::timeout(ANSWER_TIMEOUT, work).await.unwrap_or_else(late)
 }
 
 fn refused(error: AuthorityError) -> Problem {

@@ -6,6 +6,7 @@ pub mod batch;
 pub mod epochs;
 pub mod failure;
 pub mod leases;
+pub mod limit;
 pub mod seeds;
 pub mod voids;
 

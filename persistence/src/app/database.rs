@@ -1,22 +1,27 @@
-//! Connections to PostgreSQL: one pool to serve HTTP and one to write with, so that readers never keep the writer
-//! waiting. Every statement has a time limit, and so has a transaction whose owner stands still: the locks of a
+//! Connections to PostgreSQL: one pool to serve HTTP, one to write with and one for what gateways ask, so that none
+//! of them keeps another waiting. Every statement has a time limit, and so has a transaction whose owner stands still: the locks of a
 //! paused replica would keep its partitions from others.
 
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
-use sea_orm::{ConnectOptions, Database, DatabaseConnection};
+use sea_orm::sqlx::{Connection, PgConnection};
+use sea_orm::{ConnectOptions, Database, DatabaseConnection, SqlxError};
 use secrecy::ExposeSecret;
 use tidings_shared::log::keys::PARTITIONS;
 
 use crate::config::Config;
 use crate::writer::{failure, leases};
 
-/// Writer, leases, voids, settling, epochs, look-ups, and the seeds side by side.
-const WRITING_CONNECTIONS: u32 = 12;
+/// Writer, leases, voids and the end; one of them may be cut off and not be back yet.
+const WRITING_CONNECTIONS: u32 = 6;
+/// The seeds of two requests side by side, and look-ups, memberships and accounts between them.
+const AUTHORITY_CONNECTIONS: u32 = 10;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
 const STATEMENT_TIMEOUT: Duration = Duration::from_secs(10);
+/// Of the authority: a gateway waits for 4 s, and to be told is better than to wait in vain.
+const AUTHORITY_TIMEOUT: Duration = Duration::from_secs(2);
 /// A connection that rested longer is tried before it is used.
 const TRIED_AFTER_IDLE: Duration = Duration::from_secs(5);
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
@@ -27,6 +32,8 @@ const TRY_AGAIN: Duration = Duration::from_millis(250);
 pub enum Use {
     Serving,
     Writing,
+    /// Epochs, seeds, look-ups, memberships and accounts.
+    Authority,
 }
 
 /// Prepares a pool; nothing is connected yet.
@@ -37,25 +44,40 @@ pub async fn connect(config: &Config, purpose: Use) -> anyhow::Result<DatabaseCo
     let (name, connections) = match purpose {
         Use::Serving => ("tidings-persistence http", config.database_connections),
         Use::Writing => ("tidings-persistence writer", WRITING_CONNECTIONS),
+        Use::Authority => ("tidings-persistence authority", AUTHORITY_CONNECTIONS),
+    };
+    let [connect, acquire, statement] = match purpose {
+        Use::Authority => [AUTHORITY_TIMEOUT; 3],
+        Use::Serving | Use::Writing => [CONNECT_TIMEOUT, ACQUIRE_TIMEOUT, STATEMENT_TIMEOUT],
     };
     let standstill_ms = config.lease_ms.to_string();
     let mut options = ConnectOptions::new(config.database_url.expose_secret());
     options
         .max_connections(connections)
         .min_connections(0)
-        .connect_timeout(CONNECT_TIMEOUT)
-        .acquire_timeout(ACQUIRE_TIMEOUT)
-        .statement_timeout(STATEMENT_TIMEOUT)
+        .connect_timeout(connect)
+        .acquire_timeout(acquire)
+        .statement_timeout(statement)
         .test_before_acquire_if_idle_for(TRIED_AFTER_IDLE)
         .set_application_name(name)
         .sqlx_logging(false)
         .connect_lazy(true)
+        .map_sqlx_postgres_pool_opts(|options| {
+            options.after_release(|connection, _| Box::pin(returned(connection)))
+        })
         .map_sqlx_postgres_opts(move |options| {
             // All our statements are short: to compile one takes longer than to run it.
             let standstill = ("idle_in_transaction_session_timeout", standstill_ms.as_str());
             options.options([standstill, ("jit", "off")])
         });
     Database::connect(options).await.context("--database-url cannot be read")
+}
+
+/// Takes a connection back only when it answers. Its last owner may have given it up because the server's host is
+/// silent: without a limit here its place in the pool would be lost until the kernel gives it up.
+async fn returned(connection: &mut PgConnection) -> Result<bool, SqlxError> {
+    let answer = tokio::time::timeout(ANSWER_TIMEOUT, connection.ping()).await;
+    answer.unwrap_or(Err(SqlxError::PoolTimedOut)).map(|()| true)
 }
 
 /// Waits until the tables are there, and checks that this installation has the partitions we count with.

@@ -3,7 +3,7 @@
 use actix_web::{HttpRequest, HttpResponse, web};
 use serde::Deserialize;
 use tidings_shared::error::{ErrorCode, Refusal};
-use tidings_shared::ids::RoomId;
+use tidings_shared::ids::{RoomId, UserId};
 use utoipa::ToSchema;
 
 use super::body::{Body, ROOM_BYTES};
@@ -71,13 +71,16 @@ pub async fn create(
 ) -> Result<HttpResponse, Problem> {
     let body = Body::read(payload, ROOM_BYTES).await?;
     let new = creation::read(body.text(), &caller.user, caller.admin, RoomId::fresh())?;
-    state.can_tell().await?;
-    let (id, mut response) = match create_room(&state.db, &new).await? {
-        Created::New => {
-            let id = new.id;
-            state.memberships_changed(new.members.into_iter().map(|(user, _)| user).collect()).await;
-            (id, HttpResponse::Created())
-        }
+    let members: Vec<UserId> = new.members.iter().map(|(user, _)| user.clone()).collect();
+    state.memberships_change(&members).await?;
+    let created = create_room(&state.db, &new).await;
+    if !matches!(created, Ok(Created::IdTaken)) {
+        // Also when it exists: whoever created it may not have come to tell. And when it failed: a COMMIT that is
+        // not answered may have been done.
+        state.memberships_changed(members).await;
+    }
+    let (id, mut response) = match created? {
+        Created::New => (new.id, HttpResponse::Created()),
         Created::Exists(id) => (id, HttpResponse::Ok()),
         Created::IdTaken => {
             let refusal = Refusal::new(ErrorCode::Conflict, "a room with this id exists").with_field("id");

@@ -1,5 +1,7 @@
 //! `POST /rooms/{room}/messages`: a message by HTTP, with the same result as by WebSocket.
 
+use std::time::Duration;
+
 use actix_web::{HttpResponse, web};
 use serde::{Deserialize, Serialize};
 use tidings_shared::error::{ErrorCode, Refusal};
@@ -17,6 +19,9 @@ use super::parameters;
 use super::problem::{Problem, ProblemDocument};
 use super::state::State;
 use crate::query::access;
+
+/// What became of a client id's first send is known at once, or is not waited for by who asks for `accepted`.
+const KNOWN_WITHIN: Duration = Duration::from_millis(250);
 
 /// What a send takes, as `message:send` does.
 #[derive(Deserialize, ToSchema)]
@@ -113,27 +118,34 @@ pub async fn send(
     Ok(response.json(ack))
 }
 
-/// Waits as far as the sender wants to, and tells where the message stands.
+/// Waits as far as the sender wants to, and tells where the message stands. What became of an earlier send of the
+/// same client id is told to whoever asks for `accepted` too, when it is known.
 async fn acknowledge(
     state: &State,
     room: &RoomId,
     draft: &Draft,
     mut accepted: Accepted,
 ) -> Result<Ack, Problem> {
-    let mut stage = AckStage::Accepted;
-    if draft.ack == AckStage::Stored || accepted.ingest.is_none() {
-        stage = AckStage::Stored;
-        match state.log.wait_stored(room, &accepted).await {
-            Stored::Here => {}
-            Stored::First { seq, id, at_ms } => {
-                accepted = Accepted { seq, id, at_ms, duplicate: true, ..accepted };
-            }
-            Stored::Rejected => return Err(AppendError::Rejected.into()),
-            Stored::Unavailable => {
-                let rule = "accepted, but not known to be stored; repeat with the same client_id";
-                return Err(Refusal::unavailable(rule).into());
-            }
+    let waits = draft.ack == AckStage::Stored || accepted.ingest.is_none();
+    let stored = if waits {
+        state.log.wait_stored(room, &accepted).await
+    } else if accepted.duplicate {
+        let known = tokio::time::timeout(KNOWN_WITHIN, state.log.wait_stored(room, &accepted)).await;
+        known.unwrap_or(Stored::Unavailable)
+    } else {
+        return Ok(draft.ack(room, &accepted, AckStage::Accepted));
+    };
+    match stored {
+        Stored::Here => {}
+        Stored::First { seq, id, at_ms } => {
+            accepted = Accepted { seq, id, at_ms, duplicate: true, ..accepted };
+        }
+        Stored::Rejected => return Err(AppendError::Rejected.into()),
+        Stored::Unavailable if !waits => return Ok(draft.ack(room, &accepted, AckStage::Accepted)),
+        Stored::Unavailable => {
+            let rule = "accepted, but not known to be stored; repeat with the same client_id";
+            return Err(Refusal::unavailable(rule).into());
         }
     }
-    Ok(draft.ack(room, &accepted, stage))
+    Ok(draft.ack(room, &accepted, AckStage::Stored))
 }

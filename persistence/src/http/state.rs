@@ -12,6 +12,7 @@ use tidings_shared::log::Log;
 use tidings_shared::membership;
 use tidings_shared::origin::AllowedOrigins;
 use tokio::sync::Semaphore;
+use tokio_util::task::TaskTracker;
 
 use super::problem::Problem;
 
@@ -38,6 +39,8 @@ pub struct State {
     pub log: Arc<Log>,
     pub limits: Limits,
     pub origins: AllowedOrigins,
+    /// Changes that the membership cache is still to be told of: the end of the service waits for them.
+    pub telling: TaskTracker,
     /// Who waits for a position to be stored.
     pub(super) waiting: Semaphore,
 }
@@ -51,7 +54,8 @@ impl State {
         limits: Limits,
         origins: AllowedOrigins,
     ) -> Self {
-        Self { db, auth, log, limits, origins, waiting: Semaphore::new(MAX_WAITING) }
+        let (telling, waiting) = (TaskTracker::new(), Semaphore::new(MAX_WAITING));
+        Self { db, auth, log, limits, origins, telling, waiting }
     }
 
     /// The version of a user's list of rooms. To be read before the list: then a change in between
@@ -59,7 +63,7 @@ impl State {
     /// reach the list is given all the same, with a version that no list has: it will be asked for again.
     pub(super) async fn rooms_version(&self, user: &UserId) -> String {
         let version = async {
-            let session = self.log.session().await.ok()?;
+            let session = self.log.current_session()?;
             match membership::version(&mut session.connection(), user).await {
                 Ok(counter) => Some(membership::wire_version(session.epoch, counter)),
                 Err(error) => {
@@ -82,12 +86,13 @@ impl State {
         }
     }
 
-    /// Makes sure that a change of memberships can be told to the cache, before it is made.
-    pub(super) async fn can_tell(&self) -> Result<(), Problem> {
-        self.log.session().await.map(drop).map_err(|error| {
-            tracing::warn!(%error, "Redis is out of reach");
-            Refusal::unavailable("the room log is out of reach; try again").into()
-        })
+    /// Tells the cache that memberships of these users are about to change: whoever dies between the change and
+    /// the telling of it leaves nothing behind that was cached before. Proves as well that Redis can be told.
+    pub(super) async fn memberships_change(&self, users: &[UserId]) -> Result<(), Problem> {
+        if tell(&self.log, users).await {
+            return Ok(());
+        }
+        Err(Refusal::unavailable("the room log is out of reach; try again").into())
     }
 
     /// Tells the cache that memberships of these users have changed, after the change is committed. What
@@ -97,7 +102,7 @@ impl State {
             return;
         }
         let log = self.log.clone();
-        tokio::spawn(async move {
+        self.telling.spawn(async move {
             for _ in 0..RETELL_TIMES {
                 tokio::time::sleep(RETELL_PAUSE).await;
                 if tell(&log, &users).await {
@@ -110,7 +115,13 @@ impl State {
 }
 
 async fn tell(log: &Log, users: &[UserId]) -> bool {
-    let Ok(session) = log.session().await else { return false };
+    let session = match log.session().await {
+        Ok(session) => session,
+        Err(error) => {
+            tracing::warn!(%error, "Redis is out of reach");
+            return false;
+        }
+    };
     match membership::changed(&mut session.connection(), users).await {
         Ok(()) => true,
         Err(error) => {

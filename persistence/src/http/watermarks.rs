@@ -26,7 +26,7 @@ pub struct Receipts {
 #[utoipa::path(
     get, path = "/v1/rooms/{room}/receipts", operation_id = "listReceipts", tag = "rooms",
     params(("room" = String, Path)),
-    responses((status = 200, description = "All members", body = Receipts))
+    responses((status = 200, description = "The members, at most the 1,000 who read last", body = Receipts))
 )]
 pub async fn receipts(
     state: web::Data<State>,

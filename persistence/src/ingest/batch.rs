@@ -7,7 +7,7 @@ mod row;
 mod tests;
 
 use std::borrow::Cow;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use bytes::Bytes;
 use tidings_shared::{
@@ -58,7 +58,7 @@ pub struct StoredRoom {
 pub struct Advance {
     pub from: Seq,
     pub to: Seq,
-    /// When the last message of the batch was appended, ms since 1970.
+    /// When the last message of the batch that counts was appended, ms since 1970.
     pub last_message_at_ms: Option<i64>,
 }
 
@@ -105,6 +105,21 @@ pub struct Plan<'a> {
     pub rejects: Vec<Reject<'a>>,
     /// Records of an epoch whose history ended below them.
     pub passed_over: usize,
+}
+
+impl Plan<'_> {
+    /// Says when the last message of each room came, but for those at the indices `void`, which count for nothing.
+    pub fn date_heads(&mut self, void: &[usize]) {
+        for advance in self.heads.values_mut() {
+            advance.last_message_at_ms = None;
+        }
+        let void: HashSet<usize> = void.iter().copied().collect();
+        for (_, message) in self.messages.iter().enumerate().filter(|(index, _)| !void.contains(index)) {
+            if let Some(advance) = self.heads.get_mut(&message.room) {
+                advance.last_message_at_ms = advance.last_message_at_ms.max(Some(message.record.at_ms));
+            }
+        }
+    }
 }
 
 /// Decides over a batch. `rooms` holds every room of the batch that exists. With `poison` every record that has a
@@ -167,10 +182,8 @@ pub fn classify<'a>(
         let advance =
             plan.heads.entry(room).or_insert(Advance { from: head, to: head, last_message_at_ms: None });
         advance.to = record.seq;
-        if record.kind() == row::MESSAGE {
-            advance.last_message_at_ms = advance.last_message_at_ms.max(Some(record.at_ms));
-        }
     }
+    plan.date_heads(&[]);
     let head_of = |room: &RoomId| {
         plan.heads.get(room).map(|advance| advance.to).or_else(|| rooms.get(room).map(|room| room.head))
     };

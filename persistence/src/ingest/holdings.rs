@@ -190,13 +190,27 @@ impl Holdings {
         }
     }
 
-    /// What a batch of this pass must find; `None` when the pass is over.
-    #[must_use]
-    pub fn standing(&self, partition: Partition, in_pass: u64) -> Option<Standing> {
-        let holding = self.held.get(&partition)?;
+    /// What a batch of this pass, read from `after` on, must find. `None` when the pass is over, or when something
+    /// between `after` and what is committed was left out: then the pass ends here, before a batch skips records.
+    pub fn standing(
+        &mut self,
+        partition: Partition,
+        in_pass: u64,
+        after: IngestId,
+        now: Instant,
+    ) -> Option<Standing> {
+        let holding = self.held.get_mut(&partition)?;
         match holding.state {
             State::Settled { epoch, pass, committed, .. } if pass == in_pass => {
-                Some(Standing { lease: Lease { partition, token: holding.token }, epoch, committed })
+                if committed == after {
+                    return Some(Standing {
+                        lease: Lease { partition, token: holding.token },
+                        epoch,
+                        committed,
+                    });
+                }
+                holding.state = State::Unsettled { not_before: now };
+                None
             }
             _ => None,
         }
@@ -245,17 +259,37 @@ mod tests {
 
     #[test]
     fn what_was_read_before_a_settling_is_not_written_after_it() {
-        let mut holdings = settled();
+        let (mut holdings, now) = (settled(), Instant::now());
         let old = holdings.positions(Epoch(2))[0].pass;
         assert!(holdings.was_read(P, old, id(9)));
-        assert!(holdings.standing(P, old).is_some());
-        holdings.unsettle(P, Instant::now(), Duration::ZERO);
-        assert_eq!(holdings.standing(P, old), None);
+        assert!(holdings.standing(P, old, id(5), now).is_some());
+        holdings.unsettle(P, now, Duration::ZERO);
+        assert_eq!(holdings.standing(P, old, id(5), now), None);
         holdings.settled(LEASE, Epoch(2), id(6));
         assert!(!holdings.was_read(P, old, id(9)));
-        assert_eq!(holdings.standing(P, old), None);
+        assert_eq!(holdings.standing(P, old, id(6), now), None);
         let new = holdings.positions(Epoch(2))[0];
-        assert_eq!((new.after, holdings.standing(P, new.pass).unwrap().committed), (id(6), id(6)));
+        let committed = holdings.standing(P, new.pass, id(6), now).unwrap().committed;
+        assert_eq!((new.after, committed), (id(6), id(6)));
+    }
+
+    #[test]
+    fn what_does_not_follow_on_what_is_committed_ends_the_pass() {
+        let (mut holdings, now) = (settled(), Instant::now());
+        let pass = holdings.positions(Epoch(2))[0].pass;
+        // A batch up to 7 was given up; the one behind it must not be written.
+        assert!(holdings.was_read(P, pass, id(7)) && holdings.was_read(P, pass, id(9)));
+        assert_eq!(holdings.standing(P, pass, id(7), now), None);
+        assert_eq!(holdings.unsettled(now), [LEASE], "read again from the watermark");
+        assert_eq!(holdings.standing(P, pass, id(5), now), None, "nothing of this pass any more");
+    }
+
+    #[test]
+    fn what_follows_on_what_was_just_written_is_written() {
+        let (mut holdings, now) = (settled(), Instant::now());
+        let pass = holdings.positions(Epoch(2))[0].pass;
+        holdings.wrote(P, pass, id(7));
+        assert_eq!(holdings.standing(P, pass, id(7), now).unwrap().committed, id(7));
     }
 
     #[test]

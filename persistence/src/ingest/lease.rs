@@ -9,7 +9,7 @@ use tidings_shared::log::keys::PARTITIONS;
 use tokio_util::sync::CancellationToken;
 
 use super::Ingest;
-use crate::writer::{failure, leases};
+use crate::writer::{failure, leases, limit::within};
 
 /// Renewals in the time of a lease: two may fail before it runs out.
 const RENEWALS_PER_LEASE: u32 = 3;
@@ -28,7 +28,8 @@ pub(super) async fn keep(ingest: Arc<Ingest>, done: CancellationToken) {
             () = done.cancelled() => return,
             _ = tick.tick() => {}
         }
-        if let Err(error) = round(&ingest).await {
+        // What was taken and not told is found by the next renewal.
+        if let Err(error) = within(ingest.lease, round(&ingest)).await {
             tracing::warn!(cause = failure::without_data(&error), "leases could not be renewed");
         }
         ingest.metrics.leases.set(i64::try_from(ingest.holdings().len()).unwrap_or(i64::MAX));

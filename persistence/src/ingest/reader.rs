@@ -23,6 +23,8 @@ pub(super) const BATCH_RECORDS: usize = 1000;
 const BLOCK_MS: u64 = 100;
 /// What is read at once, bytes, as far as the records before tell.
 const READ_BYTES: usize = 8 * 1024 * 1024;
+/// What a record is taken to be as long as none was read.
+const USUAL_RECORD_BYTES: usize = 4 * 1024;
 /// What may lie between reader and writer, bytes.
 const BETWEEN_BYTES: usize = 32 * 1024 * 1024;
 /// How long to rest after a failure, or while there is nothing to read from.
@@ -33,6 +35,8 @@ const PAUSE: Duration = Duration::from_millis(100);
 pub(super) struct Read {
     pub partition: Partition,
     pub pass: u64,
+    /// The place from which it was read: nothing lies between it and the first entry.
+    pub after: IngestId,
     pub entries: Vec<Entry>,
 }
 
@@ -57,9 +61,9 @@ struct Source {
 pub(super) async fn read(ingest: Arc<Ingest>, chunks: mpsc::Sender<Chunk>, stop: CancellationToken) {
     let between = Arc::new(Semaphore::new(BETWEEN_BYTES));
     let mut source = None;
-    let mut largest = 1;
+    let mut largest = Largest::default();
     while !stop.is_cancelled() {
-        let reads = match read_once(&ingest, &mut source, largest).await {
+        let reads = match read_once(&ingest, &mut source, largest.0).await {
             Ok(Some(reads)) => reads,
             Ok(None) => {
                 let _ = tokio::time::timeout(PAUSE, ingest.to_read.notified()).await;
@@ -68,6 +72,7 @@ pub(super) async fn read(ingest: Arc<Ingest>, chunks: mpsc::Sender<Chunk>, stop:
             Err(cause) => {
                 tracing::debug!(cause, "ingest streams cannot be read");
                 source = None;
+                largest.failed();
                 tokio::time::sleep(PAUSE).await;
                 continue;
             }
@@ -80,7 +85,7 @@ pub(super) async fn read(ingest: Arc<Ingest>, chunks: mpsc::Sender<Chunk>, stop:
             continue;
         }
         let sizes = || reads.iter().flat_map(|read| &read.entries).map(|entry| entry.raw.len());
-        largest = sizes().max().unwrap_or(1).max(1);
+        largest.read(sizes());
         let room = u32::try_from(sizes().sum::<usize>().min(BETWEEN_BYTES)).unwrap_or(u32::MAX);
         let sent = async {
             let room = between.clone().acquire_many_owned(room).await.ok()?;
@@ -91,6 +96,26 @@ pub(super) async fn read(ingest: Arc<Ingest>, chunks: mpsc::Sender<Chunk>, stop:
             () = stop.cancelled() => return,
             sent = sent => if sent.is_none() { return },
         }
+    }
+}
+
+/// Size of the largest record to expect, bytes: as the last reading had it, never below [`USUAL_RECORD_BYTES`]. A
+/// reading that failed may have failed for its size: the next asks for less, down to one record of each stream.
+struct Largest(usize);
+
+impl Default for Largest {
+    fn default() -> Self {
+        Self(USUAL_RECORD_BYTES)
+    }
+}
+
+impl Largest {
+    fn read(&mut self, sizes: impl Iterator<Item = usize>) {
+        self.0 = sizes.max().unwrap_or_default().max(USUAL_RECORD_BYTES);
+    }
+
+    fn failed(&mut self) {
+        self.0 = (self.0 * 2).min(READ_BYTES);
     }
 }
 
@@ -165,7 +190,7 @@ fn reads_of(positions: &[Position], streams: Streams) -> Vec<Read> {
             Some(Entry::read(partition, id, fields.pop().unwrap_or_default()))
         };
         let entries = entries.into_iter().filter_map(entry).collect();
-        reads.push(Read { partition, pass: position.pass, entries });
+        reads.push(Read { partition, pass: position.pass, after: position.after, entries });
     }
     reads
 }
@@ -184,13 +209,31 @@ mod tests {
     }
 
     #[test]
+    fn readings_that_fail_become_smaller_until_one_comes_through() {
+        let mut largest = Largest::default();
+        assert_eq!(count(1, largest.0), BATCH_RECORDS);
+        let mut counts = Vec::new();
+        for _ in 0..12 {
+            largest.failed();
+            counts.push(count(1, largest.0));
+        }
+        assert!(counts.is_sorted_by(|a, b| a >= b) && counts.ends_with(&[2, 1, 1]), "{counts:?}");
+        largest.read([300, 70_000].into_iter());
+        assert_eq!(count(1, largest.0), READ_BYTES / 70_000);
+        largest.read(std::iter::empty());
+        assert_eq!(count(1, largest.0), BATCH_RECORDS);
+    }
+
+    #[test]
     fn a_stream_s_entries_are_read_in_the_pass_they_were_asked_for() {
-        let position = |partition, pass| Position { partition, pass, after: IngestId::default() };
+        let after = IngestId { ms: 4, n: 2 };
+        let position = |partition, pass| Position { partition, pass, after };
         let positions = [position(Partition(3), 7), position(Partition(4), 9)];
         let entry = |id: &str| (id.to_owned(), vec![Bytes::from_static(b"r"), Bytes::from_static(b"record")]);
         let streams = vec![(Partition(4).ingest(), vec![entry("5-0"), entry("5-1")])];
         let reads = reads_of(&positions, streams);
         assert_eq!((reads.len(), reads[0].partition, reads[0].pass), (1, Partition(4), 9));
+        assert_eq!(reads[0].after, after);
         let ids: Vec<String> = reads[0].entries.iter().map(|entry| entry.id.to_string()).collect();
         assert_eq!(ids, ["5-0", "5-1"]);
         assert_eq!(reads[0].entries[0].raw, "record");

@@ -9,7 +9,7 @@ use tidings_shared::{
 };
 
 use super::{Ingest, holdings::Lease, without_data};
-use crate::writer::{Settling, failure};
+use crate::writer::{Settling, failure, limit};
 
 /// How long a settling that failed rests.
 const PAUSE: Duration = Duration::from_millis(200);
@@ -20,7 +20,8 @@ pub(super) async fn settle(ingest: &Ingest) {
     if due.is_empty() {
         return;
     }
-    if let Err(cause) = try_settle(ingest, &due).await {
+    let settled = tokio::time::timeout(limit::ANSWER, try_settle(ingest, &due)).await;
+    if let Err(cause) = settled.unwrap_or_else(|_| Err("no answer in time".to_owned())) {
         tracing::warn!(cause, partitions = due.len(), "partitions cannot be settled yet");
         let (now, mut holdings) = (Instant::now(), ingest.holdings());
         due.iter().for_each(|lease| holdings.unsettle(lease.partition, now, PAUSE));

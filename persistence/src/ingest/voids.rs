@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 use super::{Ingest, batch::VOID_KIND};
 use crate::writer::{
     failure,
+    limit::{self, within},
     voids::{Untold, untold},
 };
 
@@ -44,7 +45,7 @@ pub(super) async fn tell(ingest: Arc<Ingest>, done: CancellationToken) {
         if partitions.is_empty() {
             continue;
         }
-        match untold(&ingest.db, &partitions, AT_ONCE).await {
+        match within(limit::ANSWER, untold(&ingest.db, &partitions, AT_ONCE)).await {
             Ok(voids) => {
                 for void in &voids {
                     append(&ingest, void).await;

@@ -1,6 +1,9 @@
 //! Writes what was read, batch by batch, and tells Redis how far it is stored.
-//! A batch that fails for a time is tried again for ever (its guard knows whether the lease still holds); one whose
-//! data is refused is halved until the poison record stands alone, which then becomes a void and a dead letter.
+//! A batch that fails because the database is away is tried again for ever (its guard knows whether the lease still
+//! holds); one whose data is refused is halved until the poison record stands alone, which then becomes a void and a
+//! dead letter. One that is stuck is halved too, but nothing of it is given up: its partition rests.
+
+mod gathered;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -14,65 +17,60 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     Ingest,
-    batch::Entry,
     reader::{BATCH_RECORDS, Chunk},
+    setbacks::Setbacks,
     settling,
 };
 use crate::writer::{
     batch::{Claim, Exception, WriteError, Written, write as write_batch},
     failure,
+    limit::{self, within},
 };
+use gathered::Batch;
 
 /// Least time from the beginning of one batch to the next: under load records gather, else none waits.
 const BATCH_EVERY: Duration = Duration::from_millis(5);
 const FIRST_BACKOFF: Duration = Duration::from_millis(50);
 const LONGEST_BACKOFF: Duration = Duration::from_secs(1);
-/// A partition that would get a hole, or whose watermark was refused, rests so long before it is settled again.
+/// The same failure so often in a row means that the batch is stuck, not the database.
+const STUCK_AFTER: u32 = 3;
+/// A partition that would get a hole rests so long before it is settled again.
 const HOLE_PAUSE: Duration = Duration::from_secs(1);
-const REFUSED_PAUSE: Duration = Duration::from_millis(50);
+/// One whose watermark was refused.
+const REFUSED_PAUSES: [Duration; 2] = [Duration::from_millis(50), Duration::from_secs(1)];
+/// One whose next record alone is stuck.
+const STUCK_PAUSES: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(60)];
 
-/// Records by partition, each with the pass they were read in.
-#[derive(Debug, Default)]
-struct Batch(BTreeMap<Partition, (u64, Vec<Entry>)>);
+/// What is still to be written of a batch.
+struct Piece {
+    batch: Batch,
+    /// Why its record is to be put aside.
+    poison: Option<String>,
+    /// What a larger piece was stuck with.
+    stuck: Option<String>,
+}
 
-impl Batch {
-    fn add(&mut self, chunk: Chunk) {
-        for read in chunk.reads {
-            let (pass, entries) = self.0.entry(read.partition).or_insert((read.pass, Vec::new()));
-            if *pass != read.pass {
-                // What an earlier pass read is void.
-                (*pass, *entries) = (read.pass, Vec::new());
-            }
-            entries.extend(read.entries);
-        }
-    }
-
-    fn records(&self) -> usize {
-        self.0.values().map(|(_, entries)| entries.len()).sum()
-    }
-
-    /// Two halves; each partition's records stay in order across them.
-    fn halve(self) -> (Self, Self) {
-        let mut left = self.records() / 2;
-        let (mut first, mut second) = (Self::default(), Self::default());
-        for (partition, (pass, mut entries)) in self.0 {
-            let rest = entries.split_off(left.min(entries.len()));
-            left -= entries.len();
-            for (half, entries) in [(&mut first, entries), (&mut second, rest)] {
-                if !entries.is_empty() {
-                    half.0.insert(partition, (pass, entries));
-                }
-            }
-        }
-        (first, second)
-    }
+/// Why a piece is not tried again as it is.
+enum GivenUp {
+    /// A record of it is refused for what it holds.
+    Data(DbErr),
+    /// It failed like this again and again.
+    Stuck(String),
 }
 
 pub(super) async fn write(ingest: Arc<Ingest>, mut chunks: mpsc::Receiver<Chunk>, stop: CancellationToken) {
+    let mut writer = Writer {
+        ingest: &ingest,
+        stop: &stop,
+        refused: Setbacks::new(REFUSED_PAUSES[0], REFUSED_PAUSES[1]),
+        stuck: Setbacks::new(STUCK_PAUSES[0], STUCK_PAUSES[1]),
+    };
     let mut waiting: Option<Chunk> = None;
     let mut begun: Option<Instant> = None;
     loop {
-        settling::settle(&ingest).await;
+        if !stop.is_cancelled() {
+            settling::settle(&ingest).await;
+        }
         let first = match waiting.take() {
             Some(chunk) => chunk,
             None => {
@@ -85,7 +83,7 @@ pub(super) async fn write(ingest: Arc<Ingest>, mut chunks: mpsc::Receiver<Chunk>
                         None => return,
                     },
                     () = ingest.to_settle.notified() => continue,
-                    () = tokio::time::sleep(pause) => continue,
+                    () = tokio::time::sleep(pause), if !stop.is_cancelled() => continue,
                 }
             }
         };
@@ -94,136 +92,191 @@ pub(super) async fn write(ingest: Arc<Ingest>, mut chunks: mpsc::Receiver<Chunk>
         }
         begun = Some(Instant::now());
         let mut batch = Batch::default();
+        let mut records = first.records();
         batch.add(first);
         while let Ok(chunk) = chunks.try_recv() {
-            if batch.records() + chunk.records() > BATCH_RECORDS {
+            records += chunk.records();
+            if records > BATCH_RECORDS {
                 waiting = Some(chunk);
                 break;
             }
             batch.add(chunk);
         }
-        write_all(&ingest, batch, &stop).await;
+        writer.write_all(batch).await;
     }
 }
 
-/// Writes a batch to the end, halving it where data is refused.
-async fn write_all(ingest: &Ingest, batch: Batch, stop: &CancellationToken) {
-    let mut left = vec![(batch, None)];
-    while let Some((mut batch, poison)) = left.pop() {
-        let Err(error) = write_one(ingest, &mut batch, poison.as_deref(), stop).await else { continue };
-        ingest.metrics.retries.with_label_values(&["data"]).inc();
-        if batch.records() > 1 {
-            let (first, second) = batch.halve();
-            left.push((second, None));
-            left.push((first, None));
-        } else {
-            if poison.is_some() {
-                // Not even a void can be written: a person must look. The partition waits, others go on between.
-                tracing::error!(cause = failure::without_data(&error), "a poison record cannot be put aside");
-                let (now, mut holdings) = (Instant::now(), ingest.holdings());
-                batch.0.keys().for_each(|partition| holdings.unsettle(*partition, now, HOLE_PAUSE));
+struct Writer<'a> {
+    ingest: &'a Ingest,
+    stop: &'a CancellationToken,
+    refused: Setbacks,
+    stuck: Setbacks,
+}
+
+impl Writer<'_> {
+    /// Writes a batch to the end, halving it where data is refused or where it is stuck.
+    async fn write_all(&mut self, batch: Batch) {
+        let mut left = vec![Piece { batch, poison: None, stuck: None }];
+        while let Some(mut piece) = left.pop() {
+            let Err(given_up) = self.write_piece(&mut piece).await else { continue };
+            let (label, stuck) = match &given_up {
+                GivenUp::Data(_) => ("data", None),
+                GivenUp::Stuck(cause) => ("stuck", Some(cause.clone())),
+            };
+            self.ingest.metrics.retries.with_label_values(&[label]).inc();
+            if piece.batch.records() > 1 {
+                let (first, second) = piece.batch.halve();
+                for batch in [second, first] {
+                    left.push(Piece { batch, poison: None, stuck: stuck.clone() });
+                }
                 continue;
             }
-            left.push((batch, Some(failure::without_data(&error))));
+            match given_up {
+                GivenUp::Data(error) if piece.poison.is_none() => {
+                    piece.poison = Some(failure::without_data(&error));
+                    left.push(piece);
+                }
+                GivenUp::Data(error) => self.rest(&piece.batch, &failure::without_data(&error)),
+                GivenUp::Stuck(cause) => self.rest(&piece.batch, &cause),
+            }
         }
     }
-}
 
-/// Writes what of the batch is still ours, however long the database is away.
-///
-/// # Errors
-/// When data is refused.
-async fn write_one(
-    ingest: &Ingest,
-    batch: &mut Batch,
-    poison: Option<&str>,
-    stop: &CancellationToken,
-) -> Result<(), DbErr> {
-    let mut backoff = FIRST_BACKOFF;
-    loop {
-        let claims = claim(ingest, batch);
-        if claims.is_empty() {
-            return Ok(());
+    /// A person must look: neither the record nor even a void can be written. The partition waits, others go on.
+    fn rest(&mut self, batch: &Batch, cause: &str) {
+        for (partition, part) in &batch.0 {
+            let (number, after, pause) = (partition.0, part.after, self.stuck.pause(*partition));
+            tracing::error!(cause, partition = number, %after, ?pause, "a record can neither be written nor put aside");
+            self.ingest.holdings().unsettle(*partition, Instant::now(), pause);
         }
-        let entries: Vec<Entry> = batch.0.values().flat_map(|(_, entries)| entries).cloned().collect();
-        let begun = Instant::now();
-        match write_batch(&ingest.db, &claims, &entries, poison).await {
-            Ok(written) => {
-                ingest.metrics.write_seconds.observe(begun.elapsed().as_secs_f64());
-                count(ingest, entries.len(), &written);
-                for (claim, (pass, _)) in claims.iter().zip(batch.0.values()) {
-                    ingest.holdings().wrote(claim.standing.lease.partition, *pass, claim.upto);
-                }
-                tell_stored(ingest, &claims, written.exceptions).await;
+    }
+
+    /// Writes what of the piece is still ours, however long the database is away.
+    async fn write_piece(&mut self, piece: &mut Piece) -> Result<(), GivenUp> {
+        let Self { ingest, stop, .. } = *self;
+        let mut backoff = FIRST_BACKOFF;
+        let (mut last, mut in_a_row) = match piece.stuck.take() {
+            Some(cause) => (cause, STUCK_AFTER - 1),
+            None => (String::new(), 0),
+        };
+        loop {
+            let claims = claim(ingest, &mut piece.batch);
+            if claims.is_empty() {
                 return Ok(());
             }
-            Err(WriteError::Lost(partitions)) => {
-                ingest.metrics.retries.with_label_values(&["lost"]).inc();
-                tracing::info!(partitions = partitions.len(), "rows are not as expected: settling again");
-                let (now, mut holdings) = (Instant::now(), ingest.holdings());
-                partitions.iter().for_each(|partition| holdings.unsettle(*partition, now, Duration::ZERO));
-            }
-            Err(WriteError::Hole(hole)) => {
-                ingest.metrics.holes.inc();
-                let error = WriteError::Hole(hole.clone());
-                tracing::error!(%error, partition = hole.partition.0, "reading again from the watermark");
-                ingest.holdings().unsettle(hole.partition, Instant::now(), HOLE_PAUSE);
-            }
-            Err(WriteError::Data(error)) => return Err(error),
-            Err(WriteError::Transient(error)) => {
-                ingest.metrics.retries.with_label_values(&["away"]).inc();
-                tracing::warn!(cause = failure::without_data(&error), "batch not written, trying again");
-                tokio::select! {
-                    // The next owner reads it again.
-                    () = stop.cancelled() => return Ok(()),
-                    () = tokio::time::sleep(backoff) => {}
+            let entries = piece.batch.entries();
+            let begun = Instant::now();
+            // Cut off, it may be committed all the same: the guard of the next one finds out.
+            let writing = write_batch(&ingest.db, &claims, &entries, piece.poison.as_deref());
+            match within(limit::ANSWER, writing).await {
+                Ok(written) => {
+                    ingest.metrics.write_seconds.observe(begun.elapsed().as_secs_f64());
+                    count(ingest, entries.len(), &written);
+                    for (claim, part) in claims.iter().zip(piece.batch.0.values()) {
+                        let partition = claim.standing.lease.partition;
+                        ingest.holdings().wrote(partition, part.pass, claim.upto);
+                        self.stuck.over(partition);
+                    }
+                    self.tell_stored(&claims, written.exceptions).await;
+                    return Ok(());
                 }
-                backoff = (backoff * 2).min(LONGEST_BACKOFF);
+                Err(WriteError::Lost(partitions)) => {
+                    ingest.metrics.retries.with_label_values(&["lost"]).inc();
+                    tracing::info!(partitions = partitions.len(), "rows are not as expected: settling again");
+                    let (now, mut holdings) = (Instant::now(), ingest.holdings());
+                    partitions
+                        .iter()
+                        .for_each(|partition| holdings.unsettle(*partition, now, Duration::ZERO));
+                    continue;
+                }
+                Err(WriteError::Hole(hole)) => {
+                    ingest.metrics.holes.inc();
+                    let error = WriteError::Hole(hole.clone());
+                    tracing::error!(%error, partition = hole.partition.0, "reading again from the watermark");
+                    ingest.holdings().unsettle(hole.partition, Instant::now(), HOLE_PAUSE);
+                    continue;
+                }
+                Err(WriteError::Data(error)) => return Err(GivenUp::Data(error)),
+                Err(WriteError::Stuck(error)) => {
+                    let cause = failure::without_data(&error);
+                    in_a_row = if cause == last { in_a_row + 1 } else { 1 };
+                    if in_a_row >= STUCK_AFTER {
+                        return Err(GivenUp::Stuck(cause));
+                    }
+                    tracing::warn!(cause, "batch not written, trying again");
+                    last = cause;
+                }
+                Err(WriteError::Transient(error)) => {
+                    tracing::warn!(cause = failure::without_data(&error), "batch not written, trying again");
+                    in_a_row = 0;
+                }
+            }
+            ingest.metrics.retries.with_label_values(&["away"]).inc();
+            tokio::select! {
+                () = stop.cancelled() => {
+                    end_passes(ingest, &piece.batch);
+                    return Ok(());
+                }
+                () = tokio::time::sleep(backoff) => {}
+            }
+            backoff = (backoff * 2).min(LONGEST_BACKOFF);
+        }
+    }
+
+    /// Tells Redis of each partition's watermark. One that did not take it is settled again: what lies above the
+    /// watermark it holds is read once more, and with it come its exceptions.
+    async fn tell_stored(&mut self, claims: &[Claim], exceptions: Vec<Exception>) {
+        let ingest = self.ingest;
+        let mut by_partition: BTreeMap<Partition, Vec<(String, String)>> = BTreeMap::new();
+        for Exception { partition, room, seq, outcome } in exceptions {
+            by_partition.entry(partition).or_default().push((format!("{room}\u{1f}{seq}"), outcome));
+            ingest.to_tell.notify_one();
+        }
+        let session = ingest.log.session().await.ok();
+        let tells = claims.iter().map(|claim| {
+            let (partition, session) = (claim.standing.lease.partition, session.as_ref());
+            let exceptions = by_partition.remove(&partition).unwrap_or_default();
+            async move {
+                let session = session.filter(|session| session.epoch == claim.standing.epoch);
+                let told = match session {
+                    Some(session) => {
+                        ingest.log.tell_stored(session, partition, claim.upto, &exceptions).await
+                    }
+                    None => Ok(false),
+                };
+                (partition, told)
+            }
+        });
+        for (partition, told) in join_all(tells).await {
+            if matches!(told, Ok(true)) {
+                self.refused.over(partition);
+            } else {
+                tracing::info!(partition = partition.0, ?told, "the watermark was not taken: settling again");
+                let pause = self.refused.pause(partition);
+                ingest.holdings().unsettle(partition, Instant::now(), pause);
             }
         }
     }
 }
 
-/// What the guard must find for the batch's partitions; those whose pass is over are left out of the batch.
+/// What the guard must find for the batch's partitions; those whose pass is over, or that do not follow on what is
+/// committed, are left out of the batch.
 fn claim(ingest: &Ingest, batch: &mut Batch) -> Vec<Claim> {
-    let holdings = ingest.holdings();
+    let (now, mut holdings) = (Instant::now(), ingest.holdings());
     let mut claims = Vec::with_capacity(batch.0.len());
-    batch.0.retain(|partition, (pass, entries)| {
-        let standing = holdings.standing(*partition, *pass);
-        let claim = standing.zip(entries.last()).map(|(standing, last)| Claim { standing, upto: last.id });
+    batch.0.retain(|partition, part| {
+        let standing = holdings.standing(*partition, part.pass, part.after, now);
+        let claim = standing.map(|standing| Claim { standing, upto: part.upto() });
         claims.extend(claim);
         claim.is_some()
     });
     claims
 }
 
-/// Tells Redis of each partition's watermark. One that did not take it is settled again: what lies above the
-/// watermark it holds is read once more, and with it come its exceptions.
-async fn tell_stored(ingest: &Ingest, claims: &[Claim], exceptions: Vec<Exception>) {
-    let mut by_partition: BTreeMap<Partition, Vec<(String, String)>> = BTreeMap::new();
-    for Exception { partition, room, seq, outcome } in exceptions {
-        by_partition.entry(partition).or_default().push((format!("{room}\u{1f}{seq}"), outcome));
-        ingest.to_tell.notify_one();
-    }
-    let session = ingest.log.session().await.ok();
-    let tells = claims.iter().map(|claim| {
-        let (partition, session) = (claim.standing.lease.partition, session.as_ref());
-        let exceptions = by_partition.remove(&partition).unwrap_or_default();
-        async move {
-            let session = session.filter(|session| session.epoch == claim.standing.epoch);
-            let told = match session {
-                Some(session) => ingest.log.tell_stored(session, partition, claim.upto, &exceptions).await,
-                None => Ok(false),
-            };
-            (partition, told)
-        }
-    });
-    for (partition, told) in join_all(tells).await {
-        if !matches!(told, Ok(true)) {
-            tracing::info!(partition = partition.0, ?told, "the watermark was not taken: settling again");
-            ingest.holdings().unsettle(partition, Instant::now(), REFUSED_PAUSE);
-        }
-    }
+/// The batch is given up: nothing that was read behind it may be written either. The next owner reads it again.
+fn end_passes(ingest: &Ingest, batch: &Batch) {
+    let (now, mut holdings) = (Instant::now(), ingest.holdings());
+    batch.0.keys().for_each(|partition| holdings.unsettle(*partition, now, Duration::ZERO));
 }
 
 fn count(ingest: &Ingest, records: usize, written: &Written) {
@@ -234,36 +287,4 @@ fn count(ingest: &Ingest, records: usize, written: &Written) {
     metrics.voids.inc_by(written.voids as u64);
     metrics.dead_letters.inc_by(written.dead_letters as u64);
     metrics.passed_over.inc_by(written.passed_over as u64);
-}
-
-#[cfg(test)]
-mod tests {
-    use bytes::Bytes;
-    use tidings_shared::log::IngestId;
-
-    use super::*;
-
-    fn batch(sizes: &[(u16, u64)]) -> Batch {
-        let entry = |partition, ms| Entry::read(Partition(partition), IngestId { ms, n: 0 }, Bytes::new());
-        let entries = |(partition, size): &(u16, u64)| {
-            (Partition(*partition), (1, (1..=*size).map(|ms| entry(*partition, ms)).collect()))
-        };
-        Batch(sizes.iter().map(entries).collect())
-    }
-
-    fn ids(batch: &Batch) -> Vec<(u16, u64)> {
-        let entries = batch.0.values().flat_map(|(_, entries)| entries);
-        entries.map(|entry| (entry.partition.0, entry.id.ms)).collect()
-    }
-
-    #[test]
-    fn the_halves_of_a_batch_are_all_of_it_in_order() {
-        for sizes in [&[(1, 2)][..], &[(1, 1), (2, 1)], &[(1, 5), (2, 1), (7, 4)], &[(3, 1000)]] {
-            let whole = batch(sizes);
-            let (all, records) = (ids(&whole), whole.records());
-            let (first, second) = whole.halve();
-            assert_eq!([ids(&first), ids(&second)].concat(), all);
-            assert_eq!((first.records(), second.records()), (records / 2, records - records / 2));
-        }
-    }
 }

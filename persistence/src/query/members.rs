@@ -2,7 +2,8 @@
 //! Reads `members` and `users`; the caller has found out that the room is the asker's.
 
 use chrono::{DateTime, Utc};
-use sea_orm::{ColumnTrait, JoinType, RelationTrait};
+use sea_orm::sea_query::NullOrdering;
+use sea_orm::{ColumnTrait, JoinType, Order, RelationTrait};
 use sea_orm::{ConnectionTrait, DbErr, EntityTrait, FromQueryResult, QueryFilter, QueryOrder, QuerySelect};
 use serde::Serialize;
 use tidings_shared::ids::RoomId;
@@ -73,19 +74,26 @@ pub struct Receipt {
     pub delivered_at: Option<DateTime<Utc>>,
 }
 
-/// The watermarks of every member, by user id.
+/// Members whose watermarks are told: in larger rooms those who read last.
+const MAX_RECEIPTS: u64 = 1000;
+
+/// The watermarks of the members, up to [`MAX_RECEIPTS`] of them, by user id.
 ///
 /// # Errors
 /// When the database cannot be read.
 pub async fn receipts(db: &impl ConnectionTrait, room: &RoomId) -> Result<Vec<Receipt>, DbErr> {
-    member::Entity::find()
+    let mut latest = member::Entity::find()
         .select_only()
         .column_as(member::Column::UserId, "user")
         .columns([member::Column::ReadSeq, member::Column::ReadAt])
         .columns([member::Column::DeliveredSeq, member::Column::DeliveredAt])
         .filter(member::Column::RoomId.eq(room.as_str()))
+        .order_by_with_nulls(member::Column::ReadAt, Order::Desc, NullOrdering::Last)
         .order_by_asc(member::Column::UserId)
+        .limit(Some(MAX_RECEIPTS))
         .into_model::<Receipt>()
         .all(db)
-        .await
+        .await?;
+    latest.sort_unstable_by(|a, b| a.user.cmp(&b.user));
+    Ok(latest)
 }

@@ -1,5 +1,6 @@
 //! The room object, and one room as its members see it.
-//! Reads `rooms`, `members`, `messages`. What is unread is counted no further than it is told.
+//! Reads `rooms`, `members`, `messages`. What is unread is counted no further than it is told,
+//! and no row is read without bound.
 
 use chrono::{DateTime, Utc};
 use sea_orm::{ConnectionTrait, DbErr, FromQueryResult, QueryResult};
@@ -57,11 +58,12 @@ impl Role {
 pub struct MyRoom {
     #[serde(flatten)]
     pub room: Room,
-    /// The last one that I may see.
+    /// The last one that I may see; null when it is not among the last 2,000 of the room.
     pub last_message: Option<Message>,
-    /// Others' messages above `read_seq` that I may see and that are not deleted, up to 100.
+    /// Others' messages above `read_seq` that I may see and that are not deleted, up to 100, among the first
+    /// 2,000 above it.
     pub unread: i64,
-    /// Whether there are more than `unread` says.
+    /// Whether there may be more than `unread` says.
     pub unread_capped: bool,
     pub read_seq: i64,
 }
@@ -125,18 +127,23 @@ macro_rules! room_columns {
 }
 
 /// For rooms `r` with membership columns `role` and `read_seq`: the last visible message `m` of each, its
-/// sender `u`, and the count `n.unread` of user `$2`, one above the cap at most.
+/// sender `u`, and the count `n.unread` of user `$2`, one above the cap at most; `n.capped` when there may be more.
+/// For either no more than 2000 messages are looked at, however many of them `$2` may not see.
 macro_rules! mine {
     () => {
         concat!(
-            "LEFT JOIN LATERAL (SELECT l.* FROM messages l WHERE l.room_id = r.id AND ",
+            "LEFT JOIN LATERAL (SELECT l.* FROM (SELECT * FROM messages w WHERE w.room_id = r.id \
+               ORDER BY w.seq DESC LIMIT 2000) l WHERE ",
             visible!("l", "sender_id", "r.role"),
             " ORDER BY l.seq DESC LIMIT 1) m ON true \
              LEFT JOIN users u ON u.id = m.sender_id \
-             LEFT JOIN LATERAL (SELECT count(*) AS unread FROM (SELECT 1 FROM messages l WHERE l.room_id = r.id \
-               AND l.seq > r.read_seq AND l.sender_id <> $2 AND NOT l.deleted AND ",
+             LEFT JOIN LATERAL (SELECT v.unread, v.unread > 100 OR EXISTS (SELECT FROM messages w \
+                 WHERE w.room_id = r.id AND w.seq > r.read_seq ORDER BY w.seq OFFSET 2000) AS capped \
+               FROM (SELECT count(*) AS unread FROM (SELECT 1 FROM (SELECT * FROM messages w \
+                   WHERE w.room_id = r.id AND w.seq > r.read_seq ORDER BY w.seq LIMIT 2000) l \
+                 WHERE l.sender_id <> $2 AND NOT l.deleted AND ",
             visible!("l", "sender_id", "r.role"),
-            " LIMIT 101) c) n ON true"
+            " LIMIT 101) c) v) n ON true"
         )
     };
 }
@@ -152,7 +159,7 @@ pub(super) fn my_room(row: &QueryResult) -> Result<MyRoom, DbErr> {
         room,
         last_message,
         unread: unread.min(UNREAD_CAP),
-        unread_capped: unread > UNREAD_CAP,
+        unread_capped: row.try_get("", "r_capped")?,
         read_seq: row.try_get("", "r_read_seq")?,
     })
 }
@@ -160,7 +167,7 @@ pub(super) fn my_room(row: &QueryResult) -> Result<MyRoom, DbErr> {
 const ROOM: &str = concat!(
     "SELECT ",
     room_columns!(),
-    ", r.role AS r_role, r.read_seq AS r_read_seq, n.unread AS r_unread, ",
+    ", r.role AS r_role, r.read_seq AS r_read_seq, n.unread AS r_unread, n.capped AS r_capped, ",
     message_columns!(),
     ", ",
     reactions!(),

@@ -30,7 +30,7 @@ pub struct MyRooms {
 const MY_ROOMS: &str = concat!(
     "SELECT ",
     room_columns!(),
-    ", r.role AS r_role, r.read_seq AS r_read_seq, n.unread AS r_unread, ",
+    ", r.role AS r_role, r.read_seq AS r_read_seq, n.unread AS r_unread, n.capped AS r_capped, ",
     message_columns!(),
     ", ",
     reactions!(),

@@ -57,14 +57,23 @@ pub enum WriteError {
     /// A record of the batch is refused, and will be again.
     #[error("{}", failure::without_data(.0))]
     Data(DbErr),
-    /// It may work later.
+    /// Neither: a limit was met, or what was found is not as it must be. It may be for one record among many.
+    #[error("{}", failure::without_data(.0))]
+    Stuck(DbErr),
+    /// The database is away: it may work later.
     #[error("{}", failure::without_data(.0))]
     Transient(DbErr),
 }
 
 impl From<DbErr> for WriteError {
     fn from(error: DbErr) -> Self {
-        if failure::is_of_the_data(&error) { Self::Data(error) } else { Self::Transient(error) }
+        if failure::is_of_the_data(&error) {
+            Self::Data(error)
+        } else if failure::is_of_the_connection(&error) {
+            Self::Transient(error)
+        } else {
+            Self::Stuck(error)
+        }
     }
 }
 
@@ -188,6 +197,7 @@ async fn take_back(
     if not_inserted.is_empty() {
         return Ok(());
     }
+    plan.date_heads(not_inserted);
     let firsts = rows::firsts_of(transaction, &plan.messages, not_inserted).await?;
     for index in not_inserted {
         let message = &plan.messages[*index];

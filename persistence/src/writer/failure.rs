@@ -9,6 +9,23 @@ pub fn is_of_the_data(error: &DbErr) -> bool {
     sqlstate(error).is_some_and(|state| state.starts_with("22") || state.starts_with("23"))
 }
 
+/// SQLSTATEs of a server that is going, not there yet, has no connection left, or ended the connection since we stood
+/// still; and class 08.
+const NOT_THERE: [&str; 6] = ["57P01", "57P02", "57P03", "57P05", "53300", "25P03"];
+
+/// Whether the server was not reached, or left: nothing is known of the statement, and the next try may work.
+#[must_use]
+pub fn is_of_the_connection(error: &DbErr) -> bool {
+    use SqlxError::{Io, PoolClosed, PoolTimedOut, Protocol, Tls, WorkerCrashed};
+    if let Some(state) = sqlstate(error) {
+        return state.starts_with("08") || NOT_THERE.contains(&state.as_str());
+    }
+    let lost = |cause: &SqlxError| {
+        matches!(cause, Io(_) | Tls(_) | Protocol(_) | PoolTimedOut | PoolClosed | WorkerCrashed)
+    };
+    matches!(error, DbErr::ConnectionAcquire(_) | DbErr::Conn(_)) || cause(error).is_some_and(lost)
+}
+
 /// The SQLSTATE of the server's answer, when it answered.
 #[must_use]
 pub fn sqlstate(error: &DbErr) -> Option<String> {
@@ -50,6 +67,17 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
+
+    #[test]
+    fn only_a_server_that_was_not_reached_is_of_the_connection() {
+        let of =
+            |error: SqlxError| is_of_the_connection(&DbErr::Query(RuntimeErr::SqlxError(Arc::new(error))));
+        assert!(
+            of(SqlxError::Io(std::io::ErrorKind::ConnectionRefused.into())) && of(SqlxError::PoolTimedOut)
+        );
+        assert!(!of(SqlxError::Decode("x".into())));
+        assert!(!is_of_the_connection(&DbErr::Custom("a head moved".to_owned())));
+    }
 
     #[test]
     fn a_cause_tells_why_a_connection_failed_and_nothing_of_rows() {

@@ -264,10 +264,11 @@ pub async fn keep_rejects(
             .as_ref()
             .map_or((None, None), |(room, seq)| (Some(room.as_str().to_owned()), Some(bigint(seq.0))));
         let (in_room, at_seq) = (room.clone().unwrap_or_default(), seq.unwrap_or_default());
+        // A record that has no place in a log is read again with its stream, and is put aside once.
         transaction
             .execute_raw(statement(
                 "INSERT INTO dead_letters (room_id, seq, partition, epoch, ingest_id, record, reason) \
-                 VALUES ($1, $2, $3, $4, $5, $6, $7)",
+                 VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT (partition, epoch, ingest_id) DO NOTHING",
                 [
                     room.into(),
                     seq.into(),

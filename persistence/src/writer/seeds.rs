@@ -12,6 +12,9 @@ use tidings_shared::{
 use super::sql::{bigint, epoch as epoch_of, room as room_of, seq as seq_of, smallint, statement};
 use crate::authority::plan::{SeedPlan, Survived, plan};
 
+/// A batch that holds the lock for longer has trouble of its own: who asks for the room asks again.
+const LOCK_TIMEOUT: &str = "SET LOCAL lock_timeout = '1s'";
+
 /// A room to be seeded and what Redis still holds of it.
 pub type Wanted = (RoomId, Survived);
 /// Outcome by room: `None` when there is no such room.
@@ -28,6 +31,7 @@ pub async fn decide(
     wanted: &[Wanted],
 ) -> Result<Option<Decided>, DbErr> {
     let transaction = db.begin().await?;
+    transaction.execute_unprepared(LOCK_TIMEOUT).await?;
     if !enter(&transaction, epoch, partition).await? {
         return Ok(None);
     }

@@ -60,9 +60,25 @@ impl<'a> MessageRow<'a> {
             reply_to: body.reply_to,
             attachments: body.attachments.map(RawValue::get),
             metadata: body.metadata.map(RawValue::get),
-            visibility: Visibility::decode(record.visibility()),
+            visibility: visibility(record)?,
         })
     }
+}
+
+/// Whom the record is for. A field that names nobody in a way that we know is refused: it is never for everyone.
+fn visibility(record: &Record) -> Result<Visibility, &'static str> {
+    let field = record.visibility();
+    let visibility = Visibility::decode(field);
+    let nameless = visibility.users.iter().chain(&visibility.roles).any(String::is_empty);
+    if nameless || (visibility.is_everyone() && !field.is_empty()) {
+        return Err("a visibility of another form");
+    }
+    Ok(visibility)
+}
+
+/// For its sender alone, who sees whatever they sent: nobody has the role of those who went.
+fn nobody_else() -> Visibility {
+    Visibility { users: Vec::new(), roles: vec!["removed".to_owned()] }
 }
 
 /// Why a seq counts for nothing.
@@ -128,7 +144,7 @@ impl EventRow {
             target_id,
             at_ms: record.at_ms,
             body: body.to_owned(),
-            visibility: Visibility::decode(record.visibility()),
+            visibility: visibility(record)?,
             void: None,
         })
     }
@@ -145,7 +161,7 @@ impl EventRow {
             target_id: None,
             at_ms: record.at_ms,
             body: "{}".to_owned(),
-            visibility: Visibility::decode(record.visibility()),
+            visibility: visibility(record).unwrap_or_else(|_| nobody_else()),
             void: Some(first.map_or(VoidReason::Rejected, VoidReason::Duplicate)),
         }
     }

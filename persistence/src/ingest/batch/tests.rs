@@ -16,13 +16,22 @@ struct Sample {
     kind: &'static str,
     client_id: String,
     room: &'static str,
+    visibility: &'static str,
     json: String,
 }
 
 impl Default for Sample {
     fn default() -> Self {
         let json = r#"{"kind":"text","content":"hi","reply_to":7,"metadata":{"b": 1, "a":2}}"#.to_owned();
-        Self { epoch: 1, seq: 1, kind: "message:new", client_id: "c".into(), room: "r", json }
+        Self {
+            epoch: 1,
+            seq: 1,
+            kind: "message:new",
+            client_id: "c".into(),
+            room: "r",
+            visibility: "u=bob",
+            json,
+        }
     }
 }
 
@@ -43,7 +52,7 @@ impl Sample {
             "alice",
             &self.client_id,
             id,
-            "u=bob",
+            self.visibility,
             "",
             "",
         ]
@@ -110,6 +119,35 @@ fn a_record_that_lacks_a_part_becomes_a_void_and_the_log_goes_on() {
     assert_eq!((plan.events[0].client_id.as_str(), plan.events[0].body.as_str()), ("1.2", "{}"));
     assert_eq!(plan.heads[&room()].to, Seq(3));
     assert_eq!(plan.rejects[0].at, Some((room(), Seq(2))));
+}
+
+#[test]
+fn a_visibility_that_names_nobody_is_never_for_everyone() {
+    let edit =
+        || Sample { kind: "message:edited", json: r#"{"target":1}"#.to_owned(), ..Sample::message(1, 1) };
+    for visibility in ["g=friends", "bob", "u=", "u=bob\u{1e}r=", "\u{1e}"] {
+        for sample in [Sample::message(1, 1), edit()] {
+            let entries = [Sample { visibility, ..sample }.entry(1)];
+            let plan = classify(&entries, &stored(0, ""), None).unwrap();
+            assert_eq!((plan.messages.len(), plan.rejects.len()), (0, 1), "{visibility:?}");
+            assert_eq!(plan.events[0].void, Some(VoidReason::Rejected));
+            assert!(!plan.events[0].visibility.is_everyone(), "nor is the void: {visibility:?}");
+        }
+    }
+    let entries = [Sample { visibility: "", ..Sample::message(1, 1) }.entry(1)];
+    assert!(classify(&entries, &stored(0, ""), None).unwrap().messages[0].visibility.is_everyone());
+}
+
+#[test]
+fn only_messages_that_count_date_a_room() {
+    let bad = Sample { json: r#"{"kind":"text"}"#.to_owned(), ..Sample::message(1, 3) };
+    let entries = entries([Sample::message(1, 1), Sample::message(1, 2), bad]);
+    let mut plan = classify(&entries, &stored(0, ""), None).unwrap();
+    assert_eq!(plan.heads[&room()], advance(0, 3, 1002), "a rejected one does not");
+    plan.date_heads(&[1]);
+    assert_eq!(plan.heads[&room()], advance(0, 3, 1001), "nor does a duplicate");
+    plan.date_heads(&[0, 1]);
+    assert_eq!(plan.heads[&room()].last_message_at_ms, None);
 }
 
 #[test]

@@ -1,0 +1,133 @@
+//! A batch as it is gathered from readings: each partition's records with the place from which they were read.
+//! Pure. Promises that the records of a part follow on that place and on each other without a gap.
+
+use std::collections::BTreeMap;
+
+use tidings_shared::log::{IngestId, keys::Partition};
+
+use crate::ingest::{
+    batch::Entry,
+    reader::{Chunk, Read},
+};
+
+/// One partition's share of a batch.
+#[derive(Debug)]
+pub(super) struct Part {
+    /// In which it was read.
+    pub pass: u64,
+    /// Nothing lies between this place and the first entry.
+    pub after: IngestId,
+    /// Never empty.
+    pub entries: Vec<Entry>,
+}
+
+impl Part {
+    /// The place of the last entry.
+    pub fn upto(&self) -> IngestId {
+        self.entries.last().map_or(self.after, |last| last.id)
+    }
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Batch(pub BTreeMap<Partition, Part>);
+
+impl Batch {
+    pub fn add(&mut self, chunk: Chunk) {
+        chunk.reads.into_iter().for_each(|read| self.add_read(read));
+    }
+
+    fn add_read(&mut self, read: Read) {
+        let Read { partition, pass, after, entries } = read;
+        match self.0.get_mut(&partition) {
+            Some(part) if part.pass == pass && part.upto() == after => part.entries.extend(entries),
+            // What an earlier pass read is void. If there is a gap within a pass, this part finds out when it is
+            // compared with what is committed.
+            _ => {
+                self.0.insert(partition, Part { pass, after, entries });
+            }
+        }
+    }
+
+    pub fn records(&self) -> usize {
+        self.0.values().map(|part| part.entries.len()).sum()
+    }
+
+    pub fn entries(&self) -> Vec<Entry> {
+        self.0.values().flat_map(|part| &part.entries).cloned().collect()
+    }
+
+    /// Two halves; each partition's records stay in order across them, and the second half of a part follows on the
+    /// first.
+    pub fn halve(self) -> (Self, Self) {
+        let mut left = self.records() / 2;
+        let (mut first, mut second) = (Self::default(), Self::default());
+        for (partition, mut part) in self.0 {
+            let rest = part.entries.split_off(left.min(part.entries.len()));
+            left -= part.entries.len();
+            let rest = Part { pass: part.pass, after: part.upto(), entries: rest };
+            for (half, part) in [(&mut first, part), (&mut second, rest)] {
+                if !part.entries.is_empty() {
+                    half.0.insert(partition, part);
+                }
+            }
+        }
+        (first, second)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+
+    fn id(ms: u64) -> IngestId {
+        IngestId { ms, n: 0 }
+    }
+
+    fn read(partition: u16, pass: u64, after: u64, upto: u64) -> Read {
+        let partition = Partition(partition);
+        let entry = |ms| Entry::read(partition, id(ms), Bytes::new());
+        Read { partition, pass, after: id(after), entries: (after + 1..=upto).map(entry).collect() }
+    }
+
+    fn batch(sizes: &[(u16, u64)]) -> Batch {
+        let mut batch = Batch::default();
+        sizes.iter().for_each(|(partition, size)| batch.add_read(read(*partition, 1, 0, *size)));
+        batch
+    }
+
+    fn ids(batch: &Batch) -> Vec<(u16, u64)> {
+        batch.entries().iter().map(|entry| (entry.partition.0, entry.id.ms)).collect()
+    }
+
+    #[test]
+    fn the_halves_of_a_batch_are_all_of_it_in_order() {
+        for sizes in [&[(1, 2)][..], &[(1, 1), (2, 1)], &[(1, 5), (2, 1), (7, 4)], &[(3, 1000)]] {
+            let whole = batch(sizes);
+            let (all, records) = (ids(&whole), whole.records());
+            let (first, second) = whole.halve();
+            assert_eq!([ids(&first), ids(&second)].concat(), all);
+            assert_eq!((first.records(), second.records()), (records / 2, records - records / 2));
+        }
+    }
+
+    #[test]
+    fn the_second_half_of_a_part_follows_on_the_first() {
+        let (first, second) = batch(&[(1, 5), (2, 3)]).halve();
+        assert_eq!((first.0[&Partition(1)].after, first.0[&Partition(1)].upto()), (id(0), id(4)));
+        assert_eq!((second.0[&Partition(1)].after, second.0[&Partition(2)].after), (id(4), id(0)));
+    }
+
+    #[test]
+    fn readings_of_one_pass_are_joined_only_where_one_follows_on_the_other() {
+        let mut batch = Batch::default();
+        batch.add_read(read(1, 1, 0, 2));
+        batch.add_read(read(1, 1, 2, 3));
+        assert_eq!(ids(&batch), [(1, 1), (1, 2), (1, 3)]);
+        batch.add_read(read(1, 1, 4, 5));
+        assert_eq!((batch.0[&Partition(1)].after, ids(&batch)), (id(4), vec![(1, 5)]), "a gap");
+        batch.add_read(read(1, 2, 0, 1));
+        assert_eq!((batch.0[&Partition(1)].after, ids(&batch)), (id(0), vec![(1, 1)]), "another pass");
+    }
+}
