@@ -8,10 +8,12 @@ mod ping;
 mod read;
 mod send;
 
+use std::rc::Rc;
+
 use tidings_shared::{
     auth::{Identity, Reason, Verifier},
     error::Refusal,
-    ids::{RoomId, Seq},
+    ids::{RoomId, Seq, UserId},
     message::Draft,
     protocol::{CloseCode, Command, JoinTarget, Parsed, server::ServerFrame},
 };
@@ -24,16 +26,16 @@ pub enum State {
     AwaitingAuth,
     /// The token is good, the account is being fetched; nothing is read meanwhile.
     Authenticating,
-    Ready(Identity),
+    Ready(Rc<Identity>),
 }
 
 /// What commands may ask of the world.
 pub struct Context<'a> {
     pub verifier: &'a Verifier,
     /// Takes one message off the user's allowance; else when there will be one, in milliseconds.
-    pub allow_message: &'a dyn Fn(&str) -> Result<(), u64>,
-    /// RFC 3339.
-    pub server_time: &'a str,
+    pub allow_message: &'a dyn Fn(&UserId) -> Result<(), u64>,
+    /// Milliseconds since the Unix epoch.
+    pub now_ms: i64,
 }
 
 /// What a command leads to, in order.

@@ -87,7 +87,7 @@ impl Session for ChatSession {
         let context = Context {
             verifier: &node.verifier,
             allow_message: &|user| node.allow_message(user),
-            server_time: &rfc3339(now_ms()),
+            now_ms: now_ms(),
         };
         let effects = command::apply(&mut self.client.state.borrow_mut(), &context, parsed);
         for effect in effects {

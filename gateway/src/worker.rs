@@ -11,7 +11,11 @@ use std::{
 };
 
 use governor::{DefaultKeyedRateLimiter, clock::Clock};
-use tidings_shared::{auth::Verifier, ids::RoomId, protocol::server::Limits};
+use tidings_shared::{
+    auth::Verifier,
+    ids::{RoomId, UserId},
+    protocol::server::Limits,
+};
 use tokio::sync::{Semaphore, mpsc};
 
 use crate::{
@@ -32,7 +36,7 @@ pub struct Node {
     pub bus: Arc<Bus>,
     pub verifier: Verifier,
     /// Messages of a user through this node.
-    pub allowance: DefaultKeyedRateLimiter<String>,
+    pub allowance: DefaultKeyedRateLimiter<UserId>,
     pub metrics: Metrics,
     pub name: String,
     pub heartbeat_ms: u64,
@@ -44,8 +48,8 @@ impl Node {
     ///
     /// # Errors
     /// Milliseconds to wait.
-    pub fn allow_message(&self, user: &str) -> Result<(), u64> {
-        self.allowance.check_key(&user.to_owned()).map_err(|not_until| {
+    pub fn allow_message(&self, user: &UserId) -> Result<(), u64> {
+        self.allowance.check_key(user).map_err(|not_until| {
             let wait = not_until.wait_time_from(self.allowance.clock().now());
             u64::try_from(wait.as_millis()).unwrap_or(u64::MAX).max(1)
         })

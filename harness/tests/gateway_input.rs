@@ -153,6 +153,23 @@ async fn a_token_that_expires_closes_unless_it_was_renewed() -> Result<()> {
 }
 
 #[tokio::test]
+async fn a_blocked_user_is_refused_before_the_upgrade_and_closed_after_it() -> Result<()> {
+    let stack = Stack::start().await?;
+    stack.database().query("INSERT INTO users (id, blocked) VALUES ('mallory', true)").await?;
+    let (ws, token) = (stack.gateway(0).ws(), stack.token("mallory"));
+    match Client::connect(&ws, &token).await {
+        Err(error @ ClientError::Refused { status: 403, .. }) => {
+            ensure!(error.code() == "forbidden", "{error}")
+        }
+        other => anyhow::bail!("{:?}", other.err()),
+    }
+    let client = Client::connect_by(TokenBy::Nothing, &ws, "").await?;
+    client.send_json(&json!({"type": "auth", "token": token})).await?;
+    ensure!(client.until_closed().await?.code == Some(4403));
+    Ok(())
+}
+
+#[tokio::test]
 async fn handshakes_are_refused_as_the_contract_says() -> Result<()> {
     let stack =
         Stack::builder().gateway_env("TIDINGS_ALLOWED_ORIGINS", "https://chat.example").start().await?;

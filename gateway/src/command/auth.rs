@@ -1,7 +1,9 @@
 //! `auth`: the first tells who is connecting, later ones put off the token's end.
 
+use std::rc::Rc;
+
 use tidings_shared::{
-    auth::Reason,
+    auth::{Identity, Reason},
     protocol::{
         CloseCode,
         server::{ServerFrame, rfc3339},
@@ -29,10 +31,9 @@ pub(super) fn apply(
         (State::Ready(current), Ok(identity)) if identity.user == current.user => {
             let expires_at = rfc3339(identity.expires_at_s.saturating_mul(1000));
             // A token without a name does not take away the one that the account has.
-            let (name, picture) = (current.name.take(), current.picture.take());
-            *current = identity;
-            current.name = current.name.take().or(name);
-            current.picture = current.picture.take().or(picture);
+            let name = identity.name.or_else(|| current.name.clone());
+            let picture = identity.picture.or_else(|| current.picture.clone());
+            *current = Rc::new(Identity { name, picture, ..identity });
             let answer =
                 ServerFrame::AuthOk { reference: reference.as_deref(), expires_at: &expires_at }.to_json();
             vec![Effect::Renewed, Effect::Reply(answer)]

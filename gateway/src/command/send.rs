@@ -16,7 +16,7 @@ pub(super) fn apply(
     room: RoomId,
     draft: Box<Draft>,
 ) -> Vec<Effect> {
-    match (context.allow_message)(identity.user.as_str()) {
+    match (context.allow_message)(&identity.user) {
         Ok(()) => vec![Effect::Append { reference, room, draft }],
         Err(retry_after_ms) => {
             let refusal = Refusal {

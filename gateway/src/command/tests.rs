@@ -16,13 +16,13 @@ fn token(user: &str, exp: i64) -> String {
 
 fn run(state: &mut State, allow: Result<(), u64>, frame: &Value) -> Vec<Effect> {
     let verifier = Verifier::hs256(&secret(), 0);
-    let allow_message = move |_: &str| allow;
-    let context = Context { verifier: &verifier, allow_message: &allow_message, server_time: "now" };
+    let allow_message = move |_: &UserId| allow;
+    let context = Context { verifier: &verifier, allow_message: &allow_message, now_ms: 0 };
     apply(state, &context, parse(&frame.to_string(), 1000))
 }
 
 fn ready(user: &str) -> State {
-    State::Ready(Verifier::hs256(&secret(), 0).verify(&token(user, 4_000_000_000)).unwrap())
+    State::Ready(Rc::new(Verifier::hs256(&secret(), 0).verify(&token(user, 4_000_000_000)).unwrap()))
 }
 
 #[test]

@@ -71,11 +71,11 @@ impl Client {
     pub(super) fn set_identity(&self, identity: Identity) {
         // Later tokens are of the same user, so the first stays true.
         let _ = self.user.set(identity.user.clone());
-        *self.state.borrow_mut() = State::Ready(identity);
+        *self.state.borrow_mut() = State::Ready(Rc::new(identity));
     }
 
     /// Who this is; `None` before the first token was taken.
-    pub(super) fn identity(&self) -> Option<Identity> {
+    pub(super) fn identity(&self) -> Option<Rc<Identity>> {
         match &*self.state.borrow() {
             State::Ready(identity) => Some(identity.clone()),
             State::AwaitingAuth | State::Authenticating => None,

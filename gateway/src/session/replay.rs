@@ -92,7 +92,7 @@ async fn replay_room(worker: &Rc<Worker>, client: &Rc<Client>, replay: &Replay) 
             return;
         }
         let newest = worker.hub.borrow().newest(room);
-        generation = worker.hub.borrow().generation();
+        let began = worker.hub.borrow().generation();
         if newest.epoch < reached.epoch {
             // Redis told of a new epoch before any hint did: those who are live must be taken there first.
             worker.suspect(room);
@@ -116,7 +116,8 @@ async fn replay_room(worker: &Rc<Worker>, client: &Rc<Client>, replay: &Replay) 
             // The hub is behind, or Redis is: give them a moment.
             tokio::time::sleep(RETRY_AFTER).await;
         }
-        head = Position::of(&read.head);
+        // Only with what was read: a read that failed says nothing about what was missed.
+        (head, generation) = (Position::of(&read.head), began);
         let diverged = read.head.gap_after_position(reached.epoch, reached.seq);
         match (diverged, read.records_after(reached.seq)) {
             (None, Some(records)) => {

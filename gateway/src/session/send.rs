@@ -36,7 +36,7 @@ pub(super) async fn role_in(
 /// What someone who is not a member is told: public rooms exist for everyone, others for nobody.
 pub(super) async fn stranger(worker: &Worker, identity: &Identity, room: &RoomId) -> Refusal {
     // Asking for rooms that are not there costs PostgreSQL a read each: it is rationed like sending.
-    if let Err(retry_after_ms) = worker.node.allow_message(identity.user.as_str()) {
+    if let Err(retry_after_ms) = worker.node.allow_message(&identity.user) {
         return Refusal {
             retry_after_ms: Some(retry_after_ms),
             ..Refusal::new(ErrorCode::RateLimited, "too many rooms that are not yours; ask again later")
