@@ -140,7 +140,7 @@ impl Bus {
         let Some(process) = process else {
             return Err(AppendError::Unavailable("the pub/sub connection is down".to_owned()));
         };
-        let read = self.log.read(room, after, not_before, Some(&process)).await;
+        let read = self.log.read(room, after, not_before, Some(&process), &[]).await;
         if matches!(read, Err(AppendError::OtherProcess)) {
             // The command connection was given up already; whichever of the two is behind, both are made anew.
             self.subscriber.reconnect();

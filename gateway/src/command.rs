@@ -2,20 +2,23 @@
 //! One file per frame type; what an effect takes to happen is in `session`.
 
 mod auth;
+mod change;
 mod join;
 mod leave;
+mod live;
+mod mark;
 mod ping;
-mod read;
 mod send;
 
 use std::rc::Rc;
 
+use serde_json::value::RawValue;
 use tidings_shared::{
     auth::{Identity, Reason, Verifier},
     error::Refusal,
     ids::{RoomId, Seq, UserId},
-    message::Draft,
-    protocol::{CloseCode, Command, JoinTarget, Parsed, server::ServerFrame},
+    message::{Draft, change::Change},
+    protocol::{CloseCode, Command, JoinTarget, Parsed, Status, server::ServerFrame},
 };
 
 /// What a connection is, as far as commands care.
@@ -59,6 +62,7 @@ pub enum Effect {
     Join {
         reference: Option<String>,
         target: JoinTarget,
+        presence: bool,
     },
     Leave {
         reference: Option<String>,
@@ -69,12 +73,32 @@ pub enum Effect {
         room: RoomId,
         draft: Box<Draft>,
     },
+    Change {
+        reference: Option<String>,
+        room: RoomId,
+        change: Box<Change>,
+    },
     Mark {
         reference: Option<String>,
         room: RoomId,
         seq: Seq,
+        delivered: bool,
+    },
+    /// Something that is neither stored nor replayed.
+    Live {
+        reference: Option<String>,
+        live: Live,
     },
     Close(CloseCode, &'static str),
+}
+
+/// See [`Effect::Live`].
+#[derive(Debug)]
+pub enum Live {
+    Typing { room: RoomId, started: bool },
+    Signal { room: RoomId, to: Option<UserId>, data: Box<RawValue> },
+    PresenceSet(Status),
+    PresenceGet(Vec<UserId>),
 }
 
 impl Effect {
@@ -97,10 +121,16 @@ pub fn apply(state: &mut State, context: &Context<'_>, parsed: Parsed) -> Vec<Ef
     match (state, command) {
         (state, Command::Auth { token }) => auth::apply(state, context, reference, &token),
         (State::Ready(identity), command) => match command {
-            Command::Join(target) => join::apply(reference, target),
+            Command::Join { target, presence } => join::apply(reference, target, presence),
             Command::Leave { rooms } => leave::apply(reference, rooms),
             Command::Send { room, draft } => send::apply(identity, context, reference, room, draft),
-            Command::Read { room, seq } => read::apply(reference, room, seq),
+            Command::Change { room, change } => change::apply(identity, context, reference, room, change),
+            Command::Read { room, seq } => mark::apply(reference, room, seq, false),
+            Command::Delivered { room, seq } => mark::apply(reference, room, seq, true),
+            Command::Typing { room, started } => live::apply(reference, Live::Typing { room, started }),
+            Command::Signal { room, to, data } => live::apply(reference, Live::Signal { room, to, data }),
+            Command::PresenceSet { status } => live::apply(reference, Live::PresenceSet(status)),
+            Command::PresenceGet { users } => live::apply(reference, Live::PresenceGet(users)),
             Command::Ping => ping::apply(context, reference.as_deref()),
             Command::Auth { .. } => Vec::new(),
         },

@@ -5,9 +5,12 @@
 //! job starts when the one before is appended, joined or left.
 
 mod accept;
+mod change;
 mod client;
 mod join;
 mod lane;
+mod live;
+mod mark;
 mod replay;
 mod send;
 
@@ -65,14 +68,20 @@ impl ChatSession {
                 });
             }
             Effect::Renewed => client.watch_expiry(now_ms()),
-            Effect::Join { reference, target } => join::start(worker, client, reference, target),
+            Effect::Join { reference, target, presence } => {
+                join::start(worker, client, reference, target, presence);
+            }
             Effect::Leave { reference, rooms } => join::leave(worker, client, reference, rooms),
             Effect::Append { reference, room, draft } => {
                 enqueue(worker, client, room, Job::Send { reference, draft })
             }
-            Effect::Mark { reference, room, seq } => {
-                enqueue(worker, client, room, Job::Mark { reference, seq })
+            Effect::Change { reference, room, change } => {
+                enqueue(worker, client, room, Job::Change { reference, change })
             }
+            Effect::Mark { reference, room, seq, delivered } => {
+                enqueue(worker, client, room, Job::Mark { reference, seq, delivered })
+            }
+            Effect::Live { reference, live } => live::start(worker, client, reference, live),
             Effect::Close(code, reason) => client.connection.close(code.code(), reason),
         }
     }

@@ -37,7 +37,7 @@ async fn what_redis_kept_through_a_restart_is_stored_and_numbering_goes_on() -> 
     }
     stack.redis().restart().await?;
     let begun = Instant::now();
-    while room.log.read(&room.room, None, Epoch(2), None).await.is_err() {
+    while room.log.read(&room.room, None, Epoch(2), None, &[]).await.is_err() {
         ensure!(begun.elapsed() < PATIENCE, "the room is not seeded");
         tokio::time::sleep(Duration::from_millis(50)).await;
     }

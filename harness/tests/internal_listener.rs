@@ -89,7 +89,7 @@ async fn a_seed_is_for_the_epoch_in_use_and_for_rooms_that_exist() -> Result<()>
     for other in [Epoch(epoch.0 + 1), Epoch(0)] {
         ensure!(client.seed(other, &rooms[..2]).await == Err(AuthorityError::PastEpoch), "{other}");
     }
-    let head = room.log.read(&rooms[1], None, Epoch(0), None).await?.head;
+    let head = room.log.read(&rooms[1], None, Epoch(0), None, &[]).await?.head;
     ensure!((head.seq, head.kind.as_str(), head.members) == (Seq(0), "private", 1), "{head:?}");
     Ok(())
 }

@@ -16,9 +16,9 @@ use tidings_shared::{
     ids::{ClientId, Epoch, RoomId, Seq, UserId},
     log::{
         Accepted, AppendError, Authority, AuthorityError, Bases, Entry, Known, Log, LogLimits, Minimum,
-        OpenedEpoch, ReadMark, RoomHead, SeedOutcome,
+        OpenedEpoch, ReadMark, RoomHead, SeedOutcome, Survival, Target,
         keys::{self, Partition},
-        record::{IngestId, Visibility},
+        record::IngestId,
         stored::Stored,
     },
 };
@@ -62,7 +62,7 @@ impl Authority for Script {
             let base = read.map_or(Seq(0), |(_, seq)| seq);
             let head =
                 RoomHead { epoch, seq: base, bases: Bases(vec![(epoch, base)]), ..RoomHead::default() };
-            log.write_seed(&session, room, read, &head, false).await.expect("Redis answers");
+            log.write_seed(&session, room, read, &head, Survival::Nothing).await.expect("Redis answers");
             outcomes.push(SeedOutcome::Seeded);
         }
         Ok(outcomes)
@@ -76,6 +76,10 @@ impl Authority for Script {
     ) -> Result<Option<Known>, AuthorityError> {
         *self.look_ups.lock().unwrap() += 1;
         Ok(self.known.lock().unwrap().get(client_id.as_str()).cloned())
+    }
+
+    async fn target(&self, _: &RoomId, _: Seq) -> Result<Option<Target>, AuthorityError> {
+        Ok(None)
     }
 }
 
@@ -99,19 +103,12 @@ impl World {
 
     fn entry(&self, client_id: &str) -> Entry<'_> {
         Entry {
-            room: &self.room,
             sender: Some(&self.alice),
             client_id: ClientId::parse(client_id).ok(),
-            kind: "message:new",
             id: Some(format!("id-of-{client_id}")),
-            visibility: Visibility::default(),
-            membership: None,
-            traceparent: None,
-            body: format!(r#"{{"client_id":"{client_id}"}}"#),
             minimum: Minimum::Member,
-            allowed_in_archive: false,
-            exempt_from_backlog: false,
-            first_attempt: false,
+            is_change: false,
+            ..Entry::new(&self.room, "message:new", format!(r#"{{"client_id":"{client_id}"}}"#))
         }
     }
 
@@ -134,7 +131,7 @@ async fn appends_are_dense_and_a_client_id_is_taken_once() -> Result<()> {
     ensure!(second.ingest > first.ingest && second.ingest.is_some());
     let again = world.append("a").await?;
     ensure!(again == Accepted { duplicate: true, ..first.clone() }, "{again:?}");
-    let read = world.log.read(&world.room, Some(Seq(0)), Epoch(0), None).await?;
+    let read = world.log.read(&world.room, Some(Seq(0)), Epoch(0), None, &[]).await?;
     ensure!(read.head.seq == Seq(2));
     let records = read.records_after(Seq(0)).expect("the tail reaches back");
     let at = tidings_shared::protocol::server::rfc3339(first.at_ms);
@@ -218,7 +215,7 @@ async fn the_tail_is_bounded_in_events_and_bytes_and_never_has_a_hole() -> Resul
             .log
             .append(&Entry { first_attempt: true, body: body.clone(), ..world.entry(&client_id) })
             .await?;
-        let read = world.log.read(&world.room, Some(Seq(0)), Epoch(0), None).await?;
+        let read = world.log.read(&world.room, Some(Seq(0)), Epoch(0), None, &[]).await?;
         let bytes: usize = read.records.iter().map(|record| record.raw().len()).sum();
         ensure!(bytes <= 65_536, "{bytes} bytes");
         let first = read.records[0].seq;
@@ -297,9 +294,17 @@ async fn a_seed_writes_only_where_the_hash_is_what_it_read() -> Result<()> {
     let head = RoomHead { epoch: session.epoch, seq: Seq(9), ..RoomHead::default() };
     let stale = [None, Some((Epoch(1), Seq(0))), Some((Epoch(9), Seq(1)))];
     for read in stale {
-        ensure!(!world.log.write_seed(&session, &world.room, read, &head, false).await?, "{read:?}");
+        ensure!(
+            !world.log.write_seed(&session, &world.room, read, &head, Survival::Nothing).await?,
+            "{read:?}"
+        );
     }
-    ensure!(world.log.write_seed(&session, &world.room, Some((Epoch(1), Seq(1))), &head, false).await?);
+    ensure!(
+        world
+            .log
+            .write_seed(&session, &world.room, Some((Epoch(1), Seq(1))), &head, Survival::Nothing)
+            .await?
+    );
     ensure!(world.append("b").await?.seq == Seq(10));
     Ok(())
 }

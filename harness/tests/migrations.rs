@@ -6,19 +6,25 @@ use anyhow::{Result, ensure};
 use tidings_harness::node;
 use tidings_harness::postgres::{Database, Postgres};
 
-const TABLES: [&str; 13] = [
+const MIGRATIONS: usize = 4;
+const TABLES: &[&str] = &[
     "dead_letters",
     "epochs_opened",
     "events",
     "members",
+    "message_search",
     "message_versions",
     "messages",
+    "messages_archive",
     "partitions",
     "presence",
     "reactions",
     "replicas",
+    "retention_progress",
     "room_epochs",
     "rooms",
+    "search_progress",
+    "search_slices",
     "users",
 ];
 
@@ -64,14 +70,14 @@ async fn the_schema_is_applied_taken_back_without_a_trace_and_applied_again() ->
     let database = Postgres::shared().await?.database().await?;
 
     let applied = migrations(&database, &["up"]).await?;
-    assert_eq!(applied.lines().filter(|line| line.ends_with(": applied")).count(), 3, "{applied}");
+    assert_eq!(applied.lines().filter(|line| line.ends_with(": applied")).count(), MIGRATIONS, "{applied}");
     assert_eq!(tables(&database).await?, TABLES);
     let first = schema(&database).await?;
 
     let taken_back = migrations(&database, &["down"]).await?;
-    assert_eq!(taken_back.lines().filter(|line| line.ends_with(": taken back")).count(), 3, "{taken_back}");
+    assert_eq!(taken_back.lines().filter(|line| line.ends_with(": taken back")).count(), MIGRATIONS, "{taken_back}");
     assert!(tables(&database).await?.is_empty());
-    assert_eq!(migrations(&database, &["status"]).await?.matches(": pending").count(), 3);
+    assert_eq!(migrations(&database, &["status"]).await?.matches(": pending").count(), MIGRATIONS);
 
     migrations(&database, &["up"]).await?;
     assert_eq!(schema(&database).await?, first);
@@ -95,7 +101,7 @@ async fn jobs_started_at_once_take_turns() -> Result<()> {
     let (one, other) = tokio::join!(migrations(&database, &["up"]), migrations(&database, &["up"]));
     let mut printed = [one?, other?];
     printed.sort();
-    assert_eq!(printed[0].lines().count(), 3, "{printed:?}");
+    assert_eq!(printed[0].lines().count(), MIGRATIONS, "{printed:?}");
     assert_eq!(printed[1], "nothing to do\n");
     Ok(())
 }

@@ -5,6 +5,7 @@
 pub mod m0001_users_rooms_members;
 pub mod m0002_messages_events;
 pub mod m0003_partitions_epochs;
+pub mod m0004_search_retention_erasure;
 pub mod schema;
 
 use async_trait::async_trait;
@@ -20,6 +21,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0001_users_rooms_members::Migration),
             Box::new(m0002_messages_events::Migration),
             Box::new(m0003_partitions_epochs::Migration),
+            Box::new(m0004_search_retention_erasure::Migration),
         ]
     }
 }

@@ -15,12 +15,13 @@ use sea_orm::{DatabaseConnection, DbErr};
 use tidings_shared::{
     ids::{ClientId, Epoch, RoomId, Seq, UserId},
     log::{
-        Authority, AuthorityError, Known, Log, OpenedEpoch, SeedOutcome, Session, connect_to_process,
+        Authority, AuthorityError, Known, Log, OpenedEpoch, SeedOutcome, Session, Target, connect_to_process,
         keys::{self, Partition},
     },
 };
 use tokio::time::{Instant, timeout_at};
 
+use crate::query::targets;
 use crate::writer::{epochs, failure, seeds, voids};
 use plan::Survived;
 
@@ -28,6 +29,9 @@ use plan::Survived;
 const SEEDS_AT_ONCE: usize = 4;
 /// All of a request to seed: gateways wait for 4 s. What was not reached by then is told as `Later`.
 const SEEDS_TIMEOUT: Duration = Duration::from_secs(3);
+/// How long a change waits for its message to be stored; gateways wait for 4 s.
+const TARGET_TIMEOUT: Duration = Duration::from_secs(3);
+const TARGET_PAUSE: Duration = Duration::from_millis(100);
 /// A room whose hash changes under the seed is read again, this many times.
 const ROUNDS: usize = 5;
 
@@ -99,7 +103,7 @@ impl PostgresAuthority {
                     None => outcomes.push((room, SeedOutcome::NoSuchRoom)),
                     Some((head, plan)) => writes.push(async move {
                         let hash = survived.hash;
-                        let wrote = log.write_seed(session, &room, hash, &head, plan.keep_tail).await;
+                        let wrote = log.write_seed(session, &room, hash, &head, plan.survived).await;
                         wrote.map(|wrote| (room, wrote)).map_err(unavailable)
                     }),
                 }
@@ -193,6 +197,20 @@ impl Authority for PostgresAuthority {
         client_id: &ClientId,
     ) -> Result<Option<Known>, AuthorityError> {
         voids::look_up(&self.db, room, sender, client_id).await.map_err(away)
+    }
+
+    async fn target(&self, room: &RoomId, seq: Seq) -> Result<Option<Target>, AuthorityError> {
+        let deadline = Instant::now() + TARGET_TIMEOUT;
+        loop {
+            match targets::target(&self.db, room, seq).await.map_err(away)? {
+                targets::Found::Message(target) => return Ok(Some(target)),
+                targets::Found::Nothing => return Ok(None),
+                targets::Found::NotStored if Instant::now() < deadline => {
+                    tokio::time::sleep(TARGET_PAUSE).await
+                }
+                targets::Found::NotStored => return Err(unavailable("the message is not stored yet")),
+            }
+        }
     }
 }
 

@@ -21,7 +21,7 @@ use tidings_shared::{
     internal::{
         CONNECT_USER, ConnectUserAnswer, ConnectUserRequest, LOOK_UP, LookUpAnswer, LookUpRequest, MAX_ROOMS,
         OPEN_EPOCH, OpenEpochAnswer, OpenEpochRequest, ROOMS, RoomsAnswer, RoomsRequest, SECRET_HEADER, SEED,
-        SeedAnswer, SeedRequest,
+        SeedAnswer, SeedRequest, TARGET, TargetAnswer, TargetRequest,
     },
     log::{Authority, AuthorityError, Log},
     membership,
@@ -92,6 +92,7 @@ pub fn serve(listener: TcpListener, state: Data<State>) -> std::io::Result<Serve
                     .route(OPEN_EPOCH, post().to(open_epoch))
                     .route(SEED, post().to(seed))
                     .route(LOOK_UP, post().to(look_up))
+                    .route(TARGET, post().to(target))
                     .route(ROOMS, post().to(rooms))
                     .route(CONNECT_USER, post().to(connect_user)),
             )
@@ -138,6 +139,16 @@ async fn look_up(
         state.authority.look_up(&asked.room, &asked.sender, &asked.client_id).await.map_err(refused)
     };
     Ok(Json(LookUpAnswer { known: in_time(looking).await? }))
+}
+
+async fn target(
+    state: Data<State>,
+    request: HttpRequest,
+    body: Payload,
+) -> Result<Json<TargetAnswer>, Problem> {
+    let asked: TargetRequest = state.read(&request, body).await?;
+    let looking = async { state.authority.target(&asked.room, asked.seq).await.map_err(refused) };
+    Ok(Json(TargetAnswer { target: in_time(looking).await? }))
 }
 
 async fn rooms(

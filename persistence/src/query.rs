@@ -13,6 +13,7 @@ pub mod messages;
 pub mod room;
 pub mod room_lists;
 pub mod rooms;
+pub mod targets;
 pub mod users;
 
 mod sql;

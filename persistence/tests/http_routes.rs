@@ -11,9 +11,9 @@ use secrecy::SecretString;
 use serde_json::{Value, json};
 use tidings_persistence::http::{self, Limits, State};
 use tidings_shared::auth::{Verifier, sign_hs256};
-use tidings_shared::ids::{ClientId, Epoch, RoomId, UserId};
+use tidings_shared::ids::{ClientId, Epoch, RoomId, Seq, UserId};
 use tidings_shared::log::{
-    Authority, AuthorityError, Known, Log, LogLimits, OpenedEpoch, SeedOutcome, client,
+    Authority, AuthorityError, Known, Log, LogLimits, OpenedEpoch, SeedOutcome, Target, client,
 };
 use tidings_shared::origin::AllowedOrigins;
 
@@ -30,6 +30,10 @@ impl Authority for Nobody {
     }
     async fn look_up(&self, _: &RoomId, _: &UserId, _: &ClientId) -> Result<Option<Known>, AuthorityError> {
         Err(AuthorityError::PastEpoch)
+    }
+
+    async fn target(&self, _: &RoomId, _: Seq) -> Result<Option<Target>, AuthorityError> {
+        Ok(None)
     }
 }
 

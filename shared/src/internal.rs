@@ -8,8 +8,8 @@ use std::collections::HashMap;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    ids::{ClientId, RoomId, UserId},
-    log::{Known, SeedOutcome},
+    ids::{ClientId, RoomId, Seq, UserId},
+    log::{Known, SeedOutcome, Target},
     membership::{Account, Membership},
 };
 
@@ -20,6 +20,7 @@ pub const SECRET_HEADER: &str = "x-tidings-internal-secret";
 pub const OPEN_EPOCH: &str = "/internal/v1/epoch";
 pub const SEED: &str = "/internal/v1/seed";
 pub const LOOK_UP: &str = "/internal/v1/look-up";
+pub const TARGET: &str = "/internal/v1/target";
 pub const ROOMS: &str = "/internal/v1/rooms";
 pub const CONNECT_USER: &str = "/internal/v1/connect-user";
 
@@ -59,6 +60,18 @@ pub struct LookUpRequest {
 #[derive(Debug, Serialize, Deserialize)]
 pub struct LookUpAnswer {
     pub known: Option<Known>,
+}
+
+/// Asks for the message that a change is aimed at.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct TargetRequest {
+    pub room: RoomId,
+    pub seq: Seq,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+pub struct TargetAnswer {
+    pub target: Option<Target>,
 }
 
 /// Loads a user's memberships; the answer is put into the cache as well.

@@ -1,7 +1,7 @@
 //! What gateway and persistence have in common: identifiers, the wire contract, the room log in Redis,
 //! authentication, configuration, telemetry and the lifecycle of a process.
 //!
-//! Imports neither service. Only `log` and `membership` speak Redis; nothing here speaks SQL.
+//! Imports neither service. Only `log`, `membership` and `people` speak Redis; nothing here speaks SQL.
 
 pub mod admin;
 pub mod auth;
@@ -15,7 +15,9 @@ pub mod membership;
 pub mod message;
 pub mod metrics;
 pub mod origin;
+pub mod people;
 pub mod protocol;
+pub mod role;
 pub mod telemetry;
 
 #[doc(hidden)]

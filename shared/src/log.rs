@@ -28,10 +28,13 @@ mod session;
 pub mod stored;
 pub mod subscriber;
 mod tail;
+mod target;
 
 pub use append::{Accepted, AppendError, Entry, Minimum};
 pub use authority::{Authority, AuthorityError, Known, OpenedEpoch, SeedOutcome};
 pub use commands::{Log, LogLimits, Marked, ReadMark, client};
+pub use owner::Survival;
 pub use record::{IngestId, Record};
 pub use session::{Session, SessionError, connect as connect_to_process};
-pub use tail::{Bases, RoomHead, TailRead};
+pub use tail::{Bases, Mark, RoomHead, TailRead};
+pub use target::Target;

@@ -1,5 +1,6 @@
 //! A message as a sender gives it, checked the same way whether it comes by frame or by HTTP, and its JSON body.
 
+pub mod change;
 mod entry;
 
 use serde::{Deserialize, Serialize};

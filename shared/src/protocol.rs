@@ -5,6 +5,6 @@ pub mod close;
 pub mod fields;
 pub mod server;
 
-pub use client::{ClientFrame, Command, JoinTarget, Parsed};
+pub use client::{ClientFrame, Command, JoinTarget, Parsed, Status};
 pub use close::CloseCode;
 pub use fields::Fields;

@@ -4,6 +4,6 @@ use tidings_shared::protocol::JoinTarget;
 
 use super::Effect;
 
-pub(super) fn apply(reference: Option<String>, target: JoinTarget) -> Vec<Effect> {
-    vec![Effect::Join { reference, target }]
+pub(super) fn apply(reference: Option<String>, target: JoinTarget, presence: bool) -> Vec<Effect> {
+    vec![Effect::Join { reference, target, presence }]
 }

@@ -16,14 +16,16 @@ pub(super) fn apply(
     room: RoomId,
     draft: Box<Draft>,
 ) -> Vec<Effect> {
-    match (context.allow_message)(&identity.user) {
+    match within_allowance(identity, context) {
         Ok(()) => vec![Effect::Append { reference, room, draft }],
-        Err(retry_after_ms) => {
-            let refusal = Refusal {
-                retry_after_ms: Some(retry_after_ms),
-                ..Refusal::new(ErrorCode::RateLimited, "too many messages; repeat this one later")
-            };
-            vec![Effect::refuse(reference, Some(room), refusal)]
-        }
+        Err(refusal) => vec![Effect::refuse(reference, Some(room), refusal)],
     }
+}
+
+/// Takes one message off the user's allowance.
+pub(super) fn within_allowance(identity: &Identity, context: &Context<'_>) -> Result<(), Refusal> {
+    (context.allow_message)(&identity.user).map_err(|retry_after_ms| Refusal {
+        retry_after_ms: Some(retry_after_ms),
+        ..Refusal::new(ErrorCode::RateLimited, "too many messages; repeat this one later")
+    })
 }

@@ -46,7 +46,7 @@ fn json(epoch: u64, seq: u64) -> String {
 fn read(epoch: u64, seqs: std::ops::RangeInclusive<u64>, bases: &str) -> TailRead {
     let seq = Seq(*seqs.end());
     let head = RoomHead { epoch: Epoch(epoch), seq, bases: Bases::decode(bases), ..RoomHead::default() };
-    TailRead { head, records: seqs.map(|seq| record(epoch, seq, "")).collect() }
+    TailRead { head, records: seqs.map(|seq| record(epoch, seq, "")).collect(), marks: Vec::new() }
 }
 
 fn at(epoch: u64, seq: u64) -> Position {

@@ -49,7 +49,13 @@ pub(super) struct LeaveGroup {
 }
 
 /// Starts a join: one job per room.
-pub(super) fn start(worker: &Rc<Worker>, client: &Rc<Client>, reference: Option<String>, target: JoinTarget) {
+pub(super) fn start(
+    worker: &Rc<Worker>,
+    client: &Rc<Client>,
+    reference: Option<String>,
+    target: JoinTarget,
+    _presence: bool,
+) {
     match target {
         JoinTarget::One { room, after } => spread(worker, client, reference, vec![(room, after)], true, None),
         JoinTarget::Many { rooms, mut after } => {
@@ -184,6 +190,7 @@ async fn join_room(
         head: Cursor::new(head.epoch, head.seq),
         read_seq: membership.read_seq,
         members: head.members,
+        online: None,
     };
     Ok((joined, replay))
 }

@@ -4,16 +4,15 @@ use std::{collections::VecDeque, rc::Rc};
 
 use rustc_hash::FxHashMap;
 use tidings_shared::{
-    error::Refusal,
     ids::{Cursor, RoomId, Seq},
-    message::Draft,
-    protocol::server::ServerFrame,
+    message::{Draft, change::Change},
 };
 
 use super::{
+    change,
     client::Client,
     join::{self, JoinGroup, LeaveGroup},
-    refuse, send,
+    mark, send,
 };
 use crate::worker::Worker;
 
@@ -25,7 +24,8 @@ pub(super) enum Job {
     Join { after: Option<Cursor>, group: Rc<JoinGroup>, place: usize },
     Leave { group: Rc<LeaveGroup> },
     Send { reference: Option<String>, draft: Box<Draft> },
-    Mark { reference: Option<String>, seq: Seq },
+    Change { reference: Option<String>, change: Box<Change> },
+    Mark { reference: Option<String>, seq: Seq, delivered: bool },
 }
 
 /// The jobs of one connection.
@@ -80,32 +80,9 @@ async fn perform(worker: &Rc<Worker>, client: &Rc<Client>, room: &RoomId, job: J
         Job::Join { after, group, place } => join::join(worker, client, room, after, &group, place).await,
         Job::Leave { group } => join::leave_room(worker, client, room, &group),
         Job::Send { reference, draft } => send::send(worker, client, room, reference, *draft).await,
-        Job::Mark { reference, seq } => mark(worker, client, room, reference, seq).await,
-    }
-}
-
-async fn mark(worker: &Rc<Worker>, client: &Rc<Client>, room: &RoomId, reference: Option<String>, seq: Seq) {
-    let Some(identity) = client.identity() else { return };
-    if let Err(refusal) = send::role_in(worker, client, &identity, room).await {
-        return refuse(worker, client, reference.as_deref(), Some(room), &refusal);
-    }
-    let Some(place) = client.take_answer_place() else {
-        return refuse(worker, client, reference.as_deref(), Some(room), &send::too_many_unanswered());
-    };
-    let stored = worker.mark_read(room, &identity.user, seq);
-    let (worker, client, room) = (worker.clone(), client.clone(), room.clone());
-    // Marks never move back, so nothing behind this one in the lane need wait for it.
-    tokio::task::spawn_local(async move {
-        let _place = place;
-        let gone = || Err(Refusal::unavailable("the mark is not known to be stored; repeat it"));
-        match stored.await.unwrap_or_else(|_| gone()) {
-            Ok(head) => {
-                worker.node.bus.advance_read(&identity.user, &room, seq.min(head)).await;
-                if let Some(reference) = reference.as_deref() {
-                    client.reply(&ServerFrame::Ok { reference: Some(reference) });
-                }
-            }
-            Err(refusal) => refuse(&worker, &client, reference.as_deref(), Some(&room), &refusal),
+        Job::Change { reference, change } => change::change(worker, client, room, reference, *change).await,
+        Job::Mark { reference, seq, delivered } => {
+            mark::mark(worker, client, room, reference, seq, delivered).await;
         }
-    });
+    }
 }

@@ -1,4 +1,4 @@
-//! Read marks, gathered per room: the first goes at once, those of the next 500 ms go together as one record.
+//! Read and delivered marks, gathered per room: the first goes at once, those of the next 500 ms go together as one record.
 
 use std::{collections::HashMap, mem, rc::Rc, time::Duration};
 
@@ -25,18 +25,24 @@ pub(super) type Marks = FxHashMap<RoomId, Gathering>;
 
 #[derive(Default)]
 pub(super) struct Gathering {
-    marks: HashMap<UserId, Seq>,
+    marks: HashMap<(UserId, bool), Seq>,
     waiting: Vec<oneshot::Sender<Answer>>,
 }
 
 impl Worker {
-    /// Moves a member's read mark forward. Resolves when that is stored, with the head it was clamped to.
-    pub fn mark_read(self: &Rc<Self>, room: &RoomId, user: &UserId, seq: Seq) -> oneshot::Receiver<Answer> {
+    /// Moves a member's read or delivered mark forward. Resolves when that is stored, with the head it was clamped to.
+    pub fn mark(
+        self: &Rc<Self>,
+        room: &RoomId,
+        user: &UserId,
+        seq: Seq,
+        delivered: bool,
+    ) -> oneshot::Receiver<Answer> {
         let (answer, stored) = oneshot::channel();
         let mut marks = self.marks.borrow_mut();
         let running = marks.contains_key(room);
         let gathering = marks.entry(room.clone()).or_default();
-        let mark = gathering.marks.entry(user.clone()).or_default();
+        let mark = gathering.marks.entry((user.clone(), delivered)).or_default();
         *mark = seq.max(*mark);
         gathering.waiting.push(answer);
         if !running {
@@ -64,8 +70,8 @@ async fn flush(worker: Rc<Worker>, room: RoomId) {
 }
 
 async fn append(worker: Rc<Worker>, room: RoomId, gathered: Gathering) {
-    let marks: Vec<ReadMark> =
-        gathered.marks.into_iter().map(|(user, seq)| ReadMark { user, seq, delivered: false }).collect();
+    let mark = |((user, delivered), seq)| ReadMark { user, seq, delivered };
+    let marks: Vec<ReadMark> = gathered.marks.into_iter().map(mark).collect();
     let mut answer = Err(Refusal::unavailable("nothing was marked"));
     for marks in marks.chunks(MARKS_PER_RECORD) {
         answer = store(&worker, &room, marks).await;

@@ -10,9 +10,8 @@ use tidings_shared::{
     ids::{ClientId, RoomId, Seq, UserId},
     internal::InternalClient,
     log::{
-        Accepted, AppendError, Entry, Log, LogLimits, Minimum,
+        Accepted, AppendError, Entry, Log, LogLimits,
         keys::Partition,
-        record::Visibility,
         stored::{Notice, Stored},
         subscriber::{Event, Subscriber},
     },
@@ -72,19 +71,12 @@ impl RoomLog {
             "id": id, "client_id": client_id, "sender": {"id": "alice"}, "kind": "text", "content": text
         });
         Entry {
-            room: &self.room,
             sender: Some(&self.alice),
             client_id: ClientId::parse(client_id).ok(),
-            kind: "message:new",
             id: Some(id),
-            visibility: Visibility::default(),
-            membership: None,
-            traceparent: None,
-            body: body.to_string(),
-            minimum: Minimum::Guest,
-            allowed_in_archive: false,
-            exempt_from_backlog: false,
             first_attempt: true,
+            is_change: false,
+            ..Entry::new(&self.room, "message:new", body.to_string())
         }
     }
 

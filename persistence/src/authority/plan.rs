@@ -3,7 +3,7 @@
 
 use tidings_shared::{
     ids::{Epoch, Seq},
-    log::Bases,
+    log::{Bases, Survival},
 };
 
 /// What is known of a room when it is seeded.
@@ -25,7 +25,7 @@ pub struct SeedPlan {
     pub seq: Seq,
     /// The bases of all epochs of the room, this one's included.
     pub bases: Bases,
-    pub keep_tail: bool,
+    pub survived: Survival,
 }
 
 /// Decides. `stored_head` and `bases` (of all epochs with a row) were read under the partition's lock.
@@ -42,9 +42,13 @@ pub fn plan(epoch: Epoch, survived: &Survived, stored_head: Seq, bases: &Bases) 
     if existing.is_none() {
         bases.0.push((epoch, base));
     }
-    let keep_tail =
-        survived.hash.is_some() && hash_seq == counted && counted == seq && survived.tail_last == Some(seq);
-    SeedPlan { base, is_new: existing.is_none(), seq, bases, keep_tail }
+    let whole = survived.hash.is_some() && hash_seq == counted && counted == seq;
+    let survived = match survived.tail_last == Some(seq) {
+        true if whole => Survival::HashAndTail,
+        false if whole => Survival::Hash,
+        _ => Survival::Nothing,
+    };
+    SeedPlan { base, is_new: existing.is_none(), seq, bases, survived }
 }
 
 #[cfg(test)]
@@ -62,21 +66,27 @@ mod tests {
     #[test]
     fn what_redis_kept_beyond_the_stored_head_is_counted() {
         let plan = plan(Epoch(2), &survived(1, 9, 9), Seq(5), &bases("1:0"));
-        assert_eq!((plan.base, plan.seq, plan.is_new, plan.keep_tail), (Seq(9), Seq(9), true, true));
+        assert_eq!(
+            (plan.base, plan.seq, plan.is_new, plan.survived),
+            (Seq(9), Seq(9), true, Survival::HashAndTail)
+        );
         assert_eq!(plan.bases, bases("1:0,2:9"));
     }
 
     #[test]
     fn an_empty_redis_goes_on_from_the_stored_head() {
         let plan = plan(Epoch(2), &Survived::default(), Seq(5), &bases("1:0"));
-        assert_eq!((plan.base, plan.seq, plan.is_new, plan.keep_tail), (Seq(5), Seq(5), true, false));
+        assert_eq!(
+            (plan.base, plan.seq, plan.is_new, plan.survived),
+            (Seq(5), Seq(5), true, Survival::Nothing)
+        );
     }
 
     #[test]
     fn what_survived_counts_only_up_to_the_base_of_every_epoch_in_between() {
         // The process of epoch 1 comes back with 9 events, but epoch 2 went on from 6.
         let plan = plan(Epoch(3), &survived(1, 9, 9), Seq(5), &bases("1:0,2:6"));
-        assert_eq!((plan.base, plan.seq, plan.keep_tail), (Seq(6), Seq(6), false));
+        assert_eq!((plan.base, plan.seq, plan.survived), (Seq(6), Seq(6), Survival::Nothing));
         let lower_later = super::plan(Epoch(4), &survived(1, 9, 9), Seq(5), &bases("1:0,2:8,3:6"));
         assert_eq!(lower_later.base, Seq(6));
     }
@@ -86,14 +96,16 @@ mod tests {
         let plan = plan(Epoch(2), &survived(1, 20, 20), Seq(14), &bases("1:0,2:9"));
         assert_eq!((plan.base, plan.seq, plan.is_new), (Seq(9), Seq(14), false));
         assert_eq!(plan.bases, bases("1:0,2:9"));
-        assert!(!plan.keep_tail, "the tail is of the epoch before");
+        assert_eq!(plan.survived, Survival::Nothing, "what survived is of the epoch before");
     }
 
     #[test]
     fn a_tail_stays_only_when_it_ends_exactly_at_the_head() {
-        assert!(!plan(Epoch(2), &survived(1, 9, 8), Seq(5), &bases("1:0")).keep_tail);
-        assert!(!plan(Epoch(2), &survived(1, 9, 9), Seq(10), &bases("1:0")).keep_tail);
+        let survival =
+            |survived: &Survived, head| plan(Epoch(2), survived, Seq(head), &bases("1:0")).survived;
+        assert_eq!(survival(&survived(1, 9, 8), 5), Survival::Hash);
+        assert_eq!(survival(&survived(1, 9, 9), 10), Survival::Nothing);
         let no_hash = Survived { hash: None, tail_last: Some(Seq(5)) };
-        assert!(!plan(Epoch(2), &no_hash, Seq(5), &bases("1:0")).keep_tail);
+        assert_eq!(survival(&no_hash, 5), Survival::Nothing);
     }
 }

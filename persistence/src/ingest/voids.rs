@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde::Serialize;
 use tidings_shared::{
     ids::{ClientId, Seq},
-    log::{Entry, Minimum, record::Visibility},
+    log::{Entry, record::Visibility},
 };
 use tokio_util::sync::CancellationToken;
 
@@ -67,19 +67,11 @@ async fn append(ingest: &Ingest, void: &Untold) {
         return;
     };
     let entry = Entry {
-        room: &void.room,
-        sender: None,
         client_id: ClientId::parse(&format!("void:{}", void.target)).ok(),
-        kind: VOID_KIND,
-        id: None,
         visibility: audience(void),
-        membership: None,
-        traceparent: None,
-        body,
-        minimum: Minimum::Guest,
         allowed_in_archive: true,
         exempt_from_backlog: true,
-        first_attempt: false,
+        ..Entry::new(&void.room, VOID_KIND, body)
     };
     match ingest.log.append(&entry).await {
         Ok(accepted) if !accepted.duplicate => ingest.metrics.voids_told.inc(),

@@ -13,11 +13,12 @@ use tokio::sync::Semaphore;
 
 use super::{
     CONNECT_USER, ConnectUserRequest, LOOK_UP, LookUpAnswer, LookUpRequest, OPEN_EPOCH, OpenEpochAnswer,
-    OpenEpochRequest, ROOMS, RoomsAnswer, RoomsRequest, SECRET_HEADER, SEED, SeedAnswer, SeedRequest,
+    OpenEpochRequest, ROOMS, RoomsAnswer, RoomsRequest, SECRET_HEADER, SEED, SeedAnswer, SeedRequest, TARGET,
+    TargetAnswer, TargetRequest,
 };
 use crate::{
-    ids::{ClientId, Epoch, RoomId, UserId},
-    log::{Authority, AuthorityError, Known, OpenedEpoch, SeedOutcome},
+    ids::{ClientId, Epoch, RoomId, Seq, UserId},
+    log::{Authority, AuthorityError, Known, OpenedEpoch, SeedOutcome, Target},
     membership::Account,
 };
 
@@ -144,5 +145,10 @@ impl Authority for InternalClient {
             LookUpRequest { room: room.clone(), sender: sender.clone(), client_id: client_id.clone() };
         let answer: LookUpAnswer = self.ask(LOOK_UP, &request).await?;
         Ok(answer.known)
+    }
+
+    async fn target(&self, room: &RoomId, seq: Seq) -> Result<Option<Target>, AuthorityError> {
+        let answer: TargetAnswer = self.ask(TARGET, &TargetRequest { room: room.clone(), seq }).await?;
+        Ok(answer.target)
     }
 }

@@ -7,22 +7,30 @@
 --       2 client id ('' = not remembered)
 --       3 '1': append though Redis has no memory of the client id; '0': answer `lookup`
 --       4 bound of the ingest stream, records; 0 = none
---       5 least rank a marked sender needs: 0 guest, 1 member, 2 admin, 3 owner
+--       5 least rank a marked sender needs: 0 guest, 1 member, 2 admin, 3 owner; -1: marks do not count
 --       6 '1': allowed in an archived room
 --       7 rest of the record's header, from the room on (see record.rs)
 --       8 JSON up to the seq   9 JSON behind `at`   10 id of the message, or ''
 --       11 user whose membership changes, or ''   12 their new role, or 'removed'
+--       13 position up to which the caller knows the room's memberships, or '' = they do not matter
+--       14 '1': the tail is dropped first, since it holds what this event takes back
+--       15 by how many the room's members become more or fewer
+--       16.. field, value of what a join tells of the room, as it is from now on
 --
 -- Answers  {'ok', seq, at_ms, ingest id}
 --          {'known', seq, at_ms, ingest id, id, epoch}  the client id was taken before
 --          {'seed'}      no room hash of this epoch: ask for a seed, then again
 --          {'lookup'}    look the client id up, then again with ARGV 3 = '1'
+--          {'stale', seq}  memberships changed at that seq, above ARGV 13: decide anew when it is stored
 --          {'revoked'} {'role'} {'archived'} {'full'}
 
 local TAIL_EVENTS, TAIL_BYTES, TAIL_IDLE_S = 256, 65536, 600
 local WINDOW_S = 600
 -- Far above the longest backlog: a hash that expires while records of it wait would number them twice.
 local ROOM_TTL_S = 7 * 86400
+-- Marks of changed memberships are needed until no cache and no gateway can hold what was before.
+local MARK_KEPT_S = 2 * 3600
+local MARKS = 2048
 
 local function id_parts(id)
   local ms, n = string.match(id, '^(%d+)-(%d+)$')
@@ -54,8 +62,26 @@ local function rfc3339(ms)
     math.floor(t / 3600), math.floor(t / 60) % 60, t % 60, ms % 1000)
 end
 
+-- Drops marks that are stored and old. Looked for when there are many, and then again when there are twice as many.
+local function forget_old_marks(checked_at)
+  local fields = redis.call('HLEN', KEYS[1])
+  if fields < math.max(MARKS, checked_at) then return end
+  local watermark = redis.call('GET', KEYS[4])
+  local before = (tonumber(redis.call('TIME')[1]) - MARK_KEPT_S) * 1000
+  local hash = redis.call('HGETALL', KEYS[1])
+  for i = 1, #hash, 2 do
+    local at = string.sub(hash[i], 1, 5) == 'mark:' and string.match(hash[i + 1], ' (%d+%-%d+)$')
+    if at and id_parts(at) < before and covers(watermark, at) then
+      redis.call('HDEL', KEYS[1], hash[i])
+      fields = fields - 1
+    end
+  end
+  redis.call('HSET', KEYS[1], 'marks_checked_at', 2 * fields)
+end
+
 local sender, client_id = ARGV[1], ARGV[2]
-local room = redis.call('HMGET', KEYS[1], 'seq', 'epoch', 'bases', 'archived', 'tail_bytes', 'mark:' .. sender)
+local room = redis.call('HMGET', KEYS[1], 'seq', 'epoch', 'bases', 'archived', 'tail_bytes', 'mark:' .. sender,
+  'members_seq', 'marks_checked_at')
 local seq, bases = tonumber(room[1]), room[3] or ''
 if room[2] ~= EPOCH then return {'seed'} end
 
@@ -83,7 +109,7 @@ if client_id ~= '' then
   end
 end
 
-local mark = room[6]
+local mark = room[6] and tonumber(ARGV[5]) >= 0 and string.match(room[6], '^%S+')
 if mark == 'removed' then return {'revoked'} end
 if mark then
   local rank = ({guest = 0, admin = 2, owner = 3})[mark] or 1
@@ -91,6 +117,8 @@ if mark then
 end
 if room[4] == '1' and ARGV[6] ~= '1' then return {'archived'} end
 if client_id ~= '' and ARGV[3] ~= '1' then return {'lookup'} end
+local members_seq = tonumber(room[7] or 0)
+if ARGV[13] ~= '' and members_seq > tonumber(ARGV[13]) then return {'stale', members_seq} end
 local bound = tonumber(ARGV[4])
 if bound > 0 and redis.call('XLEN', KEYS[3]) >= bound then return {'full'} end
 
@@ -98,6 +126,7 @@ seq = seq + 1
 local header = '1\31' .. EPOCH .. '\31' .. seq .. '\31' .. now_ms .. '\31' .. ARGV[7]
 local record = header .. '\n' .. ARGV[8] .. seq .. ',"at":"' .. rfc3339(now_ms) .. '"' .. ARGV[9]
 
+if ARGV[14] == '1' then redis.call('DEL', KEYS[2]) end
 -- The tail first: the one write that could fail (an id not above the last). Losing a tail costs a read of
 -- PostgreSQL, never an event.
 local id = string.format('%d-0', seq)
@@ -127,7 +156,12 @@ redis.call('EXPIRE', KEYS[2], TAIL_IDLE_S)
 
 local ingest = redis.call('XADD', KEYS[3], '*', 'r', record)
 redis.call('HSET', KEYS[1], 'seq', seq, 'tail_bytes', tail_bytes)
-if ARGV[11] ~= '' then redis.call('HSET', KEYS[1], 'mark:' .. ARGV[11], ARGV[12]) end
+if ARGV[16] then redis.call('HSET', KEYS[1], unpack(ARGV, 16)) end
+if ARGV[11] ~= '' then
+  redis.call('HSET', KEYS[1], 'mark:' .. ARGV[11], ARGV[12] .. ' ' .. seq .. ' ' .. ingest, 'members_seq', seq)
+  if ARGV[15] ~= '0' then redis.call('HINCRBY', KEYS[1], 'members', ARGV[15]) end
+  forget_old_marks(tonumber(room[8] or 0))
+end
 redis.call('EXPIRE', KEYS[1], ROOM_TTL_S)
 
 if field then

@@ -17,6 +17,8 @@ use crate::{
 /// Least rank that the sender must still have when a mark of their membership is in the room's hash.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Minimum {
+    /// Marks do not count: whoever acts in any room by their scope.
+    Anyone = -1,
     Guest = 0,
     Member = 1,
     Admin = 2,
@@ -38,6 +40,15 @@ pub struct Entry<'a> {
     pub visibility: Visibility,
     /// The user whose membership changes and their new role; `removed` when they go.
     pub membership: Option<(&'a UserId, &'a str)>,
+    /// Refused as [`AppendError::Stale`] when the room's memberships changed above this position, up to which the
+    /// caller knows them.
+    pub members_upto: Option<Seq>,
+    /// By how many the room's members become more or fewer.
+    pub members_delta: i8,
+    /// What a join tells of the room from now on: `name`, `archived` (`0` or `1`).
+    pub sets: Vec<(&'static str, String)>,
+    /// The tail holds what this event takes back: it is dropped first.
+    pub drops_tail: bool,
     pub traceparent: Option<&'a str>,
     /// JSON object of the event's own fields; type, room, seq and at are put before them.
     pub body: String,
@@ -47,6 +58,46 @@ pub struct Entry<'a> {
     pub exempt_from_backlog: bool,
     /// The sender promises that this client id was never sent before.
     pub first_attempt: bool,
+    /// Not a message: its client id is remembered apart from those of messages, in Redis alone.
+    pub is_change: bool,
+}
+
+impl<'a> Entry<'a> {
+    /// An event of the system's own that nothing refuses but a full backlog and an archived room.
+    #[must_use]
+    pub fn new(room: &'a RoomId, kind: &'a str, body: String) -> Self {
+        Self {
+            room,
+            sender: None,
+            client_id: None,
+            kind,
+            id: None,
+            visibility: Visibility::default(),
+            membership: None,
+            members_upto: None,
+            members_delta: 0,
+            sets: Vec::new(),
+            drops_tail: false,
+            traceparent: None,
+            body,
+            minimum: Minimum::Guest,
+            allowed_in_archive: false,
+            exempt_from_backlog: false,
+            first_attempt: false,
+            is_change: true,
+        }
+    }
+
+    /// The client id as the script remembers it.
+    fn remembered_id(&self) -> String {
+        let client_id = self.client_id.as_ref().map_or("", ClientId::as_str);
+        // No client id holds U+001E.
+        if self.is_change && !client_id.is_empty() {
+            format!("\u{1e}{client_id}")
+        } else {
+            client_id.to_owned()
+        }
+    }
 }
 
 /// An event that stands in the log.
@@ -74,6 +125,9 @@ pub enum AppendError {
     RoleTooLow,
     #[error("the room is archived")]
     Archived,
+    /// Memberships changed at this position, above what the caller knew.
+    #[error("the room's memberships changed meanwhile")]
+    Stale(Seq),
     #[error("the backlog of records that are not yet stored is full")]
     Overloaded,
     #[error("this client id was accepted before and could not be written")]
@@ -99,7 +153,7 @@ impl From<AppendError> for Refusal {
             }
             AppendError::Rejected => Refusal::new(ErrorCode::BadRequest, "this message could not be written")
                 .with_reason("rejected"),
-            AppendError::Unavailable(_) | AppendError::OtherProcess => {
+            AppendError::Unavailable(_) | AppendError::OtherProcess | AppendError::Stale(_) => {
                 tracing::debug!(%error, "append unavailable");
                 Refusal::unavailable("the room log is out of reach; repeat with the same client_id")
             }
@@ -147,7 +201,7 @@ impl Entry<'_> {
             .arg(partition.stored())
             .arg(partition.sent())
             .arg(sender)
-            .arg(client_id)
+            .arg(self.remembered_id())
             .arg(i32::from(looked_up))
             .arg(if self.exempt_from_backlog { 0 } else { max_backlog })
             .arg(self.minimum as i32)
@@ -158,7 +212,13 @@ impl Entry<'_> {
             .arg(format!("{comma}{rest}"))
             .arg(id)
             .arg(self.membership.map_or("", |(user, _)| user.as_str()))
-            .arg(self.membership.map_or("", |(_, role)| role));
+            .arg(self.membership.map_or("", |(_, role)| role))
+            .arg(self.members_upto.map_or_else(String::new, |seq| seq.to_string()))
+            .arg(i32::from(self.drops_tail))
+            .arg(self.members_delta);
+        for (field, value) in &self.sets {
+            command.arg(field).arg(value);
+        }
         command
     }
 
@@ -185,6 +245,7 @@ impl Entry<'_> {
             }),
             ("seed", _) => Answer::Seed,
             ("lookup", _) => Answer::LookUp,
+            ("stale", [_, seq]) => Answer::Refused(AppendError::Stale(Seq(number(seq)?))),
             ("revoked", _) => Answer::Refused(AppendError::Revoked),
             ("role", _) => Answer::Refused(AppendError::RoleTooLow),
             ("archived", _) => Answer::Refused(AppendError::Archived),

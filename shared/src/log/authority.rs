@@ -6,6 +6,7 @@ use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+use super::target::Target;
 use crate::ids::{ClientId, Epoch, RoomId, Seq, UserId};
 
 /// The epoch that a Redis process was given.
@@ -63,4 +64,7 @@ pub trait Authority: Send + Sync + 'static {
         sender: &UserId,
         client_id: &ClientId,
     ) -> Result<Option<Known>, AuthorityError>;
+
+    /// The message at a place that is at or below the room's head. Waits a while when the place is not yet stored.
+    async fn target(&self, room: &RoomId, seq: Seq) -> Result<Option<Target>, AuthorityError>;
 }

@@ -8,7 +8,7 @@ use super::{
     append::{Accepted, Answer, AppendError, Entry},
     authority::{Authority, AuthorityError, Known, SeedOutcome},
     keys::{self, Partition},
-    record::{Header, IngestId, TYPE_MARKS},
+    record::{FORMAT_VERSION, Header, IngestId, TYPE_MARKS},
     seeding::Seeding,
     session::{self, Session, SessionError, Sessions},
     stored::{Stored, Watermarks},
@@ -53,7 +53,7 @@ pub struct Marked {
 /// See the module. Shared by all threads of a node.
 pub struct Log {
     pub(super) sessions: Arc<Sessions>,
-    authority: Arc<dyn Authority>,
+    pub(super) authority: Arc<dyn Authority>,
     seeding: Seeding,
     watermarks: Arc<Watermarks>,
     limits: LogLimits,
@@ -183,6 +183,20 @@ impl Log {
         Err(AppendError::Unavailable("the room's head does not settle".to_owned()))
     }
 
+    /// Publishes a live-only record on a room's channel: never stored, never replayed, its seq is 0. `json` is the
+    /// finished frame.
+    ///
+    /// # Errors
+    /// [`AppendError::Unavailable`]; whoever hears of it anew hears of it late, not twice.
+    pub async fn publish(&self, header: &Header<'_>, json: &str) -> Result<(), AppendError> {
+        let session = self.sessions.get().await.map_err(unavailable)?;
+        let record = live_record(session.epoch, header, json);
+        let mut command = redis::cmd("PUBLISH");
+        let room = RoomId::parse(header.room).map_err(unavailable)?;
+        command.arg(keys::room(&room)).arg(record);
+        self.call(&session, command).await.map(drop)
+    }
+
     /// Waits until what was accepted is stored.
     pub async fn wait_stored(&self, room: &RoomId, accepted: &Accepted) -> Stored {
         self.watermarks.wait(room, accepted).await
@@ -221,7 +235,7 @@ impl Log {
     }
 
     fn needs_no_look_up(&self, entry: &Entry<'_>, session: &Session) -> bool {
-        if entry.first_attempt || entry.sender.is_none() {
+        if entry.first_attempt || entry.is_change || entry.sender.is_none() {
             return true;
         }
         let made = entry.client_id.as_ref().and_then(crate::ids::ClientId::uuid_v7_at_ms);
@@ -235,6 +249,11 @@ impl Log {
             self.failed(&session, &error);
         }
     }
+}
+
+/// A record of no place in the log.
+fn live_record(epoch: crate::ids::Epoch, header: &Header<'_>, json: &str) -> String {
+    format!("{FORMAT_VERSION}\u{1f}{epoch}\u{1f}0\u{1f}{}\u{1f}{}\n{json}", unix_ms(), header.encode())
 }
 
 pub(super) fn unavailable(error: impl std::fmt::Display) -> AppendError {

@@ -12,6 +12,17 @@ use super::{
 };
 use crate::ids::{Epoch, RoomId, Seq};
 
+/// How much of what Redis holds of a room is good in the epoch of a seed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Survival {
+    /// Only what is stored counts.
+    #[default]
+    Nothing = 0,
+    /// The hash, with its marks and what it tells of the room.
+    Hash = 1,
+    HashAndTail = 2,
+}
+
 impl Log {
     /// Tells that a partition is committed up to `watermark`, with what became of exceptions
     /// (`room ␟ seq`, outcome). False: a later epoch has written it, nothing was changed.
@@ -48,13 +59,13 @@ impl Log {
         room: &RoomId,
         read: Option<(Epoch, Seq)>,
         head: &RoomHead,
-        keep_tail: bool,
+        survived: Survival,
     ) -> Result<bool, AppendError> {
         let mut command = redis::cmd("EVALSHA");
         command.arg(&session.scripts.seed.sha).arg(2).arg(keys::room(room)).arg(keys::tail(room));
         command.arg(read.map_or_else(String::new, |(epoch, _)| epoch.to_string()));
         command.arg(read.map_or_else(String::new, |(_, seq)| seq.to_string()));
-        command.arg(head.seq.0).arg(head.bases.clone().merged().encode()).arg(i32::from(keep_tail));
+        command.arg(head.seq.0).arg(head.bases.clone().merged().encode()).arg(survived as i32);
         command.arg("kind").arg(&head.kind).arg("name").arg(head.name.as_deref().unwrap_or(""));
         command.arg("members").arg(head.members).arg("archived").arg(i32::from(head.archived));
         let answer = self.call(session, command).await?;

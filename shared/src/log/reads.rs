@@ -12,7 +12,8 @@ impl Log {
     /// Reads a room's head, and with `after` the tail's records behind it, in one go.
     ///
     /// `not_before` is an epoch that the caller has seen of this room: an older head answers nothing. `process` is
-    /// the process that the caller is subscribed to; another one's data would not join up with its hints.
+    /// the process that the caller is subscribed to; another one's data would not join up with its hints. `users`
+    /// are those whose marks are wanted: read with the head, so that nobody is shown what came after they went.
     ///
     /// # Errors
     /// [`AppendError::NoSuchRoom`] or [`AppendError::Unavailable`].
@@ -22,6 +23,7 @@ impl Log {
         after: Option<Seq>,
         not_before: Epoch,
         process: Option<&str>,
+        users: &[&str],
     ) -> Result<TailRead, AppendError> {
         for _ in 0..ROUNDS {
             let session = self.sessions.get().await.map_err(unavailable)?;
@@ -35,6 +37,9 @@ impl Log {
             // was read before it is left out.
             let mut pipe = redis::pipe();
             pipe.cmd("HMGET").arg(keys::room(room)).arg(&tail::HASH_FIELDS);
+            for user in users {
+                pipe.arg(tail::mark_field(user));
+            }
             if let Some(after) = after {
                 pipe.cmd("XRANGE").arg(keys::tail(room)).arg(format!("{}-0", after.next())).arg("+");
             }
@@ -46,15 +51,15 @@ impl Log {
                     .await
                     .map(|(fields,)| (fields, tail::TailEntries::new())),
             };
-            let (fields, entries): (tail::HashFields, tail::TailEntries) =
+            let (fields, entries): (Vec<Option<String>>, tail::TailEntries) =
                 answers.map_err(|error| self.give_up(&session, &error))?;
             match tail::head_of(fields) {
-                Some(head) if head.epoch == session.epoch && head.epoch >= not_before => {
+                Some((head, marks)) if head.epoch == session.epoch && head.epoch >= not_before => {
                     let mut records = tail::records_of(entries);
                     records.retain(|record| record.seq <= head.seq && record.epoch <= head.epoch);
-                    return Ok(TailRead { head, records });
+                    return Ok(TailRead { head, records, marks });
                 }
-                Some(head) if head.epoch >= session.epoch => {
+                Some((head, _)) if head.epoch >= session.epoch => {
                     // Another life of this process, or of the room, than the session's: open it anew.
                     self.sessions.discard(&session);
                 }

@@ -9,6 +9,7 @@
 use std::{fmt, str::FromStr};
 
 use bytes::Bytes;
+use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use crate::ids::{Epoch, Seq};
@@ -48,7 +49,7 @@ impl fmt::Display for IngestId {
 pub struct RecordError(pub &'static str);
 
 /// Who may see an event besides its sender. Empty: everyone in the room.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Visibility {
     pub users: Vec<String>,
     pub roles: Vec<String>,

@@ -79,12 +79,33 @@ impl RoomHead {
     }
 }
 
+/// A membership that changed not long ago: what a room's hash tells of a user before any cache does.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mark {
+    /// `None`: removed.
+    pub role: Option<String>,
+    /// Seq of the change.
+    pub seq: Seq,
+}
+
+impl Mark {
+    /// Reads `<role> <seq> <ingest id>`.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let mut parts = text.split(' ');
+        let role = parts.next().filter(|role| *role != crate::role::REMOVED).map(ToOwned::to_owned);
+        Some(Self { role, seq: Seq(parts.next()?.parse().ok()?) })
+    }
+}
+
 /// A room's head and what its tail holds after a position, read in one go.
 #[derive(Debug, Clone)]
 pub struct TailRead {
     pub head: RoomHead,
     /// In order of seq; not necessarily from the position on.
     pub records: Vec<Record>,
+    /// Of the users asked for, in order; `None`: their membership did not change lately. As of `head`.
+    pub marks: Vec<Option<Mark>>,
 }
 
 impl TailRead {
@@ -101,25 +122,32 @@ impl TailRead {
     }
 }
 
-pub(super) type HashFields =
-    (Option<u64>, Option<u64>, Option<String>, Option<String>, Option<String>, Option<u64>, Option<String>);
 pub(super) type TailEntries = Vec<(String, Vec<Bytes>)>;
 
-/// Fields of the room hash, in the order of [`HashFields`].
+/// Fields of the room hash that [`head_of`] reads, in order; marks come behind them.
 pub(super) const HASH_FIELDS: [&str; 7] = ["seq", "epoch", "bases", "kind", "name", "members", "archived"];
 
-/// `None` when there is no hash.
-pub(super) fn head_of(fields: HashFields) -> Option<RoomHead> {
-    let (seq, epoch, bases, kind, name, members, archived) = fields;
-    Some(RoomHead {
+/// Field of a user's mark.
+pub(super) fn mark_field(user: &str) -> String {
+    format!("mark:{user}")
+}
+
+/// The head and the marks behind it; `None` when there is no hash.
+pub(super) fn head_of(fields: Vec<Option<String>>) -> Option<(RoomHead, Vec<Option<Mark>>)> {
+    let mut fields = fields.into_iter();
+    let mut next = || fields.next().flatten();
+    let number = |text: Option<String>| text.and_then(|text| text.parse::<u64>().ok());
+    let (seq, epoch) = (number(next()), number(next()));
+    let head = RoomHead {
+        bases: Bases::decode(&next().unwrap_or_default()),
+        kind: next().unwrap_or_default(),
+        name: next().filter(|name| !name.is_empty()),
+        members: number(next()).unwrap_or_default(),
+        archived: next().as_deref() == Some("1"),
         seq: Seq(seq?),
         epoch: Epoch(epoch?),
-        bases: Bases::decode(&bases.unwrap_or_default()),
-        kind: kind.unwrap_or_default(),
-        name: name.filter(|name| !name.is_empty()),
-        members: members.unwrap_or_default(),
-        archived: archived.as_deref() == Some("1"),
-    })
+    };
+    Some((head, fields.map(|mark| Mark::parse(&mark?)).collect()))
 }
 
 /// Entries of a tail as records; one that cannot be read ends the list, and the hole is seen by its seq.
@@ -137,6 +165,13 @@ mod tests {
 
     fn cursor(epoch: &str, seq: u64) -> Cursor {
         Cursor { epoch: epoch.into(), seq: Seq(seq) }
+    }
+
+    #[test]
+    fn a_mark_tells_role_and_place_and_removed_is_no_role() {
+        assert_eq!(Mark::parse("guest 7 12-0"), Some(Mark { role: Some("guest".into()), seq: Seq(7) }));
+        assert_eq!(Mark::parse("removed 7 12-0"), Some(Mark { role: None, seq: Seq(7) }));
+        assert_eq!(Mark::parse("guest"), None);
     }
 
     #[test]

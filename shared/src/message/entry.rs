@@ -19,19 +19,14 @@ impl Draft {
     ) -> Entry<'a> {
         let id = uuid::Uuid::now_v7().to_string();
         Entry {
-            room,
             sender: Some(user),
             client_id: Some(self.client_id.clone()),
-            kind: "message:new",
-            body: self.body(&id, &Sender { id: user.as_str(), name, picture }),
-            id: Some(id),
+            id: Some(id.clone()),
             visibility: self.visibility.clone(),
-            membership: None,
-            traceparent: None,
             minimum: Minimum::Member,
-            allowed_in_archive: false,
-            exempt_from_backlog: false,
             first_attempt: self.first_attempt,
+            is_change: false,
+            ..Entry::new(room, "message:new", self.body(&id, &Sender { id: user.as_str(), name, picture }))
         }
     }
 

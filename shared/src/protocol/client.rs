@@ -2,17 +2,27 @@
 
 use std::collections::HashMap;
 
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
 use super::fields::{self, Fields, optional, required};
 use crate::{
     error::{ErrorCode, Refusal},
-    ids::{Cursor, RoomId, Seq},
-    message::Draft,
+    ids::{Cursor, RoomId, Seq, UserId},
+    message::{
+        Draft,
+        change::{Change, ChangeKind},
+    },
 };
 
 /// Longest `ref`, characters.
 const MAX_REF_CHARS: usize = 64;
 /// Rooms in one `room:join`.
 pub const MAX_ROOMS_PER_JOIN: usize = 200;
+/// Users in one `presence:get`.
+pub const MAX_PRESENCE_USERS: usize = 100;
+/// Payload of a `signal`.
+pub const MAX_SIGNAL_BYTES: usize = 16 * 1024;
 
 /// A frame as far as it could be read: its `ref` is known even when the rest is wrong.
 #[derive(Debug)]
@@ -34,12 +44,57 @@ pub enum JoinTarget {
 /// A client's command.
 #[derive(Debug)]
 pub enum Command {
-    Auth { token: String },
-    Join(JoinTarget),
-    Leave { rooms: Vec<RoomId> },
-    Send { room: RoomId, draft: Box<Draft> },
-    Read { room: RoomId, seq: Seq },
+    Auth {
+        token: String,
+    },
+    /// `presence: false`: not told of who comes and goes.
+    Join {
+        target: JoinTarget,
+        presence: bool,
+    },
+    Leave {
+        rooms: Vec<RoomId>,
+    },
+    Send {
+        room: RoomId,
+        draft: Box<Draft>,
+    },
+    Change {
+        room: RoomId,
+        change: Box<Change>,
+    },
+    Read {
+        room: RoomId,
+        seq: Seq,
+    },
+    Delivered {
+        room: RoomId,
+        seq: Seq,
+    },
+    Typing {
+        room: RoomId,
+        started: bool,
+    },
+    PresenceSet {
+        status: Status,
+    },
+    PresenceGet {
+        users: Vec<UserId>,
+    },
+    Signal {
+        room: RoomId,
+        to: Option<UserId>,
+        data: Box<RawValue>,
+    },
     Ping,
+}
+
+/// What a person says of themselves on one connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Status {
+    Online,
+    Away,
 }
 
 /// The name of a command's frame, also the value of the metric label `type`.
@@ -50,10 +105,17 @@ impl Command {
     pub fn frame(&self) -> ClientFrame {
         match self {
             Self::Auth { .. } => "auth",
-            Self::Join(_) => "room:join",
+            Self::Join { .. } => "room:join",
             Self::Leave { .. } => "room:leave",
             Self::Send { .. } => "message:send",
+            Self::Change { change, .. } => change.kind().frame(),
             Self::Read { .. } => "message:read",
+            Self::Delivered { .. } => "message:delivered",
+            Self::Typing { started: true, .. } => "typing:start",
+            Self::Typing { started: false, .. } => "typing:stop",
+            Self::PresenceSet { .. } => "presence:set",
+            Self::PresenceGet { .. } => "presence:get",
+            Self::Signal { .. } => "signal",
             Self::Ping => "ping",
         }
     }
@@ -81,13 +143,28 @@ fn command(fields: &Fields<'_>, max_message_chars: usize) -> Result<Command, Ref
     let kind: String = required(fields.kind_of_frame, "type", "a string")?;
     match kind.as_str() {
         "auth" => Ok(Command::Auth { token: required(fields.token, "token", "a string")? }),
-        "room:join" => join(fields).map(Command::Join),
+        "room:join" => join(fields),
         "room:leave" => leave(fields),
         "message:send" => {
             let room = fields.room()?;
             Ok(Command::Send { room, draft: Box::new(Draft::from_fields(fields, max_message_chars)?) })
         }
         "message:read" => Ok(Command::Read { room: fields.room()?, seq: fields.seq()? }),
+        "message:delivered" => Ok(Command::Delivered { room: fields.room()?, seq: fields.seq()? }),
+        "message:edit" => change(ChangeKind::Edit, fields, max_message_chars),
+        "message:delete" => change(ChangeKind::Delete, fields, max_message_chars),
+        "reaction:add" => change(ChangeKind::AddReaction, fields, max_message_chars),
+        "reaction:remove" => change(ChangeKind::RemoveReaction, fields, max_message_chars),
+        "typing:start" => Ok(Command::Typing { room: fields.room()?, started: true }),
+        "typing:stop" => Ok(Command::Typing { room: fields.room()?, started: false }),
+        "presence:set" => {
+            Ok(Command::PresenceSet { status: required(fields.status, "status", "`online` or `away`")? })
+        }
+        "presence:get" => {
+            let users: Vec<UserId> = required(fields.users, "users", "a list of user ids")?;
+            Ok(Command::PresenceGet { users: fields::bounded(users, "users", MAX_PRESENCE_USERS)? })
+        }
+        "signal" => signal(fields),
         "ping" => Ok(Command::Ping),
         _ => Err(Refusal::new(ErrorCode::BadRequest, "unknown `type`").with_field("type")),
     }
@@ -97,9 +174,29 @@ const CURSOR: &str = "a cursor {epoch, seq}";
 const CURSORS: &str = "a map from room to cursor {epoch, seq}";
 const ROOMS: &str = "a list of room ids or \"mine\"";
 
-fn join(fields: &Fields<'_>) -> Result<JoinTarget, Refusal> {
-    // Presence is not pushed yet; the field is checked so that a client's mistake shows early.
-    let _presence: Option<bool> = optional(fields.presence, "presence", "true or false")?;
+fn change(kind: ChangeKind, fields: &Fields<'_>, max_chars: usize) -> Result<Command, Refusal> {
+    let room = fields.room()?;
+    Ok(Command::Change { room, change: Box::new(Change::from_fields(kind, fields, max_chars)?) })
+}
+
+fn signal(fields: &Fields<'_>) -> Result<Command, Refusal> {
+    let room = fields.room()?;
+    let to = optional(fields.to, "to", "a user id")?;
+    // `null` is a payload as good as any other, so the field is looked at itself.
+    let data = fields.data.ok_or_else(|| Refusal::bad_field("data", "`data` is missing"))?;
+    if data.get().len() > MAX_SIGNAL_BYTES {
+        let message = format!("`data` is over {MAX_SIGNAL_BYTES} bytes");
+        return Err(Refusal::new(ErrorCode::TooLarge, message).with_field("data"));
+    }
+    Ok(Command::Signal { room, to, data: data.to_owned() })
+}
+
+fn join(fields: &Fields<'_>) -> Result<Command, Refusal> {
+    let presence = optional(fields.presence, "presence", "true or false")?.unwrap_or(true);
+    join_target(fields).map(|target| Command::Join { target, presence })
+}
+
+fn join_target(fields: &Fields<'_>) -> Result<JoinTarget, Refusal> {
     let after =
         || optional::<HashMap<RoomId, Cursor>>(fields.after, "after", CURSORS).map(Option::unwrap_or_default);
     match (fields.room, fields.rooms) {
@@ -149,6 +246,13 @@ mod tests {
             (r#"{"type":"message:read","ref":"r","room":"a"}"#, Some("r"), Some("seq")),
             (r#"{"type":"message:read","ref":"r","room":"a","seq":-1}"#, Some("r"), Some("seq")),
             (r#"{"type":"auth","ref":"r"}"#, Some("r"), Some("token")),
+            (r#"{"type":"message:delivered","ref":"r","room":"a"}"#, Some("r"), Some("seq")),
+            (r#"{"type":"typing:start","ref":"r"}"#, Some("r"), Some("room")),
+            (r#"{"type":"presence:set","ref":"r","status":"busy"}"#, Some("r"), Some("status")),
+            (r#"{"type":"presence:get","ref":"r","users":"a"}"#, Some("r"), Some("users")),
+            (r#"{"type":"signal","ref":"r","room":"a"}"#, Some("r"), Some("data")),
+            (r#"{"type":"signal","ref":"r","room":"a","to":"","data":1}"#, Some("r"), Some("to")),
+            (r#"{"type":"message:edit","ref":"r","room":"a","content":"x"}"#, Some("r"), Some("seq")),
         ];
         for (text, reference, field) in cases {
             let parsed = parse(text, 1000);
@@ -161,7 +265,7 @@ mod tests {
     #[test]
     fn joins_of_one_many_and_mine_are_told_apart() {
         let join = |text: &str| match parse(text, 1000).frame.unwrap() {
-            Command::Join(target) => target,
+            Command::Join { target, .. } => target,
             other => panic!("{other:?}"),
         };
         let room = |id: &str| RoomId::parse(id).unwrap();

@@ -15,6 +15,10 @@ pub enum CloseCode {
     Forbidden = 4403,
     /// No `auth` in time, or silent: reconnect.
     TimedOut = 4408,
+    /// Too many connections of this user on this node; the oldest is closed: stop.
+    TooManyConnections = 4409,
+    /// Limits were abused: reconnect after 30 s or more.
+    Abuse = 4429,
 }
 
 impl CloseCode {

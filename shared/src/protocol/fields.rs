@@ -38,6 +38,12 @@ fields! {
     attempt = "attempt",
     ack = "ack",
     seq = "seq",
+    id = "id",
+    emoji = "emoji",
+    status = "status",
+    users = "users",
+    to = "to",
+    data = "data",
 }
 
 /// A field that is there and not JSON `null`.

@@ -1,11 +1,13 @@
 //! What the server sends besides log events (those are finished by the append script): answers and signals.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
 
 use crate::{
     error::Refusal,
-    ids::{Cursor, Epoch, RoomId, Seq},
+    ids::{Cursor, Epoch, RoomId, Seq, UserId},
     message::AckStage,
+    protocol::client::Status,
 };
 
 /// Who sent a message, as others see them.
@@ -36,6 +38,34 @@ pub struct JoinedRoom {
     pub head: Cursor,
     pub read_seq: Seq,
     pub members: u64,
+    /// Of a single joined room that is small enough: who is not offline.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub online: Option<Vec<Online>>,
+}
+
+/// A member who is not offline.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Online {
+    pub user: UserId,
+    pub status: Status,
+}
+
+/// How someone is, as others see it: `online`, `away` or `offline`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Presence {
+    pub user: UserId,
+    pub status: &'static str,
+    /// RFC 3339; null while they are not offline, and where nothing is known or to be told.
+    pub last_seen: Option<String>,
+}
+
+/// A member's mark, in a receipt.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Receipt {
+    pub user: UserId,
+    pub seq: Seq,
+    /// RFC 3339.
+    pub at: String,
 }
 
 /// A room that could not be joined.
@@ -101,6 +131,30 @@ pub enum ServerFrame<'a> {
         #[serde(rename = "ref", skip_serializing_if = "Option::is_none")]
         reference: Option<&'a str>,
     },
+    #[serde(rename = "presence:list")]
+    PresenceList {
+        #[serde(rename = "ref", skip_serializing_if = "Option::is_none")]
+        reference: Option<&'a str>,
+        users: &'a [Presence],
+    },
+    #[serde(rename = "presence")]
+    Presence(&'a Presence),
+    #[serde(rename = "typing:start")]
+    TypingStart { room: &'a RoomId, user: Sender<'a>, expires_ms: u64 },
+    #[serde(rename = "typing:stop")]
+    TypingStop { room: &'a RoomId, user: Sender<'a> },
+    #[serde(rename = "signal")]
+    Signal { room: &'a RoomId, from: &'a UserId, data: &'a RawValue },
+    #[serde(rename = "receipt:read")]
+    ReadReceipt { room: &'a RoomId, marks: &'a [Receipt] },
+    #[serde(rename = "receipt:delivered")]
+    DeliveredReceipt { room: &'a RoomId, marks: &'a [Receipt] },
+    #[serde(rename = "room:added")]
+    RoomAdded { room: &'a RoomId, kind: &'a str, name: Option<&'a str>, role: &'a str, from: &'a Cursor },
+    #[serde(rename = "room:removed")]
+    RoomRemoved { room: &'a RoomId, seq: Seq },
+    #[serde(rename = "rooms:changed")]
+    RoomsChanged { rooms_version: &'a str },
     #[serde(rename = "pong")]
     Pong {
         #[serde(rename = "ref", skip_serializing_if = "Option::is_none")]

@@ -1,0 +1,211 @@
+//! Which compression is agreed on in the handshake (RFC 7692, 7.1): the peer's offers in, our answer out.
+//! Pure. It promises that the first offer that can be kept is taken, and none that is malformed. Neither side
+//! keeps a context between messages: that is what lets one compressed frame serve all receivers, and what
+//! leaves an idle connection without a compressor.
+
+use std::num::NonZeroU8;
+
+/// Name of the extension.
+const PERMESSAGE_DEFLATE: &str = "permessage-deflate";
+
+/// How far back the peer can look while it inflates, as a power of two: 8 to 15.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Window(NonZeroU8);
+
+impl Window {
+    /// 32 KiB: what a peer has that names no other.
+    const LARGEST: Window = Window(NonZeroU8::MIN.saturating_add(14));
+
+    /// Whether a message of this length can be compressed for that peer whatever window it is compressed with:
+    /// within it nothing lies further back than it is long.
+    pub(crate) fn holds(self, payload_bytes: usize) -> bool {
+        payload_bytes <= 1 << self.0.get()
+    }
+
+    fn parse(bits: &str) -> Option<Window> {
+        let bits = match bits.as_bytes() {
+            [digit @ b'8'..=b'9'] => digit - b'0',
+            [b'1', digit @ b'0'..=b'5'] => 10 + digit - b'0',
+            _ => return None,
+        };
+        NonZeroU8::new(bits).map(Window)
+    }
+}
+
+/// What both sides keep to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Agreement {
+    /// The peer's window, when it named one: the answer must name it as well.
+    named: Option<Window>,
+}
+
+impl Agreement {
+    /// The peer's window.
+    pub(crate) fn window(self) -> Window {
+        self.named.unwrap_or(Window::LARGEST)
+    }
+
+    /// The value of the answer's `Sec-WebSocket-Extensions`.
+    pub(crate) fn answer(self) -> String {
+        let mut answer =
+            format!("{PERMESSAGE_DEFLATE}; server_no_context_takeover; client_no_context_takeover");
+        if let Some(Window(bits)) = self.named {
+            answer.push_str(&format!("; server_max_window_bits={bits}"));
+        }
+        answer
+    }
+}
+
+/// Takes the first offer that can be kept; `headers` are the values of all `Sec-WebSocket-Extensions`, in order.
+pub(crate) fn agree<'a>(headers: impl Iterator<Item = &'a str>) -> Option<Agreement> {
+    headers.flat_map(|header| split(header, ',')).find_map(|offer| agreement(offer.trim()))
+}
+
+/// What one offer comes to; `None`: it is declined, because it is for another extension, or names a parameter
+/// that there is not, twice, or with a value it cannot have.
+fn agreement(offer: &str) -> Option<Agreement> {
+    let mut parts = split(offer, ';').map(str::trim);
+    if parts.next() != Some(PERMESSAGE_DEFLATE) {
+        return None;
+    }
+    let mut named = None;
+    let mut seen = Vec::new();
+    for part in parts {
+        let (name, value) = match part.split_once('=') {
+            Some((name, value)) => (name.trim_end(), Some(unquoted(value.trim_start())?)),
+            None => (part, None),
+        };
+        match (name, value) {
+            ("server_no_context_takeover" | "client_no_context_takeover" | "client_max_window_bits", None) => {}
+            // Ours to look back: we can look back as far as there is.
+            ("client_max_window_bits", Some(bits)) => drop(Window::parse(bits)?),
+            ("server_max_window_bits", Some(bits)) => named = Some(Window::parse(bits)?),
+            _ => return None,
+        }
+        if seen.contains(&name) {
+            return None;
+        }
+        seen.push(name);
+    }
+    Some(Agreement { named })
+}
+
+/// Splits at separators that do not stand in quotes.
+fn split(text: &str, separator: char) -> impl Iterator<Item = &str> {
+    let (mut quoted, mut escaped) = (false, false);
+    text.split(move |character| {
+        if escaped {
+            escaped = false;
+            return false;
+        }
+        match character {
+            '\\' if quoted => escaped = true,
+            '"' => quoted = !quoted,
+            _ => {}
+        }
+        character == separator && !quoted
+    })
+}
+
+/// A value without its quotes. No value that we know needs an escape, so one with a backslash stays unknown.
+fn unquoted(value: &str) -> Option<&str> {
+    match value.strip_prefix('"') {
+        Some(rest) => rest.strip_suffix('"'),
+        None => Some(value),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const BOTH: &str = "permessage-deflate; server_no_context_takeover; client_no_context_takeover";
+
+    fn answer(headers: &[&str]) -> Option<String> {
+        agree(headers.iter().copied()).map(Agreement::answer)
+    }
+
+    #[test]
+    fn an_offer_that_can_be_kept_is_answered_with_no_takeover_on_both_sides() {
+        for offer in [
+            "permessage-deflate",
+            "permessage-deflate; client_max_window_bits",
+            "permessage-deflate; client_max_window_bits=8",
+            "permessage-deflate;client_max_window_bits=\"15\"",
+            "permessage-deflate; server_no_context_takeover",
+            "permessage-deflate; client_no_context_takeover; server_no_context_takeover",
+            "x-webkit-deflate-frame, permessage-deflate ; client_max_window_bits",
+            "other; a=\"x, permessage-deflate; server_max_window_bits=9\", permessage-deflate",
+        ] {
+            assert_eq!(answer(&[offer]).as_deref(), Some(BOTH), "{offer}");
+        }
+    }
+
+    #[test]
+    fn the_window_that_an_offer_names_is_kept_and_told() {
+        for bits in 8..=15 {
+            for offer in [
+                format!("permessage-deflate; server_max_window_bits={bits}"),
+                format!("permessage-deflate; client_max_window_bits; server_max_window_bits=\"{bits}\""),
+            ] {
+                let agreed = agree([offer.as_str()].into_iter()).unwrap();
+                assert_eq!(agreed.answer(), format!("{BOTH}; server_max_window_bits={bits}"));
+                assert!(agreed.window().holds(1 << bits));
+                assert!(!agreed.window().holds((1 << bits) + 1));
+            }
+        }
+        let unnamed = agree(["permessage-deflate"].into_iter()).unwrap();
+        assert!(unnamed.window().holds(32_768) && !unnamed.window().holds(32_769));
+    }
+
+    #[test]
+    fn an_offer_that_is_malformed_is_declined() {
+        for offer in [
+            "",
+            "permessage-deflat",
+            "permessage-bzip2",
+            "permessage-deflate;",
+            "permessage-deflate; unknown",
+            "permessage-deflate; server_no_context_takeover=1",
+            "permessage-deflate; client_no_context_takeover=true",
+            "permessage-deflate; server_max_window_bits",
+            "permessage-deflate; server_max_window_bits=",
+            "permessage-deflate; server_max_window_bits=7",
+            "permessage-deflate; server_max_window_bits=16",
+            "permessage-deflate; server_max_window_bits=08",
+            "permessage-deflate; server_max_window_bits=+9",
+            "permessage-deflate; server_max_window_bits=\"10",
+            "permessage-deflate; client_max_window_bits=7",
+            "permessage-deflate; client_max_window_bits=16",
+            "permessage-deflate; client_max_window_bits=1e1",
+            "permessage-deflate; client_max_window_bits; client_max_window_bits",
+            "permessage-deflate; client_max_window_bits=10; client_max_window_bits=10",
+            "permessage-deflate; server_max_window_bits=10; server_max_window_bits=11",
+            "permessage-deflate; server_no_context_takeover; server_no_context_takeover",
+            "\"permessage-deflate\"",
+            "other; a=\"x, permessage-deflate\"",
+        ] {
+            assert_eq!(answer(&[offer]), None, "{offer}");
+        }
+    }
+
+    #[test]
+    fn the_first_offer_that_can_be_kept_is_taken_over_all_headers() {
+        let bits = |bits: u8| format!("{BOTH}; server_max_window_bits={bits}");
+        let cases: [(&[&str], String); 4] = [
+            (&["permessage-deflate; server_max_window_bits=10, permessage-deflate"], bits(10)),
+            (&["permessage-deflate, permessage-deflate; server_max_window_bits=10"], BOTH.to_owned()),
+            (
+                &[
+                    "permessage-deflate; server_max_window_bits=16, permessage-deflate; server_max_window_bits=9",
+                    "permessage-deflate",
+                ],
+                bits(9),
+            ),
+            (&["permessage-deflate; x, foo", "bar", "permessage-deflate"], BOTH.to_owned()),
+        ];
+        for (headers, expected) in cases {
+            assert_eq!(answer(headers), Some(expected), "{headers:?}");
+        }
+    }
+}

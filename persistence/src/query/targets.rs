@@ -1,0 +1,48 @@
+//! Messages that changes are aimed at.
+
+use sea_orm::{ConnectionTrait, DbErr};
+use tidings_shared::{
+    ids::{RoomId, Seq},
+    log::{Target, record::Visibility},
+};
+
+use super::sql::statement;
+
+/// What stands at a place of a room's log.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Found {
+    Message(Target),
+    /// Another event, or no such room.
+    Nothing,
+    /// The place is above the stored head.
+    NotStored,
+}
+
+/// Reads the place in one statement, so that head and message belong to the same snapshot.
+///
+/// # Errors
+/// When the database cannot be read.
+pub async fn target(db: &impl ConnectionTrait, room: &RoomId, seq: Seq) -> Result<Found, DbErr> {
+    let place = i64::try_from(seq.0).unwrap_or(i64::MAX);
+    let row = db
+        .query_one_raw(statement(
+            "SELECT r.head_seq, m.id, m.sender_id, m.visible_users, m.visible_roles, m.deleted \
+             FROM rooms r LEFT JOIN messages m ON m.room_id = r.id AND m.seq = $2 WHERE r.id = $1",
+            [room.as_str().into(), place.into()],
+        ))
+        .await?;
+    let Some(row) = row else { return Ok(Found::Nothing) };
+    if row.try_get_by_index::<i64>(0)? < place {
+        return Ok(Found::NotStored);
+    }
+    let Some(id) = row.try_get_by_index::<Option<uuid::Uuid>>(1)? else { return Ok(Found::Nothing) };
+    Ok(Found::Message(Target {
+        id: id.to_string(),
+        sender: row.try_get_by_index(2)?,
+        visibility: Visibility {
+            users: row.try_get_by_index::<Option<Vec<String>>>(3)?.unwrap_or_default(),
+            roles: row.try_get_by_index::<Option<Vec<String>>>(4)?.unwrap_or_default(),
+        },
+        deleted: row.try_get_by_index(5)?,
+    }))
+}
