@@ -63,7 +63,7 @@ impl EchoSession {
 
 impl Session for EchoSession {
     fn on_text(&mut self, text: &str) {
-        self.echo(Frame::text(text));
+        self.echo(Frame::text_once(text));
     }
 
     fn on_binary(&mut self, bytes: &[u8]) {
@@ -86,6 +86,7 @@ async fn main() -> io::Result<()> {
     config.accept_binary = true;
     config.max_message_bytes = MAX_MESSAGE_BYTES;
     config.outbox_bytes = 2 * MAX_MESSAGE_BYTES;
+    config.frame_rate = None;
     config.heartbeat = Duration::from_millis(arguments.heartbeat_ms);
     if let Some(workers) = arguments.workers {
         config.workers = workers;

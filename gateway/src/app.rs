@@ -3,13 +3,12 @@
 use std::{
     net::{SocketAddr, TcpListener},
     num::NonZeroUsize,
-    sync::{Arc, Mutex, PoisonError, atomic::Ordering},
+    sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
 use actix_web::{HttpResponse, web};
 use anyhow::Context;
-use governor::{Quota, RateLimiter};
 use secrecy::ExposeSecret;
 use tidings_shared::{
     admin,
@@ -19,18 +18,20 @@ use tidings_shared::{
     internal::InternalClient,
     lifecycle::Lifecycle,
     log::{self, LogLimits},
-    origin::AllowedOrigins,
     protocol::{CloseCode, server::Limits},
+    receipts::Receipts,
 };
 
 use crate::{
     bus::{Bus, MAX_WORKERS},
     config::GatewayConfig,
+    limits::Allowances,
     metrics::Metrics,
+    presence::Presence,
     problem,
-    session::{ChatAcceptor, Gate},
+    session::{ChatAcceptor, Gate, poll},
     transport::{self, TransportConfig},
-    worker::{self, Node, Worker},
+    worker::{self, Node, Typing, Worker},
 };
 
 /// Path of the WebSocket.
@@ -64,13 +65,21 @@ pub async fn run(config: GatewayConfig, lifecycle: Lifecycle) -> anyhow::Result<
         Arc::new(InternalClient::new(&config.persistence_url, config.common.internal_secret.clone())?);
     let client = log::client(config.common.redis_url.expose_secret()).context("--redis-url")?;
     let limits = LogLimits { max_backlog_records: config.common.max_backlog_records };
-    let bus = Bus::start(client, persistence, limits, queues, metrics.clone());
+    let per_user = usize::try_from(config.connections_per_user.get()).unwrap_or(usize::MAX);
+    let bus = Bus::start(client, persistence, limits, queues, per_user, metrics.clone());
 
-    let quota = Quota::per_second(config.messages_per_second).allow_burst(config.messages_burst);
+    let fetches = metrics.key_fetches.clone();
+    let fetched = move |good| fetches.with_label_values(&[if good { "good" } else { "failed" }]).inc();
+    let verifier = Verifier::start(config.common.tokens().map_err(anyhow::Error::msg)?, fetched);
+
     let node = Arc::new(Node {
+        receipts: Receipts::start(bus.log.clone()),
+        typing: Typing::start(bus.log.clone(), metrics.clone()),
+        presence: Presence::start(&bus, &metrics),
         bus,
-        verifier: Verifier::hs256(&config.common.jwt_secret, config.common.jwt_leeway_s),
-        allowance: RateLimiter::keyed(quota),
+        verifier,
+        allowances: Allowances::new(|limit| config.rate(limit)),
+        abuse_per_minute: config.abuse_per_minute.get(),
         metrics: metrics.clone(),
         name: config.node.clone().unwrap_or_else(|| listen.to_string()),
         heartbeat_ms: config.heartbeat_ms,
@@ -82,9 +91,9 @@ pub async fn run(config: GatewayConfig, lifecycle: Lifecycle) -> anyhow::Result<
     });
     tokio::spawn(forget_allowances(node.clone()));
     let gate = Arc::new(Gate {
-        origins: AllowedOrigins::parse(&config.common.allowed_origins),
+        origins: config.common.origins().map_err(anyhow::Error::msg)?,
         websocket: config.websocket,
-        draining: false.into(),
+        draining: lifecycle.draining.clone(),
     });
 
     let server = serve(listener, &config, workers, &node, &gate, inboxes)?;
@@ -97,7 +106,8 @@ pub async fn run(config: GatewayConfig, lifecycle: Lifecycle) -> anyhow::Result<
             let (node, gate) = (ready_node.clone(), ready_gate.clone());
             async move {
                 let mut missing = node.bus.missing().await;
-                if gate.draining.load(Ordering::Relaxed) {
+                missing.extend(node.verifier.missing().map(str::to_owned));
+                if gate.draining.is_cancelled() {
                     missing.push("draining".to_owned());
                 }
                 missing
@@ -109,14 +119,14 @@ pub async fn run(config: GatewayConfig, lifecycle: Lifecycle) -> anyhow::Result<
     tracing::info!(%listen, %admin_listen, workers, "gateway started");
 
     let drain = Duration::from_millis(config.drain_ms);
-    let (stage, transport_gate) = (lifecycle.clone(), gate.clone());
+    let (stage, presence) = (lifecycle.clone(), node.presence.clone());
     lifecycle.tasks.spawn(async move {
         stage.draining.cancelled().await;
-        transport_gate.draining.store(true, Ordering::Relaxed);
         if let Err(error) = server.stop(CloseCode::ServiceRestart.code(), "the node is stopping", drain).await
         {
             tracing::error!(%error, "the listener failed");
         }
+        presence.end().await;
     });
     lifecycle.run(drain * 2).await?;
     admin_handle.stop(false).await;
@@ -142,6 +152,8 @@ fn serve(
     transport_config.websocket_path = Some(WEBSOCKET_PATH.to_owned());
     transport_config.max_message_bytes = MAX_FRAME_BYTES;
     transport_config.heartbeat = Duration::from_millis(config.heartbeat_ms);
+    transport_config.deflate = config.deflate;
+    transport_config.frame_rate = Some(config.frame_rate());
     let inboxes: Arc<Mutex<Vec<_>>> = Arc::new(Mutex::new(inboxes.into_iter().map(Some).collect()));
     let (worker_node, worker_gate) = (node.clone(), gate.clone());
     let acceptor = move |index: usize| {
@@ -155,8 +167,9 @@ fn serve(
         ChatAcceptor { worker: Worker::start(index, worker_node.clone(), inbox), gate: worker_gate.clone() }
     };
     let websocket = gate.websocket;
-    let routes = move |_: &std::rc::Rc<ChatAcceptor>, app: &mut web::ServiceConfig| {
+    let routes = move |acceptor: &std::rc::Rc<ChatAcceptor>, app: &mut web::ServiceConfig| {
         app.route("/v1/transport", web::get().to(move || transport_answer(websocket)));
+        poll::configure(acceptor, app);
         app.default_service(web::to(no_such_path));
     };
     Ok(transport::serve(transport_config, acceptor, routes)?)
@@ -177,7 +190,6 @@ async fn no_such_path() -> HttpResponse {
 async fn forget_allowances(node: Arc<Node>) {
     loop {
         tokio::time::sleep(FORGET_ALLOWANCES_EVERY).await;
-        node.allowance.retain_recent();
-        node.allowance.shrink_to_fit();
+        node.allowances.forget_full();
     }
 }

@@ -1,17 +1,23 @@
 //! All that the gateway does with Redis and persistence: the room log, the one pub/sub connection and who on this
-//! node wants which channel, accounts and memberships. Shared by all workers; nothing here knows a connection.
+//! node wants which channel, accounts and memberships, the channels of users. Shared by all workers; nothing here
+//! knows a connection but by its place.
 
+mod flights;
 mod interest;
 mod people;
+mod presence;
+mod recheck;
+mod seats;
+mod user_channel;
 
 use std::{
     sync::{Arc, Mutex, PoisonError},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use redis::Client;
 use tidings_shared::{
-    ids::{Epoch, RoomId, Seq},
+    ids::{Epoch, RoomId, Seq, UserId},
     internal::InternalClient,
     log::{
         AppendError, Log, LogLimits, Record, TailRead,
@@ -20,17 +26,25 @@ use tidings_shared::{
         stored::Notice,
         subscriber::{Event, Subscriber},
     },
+    people::CHANNEL_PREFIX,
 };
 use tokio::sync::watch;
 
 pub use interest::{Hint, MAX_WORKERS, WorkerQueue};
-pub use people::PeopleError;
+pub use people::{PeopleError, Standing};
+pub use presence::Heard;
+pub use seats::Place;
+pub use user_channel::{Entering, Told};
 
 use crate::{metrics::Metrics, transport::Frame};
 use interest::Interest;
+use recheck::Recheck;
+use seats::Seats;
 
 /// How long a join waits for the pub/sub connection to come back before it is told `unavailable`.
 const RECONNECT_PATIENCE: Duration = Duration::from_secs(3);
+/// Nothing heard for longer than this, marks of changed memberships may be gone, which Redis keeps for two hours.
+pub const MARKS_TRUSTED: Duration = Duration::from_secs(3600);
 
 /// See the module.
 pub struct Bus {
@@ -44,6 +58,11 @@ pub struct Bus {
 /// What the pub/sub connection's task and the workers both touch.
 struct Shared {
     interest: Mutex<Interest>,
+    seats: Mutex<Seats>,
+    presence: presence::Parts,
+    recheck: Recheck,
+    /// Since when the pub/sub connection is away.
+    offline: Mutex<Option<Instant>>,
     /// The process that all wanted channels are confirmed on; `None` while there is none.
     process: watch::Sender<Option<Arc<str>>>,
     metrics: Metrics,
@@ -54,6 +73,25 @@ impl Shared {
         // Nothing under the lock can panic half-way through a change.
         self.interest.lock().unwrap_or_else(PoisonError::into_inner)
     }
+
+    fn seats(&self) -> std::sync::MutexGuard<'_, Seats> {
+        // As above.
+        self.seats.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// All wanted channels are confirmed: what was told before may have been missed.
+    fn online(&self, run_id: Arc<str>) {
+        let since = self.offline.lock().unwrap_or_else(PoisonError::into_inner).take();
+        self.process.send_replace(Some(run_id));
+        self.metrics.resubscribed.inc();
+        self.interest().refill_all(since.is_some_and(|since| since.elapsed() > MARKS_TRUSTED));
+        self.recheck.all();
+    }
+
+    fn went_offline(&self) {
+        self.offline.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert_with(Instant::now);
+        self.process.send_replace(None);
+    }
 }
 
 impl Bus {
@@ -63,11 +101,21 @@ impl Bus {
         persistence: Arc<InternalClient>,
         limits: LogLimits,
         queues: Vec<WorkerQueue>,
+        connections_per_user: usize,
         metrics: Metrics,
     ) -> Arc<Self> {
         let log = Log::start(client.clone(), persistence.clone(), limits);
         let interest = Mutex::new(Interest::new(queues));
-        let shared = Arc::new(Shared { interest, process: watch::Sender::new(None), metrics });
+        let seats = Mutex::new(Seats::new(connections_per_user));
+        let shared = Arc::new(Shared {
+            interest,
+            seats,
+            presence: presence::Parts::default(),
+            recheck: Recheck::default(),
+            offline: Mutex::default(),
+            process: watch::Sender::new(None),
+            metrics,
+        });
         let (sink, watermarks) = (shared.clone(), log.watermarks().clone());
         let subscriber = Subscriber::start(client, move |event| match event {
             Event::Message { channel, payload } => match Partition::of_stored_channel(&channel) {
@@ -78,20 +126,17 @@ impl Bus {
                 }
                 None => sink.publish(&channel, payload),
             },
-            Event::Online { run_id } => {
-                sink.process.send_replace(Some(run_id));
-                sink.metrics.resubscribed.inc();
-                sink.interest().refill_all();
-            }
-            Event::Offline => {
-                sink.process.send_replace(None);
-            }
+            Event::Online { run_id } => sink.online(run_id),
+            Event::Offline => sink.went_offline(),
         });
+        drop(subscriber.subscribe(tidings_shared::presence::CHANNEL.to_owned()));
         for partition in Partition::all() {
             // Before anything else is asked for, so there is room in the queue; confirmed again with every reconnect.
             drop(subscriber.subscribe(partition.stored()));
         }
-        Arc::new(Self { log, persistence, subscriber, shared, loads: people::Loads::default() })
+        let bus = Arc::new(Self { log, persistence, subscriber, shared, loads: people::Loads::default() });
+        tokio::spawn(recheck::run(Arc::downgrade(&bus)));
+        bus
     }
 
     /// Makes a worker hear of a room's events from now on; resolves once the server has confirmed it.
@@ -121,7 +166,7 @@ impl Bus {
         }
     }
 
-    /// Reads a room from the very process that this node is subscribed to.
+    /// Reads a room from the very process that this node is subscribed to, with the marks of some users.
     ///
     /// # Errors
     /// As [`Log::read`]; also while there is no subscribed process.
@@ -130,6 +175,7 @@ impl Bus {
         room: &RoomId,
         after: Option<Seq>,
         not_before: Epoch,
+        users: &[UserId],
     ) -> Result<TailRead, AppendError> {
         let mut process = self.shared.process.subscribe();
         let process = match tokio::time::timeout(RECONNECT_PATIENCE, process.wait_for(Option::is_some)).await
@@ -140,7 +186,8 @@ impl Bus {
         let Some(process) = process else {
             return Err(AppendError::Unavailable("the pub/sub connection is down".to_owned()));
         };
-        let read = self.log.read(room, after, not_before, Some(&process), &[]).await;
+        let users: Vec<&str> = users.iter().map(UserId::as_str).collect();
+        let read = self.log.read(room, after, not_before, Some(&process), &users).await;
         if matches!(read, Err(AppendError::OtherProcess)) {
             // The command connection was given up already; whichever of the two is behind, both are made anew.
             self.subscriber.reconnect();
@@ -163,6 +210,12 @@ impl Bus {
 
 impl Shared {
     fn publish(&self, channel: &str, payload: bytes::Bytes) {
+        if let Some(user) = channel.strip_prefix(CHANNEL_PREFIX) {
+            return self.notify(user, &payload);
+        }
+        if channel == tidings_shared::presence::CHANNEL {
+            return self.presence_told(&payload);
+        }
         let Some(room) = keys::room_of_channel(channel) else { return };
         self.metrics.hints.inc();
         match Record::parse(payload) {
@@ -170,7 +223,7 @@ impl Shared {
             Ok(record) => {
                 // Framed once for all connections of the node.
                 let frame = Frame::text(record.json());
-                let dropped = self.interest().publish(room, &Hint { record: Arc::new(record), frame });
+                let dropped = self.interest().publish(room, &Hint::Record { record: Arc::new(record), frame });
                 self.metrics.hints_dropped.inc_by(dropped);
             }
             Err(error) => tracing::error!(%error, "a published record cannot be read"),

@@ -21,6 +21,8 @@ use tidings_shared::{
     protocol::{CloseCode, Command, JoinTarget, Parsed, Status, server::ServerFrame},
 };
 
+use crate::limits::Limit;
+
 /// What a connection is, as far as commands care.
 #[derive(Debug, Default)]
 pub enum State {
@@ -35,8 +37,8 @@ pub enum State {
 /// What commands may ask of the world.
 pub struct Context<'a> {
     pub verifier: &'a Verifier,
-    /// Takes one message off the user's allowance; else when there will be one, in milliseconds.
-    pub allow_message: &'a dyn Fn(&UserId) -> Result<(), u64>,
+    /// Takes one command off the user's allowance; else when there will be one, in milliseconds.
+    pub allow: &'a dyn Fn(Limit, &UserId) -> Result<(), u64>,
     /// Milliseconds since the Unix epoch.
     pub now_ms: i64,
 }
@@ -51,6 +53,13 @@ pub enum Effect {
         reference: Option<String>,
         room: Option<RoomId>,
         refusal: Refusal,
+    },
+    /// Over a limit, and answered all the same.
+    Overstepped,
+    /// Look for the key of a token, then [`settle_auth`]; nothing is read meanwhile.
+    FindKey {
+        reference: Option<String>,
+        token: String,
     },
     /// Fetch the account, then answer `connected`.
     Authenticate {
@@ -116,28 +125,69 @@ pub fn apply(state: &mut State, context: &Context<'_>, parsed: Parsed) -> Vec<Ef
     let Parsed { reference, room, frame } = parsed;
     let command = match frame {
         Ok(command) => command,
-        Err(refusal) => return vec![Effect::refuse(reference, room, refusal)],
+        Err(refusal) => {
+            let refusal = within(context, state, Limit::Commands).err().unwrap_or(refusal);
+            return vec![Effect::refuse(reference, room, refusal)];
+        }
     };
+    if let (State::Ready(_), Some(limit)) = (&*state, limit_of(&command))
+        && let Err(refusal) = within(context, state, limit)
+    {
+        return vec![Effect::refuse(reference, room, refusal)];
+    }
     match (state, command) {
-        (state, Command::Auth { token }) => auth::apply(state, context, reference, &token),
+        (state, Command::Auth { token }) => auth::apply(state, context, reference, token),
         (State::Ready(identity), command) => match command {
             Command::Join { target, presence } => join::apply(reference, target, presence),
             Command::Leave { rooms } => leave::apply(reference, rooms),
-            Command::Send { room, draft } => send::apply(identity, context, reference, room, draft),
-            Command::Change { room, change } => change::apply(identity, context, reference, room, change),
+            Command::Send { room, draft } => send::apply(reference, room, draft),
+            Command::Change { room, change } => change::apply(reference, room, change),
             Command::Read { room, seq } => mark::apply(reference, room, seq, false),
             Command::Delivered { room, seq } => mark::apply(reference, room, seq, true),
             Command::Typing { room, started } => live::apply(reference, Live::Typing { room, started }),
             Command::Signal { room, to, data } => live::apply(reference, Live::Signal { room, to, data }),
             Command::PresenceSet { status } => live::apply(reference, Live::PresenceSet(status)),
             Command::PresenceGet { users } => live::apply(reference, Live::PresenceGet(users)),
-            Command::Ping => ping::apply(context, reference.as_deref()),
+            Command::Ping => ping::apply(identity, context, reference.as_deref()),
             Command::Auth { .. } => Vec::new(),
         },
         (State::AwaitingAuth | State::Authenticating, _) => {
             vec![Effect::refuse(reference, room, Reason::Missing)]
         }
     }
+}
+
+/// The bucket that a command is taken from before anything else; `None`: it is never refused for coming too often.
+fn limit_of(command: &Command) -> Option<Limit> {
+    Some(match command {
+        Command::Send { .. } | Command::Change { .. } => Limit::Messages,
+        Command::Typing { .. } => Limit::Typing,
+        Command::Signal { .. } => Limit::Signals,
+        Command::Read { .. } | Command::Delivered { .. } => Limit::Marks,
+        Command::PresenceSet { .. } | Command::PresenceGet { .. } => Limit::Presence,
+        Command::Join { .. } | Command::Leave { .. } => Limit::Joins,
+        Command::Auth { .. } => Limit::Commands,
+        Command::Ping => return None,
+    })
+}
+
+/// Takes one command off the user's allowance. Nobody yet has none: such a connection ends soon by itself.
+fn within(context: &Context<'_>, state: &State, limit: Limit) -> Result<(), Refusal> {
+    match state {
+        State::Ready(identity) => {
+            (context.allow)(limit, &identity.user).map_err(|retry_after_ms| limit.refusal(retry_after_ms))
+        }
+        State::AwaitingAuth | State::Authenticating => Ok(()),
+    }
+}
+
+/// Goes on after [`Effect::FindKey`].
+pub fn settle_auth(
+    state: &mut State,
+    reference: Option<String>,
+    verdict: Result<Identity, Refusal>,
+) -> Vec<Effect> {
+    auth::settle(state, reference, verdict)
 }
 
 #[cfg(test)]

@@ -5,6 +5,11 @@ use std::{net::SocketAddr, num::NonZeroU32};
 use clap::Parser;
 use tidings_shared::config::CommonArgs;
 
+use crate::{
+    limits::{Limit, Rate},
+    transport::FrameRate,
+};
+
 /// Stateless node that holds WebSockets and appends to the room logs.
 #[derive(Debug, Clone, Parser)]
 #[command(name = "tidings-gateway", version)]
@@ -30,6 +35,40 @@ pub struct GatewayConfig {
     /// Messages that a user may send at once.
     #[arg(long, env = "TIDINGS_MESSAGES_BURST", default_value = "20")]
     pub messages_burst: NonZeroU32,
+    /// `typing:start` and `typing:stop` of a user through this node, per second in the long run.
+    #[arg(long, env = "TIDINGS_TYPING_PER_SECOND", default_value = "10")]
+    pub typing_per_second: NonZeroU32,
+    /// Signals of a user, per second in the long run.
+    #[arg(long, env = "TIDINGS_SIGNALS_PER_SECOND", default_value = "20")]
+    pub signals_per_second: NonZeroU32,
+    /// Read and delivered marks of a user, per second in the long run.
+    #[arg(long, env = "TIDINGS_MARKS_PER_SECOND", default_value = "20")]
+    pub marks_per_second: NonZeroU32,
+    /// `presence:set` and `presence:get` of a user, per second in the long run.
+    #[arg(long, env = "TIDINGS_PRESENCE_PER_SECOND", default_value = "5")]
+    pub presence_per_second: NonZeroU32,
+    /// `room:join` and `room:leave` of a user, per second in the long run.
+    #[arg(long, env = "TIDINGS_JOINS_PER_SECOND", default_value = "10")]
+    pub joins_per_second: NonZeroU32,
+    /// All other commands of a user, per second in the long run; what cannot be read counts too.
+    #[arg(long, env = "TIDINGS_COMMANDS_PER_SECOND", default_value = "50")]
+    pub commands_per_second: NonZeroU32,
+    /// A connection that runs against these limits more often than this within a minute is closed.
+    #[arg(long, env = "TIDINGS_ABUSE_PER_MINUTE", default_value = "1000")]
+    pub abuse_per_minute: NonZeroU32,
+    /// Connections of one user on this node; with one more the oldest is closed.
+    #[arg(long, env = "TIDINGS_CONNECTIONS_PER_USER", default_value = "100")]
+    pub connections_per_user: NonZeroU32,
+    /// Frames of any kind that a connection may send, per second in the long run; it is read no faster. At least twice
+    /// as many as messages.
+    #[arg(long, env = "TIDINGS_FRAMES_PER_SECOND", default_value = "100")]
+    pub frames_per_second: NonZeroU32,
+    /// Frames that a connection may send at once. At least twice as many as messages.
+    #[arg(long, env = "TIDINGS_FRAMES_BURST", default_value = "200")]
+    pub frames_burst: NonZeroU32,
+    /// Whether compressed messages (permessage-deflate) are agreed on with clients that offer it.
+    #[arg(long, env = "TIDINGS_DEFLATE", default_value_t = true, action = clap::ArgAction::Set)]
+    pub deflate: bool,
     /// Whether WebSockets are served at all; off, clients are told to poll.
     #[arg(long, env = "TIDINGS_WEBSOCKET", default_value_t = true, action = clap::ArgAction::Set)]
     pub websocket: bool,
@@ -38,4 +77,32 @@ pub struct GatewayConfig {
     pub drain_ms: u64,
     #[command(flatten)]
     pub common: CommonArgs,
+}
+
+impl GatewayConfig {
+    /// Bound on the frames of a connection. Who may send so many messages can: a limit on messages that was raised
+    /// takes this one along.
+    #[must_use]
+    pub fn frame_rate(&self) -> FrameRate {
+        const TWICE: NonZeroU32 = NonZeroU32::MIN.saturating_add(1);
+        FrameRate {
+            per_second: self.frames_per_second.max(self.messages_per_second.saturating_mul(TWICE)),
+            burst: self.frames_burst.max(self.messages_burst.saturating_mul(TWICE)),
+            ..FrameRate::default()
+        }
+    }
+
+    /// How fast commands of this kind may come.
+    #[must_use]
+    pub fn rate(&self, limit: Limit) -> Rate {
+        match limit {
+            Limit::Messages => Rate { per_second: self.messages_per_second, burst: self.messages_burst },
+            Limit::Typing => Rate::per_second(self.typing_per_second),
+            Limit::Signals => Rate::per_second(self.signals_per_second),
+            Limit::Marks => Rate::per_second(self.marks_per_second),
+            Limit::Presence => Rate::per_second(self.presence_per_second),
+            Limit::Joins => Rate::per_second(self.joins_per_second),
+            Limit::Commands => Rate::per_second(self.commands_per_second),
+        }
+    }
 }

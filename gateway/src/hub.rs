@@ -5,8 +5,16 @@
 //!
 //! A subscription is *replaying* until everything up to the room's position was sent to it; nothing live is queued
 //! for it before. Then it is *live*, and gets each record at the moment the room's position moves over it.
+//!
+//! A subscription has a role, and ends with its user's membership. What is live goes by the role at each record's
+//! place: a record that changes a membership is sent first, then the role is another, or the subscription ended.
+//! What is replayed goes by the role now. Nobody goes live, and no room is refilled, without the *marks* of changed
+//! memberships as of the head that was read, so a hint that was missed changes nothing of this.
 
+mod role;
+mod live;
 mod room;
+mod watching;
 #[cfg(test)]
 mod tests;
 
@@ -14,13 +22,15 @@ use std::rc::Rc;
 
 use rustc_hash::FxHashMap;
 use tidings_shared::{
-    ids::{Epoch, RoomId, Seq},
-    log::{Record, RoomHead, TailRead},
+    ids::{Epoch, RoomId, Seq, UserId},
+    log::{Mark, Record, RoomHead},
 };
 
 use crate::transport::Frame;
+pub use role::Roles;
+use role::RoleNames;
 use room::Room;
-pub use room::Subscription;
+pub use room::{RoomRead, Subscription};
 
 /// A place in a room's log, ordered by epoch first.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -30,16 +40,29 @@ pub struct Position {
 }
 
 impl Position {
+    /// Above every place: of a subscription whose role was not read yet, so that nothing is due to it.
+    const UNREAD: Self = Self { epoch: Epoch(u64::MAX), seq: Seq(u64::MAX) };
+
     #[must_use]
     pub fn of(head: &RoomHead) -> Self {
         Self { epoch: head.epoch, seq: head.seq }
+    }
+
+    fn of_record(record: &Record) -> Self {
+        Self { epoch: record.epoch, seq: record.seq }
     }
 }
 
 /// Who is sent frames: a connection, or a list in tests.
 pub trait Peer {
-    fn user(&self) -> &str;
+    fn user(&self) -> &UserId;
     fn send(&self, frame: Frame);
+    /// Sends a frame that others get as well.
+    fn share(&self, frame: &Frame) {
+        self.send(frame.clone());
+    }
+    /// A subscription of theirs has ended: they are not a member of the room any more. Must not call the hub.
+    fn ended(&self, room: &str, subscription: Subscription);
 }
 
 /// What a record led to.
@@ -62,8 +85,29 @@ pub enum Refilled {
     FromTail,
     /// It did not, or the epoch's base lies lower: live subscriptions were told the gap.
     Gap,
-    /// What was read is not yet up to what is known to exist: read again.
+    /// What was read is not yet up to what is known to exist, or not of all who are live: read again.
     Again,
+    /// The marks do not tell everybody's role in this epoch: ask persistence for the roles, then read again.
+    RolesUnknown,
+}
+
+/// What a read means for a subscription that replays.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Renewed {
+    /// Its role is as of what was read, or later.
+    Stands,
+    /// It is gone.
+    Ended,
+    /// The mark does not tell the role in this epoch: ask persistence, then read again.
+    RoleUnknown,
+}
+
+/// What ended because of removals.
+#[derive(Debug, Default)]
+pub struct Ended {
+    pub subscriptions: usize,
+    /// Rooms without a subscription now: their channels are not wanted any more.
+    pub rooms: Vec<RoomId>,
 }
 
 /// See the module.
@@ -73,6 +117,8 @@ pub struct Hub<P> {
     next_stamp: u64,
     /// Counted up whenever hints of any room may have been missed: what was read before says nothing about now.
     generation: Generation,
+    names: RoleNames,
+    ended: Ended,
 }
 
 /// See [`Hub::missed`].
@@ -81,18 +127,72 @@ pub struct Generation(u32);
 
 impl<P: Peer> Default for Hub<P> {
     fn default() -> Self {
-        Self { rooms: FxHashMap::default(), next_stamp: 0, generation: Generation::default() }
+        Self {
+            rooms: FxHashMap::default(),
+            next_stamp: 0,
+            generation: Generation::default(),
+            names: RoleNames::default(),
+            ended: Ended::default(),
+        }
     }
 }
 
 impl<P: Peer> Hub<P> {
-    /// Adds a replaying subscription. The room's channel is wanted from now on. The id that is returned is the one
-    /// all subscriptions of the room share, so that each connection does not hold a copy.
-    pub fn subscribe(&mut self, room: &RoomId, peer: Rc<P>, role: Rc<str>) -> (RoomId, Subscription) {
+    /// Adds a replaying subscription, to which nothing is due before [`Hub::settle`]. The room's channel is wanted
+    /// from now on. The id that is returned is the one all subscriptions of the room share, so that each connection
+    /// does not hold a copy.
+    pub fn subscribe(&mut self, room: &RoomId, peer: Rc<P>) -> (RoomId, Subscription) {
         let entry = self.rooms.entry(room.clone());
         let shared = entry.key().clone();
         self.next_stamp += 1;
+        let role = self.names.share("");
         (shared, entry.or_default().subscribe(peer, role, self.next_stamp))
+    }
+
+    /// Gives a new subscription its role as of the head that its join has read, the mark in it included. False: it
+    /// is gone.
+    pub fn settle(
+        &mut self,
+        room: &RoomId,
+        subscription: Subscription,
+        role: &str,
+        head: Position,
+    ) -> bool {
+        let role = self.names.share(role);
+        self.rooms.get_mut(room).is_some_and(|room| room.settle(subscription, role, head))
+    }
+
+    /// Gives a replaying subscription its role as of a head, by the mark that was read with it, or by what
+    /// persistence told.
+    pub fn renew(
+        &mut self,
+        room: &RoomId,
+        subscription: Subscription,
+        read: (Option<&Mark>, Position),
+        roles: Option<&Roles>,
+    ) -> Renewed {
+        let renewed = match self.rooms.get_mut(room) {
+            Some(state) => state.renew(room, subscription, read, roles, &mut self.names),
+            None => Renewed::Ended,
+        };
+        self.gather(room.as_str());
+        renewed
+    }
+
+    /// Gathers what a call has ended in a room.
+    fn gather(&mut self, room: &str) {
+        let Some(state) = self.rooms.get_mut(room) else { return };
+        self.ended.subscriptions += std::mem::take(&mut state.ended);
+        if state.is_empty()
+            && let Some((room, _)) = self.rooms.remove_entry(room)
+        {
+            self.ended.rooms.push(room);
+        }
+    }
+
+    /// What ended because of removals since this was asked last. To be asked after each call that says so.
+    pub fn take_ended(&mut self) -> Ended {
+        std::mem::take(&mut self.ended)
     }
 
     /// Says that hints of any room may have been missed. Reads that began before are of no use any more.
@@ -117,9 +217,20 @@ impl<P: Peer> Hub<P> {
         false
     }
 
-    /// What a published record means.
+    /// What a published record means. One that changes a membership may end subscriptions.
     pub fn dispatch(&mut self, record: &Record, frame: &Frame) -> Dispatch {
-        self.rooms.get_mut(record.room()).map_or(Dispatch::Stale, |room| room.dispatch(record, frame))
+        if record.is_live_only() {
+            if let Some(room) = self.rooms.get(record.room()) {
+                room.deliver_live(record, frame);
+            }
+            return Dispatch::Delivered;
+        }
+        let Some(room) = self.rooms.get_mut(record.room()) else { return Dispatch::Stale };
+        let outcome = room.dispatch(record, frame, &mut self.names);
+        if !record.membership().is_empty() {
+            self.gather(record.room());
+        }
+        outcome
     }
 
     /// Says that records of a room may have been missed. False: nobody is live there, or it is being refilled.
@@ -134,12 +245,33 @@ impl<P: Peer> Hub<P> {
         }
     }
 
-    /// Brings live subscriptions up to what was read of a room.
-    pub fn refill(&mut self, id: &RoomId, read: &TailRead, generation: Generation) -> Refilled {
+    /// Says that a room was not followed for so long that marks of changed memberships may be gone by now.
+    pub fn doubt(&mut self, room: &RoomId) {
+        if let Some(room) = self.rooms.get_mut(room) {
+            room.doubt();
+        }
+    }
+
+    /// As [`Hub::doubt`], of all rooms.
+    pub fn doubt_all(&mut self) {
+        self.rooms.values_mut().for_each(Room::doubt);
+    }
+
+    /// The users whose marks a refill of the room must read, in order.
+    #[must_use]
+    pub fn users(&self, room: &RoomId) -> Vec<UserId> {
+        self.rooms.get(room).map(Room::users).unwrap_or_default()
+    }
+
+    /// Brings live subscriptions up to what was read of a room. May end subscriptions.
+    pub fn refill(&mut self, id: &RoomId, read: RoomRead<'_>, generation: Generation) -> Refilled {
         if generation != self.generation {
             return Refilled::Again;
         }
-        self.rooms.get_mut(id).map_or(Refilled::FromTail, |room| room.refill(id, read))
+        let Some(room) = self.rooms.get_mut(id) else { return Refilled::FromTail };
+        let outcome = room.refill(id, read, &mut self.names);
+        self.gather(id.as_str());
+        outcome
     }
 
     /// The newest place known to exist in a room's log.
@@ -160,8 +292,8 @@ impl<P: Peer> Hub<P> {
         }
     }
 
-    /// Lets a replaying subscription go live when `reached` is where the room is, or further.
-    /// False: the room has moved on (or is of another epoch, or may have), replay on.
+    /// Lets a replaying subscription go live when `reached` is where the room is, or further, and its role is as of
+    /// there. False: the room has moved on (or is of another epoch, or may have), replay on.
     pub fn go_live(
         &mut self,
         room: &RoomId,
@@ -178,10 +310,17 @@ impl<P: Peer> Hub<P> {
         self.rooms.get(room).is_some_and(|room| room.replay(subscription, record))
     }
 
-    /// The role with which a subscription hears of the room.
+    /// The role with which a subscription hears of the room. `None`: it is gone, of another epoch, or the room is
+    /// known to be behind, so that its role may be another by now.
     #[must_use]
-    pub fn role(&self, room: &RoomId, subscription: Subscription) -> Option<Rc<str>> {
-        self.rooms.get(room).and_then(|room| room.role(subscription))
+    pub fn role(&self, room: &RoomId, subscription: Subscription, epoch: Epoch) -> Option<Rc<str>> {
+        self.rooms.get(room).and_then(|room| room.role(subscription, epoch))
+    }
+
+    /// Whether a subscription is live.
+    #[must_use]
+    pub fn is_live(&self, room: &RoomId, subscription: Subscription) -> bool {
+        self.rooms.get(room).is_some_and(|room| room.is_live(subscription))
     }
 
     /// Whether a subscription still stands.

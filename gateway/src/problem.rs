@@ -1,11 +1,19 @@
 //! Problem documents (RFC 9457) of the gateway's HTTP side.
 
+use actix_http::StatusCode;
 use serde::Serialize;
 use tidings_shared::error::Refusal;
 
 /// The body of a refused request.
 #[must_use]
 pub fn document(refusal: &Refusal) -> Vec<u8> {
+    let status = StatusCode::from_u16(refusal.code.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    document_with(refusal, status)
+}
+
+/// As [`document`], under another status than the code's own.
+#[must_use]
+pub fn document_with(refusal: &Refusal, status: StatusCode) -> Vec<u8> {
     #[derive(Serialize)]
     struct Problem<'a> {
         r#type: String,
@@ -20,12 +28,10 @@ pub fn document(refusal: &Refusal) -> Vec<u8> {
         #[serde(skip_serializing_if = "Option::is_none")]
         retry_after_ms: Option<u64>,
     }
-    let status = actix_http::StatusCode::from_u16(refusal.code.status()).ok();
-    let title = status.and_then(|status| status.canonical_reason()).unwrap_or("Refused");
     let problem = Problem {
         r#type: format!("urn:tidings:error:{}", refusal.code.as_str()),
-        title,
-        status: refusal.code.status(),
+        title: status.canonical_reason().unwrap_or("Refused"),
+        status: status.as_u16(),
         detail: &refusal.message,
         code: refusal.code.as_str(),
         reason: refusal.reason.as_deref(),

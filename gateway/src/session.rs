@@ -9,16 +9,23 @@ mod change;
 mod client;
 mod join;
 mod lane;
+mod line;
 mod live;
 mod mark;
+pub mod poll;
+mod presence;
 mod replay;
 mod send;
+mod signal;
+mod typing;
 
 use std::{rc::Rc, time::Duration};
 
 use tidings_shared::{
-    auth::Identity,
+    auth::{Identity, Reason},
     error::Refusal,
+    ids::Epoch,
+    membership::{self, Versions},
     protocol::{
         self, CloseCode,
         server::{ServerFrame, rfc3339},
@@ -29,11 +36,13 @@ pub use accept::{ChatAcceptor, Gate};
 pub use client::Client;
 
 use crate::{
+    bus::Entering,
     command::{self, Context, Effect, State},
     transport::{Connection, Frame, Session},
     worker::Worker,
 };
 use lane::{Job, enqueue};
+use line::Line;
 
 /// A connection without a token is closed after this.
 const AUTH_TIMEOUT: Duration = Duration::from_secs(5);
@@ -47,7 +56,7 @@ pub struct ChatSession {
 impl ChatSession {
     fn open(worker: Rc<Worker>, connection: Connection) -> Self {
         connection.set_deadline(Some(AUTH_TIMEOUT));
-        Self { worker, client: Rc::new(Client::new(connection)) }
+        Self { worker, client: Rc::new(Client::new(Line::Socket(connection))) }
     }
 
     fn perform(&self, effect: Effect) {
@@ -56,6 +65,21 @@ impl ChatSession {
             Effect::Reply(json) => client.connection.send(Frame::text(json)),
             Effect::Refuse { reference, room, refusal } => {
                 refuse(worker, client, reference.as_deref(), room.as_ref(), &refusal);
+            }
+            Effect::Overstepped => overstepped(worker, client),
+            Effect::FindKey { reference, token } => {
+                client.hold_reading();
+                if client.identity().is_none() {
+                    client.connection.set_deadline(None);
+                }
+                let session = Self { worker: worker.clone(), client: client.clone() };
+                tokio::task::spawn_local(async move {
+                    let verdict = session.worker.node.verifier.settle(&token).await;
+                    let effects =
+                        command::settle_auth(&mut session.client.state.borrow_mut(), reference, verdict);
+                    effects.into_iter().for_each(|effect| session.perform(effect));
+                    session.client.release_reading();
+                });
             }
             Effect::Authenticate { reference, identity } => {
                 client.hold_reading();
@@ -87,21 +111,28 @@ impl ChatSession {
     }
 }
 
-impl Session for ChatSession {
-    fn on_text(&mut self, text: &str) {
+impl ChatSession {
+    /// Carries out what was read from a frame, or from a poll's list of commands.
+    fn on_parsed(&mut self, parsed: protocol::Parsed) {
         let node = &self.worker.node;
-        let parsed = protocol::client::parse(text, node.limits.max_message_chars);
         let kind = parsed.frame.as_ref().map_or("invalid", protocol::Command::frame);
         node.metrics.frames.with_label_values(&[kind]).inc();
         let context = Context {
             verifier: &node.verifier,
-            allow_message: &|user| node.allow_message(user),
+            allow: &|limit, user| node.allow(limit, user),
             now_ms: now_ms(),
         };
         let effects = command::apply(&mut self.client.state.borrow_mut(), &context, parsed);
         for effect in effects {
             self.perform(effect);
         }
+    }
+}
+
+impl Session for ChatSession {
+    fn on_text(&mut self, text: &str) {
+        let parsed = protocol::client::parse(text, self.worker.node.limits.max_message_chars);
+        self.on_parsed(parsed);
     }
 
     fn on_binary(&mut self, _bytes: &[u8]) {}
@@ -128,6 +159,8 @@ impl Session for ChatSession {
         for (room, subscription) in self.client.leave_all() {
             self.worker.unsubscribe(&room, subscription);
         }
+        self.worker.leave(&self.client);
+        presence::left(&self.worker, &self.client);
     }
 }
 
@@ -139,6 +172,7 @@ async fn authenticate(worker: &Rc<Worker>, client: &Rc<Client>, reference: Optio
             refuse(worker, client, reference, None, &refusal);
             let code = match refusal.code {
                 tidings_shared::error::ErrorCode::Forbidden => CloseCode::Forbidden,
+                tidings_shared::error::ErrorCode::Unauthorized => CloseCode::Unauthorized,
                 _ => CloseCode::Overloaded,
             };
             client.connection.close(code.code(), &refusal.message);
@@ -150,23 +184,29 @@ async fn authenticate(worker: &Rc<Worker>, client: &Rc<Client>, reference: Optio
 struct Admitted {
     identity: Identity,
     rooms_version: String,
+    /// What `rooms_version` was made of, and the account's.
+    versions: (Epoch, Versions),
+    entering: Entering,
 }
 
 /// Finds the account of a good token; name and picture are those of the account.
 async fn admit(worker: &Rc<Worker>, identity: Identity) -> Result<Admitted, Refusal> {
     let bus = &worker.node.bus;
-    let account = bus.connect_user(&identity).await?;
+    // In this order: what changes behind a read is told on the user's channel, or found by the versions.
+    let entering = bus.enter(&identity.user).await?;
+    let versions = bus.versions(&identity.user).await?;
+    let account = bus.connect_user(&identity).await?.ok_or(Reason::UnknownUser)?;
     if account.blocked {
         let code = tidings_shared::error::ErrorCode::Forbidden;
         return Err(Refusal::new(code, "this user is blocked"));
     }
-    let rooms_version = bus.rooms_version(&identity.user).await?;
+    let rooms_version = membership::wire_version(versions.0, versions.1.rooms);
     let identity = Identity { name: account.name, picture: account.picture, ..identity };
-    Ok(Admitted { identity, rooms_version })
+    Ok(Admitted { identity, rooms_version, versions, entering })
 }
 
 fn welcome(worker: &Rc<Worker>, client: &Rc<Client>, reference: Option<&str>, admitted: Admitted) {
-    let Admitted { identity, rooms_version } = admitted;
+    let Admitted { identity, rooms_version, versions, entering } = admitted;
     let node = &worker.node;
     let connected = ServerFrame::Connected {
         reference,
@@ -183,6 +223,8 @@ fn welcome(worker: &Rc<Worker>, client: &Rc<Client>, reference: Option<&str>, ad
     client.reply(&connected);
     client.set_identity(identity);
     client.watch_expiry(now_ms());
+    worker.enter(client, entering, versions);
+    presence::arrived(worker, client);
 }
 
 /// Tells a connection that something was refused.
@@ -195,6 +237,16 @@ fn refuse(
 ) {
     worker.node.metrics.errors.with_label_values(&[refusal.code.as_str()]).inc();
     client.reply(&ServerFrame::Error { reference, room, refusal });
+    if refusal.code == tidings_shared::error::ErrorCode::RateLimited {
+        overstepped(worker, client);
+    }
+}
+
+/// Counts that a connection ran against a limit, and closes one that does so all the time.
+fn overstepped(worker: &Worker, client: &Client) {
+    if client.overstepped(now_ms(), worker.node.abuse_per_minute) {
+        client.connection.close(CloseCode::Abuse.code(), "limits were run against too often");
+    }
 }
 
 fn now_ms() -> i64 {

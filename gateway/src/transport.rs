@@ -4,17 +4,23 @@
 //! and exactly one `on_closed` for every opened session.
 //!
 //! The way of a byte: `server` (accept, HTTP) → `handshake` (may it become a WebSocket?) → `task` (the
-//! connection's future: reads, calls the session, writes) → `decoder` (bytes to messages). Back out:
-//! `Connection::send` → `outbox` → `task`. `worker` holds what the connections of a thread share: the read
-//! buffer, the timer wheel, the registry.
+//! connection's future: reads, calls the session, writes) → `decoder` (bytes to messages) → `inflate`, where it is
+//! compressed. Back out: `Connection::send` → `link` → `deflate`, where that was agreed on → `outbox` → `task`.
+//! `worker` holds what the connections of a thread share: the read buffer, the compressor, the timer wheel, the
+//! registry.
 
+mod bucket;
 mod config;
 mod connection;
 mod counters;
 mod decoder;
+mod deflate;
+mod extension;
 mod frame;
 mod handshake;
 mod header;
+mod inflate;
+mod link;
 mod outbox;
 mod server;
 mod task;
@@ -23,6 +29,7 @@ mod worker;
 
 use std::future::Future;
 
+pub use bucket::FrameRate;
 pub use config::TransportConfig;
 pub use connection::Connection;
 pub use counters::{Counters, Totals};

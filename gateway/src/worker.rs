@@ -1,30 +1,37 @@
 //! One worker thread's chat: its hub, and the tasks that bring hints to it, refill rooms with holes and sweep idle
 //! ones. Sessions of the thread share it; nothing else touches its hub.
 
-mod marks;
+mod people;
+mod presence;
 mod refill;
+mod typing;
 
 use std::{
-    cell::RefCell,
+    cell::{Cell, RefCell},
     rc::Rc,
     sync::{Arc, atomic::Ordering},
 };
 
-use governor::{DefaultKeyedRateLimiter, clock::Clock};
 use tidings_shared::{
     auth::Verifier,
     ids::{RoomId, UserId},
+    log::Record,
     protocol::server::Limits,
+    receipts::Receipts,
 };
 use tokio::sync::{Semaphore, mpsc};
 
 use crate::{
     bus::{Bus, Hint, WorkerQueue},
     hub::{Dispatch, Hub},
+    limits::{Allowances, Limit},
     metrics::Metrics,
+    presence::Presence,
     session::Client,
+    transport::Frame,
 };
-use marks::Marks;
+use people::People;
+pub use typing::{Typing, Typist};
 
 /// Hints that may wait for a worker; above it they are dropped and all its rooms are refilled.
 const HINT_QUEUE: usize = 16_384;
@@ -35,8 +42,13 @@ const HINTS_PER_TURN: usize = 128;
 pub struct Node {
     pub bus: Arc<Bus>,
     pub verifier: Verifier,
-    /// Messages of a user through this node.
-    pub allowance: DefaultKeyedRateLimiter<UserId>,
+    /// What each user may do through this node.
+    pub allowances: Allowances,
+    /// A connection that runs against limits more often is closed.
+    pub abuse_per_minute: u32,
+    pub receipts: Arc<Receipts>,
+    pub typing: Arc<Typing>,
+    pub presence: Arc<Presence>,
     pub metrics: Metrics,
     pub name: String,
     pub heartbeat_ms: u64,
@@ -44,15 +56,16 @@ pub struct Node {
 }
 
 impl Node {
-    /// Takes one message off a user's allowance, else tells in how many milliseconds there will be one.
+    /// Takes one command off a user's allowance, else tells in how many milliseconds there will be one.
     ///
     /// # Errors
     /// Milliseconds to wait.
-    pub fn allow_message(&self, user: &UserId) -> Result<(), u64> {
-        self.allowance.check_key(user).map_err(|not_until| {
-            let wait = not_until.wait_time_from(self.allowance.clock().now());
-            u64::try_from(wait.as_millis()).unwrap_or(u64::MAX).max(1)
-        })
+    pub fn allow(&self, limit: Limit, user: &UserId) -> Result<(), u64> {
+        let allowed = self.allowances.take(limit, user);
+        if allowed.is_err() {
+            self.metrics.limited.with_label_values(&[limit.name()]).inc();
+        }
+        allowed
     }
 }
 
@@ -61,7 +74,10 @@ pub struct Worker {
     pub index: usize,
     pub node: Arc<Node>,
     pub hub: RefCell<Hub<Client>>,
-    marks: RefCell<Marks>,
+    people: RefCell<People>,
+    snapshots: presence::Snapshots,
+    /// Changes of presence brought to this worker's connections so far.
+    presence_rounds: Cell<u32>,
     /// Refills that read at once; the others wait, so that a reconnect does not drown Redis in reads.
     refills: Semaphore,
 }
@@ -73,7 +89,7 @@ const REFILLS_AT_ONCE: usize = 64;
 #[must_use]
 pub fn queue() -> (WorkerQueue, Inbox) {
     let (hints, receiver) = mpsc::channel(HINT_QUEUE);
-    let queue = WorkerQueue { hints, refill: Arc::default(), wake: Arc::default() };
+    let queue = WorkerQueue { hints, refill: Arc::default(), doubt: Arc::default(), wake: Arc::default() };
     (queue.clone(), Inbox { queue, hints: receiver })
 }
 
@@ -91,24 +107,22 @@ impl Worker {
             index,
             node,
             hub: RefCell::default(),
-            marks: RefCell::default(),
+            people: RefCell::default(),
+            snapshots: presence::Snapshots::default(),
+            presence_rounds: Cell::new(0),
             refills: Semaphore::new(REFILLS_AT_ONCE),
         });
         tokio::task::spawn_local(follow(worker.clone(), inbox));
         tokio::task::spawn_local(refill::sweep(worker.clone()));
+        tokio::task::spawn_local(presence::follow(worker.clone()));
         worker
     }
 
     /// Adds a replaying subscription; the id returned is the one that all subscriptions of the room share.
-    pub fn subscribe(
-        &self,
-        room: &RoomId,
-        client: Rc<Client>,
-        role: Rc<str>,
-    ) -> (RoomId, crate::hub::Subscription) {
+    pub fn subscribe(&self, room: &RoomId, client: Rc<Client>) -> (RoomId, crate::hub::Subscription) {
         let mut hub = self.hub.borrow_mut();
         let rooms = hub.room_count();
-        let subscribed = hub.subscribe(room, client, role);
+        let subscribed = hub.subscribe(room, client);
         if hub.room_count() > rooms {
             self.node.metrics.rooms.inc();
         }
@@ -124,11 +138,36 @@ impl Worker {
         }
     }
 
+    /// Gives up what removals have ended in the hub. To be called after each call of the hub that may end something.
+    pub fn give_up_ended(&self) {
+        let ended = self.hub.borrow_mut().take_ended();
+        self.node.metrics.revoked.inc_by(ended.subscriptions as u64);
+        for room in &ended.rooms {
+            self.node.bus.unsubscribe(self.index, room);
+            self.node.metrics.rooms.dec();
+        }
+    }
+
     /// Has a room refilled from Redis, unless nobody is live there or it is under way.
     pub fn suspect(self: &Rc<Self>, room: &RoomId) {
         let suspected = self.hub.borrow_mut().suspect(room);
         if suspected {
             tokio::task::spawn_local(refill::refill(self.clone(), room.clone()));
+        }
+    }
+}
+
+impl Worker {
+    fn dispatch(self: &Rc<Self>, record: &Record, frame: &Frame) {
+        let outcome = self.hub.borrow_mut().dispatch(record, frame);
+        if !record.membership().is_empty() {
+            self.give_up_ended();
+        }
+        if outcome == Dispatch::Refill {
+            self.node.metrics.holes.inc();
+            if let Ok(room) = RoomId::parse(record.room()) {
+                tokio::task::spawn_local(refill::refill(self.clone(), room));
+            }
         }
     }
 }
@@ -140,17 +179,17 @@ async fn follow(worker: Rc<Worker>, mut inbox: Inbox) {
             count = inbox.hints.recv_many(&mut gathered, HINTS_PER_TURN) => if count == 0 { return },
             () = inbox.queue.wake.notified() => {}
         }
-        for Hint { record, frame } in gathered.drain(..) {
-            let outcome = worker.hub.borrow_mut().dispatch(&record, &frame);
-            if outcome == Dispatch::Refill {
-                worker.node.metrics.holes.inc();
-                if let Ok(room) = RoomId::parse(record.room()) {
-                    tokio::task::spawn_local(refill::refill(worker.clone(), room));
-                }
+        for hint in gathered.drain(..) {
+            match hint {
+                Hint::Record { record, frame } => worker.dispatch(&record, &frame),
+                Hint::User { user, told } => worker.tell(&user, &told),
             }
         }
         if inbox.queue.refill.swap(false, Ordering::AcqRel) {
             worker.hub.borrow_mut().missed();
+            if inbox.queue.doubt.swap(false, Ordering::AcqRel) {
+                worker.hub.borrow_mut().doubt_all();
+            }
             let rooms: Vec<RoomId> = worker.hub.borrow().live_rooms().cloned().collect();
             for room in rooms {
                 worker.suspect(&room);

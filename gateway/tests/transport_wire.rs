@@ -7,6 +7,12 @@
 mod client;
 #[path = "transport/closing.rs"]
 mod closing;
+#[path = "transport/compressed.rs"]
+mod compressed;
+#[path = "transport/deflate.rs"]
+mod deflate;
+#[path = "transport/frame_rate.rs"]
+mod frame_rate;
 #[path = "transport/handshakes.rs"]
 mod handshakes;
 #[path = "transport/pressure.rs"]

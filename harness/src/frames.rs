@@ -204,6 +204,8 @@ pub struct MessageVoid {
     pub reason: String,
     /// Where the message stands.
     pub of: Option<u64>,
+    /// The message to read again: what counts for nothing was to change it.
+    pub message: Option<u64>,
 }
 
 /// `draining`

@@ -251,6 +251,57 @@ impl Http {
         let body = json!({ "client_id": client_id, "content": content });
         self.post(&format!("/rooms/{}/messages", encode(room)), body).await
     }
+
+    /// Adds somebody to a room, or changes their role; answers `{user, role, seq}`.
+    ///
+    /// # Errors
+    /// When there was no HTTP answer.
+    pub async fn put_member(&self, room: &str, user: &str, role: &str) -> Result<Answer, reqwest::Error> {
+        let path = format!("/rooms/{}/members/{}", encode(room), encode(user));
+        self.request(Method::PUT, &path, Some(json!({ "role": role }))).await
+    }
+
+    /// Joins a public room, as whoever `user` is: the user of the token.
+    ///
+    /// # Errors
+    /// When there was no HTTP answer.
+    pub async fn join_room(&self, room: &str, user: &str) -> Result<Answer, reqwest::Error> {
+        let path = format!("/rooms/{}/members/{}", encode(room), encode(user));
+        self.request(Method::PUT, &path, None).await
+    }
+
+    /// Removes somebody from a room, or leaves it; answers `{seq}`.
+    ///
+    /// # Errors
+    /// When there was no HTTP answer.
+    pub async fn remove_member(&self, room: &str, user: &str) -> Result<Answer, reqwest::Error> {
+        let path = format!("/rooms/{}/members/{}", encode(room), encode(user));
+        self.request(Method::DELETE, &path, None).await
+    }
+
+    /// Changes `name`, `metadata` or `archived` of a room; answers the room object.
+    ///
+    /// # Errors
+    /// When there was no HTTP answer.
+    pub async fn change_room(&self, room: &str, change: Value) -> Result<Answer, reqwest::Error> {
+        self.request(Method::PATCH, &format!("/rooms/{}", encode(room)), Some(change)).await
+    }
+
+    /// Archives a room.
+    ///
+    /// # Errors
+    /// When there was no HTTP answer.
+    pub async fn archive_room(&self, room: &str) -> Result<Answer, reqwest::Error> {
+        self.request(Method::DELETE, &format!("/rooms/{}", encode(room)), None).await
+    }
+
+    /// Tells what is known of a user: `name`, `picture`, `blocked`. Needs the scope.
+    ///
+    /// # Errors
+    /// When there was no HTTP answer.
+    pub async fn put_user(&self, user: &str, change: Value) -> Result<Answer, reqwest::Error> {
+        self.request(Method::PUT, &format!("/users/{}", encode(user)), Some(change)).await
+    }
 }
 
 /// A pool of connections that ignores proxies: the nodes are on this machine.

@@ -10,6 +10,7 @@ pub mod folder;
 pub mod frames;
 pub mod http;
 pub mod idle;
+pub mod jwks;
 pub mod listener;
 pub mod node;
 pub mod play;

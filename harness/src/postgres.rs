@@ -121,6 +121,11 @@ impl Postgres {
         self.daemon.pid()
     }
 
+    /// Where the server's output goes.
+    pub fn log(&self) -> &Path {
+        self.daemon.log()
+    }
+
     /// SIGKILL to the postmaster; its backends end by themselves at once.
     pub fn kill(&self) {
         let backends = self.pid().map(family::children).unwrap_or_default();

@@ -53,6 +53,12 @@ impl StackBuilder {
         self
     }
 
+    /// A setting of every node.
+    #[must_use]
+    pub fn env(self, name: &str, value: impl ToString) -> Self {
+        self.gateway_env(name, value.to_string()).persistence_env(name, value)
+    }
+
     /// A setting of every persistence node, by its environment name.
     #[must_use]
     pub fn persistence_env(mut self, name: &str, value: impl ToString) -> Self {
@@ -125,6 +131,9 @@ impl Settings {
             }
             Service::Persistence => {
                 settings.push(("DATABASE_URL", &self.database_url));
+                // Tests are faster than people; those of the limits set their own.
+                settings.push(("TIDINGS_MESSAGES_PER_SECOND", "100000"));
+                settings.push(("TIDINGS_MESSAGES_BURST", "100000"));
                 &self.persistence
             }
         };

@@ -1,9 +1,11 @@
-//! Tokens as an identity provider would mint them, good and bad ones. HS256 with a shared secret.
+//! Tokens as an identity provider would mint them, good and bad ones: with a shared secret, or a provider's key.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use serde_json::{Map, Value, json};
+
+use crate::jwks::SigningKey;
 
 /// A token in the making: an hour long, for one user, until told otherwise.
 #[derive(Debug, Clone)]
@@ -73,6 +75,18 @@ impl Token {
         let key = EncodingKey::from_secret(secret.as_bytes());
         jsonwebtoken::encode(&Header::new(self.algorithm), &self.claims, &key)
             .expect("a map of JSON always encodes, and HMAC takes any secret")
+    }
+}
+
+impl Token {
+    /// The finished token, by a key of a provider.
+    pub fn sign_with(&self, key: &SigningKey) -> String {
+        key.sign(&self.claims)
+    }
+
+    /// Its claims.
+    pub fn claims(&self) -> &Map<String, Value> {
+        &self.claims
     }
 }
 

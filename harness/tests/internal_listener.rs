@@ -6,7 +6,7 @@ mod room_log;
 
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use room_log::{RoomLog, hold_partition};
 use secrecy::SecretString;
 use serde_json::{Value, json};
@@ -139,7 +139,8 @@ async fn a_connecting_user_is_created_and_keeps_what_is_not_told_anew() -> Resul
     let (client, user) = (client(&stack)?, UserId::parse("zoë")?);
     let connect = async |name: Option<&str>, picture: Option<&str>| {
         let (name, picture) = (name.map(str::to_owned), picture.map(str::to_owned));
-        client.connect_user(&ConnectUserRequest { user: user.clone(), name, picture }).await
+        let account = client.connect_user(&ConnectUserRequest { user: user.clone(), name, picture }).await?;
+        account.context("created")
     };
     let account = |name: Option<&str>, picture: Option<&str>, blocked| Account {
         name: name.map(str::to_owned),

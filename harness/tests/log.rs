@@ -16,7 +16,7 @@ use tidings_shared::{
     ids::{ClientId, Epoch, RoomId, Seq, UserId},
     log::{
         Accepted, AppendError, Authority, AuthorityError, Bases, Entry, Known, Log, LogLimits, Minimum,
-        OpenedEpoch, ReadMark, RoomHead, SeedOutcome, Survival, Target,
+        OpenedEpoch, ReadMark, RoomHead, SeedOutcome, StoredMarks, Survival, Target,
         keys::{self, Partition},
         record::IngestId,
         stored::Stored,
@@ -76,6 +76,10 @@ impl Authority for Script {
     ) -> Result<Option<Known>, AuthorityError> {
         *self.look_ups.lock().unwrap() += 1;
         Ok(self.known.lock().unwrap().get(client_id.as_str()).cloned())
+    }
+
+    async fn marks(&self, _: &RoomId, users: &[UserId]) -> Result<StoredMarks, AuthorityError> {
+        Ok(StoredMarks { head: Seq(0), marks: vec![Some((Seq(0), Seq(0))); users.len()] })
     }
 
     async fn target(&self, _: &RoomId, _: Seq) -> Result<Option<Target>, AuthorityError> {

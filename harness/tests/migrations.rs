@@ -6,7 +6,7 @@ use anyhow::{Result, ensure};
 use tidings_harness::node;
 use tidings_harness::postgres::{Database, Postgres};
 
-const MIGRATIONS: usize = 4;
+const MIGRATIONS: usize = 6;
 const TABLES: &[&str] = &[
     "dead_letters",
     "epochs_opened",
@@ -18,6 +18,7 @@ const TABLES: &[&str] = &[
     "messages_archive",
     "partitions",
     "presence",
+    "reaction_counts",
     "reactions",
     "replicas",
     "retention_progress",

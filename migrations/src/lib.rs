@@ -6,6 +6,8 @@ pub mod m0001_users_rooms_members;
 pub mod m0002_messages_events;
 pub mod m0003_partitions_epochs;
 pub mod m0004_search_retention_erasure;
+pub mod m0005_changes_of_messages;
+pub mod m0006_owners;
 pub mod schema;
 
 use async_trait::async_trait;
@@ -22,6 +24,8 @@ impl MigratorTrait for Migrator {
             Box::new(m0002_messages_events::Migration),
             Box::new(m0003_partitions_epochs::Migration),
             Box::new(m0004_search_retention_erasure::Migration),
+            Box::new(m0005_changes_of_messages::Migration),
+            Box::new(m0006_owners::Migration),
         ]
     }
 }

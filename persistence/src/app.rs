@@ -2,7 +2,7 @@
 //! The end: public HTTP stops first, since its senders wait for what they sent to be stored; then ingestion writes
 //! what it has read and gives its leases back; the listeners of gateways and operators last.
 
-mod database;
+pub(crate) mod database;
 mod observe;
 
 use std::net::{SocketAddr, TcpListener};
@@ -24,16 +24,17 @@ use tidings_shared::{
         stored::Notice,
         subscriber::{Event, Subscriber},
     },
-    origin::AllowedOrigins,
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::authority::PostgresAuthority;
 use crate::config::Config;
 use crate::http;
+use crate::indexer::Indexer;
 use crate::ingest::Ingest;
 use crate::internal;
 use crate::metrics::Metrics;
+use crate::presence;
 
 /// Requests under way may take so long to be answered once the service drains: longer than a wait for stored
 /// would make a restart wait for a database that is away.
@@ -56,7 +57,9 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     let serving = database::connect(&config, database::Use::Serving).await?;
     let writing = database::connect(&config, database::Use::Writing).await?;
     let asked = database::connect(&config, database::Use::Authority).await?;
+    let behind = database::connect(&config, database::Use::Behind).await?;
     let redis = log::client(config.common.redis_url.expose_secret()).context("--redis-url")?;
+    let verifier = verifier(&config, &metrics)?;
 
     let authority = PostgresAuthority::new(asked.clone(), redis.clone());
     let limits = LogLimits { max_backlog_records: config.common.max_backlog_records };
@@ -67,7 +70,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     let public = bind(config.listen, "--listen")?;
     let gateways = bind(config.internal_listen().map_err(|error| anyhow!(error))?, "--internal-listen")?;
     let operators = bind(config.admin_listen().map_err(|error| anyhow!(error))?, "--admin-listen")?;
-    let operators = serve_operators(operators, &lifecycle, &metrics, &serving, &log)?;
+    let operators = serve_operators(operators, &lifecycle, &metrics, &serving, &log, &verifier)?;
     let operators_end = operators.handle();
     let operators = tokio::spawn(operators);
 
@@ -83,13 +86,18 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     };
     if migrated {
         let secret = config.common.internal_secret.clone();
-        let state = internal::State::new(asked, log.clone(), authority, secret);
+        let state = internal::State::new(asked, log.clone(), authority, config.users, secret);
         let gateways = internal::serve(gateways, Data::new(state))?;
         let gateways_end = gateways.handle();
         let gateways = tokio::spawn(gateways);
         let _subscriber = follow_watermarks(&redis, &log);
-        let (public, telling) = serve_public(public, &config, &serving, &log, &metrics)?;
+        let (public, telling) = serve_public(public, &config, &serving, &log, &metrics, verifier)?;
+        let (following, draining) = (metrics.clone(), lifecycle.draining.clone());
+        let write_down = presence::write_down(behind.clone(), log.clone(), metrics.clone(), draining);
+        lifecycle.tasks.spawn(write_down);
         let ingest = Ingest::new(writing, log, redis, metrics, replica(&config), config.lease());
+        let indexer = Indexer::new(behind, ingest.changed.clone(), following);
+        lifecycle.tasks.spawn(indexer.run(lifecycle.draining.clone()));
         lifecycle.tasks.spawn(work(lifecycle.clone(), public, telling, ingest));
         drop(starting);
         end.await??;
@@ -135,14 +143,16 @@ fn serve_public(
     db: &DatabaseConnection,
     log: &Arc<Log>,
     metrics: &Metrics,
+    verifier: Arc<Verifier>,
 ) -> anyhow::Result<(Server, TaskTracker)> {
     let common = &config.common;
     let state = Data::new(http::State::new(
         db.clone(),
-        Arc::new(Verifier::hs256(&common.jwt_secret, common.jwt_leeway_s)),
+        verifier,
         log.clone(),
-        http::Limits { max_message_chars: common.max_message_chars },
-        AllowedOrigins::parse(&common.allowed_origins),
+        config.http_limits(),
+        common.origins().map_err(|error| anyhow!(error))?,
+        config.users,
     ));
     let (metrics, telling) = (metrics.clone(), state.telling.clone());
     let server = HttpServer::new(move || {
@@ -158,17 +168,27 @@ fn serve_public(
     Ok((server, telling))
 }
 
+/// Starts to check tokens; keys at a URL are fetched behind it.
+fn verifier(config: &Config, metrics: &Metrics) -> anyhow::Result<Arc<Verifier>> {
+    let fetches = metrics.key_fetches.clone();
+    let fetched = move |good| fetches.with_label_values(&[if good { "good" } else { "failed" }]).inc();
+    let settings = config.common.tokens().map_err(|error| anyhow!(error))?;
+    Ok(Arc::new(Verifier::start(settings, fetched)))
+}
+
 fn serve_operators(
     listener: TcpListener,
     lifecycle: &Lifecycle,
     metrics: &Metrics,
     db: &DatabaseConnection,
     log: &Arc<Log>,
+    verifier: &Arc<Verifier>,
 ) -> anyhow::Result<Server> {
     let (metrics, draining) = (metrics.clone(), lifecycle.draining.clone());
-    let (db, log) = (db.clone(), log.clone());
+    let (db, log, verifier) = (db.clone(), log.clone(), verifier.clone());
     let ready = move || {
         let (db, log, draining) = (db.clone(), log.clone(), draining.clone());
+        let keys_missing = verifier.missing().map(str::to_owned);
         async move {
             let mut missing = Vec::new();
             if draining.is_cancelled() {
@@ -180,6 +200,7 @@ fn serve_operators(
             if log.current_session().is_none() {
                 missing.push("no Redis session".to_owned());
             }
+            missing.extend(keys_missing);
             missing
         }
     };
@@ -188,7 +209,7 @@ fn serve_operators(
 
 /// Brings the notices of all partitions to those who wait in this process, as long as the handle is kept. One that
 /// is missed costs a second: watermarks are read while someone waits.
-fn follow_watermarks(redis: &Client, log: &Arc<Log>) -> Subscriber {
+pub(crate) fn follow_watermarks(redis: &Client, log: &Arc<Log>) -> Subscriber {
     let watermarks = log.watermarks().clone();
     let subscriber = Subscriber::start(redis.clone(), move |event| {
         if let Event::Message { channel, payload } = event

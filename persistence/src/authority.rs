@@ -15,13 +15,13 @@ use sea_orm::{DatabaseConnection, DbErr};
 use tidings_shared::{
     ids::{ClientId, Epoch, RoomId, Seq, UserId},
     log::{
-        Authority, AuthorityError, Known, Log, OpenedEpoch, SeedOutcome, Session, Target, connect_to_process,
+        Authority, AuthorityError, Known, Log, OpenedEpoch, SeedOutcome, Session, StoredMarks, Target, connect_to_process,
         keys::{self, Partition},
     },
 };
 use tokio::time::{Instant, timeout_at};
 
-use crate::query::targets;
+use crate::query::{marks, targets};
 use crate::writer::{epochs, failure, seeds, voids};
 use plan::Survived;
 
@@ -197,6 +197,10 @@ impl Authority for PostgresAuthority {
         client_id: &ClientId,
     ) -> Result<Option<Known>, AuthorityError> {
         voids::look_up(&self.db, room, sender, client_id).await.map_err(away)
+    }
+
+    async fn marks(&self, room: &RoomId, users: &[UserId]) -> Result<StoredMarks, AuthorityError> {
+        marks::of(&self.db, room, users).await.map_err(away)
     }
 
     async fn target(&self, room: &RoomId, seq: Seq) -> Result<Option<Target>, AuthorityError> {

@@ -1,11 +1,15 @@
 //! Settings of the persistence service, by flag and environment.
 
 use std::net::SocketAddr;
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 use clap::Parser;
 use secrecy::{ExposeSecret, SecretString};
 use tidings_shared::config::{CommonArgs, with_port_offset};
+
+use crate::account::Newcomers;
+use crate::http::Limits;
 
 /// Where operators ask, from the public port on.
 const ADMIN_OFFSET: u16 = 10_000;
@@ -16,7 +20,11 @@ const LEASE_MS: std::ops::RangeInclusive<u64> = 1_000..=60_000;
 
 /// Writes the room log into PostgreSQL and serves history over HTTP.
 #[derive(Debug, Clone, Parser)]
-#[command(name = "tidings-persistence", version)]
+#[command(
+    name = "tidings-persistence",
+    version,
+    after_help = "Jobs: `tidings-persistence retain --help`, `tidings-persistence import --help`"
+)]
 pub struct Config {
     /// Where clients ask for history over HTTP.
     #[arg(long, env = "TIDINGS_LISTEN", default_value = "127.0.0.1:8081")]
@@ -33,6 +41,21 @@ pub struct Config {
     /// Connections that HTTP may hold in the database; the writer has its own.
     #[arg(long, env = "TIDINGS_DATABASE_CONNECTIONS", default_value_t = 16)]
     pub database_connections: u32,
+    /// Whether users who are not known are created by their tokens and by being named.
+    #[arg(long, env = "TIDINGS_USERS", default_value = "create")]
+    pub users: Newcomers,
+    /// Members that a room may have.
+    #[arg(long, env = "TIDINGS_MAX_MEMBERS_PER_ROOM", default_value = "100000")]
+    pub max_members_per_room: NonZeroU32,
+    /// Rooms that a user may be in.
+    #[arg(long, env = "TIDINGS_MAX_ROOMS_PER_USER", default_value = "10000")]
+    pub max_rooms_per_user: NonZeroU32,
+    /// Commands that a user may give over HTTP through this node, per second in the long run.
+    #[arg(long, env = "TIDINGS_MESSAGES_PER_SECOND", default_value = "10")]
+    pub messages_per_second: NonZeroU32,
+    /// Commands that a user may give over HTTP at once.
+    #[arg(long, env = "TIDINGS_MESSAGES_BURST", default_value = "20")]
+    pub messages_burst: NonZeroU32,
     #[command(flatten)]
     pub common: CommonArgs,
 }
@@ -69,6 +92,18 @@ impl Config {
     /// A sentence, when there is no such port.
     pub fn internal_listen(&self) -> Result<SocketAddr, String> {
         self.internal_listen.map_or_else(|| with_port_offset(self.listen, INTERNAL_OFFSET), Ok)
+    }
+
+    /// What HTTP holds clients to.
+    #[must_use]
+    pub fn http_limits(&self) -> Limits {
+        Limits {
+            max_message_chars: self.common.max_message_chars,
+            max_members_per_room: self.max_members_per_room,
+            max_rooms_per_user: self.max_rooms_per_user,
+            commands_per_second: self.messages_per_second,
+            commands_burst: self.messages_burst,
+        }
     }
 
     #[must_use]

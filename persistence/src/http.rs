@@ -2,27 +2,39 @@
 //! a straight line from parsing to query or command to answer.
 //! Speaks neither SQL nor Redis itself. Promises a problem document for whatever is refused.
 
+mod allowance;
 pub mod body;
 pub mod caller;
+mod conditional;
 pub mod creation;
 pub mod openapi;
 pub mod parameters;
 pub mod problem;
 
+mod changes;
 mod events;
+mod export;
 mod members;
 mod messages;
 mod my_rooms;
+mod news;
+mod presence;
+mod reactions;
+mod room_changes;
 mod rooms;
+mod search;
 mod send;
 mod state;
 mod upto;
+mod users;
+mod versions;
 mod watermarks;
 
 use std::time::Duration;
 
 use actix_cors::Cors;
 use actix_web::http::header;
+use actix_web::middleware::{Compress, from_fn};
 use actix_web::{HttpRequest, Resource, Route, guard, web};
 use tidings_shared::error::{ErrorCode, Refusal};
 
@@ -41,6 +53,9 @@ const CORS_MAX_AGE_S: usize = 3600;
 pub fn configure(state: web::Data<State>) -> impl FnOnce(&mut web::ServiceConfig) {
     move |config| {
         let scope = web::scope("/v1")
+            .wrap(from_fn(conditional::answer))
+            // Pages of history are mostly text; who asks for it gets them compressed.
+            .wrap(Compress::default())
             .wrap(cors(&state))
             .service(resource(
                 "/rooms",
@@ -48,17 +63,57 @@ pub fn configure(state: web::Data<State>) -> impl FnOnce(&mut web::ServiceConfig
                 [get().to(rooms::list), web::post().to(rooms::create)],
             ))
             .service(resource("/me/rooms", "GET, HEAD", [get().to(my_rooms::list)]))
-            .service(resource("/rooms/{room}", "GET, HEAD", [get().to(rooms::one)]))
+            .service(resource(
+                "/rooms/{room}",
+                "GET, HEAD, PATCH, DELETE",
+                [
+                    get().to(rooms::one),
+                    web::patch().to(room_changes::change),
+                    web::delete().to(room_changes::archive),
+                ],
+            ))
             .service(resource("/rooms/{room}/members", "GET, HEAD", [get().to(members::list)]))
+            .service(resource(
+                "/rooms/{room}/members/{user}",
+                "PUT, DELETE",
+                [web::put().to(members::put), web::delete().to(members::remove)],
+            ))
+            .service(resource("/users/{user}", "PUT", [web::put().to(users::put)]))
             .service(resource(
                 "/rooms/{room}/messages",
                 "GET, HEAD, POST",
                 [get().to(messages::page), web::post().to(send::send)],
             ))
-            .service(resource("/rooms/{room}/messages/{seq}", "GET, HEAD", [get().to(messages::one)]))
+            .service(resource(
+                "/rooms/{room}/messages/{seq}",
+                "GET, HEAD, PATCH, DELETE",
+                [
+                    get().to(messages::one),
+                    web::patch().to(changes::edit),
+                    web::delete().to(changes::delete),
+                ],
+            ))
+            .service(resource(
+                "/rooms/{room}/messages/{seq}/reactions/{emoji}",
+                "PUT, DELETE",
+                [web::put().to(reactions::add), web::delete().to(reactions::remove)],
+            ))
+            .service(resource(
+                "/rooms/{room}/messages/{seq}/versions",
+                "GET, HEAD",
+                [get().to(versions::list)],
+            ))
             .service(resource("/rooms/{room}/events", "GET, HEAD", [get().to(events::page)]))
             .service(resource("/rooms/{room}/receipts", "GET, HEAD", [get().to(watermarks::receipts)]))
             .service(resource("/rooms/{room}/read", "POST", [web::post().to(watermarks::read)]))
+            .service(resource("/rooms/{room}/delivered", "POST", [web::post().to(watermarks::delivered)]))
+            .service(resource("/me/export", "GET, HEAD", [get().to(export::export_me)]))
+            .service(resource("/search", "GET, HEAD", [get().to(search::find)]))
+            .service(resource(
+                "/presence",
+                "GET, HEAD, POST",
+                [get().to(presence::list), web::post().to(presence::set)],
+            ))
             .service(resource("/openapi.json", "GET, HEAD", [get().to(openapi::document)]))
             .default_service(web::to(nothing_here));
         config
@@ -93,7 +148,7 @@ fn cors(state: &State) -> Cors {
     Cors::default()
         .allowed_origin_fn(move |origin, _| origins.allows(origin.to_str().ok().or(Some(""))))
         .allowed_methods(["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"])
-        .allowed_headers([header::AUTHORIZATION, header::CONTENT_TYPE])
-        .expose_headers([header::RETRY_AFTER, header::WWW_AUTHENTICATE])
+        .allowed_headers([header::AUTHORIZATION, header::CONTENT_TYPE, header::IF_NONE_MATCH])
+        .expose_headers([header::RETRY_AFTER, header::WWW_AUTHENTICATE, header::ETAG])
         .max_age(CORS_MAX_AGE_S)
 }

@@ -9,6 +9,7 @@ mod lease;
 mod reader;
 mod setbacks;
 mod settling;
+mod telling;
 mod voids;
 mod writing;
 
@@ -22,6 +23,7 @@ use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use crate::indexer::Changed;
 use crate::metrics::Metrics;
 use crate::writer::{failure, leases, limit::within};
 use holdings::Holdings;
@@ -39,6 +41,8 @@ pub struct Ingest {
     replica: String,
     lease: Duration,
     holdings: Mutex<Holdings>,
+    /// Rooms that were written, for those who follow behind.
+    pub changed: Arc<Changed>,
     /// There may be something to read from another place.
     to_read: Notify,
     /// There may be a partition to settle.
@@ -65,6 +69,7 @@ impl Ingest {
             replica,
             lease,
             holdings: Mutex::default(),
+            changed: Arc::default(),
             to_read: Notify::new(),
             to_settle: Notify::new(),
             to_tell: Notify::new(),

@@ -1,6 +1,8 @@
 //! The listener that gateways ask: epochs, seeds, look-ups, memberships, accounts. JSON by POST with the shared
 //! secret. Never to be exposed. Promises bounded bodies and a problem document for whatever is refused.
 
+mod people;
+mod presence;
 mod secret;
 
 use std::net::TcpListener;
@@ -19,17 +21,18 @@ use tidings_shared::{
     error::{ErrorCode, Refusal},
     ids::Epoch,
     internal::{
-        CONNECT_USER, ConnectUserAnswer, ConnectUserRequest, LOOK_UP, LookUpAnswer, LookUpRequest, MAX_ROOMS,
+        CONNECT_USER, ConnectUserAnswer, ConnectUserRequest, LOOK_UP, LookUpAnswer, LookUpRequest, MARKS, MAX_ROOMS, MAX_USERS, MarksAnswer, MarksRequest,
         OPEN_EPOCH, OpenEpochAnswer, OpenEpochRequest, ROOMS, RoomsAnswer, RoomsRequest, SECRET_HEADER, SEED,
         SeedAnswer, SeedRequest, TARGET, TargetAnswer, TargetRequest,
+        people::{ACCOUNTS, ROLES},
+        presence::{ACQUAINTED, MEMBERS, SMALL_ROOMS},
     },
     log::{Authority, AuthorityError, Log},
     membership,
 };
 
-use crate::account::{self, Caching};
+use crate::account::{self, Caching, Newcomers};
 use crate::http::{KEEP_ALIVE, REQUEST_TIMEOUT, problem::Problem};
-use crate::query::memberships;
 use secret::Secret;
 
 /// The longest request: [`MAX_ROOMS`] room ids of 64 characters with their quotes, and what is around them.
@@ -44,6 +47,7 @@ pub struct State {
     pub db: DatabaseConnection,
     pub log: Arc<Log>,
     pub authority: Arc<dyn Authority>,
+    newcomers: Newcomers,
     secret: Secret,
 }
 
@@ -53,9 +57,10 @@ impl State {
         db: DatabaseConnection,
         log: Arc<Log>,
         authority: Arc<dyn Authority>,
+        newcomers: Newcomers,
         secret: SecretString,
     ) -> Self {
-        Self { db, log, authority, secret: Secret::new(secret) }
+        Self { db, log, authority, newcomers, secret: Secret::new(secret) }
     }
 
     /// Reads a request of someone who knows the secret.
@@ -93,7 +98,13 @@ pub fn serve(listener: TcpListener, state: Data<State>) -> std::io::Result<Serve
                     .route(SEED, post().to(seed))
                     .route(LOOK_UP, post().to(look_up))
                     .route(TARGET, post().to(target))
+                    .route(MARKS, post().to(marks))
                     .route(ROOMS, post().to(rooms))
+                    .route(ROLES, post().to(people::roles))
+                    .route(ACCOUNTS, post().to(people::accounts))
+                    .route(MEMBERS, post().to(presence::members))
+                    .route(ACQUAINTED, post().to(presence::acquainted))
+                    .route(SMALL_ROOMS, post().to(presence::small_rooms))
                     .route(CONNECT_USER, post().to(connect_user)),
             )
             .default_service(to(nothing_here))
@@ -151,29 +162,40 @@ async fn target(
     Ok(Json(TargetAnswer { target: in_time(looking).await? }))
 }
 
+async fn marks(
+    state: Data<State>,
+    request: HttpRequest,
+    body: Payload,
+) -> Result<Json<MarksAnswer>, Problem> {
+    let asked: MarksRequest = state.read(&request, body).await?;
+    if asked.users.len() > MAX_USERS {
+        return Err(Problem::new(ErrorCode::TooLarge, format!("more than {MAX_USERS} users")));
+    }
+    let looking = async { state.authority.marks(&asked.room, &asked.users).await.map_err(refused) };
+    Ok(Json(in_time(looking).await?))
+}
+
 async fn rooms(
     state: Data<State>,
     request: HttpRequest,
     body: Payload,
 ) -> Result<Json<RoomsAnswer>, Problem> {
-    let RoomsRequest { user } = state.read(&request, body).await?;
-    // The version first: a change from here on shuts the fill out. A session is not waited for: the answer does
+    let RoomsRequest { user, epoch } = state.read(&request, body).await?;
+    // The stamp first: a change from here on shuts the fill out. A session is not waited for: the answer does
     // not need the cache.
     let cache = match state.log.current_session() {
         Some(session) => {
-            let version = membership::version(&mut session.connection(), &user).await;
-            version
-                .inspect_err(|error| state.log.failed(&session, error))
-                .ok()
-                .map(|version| (session, version))
+            let stamp = membership::stamp(&mut session.connection(), &user).await;
+            stamp.inspect_err(|error| state.log.failed(&session, error)).ok().map(|stamp| (session, stamp))
         }
         None => None,
     };
-    let reading = async { memberships::of(&state.db, &user).await.map_err(Problem::from) };
-    let (rooms, recent) = in_time(reading).await?;
-    if let Some((session, version)) = cache {
+    // Whoever finds it in the cache uses it in the epoch of the fill.
+    let epoch = cache.as_ref().map_or(epoch, |(session, _)| epoch.max(session.epoch.0));
+    let (rooms, recent) = in_time(people::memberships_in(&state, Epoch(epoch), &user)).await?;
+    if let Some((session, stamp)) = cache {
         let mut connection = session.connection();
-        let filled = membership::fill(&mut connection, &user, session.epoch, version, &rooms).await;
+        let filled = membership::fill(&mut connection, &user, session.epoch, stamp, &rooms).await;
         if let Err(error) = filled {
             tracing::debug!(kind = ?error.kind(), code = error.code(), "the membership cache cannot be filled");
             state.log.failed(&session, &error);
@@ -189,7 +211,8 @@ async fn connect_user(
 ) -> Result<Json<ConnectUserAnswer>, Problem> {
     let asked: ConnectUserRequest = state.read(&request, body).await?;
     let claims = (asked.name.as_deref(), asked.picture.as_deref());
-    let admitting = account::admit(&state.db, &state.log, &asked.user, claims, Caching::Always);
+    let admitting =
+        account::admit(&state.db, &state.log, &asked.user, claims, Caching::Always, state.newcomers);
     Ok(Json(in_time(async { admitting.await.map_err(Problem::from) }).await?))
 }
 

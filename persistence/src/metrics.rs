@@ -18,7 +18,13 @@ tidings_shared::metrics! {
         lease_changes: IntCounterVec["change"] = "tidings_persistence_lease_changes_total", "Leases taken, released and lost";
         backlog_records: IntGauge = "tidings_persistence_backlog_records", "Records of owned partitions that wait to be written";
         oldest_unwritten_seconds: Gauge = "tidings_persistence_oldest_unwritten_seconds", "Age of the oldest record that waits to be written, seconds";
+        key_fetches: IntCounterVec["result"] = "tidings_persistence_key_fetches_total", "Fetches of the keys that tokens are checked with, by result: good or failed";
+        last_seen: IntCounter = "tidings_persistence_last_seen_total", "Users who went whose last sign of life was written down";
         http_requests: IntCounterVec["route", "status"] = "tidings_persistence_http_requests_total", "Requests answered, by route and status";
         http_seconds: HistogramVec["route"](0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0) = "tidings_persistence_http_seconds", "Time to answer a request, seconds, by route";
+        search_lag_seconds: Gauge = "tidings_persistence_search_lag_seconds", "How long the room that waits longest to be indexed for search has waited, seconds";
+        search_rooms_waiting: IntGauge = "tidings_persistence_search_rooms_waiting", "Rooms that wait to be indexed for search";
+        search_indexed: IntCounter = "tidings_persistence_search_indexed_total", "Messages put into the index of search, changed ones again";
+        search_failures: IntCounter = "tidings_persistence_search_failures_total", "Rooms that could not be indexed for search and were left for later";
     }
 }

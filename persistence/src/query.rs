@@ -6,15 +6,22 @@
 pub mod access;
 pub mod cursor;
 pub mod events;
+pub mod export;
+pub mod importing;
 pub mod json;
+pub mod marks;
 pub mod members;
 pub mod memberships;
 pub mod messages;
+pub mod presence;
 pub mod room;
 pub mod room_lists;
 pub mod rooms;
+pub mod search;
+pub mod standing;
 pub mod targets;
 pub mod users;
+pub mod versions;
 
 mod sql;
 

@@ -7,9 +7,15 @@ pub mod epochs;
 pub mod failure;
 pub mod leases;
 pub mod limit;
+pub mod members;
+pub mod presence;
+pub mod retention;
+pub mod search;
 pub mod seeds;
 pub mod voids;
 
+mod changes;
+mod room_updates;
 mod rows;
 mod settling;
 mod sql;

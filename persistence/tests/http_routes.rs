@@ -1,5 +1,6 @@
 //! What the HTTP side answers before it needs a database: routing, tokens, CORS, the OpenAPI document.
 
+use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use actix_web::http::header::HeaderMap;
@@ -9,11 +10,12 @@ use actix_web::{App, web};
 use async_trait::async_trait;
 use secrecy::SecretString;
 use serde_json::{Value, json};
+use tidings_persistence::account::Newcomers;
 use tidings_persistence::http::{self, Limits, State};
 use tidings_shared::auth::{Verifier, sign_hs256};
 use tidings_shared::ids::{ClientId, Epoch, RoomId, Seq, UserId};
 use tidings_shared::log::{
-    Authority, AuthorityError, Known, Log, LogLimits, OpenedEpoch, SeedOutcome, Target, client,
+    Authority, AuthorityError, Known, Log, LogLimits, OpenedEpoch, SeedOutcome, StoredMarks, Target, client,
 };
 use tidings_shared::origin::AllowedOrigins;
 
@@ -29,6 +31,10 @@ impl Authority for Nobody {
         Err(AuthorityError::PastEpoch)
     }
     async fn look_up(&self, _: &RoomId, _: &UserId, _: &ClientId) -> Result<Option<Known>, AuthorityError> {
+        Err(AuthorityError::PastEpoch)
+    }
+
+    async fn marks(&self, _: &RoomId, _: &[UserId]) -> Result<StoredMarks, AuthorityError> {
         Err(AuthorityError::PastEpoch)
     }
 
@@ -52,8 +58,15 @@ fn state(origins: &str) -> web::Data<State> {
         sea_orm::DatabaseConnection::default(),
         Arc::new(Verifier::hs256(&secret(), 0)),
         Log::start(redis, Arc::new(Nobody), LogLimits { max_backlog_records: 1 }),
-        Limits { max_message_chars: 1000 },
-        AllowedOrigins::parse(origins),
+        Limits {
+            max_message_chars: 1000,
+            max_members_per_room: NonZeroU32::MAX,
+            max_rooms_per_user: NonZeroU32::MAX,
+            commands_per_second: NonZeroU32::MAX,
+            commands_burst: NonZeroU32::MAX,
+        },
+        AllowedOrigins::parse(origins).expect("well-formed origins"),
+        Newcomers::Create,
     ))
 }
 
@@ -79,7 +92,7 @@ async fn every_documented_operation_is_routed_and_needs_a_token() {
     assert_eq!((status.as_u16(), &document["openapi"]), (200, &json!("3.1.0")));
     let mut operations = 0;
     for (path, item) in document["paths"].as_object().unwrap() {
-        let uri = path.replace("{room}", "tea").replace("{seq}", "1");
+        let uri = path.replace("{room}", "tea").replace("{seq}", "1").replace("{user}", "bob").replace("{emoji}", "%F0%9F%91%8D");
         for (method, operation) in item.as_object().unwrap() {
             if operation.get("security").is_some() {
                 continue;
@@ -131,6 +144,7 @@ async fn a_wrong_method_is_told_what_would_be_right() {
         (Method::POST, "/v1/me/rooms", "GET, HEAD"),
         (Method::GET, "/v1/rooms/tea/read", "POST"),
         (Method::PUT, "/v1/rooms/tea/messages", "GET, HEAD, POST"),
+        (Method::GET, "/v1/rooms/tea/members/bob", "PUT, DELETE"),
     ] {
         let (status, headers, problem) = ask(TestRequest::with_uri(uri).method(method)).await;
         assert_eq!((status.as_u16(), &problem["code"]), (405, &json!("bad_request")), "{uri}");

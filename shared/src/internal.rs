@@ -2,6 +2,8 @@
 //! secret in the header [`SECRET_HEADER`]. Both sides read these types.
 
 mod client;
+pub mod people;
+pub mod presence;
 
 use std::collections::HashMap;
 
@@ -9,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     ids::{ClientId, RoomId, Seq, UserId},
-    log::{Known, SeedOutcome, Target},
+    log::{Known, SeedOutcome, StoredMarks, Target},
     membership::{Account, Membership},
 };
 
@@ -21,11 +23,14 @@ pub const OPEN_EPOCH: &str = "/internal/v1/epoch";
 pub const SEED: &str = "/internal/v1/seed";
 pub const LOOK_UP: &str = "/internal/v1/look-up";
 pub const TARGET: &str = "/internal/v1/target";
+pub const MARKS: &str = "/internal/v1/marks";
 pub const ROOMS: &str = "/internal/v1/rooms";
 pub const CONNECT_USER: &str = "/internal/v1/connect-user";
 
 /// Rooms in one request, at most.
 pub const MAX_ROOMS: usize = 1000;
+/// Users in one request, at most: the longest ids of so many stay below what is read of a body.
+pub const MAX_USERS: usize = 150;
 
 #[derive(Debug, Serialize, Deserialize)]
 pub struct OpenEpochRequest {
@@ -74,10 +79,23 @@ pub struct TargetAnswer {
     pub target: Option<Target>,
 }
 
+/// Asks how far users have come in a room.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct MarksRequest {
+    pub room: RoomId,
+    pub users: Vec<UserId>,
+}
+
+pub type MarksAnswer = StoredMarks;
+
 /// Loads a user's memberships; the answer is put into the cache as well.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct RoomsRequest {
     pub user: UserId,
+    /// The epoch in which the answer will be used: nothing that a writer of an earlier one may still commit is
+    /// missing in it.
+    #[serde(default)]
+    pub epoch: u64,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -87,7 +105,7 @@ pub struct RoomsAnswer {
     pub recent: Vec<RoomId>,
 }
 
-/// Creates the user from their claims, or brings name and picture up to date.
+/// Creates the user from their claims where that is allowed, or brings name and picture up to date.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct ConnectUserRequest {
     pub user: UserId,
@@ -95,4 +113,5 @@ pub struct ConnectUserRequest {
     pub picture: Option<String>,
 }
 
-pub type ConnectUserAnswer = Account;
+/// `None`: the user is not known, and is not created by connecting.
+pub type ConnectUserAnswer = Option<Account>;

@@ -1,7 +1,7 @@
 //! What gateway and persistence have in common: identifiers, the wire contract, the room log in Redis,
 //! authentication, configuration, telemetry and the lifecycle of a process.
 //!
-//! Imports neither service. Only `log`, `membership` and `people` speak Redis; nothing here speaks SQL.
+//! Imports neither service. Only `log`, `membership`, `people` and `presence` speak Redis; nothing here speaks SQL.
 
 pub mod admin;
 pub mod auth;
@@ -16,7 +16,9 @@ pub mod message;
 pub mod metrics;
 pub mod origin;
 pub mod people;
+pub mod presence;
 pub mod protocol;
+pub mod receipts;
 pub mod role;
 pub mod telemetry;
 

@@ -8,6 +8,7 @@
 //! | `{p}:room:<room>` | hash | head (`seq`, `epoch`), recent bases, marks, what a join tells of the room |
 //! | `{p}:room:<room>` | channel | records as they are appended: hints, seq is the truth |
 //! | `{p}:tail:<room>` | stream, id `<seq>-0` | the last records, for replay |
+//! | `{p}:marks:<room>` | hash | how far members have come, and receipts that wait to be published |
 //! | `{p}:sent` + `{p}:sent:<window>` | list + hashes | client ids taken lately |
 //! | `{p}:ingest` | stream | what persistence must write |
 //! | `{p}:stored` | string and channel | watermark: epoch and last ingest id that is committed |
@@ -18,7 +19,10 @@
 mod append;
 pub mod authority;
 mod commands;
+mod forgetting;
 pub mod keys;
+mod live;
+mod marks;
 mod owner;
 mod reads;
 pub mod record;
@@ -30,9 +34,11 @@ pub mod subscriber;
 mod tail;
 mod target;
 
-pub use append::{Accepted, AppendError, Entry, Minimum};
-pub use authority::{Authority, AuthorityError, Known, OpenedEpoch, SeedOutcome};
-pub use commands::{Log, LogLimits, Marked, ReadMark, client};
+pub use append::{Accepted, AppendError, Entry, KnownUpto, Minimum};
+pub use authority::{Authority, AuthorityError, Known, OpenedEpoch, SeedOutcome, StoredMarks};
+pub use commands::{Log, LogLimits, client};
+pub use live::LiveEntry;
+pub use marks::{Marked, ReadMark};
 pub use owner::Survival;
 pub use record::{IngestId, Record};
 pub use session::{Session, SessionError, connect as connect_to_process};

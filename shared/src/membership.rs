@@ -4,8 +4,10 @@
 //! | key | type | what |
 //! | --- | --- | --- |
 //! | `rooms:{<user>}` | hash | room → `<role> <read seq>`; the field `` holds the epoch of the fill |
-//! | `rooms:{<user>}:v` | counter | counted up at every change of the user's memberships |
+//! | `rooms:{<user>}:v` | counter | version: counted up at every change of the user's memberships |
+//! | `rooms:{<user>}:m` | counter | moves: counted up when a read position of the user's moves |
 //! | `account:{<user>}` | string | what PostgreSQL knows of the user, JSON; the epoch of the fill inside |
+//! | `account:{<user>}:v` | counter | counted up at every change of the account |
 
 use std::{collections::HashMap, sync::LazyLock};
 
@@ -17,9 +19,13 @@ use crate::ids::{Epoch, RoomId, Seq, UserId};
 /// A cache entry of someone who does not come back goes after this; the version must outlive any fill by far.
 const CACHE_TTL_S: u64 = 3600;
 const VERSION_TTL_S: u64 = 7 * 86_400;
+/// A counter of moves need only outlive the fills that were begun before it.
+const MOVES_TTL_S: u64 = 600;
 
 static FILL: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("membership/fill.lua")));
-static ADVANCE: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("membership/advance.lua")));
+const ADVANCE: &str = include_str!("membership/advance.lua");
+const CHANGED: &str = include_str!("membership/changed.lua");
+static REMEMBER: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("membership/remember.lua")));
 
 /// A user's standing in one room.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -36,7 +42,7 @@ pub struct Account {
     pub blocked: bool,
 }
 
-fn rooms_key(user: &UserId) -> String {
+pub(crate) fn rooms_key(user: &UserId) -> String {
     format!("rooms:{{{user}}}")
 }
 
@@ -44,8 +50,23 @@ fn version_key(user: &UserId) -> String {
     format!("rooms:{{{user}}}:v")
 }
 
+fn moves_key(user: &UserId) -> String {
+    format!("rooms:{{{user}}}:m")
+}
+
 fn account_key(user: &UserId) -> String {
     format!("account:{{{user}}}")
+}
+
+fn account_version_key(user: &UserId) -> String {
+    format!("account:{{{user}}}:v")
+}
+
+/// The counters that a fill of the cache is held against.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stamp {
+    version: u64,
+    moves: u64,
 }
 
 /// The wire's `rooms_version`: epoch and counter.
@@ -54,13 +75,52 @@ pub fn wire_version(epoch: Epoch, counter: u64) -> String {
     format!("{epoch}.{counter}")
 }
 
-/// The counter of a user's memberships; read before a fill and before listing their rooms.
+/// The counters of a user's cache, to be read before what it is filled with.
+///
+/// # Errors
+/// When Redis does not answer.
+pub async fn stamp(connection: &mut MultiplexedConnection, user: &UserId) -> Result<Stamp, RedisError> {
+    let keys = (version_key(user), moves_key(user));
+    let counters: (Option<u64>, Option<u64>) =
+        redis::cmd("MGET").arg(keys.0).arg(keys.1).query_async(connection).await?;
+    Ok(Stamp { version: counters.0.unwrap_or(0), moves: counters.1.unwrap_or(0) })
+}
+
+/// The counter of a user's memberships; read before listing their rooms.
 ///
 /// # Errors
 /// When Redis does not answer.
 pub async fn version(connection: &mut MultiplexedConnection, user: &UserId) -> Result<u64, RedisError> {
     let counter: Option<u64> = redis::cmd("GET").arg(version_key(user)).query_async(connection).await?;
     Ok(counter.unwrap_or(0))
+}
+
+/// What tells that something of a user changed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Versions {
+    /// Of their memberships.
+    pub rooms: u64,
+    pub account: u64,
+}
+
+/// The counters of users' memberships and accounts, in their order.
+///
+/// # Errors
+/// When Redis does not answer.
+pub async fn versions(
+    connection: &mut MultiplexedConnection,
+    users: &[UserId],
+) -> Result<Vec<Versions>, RedisError> {
+    let mut pipe = redis::pipe();
+    for user in users {
+        pipe.cmd("MGET").arg(version_key(user)).arg(account_version_key(user));
+    }
+    let counters: Vec<(Option<u64>, Option<u64>)> = pipe.query_async(connection).await?;
+    let versions = |(rooms, account): (Option<u64>, Option<u64>)| Versions {
+        rooms: rooms.unwrap_or(0),
+        account: account.unwrap_or(0),
+    };
+    Ok(counters.into_iter().map(versions).collect())
 }
 
 /// Drops what is cached of users whose memberships changed, and shuts out fills that are under way.
@@ -73,14 +133,13 @@ pub async fn changed<'a>(
 ) -> Result<(), RedisError> {
     let mut pipe = redis::pipe();
     for user in users {
-        pipe.cmd("INCR").arg(version_key(user)).ignore();
-        pipe.cmd("EXPIRE").arg(version_key(user)).arg(VERSION_TTL_S).ignore();
-        pipe.cmd("UNLINK").arg(rooms_key(user)).ignore();
+        pipe.cmd("EVAL").arg(CHANGED).arg(2).arg(rooms_key(user)).arg(version_key(user));
+        pipe.arg(VERSION_TTL_S).ignore();
     }
     if pipe.is_empty() { Ok(()) } else { pipe.query_async(connection).await }
 }
 
-/// Puts a user's memberships into the cache, unless they changed since `version` was read.
+/// Puts a user's memberships into the cache, unless they or a read position changed since `stamp` was read.
 ///
 /// # Errors
 /// When Redis does not answer.
@@ -88,11 +147,12 @@ pub async fn fill(
     connection: &mut MultiplexedConnection,
     user: &UserId,
     epoch: Epoch,
-    version: u64,
+    stamp: Stamp,
     rooms: &HashMap<RoomId, Membership>,
 ) -> Result<bool, RedisError> {
     let mut call = FILL.key(rooms_key(user));
-    call.key(version_key(user)).arg(version).arg(epoch.0).arg(CACHE_TTL_S);
+    call.key(version_key(user)).key(moves_key(user)).arg(stamp.version).arg(stamp.moves);
+    call.arg(epoch.0).arg(CACHE_TTL_S);
     for (room, membership) in rooms {
         call.arg(room.as_str()).arg(format!("{} {}", membership.role, membership.read_seq));
     }
@@ -139,17 +199,21 @@ pub async fn of(
     Ok(Some(values.into_iter().map(|value| read_membership(&value?)).collect()))
 }
 
-/// Moves the cached read position forward; never back, and never into a cache that was not filled.
+/// Moves cached read positions in a room forward; never back, and never into a cache that was not filled.
 ///
 /// # Errors
 /// When Redis does not answer.
-pub async fn advance_read(
+pub async fn advance_read<'a>(
     connection: &mut MultiplexedConnection,
-    user: &UserId,
     room: &RoomId,
-    seq: Seq,
+    read: impl IntoIterator<Item = (&'a UserId, Seq)>,
 ) -> Result<(), RedisError> {
-    ADVANCE.key(rooms_key(user)).arg(room.as_str()).arg(seq.0).invoke_async(connection).await
+    let mut pipe = redis::pipe();
+    for (user, seq) in read {
+        pipe.cmd("EVAL").arg(ADVANCE).arg(2).arg(rooms_key(user)).arg(moves_key(user));
+        pipe.arg(room.as_str()).arg(seq.0).arg(MOVES_TTL_S).ignore();
+    }
+    if pipe.is_empty() { Ok(()) } else { pipe.query_async(connection).await }
 }
 
 fn read_membership(value: &str) -> Option<Membership> {
@@ -178,7 +242,33 @@ pub async fn account(
     Ok(cached.filter(|cached| cached.epoch == epoch.0).map(|cached| cached.account))
 }
 
-/// Caches an account.
+/// The counter of an account's changes; read before the account that is to be cached.
+///
+/// # Errors
+/// When Redis does not answer.
+pub async fn account_version(
+    connection: &mut MultiplexedConnection,
+    user: &UserId,
+) -> Result<u64, RedisError> {
+    let counter: Option<u64> =
+        redis::cmd("GET").arg(account_version_key(user)).query_async(connection).await?;
+    Ok(counter.unwrap_or(0))
+}
+
+/// Drops a cached account that changed, and shuts out whoever is about to cache what was before; the counter now.
+///
+/// # Errors
+/// When Redis does not answer.
+pub async fn account_changed(
+    connection: &mut MultiplexedConnection,
+    user: &UserId,
+) -> Result<u64, RedisError> {
+    let mut call = redis::cmd("EVAL");
+    call.arg(CHANGED).arg(2).arg(account_key(user)).arg(account_version_key(user)).arg(VERSION_TTL_S);
+    call.query_async(connection).await
+}
+
+/// Caches an account, unless it changed since `version` was read.
 ///
 /// # Errors
 /// When Redis does not answer.
@@ -186,17 +276,14 @@ pub async fn remember_account(
     connection: &mut MultiplexedConnection,
     user: &UserId,
     epoch: Epoch,
+    version: u64,
     account: &Account,
-) -> Result<(), RedisError> {
+) -> Result<bool, RedisError> {
     let cached = CachedAccount { epoch: epoch.0, account: account.clone() };
     let json = serde_json::to_string(&cached).unwrap_or_default();
-    redis::cmd("SET")
-        .arg(account_key(user))
-        .arg(json)
-        .arg("EX")
-        .arg(CACHE_TTL_S)
-        .query_async(connection)
-        .await
+    let mut call = REMEMBER.key(account_key(user));
+    call.key(account_version_key(user)).arg(version).arg(json).arg(CACHE_TTL_S);
+    call.invoke_async(connection).await
 }
 
 #[cfg(test)]

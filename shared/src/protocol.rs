@@ -3,6 +3,7 @@
 pub mod client;
 pub mod close;
 pub mod fields;
+pub mod names;
 pub mod server;
 
 pub use client::{ClientFrame, Command, JoinTarget, Parsed, Status};

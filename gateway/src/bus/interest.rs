@@ -6,16 +6,22 @@ use std::sync::{
 };
 
 use rustc_hash::FxHashMap;
-use tidings_shared::{ids::RoomId, log::Record};
+use tidings_shared::{
+    ids::{RoomId, UserId},
+    log::Record,
+};
 use tokio::sync::mpsc;
 
+use super::user_channel::Told;
 use crate::transport::Frame;
 
-/// A published record and its frame, shared by all receivers.
+/// What a worker is told, shared by all receivers.
 #[derive(Debug, Clone)]
-pub struct Hint {
-    pub record: Arc<Record>,
-    pub frame: Frame,
+pub enum Hint {
+    /// A published record and its frame.
+    Record { record: Arc<Record>, frame: Frame },
+    /// Something for the connections of a user.
+    User { user: UserId, told: Arc<Told> },
 }
 
 /// How a worker is told of hints. When the queue is full hints are dropped and the flag is raised: hints may be
@@ -25,6 +31,8 @@ pub struct WorkerQueue {
     pub hints: mpsc::Sender<Hint>,
     /// Raised: all rooms of the worker are to be refilled.
     pub refill: Arc<AtomicBool>,
+    /// Raised: nothing was heard for so long that marks of changed memberships may be gone.
+    pub doubt: Arc<AtomicBool>,
     /// Wakes the worker when the flag is raised while its queue is empty.
     pub wake: Arc<tokio::sync::Notify>,
 }
@@ -82,9 +90,27 @@ impl Interest {
         dropped
     }
 
-    /// Anything may have been missed.
-    pub fn refill_all(&self) {
+    /// Bit per worker that wants one of these rooms.
+    pub fn wanting<'a>(&self, rooms: impl Iterator<Item = &'a str>) -> u64 {
+        rooms.filter_map(|room| self.rooms.get(room)).fold(0, |wanting, workers| wanting | workers)
+    }
+
+    /// Hands a hint to some workers; false: a queue was full.
+    pub fn tell(&self, mut workers: u64, hint: &Hint) -> bool {
+        let mut through = true;
+        while workers != 0 {
+            let worker = workers.trailing_zeros() as usize;
+            workers &= workers - 1;
+            through &=
+                self.queues.get(worker).is_none_or(|queue| queue.hints.try_send(hint.clone()).is_ok());
+        }
+        through
+    }
+
+    /// Anything may have been missed; with `doubt`, for so long that marks may be gone.
+    pub fn refill_all(&self, doubt: bool) {
         for queue in &self.queues {
+            queue.doubt.fetch_or(doubt, Ordering::AcqRel);
             queue.raise();
         }
     }
@@ -99,14 +125,14 @@ mod tests {
     fn hint() -> Hint {
         let line = b"1\x1f1\x1f1\x1f0\x1fr\x1fk\x1f\x1f\x1f\x1f\x1f\x1f\n{}";
         let record = Record::parse(Bytes::from_static(line)).unwrap();
-        Hint { frame: Frame::text(record.json()), record: Arc::new(record) }
+        Hint::Record { frame: Frame::text(record.json()), record: Arc::new(record) }
     }
 
     #[test]
     fn a_full_queue_raises_the_refill_of_its_worker_only() {
         let queue = |size| {
             let (hints, receiver) = mpsc::channel(size);
-            (WorkerQueue { hints, refill: Arc::default(), wake: Arc::default() }, receiver)
+            (WorkerQueue { hints, refill: Arc::default(), doubt: Arc::default(), wake: Arc::default() }, receiver)
         };
         let ((small, _small), (large, _large)) = (queue(1), queue(8));
         let mut interest = Interest::new(vec![small.clone(), large.clone()]);

@@ -11,13 +11,14 @@ use thiserror::Error;
 use tidings_shared::{
     auth::Identity,
     error::Refusal,
-    ids::{RoomId, Seq, UserId},
+    ids::{Epoch, RoomId, UserId},
     internal::{ConnectUserRequest, RoomsAnswer},
-    log::{AuthorityError, Session, SessionError},
+    log::{Authority as _, AuthorityError, Session, SessionError},
     membership::{self, Account, Membership},
 };
 
 use super::Bus;
+use crate::hub::Roles;
 
 /// Why an account or a membership is not known.
 #[derive(Debug, Error)]
@@ -40,7 +41,15 @@ impl From<PeopleError> for Refusal {
 /// Above this many rooms "mine" needs an order, which only PostgreSQL knows.
 const MINE: usize = 200;
 
-type Load = Arc<tokio::sync::Mutex<Option<(Instant, Arc<RoomsAnswer>)>>>;
+type Load = Arc<tokio::sync::Mutex<Option<(Instant, Epoch, Arc<RoomsAnswer>)>>>;
+
+/// How a user stands in a room, as of a place at or above the base of `epoch`; a later change has a mark there.
+#[derive(Debug, Clone)]
+pub struct Standing {
+    pub epoch: Epoch,
+    /// `None`: not a member.
+    pub membership: Option<Membership>,
+}
 
 /// Loads of memberships that somebody waits for, by user.
 #[derive(Default)]
@@ -63,10 +72,11 @@ impl Loads {
 
 impl Bus {
     /// The account of whoever connects: created or brought up to date when the cache does not already say the same.
+    /// `None`: not known, and users are not created by connecting.
     ///
     /// # Errors
     /// When neither Redis nor persistence can tell.
-    pub async fn connect_user(&self, identity: &Identity) -> Result<Account, PeopleError> {
+    pub async fn connect_user(&self, identity: &Identity) -> Result<Option<Account>, PeopleError> {
         let session = self.log.session().await?;
         let user = &identity.user;
         let cached =
@@ -75,20 +85,10 @@ impl Bus {
             && (identity.name.is_none() || identity.name == account.name)
             && (identity.picture.is_none() || identity.picture == account.picture)
         {
-            return Ok(account);
+            return Ok(Some(account));
         }
         let (name, picture) = (identity.name.clone(), identity.picture.clone());
         Ok(self.persistence.connect_user(&ConnectUserRequest { user: user.clone(), name, picture }).await?)
-    }
-
-    /// The wire's `rooms_version` of a user.
-    ///
-    /// # Errors
-    /// When Redis does not answer.
-    pub async fn rooms_version(&self, user: &UserId) -> Result<String, PeopleError> {
-        let session = self.log.session().await?;
-        let counter = self.cached(&session, membership::version(&mut session.connection(), user).await)?;
-        Ok(membership::wire_version(session.epoch, counter))
     }
 
     /// How a user stands in a room; `None`: not a member.
@@ -96,13 +96,32 @@ impl Bus {
     /// # Errors
     /// When neither Redis nor persistence can tell.
     pub async fn membership(&self, user: &UserId, room: &RoomId) -> Result<Option<Membership>, PeopleError> {
+        Ok(self.standing(user, room).await?.membership)
+    }
+
+    /// As [`Bus::membership`], with the epoch in which it counts.
+    ///
+    /// # Errors
+    /// When neither Redis nor persistence can tell.
+    pub async fn standing(&self, user: &UserId, room: &RoomId) -> Result<Standing, PeopleError> {
         let session = self.log.session().await?;
-        let rooms = std::slice::from_ref(room);
-        let cached = membership::of(&mut session.connection(), user, session.epoch, rooms).await;
-        match self.cached(&session, cached)? {
-            Some(mut memberships) => Ok(memberships.pop().flatten()),
-            None => Ok(self.load_rooms(user).await?.rooms.get(room).cloned()),
-        }
+        let (epoch, rooms) = (session.epoch, std::slice::from_ref(room));
+        let cached = membership::of(&mut session.connection(), user, epoch, rooms).await;
+        let membership = match self.cached(&session, cached)? {
+            Some(mut memberships) => memberships.pop().flatten(),
+            None => self.load_rooms_in(user, epoch).await?.rooms.get(room).cloned(),
+        };
+        Ok(Standing { epoch, membership })
+    }
+
+    /// The stored roles of users in a room of which a head was read in this epoch.
+    ///
+    /// # Errors
+    /// When persistence cannot tell.
+    pub async fn roles(&self, room: &RoomId, epoch: Epoch, users: &[UserId]) -> Result<Roles, PeopleError> {
+        let roles = self.persistence.roles(room, users).await?;
+        let roles = roles.into_iter().map(|role| role.map(String::into_boxed_str));
+        Ok(Roles { epoch, of: users.iter().cloned().zip(roles).collect() })
     }
 
     /// A user's most recently active rooms, at most 200, and whether there are more.
@@ -121,26 +140,39 @@ impl Bus {
         }
     }
 
-    /// Moves the cached read position of a user forward.
-    pub async fn advance_read(&self, user: &UserId, room: &RoomId, seq: Seq) {
-        let Ok(session) = self.log.session().await else { return };
-        let moved = membership::advance_read(&mut session.connection(), user, room, seq).await;
-        // A cache that stays behind is caught up by its next fill.
-        let _ = self.cached(&session, moved);
+    /// Whether somebody else is a member of a room. Asked for anybody, so it fills no cache.
+    ///
+    /// # Errors
+    /// When neither Redis nor persistence can tell.
+    pub async fn is_member(&self, user: &UserId, room: &RoomId) -> Result<bool, PeopleError> {
+        let session = self.log.session().await?;
+        let rooms = std::slice::from_ref(room);
+        let cached = membership::of(&mut session.connection(), user, session.epoch, rooms).await;
+        if let Some(memberships) = self.cached(&session, cached)? {
+            return Ok(memberships.iter().any(Option::is_some));
+        }
+        let stored = self.persistence.marks(room, std::slice::from_ref(user)).await?;
+        Ok(stored.marks.iter().any(Option::is_some))
+    }
+
+    /// Loads a user's memberships from PostgreSQL, to be used in the epoch of the session.
+    pub(super) async fn load_rooms(&self, user: &UserId) -> Result<Arc<RoomsAnswer>, AuthorityError> {
+        let epoch = self.log.current_session().map_or(Epoch::default(), |session| session.epoch);
+        self.load_rooms_in(user, epoch).await
     }
 
     /// Loads a user's memberships from PostgreSQL: one load at a time, shared by all who asked before it began.
-    async fn load_rooms(&self, user: &UserId) -> Result<Arc<RoomsAnswer>, AuthorityError> {
+    async fn load_rooms_in(&self, user: &UserId, epoch: Epoch) -> Result<Arc<RoomsAnswer>, AuthorityError> {
         let asked = Instant::now();
         let load = self.loads.of(user);
         let answer = {
             let mut last = load.lock().await;
             match &*last {
-                Some((began, answer)) if *began >= asked => Ok(answer.clone()),
+                Some((began, of, answer)) if *began >= asked && *of == epoch => Ok(answer.clone()),
                 _ => {
                     let began = Instant::now();
-                    let answer = self.persistence.rooms(user).await.map(Arc::new);
-                    *last = answer.as_ref().ok().map(|answer| (began, answer.clone()));
+                    let answer = self.persistence.rooms(user, epoch).await.map(Arc::new);
+                    *last = answer.as_ref().ok().map(|answer| (began, epoch, answer.clone()));
                     answer
                 }
             }
@@ -149,7 +181,11 @@ impl Bus {
         answer
     }
 
-    fn cached<T>(&self, session: &Arc<Session>, read: Result<T, RedisError>) -> Result<T, PeopleError> {
+    pub(super) fn cached<T>(
+        &self,
+        session: &Arc<Session>,
+        read: Result<T, RedisError>,
+    ) -> Result<T, PeopleError> {
         read.map_err(|error| {
             self.log.failed(session, &error);
             error.into()

@@ -3,7 +3,8 @@
 use std::rc::Rc;
 
 use tidings_shared::{
-    auth::{Identity, Reason},
+    auth::{Identity, Reason, Unverified},
+    error::{ErrorCode, Refusal},
     protocol::{
         CloseCode,
         server::{ServerFrame, rfc3339},
@@ -16,18 +17,36 @@ pub(super) fn apply(
     state: &mut State,
     context: &Context<'_>,
     reference: Option<String>,
-    token: &str,
+    token: String,
 ) -> Vec<Effect> {
-    let verified = context.verifier.verify(token);
-    match (state, verified) {
+    if matches!(state, State::Authenticating) {
+        return vec![Effect::refuse(reference, None, Reason::Missing)];
+    }
+    match context.verifier.verify(&token) {
+        Ok(identity) => settle(state, reference, Ok(identity)),
+        Err(Unverified::Refused(reason)) => settle(state, reference, Err(reason.into())),
+        Err(Unverified::KeysNeeded) => vec![Effect::FindKey { reference, token }],
+    }
+}
+
+/// What a token leads to, once it is known whether it is good.
+pub(super) fn settle(
+    state: &mut State,
+    reference: Option<String>,
+    verdict: Result<Identity, Refusal>,
+) -> Vec<Effect> {
+    match (state, verdict) {
         (state @ State::AwaitingAuth, Ok(identity)) => {
             *state = State::Authenticating;
             vec![Effect::Authenticate { reference, identity }]
         }
-        (State::AwaitingAuth, Err(reason)) => vec![
-            Effect::refuse(reference, None, reason),
-            Effect::Close(CloseCode::Unauthorized, "the token was refused"),
-        ],
+        (State::AwaitingAuth, Err(refusal)) => {
+            let close = match refusal.code {
+                ErrorCode::Unauthorized => Effect::Close(CloseCode::Unauthorized, "the token was refused"),
+                _ => Effect::Close(CloseCode::Overloaded, "the token cannot be checked now"),
+            };
+            vec![Effect::refuse(reference, None, refusal), close]
+        }
         (State::Ready(current), Ok(identity)) if identity.user == current.user => {
             let expires_at = rfc3339(identity.expires_at_s.saturating_mul(1000));
             // A token without a name does not take away the one that the account has.
@@ -40,7 +59,62 @@ pub(super) fn apply(
         }
         (State::Ready(_), Ok(_)) => vec![Effect::refuse(reference, None, Reason::UserChanged)],
         // The old token stays valid until it expires.
-        (State::Ready(_), Err(reason)) => vec![Effect::refuse(reference, None, reason)],
+        (State::Ready(_), Err(refusal)) => vec![Effect::refuse(reference, None, refusal)],
         (State::Authenticating, _) => vec![Effect::refuse(reference, None, Reason::Missing)],
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tidings_shared::auth::{Given, Rules, Settings, Verifier};
+
+    use super::*;
+
+    /// Of keys at a URL where nobody answers.
+    fn verifier() -> Verifier {
+        let given = Given {
+            secret: None,
+            public_key: None,
+            jwks_file: None,
+            jwks_url: Some("http://127.0.0.1:1/keys"),
+            algorithms: &["ES256".to_owned()],
+            rules: Rules { audiences: vec!["tidings".to_owned()], ..Rules::default() },
+        };
+        Verifier::start(Settings::read(given).unwrap(), |_| {})
+    }
+
+    fn ready() -> State {
+        let user = tidings_shared::ids::UserId::parse("a").unwrap();
+        let identity = Identity { user, name: None, picture: None, expires_at_s: 4_000_000_000, admin: false };
+        State::Ready(Rc::new(identity))
+    }
+
+    #[tokio::test]
+    async fn a_token_whose_key_is_not_here_has_it_looked_for_before_anything_is_said() {
+        let verifier = verifier();
+        let allow = |_: crate::limits::Limit, _: &tidings_shared::ids::UserId| Ok(());
+        let context = Context { verifier: &verifier, allow: &allow, now_ms: 0 };
+        let token = "eyJhbGciOiJFUzI1NiIsImtpZCI6ImsifQ.e30.AAAA"; // {"alg":"ES256","kid":"k"}
+        for mut state in [State::AwaitingAuth, ready()] {
+            let effects = apply(&mut state, &context, Some("r".to_owned()), token.to_owned());
+            assert!(
+                matches!(&effects[..], [Effect::FindKey { reference: Some(r), token: t }] if r == "r" && t == token)
+            );
+        }
+        // What needs no key is said at once.
+        let effects = apply(&mut State::AwaitingAuth, &context, None, "nonsense".to_owned());
+        assert!(matches!(&effects[..], [Effect::Refuse { .. }, Effect::Close(CloseCode::Unauthorized, _)]));
+    }
+
+    #[test]
+    fn what_cannot_be_checked_now_ends_a_connection_without_a_token_and_leaves_one_with() {
+        let away = || Err(Refusal::unavailable("later"));
+        let effects = settle(&mut State::AwaitingAuth, None, away());
+        assert!(matches!(&effects[..], [Effect::Refuse { refusal, .. }, Effect::Close(CloseCode::Overloaded, _)]
+            if refusal.code == ErrorCode::Unavailable));
+        let mut state = ready();
+        let effects = settle(&mut state, None, away());
+        assert!(matches!(&effects[..], [Effect::Refuse { refusal, .. }] if refusal.code == ErrorCode::Unavailable));
+        assert!(matches!(&state, State::Ready(identity) if identity.expires_at_s == 4_000_000_000));
     }
 }

@@ -1,9 +1,17 @@
-//! `ping`: is anybody there.
+//! `ping`: is anybody there. Answered however often it comes, but who asks too often runs against their limit.
 
-use tidings_shared::protocol::server::{ServerFrame, rfc3339};
+use tidings_shared::{
+    auth::Identity,
+    protocol::server::{ServerFrame, rfc3339},
+};
 
 use super::{Context, Effect};
+use crate::limits::Limit;
 
-pub(super) fn apply(context: &Context<'_>, reference: Option<&str>) -> Vec<Effect> {
-    Effect::reply(&ServerFrame::Pong { reference, server_time: &rfc3339(context.now_ms) })
+pub(super) fn apply(identity: &Identity, context: &Context<'_>, reference: Option<&str>) -> Vec<Effect> {
+    let mut effects = Effect::reply(&ServerFrame::Pong { reference, server_time: &rfc3339(context.now_ms) });
+    if (context.allow)(Limit::Commands, &identity.user).is_err() {
+        effects.push(Effect::Overstepped);
+    }
+    effects
 }

@@ -16,8 +16,8 @@ fn token(user: &str, exp: i64) -> String {
 
 fn run(state: &mut State, allow: Result<(), u64>, frame: &Value) -> Vec<Effect> {
     let verifier = Verifier::hs256(&secret(), 0);
-    let allow_message = move |_: &UserId| allow;
-    let context = Context { verifier: &verifier, allow_message: &allow_message, now_ms: 0 };
+    let allow = move |_: Limit, _: &UserId| allow;
+    let context = Context { verifier: &verifier, allow: &allow, now_ms: 0 };
     apply(state, &context, parse(&frame.to_string(), 1000))
 }
 
@@ -60,10 +60,50 @@ fn a_later_token_renews_only_for_the_same_user() {
 }
 
 #[test]
-fn a_message_over_the_allowance_is_told_when_to_come_again() {
-    let mut state = ready("a");
-    let send = json!({"type": "message:send", "room": "r", "client_id": "c", "content": "hi"});
-    assert!(matches!(&run(&mut state, Ok(()), &send)[..], [Effect::Append { .. }]));
-    assert!(matches!(&run(&mut state, Err(70), &send)[..], [Effect::Refuse { refusal, .. }]
-        if refusal.code == ErrorCode::RateLimited && refusal.retry_after_ms == Some(70)));
+fn each_command_is_taken_from_its_own_allowance_and_over_it_told_when_to_come_again() {
+    let change = |kind: &str| json!({"type": kind, "room": "r", "seq": 1, "emoji": "+", "content": "x"});
+    let cases = [
+        (json!({"type": "message:send", "room": "r", "client_id": "c", "content": "hi"}), Limit::Messages),
+        (change("message:edit"), Limit::Messages),
+        (change("message:delete"), Limit::Messages),
+        (change("reaction:add"), Limit::Messages),
+        (change("reaction:remove"), Limit::Messages),
+        (change("message:read"), Limit::Marks),
+        (change("message:delivered"), Limit::Marks),
+        (change("typing:start"), Limit::Typing),
+        (change("typing:stop"), Limit::Typing),
+        (json!({"type": "signal", "room": "r", "data": null}), Limit::Signals),
+        (json!({"type": "presence:set", "status": "away"}), Limit::Presence),
+        (json!({"type": "presence:get", "users": []}), Limit::Presence),
+        (change("room:join"), Limit::Joins),
+        (change("room:leave"), Limit::Joins),
+        (json!({"type": "auth", "token": "x"}), Limit::Commands),
+        (json!({"type": "dance"}), Limit::Commands),
+    ];
+    for (frame, limit) in cases {
+        let taken = std::cell::RefCell::new(Vec::new());
+        let verifier = Verifier::hs256(&secret(), 0);
+        let allow = |limit: Limit, user: &UserId| {
+            taken.borrow_mut().push((limit, user.as_str().to_owned()));
+            Err(70)
+        };
+        let context = Context { verifier: &verifier, allow: &allow, now_ms: 0 };
+        let effects = apply(&mut ready("a"), &context, parse(&frame.to_string(), 1000));
+        assert!(
+            matches!(&effects[..], [Effect::Refuse { refusal, .. }]
+                if refusal.code == ErrorCode::RateLimited && refusal.retry_after_ms == Some(70)),
+            "{frame}"
+        );
+        assert_eq!(*taken.borrow(), [(limit, "a".to_owned())], "{frame}");
+        let effects = run(&mut ready("a"), Ok(()), &frame);
+        let limited = |effect: &Effect| matches!(effect, Effect::Refuse { refusal, .. } if refusal.code == ErrorCode::RateLimited);
+        assert!(!effects.iter().any(limited), "{frame}");
+    }
+}
+
+#[test]
+fn a_ping_is_always_answered_and_counts_when_it_comes_too_often() {
+    let ping = json!({"type": "ping"});
+    assert!(matches!(&run(&mut ready("a"), Ok(()), &ping)[..], [Effect::Reply(_)]));
+    assert!(matches!(&run(&mut ready("a"), Err(1), &ping)[..], [Effect::Reply(_), Effect::Overstepped]));
 }

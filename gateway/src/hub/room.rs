@@ -1,16 +1,21 @@
-//! One room on one worker.
+//! One room on one worker: its subscriptions, their roles, and what records mean for them.
+
+mod refill;
+mod watching;
 
 use std::rc::Rc;
 
 use slab::Slab;
 use tidings_shared::{
-    ids::{Cursor, RoomId, Seq},
-    log::{Record, TailRead},
-    protocol::server::ServerFrame,
+    ids::{Epoch, RoomId, UserId},
+    log::{Mark, Record},
+    role::REMOVED,
 };
 
-use super::{Dispatch, Peer, Position, Refilled};
+use super::{Dispatch, Peer, Position, Renewed, role::RoleNames, role::Roles};
 use crate::transport::Frame;
+
+pub use refill::RoomRead;
 
 /// A subscription's place among its room's. The stamp tells it from a later one in the same place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,9 +28,14 @@ struct Subscriber<P> {
     peer: Rc<P>,
     role: Rc<str>,
     stamp: u64,
+    /// The role is as of here; [`Position::UNREAD`] until the join has read it. Live, it was also sent everything
+    /// visible up to here, or told the gap; that may be ahead of the room's position.
+    known: Position,
     live: bool,
-    /// Everything visible up to here was sent by replay; live, it may be ahead of the room's position.
-    sent: Seq,
+    /// The mark of a later change may be gone by now: where there is none, persistence is to be asked.
+    doubted: bool,
+    /// It is told of people who come and go.
+    watches: bool,
 }
 
 pub(super) struct Room<P> {
@@ -38,6 +48,8 @@ pub(super) struct Room<P> {
     refilling: bool,
     /// The server has confirmed that this node hears of the room.
     pub confirmed: bool,
+    /// Subscriptions that ended because their users were removed, not yet told to the hub.
+    pub ended: usize,
 }
 
 impl<P> Default for Room<P> {
@@ -49,14 +61,17 @@ impl<P> Default for Room<P> {
             seen: Position::default(),
             refilling: false,
             confirmed: false,
+            ended: 0,
         }
     }
 }
 
 impl<P: Peer> Room<P> {
     pub fn subscribe(&mut self, peer: Rc<P>, role: Rc<str>, stamp: u64) -> Subscription {
-        let slot = self.subscribers.insert(Subscriber { peer, role, stamp, live: false, sent: Seq(0) });
-        Subscription { slot: u32::try_from(slot).expect("fewer connections than 2^32"), stamp }
+        let known = Position::UNREAD;
+        let subscriber = Subscriber { peer, role, stamp, known, live: false, doubted: false, watches: false };
+        let slot = self.subscribers.insert(subscriber);
+        Subscription::new(slot, stamp)
     }
 
     pub fn unsubscribe(&mut self, subscription: Subscription) {
@@ -74,8 +89,15 @@ impl<P: Peer> Room<P> {
         self.get(subscription).is_some()
     }
 
-    pub fn role(&self, subscription: Subscription) -> Option<Rc<str>> {
-        self.get(subscription).map(|subscriber| subscriber.role.clone())
+    pub fn is_live(&self, subscription: Subscription) -> bool {
+        self.get(subscription).is_some_and(|subscriber| subscriber.live)
+    }
+
+    pub fn role(&self, subscription: Subscription, epoch: Epoch) -> Option<Rc<str>> {
+        let subscriber = self.get(subscription)?;
+        let behind = subscriber.live && self.refilling;
+        let of_epoch = subscriber.known != Position::UNREAD && subscriber.known.epoch == epoch;
+        (of_epoch && !behind).then(|| subscriber.role.clone())
     }
 
     pub fn newest(&self) -> Position {
@@ -86,13 +108,32 @@ impl<P: Peer> Room<P> {
         self.position.filter(|_| self.live > 0)
     }
 
+    /// The users whose subscriptions have a role, each once, in order.
+    pub fn users(&self) -> Vec<UserId> {
+        let known = self.subscribers.iter().filter(|(_, subscriber)| subscriber.known != Position::UNREAD);
+        let mut users: Vec<UserId> = known.map(|(_, subscriber)| subscriber.peer.user().clone()).collect();
+        users.sort_unstable();
+        users.dedup();
+        users
+    }
+
     fn get(&self, subscription: Subscription) -> Option<&Subscriber<P>> {
         self.subscribers.get(subscription.slot as usize).filter(|held| held.stamp == subscription.stamp)
     }
 
-    pub fn dispatch(&mut self, record: &Record, frame: &Frame) -> Dispatch {
-        let at = Position { epoch: record.epoch, seq: record.seq };
+    fn get_mut(&mut self, subscription: Subscription) -> Option<&mut Subscriber<P>> {
+        let held = self.subscribers.get_mut(subscription.slot as usize);
+        held.filter(|held| held.stamp == subscription.stamp)
+    }
+
+    pub fn dispatch(&mut self, record: &Record, frame: &Frame, names: &mut RoleNames) -> Dispatch {
+        let at = Position::of_record(record);
         self.seen = self.seen.max(at);
+        let change = record.member_change();
+        if let Some(change) = change {
+            // Replay goes by the role now, so whoever replays has it now, whatever those who are live still miss.
+            self.change(record.room(), at, change, false, names);
+        }
         let Some(position) = self.live_position() else { return Dispatch::Delivered };
         if at <= position {
             return Dispatch::Stale;
@@ -106,17 +147,53 @@ impl<P: Peer> Room<P> {
         }
         self.deliver(record, frame);
         self.position = Some(at);
+        if let Some(change) = change {
+            self.change(record.room(), at, change, true, names);
+        }
         Dispatch::Delivered
     }
 
     fn deliver(&self, record: &Record, frame: &Frame) {
-        let everyone = record.visibility().is_empty();
+        let (at, everyone) = (Position::of_record(record), record.visibility().is_empty());
         for (_, subscriber) in &self.subscribers {
-            let due = subscriber.live && subscriber.sent < record.seq;
-            if due && (everyone || record.is_visible_to(subscriber.peer.user(), &subscriber.role)) {
-                subscriber.peer.send(frame.clone());
+            let due = subscriber.live && subscriber.known < at;
+            if due && (everyone || record.is_visible_to(subscriber.peer.user().as_str(), &subscriber.role)) {
+                subscriber.peer.share(frame);
             }
         }
+    }
+
+    /// What a change of membership at `at` means for the live, or for the replaying subscriptions of the user.
+    fn change(&mut self, room: &str, at: Position, change: (&str, &str), live: bool, names: &mut RoleNames) {
+        let (user, role) = change;
+        let mut ended = 0;
+        self.subscribers.retain(|slot, subscriber| {
+            let meant = subscriber.live == live
+                && subscriber.known < at
+                && subscriber.peer.user().as_str() == user;
+            if !meant {
+                return true;
+            }
+            if role == REMOVED {
+                subscriber.peer.ended(room, Subscription::new(slot, subscriber.stamp));
+                ended += 1;
+                return false;
+            }
+            subscriber.role = names.share(role);
+            if !live {
+                // A live one is moved by the room's position.
+                subscriber.known = at;
+            }
+            true
+        });
+        self.ended += ended;
+        self.live -= if live { ended } else { 0 };
+    }
+
+    /// Who is live, with their roles.
+    pub fn live_peers(&self) -> impl Iterator<Item = (&P, &str)> {
+        let live = self.subscribers.iter().filter(|(_, subscriber)| subscriber.live);
+        live.map(|(_, subscriber)| (&*subscriber.peer, &*subscriber.role))
     }
 
     pub fn suspect(&mut self) -> bool {
@@ -125,50 +202,54 @@ impl<P: Peer> Room<P> {
         start
     }
 
+    pub fn doubt(&mut self) {
+        self.subscribers.iter_mut().for_each(|(_, subscriber)| subscriber.doubted = true);
+    }
+
     pub fn abandon_refill(&mut self) {
         self.refilling = false;
     }
 
-    pub fn refill(&mut self, id: &RoomId, read: &TailRead) -> Refilled {
-        let head = Position::of(&read.head);
-        let Some(position) = self.live_position() else {
-            self.refilling = false;
-            return Refilled::FromTail;
+    /// Gives a new subscription the role that its join has read.
+    pub fn settle(&mut self, subscription: Subscription, role: Rc<str>, head: Position) -> bool {
+        let Some(subscriber) = self.get_mut(subscription) else { return false };
+        (subscriber.role, subscriber.known, subscriber.doubted) = (role, head, false);
+        true
+    }
+
+    pub fn renew(
+        &mut self,
+        room: &RoomId,
+        subscription: Subscription,
+        (mark, head): (Option<&Mark>, Position),
+        roles: Option<&Roles>,
+        names: &mut RoleNames,
+    ) -> Renewed {
+        let Some(subscriber) = self.get_mut(subscription) else { return Renewed::Ended };
+        if subscriber.known >= head {
+            return Renewed::Stands;
+        }
+        let role = match mark {
+            Some(mark) => mark.role.as_deref(),
+            None if subscriber.known.epoch == head.epoch && !subscriber.doubted => Some(&*subscriber.role),
+            None => match roles.and_then(|roles| roles.told(head.epoch, subscriber.peer.user())) {
+                Some(role) => role,
+                None => return Renewed::RoleUnknown,
+            },
         };
-        if head < self.newest() {
-            return Refilled::Again;
+        if let Some(role) = role {
+            (subscriber.role, subscriber.known, subscriber.doubted) = (names.share(role), head, false);
+            return Renewed::Stands;
         }
-        self.refilling = false;
-        self.position = Some(head);
-        let diverged = read.head.gap_after_position(position.epoch, position.seq).is_some();
-        let records = if diverged { None } else { read.records_after(position.seq) };
-        let new_epoch = head.epoch != position.epoch;
-        let mut outcome = Refilled::FromTail;
-        for (_, subscriber) in self.subscribers.iter_mut().filter(|(_, subscriber)| subscriber.live) {
-            let sent = subscriber.sent.max(position.seq);
-            let gap = read.head.gap_after_position(position.epoch, sent);
-            let gap = gap.or_else(|| (records.is_none() && sent < head.seq).then_some(sent));
-            if let Some(after) = gap {
-                let head = Cursor::new(head.epoch, head.seq);
-                subscriber
-                    .peer
-                    .send(Frame::text(ServerFrame::Gap { room: id, after, head: &head }.to_json()));
-                subscriber.sent = head.seq;
-                outcome = Refilled::Gap;
-            } else if new_epoch {
-                // Before the first record of the epoch: it takes the client's cursor there.
-                let caught_up = ServerFrame::CaughtUp { room: id, epoch: head.epoch, seq: sent };
-                subscriber.peer.send(Frame::text(caught_up.to_json()));
-            }
-        }
-        for record in records.unwrap_or_default() {
-            self.deliver(record, &Frame::text(record.json()));
-        }
-        outcome
+        subscriber.peer.ended(room.as_str(), subscription);
+        self.unsubscribe(subscription);
+        self.ended += 1;
+        Renewed::Ended
     }
 
     pub fn go_live(&mut self, subscription: Subscription, reached: Position) -> bool {
-        if self.get(subscription).is_none() {
+        // A role as of later would hold for records before it: it replays up to there.
+        if self.get(subscription).is_none_or(|subscriber| subscriber.known != reached) {
             return false;
         }
         if self.live == 0 {
@@ -179,19 +260,28 @@ impl<P: Peer> Room<P> {
         } else if self.position.is_none_or(|position| reached.epoch != position.epoch || reached < position) {
             return false;
         }
-        if let Some(subscriber) = self.subscribers.get_mut(subscription.slot as usize) {
-            self.live += usize::from(!subscriber.live);
-            subscriber.live = true;
-            subscriber.sent = reached.seq;
+        if let Some(subscriber) = self.get_mut(subscription)
+            && !std::mem::replace(&mut subscriber.live, true)
+        {
+            self.live += 1;
         }
         true
     }
 
     pub fn replay(&self, subscription: Subscription, record: &Record) -> bool {
         let Some(subscriber) = self.get(subscription) else { return false };
-        if record.is_visible_to(subscriber.peer.user(), &subscriber.role) {
-            subscriber.peer.send(Frame::text(record.json()));
+        if record.is_visible_to(subscriber.peer.user().as_str(), &subscriber.role) {
+            subscriber.peer.send(Frame::text_once(record.json()));
         }
         true
+    }
+}
+
+impl Subscription {
+    /// Of no room: stamps begin with 1.
+    pub const ENDED: Self = Self { slot: u32::MAX, stamp: 0 };
+
+    fn new(slot: usize, stamp: u64) -> Self {
+        Self { slot: u32::try_from(slot).expect("fewer connections than 2^32"), stamp }
     }
 }

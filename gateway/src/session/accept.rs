@@ -1,19 +1,14 @@
 //! Who may open a WebSocket: path and handshake are already checked, here it is origin, switch and token.
 
-use std::{
-    rc::Rc,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-};
+use std::{rc::Rc, sync::Arc};
 
 use actix_http::{StatusCode, header};
 use tidings_shared::{
-    auth::{Identity, Reason},
+    auth::Reason,
     error::{ErrorCode, RETRY_AFTER_MS, Refusal as Problem},
     origin::AllowedOrigins,
 };
+use tokio_util::sync::CancellationToken;
 
 use super::{Admitted, ChatSession, admit, welcome};
 use crate::{
@@ -28,7 +23,7 @@ pub struct Gate {
     /// WebSockets are served; off, clients are told to poll.
     pub websocket: bool,
     /// Nothing new is taken.
-    pub draining: AtomicBool,
+    pub draining: CancellationToken,
 }
 
 /// One worker's acceptor.
@@ -43,10 +38,10 @@ impl Acceptor for ChatAcceptor {
     type Ticket = Option<Box<Ticket>>;
 
     async fn accept(&self, request: HandshakeRequest) -> Result<Self::Ticket, Refusal> {
-        let identity = self.identify(&request);
+        let token = self.token(&request);
         drop(request);
-        let decided = match identity {
-            Ok(Some(identity)) => self.let_in(identity).await.map(Some),
+        let decided = match token {
+            Ok(Some(token)) => self.let_in(&token).await.map(Some),
             Ok(None) => Ok(None),
             Err(refusal) => Err(refusal),
         };
@@ -68,8 +63,8 @@ impl Acceptor for ChatAcceptor {
 pub struct Ticket(Admitted);
 
 impl ChatAcceptor {
-    /// Whose token the handshake brings; `None`: it brings none.
-    fn identify(&self, request: &HandshakeRequest) -> Result<Option<Identity>, Refusal> {
+    /// The token of a handshake that may come in as far as it goes without; `None`: it brings none.
+    fn token(&self, request: &HandshakeRequest) -> Result<Option<String>, Refusal> {
         if !self.gate.websocket {
             return Err(Refusal::new(
                 StatusCode::SERVICE_UNAVAILABLE,
@@ -77,7 +72,7 @@ impl ChatAcceptor {
                 r#"{"fallback":"poll"}"#,
             ));
         }
-        if self.gate.draining.load(Ordering::Relaxed) {
+        if self.gate.draining.is_cancelled() {
             return Err(problem(&Problem::unavailable("this node is stopping; connect again")));
         }
         let mut origins = request.headers().get_all(header::ORIGIN);
@@ -88,27 +83,31 @@ impl ChatAcceptor {
                 "this origin is not allowed to connect",
             )));
         }
-        let Some(token) = token_of(request).map_err(|reason| problem(&reason.into()))? else {
-            return Ok(None);
-        };
-        self.worker.node.verifier.verify(&token).map(Some).map_err(|reason| problem(&reason.into()))
+        token_of(request).map_err(|reason| problem(&reason.into()))
     }
 
-    async fn let_in(&self, identity: Identity) -> Result<Box<Ticket>, Refusal> {
-        let admitted = admit(&self.worker, identity).await.map_err(|refusal| problem(&refusal))?;
+    /// Lets someone in by their token.
+    pub(super) async fn admit(&self, token: &str) -> Result<Admitted, Problem> {
+        let identity = self.worker.node.verifier.settle(token).await?;
+        admit(&self.worker, identity).await
+    }
+
+    async fn let_in(&self, token: &str) -> Result<Box<Ticket>, Refusal> {
+        let admitted = self.admit(token).await.map_err(|refusal| problem(&refusal))?;
         Ok(Box::new(Ticket(admitted)))
     }
+}
+
+/// The token of an `Authorization` header (RFC 6750, 2.1).
+pub(super) fn bearer(value: &str) -> Result<&str, Reason> {
+    let (scheme, token) = value.split_once(' ').ok_or(Reason::Malformed)?;
+    if scheme.eq_ignore_ascii_case("bearer") { Ok(token.trim()) } else { Err(Reason::Malformed) }
 }
 
 /// The token of a handshake: from the header, else from the query. `None`: neither names one.
 fn token_of(request: &HandshakeRequest) -> Result<Option<String>, Reason> {
     if let Some(value) = request.headers().get(header::AUTHORIZATION) {
-        let value = value.to_str().map_err(|_| Reason::Malformed)?;
-        let (scheme, token) = value.split_once(' ').ok_or(Reason::Malformed)?;
-        if !scheme.eq_ignore_ascii_case("bearer") {
-            return Err(Reason::Malformed);
-        }
-        return Ok(Some(token.trim().to_owned()));
+        return bearer(value.to_str().map_err(|_| Reason::Malformed)?).map(|token| Some(token.to_owned()));
     }
     let query = request.query().unwrap_or_default();
     // A JWT holds nothing that a query would have to escape.

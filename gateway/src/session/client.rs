@@ -8,14 +8,21 @@ use std::{
 };
 
 use rustc_hash::FxHashMap;
-use tidings_shared::{auth::Identity, ids::RoomId, protocol::server::ServerFrame};
+use tidings_shared::{
+    auth::Identity,
+    error::Refusal,
+    ids::{RoomId, UserId},
+    protocol::{CloseCode, server::ServerFrame},
+};
 use tokio::sync::Notify;
 
-use super::{lane::Lanes, replay::Replay};
+use super::{lane::Lanes, line::Line, presence::Said, replay::Replay};
 use crate::{
     command::State,
     hub::{Peer, Subscription},
-    transport::{Connection, Frame},
+    limits::Overstepping,
+    transport::Frame,
+    worker::Worker,
 };
 
 /// Most answers fit; a longer one costs an allocation more.
@@ -25,10 +32,10 @@ const MAX_UNANSWERED: u16 = 1000;
 
 /// See the module. Shared by the session, the hub and the tasks of one thread.
 pub struct Client {
-    pub(super) connection: Connection,
+    pub(super) connection: Line,
     pub(super) state: RefCell<State>,
     /// Name of the user, fixed with the first token.
-    user: OnceCell<tidings_shared::ids::UserId>,
+    user: OnceCell<UserId>,
     /// Rooms that the connection hears of.
     rooms: RefCell<FxHashMap<RoomId, Subscription>>,
     pub(super) lanes: RefCell<Lanes>,
@@ -40,12 +47,19 @@ pub struct Client {
     holds: Cell<u8>,
     /// Rooms whose join is under way.
     joining: Cell<u16>,
+    /// Joins that are not answered yet.
+    open_joins: Cell<u16>,
     /// Commands whose answer waits for storage.
     unanswered: Cell<u16>,
+    overstepping: Cell<Overstepping>,
+    /// What it says of itself.
+    pub(super) said: Cell<Said>,
+    /// The worker's last change of presence that it was told.
+    presence_round: Cell<u32>,
 }
 
 impl Client {
-    pub(super) fn new(connection: Connection) -> Self {
+    pub(super) fn new(connection: Line) -> Self {
         Self {
             connection,
             state: RefCell::default(),
@@ -56,7 +70,11 @@ impl Client {
             drained: Notify::new(),
             holds: Cell::new(0),
             joining: Cell::new(0),
+            open_joins: Cell::new(0),
             unanswered: Cell::new(0),
+            overstepping: Cell::default(),
+            said: Cell::default(),
+            presence_round: Cell::new(0),
         }
     }
 
@@ -79,6 +97,45 @@ impl Client {
         match &*self.state.borrow() {
             State::Ready(identity) => Some(identity.clone()),
             State::AwaitingAuth | State::Authenticating => None,
+        }
+    }
+
+    /// Whose connection this is; `None` before the first token was taken.
+    pub(crate) fn known_user(&self) -> Option<&UserId> {
+        self.user.get()
+    }
+
+    /// Unique among the connections and polls of this worker.
+    pub(crate) fn id(&self) -> u64 {
+        self.connection.id()
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.connection.is_closed()
+    }
+
+    /// Sends a frame that others get as well.
+    pub(crate) fn tell(&self, frame: Frame) {
+        self.connection.send(frame);
+    }
+
+    pub(crate) fn close(&self, code: CloseCode, reason: &str) {
+        self.connection.close(code.code(), reason);
+    }
+
+    pub(crate) fn refuse_and_close(&self, worker: &Worker, refusal: &Refusal, code: CloseCode) {
+        super::refuse(worker, self, None, None, refusal);
+        self.close(code, &refusal.message);
+    }
+
+    /// Name and picture are these from now on.
+    pub(crate) fn update_account(&self, name: Option<&str>, picture: Option<&str>) {
+        let mut state = self.state.borrow_mut();
+        if let State::Ready(identity) = &mut *state
+            && (identity.name.as_deref() != name || identity.picture.as_deref() != picture)
+        {
+            let (name, picture) = (name.map(ToOwned::to_owned), picture.map(ToOwned::to_owned));
+            *identity = Rc::new(Identity { name, picture, ..(**identity).clone() });
         }
     }
 
@@ -120,17 +177,60 @@ impl Client {
         (self.unanswered.get() < MAX_UNANSWERED).then(|| Place::take(self, |client| &client.unanswered))
     }
 
-    pub(super) fn joined(&self, room: &RoomId) -> Option<Subscription> {
-        self.rooms.borrow().get(room).copied()
+    /// Counts that this connection ran against a limit; true: it was once too often.
+    pub(super) fn overstepped(&self, now_ms: i64, allowed_per_minute: u32) -> bool {
+        let mut overstepping = self.overstepping.get();
+        let too_often = overstepping.again(now_ms, allowed_per_minute);
+        self.overstepping.set(overstepping);
+        too_often
+    }
+
+    /// Sends a change of presence, unless this is the round in which it was sent already.
+    pub(crate) fn tell_presence(&self, round: u32, frame: &Frame) {
+        if self.presence_round.replace(round) != round {
+            self.connection.send(frame.clone());
+        }
+    }
+
+    /// Whether it is one long poll, which keeps nothing for the next.
+    pub(super) fn is_poll(&self) -> bool {
+        matches!(self.connection, Line::Poll(_))
+    }
+
+    /// The subscription by which this connection hears of a room.
+    pub(crate) fn joined(&self, room: &RoomId) -> Option<Subscription> {
+        self.rooms.borrow().get(room).copied().filter(|held| *held != Subscription::ENDED)
+    }
+
+    /// The rooms that this connection hears of.
+    pub(crate) fn rooms(&self) -> Vec<RoomId> {
+        self.rooms.borrow().keys().cloned().collect()
     }
 
     /// Notes a subscription, in the place of an earlier one of the same room, which is returned.
     pub(super) fn join(&self, room: RoomId, subscription: Subscription) -> Option<Subscription> {
-        self.rooms.borrow_mut().insert(room, subscription)
+        self.rooms.borrow_mut().insert(room, subscription).filter(|held| *held != Subscription::ENDED)
     }
 
     pub(super) fn leave(&self, room: &RoomId) -> Option<Subscription> {
-        self.rooms.borrow_mut().remove(room)
+        self.rooms.borrow_mut().remove(room).filter(|held| *held != Subscription::ENDED)
+    }
+
+    /// A join of several rooms begins: until it is answered, rooms that end meanwhile are remembered.
+    pub(super) fn begin_join(&self) {
+        self.open_joins.set(self.open_joins.get() + 1);
+    }
+
+    /// Whether a room has ended since a join began that is not answered yet.
+    pub(super) fn has_ended(&self, room: &RoomId) -> bool {
+        self.rooms.borrow().get(room) == Some(&Subscription::ENDED)
+    }
+
+    pub(super) fn end_join(&self) {
+        self.open_joins.set(self.open_joins.get() - 1);
+        if self.open_joins.get() == 0 {
+            self.rooms.borrow_mut().retain(|_, held| *held != Subscription::ENDED);
+        }
     }
 
     pub(super) fn leave_all(&self) -> FxHashMap<RoomId, Subscription> {
@@ -159,11 +259,26 @@ impl Drop for Place {
 }
 
 impl Peer for Client {
-    fn user(&self) -> &str {
-        self.user.get().map_or("", |user| user.as_str())
+    fn user(&self) -> &UserId {
+        self.user.get().expect("who subscribes has shown a token")
     }
 
     fn send(&self, frame: Frame) {
         self.connection.send(frame);
+    }
+
+    fn share(&self, frame: &Frame) {
+        self.connection.share(frame);
+    }
+
+    fn ended(&self, room: &str, subscription: Subscription) {
+        let mut rooms = self.rooms.borrow_mut();
+        match rooms.get_mut(room) {
+            Some(held) if *held == subscription && self.open_joins.get() > 0 => *held = Subscription::ENDED,
+            Some(held) if *held == subscription => {
+                rooms.remove(room);
+            }
+            _ => {}
+        }
     }
 }

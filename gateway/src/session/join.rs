@@ -7,8 +7,8 @@ use std::{
 
 use tidings_shared::{
     error::{ErrorCode, Refusal},
-    ids::{Cursor, RoomId},
-    log::{AppendError, RoomHead},
+    ids::{Cursor, RoomId, Seq, UserId},
+    log::{AppendError, RoomHead, TailRead},
     protocol::{
         JoinTarget,
         server::{FailedRoom, JoinedRoom, ServerFrame},
@@ -18,23 +18,28 @@ use tidings_shared::{
 use super::{
     client::Client,
     lane::{Job, enqueue},
-    refuse,
+    presence, refuse,
     replay::{self, Replay},
-    send::stranger,
+    send,
 };
 use crate::{
+    bus::Standing,
     hub::{Generation, Position, Subscription},
     worker::Worker,
 };
 
 /// Rooms joined on one connection, at most.
 const MAX_ROOMS: usize = 1000;
+/// How often a join follows the room into another epoch.
+const ROUNDS: usize = 4;
 
 /// One `room:join`: answered once, when each of its rooms was joined or refused.
 pub(super) struct JoinGroup {
     reference: Option<String>,
     /// A single room that fails is an `error`, not a `room:joined`.
     single: bool,
+    /// It is told of people who come and go in these rooms.
+    presence: bool,
     more: Option<bool>,
     missing: Cell<usize>,
     joined: RefCell<Vec<(usize, JoinedRoom, Replay)>>,
@@ -54,13 +59,15 @@ pub(super) fn start(
     client: &Rc<Client>,
     reference: Option<String>,
     target: JoinTarget,
-    _presence: bool,
+    presence: bool,
 ) {
     match target {
-        JoinTarget::One { room, after } => spread(worker, client, reference, vec![(room, after)], true, None),
+        JoinTarget::One { room, after } => {
+            spread(worker, client, reference, vec![(room, after)], true, presence, None);
+        }
         JoinTarget::Many { rooms, mut after } => {
             let rooms = rooms.into_iter().map(|room| (room.clone(), after.remove(&room))).collect();
-            spread(worker, client, reference, rooms, false, None);
+            spread(worker, client, reference, rooms, false, presence, None);
         }
         JoinTarget::Mine { mut after } => {
             let (worker, client) = (worker.clone(), client.clone());
@@ -72,7 +79,7 @@ pub(super) fn start(
                         Ok((rooms, more)) => {
                             let rooms =
                                 rooms.into_iter().map(|room| (room.clone(), after.remove(&room))).collect();
-                            spread(&worker, &client, reference, rooms, false, Some(more));
+                            spread(&worker, &client, reference, rooms, false, presence, Some(more));
                         }
                         Err(error) => refuse(&worker, &client, reference.as_deref(), None, &error.into()),
                     }
@@ -89,11 +96,14 @@ fn spread(
     reference: Option<String>,
     rooms: Vec<(RoomId, Option<Cursor>)>,
     single: bool,
+    presence: bool,
     more: Option<bool>,
 ) {
+    client.begin_join();
     let group = Rc::new(JoinGroup {
         reference,
         single,
+        presence,
         more,
         missing: Cell::new(rooms.len()),
         joined: RefCell::default(),
@@ -117,7 +127,15 @@ pub(super) async fn join(
     place: usize,
 ) {
     match join_room(worker, client, room, after.as_ref()).await {
-        Ok((joined, replay)) => group.joined.borrow_mut().push((place, joined, replay)),
+        Ok((mut joined, replay)) => {
+            if group.presence {
+                worker.hub.borrow_mut().watch(room, replay.subscription);
+                if group.single {
+                    joined.online = presence::snapshot(worker, client, room, joined.members).await;
+                }
+            }
+            group.joined.borrow_mut().push((place, joined, replay));
+        }
         Err(refusal) => group.failed.borrow_mut().push((room.clone(), refusal)),
     }
     group.missing.set(group.missing.get() - 1);
@@ -129,9 +147,13 @@ pub(super) async fn join(
 fn finish(worker: &Rc<Worker>, client: &Rc<Client>, group: &JoinGroup) {
     let mut joined = group.joined.take();
     joined.sort_by_key(|(place, ..)| *place);
+    let mut failed = group.failed.take();
+    for (_, room, _) in joined.iter().filter(|(_, room, _)| client.has_ended(&room.room)) {
+        failed.push((room.room.clone(), Refusal::not_found("room")));
+    }
+    client.end_join();
     // What was left or joined again while the others were on their way is told by those answers.
     joined.retain(|(_, room, replay)| client.joined(&room.room) == Some(replay.subscription));
-    let failed = group.failed.take();
     let reference = group.reference.as_deref();
     if let ([(room, refusal)], true) = (&failed[..], group.single) {
         return refuse(worker, client, reference, Some(room), refusal);
@@ -161,24 +183,27 @@ async fn join_room(
         let message = format!("at most {MAX_ROOMS} rooms can be joined on one connection");
         return Err(Refusal::new(ErrorCode::TooLarge, message));
     };
-    let Some(membership) = worker.node.bus.membership(&identity.user, room).await? else {
-        return Err(stranger(worker, &identity, room).await);
-    };
-    let role = membership.role.as_str().into();
-    let (shared_id, subscription) = worker.subscribe(room, client.clone(), role);
-    let (head, generation) = match head_of(worker, room, subscription).await {
-        Ok(read) if !client.connection.is_closed() => read,
+    let bus = &worker.node.bus;
+    let standing = bus.standing(&identity.user, room).await?;
+    if standing.membership.is_none() {
+        send::newcomer(worker, &identity, room).await?;
+    }
+    let (shared_id, subscription) = worker.subscribe(room, client.clone());
+    let entered = match enter(worker, room, subscription, &identity.user, standing).await {
+        Ok(entered) if !client.connection.is_closed() => entered,
         other => {
             // What was joined before, if it was, stays as it is.
             worker.unsubscribe(room, subscription);
-            return Err(other.err().map_or_else(gone, Into::into));
+            return Err(other.err().unwrap_or_else(gone));
         }
     };
+    let Entered { head, role, read_seq, generation } = entered;
+    let reached = Position::of(&head);
+    worker.hub.borrow_mut().settle(room, subscription, &role, reached);
     if let Some(before) = client.join(shared_id.clone(), subscription) {
         // It starts again at the cursor given now.
         worker.unsubscribe(room, before);
     }
-    let reached = Position::of(&head);
     let position = after.map_or(reached, |cursor| Position { epoch: head.epoch, seq: cursor.seq });
     let gap = after.and_then(|cursor| head.gap_after(cursor));
     let replay = Replay { room: shared_id, subscription, position, head: reached, gap, generation };
@@ -186,13 +211,49 @@ async fn join_room(
         room: room.clone(),
         kind: head.kind,
         name: head.name,
-        role: membership.role,
+        role,
         head: Cursor::new(head.epoch, head.seq),
-        read_seq: membership.read_seq,
+        read_seq,
         members: head.members,
         online: None,
     };
     Ok((joined, replay))
+}
+
+/// What a join has read: the head, and the role as of there.
+struct Entered {
+    head: RoomHead,
+    role: String,
+    read_seq: Seq,
+    generation: Generation,
+}
+
+/// Finds a member's role as of the head. A mark is newer than any cache; without one the standing counts, when it is
+/// of the head's epoch.
+async fn enter(
+    worker: &Rc<Worker>,
+    room: &RoomId,
+    subscription: Subscription,
+    user: &UserId,
+    mut standing: Standing,
+) -> Result<Entered, Refusal> {
+    for _ in 0..ROUNDS {
+        let (mut read, generation) = head_of(worker, room, subscription, user).await?;
+        let head = read.head;
+        let role = match read.marks.pop().flatten() {
+            Some(mark) => mark.role,
+            None if standing.epoch == head.epoch => standing.membership.as_ref().map(|held| held.role.clone()),
+            None => {
+                standing = worker.node.bus.standing(user, room).await?;
+                continue;
+            }
+        };
+        let role = role.ok_or_else(|| send::refused(&head))?;
+        // Whoever was added just now has read nothing.
+        let read_seq = standing.membership.map_or(Seq(0), |held| held.read_seq);
+        return Ok(Entered { head, role, read_seq, generation });
+    }
+    Err(Refusal::unavailable("the room is moving to another epoch; try again"))
 }
 
 /// Makes sure that the node hears of the room, and only then reads its head.
@@ -200,7 +261,8 @@ async fn head_of(
     worker: &Rc<Worker>,
     room: &RoomId,
     subscription: Subscription,
-) -> Result<(RoomHead, Generation), AppendError> {
+    user: &UserId,
+) -> Result<(TailRead, Generation), AppendError> {
     let confirmed = worker.hub.borrow().is_confirmed(room);
     if !confirmed {
         worker.node.bus.subscribe(worker.index, room).await?;
@@ -214,7 +276,7 @@ async fn head_of(
         let hub = worker.hub.borrow();
         (hub.newest(room).epoch, hub.generation())
     };
-    Ok((worker.node.bus.read(room, None, newest).await?.head, generation))
+    Ok((worker.node.bus.read(room, None, newest, std::slice::from_ref(user)).await?, generation))
 }
 
 /// Starts a leave: one job per room, so that it does not overtake a join.

@@ -3,8 +3,9 @@
 use std::{collections::VecDeque, rc::Rc};
 
 use rustc_hash::FxHashMap;
+use serde_json::value::RawValue;
 use tidings_shared::{
-    ids::{Cursor, RoomId, Seq},
+    ids::{Cursor, RoomId, Seq, UserId},
     message::{Draft, change::Change},
 };
 
@@ -12,7 +13,7 @@ use super::{
     change,
     client::Client,
     join::{self, JoinGroup, LeaveGroup},
-    mark, send,
+    mark, send, signal, typing,
 };
 use crate::worker::Worker;
 
@@ -26,6 +27,8 @@ pub(super) enum Job {
     Send { reference: Option<String>, draft: Box<Draft> },
     Change { reference: Option<String>, change: Box<Change> },
     Mark { reference: Option<String>, seq: Seq, delivered: bool },
+    Typing { reference: Option<String>, started: bool },
+    Signal { reference: Option<String>, to: Option<UserId>, data: Box<RawValue> },
 }
 
 /// The jobs of one connection.
@@ -83,6 +86,10 @@ async fn perform(worker: &Rc<Worker>, client: &Rc<Client>, room: &RoomId, job: J
         Job::Change { reference, change } => change::change(worker, client, room, reference, *change).await,
         Job::Mark { reference, seq, delivered } => {
             mark::mark(worker, client, room, reference, seq, delivered).await;
+        }
+        Job::Typing { reference, started } => typing::typing(worker, client, room, reference, started).await,
+        Job::Signal { reference, to, data } => {
+            signal::signal(worker, client, room, reference, to, &data).await;
         }
     }
 }

@@ -1,16 +1,49 @@
-//! What is neither stored nor replayed: typing, signals, presence.
+//! What is neither stored nor replayed: typing and signals go by the room's lane, presence is not of a room.
 
 use std::rc::Rc;
 
-use tidings_shared::error::Refusal;
+use tidings_shared::{
+    auth::Identity,
+    error::Refusal,
+    ids::RoomId,
+    log::{AppendError, Minimum},
+    role::{self, Permission},
+};
 
-use super::{Client, refuse};
+use super::{
+    Client,
+    lane::{Job, enqueue},
+    presence, send,
+};
 use crate::{command::Live, worker::Worker};
 
 pub(super) fn start(worker: &Rc<Worker>, client: &Rc<Client>, reference: Option<String>, live: Live) {
-    let room = match &live {
-        Live::Typing { room, .. } | Live::Signal { room, .. } => Some(room),
-        Live::PresenceSet(_) | Live::PresenceGet(_) => None,
-    };
-    refuse(worker, client, reference.as_deref(), room, &Refusal::unavailable("not yet"));
+    match live {
+        Live::Typing { room, started } => enqueue(worker, client, room, Job::Typing { reference, started }),
+        Live::Signal { room, to, data } => enqueue(worker, client, room, Job::Signal { reference, to, data }),
+        Live::PresenceSet(status) => presence::set(worker, client, reference.as_deref(), status),
+        Live::PresenceGet(users) => {
+            let (worker, client) = (worker.clone(), client.clone());
+            tokio::task::spawn_local(async move {
+                presence::get(&worker, &client, reference.as_deref(), users).await;
+            });
+        }
+    }
+}
+
+/// The least rank that someone must still have when what they do goes out; refused when they lack it already.
+pub(super) async fn least_rank(
+    worker: &Worker,
+    client: &Client,
+    identity: &Identity,
+    room: &RoomId,
+) -> Result<Minimum, Refusal> {
+    let role = send::role_in(worker, client, identity, room).await?;
+    if identity.admin {
+        return Ok(Minimum::Anyone);
+    }
+    if !role::allows(&role, Permission::Send) {
+        return Err(AppendError::RoleTooLow.into());
+    }
+    Ok(Permission::Send.minimum())
 }

@@ -1,9 +1,9 @@
-//! Read and delivered marks: gathered per room by the worker, answered when they are stored.
+//! Read and delivered marks: gathered per room over the whole node, answered when they are stored.
 
 use std::rc::Rc;
 
 use tidings_shared::{
-    error::Refusal,
+    error::{ErrorCode, Refusal},
     ids::{RoomId, Seq},
     protocol::server::ServerFrame,
 };
@@ -19,24 +19,23 @@ pub(super) async fn mark(
     seq: Seq,
     delivered: bool,
 ) {
+    let refused = |refusal: &Refusal| refuse(worker, client, reference.as_deref(), Some(room), refusal);
     let Some(identity) = client.identity() else { return };
-    if let Err(refusal) = send::role_in(worker, client, &identity, room).await {
-        return refuse(worker, client, reference.as_deref(), Some(room), &refusal);
+    match send::role_in(worker, client, &identity, room).await {
+        // Whoever acts in any room by their scope has no mark where they are no member.
+        Ok(role) if role.is_empty() => {
+            return refused(&Refusal::new(ErrorCode::Forbidden, "only a member of the room has a mark in it"));
+        }
+        Ok(_) => {}
+        Err(refusal) => return refused(&refusal),
     }
-    let Some(place) = client.take_answer_place() else {
-        return refuse(worker, client, reference.as_deref(), Some(room), &send::too_many_unanswered());
-    };
-    let stored = worker.mark(room, &identity.user, seq, delivered);
+    let Some(place) = client.take_answer_place() else { return refused(&send::too_many_unanswered()) };
     let (worker, client, room) = (worker.clone(), client.clone(), room.clone());
     // Marks never move back, so nothing behind this one in the lane need wait for it.
     tokio::task::spawn_local(async move {
         let _place = place;
-        let gone = || Err(Refusal::unavailable("the mark is not known to be stored; repeat it"));
-        match stored.await.unwrap_or_else(|_| gone()) {
-            Ok(head) => {
-                if !delivered {
-                    worker.node.bus.advance_read(&identity.user, &room, seq.min(head)).await;
-                }
+        match worker.node.receipts.mark(&room, &identity.user, seq, delivered).await {
+            Ok(_stands) => {
                 if let Some(reference) = reference.as_deref() {
                     client.reply(&ServerFrame::Ok { reference: Some(reference) });
                 }

@@ -11,7 +11,7 @@ use tidings_shared::{
 
 use super::Client;
 use crate::{
-    hub::{Generation, Position, Subscription},
+    hub::{Generation, Peer, Position, Renewed, Subscription},
     worker::Worker,
 };
 
@@ -69,6 +69,7 @@ async fn replay_room(worker: &Rc<Worker>, client: &Rc<Client>, replay: &Replay) 
     let Replay { room, subscription, .. } = replay;
     let (mut reached, mut head, mut generation) = (replay.position, replay.head, replay.generation);
     let mut source = "memory";
+    let mut roles = None;
     if !worker.hub.borrow().has(room, *subscription) {
         return;
     }
@@ -98,7 +99,8 @@ async fn replay_room(worker: &Rc<Worker>, client: &Rc<Client>, replay: &Replay) 
             worker.suspect(room);
         }
         let not_before = newest.epoch.max(reached.epoch);
-        let read = match worker.node.bus.read(room, Some(reached.seq), not_before).await {
+        let user = std::slice::from_ref(client.user());
+        let read = match worker.node.bus.read(room, Some(reached.seq), not_before, user).await {
             Ok(read) => read,
             Err(AppendError::NoSuchRoom) => {
                 tracing::error!(%room, "a joined room is not in PostgreSQL");
@@ -109,8 +111,21 @@ async fn replay_room(worker: &Rc<Worker>, client: &Rc<Client>, replay: &Replay) 
                 continue;
             }
         };
-        if !worker.hub.borrow().has(room, *subscription) {
-            return;
+        let renewed = {
+            let as_of = (read.marks.first().and_then(Option::as_ref), Position::of(&read.head));
+            worker.hub.borrow_mut().renew(room, *subscription, as_of, roles.as_ref())
+        };
+        worker.give_up_ended();
+        match renewed {
+            Renewed::Stands => {}
+            Renewed::Ended => return,
+            Renewed::RoleUnknown => {
+                match worker.node.bus.roles(room, read.head.epoch, user).await {
+                    Ok(stored) => roles = Some(stored),
+                    Err(_) => tokio::time::sleep(RETRY_AFTER).await,
+                }
+                continue;
+            }
         }
         if Position::of(&read.head) == reached {
             // The hub is behind, or Redis is: give them a moment.

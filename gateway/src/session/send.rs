@@ -6,49 +6,60 @@ use tidings_shared::{
     auth::Identity,
     error::{ErrorCode, Refusal},
     ids::{Epoch, RoomId},
-    log::{Accepted, AppendError, Minimum, stored::Stored},
+    log::{Accepted, AppendError, Minimum, RoomHead, stored::Stored},
     message::{AckStage, Draft},
     protocol::server::ServerFrame,
     role::{self, Permission},
 };
 
 use super::{Client, refuse};
-use crate::worker::Worker;
+use crate::{limits::Limit, worker::Worker};
 
-/// The role of a member, none for whoever acts in any room by their scope; strangers are refused in a way that does not tell them of private rooms.
+/// The role of a member, none for whoever acts in any room by their scope; strangers are refused in a way that does
+/// not tell them of private rooms. What the log says of the sender when it appends is the last word.
 pub(super) async fn role_in(
     worker: &Worker,
     client: &Client,
     identity: &Identity,
     room: &RoomId,
 ) -> Result<Rc<str>, Refusal> {
-    if let Some(role) = client.joined(room).and_then(|joined| worker.hub.borrow().role(room, joined)) {
+    let epoch = worker.node.bus.log.current_session().map(|session| session.epoch);
+    let joined = client.joined(room).zip(epoch);
+    if let Some(role) = joined.and_then(|(joined, epoch)| worker.hub.borrow().role(room, joined, epoch)) {
         return Ok(role);
     }
     match worker.node.bus.membership(&identity.user, room).await? {
         Some(membership) => Ok(membership.role.into()),
         // Acts in any room that there is; the log says whether there is one.
         None if identity.admin => Ok("".into()),
-        None => Err(stranger(worker, identity, room).await),
+        None => newcomer(worker, identity, room).await.map(Into::into),
     }
 }
 
-/// What someone who is not a member is told: public rooms exist for everyone, others for nobody.
-pub(super) async fn stranger(worker: &Worker, identity: &Identity, room: &RoomId) -> Refusal {
+/// The role of someone who is not a member as far as the caches know, when they were added just now. All others are
+/// refused: public rooms exist for everyone, others for nobody.
+pub(super) async fn newcomer(
+    worker: &Worker,
+    identity: &Identity,
+    room: &RoomId,
+) -> Result<String, Refusal> {
     // Asking for rooms that are not there costs PostgreSQL a read each: it is rationed like sending.
-    if let Err(retry_after_ms) = worker.node.allow_message(&identity.user) {
-        return Refusal {
-            retry_after_ms: Some(retry_after_ms),
-            ..Refusal::new(ErrorCode::RateLimited, "too many rooms that are not yours; ask again later")
-        };
+    if let Err(retry_after_ms) = worker.node.allow(Limit::Messages, &identity.user) {
+        return Err(Limit::Messages.refusal(retry_after_ms));
     }
-    match worker.node.bus.log.read(room, None, Epoch(0), None, &[]).await {
-        Ok(read) if read.head.kind == "public" => {
-            Refusal::new(ErrorCode::Forbidden, "only members may do this; join the room's members first")
-        }
-        Ok(_) => Refusal::not_found("room"),
-        Err(error) => error.into(),
+    let mut read = worker.node.bus.log.read(room, None, Epoch(0), None, &[identity.user.as_str()]).await?;
+    match read.marks.pop().flatten().and_then(|mark| mark.role) {
+        Some(role) => Ok(role),
+        None => Err(refused(&read.head)),
     }
+}
+
+/// What someone who is not a member is told of a room.
+pub(super) fn refused(head: &RoomHead) -> Refusal {
+    if head.kind == "public" {
+        return Refusal::new(ErrorCode::Forbidden, "only members may do this; join the room's members first");
+    }
+    Refusal::not_found("room")
 }
 
 /// What a connection is told that has too many commands waiting for storage.
@@ -70,6 +81,7 @@ pub(super) async fn send(
         return refuse(worker, client, reference.as_deref(), Some(room), &too_many_unanswered());
     };
     let metrics = &worker.node.metrics;
+    worker.node.typing.has_sent(room, &identity.user);
     let accepted = match append(worker, client, &identity, room, &draft).await {
         Ok(accepted) => accepted,
         Err(refusal) => return refuse(worker, client, reference.as_deref(), Some(room), &refusal),

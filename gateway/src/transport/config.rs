@@ -1,8 +1,18 @@
 //! Settings and limits of the transport, each with its unit and why it has its value.
 
-use std::{net::TcpListener, num::NonZeroUsize, sync::Arc, thread, time::Duration};
+use std::{
+    net::TcpListener,
+    num::NonZeroUsize,
+    sync::Arc,
+    thread,
+    time::Duration,
+};
 
-use super::{counters::Counters, decoder::Rules};
+use super::{
+    bucket::{FrameLimits, FrameRate},
+    counters::Counters,
+    decoder::Rules,
+};
 
 /// How to serve. [`TransportConfig::new`] gives the defaults named at each field.
 pub struct TransportConfig {
@@ -22,6 +32,11 @@ pub struct TransportConfig {
     pub max_message_bytes: usize,
     /// Whether binary messages are taken (no: close 1003).
     pub accept_binary: bool,
+    /// Whether compressed messages are agreed to when a peer offers them (yes; permessage-deflate).
+    pub deflate: bool,
+    /// Bound on the frames that a connection may send, control frames and fragments included (100 a second, 200 at
+    /// once, close 4429 after 30 s over it); `None`: no bound.
+    pub frame_rate: Option<FrameRate>,
     /// Bound on what may be queued for one connection, in bytes (256 KiB): over it, close 4413.
     pub outbox_bytes: usize,
     /// Below this many queued bytes a session hears `on_drained` (64 KiB).
@@ -47,6 +62,8 @@ impl TransportConfig {
             subprotocol: Some("tidings.v1".to_owned()),
             max_message_bytes: 64 * 1024,
             accept_binary: false,
+            deflate: true,
+            frame_rate: Some(FrameRate::default()),
             outbox_bytes: 256 * 1024,
             low_water_bytes: 64 * 1024,
             heartbeat: Duration::from_secs(25),
@@ -60,7 +77,13 @@ impl TransportConfig {
         // test's short heartbeat meaningful.
         let tick = (self.heartbeat / 50).clamp(Duration::from_millis(100), Duration::from_secs(1));
         Limits {
-            rules: Rules { max_message_bytes: self.max_message_bytes, accept_binary: self.accept_binary },
+            rules: Rules {
+                max_message_bytes: self.max_message_bytes,
+                accept_binary: self.accept_binary,
+                // As agreed with each peer.
+                deflate: false,
+            },
+            frames: self.frame_rate.map(|rate| rate.in_ticks(tick)),
             max_connections: self.max_connections_per_worker,
             outbox_bytes: self.outbox_bytes,
             low_water_bytes: self.low_water_bytes,
@@ -75,6 +98,7 @@ impl TransportConfig {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Limits {
     pub rules: Rules,
+    pub frames: Option<FrameLimits>,
     pub max_connections: usize,
     pub outbox_bytes: usize,
     pub low_water_bytes: usize,

@@ -32,6 +32,18 @@ pub struct Totals {
     pub bytes_out: u64,
     /// Bytes queued in outboxes now.
     pub outbox_bytes: u64,
+    /// Frames that were compressed, each once for all its receivers.
+    pub compressed: u64,
+    /// Compressed frames queued.
+    pub compressed_out: u64,
+    /// Bytes that these frames were shorter by.
+    pub saved_bytes: u64,
+    /// Compressed messages refused because they were too big once inflated.
+    pub bombs: u64,
+    /// Times that a connection was not read for a while because too many frames came.
+    pub frame_rate_holds: u64,
+    /// Connections closed because too many frames came for too long.
+    pub frame_rate_closes: u64,
     /// Closes by code; codes that neither RFC 6455 nor we (4400 to 4499) name are counted under 0.
     pub closes: BTreeMap<u16, u64>,
 }
@@ -55,6 +67,12 @@ impl Counters {
             totals.messages_out += worker.messages_out.get();
             totals.bytes_out += worker.bytes_out.get();
             totals.outbox_bytes += worker.outbox_bytes.get();
+            totals.compressed += worker.compressed.get();
+            totals.compressed_out += worker.compressed_out.get();
+            totals.saved_bytes += worker.saved_bytes.get();
+            totals.bombs += worker.bombs.get();
+            totals.frame_rate_holds += worker.frame_rate_holds.get();
+            totals.frame_rate_closes += worker.frame_rate_closes.get();
             for (code, count) in locked(&worker.closes).iter() {
                 *totals.closes.entry(*code).or_default() += count;
             }
@@ -84,6 +102,12 @@ pub(crate) struct WorkerCounters {
     pub messages_out: Tally,
     pub bytes_out: Tally,
     pub outbox_bytes: Tally,
+    pub compressed: Tally,
+    pub compressed_out: Tally,
+    pub saved_bytes: Tally,
+    pub bombs: Tally,
+    pub frame_rate_holds: Tally,
+    pub frame_rate_closes: Tally,
     closes: Mutex<BTreeMap<u16, u64>>,
 }
 

@@ -1,14 +1,20 @@
 //! From the bytes of one client to its messages, one chunk of any size at a time.
 //! Pure: it owns no socket. It holds memory only while a frame or message is incomplete, and never more than
-//! what arrived, bounded by `max_message_bytes` before anything is stored. The events and the verdict depend
-//! on the bytes alone, not on how they were split. After a violation it must not be fed again.
+//! what arrived, bounded by `max_message_bytes` before anything is stored; a compressed message is gathered as it
+//! is and inflated when it is whole. The events and the verdict depend on the bytes alone, not on how they were
+//! split. After a violation it must not be fed again.
+
+mod message;
 
 use std::{ops::ControlFlow, str};
 
 use super::{
     frame::{CONTROL_PAYLOAD_BYTES, close_code},
     header::{self, Header, LONGEST_HEADER_BYTES, Opcode, Violation},
+    inflate::Inflater,
 };
+pub(crate) use message::BOMB;
+use message::OpenMessage;
 
 /// What the decoder lets pass.
 #[derive(Debug, Clone, Copy)]
@@ -16,10 +22,24 @@ pub(crate) struct Rules {
     /// Bound on a message's payload, over all its fragments, in bytes.
     pub max_message_bytes: usize,
     pub accept_binary: bool,
+    /// Whether compressed messages were agreed on.
+    pub deflate: bool,
 }
 
+impl Rules {
+    /// Bound on the payload of a message as it is on the wire. DEFLATE may add a little to what it cannot
+    /// compress: 5 bytes to a block of 16 KiB usually, of less at the worst.
+    fn max_payload_bytes(self, compressed: bool) -> usize {
+        let overhead = if compressed { self.max_message_bytes / 128 + 64 } else { 0 };
+        self.max_message_bytes + overhead
+    }
+}
+
+/// What a frame led to: each that is whole leads to exactly one event.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Event<'a> {
+    /// A fragment that does not end its message.
+    Part,
     Text(&'a str),
     Binary(&'a [u8]),
     Ping(&'a [u8]),
@@ -50,26 +70,19 @@ struct OpenFrame {
     seen_bytes: usize,
 }
 
-/// A data message not all of whose payload has arrived.
-struct OpenMessage {
-    is_text: bool,
-    payload: Vec<u8>,
-    /// How much of a text's payload is known to be UTF-8.
-    valid_bytes: usize,
-}
-
 impl Decoder {
-    /// Decodes `chunk` (taking the masks off in place) and calls `each` for every message, until the chunk is
+    /// Decodes `chunk` (taking the masks off in place) and calls `each` for every frame, until the chunk is
     /// used up or `each` breaks. Returns how many bytes were used.
     pub(crate) fn decode(
         &mut self,
         rules: Rules,
+        inflater: &mut Inflater,
         chunk: &mut [u8],
         mut each: impl FnMut(Event<'_>) -> ControlFlow<()>,
     ) -> Result<usize, Violation> {
         let mut used = 0;
         while used < chunk.len() {
-            let (step, flow) = self.step(rules, &mut chunk[used..], &mut each)?;
+            let (step, flow) = self.step(rules, inflater, &mut chunk[used..], &mut each)?;
             used += step;
             if self.pending.as_ref().is_some_and(|pending| pending.is_done()) {
                 self.pending = None;
@@ -91,15 +104,16 @@ impl Decoder {
     fn step(
         &mut self,
         rules: Rules,
+        inflater: &mut Inflater,
         input: &mut [u8],
         each: &mut impl FnMut(Event<'_>) -> ControlFlow<()>,
     ) -> Result<(usize, ControlFlow<()>), Violation> {
         if let Some(pending) = &mut self.pending
             && pending.frame.is_some()
         {
-            return pending.take_payload(input, each);
+            return pending.take_payload(rules, inflater, input, each);
         }
-        let (header, used) = match self.take_header(input)? {
+        let (header, used) = match self.take_header(rules, input)? {
             (Some(header), used) => (header, used),
             (None, used) => return Ok((used, ControlFlow::Continue(()))),
         };
@@ -112,23 +126,22 @@ impl Decoder {
             let payload = &mut input[..header.payload_bytes];
             header::unmask(payload, header.mask, 0);
             let event = match header.opcode {
-                Opcode::Text => Event::Text(str::from_utf8(payload).map_err(|_| NOT_UTF_8)?),
-                Opcode::Binary => Event::Binary(payload),
+                Opcode::Text | Opcode::Binary => message::event(&header, rules, inflater, payload)?,
                 control => control_event(control, payload)?,
             };
             return Ok((used + header.payload_bytes, each(event)));
         }
         let pending = self.pending.get_or_insert_default();
         pending.begin(header);
-        let (payload_used, flow) = pending.take_payload(input, each)?;
+        let (payload_used, flow) = pending.take_payload(rules, inflater, input, each)?;
         Ok((used + payload_used, flow))
     }
 
     /// The next header, if `input` completes it, and how many bytes of `input` belong to it.
-    fn take_header(&mut self, input: &[u8]) -> Result<(Option<Header>, usize), Violation> {
+    fn take_header(&mut self, rules: Rules, input: &[u8]) -> Result<(Option<Header>, usize), Violation> {
         let begun = self.pending.as_ref().map_or(0, |pending| pending.header_bytes);
         if begun == 0 {
-            if let Some((header, used)) = header::parse(input)? {
+            if let Some((header, used)) = header::parse(input, rules.deflate)? {
                 return Ok((Some(header), used));
             }
             let pending = self.pending.get_or_insert_default();
@@ -140,7 +153,8 @@ impl Decoder {
         for (used, byte) in input.iter().enumerate() {
             pending.header[pending.header_bytes] = *byte;
             pending.header_bytes += 1;
-            if let Some((header, _)) = header::parse(&pending.header[..pending.header_bytes])? {
+            let header = &pending.header[..pending.header_bytes];
+            if let Some((header, _)) = header::parse(header, rules.deflate)? {
                 pending.header_bytes = 0;
                 return Ok((Some(header), used + 1));
             }
@@ -167,8 +181,9 @@ impl Decoder {
             }
             _ => {}
         }
-        let so_far = message.map_or(0, |message| message.payload.len());
-        if header.payload_bytes > rules.max_message_bytes.saturating_sub(so_far) {
+        let so_far = message.map_or(0, OpenMessage::payload_bytes);
+        let compressed = message.map_or(header.compressed, OpenMessage::is_compressed);
+        if header.payload_bytes > rules.max_payload_bytes(compressed).saturating_sub(so_far) {
             return Err(Violation { code: close_code::TOO_BIG, reason: "message too big" });
         }
         Ok(())
@@ -182,8 +197,7 @@ impl Pending {
 
     fn begin(&mut self, header: Header) {
         if matches!(header.opcode, Opcode::Text | Opcode::Binary) {
-            let is_text = header.opcode == Opcode::Text;
-            self.message = Some(OpenMessage { is_text, payload: Vec::new(), valid_bytes: 0 });
+            self.message = Some(OpenMessage::new(header));
         }
         self.frame = Some(OpenFrame { header, seen_bytes: 0 });
     }
@@ -191,6 +205,8 @@ impl Pending {
     /// Moves what `input` holds of the open frame's payload to where it is gathered.
     fn take_payload(
         &mut self,
+        rules: Rules,
+        inflater: &mut Inflater,
         input: &mut [u8],
         each: &mut impl FnMut(Event<'_>) -> ControlFlow<()>,
     ) -> Result<(usize, ControlFlow<()>), Violation> {
@@ -216,41 +232,16 @@ impl Pending {
         }
         let Some(message) = &mut self.message else { return Ok((used, ControlFlow::Continue(()))) };
         message.append(piece)?;
-        if complete
-            && header.fin
-            && let Some(message) = self.message.take()
-        {
-            return Ok((used, each(message.event()?)));
+        if !complete {
+            return Ok((used, ControlFlow::Continue(())));
         }
-        Ok((used, ControlFlow::Continue(())))
+        if !header.fin {
+            return Ok((used, each(Event::Part)));
+        }
+        let Some(message) = self.message.take() else { return Ok((used, ControlFlow::Continue(()))) };
+        Ok((used, each(message.event(rules, inflater)?)))
     }
 }
-
-impl OpenMessage {
-    /// Appends, and refuses as soon as the text cannot become UTF-8 whatever follows.
-    fn append(&mut self, piece: &[u8]) -> Result<(), Violation> {
-        self.payload.extend_from_slice(piece);
-        if self.is_text {
-            self.valid_bytes = match str::from_utf8(&self.payload[self.valid_bytes..]) {
-                Ok(_) => self.payload.len(),
-                Err(error) if error.error_len().is_none() => self.valid_bytes + error.valid_up_to(),
-                Err(_) => return Err(NOT_UTF_8),
-            };
-        }
-        Ok(())
-    }
-
-    fn event(&self) -> Result<Event<'_>, Violation> {
-        if self.is_text {
-            // Also refuses a text that ends in the middle of a character.
-            Ok(Event::Text(str::from_utf8(&self.payload).map_err(|_| NOT_UTF_8)?))
-        } else {
-            Ok(Event::Binary(&self.payload))
-        }
-    }
-}
-
-const NOT_UTF_8: Violation = Violation { code: close_code::INVALID_TEXT, reason: "text is not UTF-8" };
 
 fn control_event(opcode: Opcode, payload: &[u8]) -> Result<Event<'_>, Violation> {
     match opcode {

@@ -1,9 +1,18 @@
-//! Server frames, encoded once and shared: cloning a `Frame` copies a pointer, not the payload.
+//! Server frames, encoded once and shared: cloning a `Frame` copies a pointer, not the payload. A frame that is
+//! worth it has a compressed twin, made once when the first receiver wants it, whatever thread that is on.
 //! Pure: bytes in, bytes out. What is built here is always one whole, unmasked, unfragmented frame.
 
-use std::{fmt, io};
+use std::{
+    fmt, io,
+    sync::{Arc, OnceLock},
+};
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
+
+use super::{
+    deflate::{Deflater, LONE_FROM_BYTES, SHARED_FROM_BYTES},
+    header::COMPRESSED,
+};
 
 /// Close codes the transport itself uses.
 pub mod close_code {
@@ -27,6 +36,8 @@ pub mod close_code {
     pub const SILENT: u16 = 4408;
     /// The outbox is over its bound: the peer reads too slowly.
     pub const TOO_SLOW: u16 = 4413;
+    /// More frames than may be, for too long.
+    pub const ABUSE: u16 = 4429;
 
     /// Whether a peer may put `code` into a close frame (RFC 6455, 7.4).
     pub(crate) fn may_be_received(code: u16) -> bool {
@@ -47,16 +58,30 @@ const LONGEST_HEADER_BYTES: usize = 10;
 pub(crate) const CONTROL_PAYLOAD_BYTES: usize = 125;
 
 /// One encoded server frame. Cheap to clone; send the same frame to any number of connections.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Frame(Bytes);
+#[derive(Clone)]
+pub struct Frame {
+    bytes: Bytes,
+    /// Where the compressed twin is, once it was asked for; short frames have none.
+    twin: Option<Arc<Twin>>,
+}
+
+/// `None` within: compressed it is not shorter.
+type Twin = OnceLock<Option<Bytes>>;
 
 impl Frame {
-    /// A text frame. The caller gives UTF-8: what is sent is not checked again.
+    /// A text frame for any number of receivers. The caller gives UTF-8: what is sent is not checked again.
     pub fn text(payload: impl AsRef<[u8]>) -> Frame {
+        let payload = payload.as_ref();
+        let twin = (payload.len() >= SHARED_FROM_BYTES).then(Arc::default);
+        Frame { twin, ..Frame::copied(TEXT, payload) }
+    }
+
+    /// The same for one receiver.
+    pub fn text_once(payload: impl AsRef<[u8]>) -> Frame {
         Frame::copied(TEXT, payload.as_ref())
     }
 
-    /// A text frame whose payload `write` lays right behind the header, without a second copy.
+    /// The same, whose payload `write` lays right behind the header, without a second copy.
     /// `expected_bytes` is a guess at the payload's length; a wrong guess costs an allocation only.
     pub fn text_with(expected_bytes: usize, write: impl FnOnce(&mut FrameBuffer)) -> Frame {
         let mut buffer = BytesMut::with_capacity(LONGEST_HEADER_BYTES + expected_bytes);
@@ -65,11 +90,11 @@ impl Frame {
         write(&mut buffer);
         let payload_bytes = buffer.len();
         let mut buffer = buffer.0;
-        let (header, header_bytes) = header(TEXT, payload_bytes);
+        let (header, header_bytes) = header(FIN | TEXT, payload_bytes);
         let start = LONGEST_HEADER_BYTES - header_bytes;
         buffer.advance(start);
         buffer[..header_bytes].copy_from_slice(&header[..header_bytes]);
-        Frame(buffer.freeze())
+        Frame { bytes: buffer.freeze(), twin: None }
     }
 
     /// A binary frame.
@@ -106,32 +131,92 @@ impl Frame {
     /// Length on the wire, header included, in bytes.
     #[allow(clippy::len_without_is_empty, reason = "a frame has a header: it is never empty")]
     pub fn len(&self) -> usize {
-        self.0.len()
+        self.bytes.len()
+    }
+
+    /// Length of the payload, in bytes.
+    pub(crate) fn payload_bytes(&self) -> usize {
+        self.bytes.len() - self.header_bytes()
+    }
+
+    pub(crate) fn bytes(&self) -> &Bytes {
+        &self.bytes
+    }
+
+    /// What it carries, uncompressed, without its header.
+    pub fn payload(&self) -> &[u8] {
+        let header_bytes = match self.bytes.get(1) {
+            Some(127) => LONGEST_HEADER_BYTES,
+            Some(126) => 4,
+            _ => 2,
+        };
+        &self.bytes[header_bytes..]
     }
 
     pub(crate) fn into_bytes(self) -> Bytes {
-        self.0
+        self.bytes
+    }
+
+    /// Whether compressing may save more than it costs.
+    pub(crate) fn is_worth_compressing(&self) -> bool {
+        self.twin.is_some() || self.payload_bytes() >= LONE_FROM_BYTES
+    }
+
+    /// The same message as a compressed frame; `None` when that is not shorter. Made by whoever asks first: who
+    /// asks meanwhile on another thread waits, for less time than making one more would take. `count` hears of a
+    /// making.
+    pub(crate) fn compressed(&self, deflater: &mut Deflater, count: impl FnOnce()) -> Option<Bytes> {
+        let make = || {
+            count();
+            let deflated = deflater.deflate(&self.bytes[self.header_bytes()..])?;
+            Some(encoded(self.bytes[0] | COMPRESSED, deflated))
+        };
+        match &self.twin {
+            Some(twin) => twin.get_or_init(make).clone(),
+            None => make(),
+        }
+    }
+
+    fn header_bytes(&self) -> usize {
+        match self.bytes[1] {
+            126 => 4,
+            127 => LONGEST_HEADER_BYTES,
+            _ => 2,
+        }
     }
 
     fn copied(opcode: u8, payload: &[u8]) -> Frame {
-        let (header, header_bytes) = header(opcode, payload.len());
-        let mut buffer = Vec::with_capacity(header_bytes + payload.len());
-        buffer.extend_from_slice(&header[..header_bytes]);
-        buffer.extend_from_slice(payload);
-        Frame(Bytes::from(buffer))
+        Frame { bytes: encoded(FIN | opcode, payload), twin: None }
     }
 }
+
+impl PartialEq for Frame {
+    fn eq(&self, other: &Frame) -> bool {
+        self.bytes == other.bytes
+    }
+}
+
+impl Eq for Frame {}
 
 impl fmt::Debug for Frame {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Frame({} bytes)", self.0.len())
+        write!(f, "Frame({} bytes)", self.bytes.len())
     }
 }
 
-/// The header of an unmasked, unfragmented frame and how many of its bytes count.
-fn header(opcode: u8, payload_bytes: usize) -> ([u8; LONGEST_HEADER_BYTES], usize) {
+/// A frame in one piece; `first` is its first byte.
+fn encoded(first: u8, payload: &[u8]) -> Bytes {
+    let (header, header_bytes) = header(first, payload.len());
+    let mut buffer = Vec::with_capacity(header_bytes + payload.len());
+    buffer.extend_from_slice(&header[..header_bytes]);
+    buffer.extend_from_slice(payload);
+    Bytes::from(buffer)
+}
+
+/// The header of an unmasked frame and how many of its bytes count; `first` is its first byte.
+fn header(first: u8, payload_bytes: usize) -> ([u8; LONGEST_HEADER_BYTES], usize) {
     let mut header = [0; LONGEST_HEADER_BYTES];
-    header[0] = FIN | opcode;
+    header[0] = first;
     if let Ok(short) = u8::try_from(payload_bytes)
         && short < 126
     {
@@ -188,7 +273,13 @@ impl fmt::Write for FrameBuffer {
 
 #[cfg(test)]
 mod tests {
+    use std::{
+        sync::atomic::{AtomicUsize, Ordering},
+        thread,
+    };
+
     use super::*;
+    use crate::transport::inflate::Inflater;
 
     #[test]
     fn a_frame_written_in_place_equals_the_copied_one_at_every_header_length() {
@@ -206,21 +297,51 @@ mod tests {
 
     #[test]
     fn the_shortest_length_encoding_is_used() {
-        assert_eq!(&Frame::text([b'x'; 125]).0[..2], [0x81, 125]);
-        assert_eq!(&Frame::text([b'x'; 126]).0[..4], [0x81, 126, 0, 126]);
-        assert_eq!(&Frame::binary(vec![0; 65_535]).0[..4], [0x82, 126, 255, 255]);
-        assert_eq!(&Frame::binary(vec![0; 65_536]).0[..10], [0x82, 127, 0, 0, 0, 0, 0, 1, 0, 0]);
+        assert_eq!(&Frame::text([b'x'; 125]).bytes[..2], [0x81, 125]);
+        assert_eq!(&Frame::text([b'x'; 126]).bytes[..4], [0x81, 126, 0, 126]);
+        assert_eq!(&Frame::binary(vec![0; 65_535]).bytes[..4], [0x82, 126, 255, 255]);
+        assert_eq!(&Frame::binary(vec![0; 65_536]).bytes[..10], [0x82, 127, 0, 0, 0, 0, 0, 1, 0, 0]);
+        for length in [0, 125, 126, 65_535, 65_536] {
+            assert_eq!(Frame::text(vec![b'x'; length]).payload_bytes(), length);
+        }
     }
 
     #[test]
     fn a_long_close_reason_is_cut_at_a_character() {
         let frame = Frame::close(1001, &"é".repeat(100));
-        assert_eq!(frame.0[1], 124, "two bytes of code and 61 characters of two bytes");
-        assert!(std::str::from_utf8(&frame.0[4..]).is_ok());
+        assert_eq!(frame.bytes[1], 124, "two bytes of code and 61 characters of two bytes");
+        assert!(std::str::from_utf8(&frame.bytes[4..]).is_ok());
     }
 
     #[test]
     fn a_close_without_a_code_is_empty() {
-        assert_eq!(&Frame::close(close_code::NO_CODE, "gone").0[..], [0x88, 0]);
+        assert_eq!(&Frame::close(close_code::NO_CODE, "gone").bytes[..], [0x88, 0]);
+    }
+
+    #[test]
+    fn the_compressed_twin_is_made_once_for_all_threads_and_all_clones() {
+        let frame = Frame::text("the same words over and over ".repeat(40));
+        let makings = AtomicUsize::new(0);
+        let twins: Vec<Bytes> = thread::scope(|scope| {
+            let ask = || {
+                let frame = frame.clone();
+                let count = || drop(makings.fetch_add(1, Ordering::Relaxed));
+                frame.compressed(&mut Deflater::default(), count).unwrap()
+            };
+            let asking: Vec<_> = (0..8).map(|_| scope.spawn(ask)).collect();
+            asking.into_iter().map(|asked| asked.join().unwrap()).collect()
+        });
+        assert_eq!(makings.into_inner(), 1);
+        assert!(twins.iter().all(|twin| twin.as_ptr() == twins[0].as_ptr()), "the bytes are shared");
+        assert_eq!(twins[0][0], 0xC1);
+        let inflated = Inflater::default().inflate(&twins[0][2..], 10_000).unwrap().to_vec();
+        assert_eq!(inflated, frame.bytes[4..]);
+    }
+
+    #[test]
+    fn what_is_not_worth_it_has_no_place_for_a_twin() {
+        assert!(Frame::text([b'x'; SHARED_FROM_BYTES - 1]).twin.is_none());
+        assert!(Frame::text([b'x'; SHARED_FROM_BYTES]).twin.is_some());
+        assert!(Frame::text_with(0, |buffer| buffer.put(&[b'x'; SHARED_FROM_BYTES])).twin.is_none());
     }
 }

@@ -11,6 +11,8 @@ use base64::{Engine as _, prelude::BASE64_STANDARD};
 use bytes::Bytes;
 use sha1::{Digest as _, Sha1};
 
+use super::extension::{self, Agreement, Window};
+
 /// Appended to the key before hashing (RFC 6455, 1.3).
 const ACCEPT_GUID: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
 
@@ -119,14 +121,29 @@ pub(crate) fn upgrade_required() -> Refusal {
     .header(header::UPGRADE, HeaderValue::from_static("websocket"))
 }
 
-/// Checks the handshake. Returns the request together with the 101 answer to send once it is accepted.
-pub(crate) fn check(
-    request: Request,
-    path: Option<&str>,
-    subprotocol: Option<&str>,
-) -> Result<(HandshakeRequest, Bytes), Refusal> {
+/// What is offered to those who want a WebSocket.
+#[derive(Debug, Clone)]
+pub(crate) struct Terms {
+    /// The only path that may be upgraded; `None`: every path.
+    pub path: Option<String>,
+    pub subprotocol: Option<String>,
+    /// Whether compressed messages are agreed to.
+    pub deflate: bool,
+}
+
+/// A handshake that was found good.
+pub(crate) struct Handshake {
+    pub request: HandshakeRequest,
+    /// The 101 answer, to be sent once it is accepted.
+    pub answer: Bytes,
+    /// The peer's window, when compressed messages are agreed on.
+    pub window: Option<Window>,
+}
+
+/// Checks the handshake.
+pub(crate) fn check(request: Request, terms: &Terms) -> Result<Handshake, Refusal> {
     let bad = |detail| Refusal::problem(StatusCode::BAD_REQUEST, "bad_request", detail);
-    if path.is_some_and(|path| path != request.path()) {
+    if terms.path.as_deref().is_some_and(|path| path != request.path()) {
         return Err(Refusal::problem(StatusCode::NOT_FOUND, "not_found", "nothing to upgrade at this path"));
     }
     if *request.method() != Method::GET {
@@ -157,16 +174,28 @@ pub(crate) fn check(
         return Err(bad("Sec-WebSocket-Key is not 16 bytes in base64"));
     };
 
-    let mut answer = String::with_capacity(192);
+    let mut answer = String::with_capacity(320);
     answer.push_str("HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\nconnection: upgrade\r\n");
     let _ = write!(answer, "sec-websocket-accept: {}\r\n", accept_key(key));
-    if let Some(subprotocol) = subprotocol
+    if let Some(subprotocol) = &terms.subprotocol
         && offers(headers, subprotocol)
     {
         let _ = write!(answer, "sec-websocket-protocol: {subprotocol}\r\n");
     }
+    let agreement = if terms.deflate { extension::agree(extensions(headers)) } else { None };
+    if let Some(agreement) = agreement {
+        let _ = write!(answer, "sec-websocket-extensions: {}\r\n", agreement.answer());
+    }
     answer.push_str("\r\n");
-    Ok((HandshakeRequest(request), Bytes::from(answer)))
+    Ok(Handshake {
+        request: HandshakeRequest(request),
+        answer: Bytes::from(answer),
+        window: agreement.map(Agreement::window),
+    })
+}
+
+fn extensions(headers: &HeaderMap) -> impl Iterator<Item = &str> {
+    headers.get_all(header::SEC_WEBSOCKET_EXTENSIONS).filter_map(|value| value.to_str().ok())
 }
 
 /// The comma separated entries of all headers of one name.

@@ -36,6 +36,8 @@ impl Opcode {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Header {
     pub fin: bool,
+    /// The first frame of a compressed message.
+    pub compressed: bool,
     pub opcode: Opcode,
     pub mask: [u8; 4],
     pub payload_bytes: usize,
@@ -44,10 +46,17 @@ pub(crate) struct Header {
 /// The longest client header: 2 bytes, a 64 bit length, the mask.
 pub(crate) const LONGEST_HEADER_BYTES: usize = 14;
 
+/// Reserved bit 1: the message is compressed (RFC 7692, 6).
+pub(crate) const COMPRESSED: u8 = 0x40;
+/// The reserved bits that nothing is agreed on for.
+const RESERVED: u8 = 0x30;
+
 /// Parses the header at the start of `bytes`; with it comes its own length. `None`: more bytes are needed.
-pub(crate) fn parse(bytes: &[u8]) -> Result<Option<(Header, usize)>, Violation> {
+/// `deflate`: compressed messages were agreed on.
+pub(crate) fn parse(bytes: &[u8], deflate: bool) -> Result<Option<(Header, usize)>, Violation> {
     let Some(&first) = bytes.first() else { return Ok(None) };
-    if first & 0x70 != 0 {
+    let compressed = first & COMPRESSED != 0;
+    if first & RESERVED != 0 || compressed && !deflate {
         return Err(Violation::protocol("reserved bits must be 0"));
     }
     let fin = first & 0x80 != 0;
@@ -60,6 +69,9 @@ pub(crate) fn parse(bytes: &[u8]) -> Result<Option<(Header, usize)>, Violation> 
         0xA => Opcode::Pong,
         _ => return Err(Violation::protocol("unknown opcode")),
     };
+    if compressed && !matches!(opcode, Opcode::Text | Opcode::Binary) {
+        return Err(Violation::protocol("only the first frame of a message says that it is compressed"));
+    }
     if opcode.is_control() && !fin {
         return Err(Violation::protocol("a control frame must not be fragmented"));
     }
@@ -100,7 +112,7 @@ pub(crate) fn parse(bytes: &[u8]) -> Result<Option<(Header, usize)>, Violation> 
     let Some(mask) = bytes.get(mask_at..mask_at + 4).and_then(|field| field.try_into().ok()) else {
         return Ok(None);
     };
-    Ok(Some((Header { fin, opcode, mask, payload_bytes }, mask_at + 4)))
+    Ok(Some((Header { fin, compressed, opcode, mask, payload_bytes }, mask_at + 4)))
 }
 
 /// Takes the mask off `payload`, which starts `offset` bytes into the frame's payload.
@@ -132,10 +144,21 @@ mod tests {
         ];
         for header in headers {
             for end in 0..header.len() {
-                assert_eq!(parse(&header[..end]), Ok(None));
+                assert_eq!(parse(&header[..end], false), Ok(None));
             }
-            let (parsed, used) = parse(header).unwrap().unwrap();
+            let (parsed, used) = parse(header, false).unwrap().unwrap();
             assert_eq!((parsed.mask, used), ([1, 2, 3, 4], header.len()));
+        }
+    }
+
+    #[test]
+    fn bit_1_is_for_the_first_frame_of_a_message_and_only_where_it_was_agreed_on() {
+        for first in 0..=u8::MAX {
+            let good = matches!(first & 0x0F, 0 | 1 | 2) || first & 0x8F >= 0x88 && first & 0x0F <= 0xA;
+            let plain = good && first & 0x70 == 0;
+            let marked = first & 0x70 == 0x40 && matches!(first & 0x0F, 1 | 2);
+            assert_eq!(parse(&[first], false).is_ok(), plain, "{first:#x} without");
+            assert_eq!(parse(&[first], true).is_ok(), plain || marked, "{first:#x} with");
         }
     }
 

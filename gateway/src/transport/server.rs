@@ -27,7 +27,9 @@ use tokio::{
 };
 
 use super::{
-    Acceptor, Counters, Refusal, TransportConfig, handshake,
+    Acceptor, Counters, Refusal, TransportConfig,
+    extension::Window,
+    handshake::{self, Handshake, Terms},
     task::ConnectionTask,
     worker::{Order, Worker, keep_time, obey},
 };
@@ -107,7 +109,11 @@ where
     let (orders, watch_orders) = watch::channel(Order::Serve);
     let counters = Arc::clone(&config.counters);
     let started = Arc::new(AtomicUsize::new(0));
-    let paths = Paths { websocket: config.websocket_path, subprotocol: config.subprotocol };
+    let terms = Terms {
+        path: config.websocket_path,
+        subprotocol: config.subprotocol,
+        deflate: config.deflate,
+    };
 
     let builder = actix_server::Server::build()
         .workers(config.workers)
@@ -127,11 +133,11 @@ where
 
             let app = App::new().configure(|app| {
                 routes(&acceptor, app);
-                if let Some(path) = &paths.websocket {
+                if let Some(path) = &terms.path {
                     app.route(path, web::to(not_a_websocket));
                 }
             });
-            let entrance = Rc::new(Entrance { acceptor, worker, paths: paths.clone() });
+            let entrance = Rc::new(Entrance { acceptor, worker, terms: terms.clone() });
             let stopping = stopping.clone();
             HttpService::build()
                 .graceful_shutdown_signal(move || {
@@ -165,17 +171,18 @@ async fn not_a_websocket() -> HttpResponse {
     answer.content_type(refusal.content_type).body(refusal.body)
 }
 
-#[derive(Clone)]
-struct Paths {
-    websocket: Option<String>,
-    subprotocol: Option<String>,
-}
-
 /// Where upgrade requests of one worker come in.
 struct Entrance<A> {
     acceptor: Rc<A>,
     worker: Rc<Worker>,
-    paths: Paths,
+    terms: Terms,
+}
+
+/// Someone who gets a WebSocket.
+struct Admitted<T> {
+    ticket: T,
+    answer: Bytes,
+    window: Option<Window>,
 }
 
 impl<A: Acceptor> Entrance<A> {
@@ -185,27 +192,27 @@ impl<A: Acceptor> Entrance<A> {
         let (read, unsent) = (parts.read_buf.to_vec(), Bytes::copy_from_slice(&parts.write_buf));
         drop((parts.read_buf, parts.write_buf));
         match self.admit(request).await {
-            Ok((ticket, answer)) => self.open(parts.io, read, unsent, ticket, answer),
+            Ok(admitted) => self.open(parts.io, read, unsent, admitted),
             Err(refusal) => refuse(parts.io, unsent, &refusal).await,
         }
     }
 
-    async fn admit(&self, request: Request) -> Result<(A::Ticket, Bytes), Refusal> {
-        let paths = &self.paths;
-        let (request, answer) =
-            handshake::check(request, paths.websocket.as_deref(), paths.subprotocol.as_deref())?;
+    async fn admit(&self, request: Request) -> Result<Admitted<A::Ticket>, Refusal> {
+        let Handshake { request, answer, window } = handshake::check(request, &self.terms)?;
         let ticket = self.acceptor.accept(request).await?;
         // After the wait: the worker may have been told to stop meanwhile.
         if !self.worker.has_room() {
             let status = actix_http::StatusCode::SERVICE_UNAVAILABLE;
             return Err(Refusal::problem(status, "overloaded", "no more connections here, try another time"));
         }
-        Ok((ticket, answer))
+        Ok(Admitted { ticket, answer, window })
     }
 
-    fn open(&self, socket: TcpStream, read: Vec<u8>, unsent: Bytes, ticket: A::Ticket, answer: Bytes) {
+    fn open(&self, socket: TcpStream, read: Vec<u8>, unsent: Bytes, admitted: Admitted<A::Ticket>) {
+        let Admitted { ticket, answer, window } = admitted;
         let connection = self.worker.open();
         let link = Rc::clone(&connection.0);
+        link.window.set(window);
         if !unsent.is_empty() {
             link.queue(unsent);
         }

@@ -19,9 +19,10 @@ use tokio::{
 
 use super::{
     Session,
-    connection::{Link, Phase},
-    decoder::{Decoder, Event},
+    bucket::{Allowance, Bucket},
+    decoder::{BOMB, Decoder, Event, Rules},
     frame::{Frame, close_code},
+    link::{Link, Phase},
 };
 
 /// Reads per poll before others get their turn.
@@ -37,6 +38,7 @@ pub(super) struct ConnectionTask<S: Session> {
     decoder: Decoder,
     /// Read but not decoded yet: what came behind the handshake, or what a pause has left over.
     unread: Vec<u8>,
+    frames: Bucket,
     /// Gone once it has heard `on_closed`.
     session: Option<S>,
     peer_ended: bool,
@@ -50,6 +52,7 @@ impl<S: Session> ConnectionTask<S> {
             link,
             decoder: Decoder::default(),
             unread,
+            frames: Bucket::default(),
             session: None,
             peer_ended: false,
             shut: false,
@@ -99,21 +102,24 @@ impl<S: Session> ConnectionTask<S> {
         })
     }
 
-    /// The session wants no more for now. A closing connection reads on regardless: its close frame may be
+    /// The session wants no more for now, or too many frames came. A closing connection reads on regardless: its close frame may be
     /// next.
     fn holds_back(&self) -> bool {
-        self.link.paused.get() && self.link.phase.get() == Phase::Open
+        (self.link.paused.get() || self.link.is_held()) && self.link.phase.get() == Phase::Open
     }
 
-    /// Decodes a chunk and acts on it. Returns how much was used; less than all only when the session paused.
+    /// Decodes a chunk and acts on it. Returns how much was used; less than all only when no more is wanted now.
     fn take(&mut self, chunk: &mut [u8]) -> usize {
         if matches!(self.link.phase.get(), Phase::Ended | Phase::Discarding) {
             return chunk.len();
         }
         let link = &self.link;
         let session = &mut self.session;
+        let frames = &mut self.frames;
         let counters = &link.worker.counters;
-        let decoded = self.decoder.decode(link.worker.limits.rules, chunk, |event| {
+        let rules = Rules { deflate: link.window.get().is_some(), ..link.worker.limits.rules };
+        let act = |event: Event<'_>| {
+            count_frame(link, frames);
             match (event, session.as_mut(), link.phase.get()) {
                 (Event::Close(code), _, Phase::Open) => {
                     let code = code.unwrap_or(close_code::NO_CODE);
@@ -132,14 +138,16 @@ impl<S: Session> ConnectionTask<S> {
                 _ => {}
             }
             match link.phase.get() {
-                Phase::Open if link.paused.get() => ControlFlow::Break(()),
+                Phase::Open if link.paused.get() || link.is_held() => ControlFlow::Break(()),
                 Phase::Ended | Phase::Discarding => ControlFlow::Break(()),
                 Phase::Open | Phase::Closing => ControlFlow::Continue(()),
             }
-        });
-        match decoded {
+        };
+        let decoder = &mut self.decoder;
+        match link.worker.with_inflater(|inflater| decoder.decode(rules, inflater, chunk, act)) {
             Ok(used) => used,
             Err(violation) => {
+                counters.bombs.add(usize::from(violation == BOMB));
                 link.begin_close(Phase::Discarding, violation.code, violation.reason);
                 link.phase.set(Phase::Discarding);
                 chunk.len()
@@ -239,6 +247,23 @@ impl<S: Session> ConnectionTask<S> {
     }
 }
 
+/// Takes a frame off what the peer may send. Over it the peer is held back by TCP; a flood is ended.
+fn count_frame(link: &Link, frames: &mut Bucket) {
+    let Some(limits) = link.worker.limits.frames.filter(|_| link.phase.get() == Phase::Open) else { return };
+    match frames.take(&limits, link.worker.now()) {
+        Allowance::More => {}
+        Allowance::Hold(until) => {
+            link.worker.counters.frame_rate_holds.add(1);
+            link.hold_until(until);
+        }
+        Allowance::Abused => {
+            link.worker.counters.frame_rate_closes.add(1);
+            // As much as comes: not worth being understood any more.
+            link.begin_close(Phase::Discarding, close_code::ABUSE, "too many frames");
+        }
+    }
+}
+
 impl<S: Session> Unpin for ConnectionTask<S> {}
 
 impl<S: Session> Future for ConnectionTask<S> {
@@ -282,5 +307,27 @@ impl<S: Session> Drop for ConnectionTask<S> {
         if told.is_err() {
             tracing::error!(connection = link.id, "a session panicked while it was closed");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// As large as a session of the chat: two pointers.
+    struct Pair(#[allow(dead_code, reason = "only its size counts")] [usize; 2]);
+
+    impl Session for Pair {
+        fn on_text(&mut self, _: &str) {}
+        fn on_binary(&mut self, _: &[u8]) {}
+        fn on_drained(&mut self) {}
+        fn on_deadline(&mut self) {}
+        fn on_closed(&mut self, _: u16) {}
+    }
+
+    #[test]
+    fn a_task_stays_within_its_size_class() {
+        // Tokio adds about 100 bytes and aligns to 128: two such lines, the next would be three.
+        assert!(size_of::<ConnectionTask<Pair>>() <= 128, "{}", size_of::<ConnectionTask<Pair>>());
     }
 }

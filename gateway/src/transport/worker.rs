@@ -1,4 +1,4 @@
-//! What the connections of one worker thread share: registry, timer wheel, read buffer, limits, counters.
+//! What the connections of one worker thread share: registry, timer wheel, read buffer, compressor, limits, counters.
 //! It may touch the connections' links, never their sockets or sessions. One task per worker turns the wheel,
 //! one waits for the order to stop.
 
@@ -9,6 +9,7 @@ use std::{
     sync::Arc,
 };
 
+use bytes::Bytes;
 use slab::Slab;
 use tokio::{
     sync::watch,
@@ -17,9 +18,12 @@ use tokio::{
 
 use super::{
     config::Limits,
-    connection::{Connection, Link},
+    connection::Connection,
     counters::WorkerCounters,
+    deflate::Deflater,
     frame::Frame,
+    inflate::Inflater,
+    link::Link,
     wheel::{Entry, Wheel},
 };
 
@@ -51,6 +55,8 @@ pub(crate) struct Worker {
     next_id: Cell<u64>,
     stopping: Cell<bool>,
     read_buffer: RefCell<Vec<u8>>,
+    inflater: RefCell<Inflater>,
+    deflater: RefCell<Deflater>,
 }
 
 impl Worker {
@@ -65,6 +71,8 @@ impl Worker {
             next_id: Cell::new(1),
             stopping: Cell::new(false),
             read_buffer: RefCell::default(),
+            inflater: RefCell::default(),
+            deflater: RefCell::default(),
         }
     }
 
@@ -118,6 +126,19 @@ impl Worker {
         let result = read(&mut buffer);
         *self.read_buffer.borrow_mut() = buffer;
         result
+    }
+
+    /// Lends the shared inflater, in the same way.
+    pub(crate) fn with_inflater<R>(&self, inflate: impl FnOnce(&mut Inflater) -> R) -> R {
+        let mut inflater = mem::take(&mut *self.inflater.borrow_mut());
+        let result = inflate(&mut inflater);
+        *self.inflater.borrow_mut() = inflater;
+        result
+    }
+
+    /// A frame's compressed twin; `None` when it is not shorter.
+    pub(crate) fn compressed(&self, frame: &Frame) -> Option<Bytes> {
+        frame.compressed(&mut self.deflater.borrow_mut(), || self.counters.compressed.add(1))
     }
 
     fn turn(&self) {

@@ -1,12 +1,18 @@
 //! Bringing rooms up to their heads: after a hole, after the pub/sub connection was away, and by a slow sweep that
 //! finds what no hint told of.
 
-use std::{rc::Rc, time::Duration};
+use std::{
+    rc::Rc,
+    time::{Duration, Instant},
+};
 
 use tidings_shared::{ids::RoomId, log::AppendError};
 
 use super::Worker;
-use crate::hub::{Position, Refilled};
+use crate::{
+    bus::MARKS_TRUSTED,
+    hub::{Position, Refilled, RoomRead},
+};
 
 /// Between two attempts to read a room that cannot be read, or is not yet where it is known to be.
 const RETRY_AFTER: Duration = Duration::from_millis(100);
@@ -16,28 +22,42 @@ const ROOMS_PER_SWEEP: usize = 500;
 
 /// Reads a room until its live subscriptions are at its head, or nobody is live any more.
 pub(super) async fn refill(worker: Rc<Worker>, room: RoomId) {
+    let began = Instant::now();
     let mut told = false;
+    let mut roles = None;
     loop {
         let turn = worker.refills.acquire().await;
-        let (position, newest, generation) = {
+        let (position, newest, generation, users) = {
             let hub = worker.hub.borrow();
-            (hub.live_position(&room).unwrap_or_default(), hub.newest(&room), hub.generation())
+            let position = hub.live_position(&room).unwrap_or_default();
+            (position, hub.newest(&room), hub.generation(), hub.users(&room))
         };
-        let read = worker.node.bus.read(&room, Some(position.seq), newest.epoch).await;
+        let read = worker.node.bus.read(&room, Some(position.seq), newest.epoch, &users).await;
         drop(turn);
         match read {
-            Ok(read) => {
-                let outcome = worker.hub.borrow_mut().refill(&room, &read, generation);
-                let source = match outcome {
-                    Refilled::FromTail => "tail",
-                    Refilled::Gap => "history",
+            Ok(tail) => {
+                if began.elapsed() > MARKS_TRUSTED {
+                    worker.hub.borrow_mut().doubt(&room);
+                }
+                let read = RoomRead { tail: &tail, users: &users, roles: roles.as_ref() };
+                let outcome = worker.hub.borrow_mut().refill(&room, read, generation);
+                worker.give_up_ended();
+                match outcome {
+                    Refilled::FromTail => return counted(&worker, "tail"),
+                    Refilled::Gap => return counted(&worker, "history"),
                     Refilled::Again => {
                         tokio::time::sleep(RETRY_AFTER).await;
                         continue;
                     }
-                };
-                worker.node.metrics.refills.with_label_values(&[source]).inc();
-                return;
+                    Refilled::RolesUnknown => match worker.node.bus.roles(&room, tail.head.epoch, &users).await
+                    {
+                        Ok(stored) => {
+                            roles = Some(stored);
+                            continue;
+                        }
+                        Err(error) => tracing::debug!(%room, %error, "refill waits for roles"),
+                    },
+                }
             }
             Err(AppendError::NoSuchRoom) => {
                 if !told {
@@ -54,6 +74,10 @@ pub(super) async fn refill(worker: Rc<Worker>, room: RoomId) {
             return;
         }
     }
+}
+
+fn counted(worker: &Worker, source: &str) {
+    worker.node.metrics.refills.with_label_values(&[source]).inc();
 }
 
 /// Compares the heads of rooms with Redis, some a second, round and round.

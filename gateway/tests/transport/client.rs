@@ -79,6 +79,16 @@ impl Client {
         client
     }
 
+    /// Connects and offers compression; the client, and what was agreed on (empty: nothing).
+    pub async fn offering(address: SocketAddr, offer: &str) -> (Client, String) {
+        let offer = format!("\r\nSec-WebSocket-Extensions: {offer}\r\n\r\n");
+        let mut client = Client::raw(address, handshake("/ws").replace("\r\n\r\n", &offer).as_bytes()).await;
+        let head = client.head().await;
+        assert!(head.starts_with("HTTP/1.1 101 "), "{head}");
+        let agreed = head.lines().find_map(|line| line.strip_prefix("sec-websocket-extensions: "));
+        (client, agreed.unwrap_or_default().to_owned())
+    }
+
     /// The head of an HTTP answer, in lower case but for the status line.
     pub async fn head(&mut self) -> String {
         loop {

@@ -14,6 +14,9 @@ use tokio::{
 
 use crate::client::{Client, patiently};
 
+/// What `!banner` answers, forty times over: one frame for all connections of all workers.
+pub const BANNER: &str = "the same words for everybody, ";
+
 /// A server with one worker, and what its sessions report.
 pub struct Fixture {
     pub server: Server,
@@ -29,11 +32,14 @@ impl Fixture {
         let mut config = TransportConfig::new(TcpListener::bind("127.0.0.1:0").unwrap());
         config.workers = 1;
         config.websocket_path = Some("/ws".to_owned());
+        // Tests send as fast as they can; those of the frame rate set their own.
+        config.frame_rate = None;
         adjust(&mut config);
         let (report, reports) = unbounded_channel();
+        let banner = Frame::text(BANNER.repeat(40));
         let server = serve(
             config,
-            move |_| Stage { report: report.clone(), cast: Rc::default() },
+            move |_| Stage { report: report.clone(), cast: Rc::default(), banner: banner.clone() },
             |stage, routes| {
                 let cast = Rc::clone(&stage.cast);
                 let count = move || {
@@ -71,10 +77,21 @@ impl Fixture {
     }
 }
 
+/// Text that compresses to little less than half.
+pub fn noise(length: usize) -> String {
+    let mut state = 1u32;
+    let digit = |_| {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        char::from_digit(state >> 28, 16).unwrap()
+    };
+    (0..length).map(digit).collect()
+}
+
 /// What the sessions of the worker share.
 struct Stage {
     report: UnboundedSender<String>,
     cast: Rc<RefCell<Vec<Connection>>>,
+    banner: Frame,
 }
 
 impl Acceptor for Stage {
@@ -94,7 +111,13 @@ impl Acceptor for Stage {
             connection.send(Frame::text(&greeting));
         }
         self.cast.borrow_mut().push(connection.clone());
-        Actor { connection, report: self.report.clone(), cast: Rc::clone(&self.cast), to_pull: 0 }
+        Actor {
+            connection,
+            report: self.report.clone(),
+            cast: Rc::clone(&self.cast),
+            banner: self.banner.clone(),
+            to_pull: 0,
+        }
     }
 }
 
@@ -102,6 +125,7 @@ struct Actor {
     connection: Connection,
     report: UnboundedSender<String>,
     cast: Rc<RefCell<Vec<Connection>>>,
+    banner: Frame,
     to_pull: usize,
 }
 
@@ -149,6 +173,22 @@ impl Session for Actor {
                     other.send(Frame::text(argument));
                 }
             }
+            "!share" => {
+                let frame = Frame::text(argument);
+                for other in self.cast.borrow().iter() {
+                    other.send_shared(&frame);
+                }
+            }
+            "!banner" => connection.send_shared(&self.banner),
+            "!noise" => {
+                let frame = Frame::text(noise(16 * 1024));
+                spawn_local(async move {
+                    while !connection.is_closed() {
+                        connection.send_shared(&frame);
+                        yield_now().await;
+                    }
+                });
+            }
             "!pause" => {
                 connection.pause_reading();
                 let report = self.report.clone();
@@ -164,7 +204,7 @@ impl Session for Actor {
             }
             "!panic" => panic!("told to panic, this is part of the test"),
             "!note" => self.report(argument),
-            _ => connection.send(Frame::text(text)),
+            _ => connection.send(Frame::text_once(text)),
         }
     }
 

@@ -94,6 +94,49 @@ impl Client {
         }
     }
 
+    /// Changes a message: `kind` is `message:edit`, `message:delete`, `reaction:add` or `reaction:remove`, `fields` what
+    /// it takes besides room and seq.
+    ///
+    /// # Errors
+    /// What the server answers.
+    pub async fn change(
+        &self,
+        kind: &str,
+        room: &str,
+        seq: u64,
+        mut fields: Value,
+    ) -> Result<Ack, ClientError> {
+        (fields["type"], fields["room"], fields["seq"]) = (json!(kind), json!(room), json!(seq));
+        match self.ask_for("ack", fields).await? {
+            (ServerFrame::Ack(ack), _) => Ok(ack),
+            (other, _) => Err(unexpected("ack", &other)),
+        }
+    }
+
+    /// Edits a message.
+    ///
+    /// # Errors
+    /// What the server answers.
+    pub async fn edit(&self, room: &str, seq: u64, content: &str) -> Result<Ack, ClientError> {
+        self.change("message:edit", room, seq, json!({ "content": content })).await
+    }
+
+    /// Deletes a message.
+    ///
+    /// # Errors
+    /// What the server answers.
+    pub async fn delete(&self, room: &str, seq: u64) -> Result<Ack, ClientError> {
+        self.change("message:delete", room, seq, json!({})).await
+    }
+
+    /// Adds a reaction.
+    ///
+    /// # Errors
+    /// What the server answers.
+    pub async fn react(&self, room: &str, seq: u64, emoji: &str) -> Result<Ack, ClientError> {
+        self.change("reaction:add", room, seq, json!({ "emoji": emoji })).await
+    }
+
     /// Marks read up to `seq`.
     ///
     /// # Errors

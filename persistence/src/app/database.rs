@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, bail};
 use sea_orm::sqlx::{Connection, PgConnection};
 use sea_orm::{ConnectOptions, Database, DatabaseConnection, SqlxError};
-use secrecy::ExposeSecret;
+use secrecy::{ExposeSecret, SecretString};
 use tidings_shared::log::keys::PARTITIONS;
 
 use crate::config::Config;
@@ -15,8 +15,14 @@ use crate::writer::{failure, leases};
 
 /// Writer, leases, voids and the end; one of them may be cut off and not be back yet.
 const WRITING_CONNECTIONS: u32 = 6;
+/// What follows behind the writer: the index of search, erasures.
+const BEHIND_CONNECTIONS: u32 = 2;
 /// The seeds of two requests side by side, and look-ups, memberships and accounts between them.
 const AUTHORITY_CONNECTIONS: u32 = 10;
+/// A job's own work, and the seeds that it may need.
+const JOB_CONNECTIONS: u32 = 4;
+const JOB_STATEMENT_TIMEOUT: Duration = Duration::from_secs(60);
+const JOB_STANDSTILL_MS: u64 = 10_000;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
 const STATEMENT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -32,6 +38,8 @@ const TRY_AGAIN: Duration = Duration::from_millis(250);
 pub enum Use {
     Serving,
     Writing,
+    /// What follows behind the writer.
+    Behind,
     /// Epochs, seeds, look-ups, memberships and accounts.
     Authority,
 }
@@ -44,14 +52,34 @@ pub async fn connect(config: &Config, purpose: Use) -> anyhow::Result<DatabaseCo
     let (name, connections) = match purpose {
         Use::Serving => ("tidings-persistence http", config.database_connections),
         Use::Writing => ("tidings-persistence writer", WRITING_CONNECTIONS),
+        Use::Behind => ("tidings-persistence behind", BEHIND_CONNECTIONS),
         Use::Authority => ("tidings-persistence authority", AUTHORITY_CONNECTIONS),
     };
     let [connect, acquire, statement] = match purpose {
         Use::Authority => [AUTHORITY_TIMEOUT; 3],
-        Use::Serving | Use::Writing => [CONNECT_TIMEOUT, ACQUIRE_TIMEOUT, STATEMENT_TIMEOUT],
+        Use::Serving | Use::Writing | Use::Behind => [CONNECT_TIMEOUT, ACQUIRE_TIMEOUT, STATEMENT_TIMEOUT],
     };
-    let standstill_ms = config.lease_ms.to_string();
-    let mut options = ConnectOptions::new(config.database_url.expose_secret());
+    open(&config.database_url, name, connections, [connect, acquire, statement], config.lease_ms).await
+}
+
+/// Prepares a pool for a job that is run beside the services.
+///
+/// # Errors
+/// When the URL cannot be read.
+pub async fn connect_job(url: &SecretString) -> anyhow::Result<DatabaseConnection> {
+    let times = [CONNECT_TIMEOUT, ACQUIRE_TIMEOUT, JOB_STATEMENT_TIMEOUT];
+    open(url, "tidings-persistence job", JOB_CONNECTIONS, times, JOB_STANDSTILL_MS).await
+}
+
+async fn open(
+    url: &SecretString,
+    name: &str,
+    connections: u32,
+    [connect, acquire, statement]: [Duration; 3],
+    standstill_ms: u64,
+) -> anyhow::Result<DatabaseConnection> {
+    let standstill_ms = standstill_ms.to_string();
+    let mut options = ConnectOptions::new(url.expose_secret());
     options
         .max_connections(connections)
         .min_connections(0)

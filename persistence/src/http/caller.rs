@@ -40,16 +40,15 @@ impl FromRequest for Caller {
 
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
         let state = request.app_data::<web::Data<State>>().cloned();
-        let identity = match &state {
-            Some(state) => bearer(request.headers()).and_then(|token| state.auth.verify(token)),
-            None => Err(Reason::Missing),
-        };
+        let token = bearer(request.headers()).map(str::to_owned);
         Box::pin(async move {
-            let identity = identity.map_err(Refusal::from)?;
             let state = state.ok_or_else(|| Problem::new(ErrorCode::Internal, "the service has no state"))?;
+            let identity = state.auth.settle(&token.map_err(Refusal::from)?).await?;
             let claims = (identity.name.as_deref(), identity.picture.as_deref());
-            let account =
-                account::admit(&state.db, &state.log, &identity.user, claims, Caching::WhenWritten).await?;
+            let (user, newcomers) = (&identity.user, state.newcomers);
+            let admitting =
+                account::admit(&state.db, &state.log, user, claims, Caching::WhenWritten, newcomers);
+            let account = admitting.await?.ok_or_else(|| Refusal::from(Reason::UnknownUser))?;
             if account.blocked {
                 return Err(Problem::new(ErrorCode::Forbidden, "this user is blocked"));
             }

@@ -7,9 +7,10 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use tidings_shared::error::{ErrorCode, Refusal};
 use tidings_shared::ids::{RoomId, UserId};
-use tidings_shared::message::{MAX_METADATA_BYTES, check_text, is_label};
+use tidings_shared::message::{MAX_METADATA_BYTES, check_text};
 use tidings_shared::protocol::Fields;
 use tidings_shared::protocol::fields::{bounded, optional, required};
+use tidings_shared::role::{self, MEMBER, OWNER};
 
 use crate::query::rooms::{Kind, NewRoom};
 
@@ -17,12 +18,6 @@ use crate::query::rooms::{Kind, NewRoom};
 pub const MAX_FIRST_MEMBERS: usize = 1000;
 /// Longest name of a room, in Unicode scalar values.
 pub const MAX_NAME_CHARS: usize = 200;
-/// Who creates a room, whatever its kind.
-const OWNER: &str = "owner";
-/// Who is named without a role.
-const MEMBER: &str = "member";
-/// The log's word for a membership that ended; a role of that name could not be told from it.
-const RESERVED_ROLE: &str = "removed";
 
 /// The fields of the body, not yet typed.
 #[derive(Deserialize)]
@@ -74,14 +69,18 @@ pub fn read(text: &str, creator: &UserId, admin: bool, fresh: RoomId) -> Result<
     Ok(NewRoom {
         id: given.unwrap_or(fresh),
         kind,
-        name,
+        name: name.filter(|name| !name.is_empty()),
         creator: creator.clone(),
         members,
         metadata: metadata.map_or_else(|| "{}".to_owned(), |metadata| metadata.get().to_owned()),
     })
 }
 
-fn check_name(name: &str) -> Result<(), Refusal> {
+/// Checks the name of a room; an empty one is none.
+///
+/// # Errors
+/// `bad_request` or `too_large` with the field's name.
+pub fn check_name(name: &str) -> Result<(), Refusal> {
     check_text(name, "name", MAX_NAME_CHARS)?;
     if name.chars().any(char::is_control) {
         return Err(Refusal::bad_field("name", "`name` must not hold control characters"));
@@ -96,7 +95,7 @@ fn members(named: Vec<Named>, creator: &UserId, kind: Kind) -> Result<Vec<(UserI
     let mut members = vec![(creator.clone(), OWNER.to_owned())];
     for Named { user, role } in named {
         let role = role.unwrap_or_else(|| MEMBER.to_owned());
-        if !is_label(&role) || role == RESERVED_ROLE {
+        if !role::is_valid(&role) {
             let rule = "a role is `owner`, `admin`, `member`, `guest` or a name of 1 to 32 of a-z 0-9 _ - other than `removed`";
             return Err(Refusal::bad_field("members", rule));
         }

@@ -1,11 +1,19 @@
-//! `/rooms/{room}/members`: who is in a room.
+//! `/rooms/{room}/members`: who is in a room, and the changes of that.
 
 use actix_web::{HttpRequest, web};
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+use tidings_shared::error::{ErrorCode, Refusal};
+use tidings_shared::protocol::fields::optional;
+use tidings_shared::role;
+use utoipa::ToSchema;
 
+use super::body::{Body, COMMAND_BYTES};
 use super::caller::Caller;
 use super::parameters::{self, Parameters};
-use super::problem::Problem;
+use super::problem::{Problem, ProblemDocument};
 use super::state::State;
+use crate::membership::{Asker, MembershipError, Wish};
 use crate::query::access;
 use crate::query::members::{Members, members};
 
@@ -30,4 +38,132 @@ pub async fn list(
     let (after, limit) = (parameters.id_cursor()?, parameters.limit()?);
     access(&state.db, caller.viewer(), &room).await?.ok_or_else(Problem::no_such_room)?;
     Ok(web::Json(members(&state.db, &room, after.as_deref(), limit).await?))
+}
+
+/// What a membership is to be. The whole body may be left out.
+#[derive(Deserialize, ToSchema)]
+#[schema(as = PutMember)]
+#[allow(dead_code, reason = "the form of the body for the OpenAPI document; it is read field by field")]
+pub struct PutForm {
+    /// `owner`, `admin`, `member`, `guest` or a name of 1 to 32 of `a-z 0-9 _ -`. Left out: `member`, or as they are
+    /// when they are in the room.
+    role: Option<String>,
+}
+
+/// A membership as it is now.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Membership)]
+pub struct MembershipAnswer {
+    user: String,
+    role: String,
+    /// Of the event; where nothing was to be changed, the last stored position that was read.
+    seq: u64,
+}
+
+/// Adds somebody to a room or changes their role; of oneself, joins a public room. Answered when it is stored.
+///
+/// Whoever joins a public room by themselves is `member`. An admin manages whoever is not an owner, an owner everybody.
+#[utoipa::path(
+    put, path = "/v1/rooms/{room}/members/{user}", operation_id = "putMember", tag = "rooms",
+    params(("room" = String, Path), ("user" = String, Path)), request_body = Option<PutForm>,
+    responses(
+        (status = 200, description = "So they are now", body = MembershipAnswer),
+        (status = 409, description = "The last owner, or an archived room", body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 413, description = "The room is full, or the user is in too many", body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 429, description = "Too many commands", body = ProblemDocument, content_type = "application/problem+json"),
+    )
+)]
+pub async fn put(
+    state: web::Data<State>,
+    caller: Caller,
+    path: web::Path<(String, String)>,
+    payload: web::Payload,
+) -> Result<web::Json<MembershipAnswer>, Problem> {
+    let body = Body::read(payload, COMMAND_BYTES).await?;
+    let wish = Wish::Put(wanted_role(body.text())?);
+    let (room, user) = (parameters::room(&path.0)?, parameters::user(&path.1)?);
+    state.allowance.take(&caller)?;
+    let asker = Asker { user: &caller.user, admin: caller.admin };
+    let outcome = state.memberships.change(asker, &room, &user, &wish).await?;
+    Ok(web::Json(MembershipAnswer { user: user.into(), role: outcome.role, seq: outcome.seq.0 }))
+}
+
+/// Where a membership ended.
+#[derive(Serialize, ToSchema)]
+#[schema(as = RemovedMember)]
+pub struct RemovedAnswer {
+    /// Of the event.
+    seq: u64,
+}
+
+/// Removes somebody from a room; of oneself, leaves it. Answered when it is stored.
+#[utoipa::path(
+    delete, path = "/v1/rooms/{room}/members/{user}", operation_id = "removeMember", tag = "rooms",
+    params(("room" = String, Path), ("user" = String, Path)),
+    responses(
+        (status = 200, description = "They are no member any more", body = RemovedAnswer),
+        (status = 409, description = "The last owner, or an archived room", body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 429, description = "Too many commands", body = ProblemDocument, content_type = "application/problem+json"),
+    )
+)]
+pub async fn remove(
+    state: web::Data<State>,
+    caller: Caller,
+    path: web::Path<(String, String)>,
+) -> Result<web::Json<RemovedAnswer>, Problem> {
+    let (room, user) = (parameters::room(&path.0)?, parameters::user(&path.1)?);
+    state.allowance.take(&caller)?;
+    let asker = Asker { user: &caller.user, admin: caller.admin };
+    let outcome = state.memberships.change(asker, &room, &user, &Wish::Remove).await?;
+    Ok(web::Json(RemovedAnswer { seq: outcome.seq.0 }))
+}
+
+#[derive(Default, Deserialize)]
+struct Wanted<'a> {
+    #[serde(borrow, default)]
+    role: Option<&'a RawValue>,
+}
+
+fn wanted_role(body: &str) -> Result<Option<String>, Refusal> {
+    let wanted: Wanted<'_> = match body.trim_start().as_bytes().first() {
+        None => Wanted::default(),
+        Some(b'{') => serde_json::from_str(body)
+            .map_err(|error| Refusal::new(ErrorCode::BadRequest, format!("not a JSON object: {error}")))?,
+        Some(_) => return Err(Refusal::new(ErrorCode::BadRequest, "expected one JSON object")),
+    };
+    let role: Option<String> = optional(wanted.role, "role", "a string")?;
+    match role {
+        Some(role) if !role::is_valid(&role) => {
+            Err(Refusal::bad_field("role", "`role` must be 1 to 32 of a-z 0-9 _ - other than `removed`"))
+        }
+        role => Ok(role),
+    }
+}
+
+impl From<MembershipError> for Problem {
+    fn from(error: MembershipError) -> Self {
+        match error {
+            MembershipError::Refused(refusal) => refusal.into(),
+            MembershipError::Database(error) => error.into(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_role_may_be_left_out_and_is_a_label_else() {
+        for body in ["", " ", "{}", r#"{"role":null,"x":1}"#] {
+            assert_eq!(wanted_role(body), Ok(None), "{body:?}");
+        }
+        assert_eq!(wanted_role(r#"{"role":"vip-1"}"#), Ok(Some("vip-1".to_owned())));
+        for body in [r#"{"role":"removed"}"#, r#"{"role":"Vip"}"#, r#"{"role":""}"#, r#"{"role":7}"#] {
+            assert_eq!(wanted_role(body).unwrap_err().field.as_deref(), Some("role"), "{body}");
+        }
+        for body in ["[]", "{", "null", r#"{"role":"a","role":"b"}"#] {
+            assert_eq!(wanted_role(body).unwrap_err().code, ErrorCode::BadRequest, "{body}");
+        }
+    }
 }

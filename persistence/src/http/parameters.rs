@@ -3,11 +3,11 @@
 
 use actix_web::HttpRequest;
 use actix_web::web;
-use tidings_shared::ids::RoomId;
+use tidings_shared::ids::{RoomId, UserId};
 
 use super::creation::MAX_NAME_CHARS;
 use super::problem::Problem;
-use crate::query::cursor::{self, ActivityCursor};
+use crate::query::cursor::{self, ActivityCursor, SearchCursor};
 
 /// Entries of a page when nothing is said.
 pub const DEFAULT_LIMIT: i64 = 50;
@@ -35,6 +35,12 @@ impl Parameters {
     /// A parameter's text; None when it is not given or empty.
     pub fn text(&self, name: &str) -> Option<&str> {
         let given = self.0.iter().find(|(given, _)| given == name);
+        given.map(|(_, value)| value.as_str()).filter(|value| !value.is_empty())
+    }
+
+    /// All texts of a parameter that may be given more than once; empty ones count as left out.
+    pub fn texts(&self, name: &str) -> impl Iterator<Item = &str> {
+        let given = self.0.iter().filter(move |(given, _)| given == name);
         given.map(|(_, value)| value.as_str()).filter(|value| !value.is_empty())
     }
 
@@ -67,6 +73,11 @@ impl Parameters {
     /// Where a list ordered by last activity goes on.
     pub fn activity_cursor(&self) -> Result<Option<ActivityCursor>, Problem> {
         self.text("cursor").map(|text| ActivityCursor::unpack(text).ok_or_else(bad_cursor)).transpose()
+    }
+
+    /// Where a search goes on.
+    pub fn search_cursor(&self) -> Result<Option<SearchCursor>, Problem> {
+        self.text("cursor").map(|text| SearchCursor::unpack(text).ok_or_else(bad_cursor)).transpose()
     }
 
     /// Where a list ordered by id goes on.
@@ -102,6 +113,14 @@ fn digits(text: &str) -> Option<i64> {
 /// When it has not the form of a room id.
 pub fn room(text: &str) -> Result<RoomId, Problem> {
     RoomId::parse(text).map_err(|error| Problem::bad_field("room", error.to_string()))
+}
+
+/// The user of a path.
+///
+/// # Errors
+/// When it has not the form of a user id.
+pub fn user(text: &str) -> Result<UserId, Problem> {
+    UserId::parse(text).map_err(|error| Problem::bad_field("user", error.to_string()))
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! `/rooms` and `/rooms/{room}`: creation, the public list, one room.
 
-use actix_web::{HttpRequest, HttpResponse, web};
+use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder, web};
 use serde::Deserialize;
 use tidings_shared::error::{ErrorCode, Refusal};
 use tidings_shared::ids::{RoomId, UserId};
@@ -9,13 +9,15 @@ use utoipa::ToSchema;
 use super::body::{Body, ROOM_BYTES};
 use super::caller::Caller;
 use super::creation;
-use super::parameters::{self, Parameters};
+use super::news::{CreatedRoom, News};
+use super::parameters::{self, MAX_LIMIT, Parameters};
 use super::problem::{Problem, ProblemDocument};
 use super::state::State;
+use crate::query::members::{Member, members};
 use crate::query::room;
 use crate::query::room::{Room, RoomAnswer};
 use crate::query::room_lists::{PublicRooms, public_rooms};
-use crate::query::rooms::{Created, create as create_room};
+use crate::query::rooms::{Created, anyone_is_in_many, create as create_room, existing};
 
 /// What `POST /rooms` takes.
 #[derive(Deserialize, ToSchema)]
@@ -54,12 +56,13 @@ pub struct NewMemberForm {
 /// Creates a room with its first members.
 ///
 /// Whoever creates it is its owner, in a direct room too; the other one of a direct room is `member`, and
-/// the two stay its only members. Users not known yet are created without a name.
+/// the two stay its only members. Users not known yet are created without a name, or refused where users must be known.
 #[utoipa::path(
     post, path = "/v1/rooms", operation_id = "createRoom", tag = "rooms", request_body = NewRoomForm,
     responses(
         (status = 201, description = "Created", body = Room),
         (status = 200, description = "The direct room of the two exists", body = Room),
+        (status = 404, description = "A member is not a known user, and must be", body = ProblemDocument, content_type = "application/problem+json"),
         (status = 409, description = "The id is taken", body = ProblemDocument, content_type = "application/problem+json"),
         (status = 413, description = "Too many members, or too much text", body = ProblemDocument, content_type = "application/problem+json"),
     )
@@ -71,23 +74,59 @@ pub async fn create(
 ) -> Result<HttpResponse, Problem> {
     let body = Body::read(payload, ROOM_BYTES).await?;
     let new = creation::read(body.text(), &caller.user, caller.admin, RoomId::fresh())?;
-    let members: Vec<UserId> = new.members.iter().map(|(user, _)| user.clone()).collect();
-    state.memberships_change(&members).await?;
-    let created = create_room(&state.db, &new).await;
-    if !matches!(created, Ok(Created::IdTaken)) {
-        // Also when it exists: whoever created it may not have come to tell. And when it failed: a COMMIT that is
-        // not answered may have been done.
-        state.memberships_changed(members).await;
+    if let Some(id) = existing(&state.db, &new).await? {
+        return found(&state, &caller, id).await;
     }
-    let (id, mut response) = match created? {
-        Created::New => (new.id, HttpResponse::Created()),
-        Created::Exists(id) => (id, HttpResponse::Ok()),
-        Created::IdTaken => {
+    let members: Vec<UserId> = new.members.iter().map(|(user, _)| user.clone()).collect();
+    let most_rooms = state.limits.max_rooms_per_user.get();
+    if anyone_is_in_many(&state.db, &members, most_rooms).await? {
+        let message = format!("a member is in {most_rooms} rooms, as many as anybody may be in");
+        return Err(Refusal::new(ErrorCode::TooLarge, message).with_field("members").into());
+    }
+    state.tell_before(&News::Memberships(members.clone())).await?;
+    match create_room(&state.db, &new, state.newcomers).await {
+        Ok(Created::New) => {}
+        Ok(Created::Exists(id)) => return found(&state, &caller, id).await,
+        Ok(Created::IdTaken) => {
             let refusal = Refusal::new(ErrorCode::Conflict, "a room with this id exists").with_field("id");
             return Err(refusal.into());
         }
-    };
+        Ok(Created::UnknownMember) => {
+            let message = "a member is not a known user; have them created first";
+            return Err(Refusal::new(ErrorCode::NotFound, message).with_field("members").into());
+        }
+        Err(error) => {
+            // A COMMIT that is not answered may have been done.
+            state.tell(News::Memberships(members)).await;
+            return Err(error.into());
+        }
+    }
+    let (kind, name) = (new.kind.as_str().to_owned(), new.name);
+    let created = CreatedRoom { room: new.id.clone(), kind, name, members: new.members };
+    state.tell(News::Room(created)).await;
+    answer(&state, &caller, &new.id, HttpResponse::Created()).await
+}
+
+/// A direct room that is there already. As long as nothing was said in it, whoever created it may not have come to
+/// tell of it.
+async fn found(state: &State, caller: &Caller, id: RoomId) -> Result<HttpResponse, Problem> {
     let room = room::plain_room(&state.db, caller.viewer(), &id).await?.ok_or_else(Problem::no_such_room)?;
+    if room.head.seq == 0 {
+        let members = members(&state.db, &id, None, MAX_LIMIT).await?.members.into_iter();
+        let member = |member: Member| Some((UserId::parse(&member.user).ok()?, member.role));
+        let (kind, name, members) = (room.kind, room.name, members.filter_map(member).collect());
+        state.tell(News::Room(CreatedRoom { room: id.clone(), kind, name, members })).await;
+    }
+    answer(state, caller, &id, HttpResponse::Ok()).await
+}
+
+async fn answer(
+    state: &State,
+    caller: &Caller,
+    id: &RoomId,
+    mut response: HttpResponseBuilder,
+) -> Result<HttpResponse, Problem> {
+    let room = room::plain_room(&state.db, caller.viewer(), id).await?.ok_or_else(Problem::no_such_room)?;
     Ok(response.insert_header(("location", format!("/v1/rooms/{id}"))).json(room))
 }
 

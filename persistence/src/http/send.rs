@@ -7,10 +7,10 @@ use serde::{Deserialize, Serialize};
 use tidings_shared::error::{ErrorCode, Refusal};
 use tidings_shared::ids::RoomId;
 use tidings_shared::log::stored::Stored;
-use tidings_shared::log::{Accepted, AppendError};
+use tidings_shared::log::{Accepted, AppendError, Minimum};
 use tidings_shared::message::{AckStage, Draft};
 use tidings_shared::protocol::Fields;
-use tidings_shared::protocol::server::Ack;
+use tidings_shared::role::{self, Permission};
 use utoipa::ToSchema;
 
 use super::body::{Body, COMMAND_BYTES};
@@ -103,13 +103,19 @@ pub async fn send(
     let room = parameters::room(&path)?;
     let body = Body::read(payload, COMMAND_BYTES).await?;
     let draft = Draft::from_fields(&Fields::parse(body.text())?, state.limits.max_message_chars)?;
+    state.allowance.take(&caller)?;
     let access = access(&state.db, caller.viewer(), &room).await?.ok_or_else(Problem::no_such_room)?;
-    if access.role.as_deref() == Some("guest") {
+    let role = access.role.as_deref().unwrap_or_default();
+    if !caller.admin && !role::allows(role, Permission::Send) {
         return Err(Problem::new(ErrorCode::Forbidden, "a guest of this room may read, not send"));
     }
-    let entry = draft.entry(&room, &caller.user, caller.name.as_deref(), caller.picture.as_deref());
+    let mut entry = draft.entry(&room, &caller.user, caller.name.as_deref(), caller.picture.as_deref());
+    if caller.admin {
+        entry.minimum = Minimum::Anyone;
+    }
     let accepted = state.log.append(&entry).await?;
-    let ack = acknowledge(&state, &room, &draft, accepted).await?;
+    let (accepted, stage) = reached(&state, &room, draft.ack, accepted).await?;
+    let ack = draft.ack(&room, &accepted, stage);
     let mut response = match (ack.duplicate, ack.stage) {
         (true, _) => HttpResponse::Ok(),
         (false, AckStage::Stored) => HttpResponse::Created(),
@@ -118,22 +124,22 @@ pub async fn send(
     Ok(response.json(ack))
 }
 
-/// Waits as far as the sender wants to, and tells where the message stands. What became of an earlier send of the
-/// same client id is told to whoever asks for `accepted` too, when it is known.
-async fn acknowledge(
+/// Waits as far as the sender wants to, and tells where the event stands and how safe it is. What became of an earlier
+/// one of the same client id is told to whoever asks for `accepted` too, when it is known.
+pub(super) async fn reached(
     state: &State,
     room: &RoomId,
-    draft: &Draft,
+    wanted: AckStage,
     mut accepted: Accepted,
-) -> Result<Ack, Problem> {
-    let waits = draft.ack == AckStage::Stored || accepted.ingest.is_none();
+) -> Result<(Accepted, AckStage), Problem> {
+    let waits = wanted == AckStage::Stored || accepted.ingest.is_none();
     let stored = if waits {
         state.log.wait_stored(room, &accepted).await
     } else if accepted.duplicate {
         let known = tokio::time::timeout(KNOWN_WITHIN, state.log.wait_stored(room, &accepted)).await;
         known.unwrap_or(Stored::Unavailable)
     } else {
-        return Ok(draft.ack(room, &accepted, AckStage::Accepted));
+        return Ok((accepted, AckStage::Accepted));
     };
     match stored {
         Stored::Here => {}
@@ -141,11 +147,11 @@ async fn acknowledge(
             accepted = Accepted { seq, id, at_ms, duplicate: true, ..accepted };
         }
         Stored::Rejected => return Err(AppendError::Rejected.into()),
-        Stored::Unavailable if !waits => return Ok(draft.ack(room, &accepted, AckStage::Accepted)),
+        Stored::Unavailable if !waits => return Ok((accepted, AckStage::Accepted)),
         Stored::Unavailable => {
             let rule = "accepted, but not known to be stored; repeat with the same client_id";
             return Err(Refusal::unavailable(rule).into());
         }
     }
-    Ok(draft.ack(room, &accepted, AckStage::Stored))
+    Ok((accepted, AckStage::Stored))
 }

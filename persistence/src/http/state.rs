@@ -1,20 +1,26 @@
 //! What the handlers share: the database, the log, who may come in, and the limits.
 //! The one place of `http` that touches the membership cache.
 
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
 use sea_orm::DatabaseConnection;
 use tidings_shared::auth::Verifier;
 use tidings_shared::error::Refusal;
-use tidings_shared::ids::{RoomId, Seq, UserId};
+use tidings_shared::ids::UserId;
 use tidings_shared::log::Log;
 use tidings_shared::membership;
 use tidings_shared::origin::AllowedOrigins;
+use tidings_shared::receipts::Receipts;
 use tokio::sync::Semaphore;
 use tokio_util::task::TaskTracker;
 
+use super::allowance::Allowance;
+use super::news::News;
 use super::problem::Problem;
+use crate::account::Newcomers;
+use crate::membership::{Bounds, Memberships};
 
 /// Requests that may wait for a position to be stored at one time; each reads one row now and then.
 const MAX_WAITING: usize = 256;
@@ -30,6 +36,11 @@ const UNKNOWN_VERSION: &str = "unknown";
 pub struct Limits {
     /// Text of a message, in Unicode scalar values.
     pub max_message_chars: usize,
+    pub max_members_per_room: NonZeroU32,
+    pub max_rooms_per_user: NonZeroU32,
+    /// Commands of one user through this node, in the long run and at once.
+    pub commands_per_second: NonZeroU32,
+    pub commands_burst: NonZeroU32,
 }
 
 /// Shared by all workers.
@@ -37,8 +48,13 @@ pub struct State {
     pub db: DatabaseConnection,
     pub auth: Arc<Verifier>,
     pub log: Arc<Log>,
+    /// The way of read and delivered marks.
+    pub receipts: Arc<Receipts>,
     pub limits: Limits,
     pub origins: AllowedOrigins,
+    pub newcomers: Newcomers,
+    pub(super) memberships: Memberships,
+    pub(super) allowance: Arc<Allowance>,
     /// Changes that the membership cache is still to be told of: the end of the service waits for them.
     pub telling: TaskTracker,
     /// Who waits for a position to be stored.
@@ -53,9 +69,29 @@ impl State {
         log: Arc<Log>,
         limits: Limits,
         origins: AllowedOrigins,
+        newcomers: Newcomers,
     ) -> Self {
         let (telling, waiting) = (TaskTracker::new(), Semaphore::new(MAX_WAITING));
-        Self { db, auth, log, limits, origins, telling, waiting }
+        let receipts = Receipts::start(log.clone());
+        let bounds = Bounds {
+            members_per_room: limits.max_members_per_room.get(),
+            rooms_per_user: limits.max_rooms_per_user.get(),
+        };
+        let memberships = Memberships { db: db.clone(), log: log.clone(), newcomers, bounds };
+        let allowance = Allowance::start(limits.commands_per_second, limits.commands_burst);
+        Self {
+            db,
+            auth,
+            log,
+            receipts,
+            limits,
+            origins,
+            newcomers,
+            memberships,
+            allowance,
+            telling,
+            waiting,
+        }
     }
 
     /// The version of a user's list of rooms. To be read before the list: then a change in between
@@ -76,58 +112,30 @@ impl State {
         version.await.unwrap_or_else(|| UNKNOWN_VERSION.to_owned())
     }
 
-    /// Moves a read position in the cache forward. Left as it is when Redis is out of reach: the stored one
-    /// counts, and the next fill reads it.
-    pub(super) async fn read_moved(&self, user: &UserId, room: &RoomId, seq: Seq) {
-        let Some(session) = self.log.current_session() else { return };
-        if let Err(error) = membership::advance_read(&mut session.connection(), user, room, seq).await {
-            tracing::debug!(kind = ?error.kind(), code = error.code(), "moving a cached read position failed");
-            self.log.failed(&session, &error);
-        }
-    }
-
-    /// Tells the cache that memberships of these users are about to change: whoever dies between the change and
-    /// the telling of it leaves nothing behind that was cached before. Proves as well that Redis can be told.
-    pub(super) async fn memberships_change(&self, users: &[UserId]) -> Result<(), Problem> {
-        if tell(&self.log, users).await {
+    /// Has this told before what it tells of is changed: whoever dies between the change and the telling of it leaves
+    /// nothing behind that was cached before. Proves as well that Redis can be told.
+    pub(super) async fn tell_before(&self, news: &News) -> Result<(), Problem> {
+        if news.tell(&self.db, &self.log).await {
             return Ok(());
         }
         Err(Refusal::unavailable("the room log is out of reach; try again").into())
     }
 
-    /// Tells the cache that memberships of these users have changed, after the change is committed. What
-    /// cannot be told now is told again behind the answer: the change itself stands.
-    pub(super) async fn memberships_changed(&self, users: Vec<UserId>) {
-        if tell(&self.log, &users).await {
+    /// Has this told after the change is committed. What cannot be told now is told again behind the answer: the
+    /// change itself stands.
+    pub(super) async fn tell(&self, news: News) {
+        if news.tell(&self.db, &self.log).await {
             return;
         }
-        let log = self.log.clone();
+        let (db, log) = (self.db.clone(), self.log.clone());
         self.telling.spawn(async move {
             for _ in 0..RETELL_TIMES {
                 tokio::time::sleep(RETELL_PAUSE).await;
-                if tell(&log, &users).await {
+                if news.tell(&db, &log).await {
                     return;
                 }
             }
-            tracing::error!(users = users.len(), "the membership cache could not be told of a change");
+            tracing::error!("Redis could not be told of a change that is committed");
         });
-    }
-}
-
-async fn tell(log: &Log, users: &[UserId]) -> bool {
-    let session = match log.session().await {
-        Ok(session) => session,
-        Err(error) => {
-            tracing::warn!(%error, "Redis is out of reach");
-            return false;
-        }
-    };
-    match membership::changed(&mut session.connection(), users).await {
-        Ok(()) => true,
-        Err(error) => {
-            tracing::warn!(kind = ?error.kind(), code = error.code(), "telling the membership cache failed");
-            log.failed(&session, &error);
-            false
-        }
     }
 }

@@ -1,10 +1,8 @@
-//! `/rooms/{room}/receipts` and `/rooms/{room}/read`: how far members have read.
+//! `/rooms/{room}/receipts`, `/rooms/{room}/read` and `/rooms/{room}/delivered`: how far members have come.
+//! Marks go the way of the gateway's: gathered, appended, pushed.
 
 use actix_web::web;
 use serde::{Deserialize, Serialize};
-use tidings_shared::error::Refusal;
-use tidings_shared::ids::Seq;
-use tidings_shared::log::{ReadMark, stored::Stored};
 use tidings_shared::protocol::Fields;
 use utoipa::ToSchema;
 
@@ -59,19 +57,39 @@ pub async fn read(
     path: web::Path<String>,
     payload: web::Payload,
 ) -> Result<web::Json<Mark>, Problem> {
-    let room = parameters::room(&path)?;
+    mark(&state, &caller, &path, payload, false).await
+}
+
+/// Marks all up to `seq` as delivered, as `read` does.
+#[utoipa::path(
+    post, path = "/v1/rooms/{room}/delivered", operation_id = "markDelivered", tag = "rooms",
+    params(("room" = String, Path)), request_body = Mark,
+    responses((status = 200, description = "Marked", body = Mark))
+)]
+pub async fn delivered(
+    state: web::Data<State>,
+    caller: Caller,
+    path: web::Path<String>,
+    payload: web::Payload,
+) -> Result<web::Json<Mark>, Problem> {
+    mark(&state, &caller, &path, payload, true).await
+}
+
+async fn mark(
+    state: &State,
+    caller: &Caller,
+    room: &str,
+    payload: web::Payload,
+    delivered: bool,
+) -> Result<web::Json<Mark>, Problem> {
+    let room = parameters::room(room)?;
     let body = Body::read(payload, COMMAND_BYTES).await?;
     let asked = Fields::parse(body.text())?.seq()?;
     let access = access(&state.db, caller.viewer(), &room).await?.ok_or_else(Problem::no_such_room)?;
-    // An admin who only looks on has no watermark.
-    let Some(read_seq) = access.read_seq else { return Err(Problem::not_a_member()) };
-    let asked = Seq(asked.0.min(MAX_SEQ as u64));
-    let mark = ReadMark { user: caller.user.clone(), seq: asked, delivered: false };
-    let stands = state.log.mark(&room, &[mark]).await?;
-    if state.log.wait_stored(&room, &stands.accepted).await == Stored::Unavailable {
-        return Err(Refusal::unavailable("the mark is not stored yet; try again").into());
+    if access.role.is_none() {
+        // An admin who only looks on has no watermark.
+        return Err(Problem::not_a_member());
     }
-    let marked = asked.min(stands.head);
-    state.read_moved(&caller.user, &room, marked).await;
-    Ok(web::Json(Mark { seq: read_seq.max(i64::try_from(marked.0).unwrap_or(MAX_SEQ)) }))
+    let stands = state.receipts.mark(&room, &caller.user, asked, delivered).await?;
+    Ok(web::Json(Mark { seq: i64::try_from(stands.0).unwrap_or(MAX_SEQ) }))
 }

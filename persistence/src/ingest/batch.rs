@@ -2,6 +2,10 @@
 //! Takes records in the order of their partitions' streams and what PostgreSQL holds of their rooms; says what to
 //! insert and how far heads move. Promises that heads move contiguously: a record that does not follow is a [`Hole`].
 
+mod change;
+pub mod folding;
+mod members;
+mod room_update;
 mod row;
 #[cfg(test)]
 mod tests;
@@ -19,6 +23,12 @@ use tidings_shared::{
     },
 };
 
+pub use change::{Action, ChangeRow};
+pub use members::{
+    Kind as MembershipKind, MEMBER_ADDED, MEMBER_CHANGED, MEMBER_REMOVED, MemberChanges, MemberEnd,
+    MembershipChange,
+};
+pub use room_update::{ROOM_UPDATED, RoomUpdate};
 pub use row::{EventRow, MESSAGE_VOID as VOID_KIND, MessageRow, VoidReason};
 
 /// An entry of an ingest stream.
@@ -96,6 +106,10 @@ pub struct Plan<'a> {
     pub messages: Vec<MessageRow<'a>>,
     /// All events but messages, and the voids of rejected records.
     pub events: Vec<EventRow>,
+    /// Those of the events that change a message, in the order of their rooms' logs.
+    pub changes: Vec<ChangeRow<'a>>,
+    pub members: MemberChanges,
+    pub updates: BTreeMap<RoomId, RoomUpdate>,
     /// Targets of `message:void` records: void rows that need no further telling.
     pub told: Vec<(RoomId, Seq)>,
     pub marks: BTreeMap<(RoomId, String), Marks>,
@@ -172,6 +186,7 @@ pub fn classify<'a>(
         }
         let head = plan.heads.get(&room).map_or(stored.head, |advance| advance.to);
         if record.seq <= head {
+            plan.members.note_again(entry.partition, &room, record, &mut plan.marks);
             plan.again.push((entry, record, room));
             continue;
         }
@@ -203,13 +218,17 @@ fn place<'a>(plan: &mut Plan<'a>, entry: &'a Entry, record: &'a Record, room: &R
             MessageRow::of(room, record).map(|message| plan.messages.push(message)).map_err(Cow::Borrowed)
         }
         None => EventRow::of(room, record)
-            .map(|event| {
+            .and_then(|event| {
+                plan.members.take(entry.partition, room, record, &mut plan.marks)?;
+                room_update::take(&mut plan.updates, room, record)?;
+                plan.changes.extend(ChangeRow::of(room, record, plan.events.len())?);
                 if event.kind == row::MESSAGE_VOID
                     && let Some(target) = event.target
                 {
                     plan.told.push((room.clone(), target));
                 }
                 plan.events.push(event);
+                Ok(())
             })
             .map_err(Cow::Borrowed),
     };

@@ -54,6 +54,9 @@ async fn round(ingest: &Ingest) -> Result<(), DbErr> {
         let taken = leases::take(&ingest.db, &ingest.replica, ingest.lease, share - held).await?;
         taken.iter().for_each(|lease| ingest.holdings().gained(*lease, Instant::now()));
         count(ingest, "taken", taken.len());
+        if !taken.is_empty() {
+            ingest.changed.mark_all();
+        }
     }
     ingest.to_settle.notify_one();
     Ok(())

@@ -32,6 +32,8 @@ struct Body<'a> {
     reason: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     of: Option<Seq>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    message: Option<Seq>,
 }
 
 pub(super) async fn tell(ingest: Arc<Ingest>, done: CancellationToken) {
@@ -63,6 +65,7 @@ async fn append(ingest: &Ingest, void: &Untold) {
         by: void.by.as_deref().unwrap_or_default(),
         reason: &void.reason,
         of: void.of,
+        message: void.message,
     }) else {
         return;
     };
@@ -107,6 +110,7 @@ mod tests {
             client_id: None,
             reason: "duplicate".to_owned(),
             of: None,
+            message: None,
             visibility: Visibility { users: users.iter().map(ToString::to_string).collect(), roles: vec![] },
         };
         assert_eq!(audience(&void(&["bob"])).users, ["bob", "alice"]);

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
 use sea_orm::DbErr;
-use tidings_shared::log::keys::Partition;
+use tidings_shared::log::{Record, keys::Partition};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
@@ -19,7 +19,7 @@ use super::{
     Ingest,
     reader::{BATCH_RECORDS, Chunk},
     setbacks::Setbacks,
-    settling,
+    settling, telling,
 };
 use crate::writer::{
     batch::{Claim, Exception, WriteError, Written, write as write_batch},
@@ -172,12 +172,14 @@ impl Writer<'_> {
                 Ok(written) => {
                     ingest.metrics.write_seconds.observe(begun.elapsed().as_secs_f64());
                     count(ingest, entries.len(), &written);
+                    let records = entries.iter().filter_map(|entry| entry.record.as_ref().ok());
+                    ingest.changed.mark(records.map(Record::room), Instant::now());
                     for (claim, part) in claims.iter().zip(piece.batch.0.values()) {
                         let partition = claim.standing.lease.partition;
                         ingest.holdings().wrote(partition, part.pass, claim.upto);
                         self.stuck.over(partition);
                     }
-                    self.tell_stored(&claims, written.exceptions).await;
+                    self.tell_stored(&claims, written).await;
                     return Ok(());
                 }
                 Err(WriteError::Lost(partitions)) => {
@@ -223,21 +225,24 @@ impl Writer<'_> {
         }
     }
 
-    /// Tells Redis of each partition's watermark. One that did not take it is settled again: what lies above the
-    /// watermark it holds is read once more, and with it come its exceptions.
-    async fn tell_stored(&mut self, claims: &[Claim], exceptions: Vec<Exception>) {
+    /// Tells of memberships that changed, then Redis of each partition's watermark. One that did not take them is
+    /// settled again: what lies above the watermark it holds is read once more, and with it come its exceptions and
+    /// its memberships.
+    async fn tell_stored(&mut self, claims: &[Claim], written: Written) {
         let ingest = self.ingest;
         let mut by_partition: BTreeMap<Partition, Vec<(String, String)>> = BTreeMap::new();
-        for Exception { partition, room, seq, outcome } in exceptions {
+        for Exception { partition, room, seq, outcome } in written.exceptions {
             by_partition.entry(partition).or_default().push((format!("{room}\u{1f}{seq}"), outcome));
             ingest.to_tell.notify_one();
         }
         let session = ingest.log.session().await.ok();
+        let untold = telling::tell(ingest, session.as_ref(), &written.memberships).await;
         let tells = claims.iter().map(|claim| {
-            let (partition, session) = (claim.standing.lease.partition, session.as_ref());
+            let (partition, session, untold) = (claim.standing.lease.partition, session.as_ref(), &untold);
             let exceptions = by_partition.remove(&partition).unwrap_or_default();
             async move {
                 let session = session.filter(|session| session.epoch == claim.standing.epoch);
+                let session = session.filter(|_| !untold.contains(&partition));
                 let told = match session {
                     Some(session) => {
                         ingest.log.tell_stored(session, partition, claim.upto, &exceptions).await

@@ -4,6 +4,8 @@
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use chrono::{DateTime, Utc};
 
+/// PostgreSQL's times end later, and nothing of ours is near it: the year 200,000.
+pub(super) const LATEST: DateTime<Utc> = DateTime::from_timestamp(6_249_000_000_000, 0).expect("within what chrono can tell");
 /// Separates the parts; no id holds a control character.
 const SEPARATOR: char = '\u{1f}';
 
@@ -35,6 +37,41 @@ impl ActivityCursor {
     }
 }
 
+/// Where a page of search results ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SearchCursor {
+    pub at: DateTime<Utc>,
+    /// Empty: before the first of that moment.
+    pub room: String,
+    pub seq: i64,
+}
+
+impl SearchCursor {
+    /// All that is newer than this moment has been looked at.
+    #[must_use]
+    pub fn before(at: DateTime<Utc>) -> Self {
+        Self { at, room: String::new(), seq: 0 }
+    }
+
+    #[must_use]
+    pub fn pack(&self) -> String {
+        let (micros, seq) = (self.at.timestamp_micros(), self.seq);
+        URL_SAFE_NO_PAD.encode(format!("s{SEPARATOR}{micros}{SEPARATOR}{seq}{SEPARATOR}{}", self.room))
+    }
+
+    /// `None` for a text that [`SearchCursor::pack`] did not make.
+    #[must_use]
+    pub fn unpack(text: &str) -> Option<Self> {
+        let text = unpacked(text)?;
+        let mut parts = text.split(SEPARATOR);
+        let (kind, micros, seq) = (parts.next()?, parts.next()?.parse().ok()?, parts.next()?.parse().ok()?);
+        let room = parts.next().filter(|room| !room.contains(char::is_control))?.to_owned();
+        let sound = kind == "s" && micros >= 0 && seq >= 0 && parts.next().is_none();
+        let at = DateTime::from_timestamp_micros(micros).filter(|at| sound && *at < LATEST)?;
+        Some(Self { at, room, seq })
+    }
+}
+
 /// Packs the id after which a list ordered by id goes on.
 #[must_use]
 pub fn pack_id(id: &str) -> String {
@@ -62,6 +99,17 @@ mod tests {
             room: "a:b-c_d.e".into(),
         };
         assert_eq!(ActivityCursor::unpack(&cursor.pack()), Some(cursor));
+    }
+
+    #[test]
+    fn a_cursor_of_search_survives_the_way_to_the_client_and_back() {
+        let at = DateTime::from_timestamp_micros(1_763_628_170_123_456).unwrap();
+        for cursor in [SearchCursor { at, room: "a:b".into(), seq: 7 }, SearchCursor::before(at)] {
+            assert_eq!(SearchCursor::unpack(&cursor.pack()), Some(cursor));
+        }
+        for bad in ["s\u{1f}1\u{1f}1", "s\u{1f}-1\u{1f}1\u{1f}r", "s\u{1f}9223372036854775807\u{1f}1\u{1f}r", "x\u{1f}1\u{1f}1\u{1f}r", "s\u{1f}1\u{1f}1\u{1f}r\u{1f}", "s\u{1f}1\u{1f}1\u{1f}\0"] {
+            assert_eq!(SearchCursor::unpack(&URL_SAFE_NO_PAD.encode(bad)), None, "{bad:?}");
+        }
     }
 
     #[test]

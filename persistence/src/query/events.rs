@@ -2,20 +2,16 @@
 //! Promises that a page is complete up to its `next`, whatever the viewer may not see in it, and that
 //! an epoch in which the asked positions no longer hold is told instead of answered.
 
-use std::borrow::Cow;
-use std::collections::BTreeMap;
+mod frame;
 
-use chrono::{DateTime, Utc};
 use sea_orm::{ConnectionTrait, DbErr, QueryResult, Value};
 use serde::Serialize;
-use serde_json::value::RawValue;
 use tidings_shared::ids::{Epoch, RoomId};
 use utoipa::ToSchema;
-use uuid::Uuid;
 
 use super::access::Viewer;
-use super::json::{Head, Raw, optional_time, time};
-use super::messages::{Message, MessageRow, VisibleTo};
+use super::json::{Head, Raw};
+use super::messages::MessageRow;
 use super::sql::{epoch_of, me, message_columns, statement, visible};
 
 /// Event frames after a position, ascending.
@@ -30,9 +26,6 @@ pub struct EventPage {
     /// Whether the log goes on behind `next`.
     pub more: bool,
 }
-
-/// Type of the row that stands where a record counts for nothing.
-const VOID: &str = "void";
 
 /// What is asked of the log.
 #[derive(Clone, Copy, Debug)]
@@ -58,17 +51,19 @@ pub enum Events {
 
 /// `$4` after, `$5` limit, `$6` epoch of the cursor or NULL. Seq is dense, so a page is a range of the
 /// key; the LIMITs cut nothing off, they tell the planner how few rows that is. What aims at a message is
-/// also for the one who sent it.
+/// also for the one who sent it. `event_blank`: an edit of a message that is deleted by now.
 const EVENTS: &str = concat!(
     "WITH ",
     me!(),
     ", m AS (",
-    "(SELECT NULL::text AS event_type, NULL::text AS event_body, m.room_id, m.seq, m.id, m.client_id, ",
+    "(SELECT NULL::text AS event_type, NULL::text AS event_body, NULL::boolean AS event_blank, m.room_id, m.seq, m.id, m.client_id, ",
     "m.sender_id, m.kind, m.content, m.reply_to, m.attachments, m.metadata, m.visible_users, m.visible_roles, ",
     "m.at, m.edited_at, m.deleted, m.last_seq ",
     "FROM messages m WHERE m.room_id = $1 AND m.seq > $4 AND m.seq <= $4 + $5 AND EXISTS (SELECT FROM me) AND ",
     visible!("m", "sender_id", "(SELECT role FROM me)"),
-    " ORDER BY m.seq LIMIT $5) UNION ALL (SELECT e.type, e.body::text, e.room_id, e.seq, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, ",
+    " ORDER BY m.seq LIMIT $5) UNION ALL (SELECT e.type, e.body::text, ",
+    "e.type = 'message:edited' AND COALESCE((SELECT t.deleted FROM messages t WHERE t.room_id = $1 AND t.seq = e.target), false), ",
+    "e.room_id, e.seq, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, ",
     "NULL, NULL, e.at, NULL, NULL, NULL ",
     "FROM events e WHERE e.room_id = $1 AND e.seq > $4 AND e.seq <= $4 + $5 AND EXISTS (SELECT FROM me) AND (",
     visible!("e", "actor_id", "(SELECT role FROM me)"),
@@ -76,7 +71,7 @@ const EVENTS: &str = concat!(
     "SELECT me.head_seq, me.epoch, ",
     "(SELECT min(p.base) FROM room_epochs p WHERE p.room_id = $1 AND p.epoch > $6) AS good_up_to, ",
     "(SELECT max(o.epoch) FROM epochs_opened o) AS newest, ",
-    "m.event_type, m.event_body, NULL::text AS m_reactions, ",
+    "m.event_type, m.event_body, m.event_blank, NULL::text AS m_reactions, ",
     message_columns!(),
     " FROM me LEFT JOIN m ON true LEFT JOIN users u ON u.id = m.sender_id ORDER BY m.seq"
 );
@@ -116,7 +111,7 @@ pub async fn events(
     }
     let mut events = Vec::with_capacity(rows.len());
     for row in &rows {
-        events.extend(frame(row, room)?);
+        events.extend(read(row, room)?);
     }
     let end = (range.after + range.limit).min(head);
     Ok(Some(Events::Page(EventPage {
@@ -151,115 +146,21 @@ impl Bases {
     }
 }
 
-fn frame(row: &QueryResult, room: &RoomId) -> Result<Option<Raw>, DbErr> {
+fn read(row: &QueryResult, room: &RoomId) -> Result<Option<Raw>, DbErr> {
     let event: Option<String> = row.try_get("", "event_type")?;
     if let Some(kind) = event {
         let (seq, at) = (row.try_get("", "m_seq")?, row.try_get("", "m_at")?);
         let body: String = row.try_get("", "event_body")?;
-        return event_frame(&kind, &body, room.as_str(), seq, &at).map(Some);
+        let body = if row.try_get("", "event_blank")? { frame::without_content(&body)? } else { body };
+        return frame::event(&kind, &body, room.as_str(), seq, &at).map(Some);
     }
     let message = MessageRow::of(row)?.map(|row| row.message(room.as_str())).transpose()?;
-    message.map(|message| message_frame(&message)).transpose()
-}
-
-/// `message:new` as it would be pushed, with what the message says now.
-#[derive(Serialize)]
-struct MessageFrame<'a> {
-    r#type: &'static str,
-    room: &'a str,
-    seq: i64,
-    #[serde(serialize_with = "time")]
-    at: DateTime<Utc>,
-    id: Uuid,
-    client_id: &'a str,
-    sender: SenderFields<'a>,
-    kind: &'a str,
-    content: &'a str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    reply_to: Option<i64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    attachments: Option<&'a RawValue>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    metadata: Option<&'a RawValue>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    visible_to: Option<&'a VisibleTo>,
-    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "optional_time")]
-    edited_at: Option<DateTime<Utc>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    deleted: Option<bool>,
-}
-
-#[derive(Serialize)]
-struct SenderFields<'a> {
-    id: &'a str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    name: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    picture: Option<&'a str>,
-}
-
-fn message_frame(message: &Message) -> Result<Raw, DbErr> {
-    let sender = &message.sender;
-    written(&MessageFrame {
-        r#type: "message:new",
-        room: &message.room,
-        seq: message.seq,
-        at: message.at,
-        id: message.id,
-        client_id: &message.client_id,
-        sender: SenderFields {
-            id: &sender.id,
-            name: sender.name.as_deref(),
-            picture: sender.picture.as_deref(),
-        },
-        kind: &message.kind,
-        content: &message.content,
-        reply_to: message.reply_to,
-        attachments: message.attachments.as_deref(),
-        metadata: message.metadata.as_deref(),
-        visible_to: message.visible_to.as_ref(),
-        edited_at: message.edited_at,
-        deleted: message.deleted.then_some(true),
-    })
-}
-
-/// What every event frame begins with, whether or not the stored body tells it again.
-const COMMON_FIELDS: [&str; 4] = ["type", "room", "seq", "at"];
-
-fn event_frame(kind: &str, body: &str, room: &str, seq: i64, at: &DateTime<Utc>) -> Result<Raw, DbErr> {
-    let fields: BTreeMap<Cow<'_, str>, &RawValue> = if kind == VOID {
-        BTreeMap::new()
-    } else {
-        serde_json::from_str(body).map_err(|error| unreadable(&error))?
-    };
-    let own = fields.into_iter().filter(|(name, _)| !COMMON_FIELDS.contains(&name.as_ref())).collect();
-    written(&EventFrame { r#type: kind, room, seq, at: *at, own })
-}
-
-#[derive(Serialize)]
-struct EventFrame<'a> {
-    r#type: &'a str,
-    room: &'a str,
-    seq: i64,
-    #[serde(serialize_with = "time")]
-    at: DateTime<Utc>,
-    #[serde(flatten)]
-    own: BTreeMap<Cow<'a, str>, &'a RawValue>,
-}
-
-fn written(frame: &impl Serialize) -> Result<Raw, DbErr> {
-    serde_json::value::to_raw_value(frame).map_err(|error| unreadable(&error))
-}
-
-fn unreadable(error: &serde_json::Error) -> DbErr {
-    DbErr::Custom(format!("a stored event cannot be put into a frame: {error}"))
+    message.map(|message| frame::message(&message)).transpose()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::query::json::raw;
-    use crate::query::messages::Sender;
 
     #[test]
     fn an_epoch_that_was_never_opened_is_good_for_nothing() {
@@ -283,54 +184,5 @@ mod tests {
         for bad in ["", "07", "x", "-1", "18446744073709551615"] {
             assert_eq!(known_form(bad), None, "{bad:?}");
         }
-    }
-
-    #[test]
-    fn a_void_row_tells_its_position_and_nothing_else() {
-        let frame = event_frame("void", r#"{"content":"secret"}"#, "r", 5, &DateTime::UNIX_EPOCH).unwrap();
-        assert_eq!(frame.get(), r#"{"type":"void","room":"r","seq":5,"at":"1970-01-01T00:00:00.000Z"}"#);
-    }
-
-    #[test]
-    fn an_event_frame_tells_its_common_fields_once_and_its_own_unchanged() {
-        let body =
-            r#"{"type":"x","room":"y","seq":1,"at":"z","by":"al\u0069ce","metadata":{"b":1.0, "a":2}}"#;
-        let frame = event_frame("room:updated", body, "r", 5, &DateTime::UNIX_EPOCH).unwrap();
-        assert_eq!(
-            frame.get(),
-            r#"{"type":"room:updated","room":"r","seq":5,"at":"1970-01-01T00:00:00.000Z","by":"al\u0069ce","metadata":{"b":1.0, "a":2}}"#
-        );
-    }
-
-    #[test]
-    fn a_message_frame_leaves_out_what_the_message_does_not_have() {
-        let message = Message {
-            id: Uuid::nil(),
-            seq: 2,
-            room: "r".into(),
-            client_id: "c".into(),
-            sender: Sender { id: "alice".into(), name: None, picture: None },
-            kind: "text".into(),
-            content: "a \"b\"".into(),
-            reply_to: None,
-            attachments: None,
-            metadata: None,
-            visible_to: None,
-            at: DateTime::UNIX_EPOCH,
-            edited_at: None,
-            deleted: false,
-            last_seq: 2,
-            reactions: raw("[]".into()).unwrap(),
-        };
-        assert_eq!(
-            message_frame(&message).unwrap().get(),
-            concat!(
-                r#"{"type":"message:new","room":"r","seq":2,"at":"1970-01-01T00:00:00.000Z","#,
-                r#""id":"00000000-0000-0000-0000-000000000000","client_id":"c","sender":{"id":"alice"},"#,
-                r#""kind":"text","content":"a \"b\""}"#
-            )
-        );
-        let deleted = Message { deleted: true, content: String::new(), ..message };
-        assert!(message_frame(&deleted).unwrap().get().ends_with(r#""content":"","deleted":true}"#));
     }
 }

@@ -1,10 +1,11 @@
-//! The memberships of one user, for gateways.
-//! Reads `members` and `rooms`.
+//! Memberships for gateways: those of one user, or the roles of many in one room.
+//! Reads `members`, `rooms` and the epochs of `partitions`.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use sea_orm::{ConnectionTrait, DbErr};
-use tidings_shared::ids::{RoomId, Seq, UserId};
+use tidings_shared::ids::{Epoch, RoomId, Seq, UserId};
+use tidings_shared::log::keys::Partition;
 use tidings_shared::membership::Membership;
 
 use super::sql::statement;
@@ -12,28 +13,60 @@ use super::sql::statement;
 /// Rooms that a gateway is told as recently active: as many as `"mine"` joins.
 const RECENT_ROOMS: usize = 200;
 
-/// All memberships of a user, and the most recently active of the rooms, newest first.
+/// A user's memberships in one snapshot.
+#[derive(Debug, Default)]
+pub struct Read {
+    pub rooms: HashMap<RoomId, Membership>,
+    /// The most recently active rooms, newest first.
+    pub recent: Vec<RoomId>,
+    /// A room of each partition that is of an earlier epoch than the one asked for: what a writer of that one
+    /// still commits is missing here.
+    pub behind: Vec<RoomId>,
+}
+
+/// All memberships of a user, to be used in `epoch`.
 ///
 /// # Errors
 /// When the database cannot be read.
-pub async fn of(
-    db: &impl ConnectionTrait,
-    user: &UserId,
-) -> Result<(HashMap<RoomId, Membership>, Vec<RoomId>), DbErr> {
-    let sql = "SELECT mb.room_id, mb.role, mb.read_seq FROM members mb JOIN rooms r ON r.id = mb.room_id \
+pub async fn of(db: &impl ConnectionTrait, user: &UserId, epoch: Epoch) -> Result<Read, DbErr> {
+    let sql = "SELECT mb.room_id, mb.role, mb.read_seq, p.epoch FROM members mb \
+               JOIN rooms r ON r.id = mb.room_id JOIN partitions p ON p.partition = r.partition \
                WHERE mb.user_id = $1 ORDER BY r.updated_at DESC, r.id";
     let rows = db.query_all_raw(statement(sql, [user.as_str().into()])).await?;
-    let mut memberships = HashMap::with_capacity(rows.len());
-    let mut recent = Vec::new();
+    let mut read = Read { rooms: HashMap::with_capacity(rows.len()), ..Read::default() };
+    let mut behind = BTreeSet::new();
     for row in &rows {
         let id: String = row.try_get_by_index(0)?;
         let room = RoomId::parse(&id).map_err(|error| DbErr::Custom(format!("{id}: {error}")))?;
         let read_seq: i64 = row.try_get_by_index(2)?;
         let read_seq = Seq(u64::try_from(read_seq).unwrap_or(0));
-        if recent.len() < RECENT_ROOMS {
-            recent.push(room.clone());
+        let partition_epoch: i64 = row.try_get_by_index(3)?;
+        if u64::try_from(partition_epoch).unwrap_or(0) < epoch.0 && behind.insert(Partition::of(&room)) {
+            read.behind.push(room.clone());
         }
-        memberships.insert(room, Membership { role: row.try_get_by_index(1)?, read_seq });
+        if read.recent.len() < RECENT_ROOMS {
+            read.recent.push(room.clone());
+        }
+        read.rooms.insert(room, Membership { role: row.try_get_by_index(1)?, read_seq });
     }
-    Ok((memberships, recent))
+    Ok(read)
+}
+
+/// The roles of users in a room, in their order; `None`: not a member.
+///
+/// # Errors
+/// When the database cannot be read.
+pub async fn roles(
+    db: &impl ConnectionTrait,
+    room: &RoomId,
+    users: &[UserId],
+) -> Result<Vec<Option<String>>, DbErr> {
+    let sql = "SELECT user_id, role FROM members WHERE room_id = $1 AND user_id = ANY ($2)";
+    let ids: Vec<String> = users.iter().map(|user| user.as_str().to_owned()).collect();
+    let rows = db.query_all_raw(statement(sql, [room.as_str().into(), ids.into()])).await?;
+    let mut roles: HashMap<String, String> = HashMap::with_capacity(rows.len());
+    for row in &rows {
+        roles.insert(row.try_get_by_index(0)?, row.try_get_by_index(1)?);
+    }
+    Ok(users.iter().map(|user| roles.get(user.as_str()).cloned()).collect())
 }

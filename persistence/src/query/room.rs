@@ -211,6 +211,31 @@ pub async fn plain_room(
 }
 
 #[cfg(test)]
+impl Room {
+    pub(crate) fn sample(
+        id: &str,
+        name: Option<&str>,
+        archived: bool,
+        metadata: Raw,
+        role: Option<&str>,
+    ) -> Self {
+        Self {
+            room: id.to_owned(),
+            kind: "private".to_owned(),
+            name: name.map(str::to_owned),
+            created_by: "alice".to_owned(),
+            created_at: DateTime::UNIX_EPOCH,
+            updated_at: DateTime::UNIX_EPOCH,
+            archived,
+            metadata,
+            members: 1,
+            role: Role::Told(role.map(str::to_owned)),
+            head: Head::new(1, 0),
+        }
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use super::*;
 

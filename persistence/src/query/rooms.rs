@@ -11,7 +11,8 @@ use sea_orm::{
 use tidings_shared::ids::{RoomId, UserId};
 use tidings_shared::log::keys::Partition;
 
-use super::users;
+use super::{sql::statement, users};
+use crate::account::Newcomers;
 use crate::entity::{member, room};
 
 /// Who may come in: `direct` (exactly two), `private`, `public`.
@@ -58,21 +59,39 @@ pub enum Created {
     /// The direct room of the two is there already.
     Exists(RoomId),
     IdTaken,
+    /// A member is not known, and must be.
+    UnknownMember,
+}
+
+/// The direct room of the two whom `new` names, when it is there; None for any other kind.
+///
+/// # Errors
+/// When the database cannot be read.
+pub async fn existing(db: &impl ConnectionTrait, new: &NewRoom) -> Result<Option<RoomId>, DbErr> {
+    match new.kind {
+        Kind::Direct => direct_room(db, &direct_key(&new.members)).await,
+        Kind::Private | Kind::Public => Ok(None),
+    }
 }
 
 /// Creates a room with its members.
 ///
 /// # Errors
 /// When the database cannot be written; then nothing was.
-pub async fn create(db: &DatabaseConnection, new: &NewRoom) -> Result<Created, DbErr> {
-    let direct_key = (new.kind == Kind::Direct).then(|| direct_key(&new.members));
-    if let Some(key) = &direct_key
-        && let Some(id) = direct_room(db, key).await?
-    {
+pub async fn create(
+    db: &DatabaseConnection,
+    new: &NewRoom,
+    newcomers: Newcomers,
+) -> Result<Created, DbErr> {
+    if let Some(id) = existing(db, new).await? {
         return Ok(Created::Exists(id));
     }
+    let direct_key = (new.kind == Kind::Direct).then(|| direct_key(&new.members));
     let transaction = db.begin().await?;
-    users::ensure(&transaction, new.members.iter().map(|(user, _)| user)).await?;
+    if !users::ensure(&transaction, new.members.iter().map(|(user, _)| user), newcomers).await? {
+        transaction.rollback().await?;
+        return Ok(Created::UnknownMember);
+    }
     let row = room::ActiveModel {
         id: Set(new.id.as_str().to_owned()),
         // Far below the sign bit.
@@ -108,6 +127,21 @@ pub async fn create(db: &DatabaseConnection, new: &NewRoom) -> Result<Created, D
     member::Entity::insert_many(members).exec_without_returning(&transaction).await?;
     transaction.commit().await?;
     Ok(Created::New)
+}
+
+/// Whether one of these users is in `many` rooms or more.
+///
+/// # Errors
+/// When the database cannot be read.
+pub async fn anyone_is_in_many(
+    db: &impl ConnectionTrait,
+    users: &[UserId],
+    many: u32,
+) -> Result<bool, DbErr> {
+    let users: Vec<String> = users.iter().map(UserId::to_string).collect();
+    let sql = "SELECT FROM unnest($1::text[]) AS v (u) WHERE (SELECT count(*) FROM (SELECT FROM members m \
+               WHERE m.user_id = v.u COLLATE \"C\" LIMIT $2) m) >= $2 LIMIT 1";
+    Ok(db.query_one_raw(statement(sql, [users.into(), i64::from(many).into()])).await?.is_some())
 }
 
 /// One text per pair of users, whoever of them asks. No user id holds a control character.

@@ -68,15 +68,19 @@ macro_rules! message_columns {
     };
 }
 
-/// The reactions to message `m` as user `$2` sees them: JSON text, oldest emoji first, or NULL.
+/// The reactions to message `m` as user `$2` sees them: JSON text, the emoji that was given first in front, or NULL.
+/// Reads as many rows as it shows, however many gave the same. Whether one's own is among them is asked by a scalar
+/// subquery: an EXISTS may be planned as a hash of all that `$2` ever gave.
 macro_rules! reactions {
     () => {
-        "(SELECT json_agg(json_build_object('emoji', x.emoji, 'count', x.count, 'mine', x.mine, \
-           'users', x.users[1:20]) ORDER BY x.first)::text \
-          FROM (SELECT rx.emoji, count(*) AS count, bool_or(rx.user_id = $2) AS mine, \
-                  array_agg(rx.user_id ORDER BY rx.event_seq) AS users, min(rx.event_seq) AS first \
-                FROM reactions rx WHERE rx.room_id = m.room_id AND rx.seq = m.seq GROUP BY rx.emoji) x) \
-         AS m_reactions"
+        "(SELECT json_agg(json_build_object('emoji', x.emoji, 'count', x.count, 'mine', COALESCE((SELECT true \
+             FROM reactions o WHERE o.room_id = x.room_id AND o.seq = x.seq AND o.emoji = x.emoji AND o.user_id = $2), \
+           false), 'users', f.users) ORDER BY f.first)::text \
+          FROM reaction_counts x CROSS JOIN LATERAL (SELECT json_agg(g.user_id ORDER BY g.event_seq) AS users, \
+              min(g.event_seq) AS first \
+            FROM (SELECT rx.user_id, rx.event_seq FROM reactions rx WHERE rx.room_id = x.room_id AND rx.seq = x.seq \
+              AND rx.emoji = x.emoji ORDER BY rx.event_seq LIMIT 20) g) f \
+          WHERE x.room_id = m.room_id AND x.seq = m.seq) AS m_reactions"
     };
 }
 

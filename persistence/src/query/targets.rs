@@ -26,7 +26,8 @@ pub async fn target(db: &impl ConnectionTrait, room: &RoomId, seq: Seq) -> Resul
     let place = i64::try_from(seq.0).unwrap_or(i64::MAX);
     let row = db
         .query_one_raw(statement(
-            "SELECT r.head_seq, m.id, m.sender_id, m.visible_users, m.visible_roles, m.deleted \
+            "SELECT r.head_seq, m.id, m.sender_id, m.visible_users, m.visible_roles, m.deleted, \
+               m.attachments IS NOT NULL \
              FROM rooms r LEFT JOIN messages m ON m.room_id = r.id AND m.seq = $2 WHERE r.id = $1",
             [room.as_str().into(), place.into()],
         ))
@@ -44,5 +45,6 @@ pub async fn target(db: &impl ConnectionTrait, room: &RoomId, seq: Seq) -> Resul
             roles: row.try_get_by_index::<Option<Vec<String>>>(4)?.unwrap_or_default(),
         },
         deleted: row.try_get_by_index(5)?,
+        has_attachments: row.try_get_by_index(6)?,
     }))
 }

@@ -11,7 +11,9 @@ use tidings_shared::{
 };
 
 use super::{
-    failure, rows,
+    changes, failure,
+    members::{self, StoredMembership},
+    room_updates, rows,
     sql::{bigint, epoch, ingest_id, partition, room as room_of, seq as seq_of, smallint, statement},
 };
 use crate::ingest::{
@@ -45,6 +47,8 @@ pub struct Written {
     pub voids: usize,
     pub dead_letters: usize,
     pub passed_over: usize,
+    /// Memberships that changed, also those of records that were stored before.
+    pub memberships: Vec<StoredMembership>,
 }
 
 /// Why nothing was written.
@@ -97,13 +101,17 @@ pub async fn write(
     let duplicates = rows::insert_messages(&transaction, &plan.messages).await?;
     written.messages = plan.messages.len() - duplicates.len();
     take_back(&transaction, &mut plan, &duplicates, &mut written).await?;
+    changes::apply(&transaction, &mut plan, &mut written).await?;
     rows::insert_events(&transaction, &plan.events).await?;
     written.events = plan.events.len();
     rows::mark_told(&transaction, &plan.told).await?;
+    members::apply(&transaction, &plan).await?;
     rows::move_marks(&transaction, &plan.marks).await?;
+    room_updates::apply(&transaction, &plan.updates).await?;
     rows::advance(&transaction, &plan.heads).await?;
     rows::keep_rejects(&transaction, claims, &plan.rejects).await?;
     again(&transaction, &plan, &mut written).await?;
+    written.memberships = members::to_tell(&transaction, &mut plan, &written).await?;
 
     for reject in &plan.rejects {
         if let Some((room, seq)) = &reject.at {

@@ -19,7 +19,7 @@ use crate::ingest::batch::{Advance, Entry, EventRow, Marks, MessageRow, Reject};
 const LIST: &str = "\u{1e}";
 
 /// Collects one column of many rows.
-fn column<T, V>(rows: &[T], of: impl Fn(&T) -> V) -> Value
+pub(super) fn column<T, V>(rows: &[T], of: impl Fn(&T) -> V) -> Value
 where
     Vec<V>: Into<Value>,
 {
@@ -137,14 +137,15 @@ pub async fn insert_events(transaction: &DatabaseTransaction, events: &[EventRow
     transaction
         .execute_raw(statement(
             "INSERT INTO events (room_id, seq, type, actor_id, client_id, target, target_id, at, body, visible_users, \
-               visible_roles, void_reason, void_of, void_told) \
+               visible_roles, void_reason, void_of, void_told, void_type) \
              SELECT room, seq, type, NULLIF(actor, ''), NULLIF(client, ''), NULLIF(target, 0), NULLIF(target_id, $15), \
                at, body::json, string_to_array(NULLIF(users, ''), chr(30)), \
                string_to_array(NULLIF(roles, ''), chr(30)), NULLIF(reason, ''), NULLIF(void_of, 0), \
-               CASE WHEN is_void THEN false END \
+               CASE WHEN is_void THEN false END, NULLIF(void_type, '') \
              FROM unnest($1::text[], $2::bigint[], $3::text[], $4::text[], $5::text[], $6::bigint[], $7::uuid[], \
-               $8::timestamptz[], $9::text[], $10::text[], $11::text[], $12::text[], $13::bigint[], $14::boolean[]) \
-               AS v (room, seq, type, actor, client, target, target_id, at, body, users, roles, reason, void_of, is_void)",
+               $8::timestamptz[], $9::text[], $10::text[], $11::text[], $12::text[], $13::bigint[], $14::boolean[], \
+               $16::text[]) AS v (room, seq, type, actor, client, target, target_id, at, body, users, roles, reason, \
+               void_of, is_void, void_type)",
             [
                 column(events, |event| event.room.as_str().to_owned()),
                 column(events, |event| bigint(event.seq.0)),
@@ -161,6 +162,7 @@ pub async fn insert_events(transaction: &DatabaseTransaction, events: &[EventRow
                 column(events, void_of),
                 column(events, |event| event.void.is_some()),
                 nil.into(),
+                column(events, |event| event.void_type.clone()),
             ],
         ))
         .await

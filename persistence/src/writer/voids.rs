@@ -19,6 +19,8 @@ pub struct Untold {
     pub reason: String,
     /// Where the client id's message stands.
     pub of: Option<Seq>,
+    /// The message that it was to change.
+    pub message: Option<Seq>,
     /// Who could see what is taken back, besides `by`.
     pub visibility: Visibility,
 }
@@ -37,7 +39,7 @@ pub async fn untold(
     let rows = db
         .query_all_raw(statement(
             "SELECT e.room_id, e.seq, e.actor_id, e.client_id, COALESCE(e.void_reason, 'rejected'), e.void_of, \
-               e.visible_users, e.visible_roles \
+               e.visible_users, e.visible_roles, e.target \
              FROM events e JOIN rooms r ON r.id = e.room_id \
              WHERE e.void_told = false AND r.partition = ANY ($1) ORDER BY e.room_id, e.seq LIMIT $2",
             [numbers.into(), most.into()],
@@ -46,6 +48,7 @@ pub async fn untold(
     rows.iter()
         .map(|row| {
             let of: Option<i64> = row.try_get_by_index(5)?;
+            let message: Option<i64> = row.try_get_by_index(8)?;
             let users: Option<Vec<String>> = row.try_get_by_index(6)?;
             let roles: Option<Vec<String>> = row.try_get_by_index(7)?;
             Ok(Untold {
@@ -55,13 +58,15 @@ pub async fn untold(
                 client_id: row.try_get_by_index(3)?,
                 reason: row.try_get_by_index(4)?,
                 of: of.and_then(|of| u64::try_from(of).ok()).map(Seq),
+                message: message.and_then(|message| u64::try_from(message).ok()).map(Seq),
                 visibility: Visibility { users: users.unwrap_or_default(), roles: roles.unwrap_or_default() },
             })
         })
         .collect()
 }
 
-/// What became of a client id: its message, or that it was accepted once and could not be written.
+/// What became of a client id of a message: where it stands, or that it was accepted once and could not be written.
+/// Client ids of anything else are of another name space.
 ///
 /// # Errors
 /// When the database cannot be read.
@@ -90,7 +95,7 @@ pub async fn look_up(
     let rejected = db
         .query_one_raw(statement(
             "SELECT seq FROM events WHERE room_id = $1 AND actor_id = $2 AND client_id = $3 \
-             AND void_reason = 'rejected' LIMIT 1",
+             AND void_reason = 'rejected' AND COALESCE(void_type, 'message:new') = 'message:new' LIMIT 1",
             key(),
         ))
         .await?;

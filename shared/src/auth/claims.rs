@@ -1,6 +1,5 @@
 //! What is asked of a token's claims, and who they say it is. Pure.
 
-use jsonwebtoken::{Algorithm, Validation};
 use serde_json::{Map, Value};
 
 use super::{ADMIN_SCOPE, Identity, Reason};
@@ -8,6 +7,8 @@ use crate::ids::UserId;
 
 /// Longest name and picture address taken from claims, characters; longer ones are cut off.
 const MAX_CLAIM_CHARS: usize = 512;
+/// The end of the year 9999, the last that RFC 3339 can tell.
+const LAST_SECOND: i64 = 253_402_300_799;
 
 /// Which claims are looked at, and what they must be.
 #[derive(Debug, Clone)]
@@ -39,30 +40,21 @@ impl Default for Rules {
 }
 
 impl Rules {
-    /// What the library checks, for a key of these algorithms.
-    pub(super) fn validation(&self, algorithms: Vec<Algorithm>) -> Validation {
-        let mut validation = Validation::default();
-        validation.algorithms = algorithms;
-        validation.leeway = self.leeway_s;
-        validation.validate_nbf = true;
-        let mut required = vec!["exp"];
-        if !self.issuers.is_empty() {
-            validation.set_issuer(&self.issuers);
-            required.push("iss");
+    /// Who the claims of a token whose signature verified stand for, at this time in seconds since the Unix epoch.
+    pub(super) fn identity(&self, claims: &Map<String, Value>, now_s: i64) -> Result<Identity, Reason> {
+        let leeway_s = i64::try_from(self.leeway_s).unwrap_or(i64::MAX);
+        let exp = claims.get("exp").and_then(seconds).ok_or(Reason::Claims)?;
+        // Until then the token is taken, so a connection that it opened lasts as long.
+        let expires_at_s = exp.saturating_add(leeway_s).min(LAST_SECOND);
+        if now_s >= expires_at_s {
+            return Err(Reason::Expired);
         }
-        validation.validate_aud = !self.audiences.is_empty();
-        if validation.validate_aud {
-            validation.set_audience(&self.audiences);
-            required.push("aud");
+        if let Some(nbf) = claims.get("nbf")
+            && now_s < seconds(nbf).ok_or(Reason::Claims)?.saturating_sub(leeway_s)
+        {
+            return Err(Reason::NotYetValid);
         }
-        validation.set_required_spec_claims(&required);
-        validation
-    }
-
-    /// Who the claims of a token that verified stand for.
-    pub(super) fn identity(&self, claims: &Map<String, Value>) -> Result<Identity, Reason> {
-        if !self.issuers.is_empty() && !claims.get("iss").is_some_and(Value::is_string) {
-            // The library takes a list of issuers as well, which no standard knows.
+        if !self.is_meant_for_us(claims) {
             return Err(Reason::Claims);
         }
         let user = match find(claims, &self.user) {
@@ -71,16 +63,11 @@ impl Rules {
             Some(Value::Number(number)) if !number.is_f64() => UserId::parse(&number.to_string()),
             _ => return Err(Reason::Claims),
         };
-        let user = user.map_err(|_| Reason::Claims)?;
-        let exp = claims.get("exp").ok_or(Reason::Claims)?;
-        #[allow(clippy::cast_possible_truncation)] // far beyond any date
-        let exp = exp.as_i64().or_else(|| exp.as_f64().map(|exp| exp as i64)).ok_or(Reason::Claims)?;
         Ok(Identity {
-            user,
+            user: user.map_err(|_| Reason::Claims)?,
             name: text(claims, &self.name),
             picture: text(claims, &self.picture),
-            // Until then the token is taken, so a connection that it opened lasts as long.
-            expires_at_s: exp.saturating_add(i64::try_from(self.leeway_s).unwrap_or(i64::MAX)),
+            expires_at_s,
             admin: match find(claims, &self.scope) {
                 Some(Value::String(scopes)) => scopes.split(' ').any(|scope| scope == ADMIN_SCOPE),
                 Some(Value::Array(scopes)) => scopes.iter().any(|scope| scope == ADMIN_SCOPE),
@@ -88,6 +75,25 @@ impl Rules {
             },
         })
     }
+
+    /// Issuer and audience, as far as they are configured (RFC 7519, 4.1.1 and 4.1.3).
+    fn is_meant_for_us(&self, claims: &Map<String, Value>) -> bool {
+        let is_of = |all: &[String], one: &Value| one.as_str().is_some_and(|one| all.iter().any(|it| it == one));
+        let issuer = claims.get("iss").is_some_and(|issuer| is_of(&self.issuers, issuer));
+        let audience = match claims.get("aud") {
+            Some(Value::Array(all)) => all.iter().any(|one| is_of(&self.audiences, one)),
+            Some(one) => is_of(&self.audiences, one),
+            None => false,
+        };
+        (self.issuers.is_empty() || issuer) && (self.audiences.is_empty() || audience)
+    }
+}
+
+/// A `NumericDate` (RFC 7519, 2), less its fraction.
+fn seconds(value: &Value) -> Option<i64> {
+    #[allow(clippy::cast_possible_truncation, reason = "far beyond any date")]
+    let seconds = value.as_i64().or_else(|| value.as_f64().map(|seconds| seconds as i64))?;
+    (seconds >= 0).then_some(seconds)
 }
 
 /// A claim of this very name, else the one at the end of the dotted path: names such as `https://example.com/id`
@@ -113,7 +119,7 @@ mod tests {
 
     fn user(claim: &str, claims: Value) -> Option<String> {
         let rules = Rules { user: claim.to_owned(), ..Rules::default() };
-        let identity = rules.identity(claims.as_object().unwrap());
+        let identity = rules.identity(claims.as_object().unwrap(), 0);
         identity.ok().map(|identity| identity.user.as_str().to_owned())
     }
 
@@ -152,11 +158,11 @@ mod tests {
             "sub": "a", "exp": 1, "profile": {"nick": "Al\u{7}"}, "avatar": "p".repeat(600),
             "permissions": ["x", "tidings.admin"], "name": "no", "scope": "no",
         });
-        let identity = rules.identity(claims.as_object().unwrap()).unwrap();
+        let identity = rules.identity(claims.as_object().unwrap(), 0).unwrap();
         assert_eq!(identity.name.as_deref(), Some("Al"));
         assert_eq!(identity.picture.map(|picture| picture.len()), Some(MAX_CLAIM_CHARS));
         assert!(identity.admin);
         let claims = json!({"sub": "a", "exp": 1, "scope": "tidings.admin", "permissions": "tidings.administrator"});
-        assert!(!rules.identity(claims.as_object().unwrap()).unwrap().admin);
+        assert!(!rules.identity(claims.as_object().unwrap(), 0).unwrap().admin);
     }
 }

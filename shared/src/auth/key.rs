@@ -1,5 +1,5 @@
 //! One key that checks signatures: what it can do follows from its type and curve, what it may do from its own `alg`
-//! or, where it names none, from the configured algorithms. Pure. A key that passes here can check a signature;
+//! or, where it names none, from the configured (`allowed`) algorithms. Pure. A key that passes here can check a signature;
 //! whatever could not is told apart at once, not with the first token.
 
 use aws_lc_rs::{
@@ -11,15 +11,13 @@ use aws_lc_rs::{
 };
 use base64::{Engine, engine::general_purpose::STANDARD};
 use jsonwebtoken::{
-    Algorithm, DecodingKey, Validation,
-    decoding::DecodingKeyKind,
-    errors::ErrorKind,
+    Algorithm, DecodingKey, DecodingKeyKind, crypto,
     jwk::{AlgorithmParameters, EllipticCurve, Jwk, KeyOperations, PublicKeyUse},
 };
 use secrecy::{ExposeSecret, SecretString};
-use serde_json::{Map, Value};
+use serde_json::Value;
 
-use super::{Reason, claims::Rules};
+use super::token::Token;
 
 /// Shortest secret that is accepted (RFC 7518, 3.2 asks for 32 bytes; development tokens get by on less).
 pub(crate) const MIN_SECRET_BYTES: usize = 16;
@@ -29,23 +27,16 @@ const RSA_BITS: std::ops::RangeInclusive<usize> = 2048..=8192;
 /// Why something is no key for us, to follow "the key".
 pub(super) type Unfit = &'static str;
 
-/// What decides about keys that name no algorithm, and about all tokens.
-#[derive(Clone, Copy)]
-pub(super) struct Policy<'a> {
-    pub algorithms: &'a [Algorithm],
-    pub rules: &'a Rules,
-}
-
 /// See the module.
 pub(super) struct Key {
     /// `kid`: tokens that carry it are checked with this key.
     pub id: Option<Box<str>>,
     decoding: DecodingKey,
-    validation: Validation,
+    algorithms: Vec<Algorithm>,
 }
 
 impl Key {
-    pub fn of_secret(secret: &SecretString, policy: Policy<'_>) -> Result<Self, Unfit> {
+    pub fn of_secret(secret: &SecretString, allowed: &[Algorithm]) -> Result<Self, Unfit> {
         let secret = secret.expose_secret();
         if secret.contains("-----BEGIN") {
             return Err("is PEM: a public key as a secret would let anybody sign");
@@ -53,11 +44,11 @@ impl Key {
         if secret.len() < MIN_SECRET_BYTES {
             return Err("is too short: a secret has at least 16 bytes");
         }
-        Self::new(None, DecodingKey::from_secret(secret.as_bytes()), Kind::Secret, None, policy)
+        Self::new(None, DecodingKey::from_secret(secret.as_bytes()), Kind::Secret, None, allowed)
     }
 
     /// From a `SubjectPublicKeyInfo`.
-    pub fn of_der(der: &[u8], policy: Policy<'_>) -> Result<Self, Unfit> {
+    pub fn of_der(der: &[u8], allowed: &[Algorithm]) -> Result<Self, Unfit> {
         let (decoding, kind) = if ParsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, der).is_ok() {
             (DecodingKey::from_ec_der(der), Kind::P256)
         } else if ParsedPublicKey::new(&ECDSA_P384_SHA384_FIXED, der).is_ok() {
@@ -70,11 +61,11 @@ impl Key {
         } else {
             return Err("is none of RSA (2048 to 8192 bits), P-256, P-384 and Ed25519");
         };
-        Self::new(None, decoding, kind, None, policy)
+        Self::new(None, decoding, kind, None, allowed)
     }
 
     /// From a member of a JWK set. A symmetric key is taken only where it can be secret.
-    pub fn of_jwk(jwk: &Value, secret_place: bool, policy: Policy<'_>) -> Result<Self, Unfit> {
+    pub fn of_jwk(jwk: &Value, secret_place: bool, allowed: &[Algorithm]) -> Result<Self, Unfit> {
         let jwk: Jwk = serde_json::from_value(jwk.clone()).map_err(|_| "is no JWK")?;
         let meant = jwk.common.public_key_use.as_ref().is_none_or(|it| *it == PublicKeyUse::Signature)
             && jwk.common.key_operations.as_ref().is_none_or(|all| all.contains(&KeyOperations::Verify));
@@ -88,7 +79,7 @@ impl Key {
         if kind == Kind::Secret && !secret_place {
             return Err("is symmetric, in a place that is not secret");
         }
-        Self::new(jwk.common.key_id.map(String::into_boxed_str), decoding, kind, own, policy)
+        Self::new(jwk.common.key_id.map(String::into_boxed_str), decoding, kind, own, allowed)
     }
 
     fn new(
@@ -96,25 +87,24 @@ impl Key {
         decoding: DecodingKey,
         kind: Kind,
         own: Option<Algorithm>,
-        policy: Policy<'_>,
+        allowed: &[Algorithm],
     ) -> Result<Self, Unfit> {
-        let allowed = own.as_ref().map_or(policy.algorithms, std::slice::from_ref);
+        let allowed = own.as_ref().map_or(allowed, std::slice::from_ref);
         let algorithms: Vec<Algorithm> = kind.can().iter().copied().filter(|can| allowed.contains(can)).collect();
         if algorithms.is_empty() {
             return Err("can do none of the algorithms that it may");
         }
-        Ok(Self { id, decoding, validation: policy.rules.validation(algorithms) })
+        Ok(Self { id, decoding, algorithms })
     }
 
     pub fn takes(&self, algorithm: Algorithm) -> bool {
-        self.validation.algorithms.contains(&algorithm)
+        self.algorithms.contains(&algorithm)
     }
 
-    /// Checks algorithm, signature and registered claims.
-    pub fn check(&self, token: &str) -> Result<Map<String, Value>, Reason> {
-        jsonwebtoken::decode(token, &self.decoding, &self.validation)
-            .map(|decoded| decoded.claims)
-            .map_err(|error| reason_of(error.kind()))
+    /// Whether the signature is this key's. To be asked only for an algorithm that it takes.
+    pub fn signed(&self, token: &Token<'_>) -> bool {
+        let signature = token.signature;
+        crypto::verify(signature, token.signed.as_bytes(), &self.decoding, token.algorithm).unwrap_or(false)
     }
 }
 
@@ -173,22 +163,8 @@ fn check_rsa_bits(bits: usize) -> Result<(), Unfit> {
     if RSA_BITS.contains(&bits) { Ok(()) } else { Err("is an RSA key of fewer than 2048 or more than 8192 bits") }
 }
 
-fn reason_of(kind: &ErrorKind) -> Reason {
-    match kind {
-        ErrorKind::InvalidSignature => Reason::Signature,
-        ErrorKind::ExpiredSignature => Reason::Expired,
-        ErrorKind::ImmatureSignature => Reason::NotYetValid,
-        ErrorKind::InvalidAlgorithm => Reason::Algorithm,
-        ErrorKind::MissingRequiredClaim(_)
-        | ErrorKind::InvalidClaimFormat(_)
-        | ErrorKind::InvalidIssuer
-        | ErrorKind::InvalidAudience => Reason::Claims,
-        _ => Reason::Malformed,
-    }
-}
-
 /// The public keys of a PEM text, one or more blocks of `PUBLIC KEY`.
-pub(super) fn public_keys_of_pem(text: &str, policy: Policy<'_>) -> Result<Vec<Key>, Unfit> {
+pub(super) fn public_keys_of_pem(text: &str, allowed: &[Algorithm]) -> Result<Vec<Key>, Unfit> {
     let mut keys = Vec::new();
     let mut lines = text.lines().map(str::trim);
     while let Some(line) = lines.next() {
@@ -210,7 +186,7 @@ pub(super) fn public_keys_of_pem(text: &str, policy: Policy<'_>) -> Result<Vec<K
                 None => return Err("has no end (-----END PUBLIC KEY-----)"),
             }
         }
-        keys.push(Key::of_der(&STANDARD.decode(base64).map_err(|_| "is not base64")?, policy)?);
+        keys.push(Key::of_der(&STANDARD.decode(base64).map_err(|_| "is not base64")?, allowed)?);
     }
     if keys.is_empty() { Err("is missing: expected -----BEGIN PUBLIC KEY-----") } else { Ok(keys) }
 }

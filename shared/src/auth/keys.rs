@@ -8,13 +8,9 @@ use std::sync::Arc;
 
 use jsonwebtoken::{Algorithm, AlgorithmFamily};
 use serde::Deserialize;
-use serde_json::{Map, Value};
+use serde_json::Value;
 
-use super::{
-    Reason,
-    key::{Key, Policy},
-    token::Head,
-};
+use super::{Reason, key::Key, token::Token};
 
 /// Keys of one set; what lies behind is left out.
 const MAX_KEYS: usize = 64;
@@ -65,48 +61,43 @@ impl KeySet {
         self.given.iter().chain(&self.fetched)
     }
 
-    /// Checks a token with the keys that may check it.
-    pub fn check(&self, token: &str, head: &Head) -> Result<Map<String, Value>, Unmatched> {
-        let taking = || self.all().filter(|key| key.takes(head.algorithm));
-        // Keys of the URL are never symmetric.
-        let open = self.remote != Remote::Unused && head.algorithm.family() != AlgorithmFamily::Hmac;
-        let named = |key: &&Key| key.id.is_some() && key.id.as_deref() == head.id.as_deref();
-        if head.id.is_some() && self.all().any(|key| named(&key)) {
-            return first(taking().filter(named), token).unwrap_or(Err(Unmatched::Refused(Reason::Algorithm)));
+    /// Whether one of the keys that may check a token has signed it.
+    pub fn check(&self, token: &Token<'_>) -> Result<(), Unmatched> {
+        let taking = || self.all().filter(|key| key.takes(token.algorithm));
+        let named = |key: &&Key| key.id.is_some() && key.id.as_deref() == token.id.as_deref();
+        if self.all().any(|key| named(&key)) {
+            return signed(taking().filter(named), token).unwrap_or(Err(Reason::Algorithm)).map_err(Unmatched::Refused);
         }
         let mut with_id = taking().filter(|key| key.id.is_some());
-        let only = with_id.next().filter(|_| head.id.is_none());
+        let only = with_id.next().filter(|_| token.id.is_none());
         let ambiguous = only.is_some() && with_id.next().is_some();
         let candidates = taking().filter(|key| key.id.is_none()).chain(only.filter(|_| !ambiguous));
-        let tried = first(candidates, token);
-        // An id that is not known may be a new one; without an id only keys that were never seen can help.
-        let elsewhere = open && (head.id.is_some() || self.remote == Remote::Missing);
-        match tried {
-            Some(Err(Unmatched::Refused(Reason::Signature))) | None if elsewhere => Err(Unmatched::NotHere),
-            Some(tried) => tried,
+        // The URL may have an id that is not known. What has no id is helped only by keys that were never seen.
+        let elsewhere = match self.remote {
+            Remote::Unused => false,
+            Remote::Missing => true,
+            Remote::Loaded => token.id.is_some(),
+        };
+        match signed(candidates, token) {
+            Some(Ok(())) => Ok(()),
+            // Keys of the URL are never symmetric.
+            _ if elsewhere && token.algorithm.family() != AlgorithmFamily::Hmac => Err(Unmatched::NotHere),
+            Some(Err(reason)) => Err(Unmatched::Refused(reason)),
             None if taking().next().is_none() => Err(Unmatched::Refused(Reason::Algorithm)),
             None => Err(Unmatched::Refused(Reason::UnknownKey)),
         }
     }
 }
 
-/// What the first key says whose signature it is; `None`: there is no key.
-fn first<'a>(
-    keys: impl Iterator<Item = &'a Key>,
-    token: &str,
-) -> Option<Result<Map<String, Value>, Unmatched>> {
-    let mut answer = None;
-    for key in keys.take(MAX_TRIES) {
-        match key.check(token) {
-            Err(Reason::Signature) => answer = Some(Err(Unmatched::Refused(Reason::Signature))),
-            checked => return Some(checked.map_err(Unmatched::Refused)),
-        }
-    }
-    answer
+/// Whether the signature is that of one of these keys; `None`: there are none.
+fn signed<'a>(keys: impl Iterator<Item = &'a Key>, token: &Token<'_>) -> Option<Result<(), Reason>> {
+    let mut keys = keys.take(MAX_TRIES).peekable();
+    keys.peek()?;
+    Some(if keys.any(|key| key.signed(token)) { Ok(()) } else { Err(Reason::Signature) })
 }
 
 /// The usable keys of a JWK set (RFC 7517, 5); those that are not are left out, as it asks for.
-pub(super) fn of_jwks(text: &[u8], secret_place: bool, policy: Policy<'_>) -> Result<Vec<Key>, &'static str> {
+pub(super) fn of_jwks(text: &[u8], secret_place: bool, allowed: &[Algorithm]) -> Result<Vec<Key>, &'static str> {
     #[derive(Deserialize)]
     struct Set {
         keys: Vec<Value>,
@@ -117,7 +108,7 @@ pub(super) fn of_jwks(text: &[u8], secret_place: bool, policy: Policy<'_>) -> Re
     }
     let mut keys = Vec::new();
     for jwk in set.keys.iter().take(MAX_KEYS) {
-        match Key::of_jwk(jwk, secret_place, policy) {
+        match Key::of_jwk(jwk, secret_place, allowed) {
             Ok(key) => keys.push(key),
             Err(unfit) => {
                 let id = jwk.get("kid").and_then(Value::as_str).map(|id| id.get(..64).unwrap_or(id));

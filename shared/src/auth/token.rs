@@ -5,21 +5,26 @@ use std::str::FromStr;
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use jsonwebtoken::Algorithm;
 use serde::Deserialize;
-use serde_json::value::RawValue;
+use serde_json::{Map, Value, value::RawValue};
 
 use super::Reason;
 
 /// Longer tokens are refused before they are looked at.
-pub(super) const MAX_TOKEN_BYTES: usize = 8 * 1024;
+const MAX_TOKEN_BYTES: usize = 8 * 1024;
 
-/// The part of a header that says which keys to try. Keys and addresses of keys in it are never looked at.
-pub(super) struct Head {
+/// A token in its parts (RFC 7515, 7.1), and what of its header says which keys to try. Keys and addresses of keys in
+/// it are never looked at.
+pub(super) struct Token<'a> {
     pub algorithm: Algorithm,
     pub id: Option<String>,
+    /// What the signature stands for: header and claims as they came.
+    pub signed: &'a str,
+    claims: &'a str,
+    pub signature: &'a str,
 }
 
 #[derive(Deserialize)]
-struct Fields<'a> {
+struct Header<'a> {
     alg: String,
     #[serde(default)]
     kid: Option<String>,
@@ -27,26 +32,32 @@ struct Fields<'a> {
     crit: Option<&'a RawValue>,
 }
 
-impl Head {
-    pub fn read(token: &str) -> Result<Self, Reason> {
-        if token.is_empty() {
+impl<'a> Token<'a> {
+    pub fn read(text: &'a str) -> Result<Self, Reason> {
+        if text.is_empty() {
             return Err(Reason::Missing);
         }
-        if token.len() > MAX_TOKEN_BYTES {
+        if text.len() > MAX_TOKEN_BYTES {
             return Err(Reason::Malformed);
         }
-        let mut parts = token.split('.');
-        let head = parts.next().unwrap_or_default();
-        if parts.count() != 2 {
+        let (signed, signature) = text.rsplit_once('.').ok_or(Reason::Malformed)?;
+        let (header, claims) = signed.split_once('.').ok_or(Reason::Malformed)?;
+        if claims.contains('.') {
             return Err(Reason::Malformed);
         }
-        let head = URL_SAFE_NO_PAD.decode(head).map_err(|_| Reason::Malformed)?;
-        let fields: Fields<'_> = serde_json::from_slice(&head).map_err(|_| Reason::Malformed)?;
-        if fields.crit.is_some() {
+        let header = URL_SAFE_NO_PAD.decode(header).map_err(|_| Reason::Malformed)?;
+        let header: Header<'_> = serde_json::from_slice(&header).map_err(|_| Reason::Malformed)?;
+        if header.crit.is_some() {
             // RFC 7515, 4.1.11: an extension that is not understood makes the token invalid.
             return Err(Reason::Malformed);
         }
-        let algorithm = Algorithm::from_str(&fields.alg).map_err(|_| Reason::Algorithm)?;
-        Ok(Self { algorithm, id: fields.kid })
+        let algorithm = Algorithm::from_str(&header.alg).map_err(|_| Reason::Algorithm)?;
+        Ok(Self { algorithm, id: header.kid, signed, claims, signature })
+    }
+
+    /// To be read only when the signature has verified.
+    pub fn claims(&self) -> Result<Map<String, Value>, Reason> {
+        let claims = URL_SAFE_NO_PAD.decode(self.claims).map_err(|_| Reason::Malformed)?;
+        serde_json::from_slice(&claims).map_err(|_| Reason::Malformed)
     }
 }

@@ -12,14 +12,13 @@ use serde::{Serialize, de::DeserializeOwned};
 use tokio::sync::Semaphore;
 
 use super::{
-    CONNECT_USER, ConnectUserRequest, LOOK_UP, LookUpAnswer, LookUpRequest, OPEN_EPOCH, OpenEpochAnswer,
+    CONNECT_USER, ConnectUserAnswer, ConnectUserRequest, LOOK_UP, LookUpAnswer, LookUpRequest, MARKS, MAX_USERS, MarksAnswer, MarksRequest, OPEN_EPOCH, OpenEpochAnswer,
     OpenEpochRequest, ROOMS, RoomsAnswer, RoomsRequest, SECRET_HEADER, SEED, SeedAnswer, SeedRequest, TARGET,
     TargetAnswer, TargetRequest,
 };
 use crate::{
     ids::{ClientId, Epoch, RoomId, Seq, UserId},
-    log::{Authority, AuthorityError, Known, OpenedEpoch, SeedOutcome, Target},
-    membership::Account,
+    log::{Authority, AuthorityError, Known, OpenedEpoch, SeedOutcome, StoredMarks, Target},
 };
 
 /// One request to one replica; a seed of 200 rooms is the longest of them.
@@ -69,23 +68,26 @@ impl InternalClient {
         })
     }
 
-    /// A user's memberships from PostgreSQL; persistence puts them into the cache as well.
+    /// A user's memberships from PostgreSQL, to be used in this epoch; persistence puts them into the cache as well.
     ///
     /// # Errors
     /// When no replica answers.
-    pub async fn rooms(&self, user: &UserId) -> Result<RoomsAnswer, AuthorityError> {
-        self.ask(ROOMS, &RoomsRequest { user: user.clone() }).await
+    pub async fn rooms(&self, user: &UserId, epoch: Epoch) -> Result<RoomsAnswer, AuthorityError> {
+        self.ask(ROOMS, &RoomsRequest { user: user.clone(), epoch: epoch.0 }).await
     }
 
-    /// Creates or updates a user from their claims.
+    /// Creates or updates a user from their claims; `None`: not known, and not to be created so.
     ///
     /// # Errors
     /// When no replica answers.
-    pub async fn connect_user(&self, request: &ConnectUserRequest) -> Result<Account, AuthorityError> {
+    pub async fn connect_user(
+        &self,
+        request: &ConnectUserRequest,
+    ) -> Result<ConnectUserAnswer, AuthorityError> {
         self.ask(CONNECT_USER, request).await
     }
 
-    async fn ask<A: DeserializeOwned + Send + 'static>(
+    pub(super) async fn ask<A: DeserializeOwned + Send + 'static>(
         &self,
         path: &str,
         request: &(impl Serialize + Sync),
@@ -145,6 +147,18 @@ impl Authority for InternalClient {
             LookUpRequest { room: room.clone(), sender: sender.clone(), client_id: client_id.clone() };
         let answer: LookUpAnswer = self.ask(LOOK_UP, &request).await?;
         Ok(answer.known)
+    }
+
+    async fn marks(&self, room: &RoomId, users: &[UserId]) -> Result<StoredMarks, AuthorityError> {
+        let mut all = StoredMarks::default();
+        for users in users.chunks(MAX_USERS) {
+            let request = MarksRequest { room: room.clone(), users: users.to_vec() };
+            let answer: MarksAnswer = self.ask(MARKS, &request).await?;
+            // Of several reads the lowest head is the one up to which all of them are complete.
+            all.head = if all.marks.is_empty() { answer.head } else { all.head.min(answer.head) };
+            all.marks.extend(answer.marks);
+        }
+        Ok(all)
     }
 
     async fn target(&self, room: &RoomId, seq: Seq) -> Result<Option<Target>, AuthorityError> {

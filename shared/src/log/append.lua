@@ -12,7 +12,8 @@
 --       7 rest of the record's header, from the room on (see record.rs)
 --       8 JSON up to the seq   9 JSON behind `at`   10 id of the message, or ''
 --       11 user whose membership changes, or ''   12 their new role, or 'removed'
---       13 position up to which the caller knows the room's memberships, or '' = they do not matter
+--       13 position up to which the caller knows the room's memberships, or '' = they do not matter; behind a 'u' only
+--          that of the user of ARGV 11 matters
 --       14 '1': the tail is dropped first, since it holds what this event takes back
 --       15 by how many the room's members become more or fewer
 --       16.. field, value of what a join tells of the room, as it is from now on
@@ -45,23 +46,6 @@ local function covers(watermark, id)
   return id_ms < ms or (id_ms == ms and id_n <= n)
 end
 
--- RFC 3339 in UTC with milliseconds; days to civil after Howard Hinnant, "chrono-Compatible Low-Level Date Algorithms".
-local function rfc3339(ms)
-  local s = math.floor(ms / 1000)
-  local z = math.floor(s / 86400) + 719468
-  local era = math.floor(z / 146097)
-  local doe = z - era * 146097
-  local yoe = math.floor((doe - math.floor(doe / 1460) + math.floor(doe / 36524) - math.floor(doe / 146096)) / 365)
-  local doy = doe - (365 * yoe + math.floor(yoe / 4) - math.floor(yoe / 100))
-  local mp = math.floor((5 * doy + 2) / 153)
-  local d = doy - math.floor((153 * mp + 2) / 5) + 1
-  local m = mp < 10 and mp + 3 or mp - 9
-  local y = yoe + era * 400 + (m <= 2 and 1 or 0)
-  local t = s % 86400
-  return string.format('%04d-%02d-%02dT%02d:%02d:%02d.%03dZ', y, m, d,
-    math.floor(t / 3600), math.floor(t / 60) % 60, t % 60, ms % 1000)
-end
-
 -- Drops marks that are stored and old. Looked for when there are many, and then again when there are twice as many.
 local function forget_old_marks(checked_at)
   local fields = redis.call('HLEN', KEYS[1])
@@ -81,7 +65,7 @@ end
 
 local sender, client_id = ARGV[1], ARGV[2]
 local room = redis.call('HMGET', KEYS[1], 'seq', 'epoch', 'bases', 'archived', 'tail_bytes', 'mark:' .. sender,
-  'members_seq', 'marks_checked_at')
+  'members_seq', 'marks_checked_at', 'marks_since')
 local seq, bases = tonumber(room[1]), room[3] or ''
 if room[2] ~= EPOCH then return {'seed'} end
 
@@ -117,8 +101,15 @@ if mark then
 end
 if room[4] == '1' and ARGV[6] ~= '1' then return {'archived'} end
 if client_id ~= '' and ARGV[3] ~= '1' then return {'lookup'} end
-local members_seq = tonumber(room[7] or 0)
-if ARGV[13] ~= '' and members_seq > tonumber(ARGV[13]) then return {'stale', members_seq} end
+if ARGV[13] ~= '' then
+  local changed, upto = tonumber(room[7] or 0), tonumber(string.match(ARGV[13], '%d+$'))
+  if changed > upto and string.sub(ARGV[13], 1, 1) == 'u' then
+    -- One user's change: their mark tells it, unless it came before marks were lost.
+    local own = redis.call('HGET', KEYS[1], 'mark:' .. ARGV[11])
+    changed = math.max(tonumber(room[9]) or changed, tonumber(string.match(own or '', ' (%d+) ')) or 0)
+  end
+  if changed > upto then return {'stale', changed} end
+end
 local bound = tonumber(ARGV[4])
 if bound > 0 and redis.call('XLEN', KEYS[3]) >= bound then return {'full'} end
 
@@ -126,14 +117,16 @@ seq = seq + 1
 local header = '1\31' .. EPOCH .. '\31' .. seq .. '\31' .. now_ms .. '\31' .. ARGV[7]
 local record = header .. '\n' .. ARGV[8] .. seq .. ',"at":"' .. rfc3339(now_ms) .. '"' .. ARGV[9]
 
-if ARGV[14] == '1' then redis.call('DEL', KEYS[2]) end
 -- The tail first: the one write that could fail (an id not above the last). Losing a tail costs a read of
 -- PostgreSQL, never an event.
 local id = string.format('%d-0', seq)
 local added = redis.pcall('XADD', KEYS[2], 'MAXLEN', TAIL_EVENTS, id, 'r', record)
-if type(added) == 'table' and added.err then
-  -- Only an id that is not above the last is mended here; out of memory must end the script before it wrote.
-  if not string.find(added.err, 'equal or smaller', 1, true) then return redis.error_reply(added.err) end
+local failed = type(added) == 'table' and added.err
+-- Only an id that is not above the last is mended here; out of memory must end the script before it wrote, so that
+-- nothing may be dropped before the first add.
+if failed and not string.find(failed, 'equal or smaller', 1, true) then return redis.error_reply(failed) end
+if failed or ARGV[14] == '1' then
+  -- Deleted as a whole: what is trimmed off a stream may stay in its memory.
   redis.call('DEL', KEYS[2])
   redis.call('XADD', KEYS[2], id, 'r', record)
 end

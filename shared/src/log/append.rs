@@ -25,6 +25,24 @@ pub enum Minimum {
     Owner = 3,
 }
 
+/// Up to where the caller knows memberships of the room; a change above it makes their decision one of the past.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum KnownUpto {
+    /// All memberships of the room.
+    Room(Seq),
+    /// That of the user whose membership changes; nobody else's matters.
+    User(Seq),
+}
+
+impl KnownUpto {
+    fn encode(self) -> String {
+        match self {
+            Self::Room(seq) => seq.to_string(),
+            Self::User(seq) => format!("u{seq}"),
+        }
+    }
+}
+
 /// An event to be appended.
 #[derive(Debug, Clone)]
 pub struct Entry<'a> {
@@ -40,9 +58,8 @@ pub struct Entry<'a> {
     pub visibility: Visibility,
     /// The user whose membership changes and their new role; `removed` when they go.
     pub membership: Option<(&'a UserId, &'a str)>,
-    /// Refused as [`AppendError::Stale`] when the room's memberships changed above this position, up to which the
-    /// caller knows them.
-    pub members_upto: Option<Seq>,
+    /// Refused as [`AppendError::Stale`] when memberships that the caller decided by changed above this position.
+    pub members_upto: Option<KnownUpto>,
     /// By how many the room's members become more or fewer.
     pub members_delta: i8,
     /// What a join tells of the room from now on: `name`, `archived` (`0` or `1`).
@@ -213,7 +230,7 @@ impl Entry<'_> {
             .arg(id)
             .arg(self.membership.map_or("", |(user, _)| user.as_str()))
             .arg(self.membership.map_or("", |(_, role)| role))
-            .arg(self.members_upto.map_or_else(String::new, |seq| seq.to_string()))
+            .arg(self.members_upto.map_or_else(String::new, KnownUpto::encode))
             .arg(i32::from(self.drops_tail))
             .arg(self.members_delta);
         for (field, value) in &self.sets {

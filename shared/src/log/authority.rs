@@ -37,6 +37,15 @@ pub enum Known {
     Rejected,
 }
 
+/// How far some users have come in a room, as far as it is stored.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StoredMarks {
+    /// The room's stored head.
+    pub head: Seq,
+    /// Read and delivered marks, in the order of the users; `None`: not a member.
+    pub marks: Vec<Option<(Seq, Seq)>>,
+}
+
 /// Why PostgreSQL's side did not answer.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum AuthorityError {
@@ -64,6 +73,9 @@ pub trait Authority: Send + Sync + 'static {
         sender: &UserId,
         client_id: &ClientId,
     ) -> Result<Option<Known>, AuthorityError>;
+
+    /// How far users have come in a room.
+    async fn marks(&self, room: &RoomId, users: &[UserId]) -> Result<StoredMarks, AuthorityError>;
 
     /// The message at a place that is at or below the room's head. Waits a while when the place is not yet stored.
     async fn target(&self, room: &RoomId, seq: Seq) -> Result<Option<Target>, AuthorityError>;

@@ -1,4 +1,5 @@
-//! The log as the services use it: append, mark, read, wait for stored. Seeds and look-ups happen inside.
+//! The log as the services use it: append, wait for stored; seeds and look-ups happen inside. Reads, marks and live
+//! frames are in files of their own.
 
 use std::{sync::Arc, time::Duration};
 
@@ -7,13 +8,13 @@ use redis::{Client, RedisError, Value};
 use super::{
     append::{Accepted, Answer, AppendError, Entry},
     authority::{Authority, AuthorityError, Known, SeedOutcome},
-    keys::{self, Partition},
-    record::{FORMAT_VERSION, Header, IngestId, TYPE_MARKS},
+    keys,
+    record::{FORMAT_VERSION, Header},
     seeding::Seeding,
     session::{self, Session, SessionError, Sessions},
     stored::{Stored, Watermarks},
 };
-use crate::ids::{RoomId, Seq, UserId};
+use crate::ids::RoomId;
 
 /// Rounds of seed, look-up and new session that one command may take before it is given up.
 pub(super) const ROUNDS: usize = 6;
@@ -33,30 +34,13 @@ pub struct LogLimits {
     pub max_backlog_records: u64,
 }
 
-/// One user's mark in a room: all up to `seq` read, or delivered.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ReadMark {
-    pub user: UserId,
-    pub seq: Seq,
-    pub delivered: bool,
-}
-
-/// Marks that stand in the ingest stream.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Marked {
-    /// What to wait for. Its `seq` is 0: what became of the event at the head is not what became of the marks.
-    pub accepted: Accepted,
-    /// The head that marks above it were clamped to.
-    pub head: Seq,
-}
-
 /// See the module. Shared by all threads of a node.
 pub struct Log {
     pub(super) sessions: Arc<Sessions>,
     pub(super) authority: Arc<dyn Authority>,
     seeding: Seeding,
     watermarks: Arc<Watermarks>,
-    limits: LogLimits,
+    pub(super) limits: LogLimits,
     clock: fn() -> u64,
 }
 
@@ -139,44 +123,6 @@ impl Log {
                         }
                     }
                     looked_up = true;
-                }
-            }
-        }
-        Err(AppendError::Unavailable("the room's head does not settle".to_owned()))
-    }
-
-    /// Appends marks of one room as one record.
-    ///
-    /// # Errors
-    /// [`AppendError`].
-    pub async fn mark(&self, room: &RoomId, marks: &[ReadMark]) -> Result<Marked, AppendError> {
-        let header = Header { room: room.as_str(), kind: TYPE_MARKS, ..Header::default() }.encode();
-        for _ in 0..ROUNDS {
-            let session = self.sessions.get().await.map_err(unavailable)?;
-            let mut command = redis::cmd("EVALSHA");
-            command.arg(&session.scripts.marks.sha).arg(2);
-            command.arg(keys::room(room)).arg(Partition::of(room).ingest());
-            command.arg(self.limits.max_backlog_records).arg(&header);
-            for mark in marks {
-                let user = serde_json::to_string(&mark.user).unwrap_or_default();
-                command.arg(if mark.delivered { "delivered" } else { "read" }).arg(user).arg(mark.seq.0);
-            }
-            let value = self.call(&session, command).await?;
-            let malformed = |_| AppendError::Unavailable("unexpected answer of the marks script".to_owned());
-            if let Ok((_, seq, at_ms, ingest)) =
-                redis::from_redis_value::<(String, u64, i64, String)>(value.clone())
-            {
-                let ingest: IngestId = ingest.parse().map_err(malformed)?;
-                let (epoch, ingest) = (session.epoch, Some(ingest));
-                let accepted =
-                    Accepted { seq: Seq(0), epoch, at_ms, ingest, id: String::new(), duplicate: false };
-                return Ok(Marked { accepted, head: Seq(seq) });
-            }
-            match redis::from_redis_value::<(String,)>(value) {
-                Ok((status,)) if status == "seed" => self.seed(&session, room).await?,
-                Ok((status,)) if status == "full" => return Err(AppendError::Overloaded),
-                _ => {
-                    return Err(AppendError::Unavailable("unexpected answer of the marks script".to_owned()));
                 }
             }
         }

@@ -65,6 +65,18 @@ pub fn tail(room: &RoomId) -> String {
     format!("{{{:02}}}:tail:{room}", Partition::of(room).0)
 }
 
+/// Key of what is known of how far the room's members have come.
+#[must_use]
+pub fn marks(room: &RoomId) -> String {
+    format!("{{{:02}}}:marks:{room}", Partition::of(room).0)
+}
+
+/// Key of the list of a small room's members.
+#[must_use]
+pub fn members(room: &RoomId) -> String {
+    format!("{{{:02}}}:members:{room}", Partition::of(room).0)
+}
+
 /// The room whose channel this is.
 #[must_use]
 pub fn room_of_channel(channel: &str) -> Option<&str> {

@@ -1,26 +1,155 @@
--- Appends read or delivered marks of a room's members: one record without a seq, for persistence only.
--- The first line of the loaded text is `local EPOCH = '<epoch>'` (see append.lua).
+-- Moves read and delivered marks of a room's members: appends those that move as one record without a seq, for
+-- persistence, and tells of them. A mark that does not move leaves no trace.
+-- The first line of the loaded text is `local EPOCH = '<epoch>'`, then comes rfc3339.lua (see append.lua).
 --
--- KEYS  1 room hash  2 ingest
+-- KEYS  1 room hash (also the channel)  2 ingest  3 marks
 -- ARGV  1 bound of the ingest stream, records; 0 = none
---       2 rest of the record's header, from the room on
---       3.. triples: kind ('read' or 'delivered'), user as JSON string, seq
+--       2 rest of the marks record's header, from the room on   3 and 4 the same of receipt:read and receipt:delivered
+--       5 room   6 stored head as of the look-up, or ''
+--       7.. groups of five: kind ('read' or 'delivered'), user, seq, and where the look-up found the user's read
+--       and delivered marks: two seqs, '-' and '-' when they are not a member, '' and '' when nobody looked
 --
--- Answers  {'ok', head seq, at_ms, ingest id}: marks above the head were clamped to it
+-- Answers  {'ok', head, at_ms, ingest id, held_ms, seq …}  where each mark stands now, -1: not a member. The ingest id
+--          is that of the last record of marks of this room, '' when there is none to wait for. held_ms above 0:
+--          receipts wait, to be published by calling again after that time
+--          {'lookup', n …}  look up the users of these groups (from 1), then again
 --          {'seed'} {'full'} as in append.lua
+--
+-- The marks key is a hash: user → `<read> <at_ms> <delivered> <at_ms> <seq of their last known membership change>`;
+-- and in fields that no user can have the name of: ' epoch'; ' ingest', the last record; ' at', when receipts were
+-- published last; ' read' and ' delivered', those that wait.
 
-local room = redis.call('HMGET', KEYS[1], 'seq', 'epoch')
+local RECEIPTS_EVERY_MS = 500
+-- In larger rooms pushing every mark to everybody is quadratic.
+local PUSHED_MEMBERS = 100
+local KEPT_S = 3600
+local KEPT = 10000
+
+local room = redis.call('HMGET', KEYS[1], 'seq', 'epoch', 'members')
 if room[2] ~= EPOCH then return {'seed'} end
-local bound = tonumber(ARGV[1])
-if bound > 0 and redis.call('XLEN', KEYS[2]) >= bound then return {'full'} end
-
 local head = tonumber(room[1])
+local pushed = tonumber(room[3] or 0) <= PUSHED_MEMBERS
 local clock = redis.call('TIME')
 local now_ms = tonumber(clock[1]) * 1000 + math.floor(tonumber(clock[2]) / 1000)
-local marks = {}
-for i = 3, #ARGV, 3 do
-  marks[#marks + 1] = '["' .. ARGV[i] .. '",' .. ARGV[i + 1] .. ',' .. math.min(tonumber(ARGV[i + 2]), head) .. ']'
+
+local asked = {}
+local changes, fields = {}, {' epoch', ' ingest', ' at', ' read', ' delivered'}
+for i = 7, #ARGV, 5 do
+  asked[#asked + 1] = {kind = ARGV[i], user = ARGV[i + 1], seq = math.min(tonumber(ARGV[i + 2]), head),
+    read = ARGV[i + 3], delivered = ARGV[i + 4]}
+  changes[#changes + 1] = 'mark:' .. ARGV[i + 1]
+  fields[#fields + 1] = ARGV[i + 1]
 end
-local header = '1\31' .. EPOCH .. '\0310\31' .. now_ms .. '\31' .. ARGV[2]
-local ingest = redis.call('XADD', KEYS[2], '*', 'r', header .. '\n[' .. table.concat(marks, ',') .. ']')
-return {'ok', head, now_ms, ingest}
+if #changes > 0 then changes = redis.call('HMGET', KEYS[1], unpack(changes)) end
+local kept = redis.call('HMGET', KEYS[3], unpack(fields))
+-- What another epoch left counts for nothing: its marks may have been taken back.
+local good = kept[1] == EPOCH
+local function field(n) return good and kept[n] or nil end
+
+-- Where everybody stands.
+local people, new, unknown = {}, false, {}
+for n, mark in ipairs(asked) do
+  local role, since = string.match(changes[n] or '', '^(%S+) (%d+)')
+  since = since or '0'
+  if people[mark.user] == nil then
+    local read, read_at, delivered, delivered_at, known = string.match(field(n + 5) or '', '^(%d+) (%d+) (%d+) (%d+) (%d+)$')
+    if role == 'removed' or (mark.read == '-' and not role) then
+      people[mark.user] = false
+    elseif known == since then
+      people[mark.user] = {read = tonumber(read), read_at = read_at, delivered = tonumber(delivered),
+        delivered_at = delivered_at, since = since}
+    elseif mark.read ~= '' then
+      -- A membership that begins behind what is stored begins without marks.
+      local begins = mark.read == '-' or (role and tonumber(since) > tonumber(ARGV[6]))
+      people[mark.user] = {read = begins and 0 or tonumber(mark.read), read_at = '0',
+        delivered = begins and 0 or tonumber(mark.delivered), delivered_at = '0', since = since}
+      new = true
+    else
+      unknown[#unknown + 1] = n
+    end
+  end
+end
+if #unknown > 0 then return {'lookup', unpack(unknown)} end
+
+local moved, stands = {}, {}
+for n, mark in ipairs(asked) do
+  local person = people[mark.user]
+  if person and mark.seq > person[mark.kind] then
+    person[mark.kind], person[mark.kind .. '_at'], person.moved = mark.seq, now_ms, true
+    moved[#moved + 1] = mark
+  end
+end
+for n, mark in ipairs(asked) do
+  local person = people[mark.user]
+  stands[n] = person and person[mark.kind] or -1
+end
+
+-- User ids hold nothing else that JSON escapes.
+local function json(user) return '"' .. string.gsub(user, '[\\"]', '\\%0') .. '"' end
+
+local ingest = field(2)
+local waits = {read = field(4) or '', delivered = field(5) or ''}
+if #moved > 0 then
+  local bound = tonumber(ARGV[1])
+  if bound > 0 and redis.call('XLEN', KEYS[2]) >= bound then return {'full'} end
+  local list = {}
+  for n, mark in ipairs(moved) do
+    list[n] = '["' .. mark.kind .. '",' .. json(mark.user) .. ',' .. mark.seq .. ']'
+    waits[mark.kind] = waits[mark.kind] .. mark.user .. '\30' .. mark.seq .. '\30' .. now_ms .. '\31'
+  end
+  local header = '1\31' .. EPOCH .. '\0310\31' .. now_ms .. '\31' .. ARGV[2]
+  ingest = redis.call('XADD', KEYS[2], '*', 'r', header .. '\n[' .. table.concat(list, ',') .. ']')
+end
+
+local function frame(kind, marks)
+  return '{"type":"receipt:' .. kind .. '","room":"' .. ARGV[5] .. '","marks":[' .. marks .. ']}'
+end
+
+-- Publishes what waits of a kind; of each user the last, which is the highest.
+local function tell(kind, header)
+  local order, marks = {}, {}
+  for user, seq, at in string.gmatch(waits[kind], '([^\30]*)\30(%d+)\30(%d+)\31') do
+    if not marks[user] then order[#order + 1] = user end
+    marks[user] = '{"user":' .. json(user) .. ',"seq":' .. seq .. ',"at":"' .. rfc3339(tonumber(at)) .. '"}'
+  end
+  local all = {}
+  for n, user in ipairs(order) do
+    all[n] = marks[user]
+    -- One's own reads reach all one's connections, in rooms of any size.
+    if kind == 'read' then
+      local notice = 'read ' .. ARGV[5] .. ' ' .. (pushed and '1' or '0') .. '\n' .. frame('read', marks[user])
+      redis.call('PUBLISH', 'user:' .. user, notice)
+    end
+  end
+  if pushed and #all > 0 then
+    local record = '1\31' .. EPOCH .. '\0310\31' .. now_ms .. '\31' .. header .. '\n' .. frame(kind, table.concat(all, ','))
+    redis.call('PUBLISH', KEYS[1], record)
+  end
+end
+
+local held_ms, told = 0, false
+local at = tonumber(field(3) or 0)
+if waits.read ~= '' or waits.delivered ~= '' then
+  -- A clock that was set back must not hold receipts back for as long.
+  if at <= now_ms and now_ms < at + RECEIPTS_EVERY_MS then
+    held_ms = at + RECEIPTS_EVERY_MS - now_ms
+  else
+    tell('read', ARGV[3])
+    tell('delivered', ARGV[4])
+    waits, at, told = {read = '', delivered = ''}, now_ms, true
+  end
+end
+
+if #moved > 0 or new or told then
+  if not good or redis.call('HLEN', KEYS[3]) > KEPT then redis.call('DEL', KEYS[3]) end
+  local sets = {' epoch', EPOCH, ' ingest', ingest or '', ' at', at, ' read', waits.read, ' delivered', waits.delivered}
+  for user, person in pairs(people) do
+    if person then
+      sets[#sets + 1] = user
+      sets[#sets + 1] = string.format('%.0f %s %.0f %s %s', person.read, person.read_at, person.delivered, person.delivered_at, person.since)
+    end
+  end
+  redis.call('HSET', KEYS[3], unpack(sets))
+  redis.call('EXPIRE', KEYS[3], KEPT_S)
+end
+return {'ok', head, now_ms, ingest or '', held_ms, unpack(stands)}

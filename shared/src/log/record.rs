@@ -214,9 +214,21 @@ impl Record {
         self.field(6)
     }
 
+    /// Whose membership this event changes, and their new role; [`crate::role::REMOVED`] when they go.
+    #[must_use]
+    pub fn member_change(&self) -> Option<(&str, &str)> {
+        self.membership().split_once(LIST)
+    }
+
     #[must_use]
     pub fn traceparent(&self) -> &str {
         self.field(7)
+    }
+
+    /// It has no place in the log: typing, signals, receipts, marks.
+    #[must_use]
+    pub fn is_live_only(&self) -> bool {
+        self.seq == Seq(0)
     }
 
     /// The finished client JSON.

@@ -2,6 +2,9 @@
 
 use crate::ids::Epoch;
 
+/// The function that writes times, for scripts that publish frames.
+const RFC3339: &str = include_str!("rfc3339.lua");
+
 /// One script as loaded into a process for one epoch.
 #[derive(Debug, Clone)]
 pub struct Script {
@@ -11,9 +14,9 @@ pub struct Script {
 }
 
 impl Script {
-    fn bound(body: &str, epoch: Epoch) -> Self {
+    fn bound(parts: &[&str], epoch: Epoch) -> Self {
         use sha1::{Digest, Sha1};
-        let text = format!("local EPOCH = '{epoch}'\n{body}");
+        let text = format!("local EPOCH = '{epoch}'\n{}", parts.concat());
         let sha = Sha1::digest(text.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect();
         Self { text, sha }
     }
@@ -24,21 +27,25 @@ impl Script {
 pub struct Scripts {
     pub append: Script,
     pub marks: Script,
+    pub live: Script,
     pub stored: Script,
     pub seed: Script,
+    pub blank: Script,
 }
 
 impl Scripts {
     pub fn of(epoch: Epoch) -> Self {
         Self {
-            append: Script::bound(include_str!("append.lua"), epoch),
-            marks: Script::bound(include_str!("marks.lua"), epoch),
-            stored: Script::bound(include_str!("stored.lua"), epoch),
-            seed: Script::bound(include_str!("seed.lua"), epoch),
+            append: Script::bound(&[RFC3339, include_str!("append.lua")], epoch),
+            marks: Script::bound(&[RFC3339, include_str!("marks.lua")], epoch),
+            live: Script::bound(&[include_str!("live.lua")], epoch),
+            stored: Script::bound(&[include_str!("stored.lua")], epoch),
+            seed: Script::bound(&[include_str!("seed.lua")], epoch),
+            blank: Script::bound(&[include_str!("blank.lua")], epoch),
         }
     }
 
-    pub fn each(&self) -> [&Script; 4] {
-        [&self.append, &self.marks, &self.stored, &self.seed]
+    pub fn each(&self) -> [&Script; 6] {
+        [&self.append, &self.marks, &self.live, &self.stored, &self.seed, &self.blank]
     }
 }

@@ -14,7 +14,8 @@ local ROOM_TTL_S = 7 * 86400
 local room = redis.call('HMGET', KEYS[1], 'epoch', 'seq')
 if (room[1] or '') ~= ARGV[1] or (room[2] or '') ~= ARGV[2] then return 'changed' end
 if ARGV[5] == '0' then
-  redis.call('HSET', KEYS[1], 'epoch', EPOCH, 'seq', ARGV[3], 'bases', ARGV[4], 'members_seq', ARGV[3], unpack(ARGV, 6))
+  redis.call('HSET', KEYS[1], 'epoch', EPOCH, 'seq', ARGV[3], 'bases', ARGV[4], 'members_seq', ARGV[3],
+    'marks_since', ARGV[3], unpack(ARGV, 6))
   -- Marks of a history that was given up say nothing; those of what goes on may not be stored yet.
   local hash = redis.call('HGETALL', KEYS[1])
   for i = 1, #hash, 2 do

@@ -4,13 +4,17 @@
 use serde::{Deserialize, Serialize};
 
 use super::{
-    append::AppendError,
-    commands::{Log, unavailable},
+    append::{Accepted, Answer, AppendError, Entry, Minimum},
+    commands::{Log, ROUNDS, unavailable},
     keys,
     record::{Record, Visibility, is_visible_to},
     tail,
 };
-use crate::ids::{Epoch, RoomId, Seq};
+use crate::{
+    error::Refusal,
+    ids::{Epoch, RoomId, Seq},
+    message::change::{Actor, Change},
+};
 
 /// What a change must know of the message that it is aimed at.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -20,6 +24,9 @@ pub struct Target {
     pub sender: String,
     pub visibility: Visibility,
     pub deleted: bool,
+    /// Beside attachments a text may be empty.
+    #[serde(default)]
+    pub has_attachments: bool,
 }
 
 impl Target {
@@ -40,16 +47,63 @@ impl Target {
 }
 
 impl Log {
+    /// Appends a change of a message, when whoever makes it may.
+    ///
+    /// # Errors
+    /// What [`Change::check`] refuses, or the log.
+    pub async fn change(
+        &self,
+        room: &RoomId,
+        actor: &Actor<'_>,
+        change: &Change,
+    ) -> Result<Accepted, Refusal> {
+        change.permit(actor)?;
+        let target = self.target(room, change.target).await?;
+        let target = target.ok_or_else(|| Refusal::not_found("message"))?;
+        match change.check(actor, &target) {
+            Ok(minimum) => Ok(self.append(&change.entry(room, actor.user, &target, minimum)).await?),
+            // It may be the repetition of one that came before the delete: that is answered with the first.
+            Err(refusal) if target.deleted => {
+                let entry = change.entry(room, actor.user, &target, Minimum::Anyone);
+                self.known(&entry).await?.ok_or(refusal)
+            }
+            Err(refusal) => Err(refusal),
+        }
+    }
+
+    /// What was appended under an entry's client id, as far as Redis remembers; appends nothing.
+    async fn known(&self, entry: &Entry<'_>) -> Result<Option<Accepted>, AppendError> {
+        if entry.client_id.is_none() {
+            return Ok(None);
+        }
+        for _ in 0..ROUNDS {
+            let session = self.sessions.get().await.map_err(unavailable)?;
+            // Without leave to append what it does not know, the script answers `lookup` at the latest.
+            let value = self.call(&session, entry.command(&session.scripts, false, 0)).await?;
+            match entry.read_answer(&session, value).map_err(AppendError::Unavailable)? {
+                Answer::Done(accepted) => return Ok(Some(accepted)),
+                Answer::LookUp | Answer::Refused(_) => return Ok(None),
+                Answer::Seed => self.seed(&session, entry.room).await?,
+            }
+        }
+        Err(AppendError::Unavailable("the room's head does not settle".to_owned()))
+    }
+
     /// The message at a place in a room's log. `None`: no message stands there. A message in the tail is not deleted:
     /// a delete drops the tail.
     ///
     /// # Errors
     /// [`AppendError::NoSuchRoom`], or [`AppendError::Unavailable`] also when the place is not yet stored.
     pub async fn target(&self, room: &RoomId, seq: Seq) -> Result<Option<Target>, AppendError> {
-        if seq > self.read(room, None, Epoch(0), None, &[]).await?.head.seq {
+        let head = self.read(room, None, Epoch(0), None, &[]).await?.head;
+        if seq > head.seq {
             return Ok(None);
         }
         let session = self.sessions.get().await.map_err(unavailable)?;
+        if session.epoch != head.epoch {
+            // Before the room is seeded in it, its tail may be of a history that was given up.
+            return Err(AppendError::Unavailable("a new epoch has begun".to_owned()));
+        }
         let mut command = redis::cmd("XRANGE");
         command.arg(keys::tail(room)).arg(format!("{seq}-0")).arg(format!("{seq}-0"));
         let entries: Result<tail::TailEntries, _> = command.query_async(&mut session.connection()).await;
@@ -63,11 +117,18 @@ impl Log {
 }
 
 fn of_record(record: &Record) -> Target {
+    #[derive(Deserialize)]
+    struct Body<'a> {
+        #[serde(borrow)]
+        attachments: Option<&'a serde_json::value::RawValue>,
+    }
+    let body = serde_json::from_slice::<Body<'_>>(record.json());
     Target {
         id: record.id().to_owned(),
         sender: record.sender().to_owned(),
         visibility: Visibility::decode(record.visibility()),
         deleted: false,
+        has_attachments: body.is_ok_and(|body| body.attachments.is_some()),
     }
 }
 
@@ -82,6 +143,7 @@ mod tests {
             sender: "alice".into(),
             visibility: Visibility { users: users.iter().map(ToString::to_string).collect(), roles: vec![] },
             deleted: false,
+            has_attachments: false,
         };
         assert_eq!(of(&["bob"]).audience().users, ["bob", "alice"]);
         assert!(of(&[]).audience().is_everyone());

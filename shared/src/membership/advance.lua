@@ -1,5 +1,7 @@
--- Moves a cached read position forward.
--- KEYS  1 rooms      ARGV  1 room  2 seq
+-- Moves a cached read position forward, and shuts out fills that are under way: they may have read an older one.
+-- KEYS  1 rooms  2 moves      ARGV  1 room  2 seq  3 TTL of the counter in s
+redis.call('INCR', KEYS[2])
+redis.call('EXPIRE', KEYS[2], ARGV[3])
 local value = redis.call('HGET', KEYS[1], ARGV[1])
 if not value then return 0 end
 local role, seq = string.match(value, '^(%S+) (%d+)$')

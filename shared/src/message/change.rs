@@ -1,5 +1,8 @@
 //! Changes of a message: edit, delete, add or remove a reaction. Checked the same way whether they come by frame or by
-//! HTTP.
+//! HTTP; the way into the log is [`crate::log::Log::change`].
+
+#[cfg(test)]
+mod tests;
 
 use serde::Serialize;
 use serde_json::value::RawValue;
@@ -71,6 +74,28 @@ impl ChangeKind {
     }
 }
 
+/// Who makes a change.
+#[derive(Debug, Clone, Copy)]
+pub struct Actor<'a> {
+    pub user: &'a UserId,
+    /// Empty for whoever is not a member, and acts by their scope.
+    pub role: &'a str,
+    /// They act in any room by their scope.
+    pub admin: bool,
+}
+
+impl Actor<'_> {
+    fn may(&self, permission: Permission) -> Result<Minimum, Refusal> {
+        if self.admin {
+            return Ok(Minimum::Anyone);
+        }
+        if role::allows(self.role, permission) {
+            return Ok(permission.minimum());
+        }
+        Err(Refusal::new(ErrorCode::Forbidden, "your role in this room does not allow this"))
+    }
+}
+
 /// A checked change that is not yet in the log.
 #[derive(Debug, Clone)]
 pub struct Change {
@@ -102,12 +127,6 @@ impl Change {
             ChangeKind::Edit => {
                 let content: String = required(fields.content, "content", "a string")?;
                 check_text(&content, "content", max_chars)?;
-                if content.is_empty() {
-                    return Err(Refusal::bad_field(
-                        "content",
-                        "`content` is empty; delete the message instead",
-                    ));
-                }
                 let metadata = Fields::object(fields.metadata, "metadata", MAX_METADATA_BYTES)?;
                 Action::Edit { content, metadata }
             }
@@ -128,41 +147,42 @@ impl Change {
         }
     }
 
-    /// Decides whether someone may make this change. `admin`: they act in any room by their scope.
+    /// Refuses whoever may change no message at all, before anything is looked up for them.
     ///
     /// # Errors
-    /// `not_found` for a message that they may not see, `conflict`, `forbidden`.
-    pub fn check(
-        &self,
-        user: &UserId,
-        role: &str,
-        admin: bool,
-        target: Option<&Target>,
-    ) -> Result<Minimum, Refusal> {
-        let not_found = || Refusal::not_found("message");
-        let target = target.ok_or_else(not_found)?;
-        if !target.is_visible_to(user.as_str(), role) {
-            return Err(not_found());
+    /// `forbidden`.
+    pub fn permit(&self, actor: &Actor<'_>) -> Result<(), Refusal> {
+        actor.may(Permission::ChangeOwn).map(drop)
+    }
+
+    /// Decides whether someone may make this change of this message.
+    ///
+    /// # Errors
+    /// `not_found` for a message that they may not see, `forbidden`, `conflict`, `bad_request`.
+    pub fn check(&self, actor: &Actor<'_>, target: &Target) -> Result<Minimum, Refusal> {
+        if !target.is_visible_to(actor.user.as_str(), actor.role) {
+            return Err(Refusal::not_found("message"));
         }
-        let own = target.sender == user.as_str();
-        let permission = match self.action {
+        let own = target.sender == actor.user.as_str();
+        let minimum = actor.may(match self.action {
             Action::AddReaction { .. } | Action::RemoveReaction { .. } => Permission::Send,
             Action::Edit { .. } | Action::Delete if own => Permission::ChangeOwn,
             Action::Edit { .. } | Action::Delete => Permission::ChangeAny,
-        };
-        if !admin && !role::allows(role, permission) {
-            let message = "your role in this room does not allow this";
-            return Err(Refusal::new(ErrorCode::Forbidden, message));
-        }
+        })?;
         if self.id.is_some_and(|id| id.to_string() != target.id) {
-            return Err(
-                Refusal::new(ErrorCode::Conflict, "another message stands at this `seq`").with_field("id")
-            );
+            let refusal = Refusal::new(ErrorCode::Conflict, "another message stands at this `seq`");
+            return Err(refusal.with_field("id"));
         }
         if target.deleted && !matches!(self.action, Action::Delete) {
             return Err(Refusal::new(ErrorCode::Conflict, "the message is deleted"));
         }
-        Ok(if admin { Minimum::Anyone } else { permission.minimum() })
+        match &self.action {
+            Action::Edit { content, .. } if content.is_empty() && !target.has_attachments => {
+                let rule = "`content` is empty and the message has no attachments; delete it instead";
+                Err(Refusal::bad_field("content", rule))
+            }
+            _ => Ok(minimum),
+        }
     }
 
     /// The entry that appends this change; `minimum` is what [`Change::check`] came to.
@@ -179,7 +199,8 @@ impl Change {
             sender: Some(user),
             client_id: Some(self.client_id.clone()),
             visibility: target.audience(),
-            drops_tail: kind == ChangeKind::Delete,
+            // Once it is deleted the tail does not hold it any more, however often it is deleted again.
+            drops_tail: kind == ChangeKind::Delete && !target.deleted,
             minimum,
             ..Entry::new(room, kind.event(), self.body(user, target))
         }
@@ -244,89 +265,4 @@ pub fn emoji_of(emoji: String) -> Result<String, Refusal> {
         return Err(Refusal::bad_field("emoji", rule));
     }
     Ok(emoji)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::log::record::Visibility;
-
-    fn change(kind: ChangeKind, json: &str) -> Result<Change, Refusal> {
-        Change::from_fields(kind, &Fields::parse(json).unwrap(), 10)
-    }
-
-    fn target(sender: &str, users: &[&str]) -> Target {
-        Target {
-            id: Uuid::nil().to_string(),
-            sender: sender.into(),
-            visibility: Visibility { users: users.iter().map(ToString::to_string).collect(), roles: vec![] },
-            deleted: false,
-        }
-    }
-
-    #[test]
-    fn each_wrong_field_is_named() {
-        let cases = [
-            (ChangeKind::Edit, r#"{"content":"x"}"#, "seq"),
-            (ChangeKind::Edit, r#"{"seq":0,"content":"x"}"#, "seq"),
-            (ChangeKind::Edit, r#"{"seq":1}"#, "content"),
-            (ChangeKind::Edit, r#"{"seq":1,"content":""}"#, "content"),
-            (ChangeKind::Edit, r#"{"seq":1,"content":"01234567890"}"#, "content"),
-            (ChangeKind::Edit, r#"{"seq":1,"content":"x","id":"7"}"#, "id"),
-            (ChangeKind::Edit, r#"{"seq":1,"content":"x","metadata":1}"#, "metadata"),
-            (ChangeKind::Delete, r#"{"seq":1,"client_id":""}"#, "client_id"),
-            (ChangeKind::AddReaction, r#"{"seq":1}"#, "emoji"),
-            (ChangeKind::AddReaction, r#"{"seq":1,"emoji":"a b"}"#, "emoji"),
-            (ChangeKind::RemoveReaction, r#"{"seq":1,"emoji":"012345678901234567890123456789012"}"#, "emoji"),
-        ];
-        for (kind, json, field) in cases {
-            assert_eq!(change(kind, json).unwrap_err().field.as_deref(), Some(field), "{json}");
-        }
-    }
-
-    #[test]
-    fn own_messages_are_changed_by_members_and_others_by_admins() {
-        let alice = UserId::parse("alice").unwrap();
-        let delete = change(ChangeKind::Delete, r#"{"seq":1}"#).unwrap();
-        let react = change(ChangeKind::AddReaction, r#"{"seq":1,"emoji":"+"}"#).unwrap();
-        let code = |change: &Change, role, target: Option<Target>| {
-            change.check(&alice, role, false, target.as_ref()).map_err(|refusal| refusal.code)
-        };
-        assert_eq!(code(&delete, "member", Some(target("alice", &[]))), Ok(Minimum::Member));
-        assert_eq!(code(&delete, "guest", Some(target("alice", &[]))), Err(ErrorCode::Forbidden));
-        assert_eq!(code(&delete, "member", Some(target("bob", &[]))), Err(ErrorCode::Forbidden));
-        assert_eq!(code(&delete, "admin", Some(target("bob", &[]))), Ok(Minimum::Admin));
-        assert_eq!(code(&delete, "owner", Some(target("bob", &["eve"]))), Err(ErrorCode::NotFound));
-        assert_eq!(code(&delete, "owner", None), Err(ErrorCode::NotFound));
-        assert_eq!(code(&react, "vip", Some(target("bob", &[]))), Ok(Minimum::Member));
-        assert_eq!(code(&react, "guest", Some(target("bob", &[]))), Err(ErrorCode::Forbidden));
-        let deleted = Target { deleted: true, ..target("alice", &[]) };
-        assert_eq!(code(&react, "member", Some(deleted.clone())), Err(ErrorCode::Conflict));
-        assert_eq!(code(&delete, "member", Some(deleted)), Ok(Minimum::Member));
-    }
-
-    #[test]
-    fn a_guard_that_names_another_message_is_a_conflict() {
-        let alice = UserId::parse("alice").unwrap();
-        let guarded = |id: Uuid| change(ChangeKind::Delete, &format!(r#"{{"seq":1,"id":"{id}"}}"#)).unwrap();
-        let target = target("alice", &[]);
-        let check =
-            |id| guarded(id).check(&alice, "member", false, Some(&target)).map_err(|refusal| refusal.code);
-        assert_eq!(check(Uuid::nil()), Ok(Minimum::Member));
-        assert_eq!(check(Uuid::max()), Err(ErrorCode::Conflict));
-    }
-
-    #[test]
-    fn the_event_of_an_edit_has_the_wires_form() {
-        let edit = change(ChangeKind::Edit, r#"{"seq":3,"content":"x","metadata":{"a": 1}}"#).unwrap();
-        let (room, user) = (RoomId::parse("r").unwrap(), UserId::parse("alice").unwrap());
-        let entry = edit.entry(&room, &user, &target("bob", &["eve"]), Minimum::Admin);
-        let id = Uuid::nil();
-        assert_eq!(
-            entry.body,
-            format!(r#"{{"target":3,"target_id":"{id}","content":"x","metadata":{{"a": 1}},"by":"alice"}}"#)
-        );
-        assert_eq!((entry.kind, entry.drops_tail, entry.is_change), ("message:edited", false, true));
-        assert_eq!(entry.visibility.users, ["eve", "bob"]);
-    }
 }

@@ -6,7 +6,7 @@ use proptest::prelude::*;
 
 use super::*;
 
-const RULES: Rules = Rules { max_message_bytes: 1_000, accept_binary: true };
+const RULES: Rules = Rules { max_message_bytes: 1_000, accept_binary: true, deflate: true };
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Seen {
@@ -39,7 +39,7 @@ fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
 
 /// Feeds `bytes` in pieces of the given lengths, over and over; 0 stands for all the rest.
 fn decode_in(rules: Rules, bytes: &[u8], pieces: &[usize]) -> (Vec<Seen>, Option<Violation>, Decoder) {
-    let mut decoder = Decoder::default();
+    let (mut decoder, mut inflater) = (Decoder::default(), Inflater::default());
     let mut seen = Vec::new();
     let mut rest = bytes;
     let mut pieces = pieces.iter().cycle();
@@ -50,8 +50,9 @@ fn decode_in(rules: Rules, bytes: &[u8], pieces: &[usize]) -> (Vec<Seen>, Option
         };
         let (piece, tail) = rest.split_at(length);
         rest = tail;
-        let decoded = decoder.decode(rules, &mut piece.to_vec(), |event| {
+        let decoded = decoder.decode(rules, &mut inflater, &mut piece.to_vec(), |event| {
             seen.push(match event {
+                Event::Part => return ControlFlow::Continue(()),
                 Event::Text(text) => Seen::Text(text.to_owned()),
                 Event::Binary(bytes) => Seen::Binary(bytes.to_vec()),
                 Event::Ping(payload) => Seen::Ping(payload.to_vec()),
@@ -167,11 +168,11 @@ fn close_frames_are_judged_by_code_and_reason() {
 #[test]
 fn a_break_leaves_the_rest_of_the_chunk_unused() {
     let mut bytes = [frame(0x81, b"one"), frame(0x81, b"two")].concat();
-    let mut decoder = Decoder::default();
-    let used = decoder.decode(RULES, &mut bytes, |_| ControlFlow::Break(()));
+    let (mut decoder, mut inflater) = (Decoder::default(), Inflater::default());
+    let used = decoder.decode(RULES, &mut inflater, &mut bytes, |_| ControlFlow::Break(()));
     assert_eq!(used, Ok(9));
     let mut seen = Vec::new();
-    let used = decoder.decode(RULES, &mut bytes[9..], |event| {
+    let used = decoder.decode(RULES, &mut inflater, &mut bytes[9..], |event| {
         seen.push(event == Event::Text("two"));
         ControlFlow::Continue(())
     });
@@ -188,9 +189,105 @@ fn nothing_is_held_between_messages() {
     }
 }
 
+/// The payload of a compressed message.
+fn deflated(text: &[u8]) -> Vec<u8> {
+    let mut payload = Vec::with_capacity(text.len() + 64);
+    let mut engine = flate2::Compress::new(flate2::Compression::best(), false);
+    engine.compress_vec(text, &mut payload, flate2::FlushCompress::Sync).unwrap();
+    payload.truncate(payload.len() - 4);
+    payload
+}
+
+#[test]
+fn compressed_messages_are_inflated_whole_or_in_fragments_between_control_frames() {
+    let words = "grüß dich, ".repeat(60);
+    let payload = deflated(words.as_bytes());
+    let (left, right) = payload.split_at(payload.len() / 2);
+    let bytes = [
+        frame(0xC1, &payload),
+        frame(0x41, left),
+        frame(0x89, b"?"),
+        frame(0x00, b""),
+        frame(0x80, right),
+        frame(0x81, b"plain"),
+        frame(0xC1, &[0]),
+        frame(0xC2, &deflated(&[0xFF; 30])),
+    ]
+    .concat();
+    let seen = vec![
+        text(&words),
+        Seen::Ping(b"?".to_vec()),
+        text(&words),
+        text("plain"),
+        text(""),
+        Seen::Binary(vec![0xFF; 30]),
+    ];
+    assert_eq!(decode(RULES, &bytes), (seen, None));
+}
+
+#[test]
+fn a_message_is_marked_as_compressed_on_its_first_frame_only_and_where_it_was_agreed_on() {
+    let payload = deflated(b"hello hello hello");
+    let without = Rules { deflate: false, ..RULES };
+    assert_eq!(decode(without, &frame(0xC1, &payload)), (vec![], Some(1002)));
+    assert_eq!(decode(RULES, &frame(0xC9, b"")), (vec![], Some(1002)), "a ping");
+    assert_eq!(decode(RULES, &frame(0xC8, b"")), (vec![], Some(1002)), "a close");
+    assert_eq!(decode(RULES, &frame(0xE1, &payload)), (vec![], Some(1002)), "another bit");
+    let again = [frame(0x41, &payload[..3]), frame(0xC0, &payload[3..])].concat();
+    assert_eq!(decode(RULES, &again), (vec![], Some(1002)), "a continuation");
+}
+
+#[test]
+fn compressed_text_is_judged_by_what_it_inflates_to() {
+    assert_eq!(decode(RULES, &frame(0xC1, &deflated(&[b'a'; 1_000]))).1, None);
+    assert_eq!(decode(RULES, &frame(0xC1, &deflated(&[b'a'; 1_001]))), (vec![], Some(1009)));
+    assert_eq!(decode(RULES, &frame(0xC1, &deflated(b"\xED\xA0\x80"))), (vec![], Some(1007)), "a surrogate");
+    assert_eq!(decode(RULES, &frame(0xC1, &deflated(b"gr\xC3"))), (vec![], Some(1007)), "half a character");
+    assert_eq!(decode(RULES, &frame(0xC1, b"{\"type\":\"ping\"}")), (vec![], Some(1007)), "no DEFLATE");
+    assert_eq!(decode(RULES, &frame(0xC1, b"")), (vec![], Some(1007)), "not even an empty one");
+    assert_eq!(decode(RULES, &frame(0xC1, &deflated(b"half of it")[..6])), (vec![], Some(1007)), "cut off");
+}
+
+#[test]
+fn a_compressed_payload_is_bounded_before_it_is_stored() {
+    // What cannot be compressed grows a little, and may.
+    assert_eq!(RULES.max_payload_bytes(true), 1_071);
+    let header_end = frame(0xC1, &[0; 1_072]).len() - 1_072;
+    assert_eq!(decode(RULES, &frame(0xC1, &[0; 1_072])[..header_end]), (vec![], Some(1009)));
+    let fragments = [frame(0x41, &[0; 600]), frame(0x80, &[0; 472])].concat();
+    assert_eq!(decode(RULES, &fragments[..fragments.len() - 472]), (vec![], Some(1009)));
+}
+
+#[test]
+fn each_whole_frame_leads_to_one_event() {
+    let bytes = [
+        frame(0x01, b"a"),
+        frame(0x00, b""),
+        frame(0x89, b""),
+        frame(0x00, b"b"),
+        frame(0x80, b""),
+        frame(0x8A, b""),
+        frame(0x41, b""),
+        frame(0x80, &[0]),
+    ]
+    .concat();
+    for piece in [1, 3, bytes.len()] {
+        let (mut decoder, mut inflater) = (Decoder::default(), Inflater::default());
+        let mut events = 0;
+        for chunk in bytes.clone().chunks_mut(piece) {
+            let decoded = decoder.decode(RULES, &mut inflater, chunk, |_| {
+                events += 1;
+                ControlFlow::Continue(())
+            });
+            assert_eq!(decoded, Ok(chunk.len()));
+        }
+        assert_eq!(events, 8, "in pieces of {piece}");
+    }
+}
+
 fn any_frame() -> impl Strategy<Value = Vec<u8>> {
     let first = prop_oneof![
-        6 => prop::sample::select(vec![0x81, 0x01, 0x00, 0x80, 0x82, 0x02, 0x89, 0x8A]),
+        6 => prop::sample::select(vec![0x81, 0x01, 0x00, 0x80, 0x82, 0x02, 0x89, 0x8A, 0xC1, 0x41]),
         1 => Just(0x88),
         1 => any::<u8>(),
     ];
@@ -198,6 +295,7 @@ fn any_frame() -> impl Strategy<Value = Vec<u8>> {
         4 => "[a-zé€𝄞]{0,40}".prop_map(String::into_bytes),
         2 => prop::collection::vec(any::<u8>(), 0..30),
         1 => prop::collection::vec(any::<u8>(), 120..400),
+        2 => "[a-zé€𝄞]{0,9}".prop_map(|text| deflated(text.repeat(70).as_bytes())),
         1 => (any::<u16>(), "[a-zé]{0,5}").prop_map(|(code, reason)| {
             [&code.to_be_bytes()[..], reason.as_bytes()].concat()
         }),
@@ -215,6 +313,7 @@ proptest! {
         cut in prop::option::of(any::<prop::sample::Index>()),
         pieces in prop::collection::vec(1..40usize, 1..8),
         accept_binary in any::<bool>(),
+        deflate in any::<bool>(),
     ) {
         let mut bytes = frames.concat();
         if !bytes.is_empty() {
@@ -226,7 +325,7 @@ proptest! {
                 bytes.truncate(cut.index(bytes.len()));
             }
         }
-        let rules = Rules { max_message_bytes: 500, accept_binary };
+        let rules = Rules { max_message_bytes: 500, accept_binary, deflate };
         let (whole, verdict, _) = decode_in(rules, &bytes, &[0]);
         for pieces in [&pieces[..], &[1]] {
             let (seen, split_verdict, _) = decode_in(rules, &bytes, pieces);

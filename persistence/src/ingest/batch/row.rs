@@ -11,6 +11,8 @@ use tidings_shared::{
 };
 use uuid::Uuid;
 
+use super::change;
+
 pub const MESSAGE: &str = "message:new";
 pub const MESSAGE_VOID: &str = "message:void";
 pub const VOID: &str = "void";
@@ -115,6 +117,8 @@ pub struct EventRow {
     pub body: String,
     pub visibility: Visibility,
     pub void: Option<VoidReason>,
+    /// Of a void: the wire's type of what counts for nothing.
+    pub void_type: String,
 }
 
 #[derive(Deserialize)]
@@ -146,10 +150,12 @@ impl EventRow {
             body: body.to_owned(),
             visibility: visibility(record)?,
             void: None,
+            void_type: String::new(),
         })
     }
 
-    /// The row of a seq that counts for nothing: a late duplicate of `first`, else rejected.
+    /// The row of a seq that counts for nothing: a late duplicate of `first`, else rejected. That of a change still
+    /// tells the message that it was aimed at.
     pub fn void(room: &RoomId, record: &Record, first: Option<Seq>) -> Self {
         Self {
             room: room.clone(),
@@ -157,12 +163,13 @@ impl EventRow {
             kind: VOID.to_owned(),
             actor: record.sender().to_owned(),
             client_id: record.client_id().to_owned(),
-            target: None,
+            target: change::target_of(record),
             target_id: None,
             at_ms: record.at_ms,
             body: "{}".to_owned(),
             visibility: visibility(record).unwrap_or_else(|_| nobody_else()),
             void: Some(first.map_or(VoidReason::Rejected, VoidReason::Duplicate)),
+            void_type: record.kind().to_owned(),
         }
     }
 }

@@ -176,13 +176,34 @@ fn what_names_no_room_of_its_partition_is_put_aside() {
 #[test]
 fn an_event_keeps_its_json_and_names_its_target() {
     let json =
-        r#"{"type":"message:edited","target":3,"target_id":"0190163d-8694-739b-aea5-966c26f8ad91","x": 1.0}"#;
+        r#"{"type":"message:edited","target":3,"target_id":"0190163d-8694-739b-aea5-966c26f8ad91","content":"a\nb","x": 1.0}"#;
     let entries =
         [Sample { kind: "message:edited", json: json.to_owned(), ..Sample::message(1, 1) }.entry(1)];
     let plan = classify(&entries, &stored(0, ""), None).unwrap();
     let event = &plan.events[0];
     assert_eq!((event.body.as_str(), event.target, event.target_id.is_some()), (json, Some(Seq(3)), true));
+    let change = &plan.changes[0];
+    assert_eq!((change.event, change.target, Some(change.target_id)), (0, Seq(3), event.target_id));
+    assert_eq!(change.action, Action::Edit { content: "a\nb".into(), metadata: None });
     assert_eq!(plan.heads[&room()].last_message_at_ms, None);
+}
+
+#[test]
+fn a_change_that_lacks_a_part_becomes_a_void_that_still_names_its_message() {
+    let id = r#""target_id":"0190163d-8694-739b-aea5-966c26f8ad91""#;
+    let cases = [
+        ("message:edited", format!(r#"{{"target":1,{id}}}"#)),
+        ("message:deleted", r#"{"target":1}"#.to_owned()),
+        ("reaction:added", format!(r#"{{"target":1,{id}}}"#)),
+        ("reaction:removed", format!(r#"{{"target":1,{id},"emoji":7}}"#)),
+    ];
+    for (kind, json) in cases {
+        let entries = [Sample { kind, json, ..Sample::message(1, 2) }.entry(1)];
+        let plan = classify(&entries, &stored(1, ""), None).unwrap();
+        assert_eq!((plan.changes.len(), plan.rejects.len(), plan.events.len()), (0, 1, 1), "{kind}");
+        let void = &plan.events[0];
+        assert_eq!((void.kind.as_str(), void.void_type.as_str(), void.target), ("void", kind, Some(Seq(1))));
+    }
 }
 
 #[test]

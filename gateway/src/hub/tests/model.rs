@@ -1,0 +1,405 @@
+//! The hub against a model of everything around it: a log with memberships, Redis with its tail and marks, PostgreSQL
+//! behind it, hints that are lost and overtake each other, reads that arrive late, epochs, joins, replays, refills.
+//!
+//! Nobody is sent a record above their removal, nor one that their role at its place (live) or now (replay) forbids;
+//! who stays gets everything visible, once and in order.
+
+use std::collections::BTreeMap;
+
+use proptest::prelude::*;
+
+use super::*;
+
+const USERS: [&str; 4] = ["ada", "ben", "cleo", "dan"];
+const ROLES: [&str; 3] = ["guest", "member", "admin"];
+
+/// An event: for all or for one role, and whose membership it changes to what.
+#[derive(Debug, Clone, Copy)]
+struct Event {
+    epoch: u64,
+    role: Option<&'static str>,
+    change: Option<(usize, Option<&'static str>)>,
+}
+
+impl Event {
+    fn record(self, seq: u64) -> Record {
+        let visibility = self.role.map_or(String::new(), |role| format!("r={role}"));
+        let membership = self.change.map_or(String::new(), |(user, role)| {
+            format!("{}\x1e{}", USERS[user], role.unwrap_or("removed"))
+        });
+        changing(self.epoch, seq, &visibility, &membership)
+    }
+
+    fn is_for(self, role: Option<&str>) -> bool {
+        role.is_some_and(|role| self.role.is_none_or(|wanted| wanted == role))
+    }
+}
+
+type Log = Vec<Event>;
+
+/// A user's role behind the first `upto` events of a log; all begin as members.
+fn role_at(log: &Log, user: usize, upto: usize) -> Option<&'static str> {
+    let changes = log[..upto].iter().filter_map(|event| event.change.filter(|(whose, _)| *whose == user));
+    changes.last().map_or(Some("member"), |(_, role)| role)
+}
+
+/// Redis and PostgreSQL.
+struct World {
+    epoch: u64,
+    bases: Vec<(u64, usize)>,
+    /// The whole log as each epoch has it.
+    logs: BTreeMap<u64, Log>,
+    /// The tail holds what lies above.
+    tail_from: usize,
+    stored: usize,
+    marks: BTreeMap<usize, (Option<&'static str>, usize)>,
+    hints: Vec<(u64, Event)>,
+}
+
+impl World {
+    fn log(&self) -> &Log {
+        &self.logs[&self.epoch]
+    }
+
+    fn head(&self) -> usize {
+        self.log().len()
+    }
+
+    fn append(&mut self, role: Option<&'static str>, change: Option<(usize, Option<&'static str>)>) {
+        let event = Event { epoch: self.epoch, role, change };
+        self.logs.get_mut(&self.epoch).unwrap().push(event);
+        let head = self.head();
+        if let Some((user, role)) = change {
+            self.marks.insert(user, (role, head));
+        }
+        self.hints.push((head as u64, event));
+    }
+
+    /// Another life of Redis: with all it held, or with nothing.
+    fn new_epoch(&mut self, survives: bool) {
+        let mut log = self.log().clone();
+        if !survives {
+            log.truncate(self.stored);
+            self.marks.clear();
+            self.tail_from = self.stored;
+        }
+        self.epoch += 1;
+        self.bases.push((self.epoch, log.len()));
+        self.logs.insert(self.epoch, log);
+    }
+
+    fn read(&self, users: &[UserId]) -> TailRead {
+        let bases: Vec<String> = self.bases.iter().map(|(epoch, base)| format!("{epoch}:{base}")).collect();
+        let head = self.head() as u64;
+        let records = (self.tail_from..self.head()).map(|at| self.log()[at].record(at as u64 + 1)).collect();
+        let mark = |user: &UserId| {
+            let (role, seq) = self.marks.get(&USERS.iter().position(|name| *name == user.as_str())?)?;
+            Some(Mark { role: role.map(ToOwned::to_owned), seq: Seq(*seq as u64) })
+        };
+        let marks = users.iter().map(mark).collect();
+        TailRead { records, marks, ..read(self.epoch, head..=head, &bases.join(",")) }
+    }
+
+    /// What persistence tells of users now.
+    fn roles(&self, users: &[UserId]) -> Roles {
+        let role = |user: &UserId| {
+            let user = USERS.iter().position(|name| *name == user.as_str()).unwrap();
+            role_at(self.log(), user, self.stored).map(Into::into)
+        };
+        Roles { epoch: Epoch(self.epoch), of: users.iter().map(|user| (user.clone(), role(user))).collect() }
+    }
+
+    /// Whether some place from `since` on has a role for which the event is.
+    fn may_be_shown(&self, event: Event, user: usize, since: Position) -> bool {
+        self.logs.range(since.epoch.0..).any(|(epoch, log)| {
+            let base = self.bases.iter().find(|(of, _)| of == epoch).map_or(0, |(_, base)| *base);
+            let from = if *epoch == since.epoch.0 { since.seq.0 as usize } else { base };
+            (from..=log.len()).any(|upto| event.is_for(role_at(log, user, upto)))
+        })
+    }
+}
+
+enum Step {
+    /// Subscribed, knowing what persistence said of the user; then the head was read.
+    Joining { standing: (u64, Option<&'static str>), read: Option<(Generation, TailRead)> },
+    Replaying { reached: Position, head: Position, generation: Generation, read: Option<(Generation, TailRead)>, roles: Option<Roles> },
+    Live,
+    Gone,
+}
+
+struct Device {
+    user: usize,
+    peer: Rc<Listener>,
+    subscription: Subscription,
+    step: Step,
+    /// Frames looked at so far.
+    seen: usize,
+    /// Sent or told up to here.
+    position: usize,
+    /// No removal from here on was survived.
+    since: usize,
+    /// The role is known as of here.
+    known: Position,
+}
+
+enum Refilling {
+    No,
+    Wanted(Option<Roles>),
+    Read { users: Vec<UserId>, tail: TailRead, generation: Generation, roles: Option<Roles> },
+}
+
+struct Model {
+    world: World,
+    hub: Hub<Listener>,
+    devices: Vec<Device>,
+    refilling: Refilling,
+}
+
+impl Model {
+    fn new() -> Self {
+        let logs = BTreeMap::from([(1, Log::new())]);
+        let world = World { epoch: 1, bases: vec![(1, 0)], logs, tail_from: 0, stored: 0, marks: BTreeMap::new(), hints: Vec::new() };
+        Self { world, hub: Hub::default(), devices: Vec::new(), refilling: Refilling::No }
+    }
+
+    fn wanted(&mut self, wanted: bool) {
+        if wanted && matches!(self.refilling, Refilling::No) {
+            self.refilling = Refilling::Wanted(None);
+        }
+    }
+
+    fn missed(&mut self) {
+        self.world.hints.clear();
+        self.hub.missed();
+        let wanted = self.hub.suspect(&room());
+        self.wanted(wanted);
+    }
+
+    fn step(&mut self, (op, a, b): (u8, u8, u8)) {
+        let (a, b) = (a as usize, b as usize);
+        let world = &mut self.world;
+        match op % 32 {
+            0..=5 => world.append(None, None),
+            6..=7 => world.append(Some(ROLES[a % 3]), None),
+            8..=9 => world.append(None, Some((a % 4, Some(ROLES[b % 3])))),
+            10 => world.append(None, Some((a % 4, None))),
+            11..=16 if !world.hints.is_empty() => {
+                // Mostly in order.
+                let place = if op % 32 == 11 { a % world.hints.len() } else { 0 };
+                let (seq, event) = world.hints.remove(place);
+                let wanted = dispatch(&mut self.hub, &event.record(seq)) == Dispatch::Refill;
+                self.wanted(wanted);
+            }
+            17 if !world.hints.is_empty() => drop(world.hints.remove(0)),
+            18 if a % 4 == 0 => self.missed(),
+            19..=20 if self.devices.len() < 12 => self.subscribe(a % 4),
+            21..=25 if !self.devices.is_empty() => self.progress(a % self.devices.len(), b),
+            26..=28 => self.refill(),
+            29 => world.stored += a % (world.head() - world.stored + 1),
+            30 if a % 8 == 0 => world.new_epoch(b % 2 == 0),
+            30 if a % 8 == 1 => world.tail_from = world.tail_from.max(b % (world.head() + 1)),
+            30 if a % 8 == 2 => {
+                // Two hours pass, in which nothing was heard: what is stored has no mark any more.
+                let stored = world.stored;
+                world.marks.retain(|_, (_, seq)| *seq > stored);
+                self.hub.doubt_all();
+                self.missed();
+            }
+            31 if !self.devices.is_empty() => {
+                let device = a % self.devices.len();
+                self.hub.unsubscribe(&room(), self.devices[device].subscription);
+                self.devices.remove(device);
+            }
+            _ => {}
+        }
+        self.look();
+    }
+
+    fn subscribe(&mut self, user: usize) {
+        let (peer, subscription) = joining(&mut self.hub, USERS[user]);
+        let standing = (self.world.epoch, role_at(self.world.log(), user, self.world.stored));
+        let step = Step::Joining { standing, read: None };
+        let known = Position::default();
+        self.devices.push(Device { user, peer, subscription, step, seen: 0, position: 0, since: 0, known });
+    }
+
+    fn progress(&mut self, device: usize, choice: usize) {
+        let (world, hub, device) = (&self.world, &mut self.hub, &mut self.devices[device]);
+        let users = [user(USERS[device.user])];
+        let mut suspected = false;
+        match &mut device.step {
+            Step::Joining { standing, read } => match read.take() {
+                None => *read = Some((hub.generation(), world.read(&users))),
+                Some((generation, tail)) => {
+                    let head = Position::of(&tail.head);
+                    let role = match &tail.marks[0] {
+                        Some(mark) => mark.role.clone(),
+                        None if standing.0 == head.epoch.0 => standing.1.map(ToOwned::to_owned),
+                        None => {
+                            *standing = (world.epoch, role_at(world.log(), device.user, world.stored));
+                            return;
+                        }
+                    };
+                    let Some(role) = role else {
+                        hub.unsubscribe(&room(), device.subscription);
+                        device.step = Step::Gone;
+                        return;
+                    };
+                    assert!(hub.settle(&room(), device.subscription, &role, head), "hints touch no join");
+                    let cursor = choice as u64 % (head.seq.0 + 1);
+                    (device.position, device.known) = (cursor as usize, head);
+                    let reached = Position { seq: Seq(cursor), ..head };
+                    device.step = Step::Replaying { reached, head, generation, read: None, roles: None };
+                }
+            },
+            Step::Replaying { reached, head, generation, read, roles } => {
+                if !hub.has(&room(), device.subscription) {
+                    device.step = Step::Gone;
+                    return;
+                }
+                let live = *reached >= *head && hub.go_live(&room(), device.subscription, *reached, *generation);
+                if live {
+                    (device.position, device.since) = (reached.seq.0 as usize, reached.seq.0 as usize);
+                    device.step = Step::Live;
+                    return;
+                }
+                let Some((began, tail)) = read.take() else {
+                    suspected = hub.newest(&room()).epoch < reached.epoch && hub.suspect(&room());
+                    *read = Some((hub.generation(), world.read(&users)));
+                    self.wanted(suspected);
+                    return;
+                };
+                let now = Position::of(&tail.head);
+                if now.epoch < hub.newest(&room()).epoch.max(reached.epoch) {
+                    return;
+                }
+                match hub.renew(&room(), device.subscription, (tail.marks[0].as_ref(), now), roles.as_ref()) {
+                    Renewed::Ended => device.step = Step::Gone,
+                    Renewed::RoleUnknown => *roles = Some(world.roles(&users)),
+                    Renewed::Stands => {
+                        device.known = device.known.max(now);
+                        let diverged = tail.head.gap_after_position(reached.epoch, reached.seq).is_some();
+                        for record in (!diverged).then(|| tail.records_after(reached.seq)).flatten().unwrap_or_default() {
+                            let before = device.peer.got.borrow().len();
+                            assert!(hub.replay(&room(), device.subscription, record));
+                            let event = world.logs[&now.epoch.0][record.seq.0 as usize - 1];
+                            let sent = device.peer.got.borrow().len() - before;
+                            assert!(sent == 1 || event.role.is_some(), "{record:?} was not replayed");
+                            assert!(sent == 0 || world.may_be_shown(event, device.user, device.known));
+                            device.seen += sent;
+                        }
+                        (*reached, *head, *generation) = (now, now, began);
+                    }
+                }
+            }
+            Step::Live | Step::Gone => {}
+        }
+        self.wanted(suspected);
+    }
+
+    fn refill(&mut self) {
+        self.refilling = match std::mem::replace(&mut self.refilling, Refilling::No) {
+            Refilling::No => Refilling::No,
+            Refilling::Wanted(roles) => {
+                let (users, generation) = (self.hub.users(&room()), self.hub.generation());
+                Refilling::Read { tail: self.world.read(&users), users, generation, roles }
+            }
+            Refilling::Read { users, tail, generation, roles } => {
+                let read = RoomRead { tail: &tail, users: &users, roles: roles.as_ref() };
+                match self.hub.refill(&room(), read, generation) {
+                    Refilled::FromTail | Refilled::Gap => Refilling::No,
+                    Refilled::Again => Refilling::Wanted(roles),
+                    Refilled::RolesUnknown => {
+                        // Asked in the epoch of the read: another by now, it is asked again.
+                        Refilling::Wanted(Some(self.world.roles(&users)))
+                    }
+                }
+            }
+        };
+    }
+
+    /// Holds what was sent live against the log.
+    fn look(&mut self) {
+        for device in &mut self.devices {
+            if !self.hub.has(&room(), device.subscription) {
+                device.step = Step::Gone;
+            }
+            let frames = device.peer.got.borrow();
+            for frame in &frames[device.seen..] {
+                let frame: serde_json::Value = serde_json::from_str(frame).unwrap();
+                let number = |value: &serde_json::Value| value.as_u64().unwrap() as usize;
+                match frame["type"].as_str() {
+                    Some("room:caught_up") => {}
+                    Some("room:gap") => {
+                        device.position = number(&frame["head"]["seq"]);
+                        device.since = device.position;
+                    }
+                    _ => {
+                        let (epoch, seq) = (number(&frame["e"]) as u64, number(&frame["s"]));
+                        // A record of an epoch before is the same in the later ones, up to their bases.
+                        check_live(&self.world.logs[&epoch], device, seq);
+                        device.position = seq;
+                    }
+                }
+            }
+            device.seen = frames.len();
+        }
+    }
+
+    /// Nothing happens any more, and all that is under way comes to its end.
+    fn settle(&mut self) {
+        self.world.stored = self.world.head();
+        self.missed();
+        for _ in 0..12 {
+            for device in 0..self.devices.len() {
+                self.progress(device, 0);
+                self.look();
+            }
+            self.refill();
+            self.look();
+        }
+        let (log, head) = (self.world.log(), self.world.head());
+        for device in &self.devices {
+            let role = role_at(log, device.user, head);
+            let removed = self.world.logs.values().flatten().any(|event| event.change.is_some_and(|(user, role)| user == device.user && role.is_none()));
+            match device.step {
+                Step::Live => {
+                    let known = self.hub.role(&room(), device.subscription, Epoch(self.world.epoch));
+                    assert_eq!(known.as_deref(), role, "{}", USERS[device.user]);
+                    check_live(log, device, head + 1);
+                }
+                Step::Gone => assert!(removed, "{} was never removed", USERS[device.user]),
+                _ => panic!("{} is still on the way", USERS[device.user]),
+            }
+        }
+    }
+}
+
+/// Whether a live device may be sent `seq` next. One above the head: whether it was sent everything.
+fn check_live(log: &Log, device: &Device, seq: usize) {
+    let whose = USERS[device.user];
+    assert!(seq > device.position, "{whose} was sent {seq} behind {}", device.position);
+    for skipped in device.position + 1..seq {
+        let role = role_at(log, device.user, skipped - 1);
+        assert!(!log[skipped - 1].is_for(role), "{whose} was not sent {skipped}");
+    }
+    if let Some(event) = log.get(seq - 1) {
+        assert!(event.is_for(role_at(log, device.user, seq - 1)), "{whose} was sent {seq}: {event:?}");
+        let removal = (device.since + 1..seq).find(|at| log[at - 1].change == Some((device.user, None)));
+        assert!(removal.is_none(), "{whose} was sent {seq} behind the removal at {removal:?}");
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 1500, ..ProptestConfig::default() })]
+    #[test]
+    fn whatever_is_lost_or_late_nobody_hears_more_than_they_may_and_nobody_less(
+        steps in proptest::collection::vec(any::<(u8, u8, u8)>(), 1..250),
+    ) {
+        let mut model = Model::new();
+        for step in steps {
+            model.step(step);
+        }
+        model.settle();
+    }
+}

@@ -1,0 +1,142 @@
+//! Long poll: `POST /v1/poll`. One poll is a client that joins rooms at cursors, sends its commands, and is answered
+//! when something happened; then it is forgotten. Nothing is kept between polls, so any node answers any poll.
+
+mod gathered;
+mod request;
+mod route;
+
+use std::{rc::Rc, time::Duration};
+
+use tidings_shared::{
+    auth::Identity,
+    error::Refusal,
+    ids::RoomId,
+    protocol::{CloseCode, Command, JoinTarget, Parsed, client, server::rfc3339},
+};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    Admitted, ChatSession, Client, join,
+    line::{Collector, Line},
+    now_ms, presence,
+};
+use crate::{transport::Session, worker::Worker};
+use gathered::{Answer, Gathered};
+use request::PollRequest;
+
+pub use route::configure;
+
+/// An answer does not grow further than this by a replay; the next poll goes on.
+const ENOUGH_BYTES: usize = 64 * 1024;
+
+/// The rooms of a poll are left however it ends, also when its caller goes away.
+struct Poll {
+    session: ChatSession,
+}
+
+impl Drop for Poll {
+    fn drop(&mut self) {
+        self.session.on_closed(crate::transport::close_code::NORMAL);
+    }
+}
+
+/// Carries one poll out.
+///
+/// # Errors
+/// `forbidden` when the user was blocked meanwhile.
+async fn poll(
+    worker: &Rc<Worker>,
+    admitted: Admitted,
+    request: PollRequest,
+    websocket: bool,
+    draining: &CancellationToken,
+) -> Result<Vec<u8>, Refusal> {
+    let deadline = Instant::now() + request.timeout.min(until_expiry(&admitted.identity));
+    let collector = Collector::new();
+    let client = Rc::new(Client::new(Line::Poll(collector.clone())));
+    let user = admitted.identity.user.clone();
+    client.set_identity(admitted.identity);
+    presence::arrived(worker, &client);
+    let mut poll = Poll { session: ChatSession { worker: worker.clone(), client: client.clone() } };
+    worker.enter(&client, admitted.entering, admitted.versions);
+
+    let mut gathered = Gathered::new(&request);
+    if request.rooms_version.as_ref().is_some_and(|version| *version != admitted.rooms_version) {
+        gathered.rooms_changed(&admitted.rooms_version);
+    }
+    let target = JoinTarget::Many {
+        rooms: request.cursors.iter().map(|(room, _)| room.clone()).collect(),
+        after: request
+            .cursors
+            .iter()
+            .filter_map(|(room, after)| Some((room.clone(), after.clone()?)))
+            .collect(),
+    };
+    join::start(worker, &client, Some(gathered::JOIN.to_owned()), target, true);
+    for (place, command) in request.commands.iter().enumerate() {
+        carry_out(&mut poll, place, command.get());
+    }
+    loop {
+        gathered.take(&collector);
+        let enough = gathered.is_caught_up() || collector.bytes() >= ENOUGH_BYTES;
+        let over =
+            collector.closed().is_some() || (enough && gathered.is_answered() && gathered.has_something());
+        if over || draining.is_cancelled() {
+            break;
+        }
+        tokio::select! {
+            () = collector.changed.notified() => {}
+            () = draining.cancelled() => {}
+            () = tokio::time::sleep_until(deadline) => break,
+        }
+    }
+    // From here on nothing is awaited: what the hub says was sent is in the collector.
+    gathered.take(&collector);
+    match collector.closed() {
+        None => gathered.move_to(|room| live_position(worker, &client, room)),
+        Some(code) if code == CloseCode::Forbidden.code() => {
+            let code = tidings_shared::error::ErrorCode::Forbidden;
+            return Err(Refusal::new(code, "this user is blocked or gone"));
+        }
+        // What came behind the bound is dropped; the cursors say so.
+        Some(_) => {}
+    }
+    Ok(gathered.into_json(&Answer {
+        rooms_version: &admitted.rooms_version,
+        websocket,
+        user: user.as_str(),
+        server_time: &rfc3339(now_ms()),
+        limits: &worker.node.limits,
+    }))
+}
+
+/// Reads a command like a frame, and carries it out under a `ref` of ours.
+fn carry_out(poll: &mut Poll, place: usize, text: &str) {
+    let limits = &poll.session.worker.node.limits;
+    let mut parsed = if text.len() > limits.max_frame_bytes {
+        let message = format!("a command must not be over {} bytes", limits.max_frame_bytes);
+        let refusal = Refusal::new(tidings_shared::error::ErrorCode::TooLarge, message);
+        Parsed { reference: None, room: None, frame: Err(refusal) }
+    } else {
+        client::parse(text, limits.max_message_chars)
+    };
+    if let Ok(Command::Auth { .. } | Command::Join { .. } | Command::Leave { .. }) = &parsed.frame {
+        let refusal =
+            Refusal::bad_field("type", "a poll names its rooms in `cursors` and its token in the header");
+        parsed.frame = Err(refusal);
+    }
+    parsed.reference = Some(gathered::reference(place));
+    poll.session.on_parsed(parsed);
+}
+
+/// Up to where a room that went live was sent.
+fn live_position(worker: &Worker, client: &Client, room: &RoomId) -> Option<crate::hub::Position> {
+    let hub = worker.hub.borrow();
+    client.joined(room).filter(|joined| hub.has(room, *joined)).and_then(|_| hub.live_position(room))
+}
+
+fn until_expiry(identity: &Identity) -> Duration {
+    let left_ms = identity.expires_at_s.saturating_mul(1000).saturating_sub(now_ms());
+    Duration::from_millis(u64::try_from(left_ms).unwrap_or(0))
+}

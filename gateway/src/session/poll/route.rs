@@ -1,0 +1,122 @@
+//! The route of the long poll: who may ask, how much, and the answer as HTTP.
+
+use std::{cell::Cell, rc::Rc};
+
+use actix_cors::Cors;
+use actix_web::{
+    HttpRequest, HttpResponse,
+    http::{StatusCode, header},
+    web,
+};
+use tidings_shared::{
+    auth::Reason,
+    error::{ErrorCode, RETRY_AFTER_MS, Refusal},
+};
+
+use super::{super::ChatAcceptor, poll, request::PollRequest};
+use crate::problem;
+
+/// The longest body: a thousand cursors, or some of the longest commands.
+const BODY_BYTES: usize = 256 * 1024;
+/// Polls that one worker has under way, at most.
+const MAX_POLLS: usize = 10_000;
+/// How long a browser may remember what CORS allows, in seconds.
+const CORS_MAX_AGE_S: usize = 3600;
+
+/// Adds `POST /v1/poll`.
+pub fn configure(acceptor: &Rc<ChatAcceptor>, config: &mut web::ServiceConfig) {
+    let (polling, under_way) = (acceptor.clone(), Rc::new(Cell::new(0)));
+    let handler = move |request: HttpRequest, body: web::Payload| {
+        let (acceptor, under_way) = (polling.clone(), under_way.clone());
+        async move {
+            let answer = answer(&acceptor, &under_way, &request, body).await;
+            let result = answer.as_ref().err().map_or("answered", |refusal| refusal.code.as_str());
+            acceptor.worker.node.metrics.polls.with_label_values(&[result]).inc();
+            answer.map_or_else(
+                |refusal| refused(&refusal),
+                |body| {
+                    let mut response = HttpResponse::Ok();
+                    // An answer is for this poll alone.
+                    response.insert_header((header::CACHE_CONTROL, "no-store"));
+                    response.content_type("application/json").body(body)
+                },
+            )
+        }
+    };
+    let origins = acceptor.gate.origins.clone();
+    let cors = Cors::default()
+        .allowed_origin_fn(move |origin, _| origins.allows(origin.to_str().ok().or(Some(""))))
+        .allowed_methods(["POST"])
+        .allowed_headers([header::AUTHORIZATION, header::CONTENT_TYPE])
+        .expose_headers([header::RETRY_AFTER, header::WWW_AUTHENTICATE])
+        .max_age(CORS_MAX_AGE_S);
+    let route = web::resource("/v1/poll").wrap(cors).route(web::post().to(handler));
+    config.service(route.default_service(web::to(wrong_method)));
+}
+
+async fn wrong_method() -> HttpResponse {
+    let refusal = Refusal::new(ErrorCode::BadRequest, "a poll is a POST");
+    let mut response = HttpResponse::MethodNotAllowed();
+    response.insert_header((header::ALLOW, "POST")).content_type("application/problem+json");
+    response.body(problem::document_with(&refusal, StatusCode::METHOD_NOT_ALLOWED))
+}
+
+/// One of the polls under way; it makes room when it ends.
+struct Place(Rc<Cell<usize>>);
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.set(self.0.get() - 1);
+    }
+}
+
+async fn answer(
+    acceptor: &ChatAcceptor,
+    under_way: &Rc<Cell<usize>>,
+    request: &HttpRequest,
+    body: web::Payload,
+) -> Result<Vec<u8>, Refusal> {
+    if acceptor.gate.draining.is_cancelled() {
+        return Err(Refusal::unavailable("this node is stopping; poll again"));
+    }
+    let mut origins = request.headers().get_all(header::ORIGIN);
+    let origin = origins.next().map(|origin| origin.to_str().unwrap_or("unreadable"));
+    if !acceptor.gate.origins.allows(origin) || origins.next().is_some() {
+        return Err(Refusal::new(ErrorCode::Forbidden, "this origin is not allowed to poll"));
+    }
+    let authorization = request.headers().get(header::AUTHORIZATION).ok_or(Reason::Missing)?;
+    let token = super::super::accept::bearer(authorization.to_str().map_err(|_| Reason::Malformed)?)?;
+    let admitted = acceptor.admit(token).await?;
+    if under_way.get() >= MAX_POLLS {
+        return Err(Refusal::overloaded("too many polls are under way; poll again later"));
+    }
+    under_way.set(under_way.get() + 1);
+    let _place = Place(under_way.clone());
+    let body = match body.to_bytes_limited(BODY_BYTES).await {
+        Ok(Ok(body)) => body,
+        Ok(Err(_)) => return Err(Refusal::new(ErrorCode::BadRequest, "the body cannot be read")),
+        Err(_) => {
+            let message = format!("the body must not be over {BODY_BYTES} bytes");
+            return Err(Refusal::new(ErrorCode::TooLarge, message));
+        }
+    };
+    let request = PollRequest::parse(&body)?;
+    drop(body);
+    poll(&acceptor.worker, admitted, request, acceptor.gate.websocket, &acceptor.gate.draining).await
+}
+
+fn refused(refusal: &Refusal) -> HttpResponse {
+    let status = StatusCode::from_u16(refusal.code.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let mut response = HttpResponse::build(status);
+    match refusal.code {
+        ErrorCode::Unauthorized => {
+            response.insert_header((header::WWW_AUTHENTICATE, "Bearer"));
+        }
+        ErrorCode::Unavailable | ErrorCode::Overloaded | ErrorCode::RateLimited => {
+            let seconds = refusal.retry_after_ms.unwrap_or(RETRY_AFTER_MS).div_ceil(1000);
+            response.insert_header((header::RETRY_AFTER, seconds));
+        }
+        _ => {}
+    }
+    response.content_type("application/problem+json").body(problem::document(refusal))
+}

@@ -1,0 +1,54 @@
+//! `signal`: opaque payloads from one member to the others of a room, or to one of them. Not stored anywhere.
+
+use std::rc::Rc;
+
+use serde_json::value::RawValue;
+use tidings_shared::{
+    error::Refusal,
+    ids::{RoomId, UserId},
+    log::LiveEntry,
+    protocol::server::ServerFrame,
+};
+
+use super::{Client, live, refuse};
+use crate::worker::Worker;
+
+pub(super) async fn signal(
+    worker: &Rc<Worker>,
+    client: &Rc<Client>,
+    room: &RoomId,
+    reference: Option<String>,
+    to: Option<UserId>,
+    data: &RawValue,
+) {
+    match publish(worker, client, room, to.as_ref(), data).await {
+        Ok(()) => {
+            worker.node.metrics.live.with_label_values(&["signal"]).inc();
+            if let Some(reference) = reference.as_deref() {
+                client.reply(&ServerFrame::Ok { reference: Some(reference) });
+            }
+        }
+        Err(refusal) => refuse(worker, client, reference.as_deref(), Some(room), &refusal),
+    }
+}
+
+async fn publish(
+    worker: &Worker,
+    client: &Client,
+    room: &RoomId,
+    to: Option<&UserId>,
+    data: &RawValue,
+) -> Result<(), Refusal> {
+    let identity = client.identity().ok_or_else(|| Refusal::unavailable("the connection is gone"))?;
+    let minimum = live::least_rank(worker, client, &identity, room).await?;
+    if let Some(to) = to
+        && !worker.node.bus.is_member(to, room).await?
+    {
+        return Err(Refusal::not_found("member").with_field("to"));
+    }
+    let sender = &identity.user;
+    let json = ServerFrame::Signal { room, from: sender, data }.to_json();
+    let entry = LiveEntry { room, kind: "signal", sender, to, minimum, json };
+    // One entry has one outcome.
+    worker.node.bus.log.publish_live(&[entry]).await.pop().unwrap_or(Ok(()))
+}

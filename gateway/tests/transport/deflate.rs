@@ -1,0 +1,73 @@
+//! permessage-deflate as a client speaks it, by flate2, without context takeover unless told.
+
+use flate2::{Compress, Compression, Decompress, FlushCompress, FlushDecompress, Status};
+
+use crate::client::{BINARY, Client, TEXT, frame};
+
+/// The bit that marks a compressed message.
+pub const COMPRESSED: u8 = 0x40;
+const TAIL: [u8; 4] = [0, 0, 0xFF, 0xFF];
+
+/// The payload of a compressed message.
+pub fn deflated(text: &[u8]) -> Vec<u8> {
+    deflated_by(&mut Compress::new(Compression::default(), false), text)
+}
+
+/// The same, by a compressor that may remember what it was given before.
+pub fn deflated_by(engine: &mut Compress, text: &[u8]) -> Vec<u8> {
+    let mut payload = Vec::with_capacity(text.len() + text.len() / 100 + 64);
+    engine.compress_vec(text, &mut payload, FlushCompress::Sync).unwrap();
+    assert_eq!(payload.split_off(payload.len() - 4), TAIL);
+    payload
+}
+
+/// What a payload was, by a client whose window has this many bits.
+pub fn inflated(payload: &[u8], window_bits: u8) -> Vec<u8> {
+    let mut engine = Decompress::new_with_window_bits(false, window_bits);
+    let (whole, mut text) = ([payload, &TAIL].concat(), Vec::with_capacity(1024));
+    // Fed in small pieces: inflate can look back into what it has just written, which no window bounds.
+    for piece in whole.chunks(16) {
+        let mut rest = piece;
+        while !rest.is_empty() || text.len() == text.capacity() {
+            text.reserve(16);
+            let mut room = [0; 16];
+            let (before_in, before_out) = (engine.total_in(), engine.total_out());
+            let status = engine.decompress(rest, &mut room, FlushDecompress::Sync).unwrap();
+            assert_ne!(status, Status::StreamEnd);
+            rest = &rest[usize::try_from(engine.total_in() - before_in).unwrap()..];
+            let written = usize::try_from(engine.total_out() - before_out).unwrap();
+            text.extend_from_slice(&room[..written]);
+            if written == 0 && rest.is_empty() {
+                break;
+            }
+        }
+    }
+    text
+}
+
+impl Client {
+    /// Sends a text as one compressed frame.
+    pub async fn send_compressed(&mut self, text: &str) {
+        self.send(&frame(TEXT | COMPRESSED, &deflated(text.as_bytes()))).await;
+    }
+
+    /// The next text, and whether it came compressed.
+    pub async fn either_text(&mut self, window_bits: u8) -> (String, bool) {
+        match self.next().await {
+            Some((TEXT, payload)) => (String::from_utf8(payload).unwrap(), false),
+            Some((first, payload)) if first == TEXT | COMPRESSED => {
+                (String::from_utf8(inflated(&payload, window_bits)).unwrap(), true)
+            }
+            other => panic!("expected a text, got {other:?}"),
+        }
+    }
+
+    /// The next binary message.
+    pub async fn either_binary(&mut self) -> Vec<u8> {
+        match self.next().await {
+            Some((BINARY, payload)) => payload,
+            Some((first, payload)) if first == BINARY | COMPRESSED => inflated(&payload, 15),
+            other => panic!("expected a binary message, got {other:?}"),
+        }
+    }
+}

@@ -1,0 +1,135 @@
+//! Peers that send too many frames: read more slowly at first, closed when they do not stop.
+
+use std::{
+    num::NonZeroU32,
+    time::{Duration, Instant},
+};
+
+use tidings_gateway::transport::FrameRate;
+
+use crate::{
+    client::{CLOSE, PING, PONG, TEXT, frame},
+    server::Fixture,
+};
+
+/// A server that lets through so many frames a second, and so many at once.
+fn fixture(per_second: u32, burst: u32, patience: Duration) -> Fixture {
+    let of = |count| NonZeroU32::new(count).unwrap();
+    Fixture::with(|config| {
+        config.frame_rate = Some(FrameRate { per_second: of(per_second), burst: of(burst), patience });
+    })
+}
+
+const LONG: Duration = Duration::from_secs(600);
+
+#[tokio::test]
+async fn a_burst_is_served_at_once_and_what_is_above_it_later_but_whole_and_in_order() {
+    let fixture = fixture(40, 100, LONG);
+    let mut client = fixture.client().await;
+    let began = Instant::now();
+    let texts: Vec<String> = (0..220).map(|number| format!("message {number}")).collect();
+    let bytes: Vec<u8> = texts.iter().flat_map(|text| frame(TEXT, text.as_bytes())).collect();
+    client.send(&bytes).await;
+    for text in &texts[..100] {
+        assert_eq!(&client.text().await, text);
+    }
+    assert!(fixture.server.counters().totals().messages_in < 220, "the burst, and not the rest at once");
+    for text in &texts[100..] {
+        assert_eq!(&client.text().await, text);
+    }
+    // 120 more at 40 a second; the clock of the transport may be off by a tick on either side.
+    assert!(began.elapsed() >= Duration::from_secs(1), "after {:?}", began.elapsed());
+    let totals = fixture.server.counters().totals();
+    assert!(totals.frame_rate_holds >= 2, "{totals:?}");
+    assert_eq!(totals.frame_rate_closes, 0);
+}
+
+#[tokio::test]
+async fn others_are_served_while_a_flood_is_held_back() {
+    let fixture = fixture(5, 10, LONG);
+    let (mut flood, mut other) = (fixture.client().await, fixture.client().await);
+    flood.send(&frame(TEXT, b"flood").repeat(500)).await;
+    for _ in 0..10 {
+        assert_eq!(flood.text().await, "flood");
+    }
+    other.send_text("still here").await;
+    assert_eq!(other.text().await, "still here");
+    assert!(fixture.server.counters().totals().messages_in < 100, "the flood is held back");
+}
+
+#[tokio::test]
+async fn floods_of_pings_and_of_empty_fragments_are_closed_with_4429_when_they_do_not_stop() {
+    let fragments = [frame(0x01, b""), frame(0x00, b"").repeat(20_000)].concat();
+    for (what, flood) in [("pings", frame(PING, b"?").repeat(20_000)), ("fragments", fragments)] {
+        let mut fixture = fixture(50, 100, Duration::from_secs(2));
+        let mut client = fixture.client().await;
+        client.send(&flood).await;
+        let mut pongs = 0;
+        let code = loop {
+            match client.next().await.unwrap() {
+                (PONG, payload) => {
+                    assert_eq!(payload, b"?");
+                    pongs += 1;
+                }
+                (PING, _) => {}
+                (CLOSE, payload) => break u16::from_be_bytes(*payload.first_chunk().unwrap()),
+                other => panic!("{other:?}"),
+            }
+        };
+        assert_eq!(code, 4429, "{what}");
+        assert_eq!(fixture.report().await, "closed 4429");
+        // 100 and two seconds' worth; far below what was sent, however late the clock.
+        assert!(pongs < 1_000, "{pongs} {what} were answered");
+        assert_eq!(fixture.server.counters().totals().frame_rate_closes, 1);
+    }
+}
+
+#[tokio::test]
+async fn bursts_with_rests_between_them_are_never_closed() {
+    let fixture = fixture(50, 20, Duration::from_secs(1));
+    let mut client = fixture.client().await;
+    for _ in 0..2 {
+        client.send(&frame(TEXT, b"burst").repeat(40)).await;
+        for _ in 0..40 {
+            assert_eq!(client.text().await, "burst");
+        }
+        tokio::time::sleep(Duration::from_secs(4)).await;
+    }
+    client.send_text("still here").await;
+    assert_eq!(client.text().await, "still here");
+    assert!(fixture.server.counters().totals().frame_rate_holds >= 2);
+}
+
+#[tokio::test]
+async fn a_peer_that_is_held_back_is_neither_taken_for_silent_nor_kept_from_closing() {
+    let of = |count| NonZeroU32::new(count).unwrap();
+    let mut fixture = Fixture::with(|config| {
+        config.heartbeat = Duration::from_millis(200);
+        config.frame_rate = Some(FrameRate { per_second: of(1), burst: of(1), patience: LONG });
+    });
+    let mut client = fixture.client().await;
+    // Each takes a second: longer than two heartbeats.
+    for number in 0..3 {
+        client.send_text(&format!("message {number}")).await;
+    }
+    client.send(&frame(CLOSE, &1000u16.to_be_bytes())).await;
+    for number in 0..3 {
+        assert_eq!(client.text().await, format!("message {number}"));
+    }
+    assert_eq!(client.close_code().await, 1000);
+    assert_eq!(fixture.report().await, "closed 1000");
+}
+
+#[tokio::test]
+async fn a_stop_does_not_wait_for_who_is_held_back() {
+    let fixture = fixture(1, 1, LONG);
+    let mut client = fixture.client().await;
+    client.send(&frame(TEXT, b"flood").repeat(100)).await;
+    assert_eq!(client.text().await, "flood");
+    let stop = tokio::spawn(fixture.stop());
+    assert_eq!(client.close_code().await, 1001);
+    client.send(&frame(CLOSE, &1001u16.to_be_bytes())).await;
+    client.end().await;
+    let (counters, _) = stop.await.unwrap();
+    assert_eq!(counters.totals().closes.get(&1001), Some(&1));
+}

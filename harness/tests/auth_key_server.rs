@@ -1,0 +1,209 @@
+//! The bad days of a key server: down, slow, silent, endless, wrong. Who can be checked is served, who cannot is told
+//! to come again; the last good keys stay; TLS is checked.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+use serde_json::json;
+use tidings_harness::jwks::{Day, KeyServer, SigningKey};
+use tidings_harness::stack::StackBuilder;
+use tidings_harness::{Client, ClientError, Http, ServerFrame, Stack, Token, TokenBy};
+use tokio::net::{TcpListener, TcpStream};
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::rustls::{self, pki_types::PrivatePkcs8KeyDer};
+
+const PATIENCE: Duration = Duration::from_secs(15);
+
+/// Keys of a URL beside the secret of the stack.
+fn with_keys_at(url: &str) -> StackBuilder {
+    Stack::builder().env("TIDINGS_JWKS_URL", url).env("TIDINGS_JWT_AUDIENCE", "tidings")
+}
+
+fn token(user: &str) -> Token {
+    Token::of(user).claim("aud", json!("tidings"))
+}
+
+/// Status and code of a refused handshake.
+async fn refused(ws: &str, token: &str) -> Result<(u16, String, Option<u64>)> {
+    match Client::connect(ws, token).await {
+        Err(ref error @ ClientError::Refused { status, retry_after_s, .. }) => {
+            let why = if error.reason().is_empty() { error.code() } else { error.reason() };
+            Ok((status, why.to_owned(), retry_after_s))
+        }
+        other => bail!("not refused: {:?}", other.err()),
+    }
+}
+
+async fn until_let_in(ws: &str, token: &str) -> Result<Client> {
+    let deadline = Instant::now() + Duration::from_secs(30);
+    loop {
+        match Client::connect(ws, token).await {
+            Ok(client) => return Ok(client),
+            Err(ClientError::Refused { status: 503, .. }) if Instant::now() < deadline => {}
+            Err(error) => bail!("{error}"),
+        }
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+}
+
+#[tokio::test]
+async fn without_keys_a_token_is_unavailable_and_not_unauthorized_until_they_come() -> Result<()> {
+    let key = SigningKey::es256("k")?;
+    let keys = KeyServer::start(&[&key]).await?;
+    keys.turn(Day::Down);
+    let stack = with_keys_at(keys.url()).start().await?;
+    let (ws, good) = (stack.gateway(0).ws(), token("alice").sign_with(&key));
+
+    let (status, code, retry_after_s) = refused(&ws, &good).await?;
+    ensure!((status, code.as_str()) == (503, "unavailable") && retry_after_s.is_some());
+    let answer = Http::new(&stack.persistence(0).url(), &good).my_rooms("").await?.expect(503);
+    ensure!(answer.code() == "unavailable" && answer.body["retry_after_ms"].is_u64(), "{}", answer.body);
+    let client = Client::connect_by(TokenBy::Nothing, &ws, "").await?;
+    client.send_json(&json!({"type": "auth", "token": good})).await?;
+    match client.next_event(PATIENCE).await? {
+        ServerFrame::Error(error) => ensure!(error.code == "unavailable", "{error:?}"),
+        other => bail!("{other:?}"),
+    }
+    ensure!(client.until_closed().await?.code == Some(1013));
+
+    // What needs no key of the URL goes on, and what is wrong with any key is told.
+    let ours = token("bob").sign(stack.jwt_secret());
+    let bob = Client::connect(&ws, &ours).await?;
+    ensure!(refused(&ws, &token("bob").sign("another secret of 32 bytes or so")).await?.1 == "signature");
+    let later = bob.renew(&token("bob").sign_with(&key)).await.err();
+    ensure!(later.as_ref().is_some_and(|error| error.code() == "unavailable"), "{later:?}");
+    bob.ping().await?;
+
+    keys.turn(Day::Good);
+    until_let_in(&ws, &good).await?.ping().await?;
+    let stranger = token("alice").sign_with(&SigningKey::es256("stranger")?);
+    let (status, why, _) = refused(&ws, &stranger).await?;
+    ensure!((status, why.as_str()) == (401, "unknown_key"));
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_node_without_any_key_is_not_ready_and_a_slow_answer_is_waited_for() -> Result<()> {
+    let key = SigningKey::es256("k")?;
+    let keys = Arc::new(KeyServer::start(&[&key]).await?);
+    keys.turn(Day::Silent);
+    let served = Arc::new(AtomicBool::new(false));
+    let (turning, turned) = (keys.clone(), served.clone());
+    tokio::spawn(async move {
+        while turning.asked() < 1 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        turned.store(true, Ordering::SeqCst);
+        turning.turn(Day::Good);
+    });
+    // Ready is when the stack says so: the first fetch ends with its time, the second is answered.
+    let stack = with_keys_at(keys.url()).env("TIDINGS_JWT_SECRET", "").start().await?;
+    ensure!(served.load(Ordering::SeqCst), "ready before the keys were there");
+    ensure!(keys.asked() >= 3, "{} fetches", keys.asked());
+
+    keys.turn(Day::Slow(Duration::from_secs(2)));
+    let new = SigningKey::es256("new")?;
+    keys.hold(&[&key, &new]);
+    Client::connect(&stack.gateway(0).ws(), &token("alice").sign_with(&new)).await?.ping().await?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn the_last_good_keys_stay_whatever_the_server_says_later() -> Result<()> {
+    let key = SigningKey::es256("k")?;
+    let other = KeyServer::start(&[&SigningKey::es256("other")?]).await?;
+    for day in [
+        Day::Down,
+        Day::Endless,
+        Day::Wrong(200, "<html>".to_owned()),
+        Day::Wrong(200, r#"{"keys":[]}"#.to_owned()),
+        Day::Wrong(200, r#"{"keys":[{"kty":"oct","kid":"new","k":"c2VjcmV0c2VjcmV0c2VjcmV0"}]}"#.to_owned()),
+        Day::Wrong(500, String::new()),
+        Day::Elsewhere(other.url().to_owned()),
+    ] {
+        let keys = KeyServer::start(&[&key]).await?;
+        let stack = with_keys_at(keys.url()).start().await?;
+        let ws = stack.gateway(0).ws();
+        keys.turn(day.clone());
+        let asked = keys.asked();
+        // An id that is not known makes the gateway look; what it finds is no answer.
+        let stranger = token("alice").sign_with(&SigningKey::es256("new")?);
+        let (status, code, _) = refused(&ws, &stranger).await?;
+        ensure!((status, code.as_str()) == (503, "unavailable"), "{day:?}: {status} {code}");
+        ensure!(keys.asked() == asked + 1, "{day:?}");
+        Client::connect(&ws, &token("alice").sign_with(&key)).await?.ping().await?;
+        // What the kernel had buffered is beyond the bound of 1 MiB.
+        ensure!(keys.sent_bytes() < 16 * 1024 * 1024, "{day:?}: {} bytes were taken", keys.sent_bytes());
+    }
+    ensure!(other.asked() == 0, "a redirect was followed");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_server_that_says_nothing_holds_nobody_up_for_more_than_five_seconds() -> Result<()> {
+    let key = SigningKey::es256("k")?;
+    let keys = KeyServer::start(&[&key]).await?;
+    let stack = with_keys_at(keys.url()).start().await?;
+    keys.turn(Day::Silent);
+    let stranger = token("alice").sign_with(&SigningKey::es256("new")?);
+    let asked = Instant::now();
+    let (status, code, _) = refused(&stack.gateway(0).ws(), &stranger).await?;
+    ensure!((status, code.as_str()) == (503, "unavailable"), "{status} {code}");
+    ensure!(asked.elapsed() < PATIENCE, "{:?}", asked.elapsed());
+    // Meanwhile, and afterwards, known keys need no wait.
+    Client::connect(&stack.gateway(0).ws(), &token("alice").sign_with(&key)).await?.ping().await?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn keys_come_over_tls_only_from_who_has_a_certificate_that_the_system_trusts() -> Result<()> {
+    let key = SigningKey::es256("k")?;
+    let keys = KeyServer::start(&[&key]).await?;
+    let rcgen::CertifiedKey { cert, signing_key } = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()])?;
+    let port = in_tls(keys.url(), &cert, &signing_key).await?;
+    let url = format!("https://localhost:{port}/keys");
+    let folder = tempfile::tempdir()?;
+    let trusted = folder.path().join("trusted.pem");
+    std::fs::write(&trusted, cert.pem())?;
+    let good = token("alice").sign_with(&key);
+
+    let stack = with_keys_at(&url).env("SSL_CERT_FILE", trusted.display()).start().await?;
+    until_let_in(&stack.gateway(0).ws(), &good).await?.ping().await?;
+    Http::new(&stack.persistence(0).url(), &good).my_rooms("").await?.expect(200);
+
+    let other = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()])?;
+    std::fs::write(&trusted, other.cert.pem())?;
+    let asked = keys.asked();
+    let stack = with_keys_at(&url).env("SSL_CERT_FILE", trusted.display()).start().await?;
+    let (status, code, _) = refused(&stack.gateway(0).ws(), &good).await?;
+    ensure!((status, code.as_str()) == (503, "unavailable"), "{status} {code}");
+    ensure!(keys.asked() == asked, "it was asked all the same");
+    Ok(())
+}
+
+/// Puts TLS in front of a server of this machine; returns the port.
+async fn in_tls(url: &str, cert: &rcgen::Certificate, key: &rcgen::KeyPair) -> Result<u16> {
+    let inner = url.split('/').nth(2).context("a URL with a host")?.to_owned();
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let key = PrivatePkcs8KeyDer::from(key.serialize_der());
+    let config = rustls::ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()?
+        .with_no_client_auth()
+        .with_single_cert(vec![cert.der().clone()], key.into())?;
+    let (acceptor, listener) = (TlsAcceptor::from(Arc::new(config)), TcpListener::bind("127.0.0.1:0").await?);
+    let port = listener.local_addr()?.port();
+    tokio::spawn(async move {
+        while let Ok((socket, _)) = listener.accept().await {
+            let (acceptor, inner) = (acceptor.clone(), inner.clone());
+            tokio::spawn(async move {
+                let mut outer = acceptor.accept(socket).await?;
+                let mut inner = TcpStream::connect(inner).await?;
+                tokio::io::copy_bidirectional(&mut outer, &mut inner).await
+            });
+        }
+    });
+    Ok(port)
+}

@@ -1,0 +1,90 @@
+//! Whose pages may connect, on the WebSocket and over HTTP (CORS): listed ones, hosts below a listed one, and without
+//! a setting pages of this machine. Touches a whole stack.
+
+use anyhow::{Result, ensure};
+use reqwest::Method;
+use tidings_harness::{Client, ClientError, Stack, TokenBy};
+
+/// Whether a page of this origin gets a WebSocket, and whether its browser lets it call HTTP.
+async fn may(stack: &Stack, origin: &str) -> Result<(bool, bool)> {
+    let headers = [("origin", origin.to_owned())];
+    let connected =
+        Client::connect_with(TokenBy::Header, &stack.gateway(0).ws(), &stack.token("alice"), &headers).await;
+    let socket = match connected {
+        Ok(client) => client.ping().await.is_ok(),
+        Err(ClientError::Refused { status: 403, .. }) => false,
+        Err(error) => return Err(error.into()),
+    };
+    let url = format!("{}/v1/me/rooms", stack.persistence(0).url());
+    let http = tidings_harness::http::client();
+    // What a browser asks before it sends a token.
+    let preflight = http
+        .request(Method::OPTIONS, &url)
+        .header("origin", origin)
+        .header("access-control-request-method", "GET")
+        .header("access-control-request-headers", "authorization")
+        .send()
+        .await?;
+    let allowed = |answer: &reqwest::Response| {
+        let to = answer.headers().get("access-control-allow-origin").and_then(|value| value.to_str().ok());
+        to.map(str::to_owned)
+    };
+    let before = preflight.status().is_success() && allowed(&preflight).as_deref() == Some(origin);
+    let answer = http.get(&url).header("origin", origin).bearer_auth(stack.token("alice")).send().await?;
+    let after = allowed(&answer).as_deref() == Some(origin);
+    ensure!(before == after, "{origin}: asked before {before}, after {after}");
+    // A cache between must not give one page's answer to another.
+    ensure!(answer.headers().get_all("vary").iter().any(|vary| vary.to_str().is_ok_and(|v| v.contains("Origin"))));
+    Ok((socket, after))
+}
+
+#[tokio::test]
+async fn listed_origins_and_those_below_a_wildcard_may_connect_and_nobody_else() -> Result<()> {
+    let origins = "https://chat.example, https://*.tea.example:8443";
+    let stack = Stack::builder().env("TIDINGS_ALLOWED_ORIGINS", origins).start().await?;
+    for good in ["https://chat.example", "https://a.tea.example:8443", "https://a.b.tea.example:8443"] {
+        ensure!(may(&stack, good).await? == (true, true), "{good}");
+    }
+    for bad in [
+        "http://chat.example",
+        "https://chat.example:444",
+        "https://chat.example.evil.test",
+        "https://a.chat.example",
+        "https://tea.example:8443",
+        "https://a.tea.example",
+        "https://eviltea.example:8443",
+        "http://localhost:3000",
+        "null",
+    ] {
+        ensure!(may(&stack, bad).await? == (false, false), "{bad}");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn without_a_setting_only_pages_of_this_machine_may_connect() -> Result<()> {
+    let stack = Stack::start().await?;
+    for good in ["http://localhost:5173", "http://127.0.0.1:8080", "https://[::1]"] {
+        ensure!(may(&stack, good).await? == (true, true), "{good}");
+    }
+    for bad in ["https://chat.example", "http://localhost.evil.test", "null", "file://"] {
+        ensure!(may(&stack, bad).await? == (false, false), "{bad}");
+    }
+    // Programs send no origin.
+    stack.connect("alice").await?.ping().await?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_refusal_can_be_read_by_the_page_that_caused_it() -> Result<()> {
+    let stack = Stack::start().await?;
+    let url = format!("{}/v1/me/rooms", stack.persistence(0).url());
+    let origin = "http://localhost:5173";
+    let answer = tidings_harness::http::client().get(&url).header("origin", origin).send().await?;
+    ensure!(answer.status() == 401);
+    ensure!(answer.headers().get("access-control-allow-origin").is_some_and(|to| to == origin));
+    let exposed = answer.headers().get("access-control-expose-headers").and_then(|value| value.to_str().ok());
+    let exposed = exposed.unwrap_or_default().to_ascii_lowercase();
+    ensure!(exposed.contains("retry-after") && exposed.contains("www-authenticate"), "{exposed}");
+    Ok(())
+}

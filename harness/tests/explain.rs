@@ -1,0 +1,196 @@
+//! How PostgreSQL carries out what HTTP reads, over a million messages in a thousand rooms: by key, never by reading a
+//! whole table, and never sorting more than a page. The plans are those of the service's own statements, as the server
+//! logs them, with its settings for the planner as they are.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use serde_json::Value;
+use tidings_harness::{Http, Stack};
+
+/// Entries of the longest page, and one that tells whether there are more.
+const PAGE: f64 = 201.0;
+/// `GET receipts` tells of so many members.
+const RECEIPTS: f64 = 1000.0;
+/// Slices of the search index are listed so many at a time.
+const SLICES: f64 = 512.0;
+/// Unread messages and the last message are looked for among so many, and one that tells whether there are more.
+const LOOKED_AT: f64 = 2001.0;
+/// Often enough for PostgreSQL to settle on a plan that does not know the parameters.
+const TIMES: usize = 8;
+/// What grows with what is said.
+const LARGE: [&str; 6] = ["messages", "events", "members", "message_search", "reactions", "message_versions"];
+
+/// 1,000 rooms of 1,000 messages and 50 other events; `me` is in the first 100, in the first with 999 others.
+const LOAD: &str = "
+SET synchronous_commit = off;
+INSERT INTO users (id, name) SELECT 'u' || n, 'User ' || n FROM generate_series(1, 5000) n;
+INSERT INTO users (id, name) VALUES ('me', 'Me');
+INSERT INTO rooms (id, partition, kind, name, created_by, head_seq, member_count, updated_at)
+  SELECT 'room' || r, r % 64, CASE WHEN r % 10 = 0 THEN 'public' ELSE 'private' END, 'Room ' || r, 'u1', 1050, 5,
+    now() - r * interval '1 minute' FROM generate_series(1, 1000) r;
+INSERT INTO members (room_id, user_id, role, read_seq, read_at)
+  SELECT 'room' || r, 'u' || (r * 5 + m), 'member', 900, now() - m * interval '1 hour'
+  FROM generate_series(1, 1000) r, generate_series(0, 4) m WHERE r * 5 + m <= 5000
+  UNION ALL SELECT 'room1', 'u' || m, 'member', m, now() - m * interval '1 minute' FROM generate_series(1000, 1993) m
+  UNION ALL SELECT 'room' || r, 'me', 'member', CASE WHEN r % 2 = 0 THEN 0 ELSE 1000 END, now() FROM generate_series(1, 100) r;
+ALTER TABLE messages DROP CONSTRAINT messages_id_key;
+ALTER TABLE messages DROP CONSTRAINT messages_room_id_sender_id_client_id_key;
+INSERT INTO messages (room_id, seq, id, sender_id, client_id, kind, content, visible_users, at, last_seq)
+  SELECT 'room' || r, s, gen_random_uuid(), CASE WHEN s % 97 = 0 THEN 'me' ELSE 'u' || (r * 5 + s % 5) END, 'c' || s, 'text',
+    'common ' || 'w' || (r * 31 + s * 7) % 5000 || ' x' || (r * 17 + s) % 900 || CASE WHEN (r + s) % 5003 = 0 THEN ' needle' ELSE '' END,
+    CASE WHEN s % 50 = 1 THEN ARRAY['u1'] END,
+    now() - interval '30 days' + s * interval '30 minutes' + r * interval '1 second', s
+  FROM generate_series(1, 1000) r, generate_series(1, 1050) s WHERE s % 21 <> 0;
+ALTER TABLE messages ADD UNIQUE (id);
+ALTER TABLE messages ADD UNIQUE (room_id, sender_id, client_id);
+INSERT INTO events (room_id, seq, type, actor_id, target, at, body)
+  SELECT 'room' || r, s, 'message:edited', 'u1', s - 1, now(), '{\"target\": 1, \"content\": \"x\", \"by\": \"u1\"}'
+  FROM generate_series(1, 1000) r, generate_series(21, 1050, 21) s;
+INSERT INTO reactions (room_id, seq, emoji, user_id, at, event_seq)
+  SELECT 'room' || r, s, 'x', 'u' || u, now(), s FROM generate_series(1, 1000) r, generate_series(1, 1050, 50) s, generate_series(1, 3) u;
+DROP INDEX message_search_words;
+INSERT INTO search_slices (room_id, slice, first_at, last_at)
+  SELECT room_id, seq / 512, min(at), max(at) FROM messages GROUP BY room_id, seq / 512;
+INSERT INTO message_search (room_id, seq, at, tsv)
+  SELECT m.room_id, m.seq, m.at,
+    array_to_tsvector(string_to_array(to_hex(s.key) || ':' || replace(m.content, ' ', ' ' || to_hex(s.key) || ':'), ' '))
+  FROM messages m JOIN search_slices s ON s.room_id = m.room_id AND s.slice = m.seq / 512;
+CREATE INDEX message_search_words ON message_search USING gin (tsv) WITH (fastupdate = off);
+INSERT INTO search_progress SELECT id, head_seq FROM rooms;
+INSERT INTO room_epochs SELECT id, 1, 0 FROM rooms;
+ANALYZE";
+
+/// The settings of the database under which each statement's plan is logged.
+const LOG_PLANS: [&str; 6] = [
+    "session_preload_libraries = 'auto_explain'",
+    "auto_explain.log_min_duration = 0",
+    "auto_explain.log_analyze = on",
+    "auto_explain.log_timing = off",
+    "auto_explain.log_format = 'json'",
+    "auto_explain.log_nested_statements = on",
+];
+
+struct Plans<'a> {
+    stack: &'a Stack,
+    read: usize,
+}
+
+impl Plans<'_> {
+    /// The plans that were logged since the last call.
+    fn next(&mut self) -> Result<Vec<Value>> {
+        let log = std::fs::read(self.stack.database().server().log())?;
+        let text = String::from_utf8_lossy(&log[self.read..]).into_owned();
+        self.read = log.len();
+        let mut plans = Vec::new();
+        for entry in text.split(" ms  plan:\n").skip(1) {
+            let json: String = entry.lines().take_while(|line| line.starts_with('\t')).collect();
+            plans.push(serde_json::from_str(&json).with_context(|| json.clone())?);
+        }
+        Ok(plans)
+    }
+}
+
+fn number(node: &Value, field: &str) -> f64 {
+    node[field].as_f64().unwrap_or(0.0)
+}
+
+/// Calls `look` for each part of a plan that was carried out.
+fn walk<'a>(node: &'a Value, look: &mut impl FnMut(&'a Value)) {
+    if number(node, "Actual Loops") == 0.0 {
+        return;
+    }
+    look(node);
+    node["Plans"].as_array().into_iter().flatten().for_each(|child| walk(child, look));
+}
+
+/// What is wrong with a plan.
+fn faults(plan: &Value, sorted_at_most: f64) -> Vec<String> {
+    let mut faults = Vec::new();
+    walk(&plan["Plan"], &mut |node| {
+        let (kind, table) = (node["Node Type"].as_str().unwrap_or_default(), node["Relation Name"].as_str());
+        if kind == "Seq Scan" && table.is_some_and(|table| LARGE.contains(&table)) {
+            faults.push(format!("a sequential scan of {}", table.unwrap_or_default()));
+        }
+        if kind.contains("Sort") {
+            let rows = number(&node["Plans"][0], "Actual Rows");
+            if rows > sorted_at_most {
+                faults.push(format!("a sort of {rows} rows by {}", node["Sort Key"]));
+            }
+        }
+        if table == Some("messages") {
+            let looked_at = number(node, "Actual Rows") + number(node, "Rows Removed by Filter");
+            if looked_at > LOOKED_AT {
+                faults.push(format!("{looked_at} messages are looked at in one go"));
+            }
+        }
+    });
+    faults
+}
+
+#[tokio::test]
+async fn reading_is_by_key_and_sorts_no_more_than_a_page() -> Result<()> {
+    let stack = Stack::builder()
+        .gateways(0)
+        .own_postgres()
+        .persistence_env("TIDINGS_DATABASE_CONNECTIONS", 1)
+        .start()
+        .await?;
+    let database = stack.database();
+    database.query(LOAD).await?;
+    for setting in LOG_PLANS {
+        database.query(&format!("DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET {}', current_database()); END $$", setting.replace('\'', "''"))).await?;
+    }
+    stack.persistence(0).restart().await?;
+
+    let me: Http = stack.http("me");
+    let mut plans = Plans { stack: &stack, read: 0 };
+    let mut wrong = Vec::new();
+    for (path, sorted_at_most, reads) in [
+        ("/rooms/room1/messages?limit=200", PAGE, "messages"),
+        ("/rooms/room1/messages?before=500&limit=200", PAGE, "messages"),
+        ("/rooms/room1/messages?after=500&limit=200", PAGE, "messages"),
+        ("/rooms/room1/messages?around=500&limit=200", PAGE, "messages"),
+        ("/rooms/room1/messages/500", PAGE, "messages"),
+        ("/rooms/room1", PAGE, "messages"),
+        ("/me/rooms?limit=50", PAGE, "members"),
+        ("/rooms/room1/events?after=400&limit=200", PAGE, "events"),
+        ("/rooms/room1/members?limit=200", PAGE, "members"),
+        ("/rooms/room1/receipts", RECEIPTS, "members"),
+        ("/search?q=common&limit=200", SLICES, "message_search"),
+        ("/search?q=needle", SLICES, "message_search"),
+        ("/search?q=w77%20x", SLICES, "message_search"),
+        ("/search?q=c", SLICES, "message_search"),
+        ("/search?q=common%20nee&room=room1", SLICES, "message_search"),
+    ] {
+        // Whoever asks is looked up too, and may be left out by one that comes late.
+        plans.next()?;
+        for _ in 0..TIMES {
+            me.get(path).await?.expect(200);
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        let plans = plans.next()?;
+        let mut used = 0;
+        for plan in &plans {
+            walk(&plan["Plan"], &mut |node| used += usize::from(node["Relation Name"] == reads));
+            let text = plan["Query Text"].as_str().unwrap_or_default();
+            // The indexer's look through all rooms goes on beside.
+            let faults = if text.contains("search_progress") { Vec::new() } else { faults(plan, sorted_at_most) };
+            if !faults.is_empty() {
+                wrong.push(format!("{path}: {}\n{text}", faults.join("; ")));
+            }
+        }
+        ensure!(used >= TIMES, "{path}: {used} plans of {} read {reads}", plans.len());
+    }
+    wrong.sort();
+    wrong.dedup();
+    ensure!(wrong.is_empty(), "{}", wrong.join("\n\n"));
+
+    // What was looked at is there: a search finds the same as the messages hold.
+    let found = me.get("/search?q=needle&limit=200").await?.expect(200).body;
+    let held = "SELECT count(*) FROM messages m JOIN members b ON b.room_id = m.room_id AND b.user_id = 'me' \
+                WHERE m.content LIKE '% needle' AND m.visible_users IS NULL";
+    let held: usize = database.value(held).await?.parse()?;
+    ensure!(held > 0 && found["results"].as_array().map(Vec::len) == Some(held), "{held} are held");
+    Ok(())
+}

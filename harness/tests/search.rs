@@ -1,0 +1,236 @@
+//! Search over HTTP: what is found, in which order, by whom, and what never is.
+
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, ensure};
+use serde_json::{Value, json};
+use tidings_harness::http::encode;
+use tidings_harness::{Http, Stack, clock};
+
+const PATIENCE: Duration = Duration::from_secs(30);
+
+async fn stack() -> Result<Stack> {
+    Stack::builder().gateways(0).start().await
+}
+
+async fn search(user: &Http, query: &str, more: &str) -> Result<Value> {
+    Ok(user.get(&format!("/search?q={}{more}", encode(query))).await?.expect(200).body)
+}
+
+/// The texts found, newest first.
+async fn texts(user: &Http, query: &str, more: &str) -> Result<Vec<String>> {
+    let page = search(user, query, more).await?;
+    let text = |result: &Value| result["message"]["content"].as_str().unwrap_or_default().to_owned();
+    Ok(page["results"].as_array().into_iter().flatten().map(text).collect())
+}
+
+/// Waits until every room is indexed up to its head.
+async fn until_indexed(stack: &Stack) -> Result<()> {
+    let behind = "SELECT count(*) FROM rooms r LEFT JOIN search_progress p ON p.room_id = r.id \
+                  WHERE r.head_seq > COALESCE(p.indexed_seq, 0)";
+    let begun = Instant::now();
+    while stack.database().value(behind).await? != "0" {
+        ensure!(begun.elapsed() < PATIENCE, "the index stays behind");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    Ok(())
+}
+
+async fn say(user: &Http, room: &str, texts: &[&str]) -> Result<()> {
+    for text in texts {
+        user.send(room, &clock::client_id(), text).await?.expect(201);
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn messages_are_found_by_all_their_words_newest_first_with_what_shows_why() -> Result<()> {
+    let stack = stack().await?;
+    let (alice, bob) = (stack.http("alice"), stack.http("bob"));
+    let (one, other) = (alice.new_room(&["bob"]).await?, alice.new_room(&["bob"]).await?);
+    say(&alice, &one, &["Tea for Zoë?", "coffee", "no <b>TEA</b> today"]).await?;
+    say(&bob, &other, &["more tea, Zoe"]).await?;
+    until_indexed(&stack).await?;
+
+    assert_eq!(texts(&bob, "tea", "").await?, ["more tea, Zoe", "no <b>TEA</b> today", "Tea for Zoë?"]);
+    assert_eq!(texts(&bob, "zoe tea", "").await?, ["more tea, Zoe", "Tea for Zoë?"]);
+    assert_eq!(texts(&bob, "te", "").await?.len(), 3, "the last word is open");
+    assert!(texts(&bob, "te zoe", "").await?.is_empty(), "the others are not");
+    assert_eq!(texts(&bob, "tea", &format!("&room={one}")).await?, ["no <b>TEA</b> today", "Tea for Zoë?"]);
+
+    let page = search(&bob, "today tea", "").await?;
+    let found = &page["results"][0];
+    assert_eq!(
+        found["snippet"],
+        json!([
+            {"text": "no <b>", "hit": false}, {"text": "TEA", "hit": true}, {"text": "</b> ", "hit": false},
+            {"text": "today", "hit": true}
+        ])
+    );
+    let message = bob.get(&format!("/rooms/{one}/messages/3")).await?.expect(200).body;
+    assert_eq!(found["message"], message, "the message object of history");
+    assert_eq!(page["next"], Value::Null);
+    Ok(())
+}
+
+#[tokio::test]
+async fn nothing_is_found_that_the_asker_may_not_see_now() -> Result<()> {
+    let stack = stack().await?;
+    let alice = stack.http("alice");
+    let members = json!([{"user": "bob"}, {"user": "vera", "role": "vip"}, {"user": "greg", "role": "guest"}]);
+    let room = alice.post("/rooms", json!({"kind": "public", "members": members})).await?.expect(201).body;
+    let room = room["room"].as_str().unwrap_or_default().to_owned();
+    let path = format!("/rooms/{room}/messages");
+    for (client_id, to) in [("b", json!({"users": ["bob"]})), ("v", json!({"roles": ["vip"]}))] {
+        let body = json!({"client_id": client_id, "content": format!("secret {client_id}"), "visible_to": to});
+        alice.post(&path, body).await?.expect(201);
+    }
+    say(&stack.http("eve"), &stack.http("eve").new_room(&[]).await?, &["secret of eve"]).await?;
+    until_indexed(&stack).await?;
+
+    let found = async |user: &str| texts(&stack.http(user), "secret", "").await;
+    assert_eq!(found("alice").await?, ["secret v", "secret b"]);
+    assert_eq!(found("bob").await?, ["secret b"]);
+    assert_eq!(found("vera").await?, ["secret v"]);
+    assert!(found("greg").await?.is_empty());
+    assert_eq!(found("eve").await?, ["secret of eve"], "a public room too is for its members");
+    for (user, query) in [("greg", "secret"), ("eve", "secret b"), ("bob", "secret v")] {
+        let page = search(&stack.http(user), query, "&limit=1").await?;
+        assert_eq!((&page["next"], page.get("total")), (&Value::Null, None), "{user}: nothing tells that there is one");
+    }
+    let in_room = format!("&room={room}");
+    assert_eq!(stack.http("eve").get(&format!("/search?q=secret{in_room}")).await?.status, 404);
+    let root = Http::new(&stack.persistence(0).url(), &stack.admin_token("root"));
+    assert!(texts(&root, "secret", &in_room).await?.is_empty(), "an admin sees no private message either");
+    assert!(texts(&root, "secret", "").await?.is_empty());
+
+    stack.database().query("UPDATE members SET role = 'member' WHERE user_id = 'vera'").await?;
+    assert!(found("vera").await?.is_empty(), "by the role now");
+    stack.database().query("DELETE FROM members WHERE user_id = 'bob'").await?;
+    assert!(found("bob").await?.is_empty(), "who went finds nothing");
+    Ok(())
+}
+
+#[tokio::test]
+async fn what_is_deleted_or_changed_is_not_found_however_far_the_index_is_behind() -> Result<()> {
+    let stack = stack().await?;
+    let alice = stack.http("alice");
+    let room = alice.new_room(&[]).await?;
+    say(&alice, &room, &["needle one", "needle two", "needle three"]).await?;
+    until_indexed(&stack).await?;
+    // No event tells the index of it.
+    stack.database().query("UPDATE messages SET deleted = true WHERE seq = 1").await?;
+    stack.database().query("UPDATE messages SET content = 'thread two' WHERE seq = 2").await?;
+    assert_eq!(stack.database().value("SELECT count(*) FROM message_search").await?, "3");
+    assert_eq!(texts(&alice, "needle", "").await?, ["needle three"]);
+    Ok(())
+}
+
+#[tokio::test]
+async fn pages_follow_on_each_other_without_a_hole_or_a_repetition() -> Result<()> {
+    let stack = stack().await?;
+    let alice = stack.http("alice");
+    let mut rooms = Vec::new();
+    for _ in 0..3 {
+        rooms.push(alice.new_room(&[]).await?);
+    }
+    // As many of one moment as there can be, over more than one slice of a room.
+    let database = stack.database();
+    for (number, room) in rooms.iter().enumerate() {
+        database
+            .query(&format!(
+                "INSERT INTO messages (room_id, seq, id, sender_id, client_id, kind, content, at, last_seq) \
+                 SELECT '{room}', n, gen_random_uuid(), 'alice', 'c' || n, 'text', \
+                   CASE WHEN n % {} = 0 THEN 'common needle' ELSE 'common' END, \
+                   timestamptz '2026-01-01' + (n / 50) * interval '1 second', n FROM generate_series(1, 1300) n; \
+                 UPDATE rooms SET head_seq = 1300 WHERE id = '{room}'",
+                100 + number
+            ))
+            .await?;
+    }
+    stack.persistence(0).restart().await?;
+    until_indexed(&stack).await?;
+    ensure!(database.value("SELECT count(*) FROM search_slices").await? == "9");
+
+    for (query, limit, expected) in [("needle", 7, 37), ("common", 200, 3900), ("common nee", 50, 37)] {
+        let (mut found, mut cursor, mut last) = (Vec::new(), String::new(), String::from("9"));
+        loop {
+            let page = search(&alice, query, &format!("&limit={limit}{cursor}")).await?;
+            let results = page["results"].as_array().cloned().unwrap_or_default();
+            ensure!(results.len() <= limit);
+            for result in &results {
+                let message = &result["message"];
+                let at = message["at"].as_str().unwrap_or_default().to_owned();
+                ensure!(at <= last, "{at} after {last}");
+                last = at;
+                found.push((message["room"].to_string(), message["seq"].as_u64().unwrap_or_default()));
+            }
+            let Some(next) = page["next"].as_str() else { break };
+            ensure!(results.len() == limit, "a full page goes before a next one here");
+            cursor = format!("&cursor={next}");
+        }
+        let distinct: BTreeSet<_> = found.iter().collect();
+        assert_eq!((found.len(), distinct.len()), (expected, expected), "{query}");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn whatever_is_typed_is_answered() -> Result<()> {
+    let stack = stack().await?;
+    let alice = stack.http("alice");
+    let room = alice.new_room(&[]).await?;
+    say(&alice, &room, &["it's 'quoted' \\ & (odd) | !x:* 東京タワー 🙂"]).await?;
+    until_indexed(&stack).await?;
+    for query in ["it's", "'quoted'", "\\", "&", "(odd) |", "!x:*", "<->", "東京", "タワー", "'", "''''", ":*", "🙂", "%", "x:*&"] {
+        let found = texts(&alice, query, "").await?.len();
+        assert_eq!(found, usize::from(query.contains(char::is_alphanumeric)), "{query}");
+    }
+    assert!(texts(&alice, "京東", "").await?.is_empty());
+    assert!(texts(&alice, &"word ".repeat(40), "").await?.is_empty());
+    for (bad, field) in [
+        ("", "q"),
+        ("?q=", "q"),
+        (&format!("?q={}", "x".repeat(201)), "q"),
+        ("?q=x&cursor=nonsense", "cursor"),
+        ("?q=x&room=a%20b", "room"),
+        ("?q=x&limit=0", "limit"),
+    ] {
+        let problem = alice.get(&format!("/search{bad}")).await?.expect(400).body;
+        assert_eq!(problem["field"], field, "{bad}");
+    }
+    assert_eq!(alice.with_token("").get("/search?q=x").await?.status, 401);
+    Ok(())
+}
+
+#[tokio::test]
+async fn the_index_is_filled_behind_the_writer_and_by_whoever_is_left() -> Result<()> {
+    let mut stack = stack().await?;
+    let alice = stack.http("alice");
+    let room = alice.new_room(&[]).await?;
+    // Nothing can be indexed, and yet all is stored.
+    let url = stack.database().url().to_owned();
+    let hold = "BEGIN; LOCK TABLE message_search IN SHARE MODE; SELECT pg_sleep(60)";
+    let mut holder = tokio::process::Command::new("psql")
+        .args(["--no-psqlrc", "--quiet", "--output=/dev/null", "--command", hold, &url])
+        .kill_on_drop(true)
+        .spawn()?;
+    let locked = "SELECT count(*) FROM pg_locks WHERE relation = 'message_search'::regclass AND granted AND mode = 'ShareLock'";
+    let begun = Instant::now();
+    while stack.database().value(locked).await? == "0" {
+        ensure!(begun.elapsed() < PATIENCE, "the lock was not taken");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    say(&alice, &room, &["needle"]).await?;
+    assert!(texts(&alice, "needle", "").await?.is_empty());
+    // The one that wrote it goes without having indexed it.
+    stack.persistence(0).kill();
+    holder.kill().await?;
+    let end = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE '%pg_sleep%' AND pid <> pg_backend_pid() AND datname = current_database()";
+    stack.database().query(end).await?;
+    stack.add_persistence(tidings_harness::Ports::free()?).await?;
+    until_indexed(&stack).await?;
+    assert_eq!(texts(&stack.http_at(1, "alice"), "needle", "").await?, ["needle"]);
+    Ok(())
+}

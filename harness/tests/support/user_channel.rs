@@ -1,0 +1,57 @@
+//! What a user's channel in Redis carries, as gateways hear it.
+
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+use serde_json::Value;
+use tidings_harness::Stack;
+use tidings_shared::{
+    ids::UserId,
+    people::{self, Notice},
+    log::subscriber::{Event, Subscriber},
+};
+use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+
+/// Far above what anything takes.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+pub struct UserChannel {
+    notices: UnboundedReceiver<Option<Notice>>,
+    _subscriber: Subscriber,
+}
+
+impl UserChannel {
+    pub async fn of(stack: &Stack, user: &str) -> Result<Self> {
+        let (sender, notices) = unbounded_channel();
+        let redis = tidings_shared::log::client(&stack.redis().url())?;
+        let subscriber = Subscriber::start(redis, move |event| {
+            if let Event::Message { payload, .. } = event {
+                let _ = sender.send(Notice::parse(&payload));
+            }
+        });
+        let channel = people::channel(&UserId::parse(user)?);
+        let confirmed = subscriber.subscribe(channel);
+        ensure!(confirmed.is_some(), "the queue is full");
+        if let Some(confirmed) = confirmed {
+            confirmed.await?;
+        }
+        Ok(Self { notices, _subscriber: subscriber })
+    }
+
+    pub async fn next(&mut self) -> Result<Notice> {
+        let notice = tokio::time::timeout(PATIENCE, self.notices.recv()).await?;
+        notice.flatten().ok_or_else(|| anyhow::anyhow!("not a notice"))
+    }
+
+    /// The next one's frame, which must tell of a membership.
+    pub async fn next_frame(&mut self) -> Result<Value> {
+        match self.next().await? {
+            Notice::Membership { frame, .. } => Ok(serde_json::from_slice(&frame)?),
+            other => anyhow::bail!("another notice: {other:?}"),
+        }
+    }
+
+    pub fn is_silent(&mut self) -> bool {
+        self.notices.is_empty()
+    }
+}

@@ -1,0 +1,82 @@
+//! What changes of messages need: which version an event made, how often each emoji was given, what a void was.
+
+use async_trait::async_trait;
+use sea_orm_migration::prelude::*;
+
+#[derive(DeriveMigrationName)]
+pub struct Migration;
+
+/// `message_versions.version` is the seq of the event that made the version; that of the original is the message's own.
+/// `metadata` is NULL where an edit left them as they were.
+///
+/// `reaction_counts` is kept by triggers, so that whoever writes `reactions` keeps it right: a page of messages must not
+/// read a row for each of ten thousand people who liked one. `reactions_in_order` finds the first of them.
+///
+/// The functions may be there already: starting anew drops tables alone.
+///
+/// `events.void_type` is the type of the record that a void stands for; NULL on rows of before: a message's. Client ids
+/// of messages are looked up for ever, those of other events are of another name space.
+const UP: &str = r#"
+ALTER TABLE message_versions ALTER COLUMN version TYPE bigint;
+
+ALTER TABLE events ADD COLUMN void_type text;
+
+CREATE INDEX reactions_in_order ON reactions (room_id, seq, emoji, event_seq) INCLUDE (user_id);
+
+CREATE TABLE reaction_counts (
+    room_id text COLLATE "C" NOT NULL,
+    seq     bigint NOT NULL,
+    emoji   text COLLATE "C" NOT NULL,
+    count   bigint NOT NULL,
+    PRIMARY KEY (room_id, seq, emoji)
+);
+INSERT INTO reaction_counts (room_id, seq, emoji, count)
+    SELECT room_id, seq, emoji, count(*) FROM reactions GROUP BY room_id, seq, emoji;
+
+CREATE OR REPLACE FUNCTION count_given_reactions() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    INSERT INTO reaction_counts AS c (room_id, seq, emoji, count)
+        SELECT room_id, seq, emoji, count(*) FROM changed GROUP BY room_id, seq, emoji ORDER BY room_id, seq, emoji
+        ON CONFLICT (room_id, seq, emoji) DO UPDATE SET count = c.count + excluded.count;
+    RETURN NULL;
+END
+$$;
+
+CREATE OR REPLACE FUNCTION count_taken_reactions() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    UPDATE reaction_counts c SET count = c.count - t.taken
+        FROM (SELECT room_id, seq, emoji, count(*) AS taken FROM changed GROUP BY room_id, seq, emoji) t
+        WHERE c.room_id = t.room_id AND c.seq = t.seq AND c.emoji = t.emoji;
+    DELETE FROM reaction_counts c USING (SELECT DISTINCT room_id, seq, emoji FROM changed) t
+        WHERE c.room_id = t.room_id AND c.seq = t.seq AND c.emoji = t.emoji AND c.count <= 0;
+    RETURN NULL;
+END
+$$;
+
+CREATE TRIGGER reactions_given AFTER INSERT ON reactions
+    REFERENCING NEW TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION count_given_reactions();
+CREATE TRIGGER reactions_taken AFTER DELETE ON reactions
+    REFERENCING OLD TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION count_taken_reactions();
+"#;
+
+const DOWN: &str = "
+DROP TRIGGER reactions_taken ON reactions;
+DROP TRIGGER reactions_given ON reactions;
+DROP FUNCTION count_taken_reactions();
+DROP FUNCTION count_given_reactions();
+DROP TABLE reaction_counts;
+DROP INDEX reactions_in_order;
+ALTER TABLE events DROP COLUMN void_type;
+ALTER TABLE message_versions ALTER COLUMN version TYPE integer;
+";
+
+#[async_trait]
+impl MigrationTrait for Migration {
+    async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
+        manager.get_connection().execute_unprepared(UP).await.map(drop)
+    }
+
+    async fn down(&self, manager: &SchemaManager) -> Result<(), DbErr> {
+        manager.get_connection().execute_unprepared(DOWN).await.map(drop)
+    }
+}

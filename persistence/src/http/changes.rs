@@ -1,0 +1,115 @@
+//! Changes of a message by HTTP, with the same result as by WebSocket: `PATCH` and `DELETE` of the message.
+
+use actix_web::web;
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use tidings_shared::message::change::{Actor, Change, ChangeKind};
+use tidings_shared::protocol::Fields;
+use tidings_shared::protocol::server::Ack;
+use utoipa::ToSchema;
+
+use super::body::{Body, COMMAND_BYTES};
+use super::caller::Caller;
+use super::parameters;
+use super::problem::{Problem, ProblemDocument};
+use super::send::{self, AckForm};
+use super::state::State;
+use crate::query::access;
+
+/// What an edit takes, as `message:edit` does.
+#[derive(Deserialize, ToSchema)]
+#[schema(as = Edit)]
+#[allow(dead_code, reason = "the form of the body for the OpenAPI document; the shared Change reads it")]
+pub struct EditForm {
+    /// Empty only where the message has attachments.
+    content: String,
+    /// Left out, those of the message stay.
+    #[schema(value_type = Option<Object>)]
+    metadata: Option<serde_json::Value>,
+    /// The message must have this id, else `conflict`.
+    id: Option<String>,
+    client_id: Option<String>,
+    /// `stored` (default) or `accepted`.
+    ack: Option<String>,
+}
+
+/// What every other change takes. The whole body may be left out.
+#[derive(Deserialize, ToSchema)]
+#[schema(as = Change)]
+#[allow(dead_code, reason = "the form of the body for the OpenAPI document; the shared Change reads it")]
+pub struct ChangeForm {
+    /// The message must have this id, else `conflict`.
+    id: Option<String>,
+    client_id: Option<String>,
+    /// `stored` (default) or `accepted`.
+    ack: Option<String>,
+}
+
+/// Edits a message: one's own, or any as an admin.
+#[utoipa::path(
+    patch, path = "/v1/rooms/{room}/messages/{seq}", operation_id = "editMessage", tag = "messages",
+    params(("room" = String, Path), ("seq" = u64, Path)), request_body = EditForm,
+    responses(
+        (status = 200, description = "Edited; `seq` is that of the event", body = AckForm),
+        (status = 409, description = "Deleted, another message, or an archived room", body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 413, description = "Too much text", body = ProblemDocument, content_type = "application/problem+json"),
+    )
+)]
+pub async fn edit(
+    state: web::Data<State>,
+    caller: Caller,
+    path: web::Path<(String, String)>,
+    payload: web::Payload,
+) -> Result<web::Json<Ack>, Problem> {
+    let (room, seq) = path.into_inner();
+    change(&state, &caller, ChangeKind::Edit, &room, &seq, None, payload).await
+}
+
+/// Deletes a message: one's own, or any as an admin.
+#[utoipa::path(
+    delete, path = "/v1/rooms/{room}/messages/{seq}", operation_id = "deleteMessage", tag = "messages",
+    params(("room" = String, Path), ("seq" = u64, Path)), request_body = Option<ChangeForm>,
+    responses(
+        (status = 200, description = "Deleted; `seq` is that of the event", body = AckForm),
+        (status = 409, description = "Another message, or an archived room", body = ProblemDocument, content_type = "application/problem+json"),
+    )
+)]
+pub async fn delete(
+    state: web::Data<State>,
+    caller: Caller,
+    path: web::Path<(String, String)>,
+    payload: web::Payload,
+) -> Result<web::Json<Ack>, Problem> {
+    let (room, seq) = path.into_inner();
+    change(&state, &caller, ChangeKind::Delete, &room, &seq, None, payload).await
+}
+
+/// Makes a change of the message at `seq`. What the path tells counts, whatever the body says.
+pub(super) async fn change(
+    state: &State,
+    caller: &Caller,
+    kind: ChangeKind,
+    room: &str,
+    seq: &str,
+    emoji: Option<&str>,
+    payload: web::Payload,
+) -> Result<web::Json<Ack>, Problem> {
+    let (room, seq) = (parameters::room(room)?, parameters::seq("seq", seq)?);
+    let body = Body::read(payload, COMMAND_BYTES).await?;
+    let (seq, emoji) = (json(&seq)?, emoji.map(|emoji| json(&emoji)).transpose()?);
+    let mut fields = if body.text().is_empty() { Fields::default() } else { Fields::parse(body.text())? };
+    fields.seq = Some(&seq);
+    fields.emoji = emoji.as_deref();
+    let change = Change::from_fields(kind, &fields, state.limits.max_message_chars)?;
+    state.allowance.take(caller)?;
+    let access = access(&state.db, caller.viewer(), &room).await?.ok_or_else(Problem::no_such_room)?;
+    let role = access.role.as_deref().unwrap_or_default();
+    let actor = Actor { user: &caller.user, role, admin: caller.admin };
+    let accepted = state.log.change(&room, &actor, &change).await?;
+    let (accepted, stage) = send::reached(state, &room, change.ack, accepted).await?;
+    Ok(web::Json(change.ack(&room, &accepted, stage)))
+}
+
+fn json(value: &impl serde::Serialize) -> Result<Box<RawValue>, Problem> {
+    serde_json::value::to_raw_value(value).map_err(|_| Problem::bad_field("path", "the path cannot be read"))
+}

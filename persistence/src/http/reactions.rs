@@ -1,0 +1,59 @@
+//! `/rooms/{room}/messages/{seq}/reactions/{emoji}`: my reactions to a message.
+
+use actix_web::web;
+use tidings_shared::message::change::ChangeKind;
+use tidings_shared::protocol::server::Ack;
+
+use super::caller::Caller;
+use super::changes::{self, ChangeForm};
+use super::problem::{Problem, ProblemDocument};
+use super::send::AckForm;
+use super::state::State;
+
+/// Adds my reaction; one that is there already stays.
+#[utoipa::path(
+    put, path = "/v1/rooms/{room}/messages/{seq}/reactions/{emoji}", operation_id = "addReaction",
+    tag = "messages",
+    params(
+        ("room" = String, Path), ("seq" = u64, Path),
+        ("emoji" = String, Path, description = "1 to 32 bytes, percent-encoded"),
+    ),
+    request_body = Option<ChangeForm>,
+    responses(
+        (status = 200, description = "Added; `seq` is that of the event", body = AckForm),
+        (status = 409, description = "Deleted, another message, or an archived room", body = ProblemDocument, content_type = "application/problem+json"),
+    )
+)]
+pub async fn add(
+    state: web::Data<State>,
+    caller: Caller,
+    path: web::Path<(String, String, String)>,
+    payload: web::Payload,
+) -> Result<web::Json<Ack>, Problem> {
+    let (room, seq, emoji) = path.into_inner();
+    changes::change(&state, &caller, ChangeKind::AddReaction, &room, &seq, Some(&emoji), payload).await
+}
+
+/// Removes my reaction; where there is none nothing changes.
+#[utoipa::path(
+    delete, path = "/v1/rooms/{room}/messages/{seq}/reactions/{emoji}", operation_id = "removeReaction",
+    tag = "messages",
+    params(
+        ("room" = String, Path), ("seq" = u64, Path),
+        ("emoji" = String, Path, description = "1 to 32 bytes, percent-encoded"),
+    ),
+    request_body = Option<ChangeForm>,
+    responses(
+        (status = 200, description = "Removed; `seq` is that of the event", body = AckForm),
+        (status = 409, description = "Deleted, another message, or an archived room", body = ProblemDocument, content_type = "application/problem+json"),
+    )
+)]
+pub async fn remove(
+    state: web::Data<State>,
+    caller: Caller,
+    path: web::Path<(String, String, String)>,
+    payload: web::Payload,
+) -> Result<web::Json<Ack>, Problem> {
+    let (room, seq, emoji) = path.into_inner();
+    changes::change(&state, &caller, ChangeKind::RemoveReaction, &room, &seq, Some(&emoji), payload).await
+}

@@ -1,0 +1,90 @@
+//! Changes of a room: what is taken, who may, and the event it comes to.
+
+use serde_json::json;
+
+use super::*;
+
+fn room(role: Option<&str>, archived: bool) -> Room {
+    let metadata = RawValue::from_string(r#"{"a": 1}"#.to_owned()).unwrap();
+    Room::sample("tea", Some("Tea"), archived, metadata, role)
+}
+
+fn word(text: &str, room: &Room, admin: bool) -> String {
+    match RoomChange::read(text).unwrap().check(room, admin) {
+        Err(refusal) => refusal.code.as_str().to_owned(),
+        Ok(None) => "nothing".to_owned(),
+        Ok(Some(minimum)) => format!("{minimum:?}"),
+    }
+}
+
+#[test]
+fn admins_and_owners_change_rooms_and_nobody_else() {
+    let change = r#"{"name":"Coffee"}"#;
+    for (role, expected) in
+        [("guest", "forbidden"), ("member", "forbidden"), ("vip", "forbidden"), ("admin", "Admin"), ("owner", "Admin")]
+    {
+        assert_eq!(word(change, &room(Some(role), false), false), expected, "{role}");
+        assert_eq!(word(change, &room(Some(role), false), true), "Anyone", "{role}");
+    }
+    assert_eq!(word(change, &room(None, false), true), "Anyone");
+}
+
+#[test]
+fn an_archived_room_takes_only_being_taken_back() {
+    for (change, active, archived) in [
+        ("{}", "nothing", "nothing"),
+        (r#"{"name":"Tea","metadata":{"a": 1}}"#, "nothing", "nothing"),
+        (r#"{"name":null,"metadata":null,"archived":null}"#, "nothing", "nothing"),
+        (r#"{"name":"Coffee"}"#, "Admin", "conflict"),
+        (r#"{"name":""}"#, "Admin", "conflict"),
+        (r#"{"metadata":{"a":1}}"#, "Admin", "conflict"),
+        (r#"{"archived":true}"#, "Admin", "nothing"),
+        (r#"{"archived":true,"name":"Coffee"}"#, "Admin", "conflict"),
+        (r#"{"archived":false}"#, "nothing", "Admin"),
+        (r#"{"archived":false,"name":"Coffee"}"#, "Admin", "Admin"),
+    ] {
+        assert_eq!(word(change, &room(Some("admin"), false), false), active, "{change}");
+        assert_eq!(word(change, &room(Some("admin"), true), false), archived, "archived: {change}");
+    }
+}
+
+#[test]
+fn the_event_tells_what_was_given_and_the_hash_what_a_join_tells() {
+    let (id, alice) = (RoomId::parse("tea").unwrap(), UserId::parse("alice").unwrap());
+    let event = |text: &str| {
+        let change = RoomChange::read(text).unwrap();
+        let entry = change.entry(&id, &alice, Minimum::Admin);
+        (entry.body, entry.sets, entry.allowed_in_archive)
+    };
+    let set = |name: &'static str, value: &str| (name, value.to_owned());
+    assert_eq!(
+        event(r#"{"name":"","metadata":{"b":1.0}}"#),
+        (r#"{"name":"","metadata":{"b":1.0},"by":"alice"}"#.to_owned(), vec![set("name", "")], false)
+    );
+    assert_eq!(
+        event(r#"{"archived":true}"#),
+        (r#"{"archived":true,"by":"alice"}"#.to_owned(), vec![set("archived", "1")], true)
+    );
+    let (_, sets, allowed) = event(r#"{"archived":false,"name":"x"}"#);
+    assert_eq!((sets, allowed), (vec![set("name", "x"), set("archived", "0")], true));
+    assert!(!event(r#"{"archived":true,"name":"x"}"#).2);
+}
+
+#[test]
+fn what_breaks_a_rule_is_refused_with_its_field() {
+    let long = json!({"name": "x".repeat(201)}).to_string();
+    let large = json!({"metadata": {"a": "x".repeat(5000)}}).to_string();
+    for (text, code, field) in [
+        (r#"{"name":7}"#, ErrorCode::BadRequest, Some("name")),
+        (r#"{"name":"a\nb"}"#, ErrorCode::BadRequest, Some("name")),
+        (&long, ErrorCode::TooLarge, Some("name")),
+        (r#"{"metadata":[]}"#, ErrorCode::BadRequest, Some("metadata")),
+        (&large, ErrorCode::TooLarge, Some("metadata")),
+        (r#"{"archived":"yes"}"#, ErrorCode::BadRequest, Some("archived")),
+        ("", ErrorCode::BadRequest, None),
+        ("[]", ErrorCode::BadRequest, None),
+    ] {
+        let refusal = RoomChange::read(text).unwrap_err();
+        assert_eq!((refusal.code, refusal.field.as_deref()), (code, field), "{text}");
+    }
+}

@@ -1,0 +1,49 @@
+//! `/search`: messages by the words in them, newest first.
+
+use actix_web::{HttpRequest, web};
+
+use super::caller::Caller;
+use super::parameters::{self, Parameters};
+use super::problem::Problem;
+use super::state::State;
+use crate::query::access;
+use crate::query::search::{self, Asked, SearchPage};
+use crate::search::words::Query;
+
+/// Longest question, in Unicode scalar values.
+const MAX_QUERY_CHARS: usize = 200;
+
+/// Messages that hold all words of `q`, newest first: those that the asker may see now, in rooms of which they are a
+/// member. The last word may be only the beginning of one. Case and accents make no difference.
+#[utoipa::path(
+    get, path = "/v1/search", operation_id = "search", tag = "messages",
+    params(
+        ("q" = String, Query, description = "Words, up to 200 characters"),
+        ("room" = Option<String>, Query, description = "In this room only"),
+        ("cursor" = Option<String>, Query, description = "`next` of the page before"),
+        ("limit" = Option<u32>, Query, description = "50, at most 200"),
+    ),
+    responses((status = 200, description = "A page; it may be short, and yet have a `next`", body = SearchPage))
+)]
+pub async fn find(
+    state: web::Data<State>,
+    caller: Caller,
+    request: HttpRequest,
+) -> Result<web::Json<SearchPage>, Problem> {
+    let parameters = Parameters::of(&request)?;
+    let text = parameters.text("q").ok_or_else(|| Problem::bad_field("q", "q must hold what to search for"))?;
+    if text.chars().count() > MAX_QUERY_CHARS {
+        return Err(Problem::bad_field("q", format!("q must be up to {MAX_QUERY_CHARS} characters")));
+    }
+    let room = parameters.text("room").map(parameters::room).transpose()?;
+    let (cursor, limit) = (parameters.search_cursor()?, parameters.limit()?);
+    if let Some(room) = &room {
+        access(&state.db, caller.viewer(), room).await?.ok_or_else(Problem::no_such_room)?;
+    }
+    let Some(query) = Query::parse(text) else {
+        return Ok(web::Json(SearchPage { results: Vec::new(), next: None }));
+    };
+    let limit = usize::try_from(limit).unwrap_or_default();
+    let asked = Asked { query: &query, room: room.as_ref(), cursor: cursor.as_ref(), limit };
+    Ok(web::Json(search::search(&state.db, caller.viewer(), asked).await?))
+}

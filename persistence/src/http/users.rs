@@ -1,0 +1,132 @@
+//! `PUT /users/{user}`: who people are, told by whoever knows, and who is blocked.
+
+use actix_web::web;
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+use tidings_shared::error::{ErrorCode, Refusal};
+use tidings_shared::message::check_text;
+use tidings_shared::protocol::fields::optional;
+use utoipa::ToSchema;
+
+use super::body::{Body, COMMAND_BYTES};
+use super::caller::Caller;
+use super::news::News;
+use super::parameters;
+use super::problem::{Problem, ProblemDocument};
+use super::state::State;
+use crate::query::users::{self, AccountChange};
+
+/// Longest name and address of a picture, in Unicode scalar values: what is taken from tokens, too.
+const MAX_CHARS: usize = 512;
+
+/// What is to be known of a user; what is left out stays.
+#[derive(Deserialize, ToSchema)]
+#[schema(as = PutUser)]
+#[allow(dead_code, reason = "the form of the body for the OpenAPI document; it is read field by field")]
+pub struct PutForm {
+    /// Up to 512 characters; empty: none from now on.
+    name: Option<String>,
+    /// An address of up to 512 characters; empty: none from now on.
+    picture: Option<String>,
+    /// Whoever is blocked is let in nowhere, and their connections are closed.
+    blocked: Option<bool>,
+}
+
+/// A user.
+#[derive(Serialize, ToSchema)]
+#[schema(as = User)]
+pub struct UserAnswer {
+    user: String,
+    name: Option<String>,
+    picture: Option<String>,
+    blocked: bool,
+}
+
+/// Creates a user, or changes what is known of them. Needs the scope `tidings.admin`.
+#[utoipa::path(
+    put, path = "/v1/users/{user}", operation_id = "putUser", tag = "users",
+    params(("user" = String, Path)), request_body = PutForm,
+    responses(
+        (status = 200, description = "So they are now", body = UserAnswer),
+        (status = 413, description = "Too much text", body = ProblemDocument, content_type = "application/problem+json"),
+    )
+)]
+pub async fn put(
+    state: web::Data<State>,
+    caller: Caller,
+    path: web::Path<String>,
+    payload: web::Payload,
+) -> Result<web::Json<UserAnswer>, Problem> {
+    let user = parameters::user(&path)?;
+    let body = Body::read(payload, COMMAND_BYTES).await?;
+    if !caller.admin {
+        let rule = "users are changed with the scope tidings.admin, or by their own tokens";
+        return Err(Problem::new(ErrorCode::Forbidden, rule));
+    }
+    let change = read(body.text())?;
+    let news = News::Account(user.clone());
+    state.tell_before(&news).await?;
+    let put = users::put(&state.db, &user, &change).await;
+    // Also when it failed: a COMMIT that is not answered may have been done.
+    state.tell(news).await;
+    let account = put?;
+    let (name, picture, blocked) = (account.name, account.picture, account.blocked);
+    Ok(web::Json(UserAnswer { user: user.into(), name, picture, blocked }))
+}
+
+/// The fields of the body, not yet typed.
+#[derive(Deserialize)]
+struct Given<'a> {
+    #[serde(borrow, default)]
+    name: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    picture: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    blocked: Option<&'a RawValue>,
+}
+
+fn read(text: &str) -> Result<AccountChange, Refusal> {
+    if !text.trim_start().starts_with('{') {
+        return Err(Refusal::new(ErrorCode::BadRequest, "expected one JSON object"));
+    }
+    let given: Given<'_> = serde_json::from_str(text)
+        .map_err(|error| Refusal::new(ErrorCode::BadRequest, format!("not a JSON object: {error}")))?;
+    Ok(AccountChange {
+        name: line(given.name, "name")?,
+        picture: line(given.picture, "picture")?,
+        blocked: optional(given.blocked, "blocked", "true or false")?,
+    })
+}
+
+fn line(field: Option<&RawValue>, name: &'static str) -> Result<Option<String>, Refusal> {
+    let text: Option<String> = optional(field, name, "a string")?;
+    if let Some(text) = &text {
+        check_text(text, name, MAX_CHARS)?;
+        if text.chars().any(char::is_control) {
+            return Err(Refusal::bad_field(name, format!("`{name}` must not hold control characters")));
+        }
+    }
+    Ok(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_left_out_stays_and_what_breaks_a_rule_is_named() {
+        let change = read(r#"{"name":"","blocked":true,"picture":null,"x":1}"#).unwrap();
+        assert_eq!((change.name.as_deref(), change.picture, change.blocked), (Some(""), None, Some(true)));
+        let long = serde_json::json!({"picture": "x".repeat(513)}).to_string();
+        for (text, code, field) in [
+            (r#"{"name":7}"#, ErrorCode::BadRequest, Some("name")),
+            (r#"{"name":"a\tb"}"#, ErrorCode::BadRequest, Some("name")),
+            (&long, ErrorCode::TooLarge, Some("picture")),
+            (r#"{"blocked":1}"#, ErrorCode::BadRequest, Some("blocked")),
+            ("", ErrorCode::BadRequest, None),
+        ] {
+            let refusal = read(text).unwrap_err();
+            assert_eq!((refusal.code, refusal.field.as_deref()), (code, field), "{text}");
+        }
+    }
+}

@@ -1,0 +1,35 @@
+//! `/rooms/{room}/messages/{seq}/versions`: what a message said before.
+
+use actix_web::web;
+use tidings_shared::error::ErrorCode;
+use tidings_shared::role::{self, Permission};
+
+use super::caller::Caller;
+use super::parameters;
+use super::problem::Problem;
+use super::state::State;
+use crate::query::access;
+use crate::query::versions::{self, Versions};
+
+/// What a message said before, oldest first, also when it is deleted. For admins and owners, and the scope
+/// `tidings.admin`; of more than 200 versions the original and the last 199.
+#[utoipa::path(
+    get, path = "/v1/rooms/{room}/messages/{seq}/versions", operation_id = "listVersions", tag = "messages",
+    params(("room" = String, Path), ("seq" = u64, Path)),
+    responses((status = 200, description = "The versions", body = Versions))
+)]
+pub async fn list(
+    state: web::Data<State>,
+    caller: Caller,
+    path: web::Path<(String, String)>,
+) -> Result<web::Json<Versions>, Problem> {
+    let (room, seq) = path.into_inner();
+    let (room, seq) = (parameters::room(&room)?, parameters::seq("seq", &seq)?);
+    let access = access(&state.db, caller.viewer(), &room).await?.ok_or_else(Problem::no_such_room)?;
+    let role = access.role.as_deref().unwrap_or_default();
+    if !caller.admin && !role::allows(role, Permission::ChangeAny) {
+        return Err(Problem::new(ErrorCode::Forbidden, "only admins of the room see earlier versions"));
+    }
+    let versions = versions::versions(&state.db, caller.viewer(), &room, seq).await?;
+    Ok(web::Json(versions.ok_or_else(Problem::no_such_message)?))
+}

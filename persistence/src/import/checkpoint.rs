@@ -1,0 +1,68 @@
+//! How far an import has come, in a small file beside it: a hint that saves looking at lines again, never needed for
+//! what is imported to be right.
+
+use std::collections::BTreeMap;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+
+/// Lines that are done, by the name of their file as it was given.
+#[derive(Debug, Default)]
+pub struct Checkpoint {
+    path: Option<PathBuf>,
+    done: BTreeMap<String, u64>,
+}
+
+impl Checkpoint {
+    /// Reads the file; one that is not there yet is empty. Without a path nothing is kept.
+    ///
+    /// # Errors
+    /// When it cannot be read, or is none of ours.
+    pub fn open(path: Option<PathBuf>) -> anyhow::Result<Self> {
+        let Some(path) = path else { return Ok(Self::default()) };
+        let done = match std::fs::read(&path) {
+            Ok(bytes) => serde_json::from_slice(&bytes).with_context(|| format!("{} is no checkpoint", path.display()))?,
+            Err(error) if error.kind() == ErrorKind::NotFound => BTreeMap::new(),
+            Err(error) => return Err(error).with_context(|| path.display().to_string()),
+        };
+        Ok(Self { path: Some(path), done })
+    }
+
+    /// Lines of this file that are done.
+    #[must_use]
+    pub fn lines(&self, file: &Path) -> u64 {
+        self.done.get(&file.to_string_lossy().into_owned()).copied().unwrap_or(0)
+    }
+
+    /// The first `lines` of this file are stored. Whole or not at all: it is renamed into place.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn reached(&mut self, file: &Path, lines: u64) -> anyhow::Result<()> {
+        let Some(path) = &self.path else { return Ok(()) };
+        self.done.insert(file.to_string_lossy().into_owned(), lines);
+        let draft = path.with_extension("new");
+        std::fs::write(&draft, serde_json::to_vec(&self.done)?).with_context(|| draft.display().to_string())?;
+        std::fs::rename(&draft, path).with_context(|| path.display().to_string())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_reached_is_read_back() {
+        let path = std::env::temp_dir().join(format!("tidings-checkpoint-{}", uuid::Uuid::now_v7()));
+        let file = Path::new("a.jsonl");
+        let mut checkpoint = Checkpoint::open(Some(path.clone())).unwrap();
+        assert_eq!(checkpoint.lines(file), 0);
+        checkpoint.reached(file, 500).unwrap();
+        assert_eq!(Checkpoint::open(Some(path.clone())).unwrap().lines(file), 500);
+        std::fs::write(&path, "nonsense").unwrap();
+        assert!(Checkpoint::open(Some(path.clone())).is_err());
+        std::fs::remove_file(path).unwrap();
+        assert_eq!(Checkpoint::open(None).unwrap().lines(file), 0);
+    }
+}

@@ -1,0 +1,144 @@
+//! Brings the index of search up to what is stored, behind the writer: room by room, in batches, by each replica for
+//! the rooms that it wrote. Two replicas may work on one room: each stretch of its log is done by one of them.
+//! Promises that a room that went on is indexed in the end, whoever dies: all rooms are looked through at the start,
+//! when partitions come from another replica, and now and then.
+
+mod changed;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use sea_orm::{DatabaseConnection, DbErr};
+use tidings_shared::ids::RoomId;
+use tokio_util::sync::CancellationToken;
+
+pub use changed::Changed;
+
+use crate::metrics::Metrics;
+use crate::writer::{failure, limit::within, search};
+
+/// Positions of logs and rooms in one transaction.
+const POSITIONS_AT_ONCE: i64 = 1000;
+const ROOMS_AT_ONCE: usize = 200;
+/// What is written meanwhile is indexed with it.
+const GATHER: Duration = Duration::from_millis(20);
+/// One transaction may take so long.
+const ANSWER: Duration = Duration::from_secs(10);
+const BACKOFF: [Duration; 2] = [Duration::from_millis(200), Duration::from_secs(10)];
+/// All rooms are looked through so often, so many at a time, with a pause between.
+const LOOK_THROUGH_EVERY: Duration = Duration::from_secs(600);
+const LOOK_THROUGH_ROOMS: i64 = 1000;
+const LOOK_THROUGH_PAUSE: Duration = Duration::from_millis(50);
+/// No more is looked for while so many rooms wait.
+const ENOUGH_WAIT: usize = 2000;
+const IDLE: Duration = Duration::from_secs(1);
+
+/// See the module.
+pub struct Indexer {
+    db: DatabaseConnection,
+    changed: Arc<Changed>,
+    metrics: Metrics,
+}
+
+/// Where the look through all rooms is.
+enum Look {
+    Done(Instant),
+    After(String),
+}
+
+impl Indexer {
+    #[must_use]
+    pub fn new(db: DatabaseConnection, changed: Arc<Changed>, metrics: Metrics) -> Self {
+        Self { db, changed, metrics }
+    }
+
+    /// Works until `stop`. What is left is found by whoever comes next.
+    pub async fn run(self, stop: CancellationToken) {
+        let _ = stop.run_until_cancelled(self.keep_up()).await;
+    }
+
+    async fn keep_up(&self) {
+        let mut look = Look::After(String::new());
+        let mut backoff = BACKOFF[0];
+        loop {
+            let patience = match look {
+                Look::After(_) => LOOK_THROUGH_PAUSE,
+                Look::Done(_) => IDLE,
+            };
+            self.changed.until_more(patience).await;
+            tokio::time::sleep(GATHER).await;
+            let done = async {
+                self.index_waiting().await?;
+                self.look_through(&mut look).await
+            };
+            match done.await {
+                Ok(()) => backoff = BACKOFF[0],
+                Err(error) => {
+                    tracing::warn!(cause = failure::without_data(&error), "the index of search waits");
+                    tokio::time::sleep(backoff).await;
+                    backoff = (backoff * 2).min(BACKOFF[1]);
+                }
+            }
+        }
+    }
+
+    /// Indexes what waits now, and what comes meanwhile.
+    async fn index_waiting(&self) -> Result<(), DbErr> {
+        loop {
+            let (rooms, since) = self.changed.take(ROOMS_AT_ONCE);
+            let age = since.map_or(0.0, |since| since.elapsed().as_secs_f64());
+            self.metrics.search_lag_seconds.set(age);
+            self.metrics.search_rooms_waiting.set(i64::try_from(self.changed.len()).unwrap_or(i64::MAX));
+            let Some(since) = since else { return Ok(()) };
+            if let Err(error) = self.index(&rooms, since).await {
+                self.changed.mark(rooms.iter().map(RoomId::as_str), since);
+                return Err(error);
+            }
+        }
+    }
+
+    async fn index(&self, rooms: &[RoomId], since: Instant) -> Result<(), DbErr> {
+        let mut left = vec![rooms];
+        while let Some(rooms) = left.pop() {
+            match within(ANSWER, search::index(&self.db, rooms, POSITIONS_AT_ONCE)).await {
+                Ok(indexed) => {
+                    self.metrics.search_indexed.inc_by(indexed.messages as u64);
+                    self.changed.mark(indexed.behind.iter().map(RoomId::as_str), since);
+                }
+                Err(error) if failure::is_of_the_connection(&error) => return Err(error),
+                // One of them cannot be indexed: it must not hold up the others.
+                Err(error) if rooms.len() == 1 => {
+                    let (cause, room) = (failure::without_data(&error), &rooms[0]);
+                    tracing::error!(cause, %room, "a room cannot be indexed for search");
+                    self.metrics.search_failures.inc();
+                }
+                Err(_) => {
+                    let (first, second) = rooms.split_at(rooms.len() / 2);
+                    left.extend([first, second]);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// One step of the look through all rooms, when it is due.
+    async fn look_through(&self, look: &mut Look) -> Result<(), DbErr> {
+        if self.changed.take_all() {
+            *look = Look::After(String::new());
+        }
+        let after = match look {
+            Look::Done(at) if at.elapsed() < LOOK_THROUGH_EVERY => return Ok(()),
+            Look::Done(_) => String::new(),
+            Look::After(_) if self.changed.len() > ENOUGH_WAIT => return Ok(()),
+            Look::After(room) => room.clone(),
+        };
+        *look = match within(ANSWER, search::behind(&self.db, &after, LOOK_THROUGH_ROOMS)).await? {
+            Some((last, behind)) => {
+                self.changed.mark(behind.iter().map(String::as_str), Instant::now());
+                Look::After(last)
+            }
+            None => Look::Done(Instant::now()),
+        };
+        Ok(())
+    }
+}

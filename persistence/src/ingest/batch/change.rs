@@ -1,0 +1,90 @@
+//! Records that change a message: edits, deletes, reactions.
+//! Pure. Refuses, with the reason, what lacks a part that the change needs. A reason never quotes the record.
+
+use std::borrow::Cow;
+
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use tidings_shared::{
+    ids::{RoomId, Seq},
+    log::Record,
+    message::change::ChangeKind,
+};
+use uuid::Uuid;
+
+/// A record that changes a message, besides its row in `events`.
+#[derive(Debug)]
+pub struct ChangeRow<'a> {
+    pub room: RoomId,
+    pub record: &'a Record,
+    /// Where its row is in the plan's events.
+    pub event: usize,
+    pub target: Seq,
+    pub target_id: Uuid,
+    pub action: Action<'a>,
+}
+
+/// What is done to the message.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Action<'a> {
+    /// Without metadata those that the message has stay.
+    Edit {
+        content: Cow<'a, str>,
+        metadata: Option<&'a str>,
+    },
+    Delete,
+    AddReaction(Cow<'a, str>),
+    RemoveReaction(Cow<'a, str>),
+}
+
+#[derive(Deserialize)]
+struct Body<'a> {
+    target: Seq,
+    target_id: Uuid,
+    #[serde(borrow)]
+    content: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    metadata: Option<&'a RawValue>,
+    #[serde(borrow)]
+    emoji: Option<Cow<'a, str>>,
+}
+
+/// Which change a type of event is.
+pub fn kind_of(record: &Record) -> Option<ChangeKind> {
+    use ChangeKind::{AddReaction, Delete, Edit, RemoveReaction};
+    [Edit, Delete, AddReaction, RemoveReaction].into_iter().find(|kind| kind.event() == record.kind())
+}
+
+/// The message that a change is aimed at, where the record still tells.
+pub fn target_of(record: &Record) -> Option<Seq> {
+    #[derive(Deserialize)]
+    struct Aim {
+        target: Seq,
+    }
+    kind_of(record)?;
+    serde_json::from_slice::<Aim>(record.json()).ok().map(|aim| aim.target)
+}
+
+impl<'a> ChangeRow<'a> {
+    /// `None`: the record changes no message.
+    pub fn of(room: &RoomId, record: &'a Record, event: usize) -> Result<Option<Self>, &'static str> {
+        let Some(kind) = kind_of(record) else { return Ok(None) };
+        if record.sender().is_empty() {
+            return Err("a change that nobody made");
+        }
+        let body: Body<'a> =
+            serde_json::from_slice(record.json()).map_err(|_| "a change whose body has another form")?;
+        let emoji = |emoji: Option<Cow<'a, str>>| emoji.ok_or("a reaction without an emoji");
+        let action = match kind {
+            ChangeKind::Edit => Action::Edit {
+                content: body.content.ok_or("an edit without content")?,
+                metadata: body.metadata.map(RawValue::get),
+            },
+            ChangeKind::Delete => Action::Delete,
+            ChangeKind::AddReaction => Action::AddReaction(emoji(body.emoji)?),
+            ChangeKind::RemoveReaction => Action::RemoveReaction(emoji(body.emoji)?),
+        };
+        let (target, target_id) = (body.target, body.target_id);
+        Ok(Some(Self { room: room.clone(), record, event, target, target_id, action }))
+    }
+}

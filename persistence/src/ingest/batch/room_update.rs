@@ -1,0 +1,88 @@
+//! Records that change a room itself: its name, its metadata, whether it is archived.
+//! Pure. Refuses, with the reason, what is of another form. A reason never quotes the record.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use tidings_shared::{ids::RoomId, log::Record};
+
+/// Wire type of the event.
+pub const ROOM_UPDATED: &str = "room:updated";
+
+/// What the updates of a room in one batch come to.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct RoomUpdate {
+    /// Empty: it has none from now on.
+    pub name: Option<String>,
+    /// JSON text of an object.
+    pub metadata: Option<String>,
+    pub archived: Option<bool>,
+    /// When the last of them was appended, ms since 1970.
+    pub at_ms: i64,
+}
+
+#[derive(Deserialize)]
+struct Body<'a> {
+    #[serde(borrow)]
+    name: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    metadata: Option<&'a RawValue>,
+    archived: Option<bool>,
+}
+
+/// Takes in a record that has its place behind the stored head; one of another type changes nothing.
+pub fn take(
+    updates: &mut BTreeMap<RoomId, RoomUpdate>,
+    room: &RoomId,
+    record: &Record,
+) -> Result<(), &'static str> {
+    if record.kind() != ROOM_UPDATED {
+        return Ok(());
+    }
+    let body: Body<'_> =
+        serde_json::from_slice(record.json()).map_err(|_| "an update of a room whose body has another form")?;
+    let update = updates.entry(room.clone()).or_default();
+    update.name = body.name.map(Cow::into_owned).or(update.name.take());
+    update.metadata = body.metadata.map(|json| json.get().to_owned()).or(update.metadata.take());
+    update.archived = body.archived.or(update.archived);
+    update.at_ms = update.at_ms.max(record.at_ms);
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use tidings_shared::log::record::Header;
+
+    use super::*;
+
+    fn take_all(bodies: &[&str]) -> Result<RoomUpdate, &'static str> {
+        let room = RoomId::parse("r").unwrap();
+        let mut updates = BTreeMap::new();
+        for (seq, body) in (1..).zip(bodies) {
+            let header = Header { room: "r", kind: ROOM_UPDATED, ..Header::default() }.encode();
+            let raw = format!("1\u{1f}1\u{1f}{seq}\u{1f}{seq}00\u{1f}{header}\n{body}");
+            take(&mut updates, &room, &Record::parse(Bytes::from(raw)).unwrap())?;
+        }
+        Ok(updates.remove(&room).unwrap())
+    }
+
+    #[test]
+    fn of_several_updates_each_field_is_what_the_last_one_says() {
+        let update = take_all(&[
+            r#"{"name":"a","metadata":{"b": 1},"by":"alice"}"#,
+            r#"{"name":"","archived":true}"#,
+            r#"{"archived":false,"metadata":{"c":2.0}}"#,
+        ]);
+        let expected = RoomUpdate {
+            name: Some(String::new()),
+            metadata: Some(r#"{"c":2.0}"#.to_owned()),
+            archived: Some(false),
+            at_ms: 300,
+        };
+        assert_eq!(update, Ok(expected));
+        assert!(take_all(&[r#"{"name":7}"#]).is_err() && take_all(&["[]x"]).is_err());
+    }
+}

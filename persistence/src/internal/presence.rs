@@ -1,0 +1,53 @@
+//! What gateways ask for presence.
+
+use actix_web::{
+    HttpRequest,
+    web::{Data, Json, Payload},
+};
+use tidings_shared::{
+    error::{ErrorCode, Refusal},
+    internal::presence::{
+        AcquaintedAnswer, AcquaintedRequest, MembersAnswer, MembersRequest, SmallRoomsAnswer,
+        SmallRoomsRequest,
+    },
+};
+
+use super::{State, in_time};
+use crate::{http::problem::Problem, query::presence};
+
+/// As many as a client may ask for at once.
+const MAX_OTHERS: usize = 100;
+
+pub(super) async fn members(
+    state: Data<State>,
+    request: HttpRequest,
+    body: Payload,
+) -> Result<Json<MembersAnswer>, Problem> {
+    let MembersRequest { room } = state.read(&request, body).await?;
+    let members =
+        in_time(async { presence::members(&state.db, &room).await.map_err(Problem::from) }).await?;
+    Ok(Json(members.ok_or_else(|| Refusal::not_found("room"))?))
+}
+
+pub(super) async fn acquainted(
+    state: Data<State>,
+    request: HttpRequest,
+    body: Payload,
+) -> Result<Json<AcquaintedAnswer>, Problem> {
+    let AcquaintedRequest { user, others } = state.read(&request, body).await?;
+    if others.len() > MAX_OTHERS {
+        return Err(Problem::new(ErrorCode::TooLarge, format!("more than {MAX_OTHERS} users")));
+    }
+    let reading = async { presence::acquainted(&state.db, &user, &others).await.map_err(Problem::from) };
+    Ok(Json(AcquaintedAnswer { users: in_time(reading).await? }))
+}
+
+pub(super) async fn small_rooms(
+    state: Data<State>,
+    request: HttpRequest,
+    body: Payload,
+) -> Result<Json<SmallRoomsAnswer>, Problem> {
+    let SmallRoomsRequest { user } = state.read(&request, body).await?;
+    let reading = async { presence::small_rooms(&state.db, &user).await.map_err(Problem::from) };
+    Ok(Json(SmallRoomsAnswer { rooms: in_time(reading).await? }))
+}

@@ -1,0 +1,95 @@
+//! From a decision to the log, and on until it is stored.
+
+use serde::Serialize;
+use tidings_shared::{
+    error::{ErrorCode, Refusal},
+    ids::{RoomId, Seq, UserId},
+    log::{Accepted, AppendError, Entry, KnownUpto, Log, stored::Stored},
+    role,
+};
+
+use super::deciding::Change;
+use crate::ingest::batch::{MEMBER_ADDED, MEMBER_REMOVED};
+
+#[derive(Serialize)]
+struct Body<'a> {
+    user: &'a UserId,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    role: Option<&'a str>,
+    by: &'a UserId,
+}
+
+/// The entry of a change that was decided at `head`.
+pub(super) fn entry<'a>(
+    room: &'a RoomId,
+    by: &'a UserId,
+    user: &'a UserId,
+    kind: &'static str,
+    change: &'a Change,
+    head: Seq,
+) -> Entry<'a> {
+    let removed = change.role == role::REMOVED;
+    let body = Body { user, role: (!removed).then_some(change.role.as_str()), by };
+    let body = serde_json::to_string(&body).expect("strings always serialise");
+    Entry {
+        sender: Some(by),
+        membership: Some((user, &change.role)),
+        members_upto: Some(if change.hangs_on_owners { KnownUpto::Room(head) } else { KnownUpto::User(head) }),
+        members_delta: match kind {
+            MEMBER_ADDED => 1,
+            MEMBER_REMOVED => -1,
+            _ => 0,
+        },
+        minimum: change.minimum,
+        // Whoever must go goes, however far storage is behind.
+        exempt_from_backlog: removed,
+        ..Entry::new(room, kind, body)
+    }
+}
+
+/// Waits until an event is stored.
+///
+/// # Errors
+/// `unavailable` when that is not known in time; `bad_request`, `rejected` when it could not be written.
+pub async fn stored(log: &Log, room: &RoomId, accepted: &Accepted) -> Result<(), Refusal> {
+    match log.wait_stored(room, accepted).await {
+        Stored::Here => Ok(()),
+        Stored::Rejected => Err(AppendError::Rejected.into()),
+        // Changes have no client id that could have been taken before.
+        Stored::First { .. } => Err(Refusal::new(ErrorCode::Internal, "the change was taken for a message")),
+        Stored::Unavailable => {
+            Err(Refusal::unavailable("accepted, but not known to be stored; ask how things stand, then repeat"))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tidings_shared::log::Minimum;
+
+    use super::*;
+    use crate::ingest::batch::MEMBER_CHANGED;
+
+    fn change(role: &str, hangs_on_owners: bool) -> Change {
+        Change { role: role.to_owned(), minimum: Minimum::Admin, hangs_on_owners }
+    }
+
+    #[test]
+    fn the_events_have_the_wires_form() {
+        let room = RoomId::parse("r").unwrap();
+        let [alice, bob] = ["alice", "bob"].map(|user| UserId::parse(user).unwrap());
+        let added = change("vip", false);
+        let added = entry(&room, &alice, &bob, MEMBER_ADDED, &added, Seq(7));
+        assert_eq!(added.body, r#"{"user":"bob","role":"vip","by":"alice"}"#);
+        assert_eq!((added.members_delta, added.members_upto), (1, Some(KnownUpto::User(Seq(7)))));
+        assert!(!added.exempt_from_backlog && !added.allowed_in_archive);
+        let changed = change("member", true);
+        let changed = entry(&room, &alice, &bob, MEMBER_CHANGED, &changed, Seq(7));
+        assert_eq!((changed.members_delta, changed.members_upto), (0, Some(KnownUpto::Room(Seq(7)))));
+        let removed = change("removed", false);
+        let removed = entry(&room, &bob, &bob, MEMBER_REMOVED, &removed, Seq(7));
+        assert_eq!(removed.body, r#"{"user":"bob","by":"bob"}"#);
+        assert_eq!(removed.membership.map(|(_, role)| role), Some("removed"));
+        assert!(removed.exempt_from_backlog && removed.members_delta == -1);
+    }
+}

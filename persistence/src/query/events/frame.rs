@@ -1,0 +1,182 @@
+//! Rows of the log as event frames.
+//! Pure. Promises that JSON which a client gave comes back byte for byte.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+
+use chrono::{DateTime, Utc};
+use sea_orm::DbErr;
+use serde::Serialize;
+use serde_json::value::RawValue;
+use uuid::Uuid;
+
+use crate::query::json::{Raw, optional_time, time};
+use crate::query::messages::{Message, VisibleTo};
+
+/// Type of the row that stands where a record counts for nothing.
+const VOID: &str = "void";
+
+/// `message:new` as it would be pushed, with what the message says now.
+#[derive(Serialize)]
+struct MessageFrame<'a> {
+    r#type: &'static str,
+    room: &'a str,
+    seq: i64,
+    #[serde(serialize_with = "time")]
+    at: DateTime<Utc>,
+    id: Uuid,
+    client_id: &'a str,
+    sender: SenderFields<'a>,
+    kind: &'a str,
+    content: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reply_to: Option<i64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    attachments: Option<&'a RawValue>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    metadata: Option<&'a RawValue>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    visible_to: Option<&'a VisibleTo>,
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "optional_time")]
+    edited_at: Option<DateTime<Utc>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    deleted: Option<bool>,
+}
+
+#[derive(Serialize)]
+struct SenderFields<'a> {
+    id: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    name: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    picture: Option<&'a str>,
+}
+
+pub(super) fn message(message: &Message) -> Result<Raw, DbErr> {
+    let sender = &message.sender;
+    written(&MessageFrame {
+        r#type: "message:new",
+        room: &message.room,
+        seq: message.seq,
+        at: message.at,
+        id: message.id,
+        client_id: &message.client_id,
+        sender: SenderFields {
+            id: &sender.id,
+            name: sender.name.as_deref(),
+            picture: sender.picture.as_deref(),
+        },
+        kind: &message.kind,
+        content: &message.content,
+        reply_to: message.reply_to,
+        attachments: message.attachments.as_deref(),
+        metadata: message.metadata.as_deref(),
+        visible_to: message.visible_to.as_ref(),
+        edited_at: message.edited_at,
+        deleted: message.deleted.then_some(true),
+    })
+}
+
+/// What every event frame begins with, whether or not the stored body tells it again.
+const COMMON_FIELDS: [&str; 4] = ["type", "room", "seq", "at"];
+
+pub(super) fn event(kind: &str, body: &str, room: &str, seq: i64, at: &DateTime<Utc>) -> Result<Raw, DbErr> {
+    let fields: BTreeMap<Cow<'_, str>, &RawValue> = if kind == VOID {
+        BTreeMap::new()
+    } else {
+        serde_json::from_str(body).map_err(|error| unreadable(&error))?
+    };
+    let own = fields.into_iter().filter(|(name, _)| !COMMON_FIELDS.contains(&name.as_ref())).collect();
+    written(&EventFrame { r#type: kind, room, seq, at: *at, own })
+}
+
+/// An edit that tells no more of what was said than its deleted message does.
+pub(super) fn without_content(edit: &str) -> Result<String, DbErr> {
+    let mut fields: BTreeMap<Cow<'_, str>, &RawValue> =
+        serde_json::from_str(edit).map_err(|error| unreadable(&error))?;
+    let nothing = serde_json::value::to_raw_value("").map_err(|error| unreadable(&error))?;
+    fields.insert("content".into(), &nothing);
+    fields.remove("metadata");
+    serde_json::to_string(&fields).map_err(|error| unreadable(&error))
+}
+
+#[derive(Serialize)]
+struct EventFrame<'a> {
+    r#type: &'a str,
+    room: &'a str,
+    seq: i64,
+    #[serde(serialize_with = "time")]
+    at: DateTime<Utc>,
+    #[serde(flatten)]
+    own: BTreeMap<Cow<'a, str>, &'a RawValue>,
+}
+
+fn written(frame: &impl Serialize) -> Result<Raw, DbErr> {
+    serde_json::value::to_raw_value(frame).map_err(|error| unreadable(&error))
+}
+
+fn unreadable(error: &serde_json::Error) -> DbErr {
+    DbErr::Custom(format!("a stored event cannot be put into a frame: {error}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::query::json::raw;
+    use crate::query::messages::Sender;
+
+    #[test]
+    fn a_void_row_tells_its_position_and_nothing_else() {
+        let frame = event("void", r#"{"content":"secret"}"#, "r", 5, &DateTime::UNIX_EPOCH).unwrap();
+        assert_eq!(frame.get(), r#"{"type":"void","room":"r","seq":5,"at":"1970-01-01T00:00:00.000Z"}"#);
+    }
+
+    #[test]
+    fn an_event_frame_tells_its_common_fields_once_and_its_own_unchanged() {
+        let body =
+            r#"{"type":"x","room":"y","seq":1,"at":"z","by":"al\u0069ce","metadata":{"b":1.0, "a":2}}"#;
+        let frame = event("room:updated", body, "r", 5, &DateTime::UNIX_EPOCH).unwrap();
+        assert_eq!(
+            frame.get(),
+            r#"{"type":"room:updated","room":"r","seq":5,"at":"1970-01-01T00:00:00.000Z","by":"al\u0069ce","metadata":{"b":1.0, "a":2}}"#
+        );
+    }
+
+    #[test]
+    fn an_edit_of_a_deleted_message_tells_nothing_of_what_it_said() {
+        let edit = r#"{"target":2,"content":"secret","metadata":{"secret":1},"by":"alice"}"#;
+        assert_eq!(without_content(edit).unwrap(), r#"{"by":"alice","content":"","target":2}"#);
+    }
+
+    #[test]
+    fn a_message_frame_leaves_out_what_the_message_does_not_have() {
+        let message = Message {
+            id: Uuid::nil(),
+            seq: 2,
+            room: "r".into(),
+            client_id: "c".into(),
+            sender: Sender { id: "alice".into(), name: None, picture: None },
+            kind: "text".into(),
+            content: "a \"b\"".into(),
+            reply_to: None,
+            attachments: None,
+            metadata: None,
+            visible_to: None,
+            at: DateTime::UNIX_EPOCH,
+            edited_at: None,
+            deleted: false,
+            last_seq: 2,
+            reactions: raw("[]".into()).unwrap(),
+        };
+        assert_eq!(
+            super::message(&message).unwrap().get(),
+            concat!(
+                r#"{"type":"message:new","room":"r","seq":2,"at":"1970-01-01T00:00:00.000Z","#,
+                r#""id":"00000000-0000-0000-0000-000000000000","client_id":"c","sender":{"id":"alice"},"#,
+                r#""kind":"text","content":"a \"b\""}"#
+            )
+        );
+        let deleted = Message { deleted: true, content: String::new(), ..message };
+        assert!(super::message(&deleted).unwrap().get().ends_with(r#""content":"","deleted":true}"#));
+    }
+}

@@ -1,0 +1,248 @@
+//! All that is kept of one user, page by page: what they are called, where they are members, what they sent and gave.
+//! Promises that a page holds a bounded number of rows, and that rooms they have left are looked through too.
+
+use chrono::{DateTime, Utc};
+use sea_orm::{ConnectionTrait, DbErr, FromQueryResult};
+use serde::Serialize;
+use tidings_shared::ids::UserId;
+use uuid::Uuid;
+
+use super::json::{Raw, optional_time, raw, time};
+use super::messages::VisibleTo;
+use super::sql::statement;
+
+/// Rows of a page.
+pub const PAGE_ROWS: i64 = 500;
+/// Rooms that are looked through for messages of the user in one statement.
+const ROOMS_AT_ONCE: i64 = 1000;
+
+/// Who they are.
+#[derive(Debug, Serialize, FromQueryResult)]
+pub struct Profile {
+    pub user: String,
+    pub name: Option<String>,
+    pub picture: Option<String>,
+    #[serde(serialize_with = "time")]
+    pub created_at: DateTime<Utc>,
+    pub status: Option<String>,
+    #[serde(serialize_with = "optional_time")]
+    pub last_seen: Option<DateTime<Utc>>,
+}
+
+/// A room of which they are a member, and how far they have come in it.
+#[derive(Debug, Serialize, FromQueryResult)]
+pub struct Membership {
+    pub room: String,
+    pub kind: String,
+    pub name: Option<String>,
+    pub role: String,
+    #[serde(serialize_with = "time")]
+    pub joined_at: DateTime<Utc>,
+    pub read_seq: i64,
+    #[serde(serialize_with = "optional_time")]
+    pub read_at: Option<DateTime<Utc>>,
+    pub delivered_seq: i64,
+    #[serde(serialize_with = "optional_time")]
+    pub delivered_at: Option<DateTime<Utc>>,
+}
+
+/// A message that they sent; contents that were moved to the archive are told from there.
+#[derive(Debug, Serialize)]
+pub struct Sent {
+    pub room: String,
+    pub seq: i64,
+    pub id: Uuid,
+    pub client_id: String,
+    pub kind: String,
+    pub content: String,
+    pub reply_to: Option<i64>,
+    pub attachments: Option<Raw>,
+    pub metadata: Option<Raw>,
+    pub visible_to: Option<VisibleTo>,
+    #[serde(serialize_with = "time")]
+    pub at: DateTime<Utc>,
+    #[serde(serialize_with = "optional_time")]
+    pub edited_at: Option<DateTime<Utc>>,
+    pub deleted: bool,
+    pub archived: bool,
+    /// Earlier versions that are in the archive too.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub versions: Option<Raw>,
+}
+
+/// What a message of theirs said before.
+#[derive(Debug, Serialize)]
+pub struct Version {
+    pub room: String,
+    pub seq: i64,
+    pub content: String,
+    pub metadata: Option<Raw>,
+    #[serde(serialize_with = "time")]
+    pub at: DateTime<Utc>,
+    pub by: String,
+}
+
+/// A reaction that they gave.
+#[derive(Debug, Serialize, FromQueryResult)]
+pub struct Reaction {
+    pub room: String,
+    pub seq: i64,
+    pub emoji: String,
+    #[serde(serialize_with = "time")]
+    pub at: DateTime<Utc>,
+}
+
+/// Who the user is; None when they are not known.
+///
+/// # Errors
+/// When the database cannot be read.
+pub async fn profile(db: &impl ConnectionTrait, user: &UserId) -> Result<Option<Profile>, DbErr> {
+    let sql = "SELECT u.id AS user, u.name, u.picture, u.created_at, p.status, p.last_seen \
+               FROM users u LEFT JOIN presence p ON p.user_id = u.id WHERE u.id = $1";
+    Profile::find_by_statement(statement(sql, [user.as_str().into()])).one(db).await
+}
+
+/// Memberships in rooms behind `after`, by room.
+///
+/// # Errors
+/// When the database cannot be read.
+pub async fn memberships(
+    db: &impl ConnectionTrait,
+    user: &UserId,
+    after: &str,
+) -> Result<Vec<Membership>, DbErr> {
+    let sql = "SELECT mb.room_id AS room, r.kind, r.name, mb.role, mb.joined_at, mb.read_seq, mb.read_at, \
+                 mb.delivered_seq, mb.delivered_at FROM members mb JOIN rooms r ON r.id = mb.room_id \
+               WHERE mb.user_id = $1 AND mb.room_id > $2 ORDER BY mb.room_id LIMIT $3";
+    let values = [user.as_str().into(), after.into(), PAGE_ROWS.into()];
+    Membership::find_by_statement(statement(sql, values)).all(db).await
+}
+
+/// Looks through rooms behind `after` for messages of the user: the last room looked at, and those that hold any.
+/// None at the end. There is no index of messages by sender: it would cost every send, and this is rare.
+///
+/// # Errors
+/// When the database cannot be read.
+pub async fn rooms_written(
+    db: &impl ConnectionTrait,
+    user: &UserId,
+    after: &str,
+) -> Result<Option<(String, Vec<String>)>, DbErr> {
+    let rows = db
+        .query_all_raw(statement(
+            "SELECT r.id, m.there IS NOT NULL FROM (SELECT id FROM rooms WHERE id > $2 ORDER BY id LIMIT $3) r \
+             LEFT JOIN LATERAL (SELECT true AS there FROM messages m \
+               WHERE m.room_id = r.id AND m.sender_id = $1 LIMIT 1) m ON true ORDER BY r.id",
+            [user.as_str().into(), after.into(), ROOMS_AT_ONCE.into()],
+        ))
+        .await?;
+    let (mut last, mut written) = (None, Vec::new());
+    for row in &rows {
+        let room: String = row.try_get_by_index(0)?;
+        if row.try_get_by_index(1)? {
+            written.push(room.clone());
+        }
+        last = Some(room);
+    }
+    Ok(last.map(|last| (last, written)))
+}
+
+/// Messages of the user in a room, by client id, behind `after`.
+///
+/// # Errors
+/// When the database cannot be read.
+pub async fn sent(
+    db: &impl ConnectionTrait,
+    user: &UserId,
+    room: &str,
+    after: &str,
+) -> Result<Vec<Sent>, DbErr> {
+    let rows = db
+        .query_all_raw(statement(
+            "SELECT m.seq, m.id, m.client_id, m.kind, COALESCE(a.content, m.content) AS content, m.reply_to, \
+               COALESCE(a.attachments, m.attachments)::text AS attachments, \
+               COALESCE(a.metadata, m.metadata)::text AS metadata, m.visible_users, m.visible_roles, m.at, \
+               m.edited_at, m.deleted, a.room_id IS NOT NULL AS archived, a.versions::text AS versions \
+             FROM (SELECT * FROM messages m WHERE m.room_id = $1 AND m.sender_id = $2 AND m.client_id > $3 \
+               ORDER BY m.client_id LIMIT $4) m \
+             LEFT JOIN LATERAL (SELECT * FROM messages_archive a \
+               WHERE a.room_id = m.room_id AND a.seq = m.seq LIMIT 1) a ON true ORDER BY m.client_id",
+            [room.into(), user.as_str().into(), after.into(), PAGE_ROWS.into()],
+        ))
+        .await?;
+    let mut sent = Vec::with_capacity(rows.len());
+    for row in &rows {
+        let json = |name: &str| row.try_get::<Option<String>>("", name)?.map(raw).transpose();
+        let list = |name: &str| row.try_get::<Option<Vec<String>>>("", name);
+        let (users, roles) = (list("visible_users")?, list("visible_roles")?);
+        let visible_to = (users.is_some() || roles.is_some())
+            .then(|| VisibleTo { users: users.unwrap_or_default(), roles: roles.unwrap_or_default() });
+        sent.push(Sent {
+            room: room.to_owned(),
+            seq: row.try_get("", "seq")?,
+            id: row.try_get("", "id")?,
+            client_id: row.try_get("", "client_id")?,
+            kind: row.try_get("", "kind")?,
+            content: row.try_get("", "content")?,
+            reply_to: row.try_get("", "reply_to")?,
+            attachments: json("attachments")?,
+            metadata: json("metadata")?,
+            visible_to,
+            at: row.try_get("", "at")?,
+            edited_at: row.try_get("", "edited_at")?,
+            deleted: row.try_get("", "deleted")?,
+            archived: row.try_get("", "archived")?,
+            versions: json("versions")?,
+        });
+    }
+    Ok(sent)
+}
+
+/// Earlier versions of these messages of a room, at most [`PAGE_ROWS`], behind the version `after` (seq, number).
+///
+/// # Errors
+/// When the database cannot be read.
+pub async fn versions(
+    db: &impl ConnectionTrait,
+    room: &str,
+    seqs: &[i64],
+    after: (i64, i64),
+) -> Result<Vec<(i64, Version)>, DbErr> {
+    let rows = db
+        .query_all_raw(statement(
+            "SELECT v.seq, v.version, v.content, v.metadata::text, v.at, v.by FROM message_versions v \
+             WHERE v.room_id = $1 AND v.seq = ANY ($2) AND (v.seq, v.version) > ($3, $4) \
+             ORDER BY v.seq, v.version LIMIT $5",
+            [room.into(), seqs.to_vec().into(), after.0.into(), after.1.into(), PAGE_ROWS.into()],
+        ))
+        .await?;
+    let mut versions = Vec::with_capacity(rows.len());
+    for row in &rows {
+        let version = Version {
+            room: room.to_owned(),
+            seq: row.try_get_by_index(0)?,
+            content: row.try_get_by_index(2)?,
+            metadata: row.try_get_by_index::<Option<String>>(3)?.map(raw).transpose()?,
+            at: row.try_get_by_index(4)?,
+            by: row.try_get_by_index(5)?,
+        };
+        versions.push((row.try_get_by_index(1)?, version));
+    }
+    Ok(versions)
+}
+
+/// Reactions of the user behind `after` (room, seq, emoji).
+///
+/// # Errors
+/// When the database cannot be read.
+pub async fn reactions(
+    db: &impl ConnectionTrait,
+    user: &UserId,
+    after: (&str, i64, &str),
+) -> Result<Vec<Reaction>, DbErr> {
+    let sql = "SELECT x.room_id AS room, x.seq, x.emoji, x.at FROM reactions x \
+               WHERE x.user_id = $1 AND (x.room_id, x.seq, x.emoji) > ($2, $3, $4) \
+               ORDER BY x.room_id, x.seq, x.emoji LIMIT $5";
+    let values = [user.as_str().into(), after.0.into(), after.1.into(), after.2.into(), PAGE_ROWS.into()];
+    Reaction::find_by_statement(statement(sql, values)).all(db).await
+}

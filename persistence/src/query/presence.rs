@@ -1,0 +1,72 @@
+//! Who may know of whom, who is in a small room, and when people were seen last.
+//! Reads `members`, `rooms` and `presence`.
+
+use chrono::{DateTime, Utc};
+use sea_orm::{ConnectionTrait, DbErr, QueryResult};
+use tidings_shared::ids::{RoomId, Seq, UserId};
+use tidings_shared::internal::presence::{LastSeen, MembersAnswer};
+use tidings_shared::presence::{ROOMS_LOOKED_AT, SMALL_ROOM};
+
+use super::sql::statement;
+
+/// The members of a room with its stored head, as one snapshot; without a list when they are too many to be told.
+/// None: there is no such room.
+///
+/// # Errors
+/// When the database cannot be read.
+pub async fn members(db: &impl ConnectionTrait, room: &RoomId) -> Result<Option<MembersAnswer>, DbErr> {
+    let sql = "SELECT r.head_seq, ARRAY(SELECT mb.user_id FROM members mb WHERE mb.room_id = r.id \
+               ORDER BY mb.user_id LIMIT $2) FROM rooms r WHERE r.id = $1";
+    let most = i64::try_from(SMALL_ROOM + 1).unwrap_or(i64::MAX);
+    let row = db.query_one_raw(statement(sql, [room.as_str().into(), most.into()])).await?;
+    let Some(row) = row else { return Ok(None) };
+    let head: i64 = row.try_get_by_index(0)?;
+    let users: Vec<String> = row.try_get_by_index(1)?;
+    let users = (users.len() <= SMALL_ROOM).then(|| users.iter().map(|id| user(id)).collect());
+    Ok(Some(MembersAnswer { head: Seq(u64::try_from(head).unwrap_or(0)), users: users.transpose()? }))
+}
+
+/// Those of `others` who share a room with the user, and the user, when they are among them.
+///
+/// # Errors
+/// When the database cannot be read.
+pub async fn acquainted(
+    db: &impl ConnectionTrait,
+    me: &UserId,
+    others: &[UserId],
+) -> Result<Vec<LastSeen>, DbErr> {
+    // The rooms of those asked for are looked up in mine: how many members a room has does not matter.
+    let sql = "WITH mine AS MATERIALIZED (SELECT room_id FROM members WHERE user_id = $1), \
+               known AS (SELECT $1 AS id WHERE $1 = ANY ($2) UNION \
+                 SELECT o.user_id FROM members o JOIN mine USING (room_id) WHERE o.user_id = ANY ($2)) \
+               SELECT known.id, p.last_seen FROM known LEFT JOIN presence p ON p.user_id = known.id";
+    let others: Vec<String> = others.iter().map(|other| other.as_str().to_owned()).collect();
+    let rows = db.query_all_raw(statement(sql, [me.as_str().into(), others.into()])).await?;
+    rows.iter().map(last_seen).collect()
+}
+
+fn last_seen(row: &QueryResult) -> Result<LastSeen, DbErr> {
+    let at: Option<DateTime<Utc>> = row.try_get_by_index(1)?;
+    let id: String = row.try_get_by_index(0)?;
+    Ok(LastSeen { user: user(&id)?, at_ms: at.map(|at| at.timestamp_millis()) })
+}
+
+/// The small ones among a user's rooms: the most recently active of them, as many as are looked at.
+///
+/// # Errors
+/// When the database cannot be read.
+pub async fn small_rooms(db: &impl ConnectionTrait, me: &UserId) -> Result<Vec<RoomId>, DbErr> {
+    let sql = "SELECT r.id FROM members mb JOIN rooms r ON r.id = mb.room_id \
+               WHERE mb.user_id = $1 AND r.member_count <= $2 ORDER BY r.updated_at DESC, r.id LIMIT $3";
+    let [members, most] = [SMALL_ROOM, ROOMS_LOOKED_AT].map(|number| i64::try_from(number).unwrap_or(0));
+    let rows = db.query_all_raw(statement(sql, [me.as_str().into(), members.into(), most.into()])).await?;
+    let room = |row: &QueryResult| {
+        let id: String = row.try_get_by_index(0)?;
+        RoomId::parse(&id).map_err(|error| DbErr::Custom(format!("{id}: {error}")))
+    };
+    rows.iter().map(room).collect()
+}
+
+fn user(id: &str) -> Result<UserId, DbErr> {
+    UserId::parse(id).map_err(|error| DbErr::Custom(format!("{id}: {error}")))
+}

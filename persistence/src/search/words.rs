@@ -1,0 +1,270 @@
+//! Words of a text in any language, and a question as words that must occur.
+//! Case, accents of Latin, Greek and Cyrillic letters, and forms of compatibility make no difference. Scripts that are
+//! written without spaces are taken letter by letter, and found by letters that stand next to each other.
+
+use std::ops::Range;
+
+use unicode_normalization::{UnicodeNormalization, char::is_combining_mark};
+
+/// Characters of a word that count: what is longer is told apart by its beginning only.
+const MAX_WORD_CHARS: usize = 64;
+/// Words of a question that count.
+const MAX_TERMS: usize = 20;
+
+/// A word as it stands in a text.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Word {
+    /// What it is compared by: letters, digits and their marks only.
+    pub folded: String,
+    /// Bytes of the text.
+    pub range: Range<usize>,
+    /// It follows on the word before it with nothing in between.
+    pub glued: bool,
+}
+
+/// The words of a text, in order.
+#[must_use]
+pub fn words(text: &str) -> Vec<Word> {
+    let mut words: Vec<Word> = Vec::new();
+    // Whether the next letter goes on with the last word.
+    let mut open = false;
+    for (start, c) in text.char_indices() {
+        let end = start + c.len_utf8();
+        if is_joiner(c) || is_combining_mark(c) {
+            if open && let Some(word) = words.last_mut() {
+                word.range.end = end;
+                fold_into(&mut word.folded, c);
+            }
+            continue;
+        }
+        if !c.is_alphanumeric() {
+            open = false;
+            continue;
+        }
+        let alone = is_written_without_spaces(c);
+        let follows = words.last().is_some_and(|last| open && last.range.end == start);
+        match words.last_mut() {
+            Some(word) if follows && !alone && !text[word.range.clone()].starts_with(is_written_without_spaces) => {
+                word.range.end = end;
+                fold_into(&mut word.folded, c);
+            }
+            _ => {
+                let mut folded = String::new();
+                fold_into(&mut folded, c);
+                words.push(Word { folded, range: start..end, glued: follows });
+            }
+        }
+        open = true;
+    }
+    words.retain(|word| !word.folded.is_empty());
+    words
+}
+
+/// Zero-width joiners and the soft hyphen: part of a word, and of no meaning for it.
+fn is_joiner(c: char) -> bool {
+    matches!(c, '\u{ad}' | '\u{200c}' | '\u{200d}')
+}
+
+fn fold_into(folded: &mut String, c: char) {
+    if is_joiner(c) || folded.chars().count() >= MAX_WORD_CHARS {
+        return;
+    }
+    if c.is_ascii() {
+        folded.push(c.to_ascii_lowercase());
+        return;
+    }
+    // Combining Diacritical Marks: accents that people leave out when they search.
+    let kept = std::iter::once(c).nfkd().filter(|d| !('\u{300}'..='\u{36f}').contains(d));
+    for d in kept.flat_map(char::to_lowercase).filter(|d| d.is_alphanumeric() || is_combining_mark(*d)) {
+        // The lower case of a capital sigma does not know whether the word ends there.
+        folded.push(if d == 'ς' { 'σ' } else { d });
+    }
+}
+
+/// Han, Kana, Thai, Lao, Burmese, Khmer.
+fn is_written_without_spaces(c: char) -> bool {
+    matches!(c,
+        '\u{e00}'..='\u{eff}' | '\u{1000}'..='\u{109f}' | '\u{1780}'..='\u{17ff}' | '\u{3040}'..='\u{30ff}'
+        | '\u{31f0}'..='\u{31ff}' | '\u{3400}'..='\u{4dbf}' | '\u{4e00}'..='\u{9fff}' | '\u{f900}'..='\u{faff}'
+        | '\u{ff66}'..='\u{ff9f}' | '\u{20000}'..='\u{3ffff}')
+}
+
+/// The words of a text as the index keeps them: each once, in order of the alphabet.
+#[must_use]
+pub fn distinct(text: &str) -> Vec<String> {
+    let mut distinct: Vec<String> = words(text).into_iter().map(|word| word.folded).collect();
+    distinct.sort_unstable();
+    distinct.dedup();
+    distinct
+}
+
+/// What is searched for: every term must occur.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Query {
+    /// Each is one word, or letters of a script without spaces that stand next to each other.
+    terms: Vec<Vec<String>>,
+    /// Of the last word only the beginning is given.
+    open: bool,
+}
+
+impl Query {
+    /// Reads whatever somebody types. `None`: there is no word in it, so nothing can be found.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let words = words(text);
+        let open = words.last()?.range.end == text.len();
+        let mut terms: Vec<Vec<String>> = Vec::new();
+        for word in words {
+            if word.glued
+                && let Some(term) = terms.last_mut()
+            {
+                term.push(word.folded);
+            } else if terms.len() == MAX_TERMS {
+                return Some(Self { terms, open: false });
+            } else {
+                terms.push(vec![word.folded]);
+            }
+        }
+        Some(Self { terms, open })
+    }
+
+    /// How many words are looked up.
+    #[must_use]
+    pub fn words(&self) -> usize {
+        self.terms.iter().map(Vec::len).sum()
+    }
+
+    /// The question to the index about one slice, in PostgreSQL's form. Words hold no quote and no backslash.
+    #[must_use]
+    pub fn about(&self, slice_key: &str) -> String {
+        let last = self.words() - 1;
+        let words = self.terms.iter().flatten().enumerate().map(|(place, word)| {
+            let open = if self.open && place == last { ":*" } else { "" };
+            format!("'{slice_key}:{word}'{open}")
+        });
+        format!("({})", words.collect::<Vec<_>>().join(" & "))
+    }
+
+    /// Where the terms stand in a text, in order and without overlap; `None` when one of them does not occur.
+    #[must_use]
+    pub fn hits(&self, text: &str) -> Option<Vec<Range<usize>>> {
+        let words = words(text);
+        let mut hits = Vec::new();
+        for (place, term) in self.terms.iter().enumerate() {
+            let open = self.open && place + 1 == self.terms.len();
+            let before = hits.len();
+            hits.extend((0..words.len()).filter_map(|from| occurs(term, open, words.get(from..)?)));
+            if hits.len() == before {
+                return None;
+            }
+        }
+        hits.sort_unstable_by_key(|hit| (hit.start, hit.end));
+        hits.dedup_by(|next, hit| {
+            let overlaps = next.start < hit.end;
+            if overlaps {
+                hit.end = hit.end.max(next.end);
+            }
+            overlaps
+        });
+        Some(hits)
+    }
+}
+
+/// Where the term stands when it begins with the first of these words.
+fn occurs(term: &[String], open: bool, words: &[Word]) -> Option<Range<usize>> {
+    let found = words.get(..term.len())?;
+    for (place, (wanted, word)) in term.iter().zip(found).enumerate() {
+        let same = if open && place + 1 == term.len() {
+            word.folded.starts_with(wanted.as_str())
+        } else {
+            word.folded == *wanted
+        };
+        if !same || place > 0 && !word.glued {
+            return None;
+        }
+    }
+    Some(found.first()?.range.start..found.last()?.range.end)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn folded(text: &str) -> Vec<String> {
+        words(text).into_iter().map(|word| word.folded).collect()
+    }
+
+    fn finds(query: &str, text: &str) -> bool {
+        Query::parse(query).is_some_and(|query| query.hits(text).is_some())
+    }
+
+    #[test]
+    fn case_accents_and_forms_make_no_difference() {
+        assert_eq!(folded("Zoë's CAFÉ, ﬁne ½ ＡＢ"), ["zoe", "s", "cafe", "fine", "12", "ab"]);
+        for (query, text) in [("ΟΔΟΣ", "οδος"), ("Йод", "иод"), ("cafe\u{301} ", "CAFÉ"), ("i\u{307}", "İ")] {
+            assert!(finds(query, text), "{query} in {text}");
+        }
+        assert!(!finds("zo ", "zoë") && finds("zo", "zoë"), "only the last word is open, and only at the end");
+        assert!(!finds("zo s", "zoë's"));
+    }
+
+    #[test]
+    fn scripts_without_spaces_are_found_by_letters_side_by_side() {
+        let text = "今日は東京で会議があります";
+        assert!(finds("東京", text) && finds("会議が", text));
+        assert!(!finds("京東", text) && !finds("東議", text));
+        assert!(finds("東 議", text), "apart they may stand apart");
+        assert!(finds("ที่", "อยู่ที่นี่"));
+        assert!(finds("tokyo", "東京tokyo東京"));
+    }
+
+    #[test]
+    fn marks_that_belong_to_letters_stay() {
+        assert!(!finds("की ", "का"));
+        assert!(finds("می\u{200c}خواهم", "میخواهم"));
+    }
+
+    #[test]
+    fn a_question_is_asked_of_one_slice_with_its_last_word_open() {
+        let query = Query::parse("Foo  bar").unwrap();
+        assert_eq!(query.about("1z"), "('1z:foo' & '1z:bar':*)");
+        assert_eq!(Query::parse("foo bar ").unwrap().about("k"), "('k:foo' & 'k:bar')");
+        assert_eq!(Query::parse("!? \u{301} 🙂 '\\:*&|<->"), None);
+    }
+
+    #[test]
+    fn of_an_endless_question_the_first_words_count() {
+        let text = (0..50).map(|n| format!("w{n}")).collect::<Vec<_>>().join(" ");
+        let query = Query::parse(&text).unwrap();
+        assert_eq!(query.words(), MAX_TERMS);
+        assert!(query.hits(&text).is_some());
+        assert_eq!(words(&"x".repeat(1000))[0].folded.len(), MAX_WORD_CHARS);
+    }
+
+    #[test]
+    fn hits_are_told_where_they_stand_and_joined_where_they_overlap() {
+        let hits = |query: &str, text: &str| Query::parse(query).unwrap().hits(text);
+        assert_eq!(hits("b a", "a b, Ab"), Some(vec![0..1, 2..3, 5..7]));
+        assert_eq!(hits("ああ", "あああ"), Some(vec![0..9]));
+        assert_eq!(hits("a x", "a b"), None);
+    }
+
+    proptest! {
+        #[test]
+        fn every_text_is_found_by_each_of_its_own_words(text in "\\PC{0,40}") {
+            for word in words(&text) {
+                let query = Query::parse(&text[word.range.clone()]);
+                prop_assert!(query.is_some_and(|query| query.hits(&text).is_some()), "{word:?}");
+            }
+        }
+
+        #[test]
+        fn words_can_always_be_quoted(text in any::<String>()) {
+            for word in distinct(&text) {
+                prop_assert!(!word.is_empty() && word.chars().all(|c| c.is_alphanumeric() || is_combining_mark(c)));
+            }
+        }
+    }
+}

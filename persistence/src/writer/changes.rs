@@ -1,0 +1,165 @@
+//! What changes come to in the tables: reads what stands of their messages, has it folded, writes the outcome.
+//! A few statements per batch, none when nothing is changed. Content that is overwritten is kept as a version first.
+
+mod reactions;
+
+use std::collections::{BTreeSet, HashMap};
+
+use sea_orm::{ConnectionTrait, DatabaseTransaction, DbErr, Value};
+use tidings_shared::log::keys::Partition;
+
+use super::{
+    batch::{Exception, Written},
+    rows::column,
+    sql::{bigint, room as room_of, seq as seq_of, statement, time},
+};
+use crate::ingest::batch::{
+    ChangeRow, EventRow, Plan,
+    folding::{Outcome, Place, Standing, Version, fold},
+};
+
+/// A message and what becomes of it.
+type Changed<'a> = (&'a Place, &'a Outcome);
+
+/// Applies the changes of a batch whose messages are inserted already, and makes voids of those that would take a
+/// message over a bound.
+pub async fn apply(
+    transaction: &DatabaseTransaction,
+    plan: &mut Plan<'_>,
+    written: &mut Written,
+) -> Result<(), DbErr> {
+    if plan.changes.is_empty() {
+        return Ok(());
+    }
+    let mut standings = standings(transaction, &plan.changes).await?;
+    reactions::read(transaction, &plan.changes, &mut standings).await?;
+    let folded = fold(&plan.changes, standings);
+    for change in folded.refused.iter().map(|index| &plan.changes[*index]) {
+        plan.events[change.event] = EventRow::void(&change.room, change.record, None);
+        let (room, seq) = (change.room.clone(), change.record.seq);
+        let partition = Partition::of(&room);
+        written.exceptions.push(Exception { partition, room, seq, outcome: "rejected".to_owned() });
+    }
+    let changed: Vec<Changed<'_>> = folded.outcomes.iter().collect();
+    if changed.is_empty() {
+        return Ok(());
+    }
+    keep_originals(transaction, &changed).await?;
+    keep_versions(transaction, &changed).await?;
+    change_messages(transaction, &changed).await?;
+    reactions::take(transaction, &changed).await?;
+    reactions::give(transaction, &changed).await
+}
+
+/// The columns `room` and `seq` of places.
+fn columns<T>(rows: &[T], of: impl Fn(&T) -> &Place) -> [Value; 2] {
+    [column(rows, |row| of(row).0.as_str().to_owned()), column(rows, |row| bigint(of(row).1.0))]
+}
+
+/// The messages that changes are aimed at, locked: whoever else changes messages goes before or after.
+async fn standings(
+    transaction: &DatabaseTransaction,
+    changes: &[ChangeRow<'_>],
+) -> Result<HashMap<Place, Standing>, DbErr> {
+    let places: BTreeSet<Place> = changes.iter().map(|change| (change.room.clone(), change.target)).collect();
+    let places: Vec<Place> = places.into_iter().collect();
+    let rows = transaction
+        .query_all_raw(statement(
+            "SELECT m.room_id, m.seq, m.id, m.deleted FROM unnest($1::text[], $2::bigint[]) AS v (room, seq) \
+             JOIN messages m ON m.room_id = v.room AND m.seq = v.seq \
+             ORDER BY m.room_id, m.seq FOR NO KEY UPDATE OF m",
+            columns(&places, |place| place),
+        ))
+        .await?;
+    let mut standings = HashMap::with_capacity(rows.len());
+    for row in &rows {
+        let standing = Standing {
+            id: row.try_get_by_index(2)?,
+            deleted: row.try_get_by_index(3)?,
+            ..Standing::default()
+        };
+        standings.insert((room_of(row, 0)?, seq_of(row, 1)?), standing);
+    }
+    Ok(standings)
+}
+
+/// Keeps what messages said at first, before it is overwritten for the first time.
+async fn keep_originals(transaction: &DatabaseTransaction, changed: &[Changed<'_>]) -> Result<(), DbErr> {
+    let overwritten = |(_, outcome): &&Changed<'_>| outcome.deleted || !outcome.versions.is_empty();
+    let overwritten: Vec<&Changed<'_>> = changed.iter().filter(overwritten).collect();
+    if overwritten.is_empty() {
+        return Ok(());
+    }
+    transaction
+        .execute_raw(statement(
+            "INSERT INTO message_versions (room_id, seq, version, content, metadata, at, by) \
+             SELECT m.room_id, m.seq, m.seq, m.content, m.metadata, m.at, m.sender_id \
+             FROM unnest($1::text[], $2::bigint[]) AS v (room, seq) \
+             JOIN messages m ON m.room_id = v.room AND m.seq = v.seq ON CONFLICT DO NOTHING",
+            columns(&overwritten, |(place, _)| place),
+        ))
+        .await
+        .map(drop)
+}
+
+async fn keep_versions(transaction: &DatabaseTransaction, changed: &[Changed<'_>]) -> Result<(), DbErr> {
+    let mut versions: Vec<(&Place, &Version)> = Vec::new();
+    for (place, outcome) in changed {
+        versions.extend(outcome.versions.iter().map(|version| (*place, version)));
+    }
+    if versions.is_empty() {
+        return Ok(());
+    }
+    let [rooms, seqs] = columns(&versions, |(place, _)| place);
+    transaction
+        .execute_raw(statement(
+            "INSERT INTO message_versions (room_id, seq, version, content, metadata, at, by) \
+             SELECT room, seq, version, content, NULLIF(metadata, '')::json, at, editor \
+             FROM unnest($1::text[], $2::bigint[], $3::bigint[], $4::text[], $5::text[], $6::timestamptz[], \
+               $7::text[]) AS v (room, seq, version, content, metadata, at, editor) ON CONFLICT DO NOTHING",
+            [
+                rooms,
+                seqs,
+                column(&versions, |(_, version)| bigint(version.seq.0)),
+                column(&versions, |(_, version)| version.content.clone()),
+                column(&versions, |(_, version)| version.metadata.clone().unwrap_or_default()),
+                column(&versions, |(_, version)| time(version.at_ms)),
+                column(&versions, |(_, version)| version.by.clone()),
+            ],
+        ))
+        .await
+        .map(drop)
+}
+
+/// Brings messages to their present state. Of a deleted one nothing stays but that it was there.
+async fn change_messages(transaction: &DatabaseTransaction, changed: &[Changed<'_>]) -> Result<(), DbErr> {
+    let [rooms, seqs] = columns(changed, |(place, _)| place);
+    let last = |(_, outcome): &Changed<'_>| outcome.versions.last().cloned();
+    let metadata = |(_, outcome): &Changed<'_>| {
+        let latest = outcome.versions.iter().rev().find_map(|version| version.metadata.clone());
+        latest.unwrap_or_default()
+    };
+    transaction
+        .execute_raw(statement(
+            "UPDATE messages m SET last_seq = v.last, deleted = v.deleted, \
+               content = CASE WHEN v.deleted THEN '' WHEN v.edited THEN v.content ELSE m.content END, \
+               metadata = CASE WHEN NOT v.deleted THEN COALESCE(NULLIF(v.metadata, '')::json, m.metadata) END, \
+               attachments = CASE WHEN NOT v.deleted THEN m.attachments END, \
+               edited_at = CASE WHEN v.edited THEN v.edited_at ELSE m.edited_at END \
+             FROM unnest($1::text[], $2::bigint[], $3::bigint[], $4::boolean[], $5::boolean[], $6::text[], $7::text[], \
+               $8::timestamptz[]) AS v (room, seq, last, deleted, edited, content, metadata, edited_at) \
+             WHERE m.room_id = v.room AND m.seq = v.seq AND m.last_seq < v.last",
+            [
+                rooms,
+                seqs,
+                column(changed, |(_, outcome)| bigint(outcome.last_seq.0)),
+                column(changed, |(_, outcome)| outcome.deleted),
+                column(changed, |(_, outcome)| !outcome.versions.is_empty()),
+                column(changed, |row| last(row).map_or_else(String::new, |version| version.content)),
+                column(changed, metadata),
+                column(changed, |row| time(last(row).map_or(0, |version| version.at_ms))),
+            ],
+        ))
+        .await
+        .map(drop)
+}

@@ -1,0 +1,285 @@
+//! The index of search, behind the writer. Whoever changes what it holds of a room locks the room's row in
+//! `search_progress` first and reads the messages afterwards: so nothing that was erased meanwhile is put back.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use chrono::{DateTime, Utc};
+use sea_orm::{ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbErr, TransactionTrait};
+use tidings_shared::ids::RoomId;
+
+use super::sql::{room as room_of, statement};
+use crate::search::{slice_of, words};
+
+/// What one go came to.
+#[derive(Debug, Default)]
+pub struct Indexed {
+    pub messages: usize,
+    /// Rooms that are not at their heads yet.
+    pub behind: Vec<RoomId>,
+}
+
+/// A room and what of its log is to be indexed: above `since`, up to `upto`.
+struct Part {
+    room: String,
+    since: i64,
+    upto: i64,
+}
+
+/// A message in its present state.
+struct Changed {
+    at: DateTime<Utc>,
+    /// Empty: nothing of it is to be found.
+    words: Vec<String>,
+}
+
+/// Place of a message: room and seq.
+type Place = (String, i64);
+
+/// Brings the index up to the stored heads of these rooms, through no more than `most` positions of their logs.
+///
+/// # Errors
+/// When the database cannot be read or written; then nothing was.
+pub async fn index(db: &DatabaseConnection, rooms: &[RoomId], most: i64) -> Result<Indexed, DbErr> {
+    let mut indexed = Indexed::default();
+    let parts = parts(db, rooms, most, &mut indexed).await?;
+    if parts.is_empty() {
+        return Ok(indexed);
+    }
+    let transaction = db.begin().await?;
+    let asked: Vec<String> = parts.iter().map(|part| part.room.clone()).collect();
+    let parts = advance(&transaction, parts).await?;
+    let lost = asked.iter().filter(|room| parts.iter().all(|part| part.room != **room));
+    indexed.behind.extend(lost.filter_map(|room| RoomId::parse(room).ok()));
+    let changed = changed(&transaction, &parts).await?;
+    indexed.messages = changed.len();
+    let gone = changed.iter().filter(|(_, message)| message.words.is_empty());
+    let gone: Vec<&Place> = gone.map(|(place, _)| place).collect();
+    forget(&transaction, &gone).await?;
+    let kept: BTreeMap<&Place, &Changed> =
+        changed.iter().filter(|(_, message)| !message.words.is_empty()).collect();
+    if !kept.is_empty() {
+        let keys = keys(&transaction, &kept).await?;
+        write(&transaction, &kept, &keys).await?;
+    }
+    transaction.commit().await?;
+    Ok(indexed)
+}
+
+async fn parts(
+    db: &DatabaseConnection,
+    rooms: &[RoomId],
+    most: i64,
+    indexed: &mut Indexed,
+) -> Result<Vec<Part>, DbErr> {
+    let ids: Vec<String> = rooms.iter().map(|room| room.as_str().to_owned()).collect();
+    let rows = db
+        .query_all_raw(statement(
+            "SELECT r.id, COALESCE(p.indexed_seq, 0), r.head_seq FROM rooms r \
+             LEFT JOIN search_progress p ON p.room_id = r.id \
+             WHERE r.id = ANY ($1) AND r.head_seq > COALESCE(p.indexed_seq, 0) ORDER BY r.id",
+            [ids.into()],
+        ))
+        .await?;
+    let (mut parts, mut left) = (Vec::new(), most);
+    for row in &rows {
+        let (since, head): (i64, i64) = (row.try_get_by_index(1)?, row.try_get_by_index(2)?);
+        let room = room_of(row, 0)?;
+        let upto = head.min(since + left);
+        if upto < head {
+            indexed.behind.push(room.clone());
+        }
+        if upto > since {
+            left -= upto - since;
+            parts.push(Part { room: room.into(), since, upto });
+        }
+    }
+    Ok(parts)
+}
+
+/// Locks the rooms, in order, and moves them on; those that another has moved meanwhile are left to it.
+async fn advance(transaction: &DatabaseTransaction, parts: Vec<Part>) -> Result<Vec<Part>, DbErr> {
+    let ids: Vec<String> = parts.iter().map(|part| part.room.clone()).collect();
+    transaction
+        .execute_raw(statement(
+            "INSERT INTO search_progress (room_id, indexed_seq) \
+             SELECT v.room, 0 FROM unnest($1::text[]) AS v (room) ORDER BY v.room ON CONFLICT DO NOTHING",
+            [ids.clone().into()],
+        ))
+        .await?;
+    let column = |of: fn(&Part) -> i64| -> Vec<i64> { parts.iter().map(of).collect() };
+    let moved = transaction
+        .query_all_raw(statement(
+            "WITH locked AS MATERIALIZED (SELECT p.room_id FROM search_progress p \
+               WHERE p.room_id = ANY ($1) ORDER BY p.room_id FOR UPDATE) \
+             UPDATE search_progress p SET indexed_seq = v.upto \
+             FROM locked JOIN unnest($1::text[], $2::bigint[], $3::bigint[]) AS v (room, since, upto) \
+               ON v.room = locked.room_id \
+             WHERE p.room_id = locked.room_id AND p.indexed_seq = v.since RETURNING p.room_id",
+            [ids.into(), column(|part| part.since).into(), column(|part| part.upto).into()],
+        ))
+        .await?;
+    let mut ours = BTreeSet::new();
+    for row in &moved {
+        ours.insert(row.try_get_by_index::<String>(0)?);
+    }
+    Ok(parts.into_iter().filter(|part| ours.contains(&part.room)).collect())
+}
+
+/// New messages, and those that edits and deletes were aimed at. The LIMITs cut nothing off: they keep the planner
+/// from reading whole tables.
+const CHANGED: &str = "\
+    SELECT m.room_id, m.seq, m.at, m.content FROM unnest($1::text[], $2::bigint[], $3::bigint[]) AS v (room, since, upto) \
+    CROSS JOIN LATERAL (SELECT n.room_id, n.seq, n.at, CASE WHEN n.deleted THEN '' ELSE n.content END AS content \
+      FROM messages n WHERE n.room_id = v.room AND n.seq > v.since AND n.seq <= v.upto \
+      ORDER BY n.seq LIMIT v.upto - v.since) m \
+    UNION ALL \
+    SELECT m.room_id, m.seq, m.at, m.content FROM unnest($1::text[], $2::bigint[], $3::bigint[]) AS v (room, since, upto) \
+    CROSS JOIN LATERAL (SELECT e.target FROM events e \
+      WHERE e.room_id = v.room AND e.seq > v.since AND e.seq <= v.upto \
+        AND e.type IN ('message:edited', 'message:deleted') ORDER BY e.seq LIMIT v.upto - v.since) e \
+    CROSS JOIN LATERAL (SELECT n.room_id, n.seq, n.at, CASE WHEN n.deleted THEN '' ELSE n.content END AS content \
+      FROM messages n WHERE n.room_id = v.room AND n.seq = e.target LIMIT 1) m";
+
+async fn changed(
+    transaction: &DatabaseTransaction,
+    parts: &[Part],
+) -> Result<BTreeMap<Place, Changed>, DbErr> {
+    let ids: Vec<String> = parts.iter().map(|part| part.room.clone()).collect();
+    let column = |of: fn(&Part) -> i64| -> Vec<i64> { parts.iter().map(of).collect() };
+    let values = [ids.into(), column(|part| part.since).into(), column(|part| part.upto).into()];
+    let rows = transaction.query_all_raw(statement(CHANGED, values)).await?;
+    let mut changed = BTreeMap::new();
+    for row in &rows {
+        let content: String = row.try_get_by_index(3)?;
+        let message = Changed { at: row.try_get_by_index(2)?, words: words::distinct(&content) };
+        changed.insert((row.try_get_by_index(0)?, row.try_get_by_index(1)?), message);
+    }
+    Ok(changed)
+}
+
+/// The keys of the slices that these messages lie in; each slice's times widened to theirs.
+async fn keys(
+    transaction: &DatabaseTransaction,
+    messages: &BTreeMap<&Place, &Changed>,
+) -> Result<BTreeMap<Place, String>, DbErr> {
+    let mut spans: BTreeMap<Place, (DateTime<Utc>, DateTime<Utc>)> = BTreeMap::new();
+    for ((room, seq), message) in messages {
+        let span = spans.entry((room.clone(), slice_of(*seq))).or_insert((message.at, message.at));
+        *span = (span.0.min(message.at), span.1.max(message.at));
+    }
+    let mut keys = BTreeMap::new();
+    for sql in [
+        "UPDATE search_slices s SET first_at = LEAST(s.first_at, v.first_at), last_at = GREATEST(s.last_at, v.last_at) \
+         FROM unnest($1::text[], $2::bigint[], $3::timestamptz[], $4::timestamptz[]) AS v (room, slice, first_at, last_at) \
+         WHERE s.room_id = v.room AND s.slice = v.slice RETURNING s.room_id, s.slice, s.key",
+        // Only those that were not there: a key is used up by every attempt to insert.
+        "INSERT INTO search_slices (room_id, slice, first_at, last_at) \
+         SELECT * FROM unnest($1::text[], $2::bigint[], $3::timestamptz[], $4::timestamptz[]) \
+         RETURNING room_id, slice, key",
+    ] {
+        spans.retain(|slice, _| !keys.contains_key(slice));
+        if spans.is_empty() {
+            break;
+        }
+        let rooms: Vec<String> = spans.keys().map(|(room, _)| room.clone()).collect();
+        let slices: Vec<i64> = spans.keys().map(|(_, slice)| *slice).collect();
+        let (first, last): (Vec<_>, Vec<_>) = spans.values().copied().unzip();
+        let values = [rooms.into(), slices.into(), first.into(), last.into()];
+        for row in &transaction.query_all_raw(statement(sql, values)).await? {
+            let slice = (row.try_get_by_index(0)?, row.try_get_by_index(1)?);
+            keys.insert(slice, slice_key(row.try_get_by_index(2)?));
+        }
+    }
+    Ok(keys)
+}
+
+/// The key of a slice as it stands before its words.
+#[must_use]
+pub fn slice_key(key: i64) -> String {
+    format!("{key:x}")
+}
+
+async fn write(
+    transaction: &DatabaseTransaction,
+    messages: &BTreeMap<&Place, &Changed>,
+    keys: &BTreeMap<Place, String>,
+) -> Result<(), DbErr> {
+    let mut texts = Vec::with_capacity(messages.len());
+    for ((room, seq), message) in messages {
+        let key = keys
+            .get(&(room.clone(), slice_of(*seq)))
+            .ok_or_else(|| DbErr::Custom(format!("no slice of seq {seq} of {room}")))?;
+        let words = message.words.iter().map(|word| format!("'{key}:{word}'"));
+        texts.push(words.collect::<Vec<_>>().join(" "));
+    }
+    let rooms: Vec<String> = messages.keys().map(|(room, _)| room.clone()).collect();
+    let seqs: Vec<i64> = messages.keys().map(|(_, seq)| *seq).collect();
+    let times: Vec<DateTime<Utc>> = messages.values().map(|message| message.at).collect();
+    transaction
+        .execute_raw(statement(
+            "INSERT INTO message_search (room_id, seq, at, tsv) \
+             SELECT v.room, v.seq, v.at, v.words::tsvector \
+             FROM unnest($1::text[], $2::bigint[], $3::timestamptz[], $4::text[]) AS v (room, seq, at, words) \
+             ON CONFLICT (room_id, seq) DO UPDATE SET tsv = EXCLUDED.tsv",
+            [rooms.into(), seqs.into(), times.into(), texts.into()],
+        ))
+        .await
+        .map(drop)
+}
+
+async fn forget(transaction: &DatabaseTransaction, places: &[&Place]) -> Result<(), DbErr> {
+    if places.is_empty() {
+        return Ok(());
+    }
+    let rooms: Vec<String> = places.iter().map(|(room, _)| room.clone()).collect();
+    let seqs: Vec<i64> = places.iter().map(|(_, seq)| *seq).collect();
+    transaction
+        .execute_raw(statement(
+            "DELETE FROM message_search s USING unnest($1::text[], $2::bigint[]) AS v (room, seq) \
+             WHERE s.room_id = v.room AND s.seq = v.seq",
+            [rooms.into(), seqs.into()],
+        ))
+        .await
+        .map(drop)
+}
+
+/// Keeps the indexer away from a room until the transaction ends.
+///
+/// # Errors
+/// When the database cannot be written.
+pub async fn lock(transaction: &DatabaseTransaction, room: &str) -> Result<(), DbErr> {
+    for sql in [
+        "INSERT INTO search_progress (room_id, indexed_seq) VALUES ($1, 0) ON CONFLICT DO NOTHING",
+        "SELECT FROM search_progress WHERE room_id = $1 FOR UPDATE",
+    ] {
+        transaction.execute_raw(statement(sql, [room.into()])).await?;
+    }
+    Ok(())
+}
+
+/// A page of all rooms: the id of the last one looked at, and those that are not indexed up to their heads.
+///
+/// # Errors
+/// When the database cannot be read.
+pub async fn behind(
+    db: &impl ConnectionTrait,
+    after: &str,
+    most: i64,
+) -> Result<Option<(String, Vec<String>)>, DbErr> {
+    let rows = db
+        .query_all_raw(statement(
+            "SELECT r.id, r.head_seq > COALESCE(p.indexed_seq, 0) FROM rooms r \
+             LEFT JOIN search_progress p ON p.room_id = r.id WHERE r.id > $1 ORDER BY r.id LIMIT $2",
+            [after.into(), most.into()],
+        ))
+        .await?;
+    let (mut last, mut behind) = (None, Vec::new());
+    for row in &rows {
+        let id: String = row.try_get_by_index(0)?;
+        if row.try_get_by_index(1)? {
+            behind.push(id.clone());
+        }
+        last = Some(id);
+    }
+    Ok(last.map(|last| (last, behind)))
+}

@@ -1,0 +1,130 @@
+//! What is told about settings that cannot work.
+
+use std::sync::LazyLock;
+
+use serde_json::Value;
+
+use super::*;
+
+fn vectors() -> Value {
+    serde_json::from_str(include_str!("../testdata/jwt_vectors.json")).unwrap()
+}
+
+static ALGORITHMS: LazyLock<Vec<String>> =
+    LazyLock::new(|| ["HS256", "RS256", "ES256", "ES384", "EdDSA"].map(str::to_owned).into());
+
+fn read<'a>(change: impl FnOnce(&mut Given<'a>)) -> Result<Settings, String> {
+    let mut given = Given {
+        secret: None,
+        public_key: None,
+        jwks_file: None,
+        jwks_url: None,
+        algorithms: &ALGORITHMS,
+        rules: Rules::default(),
+    };
+    change(&mut given);
+    Settings::read(given)
+}
+
+#[test]
+fn what_is_no_public_key_is_told_with_the_setting_and_why() {
+    let vectors = vectors();
+    for (name, part) in [
+        ("RSA of 1024 bits", "2048"),
+        ("curve P-521", "none of"),
+        ("curve secp256k1", "none of"),
+        ("private key", "private"),
+        ("half a key", "none of"),
+        ("no end", "no end"),
+    ] {
+        let pem = vectors["unusable"][name].as_str().unwrap();
+        let error = read(|given| given.public_key = Some(pem)).err().unwrap();
+        assert!(error.starts_with("--jwt-public-key") && error.contains(part), "{name}: {error}");
+        let body = pem.lines().nth(1).unwrap();
+        assert!(!error.contains(body), "{name}: the key is in the message");
+    }
+    for label in ["CERTIFICATE", "RSA PUBLIC KEY", "EC PRIVATE KEY", "X"] {
+        let pem = format!("-----BEGIN {label}-----\nAAAA\n-----END {label}-----\n");
+        let error = read(|given| given.public_key = Some(&pem)).err().unwrap();
+        assert!(error.starts_with("--jwt-public-key"), "{label}: {error}");
+    }
+}
+
+#[test]
+fn a_public_key_may_be_a_file_or_the_text_itself_also_in_one_line() {
+    let vectors = vectors();
+    let pem = vectors["pems"]["p256"].as_str().unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("key.pem");
+    std::fs::write(&path, pem).unwrap();
+    for value in [pem, &pem.replace('\n', "\\n"), &pem.replace('\n', "\r\n"), path.to_str().unwrap()] {
+        let settings = read(|given| given.public_key = Some(value)).unwrap_or_else(|e| panic!("{value}: {e}"));
+        assert_eq!(settings.given.len(), 1);
+    }
+    for (value, part) in [("/no/such/key.pem", "cannot be read"), ("hello", "cannot be read")] {
+        let error = read(|given| given.public_key = Some(value)).err().unwrap();
+        assert!(error.contains("--jwt-public-key") && error.contains(part), "{error}");
+    }
+    std::fs::write(&path, "hello").unwrap();
+    let error = read(|given| given.public_key = path.to_str()).err().unwrap();
+    assert!(error.contains("--jwt-public-key") && error.contains("BEGIN PUBLIC KEY"), "{error}");
+}
+
+#[test]
+fn a_file_of_keys_gives_those_that_can_be_used() {
+    let vectors = vectors();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("keys.json");
+    let path = path.to_str().unwrap();
+    std::fs::write(path, vectors["jwks"].to_string()).unwrap();
+    let settings = read(|given| given.jwks_file = Some(path)).unwrap();
+    // One for each algorithm, one that names none, and the symmetric one: a file can be kept secret.
+    assert_eq!(settings.given.len(), 9 + 1 + 1);
+    for (text, part) in [("{}", "no JWK set"), ("x", "no JWK set"), (r#"{"keys":[]}"#, "no key"), (r#"{"keys":[{"kty":"RSA"}]}"#, "no key")] {
+        std::fs::write(path, text).unwrap();
+        let error = read(|given| given.jwks_file = Some(path)).err().unwrap();
+        assert!(error.starts_with("--jwks-file") && error.contains(part), "{text}: {error}");
+    }
+    std::fs::write(path, vec![b' '; 1024 * 1024 + 1]).unwrap();
+    let error = read(|given| given.jwks_file = Some(path)).err().unwrap();
+    assert!(error.contains("over"), "{error}");
+}
+
+#[test]
+fn settings_that_would_let_others_in_are_refused() {
+    let told = |change: fn(&mut Given<'static>)| read(change).err().expect("refused");
+    assert!(told(|_| {}).contains("at least one of"));
+    let url = "https://issuer.example/keys";
+    assert!(told(|given| given.jwks_url = Some("https://issuer.example/keys")).contains("--jwt-issuer"));
+    assert!(told(|given| given.jwks_url = Some("http://issuer.example/keys")).starts_with("--jwks-url"));
+    let with_issuer = read(|given| {
+        given.jwks_url = Some(url);
+        given.rules.issuers.push("https://issuer.example".into());
+    });
+    assert!(with_issuer.is_ok());
+    let vectors = vectors();
+    for (secret, part) in [("short", "16 bytes"), (vectors["pems"]["rsa"].as_str().unwrap(), "PEM")] {
+        let secret = SecretString::from(secret);
+        let error = read(|given| given.secret = Some(&secret)).err().unwrap();
+        assert!(error.starts_with("--jwt-secret") && error.contains(part), "{error}");
+    }
+}
+
+#[test]
+fn algorithms_and_claims_are_checked_by_name() {
+    let secret = SecretString::from("a secret of the tests");
+    for (names, part) in [(&["HS257"][..], "HS257"), (&["none"], "none"), (&["ES512"], "ES512"), (&["RS256"], "--jwt-secret")] {
+        let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+        let error = read(|given| {
+            given.secret = Some(&secret);
+            given.algorithms = &names;
+        });
+        let error = error.err().unwrap();
+        assert!(error.contains(part), "{error}");
+    }
+    let error = read(|given| {
+        given.secret = Some(&secret);
+        given.rules.user.clear();
+    });
+    assert!(error.err().unwrap().starts_with("--jwt-user-claim"));
+}

@@ -1,0 +1,245 @@
+//! Tokens made by another library, good ones and attacks; see `testdata/make_jwt_vectors.py`.
+
+use std::sync::Arc;
+
+use jsonwebtoken::Algorithm;
+use serde_json::json;
+
+use super::{
+    key::public_keys_of_pem,
+    keys::{KeySet, Remote, of_jwks},
+    *,
+};
+
+const VECTORS: &str = include_str!("testdata/jwt_vectors.json");
+
+fn vectors() -> Value {
+    serde_json::from_str(VECTORS).unwrap()
+}
+
+fn text<'a>(value: &'a Value, name: &str) -> &'a str {
+    value[name].as_str().unwrap_or_else(|| panic!("no {name}"))
+}
+
+fn rules(vectors: &Value) -> Rules {
+    Rules {
+        issuers: vec![text(vectors, "issuer").to_owned()],
+        audiences: vec![text(vectors, "audience").to_owned()],
+        ..Rules::default()
+    }
+}
+
+fn all_of(family: &str) -> Vec<String> {
+    let names = ["HS256", "HS384", "HS512", "RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "EdDSA"];
+    names.iter().filter(|name| name.starts_with(family)).map(|name| (*name).to_owned()).collect()
+}
+
+/// A verifier of one kind of static key, which takes these algorithms.
+fn given(vectors: &Value, key: &str, algorithms: &[String]) -> Verifier {
+    let secret = (key == "secret").then(|| SecretString::from(text(vectors, "secret")));
+    let given = Given {
+        secret: secret.as_ref(),
+        public_key: vectors["pems"][key].as_str(),
+        jwks_file: None,
+        jwks_url: None,
+        algorithms,
+        rules: rules(vectors),
+    };
+    Verifier::start(Settings::read(given).unwrap(), |_| {})
+}
+
+/// A verifier as it is once the vectors' key set was fetched.
+fn fetched(vectors: &Value) -> Verifier {
+    let keys = of_jwks(vectors["jwks"].to_string().as_bytes(), false, &[Algorithm::RS256]).unwrap();
+    Verifier::of_keys(KeySet::new(Arc::new([]), keys, Remote::Loaded), rules(vectors))
+}
+
+/// What is told in the end: no fetch brings more.
+async fn verdict(verifier: &Verifier, token: &str) -> Result<String, String> {
+    match verifier.settle(token).await {
+        Ok(identity) => Ok(identity.user.as_str().to_owned()),
+        Err(refusal) => Err(refusal.reason.unwrap_or_else(|| refusal.code.as_str().to_owned())),
+    }
+}
+
+#[tokio::test]
+async fn every_algorithm_verifies_what_another_library_signed() {
+    let vectors = vectors();
+    let fetched = fetched(&vectors);
+    let mut seen = std::collections::BTreeSet::new();
+    for vector in vectors["good"].as_array().unwrap() {
+        let (name, key, token) = (text(vector, "name"), text(vector, "key"), text(vector, "token"));
+        let algorithm = name.split(' ').next().unwrap();
+        let verdict = match key {
+            "jwks" => verdict(&fetched, token).await,
+            key => verdict(&given(&vectors, key, &all_of(algorithm)), token).await,
+        };
+        assert_eq!(verdict.as_deref(), Ok("alice"), "{name}");
+        seen.insert(algorithm);
+    }
+    assert_eq!(seen.len(), 12, "{seen:?}");
+}
+
+#[tokio::test]
+async fn odd_but_good_tokens_are_taken() {
+    let vectors = vectors();
+    let fetched = fetched(&vectors);
+    for vector in vectors["odd"].as_array().unwrap() {
+        let (name, user, token) = (text(vector, "name"), text(vector, "user"), text(vector, "token"));
+        assert_eq!(verdict(&fetched, token).await.as_deref(), Ok(user), "{name}");
+    }
+}
+
+#[tokio::test]
+async fn every_attack_is_refused_with_its_reason() {
+    let vectors = vectors();
+    let fetched = fetched(&vectors);
+    let bad = vectors["bad"].as_array().unwrap();
+    assert!(bad.len() > 90);
+    for vector in bad {
+        let (name, reason, token) = (text(vector, "name"), text(vector, "reason"), text(vector, "token"));
+        assert_eq!(verdict(&fetched, token).await, Err(reason.to_owned()), "{name}");
+    }
+}
+
+/// With keys of every kind at once, none is taken for another: whoever holds only public keys signs nothing.
+#[tokio::test]
+async fn a_public_key_is_never_a_secret_even_beside_one() {
+    let vectors = vectors();
+    let secret = SecretString::from(text(&vectors, "secret"));
+    let pems: Vec<&str> = ["rsa", "p256", "p384", "ed"].map(|name| text(&vectors["pems"], name)).into();
+    let given = Given {
+        secret: Some(&secret),
+        public_key: Some(&pems.concat()),
+        jwks_file: None,
+        jwks_url: None,
+        algorithms: &all_of(""),
+        rules: rules(&vectors),
+    };
+    let verifier = Verifier::start(Settings::read(given).unwrap(), |_| {});
+    for vector in vectors["good"].as_array().unwrap() {
+        let (name, token) = (text(vector, "name"), text(vector, "token"));
+        assert_eq!(verdict(&verifier, token).await.as_deref(), Ok("alice"), "{name}");
+    }
+    for vector in vectors["bad"].as_array().unwrap().iter().filter(|v| text(v, "name").contains("taken for a secret")) {
+        let (name, token) = (text(vector, "name"), text(vector, "token"));
+        assert_eq!(verdict(&verifier, token).await, Err("signature".to_owned()), "{name}");
+    }
+}
+
+#[tokio::test]
+async fn a_key_takes_only_the_algorithms_that_are_configured() {
+    let vectors = vectors();
+    for (key, allowed, other) in [("secret", "HS256", "HS512"), ("rsa", "RS256", "PS256"), ("rsa", "PS384", "RS384")] {
+        let verifier = given(&vectors, key, &[allowed.to_owned()]);
+        for vector in vectors["good"].as_array().unwrap().iter().filter(|v| text(v, "key") == key) {
+            let (name, token) = (text(vector, "name"), text(vector, "token"));
+            let expected = if name.starts_with(allowed) { Ok("alice".to_owned()) } else { Err("algorithm".to_owned()) };
+            assert_eq!(verdict(&verifier, token).await, expected, "{allowed} only: {name} (such as {other})");
+        }
+    }
+}
+
+fn token(claims: &Value) -> String {
+    sign_hs256(&SecretString::from("a secret of the tests"), claims.as_object().unwrap()).unwrap()
+}
+
+fn hs256(leeway_s: u64) -> Verifier {
+    Verifier::hs256(&SecretString::from("a secret of the tests"), leeway_s)
+}
+
+#[test]
+fn a_valid_token_tells_who_it_is() {
+    let exp = 4_000_000_000_i64;
+    let claims = json!({"sub": 42, "exp": exp, "name": "Al\u{7}", "scope": "a tidings.admin"});
+    let identity = hs256(0).verify(&token(&claims)).unwrap();
+    assert_eq!((identity.user.as_str(), identity.name.as_deref()), ("42", Some("Al")));
+    assert_eq!((identity.expires_at_s, identity.admin), (exp, true));
+}
+
+#[test]
+fn no_token_is_missing_and_not_malformed() {
+    assert_eq!(hs256(0).verify(""), Err(Unverified::Refused(Reason::Missing)));
+    assert_eq!(hs256(0).verify("x"), Err(Unverified::Refused(Reason::Malformed)));
+}
+
+#[test]
+fn leeway_moves_both_ends_and_the_connection_s_with_them() {
+    let now = chrono::Utc::now().timestamp();
+    let late = token(&json!({"sub": "a", "exp": now - 30}));
+    let early = token(&json!({"sub": "a", "exp": now + 600, "nbf": now + 30}));
+    assert_eq!(hs256(0).verify(&late), Err(Unverified::Refused(Reason::Expired)));
+    assert_eq!(hs256(0).verify(&early), Err(Unverified::Refused(Reason::NotYetValid)));
+    assert_eq!(hs256(60).verify(&late).unwrap().expires_at_s, now + 30);
+    assert!(hs256(60).verify(&early).is_ok());
+    assert_eq!(hs256(10).verify(&late), Err(Unverified::Refused(Reason::Expired)));
+    assert_eq!(hs256(10).verify(&early), Err(Unverified::Refused(Reason::NotYetValid)));
+}
+
+#[test]
+fn a_token_of_exactly_8_kib_is_looked_at_and_a_longer_one_is_not() {
+    let long = |more: usize| token(&json!({"sub": "a", "exp": 4_000_000_000_i64, "more": "x".repeat(more)}));
+    let fitting = (6000..6144).rev().map(long).find(|token| token.len() <= 8192).unwrap();
+    assert!(fitting.len() > 8180 && hs256(0).verify(&fitting).is_ok(), "{}", fitting.len());
+    let over = (6000..6144).map(long).find(|token| token.len() > 8192).unwrap();
+    assert_eq!(hs256(0).verify(&over), Err(Unverified::Refused(Reason::Malformed)));
+}
+
+#[test]
+fn several_public_keys_may_stand_in_one_text() {
+    let vectors = vectors();
+    let both = [&vectors["pems"]["rsa"], &vectors["pems"]["p256"]].map(|pem| pem.as_str().unwrap()).concat();
+    assert_eq!(public_keys_of_pem(&both, &[Algorithm::RS256, Algorithm::ES256]).unwrap().len(), 2);
+    // A P-256 key can do none of the algorithms that it may here.
+    assert!(public_keys_of_pem(&both, &[Algorithm::RS256]).is_err());
+}
+
+/// Which key may check a token, and whether the URL is asked for another.
+#[test]
+fn ids_pin_keys_and_only_what_the_url_may_have_is_looked_for() {
+    let vectors = vectors();
+    let all = vectors["good"].as_array().unwrap();
+    let named = |name: &str| text(all.iter().find(|v| text(v, "name") == name).unwrap(), "token");
+    let secret = || key::Key::of_secret(&text(&vectors, "secret").to_owned().into(), &[Algorithm::HS256]);
+    let secret = || secret().unwrap_or_else(|unfit| panic!("{unfit}"));
+    let jwks = |wanted: &[&str]| {
+        let mut set = vectors["jwks"].clone();
+        set["keys"].as_array_mut().unwrap().retain(|key| key["kid"].as_str().is_some_and(|id| wanted.contains(&id)));
+        of_jwks(set.to_string().as_bytes(), false, &[Algorithm::RS256]).unwrap()
+    };
+    let verify = |keys: KeySet, token: &str| {
+        let verified = Verifier::of_keys(keys, rules(&vectors)).verify(token);
+        match verified {
+            Ok(_) => "good",
+            Err(Unverified::Refused(reason)) => reason.as_str(),
+            Err(Unverified::KeysNeeded) => "look",
+        }
+    };
+    let missing = || KeySet::new(Arc::new([secret()]), Vec::new(), Remote::Missing);
+    let loaded = |ids: &[&str]| KeySet::new(Arc::new([secret()]), jwks(ids), Remote::Loaded);
+    let unused = || KeySet::new(Arc::new([secret()]), Vec::new(), Remote::Unused);
+    let by_id = named("RS256 by its id");
+    let without = named("RS256 without an id");
+    let cut = |token: &str| format!("{}AAAA", &token[..token.len() - 4]);
+    let stray_id = {
+        let header = jsonwebtoken::Header { kid: Some("../../dev/null".into()), ..Header::default() };
+        let claims = json!({"sub": "a", "exp": 4_000_000_000_i64, "iss": "https://issuer.example", "aud": "tidings"});
+        jsonwebtoken::encode(&header, &claims, &EncodingKey::from_secret(text(&vectors, "secret").as_bytes())).unwrap()
+    };
+    for (case, keys, token, expected) in [
+        ("its id", loaded(&["rsa-RS256", "unnamed"]), by_id, "good"),
+        ("its id, another's signature", loaded(&["rsa-RS256"]), &cut(by_id), "signature"),
+        ("an id that may be new", loaded(&["unnamed"]), by_id, "look"),
+        ("nothing was fetched yet", missing(), by_id, "look"),
+        ("nothing was fetched yet, no id", missing(), without, "look"),
+        ("there is no URL", unused(), by_id, "algorithm"),
+        ("the only key that takes it", loaded(&["rsa-RS256", "rsa-RS512", "p256-ES256"]), without, "good"),
+        ("two take it", loaded(&["rsa-RS256", "unnamed"]), without, "unknown_key"),
+        ("none takes it", loaded(&["p256-ES256"]), without, "algorithm"),
+        ("a secret has no id, so any will do", missing(), &stray_id, "good"),
+        ("the URL never has secrets", missing(), &cut(&stray_id), "signature"),
+        ("nor is it asked for one", loaded(&["unnamed"]), &cut(&stray_id), "signature"),
+    ] {
+        assert_eq!(verify(keys, token), expected, "{case}");
+    }
+}

@@ -1,0 +1,75 @@
+//! Taking out of Redis what is erased or too old in PostgreSQL: tails, and the one stored record that a partition's
+//! stream keeps. Losing a tail costs its readers a read of PostgreSQL.
+
+use redis::Value;
+
+use super::{
+    append::{Accepted, AppendError},
+    commands::{Log, unavailable},
+    keys::{self, Partition},
+    record::{Header, IngestId, TYPE_MARKS},
+};
+use crate::ids::{RoomId, Seq};
+
+impl Log {
+    /// Drops the tails of rooms.
+    ///
+    /// # Errors
+    /// [`AppendError::Unavailable`]; they may be dropped or not.
+    pub async fn drop_tails(&self, rooms: &[RoomId]) -> Result<(), AppendError> {
+        if rooms.is_empty() {
+            return Ok(());
+        }
+        let session = self.session().await.map_err(unavailable)?;
+        let mut pipe = redis::pipe();
+        for room in rooms {
+            pipe.cmd("UNLINK").arg(keys::tail(room)).ignore();
+        }
+        let dropped: Result<(), _> = pipe.query_async(&mut session.connection()).await;
+        dropped.map_err(|error| self.give_up(&session, &error))
+    }
+
+    /// The first seq that a room's tail holds; `None`: there is no tail.
+    ///
+    /// # Errors
+    /// [`AppendError::Unavailable`].
+    pub async fn tail_begins(&self, room: &RoomId) -> Result<Option<Seq>, AppendError> {
+        let session = self.session().await.map_err(unavailable)?;
+        let mut command = redis::cmd("XRANGE");
+        command.arg(keys::tail(room)).arg("-").arg("+").arg("COUNT").arg(1);
+        let answer = self.call(&session, command).await?;
+        let entries: Vec<(String, Value)> = redis::from_redis_value(answer).map_err(unavailable)?;
+        let first = entries.first().and_then(|(id, _)| id.split_once('-')?.0.parse().ok());
+        Ok(first.map(Seq))
+    }
+
+    /// The last record of a partition's stream; `None`: it is empty.
+    ///
+    /// # Errors
+    /// [`AppendError::Unavailable`].
+    pub async fn last_record(&self, partition: Partition) -> Result<Option<IngestId>, AppendError> {
+        let session = self.session().await.map_err(unavailable)?;
+        let mut command = redis::cmd("XREVRANGE");
+        command.arg(partition.ingest()).arg("+").arg("-").arg("COUNT").arg(1);
+        let answer = self.call(&session, command).await?;
+        let entries: Vec<(String, Value)> = redis::from_redis_value(answer).map_err(unavailable)?;
+        Ok(entries.first().and_then(|(id, _)| id.parse().ok()))
+    }
+
+    /// Appends a record that says nothing to the stream of a room's partition. Once it is stored, no record before it
+    /// is in the stream any more.
+    ///
+    /// # Errors
+    /// [`AppendError::Unavailable`].
+    pub async fn append_blank(&self, room: &RoomId) -> Result<Accepted, AppendError> {
+        let session = self.session().await.map_err(unavailable)?;
+        let header = Header { room: room.as_str(), kind: TYPE_MARKS, ..Header::default() }.encode();
+        let mut command = redis::cmd("EVALSHA");
+        command.arg(&session.scripts.blank.sha).arg(1).arg(Partition::of(room).ingest()).arg(header);
+        let answer = self.call(&session, command).await?;
+        let (at_ms, ingest): (i64, String) = redis::from_redis_value(answer).map_err(unavailable)?;
+        let ingest = Some(ingest.parse().map_err(unavailable)?);
+        let epoch = session.epoch;
+        Ok(Accepted { seq: Seq(0), epoch, at_ms, ingest, id: String::new(), duplicate: false })
+    }
+}

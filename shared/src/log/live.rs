@@ -1,0 +1,137 @@
+//! Live-only frames about rooms: what members do just now. Published, never stored, never replayed.
+
+use std::collections::HashMap;
+
+use redis::Value;
+
+use super::{
+    append::{AppendError, Minimum},
+    commands::{Log, ROUNDS},
+    keys,
+    record::{Header, Visibility},
+    session::Session,
+};
+use crate::{
+    error::Refusal,
+    ids::{RoomId, UserId},
+};
+
+/// What one member does.
+#[derive(Debug, Clone)]
+pub struct LiveEntry<'a> {
+    pub room: &'a RoomId,
+    /// Wire type of the frame.
+    pub kind: &'a str,
+    pub sender: &'a UserId,
+    /// The one user whom it reaches; `None`: everyone in the room but the sender.
+    pub to: Option<&'a UserId>,
+    /// Least rank that the sender must still have.
+    pub minimum: Minimum,
+    /// The finished frame.
+    pub json: Vec<u8>,
+}
+
+type Outcome = Result<(), Refusal>;
+
+impl Log {
+    /// Publishes entries, each room's in their order, and tells for each whether it was. Nothing of someone who was
+    /// removed, or whose role fell too low, is published behind the event that says so.
+    pub async fn publish_live(&self, entries: &[LiveEntry<'_>]) -> Vec<Outcome> {
+        let mut outcomes: Vec<Outcome> = vec![Err(out_of_reach()); entries.len()];
+        let mut rooms: HashMap<&RoomId, Vec<usize>> = HashMap::new();
+        for (index, entry) in entries.iter().enumerate() {
+            rooms.entry(entry.room).or_default().push(index);
+        }
+        let mut rooms: Vec<(&RoomId, Vec<usize>)> = rooms.into_iter().collect();
+        for _ in 0..ROUNDS {
+            if rooms.is_empty() {
+                break;
+            }
+            let session = match self.sessions.get().await {
+                Ok(session) => session,
+                Err(error) => {
+                    tracing::debug!(%error, "live frames are lost");
+                    break;
+                }
+            };
+            let mut pipe = redis::pipe();
+            for (room, indices) in &rooms {
+                pipe.add_command(command(&session, room, indices.iter().map(|index| &entries[*index])));
+            }
+            let answers: Result<Vec<Vec<Value>>, _> = pipe.query_async(&mut session.connection()).await;
+            let answers = match answers {
+                Ok(answers) => answers,
+                Err(error) => {
+                    let error = self.give_up(&session, &error);
+                    tracing::debug!(%error, "live frames are lost");
+                    break;
+                }
+            };
+            let mut unseeded = Vec::new();
+            for ((room, indices), answer) in rooms.into_iter().zip(answers) {
+                match word(answer.first()).as_str() {
+                    "ok" => {
+                        for (index, outcome) in indices.into_iter().zip(&answer[1..]) {
+                            outcomes[index] = outcome_of(&word(Some(outcome)));
+                        }
+                    }
+                    "seed" => match self.seed(&session, room).await {
+                        Ok(()) => unseeded.push((room, indices)),
+                        Err(error) => indices.iter().for_each(|index| outcomes[*index] = refused(error.clone())),
+                    },
+                    other => indices.iter().for_each(|index| outcomes[*index] = outcome_of(other)),
+                }
+            }
+            rooms = unseeded;
+        }
+        outcomes
+    }
+}
+
+fn command<'a>(
+    session: &Session,
+    room: &RoomId,
+    entries: impl Iterator<Item = &'a LiveEntry<'a>>,
+) -> redis::Cmd {
+    let mut command = redis::cmd("EVALSHA");
+    command.arg(&session.scripts.live.sha).arg(1).arg(keys::room(room));
+    for entry in entries {
+        let users = entry.to.map(|user| user.as_str().to_owned()).into_iter().collect();
+        let visibility = Visibility { users, roles: Vec::new() }.encode();
+        let (room, kind, sender) = (entry.room.as_str(), entry.kind, entry.sender.as_str());
+        let header = Header { room, kind, sender, visibility: &visibility, ..Header::default() };
+        command.arg(sender).arg(entry.minimum as i32).arg(entry.to.map_or("", UserId::as_str));
+        command.arg(header.encode()).arg(&entry.json);
+    }
+    command
+}
+
+fn word(value: Option<&Value>) -> String {
+    value.and_then(|value| redis::FromRedisValue::from_redis_value_ref(value).ok()).unwrap_or_default()
+}
+
+fn outcome_of(word: &str) -> Outcome {
+    match word {
+        "ok" => Ok(()),
+        "revoked" => refused(AppendError::Revoked),
+        "role" => refused(AppendError::RoleTooLow),
+        "archived" => refused(AppendError::Archived),
+        "gone" => Err(Refusal::not_found("member")),
+        _ => Err(out_of_reach()),
+    }
+}
+
+/// As [`AppendError`] is told, but that nothing here has a client id to be repeated with.
+fn refused(error: AppendError) -> Outcome {
+    match error {
+        AppendError::Unavailable(cause) => {
+            tracing::debug!(cause, "a live frame is lost");
+            Err(out_of_reach())
+        }
+        error => Err(error.into()),
+    }
+}
+
+fn out_of_reach() -> Refusal {
+    Refusal::unavailable("the room is out of reach now; try again")
+}

@@ -1,0 +1,147 @@
+//! Moving read and delivered marks of a room's members: one call of `marks.lua`, with the look-ups it asks for.
+
+use std::time::Duration;
+
+use redis::{FromRedisValue, Value};
+
+use super::{
+    append::{Accepted, AppendError},
+    authority::StoredMarks,
+    commands::{Log, ROUNDS, unavailable},
+    keys::{self, Partition},
+    record::{Header, TYPE_MARKS},
+    session::Session,
+};
+use crate::ids::{RoomId, Seq, UserId};
+
+/// One user's mark in a room: all up to `seq` read, or delivered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReadMark {
+    pub user: UserId,
+    pub seq: Seq,
+    pub delivered: bool,
+}
+
+/// What became of marks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Marked {
+    /// What to wait for. Its `seq` is 0: what became of the event at the head is not what became of the marks.
+    pub accepted: Accepted,
+    /// The head that marks above it were clamped to.
+    pub head: Seq,
+    /// Where each mark stands now, in the order they were given; `None`: not a member.
+    pub stands: Vec<Option<Seq>>,
+    /// Receipts wait until this time has passed: then marks of the room are to be moved again, no matter which or none.
+    pub held: Option<Duration>,
+}
+
+impl Log {
+    /// Moves marks of one room forward as one record, and publishes receipts of those that moved. Up to 500 marks in
+    /// one call.
+    ///
+    /// # Errors
+    /// [`AppendError`].
+    pub async fn mark(&self, room: &RoomId, marks: &[ReadMark]) -> Result<Marked, AppendError> {
+        let mut stored: Vec<Option<Found>> = vec![None; marks.len()];
+        let mut head = None;
+        for _ in 0..ROUNDS {
+            let session = self.sessions.get().await.map_err(unavailable)?;
+            let command = self.mark_command(&session, room, marks, &stored, head);
+            let answer = self.call(&session, command).await?;
+            match read_answer(&session, &answer).map_err(AppendError::Unavailable)? {
+                Answer::Done(marked) => return Ok(marked),
+                Answer::Seed => self.seed(&session, room).await?,
+                Answer::Full => return Err(AppendError::Overloaded),
+                Answer::LookUp(groups) => {
+                    let users: Vec<UserId> =
+                        groups.iter().filter_map(|group| Some(marks.get(*group)?.user.clone())).collect();
+                    let found: StoredMarks = self.authority.marks(room, &users).await.map_err(unavailable)?;
+                    head = Some(head.unwrap_or(found.head).min(found.head));
+                    for (group, found) in groups.into_iter().zip(found.marks) {
+                        // The first of a user's marks tells for all of them.
+                        if let Some(stored) = stored.get_mut(group) {
+                            *stored = Some(found);
+                        }
+                    }
+                }
+            }
+        }
+        Err(AppendError::Unavailable("the room's head does not settle".to_owned()))
+    }
+
+    fn mark_command(
+        &self,
+        session: &Session,
+        room: &RoomId,
+        marks: &[ReadMark],
+        stored: &[Option<Found>],
+        head: Option<Seq>,
+    ) -> redis::Cmd {
+        let header = |kind| Header { room: room.as_str(), kind, ..Header::default() }.encode();
+        let mut command = redis::cmd("EVALSHA");
+        command.arg(&session.scripts.marks.sha).arg(3);
+        command.arg(keys::room(room)).arg(Partition::of(room).ingest()).arg(keys::marks(room));
+        command.arg(self.limits.max_backlog_records).arg(header(TYPE_MARKS));
+        command.arg(header("receipt:read")).arg(header("receipt:delivered")).arg(room.as_str());
+        command.arg(head.map_or_else(String::new, |head| head.to_string()));
+        for (mark, stored) in marks.iter().zip(stored) {
+            command.arg(if mark.delivered { "delivered" } else { "read" }).arg(mark.user.as_str());
+            command.arg(mark.seq.0);
+            match stored {
+                None => command.arg("").arg(""),
+                Some(None) => command.arg("-").arg("-"),
+                Some(Some((read, delivered))) => command.arg(read.0).arg(delivered.0),
+            };
+        }
+        command
+    }
+}
+
+/// A user's stored marks; `None`: not a member.
+type Found = Option<(Seq, Seq)>;
+
+enum Answer {
+    Done(Marked),
+    Seed,
+    Full,
+    /// Indices of marks whose users are not known.
+    LookUp(Vec<usize>),
+}
+
+fn read_answer(session: &Session, value: &Value) -> Result<Answer, String> {
+    let malformed = || format!("unexpected answer of the marks script: {value:?}");
+    let Value::Array(parts) = value else { return Err(malformed()) };
+    let status: String = parts.first().map(read).transpose()?.ok_or_else(malformed)?;
+    Ok(match (status.as_str(), parts.as_slice()) {
+        ("ok", [_, head, at_ms, ingest, held_ms, stands @ ..]) => {
+            let ingest: String = read(ingest)?;
+            let ingest = if ingest.is_empty() { None } else { Some(ingest.parse().map_err(|_| malformed())?) };
+            let held_ms: u64 = read(held_ms)?;
+            let stand = |value| Ok(u64::try_from(read::<i64>(value)?).ok().map(Seq));
+            Answer::Done(Marked {
+                accepted: Accepted {
+                    seq: Seq(0),
+                    epoch: session.epoch,
+                    at_ms: read(at_ms)?,
+                    ingest,
+                    id: String::new(),
+                    duplicate: false,
+                },
+                head: Seq(read(head)?),
+                stands: stands.iter().map(stand).collect::<Result<_, String>>()?,
+                held: (held_ms > 0).then(|| Duration::from_millis(held_ms)),
+            })
+        }
+        ("lookup", [_, groups @ ..]) => {
+            let group = |value| Ok(read::<usize>(value)?.saturating_sub(1));
+            Answer::LookUp(groups.iter().map(group).collect::<Result<_, String>>()?)
+        }
+        ("seed", _) => Answer::Seed,
+        ("full", _) => Answer::Full,
+        _ => return Err(malformed()),
+    })
+}
+
+fn read<T: FromRedisValue>(value: &Value) -> Result<T, String> {
+    T::from_redis_value_ref(value).map_err(|error| error.to_string())
+}

@@ -1,0 +1,11 @@
+-- Someone is here for a time, without a connection.
+-- KEYS  1 user  2 due  3 lives
+-- ARGV  1 user  2 kind  3 o, a, or '': as it is held now, else o  4 ms
+-- Answers 'told': nothing to tell; 'tell': to be told.
+local field, status = 'x:' .. ARGV[2], ARGV[3]
+if status == '' then
+  local held, ends = string.match(redis.call('HGET', KEYS[1], field) or '', '^(%a) (%d+) ')
+  status = held and tonumber(ends) > now and held or 'o'
+end
+redis.call('HSET', KEYS[1], field, status .. ' ' .. integer(now + ARGV[4]) .. ' ' .. integer(now))
+return settle(ARGV[1], KEYS[1], KEYS[2], weigh(KEYS[1], KEYS[3])) and 'tell' or 'told'

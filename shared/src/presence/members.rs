@@ -1,0 +1,84 @@
+//! The members of a small room, kept in Redis so that a storm of joins costs PostgreSQL nothing:
+//! `<epoch> <stored head> <user> …`. It counts as long as no membership changed behind that head.
+
+use redis::{RedisError, aio::MultiplexedConnection};
+
+use crate::{
+    ids::{Epoch, RoomId, Seq, UserId},
+    log::keys,
+};
+
+/// Memberships that do not change are read again after this.
+const TTL_S: u64 = 3600;
+
+/// What Redis tells of a room's members.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Cached {
+    /// `None`: not cached, or overtaken.
+    pub users: Option<Vec<UserId>>,
+    /// Seq of the last change of a membership.
+    pub changed: Seq,
+}
+
+/// Reads what is kept of a room.
+///
+/// # Errors
+/// When Redis does not answer.
+pub async fn cached(
+    connection: &mut MultiplexedConnection,
+    room: &RoomId,
+    epoch: Epoch,
+) -> Result<Cached, RedisError> {
+    let mut pipe = redis::pipe();
+    // The list first: a change in between only makes it count as overtaken.
+    pipe.cmd("GET").arg(keys::members(room));
+    pipe.cmd("HGET").arg(keys::room(room)).arg("members_seq");
+    let (kept, changed): (Option<String>, Option<u64>) = pipe.query_async(connection).await?;
+    let changed = Seq(changed.unwrap_or(0));
+    let users = kept.and_then(|kept| read(&kept, epoch, changed));
+    Ok(Cached { users, changed })
+}
+
+fn read(kept: &str, epoch: Epoch, changed: Seq) -> Option<Vec<UserId>> {
+    let mut parts = kept.split(' ');
+    let of_epoch = parts.next()? == epoch.to_string();
+    let head = Seq(parts.next()?.parse().ok()?);
+    if !of_epoch || head < changed {
+        return None;
+    }
+    parts.map(|user| UserId::parse(user).ok()).collect()
+}
+
+/// Keeps the members of a room as of a stored head.
+///
+/// # Errors
+/// When Redis does not answer.
+pub async fn keep(
+    connection: &mut MultiplexedConnection,
+    room: &RoomId,
+    epoch: Epoch,
+    head: Seq,
+    users: &[UserId],
+) -> Result<(), RedisError> {
+    let mut kept = format!("{epoch} {head}");
+    for user in users {
+        kept.push(' ');
+        kept.push_str(user.as_str());
+    }
+    redis::cmd("SET").arg(keys::members(room)).arg(kept).arg("EX").arg(TTL_S).query_async(connection).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_list_counts_in_its_epoch_until_a_membership_changes() {
+        let users = Some(vec![UserId::parse("a").unwrap(), UserId::parse("é:b").unwrap()]);
+        assert_eq!(read("7 41 a é:b", Epoch(7), Seq(41)), users);
+        assert_eq!(read("7 41 a é:b", Epoch(7), Seq(42)), None);
+        assert_eq!(read("7 41 a é:b", Epoch(8), Seq(0)), None);
+        assert_eq!(read("7 41", Epoch(7), Seq(0)), Some(Vec::new()));
+        assert_eq!(read("", Epoch(7), Seq(0)), None);
+    }
+}
