@@ -60,10 +60,10 @@ pub struct GatewayConfig {
     #[arg(long, env = "TIDINGS_CONNECTIONS_PER_USER", default_value = "100")]
     pub connections_per_user: NonZeroU32,
     /// Frames of any kind that a connection may send, per second in the long run; it is read no faster. At least twice
-    /// as many as messages.
+    /// what any other limit allows.
     #[arg(long, env = "TIDINGS_FRAMES_PER_SECOND", default_value = "100")]
     pub frames_per_second: NonZeroU32,
-    /// Frames that a connection may send at once. At least twice as many as messages.
+    /// Frames that a connection may send at once. At least twice what any other limit allows.
     #[arg(long, env = "TIDINGS_FRAMES_BURST", default_value = "200")]
     pub frames_burst: NonZeroU32,
     /// Whether compressed messages (permessage-deflate) are agreed on with clients that offer it.
@@ -80,16 +80,21 @@ pub struct GatewayConfig {
 }
 
 impl GatewayConfig {
-    /// Bound on the frames of a connection. Who may send so many messages can: a limit on messages that was raised
+    /// Bound on the frames of a connection. What a user may do must also come through: another limit that was raised
     /// takes this one along.
     #[must_use]
     pub fn frame_rate(&self) -> FrameRate {
         const TWICE: NonZeroU32 = NonZeroU32::MIN.saturating_add(1);
-        FrameRate {
-            per_second: self.frames_per_second.max(self.messages_per_second.saturating_mul(TWICE)),
-            burst: self.frames_burst.max(self.messages_burst.saturating_mul(TWICE)),
+        let mut rate = FrameRate {
+            per_second: self.frames_per_second,
+            burst: self.frames_burst,
             ..FrameRate::default()
+        };
+        for limit in Limit::ALL.map(|limit| self.rate(limit)) {
+            rate.per_second = rate.per_second.max(limit.per_second.saturating_mul(TWICE));
+            rate.burst = rate.burst.max(limit.burst.saturating_mul(TWICE));
         }
+        rate
     }
 
     /// How fast commands of this kind may come.

@@ -49,7 +49,7 @@ async fn history_comes_fifty_at_a_time_and_older_pages_follow_without_a_seam() -
     desk.send(&room, "132").await?;
     let live = stack.connect_at(1, "guest-7").await?;
     live.join_after(&room, &serde_json::from_value(page["head"].clone())?).await?;
-    ensure!(live.wait_for("message:new", PATIENCE).await?.place() == Some((&room, 132)));
+    ensure!(live.wait_for("message:new", PATIENCE).await?.place() == Some((room.as_str(), 132)));
     Ok(())
 }
 
@@ -121,7 +121,7 @@ async fn coming_back_after_a_while_with_growing_pauses_misses_nothing() -> Resul
     back.join_after(&room, &cursor).await?;
     for n in 1..=5 {
         let missed = back.wait_for("message:new", PATIENCE).await?;
-        ensure!(missed.place() == Some((&room, n)), "{missed:?}");
+        ensure!(missed.place() == Some((room.as_str(), n)), "{missed:?}");
         cursor.seq = n;
     }
     back.wait_for("room:caught_up", PATIENCE).await?;

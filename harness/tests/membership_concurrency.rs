@@ -11,7 +11,7 @@ use serde_json::json;
 use tidings_harness::{Http, Stack};
 use tidings_shared::{
     ids::{RoomId, Seq, UserId},
-    log::{AppendError, Entry, KnownUpto, Minimum},
+    log::{AppendError, Entry, KnownUpto, Minimum, keys::Partition},
 };
 
 const ROOMY: u64 = 10_000;
@@ -60,11 +60,10 @@ async fn of_two_owners_who_leave_at_once_one_stays() -> Result<()> {
 #[tokio::test]
 async fn what_another_change_overtook_is_decided_anew_once_that_is_stored() -> Result<()> {
     let stack = two_nodes().await?;
-    let log = RoomLog::new(&stack, ROOMY).await?;
     let room = new_room(&stack.http("alice"), owners(&["bob", "carol"])).await?;
     // The first change makes the room's hash, and waits for no lock of its seed.
     stack.http("alice").put_member(room.as_str(), "dave", "member").await?.expect(200);
-    let hold = hold_partition(&stack, tidings_shared::log::keys::Partition::of(&room), 2.0).await?;
+    let hold = hold_partition(&stack, Partition::of(&room), 2.0).await?;
     let leave = |node: usize, user: &'static str| {
         let (http, room) = (stack.http_at(node, user), room.clone());
         tokio::spawn(async move { http.remove_member(room.as_str(), user).await })
@@ -82,7 +81,6 @@ async fn what_another_change_overtook_is_decided_anew_once_that_is_stored() -> R
         .query(&format!("SELECT role FROM members WHERE room_id = '{room}' ORDER BY 1"))
         .await?;
     ensure!(rows == [["member"], ["owner"]], "{rows:?}");
-    drop(log);
     Ok(())
 }
 
@@ -110,6 +108,7 @@ async fn an_append_on_condition_is_refused_where_what_it_hangs_on_changed() -> R
     ensure!(change("bob", "guest", KnownUpto::User(Seq(1))).await == Err(AppendError::Stale(Seq(2))));
     ensure!(change("bob", "guest", KnownUpto::User(Seq(2))).await == Ok(Seq(4)));
     // Where the marks are lost with the hash, whatever came before it must be known.
+    log.until_head(&stack, 4).await?;
     stack.redis().restart_empty().await?;
     while log.append("m5").await.is_err() {
         tokio::time::sleep(std::time::Duration::from_millis(50)).await;

@@ -32,7 +32,7 @@ async fn a_signal_reaches_all_others_who_joined_or_only_the_one_it_names() -> Re
     let not_joined = stack.connect("bob").await?;
 
     let frame = |data: &Value| json!({"type": "signal", "room": room, "from": "alice", "data": data});
-    let (offer, answer, mine) = (json!({"sdp": ["offer", null]}), json!("only bob"), json!(null));
+    let (offer, answer, mine) = (json!({"sdp": ["offer", null]}), json!("only bob"), json!(0));
     ok(&alice, signal(&room, None, &offer)).await?;
     ok(&alice, signal(&room, Some("bob"), &answer)).await?;
     ok(&alice, signal(&room, Some("alice"), &mine)).await?;

@@ -29,6 +29,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::authority::PostgresAuthority;
 use crate::config::Config;
+use crate::erasure::Erasures;
 use crate::http;
 use crate::indexer::Indexer;
 use crate::ingest::Ingest;
@@ -95,7 +96,10 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         let (following, draining) = (metrics.clone(), lifecycle.draining.clone());
         let write_down = presence::write_down(behind.clone(), log.clone(), metrics.clone(), draining);
         lifecycle.tasks.spawn(write_down);
+        let following_log = log.clone();
         let ingest = Ingest::new(writing, log, redis, metrics, replica(&config), config.lease());
+        let erasures = Erasures::new(behind.clone(), following_log);
+        lifecycle.tasks.spawn(erasures.look_after(lifecycle.draining.clone()));
         let indexer = Indexer::new(behind, ingest.changed.clone(), following);
         lifecycle.tasks.spawn(indexer.run(lifecycle.draining.clone()));
         lifecycle.tasks.spawn(work(lifecycle.clone(), public, telling, ingest));

@@ -12,6 +12,7 @@ pub mod parameters;
 pub mod problem;
 
 mod changes;
+mod erase;
 mod events;
 mod export;
 mod members;
@@ -107,6 +108,7 @@ pub fn configure(state: web::Data<State>) -> impl FnOnce(&mut web::ServiceConfig
             .service(resource("/rooms/{room}/receipts", "GET, HEAD", [get().to(watermarks::receipts)]))
             .service(resource("/rooms/{room}/read", "POST", [web::post().to(watermarks::read)]))
             .service(resource("/rooms/{room}/delivered", "POST", [web::post().to(watermarks::delivered)]))
+            .service(resource("/me", "DELETE", [web::delete().to(erase::erase_me)]))
             .service(resource("/me/export", "GET, HEAD", [get().to(export::export_me)]))
             .service(resource("/search", "GET, HEAD", [get().to(search::find)]))
             .service(resource(

@@ -6,6 +6,7 @@ pub mod app;
 pub mod authority;
 pub mod config;
 pub mod entity;
+pub mod erasure;
 pub mod http;
 pub mod import;
 pub mod indexer;

@@ -9,6 +9,7 @@ pub mod events;
 pub mod export;
 pub mod importing;
 pub mod json;
+pub mod leaving;
 pub mod marks;
 pub mod members;
 pub mod memberships;

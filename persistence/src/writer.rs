@@ -4,6 +4,7 @@
 
 pub mod batch;
 pub mod epochs;
+pub mod erase;
 pub mod failure;
 pub mod leases;
 pub mod limit;

@@ -72,7 +72,7 @@ fn each_command_is_taken_from_its_own_allowance_and_over_it_told_when_to_come_ag
         (change("message:delivered"), Limit::Marks),
         (change("typing:start"), Limit::Typing),
         (change("typing:stop"), Limit::Typing),
-        (json!({"type": "signal", "room": "r", "data": null}), Limit::Signals),
+        (json!({"type": "signal", "room": "r", "data": 0}), Limit::Signals),
         (json!({"type": "presence:set", "status": "away"}), Limit::Presence),
         (json!({"type": "presence:get", "users": []}), Limit::Presence),
         (change("room:join"), Limit::Joins),

@@ -325,7 +325,7 @@ mod tests {
         let twins: Vec<Bytes> = thread::scope(|scope| {
             let ask = || {
                 let frame = frame.clone();
-                let count = || drop(makings.fetch_add(1, Ordering::Relaxed));
+                let count = || _ = makings.fetch_add(1, Ordering::Relaxed);
                 frame.compressed(&mut Deflater::default(), count).unwrap()
             };
             let asking: Vec<_> = (0..8).map(|_| scope.spawn(ask)).collect();

@@ -30,7 +30,7 @@ pub async fn heard_until(client: &Client, text: &str) -> Result<Vec<Value>> {
         match client.next_event(PATIENCE).await.with_context(|| format!("waiting for {text:?}"))? {
             ServerFrame::Message(message) if message.content == text => return Ok(heard),
             ServerFrame::Other(value) => heard.push(value),
-            ServerFrame::Message(_) => {}
+            ServerFrame::Message(_) | ServerFrame::CaughtUp(_) => {}
             other => bail!("{other:?}"),
         }
     }

@@ -179,7 +179,8 @@ pub async fn hold_partition(stack: &Stack, partition: Partition, seconds: f32) -
     hold(stack, &row, seconds).await
 }
 
-async fn hold(stack: &Stack, lock: &str, seconds: f32) -> Result<JoinHandle<()>> {
+/// Takes a lock in a transaction that ends with the answer.
+pub async fn hold(stack: &Stack, lock: &str, seconds: f32) -> Result<JoinHandle<()>> {
     let url = stack.database().url().to_owned();
     let sql = format!("BEGIN; {lock}; SELECT pg_sleep({seconds}); COMMIT");
     let hold = tokio::spawn(async move {

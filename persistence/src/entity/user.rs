@@ -13,6 +13,8 @@ pub struct Model {
     pub blocked: bool,
     pub created_at: DateTimeUtc,
     pub updated_at: DateTimeUtc,
+    /// Since when they are being erased, or were: from then on nothing is taken over of them.
+    pub erasing_at: Option<DateTimeUtc>,
 }
 
 #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]

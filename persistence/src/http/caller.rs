@@ -63,7 +63,7 @@ impl FromRequest for Caller {
 }
 
 /// The token of an `Authorization: Bearer` header (RFC 6750, 2.1).
-fn bearer(headers: &HeaderMap) -> Result<&str, Reason> {
+pub(super) fn bearer(headers: &HeaderMap) -> Result<&str, Reason> {
     let header = headers.get(AUTHORIZATION).ok_or(Reason::Missing)?;
     let (scheme, token) =
         header.to_str().ok().and_then(|text| text.split_once(' ')).ok_or(Reason::Malformed)?;

@@ -8,7 +8,7 @@ use utoipa::openapi::{ContentBuilder, Ref, Response, ResponseBuilder};
 use utoipa::{Modify, OpenApi};
 
 use super::problem::{PROBLEM_JSON, ProblemDocument};
-use super::{changes, events, export, members, messages, my_rooms, presence, reactions, room_changes, rooms, search, send, users, versions, watermarks};
+use super::{changes, erase, events, export, members, messages, my_rooms, presence, reactions, room_changes, rooms, search, send, users, versions, watermarks};
 use crate::query::messages::Reaction;
 
 #[derive(OpenApi)]
@@ -18,7 +18,7 @@ use crate::query::messages::Reaction;
         rooms::create, rooms::list, rooms::one, my_rooms::list, members::list,
         members::put, members::remove, room_changes::change, room_changes::archive, users::put, messages::page,
         messages::one, changes::edit, changes::delete, reactions::add, reactions::remove, versions::list, send::send, events::page, watermarks::receipts, watermarks::read, watermarks::delivered,
-        search::find, export::export_me, presence::list, presence::set, document,
+        search::find, export::export_me, erase::erase_me, presence::list, presence::set, document,
     ),
     components(schemas(ProblemDocument, Reaction)),
     security(("bearer" = [])),

@@ -48,6 +48,7 @@ pub struct UserAnswer {
     params(("user" = String, Path)), request_body = PutForm,
     responses(
         (status = 200, description = "So they are now", body = UserAnswer),
+        (status = 409, description = "They were erased", body = ProblemDocument, content_type = "application/problem+json"),
         (status = 413, description = "Too much text", body = ProblemDocument, content_type = "application/problem+json"),
     )
 )]
@@ -69,7 +70,7 @@ pub async fn put(
     let put = users::put(&state.db, &user, &change).await;
     // Also when it failed: a COMMIT that is not answered may have been done.
     state.tell(news).await;
-    let account = put?;
+    let account = put?.ok_or_else(|| Refusal::new(ErrorCode::Conflict, "this user was erased, which is for good"))?;
     let (name, picture, blocked) = (account.name, account.picture, account.blocked);
     Ok(web::Json(UserAnswer { user: user.into(), name, picture, blocked }))
 }

@@ -41,8 +41,11 @@ pub async fn admit(
     if known.is_none() && newcomers == Newcomers::Required {
         return Ok(None);
     }
-    let known = known
-        .filter(|known| says_nothing_new(&name, &known.name) && says_nothing_new(&picture, &known.picture));
+    let known = known.filter(|known| {
+        let nothing_new =
+            says_nothing_new(&name, &known.name) && says_nothing_new(&picture, &known.picture);
+        nothing_new || known.erasing_at.is_some()
+    });
     if let Some(known) = known {
         return Ok(Some(Admitted { account: account(known), written: false }));
     }
@@ -59,9 +62,16 @@ pub async fn admit(
         .value(Column::Name, given_or_known(Column::Name))
         .value(Column::Picture, given_or_known(Column::Picture))
         .value(Column::UpdatedAt, Expr::current_timestamp())
+        .action_and_where(Expr::col((Entity, Column::ErasingAt)).is_null())
         .to_owned();
-    let row = Entity::insert(row).on_conflict(take_over).exec_with_returning(db).await?;
-    Ok(Some(Admitted { account: account(row), written: true }))
+    match Entity::insert(row).on_conflict(take_over).exec_with_returning(db).await {
+        Ok(row) => Ok(Some(Admitted { account: account(row), written: true })),
+        // Their erasure has begun meanwhile.
+        Err(DbErr::RecordNotInserted) => {
+            Ok(account_of(db, user).await?.map(|account| Admitted { account, written: false }))
+        }
+        Err(error) => Err(error),
+    }
 }
 
 /// The account of a user; None when they are not known.
@@ -80,7 +90,8 @@ pub struct AccountChange {
     pub blocked: Option<bool>,
 }
 
-/// Creates a user, or changes what is known of them; the account as it is now.
+/// Creates a user, or changes what is known of them; the account as it is now. `None`: they are being erased, or were,
+/// which is for good.
 ///
 /// # Errors
 /// When the database cannot be written; then nothing was.
@@ -88,7 +99,7 @@ pub async fn put(
     db: &impl ConnectionTrait,
     user: &UserId,
     change: &AccountChange,
-) -> Result<Account, DbErr> {
+) -> Result<Option<Account>, DbErr> {
     let text = |given: &Option<String>| given.clone().filter(|text| !text.is_empty());
     let row = ActiveModel {
         id: Set(user.as_str().to_owned()),
@@ -106,8 +117,13 @@ pub async fn put(
     let change = OnConflict::column(Column::Id)
         .update_columns(given)
         .value(Column::UpdatedAt, Expr::current_timestamp())
+        .action_and_where(Expr::col((Entity, Column::ErasingAt)).is_null())
         .to_owned();
-    Entity::insert(row).on_conflict(change).exec_with_returning(db).await.map(account)
+    match Entity::insert(row).on_conflict(change).exec_with_returning(db).await {
+        Ok(row) => Ok(Some(account(row))),
+        Err(DbErr::RecordNotInserted) => Ok(None),
+        Err(error) => Err(error),
+    }
 }
 
 fn account(row: Model) -> Account {

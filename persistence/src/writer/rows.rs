@@ -297,7 +297,7 @@ pub async fn voids_among(
         .query_all_raw(statement(
             "SELECT e.room_id, e.seq, m.seq, m.id, (extract(epoch FROM m.at) * 1000)::bigint \
              FROM unnest($1::text[], $2::bigint[], $3::text[], $4::text[]) AS v (room, seq, sender, client) \
-             JOIN events e ON e.room_id = v.room AND e.seq = v.seq AND e.type = 'void' \
+             JOIN events e ON e.room_id = v.room AND e.seq = v.seq AND e.type = 'void' AND e.void_reason IS NOT NULL \
                AND COALESCE(e.actor_id, '') = v.sender AND COALESCE(e.client_id, '') = v.client \
              LEFT JOIN messages m ON e.void_reason = 'duplicate' AND m.room_id = e.room_id AND m.seq = e.void_of",
             [

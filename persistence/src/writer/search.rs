@@ -4,7 +4,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{DateTime, Utc};
-use sea_orm::{ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbErr, TransactionTrait};
+use sea_orm::{
+    ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbErr, QueryResult, TransactionTrait,
+};
 use tidings_shared::ids::RoomId;
 
 use super::sql::{room as room_of, statement};
@@ -52,17 +54,34 @@ pub async fn index(db: &DatabaseConnection, rooms: &[RoomId], most: i64) -> Resu
     indexed.behind.extend(lost.filter_map(|room| RoomId::parse(room).ok()));
     let changed = changed(&transaction, &parts).await?;
     indexed.messages = changed.len();
-    let gone = changed.iter().filter(|(_, message)| message.words.is_empty());
-    let gone: Vec<&Place> = gone.map(|(place, _)| place).collect();
-    forget(&transaction, &gone).await?;
-    let kept: BTreeMap<&Place, &Changed> =
-        changed.iter().filter(|(_, message)| !message.words.is_empty()).collect();
-    if !kept.is_empty() {
-        let keys = keys(&transaction, &kept).await?;
-        write(&transaction, &kept, &keys).await?;
-    }
+    put(&transaction, &changed).await?;
     transaction.commit().await?;
     Ok(indexed)
+}
+
+/// Brings the index to what messages of a room say now that were changed without an event. The room is locked.
+///
+/// # Errors
+/// When the database cannot be written.
+pub async fn refresh(transaction: &DatabaseTransaction, room: &str, seqs: &[i64]) -> Result<(), DbErr> {
+    let sql = "SELECT room_id, seq, at, CASE WHEN deleted THEN '' ELSE content END FROM messages \
+               WHERE room_id = $1 AND seq = ANY ($2)";
+    let rows = transaction.query_all_raw(statement(sql, [room.into(), seqs.to_vec().into()])).await?;
+    put(transaction, &read(&rows)?).await
+}
+
+/// Puts messages into the index as they are, and takes those out of which nothing is to be found.
+async fn put(transaction: &DatabaseTransaction, changed: &BTreeMap<Place, Changed>) -> Result<(), DbErr> {
+    let gone = changed.iter().filter(|(_, message)| message.words.is_empty());
+    let gone: Vec<&Place> = gone.map(|(place, _)| place).collect();
+    forget(transaction, &gone).await?;
+    let kept: BTreeMap<&Place, &Changed> =
+        changed.iter().filter(|(_, message)| !message.words.is_empty()).collect();
+    if kept.is_empty() {
+        return Ok(());
+    }
+    let keys = keys(transaction, &kept).await?;
+    write(transaction, &kept, &keys).await
 }
 
 async fn parts(
@@ -147,9 +166,13 @@ async fn changed(
     let ids: Vec<String> = parts.iter().map(|part| part.room.clone()).collect();
     let column = |of: fn(&Part) -> i64| -> Vec<i64> { parts.iter().map(of).collect() };
     let values = [ids.into(), column(|part| part.since).into(), column(|part| part.upto).into()];
-    let rows = transaction.query_all_raw(statement(CHANGED, values)).await?;
+    read(&transaction.query_all_raw(statement(CHANGED, values)).await?)
+}
+
+/// Rows of room, seq, time and text.
+fn read(rows: &[QueryResult]) -> Result<BTreeMap<Place, Changed>, DbErr> {
     let mut changed = BTreeMap::new();
-    for row in &rows {
+    for row in rows {
         let content: String = row.try_get_by_index(3)?;
         let message = Changed { at: row.try_get_by_index(2)?, words: words::distinct(&content) };
         changed.insert((row.try_get_by_index(0)?, row.try_get_by_index(1)?), message);

@@ -182,7 +182,7 @@ fn change(kind: ChangeKind, fields: &Fields<'_>, max_chars: usize) -> Result<Com
 fn signal(fields: &Fields<'_>) -> Result<Command, Refusal> {
     let room = fields.room()?;
     let to = optional(fields.to, "to", "a user id")?;
-    // `null` is a payload as good as any other, so the field is looked at itself.
+    // Its text is kept as it is. `null` counts as left out, as everywhere.
     let data = fields.data.ok_or_else(|| Refusal::bad_field("data", "`data` is missing"))?;
     if data.get().len() > MAX_SIGNAL_BYTES {
         let message = format!("`data` is over {MAX_SIGNAL_BYTES} bytes");
