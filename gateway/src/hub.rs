@@ -91,6 +91,14 @@ pub enum Refilled {
     RolesUnknown,
 }
 
+/// What was read of a room for one subscription: the head, the user's mark, and what the hub's generation was before.
+#[derive(Debug, Clone, Copy)]
+pub struct MarkRead<'a> {
+    pub head: Position,
+    pub mark: Option<&'a Mark>,
+    pub generation: Generation,
+}
+
 /// What a read means for a subscription that replays.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Renewed {
@@ -156,10 +164,10 @@ impl<P: Peer> Hub<P> {
         room: &RoomId,
         subscription: Subscription,
         role: &str,
-        head: Position,
+        (head, generation): (Position, Generation),
     ) -> bool {
-        let role = self.names.share(role);
-        self.rooms.get_mut(room).is_some_and(|room| room.settle(subscription, role, head))
+        let (role, current) = (self.names.share(role), generation == self.generation);
+        self.rooms.get_mut(room).is_some_and(|room| room.settle(subscription, role, head, current))
     }
 
     /// Gives a replaying subscription its role as of a head, by the mark that was read with it, or by what
@@ -168,11 +176,12 @@ impl<P: Peer> Hub<P> {
         &mut self,
         room: &RoomId,
         subscription: Subscription,
-        read: (Option<&Mark>, Position),
+        read: MarkRead<'_>,
         roles: Option<&Roles>,
     ) -> Renewed {
+        let current = read.generation == self.generation;
         let renewed = match self.rooms.get_mut(room) {
-            Some(state) => state.renew(room, subscription, read, roles, &mut self.names),
+            Some(state) => state.renew(room, subscription, (read, current), roles, &mut self.names),
             None => Renewed::Ended,
         };
         self.gather(room.as_str());
@@ -317,7 +326,7 @@ impl<P: Peer> Hub<P> {
         self.rooms.get(room).and_then(|room| room.role(subscription, epoch))
     }
 
-    /// Whether a subscription is live.
+    /// Whether a subscription is sent live-only records: it is live, and nothing that it may have missed is looked for.
     #[must_use]
     pub fn is_live(&self, room: &RoomId, subscription: Subscription) -> bool {
         self.rooms.get(room).is_some_and(|room| room.is_live(subscription))

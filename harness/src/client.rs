@@ -14,11 +14,13 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::Message;
 
+use crate::deflate::OFFER;
 use crate::frames::{Ack, CaughtUp, Connected, Cursor, ErrorFrame, Head, Joined, JoinedRoom, ServerFrame};
 use socket::{Incoming, WebSocket};
 
 mod commands;
 pub(crate) mod socket;
+mod wire;
 
 pub use socket::{Closed, TokenBy};
 
@@ -103,6 +105,15 @@ impl Client {
     /// When the server refuses.
     pub async fn connect(ws: &str, token: &str) -> Result<Client, ClientError> {
         Self::connect_by(TokenBy::Header, ws, token).await
+    }
+
+    /// The same, and speaks compressed messages (permessage-deflate) where the server agrees. With
+    /// `TIDINGS_TEST_DEFLATE=1` in the environment every client does.
+    ///
+    /// # Errors
+    /// When the server refuses.
+    pub async fn connect_deflating(ws: &str, token: &str) -> Result<Client, ClientError> {
+        Self::connect_with(TokenBy::Header, ws, token, &[(socket::EXTENSIONS, OFFER.to_owned())]).await
     }
 
     /// Connects with the token as told; waits for `connected` unless there is no token.

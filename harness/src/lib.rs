@@ -5,6 +5,7 @@
 pub mod client;
 pub mod clock;
 pub mod daemon;
+pub mod deflate;
 pub mod dev;
 pub mod folder;
 pub mod frames;

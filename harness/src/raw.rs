@@ -8,6 +8,8 @@ use anyhow::{Context, Result, bail, ensure};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
+use crate::deflate::COMPRESSED;
+
 /// Opcodes of RFC 6455.
 pub mod opcode {
     /// Goes on with a fragmented message.
@@ -32,6 +34,8 @@ const FRAME_LIMIT_BYTES: usize = 16 * 1024 * 1024;
 pub struct RawFrame {
     /// Last of its message.
     pub fin: bool,
+    /// It begins a compressed message: the payload is to be inflated.
+    pub compressed: bool,
     /// What it is.
     pub opcode: u8,
     /// What it holds.
@@ -180,6 +184,11 @@ fn parse(bytes: &[u8]) -> Result<Option<(RawFrame, usize)>> {
     };
     ensure!(length <= FRAME_LIMIT_BYTES, "a frame of {length} bytes");
     let Some(payload) = bytes.get(start..start + length) else { return Ok(None) };
-    let frame = RawFrame { fin: first & 0x80 != 0, opcode: first & 0x0f, payload: payload.to_vec() };
+    let frame = RawFrame {
+        fin: first & 0x80 != 0,
+        compressed: first & COMPRESSED != 0,
+        opcode: first & 0x0f,
+        payload: payload.to_vec(),
+    };
     Ok(Some((frame, start + length)))
 }

@@ -162,7 +162,8 @@ async fn a_server_that_says_nothing_holds_nobody_up_for_more_than_five_seconds()
 async fn keys_come_over_tls_only_from_who_has_a_certificate_that_the_system_trusts() -> Result<()> {
     let key = SigningKey::es256("k")?;
     let keys = KeyServer::start(&[&key]).await?;
-    let rcgen::CertifiedKey { cert, signing_key } = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()])?;
+    let rcgen::CertifiedKey { cert, signing_key } =
+        rcgen::generate_simple_self_signed(vec!["localhost".to_owned()])?;
     let port = in_tls(keys.url(), &cert, &signing_key).await?;
     let url = format!("https://localhost:{port}/keys");
     let folder = tempfile::tempdir()?;

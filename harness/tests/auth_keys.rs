@@ -67,7 +67,8 @@ async fn a_firebase_id_token_is_taken_on_every_way_in_by_configuration_alone() -
 
     let elsewhere = id_token("alice").claim("aud", json!("another-project")).sign_with(&key);
     ensure!(refused(&ws, &elsewhere).await? == (401, "claims".to_owned()));
-    let forged = id_token("alice").claim("iss", json!("https://securetoken.google.com/another")).sign_with(&key);
+    let forged =
+        id_token("alice").claim("iss", json!("https://securetoken.google.com/another")).sign_with(&key);
     let answer = http.with_token(&forged).my_rooms("").await?.expect(401);
     ensure!(answer.body["reason"] == "claims", "{}", answer.body);
     Ok(())
@@ -146,7 +147,10 @@ async fn a_flood_of_unknown_keys_asks_the_provider_hardly_more_than_once() -> Re
     client.send_json(&json!({"type": "auth", "token": token, "ref": "r"})).await?;
     match client.next_event(PATIENCE).await? {
         ServerFrame::Error(error) => {
-            ensure!(error.code == "unauthorized" && error.reason.as_deref() == Some("unknown_key"), "{error:?}");
+            ensure!(
+                error.code == "unauthorized" && error.reason.as_deref() == Some("unknown_key"),
+                "{error:?}"
+            );
         }
         other => bail!("{other:?}"),
     }
@@ -169,7 +173,10 @@ async fn what_mallory_signs_is_refused_on_every_way_in() -> Result<()> {
     };
     let with = |more: Value| {
         let mut header = json!({"alg": "RS256", "typ": "JWT", "kid": "ours"});
-        header.as_object_mut().into_iter().for_each(|header| header.extend(more.as_object().cloned().unwrap_or_default()));
+        header
+            .as_object_mut()
+            .into_iter()
+            .for_each(|header| header.extend(more.as_object().cloned().unwrap_or_default()));
         mallory.sign_as(&header, &claims)
     };
     let huge = ours.sign(&{
@@ -179,14 +186,30 @@ async fn what_mallory_signs_is_refused_on_every_way_in() -> Result<()> {
     });
     let cases = [
         ("no algorithm", none, "algorithm"),
-        ("a public key as a secret", hmac(json!({"alg": "HS256", "kid": "ours"}), modulus.as_bytes()), "algorithm"),
-        ("an empty secret by a path", hmac(json!({"alg": "HS256", "kid": "../../dev/null"}), b""), "algorithm"),
+        (
+            "a public key as a secret",
+            hmac(json!({"alg": "HS256", "kid": "ours"}), modulus.as_bytes()),
+            "algorithm",
+        ),
+        (
+            "an empty secret by a path",
+            hmac(json!({"alg": "HS256", "kid": "../../dev/null"}), b""),
+            "algorithm",
+        ),
         ("a key of its own in the header", with(json!({"jwk": mallory.public_jwk()})), "signature"),
-        ("its key behind a URL", with(json!({"jku": "http://127.0.0.1:9/", "kid": "mallory"})), "unknown_key"),
+        (
+            "its key behind a URL",
+            with(json!({"jku": "http://127.0.0.1:9/", "kid": "mallory"})),
+            "unknown_key",
+        ),
         ("a certificate behind a URL", with(json!({"x5u": "http://127.0.0.1:9/"})), "signature"),
         ("an id that is SQL", with(json!({"kid": "' OR 1=1 --"})), "unknown_key"),
         ("an id that is a path", with(json!({"kid": "../../../etc/passwd"})), "unknown_key"),
-        ("a critical extension", ours.sign_as(&json!({"alg": "RS256", "kid": "ours", "crit": ["x"], "x": 1}), &claims), "malformed"),
+        (
+            "a critical extension",
+            ours.sign_as(&json!({"alg": "RS256", "kid": "ours", "crit": ["x"], "x": 1}), &claims),
+            "malformed",
+        ),
         ("a huge token", huge, "malformed"),
         ("the provider's id, mallory's signature", with(json!({})), "signature"),
     ];

@@ -34,7 +34,9 @@ async fn may(stack: &Stack, origin: &str) -> Result<(bool, bool)> {
     let after = allowed(&answer).as_deref() == Some(origin);
     ensure!(before == after, "{origin}: asked before {before}, after {after}");
     // A cache between must not give one page's answer to another.
-    ensure!(answer.headers().get_all("vary").iter().any(|vary| vary.to_str().is_ok_and(|v| v.contains("Origin"))));
+    ensure!(
+        answer.headers().get_all("vary").iter().any(|vary| vary.to_str().is_ok_and(|v| v.contains("Origin")))
+    );
     Ok((socket, after))
 }
 

@@ -16,12 +16,12 @@ fn fails(service: Service, flags: &[&str]) -> Result<String> {
     command.arg(format!("--internal-secret={SECRET}")).arg("--admin-listen=127.0.0.1:0");
     match service {
         Service::Gateway => command.arg("--persistence-url=http://127.0.0.1:1"),
-        Service::Persistence => {
-            command.args(["--database-url=postgres://u:hunter2@127.0.0.1:1/x", "--internal-listen=127.0.0.1:0"])
-        }
+        Service::Persistence => command
+            .args(["--database-url=postgres://u:hunter2@127.0.0.1:1/x", "--internal-listen=127.0.0.1:0"]),
     };
     let output = command.args(flags).output()?;
-    let said = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    let said =
+        format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     ensure!(!output.status.success(), "{flags:?}: {said}");
     ensure!(!said.contains("hunter2"), "{flags:?} prints a secret: {said}");
     Ok(said)
@@ -46,8 +46,17 @@ fn settings_that_cannot_work_end_the_start_with_their_name() -> Result<()> {
             (vec!["--jwt-public-key=/no/such/file".to_owned()], "--jwt-public-key"),
             (vec![format!("--jwks-file={no_keys}")], "--jwks-file"),
             (vec!["--jwks-url=https://issuer.example/keys".to_owned()], "--jwt-issuer"),
-            (vec!["--jwks-url=http://issuer.example/keys".to_owned(), "--jwt-audience=a".to_owned()], "--jwks-url"),
-            (vec!["--jwks-url=https://me:hunter2@issuer.example/".to_owned(), "--jwt-audience=a".to_owned()], "--jwks-url"),
+            (
+                vec!["--jwks-url=http://issuer.example/keys".to_owned(), "--jwt-audience=a".to_owned()],
+                "--jwks-url",
+            ),
+            (
+                vec![
+                    "--jwks-url=https://me:hunter2@issuer.example/".to_owned(),
+                    "--jwt-audience=a".to_owned(),
+                ],
+                "--jwks-url",
+            ),
             (vec![secret.clone(), "--jwt-algorithms=none".to_owned()], "--jwt-algorithms"),
             (vec![secret.clone(), "--jwt-leeway-s=601".to_owned()], "--jwt-leeway-s"),
             (vec![secret.clone(), "--jwt-user-claim=".to_owned()], "--jwt-user-claim"),

@@ -33,7 +33,8 @@ fn ask_route(session: &Value, secret: &str) -> Result<(u64, Value)> {
 #[tokio::test]
 async fn who_is_signed_in_with_auth_js_gets_a_token_that_is_taken_and_nobody_else_does() -> Result<()> {
     let stack = Stack::start().await?;
-    let session = json!({"user": {"id": "clx0alice", "name": "Älice \"A\" ☕", "image": "https://x.example/a.png"}});
+    let session =
+        json!({"user": {"id": "clx0alice", "name": "Älice \"A\" ☕", "image": "https://x.example/a.png"}});
     let (status, answer) = ask_route(&session, stack.jwt_secret())?;
     ensure!(status == 200, "{answer}");
     let token = answer["token"].as_str().context("a token")?;
@@ -42,7 +43,8 @@ async fn who_is_signed_in_with_auth_js_gets_a_token_that_is_taken_and_nobody_els
     ensure!(client.connected().name.as_deref() == Some("Älice \"A\" ☕"), "{:?}", client.connected());
     Http::new(&stack.persistence(0).url(), token).my_rooms("").await?.expect(200);
     ensure!(
-        stack.database().value("SELECT picture FROM users WHERE id = 'clx0alice'").await? == "https://x.example/a.png"
+        stack.database().value("SELECT picture FROM users WHERE id = 'clx0alice'").await?
+            == "https://x.example/a.png"
     );
 
     for nobody in [json!(null), json!({}), json!({"user": {"name": "Eve"}})] {

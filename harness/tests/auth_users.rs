@@ -19,7 +19,10 @@ async fn a_token_of_an_unknown_user_is_refused_on_every_way_in_and_creates_nobod
     for by in [TokenBy::Header, TokenBy::Query] {
         match Client::connect_by(by, &ws, &token).await {
             Err(ref error @ ClientError::Refused { status: 401, .. }) => {
-                ensure!((error.code(), error.reason()) == ("unauthorized", "unknown_user"), "{by:?}: {error}");
+                ensure!(
+                    (error.code(), error.reason()) == ("unauthorized", "unknown_user"),
+                    "{by:?}: {error}"
+                );
             }
             other => bail!("{by:?}: {:?}", other.err()),
         }
@@ -28,7 +31,10 @@ async fn a_token_of_an_unknown_user_is_refused_on_every_way_in_and_creates_nobod
     client.send_json(&json!({"type": "auth", "token": token, "ref": "r"})).await?;
     match client.next_event(PATIENCE).await? {
         ServerFrame::Error(error) => {
-            ensure!(error.code == "unauthorized" && error.reason.as_deref() == Some("unknown_user"), "{error:?}");
+            ensure!(
+                error.code == "unauthorized" && error.reason.as_deref() == Some("unknown_user"),
+                "{error:?}"
+            );
         }
         other => bail!("{other:?}"),
     }

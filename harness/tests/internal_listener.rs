@@ -38,7 +38,7 @@ async fn post(stack: &Stack, path: &str, secret: Option<&str>, body: String) -> 
 async fn only_who_knows_the_secret_is_answered() -> Result<()> {
     let stack = Stack::builder().gateways(0).start().await?;
     let ask = json!({"user": "alice"}).to_string();
-    for path in ["epoch", "seed", "look-up", "rooms", "connect-user"] {
+    for path in ["epoch", "seed", "look-up", "target", "rooms", "connect-user"] {
         let path = format!("/internal/v1/{path}");
         for wrong in [None, Some(""), Some("0123456789abcdef"), Some(&stack.internal_secret()[1..])] {
             let (status, problem) = post(&stack, &path, wrong, ask.clone()).await?;
@@ -255,13 +255,13 @@ async fn memberships_are_told_and_cached_with_the_latest_rooms_first() -> Result
     let (quiet, busy) = (RoomLog::new(&stack, 100).await?, RoomLog::new(&stack, 100).await?);
     quiet.send("early").await?;
     busy.send("late").await?;
-    let answer = client.rooms(&bob).await?;
+    let answer = client.rooms(&bob, Epoch(0)).await?;
     ensure!(answer.recent == [busy.room.clone(), quiet.room.clone()], "{answer:?}");
     ensure!(answer.rooms[&busy.room].role == "member" && answer.rooms[&busy.room].read_seq == Seq(0));
     let session = busy.log.session().await?;
     let cached = membership::all(&mut session.connection(), &bob, session.epoch).await?;
     ensure!(cached.as_ref() == Some(&answer.rooms), "{cached:?}");
-    ensure!(client.rooms(&UserId::parse("nobody")?).await?.rooms.is_empty());
+    ensure!(client.rooms(&UserId::parse("nobody")?, Epoch(0)).await?.rooms.is_empty());
     Ok(())
 }
 

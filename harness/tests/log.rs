@@ -329,6 +329,8 @@ async fn a_redis_without_memory_refuses_events_keeps_its_tail_and_can_still_be_d
     for n in 0..3 {
         ensure!(world.append(&format!("over-{n}")).await == Err(AppendError::Overloaded));
     }
+    let delete = Entry { drops_tail: true, ..world.entry("delete") };
+    ensure!(world.log.append(&delete).await == Err(AppendError::Overloaded));
     let tail: usize = world.command(redis::cmd("XLEN").arg(keys::tail(&world.room))).await?;
     ensure!(tail == 21, "{tail}");
     let (session, partition) = (world.log.session().await?, Partition::of(&world.room));

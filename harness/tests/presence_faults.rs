@@ -133,7 +133,7 @@ async fn after_redis_lost_everything_who_is_connected_is_online_and_who_went_is_
     let deadline = Instant::now() + patience;
     while asks(&alice, "bob").await.is_err() {
         ensure!(Instant::now() < deadline, "nobody is answered");
-        tokio::time::sleep(Duration::from_millis(200)).await;
+        tokio::time::sleep(Duration::from_secs(1)).await;
     }
     until(&alice, "bob", "away", patience).await?;
     until(&alice, "alice", "online", patience).await?;

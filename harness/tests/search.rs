@@ -128,6 +128,58 @@ async fn what_is_deleted_or_changed_is_not_found_however_far_the_index_is_behind
 }
 
 #[tokio::test]
+async fn edits_and_deletes_reach_the_index_too() -> Result<()> {
+    let stack = stack().await?;
+    let alice = stack.http("alice");
+    let room = alice.new_room(&[]).await?;
+    say(&alice, &room, &["needle one", "needle two"]).await?;
+    until_indexed(&stack).await?;
+    let path = format!("/rooms/{room}/messages");
+    alice.request("PATCH".parse()?, &format!("{path}/1"), Some(json!({"content": "thread one"}))).await?.expect(200);
+    alice.request("DELETE".parse()?, &format!("{path}/2"), None).await?.expect(200);
+    until_indexed(&stack).await?;
+    assert_eq!(texts(&alice, "thread", "").await?, ["thread one"]);
+    assert!(texts(&alice, "needle", "").await?.is_empty());
+    let held = stack.database().query("SELECT seq, tsv FROM message_search").await?;
+    ensure!(held.len() == 1 && held[0][0] == "1" && !held[0][1].contains("needle"), "{held:?}");
+    let metrics = stack.persistence(0).metrics().await?;
+    let value = |name: &str| metrics.lines().find_map(|line| line.strip_prefix(name)?.trim().parse::<f64>().ok());
+    assert_eq!(value("tidings_persistence_search_lag_seconds"), Some(0.0));
+    ensure!(value("tidings_persistence_search_indexed_total") >= Some(4.0), "{metrics}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_page_ends_early_rather_than_to_read_on_and_on() -> Result<()> {
+    let stack = stack().await?;
+    let alice = stack.http("alice");
+    let room = alice.new_room(&["bob"]).await?;
+    // Bob may see the oldest only.
+    stack
+        .database()
+        .query(&format!(
+            "INSERT INTO messages (room_id, seq, id, sender_id, client_id, kind, content, visible_users, at, last_seq) \
+             SELECT '{room}', n, gen_random_uuid(), 'alice', 'c' || n, 'text', 'needle', \
+               CASE WHEN n > 1 THEN ARRAY['alice'] END, now() - interval '1 day' + n * interval '1 second', n \
+             FROM generate_series(1, 3000) n; UPDATE rooms SET head_seq = 3000 WHERE id = '{room}'"
+        ))
+        .await?;
+    stack.persistence(0).restart().await?;
+    until_indexed(&stack).await?;
+    let (bob, mut cursor, mut pages, mut found) = (stack.http("bob"), String::new(), 0, 0);
+    loop {
+        let page = search(&bob, "needle", &cursor).await?;
+        found += page["results"].as_array().map_or(0, Vec::len);
+        pages += 1;
+        let Some(next) = page["next"].as_str() else { break };
+        ensure!(found == 0 && pages < 5, "{page}");
+        cursor = format!("&cursor={next}");
+    }
+    assert_eq!((pages, found), (2, 1));
+    Ok(())
+}
+
+#[tokio::test]
 async fn pages_follow_on_each_other_without_a_hole_or_a_repetition() -> Result<()> {
     let stack = stack().await?;
     let alice = stack.http("alice");

@@ -174,7 +174,10 @@ impl Erasures {
             }
             let rooms: Vec<RoomId> = page.iter().filter_map(|room| RoomId::parse(&room.room).ok()).collect();
             for rooms in rooms.chunks(ROOMS_AT_ONCE * 8) {
-                let left = rooms.iter().map(|room| leaving::leave(&self.db, &self.log, room, user));
+                let left = rooms.iter().cloned().map(|room| {
+                    let (Self { db, log }, user) = (self.clone(), user.clone());
+                    async move { leaving::leave(&db, &log, &room, &user).await }
+                });
                 stream::iter(left).buffer_unordered(ROOMS_AT_ONCE).try_collect::<Vec<()>>().await?;
                 self.keep(user).await?;
             }
@@ -216,11 +219,14 @@ impl Erasures {
 
     /// A partition's stream keeps the last record that was stored. It may be theirs: then another takes its place.
     async fn push_out(&self, user: &UserId, touched: &Touched) -> Result<(), ErasureError> {
-        let blanks = touched.0.values().map(|room| async move {
-            let blank = self.log.append_blank(room).await?;
-            match self.log.wait_stored(room, &blank).await {
-                Stored::Here => Ok(()),
-                other => Err(ErasureError::Unavailable(format!("a partition is not being stored: {other:?}"))),
+        let blanks = touched.0.values().cloned().map(|room| {
+            let log = self.log.clone();
+            async move {
+                let blank = log.append_blank(&room).await?;
+                match log.wait_stored(&room, &blank).await {
+                    Stored::Here => Ok(()),
+                    other => Err(ErasureError::Unavailable(format!("a partition is not being stored: {other:?}"))),
+                }
             }
         });
         try_join_all(blanks).await?;

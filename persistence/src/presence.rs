@@ -22,7 +22,7 @@ use crate::writer::limit::{ANSWER, within};
 use crate::writer::presence as writer;
 
 /// Between two looks for who went; so long nobody else looks.
-const EVERY: Duration = Duration::from_secs(1);
+const EVERY: Duration = Duration::from_secs(2);
 /// Users written down in one statement, of each partition.
 const AT_ONCE: usize = 200;
 /// Statements in one turn: what is left waits for the next.
@@ -69,7 +69,9 @@ pub async fn set(db: &DatabaseConnection, log: &Log, me: &UserId, status: Status
     if outcomes.map_err(failed)?.contains(&PutOutcome::Tell) {
         match query::small_rooms(db, me).await {
             Ok(rooms) => {
-                presence::tell(&mut connection, &[(me.clone(), rooms)]).await.map_err(failed)?;
+                let mut users = [(me.clone(), rooms)];
+                presence::small(&mut connection, &mut users).await.map_err(failed)?;
+                presence::tell(&mut connection, &users).await.map_err(failed)?;
             }
             // They are due in Redis: a gateway tells of them in a moment.
             Err(error) => {

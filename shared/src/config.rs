@@ -32,14 +32,14 @@ pub struct CommonArgs {
     #[arg(long, env = "TIDINGS_JWKS_URL")]
     pub jwks_url: Option<String>,
     /// Algorithms of keys that do not name their own, comma separated.
-    #[arg(long, env = "TIDINGS_JWT_ALGORITHMS", default_value = "HS256,RS256,ES256,ES384,EdDSA", value_delimiter = ',')]
-    pub jwt_algorithms: Vec<String>,
+    #[arg(long, env = "TIDINGS_JWT_ALGORITHMS", default_value = "HS256,RS256,ES256,ES384,EdDSA")]
+    pub jwt_algorithms: String,
     /// Issuers whose tokens are taken, comma separated; unset: `iss` is not looked at.
-    #[arg(long, env = "TIDINGS_JWT_ISSUER", value_delimiter = ',')]
-    pub jwt_issuer: Vec<String>,
+    #[arg(long, env = "TIDINGS_JWT_ISSUER", default_value = "")]
+    pub jwt_issuer: String,
     /// Audiences whose tokens are taken, comma separated; unset: `aud` is not looked at.
-    #[arg(long, env = "TIDINGS_JWT_AUDIENCE", value_delimiter = ',')]
-    pub jwt_audience: Vec<String>,
+    #[arg(long, env = "TIDINGS_JWT_AUDIENCE", default_value = "")]
+    pub jwt_audience: String,
     /// Seconds that a token's times may be off.
     #[arg(long, env = "TIDINGS_JWT_LEEWAY_S", default_value_t = 0, value_parser = clap::value_parser!(u64).range(0..=600))]
     pub jwt_leeway_s: u64,
@@ -97,16 +97,18 @@ impl CommonArgs {
     /// # Errors
     /// A sentence that names the setting.
     pub fn tokens(&self) -> Result<Settings, String> {
-        let set = |value: &Vec<String>| value.iter().map(|one| one.trim().to_owned()).filter(|one| !one.is_empty()).collect();
+        let list = |text: &str| -> Vec<String> {
+            text.split(',').map(|one| one.trim().to_owned()).filter(|one| !one.is_empty()).collect()
+        };
         Settings::read(Given {
             secret: self.jwt_secret.as_ref().filter(|secret| !secret.expose_secret().is_empty()),
             public_key: self.jwt_public_key.as_deref().filter(|text| !text.is_empty()),
             jwks_file: self.jwks_file.as_deref().filter(|path| !path.is_empty()),
             jwks_url: self.jwks_url.as_deref().filter(|url| !url.is_empty()),
-            algorithms: &self.jwt_algorithms,
+            algorithms: &list(&self.jwt_algorithms),
             rules: Rules {
-                issuers: set(&self.jwt_issuer),
-                audiences: set(&self.jwt_audience),
+                issuers: list(&self.jwt_issuer),
+                audiences: list(&self.jwt_audience),
                 leeway_s: self.jwt_leeway_s,
                 user: self.jwt_user_claim.clone(),
                 name: self.jwt_name_claim.clone(),

@@ -42,5 +42,6 @@ pub use marks::{Marked, ReadMark};
 pub use owner::Survival;
 pub use record::{IngestId, Record};
 pub use session::{Session, SessionError, connect as connect_to_process};
+pub(crate) use tail::mark_field;
 pub use tail::{Bases, Mark, RoomHead, TailRead};
 pub use target::Target;

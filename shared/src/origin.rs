@@ -147,7 +147,9 @@ mod tests {
 
     #[test]
     fn a_listed_origin_is_compared_whole() {
-        let origins = AllowedOrigins::parse("https://chat.example, HTTPS://www.Example:443/,http://[::1]:8080").unwrap();
+        let origins =
+            AllowedOrigins::parse("https://chat.example, HTTPS://www.Example:443/,http://[::1]:8080")
+                .unwrap();
         for good in ["https://chat.example", "https://www.example", "http://[::1]:8080"] {
             assert!(origins.allows(Some(good)), "{good}");
         }

@@ -248,16 +248,20 @@ impl Bus {
     ///
     /// # Errors
     /// When Redis does not answer.
-    pub async fn rooms_to_tell(&self, users: &[UserId]) -> Result<Vec<Vec<RoomId>>, PeopleError> {
+    pub async fn rooms_to_tell(
+        &self,
+        users: &[UserId],
+    ) -> Result<Vec<(UserId, Vec<RoomId>)>, PeopleError> {
         let session = self.log.session().await?;
         let cached = presence::cached_rooms(&mut session.connection(), users, session.epoch).await;
         let cached = self.checked(&session, cached)?;
         let found: Vec<_> =
             users.iter().zip(cached).map(|(user, cached)| self.rooms_of(user, cached)).collect();
-        let mut rooms: Vec<_> = stream::iter(found).buffered(ROOMS_ASKED_AT_ONCE).collect().await;
-        let small = presence::small(&mut session.connection(), &mut rooms).await;
+        let rooms: Vec<_> = stream::iter(found).buffered(ROOMS_ASKED_AT_ONCE).collect().await;
+        let mut users: Vec<_> = users.iter().cloned().zip(rooms).collect();
+        let small = presence::small(&mut session.connection(), &mut users).await;
         self.checked(&session, small)?;
-        Ok(rooms)
+        Ok(users)
     }
 
     async fn rooms_of(&self, user: &UserId, cached: CachedRooms) -> Vec<RoomId> {

@@ -305,3 +305,6 @@ impl Seats {
 fn workers(seat: &Seat) -> u64 {
     seat.places.each().iter().fold(0, |workers, place| workers | 1 << place.worker())
 }
+
+#[cfg(test)]
+mod tests;

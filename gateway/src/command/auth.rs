@@ -85,7 +85,8 @@ mod tests {
 
     fn ready() -> State {
         let user = tidings_shared::ids::UserId::parse("a").unwrap();
-        let identity = Identity { user, name: None, picture: None, expires_at_s: 4_000_000_000, admin: false };
+        let identity =
+            Identity { user, name: None, picture: None, expires_at_s: 4_000_000_000, admin: false };
         State::Ready(Rc::new(identity))
     }
 
@@ -110,11 +111,15 @@ mod tests {
     fn what_cannot_be_checked_now_ends_a_connection_without_a_token_and_leaves_one_with() {
         let away = || Err(Refusal::unavailable("later"));
         let effects = settle(&mut State::AwaitingAuth, None, away());
-        assert!(matches!(&effects[..], [Effect::Refuse { refusal, .. }, Effect::Close(CloseCode::Overloaded, _)]
-            if refusal.code == ErrorCode::Unavailable));
+        assert!(
+            matches!(&effects[..], [Effect::Refuse { refusal, .. }, Effect::Close(CloseCode::Overloaded, _)]
+            if refusal.code == ErrorCode::Unavailable)
+        );
         let mut state = ready();
         let effects = settle(&mut state, None, away());
-        assert!(matches!(&effects[..], [Effect::Refuse { refusal, .. }] if refusal.code == ErrorCode::Unavailable));
+        assert!(
+            matches!(&effects[..], [Effect::Refuse { refusal, .. }] if refusal.code == ErrorCode::Unavailable)
+        );
         assert!(matches!(&state, State::Ready(identity) if identity.expires_at_s == 4_000_000_000));
     }
 }

@@ -8,11 +8,11 @@ use std::rc::Rc;
 use slab::Slab;
 use tidings_shared::{
     ids::{Epoch, RoomId, UserId},
-    log::{Mark, Record},
+    log::Record,
     role::REMOVED,
 };
 
-use super::{Dispatch, Peer, Position, Renewed, role::RoleNames, role::Roles};
+use super::{Dispatch, MarkRead, Peer, Position, Renewed, role::RoleNames, role::Roles};
 use crate::transport::Frame;
 
 pub use refill::RoomRead;
@@ -90,7 +90,7 @@ impl<P: Peer> Room<P> {
     }
 
     pub fn is_live(&self, subscription: Subscription) -> bool {
-        self.get(subscription).is_some_and(|subscriber| subscriber.live)
+        self.get(subscription).is_some_and(|subscriber| self.hears_live(subscriber))
     }
 
     pub fn role(&self, subscription: Subscription, epoch: Epoch) -> Option<Rc<str>> {
@@ -190,10 +190,14 @@ impl<P: Peer> Room<P> {
         self.live -= if live { ended } else { 0 };
     }
 
-    /// Who is live, with their roles.
+    /// Who is live, with their roles. Nobody whose removal may have been missed.
     pub fn live_peers(&self) -> impl Iterator<Item = (&P, &str)> {
-        let live = self.subscribers.iter().filter(|(_, subscriber)| subscriber.live);
+        let live = self.subscribers.iter().filter(|(_, subscriber)| self.hears_live(subscriber));
         live.map(|(_, subscriber)| (&*subscriber.peer, &*subscriber.role))
+    }
+
+    fn hears_live(&self, subscriber: &Subscriber<P>) -> bool {
+        subscriber.live && !subscriber.doubted && !self.refilling
     }
 
     pub fn suspect(&mut self) -> bool {
@@ -210,10 +214,17 @@ impl<P: Peer> Room<P> {
         self.refilling = false;
     }
 
-    /// Gives a new subscription the role that its join has read.
-    pub fn settle(&mut self, subscription: Subscription, role: Rc<str>, head: Position) -> bool {
+    /// Gives a new subscription the role that its join has read. Only what is `current` takes doubts away.
+    pub fn settle(
+        &mut self,
+        subscription: Subscription,
+        role: Rc<str>,
+        head: Position,
+        current: bool,
+    ) -> bool {
         let Some(subscriber) = self.get_mut(subscription) else { return false };
-        (subscriber.role, subscriber.known, subscriber.doubted) = (role, head, false);
+        (subscriber.role, subscriber.known) = (role, head);
+        subscriber.doubted &= !current;
         true
     }
 
@@ -221,10 +232,11 @@ impl<P: Peer> Room<P> {
         &mut self,
         room: &RoomId,
         subscription: Subscription,
-        (mark, head): (Option<&Mark>, Position),
+        (read, current): (MarkRead<'_>, bool),
         roles: Option<&Roles>,
         names: &mut RoleNames,
     ) -> Renewed {
+        let MarkRead { head, mark, .. } = read;
         let Some(subscriber) = self.get_mut(subscription) else { return Renewed::Ended };
         if subscriber.known >= head {
             return Renewed::Stands;
@@ -238,7 +250,8 @@ impl<P: Peer> Room<P> {
             },
         };
         if let Some(role) = role {
-            (subscriber.role, subscriber.known, subscriber.doubted) = (names.share(role), head, false);
+            (subscriber.role, subscriber.known) = (names.share(role), head);
+            subscriber.doubted &= !current;
             return Renewed::Stands;
         }
         subscriber.peer.ended(room.as_str(), subscription);

@@ -1,5 +1,6 @@
 //! The hub against a plain list of what each peer must have been sent.
 
+mod live;
 mod membership;
 mod model;
 
@@ -82,15 +83,33 @@ fn joining(hub: &mut Hub<Listener>, name: &str) -> (Rc<Listener>, Subscription) 
 /// A subscription whose join has read that they are a member.
 fn listener(hub: &mut Hub<Listener>, name: &str) -> (Rc<Listener>, Subscription) {
     let (peer, subscription) = joining(hub, name);
-    assert!(hub.settle(&room(), subscription, "member", Position::default()));
+    settle(hub, subscription, Position::default());
     (peer, subscription)
+}
+
+/// A join has read that they are a member.
+fn settle(hub: &mut Hub<Listener>, subscription: Subscription, head: Position) {
+    let generation = hub.generation();
+    assert!(hub.settle(&room(), subscription, "member", (head, generation)));
+}
+
+/// A replay has read up to there.
+fn renew(
+    hub: &mut Hub<Listener>,
+    subscription: Subscription,
+    (head, mark): (Position, Option<Mark>),
+    roles: Option<&Roles>,
+) -> Renewed {
+    let generation = hub.generation();
+    let read = MarkRead { head, mark: mark.as_ref(), generation };
+    hub.renew(&room(), subscription, read, roles)
 }
 
 /// Goes live with what a read up to there told: no mark.
 fn go_live(hub: &mut Hub<Listener>, subscription: Subscription, reached: Position) -> bool {
     let generation = hub.generation();
     let stored = Roles { epoch: reached.epoch, of: hub.users(&room()).into_iter().map(|user| (user, Some("member".into()))).collect() };
-    hub.renew(&room(), subscription, (None, reached), Some(&stored));
+    renew(hub, subscription, (reached, None), Some(&stored));
     hub.go_live(&room(), subscription, reached, generation)
 }
 

@@ -76,11 +76,16 @@ pub(super) async fn keep(
 
 impl Keeper {
     async fn turn(&mut self, ending: bool) -> Result<(), PeopleError> {
-        let polls = self.presence.registry().take_polls();
-        if !polls.is_empty() {
-            for polls in polls.chunks(PUTS_AT_ONCE) {
-                let outcomes = self.bus.hold_presence(Hold::Poll, presence::POLL_HOLD, polls).await?;
-                self.to_be_told(polls.iter().map(|(user, _)| user), &outcomes);
+        let mut polls = self.presence.registry().take_polls();
+        while !polls.is_empty() {
+            let some = polls.split_off(polls.len().saturating_sub(PUTS_AT_ONCE));
+            match self.bus.hold_presence(Hold::Poll, presence::POLL_HOLD, &some).await {
+                Ok(outcomes) => self.to_be_told(some.iter().map(|(user, _)| user), &outcomes),
+                Err(error) => {
+                    polls.extend(some);
+                    self.presence.registry().poll_again(polls);
+                    return Err(error);
+                }
             }
         }
         loop {

@@ -93,6 +93,15 @@ impl Registry {
         true
     }
 
+    /// These could not be put.
+    pub fn poll_again(&mut self, polls: Vec<(UserId, Option<Status>)>) {
+        for (user, status) in polls {
+            let polled = self.polls.entry(user).or_default();
+            // What was said meanwhile is newer.
+            *polled = polled.or(status);
+        }
+    }
+
     /// `before`: what the user was before a connection closed.
     fn changed(&mut self, user: &UserId, before: Option<Status>, now: u32) -> bool {
         let Some(here) = self.here.get_mut(user) else { return false };
@@ -243,6 +252,10 @@ mod tests {
         registry.polled(&a, None);
         assert_eq!(registry.take_polls(), [(a.clone(), Some(Away))]);
         registry.polled(&a, None);
-        assert_eq!(registry.take_polls(), [(a, None)]);
+        let failed = registry.take_polls();
+        assert_eq!(failed, [(a.clone(), None)]);
+        registry.polled(&a, Some(Online));
+        registry.poll_again(vec![(a.clone(), Some(Away))]);
+        assert_eq!(registry.take_polls(), [(a, Some(Online))]);
     }
 }

@@ -29,8 +29,7 @@ pub(super) async fn tell_them(bus: Arc<Bus>, metrics: Metrics, mut to_tell: mpsc
 pub(super) async fn tell(bus: &Bus, metrics: &Metrics, users: &[UserId]) -> Result<(), PeopleError> {
     for users in users.chunks(TOLD_AT_ONCE) {
         let told = async {
-            let rooms = bus.rooms_to_tell(users).await?;
-            let users: Vec<_> = users.iter().cloned().zip(rooms).collect();
+            let users = bus.rooms_to_tell(users).await?;
             bus.tell_presence(&users).await
         };
         let told = told.await.inspect_err(|_| {

@@ -199,7 +199,7 @@ async fn join_room(
     };
     let Entered { head, role, read_seq, generation } = entered;
     let reached = Position::of(&head);
-    worker.hub.borrow_mut().settle(room, subscription, &role, reached);
+    worker.hub.borrow_mut().settle(room, subscription, &role, (reached, generation));
     if let Some(before) = client.join(shared_id.clone(), subscription) {
         // It starts again at the cursor given now.
         worker.unsubscribe(room, before);

@@ -11,7 +11,7 @@ use tidings_shared::{
 
 use super::Client;
 use crate::{
-    hub::{Generation, Peer, Position, Renewed, Subscription},
+    hub::{Generation, MarkRead, Peer, Position, Renewed, Subscription},
     worker::Worker,
 };
 
@@ -69,6 +69,7 @@ async fn replay_room(worker: &Rc<Worker>, client: &Rc<Client>, replay: &Replay) 
     let Replay { room, subscription, .. } = replay;
     let (mut reached, mut head, mut generation) = (replay.position, replay.head, replay.generation);
     let mut source = "memory";
+    // Asked for the next read, and for no other: they are out of date soon.
     let mut roles = None;
     if !worker.hub.borrow().has(room, *subscription) {
         return;
@@ -107,17 +108,19 @@ async fn replay_room(worker: &Rc<Worker>, client: &Rc<Client>, replay: &Replay) 
                 return;
             }
             Err(_) => {
+                roles = None;
                 tokio::time::sleep(RETRY_AFTER).await;
                 continue;
             }
         };
         let renewed = {
-            let as_of = (read.marks.first().and_then(Option::as_ref), Position::of(&read.head));
-            worker.hub.borrow_mut().renew(room, *subscription, as_of, roles.as_ref())
+            let mark = read.marks.first().and_then(Option::as_ref);
+            let read = MarkRead { head: Position::of(&read.head), mark, generation: began };
+            worker.hub.borrow_mut().renew(room, *subscription, read, roles.as_ref())
         };
         worker.give_up_ended();
         match renewed {
-            Renewed::Stands => {}
+            Renewed::Stands => roles = None,
             Renewed::Ended => return,
             Renewed::RoleUnknown => {
                 match worker.node.bus.roles(room, read.head.epoch, user).await {

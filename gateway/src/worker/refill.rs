@@ -11,7 +11,7 @@ use tidings_shared::{ids::RoomId, log::AppendError};
 use super::Worker;
 use crate::{
     bus::MARKS_TRUSTED,
-    hub::{Position, Refilled, RoomRead},
+    hub::{Position, Refilled, Roles, RoomRead},
 };
 
 /// Between two attempts to read a room that cannot be read, or is not yet where it is known to be.
@@ -24,7 +24,8 @@ const ROOMS_PER_SWEEP: usize = 500;
 pub(super) async fn refill(worker: Rc<Worker>, room: RoomId) {
     let began = Instant::now();
     let mut told = false;
-    let mut roles = None;
+    // Asked for the next read, and for no other: they are out of date soon.
+    let mut roles: Option<Roles> = None;
     loop {
         let turn = worker.refills.acquire().await;
         let (position, newest, generation, users) = {
@@ -39,7 +40,8 @@ pub(super) async fn refill(worker: Rc<Worker>, room: RoomId) {
                 if began.elapsed() > MARKS_TRUSTED {
                     worker.hub.borrow_mut().doubt(&room);
                 }
-                let read = RoomRead { tail: &tail, users: &users, roles: roles.as_ref() };
+                let asked = roles.take();
+                let read = RoomRead { tail: &tail, users: &users, roles: asked.as_ref() };
                 let outcome = worker.hub.borrow_mut().refill(&room, read, generation);
                 worker.give_up_ended();
                 match outcome {
@@ -66,7 +68,10 @@ pub(super) async fn refill(worker: Rc<Worker>, room: RoomId) {
                 }
                 tokio::time::sleep(SWEEP_EVERY).await;
             }
-            Err(error) => tracing::debug!(%room, %error, "refill waits"),
+            Err(error) => {
+                roles = None;
+                tracing::debug!(%room, %error, "refill waits");
+            }
         }
         tokio::time::sleep(RETRY_AFTER).await;
         if worker.hub.borrow().live_position(&room).is_none() {

@@ -10,9 +10,11 @@ use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::http::HeaderValue;
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_tungstenite::tungstenite::{Error, Message};
-use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
+use tokio_tungstenite::{WebSocketStream, client_async_with_config};
 
 use super::ClientError;
+use super::wire::Wire;
+use crate::deflate::OFFER;
 use crate::http::encode;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
@@ -60,7 +62,12 @@ pub(crate) enum Incoming {
     Closed(Closed),
 }
 
-pub(crate) type WebSocket = WebSocketStream<MaybeTlsStream<TcpStream>>;
+pub(crate) type WebSocket = WebSocketStream<Wire>;
+
+/// The header in which compression is offered.
+pub(super) const EXTENSIONS: &str = "sec-websocket-extensions";
+/// Set to 1, every client offers compression.
+const DEFLATE_ALL: &str = "TIDINGS_TEST_DEFLATE";
 
 /// Opens a connection; with [`TokenBy::FirstFrame`] the frame is sent, its answer is not awaited.
 pub(crate) async fn open(
@@ -77,8 +84,19 @@ pub(crate) async fn open(
         let value = HeaderValue::from_str(&value).map_err(|error| broken(&error))?;
         request.headers_mut().insert(name, value);
     }
+    if std::env::var_os(DEFLATE_ALL).is_some_and(|value| value == "1") {
+        request.headers_mut().entry(EXTENSIONS).or_insert(HeaderValue::from_static(OFFER));
+    }
     let config = WebSocketConfig::default().read_buffer_size(READ_BUFFER_BYTES).write_buffer_size(0);
-    let connecting = tokio_tungstenite::connect_async_with_config(request, Some(config), true);
+    let connecting = async {
+        let uri = request.uri();
+        let address = (uri.host().unwrap_or_default().to_owned(), uri.port_u16().unwrap_or(80));
+        let stream = TcpStream::connect(address).await?;
+        stream.set_nodelay(true)?;
+        let offers = request.headers().contains_key(EXTENSIONS);
+        let wire = if offers { Wire::offering(stream) } else { Wire::plain(stream) };
+        client_async_with_config(request, wire, Some(config)).await
+    };
     let opened = tokio::time::timeout(CONNECT_TIMEOUT, connecting).await;
     let (mut socket, _) = match opened {
         Err(_) => return Err(ClientError::Silent(format!("handshake with {ws}"))),

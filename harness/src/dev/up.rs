@@ -201,12 +201,15 @@ fn settings(state: &State, service: Service, ports: Ports) -> Result<Vec<(String
 }
 
 fn passes_through(name: &str) -> bool {
-    const SETTINGS: [&str; 8] = [
+    const SETTINGS: [&str; 11] = [
         "TIDINGS_LOG",
         "TIDINGS_WORKERS",
         "TIDINGS_HEARTBEAT_MS",
         "TIDINGS_MESSAGES_PER_SECOND",
         "TIDINGS_MESSAGES_BURST",
+        "TIDINGS_FRAMES_PER_SECOND",
+        "TIDINGS_FRAMES_BURST",
+        "TIDINGS_DEFLATE",
         "TIDINGS_ALLOWED_ORIGINS",
         "TIDINGS_MAX_BACKLOG_RECORDS",
         "TIDINGS_LEASE_MS",

@@ -37,7 +37,8 @@ impl SigningKey {
     /// # Errors
     /// When no key can be made.
     pub fn es256(id: &str) -> Result<SigningKey> {
-        let pair = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING).map_err(|_| anyhow!("no EC key"))?;
+        let pair =
+            EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING).map_err(|_| anyhow!("no EC key"))?;
         Ok(SigningKey { id: id.to_owned(), pair: Pair::Ec(pair) })
     }
 

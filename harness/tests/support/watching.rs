@@ -70,7 +70,7 @@ pub async fn until(client: &Client, user: &str, status: &str, patience: Duration
             return Ok(state);
         }
         ensure!(tokio::time::Instant::now() < deadline, "{user} is not {status} but {state}");
-        tokio::time::sleep(Duration::from_millis(100)).await;
+        tokio::time::sleep(Duration::from_millis(500)).await;
     }
 }
 

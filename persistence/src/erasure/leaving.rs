@@ -9,7 +9,7 @@ use tidings_shared::role::{OWNER, REMOVED};
 use sea_orm::DatabaseConnection;
 
 use super::ErasureError;
-use crate::membership::{CHANGED, REMOVED as REMOVED_EVENT};
+use crate::ingest::batch::{MEMBER_CHANGED, MEMBER_REMOVED};
 use crate::query;
 use crate::query::leaving::leaving;
 
@@ -41,10 +41,10 @@ pub(super) async fn leave(
         let heir = standing.heir.as_deref().map(UserId::parse).transpose();
         let heir = heir.map_err(|error| ErasureError::Unavailable(error.to_string()))?;
         let (kind, whose, becomes) = match &heir {
-            Some(heir) => (CHANGED, heir, OWNER),
-            None => (REMOVED_EVENT, user, REMOVED),
+            Some(heir) => (MEMBER_CHANGED, heir, OWNER),
+            None => (MEMBER_REMOVED, user, REMOVED),
         };
-        let removed = kind == REMOVED_EVENT;
+        let removed = kind == MEMBER_REMOVED;
         let body = Body { user: whose, role: (!removed).then_some(becomes), by: user };
         let body = serde_json::to_string(&body).expect("strings always serialise");
         let entry = Entry {

@@ -21,8 +21,9 @@ use frontier::{Frontier, Hit};
 /// Slices that one page looks at, if it must: 2 million messages. A slice in which the words do not occur costs some
 /// 20 µs.
 const MAX_SLICES: usize = 4096;
-/// Messages that one page reads, shown or not.
+/// Messages that one page reads, shown or not, and so many at a time.
 const MAX_READ: usize = 2000;
+const READ_AT_ONCE: usize = 200;
 /// Slices asked for in one statement: few while they are full of hits, more while they are not.
 const FEWEST_SLICES: usize = 4;
 const MOST_SLICES: usize = 64;
@@ -93,12 +94,13 @@ pub async fn search(
         let horizon = search.slices.first().map(|slice| slice.last_at);
         // One more than asked for tells whether there is a next page.
         while results.len() <= asked.limit {
-            let hits = search.frontier.settled(horizon, asked.limit + 1 - results.len());
-            if hits.is_empty() {
-                break;
-            }
+            let hits = search.frontier.settled(horizon, READ_AT_ONCE);
+            let Some(last) = hits.last().map(Hit::cursor) else { break };
             search.read += hits.len();
             results.extend(search.read(db, hits).await?);
+            if results.len() <= asked.limit && search.read >= MAX_READ {
+                return Ok(page(results, Some(last.pack())));
+            }
         }
         if results.len() > asked.limit {
             results.truncate(asked.limit);
@@ -108,7 +110,7 @@ pub async fn search(
         let Some(horizon) = horizon else { return Ok(page(results, None)) };
         // Slices that reach beyond the cursor were looked at by the page before as well: only behind them is progress.
         let moved = asked.cursor.is_none_or(|cursor| horizon < cursor.at);
-        if moved && (search.looked_at >= MAX_SLICES || search.read >= MAX_READ) {
+        if moved && search.looked_at >= MAX_SLICES {
             return Ok(page(results, Some(SearchCursor::before(horizon).pack())));
         }
         search.look(db).await?;

@@ -182,12 +182,12 @@ pub async fn changes(db: &DatabaseConnection, user: &UserId) -> Result<Vec<RoomI
         seqs.push(row.try_get_by_index(1)?);
         edited.extend(row.try_get_by_index::<Option<i64>>(2)?);
     }
-    for (room, (seqs, mut edited)) in &mut rooms {
+    for (room, (seqs, edited)) in &mut rooms {
         edited.sort_unstable();
         edited.dedup();
         let transaction = db.begin().await?;
         search::lock(&transaction, room.as_str()).await?;
-        give_back(&transaction, room, seqs, &edited).await?;
+        give_back(&transaction, room, seqs, edited).await?;
         transaction.commit().await?;
     }
     Ok(rooms.into_keys().collect())

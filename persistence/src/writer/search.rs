@@ -12,6 +12,9 @@ use tidings_shared::ids::RoomId;
 use super::sql::{room as room_of, statement};
 use crate::search::{slice_of, words};
 
+/// What is beyond of one message is not found by: a tsvector has less than a megabyte.
+const MAX_TSVECTOR_BYTES: usize = 512 * 1024;
+
 /// What one go came to.
 #[derive(Debug, Default)]
 pub struct Indexed {
@@ -232,8 +235,14 @@ async fn write(
         let key = keys
             .get(&(room.clone(), slice_of(*seq)))
             .ok_or_else(|| DbErr::Custom(format!("no slice of seq {seq} of {room}")))?;
-        let words = message.words.iter().map(|word| format!("'{key}:{word}'"));
-        texts.push(words.collect::<Vec<_>>().join(" "));
+        let mut text = String::new();
+        for word in &message.words {
+            if text.len() + word.len() > MAX_TSVECTOR_BYTES {
+                break;
+            }
+            text.push_str(&format!("'{key}:{word}' "));
+        }
+        texts.push(text);
     }
     let rooms: Vec<String> = messages.keys().map(|(room, _)| room.clone()).collect();
     let seqs: Vec<i64> = messages.keys().map(|(_, seq)| *seq).collect();

@@ -78,7 +78,8 @@ impl Rules {
 
     /// Issuer and audience, as far as they are configured (RFC 7519, 4.1.1 and 4.1.3).
     fn is_meant_for_us(&self, claims: &Map<String, Value>) -> bool {
-        let is_of = |all: &[String], one: &Value| one.as_str().is_some_and(|one| all.iter().any(|it| it == one));
+        let is_of =
+            |all: &[String], one: &Value| one.as_str().is_some_and(|one| all.iter().any(|it| it == one));
         let issuer = claims.get("iss").is_some_and(|issuer| is_of(&self.issuers, issuer));
         let audience = match claims.get("aud") {
             Some(Value::Array(all)) => all.iter().any(|one| is_of(&self.audiences, one)),
@@ -162,7 +163,8 @@ mod tests {
         assert_eq!(identity.name.as_deref(), Some("Al"));
         assert_eq!(identity.picture.map(|picture| picture.len()), Some(MAX_CLAIM_CHARS));
         assert!(identity.admin);
-        let claims = json!({"sub": "a", "exp": 1, "scope": "tidings.admin", "permissions": "tidings.administrator"});
+        let claims =
+            json!({"sub": "a", "exp": 1, "scope": "tidings.admin", "permissions": "tidings.administrator"});
         assert!(!rules.identity(claims.as_object().unwrap(), 0).unwrap().admin);
     }
 }

@@ -44,7 +44,9 @@ impl Client {
         }
         let this_machine = matches!(host, "localhost" | "127.0.0.1" | "[::1]");
         if url.scheme_str() != Some("https") && !(url.scheme_str() == Some("http") && this_machine) {
-            return Err("must begin with https:// (http:// only for this machine): who answers there decides who may sign");
+            return Err(
+                "must begin with https:// (http:// only for this machine): who answers there decides who may sign",
+            );
         }
         let mut connector = HttpConnector::new();
         connector.set_connect_timeout(Some(CONNECT_TIMEOUT));
@@ -86,7 +88,8 @@ impl Client {
         }
         let fresh_for = fresh_for(answer.headers());
         let body = Limited::new(answer.into_body(), MAX_BYTES).collect().await;
-        let body = body.map_err(|error| format!("the answer is cut off or over {MAX_BYTES} bytes: {error}"))?;
+        let body =
+            body.map_err(|error| format!("the answer is cut off or over {MAX_BYTES} bytes: {error}"))?;
         Ok(Fetched { body: body.to_bytes(), fresh_for })
     }
 }

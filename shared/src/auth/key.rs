@@ -72,7 +72,10 @@ impl Key {
         if !meant {
             return Err("is not meant for signatures");
         }
-        let own = jwk.common.key_algorithm.map(|own| Algorithm::try_from(own).map_err(|_| "names an algorithm that is not served"));
+        let own = jwk
+            .common
+            .key_algorithm
+            .map(|own| Algorithm::try_from(own).map_err(|_| "names an algorithm that is not served"));
         let own = own.transpose()?;
         let decoding = DecodingKey::from_jwk(&jwk).map_err(|_| "is of a type that is not served")?;
         let kind = kind_of(&jwk, &decoding)?;
@@ -90,7 +93,8 @@ impl Key {
         allowed: &[Algorithm],
     ) -> Result<Self, Unfit> {
         let allowed = own.as_ref().map_or(allowed, std::slice::from_ref);
-        let algorithms: Vec<Algorithm> = kind.can().iter().copied().filter(|can| allowed.contains(can)).collect();
+        let algorithms: Vec<Algorithm> =
+            kind.can().iter().copied().filter(|can| allowed.contains(can)).collect();
         if algorithms.is_empty() {
             return Err("can do none of the algorithms that it may");
         }
@@ -160,7 +164,11 @@ fn kind_of(jwk: &Jwk, decoding: &DecodingKey) -> Result<Kind, Unfit> {
 }
 
 fn check_rsa_bits(bits: usize) -> Result<(), Unfit> {
-    if RSA_BITS.contains(&bits) { Ok(()) } else { Err("is an RSA key of fewer than 2048 or more than 8192 bits") }
+    if RSA_BITS.contains(&bits) {
+        Ok(())
+    } else {
+        Err("is an RSA key of fewer than 2048 or more than 8192 bits")
+    }
 }
 
 /// The public keys of a PEM text, one or more blocks of `PUBLIC KEY`.
@@ -173,9 +181,15 @@ pub(super) fn public_keys_of_pem(text: &str, allowed: &[Algorithm]) -> Result<Ve
         };
         match label {
             "PUBLIC KEY" => {}
-            "CERTIFICATE" => return Err("is a certificate: give the public key in it (openssl x509 -pubkey -noout)"),
-            "RSA PUBLIC KEY" => return Err("is in PKCS#1: convert it (openssl rsa -RSAPublicKey_in -pubout)"),
-            label if label.ends_with("PRIVATE KEY") => return Err("is private: give the public one, and keep that one safe"),
+            "CERTIFICATE" => {
+                return Err("is a certificate: give the public key in it (openssl x509 -pubkey -noout)");
+            }
+            "RSA PUBLIC KEY" => {
+                return Err("is in PKCS#1: convert it (openssl rsa -RSAPublicKey_in -pubout)");
+            }
+            label if label.ends_with("PRIVATE KEY") => {
+                return Err("is private: give the public one, and keep that one safe");
+            }
             _ => return Err("is something else than a public key"),
         }
         let mut base64 = String::new();

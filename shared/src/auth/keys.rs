@@ -66,7 +66,9 @@ impl KeySet {
         let taking = || self.all().filter(|key| key.takes(token.algorithm));
         let named = |key: &&Key| key.id.is_some() && key.id.as_deref() == token.id.as_deref();
         if self.all().any(|key| named(&key)) {
-            return signed(taking().filter(named), token).unwrap_or(Err(Reason::Algorithm)).map_err(Unmatched::Refused);
+            return signed(taking().filter(named), token)
+                .unwrap_or(Err(Reason::Algorithm))
+                .map_err(Unmatched::Refused);
         }
         let mut with_id = taking().filter(|key| key.id.is_some());
         let only = with_id.next().filter(|_| token.id.is_none());
@@ -97,7 +99,11 @@ fn signed<'a>(keys: impl Iterator<Item = &'a Key>, token: &Token<'_>) -> Option<
 }
 
 /// The usable keys of a JWK set (RFC 7517, 5); those that are not are left out, as it asks for.
-pub(super) fn of_jwks(text: &[u8], secret_place: bool, allowed: &[Algorithm]) -> Result<Vec<Key>, &'static str> {
+pub(super) fn of_jwks(
+    text: &[u8],
+    secret_place: bool,
+    allowed: &[Algorithm],
+) -> Result<Vec<Key>, &'static str> {
     #[derive(Deserialize)]
     struct Set {
         keys: Vec<Value>,
@@ -121,5 +127,8 @@ pub(super) fn of_jwks(text: &[u8], secret_place: bool, allowed: &[Algorithm]) ->
 
 /// The algorithms of a comma list.
 pub(super) fn algorithms(names: &[String]) -> Result<Vec<Algorithm>, String> {
-    names.iter().map(|name| name.trim().parse().map_err(|_| format!("{name} is no algorithm that is served"))).collect()
+    names
+        .iter()
+        .map(|name| name.parse().map_err(|_| format!("{name} is no algorithm that is served")))
+        .collect()
 }

@@ -44,7 +44,8 @@ impl Settings {
     /// A sentence that names the setting.
     pub fn read(settings: Given<'_>) -> Result<Self, String> {
         let Given { secret, public_key, jwks_file, jwks_url, algorithms, rules } = settings;
-        let algorithms = keys::algorithms(algorithms).map_err(|cause| format!("--jwt-algorithms: {cause}"))?;
+        let algorithms =
+            keys::algorithms(algorithms).map_err(|cause| format!("--jwt-algorithms: {cause}"))?;
         let mut given = Vec::new();
         if let Some(secret) = secret {
             let key = Key::of_secret(secret, &algorithms);
@@ -55,9 +56,12 @@ impl Settings {
             // Environment files often cannot hold line ends.
             let inline = value.contains("-----BEGIN").then(|| value.replace("\\n", "\n"));
             let pem = inline.map_or_else(|| read(setting, value), Ok)?;
-            let keys = public_keys_of_pem(&pem, &algorithms).map_err(|unfit| format!("{setting}: the key {unfit}"))?;
+            let keys = public_keys_of_pem(&pem, &algorithms)
+                .map_err(|unfit| format!("{setting}: the key {unfit}"))?;
             if keys.len() > MAX_PUBLIC_KEYS {
-                return Err(format!("{setting} holds more than {MAX_PUBLIC_KEYS} keys: use a JWK set, whose keys have ids"));
+                return Err(format!(
+                    "{setting} holds more than {MAX_PUBLIC_KEYS} keys: use a JWK set, whose keys have ids"
+                ));
             }
             given.extend(keys);
         }

@@ -30,7 +30,10 @@ fn rules(vectors: &Value) -> Rules {
 }
 
 fn all_of(family: &str) -> Vec<String> {
-    let names = ["HS256", "HS384", "HS512", "RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "EdDSA"];
+    let names = [
+        "HS256", "HS384", "HS512", "RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384",
+        "EdDSA",
+    ];
     names.iter().filter(|name| name.starts_with(family)).map(|name| (*name).to_owned()).collect()
 }
 
@@ -121,7 +124,9 @@ async fn a_public_key_is_never_a_secret_even_beside_one() {
         let (name, token) = (text(vector, "name"), text(vector, "token"));
         assert_eq!(verdict(&verifier, token).await.as_deref(), Ok("alice"), "{name}");
     }
-    for vector in vectors["bad"].as_array().unwrap().iter().filter(|v| text(v, "name").contains("taken for a secret")) {
+    for vector in
+        vectors["bad"].as_array().unwrap().iter().filter(|v| text(v, "name").contains("taken for a secret"))
+    {
         let (name, token) = (text(vector, "name"), text(vector, "token"));
         assert_eq!(verdict(&verifier, token).await, Err("signature".to_owned()), "{name}");
     }
@@ -130,11 +135,14 @@ async fn a_public_key_is_never_a_secret_even_beside_one() {
 #[tokio::test]
 async fn a_key_takes_only_the_algorithms_that_are_configured() {
     let vectors = vectors();
-    for (key, allowed, other) in [("secret", "HS256", "HS512"), ("rsa", "RS256", "PS256"), ("rsa", "PS384", "RS384")] {
+    for (key, allowed, other) in
+        [("secret", "HS256", "HS512"), ("rsa", "RS256", "PS256"), ("rsa", "PS384", "RS384")]
+    {
         let verifier = given(&vectors, key, &[allowed.to_owned()]);
         for vector in vectors["good"].as_array().unwrap().iter().filter(|v| text(v, "key") == key) {
             let (name, token) = (text(vector, "name"), text(vector, "token"));
-            let expected = if name.starts_with(allowed) { Ok("alice".to_owned()) } else { Err("algorithm".to_owned()) };
+            let expected =
+                if name.starts_with(allowed) { Ok("alice".to_owned()) } else { Err("algorithm".to_owned()) };
             assert_eq!(verdict(&verifier, token).await, expected, "{allowed} only: {name} (such as {other})");
         }
     }
@@ -204,7 +212,10 @@ fn ids_pin_keys_and_only_what_the_url_may_have_is_looked_for() {
     let secret = || secret().unwrap_or_else(|unfit| panic!("{unfit}"));
     let jwks = |wanted: &[&str]| {
         let mut set = vectors["jwks"].clone();
-        set["keys"].as_array_mut().unwrap().retain(|key| key["kid"].as_str().is_some_and(|id| wanted.contains(&id)));
+        set["keys"]
+            .as_array_mut()
+            .unwrap()
+            .retain(|key| key["kid"].as_str().is_some_and(|id| wanted.contains(&id)));
         of_jwks(set.to_string().as_bytes(), false, &[Algorithm::RS256]).unwrap()
     };
     let verify = |keys: KeySet, token: &str| {
@@ -223,8 +234,10 @@ fn ids_pin_keys_and_only_what_the_url_may_have_is_looked_for() {
     let cut = |token: &str| format!("{}AAAA", &token[..token.len() - 4]);
     let stray_id = {
         let header = jsonwebtoken::Header { kid: Some("../../dev/null".into()), ..Header::default() };
-        let claims = json!({"sub": "a", "exp": 4_000_000_000_i64, "iss": "https://issuer.example", "aud": "tidings"});
-        jsonwebtoken::encode(&header, &claims, &EncodingKey::from_secret(text(&vectors, "secret").as_bytes())).unwrap()
+        let claims =
+            json!({"sub": "a", "exp": 4_000_000_000_i64, "iss": "https://issuer.example", "aud": "tidings"});
+        jsonwebtoken::encode(&header, &claims, &EncodingKey::from_secret(text(&vectors, "secret").as_bytes()))
+            .unwrap()
     };
     for (case, keys, token, expected) in [
         ("its id", loaded(&["rsa-RS256", "unnamed"]), by_id, "good"),
@@ -241,5 +254,21 @@ fn ids_pin_keys_and_only_what_the_url_may_have_is_looked_for() {
         ("nor is it asked for one", loaded(&["unnamed"]), &cut(&stray_id), "signature"),
     ] {
         assert_eq!(verify(keys, token), expected, "{case}");
+    }
+}
+
+proptest::proptest! {
+    #[test]
+    fn whatever_is_sent_as_a_token_is_refused_and_never_panics(
+        text in "\\PC{0,100}|[A-Za-z0-9_-]{0,80}\\.[A-Za-z0-9_-]{0,80}\\.[A-Za-z0-9_-]{0,80}",
+        header in "\\{(\"(alg|kid|crit|typ)\":(\"[a-zA-Z0-9]{0,6}\"|[0-9]|null|\\[\\]|\\{\\}),?){0,4}\\}",
+        claims in "\\PC{0,60}",
+    ) {
+        use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+        let part = |text: &str| URL_SAFE_NO_PAD.encode(text);
+        let formed = format!("{}.{}.{}", part(&header), part(&claims), part(&text));
+        for token in [text, formed] {
+            proptest::prop_assert!(hs256(0).verify(&token).is_err());
+        }
     }
 }

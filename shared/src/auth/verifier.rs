@@ -50,7 +50,8 @@ impl Verifier {
     #[must_use]
     pub fn hs256(secret: &SecretString, leeway_s: u64) -> Self {
         let rules = Rules { leeway_s, ..Rules::default() };
-        let key = Key::of_secret(secret, &[Algorithm::HS256]).expect("a secret of at least 16 bytes is a key");
+        let key =
+            Key::of_secret(secret, &[Algorithm::HS256]).expect("a secret of at least 16 bytes is a key");
         Self::of_keys(KeySet::new(Arc::new([key]), Vec::new(), Remote::Unused), rules)
     }
 

@@ -113,12 +113,15 @@ local function tell(kind, header)
     marks[user] = '{"user":' .. json(user) .. ',"seq":' .. seq .. ',"at":"' .. rfc3339(tonumber(at)) .. '"}'
   end
   local all = {}
-  for n, user in ipairs(order) do
-    all[n] = marks[user]
-    -- One's own reads reach all one's connections, in rooms of any size.
-    if kind == 'read' then
-      local notice = 'read ' .. ARGV[5] .. ' ' .. (pushed and '1' or '0') .. '\n' .. frame('read', marks[user])
-      redis.call('PUBLISH', 'user:' .. user, notice)
+  for _, user in ipairs(order) do
+    -- Nothing of someone who was removed comes behind the event that says so.
+    if not string.find(redis.call('HGET', KEYS[1], 'mark:' .. user) or '', '^removed ') then
+      all[#all + 1] = marks[user]
+      -- One's own reads reach all one's connections, in rooms of any size.
+      if kind == 'read' then
+        local notice = 'read ' .. ARGV[5] .. ' ' .. (pushed and '1' or '0') .. '\n' .. frame('read', marks[user])
+        redis.call('PUBLISH', 'user:' .. user, notice)
+      end
     end
   end
   if pushed and #all > 0 then

@@ -128,7 +128,7 @@ pub(super) type TailEntries = Vec<(String, Vec<Bytes>)>;
 pub(super) const HASH_FIELDS: [&str; 7] = ["seq", "epoch", "bases", "kind", "name", "members", "archived"];
 
 /// Field of a user's mark.
-pub(super) fn mark_field(user: &str) -> String {
+pub(crate) fn mark_field(user: &str) -> String {
     format!("mark:{user}")
 }
 

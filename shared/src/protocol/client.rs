@@ -188,6 +188,7 @@ fn signal(fields: &Fields<'_>) -> Result<Command, Refusal> {
         let message = format!("`data` is over {MAX_SIGNAL_BYTES} bytes");
         return Err(Refusal::new(ErrorCode::TooLarge, message).with_field("data"));
     }
+    fields::within_depth(data.get(), "data")?;
     Ok(Command::Signal { room, to, data: data.to_owned() })
 }
 

@@ -9,6 +9,9 @@ use crate::{
     ids::{ClientId, RoomId, Seq, UserId},
 };
 
+/// How deep a client's own JSON may be nested. Parsers give up at 128 and more, and around it there are frames and pages.
+const MAX_DEPTH: i32 = 100;
+
 macro_rules! fields {
     ($($name:ident = $wire:literal),* $(,)?) => {
         /// See the module. The same names serve frames and the bodies of HTTP requests that do the same.
@@ -125,6 +128,7 @@ impl<'a> Fields<'a> {
             let message = format!("`{name}` is over {max_bytes} bytes");
             return Err(Refusal::new(crate::error::ErrorCode::TooLarge, message).with_field(name));
         }
+        within_depth(json, name)?;
         let object: serde_json::Map<String, serde_json::Value> = required(field, name, "an object")?;
         // PostgreSQL keeps the text as it is, but could not give back a NUL inside it.
         if object.iter().any(|(key, value)| key.contains('\0') || holds_nul(value)) {
@@ -132,6 +136,28 @@ impl<'a> Fields<'a> {
         }
         Ok(field.map(ToOwned::to_owned))
     }
+}
+
+/// Refuses JSON of a client's own, passed on as it is, that is nested so deep that a receiver's parser gives up.
+///
+/// # Errors
+/// `bad_request` with the field's name.
+pub fn within_depth(json: &str, name: &'static str) -> Result<(), Refusal> {
+    let (mut depth, mut quoted, mut escaped) = (0, false, false);
+    for byte in json.bytes() {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' => escaped = true,
+            b'"' => quoted = !quoted,
+            b'[' | b'{' if !quoted => depth += 1,
+            b']' | b'}' if !quoted => depth -= 1,
+            _ => {}
+        }
+        if depth > MAX_DEPTH {
+            return Err(Refusal::bad_field(name, format!("`{name}` is nested more than {MAX_DEPTH} deep")));
+        }
+    }
+    Ok(())
 }
 
 fn holds_nul(value: &serde_json::Value) -> bool {

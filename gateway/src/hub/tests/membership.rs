@@ -163,11 +163,10 @@ fn hints_do_not_touch_a_join_that_has_read_nothing_and_it_goes_live_only_behind_
     dispatch(&mut hub, &change(6, "bob", REMOVED));
     assert!(hub.has(&room(), b), "they may have been added again, which only the read tells");
     // It read the room before the removal.
-    assert!(hub.settle(&room(), b, "member", at(1, 5)));
+    settle(&mut hub, b, at(1, 5));
     let generation = hub.generation();
     assert!(!hub.go_live(&room(), b, at(1, 5), generation), "6 exists");
-    let removed = mark(REMOVED, 6);
-    assert_eq!(hub.renew(&room(), b, (removed.as_ref(), at(1, 6)), None), Renewed::Ended);
+    assert_eq!(renew(&mut hub, b, (at(1, 6), mark(REMOVED, 6)), None), Renewed::Ended);
     assert_eq!(bob.ended.get(), 1);
     assert_eq!(hub.take_ended().rooms, [room()]);
 }
@@ -177,7 +176,7 @@ fn a_late_hint_of_a_removal_does_not_end_who_joined_after_being_added_again() {
     let mut hub = Hub::default();
     let (_, _) = live(&mut hub, "alice", 5);
     let (bob, b) = joining(&mut hub, "bob");
-    assert!(hub.settle(&room(), b, "member", at(1, 7)));
+    settle(&mut hub, b, at(1, 7));
     let generation = hub.generation();
     assert!(hub.go_live(&room(), b, at(1, 7), generation));
     dispatch(&mut hub, &change(6, "bob", REMOVED));
@@ -191,7 +190,7 @@ fn replay_goes_by_the_role_now_and_live_begins_where_that_is_known() {
     let mut hub = Hub::default();
     let (_, _) = live(&mut hub, "alice", 5);
     let (bob, b) = joining(&mut hub, "bob");
-    hub.settle(&room(), b, "member", at(1, 5));
+    settle(&mut hub, b, at(1, 5));
     // Not delivered to those who are live: 6 is missing.
     assert_eq!(dispatch(&mut hub, &change(7, "bob", "guest")), Dispatch::Refill);
     assert!(hub.replay(&room(), b, &record(1, 4, "r=member")));
@@ -199,7 +198,7 @@ fn replay_goes_by_the_role_now_and_live_begins_where_that_is_known() {
     assert_eq!(*bob.got.borrow(), [json(1, 5)]);
     let generation = hub.generation();
     assert!(!hub.go_live(&room(), b, at(1, 5), generation), "a guest from 7 on: 6 would be sent by that role");
-    assert_eq!(hub.renew(&room(), b, (mark("guest", 7).as_ref(), at(1, 7)), None), Renewed::Stands);
+    assert_eq!(renew(&mut hub, b, (at(1, 7), mark("guest", 7)), None), Renewed::Stands);
     assert!(hub.go_live(&room(), b, at(1, 7), generation));
 }
 
@@ -207,10 +206,10 @@ fn replay_goes_by_the_role_now_and_live_begins_where_that_is_known() {
 fn a_replay_into_a_new_epoch_asks_for_the_role() {
     let mut hub = Hub::default();
     let (bob, b) = joining(&mut hub, "bob");
-    hub.settle(&room(), b, "member", at(1, 5));
-    assert_eq!(hub.renew(&room(), b, (None, at(2, 6)), None), Renewed::RoleUnknown);
+    settle(&mut hub, b, at(1, 5));
+    assert_eq!(renew(&mut hub, b, (at(2, 6), None), None), Renewed::RoleUnknown);
     let stored = Roles { epoch: Epoch(2), of: [(user("bob"), Some("guest".into()))].into_iter().collect() };
-    assert_eq!(hub.renew(&room(), b, (None, at(2, 6)), Some(&stored)), Renewed::Stands);
+    assert_eq!(renew(&mut hub, b, (at(2, 6), None), Some(&stored)), Renewed::Stands);
     hub.replay(&room(), b, &record(2, 6, "r=member"));
     assert!(bob.got.borrow().is_empty());
 }

@@ -58,7 +58,8 @@ fn a_public_key_may_be_a_file_or_the_text_itself_also_in_one_line() {
     let path = folder.path().join("key.pem");
     std::fs::write(&path, pem).unwrap();
     for value in [pem, &pem.replace('\n', "\\n"), &pem.replace('\n', "\r\n"), path.to_str().unwrap()] {
-        let settings = read(|given| given.public_key = Some(value)).unwrap_or_else(|e| panic!("{value}: {e}"));
+        let settings =
+            read(|given| given.public_key = Some(value)).unwrap_or_else(|e| panic!("{value}: {e}"));
         assert_eq!(settings.given.len(), 1);
     }
     for (value, part) in [("/no/such/key.pem", "cannot be read"), ("hello", "cannot be read")] {
@@ -80,7 +81,12 @@ fn a_file_of_keys_gives_those_that_can_be_used() {
     let settings = read(|given| given.jwks_file = Some(path)).unwrap();
     // One for each algorithm, one that names none, and the symmetric one: a file can be kept secret.
     assert_eq!(settings.given.len(), 9 + 1 + 1);
-    for (text, part) in [("{}", "no JWK set"), ("x", "no JWK set"), (r#"{"keys":[]}"#, "no key"), (r#"{"keys":[{"kty":"RSA"}]}"#, "no key")] {
+    for (text, part) in [
+        ("{}", "no JWK set"),
+        ("x", "no JWK set"),
+        (r#"{"keys":[]}"#, "no key"),
+        (r#"{"keys":[{"kty":"RSA"}]}"#, "no key"),
+    ] {
         std::fs::write(path, text).unwrap();
         let error = read(|given| given.jwks_file = Some(path)).err().unwrap();
         assert!(error.starts_with("--jwks-file") && error.contains(part), "{text}: {error}");
@@ -113,7 +119,9 @@ fn settings_that_would_let_others_in_are_refused() {
 #[test]
 fn algorithms_and_claims_are_checked_by_name() {
     let secret = SecretString::from("a secret of the tests");
-    for (names, part) in [(&["HS257"][..], "HS257"), (&["none"], "none"), (&["ES512"], "ES512"), (&["RS256"], "--jwt-secret")] {
+    for (names, part) in
+        [(&["HS257"][..], "HS257"), (&["none"], "none"), (&["ES512"], "ES512"), (&["RS256"], "--jwt-secret")]
+    {
         let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
         let error = read(|given| {
             given.secret = Some(&secret);

@@ -94,7 +94,9 @@ async fn many_tokens_with_unknown_keys_lead_to_one_fetch_in_ten_seconds() {
     assert_eq!(scene.fetches(), 1 + 3);
 }
 
-async fn futures_join<F: Future<Output = Result<(), Away>>>(looks: impl Iterator<Item = F>) -> Vec<Result<(), Away>> {
+async fn futures_join<F: Future<Output = Result<(), Away>>>(
+    looks: impl Iterator<Item = F>,
+) -> Vec<Result<(), Away>> {
     let mut looks: Vec<_> = looks.map(Box::pin).collect();
     let mut answers = Vec::new();
     std::future::poll_fn(|cx| {

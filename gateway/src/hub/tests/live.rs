@@ -1,0 +1,57 @@
+//! Live-only records: whom they reach, and that they move nothing.
+
+use super::*;
+
+fn live_only(sender: &str, visibility: &str) -> Record {
+    let line = format!(
+        "1\x1f1\x1f0\x1f0\x1fr\x1fsignal\x1f{sender}\x1f\x1f\x1f{visibility}\x1f\x1f\n{{\"from\":\"{sender}\"}}"
+    );
+    Record::parse(Bytes::from(line)).unwrap()
+}
+
+/// Dispatches it; which of the peers got it.
+fn reached(hub: &mut Hub<Listener>, peers: &[&Listener], sender: &str, visibility: &str) -> Vec<bool> {
+    let record = live_only(sender, visibility);
+    peers.iter().for_each(|peer| peer.got.borrow_mut().clear());
+    let before = (hub.live_position(&room()), hub.newest(&room()));
+    assert_eq!(hub.dispatch(&record, &Frame::text(record.json())), Dispatch::Delivered);
+    assert_eq!((hub.live_position(&room()), hub.newest(&room())), before, "it moved the room");
+    peers.iter().map(|peer| !peer.got.borrow().is_empty()).collect()
+}
+
+#[test]
+fn a_live_only_record_reaches_the_others_who_are_live_or_those_it_names_and_moves_nothing() {
+    let mut hub = Hub::default();
+    let mut live = |name: &str| {
+        let (peer, subscription) = listener(&mut hub, name);
+        assert!(go_live(&mut hub, subscription, at(1, 4)));
+        peer
+    };
+    let (ann, second, bob) = (live("ann"), live("ann"), live("bob"));
+    let (replaying, _) = listener(&mut hub, "bob");
+    let peers = [&*ann, &*second, &*bob, &*replaying];
+    assert_eq!(reached(&mut hub, &peers, "ann", ""), [false, false, true, false]);
+    assert_eq!(reached(&mut hub, &peers, "", ""), [true, true, true, false]);
+    assert_eq!(reached(&mut hub, &peers, "ann", "u=bob"), [false, false, true, false]);
+    assert_eq!(reached(&mut hub, &peers, "ann", "u=ann"), [true, true, false, false]);
+    assert_eq!(reached(&mut hub, &peers, "ann", "u=eve"), [false; 4]);
+}
+
+#[test]
+fn nobody_whose_removal_may_have_been_missed_hears_of_one() {
+    let mut hub = Hub::default();
+    let (bob, subscription) = listener(&mut hub, "bob");
+    assert!(go_live(&mut hub, subscription, at(1, 4)));
+    let peers = [&*bob];
+    assert_eq!(reached(&mut hub, &peers, "ann", ""), [true]);
+    // A hole: what is missing may be the removal.
+    let later = record(1, 6, "");
+    assert_eq!(hub.dispatch(&later, &Frame::text(later.json())), Dispatch::Refill);
+    assert_eq!(reached(&mut hub, &peers, "ann", ""), [false]);
+    assert_eq!(refill(&mut hub, &read(1, 1..=6, "1:0")), Refilled::FromTail);
+    assert_eq!(reached(&mut hub, &peers, "ann", ""), [true]);
+    assert!(hub.suspect(&room()));
+    assert_eq!(reached(&mut hub, &peers, "ann", ""), [false]);
+    assert_eq!(refill(&mut hub, &read(1, 1..=6, "1:0")), Refilled::FromTail);
+    assert_eq!(reached(&mut hub, &peers, "ann", ""), [true]);
+}

@@ -1,0 +1,89 @@
+//! Compressed WebSocket messages as a client makes and reads them (RFC 7692), each for itself.
+//! Touches nothing. Compressor and inflater are per thread, so that thousands of clients cost no more.
+
+use std::cell::RefCell;
+use std::io::{Error, Result};
+
+use flate2::{Compress, Compression, Decompress, FlushCompress, FlushDecompress, Status};
+
+/// What a client offers to speak so.
+pub const OFFER: &str = "permessage-deflate; client_max_window_bits";
+/// The bit of a frame's first byte that marks a compressed message.
+pub const COMPRESSED: u8 = 0x40;
+
+const TAIL: [u8; 4] = [0, 0, 0xff, 0xff];
+const ROOM_BYTES: usize = 4 * 1024;
+/// More than any message of the server.
+const MESSAGE_LIMIT_BYTES: usize = 16 * 1024 * 1024;
+
+thread_local! {
+    static COMPRESS: RefCell<Compress> = RefCell::new(Compress::new(Compression::default(), false));
+    static DECOMPRESS: RefCell<Decompress> = RefCell::new(Decompress::new(false));
+}
+
+/// The payload of the compressed message.
+///
+/// # Panics
+/// When the compressor fails, which it does not for any input.
+pub fn deflated(text: &[u8]) -> Vec<u8> {
+    COMPRESS.with_borrow_mut(|engine| {
+        engine.reset();
+        let mut payload = Vec::new();
+        while payload.len() == payload.capacity() {
+            payload.reserve(text.len() / 2 + ROOM_BYTES);
+            let used = usize::try_from(engine.total_in()).unwrap_or(usize::MAX);
+            engine.compress_vec(&text[used..], &mut payload, FlushCompress::Sync).expect("the stream is new");
+        }
+        payload.truncate(payload.len() - TAIL.len());
+        payload
+    })
+}
+
+/// What the payload of a compressed message was.
+///
+/// # Errors
+/// When it is no DEFLATE of its own, or comes to more than 16 MiB.
+pub fn inflated(payload: &[u8]) -> Result<Vec<u8>> {
+    let whole = [payload, &TAIL].concat();
+    DECOMPRESS.with_borrow_mut(|engine| {
+        engine.reset(false);
+        let mut text = Vec::new();
+        while text.len() == text.capacity() {
+            if text.len() > MESSAGE_LIMIT_BYTES {
+                return Err(Error::other("a compressed message inflates to more than 16 MiB"));
+            }
+            text.reserve(whole.len() * 4 + ROOM_BYTES);
+            let used = usize::try_from(engine.total_in()).unwrap_or(usize::MAX);
+            let status = engine.decompress_vec(&whole[used..], &mut text, FlushDecompress::Sync);
+            if status.map_err(Error::other)? == Status::StreamEnd {
+                return Err(Error::other("a compressed message ends its stream"));
+            }
+        }
+        if engine.total_in() == whole.len() as u64 {
+            Ok(text)
+        } else {
+            Err(Error::other("a compressed message was not read to its end"))
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_deflated_inflates_to_the_same_at_every_size() {
+        for size in [0, 1, 100, 5_000, 70_000, 1_000_000] {
+            let text = b"now and then and now and then ".repeat(size / 30 + 1)[..size].to_vec();
+            assert_eq!(inflated(&deflated(&text)).unwrap(), text, "{size} bytes");
+        }
+        let noise: Vec<u8> = (0..50_000u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
+        assert_eq!(inflated(&deflated(&noise)).unwrap(), noise);
+    }
+
+    #[test]
+    fn what_is_no_deflate_is_an_error() {
+        assert!(inflated(b"{\"type\":\"pong\"}").is_err());
+        assert!(inflated(&[0xf3, 0x48, 0xcd, 0xc9, 0xc9, 0x07, 0x00]).is_err(), "a stream of its own end");
+    }
+}

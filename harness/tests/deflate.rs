@@ -1,0 +1,160 @@
+//! Compression through the whole system: a room's message once for all, histories the same, bombs that cost nothing.
+//! How offers are read and streams inflated is tested at the gateway's transport. With `TIDINGS_TEST_DEFLATE=1` every
+//! other test here speaks compressed as well.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use serde_json::json;
+use tidings_harness::{
+    Client, ServerFrame, Stack,
+    deflate::{COMPRESSED, OFFER, deflated, inflated},
+    raw::{RawSocket, frame, opcode},
+};
+
+const PATIENCE: Duration = Duration::from_secs(20);
+
+async fn deflating(stack: &Stack, user: &str) -> Result<Client> {
+    Ok(Client::connect_deflating(&stack.gateway(0).ws(), &stack.token(user)).await?)
+}
+
+async fn raw_deflating(stack: &Stack, user: &str) -> Result<RawSocket> {
+    let token = stack.token(user);
+    let headers = format!("Authorization: Bearer {token}\r\nSec-WebSocket-Extensions: {OFFER}\r\n");
+    RawSocket::open_with(stack.gateway(0).ports().public, &headers).await
+}
+
+async fn metric(stack: &Stack, name: &str) -> Result<u64> {
+    let text = stack.gateway(0).metrics().await?;
+    let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+    Ok(value.with_context(|| format!("no {name}"))?.parse()?)
+}
+
+/// The next message, its content.
+async fn heard(client: &Client) -> Result<String> {
+    loop {
+        if let ServerFrame::Message(message) = client.next_event(PATIENCE).await? {
+            return Ok(message.content);
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_rooms_message_is_compressed_once_and_reaches_all_as_it_was_sent() -> Result<()> {
+    let stack = Stack::start().await?;
+    let room = stack.http("alice").new_room(&["bob"]).await?;
+    let mut listeners = Vec::new();
+    for _ in 0..8 {
+        listeners.push(deflating(&stack, "bob").await?);
+    }
+    for listener in &listeners {
+        listener.join_and_catch_up(&room).await?;
+    }
+    let alice = deflating(&stack, "alice").await?;
+    let words = "Treffen wir uns um acht, oder um neun, und dann essen wir. ".repeat(16);
+    alice.send(&room, "short").await?;
+    alice.send(&room, &words).await?;
+    for listener in &listeners {
+        ensure!(heard(listener).await? == "short" && heard(listener).await? == words);
+    }
+    ensure!(metric(&stack, "tidings_gateway_frames_compressed").await? == 1, "the long one, once");
+    ensure!(metric(&stack, "tidings_gateway_compressed_frames_sent").await? == 8);
+    ensure!(metric(&stack, "tidings_gateway_compression_saved_bytes").await? > 8 * 500);
+    let page = stack.http("bob").get(&format!("/rooms/{room}/messages")).await?.expect(200);
+    ensure!(page.body["messages"][1]["content"] == words.as_str(), "{}", page.body);
+    Ok(())
+}
+
+#[tokio::test]
+async fn who_does_not_offer_it_gets_plain_frames_and_who_does_may_send_either() -> Result<()> {
+    let stack = Stack::start().await?;
+    let room = stack.http("alice").new_room(&[]).await?;
+    let content = "again and again ".repeat(60);
+    let send = |client_id: &str| {
+        json!({"type": "message:send", "ref": client_id, "room": room, "client_id": client_id, "content": content})
+            .to_string()
+    };
+    let mut packing = raw_deflating(&stack, "alice").await?;
+    let mut plain = RawSocket::open(stack.gateway(0).ports().public, &stack.token("alice")).await?;
+    let join = json!({"type": "room:join", "room": room}).to_string();
+    for socket in [&mut packing, &mut plain] {
+        socket.send(opcode::TEXT, join.as_bytes()).await?;
+        while text(socket).await?.0["type"] != "room:caught_up" {}
+    }
+    packing.send(opcode::TEXT, send("plainly").as_bytes()).await?;
+    let mask = Some([9, 8, 7, 6]);
+    let payload = deflated(send("compressed").as_bytes());
+    packing.send_bytes(&frame(0x80 | COMPRESSED | opcode::TEXT, &payload, mask)).await?;
+    for (socket, compressed) in [(&mut packing, true), (&mut plain, false)] {
+        let mut messages = 0;
+        while messages < 2 {
+            let (value, marked) = text(socket).await?;
+            if value["type"] == "message:new" {
+                ensure!(value["content"] == content.as_str() && marked == compressed, "{value}");
+                messages += 1;
+            }
+        }
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn bombs_are_refused_without_ever_being_held() -> Result<()> {
+    let stack = Stack::start().await?;
+    let bomb = frame(
+        0x80 | COMPRESSED | opcode::TEXT,
+        &deflated(&vec![b' '; 32 * 1024 * 1024]),
+        Some([1, 2, 3, 4]),
+    );
+    ensure!(bomb.len() < 64 * 1024, "{}", bomb.len());
+    let peak = || peak_bytes(stack.gateway(0).pid().context("no gateway")?);
+    raw_deflating(&stack, "alice").await?.send(opcode::TEXT, b"{}").await?;
+    let before = peak()?;
+    for _ in 0..10 {
+        let mut socket = raw_deflating(&stack, "alice").await?;
+        socket.send_bytes(&bomb).await?;
+        ensure!(socket.until_close(PATIENCE).await? == Some(1009));
+    }
+    let grown = peak()? - before;
+    ensure!(grown < 16 * 1024 * 1024, "the gateway has held {grown} bytes more");
+    ensure!(metric(&stack, "tidings_gateway_bombs_refused").await? == 10);
+    stack.connect("alice").await?.ping().await?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn switched_off_nothing_is_agreed_on_and_all_goes_on() -> Result<()> {
+    let stack = Stack::builder().gateway_env("TIDINGS_DEFLATE", "false").start().await?;
+    let room = stack.http("alice").new_room(&[]).await?;
+    let alice = deflating(&stack, "alice").await?;
+    alice.join_and_catch_up(&room).await?;
+    let words = "the same words ".repeat(60);
+    alice.send(&room, &words).await?;
+    ensure!(heard(&alice).await? == words);
+    ensure!(metric(&stack, "tidings_gateway_compressed_frames_sent").await? == 0);
+    let mut socket = raw_deflating(&stack, "alice").await?;
+    let marked = frame(0x80 | COMPRESSED | opcode::TEXT, &deflated(b"{}"), Some([1, 2, 3, 4]));
+    socket.send_bytes(&marked).await?;
+    ensure!(socket.until_close(PATIENCE).await? == Some(1002));
+    Ok(())
+}
+
+/// The next JSON, and whether it came compressed.
+async fn text(socket: &mut RawSocket) -> Result<(serde_json::Value, bool)> {
+    loop {
+        let frame = tokio::time::timeout(PATIENCE, socket.next()).await??.context("the connection ended")?;
+        match (frame.opcode, frame.compressed) {
+            (opcode::TEXT, true) => return Ok((serde_json::from_slice(&inflated(&frame.payload)?)?, true)),
+            (opcode::TEXT, false) => return Ok((serde_json::from_str(frame.text())?, false)),
+            (opcode::CLOSE, _) => anyhow::bail!("closed with {:?}", frame.close_code()),
+            _ => {}
+        }
+    }
+}
+
+/// The most memory that a process ever had.
+fn peak_bytes(pid: u32) -> Result<u64> {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
+    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).context("no VmHWM")?;
+    Ok(peak.trim().trim_end_matches(" kB").parse::<u64>()? * 1024)
+}
