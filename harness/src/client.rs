@@ -248,6 +248,23 @@ impl Client {
         }
     }
 
+    /// The next frame that tells of a room's log: an event of it, `room:caught_up` or `room:gap`. What is live only,
+    /// and what is told to all connections of a user, is passed over.
+    ///
+    /// # Errors
+    /// As [`Client::next_event`].
+    pub async fn next_of_log(&self, patience: Duration) -> Result<ServerFrame, ClientError> {
+        let deadline = tokio::time::Instant::now() + patience;
+        loop {
+            let left = deadline.saturating_duration_since(tokio::time::Instant::now());
+            let frame = self.next_event(left).await?;
+            let aside = ["presence", "receipt:", "typing:", "signal", "rooms:", "room:added", "room:removed"];
+            if !aside.iter().any(|kind| frame.kind().starts_with(kind)) {
+                return Ok(frame);
+            }
+        }
+    }
+
     /// The next frame of this type; those before it stay in the queue, in order.
     ///
     /// # Errors

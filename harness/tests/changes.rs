@@ -124,7 +124,7 @@ async fn authors_change_their_own_admins_any_and_guests_none() -> Result<()> {
     let vera = stack.http("vera");
     let root = stack.admin_token("root");
     let root = [
-        Way::Frame(Client::connect(&stack.gateway(0).ws(), &root).await?),
+        Way::Frame(Box::new(Client::connect(&stack.gateway(0).ws(), &root).await?)),
         Way::Http(Http::new(&stack.persistence(0).url(), &root)),
     ];
     let mut sent = 0;

@@ -75,7 +75,7 @@ async fn without_postgresql_what_the_tail_holds_is_changed_and_the_rest_is_unava
 
     stack.database().server().pause()?;
     let fields = |content: &str| json!({"content": content, "ack": "accepted", "client_id": content});
-    let way = Way::Frame(alice);
+    let way = Way::Frame(Box::new(alice));
     let told = way.change(EDIT, id, second.seq, fields("edited")).await?;
     ensure!(told.seq()? == second.seq + 1, "{told:?}");
     let told = way.change(EDIT, id, first.seq, fields("later")).await?;

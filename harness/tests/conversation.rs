@@ -18,7 +18,7 @@ async fn two_gateways() -> Result<Stack> {
 }
 
 async fn next_message(client: &Client) -> Result<(u64, String, String)> {
-    match client.next_event(PATIENCE).await? {
+    match client.next_of_log(PATIENCE).await? {
         ServerFrame::Message(message) => Ok((message.seq, message.sender.id, message.content)),
         other => anyhow::bail!("expected a message, got {other:?}"),
     }
@@ -176,7 +176,7 @@ async fn a_cursor_gets_everything_after_it_once_in_order_then_caught_up_then_liv
         let heard = next_message(&bob).await?;
         ensure!(heard == (n, "alice".to_owned(), n.to_string()), "{heard:?}");
     }
-    match bob.next_event(PATIENCE).await? {
+    match bob.next_of_log(PATIENCE).await? {
         ServerFrame::CaughtUp(caught_up) => ensure!(caught_up.seq == 40, "{caught_up:?}"),
         other => anyhow::bail!("{other:?}"),
     }
@@ -196,7 +196,7 @@ async fn a_replay_longer_than_the_tail_is_a_gap_to_be_read_over_http() -> Result
     }
     let bob = stack.connect_at(1, "bob").await?;
     bob.join_after(&room, &Cursor { epoch, seq: 3 }).await?;
-    let ServerFrame::Gap(gap) = bob.next_event(PATIENCE).await? else { anyhow::bail!("expected a gap") };
+    let ServerFrame::Gap(gap) = bob.next_of_log(PATIENCE).await? else { anyhow::bail!("expected a gap") };
     ensure!((gap.after, gap.head.seq) == (3, 300), "{gap:?}");
     alice.send(&room, "301").await?;
     ensure!(next_message(&bob).await?.0 == 301, "live goes on above the gap's head, without a caught_up");
@@ -220,7 +220,7 @@ async fn unknown_epochs_and_cursors_above_the_head_are_gaps() -> Result<()> {
     for (epoch, seq, after) in cases {
         let bob = stack.connect("bob").await?;
         bob.join_after(&room, &Cursor { epoch: epoch.clone(), seq }).await?;
-        match bob.next_event(PATIENCE).await? {
+        match bob.next_of_log(PATIENCE).await? {
             ServerFrame::Gap(gap) => ensure!((gap.after, gap.head.seq) == (after, 1), "{epoch}: {gap:?}"),
             other => anyhow::bail!("{epoch}: {other:?}"),
         }
@@ -237,7 +237,7 @@ async fn a_left_room_is_silent_and_can_be_joined_again() -> Result<()> {
     ensure!(bob.leave(&room).await? == json!([room]));
     alice.send(&room, "unheard").await?;
     bob.ping().await?;
-    ensure!(matches!(bob.next_event(Duration::from_millis(300)).await, Err(ClientError::Silent(_))));
+    ensure!(matches!(bob.next_of_log(Duration::from_millis(300)).await, Err(ClientError::Silent(_))));
     bob.join_after(&room, &Cursor { epoch: caught_up.epoch, seq: 0 }).await?;
     ensure!(next_message(&bob).await?.2 == "unheard");
     Ok(())
@@ -259,7 +259,7 @@ async fn frames_of_one_room_take_effect_in_the_order_sent() -> Result<()> {
     let mut answers: Vec<Value> = Vec::new();
     let mut acks = 0;
     while acks < 40 {
-        match alice.next_event(PATIENCE).await? {
+        match alice.next_of_log(PATIENCE).await? {
             ServerFrame::Ack(ack) => {
                 ensure!(ack.client_id == Some((ack.seq - 1).to_string()), "{ack:?}");
                 acks += 1;

@@ -50,7 +50,7 @@ async fn after_redis_came_back_empty_numbering_goes_on_under_a_new_epoch() -> Re
     // The one who stayed joined goes on without a gap: all it holds is below the base.
     let mut heard = Vec::new();
     while heard.len() < 6 {
-        match live.next_event(PATIENCE).await? {
+        match live.next_of_log(PATIENCE).await? {
             ServerFrame::Message(message) => heard.push(message.content),
             ServerFrame::CaughtUp(CaughtUp { epoch, .. }) => ensure!(epoch == ack.epoch),
             other => anyhow::bail!("{other:?}"),
@@ -61,13 +61,13 @@ async fn after_redis_came_back_empty_numbering_goes_on_under_a_new_epoch() -> Re
     // At the base or below a cursor simply goes on; beyond it there is a gap.
     let back = stack.connect_at(1, "bob").await?;
     back.join_after(&room, &Cursor { epoch: old_epoch.clone(), seq: 5 }).await?;
-    ensure!(matches!(back.next_event(PATIENCE).await?, ServerFrame::Message(message) if message.seq == 6));
+    ensure!(matches!(back.next_of_log(PATIENCE).await?, ServerFrame::Message(message) if message.seq == 6));
     ensure!(
-        matches!(back.next_event(PATIENCE).await?, ServerFrame::CaughtUp(at) if at.seq == 6 && at.epoch == ack.epoch)
+        matches!(back.next_of_log(PATIENCE).await?, ServerFrame::CaughtUp(at) if at.seq == 6 && at.epoch == ack.epoch)
     );
     let beyond = stack.connect_at(0, "bob").await?;
     beyond.join_after(&room, &Cursor { epoch: old_epoch, seq: 6 }).await?;
-    match beyond.next_event(PATIENCE).await? {
+    match beyond.next_of_log(PATIENCE).await? {
         ServerFrame::Gap(Gap { after, head, .. }) => {
             ensure!((after, head.seq) == (5, 6) && head.epoch == ack.epoch)
         }
@@ -91,7 +91,7 @@ async fn a_restart_of_redis_with_its_data_loses_nothing_and_moves_nobodys_cursor
     }
     let mut heard = Vec::new();
     while heard.len() < 10 {
-        match bob.next_event(PATIENCE).await? {
+        match bob.next_of_log(PATIENCE).await? {
             ServerFrame::Message(message) => heard.push(message.seq),
             ServerFrame::CaughtUp(_) => {}
             other => anyhow::bail!("{other:?}"),
@@ -114,14 +114,14 @@ async fn what_was_accepted_and_lost_with_redis_is_told_as_a_gap_and_repeated_onc
     ensure!(alice.send_with(accepted).await?.seq == 2);
     for seq in 1..=2 {
         ensure!(
-            matches!(bob.next_event(PATIENCE).await?, ServerFrame::Message(message) if message.seq == seq)
+            matches!(bob.next_of_log(PATIENCE).await?, ServerFrame::Message(message) if message.seq == seq)
         );
     }
     stack.redis().restart_empty().await?;
     stack.persistence(0).restart().await?;
     let again = send_until_stored(&alice, &room, "lost").await?;
     ensure!(again.seq == 2 && !again.duplicate, "{again:?}");
-    match bob.next_event(PATIENCE).await? {
+    match bob.next_of_log(PATIENCE).await? {
         ServerFrame::Gap(gap) => ensure!(gap.after == 1, "{gap:?}"),
         other => anyhow::bail!("{other:?}"),
     }
@@ -148,7 +148,7 @@ async fn a_gateway_whose_pub_sub_connection_is_cut_heals_before_anything_later()
     }
     let mut heard = Vec::new();
     while heard.len() < expected.len() {
-        match bob.next_event(PATIENCE).await? {
+        match bob.next_of_log(PATIENCE).await? {
             ServerFrame::Message(message) => heard.push(message.seq),
             other => anyhow::bail!("{other:?}"),
         }
@@ -174,7 +174,7 @@ async fn while_redis_hangs_senders_are_told_and_afterwards_nothing_is_missing_or
     }
     let mut heard = Vec::new();
     while heard.len() < 3 {
-        match bob.next_event(PATIENCE).await? {
+        match bob.next_of_log(PATIENCE).await? {
             ServerFrame::Message(message) => heard.push(message.content),
             ServerFrame::CaughtUp(_) => {}
             other => anyhow::bail!("{other:?}"),

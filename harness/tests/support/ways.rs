@@ -23,7 +23,7 @@ pub const CHANGES: [(&str, &str); 4] = [
 
 /// One user on one way.
 pub enum Way {
-    Frame(Client),
+    Frame(Box<Client>),
     Http(Http),
 }
 
@@ -57,7 +57,7 @@ impl Told {
 
 /// The same user both ways.
 pub async fn both(stack: &Stack, user: &str) -> Result<[Way; 2]> {
-    Ok([Way::Frame(stack.connect(user).await?), Way::Http(stack.http(user))])
+    Ok([Way::Frame(Box::new(stack.connect(user).await?)), Way::Http(stack.http(user))])
 }
 
 impl Way {

@@ -43,7 +43,7 @@ fn a_channel_is_wanted_until_the_last_connection_and_the_last_on_its_way_is_gone
 fn one_too_many_makes_the_oldest_go_wherever_it_is_and_polls_do_not_count() {
     let mut seats = Seats::new(2);
     let place = |worker, id| Place::new(worker, id);
-    let mut add = |seats: &mut Seats, place| come(seats, "ann", place, versions(1, 1)).surplus;
+    let add = |seats: &mut Seats, place| come(seats, "ann", place, versions(1, 1)).surplus;
     assert_eq!(add(&mut seats, place(1, 5)), None);
     assert_eq!(add(&mut seats, place(0, 1 << 63 | 5)), None, "a poll");
     assert_eq!(add(&mut seats, place(0, 5)), None);

@@ -5,10 +5,6 @@ use tidings_shared::ids::Epoch;
 
 use super::*;
 
-fn room(id: &str) -> RoomId {
-    RoomId::parse(id).unwrap()
-}
-
 fn gathered(body: &Value) -> Gathered {
     Gathered::new(&PollRequest::parse(body.to_string().as_bytes()).unwrap())
 }
