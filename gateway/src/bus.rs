@@ -3,6 +3,7 @@
 //! knows a connection but by its place.
 
 mod flights;
+mod hearing;
 mod interest;
 mod people;
 mod presence;
@@ -30,9 +31,9 @@ use tidings_shared::{
 };
 use tokio::sync::watch;
 
+pub use hearing::Heard;
 pub use interest::{Hint, MAX_WORKERS, WorkerQueue};
 pub use people::{PeopleError, Standing};
-pub use presence::Heard;
 pub use seats::Place;
 pub use user_channel::{Entering, Told};
 
@@ -60,6 +61,7 @@ struct Shared {
     interest: Mutex<Interest>,
     seats: Mutex<Seats>,
     presence: presence::Parts,
+    hearing: hearing::Hearing,
     recheck: Recheck,
     /// Since when the pub/sub connection is away.
     offline: Mutex<Option<Instant>>,
@@ -82,6 +84,7 @@ impl Shared {
     /// All wanted channels are confirmed: what was told before may have been missed.
     fn online(&self, run_id: Arc<str>) {
         let since = self.offline.lock().unwrap_or_else(PoisonError::into_inner).take();
+        self.hearing.back(&run_id);
         self.process.send_replace(Some(run_id));
         self.metrics.resubscribed.inc();
         self.interest().refill_all(since.is_some_and(|since| since.elapsed() > MARKS_TRUSTED));
@@ -90,6 +93,7 @@ impl Shared {
 
     fn went_offline(&self) {
         self.offline.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert_with(Instant::now);
+        self.hearing.away();
         self.process.send_replace(None);
     }
 }
@@ -111,6 +115,7 @@ impl Bus {
             interest,
             seats,
             presence: presence::Parts::default(),
+            hearing: hearing::Hearing::default(),
             recheck: Recheck::default(),
             offline: Mutex::default(),
             process: watch::Sender::new(None),
@@ -136,6 +141,7 @@ impl Bus {
         }
         let bus = Arc::new(Self { log, persistence, subscriber, shared, loads: people::Loads::default() });
         tokio::spawn(recheck::run(Arc::downgrade(&bus)));
+        tokio::spawn(hearing::run(Arc::downgrade(&bus)));
         bus
     }
 

@@ -5,6 +5,7 @@
 #[allow(dead_code, reason = "each test program uses its part")]
 mod room_log;
 #[path = "support/user_channel.rs"]
+#[allow(dead_code, reason = "each test program uses its part")]
 mod user_channel;
 
 use std::collections::HashMap;

@@ -154,7 +154,7 @@ async fn after_redis_lost_everything_who_is_connected_is_online_and_who_went_is_
 }
 
 #[tokio::test]
-async fn while_redis_hangs_people_come_in_once_it_is_back_and_presence_follows() -> Result<()> {
+async fn what_is_said_while_redis_hangs_is_told_once_it_is_back() -> Result<()> {
     let stack = Stack::builder().gateways(2).start().await?;
     let room = stack.http("alice").new_room(&["bob"]).await?;
     let alice = watcher(&stack, 0, &room).await?;
@@ -166,5 +166,33 @@ async fn while_redis_hangs_people_come_in_once_it_is_back_and_presence_follows()
     tokio::time::sleep(Duration::from_secs(6)).await;
     stack.redis().resume()?;
     until(&alice, "bob", "away", Duration::from_secs(20)).await?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn what_a_node_did_not_hear_it_tells_when_it_hears_again() -> Result<()> {
+    let stack = Stack::builder().gateways(2).start().await?;
+    let room = stack.http("alice").new_room(&["bob", "carol"]).await?;
+    let alice = watcher(&stack, 0, &room).await?;
+    let bob = stack.connect_at(1, "bob").await?;
+    told(&alice, "bob", "online", SOON).await?;
+    let client = redis::Client::open(stack.redis().url())?;
+    let mut connection = client.get_multiplexed_async_connection().await?;
+    // Nobody hears anything for two seconds: each connection for pub/sub is cut as soon as it is there.
+    let cut_until = Instant::now() + Duration::from_secs(2);
+    let mut said = false;
+    while Instant::now() < cut_until {
+        redis::cmd("CLIENT").arg("KILL").arg("TYPE").arg("pubsub").exec_async(&mut connection).await?;
+        if !said && cut_until - Instant::now() < Duration::from_millis(1500) {
+            says(&bob, "away").await?;
+            said = true;
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    told(&alice, "bob", "away", SOON).await?;
+    // Once, and nothing of before.
+    silence(&alice, Duration::from_secs(2)).await?;
+    let _carol = stack.connect_at(1, "carol").await?;
+    told(&alice, "carol", "online", SOON).await?;
     Ok(())
 }

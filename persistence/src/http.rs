@@ -5,6 +5,7 @@
 mod allowance;
 pub mod body;
 pub mod caller;
+mod coding;
 mod conditional;
 pub mod creation;
 pub mod openapi;
@@ -35,7 +36,7 @@ use std::time::Duration;
 
 use actix_cors::Cors;
 use actix_web::http::header;
-use actix_web::middleware::{Compress, from_fn};
+use actix_web::middleware::from_fn;
 use actix_web::{HttpRequest, Resource, Route, guard, web};
 use tidings_shared::error::{ErrorCode, Refusal};
 
@@ -55,8 +56,7 @@ pub fn configure(state: web::Data<State>) -> impl FnOnce(&mut web::ServiceConfig
     move |config| {
         let scope = web::scope("/v1")
             .wrap(from_fn(conditional::answer))
-            // Pages of history are mostly text; who asks for it gets them compressed.
-            .wrap(Compress::default())
+            .wrap(from_fn(coding::answer))
             .wrap(cors(&state))
             .service(resource(
                 "/rooms",

@@ -14,6 +14,7 @@
 //! | `{u<u>}:presence:lives` | sorted set | life → end of its lease |
 //! | `{u<u>}:presence:life:<life>` | set | users that a life holds |
 //! | `{u<u>}:presence:gone` | hash | user → when they were seen last, until persistence has written it down |
+//! | `{u<u>}:presence:told` | stream | the last 500 changes, gone a minute after the last: for those who did not hear them |
 //! | `presence:sweeper`, `presence:writer` | strings | there while somebody sweeps, or writes down who went |
 //! | `presence` | channel | what is to be told: see [`Told`] |
 //! | `{p}:members:<room>` | string | members of a small room, see [`members`] |
@@ -30,11 +31,11 @@ mod told;
 
 use std::time::Duration;
 
-pub use keys::Partition;
+pub use keys::{PARTITIONS, Partition};
 pub use lives::{Life, Turn, begin, claim, drained, dues, end, gone, lapsed, renew, turn};
 pub use people::{Hold, Put, PutOutcome, State, hold, put, reap, states, tell};
 pub use rooms::{CachedRooms, cached_rooms, small};
-pub use told::Told;
+pub use told::{Told, missed};
 
 use crate::protocol::Status;
 

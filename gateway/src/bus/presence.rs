@@ -14,16 +14,12 @@ use tidings_shared::{
     ids::{RoomId, UserId},
     internal::presence::MembersAnswer,
     log::{AuthorityError, Session},
-    presence::{self, CachedRooms, Hold, Life, Partition, Put, PutOutcome, State, Told, Turn},
-    protocol::{Status, server::Presence, server::ServerFrame},
+    presence::{self, CachedRooms, Hold, Life, Partition, Put, PutOutcome, State, Turn},
+    protocol::{Status, server::Presence},
 };
-use tokio::sync::broadcast;
 
-use super::{Bus, PeopleError, Shared, flights::Flights};
-use crate::transport::Frame;
+use super::{Bus, PeopleError, flights::Flights};
 
-/// Changes that may wait for a worker; of more it misses the oldest.
-const HEARD_QUEUE: usize = 4096;
 /// Users whose rooms are asked of persistence at once: presence must not keep those waiting who join.
 const ROOMS_ASKED_AT_ONCE: usize = 4;
 /// Persistence is not waited for longer; presence does without.
@@ -34,31 +30,8 @@ const REST: Duration = Duration::from_secs(3);
 const MEMBERS_ROUNDS: usize = 4;
 const MEMBERS_PAUSE: Duration = Duration::from_millis(100);
 
-/// A change of presence, framed once for all receivers.
-#[derive(Debug)]
-pub struct Heard {
-    told: Told,
-    pub frame: Frame,
-    /// Bit per worker that wants one of the rooms.
-    workers: u64,
-}
-
-impl Heard {
-    /// Whether a worker may have somebody who is to be told.
-    #[must_use]
-    pub fn concerns(&self, worker: usize) -> bool {
-        self.workers & (1 << worker) != 0
-    }
-
-    /// The rooms whose members are told.
-    pub fn rooms(&self) -> impl Iterator<Item = &str> {
-        self.told.rooms()
-    }
-}
-
-/// What presence needs on the bus.
+/// What is asked of persistence for presence.
 pub(super) struct Parts {
-    pub heard: broadcast::Sender<Arc<Heard>>,
     members: Flights<RoomId, MembersAnswer>,
     started: Instant,
     /// Persistence rests until then, in milliseconds since the start.
@@ -68,7 +41,6 @@ pub(super) struct Parts {
 impl Default for Parts {
     fn default() -> Self {
         Self {
-            heard: broadcast::Sender::new(HEARD_QUEUE),
             members: Flights::default(),
             started: Instant::now(),
             resting_until_ms: AtomicU64::new(0),
@@ -97,30 +69,7 @@ impl Parts {
     }
 }
 
-impl Shared {
-    /// Something was published on the channel of presence.
-    pub(super) fn presence_told(&self, payload: &[u8]) {
-        let Some(told) = Told::parse(payload) else {
-            tracing::error!("a change of presence cannot be read");
-            return;
-        };
-        self.metrics.presence_heard.inc();
-        let workers = self.interest().wanting(told.rooms());
-        if workers != 0 {
-            let frame = Frame::text(ServerFrame::Presence(&told.on_the_wire()).to_json());
-            // Without a worker nobody is told.
-            let _ = self.presence.heard.send(Arc::new(Heard { told, frame, workers }));
-        }
-    }
-}
-
 impl Bus {
-    /// Changes of presence from now on.
-    #[must_use]
-    pub fn heard_presence(&self) -> broadcast::Receiver<Arc<Heard>> {
-        self.shared.presence.heard.subscribe()
-    }
-
     /// Begins a life of this node.
     ///
     /// # Errors

@@ -2,7 +2,10 @@
 //! in each room the last. Whoever sees it forgets it by themselves; nothing here remembers who types.
 
 use std::{
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -51,6 +54,8 @@ struct Gathering {
 #[derive(Default)]
 pub struct Typing {
     gathering: Mutex<Gathering>,
+    /// Something gathers, as the last who held the lock left it: every message asks.
+    busy: AtomicBool,
     begun: Notify,
 }
 
@@ -86,6 +91,7 @@ impl Typing {
         }
         gathering.waiting += 1;
         if gathering.said.is_empty() {
+            self.busy.store(true, Ordering::Relaxed);
             self.begun.notify_one();
         }
         let key = (room.clone(), user.clone());
@@ -96,12 +102,19 @@ impl Typing {
         Ok(sent)
     }
 
+    fn take(&self) -> FxHashMap<(RoomId, UserId), Said> {
+        let mut gathering = self.gathering();
+        self.busy.store(false, Ordering::Relaxed);
+        std::mem::take(&mut *gathering).said
+    }
+
     /// A message of theirs ends a person's typing: what has not gone out yet would come behind it.
     pub fn has_sent(&self, room: &RoomId, user: &UserId) {
-        let mut gathering = self.gathering();
-        if gathering.said.is_empty() {
+        // Of the same connection it is known for sure; of another one it may as well have come later.
+        if !self.busy.load(Ordering::Relaxed) {
             return;
         }
+        let mut gathering = self.gathering();
         if let Some(said) = gathering.said.remove(&(room.clone(), user.clone())) {
             gathering.waiting -= said.waiting.len();
             drop(gathering);
@@ -114,7 +127,7 @@ async fn send(typing: Arc<Typing>, log: Arc<Log>, metrics: Metrics) {
     loop {
         typing.begun.notified().await;
         tokio::time::sleep(GATHER).await;
-        let gathered = std::mem::take(&mut *typing.gathering()).said;
+        let gathered = typing.take();
         let entries: Vec<LiveEntry<'_>> =
             gathered.iter().map(|((room, user), said)| entry(room, user, &said.typist)).collect();
         let outcomes = log.publish_live(&entries).await;

@@ -1,11 +1,12 @@
 //! Conditional answers (RFC 9110, 13): a reader that has the same answer already is told so in place of it. Lists of
 //! rooms and pages of history are asked for again and again, and are mostly what they were.
+//! Promises to hold no more than the handler held: what is streamed passes as it is.
 
 use std::fmt::Write;
 
 use actix_web::{
     Error, HttpResponse,
-    body::{BodySize, BoxBody, MessageBody, to_bytes},
+    body::{BodySize, BoxBody, MessageBody},
     dev::{ServiceRequest, ServiceResponse},
     http::{
         Method, StatusCode,
@@ -15,11 +16,11 @@ use actix_web::{
 };
 use sha1::{Digest, Sha1};
 
-/// What is streamed, or longer than this, has no tag: a page is far shorter.
+/// What is longer has no tag, since making one takes time: a page is far shorter.
 const MAX_TAGGED_BYTES: u64 = 4 * 1024 * 1024;
 
-/// Gives a `200` answer to a `GET` its entity tag, and answers `304` where the reader has it. The tag is weak: the
-/// same answer may come compressed.
+/// Gives a `200` answer to a `GET` or `HEAD` its entity tag, and answers `304` where the reader has it. The tag is weak:
+/// the same answer may come compressed.
 ///
 /// # Errors
 /// Those of the handler.
@@ -30,18 +31,24 @@ pub async fn answer(
     let reads = matches!(*request.method(), Method::GET | Method::HEAD);
     let known = IfNoneMatch::parse(&request).ok();
     let response = next.call(request).await?.map_into_boxed_body();
-    let tagged =
-        matches!(response.response().body().size(), BodySize::Sized(bytes) if bytes <= MAX_TAGGED_BYTES);
-    if !reads || response.status() != StatusCode::OK || !tagged {
+    let size = response.response().body().size();
+    let taggable = matches!(size, BodySize::Sized(bytes) if bytes <= MAX_TAGGED_BYTES);
+    if !reads || response.status() != StatusCode::OK || !taggable {
         return Ok(response);
     }
     let (request, response) = response.into_parts();
     let (mut response, body) = response.into_parts();
-    let body = to_bytes(body).await.map_err(actix_web::error::ErrorInternalServerError)?;
+    let body = match body.try_into_bytes() {
+        Ok(body) => body,
+        // Not in memory as a whole: not worth to be put there.
+        Err(body) => return Ok(ServiceResponse::new(request, response.set_body(body))),
+    };
     let tag = EntityTag::new_weak(hexadecimal(&Sha1::digest(&body)));
     let headers = response.headers_mut();
-    // What one may see is one's own, and may change at any time.
-    headers.insert(CACHE_CONTROL, HeaderValue::from_static("private, no-cache"));
+    if !headers.contains_key(CACHE_CONTROL) {
+        // What one may see is one's own, and may change at any time.
+        headers.insert(CACHE_CONTROL, HeaderValue::from_static("private, no-cache"));
+    }
     if let Ok(value) = HeaderValue::from_str(&tag.to_string()) {
         headers.insert(ETAG, value);
     }
@@ -83,6 +90,38 @@ mod tests {
     };
 
     use super::*;
+
+    #[actix_web::test]
+    async fn what_is_streamed_or_large_passes_without_a_tag() {
+        let large = "x".repeat(usize::try_from(MAX_TAGGED_BYTES).unwrap() + 1);
+        let app = App::new()
+            .wrap(from_fn(answer))
+            .route("/large", web::get().to(move || std::future::ready(HttpResponse::Ok().body(large.clone()))))
+            .route(
+                "/stream",
+                web::get().to(|| async {
+                    let lines = [(); 3].map(|()| Ok::<_, Error>(web::Bytes::from("line\n")));
+                    HttpResponse::Ok().streaming(futures_util::stream::iter(lines))
+                }),
+            )
+            .route(
+                "/own",
+                web::get().to(|| async {
+                    HttpResponse::Ok().insert_header((CACHE_CONTROL, "no-store")).body("x")
+                }),
+            );
+        let app = init_service(app).await;
+        for path in ["/large", "/stream"] {
+            let known = TestRequest::get().uri(path).insert_header((IF_NONE_MATCH, "*")).to_request();
+            let passed = call_service(&app, known).await;
+            assert_eq!((passed.status(), passed.headers().get(ETAG)), (StatusCode::OK, None), "{path}");
+            let streamed = matches!(passed.response().body().size(), BodySize::Stream);
+            assert_eq!(streamed, path == "/stream");
+            assert!(read_body(passed).await.len() >= 15, "{path}");
+        }
+        let own = call_service(&app, TestRequest::get().uri("/own").to_request()).await;
+        assert_eq!(own.headers().get(CACHE_CONTROL).unwrap(), "no-store");
+    }
 
     #[actix_web::test]
     async fn who_has_the_answer_is_told_that_it_is_the_same() {

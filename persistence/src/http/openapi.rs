@@ -120,6 +120,15 @@ mod tests {
     }
 
     #[test]
+    fn a_body_that_may_be_left_out_is_told_as_such() {
+        let document = serde_json::to_value(Document::openapi()).unwrap();
+        let message = &document["paths"]["/v1/rooms/{room}/messages/{seq}"];
+        assert_eq!(message["patch"]["requestBody"]["required"], true);
+        let body = &message["delete"]["requestBody"];
+        assert!(body.is_object() && body["required"] != true, "{body}");
+    }
+
+    #[test]
     fn every_reference_leads_to_a_schema() {
         let document = serde_json::to_value(Document::openapi()).unwrap();
         let text = document.to_string();

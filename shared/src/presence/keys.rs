@@ -4,7 +4,7 @@ use super::Life;
 use crate::ids::UserId;
 
 /// Few, since each node renews a lease in each of them.
-const PARTITIONS: u8 = 16;
+pub const PARTITIONS: u8 = 16;
 
 /// A share of all users.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -18,6 +18,12 @@ impl Partition {
             (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
         });
         Self(u8::try_from(hash % u64::from(PARTITIONS)).expect("a remainder of 16 fits"))
+    }
+
+    /// Its place among all, from 0.
+    #[must_use]
+    pub fn index(self) -> usize {
+        usize::from(self.0)
     }
 
     pub fn all() -> impl Iterator<Item = Self> {
@@ -38,6 +44,10 @@ impl Partition {
 
     pub(super) fn users_of(self, life: &Life) -> String {
         self.key(&format!("life:{life}"))
+    }
+
+    pub(super) fn told(self) -> String {
+        self.key("told")
     }
 
     pub(super) fn gone(self) -> String {

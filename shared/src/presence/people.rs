@@ -137,7 +137,7 @@ pub async fn tell(
     let mut pipe = redis::pipe();
     for (user, rooms) in users {
         let partition = Partition::of(user);
-        let keys = [keys::user(user), partition.due(), partition.lives(), partition.gone()];
+        let keys = [keys::user(user), partition.due(), partition.lives(), partition.gone(), partition.told()];
         scripts::call(&mut pipe, &TELL, &keys).arg(user.as_str()).arg(CHANNEL).arg(MAX_GONE);
         for room in rooms {
             pipe.arg(room.as_str());

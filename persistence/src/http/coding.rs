@@ -1,0 +1,73 @@
+//! Compressed answers (RFC 9110, 8.4 and 12.5.3): gzip for who takes it, where it is worth it. Pages of history are
+//! mostly text. Promises that a stream stays one, and that nobody is refused for what they take: who takes neither
+//! gzip nor plain text gets plain text.
+
+use actix_http::encoding::Encoder;
+use actix_web::Error;
+use actix_web::body::{BodySize, MessageBody};
+use actix_web::dev::{ServiceRequest, ServiceResponse};
+use actix_web::http::header::{
+    AcceptEncoding, CONTENT_ENCODING, ContentEncoding, Encoding, Header, HeaderValue, VARY,
+};
+use actix_web::middleware::Next;
+
+/// What is shorter goes in one packet as it is.
+const MIN_BYTES: u64 = 1024;
+
+/// Compresses an answer, or leaves it.
+///
+/// # Errors
+/// Those of the handler.
+pub async fn answer<B: MessageBody + 'static>(
+    request: ServiceRequest,
+    next: Next<B>,
+) -> Result<ServiceResponse<Encoder<B>>, Error> {
+    let wanted = wanted(&request);
+    let response = next.call(request).await?;
+    let mut response = response.map_body(|head, body| {
+        let is_small = matches!(body.size(), BodySize::Sized(bytes) if bytes < MIN_BYTES);
+        Encoder::response(if is_small { ContentEncoding::Identity } else { wanted }, head, body)
+    });
+    // A compressed one has it from the encoder.
+    if !response.headers().contains_key(CONTENT_ENCODING) {
+        response.headers_mut().append(VARY, HeaderValue::from_static("accept-encoding"));
+    }
+    Ok(response)
+}
+
+fn wanted(request: &ServiceRequest) -> ContentEncoding {
+    let ours = [Encoding::identity(), Encoding::gzip()];
+    let chosen = AcceptEncoding::parse(request).ok().and_then(|taken| taken.negotiate(ours.iter()));
+    match chosen {
+        Some(Encoding::Known(coding)) => coding,
+        _ => ContentEncoding::Identity,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use actix_web::http::header::ACCEPT_ENCODING;
+    use actix_web::test::TestRequest;
+
+    use super::*;
+
+    #[test]
+    fn gzip_is_for_who_takes_it_and_nobody_is_refused() {
+        let gzip = ContentEncoding::Gzip;
+        for (taken, coding) in [
+            ("gzip", gzip),
+            ("br, gzip;q=0.5", gzip),
+            ("*", gzip),
+            ("identity;q=0, gzip", gzip),
+            ("", ContentEncoding::Identity),
+            ("gzip;q=0", ContentEncoding::Identity),
+            ("br, zstd", ContentEncoding::Identity),
+            ("identity;q=0", ContentEncoding::Identity),
+            ("gzip;q=x, \"", ContentEncoding::Identity),
+        ] {
+            let request = TestRequest::get().insert_header((ACCEPT_ENCODING, taken)).to_srv_request();
+            assert_eq!(wanted(&request), coding, "{taken}");
+        }
+        assert_eq!(wanted(&TestRequest::get().to_srv_request()), ContentEncoding::Identity);
+    }
+}
