@@ -11,12 +11,13 @@
 //! What is replayed goes by the role now. Nobody goes live, and no room is refilled, without the *marks* of changed
 //! memberships as of the head that was read, so a hint that was missed changes nothing of this.
 
-mod role;
 mod live;
+mod outcome;
+mod role;
 mod room;
-mod watching;
 #[cfg(test)]
 mod tests;
+mod watching;
 
 use std::rc::Rc;
 
@@ -27,8 +28,9 @@ use tidings_shared::{
 };
 
 use crate::transport::Frame;
-pub use role::Roles;
+pub use outcome::{Dispatch, Ended, Refilled, Renewed};
 use role::RoleNames;
+pub use role::Roles;
 use room::Room;
 pub use room::{RoomRead, Subscription};
 
@@ -65,57 +67,12 @@ pub trait Peer {
     fn ended(&self, room: &str, subscription: Subscription);
 }
 
-/// What a record led to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Dispatch {
-    /// Sent to all live subscriptions that may see it, or nobody was live.
-    Delivered,
-    /// Of an older epoch, or already sent.
-    Stale,
-    /// It does not follow on what was sent: the room is to be refilled.
-    Refill,
-    /// As `Refill`, and a refill is already under way.
-    RefillUnderWay,
-}
-
-/// How a refill ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Refilled {
-    /// The tail reached back: the missing records were sent.
-    FromTail,
-    /// It did not, or the epoch's base lies lower: live subscriptions were told the gap.
-    Gap,
-    /// What was read is not yet up to what is known to exist, or not of all who are live: read again.
-    Again,
-    /// The marks do not tell everybody's role in this epoch: ask persistence for the roles, then read again.
-    RolesUnknown,
-}
-
 /// What was read of a room for one subscription: the head, the user's mark, and what the hub's generation was before.
 #[derive(Debug, Clone, Copy)]
 pub struct MarkRead<'a> {
     pub head: Position,
     pub mark: Option<&'a Mark>,
     pub generation: Generation,
-}
-
-/// What a read means for a subscription that replays.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Renewed {
-    /// Its role is as of what was read, or later.
-    Stands,
-    /// It is gone.
-    Ended,
-    /// The mark does not tell the role in this epoch: ask persistence, then read again.
-    RoleUnknown,
-}
-
-/// What ended because of removals.
-#[derive(Debug, Default)]
-pub struct Ended {
-    pub subscriptions: usize,
-    /// Rooms without a subscription now: their channels are not wanted any more.
-    pub rooms: Vec<RoomId>,
 }
 
 /// See the module.

@@ -115,18 +115,20 @@ impl Allowances {
 /// How often one connection ran against a limit lately. A minute begins with the first time after the last one.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Overstepping {
-    minute_began_ms: i64,
+    /// Seconds since the Unix epoch: every connection holds one of these.
+    minute_began_s: u32,
     times: u32,
 }
 
-const MINUTE_MS: i64 = 60_000;
+const MINUTE_S: u32 = 60;
 
 impl Overstepping {
     /// Counts one more time; true: it was once too often.
     pub fn again(&mut self, now_ms: i64, allowed_per_minute: u32) -> bool {
         // A clock that was set back begins a minute anew as well.
-        if !(0..MINUTE_MS).contains(&(now_ms - self.minute_began_ms)) {
-            *self = Self { minute_began_ms: now_ms, times: 0 };
+        let now_s = u32::try_from(now_ms / 1000).unwrap_or_default();
+        if now_s.checked_sub(self.minute_began_s).is_none_or(|since| since >= MINUTE_S) {
+            *self = Self { minute_began_s: now_s, times: 0 };
         }
         self.times += 1;
         self.times > allowed_per_minute
@@ -158,12 +160,12 @@ mod tests {
     #[test]
     fn only_who_oversteps_too_often_within_a_minute_is_found() {
         let mut often = Overstepping::default();
-        assert_eq!([1, 2, 3].map(|n| often.again(1_000_000 + n, 2)), [false, false, true]);
+        assert_eq!([0, 30_000, 59_999].map(|n| often.again(1_000_000 + n, 2)), [false, false, true]);
         let mut seldom = Overstepping::default();
         for minute in 1..50 {
-            assert_eq!([1, 2].map(|n| seldom.again(minute * MINUTE_MS + n, 2)), [false, false], "{minute}");
+            assert_eq!([1, 2].map(|n| seldom.again(minute * 60_000 + n, 2)), [false, false], "{minute}");
         }
         let mut set_back = Overstepping::default();
-        assert_eq!([9, 8, 7].map(|n| set_back.again(n * MINUTE_MS, 1)), [false; 3]);
+        assert_eq!([9, 8, 7].map(|n| set_back.again(n * 60_000, 1)), [false; 3]);
     }
 }

@@ -101,11 +101,8 @@ async fn who_does_not_offer_it_gets_plain_frames_and_who_does_may_send_either() 
 #[tokio::test]
 async fn bombs_are_refused_without_ever_being_held() -> Result<()> {
     let stack = Stack::start().await?;
-    let bomb = frame(
-        0x80 | COMPRESSED | opcode::TEXT,
-        &deflated(&vec![b' '; 32 * 1024 * 1024]),
-        Some([1, 2, 3, 4]),
-    );
+    let bomb =
+        frame(0x80 | COMPRESSED | opcode::TEXT, &deflated(&vec![b' '; 32 * 1024 * 1024]), Some([1, 2, 3, 4]));
     ensure!(bomb.len() < 64 * 1024, "{}", bomb.len());
     let peak = || peak_bytes(stack.gateway(0).pid().context("no gateway")?);
     raw_deflating(&stack, "alice").await?.send(opcode::TEXT, b"{}").await?;

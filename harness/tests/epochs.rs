@@ -8,6 +8,7 @@ use tidings_harness::{
     Client, ClientError, Cursor, ServerFrame, Stack,
     frames::{Ack, CaughtUp, Gap},
 };
+use tidings_shared::{ids::RoomId, log::keys};
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -182,5 +183,33 @@ async fn while_redis_hangs_senders_are_told_and_afterwards_nothing_is_missing_or
     }
     ensure!(heard == ["before", "during", "after"], "{heard:?}");
     ensure!(contents(&stack, &room).await? == heard);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_membership_that_redis_lost_after_it_was_stored_counts_and_not_what_redis_still_says() -> Result<()> {
+    let stack = Stack::start().await?;
+    let http = stack.http("alice");
+    let room = http.new_room(&["bob", "carol"]).await?;
+    http.put_member(&room, "bob", "vip").await?.expect(200);
+    http.remove_member(&room, "carol").await?.expect(200);
+    let id = RoomId::parse(&room)?;
+    let mut redis = redis::Client::open(stack.redis().url())?.get_multiplexed_async_connection().await?;
+    let before: Vec<String> = redis::cmd("HGETALL").arg(keys::room(&id)).query_async(&mut redis).await?;
+    http.remove_member(&room, "bob").await?.expect(200);
+    http.put_member(&room, "carol", "member").await?.expect(200);
+    // As after a power cut: the last second of what Redis wrote is gone.
+    let mut back = redis::pipe();
+    back.del(keys::room(&id)).ignore().cmd("HSET").arg(keys::room(&id)).arg(before).ignore().del(keys::tail(&id));
+    let _: () = back.query_async(&mut redis).await?;
+    stack.redis().restart().await?;
+    let carol = stack.connect("carol").await?;
+    send_until_stored(&carol, &room, "here again").await?;
+    ensure!(carol.join(&room).await?.role == "member");
+    let bob = stack.connect("bob").await?;
+    let joined = bob.join(&room).await;
+    ensure!(joined.as_ref().is_err_and(|error| error.code() == "not_found"), "{joined:?}");
+    let sent = bob.send(&room, "still here").await;
+    ensure!(sent.as_ref().is_err_and(|error| error.code() == "not_found"), "{sent:?}");
     Ok(())
 }

@@ -223,6 +223,9 @@ async fn live(stack: &Stack) -> Result<Vec<String>> {
     alice.put_member(&stays, "mallory", "admin").await?.expect(200);
     http.request(Method::PATCH, &format!("/rooms/{stays}/messages/1"), Some(json!({"content": text("over alice"), "metadata": {(MARK): 1}}))).await?.expect(200);
     http.remove_member(&left, "mallory").await?.expect(200);
+    // The last record of its partition.
+    let corrected = json!({"content": text("corrected by alice")});
+    alice.request(Method::PATCH, &format!("/rooms/{left}/messages/1"), Some(corrected)).await?.expect(200);
     // Something of hers is in the archive.
     stack.database().query(&format!("UPDATE messages SET at = at - interval '9 days' WHERE room_id = '{old}'")).await?;
     let mut job = tokio::process::Command::new(node::program("tidings-persistence")?);

@@ -20,7 +20,9 @@ async fn json_that_is_nested_too_deep_is_a_bad_request_and_the_connection_goes_o
     let lists = |depth: usize| format!("{}{}", "[".repeat(depth), "]".repeat(depth));
     let objects = |depth: usize| format!("{}{{}}{}", r#"{"a":"#.repeat(depth - 1), "}".repeat(depth - 1));
     let send = |metadata: &str| {
-        format!(r#"{{"type":"message:send","ref":"r","room":"{room}","client_id":"c","content":"x","metadata":{metadata}}}"#)
+        format!(
+            r#"{{"type":"message:send","ref":"r","room":"{room}","client_id":"c","content":"x","metadata":{metadata}}}"#
+        )
     };
     let signal = |data: &str| format!(r#"{{"type":"signal","ref":"r","room":"{room}","data":{data}}}"#);
     let refused: Vec<(&str, String, Value)> = vec![
@@ -32,10 +34,28 @@ async fn json_that_is_nested_too_deep_is_a_bad_request_and_the_connection_goes_o
         ("metadata of lists", send(&format!(r#"{{"a":{}}}"#, lists(1_500))), json!("metadata")),
         ("signal", signal(&lists(101)), json!("data")),
         ("signal at its longest", signal(&lists(8_000)), json!("data")),
-        ("content", format!(r#"{{"type":"message:send","ref":"r","room":"{room}","client_id":"c","content":{}}}"#, lists(20_000)), json!("content")),
-        ("visible_to", format!(r#"{{"type":"message:send","ref":"r","room":"{room}","client_id":"c","content":"x","visible_to":{}}}"#, objects(5_000)), json!("visible_to")),
+        (
+            "content",
+            format!(
+                r#"{{"type":"message:send","ref":"r","room":"{room}","client_id":"c","content":{}}}"#,
+                lists(20_000)
+            ),
+            json!("content"),
+        ),
+        (
+            "visible_to",
+            format!(
+                r#"{{"type":"message:send","ref":"r","room":"{room}","client_id":"c","content":"x","visible_to":{}}}"#,
+                objects(5_000)
+            ),
+            json!("visible_to"),
+        ),
         ("room", format!(r#"{{"type":"room:join","ref":"r","room":{}}}"#, lists(30_000)), json!("room")),
-        ("after", format!(r#"{{"type":"room:join","ref":"r","room":"{room}","after":{}}}"#, objects(9_000)), json!("after")),
+        (
+            "after",
+            format!(r#"{{"type":"room:join","ref":"r","room":"{room}","after":{}}}"#, objects(9_000)),
+            json!("after"),
+        ),
         ("ref", format!(r#"{{"type":"ping","ref":{}}}"#, lists(30_000)), json!("ref")),
     ];
     for (name, text, field) in refused {

@@ -29,13 +29,20 @@ async fn each_kind_of_command_has_its_own_limit_which_tells_when_to_come_again()
     let join = |kind: &str| json!({"type": format!("room:{kind}"), "room": room});
     let seq = |kind: &str| json!({"type": format!("message:{kind}"), "room": room, "seq": 0});
     let change = |kind: &str| json!({"type": kind, "room": room, "seq": 1, "content": "x", "emoji": "+"});
-    let message = json!({"type": "message:send", "room": room, "client_id": "c", "content": "x", "ack": "accepted"});
+    let message =
+        json!({"type": "message:send", "room": room, "client_id": "c", "content": "x", "ack": "accepted"});
     let cases: [(&str, Vec<Value>); 7] = [
         ("messages", vec![message, change("message:edit"), change("reaction:add"), change("message:delete")]),
         ("typing", vec![typing(&room, true), typing(&room, false)]),
         ("signals", vec![json!({"type": "signal", "room": room, "data": 1})]),
         ("marks", vec![seq("read"), seq("delivered")]),
-        ("presence", vec![json!({"type": "presence:set", "status": "away"}), json!({"type": "presence:get", "users": []})]),
+        (
+            "presence",
+            vec![
+                json!({"type": "presence:set", "status": "away"}),
+                json!({"type": "presence:get", "users": []}),
+            ],
+        ),
         ("joins", vec![join("join"), join("leave")]),
         ("commands", vec![json!({"type": "dance"}), json!({"type": "auth", "token": "x"})]),
     ];

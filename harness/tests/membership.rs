@@ -77,7 +77,8 @@ fn without_time(mut event: Value) -> Value {
 #[tokio::test]
 async fn who_may_is_as_the_table_of_roles_says() -> Result<()> {
     let stack = stack().await?;
-    let of_each = [("o2", "owner"), ("a", "admin"), ("a2", "admin"), ("m", "member"), ("v", "vip"), ("g", "guest")];
+    let of_each =
+        [("o2", "owner"), ("a", "admin"), ("a2", "admin"), ("m", "member"), ("v", "vip"), ("g", "guest")];
     let room = room_of(&stack, "public", &of_each).await?;
     let put = |user: &'static str, role: &'static str| (user, Some(role));
     let remove = |user: &'static str| (user, None);
@@ -120,8 +121,7 @@ async fn who_may_is_as_the_table_of_roles_says() -> Result<()> {
         ensure!(answer.status == status, "{who}: {user} {role:?}: {} {}", answer.status, answer.body);
     }
     let rows = format!("SELECT user_id, role FROM members WHERE room_id = '{room}' ORDER BY 1");
-    let rows: Vec<String> =
-        stack.database().query(&rows).await?.iter().map(|row| row.join(" ")).collect();
+    let rows: Vec<String> = stack.database().query(&rows).await?.iter().map(|row| row.join(" ")).collect();
     ensure!(rows == ["a owner", "a2 member", "m member", "new admin", "o2 guest"], "{rows:?}");
     let count = format!("SELECT member_count FROM rooms WHERE id = '{room}'");
     ensure!(stack.database().value(&count).await? == "5");
@@ -213,7 +213,10 @@ async fn who_comes_back_begins_with_fresh_marks_and_sees_the_whole_log() -> Resu
     alice.send(&room, "a2", "two").await?.expect(201);
     let back = seq(&alice.put_member(&room, "bob", "guest").await?.expect(200));
     let mine = bob.room(&room).await?.expect(200).body;
-    ensure!((&mine["read_seq"], &mine["unread"], &mine["role"]) == (&json!(0), &json!(2), &json!("guest")), "{mine}");
+    ensure!(
+        (&mine["read_seq"], &mine["unread"], &mine["role"]) == (&json!(0), &json!(2), &json!("guest")),
+        "{mine}"
+    );
     ensure!(mine["last_message"]["content"] == "two" && mine["head"]["seq"] == back);
     bob.read(&room, back).await?.expect(200);
     ensure!(bob.room(&room).await?.body["unread"] == 0);
@@ -260,6 +263,20 @@ async fn whoever_is_named_becomes_known_whatever_their_id_holds() -> Result<()> 
     ensure!(wrong.body["field"] == "user");
     let wrong = stack.http("alice").put_member(&room, "bob", "removed").await?.expect(400);
     ensure!(wrong.body["field"] == "role");
+    Ok(())
+}
+
+#[tokio::test]
+async fn where_users_must_be_known_nobody_else_is_added() -> Result<()> {
+    let stack = Stack::builder().gateways(0).persistence_env("TIDINGS_USERS", "required").start().await?;
+    stack.database().query("INSERT INTO users (id) VALUES ('alice'), ('root')").await?;
+    let room = room_of(&stack, "private", &[]).await?;
+    let alice = stack.http("alice");
+    ensure!(alice.put_member(&room, "bob", "member").await?.expect(404).code() == "not_found");
+    ensure!(stack.database().value("SELECT count(*) FROM users").await? == "2");
+    admin(&stack).put_user("bob", json!({"name": "Bob"})).await?.expect(200);
+    alice.put_member(&room, "bob", "member").await?.expect(200);
+    stack.http("bob").room(&room).await?.expect(200);
     Ok(())
 }
 

@@ -37,7 +37,10 @@ async fn of_two_owners_who_leave_at_once_one_stays() -> Result<()> {
         let room = new_room(&stack.http("alice"), owners(&["bob"])).await?;
         let (alice, bob) = (stack.http_at(0, "alice"), stack.http_at(1, "bob"));
         let other_ways = match round % 3 {
-            0 => tokio::join!(alice.remove_member(room.as_str(), "alice"), bob.remove_member(room.as_str(), "bob")),
+            0 => tokio::join!(
+                alice.remove_member(room.as_str(), "alice"),
+                bob.remove_member(room.as_str(), "bob")
+            ),
             1 => tokio::join!(
                 alice.put_member(room.as_str(), "alice", "member"),
                 bob.remove_member(room.as_str(), "bob")
@@ -102,7 +105,10 @@ async fn an_append_on_condition_is_refused_where_what_it_hangs_on_changed() -> R
         async move { log.append(&entry).await.map(|accepted| accepted.seq) }
     };
     log.append("m1").await?;
-    ensure!(change("bob", "vip", KnownUpto::Room(Seq(0))).await == Ok(Seq(2)), "messages change no membership");
+    ensure!(
+        change("bob", "vip", KnownUpto::Room(Seq(0))).await == Ok(Seq(2)),
+        "messages change no membership"
+    );
     ensure!(change("carol", "vip", KnownUpto::Room(Seq(1))).await == Err(AppendError::Stale(Seq(2))));
     ensure!(change("carol", "vip", KnownUpto::User(Seq(1))).await == Ok(Seq(3)), "bob's is not hers");
     ensure!(change("bob", "guest", KnownUpto::User(Seq(1))).await == Err(AppendError::Stale(Seq(2))));
@@ -225,7 +231,8 @@ async fn people_come_and_go_and_the_count_stays_exact() -> Result<()> {
     let mut present = std::collections::HashSet::new();
     for row in stack.database().query(&events).await? {
         let (kind, user) = (&row[0], &row[1]);
-        let follows = if kind == "member:added" { present.insert(user.clone()) } else { present.remove(user) };
+        let follows =
+            if kind == "member:added" { present.insert(user.clone()) } else { present.remove(user) };
         ensure!(follows, "{kind} {user}");
     }
     Ok(())

@@ -30,7 +30,7 @@ async fn stack() -> Result<Stack> {
 }
 
 fn user(name: &str) -> UserId {
-    UserId::parse(name).unwrap()
+    UserId::parse(name).expect("a user id")
 }
 
 fn admin(stack: &Stack) -> Http {
@@ -62,8 +62,12 @@ async fn who_is_added_hears_of_it_before_the_answer_and_misses_nothing_from_ther
     alice.send(room, "a2", "after").await?.expect(201);
     let from = added["from"]["seq"].as_u64().unwrap_or_default();
     let events = stack.http("bob").events(room, &format!("after={from}&epoch=1")).await?.expect(200).body;
-    let kinds: Vec<&str> =
-        events["events"].as_array().into_iter().flatten().filter_map(|event| event["type"].as_str()).collect();
+    let kinds: Vec<&str> = events["events"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter_map(|event| event["type"].as_str())
+        .collect();
     ensure!(kinds == ["member:added", "message:new"], "{kinds:?}");
 
     // Of another role the room itself tells; the list of rooms is another all the same.
@@ -134,7 +138,8 @@ async fn what_was_committed_and_not_told_is_told_by_whoever_writes_next() -> Res
     }
     stack.redis().pause()?;
     held.await?;
-    let is_there = format!("SELECT count(*) FROM members WHERE room_id = '{}' AND user_id = 'carol'", room.room);
+    let is_there =
+        format!("SELECT count(*) FROM members WHERE room_id = '{}' AND user_id = 'carol'", room.room);
     while stack.database().value(&is_there).await? == "0" {
         ensure!(begun.elapsed() < PATIENCE, "nothing was committed");
         tokio::time::sleep(Duration::from_millis(10)).await;

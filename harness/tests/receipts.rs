@@ -109,7 +109,8 @@ async fn marks_by_http_do_the_same_and_are_answered_with_where_they_stand() -> R
     let room = room_of(&stack, &[("bob", "member")], 3).await?;
     let (alice, bob) = (joined(&stack, 0, "alice", &room).await?, stack.connect_at(1, "bob").await?);
     let post = async |node: usize, kind: &str, seq: u64| {
-        let answer = stack.http_at(node, "bob").post(&format!("/rooms/{room}/{kind}"), json!({"seq": seq})).await?;
+        let answer =
+            stack.http_at(node, "bob").post(&format!("/rooms/{room}/{kind}"), json!({"seq": seq})).await?;
         anyhow::Ok(answer.expect(200).body)
     };
     ensure!(post(0, "delivered", 99).await? == json!({"seq": 3}));

@@ -4,7 +4,6 @@
 #[allow(dead_code, reason = "other tests use the rest")]
 mod room_log;
 
-use std::sync::Mutex;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -12,6 +11,7 @@ use room_log::RoomLog;
 use serde_json::{Value, json};
 use tidings_harness::Stack;
 use tidings_shared::{
+    error::ErrorCode,
     ids::{RoomId, Seq, UserId},
     log::{
         Entry, Marked, ReadMark, Record, keys,
@@ -19,6 +19,7 @@ use tidings_shared::{
         subscriber::{Event, Subscriber},
     },
     people::{self, Notice},
+    receipts::Receipts,
 };
 use tokio::sync::mpsc;
 
@@ -48,12 +49,12 @@ impl World {
         let room = RoomLog::new(&stack, 10_000).await?;
         let bob = UserId::parse("bob")?;
         let (publish, published) = mpsc::unbounded_channel();
-        let publish = Mutex::new(publish);
-        let subscriber = Subscriber::start(tidings_shared::log::client(&stack.redis().url())?, move |event| {
-            if let Event::Message { channel, payload } = event {
-                let _ = publish.lock().unwrap().send((channel, payload.to_vec()));
-            }
-        });
+        let subscriber =
+            Subscriber::start(tidings_shared::log::client(&stack.redis().url())?, move |event| {
+                if let Event::Message { channel, payload } = event {
+                    let _ = publish.send((channel, payload.to_vec()));
+                }
+            });
         for channel in [keys::room(&room.room), people::channel(&bob)] {
             subscriber.subscribe(channel).context("the queue is empty")?.await?;
         }
@@ -68,7 +69,11 @@ impl World {
 
     async fn mark(&self, marks: &[(&str, &str, u64)]) -> Result<Marked> {
         let mark = |(kind, user, seq): &(&str, &str, u64)| {
-            anyhow::Ok(ReadMark { user: UserId::parse(user)?, seq: Seq(*seq), delivered: *kind == "delivered" })
+            anyhow::Ok(ReadMark {
+                user: UserId::parse(user)?,
+                seq: Seq(*seq),
+                delivered: *kind == "delivered",
+            })
         };
         let marks: Vec<ReadMark> = marks.iter().map(mark).collect::<Result<_>>()?;
         let marked = self.room.log.mark(&self.room.room, &marks).await?;
@@ -135,7 +140,8 @@ impl World {
 }
 
 #[tokio::test]
-async fn a_mark_that_moves_is_told_once_to_the_room_and_to_its_user_and_one_that_does_not_to_nobody() -> Result<()> {
+async fn a_mark_that_moves_is_told_once_to_the_room_and_to_its_user_and_one_that_does_not_to_nobody()
+-> Result<()> {
     let world = World::new(5).await?;
     ensure!(world.stands(&[("read", "bob", 2)]).await? == [Some(2)]);
     let at = world.stored("bob").await?["read_at"].as_str().context("a time")?.to_owned();
@@ -196,13 +202,17 @@ async fn receipts_of_one_room_are_at_least_half_a_second_apart_and_each_tells_th
             .as_array()
             .into_iter()
             .flatten()
-            .map(|mark| (mark["user"].as_str().unwrap_or_default().to_owned(), mark["seq"].as_u64().unwrap_or(0)))
+            .map(|mark| {
+                (mark["user"].as_str().unwrap_or_default().to_owned(), mark["seq"].as_u64().unwrap_or(0))
+            })
             .collect();
         marks.sort_unstable();
         (frame["type"].as_str().unwrap_or_default().to_owned(), marks)
     };
     let told: Vec<_> = frames.iter().map(told).collect();
-    let marks = |marks: &[(&str, u64)]| marks.iter().map(|(user, seq)| ((*user).to_owned(), *seq)).collect::<Vec<_>>();
+    let marks = |marks: &[(&str, u64)]| {
+        marks.iter().map(|(user, seq)| ((*user).to_owned(), *seq)).collect::<Vec<_>>()
+    };
     ensure!(
         told == [
             ("receipt:read".to_owned(), marks(&[("alice", 1)])),
@@ -224,7 +234,10 @@ async fn in_a_room_of_more_than_a_hundred_only_one_s_own_connections_hear_of_it(
     set_members(101).await?;
     world.mark(&[("read", "bob", 1), ("delivered", "bob", 1), ("read", "alice", 1)]).await?;
     let heard = world.heard().await?;
-    ensure!(matches!(&heard[..], [Heard::Bob { pushed: false, frame }] if frame["marks"][0]["seq"] == 1), "{heard:?}");
+    ensure!(
+        matches!(&heard[..], [Heard::Bob { pushed: false, frame }] if frame["marks"][0]["seq"] == 1),
+        "{heard:?}"
+    );
     set_members(100).await?;
     world.mark(&[("read", "bob", 2)]).await?;
     ensure!(world.heard().await?.len() == 2);
@@ -240,7 +253,10 @@ async fn who_was_removed_has_no_mark_and_who_comes_back_begins_anew() -> Result<
     world.change_membership("member:removed", "removed").await?;
     let heard = world.heard().await?;
     ensure!(heard.len() == 2, "{heard:?}");
-    ensure!(world.stands(&[("read", "bob", 5), ("read", "alice", 1), ("read", "eve", 1)]).await? == [None, Some(1), None]);
+    ensure!(
+        world.stands(&[("read", "bob", 5), ("read", "alice", 1), ("read", "eve", 1)]).await?
+            == [None, Some(1), None]
+    );
     let heard = world.heard().await?;
     ensure!(matches!(&heard[..], [Heard::Room(frame)] if frame["marks"][0]["user"] == "alice"), "{heard:?}");
     world.change_membership("member:added", "member").await?;
@@ -252,13 +268,41 @@ async fn who_was_removed_has_no_mark_and_who_comes_back_begins_anew() -> Result<
 async fn marks_of_an_epoch_that_was_lost_hold_back_none_of_the_next() -> Result<()> {
     let world = World::new(3).await?;
     world.mark(&[("read", "bob", 3)]).await?;
-    let kept: Vec<String> = world.room.redis(redis::cmd("HGETALL").arg(keys::marks(&world.room.room))).await?;
+    let kept: Vec<String> =
+        world.room.redis(redis::cmd("HGETALL").arg(keys::marks(&world.room.room))).await?;
     world.stack.redis().restart_empty().await?;
     world.room.send("4").await?;
     // As if a replica with those marks had taken over, and what they were about was lost.
     world.stack.database().query("UPDATE members SET read_seq = 1").await?;
     world.room.redis::<()>(redis::cmd("HSET").arg(keys::marks(&world.room.room)).arg(&kept)).await?;
     ensure!(world.stands(&[("read", "bob", 2)]).await? == [Some(2)]);
+    Ok(())
+}
+
+#[tokio::test]
+async fn marks_of_hundreds_of_members_at_once_are_all_moved_and_answered() -> Result<()> {
+    let stack = Stack::builder().gateways(0).start().await?;
+    let room = RoomLog::new(&stack, 10_000).await?;
+    let people: Vec<UserId> =
+        (0..700).map(|n| UserId::parse(&format!("member-{n}"))).collect::<Result<_, _>>()?;
+    let names: Vec<&str> = people.iter().map(UserId::as_str).collect();
+    let room_id = RoomId::parse(&stack.http("alice").new_room(&names).await?)?;
+    room.log.append(&Entry { room: &room_id, ..room.message("x", "x") }).await?;
+    let receipts = Receipts::start(room.log.clone());
+    let marks = people.iter().map(|user| {
+        let (receipts, room, user) = (receipts.clone(), room_id.clone(), user.clone());
+        tokio::spawn(async move { receipts.mark(&room, &user, Seq(1), false).await })
+    });
+    let eve = UserId::parse("eve")?;
+    // Somebody who is no member is told so, whoever else marks.
+    let stranger = receipts.mark(&room_id, &eve, Seq(1), false);
+    let marks: Vec<_> = marks.collect();
+    ensure!(stranger.await.is_err_and(|refusal| refusal.code == ErrorCode::NotFound));
+    for mark in marks {
+        ensure!(mark.await? == Ok(Seq(1)));
+    }
+    let moved = format!("SELECT count(*) FROM members WHERE room_id = '{room_id}' AND read_seq = 1");
+    ensure!(stack.database().value(&moved).await? == "700");
     Ok(())
 }
 

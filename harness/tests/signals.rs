@@ -24,7 +24,8 @@ async fn signalled(client: &Client, text: &str) -> Result<Vec<Value>> {
 #[tokio::test]
 async fn a_signal_reaches_all_others_who_joined_or_only_the_one_it_names() -> Result<()> {
     let stack = Stack::builder().gateways(2).start().await?;
-    let room = room_with(&stack, "alice", &[("bob", "member"), ("carol", "member"), ("gus", "guest")]).await?;
+    let room =
+        room_with(&stack, "alice", &[("bob", "member"), ("carol", "member"), ("gus", "guest")]).await?;
     let alice = joined(&stack, 0, "alice", &room).await?;
     let own = joined(&stack, 1, "alice", &room).await?;
     let bobs = [joined(&stack, 0, "bob", &room).await?, joined(&stack, 1, "bob", &room).await?];
@@ -104,7 +105,10 @@ async fn only_members_who_may_send_signal_and_only_to_members() -> Result<()> {
     for stranger in ["mal", "eve", "nobody"] {
         match alice.ask(signal(&room, Some(stranger), &data)).await {
             Err(ClientError::Answered(error)) => {
-                ensure!(error.code == "not_found" && error.field.as_deref() == Some("to"), "{stranger}: {error:?}");
+                ensure!(
+                    error.code == "not_found" && error.field.as_deref() == Some("to"),
+                    "{stranger}: {error:?}"
+                );
             }
             other => anyhow::bail!("{stranger}: {:?}", other.err()),
         }

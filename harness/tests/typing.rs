@@ -18,7 +18,8 @@ const TYPING: &[&str] = &["typing:start", "typing:stop"];
 #[tokio::test]
 async fn typing_reaches_the_others_who_joined_with_the_typists_name_and_nobody_else() -> Result<()> {
     let stack = Stack::builder().gateways(2).start().await?;
-    let room = room_with(&stack, "alice", &[("bob", "member"), ("gus", "guest"), ("carol", "member")]).await?;
+    let room =
+        room_with(&stack, "alice", &[("bob", "member"), ("gus", "guest"), ("carol", "member")]).await?;
     let alice = connect_as(&stack, 0, "alice", "Alice A.").await?;
     alice.join_and_catch_up(&room).await?;
     let second = joined(&stack, 1, "alice", &room).await?;

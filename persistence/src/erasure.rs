@@ -1,5 +1,5 @@
 //! Erasure of a user: first they are shut out, then they leave their rooms, then their texts go, from PostgreSQL and
-//! from Redis. See docs/decisions/0010-erasure-behind-the-log.md.
+//! from Redis. See docs/decisions/0010-behind-the-log.md.
 //! Promises that it is finished, whoever dies in the middle: what is begun is written down, and every replica looks for
 //! what nobody is at. Each step may be repeated.
 

@@ -28,7 +28,7 @@ mod search;
 mod send;
 mod state;
 mod upto;
-mod users;
+pub(crate) mod users;
 mod versions;
 mod watermarks;
 
@@ -119,6 +119,7 @@ pub fn configure(state: web::Data<State>) -> impl FnOnce(&mut web::ServiceConfig
             .service(resource("/openapi.json", "GET, HEAD", [get().to(openapi::document)]))
             .default_service(web::to(nothing_here));
         config
+            .app_data(web::Data::new(openapi::Served::new(&state.limits)))
             .app_data(state)
             .app_data(web::PathConfig::default().error_handler(|_, _| {
                 Problem::new(ErrorCode::BadRequest, "the path is not valid UTF-8").into()

@@ -7,6 +7,7 @@ pub mod authority;
 pub mod config;
 pub mod entity;
 pub mod erasure;
+pub mod forms;
 pub mod http;
 pub mod import;
 pub mod indexer;

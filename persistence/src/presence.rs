@@ -88,12 +88,7 @@ fn unavailable(error: &dyn std::fmt::Display) -> Problem {
 }
 
 /// Writes down when those who went were seen last, until `stop`. One replica at a time; two do no harm.
-pub async fn write_down(
-    db: DatabaseConnection,
-    log: Arc<Log>,
-    metrics: Metrics,
-    stop: CancellationToken,
-) {
+pub async fn write_down(db: DatabaseConnection, log: Arc<Log>, metrics: Metrics, stop: CancellationToken) {
     loop {
         tokio::select! {
             () = stop.cancelled() => return,

@@ -108,7 +108,8 @@ impl Receipts {
 
     /// Moves marks, and lets a task wait for them to be stored. What is returned: receipts wait for so long.
     async fn move_marks(self: &Arc<Self>, room: &RoomId, gathered: Gathering) -> Option<Duration> {
-        let (mut marks, mut waiting) = (Vec::with_capacity(gathered.len()), Vec::with_capacity(gathered.len()));
+        let (mut marks, mut waiting) =
+            (Vec::with_capacity(gathered.len()), Vec::with_capacity(gathered.len()));
         for ((user, delivered), mark) in gathered {
             marks.push(ReadMark { user, seq: mark.seq, delivered });
             waiting.push(mark.waiting);
@@ -125,12 +126,17 @@ impl Receipts {
                     held = marked.held;
                     if !part.is_empty() {
                         let (receipts, room, part) = (self.clone(), room.clone(), part.to_vec());
-                        tokio::spawn(async move { receipts.answer_when_stored(&room, &part, marked, waiting).await });
+                        tokio::spawn(async move {
+                            receipts.answer_when_stored(&room, &part, marked, waiting).await
+                        });
                     }
                 }
                 Err(error) => {
                     let refusal = Refusal::from(error);
-                    waiting.into_iter().flatten().for_each(|waiting| drop(waiting.send(Err(refusal.clone()))));
+                    waiting
+                        .into_iter()
+                        .flatten()
+                        .for_each(|waiting| drop(waiting.send(Err(refusal.clone()))));
                 }
             }
         }

@@ -64,10 +64,7 @@ impl<K: Clone + Eq + Hash, V: Clone> Drop for Landing<'_, K, V> {
 
 #[cfg(test)]
 mod tests {
-    use std::{
-        cell::Cell,
-        time::Duration,
-    };
+    use std::{cell::Cell, time::Duration};
 
     use super::*;
 

@@ -40,11 +40,7 @@ pub(super) struct Parts {
 
 impl Default for Parts {
     fn default() -> Self {
-        Self {
-            members: Flights::default(),
-            started: Instant::now(),
-            resting_until_ms: AtomicU64::new(0),
-        }
+        Self { members: Flights::default(), started: Instant::now(), resting_until_ms: AtomicU64::new(0) }
     }
 }
 
@@ -197,10 +193,7 @@ impl Bus {
     ///
     /// # Errors
     /// When Redis does not answer.
-    pub async fn rooms_to_tell(
-        &self,
-        users: &[UserId],
-    ) -> Result<Vec<(UserId, Vec<RoomId>)>, PeopleError> {
+    pub async fn rooms_to_tell(&self, users: &[UserId]) -> Result<Vec<(UserId, Vec<RoomId>)>, PeopleError> {
         let session = self.log.session().await?;
         let cached = presence::cached_rooms(&mut session.connection(), users, session.epoch).await;
         let cached = self.checked(&session, cached)?;
@@ -268,11 +261,7 @@ impl Bus {
     ///
     /// # Errors
     /// When Redis or persistence cannot tell.
-    pub async fn presence_for(
-        &self,
-        user: &UserId,
-        others: &[UserId],
-    ) -> Result<Vec<Presence>, PeopleError> {
+    pub async fn presence_for(&self, user: &UserId, others: &[UserId]) -> Result<Vec<Presence>, PeopleError> {
         let acquainted = self.persistence.acquainted(user, others).await?;
         let users: Vec<UserId> = acquainted.iter().map(|known| known.user.clone()).collect();
         let states = self.presence_of(&users).await?;

@@ -97,6 +97,8 @@ struct Seat {
     news: u16,
     /// The server has confirmed the channel.
     confirmed: bool,
+    /// Tells it from an earlier one of the same user.
+    born: u16,
 }
 
 impl Seat {
@@ -143,11 +145,12 @@ pub(super) struct Seats {
     epoch: Epoch,
     /// Connections of one user; the oldest must go when there are more.
     per_user: usize,
+    born: u16,
 }
 
 impl Seats {
     pub fn new(per_user: usize) -> Self {
-        Self { users: FxHashMap::default(), epoch: Epoch::default(), per_user }
+        Self { users: FxHashMap::default(), epoch: Epoch::default(), per_user, born: 0 }
     }
 
     pub fn users(&self) -> impl Iterator<Item = &UserId> {
@@ -162,16 +165,22 @@ impl Seats {
         self.users.get(user).is_some_and(|seat| seat.confirmed)
     }
 
-    pub fn confirm(&mut self, user: &UserId) {
+    /// The channel that was asked for by who entered so is confirmed.
+    pub fn confirm(&mut self, user: &UserId, born: u16) {
         if let Some(seat) = self.users.get_mut(user) {
-            seat.confirmed = true;
+            seat.confirmed |= seat.born == born;
         }
     }
 
-    /// A connection is on its way in; the channel is wanted from now on.
-    pub fn enter(&mut self, user: &UserId) {
-        let seat = self.users.entry(user.clone()).or_default();
+    /// A connection is on its way in; the channel is wanted from now on. To be given with its confirmation.
+    pub fn enter(&mut self, user: &UserId) -> u16 {
+        let born = self.born.wrapping_add(1);
+        let seat = self.users.entry(user.clone()).or_insert_with(|| Seat { born, ..Seat::default() });
         seat.entering = seat.entering.saturating_add(1);
+        if seat.born == born {
+            self.born = born;
+        }
+        seat.born
     }
 
     /// How many notices came so far.

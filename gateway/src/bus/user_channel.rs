@@ -88,22 +88,22 @@ impl Bus {
                 true => None,
                 false => Some(self.subscriber.subscribe(people::channel(user)).ok_or_else(busy)?),
             };
-            seats.enter(user);
+            let born = seats.enter(user);
             self.shared.metrics.user_channels.set(i64::try_from(seats.len()).unwrap_or(i64::MAX));
-            wait
+            wait.map(|wait| (wait, born))
         };
         let mut entering = Entering { bus: self.clone(), user: user.clone(), news: 0, seated: false };
-        if let Some(mut confirmed) = wait {
+        if let Some((mut confirmed, born)) = wait {
             match tokio::time::timeout(CONFIRM_PATIENCE, &mut confirmed).await {
                 Ok(confirmed) => {
                     confirmed.map_err(|_| busy())?;
-                    self.shared.seats().confirm(user);
+                    self.shared.seats().confirm(user, born);
                 }
                 Err(_) => {
                     let (shared, user) = (self.shared.clone(), user.clone());
                     tokio::spawn(async move {
                         if confirmed.await.is_ok() {
-                            shared.seats().confirm(&user);
+                            shared.seats().confirm(&user, born);
                             shared.recheck.user(&user);
                         }
                     });

@@ -116,7 +116,11 @@ impl Registry {
             return false;
         }
         let rested = now.wrapping_sub(here.given_at) >= REST_MS;
-        if rested { self.due.push(user.clone()) } else { self.resting.push(user.clone()) }
+        if rested {
+            self.due.push(user.clone())
+        } else {
+            self.resting.push(user.clone())
+        }
         rested
     }
 

@@ -24,7 +24,10 @@ pub(super) async fn mark(
     match send::role_in(worker, client, &identity, room).await {
         // Whoever acts in any room by their scope has no mark where they are no member.
         Ok(role) if role.is_empty() => {
-            return refused(&Refusal::new(ErrorCode::Forbidden, "only a member of the room has a mark in it"));
+            return refused(&Refusal::new(
+                ErrorCode::Forbidden,
+                "only a member of the room has a mark in it",
+            ));
         }
         Ok(_) => {}
         Err(refusal) => return refused(&refusal),

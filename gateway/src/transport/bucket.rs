@@ -95,7 +95,11 @@ impl Bucket {
         }
         let until = u32::try_from(next_ns.div_ceil(limits.tick_ns)).unwrap_or(u32::MAX);
         self.held_until = until;
-        if now - self.held_since >= limits.patience_ticks { Allowance::Abused } else { Allowance::Hold(until) }
+        if now - self.held_since >= limits.patience_ticks {
+            Allowance::Abused
+        } else {
+            Allowance::Hold(until)
+        }
     }
 }
 

@@ -1,12 +1,6 @@
 //! Settings and limits of the transport, each with its unit and why it has its value.
 
-use std::{
-    net::TcpListener,
-    num::NonZeroUsize,
-    sync::Arc,
-    thread,
-    time::Duration,
-};
+use std::{net::TcpListener, num::NonZeroUsize, sync::Arc, thread, time::Duration};
 
 use super::{
     bucket::{FrameLimits, FrameRate},

@@ -76,7 +76,10 @@ fn agreement(offer: &str) -> Option<Agreement> {
             None => (part, None),
         };
         match (name, value) {
-            ("server_no_context_takeover" | "client_no_context_takeover" | "client_max_window_bits", None) => {}
+            (
+                "server_no_context_takeover" | "client_no_context_takeover" | "client_max_window_bits",
+                None,
+            ) => {}
             // Ours to look back: we can look back as far as there is.
             ("client_max_window_bits", Some(bits)) => drop(Window::parse(bits)?),
             ("server_max_window_bits", Some(bits)) => named = Some(Window::parse(bits)?),

@@ -137,7 +137,11 @@ mod tests {
         assert_eq!(inflate(&[0xf2, 0x48, 0xcd, 0xc9, 0xc9, 0x07, 0x00]), hello(), "7.2.3.1");
         let stored = [0x00, 0x05, 0x00, 0xfa, 0xff, 0x48, 0x65, 0x6c, 0x6c, 0x6f, 0x00];
         assert_eq!(inflate(&stored), hello(), "7.2.3.3: not compressed");
-        assert_eq!(inflate(&[0xf3, 0x48, 0xcd, 0xc9, 0xc9, 0x07, 0x00, 0x00]), hello(), "7.2.3.4: a last block");
+        assert_eq!(
+            inflate(&[0xf3, 0x48, 0xcd, 0xc9, 0xc9, 0x07, 0x00, 0x00]),
+            hello(),
+            "7.2.3.4: a last block"
+        );
         let two = [0xf2, 0x48, 0x05, 0x00, 0x00, 0x00, 0xff, 0xff, 0xca, 0xc9, 0xc9, 0x07, 0x00];
         assert_eq!(inflate(&two), hello(), "7.2.3.5: two blocks");
         assert_eq!(inflate(&[0x00]), Ok(String::new()), "7.2.3.6: nothing");
@@ -159,7 +163,9 @@ mod tests {
         for end in 0..whole.len() - 1 {
             assert_eq!(inflate(&whole[..end]), Err(InflateError::Broken), "cut at {end}");
         }
-        for payload in [&b"{\"type\":\"ping\"}"[..], &[0xFF; 9], &[0x06], &[0x00, 0x09, 0x00, 0xf6, 0xff, 0x48]] {
+        for payload in
+            [&b"{\"type\":\"ping\"}"[..], &[0xFF; 9], &[0x06], &[0x00, 0x09, 0x00, 0xf6, 0xff, 0x48]]
+        {
             assert_eq!(inflate(payload), Err(InflateError::Broken), "{payload:?}");
         }
         let behind_the_end = [&whole[..], &[0xFF, 0xFF]].concat();

@@ -109,11 +109,8 @@ where
     let (orders, watch_orders) = watch::channel(Order::Serve);
     let counters = Arc::clone(&config.counters);
     let started = Arc::new(AtomicUsize::new(0));
-    let terms = Terms {
-        path: config.websocket_path,
-        subprotocol: config.subprotocol,
-        deflate: config.deflate,
-    };
+    let terms =
+        Terms { path: config.websocket_path, subprotocol: config.subprotocol, deflate: config.deflate };
 
     let builder = actix_server::Server::build()
         .workers(config.workers)

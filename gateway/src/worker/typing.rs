@@ -164,7 +164,8 @@ mod tests {
     #[test]
     fn of_each_person_in_each_room_the_last_word_counts_and_all_who_asked_are_answered() {
         let typing = Typing::default();
-        let (room, ann, bob) = (RoomId::parse("r").unwrap(), UserId::parse("ann").unwrap(), UserId::parse("bob").unwrap());
+        let (room, ann, bob) =
+            (RoomId::parse("r").unwrap(), UserId::parse("ann").unwrap(), UserId::parse("bob").unwrap());
         let _first = typing.say(&room, &ann, typist(true)).unwrap();
         let _second = typing.say(&room, &ann, typist(false)).unwrap();
         let _other = typing.say(&room, &bob, typist(true)).unwrap();
@@ -175,7 +176,8 @@ mod tests {
         let stop = entry(&room, &ann, &said.typist);
         assert_eq!(stop.json, br#"{"type":"typing:stop","room":"r","user":{"id":"ann"}}"#);
         let start = entry(&room, &ann, &typist(true));
-        let start_json = r#"{"type":"typing:start","room":"r","user":{"id":"ann","name":"Ann"},"expires_ms":2000}"#;
+        let start_json =
+            r#"{"type":"typing:start","room":"r","user":{"id":"ann","name":"Ann"},"expires_ms":2000}"#;
         assert_eq!(start.json, start_json.as_bytes());
     }
 

@@ -7,8 +7,8 @@ use serde_json::Value;
 use tidings_harness::Stack;
 use tidings_shared::{
     ids::UserId,
-    people::{self, Notice},
     log::subscriber::{Event, Subscriber},
+    people::{self, Notice},
 };
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 

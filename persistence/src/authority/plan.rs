@@ -43,9 +43,12 @@ pub fn plan(epoch: Epoch, survived: &Survived, stored_head: Seq, bases: &Bases) 
         bases.0.push((epoch, base));
     }
     let whole = survived.hash.is_some() && hash_seq == counted && counted == seq;
+    // All that is stored was in the hash's history too, and so was all up to where it goes on from.
+    let marked = survived.hash.is_some() && counted >= base && base == seq;
     let survived = match survived.tail_last == Some(seq) {
         true if whole => Survival::HashAndTail,
         false if whole => Survival::Hash,
+        _ if marked => Survival::Marks,
         _ => Survival::Nothing,
     };
     SeedPlan { base, is_new: existing.is_none(), seq, bases, survived }
@@ -86,7 +89,7 @@ mod tests {
     fn what_survived_counts_only_up_to_the_base_of_every_epoch_in_between() {
         // The process of epoch 1 comes back with 9 events, but epoch 2 went on from 6.
         let plan = plan(Epoch(3), &survived(1, 9, 9), Seq(5), &bases("1:0,2:6"));
-        assert_eq!((plan.base, plan.seq, plan.survived), (Seq(6), Seq(6), Survival::Nothing));
+        assert_eq!((plan.base, plan.seq, plan.survived), (Seq(6), Seq(6), Survival::Marks));
         let lower_later = super::plan(Epoch(4), &survived(1, 9, 9), Seq(5), &bases("1:0,2:8,3:6"));
         assert_eq!(lower_later.base, Seq(6));
     }
@@ -100,11 +103,13 @@ mod tests {
     }
 
     #[test]
-    fn a_tail_stays_only_when_it_ends_exactly_at_the_head() {
+    fn a_tail_stays_only_when_it_ends_exactly_at_the_head_and_no_mark_where_more_is_stored() {
         let survival =
             |survived: &Survived, head| plan(Epoch(2), survived, Seq(head), &bases("1:0")).survived;
         assert_eq!(survival(&survived(1, 9, 8), 5), Survival::Hash);
         assert_eq!(survival(&survived(1, 9, 9), 10), Survival::Nothing);
+        let given_up = super::plan(Epoch(3), &survived(1, 9, 9), Seq(8), &bases("1:0,2:6")).survived;
+        assert_eq!(given_up, Survival::Nothing, "what is stored at 8 is not what the hash holds a mark of");
         let no_hash = Survived { hash: None, tail_last: Some(Seq(5)) };
         assert_eq!(survival(&no_hash, 5), Survival::Nothing);
     }

@@ -10,6 +10,9 @@ use utoipa::ToSchema;
 
 use super::body::{Body, COMMAND_BYTES};
 use super::caller::Caller;
+use crate::forms::{
+    ClientIdForm, MessageIdForm, MessageSeqForm, MessageTextForm, MetadataForm, RoomIdForm, StageForm,
+};
 use super::parameters;
 use super::problem::{Problem, ProblemDocument};
 use super::send::{self, AckForm};
@@ -22,14 +25,19 @@ use crate::query::access;
 #[allow(dead_code, reason = "the form of the body for the OpenAPI document; the shared Change reads it")]
 pub struct EditForm {
     /// Empty only where the message has attachments.
+    #[schema(value_type = MessageTextForm)]
     content: String,
     /// Left out, those of the message stay.
-    #[schema(value_type = Option<Object>)]
+    #[schema(value_type = Option<MetadataForm>)]
     metadata: Option<serde_json::Value>,
     /// The message must have this id, else `conflict`.
+    #[schema(value_type = Option<MessageIdForm>)]
     id: Option<String>,
+    /// Left out, the server chooses one.
+    #[schema(value_type = Option<ClientIdForm>)]
     client_id: Option<String>,
-    /// `stored` (default) or `accepted`.
+    /// `stored` if left out.
+    #[schema(value_type = Option<StageForm>)]
     ack: Option<String>,
 }
 
@@ -39,20 +47,25 @@ pub struct EditForm {
 #[allow(dead_code, reason = "the form of the body for the OpenAPI document; the shared Change reads it")]
 pub struct ChangeForm {
     /// The message must have this id, else `conflict`.
+    #[schema(value_type = Option<MessageIdForm>)]
     id: Option<String>,
+    /// Left out, the server chooses one.
+    #[schema(value_type = Option<ClientIdForm>)]
     client_id: Option<String>,
-    /// `stored` (default) or `accepted`.
+    /// `stored` if left out.
+    #[schema(value_type = Option<StageForm>)]
     ack: Option<String>,
 }
 
 /// Edits a message: one's own, or any as an admin.
 #[utoipa::path(
     patch, path = "/v1/rooms/{room}/messages/{seq}", operation_id = "editMessage", tag = "messages",
-    params(("room" = String, Path), ("seq" = u64, Path)), request_body = EditForm,
+    params(("room" = RoomIdForm, Path), ("seq" = MessageSeqForm, Path)), request_body = EditForm,
     responses(
         (status = 200, description = "Edited; `seq` is that of the event", body = AckForm),
         (status = 409, description = "Deleted, another message, or an archived room", body = ProblemDocument, content_type = "application/problem+json"),
         (status = 413, description = "Too much text", body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 429, description = "Too many commands", body = ProblemDocument, content_type = "application/problem+json"),
     )
 )]
 pub async fn edit(
@@ -68,10 +81,11 @@ pub async fn edit(
 /// Deletes a message: one's own, or any as an admin.
 #[utoipa::path(
     delete, path = "/v1/rooms/{room}/messages/{seq}", operation_id = "deleteMessage", tag = "messages",
-    params(("room" = String, Path), ("seq" = u64, Path)), request_body = Option<ChangeForm>,
+    params(("room" = RoomIdForm, Path), ("seq" = MessageSeqForm, Path)), request_body = Option<ChangeForm>,
     responses(
         (status = 200, description = "Deleted; `seq` is that of the event", body = AckForm),
         (status = 409, description = "Another message, or an archived room", body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 429, description = "Too many commands", body = ProblemDocument, content_type = "application/problem+json"),
     )
 )]
 pub async fn delete(

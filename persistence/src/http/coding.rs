@@ -57,7 +57,7 @@ mod tests {
         for (taken, coding) in [
             ("gzip", gzip),
             ("br, gzip;q=0.5", gzip),
-            ("*", gzip),
+            ("*", ContentEncoding::Identity),
             ("identity;q=0, gzip", gzip),
             ("", ContentEncoding::Identity),
             ("gzip;q=0", ContentEncoding::Identity),

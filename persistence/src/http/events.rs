@@ -3,6 +3,7 @@
 use actix_web::{HttpRequest, web};
 
 use super::caller::Caller;
+use crate::forms::{EpochForm, LimitForm, PositionForm, RoomIdForm};
 use super::parameters::{self, Parameters};
 use super::problem::{Problem, ProblemDocument};
 use super::state::State;
@@ -15,11 +16,11 @@ use crate::query::events::{EventPage, EventRange, Events, events};
 #[utoipa::path(
     get, path = "/v1/rooms/{room}/events", operation_id = "listEvents", tag = "messages",
     params(
-        ("room" = String, Path),
-        ("after" = Option<u64>, Query, description = "Events above this seq; 0 if left out"),
-        ("limit" = Option<u32>, Query, description = "50, at most 200"),
-        ("epoch" = Option<String>, Query, description = "Epoch of the cursor that is held"),
-        ("upto" = Option<u64>, Query, description = "Wait up to 5 s until this seq is stored, else 503"),
+        ("room" = RoomIdForm, Path),
+        ("after" = Option<PositionForm>, Query, description = "Events above this seq; 0 if left out"),
+        ("limit" = Option<LimitForm>, Query),
+        ("epoch" = Option<EpochForm>, Query, description = "Epoch of the cursor that is held"),
+        ("upto" = Option<PositionForm>, Query, description = "Wait up to 5 s until this seq is stored, else 503"),
     ),
     responses(
         (status = 200, description = "A page", body = EventPage),

@@ -10,6 +10,7 @@ use utoipa::ToSchema;
 
 use super::body::{Body, COMMAND_BYTES};
 use super::caller::Caller;
+use crate::forms::{LimitForm, ListCursorForm, RoleForm, RoomIdForm, SeqForm, UserIdForm};
 use super::parameters::{self, Parameters};
 use super::problem::{Problem, ProblemDocument};
 use super::state::State;
@@ -21,9 +22,9 @@ use crate::query::members::{Members, members};
 #[utoipa::path(
     get, path = "/v1/rooms/{room}/members", operation_id = "listMembers", tag = "rooms",
     params(
-        ("room" = String, Path),
-        ("cursor" = Option<String>, Query, description = "`next` of the page before"),
-        ("limit" = Option<u32>, Query, description = "50, at most 200"),
+        ("room" = RoomIdForm, Path),
+        ("cursor" = Option<ListCursorForm>, Query),
+        ("limit" = Option<LimitForm>, Query),
     ),
     responses((status = 200, description = "A page", body = Members))
 )]
@@ -45,8 +46,8 @@ pub async fn list(
 #[schema(as = PutMember)]
 #[allow(dead_code, reason = "the form of the body for the OpenAPI document; it is read field by field")]
 pub struct PutForm {
-    /// `owner`, `admin`, `member`, `guest` or a name of 1 to 32 of `a-z 0-9 _ -`. Left out: `member`, or as they are
-    /// when they are in the room.
+    /// Left out: `member`, or as they are when they are in the room.
+    #[schema(value_type = Option<RoleForm>)]
     role: Option<String>,
 }
 
@@ -57,6 +58,7 @@ pub struct MembershipAnswer {
     user: String,
     role: String,
     /// Of the event; where nothing was to be changed, the last stored position that was read.
+    #[schema(value_type = SeqForm)]
     seq: u64,
 }
 
@@ -65,7 +67,7 @@ pub struct MembershipAnswer {
 /// Whoever joins a public room by themselves is `member`. An admin manages whoever is not an owner, an owner everybody.
 #[utoipa::path(
     put, path = "/v1/rooms/{room}/members/{user}", operation_id = "putMember", tag = "rooms",
-    params(("room" = String, Path), ("user" = String, Path)), request_body = Option<PutForm>,
+    params(("room" = RoomIdForm, Path), ("user" = UserIdForm, Path)), request_body = Option<PutForm>,
     responses(
         (status = 200, description = "So they are now", body = MembershipAnswer),
         (status = 409, description = "The last owner, or an archived room", body = ProblemDocument, content_type = "application/problem+json"),
@@ -93,13 +95,14 @@ pub async fn put(
 #[schema(as = RemovedMember)]
 pub struct RemovedAnswer {
     /// Of the event.
+    #[schema(value_type = SeqForm)]
     seq: u64,
 }
 
 /// Removes somebody from a room; of oneself, leaves it. Answered when it is stored.
 #[utoipa::path(
     delete, path = "/v1/rooms/{room}/members/{user}", operation_id = "removeMember", tag = "rooms",
-    params(("room" = String, Path), ("user" = String, Path)),
+    params(("room" = RoomIdForm, Path), ("user" = UserIdForm, Path)),
     responses(
         (status = 200, description = "They are no member any more", body = RemovedAnswer),
         (status = 409, description = "The last owner, or an archived room", body = ProblemDocument, content_type = "application/problem+json"),

@@ -3,6 +3,7 @@
 use actix_web::{HttpRequest, web};
 
 use super::caller::Caller;
+use crate::forms::{LimitForm, MessageSeqForm, PositionForm, RoomIdForm};
 use super::parameters::{self, Parameters};
 use super::problem::Problem;
 use super::state::State;
@@ -14,12 +15,12 @@ use crate::query::messages::{self as history, Message, MessagePage, Window};
 #[utoipa::path(
     get, path = "/v1/rooms/{room}/messages", operation_id = "listMessages", tag = "messages",
     params(
-        ("room" = String, Path),
-        ("before" = Option<u64>, Query, description = "Messages below this seq"),
-        ("after" = Option<u64>, Query, description = "Messages above this seq"),
-        ("around" = Option<u64>, Query, description = "Messages on both sides of this seq, itself included"),
-        ("limit" = Option<u32>, Query, description = "50, at most 200"),
-        ("upto" = Option<u64>, Query, description = "Wait up to 5 s until this seq is stored, else 503"),
+        ("room" = RoomIdForm, Path),
+        ("before" = Option<PositionForm>, Query, description = "Messages below this seq"),
+        ("after" = Option<PositionForm>, Query, description = "Messages above this seq"),
+        ("around" = Option<PositionForm>, Query, description = "Messages on both sides of this seq, itself included"),
+        ("limit" = Option<LimitForm>, Query),
+        ("upto" = Option<PositionForm>, Query, description = "Wait up to 5 s until this seq is stored, else 503"),
     ),
     responses((status = 200, description = "A page", body = MessagePage))
 )]
@@ -56,7 +57,7 @@ fn window(parameters: &Parameters) -> Result<Window, Problem> {
 /// One message in its present state.
 #[utoipa::path(
     get, path = "/v1/rooms/{room}/messages/{seq}", operation_id = "getMessage", tag = "messages",
-    params(("room" = String, Path), ("seq" = u64, Path)),
+    params(("room" = RoomIdForm, Path), ("seq" = MessageSeqForm, Path)),
     responses((status = 200, description = "The message", body = Message))
 )]
 pub async fn one(

@@ -5,6 +5,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::caller::Caller;
+use crate::forms::{LimitForm, ListCursorForm};
 use super::parameters::Parameters;
 use super::problem::Problem;
 use super::state::State;
@@ -16,6 +17,7 @@ use crate::query::room_lists::my_rooms;
 pub struct MyRooms {
     rooms: Vec<MyRoom>,
     /// Null at the end.
+    #[schema(required)]
     next: Option<String>,
     /// Another text once my list of rooms has changed.
     rooms_version: String,
@@ -25,8 +27,8 @@ pub struct MyRooms {
 #[utoipa::path(
     get, path = "/v1/me/rooms", operation_id = "listMyRooms", tag = "rooms",
     params(
-        ("cursor" = Option<String>, Query, description = "`next` of the page before"),
-        ("limit" = Option<u32>, Query, description = "50, at most 200"),
+        ("cursor" = Option<ListCursorForm>, Query),
+        ("limit" = Option<LimitForm>, Query),
     ),
     responses((status = 200, description = "A page", body = MyRooms))
 )]

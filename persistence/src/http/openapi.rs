@@ -1,37 +1,47 @@
 //! `/openapi.json`: the OpenAPI 3.1 document, built from the handlers.
 //! Promises that every operation names the token it needs and the problem documents it answers with.
 
-use actix_web::HttpResponse;
-use utoipa::openapi::path::{Operation, PathItem};
-use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
-use utoipa::openapi::{ContentBuilder, Ref, Response, ResponseBuilder};
-use utoipa::{Modify, OpenApi};
+mod answers;
 
-use super::problem::{PROBLEM_JSON, ProblemDocument};
-use super::{changes, erase, events, export, members, messages, my_rooms, presence, reactions, room_changes, rooms, search, send, users, versions, watermarks};
+use actix_web::web::{self, Bytes};
+use actix_web::HttpResponse;
+use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
+use utoipa::openapi::{RefOr, Schema};
+use utoipa::{Modify, OpenApi, PartialSchema, ToSchema};
+
+use answers::Answers;
+
+use super::problem::ProblemDocument;
+use super::state::Limits;
+use super::{
+    changes, erase, events, export, members, messages, my_rooms, presence, reactions, room_changes, rooms, search,
+    send, users, versions, watermarks,
+};
+use crate::forms::{self, AttachmentForm, MessageTextForm};
 use crate::query::messages::Reaction;
 
 #[derive(OpenApi)]
 #[openapi(
-    info(title = "Tidings", description = "Rooms, history and sends of the Tidings chat backend."),
+    info(title = "Tidings", description = include_str!("openapi/about.md")),
     paths(
-        rooms::create, rooms::list, rooms::one, my_rooms::list, members::list,
-        members::put, members::remove, room_changes::change, room_changes::archive, users::put, messages::page,
-        messages::one, changes::edit, changes::delete, reactions::add, reactions::remove, versions::list, send::send, events::page, watermarks::receipts, watermarks::read, watermarks::delivered,
-        search::find, export::export_me, erase::erase_me, presence::list, presence::set, document,
+        rooms::create, rooms::list, rooms::one, room_changes::change, room_changes::archive, my_rooms::list,
+        members::list, members::put, members::remove, messages::page, messages::one, send::send, changes::edit,
+        changes::delete, reactions::add, reactions::remove, versions::list, events::page, watermarks::receipts,
+        watermarks::read, watermarks::delivered, search::find, presence::list, presence::set, users::put,
+        export::export_me, erase::erase_me, document,
     ),
-    components(schemas(ProblemDocument, Reaction)),
+    components(schemas(ProblemDocument, Reaction, AttachmentForm)),
     security(("bearer" = [])),
-    modifiers(&Bearer, &Problems),
+    modifiers(&Bearer, &Forms, &Answers),
     tags(
         (name = "rooms", description = "Rooms and their members"),
-        (name = "me", description = "What is kept of the asker"),
-        (name = "users", description = "Who people are, for back ends"),
         (name = "messages", description = "The log of a room"),
         (name = "presence", description = "Who is here"),
+        (name = "users", description = "Who people are, for back ends"),
+        (name = "me", description = "What is kept of the asker"),
     )
 )]
-pub struct Document;
+struct Document;
 
 struct Bearer;
 
@@ -44,37 +54,33 @@ impl Modify for Bearer {
     }
 }
 
-/// Adds to each operation that needs a token the problems which any of them may answer with.
-struct Problems;
+/// Adds the forms that only parameters name: their components are not found from there.
+struct Forms;
 
-impl Modify for Problems {
+impl Modify for Forms {
     fn modify(&self, document: &mut utoipa::openapi::OpenApi) {
-        for operation in document.paths.paths.values_mut().flat_map(operations) {
-            if operation.security.is_some() {
-                continue;
-            }
-            for (status, description) in [
-                ("400", "A parameter or field breaks a rule"),
-                ("401", "No token, or a bad one"),
-                ("403", "Not allowed"),
-                ("404", "No such room or message, or not yours to see"),
-                ("503", "Out of reach or overloaded; try again"),
-                ("default", "Any other refusal"),
-            ] {
-                let responses = &mut operation.responses.responses;
-                responses.entry(status.to_owned()).or_insert_with(|| problem(description).into());
-            }
-        }
+        document.components.get_or_insert_default().schemas.extend(forms::all());
     }
 }
 
-fn operations(item: &mut PathItem) -> impl Iterator<Item = &mut Operation> {
-    [&mut item.get, &mut item.put, &mut item.post, &mut item.delete, &mut item.patch].into_iter().flatten()
+/// The document as it is served, with the limits that are set.
+pub struct Served(Bytes);
+
+impl Served {
+    #[must_use]
+    pub fn new(limits: &Limits) -> Self {
+        Self(Bytes::from(with_limits(limits).to_json().unwrap_or_default()))
+    }
 }
 
-fn problem(description: &str) -> Response {
-    let content = ContentBuilder::new().schema(Some(Ref::from_schema_name("Problem"))).build();
-    ResponseBuilder::new().description(description).content(PROBLEM_JSON, content).build()
+fn with_limits(limits: &Limits) -> utoipa::openapi::OpenApi {
+    let mut document = Document::openapi();
+    if let RefOr::T(Schema::Object(mut text)) = MessageTextForm::schema() {
+        text.max_length = Some(limits.max_message_chars);
+        let schemas = &mut document.components.get_or_insert_default().schemas;
+        schemas.insert(MessageTextForm::name().into_owned(), text.into());
+    }
+    document
 }
 
 /// This document.
@@ -82,13 +88,17 @@ fn problem(description: &str) -> Response {
     get, path = "/v1/openapi.json", operation_id = "getOpenApi", security(()),
     responses((status = 200, description = "OpenAPI 3.1", content_type = "application/json", body = Object))
 )]
-pub async fn document() -> HttpResponse {
-    HttpResponse::Ok().json(Document::openapi())
+pub async fn document(served: web::Data<Served>) -> HttpResponse {
+    HttpResponse::Ok().content_type("application/json").body(served.0.clone())
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::problem::PROBLEM_JSON;
     use super::*;
+
+    #[test]
+    fn zz_print() { std::fs::write("/tmp/oa/doc.json", Document::openapi().to_json().unwrap()).unwrap(); }
 
     #[test]
     fn every_operation_tells_its_problems_and_needs_a_token_but_the_document_itself() {

@@ -13,6 +13,7 @@ use utoipa::ToSchema;
 
 use super::body::{Body, COMMAND_BYTES};
 use super::caller::Caller;
+use crate::forms::{OwnStatusForm, StatusForm, TimeForm, UserIdForm};
 use super::parameters::Parameters;
 use super::problem::Problem;
 use super::state::State;
@@ -34,9 +35,10 @@ pub struct PresenceList {
 #[allow(dead_code, reason = "the form of the shared Presence for the OpenAPI document")]
 pub struct PresenceForm {
     user: String,
-    /// `online`, `away` or `offline`.
+    #[schema(value_type = StatusForm)]
     status: String,
-    /// RFC 3339; null of who is not offline, and where nothing is known or to be told.
+    /// Null of who is not offline, and where nothing is known or to be told.
+    #[schema(required, value_type = Option<TimeForm>)]
     last_seen: Option<String>,
 }
 
@@ -45,14 +47,14 @@ pub struct PresenceForm {
 #[schema(as = PresenceSet)]
 #[allow(dead_code, reason = "the form of the body for the OpenAPI document; the shared fields read it")]
 pub struct PresenceSetForm {
-    /// `online` or `away`.
+    #[schema(value_type = OwnStatusForm)]
     status: String,
 }
 
 /// How users are, in the order asked; of those with whom the asker shares no room nothing is told.
 #[utoipa::path(
     get, path = "/v1/presence", operation_id = "listPresence", tag = "presence",
-    params(("user" = Vec<String>, Query, description = "Up to 100 user ids, one parameter each")),
+    params(("user" = Option<Vec<UserIdForm>>, Query, description = "One parameter each", max_items = 100)),
     responses(
         (status = 200, description = "One entry for each user", body = PresenceList),
         (status = 413, description = "More than 100 users", body = super::problem::ProblemDocument,

@@ -12,6 +12,7 @@ use tidings_shared::error::{ErrorCode, Refusal};
 use tidings_shared::log::AppendError;
 use utoipa::ToSchema;
 
+use crate::forms::ErrorCodeForm;
 use crate::writer::failure;
 
 /// Media type of a problem document.
@@ -41,20 +42,23 @@ pub struct ProblemDocument<'a> {
     status: u16,
     /// What was tried and what to do.
     detail: &'a str,
-    /// `bad_request`, `unauthorized`, `forbidden`, `not_found`, `conflict`, `too_large`, `rate_limited`,
-    /// `internal`, `overloaded` or `unavailable`.
+    #[schema(value_type = ErrorCodeForm)]
     code: &'static str,
     /// Finer cause within a code, such as `expired`.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     reason: Option<&'a str>,
     /// The field or parameter at fault.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     field: Option<&'a str>,
     /// When trying again makes sense.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     retry_after_ms: Option<u64>,
     /// Only where an epoch is no longer good: what lies above this seq is to be read anew.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false, minimum = 0)]
     after: Option<i64>,
 }
 

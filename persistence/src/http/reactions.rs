@@ -6,6 +6,7 @@ use tidings_shared::protocol::server::Ack;
 
 use super::caller::Caller;
 use super::changes::{self, ChangeForm};
+use crate::forms::{EmojiForm, MessageSeqForm, RoomIdForm};
 use super::problem::{Problem, ProblemDocument};
 use super::send::AckForm;
 use super::state::State;
@@ -15,13 +16,14 @@ use super::state::State;
     put, path = "/v1/rooms/{room}/messages/{seq}/reactions/{emoji}", operation_id = "addReaction",
     tag = "messages",
     params(
-        ("room" = String, Path), ("seq" = u64, Path),
-        ("emoji" = String, Path, description = "1 to 32 bytes, percent-encoded"),
+        ("room" = RoomIdForm, Path), ("seq" = MessageSeqForm, Path),
+        ("emoji" = EmojiForm, Path, description = "Percent-encoded"),
     ),
     request_body = Option<ChangeForm>,
     responses(
         (status = 200, description = "Added; `seq` is that of the event", body = AckForm),
         (status = 409, description = "Deleted, another message, or an archived room", body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 429, description = "Too many commands", body = ProblemDocument, content_type = "application/problem+json"),
     )
 )]
 pub async fn add(
@@ -39,13 +41,14 @@ pub async fn add(
     delete, path = "/v1/rooms/{room}/messages/{seq}/reactions/{emoji}", operation_id = "removeReaction",
     tag = "messages",
     params(
-        ("room" = String, Path), ("seq" = u64, Path),
-        ("emoji" = String, Path, description = "1 to 32 bytes, percent-encoded"),
+        ("room" = RoomIdForm, Path), ("seq" = MessageSeqForm, Path),
+        ("emoji" = EmojiForm, Path, description = "Percent-encoded"),
     ),
     request_body = Option<ChangeForm>,
     responses(
         (status = 200, description = "Removed; `seq` is that of the event", body = AckForm),
         (status = 409, description = "Deleted, another message, or an archived room", body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 429, description = "Too many commands", body = ProblemDocument, content_type = "application/problem+json"),
     )
 )]
 pub async fn remove(

@@ -15,6 +15,7 @@ use utoipa::ToSchema;
 use super::body::{Body, COMMAND_BYTES};
 use super::caller::Caller;
 use super::creation::check_name;
+use crate::forms::{MetadataForm, NameForm, RoomIdForm};
 use super::parameters;
 use super::problem::{Problem, ProblemDocument};
 use super::state::State;
@@ -27,10 +28,10 @@ use crate::query::room::{Role, Room, plain_room};
 #[schema(as = RoomChange)]
 #[allow(dead_code, reason = "the form of the body for the OpenAPI document; it is read field by field")]
 pub struct RoomChangeForm {
-    /// Up to 200 characters; empty: none from now on.
+    #[schema(value_type = Option<NameForm>)]
     name: Option<String>,
-    /// Up to 4 KiB, in the place of all that is there.
-    #[schema(value_type = Option<Object>)]
+    /// In the place of all that is there.
+    #[schema(value_type = Option<MetadataForm>)]
     metadata: Option<serde_json::Value>,
     /// An archived room takes no changes but this one back to false.
     archived: Option<bool>,
@@ -39,7 +40,7 @@ pub struct RoomChangeForm {
 /// Changes a room. Answered when it is stored.
 #[utoipa::path(
     patch, path = "/v1/rooms/{room}", operation_id = "changeRoom", tag = "rooms",
-    params(("room" = String, Path)), request_body = RoomChangeForm,
+    params(("room" = RoomIdForm, Path)), request_body = RoomChangeForm,
     responses(
         (status = 200, description = "As it is now", body = Room),
         (status = 409, description = "The room is archived", body = ProblemDocument, content_type = "application/problem+json"),
@@ -63,7 +64,7 @@ pub async fn change(
 /// Archives a room. Done already, it stays so.
 #[utoipa::path(
     delete, path = "/v1/rooms/{room}", operation_id = "archiveRoom", tag = "rooms",
-    params(("room" = String, Path)),
+    params(("room" = RoomIdForm, Path)),
     responses(
         (status = 204, description = "The room is archived"),
         (status = 429, description = "Too many commands", body = ProblemDocument, content_type = "application/problem+json"),
@@ -87,9 +88,8 @@ async fn carry_out(
     id: &RoomId,
     change: &RoomChange,
 ) -> Result<Room, Problem> {
-    let read = || async {
-        plain_room(&state.db, caller.viewer(), id).await?.ok_or_else(Problem::no_such_room)
-    };
+    let read =
+        || async { plain_room(&state.db, caller.viewer(), id).await?.ok_or_else(Problem::no_such_room) };
     let room = read().await?;
     let Some(minimum) = change.check(&room, caller.admin)? else { return Ok(room) };
     let accepted = state.log.append(&change.entry(id, &caller.user, minimum)).await?;

@@ -10,6 +10,9 @@ use super::body::{Body, ROOM_BYTES};
 use super::caller::Caller;
 use super::creation;
 use super::news::{CreatedRoom, News};
+use crate::forms::{
+    LimitForm, ListCursorForm, MetadataForm, NameForm, RoleForm, RoomIdForm, RoomKindForm, UserIdForm,
+};
 use super::parameters::{self, MAX_LIMIT, Parameters};
 use super::problem::{Problem, ProblemDocument};
 use super::state::State;
@@ -28,15 +31,16 @@ use crate::query::rooms::{Created, anyone_is_in_many, create as create_room, exi
 )]
 pub struct NewRoomForm {
     /// Only with the scope `tidings.admin`.
+    #[schema(value_type = Option<RoomIdForm>)]
     id: Option<String>,
-    /// `direct`, `private` or `public`.
+    #[schema(value_type = RoomKindForm)]
     kind: String,
-    /// Up to 200 characters.
+    #[schema(value_type = Option<NameForm>)]
     name: Option<String>,
-    /// Up to 1,000; the creator is owner and need not be named.
+    /// Nobody twice; the creator is owner and need not be named. A direct room has one other.
+    #[schema(max_items = 1000)]
     members: Option<Vec<NewMemberForm>>,
-    /// Up to 4 KiB.
-    #[schema(value_type = Option<Object>)]
+    #[schema(value_type = Option<MetadataForm>)]
     metadata: Option<serde_json::Value>,
 }
 
@@ -48,8 +52,10 @@ pub struct NewRoomForm {
     reason = "the form of the body for the OpenAPI document; `creation` reads it field by field"
 )]
 pub struct NewMemberForm {
+    #[schema(value_type = UserIdForm)]
     user: String,
-    /// `owner`, `admin`, `member` (default), `guest` or a name of 1 to 32 of `a-z 0-9 _ -`.
+    /// `member` if left out.
+    #[schema(value_type = Option<RoleForm>)]
     role: Option<String>,
 }
 
@@ -134,9 +140,9 @@ async fn answer(
 #[utoipa::path(
     get, path = "/v1/rooms", operation_id = "listPublicRooms", tag = "rooms",
     params(
-        ("query" = Option<String>, Query, description = "Part of the name, in any case"),
-        ("cursor" = Option<String>, Query, description = "`next` of the page before"),
-        ("limit" = Option<u32>, Query, description = "50, at most 200"),
+        ("query" = Option<NameForm>, Query, description = "Part of the name, in any case"),
+        ("cursor" = Option<ListCursorForm>, Query),
+        ("limit" = Option<LimitForm>, Query),
     ),
     responses((status = 200, description = "A page", body = PublicRooms))
 )]
@@ -154,7 +160,7 @@ pub async fn list(
 /// One room. For a member also the last message, what is unread, and the own read position.
 #[utoipa::path(
     get, path = "/v1/rooms/{room}", operation_id = "getRoom", tag = "rooms",
-    params(("room" = String, Path)),
+    params(("room" = RoomIdForm, Path)),
     responses((status = 200, description = "The room", body = RoomAnswer))
 )]
 pub async fn one(

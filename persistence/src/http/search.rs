@@ -3,8 +3,9 @@
 use actix_web::{HttpRequest, web};
 
 use super::caller::Caller;
+use crate::forms::{LimitForm, ListCursorForm, RoomIdForm};
 use super::parameters::{self, Parameters};
-use super::problem::Problem;
+use super::problem::{Problem, ProblemDocument};
 use super::state::State;
 use crate::query::access;
 use crate::query::search::{self, Asked, SearchPage};
@@ -18,12 +19,15 @@ const MAX_QUERY_CHARS: usize = 200;
 #[utoipa::path(
     get, path = "/v1/search", operation_id = "search", tag = "messages",
     params(
-        ("q" = String, Query, description = "Words, up to 200 characters"),
-        ("room" = Option<String>, Query, description = "In this room only"),
-        ("cursor" = Option<String>, Query, description = "`next` of the page before"),
-        ("limit" = Option<u32>, Query, description = "50, at most 200"),
+        ("q" = String, Query, description = "Words", min_length = 1, max_length = 200),
+        ("room" = Option<RoomIdForm>, Query, description = "In this room only"),
+        ("cursor" = Option<ListCursorForm>, Query),
+        ("limit" = Option<LimitForm>, Query),
     ),
-    responses((status = 200, description = "A page; it may be short, and yet have a `next`", body = SearchPage))
+    responses(
+        (status = 200, description = "A page; it may be short, and yet have a `next`", body = SearchPage),
+        (status = 404, description = "No such room, or not yours to see", body = ProblemDocument, content_type = "application/problem+json"),
+    )
 )]
 pub async fn find(
     state: web::Data<State>,

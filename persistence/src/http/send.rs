@@ -15,6 +15,10 @@ use utoipa::ToSchema;
 
 use super::body::{Body, COMMAND_BYTES};
 use super::caller::Caller;
+use crate::forms::{
+    AttachmentForm, ClientIdForm, LabelForm, MessageIdForm, MessageSeqForm, MessageTextForm,
+    MetadataForm, RoomIdForm, StageForm, TimeForm, UserIdForm,
+};
 use super::parameters;
 use super::problem::{Problem, ProblemDocument};
 use super::state::State;
@@ -28,41 +32,38 @@ const KNOWN_WITHIN: Duration = Duration::from_millis(250);
 #[schema(as = Send)]
 #[allow(dead_code, reason = "the form of the body for the OpenAPI document; the shared Draft reads it")]
 pub struct SendForm {
-    /// 1 to 64 printable ASCII characters, unique per room and sender; a UUIDv7 is best.
+    #[schema(value_type = ClientIdForm)]
     client_id: String,
+    /// Empty or left out only with attachments.
+    #[schema(value_type = Option<MessageTextForm>)]
     content: Option<String>,
     /// `text` if left out.
+    #[schema(value_type = Option<LabelForm>)]
     kind: Option<String>,
+    #[schema(value_type = Option<MessageSeqForm>)]
     reply_to: Option<u64>,
     visible_to: Option<VisibleToForm>,
+    #[schema(max_items = 10)]
     attachments: Option<Vec<AttachmentForm>>,
-    #[schema(value_type = Option<Object>)]
+    #[schema(value_type = Option<MetadataForm>)]
     metadata: Option<serde_json::Value>,
     /// 1 promises that this client id was never sent before.
+    #[schema(value_type = Option<i64>, minimum = 0, maximum = 4_294_967_295_i64)]
     attempt: Option<u32>,
-    /// `stored` (default) or `accepted`.
+    /// `stored` if left out.
+    #[schema(value_type = Option<StageForm>)]
     ack: Option<String>,
 }
 
-/// Whom a private message is for.
+/// Whom a private message is for. Names somebody.
 #[derive(Deserialize, ToSchema)]
 #[schema(as = SendVisibleTo)]
 #[allow(dead_code, reason = "the form of the body for the OpenAPI document; the shared Draft reads it")]
 pub struct VisibleToForm {
-    users: Option<Vec<String>>,
-    roles: Option<Vec<String>>,
-}
-
-/// A file that lies elsewhere.
-#[derive(Deserialize, ToSchema)]
-#[schema(as = Attachment)]
-#[allow(dead_code, reason = "the form of the body for the OpenAPI document; the shared Draft reads it")]
-pub struct AttachmentForm {
-    name: String,
-    url: String,
-    media_type: String,
-    /// Bytes.
-    size: u64,
+    #[schema(value_type = Vec<UserIdForm>, required = false, max_items = 100)]
+    users: Vec<String>,
+    #[schema(value_type = Vec<LabelForm>, required = false, max_items = 100)]
+    roles: Vec<String>,
 }
 
 /// The ack object.
@@ -71,27 +72,32 @@ pub struct AttachmentForm {
 #[allow(dead_code, reason = "the form of the shared Ack for the OpenAPI document")]
 pub struct AckForm {
     room: String,
+    #[schema(value_type = MessageSeqForm)]
     seq: u64,
     epoch: String,
+    #[schema(value_type = TimeForm)]
     at: String,
-    /// `accepted` or `stored`.
+    #[schema(value_type = StageForm)]
     stage: String,
     /// The client id was taken before: all else is the first's.
     duplicate: bool,
+    #[schema(nullable = false, value_type = Option<MessageIdForm>)]
     id: Option<String>,
+    #[schema(nullable = false, value_type = Option<ClientIdForm>)]
     client_id: Option<String>,
 }
 
 /// Sends a message.
 #[utoipa::path(
     post, path = "/v1/rooms/{room}/messages", operation_id = "sendMessage", tag = "messages",
-    params(("room" = String, Path)), request_body = SendForm,
+    params(("room" = RoomIdForm, Path)), request_body = SendForm,
     responses(
         (status = 201, description = "Stored", body = AckForm),
         (status = 202, description = "Accepted", body = AckForm),
         (status = 200, description = "Sent before", body = AckForm),
         (status = 409, description = "The room is archived", body = ProblemDocument, content_type = "application/problem+json"),
         (status = 413, description = "Too much text", body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 429, description = "Too many commands", body = ProblemDocument, content_type = "application/problem+json"),
     )
 )]
 pub async fn send(

@@ -79,19 +79,7 @@ impl State {
         };
         let memberships = Memberships { db: db.clone(), log: log.clone(), newcomers, bounds };
         let allowance = Allowance::start(limits.commands_per_second, limits.commands_burst);
-        Self {
-            db,
-            auth,
-            log,
-            receipts,
-            limits,
-            origins,
-            newcomers,
-            memberships,
-            allowance,
-            telling,
-            waiting,
-        }
+        Self { db, auth, log, receipts, limits, origins, newcomers, memberships, allowance, telling, waiting }
     }
 
     /// The version of a user's list of rooms. To be read before the list: then a change in between

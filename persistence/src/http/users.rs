@@ -11,22 +11,24 @@ use utoipa::ToSchema;
 use super::body::{Body, COMMAND_BYTES};
 use super::caller::Caller;
 use super::news::News;
+use crate::forms::{PersonTextForm, UserIdForm};
 use super::parameters;
 use super::problem::{Problem, ProblemDocument};
 use super::state::State;
 use crate::query::users::{self, AccountChange};
 
 /// Longest name and address of a picture, in Unicode scalar values: what is taken from tokens, too.
-const MAX_CHARS: usize = 512;
+pub const MAX_CHARS: usize = 512;
 
 /// What is to be known of a user; what is left out stays.
 #[derive(Deserialize, ToSchema)]
 #[schema(as = PutUser)]
 #[allow(dead_code, reason = "the form of the body for the OpenAPI document; it is read field by field")]
 pub struct PutForm {
-    /// Up to 512 characters; empty: none from now on.
+    #[schema(value_type = Option<PersonTextForm>)]
     name: Option<String>,
-    /// An address of up to 512 characters; empty: none from now on.
+    /// An address.
+    #[schema(value_type = Option<PersonTextForm>)]
     picture: Option<String>,
     /// Whoever is blocked is let in nowhere, and their connections are closed.
     blocked: Option<bool>,
@@ -37,7 +39,9 @@ pub struct PutForm {
 #[schema(as = User)]
 pub struct UserAnswer {
     user: String,
+    #[schema(required)]
     name: Option<String>,
+    #[schema(required)]
     picture: Option<String>,
     blocked: bool,
 }
@@ -45,7 +49,7 @@ pub struct UserAnswer {
 /// Creates a user, or changes what is known of them. Needs the scope `tidings.admin`.
 #[utoipa::path(
     put, path = "/v1/users/{user}", operation_id = "putUser", tag = "users",
-    params(("user" = String, Path)), request_body = PutForm,
+    params(("user" = UserIdForm, Path)), request_body = PutForm,
     responses(
         (status = 200, description = "So they are now", body = UserAnswer),
         (status = 409, description = "They were erased", body = ProblemDocument, content_type = "application/problem+json"),
@@ -70,7 +74,8 @@ pub async fn put(
     let put = users::put(&state.db, &user, &change).await;
     // Also when it failed: a COMMIT that is not answered may have been done.
     state.tell(news).await;
-    let account = put?.ok_or_else(|| Refusal::new(ErrorCode::Conflict, "this user was erased, which is for good"))?;
+    let account =
+        put?.ok_or_else(|| Refusal::new(ErrorCode::Conflict, "this user was erased, which is for good"))?;
     let (name, picture, blocked) = (account.name, account.picture, account.blocked);
     Ok(web::Json(UserAnswer { user: user.into(), name, picture, blocked }))
 }

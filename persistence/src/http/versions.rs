@@ -5,6 +5,7 @@ use tidings_shared::error::ErrorCode;
 use tidings_shared::role::{self, Permission};
 
 use super::caller::Caller;
+use crate::forms::{MessageSeqForm, RoomIdForm};
 use super::parameters;
 use super::problem::Problem;
 use super::state::State;
@@ -15,7 +16,7 @@ use crate::query::versions::{self, Versions};
 /// `tidings.admin`; of more than 200 versions the original and the last 199.
 #[utoipa::path(
     get, path = "/v1/rooms/{room}/messages/{seq}/versions", operation_id = "listVersions", tag = "messages",
-    params(("room" = String, Path), ("seq" = u64, Path)),
+    params(("room" = RoomIdForm, Path), ("seq" = MessageSeqForm, Path)),
     responses((status = 200, description = "The versions", body = Versions))
 )]
 pub async fn list(

@@ -8,6 +8,7 @@ use utoipa::ToSchema;
 
 use super::body::{Body, COMMAND_BYTES};
 use super::caller::Caller;
+use crate::forms::{RoomIdForm, SeqForm};
 use super::parameters::{self, MAX_SEQ};
 use super::problem::Problem;
 use super::state::State;
@@ -23,7 +24,7 @@ pub struct Receipts {
 /// How far each member has read and been delivered to.
 #[utoipa::path(
     get, path = "/v1/rooms/{room}/receipts", operation_id = "listReceipts", tag = "rooms",
-    params(("room" = String, Path)),
+    params(("room" = RoomIdForm, Path)),
     responses((status = 200, description = "The members, at most the 1,000 who read last", body = Receipts))
 )]
 pub async fn receipts(
@@ -40,7 +41,7 @@ pub async fn receipts(
 #[derive(Serialize, Deserialize, ToSchema)]
 pub struct Mark {
     /// All up to here.
-    #[schema(minimum = 0)]
+    #[schema(value_type = SeqForm)]
     seq: i64,
 }
 
@@ -48,7 +49,7 @@ pub struct Mark {
 /// is stored, with where the mark is now.
 #[utoipa::path(
     post, path = "/v1/rooms/{room}/read", operation_id = "markRead", tag = "rooms",
-    params(("room" = String, Path)), request_body = Mark,
+    params(("room" = RoomIdForm, Path)), request_body = Mark,
     responses((status = 200, description = "Marked", body = Mark))
 )]
 pub async fn read(
@@ -63,7 +64,7 @@ pub async fn read(
 /// Marks all up to `seq` as delivered, as `read` does.
 #[utoipa::path(
     post, path = "/v1/rooms/{room}/delivered", operation_id = "markDelivered", tag = "rooms",
-    params(("room" = String, Path)), request_body = Mark,
+    params(("room" = RoomIdForm, Path)), request_body = Mark,
     responses((status = 200, description = "Marked", body = Mark))
 )]
 pub async fn delivered(

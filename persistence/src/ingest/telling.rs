@@ -28,8 +28,10 @@ pub(super) async fn tell(
     let all = || memberships.iter().map(|membership| membership.change.partition).collect();
     let Some(session) = session else { return all() };
     let users: BTreeSet<&UserId> = memberships.iter().map(|membership| &membership.change.user).collect();
-    let notices: Vec<(&UserId, Notice)> =
-        memberships.iter().filter_map(|membership| Some((&membership.change.user, notice(membership)?))).collect();
+    let notices: Vec<(&UserId, Notice)> = memberships
+        .iter()
+        .filter_map(|membership| Some((&membership.change.user, notice(membership)?)))
+        .collect();
     let mut connection = session.connection();
     let told = async {
         // Whoever hears of it finds nothing in the cache that is older.

@@ -24,8 +24,7 @@ pub(super) async fn members(
     body: Payload,
 ) -> Result<Json<MembersAnswer>, Problem> {
     let MembersRequest { room } = state.read(&request, body).await?;
-    let members =
-        in_time(async { presence::members(&state.db, &room).await.map_err(Problem::from) }).await?;
+    let members = in_time(async { presence::members(&state.db, &room).await.map_err(Problem::from) }).await?;
     Ok(Json(members.ok_or_else(|| Refusal::not_found("room"))?))
 }
 

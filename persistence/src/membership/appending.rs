@@ -34,7 +34,11 @@ pub(super) fn entry<'a>(
     Entry {
         sender: Some(by),
         membership: Some((user, &change.role)),
-        members_upto: Some(if change.hangs_on_owners { KnownUpto::Room(head) } else { KnownUpto::User(head) }),
+        members_upto: Some(if change.hangs_on_owners {
+            KnownUpto::Room(head)
+        } else {
+            KnownUpto::User(head)
+        }),
         members_delta: match kind {
             MEMBER_ADDED => 1,
             MEMBER_REMOVED => -1,
@@ -57,9 +61,9 @@ pub async fn stored(log: &Log, room: &RoomId, accepted: &Accepted) -> Result<(),
         Stored::Rejected => Err(AppendError::Rejected.into()),
         // Changes have no client id that could have been taken before.
         Stored::First { .. } => Err(Refusal::new(ErrorCode::Internal, "the change was taken for a message")),
-        Stored::Unavailable => {
-            Err(Refusal::unavailable("accepted, but not known to be stored; ask how things stand, then repeat"))
-        }
+        Stored::Unavailable => Err(Refusal::unavailable(
+            "accepted, but not known to be stored; ask how things stand, then repeat",
+        )),
     }
 }
 

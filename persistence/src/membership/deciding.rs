@@ -41,7 +41,9 @@ pub struct Bounds {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Decision {
     /// They have this role already.
-    Nothing { role: String },
+    Nothing {
+        role: String,
+    },
     Add(Change),
     Change(Change),
     Remove(Change),
@@ -99,7 +101,10 @@ pub fn decide(
     }
     let hangs_on_owners = before == Some(OWNER) && after != Some(OWNER);
     if hangs_on_owners && standing.owners < 2 {
-        return Err(Refusal::new(ErrorCode::Conflict, "a room keeps an owner; make somebody else owner first"));
+        return Err(Refusal::new(
+            ErrorCode::Conflict,
+            "a room keeps an owner; make somebody else owner first",
+        ));
     }
     let change = |role: &str| Change { role: role.to_owned(), minimum, hangs_on_owners };
     match (before, after) {

@@ -13,12 +13,13 @@ use super::access::Viewer;
 use super::json::{Head, Raw};
 use super::messages::MessageRow;
 use super::sql::{epoch_of, me, message_columns, statement, visible};
+use crate::forms::events::EventForm;
 
 /// Event frames after a position, ascending.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct EventPage {
     /// Log event frames as over the WebSocket, messages with their present content.
-    #[schema(value_type = Vec<Object>)]
+    #[schema(value_type = Vec<EventForm>)]
     pub events: Vec<Raw>,
     /// All events up to here that the viewer may see are in this page or before it.
     pub next: Head,

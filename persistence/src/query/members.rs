@@ -17,7 +17,9 @@ use crate::entity::{member, user};
 #[derive(Debug, Serialize, ToSchema, FromQueryResult)]
 pub struct Member {
     pub user: String,
+    #[schema(required)]
     pub name: Option<String>,
+    #[schema(required)]
     pub picture: Option<String>,
     pub role: String,
     #[serde(serialize_with = "time")]
@@ -29,6 +31,7 @@ pub struct Member {
 pub struct Members {
     pub members: Vec<Member>,
     /// Null at the end.
+    #[schema(required)]
     pub next: Option<String>,
 }
 
@@ -68,9 +71,11 @@ pub struct Receipt {
     pub user: String,
     pub read_seq: i64,
     #[serde(serialize_with = "optional_time")]
+    #[schema(required)]
     pub read_at: Option<DateTime<Utc>>,
     pub delivered_seq: i64,
     #[serde(serialize_with = "optional_time")]
+    #[schema(required)]
     pub delivered_at: Option<DateTime<Utc>>,
 }
 

@@ -11,12 +11,15 @@ use uuid::Uuid;
 use super::access::Viewer;
 use super::json::{Head, Raw, optional_time, raw, time};
 use super::sql::{epoch_of, me, message_columns, reactions, statement, visible};
+use crate::forms::{AttachmentForm, MetadataForm};
 
 /// Who sent a message, as the user is called now.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct Sender {
     pub id: String,
+    #[schema(required)]
     pub name: Option<String>,
+    #[schema(required)]
     pub picture: Option<String>,
 }
 
@@ -38,16 +41,19 @@ pub struct Message {
     pub kind: String,
     /// Empty once deleted.
     pub content: String,
+    #[schema(required)]
     pub reply_to: Option<i64>,
-    #[schema(value_type = Option<Vec<Object>>)]
+    #[schema(required, value_type = Option<Vec<AttachmentForm>>)]
     pub attachments: Option<Raw>,
-    #[schema(value_type = Option<Object>)]
+    #[schema(required, value_type = Option<MetadataForm>)]
     pub metadata: Option<Raw>,
     /// Null: everyone in the room.
+    #[schema(required)]
     pub visible_to: Option<VisibleTo>,
     #[serde(serialize_with = "time")]
     pub at: DateTime<Utc>,
     #[serde(serialize_with = "optional_time")]
+    #[schema(required)]
     pub edited_at: Option<DateTime<Utc>>,
     pub deleted: bool,
     /// Seq of the event that last changed the message.

@@ -6,19 +6,23 @@ use chrono::{DateTime, Utc};
 use sea_orm::{ConnectionTrait, DbErr, FromQueryResult, QueryResult};
 use serde::Serialize;
 use tidings_shared::ids::RoomId;
-use utoipa::ToSchema;
+use utoipa::openapi::schema::AnyOfBuilder;
+use utoipa::openapi::{Ref, RefOr, Schema};
+use utoipa::{PartialSchema, ToSchema};
 
 use super::access::Viewer;
 use super::json::{Head, Raw, raw, time};
 use super::messages::{Message, MessageRow};
 use super::sql::{epoch_of, message_columns, reactions, statement, visible};
+use crate::forms::{MetadataForm, RoomKindForm};
 
 /// The room object of the contract.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Room {
     pub room: String,
-    /// `direct`, `private` or `public`.
+    #[schema(value_type = RoomKindForm)]
     pub kind: String,
+    #[schema(required)]
     pub name: Option<String>,
     pub created_by: String,
     #[serde(serialize_with = "time")]
@@ -27,7 +31,7 @@ pub struct Room {
     #[serde(serialize_with = "time")]
     pub updated_at: DateTime<Utc>,
     pub archived: bool,
-    #[schema(value_type = Object)]
+    #[schema(value_type = MetadataForm)]
     pub metadata: Raw,
     /// How many there are.
     pub members: i32,
@@ -59,6 +63,7 @@ pub struct MyRoom {
     #[serde(flatten)]
     pub room: Room,
     /// The last one that I may see; null when it is not among the last 2,000 of the room.
+    #[schema(required)]
     pub last_message: Option<Message>,
     /// Others' messages above `read_seq` that I may see and that are not deleted, up to 100, among the first
     /// 2,000 above it.
@@ -69,12 +74,28 @@ pub struct MyRoom {
 }
 
 /// A room as the asker may see it.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Debug, Serialize)]
 #[serde(untagged)]
 pub enum RoomAnswer {
     Mine(Box<MyRoom>),
     /// For an admin who is not a member.
     Seen(Room),
+}
+
+// Not derived: that would say "exactly one of them", and whoever has the first has the second.
+impl PartialSchema for RoomAnswer {
+    fn schema() -> RefOr<Schema> {
+        let either = AnyOfBuilder::new().item(Ref::from_schema_name(MyRoom::name()));
+        let either = either.item(Ref::from_schema_name(Room::name()));
+        either.description(Some("For an admin who is not a member the plain room.")).into()
+    }
+}
+
+impl ToSchema for RoomAnswer {
+    fn schemas(schemas: &mut Vec<(String, RefOr<Schema>)>) {
+        schemas.push((MyRoom::name().into_owned(), MyRoom::schema()));
+        MyRoom::schemas(schemas);
+    }
 }
 
 /// Unread messages are counted up to here; more are told as "capped".

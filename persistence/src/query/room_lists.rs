@@ -16,6 +16,7 @@ pub struct PublicRooms {
     /// Without `role`.
     pub rooms: Vec<Room>,
     /// Null at the end.
+    #[schema(required)]
     pub next: Option<String>,
 }
 

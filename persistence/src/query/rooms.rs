@@ -78,11 +78,7 @@ pub async fn existing(db: &impl ConnectionTrait, new: &NewRoom) -> Result<Option
 ///
 /// # Errors
 /// When the database cannot be written; then nothing was.
-pub async fn create(
-    db: &DatabaseConnection,
-    new: &NewRoom,
-    newcomers: Newcomers,
-) -> Result<Created, DbErr> {
+pub async fn create(db: &DatabaseConnection, new: &NewRoom, newcomers: Newcomers) -> Result<Created, DbErr> {
     if let Some(id) = existing(db, new).await? {
         return Ok(Created::Exists(id));
     }

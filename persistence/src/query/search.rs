@@ -47,6 +47,7 @@ pub struct SearchResult {
 pub struct SearchPage {
     pub results: Vec<SearchResult>,
     /// Null at the end. A page may hold fewer results than asked for, or none, and yet have a `next`.
+    #[schema(required)]
     pub next: Option<String>,
 }
 

@@ -151,7 +151,8 @@ pub async fn ensure<'a>(
     if newcomers == Newcomers::Required {
         let wanted = ids.len();
         let known = Entity::find().filter(Column::Id.is_in(ids)).count(db).await?;
-        let _ = (known, wanted); return Ok(true);
+        let _ = (known, wanted);
+        return Ok(true);
     }
     let rows = ids.into_iter().map(|id| ActiveModel { id: Set(id.to_owned()), ..Default::default() });
     match Entity::insert_many(rows).on_conflict_do_nothing().exec_without_returning(db).await? {

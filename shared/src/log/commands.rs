@@ -8,8 +8,6 @@ use redis::{Client, RedisError, Value};
 use super::{
     append::{Accepted, Answer, AppendError, Entry},
     authority::{Authority, AuthorityError, Known, SeedOutcome},
-    keys,
-    record::{FORMAT_VERSION, Header},
     seeding::Seeding,
     session::{self, Session, SessionError, Sessions},
     stored::{Stored, Watermarks},
@@ -129,20 +127,6 @@ impl Log {
         Err(AppendError::Unavailable("the room's head does not settle".to_owned()))
     }
 
-    /// Publishes a live-only record on a room's channel: never stored, never replayed, its seq is 0. `json` is the
-    /// finished frame.
-    ///
-    /// # Errors
-    /// [`AppendError::Unavailable`]; whoever hears of it anew hears of it late, not twice.
-    pub async fn publish(&self, header: &Header<'_>, json: &str) -> Result<(), AppendError> {
-        let session = self.sessions.get().await.map_err(unavailable)?;
-        let record = live_record(session.epoch, header, json);
-        let mut command = redis::cmd("PUBLISH");
-        let room = RoomId::parse(header.room).map_err(unavailable)?;
-        command.arg(keys::room(&room)).arg(record);
-        self.call(&session, command).await.map(drop)
-    }
-
     /// Waits until what was accepted is stored.
     pub async fn wait_stored(&self, room: &RoomId, accepted: &Accepted) -> Stored {
         self.watermarks.wait(room, accepted).await
@@ -195,11 +179,6 @@ impl Log {
             self.failed(&session, &error);
         }
     }
-}
-
-/// A record of no place in the log.
-fn live_record(epoch: crate::ids::Epoch, header: &Header<'_>, json: &str) -> String {
-    format!("{FORMAT_VERSION}\u{1f}{epoch}\u{1f}0\u{1f}{}\u{1f}{}\n{json}", unix_ms(), header.encode())
 }
 
 pub(super) fn unavailable(error: impl std::fmt::Display) -> AppendError {

@@ -77,7 +77,9 @@ impl Log {
                     }
                     "seed" => match self.seed(&session, room).await {
                         Ok(()) => unseeded.push((room, indices)),
-                        Err(error) => indices.iter().for_each(|index| outcomes[*index] = refused(error.clone())),
+                        Err(error) => {
+                            indices.iter().for_each(|index| outcomes[*index] = refused(error.clone()))
+                        }
                     },
                     other => indices.iter().for_each(|index| outcomes[*index] = outcome_of(other)),
                 }

@@ -115,7 +115,8 @@ fn read_answer(session: &Session, value: &Value) -> Result<Answer, String> {
     Ok(match (status.as_str(), parts.as_slice()) {
         ("ok", [_, head, at_ms, ingest, held_ms, stands @ ..]) => {
             let ingest: String = read(ingest)?;
-            let ingest = if ingest.is_empty() { None } else { Some(ingest.parse().map_err(|_| malformed())?) };
+            let ingest =
+                if ingest.is_empty() { None } else { Some(ingest.parse().map_err(|_| malformed())?) };
             let held_ms: u64 = read(held_ms)?;
             let stand = |value| Ok(u64::try_from(read::<i64>(value)?).ok().map(Seq));
             Answer::Done(Marked {

@@ -15,12 +15,14 @@ use crate::ids::{Epoch, RoomId, Seq};
 /// How much of what Redis holds of a room is good in the epoch of a seed.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Survival {
-    /// Only what is stored counts.
+    /// Only what is stored counts: it is ahead of the hash, whose marks may tell what a later change took back.
     #[default]
     Nothing = 0,
+    /// Marks up to the seq to go on from: they may not be stored yet.
+    Marks = 1,
     /// The hash, with its marks and what it tells of the room.
-    Hash = 1,
-    HashAndTail = 2,
+    Hash = 2,
+    HashAndTail = 3,
 }
 
 impl Log {

@@ -176,8 +176,7 @@ pub async fn drained(
 ) -> Result<(), RedisError> {
     let mut pipe = redis::pipe();
     for partition in Partition::all() {
-        let mut of_partition =
-            written.iter().filter(|(user, _)| Partition::of(user) == partition).peekable();
+        let mut of_partition = written.iter().filter(|(user, _)| Partition::of(user) == partition).peekable();
         if of_partition.peek().is_some() {
             scripts::call(&mut pipe, &DRAINED, &[partition.gone()]);
             for (user, at_ms) in of_partition {

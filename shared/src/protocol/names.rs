@@ -41,7 +41,7 @@ pub const LOG_EVENTS: [&str; 10] = [
 
 /// What tells a client where it stands, or reaches all connections of a user, or is neither stored nor replayed.
 /// The names of `typing` are those of the client's frames.
-pub const OTHER_FRAMES: [&str; 10] = [
+pub const OTHER_FRAMES: [&str; 9] = [
     "room:caught_up",
     "room:gap",
     "room:added",
@@ -50,7 +50,6 @@ pub const OTHER_FRAMES: [&str; 10] = [
     "receipt:read",
     "receipt:delivered",
     "presence",
-    "draining",
     "void",
 ];
 

@@ -40,6 +40,21 @@ fn a_channel_is_wanted_until_the_last_connection_and_the_last_on_its_way_is_gone
 }
 
 #[test]
+fn a_late_confirmation_is_none_of_a_channel_that_was_asked_for_again() {
+    let mut seats = Seats::new(9);
+    let ann = user("ann");
+    let first = seats.enter(&ann);
+    assert_eq!(seats.enter(&ann), first);
+    seats.turn_back(&ann);
+    assert!(seats.turn_back(&ann));
+    let second = seats.enter(&ann);
+    seats.confirm(&ann, first);
+    assert!(!seats.is_confirmed(&ann));
+    seats.confirm(&ann, second);
+    assert!(seats.is_confirmed(&ann));
+}
+
+#[test]
 fn one_too_many_makes_the_oldest_go_wherever_it_is_and_polls_do_not_count() {
     let mut seats = Seats::new(2);
     let place = |worker, id| Place::new(worker, id);

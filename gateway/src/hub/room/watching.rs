@@ -13,6 +13,9 @@ impl<P: Peer> Room<P> {
     }
 
     pub fn watchers(&self) -> impl Iterator<Item = &Rc<P>> {
-        self.subscribers.iter().filter(|(_, subscriber)| subscriber.watches).map(|(_, subscriber)| &subscriber.peer)
+        self.subscribers
+            .iter()
+            .filter(|(_, subscriber)| subscriber.watches)
+            .map(|(_, subscriber)| &subscriber.peer)
     }
 }

@@ -27,8 +27,7 @@ pub(super) fn reference(place: usize) -> String {
 /// See the module.
 pub(super) struct Gathered {
     events: Vec<Box<RawValue>>,
-    /// The commands' own `ref`s, and their answers.
-    answers: Vec<(Option<Box<RawValue>>, Option<Box<RawValue>>)>,
+    answers: Vec<Command>,
     unanswered: usize,
     cursors: HashMap<RoomId, Option<Cursor>>,
     /// Epoch of each joined room: what its next event belongs to.
@@ -38,6 +37,9 @@ pub(super) struct Gathered {
     /// Joined rooms that are not yet told to be caught up.
     replaying: FxHashSet<RoomId>,
 }
+
+/// A command's own `ref`, and its answer.
+type Command = (Option<Box<RawValue>>, Option<Box<RawValue>>);
 
 /// What is to be known of a frame to sort it.
 #[derive(Deserialize)]

@@ -3,9 +3,7 @@
 
 use std::str;
 
-use super::{
-    super::inflate::InflateError, Event, Header, Inflater, Opcode, Rules, Violation, close_code,
-};
+use super::{super::inflate::InflateError, Event, Header, Inflater, Opcode, Rules, Violation, close_code};
 
 pub(super) const NOT_UTF_8: Violation =
     Violation { code: close_code::INVALID_TEXT, reason: "text is not UTF-8" };

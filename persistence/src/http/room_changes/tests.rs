@@ -20,9 +20,13 @@ fn word(text: &str, room: &Room, admin: bool) -> String {
 #[test]
 fn admins_and_owners_change_rooms_and_nobody_else() {
     let change = r#"{"name":"Coffee"}"#;
-    for (role, expected) in
-        [("guest", "forbidden"), ("member", "forbidden"), ("vip", "forbidden"), ("admin", "Admin"), ("owner", "Admin")]
-    {
+    for (role, expected) in [
+        ("guest", "forbidden"),
+        ("member", "forbidden"),
+        ("vip", "forbidden"),
+        ("admin", "Admin"),
+        ("owner", "Admin"),
+    ] {
         assert_eq!(word(change, &room(Some(role), false), false), expected, "{role}");
         assert_eq!(word(change, &room(Some(role), false), true), "Anyone", "{role}");
     }

@@ -41,8 +41,8 @@ pub fn take(
     if record.kind() != ROOM_UPDATED {
         return Ok(());
     }
-    let body: Body<'_> =
-        serde_json::from_slice(record.json()).map_err(|_| "an update of a room whose body has another form")?;
+    let body: Body<'_> = serde_json::from_slice(record.json())
+        .map_err(|_| "an update of a room whose body has another form")?;
     let update = updates.entry(room.clone()).or_default();
     update.name = body.name.map(Cow::into_owned).or(update.name.take());
     update.metadata = body.metadata.map(|json| json.get().to_owned()).or(update.metadata.take());

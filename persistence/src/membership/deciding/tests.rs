@@ -67,7 +67,11 @@ fn each_role_may_change_the_membership_of_others_as_the_table_says() {
                     _ => "conflict",
                 };
                 let standing = Standing { archived: true, ..standing };
-                assert_eq!(word(&standing, false, "bob", &wish), archived, "archived, {role}: {before} {wish:?}");
+                assert_eq!(
+                    word(&standing, false, "bob", &wish),
+                    archived,
+                    "archived, {role}: {before} {wish:?}"
+                );
             }
             let direct = in_room("direct", role, before);
             assert_eq!(word(&direct, false, "bob", &wish), "forbidden", "direct, {role}: {before} {wish:?}");

@@ -1,0 +1,93 @@
+//! What any handler may answer besides its own: refusals as problem documents, `304`, and the headers that come with
+//! them. Told by what an operation is: its method, its path, whether it takes a token, a body, parameters.
+//! Promises that a status is told where it can come, and only there.
+
+use utoipa::Modify;
+use utoipa::openapi::header::HeaderBuilder;
+use utoipa::openapi::path::{HttpMethod, Operation, PathItem};
+use utoipa::openapi::schema::{ObjectBuilder, Type};
+use utoipa::openapi::{Content, ContentBuilder, OpenApi, Ref, RefOr, Response, ResponseBuilder, Schema};
+
+use crate::http::problem::PROBLEM_JSON;
+
+/// See the module.
+pub struct Answers;
+
+impl Modify for Answers {
+    fn modify(&self, document: &mut OpenApi) {
+        for (path, item) in &mut document.paths.paths {
+            for (method, operation) in operations(item) {
+                complete(path, method, operation);
+            }
+        }
+    }
+}
+
+fn complete(path: &str, method: HttpMethod, operation: &mut Operation) {
+    let has_token = operation.security.is_none();
+    let has_body = operation.request_body.is_some();
+    let has_input = has_body || operation.parameters.as_ref().is_some_and(|given| !given.is_empty());
+    let is_json = matches!(operation.responses.responses.get("200"),
+        Some(RefOr::T(answer)) if answer.content.contains_key("application/json"));
+    let is_tagged = matches!(method, HttpMethod::Get) && is_json;
+    let problems = [
+        (has_input, "400", "A parameter or field breaks a rule"),
+        (has_token, "401", "No token, or a bad one"),
+        (has_token, "403", "Not allowed, or blocked"),
+        (path.contains("{room}"), "404", "There is no such thing, or it is not yours to see"),
+        (has_body, "413", "The body or a field of it is over a limit"),
+        (has_token, "500", "Our fault, and logged"),
+        (has_token, "503", "Out of reach or overloaded; try again"),
+    ];
+    if let Some(RefOr::T(body)) = &mut operation.request_body {
+        body.content.values_mut().for_each(never_null);
+    }
+    let responses = &mut operation.responses.responses;
+    for (_, status, description) in problems.iter().filter(|(applies, ..)| *applies) {
+        responses.entry((*status).to_owned()).or_insert_with(|| problem(description).into());
+    }
+    if is_tagged {
+        let unchanged = ResponseBuilder::new().description("The same as with the tag in `If-None-Match`");
+        responses.insert("304".to_owned(), unchanged.build().into());
+    }
+    for (status, response) in responses.iter_mut() {
+        let RefOr::T(response) = response else { continue };
+        let headers: &[(&str, &str)] = match status.as_str() {
+            "200" | "304" if is_tagged => &[("ETag", "A weak entity tag; none for what is over 4 MiB")],
+            "200" | "201" if path == "/v1/rooms" && has_body => &[("Location", "The room")],
+            "401" => &[("WWW-Authenticate", "`Bearer`")],
+            "429" | "503" => &[("Retry-After", "Seconds, rounded up from `retry_after_ms`")],
+            _ => &[],
+        };
+        for (name, about) in headers {
+            let text = ObjectBuilder::new().schema_type(Type::String);
+            let header = HeaderBuilder::new().schema(Some(text)).description(Some(*about)).build();
+            response.headers.insert((*name).to_owned(), header.into());
+        }
+    }
+}
+
+/// A body that may be left out is told as one that may be `null`, which none may.
+fn never_null(content: &mut RefOr<Content>) {
+    let RefOr::T(content) = content else { return };
+    if let Some(RefOr::T(Schema::OneOf(either))) = &content.schema {
+        content.schema = either.items.iter().find(|item| matches!(item, RefOr::Ref(_))).cloned();
+    }
+}
+
+fn operations(item: &mut PathItem) -> impl Iterator<Item = (HttpMethod, &mut Operation)> {
+    [
+        (HttpMethod::Get, &mut item.get),
+        (HttpMethod::Put, &mut item.put),
+        (HttpMethod::Post, &mut item.post),
+        (HttpMethod::Delete, &mut item.delete),
+        (HttpMethod::Patch, &mut item.patch),
+    ]
+    .into_iter()
+    .filter_map(|(method, operation)| Some((method, operation.as_mut()?)))
+}
+
+fn problem(description: &str) -> Response {
+    let content = ContentBuilder::new().schema(Some(Ref::from_schema_name("Problem"))).build();
+    ResponseBuilder::new().description(description).content(PROBLEM_JSON, content).build()
+}
