@@ -229,7 +229,8 @@ impl Shared {
             Ok(record) => {
                 // Framed once for all connections of the node.
                 let frame = Frame::text(record.json());
-                let dropped = self.interest().publish(room, &Hint::Record { record: Arc::new(record), frame });
+                let dropped =
+                    self.interest().publish(room, &Hint::Record { record: Arc::new(record), frame });
                 self.metrics.hints_dropped.inc_by(dropped);
             }
             Err(error) => tracing::error!(%error, "a published record cannot be read"),

@@ -59,11 +59,11 @@ pub struct GatewayConfig {
     /// Connections of one user on this node; with one more the oldest is closed.
     #[arg(long, env = "TIDINGS_CONNECTIONS_PER_USER", default_value = "100")]
     pub connections_per_user: NonZeroU32,
-    /// Frames of any kind that a connection may send, per second in the long run; it is read no faster. At least twice
+    /// Frames of any kind that a connection may send, per second in the long run; it is read no faster. At least
     /// what any other limit allows.
     #[arg(long, env = "TIDINGS_FRAMES_PER_SECOND", default_value = "100")]
     pub frames_per_second: NonZeroU32,
-    /// Frames that a connection may send at once. At least twice what any other limit allows.
+    /// Frames that a connection may send at once. At least what any other limit allows.
     #[arg(long, env = "TIDINGS_FRAMES_BURST", default_value = "200")]
     pub frames_burst: NonZeroU32,
     /// Whether compressed messages (permessage-deflate) are agreed on with clients that offer it.
@@ -84,15 +84,14 @@ impl GatewayConfig {
     /// takes this one along.
     #[must_use]
     pub fn frame_rate(&self) -> FrameRate {
-        const TWICE: NonZeroU32 = NonZeroU32::MIN.saturating_add(1);
         let mut rate = FrameRate {
             per_second: self.frames_per_second,
             burst: self.frames_burst,
             ..FrameRate::default()
         };
         for limit in Limit::ALL.map(|limit| self.rate(limit)) {
-            rate.per_second = rate.per_second.max(limit.per_second.saturating_mul(TWICE));
-            rate.burst = rate.burst.max(limit.burst.saturating_mul(TWICE));
+            rate.per_second = rate.per_second.max(limit.per_second);
+            rate.burst = rate.burst.max(limit.burst);
         }
         rate
     }
@@ -109,5 +108,30 @@ impl GatewayConfig {
             Limit::Joins => Rate::per_second(self.joins_per_second),
             Limit::Commands => Rate::per_second(self.commands_per_second),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn frame_rate(more: &[&str]) -> (u32, u32) {
+        let required = [
+            "tidings-gateway",
+            "--persistence-url=http://127.0.0.1:1",
+            "--redis-url=redis://127.0.0.1:1",
+            "--internal-secret=0123456789abcdef",
+            "--jwt-secret=0123456789abcdef",
+        ];
+        let rate = GatewayConfig::parse_from(required.iter().chain(more)).frame_rate();
+        (rate.per_second.get(), rate.burst.get())
+    }
+
+    #[test]
+    fn frames_are_bounded_as_told_but_never_below_what_another_limit_allows() {
+        assert_eq!(frame_rate(&[]), (100, 200));
+        assert_eq!(frame_rate(&["--frames-per-second=1000", "--frames-burst=3000"]), (1_000, 3_000));
+        assert_eq!(frame_rate(&["--messages-per-second=400", "--messages-burst=500"]), (400, 500));
+        assert_eq!(frame_rate(&["--marks-per-second=4000"]).0, 4_000);
     }
 }

@@ -48,6 +48,7 @@ async fn until_let_in(ws: &str, token: &str) -> Result<Client> {
     }
 }
 
+// Covers: 1013, unavailable.
 #[tokio::test]
 async fn without_keys_a_token_is_unavailable_and_not_unauthorized_until_they_come() -> Result<()> {
     let key = SigningKey::es256("k")?;

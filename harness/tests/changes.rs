@@ -38,6 +38,7 @@ async fn next(client: &Client) -> Result<Value> {
     }
 }
 
+// Covers: message:edited, message:deleted, reaction:added, reaction:removed.
 #[tokio::test]
 async fn a_change_is_the_same_event_and_the_same_state_whichever_way_it_came() -> Result<()> {
     let stack = stack().await?;

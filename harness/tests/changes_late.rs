@@ -153,6 +153,7 @@ async fn a_change_that_came_twice_changes_no_more_than_once() -> Result<()> {
     Ok(())
 }
 
+// Covers: message:void.
 #[tokio::test]
 async fn a_change_that_cannot_be_written_is_taken_back_and_names_its_message() -> Result<()> {
     let stack = Stack::start().await?;

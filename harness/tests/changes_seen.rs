@@ -198,6 +198,7 @@ async fn dump_of_tail(stack: &Stack, room: &str) -> Result<String> {
     Ok(String::from_utf8_lossy(&dump).into_owned())
 }
 
+// Covers: GET /rooms/{room}/messages/{seq}/versions.
 #[tokio::test]
 async fn admins_read_every_version_oldest_first() -> Result<()> {
     let stack = stack().await?;
@@ -250,6 +251,7 @@ async fn admins_read_every_version_oldest_first() -> Result<()> {
     Ok(())
 }
 
+// Covers: GET /rooms/{room}/messages/{seq}.
 #[tokio::test]
 async fn reactions_are_told_in_the_order_they_were_given_with_the_first_twenty_names() -> Result<()> {
     let stack = stack().await?;

@@ -24,6 +24,7 @@ async fn next_message(client: &Client) -> Result<(u64, String, String)> {
     }
 }
 
+// Covers: message:new, message:send, ack.
 #[tokio::test]
 async fn what_one_says_at_one_gateway_is_heard_at_the_other_in_order() -> Result<()> {
     let stack = two_gateways().await?;
@@ -48,6 +49,7 @@ async fn what_one_says_at_one_gateway_is_heard_at_the_other_in_order() -> Result
     Ok(())
 }
 
+// Covers: room:joined.
 #[tokio::test]
 async fn joined_tells_of_the_room_and_of_me() -> Result<()> {
     let stack = two_gateways().await?;
@@ -72,6 +74,7 @@ async fn joined_tells_of_the_room_and_of_me() -> Result<()> {
     Ok(())
 }
 
+// Covers: room:join, room:joined.
 #[tokio::test]
 async fn several_and_all_of_my_rooms_are_joined_at_once_and_failures_are_told() -> Result<()> {
     let stack = two_gateways().await?;
@@ -141,6 +144,7 @@ async fn the_same_client_id_is_one_message_through_any_gateway_and_after_a_resta
     Ok(())
 }
 
+// Covers: ack.
 #[tokio::test]
 async fn an_accepted_answer_comes_without_waiting_for_storage() -> Result<()> {
     let stack = Stack::start().await?;
@@ -161,6 +165,7 @@ async fn an_accepted_answer_comes_without_waiting_for_storage() -> Result<()> {
     Ok(())
 }
 
+// Covers: room:caught_up, room:join.
 #[tokio::test]
 async fn a_cursor_gets_everything_after_it_once_in_order_then_caught_up_then_live() -> Result<()> {
     let stack = two_gateways().await?;
@@ -185,6 +190,7 @@ async fn a_cursor_gets_everything_after_it_once_in_order_then_caught_up_then_liv
     Ok(())
 }
 
+// Covers: room:gap, GET /rooms/{room}/events.
 #[tokio::test]
 async fn a_replay_longer_than_the_tail_is_a_gap_to_be_read_over_http() -> Result<()> {
     let stack = two_gateways().await?;
@@ -210,6 +216,7 @@ async fn a_replay_longer_than_the_tail_is_a_gap_to_be_read_over_http() -> Result
     Ok(())
 }
 
+// Covers: room:gap.
 #[tokio::test]
 async fn unknown_epochs_and_cursors_above_the_head_are_gaps() -> Result<()> {
     let stack = Stack::start().await?;
@@ -228,6 +235,7 @@ async fn unknown_epochs_and_cursors_above_the_head_are_gaps() -> Result<()> {
     Ok(())
 }
 
+// Covers: room:leave, room:left.
 #[tokio::test]
 async fn a_left_room_is_silent_and_can_be_joined_again() -> Result<()> {
     let stack = Stack::start().await?;
@@ -305,6 +313,7 @@ async fn a_private_message_reaches_only_those_it_is_for_live_and_in_replay() -> 
     Ok(())
 }
 
+// Covers: message:read, ok.
 #[tokio::test]
 async fn reading_moves_the_unread_count_and_never_back() -> Result<()> {
     let stack = Stack::start().await?;

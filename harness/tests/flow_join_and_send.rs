@@ -8,6 +8,7 @@ use tidings_harness::{Client, ClientError, ServerFrame, Stack, Token, TokenBy};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
+// Covers: connected, room:join, room:joined, message:send, ack, message:new, room:leave, room:left.
 #[tokio::test]
 async fn somebody_connects_joins_talks_is_confirmed_and_leaves() -> Result<()> {
     let stack = Stack::builder().gateways(2).start().await?;

@@ -87,7 +87,7 @@ async fn a_burst_of_frames_after_a_reconnect_hurts_nobody_and_a_longer_one_only_
     let stack = Stack::start().await?;
     let mut socket = RawSocket::open(stack.gateway(0).ports().public, &stack.token("alice")).await?;
     next(&mut socket).await?;
-    for (pings, held) in [(150, false), (400, true)] {
+    for (pings, held) in [(150, false), (500, true)] {
         socket.send_bytes(&frame(0x80 | opcode::PING, b"?", Some([1, 2, 3, 4])).repeat(pings)).await?;
         let mut pongs = 0;
         while pongs < pings {

@@ -11,6 +11,7 @@ use tidings_harness::{
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
+// Covers: error, bad_request, too_large, not_found, ping, pong.
 #[tokio::test]
 async fn each_bad_frame_gets_its_code_and_the_connection_goes_on() -> Result<()> {
     let stack = Stack::start().await?;
@@ -67,6 +68,7 @@ async fn each_bad_frame_gets_its_code_and_the_connection_goes_on() -> Result<()>
     Ok(())
 }
 
+// Covers: 1002, 1003, 1007, 1009.
 #[tokio::test]
 async fn what_breaks_the_transport_closes_with_the_contracts_code() -> Result<()> {
     let stack = Stack::start().await?;
@@ -90,6 +92,7 @@ async fn what_breaks_the_transport_closes_with_the_contracts_code() -> Result<()
     Ok(())
 }
 
+// Covers: unauthorized, 4401, auth.
 #[tokio::test]
 async fn a_bad_token_is_refused_with_its_reason_before_the_upgrade_and_after() -> Result<()> {
     let stack = Stack::start().await?;
@@ -127,6 +130,7 @@ async fn a_bad_token_is_refused_with_its_reason_before_the_upgrade_and_after() -
     Ok(())
 }
 
+// Covers: 4408, connected.
 #[tokio::test]
 async fn before_a_token_nothing_is_served_and_without_one_the_connection_ends() -> Result<()> {
     let stack = Stack::start().await?;
@@ -137,6 +141,7 @@ async fn before_a_token_nothing_is_served_and_without_one_the_connection_ends() 
     Ok(())
 }
 
+// Covers: auth:ok, 4401.
 #[tokio::test]
 async fn a_token_that_expires_closes_unless_it_was_renewed() -> Result<()> {
     let stack = Stack::start().await?;
@@ -152,6 +157,7 @@ async fn a_token_that_expires_closes_unless_it_was_renewed() -> Result<()> {
     Ok(())
 }
 
+// Covers: 4403, forbidden.
 #[tokio::test]
 async fn a_blocked_user_is_refused_before_the_upgrade_and_closed_after_it() -> Result<()> {
     let stack = Stack::start().await?;
@@ -195,6 +201,7 @@ async fn handshakes_are_refused_as_the_contract_says() -> Result<()> {
     Ok(())
 }
 
+// Covers: rate_limited.
 #[tokio::test]
 async fn a_user_over_the_allowance_is_told_when_to_come_again() -> Result<()> {
     let stack = Stack::builder().gateway_env("TIDINGS_MESSAGES_BURST", 3).start().await?;

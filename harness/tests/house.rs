@@ -3,6 +3,8 @@
 
 #![allow(clippy::unwrap_used)]
 
+#[path = "house/coverage.rs"]
+mod coverage;
 #[path = "house/files.rs"]
 mod files;
 #[path = "house/imports.rs"]

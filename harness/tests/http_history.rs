@@ -28,6 +28,7 @@ fn seqs(page: &EventsPage) -> Vec<u64> {
     page.events.iter().filter_map(|event| event["seq"].as_u64()).collect()
 }
 
+// Covers: GET /rooms/{room}/messages.
 #[tokio::test]
 async fn pages_hold_what_lies_before_after_and_around_a_position() -> Result<()> {
     let stack = stack().await?;
@@ -61,6 +62,7 @@ async fn pages_hold_what_lies_before_after_and_around_a_position() -> Result<()>
     Ok(())
 }
 
+// Covers: GET /rooms/{room}/messages/{seq}.
 #[tokio::test]
 async fn a_message_comes_back_as_it_was_sent() -> Result<()> {
     let stack = stack().await?;
@@ -146,6 +148,7 @@ async fn a_private_message_is_shown_to_its_sender_and_whom_it_names_alone() -> R
     Ok(())
 }
 
+// Covers: GET /rooms/{room}/events.
 #[tokio::test]
 async fn the_log_is_read_in_pages_up_to_its_head() -> Result<()> {
     let stack = stack().await?;
@@ -163,6 +166,7 @@ async fn the_log_is_read_in_pages_up_to_its_head() -> Result<()> {
     Ok(())
 }
 
+// Covers: void.
 #[tokio::test]
 async fn a_void_position_tells_nothing_but_that_it_is_void() -> Result<()> {
     let stack = stack().await?;
@@ -297,6 +301,7 @@ async fn what_one_may_not_see_is_not_searched_without_end() -> Result<()> {
     Ok(())
 }
 
+// Covers: GET /rooms/{room}/receipts.
 #[tokio::test]
 async fn receipts_of_a_large_room_are_of_those_who_read_last() -> Result<()> {
     let stack = Stack::builder().gateways(0).start().await?;

@@ -19,6 +19,7 @@ fn names(list: &Value, field: &str) -> Vec<String> {
     entries.map(|entry| entry[field].as_str().unwrap_or_default().to_owned()).collect()
 }
 
+// Covers: POST /rooms, GET /rooms/{room}.
 #[tokio::test]
 async fn a_new_room_is_as_its_creator_said() -> Result<()> {
     let stack = stack().await?;
@@ -146,6 +147,7 @@ async fn what_breaks_a_rule_is_refused_with_its_field() -> Result<()> {
     Ok(())
 }
 
+// Covers: GET /rooms/{room}/members.
 #[tokio::test]
 async fn a_thousand_first_members_are_taken_and_listed_in_pages() -> Result<()> {
     let stack = stack().await?;
@@ -169,6 +171,7 @@ async fn a_thousand_first_members_are_taken_and_listed_in_pages() -> Result<()> 
     Ok(())
 }
 
+// Covers: GET /me/rooms.
 #[tokio::test]
 async fn my_rooms_come_newest_activity_first_with_last_message_and_unread() -> Result<()> {
     let stack = stack().await?;
@@ -254,6 +257,7 @@ async fn while_redis_does_not_answer_my_rooms_come_at_once_and_none_is_created()
     Ok(())
 }
 
+// Covers: GET /rooms.
 #[tokio::test]
 async fn public_rooms_are_found_by_a_part_of_their_name() -> Result<()> {
     let stack = stack().await?;

@@ -13,6 +13,7 @@ async fn stack() -> Result<Stack> {
     Stack::builder().gateways(0).start().await
 }
 
+// Covers: POST /rooms/{room}/messages.
 #[tokio::test]
 async fn a_repeated_send_is_answered_with_the_first() -> Result<()> {
     let stack = stack().await?;
@@ -163,6 +164,7 @@ async fn what_may_not_be_sent_is_refused_with_its_code() -> Result<()> {
     Ok(())
 }
 
+// Covers: POST /rooms/{room}/read.
 #[tokio::test]
 async fn reading_moves_my_mark_forward_only_and_never_beyond_the_head() -> Result<()> {
     let stack = stack().await?;

@@ -122,6 +122,7 @@ async fn what_was_accepted_while_postgres_was_away_is_stored_when_it_is_back() -
     Ok(())
 }
 
+// Covers: overloaded.
 #[tokio::test]
 async fn a_backlog_that_reaches_its_bound_is_overload_and_passes() -> Result<()> {
     let stack = Stack::builder().gateways(0).own_postgres().start().await?;

@@ -88,6 +88,7 @@ async fn many_at_once_stand_in_the_order_they_were_accepted() -> Result<()> {
     Ok(())
 }
 
+// Covers: message:void, void.
 #[tokio::test]
 async fn a_late_duplicate_becomes_a_void_that_everyone_is_told_of() -> Result<()> {
     let stack = stack().await?;

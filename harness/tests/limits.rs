@@ -17,6 +17,7 @@ async fn metric(stack: &Stack, line: &str) -> Result<u64> {
     Ok(value.unwrap_or("0").parse()?)
 }
 
+// Covers: rate_limited.
 #[tokio::test]
 async fn each_kind_of_command_has_its_own_limit_which_tells_when_to_come_again() -> Result<()> {
     let mut builder = Stack::builder().gateway_env("TIDINGS_MESSAGES_PER_SECOND", 1);
@@ -88,6 +89,7 @@ async fn a_limit_counts_a_person_over_all_their_connections() -> Result<()> {
     Ok(())
 }
 
+// Covers: 4429.
 #[tokio::test]
 async fn a_connection_that_runs_against_limits_all_the_time_is_closed_and_no_other() -> Result<()> {
     let stack = Stack::builder()

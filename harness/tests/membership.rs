@@ -36,6 +36,7 @@ fn seq(answer: &Answer) -> u64 {
     answer.body["seq"].as_u64().unwrap_or_default()
 }
 
+// Covers: PUT /rooms/{room}/members/{user}, DELETE /rooms/{room}/members/{user}, member:added, member:changed, member:removed.
 #[tokio::test]
 async fn each_change_is_an_event_in_the_log_and_leaves_the_room_as_it_says() -> Result<()> {
     let stack = stack().await?;
@@ -74,6 +75,7 @@ fn without_time(mut event: Value) -> Value {
     event
 }
 
+// Covers: forbidden.
 #[tokio::test]
 async fn who_may_is_as_the_table_of_roles_says() -> Result<()> {
     let stack = stack().await?;
@@ -280,6 +282,7 @@ async fn where_users_must_be_known_nobody_else_is_added() -> Result<()> {
     Ok(())
 }
 
+// Covers: PATCH /rooms/{room}, DELETE /rooms/{room}, room:updated.
 #[tokio::test]
 async fn a_room_is_renamed_described_archived_and_taken_back() -> Result<()> {
     let stack = stack().await?;

@@ -237,3 +237,15 @@ async fn people_come_and_go_and_the_count_stays_exact() -> Result<()> {
     }
     Ok(())
 }
+
+#[tokio::test]
+async fn a_room_that_many_archive_at_once_is_archived_for_all_of_them() -> Result<()> {
+    let stack = two_nodes().await?;
+    let room = new_room(&stack.http("alice"), json!({"kind": "private"})).await?;
+    let nodes: Vec<Http> = (0..10).map(|n| stack.http_at(n % 2, "alice")).collect();
+    for answer in try_join_all(nodes.iter().map(|http| http.archive_room(room.as_str()))).await? {
+        answer.expect(204);
+    }
+    ensure!(stack.http("alice").room(room.as_str()).await?.expect(200).body["archived"] == true);
+    Ok(())
+}

@@ -42,6 +42,7 @@ async fn version(stack: &Stack, name: &str) -> Result<Value> {
     Ok(stack.http(name).my_rooms("").await?.expect(200).body["rooms_version"].clone())
 }
 
+// Covers: room:added.
 #[tokio::test]
 async fn who_is_added_hears_of_it_before_the_answer_and_misses_nothing_from_there() -> Result<()> {
     let stack = stack().await?;
@@ -233,6 +234,7 @@ fn internal(stack: &Stack) -> Result<InternalClient> {
     Ok(InternalClient::new(&[stack.persistence(0).internal()], secret)?)
 }
 
+// Covers: PUT /users/{user}.
 #[tokio::test]
 async fn a_user_is_made_known_changed_and_blocked_by_whoever_has_the_scope() -> Result<()> {
     let stack = stack().await?;

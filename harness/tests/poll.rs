@@ -68,6 +68,7 @@ fn start() -> Value {
     json!({"epoch": "1", "seq": 0})
 }
 
+// Covers: POST /poll.
 #[tokio::test]
 async fn commands_by_poll_are_answered_in_order_each_under_its_ref() -> Result<()> {
     let stack = stack(false).await?;

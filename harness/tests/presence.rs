@@ -16,6 +16,7 @@ async fn two_gateways() -> Result<Stack> {
     Stack::builder().gateways(2).start().await
 }
 
+// Covers: presence:set, presence:get, presence:list, presence.
 #[tokio::test]
 async fn a_user_has_one_state_over_all_devices_and_nodes() -> Result<()> {
     let stack = two_gateways().await?;
@@ -98,6 +99,7 @@ async fn who_flaps_is_told_of_about_once_a_second() -> Result<()> {
     Ok(())
 }
 
+// Covers: GET /presence, POST /presence.
 #[tokio::test]
 async fn over_http_one_is_here_for_a_minute() -> Result<()> {
     let stack = two_gateways().await?;

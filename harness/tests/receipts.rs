@@ -49,6 +49,7 @@ async fn room_of(stack: &Stack, members: &[(&str, &str)], messages: usize) -> Re
     Ok(room)
 }
 
+// Covers: receipt:read, message:read.
 #[tokio::test]
 async fn a_read_reaches_the_room_and_each_of_ones_own_devices_exactly_once() -> Result<()> {
     let stack = Stack::builder().gateways(2).start().await?;
@@ -83,6 +84,7 @@ async fn a_read_reaches_the_room_and_each_of_ones_own_devices_exactly_once() -> 
     Ok(())
 }
 
+// Covers: receipt:delivered, message:delivered.
 #[tokio::test]
 async fn delivery_reaches_the_room_and_nobody_who_did_not_join() -> Result<()> {
     let stack = Stack::builder().gateways(2).start().await?;
@@ -103,6 +105,7 @@ async fn delivery_reaches_the_room_and_nobody_who_did_not_join() -> Result<()> {
     Ok(())
 }
 
+// Covers: POST /rooms/{room}/read, POST /rooms/{room}/delivered.
 #[tokio::test]
 async fn marks_by_http_do_the_same_and_are_answered_with_where_they_stand() -> Result<()> {
     let stack = Stack::builder().gateways(2).persistence(2).start().await?;

@@ -35,13 +35,15 @@ async fn three_gateways() -> Result<Stack> {
     builder.start().await
 }
 
+// Covers: member:removed.
 #[tokio::test]
 async fn nothing_behind_their_removal_reaches_or_comes_from_any_device_of_the_removed() -> Result<()> {
     rounds(Change::Removal).await
 }
 
 #[tokio::test]
-async fn nothing_for_members_behind_their_demotion_reaches_a_guest_and_no_send_of_theirs_is_taken() -> Result<()> {
+async fn nothing_for_members_behind_their_demotion_reaches_a_guest_and_no_send_of_theirs_is_taken()
+-> Result<()> {
     rounds(Change::Demotion).await
 }
 
@@ -81,7 +83,8 @@ async fn round(stack: &Stack, number: usize, change: Change) -> Result<Met> {
     }
     let random: u64 = rand::random();
     let change_after = Duration::from_millis(60 + random % 100);
-    let join_after = Duration::from_millis((60 + random % 100).saturating_add(random / 100 % 30).saturating_sub(12));
+    let join_after =
+        Duration::from_millis((60 + random % 100).saturating_add(random / 100 % 30).saturating_sub(12));
 
     let changing = async {
         tokio::time::sleep(change_after).await;
@@ -124,9 +127,10 @@ async fn round(stack: &Stack, number: usize, change: Change) -> Result<Met> {
     ensure!(change == Change::Removal || for_all == MESSAGES / 2, "a guest hears on: {for_all}");
     ensure!(accepted + refused == tried, "{accepted} accepted, {refused} refused of {tried}");
     let log = stack.http(&owner).messages(&room, "limit=200").await?.expect(200).body;
-    let late = log["messages"].as_array().into_iter().flatten().find(|message| {
-        message["sender"]["id"] == json!(victim) && message["seq"].as_u64() > Some(changed)
-    });
+    let late =
+        log["messages"].as_array().into_iter().flatten().find(|message| {
+            message["sender"]["id"] == json!(victim) && message["seq"].as_u64() > Some(changed)
+        });
     ensure!(late.is_none(), "accepted behind {changed}: {late:?}");
     let again = first.send(&room, "still here").await;
     ensure!(again.is_err(), "{again:?}");

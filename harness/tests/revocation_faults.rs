@@ -66,11 +66,16 @@ async fn a_cache_filled_before_the_removals_commit_lets_nobody_in_again() -> Res
         let (alice, id) = (alice.clone(), id.to_owned());
         async move { alice.remove_member(&id, "bob").await }
     });
-    ensure!(matches!(live.next_of_log(PATIENCE).await?, ServerFrame::Other(told) if told["type"] == "member:removed"));
+    ensure!(
+        matches!(live.next_of_log(PATIENCE).await?, ServerFrame::Other(told) if told["type"] == "member:removed")
+    );
     // It stands in the log and is not committed: whoever fills the cache now reads the membership of before.
     refused(later.join(id).await, "not_found")?;
     refused(later.send(id, "still here").await, "not_found")?;
-    ensure!(cached(&room, &bob).await? == Some(Some("member".to_owned())), "the cache was not filled in between");
+    ensure!(
+        cached(&room, &bob).await? == Some(Some("member".to_owned())),
+        "the cache was not filled in between"
+    );
     ensure!(!removing.is_finished(), "the commit was not held up");
     removing.await??.expect(200);
     held.await?;
@@ -109,7 +114,9 @@ async fn a_removal_that_is_committed_while_redis_becomes_another_counts_in_the_n
         }
     }
     held.await?;
-    ensure!(stack.database().value(&format!("SELECT count(*) FROM members WHERE room_id = '{id}'")).await? == "1");
+    ensure!(
+        stack.database().value(&format!("SELECT count(*) FROM members WHERE room_id = '{id}'")).await? == "1"
+    );
     let client = stack.connect("bob").await?;
     refused(client.send(id, "still here").await, "not_found")?;
     ensure!(cached(&room, &bob).await?.flatten().is_none());
@@ -184,7 +191,8 @@ async fn with_pub_sub_cut_around_the_removal_nothing_behind_it_gets_through() ->
         .try_collect::<()>()
         .await?;
     let refills = stack.gateway(1).metrics().await?;
-    let refilled = refills.lines().find(|line| line.starts_with("tidings_gateway_refills_total{source=\"tail\"}"));
+    let refilled =
+        refills.lines().find(|line| line.starts_with("tidings_gateway_refills_total{source=\"tail\"}"));
     ensure!(refilled.is_some(), "no room was ever refilled: the cuts met nothing");
     Ok(())
 }
@@ -207,7 +215,12 @@ async fn cut_round(stack: &Stack, number: usize) -> Result<()> {
             tokio::time::sleep(Duration::from_millis(pause)).await;
             let redis = redis::Client::open(stack.redis().url())?;
             let mut connection = redis.get_multiplexed_async_connection().await?;
-            redis::cmd("CLIENT").arg("KILL").arg("TYPE").arg("pubsub").query_async::<()>(&mut connection).await?;
+            redis::cmd("CLIENT")
+                .arg("KILL")
+                .arg("TYPE")
+                .arg("pubsub")
+                .query_async::<()>(&mut connection)
+                .await?;
         }
         anyhow::Ok(())
     };
@@ -228,7 +241,8 @@ async fn cut_round(stack: &Stack, number: usize) -> Result<()> {
     loop {
         let frame = witness.next_of_log(PATIENCE).await?;
         ensure!(frame.kind() != "room:gap", "so short an absence is healed from the tail: {frame:?}");
-        if matches!(&frame, ServerFrame::Message(message) if message.client_id == (MESSAGES - 1).to_string()) {
+        if matches!(&frame, ServerFrame::Message(message) if message.client_id == (MESSAGES - 1).to_string())
+        {
             break;
         }
     }

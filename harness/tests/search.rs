@@ -44,6 +44,7 @@ async fn say(user: &Http, room: &str, texts: &[&str]) -> Result<()> {
     Ok(())
 }
 
+// Covers: GET /search.
 #[tokio::test]
 async fn messages_are_found_by_all_their_words_newest_first_with_what_shows_why() -> Result<()> {
     let stack = stack().await?;

@@ -21,6 +21,7 @@ async fn signalled(client: &Client, text: &str) -> Result<Vec<Value>> {
     Ok(of_types(&heard_until(client, text).await?, &["signal"]))
 }
 
+// Covers: signal.
 #[tokio::test]
 async fn a_signal_reaches_all_others_who_joined_or_only_the_one_it_names() -> Result<()> {
     let stack = Stack::builder().gateways(2).start().await?;

@@ -15,6 +15,7 @@ use tidings_harness::Stack;
 
 const TYPING: &[&str] = &["typing:start", "typing:stop"];
 
+// Covers: typing:start, typing:stop.
 #[tokio::test]
 async fn typing_reaches_the_others_who_joined_with_the_typists_name_and_nobody_else() -> Result<()> {
     let stack = Stack::builder().gateways(2).start().await?;

@@ -31,7 +31,8 @@ async fn cut_pub_sub(stack: &Stack) -> Result<()> {
 async fn subscribers(stack: &Stack, user: &str) -> Result<u64> {
     let mut redis = redis(stack).await?;
     let channel = format!("user:{user}");
-    let (_, count): (String, u64) = redis::cmd("PUBSUB").arg("NUMSUB").arg(&channel).query_async(&mut redis).await?;
+    let (_, count): (String, u64) =
+        redis::cmd("PUBSUB").arg("NUMSUB").arg(&channel).query_async(&mut redis).await?;
     Ok(count)
 }
 
@@ -56,23 +57,34 @@ async fn notify(stack: &Stack, user: &str, notice: Notice) -> Result<()> {
     Ok(people::tell(&mut redis(stack).await?, [(&UserId::parse(user)?, &notice)]).await?)
 }
 
+// Covers: room:added, room:removed.
 #[tokio::test]
 async fn being_added_and_removed_reaches_all_connections_everywhere_without_a_reconnect() -> Result<()> {
     let stack = Stack::builder().gateways(2).start().await?;
     let room = stack.http("alice").new_room(&[]).await?;
-    let devices = [stack.connect_at(0, "bob").await?, stack.connect_at(0, "bob").await?, stack.connect_at(1, "bob").await?];
+    let devices = [
+        stack.connect_at(0, "bob").await?,
+        stack.connect_at(0, "bob").await?,
+        stack.connect_at(1, "bob").await?,
+    ];
     let other = stack.connect_at(0, "carol").await?;
     stack.http("alice").send(&room, "1", "before").await?.expect(201);
     stack.http("alice").put_member(&room, "bob", "guest").await?.expect(200);
     stack.http("alice").send(&room, "2", "after").await?.expect(201);
     for device in &devices {
         let added = told(device, "room:added").await?;
-        ensure!((&added["room"], &added["role"], &added["kind"]) == (&json!(room), &json!("guest"), &json!("private")), "{added}");
+        ensure!(
+            (&added["room"], &added["role"], &added["kind"])
+                == (&json!(room), &json!("guest"), &json!("private")),
+            "{added}"
+        );
         let from: Cursor = serde_json::from_value(added["from"].clone())?;
         device.join_after(&room, &from).await?;
         // Nothing is missed from there: being added, and what came behind.
         ensure!(told(device, "member:added").await?["seq"] == 2);
-        ensure!(matches!(device.next_of_log(PATIENCE).await?, ServerFrame::Message(message) if message.seq == 3));
+        ensure!(
+            matches!(device.next_of_log(PATIENCE).await?, ServerFrame::Message(message) if message.seq == 3)
+        );
         device.wait_for("room:caught_up", PATIENCE).await?;
     }
     stack.http("alice").remove_member(&room, "bob").await?.expect(200);
@@ -110,6 +122,7 @@ async fn a_node_hears_of_a_user_from_the_first_connection_to_the_last() -> Resul
     Ok(())
 }
 
+// Covers: rooms:changed.
 #[tokio::test]
 async fn a_change_that_went_unnoticed_is_told_once_the_node_hears_again() -> Result<()> {
     let stack = Stack::builder().gateways(2).start().await?;
@@ -122,7 +135,10 @@ async fn a_change_that_went_unnoticed_is_told_once_the_node_hears_again() -> Res
     let version = stack.http("bob").my_rooms("").await?.expect(200).body["rooms_version"].clone();
     for bob in &bobs {
         let changed = told(bob, "rooms:changed").await?;
-        ensure!(changed["rooms_version"] == version && changed["rooms_version"] != json!(before), "{changed}");
+        ensure!(
+            changed["rooms_version"] == version && changed["rooms_version"] != json!(before),
+            "{changed}"
+        );
     }
     untold(&carol, "rooms:changed").await?;
     // Once told it is known.
@@ -131,6 +147,7 @@ async fn a_change_that_went_unnoticed_is_told_once_the_node_hears_again() -> Res
     untold(&bobs[0], "rooms:changed").await
 }
 
+// Covers: 4403.
 #[tokio::test]
 async fn a_blocked_user_is_gone_from_all_nodes_within_seconds() -> Result<()> {
     let stack = Stack::builder().gateways(2).start().await?;
@@ -176,8 +193,10 @@ async fn a_block_while_pub_sub_is_cut_again_and_again_counts_all_the_same() -> R
     for round in 0..10 {
         let user = format!("mallory-{round}");
         let device = stack.connect(&user).await?;
-        let (blocked, cut) =
-            tokio::join!(async { root(&stack).put_user(&user, json!({"blocked": true})).await }, cut_pub_sub(&stack));
+        let (blocked, cut) = tokio::join!(
+            async { root(&stack).put_user(&user, json!({"blocked": true})).await },
+            cut_pub_sub(&stack)
+        );
         blocked?.expect(200);
         cut?;
         let closed = tokio::time::timeout(BLOCKED_WITHIN, device.until_closed()).await??;
@@ -242,6 +261,7 @@ async fn ones_own_read_marks_come_once_to_every_connection() -> Result<()> {
     Ok(())
 }
 
+// Covers: 4409.
 #[tokio::test]
 async fn one_connection_too_many_of_a_user_closes_their_oldest_on_the_node() -> Result<()> {
     let stack = Stack::builder().gateways(2).gateway_env("TIDINGS_CONNECTIONS_PER_USER", 3).start().await?;

@@ -6,7 +6,7 @@ pub mod events;
 use std::borrow::Cow;
 
 use serde::Deserialize;
-use utoipa::openapi::schema::{KnownFormat, ObjectBuilder, SchemaFormat, Type};
+use utoipa::openapi::schema::{AdditionalProperties, KnownFormat, ObjectBuilder, SchemaFormat, Type};
 use utoipa::openapi::{RefOr, Schema};
 use utoipa::{Number, PartialSchema, ToSchema};
 
@@ -66,13 +66,15 @@ forms! {
     AttachmentUrlForm = "AttachmentUrl", "" =>
         string().pattern(Some(format!("^https?://{}", &TEXT[1..]))).max_length(Some(2048));
     MetadataForm = "Metadata", "Up to 4 KiB as sent, nested up to 100 deep, without U+0000; kept byte for byte." =>
-        ObjectBuilder::new().schema_type(Type::Object);
+        ObjectBuilder::new()
+            .schema_type(Type::Object)
+            .additional_properties(Some(AdditionalProperties::FreeForm(true)));
     ListCursorForm = "ListCursor", "`next` of the page before, opaque. Empty counts as left out." => string();
     LimitForm = "Limit", format!("Entries of a page; {DEFAULT_LIMIT} unless given, and cut down to {MAX_LIMIT}.") =>
-        integer(1, None);
-    PositionForm = "Position", "Digits; higher ones count as 2^53 − 1." => integer(0, None);
-    SeqForm = "Seq", "Position in the log of a room." => integer(0, Some(MAX_SEQ));
-    MessageSeqForm = "MessageSeq", "Position of a message." => integer(1, Some(MAX_SEQ));
+        unbounded(1);
+    PositionForm = "Position", "Digits; higher ones count as 2^53 − 1." => unbounded(0);
+    SeqForm = "Seq", "Position in the log of a room." => integer(0);
+    MessageSeqForm = "MessageSeq", "Position of a message." => integer(1);
     EpochForm = "Epoch", "One life of the log's data, opaque." => string();
     RoomKindForm = "RoomKind", "" => one_of(&["direct", "private", "public"]);
     StageForm = "Stage", "`accepted`: appended in Redis. `stored`: committed in PostgreSQL." =>
@@ -116,12 +118,16 @@ fn line(max_chars: usize) -> ObjectBuilder {
     string().pattern(Some(LINE)).max_length(Some(max_chars))
 }
 
-fn integer(minimum: i64, maximum: Option<i64>) -> ObjectBuilder {
-    ObjectBuilder::new()
-        .schema_type(Type::Integer)
+/// A position as every reader of JSON keeps it.
+fn integer(minimum: i64) -> ObjectBuilder {
+    unbounded(minimum)
         .format(Some(SchemaFormat::KnownFormat(KnownFormat::Int64)))
-        .minimum(Some(number(minimum)))
-        .maximum(maximum.map(number))
+        .maximum(Some(number(MAX_SEQ)))
+}
+
+/// As many digits as one likes: what is above the bound counts as the bound.
+fn unbounded(minimum: i64) -> ObjectBuilder {
+    ObjectBuilder::new().schema_type(Type::Integer).minimum(Some(number(minimum)))
 }
 
 /// Bounds of integers; none of ours is beyond what a float holds.

@@ -6,7 +6,6 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use clap::{Args, Parser, Subcommand};
-use redis::Client;
 use sea_orm::DatabaseConnection;
 use secrecy::{ExposeSecret, SecretString};
 use tidings_shared::log::{self, Log, LogLimits, subscriber::Subscriber};
@@ -52,7 +51,7 @@ impl Reach {
     /// When an address cannot be read.
     pub async fn connect(&self) -> anyhow::Result<(DatabaseConnection, Arc<Log>)> {
         let db = database::connect_job(&self.database_url).await?;
-        let redis: Client = log::client(self.redis_url.expose_secret()).context("--redis-url")?;
+        let redis = log::client(self.redis_url.expose_secret()).context("--redis-url")?;
         let authority = PostgresAuthority::new(db.clone(), redis.clone());
         let limits = LogLimits { max_backlog_records: self.max_backlog_records };
         let log = Log::start(redis, authority.clone(), limits);
@@ -65,7 +64,7 @@ impl Reach {
     /// # Errors
     /// When the address cannot be read.
     pub fn follow(&self, log: &Arc<Log>) -> anyhow::Result<Subscriber> {
-        let redis: Client = log::client(self.redis_url.expose_secret()).context("--redis-url")?;
+        let redis = log::client(self.redis_url.expose_secret()).context("--redis-url")?;
         Ok(app::follow_watermarks(&redis, log))
     }
 }

@@ -86,6 +86,7 @@ fn is_problem(headers: &HeaderMap) -> bool {
     headers.get("content-type").is_some_and(|value| value == "application/problem+json")
 }
 
+// Covers: GET /openapi.json.
 #[actix_web::test]
 async fn every_documented_operation_is_routed_and_needs_a_token() {
     let (status, _, document) = ask(TestRequest::get().uri("/v1/openapi.json")).await;

@@ -115,3 +115,30 @@ impl Refusal {
 /// What a client is told to wait when a dependency is away or a backlog is full: long enough for a lease or a
 /// connection to come back in part, short enough that a person does not give up.
 pub const RETRY_AFTER_MS: u64 = 1_000;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ErrorCode::*;
+
+// Covers: internal.
+    #[test]
+    fn each_code_has_its_name_and_its_status() {
+        let table = [
+            (BadRequest, "bad_request", 400),
+            (Unauthorized, "unauthorized", 401),
+            (Forbidden, "forbidden", 403),
+            (NotFound, "not_found", 404),
+            (Conflict, "conflict", 409),
+            (TooLarge, "too_large", 413),
+            (RateLimited, "rate_limited", 429),
+            (Internal, "internal", 500),
+            (Overloaded, "overloaded", 503),
+            (Unavailable, "unavailable", 503),
+        ];
+        for (code, name, status) in table {
+            assert_eq!((code.as_str(), code.status()), (name, status));
+            assert_eq!(serde_json::to_value(code).unwrap(), name);
+        }
+    }
+}

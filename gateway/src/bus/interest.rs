@@ -101,8 +101,7 @@ impl Interest {
         while workers != 0 {
             let worker = workers.trailing_zeros() as usize;
             workers &= workers - 1;
-            through &=
-                self.queues.get(worker).is_none_or(|queue| queue.hints.try_send(hint.clone()).is_ok());
+            through &= self.queues.get(worker).is_none_or(|queue| queue.hints.try_send(hint.clone()).is_ok());
         }
         through
     }
@@ -132,7 +131,10 @@ mod tests {
     fn a_full_queue_raises_the_refill_of_its_worker_only() {
         let queue = |size| {
             let (hints, receiver) = mpsc::channel(size);
-            (WorkerQueue { hints, refill: Arc::default(), doubt: Arc::default(), wake: Arc::default() }, receiver)
+            (
+                WorkerQueue { hints, refill: Arc::default(), doubt: Arc::default(), wake: Arc::default() },
+                receiver,
+            )
         };
         let ((small, _small), (large, _large)) = (queue(1), queue(8));
         let mut interest = Interest::new(vec![small.clone(), large.clone()]);

@@ -50,19 +50,23 @@ impl Parts {
         &self,
         question: impl Future<Output = Result<T, AuthorityError>>,
     ) -> Result<T, AuthorityError> {
-        let away = |why: &str| AuthorityError::Unavailable(why.to_owned());
         let now_ms = || u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
         if now_ms() < self.resting_until_ms.load(Ordering::Relaxed) {
-            return Err(away("it did not answer a moment ago"));
+            return Err(AuthorityError::Unavailable("it did not answer a moment ago".to_owned()));
         }
-        let answer = tokio::time::timeout(PATIENCE, question).await;
-        let answer = answer.unwrap_or_else(|_| Err(away("it does not answer")));
+        let answer = question.await;
         if answer.is_err() {
             let rest_ms = u64::try_from(REST.as_millis()).unwrap_or(u64::MAX);
             self.resting_until_ms.store(now_ms().saturating_add(rest_ms), Ordering::Relaxed);
         }
         answer
     }
+}
+
+/// Gives a question up that is not answered at once.
+async fn in_time<T>(question: impl Future<Output = Result<T, AuthorityError>>) -> Result<T, AuthorityError> {
+    let late = |_| Err(AuthorityError::Unavailable("it does not answer".to_owned()));
+    tokio::time::timeout(PATIENCE, question).await.unwrap_or_else(late)
 }
 
 impl Bus {
@@ -209,8 +213,11 @@ impl Bus {
     async fn rooms_of(&self, user: &UserId, cached: CachedRooms) -> Vec<RoomId> {
         match cached {
             CachedRooms::Rooms(rooms) => rooms,
-            CachedRooms::Many => self.found(self.persistence.small_rooms(user)).await.unwrap_or_default(),
+            CachedRooms::Many => {
+                self.found(in_time(self.persistence.small_rooms(user))).await.unwrap_or_default()
+            }
             CachedRooms::NotCached => {
+                // Shared with those who join, so it is not given up on the way.
                 let loaded = self.found(self.load_rooms(user)).await;
                 loaded.map(|answer| answer.recent.clone()).unwrap_or_default()
             }
@@ -243,7 +250,7 @@ impl Bus {
                 return Ok(cached.users);
             }
             let parts = &self.shared.presence;
-            let answer = parts.members.ask(room, parts.ask(self.persistence.members(room))).await?;
+            let answer = parts.members.ask(room, parts.ask(in_time(self.persistence.members(room)))).await?;
             let Some(users) = answer.users else { return Ok(None) };
             if answer.head >= cached.changed {
                 let (epoch, head) = (session.epoch, answer.head);

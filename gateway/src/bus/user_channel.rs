@@ -135,8 +135,7 @@ impl Bus {
     pub async fn versions(&self, user: &UserId) -> Result<(Epoch, Versions), PeopleError> {
         let session = self.log.session().await?;
         let users = std::slice::from_ref(user);
-        let versions =
-            tidings_shared::membership::versions(&mut session.connection(), users).await;
+        let versions = tidings_shared::membership::versions(&mut session.connection(), users).await;
         let versions = self.cached(&session, versions)?;
         Ok((session.epoch, versions.first().copied().unwrap_or_default()))
     }

@@ -168,9 +168,8 @@ impl<P: Peer> Room<P> {
         let (user, role) = change;
         let mut ended = 0;
         self.subscribers.retain(|slot, subscriber| {
-            let meant = subscriber.live == live
-                && subscriber.known < at
-                && subscriber.peer.user().as_str() == user;
+            let meant =
+                subscriber.live == live && subscriber.known < at && subscriber.peer.user().as_str() == user;
             if !meant {
                 return true;
             }

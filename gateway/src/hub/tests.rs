@@ -108,7 +108,10 @@ fn renew(
 /// Goes live with what a read up to there told: no mark.
 fn go_live(hub: &mut Hub<Listener>, subscription: Subscription, reached: Position) -> bool {
     let generation = hub.generation();
-    let stored = Roles { epoch: reached.epoch, of: hub.users(&room()).into_iter().map(|user| (user, Some("member".into()))).collect() };
+    let stored = Roles {
+        epoch: reached.epoch,
+        of: hub.users(&room()).into_iter().map(|user| (user, Some("member".into()))).collect(),
+    };
     renew(hub, subscription, (reached, None), Some(&stored));
     hub.go_live(&room(), subscription, reached, generation)
 }

@@ -242,7 +242,9 @@ async fn enter(
         let head = read.head;
         let role = match read.marks.pop().flatten() {
             Some(mark) => mark.role,
-            None if standing.epoch == head.epoch => standing.membership.as_ref().map(|held| held.role.clone()),
+            None if standing.epoch == head.epoch => {
+                standing.membership.as_ref().map(|held| held.role.clone())
+            }
             None => {
                 standing = worker.node.bus.standing(user, room).await?;
                 continue;

@@ -19,8 +19,10 @@ pub(super) enum Line {
     Poll(Rc<Collector>),
 }
 
-/// What is queued for one poll, at most; above it the poll is answered with what came before.
+/// What one poll is answered with, at most; above it the answer is what came before.
 const MAX_COLLECTED_BYTES: usize = 256 * 1024;
+/// Besides that, what telling of one joined room takes, at most: that it is joined, and that it is caught up.
+const JOINED_ROOM_BYTES: usize = 1536;
 
 /// Ids of polls lie apart from those of connections.
 static NEXT_POLL: AtomicU64 = AtomicU64::new(1 << 63);
@@ -29,18 +31,21 @@ static NEXT_POLL: AtomicU64 = AtomicU64::new(1 << 63);
 pub(super) struct Collector {
     id: u64,
     frames: RefCell<Vec<Frame>>,
-    /// Of all frames so far: a replay stops for good when it is over what one answer should hold.
+    /// Of what is queued, and of what the answer holds: a replay stops when that is what one answer should hold.
     bytes: Cell<usize>,
+    max_bytes: usize,
     closed: Cell<Option<u16>>,
     pub changed: Notify,
 }
 
 impl Collector {
-    pub fn new() -> Rc<Self> {
+    /// For a poll of so many rooms.
+    pub fn new(rooms: usize) -> Rc<Self> {
         Rc::new(Self {
             id: NEXT_POLL.fetch_add(1, Ordering::Relaxed),
             frames: RefCell::default(),
             bytes: Cell::new(0),
+            max_bytes: MAX_COLLECTED_BYTES + rooms * JOINED_ROOM_BYTES,
             closed: Cell::new(None),
             changed: Notify::new(),
         })
@@ -51,7 +56,7 @@ impl Collector {
             return;
         }
         let bytes = self.bytes.get() + frame.len();
-        if bytes > MAX_COLLECTED_BYTES {
+        if bytes > self.max_bytes {
             self.close(crate::transport::close_code::TOO_SLOW);
             return;
         }
@@ -74,6 +79,11 @@ impl Collector {
 
     pub fn bytes(&self) -> usize {
         self.bytes.get()
+    }
+
+    /// Says that so many bytes of what was taken are not part of the answer.
+    pub fn discount(&self, bytes: usize) {
+        self.bytes.set(self.bytes.get().saturating_sub(bytes));
     }
 
     /// The close code that a WebSocket would have ended with.

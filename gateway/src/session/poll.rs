@@ -37,6 +37,8 @@ struct Poll {
 
 impl Drop for Poll {
     fn drop(&mut self) {
+        // First, so that joins and replays that are still on their way find it closed, and give up.
+        self.session.client.connection.close(crate::transport::close_code::NORMAL, "");
         self.session.on_closed(crate::transport::close_code::NORMAL);
     }
 }
@@ -53,7 +55,7 @@ async fn poll(
     draining: &CancellationToken,
 ) -> Result<Vec<u8>, Refusal> {
     let deadline = Instant::now() + request.timeout.min(until_expiry(&admitted.identity));
-    let collector = Collector::new();
+    let collector = Collector::new(request.cursors.len());
     let client = Rc::new(Client::new(Line::Poll(collector.clone())));
     let user = admitted.identity.user.clone();
     client.set_identity(admitted.identity);
@@ -78,7 +80,10 @@ async fn poll(
         carry_out(&mut poll, place, command.get());
     }
     loop {
-        gathered.take(&collector);
+        if gathered.take(&collector) {
+            client.drained.notify_one();
+        }
+        gathered.retain(|room| client.joined(room).is_some());
         let enough = gathered.is_caught_up() || collector.bytes() >= ENOUGH_BYTES;
         let over =
             collector.closed().is_some() || (enough && gathered.is_answered() && gathered.has_something());
@@ -130,10 +135,10 @@ fn carry_out(poll: &mut Poll, place: usize, text: &str) {
     poll.session.on_parsed(parsed);
 }
 
-/// Up to where a room that went live was sent.
+/// Up to where a room was sent, if it is live. While it replays, others may be further there.
 fn live_position(worker: &Worker, client: &Client, room: &RoomId) -> Option<crate::hub::Position> {
     let hub = worker.hub.borrow();
-    client.joined(room).filter(|joined| hub.has(room, *joined)).and_then(|_| hub.live_position(room))
+    client.joined(room).filter(|joined| hub.is_live(room, *joined)).and_then(|_| hub.live_position(room))
 }
 
 fn until_expiry(identity: &Identity) -> Duration {

@@ -38,11 +38,7 @@ pub(super) async fn role_in(
 
 /// The role of someone who is not a member as far as the caches know, when they were added just now. All others are
 /// refused: public rooms exist for everyone, others for nobody.
-pub(super) async fn newcomer(
-    worker: &Worker,
-    identity: &Identity,
-    room: &RoomId,
-) -> Result<String, Refusal> {
+pub(super) async fn newcomer(worker: &Worker, identity: &Identity, room: &RoomId) -> Result<String, Refusal> {
     // Asking for rooms that are not there costs PostgreSQL a read each: it is rationed like sending.
     if let Err(retry_after_ms) = worker.node.allow(Limit::Messages, &identity.user) {
         return Err(Limit::Messages.refusal(retry_after_ms));

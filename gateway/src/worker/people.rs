@@ -17,6 +17,7 @@ use crate::{
 };
 
 /// One connection needs no list.
+#[allow(clippy::box_collection, reason = "one pointer, since most users have one connection, and there are many")]
 enum Connections {
     One(Rc<Client>),
     Many(Box<Vec<Rc<Client>>>),

@@ -51,14 +51,15 @@ pub(super) async fn refill(worker: Rc<Worker>, room: RoomId) {
                         tokio::time::sleep(RETRY_AFTER).await;
                         continue;
                     }
-                    Refilled::RolesUnknown => match worker.node.bus.roles(&room, tail.head.epoch, &users).await
-                    {
-                        Ok(stored) => {
-                            roles = Some(stored);
-                            continue;
+                    Refilled::RolesUnknown => {
+                        match worker.node.bus.roles(&room, tail.head.epoch, &users).await {
+                            Ok(stored) => {
+                                roles = Some(stored);
+                                continue;
+                            }
+                            Err(error) => tracing::debug!(%room, %error, "refill waits for roles"),
                         }
-                        Err(error) => tracing::debug!(%room, %error, "refill waits for roles"),
-                    },
+                    }
                 }
             }
             Err(AppendError::NoSuchRoom) => {

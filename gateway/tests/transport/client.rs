@@ -132,6 +132,16 @@ impl Client {
         }
     }
 
+    /// The next frame that is not a ping: those come when they come.
+    pub async fn next_message(&mut self) -> Option<(u8, Vec<u8>)> {
+        loop {
+            match self.next().await {
+                Some((PING, _)) => {}
+                next => return next,
+            }
+        }
+    }
+
     /// The next text, skipping pings.
     pub async fn text(&mut self) -> String {
         loop {

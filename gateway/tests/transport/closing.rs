@@ -7,6 +7,7 @@ use crate::{
     server::Fixture,
 };
 
+// Covers: 1000.
 #[tokio::test]
 async fn a_peers_close_is_echoed_and_the_stream_ended() {
     let mut fixture = Fixture::start();
@@ -82,6 +83,7 @@ async fn a_session_that_panics_takes_only_its_own_connection_along() {
     assert_eq!(counters.totals().connections, 0);
 }
 
+// Covers: 1012.
 #[tokio::test]
 async fn a_stop_closes_everybody_with_the_given_code_and_ends() {
     let fixture = Fixture::start();

@@ -125,7 +125,7 @@ async fn plain_and_compressed_messages_take_turns_and_control_frames_come_betwee
         assert_eq!(client.text().await, "plain");
         let bytes = [frame(0x41, left), frame(PING, b"?"), frame(0x00, b""), frame(0x80, right)].concat();
         client.send_dripping(&bytes).await;
-        assert_eq!(client.next().await, Some((PONG, b"?".to_vec())));
+        assert_eq!(client.next_message().await, Some((PONG, b"?".to_vec())));
         assert_eq!(client.either_text(15).await.0, "grüß dich ".repeat(50));
     }
 }
@@ -138,7 +138,7 @@ async fn a_shared_frame_is_compressed_once_for_all_connections_of_all_workers() 
         let (mut packing, mut plain) = (deflating(&fixture).await, fixture.client().await);
         packing.send_text("!banner").await;
         plain.send_text("!banner").await;
-        let (first, payload) = packing.next().await.unwrap();
+        let (first, payload) = packing.next_message().await.unwrap();
         assert_eq!(first, TEXT | COMPRESSED);
         assert_eq!(inflated(&payload, 15), BANNER.repeat(40).as_bytes());
         payloads.insert(payload);
@@ -230,7 +230,7 @@ async fn a_slow_reader_of_compressed_frames_is_closed_with_4413_and_gets_whole_o
     other.send_compressed("still here").await;
     assert_eq!(other.text().await, "still here");
     loop {
-        match slow.next().await {
+        match slow.next_message().await {
             Some((first, payload)) if first == TEXT | COMPRESSED => {
                 assert!(inflated(&payload, 15) == noise(16 * 1024).as_bytes());
             }

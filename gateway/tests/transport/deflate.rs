@@ -51,9 +51,9 @@ impl Client {
         self.send(&frame(TEXT | COMPRESSED, &deflated(text.as_bytes()))).await;
     }
 
-    /// The next text, and whether it came compressed.
+    /// The next text, and whether it came compressed. Pings are skipped.
     pub async fn either_text(&mut self, window_bits: u8) -> (String, bool) {
-        match self.next().await {
+        match self.next_message().await {
             Some((TEXT, payload)) => (String::from_utf8(payload).unwrap(), false),
             Some((first, payload)) if first == TEXT | COMPRESSED => {
                 (String::from_utf8(inflated(&payload, window_bits)).unwrap(), true)
@@ -62,9 +62,9 @@ impl Client {
         }
     }
 
-    /// The next binary message.
+    /// The next binary message. Pings are skipped.
     pub async fn either_binary(&mut self) -> Vec<u8> {
-        match self.next().await {
+        match self.next_message().await {
             Some((BINARY, payload)) => payload,
             Some((first, payload)) if first == BINARY | COMPRESSED => inflated(&payload, 15),
             other => panic!("expected a binary message, got {other:?}"),

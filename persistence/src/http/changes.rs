@@ -21,7 +21,7 @@ use crate::query::access;
 
 /// What an edit takes, as `message:edit` does.
 #[derive(Deserialize, ToSchema)]
-#[schema(as = Edit)]
+#[schema(as = Edit, example = json!({"content": "Tea was ready"}))]
 #[allow(dead_code, reason = "the form of the body for the OpenAPI document; the shared Change reads it")]
 pub struct EditForm {
     /// Empty only where the message has attachments.

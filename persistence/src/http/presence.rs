@@ -67,17 +67,18 @@ pub async fn list(
     request: HttpRequest,
 ) -> Result<web::Json<PresenceList>, Problem> {
     let parameters = Parameters::of(&request)?;
-    let mut users = Vec::new();
-    let mut named = HashSet::new();
-    for id in parameters.texts("user") {
+    let given: Vec<&str> = parameters.texts("user").collect();
+    if given.len() > MAX_USERS {
+        let refusal = Refusal::new(ErrorCode::TooLarge, format!("more than {MAX_USERS} users"));
+        return Err(refusal.with_field("user").into());
+    }
+    let mut users = Vec::with_capacity(given.len());
+    let mut named = HashSet::with_capacity(given.len());
+    for id in given {
         let user = UserId::parse(id).map_err(|error| Problem::bad_field("user", error.to_string()))?;
         if named.insert(user.clone()) {
             users.push(user);
         }
-    }
-    if users.len() > MAX_USERS {
-        let refusal = Refusal::new(ErrorCode::TooLarge, format!("more than {MAX_USERS} users"));
-        return Err(refusal.with_field("user").into());
     }
     let users = presence::of(&state.db, &state.log, &caller.user, &users).await?;
     Ok(web::Json(PresenceList { users }))

@@ -24,7 +24,7 @@ use crate::query::rooms::{Created, anyone_is_in_many, create as create_room, exi
 
 /// What `POST /rooms` takes.
 #[derive(Deserialize, ToSchema)]
-#[schema(as = NewRoom)]
+#[schema(as = NewRoom, example = json!({"kind": "private", "name": "Kitchen", "members": [{"user": "bob"}]}))]
 #[allow(
     dead_code,
     reason = "the form of the body for the OpenAPI document; `creation` reads it field by field"

@@ -29,7 +29,7 @@ const KNOWN_WITHIN: Duration = Duration::from_millis(250);
 
 /// What a send takes, as `message:send` does.
 #[derive(Deserialize, ToSchema)]
-#[schema(as = Send)]
+#[schema(as = Send, example = json!({"client_id": "0198f2c4-8e7a-7c31-9d42-6b1f0e5a7c90", "content": "Tea is ready"}))]
 #[allow(dead_code, reason = "the form of the body for the OpenAPI document; the shared Draft reads it")]
 pub struct SendForm {
     #[schema(value_type = ClientIdForm)]

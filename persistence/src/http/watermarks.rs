@@ -8,10 +8,10 @@ use utoipa::ToSchema;
 
 use super::body::{Body, COMMAND_BYTES};
 use super::caller::Caller;
-use crate::forms::{RoomIdForm, SeqForm};
 use super::parameters::{self, MAX_SEQ};
 use super::problem::Problem;
 use super::state::State;
+use crate::forms::{RoomIdForm, SeqForm};
 use crate::query::access;
 use crate::query::members::{self, Receipt};
 

@@ -151,8 +151,7 @@ pub async fn ensure<'a>(
     if newcomers == Newcomers::Required {
         let wanted = ids.len();
         let known = Entity::find().filter(Column::Id.is_in(ids)).count(db).await?;
-        let _ = (known, wanted);
-        return Ok(true);
+        return Ok(usize::try_from(known).is_ok_and(|known| known == wanted));
     }
     let rows = ids.into_iter().map(|id| ActiveModel { id: Set(id.to_owned()), ..Default::default() });
     match Entity::insert_many(rows).on_conflict_do_nothing().exec_without_returning(db).await? {

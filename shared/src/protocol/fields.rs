@@ -191,3 +191,25 @@ pub struct VisibleTo {
     #[serde(default)]
     pub roles: Vec<String>,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn json_is_nested_as_deep_as_its_brackets_outside_of_strings_open() {
+        let lists = |depth: usize| format!("{}1{}", "[".repeat(depth), "]".repeat(depth));
+        let objects = |depth: usize| format!("{}1{}", r#"{"a":"#.repeat(depth), "}".repeat(depth));
+        for shallow in [lists(100), objects(100), format!("[{}]", "[],{},".repeat(500) + "1")] {
+            assert!(within_depth(&shallow, "data").is_ok(), "{shallow}");
+        }
+        let quoted = format!(r#"{{"{brackets}":"\"{brackets}\\"}}"#, brackets = "[{".repeat(100));
+        assert!(
+            serde_json::from_str::<serde_json::Value>(&quoted).is_ok()
+                && within_depth(&quoted, "data").is_ok()
+        );
+        for deep in [lists(101), objects(101), lists(8_000), quoted + &lists(101)] {
+            assert_eq!(within_depth(&deep, "data").unwrap_err().field.as_deref(), Some("data"), "{deep}");
+        }
+    }
+}

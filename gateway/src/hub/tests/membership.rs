@@ -18,7 +18,12 @@ fn tail_of(epoch: u64, records: Vec<Record>, bases: &str, marks: Vec<Option<Mark
     TailRead { records, marks, ..read(epoch, head..=head, bases) }
 }
 
-fn refill_with(hub: &mut Hub<Listener>, tail: &TailRead, users: &[UserId], roles: Option<&Roles>) -> Refilled {
+fn refill_with(
+    hub: &mut Hub<Listener>,
+    tail: &TailRead,
+    users: &[UserId],
+    roles: Option<&Roles>,
+) -> Refilled {
     let generation = hub.generation();
     hub.refill(&room(), RoomRead { tail, users, roles }, generation)
 }
@@ -129,7 +134,9 @@ fn in_a_new_epoch_nothing_is_sent_before_the_stored_roles_are_known() {
     let tail = tail_of(2, vec![record(2, 6, "")], "1:0,2:5", vec![None, None, mark("guest", 6)]);
     assert_eq!(refill_with(&mut hub, &tail, &users, None), Refilled::RolesUnknown);
     assert!(peers.iter().all(|peer| peer.got.borrow().is_empty()));
-    let of = |roles: [Option<&str>; 3]| users.iter().cloned().zip(roles.map(|role| role.map(Into::into))).collect();
+    let of = |roles: [Option<&str>; 3]| {
+        users.iter().cloned().zip(roles.map(|role| role.map(Into::into))).collect()
+    };
     let past = Roles { epoch: Epoch(1), of: of([Some("member"); 3]) };
     assert_eq!(refill_with(&mut hub, &tail, &users, Some(&past)), Refilled::RolesUnknown, "of another epoch");
     let stored = Roles { epoch: Epoch(2), of: of([Some("admin"), None, None]) };
@@ -154,6 +161,23 @@ fn what_could_be_forgotten_meanwhile_is_asked_of_persistence() {
     let stored = Roles { epoch: Epoch(1), of: [(user("bob"), None)].into_iter().collect() };
     refill_with(&mut hub, &tail, &[user("bob")], Some(&stored));
     assert!(bob.got.borrow().is_empty() && bob.ended.get() == 1);
+}
+
+#[test]
+fn what_was_read_before_the_doubt_does_not_take_it_away() {
+    let mut hub = Hub::default();
+    let ((_, joined), (_, replaying)) = (joining(&mut hub, "ann"), joining(&mut hub, "bob"));
+    settle(&mut hub, replaying, at(1, 4));
+    let before = hub.generation();
+    hub.missed();
+    hub.doubt_all();
+    assert!(hub.settle(&room(), joined, "member", (at(1, 5), before)));
+    let mark = mark("member", 5);
+    let read = MarkRead { head: at(1, 5), mark: mark.as_ref(), generation: before };
+    assert_eq!(hub.renew(&room(), replaying, read, None), Renewed::Stands);
+    for subscription in [joined, replaying] {
+        assert_eq!(renew(&mut hub, subscription, (at(1, 6), None), None), Renewed::RoleUnknown);
+    }
 }
 
 #[test]
@@ -197,7 +221,10 @@ fn replay_goes_by_the_role_now_and_live_begins_where_that_is_known() {
     assert!(hub.replay(&room(), b, &record(1, 5, "r=guest")));
     assert_eq!(*bob.got.borrow(), [json(1, 5)]);
     let generation = hub.generation();
-    assert!(!hub.go_live(&room(), b, at(1, 5), generation), "a guest from 7 on: 6 would be sent by that role");
+    assert!(
+        !hub.go_live(&room(), b, at(1, 5), generation),
+        "a guest from 7 on: 6 would be sent by that role"
+    );
     assert_eq!(renew(&mut hub, b, (at(1, 7), mark("guest", 7)), None), Renewed::Stands);
     assert!(hub.go_live(&room(), b, at(1, 7), generation));
 }

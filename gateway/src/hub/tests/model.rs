@@ -4,125 +4,26 @@
 //! Nobody is sent a record above their removal, nor one that their role at its place (live) or now (replay) forbids;
 //! who stays gets everything visible, once and in order.
 
-use std::collections::BTreeMap;
+mod world;
 
 use proptest::prelude::*;
 
 use super::*;
-
-const USERS: [&str; 4] = ["ada", "ben", "cleo", "dan"];
-const ROLES: [&str; 3] = ["guest", "member", "admin"];
-
-/// An event: for all or for one role, and whose membership it changes to what.
-#[derive(Debug, Clone, Copy)]
-struct Event {
-    epoch: u64,
-    role: Option<&'static str>,
-    change: Option<(usize, Option<&'static str>)>,
-}
-
-impl Event {
-    fn record(self, seq: u64) -> Record {
-        let visibility = self.role.map_or(String::new(), |role| format!("r={role}"));
-        let membership = self.change.map_or(String::new(), |(user, role)| {
-            format!("{}\x1e{}", USERS[user], role.unwrap_or("removed"))
-        });
-        changing(self.epoch, seq, &visibility, &membership)
-    }
-
-    fn is_for(self, role: Option<&str>) -> bool {
-        role.is_some_and(|role| self.role.is_none_or(|wanted| wanted == role))
-    }
-}
-
-type Log = Vec<Event>;
-
-/// A user's role behind the first `upto` events of a log; all begin as members.
-fn role_at(log: &Log, user: usize, upto: usize) -> Option<&'static str> {
-    let changes = log[..upto].iter().filter_map(|event| event.change.filter(|(whose, _)| *whose == user));
-    changes.last().map_or(Some("member"), |(_, role)| role)
-}
-
-/// Redis and PostgreSQL.
-struct World {
-    epoch: u64,
-    bases: Vec<(u64, usize)>,
-    /// The whole log as each epoch has it.
-    logs: BTreeMap<u64, Log>,
-    /// The tail holds what lies above.
-    tail_from: usize,
-    stored: usize,
-    marks: BTreeMap<usize, (Option<&'static str>, usize)>,
-    hints: Vec<(u64, Event)>,
-}
-
-impl World {
-    fn log(&self) -> &Log {
-        &self.logs[&self.epoch]
-    }
-
-    fn head(&self) -> usize {
-        self.log().len()
-    }
-
-    fn append(&mut self, role: Option<&'static str>, change: Option<(usize, Option<&'static str>)>) {
-        let event = Event { epoch: self.epoch, role, change };
-        self.logs.get_mut(&self.epoch).unwrap().push(event);
-        let head = self.head();
-        if let Some((user, role)) = change {
-            self.marks.insert(user, (role, head));
-        }
-        self.hints.push((head as u64, event));
-    }
-
-    /// Another life of Redis: with all it held, or with nothing.
-    fn new_epoch(&mut self, survives: bool) {
-        let mut log = self.log().clone();
-        if !survives {
-            log.truncate(self.stored);
-            self.marks.clear();
-            self.tail_from = self.stored;
-        }
-        self.epoch += 1;
-        self.bases.push((self.epoch, log.len()));
-        self.logs.insert(self.epoch, log);
-    }
-
-    fn read(&self, users: &[UserId]) -> TailRead {
-        let bases: Vec<String> = self.bases.iter().map(|(epoch, base)| format!("{epoch}:{base}")).collect();
-        let head = self.head() as u64;
-        let records = (self.tail_from..self.head()).map(|at| self.log()[at].record(at as u64 + 1)).collect();
-        let mark = |user: &UserId| {
-            let (role, seq) = self.marks.get(&USERS.iter().position(|name| *name == user.as_str())?)?;
-            Some(Mark { role: role.map(ToOwned::to_owned), seq: Seq(*seq as u64) })
-        };
-        let marks = users.iter().map(mark).collect();
-        TailRead { records, marks, ..read(self.epoch, head..=head, &bases.join(",")) }
-    }
-
-    /// What persistence tells of users now.
-    fn roles(&self, users: &[UserId]) -> Roles {
-        let role = |user: &UserId| {
-            let user = USERS.iter().position(|name| *name == user.as_str()).unwrap();
-            role_at(self.log(), user, self.stored).map(Into::into)
-        };
-        Roles { epoch: Epoch(self.epoch), of: users.iter().map(|user| (user.clone(), role(user))).collect() }
-    }
-
-    /// Whether some place from `since` on has a role for which the event is.
-    fn may_be_shown(&self, event: Event, user: usize, since: Position) -> bool {
-        self.logs.range(since.epoch.0..).any(|(epoch, log)| {
-            let base = self.bases.iter().find(|(of, _)| of == epoch).map_or(0, |(_, base)| *base);
-            let from = if *epoch == since.epoch.0 { since.seq.0 as usize } else { base };
-            (from..=log.len()).any(|upto| event.is_for(role_at(log, user, upto)))
-        })
-    }
-}
+use world::{Log, ROLES, USERS, World, role_at};
 
 enum Step {
     /// Subscribed, knowing what persistence said of the user; then the head was read.
-    Joining { standing: (u64, Option<&'static str>), read: Option<(Generation, TailRead)> },
-    Replaying { reached: Position, head: Position, generation: Generation, read: Option<(Generation, TailRead)>, roles: Option<Roles> },
+    Joining {
+        standing: (u64, Option<&'static str>),
+        read: Option<(Generation, TailRead)>,
+    },
+    Replaying {
+        reached: Position,
+        head: Position,
+        generation: Generation,
+        read: Option<(Generation, TailRead)>,
+        roles: Option<Roles>,
+    },
     Live,
     Gone,
 }
@@ -157,9 +58,7 @@ struct Model {
 
 impl Model {
     fn new() -> Self {
-        let logs = BTreeMap::from([(1, Log::new())]);
-        let world = World { epoch: 1, bases: vec![(1, 0)], logs, tail_from: 0, stored: 0, marks: BTreeMap::new(), hints: Vec::new() };
-        Self { world, hub: Hub::default(), devices: Vec::new(), refilling: Refilling::No }
+        Self { world: World::new(), hub: Hub::default(), devices: Vec::new(), refilling: Refilling::No }
     }
 
     fn wanted(&mut self, wanted: bool) {
@@ -203,11 +102,8 @@ impl Model {
                 let stored = world.stored;
                 world.marks.retain(|_, (_, seq)| *seq > stored);
                 // No join takes so long, nor does a read for which roles were asked.
-                let (joining, rest) = std::mem::take(&mut self.devices)
-                    .into_iter()
-                    .partition(|device| matches!(device.step, Step::Joining { .. }));
-                self.devices = rest;
-                for device in Vec::from(joining) {
+                let joining = |device: &mut Device| matches!(device.step, Step::Joining { .. });
+                for device in self.devices.extract_if(.., joining) {
                     self.hub.unsubscribe(&room(), device.subscription);
                 }
                 for device in &mut self.devices {
@@ -274,7 +170,8 @@ impl Model {
                     device.step = Step::Gone;
                     return;
                 }
-                let live = *reached >= *head && hub.go_live(&room(), device.subscription, *reached, *generation);
+                let live =
+                    *reached >= *head && hub.go_live(&room(), device.subscription, *reached, *generation);
                 if live {
                     (device.position, device.since) = (reached.seq.0 as usize, reached.seq.0 as usize);
                     device.step = Step::Live;
@@ -298,7 +195,9 @@ impl Model {
                         *roles = None;
                         device.known = device.known.max(now);
                         let diverged = tail.head.gap_after_position(reached.epoch, reached.seq).is_some();
-                        for record in (!diverged).then(|| tail.records_after(reached.seq)).flatten().unwrap_or_default() {
+                        for record in
+                            (!diverged).then(|| tail.records_after(reached.seq)).flatten().unwrap_or_default()
+                        {
                             let before = device.peer.got.borrow().len();
                             assert!(hub.replay(&room(), device.subscription, record));
                             let event = world.logs[&now.epoch.0][record.seq.0 as usize - 1];
@@ -380,7 +279,10 @@ impl Model {
         let (log, head) = (self.world.log(), self.world.head());
         for device in &self.devices {
             let role = role_at(log, device.user, head);
-            let removed = self.world.logs.values().flatten().any(|event| event.change.is_some_and(|(user, role)| user == device.user && role.is_none()));
+            let removed =
+                self.world.logs.values().flatten().any(|event| {
+                    event.change.is_some_and(|(user, role)| user == device.user && role.is_none())
+                });
             match device.step {
                 Step::Live => {
                     let known = self.hub.role(&room(), device.subscription, Epoch(self.world.epoch));

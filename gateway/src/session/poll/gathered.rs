@@ -97,19 +97,26 @@ impl Gathered {
         }
     }
 
-    /// Takes what was sent to the poll so far.
-    pub fn take(&mut self, collector: &Collector) {
+    /// Takes what was sent to the poll so far. True: some of it is no part of the answer, so there is place for more.
+    pub fn take(&mut self, collector: &Collector) -> bool {
+        let mut aside = 0;
         for frame in collector.take() {
             let Ok(text) = std::str::from_utf8(frame.payload()) else { continue };
-            self.sort(text);
+            if !self.sort(text) {
+                aside += frame.len();
+            }
         }
+        collector.discount(aside);
+        aside > 0
     }
 
-    fn sort(&mut self, text: &str) {
+    /// False: the frame is no part of the answer.
+    fn sort(&mut self, text: &str) -> bool {
         // The server's own frames: a frame of no such shape has nothing to sort by and is an event.
         let shape: Option<Shape<'_>> = serde_json::from_str(text).ok();
         let Some(Shape { r#type, reference, room, seq, epoch, head, rooms, failed }) = shape else {
-            return self.event(text);
+            self.event(text);
+            return true;
         };
         match (reference, r#type, room) {
             (Some(JOIN), ..) => {
@@ -121,6 +128,7 @@ impl Gathered {
                     self.replaying.insert(room);
                 }
                 self.failed = failed.into_iter().flatten().map(ToOwned::to_owned).collect();
+                return false;
             }
             (Some(reference), ..) => self.answer(reference, text),
             (None, "room:caught_up", Some(room)) => {
@@ -129,6 +137,7 @@ impl Gathered {
                     self.epochs.insert(room.clone(), epoch.clone());
                     self.cursors.insert(room, Some(Cursor { epoch, seq }));
                 }
+                return false;
             }
             (None, "room:gap", Some(room)) => {
                 self.replaying.remove(&room);
@@ -149,6 +158,12 @@ impl Gathered {
                 self.event(text);
             }
         }
+        true
+    }
+
+    /// Keeps waiting for the replays of those rooms only of which this is true: others have ended.
+    pub fn retain(&mut self, is_joined: impl Fn(&RoomId) -> bool) {
+        self.replaying.retain(is_joined);
     }
 
     fn event(&mut self, text: &str) {

@@ -1,6 +1,6 @@
 //! The route of the long poll: who may ask, how much, and the answer as HTTP.
 
-use std::{cell::Cell, rc::Rc};
+use std::{cell::RefCell, rc::Rc, time::Duration};
 
 use actix_cors::Cors;
 use actix_web::{
@@ -8,9 +8,11 @@ use actix_web::{
     http::{StatusCode, header},
     web,
 };
+use rustc_hash::FxHashMap;
 use tidings_shared::{
     auth::Reason,
     error::{ErrorCode, RETRY_AFTER_MS, Refusal},
+    ids::UserId,
 };
 
 use super::{super::ChatAcceptor, poll, request::PollRequest};
@@ -18,14 +20,17 @@ use crate::problem;
 
 /// The longest body: a thousand cursors, or some of the longest commands.
 const BODY_BYTES: usize = 256 * 1024;
-/// Polls that one worker has under way, at most.
+/// A body that takes longer holds a place for nothing.
+const BODY_WITHIN: Duration = Duration::from_secs(10);
+/// Polls that one worker has under way, at most; and those of one person, who has one on each device.
 const MAX_POLLS: usize = 10_000;
+const MAX_POLLS_OF_USER: usize = 32;
 /// How long a browser may remember what CORS allows, in seconds.
 const CORS_MAX_AGE_S: usize = 3600;
 
 /// Adds `POST /v1/poll`.
 pub fn configure(acceptor: &Rc<ChatAcceptor>, config: &mut web::ServiceConfig) {
-    let (polling, under_way) = (acceptor.clone(), Rc::new(Cell::new(0)));
+    let (polling, under_way) = (acceptor.clone(), Rc::new(RefCell::new(UnderWay::default())));
     let handler = move |request: HttpRequest, body: web::Payload| {
         let (acceptor, under_way) = (polling.clone(), under_way.clone());
         async move {
@@ -61,18 +66,52 @@ async fn wrong_method() -> HttpResponse {
     response.body(problem::document_with(&refusal, StatusCode::METHOD_NOT_ALLOWED))
 }
 
+/// The polls of one worker.
+#[derive(Default)]
+struct UnderWay {
+    all: usize,
+    of: FxHashMap<UserId, usize>,
+}
+
 /// One of the polls under way; it makes room when it ends.
-struct Place(Rc<Cell<usize>>);
+struct Place {
+    under_way: Rc<RefCell<UnderWay>>,
+    user: UserId,
+}
+
+impl Place {
+    fn take(under_way: &Rc<RefCell<UnderWay>>, user: &UserId) -> Result<Self, Refusal> {
+        let mut polls = under_way.borrow_mut();
+        if polls.all >= MAX_POLLS {
+            return Err(Refusal::overloaded("too many polls are under way; poll again later"));
+        }
+        if polls.of.get(user).is_some_and(|own| *own >= MAX_POLLS_OF_USER) {
+            let message =
+                format!("{MAX_POLLS_OF_USER} polls of this user are under way; wait for their answers");
+            return Err(Refusal::new(ErrorCode::RateLimited, message));
+        }
+        polls.all += 1;
+        *polls.of.entry(user.clone()).or_default() += 1;
+        Ok(Self { under_way: under_way.clone(), user: user.clone() })
+    }
+}
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.0.set(self.0.get() - 1);
+        let mut polls = self.under_way.borrow_mut();
+        polls.all -= 1;
+        if let Some(own) = polls.of.get_mut(&self.user) {
+            *own -= 1;
+            if *own == 0 {
+                polls.of.remove(&self.user);
+            }
+        }
     }
 }
 
 async fn answer(
     acceptor: &ChatAcceptor,
-    under_way: &Rc<Cell<usize>>,
+    under_way: &Rc<RefCell<UnderWay>>,
     request: &HttpRequest,
     body: web::Payload,
 ) -> Result<Vec<u8>, Refusal> {
@@ -87,15 +126,12 @@ async fn answer(
     let authorization = request.headers().get(header::AUTHORIZATION).ok_or(Reason::Missing)?;
     let token = super::super::accept::bearer(authorization.to_str().map_err(|_| Reason::Malformed)?)?;
     let admitted = acceptor.admit(token).await?;
-    if under_way.get() >= MAX_POLLS {
-        return Err(Refusal::overloaded("too many polls are under way; poll again later"));
-    }
-    under_way.set(under_way.get() + 1);
-    let _place = Place(under_way.clone());
-    let body = match body.to_bytes_limited(BODY_BYTES).await {
-        Ok(Ok(body)) => body,
-        Ok(Err(_)) => return Err(Refusal::new(ErrorCode::BadRequest, "the body cannot be read")),
-        Err(_) => {
+    let _place = Place::take(under_way, &admitted.identity.user)?;
+    let body = match tokio::time::timeout(BODY_WITHIN, body.to_bytes_limited(BODY_BYTES)).await {
+        Ok(Ok(Ok(body))) => body,
+        Ok(Ok(Err(_))) => return Err(Refusal::new(ErrorCode::BadRequest, "the body cannot be read")),
+        Err(_) => return Err(Refusal::new(ErrorCode::BadRequest, "the body did not come in time")),
+        Ok(Err(_)) => {
             let message = format!("the body must not be over {BODY_BYTES} bytes");
             return Err(Refusal::new(ErrorCode::TooLarge, message));
         }

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use tidings_shared::ids::Epoch;
 
-use super::*;
+use super::{super::super::line::Line, *};
 
 fn gathered(body: &Value) -> Gathered {
     Gathered::new(&PollRequest::parse(body.to_string().as_bytes()).unwrap())
@@ -55,6 +55,37 @@ fn a_cursor_moves_by_replayed_events_gaps_and_what_was_caught_up_but_no_further_
     assert_eq!(answer["failed"], json!([{"room": "d", "code": "not_found"}]));
     let types: Vec<_> = answer["events"].as_array().unwrap().iter().map(|event| &event["type"]).collect();
     assert_eq!(types, ["message:new", "room:gap", "room:removed"]);
+}
+
+#[test]
+fn a_room_that_ended_while_it_was_replayed_is_not_waited_for_and_its_cursor_stays() {
+    let cursor = json!({"epoch": "1", "seq": 3});
+    let mut poll = gathered(&json!({"cursors": {"a": cursor, "b": cursor}}));
+    let rooms: Vec<_> = ["a", "b"].map(|id| json!({"room": id, "head": {"epoch": "1", "seq": 9}})).into();
+    joined(&mut poll, json!(rooms), json!([]));
+    poll.sort(r#"{"type":"room:caught_up","room":"b","epoch":"1","seq":9}"#);
+    poll.retain(|_| true);
+    assert!(!poll.is_caught_up());
+    poll.retain(|room| room.as_str() != "a");
+    assert!(poll.is_caught_up());
+    poll.move_to(|room| (room.as_str() != "a").then_some(Position { epoch: Epoch(1), seq: Seq(9) }));
+    assert_eq!(json(poll)["cursors"]["a"], cursor);
+}
+
+#[test]
+fn what_tells_of_joined_rooms_takes_no_place_in_the_answer() {
+    let collector = Collector::new(1);
+    let mut poll = gathered(&json!({"cursors": {"a": null}}));
+    let send = |frame: Value| {
+        Line::Poll(collector.clone()).send(crate::transport::Frame::text(frame.to_string().into_bytes()));
+    };
+    let head = json!({"epoch": "1", "seq": 3});
+    send(json!({"type": "room:joined", "ref": JOIN, "rooms": [{"room": "a", "head": head}], "failed": []}));
+    send(json!({"type": "room:caught_up", "room": "a", "epoch": "1", "seq": 3}));
+    assert!(collector.bytes() > 0 && poll.take(&collector));
+    assert_eq!(collector.bytes(), 0);
+    send(json!({"type": "message:new", "room": "a", "seq": 4}));
+    assert!(!poll.take(&collector) && collector.bytes() > 0);
 }
 
 #[test]

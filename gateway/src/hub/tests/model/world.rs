@@ -1,0 +1,126 @@
+//! Redis and PostgreSQL as the hub's model has them.
+
+use std::collections::BTreeMap;
+
+use super::super::*;
+
+pub const USERS: [&str; 4] = ["ada", "ben", "cleo", "dan"];
+pub const ROLES: [&str; 3] = ["guest", "member", "admin"];
+
+/// An event: for all or for one role, and whose membership it changes to what.
+#[derive(Debug, Clone, Copy)]
+pub struct Event {
+    pub epoch: u64,
+    pub role: Option<&'static str>,
+    pub change: Option<(usize, Option<&'static str>)>,
+}
+
+impl Event {
+    pub fn record(self, seq: u64) -> Record {
+        let visibility = self.role.map_or(String::new(), |role| format!("r={role}"));
+        let membership = self.change.map_or(String::new(), |(user, role)| {
+            format!("{}\x1e{}", USERS[user], role.unwrap_or("removed"))
+        });
+        changing(self.epoch, seq, &visibility, &membership)
+    }
+
+    pub fn is_for(self, role: Option<&str>) -> bool {
+        role.is_some_and(|role| self.role.is_none_or(|wanted| wanted == role))
+    }
+}
+
+pub type Log = Vec<Event>;
+
+/// A user's role behind the first `upto` events of a log; all begin as members.
+pub fn role_at(log: &Log, user: usize, upto: usize) -> Option<&'static str> {
+    let mut changes = log[..upto].iter().filter_map(|event| event.change.filter(|(whose, _)| *whose == user));
+    changes.next_back().map_or(Some("member"), |(_, role)| role)
+}
+
+/// Redis and PostgreSQL.
+pub struct World {
+    pub epoch: u64,
+    pub bases: Vec<(u64, usize)>,
+    /// The whole log as each epoch has it.
+    pub logs: BTreeMap<u64, Log>,
+    /// The tail holds what lies above.
+    pub tail_from: usize,
+    pub stored: usize,
+    pub marks: BTreeMap<usize, (Option<&'static str>, usize)>,
+    pub hints: Vec<(u64, Event)>,
+}
+
+impl World {
+    pub fn new() -> Self {
+        Self {
+            epoch: 1,
+            bases: vec![(1, 0)],
+            logs: BTreeMap::from([(1, Log::new())]),
+            tail_from: 0,
+            stored: 0,
+            marks: BTreeMap::new(),
+            hints: Vec::new(),
+        }
+    }
+
+    pub fn log(&self) -> &Log {
+        &self.logs[&self.epoch]
+    }
+
+    pub fn head(&self) -> usize {
+        self.log().len()
+    }
+
+    pub fn append(&mut self, role: Option<&'static str>, change: Option<(usize, Option<&'static str>)>) {
+        let event = Event { epoch: self.epoch, role, change };
+        self.logs.get_mut(&self.epoch).unwrap().push(event);
+        let head = self.head();
+        if let Some((user, role)) = change {
+            self.marks.insert(user, (role, head));
+        }
+        self.hints.push((head as u64, event));
+    }
+
+    /// Another life of Redis: with all it held, or with nothing.
+    pub fn new_epoch(&mut self, survives: bool) {
+        let mut log = self.log().clone();
+        if !survives {
+            log.truncate(self.stored);
+            self.marks.clear();
+            self.tail_from = self.stored;
+        }
+        self.epoch += 1;
+        self.bases.push((self.epoch, log.len()));
+        self.logs.insert(self.epoch, log);
+    }
+
+    pub fn read(&self, users: &[UserId]) -> TailRead {
+        let bases: Vec<String> = self.bases.iter().map(|(epoch, base)| format!("{epoch}:{base}")).collect();
+        let head = self.head() as u64;
+        let records = (self.tail_from..self.head()).map(|at| self.log()[at].record(at as u64 + 1)).collect();
+        let mark = |user: &UserId| {
+            let (role, seq) = self.marks.get(&USERS.iter().position(|name| *name == user.as_str())?)?;
+            Some(Mark { role: role.map(ToOwned::to_owned), seq: Seq(*seq as u64) })
+        };
+        let marks = users.iter().map(mark).collect();
+        TailRead { records, marks, ..read(self.epoch, head..=head, &bases.join(",")) }
+    }
+
+    /// What persistence tells of users now.
+    pub fn roles(&self, users: &[UserId]) -> Roles {
+        let role = |user: &UserId| {
+            let user = USERS.iter().position(|name| *name == user.as_str()).unwrap();
+            role_at(self.log(), user, self.stored).map(Into::into)
+        };
+        Roles { epoch: Epoch(self.epoch), of: users.iter().map(|user| (user.clone(), role(user))).collect() }
+    }
+
+    /// Whether some place from `since` on has a role for which the event is.
+    pub fn may_be_shown(&self, event: Event, user: usize, since: Position) -> bool {
+        self.logs.range(since.epoch.0..).any(|(epoch, log)| {
+            let base = self.bases.iter().find(|(of, _)| of == epoch).map_or(0, |(_, base)| *base);
+            let from = if *epoch == since.epoch.0 { since.seq.0 as usize } else { base };
+            (from..=log.len()).any(|upto| event.is_for(role_at(log, user, upto)))
+        })
+    }
+}

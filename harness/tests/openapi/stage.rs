@@ -1,0 +1,55 @@
+//! The rooms and people that schemathesis asks of, with the ids that `schemathesis.toml` names.
+
+use anyhow::Result;
+use serde_json::json;
+use tidings_harness::{Http, Stack};
+
+/// A system in which nobody gives too many commands: the tool asks faster than a person.
+pub async fn stack() -> Result<Stack> {
+    let many = 1_000_000;
+    let builder = Stack::builder().gateways(0);
+    let builder = builder.persistence_env("TIDINGS_MESSAGES_PER_SECOND", many);
+    builder.persistence_env("TIDINGS_MESSAGES_BURST", many).start().await
+}
+
+/// Makes rooms of alice's: private and public ones, a direct one, an archived one, with messages of every kind.
+pub async fn furnish(stack: &Stack) -> Result<()> {
+    let alice = stack.http("alice");
+    let owner = alice.with_token(&stack.admin_token("alice"));
+    let members = json!([{"user": "bob", "role": "admin"}, {"user": "carol", "role": "guest"}]);
+    for (room, kind) in
+        [("kitchen", "private"), ("lobby", "public"), ("attic", "private"), ("cellar", "private"), ("shed", "public")]
+    {
+        let body = json!({"id": room, "kind": kind, "name": room, "members": members, "metadata": {"floor": 1}});
+        owner.post("/rooms", body).await?.expect(201);
+        talk(&alice, room).await?;
+    }
+    let pair = json!({"id": "pair", "kind": "direct", "members": [{"user": "bob"}]});
+    owner.post("/rooms", pair).await?.expect(201);
+    alice.send("pair", "c1", "tea?").await?.expect(201);
+    owner.archive_room("attic").await?.expect(204);
+    owner.change_room("lobby", json!({"name": "Lobby", "metadata": {}})).await?.expect(200);
+    owner.put_member("lobby", "carol", "member").await?.expect(200);
+    owner.remove_member("lobby", "bob").await?.expect(200);
+    stack.http("carol").read("kitchen", 2).await?.expect(200);
+    Ok(())
+}
+
+async fn talk(alice: &Http, room: &str) -> Result<()> {
+    let path = format!("/rooms/{room}/messages");
+    let picture = json!({"name": "a.png", "url": "https://x.example/a.png", "media_type": "image/png", "size": 1});
+    for message in [
+        json!({"client_id": "c1", "content": "tea is ready"}),
+        json!({"client_id": "c2", "content": "coffee too", "reply_to": 1, "metadata": {"a": [1.0, null]}}),
+        json!({"client_id": "c3", "content": "for bob", "visible_to": {"users": ["bob"], "roles": ["vip"]}}),
+        json!({"client_id": "c4", "attachments": [picture], "kind": "picture"}),
+        json!({"client_id": "c5", "content": "never mind"}),
+    ] {
+        alice.post(&path, message).await?.expect(201);
+    }
+    let edit = json!({"content": "coffee as well", "metadata": {}});
+    alice.request(reqwest::Method::PATCH, &format!("{path}/2"), Some(edit)).await?.expect(200);
+    alice.request(reqwest::Method::DELETE, &format!("{path}/5"), None).await?.expect(200);
+    alice.request(reqwest::Method::PUT, &format!("{path}/1/reactions/%E2%98%95"), None).await?.expect(200);
+    Ok(())
+}
