@@ -42,7 +42,10 @@ async fn live(stack: &Stack) -> Result<Vec<String>> {
     let stays = alice.new_room(&["mallory", "bob"]).await?;
     let left = alice.new_room(&["mallory"]).await?;
     let own = http.new_room(&["bob"]).await?;
-    let direct = http.create_room("direct", &["bob"]).await?.expect(201).body["room"].as_str().unwrap_or_default().to_owned();
+    let direct = http.create_room("direct", &["bob"]).await?.expect(201).body["room"]
+        .as_str()
+        .unwrap_or_default()
+        .to_owned();
     let old = alice.new_room(&["mallory"]).await?;
     let rooms = vec![stays.clone(), left.clone(), own.clone(), direct.clone(), old.clone()];
 
@@ -57,7 +60,13 @@ async fn live(stack: &Stack) -> Result<Vec<String>> {
     // Edits and reactions: of hers, of others', some taken back; all of them in a room she stays in.
     socket.edit(&stays, 2, &text("edited")).await?;
     socket.edit(&stays, 2, &text("edited again")).await?;
-    alice.request(Method::PATCH, &format!("/rooms/{stays}/messages/3"), Some(json!({"content": text("edited by alice")}))).await?;
+    alice
+        .request(
+            Method::PATCH,
+            &format!("/rooms/{stays}/messages/3"),
+            Some(json!({"content": text("edited by alice")})),
+        )
+        .await?;
     socket.react(&stays, 1, MARK).await?;
     for (method, seq) in [(Method::PUT, 2), (Method::DELETE, 2), (Method::PUT, 3)] {
         let path = format!("/rooms/{stays}/messages/{seq}/reactions/{}", encode(&format!("{MARK}!")));
@@ -66,13 +75,22 @@ async fn live(stack: &Stack) -> Result<Vec<String>> {
     alice.request(Method::PUT, &format!("/rooms/{stays}/messages/2/reactions/x"), None).await?.expect(200);
     // As an admin she writes into what alice said.
     alice.put_member(&stays, "mallory", "admin").await?.expect(200);
-    http.request(Method::PATCH, &format!("/rooms/{stays}/messages/1"), Some(json!({"content": text("over alice"), "metadata": {(MARK): 1}}))).await?.expect(200);
+    http.request(
+        Method::PATCH,
+        &format!("/rooms/{stays}/messages/1"),
+        Some(json!({"content": text("over alice"), "metadata": {(MARK): 1}})),
+    )
+    .await?
+    .expect(200);
     http.remove_member(&left, "mallory").await?.expect(200);
     // The last record of its partition.
     let corrected = json!({"content": text("corrected by alice")});
     alice.request(Method::PATCH, &format!("/rooms/{left}/messages/1"), Some(corrected)).await?.expect(200);
     // Something of hers is in the archive.
-    stack.database().query(&format!("UPDATE messages SET at = at - interval '9 days' WHERE room_id = '{old}'")).await?;
+    stack
+        .database()
+        .query(&format!("UPDATE messages SET at = at - interval '9 days' WHERE room_id = '{old}'"))
+        .await?;
     let mut job = tokio::process::Command::new(node::program("tidings-persistence")?);
     job.args(["retain", "--older-than", "1d", "--archive", "--database-url", stack.database().url()]);
     ensure!(job.args(["--redis-url", &stack.redis().url()]).output().await?.status.success());
@@ -107,10 +125,25 @@ async fn nothing_of_whoever_is_erased_is_left_anywhere() -> Result<()> {
     let stack = stack().await?;
     let rooms = live(&stack).await?;
     until_indexed(&stack).await?;
-    let before: Vec<String> =
-        traces(&stack, MARK).await?.iter().map(|trace| trace.split(':').next().unwrap_or_default().to_owned()).collect();
-    for place in ["dead_letters", "events", "message_search", "message_versions", "messages", "messages_archive", "reactions", "users"] {
-        ensure!(before.iter().any(|found| found == place), "there is nothing to erase in {place}: {before:?}");
+    let before: Vec<String> = traces(&stack, MARK)
+        .await?
+        .iter()
+        .map(|trace| trace.split(':').next().unwrap_or_default().to_owned())
+        .collect();
+    for place in [
+        "dead_letters",
+        "events",
+        "message_search",
+        "message_versions",
+        "messages",
+        "messages_archive",
+        "reactions",
+        "users",
+    ] {
+        ensure!(
+            before.iter().any(|found| found == place),
+            "there is nothing to erase in {place}: {before:?}"
+        );
     }
     ensure!(before.iter().any(|found| found.starts_with("redis account")), "{before:?}");
     let heads = "SELECT id, head_seq FROM rooms ORDER BY id";
@@ -125,13 +158,22 @@ async fn nothing_of_whoever_is_erased_is_left_anywhere() -> Result<()> {
     assert_eq!(stack.database().query(ids).await?, ids_before);
     for (before, after) in heads_before.iter().zip(stack.database().query(heads).await?) {
         let moved = after[1].parse::<u64>()? - before[1].parse::<u64>()?;
-        let by = if before[0] == rooms[1] { 0 } else if before[0] == rooms[2] || before[0] == rooms[3] { 2 } else { 1 };
+        let by = if before[0] == rooms[1] {
+            0
+        } else if before[0] == rooms[2] || before[0] == rooms[3] {
+            2
+        } else {
+            1
+        };
         assert_eq!(moved, by, "{}", before[0]);
     }
     let alice = stack.http("alice");
     let page = alice.messages(&rooms[0], "").await?.expect(200).body;
     let first = &page["messages"][0];
-    assert_eq!((&first["content"], &first["metadata"], &first["edited_at"]), (&json!("of alice"), &Value::Null, &Value::Null));
+    assert_eq!(
+        (&first["content"], &first["metadata"], &first["edited_at"]),
+        (&json!("of alice"), &Value::Null, &Value::Null)
+    );
     assert_eq!(first["reactions"], json!([]));
     let second = &page["messages"][1];
     assert_eq!(
@@ -140,7 +182,8 @@ async fn nothing_of_whoever_is_erased_is_left_anywhere() -> Result<()> {
     );
     // The log is dense, and others find their texts again.
     let events = alice.events(&rooms[0], "limit=200").await?.expect(200).body;
-    let seqs: Vec<u64> = events["events"].as_array().into_iter().flatten().filter_map(|event| event["seq"].as_u64()).collect();
+    let seqs: Vec<u64> =
+        events["events"].as_array().into_iter().flatten().filter_map(|event| event["seq"].as_u64()).collect();
     assert_eq!(seqs, (1..=seqs.len() as u64).collect::<Vec<_>>());
     let found = alice.get("/search?q=of%20alice").await?.expect(200).body;
     assert_eq!(found["results"].as_array().map(Vec::len), Some(1));
@@ -166,31 +209,57 @@ async fn the_last_owner_hands_the_room_to_whoever_was_there_longest() -> Result<
         Ok(http.post("/rooms", body).await?.expect(201).body["room"].as_str().unwrap_or_default().to_owned())
     };
     let admins = create("private", members).await?;
-    let plain = create("public", json!([{"user": "greg", "role": "guest"}, {"user": "mia"}, {"user": "vip", "role": "vip"}])).await?;
+    let plain = create(
+        "public",
+        json!([{"user": "greg", "role": "guest"}, {"user": "mia"}, {"user": "vip", "role": "vip"}]),
+    )
+    .await?;
     let guests = create("private", json!([{"user": "greg", "role": "guest"}])).await?;
     let alone = create("private", json!([])).await?;
-    let owners = create("private", json!([{"user": "ada", "role": "admin"}, {"user": "olga", "role": "owner"}])).await?;
+    let owners =
+        create("private", json!([{"user": "ada", "role": "admin"}, {"user": "olga", "role": "owner"}]))
+            .await?;
     let direct = create("direct", json!([{"user": "mia"}])).await?;
     let archived = create("private", json!([{"user": "mia"}])).await?;
     http.archive_room(&archived).await?.expect(204);
     // In the order in which they came.
     for (user, days) in [("bea", 3), ("ada", 2), ("vip", 3), ("mia", 2), ("greg", 9)] {
-        stack.database().query(&format!("UPDATE members SET joined_at = now() - interval '{days} days' WHERE user_id = '{user}'")).await?;
+        stack
+            .database()
+            .query(&format!(
+                "UPDATE members SET joined_at = now() - interval '{days} days' WHERE user_id = '{user}'"
+            ))
+            .await?;
     }
     let socket = stack.connect("mia").await?;
     socket.join_and_catch_up(&plain).await?;
 
     assert_eq!(erase(&http).await?, 204);
     let owner_of = async |room: &str| {
-        stack.database().query(&format!("SELECT user_id FROM members WHERE room_id = '{room}' AND role = 'owner' ORDER BY 1")).await
+        stack
+            .database()
+            .query(&format!(
+                "SELECT user_id FROM members WHERE room_id = '{room}' AND role = 'owner' ORDER BY 1"
+            ))
+            .await
     };
-    for (room, owner) in [(&admins, "bea"), (&plain, "vip"), (&guests, "greg"), (&owners, "olga"), (&direct, "mia"), (&archived, "mia")] {
+    for (room, owner) in [
+        (&admins, "bea"),
+        (&plain, "vip"),
+        (&guests, "greg"),
+        (&owners, "olga"),
+        (&direct, "mia"),
+        (&archived, "mia"),
+    ] {
         assert_eq!(owner_of(room).await?, [[owner]], "{room}");
     }
     assert!(owner_of(&alone).await?.is_empty());
     let told = socket.wait_for("member:changed", PATIENCE).await?;
     let went = socket.wait_for("member:removed", PATIENCE).await?;
-    ensure!(format!("{told:?}").contains("vip") && format!("{went:?}").contains("mallory"), "{told:?} {went:?}");
+    ensure!(
+        format!("{told:?}").contains("vip") && format!("{went:?}").contains("mallory"),
+        "{told:?} {went:?}"
+    );
     let counts = "SELECT count(*) FROM rooms r WHERE r.member_count <> (SELECT count(*) FROM members m WHERE m.room_id = r.id)";
     assert_eq!(stack.database().value(counts).await?, "0");
     Ok(())
@@ -234,7 +303,14 @@ async fn an_erasure_that_was_cut_off_is_finished_by_whoever_is_left() -> Result<
     // It can begin, and not come to its end.
     let url = stack.database().url().to_owned();
     let mut holder = tokio::process::Command::new("psql")
-        .args(["--no-psqlrc", "--quiet", "--output=/dev/null", "--command", "BEGIN; LOCK TABLE messages_archive IN SHARE MODE; SELECT pg_sleep(60)", &url])
+        .args([
+            "--no-psqlrc",
+            "--quiet",
+            "--output=/dev/null",
+            "--command",
+            "BEGIN; LOCK TABLE messages_archive IN SHARE MODE; SELECT pg_sleep(60)",
+            &url,
+        ])
         .kill_on_drop(true)
         .spawn()?;
     let http = mallory(&stack);
@@ -246,7 +322,11 @@ async fn an_erasure_that_was_cut_off_is_finished_by_whoever_is_left() -> Result<
         ensure!(begun.elapsed() < PATIENCE, "it does not begin");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
-    assert_eq!(mallory(&stack).get("/me/rooms").await?.expect(403).code(), "forbidden", "shut out from the start");
+    assert_eq!(
+        mallory(&stack).get("/me/rooms").await?.expect(403).code(),
+        "forbidden",
+        "shut out from the start"
+    );
     ensure!(!traces(&stack, MARK).await?.is_empty());
     stack.persistence(0).kill();
     ensure!(asking.await?.is_err());
@@ -276,7 +356,8 @@ async fn what_is_erased_is_not_put_back_by_an_indexer_that_was_under_way() -> Re
                 CREATE TRIGGER slow AFTER INSERT ON message_search EXECUTE FUNCTION slow()";
     stack.database().query(slow).await?;
     http.send(&room, "c", &format!("words {MARK}")).await?.expect(201);
-    let sleeps = "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep' AND datname = current_database()";
+    let sleeps =
+        "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep' AND datname = current_database()";
     let begun = Instant::now();
     while stack.database().value(sleeps).await? == "0" {
         ensure!(begun.elapsed() < PATIENCE, "nothing is indexed");
@@ -295,7 +376,8 @@ async fn a_name_that_is_told_while_an_erasure_begins_is_not_taken_over() -> Resu
     let mut beginning = tokio::process::Command::new("psql")
         .args(["--no-psqlrc", "--quiet", "--output=/dev/null", "--command", begins, stack.database().url()])
         .spawn()?;
-    let sleeps = "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep' AND datname = current_database()";
+    let sleeps =
+        "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep' AND datname = current_database()";
     let begun = Instant::now();
     while stack.database().value(sleeps).await? == "0" {
         ensure!(begun.elapsed() < PATIENCE, "the row is not locked");

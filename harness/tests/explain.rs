@@ -139,7 +139,12 @@ async fn reading_is_by_key_and_sorts_no_more_than_a_page() -> Result<()> {
     let database = stack.database();
     database.query(LOAD).await?;
     for setting in LOG_PLANS {
-        database.query(&format!("DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET {}', current_database()); END $$", setting.replace('\'', "''"))).await?;
+        database
+            .query(&format!(
+                "DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET {}', current_database()); END $$",
+                setting.replace('\'', "''")
+            ))
+            .await?;
     }
     stack.persistence(0).restart().await?;
 
@@ -175,7 +180,8 @@ async fn reading_is_by_key_and_sorts_no_more_than_a_page() -> Result<()> {
             walk(&plan["Plan"], &mut |node| used += usize::from(node["Relation Name"] == reads));
             let text = plan["Query Text"].as_str().unwrap_or_default();
             // The indexer's look through all rooms goes on beside.
-            let faults = if text.contains("search_progress") { Vec::new() } else { faults(plan, sorted_at_most) };
+            let faults =
+                if text.contains("search_progress") { Vec::new() } else { faults(plan, sorted_at_most) };
             if !faults.is_empty() {
                 wrong.push(format!("{path}: {}\n{text}", faults.join("; ")));
             }

@@ -48,13 +48,19 @@ async fn an_export_holds_all_that_is_kept_of_me_and_nothing_of_others() -> Resul
     mallory.post(&format!("/rooms/{stays}/messages"), body.clone()).await?.expect(201);
     let path = format!("/rooms/{stays}/messages/2");
     mallory.request(Method::PATCH, &path, Some(json!({"content": "second words"}))).await?.expect(200);
-    mallory.request(Method::PUT, &format!("/rooms/{stays}/messages/1/reactions/%E2%98%95"), None).await?.expect(200);
+    mallory
+        .request(Method::PUT, &format!("/rooms/{stays}/messages/1/reactions/%E2%98%95"), None)
+        .await?
+        .expect(200);
     mallory.read(&stays, 2).await?.expect(200);
     mallory.send(&left, "l", "said in a room that was left").await?.expect(201);
     mallory.remove_member(&left, "mallory").await?.expect(200);
 
     let lines = export(&mallory, &token(&stack)).await?;
-    assert_eq!((&lines[0]["type"], &lines[0]["version"], &lines[0]["user"]), (&json!("export"), &json!(1), &json!("mallory")));
+    assert_eq!(
+        (&lines[0]["type"], &lines[0]["version"], &lines[0]["user"]),
+        (&json!("export"), &json!(1), &json!("mallory"))
+    );
     let last = lines.last().context("no lines")?;
     assert_eq!((&last["type"], &last["lines"]), (&json!("end"), &json!(lines.len() - 1)));
     assert_eq!(lines[1]["name"], "Mallory M.");
@@ -69,7 +75,8 @@ async fn an_export_holds_all_that_is_kept_of_me_and_nothing_of_others() -> Resul
         assert_eq!(in_room(&stays)?[field], body[field], "{field}");
     }
     assert_eq!(in_room(&stays)?["visible_to"], json!({"users": ["alice"], "roles": []}));
-    let versions: Vec<_> = of_type(&lines, "version").iter().map(|version| version["content"].clone()).collect();
+    let versions: Vec<_> =
+        of_type(&lines, "version").iter().map(|version| version["content"].clone()).collect();
     assert_eq!(versions, ["first \"words\"\n☕", "second words"]);
     let reactions = of_type(&lines, "reaction");
     assert_eq!((reactions.len(), &reactions[0]["emoji"], &reactions[0]["seq"]), (1, &json!("☕"), &json!(1)));
@@ -82,7 +89,10 @@ async fn an_export_holds_all_that_is_kept_of_me_and_nothing_of_others() -> Resul
     ensure!(job.args(["--redis-url", &stack.redis().url()]).output().await?.status.success());
     let archived = export(&mallory, &token(&stack)).await?;
     let archived = of_type(&archived, "message");
-    ensure!(archived.iter().any(|line| line["content"] == "second words" && line["archived"] == true), "{archived:?}");
+    ensure!(
+        archived.iter().any(|line| line["content"] == "second words" && line["archived"] == true),
+        "{archived:?}"
+    );
     assert_eq!(mallory.with_token("").get("/me/export").await?.status, 401);
     Ok(())
 }
@@ -172,4 +182,3 @@ async fn an_export_that_cannot_be_whole_is_cut_off() -> Result<()> {
     ensure!(!String::from_utf8_lossy(&text).contains("\"type\":\"end\""));
     Ok(())
 }
-

@@ -61,7 +61,10 @@ async fn rooms_people_and_messages_are_there_with_what_they_were() -> Result<()>
     ];
     let path = file(&stack, "a.jsonl", lines)?;
     let told = import(&stack, &path, &[]).await?;
-    assert_eq!(told, "3 messages, 1 rooms, 1 members, 1 users imported; 0 were there already; 0 lines refused");
+    assert_eq!(
+        told,
+        "3 messages, 1 rooms, 1 members, 1 users imported; 0 were there already; 0 lines refused"
+    );
 
     let (alice, bob, carol) = (stack.http("alice"), stack.http("bob"), stack.http("carol"));
     let room = bob.room("general").await?.expect(200).body;
@@ -76,12 +79,22 @@ async fn rooms_people_and_messages_are_there_with_what_they_were() -> Result<()>
         (&first["content"], &first["kind"], &first["sender"]["name"], &first["seq"]),
         (&json!("first\nZoë ☕"), &json!("note"), &json!("Alice A."), &json!(1))
     );
-    assert_eq!(first["metadata"], json!({"b": 1, "a": [2], "imported": {"id": "m/1", "at": "2019-05-06T07:08:09Z"}}));
-    assert_eq!((&page["messages"][1]["reply_to"], &page["messages"][1]["sender"]["id"]), (&json!(1), &json!("gone")));
+    assert_eq!(
+        first["metadata"],
+        json!({"b": 1, "a": [2], "imported": {"id": "m/1", "at": "2019-05-06T07:08:09Z"}})
+    );
+    assert_eq!(
+        (&page["messages"][1]["reply_to"], &page["messages"][1]["sender"]["id"]),
+        (&json!(1), &json!("gone"))
+    );
     assert_eq!(page["messages"][2]["reply_to"], Value::Null, "the message it answers is not there");
     assert_eq!(page["messages"][2]["metadata"]["imported"]["reply_to"], "m/0");
     let seen = carol.messages("general", "").await?.expect(200).body;
-    assert_eq!(seen["messages"].as_array().map(Vec::len), Some(2), "private messages are as private as before");
+    assert_eq!(
+        seen["messages"].as_array().map(Vec::len),
+        Some(2),
+        "private messages are as private as before"
+    );
     let events = alice.events("general", "after=3").await?.expect(200).body;
     assert_eq!(
         (&events["events"][0]["type"], &events["events"][0]["user"], &events["events"][0]["role"]),
@@ -108,7 +121,8 @@ async fn a_repeated_import_changes_nothing_and_what_was_missing_comes_in() -> Re
     ensure!(told.starts_with("500 messages, 0 rooms") && told.contains("701 were there already"), "{told}");
     let told = import(&stack, &whole, &[]).await?;
     ensure!(told.starts_with("0 messages, 0 rooms"), "{told}");
-    let stored = stack.database().query("SELECT content FROM messages WHERE room_id = 'r' ORDER BY seq").await?;
+    let stored =
+        stack.database().query("SELECT content FROM messages WHERE room_id = 'r' ORDER BY seq").await?;
     let expected: Vec<_> = (1..=1200).map(|id| vec![format!("words {id}")]).collect();
     ensure!(stored == expected, "{} messages", stored.len());
     assert_eq!(stack.database().value("SELECT count(*) FROM events WHERE type = 'void'").await?, "0");
@@ -120,7 +134,8 @@ async fn a_repeated_import_changes_nothing_and_what_was_missing_comes_in() -> Re
 async fn an_import_that_was_killed_goes_on_where_it_was() -> Result<()> {
     let stack = stack().await?;
     let rooms = ["r1", "r2", "r3"];
-    let created = rooms.iter().map(|room| json!({"type": "room", "id": room, "kind": "public", "created_by": "alice"}));
+    let created =
+        rooms.iter().map(|room| json!({"type": "room", "id": room, "kind": "public", "created_by": "alice"}));
     let messages = (1..=6000).map(|id| message(rooms[id as usize % 3], id, "alice"));
     let path = file(&stack, "all.jsonl", created.chain(messages))?;
     let checkpoint = stack.folder().join("checkpoint");
@@ -138,7 +153,10 @@ async fn an_import_that_was_killed_goes_on_where_it_was() -> Result<()> {
     job.kill().await?;
     ensure!(stack.database().value(stored).await?.parse::<u32>()? < 6000, "it was over already");
     let told = import(&stack, &path, &["--checkpoint", checkpoint]).await?;
-    ensure!(told.contains("0 lines refused") && !told.starts_with("6000") && !told.contains(" 3 rooms"), "{told}");
+    ensure!(
+        told.contains("0 lines refused") && !told.starts_with("6000") && !told.contains(" 3 rooms"),
+        "{told}"
+    );
     for (number, room) in rooms.iter().enumerate() {
         let sql = format!("SELECT content FROM messages WHERE room_id = '{room}' ORDER BY seq");
         let expected: Vec<_> =

@@ -76,7 +76,11 @@ async fn the_schema_is_applied_taken_back_without_a_trace_and_applied_again() ->
     let first = schema(&database).await?;
 
     let taken_back = migrations(&database, &["down"]).await?;
-    assert_eq!(taken_back.lines().filter(|line| line.ends_with(": taken back")).count(), MIGRATIONS, "{taken_back}");
+    assert_eq!(
+        taken_back.lines().filter(|line| line.ends_with(": taken back")).count(),
+        MIGRATIONS,
+        "{taken_back}"
+    );
     assert!(tables(&database).await?.is_empty());
     assert_eq!(migrations(&database, &["status"]).await?.matches(": pending").count(), MIGRATIONS);
 

@@ -68,7 +68,8 @@ async fn old_contents_are_archived_and_shown_as_deleted_in_their_places() -> Res
     ensure!(told.contains("2 messages in 1 rooms"), "{told}");
 
     let page = alice.messages(&room, "").await?.expect(200).body;
-    for (place, field) in [(0, "id"), (0, "seq"), (0, "client_id"), (0, "sender"), (1, "id"), (1, "last_seq")] {
+    for (place, field) in [(0, "id"), (0, "seq"), (0, "client_id"), (0, "sender"), (1, "id"), (1, "last_seq")]
+    {
         assert_eq!(page["messages"][place][field], before["messages"][place][field], "{field}");
     }
     for place in [0, 1] {
@@ -96,8 +97,13 @@ async fn old_contents_are_archived_and_shown_as_deleted_in_their_places() -> Res
     let left = contents(&stack).await?;
     ensure!(!left.contains("first") && !left.contains("second") && left.contains("young words"), "{left}");
     let events = alice.events(&room, "").await?.expect(200).body;
-    let types: Vec<_> = events["events"].as_array().into_iter().flatten().map(|event| &event["type"]).collect();
-    assert_eq!(types, ["message:new", "message:new", "void", "reaction:added", "message:new"], "nothing is renumbered");
+    let types: Vec<_> =
+        events["events"].as_array().into_iter().flatten().map(|event| &event["type"]).collect();
+    assert_eq!(
+        types,
+        ["message:new", "message:new", "void", "reaction:added", "message:new"],
+        "nothing is renumbered"
+    );
     Ok(())
 }
 
@@ -132,7 +138,11 @@ async fn what_is_dropped_is_nowhere_any_more_and_neither_is_what_the_archive_hel
     let other = old_room(&stack).await?;
     retain(&stack, &["--older-than", "180d", "--archive", "--room", &room]).await?;
     let archive = "SELECT room_id, count(*) FROM messages_archive GROUP BY room_id";
-    assert_eq!(stack.database().query(archive).await?, [[room.as_str(), "2"]], "the other room is not touched");
+    assert_eq!(
+        stack.database().query(archive).await?,
+        [[room.as_str(), "2"]],
+        "the other room is not touched"
+    );
     // Both have a tail that goes back to what was old.
     let told = retain(&stack, &["--older-than", "180d", "--drop", "--batch", "1"]).await?;
     ensure!(told.contains("2 messages in 1 rooms") && told.contains("2 contents dropped"), "{told}");
@@ -171,7 +181,8 @@ async fn a_message_that_was_deleted_leaves_its_earlier_text_to_the_archive_only(
     age(&stack, 2, "true").await?;
     retain(&stack, &["--older-than", "1d", "--archive"]).await?;
     ensure!(!contents(&stack).await?.contains("regretted"));
-    let archived = stack.database().query("SELECT content, versions->0->>'content' FROM messages_archive").await?;
+    let archived =
+        stack.database().query("SELECT content, versions->0->>'content' FROM messages_archive").await?;
     assert_eq!(archived, [["", "regretted words"]]);
     Ok(())
 }
@@ -297,7 +308,11 @@ async fn a_run_that_was_killed_is_finished_by_the_next() -> Result<()> {
     let half: u32 = stack.database().value(archived).await?.parse()?;
     ensure!(half < 20_000, "it was over already");
     let deleted = "SELECT count(*) FROM messages WHERE deleted";
-    assert_eq!(stack.database().value(deleted).await?, half.to_string(), "what went is in the archive, and no more");
+    assert_eq!(
+        stack.database().value(deleted).await?,
+        half.to_string(),
+        "what went is in the archive, and no more"
+    );
     retain(&stack, &["--older-than", "180d", "--archive"]).await?;
     assert_eq!(stack.database().value(archived).await?, "20000");
     assert_eq!(stack.database().value("SELECT count(*) FROM messages WHERE content <> ''").await?, "0");

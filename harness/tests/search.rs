@@ -79,12 +79,14 @@ async fn messages_are_found_by_all_their_words_newest_first_with_what_shows_why(
 async fn nothing_is_found_that_the_asker_may_not_see_now() -> Result<()> {
     let stack = stack().await?;
     let alice = stack.http("alice");
-    let members = json!([{"user": "bob"}, {"user": "vera", "role": "vip"}, {"user": "greg", "role": "guest"}]);
+    let members =
+        json!([{"user": "bob"}, {"user": "vera", "role": "vip"}, {"user": "greg", "role": "guest"}]);
     let room = alice.post("/rooms", json!({"kind": "public", "members": members})).await?.expect(201).body;
     let room = room["room"].as_str().unwrap_or_default().to_owned();
     let path = format!("/rooms/{room}/messages");
     for (client_id, to) in [("b", json!({"users": ["bob"]})), ("v", json!({"roles": ["vip"]}))] {
-        let body = json!({"client_id": client_id, "content": format!("secret {client_id}"), "visible_to": to});
+        let body =
+            json!({"client_id": client_id, "content": format!("secret {client_id}"), "visible_to": to});
         alice.post(&path, body).await?.expect(201);
     }
     say(&stack.http("eve"), &stack.http("eve").new_room(&[]).await?, &["secret of eve"]).await?;
@@ -98,7 +100,11 @@ async fn nothing_is_found_that_the_asker_may_not_see_now() -> Result<()> {
     assert_eq!(found("eve").await?, ["secret of eve"], "a public room too is for its members");
     for (user, query) in [("greg", "secret"), ("eve", "secret b"), ("bob", "secret v")] {
         let page = search(&stack.http(user), query, "&limit=1").await?;
-        assert_eq!((&page["next"], page.get("total")), (&Value::Null, None), "{user}: nothing tells that there is one");
+        assert_eq!(
+            (&page["next"], page.get("total")),
+            (&Value::Null, None),
+            "{user}: nothing tells that there is one"
+        );
     }
     let in_room = format!("&room={room}");
     assert_eq!(stack.http("eve").get(&format!("/search?q=secret{in_room}")).await?.status, 404);
@@ -136,7 +142,10 @@ async fn edits_and_deletes_reach_the_index_too() -> Result<()> {
     say(&alice, &room, &["needle one", "needle two"]).await?;
     until_indexed(&stack).await?;
     let path = format!("/rooms/{room}/messages");
-    alice.request("PATCH".parse()?, &format!("{path}/1"), Some(json!({"content": "thread one"}))).await?.expect(200);
+    alice
+        .request("PATCH".parse()?, &format!("{path}/1"), Some(json!({"content": "thread one"})))
+        .await?
+        .expect(200);
     alice.request("DELETE".parse()?, &format!("{path}/2"), None).await?.expect(200);
     until_indexed(&stack).await?;
     assert_eq!(texts(&alice, "thread", "").await?, ["thread one"]);
@@ -144,7 +153,8 @@ async fn edits_and_deletes_reach_the_index_too() -> Result<()> {
     let held = stack.database().query("SELECT seq, tsv FROM message_search").await?;
     ensure!(held.len() == 1 && held[0][0] == "1" && !held[0][1].contains("needle"), "{held:?}");
     let metrics = stack.persistence(0).metrics().await?;
-    let value = |name: &str| metrics.lines().find_map(|line| line.strip_prefix(name)?.trim().parse::<f64>().ok());
+    let value =
+        |name: &str| metrics.lines().find_map(|line| line.strip_prefix(name)?.trim().parse::<f64>().ok());
     assert_eq!(value("tidings_persistence_search_lag_seconds"), Some(0.0));
     ensure!(value("tidings_persistence_search_indexed_total") >= Some(4.0), "{metrics}");
     Ok(())
@@ -236,7 +246,23 @@ async fn whatever_is_typed_is_answered() -> Result<()> {
     let room = alice.new_room(&[]).await?;
     say(&alice, &room, &["it's 'quoted' \\ & (odd) | !x:* 東京タワー 🙂"]).await?;
     until_indexed(&stack).await?;
-    for query in ["it's", "'quoted'", "\\", "&", "(odd) |", "!x:*", "<->", "東京", "タワー", "'", "''''", ":*", "🙂", "%", "x:*&"] {
+    for query in [
+        "it's",
+        "'quoted'",
+        "\\",
+        "&",
+        "(odd) |",
+        "!x:*",
+        "<->",
+        "東京",
+        "タワー",
+        "'",
+        "''''",
+        ":*",
+        "🙂",
+        "%",
+        "x:*&",
+    ] {
         let found = texts(&alice, query, "").await?.len();
         assert_eq!(found, usize::from(query.contains(char::is_alphanumeric)), "{query}");
     }

@@ -15,7 +15,8 @@ use sea_orm::{DatabaseConnection, DbErr};
 use tidings_shared::{
     ids::{ClientId, Epoch, RoomId, Seq, UserId},
     log::{
-        Authority, AuthorityError, Known, Log, OpenedEpoch, SeedOutcome, Session, StoredMarks, Target, connect_to_process,
+        Authority, AuthorityError, Known, Log, OpenedEpoch, SeedOutcome, Session, StoredMarks, Target,
+        connect_to_process,
         keys::{self, Partition},
     },
 };

@@ -125,7 +125,11 @@ impl Erasures {
 
     async fn erase(&self, user: &UserId) -> Result<(), ErasureError> {
         if !erase::lease(&self.db, user, false, LEASE).await? {
-            return if self.standing(user).await? == Standing::Erased { Ok(()) } else { Err(ErasureError::Elsewhere) };
+            return if self.standing(user).await? == Standing::Erased {
+                Ok(())
+            } else {
+                Err(ErasureError::Elsewhere)
+            };
         }
         let erased = self.steps(user).await;
         if erased.is_err() {
@@ -225,7 +229,9 @@ impl Erasures {
                 let blank = log.append_blank(&room).await?;
                 match log.wait_stored(&room, &blank).await {
                     Stored::Here => Ok(()),
-                    other => Err(ErasureError::Unavailable(format!("a partition is not being stored: {other:?}"))),
+                    other => {
+                        Err(ErasureError::Unavailable(format!("a partition is not being stored: {other:?}")))
+                    }
                 }
             }
         });

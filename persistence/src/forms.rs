@@ -19,10 +19,8 @@ const LINE: &str = r"^[^\u0000-\u001f\u007f-\u009f]*$";
 /// No control characters but tab and newline.
 const TEXT: &str = r"^[^\u0000-\u0008\u000b-\u001f\u007f-\u009f]*$";
 /// Neither control characters nor white space (that of Unicode).
-const WORD: &str = concat!(
-    r"^[^\u0000-\u0020\u007f-\u00a0\u1680\u2000-\u200a",
-    r"\u2028\u2029\u202f\u205f\u3000]+$"
-);
+const WORD: &str =
+    concat!(r"^[^\u0000-\u0020\u007f-\u00a0\u1680\u2000-\u200a", r"\u2028\u2029\u202f\u205f\u3000]+$");
 const LABEL: &str = "^[a-z0-9_-]+$";
 
 macro_rules! forms {
@@ -85,7 +83,7 @@ forms! {
         "bad_request", "unauthorized", "forbidden", "not_found", "conflict", "too_large", "rate_limited", "internal",
         "overloaded", "unavailable",
     ]);
-    TimeForm = "Time", "RFC 3339 in UTC with milliseconds." => 
+    TimeForm = "Time", "RFC 3339 in UTC with milliseconds." =>
         string().format(Some(SchemaFormat::KnownFormat(KnownFormat::DateTime))).pattern(Some(r"\.[0-9]{3}Z$"));
 }
 

@@ -88,11 +88,7 @@ pub fn configure(state: web::Data<State>) -> impl FnOnce(&mut web::ServiceConfig
             .service(resource(
                 "/rooms/{room}/messages/{seq}",
                 "GET, HEAD, PATCH, DELETE",
-                [
-                    get().to(messages::one),
-                    web::patch().to(changes::edit),
-                    web::delete().to(changes::delete),
-                ],
+                [get().to(messages::one), web::patch().to(changes::edit), web::delete().to(changes::delete)],
             ))
             .service(resource(
                 "/rooms/{room}/messages/{seq}/reactions/{emoji}",

@@ -226,7 +226,10 @@ impl Import {
 
 /// The next line without its end, and its length with it; None at the end. Of a line that is too long only the
 /// beginning is kept.
-async fn next_line(reader: &mut (impl AsyncBufRead + Unpin), line: &mut Vec<u8>) -> std::io::Result<Option<u64>> {
+async fn next_line(
+    reader: &mut (impl AsyncBufRead + Unpin),
+    line: &mut Vec<u8>,
+) -> std::io::Result<Option<u64>> {
     line.clear();
     let mut length = (&mut *reader).take(MAX_LINE_BYTES).read_until(b'\n', line).await? as u64;
     if length == 0 {

@@ -21,9 +21,10 @@ use tidings_shared::{
     error::{ErrorCode, Refusal},
     ids::Epoch,
     internal::{
-        CONNECT_USER, ConnectUserAnswer, ConnectUserRequest, LOOK_UP, LookUpAnswer, LookUpRequest, MARKS, MAX_ROOMS, MAX_USERS, MarksAnswer, MarksRequest,
-        OPEN_EPOCH, OpenEpochAnswer, OpenEpochRequest, ROOMS, RoomsAnswer, RoomsRequest, SECRET_HEADER, SEED,
-        SeedAnswer, SeedRequest, TARGET, TargetAnswer, TargetRequest,
+        CONNECT_USER, ConnectUserAnswer, ConnectUserRequest, LOOK_UP, LookUpAnswer, LookUpRequest, MARKS,
+        MAX_ROOMS, MAX_USERS, MarksAnswer, MarksRequest, OPEN_EPOCH, OpenEpochAnswer, OpenEpochRequest,
+        ROOMS, RoomsAnswer, RoomsRequest, SECRET_HEADER, SEED, SeedAnswer, SeedRequest, TARGET, TargetAnswer,
+        TargetRequest,
         people::{ACCOUNTS, ROLES},
         presence::{ACQUAINTED, MEMBERS, SMALL_ROOMS},
     },

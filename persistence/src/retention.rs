@@ -72,12 +72,19 @@ fn age(text: &str) -> Result<TimeDelta, String> {
 pub async fn run(arguments: Arguments) -> anyhow::Result<()> {
     let (db, log) = arguments.reach.connect().await?;
     let bound = Utc::now().checked_sub_signed(arguments.older_than).ok_or_else(|| anyhow!("--older-than"))?;
-    println!("contents of before {} {}", bound.format("%Y-%m-%d %H:%M:%S UTC"), if arguments.drop { "are dropped" } else { "are archived" });
-    let mut job = Job { db, log, bound, arguments, begun: Instant::now(), told: Instant::now(), messages: 0, rooms: 0 };
+    println!(
+        "contents of before {} {}",
+        bound.format("%Y-%m-%d %H:%M:%S UTC"),
+        if arguments.drop { "are dropped" } else { "are archived" }
+    );
+    let mut job =
+        Job { db, log, bound, arguments, begun: Instant::now(), told: Instant::now(), messages: 0, rooms: 0 };
     let mut after = String::new();
     loop {
         let only = job.arguments.room.as_ref();
-        let Some((last, rooms)) = patiently(|| retention::due(&job.db, bound, only, &after)).await? else { break };
+        let Some((last, rooms)) = patiently(|| retention::due(&job.db, bound, only, &after)).await? else {
+            break;
+        };
         for room in rooms {
             job.room(&room).await?;
         }
@@ -130,7 +137,8 @@ impl Job {
         if self.log.tail_begins(room).await.context(away)?.is_some_and(|first| first <= upto) {
             self.log.drop_tails(std::slice::from_ref(room)).await.context(away)?;
         }
-        let is_old = |last: IngestId| i64::try_from(last.ms).is_ok_and(|ms| ms < self.bound.timestamp_millis());
+        let is_old =
+            |last: IngestId| i64::try_from(last.ms).is_ok_and(|ms| ms < self.bound.timestamp_millis());
         if self.log.last_record(Partition::of(room)).await.context(away)?.is_some_and(is_old) {
             let blank = self.log.append_blank(room).await.context(away)?;
             if self.log.wait_stored(room, &blank).await != Stored::Here {
@@ -191,7 +199,10 @@ mod tests {
     #[test]
     fn an_age_is_a_number_with_its_unit() {
         assert_eq!(age("180d"), Ok(TimeDelta::days(180)));
-        assert_eq!([age("2h"), age("3m"), age("4s")], [2 * 3600, 3 * 60, 4].map(|s| Ok(TimeDelta::seconds(s))));
+        assert_eq!(
+            [age("2h"), age("3m"), age("4s")],
+            [2 * 3600, 3 * 60, 4].map(|s| Ok(TimeDelta::seconds(s)))
+        );
         for bad in ["", "d", "180", "-1d", "0d", "1.5d", "1w", "9999999999999d", "1é"] {
             assert!(age(bad).is_err(), "{bad}");
         }

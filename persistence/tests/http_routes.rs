@@ -93,7 +93,11 @@ async fn every_documented_operation_is_routed_and_needs_a_token() {
     assert_eq!((status.as_u16(), &document["openapi"]), (200, &json!("3.1.0")));
     let mut operations = 0;
     for (path, item) in document["paths"].as_object().unwrap() {
-        let uri = path.replace("{room}", "tea").replace("{seq}", "1").replace("{user}", "bob").replace("{emoji}", "%F0%9F%91%8D");
+        let uri = path
+            .replace("{room}", "tea")
+            .replace("{seq}", "1")
+            .replace("{user}", "bob")
+            .replace("{emoji}", "%F0%9F%91%8D");
         for (method, operation) in item.as_object().unwrap() {
             if operation.get("security").is_some() {
                 continue;

@@ -121,7 +121,7 @@ mod tests {
     use super::*;
     use ErrorCode::*;
 
-// Covers: internal.
+    // Covers: internal.
     #[test]
     fn each_code_has_its_name_and_its_status() {
         let table = [

@@ -38,7 +38,10 @@ impl Place {
 
 /// One place needs no list.
 #[derive(Debug, Default)]
-#[allow(clippy::box_collection, reason = "one pointer, since most users have one place, and there are many users")]
+#[allow(
+    clippy::box_collection,
+    reason = "one pointer, since most users have one place, and there are many users"
+)]
 enum Places {
     #[default]
     None,

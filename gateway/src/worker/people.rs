@@ -17,7 +17,10 @@ use crate::{
 };
 
 /// One connection needs no list.
-#[allow(clippy::box_collection, reason = "one pointer, since most users have one connection, and there are many")]
+#[allow(
+    clippy::box_collection,
+    reason = "one pointer, since most users have one connection, and there are many"
+)]
 enum Connections {
     One(Rc<Client>),
     Many(Box<Vec<Rc<Client>>>),

@@ -1,8 +1,18 @@
-//! The rooms and people that schemathesis asks of, with the ids that `schemathesis.toml` names.
+//! The rooms and people that schemathesis asks of, with the ids that `hooks.py` names.
 
 use anyhow::Result;
 use serde_json::json;
 use tidings_harness::{Http, Stack};
+
+const ROOMS: [(&str, &str); 7] = [
+    ("kitchen", "private"),
+    ("lobby", "public"),
+    ("attic", "private"),
+    ("cellar", "private"),
+    ("shed", "public"),
+    ("pantry", "private"),
+    ("porch", "private"),
+];
 
 /// A system in which nobody gives too many commands: the tool asks faster than a person.
 pub async fn stack() -> Result<Stack> {
@@ -17,10 +27,9 @@ pub async fn furnish(stack: &Stack) -> Result<()> {
     let alice = stack.http("alice");
     let owner = alice.with_token(&stack.admin_token("alice"));
     let members = json!([{"user": "bob", "role": "admin"}, {"user": "carol", "role": "guest"}]);
-    for (room, kind) in
-        [("kitchen", "private"), ("lobby", "public"), ("attic", "private"), ("cellar", "private"), ("shed", "public")]
-    {
-        let body = json!({"id": room, "kind": kind, "name": room, "members": members, "metadata": {"floor": 1}});
+    for (room, kind) in ROOMS {
+        let body =
+            json!({"id": room, "kind": kind, "name": room, "members": members, "metadata": {"floor": 1}});
         owner.post("/rooms", body).await?.expect(201);
         talk(&alice, room).await?;
     }
@@ -37,7 +46,8 @@ pub async fn furnish(stack: &Stack) -> Result<()> {
 
 async fn talk(alice: &Http, room: &str) -> Result<()> {
     let path = format!("/rooms/{room}/messages");
-    let picture = json!({"name": "a.png", "url": "https://x.example/a.png", "media_type": "image/png", "size": 1});
+    let picture =
+        json!({"name": "a.png", "url": "https://x.example/a.png", "media_type": "image/png", "size": 1});
     for message in [
         json!({"client_id": "c1", "content": "tea is ready"}),
         json!({"client_id": "c2", "content": "coffee too", "reply_to": 1, "metadata": {"a": [1.0, null]}}),

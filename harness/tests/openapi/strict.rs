@@ -35,7 +35,8 @@ pub fn operations(document: &Value) -> impl Iterator<Item = &Value> {
 fn names(from: &Value, document: &Value, found: &mut BTreeSet<String>) {
     match from {
         Value::Object(fields) => {
-            if let Some(name) = fields.get("$ref").and_then(Value::as_str).and_then(|at| at.strip_prefix(PREFIX))
+            if let Some(name) =
+                fields.get("$ref").and_then(Value::as_str).and_then(|at| at.strip_prefix(PREFIX))
                 && found.insert(name.to_owned())
             {
                 names(&document["components"]["schemas"][name], document, found);

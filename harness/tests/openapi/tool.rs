@@ -32,8 +32,9 @@ pub struct Report(Value);
 impl Round<'_> {
     /// Asks, and fails when anything was answered otherwise than told.
     pub async fn ask(&self) -> Result<Report> {
-        let program = std::env::var_os(PROGRAM)
-            .with_context(|| format!("there is no {PROGRAM}: `./dev test openapi` installs the tool and runs this test"))?;
+        let program = std::env::var_os(PROGRAM).with_context(|| {
+            format!("there is no {PROGRAM}: `./dev test openapi` installs the tool and runs this test")
+        })?;
         let folder = Folder::new()?;
         let here = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/openapi");
         let (document, report) = (folder.path().join("openapi.json"), folder.path().join("report.json"));
@@ -64,7 +65,10 @@ impl Round<'_> {
 impl Report {
     /// How many operations were asked of.
     pub fn tested(&self) -> usize {
-        self.0["operations"]["tested"].as_u64().and_then(|count| usize::try_from(count).ok()).unwrap_or_default()
+        self.0["operations"]["tested"]
+            .as_u64()
+            .and_then(|count| usize::try_from(count).ok())
+            .unwrap_or_default()
     }
 
     /// Operations of which not one request was carried out: nothing is known of their good answers.

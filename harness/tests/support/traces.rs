@@ -19,7 +19,8 @@ pub async fn traces(stack: &Stack, mark: &str) -> Result<Vec<String>> {
 /// Each row of each table; bytes as text.
 async fn tables(stack: &Stack) -> Result<Vec<(String, String)>> {
     let database = stack.database();
-    let tables = database.query("SELECT tablename FROM pg_tables WHERE schemaname = 'public' ORDER BY 1").await?;
+    let tables =
+        database.query("SELECT tablename FROM pg_tables WHERE schemaname = 'public' ORDER BY 1").await?;
     let mut rows = Vec::new();
     for table in tables.into_iter().flatten() {
         let bytes = if table == "dead_letters" { " || encode(t.record, 'escape')" } else { "" };

@@ -1,12 +1,12 @@
 //! A user who is erased leaves their rooms through the logs, so that everyone hears of it, in its place, and so that
 //! nothing of theirs can be appended behind it. Direct and archived rooms are left too; the last owner hands the room on.
 
+use sea_orm::DatabaseConnection;
 use serde::Serialize;
 use tidings_shared::ids::{RoomId, Seq, UserId};
 use tidings_shared::log::{AppendError, Entry, KnownUpto, Log, Minimum, stored::Stored};
 use tidings_shared::membership;
 use tidings_shared::role::{OWNER, REMOVED};
-use sea_orm::DatabaseConnection;
 
 use super::ErasureError;
 use crate::ingest::batch::{MEMBER_CHANGED, MEMBER_REMOVED};
@@ -60,7 +60,8 @@ pub(super) async fn leave(
         };
         match log.append(&entry).await {
             Ok(accepted) => {
-                let session = log.session().await.map_err(|error| ErasureError::Unavailable(error.to_string()))?;
+                let session =
+                    log.session().await.map_err(|error| ErasureError::Unavailable(error.to_string()))?;
                 // The ingest owner tells of it again once it is committed.
                 let _ = membership::changed(&mut session.connection(), [whose]).await;
                 match log.wait_stored(room, &accepted).await {

@@ -8,8 +8,8 @@ use utoipa::openapi::{Ref, RefOr, Schema};
 use utoipa::{PartialSchema, ToSchema};
 
 use super::{
-    AttachmentForm, ClientIdForm, EmojiForm, LabelForm, MessageIdForm, MessageSeqForm, MetadataForm, RoleForm, RoomIdForm, TimeForm,
-    UserIdForm,
+    AttachmentForm, ClientIdForm, EmojiForm, LabelForm, MessageIdForm, MessageSeqForm, MetadataForm,
+    RoleForm, RoomIdForm, TimeForm, UserIdForm,
 };
 use crate::query::messages::VisibleTo;
 
@@ -137,11 +137,7 @@ fn one_of(values: &[&str]) -> RefOr<Schema> {
     ObjectBuilder::new().schema_type(Type::String).enum_values(Some(values.iter().copied())).into()
 }
 
-fn event(
-    kind: &'static str,
-    about: &str,
-    fields: impl IntoIterator<Item = Field>,
-) -> (&'static str, Object) {
+fn event(kind: &'static str, about: &str, fields: impl IntoIterator<Item = Field>) -> (&'static str, Object) {
     let common = [
         own("type", one_of(&[kind]), true),
         must("room", RoomIdForm::name()),

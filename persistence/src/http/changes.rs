@@ -10,13 +10,13 @@ use utoipa::ToSchema;
 
 use super::body::{Body, COMMAND_BYTES};
 use super::caller::Caller;
-use crate::forms::{
-    ClientIdForm, MessageIdForm, MessageSeqForm, MessageTextForm, MetadataForm, RoomIdForm, StageForm,
-};
 use super::parameters;
 use super::problem::{Problem, ProblemDocument};
 use super::send::{self, AckForm};
 use super::state::State;
+use crate::forms::{
+    ClientIdForm, MessageIdForm, MessageSeqForm, MessageTextForm, MetadataForm, RoomIdForm, StageForm,
+};
 use crate::query::access;
 
 /// What an edit takes, as `message:edit` does.

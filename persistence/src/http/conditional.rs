@@ -96,7 +96,10 @@ mod tests {
         let large = "x".repeat(usize::try_from(MAX_TAGGED_BYTES).unwrap() + 1);
         let app = App::new()
             .wrap(from_fn(answer))
-            .route("/large", web::get().to(move || std::future::ready(HttpResponse::Ok().body(large.clone()))))
+            .route(
+                "/large",
+                web::get().to(move || std::future::ready(HttpResponse::Ok().body(large.clone()))),
+            )
             .route(
                 "/stream",
                 web::get().to(|| async {
@@ -106,9 +109,8 @@ mod tests {
             )
             .route(
                 "/own",
-                web::get().to(|| async {
-                    HttpResponse::Ok().insert_header((CACHE_CONTROL, "no-store")).body("x")
-                }),
+                web::get()
+                    .to(|| async { HttpResponse::Ok().insert_header((CACHE_CONTROL, "no-store")).body("x") }),
             );
         let app = init_service(app).await;
         for path in ["/large", "/stream"] {

@@ -3,11 +3,11 @@
 use actix_web::{HttpRequest, web};
 
 use super::caller::Caller;
-use crate::forms::{EpochForm, LimitForm, PositionForm, RoomIdForm};
 use super::parameters::{self, Parameters};
 use super::problem::{Problem, ProblemDocument};
 use super::state::State;
 use super::upto;
+use crate::forms::{EpochForm, LimitForm, PositionForm, RoomIdForm};
 use crate::query::access;
 use crate::query::events::{EventPage, EventRange, Events, events};
 

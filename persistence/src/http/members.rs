@@ -10,10 +10,10 @@ use utoipa::ToSchema;
 
 use super::body::{Body, COMMAND_BYTES};
 use super::caller::Caller;
-use crate::forms::{LimitForm, ListCursorForm, RoleForm, RoomIdForm, SeqForm, UserIdForm};
 use super::parameters::{self, Parameters};
 use super::problem::{Problem, ProblemDocument};
 use super::state::State;
+use crate::forms::{LimitForm, ListCursorForm, RoleForm, RoomIdForm, SeqForm, UserIdForm};
 use crate::membership::{Asker, MembershipError, Wish};
 use crate::query::access;
 use crate::query::members::{Members, members};

@@ -3,11 +3,11 @@
 use actix_web::{HttpRequest, web};
 
 use super::caller::Caller;
-use crate::forms::{LimitForm, MessageSeqForm, PositionForm, RoomIdForm};
 use super::parameters::{self, Parameters};
 use super::problem::Problem;
 use super::state::State;
 use super::upto;
+use crate::forms::{LimitForm, MessageSeqForm, PositionForm, RoomIdForm};
 use crate::query::access;
 use crate::query::messages::{self as history, Message, MessagePage, Window};
 

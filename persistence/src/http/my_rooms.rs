@@ -5,10 +5,10 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::caller::Caller;
-use crate::forms::{LimitForm, ListCursorForm};
 use super::parameters::Parameters;
 use super::problem::Problem;
 use super::state::State;
+use crate::forms::{LimitForm, ListCursorForm};
 use crate::query::room::MyRoom;
 use crate::query::room_lists::my_rooms;
 

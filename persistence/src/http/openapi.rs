@@ -3,8 +3,8 @@
 
 mod answers;
 
-use actix_web::web::{self, Bytes};
 use actix_web::HttpResponse;
+use actix_web::web::{self, Bytes};
 use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
 use utoipa::openapi::{RefOr, Schema};
 use utoipa::{Modify, OpenApi, PartialSchema, ToSchema};
@@ -14,8 +14,8 @@ use answers::Answers;
 use super::problem::ProblemDocument;
 use super::state::Limits;
 use super::{
-    changes, erase, events, export, members, messages, my_rooms, presence, reactions, room_changes, rooms, search,
-    send, users, versions, watermarks,
+    changes, erase, events, export, members, messages, my_rooms, presence, reactions, room_changes, rooms,
+    search, send, users, versions, watermarks,
 };
 use crate::forms::{self, AttachmentForm, MessageTextForm};
 use crate::query::messages::Reaction;
@@ -98,7 +98,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn zz_print() { std::fs::write("/tmp/oa/doc.json", Document::openapi().to_json().unwrap()).unwrap(); }
+    fn zz_print() {
+        std::fs::write("/tmp/oa/doc.json", Document::openapi().to_json().unwrap()).unwrap();
+    }
 
     #[test]
     fn every_operation_tells_its_problems_and_needs_a_token_but_the_document_itself() {

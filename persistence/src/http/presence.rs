@@ -13,10 +13,10 @@ use utoipa::ToSchema;
 
 use super::body::{Body, COMMAND_BYTES};
 use super::caller::Caller;
-use crate::forms::{OwnStatusForm, StatusForm, TimeForm, UserIdForm};
 use super::parameters::Parameters;
 use super::problem::Problem;
 use super::state::State;
+use crate::forms::{OwnStatusForm, StatusForm, TimeForm, UserIdForm};
 use crate::presence;
 
 /// Users in one request.

@@ -6,10 +6,10 @@ use tidings_shared::protocol::server::Ack;
 
 use super::caller::Caller;
 use super::changes::{self, ChangeForm};
-use crate::forms::{EmojiForm, MessageSeqForm, RoomIdForm};
 use super::problem::{Problem, ProblemDocument};
 use super::send::AckForm;
 use super::state::State;
+use crate::forms::{EmojiForm, MessageSeqForm, RoomIdForm};
 
 /// Adds my reaction; one that is there already stays.
 #[utoipa::path(

@@ -10,12 +10,12 @@ use super::body::{Body, ROOM_BYTES};
 use super::caller::Caller;
 use super::creation;
 use super::news::{CreatedRoom, News};
-use crate::forms::{
-    LimitForm, ListCursorForm, MetadataForm, NameForm, RoleForm, RoomIdForm, RoomKindForm, UserIdForm,
-};
 use super::parameters::{self, MAX_LIMIT, Parameters};
 use super::problem::{Problem, ProblemDocument};
 use super::state::State;
+use crate::forms::{
+    LimitForm, ListCursorForm, MetadataForm, NameForm, RoleForm, RoomIdForm, RoomKindForm, UserIdForm,
+};
 use crate::query::members::{Member, members};
 use crate::query::room;
 use crate::query::room::{Room, RoomAnswer};

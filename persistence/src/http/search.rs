@@ -3,10 +3,10 @@
 use actix_web::{HttpRequest, web};
 
 use super::caller::Caller;
-use crate::forms::{LimitForm, ListCursorForm, RoomIdForm};
 use super::parameters::{self, Parameters};
 use super::problem::{Problem, ProblemDocument};
 use super::state::State;
+use crate::forms::{LimitForm, ListCursorForm, RoomIdForm};
 use crate::query::access;
 use crate::query::search::{self, Asked, SearchPage};
 use crate::search::words::Query;
@@ -35,7 +35,8 @@ pub async fn find(
     request: HttpRequest,
 ) -> Result<web::Json<SearchPage>, Problem> {
     let parameters = Parameters::of(&request)?;
-    let text = parameters.text("q").ok_or_else(|| Problem::bad_field("q", "q must hold what to search for"))?;
+    let text =
+        parameters.text("q").ok_or_else(|| Problem::bad_field("q", "q must hold what to search for"))?;
     if text.chars().count() > MAX_QUERY_CHARS {
         return Err(Problem::bad_field("q", format!("q must be up to {MAX_QUERY_CHARS} characters")));
     }

@@ -15,13 +15,13 @@ use utoipa::ToSchema;
 
 use super::body::{Body, COMMAND_BYTES};
 use super::caller::Caller;
-use crate::forms::{
-    AttachmentForm, ClientIdForm, LabelForm, MessageIdForm, MessageSeqForm, MessageTextForm,
-    MetadataForm, RoomIdForm, StageForm, TimeForm, UserIdForm,
-};
 use super::parameters;
 use super::problem::{Problem, ProblemDocument};
 use super::state::State;
+use crate::forms::{
+    AttachmentForm, ClientIdForm, LabelForm, MessageIdForm, MessageSeqForm, MessageTextForm, MetadataForm,
+    RoomIdForm, StageForm, TimeForm, UserIdForm,
+};
 use crate::query::access;
 
 /// What became of a client id's first send is known at once, or is not waited for by who asks for `accepted`.

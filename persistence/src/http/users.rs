@@ -11,10 +11,10 @@ use utoipa::ToSchema;
 use super::body::{Body, COMMAND_BYTES};
 use super::caller::Caller;
 use super::news::News;
-use crate::forms::{PersonTextForm, UserIdForm};
 use super::parameters;
 use super::problem::{Problem, ProblemDocument};
 use super::state::State;
+use crate::forms::{PersonTextForm, UserIdForm};
 use crate::query::users::{self, AccountChange};
 
 /// Longest name and address of a picture, in Unicode scalar values: what is taken from tokens, too.

@@ -5,10 +5,10 @@ use tidings_shared::error::ErrorCode;
 use tidings_shared::role::{self, Permission};
 
 use super::caller::Caller;
-use crate::forms::{MessageSeqForm, RoomIdForm};
 use super::parameters;
 use super::problem::Problem;
 use super::state::State;
+use crate::forms::{MessageSeqForm, RoomIdForm};
 use crate::query::access;
 use crate::query::versions::{self, Versions};
 

@@ -182,11 +182,7 @@ impl Carrier {
     }
 
     /// `looked_up`: PostgreSQL has just been asked for the client id, and what Redis remembers it tells by itself.
-    async fn append(
-        &self,
-        message: &Message,
-        looked_up: bool,
-    ) -> Result<Result<Accepted, Outcome>, Stopped> {
+    async fn append(&self, message: &Message, looked_up: bool) -> Result<Result<Accepted, Outcome>, Stopped> {
         let reply_to = message.reply_to.as_ref().and_then(|id| self.places().get(&message.room, id));
         let draft = match message.draft(reply_to, self.max_message_chars) {
             Ok(draft) => draft,

@@ -22,7 +22,8 @@ impl Checkpoint {
     pub fn open(path: Option<PathBuf>) -> anyhow::Result<Self> {
         let Some(path) = path else { return Ok(Self::default()) };
         let done = match std::fs::read(&path) {
-            Ok(bytes) => serde_json::from_slice(&bytes).with_context(|| format!("{} is no checkpoint", path.display()))?,
+            Ok(bytes) => serde_json::from_slice(&bytes)
+                .with_context(|| format!("{} is no checkpoint", path.display()))?,
             Err(error) if error.kind() == ErrorKind::NotFound => BTreeMap::new(),
             Err(error) => return Err(error).with_context(|| path.display().to_string()),
         };
@@ -43,7 +44,8 @@ impl Checkpoint {
         let Some(path) = &self.path else { return Ok(()) };
         self.done.insert(file.to_string_lossy().into_owned(), lines);
         let draft = path.with_extension("new");
-        std::fs::write(&draft, serde_json::to_vec(&self.done)?).with_context(|| draft.display().to_string())?;
+        std::fs::write(&draft, serde_json::to_vec(&self.done)?)
+            .with_context(|| draft.display().to_string())?;
         std::fs::rename(&draft, path).with_context(|| path.display().to_string())
     }
 }

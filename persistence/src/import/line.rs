@@ -160,7 +160,8 @@ fn message(line: MessageLine<'_>) -> Result<Message, String> {
         imported["reply_to"] = reply_to.as_str().into();
     }
     let metadata = with_imported(line.metadata.map(RawValue::get), &imported.to_string())?;
-    let mut fields = format!("\"client_id\":{},\"metadata\":{metadata}", serde_json::Value::from(client_id.as_str()));
+    let mut fields =
+        format!("\"client_id\":{},\"metadata\":{metadata}", serde_json::Value::from(client_id.as_str()));
     for (name, value) in [
         ("content", line.content),
         ("kind", line.kind),
@@ -210,7 +211,9 @@ fn with_imported(metadata: Option<&str>, imported: &str) -> Result<String, Strin
     let comma = if object.is_empty() { "" } else { "," };
     let metadata = format!("{open}{comma}\"{IMPORTED}\":{imported}}}");
     if metadata.len() > MAX_METADATA_BYTES {
-        return Err(format!("metadata with what is kept of the original are over {MAX_METADATA_BYTES} bytes"));
+        return Err(format!(
+            "metadata with what is kept of the original are over {MAX_METADATA_BYTES} bytes"
+        ));
     }
     Ok(metadata)
 }
@@ -233,7 +236,10 @@ mod tests {
                "metadata":{"b":1.0, "a":2 },"reply_to":17,"kind":"note"}"#,
         );
         let draft = message.draft(Some(Seq(4)), 1000).unwrap();
-        assert_eq!((draft.client_id.as_str(), draft.kind.as_str(), draft.reply_to), ("import:m 1", "note", Some(Seq(4))));
+        assert_eq!(
+            (draft.client_id.as_str(), draft.kind.as_str(), draft.reply_to),
+            ("import:m 1", "note", Some(Seq(4)))
+        );
         assert!(draft.first_attempt);
         assert_eq!(
             draft.metadata.unwrap().get(),
@@ -285,8 +291,14 @@ mod tests {
             (r#"{"type":"message","room":"r","id":"","sender":"a","content":"x"}"#, "id"),
             (r#"{"type":"message","room":"r","id":"1","sender":"a"}"#, "content"),
             (r#"{"type":"message","room":"r","id":"1","sender":"a","content":"abcdef"}"#, "over 5"),
-            (r#"{"type":"message","room":"r","id":"1","sender":"a","content":"x","metadata":[]}"#, "metadata"),
-            (r#"{"type":"message","room":"r","id":"1","sender":"a","content":"x","metadata":{"imported":1}}"#, "imported"),
+            (
+                r#"{"type":"message","room":"r","id":"1","sender":"a","content":"x","metadata":[]}"#,
+                "metadata",
+            ),
+            (
+                r#"{"type":"message","room":"r","id":"1","sender":"a","content":"x","metadata":{"imported":1}}"#,
+                "imported",
+            ),
         ] {
             let error = Line::parse(text, 5).unwrap_err();
             assert!(error.contains(told), "{text}: {error}");

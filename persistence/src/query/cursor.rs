@@ -5,7 +5,8 @@ use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use chrono::{DateTime, Utc};
 
 /// PostgreSQL's times end later, and nothing of ours is near it: the year 200,000.
-pub(super) const LATEST: DateTime<Utc> = DateTime::from_timestamp(6_249_000_000_000, 0).expect("within what chrono can tell");
+pub(super) const LATEST: DateTime<Utc> =
+    DateTime::from_timestamp(6_249_000_000_000, 0).expect("within what chrono can tell");
 /// Separates the parts; no id holds a control character.
 const SEPARATOR: char = '\u{1f}';
 
@@ -107,7 +108,14 @@ mod tests {
         for cursor in [SearchCursor { at, room: "a:b".into(), seq: 7 }, SearchCursor::before(at)] {
             assert_eq!(SearchCursor::unpack(&cursor.pack()), Some(cursor));
         }
-        for bad in ["s\u{1f}1\u{1f}1", "s\u{1f}-1\u{1f}1\u{1f}r", "s\u{1f}9223372036854775807\u{1f}1\u{1f}r", "x\u{1f}1\u{1f}1\u{1f}r", "s\u{1f}1\u{1f}1\u{1f}r\u{1f}", "s\u{1f}1\u{1f}1\u{1f}\0"] {
+        for bad in [
+            "s\u{1f}1\u{1f}1",
+            "s\u{1f}-1\u{1f}1\u{1f}r",
+            "s\u{1f}9223372036854775807\u{1f}1\u{1f}r",
+            "x\u{1f}1\u{1f}1\u{1f}r",
+            "s\u{1f}1\u{1f}1\u{1f}r\u{1f}",
+            "s\u{1f}1\u{1f}1\u{1f}\0",
+        ] {
             assert_eq!(SearchCursor::unpack(&URL_SAFE_NO_PAD.encode(bad)), None, "{bad:?}");
         }
     }

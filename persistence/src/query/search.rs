@@ -195,7 +195,8 @@ impl Search<'_> {
         let question = about.collect::<Vec<_>>().join(" | ");
         let rows = db.query_all_raw(statement(HITS, [question.into()])).await?;
         for row in &rows {
-            let (room, seq, at) = (row.try_get_by_index(0)?, row.try_get_by_index(1)?, row.try_get_by_index(2)?);
+            let (room, seq, at) =
+                (row.try_get_by_index(0)?, row.try_get_by_index(1)?, row.try_get_by_index(2)?);
             self.frontier.add(Hit { at, room, seq });
         }
         self.looked_at += slices.len();

@@ -53,7 +53,8 @@ fn window(text: &str, first_hit: usize) -> Range<usize> {
     let hit = boundaries.partition_point(|at| *at < first_hit);
     let from = hit.saturating_sub(BEFORE_CHARS).min(chars - MAX_CHARS);
     let (start, end) = (boundaries[from], boundaries[from + MAX_CHARS]);
-    let after_space = |part: &str| part.char_indices().find(|(_, c)| c.is_whitespace()).map(|(at, c)| at + c.len_utf8());
+    let after_space =
+        |part: &str| part.char_indices().find(|(_, c)| c.is_whitespace()).map(|(at, c)| at + c.len_utf8());
     let start = match start {
         0 => 0,
         _ => text.get(start..first_hit).and_then(after_space).map_or(start, |space| start + space),
@@ -61,7 +62,10 @@ fn window(text: &str, first_hit: usize) -> Range<usize> {
     let end = match end {
         end if end == text.len() => end,
         // Not so far back that the hit itself is lost.
-        end => text.get(first_hit..end).and_then(|part| part.rfind(char::is_whitespace)).map_or(end, |space| first_hit + space),
+        end => text
+            .get(first_hit..end)
+            .and_then(|part| part.rfind(char::is_whitespace))
+            .map_or(end, |space| first_hit + space),
     };
     start..end
 }

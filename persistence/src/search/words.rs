@@ -44,7 +44,9 @@ pub fn words(text: &str) -> Vec<Word> {
         let alone = is_written_without_spaces(c);
         let follows = words.last().is_some_and(|last| open && last.range.end == start);
         match words.last_mut() {
-            Some(word) if follows && !alone && !text[word.range.clone()].starts_with(is_written_without_spaces) => {
+            Some(word)
+                if follows && !alone && !text[word.range.clone()].starts_with(is_written_without_spaces) =>
+            {
                 word.range.end = end;
                 fold_into(&mut word.folded, c);
             }
@@ -203,10 +205,14 @@ mod tests {
     #[test]
     fn case_accents_and_forms_make_no_difference() {
         assert_eq!(folded("Zoë's CAFÉ, ﬁne ½ ＡＢ"), ["zoe", "s", "cafe", "fine", "12", "ab"]);
-        for (query, text) in [("ΟΔΟΣ", "οδος"), ("Йод", "иод"), ("cafe\u{301} ", "CAFÉ"), ("i\u{307}", "İ")] {
+        for (query, text) in [("ΟΔΟΣ", "οδος"), ("Йод", "иод"), ("cafe\u{301} ", "CAFÉ"), ("i\u{307}", "İ")]
+        {
             assert!(finds(query, text), "{query} in {text}");
         }
-        assert!(!finds("zo ", "zoë") && finds("zo", "zoë"), "only the last word is open, and only at the end");
+        assert!(
+            !finds("zo ", "zoë") && finds("zo", "zoë"),
+            "only the last word is open, and only at the end"
+        );
         assert!(!finds("zo s", "zoë's"));
     }
 

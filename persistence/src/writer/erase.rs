@@ -110,7 +110,8 @@ pub async fn due(db: &impl ConnectionTrait, most: i64) -> Result<Vec<UserId>, Db
 /// # Errors
 /// When the database cannot be written.
 pub async fn finish(db: &impl ConnectionTrait, user: &UserId) -> Result<(), DbErr> {
-    let sql = "UPDATE users SET erased_at = now(), erasure_lease = NULL WHERE id = $1 AND erasing_at IS NOT NULL";
+    let sql =
+        "UPDATE users SET erased_at = now(), erasure_lease = NULL WHERE id = $1 AND erasing_at IS NOT NULL";
     db.execute_raw(statement(sql, [user.as_str().into()])).await.map(drop)
 }
 
@@ -203,7 +204,8 @@ async fn give_back(
     if !edited.is_empty() {
         let lock = "SELECT FROM messages m WHERE m.room_id = $1 AND m.seq = ANY ($2) ORDER BY m.seq FOR NO KEY UPDATE";
         transaction.execute_raw(statement(lock, values(edited))).await?;
-        let versions = "DELETE FROM message_versions WHERE room_id = $1 AND version = ANY ($2) AND version <> seq";
+        let versions =
+            "DELETE FROM message_versions WHERE room_id = $1 AND version = ANY ($2) AND version <> seq";
         transaction.execute_raw(statement(versions, values(seqs))).await?;
         transaction.execute_raw(statement(LATEST, values(edited))).await?;
         search::refresh(transaction, room.as_str(), edited).await?;
@@ -293,7 +295,9 @@ mod tests {
     fn a_dead_letter_is_of_its_sender_or_of_whom_it_names_when_it_cannot_be_read() {
         let alice = UserId::parse("alice").unwrap();
         let record = |sender: &str| {
-            format!("1\u{1f}1\u{1f}1\u{1f}1\u{1f}r\u{1f}message:new\u{1f}{sender}\u{1f}c\u{1f}i\u{1f}\u{1f}\u{1f}\n{{\"of\":\"alice\"}}")
+            format!(
+                "1\u{1f}1\u{1f}1\u{1f}1\u{1f}r\u{1f}message:new\u{1f}{sender}\u{1f}c\u{1f}i\u{1f}\u{1f}\u{1f}\n{{\"of\":\"alice\"}}"
+            )
         };
         assert!(is_of(record("alice").into_bytes(), &alice));
         assert!(!is_of(record("bob").into_bytes(), &alice), "others may speak of them");

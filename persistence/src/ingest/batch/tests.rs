@@ -175,8 +175,7 @@ fn what_names_no_room_of_its_partition_is_put_aside() {
 
 #[test]
 fn an_event_keeps_its_json_and_names_its_target() {
-    let json =
-        r#"{"type":"message:edited","target":3,"target_id":"0190163d-8694-739b-aea5-966c26f8ad91","content":"a\nb","x": 1.0}"#;
+    let json = r#"{"type":"message:edited","target":3,"target_id":"0190163d-8694-739b-aea5-966c26f8ad91","content":"a\nb","x": 1.0}"#;
     let entries =
         [Sample { kind: "message:edited", json: json.to_owned(), ..Sample::message(1, 1) }.entry(1)];
     let plan = classify(&entries, &stored(0, ""), None).unwrap();

@@ -105,7 +105,11 @@ mod tests {
         for (place, last) in all.iter().enumerate() {
             assert_eq!(add(Frontier::new(Some(last.cursor()))), all[place + 1..]);
         }
-        assert_eq!(add(Frontier::new(Some(SearchCursor::before(at(9))))), all, "the moment itself is still to come");
+        assert_eq!(
+            add(Frontier::new(Some(SearchCursor::before(at(9))))),
+            all,
+            "the moment itself is still to come"
+        );
         assert_eq!(add(Frontier::new(Some(SearchCursor::before(at(8))))), all[3..]);
     }
 }
