@@ -242,7 +242,7 @@ impl<P: Peer> Room<P> {
         }
         let role = match mark {
             Some(mark) => mark.role.as_deref(),
-            None if subscriber.known.epoch == head.epoch && !subscriber.doubted => Some(&*subscriber.role),
+            None if !subscriber.doubted => Some(&*subscriber.role),
             None => match roles.and_then(|roles| roles.told(head.epoch, subscriber.peer.user())) {
                 Some(role) => role,
                 None => return Renewed::RoleUnknown,

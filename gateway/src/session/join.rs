@@ -241,8 +241,7 @@ async fn enter(
         let (mut read, generation) = head_of(worker, room, subscription, user).await?;
         let head = read.head;
         let role = match read.marks.pop().flatten() {
-            Some(mark) if mark.role.is_some() => mark.role,
-            Some(_) => standing.membership.as_ref().map(|held| held.role.clone()),
+            Some(mark) => mark.role,
             None if standing.epoch == head.epoch => {
                 standing.membership.as_ref().map(|held| held.role.clone())
             }

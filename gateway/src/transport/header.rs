@@ -154,9 +154,9 @@ mod tests {
     #[test]
     fn bit_1_is_for_the_first_frame_of_a_message_and_only_where_it_was_agreed_on() {
         for first in 0..=u8::MAX {
-            let good = matches!(first & 0x0F, 0 | 1 | 2) || first & 0x8F >= 0x88 && first & 0x0F <= 0xA;
+            let good = matches!(first & 0x0F, 0..=2) || first & 0x8F >= 0x88 && first & 0x0F <= 0xA;
             let plain = good && first & 0x70 == 0;
-            let marked = first & 0x70 == 0x40 && matches!(first & 0x0F, 1 | 2);
+            let marked = first & 0x70 == 0x40 && matches!(first & 0x0F, 1..=2);
             assert_eq!(parse(&[first], false).is_ok(), plain, "{first:#x} without");
             assert_eq!(parse(&[first], true).is_ok(), plain || marked, "{first:#x} with");
         }
