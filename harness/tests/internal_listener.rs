@@ -38,7 +38,7 @@ async fn post(stack: &Stack, path: &str, secret: Option<&str>, body: String) -> 
 async fn only_who_knows_the_secret_is_answered() -> Result<()> {
     let stack = Stack::builder().gateways(0).start().await?;
     let ask = json!({"user": "alice"}).to_string();
-    for path in ["epoch", "seed", "look-up", "target", "rooms", "connect-user"] {
+    for path in ["epoch", "seed", "look-up", "target", "rooms", "roles", "accounts", "connect-user"] {
         let path = format!("/internal/v1/{path}");
         for wrong in [None, Some(""), Some("0123456789abcdef"), Some(&stack.internal_secret()[1..])] {
             let (status, problem) = post(&stack, &path, wrong, ask.clone()).await?;
@@ -262,6 +262,38 @@ async fn memberships_are_told_and_cached_with_the_latest_rooms_first() -> Result
     let cached = membership::all(&mut session.connection(), &bob, session.epoch).await?;
     ensure!(cached.as_ref() == Some(&answer.rooms), "{cached:?}");
     ensure!(client.rooms(&UserId::parse("nobody")?, Epoch(0)).await?.rooms.is_empty());
+    Ok(())
+}
+
+#[tokio::test]
+async fn roles_and_accounts_are_told_in_the_order_asked_and_nobody_is_created() -> Result<()> {
+    let stack = Stack::builder().gateways(0).start().await?;
+    let (client, room) =
+        (client(&stack)?, RoomId::parse(&stack.http("alice").new_room(&["zoë", "bob"]).await?)?);
+    stack.database().query("UPDATE users SET name = 'Bob', blocked = true WHERE id = 'bob'").await?;
+    let users = ["bob", "nobody", "alice", "zoë", "bob"].map(|user| UserId::parse(user).unwrap());
+    let roles = client.roles(&room, &users).await?;
+    let role = |role: &str| Some(role.to_owned());
+    ensure!(roles == [role("member"), None, role("owner"), role("member"), role("member")], "{roles:?}");
+    let elsewhere = client.roles(&RoomId::parse("elsewhere")?, &users).await?;
+    ensure!(elsewhere == [const { None }; 5], "{elsewhere:?}");
+    let accounts = client.accounts(&users).await?;
+    let known: Vec<_> =
+        accounts.iter().map(|account| account.as_ref().map(|account| account.blocked)).collect();
+    ensure!(known == [Some(true), None, Some(false), Some(false), Some(true)], "{accounts:?}");
+    ensure!(accounts[0].as_ref().and_then(|account| account.name.as_deref()) == Some("Bob"), "{accounts:?}");
+    ensure!(stack.database().value("SELECT count(*) FROM users WHERE id = 'nobody'").await? == "0");
+
+    // More than fit in one request are asked in several; a request of more is refused.
+    let longest = |n: usize| format!("{n:04}{}", "🙂".repeat(124));
+    let many: Vec<UserId> = (0..400).map(|n| UserId::parse(&longest(n)).unwrap()).collect();
+    ensure!(client.roles(&room, &many).await?.len() == 400 && client.accounts(&many).await?.len() == 400);
+    for path in ["roles", "accounts"] {
+        let names: Vec<String> = (0..151).map(|n| n.to_string()).collect();
+        let body = json!({"room": room, "users": names}).to_string();
+        let path = format!("/internal/v1/{path}");
+        ensure!(post(&stack, &path, Some(stack.internal_secret()), body).await?.0 == 413, "{path}");
+    }
     Ok(())
 }
 

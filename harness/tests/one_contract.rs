@@ -35,6 +35,8 @@ fn steps() -> Vec<Step> {
     vec![
         ("alice", send("1", json!({"content": "hello\n🙂"}))),
         ("alice", send("1", json!({"content": "other"}))),
+        // It is known by then that the first is stored, and that is what is told.
+        ("alice", send("1", json!({"content": "other", "ack": "accepted"}))),
         (
             "bob",
             send(

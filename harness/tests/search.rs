@@ -161,6 +161,32 @@ async fn edits_and_deletes_reach_the_index_too() -> Result<()> {
 }
 
 #[tokio::test]
+async fn a_message_of_countless_words_does_not_hold_up_its_room() -> Result<()> {
+    let stack = stack().await?;
+    let alice = stack.http("alice");
+    let room = alice.new_room(&[]).await?;
+    // More than the index takes of one message; longer than the interface lets through.
+    stack
+        .database()
+        .query(&format!(
+            "INSERT INTO messages (room_id, seq, id, sender_id, client_id, kind, content, at, last_seq) \
+             SELECT '{room}', 1, gen_random_uuid(), 'alice', 'c', 'text', string_agg('word' || n, ' '), now(), 1 \
+             FROM generate_series(1, 100000) n; UPDATE rooms SET head_seq = 1 WHERE id = '{room}'"
+        ))
+        .await?;
+    stack.redis().restart_empty().await?;
+    let begun = Instant::now();
+    while alice.send(&room, "after", "needle").await?.status == 503 {
+        ensure!(begun.elapsed() < PATIENCE, "Redis does not come back");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    until_indexed(&stack).await?;
+    assert_eq!(texts(&alice, "needle", "").await?, ["needle"]);
+    assert_eq!(texts(&alice, "word1 ", "").await?.len(), 1);
+    Ok(())
+}
+
+#[tokio::test]
 async fn a_page_ends_early_rather_than_to_read_on_and_on() -> Result<()> {
     let stack = stack().await?;
     let alice = stack.http("alice");

@@ -24,6 +24,8 @@ use line::{Line, Message};
 
 /// Messages that are carried at one time.
 const MESSAGES_AT_ONCE: usize = 500;
+/// Or fewer, when their lines are long.
+const BYTES_AT_ONCE: u64 = 4 * 1024 * 1024;
 /// Longest line: as long as the longest body that a room may be created with.
 const MAX_LINE_BYTES: u64 = 256 * 1024;
 /// Where there is no terminal for a bar.
@@ -117,9 +119,10 @@ impl Import {
         let file = File::open(path).await.with_context(|| path.display().to_string())?;
         let mut reader = BufReader::new(file);
         let done = self.checkpoint.lines(path);
-        let (mut number, mut text, mut batch) = (0, Vec::new(), Batch::new());
+        let (mut number, mut text, mut batch, mut bytes) = (0, Vec::new(), Batch::new(), 0);
         while let Some(length) = next_line(&mut reader, &mut text).await? {
             number += 1;
+            bytes += length;
             self.bar.inc(length);
             if number <= done || text.trim_ascii().is_empty() {
                 continue;
@@ -138,7 +141,8 @@ impl Import {
                 }
                 Err(reason) => self.refuse(path, number, &reason)?,
             }
-            if batch.len() >= MESSAGES_AT_ONCE {
+            if batch.len() >= MESSAGES_AT_ONCE || bytes >= BYTES_AT_ONCE {
+                bytes = 0;
                 self.carry(path, &mut batch).await?;
                 self.checkpoint.reached(path, number)?;
             }

@@ -1,5 +1,6 @@
 //! What the HTTP side answers before it needs a database: routing, tokens, CORS, the OpenAPI document.
 
+use std::collections::BTreeSet;
 use std::num::NonZeroU32;
 use std::sync::Arc;
 
@@ -110,6 +111,45 @@ async fn every_documented_operation_is_routed_and_needs_a_token() {
         }
     }
     assert!(operations > 10, "{operations} operations");
+}
+
+/// The paths as they are registered.
+fn registered() -> BTreeSet<String> {
+    let source = include_str!("../src/http.rs");
+    let path =
+        |rest: &str| rest.trim_start().strip_prefix('"')?.split('"').next().map(|path| format!("/v1{path}"));
+    source.split("resource(").skip(1).filter_map(path).collect()
+}
+
+#[actix_web::test]
+async fn every_route_is_documented_with_exactly_the_methods_that_it_takes() {
+    let (_, _, document) = ask(TestRequest::get().uri("/v1/openapi.json")).await;
+    let paths = document["paths"].as_object().unwrap();
+    assert_eq!(paths.keys().cloned().collect::<BTreeSet<_>>(), registered());
+    for (path, item) in paths {
+        let uri = path
+            .replace("{room}", "tea")
+            .replace("{seq}", "1")
+            .replace("{user}", "bob")
+            .replace("{emoji}", "x");
+        let mut documented = BTreeSet::new();
+        for method in [Method::GET, Method::POST, Method::PUT, Method::PATCH, Method::DELETE] {
+            let (status, ..) = ask(TestRequest::with_uri(&uri).method(method.clone())).await;
+            let told = item.get(method.as_str().to_lowercase()).is_some();
+            assert_eq!(status == StatusCode::METHOD_NOT_ALLOWED, !told, "{method} {path}: {status}");
+            if told {
+                documented.insert(method.to_string());
+            }
+        }
+        if documented.contains("GET") {
+            documented.insert("HEAD".to_owned());
+            let (status, ..) = ask(TestRequest::with_uri(&uri).method(Method::HEAD)).await;
+            assert_ne!(status, StatusCode::METHOD_NOT_ALLOWED, "HEAD {path}");
+        }
+        let (_, headers, _) = ask(TestRequest::with_uri(&uri).method(Method::TRACE)).await;
+        let allow = headers.get("allow").unwrap().to_str().unwrap();
+        assert_eq!(allow.split(", ").map(str::to_owned).collect::<BTreeSet<_>>(), documented, "{path}");
+    }
 }
 
 #[actix_web::test]

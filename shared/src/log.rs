@@ -24,6 +24,7 @@ pub mod keys;
 mod live;
 mod marks;
 mod owner;
+mod reaching;
 mod reads;
 pub mod record;
 mod scripts;

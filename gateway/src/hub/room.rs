@@ -171,7 +171,8 @@ impl<P: Peer> Room<P> {
             let meant =
                 subscriber.live == live && subscriber.known < at && subscriber.peer.user().as_str() == user;
             if !meant {
-                return true;
+                ended += 1;
+                return false;
             }
             if role == REMOVED {
                 subscriber.peer.ended(room, Subscription::new(slot, subscriber.stamp));
@@ -242,7 +243,7 @@ impl<P: Peer> Room<P> {
         }
         let role = match mark {
             Some(mark) => mark.role.as_deref(),
-            None if !subscriber.doubted => Some(&*subscriber.role),
+            None if subscriber.known.epoch == head.epoch && !subscriber.doubted => Some(&*subscriber.role),
             None => match roles.and_then(|roles| roles.told(head.epoch, subscriber.peer.user())) {
                 Some(role) => role,
                 None => return Renewed::RoleUnknown,

@@ -5,7 +5,7 @@ use std::{rc::Rc, time::Instant};
 use tidings_shared::{
     error::Refusal,
     ids::RoomId,
-    log::{Accepted, AppendError, stored::Stored},
+    log::Accepted,
     message::{
         AckStage,
         change::{Actor, Change},
@@ -33,24 +33,21 @@ pub(super) async fn change(
         Err(refusal) => return refuse(worker, client, reference.as_deref(), Some(room), &refusal),
     };
     worker.node.metrics.append_seconds.observe(started.elapsed().as_secs_f64());
-    if change.ack == AckStage::Accepted {
-        return acknowledge(client, reference.as_deref(), room, &change, &accepted);
+    if accepted.answers(change.ack) {
+        return acknowledge(client, reference.as_deref(), room, &change, &accepted, AckStage::Accepted);
     }
     let (worker, client, room) = (worker.clone(), client.clone(), room.clone());
     tokio::task::spawn_local(async move {
         let _place = place;
-        let refusal = match worker.node.bus.log.wait_stored(&room, &accepted).await {
-            Stored::Here => {
-                worker.node.metrics.stored_seconds.observe(started.elapsed().as_secs_f64());
-                return acknowledge(&client, reference.as_deref(), &room, &change, &accepted);
+        match worker.node.bus.log.reach(&room, change.ack, accepted).await {
+            Ok((accepted, stage)) => {
+                if !accepted.duplicate {
+                    worker.node.metrics.stored_seconds.observe(started.elapsed().as_secs_f64());
+                }
+                acknowledge(&client, reference.as_deref(), &room, &change, &accepted, stage);
             }
-            // A change has no first elsewhere: what became void was not written.
-            Stored::First { .. } | Stored::Rejected => AppendError::Rejected.into(),
-            Stored::Unavailable => {
-                Refusal::unavailable("not known to be stored; repeat with the same client_id")
-            }
-        };
-        refuse(&worker, &client, reference.as_deref(), Some(&room), &refusal);
+            Err(refusal) => refuse(&worker, &client, reference.as_deref(), Some(&room), &refusal),
+        }
     });
 }
 
@@ -67,14 +64,14 @@ async fn append(
     worker.node.bus.log.change(room, &actor, change).await
 }
 
-/// Answers at the stage that was asked for.
 fn acknowledge(
     client: &Client,
     reference: Option<&str>,
     room: &RoomId,
     change: &Change,
     accepted: &Accepted,
+    stage: AckStage,
 ) {
-    let ack = change.ack(room, accepted, change.ack);
+    let ack = change.ack(room, accepted, stage);
     client.reply(&ServerFrame::Ack { reference, ack: &ack });
 }

@@ -6,7 +6,7 @@ use tidings_shared::{
     auth::Identity,
     error::{ErrorCode, Refusal},
     ids::{Epoch, RoomId},
-    log::{Accepted, AppendError, Minimum, RoomHead, stored::Stored},
+    log::{Accepted, AppendError, Minimum, RoomHead},
     message::{AckStage, Draft},
     protocol::server::ServerFrame,
     role::{self, Permission},
@@ -83,30 +83,21 @@ pub(super) async fn send(
         Err(refusal) => return refuse(worker, client, reference.as_deref(), Some(room), &refusal),
     };
     metrics.append_seconds.observe(started.elapsed().as_secs_f64());
-    if draft.ack == AckStage::Accepted {
-        let stage = if accepted.ingest.is_none() { AckStage::Stored } else { AckStage::Accepted };
-        return acknowledge(client, reference.as_deref(), room, &draft, &accepted, stage);
+    if accepted.answers(draft.ack) {
+        return acknowledge(client, reference.as_deref(), room, &draft, &accepted, AckStage::Accepted);
     }
     let (worker, client, room) = (worker.clone(), client.clone(), room.clone());
     tokio::task::spawn_local(async move {
         let _place = place;
-        match worker.node.bus.log.wait_stored(&room, &accepted).await {
-            Stored::Here => {}
-            Stored::First { seq, id, at_ms } => {
-                let first = Accepted { seq, id, at_ms, duplicate: true, ..accepted };
-                return acknowledge(&client, reference.as_deref(), &room, &draft, &first, AckStage::Stored);
+        match worker.node.bus.log.reach(&room, draft.ack, accepted).await {
+            Ok((accepted, stage)) => {
+                if !accepted.duplicate {
+                    worker.node.metrics.stored_seconds.observe(started.elapsed().as_secs_f64());
+                }
+                acknowledge(&client, reference.as_deref(), &room, &draft, &accepted, stage);
             }
-            Stored::Rejected => {
-                let refusal = AppendError::Rejected.into();
-                return refuse(&worker, &client, reference.as_deref(), Some(&room), &refusal);
-            }
-            Stored::Unavailable => {
-                let refusal = Refusal::unavailable("not known to be stored; repeat with the same client_id");
-                return refuse(&worker, &client, reference.as_deref(), Some(&room), &refusal);
-            }
+            Err(refusal) => refuse(&worker, &client, reference.as_deref(), Some(&room), &refusal),
         }
-        worker.node.metrics.stored_seconds.observe(started.elapsed().as_secs_f64());
-        acknowledge(&client, reference.as_deref(), &room, &draft, &accepted, AckStage::Stored);
     });
 }
 

@@ -11,7 +11,7 @@ const PREFIX: &str = "#/components/schemas/";
 pub fn strict(mut document: Value) -> Value {
     let mut asked = BTreeSet::new();
     let mut answered = BTreeSet::new();
-    for operation in operations(&document) {
+    for (_, operation) in operations(&document) {
         names(&operation["requestBody"], &document, &mut asked);
         names(&operation["responses"], &document, &mut answered);
     }
@@ -25,10 +25,12 @@ pub fn strict(mut document: Value) -> Value {
     document
 }
 
-/// All operations.
-pub fn operations(document: &Value) -> impl Iterator<Item = &Value> {
-    let items = document["paths"].as_object().into_iter().flat_map(|paths| paths.values());
-    items.filter_map(Value::as_object).flat_map(|item| item.values())
+/// All operations, as `GET /v1/rooms`.
+pub fn operations(document: &Value) -> impl Iterator<Item = (String, &Value)> {
+    let items = document["paths"].as_object().into_iter().flatten();
+    items.filter_map(|(path, item)| Some((path, item.as_object()?))).flat_map(|(path, item)| {
+        item.iter().map(move |(method, operation)| (format!("{} {path}", method.to_uppercase()), operation))
+    })
 }
 
 /// The schemas that are named from here on.

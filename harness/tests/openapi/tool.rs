@@ -71,12 +71,10 @@ impl Report {
             .unwrap_or_default()
     }
 
-    /// Operations of which not one request was carried out: nothing is known of their good answers.
-    pub fn never_accepted(&self) -> Vec<&str> {
-        let rates = self.0["valid_rates"].as_object().into_iter().flatten();
-        let accepted = |phases: &Value| {
-            phases.as_object().into_iter().flatten().any(|(_, rate)| rate["accepted"].as_u64() > Some(0))
-        };
-        rates.filter(|(_, phases)| !accepted(phases)).map(|(operation, _)| operation.as_str()).collect()
+    /// Whether one request of this operation (`GET /v1/rooms`) was carried out. If not, nothing is known of its good
+    /// answers.
+    pub fn accepted(&self, operation: &str) -> bool {
+        let phases = self.0["valid_rates"][operation].as_object();
+        phases.into_iter().flatten().any(|(_, rate)| rate["accepted"].as_u64() > Some(0))
     }
 }

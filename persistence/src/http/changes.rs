@@ -12,7 +12,7 @@ use super::body::{Body, COMMAND_BYTES};
 use super::caller::Caller;
 use super::parameters;
 use super::problem::{Problem, ProblemDocument};
-use super::send::{self, AckForm};
+use super::send::AckForm;
 use super::state::State;
 use crate::forms::{
     ClientIdForm, MessageIdForm, MessageSeqForm, MessageTextForm, MetadataForm, RoomIdForm, StageForm,
@@ -120,7 +120,7 @@ pub(super) async fn change(
     let role = access.role.as_deref().unwrap_or_default();
     let actor = Actor { user: &caller.user, role, admin: caller.admin };
     let accepted = state.log.change(&room, &actor, &change).await?;
-    let (accepted, stage) = send::reached(state, &room, change.ack, accepted).await?;
+    let (accepted, stage) = state.log.reach(&room, change.ack, accepted).await?;
     Ok(web::Json(change.ack(&room, &accepted, stage)))
 }
 

@@ -94,55 +94,103 @@ pub async fn document(served: web::Data<Served>) -> HttpResponse {
 
 #[cfg(test)]
 mod tests {
+    use std::num::NonZeroU32;
+
+    use serde_json::{Value, json};
+
     use super::super::problem::PROBLEM_JSON;
     use super::*;
 
-    #[test]
-    fn zz_print() {
-        std::fs::write("/tmp/oa/doc.json", Document::openapi().to_json().unwrap()).unwrap();
+    fn document() -> Value {
+        let two = NonZeroU32::MIN.saturating_add(1);
+        let limits = Limits {
+            max_message_chars: 321,
+            max_members_per_room: two,
+            max_rooms_per_user: two,
+            commands_per_second: two,
+            commands_burst: two,
+        };
+        serde_json::from_slice(&Served::new(&limits).0).unwrap()
+    }
+
+    fn operations(document: &Value) -> impl Iterator<Item = (&str, &str, &Value)> {
+        let items = document["paths"].as_object().unwrap().iter();
+        items.flat_map(|(path, item)| {
+            let item = item.as_object().unwrap().iter();
+            item.map(move |(method, operation)| (method.as_str(), path.as_str(), operation))
+        })
     }
 
     #[test]
-    fn every_operation_tells_its_problems_and_needs_a_token_but_the_document_itself() {
-        let document = serde_json::to_value(Document::openapi()).unwrap();
+    fn every_operation_tells_what_it_takes_and_how_it_refuses() {
+        let document = document();
         assert_eq!(document["openapi"], "3.1.0");
-        assert_eq!(document["security"][0]["bearer"], serde_json::json!([]));
-        for (path, item) in document["paths"].as_object().unwrap() {
-            for (method, operation) in item.as_object().unwrap() {
-                let open = operation.get("security").is_some();
-                assert_eq!(open, path == "/v1/openapi.json", "{method} {path}");
-                let problem = &operation["responses"]["401"]["content"][PROBLEM_JSON]["schema"]["$ref"];
-                assert_eq!(problem == "#/components/schemas/Problem", !open, "{method} {path}");
+        assert_eq!(document["security"][0]["bearer"], json!([]));
+        assert_eq!(document["components"]["securitySchemes"]["bearer"]["scheme"], "bearer");
+        for (method, path, operation) in operations(&document) {
+            let open = operation.get("security").is_some();
+            assert_eq!(open, path == "/v1/openapi.json", "{method} {path}");
+            assert!(operation["summary"].as_str().is_some_and(|text| !text.is_empty()), "{method} {path}");
+            let answers = operation["responses"].as_object().unwrap();
+            assert!(!answers.contains_key("default"), "{method} {path}: that would allow everything");
+            assert_eq!(answers.contains_key("401"), !open, "{method} {path}");
+            for (status, answer) in answers.iter().filter(|(status, _)| status.as_str() >= "400") {
+                let schema = &answer["content"][PROBLEM_JSON]["schema"]["$ref"];
+                assert_eq!(schema, "#/components/schemas/Problem", "{method} {path} {status}");
             }
+            let tagged = answers.get("200").is_some_and(|answer| answer["headers"].get("ETag").is_some());
+            assert_eq!(tagged, answers.contains_key("304"), "{method} {path}");
+            assert_eq!(tagged, method == "get" && path != "/v1/me/export", "{method} {path}");
+            assert_eq!(
+                answers.contains_key("413"),
+                operation.get("requestBody").is_some() || path == "/v1/presence"
+            );
+
+            let in_path = path.split('{').skip(1).filter_map(|rest| rest.split('}').next());
+            let parameters = operation["parameters"].as_array().into_iter().flatten();
+            let told =
+                parameters.filter(|parameter| parameter["in"] == "path" && parameter["required"] == true);
+            let told: Vec<&str> = told.filter_map(|parameter| parameter["name"].as_str()).collect();
+            assert_eq!(told, in_path.collect::<Vec<_>>(), "{method} {path}");
+        }
+    }
+
+    #[test]
+    fn the_limit_of_a_message_is_the_one_that_is_set() {
+        let document = document();
+        assert_eq!(document["components"]["schemas"]["MessageText"]["maxLength"], 321);
+        for schema in ["Send", "Edit"] {
+            let content = &document["components"]["schemas"][schema]["properties"]["content"];
+            assert!(content.to_string().contains("#/components/schemas/MessageText"), "{content}");
         }
     }
 
     #[test]
     fn every_operation_has_a_name_of_its_own() {
-        let document = serde_json::to_value(Document::openapi()).unwrap();
-        let operations =
-            document["paths"].as_object().unwrap().values().flat_map(|item| item.as_object().unwrap());
+        let document = document();
         let mut names: Vec<&str> =
-            operations.map(|(_, operation)| operation["operationId"].as_str().unwrap()).collect();
+            operations(&document).map(|(.., operation)| operation["operationId"].as_str().unwrap()).collect();
         let count = names.len();
         names.sort_unstable();
         names.dedup();
         assert_eq!(names.len(), count);
-        assert!(count > 12, "{count} operations");
+        assert!(count > 25, "{count} operations");
     }
 
     #[test]
     fn a_body_that_may_be_left_out_is_told_as_such() {
-        let document = serde_json::to_value(Document::openapi()).unwrap();
+        let document = document();
         let message = &document["paths"]["/v1/rooms/{room}/messages/{seq}"];
         assert_eq!(message["patch"]["requestBody"]["required"], true);
         let body = &message["delete"]["requestBody"];
         assert!(body.is_object() && body["required"] != true, "{body}");
+        // Left out, not null.
+        assert_eq!(body["content"]["application/json"]["schema"]["$ref"], "#/components/schemas/Change");
     }
 
     #[test]
     fn every_reference_leads_to_a_schema() {
-        let document = serde_json::to_value(Document::openapi()).unwrap();
+        let document = document();
         let text = document.to_string();
         let names: Vec<&str> =
             text.split("\"#/components/schemas/").skip(1).filter_map(|rest| rest.split('"').next()).collect();

@@ -1,13 +1,9 @@
 //! `POST /rooms/{room}/messages`: a message by HTTP, with the same result as by WebSocket.
 
-use std::time::Duration;
-
 use actix_web::{HttpResponse, web};
 use serde::{Deserialize, Serialize};
-use tidings_shared::error::{ErrorCode, Refusal};
-use tidings_shared::ids::RoomId;
-use tidings_shared::log::stored::Stored;
-use tidings_shared::log::{Accepted, AppendError, Minimum};
+use tidings_shared::error::ErrorCode;
+use tidings_shared::log::Minimum;
 use tidings_shared::message::{AckStage, Draft};
 use tidings_shared::protocol::Fields;
 use tidings_shared::role::{self, Permission};
@@ -23,9 +19,6 @@ use crate::forms::{
     RoomIdForm, StageForm, TimeForm, UserIdForm,
 };
 use crate::query::access;
-
-/// What became of a client id's first send is known at once, or is not waited for by who asks for `accepted`.
-const KNOWN_WITHIN: Duration = Duration::from_millis(250);
 
 /// What a send takes, as `message:send` does.
 #[derive(Deserialize, ToSchema)]
@@ -120,7 +113,7 @@ pub async fn send(
         entry.minimum = Minimum::Anyone;
     }
     let accepted = state.log.append(&entry).await?;
-    let (accepted, stage) = reached(&state, &room, draft.ack, accepted).await?;
+    let (accepted, stage) = state.log.reach(&room, draft.ack, accepted).await?;
     let ack = draft.ack(&room, &accepted, stage);
     let mut response = match (ack.duplicate, ack.stage) {
         (true, _) => HttpResponse::Ok(),
@@ -128,36 +121,4 @@ pub async fn send(
         (false, AckStage::Accepted) => HttpResponse::Accepted(),
     };
     Ok(response.json(ack))
-}
-
-/// Waits as far as the sender wants to, and tells where the event stands and how safe it is. What became of an earlier
-/// one of the same client id is told to whoever asks for `accepted` too, when it is known.
-pub(super) async fn reached(
-    state: &State,
-    room: &RoomId,
-    wanted: AckStage,
-    mut accepted: Accepted,
-) -> Result<(Accepted, AckStage), Problem> {
-    let waits = wanted == AckStage::Stored || accepted.ingest.is_none();
-    let stored = if waits {
-        state.log.wait_stored(room, &accepted).await
-    } else if accepted.duplicate {
-        let known = tokio::time::timeout(KNOWN_WITHIN, state.log.wait_stored(room, &accepted)).await;
-        known.unwrap_or(Stored::Unavailable)
-    } else {
-        return Ok((accepted, AckStage::Accepted));
-    };
-    match stored {
-        Stored::Here => {}
-        Stored::First { seq, id, at_ms } => {
-            accepted = Accepted { seq, id, at_ms, duplicate: true, ..accepted };
-        }
-        Stored::Rejected => return Err(AppendError::Rejected.into()),
-        Stored::Unavailable if !waits => return Ok((accepted, AckStage::Accepted)),
-        Stored::Unavailable => {
-            let rule = "accepted, but not known to be stored; repeat with the same client_id";
-            return Err(Refusal::unavailable(rule).into());
-        }
-    }
-    Ok((accepted, AckStage::Stored))
 }

@@ -253,7 +253,7 @@ mod tests {
     fn hits_are_told_where_they_stand_and_joined_where_they_overlap() {
         let hits = |query: &str, text: &str| Query::parse(query).unwrap().hits(text);
         assert_eq!(hits("b a", "a b, Ab"), Some(vec![0..1, 2..3, 5..7]));
-        assert_eq!(hits("ああ", "あああ"), Some(vec![0..9]));
+        assert_eq!(hits("ああ い", "あああ い"), Some(vec![0..9, 10..13]));
         assert_eq!(hits("a x", "a b"), None);
     }
 

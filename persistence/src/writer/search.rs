@@ -87,6 +87,7 @@ async fn put(transaction: &DatabaseTransaction, changed: &BTreeMap<Place, Change
     write(transaction, &kept, &keys).await
 }
 
+/// In the order of the rooms as they are given: those that are behind again come last the next time.
 async fn parts(
     db: &DatabaseConnection,
     rooms: &[RoomId],
@@ -96,9 +97,10 @@ async fn parts(
     let ids: Vec<String> = rooms.iter().map(|room| room.as_str().to_owned()).collect();
     let rows = db
         .query_all_raw(statement(
-            "SELECT r.id, COALESCE(p.indexed_seq, 0), r.head_seq FROM rooms r \
+            "SELECT r.id, COALESCE(p.indexed_seq, 0), r.head_seq \
+             FROM unnest($1::text[]) WITH ORDINALITY AS v (room, place) JOIN rooms r ON r.id = v.room \
              LEFT JOIN search_progress p ON p.room_id = r.id \
-             WHERE r.id = ANY ($1) AND r.head_seq > COALESCE(p.indexed_seq, 0) ORDER BY r.id",
+             WHERE r.head_seq > COALESCE(p.indexed_seq, 0) ORDER BY v.place",
             [ids.into()],
         ))
         .await?;
