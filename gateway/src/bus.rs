@@ -88,6 +88,7 @@ impl Shared {
         self.process.send_replace(Some(run_id));
         self.metrics.resubscribed.inc();
         self.interest().refill_all(since.is_some_and(|since| since.elapsed() > MARKS_TRUSTED));
+        self.recheck.all();
     }
 
     fn went_offline(&self) {

@@ -171,8 +171,7 @@ impl<P: Peer> Room<P> {
             let meant =
                 subscriber.live == live && subscriber.known < at && subscriber.peer.user().as_str() == user;
             if !meant {
-                ended += 1;
-                return false;
+                return true;
             }
             if role == REMOVED {
                 subscriber.peer.ended(room, Subscription::new(slot, subscriber.stamp));
