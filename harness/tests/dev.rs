@@ -49,6 +49,14 @@ impl Drop for Dev {
 
 fn kill_now(pid: u32) {
     kill(Pid::from_raw(pid.try_into().unwrap()), Signal::SIGKILL).unwrap();
+    // On a busy machine it takes a moment until it is gone.
+    for _ in 0..1000 {
+        if !is_alive(pid) {
+            return;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    }
+    panic!("{pid} is still there");
 }
 
 fn is_alive(pid: u32) -> bool {
