@@ -1,4 +1,5 @@
 //! `DELETE /me`: nothing is left of whoever is erased, in no table and in no key of Redis, whatever happens meanwhile.
+//! Long because what is looked for everywhere afterwards has to be put everywhere before.
 
 #[path = "support/traces.rs"]
 mod traces;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use tidings_harness::{Client, ClientError, ServerFrame};
 
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -30,11 +30,12 @@ impl<'a> Behind<'a> {
         Self { room, changed, guest, joined_as_guest: false, last: 0, for_all: 0, accepted: 0, refused: 0 }
     }
 
-    /// Listens until so many sends were answered.
-    pub async fn until_answered(&mut self, device: &Client, sends: usize) -> Result<()> {
-        while self.accepted + self.refused < sends {
-            let frame = device.next_event(PATIENCE).await?;
-            self.hear(&frame)?;
+    /// Listens until so many sends were answered and so many messages for everybody came.
+    pub async fn until(&mut self, device: &Client, sends: usize, for_all: usize) -> Result<()> {
+        while self.accepted + self.refused < sends || self.for_all < for_all {
+            let frame = device.next_event(PATIENCE).await;
+            let told = (self.accepted, self.refused, self.for_all);
+            self.hear(&frame.with_context(|| format!("accepted, refused, for all: {told:?}"))?)?;
         }
         Ok(())
     }
