@@ -1,117 +1,19 @@
 //! `DELETE /me`: nothing is left of whoever is erased, in no table and in no key of Redis, whatever happens meanwhile.
-//! Long because what is looked for everywhere afterwards has to be put everywhere before.
 
+#[path = "support/marked.rs"]
+mod marked;
 #[path = "support/traces.rs"]
 mod traces;
 
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use reqwest::Method;
+use marked::{MARK, erase, live, mallory, stack, token, until_indexed};
 use serde_json::{Value, json};
-use tidings_harness::{Client, Http, Stack, Token, clock, http::encode, node};
+use tidings_harness::{Client, Http, Stack};
 use traces::traces;
 
 const PATIENCE: Duration = Duration::from_secs(30);
-/// Stands in every text and name of mallory's, and nowhere else.
-const MARK: &str = "xq7mark";
-
-async fn stack() -> Result<Stack> {
-    let builder = Stack::builder().gateway_env("TIDINGS_MESSAGES_PER_SECOND", 1000);
-    builder.gateway_env("TIDINGS_MESSAGES_BURST", 1000).start().await
-}
-
-fn token(stack: &Stack) -> String {
-    let token = Token::of("mallory").name(&format!("Mallory {MARK}"));
-    token.claim("picture", json!(format!("https://example.org/{MARK}.png"))).sign(stack.jwt_secret())
-}
-
-fn mallory(stack: &Stack) -> Http {
-    Http::new(&stack.persistence(0).url(), &token(stack))
-}
-
-async fn erase(user: &Http) -> Result<u16> {
-    Ok(user.request(Method::DELETE, "/me", None).await?.status)
-}
-
-/// What mallory leaves behind everywhere: rooms that she is in and left, private messages, edits, reactions, the archive,
-/// dead letters, names.
-async fn live(stack: &Stack) -> Result<Vec<String>> {
-    let (alice, http) = (stack.http("alice"), mallory(stack));
-    let socket = Client::connect(&stack.gateway(0).ws(), &token(stack)).await?;
-    let text = |words: &str| format!("{words} {MARK} \"quoted\"\n\u{1f642} Ж");
-    let stays = alice.new_room(&["mallory", "bob"]).await?;
-    let left = alice.new_room(&["mallory"]).await?;
-    let own = http.new_room(&["bob"]).await?;
-    let direct = http.create_room("direct", &["bob"]).await?.expect(201).body["room"]
-        .as_str()
-        .unwrap_or_default()
-        .to_owned();
-    let old = alice.new_room(&["mallory"]).await?;
-    let rooms = vec![stays.clone(), left.clone(), own.clone(), direct.clone(), old.clone()];
-
-    alice.send(&stays, "a1", "of alice").await?.expect(201);
-    for room in &rooms {
-        socket.send(room, &text("sent")).await?;
-        let body = json!({"client_id": clock::client_id(), "content": text("private"), "visible_to": {"roles": ["owner"]},
-            "metadata": {(MARK): [MARK]}, "attachments": [{"name": MARK, "url": format!("https://example.org/{MARK}"),
-            "media_type": "a/b", "size": 1}]});
-        http.post(&format!("/rooms/{room}/messages"), body).await?.expect(201);
-    }
-    // Edits and reactions: of hers, of others', some taken back; all of them in a room she stays in.
-    socket.edit(&stays, 2, &text("edited")).await?;
-    socket.edit(&stays, 2, &text("edited again")).await?;
-    alice
-        .request(
-            Method::PATCH,
-            &format!("/rooms/{stays}/messages/3"),
-            Some(json!({"content": text("edited by alice")})),
-        )
-        .await?;
-    socket.react(&stays, 1, MARK).await?;
-    for (method, seq) in [(Method::PUT, 2), (Method::DELETE, 2), (Method::PUT, 3)] {
-        let path = format!("/rooms/{stays}/messages/{seq}/reactions/{}", encode(&format!("{MARK}!")));
-        http.request(method, &path, None).await?.expect(200);
-    }
-    alice.request(Method::PUT, &format!("/rooms/{stays}/messages/2/reactions/x"), None).await?.expect(200);
-    // As an admin she writes into what alice said.
-    alice.put_member(&stays, "mallory", "admin").await?.expect(200);
-    http.request(
-        Method::PATCH,
-        &format!("/rooms/{stays}/messages/1"),
-        Some(json!({"content": text("over alice"), "metadata": {(MARK): 1}})),
-    )
-    .await?
-    .expect(200);
-    http.remove_member(&left, "mallory").await?.expect(200);
-    // The last record of its partition.
-    let corrected = json!({"content": text("corrected by alice")});
-    alice.request(Method::PATCH, &format!("/rooms/{left}/messages/1"), Some(corrected)).await?.expect(200);
-    // Something of hers is in the archive.
-    stack
-        .database()
-        .query(&format!("UPDATE messages SET at = at - interval '9 days' WHERE room_id = '{old}'"))
-        .await?;
-    let mut job = tokio::process::Command::new(node::program("tidings-persistence")?);
-    job.args(["retain", "--older-than", "1d", "--archive", "--database-url", stack.database().url()]);
-    ensure!(job.args(["--redis-url", &stack.redis().url()]).output().await?.status.success());
-    // And something could not be written.
-    stack.database().query("ALTER TABLE messages ADD CHECK (content NOT LIKE '%poison%')").await?;
-    http.send(&stays, "poison", &text("poison")).await?.expect(400);
-    socket.close().await?;
-    Ok(rooms)
-}
-
-async fn until_indexed(stack: &Stack) -> Result<()> {
-    let behind = "SELECT count(*) FROM rooms r LEFT JOIN search_progress p ON p.room_id = r.id \
-                  WHERE r.head_seq > COALESCE(p.indexed_seq, 0)";
-    let begun = Instant::now();
-    while stack.database().value(behind).await? != "0" {
-        ensure!(begun.elapsed() < PATIENCE, "the index stays behind");
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
-    Ok(())
-}
 
 async fn nothing_is_left(stack: &Stack) -> Result<()> {
     until_indexed(stack).await?;

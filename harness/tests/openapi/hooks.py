@@ -46,14 +46,14 @@ def before_call(context, case, kwargs):
         places = PLACES | OWN_PLACES.get(case.operation.label, {})
         # All of them or none: what stays beside another would be taken for the wrong part of a wrong request.
         chance = dice(case.path_parameters)
-        if chance % 8 or case.operation.label in OWN_PLACES:
+        if chance % 4 or case.operation.label in OWN_PLACES:
             for name in case.path_parameters:
-                case.path_parameters[name] = places[name][chance % len(places[name])]
+                case.path_parameters[name] = places[name][chance // 4 % len(places[name])]
     if case.query and not is_wrong(case, QUERY):
         for name in QUESTIONS.keys() & case.query.keys():
             chance = dice(case.query[name])
-            if chance % 8 or name == "upto":
-                case.query[name] = QUESTIONS[name][chance % len(QUESTIONS[name])]
+            if chance % 4 or name == "upto":
+                case.query[name] = QUESTIONS[name][chance // 4 % len(QUESTIONS[name])]
         for name in [name for name in BOUNDS if name in case.query][1:]:
             del case.query[name]
 
