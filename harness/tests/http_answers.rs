@@ -39,6 +39,12 @@ fn header<'a>(headers: &'a HeaderMap, name: &str) -> &'a str {
     headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
 }
 
+/// Whether caches are told that the answer depends on what encodings are taken.
+fn varies(headers: &HeaderMap) -> bool {
+    let lists = headers.get_all("vary").iter().filter_map(|value| value.to_str().ok());
+    lists.flat_map(|list| list.split(',')).any(|name| name.trim() == "accept-encoding")
+}
+
 fn inflate(body: &[u8]) -> Result<Vec<u8>> {
     let mut plain = Vec::new();
     flate2::read::GzDecoder::new(body).read_to_end(&mut plain)?;
@@ -76,8 +82,7 @@ async fn who_has_an_answer_is_told_that_it_is_unchanged_until_it_is_not() -> Res
                     (304, tag.as_str(), 0),
                     "{path} {known}"
                 );
-                let vary = header(&headers, "vary").to_lowercase();
-                ensure!(vary.contains("accept-encoding") || vary.contains("origin"), "{headers:?}");
+                ensure!(varies(&headers), "{headers:?}");
             }
         }
     }
@@ -122,11 +127,7 @@ async fn what_is_long_comes_compressed_to_who_takes_that() -> Result<()> {
         let (got, headers, body) = ask(&stack, &path, &[("accept-encoding", "gzip")]).await?;
         assert_eq!((got, header(&headers, "content-encoding")), (status, ""), "{path}");
         ensure!(serde_json::from_slice::<Value>(&body).is_ok());
-        let vary = headers.get_all("vary").iter().filter_map(|value| value.to_str().ok());
-        ensure!(
-            vary.flat_map(|list| list.split(',')).any(|name| name.trim() == "accept-encoding"),
-            "{headers:?}"
-        );
+        ensure!(varies(&headers), "{headers:?}");
     }
     // HEAD leaves the connection as it was.
     let client = tidings_harness::http::client();
@@ -157,8 +158,8 @@ async fn an_export_stays_a_stream_compressed_or_not() -> Result<()> {
             "INSERT INTO messages (room_id, seq, id, sender_id, client_id, kind, content, at, last_seq) \
              SELECT '{room}', n, gen_random_uuid(), 'alice', 'c' || n, 'text', \
                (SELECT string_agg(md5((g * n)::text), '') FROM generate_series(1, 25) g), now(), n \
-             FROM generate_series(1, 50000) n; UPDATE rooms SET head_seq = 50000 WHERE id = '{room}'; \
-             INSERT INTO search_progress VALUES ('{room}', 50000)"
+             FROM generate_series(1, 30000) n; UPDATE rooms SET head_seq = 30000 WHERE id = '{room}'; \
+             INSERT INTO search_progress VALUES ('{room}', 30000)"
         ))
         .await?;
     let pid = stack.persistence(0).pid().context("it does not run")?;
@@ -177,7 +178,7 @@ async fn an_export_stays_a_stream_compressed_or_not() -> Result<()> {
             body.extend_from_slice(&chunk);
             most = most.max(resident(pid)?);
         }
-        ensure!(body.len() > 20 * 1024 * 1024, "{coding}: {} bytes", body.len());
+        ensure!(body.len() > 14 * 1024 * 1024, "{coding}: {} bytes", body.len());
         ensure!(most < before + 16 * 1024, "{coding}: from {before} to {most} KiB for {} bytes", body.len());
         let plain = if coding == "gzip" { inflate(&body)? } else { body };
         let lines = plain.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
