@@ -57,7 +57,7 @@ impl Store {
     }
 
     async fn state(&mut self) -> Result<State> {
-        Ok(presence::states(&mut self.connection, &[self.user.clone()]).await?.remove(0))
+        Ok(presence::states(&mut self.connection, std::slice::from_ref(&self.user)).await?.remove(0))
     }
 
     async fn status(&mut self) -> Result<Option<Status>> {
