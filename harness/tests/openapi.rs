@@ -48,9 +48,12 @@ async fn what_a_user_asks_is_answered_as_the_document_says() -> Result<()> {
 
 #[tokio::test]
 async fn what_a_back_end_asks_is_answered_as_the_document_says() -> Result<()> {
-    // Of one that is no member anywhere: only a member has marks.
-    let refused = never_accepted(|stack| stack.admin_token("root")).await?;
-    assert_eq!(refused, ["POST /v1/rooms/{room}/delivered", "POST /v1/rooms/{room}/read"]);
+    let mut refused = never_accepted(|stack| stack.admin_token("root")).await?;
+    // Only a member has marks, and this one may be in no room.
+    refused.retain(|name| {
+        !["POST /v1/rooms/{room}/delivered", "POST /v1/rooms/{room}/read"].contains(&name.as_str())
+    });
+    assert_eq!(refused, [] as [&str; 0]);
     Ok(())
 }
 
