@@ -133,7 +133,12 @@ impl Rehearsal {
         std::fs::create_dir_all(&bin).unwrap();
         let cargo = "#!/bin/sh\necho \"$1\" >>asked\n[ \"$1\" != test ] || printf '%s\\n' \"$RESULTS\"\n\
                      case \" $FAILING \" in *\" $1 \"*) exit 101 ;; esac\n";
-        for (name, text) in [("cargo", cargo), ("shellcheck", "#!/bin/sh\n")] {
+        // Installs nothing, but makes the folders that it is asked for.
+        let python = "#!/bin/sh\nfor last; do :; done\n[ \"$2\" != venv ] || mkdir -p \"$last\"\n";
+        let pins = folder.path().join("harness/tests/openapi");
+        std::fs::create_dir_all(&pins).unwrap();
+        std::fs::write(pins.join("requirements.txt"), "").unwrap();
+        for (name, text) in [("cargo", cargo), ("python3", python), ("shellcheck", "#!/bin/sh\n")] {
             std::fs::write(bin.join(name), text).unwrap();
             let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
             std::fs::set_permissions(bin.join(name), mode).unwrap();
