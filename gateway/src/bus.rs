@@ -93,6 +93,8 @@ impl Shared {
 
     fn went_offline(&self) {
         self.offline.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert_with(Instant::now);
+        // Before channels are subscribed again: the first of them bring hints while others are still silent.
+        self.interest().deafen();
         self.hearing.away();
         self.process.send_replace(None);
     }

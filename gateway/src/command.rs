@@ -10,7 +10,7 @@ mod mark;
 mod ping;
 mod send;
 
-use std::rc::Rc;
+use std::{num::NonZeroU32, rc::Rc};
 
 use serde_json::value::RawValue;
 use tidings_shared::{
@@ -21,7 +21,7 @@ use tidings_shared::{
     protocol::{CloseCode, Command, JoinTarget, Parsed, Status, server::ServerFrame},
 };
 
-use crate::limits::Limit;
+use crate::limits::{Limit, rooms_cost};
 
 /// What a connection is, as far as commands care.
 #[derive(Debug, Default)]
@@ -37,8 +37,8 @@ pub enum State {
 /// What commands may ask of the world.
 pub struct Context<'a> {
     pub verifier: &'a Verifier,
-    /// Takes one command off the user's allowance; else when there will be one, in milliseconds.
-    pub allow: &'a dyn Fn(Limit, &UserId) -> Result<(), u64>,
+    /// Takes so many off the user's allowance; else when there will be as many, in milliseconds.
+    pub allow: &'a dyn Fn(Limit, &UserId, NonZeroU32) -> Result<(), u64>,
     /// Milliseconds since the Unix epoch.
     pub now_ms: i64,
 }
@@ -125,13 +125,16 @@ pub fn apply(state: &mut State, context: &Context<'_>, parsed: Parsed) -> Vec<Ef
     let Parsed { reference, room, frame } = parsed;
     let command = match frame {
         Ok(command) => command,
+        Err(refusal) if !matches!(state, State::Ready(_)) => {
+            return auth::unreadable(state, reference, room, refusal);
+        }
         Err(refusal) => {
-            let refusal = within(context, state, Limit::Commands).err().unwrap_or(refusal);
+            let refusal = within(context, state, Limit::Commands, NonZeroU32::MIN).err().unwrap_or(refusal);
             return vec![Effect::refuse(reference, room, refusal)];
         }
     };
     if let (State::Ready(_), Some(limit)) = (&*state, limit_of(&command))
-        && let Err(refusal) = within(context, state, limit)
+        && let Err(refusal) = within(context, state, limit, cost_of(&command))
     {
         return vec![Effect::refuse(reference, room, refusal)];
     }
@@ -171,12 +174,20 @@ fn limit_of(command: &Command) -> Option<Limit> {
     })
 }
 
-/// Takes one command off the user's allowance. Nobody yet has none: such a connection ends soon by itself.
-fn within(context: &Context<'_>, state: &State, limit: Limit) -> Result<(), Refusal> {
+/// How many of its kind a command counts as. The rooms of `"mine"` are not known yet: they count when they are.
+fn cost_of(command: &Command) -> NonZeroU32 {
+    let rooms = match command {
+        Command::Join { target: JoinTarget::Many { rooms, .. }, .. } => rooms.len(),
+        _ => 0,
+    };
+    NonZeroU32::MIN.saturating_add(rooms_cost(rooms))
+}
+
+/// Takes a command off the user's allowance. Nobody yet has none: such a connection ends soon by itself.
+fn within(context: &Context<'_>, state: &State, limit: Limit, cost: NonZeroU32) -> Result<(), Refusal> {
     match state {
-        State::Ready(identity) => {
-            (context.allow)(limit, &identity.user).map_err(|retry_after_ms| limit.refusal(retry_after_ms))
-        }
+        State::Ready(identity) => (context.allow)(limit, &identity.user, cost)
+            .map_err(|retry_after_ms| limit.refusal(retry_after_ms)),
         State::AwaitingAuth | State::Authenticating => Ok(()),
     }
 }

@@ -3,12 +3,9 @@
 use std::{net::SocketAddr, num::NonZeroU32};
 
 use clap::Parser;
-use tidings_shared::config::CommonArgs;
+use tidings_shared::{config::CommonArgs, rate::Rate};
 
-use crate::{
-    limits::{Limit, Rate},
-    transport::FrameRate,
-};
+use crate::{limits::Limit, transport::FrameRate};
 
 /// Stateless node that holds WebSockets and appends to the room logs.
 #[derive(Debug, Clone, Parser)]
@@ -47,9 +44,12 @@ pub struct GatewayConfig {
     /// `presence:set` and `presence:get` of a user, per second in the long run.
     #[arg(long, env = "TIDINGS_PRESENCE_PER_SECOND", default_value = "5")]
     pub presence_per_second: NonZeroU32,
-    /// `room:join` and `room:leave` of a user, per second in the long run.
+    /// `room:join` and `room:leave` of a user, per second in the long run; each 50 rooms of a join count as one more.
     #[arg(long, env = "TIDINGS_JOINS_PER_SECOND", default_value = "10")]
     pub joins_per_second: NonZeroU32,
+    /// Long polls of a user, per second in the long run; each 50 rooms that a poll names count as one more.
+    #[arg(long, env = "TIDINGS_POLLS_PER_SECOND", default_value = "20")]
+    pub polls_per_second: NonZeroU32,
     /// All other commands of a user, per second in the long run; what cannot be read counts too.
     #[arg(long, env = "TIDINGS_COMMANDS_PER_SECOND", default_value = "50")]
     pub commands_per_second: NonZeroU32,
@@ -89,7 +89,9 @@ impl GatewayConfig {
             burst: self.frames_burst,
             ..FrameRate::default()
         };
-        for limit in Limit::ALL.map(|limit| self.rate(limit)) {
+        // Polls are no frames.
+        let frames = Limit::ALL.into_iter().filter(|limit| *limit != Limit::Polls);
+        for limit in frames.map(|limit| self.rate(limit)) {
             rate.per_second = rate.per_second.max(limit.per_second);
             rate.burst = rate.burst.max(limit.burst);
         }
@@ -106,6 +108,7 @@ impl GatewayConfig {
             Limit::Marks => Rate::per_second(self.marks_per_second),
             Limit::Presence => Rate::per_second(self.presence_per_second),
             Limit::Joins => Rate::per_second(self.joins_per_second),
+            Limit::Polls => Rate::per_second(self.polls_per_second),
             Limit::Commands => Rate::per_second(self.commands_per_second),
         }
     }
@@ -133,5 +136,6 @@ mod tests {
         assert_eq!(frame_rate(&["--frames-per-second=1000", "--frames-burst=3000"]), (1_000, 3_000));
         assert_eq!(frame_rate(&["--messages-per-second=400", "--messages-burst=500"]), (400, 500));
         assert_eq!(frame_rate(&["--marks-per-second=4000"]).0, 4_000);
+        assert_eq!(frame_rate(&["--polls-per-second=4000"]), (100, 200));
     }
 }

@@ -8,6 +8,7 @@ use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter, clock::Clock};
 use tidings_shared::{
     error::{ErrorCode, Refusal},
     ids::UserId,
+    rate::Rate,
 };
 
 /// What is counted apart.
@@ -21,20 +22,23 @@ pub enum Limit {
     Marks,
     /// Telling one's presence, asking for that of others.
     Presence,
-    /// Joins and leaves, as frames, whatever number of rooms they name.
+    /// Joins and leaves, each join by the rooms that it names: see [`rooms_cost`].
     Joins,
+    /// Long polls, likewise.
+    Polls,
     /// Everything else, what cannot be read included.
     Commands,
 }
 
 impl Limit {
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Messages,
         Self::Typing,
         Self::Signals,
         Self::Marks,
         Self::Presence,
         Self::Joins,
+        Self::Polls,
         Self::Commands,
     ];
 
@@ -48,6 +52,7 @@ impl Limit {
             Self::Marks => "marks",
             Self::Presence => "presence",
             Self::Joins => "joins",
+            Self::Polls => "polls",
             Self::Commands => "commands",
         }
     }
@@ -60,52 +65,47 @@ impl Limit {
     }
 }
 
-/// How many seconds' worth may come at once, where no burst is set: someone who comes back joins and marks many rooms
-/// in one go.
-const BURST_S: u32 = 4;
+/// So many rooms are joined for one of the allowance.
+const ROOMS_OF_ONE: usize = 50;
 
-/// How fast one kind of command may come.
-#[derive(Debug, Clone, Copy)]
-pub struct Rate {
-    pub per_second: NonZeroU32,
-    pub burst: NonZeroU32,
+/// What the rooms of a poll or a join cost beside the command itself: each is subscribed to, and read of once.
+#[must_use]
+pub fn rooms_cost(rooms: usize) -> u32 {
+    u32::try_from(rooms / ROOMS_OF_ONE).unwrap_or(u32::MAX)
 }
 
-impl Rate {
-    /// This many per second, and what comes in [`BURST_S`] at once.
-    #[must_use]
-    pub fn per_second(per_second: NonZeroU32) -> Self {
-        Self { per_second, burst: per_second.saturating_mul(NonZeroU32::MIN.saturating_add(BURST_S - 1)) }
-    }
-}
-
-/// The buckets of everybody on this node.
-pub struct Allowances([DefaultKeyedRateLimiter<UserId>; Limit::ALL.len()]);
+/// The buckets of everybody on this node, each with what it holds.
+pub struct Allowances([(DefaultKeyedRateLimiter<UserId>, NonZeroU32); Limit::ALL.len()]);
 
 impl Allowances {
     #[must_use]
     pub fn new(rate: impl Fn(Limit) -> Rate) -> Self {
         Self(Limit::ALL.map(|limit| {
             let Rate { per_second, burst } = rate(limit);
-            RateLimiter::keyed(Quota::per_second(per_second).allow_burst(burst))
+            (RateLimiter::keyed(Quota::per_second(per_second).allow_burst(burst)), burst)
         }))
     }
 
-    /// Takes one command off a user's allowance, else tells in how many milliseconds there will be one.
+    /// Takes so many off a user's allowance, at most all that it holds; else tells in how many milliseconds there
+    /// will be as many.
     ///
     /// # Errors
     /// Milliseconds to wait.
-    pub fn take(&self, limit: Limit, user: &UserId) -> Result<(), u64> {
-        let buckets = &self.0[limit as usize];
-        buckets.check_key(user).map_err(|not_until| {
-            let wait = not_until.wait_time_from(buckets.clock().now());
-            u64::try_from(wait.as_millis()).unwrap_or(u64::MAX).max(1)
-        })
+    pub fn take(&self, limit: Limit, user: &UserId, many: NonZeroU32) -> Result<(), u64> {
+        let (buckets, burst) = &self.0[limit as usize];
+        match buckets.check_key_n(user, many.min(*burst)) {
+            Ok(Err(not_until)) => {
+                let wait = not_until.wait_time_from(buckets.clock().now());
+                Err(u64::try_from(wait.as_millis()).unwrap_or(u64::MAX).max(1))
+            }
+            // More than a bucket holds is never asked for.
+            Ok(Ok(())) | Err(_) => Ok(()),
+        }
     }
 
     /// Forgets buckets that are full again.
     pub fn forget_full(&self) {
-        for buckets in &self.0 {
+        for (buckets, _) in &self.0 {
             buckets.retain_recent();
             buckets.shrink_to_fit();
         }
@@ -145,16 +145,25 @@ mod tests {
         let allowances = Allowances::new(|_| Rate { per_second: one, burst: one });
         let user = |id: &str| UserId::parse(id).unwrap();
         for limit in Limit::ALL {
-            assert_eq!(allowances.take(limit, &user("alice")), Ok(()), "{limit:?}");
-            assert!(allowances.take(limit, &user("alice")).is_err_and(|ms| (1..=1000).contains(&ms)));
-            assert_eq!(allowances.take(limit, &user("bob")), Ok(()), "{limit:?}");
+            assert_eq!(allowances.take(limit, &user("alice"), one), Ok(()), "{limit:?}");
+            assert!(allowances.take(limit, &user("alice"), one).is_err_and(|ms| (1..=1000).contains(&ms)));
+            assert_eq!(allowances.take(limit, &user("bob"), one), Ok(()), "{limit:?}");
         }
     }
 
     #[test]
-    fn a_rate_lets_some_seconds_worth_through_at_once() {
-        assert_eq!(Rate::per_second(NonZeroU32::new(10).unwrap()).burst.get(), 40);
-        assert_eq!(Rate::per_second(NonZeroU32::MAX).burst, NonZeroU32::MAX);
+    fn who_asks_for_more_than_there_is_waits_for_all_of_it_but_never_for_ever() {
+        let count = |count: u32| NonZeroU32::new(count).unwrap();
+        let allowances = Allowances::new(|_| Rate { per_second: count(1), burst: count(4) });
+        let alice = UserId::parse("alice").unwrap();
+        assert_eq!(allowances.take(Limit::Polls, &alice, count(100)), Ok(()));
+        let wait = allowances.take(Limit::Polls, &alice, count(3)).unwrap_err();
+        assert!((2_001..=3_000).contains(&wait), "{wait}");
+    }
+
+    #[test]
+    fn a_poll_costs_more_with_each_fifty_rooms() {
+        assert_eq!([0, 49, 50, 99, 100, 1000].map(rooms_cost), [0, 0, 1, 1, 2, 20]);
     }
 
     #[test]

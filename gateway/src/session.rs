@@ -119,7 +119,7 @@ impl ChatSession {
         node.metrics.frames.with_label_values(&[kind]).inc();
         let context = Context {
             verifier: &node.verifier,
-            allow: &|limit, user| node.allow(limit, user),
+            allow: &|limit, user, many| node.allow_many(limit, user, many),
             now_ms: now_ms(),
         };
         let effects = command::apply(&mut self.client.state.borrow_mut(), &context, parsed);

@@ -8,6 +8,7 @@ mod typing;
 
 use std::{
     cell::{Cell, RefCell},
+    num::NonZeroU32,
     rc::Rc,
     sync::{Arc, atomic::Ordering},
 };
@@ -61,7 +62,15 @@ impl Node {
     /// # Errors
     /// Milliseconds to wait.
     pub fn allow(&self, limit: Limit, user: &UserId) -> Result<(), u64> {
-        let allowed = self.allowances.take(limit, user);
+        self.allow_many(limit, user, NonZeroU32::MIN)
+    }
+
+    /// Takes what so many commands are worth.
+    ///
+    /// # Errors
+    /// Milliseconds to wait.
+    pub fn allow_many(&self, limit: Limit, user: &UserId, many: NonZeroU32) -> Result<(), u64> {
+        let allowed = self.allowances.take(limit, user, many);
         if allowed.is_err() {
             self.metrics.limited.with_label_values(&[limit.name()]).inc();
         }
@@ -89,7 +98,7 @@ const REFILLS_AT_ONCE: usize = 64;
 #[must_use]
 pub fn queue() -> (WorkerQueue, Inbox) {
     let (hints, receiver) = mpsc::channel(HINT_QUEUE);
-    let queue = WorkerQueue { hints, refill: Arc::default(), doubt: Arc::default(), wake: Arc::default() };
+    let queue = WorkerQueue::new(hints);
     (queue.clone(), Inbox { queue, hints: receiver })
 }
 
@@ -181,6 +190,8 @@ async fn follow(worker: Rc<Worker>, mut inbox: Inbox) {
         }
         for hint in gathered.drain(..) {
             match hint {
+                // It has no seq that would show what is missing before it: a removal of somebody whom it would reach.
+                Hint::Record { record, .. } if record.is_live_only() && inbox.queue.may_have_missed() => {}
                 Hint::Record { record, frame } => worker.dispatch(&record, &frame),
                 Hint::User { user, told } => worker.tell(&user, &told),
             }

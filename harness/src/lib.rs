@@ -17,6 +17,7 @@ pub mod node;
 pub mod play;
 pub mod ports;
 pub mod postgres;
+pub mod proxy;
 pub mod raw;
 pub mod recorder;
 pub mod redis;

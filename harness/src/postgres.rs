@@ -239,6 +239,7 @@ pub(crate) async fn sql(url: &str, statements: &str) -> Result<Vec<Vec<String>>>
         bail!("{statements}: {}", String::from_utf8_lossy(&output.stderr).trim());
     }
     let text = String::from_utf8(output.stdout)?;
-    let rows = text.trim_end_matches(['\n', '\u{1e}']).split('\u{1e}').filter(|row| !row.is_empty());
+    // The last row ends with a line feed, so that no output is no row, and a line feed alone is an empty one.
+    let rows = text.strip_suffix('\n').map(|rows| rows.split('\u{1e}')).into_iter().flatten();
     Ok(rows.map(|row| row.split('\u{1f}').map(str::to_owned).collect()).collect())
 }

@@ -134,6 +134,8 @@ impl Settings {
                 // Tests are faster than people; those of the limits set their own.
                 settings.push(("TIDINGS_MESSAGES_PER_SECOND", "100000"));
                 settings.push(("TIDINGS_MESSAGES_BURST", "100000"));
+                settings.push(("TIDINGS_MARKS_PER_SECOND", "100000"));
+                settings.push(("TIDINGS_PRESENCE_PER_SECOND", "100000"));
                 &self.persistence
             }
         };

@@ -16,12 +16,19 @@ const RECEIPTS: f64 = 1000.0;
 const SLICES: f64 = 512.0;
 /// Unread messages and the last message are looked for among so many, and one that tells whether there are more.
 const LOOKED_AT: f64 = 2001.0;
+/// A page of history walks over what is private to others in steps that span so many positions.
+const STEP: f64 = 10_000.0;
+/// Names of public rooms that one page looks at for a part of them; without one, twice a page: those of the cursor's
+/// moment, and those before it.
+const NAMES: f64 = 5_000.0;
+const TWO_PAGES: f64 = 2.0 * PAGE;
 /// Often enough for PostgreSQL to settle on a plan that does not know the parameters.
 const TIMES: usize = 8;
 /// What grows with what is said.
 const LARGE: [&str; 6] = ["messages", "events", "members", "message_search", "reactions", "message_versions"];
 
-/// 1,000 rooms of 1,000 messages and 50 other events; `me` is in the first 100, in the first with 999 others.
+/// 1,000 rooms of 1,000 messages and 50 other events; `me` is in the first 100, in the first with 999 others. One room
+/// more in which 30,000 messages are private to others, and 20,000 public ones in which nothing was said.
 const LOAD: &str = "
 SET synchronous_commit = off;
 INSERT INTO users (id, name) SELECT 'u' || n, 'User ' || n FROM generate_series(1, 5000) n;
@@ -42,6 +49,13 @@ INSERT INTO messages (room_id, seq, id, sender_id, client_id, kind, content, vis
     CASE WHEN s % 50 = 1 THEN ARRAY['u1'] END,
     now() - interval '30 days' + s * interval '30 minutes' + r * interval '1 second', s
   FROM generate_series(1, 1000) r, generate_series(1, 1050) s WHERE s % 21 <> 0;
+INSERT INTO rooms (id, partition, kind, name, created_by, head_seq, updated_at)
+  SELECT 'square' || n, n % 64, 'public', 'Square ' || n, 'u1', 0, now() - (n / 5) * interval '1 minute' FROM generate_series(1, 20000) n
+  UNION ALL SELECT 'hidden', 0, 'private', 'Hidden', 'u1', 30001, now();
+INSERT INTO members (room_id, user_id, role) VALUES ('hidden', 'u5000', 'member');
+INSERT INTO messages (room_id, seq, id, sender_id, client_id, kind, content, visible_users, at, last_seq)
+  SELECT 'hidden', s, gen_random_uuid(), 'u1', 'h' || s, 'text', 'x', CASE WHEN s BETWEEN 2 AND 30000 THEN ARRAY['u1'] END, now(), s
+  FROM generate_series(1, 30001) s;
 ALTER TABLE messages ADD UNIQUE (id);
 ALTER TABLE messages ADD UNIQUE (room_id, sender_id, client_id);
 INSERT INTO events (room_id, seq, type, actor_id, target, at, body)
@@ -105,7 +119,7 @@ fn walk<'a>(node: &'a Value, look: &mut impl FnMut(&'a Value)) {
 }
 
 /// What is wrong with a plan.
-fn faults(plan: &Value, sorted_at_most: f64) -> Vec<String> {
+fn faults(plan: &Value, sorted_at_most: f64, looked_at_most: f64) -> Vec<String> {
     let mut faults = Vec::new();
     walk(&plan["Plan"], &mut |node| {
         let (kind, table) = (node["Node Type"].as_str().unwrap_or_default(), node["Relation Name"].as_str());
@@ -118,10 +132,10 @@ fn faults(plan: &Value, sorted_at_most: f64) -> Vec<String> {
                 faults.push(format!("a sort of {rows} rows by {}", node["Sort Key"]));
             }
         }
-        if table == Some("messages") {
+        if let Some(table @ ("messages" | "rooms")) = table {
             let looked_at = number(node, "Actual Rows") + number(node, "Rows Removed by Filter");
-            if looked_at > LOOKED_AT {
-                faults.push(format!("{looked_at} messages are looked at in one go"));
+            if looked_at > looked_at_most {
+                faults.push(format!("{looked_at} {table} are looked at in one go"));
             }
         }
     });
@@ -148,10 +162,16 @@ async fn reading_is_by_key_and_sorts_no_more_than_a_page() -> Result<()> {
     }
     stack.persistence(0).restart().await?;
 
-    let me: Http = stack.http("me");
+    let (me, guest): (Http, Http) = (stack.http("me"), stack.http("u5000"));
     let mut plans = Plans { stack: &stack, read: 0 };
     let mut wrong = Vec::new();
-    for (path, sorted_at_most, reads) in [
+    let mut deep = String::new();
+    for _ in 0..20 {
+        let page = me.get(&format!("/rooms?limit=200{deep}")).await?.expect(200).body;
+        deep = format!("&cursor={}", page["next"].as_str().context("the last page")?);
+    }
+    let (deep, named) = (format!("/rooms?limit=200{deep}"), format!("/rooms?query=room&limit=200{deep}"));
+    let paths = [
         ("/rooms/room1/messages?limit=200", PAGE, "messages"),
         ("/rooms/room1/messages?before=500&limit=200", PAGE, "messages"),
         ("/rooms/room1/messages?after=500&limit=200", PAGE, "messages"),
@@ -167,11 +187,21 @@ async fn reading_is_by_key_and_sorts_no_more_than_a_page() -> Result<()> {
         ("/search?q=w77%20x", SLICES, "message_search"),
         ("/search?q=c", SLICES, "message_search"),
         ("/search?q=common%20nee&room=room1", SLICES, "message_search"),
-    ] {
+    ];
+    let paths = paths.map(|(path, sorted_at_most, reads)| (path, sorted_at_most, LOOKED_AT, reads));
+    let wider = [
+        ("/rooms/hidden/messages?limit=200", PAGE, STEP, "messages"),
+        ("/rooms/hidden/messages?after=1&limit=200", PAGE, STEP, "messages"),
+        ("/rooms?limit=200", TWO_PAGES, PAGE, "rooms"),
+        (&deep, TWO_PAGES, PAGE, "rooms"),
+        (&named, 2.0 * NAMES, NAMES, "rooms"),
+    ];
+    for (path, sorted_at_most, looked_at_most, reads) in paths.into_iter().chain(wider) {
         // Whoever asks is looked up too, and may be left out by one that comes late.
         plans.next()?;
         for _ in 0..TIMES {
-            me.get(path).await?.expect(200);
+            let asker = if path.contains("hidden") { &guest } else { &me };
+            asker.get(path).await?.expect(200);
         }
         tokio::time::sleep(Duration::from_millis(100)).await;
         let plans = plans.next()?;
@@ -180,8 +210,11 @@ async fn reading_is_by_key_and_sorts_no_more_than_a_page() -> Result<()> {
             walk(&plan["Plan"], &mut |node| used += usize::from(node["Relation Name"] == reads));
             let text = plan["Query Text"].as_str().unwrap_or_default();
             // The indexer's look through all rooms goes on beside.
-            let faults =
-                if text.contains("search_progress") { Vec::new() } else { faults(plan, sorted_at_most) };
+            let faults = if text.contains("search_progress") {
+                Vec::new()
+            } else {
+                faults(plan, sorted_at_most, looked_at_most)
+            };
             if !faults.is_empty() {
                 wrong.push(format!("{path}: {}\n{text}", faults.join("; ")));
             }

@@ -241,17 +241,25 @@ async fn a_position_that_is_not_stored_in_five_seconds_is_told_as_unavailable() 
 }
 
 #[tokio::test]
-async fn only_so_many_readers_may_wait_for_the_log_to_be_stored() -> Result<()> {
+async fn only_so_many_readers_may_wait_for_the_log_to_be_stored_and_few_of_one_user() -> Result<()> {
     const PLACES: usize = 256;
+    const OF_ONE: usize = 16;
     let stack = stack().await?;
     let alice = stack.http("alice");
-    let room = alice.new_room(&[]).await?;
-    let waiting =
-        (0..PLACES + 20).map(async |_| anyhow::Ok(alice.messages(&room, "upto=1").await?.expect(503)));
-    let refused = futures_util::future::try_join_all(waiting).await?;
-    let overloaded = refused.iter().filter(|answer| answer.code() == "overloaded").count();
-    assert!((1..=20).contains(&overloaded), "{overloaded} of {}", refused.len());
-    assert!(refused.iter().all(|answer| ["overloaded", "unavailable"].contains(&answer.code())));
+    let names: Vec<String> = (0..20).map(|n| format!("u{n}")).collect();
+    let room = alice.new_room(&names.iter().map(String::as_str).collect::<Vec<_>>()).await?;
+    let people: Vec<_> = names.iter().map(|name| stack.http(name)).collect();
+    let ask = async |user: &tidings_harness::Http| anyhow::Ok(user.messages(&room, "upto=1").await?);
+    let codes = |answers: &[tidings_harness::http::Answer], code: &str| {
+        answers.iter().filter(|answer| answer.code() == code).count()
+    };
+    let own = futures_util::future::try_join_all((0..OF_ONE + 4).map(|_| ask(&alice))).await?;
+    assert_eq!((codes(&own, "rate_limited"), codes(&own, "unavailable")), (4, OF_ONE));
+    let waiting = (0..PLACES + 20).map(|n| ask(&people[n % people.len()]));
+    let all = futures_util::future::try_join_all(waiting).await?;
+    let overloaded = codes(&all, "overloaded");
+    assert!((1..=20).contains(&overloaded), "{overloaded} of {}", all.len());
+    assert_eq!(overloaded + codes(&all, "unavailable"), all.len());
     // All places are free again.
     alice.send(&room, "c", "x").await?.expect(201);
     alice.messages(&room, "upto=1").await?.expect(200);

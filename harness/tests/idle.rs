@@ -2,13 +2,14 @@
 //! a connection may cost is asked of release builds, by hand: a debug build's memory proves nothing.
 
 use std::process::{Command, Output};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 use tidings_harness::Stack;
 
 const CONNECTIONS: usize = 100;
+const PATIENCE: Duration = Duration::from_secs(60);
 const IDLE_S: u64 = 3;
 /// Pings come often enough for each connection to answer at least one while it idles.
 const HEARTBEAT_MS: u64 = 1000;
@@ -71,6 +72,7 @@ async fn idle_connections_are_counted_weighed_and_held_to_the_bound() -> Result<
 #[tokio::test]
 async fn a_gateway_that_dies_meanwhile_is_told() -> Result<()> {
     let stack = Stack::start().await?;
+    let begun = Instant::now();
     let killed = async {
         while !stack
             .gateway(0)
@@ -78,6 +80,7 @@ async fn a_gateway_that_dies_meanwhile_is_told() -> Result<()> {
             .await?
             .contains(&format!("tidings_gateway_connections {CONNECTIONS}\n"))
         {
+            ensure!(begun.elapsed() < PATIENCE, "they do not all connect");
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
         stack.gateway(0).kill();

@@ -130,13 +130,23 @@ async fn a_repeated_import_changes_nothing_and_what_was_missing_comes_in() -> Re
     Ok(())
 }
 
+/// A multiple of the number of rooms.
+const BACK: u32 = 999;
+
 #[tokio::test]
 async fn an_import_that_was_killed_goes_on_where_it_was() -> Result<()> {
     let stack = stack().await?;
     let rooms = ["r1", "r2", "r3"];
     let created =
         rooms.iter().map(|room| json!({"type": "room", "id": room, "kind": "public", "created_by": "alice"}));
-    let messages = (1..=6000).map(|id| message(rooms[id as usize % 3], id, "alice"));
+    // Each answers one that is further back than what the next run reads again.
+    let messages = (1..=6000).map(|id| {
+        let mut message = message(rooms[id as usize % 3], id, "alice");
+        if id > BACK {
+            message["reply_to"] = json!(id - BACK);
+        }
+        message
+    });
     let path = file(&stack, "all.jsonl", created.chain(messages))?;
     let checkpoint = stack.folder().join("checkpoint");
     let checkpoint = checkpoint.to_str().unwrap_or_default();
@@ -163,6 +173,11 @@ async fn an_import_that_was_killed_goes_on_where_it_was() -> Result<()> {
             (1..=6000).filter(|id| id % 3 == number).map(|id| vec![format!("words {id}")]).collect();
         ensure!(stack.database().query(&sql).await? == expected, "{room}");
     }
+    let lost = format!(
+        "SELECT count(*) FROM messages WHERE seq > {0} AND reply_to IS DISTINCT FROM seq - {0}",
+        BACK / 3
+    );
+    assert_eq!(stack.database().value(&lost).await?, "0", "answers to what was imported before the kill");
     let told = import(&stack, &path, &["--checkpoint", checkpoint]).await?;
     ensure!(told.starts_with("0 messages") && told.contains(" 0 were there already"), "{told}");
     Ok(())
@@ -196,5 +211,65 @@ async fn lines_that_cannot_be_imported_are_told_with_their_numbers() -> Result<(
     ensure!(!strict.status.success() && String::from_utf8_lossy(&strict.stderr).contains("bad.jsonl:2:"));
     let missing = run(&stack, &stack.folder().join("missing.jsonl"), &[]).await?;
     ensure!(!missing.status.success() && String::from_utf8_lossy(&missing.stderr).contains("missing.jsonl"));
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_direct_room_without_an_id_is_the_one_that_the_two_have() -> Result<()> {
+    let stack = stack().await?;
+    let direct =
+        json!({"type": "room", "kind": "direct", "created_by": "alice", "members": [{"user": "bob"}]});
+    let path = file(&stack, "direct.jsonl", [direct.clone(), direct])?;
+    let told = import(&stack, &path, &["--strict"]).await?;
+    ensure!(told.contains(" 1 rooms,") && told.contains(" 1 were there already"), "{told}");
+    let nameless = json!({"type": "room", "kind": "private", "created_by": "alice"});
+    let output = run(&stack, &file(&stack, "nameless.jsonl", [nameless])?, &[]).await?;
+    ensure!(
+        String::from_utf8_lossy(&output.stderr).contains("nameless.jsonl:1: id is missing"),
+        "{output:?}"
+    );
+    assert_eq!(stack.database().value("SELECT count(*) FROM rooms").await?, "1");
+    Ok(())
+}
+
+#[tokio::test]
+async fn nothing_of_whoever_is_erased_is_brought_back() -> Result<()> {
+    let stack = stack().await?;
+    let room = json!({"type": "room", "id": "r", "kind": "private", "created_by": "mallory", "members": [{"user": "alice"}]});
+    let first =
+        file(&stack, "first.jsonl", [room.clone(), message("r", 1, "mallory"), message("r", 2, "alice")])?;
+    import(&stack, &first, &["--strict"]).await?;
+    let erased = stack.http("mallory").request("DELETE".parse()?, "/me", None).await?;
+    assert_eq!(erased.status, 204);
+
+    let mut second_room = room.clone();
+    second_room["id"] = json!("r2");
+    let lines = [
+        room,
+        message("r", 1, "mallory"),
+        message("r", 2, "alice"),
+        json!({"type": "user", "id": "mallory", "name": "Mallory"}),
+        second_room,
+        json!({"type": "member", "room": "r", "user": "mallory", "role": "owner"}),
+        message("r", 3, "mallory"),
+        message("r", 4, "alice"),
+    ];
+    let output = run(&stack, &file(&stack, "second.jsonl", lines)?, &[]).await?;
+    let errors = String::from_utf8(output.stderr)?;
+    let mut refused: Vec<&str> = errors
+        .lines()
+        .filter(|line| line.ends_with(" erased"))
+        .filter_map(|line| line.split(':').nth(1))
+        .collect();
+    refused.sort_unstable();
+    assert_eq!(refused, ["4", "5", "6", "7"], "{errors}");
+    let told = String::from_utf8(output.stdout)?;
+    ensure!(
+        told.contains("1 messages, 0 rooms") && told.contains("3 were there already; 4 lines refused"),
+        "{told}"
+    );
+    let said = "SELECT count(*) FROM messages WHERE sender_id = 'mallory' AND content <> ''";
+    assert_eq!(stack.database().value(said).await?, "0");
+    assert_eq!(stack.database().value("SELECT count(*) FROM members WHERE user_id = 'mallory'").await?, "0");
     Ok(())
 }

@@ -4,17 +4,17 @@
 #[allow(dead_code, reason = "each test program uses its part")]
 mod hearing;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use hearing::{refused, room_with, typing};
 use serde_json::{Value, json};
-use tidings_harness::{Client, ClientError, Stack};
+use tidings_harness::{Client, ClientError, Http, Stack};
 
 const LIMITS: [&str; 6] = ["TYPING", "SIGNALS", "MARKS", "PRESENCE", "JOINS", "COMMANDS"];
 
 async fn metric(stack: &Stack, line: &str) -> Result<u64> {
     let text = stack.gateway(0).metrics().await?;
     let value = text.lines().find_map(|found| found.strip_prefix(line)?.strip_prefix(' '));
-    Ok(value.unwrap_or("0").parse()?)
+    Ok(value.with_context(|| format!("there is no {line}"))?.parse()?)
 }
 
 // Covers: rate_limited.
@@ -133,4 +133,34 @@ async fn flood(client: &Client, frame: &Value, times: usize) -> Result<Option<u1
         }
     }
     Ok(client.until_closed().await?.code)
+}
+
+#[tokio::test]
+async fn polls_are_bounded_and_cost_more_the_more_rooms_they_name() -> Result<()> {
+    let stack = Stack::builder().gateway_env("TIDINGS_POLLS_PER_SECOND", 2).start().await?;
+    let node = stack.gateway(0).url();
+    let poll = async |user: &str, rooms: u32| {
+        let cursors: serde_json::Map<String, Value> =
+            (0..rooms).map(|n| (format!("room{n}"), Value::Null)).collect();
+        let body = json!({"cursors": cursors, "timeout_ms": 0});
+        Http::new(&node, &stack.token(user)).post("/poll", body).await
+    };
+    let mut limited = 0;
+    for _ in 0..20 {
+        let answer = poll("alice", 1).await?;
+        if answer.status == 429 {
+            ensure!(answer.code() == "rate_limited", "{}", answer.body);
+            ensure!(answer.body["retry_after_ms"].as_u64().is_some_and(|ms| (1..=500).contains(&ms)));
+            limited += 1;
+        } else {
+            answer.expect(200);
+        }
+    }
+    ensure!(limited > 0, "twenty polls at once");
+    // Of two with 350 rooms each the first takes all that may come at once.
+    poll("bob", 349).await?.expect(200);
+    ensure!(poll("bob", 349).await?.expect(429).body["retry_after_ms"].as_u64().is_some_and(|ms| ms > 500));
+    let counted = metric(&stack, "tidings_gateway_limited_total{limit=\"polls\"}").await?;
+    ensure!(counted == limited + 1, "{counted} counted, {limited} and one refused");
+    Ok(())
 }

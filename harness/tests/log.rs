@@ -1,130 +1,24 @@
 //! The room log on a real Redis: what the scripts answer, remember, bound and refuse.
-//!
-//! PostgreSQL's side is played by the test, so that each of its answers can be chosen.
 
 #![allow(clippy::unwrap_used)]
 
-use std::{
-    collections::HashMap,
-    sync::{Arc, Mutex, OnceLock, Weak},
-    time::Duration,
-};
+#[path = "support/log_world.rs"]
+#[allow(dead_code, reason = "each test program uses its part")]
+mod log_world;
+
+use std::time::Duration;
 
 use anyhow::{Result, ensure};
-use tidings_harness::redis::Redis;
+use log_world::World;
 use tidings_shared::{
-    ids::{ClientId, Epoch, RoomId, Seq, UserId},
+    ids::{Epoch, RoomId, Seq, UserId},
     log::{
-        Accepted, AppendError, Authority, AuthorityError, Bases, Entry, Known, Log, LogLimits, Minimum,
-        OpenedEpoch, ReadMark, RoomHead, SeedOutcome, StoredMarks, Survival, Target,
+        Accepted, AppendError, Entry, Known, ReadMark, RoomHead, Survival,
         keys::{self, Partition},
         record::IngestId,
         stored::Stored,
     },
 };
-
-/// PostgreSQL's answers, as the test wants them.
-#[derive(Default)]
-struct Script {
-    log: OnceLock<Weak<Log>>,
-    run_ids: Mutex<Vec<String>>,
-    known: Mutex<HashMap<String, Known>>,
-    look_ups: Mutex<usize>,
-}
-
-#[async_trait::async_trait]
-impl Authority for Script {
-    async fn open_epoch(&self, run_id: &str) -> Result<OpenedEpoch, AuthorityError> {
-        let mut run_ids = self.run_ids.lock().unwrap();
-        if run_ids.last().is_none_or(|last| last != run_id) {
-            run_ids.push(run_id.to_owned());
-        }
-        Ok(OpenedEpoch { epoch: Epoch(run_ids.len() as u64), age: Duration::ZERO })
-    }
-
-    async fn seed(&self, epoch: Epoch, rooms: &[RoomId]) -> Result<Vec<SeedOutcome>, AuthorityError> {
-        let log = self.log.get().and_then(Weak::upgrade).expect("set before use");
-        let session = log.session().await.map_err(|error| AuthorityError::Unavailable(error.to_string()))?;
-        let mut outcomes = Vec::new();
-        for room in rooms {
-            if room.as_str() == "nowhere" {
-                outcomes.push(SeedOutcome::NoSuchRoom);
-                continue;
-            }
-            let (at, seq): (Option<u64>, Option<u64>) = redis::cmd("HMGET")
-                .arg(keys::room(room))
-                .arg("epoch")
-                .arg("seq")
-                .query_async(&mut session.connection())
-                .await
-                .expect("Redis answers");
-            let read = at.zip(seq).map(|(epoch, seq)| (Epoch(epoch), Seq(seq)));
-            let base = read.map_or(Seq(0), |(_, seq)| seq);
-            let head =
-                RoomHead { epoch, seq: base, bases: Bases(vec![(epoch, base)]), ..RoomHead::default() };
-            log.write_seed(&session, room, read, &head, Survival::Nothing).await.expect("Redis answers");
-            outcomes.push(SeedOutcome::Seeded);
-        }
-        Ok(outcomes)
-    }
-
-    async fn look_up(
-        &self,
-        _: &RoomId,
-        _: &UserId,
-        client_id: &ClientId,
-    ) -> Result<Option<Known>, AuthorityError> {
-        *self.look_ups.lock().unwrap() += 1;
-        Ok(self.known.lock().unwrap().get(client_id.as_str()).cloned())
-    }
-
-    async fn marks(&self, _: &RoomId, users: &[UserId]) -> Result<StoredMarks, AuthorityError> {
-        Ok(StoredMarks { head: Seq(0), marks: vec![Some((Seq(0), Seq(0))); users.len()] })
-    }
-
-    async fn target(&self, _: &RoomId, _: Seq) -> Result<Option<Target>, AuthorityError> {
-        Ok(None)
-    }
-}
-
-struct World {
-    redis: Redis,
-    script: Arc<Script>,
-    log: Arc<Log>,
-    room: RoomId,
-    alice: UserId,
-}
-
-impl World {
-    async fn new(max_backlog_records: u64) -> Result<Self> {
-        let redis = Redis::start().await?;
-        let script = Arc::new(Script::default());
-        let client = tidings_shared::log::client(&redis.url())?;
-        let log = Log::start(client, script.clone(), LogLimits { max_backlog_records });
-        script.log.set(Arc::downgrade(&log)).expect("set once");
-        Ok(Self { redis, script, log, room: RoomId::parse("r")?, alice: UserId::parse("alice")? })
-    }
-
-    fn entry(&self, client_id: &str) -> Entry<'_> {
-        Entry {
-            sender: Some(&self.alice),
-            client_id: ClientId::parse(client_id).ok(),
-            id: Some(format!("id-of-{client_id}")),
-            minimum: Minimum::Member,
-            is_change: false,
-            ..Entry::new(&self.room, "message:new", format!(r#"{{"client_id":"{client_id}"}}"#))
-        }
-    }
-
-    async fn append(&self, client_id: &str) -> Result<Accepted, AppendError> {
-        self.log.append(&self.entry(client_id)).await
-    }
-
-    async fn command<T: redis::FromRedisValue>(&self, command: &mut redis::Cmd) -> Result<T> {
-        let session = self.log.session().await?;
-        Ok(command.query_async(&mut session.connection()).await?)
-    }
-}
 
 #[tokio::test]
 async fn appends_are_dense_and_a_client_id_is_taken_once() -> Result<()> {

@@ -99,6 +99,8 @@ async fn who_may_is_as_the_table_of_roles_says() -> Result<()> {
         ("a", put("a", "owner"), 403),
         ("m", put("m", "admin"), 403),
         ("m", put("m", "member"), 200),
+        ("v", put("v", "member"), 403),
+        ("v", put("v", "guest"), 200),
         ("m", remove("g"), 403),
         ("v", remove("m"), 403),
         ("a", remove("nobody"), 404),

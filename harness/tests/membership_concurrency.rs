@@ -6,7 +6,7 @@ mod room_log;
 
 use anyhow::{Result, ensure};
 use futures_util::future::try_join_all;
-use room_log::{RoomLog, hold_partition};
+use room_log::{PATIENCE, RoomLog, hold_partition};
 use serde_json::json;
 use tidings_harness::{Http, Stack};
 use tidings_shared::{
@@ -116,7 +116,9 @@ async fn an_append_on_condition_is_refused_where_what_it_hangs_on_changed() -> R
     // Where the marks are lost with the hash, whatever came before it must be known.
     log.until_head(&stack, 4).await?;
     stack.redis().restart_empty().await?;
-    while log.append("m5").await.is_err() {
+    let begun = std::time::Instant::now();
+    while let Err(error) = log.append("m5").await {
+        ensure!(begun.elapsed() < PATIENCE, "{error:?}");
         tokio::time::sleep(std::time::Duration::from_millis(50)).await;
     }
     ensure!(change("carol", "guest", KnownUpto::User(Seq(3))).await == Err(AppendError::Stale(Seq(4))));

@@ -59,6 +59,8 @@ async fn a_system_that_keeps_its_promises_is_clean() {
 #[case(Fault::AppendsARetryTwice)]
 #[case(Fault::NeverSaysStored)]
 #[case(Fault::HidesHistory)]
+#[case(Fault::StandsStillInHistory)]
+#[case(Fault::RepeatsHistory)]
 #[tokio::test]
 async fn a_system_that_errs_once_is_found_out(#[case] fault: Fault) {
     let (report, _) = judged(fault).await;
@@ -67,7 +69,9 @@ async fn a_system_that_errs_once_is_found_out(#[case] fault: Fault) {
         Fault::Loses | Fault::NeverSaysStored => report.missing,
         Fault::Repeats | Fault::AppendsARetryTwice => report.duplicated,
         Fault::Reorders => report.reordered,
-        Fault::ChangesHistory | Fault::HidesHistory => report.history_mismatch,
+        Fault::ChangesHistory | Fault::HidesHistory | Fault::StandsStillInHistory | Fault::RepeatsHistory => {
+            report.history_mismatch
+        }
     };
     assert!(count > 0, "{report:?}");
 }

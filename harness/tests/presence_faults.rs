@@ -196,3 +196,22 @@ async fn what_a_node_did_not_hear_it_tells_when_it_hears_again() -> Result<()> {
     told(&alice, "carol", "online", SOON).await?;
     Ok(())
 }
+
+#[tokio::test]
+async fn who_goes_while_nobody_can_say_which_rooms_they_are_in_is_told_of_once_somebody_can() -> Result<()> {
+    let stack = Stack::builder().gateways(2).start().await?;
+    let room = stack.http("alice").new_room(&["bob"]).await?;
+    let alice = watcher(&stack, 0, &room).await?;
+    let bob = stack.connect_at(1, "bob").await?;
+    told(&alice, "bob", "online", SOON).await?;
+    stack.persistence(0).pause()?;
+    let client = redis::Client::open(stack.redis().url())?;
+    let mut connection = client.get_multiplexed_async_connection().await?;
+    redis::cmd("DEL").arg("rooms:{bob}").exec_async(&mut connection).await?;
+    bob.close().await?;
+    // The grace, and some sweeps that find nobody to tell.
+    silence(&alice, GRACE_OVER).await?;
+    stack.persistence(0).resume()?;
+    told(&alice, "bob", "offline", Duration::from_secs(20)).await?;
+    Ok(())
+}

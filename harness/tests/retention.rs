@@ -1,6 +1,7 @@
 //! `tidings-persistence retain`: what is old goes, nothing is renumbered, a late repetition is still a duplicate, and
 //! nobody who talks meanwhile notices.
 
+use std::ops::RangeInclusive;
 use std::process::Output;
 use std::time::{Duration, Instant};
 
@@ -147,7 +148,7 @@ async fn what_is_dropped_is_nowhere_any_more_and_neither_is_what_the_archive_hel
     let told = retain(&stack, &["--older-than", "180d", "--drop", "--batch", "1"]).await?;
     ensure!(told.contains("2 messages in 1 rooms") && told.contains("2 contents dropped"), "{told}");
     assert!(stack.database().query(archive).await?.is_empty());
-    let left = contents(&stack).await? + &redis_dump(&stack).await?;
+    let left = contents(&stack).await? + &tails(&stack).await?;
     for gone in ["first words", "second words"] {
         ensure!(!left.contains(gone), "{gone}: {left}");
     }
@@ -157,8 +158,8 @@ async fn what_is_dropped_is_nowhere_any_more_and_neither_is_what_the_archive_hel
     Ok(())
 }
 
-/// Every tail and every stream of Redis as text. They were written today, whatever their messages say.
-async fn redis_dump(stack: &Stack) -> Result<String> {
+/// Every tail of Redis as text. They were written today, whatever their messages say.
+async fn tails(stack: &Stack) -> Result<String> {
     let client = redis::Client::open(stack.redis().url())?;
     let mut connection = client.get_multiplexed_async_connection().await?;
     let tails: Vec<String> = redis::cmd("KEYS").arg("*:tail:*").query_async(&mut connection).await?;
@@ -206,14 +207,15 @@ async fn what_it_cannot_do_is_told_before_anything_is_done() -> Result<()> {
 }
 
 /// Puts so many messages of the past into one room, without the way through the log.
-async fn old_messages(stack: &Stack, room: &str, count: u32) -> Result<()> {
+async fn old_messages(stack: &Stack, room: &str, seqs: RangeInclusive<u32>) -> Result<()> {
+    let (first, last) = (seqs.start(), seqs.end());
     stack
         .database()
         .query(&format!(
             "INSERT INTO messages (room_id, seq, id, sender_id, client_id, kind, content, at, last_seq) \
              SELECT '{room}', n, gen_random_uuid(), 'alice', 'old-' || n, 'text', 'old words ' || n, \
-               now() - interval '300 days' + n * interval '1 second', n FROM generate_series(1, {count}) n; \
-             UPDATE rooms SET head_seq = {count} WHERE id = '{room}'; ANALYZE messages"
+               now() - interval '300 days' + n * interval '1 second', n FROM generate_series({first}, {last}) n; \
+             UPDATE rooms SET head_seq = {last} WHERE id = '{room}'; ANALYZE messages"
         ))
         .await
         .map(drop)
@@ -230,7 +232,7 @@ async fn retain_under_load(count: u32, pause_ms: &str) -> Result<(Duration, usiz
         .await?;
     let alice = stack.http("alice");
     let (old, busy) = (alice.new_room(&["bob"]).await?, alice.new_room(&["bob"]).await?);
-    old_messages(&stack, &old, count).await?;
+    old_messages(&stack, &old, 1..=count).await?;
 
     let job = {
         let mut command = tokio::process::Command::new(node::program("tidings-persistence")?);
@@ -292,8 +294,13 @@ async fn a_million_old_messages_are_archived_beside_senders() -> Result<()> {
 #[tokio::test]
 async fn a_run_that_was_killed_is_finished_by_the_next() -> Result<()> {
     let stack = stack().await?;
-    let room = stack.http("alice").new_room(&[]).await?;
-    old_messages(&stack, &room, 20_000).await?;
+    let alice = stack.http("alice");
+    let room = alice.new_room(&[]).await?;
+    // What is said first is in the tail.
+    alice.send(&room, "said", "said long ago").await?.expect(201);
+    age(&stack, 400, "true").await?;
+    ensure!(tails(&stack).await?.contains("said long ago"));
+    old_messages(&stack, &room, 2..=20_000).await?;
     let mut command = tokio::process::Command::new(node::program("tidings-persistence")?);
     command.args(["retain", "--older-than", "180d", "--archive", "--batch", "200", "--pause-ms", "20"]);
     command.args(["--database-url", stack.database().url(), "--redis-url", &stack.redis().url()]);
@@ -307,6 +314,7 @@ async fn a_run_that_was_killed_is_finished_by_the_next() -> Result<()> {
     job.kill().await?;
     let half: u32 = stack.database().value(archived).await?.parse()?;
     ensure!(half < 20_000, "it was over already");
+    ensure!(!tails(&stack).await?.contains("said long ago"), "nobody comes back to this tail");
     let deleted = "SELECT count(*) FROM messages WHERE deleted";
     assert_eq!(
         stack.database().value(deleted).await?,

@@ -133,7 +133,8 @@ async fn round(stack: &Stack, number: usize, change: Change) -> Result<Met> {
         });
     ensure!(late.is_none(), "accepted behind {changed}: {late:?}");
     let again = first.send(&room, "still here").await;
-    ensure!(again.is_err(), "{again:?}");
+    let refusal = if change == Change::Demotion { "forbidden" } else { "not_found" };
+    ensure!(again.as_ref().is_err_and(|error| error.code() == refusal), "{again:?}");
     let joined_before = joined.is_ok_and(|joined| joined.head.seq < changed && joined.role == "member");
     Ok(Met { joined_before, accepted, refused })
 }

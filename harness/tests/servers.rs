@@ -75,6 +75,21 @@ async fn tests_share_a_postgres_but_no_database() {
 }
 
 #[tokio::test]
+async fn the_rows_of_a_query_are_all_given_empty_ones_too() {
+    let database = Postgres::shared().await.unwrap().database().await.unwrap();
+    let none = Vec::<Vec<String>>::new();
+    assert_eq!(database.query("SELECT 1 WHERE false").await.unwrap(), none);
+    assert_eq!(database.query("CREATE TABLE rooms (id text)").await.unwrap(), none);
+    assert_eq!(database.query("SELECT ''").await.unwrap(), [[""]]);
+    assert_eq!(
+        database.query("VALUES ('a'), (NULL), (E'b\n'), ('')").await.unwrap(),
+        [["a"], [""], ["b\n"], [""]]
+    );
+    assert_eq!(database.query("VALUES ('', ''), ('', 'c')").await.unwrap(), [["", ""], ["", "c"]]);
+    assert!(database.value("SELECT 1 WHERE false").await.is_err());
+}
+
+#[tokio::test]
 async fn a_killed_postgres_comes_back_with_what_it_committed() {
     let server = std::sync::Arc::new(Postgres::start().await.unwrap());
     let database = server.database().await.unwrap();

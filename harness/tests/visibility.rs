@@ -6,6 +6,8 @@
 
 #[path = "visibility/model.rs"]
 mod model;
+#[path = "visibility/shown.rs"]
+mod shown;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -16,14 +18,17 @@ use anyhow::{Context, Result, bail, ensure};
 use rand::{Rng, SeedableRng, rngs::StdRng, seq::IndexedRandom};
 use reqwest::Method;
 use serde_json::{Value, json};
-use tidings_harness::{Client, Http, ServerFrame, Stack, clock};
+use tidings_harness::{Client, ClientError, Http, ServerFrame, Stack, clock};
 
 use model::{Event, Room};
+use shown::{Reader, Shown};
 
 const USERS: [&str; 5] = ["ann", "ben", "cat", "dan", "eve"];
 const ROLES: [&str; 4] = ["admin", "member", "vip", "guest"];
 const OWNER: &str = "ann";
 const PATIENCE: Duration = Duration::from_secs(30);
+/// Who is sent nothing for so long has been sent all.
+const QUIET: Duration = Duration::from_millis(150);
 
 struct World {
     stack: Stack,
@@ -32,6 +37,33 @@ struct World {
     /// Who listens to what, from after which seq on.
     listening: BTreeMap<(String, String), (Client, u64)>,
     texts: u64,
+    judged: Judged,
+}
+
+/// How much was looked at: a judge who was shown nothing finds no fault.
+#[derive(Debug, Default)]
+struct Judged {
+    /// Log events that came live.
+    live: usize,
+    /// Log events replayed by WebSocket, and by poll.
+    replayed: [usize; 2],
+    /// Gaps told by WebSocket, and by poll, and filled.
+    gaps: [usize; 2],
+    /// Texts looked for where they must not be.
+    hidden: usize,
+}
+
+impl Judged {
+    fn add(&mut self, way: usize, shown: &Shown) {
+        self.replayed[way] += shown.replayed;
+        self.gaps[way] += usize::from(shown.gap);
+    }
+
+    /// Whether it is as much as random worlds of so many steps come to, or half of that.
+    fn is_enough(&self, steps: usize) -> bool {
+        let is_enough = |way: usize| self.replayed[way] > steps && self.gaps[way] >= 2;
+        self.live > steps && self.hidden > steps / 4 && is_enough(0) && is_enough(1)
+    }
 }
 
 fn seqs(list: &Value, kind: Option<&str>) -> Vec<u64> {
@@ -46,7 +78,14 @@ impl World {
             builder = builder.gateway_env(setting, 100_000).persistence_env(setting, 100_000);
         }
         let (stack, rng) = (builder.start().await?, StdRng::seed_from_u64(seed));
-        let mut world = Self { stack, rng, rooms: BTreeMap::new(), listening: BTreeMap::new(), texts: 0 };
+        let mut world = Self {
+            stack,
+            rng,
+            rooms: BTreeMap::new(),
+            listening: BTreeMap::new(),
+            texts: 0,
+            judged: Judged::default(),
+        };
         for _ in 0..2 {
             let members = [("ben", "member"), ("cat", "vip"), ("dan", "guest")];
             let list: Vec<_> =
@@ -213,18 +252,30 @@ impl World {
         let known = &self.rooms[room];
         let expected = known.live(user, from, upto);
         let mut heard = Vec::new();
-        while heard.last() < expected.last() {
-            let frame = client.next_event(PATIENCE).await.context("a listener was not sent all")?;
+        loop {
+            let is_all = heard.last() >= expected.last();
+            let patience = if is_all { QUIET } else { PATIENCE };
+            let frame = match client.next_event(patience).await {
+                // Only when nothing more comes, and not when the connection ends, was it sent no more.
+                Err(ClientError::Silent(_)) if is_all => break,
+                frame => frame.context("a listener was not sent all")?,
+            };
             ensure!(!matches!(frame, ServerFrame::Gap(_)), "{user} was told of a gap");
-            if let Some((of, seq)) = frame.place() {
-                ensure!(of == room, "a frame of {of}");
-                heard.push(seq);
+            let Some((of, seq)) = frame.place() else { continue };
+            ensure!(of == room, "a frame of {of}");
+            heard.push(seq);
+            let shown = format!("{frame:?}");
+            let others =
+                (1..).zip(&known.log).filter(|(other, event)| *other != seq && !event.text.is_empty());
+            for (other, event) in others {
+                ensure!(
+                    !shown.contains(&event.text),
+                    "{user} was told at {seq} what is said at {other}: {shown}"
+                );
             }
         }
-        while let Ok(frame) = client.next_event(Duration::from_millis(150)).await {
-            heard.extend(frame.place().map(|(_, seq)| seq));
-        }
         ensure!(heard == expected, "{user} from {from}: heard {heard:?}, may hear {expected:?}");
+        self.judged.live += heard.len();
         Ok(())
     }
 
@@ -274,45 +325,30 @@ impl World {
             .collect();
         ensure!(hits.iter().all(|seq| messages.contains(seq) && !known.is_deleted(*seq)), "{user}: {found}");
         given.push(found);
-        given.push(self.replayed(room, user, &visible).await?);
-        given.push(self.polled(room, user, &visible).await?);
-        for text in known.hidden_texts(user) {
-            // A space or a quote ends each text where it stands in JSON.
-            let shown = given.iter().find(|body| body.to_string().contains(text));
-            ensure!(shown.is_none(), "{user} was shown {text}: {shown:?}");
-        }
-        Ok(())
-    }
-
-    /// A join from the beginning: all that is visible now, or a gap.
-    async fn replayed(&self, room: &str, user: &str, visible: &[u64]) -> Result<Value> {
-        let client = self.stack.connect_at(1, user).await?;
-        let start = client.join(room).await?.head.epoch;
-        let after = tidings_harness::Cursor { epoch: start, seq: 0 };
-        client.wait_for("room:caught_up", PATIENCE).await?;
-        client.join_after(room, &after).await?;
-        let mut heard = Vec::new();
-        loop {
-            match client.next_event(PATIENCE).await? {
-                ServerFrame::CaughtUp(_) => break,
-                // A delete dropped the tail: the rest is read over HTTP.
-                ServerFrame::Gap(_) => return Ok(Value::Null),
-                frame => heard.extend(frame.place().map(|(_, seq)| seq)),
+        let mut given: Vec<String> = given.iter().map(Value::to_string).collect();
+        let mut judged = std::mem::take(&mut self.judged);
+        // From the beginning; and from the last delete, up to which the memory of the last events goes back.
+        for from in [0, known.last_deleted()] {
+            let reader = Reader { stack: &self.stack, user, room, from };
+            for (way, shown) in [reader.by_socket(1).await?, reader.by_poll(0).await?].into_iter().enumerate()
+            {
+                let may = visible.iter().copied().filter(|seq| *seq > from);
+                ensure!(
+                    may.eq(shown.places.iter().copied()),
+                    "{user} from {from}, may {visible:?}: {:?}",
+                    shown.places
+                );
+                judged.add(way, &shown);
+                given.push(shown.text);
             }
         }
-        ensure!(heard == visible, "{user} replay: {heard:?}, may {visible:?}");
-        Ok(Value::Null)
-    }
-
-    async fn polled(&self, room: &str, user: &str, visible: &[u64]) -> Result<Value> {
-        let http = Http::new(&self.stack.gateway(0).url(), &self.stack.token(user));
-        let cursors = json!({"cursors": {room: {"epoch": "1", "seq": 0}}, "timeout_ms": 300});
-        let answer = http.post("/poll", cursors).await?.expect(200).body;
-        let gap = answer["events"].as_array().unwrap().iter().any(|event| event["type"] == "room:gap");
-        let events: Vec<u64> = seqs(&answer["events"], None);
-        ensure!(gap || events == visible, "{user} poll {visible:?}: {answer}");
-        ensure!(answer["cursors"][room]["seq"] == self.rooms[room].head(), "{answer}");
-        Ok(answer)
+        for text in known.hidden_texts(user) {
+            let shown = given.iter().find(|given| given.contains(text));
+            ensure!(shown.is_none(), "{user} was shown {text}: {shown:?}");
+            judged.hidden += 1;
+        }
+        self.judged = judged;
+        Ok(())
     }
 
     /// In the end the index has all: search finds exactly what is there to be found.
@@ -342,8 +378,10 @@ impl World {
 
     async fn check_export(&self, user: &str) -> Result<()> {
         let url = format!("{}/v1/me/export", self.stack.persistence(0).url());
-        let text =
-            reqwest::Client::new().get(url).bearer_auth(self.stack.token(user)).send().await?.text().await?;
+        let client = tidings_harness::http::client();
+        let answer = client.get(url).bearer_auth(self.stack.token(user)).send().await?;
+        let text = answer.error_for_status()?.text().await?;
+        ensure!(text.lines().last().is_some_and(|line| line.contains("\"end\"")), "{user}: cut off: {text}");
         for room in self.rooms.values() {
             for event in room.log.iter().filter(|event| !event.text.is_empty()) {
                 // What others made of one's own message is of one's own message.
@@ -386,6 +424,8 @@ async fn run(seed: u64, steps: usize) -> Result<()> {
             world.check_export(user).await?;
         }
     }
+    println!("seed {seed}: {:?}", world.judged);
+    ensure!(world.judged.is_enough(steps), "hardly anything was looked at: {:?}", world.judged);
     Ok(())
 }
 

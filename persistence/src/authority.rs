@@ -102,6 +102,8 @@ impl PostgresAuthority {
             for (room, survived) in wanted {
                 match decided.remove(&room) {
                     None => outcomes.push((room, SeedOutcome::NoSuchRoom)),
+                    // Its base stands by now, up to which the partition's owner writes the records that are left.
+                    Some((_, plan)) if plan.waits => outcomes.push((room, SeedOutcome::Later)),
                     Some((head, plan)) => writes.push(async move {
                         let hash = survived.hash;
                         let wrote = log.write_seed(session, &room, hash, &head, plan.survived).await;
@@ -163,7 +165,7 @@ impl Authority for PostgresAuthority {
         let reached = connect_to_process(&self.redis, AsyncConnectionConfig::new()).await;
         let (_connection, reached) = reached.map_err(unavailable)?;
         if reached != run_id {
-            return Err(unavailable("persistence reaches another Redis process"));
+            return Err(AuthorityError::OtherProcess);
         }
         epochs::open(&self.db, run_id).await.map_err(away)
     }

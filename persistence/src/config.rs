@@ -7,6 +7,7 @@ use std::time::Duration;
 use clap::Parser;
 use secrecy::{ExposeSecret, SecretString};
 use tidings_shared::config::{CommonArgs, with_port_offset};
+use tidings_shared::rate::Rate;
 
 use crate::account::Newcomers;
 use crate::http::Limits;
@@ -56,6 +57,12 @@ pub struct Config {
     /// Commands that a user may give over HTTP at once.
     #[arg(long, env = "TIDINGS_MESSAGES_BURST", default_value = "20")]
     pub messages_burst: NonZeroU32,
+    /// Read and delivered marks of a user over HTTP through this node, per second in the long run.
+    #[arg(long, env = "TIDINGS_MARKS_PER_SECOND", default_value = "20")]
+    pub marks_per_second: NonZeroU32,
+    /// What a user may tell of their presence and ask of that of others over HTTP, per second in the long run.
+    #[arg(long, env = "TIDINGS_PRESENCE_PER_SECOND", default_value = "5")]
+    pub presence_per_second: NonZeroU32,
     #[command(flatten)]
     pub common: CommonArgs,
 }
@@ -101,8 +108,9 @@ impl Config {
             max_message_chars: self.common.max_message_chars,
             max_members_per_room: self.max_members_per_room,
             max_rooms_per_user: self.max_rooms_per_user,
-            commands_per_second: self.messages_per_second,
-            commands_burst: self.messages_burst,
+            commands: Rate { per_second: self.messages_per_second, burst: self.messages_burst },
+            marks: Rate::per_second(self.marks_per_second),
+            presence: Rate::per_second(self.presence_per_second),
         }
     }
 

@@ -1,24 +1,27 @@
-//! Erasure of a user: first they are shut out, then they leave their rooms, then their texts go, from PostgreSQL and
-//! from Redis. See docs/decisions/0010-behind-the-log.md.
+//! Erasure of a user: first they are shut out and nothing more of theirs is appended, then they leave their rooms, then
+//! their texts go, from PostgreSQL and from Redis. See docs/decisions/0010-behind-the-log.md.
 //! Promises that it is finished, whoever dies in the middle: what is begun is written down, and every replica looks for
-//! what nobody is at. Each step may be repeated.
+//! what nobody is at. Each step may be repeated; what tells where to look goes last, so that nothing is passed over.
 
 mod leaving;
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::{StreamExt, TryStreamExt, future::try_join_all, stream};
+use futures_util::{
+    StreamExt, TryStreamExt,
+    future::{join_all, try_join_all},
+    stream,
+};
 use sea_orm::{DatabaseConnection, DbErr};
 use tidings_shared::ids::{RoomId, UserId};
-use tidings_shared::log::{AppendError, Log, keys::Partition, stored::Stored};
+use tidings_shared::log::{AppendError, Log, stored::Stored};
 use tidings_shared::people::{self, Notice};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::account;
-use crate::query::export;
+use crate::query::{export, partitions};
 use crate::writer::erase::{self, Standing};
 use crate::writer::failure;
 
@@ -28,7 +31,10 @@ const LEASE: Duration = Duration::from_secs(15);
 const ROOMS_AT_ONCE: usize = 8;
 /// Between two looks for erasures that nobody is at.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
+/// So many side by side: one that waits in vain does not keep others waiting.
 const TAKEN_AT_ONCE: i64 = 10;
+/// One that failed rests for so long.
+const PAUSE: Duration = Duration::from_secs(10);
 /// How often whoever waits looks whether it is done.
 const ASK_EVERY: Duration = Duration::from_millis(100);
 
@@ -115,10 +121,9 @@ impl Erasures {
                     continue;
                 }
             };
-            for user in due {
-                if stop.run_until_cancelled(self.try_to_erase(&user)).await.is_none() {
-                    return;
-                }
+            let erased = join_all(due.iter().map(|user| self.try_to_erase(user)));
+            if stop.run_until_cancelled(erased).await.is_none() {
+                return;
             }
         }
     }
@@ -131,26 +136,36 @@ impl Erasures {
                 Err(ErasureError::Elsewhere)
             };
         }
-        let erased = self.steps(user).await;
+        let erased = tokio::select! {
+            erased = self.steps(user) => erased,
+            lost = self.keep(user) => Err(lost),
+        };
         if erased.is_err() {
             // If this fails too, the lease runs out.
-            let _ = erase::release(&self.db, user).await;
+            let _ = erase::put_off(&self.db, user, PAUSE).await;
         }
         erased
     }
 
     async fn steps(&self, user: &UserId) -> Result<(), ErasureError> {
-        let mut touched = Touched::default();
         self.shut_out(user).await?;
-        self.leave_rooms(user, &mut touched).await?;
-        self.erase_messages(user, &mut touched).await?;
-        self.erase_changes(user, &mut touched).await?;
-        erase::dead_letters(&self.db, user).await?;
-        self.push_out(user, &touched).await?;
+        self.log.forbid(user).await?;
+        self.leave_rooms(user).await?;
+        // Whatever of theirs was appended is stored then, also in rooms of which they were no members.
+        self.push_out().await?;
+        self.erase_messages(user).await?;
+        self.erase_changes(user).await?;
+        self.erase_dead_letters(user).await?;
+        // Others may have changed what was theirs meanwhile.
+        self.push_out().await?;
         // Last, since those who went are written down a while after they went.
         erase::presence(&self.db, user).await?;
         self.shut_out(user).await?;
-        erase::finish(&self.db, user).await?;
+        // Whoever did not know of it yet may have added them meanwhile. What is stored later still begins it anew.
+        self.leave_rooms(user).await?;
+        if !erase::finish(&self.db, user).await? {
+            return Err(ErasureError::Unavailable("they are in a room again".to_owned()));
+        }
         tracing::info!("a user is erased");
         Ok(())
     }
@@ -169,7 +184,7 @@ impl Erasures {
         })
     }
 
-    async fn leave_rooms(&self, user: &UserId, touched: &mut Touched) -> Result<(), ErasureError> {
+    async fn leave_rooms(&self, user: &UserId) -> Result<(), ErasureError> {
         loop {
             // From the start each time: what is left is gone from the list.
             let page = export::memberships(&self.db, user, "").await?;
@@ -177,81 +192,84 @@ impl Erasures {
                 return Ok(());
             }
             let rooms: Vec<RoomId> = page.iter().filter_map(|room| RoomId::parse(&room.room).ok()).collect();
-            for rooms in rooms.chunks(ROOMS_AT_ONCE * 8) {
-                let left = rooms.iter().cloned().map(|room| {
-                    let (Self { db, log }, user) = (self.clone(), user.clone());
-                    async move { leaving::leave(&db, &log, &room, &user).await }
-                });
-                stream::iter(left).buffer_unordered(ROOMS_AT_ONCE).try_collect::<Vec<()>>().await?;
-                self.keep(user).await?;
-            }
-            touched.add(&rooms);
+            // A tail may hold what of theirs could not be stored, and is known nowhere else.
+            self.log.drop_tails(&rooms).await?;
+            let left = rooms.into_iter().map(|room| {
+                let (Self { db, log }, user) = (self.clone(), user.clone());
+                async move { leaving::leave(&db, &log, &room, &user).await }
+            });
+            stream::iter(left).buffer_unordered(ROOMS_AT_ONCE).try_collect::<Vec<()>>().await?;
         }
     }
 
-    async fn erase_messages(&self, user: &UserId, touched: &mut Touched) -> Result<(), ErasureError> {
+    async fn erase_messages(&self, user: &UserId) -> Result<(), ErasureError> {
         let mut looked_at = String::new();
         while let Some((last, written)) = export::rooms_written(&self.db, user, &looked_at).await? {
             for room in &written {
                 let mut after = String::new();
                 while let Some(last) = erase::messages(&self.db, user, room, &after).await? {
                     after = last;
-                    self.keep(user).await?;
                 }
             }
+            // Tombstones tell where to look as well as messages do.
             let rooms: Vec<RoomId> = written.iter().filter_map(|room| RoomId::parse(room).ok()).collect();
             self.log.drop_tails(&rooms).await?;
-            touched.add(&rooms);
-            self.keep(user).await?;
             looked_at = last;
         }
         Ok(())
     }
 
-    async fn erase_changes(&self, user: &UserId, touched: &mut Touched) -> Result<(), ErasureError> {
+    /// Of rooms where they only edited or reacted nothing tells any more once that is undone: their tails go before.
+    async fn erase_changes(&self, user: &UserId) -> Result<(), ErasureError> {
         loop {
-            let mut rooms = erase::changes(&self.db, user).await?;
-            rooms.extend(erase::reactions(&self.db, user).await?);
+            let (changes, reacted) =
+                (erase::changes(&self.db, user).await?, erase::reacted(&self.db, user).await?);
+            let mut rooms = changes.rooms();
+            rooms.extend(reacted);
             if rooms.is_empty() {
                 return Ok(());
             }
             self.log.drop_tails(&rooms).await?;
-            touched.add(&rooms);
-            self.keep(user).await?;
+            changes.undo(&self.db).await?;
+            erase::reactions(&self.db, user).await?;
         }
     }
 
-    /// A partition's stream keeps the last record that was stored. It may be theirs: then another takes its place.
-    async fn push_out(&self, user: &UserId, touched: &Touched) -> Result<(), ErasureError> {
-        let blanks = touched.0.values().cloned().map(|room| {
-            let log = self.log.clone();
-            async move {
-                let blank = log.append_blank(&room).await?;
-                match log.wait_stored(&room, &blank).await {
-                    Stored::Here => Ok(()),
-                    other => {
-                        Err(ErasureError::Unavailable(format!("a partition is not being stored: {other:?}")))
-                    }
+    async fn erase_dead_letters(&self, user: &UserId) -> Result<(), ErasureError> {
+        let mut after = 0;
+        while let Some(found) = erase::dead_letters(&self.db, user, after).await? {
+            after = found.last;
+            self.log.drop_tails(&found.rooms).await?;
+            found.delete(&self.db).await?;
+        }
+        Ok(())
+    }
+
+    /// Waits until all that was appended by now is stored, and is in no stream any more: a stream keeps the last record
+    /// that was stored, which may be theirs, until another takes its place.
+    async fn push_out(&self) -> Result<(), ErasureError> {
+        let rooms = partitions::one_room_of_each(&self.db).await?;
+        let blanks = rooms.into_iter().map(async |room| {
+            let blank = self.log.append_blank(&room).await?;
+            match self.log.wait_stored(&room, &blank).await {
+                Stored::Here => Ok(()),
+                other => {
+                    Err(ErasureError::Unavailable(format!("a partition is not being stored: {other:?}")))
                 }
             }
         });
-        try_join_all(blanks).await?;
-        self.keep(user).await
+        try_join_all(blanks).await.map(drop)
     }
 
-    async fn keep(&self, user: &UserId) -> Result<(), ErasureError> {
-        if erase::lease(&self.db, user, true, LEASE).await? { Ok(()) } else { Err(ErasureError::Elsewhere) }
-    }
-}
-
-/// One room of each partition in which something of theirs was.
-#[derive(Default)]
-struct Touched(BTreeMap<Partition, RoomId>);
-
-impl Touched {
-    fn add(&mut self, rooms: &[RoomId]) {
-        for room in rooms {
-            self.0.entry(Partition::of(room)).or_insert_with(|| room.clone());
+    /// Keeps the lease; returns why it cannot be kept.
+    async fn keep(&self, user: &UserId) -> ErasureError {
+        loop {
+            tokio::time::sleep(LEASE / 3).await;
+            match erase::lease(&self.db, user, true, LEASE).await {
+                Ok(true) => {}
+                Ok(false) => return ErasureError::Elsewhere,
+                Err(error) => return error.into(),
+            }
         }
     }
 }

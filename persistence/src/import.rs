@@ -6,7 +6,9 @@
 mod carrying;
 mod checkpoint;
 pub mod line;
+mod places;
 
+use std::collections::VecDeque;
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -20,7 +22,8 @@ use tokio::io::{AsyncBufRead, AsyncBufReadExt, AsyncReadExt, BufReader};
 use crate::jobs::Reach;
 use carrying::{Carrier, Outcome};
 use checkpoint::Checkpoint;
-use line::{Line, Message};
+use line::{Line, Message, Passed};
+use places::PLACES;
 
 /// Messages that are carried at one time.
 const MESSAGES_AT_ONCE: usize = 500;
@@ -82,6 +85,7 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<()> {
         begun: Instant::now(),
         told: Instant::now(),
         sums: Sums::default(),
+        passed: VecDeque::new(),
         checkpoint,
         arguments,
     };
@@ -109,6 +113,8 @@ struct Import {
     begun: Instant,
     told: Instant,
     sums: Sums,
+    /// The last messages before where the checkpoint is, which later ones may answer, until they are looked up.
+    passed: VecDeque<Passed>,
 }
 
 /// Messages that wait to be carried, each with its line's number.
@@ -124,7 +130,11 @@ impl Import {
             number += 1;
             bytes += length;
             self.bar.inc(length);
-            if number <= done || text.trim_ascii().is_empty() {
+            if number <= done {
+                self.pass(&text);
+                continue;
+            }
+            if text.trim_ascii().is_empty() {
                 continue;
             }
             let line = match std::str::from_utf8(&text) {
@@ -152,13 +162,22 @@ impl Import {
         self.checkpoint.reached(path, number)
     }
 
+    /// Keeps what is needed of a line that was imported before.
+    fn pass(&mut self, text: &[u8]) {
+        let passed = std::str::from_utf8(text).ok().and_then(Passed::parse);
+        self.passed.extend(passed);
+        if self.passed.len() > PLACES {
+            self.passed.pop_front();
+        }
+    }
+
     async fn carry_one(&mut self, path: &Path, number: u64, line: Line) -> anyhow::Result<()> {
         let (outcome, sum) = match &line {
             Line::User { user, name, picture } => {
                 let outcome = self.carrier.user(user, name.as_deref(), picture.as_deref()).await?;
                 (outcome, &mut self.sums.users)
             }
-            Line::Room(room) => (self.carrier.room(room).await?, &mut self.sums.rooms),
+            Line::Room { room, named } => (self.carrier.room(room, *named).await?, &mut self.sums.rooms),
             Line::Member { room, user, role } => {
                 (self.carrier.member(room, user, role).await?, &mut self.sums.members)
             }
@@ -177,6 +196,8 @@ impl Import {
         if messages.is_empty() {
             return Ok(());
         }
+        // Only now: most runs that pass everything have nothing left that could answer.
+        self.carrier.recall(std::mem::take(&mut self.passed).make_contiguous()).await?;
         let outcomes = self.carrier.messages(&messages).await?;
         for (number, outcome) in numbers.into_iter().zip(outcomes) {
             match outcome {

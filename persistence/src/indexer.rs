@@ -22,6 +22,8 @@ const POSITIONS_AT_ONCE: i64 = 1000;
 const ROOMS_AT_ONCE: usize = 200;
 /// What is written meanwhile is indexed with it.
 const GATHER: Duration = Duration::from_millis(20);
+/// However much comes, all rooms have their turn after so long.
+const TURN: Duration = Duration::from_millis(250);
 /// One transaction may take so long.
 const ANSWER: Duration = Duration::from_secs(10);
 const BACKOFF: [Duration; 2] = [Duration::from_millis(200), Duration::from_secs(10)];
@@ -82,9 +84,10 @@ impl Indexer {
         }
     }
 
-    /// Indexes what waits now, and what comes meanwhile.
+    /// Indexes what waits now, and what comes meanwhile, for a turn.
     async fn index_waiting(&self) -> Result<(), DbErr> {
-        loop {
+        let begun = Instant::now();
+        while begun.elapsed() < TURN {
             let (rooms, since) = self.changed.take(ROOMS_AT_ONCE);
             let age = since.map_or(0.0, |since| since.elapsed().as_secs_f64());
             self.metrics.search_lag_seconds.set(age);
@@ -95,6 +98,7 @@ impl Indexer {
                 return Err(error);
             }
         }
+        Ok(())
     }
 
     async fn index(&self, rooms: &[RoomId], since: Instant) -> Result<(), DbErr> {

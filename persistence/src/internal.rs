@@ -33,12 +33,13 @@ use tidings_shared::{
 };
 
 use crate::account::{self, Caching, Newcomers};
-use crate::http::{KEEP_ALIVE, REQUEST_TIMEOUT, problem::Problem};
+use crate::http::{KEEP_ALIVE, REQUEST_TIMEOUT, body, problem::Problem};
 use secret::Secret;
 
 /// The longest request: [`MAX_ROOMS`] room ids of 64 characters with their quotes, and what is around them.
 const BODY_BYTES: usize = 96 * 1024;
-/// Gateways wait for 4 s.
+/// Gateways send a body in one go, and wait for 4 s.
+const BODY_WITHIN: Duration = Duration::from_secs(3);
 const ANSWER_TIMEOUT: Duration = Duration::from_millis(3500);
 const WORKERS: usize = 2;
 const SHUTDOWN_S: u64 = 5;
@@ -70,14 +71,7 @@ impl State {
         if !self.secret.is(given) {
             return Err(Problem::new(ErrorCode::Unauthorized, "the shared secret is missing or another"));
         }
-        let body: Bytes = match body.to_bytes_limited(BODY_BYTES).await {
-            Ok(Ok(body)) => body,
-            Ok(Err(_)) => return Err(Problem::new(ErrorCode::BadRequest, "the body cannot be read")),
-            Err(_) => {
-                let rule = format!("the body must not be over {BODY_BYTES} bytes");
-                return Err(Problem::new(ErrorCode::TooLarge, rule));
-            }
-        };
+        let body = body::bytes(body, BODY_BYTES, BODY_WITHIN).await?;
         // The parser's words quote what they were given, and gateways log refusals.
         serde_json::from_slice(&body)
             .map_err(|_| Problem::new(ErrorCode::BadRequest, "the body is no such request"))
@@ -232,6 +226,9 @@ fn refused(error: AuthorityError) -> Problem {
         AuthorityError::Unavailable(cause) => {
             tracing::warn!(cause, "the authority is unavailable");
             Refusal::unavailable(format!("not now: {cause}")).into()
+        }
+        AuthorityError::OtherProcess => {
+            Problem::new(ErrorCode::Conflict, "persistence reaches another Redis process")
         }
         AuthorityError::PastEpoch => Problem::new(ErrorCode::Conflict, "the epoch is past"),
     }

@@ -24,11 +24,12 @@ use crate::query::{standing::standing, users};
 
 pub use appending::stored;
 pub use deciding::{Asker, Bounds, Wish};
-use deciding::{Decision, decide};
+use deciding::{Decision, decide, is_hidden};
+pub use waiting::was_all;
 
 /// A decision that is overtaken again and again is given up after so many rounds, or so long.
 const ROUNDS: usize = 10;
-const PATIENCE: Duration = Duration::from_secs(10);
+pub const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Why a membership was not changed.
 #[derive(Debug, thiserror::Error)]
@@ -75,12 +76,23 @@ impl Memberships {
         wish: &Wish,
     ) -> Result<Outcome, MembershipError> {
         let deadline = Instant::now() + PATIENCE;
+        let mut held_against_log = false;
         for _ in 0..ROUNDS {
             let most_rooms = i64::from(self.bounds.rooms_per_user);
             let standing = standing(&self.db, room, asker.user, user, most_rooms).await?;
+            // Whether a room exists is not told by how long the answer takes, either.
+            let standing = standing.filter(|standing| !is_hidden(standing, asker, user, wish));
             let standing = standing.ok_or_else(|| Refusal::not_found("room"))?;
             let head = Seq(u64::try_from(standing.head_seq).unwrap_or_default());
-            let (kind, change) = match decide(&standing, asker, user, wish, self.bounds)? {
+            let decided = decide(&standing, asker, user, wish, self.bounds);
+            // The asker may have seen what is accepted and not stored yet: what is appended is held against it there.
+            if !held_against_log && !matches!(&decided, Ok(decision) if decision.is_appended()) {
+                held_against_log = true;
+                if !was_all(&self.db, &self.log, room, head, deadline).await? {
+                    continue;
+                }
+            }
+            let (kind, change) = match decided? {
                 Decision::Nothing { role } => return Ok(Outcome { role, seq: head }),
                 Decision::Add(change) => (MEMBER_ADDED, change),
                 Decision::Change(change) => (MEMBER_CHANGED, change),

@@ -1,6 +1,7 @@
 //! Everything that HTTP reads from PostgreSQL, in the form in which the contract answers it.
 //! Speaks SQL, writes nothing but new users and rooms. Promises that each answer is one snapshot
-//! (one statement), that pages are found by key and never by OFFSET, and that nobody is given
+//! (one statement; a page of history that leads over much that is private to others takes several, and is as of the
+//! first), that pages are found by key and never by OFFSET, and that nobody is given
 //! a message or event they may not see: access and role are looked up in the statement that reads.
 
 pub mod access;
@@ -14,6 +15,7 @@ pub mod marks;
 pub mod members;
 pub mod memberships;
 pub mod messages;
+pub mod partitions;
 pub mod presence;
 pub mod room;
 pub mod room_lists;

@@ -23,6 +23,7 @@ const TELL_EVERY: Duration = Duration::from_secs(2);
 /// A statement that failed since the database is away is tried again so often, with pauses that grow.
 const TRIES: u32 = 8;
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
+const AWAY: &str = "the room log is out of reach";
 
 /// What `retain` takes.
 #[derive(Debug, Clone, Args)]
@@ -114,6 +115,8 @@ impl Job {
     async fn room(&mut self, room: &RoomId) -> anyhow::Result<()> {
         let fate = if self.arguments.drop { Fate::Drop } else { Fate::Archive };
         let most = i64::try_from(self.arguments.batch).unwrap_or(1000);
+        // Before anything is taken: once it is, nothing tells a later run that this room's tail is old.
+        self.forget_in_redis(room).await?;
         let (mut upto, mut last_edit) = (Seq(0), None);
         loop {
             let batch = patiently(|| retention::take(&self.db, room, self.bound, fate, most)).await?;
@@ -127,23 +130,28 @@ impl Job {
             }
         }
         self.rooms += 1;
-        self.forget_in_redis(room, upto.max(last_edit.unwrap_or_default())).await
+        self.forget_late_edits(room, upto.max(last_edit.unwrap_or_default())).await
     }
 
     /// What Redis holds is younger by far, unless little is said: a tail of 256 messages may go back for days, and the
     /// last record of a partition stays until the next.
-    async fn forget_in_redis(&self, room: &RoomId, upto: Seq) -> anyhow::Result<()> {
-        let away = "the room log is out of reach";
-        if self.log.tail_begins(room).await.context(away)?.is_some_and(|first| first <= upto) {
-            self.log.drop_tails(std::slice::from_ref(room)).await.context(away)?;
-        }
+    async fn forget_in_redis(&self, room: &RoomId) -> anyhow::Result<()> {
+        self.log.drop_tails(std::slice::from_ref(room)).await.context(AWAY)?;
         let is_old =
             |last: IngestId| i64::try_from(last.ms).is_ok_and(|ms| ms < self.bound.timestamp_millis());
-        if self.log.last_record(Partition::of(room)).await.context(away)?.is_some_and(is_old) {
-            let blank = self.log.append_blank(room).await.context(away)?;
+        if self.log.last_record(Partition::of(room)).await.context(AWAY)?.is_some_and(is_old) {
+            let blank = self.log.append_blank(room).await.context(AWAY)?;
             if self.log.wait_stored(room, &blank).await != Stored::Here {
                 bail!("the log is not being stored: is a persistence node running?");
             }
+        }
+        Ok(())
+    }
+
+    /// What is old may have been edited since the tail was dropped.
+    async fn forget_late_edits(&self, room: &RoomId, upto: Seq) -> anyhow::Result<()> {
+        if self.log.tail_begins(room).await.context(AWAY)?.is_some_and(|first| first <= upto) {
+            self.log.drop_tails(std::slice::from_ref(room)).await.context(AWAY)?;
         }
         Ok(())
     }

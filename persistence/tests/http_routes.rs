@@ -19,6 +19,7 @@ use tidings_shared::log::{
     Authority, AuthorityError, Known, Log, LogLimits, OpenedEpoch, SeedOutcome, StoredMarks, Target, client,
 };
 use tidings_shared::origin::AllowedOrigins;
+use tidings_shared::rate::Rate;
 
 /// A log that is out of reach: none of these tests gets that far.
 struct Nobody;
@@ -63,8 +64,9 @@ fn state(origins: &str) -> web::Data<State> {
             max_message_chars: 1000,
             max_members_per_room: NonZeroU32::MAX,
             max_rooms_per_user: NonZeroU32::MAX,
-            commands_per_second: NonZeroU32::MAX,
-            commands_burst: NonZeroU32::MAX,
+            commands: Rate::per_second(NonZeroU32::MAX),
+            marks: Rate::per_second(NonZeroU32::MAX),
+            presence: Rate::per_second(NonZeroU32::MAX),
         },
         AllowedOrigins::parse(origins).expect("well-formed origins"),
         Newcomers::Create,

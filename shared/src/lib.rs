@@ -18,6 +18,7 @@ pub mod origin;
 pub mod people;
 pub mod presence;
 pub mod protocol;
+pub mod rate;
 pub mod receipts;
 pub mod role;
 pub mod telemetry;

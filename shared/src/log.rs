@@ -11,6 +11,7 @@
 //! | `{p}:marks:<room>` | hash | how far members have come, and receipts that wait to be published |
 //! | `{p}:sent` + `{p}:sent:<window>` | list + hashes | client ids taken lately |
 //! | `{p}:ingest` | stream | what persistence must write |
+//! | `{p}:erased:<user>` | string | nothing more of theirs is appended |
 //! | `{p}:stored` | string and channel | watermark: epoch and last ingest id that is committed |
 //! | `{p}:exceptions`, `{p}:exceptions:old` | hashes | records below the watermark that became void |
 //!

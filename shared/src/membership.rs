@@ -4,10 +4,10 @@
 //! | key | type | what |
 //! | --- | --- | --- |
 //! | `rooms:{<user>}` | hash | room → `<role> <read seq>`; the field `` holds the epoch of the fill |
-//! | `rooms:{<user>}:v` | counter | version: counted up at every change of the user's memberships |
+//! | `rooms:{<user>}:v` | number | version: a later one at every change of the user's memberships; a time in ms, so that none comes twice |
 //! | `rooms:{<user>}:m` | counter | moves: counted up when a read position of the user's moves |
 //! | `account:{<user>}` | string | what PostgreSQL knows of the user, JSON; the epoch of the fill inside |
-//! | `account:{<user>}:v` | counter | counted up at every change of the account |
+//! | `account:{<user>}:v` | number | the same of the account |
 
 use std::{collections::HashMap, sync::LazyLock};
 
@@ -16,7 +16,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::ids::{Epoch, RoomId, Seq, UserId};
 
-/// A cache entry of someone who does not come back goes after this; the version must outlive any fill by far.
+/// A cache entry of someone who does not come back goes after this; the version must outlive any fill by far. Whoever
+/// comes back later still is given a new one.
 const CACHE_TTL_S: u64 = 3600;
 const VERSION_TTL_S: u64 = 7 * 86_400;
 /// A counter of moves need only outlive the fills that were begun before it.
@@ -25,6 +26,7 @@ const MOVES_TTL_S: u64 = 600;
 static FILL: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("membership/fill.lua")));
 const ADVANCE: &str = include_str!("membership/advance.lua");
 const CHANGED: &str = include_str!("membership/changed.lua");
+static VERSION: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("membership/version.lua")));
 static REMEMBER: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("membership/remember.lua")));
 
 /// A user's standing in one room.
@@ -69,10 +71,10 @@ pub struct Stamp {
     moves: u64,
 }
 
-/// The wire's `rooms_version`: epoch and counter.
+/// The wire's `rooms_version`: epoch and version.
 #[must_use]
-pub fn wire_version(epoch: Epoch, counter: u64) -> String {
-    format!("{epoch}.{counter}")
+pub fn wire_version(epoch: Epoch, version: u64) -> String {
+    format!("{epoch}.{version}")
 }
 
 /// The counters of a user's cache, to be read before what it is filled with.
@@ -86,13 +88,12 @@ pub async fn stamp(connection: &mut MultiplexedConnection, user: &UserId) -> Res
     Ok(Stamp { version: counters.0.unwrap_or(0), moves: counters.1.unwrap_or(0) })
 }
 
-/// The counter of a user's memberships; read before listing their rooms.
+/// The version of a user's memberships, which is no earlier one of other memberships; read before listing their rooms.
 ///
 /// # Errors
 /// When Redis does not answer.
 pub async fn version(connection: &mut MultiplexedConnection, user: &UserId) -> Result<u64, RedisError> {
-    let counter: Option<u64> = redis::cmd("GET").arg(version_key(user)).query_async(connection).await?;
-    Ok(counter.unwrap_or(0))
+    VERSION.key(version_key(user)).arg(VERSION_TTL_S).invoke_async(connection).await
 }
 
 /// What tells that something of a user changed.
@@ -103,7 +104,7 @@ pub struct Versions {
     pub account: u64,
 }
 
-/// The counters of users' memberships and accounts, in their order.
+/// The versions of users' memberships and accounts, in their order; of memberships as [`version`] tells them.
 ///
 /// # Errors
 /// When Redis does not answer.
@@ -115,12 +116,16 @@ pub async fn versions(
     for user in users {
         pipe.cmd("MGET").arg(version_key(user)).arg(account_version_key(user));
     }
-    let counters: Vec<(Option<u64>, Option<u64>)> = pipe.query_async(connection).await?;
-    let versions = |(rooms, account): (Option<u64>, Option<u64>)| Versions {
-        rooms: rooms.unwrap_or(0),
-        account: account.unwrap_or(0),
-    };
-    Ok(counters.into_iter().map(versions).collect())
+    let found: Vec<(Option<u64>, Option<u64>)> = pipe.query_async(connection).await?;
+    let mut versions = Vec::with_capacity(found.len());
+    for (user, (rooms, account)) in users.iter().zip(found) {
+        let rooms = match rooms {
+            Some(rooms) => rooms,
+            None => version(connection, user).await?,
+        };
+        versions.push(Versions { rooms, account: account.unwrap_or(0) });
+    }
+    Ok(versions)
 }
 
 /// Drops what is cached of users whose memberships changed, and shuts out fills that are under way.

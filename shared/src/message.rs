@@ -189,8 +189,8 @@ fn visibility_of(fields: &Fields<'_>) -> Result<Visibility, Refusal> {
     else {
         return Ok(Visibility::default());
     };
-    let users = bounded(visible_to.users, "visible_to", MAX_VISIBLE_TO)?;
-    let roles = bounded(visible_to.roles, "visible_to", MAX_VISIBLE_TO)?;
+    let users = bounded(visible_to.users.unwrap_or_default(), "visible_to", MAX_VISIBLE_TO)?;
+    let roles = bounded(visible_to.roles.unwrap_or_default(), "visible_to", MAX_VISIBLE_TO)?;
     if !roles.iter().all(|role| is_label(role)) {
         return Err(Refusal::bad_field("visible_to", "a role name is 1 to 32 of a-z 0-9 _ -"));
     }
@@ -249,6 +249,16 @@ mod tests {
             (r#"{"client_id":"c","content":"x","ack":"soon"}"#, ErrorCode::BadRequest, "ack"),
             (r#"{"client_id":"c","content":"x","visible_to":{}}"#, ErrorCode::BadRequest, "visible_to"),
             (
+                r#"{"client_id":"c","content":"x","visible_to":{"users":null,"roles":null}}"#,
+                ErrorCode::BadRequest,
+                "visible_to",
+            ),
+            (
+                r#"{"client_id":"c","content":"x","visible_to":{"users":[null]}}"#,
+                ErrorCode::BadRequest,
+                "visible_to",
+            ),
+            (
                 r#"{"client_id":"c","attachments":[{"name":"a","url":"javascript:1","media_type":"x/y","size":1}]}"#,
                 ErrorCode::BadRequest,
                 "attachments",
@@ -258,6 +268,21 @@ mod tests {
             let refusal = draft(json).unwrap_err();
             assert_eq!((refusal.code, refusal.field.as_deref()), (code, Some(field)), "{json}");
         }
+    }
+
+    #[test]
+    fn null_counts_as_left_out_within_visible_to_and_never_widens_it() {
+        let visible_to = |json: &str| {
+            draft(&format!(r#"{{"client_id":"c","content":"x","visible_to":{json}}}"#)).unwrap().visibility
+        };
+        let names = |users: &[&str], roles: &[&str]| {
+            let list = |names: &[&str]| names.iter().map(ToString::to_string).collect();
+            Visibility { users: list(users), roles: list(roles) }
+        };
+        assert_eq!(visible_to(r#"{"users":["bob"],"roles":null}"#), names(&["bob"], &[]));
+        assert_eq!(visible_to(r#"{"users":null,"roles":["tutor"]}"#), names(&[], &["tutor"]));
+        assert_eq!(visible_to(r#"{"users":["bob"]}"#), names(&["bob"], &[]));
+        assert_eq!(visible_to("null"), Visibility::default());
     }
 
     #[test]

@@ -32,7 +32,7 @@ mod told;
 use std::time::Duration;
 
 pub use keys::{PARTITIONS, Partition};
-pub use lives::{Life, Turn, begin, claim, drained, dues, end, gone, lapsed, renew, turn};
+pub use lives::{Life, Turn, begin, claim, drained, dues, end, gone, lapsed, put_off, renew, turn};
 pub use people::{Hold, Put, PutOutcome, State, hold, put, reap, states, tell};
 pub use rooms::{CachedRooms, cached_rooms, small};
 pub use told::{Told, missed};

@@ -55,8 +55,8 @@ struct Landing<'a, K: Clone + Eq + Hash, V: Clone> {
 impl<K: Clone + Eq + Hash, V: Clone> Drop for Landing<'_, K, V> {
     fn drop(&mut self) {
         let mut flights = self.flights.all();
-        // One is the map's, one that of the guard that goes right after this.
-        if flights.get(self.question).is_some_and(|flight| Arc::strong_count(flight) <= 2) {
+        // The map's own is left: ours went with the guard, right before this.
+        if flights.get(self.question).is_some_and(|flight| Arc::strong_count(flight) == 1) {
             flights.remove(self.question);
         }
     }
@@ -82,5 +82,22 @@ mod tests {
         assert_eq!(flights.ask(&1, ask()).await, Ok(3));
         let failed = flights.ask(&2, async { Err::<u32, _>("away") }).await;
         assert_eq!((failed, flights.all().len()), (Err("away"), 0));
+    }
+    #[tokio::test]
+    async fn who_comes_while_the_second_question_is_asked_waits_for_it() {
+        let (flights, asking, most) = (Flights::<u8, u32>::default(), Cell::new(0), Cell::new(0));
+        let ask = || async {
+            asking.set(asking.get() + 1);
+            most.set(most.get().max(asking.get()));
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            asking.set(asking.get() - 1);
+            Ok::<_, ()>(1)
+        };
+        let late = async {
+            tokio::time::sleep(Duration::from_millis(30)).await;
+            flights.ask(&1, ask()).await
+        };
+        let _ = tokio::join!(flights.ask(&1, ask()), flights.ask(&1, ask()), late);
+        assert_eq!((most.get(), flights.all().len()), (1, 0));
     }
 }

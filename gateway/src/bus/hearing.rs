@@ -60,6 +60,10 @@ pub(super) struct Hearing {
 struct Progress {
     /// Up to where each partition was passed on.
     last: Places,
+    /// The pub/sub connection stands, and how often it went or came: what was read before its last return may lack
+    /// what was told before it.
+    connected: bool,
+    turns: u32,
     /// Something may have been missed: what is published is not passed on, but read.
     behind: bool,
     /// The newest that were published and not passed on.
@@ -83,12 +87,16 @@ impl Hearing {
 
     /// The pub/sub connection is away.
     pub fn away(&self) {
-        self.progress().behind = true;
+        let mut progress = self.progress();
+        (progress.behind, progress.connected) = (true, false);
+        progress.turns = progress.turns.wrapping_add(1);
     }
 
     /// It is there again, on this process.
     pub fn back(&self, process: &Arc<str>) {
         let mut progress = self.progress();
+        progress.connected = true;
+        progress.turns = progress.turns.wrapping_add(1);
         if progress.process.as_ref() != Some(process) {
             // Whoever has just started has missed nothing.
             progress.behind = progress.process.is_some();
@@ -103,6 +111,11 @@ impl Hearing {
 }
 
 impl Progress {
+    /// Up to where everything was passed on, and the turn, for a reading.
+    fn begin(&self) -> (Places, u32) {
+        (self.last, self.turns)
+    }
+
     /// Whether a published change is to be passed on now.
     fn take(&mut self, told: &Told) -> bool {
         if self.behind {
@@ -120,10 +133,15 @@ impl Progress {
         next
     }
 
-    /// Something was read to its end. False: more was published meanwhile.
-    fn caught_up(&mut self) -> bool {
-        self.behind = self.newest.iter().zip(&self.last).any(|(newest, last)| newest > last);
+    /// Something was read to its end, begun at this turn. False: more was published or missed meanwhile.
+    fn caught_up(&mut self, turn: u32) -> bool {
+        let more = self.newest.iter().zip(&self.last).any(|(newest, last)| newest > last);
+        self.behind = more || self.is_cut_since(turn);
         !self.behind
+    }
+
+    fn is_cut_since(&self, turn: u32) -> bool {
+        !self.connected || self.turns != turn
     }
 }
 
@@ -159,7 +177,7 @@ impl Bus {
 
     async fn catch_up(&self) -> Result<(), PeopleError> {
         for _ in 0..ROUNDS {
-            let after = self.shared.hearing.progress().last;
+            let (after, turn) = self.shared.hearing.progress().begin();
             let session = self.log.session().await?;
             let missed = presence::missed(&mut session.connection(), &after).await;
             let missed = missed.inspect_err(|error| self.log.failed(&session, error))?;
@@ -169,13 +187,15 @@ impl Bus {
                     self.shared.pass_on(told);
                 }
             }
-            if self.shared.hearing.progress().caught_up() {
+            if self.shared.hearing.progress().caught_up(turn) {
                 return Ok(());
             }
             tokio::time::sleep(BETWEEN_ROUNDS).await;
         }
         tracing::warn!("what was told of people meanwhile is not kept where it is looked for");
-        self.shared.hearing.progress().behind = false;
+        // What is missed while the connection is away is looked for when it is back.
+        let mut progress = self.shared.hearing.progress();
+        progress.behind = !progress.connected;
         Ok(())
     }
 }
@@ -206,6 +226,11 @@ mod tests {
         Told::parse(format!("{ms}-0 1 a o 0 r").as_bytes()).unwrap()
     }
 
+    fn caught_up(hearing: &Hearing) -> bool {
+        let turn = hearing.progress().turns;
+        hearing.progress().caught_up(turn)
+    }
+
     #[test]
     fn what_was_missed_comes_before_what_is_published_and_nothing_twice() {
         let hearing = Hearing::default();
@@ -216,9 +241,9 @@ mod tests {
         hearing.back(&"process".into());
         assert!(!hearing.progress().take(&told(4)));
         assert!([1, 2, 3].map(|ms| hearing.progress().step(&told(ms))) == [false, true, true]);
-        assert!(!hearing.progress().caught_up(), "there is more");
+        assert!(!caught_up(&hearing), "there is more");
         assert!(hearing.progress().step(&told(4)));
-        assert!(hearing.progress().caught_up());
+        assert!(caught_up(&hearing));
         assert!(!hearing.progress().take(&told(4)) && hearing.progress().take(&told(5)));
     }
 
@@ -230,6 +255,20 @@ mod tests {
         hearing.away();
         hearing.back(&"other".into());
         assert!(!hearing.progress().take(&told(5)), "what it told before is read first");
-        assert!(hearing.progress().step(&told(5)) && hearing.progress().caught_up());
+        assert!(hearing.progress().step(&told(5)) && caught_up(&hearing));
+    }
+    #[test]
+    fn a_reading_that_the_connection_did_not_outlast_ends_nothing() {
+        let hearing = Hearing::default();
+        hearing.back(&"one".into());
+        hearing.away();
+        hearing.back(&"one".into());
+        let (_, turn) = hearing.progress().begin();
+        hearing.away();
+        assert!(!hearing.progress().caught_up(turn), "the connection is away");
+        hearing.back(&"one".into());
+        assert!(!hearing.progress().caught_up(turn), "what came meanwhile was not read");
+        assert!(!hearing.progress().take(&told(7)), "a published one would hide it");
+        assert!(hearing.progress().step(&told(7)) && caught_up(&hearing));
     }
 }

@@ -33,11 +33,26 @@ pub struct WorkerQueue {
     pub refill: Arc<AtomicBool>,
     /// Raised: nothing was heard for so long that marks of changed memberships may be gone.
     pub doubt: Arc<AtomicBool>,
+    /// Raised while nothing may be heard: hints may be missing that no refill was asked for yet.
+    pub deaf: Arc<AtomicBool>,
     /// Wakes the worker when the flag is raised while its queue is empty.
     pub wake: Arc<tokio::sync::Notify>,
 }
 
 impl WorkerQueue {
+    #[must_use]
+    pub fn new(hints: mpsc::Sender<Hint>) -> Self {
+        let (refill, doubt, deaf, wake) = (Arc::default(), Arc::default(), Arc::default(), Arc::default());
+        Self { hints, refill, doubt, deaf, wake }
+    }
+
+    /// Whether hints may be missing that the worker's rooms do not know of yet: a removal may be among them.
+    #[must_use]
+    pub fn may_have_missed(&self) -> bool {
+        // In this order: the second is raised before the first is taken away.
+        self.deaf.load(Ordering::Acquire) || self.refill.load(Ordering::Acquire)
+    }
+
     fn raise(&self) {
         self.refill.store(true, Ordering::Release);
         self.wake.notify_one();
@@ -106,11 +121,17 @@ impl Interest {
         through
     }
 
+    /// Nothing is heard for now, or not everything: until [`Interest::refill_all`].
+    pub fn deafen(&self) {
+        self.queues.iter().for_each(|queue| queue.deaf.store(true, Ordering::Release));
+    }
+
     /// Anything may have been missed; with `doubt`, for so long that marks may be gone.
     pub fn refill_all(&self, doubt: bool) {
         for queue in &self.queues {
             queue.doubt.fetch_or(doubt, Ordering::AcqRel);
             queue.raise();
+            queue.deaf.store(false, Ordering::Release);
         }
     }
 }
@@ -131,10 +152,7 @@ mod tests {
     fn a_full_queue_raises_the_refill_of_its_worker_only() {
         let queue = |size| {
             let (hints, receiver) = mpsc::channel(size);
-            (
-                WorkerQueue { hints, refill: Arc::default(), doubt: Arc::default(), wake: Arc::default() },
-                receiver,
-            )
+            (WorkerQueue::new(hints), receiver)
         };
         let ((small, _small), (large, _large)) = (queue(1), queue(8));
         let mut interest = Interest::new(vec![small.clone(), large.clone()]);
@@ -148,5 +166,17 @@ mod tests {
         assert!(!interest.remove(0, &room));
         assert!(interest.remove(1, &room));
         assert_eq!(interest.publish("r", &hint()), 0);
+    }
+    #[test]
+    fn from_the_loss_of_the_connection_until_the_refill_is_asked_for_something_may_be_missing() {
+        let (hints, _receiver) = mpsc::channel(1);
+        let queue = WorkerQueue::new(hints);
+        let interest = Interest::new(vec![queue.clone()]);
+        assert!(!queue.may_have_missed());
+        interest.deafen();
+        assert!(queue.may_have_missed(), "hints of channels that are subscribed again already");
+        interest.refill_all(false);
+        assert!(queue.may_have_missed(), "the worker has not looked yet");
+        assert!(queue.refill.swap(false, Ordering::AcqRel) && !queue.may_have_missed());
     }
 }

@@ -104,14 +104,26 @@ impl Bus {
     /// # Errors
     /// When neither Redis nor persistence can tell.
     pub async fn standing(&self, user: &UserId, room: &RoomId) -> Result<Standing, PeopleError> {
+        let mut standings = self.standings(user, std::slice::from_ref(room)).await?;
+        Ok(standings.pop().expect("there is a standing for each room"))
+    }
+
+    /// How a user stands in some rooms, in their order.
+    ///
+    /// # Errors
+    /// When neither Redis nor persistence can tell.
+    pub async fn standings(&self, user: &UserId, rooms: &[RoomId]) -> Result<Vec<Standing>, PeopleError> {
         let session = self.log.session().await?;
-        let (epoch, rooms) = (session.epoch, std::slice::from_ref(room));
+        let epoch = session.epoch;
         let cached = membership::of(&mut session.connection(), user, epoch, rooms).await;
-        let membership = match self.cached(&session, cached)? {
-            Some(mut memberships) => memberships.pop().flatten(),
-            None => self.load_rooms_in(user, epoch).await?.rooms.get(room).cloned(),
+        let memberships = match self.cached(&session, cached)? {
+            Some(memberships) => memberships,
+            None => {
+                let loaded = self.load_rooms_in(user, epoch).await?;
+                rooms.iter().map(|room| loaded.rooms.get(room).cloned()).collect()
+            }
         };
-        Ok(Standing { epoch, membership })
+        Ok(memberships.into_iter().map(|membership| Standing { epoch, membership }).collect())
     }
 
     /// The stored roles of users in a room of which a head was read in this epoch.

@@ -192,8 +192,8 @@ impl Bus {
         self.checked(&session, presence::states(&mut session.connection(), users).await)
     }
 
-    /// The rooms whose members are told of each of these users: small ones, of at most 200. Of someone whose rooms
-    /// cannot be found out now nobody is told.
+    /// The rooms whose members are told of each of these users: small ones, of at most 200. Those whose rooms cannot be
+    /// found out now are left out, and are due again in a while.
     ///
     /// # Errors
     /// When Redis does not answer.
@@ -204,22 +204,31 @@ impl Bus {
         let found: Vec<_> =
             users.iter().zip(cached).map(|(user, cached)| self.rooms_of(user, cached)).collect();
         let rooms: Vec<_> = stream::iter(found).buffered(ROOMS_ASKED_AT_ONCE).collect().await;
-        let mut users: Vec<_> = users.iter().cloned().zip(rooms).collect();
-        let small = presence::small(&mut session.connection(), &mut users).await;
+        let (mut told, mut unknown) = (Vec::with_capacity(users.len()), Vec::new());
+        for (user, rooms) in users.iter().cloned().zip(rooms) {
+            match rooms {
+                Some(rooms) => told.push((user, rooms)),
+                None => unknown.push(user),
+            }
+        }
+        if !unknown.is_empty() {
+            // Else those behind them would never have their turn.
+            let put_off = presence::put_off(&mut session.connection(), &unknown, REST).await;
+            self.checked(&session, put_off)?;
+        }
+        let small = presence::small(&mut session.connection(), &mut told).await;
         self.checked(&session, small)?;
-        Ok(users)
+        Ok(told)
     }
 
-    async fn rooms_of(&self, user: &UserId, cached: CachedRooms) -> Vec<RoomId> {
+    async fn rooms_of(&self, user: &UserId, cached: CachedRooms) -> Option<Vec<RoomId>> {
         match cached {
-            CachedRooms::Rooms(rooms) => rooms,
-            CachedRooms::Many => {
-                self.found(in_time(self.persistence.small_rooms(user))).await.unwrap_or_default()
-            }
+            CachedRooms::Rooms(rooms) => Some(rooms),
+            CachedRooms::Many => self.found(in_time(self.persistence.small_rooms(user))).await,
             CachedRooms::NotCached => {
                 // Shared with those who join, so it is not given up on the way.
                 let loaded = self.found(self.load_rooms(user)).await;
-                loaded.map(|answer| answer.recent.clone()).unwrap_or_default()
+                loaded.map(|answer| answer.recent.clone())
             }
         }
     }

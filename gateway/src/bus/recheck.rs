@@ -75,13 +75,25 @@ pub(super) async fn run(bus: Weak<Bus>) {
         let due = mem::take(&mut *shared.recheck.due());
         let mut users: Vec<UserId> =
             if due.all { shared.seats().users().cloned().collect() } else { due.users.into_iter().collect() };
+        let mut accounts = Vec::new();
         while !users.is_empty() {
             let some = users.split_off(users.len().saturating_sub(USERS_AT_ONCE));
-            if let Err(error) = bus.look_at(&some).await {
-                users.extend(some);
-                tracing::debug!(%error, users = users.len(), "users cannot be looked at again now");
+            match bus.look_at(&some).await {
+                Ok(differing) => accounts.push(differing),
+                Err(error) => {
+                    users.extend(some);
+                    tracing::debug!(%error, users = users.len(), "users cannot be looked at again now");
+                    shared.recheck.due().users.extend(users);
+                    break;
+                }
+            }
+        }
+        // Last, since only this needs persistence: nobody waits for it to be told of rooms.
+        for (epoch, behind) in accounts {
+            let users: Vec<UserId> = behind.iter().map(|behind| behind.user.clone()).collect();
+            if let Err(error) = bus.tell_accounts(epoch, behind).await {
+                tracing::debug!(%error, users = users.len(), "accounts cannot be asked for now");
                 shared.recheck.due().users.extend(users);
-                break;
             }
         }
         drop(bus);
@@ -93,12 +105,12 @@ pub(super) async fn run(bus: Weak<Bus>) {
 }
 
 impl Bus {
-    /// Tells users' connections what they do not know.
-    async fn look_at(&self, users: &[UserId]) -> Result<(), PeopleError> {
+    /// Tells users' connections of rooms what they do not know; those whose accounts differ are returned.
+    async fn look_at(&self, users: &[UserId]) -> Result<(Epoch, Vec<Behind>), PeopleError> {
         let session = self.log.session().await?;
         let before: Vec<u16> = {
-            let seats = self.shared.seats();
-            users.iter().map(|user| seats.news(user)).collect()
+            let mut seats = self.shared.seats();
+            users.iter().map(|user| seats.looked_at(user)).collect()
         };
         let versions = membership::versions(&mut session.connection(), users).await;
         let versions = self.cached(&session, versions)?;
@@ -119,7 +131,7 @@ impl Bus {
         for behind in rooms {
             self.tell_version(session.epoch, &behind);
         }
-        self.tell_accounts(session.epoch, accounts).await
+        Ok((session.epoch, accounts))
     }
 
     fn tell_version(&self, epoch: Epoch, behind: &Behind) {
@@ -133,6 +145,9 @@ impl Bus {
 
     /// Asks for accounts where they cannot be out of date, and tells them.
     async fn tell_accounts(&self, epoch: Epoch, behind: Vec<Behind>) -> Result<(), PeopleError> {
+        if behind.is_empty() {
+            return Ok(());
+        }
         let users: Vec<UserId> = behind.iter().map(|behind| behind.user.clone()).collect();
         let accounts = self.persistence.accounts(&users).await?;
         for (Behind { user, news, versions }, account) in behind.into_iter().zip(accounts) {

@@ -192,6 +192,16 @@ impl Seats {
         self.users.get(user).map_or(0, |seat| seat.news)
     }
 
+    /// As [`Seats::news`], for a look at the user: whoever is on their way in is not told by it, so they look again.
+    pub fn looked_at(&mut self, user: &UserId) -> u16 {
+        self.users.get_mut(user).map_or(0, |seat| {
+            if seat.entering > 0 {
+                seat.news = seat.news.wrapping_add(1);
+            }
+            seat.news
+        })
+    }
+
     /// A connection that was on its way in did not come. True: nobody wants the channel any more.
     pub fn turn_back(&mut self, user: &UserId) -> bool {
         let Some(seat) = self.users.get_mut(user) else { return false };

@@ -5,6 +5,7 @@ use std::rc::Rc;
 use tidings_shared::{
     auth::{Identity, Reason, Unverified},
     error::{ErrorCode, Refusal},
+    ids::RoomId,
     protocol::{
         CloseCode,
         server::{ServerFrame, rfc3339},
@@ -64,6 +65,23 @@ pub(super) fn settle(
     }
 }
 
+/// A frame that cannot be carried out, before there is a token. Whatever is wrong with it, the token is what is
+/// missing; an `auth` without one is as good as one with a bad one.
+pub(super) fn unreadable(
+    state: &mut State,
+    reference: Option<String>,
+    room: Option<RoomId>,
+    refusal: Refusal,
+) -> Vec<Effect> {
+    match refusal.field.as_deref() {
+        // No other command has this field.
+        Some("token") => settle(state, reference, Err(Reason::Missing.into())),
+        // What is no object, and what cannot be answered under its `ref`, is no command either.
+        None | Some("ref") => vec![Effect::refuse(reference, room, refusal)],
+        Some(_) => vec![Effect::refuse(reference, room, Reason::Missing)],
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use tidings_shared::auth::{Given, Rules, Settings, Verifier};
@@ -93,7 +111,8 @@ mod tests {
     #[tokio::test]
     async fn a_token_whose_key_is_not_here_has_it_looked_for_before_anything_is_said() {
         let verifier = verifier();
-        let allow = |_: crate::limits::Limit, _: &tidings_shared::ids::UserId| Ok(());
+        let allow =
+            |_: crate::limits::Limit, _: &tidings_shared::ids::UserId, _: std::num::NonZeroU32| Ok(());
         let context = Context { verifier: &verifier, allow: &allow, now_ms: 0 };
         let token = "eyJhbGciOiJFUzI1NiIsImtpZCI6ImsifQ.e30.AAAA"; // {"alg":"ES256","kid":"k"}
         for mut state in [State::AwaitingAuth, ready()] {

@@ -16,7 +16,7 @@ fn token(user: &str, exp: i64) -> String {
 
 fn run(state: &mut State, allow: Result<(), u64>, frame: &Value) -> Vec<Effect> {
     let verifier = Verifier::hs256(&secret(), 0);
-    let allow = move |_: Limit, _: &UserId| allow;
+    let allow = move |_: Limit, _: &UserId, _: NonZeroU32| allow;
     let context = Context { verifier: &verifier, allow: &allow, now_ms: 0 };
     apply(state, &context, parse(&frame.to_string(), 1000))
 }
@@ -35,6 +35,40 @@ fn before_auth_everything_else_is_refused_and_a_bad_token_closes() {
     assert!(
         matches!(&effects[..], [Effect::Refuse { refusal, .. }, Effect::Close(CloseCode::Unauthorized, _)]
         if refusal.reason.as_deref() == Some("expired"))
+    );
+}
+
+#[test]
+fn before_auth_what_is_missing_is_the_token_whatever_else_is_wrong() {
+    let missing = |effect: &Effect| {
+        matches!(effect, Effect::Refuse { reference: Some(r), refusal, .. }
+        if r == "r" && refusal.code == ErrorCode::Unauthorized && refusal.reason.as_deref() == Some("missing"))
+    };
+    for frame in [
+        json!({"type": "dance", "ref": "r"}),
+        json!({"ref": "r"}),
+        json!({"type": "room:join", "room": 7, "ref": "r"}),
+        json!({"type": "message:send", "room": "r", "client_id": "c", "content": "x".repeat(1001), "ref": "r"}),
+    ] {
+        let effects = run(&mut State::default(), Ok(()), &frame);
+        assert!(matches!(&effects[..], [effect] if missing(effect)), "{frame}: {effects:?}");
+    }
+    for frame in [json!({"type": "auth", "ref": "r"}), json!({"type": "auth", "token": 7, "ref": "r"})] {
+        let effects = run(&mut State::default(), Ok(()), &frame);
+        let closed =
+            matches!(&effects[..], [effect, Effect::Close(CloseCode::Unauthorized, _)] if missing(effect));
+        assert!(closed, "{frame}: {effects:?}");
+    }
+    for frame in [json!([]), json!({"type": "auth", "token": "x", "ref": 7})] {
+        let effects = run(&mut State::default(), Ok(()), &frame);
+        let bad =
+            matches!(&effects[..], [Effect::Refuse { refusal, .. }] if refusal.code == ErrorCode::BadRequest);
+        assert!(bad, "{frame}: {effects:?}");
+    }
+    // Whoever is in is told what is wrong.
+    let effects = run(&mut ready("a"), Ok(()), &json!({"type": "auth", "ref": "r"}));
+    assert!(
+        matches!(&effects[..], [Effect::Refuse { refusal, .. }] if refusal.field.as_deref() == Some("token"))
     );
 }
 
@@ -76,6 +110,7 @@ fn each_command_is_taken_from_its_own_allowance_and_over_it_told_when_to_come_ag
         (json!({"type": "presence:set", "status": "away"}), Limit::Presence),
         (json!({"type": "presence:get", "users": []}), Limit::Presence),
         (change("room:join"), Limit::Joins),
+        (json!({"type": "room:join", "rooms": "mine"}), Limit::Joins),
         (change("room:leave"), Limit::Joins),
         (json!({"type": "auth", "token": "x"}), Limit::Commands),
         (json!({"type": "dance"}), Limit::Commands),
@@ -83,7 +118,8 @@ fn each_command_is_taken_from_its_own_allowance_and_over_it_told_when_to_come_ag
     for (frame, limit) in cases {
         let taken = std::cell::RefCell::new(Vec::new());
         let verifier = Verifier::hs256(&secret(), 0);
-        let allow = |limit: Limit, user: &UserId| {
+        let allow = |limit: Limit, user: &UserId, many: NonZeroU32| {
+            assert_eq!(many, NonZeroU32::MIN, "{frame}");
             taken.borrow_mut().push((limit, user.as_str().to_owned()));
             Err(70)
         };
@@ -98,6 +134,23 @@ fn each_command_is_taken_from_its_own_allowance_and_over_it_told_when_to_come_ag
         let effects = run(&mut ready("a"), Ok(()), &frame);
         let limited = |effect: &Effect| matches!(effect, Effect::Refuse { refusal, .. } if refusal.code == ErrorCode::RateLimited);
         assert!(!effects.iter().any(limited), "{frame}");
+    }
+}
+
+#[test]
+fn a_join_of_many_rooms_counts_as_several() {
+    let verifier = Verifier::hs256(&secret(), 0);
+    for (kind, rooms, cost) in [("room:join", 49, 1), ("room:join", 200, 5), ("room:leave", 200, 1)] {
+        let taken = std::cell::Cell::new(0);
+        let allow = |_: Limit, _: &UserId, many: NonZeroU32| {
+            taken.set(many.get());
+            Ok(())
+        };
+        let context = Context { verifier: &verifier, allow: &allow, now_ms: 0 };
+        let rooms: Vec<_> = (0..rooms).map(|n| format!("r{n}")).collect();
+        let frame = json!({"type": kind, "rooms": rooms});
+        apply(&mut ready("a"), &context, parse(&frame.to_string(), 1000));
+        assert_eq!(taken.get(), cost, "{frame}");
     }
 }
 

@@ -238,6 +238,8 @@ impl<P: Peer> Room<P> {
         let MarkRead { head, mark, .. } = read;
         let Some(subscriber) = self.get_mut(subscription) else { return Renewed::Ended };
         if subscriber.known >= head {
+            // Nothing is above what it knows, so nothing was missed.
+            subscriber.doubted &= !current;
             return Renewed::Stands;
         }
         let role = match mark {

@@ -87,14 +87,12 @@ impl ChatAcceptor {
     }
 
     /// Lets someone in by their token.
-    pub(super) async fn admit(&self, token: &str) -> Result<Admitted, Problem> {
-        let identity = self.worker.node.verifier.settle(token).await?;
-        admit(&self.worker, identity).await
-    }
-
     async fn let_in(&self, token: &str) -> Result<Box<Ticket>, Refusal> {
-        let admitted = self.admit(token).await.map_err(|refusal| problem(&refusal))?;
-        Ok(Box::new(Ticket(admitted)))
+        let admitted = async {
+            let identity = self.worker.node.verifier.settle(token).await?;
+            admit(&self.worker, identity).await
+        };
+        Ok(Box::new(Ticket(admitted.await.map_err(|refusal: Problem| problem(&refusal))?)))
     }
 }
 

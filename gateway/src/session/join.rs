@@ -1,7 +1,10 @@
 //! Joining and leaving rooms: membership, subscription, head; then the answer, then the replays.
 
+mod standings;
+
 use std::{
     cell::{Cell, RefCell},
+    num::NonZeroU32,
     rc::Rc,
 };
 
@@ -14,6 +17,7 @@ use tidings_shared::{
         server::{FailedRoom, JoinedRoom, ServerFrame},
     },
 };
+use tokio::sync::Semaphore;
 
 use super::{
     client::Client,
@@ -25,11 +29,15 @@ use super::{
 use crate::{
     bus::Standing,
     hub::{Generation, Position, Subscription},
+    limits::{Limit, rooms_cost},
     worker::Worker,
 };
+use standings::Standings;
 
 /// Rooms joined on one connection, at most.
 const MAX_ROOMS: usize = 1000;
+/// Rooms of one join that are being joined at one time: what it still costs when its connection has gone.
+const ROOMS_AT_ONCE: usize = 32;
 /// How often a join follows the room into another epoch.
 const ROUNDS: usize = 4;
 
@@ -41,6 +49,8 @@ pub(super) struct JoinGroup {
     /// It is told of people who come and go in these rooms.
     presence: bool,
     more: Option<bool>,
+    standings: Standings,
+    turns: Semaphore,
     missing: Cell<usize>,
     joined: RefCell<Vec<(usize, JoinedRoom, Replay)>>,
     failed: RefCell<Vec<(RoomId, Refusal)>>,
@@ -75,19 +85,29 @@ pub(super) fn start(
             client.hold_reading();
             tokio::task::spawn_local(async move {
                 if let Some(identity) = client.identity() {
-                    match worker.node.bus.my_rooms(&identity.user).await {
+                    match my_rooms(&worker, &identity.user).await {
                         Ok((rooms, more)) => {
                             let rooms =
                                 rooms.into_iter().map(|room| (room.clone(), after.remove(&room))).collect();
                             spread(&worker, &client, reference, rooms, false, presence, Some(more));
                         }
-                        Err(error) => refuse(&worker, &client, reference.as_deref(), None, &error.into()),
+                        Err(refusal) => refuse(&worker, &client, reference.as_deref(), None, &refusal),
                     }
                 }
                 client.release_reading();
             });
         }
     }
+}
+
+/// The rooms that `"mine"` means, and whether there are more. Now that their number is known, they count.
+async fn my_rooms(worker: &Worker, user: &UserId) -> Result<(Vec<RoomId>, bool), Refusal> {
+    let (rooms, more) = worker.node.bus.my_rooms(user).await?;
+    if let Some(cost) = NonZeroU32::new(rooms_cost(rooms.len())) {
+        let allowed = worker.node.allow_many(Limit::Joins, user, cost);
+        allowed.map_err(|retry_after_ms| Limit::Joins.refusal(retry_after_ms))?;
+    }
+    Ok((rooms, more))
 }
 
 fn spread(
@@ -100,11 +120,15 @@ fn spread(
     more: Option<bool>,
 ) {
     client.begin_join();
+    let idle = |room: &RoomId| client.lanes.borrow().is_idle(room);
+    let standings = rooms.iter().map(|(room, _)| room).filter(|room| idle(room)).cloned();
     let group = Rc::new(JoinGroup {
         reference,
         single,
         presence,
         more,
+        standings: Standings::of(standings.collect()),
+        turns: Semaphore::new(ROOMS_AT_ONCE),
         missing: Cell::new(rooms.len()),
         joined: RefCell::default(),
         failed: RefCell::default(),
@@ -126,7 +150,9 @@ pub(super) async fn join(
     group: &Rc<JoinGroup>,
     place: usize,
 ) {
-    match join_room(worker, client, room, after.as_ref()).await {
+    // Nobody closes them, so it is a turn. Who has one stands first in the lane of its room, and waits for no other.
+    let _turn = group.turns.acquire().await;
+    match join_room(worker, client, room, after.as_ref(), &group.standings).await {
         Ok((mut joined, replay)) => {
             if group.presence {
                 worker.hub.borrow_mut().watch(room, replay.subscription);
@@ -175,8 +201,12 @@ async fn join_room(
     client: &Rc<Client>,
     room: &RoomId,
     after: Option<&Cursor>,
+    standings: &Standings,
 ) -> Result<(JoinedRoom, Replay), Refusal> {
     let gone = || Refusal::unavailable("the connection is gone");
+    // Asked before each step: nothing more is done for a connection, or a poll, that has ended.
+    let go_on = || if client.connection.is_closed() { Err(gone()) } else { Ok(()) };
+    go_on()?;
     let identity = client.identity().ok_or_else(gone)?;
     let already_joined = usize::from(client.joined(room).is_some());
     let Some(_place) = client.take_room_place(MAX_ROOMS + already_joined) else {
@@ -184,9 +214,11 @@ async fn join_room(
         return Err(Refusal::new(ErrorCode::TooLarge, message));
     };
     let bus = &worker.node.bus;
-    let standing = bus.standing(&identity.user, room).await?;
+    let standing = standings.in_room(bus, &identity.user, room).await?;
+    go_on()?;
     if standing.membership.is_none() {
         send::newcomer(worker, &identity, room).await?;
+        go_on()?;
     }
     let (shared_id, subscription) = worker.subscribe(room, client.clone());
     let entered = match enter(worker, room, subscription, &identity.user, standing).await {

@@ -41,6 +41,13 @@ pub(super) struct Lanes {
     full: bool,
 }
 
+impl Lanes {
+    /// Whether nothing waits or runs in a room.
+    pub fn is_idle(&self, room: &RoomId) -> bool {
+        !self.waiting.contains_key(room)
+    }
+}
+
 /// Puts a job at the end of its room's lane, and starts the lane when it stands still.
 pub(super) fn enqueue(worker: &Rc<Worker>, client: &Rc<Client>, room: RoomId, job: Job) {
     let mut lanes = client.lanes.borrow_mut();

@@ -2,6 +2,7 @@
 //! when something happened; then it is forgotten. Nothing is kept between polls, so any node answers any poll.
 
 mod gathered;
+mod pace;
 mod request;
 mod route;
 
@@ -27,6 +28,9 @@ use request::PollRequest;
 
 pub use route::configure;
 
+/// A poll waits so long for its rooms to catch up and its commands to be answered, however soon its timeout comes:
+/// else a short one would never bring what is there.
+const SETTLE_WITHIN: Duration = Duration::from_secs(3);
 /// An answer does not grow further than this by a replay; the next poll goes on.
 const ENOUGH_BYTES: usize = 64 * 1024;
 
@@ -43,7 +47,7 @@ impl Drop for Poll {
     }
 }
 
-/// Carries one poll out.
+/// Carries one poll out; with nothing to tell it is answered then.
 ///
 /// # Errors
 /// `forbidden` when the user was blocked meanwhile.
@@ -51,10 +55,13 @@ async fn poll(
     worker: &Rc<Worker>,
     admitted: Admitted,
     request: PollRequest,
+    until: Instant,
     websocket: bool,
     draining: &CancellationToken,
 ) -> Result<Vec<u8>, Refusal> {
-    let deadline = Instant::now() + request.timeout.min(until_expiry(&admitted.identity));
+    let expiry = Instant::now() + until_expiry(&admitted.identity);
+    let deadline = until.min(expiry);
+    let unsettled_deadline = (Instant::now() + SETTLE_WITHIN).min(expiry).max(deadline);
     let collector = Collector::new(request.cursors.len());
     let client = Rc::new(Client::new(Line::Poll(collector.clone())));
     let user = admitted.identity.user.clone();
@@ -85,15 +92,17 @@ async fn poll(
         }
         gathered.retain(|room| client.joined(room).is_some());
         let enough = gathered.is_caught_up() || collector.bytes() >= ENOUGH_BYTES;
-        let over =
-            collector.closed().is_some() || (enough && gathered.is_answered() && gathered.has_something());
-        if over || draining.is_cancelled() {
+        let settled = enough && gathered.is_answered();
+        let until = if settled { deadline } else { unsettled_deadline };
+        let over = collector.closed().is_some() || (settled && gathered.has_something());
+        if over || draining.is_cancelled() || Instant::now() >= until {
             break;
         }
+        // Whatever it was, it is looked at above.
         tokio::select! {
             () = collector.changed.notified() => {}
             () = draining.cancelled() => {}
-            () = tokio::time::sleep_until(deadline) => break,
+            () = tokio::time::sleep_until(until) => {}
         }
     }
     // From here on nothing is awaited: what the hub says was sent is in the collector.

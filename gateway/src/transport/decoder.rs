@@ -38,7 +38,7 @@ impl Rules {
 /// What a frame led to: each that is whole leads to exactly one event.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Event<'a> {
-    /// A fragment that does not end its message.
+    /// A fragment that does not end its message, or a compressed message that is not wanted.
     Part,
     Text(&'a str),
     Binary(&'a [u8]),
@@ -72,17 +72,19 @@ struct OpenFrame {
 
 impl Decoder {
     /// Decodes `chunk` (taking the masks off in place) and calls `each` for every frame, until the chunk is
-    /// used up or `each` breaks. Returns how many bytes were used.
+    /// used up or `each` breaks. Returns how many bytes were used. A compressed message that is not `wanted` is
+    /// passed over as it is: what stands behind it is found all the same, and inflating costs far more than bytes.
     pub(crate) fn decode(
         &mut self,
         rules: Rules,
         inflater: &mut Inflater,
+        wanted: &impl Fn() -> bool,
         chunk: &mut [u8],
         mut each: impl FnMut(Event<'_>) -> ControlFlow<()>,
     ) -> Result<usize, Violation> {
         let mut used = 0;
         while used < chunk.len() {
-            let (step, flow) = self.step(rules, inflater, &mut chunk[used..], &mut each)?;
+            let (step, flow) = self.step(rules, inflater, wanted, &mut chunk[used..], &mut each)?;
             used += step;
             if self.pending.as_ref().is_some_and(|pending| pending.is_done()) {
                 self.pending = None;
@@ -105,13 +107,14 @@ impl Decoder {
         &mut self,
         rules: Rules,
         inflater: &mut Inflater,
+        wanted: &impl Fn() -> bool,
         input: &mut [u8],
         each: &mut impl FnMut(Event<'_>) -> ControlFlow<()>,
     ) -> Result<(usize, ControlFlow<()>), Violation> {
         if let Some(pending) = &mut self.pending
             && pending.frame.is_some()
         {
-            return pending.take_payload(rules, inflater, input, each);
+            return pending.take_payload(rules, inflater, wanted, input, each);
         }
         let (header, used) = match self.take_header(rules, input)? {
             (Some(header), used) => (header, used),
@@ -126,14 +129,14 @@ impl Decoder {
             let payload = &mut input[..header.payload_bytes];
             header::unmask(payload, header.mask, 0);
             let event = match header.opcode {
-                Opcode::Text | Opcode::Binary => message::event(&header, rules, inflater, payload)?,
+                Opcode::Text | Opcode::Binary => message::event(&header, rules, inflater, wanted, payload)?,
                 control => control_event(control, payload)?,
             };
             return Ok((used + header.payload_bytes, each(event)));
         }
         let pending = self.pending.get_or_insert_default();
         pending.begin(header);
-        let (payload_used, flow) = pending.take_payload(rules, inflater, input, each)?;
+        let (payload_used, flow) = pending.take_payload(rules, inflater, wanted, input, each)?;
         Ok((used + payload_used, flow))
     }
 
@@ -207,6 +210,7 @@ impl Pending {
         &mut self,
         rules: Rules,
         inflater: &mut Inflater,
+        wanted: &impl Fn() -> bool,
         input: &mut [u8],
         each: &mut impl FnMut(Event<'_>) -> ControlFlow<()>,
     ) -> Result<(usize, ControlFlow<()>), Violation> {
@@ -239,7 +243,7 @@ impl Pending {
             return Ok((used, each(Event::Part)));
         }
         let Some(message) = self.message.take() else { return Ok((used, ControlFlow::Continue(()))) };
-        Ok((used, each(message.event(rules, inflater)?)))
+        Ok((used, each(message.event(rules, inflater, wanted)?)))
     }
 }
 

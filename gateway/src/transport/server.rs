@@ -13,7 +13,10 @@ use std::{
 };
 
 use actix_codec::Framed;
-use actix_http::{HttpService, Request, h1};
+use actix_http::{
+    HttpService, Request, StatusCode, h1,
+    header::{self, HeaderValue},
+};
 use actix_server::ServerHandle;
 use actix_service::{fn_service, map_config};
 use actix_web::{App, HttpResponse, dev::AppConfig, web};
@@ -36,6 +39,8 @@ use super::{
 
 /// How long a refused peer may take to read the answer.
 const REFUSAL_TIMEOUT: Duration = Duration::from_secs(5);
+/// What those are told to wait, in seconds, who come to a node that stops: another one takes them.
+const RETRY_AFTER: HeaderValue = HeaderValue::from_static("1");
 /// How long plain HTTP requests may take to end once the WebSockets are closed, in seconds.
 const HTTP_STOP_SECONDS: u64 = 5;
 /// How long a plain HTTP connection may take to be shut down.
@@ -143,6 +148,8 @@ where
                 })
                 .tcp_nodelay(true)
                 .client_disconnect_timeout(HTTP_DISCONNECT_TIMEOUT)
+                // Who closes their side does not wait for an answer: a long poll ends with its caller.
+                .h1_allow_half_closed(false)
                 .upgrade(fn_service(move |(request, framed)| {
                     let entrance = Rc::clone(&entrance);
                     async move {
@@ -196,13 +203,25 @@ impl<A: Acceptor> Entrance<A> {
 
     async fn admit(&self, request: Request) -> Result<Admitted<A::Ticket>, Refusal> {
         let Handshake { request, answer, window } = handshake::check(request, &self.terms)?;
+        // Before the wait: whoever cannot come in must not cost what it takes to find out who they are.
+        self.refuse_unless_open()?;
         let ticket = self.acceptor.accept(request).await?;
-        // After the wait: the worker may have been told to stop meanwhile.
-        if !self.worker.has_room() {
-            let status = actix_http::StatusCode::SERVICE_UNAVAILABLE;
-            return Err(Refusal::problem(status, "overloaded", "no more connections here, try another time"));
-        }
+        // After it: the worker may have become full, or been told to stop, meanwhile.
+        self.refuse_unless_open()?;
         Ok(Admitted { ticket, answer, window })
+    }
+
+    /// Refuses while the worker stops, or holds as many connections as it may.
+    fn refuse_unless_open(&self) -> Result<(), Refusal> {
+        let refusal = |code, detail| Refusal::problem(StatusCode::SERVICE_UNAVAILABLE, code, detail);
+        if self.worker.is_stopping() {
+            return Err(refusal("unavailable", "this node is stopping; connect again")
+                .header(header::RETRY_AFTER, RETRY_AFTER));
+        }
+        if !self.worker.has_room() {
+            return Err(refusal("overloaded", "no more connections here, try another time"));
+        }
+        Ok(())
     }
 
     fn open(&self, socket: TcpStream, read: Vec<u8>, unsent: Bytes, admitted: Admitted<A::Ticket>) {

@@ -118,6 +118,8 @@ impl<S: Session> ConnectionTask<S> {
         let frames = &mut self.frames;
         let counters = &link.worker.counters;
         let rules = Rules { deflate: link.window.get().is_some(), ..link.worker.limits.rules };
+        // Asked at each message: the one before it may have been the last that is wanted.
+        let wanted = || link.phase.get() == Phase::Open;
         let act = |event: Event<'_>| {
             count_frame(link, frames);
             match (event, session.as_mut(), link.phase.get()) {
@@ -144,7 +146,7 @@ impl<S: Session> ConnectionTask<S> {
             }
         };
         let decoder = &mut self.decoder;
-        match link.worker.with_inflater(|inflater| decoder.decode(rules, inflater, chunk, act)) {
+        match link.worker.with_inflater(|inflater| decoder.decode(rules, inflater, &wanted, chunk, act)) {
             Ok(used) => used,
             Err(violation) => {
                 counters.bombs.add(usize::from(violation == BOMB));

@@ -76,9 +76,14 @@ impl Worker {
         }
     }
 
-    /// Whether another WebSocket may be opened.
+    /// Whether it was told to close everything, and opens nothing more.
+    pub(crate) fn is_stopping(&self) -> bool {
+        self.stopping.get()
+    }
+
+    /// Whether it holds fewer WebSockets than it may.
     pub(crate) fn has_room(&self) -> bool {
-        !self.stopping.get() && self.connections.borrow().len() < self.limits.max_connections
+        self.connections.borrow().len() < self.limits.max_connections
     }
 
     /// Registers a new connection and starts its heartbeat.

@@ -1,6 +1,6 @@
 //! How connections end: by either side, by accident, by a stop.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use crate::{
     client::{CLOSE, Client, TEXT, frame, handshake, patiently},
@@ -114,6 +114,25 @@ async fn a_stop_does_not_wait_longer_than_told_and_opens_nothing_new() {
     let stop = tokio::spawn(fixture.server.stop(1012, "restart", Duration::from_secs(2)));
     assert_eq!(deaf.close_code().await, 1012);
     let head = Client::raw(address, handshake("/ws").as_bytes()).await.head().await;
-    assert!(head.starts_with("HTTP/1.1 503 "), "{head}");
+    assert!(head.starts_with("HTTP/1.1 503 ") && head.contains("\r\nretry-after: 1\r\n"), "{head}");
     patiently("the stop", stop).await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn who_is_being_let_in_as_a_stop_begins_is_sent_away_as_from_a_node_that_stops() {
+    let mut fixture = Fixture::start();
+    let mut inside = fixture.client().await;
+    let mut coming = Client::raw(fixture.address(), handshake("/ws?wait").as_bytes()).await;
+    assert_eq!(fixture.report().await, "somebody waits");
+    let gate = Arc::clone(&fixture.gate);
+    let stop = tokio::spawn(fixture.stop());
+    assert_eq!(inside.close_code().await, 1001);
+    gate.add_permits(1);
+    let head = coming.head().await;
+    assert!(head.starts_with("HTTP/1.1 503 ") && head.contains("\r\nretry-after: 1\r\n"), "{head}");
+    let problem = coming.rest().await;
+    assert!(problem.contains(r#""code":"unavailable""#), "{problem}");
+    drop((inside, coming));
+    let (counters, _) = stop.await.unwrap();
+    assert_eq!(counters.totals().opened, 1);
 }

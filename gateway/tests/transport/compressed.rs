@@ -1,7 +1,7 @@
 //! permessage-deflate on the wire. How offers are read and streams inflated is tested at the transport; here: that
 //! what was agreed on is what happens.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, time::Duration};
 
 use flate2::{Compress, Compression};
 
@@ -218,6 +218,41 @@ async fn what_breaks_the_extension_is_closed_with_its_code() {
     let largest = words(64 * 1024);
     client.send_compressed(&largest).await;
     assert_eq!(client.either_text(15).await, (largest, true));
+}
+
+#[tokio::test]
+async fn what_a_peer_says_once_we_close_is_not_inflated_and_its_close_frame_behind_it_is_found() {
+    let first = TEXT | COMPRESSED;
+    let broken = deflated(words(300).as_bytes()).split_off(9);
+    let bomb = deflated(&vec![b'a'; 8 * 1024 * 1024]);
+    let unheard = [
+        frame(first, &broken),
+        frame(first, &bomb),
+        frame(0x41, &broken[..5]),
+        frame(0x80, &broken[5..]),
+        frame(TEXT, b"!note nobody hears this"),
+    ]
+    .concat();
+    let end = frame(CLOSE, &4403u16.to_be_bytes());
+    // At once, in one packet with what ends the connection; and later.
+    for late in [false, true] {
+        let mut fixture = Fixture::with(|config| config.close_timeout = Duration::from_secs(600));
+        let mut client = deflating(&fixture).await;
+        let close = frame(TEXT, b"!close 4403");
+        if late {
+            client.send(&close).await;
+            assert_eq!(fixture.report().await, "closed 4403");
+            client.send(&[&unheard[..], &end].concat()).await;
+        } else {
+            client.send(&[&close[..], &unheard, &end].concat()).await;
+            assert_eq!(fixture.report().await, "closed 4403");
+        }
+        assert_eq!(client.close_code().await, 4403);
+        // The peer keeps its socket open: that its close frame was found is what ends it.
+        client.end().await;
+        let (counters, reports) = fixture.stop().await;
+        assert_eq!((counters.totals().bombs, reports), (0, vec![]), "late: {late}");
+    }
 }
 
 #[tokio::test]

@@ -77,11 +77,39 @@ async fn a_full_worker_refuses_with_503_until_somebody_leaves() {
     let mut fixture = Fixture::with(|config| config.max_connections_per_worker = 2);
     let first = fixture.client().await;
     let _second = fixture.client().await;
-    let head = Client::raw(fixture.address(), handshake("/ws").as_bytes()).await.head().await;
-    assert!(head.starts_with("HTTP/1.1 503 "), "{head}");
+    let mut third = Client::raw(fixture.address(), handshake("/ws").as_bytes()).await;
+    let head = third.head().await;
+    assert!(head.starts_with("HTTP/1.1 503 ") && !head.contains("retry-after"), "{head}");
+    let problem = third.rest().await;
+    assert!(problem.contains(r#""code":"overloaded""#), "{problem}");
     drop(first);
     assert_eq!(fixture.report().await, "closed 1006");
     fixture.client().await;
+}
+
+#[tokio::test]
+async fn a_full_worker_does_not_ask_who_it_is_that_it_refuses() {
+    let mut fixture = Fixture::with(|config| config.max_connections_per_worker = 1);
+    let mut inside = fixture.client().await;
+    // Whoever is asked waits at the gate, which stays shut.
+    let head = Client::raw(fixture.address(), handshake("/ws?wait").as_bytes()).await.head().await;
+    assert!(head.starts_with("HTTP/1.1 503 "), "{head}");
+    inside.send_text("!note nothing was reported before").await;
+    assert_eq!(fixture.report().await, "nothing was reported before");
+}
+
+#[tokio::test]
+async fn a_worker_that_became_full_while_somebody_was_let_in_refuses_them() {
+    let mut fixture = Fixture::with(|config| config.max_connections_per_worker = 2);
+    let _inside = fixture.client().await;
+    let mut coming = Client::raw(fixture.address(), handshake("/ws?wait").as_bytes()).await;
+    assert_eq!(fixture.report().await, "somebody waits");
+    let _faster = fixture.client().await;
+    fixture.gate.add_permits(1);
+    assert!(coming.head().await.starts_with("HTTP/1.1 503 "));
+    let problem = coming.rest().await;
+    assert!(problem.contains(r#""code":"overloaded""#), "{problem}");
+    assert_eq!(fixture.server.counters().totals().connections, 2);
 }
 
 #[tokio::test]

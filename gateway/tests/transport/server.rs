@@ -7,6 +7,7 @@ use tidings_gateway::transport::{
     Acceptor, Connection, Counters, Frame, HandshakeRequest, Refusal, Server, Session, TransportConfig, serve,
 };
 use tokio::{
+    sync::Semaphore,
     sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel},
     task::{spawn_local, yield_now},
     time::sleep,
@@ -20,6 +21,8 @@ pub const BANNER: &str = "the same words for everybody, ";
 /// A server with one worker, and what its sessions report.
 pub struct Fixture {
     pub server: Server,
+    /// Each permit lets in one of those whose handshake says `?wait`.
+    pub gate: Arc<Semaphore>,
     reports: UnboundedReceiver<String>,
 }
 
@@ -37,9 +40,16 @@ impl Fixture {
         adjust(&mut config);
         let (report, reports) = unbounded_channel();
         let banner = Frame::text(BANNER.repeat(40));
+        let gate = Arc::new(Semaphore::new(0));
+        let stage_gate = Arc::clone(&gate);
         let server = serve(
             config,
-            move |_| Stage { report: report.clone(), cast: Rc::default(), banner: banner.clone() },
+            move |_| Stage {
+                report: report.clone(),
+                gate: Arc::clone(&stage_gate),
+                cast: Rc::default(),
+                banner: banner.clone(),
+            },
             |stage, routes| {
                 let cast = Rc::clone(&stage.cast);
                 let count = move || {
@@ -49,7 +59,7 @@ impl Fixture {
                 routes.route("/count", web::get().to(count));
             },
         );
-        Fixture { server: server.unwrap(), reports }
+        Fixture { server: server.unwrap(), gate, reports }
     }
 
     pub fn address(&self) -> SocketAddr {
@@ -90,6 +100,7 @@ pub fn noise(length: usize) -> String {
 /// What the sessions of the worker share.
 struct Stage {
     report: UnboundedSender<String>,
+    gate: Arc<Semaphore>,
     cast: Rc<RefCell<Vec<Connection>>>,
     banner: Frame,
 }
@@ -102,6 +113,11 @@ impl Acceptor for Stage {
         yield_now().await;
         match request.query() {
             Some("refuse") => Err(Refusal::new(StatusCode::UNAUTHORIZED, "text/plain", "who are you?")),
+            Some("wait") => {
+                let _ = self.report.send("somebody waits".to_owned());
+                self.gate.acquire().await.unwrap().forget();
+                Ok(String::new())
+            }
             query => Ok(query.unwrap_or_default().to_owned()),
         }
     }

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
 
 use crate::frames::{Cursor, ServerFrame};
@@ -63,7 +63,7 @@ pub async fn head(nodes: &[Http], room: &str) -> Result<u64> {
 /// All messages, by pages from the start.
 ///
 /// # Errors
-/// When no node answers within a minute, or an answer is not of the form.
+/// When no node answers within a minute, an answer is not of the form, or a page does not go on from the one before.
 pub async fn messages(nodes: &[Http], room: &str) -> Result<Vec<Received>> {
     let mut all = Vec::new();
     let mut after = 0;
@@ -71,7 +71,11 @@ pub async fn messages(nodes: &[Http], room: &str) -> Result<Vec<Received>> {
         let query = &format!("after={after}&limit={LIMIT}");
         let ask = |http: Http| async move { http.messages(room, query).await };
         let page: MessagesPage = patiently(nodes, "read messages", ask).await?.parse()?;
-        let Some(last) = page.messages.last() else { return Ok(all) };
+        let Some(last) = page.messages.last() else {
+            ensure!(!page.has_after, "nothing after {after}, and yet there is more");
+            return Ok(all);
+        };
+        ensure!(last.seq > after, "after {after} comes what ends at {}", last.seq);
         after = last.seq;
         all.extend(page.messages.into_iter().map(Received::from));
         if !page.has_after {
@@ -96,9 +100,10 @@ pub async fn events(nodes: &[Http], room: &str) -> Result<Vec<Received>> {
                 all.push(message.into());
             }
         }
-        if page.next.seq <= after || !page.more {
+        if !page.more {
             return Ok(all);
         }
+        ensure!(page.next.seq > after, "there is more after {after}, and it goes on at {}", page.next.seq);
         after = page.next.seq;
     }
 }

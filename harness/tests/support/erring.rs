@@ -25,6 +25,10 @@ pub enum Fault {
     AppendsARetryTwice,
     NeverSaysStored,
     HidesHistory,
+    /// Pages of events tell of more, and go on where they began.
+    StandsStillInHistory,
+    /// Pages of messages tell of more, and are all the first.
+    RepeatsHistory,
 }
 
 pub struct System {
@@ -119,8 +123,14 @@ impl System {
         let page: Vec<Value> = log[after..].iter().take(200).cloned().collect();
         let end = after + page.len();
         if path.contains("/events") {
-            let next = json!({ "epoch": "1", "seq": end });
-            return json!({ "events": page, "next": next, "head": head, "more": end < log.len() });
+            let stands_still = self.fault == Fault::StandsStillInHistory;
+            let next = json!({ "epoch": "1", "seq": if stands_still { after } else { end } });
+            let more = stands_still || end < log.len();
+            return json!({ "events": page, "next": next, "head": head, "more": more });
+        }
+        if self.fault == Fault::RepeatsHistory {
+            let first: Vec<Value> = log.iter().map(|event| self.as_object(event.clone())).collect();
+            return json!({ "messages": first, "head": head, "has_before": false, "has_after": true });
         }
         let messages: Vec<Value> = page.into_iter().map(|event| self.as_object(event)).collect();
         json!({ "messages": messages, "head": head, "has_before": after > 0, "has_after": end < log.len() })

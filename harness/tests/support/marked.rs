@@ -62,7 +62,8 @@ pub async fn live(stack: &Stack) -> Result<Vec<String>> {
             &format!("/rooms/{stays}/messages/3"),
             Some(json!({"content": text("edited by alice")})),
         )
-        .await?;
+        .await?
+        .expect(200);
     socket.react(&stays, 1, MARK).await?;
     for (method, seq) in [(Method::PUT, 2), (Method::DELETE, 2), (Method::PUT, 3)] {
         let path = format!("/rooms/{stays}/messages/{seq}/reactions/{}", encode(&format!("{MARK}!")));
@@ -90,19 +91,29 @@ pub async fn live(stack: &Stack) -> Result<Vec<String>> {
     let mut job = tokio::process::Command::new(node::program("tidings-persistence")?);
     job.args(["retain", "--older-than", "1d", "--archive", "--database-url", stack.database().url()]);
     ensure!(job.args(["--redis-url", &stack.redis().url()]).output().await?.status.success());
-    // And something could not be written.
+    // And something could not be written: also where nothing else is hers, and where she is no more.
+    let (refused, gone) = (alice.new_room(&["mallory"]).await?, alice.new_room(&["mallory"]).await?);
     stack.database().query("ALTER TABLE messages ADD CHECK (content NOT LIKE '%poison%')").await?;
-    http.send(&stays, "poison", &text("poison")).await?.expect(400);
+    for room in [&stays, &refused, &gone] {
+        http.send(room, "poison", &text("poison")).await?.expect(400);
+    }
+    http.remove_member(&gone, "mallory").await?.expect(200);
+    until(stack, "SELECT count(*) FROM events WHERE void_told = false", "the rooms are not told").await?;
     socket.close().await?;
-    Ok(rooms)
+    Ok([rooms, vec![refused, gone]].concat())
 }
 
 pub async fn until_indexed(stack: &Stack) -> Result<()> {
     let behind = "SELECT count(*) FROM rooms r LEFT JOIN search_progress p ON p.room_id = r.id \
                   WHERE r.head_seq > COALESCE(p.indexed_seq, 0)";
+    until(stack, behind, "the index stays behind").await
+}
+
+/// Waits until a count is 0.
+async fn until(stack: &Stack, count: &str, otherwise: &'static str) -> Result<()> {
     let begun = Instant::now();
-    while stack.database().value(behind).await? != "0" {
-        ensure!(begun.elapsed() < PATIENCE, "the index stays behind");
+    while stack.database().value(count).await? != "0" {
+        ensure!(begun.elapsed() < PATIENCE, otherwise);
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     Ok(())

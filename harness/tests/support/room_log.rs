@@ -201,9 +201,9 @@ pub async fn hold(stack: &Stack, lock: &str, seconds: f32) -> Result<JoinHandle<
     Ok(hold)
 }
 
-/// The value of a metric without labels, or of one line of it.
+/// The value of a metric without labels, or of one line of it: such a line is there once it counted something.
 pub async fn metric(stack: &Stack, node: usize, line: &str) -> Result<f64> {
     let text = stack.persistence(node).metrics().await?;
     let value = text.lines().find_map(|found| found.strip_prefix(line)?.strip_prefix(' '));
-    Ok(value.unwrap_or("0").parse()?)
+    Ok(value.with_context(|| format!("there is no {line}"))?.parse()?)
 }

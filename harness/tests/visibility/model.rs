@@ -85,6 +85,16 @@ impl Room {
         self.log.iter().any(|event| event.kind == "message:deleted" && event.target == Some(seq))
     }
 
+    /// The place of the last delete; 0: there was none.
+    pub fn last_deleted(&self) -> u64 {
+        (1..)
+            .zip(&self.log)
+            .filter(|(_, event)| event.kind == "message:deleted")
+            .map(|(seq, _)| seq)
+            .last()
+            .unwrap_or(0)
+    }
+
     /// Messages that somebody may read, deleted ones included.
     pub fn messages(&self, user: &str) -> Vec<u64> {
         self.visible(user).into_iter().filter(|seq| self.is_message(*seq)).collect()

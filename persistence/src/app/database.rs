@@ -1,5 +1,5 @@
-//! Connections to PostgreSQL: one pool to serve HTTP, one to write with and one for what gateways ask, so that none
-//! of them keeps another waiting. Every statement has a time limit, and so has a transaction whose owner stands still: the locks of a
+//! Connections to PostgreSQL: one pool to serve HTTP, one to write with, one for what follows behind the writer and one
+//! for what gateways ask, so that none of them keeps another waiting. Every statement has a time limit, and so has a transaction whose owner stands still: the locks of a
 //! paused replica would keep its partitions from others.
 
 use std::time::{Duration, Instant};

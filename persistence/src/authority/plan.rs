@@ -26,6 +26,9 @@ pub struct SeedPlan {
     /// The bases of all epochs of the room, this one's included.
     pub bases: Bases,
     pub survived: Survival,
+    /// Of what goes on only the records are left, not what the room was by then: until all of it is stored nobody
+    /// could tell whether it was archived, or who was removed.
+    pub waits: bool,
 }
 
 /// Decides. `stored_head` and `bases` (of all epochs with a row) were read under the partition's lock.
@@ -51,7 +54,8 @@ pub fn plan(epoch: Epoch, survived: &Survived, stored_head: Seq, bases: &Bases) 
         _ if marked => Survival::Marks,
         _ => Survival::Nothing,
     };
-    SeedPlan { base, is_new: existing.is_none(), seq, bases, survived }
+    let waits = survived == Survival::Marks && stored_head < seq;
+    SeedPlan { base, is_new: existing.is_none(), seq, bases, survived, waits }
 }
 
 #[cfg(test)]
@@ -73,6 +77,7 @@ mod tests {
             (plan.base, plan.seq, plan.is_new, plan.survived),
             (Seq(9), Seq(9), true, Survival::HashAndTail)
         );
+        assert!(!plan.waits, "the hash tells what is not stored yet");
         assert_eq!(plan.bases, bases("1:0,2:9"));
     }
 
@@ -90,6 +95,9 @@ mod tests {
         // The process of epoch 1 comes back with 9 events, but epoch 2 went on from 6.
         let plan = plan(Epoch(3), &survived(1, 9, 9), Seq(5), &bases("1:0,2:6"));
         assert_eq!((plan.base, plan.seq, plan.survived), (Seq(6), Seq(6), Survival::Marks));
+        assert!(plan.waits, "what the room is at 6 is known once 6 is stored");
+        let stored = super::plan(Epoch(3), &survived(1, 9, 9), Seq(6), &bases("1:0,2:6"));
+        assert!(stored.survived == Survival::Marks && !stored.waits);
         let lower_later = super::plan(Epoch(4), &survived(1, 9, 9), Seq(5), &bases("1:0,2:8,3:6"));
         assert_eq!(lower_later.base, Seq(6));
     }

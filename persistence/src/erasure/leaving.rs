@@ -53,7 +53,7 @@ pub(super) async fn leave(
             // Of an owner it hangs on who else is one, and on who is there to become one.
             members_upto: Some(if role == OWNER { KnownUpto::Room(head) } else { KnownUpto::User(head) }),
             members_delta: if removed { -1 } else { 0 },
-            minimum: Minimum::Anyone,
+            minimum: Minimum::Always,
             allowed_in_archive: true,
             exempt_from_backlog: true,
             ..Entry::new(room, kind, body)

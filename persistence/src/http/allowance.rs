@@ -1,4 +1,4 @@
-//! How many commands a user may give over HTTP through this node: sends, changes of messages, of rooms and of members.
+//! How much a user may do over HTTP through this node: a bucket for each kind of command.
 //! Who acts in any room by the scope `tidings.admin` is a back end, and is not counted.
 
 use std::num::NonZeroU32;
@@ -9,51 +9,85 @@ use governor::clock::Clock;
 use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
 use tidings_shared::error::{ErrorCode, Refusal};
 use tidings_shared::ids::UserId;
+use tidings_shared::rate::Rate;
 
 use super::caller::Caller;
 
 /// How often allowances that are full again are forgotten, so that memory holds only who gave commands lately.
 const FORGET_EVERY: Duration = Duration::from_secs(60);
 
-/// See the module.
-pub struct Allowance {
-    commands: DefaultKeyedRateLimiter<UserId>,
+/// What is counted apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Sends, and changes of messages, of rooms and of members; new rooms.
+    Commands,
+    /// Read and delivered marks.
+    Marks,
+    /// Telling one's presence, asking for that of others.
+    Presence,
 }
+
+impl Kind {
+    pub const ALL: [Self; 3] = [Self::Commands, Self::Marks, Self::Presence];
+
+    /// The word that people are told.
+    fn name(self) -> &'static str {
+        match self {
+            Self::Commands => "commands",
+            Self::Marks => "marks",
+            Self::Presence => "presence",
+        }
+    }
+}
+
+/// See the module. Each kind's buckets, with what one holds.
+pub struct Allowance([(DefaultKeyedRateLimiter<UserId>, NonZeroU32); Kind::ALL.len()]);
 
 impl Allowance {
     /// Starts on the present runtime.
     #[must_use]
-    pub fn start(per_second: NonZeroU32, burst: NonZeroU32) -> Arc<Self> {
-        let commands = RateLimiter::keyed(Quota::per_second(per_second).allow_burst(burst));
-        let allowance = Arc::new(Self { commands });
+    pub fn start(rate: impl Fn(Kind) -> Rate) -> Arc<Self> {
+        let allowance = Arc::new(Self(Kind::ALL.map(|kind| {
+            let Rate { per_second, burst } = rate(kind);
+            (RateLimiter::keyed(Quota::per_second(per_second).allow_burst(burst)), burst)
+        })));
         let weak = Arc::downgrade(&allowance);
         tokio::spawn(async move {
             loop {
                 tokio::time::sleep(FORGET_EVERY).await;
                 let Some(allowance) = weak.upgrade() else { return };
-                allowance.commands.retain_recent();
-                allowance.commands.shrink_to_fit();
+                for (buckets, _) in &allowance.0 {
+                    buckets.retain_recent();
+                    buckets.shrink_to_fit();
+                }
             }
         });
         allowance
     }
 
-    /// Takes one command off the caller's allowance.
+    /// Takes one off the caller's allowance.
     ///
     /// # Errors
     /// `rate_limited`, with the time until there is one.
-    pub fn take(&self, caller: &Caller) -> Result<(), Refusal> {
+    pub fn take(&self, kind: Kind, caller: &Caller) -> Result<(), Refusal> {
+        self.take_many(kind, caller, NonZeroU32::MIN)
+    }
+
+    /// Takes as many as one command is worth, at most what may come at once.
+    ///
+    /// # Errors
+    /// `rate_limited`, with the time until there are as many.
+    pub fn take_many(&self, kind: Kind, caller: &Caller, many: NonZeroU32) -> Result<(), Refusal> {
         if caller.admin {
             return Ok(());
         }
-        self.commands.check_key(&caller.user).map_err(|not_until| {
-            let wait = not_until.wait_time_from(self.commands.clock().now());
-            let retry_after_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX).max(1);
-            Refusal {
-                retry_after_ms: Some(retry_after_ms),
-                ..Refusal::new(ErrorCode::RateLimited, "too many commands; repeat this one later")
-            }
-        })
+        let (buckets, burst) = &self.0[kind as usize];
+        // More than a bucket holds is never asked for.
+        let Ok(Err(not_until)) = buckets.check_key_n(&caller.user, many.min(*burst)) else { return Ok(()) };
+        let wait = not_until.wait_time_from(buckets.clock().now());
+        let retry_after_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX).max(1);
+        let message = format!("over the limit for {}; repeat this one later", kind.name());
+        Err(Refusal { retry_after_ms: Some(retry_after_ms), ..Refusal::new(ErrorCode::RateLimited, message) })
     }
 }
 
@@ -62,19 +96,34 @@ mod tests {
     use super::*;
 
     fn caller(name: &str, admin: bool) -> Caller {
-        Caller { user: UserId::parse(name).unwrap(), name: None, picture: None, admin }
+        let user = UserId::parse(name).unwrap();
+        Caller { user, name: None, picture: None, admin, expires_at_s: i64::MAX }
     }
 
     #[tokio::test]
-    async fn each_user_has_a_burst_of_their_own_and_back_ends_are_not_counted() {
-        let (two, three) = (NonZeroU32::new(2).unwrap(), NonZeroU32::new(3).unwrap());
-        let allowance = Allowance::start(two, three);
+    async fn each_user_has_a_burst_of_their_own_of_each_kind_and_back_ends_are_not_counted() {
+        let count = |count: u32| NonZeroU32::new(count).unwrap();
+        let allowance = Allowance::start(|_| Rate { per_second: count(2), burst: count(3) });
         let (alice, bob) = (caller("alice", false), caller("bob", false));
-        assert!((0..3).all(|_| allowance.take(&alice).is_ok()));
-        let refused = allowance.take(&alice).unwrap_err();
-        assert_eq!(refused.code, ErrorCode::RateLimited);
-        assert!(refused.retry_after_ms.is_some_and(|ms| (1..=500).contains(&ms)), "{refused:?}");
-        assert!(allowance.take(&bob).is_ok());
-        assert!((0..10).all(|_| allowance.take(&caller("alice", true)).is_ok()));
+        for kind in Kind::ALL {
+            assert!((0..3).all(|_| allowance.take(kind, &alice).is_ok()), "{kind:?}");
+            let refused = allowance.take(kind, &alice).unwrap_err();
+            assert_eq!(refused.code, ErrorCode::RateLimited);
+            assert!(refused.retry_after_ms.is_some_and(|ms| (1..=500).contains(&ms)), "{refused:?}");
+            assert!(allowance.take(kind, &bob).is_ok());
+            assert!((0..10).all(|_| allowance.take(kind, &caller("alice", true)).is_ok()));
+        }
+    }
+
+    #[tokio::test]
+    async fn a_command_may_be_worth_several_but_never_more_than_may_come_at_once() {
+        let count = |count: u32| NonZeroU32::new(count).unwrap();
+        let allowance = Allowance::start(|_| Rate { per_second: count(1), burst: count(3) });
+        let (alice, bob) = (caller("alice", false), caller("bob", false));
+        assert!(allowance.take_many(Kind::Commands, &alice, count(2)).is_ok());
+        assert!(allowance.take_many(Kind::Commands, &alice, count(2)).is_err());
+        assert!(allowance.take(Kind::Commands, &alice).is_ok());
+        assert!(allowance.take_many(Kind::Commands, &bob, count(100)).is_ok());
+        assert!(allowance.take(Kind::Commands, &bob).is_err());
     }
 }

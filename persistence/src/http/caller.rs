@@ -15,7 +15,7 @@ use tidings_shared::ids::UserId;
 use super::problem::Problem;
 use super::state::State;
 use crate::account::{self, Caching};
-use crate::query::Viewer;
+use crate::query::{Viewer, users};
 
 /// The user of a request, known to the database by now.
 #[derive(Clone, Debug)]
@@ -25,9 +25,23 @@ pub struct Caller {
     pub picture: Option<String>,
     /// The token has the scope `tidings.admin`.
     pub admin: bool,
+    /// When the token expires: seconds since the Unix epoch, leeway included.
+    pub expires_at_s: i64,
 }
 
 impl Caller {
+    /// Looks at the token and the account again, for who took their time between then and what they change.
+    ///
+    /// # Errors
+    /// `unauthorized` when the token has expired meanwhile; `forbidden` for who was blocked or erased.
+    pub(super) async fn check_again(&self, state: &State) -> Result<(), Problem> {
+        if chrono::Utc::now().timestamp() >= self.expires_at_s {
+            return Err(Refusal::from(Reason::Expired).into());
+        }
+        let account = users::account_of(&state.db, &self.user).await?;
+        if account.is_none_or(|account| account.blocked) { Err(blocked()) } else { Ok(()) }
+    }
+
     #[must_use]
     pub fn viewer(&self) -> Viewer<'_> {
         Viewer { user: &self.user, admin: self.admin }
@@ -50,16 +64,21 @@ impl FromRequest for Caller {
                 account::admit(&state.db, &state.log, user, claims, Caching::WhenWritten, newcomers);
             let account = admitting.await?.ok_or_else(|| Refusal::from(Reason::UnknownUser))?;
             if account.blocked {
-                return Err(Problem::new(ErrorCode::Forbidden, "this user is blocked"));
+                return Err(blocked());
             }
             Ok(Self {
                 user: identity.user,
                 name: account.name,
                 picture: account.picture,
                 admin: identity.admin,
+                expires_at_s: identity.expires_at_s,
             })
         })
     }
+}
+
+fn blocked() -> Problem {
+    Problem::new(ErrorCode::Forbidden, "this user is blocked")
 }
 
 /// The token of an `Authorization: Bearer` header (RFC 6750, 2.1).

@@ -8,6 +8,7 @@ use tidings_shared::protocol::Fields;
 use tidings_shared::protocol::server::Ack;
 use utoipa::ToSchema;
 
+use super::allowance::Kind;
 use super::body::{Body, COMMAND_BYTES};
 use super::caller::Caller;
 use super::parameters;
@@ -109,13 +110,13 @@ pub(super) async fn change(
     payload: web::Payload,
 ) -> Result<web::Json<Ack>, Problem> {
     let (room, seq) = (parameters::room(room)?, parameters::seq("seq", seq)?);
-    let body = Body::read(payload, COMMAND_BYTES).await?;
+    let body = Body::read(state, caller, payload, COMMAND_BYTES).await?;
     let (seq, emoji) = (json(&seq)?, emoji.map(|emoji| json(&emoji)).transpose()?);
     let mut fields = if body.text().is_empty() { Fields::default() } else { Fields::parse(body.text())? };
     fields.seq = Some(&seq);
     fields.emoji = emoji.as_deref();
     let change = Change::from_fields(kind, &fields, state.limits.max_message_chars)?;
-    state.allowance.take(caller)?;
+    state.allowance.take(Kind::Commands, caller)?;
     let access = access(&state.db, caller.viewer(), &room).await?.ok_or_else(Problem::no_such_room)?;
     let role = access.role.as_deref().unwrap_or_default();
     let actor = Actor { user: &caller.user, role, admin: caller.admin };

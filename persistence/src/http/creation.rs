@@ -2,6 +2,7 @@
 //! Promises that whatever passes can be written as it is.
 
 use std::collections::HashSet;
+use std::num::NonZeroU32;
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -74,6 +75,14 @@ pub fn read(text: &str, creator: &UserId, admin: bool, fresh: RoomId) -> Result<
         members,
         metadata: metadata.map_or_else(|| "{}".to_owned(), |metadata| metadata.get().to_owned()),
     })
+}
+
+/// So many first members are worth one more command: each of them is looked up, written and told.
+const MEMBERS_OF_ONE: usize = 100;
+
+/// How many commands a creation is worth.
+pub fn cost(new: &NewRoom) -> NonZeroU32 {
+    NonZeroU32::MIN.saturating_add(u32::try_from(new.members.len() / MEMBERS_OF_ONE).unwrap_or(u32::MAX))
 }
 
 /// Checks the name of a room; an empty one is none.

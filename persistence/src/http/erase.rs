@@ -47,7 +47,10 @@ pub async fn erase_me(state: web::Data<State>, request: HttpRequest) -> Result<H
         }
         Standing::UnderWay => {}
     }
-    if erasures.until_erased(&user, WAIT).await? {
+    // Who finds no place to wait in is told the same: it goes on, whoever waits.
+    if let Ok(_place) = state.waiting.take(&user, "waits for an erasure")
+        && erasures.until_erased(&user, WAIT).await?
+    {
         return Ok(HttpResponse::NoContent().finish());
     }
     Err(Refusal::unavailable("the erasure is under way, and not done yet; ask again").into())

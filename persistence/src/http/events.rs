@@ -26,6 +26,8 @@ use crate::query::events::{EventPage, EventRange, Events, events};
         (status = 200, description = "A page", body = EventPage),
         (status = 409, description = "The epoch is no longer good: `after` tells above which seq",
             body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 429, description = "Too many of the asker's requests wait for `upto`",
+            body = ProblemDocument, content_type = "application/problem+json"),
     )
 )]
 pub async fn page(
@@ -52,7 +54,7 @@ pub async fn page(
         if access.head_seq < upto {
             // A position of a past epoch may never be stored: that is told at once.
             read().await?;
-            upto::stored(&state, &room, upto).await?;
+            upto::stored(&state, &caller, &room, upto).await?;
         }
     }
     Ok(web::Json(read().await?))

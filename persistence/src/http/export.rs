@@ -13,12 +13,12 @@ use futures_util::stream;
 use sea_orm::{DatabaseConnection, DbErr};
 use serde::Serialize;
 use thiserror::Error;
-use tidings_shared::error::Refusal;
 use tidings_shared::ids::UserId;
-use tokio::sync::{Semaphore, SemaphorePermit, mpsc};
+use tokio::sync::mpsc;
 
 use super::caller::Caller;
-use super::problem::Problem;
+use super::places::Place;
+use super::problem::{Problem, ProblemDocument};
 use super::state::State;
 use crate::query::export;
 use crate::query::json::wire_time;
@@ -26,14 +26,10 @@ use crate::writer::failure;
 
 /// Version of the lines' form.
 const FORMAT_VERSION: u32 = 1;
-/// Exports of a node at one time: each reads as fast as it is taken.
-const AT_ONCE: usize = 4;
 /// Pages that wait to be taken.
 const PAGES_BETWEEN: usize = 1;
 /// Who takes nothing for so long is gone.
 const TAKEN_WITHIN: Duration = Duration::from_secs(30);
-
-static EXPORTING: Semaphore = Semaphore::const_new(AT_ONCE);
 
 /// Why an export ends before its end.
 #[derive(Debug, Error)]
@@ -53,13 +49,15 @@ enum Cut {
 /// its earlier versions, my reactions, and a last line `end`. One JSON object per line.
 #[utoipa::path(
     get, path = "/v1/me/export", operation_id = "exportMe", tag = "me",
-    responses((status = 200, description = "Lines of JSON; whole only with a last line of type `end`",
-        content_type = "application/x-ndjson", body = String))
+    responses(
+        (status = 200, description = "Lines of JSON; whole only with a last line of type `end`",
+            content_type = "application/x-ndjson", body = String),
+        (status = 429, description = "One of the asker's is under way",
+            body = ProblemDocument, content_type = "application/problem+json"),
+    )
 )]
 pub async fn export_me(state: web::Data<State>, caller: Caller) -> Result<HttpResponse, Problem> {
-    let Ok(place) = EXPORTING.try_acquire() else {
-        return Err(Refusal::overloaded("too many exports are under way; try again later").into());
-    };
+    let place = state.exporting.take(&caller.user, "exports")?;
     let (pages, taken) = mpsc::channel(PAGES_BETWEEN);
     let whole = Arc::new(AtomicBool::new(false));
     let export = Export { db: state.db.clone(), user: caller.user, pages, page: Vec::new(), lines: 0 };
@@ -82,7 +80,7 @@ pub async fn export_me(state: web::Data<State>, caller: Caller) -> Result<HttpRe
         .streaming(body))
 }
 
-async fn produce(mut export: Export, whole: Arc<AtomicBool>, _place: SemaphorePermit<'static>) {
+async fn produce(mut export: Export, whole: Arc<AtomicBool>, _place: Place) {
     match export.run().await {
         Ok(()) => whole.store(true, Ordering::Release),
         Err(Cut::Gone) => tracing::debug!("an export was not taken to its end"),

@@ -8,6 +8,7 @@ use tidings_shared::protocol::fields::optional;
 use tidings_shared::role;
 use utoipa::ToSchema;
 
+use super::allowance::Kind;
 use super::body::{Body, COMMAND_BYTES};
 use super::caller::Caller;
 use super::parameters::{self, Parameters};
@@ -81,10 +82,10 @@ pub async fn put(
     path: web::Path<(String, String)>,
     payload: web::Payload,
 ) -> Result<web::Json<MembershipAnswer>, Problem> {
-    let body = Body::read(payload, COMMAND_BYTES).await?;
+    let body = Body::read(&state, &caller, payload, COMMAND_BYTES).await?;
     let wish = Wish::Put(wanted_role(body.text())?);
     let (room, user) = (parameters::room(&path.0)?, parameters::user(&path.1)?);
-    state.allowance.take(&caller)?;
+    state.allowance.take(Kind::Commands, &caller)?;
     let asker = Asker { user: &caller.user, admin: caller.admin };
     let outcome = state.memberships.change(asker, &room, &user, &wish).await?;
     Ok(web::Json(MembershipAnswer { user: user.into(), role: outcome.role, seq: outcome.seq.0 }))
@@ -115,7 +116,7 @@ pub async fn remove(
     path: web::Path<(String, String)>,
 ) -> Result<web::Json<RemovedAnswer>, Problem> {
     let (room, user) = (parameters::room(&path.0)?, parameters::user(&path.1)?);
-    state.allowance.take(&caller)?;
+    state.allowance.take(Kind::Commands, &caller)?;
     let asker = Asker { user: &caller.user, admin: caller.admin };
     let outcome = state.memberships.change(asker, &room, &user, &Wish::Remove).await?;
     Ok(web::Json(RemovedAnswer { seq: outcome.seq.0 }))

@@ -1,15 +1,27 @@
 //! `/rooms/{room}/messages` and `/rooms/{room}/messages/{seq}`: history.
 
+use std::time::Duration;
+
 use actix_web::{HttpRequest, web};
+use tidings_shared::error::Refusal;
+use tidings_shared::ids::RoomId;
+use tokio::time::Instant;
 
 use super::caller::Caller;
 use super::parameters::{self, Parameters};
-use super::problem::Problem;
+use super::problem::{Problem, ProblemDocument};
 use super::state::State;
 use super::upto;
 use crate::forms::{LimitForm, MessageSeqForm, PositionForm, RoomIdForm};
 use crate::query::access;
-use crate::query::messages::{self as history, Message, MessagePage, Window};
+use crate::query::messages::{self as history, Message, MessagePage, Walk, Window};
+
+/// Steps of a page that take no place: what is said aloud is found in the first one.
+const FREE_STEPS: u32 = 4;
+/// So long what lies around a page that leads on is looked for.
+const ENOUGH: Duration = Duration::from_secs(1);
+/// So long a page that leads on is looked for.
+const PATIENCE: Duration = Duration::from_secs(8);
 
 /// A page of history, ascending. Without a bound the last messages.
 #[utoipa::path(
@@ -22,7 +34,11 @@ use crate::query::messages::{self as history, Message, MessagePage, Window};
         ("limit" = Option<LimitForm>, Query),
         ("upto" = Option<PositionForm>, Query, description = "Wait up to 5 s until this seq is stored, else 503"),
     ),
-    responses((status = 200, description = "A page", body = MessagePage))
+    responses(
+        (status = 200, description = "A page", body = MessagePage),
+        (status = 429, description = "Too many of the asker's requests wait, or look through what is private to others",
+            body = ProblemDocument, content_type = "application/problem+json"),
+    )
 )]
 pub async fn page(
     state: web::Data<State>,
@@ -36,11 +52,40 @@ pub async fn page(
     if let Some(upto) = parameters.seq("upto")? {
         let access = access(&state.db, caller.viewer(), &room).await?.ok_or_else(Problem::no_such_room)?;
         if access.head_seq < upto {
-            upto::stored(&state, &room, upto).await?;
+            upto::stored(&state, &caller, &room, upto).await?;
         }
     }
-    let page = history::page(&state.db, caller.viewer(), &room, window).await?;
-    Ok(web::Json(page.ok_or_else(Problem::no_such_room)?))
+    Ok(web::Json(walk(&state, &caller, &room, window).await?))
+}
+
+/// Reads a page, however much in between is private to others. A page that leads on is given before all around it is
+/// known; one that does not is looked for, for a while.
+async fn walk(state: &State, caller: &Caller, room: &RoomId, window: Window) -> Result<MessagePage, Problem> {
+    let mut walk = Walk::new(window);
+    let (began, mut steps, mut place) = (Instant::now(), 0, None);
+    loop {
+        if !walk.step(&state.db, caller.viewer(), room).await? {
+            return Err(Problem::no_such_room());
+        }
+        steps += 1;
+        let leads_on = walk.leads_on();
+        if walk.is_settled() || (leads_on && began.elapsed() > ENOUGH) {
+            break;
+        }
+        if began.elapsed() > PATIENCE {
+            let message = "too many messages next to this place are private to others; try again";
+            return Err(Refusal::unavailable(message).into());
+        }
+        if steps == FREE_STEPS {
+            match state.walking.take(&caller.user, "pages of what is mostly private to others") {
+                Ok(taken) => place = Some(taken),
+                Err(_) if leads_on => break,
+                Err(refusal) => return Err(refusal.into()),
+            }
+        }
+    }
+    drop(place);
+    walk.into_page(room)?.ok_or_else(Problem::no_such_room)
 }
 
 fn window(parameters: &Parameters) -> Result<Window, Problem> {

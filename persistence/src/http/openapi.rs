@@ -97,6 +97,7 @@ mod tests {
     use std::num::NonZeroU32;
 
     use serde_json::{Value, json};
+    use tidings_shared::rate::Rate;
 
     use super::super::problem::PROBLEM_JSON;
     use super::*;
@@ -107,8 +108,9 @@ mod tests {
             max_message_chars: 321,
             max_members_per_room: two,
             max_rooms_per_user: two,
-            commands_per_second: two,
-            commands_burst: two,
+            commands: Rate::per_second(two),
+            marks: Rate::per_second(two),
+            presence: Rate::per_second(two),
         };
         serde_json::from_slice(&Served::new(&limits).0).unwrap()
     }

@@ -11,10 +11,11 @@ use tidings_shared::protocol::fields::{self, Fields};
 use tidings_shared::protocol::server::Presence;
 use utoipa::ToSchema;
 
+use super::allowance::Kind;
 use super::body::{Body, COMMAND_BYTES};
 use super::caller::Caller;
 use super::parameters::Parameters;
-use super::problem::Problem;
+use super::problem::{Problem, ProblemDocument};
 use super::state::State;
 use crate::forms::{OwnStatusForm, StatusForm, TimeForm, UserIdForm};
 use crate::presence;
@@ -57,8 +58,8 @@ pub struct PresenceSetForm {
     params(("user" = Option<Vec<UserIdForm>>, Query, description = "One parameter each", max_items = 100)),
     responses(
         (status = 200, description = "One entry for each user", body = PresenceList),
-        (status = 413, description = "More than 100 users", body = super::problem::ProblemDocument,
-         content_type = "application/problem+json"),
+        (status = 413, description = "More than 100 users", body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 429, description = "Too many questions", body = ProblemDocument, content_type = "application/problem+json"),
     )
 )]
 pub async fn list(
@@ -80,6 +81,7 @@ pub async fn list(
             users.push(user);
         }
     }
+    state.allowance.take(Kind::Presence, &caller)?;
     let users = presence::of(&state.db, &state.log, &caller.user, &users).await?;
     Ok(web::Json(PresenceList { users }))
 }
@@ -88,16 +90,20 @@ pub async fn list(
 #[utoipa::path(
     post, path = "/v1/presence", operation_id = "setPresence", tag = "presence",
     request_body = PresenceSetForm,
-    responses((status = 204, description = "Said"))
+    responses(
+        (status = 204, description = "Said"),
+        (status = 429, description = "Said too often", body = ProblemDocument, content_type = "application/problem+json"),
+    )
 )]
 pub async fn set(
     state: web::Data<State>,
     caller: Caller,
     payload: web::Payload,
 ) -> Result<HttpResponse, Problem> {
-    let body = Body::read(payload, COMMAND_BYTES).await?;
+    let body = Body::read(&state, &caller, payload, COMMAND_BYTES).await?;
     let status: Status =
         fields::required(Fields::parse(body.text())?.status, "status", "`online` or `away`")?;
+    state.allowance.take(Kind::Presence, &caller)?;
     presence::set(&state.db, &state.log, &caller.user, status).await?;
     Ok(HttpResponse::NoContent().finish())
 }

@@ -6,6 +6,7 @@ use tidings_shared::error::{ErrorCode, Refusal};
 use tidings_shared::ids::{RoomId, UserId};
 use utoipa::ToSchema;
 
+use super::allowance::Kind;
 use super::body::{Body, ROOM_BYTES};
 use super::caller::Caller;
 use super::creation;
@@ -20,7 +21,7 @@ use crate::query::members::{Member, members};
 use crate::query::room;
 use crate::query::room::{Room, RoomAnswer};
 use crate::query::room_lists::{PublicRooms, public_rooms};
-use crate::query::rooms::{Created, anyone_is_in_many, create as create_room, existing};
+use crate::query::rooms::{Created, Kind as RoomKind, anyone_is_in_many, create as create_room, existing};
 
 /// What `POST /rooms` takes.
 #[derive(Deserialize, ToSchema)]
@@ -68,9 +69,10 @@ pub struct NewMemberForm {
     responses(
         (status = 201, description = "Created", body = Room),
         (status = 200, description = "The direct room of the two exists", body = Room),
-        (status = 404, description = "A member is not a known user, and must be", body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 404, description = "A member is not a known user, and must be; or is erased", body = ProblemDocument, content_type = "application/problem+json"),
         (status = 409, description = "The id is taken", body = ProblemDocument, content_type = "application/problem+json"),
         (status = 413, description = "Too many members, or too much text", body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 429, description = "Too many commands", body = ProblemDocument, content_type = "application/problem+json"),
     )
 )]
 pub async fn create(
@@ -78,12 +80,18 @@ pub async fn create(
     caller: Caller,
     payload: web::Payload,
 ) -> Result<HttpResponse, Problem> {
-    let body = Body::read(payload, ROOM_BYTES).await?;
+    let body = Body::read(&state, &caller, payload, ROOM_BYTES).await?;
     let new = creation::read(body.text(), &caller.user, caller.admin, RoomId::fresh())?;
+    state.allowance.take_many(Kind::Commands, &caller, creation::cost(&new))?;
     if let Some(id) = existing(&state.db, &new).await? {
         return found(&state, &caller, id).await;
     }
     let members: Vec<UserId> = new.members.iter().map(|(user, _)| user.clone()).collect();
+    let most_members = state.limits.max_members_per_room.get();
+    if new.kind != RoomKind::Direct && u32::try_from(members.len()).map_or(true, |many| many > most_members) {
+        let message = format!("a room has up to {most_members} members");
+        return Err(Refusal::new(ErrorCode::TooLarge, message).with_field("members").into());
+    }
     let most_rooms = state.limits.max_rooms_per_user.get();
     if anyone_is_in_many(&state.db, &members, most_rooms).await? {
         let message = format!("a member is in {most_rooms} rooms, as many as anybody may be in");
@@ -98,7 +106,7 @@ pub async fn create(
             return Err(refusal.into());
         }
         Ok(Created::UnknownMember) => {
-            let message = "a member is not a known user; have them created first";
+            let message = "a member is not a known user, or is one no more";
             return Err(Refusal::new(ErrorCode::NotFound, message).with_field("members").into());
         }
         Err(error) => {

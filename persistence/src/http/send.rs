@@ -9,6 +9,7 @@ use tidings_shared::protocol::Fields;
 use tidings_shared::role::{self, Permission};
 use utoipa::ToSchema;
 
+use super::allowance::Kind;
 use super::body::{Body, COMMAND_BYTES};
 use super::caller::Caller;
 use super::parameters;
@@ -53,10 +54,10 @@ pub struct SendForm {
 #[schema(as = SendVisibleTo)]
 #[allow(dead_code, reason = "the form of the body for the OpenAPI document; the shared Draft reads it")]
 pub struct VisibleToForm {
-    #[schema(value_type = Vec<UserIdForm>, required = false, max_items = 100)]
-    users: Vec<String>,
-    #[schema(value_type = Vec<LabelForm>, required = false, max_items = 100)]
-    roles: Vec<String>,
+    #[schema(value_type = Option<Vec<UserIdForm>>, max_items = 100)]
+    users: Option<Vec<String>>,
+    #[schema(value_type = Option<Vec<LabelForm>>, max_items = 100)]
+    roles: Option<Vec<String>>,
 }
 
 /// The ack object.
@@ -100,9 +101,9 @@ pub async fn send(
     payload: web::Payload,
 ) -> Result<HttpResponse, Problem> {
     let room = parameters::room(&path)?;
-    let body = Body::read(payload, COMMAND_BYTES).await?;
+    let body = Body::read(&state, &caller, payload, COMMAND_BYTES).await?;
     let draft = Draft::from_fields(&Fields::parse(body.text())?, state.limits.max_message_chars)?;
-    state.allowance.take(&caller)?;
+    state.allowance.take(Kind::Commands, &caller)?;
     let access = access(&state.db, caller.viewer(), &room).await?.ok_or_else(Problem::no_such_room)?;
     let role = access.role.as_deref().unwrap_or_default();
     if !caller.admin && !role::allows(role, Permission::Send) {

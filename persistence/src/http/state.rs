@@ -12,18 +12,24 @@ use tidings_shared::ids::UserId;
 use tidings_shared::log::Log;
 use tidings_shared::membership;
 use tidings_shared::origin::AllowedOrigins;
+use tidings_shared::rate::Rate;
 use tidings_shared::receipts::Receipts;
-use tokio::sync::Semaphore;
 use tokio_util::task::TaskTracker;
 
-use super::allowance::Allowance;
+use super::allowance::{Allowance, Kind};
 use super::news::News;
+use super::places::Places;
 use super::problem::Problem;
 use crate::account::Newcomers;
 use crate::membership::{Bounds, Memberships};
 
-/// Requests that may wait for a position to be stored at one time; each reads one row now and then.
-const MAX_WAITING: usize = 256;
+/// Requests that may wait for what is stored by others at one time, and those of one user; each reads one row now and
+/// then.
+const WAITING: (usize, usize) = (256, 16);
+/// Pages of history that may look through many messages which are private to others.
+const WALKING: (usize, usize) = (8, 2);
+/// Exports: each reads as fast as it is taken.
+const EXPORTING: (usize, usize) = (4, 1);
 /// A cache that could not be told of a change is told again this often, with this pause.
 const RETELL_TIMES: u32 = 60;
 const RETELL_PAUSE: Duration = Duration::from_secs(1);
@@ -38,9 +44,21 @@ pub struct Limits {
     pub max_message_chars: usize,
     pub max_members_per_room: NonZeroU32,
     pub max_rooms_per_user: NonZeroU32,
-    /// Commands of one user through this node, in the long run and at once.
-    pub commands_per_second: NonZeroU32,
-    pub commands_burst: NonZeroU32,
+    /// What one user may do through this node.
+    pub commands: Rate,
+    pub marks: Rate,
+    pub presence: Rate,
+}
+
+impl Limits {
+    /// How fast commands of this kind may come.
+    fn rate(&self, kind: Kind) -> Rate {
+        match kind {
+            Kind::Commands => self.commands,
+            Kind::Marks => self.marks,
+            Kind::Presence => self.presence,
+        }
+    }
 }
 
 /// Shared by all workers.
@@ -57,8 +75,10 @@ pub struct State {
     pub(super) allowance: Arc<Allowance>,
     /// Changes that the membership cache is still to be told of: the end of the service waits for them.
     pub telling: TaskTracker,
-    /// Who waits for a position to be stored.
-    pub(super) waiting: Semaphore,
+    /// Who waits for a position to be stored, or for an erasure.
+    pub(super) waiting: Places,
+    pub(super) walking: Places,
+    pub(super) exporting: Places,
 }
 
 impl State {
@@ -71,15 +91,31 @@ impl State {
         origins: AllowedOrigins,
         newcomers: Newcomers,
     ) -> Self {
-        let (telling, waiting) = (TaskTracker::new(), Semaphore::new(MAX_WAITING));
+        let telling = TaskTracker::new();
+        let [waiting, walking, exporting] =
+            [WAITING, WALKING, EXPORTING].map(|(all, each)| Places::new(all, each));
         let receipts = Receipts::start(log.clone());
         let bounds = Bounds {
             members_per_room: limits.max_members_per_room.get(),
             rooms_per_user: limits.max_rooms_per_user.get(),
         };
         let memberships = Memberships { db: db.clone(), log: log.clone(), newcomers, bounds };
-        let allowance = Allowance::start(limits.commands_per_second, limits.commands_burst);
-        Self { db, auth, log, receipts, limits, origins, newcomers, memberships, allowance, telling, waiting }
+        let allowance = Allowance::start(|kind| limits.rate(kind));
+        Self {
+            db,
+            auth,
+            log,
+            receipts,
+            limits,
+            origins,
+            newcomers,
+            memberships,
+            allowance,
+            telling,
+            waiting,
+            walking,
+            exporting,
+        }
     }
 
     /// The version of a user's list of rooms. To be read before the list: then a change in between

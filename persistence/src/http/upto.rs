@@ -7,6 +7,7 @@ use tidings_shared::error::Refusal;
 use tidings_shared::ids::RoomId;
 use tokio::time::{Instant, sleep};
 
+use super::caller::Caller;
 use super::problem::Problem;
 use super::state::State;
 use crate::query;
@@ -21,11 +22,10 @@ const LONGEST_PAUSE: Duration = Duration::from_millis(160);
 /// Returns once the room's stored head is at least `upto`.
 ///
 /// # Errors
-/// `unavailable` after five seconds; `overloaded` when too many wait already.
-pub async fn stored(state: &State, room: &RoomId, upto: i64) -> Result<(), Problem> {
-    let Ok(_place) = state.waiting.try_acquire() else {
-        return Err(Refusal::overloaded("too many readers wait for the log to be stored; try again").into());
-    };
+/// `unavailable` after five seconds; `rate_limited` when the caller waits often enough already, `overloaded` when too
+/// many do.
+pub async fn stored(state: &State, caller: &Caller, room: &RoomId, upto: i64) -> Result<(), Problem> {
+    let _place = state.waiting.take(&caller.user, "waits for the log to be stored")?;
     let deadline = Instant::now() + WAIT;
     let mut pause = FIRST_PAUSE;
     while Instant::now() < deadline {

@@ -63,7 +63,7 @@ pub async fn put(
     payload: web::Payload,
 ) -> Result<web::Json<UserAnswer>, Problem> {
     let user = parameters::user(&path)?;
-    let body = Body::read(payload, COMMAND_BYTES).await?;
+    let body = Body::read(&state, &caller, payload, COMMAND_BYTES).await?;
     if !caller.admin {
         let rule = "users are changed with the scope tidings.admin, or by their own tokens";
         return Err(Problem::new(ErrorCode::Forbidden, rule));

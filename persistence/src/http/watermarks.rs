@@ -6,10 +6,11 @@ use serde::{Deserialize, Serialize};
 use tidings_shared::protocol::Fields;
 use utoipa::ToSchema;
 
+use super::allowance::Kind;
 use super::body::{Body, COMMAND_BYTES};
 use super::caller::Caller;
 use super::parameters::{self, MAX_SEQ};
-use super::problem::Problem;
+use super::problem::{Problem, ProblemDocument};
 use super::state::State;
 use crate::forms::{RoomIdForm, SeqForm};
 use crate::query::access;
@@ -50,7 +51,10 @@ pub struct Mark {
 #[utoipa::path(
     post, path = "/v1/rooms/{room}/read", operation_id = "markRead", tag = "rooms",
     params(("room" = RoomIdForm, Path)), request_body = Mark,
-    responses((status = 200, description = "Marked", body = Mark))
+    responses(
+        (status = 200, description = "Marked", body = Mark),
+        (status = 429, description = "Too many marks", body = ProblemDocument, content_type = "application/problem+json"),
+    )
 )]
 pub async fn read(
     state: web::Data<State>,
@@ -65,7 +69,10 @@ pub async fn read(
 #[utoipa::path(
     post, path = "/v1/rooms/{room}/delivered", operation_id = "markDelivered", tag = "rooms",
     params(("room" = RoomIdForm, Path)), request_body = Mark,
-    responses((status = 200, description = "Marked", body = Mark))
+    responses(
+        (status = 200, description = "Marked", body = Mark),
+        (status = 429, description = "Too many marks", body = ProblemDocument, content_type = "application/problem+json"),
+    )
 )]
 pub async fn delivered(
     state: web::Data<State>,
@@ -84,8 +91,9 @@ async fn mark(
     delivered: bool,
 ) -> Result<web::Json<Mark>, Problem> {
     let room = parameters::room(room)?;
-    let body = Body::read(payload, COMMAND_BYTES).await?;
+    let body = Body::read(state, caller, payload, COMMAND_BYTES).await?;
     let asked = Fields::parse(body.text())?.seq()?;
+    state.allowance.take(Kind::Marks, caller)?;
     let access = access(&state.db, caller.viewer(), &room).await?.ok_or_else(Problem::no_such_room)?;
     if access.role.is_none() {
         // An admin who only looks on has no watermark.

@@ -1,7 +1,7 @@
 //! From lines to the log: users and rooms into the database, members and messages through the log, each until it is
 //! stored. Messages of one room one after the other, rooms side by side.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -11,9 +11,11 @@ use tidings_shared::ids::{RoomId, Seq, UserId};
 use tidings_shared::log::{Accepted, AppendError, Entry, Log, Minimum, stored::Stored};
 use tidings_shared::membership;
 
-use super::line::Message;
+use super::line::{Message, Passed};
+use super::places::Places;
 use crate::account::Newcomers;
 use crate::membership::{Asker, Bounds, MembershipError, Memberships, Wish};
+use crate::query;
 use crate::query::rooms::{Created, NewRoom, create};
 use crate::query::{importing, users};
 use crate::writer::failure;
@@ -25,8 +27,8 @@ const TRIES: u32 = 65;
 /// Each waits for half a minute.
 const STORED_TRIES: u32 = 20;
 const PAUSES: [Duration; 2] = [Duration::from_millis(100), Duration::from_secs(10)];
-/// Ids of messages whose places are remembered for replies, twice.
-const PLACES: usize = 50_000;
+/// Messages that are looked up in one statement.
+const LOOKED_UP_AT_ONCE: usize = 500;
 
 /// What became of a line.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,6 +38,12 @@ pub enum Outcome {
     Known,
     /// It cannot be imported, for this reason.
     Refused(String),
+}
+
+impl Outcome {
+    fn erased() -> Self {
+        Self::Refused("it is of a user who is erased".to_owned())
+    }
 }
 
 /// Why an import cannot go on.
@@ -58,24 +66,6 @@ pub struct Carrier {
     places: Mutex<Places>,
 }
 
-/// Where messages stand, by room and original id: the latest, and those before them.
-#[derive(Default)]
-struct Places([HashMap<(RoomId, String), Seq>; 2]);
-
-impl Places {
-    fn put(&mut self, room: &RoomId, id: &str, seq: Seq) {
-        if self.0[0].len() >= PLACES {
-            self.0[1] = std::mem::take(&mut self.0[0]);
-        }
-        self.0[0].insert((room.clone(), id.to_owned()), seq);
-    }
-
-    fn get(&self, room: &RoomId, id: &str) -> Option<Seq> {
-        let key = (room.clone(), id.to_owned());
-        self.0.iter().find_map(|places| places.get(&key).copied())
-    }
-}
-
 impl Carrier {
     #[must_use]
     pub fn new(db: DatabaseConnection, log: Arc<Log>, max_message_chars: usize) -> Self {
@@ -92,17 +82,26 @@ impl Carrier {
         name: Option<&str>,
         picture: Option<&str>,
     ) -> Result<Outcome, Stopped> {
+        if let Some(outcome) = self.refuse_erased([user]).await? {
+            return Ok(outcome);
+        }
         let admitted = users::admit(&self.db, user, name, picture, Newcomers::Create).await?;
         Ok(if admitted.is_some_and(|admitted| admitted.written) { Outcome::Done } else { Outcome::Known })
     }
 
-    pub async fn room(&self, room: &NewRoom) -> Result<Outcome, Stopped> {
+    /// `named`: the line gave the room's id.
+    pub async fn room(&self, room: &NewRoom, named: bool) -> Result<Outcome, Stopped> {
+        let members = room.members.iter().map(|(user, _)| user);
+        if let Some(outcome) = self.refuse_erased(members.chain([&room.creator])).await? {
+            let there = named && query::stored_head(&self.db, &room.id).await?.is_some();
+            return Ok(if there { Outcome::Known } else { outcome });
+        }
         let outcome = match create(&self.db, room, Newcomers::Create).await? {
             Created::New => Outcome::Done,
             Created::IdTaken => Outcome::Known,
-            Created::Exists(id) if id == room.id => Outcome::Known,
+            Created::Exists(id) if !named || id == room.id => Outcome::Known,
             Created::Exists(id) => Outcome::Refused(format!("the two have the direct room {id} already")),
-            Created::UnknownMember => Outcome::Refused("a member is not known".to_owned()),
+            Created::UnknownMember => Outcome::Refused("a member is not known, or is erased".to_owned()),
         };
         if outcome == Outcome::Done {
             let session = self.log.session().await.map_err(|error| Stopped(error.to_string()))?;
@@ -114,6 +113,9 @@ impl Carrier {
     }
 
     pub async fn member(&self, room: &RoomId, user: &UserId, role: &str) -> Result<Outcome, Stopped> {
+        if let Some(outcome) = self.refuse_erased([user]).await? {
+            return Ok(outcome);
+        }
         let wish = Wish::Put(Some(role.to_owned()));
         let mut pauses = Pauses::new();
         loop {
@@ -131,9 +133,36 @@ impl Carrier {
         }
     }
 
+    async fn refuse_erased<'a>(
+        &self,
+        users: impl IntoIterator<Item = &'a UserId>,
+    ) -> Result<Option<Outcome>, Stopped> {
+        let erased = importing::erased(&self.db, users).await?;
+        Ok((!erased.is_empty()).then(Outcome::erased))
+    }
+
+    /// Remembers where messages stand that were imported before.
+    pub async fn recall(&self, passed: &[Passed]) -> Result<(), Stopped> {
+        for passed in passed.chunks(LOOKED_UP_AT_ONCE) {
+            let keys: Vec<_> = passed
+                .iter()
+                .map(|passed| (passed.room.as_str(), passed.sender.as_str(), passed.client_id.as_str()))
+                .collect();
+            for (passed, seq) in passed.iter().zip(importing::stored(&self.db, &keys).await?) {
+                if let Some(seq) = seq {
+                    self.places().put(&passed.room, &passed.id, seq);
+                }
+            }
+        }
+        Ok(())
+    }
+
     /// Carries messages; one outcome each, in order.
     pub async fn messages(&self, messages: &[Message]) -> Result<Vec<Outcome>, Stopped> {
-        users::ensure(&self.db, messages.iter().map(|message| &message.sender), Newcomers::Create).await?;
+        let erased = importing::erased(&self.db, messages.iter().map(|message| &message.sender)).await?;
+        let senders = messages.iter().map(|message| &message.sender);
+        let senders: HashSet<&UserId> = senders.filter(|sender| !erased.contains(sender.as_str())).collect();
+        users::ensure(&self.db, senders, Newcomers::Create).await?;
         let keys: Vec<_> = messages
             .iter()
             .map(|message| (message.room.as_str(), message.sender.as_str(), message.client_id.as_str()))
@@ -144,6 +173,7 @@ impl Carrier {
         for (place, (message, stored)) in messages.iter().zip(stored).enumerate() {
             match stored {
                 Some(seq) => self.remember(message, seq),
+                None if erased.contains(message.sender.as_str()) => outcomes[place] = Outcome::erased(),
                 None => rooms.entry(&message.room).or_default().push(place),
             }
         }
@@ -202,6 +232,8 @@ impl Carrier {
                 Err(AppendError::NoSuchRoom) => {
                     return Ok(Err(Outcome::Refused(format!("there is no room {}", message.room))));
                 }
+                // Since they were looked for.
+                Err(AppendError::Revoked) => return Ok(Err(Outcome::erased())),
                 Err(AppendError::Rejected) => {
                     return Ok(Err(Outcome::Refused("it could not be written".to_owned())));
                 }
@@ -258,22 +290,5 @@ impl Pauses {
         tokio::time::sleep(self.next).await;
         self.next = (self.next * 2).min(PAUSES[1]);
         Ok(())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_latest_places_are_remembered_and_no_more() {
-        let (mut places, room) = (Places::default(), RoomId::parse("r").unwrap());
-        for n in 0..3 * PLACES as u64 {
-            places.put(&room, &n.to_string(), Seq(n + 1));
-        }
-        assert!(places.0.iter().map(HashMap::len).sum::<usize>() <= 2 * PLACES);
-        assert_eq!(places.get(&room, &(3 * PLACES - 1).to_string()), Some(Seq(3 * PLACES as u64)));
-        assert_eq!(places.get(&room, &(2 * PLACES).to_string()), Some(Seq(2 * PLACES as u64 + 1)));
-        assert_eq!(places.get(&room, "0"), None);
     }
 }

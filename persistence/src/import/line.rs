@@ -1,6 +1,8 @@
 //! A line of an import: one JSON object that is a user, a room, a member or a message. Pure: text in, checked parts out.
 //! Promises that what passes can be appended as it is, and that a repeated line gets the same client id.
 
+mod passed;
+
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use sha1::{Digest, Sha1};
@@ -10,7 +12,9 @@ use tidings_shared::protocol::Fields;
 use tidings_shared::role;
 
 use crate::http::creation;
-use crate::query::rooms::NewRoom;
+use crate::query::rooms::{self, NewRoom};
+
+pub use passed::Passed;
 
 /// Key of the metadata under which the original id and time are kept.
 pub const IMPORTED: &str = "imported";
@@ -22,9 +26,21 @@ const MAX_CLIENT_ID_CHARS: usize = 64;
 /// What a line says.
 #[derive(Debug)]
 pub enum Line {
-    User { user: UserId, name: Option<String>, picture: Option<String> },
-    Room(Box<NewRoom>),
-    Member { room: RoomId, user: UserId, role: String },
+    User {
+        user: UserId,
+        name: Option<String>,
+        picture: Option<String>,
+    },
+    /// `named`: its id was given. One that is not is known by its members, or not at all.
+    Room {
+        room: Box<NewRoom>,
+        named: bool,
+    },
+    Member {
+        room: RoomId,
+        user: UserId,
+        role: String,
+    },
     Message(Box<Message>),
 }
 
@@ -55,6 +71,7 @@ struct UserLine {
 
 #[derive(Deserialize)]
 struct RoomLine {
+    id: Option<serde::de::IgnoredAny>,
     created_by: UserId,
     created_at: Option<String>,
 }
@@ -116,7 +133,7 @@ impl Line {
                 let UserLine { id, name, picture } = read(text)?;
                 Ok(Self::User { user: id, name, picture })
             }
-            "room" => room(read(text)?, text).map(|room| Self::Room(Box::new(room))),
+            "room" => room(read(text)?, text),
             "member" => {
                 let MemberLine { room, user, role } = read(text)?;
                 let role = role.unwrap_or_else(|| role::MEMBER.to_owned());
@@ -136,14 +153,18 @@ impl Line {
     }
 }
 
-fn room(line: RoomLine, text: &str) -> Result<NewRoom, String> {
+fn room(line: RoomLine, text: &str) -> Result<Line, String> {
     let read = creation::read(text, &line.created_by, true, RoomId::fresh());
     let mut room = read.map_err(|refusal| refusal.message)?;
+    let named = line.id.is_some();
+    if !named && room.kind != rooms::Kind::Direct {
+        return Err("id is missing: without it the room would be created anew by each repetition".to_owned());
+    }
     if let Some(at) = line.created_at {
         let imported = serde_json::json!({ "at": at }).to_string();
         room.metadata = with_imported(Some(&room.metadata), &imported)?;
     }
-    Ok(room)
+    Ok(Line::Room { room: Box::new(room), named })
 }
 
 fn message(line: MessageLine<'_>) -> Result<Message, String> {
@@ -272,9 +293,15 @@ mod tests {
         ));
         let text = r#"{"type":"room","id":"general","kind":"private","name":"General","created_by":"alice",
             "created_at":"2018-01-01T00:00:00Z","members":[{"user":"bob","role":"admin"}]}"#;
-        let Ok(Line::Room(room)) = Line::parse(text, 9) else { panic!() };
-        assert_eq!((room.id.as_str(), room.members.len()), ("general", 2));
+        let Ok(Line::Room { room, named }) = Line::parse(text, 9) else { panic!() };
+        assert_eq!((room.id.as_str(), room.members.len(), named), ("general", 2, true));
         assert_eq!(room.metadata, r#"{"imported":{"at":"2018-01-01T00:00:00Z"}}"#);
+    }
+
+    #[test]
+    fn a_direct_room_needs_no_id() {
+        let text = r#"{"type":"room","kind":"direct","created_by":"a","members":[{"user":"b"}]}"#;
+        assert!(matches!(Line::parse(text, 9), Ok(Line::Room { named: false, .. })));
     }
 
     #[test]
@@ -288,6 +315,8 @@ mod tests {
             (r#"{"type":"member","room":"r","user":"bob","role":"removed"}"#, "removed"),
             (r#"{"type":"room","id":"a/b","kind":"private","created_by":"a"}"#, "id"),
             (r#"{"type":"room","kind":"group","created_by":"a"}"#, "kind"),
+            (r#"{"type":"room","kind":"private","created_by":"a"}"#, "id is missing"),
+            (r#"{"type":"room","id":null,"kind":"public","created_by":"a"}"#, "id is missing"),
             (r#"{"type":"message","room":"r","id":"","sender":"a","content":"x"}"#, "id"),
             (r#"{"type":"message","room":"r","id":"1","sender":"a"}"#, "content"),
             (r#"{"type":"message","room":"r","id":"1","sender":"a","content":"abcdef"}"#, "over 5"),

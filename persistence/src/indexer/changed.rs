@@ -77,6 +77,9 @@ impl Changed {
 
     /// Returns when there may be something to take, or after `patience`.
     pub(super) async fn until_more(&self, patience: Duration) {
+        if self.len() > 0 {
+            return;
+        }
         // Late is all that can go wrong.
         let _ = tokio::time::timeout(patience, self.more.notified()).await;
     }
@@ -106,6 +109,18 @@ mod tests {
         assert_eq!(changed.take(1).1, Some(now + Duration::from_secs(1)), "c has waited since then");
         assert_eq!(taken(&changed, 9), ["a"]);
         assert!(!changed.take_all());
+    }
+
+    #[tokio::test]
+    async fn what_was_left_is_not_waited_for() {
+        let changed = Changed::default();
+        changed.mark(["a", "b"], Instant::now());
+        let soon = async || {
+            tokio::time::timeout(Duration::from_secs(5), changed.until_more(Duration::from_secs(60))).await
+        };
+        assert!(soon().await.is_ok());
+        assert_eq!(taken(&changed, 1), ["a"]);
+        assert!(soon().await.is_ok(), "b waits");
     }
 
     #[test]

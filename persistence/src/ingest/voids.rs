@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde::Serialize;
 use tidings_shared::{
     ids::{ClientId, Seq},
-    log::{Entry, record::Visibility},
+    log::{AppendError, Entry, record::Visibility},
 };
 use tokio_util::sync::CancellationToken;
 
@@ -50,7 +50,10 @@ pub(super) async fn tell(ingest: Arc<Ingest>, done: CancellationToken) {
         match within(limit::ANSWER, untold(&ingest.db, &partitions, AT_ONCE)).await {
             Ok(voids) => {
                 for void in &voids {
-                    append(&ingest, void).await;
+                    // The rest has its turn later, and need not wait as long for a Redis that is silent.
+                    if done.is_cancelled() || append(&ingest, void).await.is_err() {
+                        break;
+                    }
                 }
             }
             Err(error) => tracing::warn!(cause = failure::without_data(&error), "voids cannot be read"),
@@ -58,7 +61,8 @@ pub(super) async fn tell(ingest: Arc<Ingest>, done: CancellationToken) {
     }
 }
 
-async fn append(ingest: &Ingest, void: &Untold) {
+/// An error is one that others would meet as well.
+async fn append(ingest: &Ingest, void: &Untold) -> Result<(), AppendError> {
     let Ok(body) = serde_json::to_string(&Body {
         target: void.target,
         client_id: void.client_id.as_deref().unwrap_or_default(),
@@ -67,7 +71,7 @@ async fn append(ingest: &Ingest, void: &Untold) {
         of: void.of,
         message: void.message,
     }) else {
-        return;
+        return Ok(());
     };
     let entry = Entry {
         client_id: ClientId::parse(&format!("void:{}", void.target)).ok(),
@@ -79,8 +83,14 @@ async fn append(ingest: &Ingest, void: &Untold) {
     match ingest.log.append(&entry).await {
         Ok(accepted) if !accepted.duplicate => ingest.metrics.voids_told.inc(),
         Ok(_) => {}
-        Err(error) => tracing::debug!(%error, room = %void.room, "a void cannot be told yet"),
+        Err(error) => {
+            tracing::debug!(%error, room = %void.room, "a void cannot be told yet");
+            if matches!(error, AppendError::Unavailable(_) | AppendError::OtherProcess) {
+                return Err(error);
+            }
+        }
     }
+    Ok(())
 }
 
 /// Who saw the message: the system has no sender, so the message's own is named.

@@ -49,6 +49,14 @@ pub enum Decision {
     Remove(Change),
 }
 
+impl Decision {
+    /// Whether something is to be appended.
+    #[must_use]
+    pub fn is_appended(&self) -> bool {
+        !matches!(self, Self::Nothing { .. })
+    }
+}
+
 /// A change that is to be appended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Change {
@@ -58,6 +66,18 @@ pub struct Change {
     pub minimum: Minimum,
     /// It hangs on who else is owner, not only on the user's own membership.
     pub hangs_on_owners: bool,
+}
+
+/// Whether the room does not exist for whoever asks: they are not in it, and may not come in by this wish.
+#[must_use]
+pub fn is_hidden(standing: &Standing, asker: Asker<'_>, user: &UserId, wish: &Wish) -> bool {
+    standing.asker.is_none() && !asker.admin && !joins(standing, asker, user, wish)
+}
+
+/// Whether it is to come into a public room by oneself.
+fn joins(standing: &Standing, asker: Asker<'_>, user: &UserId, wish: &Wish) -> bool {
+    let comes_in = standing.user.is_none() && matches!(wish, Wish::Put(_));
+    asker.user == user && comes_in && standing.kind == "public"
 }
 
 /// Decides.
@@ -72,12 +92,13 @@ pub fn decide(
     bounds: Bounds,
 ) -> Result<Decision, Refusal> {
     let own = asker.user == user;
-    let joins = own && standing.user.is_none() && standing.kind == "public" && matches!(wish, Wish::Put(_));
+    let joins = joins(standing, asker, user, wish);
+    if is_hidden(standing, asker, user, wish) {
+        return Err(Refusal::not_found("room"));
+    }
     let rank = match &standing.asker {
         _ if asker.admin => OWNER,
         Some(role) => role,
-        // Whether the room exists is told to nobody else.
-        None if !joins => return Err(Refusal::not_found("room")),
         None => "",
     };
     if standing.kind == "direct" {
@@ -90,11 +111,18 @@ pub fn decide(
         _ if asker.admin || joins => Minimum::Anyone,
         Some(_) if leaves => Minimum::Guest,
         Some(role) if own && after == before => return Ok(Decision::Nothing { role: role.to_owned() }),
+        // What one may do oneself one may also give up.
+        Some(role) if own && after.is_some_and(|after| role::rank(after) < role::rank(role)) => {
+            Minimum::Guest
+        }
         _ if role::allows(rank, needed) => needed.minimum(),
         _ => return Err(forbidden("your role in this room does not allow this")),
     };
     if let Some(role) = before.filter(|_| after == before) {
         return Ok(Decision::Nothing { role: role.to_owned() });
+    }
+    if after.is_some() && standing.erased {
+        return Err(Refusal::not_found("user"));
     }
     if standing.archived {
         return Err(Refusal::new(ErrorCode::Conflict, "the room is archived and takes no changes"));

@@ -1,7 +1,9 @@
-//! Which messages of an import are stored already.
+//! Which messages of an import are stored already, and whose are not to be.
+
+use std::collections::HashSet;
 
 use sea_orm::{ConnectionTrait, DbErr};
-use tidings_shared::ids::Seq;
+use tidings_shared::ids::{Seq, UserId};
 
 use super::sql::statement;
 
@@ -29,4 +31,19 @@ pub async fn stored(
         .await?;
     let seq = |seq: i64| Seq(u64::try_from(seq).unwrap_or_default());
     rows.iter().map(|row| Ok(row.try_get_by_index::<Option<i64>>(0)?.map(seq))).collect()
+}
+
+/// Those of the users who are erased, or are being erased.
+///
+/// # Errors
+/// When the database cannot be read.
+pub async fn erased<'a>(
+    db: &impl ConnectionTrait,
+    users: impl IntoIterator<Item = &'a UserId>,
+) -> Result<HashSet<String>, DbErr> {
+    let users: HashSet<&str> = users.into_iter().map(UserId::as_str).collect();
+    let users: Vec<String> = users.into_iter().map(str::to_owned).collect();
+    let sql = "SELECT id FROM users WHERE id = ANY ($1) AND erasing_at IS NOT NULL";
+    let rows = db.query_all_raw(statement(sql, [users.into()])).await?;
+    rows.iter().map(|row| row.try_get_by_index(0)).collect()
 }

@@ -1,5 +1,7 @@
 //! Messages in their present state: pages of history and single ones.
-//! Reads `messages`, `users`, `reactions`. A page costs the same at any depth of the room.
+//! Reads `messages`, `users`, `reactions`.
+
+mod page;
 
 use chrono::{DateTime, Utc};
 use sea_orm::{ConnectionTrait, DbErr, FromQueryResult, QueryResult};
@@ -9,9 +11,11 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::access::Viewer;
-use super::json::{Head, Raw, optional_time, raw, time};
+use super::json::{Raw, optional_time, raw, time};
 use super::sql::{epoch_of, me, message_columns, reactions, statement, visible};
 use crate::forms::{AttachmentForm, MetadataForm};
+
+pub use page::{MessagePage, Walk, Window};
 
 /// Who sent a message, as the user is called now.
 #[derive(Clone, Debug, Serialize, ToSchema)]
@@ -139,113 +143,6 @@ impl MessageRow {
     }
 }
 
-/// Which messages a page holds: up to `older` at or below `pivot` and up to `newer` above it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Window {
-    pub pivot: i64,
-    pub older: i64,
-    pub newer: i64,
-}
-
-impl Window {
-    #[must_use]
-    pub fn last(limit: i64) -> Self {
-        Self { pivot: i64::MAX, older: limit, newer: 0 }
-    }
-
-    #[must_use]
-    pub fn before(seq: i64, limit: i64) -> Self {
-        Self { pivot: seq.saturating_sub(1), older: limit, newer: 0 }
-    }
-
-    #[must_use]
-    pub fn after(seq: i64, limit: i64) -> Self {
-        Self { pivot: seq, older: 0, newer: limit }
-    }
-
-    /// `seq` itself counts among the older half.
-    #[must_use]
-    pub fn around(seq: i64, limit: i64) -> Self {
-        Self { pivot: seq, older: limit - limit / 2, newer: limit / 2 }
-    }
-}
-
-/// A page of history, ascending.
-#[derive(Debug, Serialize, ToSchema)]
-pub struct MessagePage {
-    pub messages: Vec<Message>,
-    pub head: Head,
-    pub has_before: bool,
-    pub has_after: bool,
-}
-
-/// One message more than asked is read on either side: it tells whether there are any.
-const PAGE: &str = concat!(
-    "WITH ",
-    me!(),
-    ", ",
-    "older AS (SELECT m.* FROM messages m WHERE m.room_id = $1 AND m.seq <= $4 AND EXISTS (SELECT FROM me) AND ",
-    visible!("m", "sender_id", "(SELECT role FROM me)"),
-    " ORDER BY m.seq DESC LIMIT $5 + 1), ",
-    "newer AS (SELECT m.* FROM messages m WHERE m.room_id = $1 AND m.seq > $4 AND EXISTS (SELECT FROM me) AND ",
-    visible!("m", "sender_id", "(SELECT role FROM me)"),
-    " ORDER BY m.seq LIMIT $6 + 1) ",
-    "SELECT me.head_seq, me.epoch, ",
-    message_columns!(),
-    ", ",
-    reactions!(),
-    " FROM me LEFT JOIN (SELECT * FROM older UNION ALL SELECT * FROM newer) m ON true ",
-    "LEFT JOIN users u ON u.id = m.sender_id ORDER BY m.seq"
-);
-
-/// A page of history; None when the room is not the viewer's.
-///
-/// # Errors
-/// When the database cannot be read.
-pub async fn page(
-    db: &impl ConnectionTrait,
-    viewer: Viewer<'_>,
-    room: &RoomId,
-    window: Window,
-) -> Result<Option<MessagePage>, DbErr> {
-    let rows = db
-        .query_all_raw(statement(
-            PAGE,
-            [
-                room.as_str().into(),
-                viewer.user.as_str().into(),
-                viewer.admin.into(),
-                window.pivot.into(),
-                window.older.into(),
-                window.newer.into(),
-            ],
-        ))
-        .await?;
-    let Some(first) = rows.first() else { return Ok(None) };
-    let head = Head::new(first.try_get("", "epoch")?, first.try_get("", "head_seq")?);
-    let mut found = Vec::with_capacity(rows.len());
-    for row in &rows {
-        found.extend(MessageRow::of(row)?);
-    }
-    let (kept, has_before, has_after) = cut(found, window);
-    let messages = kept.into_iter().map(|row| row.message(room.as_str())).collect::<Result<_, _>>()?;
-    Ok(Some(MessagePage { messages, head, has_before, has_after }))
-}
-
-/// Takes the one too many off either end of an ascending list.
-fn cut(mut rows: Vec<MessageRow>, window: Window) -> (Vec<MessageRow>, bool, bool) {
-    let below = rows.partition_point(|row| row.seq <= window.pivot) as i64;
-    let above = rows.len() as i64 - below;
-    let (has_before, has_after) = (below > window.older, above > window.newer);
-    if has_after {
-        rows.pop();
-    }
-    if has_before {
-        rows.remove(0);
-    }
-    (rows, has_before, has_after)
-}
-
 const ONE: &str = concat!(
     "WITH ",
     me!(),
@@ -278,10 +175,10 @@ pub async fn one(
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
-    fn row(seq: i64) -> MessageRow {
+    pub(super) fn row(seq: i64) -> MessageRow {
         MessageRow {
             seq,
             id: Uuid::nil(),
@@ -302,23 +199,6 @@ mod tests {
             last_seq: seq,
             reactions: None,
         }
-    }
-
-    fn seqs(window: Window, found: &[i64]) -> (Vec<i64>, bool, bool) {
-        let (rows, before, after) = cut(found.iter().map(|seq| row(*seq)).collect(), window);
-        (rows.iter().map(|row| row.seq).collect(), before, after)
-    }
-
-    #[test]
-    fn a_page_tells_whether_there_is_more_on_either_side() {
-        assert_eq!(seqs(Window::last(2), &[7, 8, 9]), (vec![8, 9], true, false));
-        assert_eq!(seqs(Window::last(3), &[7, 8, 9]), (vec![7, 8, 9], false, false));
-        assert_eq!(seqs(Window::before(8, 2), &[5, 6, 7, 8]), (vec![6, 7], true, true));
-        assert_eq!(seqs(Window::after(8, 2), &[8, 9, 10, 11]), (vec![9, 10], true, true));
-        assert_eq!(seqs(Window::after(8, 2), &[9]), (vec![9], false, false));
-        assert_eq!(seqs(Window::around(8, 3), &[6, 7, 8, 9, 10]), (vec![7, 8, 9], true, true));
-        assert_eq!(seqs(Window::around(8, 1), &[7, 8, 9]), (vec![8], true, true));
-        assert_eq!(seqs(Window::last(2), &[]), (vec![], false, false));
     }
 
     #[test]

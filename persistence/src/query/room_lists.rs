@@ -60,15 +60,28 @@ pub async fn my_rooms(
     Ok(MyRooms { rooms: rows.iter().map(my_room).collect::<Result<_, _>>()?, next })
 }
 
+/// Public rooms whose names one page looks at, when it looks for a part of them: no index knows them.
+const LOOKED_AT: i64 = 5_000;
+
+/// `$1` and `$3` as above, `$2` the pattern or NULL, `$5` how many rooms are looked at. Those of the cursor's moment and
+/// those before it are two ranges of one index.
 const PUBLIC_ROOMS: &str = concat!(
-    "SELECT ",
+    "WITH looked AS MATERIALIZED (SELECT * FROM (\
+      (SELECT r.id, r.name, r.updated_at FROM rooms r WHERE r.kind = 'public' AND r.updated_at = $1::timestamptz \
+        AND r.id > $3 ORDER BY r.id LIMIT $5) UNION ALL \
+      (SELECT r.id, r.name, r.updated_at FROM rooms r WHERE r.kind = 'public' \
+        AND r.updated_at < COALESCE($1::timestamptz, 'infinity') ORDER BY r.updated_at DESC, r.id LIMIT $5)) l \
+      ORDER BY updated_at DESC, id LIMIT $5), \
+     page AS (SELECT l.id, l.updated_at FROM looked l WHERE $2::text IS NULL OR l.name ILIKE $2 \
+      ORDER BY l.updated_at DESC, l.id LIMIT $4 + 1), \
+     last AS (SELECT l.updated_at, l.id FROM looked l ORDER BY l.updated_at, l.id DESC LIMIT 1) \
+     SELECT (SELECT count(*) FROM looked) AS looked, last.updated_at AS last_at, last.id AS last_id, ",
     room_columns!(),
-    " FROM (SELECT r.* FROM rooms r WHERE r.kind = 'public' AND ($2::text IS NULL OR r.name ILIKE $2) \
-      AND ($1::timestamptz IS NULL OR r.updated_at < $1 OR (r.updated_at = $1 AND r.id > $3)) \
-      ORDER BY r.updated_at DESC, r.id LIMIT $4 + 1) r ORDER BY r.updated_at DESC, r.id"
+    " FROM last LEFT JOIN page ON true LEFT JOIN rooms r ON r.id = page.id ORDER BY page.updated_at DESC, page.id"
 );
 
-/// A page of the public rooms whose name holds `query`, in any case.
+/// A page of the public rooms whose name holds `query`, in any case. It may hold fewer than there are, or none, and yet
+/// have a next: no more than so many names are looked at.
 ///
 /// # Errors
 /// When the database cannot be read.
@@ -79,9 +92,19 @@ pub async fn public_rooms(
     limit: i64,
 ) -> Result<PublicRooms, DbErr> {
     let [at, room] = parts(cursor);
-    let values = [at, query.map(pattern).into(), room, limit.into()];
+    let looked_at = if query.is_some() { LOOKED_AT } else { limit + 1 };
+    let values = [at, query.map(pattern).into(), room, limit.into(), looked_at.into()];
     let mut rows = db.query_all_raw(statement(PUBLIC_ROOMS, values)).await?;
-    let next = next(&mut rows, limit)?;
+    // Without any that is found there is one row, of where the look ended.
+    let end = match rows.first() {
+        Some(row) if row.try_get::<i64>("", "looked")? == looked_at => {
+            let (updated_at, room) = (row.try_get("", "last_at")?, row.try_get("", "last_id")?);
+            Some(ActivityCursor { updated_at, room }.pack())
+        }
+        _ => None,
+    };
+    rows.retain(|row| row.try_get::<Option<String>>("", "r_id").is_ok_and(|id| id.is_some()));
+    let next = next(&mut rows, limit)?.or(end);
     let room = |row: &QueryResult| RoomRow::from_query_result(row, "r_")?.room(Role::Untold);
     Ok(PublicRooms { rooms: rows.iter().map(room).collect::<Result<_, _>>()?, next })
 }

@@ -59,7 +59,7 @@ pub enum Created {
     /// The direct room of the two is there already.
     Exists(RoomId),
     IdTaken,
-    /// A member is not known, and must be.
+    /// A member is not known, and must be; or is erased.
     UnknownMember,
 }
 
@@ -84,7 +84,8 @@ pub async fn create(db: &DatabaseConnection, new: &NewRoom, newcomers: Newcomers
     }
     let direct_key = (new.kind == Kind::Direct).then(|| direct_key(&new.members));
     let transaction = db.begin().await?;
-    if !users::ensure(&transaction, new.members.iter().map(|(user, _)| user), newcomers).await? {
+    let members = || new.members.iter().map(|(user, _)| user);
+    if !users::ensure(&transaction, members(), newcomers).await? {
         transaction.rollback().await?;
         return Ok(Created::UnknownMember);
     }
@@ -113,6 +114,10 @@ pub async fn create(db: &DatabaseConnection, new: &NewRoom, newcomers: Newcomers
             None => None,
         };
         return Ok(other.map_or(Created::IdTaken, Created::Exists));
+    }
+    if users::anyone_is_erased(&transaction, members()).await? {
+        transaction.rollback().await?;
+        return Ok(Created::UnknownMember);
     }
     let members = new.members.iter().map(|(user, role)| member::ActiveModel {
         room_id: Set(new.id.as_str().to_owned()),

@@ -1,5 +1,5 @@
 //! What a membership change is decided by: the room, who asks, whose membership it is. One statement, one snapshot.
-//! Reads `rooms` and `members`.
+//! Reads `rooms`, `members` and `users`.
 
 use sea_orm::{ConnectionTrait, DbErr, FromQueryResult};
 use tidings_shared::ids::{RoomId, UserId};
@@ -18,6 +18,8 @@ pub struct Standing {
     pub asker: Option<String>,
     /// Role of whose membership it is; None: no member.
     pub user: Option<String>,
+    /// The user is being erased, or was.
+    pub erased: bool,
     /// How many owners there are; two stands for more. Counted where the user is one.
     pub owners: i64,
     /// In how many rooms the user is, up to `most_rooms`. Counted where they are not in this one.
@@ -31,7 +33,8 @@ const STANDING: &str = "SELECT s.*, \
       WHERE i.user_id = $3 LIMIT $4) i) ELSE 0 END AS rooms \
   FROM (SELECT r.kind, r.archived, r.head_seq, r.member_count, \
       (SELECT role FROM members WHERE room_id = $1 AND user_id = $2) AS asker, \
-      (SELECT role FROM members WHERE room_id = $1 AND user_id = $3) AS \"user\" \
+      (SELECT role FROM members WHERE room_id = $1 AND user_id = $3) AS \"user\", \
+      EXISTS (SELECT FROM users u WHERE u.id = $3 AND u.erasing_at IS NOT NULL) AS erased \
     FROM rooms r WHERE r.id = $1) s";
 
 /// How `asker` and `user` stand in a room; None when there is no such room.

@@ -33,7 +33,8 @@ pub async fn target(db: &impl ConnectionTrait, room: &RoomId, seq: Seq) -> Resul
         ))
         .await?;
     let Some(row) = row else { return Ok(Found::Nothing) };
-    if row.try_get_by_index::<i64>(0)? < place {
+    let head: i64 = row.try_get_by_index(0)?;
+    if head < place {
         return Ok(Found::NotStored);
     }
     let Some(id) = row.try_get_by_index::<Option<uuid::Uuid>>(1)? else { return Ok(Found::Nothing) };
@@ -45,6 +46,7 @@ pub async fn target(db: &impl ConnectionTrait, room: &RoomId, seq: Seq) -> Resul
             roles: row.try_get_by_index::<Option<Vec<String>>>(4)?.unwrap_or_default(),
         },
         deleted: row.try_get_by_index(5)?,
+        upto: Seq(u64::try_from(head).unwrap_or_default()),
         has_attachments: row.try_get_by_index(6)?,
     }))
 }

@@ -5,12 +5,13 @@ use std::collections::HashMap;
 
 use sea_orm::sea_query::{Alias, Expr, ExprTrait, Func, OnConflict};
 use sea_orm::{
-    ActiveValue::Set, ColumnTrait, ConnectionTrait, DbErr, EntityTrait, PaginatorTrait, QueryFilter,
-    TryInsertResult,
+    ActiveValue::Set, ColumnTrait, ConnectionTrait, DatabaseTransaction, DbErr, EntityTrait, PaginatorTrait,
+    QueryFilter, TryInsertResult,
 };
 use tidings_shared::ids::UserId;
 use tidings_shared::membership::Account;
 
+use super::sql::statement;
 use crate::account::Newcomers;
 use crate::entity::user::{ActiveModel, Column, Entity, Model};
 
@@ -157,6 +158,24 @@ pub async fn ensure<'a>(
     match Entity::insert_many(rows).on_conflict_do_nothing().exec_without_returning(db).await? {
         TryInsertResult::Empty | TryInsertResult::Conflicted | TryInsertResult::Inserted(_) => Ok(true),
     }
+}
+
+/// Whether one of these users is being erased, or was. No erasure of any of them begins before the transaction ends.
+///
+/// # Errors
+/// When the database cannot be read.
+pub async fn anyone_is_erased<'a>(
+    transaction: &DatabaseTransaction,
+    users: impl IntoIterator<Item = &'a UserId>,
+) -> Result<bool, DbErr> {
+    let users: Vec<String> = users.into_iter().map(UserId::to_string).collect();
+    let sql = "SELECT erasing_at IS NOT NULL FROM users WHERE id = ANY ($1) ORDER BY id FOR SHARE";
+    for row in transaction.query_all_raw(statement(sql, [users.into()])).await? {
+        if row.try_get_by_index(0)? {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// Accounts as they are now, in the order of the users; `None`: not known.

@@ -1,12 +1,15 @@
 //! Erasure of a user in the tables: their texts, name and picture go; places, ids and client ids stay, so that nothing is
 //! renumbered. Every step may be repeated, and changes nothing where it was done.
 
+mod dead_letters;
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use sea_orm::{ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbErr, TransactionTrait};
 use tidings_shared::ids::{RoomId, UserId};
-use tidings_shared::log::Record;
+
+pub use dead_letters::{DeadLetters, dead_letters};
 
 use super::search;
 use super::sql::{bigint, room as room_of, statement};
@@ -76,16 +79,19 @@ pub async fn lease(
     Ok(taken.rows_affected() == 1)
 }
 
-/// Gives the lease back, so that whoever comes next need not wait for its end.
+/// Puts an erasure that failed off: it is nobody's, and due again after `pause`.
 ///
 /// # Errors
-/// When the database cannot be written; then it runs out by itself.
-pub async fn release(db: &impl ConnectionTrait, user: &UserId) -> Result<(), DbErr> {
-    let sql = "UPDATE users SET erasure_lease = NULL WHERE id = $1";
-    db.execute_raw(statement(sql, [user.as_str().into()])).await.map(drop)
+/// When the database cannot be written; then the lease runs out by itself.
+pub async fn put_off(db: &impl ConnectionTrait, user: &UserId, pause: Duration) -> Result<(), DbErr> {
+    let sql = "UPDATE users SET erasure_lease = clock_timestamp() + $2 * interval '1 millisecond' \
+               WHERE id = $1 AND erased_at IS NULL";
+    let values = [user.as_str().into(), bigint(pause.as_millis() as u64).into()];
+    db.execute_raw(statement(sql, values)).await.map(drop)
 }
 
-/// Users whose erasure was begun, is not at its end, and is nobody's just now.
+/// Users whose erasure was begun, is not at its end, and is nobody's just now. Those first that have waited longest,
+/// so that some that fail again and again do not keep others from their turn.
 ///
 /// # Errors
 /// When the database cannot be read.
@@ -93,7 +99,8 @@ pub async fn due(db: &impl ConnectionTrait, most: i64) -> Result<Vec<UserId>, Db
     let rows = db
         .query_all_raw(statement(
             "SELECT id FROM users WHERE erasing_at IS NOT NULL AND erased_at IS NULL \
-               AND (erasure_lease IS NULL OR erasure_lease < clock_timestamp()) ORDER BY id LIMIT $1",
+               AND (erasure_lease IS NULL OR erasure_lease < clock_timestamp()) \
+             ORDER BY erasure_lease NULLS FIRST, id LIMIT $1",
             [most.into()],
         ))
         .await?;
@@ -105,14 +112,21 @@ pub async fn due(db: &impl ConnectionTrait, most: i64) -> Result<Vec<UserId>, Db
         .collect()
 }
 
-/// The erasure is done.
+/// The erasure is done, unless the user is in a room again; whether it is.
 ///
 /// # Errors
 /// When the database cannot be written.
-pub async fn finish(db: &impl ConnectionTrait, user: &UserId) -> Result<(), DbErr> {
-    let sql =
-        "UPDATE users SET erased_at = now(), erasure_lease = NULL WHERE id = $1 AND erasing_at IS NOT NULL";
-    db.execute_raw(statement(sql, [user.as_str().into()])).await.map(drop)
+pub async fn finish(db: &DatabaseConnection, user: &UserId) -> Result<bool, DbErr> {
+    let transaction = db.begin().await?;
+    // Foreign keys wait for this lock, and it for them: the next statement sees every membership that was being written,
+    // and what is written later finds the erasure at its end.
+    let lock = "SELECT FROM users WHERE id = $1 FOR UPDATE";
+    transaction.execute_raw(statement(lock, [user.as_str().into()])).await?;
+    let sql = "UPDATE users SET erased_at = now(), erasure_lease = NULL WHERE id = $1 AND erasing_at IS NOT NULL \
+               AND NOT EXISTS (SELECT FROM members m WHERE m.user_id = $1)";
+    let finished = transaction.execute_raw(statement(sql, [user.as_str().into()])).await?;
+    transaction.commit().await?;
+    Ok(finished.rows_affected() == 1)
 }
 
 /// Makes tombstones of the user's next messages in a room, by client id behind `after`; the client id of the last one.
@@ -163,12 +177,15 @@ const TOMBSTONES: [&str; 6] = [
      WHERE room_id = $1 AND type = 'message:edited' AND target = ANY ($2)",
 ];
 
-/// Makes voids of the user's next edits and reactions, and gives others' messages that they edited back the text of
-/// before. The rooms; none at the end.
+/// Edits and reactions of a user, by room: their seqs, and the messages that were edited.
+#[derive(Debug, Default)]
+pub struct Changes(BTreeMap<RoomId, (Vec<i64>, Vec<i64>)>);
+
+/// The user's next edits and reactions; none at the end.
 ///
 /// # Errors
-/// When the database cannot be written; then the last room was not.
-pub async fn changes(db: &DatabaseConnection, user: &UserId) -> Result<Vec<RoomId>, DbErr> {
+/// When the database cannot be read.
+pub async fn changes(db: &impl ConnectionTrait, user: &UserId) -> Result<Changes, DbErr> {
     let rows = db
         .query_all_raw(statement(
             "SELECT e.room_id, e.seq, CASE WHEN e.type = 'message:edited' THEN e.target END FROM events e \
@@ -177,21 +194,37 @@ pub async fn changes(db: &DatabaseConnection, user: &UserId) -> Result<Vec<RoomI
             [user.as_str().into(), ROWS_AT_ONCE.into()],
         ))
         .await?;
-    let mut rooms: BTreeMap<RoomId, (Vec<i64>, Vec<i64>)> = BTreeMap::new();
+    let mut changes = Changes::default();
     for row in &rows {
-        let (seqs, edited) = rooms.entry(room_of(row, 0)?).or_default();
+        let (seqs, edited) = changes.0.entry(room_of(row, 0)?).or_default();
         seqs.push(row.try_get_by_index(1)?);
         edited.extend(row.try_get_by_index::<Option<i64>>(2)?);
     }
-    for (room, (seqs, edited)) in &mut rooms {
-        edited.sort_unstable();
-        edited.dedup();
-        let transaction = db.begin().await?;
-        search::lock(&transaction, room.as_str()).await?;
-        give_back(&transaction, room, seqs, edited).await?;
-        transaction.commit().await?;
+    Ok(changes)
+}
+
+impl Changes {
+    /// Where they are.
+    #[must_use]
+    pub fn rooms(&self) -> Vec<RoomId> {
+        self.0.keys().cloned().collect()
     }
-    Ok(rooms.into_keys().collect())
+
+    /// Makes voids of them, and gives others' messages that were edited back the text of before.
+    ///
+    /// # Errors
+    /// When the database cannot be written; then the last room was not.
+    pub async fn undo(self, db: &DatabaseConnection) -> Result<(), DbErr> {
+        for (room, (seqs, mut edited)) in self.0 {
+            edited.sort_unstable();
+            edited.dedup();
+            let transaction = db.begin().await?;
+            search::lock(&transaction, room.as_str()).await?;
+            give_back(&transaction, &room, &seqs, &edited).await?;
+            transaction.commit().await?;
+        }
+        Ok(())
+    }
 }
 
 async fn give_back(
@@ -224,58 +257,30 @@ const LATEST: &str = "\
       FROM message_versions v WHERE v.room_id = $1 AND v.seq = e.seq ORDER BY v.version DESC LIMIT 1) v \
     WHERE m.room_id = $1 AND m.seq = e.seq AND NOT m.deleted";
 
-/// Takes the user's next reactions away; the rooms, none at the end.
+/// The rooms of the user's next reactions; none at the end.
 ///
 /// # Errors
-/// When the database cannot be written; then nothing was.
-pub async fn reactions(db: &impl ConnectionTrait, user: &UserId) -> Result<Vec<RoomId>, DbErr> {
-    let rows = db
-        .query_all_raw(statement(
-            "WITH gone AS (DELETE FROM reactions r USING (SELECT room_id, seq, emoji FROM reactions \
-                 WHERE user_id = $1 ORDER BY room_id, seq LIMIT $2) g \
-               WHERE r.room_id = g.room_id AND r.seq = g.seq AND r.emoji = g.emoji AND r.user_id = $1 \
-               RETURNING r.room_id) \
-             SELECT DISTINCT room_id FROM gone",
-            [user.as_str().into(), ROWS_AT_ONCE.into()],
-        ))
-        .await?;
+/// When the database cannot be read.
+pub async fn reacted(db: &impl ConnectionTrait, user: &UserId) -> Result<Vec<RoomId>, DbErr> {
+    let sql = "SELECT DISTINCT x.room_id FROM (SELECT room_id FROM reactions \
+                 WHERE user_id = $1 ORDER BY room_id, seq, emoji LIMIT $2) x";
+    let rows = db.query_all_raw(statement(sql, [user.as_str().into(), ROWS_AT_ONCE.into()])).await?;
     rows.iter().map(|row| room_of(row, 0)).collect()
 }
 
-/// Deletes dead letters of the user, and those that cannot be read and name them.
+/// Takes the user's next reactions away.
 ///
 /// # Errors
-/// When the database cannot be written.
-pub async fn dead_letters(db: &impl ConnectionTrait, user: &UserId) -> Result<(), DbErr> {
-    const AT_ONCE: i64 = 100;
-    let mut after = 0;
-    loop {
-        let sql = "SELECT id, record FROM dead_letters WHERE id > $1 ORDER BY id LIMIT $2";
-        let rows = db.query_all_raw(statement(sql, [after.into(), AT_ONCE.into()])).await?;
-        let mut theirs: Vec<i64> = Vec::new();
-        for row in &rows {
-            after = row.try_get_by_index(0)?;
-            let record: Vec<u8> = row.try_get_by_index(1)?;
-            if is_of(record, user) {
-                theirs.push(after);
-            }
-        }
-        if !theirs.is_empty() {
-            let sql = "DELETE FROM dead_letters WHERE id = ANY ($1)";
-            db.execute_raw(statement(sql, [theirs.into()])).await?;
-        }
-        if (rows.len() as i64) < AT_ONCE {
-            return Ok(());
-        }
-    }
-}
-
-fn is_of(record: Vec<u8>, user: &UserId) -> bool {
-    let raw = bytes::Bytes::from(record);
-    match Record::parse(raw.clone()) {
-        Ok(record) => record.sender() == user.as_str(),
-        Err(_) => raw.windows(user.as_str().len()).any(|part| part == user.as_str().as_bytes()),
-    }
+/// When the database cannot be written; then nothing was.
+pub async fn reactions(db: &impl ConnectionTrait, user: &UserId) -> Result<(), DbErr> {
+    db.execute_raw(statement(
+        "DELETE FROM reactions r USING (SELECT room_id, seq, emoji FROM reactions \
+           WHERE user_id = $1 ORDER BY room_id, seq, emoji LIMIT $2) g \
+         WHERE r.room_id = g.room_id AND r.seq = g.seq AND r.emoji = g.emoji AND r.user_id = $1",
+        [user.as_str().into(), ROWS_AT_ONCE.into()],
+    ))
+    .await
+    .map(drop)
 }
 
 /// Deletes when the user was seen.
@@ -285,23 +290,4 @@ fn is_of(record: Vec<u8>, user: &UserId) -> bool {
 pub async fn presence(db: &impl ConnectionTrait, user: &UserId) -> Result<(), DbErr> {
     let sql = "DELETE FROM presence WHERE user_id = $1";
     db.execute_raw(statement(sql, [user.as_str().into()])).await.map(drop)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_dead_letter_is_of_its_sender_or_of_whom_it_names_when_it_cannot_be_read() {
-        let alice = UserId::parse("alice").unwrap();
-        let record = |sender: &str| {
-            format!(
-                "1\u{1f}1\u{1f}1\u{1f}1\u{1f}r\u{1f}message:new\u{1f}{sender}\u{1f}c\u{1f}i\u{1f}\u{1f}\u{1f}\n{{\"of\":\"alice\"}}"
-            )
-        };
-        assert!(is_of(record("alice").into_bytes(), &alice));
-        assert!(!is_of(record("bob").into_bytes(), &alice), "others may speak of them");
-        assert!(is_of(b"9\x1falice\x1fnonsense".to_vec(), &alice));
-        assert!(!is_of(b"9\x1fbob".to_vec(), &alice));
-    }
 }

@@ -2,11 +2,17 @@
 
 use sea_orm::{DbErr, RuntimeErr, SqlxError};
 
-/// Whether the data itself was refused: trying again is of no use. SQLSTATE classes 22 (data exception) and 23
-/// (integrity constraint violation).
+/// Whether the data itself was refused: trying again is of no use. SQLSTATE class 22 (data exception), 23502 (not null)
+/// and 23514 (check) of a constraint. Keys that clash or are missing (23503, 23505) depend on other rows, and a missing
+/// partition is a 23514 without a constraint: no message is given up for those.
 #[must_use]
 pub fn is_of_the_data(error: &DbErr) -> bool {
-    sqlstate(error).is_some_and(|state| state.starts_with("22") || state.starts_with("23"))
+    let Some(SqlxError::Database(refusal)) = cause(error) else { return false };
+    refusal.code().is_some_and(|state| match &*state {
+        "23502" => true,
+        "23514" => refusal.constraint().is_some(),
+        other => other.starts_with("22"),
+    })
 }
 
 /// SQLSTATEs of a server that is going, not there yet, has no connection left, or ended the connection since we stood

@@ -98,7 +98,17 @@ async fn insert(transaction: &DatabaseTransaction, ends: &[End<'_>]) -> Result<V
             ],
         ))
         .await?;
+    reopen_erasures(transaction, ends).await?;
     rows.iter().map(|row| room_of(row, 0)).collect()
+}
+
+/// Who was erased is added by whoever had not heard of it when they appended it: their erasure goes on, and they leave
+/// again. Behind the insert, whose foreign key waits for an erasure that is about to end.
+async fn reopen_erasures(transaction: &DatabaseTransaction, added: &[End<'_>]) -> Result<(), DbErr> {
+    let [_, users] = keys(added);
+    let sql = "UPDATE users SET erased_at = NULL WHERE id IN (SELECT id FROM users \
+               WHERE id = ANY ($1) AND erased_at IS NOT NULL ORDER BY id FOR NO KEY UPDATE)";
+    transaction.execute_raw(statement(sql, [users])).await.map(drop)
 }
 
 /// Gives those who are members the role they have now.
@@ -145,19 +155,27 @@ pub async fn to_tell(
         !written.exceptions.iter().any(|void| void.seq == change.seq && void.room == change.room)
     });
     let is_addition = |change: &MembershipChange| matches!(change.kind, MembershipKind::Added { .. });
-    let mut rooms: Vec<String> =
-        changes.iter().filter(|change| is_addition(change)).map(|change| change.room.to_string()).collect();
-    rooms.sort_unstable();
-    rooms.dedup();
-    let mut told = HashMap::with_capacity(rooms.len());
-    if !rooms.is_empty() {
-        let sql = "SELECT id, kind, name FROM rooms WHERE id = ANY ($1)";
-        for row in transaction.query_all_raw(statement(sql, [rooms.into()])).await? {
-            told.insert(room_of(&row, 0)?, (row.try_get_by_index(1)?, row.try_get_by_index(2)?));
+    let mut added: Vec<(String, String)> = changes
+        .iter()
+        .filter(|change| is_addition(change))
+        .map(|change| (change.room.to_string(), change.user.to_string()))
+        .collect();
+    added.sort_unstable();
+    added.dedup();
+    let mut told = HashMap::with_capacity(added.len());
+    if !added.is_empty() {
+        // Only who is a member now: a record that is read again may be of an addition that was taken back since.
+        let sql = "SELECT r.id, m.user_id, r.kind, r.name FROM unnest($1::text[], $2::text[]) AS v (room, member) \
+                   JOIN members m ON m.room_id = v.room AND m.user_id = v.member JOIN rooms r ON r.id = v.room";
+        let (rooms, users): (Vec<String>, Vec<String>) = added.into_iter().unzip();
+        for row in transaction.query_all_raw(statement(sql, [rooms.into(), users.into()])).await? {
+            let member: String = row.try_get_by_index(1)?;
+            told.insert((room_of(&row, 0)?, member), (row.try_get_by_index(2)?, row.try_get_by_index(3)?));
         }
     }
     let stored = |change: MembershipChange| {
-        let room = told.get(&change.room).filter(|_| is_addition(&change)).cloned();
+        let key = (change.room.clone(), change.user.to_string());
+        let room = told.get(&key).filter(|_| is_addition(&change)).cloned();
         StoredMembership { change, room }
     };
     Ok(changes.into_iter().map(stored).collect())

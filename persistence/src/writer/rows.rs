@@ -124,7 +124,7 @@ pub async fn firsts_of(
     Ok(firsts)
 }
 
-/// Inserts events. A seq that is there already keeps its row: a void of a record that came to nothing.
+/// Inserts events. One whose seq has a row is a fault of ours, and fails the batch.
 pub async fn insert_events(transaction: &DatabaseTransaction, events: &[EventRow]) -> Result<(), DbErr> {
     if events.is_empty() {
         return Ok(());

@@ -2,7 +2,7 @@
 //! here. Promises one fetch at a time, a floor between those that tokens ask for, a bounded wait, and that the last
 //! good keys stay while the URL is away, up to a bound.
 
-use std::{future::Future, sync::Arc, time::Duration};
+use std::{future::Future, pin::pin, sync::Arc, time::Duration};
 
 use arc_swap::ArcSwap;
 use tokio::{
@@ -162,6 +162,8 @@ where
                 pause
             }
         };
+        // Whoever asked until now is answered by this fetch: what they asked for must not begin another.
+        pin!(shared.asked.notified()).enable();
         shared.status.send_modify(|status| {
             status.ended = status.begun;
             status.good = good;

@@ -7,6 +7,7 @@ use std::{
 };
 
 use async_trait::async_trait;
+use reqwest::StatusCode;
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Serialize, de::DeserializeOwned};
 use tokio::sync::Semaphore;
@@ -115,6 +116,11 @@ impl InternalClient {
                     self.preferred.store(replica, Ordering::Relaxed);
                     return Ok(answer);
                 }
+                Ok(Err(error)) if error.status() == Some(StatusCode::CONFLICT) => {
+                    last_error = AuthorityError::OtherProcess;
+                }
+                // One that reaches another Redis process knows more than one that does not answer.
+                Ok(Err(_)) if last_error == AuthorityError::OtherProcess => {}
                 Ok(Err(error)) => last_error = unavailable(&error.without_url()),
                 Err(error) => last_error = unavailable(&error),
             }

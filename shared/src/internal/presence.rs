@@ -22,7 +22,7 @@ pub struct MembersRequest {
 pub struct MembersAnswer {
     /// The stored head that the list is of.
     pub head: Seq,
-    /// `None`: they are more than presence is told to.
+    /// `None`: they are more than presence is told to, or there is no such room.
     pub users: Option<Vec<UserId>>,
 }
 

@@ -2,12 +2,14 @@
 -- The first line of the loaded text is `local EPOCH = '<epoch>'`: a Redis process for which no such epoch was
 -- opened has no script of this text and answers NOSCRIPT.
 --
--- KEYS  1 room hash (also the channel)  2 tail  3 ingest  4 stored  5 sent
+-- KEYS  1 room hash (also the channel)  2 tail  3 ingest  4 stored  5 sent  6 there while the sender is being erased, and
+--         for a while afterwards
 -- ARGV  1 sender ('' for the system's own records)
 --       2 client id ('' = not remembered)
 --       3 '1': append though Redis has no memory of the client id; '0': answer `lookup`
 --       4 bound of the ingest stream, records; 0 = none
---       5 least rank a marked sender needs: 0 guest, 1 member, 2 admin, 3 owner; -1: marks do not count
+--       5 least rank a marked sender needs: 0 guest, 1 member, 2 admin, 3 owner; -1: marks do not count; -2: nor that
+--         they are being erased
 --       6 '1': allowed in an archived room
 --       7 rest of the record's header, from the room on (see record.rs)
 --       8 JSON up to the seq   9 JSON behind `at`   10 id of the message, or ''
@@ -16,13 +18,15 @@
 --          that of the user of ARGV 11 matters
 --       14 '1': the tail is dropped first, since it holds what this event takes back
 --       15 by how many the room's members become more or fewer
---       16.. field, value of what a join tells of the room, as it is from now on
+--       16 position up to which the caller knows which messages are deleted, or '' = that does not matter
+--       17.. field, value of what a join tells of the room, as it is from now on
 --
 -- Answers  {'ok', seq, at_ms, ingest id}
 --          {'known', seq, at_ms, ingest id, id, epoch}  the client id was taken before
 --          {'seed'}      no room hash of this epoch: ask for a seed, then again
 --          {'lookup'}    look the client id up, then again with ARGV 3 = '1'
---          {'stale', seq}  memberships changed at that seq, above ARGV 13: decide anew when it is stored
+--          {'stale', seq}  memberships changed at that seq, above ARGV 13, or a message was deleted there, above ARGV 16:
+--          decide anew when it is stored
 --          {'revoked'} {'role'} {'archived'} {'full'}
 
 local TAIL_EVENTS, TAIL_BYTES, TAIL_IDLE_S = 256, 65536, 600
@@ -54,7 +58,7 @@ local function forget_old_marks(checked_at)
   local before = (tonumber(redis.call('TIME')[1]) - MARK_KEPT_S) * 1000
   local hash = redis.call('HGETALL', KEYS[1])
   for i = 1, #hash, 2 do
-    local at = string.sub(hash[i], 1, 5) == 'mark:' and string.match(hash[i + 1], ' (%d+%-%d+)$')
+    local at = string.sub(hash[i], 1, 5) == 'mark:' and string.match(hash[i + 1], ' (%d+%-%d+) ')
     if at and id_parts(at) < before and covers(watermark, at) then
       redis.call('HDEL', KEYS[1], hash[i])
       fields = fields - 1
@@ -65,7 +69,7 @@ end
 
 local sender, client_id = ARGV[1], ARGV[2]
 local room = redis.call('HMGET', KEYS[1], 'seq', 'epoch', 'bases', 'archived', 'tail_bytes', 'mark:' .. sender,
-  'members_seq', 'marks_checked_at', 'marks_since')
+  'members_seq', 'marks_checked_at', 'marks_since', 'deleted_seq')
 local seq, bases = tonumber(room[1]), room[3] or ''
 if room[2] ~= EPOCH then return {'seed'} end
 
@@ -93,14 +97,17 @@ if client_id ~= '' then
   end
 end
 
+-- Whatever they may do: a request of theirs may have been let in before they were shut out.
+if tonumber(ARGV[5]) > -2 and sender ~= '' and redis.call('EXISTS', KEYS[6]) == 1 then return {'revoked'} end
 local mark = room[6] and tonumber(ARGV[5]) >= 0 and string.match(room[6], '^%S+')
 if mark == 'removed' then return {'revoked'} end
+-- Before what only a new event is refused for: the repetition of one that is stored is answered with the first.
+if client_id ~= '' and ARGV[3] ~= '1' then return {'lookup'} end
 if mark then
   local rank = ({guest = 0, admin = 2, owner = 3})[mark] or 1
   if rank < tonumber(ARGV[5]) then return {'role'} end
 end
 if room[4] == '1' and ARGV[6] ~= '1' then return {'archived'} end
-if client_id ~= '' and ARGV[3] ~= '1' then return {'lookup'} end
 if ARGV[13] ~= '' then
   local changed, upto = tonumber(room[7] or 0), tonumber(string.match(ARGV[13], '%d+$'))
   if changed > upto and string.sub(ARGV[13], 1, 1) == 'u' then
@@ -110,6 +117,8 @@ if ARGV[13] ~= '' then
   end
   if changed > upto then return {'stale', changed} end
 end
+local deleted = ARGV[16] ~= '' and tonumber(room[10] or 0) or 0
+if deleted > 0 and deleted > tonumber(ARGV[16]) then return {'stale', deleted} end
 local bound = tonumber(ARGV[4])
 if bound > 0 and redis.call('XLEN', KEYS[3]) >= bound then return {'full'} end
 
@@ -149,9 +158,17 @@ redis.call('EXPIRE', KEYS[2], TAIL_IDLE_S)
 
 local ingest = redis.call('XADD', KEYS[3], '*', 'r', record)
 redis.call('HSET', KEYS[1], 'seq', seq, 'tail_bytes', tail_bytes)
-if ARGV[16] then redis.call('HSET', KEYS[1], unpack(ARGV, 16)) end
+if ARGV[17] then redis.call('HSET', KEYS[1], unpack(ARGV, 17)) end
+if ARGV[14] == '1' then redis.call('HSET', KEYS[1], 'deleted_seq', seq) end
 if ARGV[11] ~= '' then
-  redis.call('HSET', KEYS[1], 'mark:' .. ARGV[11], ARGV[12] .. ' ' .. seq .. ' ' .. ingest, 'members_seq', seq)
+  -- With the place where their membership began, as far as marks tell: marks of what they read begin anew there.
+  local since = seq
+  if ARGV[15] == '0' then
+    local own = redis.call('HGET', KEYS[1], 'mark:' .. ARGV[11])
+    since = string.match(own or '', ' (%d+)$') or 0
+  end
+  redis.call('HSET', KEYS[1], 'mark:' .. ARGV[11], ARGV[12] .. ' ' .. seq .. ' ' .. ingest .. ' ' .. since,
+    'members_seq', seq)
   if ARGV[15] ~= '0' then redis.call('HINCRBY', KEYS[1], 'members', ARGV[15]) end
   forget_old_marks(tonumber(room[8] or 0))
 end

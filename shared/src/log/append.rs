@@ -17,6 +17,8 @@ use crate::{
 /// Least rank that the sender must still have when a mark of their membership is in the room's hash.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Minimum {
+    /// Not even that they are being erased counts: it is how they leave.
+    Always = -2,
     /// Marks do not count: whoever acts in any room by their scope.
     Anyone = -1,
     Guest = 0,
@@ -60,6 +62,8 @@ pub struct Entry<'a> {
     pub membership: Option<(&'a UserId, &'a str)>,
     /// Refused as [`AppendError::Stale`] when memberships that the caller decided by changed above this position.
     pub members_upto: Option<KnownUpto>,
+    /// Refused as [`AppendError::Stale`] when a message of the room was deleted above this position.
+    pub deletes_upto: Option<Seq>,
     /// By how many the room's members become more or fewer.
     pub members_delta: i8,
     /// What a join tells of the room from now on: `name`, `archived` (`0` or `1`).
@@ -92,6 +96,7 @@ impl<'a> Entry<'a> {
             visibility: Visibility::default(),
             membership: None,
             members_upto: None,
+            deletes_upto: None,
             members_delta: 0,
             sets: Vec::new(),
             drops_tail: false,
@@ -136,14 +141,14 @@ pub struct Accepted {
 pub enum AppendError {
     #[error("no such room")]
     NoSuchRoom,
-    #[error("the sender was removed from the room")]
+    #[error("the sender was removed from the room, or is being erased")]
     Revoked,
     #[error("the sender's role does not allow this")]
     RoleTooLow,
     #[error("the room is archived")]
     Archived,
-    /// Memberships changed at this position, above what the caller knew.
-    #[error("the room's memberships changed meanwhile")]
+    /// Memberships changed or a message was deleted at this position, above what the caller knew.
+    #[error("what was decided by changed meanwhile")]
     Stale(Seq),
     #[error("the backlog of records that are not yet stored is full")]
     Overloaded,
@@ -211,12 +216,13 @@ impl Entry<'_> {
         let mut command = redis::cmd("EVALSHA");
         command
             .arg(&scripts.append.sha)
-            .arg(5)
+            .arg(6)
             .arg(keys::room(self.room))
             .arg(keys::tail(self.room))
             .arg(partition.ingest())
             .arg(partition.stored())
             .arg(partition.sent())
+            .arg(partition.erased(sender))
             .arg(sender)
             .arg(self.remembered_id())
             .arg(i32::from(looked_up))
@@ -232,7 +238,8 @@ impl Entry<'_> {
             .arg(self.membership.map_or("", |(_, role)| role))
             .arg(self.members_upto.map_or_else(String::new, KnownUpto::encode))
             .arg(i32::from(self.drops_tail))
-            .arg(self.members_delta);
+            .arg(self.members_delta)
+            .arg(self.deletes_upto.map_or_else(String::new, |seq| seq.to_string()));
         for (field, value) in &self.sets {
             command.arg(field).arg(value);
         }

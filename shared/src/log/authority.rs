@@ -52,6 +52,9 @@ pub enum AuthorityError {
     /// Out of reach, or too slow: try again later.
     #[error("persistence is unavailable: {0}")]
     Unavailable(String),
+    /// Persistence reaches another Redis process than the one asked for: which of the two is in use is not known here.
+    #[error("persistence reaches another Redis process")]
+    OtherProcess,
     /// The epoch asked for is not the one in use (any more): open it again.
     #[error("the epoch is past")]
     PastEpoch,

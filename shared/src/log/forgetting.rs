@@ -1,5 +1,6 @@
 //! Taking out of Redis what is erased or too old in PostgreSQL: tails, and the one stored record that a partition's
-//! stream keeps. Losing a tail costs its readers a read of PostgreSQL.
+//! stream keeps; and seeing to it that nothing of whoever is erased comes in behind. Losing a tail costs its readers a
+//! read of PostgreSQL.
 
 use redis::Value;
 
@@ -9,9 +10,27 @@ use super::{
     keys::{self, Partition},
     record::{Header, IngestId, TYPE_MARKS},
 };
-use crate::ids::{RoomId, Seq};
+use crate::ids::{RoomId, Seq, UserId};
+
+/// As long as marks are kept: far longer than a request that was let in before may be under way.
+const ERASED_KEPT_S: u64 = 2 * 3600;
 
 impl Log {
+    /// From here on nothing of this user's is appended to any room, whatever they may do there, but that they leave.
+    ///
+    /// # Errors
+    /// [`AppendError::Unavailable`]; it may be in force or not.
+    pub async fn forbid(&self, user: &UserId) -> Result<(), AppendError> {
+        let session = self.session().await.map_err(unavailable)?;
+        let mut pipe = redis::pipe();
+        for partition in Partition::all() {
+            let key = partition.erased(user.as_str());
+            pipe.cmd("SET").arg(key).arg(1).arg("EX").arg(ERASED_KEPT_S).ignore();
+        }
+        let forbidden: Result<(), _> = pipe.query_async(&mut session.connection()).await;
+        forbidden.map_err(|error| self.give_up(&session, &error))
+    }
+
     /// Drops the tails of rooms.
     ///
     /// # Errors

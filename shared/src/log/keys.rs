@@ -45,6 +45,12 @@ impl Partition {
         format!("{{{:02}}}:exceptions", self.0)
     }
 
+    /// Key that is there while nothing more of this user's is to be appended.
+    #[must_use]
+    pub fn erased(self, user: &str) -> String {
+        format!("{{{:02}}}:erased:{user}", self.0)
+    }
+
     /// The partition whose stored channel this is.
     #[must_use]
     pub fn of_stored_channel(channel: &str) -> Option<Self> {

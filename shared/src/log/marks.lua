@@ -49,7 +49,7 @@ local function field(n) return good and kept[n] or nil end
 -- Where everybody stands.
 local people, new, unknown = {}, false, {}
 for n, mark in ipairs(asked) do
-  local role, since = string.match(changes[n] or '', '^(%S+) (%d+)')
+  local role, since = string.match(changes[n] or '', '^(%S+) %d+ %S+ (%d+)$')
   since = since or '0'
   if people[mark.user] == nil then
     local read, read_at, delivered, delivered_at, known = string.match(field(n + 5) or '', '^(%d+) (%d+) (%d+) (%d+) (%d+)$')

@@ -17,7 +17,7 @@ if (room[1] or '') ~= ARGV[1] or (room[2] or '') ~= ARGV[2] then return 'changed
 local survives = tonumber(ARGV[5])
 if survives < 2 then
   redis.call('HSET', KEYS[1], 'epoch', EPOCH, 'seq', ARGV[3], 'bases', ARGV[4], 'members_seq', ARGV[3],
-    'marks_since', ARGV[3], unpack(ARGV, 6))
+    'marks_since', ARGV[3], 'deleted_seq', ARGV[3], unpack(ARGV, 6))
   -- Marks of a history that was given up say nothing; those of what goes on may not be stored yet. Where what is stored
   -- is ahead, a mark may tell what a later change took back: then PostgreSQL alone is asked.
   local hash = redis.call('HGETALL', KEYS[1])

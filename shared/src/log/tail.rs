@@ -89,7 +89,7 @@ pub struct Mark {
 }
 
 impl Mark {
-    /// Reads `<role> <seq> <ingest id>`.
+    /// Reads `<role> <seq> <ingest id> <seq at which the membership began>`.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let mut parts = text.split(' ');

@@ -1,6 +1,8 @@
 //! Messages as the targets of edits, deletes and reactions: who sent them and who may see them, from the tail, or
 //! from PostgreSQL where the tail does not reach back so far.
 
+use std::time::{Duration, Instant};
+
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -16,6 +18,10 @@ use crate::{
     message::change::{Actor, Change},
 };
 
+/// How long a change waits for a delete in its room to be stored, which may be that of its message.
+const DELETE_PATIENCE: Duration = Duration::from_secs(3);
+const DELETE_PAUSE: Duration = Duration::from_millis(50);
+
 /// What a change must know of the message that it is aimed at.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Target {
@@ -24,6 +30,9 @@ pub struct Target {
     pub sender: String,
     pub visibility: Visibility,
     pub deleted: bool,
+    /// It is as it was at this position of the log.
+    #[serde(default)]
+    pub upto: Seq,
     /// Beside attachments a text may be empty.
     #[serde(default)]
     pub has_attachments: bool,
@@ -58,16 +67,24 @@ impl Log {
         change: &Change,
     ) -> Result<Accepted, Refusal> {
         change.permit(actor)?;
-        let target = self.target(room, change.target).await?;
-        let target = target.ok_or_else(|| Refusal::not_found("message"))?;
-        match change.check(actor, &target) {
-            Ok(minimum) => Ok(self.append(&change.entry(room, actor.user, &target, minimum)).await?),
-            // It may be the repetition of one that came before the delete: that is answered with the first.
-            Err(refusal) if target.deleted => {
-                let entry = change.entry(room, actor.user, &target, Minimum::Anyone);
-                self.known(&entry).await?.ok_or(refusal)
-            }
-            Err(refusal) => Err(refusal),
+        let begun = Instant::now();
+        loop {
+            let target = self.target(room, change.target).await?;
+            let target = target.ok_or_else(|| Refusal::not_found("message"))?;
+            let entry = |minimum| change.entry(room, actor.user, &target, minimum);
+            return match change.check(actor, &target) {
+                Ok(minimum) => match self.append(&entry(minimum)).await {
+                    // A message was deleted meanwhile, perhaps this one. Once that is stored the look-up tells.
+                    Err(AppendError::Stale(_)) if begun.elapsed() < DELETE_PATIENCE => {
+                        tokio::time::sleep(DELETE_PAUSE).await;
+                        continue;
+                    }
+                    appended => Ok(appended?),
+                },
+                // It may be the repetition of one that came before the delete: that is answered with the first.
+                Err(refusal) if target.deleted => self.known(&entry(Minimum::Anyone)).await?.ok_or(refusal),
+                Err(refusal) => Err(refusal),
+            };
         }
     }
 
@@ -109,14 +126,15 @@ impl Log {
         let entries: Result<tail::TailEntries, _> = command.query_async(&mut session.connection()).await;
         let entries = entries.map_err(|error| self.give_up(&session, &error))?;
         match tail::records_of(entries).first() {
-            Some(record) if record.kind() == "message:new" => Ok(Some(of_record(record))),
+            // As of the head that was read before: a delete since then is above it, and refuses the change.
+            Some(record) if record.kind() == "message:new" => Ok(Some(of_record(record, head.seq))),
             Some(_) => Ok(None),
             None => self.authority.target(room, seq).await.map_err(unavailable),
         }
     }
 }
 
-fn of_record(record: &Record) -> Target {
+fn of_record(record: &Record, upto: Seq) -> Target {
     #[derive(Deserialize)]
     struct Body<'a> {
         #[serde(borrow)]
@@ -128,6 +146,7 @@ fn of_record(record: &Record) -> Target {
         sender: record.sender().to_owned(),
         visibility: Visibility::decode(record.visibility()),
         deleted: false,
+        upto,
         has_attachments: body.is_ok_and(|body| body.attachments.is_some()),
     }
 }
@@ -143,6 +162,7 @@ mod tests {
             sender: "alice".into(),
             visibility: Visibility { users: users.iter().map(ToString::to_string).collect(), roles: vec![] },
             deleted: false,
+            upto: Seq(0),
             has_attachments: false,
         };
         assert_eq!(of(&["bob"]).audience().users, ["bob", "alice"]);

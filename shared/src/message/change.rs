@@ -200,6 +200,8 @@ impl Change {
             client_id: Some(self.client_id.clone()),
             visibility: target.audience(),
             // Once it is deleted the tail does not hold it any more, however often it is deleted again.
+            // A delete need not know of others, and must not wait for them to be stored.
+            deletes_upto: (kind != ChangeKind::Delete).then_some(target.upto),
             drops_tail: kind == ChangeKind::Delete && !target.deleted,
             minimum,
             ..Entry::new(room, kind.event(), self.body(user, target))

@@ -148,6 +148,27 @@ pub async fn dues(
     Ok(users.into_iter().flat_map(users_of).collect())
 }
 
+/// Looks at users who are due again only after a pause.
+///
+/// # Errors
+/// When Redis does not answer.
+pub async fn put_off(
+    connection: &mut MultiplexedConnection,
+    users: &[UserId],
+    pause: Duration,
+) -> Result<(), RedisError> {
+    let (seconds, micros): (u64, u64) = redis::cmd("TIME").query_async(connection).await?;
+    let pause_ms = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX);
+    let at_ms = (seconds * 1000 + micros / 1000).saturating_add(pause_ms);
+    let mut pipe = redis::pipe();
+    for user in users {
+        // Not who was told meanwhile: they are not due any more.
+        let key = Partition::of(user).due();
+        pipe.cmd("ZADD").arg(key).arg("XX").arg("GT").arg(at_ms).arg(user.as_str()).ignore();
+    }
+    pipe.query_async(connection).await
+}
+
 /// Users who went, with when they were seen last (ms), as far as that is not written down yet: up to `most` of each
 /// partition.
 ///

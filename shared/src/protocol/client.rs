@@ -171,7 +171,7 @@ fn command(fields: &Fields<'_>, max_message_chars: usize) -> Result<Command, Ref
 }
 
 const CURSOR: &str = "a cursor {epoch, seq}";
-const CURSORS: &str = "a map from room to cursor {epoch, seq}";
+const CURSORS: &str = "a map from room to cursor {epoch, seq} or null";
 const ROOMS: &str = "a list of room ids or \"mine\"";
 
 fn change(kind: ChangeKind, fields: &Fields<'_>, max_chars: usize) -> Result<Command, Refusal> {
@@ -198,8 +198,7 @@ fn join(fields: &Fields<'_>) -> Result<Command, Refusal> {
 }
 
 fn join_target(fields: &Fields<'_>) -> Result<JoinTarget, Refusal> {
-    let after =
-        || optional::<HashMap<RoomId, Cursor>>(fields.after, "after", CURSORS).map(Option::unwrap_or_default);
+    let after = || cursors(fields.after);
     match (fields.room, fields.rooms) {
         (Some(_), None) => {
             Ok(JoinTarget::One { room: fields.room()?, after: optional(fields.after, "after", CURSOR)? })
@@ -208,6 +207,12 @@ fn join_target(fields: &Fields<'_>) -> Result<JoinTarget, Refusal> {
         (None, Some(_)) => Ok(JoinTarget::Many { rooms: rooms(fields)?, after: after()? }),
         _ => Err(Refusal::bad_field("room", "give either `room` or `rooms`")),
     }
+}
+
+/// Cursors by room. A room whose cursor is `null` is as one that is left out, as in a poll.
+fn cursors(after: Option<&RawValue>) -> Result<HashMap<RoomId, Cursor>, Refusal> {
+    let cursors: HashMap<RoomId, Option<Cursor>> = optional(after, "after", CURSORS)?.unwrap_or_default();
+    Ok(cursors.into_iter().filter_map(|(room, cursor)| Some((room, cursor?))).collect())
 }
 
 fn leave(fields: &Fields<'_>) -> Result<Command, Refusal> {
@@ -244,6 +249,7 @@ mod tests {
             (r#"{"type":"room:join","ref":"r","room":"a b"}"#, Some("r"), Some("room")),
             (r#"{"type":"room:join","ref":"r","room":"a","after":7}"#, Some("r"), Some("after")),
             (r#"{"type":"room:join","ref":"r","rooms":7}"#, Some("r"), Some("rooms")),
+            (r#"{"type":"room:join","ref":"r","rooms":"mine","after":{"a":7}}"#, Some("r"), Some("after")),
             (r#"{"type":"message:read","ref":"r","room":"a"}"#, Some("r"), Some("seq")),
             (r#"{"type":"message:read","ref":"r","room":"a","seq":-1}"#, Some("r"), Some("seq")),
             (r#"{"type":"auth","ref":"r"}"#, Some("r"), Some("token")),
@@ -279,8 +285,17 @@ mod tests {
             join(r#"{"type":"room:join","rooms":["a","b","a"],"after":{"b":{"epoch":"7","seq":41}}}"#),
             JoinTarget::Many {
                 rooms: vec![room("a"), room("b")],
-                after: HashMap::from([(room("b"), cursor)])
+                after: HashMap::from([(room("b"), cursor.clone())])
             }
+        );
+        let nulls = r#"{"b":{"epoch":"7","seq":41},"a":null}"#;
+        assert_eq!(
+            join(&format!(r#"{{"type":"room:join","rooms":"mine","room":null,"after":{nulls}}}"#)),
+            JoinTarget::Mine { after: HashMap::from([(room("b"), cursor)]) }
+        );
+        assert_eq!(
+            join(r#"{"type":"room:join","room":"a","rooms":null,"after":null}"#),
+            JoinTarget::One { room: room("a"), after: None }
         );
         assert_eq!(
             join(r#"{"type":"room:join","rooms":"mine"}"#),

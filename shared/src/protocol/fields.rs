@@ -183,13 +183,11 @@ pub fn bounded<T>(list: Vec<T>, name: &'static str, max: usize) -> Result<Vec<T>
     Ok(list)
 }
 
-/// The users and roles of `visible_to`.
+/// The users and roles of `visible_to`; either may be left out.
 #[derive(Debug, Default, Deserialize)]
 pub struct VisibleTo {
-    #[serde(default)]
-    pub users: Vec<UserId>,
-    #[serde(default)]
-    pub roles: Vec<String>,
+    pub users: Option<Vec<UserId>>,
+    pub roles: Option<Vec<String>>,
 }
 
 #[cfg(test)]

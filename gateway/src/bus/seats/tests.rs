@@ -111,6 +111,18 @@ fn a_notice_while_somebody_is_on_the_way_in_is_not_missed() {
 }
 
 #[test]
+fn a_look_while_somebody_is_on_the_way_in_has_them_looked_at_again() {
+    let (mut seats, ann) = (Seats::new(10), user("ann"));
+    seats.enter(&ann);
+    let news = seats.news(&ann);
+    // The look tells those who are seated, and notes the newer version as known.
+    let looked = seats.looked_at(&ann);
+    seats.told_rooms(&ann, looked, NOW, 2);
+    assert!(seats.sit(&ann, Place::new(0, 1), news, (NOW, versions(1, 1))).missed);
+    assert_eq!(seats.looked_at(&ann), seats.looked_at(&ann), "nobody is on the way in");
+}
+
+#[test]
 fn nothing_known_of_an_epoch_before_counts_in_the_next() {
     let mut seats = Seats::new(9);
     let (ann, bob) = (user("ann"), user("bob"));

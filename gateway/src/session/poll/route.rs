@@ -14,8 +14,14 @@ use tidings_shared::{
     error::{ErrorCode, RETRY_AFTER_MS, Refusal},
     ids::UserId,
 };
+use tokio::time::Instant;
 
-use super::{super::ChatAcceptor, poll, request::PollRequest};
+use super::{
+    super::{ChatAcceptor, admit},
+    pace::pace,
+    poll,
+    request::PollRequest,
+};
 use crate::problem;
 
 /// The longest body: a thousand cursors, or some of the longest commands.
@@ -88,7 +94,8 @@ impl Place {
         if polls.of.get(user).is_some_and(|own| *own >= MAX_POLLS_OF_USER) {
             let message =
                 format!("{MAX_POLLS_OF_USER} polls of this user are under way; wait for their answers");
-            return Err(Refusal::new(ErrorCode::RateLimited, message));
+            let refusal = Refusal::new(ErrorCode::RateLimited, message);
+            return Err(Refusal { retry_after_ms: Some(RETRY_AFTER_MS), ..refusal });
         }
         polls.all += 1;
         *polls.of.entry(user.clone()).or_default() += 1;
@@ -125,8 +132,8 @@ async fn answer(
     }
     let authorization = request.headers().get(header::AUTHORIZATION).ok_or(Reason::Missing)?;
     let token = super::super::accept::bearer(authorization.to_str().map_err(|_| Reason::Malformed)?)?;
-    let admitted = acceptor.admit(token).await?;
-    let _place = Place::take(under_way, &admitted.identity.user)?;
+    let identity = acceptor.worker.node.verifier.settle(token).await?;
+    let _place = Place::take(under_way, &identity.user)?;
     let body = match tokio::time::timeout(BODY_WITHIN, body.to_bytes_limited(BODY_BYTES)).await {
         Ok(Ok(Ok(body))) => body,
         Ok(Ok(Err(_))) => return Err(Refusal::new(ErrorCode::BadRequest, "the body cannot be read")),
@@ -136,9 +143,17 @@ async fn answer(
             return Err(Refusal::new(ErrorCode::TooLarge, message));
         }
     };
-    let request = PollRequest::parse(&body)?;
+    let request = PollRequest::parse(&body);
     drop(body);
-    poll(&acceptor.worker, admitted, request, acceptor.gate.websocket, &acceptor.gate.draining).await
+    // What cannot be read counts too, and has nothing to wait for.
+    let (rooms, timeout) =
+        request.as_ref().map_or((0, Duration::ZERO), |request| (request.cursors.len(), request.timeout));
+    let (until, gate) = (Instant::now() + timeout, &acceptor.gate);
+    // Before anything is asked of Redis for them.
+    pace(&acceptor.worker.node, &identity.user, rooms, until, &gate.draining).await?;
+    let request = request?;
+    let admitted = admit(&acceptor.worker, identity).await?;
+    poll(&acceptor.worker, admitted, request, until, gate.websocket, &gate.draining).await
 }
 
 fn refused(refusal: &Refusal) -> HttpResponse {

@@ -1,5 +1,5 @@
-//! A data message: gathered while it is not whole, then inflated when it was compressed, then found to be UTF-8
-//! when it is text. Pure, as the decoder is.
+//! A data message: gathered while it is not whole, then inflated when it was compressed and is wanted, then
+//! found to be UTF-8 when it is text. Pure, as the decoder is.
 
 use std::str;
 
@@ -53,8 +53,9 @@ impl OpenMessage {
         &'a self,
         rules: Rules,
         inflater: &'a mut Inflater,
+        wanted: &impl Fn() -> bool,
     ) -> Result<Event<'a>, Violation> {
-        event(&self.header, rules, inflater, &self.payload)
+        event(&self.header, rules, inflater, wanted, &self.payload)
     }
 }
 
@@ -63,9 +64,13 @@ pub(super) fn event<'a>(
     header: &Header,
     rules: Rules,
     inflater: &'a mut Inflater,
+    wanted: &impl Fn() -> bool,
     payload: &'a [u8],
 ) -> Result<Event<'a>, Violation> {
     let payload = if header.compressed {
+        if !wanted() {
+            return Ok(Event::Part);
+        }
         inflater.inflate(payload, rules.max_message_bytes).map_err(|error| match error {
             InflateError::TooBig => BOMB,
             InflateError::Broken => NO_DEFLATE,

@@ -50,7 +50,7 @@ fn decode_in(rules: Rules, bytes: &[u8], pieces: &[usize]) -> (Vec<Seen>, Option
         };
         let (piece, tail) = rest.split_at(length);
         rest = tail;
-        let decoded = decoder.decode(rules, &mut inflater, &mut piece.to_vec(), |event| {
+        let decoded = decoder.decode(rules, &mut inflater, &|| true, &mut piece.to_vec(), |event| {
             seen.push(match event {
                 Event::Part => return ControlFlow::Continue(()),
                 Event::Text(text) => Seen::Text(text.to_owned()),
@@ -169,10 +169,10 @@ fn close_frames_are_judged_by_code_and_reason() {
 fn a_break_leaves_the_rest_of_the_chunk_unused() {
     let mut bytes = [frame(0x81, b"one"), frame(0x81, b"two")].concat();
     let (mut decoder, mut inflater) = (Decoder::default(), Inflater::default());
-    let used = decoder.decode(RULES, &mut inflater, &mut bytes, |_| ControlFlow::Break(()));
+    let used = decoder.decode(RULES, &mut inflater, &|| true, &mut bytes, |_| ControlFlow::Break(()));
     assert_eq!(used, Ok(9));
     let mut seen = Vec::new();
-    let used = decoder.decode(RULES, &mut inflater, &mut bytes[9..], |event| {
+    let used = decoder.decode(RULES, &mut inflater, &|| true, &mut bytes[9..], |event| {
         seen.push(event == Event::Text("two"));
         ControlFlow::Continue(())
     });
@@ -275,7 +275,7 @@ fn each_whole_frame_leads_to_one_event() {
         let (mut decoder, mut inflater) = (Decoder::default(), Inflater::default());
         let mut events = 0;
         for chunk in bytes.clone().chunks_mut(piece) {
-            let decoded = decoder.decode(RULES, &mut inflater, chunk, |_| {
+            let decoded = decoder.decode(RULES, &mut inflater, &|| true, chunk, |_| {
                 events += 1;
                 ControlFlow::Continue(())
             });

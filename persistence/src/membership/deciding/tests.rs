@@ -90,7 +90,7 @@ fn each_role_may_change_the_membership_of_others_as_the_table_says() {
 
 #[test]
 fn of_oneself_one_may_join_what_is_public_step_down_and_leave() {
-    let table: [(&str, &str, Wish, &str); 16] = [
+    let table: [(&str, &str, Wish, &str); 20] = [
         ("public", NO_MEMBER, Wish::Put(None), "+member"),
         ("public", NO_MEMBER, put("owner"), "+member"),
         ("private", NO_MEMBER, Wish::Put(None), "not_found"),
@@ -103,6 +103,10 @@ fn of_oneself_one_may_join_what_is_public_step_down_and_leave() {
         ("private", "member", put("admin"), "forbidden"),
         ("private", "admin", put("owner"), "forbidden"),
         ("private", "admin", put("guest"), "=guest"),
+        ("private", "member", put("guest"), "=guest"),
+        ("public", "vip", put("guest"), "=guest"),
+        ("private", "member", put("vip"), "forbidden"),
+        ("private", "vip", put("member"), "forbidden"),
         ("private", "owner", put("admin"), "=admin"),
         ("private", "guest", Wish::Remove, "removed"),
         ("private", "owner", Wish::Remove, "removed"),
@@ -116,6 +120,19 @@ fn of_oneself_one_may_join_what_is_public_step_down_and_leave() {
     assert_eq!(word(&archived, false, "alice", &Wish::Put(None)), "conflict");
     let scope = in_room("public", NO_MEMBER, NO_MEMBER);
     assert_eq!(word(&scope, true, "alice", &put("admin")), "+admin", "who acts as owner may choose");
+}
+
+#[test]
+fn whoever_is_erased_is_added_and_given_a_role_by_nobody_and_may_go() {
+    for admin in [false, true] {
+        let gone = Standing { erased: true, ..in_room("private", "owner", NO_MEMBER) };
+        assert_eq!(word(&gone, admin, "bob", &Wish::Put(None)), "not_found");
+        let going = Standing { erased: true, ..in_room("private", "owner", "member") };
+        assert_eq!(word(&going, admin, "bob", &put("owner")), "not_found");
+        assert_eq!(word(&going, admin, "bob", &Wish::Remove), "removed");
+    }
+    let told_to_nobody_else = Standing { erased: true, ..in_room("private", "member", NO_MEMBER) };
+    assert_eq!(word(&told_to_nobody_else, false, "bob", &put("member")), "forbidden");
 }
 
 #[test]

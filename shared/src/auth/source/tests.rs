@@ -187,3 +187,30 @@ async fn the_task_ends_with_the_source() {
     pass(1000).await;
     assert_eq!(fetches.load(Ordering::Relaxed), before);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_token_that_asks_as_a_regular_fetch_begins_is_answered_by_that_one() {
+    let slow = Duration::from_secs(1);
+    // Which of the two is seen first is for the runtime's dice.
+    for _ in 0..60 {
+        let scene = Scene::start(Mood::Slow(slow));
+        tokio::time::sleep(slow + PACE.refresh_unless_told).await;
+        assert!(scene.source.look().await.is_ok());
+        pass(60).await;
+        assert_eq!(scene.fetches(), 2);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_asked_during_a_fetch_as_long_as_the_floor_begins_no_second_one() {
+    let scene = Scene::start(GOOD);
+    pass(1).await;
+    scene.turn(Mood::Slow(PACE.floor));
+    assert!(scene.source.look().await.is_err(), "it takes longer than a token waits");
+    // As from another thread, between the question that began this fetch and its beginning.
+    scene.source.shared.asked.notify_one();
+    pass(60).await;
+    assert_eq!(scene.fetches(), 2);
+    assert!(scene.source.look().await.is_err(), "what is asked later is not lost");
+    assert_eq!(scene.fetches(), 3);
+}

@@ -13,6 +13,7 @@ fn target(sender: &str, users: &[&str]) -> Target {
         sender: sender.into(),
         visibility: Visibility { users: users.iter().map(ToString::to_string).collect(), roles: vec![] },
         deleted: false,
+        upto: Seq(9),
         has_attachments: false,
     }
 }

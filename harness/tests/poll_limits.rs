@@ -1,0 +1,165 @@
+//! What polls may cost: how often one person may poll by the number of rooms, what a poll asks of Redis, and that
+//! nothing of it goes on when its caller has gone.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use futures_util::{StreamExt, TryStreamExt, future::join_all, stream};
+use serde_json::{Value, json};
+use tidings_harness::{Http, Stack};
+
+/// Rooms of the polls that are too many.
+const ROOMS: usize = 200;
+
+async fn stack(polls_per_second: u32) -> Result<Stack> {
+    let roomy =
+        Stack::builder().env("TIDINGS_MESSAGES_PER_SECOND", 10_000).env("TIDINGS_MESSAGES_BURST", 10_000);
+    let one_worker = roomy.gateway_env("TIDINGS_WORKERS", 1);
+    one_worker.gateway_env("TIDINGS_POLLS_PER_SECOND", polls_per_second).start().await
+}
+
+fn poller(stack: &Stack, user: &str) -> Http {
+    Http::new(&stack.gateway(0).url(), &stack.token(user))
+}
+
+/// New rooms of alice and bob, known to Redis as in a system that runs.
+async fn new_rooms(stack: &Stack, count: usize) -> Result<Vec<String>> {
+    let http = stack.http("alice");
+    let rooms = stream::iter(0..count).map(async |_| http.new_room(&["bob"]).await);
+    let rooms: Vec<_> = rooms.buffer_unordered(8).try_collect().await?;
+    for rooms in rooms.chunks(40) {
+        poller(stack, "alice").post("/poll", body(rooms, 0)).await?.expect(200);
+        poller(stack, "bob").post("/poll", body(rooms, 0)).await?.expect(200);
+    }
+    Ok(rooms)
+}
+
+fn body(rooms: &[String], timeout_ms: u64) -> Value {
+    let cursors: serde_json::Map<_, _> =
+        rooms.iter().map(|room| (room.clone(), json!({"epoch": "1", "seq": 0}))).collect();
+    json!({"cursors": cursors, "timeout_ms": timeout_ms})
+}
+
+/// How often Redis was asked for fields of hashes: the memberships of a user, the head of a room.
+async fn reads(stack: &Stack) -> Result<u64> {
+    let client = redis::Client::open(stack.redis().url())?;
+    let mut connection = client.get_multiplexed_async_connection().await?;
+    let stats: String = redis::cmd("INFO").arg("commandstats").query_async(&mut connection).await?;
+    let calls = stats.lines().find_map(|line| line.strip_prefix("cmdstat_hmget:calls="));
+    Ok(calls.and_then(|calls| calls.split(',').next()).unwrap_or("0").parse()?)
+}
+
+async fn gauge(stack: &Stack, name: &str) -> Result<f64> {
+    let page = stack.gateway(0).metrics().await?;
+    let line = page.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+    Ok(line.context("no such gauge")?.parse()?)
+}
+
+/// Until no room is heard of any more.
+async fn until_left(stack: &Stack) -> Result<()> {
+    for _ in 0..100 {
+        if gauge(stack, "tidings_gateway_rooms").await? == 0.0 {
+            return Ok(());
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    anyhow::bail!("{} rooms are still heard of", gauge(stack, "tidings_gateway_rooms").await?)
+}
+
+#[tokio::test]
+async fn a_poll_counts_by_its_rooms_and_who_does_not_wait_is_told_when_to_come_again() -> Result<()> {
+    // At once 40, and each poll of 200 rooms is worth 5.
+    let stack = stack(10).await?;
+    let rooms = new_rooms(&stack, ROOMS).await?;
+    let alice = stack.connect("alice").await?;
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    let before = reads(&stack).await?;
+    let url = format!("{}/v1/poll", stack.gateway(0).url());
+    let (client, token) = (tidings_harness::http::client(), stack.token("bob"));
+    let polls = join_all((0..30).map(async |_| {
+        let asked = client.post(&url).bearer_auth(&token).json(&body(&rooms, 0)).send().await?;
+        let retry_after = asked.headers().get("retry-after").map(|value| value.to_str().map(str::to_owned));
+        let status = asked.status().as_u16();
+        anyhow::Ok((status, retry_after.transpose()?, asked.json::<Value>().await?))
+    }));
+    // Others are served meanwhile.
+    let others = async {
+        alice.join_and_catch_up(&rooms[0]).await?;
+        poller(&stack, "alice").post("/poll", json!({"timeout_ms": 0})).await?.expect(200);
+        anyhow::Ok(())
+    };
+    let (polls, others) = tokio::join!(polls, tokio::time::timeout(Duration::from_secs(10), others));
+    others??;
+    let polls = polls.into_iter().collect::<Result<Vec<_>>>()?;
+    let (refused, answered): (Vec<_>, Vec<_>) = polls.iter().partition(|(status, ..)| *status == 429);
+    ensure!(refused.len() >= 15 && !answered.is_empty(), "{} of 30 were refused", refused.len());
+    for (_, retry_after, problem) in &refused {
+        let ms = problem["retry_after_ms"].as_u64().context("no time to come again")?;
+        ensure!(problem["code"] == "rate_limited" && (1..=20_000).contains(&ms), "{problem}");
+        ensure!(retry_after.as_deref() == Some(ms.div_ceil(1000).to_string().as_str()), "{retry_after:?}");
+    }
+    let asked = reads(&stack).await? - before;
+    // Once for the memberships, and once for each head.
+    let most = answered.len() * (ROOMS + 20) + 100;
+    ensure!(asked <= most as u64, "{asked} reads for {} answers", answered.len());
+    alice.close().await?;
+    until_left(&stack).await?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn who_polls_faster_than_allowed_is_answered_more_slowly_and_misses_nothing() -> Result<()> {
+    const MESSAGES: usize = 8;
+    let stack = stack(1).await?;
+    let room = stack.http("alice").new_room(&["bob"]).await?;
+    let alice = stack.connect("alice").await?;
+    let bob = poller(&stack, "bob");
+    let mut cursor = json!({"epoch": "1", "seq": 0});
+    let began = std::time::Instant::now();
+    let mut heard = Vec::new();
+    for n in 0..MESSAGES {
+        alice.send(&room, &n.to_string()).await?;
+        let body = json!({"cursors": {room.clone(): cursor}, "timeout_ms": 20_000});
+        let answer = bob.post("/poll", body).await?.expect(200).body;
+        cursor = answer["cursors"][&room].clone();
+        let events = answer["events"].as_array().context("no events")?;
+        let messages = events.iter().filter(|event| event["type"] == "message:new");
+        heard.extend(messages.map(|event| event["seq"].clone()));
+    }
+    ensure!(heard == (1..=MESSAGES).map(|seq| json!(seq)).collect::<Vec<_>>(), "{heard:?}");
+    // Four at once, then one a second.
+    ensure!(began.elapsed() >= Duration::from_secs(3), "{:?}", began.elapsed());
+    Ok(())
+}
+
+#[tokio::test]
+async fn what_a_poll_has_begun_ends_with_it() -> Result<()> {
+    const POLLS: usize = 4;
+    let stack = stack(10_000).await?;
+    let rooms = new_rooms(&stack, POLLS * ROOMS / 2).await?;
+    until_left(&stack).await?;
+    let bob = poller(&stack, "bob");
+    let before = reads(&stack).await?;
+    // Each of rooms of its own; its caller goes when Redis has been asked for the first of them.
+    for rooms in rooms.chunks(ROOMS / 2) {
+        let seen = reads(&stack).await?;
+        let caller = tokio::spawn({
+            let (bob, body) = (bob.clone(), body(rooms, 25_000));
+            async move { bob.post("/poll", body).await }
+        });
+        while reads(&stack).await? < seen + 2 {
+            ensure!(!caller.is_finished(), "it was answered");
+        }
+        caller.abort();
+    }
+    until_left(&stack).await?;
+    // What goes on all the same would show by now.
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    let asked = reads(&stack).await? - before;
+    ensure!(
+        asked < rooms.len() as u64 * 2 / 3,
+        "{asked} reads for {} rooms of polls that ended",
+        rooms.len()
+    );
+    Ok(())
+}

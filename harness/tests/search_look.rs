@@ -1,0 +1,83 @@
+//! The index of search finds rooms of which nobody told it, however much is written meanwhile.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, ensure};
+use serde_json::json;
+use tidings_harness::{Stack, clock};
+
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Waits until every room is indexed up to its head.
+async fn until_indexed(stack: &Stack) -> Result<()> {
+    let behind = "SELECT count(*) FROM rooms r LEFT JOIN search_progress p ON p.room_id = r.id \
+                  WHERE r.head_seq > COALESCE(p.indexed_seq, 0)";
+    let begun = Instant::now();
+    while stack.database().value(behind).await? != "0" {
+        ensure!(begun.elapsed() < PATIENCE, "the index stays behind");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn rooms_that_nobody_marked_are_found_while_others_are_talked_in_without_a_pause() -> Result<()> {
+    let builder = Stack::builder().gateways(0).persistence(2);
+    let builder = builder.persistence_env("TIDINGS_MESSAGES_PER_SECOND", 1000);
+    let stack = builder.persistence_env("TIDINGS_MESSAGES_BURST", 1000).start().await?;
+    let (alice, talker) = (stack.http("alice"), stack.http("bob"));
+    let quiet = alice.new_room(&[]).await?;
+    let mut busy = Vec::new();
+    for _ in 0..6 {
+        busy.push(talker.new_room(&[]).await?);
+    }
+    // Both own half, and have looked through all rooms since.
+    let begun = Instant::now();
+    while !stack.persistence(1).metrics().await?.contains("tidings_persistence_leases 32\n") {
+        ensure!(begun.elapsed() < PATIENCE, "the partitions are not shared out");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    until_indexed(&stack).await?;
+    // Whenever something was indexed, there is more.
+    let slow = "CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN PERFORM pg_sleep(1); RETURN NULL; END'; \
+                CREATE TRIGGER slow AFTER INSERT ON message_search FOR EACH STATEMENT EXECUTE FUNCTION slow()";
+    stack.database().query(slow).await?;
+    let talking: Vec<_> = busy
+        .into_iter()
+        .map(|room| {
+            let talker = talker.clone();
+            tokio::spawn(async move {
+                loop {
+                    let body = json!({"client_id": clock::client_id(), "content": "hay", "ack": "accepted"});
+                    // Partitions change hands meanwhile.
+                    let _ = talker.post(&format!("/rooms/{room}/messages"), body).await;
+                    tokio::time::sleep(Duration::from_millis(5)).await;
+                }
+            })
+        })
+        .collect();
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    // No writer tells of it: only the look that follows when partitions are taken over finds it.
+    stack
+        .database()
+        .query(&format!(
+            "INSERT INTO messages (room_id, seq, id, sender_id, client_id, kind, content, at, last_seq) \
+             VALUES ('{quiet}', 1, gen_random_uuid(), 'alice', 'c', 'text', 'needle', now(), 1); \
+             UPDATE rooms SET head_seq = 1 WHERE id = '{quiet}'"
+        ))
+        .await?;
+    let found = format!("SELECT count(*) FROM message_search WHERE room_id = '{quiet}'");
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!(stack.database().value(&found).await?, "0", "found for another reason");
+    stack.persistence(1).kill();
+    let begun = Instant::now();
+    while stack.database().value(&found).await? == "0" {
+        ensure!(begun.elapsed() < Duration::from_secs(60), "nobody looked through all rooms");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    for talk in talking {
+        ensure!(!talk.is_finished());
+        talk.abort();
+    }
+    Ok(())
+}

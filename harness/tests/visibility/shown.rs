@@ -1,0 +1,147 @@
+//! What somebody is shown of a room from a cursor on, by WebSocket and by poll; what lies in a gap is read over HTTP, as
+//! clients do.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use serde_json::json;
+use tidings_harness::{
+    Cursor, Http, ServerFrame, Stack,
+    frames::Gap,
+    raw::{RawSocket, opcode},
+};
+
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Somebody who comes back to a room.
+pub struct Reader<'a> {
+    pub stack: &'a Stack,
+    pub user: &'a str,
+    pub room: &'a str,
+    /// What they hold is complete up to here.
+    pub from: u64,
+}
+
+/// What they were shown, and by what.
+pub struct Shown {
+    /// Places of log events, in the order in which they count for the reader.
+    pub places: Vec<u64>,
+    /// All that came, as it came.
+    pub text: String,
+    /// How many of the places came before any gap.
+    pub replayed: usize,
+    pub gap: bool,
+}
+
+impl Shown {
+    fn new() -> Self {
+        Self { places: Vec::new(), text: String::new(), replayed: 0, gap: false }
+    }
+
+    fn place(&mut self, room: &str, frame: &ServerFrame) -> Result<()> {
+        if let Some((of, seq)) = frame.place() {
+            ensure!(of == room, "a frame of {of}");
+            self.places.push(seq);
+        }
+        Ok(())
+    }
+}
+
+impl Reader<'_> {
+    /// Joins after the cursor, and reads to its end.
+    pub async fn by_socket(&self, gateway: usize) -> Result<Shown> {
+        let port = self.stack.gateway(gateway).ports().public;
+        let mut socket = RawSocket::open(port, &self.stack.token(self.user)).await?;
+        let after = json!({"epoch": "1", "seq": self.from});
+        let join = json!({"type": "room:join", "room": self.room, "after": after}).to_string();
+        socket.send(opcode::TEXT, join.as_bytes()).await?;
+        let mut shown = Shown::new();
+        loop {
+            let frame = tokio::time::timeout(PATIENCE, socket.next()).await.context("nothing comes")??;
+            let frame = frame.context("it was closed")?;
+            if frame.opcode == opcode::PING {
+                socket.send(opcode::PONG, &frame.payload).await?;
+                continue;
+            }
+            ensure!(frame.opcode == opcode::TEXT, "{frame:?}");
+            shown.text.push_str(frame.text());
+            match ServerFrame::parse(frame.text())? {
+                ServerFrame::CaughtUp(_) => {
+                    shown.replayed = shown.places.len();
+                    return Ok(shown);
+                }
+                ServerFrame::Gap(gap) => {
+                    self.fill(&mut shown, &gap).await?;
+                    return Ok(shown);
+                }
+                ServerFrame::Error(error) => anyhow::bail!("{error:?}"),
+                frame => shown.place(self.room, &frame)?,
+            }
+        }
+    }
+
+    /// Polls once from the cursor.
+    pub async fn by_poll(&self, gateway: usize) -> Result<Shown> {
+        let http = Http::new(&self.stack.gateway(gateway).url(), &self.stack.token(self.user));
+        let cursors = json!({"cursors": {self.room: {"epoch": "1", "seq": self.from}}, "timeout_ms": 300});
+        let answer = http.post("/poll", cursors).await?.expect(200).body;
+        ensure!(answer["failed"] == json!([]), "{answer}");
+        let mut shown = Shown::new();
+        shown.text.push_str(&answer.to_string());
+        let mut told = None;
+        for event in answer["events"].as_array().context("no events")? {
+            match ServerFrame::from_value(event.clone()) {
+                ServerFrame::Gap(gap) => told = Some(gap),
+                frame => {
+                    // Nothing is said meanwhile, so that nothing can come behind a gap.
+                    ensure!(told.is_none(), "behind a gap: {answer}");
+                    shown.place(self.room, &frame)?;
+                }
+            }
+        }
+        let head = match &told {
+            Some(gap) => {
+                self.fill(&mut shown, gap).await?;
+                gap.head.seq
+            }
+            None => {
+                shown.replayed = shown.places.len();
+                self.head().await?
+            }
+        };
+        ensure!(answer["cursors"][self.room]["seq"] == head, "{answer}");
+        Ok(shown)
+    }
+
+    async fn head(&self) -> Result<u64> {
+        let page = self.stack.http(self.user).events(self.room, "limit=1").await?.expect(200).body;
+        page["head"]["seq"].as_u64().context("no head")
+    }
+
+    /// Drops what is held above the gap, and reads it: page by page, up to its head.
+    async fn fill(&self, shown: &mut Shown, gap: &Gap) -> Result<()> {
+        ensure!(gap.room == self.room, "{gap:?}");
+        shown.gap = true;
+        shown.places.retain(|seq| *seq <= gap.after);
+        shown.replayed = shown.places.len();
+        let mut cursor = Cursor { epoch: gap.head.epoch.clone(), seq: self.from.min(gap.after) };
+        if let Some(last) = shown.places.last() {
+            cursor.seq = (*last).max(cursor.seq);
+        }
+        while cursor.seq < gap.head.seq {
+            let Cursor { epoch, seq } = &cursor;
+            // A small page, so that there are several.
+            let query = format!("after={seq}&epoch={epoch}&upto={}&limit=20", gap.head.seq);
+            let page = self.stack.http(self.user).events(self.room, &query).await?.expect(200).body;
+            shown.text.push_str(&page.to_string());
+            for event in page["events"].as_array().context("no events")? {
+                shown.places.push(event["seq"].as_u64().context("an event without a seq")?);
+            }
+            let next: Cursor = serde_json::from_value(page["next"].clone())?;
+            ensure!(next.seq > cursor.seq, "it does not go on: {page}");
+            cursor = next;
+        }
+        ensure!(cursor.seq == gap.head.seq, "read up to {cursor:?}: {gap:?}");
+        Ok(())
+    }
+}
