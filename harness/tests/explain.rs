@@ -52,7 +52,7 @@ INSERT INTO messages (room_id, seq, id, sender_id, client_id, kind, content, vis
 INSERT INTO rooms (id, partition, kind, name, created_by, head_seq, updated_at)
   SELECT 'square' || n, n % 64, 'public', 'Square ' || n, 'u1', 0, now() - (n / 5) * interval '1 minute' FROM generate_series(1, 20000) n
   UNION ALL SELECT 'hidden', 0, 'private', 'Hidden', 'u1', 30001, now();
-INSERT INTO members (room_id, user_id, role) VALUES ('hidden', 'u5000', 'member');
+INSERT INTO members (room_id, user_id, role) VALUES ('hidden', 'u5000', 'member'), ('hidden', 'me', 'member');
 INSERT INTO messages (room_id, seq, id, sender_id, client_id, kind, content, visible_users, at, last_seq)
   SELECT 'hidden', s, gen_random_uuid(), 'u1', 'h' || s, 'text', 'x', CASE WHEN s BETWEEN 2 AND 30000 THEN ARRAY['u1'] END, now(), s
   FROM generate_series(1, 30001) s;

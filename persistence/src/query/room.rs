@@ -62,11 +62,11 @@ impl Role {
 pub struct MyRoom {
     #[serde(flatten)]
     pub room: Room,
-    /// The last one that I may see; null when it is not among the last 2,000 of the room.
+    /// The last one that I may see; null when it is more than 2,000 places behind the room's last.
     #[schema(required)]
     pub last_message: Option<Message>,
     /// Others' messages above `read_seq` that I may see and that are not deleted, up to 100, among the first
-    /// 2,000 above it.
+    /// 2,000 places from the first message above it.
     pub unread: i64,
     /// Whether there may be more than `unread` says.
     pub unread_capped: bool,
@@ -149,20 +149,23 @@ macro_rules! room_columns {
 
 /// For rooms `r` with membership columns `role` and `read_seq`: the last visible message `m` of each, its
 /// sender `u`, and the count `n.unread` of user `$2`, one above the cap at most; `n.capped` when there may be more.
-/// For either no more than 2000 messages are looked at, however many of them `$2` may not see.
+/// For either no more than 2000 places of the log are looked at, however many messages `$2` may not see: a range of
+/// seq, since a LIMIT leaves it to the planner whether all of a large room is sorted first.
 macro_rules! mine {
     () => {
         concat!(
-            "LEFT JOIN LATERAL (SELECT l.* FROM (SELECT * FROM messages w WHERE w.room_id = r.id \
-               ORDER BY w.seq DESC LIMIT 2000) l WHERE ",
+            "LEFT JOIN LATERAL (SELECT l.* FROM messages l WHERE l.room_id = r.id \
+               AND l.seq > (SELECT max(w.seq) FROM messages w WHERE w.room_id = r.id) - 2000 AND ",
             visible!("l", "sender_id", "r.role"),
             " ORDER BY l.seq DESC LIMIT 1) m ON true \
              LEFT JOIN users u ON u.id = m.sender_id \
+             LEFT JOIN LATERAL (SELECT min(w.seq) AS seq FROM messages w \
+               WHERE w.room_id = r.id AND w.seq > r.read_seq) f ON true \
              LEFT JOIN LATERAL (SELECT v.unread, v.unread > 100 OR EXISTS (SELECT FROM messages w \
-                 WHERE w.room_id = r.id AND w.seq > r.read_seq ORDER BY w.seq OFFSET 2000) AS capped \
-               FROM (SELECT count(*) AS unread FROM (SELECT 1 FROM (SELECT * FROM messages w \
-                   WHERE w.room_id = r.id AND w.seq > r.read_seq ORDER BY w.seq LIMIT 2000) l \
-                 WHERE l.sender_id <> $2 AND NOT l.deleted AND ",
+                 WHERE w.room_id = r.id AND w.seq >= f.seq + 2000) AS capped \
+               FROM (SELECT count(*) AS unread FROM (SELECT 1 FROM messages l \
+                 WHERE l.room_id = r.id AND l.seq >= f.seq AND l.seq < f.seq + 2000 \
+                   AND l.sender_id <> $2 AND NOT l.deleted AND ",
             visible!("l", "sender_id", "r.role"),
             " LIMIT 101) c) v) n ON true"
         )
