@@ -61,7 +61,7 @@ async fn an_epoch_is_opened_only_for_the_process_that_persistence_reaches() -> R
     let stack = Stack::builder().gateways(0).start().await?;
     let client = client(&stack)?;
     let refused = client.open_epoch("0123456789012345678901234567890123456789").await;
-    ensure!(matches!(refused, Err(AuthorityError::Unavailable(_))), "{refused:?}");
+    ensure!(matches!(refused, Err(AuthorityError::OtherProcess)), "{refused:?}");
     let room = RoomLog::new(&stack, 100).await?;
     let session = room.log.session().await?;
     let opened = client.open_epoch(&session.run_id).await?;

@@ -163,9 +163,9 @@ if ARGV[14] == '1' then redis.call('HSET', KEYS[1], 'deleted_seq', seq) end
 if ARGV[11] ~= '' then
   -- With the place where their membership began, as far as marks tell: marks of what they read begin anew there.
   local since = seq
-  if ARGV[15] == '0' then
-    local own = redis.call('HGET', KEYS[1], 'mark:' .. ARGV[11])
-    since = string.match(own or '', ' (%d+)$') or 0
+  local own = redis.call('HGET', KEYS[1], 'mark:' .. ARGV[11]) or ''
+  if ARGV[15] == '0' and ARGV[12] ~= 'removed' and string.sub(own, 1, 8) ~= 'removed ' then
+    since = string.match(own, ' (%d+)$') or 0
   end
   redis.call('HSET', KEYS[1], 'mark:' .. ARGV[11], ARGV[12] .. ' ' .. seq .. ' ' .. ingest .. ' ' .. since,
     'members_seq', seq)
