@@ -19,6 +19,9 @@ use crate::raw::{RawSocket, opcode};
 use crate::token::Token;
 
 const ROOM_MEMBERS: usize = 10;
+/// Connections that come and go before anything is measured.
+const WARMING: usize = 20;
+const WARM_AFTER: Duration = Duration::from_secs(1);
 const CREATING: usize = 16;
 const CONNECTING: usize = 64;
 const JOIN_PATIENCE: Duration = Duration::from_secs(60);
@@ -94,15 +97,24 @@ pub async fn measure(status: &Status, connections: usize, idle: Duration, max_by
         .try_collect()
         .await?;
 
+    let ports: Vec<u16> = status.gateways.iter().map(|gateway| port(&gateway.url)).collect::<Result<_>>()?;
+    let rooms_of =
+        |number: usize| [rooms[number / ROOM_MEMBERS].clone(), rooms[blocks + number % blocks].clone()];
+    // A node that has only just started has most of its program still on disk: that is no connection's cost.
+    for number in 0..WARMING.min(connections) {
+        let (port, token, mine) = (ports[number % ports.len()], token(&user(number)), rooms_of(number));
+        let joining = tokio::time::timeout(JOIN_PATIENCE, joined(port, &token, &mine));
+        drop(joining.await.context("join")?.context("the first connections")?);
+    }
+    tokio::time::sleep(WARM_AFTER).await;
     let rss_before_bytes = gateways_rss(status)?;
     eprintln!("idle: opening {connections} connections");
     let counters = Arc::new(Counters::default());
-    let ports: Vec<u16> = status.gateways.iter().map(|gateway| port(&gateway.url)).collect::<Result<_>>()?;
     stream::iter(0..connections)
         .map(Ok)
         .try_for_each_concurrent(CONNECTING, |number| {
             let (port, token) = (ports[number % ports.len()], token(&user(number)));
-            let mine = [rooms[number / ROOM_MEMBERS].clone(), rooms[blocks + number % blocks].clone()];
+            let mine = rooms_of(number);
             let counters = Arc::clone(&counters);
             async move {
                 let joining = tokio::time::timeout(JOIN_PATIENCE, joined(port, &token, &mine));
