@@ -76,6 +76,10 @@ impl Session for EchoSession {
 
     fn on_deadline(&mut self) {}
 
+    fn on_draining(&mut self, _: Duration) {}
+
+    fn on_overstayed(&mut self) {}
+
     fn on_closed(&mut self, _: u16) {}
 }
 

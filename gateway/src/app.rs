@@ -1,6 +1,7 @@
 //! Builds a running gateway from its settings, and ends it.
 
 use std::{
+    future::ready,
     net::{SocketAddr, TcpListener},
     num::NonZeroUsize,
     sync::{Arc, Mutex, PoisonError},
@@ -14,17 +15,19 @@ use tidings_shared::{
     admin,
     auth::Verifier,
     config::with_port_offset,
-    error::{ErrorCode, Refusal},
+    error::{ErrorCode, RETRY_AFTER_MS, Refusal},
     internal::InternalClient,
     lifecycle::Lifecycle,
     log::{self, LogLimits},
-    protocol::{CloseCode, server::Limits},
+    protocol::server::Limits,
     receipts::Receipts,
 };
+use tokio_util::sync::CancellationToken;
 
 use crate::{
     bus::{Bus, MAX_WORKERS},
     config::GatewayConfig,
+    drain::{self, End},
     limits::Allowances,
     metrics::Metrics,
     presence::Presence,
@@ -40,6 +43,8 @@ const WEBSOCKET_PATH: &str = "/v1/ws";
 const MAX_FRAME_BYTES: usize = 64 * 1024;
 /// The operators' port lies this far above the public one.
 const ADMIN_PORT_OFFSET: u16 = 10_000;
+/// What the end of a gateway may take beyond the drain time: closing who is left, polls, plain HTTP, presence.
+const AFTER_DRAIN: Duration = Duration::from_secs(15);
 /// How often allowances that are full again are forgotten.
 const FORGET_ALLOWANCES_EVERY: Duration = Duration::from_secs(30);
 
@@ -93,21 +98,22 @@ pub async fn run(config: GatewayConfig, lifecycle: Lifecycle) -> anyhow::Result<
     let gate = Arc::new(Gate {
         origins: config.common.origins().map_err(anyhow::Error::msg)?,
         websocket: config.websocket,
-        draining: lifecycle.draining.clone(),
+        closed: CancellationToken::new(),
+        over: CancellationToken::new(),
     });
 
     let server = serve(listener, &config, workers, &node, &gate, inboxes)?;
     let counters = server.counters().clone();
-    let (ready_node, ready_gate) = (node.clone(), gate.clone());
+    let (ready_node, draining) = (node.clone(), lifecycle.draining.clone());
     let admin = admin::serve(
         admin_listener,
         move || metrics.export(&counters),
         move || {
-            let (node, gate) = (ready_node.clone(), ready_gate.clone());
+            let (node, draining) = (ready_node.clone(), draining.clone());
             async move {
                 let mut missing = node.bus.missing().await;
                 missing.extend(node.verifier.missing().map(str::to_owned));
-                if gate.draining.is_cancelled() {
+                if draining.is_cancelled() {
                     missing.push("draining".to_owned());
                 }
                 missing
@@ -118,17 +124,16 @@ pub async fn run(config: GatewayConfig, lifecycle: Lifecycle) -> anyhow::Result<
     tokio::spawn(admin);
     tracing::info!(%listen, %admin_listen, workers, "gateway started");
 
-    let drain = Duration::from_millis(config.drain_ms);
-    let (stage, presence) = (lifecycle.clone(), node.presence.clone());
+    let end = End {
+        unready: Duration::from_millis(config.common.unready_ms),
+        drain: Duration::from_millis(config.drain_ms),
+    };
+    let draining = lifecycle.draining.clone();
     lifecycle.tasks.spawn(async move {
-        stage.draining.cancelled().await;
-        if let Err(error) = server.stop(CloseCode::ServiceRestart.code(), "the node is stopping", drain).await
-        {
-            tracing::error!(%error, "the listener failed");
-        }
-        presence.end().await;
+        draining.cancelled().await;
+        drain::drain(end, &gate, server, &node.presence).await;
     });
-    lifecycle.run(drain * 2).await?;
+    lifecycle.run(end.unready + end.drain + AFTER_DRAIN).await?;
     admin_handle.stop(false).await;
     Ok(())
 }
@@ -166,9 +171,10 @@ fn serve(
         });
         ChatAcceptor { worker: Worker::start(index, worker_node.clone(), inbox), gate: worker_gate.clone() }
     };
-    let websocket = gate.websocket;
+    let gate = gate.clone();
     let routes = move |acceptor: &std::rc::Rc<ChatAcceptor>, app: &mut web::ServiceConfig| {
-        app.route("/v1/transport", web::get().to(move || transport_answer(websocket)));
+        let gate = gate.clone();
+        app.route("/v1/transport", web::get().to(move || ready(transport_answer(&gate))));
         poll::configure(acceptor, app);
         app.default_service(web::to(no_such_path));
     };
@@ -176,10 +182,12 @@ fn serve(
 }
 
 /// Tells a browser whether WebSockets are served, since it cannot see why a handshake failed.
-async fn transport_answer(websocket: bool) -> HttpResponse {
-    HttpResponse::Ok()
-        .insert_header(("access-control-allow-origin", "*"))
-        .json(serde_json::json!({ "websocket": websocket }))
+fn transport_answer(gate: &Gate) -> HttpResponse {
+    let mut answer = serde_json::json!({ "websocket": gate.websocket });
+    if gate.closed.is_cancelled() {
+        answer["retry_after_ms"] = RETRY_AFTER_MS.into();
+    }
+    HttpResponse::Ok().insert_header(("access-control-allow-origin", "*")).json(answer)
 }
 
 async fn no_such_path() -> HttpResponse {

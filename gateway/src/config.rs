@@ -72,8 +72,8 @@ pub struct GatewayConfig {
     /// Whether WebSockets are served at all; off, clients are told to poll.
     #[arg(long, env = "TIDINGS_WEBSOCKET", default_value_t = true, action = clap::ArgAction::Set)]
     pub websocket: bool,
-    /// How long a stopping node waits for its connections to end, milliseconds.
-    #[arg(long, env = "TIDINGS_DRAIN_MS", default_value_t = 10_000)]
+    /// How long the connections of a stopping node are spread over, milliseconds: each is told when to leave.
+    #[arg(long, env = "TIDINGS_DRAIN_MS", default_value_t = 10_000, value_parser = clap::value_parser!(u64).range(0..=3_600_000))]
     pub drain_ms: u64,
     #[command(flatten)]
     pub common: CommonArgs,

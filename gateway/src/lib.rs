@@ -6,6 +6,7 @@ pub mod app;
 pub mod bus;
 pub mod command;
 pub mod config;
+pub mod drain;
 pub mod hub;
 pub mod limits;
 pub mod metrics;

@@ -24,6 +24,9 @@ tidings_shared::metrics! {
         bombs: IntGauge = "tidings_gateway_bombs_refused", "Connections closed since the start over a message that was too big once inflated";
         frame_rate_holds: IntGauge = "tidings_gateway_frame_rate_holds", "Times since the start that a connection was not read for a while because it sent too many frames";
         frame_rate_closes: IntGauge = "tidings_gateway_frame_rate_closes", "Connections closed since the start because they sent too many frames for too long";
+        drain_told: IntGauge = "tidings_gateway_drain_told", "Connections told when to leave because this node drains";
+        drain_overstayed: IntGauge = "tidings_gateway_drain_overstayed", "Of them, those that were still there a little after, and are closed once all is answered";
+        drain_cut: IntGauge = "tidings_gateway_drain_cut", "Connections closed because the drain time was up";
         append_seconds: Histogram(0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5) = "tidings_gateway_append_seconds", "Time from a command to its place in the room's log";
         stored_seconds: Histogram(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0) = "tidings_gateway_stored_seconds", "Time from a command's place in the log to its stored answer";
         hints: IntCounter = "tidings_gateway_hints_total", "Records received by pub/sub";
@@ -67,6 +70,9 @@ impl Metrics {
         self.bombs.set(gauge(totals.bombs));
         self.frame_rate_holds.set(gauge(totals.frame_rate_holds));
         self.frame_rate_closes.set(gauge(totals.frame_rate_closes));
+        self.drain_told.set(gauge(totals.drain_told));
+        self.drain_overstayed.set(gauge(totals.drain_overstayed));
+        self.drain_cut.set(gauge(totals.drain_cut));
         for (code, count) in &totals.closes {
             self.closes.with_label_values(&[&code.to_string()]).set(gauge(*count));
         }

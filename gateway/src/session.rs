@@ -7,6 +7,7 @@
 mod accept;
 mod change;
 mod client;
+mod farewell;
 mod join;
 mod lane;
 mod line;
@@ -34,6 +35,7 @@ use tidings_shared::{
 
 pub use accept::{ChatAcceptor, Gate};
 pub use client::Client;
+pub(crate) use farewell::STOPPING;
 
 use crate::{
     bus::Entering,
@@ -79,6 +81,7 @@ impl ChatSession {
                         command::settle_auth(&mut session.client.state.borrow_mut(), reference, verdict);
                     effects.into_iter().for_each(|effect| session.perform(effect));
                     session.client.release_reading();
+                    session.client.go_once_answered();
                 });
             }
             Effect::Authenticate { reference, identity } => {
@@ -89,6 +92,7 @@ impl ChatSession {
                 tokio::task::spawn_local(async move {
                     authenticate(&worker, &client, reference.as_deref(), identity).await;
                     client.release_reading();
+                    client.go_once_answered();
                 });
             }
             Effect::Renewed => client.watch_expiry(now_ms()),
@@ -152,6 +156,14 @@ impl Session for ChatSession {
             State::AwaitingAuth | State::Authenticating => (CloseCode::TimedOut, "no token in time"),
         };
         self.client.connection.close(code.code(), reason);
+    }
+
+    fn on_draining(&mut self, leave_after: Duration) {
+        self.client.drain(leave_after);
+    }
+
+    fn on_overstayed(&mut self) {
+        self.client.overstayed();
     }
 
     fn on_closed(&mut self, _code: u16) {
@@ -225,6 +237,7 @@ fn welcome(worker: &Rc<Worker>, client: &Rc<Client>, reference: Option<&str>, ad
     client.watch_expiry(now_ms());
     worker.enter(client, entering, versions);
     presence::arrived(worker, client);
+    client.tell_draining();
 }
 
 /// Tells a connection that something was refused.

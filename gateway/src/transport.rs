@@ -7,7 +7,7 @@
 //! connection's future: reads, calls the session, writes) → `decoder` (bytes to messages) → `inflate`, where it is
 //! compressed. Back out: `Connection::send` → `link` → `deflate`, where that was agreed on → `outbox` → `task`.
 //! `worker` holds what the connections of a thread share: the read buffer, the compressor, the timer wheel, the
-//! registry.
+//! registry. `drain` spreads the end of all connections over a time.
 
 mod bucket;
 mod config;
@@ -15,6 +15,7 @@ mod connection;
 mod counters;
 mod decoder;
 mod deflate;
+mod drain;
 mod extension;
 mod frame;
 mod handshake;
@@ -27,7 +28,7 @@ mod task;
 mod wheel;
 mod worker;
 
-use std::future::Future;
+use std::{future::Future, time::Duration};
 
 pub use bucket::FrameRate;
 pub use config::TransportConfig;
@@ -52,6 +53,13 @@ pub trait Session: 'static {
 
     /// The deadline set by [`Connection::set_deadline`] has passed (never early, late by up to a tick).
     fn on_deadline(&mut self);
+
+    /// The server drains: the peer is to be told to leave after this time. Comes once at most.
+    fn on_draining(&mut self, leave_after: Duration);
+
+    /// The peer should have left by now: the connection is to be closed as soon as nothing is owed to it. At the end
+    /// of the drain time it is closed in any case.
+    fn on_overstayed(&mut self);
 
     /// The connection takes no more frames; no other call follows. Comes exactly once. `code` is the one
     /// given by whoever closed first: ours, the peer's (1005 without one), or 1006 when the socket broke.

@@ -4,7 +4,7 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
@@ -86,11 +86,13 @@ struct Shared {
 
 #[derive(Debug, Clone, Default)]
 struct State {
-    connections: u64,
+    connections: Vec<Instant>,
     wanted: bool,
     connected: bool,
     failed: Option<String>,
     broken: Vec<String>,
+    errors: Vec<String>,
+    turned_away: Vec<String>,
 }
 
 /// One person.
@@ -165,7 +167,22 @@ impl Listener {
 
     /// How often it connected.
     pub fn connections(&self) -> u64 {
-        lock(&self.shared.state).connections
+        lock(&self.shared.state).connections.len() as u64
+    }
+
+    /// When each of its connections stood.
+    pub fn connected_at(&self) -> Vec<Instant> {
+        lock(&self.shared.state).connections.clone()
+    }
+
+    /// Errors that its commands were answered with, also those that passed.
+    pub fn errors(&self) -> Vec<String> {
+        lock(&self.shared.state).errors.clone()
+    }
+
+    /// Why attempts to connect failed.
+    pub fn turned_away(&self) -> Vec<String> {
+        lock(&self.shared.state).turned_away.clone()
     }
 
     /// Why it gave up, if it did: something no client may repeat unchanged.

@@ -127,6 +127,8 @@ impl Settings {
                 settings.push(("TIDINGS_PERSISTENCE_URLS", &self.persistence_urls));
                 // Each a full runtime: a test machine holds many nodes at once.
                 settings.push(("TIDINGS_WORKERS", "2"));
+                // Those of the drain set their own.
+                settings.push(("TIDINGS_DRAIN_MS", "1000"));
                 &self.gateway
             }
             Service::Persistence => {

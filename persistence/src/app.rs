@@ -9,7 +9,11 @@ use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::time::Duration;
 
-use actix_web::{App, HttpServer, dev::Server, web::Data};
+use actix_web::{
+    App, HttpServer,
+    dev::{Server, ServerHandle},
+    web::Data,
+};
 use anyhow::{Context, anyhow};
 use redis::Client;
 use sea_orm::DatabaseConnection;
@@ -17,14 +21,15 @@ use secrecy::ExposeSecret;
 use tidings_shared::{
     admin,
     auth::Verifier,
-    lifecycle::Lifecycle,
+    lifecycle::{Ending, Lifecycle},
     log::{
         self, Log, LogLimits,
-        keys::Partition,
+        keys::{self, Partition},
         stored::Notice,
         subscriber::{Event, Subscriber},
     },
 };
+use tokio::sync::Notify;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::authority::PostgresAuthority;
@@ -42,7 +47,7 @@ use crate::presence;
 const HTTP_SHUTDOWN_S: u64 = 10;
 /// So long the membership cache is told again of changes that it could not be told of.
 const TELLING_END: Duration = Duration::from_secs(3);
-/// All of the end must fit in the time that a supervisor gives, 30 s by custom.
+/// All of the end, behind the time in which it serves unready, must fit in what a supervisor gives, 30 s by custom.
 const DRAIN: Duration = Duration::from_secs(25);
 /// A database that is not there at the start is waited for, e.g. while migrations run.
 const START_PATIENCE: Duration = Duration::from_secs(60);
@@ -77,9 +82,10 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
 
     // Until the work is tracked, this stands for it: an end in between must not overtake it.
     let starting = lifecycle.tasks.token();
+    let unready = Duration::from_millis(config.common.unready_ms);
     let end = tokio::spawn({
         let lifecycle = lifecycle.clone();
-        async move { lifecycle.run(DRAIN).await }
+        async move { lifecycle.run(unready + DRAIN).await }
     });
     let migrated = tokio::select! {
         ready = database::until_migrated(&serving, START_PATIENCE) => { ready?; true }
@@ -91,21 +97,23 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         let gateways = internal::serve(gateways, Data::new(state))?;
         let gateways_end = gateways.handle();
         let gateways = tokio::spawn(gateways);
-        let _subscriber = follow_watermarks(&redis, &log);
-        let (public, telling) = serve_public(public, &config, &serving, &log, &metrics, verifier)?;
         let (following, draining) = (metrics.clone(), lifecycle.draining.clone());
+        let (public, telling) = serve_public(public, &config, &serving, &log, &metrics, verifier, &draining)?;
         let write_down = presence::write_down(behind.clone(), log.clone(), metrics.clone(), draining);
         lifecycle.tasks.spawn(write_down);
-        let following_log = log.clone();
-        let ingest = Ingest::new(writing, log, redis, metrics, replica(&config), config.lease());
-        let erasures = Erasures::new(behind.clone(), following_log);
+        let ingest =
+            Ingest::new(writing, log.clone(), redis.clone(), metrics, replica(&config), config.lease());
+        let _subscriber = follow(&redis, &log, &ingest.to_take);
+        let erasures = Erasures::new(behind.clone(), log);
         lifecycle.tasks.spawn(erasures.look_after(lifecycle.draining.clone()));
         let indexer = Indexer::new(behind, ingest.changed.clone(), following);
         lifecycle.tasks.spawn(indexer.run(lifecycle.draining.clone()));
-        lifecycle.tasks.spawn(work(lifecycle.clone(), public, telling, ingest));
+        let working = work(lifecycle.clone(), unready, public, gateways_end.clone(), telling, ingest);
+        lifecycle.tasks.spawn(working);
         drop(starting);
-        end.await??;
-        gateways_end.stop(true).await;
+        if end.await?? != Ending::Drained {
+            gateways_end.stop(false).await;
+        }
         gateways.await??;
     }
     operators_end.stop(false).await;
@@ -113,20 +121,32 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Public HTTP and ingestion, and their end in order. The end of one without need is the end of all.
-async fn work(lifecycle: Lifecycle, public: Server, telling: TaskTracker, ingest: Arc<Ingest>) {
+/// Public HTTP and ingestion, and their end in order, what gateways ask last. The end of one without need is the end
+/// of all.
+async fn work(
+    lifecycle: Lifecycle,
+    unready: Duration,
+    public: Server,
+    gateways_end: ServerHandle,
+    telling: TaskTracker,
+    ingest: Arc<Ingest>,
+) {
+    // Whoever sends requests here finds out that it is not ready before they are refused.
+    let closing = async {
+        lifecycle.draining.cancelled().await;
+        tokio::time::sleep(unready).await;
+    };
     let stop = CancellationToken::new();
     let public_end = public.handle();
     let mut public = tokio::spawn(public);
     let mut ingest = tokio::spawn(ingest.run(stop.clone()));
     tokio::select! {
-        () = lifecycle.draining.cancelled() => {
-            public_end.stop(true).await;
-        }
+        () = closing => public_end.stop(true).await,
         ended = &mut public => tracing::error!(?ended, "the public listener ended"),
         ended = &mut ingest => {
             tracing::error!(?ended, "ingestion ended");
             lifecycle.draining.cancel();
+            gateways_end.stop(false).await;
             return;
         }
     }
@@ -139,6 +159,7 @@ async fn work(lifecycle: Lifecycle, public: Server, telling: TaskTracker, ingest
     if tokio::time::timeout(TELLING_END, telling.wait()).await.is_err() {
         tracing::error!(changes = telling.len(), "the membership cache was not told of all changes");
     }
+    gateways_end.stop(true).await;
 }
 
 fn serve_public(
@@ -148,6 +169,7 @@ fn serve_public(
     log: &Arc<Log>,
     metrics: &Metrics,
     verifier: Arc<Verifier>,
+    draining: &CancellationToken,
 ) -> anyhow::Result<(Server, TaskTracker)> {
     let common = &config.common;
     let state = Data::new(http::State::new(
@@ -158,12 +180,12 @@ fn serve_public(
         common.origins().map_err(|error| anyhow!(error))?,
         config.users,
     ));
-    let (metrics, telling) = (metrics.clone(), state.telling.clone());
+    let (metrics, telling, draining) = (metrics.clone(), state.telling.clone(), draining.clone());
     let server = HttpServer::new(move || {
-        let metrics = metrics.clone();
+        let (metrics, draining) = (metrics.clone(), draining.clone());
         App::new()
             .wrap(actix_web::middleware::from_fn(move |request, next| {
-                observe::observe(metrics.clone(), request, next)
+                observe::observe(metrics.clone(), draining.clone(), request, next)
             }))
             .configure(http::configure(state.clone()))
     });
@@ -214,18 +236,25 @@ fn serve_operators(
 /// Brings the notices of all partitions to those who wait in this process, as long as the handle is kept. One that
 /// is missed costs a second: watermarks are read while someone waits.
 pub(crate) fn follow_watermarks(redis: &Client, log: &Arc<Log>) -> Subscriber {
-    let watermarks = log.watermarks().clone();
+    follow(redis, log, &Arc::default())
+}
+
+/// The same, and wakes who takes partitions when some were given back.
+fn follow(redis: &Client, log: &Arc<Log>, to_take: &Arc<Notify>) -> Subscriber {
+    let (watermarks, to_take) = (log.watermarks().clone(), to_take.clone());
     let subscriber = Subscriber::start(redis.clone(), move |event| {
-        if let Event::Message { channel, payload } = event
-            && let Some(partition) = Partition::of_stored_channel(&channel)
+        let Event::Message { channel, payload } = event else { return };
+        if channel == keys::LEASES {
+            to_take.notify_one();
+        } else if let Some(partition) = Partition::of_stored_channel(&channel)
             && let Some(notice) = std::str::from_utf8(&payload).ok().and_then(Notice::parse)
         {
             watermarks.notice(partition, &notice);
         }
     });
-    for partition in Partition::all() {
+    for channel in Partition::all().map(Partition::stored).chain([keys::LEASES.to_owned()]) {
         // Confirmations are not waited for.
-        let _ = subscriber.subscribe(partition.stored());
+        let _ = subscriber.subscribe(channel);
     }
     subscriber
 }

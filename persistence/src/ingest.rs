@@ -43,6 +43,8 @@ pub struct Ingest {
     holdings: Mutex<Holdings>,
     /// Rooms that were written, for those who follow behind.
     pub changed: Arc<Changed>,
+    /// Other replicas have given partitions back.
+    pub to_take: Arc<Notify>,
     /// There may be something to read from another place.
     to_read: Notify,
     /// There may be a partition to settle.
@@ -70,6 +72,7 @@ impl Ingest {
             lease,
             holdings: Mutex::default(),
             changed: Arc::default(),
+            to_take: Arc::default(),
             to_read: Notify::new(),
             to_settle: Notify::new(),
             to_tell: Notify::new(),
@@ -98,7 +101,10 @@ impl Ingest {
         done.cancel();
         while around.join_next().await.is_some() {}
         match within(self.lease, leases::leave(&self.db, &self.replica)).await {
-            Ok(()) => tracing::info!("leases released"),
+            Ok(()) => {
+                tracing::info!("leases released");
+                lease::tell_free(&self).await;
+            }
             Err(error) => {
                 let cause = failure::without_data(&error);
                 tracing::warn!(cause, "leases not released: they run out by themselves");

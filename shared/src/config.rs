@@ -68,6 +68,10 @@ pub struct CommonArgs {
     /// Where operators ask for health and metrics; default: the public port + 10000.
     #[arg(long, env = "TIDINGS_ADMIN_LISTEN")]
     pub admin_listen: Option<SocketAddr>,
+    /// How long a stopping node goes on serving while it says that it is not ready, milliseconds: load balancers send
+    /// nobody to it any more before it refuses.
+    #[arg(long, env = "TIDINGS_UNREADY_MS", default_value_t = 0, value_parser = clap::value_parser!(u64).range(0..=600_000))]
+    pub unready_ms: u64,
     /// What is logged, in the syntax of tracing's EnvFilter.
     #[arg(long, env = "TIDINGS_LOG", default_value = "info")]
     pub log: String,

@@ -8,6 +8,16 @@ use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
+/// How the time between the two stages ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ending {
+    /// All that was tracked has finished.
+    Drained,
+    TimeUp,
+    /// A second signal: nothing is waited for any more.
+    Signalled,
+}
+
 /// The two tokens and the tasks that must finish between them.
 #[derive(Debug, Clone, Default)]
 pub struct Lifecycle {
@@ -21,7 +31,7 @@ impl Lifecycle {
     ///
     /// # Errors
     /// When signals cannot be waited for.
-    pub async fn run(&self, drain: Duration) -> std::io::Result<()> {
+    pub async fn run(&self, drain: Duration) -> std::io::Result<Ending> {
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
         tokio::select! {
@@ -32,13 +42,18 @@ impl Lifecycle {
         tracing::info!("draining");
         self.draining.cancel();
         self.tasks.close();
-        tokio::select! {
-            () = self.tasks.wait() => tracing::info!("drained"),
-            () = tokio::time::sleep(drain) => tracing::warn!("drain time is up"),
-            _ = terminate.recv() => tracing::warn!("second signal"),
-            _ = interrupt.recv() => tracing::warn!("second signal"),
+        let ending = tokio::select! {
+            () = self.tasks.wait() => Ending::Drained,
+            () = tokio::time::sleep(drain) => Ending::TimeUp,
+            _ = terminate.recv() => Ending::Signalled,
+            _ = interrupt.recv() => Ending::Signalled,
+        };
+        match ending {
+            Ending::Drained => tracing::info!("drained"),
+            Ending::TimeUp => tracing::warn!("drain time is up"),
+            Ending::Signalled => tracing::warn!("second signal"),
         }
         self.stopping.cancel();
-        Ok(())
+        Ok(ending)
     }
 }

@@ -14,6 +14,7 @@
 //! | `{p}:erased:<user>` | string | nothing more of theirs is appended |
 //! | `{p}:stored` | string and channel | watermark: epoch and last ingest id that is committed |
 //! | `{p}:exceptions`, `{p}:exceptions:old` | hashes | records below the watermark that became void |
+//! | `leases` | channel | partitions were given back, for replicas of persistence to take |
 //!
 //! Each script tells its keys, arguments and answers at its head (`log/*.lua`).
 

@@ -22,8 +22,23 @@ pub struct Gate {
     pub origins: AllowedOrigins,
     /// WebSockets are served; off, clients are told to poll.
     pub websocket: bool,
-    /// Nothing new is taken.
-    pub draining: CancellationToken,
+    /// The node drains: nothing new is taken, polls end as soon as their commands are answered.
+    pub closed: CancellationToken,
+    /// Polls are answered with what they have.
+    pub over: CancellationToken,
+}
+
+impl Gate {
+    /// The refusal of anything new, once the node drains.
+    ///
+    /// # Errors
+    /// `unavailable`.
+    pub(super) fn check_open(&self) -> Result<(), Problem> {
+        if self.closed.is_cancelled() {
+            return Err(Problem::unavailable("this node is stopping; try another"));
+        }
+        Ok(())
+    }
 }
 
 /// One worker's acceptor.
@@ -72,9 +87,7 @@ impl ChatAcceptor {
                 r#"{"fallback":"poll"}"#,
             ));
         }
-        if self.gate.draining.is_cancelled() {
-            return Err(problem(&Problem::unavailable("this node is stopping; connect again")));
-        }
+        self.gate.check_open().map_err(|refusal| problem(&refusal))?;
         let mut origins = request.headers().get_all(header::ORIGIN);
         let origin = origins.next().map(|origin| origin.to_str().unwrap_or("unreadable"));
         if !self.gate.origins.allows(origin) || origins.next().is_some() {

@@ -16,7 +16,7 @@ use tidings_shared::{
 };
 use tokio::sync::Notify;
 
-use super::{lane::Lanes, line::Line, presence::Said, replay::Replay};
+use super::{farewell::Farewell, lane::Lanes, line::Line, presence::Said, replay::Replay};
 use crate::{
     command::State,
     hub::{Peer, Subscription},
@@ -56,6 +56,8 @@ pub struct Client {
     pub(super) said: Cell<Said>,
     /// The worker's last change of presence that it was told.
     presence_round: Cell<u32>,
+    /// How far the end of the node has come for it.
+    pub(super) farewell: Cell<Farewell>,
 }
 
 impl Client {
@@ -75,6 +77,7 @@ impl Client {
             overstepping: Cell::default(),
             said: Cell::default(),
             presence_round: Cell::new(0),
+            farewell: Cell::default(),
         }
     }
 
@@ -161,9 +164,16 @@ impl Client {
 
     pub(super) fn release_reading(&self) {
         self.holds.set(self.holds.get() - 1);
-        if self.holds.get() == 0 {
+        if self.holds.get() == 0 && self.farewell.get() != Farewell::Overstays {
             self.connection.resume_reading();
         }
+    }
+
+    /// Whether nothing that came is still to be answered.
+    pub(super) fn is_answered(&self) -> bool {
+        let counts =
+            [self.joining.get(), self.open_joins.get(), self.unanswered.get(), self.holds.get().into()];
+        counts == [0; 4] && self.lanes.borrow().are_idle()
     }
 
     /// Takes a place for a room that is about to be joined; `None`: there is none.
@@ -255,6 +265,7 @@ impl Drop for Place {
     fn drop(&mut self) {
         let count = (self.count)(&self.client);
         count.set(count.get() - 1);
+        self.client.go_once_answered();
     }
 }
 

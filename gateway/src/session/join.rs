@@ -95,6 +95,7 @@ pub(super) fn start(
                     }
                 }
                 client.release_reading();
+                client.go_once_answered();
             });
         }
     }

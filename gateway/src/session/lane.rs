@@ -42,9 +42,32 @@ pub(super) struct Lanes {
 }
 
 impl Lanes {
+    /// Whether nothing waits or runs at all.
+    pub fn are_idle(&self) -> bool {
+        self.jobs == 0
+    }
+
     /// Whether nothing waits or runs in a room.
     pub fn is_idle(&self, room: &RoomId) -> bool {
         !self.waiting.contains_key(room)
+    }
+
+    /// A room's job is done: the next one of its lane.
+    fn next(&mut self, client: &Client, room: &RoomId) -> Option<Job> {
+        self.jobs -= 1;
+        if self.full && self.jobs <= MAX_JOBS / 2 {
+            self.full = false;
+            client.release_reading();
+        }
+        let next = self.waiting.get_mut(room).and_then(VecDeque::pop_front);
+        if next.is_none() {
+            self.waiting.remove(room);
+            if self.waiting.is_empty() {
+                // Idle connections hold no buffers.
+                self.waiting.shrink_to_fit();
+            }
+        }
+        next
     }
 }
 
@@ -68,20 +91,8 @@ async fn run(worker: Rc<Worker>, client: Rc<Client>, room: RoomId, first: Job) {
     let mut next = Some(first);
     while let Some(job) = next {
         perform(&worker, &client, &room, job).await;
-        let mut lanes = client.lanes.borrow_mut();
-        lanes.jobs -= 1;
-        if lanes.full && lanes.jobs <= MAX_JOBS / 2 {
-            lanes.full = false;
-            client.release_reading();
-        }
-        next = lanes.waiting.get_mut(&room).and_then(VecDeque::pop_front);
-        if next.is_none() {
-            lanes.waiting.remove(&room);
-            if lanes.waiting.is_empty() {
-                // Idle connections hold no buffers.
-                lanes.waiting.shrink_to_fit();
-            }
-        }
+        next = client.lanes.borrow_mut().next(&client, &room);
+        client.go_once_answered();
     }
 }
 

@@ -15,10 +15,9 @@ use tidings_shared::{
     protocol::{CloseCode, Command, JoinTarget, Parsed, client, server::rfc3339},
 };
 use tokio::time::Instant;
-use tokio_util::sync::CancellationToken;
 
 use super::{
-    Admitted, ChatSession, Client, join,
+    Admitted, ChatSession, Client, Gate, join,
     line::{Collector, Line},
     now_ms, presence,
 };
@@ -56,8 +55,7 @@ async fn poll(
     admitted: Admitted,
     request: PollRequest,
     until: Instant,
-    websocket: bool,
-    draining: &CancellationToken,
+    gate: &Gate,
 ) -> Result<Vec<u8>, Refusal> {
     let expiry = Instant::now() + until_expiry(&admitted.identity);
     let deadline = until.min(expiry);
@@ -94,14 +92,17 @@ async fn poll(
         let enough = gathered.is_caught_up() || collector.bytes() >= ENOUGH_BYTES;
         let settled = enough && gathered.is_answered();
         let until = if settled { deadline } else { unsettled_deadline };
-        let over = collector.closed().is_some() || (settled && gathered.has_something());
-        if over || draining.is_cancelled() || Instant::now() >= until {
+        // Of a node that drains the answer comes at once, but for commands that have begun.
+        let draining = gate.closed.is_cancelled();
+        let done = (draining && gathered.is_answered()) || (settled && gathered.has_something());
+        if done || collector.closed().is_some() || gate.over.is_cancelled() || Instant::now() >= until {
             break;
         }
         // Whatever it was, it is looked at above.
         tokio::select! {
             () = collector.changed.notified() => {}
-            () = draining.cancelled() => {}
+            () = gate.closed.cancelled(), if !draining => {}
+            () = gate.over.cancelled() => {}
             () = tokio::time::sleep_until(until) => {}
         }
     }
@@ -118,7 +119,7 @@ async fn poll(
     }
     Ok(gathered.into_json(&Answer {
         rooms_version: &admitted.rooms_version,
-        websocket,
+        websocket: gate.websocket,
         user: user.as_str(),
         server_time: &rfc3339(now_ms()),
         limits: &worker.node.limits,

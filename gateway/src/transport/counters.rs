@@ -44,6 +44,12 @@ pub struct Totals {
     pub frame_rate_holds: u64,
     /// Connections closed because too many frames came for too long.
     pub frame_rate_closes: u64,
+    /// Connections told to leave because the server drains.
+    pub drain_told: u64,
+    /// Of them, those that had not left a little after their time.
+    pub drain_overstayed: u64,
+    /// Connections that were still open at the end of the drain time.
+    pub drain_cut: u64,
     /// Closes by code; codes that neither RFC 6455 nor we (4400 to 4499) name are counted under 0.
     pub closes: BTreeMap<u16, u64>,
 }
@@ -73,6 +79,9 @@ impl Counters {
             totals.bombs += worker.bombs.get();
             totals.frame_rate_holds += worker.frame_rate_holds.get();
             totals.frame_rate_closes += worker.frame_rate_closes.get();
+            totals.drain_told += worker.drain_told.get();
+            totals.drain_overstayed += worker.drain_overstayed.get();
+            totals.drain_cut += worker.drain_cut.get();
             for (code, count) in locked(&worker.closes).iter() {
                 *totals.closes.entry(*code).or_default() += count;
             }
@@ -108,6 +117,9 @@ pub(crate) struct WorkerCounters {
     pub bombs: Tally,
     pub frame_rate_holds: Tally,
     pub frame_rate_closes: Tally,
+    pub drain_told: Tally,
+    pub drain_overstayed: Tally,
+    pub drain_cut: Tally,
     closes: Mutex<BTreeMap<u16, u64>>,
 }
 

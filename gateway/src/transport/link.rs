@@ -32,6 +32,16 @@ pub(super) enum Phase {
     Discarding,
 }
 
+/// What a session is to be told of the end of its server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Farewell {
+    None,
+    /// Its peer should leave after so many milliseconds.
+    Tell(u32),
+    /// Its peer should have left.
+    CallUpon,
+}
+
 /// Never, in ticks.
 const NEVER: u32 = u32::MAX;
 
@@ -50,6 +60,7 @@ pub(super) struct Link {
     hold_until: Cell<u32>,
     /// The tick of the wheel entry that counts; other entries are leftovers.
     timer_at: Cell<u32>,
+    pub farewell: Cell<Farewell>,
     pub close_code: Cell<u16>,
     pub phase: Cell<Phase>,
     /// The task is already going to run: no need to wake it again.
@@ -77,6 +88,7 @@ impl Link {
             close_by: Cell::new(NEVER),
             hold_until: Cell::new(NEVER),
             timer_at: Cell::new(NEVER),
+            farewell: Cell::new(Farewell::None),
             close_code: Cell::new(close_code::ABNORMAL),
             phase: Cell::new(Phase::Open),
             awake: Cell::new(true),
@@ -187,6 +199,23 @@ impl Link {
         self.close_by.set(self.worker.now().saturating_add(self.worker.limits.close_ticks + 1));
         self.schedule();
         self.wake();
+    }
+
+    /// Has the session told that the node drains.
+    pub(super) fn tell_draining(&self, leave_after: Duration) {
+        self.bid(Farewell::Tell(u32::try_from(leave_after.as_millis()).unwrap_or(u32::MAX)));
+    }
+
+    /// Has the session told that its peer should have left.
+    pub(super) fn call_upon(&self) {
+        self.bid(Farewell::CallUpon);
+    }
+
+    fn bid(&self, farewell: Farewell) {
+        if self.phase.get() == Phase::Open {
+            self.farewell.set(farewell);
+            self.wake();
+        }
     }
 
     /// Has the connection not read before this tick.

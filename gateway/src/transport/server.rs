@@ -31,6 +31,7 @@ use tokio::{
 
 use super::{
     Acceptor, Counters, Refusal, TransportConfig,
+    drain::Drain,
     extension::Window,
     handshake::{self, Handshake, Terms},
     task::ConnectionTask,
@@ -51,6 +52,7 @@ const STOP_POLL: Duration = Duration::from_millis(20);
 /// A running server. Dropping it leaves the server running; see [`Server::stop`].
 pub struct Server {
     address: SocketAddr,
+    workers: usize,
     counters: Arc<Counters>,
     orders: watch::Sender<Order>,
     handle: ServerHandle,
@@ -68,6 +70,22 @@ impl Server {
         &self.counters
     }
 
+    /// Refuses new WebSockets with 503, tells each that is open when to leave (see [`Session::on_draining`]
+    /// (super::Session::on_draining)), spread evenly over the time, and waits for all to be gone, or for the time to be
+    /// up. Plain HTTP goes on. To be followed by [`stop`](Self::stop).
+    pub async fn drain(&self, time: Duration) {
+        self.orders.send_replace(Order::Drain(Arc::new(Drain::new(self.workers, time))));
+        // Whoever is left is closed by the stop.
+        let _ = timeout(time, self.gone()).await;
+    }
+
+    /// Waits until no WebSocket is open.
+    async fn gone(&self) {
+        while self.counters.connections() > 0 {
+            sleep(STOP_POLL).await;
+        }
+    }
+
     /// Closes every WebSocket with `code` and `reason` (what is queued is sent first), refuses new ones with
     /// 503, waits up to `wait` for them to be gone, drops the rest, then stops listening and ends.
     ///
@@ -75,12 +93,7 @@ impl Server {
     /// What ended the listening, if it had failed before.
     pub async fn stop(self, code: u16, reason: &str, wait: Duration) -> io::Result<()> {
         self.orders.send_replace(Order::Close(code, reason.to_owned()));
-        let gone = async {
-            while self.counters.connections() > 0 {
-                sleep(STOP_POLL).await;
-            }
-        };
-        if timeout(wait, gone).await.is_err() {
+        if timeout(wait, self.gone()).await.is_err() {
             self.orders.send_replace(Order::Abort);
         }
         self.handle.stop(true).await;
@@ -109,7 +122,7 @@ where
     R: Fn(&Rc<A>, &mut web::ServiceConfig) + Clone + Send + 'static,
 {
     let limits = config.limits();
-    let address = config.listener.local_addr()?;
+    let (address, workers) = (config.listener.local_addr()?, config.workers);
     socket2::SockRef::from(&config.listener).listen(config.backlog)?;
     let (orders, watch_orders) = watch::channel(Order::Serve);
     let counters = Arc::clone(&config.counters);
@@ -118,7 +131,7 @@ where
         Terms { path: config.websocket_path, subprotocol: config.subprotocol, deflate: config.deflate };
 
     let builder = actix_server::Server::build()
-        .workers(config.workers)
+        .workers(workers)
         // Upgraded sockets leave actix's count; this bounds plain HTTP connections only.
         .max_concurrent_connections(config.max_connections_per_worker)
         .shutdown_timeout(HTTP_STOP_SECONDS)
@@ -128,8 +141,9 @@ where
     let worker_counters = Arc::clone(&counters);
     let server = builder
         .listen("tidings", config.listener, move || {
-            let acceptor = Rc::new(acceptor(started.fetch_add(1, Ordering::Relaxed)));
-            let worker = Rc::new(Worker::new(limits, worker_counters.add_worker()));
+            let number = started.fetch_add(1, Ordering::Relaxed);
+            let acceptor = Rc::new(acceptor(number));
+            let worker = Rc::new(Worker::new(number, limits, worker_counters.add_worker()));
             spawn_local(keep_time(Rc::clone(&worker)));
             spawn_local(obey(Rc::clone(&worker), watch_orders.clone()));
 
@@ -162,7 +176,7 @@ where
         })?
         .run();
     let handle = server.handle();
-    Ok(Server { address, counters, orders, handle, running: tokio::spawn(server) })
+    Ok(Server { address, workers, counters, orders, handle, running: tokio::spawn(server) })
 }
 
 /// The WebSocket path, asked for without wanting a WebSocket.

@@ -21,6 +21,7 @@ use super::{
     Session,
     bucket::{Allowance, Bucket},
     decoder::{BOMB, Decoder, Event, Rules},
+    drain,
     frame::{Frame, close_code},
     link::{Link, Phase},
 };
@@ -209,6 +210,9 @@ impl<S: Session> ConnectionTask<S> {
         {
             session.on_deadline();
         }
+        if let Some(session) = &mut self.session {
+            drain::bid_farewell(&self.link, session);
+        }
         let mut reads = 0;
         loop {
             let read = self.poll_read(cx);
@@ -314,6 +318,8 @@ impl<S: Session> Drop for ConnectionTask<S> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     /// As large as a session of the chat: two pointers.
@@ -324,6 +330,8 @@ mod tests {
         fn on_binary(&mut self, _: &[u8]) {}
         fn on_drained(&mut self) {}
         fn on_deadline(&mut self) {}
+        fn on_draining(&mut self, _: Duration) {}
+        fn on_overstayed(&mut self) {}
         fn on_closed(&mut self, _: u16) {}
     }
 

@@ -13,6 +13,7 @@ use bytes::Bytes;
 use slab::Slab;
 use tokio::{
     sync::watch,
+    task::spawn_local,
     time::{Instant, MissedTickBehavior, interval_at},
 };
 
@@ -21,9 +22,10 @@ use super::{
     connection::Connection,
     counters::WorkerCounters,
     deflate::Deflater,
+    drain::{Drain, drain},
     frame::Frame,
     inflate::Inflater,
-    link::Link,
+    link::{Link, Phase},
     wheel::{Entry, Wheel},
 };
 
@@ -39,6 +41,8 @@ const CATCH_UP_TICKS: u32 = 10;
 pub(crate) enum Order {
     #[default]
     Serve,
+    /// Tell every connection when to leave, open no more.
+    Drain(Arc<Drain>),
     /// Close every connection with this code and reason, open no more.
     Close(u16, String),
     /// Drop what is still there.
@@ -46,6 +50,8 @@ pub(crate) enum Order {
 }
 
 pub(crate) struct Worker {
+    /// From 0.
+    pub number: usize,
     pub limits: Limits,
     pub counters: Arc<WorkerCounters>,
     pub ping: Frame,
@@ -60,8 +66,9 @@ pub(crate) struct Worker {
 }
 
 impl Worker {
-    pub(crate) fn new(limits: Limits, counters: Arc<WorkerCounters>) -> Worker {
+    pub(crate) fn new(number: usize, limits: Limits, counters: Arc<WorkerCounters>) -> Worker {
         Worker {
+            number,
             limits,
             counters,
             ping: Frame::ping(&[]),
@@ -76,7 +83,7 @@ impl Worker {
         }
     }
 
-    /// Whether it was told to close everything, and opens nothing more.
+    /// Whether it was told to drain or to close everything, and opens nothing more.
     pub(crate) fn is_stopping(&self) -> bool {
         self.stopping.get()
     }
@@ -161,12 +168,13 @@ impl Worker {
         }
     }
 
+    /// All connections, those that are closing included.
+    pub(crate) fn links(&self) -> Vec<Rc<Link>> {
+        self.connections.borrow().iter().map(|(_, link)| Rc::clone(link)).collect()
+    }
+
     fn each(&self, tell: impl Fn(&Link)) {
-        let links: Vec<Rc<Link>> =
-            self.connections.borrow().iter().map(|(_, link)| Rc::clone(link)).collect();
-        for link in links {
-            tell(&link);
-        }
+        self.links().iter().for_each(|link| tell(link));
     }
 }
 
@@ -194,11 +202,19 @@ pub(crate) async fn keep_time(worker: Rc<Worker>) {
 /// Carries out what all workers are told.
 pub(crate) async fn obey(worker: Rc<Worker>, mut orders: watch::Receiver<Order>) {
     loop {
-        match &*orders.borrow_and_update() {
+        let order = orders.borrow_and_update().clone();
+        match order {
             Order::Serve => {}
-            Order::Close(code, reason) => {
+            Order::Drain(plan) => {
                 worker.stopping.set(true);
-                worker.each(|link| link.close(*code, reason));
+                spawn_local(drain(Rc::clone(&worker), plan));
+            }
+            Order::Close(code, reason) => {
+                if worker.stopping.replace(true) {
+                    let open = worker.links().iter().filter(|link| link.phase.get() == Phase::Open).count();
+                    worker.counters.drain_cut.add(open);
+                }
+                worker.each(|link| link.close(code, &reason));
             }
             Order::Abort => {
                 worker.stopping.set(true);

@@ -136,3 +136,43 @@ async fn who_is_being_let_in_as_a_stop_begins_is_sent_away_as_from_a_node_that_s
     let (counters, _) = stop.await.unwrap();
     assert_eq!(counters.totals().opened, 1);
 }
+
+#[tokio::test]
+async fn a_drain_tells_everybody_when_to_leave_and_calls_upon_those_who_stay() {
+    let fixture = Fixture::with(|config| config.workers = 2);
+    let counters = Arc::clone(fixture.server.counters());
+    let mut clients = Vec::new();
+    for _ in 0..4 {
+        clients.push(fixture.client().await);
+    }
+    clients[3].send_text("!owe").await;
+    clients[3].send_text("noted").await;
+    assert_eq!(clients[3].text().await, "noted");
+    let (address, server) = (fixture.address(), fixture.server);
+    let stop = tokio::spawn(async move {
+        server.drain(Duration::from_secs(5)).await;
+        server.stop(1001, "the time is up", Duration::from_secs(60)).await
+    });
+    let mut told = Vec::new();
+    for client in &mut clients {
+        let text = client.text().await;
+        told.push(text.strip_prefix("leave after ").unwrap().parse::<i64>().unwrap());
+    }
+    told.sort_unstable();
+    // Over four of five seconds, each in the middle of its quarter.
+    let apart: Vec<i64> = told.windows(2).map(|pair| pair[1] - pair[0]).collect();
+    assert!(apart.iter().all(|apart| (500..=1500).contains(apart)), "{told:?}");
+    let head = Client::raw(address, handshake("/ws").as_bytes()).await.head().await;
+    assert!(head.starts_with("HTTP/1.1 503 ") && head.contains("\r\nretry-after: 1\r\n"), "{head}");
+    // Until then all goes on as ever.
+    clients[3].send_text("still here").await;
+    assert_eq!(clients[3].text().await, "still here");
+    for (client, code) in clients.iter_mut().zip([1012, 1012, 1012, 1001]) {
+        assert_eq!(client.close_code().await, code);
+        client.send(&frame(CLOSE, &code.to_be_bytes())).await;
+    }
+    patiently("the stop", stop).await.unwrap().unwrap();
+    let totals = counters.totals();
+    assert_eq!((totals.drain_told, totals.drain_overstayed, totals.drain_cut), (4, 4, 1));
+    assert_eq!((totals.closes.get(&1012), totals.closes.get(&1001)), (Some(&3), Some(&1)));
+}

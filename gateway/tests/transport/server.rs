@@ -133,6 +133,7 @@ impl Acceptor for Stage {
             cast: Rc::clone(&self.cast),
             banner: self.banner.clone(),
             to_pull: 0,
+            owes: false,
         }
     }
 }
@@ -143,6 +144,7 @@ struct Actor {
     cast: Rc<RefCell<Vec<Connection>>>,
     banner: Frame,
     to_pull: usize,
+    owes: bool,
 }
 
 impl Actor {
@@ -219,6 +221,7 @@ impl Session for Actor {
                 connection.set_deadline(argument.parse().ok().map(Duration::from_millis));
             }
             "!panic" => panic!("told to panic, this is part of the test"),
+            "!owe" => self.owes = true,
             "!note" => self.report(argument),
             _ => connection.send(Frame::text_once(text)),
         }
@@ -235,6 +238,16 @@ impl Session for Actor {
     fn on_deadline(&mut self) {
         self.report("deadline");
         self.connection.send(Frame::text("deadline"));
+    }
+
+    fn on_draining(&mut self, leave_after: Duration) {
+        self.connection.send(Frame::text(format!("leave after {}", leave_after.as_millis())));
+    }
+
+    fn on_overstayed(&mut self) {
+        if !self.owes {
+            self.connection.close(1012, "overstayed");
+        }
     }
 
     fn on_closed(&mut self, code: u16) {

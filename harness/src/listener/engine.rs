@@ -25,6 +25,8 @@ use line::Line;
 
 const PONG_PATIENCE: Duration = Duration::from_secs(5);
 const CLOSE_PATIENCE: Duration = Duration::from_secs(1);
+/// Nothing new is sent so long before leaving: what is under way has as long to be answered.
+const FINISHING: Duration = Duration::from_secs(1);
 
 /// A room this person listens to.
 struct Room {
@@ -62,7 +64,7 @@ pub(super) struct Engine {
     line: Option<Line>,
     backoff: Backoff,
     connect_at: Instant,
-    /// Told to leave: no new sends, and a new connection at this time.
+    /// Told to leave: a new connection at this time, and no new sends shortly before.
     draining: Option<Instant>,
     /// Since when (since 1970) messages are expected to come at once.
     online_since: Option<Duration>,
@@ -140,7 +142,7 @@ impl Engine {
         rejoins
             .chain([line.heard + silence])
             .chain(self.draining)
-            .chain(self.outbox.deadline(self.draining.is_some()))
+            .chain(self.outbox.deadline(self.is_leaving()))
             .min()
     }
 
@@ -222,7 +224,7 @@ impl Engine {
             self.connect_at = now;
             return;
         }
-        if self.outbox.deadline(self.draining.is_some()).as_ref().is_some_and(due) && self.line.is_some() {
+        if self.outbox.deadline(self.is_leaving()).as_ref().is_some_and(due) && self.line.is_some() {
             match self.outbox.lapse() {
                 Some(Lapse::Send(frame)) => {
                     let reference = hear::reference(&frame);
@@ -251,6 +253,11 @@ impl Engine {
             let reference = format!("p{}", line.pings);
             self.send(&reference, json!({ "type": "ping", "ref": reference }).to_string()).await;
         }
+    }
+
+    /// Whether what were sent now might be answered only when we have left.
+    fn is_leaving(&self) -> bool {
+        self.draining.is_some_and(|at| at <= Instant::now() + FINISHING)
     }
 
     fn broken(&self, what: String) {

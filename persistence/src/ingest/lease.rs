@@ -1,14 +1,14 @@
 //! Keeps this replica's share of the partitions: renews, takes what is free, gives back what is too much.
-//! Touches the holdings and the lease columns. A batch in flight needs no notice: its guard finds out.
+//! Others are told of what was given back. Touches the holdings and the lease columns. A batch in flight needs no notice: its guard finds out.
 
 use std::sync::Arc;
 use std::time::Instant;
 
 use sea_orm::DbErr;
-use tidings_shared::log::keys::PARTITIONS;
+use tidings_shared::log::keys::{self, PARTITIONS};
 use tokio_util::sync::CancellationToken;
 
-use super::Ingest;
+use super::{Ingest, without_data};
 use crate::writer::{failure, leases, limit::within};
 
 /// Renewals in the time of a lease: two may fail before it runs out.
@@ -27,6 +27,7 @@ pub(super) async fn keep(ingest: Arc<Ingest>, done: CancellationToken) {
         tokio::select! {
             () = done.cancelled() => return,
             _ = tick.tick() => {}
+            () = ingest.to_take.notified() => {}
         }
         // What was taken and not told is found by the next renewal.
         if let Err(error) = within(ingest.lease, round(&ingest)).await {
@@ -50,6 +51,7 @@ async fn round(ingest: &Ingest) -> Result<(), DbErr> {
     if !surplus.is_empty() {
         leases::release(&ingest.db, &ingest.replica, &surplus).await?;
         count(ingest, "released", surplus.len());
+        tell_free(ingest).await;
     } else if held < share {
         let taken = leases::take(&ingest.db, &ingest.replica, ingest.lease, share - held).await?;
         taken.iter().for_each(|lease| ingest.holdings().gained(*lease, Instant::now()));
@@ -60,6 +62,17 @@ async fn round(ingest: &Ingest) -> Result<(), DbErr> {
     }
     ingest.to_settle.notify_one();
     Ok(())
+}
+
+/// Tells all replicas that partitions are free. Who does not hear of it finds them at its next renewal.
+pub(super) async fn tell_free(ingest: &Ingest) {
+    let Some(session) = ingest.log.current_session() else { return };
+    let mut connection = session.connection();
+    let told = redis::cmd("PUBLISH").arg(keys::LEASES).arg("").query_async::<i64>(&mut connection).await;
+    if let Err(error) = told {
+        ingest.log.failed(&session, &error);
+        tracing::debug!(cause = without_data(&error), "that partitions are free cannot be told");
+    }
 }
 
 fn count(ingest: &Ingest, change: &str, partitions: usize) {

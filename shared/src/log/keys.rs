@@ -5,6 +5,9 @@ use crate::ids::RoomId;
 /// Number of partitions, fixed at installation: the rows of the table `partitions`, checked at start.
 pub const PARTITIONS: u16 = 64;
 
+/// Channel on which replicas of persistence tell that they gave partitions back.
+pub const LEASES: &str = "leases";
+
 /// A share of all rooms: rooms of one partition have one ingest stream and one stored watermark.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Partition(pub u16);

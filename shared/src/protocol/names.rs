@@ -41,7 +41,7 @@ pub const LOG_EVENTS: [&str; 10] = [
 
 /// What tells a client where it stands, or reaches all connections of a user, or is neither stored nor replayed.
 /// The names of `typing` are those of the client's frames.
-pub const OTHER_FRAMES: [&str; 9] = [
+pub const OTHER_FRAMES: [&str; 10] = [
     "room:caught_up",
     "room:gap",
     "room:added",
@@ -51,6 +51,7 @@ pub const OTHER_FRAMES: [&str; 9] = [
     "receipt:delivered",
     "presence",
     "void",
+    "draining",
 ];
 
 #[cfg(test)]

@@ -155,6 +155,8 @@ pub enum ServerFrame<'a> {
     RoomRemoved { room: &'a RoomId, seq: Seq },
     #[serde(rename = "rooms:changed")]
     RoomsChanged { rooms_version: &'a str },
+    #[serde(rename = "draining")]
+    Draining { reconnect_after_ms: u64 },
     #[serde(rename = "pong")]
     Pong {
         #[serde(rename = "ref", skip_serializing_if = "Option::is_none")]

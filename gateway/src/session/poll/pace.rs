@@ -5,10 +5,10 @@ use std::{num::NonZeroU32, time::Duration};
 
 use tidings_shared::{error::Refusal, ids::UserId};
 use tokio::time::Instant;
-use tokio_util::sync::CancellationToken;
 
 use crate::{
     limits::{Limit, rooms_cost},
+    session::Gate,
     worker::Node,
 };
 
@@ -24,7 +24,7 @@ pub(super) async fn pace(
     user: &UserId,
     rooms: usize,
     until: Instant,
-    draining: &CancellationToken,
+    gate: &Gate,
 ) -> Result<(), Refusal> {
     let until = until.min(Instant::now() + PACED_WITHIN);
     let cost = NonZeroU32::MIN.saturating_add(rooms_cost(rooms));
@@ -36,9 +36,7 @@ pub(super) async fn pace(
         };
         tokio::select! {
             () = tokio::time::sleep_until(turn) => {}
-            () = draining.cancelled() => {
-                return Err(Refusal::unavailable("this node is stopping; poll again"));
-            }
+            () = gate.closed.cancelled() => gate.check_open()?,
         }
     }
     Ok(())

@@ -122,9 +122,7 @@ async fn answer(
     request: &HttpRequest,
     body: web::Payload,
 ) -> Result<Vec<u8>, Refusal> {
-    if acceptor.gate.draining.is_cancelled() {
-        return Err(Refusal::unavailable("this node is stopping; poll again"));
-    }
+    acceptor.gate.check_open()?;
     let mut origins = request.headers().get_all(header::ORIGIN);
     let origin = origins.next().map(|origin| origin.to_str().unwrap_or("unreadable"));
     if !acceptor.gate.origins.allows(origin) || origins.next().is_some() {
@@ -150,10 +148,10 @@ async fn answer(
         request.as_ref().map_or((0, Duration::ZERO), |request| (request.cursors.len(), request.timeout));
     let (until, gate) = (Instant::now() + timeout, &acceptor.gate);
     // Before anything is asked of Redis for them.
-    pace(&acceptor.worker.node, &identity.user, rooms, until, &gate.draining).await?;
+    pace(&acceptor.worker.node, &identity.user, rooms, until, gate).await?;
     let request = request?;
     let admitted = admit(&acceptor.worker, identity).await?;
-    poll(&acceptor.worker, admitted, request, until, gate.websocket, &gate.draining).await
+    poll(&acceptor.worker, admitted, request, until, gate).await
 }
 
 fn refused(refusal: &Refusal) -> HttpResponse {

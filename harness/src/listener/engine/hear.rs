@@ -64,6 +64,7 @@ impl Engine {
     }
 
     fn refused(&mut self, reference: &str, error: &ErrorFrame) {
+        lock(&self.shared.state).errors.push(format!("{reference}: {} {}", error.code, error.message));
         if let Some(client_id) = outbox::client_id_of(reference) {
             self.outbox.refused(client_id, error);
         } else if let Some(name) = reference.strip_prefix("j:") {

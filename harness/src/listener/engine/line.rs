@@ -38,7 +38,7 @@ impl Engine {
                 {
                     let mut state = lock(&self.shared.state);
                     state.connected = true;
-                    state.connections += 1;
+                    state.connections.push(std::time::Instant::now());
                 }
                 let rooms: Vec<String> = self.rooms.keys().cloned().collect();
                 for room in rooms {
@@ -49,13 +49,14 @@ impl Engine {
             Err(ClientError::Refused { status: status @ (400..=404 | 410), body, .. }) => {
                 self.give_up(format!("{ws} refused the handshake: {status} {body}"));
             }
-            Err(ClientError::Refused { retry_after_s: Some(told), .. }) => {
+            Err(error) => {
+                lock(&self.shared.state).turned_away.push(error.to_string());
+                let told = match error {
+                    ClientError::Refused { retry_after_s, .. } => retry_after_s.map(Duration::from_secs),
+                    _ => None,
+                };
                 self.gateway += 1;
-                self.connect_at = Instant::now() + Duration::from_secs(told);
-            }
-            Err(_) => {
-                self.gateway += 1;
-                self.connect_at = Instant::now() + self.backoff.next();
+                self.connect_at = Instant::now() + told.unwrap_or_else(|| self.backoff.next());
             }
         }
     }

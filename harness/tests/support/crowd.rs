@@ -1,0 +1,246 @@
+//! Some three hundred people who talk all the time, most on WebSockets and a few over HTTP, and what came of it.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use reqwest::{Response, header};
+use serde_json::{Value, json};
+use tidings_harness::play::history;
+use tidings_harness::play::verdict::{Expected, Verdict, of_history, of_listener};
+use tidings_harness::recorder::{Interner, Received};
+use tidings_harness::{Begin, Cursor, Http, Listener, Nodes, Stack, clock};
+use tokio::task::JoinHandle;
+
+const ROOMS: usize = 30;
+const PEOPLE_PER_ROOM: usize = 10;
+/// How many there are on WebSockets.
+pub const CONNECTIONS: usize = ROOMS * PEOPLE_PER_ROOM;
+const EACH_SAYS_EVERY: Duration = Duration::from_millis(1000);
+/// Who sends over HTTP, into one room each.
+const BY_HTTP: usize = 4;
+const HTTP_EVERY: Duration = Duration::from_millis(100);
+const PATIENCE: Duration = Duration::from_secs(60);
+
+struct Room {
+    id: String,
+    people: Vec<Arc<Listener>>,
+}
+
+/// What one sender did.
+#[derive(Default)]
+struct Said {
+    room: usize,
+    stored: Vec<Received>,
+    errors: Vec<String>,
+    refused: usize,
+}
+
+/// Everybody, talking.
+pub struct Crowd {
+    rooms: Vec<Room>,
+    http: Vec<Http>,
+    talking: Vec<JoinHandle<Said>>,
+    stop: Arc<AtomicBool>,
+    begun: Instant,
+}
+
+/// What came of it.
+pub struct Done {
+    connected_at: Vec<Instant>,
+    /// What senders were told that is no ack.
+    pub errors: Vec<String>,
+    pub turned_away: Vec<String>,
+    /// Connections to persistence that were refused.
+    pub refused: usize,
+    pub messages: u64,
+    pub took: Duration,
+    pub verdict: Verdict,
+}
+
+impl Done {
+    /// When somebody connected, within this time.
+    pub fn connected_between(&self, begin: Instant, end: Instant) -> Vec<Instant> {
+        self.connected_at.iter().copied().filter(|at| (begin..end).contains(at)).collect()
+    }
+
+    /// Messages a second.
+    pub fn rate(&self) -> f64 {
+        self.messages as f64 / self.took.as_secs_f64()
+    }
+}
+
+impl Crowd {
+    /// Everybody comes, and begins to talk.
+    pub async fn gather(stack: &Stack) -> Result<Crowd> {
+        let nodes = Arc::new(Nodes::of(stack));
+        let mut rooms = Vec::new();
+        for room in 0..ROOMS {
+            let names = (0..PEOPLE_PER_ROOM).map(|number| format!("p{room}-{number}"));
+            let mut members: Vec<Value> = names.clone().map(|user| json!({ "user": user })).collect();
+            members.push(json!({ "user": format!("h{room}") }));
+            let body = json!({ "kind": "private", "name": room.to_string(), "members": members });
+            let answer = stack.http("host").post("/rooms", body).await?.expect(201).body;
+            let id = answer["room"].as_str().context("a room")?.to_owned();
+            let head: Cursor = serde_json::from_value(answer["head"].clone())?;
+            let interner = Arc::<Interner>::default();
+            let person = |(number, name): (usize, String)| {
+                let listener =
+                    Listener::new(&name, Arc::clone(&nodes), room * PEOPLE_PER_ROOM + number, None);
+                listener.join(&id, Begin::At(head.clone()), Arc::clone(&interner));
+                Arc::new(listener)
+            };
+            let people = names.enumerate().map(person).collect();
+            rooms.push(Room { id, people });
+        }
+        for room in &rooms {
+            for person in &room.people {
+                person.online();
+            }
+            until("a room is there", || room.people.iter().all(|person| person.is_connected())).await?;
+        }
+        let stop = Arc::new(AtomicBool::new(false));
+        let mut talking = Vec::new();
+        for (number, room) in rooms.iter().enumerate() {
+            for (place, person) in room.people.iter().enumerate() {
+                let name = format!("p{number}-{place}");
+                let (person, id, stop) = (Arc::clone(person), room.id.clone(), stop.clone());
+                talking.push(tokio::spawn(talk(number, name, person, id, stop)));
+            }
+        }
+        for (number, room) in rooms.iter().enumerate().take(BY_HTTP) {
+            let user = format!("h{number}");
+            let (token, id, stop) = (stack.token(&user), room.id.clone(), stop.clone());
+            talking.push(tokio::spawn(post(number, user, token, Arc::clone(&nodes), id, stop)));
+        }
+        let http = (0..nodes.persistence.len()).map(|node| stack.http_at(node, "host")).collect();
+        Ok(Crowd { rooms, http, talking, stop, begun: Instant::now() })
+    }
+
+    /// Everybody ends what they say, hears all of it, and is asked what they heard.
+    pub async fn disperse(self) -> Result<Done> {
+        self.stop.store(true, Ordering::Relaxed);
+        let mut expected: Vec<Expected> = self.rooms.iter().map(|_| Expected::default()).collect();
+        let (mut errors, mut refused) = (Vec::new(), 0);
+        for talking in self.talking {
+            let said = talking.await?;
+            said.stored.into_iter().for_each(|message| expected[said.room].add(message));
+            errors.extend(said.errors);
+            refused += said.refused;
+        }
+        let took = self.begun.elapsed();
+        let (mut verdict, mut connected_at, mut turned_away) = (Verdict::default(), Vec::new(), Vec::new());
+        for (room, expected) in self.rooms.iter().zip(&expected) {
+            let last = expected.last_seq();
+            let has_all = |person: &Arc<Listener>| {
+                person.cursor(&room.id).is_some_and(|cursor| cursor.seq >= last) || person.failed().is_some()
+            };
+            until("everybody has heard all", || room.people.iter().all(has_all)).await?;
+            for (place, person) in room.people.iter().enumerate() {
+                let record = person.record(&room.id).context("joined")?;
+                let record = record.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+                verdict.add(of_listener(&format!("{place} of {}", room.id), expected, &record));
+                connected_at.extend(person.connected_at());
+                turned_away.extend(person.turned_away());
+                errors.extend(person.errors());
+                errors.extend(person.broken_rules());
+                errors.extend(person.failed());
+            }
+            let messages = history::messages(&self.http, &room.id).await?;
+            verdict.add(of_history(&room.id, expected, &messages));
+            let events = history::events(&self.http, &room.id).await?;
+            verdict.add(of_history(&room.id, expected, &events));
+        }
+        let messages = expected.iter().map(Expected::count).sum();
+        Ok(Done { connected_at, errors, turned_away, refused, messages, took, verdict })
+    }
+}
+
+/// Says something again and again until everybody is to stop.
+async fn talk(room: usize, name: String, person: Arc<Listener>, id: String, stop: Arc<AtomicBool>) -> Said {
+    let mut said = Said { room, ..Said::default() };
+    // Not all in one moment.
+    let mut turn = tokio::time::Instant::now() + EACH_SAYS_EVERY.mul_f64(rand::random_range(0.0..1.0));
+    for number in 0.. {
+        tokio::time::sleep_until(turn).await;
+        turn += EACH_SAYS_EVERY;
+        if stop.load(Ordering::Relaxed) {
+            break;
+        }
+        let text = format!("{name} says {number}");
+        match person.send(&id, &text).await {
+            Ok(sent) => said.stored.push(Received {
+                seq: sent.seq,
+                id: sent.id,
+                client_id: sent.client_id,
+                sender: name.clone(),
+                text,
+            }),
+            Err(error) => said.errors.push(format!("{text}: {error}")),
+        }
+    }
+    said
+}
+
+/// The same over HTTP. A node that refuses a connection, or tells to make another, is left for the next.
+async fn post(
+    room: usize,
+    user: String,
+    token: String,
+    nodes: Arc<Nodes>,
+    id: String,
+    stop: Arc<AtomicBool>,
+) -> Said {
+    let mut said = Said { room, ..Said::default() };
+    let client = tidings_harness::http::client();
+    let mut node = room;
+    for number in 0.. {
+        tokio::time::sleep(HTTP_EVERY).await;
+        if stop.load(Ordering::Relaxed) {
+            break;
+        }
+        let (text, client_id) = (format!("{user} posts {number}"), clock::client_id());
+        let answer = loop {
+            let url = format!("{}/v1/rooms/{id}/messages", nodes.persistence[node % nodes.persistence.len()]);
+            let body = json!({ "client_id": client_id, "content": text });
+            match client.post(url).bearer_auth(&token).json(&body).send().await {
+                Err(error) if error.is_connect() => {
+                    said.refused += 1;
+                    node += 1;
+                }
+                answer => break answer,
+            }
+        };
+        match answer {
+            Ok(answer) => {
+                node += usize::from(answer.headers().get(header::CONNECTION).is_some_and(|it| it == "close"));
+                match stored(answer).await {
+                    Ok((seq, id)) => {
+                        said.stored.push(Received { seq, id, client_id, sender: user.clone(), text })
+                    }
+                    Err(error) => said.errors.push(format!("{text}: {error:#}")),
+                }
+            }
+            Err(error) => said.errors.push(format!("{text}: {error:?}")),
+        }
+    }
+    said
+}
+
+async fn stored(answer: Response) -> Result<(u64, String)> {
+    let status = answer.status().as_u16();
+    let body: Value = answer.json().await?;
+    ensure!(status == 201 || (status == 200 && body["duplicate"] == true), "{status} {body}");
+    let id = body["id"].as_str().context("an id")?.to_owned();
+    Ok((body["seq"].as_u64().context("a seq")?, id))
+}
+
+async fn until(what: &str, done: impl Fn() -> bool) -> Result<()> {
+    let begun = Instant::now();
+    while !done() {
+        ensure!(begun.elapsed() < PATIENCE, "not in time: {what}");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    Ok(())
+}

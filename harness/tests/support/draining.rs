@@ -1,0 +1,64 @@
+//! What a node that drains tells: on its operators' port, and on its connections.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+use tidings_harness::{Client, ClientError, Node, ServerFrame};
+
+pub const PATIENCE: Duration = Duration::from_secs(30);
+
+/// The value of a metric without labels.
+pub async fn metric(node: &Node, name: &str) -> Result<f64> {
+    let text = node.metrics().await?;
+    let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+    Ok(value.with_context(|| format!("there is no {name}"))?.parse()?)
+}
+
+/// Waits until a metric without labels has at least this value.
+pub async fn until_metric(node: &Node, name: &str, least: f64) -> Result<()> {
+    let begun = Instant::now();
+    while metric(node, name).await? < least {
+        ensure!(begun.elapsed() < PATIENCE, "{name} stays below {least}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    Ok(())
+}
+
+/// Waits until the node says that it drains.
+pub async fn until_unready(node: &Node) -> Result<()> {
+    let begun = Instant::now();
+    loop {
+        let answer = reqwest::get(format!("{}/readyz", node.admin())).await?;
+        if answer.status() == 503 && answer.text().await?.contains("draining") {
+            return Ok(());
+        }
+        ensure!(begun.elapsed() < PATIENCE, "it stays ready");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+/// Waits until the process is gone; how long that took.
+pub async fn until_gone(node: &Node) -> Result<Duration> {
+    let begun = Instant::now();
+    while node.pid().is_some() {
+        ensure!(begun.elapsed() < PATIENCE, "it does not end");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    Ok(begun.elapsed())
+}
+
+/// When a connection is told to leave.
+pub async fn told(client: &Client) -> Result<Duration> {
+    match client.wait_for("draining", PATIENCE).await? {
+        ServerFrame::Draining(draining) => Ok(Duration::from_millis(draining.reconnect_after_ms)),
+        other => bail!("{other:?}"),
+    }
+}
+
+/// Waits for the close by the server, before which nothing more is told; its code.
+pub async fn closed_without_a_word(client: &Client) -> Result<Option<u16>> {
+    match client.next_event(PATIENCE).await {
+        Err(ClientError::Closed(closed)) => Ok(closed.code),
+        other => bail!("{other:?}"),
+    }
+}
