@@ -16,6 +16,7 @@ mod changes;
 mod erase;
 mod events;
 mod export;
+mod in_time;
 mod members;
 mod messages;
 mod my_rooms;
@@ -36,6 +37,7 @@ mod watermarks;
 use std::time::Duration;
 
 use actix_cors::Cors;
+use actix_web::dev::HttpServiceFactory;
 use actix_web::http::header;
 use actix_web::middleware::from_fn;
 use actix_web::{HttpRequest, Resource, Route, guard, web};
@@ -132,10 +134,15 @@ fn get() -> Route {
 }
 
 /// A resource with its routes, which tells what it takes when it is asked for something else.
-fn resource<const N: usize>(path: &str, methods: &'static str, routes: [Route; N]) -> Resource {
+fn resource<const N: usize>(
+    path: &str,
+    methods: &'static str,
+    routes: [Route; N],
+) -> impl HttpServiceFactory + use<N> {
     let resource = routes.into_iter().fold(web::resource(path), Resource::route);
     resource
         .default_service(web::to(move || async move { Err::<web::Bytes, _>(Problem::wrong_method(methods)) }))
+        .wrap(from_fn(in_time::in_time))
 }
 
 async fn nothing_here(request: HttpRequest) -> Result<web::Bytes, Problem> {

@@ -1,5 +1,5 @@
-//! Jobs of this program, run beside the services: `retain` and `import`. Each ends by itself, may be stopped at any
-//! moment and started again.
+//! Jobs of this program, run beside the services: `retain`, `import` and `dead-letter`. Each ends by itself, may be
+//! stopped at any moment and started again.
 
 use std::ffi::OsString;
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use tidings_shared::log::{self, Log, LogLimits, subscriber::Subscriber};
 
 use crate::app::{self, database};
 use crate::authority::PostgresAuthority;
-use crate::{import, retention};
+use crate::{dead_letters, import, retention};
 
 /// What is asked for when a job is named.
 #[derive(Debug, Parser)]
@@ -28,6 +28,8 @@ pub enum Job {
     Retain(retention::Arguments),
     /// Bring rooms, members and messages of another system in
     Import(import::Arguments),
+    /// See to records that could not be written
+    DeadLetter(dead_letters::Arguments),
 }
 
 /// What every job needs.
@@ -74,7 +76,7 @@ impl Reach {
 pub fn asked(arguments: impl Iterator<Item = OsString>) -> Option<Job> {
     let arguments: Vec<OsString> = arguments.collect();
     let named = arguments.get(1).and_then(|first| first.to_str());
-    matches!(named, Some("retain" | "import")).then(|| Program::parse_from(arguments).job)
+    matches!(named, Some("retain" | "import" | "dead-letter")).then(|| Program::parse_from(arguments).job)
 }
 
 /// Does a job.
@@ -85,5 +87,6 @@ pub async fn run(job: Job) -> anyhow::Result<()> {
     match job {
         Job::Retain(arguments) => retention::run(arguments).await,
         Job::Import(arguments) => import::run(arguments).await,
+        Job::DeadLetter(arguments) => dead_letters::run(arguments).await,
     }
 }

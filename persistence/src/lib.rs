@@ -5,6 +5,7 @@ pub mod account;
 pub mod app;
 pub mod authority;
 pub mod config;
+pub mod dead_letters;
 pub mod entity;
 pub mod erasure;
 pub mod forms;

@@ -3,6 +3,7 @@
 //! not found as expected under its lock.
 
 pub mod batch;
+pub mod dead_letters;
 pub mod epochs;
 pub mod erase;
 pub mod failure;

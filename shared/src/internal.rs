@@ -4,6 +4,7 @@
 mod client;
 pub mod people;
 pub mod presence;
+mod rest;
 
 use std::collections::HashMap;
 

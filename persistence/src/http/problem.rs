@@ -6,7 +6,7 @@ use std::fmt;
 
 use actix_web::http::{StatusCode, header};
 use actix_web::{HttpResponse, HttpResponseBuilder, ResponseError};
-use sea_orm::{DbErr, RuntimeErr, SqlxError};
+use sea_orm::DbErr;
 use serde::Serialize;
 use tidings_shared::error::{ErrorCode, Refusal};
 use tidings_shared::log::AppendError;
@@ -129,21 +129,11 @@ impl From<DbErr> for Problem {
     }
 }
 
-/// Whether the database was not there to answer, as opposed to answering with an error.
+/// Whether the database was not there to answer or to write, as opposed to answering with an error. Also for want of
+/// resources (class 53), and by whoever runs it or a time limit (57).
 fn is_away(error: &DbErr) -> bool {
-    let cause = match error {
-        DbErr::ConnectionAcquire(_) | DbErr::Conn(_) => return true,
-        DbErr::Exec(RuntimeErr::SqlxError(cause)) | DbErr::Query(RuntimeErr::SqlxError(cause)) => cause,
-        _ => return false,
-    };
-    match cause.as_ref() {
-        SqlxError::Io(_) | SqlxError::Tls(_) | SqlxError::PoolTimedOut | SqlxError::PoolClosed => true,
-        // Connection exception, insufficient resources, operator intervention (shutdown, time-out).
-        SqlxError::Database(error) => {
-            error.code().is_some_and(|state| ["08", "53", "57"].iter().any(|class| state.starts_with(class)))
-        }
-        _ => false,
-    }
+    let state = failure::sqlstate(error).unwrap_or_default();
+    failure::is_of_the_connection(error) || state.starts_with("53") || state.starts_with("57")
 }
 
 impl fmt::Display for Problem {
@@ -193,6 +183,7 @@ impl ResponseError for Problem {
 #[cfg(test)]
 mod tests {
     use actix_web::body::to_bytes;
+    use sea_orm::RuntimeErr;
 
     use super::*;
 

@@ -29,7 +29,7 @@ pub use members::{
     MembershipChange,
 };
 pub use room_update::{ROOM_UPDATED, RoomUpdate};
-pub use row::{EventRow, MESSAGE_VOID as VOID_KIND, MessageRow, VoidReason};
+pub use row::{EventRow, MESSAGE as MESSAGE_KIND, MESSAGE_VOID as VOID_KIND, MessageRow, VoidReason};
 
 /// An entry of an ingest stream.
 #[derive(Debug, Clone)]

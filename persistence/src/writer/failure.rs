@@ -16,15 +16,21 @@ pub fn is_of_the_data(error: &DbErr) -> bool {
 }
 
 /// SQLSTATEs of a server that is going, not there yet, has no connection left, or ended the connection since we stood
-/// still; and class 08.
+/// still; besides them class 08.
 const NOT_THERE: [&str; 6] = ["57P01", "57P02", "57P03", "57P05", "53300", "25P03"];
 
-/// Whether the server was not reached, or left: nothing is known of the statement, and the next try may work.
+/// SQLSTATEs of a server that takes no writes at all, whatever they hold: it is read-only, its disk is full, it cannot
+/// write or read its files.
+const TAKES_NOTHING: [&str; 3] = ["25006", "53100", "58030"];
+
+/// Whether the server was not reached, left, or takes nothing from anybody just now: nothing is known of the statement,
+/// and the next try may work.
 #[must_use]
 pub fn is_of_the_connection(error: &DbErr) -> bool {
     use SqlxError::{Io, PoolClosed, PoolTimedOut, Protocol, Tls, WorkerCrashed};
     if let Some(state) = sqlstate(error) {
-        return state.starts_with("08") || NOT_THERE.contains(&state.as_str());
+        let told = |states: &[&str]| states.contains(&state.as_str());
+        return state.starts_with("08") || told(&NOT_THERE) || told(&TAKES_NOTHING);
     }
     let lost = |cause: &SqlxError| {
         matches!(cause, Io(_) | Tls(_) | Protocol(_) | PoolTimedOut | PoolClosed | WorkerCrashed)

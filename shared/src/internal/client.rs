@@ -3,7 +3,7 @@
 
 use std::{
     sync::atomic::{AtomicUsize, Ordering},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use async_trait::async_trait;
@@ -16,6 +16,8 @@ use super::{
     CONNECT_USER, ConnectUserAnswer, ConnectUserRequest, LOOK_UP, LookUpAnswer, LookUpRequest, MARKS,
     MAX_USERS, MarksAnswer, MarksRequest, OPEN_EPOCH, OpenEpochAnswer, OpenEpochRequest, ROOMS, RoomsAnswer,
     RoomsRequest, SECRET_HEADER, SEED, SeedAnswer, SeedRequest, TARGET, TargetAnswer, TargetRequest,
+    people::{ACCOUNTS, ROLES},
+    rest::Rest,
 };
 use crate::{
     ids::{ClientId, Epoch, RoomId, Seq, UserId},
@@ -33,6 +35,8 @@ const IDLE_CONNECTIONS: usize = 2;
 const IDLE_TIMEOUT: Duration = Duration::from_secs(4);
 /// How long a request may wait for its turn.
 const TURN_TIMEOUT: Duration = Duration::from_secs(4);
+/// What fails only when PostgreSQL is away, whatever is asked: the others may wait for something to be stored.
+const REST_WITH_POSTGRESQL: [&str; 6] = [LOOK_UP, MARKS, ROOMS, CONNECT_USER, ROLES, ACCOUNTS];
 
 /// See the module.
 pub struct InternalClient {
@@ -42,6 +46,7 @@ pub struct InternalClient {
     /// The replica that answered last is asked first.
     preferred: AtomicUsize,
     turns: Semaphore,
+    rest: Rest,
     /// Connections are driven by this runtime, whichever worker asks.
     runtime: tokio::runtime::Handle,
 }
@@ -65,6 +70,7 @@ impl InternalClient {
             secret,
             preferred: AtomicUsize::new(0),
             turns: Semaphore::new(MAX_REQUESTS),
+            rest: Rest::default(),
             runtime,
         })
     }
@@ -98,6 +104,11 @@ impl InternalClient {
         let turn = tokio::time::timeout(TURN_TIMEOUT, self.turns.acquire()).await;
         let _turn =
             turn.map_err(|_| unavailable(&"too many requests are waiting"))?.map_err(|e| unavailable(&e))?;
+        let rests = REST_WITH_POSTGRESQL.contains(&path);
+        // Looked at only now: many may have waited for their turns since it was asked last.
+        if rests && self.rest.lasts(Instant::now()) {
+            return Err(unavailable(&"it did not answer a moment ago"));
+        }
         let first = self.preferred.load(Ordering::Relaxed);
         let mut last_error = AuthorityError::Unavailable("no persistence URL is configured".to_owned());
         for attempt in 0..self.urls.len() {
@@ -114,6 +125,7 @@ impl InternalClient {
             match answer.await {
                 Ok(Ok(answer)) => {
                     self.preferred.store(replica, Ordering::Relaxed);
+                    self.rest.over();
                     return Ok(answer);
                 }
                 Ok(Err(error)) if error.status() == Some(StatusCode::CONFLICT) => {
@@ -124,6 +136,9 @@ impl InternalClient {
                 Ok(Err(error)) => last_error = unavailable(&error.without_url()),
                 Err(error) => last_error = unavailable(&error),
             }
+        }
+        if rests {
+            self.rest.failed(Instant::now());
         }
         Err(last_error)
     }

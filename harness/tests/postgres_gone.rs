@@ -1,0 +1,183 @@
+//! Without PostgreSQL: every answer that needs it is a coded `unavailable`, in time, however many ask at once; what
+//! does not need it goes on; and all of it is as before when it is back.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, ensure};
+use futures_util::future::{join_all, try_join_all};
+use reqwest::Method;
+use serde_json::{Value, json};
+use tidings_harness::http::{Answer, client};
+use tidings_harness::{ClientError, Http, Stack};
+
+/// A request waits for a connection for 5 s, and may find a statement of 10 s before it.
+const IN_TIME: Duration = Duration::from_secs(25);
+const PATIENCE: Duration = Duration::from_secs(60);
+
+async fn stack() -> Result<Stack> {
+    let builder = Stack::builder().own_postgres().gateway_env("TIDINGS_MESSAGES_PER_SECOND", 1000);
+    builder.gateway_env("TIDINGS_MESSAGES_BURST", 1000).start().await
+}
+
+fn unavailable(answer: &Answer) -> bool {
+    let problem = (answer.status, answer.code(), answer.body["retry_after_ms"].is_u64());
+    problem == (503, "unavailable", true) && answer.content_type.starts_with("application/problem+json")
+}
+
+/// Everything that needs the database, of a room with a message.
+fn requests(room: &str) -> Vec<(Method, String, Option<Value>)> {
+    let room = format!("/rooms/{room}");
+    let message = |client_id: &str| json!({"client_id": client_id, "content": "x"});
+    let (get, post, put) = (Method::GET, Method::POST, Method::PUT);
+    vec![
+        (post.clone(), "/rooms".to_owned(), Some(json!({"kind": "private"}))),
+        (get.clone(), "/rooms".to_owned(), None),
+        (get.clone(), "/me/rooms".to_owned(), None),
+        (get.clone(), room.clone(), None),
+        (Method::PATCH, room.clone(), Some(json!({"name": "x"}))),
+        (Method::DELETE, room.clone(), None),
+        (get.clone(), format!("{room}/members"), None),
+        (put.clone(), format!("{room}/members/carol"), Some(json!({"role": "member"}))),
+        (Method::DELETE, format!("{room}/members/bob"), None),
+        (get.clone(), format!("{room}/messages"), None),
+        (get.clone(), format!("{room}/messages/1"), None),
+        (post.clone(), format!("{room}/messages"), Some(message("new"))),
+        (Method::PATCH, format!("{room}/messages/1"), Some(json!({"content": "x"}))),
+        (Method::DELETE, format!("{room}/messages/1"), None),
+        (put.clone(), format!("{room}/messages/1/reactions/x"), None),
+        (get.clone(), format!("{room}/messages/1/versions"), None),
+        (get.clone(), format!("{room}/events"), None),
+        (get.clone(), format!("{room}/receipts"), None),
+        (post.clone(), format!("{room}/read"), Some(json!({"seq": 1}))),
+        (post, format!("{room}/delivered"), Some(json!({"seq": 1}))),
+        (get.clone(), "/presence?user=bob".to_owned(), None),
+        (put, "/users/dave".to_owned(), Some(json!({"name": "Dave"}))),
+        (get.clone(), "/search?q=tea".to_owned(), None),
+        (get, "/me/export".to_owned(), None),
+        (Method::DELETE, "/me".to_owned(), None),
+    ]
+}
+
+#[tokio::test]
+async fn every_request_that_needs_the_database_is_unavailable_in_time_and_works_again_afterwards()
+-> Result<()> {
+    let stack = stack().await?;
+    let alice = Http::new(&stack.persistence(0).url(), &stack.admin_token("alice"));
+    let room = alice.new_room(&["bob"]).await?;
+    alice.send(&room, "one", "tea").await?.expect(201);
+    stack.database().server().kill();
+    let begun = Instant::now();
+    let asked = requests(&room).into_iter().map(|(method, path, body)| {
+        let alice = &alice;
+        async move { (format!("{method} {path}"), alice.request(method, &path, body).await) }
+    });
+    for (what, answer) in join_all(asked).await {
+        let answer = answer?;
+        ensure!(unavailable(&answer), "{what}: {answer:?}");
+    }
+    ensure!(begun.elapsed() < IN_TIME, "{:?}", begun.elapsed());
+    let node = stack.persistence(0);
+    let health = async |path: &str| client().get(format!("{}{path}", node.admin())).send().await;
+    ensure!(health("/healthz").await?.status() == 200 && health("/readyz").await?.status() == 503);
+    alice.get("/openapi.json").await?.expect(200);
+
+    stack.database().server().restart().await?;
+    node.until_ready().await?;
+    ensure!(!node.log()?.contains("panicked"));
+    let page = alice.messages(&room, "").await?.expect(200).body;
+    ensure!(page["messages"][0]["content"] == "tea" && page["messages"][0]["deleted"] == false, "{page}");
+    alice.send(&room, "two", "more").await?.expect(201);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_thousand_who_ask_at_once_are_all_told_in_time_and_leave_nothing_behind() -> Result<()> {
+    let stack = stack().await?;
+    let alice = stack.http("alice");
+    let room = alice.new_room(&["bob"]).await?;
+    alice.send(&room, "one", "tea").await?.expect(201);
+    // Its connections stay open and nothing is answered: the worst of ways to be away.
+    stack.database().server().pause()?;
+    let begun = Instant::now();
+    let asked = (0..1000).map(|_| alice.messages(&room, ""));
+    for answer in try_join_all(asked).await? {
+        ensure!(unavailable(&answer), "{answer:?}");
+    }
+    ensure!(begun.elapsed() < IN_TIME, "{:?}", begun.elapsed());
+    stack.database().server().resume()?;
+    stack.persistence(0).until_ready().await?;
+    let begun = Instant::now();
+    while alice.messages(&room, "").await?.status != 200 {
+        ensure!(begun.elapsed() < PATIENCE, "history does not come back");
+    }
+    alice.send(&room, "two", "more").await?.expect(201);
+    ensure!(!stack.persistence(0).log()?.contains("panicked"));
+    Ok(())
+}
+
+#[tokio::test]
+async fn over_a_websocket_what_needs_the_database_is_unavailable_and_the_rest_goes_on() -> Result<()> {
+    let stack = stack().await?;
+    let room = stack.http("alice").new_room(&["bob"]).await?;
+    let hidden = stack.http("alice").new_room(&["bob"]).await?;
+    let (alice, bob) = (stack.connect("alice").await?, stack.connect("bob").await?);
+    for device in [&alice, &bob] {
+        device.join_and_catch_up(&room).await?;
+    }
+    stack.database().server().kill();
+    let is_unavailable = |error: &ClientError| match error {
+        ClientError::Answered(error) => error.code == "unavailable" && error.retry_after_ms.is_some(),
+        ClientError::Refused { status, body, .. } => *status == 503 && body["code"] == "unavailable",
+        _ => false,
+    };
+    // Known to Redis: it goes on.
+    let quick = json!({"room": room, "client_id": "a", "content": "hello", "ack": "accepted", "attempt": 1});
+    alice.send_with(quick).await?;
+    bob.wait_for("message:new", IN_TIME).await?;
+    let again = stack.connect("bob").await?;
+    again.join_and_catch_up(&room).await?;
+    // Not known there: a room without a hash, a person without an account, a client id that may be old.
+    let (stranger, unseeded, repeated) = tokio::join!(
+        stack.connect("stranger"),
+        bob.join(&hidden),
+        alice.send_with(
+            json!({"room": room, "client_id": "b", "content": "x", "ack": "accepted", "attempt": 2})
+        ),
+    );
+    for (what, error) in [("connect", stranger.err()), ("join", unseeded.err()), ("send", repeated.err())] {
+        ensure!(error.as_ref().is_some_and(is_unavailable), "{what}: {error:?}");
+    }
+    // An outbox that is sent again: each of it is answered in time, though they go one after the other, and keeps
+    // nobody waiting who needs no look-up.
+    let many = (0..60).map(|n| {
+        let (alice, room) = (&alice, &room);
+        let fields = json!({"room": room, "client_id": n.to_string(), "content": "x", "attempt": 2, "ack": "accepted"});
+        async move { alice.send_with(fields).await.err() }
+    });
+    let (errors, others) = tokio::join!(join_all(many), async {
+        for n in 0..5 {
+            bob.ping().await?;
+            let fields = json!({"room": room, "client_id": format!("bob{n}"), "content": "x", "attempt": 1, "ack": "accepted"});
+            bob.send_with(fields).await?;
+        }
+        anyhow::Ok(())
+    });
+    others?;
+    for error in errors {
+        ensure!(error.as_ref().is_some_and(is_unavailable), "{error:?}");
+    }
+
+    stack.database().server().restart().await?;
+    stack.persistence(0).until_ready().await?;
+    let begun = Instant::now();
+    while alice.send(&room, "back").await.is_err() {
+        ensure!(begun.elapsed() < PATIENCE, "nothing is stored");
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+    bob.join(&hidden).await?;
+    stack.connect("stranger").await?;
+    for node in stack.gateways().iter().chain(stack.persistence_nodes()) {
+        ensure!(!node.log()?.contains("panicked"), "a panic");
+    }
+    Ok(())
+}

@@ -1,0 +1,72 @@
+//! `tidings-persistence dead-letter` as operators run it, and letters to run it on.
+
+use std::process::Output;
+
+use anyhow::{Context, Result, ensure};
+use serde_json::Value;
+use tidings_harness::{Stack, node};
+
+/// PostgreSQL refuses what says "tea" from here on.
+pub async fn refuse_tea(stack: &Stack) -> Result<()> {
+    let sql = "ALTER TABLE messages ADD CONSTRAINT no_tea CHECK (content NOT LIKE '%tea%')";
+    stack.database().query(sql).await.map(drop)
+}
+
+/// The cause is mended.
+pub async fn allow_tea(stack: &Stack) -> Result<()> {
+    stack.database().query("ALTER TABLE messages DROP CONSTRAINT no_tea").await.map(drop)
+}
+
+pub async fn run(stack: &Stack, arguments: &[&str]) -> Result<Output> {
+    let mut command = tokio::process::Command::new(node::program("tidings-persistence")?);
+    command.arg("dead-letter").args(arguments);
+    command.args(["--database-url", stack.database().url(), "--redis-url", &stack.redis().url()]);
+    Ok(command.output().await?)
+}
+
+/// Runs it to a good end; what it printed.
+pub async fn done(stack: &Stack, arguments: &[&str]) -> Result<String> {
+    let output = run(stack, arguments).await?;
+    ensure!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+    Ok(String::from_utf8(output.stdout)?)
+}
+
+/// Runs it to a bad end; what it complained of.
+pub async fn failed(stack: &Stack, arguments: &[&str]) -> Result<String> {
+    let output = run(stack, arguments).await?;
+    ensure!(!output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stdout));
+    Ok(String::from_utf8(output.stderr)?)
+}
+
+/// The letters that there are.
+pub async fn list(stack: &Stack, arguments: &[&str]) -> Result<Vec<Value>> {
+    let told = done(stack, &[&["list", "--json"], arguments].concat()).await?;
+    told.lines().map(|line| serde_json::from_str(line).context("a line is no JSON")).collect()
+}
+
+/// The id of the only letter.
+pub async fn only(stack: &Stack) -> Result<String> {
+    let letters = list(stack, &[]).await?;
+    ensure!(letters.len() == 1, "{letters:?}");
+    Ok(letters[0]["id"].to_string())
+}
+
+/// Puts a letter there whose record has this header behind the time, and this JSON; its id.
+pub async fn put(stack: &Stack, room: &str, header: &[&str], json: &str) -> Result<String> {
+    let record = format!("1\u{1f}1\u{1f}1\u{1f}1\u{1f}{}\n{json}", header.join("\u{1f}"));
+    let hex: String = record.bytes().map(|byte| format!("{byte:02x}")).collect();
+    let sql = format!(
+        "INSERT INTO dead_letters (room_id, seq, partition, epoch, ingest_id, record, reason) \
+         VALUES ('{room}', 1, 0, 1, gen_random_uuid()::text, decode('{hex}', 'hex'), 'put there') RETURNING id"
+    );
+    stack.database().value(&sql).await
+}
+
+/// A letter with a message of this sender's.
+pub async fn put_message(stack: &Stack, room: &str, sender: &str) -> Result<String> {
+    let id = uuid::Uuid::now_v7().to_string();
+    let json = format!(
+        r#"{{"id":"{id}","client_id":"c","sender":{{"id":"{sender}"}},"kind":"text","content":"put"}}"#
+    );
+    put(stack, room, &[room, "message:new", sender, "c", &id, "", "", ""], &json).await
+}
