@@ -10,6 +10,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
 use crate::frames::Cursor;
+use crate::history::History;
 use crate::recorder::{Interner, Recorder};
 
 mod backoff;
@@ -72,6 +73,22 @@ pub struct Sent {
 /// listener meant to be online: replay after a loss counts, what was said before one came does not.
 pub type Hearing = Arc<dyn Fn(Duration) + Send + Sync>;
 
+/// How a message is sent.
+#[derive(Debug, Clone, Default)]
+pub struct Manner {
+    /// For these users only; empty: for all.
+    pub visible_to: Vec<String>,
+    /// The answer `accepted` is enough.
+    pub accepted: bool,
+}
+
+/// Who is told of what happens.
+#[derive(Default)]
+struct Taps {
+    hearing: Option<Hearing>,
+    history: Option<History>,
+}
+
 enum Order {
     Online(bool),
     Join { room: String, recorder: Arc<Mutex<Recorder>>, load: bool },
@@ -105,9 +122,18 @@ pub struct Listener {
 impl Listener {
     /// A person who prefers the gateway of this number; offline until [`Listener::online`].
     pub fn new(user: &str, nodes: Arc<Nodes>, gateway: usize, hearing: Option<Hearing>) -> Listener {
+        Self::begin(user, nodes, gateway, Taps { hearing, history: None })
+    }
+
+    /// As [`Listener::new`], with all that it does and is told written down.
+    pub fn recorded(user: &str, nodes: Arc<Nodes>, gateway: usize, history: History) -> Listener {
+        Self::begin(user, nodes, gateway, Taps { hearing: None, history: Some(history) })
+    }
+
+    fn begin(user: &str, nodes: Arc<Nodes>, gateway: usize, taps: Taps) -> Listener {
         let (orders, incoming) = mpsc::unbounded_channel();
         let shared = Arc::new(Shared::default());
-        let engine = engine::Engine::new(user, nodes, gateway, hearing, Arc::clone(&shared));
+        let engine = engine::Engine::new(user, nodes, gateway, taps, Arc::clone(&shared));
         Listener { orders, shared, engine: tokio::spawn(engine.run(incoming)) }
     }
 
@@ -140,7 +166,15 @@ impl Listener {
     /// # Errors
     /// When the server refuses it for good; says why.
     pub async fn send(&self, room: &str, text: &str) -> Result<Sent, String> {
-        let (sending, stored) = outbox::Sending::new(room, text);
+        self.send_as(room, text, Manner::default()).await
+    }
+
+    /// As [`Listener::send`], for some only, or content with `accepted`.
+    ///
+    /// # Errors
+    /// As [`Listener::send`].
+    pub async fn send_as(&self, room: &str, text: &str, manner: Manner) -> Result<Sent, String> {
+        let (sending, stored) = outbox::Sending::new(room, text, manner);
         self.order(Order::Send(Box::new(sending)));
         stored.await.unwrap_or_else(|_| Err(self.failed().unwrap_or_else(|| "stopped".to_owned())))
     }

@@ -153,6 +153,11 @@ impl Postgres {
         self.up().await
     }
 
+    /// Its port of 127.0.0.1.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
     /// SIGSTOP to the postmaster and all its children: open connections stand still too. When this returns,
     /// all of them do.
     ///

@@ -45,6 +45,43 @@ impl Redis {
         Self::launch(folder.to_owned(), None).await
     }
 
+    /// Starts one that follows the Redis on another port of 127.0.0.1; its data and log lie under `folder`.
+    ///
+    /// # Errors
+    /// As [`Redis::start`].
+    pub async fn follow(folder: &Path, primary: u16) -> Result<Redis> {
+        let redis = Self::launch(folder.to_owned(), None).await?;
+        redis.command(redis::cmd("REPLICAOF").arg("127.0.0.1").arg(primary)).await?;
+        Ok(redis)
+    }
+
+    /// Makes it a primary, with what it has.
+    ///
+    /// # Errors
+    /// When it does not answer.
+    pub async fn promote(&self) -> Result<()> {
+        self.command(redis::cmd("REPLICAOF").arg("NO").arg("ONE")).await
+    }
+
+    /// Whether it is in step with the primary that it follows.
+    pub async fn is_in_step(&self) -> bool {
+        let info: Result<String> = self.command(redis::cmd("INFO").arg("replication")).await;
+        info.is_ok_and(|info| info.contains("master_link_status:up"))
+    }
+
+    /// Has it carry out a command.
+    ///
+    /// # Errors
+    /// When it does not answer within seconds, or refuses.
+    pub async fn command<T: redis::FromRedisValue>(&self, command: &redis::Cmd) -> Result<T> {
+        let asking = async {
+            let client = redis::Client::open(self.url())?;
+            let mut connection = client.get_multiplexed_async_connection().await?;
+            command.query_async(&mut connection).await
+        };
+        Ok(tokio::time::timeout(READY_PATIENCE, asking).await??)
+    }
+
     async fn launch(path: PathBuf, folder: Option<Folder>) -> Result<Redis> {
         let data = path.join("redis");
         std::fs::create_dir_all(&data)?;
@@ -114,6 +151,24 @@ impl Redis {
         self.kill();
         std::fs::remove_dir_all(&self.data)?;
         std::fs::create_dir_all(&self.data)?;
+        self.up().await
+    }
+
+    /// Kills it and takes the last bytes off its append-only file, as a crash of the machine may, then starts it again.
+    ///
+    /// # Errors
+    /// When there is no such file, or it does not come up.
+    pub async fn restart_truncated(&self, bytes: u64) -> Result<()> {
+        self.kill();
+        let folder = self.data.join("appendonlydir");
+        for file in std::fs::read_dir(folder)? {
+            let file = file?;
+            if file.file_name().to_string_lossy().ends_with(".incr.aof") {
+                let file = std::fs::OpenOptions::new().write(true).open(file.path())?;
+                let length = file.metadata()?.len();
+                file.set_len(length.saturating_sub(bytes))?;
+            }
+        }
         self.up().await
     }
 

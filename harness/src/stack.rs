@@ -14,12 +14,17 @@ use crate::postgres::{Database, Postgres};
 use crate::redis::Redis;
 use crate::token::{self, Token};
 
+mod links;
+
+pub use links::Links;
+
 /// How many of what, and their settings.
 #[derive(Debug, Clone)]
 pub struct StackBuilder {
     gateways: usize,
     persistence: usize,
     own_postgres: bool,
+    proxied: bool,
     gateway_settings: Vec<(String, String)>,
     persistence_settings: Vec<(String, String)>,
 }
@@ -43,6 +48,13 @@ impl StackBuilder {
     #[must_use]
     pub fn own_postgres(mut self) -> Self {
         self.own_postgres = true;
+        self
+    }
+
+    /// With a proxy between any two parts: see [`Links`].
+    #[must_use]
+    pub fn proxied(mut self) -> Self {
+        self.proxied = true;
         self
     }
 
@@ -87,20 +99,33 @@ impl StackBuilder {
             gateway: self.gateway_settings,
             persistence: self.persistence_settings,
         };
+        let mut links = None;
+        if self.proxied {
+            links = Some(Links::begin(redis.port(), database.server().port()).await?);
+        }
         let mut persistence = Vec::new();
+        let own = links.as_ref().map_or_else(Vec::new, |links| links.of_persistence(database.url()));
+        settings.persistence.extend(own);
         for number in 0..self.persistence {
             let name = format!("persistence-{number}");
             let settings = settings.of(Service::Persistence);
             persistence.push(Node::start(Service::Persistence, folder.path(), &name, &settings).await?);
         }
         settings.persistence_urls = persistence.iter().map(Node::internal).collect::<Vec<_>>().join(",");
+        if let Some(links) = &mut links {
+            settings.persistence_urls = links.to_persistence(&persistence).await?;
+            settings.gateway.extend(links.of_gateways());
+        }
         let mut gateways = Vec::new();
         for number in 0..self.gateways {
             let name = format!("gateway-{number}");
             let settings = settings.of(Service::Gateway);
             gateways.push(Node::start(Service::Gateway, folder.path(), &name, &settings).await?);
         }
-        Ok(Stack { gateways, persistence, redis, database, settings, folder })
+        if let Some(links) = &mut links {
+            links.to_gateways(&gateways).await?;
+        }
+        Ok(Stack { gateways, persistence, links, redis, database, settings, folder })
     }
 }
 
@@ -151,6 +176,7 @@ pub struct Stack {
     // In the order they end: nodes first, then what they lean on, the folder with all logs last.
     gateways: Vec<Node>,
     persistence: Vec<Node>,
+    links: Option<Links>,
     redis: Redis,
     database: Database,
     settings: Settings,
@@ -164,6 +190,7 @@ impl Stack {
             gateways: 1,
             persistence: 1,
             own_postgres: false,
+            proxied: false,
             gateway_settings: Vec::new(),
             persistence_settings: Vec::new(),
         }
@@ -201,6 +228,14 @@ impl Stack {
     /// All persistence nodes.
     pub fn persistence_nodes(&self) -> &[Node] {
         &self.persistence
+    }
+
+    /// The proxies between its parts.
+    ///
+    /// # Panics
+    /// When it was not built with them.
+    pub fn links(&self) -> &Links {
+        self.links.as_ref().expect("built with StackBuilder::proxied")
     }
 
     /// Its Redis.

@@ -21,6 +21,7 @@ pub mod protocol;
 pub mod rate;
 pub mod receipts;
 pub mod role;
+pub mod sabotage;
 pub mod telemetry;
 
 #[doc(hidden)]

@@ -5,11 +5,12 @@ use std::{rc::Rc, time::Instant};
 use tidings_shared::{
     auth::Identity,
     error::{ErrorCode, Refusal},
-    ids::{Epoch, RoomId},
+    ids::{ClientId, Epoch, RoomId},
     log::{Accepted, AppendError, Minimum, RoomHead},
     message::{AckStage, Draft},
     protocol::server::ServerFrame,
     role::{self, Permission},
+    sabotage::{self, Sabotage},
 };
 
 use super::{Client, refuse};
@@ -116,6 +117,9 @@ async fn append(
     let mut entry = draft.entry(room, &identity.user, name, picture);
     if identity.admin {
         entry.minimum = Minimum::Anyone;
+    }
+    if sabotage::is(Sabotage::Once) && !entry.first_attempt {
+        entry.client_id = ClientId::parse(&format!("again-{}", entry.id.as_deref().unwrap_or_default())).ok();
     }
     Ok(worker.node.bus.log.append(&entry).await?)
 }

@@ -13,9 +13,10 @@ use tokio_tungstenite::tungstenite::Message;
 
 use super::backoff::Backoff;
 use super::fetch::{self, Fetched};
-use super::outbox::{Lapse, Outbox};
-use super::{Hearing, Nodes, Order, Shared, lock};
+use super::outbox::{Lapse, Outbox, Outgoing};
+use super::{Nodes, Order, Shared, Taps, lock};
 use crate::client::socket::{self, Incoming};
+use crate::history::What;
 use crate::recorder::{Fill, Recorder};
 
 mod hear;
@@ -55,7 +56,7 @@ pub(super) struct Engine {
     user: String,
     nodes: Arc<Nodes>,
     gateway: usize,
-    hearing: Option<Hearing>,
+    taps: Taps,
     shared: Arc<Shared>,
     rooms: HashMap<String, Room>,
     outbox: Outbox,
@@ -76,14 +77,14 @@ impl Engine {
         user: &str,
         nodes: Arc<Nodes>,
         gateway: usize,
-        hearing: Option<Hearing>,
+        taps: Taps,
         shared: Arc<Shared>,
     ) -> Engine {
         Engine {
             user: user.to_owned(),
             nodes,
             gateway,
-            hearing,
+            taps,
             shared,
             rooms: HashMap::new(),
             outbox: Outbox::default(),
@@ -181,11 +182,14 @@ impl Engine {
                 if let Some(cursor) = recorder.cursor() {
                     frame["after"] = json!(cursor);
                 }
-                Some(frame.to_string())
+                Some((frame.to_string(), recorder.cursor().cloned()))
             }
         };
         match frame {
-            Some(frame) => self.send(&format!("j:{name}"), frame).await,
+            Some((frame, cursor)) => {
+                self.note(name, What::Joining(cursor));
+                self.send(&format!("j:{name}"), frame).await;
+            }
             None => self.fetch(name, Wanted::Latest, Duration::ZERO),
         }
     }
@@ -226,7 +230,8 @@ impl Engine {
         }
         if self.outbox.deadline(self.is_leaving()).as_ref().is_some_and(due) && self.line.is_some() {
             match self.outbox.lapse() {
-                Some(Lapse::Send(frame)) => {
+                Some(Lapse::Send(Outgoing { frame, room, client_id, text, visible_to })) => {
+                    self.note(&room, What::Sent { client_id, text, visible_to });
                     let reference = hear::reference(&frame);
                     self.send(&reference, frame).await;
                 }
@@ -258,6 +263,14 @@ impl Engine {
     /// Whether what were sent now might be answered only when we have left.
     fn is_leaving(&self) -> bool {
         self.draining.is_some_and(|at| at <= Instant::now() + FINISHING)
+    }
+
+    /// Writes down what happened.
+    fn note(&self, room: &str, what: What) {
+        if let Some(history) = &self.taps.history {
+            let connection = lock(&self.shared.state).connections;
+            history.add(&self.user, connection, room, what);
+        }
     }
 
     fn broken(&self, what: String) {

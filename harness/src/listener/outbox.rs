@@ -8,7 +8,7 @@ use serde_json::json;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-use super::{Sent, Stored};
+use super::{Manner, Sent, Stored};
 use crate::clock;
 use crate::frames::{Ack, ErrorFrame};
 
@@ -20,6 +20,7 @@ const DEFAULT_RETRY: Duration = Duration::from_millis(200);
 pub(super) struct Sending {
     room: String,
     text: String,
+    manner: Manner,
     client_id: String,
     attempts: u32,
     first: Option<Instant>,
@@ -27,10 +28,10 @@ pub(super) struct Sending {
 }
 
 impl Sending {
-    pub(super) fn new(room: &str, text: &str) -> (Sending, Stored) {
+    pub(super) fn new(room: &str, text: &str, manner: Manner) -> (Sending, Stored) {
         let (stored, waiting) = oneshot::channel();
         let (room, text) = (room.to_owned(), text.to_owned());
-        (Sending { room, text, client_id: String::new(), attempts: 0, first: None, stored }, waiting)
+        (Sending { room, text, manner, client_id: String::new(), attempts: 0, first: None, stored }, waiting)
     }
 }
 
@@ -43,9 +44,18 @@ enum Due {
 /// What the lapse of a deadline means.
 pub(super) enum Lapse {
     /// Send this frame.
-    Send(String),
+    Send(Outgoing),
     /// An answer is overdue.
     Unanswered,
+}
+
+/// A message that goes out now.
+pub(super) struct Outgoing {
+    pub(super) frame: String,
+    pub(super) room: String,
+    pub(super) client_id: String,
+    pub(super) text: String,
+    pub(super) visible_to: Vec<String>,
 }
 
 /// The queue; only the first message is under way.
@@ -68,6 +78,11 @@ impl Outbox {
         if !self.queue.is_empty() {
             self.due = Some(Due::Send(Instant::now()));
         }
+    }
+
+    /// The room of the message under way.
+    pub(super) fn room(&self) -> Option<&str> {
+        self.queue.front().map(|front| front.room.as_str())
     }
 
     /// Whether the message under way is of this room.
@@ -99,12 +114,25 @@ impl Outbox {
                     front.client_id = clock::client_id();
                 }
                 self.due = Some(Due::Answer(Instant::now() + ANSWER_PATIENCE));
-                let frame = json!({
+                let mut frame = json!({
                     "type": "message:send", "ref": reference(&front.client_id, front.attempts),
                     "room": front.room, "client_id": front.client_id, "content": front.text,
                     "attempt": front.attempts,
                 });
-                Some(Lapse::Send(frame.to_string()))
+                let Manner { visible_to, accepted } = &front.manner;
+                if !visible_to.is_empty() {
+                    frame["visible_to"] = json!({ "users": visible_to });
+                }
+                if *accepted {
+                    frame["ack"] = json!("accepted");
+                }
+                Some(Lapse::Send(Outgoing {
+                    frame: frame.to_string(),
+                    room: front.room.clone(),
+                    client_id: front.client_id.clone(),
+                    text: front.text.clone(),
+                    visible_to: visible_to.clone(),
+                }))
             }
             None => None,
         }
@@ -115,7 +143,8 @@ impl Outbox {
         if self.queue.front().is_none_or(|front| front.client_id != client_id) {
             return;
         }
-        if ack.stage != "stored" {
+        let enough = self.queue.front().is_some_and(|front| front.manner.accepted);
+        if ack.stage != "stored" && !enough {
             self.due = Some(Due::Send(Instant::now() + DEFAULT_RETRY));
             return;
         }

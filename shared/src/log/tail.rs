@@ -3,7 +3,10 @@
 use bytes::Bytes;
 
 use super::record::Record;
-use crate::ids::{Cursor, Epoch, Seq};
+use crate::{
+    ids::{Cursor, Epoch, Seq},
+    sabotage::{self, Sabotage},
+};
 
 /// Bases of a room's epochs: all that is at or below the base of an epoch is the same in it as in the one before.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -74,6 +77,9 @@ impl RoomHead {
     /// As [`RoomHead::gap_after`], for a position of the server's own.
     #[must_use]
     pub fn gap_after_position(&self, epoch: Epoch, seq: Seq) -> Option<Seq> {
+        if sabotage::is(Sabotage::Epoch) {
+            return None;
+        }
         let limit = self.bases.limit_of(epoch).map_or(self.seq, |base| base.min(self.seq));
         (seq > limit).then_some(limit)
     }

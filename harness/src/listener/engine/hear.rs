@@ -1,15 +1,18 @@
 //! What the engine does with what comes in: frames to the recorders and the outbox, pages to the fills.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
 use super::{Engine, Wanted};
 use crate::clock;
-use crate::frames::{Draining, ErrorFrame, Head, ServerFrame};
+use crate::frames::{Cursor, Draining, ErrorFrame, Head, ServerFrame};
+use crate::history::{Answer, Event, What};
+use crate::http::EventsPage;
 use crate::listener::fetch::Fetched;
 use crate::listener::{lock, outbox};
-use crate::recorder::{Held, Recorder};
+use crate::recorder::{Fill, Held, Recorder};
 
 const DEFAULT_REJOIN: Duration = Duration::from_millis(200);
 
@@ -28,15 +31,19 @@ impl Engine {
         match frame {
             ServerFrame::Joined(joined) => {
                 for room in &joined.rooms {
+                    self.note(&room.room, What::Joined(room.head.clone()));
                     self.record(&room.room, |recorder| recorder.joined(room));
                 }
             }
             ServerFrame::CaughtUp(caught_up) => {
                 self.online_since.get_or_insert_with(clock::now);
+                let cursor = Cursor { epoch: caught_up.epoch.clone(), seq: caught_up.seq };
+                self.note(&caught_up.room, What::CaughtUp(cursor));
                 self.record(&caught_up.room.clone(), |recorder| recorder.caught_up(caught_up));
             }
             ServerFrame::Gap(gap) => {
                 let room = gap.room.clone();
+                self.note(&room, What::Gap { after: gap.after, head: gap.head.clone() });
                 let (fill, new_epoch) = self.record(&room, |recorder| recorder.gap(gap)).unwrap_or_default();
                 if let Some(fill) = fill {
                     self.fetch(&room, Wanted::Page(fill), Duration::ZERO);
@@ -47,6 +54,12 @@ impl Engine {
             }
             ServerFrame::Ack(ack) => {
                 if let Some(client_id) = outbox::client_id_of(&reference) {
+                    let (seq, id) = (ack.seq, ack.id.clone().unwrap_or_default());
+                    let answer = match ack.stage.as_str() {
+                        "stored" => Answer::Stored { seq, id },
+                        _ => Answer::Accepted { seq, id },
+                    };
+                    self.answered(&ack.room.clone(), client_id, answer);
                     self.outbox.acked(client_id, ack);
                 }
             }
@@ -57,6 +70,9 @@ impl Engine {
             frame => {
                 if let Some((room, _)) = frame.place() {
                     let room = room.to_owned();
+                    if let Some(event) = Event::of(&frame).filter(|_| self.taps.history.is_some()) {
+                        self.note(&room, What::Event(Arc::new(event)));
+                    }
                     self.record(&room, |recorder| recorder.event(frame));
                 }
             }
@@ -66,6 +82,9 @@ impl Engine {
     fn refused(&mut self, reference: &str, error: &ErrorFrame) {
         lock(&self.shared.state).errors.push(format!("{reference}: {} {}", error.code, error.message));
         if let Some(client_id) = outbox::client_id_of(reference) {
+            let room = self.outbox.room().unwrap_or_default().to_owned();
+            let finally = !outbox::is_passing(&error.code);
+            self.answered(&room, client_id, Answer::Refused { code: error.code.clone(), finally });
             self.outbox.refused(client_id, error);
         } else if let Some(name) = reference.strip_prefix("j:") {
             let pause = error.retry_after_ms.map_or(DEFAULT_REJOIN, Duration::from_millis);
@@ -105,6 +124,7 @@ impl Engine {
                 }
             }
             (Wanted::Page(fill), Fetched::Page(page)) => {
+                self.note_page(name, &fill, &page);
                 let next = self.record(name, |recorder| recorder.page(&fill, page)).flatten();
                 if let Some(next) = next {
                     self.fetch(name, Wanted::Page(next), Duration::ZERO);
@@ -129,6 +149,20 @@ impl Engine {
         }
     }
 
+    fn answered(&self, room: &str, client_id: &str, answer: Answer) {
+        self.note(room, What::Answered { client_id: client_id.to_owned(), answer });
+    }
+
+    fn note_page(&mut self, name: &str, fill: &Fill, page: &EventsPage) {
+        let wanted = self.rooms.get(name).is_some_and(|room| lock(&room.recorder).wants(fill));
+        if self.taps.history.is_none() || !wanted {
+            return;
+        }
+        let events = page.frames().iter().filter_map(Event::of).map(Arc::new).collect();
+        let (after, upto, next) = (fill.after, fill.upto, page.next.seq);
+        self.note(name, What::Page { after, upto, next, events });
+    }
+
     /// As [`Engine::record`], but what was said before is not heard as news.
     fn load(&mut self, name: &str, load: impl FnOnce(&mut Recorder) -> bool) -> bool {
         self.rooms.get(name).is_some_and(|room| load(&mut lock(&room.recorder)))
@@ -143,7 +177,7 @@ impl Engine {
         let mut recorder = lock(&room.recorder);
         let before = recorder.held().len();
         let outcome = act(&mut recorder);
-        if let (Some(hearing), Some(since)) = (&self.hearing, self.online_since) {
+        if let (Some(hearing), Some(since)) = (&self.taps.hearing, self.online_since) {
             let now = clock::now();
             for held in recorder.held().iter().skip(before) {
                 if let Held::Message(message) = held

@@ -9,6 +9,7 @@ use super::Engine;
 use crate::client::socket::{self, Incoming, TokenBy, WebSocket};
 use crate::client::{ClientError, Closed};
 use crate::frames::ServerFrame;
+use crate::history::What;
 use crate::listener::lock;
 use crate::token::Token;
 
@@ -40,6 +41,7 @@ impl Engine {
                     state.connected = true;
                     state.connections.push(std::time::Instant::now());
                 }
+                self.note("", What::Connected);
                 let rooms: Vec<String> = self.rooms.keys().cloned().collect();
                 for room in rooms {
                     self.join(&room).await;
@@ -113,6 +115,9 @@ impl Engine {
     }
 
     pub(super) fn hang_up(&mut self) -> Option<Line> {
+        if self.line.is_some() {
+            self.note("", What::Lost);
+        }
         lock(&self.shared.state).connected = false;
         for room in self.rooms.values_mut() {
             room.rejoin_at = None;

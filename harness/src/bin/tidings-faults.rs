@@ -1,0 +1,76 @@
+//! What `./dev faults` calls: random faults under load, and the verdict on what everybody saw.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::Result;
+use clap::Parser;
+use tidings_harness::faults::{Plan, run};
+
+/// Breaks what can break around a system of its own, under load, and checks that nothing is lost, doubled, out of order
+/// or seen by whom it is not for. Exits with 1 when anything is.
+#[derive(Parser)]
+#[command(name = "faults", bin_name = "./dev faults")]
+struct Arguments {
+    /// How long faults are begun.
+    #[arg(long, default_value_t = 60)]
+    seconds: u64,
+    /// Draws the faults; the same seed draws the same. Without it, one is chosen.
+    #[arg(long)]
+    seed: Option<u64>,
+    /// Runs of so many seeds, from this one on, one after the other.
+    #[arg(long, default_value_t = 1)]
+    seeds: u64,
+    /// Messages a second, of all together.
+    #[arg(long, default_value_t = 300)]
+    rate: u32,
+    /// Also write the reports there, as JSON.
+    #[arg(long)]
+    json: Option<PathBuf>,
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    match begin(&Arguments::parse()).await {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("faults: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn begin(arguments: &Arguments) -> Result<bool> {
+    let first = arguments.seed.unwrap_or_else(|| rand::random_range(0..1_000_000));
+    let mut reports = Vec::new();
+    for seed in first..first + arguments.seeds {
+        eprintln!("seed {seed}: {} s", arguments.seconds);
+        let plan =
+            Plan { rate: arguments.rate, ..Plan::random(seed, Duration::from_secs(arguments.seconds)) };
+        let report = run(&plan).await?;
+        for story in &report.stories {
+            println!("{story}");
+        }
+        println!(
+            "seed {seed}: {} faults in {:.0} s; {} stored, {} accepted ({} lost and told), {} deliveries, {} gaps ({} new \
+             epochs), {} connections: {} violations",
+            report.faults.len(),
+            report.seconds,
+            report.stored,
+            report.accepted,
+            report.given_up,
+            report.deliveries,
+            report.gaps,
+            report.new_epochs,
+            report.connections,
+            report.violations,
+        );
+        reports.push(report);
+    }
+    if let Some(file) = &arguments.json {
+        std::fs::write(file, serde_json::to_string_pretty(&reports)?)?;
+    }
+    Ok(reports.iter().all(|report| report.violations == 0))
+}

@@ -1,0 +1,183 @@
+//! The whole system under load while everything around it breaks, by a schedule that a seed draws; and the verdict on
+//! the history of it. Touches what it started itself, on 127.0.0.1.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use rand::SeedableRng;
+use rand::rngs::StdRng;
+use serde::Serialize;
+
+use crate::Stack;
+use crate::history::{self, Checked, History, Rule, Violation};
+
+mod act;
+mod fault;
+mod load;
+mod postgres;
+mod world;
+
+pub use fault::{Fault, LinkFault};
+pub use world::World;
+
+/// How long everybody has to come to rest once nothing is broken any more.
+const SETTLE_PATIENCE: Duration = Duration::from_secs(120);
+/// Violations whose story is told.
+const STORIES: usize = 3;
+
+/// What to run.
+#[derive(Debug, Clone)]
+pub struct Plan {
+    /// Draws the people's choices, and the faults where none are given.
+    pub seed: u64,
+    /// How long faults are begun.
+    pub duration: Duration,
+    /// These, one after the other and over again; empty: random ones.
+    pub faults: Vec<Fault>,
+    /// Messages a second, of all together.
+    pub rate: u32,
+    /// Settings of all nodes beside the usual.
+    pub settings: Vec<(String, String)>,
+}
+
+impl Plan {
+    /// Random faults for this time at 300 messages a second.
+    pub fn random(seed: u64, duration: Duration) -> Plan {
+        Plan { seed, duration, faults: Vec::new(), rate: 300, settings: Vec::new() }
+    }
+
+    /// These faults, once each.
+    pub fn once(seed: u64, faults: Vec<Fault>) -> Plan {
+        Plan { duration: Duration::ZERO, faults, ..Plan::random(seed, Duration::ZERO) }
+    }
+}
+
+/// What came of it.
+#[derive(Debug, Clone, Serialize)]
+pub struct Report {
+    /// The seed.
+    pub seed: u64,
+    /// From the first message to the last.
+    pub seconds: f64,
+    /// Faults that were injected.
+    pub faults: Vec<String>,
+    /// Answers `stored`.
+    pub stored: u64,
+    /// Answers `accepted` alone.
+    pub accepted: u64,
+    /// Of those, lost and told so.
+    pub given_up: u64,
+    /// Events that listeners held at the end.
+    pub deliveries: u64,
+    /// Gaps told.
+    pub gaps: u64,
+    /// Of those, with a new epoch.
+    pub new_epochs: u64,
+    /// Connections made.
+    pub connections: u64,
+    /// Broken rules, all of them.
+    pub violations: usize,
+    /// The first few, in words, with what happened around them.
+    pub stories: Vec<String>,
+}
+
+/// Runs a plan.
+///
+/// # Errors
+/// When the system does not start, does not come back after a fault, or does not come to rest.
+pub async fn run(plan: &Plan) -> Result<Report> {
+    let world = World::start(plan).await?;
+    let history = History::default();
+    let load = load::Load::start(&world, plan, history.clone()).await?;
+    load.until_flowing().await?;
+
+    let mut rng = StdRng::seed_from_u64(plan.seed);
+    let mut begun: Vec<(Duration, String)> = Vec::new();
+    let end = tokio::time::Instant::now() + plan.duration;
+    let mut given = plan.faults.iter().cloned();
+    loop {
+        let fault = match (given.next(), plan.faults.is_empty()) {
+            (Some(fault), _) => fault,
+            (None, true) if tokio::time::Instant::now() < end => Fault::random(&mut rng, &world),
+            (None, false) if tokio::time::Instant::now() < end => {
+                given = plan.faults.iter().cloned();
+                continue;
+            }
+            (None, _) => break,
+        };
+        begun.push((history.now(), fault.to_string()));
+        act::act(&world, &fault).await.with_context(|| format!("{fault} (seed {})", plan.seed))?;
+        begun.push((history.now(), format!("{fault}: over")));
+        tokio::time::sleep(fault::pause(&mut rng)).await;
+    }
+    let settling = async {
+        load.finish().await?;
+        load.until_caught_up(&world).await
+    };
+    let settled = tokio::time::timeout(SETTLE_PATIENCE, settling).await;
+    let seconds = history.now().as_secs_f64();
+    let mut broken = load.broken();
+    match settled {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => broken.push(format!("{error:#}")),
+        Err(_) => broken.push(format!("not at rest within {SETTLE_PATIENCE:?}: {}", load.state())),
+    }
+    drop(load);
+    let entries = history.take();
+    let stored = history::read_stored(world.stack.database()).await?;
+    let (checked, mut violations) = history::check(&entries, &stored);
+    violations.extend(broken.into_iter().map(|what| Violation {
+        rule: Rule::Protocol,
+        room: String::new(),
+        seq: 0,
+        user: String::new(),
+        what,
+    }));
+    ensure!(checked.stored > 0, "nothing was sent");
+    let stories =
+        violations.iter().take(STORIES).map(|broken| history::story(&entries, broken, &begun)).collect();
+    Ok(report(plan.seed, seconds, begun, &checked, violations.len(), stories))
+}
+
+fn report(
+    seed: u64,
+    seconds: f64,
+    begun: Vec<(Duration, String)>,
+    checked: &Checked,
+    violations: usize,
+    stories: Vec<String>,
+) -> Report {
+    let faults = begun.into_iter().map(|(_, what)| what).filter(|what| !what.ends_with(": over")).collect();
+    let Checked { stored, accepted, given_up, deliveries, gaps, new_epochs, connections, .. } = *checked;
+    Report {
+        seed,
+        seconds,
+        faults,
+        stored,
+        accepted,
+        given_up,
+        deliveries,
+        gaps,
+        new_epochs,
+        connections,
+        violations,
+        stories,
+    }
+}
+
+/// What a stack for faults is: two of each, proxies everywhere, leases that run out in seconds.
+async fn stack(settings: &[(String, String)]) -> Result<Arc<Stack>> {
+    let mut builder = Stack::builder()
+        .gateways(2)
+        .persistence(2)
+        .own_postgres()
+        .proxied()
+        .persistence_env("TIDINGS_LEASE_MS", 3000)
+        .gateway_env("TIDINGS_MESSAGES_PER_SECOND", 10_000)
+        .gateway_env("TIDINGS_MESSAGES_BURST", 10_000);
+    for (name, value) in settings {
+        builder = builder.env(name, value);
+    }
+    Ok(Arc::new(builder.start().await?))
+}

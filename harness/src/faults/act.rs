@@ -1,0 +1,98 @@
+//! Carries a fault out, and mends what it broke.
+
+use std::time::Duration;
+
+use anyhow::Result;
+use tokio::time::sleep;
+
+use super::{Fault, LinkFault, World, postgres};
+use crate::proxy::Weather;
+
+/// Dead for so long before a new start.
+const DEAD: Duration = Duration::from_millis(500);
+const SLOW: Duration = Duration::from_millis(250);
+
+pub(super) async fn act(world: &World, fault: &Fault) -> Result<()> {
+    let stack = &world.stack;
+    let server = stack.database().server();
+    match *fault {
+        Fault::KillGateway(number) => {
+            stack.gateway(number).kill();
+            sleep(DEAD).await;
+            stack.gateway(number).restart().await
+        }
+        Fault::PauseGateway(number, time) => {
+            stack.gateway(number).pause()?;
+            sleep(time).await;
+            stack.gateway(number).resume()
+        }
+        Fault::KillPersistence(number) => {
+            stack.persistence(number).kill();
+            sleep(DEAD).await;
+            stack.persistence(number).restart().await
+        }
+        Fault::PausePersistence(number, time) => {
+            stack.persistence(number).pause()?;
+            sleep(time).await;
+            stack.persistence(number).resume()
+        }
+        Fault::KillRedis => {
+            world.redis().kill();
+            sleep(DEAD).await;
+            world.redis().restart().await
+        }
+        Fault::TruncateRedis(bytes) => world.redis().restart_truncated(bytes).await,
+        Fault::EmptyRedis => world.redis().restart_empty().await,
+        Fault::PauseRedis(time) => {
+            world.redis().pause()?;
+            sleep(time).await;
+            world.redis().resume()
+        }
+        Fault::FailOver(lag) => world.fail_over(lag).await,
+        Fault::KillPostgres => {
+            server.kill();
+            sleep(DEAD).await;
+            server.restart().await
+        }
+        Fault::PausePostgres(time) => {
+            server.pause()?;
+            sleep(time).await;
+            server.resume()
+        }
+        Fault::ReadOnlyPostgres(time) => postgres::read_only(stack.database(), time).await,
+        Fault::FullPostgres(time) => postgres::full(stack.database(), time).await,
+        Fault::CrowdedPostgres(time) => postgres::crowded(stack.database(), time).await,
+        Fault::LockedPostgres(time) => postgres::locked(stack.database(), time).await,
+        Fault::Link(number, fault, time) => {
+            link(world, number, fault, time).await;
+            Ok(())
+        }
+        Fault::Storm => {
+            for proxy in &stack.links().clients_gateways {
+                proxy.cut();
+            }
+            Ok(())
+        }
+    }
+}
+
+async fn link(world: &World, number: usize, fault: LinkFault, time: Duration) {
+    let links = world.stack.links().all();
+    let Some((_, proxy)) = links.get(number) else { return };
+    let weather = match fault {
+        LinkFault::Cut => return proxy.cut(),
+        LinkFault::Reset => return proxy.reset(),
+        LinkFault::HalfOpen => return proxy.half_open(),
+        LinkFault::BlackHole => Weather::BLACK_HOLE,
+        LinkFault::OneWayUp => Weather { holds_up: true, ..Weather::default() },
+        LinkFault::OneWayDown => Weather { holds_down: true, ..Weather::default() },
+        LinkFault::Slow => Weather { delay: SLOW, ..Weather::default() },
+        LinkFault::Refused => {
+            proxy.cut();
+            Weather { refuses: true, ..Weather::default() }
+        }
+    };
+    proxy.set(weather);
+    sleep(time).await;
+    proxy.heal();
+}

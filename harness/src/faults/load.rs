@@ -1,0 +1,252 @@
+//! People who talk all the time: some to all, some to few, some content with `accepted`; who edit, react and delete
+//! now and then; each in all rooms, so that everybody's view of everything is held against the others'.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
+use reqwest::Method;
+use serde_json::json;
+use tokio::task::JoinSet;
+use tokio::time::{MissedTickBehavior, interval};
+
+use super::{Plan, World};
+use crate::frames::Cursor;
+use crate::history::History;
+use crate::http::Http;
+use crate::listener::{Begin, Listener, Manner, Nodes, Sent, lock};
+use crate::play::history::{create_room, head};
+use crate::recorder::Interner;
+use crate::token::Token;
+
+const ROOMS: usize = 5;
+/// Everybody is in every room.
+const PEOPLE: usize = 12;
+/// Those of them who only listen.
+const SILENT: usize = 2;
+const FLOWING_PATIENCE: Duration = Duration::from_secs(30);
+
+/// A person with a connection.
+struct Person {
+    name: String,
+    listener: Listener,
+}
+
+/// See the module.
+pub(super) struct Load {
+    people: Vec<Arc<Person>>,
+    rooms: Vec<String>,
+    speaking: JoinSet<Result<()>>,
+    over: Arc<AtomicBool>,
+    stored: Arc<AtomicU64>,
+    failed: Arc<std::sync::Mutex<Vec<String>>>,
+    nodes: Arc<Nodes>,
+}
+
+impl Load {
+    pub async fn start(world: &World, plan: &Plan, history: History) -> Result<Load> {
+        let nodes = Arc::new(world.nodes());
+        let names: Vec<String> = (0..PEOPLE).map(|number| format!("p{number}")).collect();
+        let http = http_of(&nodes, &names[0]);
+        let mut rooms: Vec<(String, Cursor)> = Vec::with_capacity(ROOMS);
+        for room in 0..ROOMS {
+            let members = names[1..].iter().map(|name| json!({ "user": name, "role": "member" })).collect();
+            rooms.push(create_room(&http, &format!("room {room}"), members).await?);
+        }
+        let interner = Arc::new(Interner::default());
+        let mut people = Vec::with_capacity(PEOPLE);
+        for (number, name) in names.iter().enumerate() {
+            let listener = Listener::recorded(name, Arc::clone(&nodes), number, history.clone());
+            for (room, head) in &rooms {
+                listener.join(room, Begin::At(head.clone()), Arc::clone(&interner));
+            }
+            listener.online();
+            people.push(Arc::new(Person { name: name.clone(), listener }));
+        }
+        let rooms: Vec<String> = rooms.into_iter().map(|(room, _)| room).collect();
+        let mut load = Load {
+            people,
+            rooms,
+            speaking: JoinSet::new(),
+            over: Arc::default(),
+            stored: Arc::default(),
+            failed: Arc::default(),
+            nodes,
+        };
+        load.speak(plan);
+        Ok(load)
+    }
+
+    fn speak(&mut self, plan: &Plan) {
+        let speakers = PEOPLE - SILENT;
+        let pace = Duration::from_secs_f64(speakers as f64 / f64::from(plan.rate.max(1)));
+        for (number, person) in self.people.iter().take(speakers).enumerate() {
+            let speaker = Speaker {
+                person: Arc::clone(person),
+                others: self.people.iter().map(|person| person.name.clone()).collect(),
+                rooms: self.rooms.clone(),
+                rng: StdRng::seed_from_u64(plan.seed.wrapping_mul(1000) + number as u64),
+                over: Arc::clone(&self.over),
+                stored: Arc::clone(&self.stored),
+                failed: Arc::clone(&self.failed),
+                nodes: Arc::clone(&self.nodes),
+            };
+            self.speaking.spawn(speaker.speak(pace));
+        }
+    }
+
+    /// Once everybody is heard.
+    pub async fn until_flowing(&self) -> Result<()> {
+        let begun = Instant::now();
+        while self.stored.load(Ordering::Relaxed) < 100 {
+            ensure!(begun.elapsed() < FLOWING_PATIENCE, "nothing flows: {}", self.state());
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        Ok(())
+    }
+
+    /// Nothing more is said; what is under way comes to its end.
+    pub async fn finish(&mut self) -> Result<()> {
+        self.over.store(true, Ordering::Relaxed);
+        while let Some(spoke) = self.speaking.join_next().await {
+            spoke.context("a speaker")??;
+        }
+        Ok(())
+    }
+
+    /// Until everybody stands at the stored heads of all rooms.
+    pub async fn until_caught_up(&self, world: &World) -> Result<()> {
+        loop {
+            let mut behind = 0;
+            for row in world.stack.database().query("SELECT id, head_seq FROM rooms").await? {
+                let [room, head] = row.as_slice() else { bail!("a room of another form") };
+                let stored: u64 = head.parse()?;
+                for person in &self.people {
+                    let at = person.listener.cursor(room).map_or(0, |cursor| cursor.seq);
+                    behind += usize::from(at < stored);
+                }
+            }
+            if behind == 0 && self.backlog(world).await? == 0 {
+                return Ok(());
+            }
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+    }
+
+    /// How far the logs in Redis are ahead of what is stored.
+    async fn backlog(&self, world: &World) -> Result<u64> {
+        let mut ahead = 0;
+        for room in &self.rooms {
+            let page = http_of(&self.nodes, &self.people[0].name);
+            let stored = head(&page, room).await?;
+            let partition: u64 = world
+                .stack
+                .database()
+                .value(&format!("SELECT partition FROM rooms WHERE id = '{room}'"))
+                .await?
+                .parse()?;
+            let key = format!("{{{partition:02}}}:room:{room}");
+            let ahead_at: Option<u64> = world.redis().command(redis::cmd("HGET").arg(key).arg("seq")).await?;
+            ahead += ahead_at.unwrap_or_default().saturating_sub(stored);
+        }
+        Ok(ahead)
+    }
+
+    /// What clients say was wrong beside the rules of the history.
+    pub fn broken(&self) -> Vec<String> {
+        let mut broken = lock(&self.failed).clone();
+        for person in &self.people {
+            let name = &person.name;
+            broken.extend(person.listener.failed().map(|why| format!("{name} gave up: {why}")));
+            broken.extend(person.listener.broken_rules().into_iter().map(|what| format!("{name}: {what}")));
+        }
+        broken
+    }
+
+    /// Where everybody stands, in words.
+    pub fn state(&self) -> String {
+        let state = |person: &Arc<Person>| {
+            let at: Vec<String> = self
+                .rooms
+                .iter()
+                .map(|room| {
+                    person
+                        .listener
+                        .cursor(room)
+                        .map_or("-".to_owned(), |cursor| format!("{}:{}", cursor.epoch, cursor.seq))
+                })
+                .collect();
+            format!(
+                "{} {} {}",
+                person.name,
+                if person.listener.is_connected() { "on" } else { "off" },
+                at.join(" ")
+            )
+        };
+        self.people.iter().map(state).collect::<Vec<_>>().join("; ")
+    }
+}
+
+struct Speaker {
+    person: Arc<Person>,
+    others: Vec<String>,
+    rooms: Vec<String>,
+    rng: StdRng,
+    over: Arc<AtomicBool>,
+    stored: Arc<AtomicU64>,
+    failed: Arc<std::sync::Mutex<Vec<String>>>,
+    nodes: Arc<Nodes>,
+}
+
+impl Speaker {
+    async fn speak(mut self, pace: Duration) -> Result<()> {
+        let mut tick = interval(pace);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut said = 0_u64;
+        while !self.over.load(Ordering::Relaxed) {
+            tick.tick().await;
+            said += 1;
+            let room = self.rooms[self.rng.random_range(0..self.rooms.len())].clone();
+            let mut manner = Manner { accepted: self.rng.random_ratio(1, 4), ..Manner::default() };
+            if self.rng.random_ratio(1, 6) {
+                manner.visible_to = vec![self.others[self.rng.random_range(0..self.others.len())].clone()];
+            }
+            let text = format!("{} says {said} in {room}", self.person.name);
+            let accepted = manner.accepted;
+            match self.person.listener.send_as(&room, &text, manner).await {
+                Ok(sent) => {
+                    self.stored.fetch_add(1, Ordering::Relaxed);
+                    if !accepted && self.rng.random_ratio(1, 20) {
+                        self.change(&room, &sent).await;
+                    }
+                }
+                Err(why) => {
+                    lock(&self.failed).push(format!("{} could not send: {why}", self.person.name));
+                    return Ok(());
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Edits, deletes or reacts to what was just said. What fails is not tried again: nobody was promised anything.
+    async fn change(&mut self, room: &str, sent: &Sent) {
+        let nodes = http_of(&self.nodes, &self.person.name);
+        let http = &nodes[self.rng.random_range(0..nodes.len())];
+        let path = format!("/rooms/{room}/messages/{}", sent.seq);
+        let asking = match self.rng.random_range(0..4) {
+            0 => http.request(Method::DELETE, &path, None).await,
+            1 => http.request(Method::PATCH, &path, Some(json!({ "content": "edited" }))).await,
+            _ => http.request(Method::PUT, &format!("{path}/reactions/%F0%9F%91%8D"), None).await,
+        };
+        drop(asking);
+    }
+}
+
+fn http_of(nodes: &Nodes, user: &str) -> Vec<Http> {
+    let token = Token::of(user).sign(&nodes.jwt_secret);
+    nodes.persistence.iter().map(|base| Http::sharing(nodes.http.clone(), base, &token)).collect()
+}

@@ -1,0 +1,286 @@
+//! What listeners were given: the rules `Order`, `Complete`, `Private`, `Agreement` and `Protocol`.
+//! Each listener's place in a room is followed by the rules that the protocol gives to clients, so what it must hold at
+//! the end is known without asking the client.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use super::{Checked, Entry, Event, Rule, Stored, StoredEvent, Violation, What};
+use crate::frames::Cursor;
+
+/// What was first given at a place in an epoch: (room, epoch, seq).
+type Given<'a> = HashMap<(&'a str, String, u64), (&'a str, Arc<Event>)>;
+
+pub(super) fn check(
+    entries: &[Entry],
+    stored: &BTreeMap<String, Stored>,
+    checked: &mut Checked,
+    violations: &mut Vec<Violation>,
+) {
+    let mut copies: BTreeMap<(&str, &str), Copy> = BTreeMap::new();
+    let mut given = Given::new();
+    for entry in entries {
+        if entry.room.is_empty() {
+            if entry.what == What::Lost {
+                for ((_, user), copy) in &mut copies {
+                    if *user == entry.user {
+                        copy.phase = Phase::Away;
+                    }
+                }
+            }
+            continue;
+        }
+        let copy = copies.entry((&entry.room, &entry.user)).or_default();
+        let mut judge = Judge { entry, given: &mut given, violations, log: stored.get(&entry.room) };
+        copy.follow(&mut judge, checked);
+    }
+    let nothing = Stored::default();
+    for ((room, user), copy) in &copies {
+        copy.conclude(room, user, stored.get(*room).unwrap_or(&nothing), checked, violations);
+    }
+}
+
+#[derive(Debug, Default, PartialEq)]
+enum Phase {
+    #[default]
+    Away,
+    /// Asked to join on a connection on which it had joined before: what still comes is of before.
+    Asking,
+    Joined,
+    /// A gap is filled up to this head; live events wait.
+    Filling {
+        head: u64,
+        waiting: Vec<Arc<Event>>,
+    },
+}
+
+/// What one listener holds of one room.
+#[derive(Debug, Default)]
+struct Copy {
+    phase: Phase,
+    cursor: Option<Cursor>,
+    /// The head told by `room:joined`, until the first event shows that its epoch is taken.
+    told: Option<Cursor>,
+    /// Everything above this is owed.
+    start: Option<u64>,
+    held: BTreeMap<u64, Arc<Event>>,
+}
+
+/// Where broken rules go.
+struct Judge<'a, 'b> {
+    entry: &'a Entry,
+    given: &'b mut Given<'a>,
+    violations: &'b mut Vec<Violation>,
+    log: Option<&'a Stored>,
+}
+
+impl Judge<'_, '_> {
+    fn break_rule(&mut self, rule: Rule, seq: u64, what: String) {
+        let (room, user) = (self.entry.room.clone(), self.entry.user.clone());
+        self.violations.push(Violation { rule, room, seq, user, what });
+    }
+}
+
+impl Copy {
+    fn follow<'a>(&mut self, judge: &mut Judge<'a, '_>, checked: &mut Checked) {
+        match &judge.entry.what {
+            What::Joining(from) => {
+                if self.phase != Phase::Away {
+                    self.phase = Phase::Asking;
+                }
+                if self.cursor.is_none() {
+                    self.start = from.as_ref().map(|cursor| cursor.seq);
+                    self.cursor.clone_from(from);
+                }
+            }
+            What::Joined(head) => {
+                self.phase = Phase::Joined;
+                self.told = Some(head.clone());
+            }
+            What::Event(event) => self.event(judge, event),
+            What::CaughtUp(cursor) => self.caught_up(judge, cursor),
+            What::Gap { after, head } => self.gap(judge, *after, head, checked),
+            What::Page { after, upto, next, events } => self.page(judge, (*after, *upto, *next), events),
+            What::Connected | What::Lost | What::Sent { .. } | What::Answered { .. } => {}
+        }
+    }
+
+    fn event(&mut self, judge: &mut Judge<'_, '_>, event: &Arc<Event>) {
+        match &mut self.phase {
+            Phase::Away => {
+                judge.break_rule(Rule::Protocol, event.seq, format!("{event:?} came without a join"));
+            }
+            Phase::Asking => {}
+            Phase::Filling { waiting, .. } => waiting.push(event.clone()),
+            Phase::Joined => {
+                if let Some(told) = self.told.take() {
+                    let seq = self.cursor.as_ref().map_or(told.seq, |cursor| cursor.seq);
+                    self.start.get_or_insert(seq);
+                    self.cursor = Some(Cursor { epoch: told.epoch, seq });
+                }
+                self.take(judge, event);
+            }
+        }
+    }
+
+    fn caught_up(&mut self, judge: &mut Judge<'_, '_>, at: &Cursor) {
+        match self.phase {
+            Phase::Asking => return,
+            Phase::Away | Phase::Filling { .. } => {
+                judge.break_rule(Rule::Protocol, at.seq, "room:caught_up came out of place".to_owned());
+                return;
+            }
+            Phase::Joined => {}
+        }
+        if let Some(cursor) = self.cursor.as_ref().filter(|cursor| cursor.seq > at.seq) {
+            let what = format!("caught up at {}, below {}", at.seq, cursor.seq);
+            judge.break_rule(Rule::Protocol, at.seq, what);
+        }
+        self.told = None;
+        self.start.get_or_insert(at.seq);
+        self.cursor = Some(at.clone());
+    }
+
+    fn gap(&mut self, judge: &mut Judge<'_, '_>, after: u64, head: &Cursor, checked: &mut Checked) {
+        match self.phase {
+            Phase::Asking => return,
+            Phase::Away => {
+                judge.break_rule(Rule::Protocol, after, "room:gap came without a join".to_owned());
+                return;
+            }
+            Phase::Joined | Phase::Filling { .. } => {}
+        }
+        checked.gaps += 1;
+        if self.cursor.as_ref().is_some_and(|cursor| cursor.epoch != head.epoch) {
+            checked.new_epochs += 1;
+        }
+        let seq = self.cursor.as_ref().map_or(after, |cursor| cursor.seq.min(after));
+        self.held.split_off(&(seq + 1));
+        self.start = Some(self.start.map_or(seq, |start| start.min(seq)));
+        self.told = None;
+        self.cursor = Some(Cursor { epoch: head.epoch.clone(), seq });
+        self.phase = Phase::Filling { head: head.seq, waiting: Vec::new() };
+        self.fill_ends(judge);
+    }
+
+    fn page(
+        &mut self,
+        judge: &mut Judge<'_, '_>,
+        (after, upto, next): (u64, u64, u64),
+        events: &[Arc<Event>],
+    ) {
+        let filling = matches!(self.phase, Phase::Filling { .. });
+        if !filling || self.cursor.as_ref().is_none_or(|cursor| cursor.seq != after) {
+            // Of a fill that is over.
+            return;
+        }
+        for event in events.iter().filter(|event| event.seq <= upto) {
+            self.take(judge, event);
+        }
+        if let Some(cursor) = self.cursor.as_mut() {
+            cursor.seq = cursor.seq.max(next.min(upto));
+        }
+        self.fill_ends(judge);
+    }
+
+    fn fill_ends(&mut self, judge: &mut Judge<'_, '_>) {
+        let Phase::Filling { head, waiting } = &mut self.phase else { return };
+        let filled = self.cursor.as_ref().map_or(0, |cursor| cursor.seq);
+        if filled < *head {
+            return;
+        }
+        let waiting = std::mem::take(waiting);
+        self.phase = Phase::Joined;
+        for event in waiting.iter().filter(|event| event.seq > filled) {
+            self.take(judge, event);
+        }
+    }
+
+    /// Takes an event, which must be above all that came before.
+    fn take(&mut self, judge: &mut Judge<'_, '_>, event: &Arc<Event>) {
+        let Some(cursor) = self.cursor.as_mut() else {
+            judge.break_rule(Rule::Protocol, event.seq, format!("{event:?} came before any head was told"));
+            return;
+        };
+        if event.seq <= cursor.seq {
+            let again = if self.held.get(&event.seq) == Some(event) { "again" } else { "late" };
+            let what = format!("{event:?} came {again}, at or below {cursor:?}");
+            judge.break_rule(Rule::Order, event.seq, what);
+            return;
+        }
+        cursor.seq = event.seq;
+        let epoch = cursor.epoch.clone();
+        self.held.insert(event.seq, event.clone());
+        let stored = judge.log.and_then(|log| log.events.get(&event.seq)?.first());
+        if stored.is_some_and(|stored| is_same(event, stored) && !stored.is_visible_to(&judge.entry.user)) {
+            judge.break_rule(Rule::Private, event.seq, format!("{event:?} is not for them"));
+        }
+        let key = (judge.entry.room.as_str(), epoch, event.seq);
+        let (first, other) =
+            judge.given.entry(key).or_insert_with(|| (&judge.entry.user, event.clone())).clone();
+        if !are_one(&other, event) {
+            let what = format!("{event:?} in {cursor:?}, where {first} was given {other:?}");
+            judge.break_rule(Rule::Agreement, event.seq, what);
+        }
+    }
+
+    /// At the end: all that is owed is held, and nothing but what is stored.
+    fn conclude(
+        &self,
+        room: &str,
+        user: &str,
+        log: &Stored,
+        checked: &mut Checked,
+        violations: &mut Vec<Violation>,
+    ) {
+        let mut break_rule = |rule, seq, what| {
+            violations.push(Violation { rule, room: room.to_owned(), seq, user: user.to_owned(), what });
+        };
+        for (seq, event) in &self.held {
+            checked.deliveries += 1;
+            match log.events.get(seq).and_then(|events| events.first()) {
+                None => break_rule(Rule::Agreement, *seq, format!("holds {event:?}, which is not stored")),
+                Some(stored) if !is_same(event, stored) => {
+                    break_rule(Rule::Agreement, *seq, format!("holds {event:?}, stored is {stored:?}"));
+                }
+                Some(_) => {}
+            }
+        }
+        let (Some(start), Some(cursor)) = (self.start, &self.cursor) else { return };
+        for (seq, events) in log.events.range(start + 1..).take_while(|(seq, _)| **seq <= cursor.seq) {
+            let Some(stored) = events.first() else { continue };
+            if !stored.is_visible_to(user) {
+                checked.hidden += 1;
+            } else if !self.held.contains_key(seq) && stored.event.kind != "void" {
+                let what = format!("lacks {stored:?} (owed above {start}, complete up to {cursor:?})");
+                break_rule(Rule::Complete, *seq, what);
+            }
+        }
+        if cursor.seq < log.head {
+            let what = format!("ended at {cursor:?}, the log at {}", log.head);
+            break_rule(Rule::Complete, cursor.seq, what);
+        }
+    }
+}
+
+/// Whether what was given is what is stored. In the place of a void its record was shown before it was taken back.
+fn is_same(event: &Event, stored: &StoredEvent) -> bool {
+    let Event { kind, id, client_id, about, .. } = &stored.event;
+    match kind.as_str() {
+        "void" => event.kind == "void" || event.kind != "message:new" || event.client_id == *client_id,
+        "message:new" => {
+            event.kind == *kind
+                && event.id == *id
+                && event.client_id == *client_id
+                && (stored.changed || event.about == *about)
+        }
+        _ => event.kind == *kind && event.about == *about,
+    }
+}
+
+/// Whether two were given one event. One may have read it from history, after it was edited, deleted or taken back.
+fn are_one(one: &Event, other: &Event) -> bool {
+    one.kind == "void"
+        || other.kind == "void"
+        || (one.kind == other.kind && one.id == other.id && one.client_id == other.client_id)
+}

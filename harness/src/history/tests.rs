@@ -1,0 +1,304 @@
+//! A good history is clean, and for each rule one that breaks it is found out.
+
+use super::*;
+
+const ROOM: &str = "r";
+
+fn cursor(epoch: &str, seq: u64) -> Cursor {
+    Cursor { epoch: epoch.to_owned(), seq }
+}
+
+fn event(seq: u64) -> Event {
+    Event {
+        seq,
+        kind: "message:new".to_owned(),
+        id: format!("id-{seq}"),
+        client_id: format!("c-{seq}"),
+        about: format!("text {seq}"),
+    }
+}
+
+fn stored_event(seq: u64) -> StoredEvent {
+    StoredEvent { event: event(seq), by: "alice".to_owned(), visible_to: None, changed: false }
+}
+
+/// A room of four messages of alice's, the third for carol alone; all of them heard by bob, live from 1 on, over two
+/// connections, with a gap filled by HTTP in between.
+struct Run {
+    history: History,
+    stored: Stored,
+}
+
+impl Run {
+    fn new() -> Run {
+        let mut stored = Stored { head: 4, events: BTreeMap::new() };
+        for seq in 1..=4 {
+            stored.events.insert(seq, vec![stored_event(seq)]);
+        }
+        stored.events.get_mut(&3).unwrap()[0].visible_to = Some(vec!["carol".to_owned()]);
+        Run { history: History::default(), stored }
+    }
+
+    fn bob(&self, what: What) {
+        self.history.add("bob", 1, ROOM, what);
+    }
+
+    fn hears(&self, seq: u64) {
+        self.bob(What::Event(Arc::new(event(seq))));
+    }
+
+    fn sends(&self, seq: u64, answer: Option<Answer>) {
+        let visible_to = if seq == 3 { vec!["carol".to_owned()] } else { Vec::new() };
+        let client_id = format!("c-{seq}");
+        let sent = What::Sent { client_id: client_id.clone(), text: format!("text {seq}"), visible_to };
+        self.history.add("alice", 1, ROOM, sent);
+        if let Some(answer) = answer {
+            self.history.add("alice", 1, ROOM, What::Answered { client_id, answer });
+        }
+    }
+
+    fn stored_answer(seq: u64) -> Option<Answer> {
+        Some(Answer::Stored { seq, id: format!("id-{seq}") })
+    }
+
+    fn all_is_sent(&self) {
+        (1..=4).for_each(|seq| self.sends(seq, Self::stored_answer(seq)));
+    }
+
+    fn bob_joins(&self) {
+        self.history.add("bob", 1, "", What::Connected);
+        self.bob(What::Joining(Some(cursor("1", 0))));
+        self.bob(What::Joined(cursor("1", 0)));
+        self.bob(What::CaughtUp(cursor("1", 0)));
+    }
+
+    fn broken(&self) -> Vec<Rule> {
+        let rooms = [(ROOM.to_owned(), self.stored.clone())].into_iter().collect();
+        let (_, violations) = check(&self.history.take(), &rooms);
+        let mut rules: Vec<Rule> = violations.into_iter().map(|violation| violation.rule).collect();
+        rules.dedup();
+        rules
+    }
+}
+
+/// Everything is sent and stored, and bob hears it well, up to this many messages.
+fn heard(upto: u64) -> Run {
+    let run = Run::new();
+    run.all_is_sent();
+    run.bob_joins();
+    (1..=upto).filter(|seq| *seq != 3).for_each(|seq| run.hears(seq));
+    run
+}
+
+#[test]
+fn a_good_history_is_clean_and_counted() {
+    let run = Run::new();
+    run.all_is_sent();
+    run.bob_joins();
+    run.hears(1);
+    run.history.add("bob", 1, "", What::Lost);
+    run.history.add("bob", 2, "", What::Connected);
+    run.bob(What::Joining(Some(cursor("1", 1))));
+    run.bob(What::Joined(cursor("2", 4)));
+    run.bob(What::Gap { after: 0, head: cursor("2", 3) });
+    run.hears(4);
+    let events = vec![Arc::new(event(1)), Arc::new(event(2)), Arc::new(event(4))];
+    run.bob(What::Page { after: 0, upto: 3, next: 4, events });
+    run.bob(What::CaughtUp(cursor("2", 4)));
+    let rooms = [(ROOM.to_owned(), run.stored.clone())].into_iter().collect();
+    let (checked, violations) = check(&run.history.take(), &rooms);
+    assert_eq!(violations, []);
+    let expected = Checked {
+        stored: 4,
+        deliveries: 3,
+        gaps: 1,
+        new_epochs: 1,
+        hidden: 1,
+        connections: 2,
+        ..Checked::default()
+    };
+    assert_eq!(checked, expected);
+}
+
+#[test]
+fn an_answer_stored_that_is_not_stored_there_breaks_stored() {
+    for (seq, id) in [(2, "id-9"), (3, "id-2")] {
+        let run = heard(4);
+        run.history.add(
+            "alice",
+            1,
+            ROOM,
+            What::Answered { client_id: "c-2".to_owned(), answer: Answer::Stored { seq, id: id.to_owned() } },
+        );
+        assert_eq!(run.broken(), [Rule::Stored]);
+    }
+    let run = heard(4);
+    run.sends(5, Run::stored_answer(5));
+    assert_eq!(run.broken(), [Rule::Stored]);
+}
+
+#[test]
+fn what_was_accepted_and_is_lost_breaks_accepted_unless_its_sender_was_told() {
+    let accepted = || Some(Answer::Accepted { seq: 5, id: "id-5".to_owned() });
+    let run = heard(4);
+    run.sends(5, accepted());
+    assert_eq!(run.broken(), [Rule::Accepted]);
+
+    let run = heard(4);
+    run.history.add("alice", 1, ROOM, What::Joining(Some(cursor("1", 4))));
+    run.history.add("alice", 1, ROOM, What::Joined(cursor("1", 4)));
+    run.history.add("alice", 1, ROOM, What::CaughtUp(cursor("1", 4)));
+    // A gap before it was accepted says nothing of it, one in the same epoch neither.
+    run.history.add("alice", 1, ROOM, What::Gap { after: 4, head: cursor("2", 4) });
+    run.sends(5, accepted());
+    run.history.add("alice", 1, ROOM, What::Gap { after: 4, head: cursor("2", 4) });
+    let entries = run.history.take();
+    let rooms: BTreeMap<_, _> = [(ROOM.to_owned(), run.stored.clone())].into_iter().collect();
+    assert_eq!(check(&entries, &rooms).1[0].rule, Rule::Accepted);
+    for told in [
+        What::Gap { after: 4, head: cursor("3", 4) },
+        What::Event(Arc::new(Event {
+            kind: "message:void".to_owned(),
+            client_id: "c-5".to_owned(),
+            ..event(9)
+        })),
+    ] {
+        let mut entries = entries.clone();
+        let at = Duration::from_secs(3600);
+        entries.push(Entry {
+            at,
+            user: "alice".to_owned(),
+            connection: 1,
+            room: ROOM.to_owned(),
+            what: told,
+        });
+        assert!(check(&entries, &rooms).1.iter().all(|violation| violation.rule != Rule::Accepted));
+    }
+}
+
+#[test]
+fn a_client_id_in_two_places_breaks_once() {
+    let mut run = heard(4);
+    run.stored.head = 5;
+    let event = Event { client_id: "c-4".to_owned(), about: "text 4".to_owned(), ..event(5) };
+    run.stored.events.insert(5, vec![StoredEvent { event: event.clone(), ..stored_event(4) }]);
+    run.bob(What::Event(Arc::new(event)));
+    assert_eq!(run.broken(), [Rule::Once]);
+}
+
+#[test]
+fn a_hole_two_in_one_place_and_a_head_elsewhere_break_dense() {
+    let mut run = heard(4);
+    run.stored.events.remove(&3);
+    run.sends(3, None);
+    assert!(run.broken().contains(&Rule::Dense));
+    let mut run = heard(4);
+    let void = StoredEvent { event: Event { kind: "void".to_owned(), ..event(4) }, ..stored_event(4) };
+    run.stored.events.get_mut(&4).unwrap().push(void);
+    assert_eq!(run.broken(), [Rule::Dense]);
+    let mut run = heard(4);
+    run.stored.head = 5;
+    assert!(run.broken().contains(&Rule::Dense));
+}
+
+#[test]
+fn what_nobody_sent_or_was_sent_otherwise_breaks_sent() {
+    let spoil: [fn(&mut StoredEvent); 3] = [
+        |event| event.event.client_id = "another".to_owned(),
+        |event| event.event.about.push('!'),
+        |event| event.visible_to = None,
+    ];
+    for spoil in spoil {
+        let mut run = heard(4);
+        spoil(&mut run.stored.events.get_mut(&3).unwrap()[0]);
+        assert!(run.broken().contains(&Rule::Sent));
+    }
+    let mut run = heard(4);
+    let edited = &mut run.stored.events.get_mut(&2).unwrap()[0];
+    (edited.changed, edited.event.about) = (true, "edited".to_owned());
+    assert_eq!(run.broken(), []);
+}
+
+#[test]
+fn an_event_given_again_or_late_breaks_order() {
+    let run = heard(4);
+    run.hears(4);
+    assert_eq!(run.broken(), [Rule::Order]);
+    let run = heard(2);
+    run.hears(4);
+    run.hears(2);
+    assert_eq!(run.broken(), [Rule::Order]);
+    // Below what was said to be complete.
+    let run = heard(2);
+    run.bob(What::CaughtUp(cursor("1", 4)));
+    run.hears(4);
+    assert_eq!(run.broken(), [Rule::Order, Rule::Complete]);
+}
+
+#[test]
+fn an_event_that_never_came_breaks_complete() {
+    let run = heard(1);
+    run.hears(4);
+    assert_eq!(run.broken(), [Rule::Complete]);
+    let run = heard(2);
+    assert_eq!(run.broken(), [Rule::Complete], "the end was never reached");
+    let run = heard(2);
+    run.bob(What::Gap { after: 2, head: cursor("1", 4) });
+    run.bob(What::Page { after: 2, upto: 4, next: 4, events: Vec::new() });
+    assert_eq!(run.broken(), [Rule::Complete], "a page left it out");
+}
+
+#[test]
+fn what_is_for_another_breaks_private() {
+    let run = heard(2);
+    run.hears(3);
+    run.hears(4);
+    assert_eq!(run.broken(), [Rule::Private]);
+}
+
+#[test]
+fn what_is_not_what_others_got_or_what_is_stored_breaks_agreement() {
+    let other = |seq| Event { id: "other".to_owned(), client_id: "other".to_owned(), ..event(seq) };
+    let run = heard(2);
+    run.bob(What::Event(Arc::new(other(4))));
+    assert_eq!(run.broken(), [Rule::Agreement]);
+    // Discarded at a new epoch it is nothing to hold against bob, but carol was given another in the same epoch.
+    for (given, broken) in [(other(2), vec![Rule::Agreement]), (event(2), vec![])] {
+        let run = heard(1);
+        let carol = |what| run.history.add("carol", 1, ROOM, what);
+        carol(What::Joining(Some(cursor("1", 1))));
+        carol(What::Joined(cursor("1", 1)));
+        carol(What::CaughtUp(cursor("1", 1)));
+        carol(What::Event(Arc::new(given)));
+        carol(What::Gap { after: 1, head: cursor("2", 4) });
+        let events = (2..=4).map(|seq| Arc::new(event(seq))).collect();
+        carol(What::Page { after: 1, upto: 4, next: 4, events });
+        run.hears(2);
+        run.hears(4);
+        assert_eq!(run.broken(), broken);
+    }
+}
+
+#[test]
+fn frames_without_a_join_or_back_in_time_break_protocol() {
+    let run = heard(4);
+    run.bob(What::CaughtUp(cursor("1", 3)));
+    assert!(run.broken().contains(&Rule::Protocol));
+    let run = heard(4);
+    run.history.add("bob", 1, "", What::Lost);
+    run.hears(4);
+    assert_eq!(run.broken(), [Rule::Protocol]);
+}
+
+#[test]
+fn a_story_tells_the_place_and_the_faults_around_it() {
+    let run = heard(2);
+    run.hears(3);
+    let entries = run.history.take();
+    let rooms = [(ROOM.to_owned(), run.stored.clone())].into_iter().collect();
+    let (_, violations) = check(&entries, &rooms);
+    let private = violations.iter().find(|violation| violation.rule == Rule::Private).unwrap();
+    let told = story(&entries, private, &[(Duration::ZERO, "kill gateway 0".to_owned())]);
+    assert!(told.contains("Private") && told.contains("id-3") && told.contains("kill gateway 0"), "{told}");
+    assert!(!told.contains("id-1\""), "{told}");
+}

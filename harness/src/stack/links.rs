@@ -1,0 +1,91 @@
+//! The proxies between the parts of a stack: whatever goes over the network in production goes through one of them.
+
+use anyhow::Result;
+
+use crate::node::Node;
+use crate::proxy::Proxy;
+
+/// One proxy for each kind of connection, one for each node that is connected to.
+pub struct Links {
+    /// From all gateways to Redis.
+    pub gateways_redis: Proxy,
+    /// From all persistence nodes to Redis.
+    pub persistence_redis: Proxy,
+    /// From all persistence nodes to PostgreSQL.
+    pub persistence_postgres: Proxy,
+    /// From all gateways to each persistence node.
+    pub gateways_persistence: Vec<Proxy>,
+    /// From clients to each gateway.
+    pub clients_gateways: Vec<Proxy>,
+    /// From clients to each persistence node.
+    pub clients_persistence: Vec<Proxy>,
+    postgres: u16,
+}
+
+impl Links {
+    pub(super) async fn begin(redis: u16, postgres: u16) -> Result<Links> {
+        Ok(Links {
+            gateways_redis: Proxy::start(redis).await?,
+            persistence_redis: Proxy::start(redis).await?,
+            persistence_postgres: Proxy::start(postgres).await?,
+            gateways_persistence: Vec::new(),
+            clients_gateways: Vec::new(),
+            clients_persistence: Vec::new(),
+            postgres,
+        })
+    }
+
+    pub(super) fn of_persistence(&self, database_url: &str) -> Vec<(String, String)> {
+        let (direct, proxied) =
+            (format!(":{}/", self.postgres), format!(":{}/", self.persistence_postgres.port()));
+        vec![
+            ("REDIS_URL".to_owned(), redis_url(&self.persistence_redis)),
+            ("DATABASE_URL".to_owned(), database_url.replace(&direct, &proxied)),
+        ]
+    }
+
+    pub(super) fn of_gateways(&self) -> Vec<(String, String)> {
+        vec![("REDIS_URL".to_owned(), redis_url(&self.gateways_redis))]
+    }
+
+    /// Puts proxies in front of persistence; what gateways are told instead of its addresses.
+    pub(super) async fn to_persistence(&mut self, nodes: &[Node]) -> Result<String> {
+        let mut urls = Vec::with_capacity(nodes.len());
+        for node in nodes {
+            let proxy = Proxy::start(node.ports().internal).await?;
+            urls.push(format!("http://127.0.0.1:{}", proxy.port()));
+            self.gateways_persistence.push(proxy);
+            self.clients_persistence.push(Proxy::start(node.ports().public).await?);
+        }
+        Ok(urls.join(","))
+    }
+
+    pub(super) async fn to_gateways(&mut self, nodes: &[Node]) -> Result<()> {
+        for node in nodes {
+            self.clients_gateways.push(Proxy::start(node.ports().public).await?);
+        }
+        Ok(())
+    }
+
+    /// All of them, with names.
+    pub fn all(&self) -> Vec<(String, &Proxy)> {
+        let mut all = vec![
+            ("gateways-redis".to_owned(), &self.gateways_redis),
+            ("persistence-redis".to_owned(), &self.persistence_redis),
+            ("persistence-postgres".to_owned(), &self.persistence_postgres),
+        ];
+        let groups = [
+            ("gateways-persistence", &self.gateways_persistence),
+            ("clients-gateway", &self.clients_gateways),
+            ("clients-persistence", &self.clients_persistence),
+        ];
+        for (name, proxies) in groups {
+            all.extend(proxies.iter().enumerate().map(|(number, proxy)| (format!("{name}-{number}"), proxy)));
+        }
+        all
+    }
+}
+
+fn redis_url(proxy: &Proxy) -> String {
+    format!("redis://127.0.0.1:{}", proxy.port())
+}
