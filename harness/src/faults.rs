@@ -89,7 +89,7 @@ pub struct Report {
 pub async fn run(plan: &Plan) -> Result<Report> {
     let world = World::start(plan).await?;
     let history = History::default();
-    let load = load::Load::start(&world, plan, history.clone()).await?;
+    let mut load = load::Load::start(&world, plan, history.clone()).await?;
     load.until_flowing().await?;
 
     let mut rng = StdRng::seed_from_u64(plan.seed);

@@ -51,7 +51,7 @@ impl Redis {
     /// As [`Redis::start`].
     pub async fn follow(folder: &Path, primary: u16) -> Result<Redis> {
         let redis = Self::launch(folder.to_owned(), None).await?;
-        redis.command(redis::cmd("REPLICAOF").arg("127.0.0.1").arg(primary)).await?;
+        redis.command::<()>(redis::cmd("REPLICAOF").arg("127.0.0.1").arg(primary)).await?;
         Ok(redis)
     }
 

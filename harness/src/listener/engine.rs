@@ -268,7 +268,7 @@ impl Engine {
     /// Writes down what happened.
     fn note(&self, room: &str, what: What) {
         if let Some(history) = &self.taps.history {
-            let connection = lock(&self.shared.state).connections;
+            let connection = lock(&self.shared.state).connections.len() as u64;
             history.add(&self.user, connection, room, what);
         }
     }
