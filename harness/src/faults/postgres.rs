@@ -21,7 +21,7 @@ fn alter(what: &str) -> String {
 pub(super) async fn read_only(database: &Database, time: Duration) -> Result<()> {
     database.query(&format!("{}; {HANG_UP}", alter("SET default_transaction_read_only = on"))).await?;
     sleep(time).await;
-    let writable = "SET default_transaction_read_only = off";
+    let writable = "SET TRANSACTION READ WRITE";
     database
         .query(&format!("{writable}; {}; {HANG_UP}", alter("RESET default_transaction_read_only")))
         .await?;
