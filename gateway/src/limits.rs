@@ -4,11 +4,10 @@
 
 use std::num::NonZeroU32;
 
-use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter, clock::Clock};
 use tidings_shared::{
     error::{ErrorCode, Refusal},
     ids::UserId,
-    rate::Rate,
+    rate::{Buckets, Rate},
 };
 
 /// What is counted apart.
@@ -74,41 +73,26 @@ pub fn rooms_cost(rooms: usize) -> u32 {
     u32::try_from(rooms / ROOMS_OF_ONE).unwrap_or(u32::MAX)
 }
 
-/// The buckets of everybody on this node, each with what it holds.
-pub struct Allowances([(DefaultKeyedRateLimiter<UserId>, NonZeroU32); Limit::ALL.len()]);
+/// The buckets of everybody on this node.
+pub struct Allowances([Buckets; Limit::ALL.len()]);
 
 impl Allowances {
     #[must_use]
     pub fn new(rate: impl Fn(Limit) -> Rate) -> Self {
-        Self(Limit::ALL.map(|limit| {
-            let Rate { per_second, burst } = rate(limit);
-            (RateLimiter::keyed(Quota::per_second(per_second).allow_burst(burst)), burst)
-        }))
+        Self(Limit::ALL.map(|limit| Buckets::new(rate(limit))))
     }
 
-    /// Takes so many off a user's allowance, at most all that it holds; else tells in how many milliseconds there
-    /// will be as many.
+    /// As [`Buckets::take`].
     ///
     /// # Errors
     /// Milliseconds to wait.
     pub fn take(&self, limit: Limit, user: &UserId, many: NonZeroU32) -> Result<(), u64> {
-        let (buckets, burst) = &self.0[limit as usize];
-        match buckets.check_key_n(user, many.min(*burst)) {
-            Ok(Err(not_until)) => {
-                let wait = not_until.wait_time_from(buckets.clock().now());
-                Err(u64::try_from(wait.as_millis()).unwrap_or(u64::MAX).max(1))
-            }
-            // More than a bucket holds is never asked for.
-            Ok(Ok(())) | Err(_) => Ok(()),
-        }
+        self.0[limit as usize].take(user, many)
     }
 
     /// Forgets buckets that are full again.
     pub fn forget_full(&self) {
-        for (buckets, _) in &self.0 {
-            buckets.retain_recent();
-            buckets.shrink_to_fit();
-        }
+        self.0.iter().for_each(Buckets::forget_full);
     }
 }
 

@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Weak};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use nix::sys::signal::Signal;
 use tokio::sync::Mutex;
 
@@ -27,6 +27,8 @@ pub(crate) const ROLE: &str = "tidings";
 
 const READY_PATIENCE: Duration = Duration::from_secs(30);
 const STOP_PATIENCE: Duration = Duration::from_secs(30);
+const VALUE_PATIENCE: Duration = Duration::from_secs(60);
+const VALUE_PAUSE: Duration = Duration::from_millis(20);
 
 static SHARED: Mutex<Weak<Postgres>> = Mutex::const_new(Weak::new());
 
@@ -217,6 +219,24 @@ impl Database {
     pub async fn value(&self, statement: &str) -> Result<String> {
         let rows = self.query(statement).await?;
         rows.into_iter().flatten().next().with_context(|| format!("no row from {statement}"))
+    }
+}
+
+impl Database {
+    /// Waits until a query's value is this one.
+    ///
+    /// # Errors
+    /// What PostgreSQL says, or when it is another one for a minute.
+    pub async fn until(&self, statement: &str, value: &str) -> Result<()> {
+        let begun = Instant::now();
+        loop {
+            let is = self.value(statement).await?;
+            if is == value {
+                return Ok(());
+            }
+            ensure!(begun.elapsed() < VALUE_PATIENCE, "{statement} is {is}, not {value}");
+            tokio::time::sleep(VALUE_PAUSE).await;
+        }
     }
 }
 

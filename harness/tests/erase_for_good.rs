@@ -20,16 +20,6 @@ async fn erase(user: &Http) -> Result<u16> {
     Ok(user.request(Method::DELETE, "/me", None).await?.status)
 }
 
-/// Waits until a count is what it is to be.
-async fn until(stack: &Stack, sql: &str, value: &str) -> Result<()> {
-    let begun = Instant::now();
-    while stack.database().value(sql).await? != value {
-        ensure!(begun.elapsed() < PATIENCE, "{sql} is not {value}");
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
-    Ok(())
-}
-
 const MEMBERSHIPS: &str = "SELECT count(*) FROM members WHERE user_id = 'mallory'";
 const ERASED: &str = "SELECT count(*) FROM users WHERE id = 'mallory' AND erased_at IS NOT NULL";
 
@@ -68,7 +58,7 @@ async fn a_creation_that_was_under_way_is_before_an_erasure_or_not_at_all() -> R
     let creating = tokio::spawn(async move { alice.create_room("private", &["mallory"]).await });
     let waits =
         "SELECT (count(*) > 0)::text FROM pg_locks WHERE NOT granted AND relation = 'members'::regclass";
-    until(&stack, waits, "true").await?;
+    stack.database().until(waits, "true").await?;
     assert_eq!(erase(&stack.http("mallory")).await?, 204);
     creating.await??.expect(201);
     held.await?;
@@ -116,8 +106,8 @@ async fn whoever_is_added_after_their_erasure_by_a_node_that_did_not_know_leaves
     };
     let accepted = room.log.append(&late).await?;
     ensure!(room.stored(&accepted).await == Stored::Here);
-    until(&stack, MEMBERSHIPS, "0").await?;
-    until(&stack, ERASED, "1").await?;
+    stack.database().until(MEMBERSHIPS, "0").await?;
+    stack.database().until(ERASED, "1").await?;
     let count = format!(
         "SELECT (member_count = (SELECT count(*) FROM members m WHERE m.room_id = r.id))::text FROM rooms r \
          WHERE r.id = '{}'",

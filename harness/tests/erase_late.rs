@@ -9,7 +9,7 @@ mod room_log;
 #[path = "support/traces.rs"]
 mod traces;
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use marked::{MARK, erase, mallory};
@@ -23,8 +23,6 @@ use tokio::net::TcpStream;
 use tokio::process::{Child, Command};
 use traces::traces;
 
-const PATIENCE: Duration = Duration::from_secs(60);
-
 /// Mallory may act in any room.
 fn token(stack: &Stack) -> String {
     Token::of("mallory").name(&format!("Mallory {MARK}")).scope("tidings.admin").sign(stack.jwt_secret())
@@ -33,16 +31,6 @@ fn token(stack: &Stack) -> String {
 async fn nothing_is_left(stack: &Stack) -> Result<()> {
     let left = traces(stack, MARK).await?;
     ensure!(left.is_empty(), "left behind:\n{}", left.join("\n"));
-    Ok(())
-}
-
-/// Waits until a count is what it is to be.
-async fn until(stack: &Stack, sql: &str, value: &str) -> Result<()> {
-    let begun = Instant::now();
-    while stack.database().value(sql).await? != value {
-        ensure!(begun.elapsed() < PATIENCE, "{sql} is not {value}");
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
     Ok(())
 }
 
@@ -55,7 +43,7 @@ async fn hold(stack: &Stack, locks: &str) -> Result<Child> {
         .spawn()?;
     let sleeps = "SELECT (count(*) > 0)::text FROM pg_stat_activity \
                   WHERE wait_event = 'PgSleep' AND datname = current_database()";
-    until(stack, sleeps, "true").await?;
+    stack.database().until(sleeps, "true").await?;
     Ok(holder)
 }
 
@@ -81,7 +69,7 @@ async fn what_was_accepted_in_a_room_of_others_is_waited_for_and_goes_too() -> R
     tokio::time::sleep(Duration::from_secs(3)).await;
     assert_eq!(stack.database().value(ERASED).await?, "0", "a text of hers is not stored yet");
     let_go(&stack, holder).await?;
-    until(&stack, "SELECT count(*) FROM messages", "1").await?;
+    stack.database().until("SELECT count(*) FROM messages", "1").await?;
     assert_eq!(erasing.await??, 204);
     marked::until_indexed(&stack).await?;
     nothing_is_left(&stack).await
@@ -125,7 +113,7 @@ async fn a_request_that_was_let_in_before_appends_nothing_afterwards() -> Result
     slow.write_all(head.as_bytes()).await?;
     slow.write_all(&body.as_bytes()[..1]).await?;
     // She is known: so she was let in.
-    until(&stack, "SELECT count(*) FROM users WHERE id = 'mallory'", "1").await?;
+    stack.database().until("SELECT count(*) FROM users WHERE id = 'mallory'", "1").await?;
     assert_eq!(erase(&Http::new(&url, &token(&stack))).await?, 204);
     slow.write_all(&body.as_bytes()[1..]).await?;
     let mut answer = String::new();
@@ -154,13 +142,13 @@ async fn what_was_only_edited_is_out_of_redis_before_the_tables_forget_where_it_
     let holder = hold(&stack, &format!("SELECT FROM messages WHERE room_id = '{room}' FOR UPDATE")).await?;
     let http = mallory(&stack);
     let erasing = tokio::spawn(async move { erase(&http).await });
-    until(&stack, "SELECT (count(*) > 0)::text FROM pg_locks WHERE NOT granted", "true").await?;
+    stack.database().until("SELECT (count(*) > 0)::text FROM pg_locks WHERE NOT granted", "true").await?;
     ensure!(!in_a_tail(&stack).await?, "whoever goes on could not know of this tail");
     stack.persistence(0).kill();
     ensure!(erasing.await?.is_err());
     let_go(&stack, holder).await?;
     stack.add_persistence(Ports::free()?).await?;
-    until(&stack, ERASED, "1").await?;
+    stack.database().until(ERASED, "1").await?;
     marked::until_indexed(&stack).await?;
     nothing_is_left(&stack).await
 }
@@ -174,7 +162,10 @@ async fn erasures_that_fail_again_and_again_do_not_keep_others_from_their_turn()
                  INSERT INTO users (id, blocked, erasing_at) SELECT 'stuck' || n, true, now() \
                    FROM generate_series(10, 30) n UNION ALL SELECT 'zoe', true, now()";
     stack.database().query(stuck).await?;
-    until(&stack, "SELECT count(*) FROM users WHERE id = 'zoe' AND erased_at IS NOT NULL", "1").await?;
+    stack
+        .database()
+        .until("SELECT count(*) FROM users WHERE id = 'zoe' AND erased_at IS NOT NULL", "1")
+        .await?;
     assert_eq!(
         stack
             .database()

@@ -12,12 +12,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 async fn until_indexed(stack: &Stack) -> Result<()> {
     let behind = "SELECT count(*) FROM rooms r LEFT JOIN search_progress p ON p.room_id = r.id \
                   WHERE r.head_seq > COALESCE(p.indexed_seq, 0)";
-    let begun = Instant::now();
-    while stack.database().value(behind).await? != "0" {
-        ensure!(begun.elapsed() < PATIENCE, "the index stays behind");
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
-    Ok(())
+    stack.database().until(behind, "0").await
 }
 
 #[tokio::test]

@@ -21,7 +21,6 @@ mod members;
 mod messages;
 mod my_rooms;
 mod news;
-mod places;
 mod presence;
 mod reactions;
 mod room_changes;

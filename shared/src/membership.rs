@@ -26,7 +26,7 @@ const MOVES_TTL_S: u64 = 600;
 static FILL: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("membership/fill.lua")));
 const ADVANCE: &str = include_str!("membership/advance.lua");
 const CHANGED: &str = include_str!("membership/changed.lua");
-static VERSION: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("membership/version.lua")));
+const VERSION: &str = include_str!("membership/version.lua");
 static REMEMBER: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("membership/remember.lua")));
 
 /// A user's standing in one room.
@@ -93,7 +93,9 @@ pub async fn stamp(connection: &mut MultiplexedConnection, user: &UserId) -> Res
 /// # Errors
 /// When Redis does not answer.
 pub async fn version(connection: &mut MultiplexedConnection, user: &UserId) -> Result<u64, RedisError> {
-    VERSION.key(version_key(user)).arg(VERSION_TTL_S).invoke_async(connection).await
+    let mut call = redis::cmd("EVAL");
+    call.arg(VERSION).arg(1).arg(version_key(user)).arg(VERSION_TTL_S);
+    call.query_async(connection).await
 }
 
 /// What tells that something of a user changed.
@@ -117,15 +119,18 @@ pub async fn versions(
         pipe.cmd("MGET").arg(version_key(user)).arg(account_version_key(user));
     }
     let found: Vec<(Option<u64>, Option<u64>)> = pipe.query_async(connection).await?;
-    let mut versions = Vec::with_capacity(found.len());
-    for (user, (rooms, account)) in users.iter().zip(found) {
-        let rooms = match rooms {
-            Some(rooms) => rooms,
-            None => version(connection, user).await?,
-        };
-        versions.push(Versions { rooms, account: account.unwrap_or(0) });
+    // In a new epoch that is everybody: begun anew in one go as well.
+    let mut pipe = redis::pipe();
+    for (user, _) in users.iter().zip(&found).filter(|(_, (rooms, _))| rooms.is_none()) {
+        pipe.cmd("EVAL").arg(VERSION).arg(1).arg(version_key(user)).arg(VERSION_TTL_S);
     }
-    Ok(versions)
+    let begun: Vec<u64> = if pipe.is_empty() { Vec::new() } else { pipe.query_async(connection).await? };
+    let mut begun = begun.into_iter();
+    let versions = |(rooms, account): (Option<u64>, Option<u64>)| Versions {
+        rooms: rooms.or_else(|| begun.next()).unwrap_or(0),
+        account: account.unwrap_or(0),
+    };
+    Ok(found.into_iter().map(versions).collect())
 }
 
 /// Drops what is cached of users whose memberships changed, and shuts out fills that are under way.

@@ -1,13 +1,10 @@
 //! Mallory, who is to be erased: her token, her name, and what she leaves behind, each text of it with the same mark.
 
-use std::time::{Duration, Instant};
-
 use anyhow::{Result, ensure};
 use reqwest::Method;
 use serde_json::json;
 use tidings_harness::{Client, Http, Stack, Token, clock, http::encode, node};
 
-const PATIENCE: Duration = Duration::from_secs(30);
 /// Stands in every text and name of mallory's, and nowhere else.
 pub const MARK: &str = "xq7mark";
 
@@ -98,7 +95,7 @@ pub async fn live(stack: &Stack) -> Result<Vec<String>> {
         http.send(room, "poison", &text("poison")).await?.expect(400);
     }
     http.remove_member(&gone, "mallory").await?.expect(200);
-    until(stack, "SELECT count(*) FROM events WHERE void_told = false", "the rooms are not told").await?;
+    stack.database().until("SELECT count(*) FROM events WHERE void_told = false", "0").await?;
     socket.close().await?;
     Ok([rooms, vec![refused, gone]].concat())
 }
@@ -106,15 +103,5 @@ pub async fn live(stack: &Stack) -> Result<Vec<String>> {
 pub async fn until_indexed(stack: &Stack) -> Result<()> {
     let behind = "SELECT count(*) FROM rooms r LEFT JOIN search_progress p ON p.room_id = r.id \
                   WHERE r.head_seq > COALESCE(p.indexed_seq, 0)";
-    until(stack, behind, "the index stays behind").await
-}
-
-/// Waits until a count is 0.
-async fn until(stack: &Stack, count: &str, otherwise: &'static str) -> Result<()> {
-    let begun = Instant::now();
-    while stack.database().value(count).await? != "0" {
-        ensure!(begun.elapsed() < PATIENCE, otherwise);
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
-    Ok(())
+    stack.database().until(behind, "0").await
 }

@@ -5,15 +5,12 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
-use governor::clock::Clock;
-use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
 use tidings_shared::error::{ErrorCode, Refusal};
-use tidings_shared::ids::UserId;
-use tidings_shared::rate::Rate;
+use tidings_shared::rate::{Buckets, Rate};
 
 use super::caller::Caller;
 
-/// How often allowances that are full again are forgotten, so that memory holds only who gave commands lately.
+/// How often allowances that are full again are forgotten.
 const FORGET_EVERY: Duration = Duration::from_secs(60);
 
 /// What is counted apart.
@@ -40,26 +37,20 @@ impl Kind {
     }
 }
 
-/// See the module. Each kind's buckets, with what one holds.
-pub struct Allowance([(DefaultKeyedRateLimiter<UserId>, NonZeroU32); Kind::ALL.len()]);
+/// See the module.
+pub struct Allowance([Buckets; Kind::ALL.len()]);
 
 impl Allowance {
     /// Starts on the present runtime.
     #[must_use]
     pub fn start(rate: impl Fn(Kind) -> Rate) -> Arc<Self> {
-        let allowance = Arc::new(Self(Kind::ALL.map(|kind| {
-            let Rate { per_second, burst } = rate(kind);
-            (RateLimiter::keyed(Quota::per_second(per_second).allow_burst(burst)), burst)
-        })));
+        let allowance = Arc::new(Self(Kind::ALL.map(|kind| Buckets::new(rate(kind)))));
         let weak = Arc::downgrade(&allowance);
         tokio::spawn(async move {
             loop {
                 tokio::time::sleep(FORGET_EVERY).await;
                 let Some(allowance) = weak.upgrade() else { return };
-                for (buckets, _) in &allowance.0 {
-                    buckets.retain_recent();
-                    buckets.shrink_to_fit();
-                }
+                allowance.0.iter().for_each(Buckets::forget_full);
             }
         });
         allowance
@@ -81,18 +72,17 @@ impl Allowance {
         if caller.admin {
             return Ok(());
         }
-        let (buckets, burst) = &self.0[kind as usize];
-        // More than a bucket holds is never asked for.
-        let Ok(Err(not_until)) = buckets.check_key_n(&caller.user, many.min(*burst)) else { return Ok(()) };
-        let wait = not_until.wait_time_from(buckets.clock().now());
-        let retry_after_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX).max(1);
-        let message = format!("over the limit for {}; repeat this one later", kind.name());
-        Err(Refusal { retry_after_ms: Some(retry_after_ms), ..Refusal::new(ErrorCode::RateLimited, message) })
+        self.0[kind as usize].take(&caller.user, many).map_err(|retry_after_ms| {
+            let message = format!("over the limit for {}; repeat this one later", kind.name());
+            Refusal { retry_after_ms: Some(retry_after_ms), ..Refusal::new(ErrorCode::RateLimited, message) }
+        })
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use tidings_shared::ids::UserId;
+
     use super::*;
 
     fn caller(name: &str, admin: bool) -> Caller {

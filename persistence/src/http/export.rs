@@ -14,10 +14,10 @@ use sea_orm::{DatabaseConnection, DbErr};
 use serde::Serialize;
 use thiserror::Error;
 use tidings_shared::ids::UserId;
+use tidings_shared::places::Place;
 use tokio::sync::mpsc;
 
 use super::caller::Caller;
-use super::places::Place;
 use super::problem::{Problem, ProblemDocument};
 use super::state::State;
 use crate::query::export;

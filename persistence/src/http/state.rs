@@ -12,13 +12,13 @@ use tidings_shared::ids::UserId;
 use tidings_shared::log::Log;
 use tidings_shared::membership;
 use tidings_shared::origin::AllowedOrigins;
+use tidings_shared::places::Places;
 use tidings_shared::rate::Rate;
 use tidings_shared::receipts::Receipts;
 use tokio_util::task::TaskTracker;
 
 use super::allowance::{Allowance, Kind};
 use super::news::News;
-use super::places::Places;
 use super::problem::Problem;
 use crate::account::Newcomers;
 use crate::membership::{Bounds, Memberships};

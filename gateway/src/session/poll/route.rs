@@ -1,6 +1,6 @@
 //! The route of the long poll: who may ask, how much, and the answer as HTTP.
 
-use std::{cell::RefCell, rc::Rc, time::Duration};
+use std::{rc::Rc, time::Duration};
 
 use actix_cors::Cors;
 use actix_web::{
@@ -8,11 +8,10 @@ use actix_web::{
     http::{StatusCode, header},
     web,
 };
-use rustc_hash::FxHashMap;
 use tidings_shared::{
     auth::Reason,
     error::{ErrorCode, RETRY_AFTER_MS, Refusal},
-    ids::UserId,
+    places::Places,
 };
 use tokio::time::Instant;
 
@@ -36,7 +35,7 @@ const CORS_MAX_AGE_S: usize = 3600;
 
 /// Adds `POST /v1/poll`.
 pub fn configure(acceptor: &Rc<ChatAcceptor>, config: &mut web::ServiceConfig) {
-    let (polling, under_way) = (acceptor.clone(), Rc::new(RefCell::new(UnderWay::default())));
+    let (polling, under_way) = (acceptor.clone(), Rc::new(Places::new(MAX_POLLS, MAX_POLLS_OF_USER)));
     let handler = move |request: HttpRequest, body: web::Payload| {
         let (acceptor, under_way) = (polling.clone(), under_way.clone());
         async move {
@@ -72,53 +71,9 @@ async fn wrong_method() -> HttpResponse {
     response.body(problem::document_with(&refusal, StatusCode::METHOD_NOT_ALLOWED))
 }
 
-/// The polls of one worker.
-#[derive(Default)]
-struct UnderWay {
-    all: usize,
-    of: FxHashMap<UserId, usize>,
-}
-
-/// One of the polls under way; it makes room when it ends.
-struct Place {
-    under_way: Rc<RefCell<UnderWay>>,
-    user: UserId,
-}
-
-impl Place {
-    fn take(under_way: &Rc<RefCell<UnderWay>>, user: &UserId) -> Result<Self, Refusal> {
-        let mut polls = under_way.borrow_mut();
-        if polls.all >= MAX_POLLS {
-            return Err(Refusal::overloaded("too many polls are under way; poll again later"));
-        }
-        if polls.of.get(user).is_some_and(|own| *own >= MAX_POLLS_OF_USER) {
-            let message =
-                format!("{MAX_POLLS_OF_USER} polls of this user are under way; wait for their answers");
-            let refusal = Refusal::new(ErrorCode::RateLimited, message);
-            return Err(Refusal { retry_after_ms: Some(RETRY_AFTER_MS), ..refusal });
-        }
-        polls.all += 1;
-        *polls.of.entry(user.clone()).or_default() += 1;
-        Ok(Self { under_way: under_way.clone(), user: user.clone() })
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        let mut polls = self.under_way.borrow_mut();
-        polls.all -= 1;
-        if let Some(own) = polls.of.get_mut(&self.user) {
-            *own -= 1;
-            if *own == 0 {
-                polls.of.remove(&self.user);
-            }
-        }
-    }
-}
-
 async fn answer(
     acceptor: &ChatAcceptor,
-    under_way: &Rc<RefCell<UnderWay>>,
+    under_way: &Places,
     request: &HttpRequest,
     body: web::Payload,
 ) -> Result<Vec<u8>, Refusal> {
@@ -131,7 +86,7 @@ async fn answer(
     let authorization = request.headers().get(header::AUTHORIZATION).ok_or(Reason::Missing)?;
     let token = super::super::accept::bearer(authorization.to_str().map_err(|_| Reason::Malformed)?)?;
     let identity = acceptor.worker.node.verifier.settle(token).await?;
-    let _place = Place::take(under_way, &identity.user)?;
+    let _place = under_way.take(&identity.user, "polls")?;
     let body = match tokio::time::timeout(BODY_WITHIN, body.to_bytes_limited(BODY_BYTES)).await {
         Ok(Ok(Ok(body))) => body,
         Ok(Ok(Err(_))) => return Err(Refusal::new(ErrorCode::BadRequest, "the body cannot be read")),

@@ -3,8 +3,8 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use tidings_shared::error::{ErrorCode, RETRY_AFTER_MS, Refusal};
-use tidings_shared::ids::UserId;
+use crate::error::{ErrorCode, RETRY_AFTER_MS, Refusal};
+use crate::ids::UserId;
 
 /// See the module.
 pub struct Places {
