@@ -23,6 +23,8 @@ mod header;
 mod inflate;
 mod link;
 mod outbox;
+#[doc(hidden)]
+pub mod probe;
 mod server;
 mod task;
 mod wheel;

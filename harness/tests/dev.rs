@@ -133,12 +133,16 @@ impl Rehearsal {
         std::fs::create_dir_all(&bin).unwrap();
         let cargo = "#!/bin/sh\necho \"$1\" >>asked\n[ \"$1\" != test ] || printf '%s\\n' \"$RESULTS\"\n\
                      case \" $FAILING \" in *\" $1 \"*) exit 101 ;; esac\n";
+        let deny = "#!/bin/sh\n[ \"$1\" != --offline ] || shift\necho \"deny-$1\" >>asked\n\
+             case \" $FAILING \" in *\" deny-$1 \"*) exit 1 ;; esac\n";
         // Installs nothing, but makes the folders that it is asked for.
         let python = "#!/bin/sh\nfor last; do :; done\n[ \"$2\" != venv ] || mkdir -p \"$last\"\n";
         let pins = folder.path().join("harness/tests/openapi");
         std::fs::create_dir_all(&pins).unwrap();
         std::fs::write(pins.join("requirements.txt"), "").unwrap();
-        for (name, text) in [("cargo", cargo), ("python3", python), ("shellcheck", "#!/bin/sh\n")] {
+        let programs =
+            [("cargo", cargo), ("cargo-deny", deny), ("python3", python), ("shellcheck", "#!/bin/sh\n")];
+        for (name, text) in programs {
             std::fs::write(bin.join(name), text).unwrap();
             let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
             std::fs::set_permissions(bin.join(name), mode).unwrap();
@@ -160,10 +164,18 @@ impl Rehearsal {
             .stdin(std::process::Stdio::null())
             .output()
             .unwrap();
+        std::fs::write(folder.join("told"), &output.stderr).unwrap();
         let said = String::from_utf8(output.stdout).unwrap();
         let asked = std::fs::read_to_string(folder.join("asked")).unwrap();
         let last = said.lines().last().unwrap_or_default().to_owned();
         (output.status.code().unwrap(), last, asked.replace('\n', " ").trim().to_owned())
+    }
+}
+
+impl Rehearsal {
+    /// What the last run told beside its results.
+    fn told(&self) -> String {
+        std::fs::read_to_string(self.0.path().join("told")).unwrap()
     }
 }
 
@@ -179,6 +191,7 @@ const BAD: &str =
 #[case::a_test_program_crashes(&[GOOD], "test", 1, "3 passed, 1 failed")]
 #[case::clippy_complains_and_a_test_fails(&[BAD], "clippy test", 1, "2 passed, 2 failed")]
 #[case::nothing_builds(&[], "clippy build test", 1, "0 passed, 3 failed")]
+#[case::advisories_cannot_be_had(&[GOOD], "deny-fetch", 0, "3 passed, 0 failed")]
 fn test_says_in_its_last_line_and_its_exit_code_how_it_went(
     #[case] results: &[&str],
     #[case] failing: &str,
@@ -187,14 +200,24 @@ fn test_says_in_its_last_line_and_its_exit_code_how_it_went(
 ) {
     let (exited, said, asked) = Rehearsal::new().dev("test", &results.join("\n"), failing);
     assert_eq!((exited, said.as_str()), (code, last));
-    assert_eq!(asked, "fmt clippy build test", "the programs are built before the tests run them");
+    let asked: Vec<&str> = asked.split(' ').filter(|asked| !asked.starts_with("deny")).collect();
+    assert_eq!(asked.join(" "), "fmt clippy build test", "the programs are built before the tests run them");
 }
 
 #[rstest::rstest]
 #[case("", 0)]
 #[case("fmt", 1)]
 #[case("clippy", 1)]
+#[case("deny-check", 1)]
 fn lint_exits_with_1_after_a_complaint_but_runs_every_check(#[case] failing: &str, #[case] code: i32) {
     let (exited, _, asked) = Rehearsal::new().dev("lint", "", failing);
-    assert_eq!((exited, asked.as_str()), (code, "fmt clippy"));
+    assert_eq!((exited, asked.as_str()), (code, "fmt clippy deny-check deny-fetch deny-check"));
+}
+
+#[test]
+fn without_the_database_of_advisories_lint_says_so_and_checks_the_rest() {
+    let rehearsal = Rehearsal::new();
+    let (exited, _, asked) = rehearsal.dev("lint", "", "deny-fetch");
+    assert_eq!((exited, asked.as_str()), (0, "fmt clippy deny-check deny-fetch"));
+    assert!(rehearsal.told().contains("advisories: NOT CHECKED"), "{}", rehearsal.told());
 }

@@ -9,11 +9,10 @@ use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::time::Duration;
 
-use actix_web::{
-    App, HttpServer,
-    dev::{Server, ServerHandle},
-    web::Data,
-};
+use actix_http::{HttpService, Protocol};
+use actix_server::{Server, ServerHandle};
+use actix_service::{ServiceFactoryExt, fn_service, map_config};
+use actix_web::{App, dev::AppConfig, web::Data};
 use anyhow::{Context, anyhow};
 use redis::Client;
 use sea_orm::DatabaseConnection;
@@ -28,7 +27,9 @@ use tidings_shared::{
         stored::Notice,
         subscriber::{Event, Subscriber},
     },
+    patience::Patient,
 };
+use tokio::net::TcpStream;
 use tokio::sync::Notify;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
@@ -45,6 +46,8 @@ use crate::presence;
 /// Requests under way may take so long to be answered once the service drains: longer than a wait for stored
 /// would make a restart wait for a database that is away.
 const HTTP_SHUTDOWN_S: u64 = 10;
+/// How long a connection may take to be shut down.
+const HTTP_DISCONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 /// So long the membership cache is told again of changes that it could not be told of.
 const TELLING_END: Duration = Duration::from_secs(3);
 /// All of the end, behind the time in which it serves unready, must fit in what a supervisor gives, 30 s by custom.
@@ -181,17 +184,34 @@ fn serve_public(
         config.users,
     ));
     let (metrics, telling, draining) = (metrics.clone(), state.telling.clone(), draining.clone());
-    let server = HttpServer::new(move || {
-        let (metrics, draining) = (metrics.clone(), draining.clone());
-        App::new()
+    // Not actix's own `HttpServer`: it has no bound on the time that a later head may take (see `Patient`).
+    let builder = Server::build().disable_signals().shutdown_timeout(HTTP_SHUTDOWN_S);
+    let stopping = builder.graceful_shutdown_signal();
+    let server = builder.listen("public", listener, move || {
+        let (metrics, draining, stopping) = (metrics.clone(), draining.clone(), stopping.clone());
+        let app = App::new()
             .wrap(actix_web::middleware::from_fn(move |request, next| {
                 observe::observe(metrics.clone(), draining.clone(), request, next)
             }))
-            .configure(http::configure(state.clone()))
-    });
-    let server = server.keep_alive(http::KEEP_ALIVE).client_request_timeout(http::REQUEST_TIMEOUT);
-    let server = server.disable_signals().shutdown_timeout(HTTP_SHUTDOWN_S).listen(listener)?.run();
-    Ok((server, telling))
+            .configure(http::configure(state.clone()));
+        let service = HttpService::build()
+            .graceful_shutdown_signal(move || {
+                let stopping = stopping.clone();
+                async move { stopping.notified().await }
+            })
+            .keep_alive(http::KEEP_ALIVE)
+            .client_request_timeout(http::REQUEST_TIMEOUT)
+            .client_disconnect_timeout(HTTP_DISCONNECT_TIMEOUT)
+            .finish(map_config(app, |_| AppConfig::default()));
+        fn_service(|socket: TcpStream| async move {
+            // A socket that is gone already tells so when it is read.
+            let _ = socket.set_nodelay(true);
+            let peer = socket.peer_addr().ok();
+            Ok((Patient::new(socket, http::PATIENCE), Protocol::Http1, peer))
+        })
+        .and_then(service)
+    })?;
+    Ok((server.run(), telling))
 }
 
 /// Starts to check tokens; keys at a URL are fetched behind it.

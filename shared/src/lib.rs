@@ -15,6 +15,7 @@ pub mod membership;
 pub mod message;
 pub mod metrics;
 pub mod origin;
+pub mod patience;
 pub mod people;
 pub mod places;
 pub mod presence;

@@ -102,6 +102,13 @@ impl Decoder {
         self.pending.is_none()
     }
 
+    /// What is held for what is unfinished, in bytes.
+    pub(crate) fn held_bytes(&self) -> usize {
+        self.pending.as_ref().map_or(0, |pending| {
+            pending.control.capacity() + pending.message.as_ref().map_or(0, OpenMessage::held_bytes)
+        })
+    }
+
     /// Takes a header, a payload or a part of either.
     fn step(
         &mut self,

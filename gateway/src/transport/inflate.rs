@@ -43,6 +43,11 @@ impl Inflater {
         let filled = run.filled;
         Ok(&self.room[..filled])
     }
+
+    /// What is kept for the next message, in bytes.
+    pub(crate) fn held_bytes(&self) -> usize {
+        self.room.capacity()
+    }
 }
 
 /// The inflating of one message.

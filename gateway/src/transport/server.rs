@@ -14,13 +14,14 @@ use std::{
 
 use actix_codec::Framed;
 use actix_http::{
-    HttpService, Request, StatusCode, h1,
+    HttpService, Protocol, Request, StatusCode, h1,
     header::{self, HeaderValue},
 };
 use actix_server::ServerHandle;
-use actix_service::{fn_service, map_config};
+use actix_service::{ServiceFactoryExt as _, fn_service, map_config};
 use actix_web::{App, HttpResponse, dev::AppConfig, web};
 use bytes::Bytes;
+use tidings_shared::patience::Patient;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpStream,
@@ -46,6 +47,9 @@ const RETRY_AFTER: HeaderValue = HeaderValue::from_static("1");
 const HTTP_STOP_SECONDS: u64 = 5;
 /// How long a plain HTTP connection may take to be shut down.
 const HTTP_DISCONNECT_TIMEOUT: Duration = Duration::from_secs(1);
+/// A plain HTTP connection on which nothing was answered for so long is cut off: longer than any poll takes, with the
+/// head and the body of its request.
+const HTTP_PATIENCE: Duration = Duration::from_secs(60);
 /// How often a stop looks whether the connections are gone.
 const STOP_POLL: Duration = Duration::from_millis(20);
 
@@ -155,12 +159,11 @@ where
             });
             let entrance = Rc::new(Entrance { acceptor, worker, terms: terms.clone() });
             let stopping = stopping.clone();
-            HttpService::build()
+            let http = HttpService::build()
                 .graceful_shutdown_signal(move || {
                     let stopping = stopping.clone();
                     async move { stopping.notified().await }
                 })
-                .tcp_nodelay(true)
                 .client_disconnect_timeout(HTTP_DISCONNECT_TIMEOUT)
                 // Who closes their side does not wait for an answer: a long poll ends with its caller.
                 .h1_allow_half_closed(false)
@@ -171,8 +174,14 @@ where
                         Ok::<_, actix_http::Error>(())
                     }
                 }))
-                .finish(map_config(app, |_| AppConfig::default()))
-                .tcp()
+                .finish(map_config(app, |_| AppConfig::default()));
+            fn_service(|socket: TcpStream| async move {
+                // A socket that is gone already tells so when it is read.
+                let _ = socket.set_nodelay(true);
+                let peer = socket.peer_addr().ok();
+                Ok((Patient::new(socket, HTTP_PATIENCE), Protocol::Http1, peer))
+            })
+            .and_then(http)
         })?
         .run();
     let handle = server.handle();
@@ -204,14 +213,15 @@ struct Admitted<T> {
 }
 
 impl<A: Acceptor> Entrance<A> {
-    async fn enter(&self, request: Request, framed: Framed<TcpStream, h1::Codec>) {
+    async fn enter(&self, request: Request, framed: Framed<Patient<TcpStream>, h1::Codec>) {
         let parts = framed.into_parts();
         // Only what is in them is kept: their 16 KB would otherwise wait for the acceptor.
         let (read, unsent) = (parts.read_buf.to_vec(), Bytes::copy_from_slice(&parts.write_buf));
         drop((parts.read_buf, parts.write_buf));
+        let socket = parts.io.into_inner();
         match self.admit(request).await {
-            Ok(admitted) => self.open(parts.io, read, unsent, admitted),
-            Err(refusal) => refuse(parts.io, unsent, &refusal).await,
+            Ok(admitted) => self.open(socket, read, unsent, admitted),
+            Err(refusal) => refuse(socket, unsent, &refusal).await,
         }
     }
 

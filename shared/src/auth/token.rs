@@ -46,7 +46,9 @@ impl<'a> Token<'a> {
             return Err(Reason::Malformed);
         }
         let header = URL_SAFE_NO_PAD.decode(header).map_err(|_| Reason::Malformed)?;
-        let header: Header<'_> = serde_json::from_slice(&header).map_err(|_| Reason::Malformed)?;
+        // The parser does not look into what it passes over.
+        let header = str::from_utf8(&header).map_err(|_| Reason::Malformed)?;
+        let header: Header<'_> = serde_json::from_str(header).map_err(|_| Reason::Malformed)?;
         if header.crit.is_some() {
             // RFC 7515, 4.1.11: an extension that is not understood makes the token invalid.
             return Err(Reason::Malformed);

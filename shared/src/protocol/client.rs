@@ -189,6 +189,7 @@ fn signal(fields: &Fields<'_>) -> Result<Command, Refusal> {
         return Err(Refusal::new(ErrorCode::TooLarge, message).with_field("data"));
     }
     fields::within_depth(data.get(), "data")?;
+    fields::readable(data.get(), "data")?;
     Ok(Command::Signal { room, to, data: data.to_owned() })
 }
 
@@ -266,6 +267,20 @@ mod tests {
             let refusal = parsed.frame.unwrap_err();
             assert_eq!(refusal.code, ErrorCode::BadRequest, "{text}");
             assert_eq!((parsed.reference.as_deref(), refusal.field.as_deref()), (reference, field), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_signal_is_what_every_parser_reads() {
+        let signal = |data: &str| {
+            let parsed = parse(&format!(r#"{{"type":"signal","room":"a","data":{data}}}"#), 1000);
+            parsed.frame.map_err(|refusal| (refusal.code, refusal.field))
+        };
+        for good in [r#""\ud83d\ude42 \u0000""#, "[1e300, -0.0, 18446744073709551616]", r#"{"a":1,"a":2}"#] {
+            assert!(signal(good).is_ok(), "{good}");
+        }
+        for bad in [r#""half a \ud800""#, r#"{"\udc00":1}"#, "[1e400]"] {
+            assert_eq!(signal(bad).unwrap_err(), (ErrorCode::BadRequest, Some("data".into())), "{bad}");
         }
     }
 

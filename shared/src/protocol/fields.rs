@@ -160,6 +160,18 @@ pub fn within_depth(json: &str, name: &'static str) -> Result<(), Refusal> {
     Ok(())
 }
 
+/// Refuses JSON that is passed on as it is and that some receivers' parsers do not read, though its form is right: half
+/// of a surrogate pair, a number beyond all measure.
+///
+/// # Errors
+/// `bad_request` with the field's name.
+pub fn readable(json: &str, name: &'static str) -> Result<(), Refusal> {
+    match serde_json::from_str::<serde_json::Value>(json) {
+        Ok(_) => Ok(()),
+        Err(_) => Err(Refusal::bad_field(name, format!("`{name}` holds what not every parser reads"))),
+    }
+}
+
 fn holds_nul(value: &serde_json::Value) -> bool {
     match value {
         serde_json::Value::String(text) => text.contains('\0'),

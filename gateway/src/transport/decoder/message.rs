@@ -32,6 +32,11 @@ impl OpenMessage {
         self.payload.len()
     }
 
+    /// The room taken for it: a little more than has arrived.
+    pub(super) fn held_bytes(&self) -> usize {
+        self.payload.capacity()
+    }
+
     pub(super) fn is_compressed(&self) -> bool {
         self.header.compressed
     }

@@ -1,0 +1,123 @@
+//! The decoder and the compression by themselves, for fuzz targets and property tests (docs/SECURITY.md): no socket, no
+//! session, no clock. Hidden: no part of what the transport promises, and used by no service.
+//! Pure: bytes in, what was understood out.
+
+use std::ops::ControlFlow;
+
+use bytes::Bytes;
+
+use super::{
+    decoder::{Decoder, Event, Rules},
+    deflate::Deflater,
+    frame::Frame,
+    inflate::Inflater,
+};
+
+/// What a decoder was told to let pass.
+#[derive(Debug, Clone, Copy)]
+pub struct Terms {
+    pub max_message_bytes: usize,
+    pub accept_binary: bool,
+    pub deflate: bool,
+}
+
+/// What one whole frame led to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Seen {
+    Part,
+    Text(String),
+    Binary(Vec<u8>),
+    Ping(Vec<u8>),
+    Pong,
+    Close(Option<u16>),
+}
+
+/// How a stream was understood.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Verdict {
+    pub seen: Vec<Seen>,
+    /// The close code of the violation that ended it.
+    pub violation: Option<u16>,
+    /// The most that was held for what was not whole, in bytes.
+    pub held_bytes: usize,
+}
+
+/// Decodes client frames that arrive in pieces of these lengths, over and over; none or 0: all the rest. With `pause`
+/// the reader stops after each frame and is given the rest again, as a session does that wants no more for now.
+#[must_use]
+pub fn decode(terms: Terms, bytes: &[u8], pieces: &[usize], pause: bool) -> Verdict {
+    let Terms { max_message_bytes, accept_binary, deflate } = terms;
+    let rules = Rules { max_message_bytes, accept_binary, deflate };
+    let (mut decoder, mut inflater) = (Decoder::default(), Inflater::default());
+    let mut verdict = Verdict { seen: Vec::new(), violation: None, held_bytes: 0 };
+    let (mut rest, mut pieces) = (bytes, pieces.iter().cycle());
+    while !rest.is_empty() {
+        let length = pieces.next().filter(|length| **length > 0).map_or(rest.len(), |length| *length);
+        let (piece, tail) = rest.split_at(length.min(rest.len()));
+        rest = tail;
+        let mut chunk = piece.to_vec();
+        let mut begun = 0;
+        while begun < chunk.len() {
+            let seen = &mut verdict.seen;
+            let decoded = decoder.decode(rules, &mut inflater, &|| true, &mut chunk[begun..], |event| {
+                seen.push(owned(event));
+                if pause { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+            });
+            match decoded {
+                Ok(used) => begun += used,
+                Err(violation) => {
+                    verdict.violation = Some(violation.code);
+                    return verdict;
+                }
+            }
+        }
+        verdict.held_bytes = verdict.held_bytes.max(decoder.held_bytes());
+    }
+    verdict
+}
+
+fn owned(event: Event<'_>) -> Seen {
+    match event {
+        Event::Part => Seen::Part,
+        Event::Text(text) => Seen::Text(text.to_owned()),
+        Event::Binary(bytes) => Seen::Binary(bytes.to_vec()),
+        Event::Ping(payload) => Seen::Ping(payload.to_vec()),
+        Event::Pong => Seen::Pong,
+        Event::Close(code) => Seen::Close(code),
+    }
+}
+
+/// One inflater over several messages, as each thread has one.
+#[derive(Default)]
+pub struct Inflating(Inflater);
+
+impl Inflating {
+    /// What the payload of a compressed message was; `None`: refused.
+    pub fn inflate(&mut self, payload: &[u8], max_bytes: usize) -> Option<Vec<u8>> {
+        self.0.inflate(payload, max_bytes).ok().map(<[u8]>::to_vec)
+    }
+
+    /// What it keeps for the next one, in bytes.
+    #[must_use]
+    pub fn held_bytes(&self) -> usize {
+        self.0.held_bytes()
+    }
+}
+
+/// The payload of a compressed message; `None`: it is not shorter.
+#[must_use]
+pub fn deflate(payload: &[u8]) -> Option<Vec<u8>> {
+    Deflater::default().deflate(payload).map(<[u8]>::to_vec)
+}
+
+/// A server frame as it goes out.
+#[must_use]
+pub fn wire(frame: Frame) -> Bytes {
+    frame.into_bytes()
+}
+
+/// The frame that answers a ping.
+#[must_use]
+pub fn pong(payload: &[u8]) -> Frame {
+    Frame::pong(payload)
+}
