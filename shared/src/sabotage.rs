@@ -47,7 +47,11 @@ pub fn is(sabotage: Sabotage) -> bool {
     static CHOSEN: std::sync::LazyLock<Option<Sabotage>> = std::sync::LazyLock::new(|| {
         let name = std::env::var(VARIABLE).ok()?;
         let chosen = Sabotage::ALL.into_iter().find(|(known, _)| *known == name).map(|(_, chosen)| chosen);
-        tracing::error!(name, known = chosen.is_some(), "this process breaks its promises, as it was told to");
+        tracing::error!(
+            name,
+            known = chosen.is_some(),
+            "this process breaks its promises, as it was told to"
+        );
         chosen
     });
     *CHOSEN == Some(sabotage)
