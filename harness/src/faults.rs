@@ -1,6 +1,7 @@
 //! The whole system under load while everything around it breaks, by a schedule that a seed draws; and the verdict on
 //! the history of it. Touches what it started itself, on 127.0.0.1.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,12 +14,16 @@ use crate::Stack;
 use crate::history::{self, Checked, History, Rule, Violation};
 
 mod act;
+mod bounds;
+mod clock;
 mod fault;
 mod load;
 mod postgres;
+mod strangers;
 mod world;
 
-pub use fault::{Fault, LinkFault};
+pub use fault::{Fault, LinkFault, Part};
+use strangers::Strangers;
 pub use world::World;
 
 /// How long everybody has to come to rest once nothing is broken any more.
@@ -54,7 +59,7 @@ impl Plan {
 }
 
 /// What came of it.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Default, Serialize)]
 pub struct Report {
     /// The seed.
     pub seed: u64,
@@ -78,6 +83,18 @@ pub struct Report {
     pub connections: u64,
     /// Broken rules, all of them.
     pub violations: usize,
+    /// The same by rule.
+    pub rules: BTreeMap<String, usize>,
+    /// The most bytes that were queued for the connections of one gateway.
+    pub max_outbox_bytes: u64,
+    /// The most memory of one process, by service.
+    pub max_resident_bytes: BTreeMap<String, u64>,
+    /// The most that one process has grown by, by service.
+    pub max_growth_bytes: BTreeMap<String, u64>,
+    /// Connections that gateways closed, by code.
+    pub closes: BTreeMap<String, u64>,
+    /// What clients were told that behave badly, and what they did.
+    pub strangers: BTreeMap<String, u64>,
     /// The first few, in words, with what happened around them.
     pub stories: Vec<String>,
 }
@@ -91,6 +108,9 @@ pub async fn run(plan: &Plan) -> Result<Report> {
     let history = History::default();
     let mut load = load::Load::start(&world, plan, history.clone()).await?;
     load.until_flowing().await?;
+    let strangers = Strangers::start(&world, load.rooms()).await?;
+    let rooms = load.rooms().to_vec();
+    let monitor = bounds::Monitor::start(Arc::clone(&world.stack));
 
     let mut rng = StdRng::seed_from_u64(plan.seed);
     let mut begun: Vec<(Duration, String)> = Vec::new();
@@ -107,7 +127,9 @@ pub async fn run(plan: &Plan) -> Result<Report> {
             (None, _) => break,
         };
         begun.push((history.now(), fault.to_string()));
-        act::act(&world, &fault).await.with_context(|| format!("{fault} (seed {})", plan.seed))?;
+        act::act(&world, &strangers, &fault)
+            .await
+            .with_context(|| format!("{fault} (seed {})", plan.seed))?;
         begun.push((history.now(), format!("{fault}: over")));
         tokio::time::sleep(fault::pause(&mut rng)).await;
     }
@@ -118,6 +140,8 @@ pub async fn run(plan: &Plan) -> Result<Report> {
     let settled = tokio::time::timeout(SETTLE_PATIENCE, settling).await;
     let seconds = history.now().as_secs_f64();
     let mut broken = load.broken();
+    broken.extend(strangers.broken());
+    let seen = monitor.finish().await?;
     match settled {
         Ok(Ok(())) => {}
         Ok(Err(error)) => broken.push(format!("{error:#}")),
@@ -125,7 +149,8 @@ pub async fn run(plan: &Plan) -> Result<Report> {
     }
     drop(load);
     let entries = history.take();
-    let stored = history::read_stored(world.stack.database()).await?;
+    let mut stored = history::read_stored(world.stack.database()).await?;
+    stored.retain(|room, _| rooms.contains(room));
     let (checked, mut violations) = history::check(&entries, &stored);
     violations.extend(broken.into_iter().map(|what| Violation {
         rule: Rule::Protocol,
@@ -134,10 +159,17 @@ pub async fn run(plan: &Plan) -> Result<Report> {
         user: String::new(),
         what,
     }));
+    violations.extend(seen.violations());
     ensure!(checked.stored > 0, "nothing was sent");
     let stories =
         violations.iter().take(STORIES).map(|broken| history::story(&entries, broken, &begun)).collect();
-    Ok(report(plan.seed, seconds, begun, &checked, violations.len(), stories))
+    let mut report = report(plan.seed, seconds, begun, &checked, &violations, stories);
+    report.strangers = strangers.told();
+    report.max_outbox_bytes = seen.outbox_bytes;
+    report.max_resident_bytes = seen.resident_bytes;
+    report.max_growth_bytes = seen.growth_bytes;
+    report.closes = seen.closes;
+    Ok(report)
 }
 
 fn report(
@@ -145,9 +177,13 @@ fn report(
     seconds: f64,
     begun: Vec<(Duration, String)>,
     checked: &Checked,
-    violations: usize,
+    violations: &[Violation],
     stories: Vec<String>,
 ) -> Report {
+    let mut rules = BTreeMap::new();
+    for violation in violations {
+        *rules.entry(format!("{:?}", violation.rule)).or_default() += 1;
+    }
     let faults = begun.into_iter().map(|(_, what)| what).filter(|what| !what.ends_with(": over")).collect();
     let Checked { stored, accepted, given_up, deliveries, gaps, new_epochs, connections, .. } = *checked;
     Report {
@@ -161,8 +197,10 @@ fn report(
         gaps,
         new_epochs,
         connections,
-        violations,
+        violations: violations.len(),
+        rules,
         stories,
+        ..Report::default()
     }
 }
 
@@ -173,6 +211,7 @@ async fn stack(settings: &[(String, String)]) -> Result<Arc<Stack>> {
         .persistence(2)
         .own_postgres()
         .proxied()
+        .clocks()
         .persistence_env("TIDINGS_LEASE_MS", 3000)
         .gateway_env("TIDINGS_MESSAGES_PER_SECOND", 10_000)
         .gateway_env("TIDINGS_MESSAGES_BURST", 10_000);

@@ -171,6 +171,8 @@ pub enum Rule {
     Agreement,
     /// Frames come where they may come.
     Protocol,
+    /// What the services hold has a bound.
+    Bounded,
 }
 
 /// A broken rule.

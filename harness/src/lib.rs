@@ -25,6 +25,7 @@ pub mod recorder;
 pub mod redis;
 pub mod stack;
 pub mod token;
+pub mod wall_clock;
 mod watchdog;
 
 pub use client::{Client, ClientError, TokenBy};
@@ -34,3 +35,4 @@ pub use listener::{Begin, Listener, Nodes};
 pub use node::{Node, Ports, Service};
 pub use stack::Stack;
 pub use token::Token;
+pub use wall_clock::WallClock;

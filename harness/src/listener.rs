@@ -18,6 +18,9 @@ mod engine;
 mod fetch;
 mod outbox;
 
+/// A day: a node whose clock is an hour ahead takes them as well.
+pub(crate) const TOKEN_TTL_S: i64 = 24 * 3600;
+
 /// Where the nodes are, and how to get a token.
 #[derive(Debug, Clone)]
 pub struct Nodes {

@@ -11,6 +11,7 @@ use nix::sys::signal::Signal;
 
 use crate::daemon::Daemon;
 use crate::ports;
+use crate::wall_clock::WallClock;
 
 const READY_PATIENCE: Duration = Duration::from_secs(30);
 const STOP_PATIENCE: Duration = Duration::from_secs(40);
@@ -61,6 +62,7 @@ pub struct Node {
     service: Service,
     ports: Ports,
     daemon: Daemon,
+    clock: WallClock,
 }
 
 impl Node {
@@ -98,12 +100,15 @@ impl Node {
         let program = program(service.program())?;
         let mut environment = listeners(service, ports);
         environment.extend_from_slice(settings);
+        let clock = WallClock::of(folder, name);
+        let its_clock = clock.clone();
         let daemon = Daemon::new(name, folder.join(format!("{name}.log")), Signal::SIGKILL, move || {
             let mut command = Command::new(&program);
             with_environment(&mut command, &environment);
+            its_clock.give_to(&mut command);
             command
         });
-        let node = Node { service, ports, daemon };
+        let node = Node { service, ports, daemon, clock };
         node.up().await?;
         Ok(node)
     }
@@ -200,6 +205,11 @@ impl Node {
     /// When it does not run.
     pub fn resume(&self) -> Result<()> {
         self.daemon.resume()
+    }
+
+    /// What it takes for the time of day.
+    pub fn clock(&self) -> &WallClock {
+        &self.clock
     }
 
     /// The metrics page of the admin listener.

@@ -15,6 +15,7 @@ use tokio::sync::Mutex;
 use crate::daemon::Daemon;
 use crate::folder::Folder;
 use crate::ports;
+use crate::wall_clock::WallClock;
 
 pub(crate) mod cluster;
 mod family;
@@ -36,6 +37,7 @@ static SHARED: Mutex<Weak<Postgres>> = Mutex::const_new(Weak::new());
 pub struct Postgres {
     daemon: Daemon,
     port: u16,
+    clock: WallClock,
     databases: AtomicU32,
     _folder: Option<Folder>,
 }
@@ -76,6 +78,7 @@ impl Postgres {
 
     async fn launch(path: PathBuf, folder: Option<Folder>) -> Result<Postgres> {
         let data = path.join("postgres");
+        let clock = WallClock::of(&path, "postgres");
         let into = data.clone();
         tokio::task::spawn_blocking(move || cluster::copy_for_tests(&into)).await??;
         let mut tries = 5;
@@ -83,10 +86,15 @@ impl Postgres {
             let port = ports::free()?;
             // SIGQUIT is PostgreSQL's immediate shutdown: it leaves no shared memory behind, SIGKILL does.
             let daemon = Daemon::new("postgres", path.join("postgres.log"), Signal::SIGQUIT, {
-                let data = data.clone();
-                move || cluster::command(&data, port)
+                let (data, clock) = (data.clone(), clock.clone());
+                move || {
+                    let mut command = cluster::command(&data, port);
+                    clock.give_to(&mut command);
+                    command
+                }
             });
-            let mut server = Postgres { daemon, port, databases: AtomicU32::new(0), _folder: None };
+            let (clock, databases) = (clock.clone(), AtomicU32::new(0));
+            let mut server = Postgres { daemon, port, clock, databases, _folder: None };
             match server.up().await {
                 Ok(()) => {
                     server._folder = folder;
@@ -121,6 +129,11 @@ impl Postgres {
     /// Its pid, while it runs.
     pub fn pid(&self) -> Option<u32> {
         self.daemon.pid()
+    }
+
+    /// What it takes for the time of day.
+    pub fn clock(&self) -> &WallClock {
+        &self.clock
     }
 
     /// Where the server's output goes.

@@ -75,8 +75,16 @@ impl RawSocket {
     /// # Errors
     /// When the answer is not 101; with the answer.
     pub async fn open_with(port: u16, headers: &str) -> Result<RawSocket> {
-        let mut stream = TcpStream::connect(("127.0.0.1", port)).await?;
+        Self::over(TcpStream::connect(("127.0.0.1", port)).await?, headers).await
+    }
+
+    /// The same over a TCP connection that was made otherwise.
+    ///
+    /// # Errors
+    /// When the answer is not 101; with the answer.
+    pub async fn over(mut stream: TcpStream, headers: &str) -> Result<RawSocket> {
         stream.set_nodelay(true)?;
+        let port = stream.peer_addr()?.port();
         let request = format!(
             "GET /v1/ws HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
              Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n{headers}\r\n"
@@ -94,6 +102,12 @@ impl RawSocket {
         ensure!(head.starts_with("HTTP/1.1 101"), "{head}{}", String::from_utf8_lossy(&unread[end..]));
         unread.drain(..end);
         Ok(RawSocket { stream, unread })
+    }
+
+    /// Ends it with RST.
+    pub fn reset(self) {
+        // A socket that cannot be told so is gone already.
+        let _ = self.stream.set_zero_linger();
     }
 
     /// Sends bytes as they are.

@@ -14,6 +14,7 @@ use tokio::net::TcpStream;
 use crate::daemon::Daemon;
 use crate::folder::Folder;
 use crate::ports;
+use crate::wall_clock::WallClock;
 
 const READY_PATIENCE: Duration = Duration::from_secs(10);
 const STOP_PATIENCE: Duration = Duration::from_secs(10);
@@ -23,6 +24,7 @@ pub struct Redis {
     daemon: Daemon,
     port: u16,
     data: PathBuf,
+    clock: WallClock,
     _folder: Option<Folder>,
 }
 
@@ -85,14 +87,20 @@ impl Redis {
     async fn launch(path: PathBuf, folder: Option<Folder>) -> Result<Redis> {
         let data = path.join("redis");
         std::fs::create_dir_all(&data)?;
+        let clock = WallClock::of(&path, "redis");
         let mut tries = 5;
         loop {
             let port = ports::free()?;
             let daemon = Daemon::new("redis-server", path.join("redis.log"), Signal::SIGKILL, {
-                let data = data.clone();
-                move || command(&data, port)
+                let (data, clock) = (data.clone(), clock.clone());
+                move || {
+                    let mut command = command(&data, port);
+                    clock.give_to(&mut command);
+                    command
+                }
             });
-            let redis = Redis { daemon, port, data: data.clone(), _folder: None };
+            let (data, clock) = (data.clone(), clock.clone());
+            let redis = Redis { daemon, port, data, clock, _folder: None };
             match redis.up().await {
                 Ok(()) => return Ok(Redis { _folder: folder, ..redis }),
                 Err(error) if tries == 0 || !error.to_string().contains("in use") => return Err(error),
@@ -119,6 +127,11 @@ impl Redis {
     /// Its pid, while it runs.
     pub fn pid(&self) -> Option<u32> {
         self.daemon.pid()
+    }
+
+    /// What it takes for the time of day.
+    pub fn clock(&self) -> &WallClock {
+        &self.clock
     }
 
     /// SIGKILL: what the append-only file has not got is lost (up to a second).

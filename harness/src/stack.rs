@@ -14,6 +14,7 @@ use crate::postgres::{Database, Postgres};
 use crate::redis::Redis;
 use crate::token::{self, Token};
 
+mod clocks;
 mod links;
 
 pub use links::Links;
@@ -25,6 +26,7 @@ pub struct StackBuilder {
     persistence: usize,
     own_postgres: bool,
     proxied: bool,
+    clocks: bool,
     gateway_settings: Vec<(String, String)>,
     persistence_settings: Vec<(String, String)>,
 }
@@ -58,6 +60,12 @@ impl StackBuilder {
         self
     }
 
+    /// Every process has a clock that can be moved: see [`crate::WallClock`]. PostgreSQL too, when it is its own.
+    #[must_use]
+    pub fn clocks(self) -> Self {
+        StackBuilder { clocks: true, ..self }
+    }
+
     /// A setting of every gateway, by its environment name.
     #[must_use]
     pub fn gateway_env(mut self, name: &str, value: impl ToString) -> Self {
@@ -84,9 +92,14 @@ impl StackBuilder {
     /// When something does not come up; says what, with the end of its log.
     pub async fn start(self) -> Result<Stack> {
         let folder = Folder::new()?;
+        if self.clocks {
+            clocks::prepare(folder.path(), self.gateways, self.persistence)?;
+        }
         let redis = Redis::start_in(folder.path()).await?;
-        let server =
-            if self.own_postgres { Arc::new(Postgres::start().await?) } else { Postgres::shared().await? };
+        let server = match self.own_postgres {
+            true => Arc::new(Postgres::start_in(folder.path()).await?),
+            false => Postgres::shared().await?,
+        };
         let database = server.database().await?;
         migrate(database.url()).await?;
 
@@ -191,6 +204,7 @@ impl Stack {
             persistence: 1,
             own_postgres: false,
             proxied: false,
+            clocks: false,
             gateway_settings: Vec::new(),
             persistence_settings: Vec::new(),
         }

@@ -67,6 +67,10 @@ async fn begin(arguments: &Arguments) -> Result<bool> {
             report.connections,
             report.violations,
         );
+        println!(
+            "  at most {} bytes queued in a gateway; memory {:?}; closed {:?}; strangers {:?}; rules {:?}",
+            report.max_outbox_bytes, report.max_resident_bytes, report.closes, report.strangers, report.rules,
+        );
         reports.push(report);
     }
     if let Some(file) = &arguments.json {

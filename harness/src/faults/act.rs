@@ -5,14 +5,14 @@ use std::time::Duration;
 use anyhow::Result;
 use tokio::time::sleep;
 
-use super::{Fault, LinkFault, World, postgres};
+use super::{Fault, LinkFault, Strangers, World, clock, postgres, strangers};
 use crate::proxy::Weather;
 
 /// Dead for so long before a new start.
 const DEAD: Duration = Duration::from_millis(500);
 const SLOW: Duration = Duration::from_millis(250);
 
-pub(super) async fn act(world: &World, fault: &Fault) -> Result<()> {
+pub(super) async fn act(world: &World, strangers: &Strangers, fault: &Fault) -> Result<()> {
     let stack = &world.stack;
     let server = stack.database().server();
     match *fault {
@@ -67,6 +67,10 @@ pub(super) async fn act(world: &World, fault: &Fault) -> Result<()> {
             link(world, number, fault, time).await;
             Ok(())
         }
+        Fault::Vanish(many) => strangers::vanish(world, strangers, many).await,
+        Fault::Stall(time) => strangers::stall(world, strangers, time).await,
+        Fault::Flood(time) => strangers::flood(world, strangers, time).await,
+        Fault::Clock(part, seconds, time) => clock::jump(world, part, seconds, time).await,
         Fault::Storm => {
             for proxy in &stack.links().clients_gateways {
                 proxy.cut();

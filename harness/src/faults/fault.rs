@@ -40,6 +40,22 @@ const LINK_FAULTS: [LinkFault; 8] = [
     LinkFault::Refused,
 ];
 
+/// A process whose clock may jump.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Part {
+    /// A gateway.
+    Gateway(usize),
+    /// A persistence node.
+    Persistence(usize),
+    /// The Redis in use.
+    Redis,
+    /// PostgreSQL.
+    Postgres,
+}
+
+/// How far clocks jump, in seconds: to where leases have run out, tokens are old, what is remembered is forgotten.
+const JUMPS: [i64; 6] = [-3600, -300, -20, 20, 300, 3600];
+
 /// Something that breaks, and is whole again afterwards.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Fault {
@@ -77,6 +93,14 @@ pub enum Fault {
     Link(usize, LinkFault, Duration),
     /// All clients connect at the same time, and again.
     Storm,
+    /// So many more clients come, and are gone without a word.
+    Vanish(usize),
+    /// More clients come, and do not read what they are told.
+    Stall(Duration),
+    /// More clients come, and send as fast as they can.
+    Flood(Duration),
+    /// The wall clock of one process is so many seconds ahead for a while, or behind.
+    Clock(Part, i64, Duration),
 }
 
 impl Fault {
@@ -88,7 +112,7 @@ impl Fault {
             rng.random_range(0..stack.persistence_nodes().len()),
         );
         let while_ = Duration::from_millis(rng.random_range(200..6000));
-        match rng.random_range(0..26) {
+        match rng.random_range(0..32) {
             0 | 1 => Fault::KillGateway(gateway),
             2 => Fault::PauseGateway(gateway, while_),
             3 | 4 => Fault::KillPersistence(persistence),
@@ -105,6 +129,18 @@ impl Fault {
             18 => Fault::CrowdedPostgres(while_),
             19 => Fault::LockedPostgres(Duration::from_secs(rng.random_range(1..11))),
             20 => Fault::Storm,
+            21 => Fault::Vanish(rng.random_range(1..20)),
+            22 => Fault::Stall(while_),
+            23 => Fault::Flood(while_),
+            24..=26 => {
+                let part = match rng.random_range(0..4) {
+                    0 => Part::Gateway(gateway),
+                    1 => Part::Persistence(persistence),
+                    2 => Part::Redis,
+                    _ => Part::Postgres,
+                };
+                Fault::Clock(part, JUMPS[rng.random_range(0..JUMPS.len())], while_)
+            }
             _ => {
                 let link = rng.random_range(0..stack.links().all().len());
                 Fault::Link(link, LINK_FAULTS[rng.random_range(0..LINK_FAULTS.len())], while_)

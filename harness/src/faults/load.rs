@@ -13,11 +13,12 @@ use serde_json::json;
 use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval};
 
+use super::strangers::GHOST;
 use super::{Plan, World};
 use crate::frames::Cursor;
 use crate::history::History;
 use crate::http::Http;
-use crate::listener::{Begin, Listener, Manner, Nodes, Sent, lock};
+use crate::listener::{Begin, Listener, Manner, Nodes, Sent, TOKEN_TTL_S, lock};
 use crate::play::history::{create_room, head};
 use crate::recorder::Interner;
 use crate::token::Token;
@@ -53,7 +54,8 @@ impl Load {
         let http = http_of(&nodes, &names[0]);
         let mut rooms: Vec<(String, Cursor)> = Vec::with_capacity(ROOMS);
         for room in 0..ROOMS {
-            let members = names[1..].iter().map(|name| json!({ "user": name, "role": "member" })).collect();
+            let others = names[1..].iter().map(String::as_str).chain([GHOST]);
+            let members = others.map(|name| json!({ "user": name, "role": "member" })).collect();
             rooms.push(create_room(&http, &format!("room {room}"), members).await?);
         }
         let interner = Arc::new(Interner::default());
@@ -98,6 +100,11 @@ impl Load {
         }
     }
 
+    /// Where they talk.
+    pub fn rooms(&self) -> &[String] {
+        &self.rooms
+    }
+
     /// Once everybody is heard.
     pub async fn until_flowing(&self) -> Result<()> {
         let begun = Instant::now();
@@ -123,6 +130,9 @@ impl Load {
             let mut behind = 0;
             for row in world.stack.database().query("SELECT id, head_seq FROM rooms").await? {
                 let [room, head] = row.as_slice() else { bail!("a room of another form") };
+                if !self.rooms.contains(room) {
+                    continue;
+                }
                 let stored: u64 = head.parse()?;
                 for person in &self.people {
                     let at = person.listener.cursor(room).map_or(0, |cursor| cursor.seq);
@@ -247,6 +257,6 @@ impl Speaker {
 }
 
 fn http_of(nodes: &Nodes, user: &str) -> Vec<Http> {
-    let token = Token::of(user).sign(&nodes.jwt_secret);
+    let token = Token::of(user).ttl_s(TOKEN_TTL_S).sign(&nodes.jwt_secret);
     nodes.persistence.iter().map(|base| Http::sharing(nodes.http.clone(), base, &token)).collect()
 }

@@ -10,6 +10,7 @@ use super::Plan;
 use crate::folder::Folder;
 use crate::proxy::{Proxy, Weather};
 use crate::redis::Redis;
+use crate::wall_clock::WallClock;
 use crate::{Nodes, Stack};
 
 const IN_STEP_PATIENCE: Duration = Duration::from_secs(30);
@@ -31,6 +32,7 @@ impl World {
         let stack = super::stack(&plan.settings).await?;
         let following = Proxy::start(stack.redis().port()).await?;
         let folder = Folder::new()?;
+        WallClock::of(folder.path(), "redis").prepare()?;
         let second = Redis::follow(folder.path(), following.port()).await?;
         let world = World { stack, second, following, swapped: AtomicBool::new(false), _folder: folder };
         world.until_in_step().await?;

@@ -4,7 +4,7 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use super::Nodes;
+use super::{Nodes, TOKEN_TTL_S};
 use crate::http::{Answer, EventsPage, Http, MessagesPage};
 use crate::recorder::Fill;
 use crate::token::Token;
@@ -30,7 +30,7 @@ static NODE: AtomicUsize = AtomicUsize::new(0);
 fn http(nodes: &Nodes, user: &str) -> Http {
     let node = NODE.load(Ordering::Relaxed) % nodes.persistence.len().max(1);
     let base = nodes.persistence.get(node).map(String::as_str).unwrap_or_default();
-    Http::sharing(nodes.http.clone(), base, &Token::of(user).sign(&nodes.jwt_secret))
+    Http::sharing(nodes.http.clone(), base, &Token::of(user).ttl_s(TOKEN_TTL_S).sign(&nodes.jwt_secret))
 }
 
 /// One page of a gap.

@@ -10,7 +10,7 @@ use crate::client::socket::{self, Incoming, TokenBy, WebSocket};
 use crate::client::{ClientError, Closed};
 use crate::frames::ServerFrame;
 use crate::history::What;
-use crate::listener::lock;
+use crate::listener::{TOKEN_TTL_S, lock};
 use crate::token::Token;
 
 const CONNECTED_PATIENCE: Duration = Duration::from_secs(15);
@@ -30,7 +30,7 @@ pub(super) struct Line {
 impl Engine {
     pub(super) async fn connect(&mut self) {
         let ws = self.nodes.gateways[self.gateway % self.nodes.gateways.len()].clone();
-        let token = Token::of(&self.user).sign(&self.nodes.jwt_secret);
+        let token = Token::of(&self.user).ttl_s(TOKEN_TTL_S).sign(&self.nodes.jwt_secret);
         match self.open(&ws, &token).await {
             Ok(line) => {
                 self.line = Some(line);

@@ -1,0 +1,169 @@
+//! What the services hold, looked at during the whole run: what is queued for connections, and memory. Each has a bound,
+//! whatever is done to them.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::task::JoinHandle;
+use tokio::time::{MissedTickBehavior, interval, timeout};
+
+use crate::history::{Rule, Violation};
+use crate::{Node, Service, Stack};
+
+const PACE: Duration = Duration::from_millis(500);
+/// One that is paused, or ends, does not answer.
+const PATIENCE: Duration = Duration::from_secs(1);
+/// What may be queued for a connection: what [PROTOCOL](../../../docs/PROTOCOL.md) says, and one message.
+const CONNECTION_BYTES: u64 = (256 + 64) * 1024;
+/// By how much a process may grow after it was first seen: several times what it takes to hold all that has a bound at
+/// the load of a run, and less than what a queue without one takes in a minute.
+const GROWTH_BYTES: u64 = 256 * 1024 * 1024;
+
+/// What was seen.
+#[derive(Debug, Default, Clone)]
+pub(super) struct Seen {
+    /// The most that was queued in one gateway.
+    pub outbox_bytes: u64,
+    /// The most memory of one process, by service.
+    pub resident_bytes: BTreeMap<String, u64>,
+    /// The most that one process has grown by, by service.
+    pub growth_bytes: BTreeMap<String, u64>,
+    /// Connections that gateways closed, by code.
+    pub closes: BTreeMap<String, u64>,
+    broken: BTreeMap<String, String>,
+    first: BTreeMap<u32, u64>,
+    last: BTreeMap<(u32, String), u64>,
+}
+
+impl Seen {
+    pub fn violations(&self) -> Vec<Violation> {
+        let broken = |what: &String| Violation {
+            rule: Rule::Bounded,
+            room: String::new(),
+            seq: 0,
+            user: String::new(),
+            what: what.clone(),
+        };
+        self.broken.values().map(broken).collect()
+    }
+
+    fn resident(&mut self, node: &Node, pid: u32) {
+        let Some(bytes) = resident_bytes(pid) else { return };
+        let name = node.service().program();
+        let growth = bytes.saturating_sub(*self.first.entry(pid).or_insert(bytes));
+        let most = self.resident_bytes.entry(name.to_owned()).or_default();
+        *most = bytes.max(*most);
+        let most = self.growth_bytes.entry(name.to_owned()).or_default();
+        *most = growth.max(*most);
+        if growth > GROWTH_BYTES {
+            let what = format!("{name} has grown by {growth} bytes to {bytes}, more than by {GROWTH_BYTES}");
+            self.broken.insert(format!("memory of {pid}"), what);
+        }
+    }
+
+    fn metrics(&mut self, pid: u32, page: &str) {
+        let value = |name: &str| -> Option<u64> {
+            page.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.parse().ok())
+        };
+        let queued = value("tidings_gateway_outbox_bytes").unwrap_or_default();
+        // Counted apart, one after the other: one connection more may have come or gone in between.
+        let connections = value("tidings_gateway_connections").unwrap_or_default() + 1;
+        self.outbox_bytes = self.outbox_bytes.max(queued);
+        let bound = connections * CONNECTION_BYTES;
+        if queued > bound {
+            let what = format!(
+                "{queued} bytes are queued for {connections} connections of a gateway, more than {bound}"
+            );
+            self.broken.insert(format!("outboxes of {pid}"), what);
+        }
+        let closes = page.lines().filter_map(|line| line.strip_prefix("tidings_gateway_closes{code=\""));
+        for (code, count) in closes.filter_map(|line| line.split_once("\"} ")) {
+            let count = count.parse().unwrap_or_default();
+            let before = self.last.insert((pid, code.to_owned()), count).unwrap_or_default();
+            *self.closes.entry(code.to_owned()).or_default() += count.saturating_sub(before);
+        }
+    }
+}
+
+/// Looks until it is told to stop.
+pub(super) struct Monitor {
+    stop: tokio::sync::watch::Sender<bool>,
+    looking: JoinHandle<Seen>,
+}
+
+impl Monitor {
+    pub fn start(stack: Arc<Stack>) -> Monitor {
+        let (stop, mut stopped) = tokio::sync::watch::channel(false);
+        let looking = tokio::spawn(async move {
+            let mut seen = Seen::default();
+            let mut tick = interval(PACE);
+            tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+            loop {
+                tokio::select! {
+                    _ = tick.tick() => look(&stack, &mut seen).await,
+                    _ = stopped.changed() => break,
+                }
+            }
+            look(&stack, &mut seen).await;
+            seen
+        });
+        Monitor { stop, looking }
+    }
+
+    /// A last look, and what was seen.
+    pub async fn finish(self) -> anyhow::Result<Seen> {
+        self.stop.send_replace(true);
+        Ok(self.looking.await?)
+    }
+}
+
+async fn look(stack: &Stack, seen: &mut Seen) {
+    for node in stack.gateways().iter().chain(stack.persistence_nodes()) {
+        let Some(pid) = node.pid() else { continue };
+        seen.resident(node, pid);
+        if node.service() == Service::Gateway
+            && let Ok(Ok(page)) = timeout(PATIENCE, node.metrics()).await
+        {
+            seen.metrics(pid, &page);
+        }
+    }
+}
+
+fn resident_bytes(pid: u32) -> Option<u64> {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+    Some(line.trim().trim_end_matches(" kB").parse::<u64>().ok()? * 1024)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn page(connections: u64, queued: u64, slow: u64) -> String {
+        format!(
+            "# HELP tidings_gateway_connections Open\ntidings_gateway_connections {connections}\n\
+             tidings_gateway_connections_opened 900\ntidings_gateway_outbox_bytes {queued}\n\
+             tidings_gateway_closes{{code=\"4413\"}} {slow}\n"
+        )
+    }
+
+    #[test]
+    fn what_is_queued_is_held_against_the_connections_there_are() {
+        let mut seen = Seen::default();
+        seen.metrics(1, &page(3, 4 * CONNECTION_BYTES, 0));
+        assert_eq!(seen.violations(), []);
+        seen.metrics(1, &page(2, 4 * CONNECTION_BYTES, 0));
+        assert_eq!(seen.violations().len(), 1);
+        assert_eq!(seen.outbox_bytes, 4 * CONNECTION_BYTES);
+    }
+
+    #[test]
+    fn closes_of_a_process_that_began_anew_are_added() {
+        let mut seen = Seen::default();
+        for (pid, slow) in [(1, 2), (1, 3), (2, 1)] {
+            seen.metrics(pid, &page(1, 0, slow));
+        }
+        assert_eq!(seen.closes["4413"], 4);
+    }
+}

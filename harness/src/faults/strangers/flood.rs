@@ -1,0 +1,152 @@
+//! Clients that send as fast as they can, each one kind of thing: what is good but too much, what cannot be read, what
+//! breaks the WebSocket itself. They read what they are told, and come back at once when they are closed.
+
+use std::time::Duration;
+
+use anyhow::Result;
+use futures_util::future::{join, join_all};
+use serde_json::{Value, json};
+use tokio::time::{Instant, sleep, timeout_at};
+use tokio_tungstenite::tungstenite::Message;
+
+use super::{FLOODER, Strangers};
+use crate::faults::World;
+use crate::frames::ServerFrame;
+use crate::http::Http;
+use crate::{Client, ClientError, clock};
+
+/// Between two connections: as fast as a client without any patience.
+const PAUSE: Duration = Duration::from_millis(50);
+/// More than a message may be.
+const HUGE_BYTES: usize = 70 * 1024;
+/// Over HTTP, at a time.
+const REQUESTS: usize = 4;
+
+#[derive(Debug, Clone, Copy)]
+enum Kind {
+    /// Typing and presence, which are limited.
+    Live,
+    /// Pings, which are answered.
+    Pings,
+    /// What is no command.
+    Nonsense,
+    /// Messages that are good, in the strangers' room.
+    Sends,
+    /// Binary, or too large: each ends the connection.
+    Breaches,
+}
+
+const KINDS: [Kind; 5] = [Kind::Live, Kind::Pings, Kind::Nonsense, Kind::Sends, Kind::Breaches];
+
+impl Kind {
+    fn message(self, strangers: &Strangers, number: usize) -> Message {
+        let text = |value: Value| Message::text(value.to_string());
+        match self {
+            Kind::Live if number.is_multiple_of(3) => {
+                text(json!({ "type": "presence:set", "status": "away" }))
+            }
+            Kind::Live => text(json!({ "type": "typing:start", "room": strangers.own })),
+            Kind::Pings if number.is_multiple_of(2) => Message::Ping(Vec::new().into()),
+            Kind::Pings => text(json!({ "type": "ping", "ref": number.to_string() })),
+            Kind::Nonsense => match number % 4 {
+                0 => text(json!({ "type": 7 })),
+                1 => Message::text("{"),
+                2 => text(json!({ "type": "message:send", "room": strangers.own, "content": 5 })),
+                _ => Message::text("[".repeat(1000)),
+            },
+            Kind::Sends => text(json!({ "type": "message:send", "room": strangers.own, "content": "flood",
+                "client_id": clock::client_id(), "attempt": 1, "ack": "accepted", "ref": number.to_string() })),
+            Kind::Breaches if number.is_multiple_of(2) => Message::binary(vec![0_u8; 10]),
+            Kind::Breaches => Message::text("x".repeat(HUGE_BYTES)),
+        }
+    }
+}
+
+pub(in crate::faults) async fn flood(world: &World, strangers: &Strangers, time: Duration) -> Result<()> {
+    let (end, nodes) = (Instant::now() + time, world.nodes());
+    let floods = KINDS.iter().enumerate().map(|(number, kind)| {
+        let ws = &nodes.gateways[number % nodes.gateways.len()];
+        over_websocket(strangers, ws, *kind, end)
+    });
+    let requests = (0..REQUESTS).map(|number| {
+        let base = &nodes.persistence[number % nodes.persistence.len()];
+        over_http(strangers, Http::sharing(nodes.http.clone(), base, &strangers.token(FLOODER)), end)
+    });
+    join(join_all(floods), join_all(requests)).await;
+    Ok(())
+}
+
+async fn over_websocket(strangers: &Strangers, ws: &str, kind: Kind, end: Instant) {
+    let mut number = 0;
+    while Instant::now() < end {
+        sleep(PAUSE).await;
+        let Ok(Ok(client)) = timeout_at(end, Client::connect(ws, &strangers.token(FLOODER))).await else {
+            strangers.note("not let in");
+            continue;
+        };
+        let say = async {
+            while client.closed().is_none() {
+                number += 1;
+                if client.send_message(kind.message(strangers, number)).await.is_err() {
+                    break;
+                }
+            }
+            // What is still to be told.
+            std::future::pending::<()>().await;
+        };
+        let hear = async {
+            loop {
+                match client.next_event(Duration::from_secs(60)).await {
+                    Ok(frame) => told(strangers, kind, &frame),
+                    Err(ClientError::Silent(_)) => {}
+                    Err(_) => return,
+                }
+            }
+        };
+        let both = async {
+            tokio::select! { () = say => {}, () = hear => {} }
+        };
+        // Cut off in the middle of it at the end.
+        let _ = timeout_at(end, both).await;
+        if let Some(closed) = client.closed() {
+            let code = closed.code.map_or("without a code".to_owned(), |code| code.to_string());
+            strangers.note(format!("{kind:?} closed {code}"));
+        }
+    }
+}
+
+fn told(strangers: &Strangers, kind: Kind, frame: &ServerFrame) {
+    match frame {
+        ServerFrame::Error(error) => {
+            strangers.note(error.code.clone());
+            if error.code == "internal" {
+                strangers.break_rule(format!("a flood of {kind:?} was told {error:?}"));
+            }
+        }
+        ServerFrame::Ack(ack) => strangers.note(ack.stage.clone()),
+        _ => {}
+    }
+}
+
+async fn over_http(strangers: &Strangers, http: Http, end: Instant) {
+    let path = format!("/rooms/{}/messages", strangers.own);
+    let mut number = 0_u64;
+    while Instant::now() < end {
+        number += 1;
+        let body = match number % 3 {
+            0 => json!({ "content": 5 }),
+            1 => json!(null),
+            _ => json!({ "client_id": clock::client_id(), "content": "flood" }),
+        };
+        match timeout_at(end, http.post(&path, body)).await {
+            Ok(Ok(answer)) => {
+                strangers.note(format!("HTTP {}", answer.status));
+                if answer.status == 500 {
+                    strangers.break_rule(format!("a flood over HTTP was told {}", answer.body));
+                }
+            }
+            Ok(Err(_)) => sleep(PAUSE).await,
+            Err(_) => return,
+        }
+    }
+}

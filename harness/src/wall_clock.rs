@@ -1,0 +1,110 @@
+//! The wall clock of one process, moved while it runs: by a small library that is loaded before the C library, and a
+//! file that says by how much. What exists for this, libfaketime, keeps a lock and a file in shared memory for each
+//! process, which a killed one leaves behind, locked or not. Touches the target folder, where the library is built once,
+//! and the file.
+
+use std::fs::{self, OpenOptions};
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, ensure};
+
+const SOURCE: &str = include_str!("wall_clock/shift.c");
+
+/// What one process takes for the time of day.
+#[derive(Debug, Clone)]
+pub struct WallClock {
+    file: PathBuf,
+}
+
+impl WallClock {
+    /// That of the process of this name, which lives in this folder.
+    pub(crate) fn of(folder: &Path, name: &str) -> WallClock {
+        WallClock { file: folder.join(format!("{name}.clock")) }
+    }
+
+    /// From its next start on, the process has a clock that can be moved.
+    ///
+    /// # Errors
+    /// Without a C compiler, or when the folder cannot be written.
+    pub fn prepare(&self) -> Result<()> {
+        if !library()?.exists() {
+            build()?;
+        }
+        Ok(fs::write(&self.file, 0_i64.to_ne_bytes())?)
+    }
+
+    /// Has it so many seconds ahead of this machine's, or behind; at once.
+    ///
+    /// # Errors
+    /// When it was not prepared.
+    pub fn shift(&self, seconds: i64) -> Result<()> {
+        let nanoseconds = seconds.checked_mul(1_000_000_000).context("more than 292 years")?;
+        // Written over, never cut short: it is mapped by those who read it.
+        let file = OpenOptions::new().write(true).open(&self.file).context("a clock that was prepared")?;
+        Ok(file.write_all_at(&nanoseconds.to_ne_bytes(), 0)?)
+    }
+
+    /// Tells a process of its clock, when there is one.
+    pub(crate) fn give_to(&self, command: &mut Command) {
+        if self.file.exists()
+            && let Ok(library) = library()
+        {
+            command.env("LD_PRELOAD", library).env("WALL_CLOCK_FILE", &self.file);
+        }
+    }
+}
+
+/// By its text: another one, another file.
+fn library() -> Result<PathBuf> {
+    let mut hasher = DefaultHasher::new();
+    SOURCE.hash(&mut hasher);
+    let name = format!("wall-clock-{:016x}.so", hasher.finish());
+    Ok(crate::node::target_folder()?.join("tidings-harness").join(name))
+}
+
+fn build() -> Result<()> {
+    let library = library()?;
+    let parent = library.parent().context("the target folder")?;
+    fs::create_dir_all(parent)?;
+    let draft = tempfile::Builder::new().prefix("wall-clock-").tempdir_in(parent)?;
+    let (source, built) = (draft.path().join("shift.c"), draft.path().join("shift.so"));
+    fs::write(&source, SOURCE)?;
+    let done = Command::new("cc")
+        .args(["-O2", "-shared", "-fPIC", "-o"])
+        .args([&built, &source])
+        .output()
+        .context("run cc: a C compiler is needed, as it is for the services")?;
+    ensure!(done.status.success(), "cc: {}", String::from_utf8_lossy(&done.stderr));
+    // Another process may have been faster; its library is as good.
+    fs::rename(&built, &library).context("move the library into place")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn date(clock: &WallClock) -> i64 {
+        let mut command = Command::new("date");
+        command.arg("+%s");
+        clock.give_to(&mut command);
+        let output = command.output().unwrap();
+        String::from_utf8(output.stdout).unwrap().trim().parse().unwrap()
+    }
+
+    #[test]
+    fn a_process_sees_the_time_that_its_clock_was_moved_to_and_others_do_not() {
+        let folder = crate::folder::Folder::new().unwrap();
+        let (one, other) = (WallClock::of(folder.path(), "one"), WallClock::of(folder.path(), "other"));
+        assert!(one.shift(60).is_err(), "not prepared");
+        one.prepare().unwrap();
+        let now = i64::try_from(crate::clock::now().as_secs()).unwrap();
+        for seconds in [3600, -3600, 0] {
+            one.shift(seconds).unwrap();
+            assert!((date(&one) - now - seconds).abs() < 60, "{seconds}");
+            assert!((date(&other) - now).abs() < 60);
+        }
+    }
+}
