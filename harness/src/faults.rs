@@ -108,7 +108,7 @@ pub async fn run(plan: &Plan) -> Result<Report> {
     let history = History::default();
     let mut load = load::Load::start(&world, plan, history.clone()).await?;
     load.until_flowing().await?;
-    let strangers = Strangers::start(&world, load.rooms()).await?;
+    let strangers = Arc::new(Strangers::start(&world, load.rooms()).await?);
     let rooms = load.rooms().to_vec();
     let monitor = bounds::Monitor::start(Arc::clone(&world.stack));
 

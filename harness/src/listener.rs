@@ -192,6 +192,11 @@ impl Listener {
         lock(&*self.record(room)?).cursor().cloned()
     }
 
+    /// Whether it stands at that place of a room, or further.
+    pub fn is_at(&self, room: &str, seq: u64) -> bool {
+        self.cursor(room).is_some_and(|cursor| cursor.seq >= seq)
+    }
+
     /// Whether a connection stands.
     pub fn is_connected(&self) -> bool {
         lock(&self.shared.state).connected

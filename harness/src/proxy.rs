@@ -202,7 +202,9 @@ async fn copy(
     mut state: watch::Receiver<State>,
 ) {
     let mut chunk = vec![0; CHUNK_BYTES];
-    while let Ok(read) = from.read(&mut chunk).await {
+    loop {
+        // A reset is an end like any other: it is held back as well.
+        let read = from.read(&mut chunk).await.unwrap_or_default();
         let delay = state.borrow().weather.delay;
         if !delay.is_zero() {
             tokio::time::sleep(delay).await;

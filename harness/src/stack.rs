@@ -126,7 +126,7 @@ impl StackBuilder {
         }
         settings.persistence_urls = persistence.iter().map(Node::internal).collect::<Vec<_>>().join(",");
         if let Some(links) = &mut links {
-            settings.persistence_urls = links.to_persistence(&persistence).await?;
+            settings.persistence_urls = links.put_before_persistence(&persistence).await?;
             settings.gateway.extend(links.of_gateways());
         }
         let mut gateways = Vec::new();
@@ -136,7 +136,7 @@ impl StackBuilder {
             gateways.push(Node::start(Service::Gateway, folder.path(), &name, &settings).await?);
         }
         if let Some(links) = &mut links {
-            links.to_gateways(&gateways).await?;
+            links.put_before_gateways(&gateways).await?;
         }
         Ok(Stack { gateways, persistence, links, redis, database, settings, folder })
     }

@@ -13,22 +13,22 @@ async fn jumps(seed: u64, part: Part) -> Result<()> {
     Ok(())
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn a_gateway_whose_clock_jumps_keeps_all_promises() -> Result<()> {
     jumps(51, Part::Gateway(0)).await
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn a_persistence_node_whose_clock_jumps_keeps_all_promises() -> Result<()> {
     jumps(52, Part::Persistence(0)).await
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn a_redis_whose_clock_jumps_keeps_all_promises() -> Result<()> {
     jumps(53, Part::Redis).await
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn a_postgres_whose_clock_jumps_keeps_all_promises() -> Result<()> {
     jumps(54, Part::Postgres).await
 }

@@ -11,7 +11,7 @@ async fn stalled(settings: &[(&str, &str)]) -> Result<Report> {
     run(&plan).await
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn a_gateway_that_holds_all_that_a_slow_client_does_not_read_breaks_the_rule_bounded() -> Result<()> {
     let report = stalled(&[("TIDINGS_SABOTAGE", "bounded")]).await?;
     assert!(report.rules.contains_key("Bounded"), "{report:#?}");

@@ -1,5 +1,6 @@
 //! Carries a fault out, and mends what it broke.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Result;
@@ -12,7 +13,7 @@ use crate::proxy::Weather;
 const DEAD: Duration = Duration::from_millis(500);
 const SLOW: Duration = Duration::from_millis(250);
 
-pub(super) async fn act(world: &World, strangers: &Strangers, fault: &Fault) -> Result<()> {
+pub(super) async fn act(world: &World, strangers: &Arc<Strangers>, fault: &Fault) -> Result<()> {
     let stack = &world.stack;
     let server = stack.database().server();
     match *fault {

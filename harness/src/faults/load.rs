@@ -5,13 +5,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, anyhow, ensure};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use reqwest::Method;
 use serde_json::json;
 use tokio::task::JoinSet;
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::interval;
 
 use super::strangers::GHOST;
 use super::{Plan, World};
@@ -29,6 +29,9 @@ const PEOPLE: usize = 12;
 /// Those of them who only listen.
 const SILENT: usize = 2;
 const FLOWING_PATIENCE: Duration = Duration::from_secs(30);
+/// Messages of one person that are not answered yet.
+const MAX_UNANSWERED: usize = 100;
+const PAUSE: Duration = Duration::from_millis(200);
 
 /// A person with a connection.
 struct Person {
@@ -90,13 +93,13 @@ impl Load {
                 person: Arc::clone(person),
                 others: self.people.iter().map(|person| person.name.clone()).collect(),
                 rooms: self.rooms.clone(),
-                rng: StdRng::seed_from_u64(plan.seed.wrapping_mul(1000) + number as u64),
                 over: Arc::clone(&self.over),
                 stored: Arc::clone(&self.stored),
                 failed: Arc::clone(&self.failed),
                 nodes: Arc::clone(&self.nodes),
             };
-            self.speaking.spawn(speaker.speak(pace));
+            let rng = StdRng::seed_from_u64(plan.seed.wrapping_mul(1000) + number as u64);
+            self.speaking.spawn(speaker.speak(pace, rng));
         }
     }
 
@@ -124,26 +127,32 @@ impl Load {
         Ok(())
     }
 
-    /// Until everybody stands at the stored heads of all rooms.
+    /// Until everybody holds a last message to all in each room, and nothing is behind it: not everybody sees what
+    /// happens to be the last, so that where one stands does not tell whether one has all.
     pub async fn until_caught_up(&self, world: &World) -> Result<()> {
+        let speaker = &self.people[0].listener;
         loop {
-            let mut behind = 0;
-            for row in world.stack.database().query("SELECT id, head_seq FROM rooms").await? {
-                let [room, head] = row.as_slice() else { bail!("a room of another form") };
-                if !self.rooms.contains(room) {
-                    continue;
-                }
-                let stored: u64 = head.parse()?;
-                for person in &self.people {
-                    let at = person.listener.cursor(room).map_or(0, |cursor| cursor.seq);
-                    behind += usize::from(at < stored);
+            for room in &self.rooms {
+                let sent = speaker.send_as(room, "the end", Manner::default()).await;
+                let end = sent.map_err(|why| anyhow!("the end could not be sent: {why}"))?.seq;
+                while self.people.iter().any(|person| !person.listener.is_at(room, end)) {
+                    tokio::time::sleep(PAUSE).await;
                 }
             }
-            if behind == 0 && self.backlog(world).await? == 0 {
+            if self.behind_the_end(world).await? == 0 {
                 return Ok(());
             }
-            tokio::time::sleep(Duration::from_millis(200)).await;
+            tokio::time::sleep(PAUSE).await;
         }
+    }
+
+    /// Records that came after the last message of their room, and voids that nobody was told of.
+    async fn behind_the_end(&self, world: &World) -> Result<u64> {
+        let behind = "SELECT (SELECT sum(head_seq - (SELECT max(seq) FROM messages m \
+              WHERE m.room_id = r.id AND content = 'the end')) FROM rooms r) \
+            + (SELECT count(*) FROM events WHERE type = 'void' AND void_told = false)";
+        let stored: u64 = world.stack.database().value(behind).await?.parse().context("how many")?;
+        Ok(stored + self.backlog(world).await?)
     }
 
     /// How far the logs in Redis are ahead of what is stored.
@@ -200,11 +209,11 @@ impl Load {
     }
 }
 
+#[derive(Clone)]
 struct Speaker {
     person: Arc<Person>,
     others: Vec<String>,
     rooms: Vec<String>,
-    rng: StdRng,
     over: Arc<AtomicBool>,
     stored: Arc<AtomicU64>,
     failed: Arc<std::sync::Mutex<Vec<String>>>,
@@ -212,47 +221,79 @@ struct Speaker {
 }
 
 impl Speaker {
-    async fn speak(mut self, pace: Duration) -> Result<()> {
+    /// Goes on while earlier messages are not answered yet, up to a bound; what that cost in time is made good.
+    async fn speak(self, pace: Duration, mut rng: StdRng) -> Result<()> {
         let mut tick = interval(pace);
-        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut sending = JoinSet::new();
         let mut said = 0_u64;
         while !self.over.load(Ordering::Relaxed) {
             tick.tick().await;
+            while sending.len() >= MAX_UNANSWERED {
+                sending.join_next().await;
+            }
+            while sending.try_join_next().is_some() {}
             said += 1;
-            let room = self.rooms[self.rng.random_range(0..self.rooms.len())].clone();
-            let mut manner = Manner { accepted: self.rng.random_ratio(1, 4), ..Manner::default() };
-            if self.rng.random_ratio(1, 6) {
-                manner.visible_to = vec![self.others[self.rng.random_range(0..self.others.len())].clone()];
+            let room = self.rooms[rng.random_range(0..self.rooms.len())].clone();
+            let mut manner = Manner { accepted: rng.random_ratio(1, 4), ..Manner::default() };
+            if rng.random_ratio(1, 6) {
+                manner.visible_to = vec![self.others[rng.random_range(0..self.others.len())].clone()];
             }
+            let change = (!manner.accepted && rng.random_ratio(1, 20)).then(|| Change::random(&mut rng));
             let text = format!("{} says {said} in {room}", self.person.name);
-            let accepted = manner.accepted;
-            match self.person.listener.send_as(&room, &text, manner).await {
-                Ok(sent) => {
-                    self.stored.fetch_add(1, Ordering::Relaxed);
-                    if !accepted && self.rng.random_ratio(1, 20) {
-                        self.change(&room, &sent).await;
-                    }
-                }
-                Err(why) => {
-                    lock(&self.failed).push(format!("{} could not send: {why}", self.person.name));
-                    return Ok(());
-                }
-            }
+            sending.spawn(self.clone().send(room, text, manner, change));
         }
+        sending.join_all().await;
         Ok(())
     }
 
-    /// Edits, deletes or reacts to what was just said. What fails is not tried again: nobody was promised anything.
-    async fn change(&mut self, room: &str, sent: &Sent) {
+    async fn send(self, room: String, text: String, manner: Manner, change: Option<Change>) {
+        match self.person.listener.send_as(&room, &text, manner).await {
+            Ok(sent) => {
+                self.stored.fetch_add(1, Ordering::Relaxed);
+                if let Some(change) = change {
+                    self.change(&room, &sent, change).await;
+                }
+            }
+            Err(why) => lock(&self.failed).push(format!("{} could not send: {why}", self.person.name)),
+        }
+    }
+
+    /// What fails is not tried again: nobody was promised anything.
+    async fn change(&self, room: &str, sent: &Sent, change: Change) {
         let nodes = http_of(&self.nodes, &self.person.name);
-        let http = &nodes[self.rng.random_range(0..nodes.len())];
+        let http = &nodes[usize::from(change.second_node) % nodes.len()];
         let path = format!("/rooms/{room}/messages/{}", sent.seq);
-        let asking = match self.rng.random_range(0..4) {
-            0 => http.request(Method::DELETE, &path, None).await,
-            1 => http.request(Method::PATCH, &path, Some(json!({ "content": "edited" }))).await,
-            _ => http.request(Method::PUT, &format!("{path}/reactions/%F0%9F%91%8D"), None).await,
+        let asking = match change.kind {
+            ChangeKind::Delete => http.request(Method::DELETE, &path, None).await,
+            ChangeKind::Edit => {
+                http.request(Method::PATCH, &path, Some(json!({ "content": "edited" }))).await
+            }
+            ChangeKind::React => {
+                http.request(Method::PUT, &format!("{path}/reactions/%F0%9F%91%8D"), None).await
+            }
         };
         drop(asking);
+    }
+}
+
+/// What is done to a message after it was said.
+#[derive(Clone, Copy)]
+struct Change {
+    kind: ChangeKind,
+    second_node: bool,
+}
+
+#[derive(Clone, Copy)]
+enum ChangeKind {
+    Delete,
+    Edit,
+    React,
+}
+
+impl Change {
+    fn random(rng: &mut StdRng) -> Change {
+        let kinds = [ChangeKind::Delete, ChangeKind::Edit, ChangeKind::React, ChangeKind::React];
+        Change { kind: kinds[rng.random_range(0..kinds.len())], second_node: rng.random() }
     }
 }
 

@@ -49,7 +49,7 @@ impl Links {
     }
 
     /// Puts proxies in front of persistence; what gateways are told instead of its addresses.
-    pub(super) async fn to_persistence(&mut self, nodes: &[Node]) -> Result<String> {
+    pub(super) async fn put_before_persistence(&mut self, nodes: &[Node]) -> Result<String> {
         let mut urls = Vec::with_capacity(nodes.len());
         for node in nodes {
             let proxy = Proxy::start(node.ports().internal).await?;
@@ -60,7 +60,7 @@ impl Links {
         Ok(urls.join(","))
     }
 
-    pub(super) async fn to_gateways(&mut self, nodes: &[Node]) -> Result<()> {
+    pub(super) async fn put_before_gateways(&mut self, nodes: &[Node]) -> Result<()> {
         for node in nodes {
             self.clients_gateways.push(Proxy::start(node.ports().public).await?);
         }

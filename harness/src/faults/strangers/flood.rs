@@ -1,11 +1,12 @@
 //! Clients that send as fast as they can, each one kind of thing: what is good but too much, what cannot be read, what
 //! breaks the WebSocket itself. They read what they are told, and come back at once when they are closed.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Result;
-use futures_util::future::{join, join_all};
 use serde_json::{Value, json};
+use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout_at};
 use tokio_tungstenite::tungstenite::Message;
 
@@ -13,12 +14,14 @@ use super::{FLOODER, Strangers};
 use crate::faults::World;
 use crate::frames::ServerFrame;
 use crate::http::Http;
-use crate::{Client, ClientError, clock};
+use crate::{Client, clock};
 
 /// Between two connections: as fast as a client without any patience.
 const PAUSE: Duration = Duration::from_millis(50);
 /// More than a message may be.
 const HUGE_BYTES: usize = 70 * 1024;
+/// Longer than any flood.
+const LONG: Duration = Duration::from_secs(600);
 /// Over HTTP, at a time.
 const REQUESTS: usize = 4;
 
@@ -62,55 +65,57 @@ impl Kind {
     }
 }
 
-pub(in crate::faults) async fn flood(world: &World, strangers: &Strangers, time: Duration) -> Result<()> {
+pub(in crate::faults) async fn flood(
+    world: &World,
+    strangers: &Arc<Strangers>,
+    time: Duration,
+) -> Result<()> {
     let (end, nodes) = (Instant::now() + time, world.nodes());
-    let floods = KINDS.iter().enumerate().map(|(number, kind)| {
-        let ws = &nodes.gateways[number % nodes.gateways.len()];
-        over_websocket(strangers, ws, *kind, end)
-    });
-    let requests = (0..REQUESTS).map(|number| {
+    // Each a task of its own: in one, whoever sends most would leave no turn to the others.
+    let mut flooding = JoinSet::new();
+    for (number, kind) in KINDS.into_iter().enumerate() {
+        let ws = nodes.gateways[number % nodes.gateways.len()].clone();
+        flooding.spawn(over_websocket(Arc::clone(strangers), ws, kind, end));
+    }
+    for number in 0..REQUESTS {
         let base = &nodes.persistence[number % nodes.persistence.len()];
-        over_http(strangers, Http::sharing(nodes.http.clone(), base, &strangers.token(FLOODER)), end)
-    });
-    join(join_all(floods), join_all(requests)).await;
+        let http = Http::sharing(nodes.http.clone(), base, &strangers.token(FLOODER));
+        flooding.spawn(over_http(Arc::clone(strangers), http, end));
+    }
+    flooding.join_all().await;
     Ok(())
 }
 
-async fn over_websocket(strangers: &Strangers, ws: &str, kind: Kind, end: Instant) {
-    let mut number = 0;
+async fn over_websocket(strangers: Arc<Strangers>, ws: String, kind: Kind, end: Instant) {
     while Instant::now() < end {
         sleep(PAUSE).await;
-        let Ok(Ok(client)) = timeout_at(end, Client::connect(ws, &strangers.token(FLOODER))).await else {
+        let Ok(Ok(client)) = timeout_at(end, Client::connect(&ws, &strangers.token(FLOODER))).await else {
             strangers.note("not let in");
             continue;
         };
-        let say = async {
-            while client.closed().is_none() {
-                number += 1;
-                if client.send_message(kind.message(strangers, number)).await.is_err() {
-                    break;
-                }
-            }
-            // What is still to be told.
-            std::future::pending::<()>().await;
-        };
+        let client = Arc::new(client);
+        let saying = JoinSet::from_iter([say(Arc::clone(&strangers), Arc::clone(&client), kind)]);
         let hear = async {
-            loop {
-                match client.next_event(Duration::from_secs(60)).await {
-                    Ok(frame) => told(strangers, kind, &frame),
-                    Err(ClientError::Silent(_)) => {}
-                    Err(_) => return,
-                }
+            while let Ok(frame) = client.next_event(LONG).await {
+                told(&strangers, kind, &frame);
             }
-        };
-        let both = async {
-            tokio::select! { () = say => {}, () = hear => {} }
         };
         // Cut off in the middle of it at the end.
-        let _ = timeout_at(end, both).await;
+        let _ = timeout_at(end, hear).await;
+        drop(saying);
         if let Some(closed) = client.closed() {
             let code = closed.code.map_or("without a code".to_owned(), |code| code.to_string());
             strangers.note(format!("{kind:?} closed {code}"));
+        }
+    }
+}
+
+async fn say(strangers: Arc<Strangers>, client: Arc<Client>, kind: Kind) {
+    let mut number = 0;
+    while client.closed().is_none() {
+        number += 1;
+        if client.send_message(kind.message(&strangers, number)).await.is_err() {
+            break;
         }
     }
 }
@@ -128,7 +133,7 @@ fn told(strangers: &Strangers, kind: Kind, frame: &ServerFrame) {
     }
 }
 
-async fn over_http(strangers: &Strangers, http: Http, end: Instant) {
+async fn over_http(strangers: Arc<Strangers>, http: Http, end: Instant) {
     let path = format!("/rooms/{}/messages", strangers.own);
     let mut number = 0_u64;
     while Instant::now() < end {
