@@ -1,6 +1,7 @@
 //! The whole system under load while everything around it breaks, by a schedule that a seed draws; and the verdict on
 //! the history of it. Touches what it started itself, on 127.0.0.1.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,7 +22,6 @@ mod world;
 pub use fault::{Fault, LinkFault};
 pub use world::World;
 
-/// How long everybody has to come to rest once nothing is broken any more.
 const SETTLE_PATIENCE: Duration = Duration::from_secs(120);
 /// Violations whose story is told.
 const STORIES: usize = 3;
@@ -37,6 +37,8 @@ pub struct Plan {
     pub faults: Vec<Fault>,
     /// Messages a second, of all together.
     pub rate: u32,
+    /// How long everybody has to come to rest once nothing is broken any more.
+    pub settle: Duration,
     /// Settings of all nodes beside the usual.
     pub settings: Vec<(String, String)>,
 }
@@ -44,7 +46,7 @@ pub struct Plan {
 impl Plan {
     /// Random faults for this time at 300 messages a second.
     pub fn random(seed: u64, duration: Duration) -> Plan {
-        Plan { seed, duration, faults: Vec::new(), rate: 300, settings: Vec::new() }
+        Plan { seed, duration, faults: Vec::new(), rate: 300, settle: SETTLE_PATIENCE, settings: Vec::new() }
     }
 
     /// These faults, once each.
@@ -76,8 +78,10 @@ pub struct Report {
     pub new_epochs: u64,
     /// Connections made.
     pub connections: u64,
-    /// Broken rules, all of them.
+    /// How often rules were broken.
     pub violations: usize,
+    /// Which.
+    pub broken: BTreeSet<Rule>,
     /// The first few, in words, with what happened around them.
     pub stories: Vec<String>,
 }
@@ -115,13 +119,13 @@ pub async fn run(plan: &Plan) -> Result<Report> {
         load.finish().await?;
         load.until_caught_up(&world).await
     };
-    let settled = tokio::time::timeout(SETTLE_PATIENCE, settling).await;
+    let settled = tokio::time::timeout(plan.settle, settling).await;
     let seconds = history.now().as_secs_f64();
     let mut broken = load.broken();
     match settled {
         Ok(Ok(())) => {}
         Ok(Err(error)) => broken.push(format!("{error:#}")),
-        Err(_) => broken.push(format!("not at rest within {SETTLE_PATIENCE:?}: {}", load.state())),
+        Err(_) => broken.push(format!("not at rest within {:?}: {}", plan.settle, load.state())),
     }
     drop(load);
     let entries = history.take();
@@ -137,7 +141,7 @@ pub async fn run(plan: &Plan) -> Result<Report> {
     ensure!(checked.stored > 0, "nothing was sent");
     let stories =
         violations.iter().take(STORIES).map(|broken| history::story(&entries, broken, &begun)).collect();
-    Ok(report(plan.seed, seconds, begun, &checked, violations.len(), stories))
+    Ok(report(plan.seed, seconds, begun, &checked, &violations, stories))
 }
 
 fn report(
@@ -145,7 +149,7 @@ fn report(
     seconds: f64,
     begun: Vec<(Duration, String)>,
     checked: &Checked,
-    violations: usize,
+    violations: &[Violation],
     stories: Vec<String>,
 ) -> Report {
     let faults = begun.into_iter().map(|(_, what)| what).filter(|what| !what.ends_with(": over")).collect();
@@ -161,7 +165,8 @@ fn report(
         gaps,
         new_epochs,
         connections,
-        violations,
+        violations: violations.len(),
+        broken: violations.iter().map(|violation| violation.rule).collect(),
         stories,
     }
 }

@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use tokio::time::sleep;
 
 use super::{Fault, LinkFault, World, postgres};
 use crate::proxy::Weather;
+use crate::stack::Link;
 
 /// Dead for so long before a new start.
 const DEAD: Duration = Duration::from_millis(500);
@@ -16,6 +17,10 @@ pub(super) async fn act(world: &World, fault: &Fault) -> Result<()> {
     let stack = &world.stack;
     let server = stack.database().server();
     match *fault {
+        Fault::Nothing(time) => {
+            sleep(time).await;
+            Ok(())
+        }
         Fault::KillGateway(number) => {
             stack.gateway(number).kill();
             sleep(DEAD).await;
@@ -49,6 +54,7 @@ pub(super) async fn act(world: &World, fault: &Fault) -> Result<()> {
             world.redis().resume()
         }
         Fault::FailOver(lag) => world.fail_over(lag).await,
+        Fault::SplitBrain(time) => world.split_brain(time).await,
         Fault::KillPostgres => {
             server.kill();
             sleep(DEAD).await;
@@ -63,10 +69,7 @@ pub(super) async fn act(world: &World, fault: &Fault) -> Result<()> {
         Fault::FullPostgres(time) => postgres::full(stack.database(), time).await,
         Fault::CrowdedPostgres(time) => postgres::crowded(stack.database(), time).await,
         Fault::LockedPostgres(time) => postgres::locked(stack.database(), time).await,
-        Fault::Link(number, fault, time) => {
-            link(world, number, fault, time).await;
-            Ok(())
-        }
+        Fault::Link(link, fault, time) => between(world, link, fault, time).await,
         Fault::Storm => {
             for proxy in &stack.links().clients_gateways {
                 proxy.cut();
@@ -76,13 +79,21 @@ pub(super) async fn act(world: &World, fault: &Fault) -> Result<()> {
     }
 }
 
-async fn link(world: &World, number: usize, fault: LinkFault, time: Duration) {
-    let links = world.stack.links().all();
-    let Some((_, proxy)) = links.get(number) else { return };
+async fn between(world: &World, link: Link, fault: LinkFault, time: Duration) -> Result<()> {
+    let proxy = world.stack.links().proxy(link).with_context(|| format!("there is no {link:?}"))?;
     let weather = match fault {
-        LinkFault::Cut => return proxy.cut(),
-        LinkFault::Reset => return proxy.reset(),
-        LinkFault::HalfOpen => return proxy.half_open(),
+        LinkFault::Cut => {
+            proxy.cut();
+            return Ok(());
+        }
+        LinkFault::Reset => {
+            proxy.reset();
+            return Ok(());
+        }
+        LinkFault::HalfOpen => {
+            proxy.half_open();
+            return Ok(());
+        }
         LinkFault::BlackHole => Weather::BLACK_HOLE,
         LinkFault::OneWayUp => Weather { holds_up: true, ..Weather::default() },
         LinkFault::OneWayDown => Weather { holds_down: true, ..Weather::default() },
@@ -95,4 +106,5 @@ async fn link(world: &World, number: usize, fault: LinkFault, time: Duration) {
     proxy.set(weather);
     sleep(time).await;
     proxy.heal();
+    Ok(())
 }
