@@ -1,7 +1,7 @@
 //! The whole system under load while everything around it breaks, by a schedule that a seed draws; and the verdict on
 //! the history of it. Touches what it started itself, on 127.0.0.1.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -26,7 +26,6 @@ pub use fault::{Fault, LinkFault, Part};
 use strangers::Strangers;
 pub use world::World;
 
-/// How long everybody has to come to rest once nothing is broken any more.
 const SETTLE_PATIENCE: Duration = Duration::from_secs(120);
 /// Violations whose story is told.
 const STORIES: usize = 3;
@@ -42,6 +41,8 @@ pub struct Plan {
     pub faults: Vec<Fault>,
     /// Messages a second, of all together.
     pub rate: u32,
+    /// How long everybody has to come to rest once nothing is broken any more.
+    pub settle: Duration,
     /// Settings of all nodes beside the usual.
     pub settings: Vec<(String, String)>,
 }
@@ -49,7 +50,7 @@ pub struct Plan {
 impl Plan {
     /// Random faults for this time at 300 messages a second.
     pub fn random(seed: u64, duration: Duration) -> Plan {
-        Plan { seed, duration, faults: Vec::new(), rate: 300, settings: Vec::new() }
+        Plan { seed, duration, faults: Vec::new(), rate: 300, settle: SETTLE_PATIENCE, settings: Vec::new() }
     }
 
     /// These faults, once each.
@@ -81,10 +82,10 @@ pub struct Report {
     pub new_epochs: u64,
     /// Connections made.
     pub connections: u64,
-    /// Broken rules, all of them.
+    /// How often rules were broken.
     pub violations: usize,
-    /// The same by rule.
-    pub rules: BTreeMap<String, usize>,
+    /// Which.
+    pub broken: BTreeSet<Rule>,
     /// The most bytes that were queued for the connections of one gateway.
     pub max_outbox_bytes: u64,
     /// The most memory of one process, by service.
@@ -137,7 +138,7 @@ pub async fn run(plan: &Plan) -> Result<Report> {
         load.finish().await?;
         load.until_caught_up(&world).await
     };
-    let settled = tokio::time::timeout(SETTLE_PATIENCE, settling).await;
+    let settled = tokio::time::timeout(plan.settle, settling).await;
     let seconds = history.now().as_secs_f64();
     let mut broken = load.broken();
     broken.extend(strangers.broken());
@@ -145,7 +146,7 @@ pub async fn run(plan: &Plan) -> Result<Report> {
     match settled {
         Ok(Ok(())) => {}
         Ok(Err(error)) => broken.push(format!("{error:#}")),
-        Err(_) => broken.push(format!("not at rest within {SETTLE_PATIENCE:?}: {}", load.state())),
+        Err(_) => broken.push(format!("not at rest within {:?}: {}", plan.settle, load.state())),
     }
     drop(load);
     let entries = history.take();
@@ -180,10 +181,6 @@ fn report(
     violations: &[Violation],
     stories: Vec<String>,
 ) -> Report {
-    let mut rules = BTreeMap::new();
-    for violation in violations {
-        *rules.entry(format!("{:?}", violation.rule)).or_default() += 1;
-    }
     let faults = begun.into_iter().map(|(_, what)| what).filter(|what| !what.ends_with(": over")).collect();
     let Checked { stored, accepted, given_up, deliveries, gaps, new_epochs, connections, .. } = *checked;
     Report {
@@ -198,7 +195,7 @@ fn report(
         new_epochs,
         connections,
         violations: violations.len(),
-        rules,
+        broken: violations.iter().map(|violation| violation.rule).collect(),
         stories,
         ..Report::default()
     }

@@ -6,6 +6,8 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use serde::Serialize;
+
 use crate::frames::{Cursor, ServerFrame};
 
 mod copies;
@@ -148,7 +150,7 @@ impl History {
 }
 
 /// The rules.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
 pub enum Rule {
     /// What was answered `stored` is stored once, at that place, with that id.
     Stored,

@@ -17,7 +17,7 @@ use crate::token::{self, Token};
 mod clocks;
 mod links;
 
-pub use links::Links;
+pub use links::{Link, Links};
 
 /// How many of what, and their settings.
 #[derive(Debug, Clone)]

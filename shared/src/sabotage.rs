@@ -16,7 +16,7 @@ pub enum Sabotage {
     Stored,
     /// The writer leaves records out and goes on behind them.
     Prefix,
-    /// A gateway that missed a hint delivers what comes behind the hole.
+    /// A gateway misses hints, and delivers what comes behind the hole.
     Complete,
     /// Live delivery does not ask for whom a record is.
     Private,

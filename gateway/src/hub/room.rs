@@ -145,6 +145,9 @@ impl<P: Peer> Room<P> {
         if self.refilling {
             return Dispatch::RefillUnderWay;
         }
+        if sabotage::is(Sabotage::Complete) && at.seq.0 % 50 == 0 {
+            return Dispatch::Delivered;
+        }
         let follows = at.epoch == position.epoch && at.seq == position.seq.next();
         if !follows && !sabotage::is(Sabotage::Complete) {
             self.refilling = true;

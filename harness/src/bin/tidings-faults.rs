@@ -68,8 +68,12 @@ async fn begin(arguments: &Arguments) -> Result<bool> {
             report.violations,
         );
         println!(
-            "  at most {} bytes queued in a gateway; memory {:?}; closed {:?}; strangers {:?}; rules {:?}",
-            report.max_outbox_bytes, report.max_resident_bytes, report.closes, report.strangers, report.rules,
+            "  at most {} bytes queued in a gateway; memory {:?}; closed {:?}; strangers {:?}; broken {:?}",
+            report.max_outbox_bytes,
+            report.max_resident_bytes,
+            report.closes,
+            report.strangers,
+            report.broken,
         );
         reports.push(report);
     }

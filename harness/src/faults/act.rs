@@ -3,11 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use tokio::time::sleep;
 
 use super::{Fault, LinkFault, Strangers, World, clock, postgres, strangers};
 use crate::proxy::Weather;
+use crate::stack::Link;
 
 /// Dead for so long before a new start.
 const DEAD: Duration = Duration::from_millis(500);
@@ -17,6 +18,10 @@ pub(super) async fn act(world: &World, strangers: &Arc<Strangers>, fault: &Fault
     let stack = &world.stack;
     let server = stack.database().server();
     match *fault {
+        Fault::Nothing(time) => {
+            sleep(time).await;
+            Ok(())
+        }
         Fault::KillGateway(number) => {
             stack.gateway(number).kill();
             sleep(DEAD).await;
@@ -50,6 +55,7 @@ pub(super) async fn act(world: &World, strangers: &Arc<Strangers>, fault: &Fault
             world.redis().resume()
         }
         Fault::FailOver(lag) => world.fail_over(lag).await,
+        Fault::SplitBrain(time) => world.split_brain(time).await,
         Fault::KillPostgres => {
             server.kill();
             sleep(DEAD).await;
@@ -64,10 +70,7 @@ pub(super) async fn act(world: &World, strangers: &Arc<Strangers>, fault: &Fault
         Fault::FullPostgres(time) => postgres::full(stack.database(), time).await,
         Fault::CrowdedPostgres(time) => postgres::crowded(stack.database(), time).await,
         Fault::LockedPostgres(time) => postgres::locked(stack.database(), time).await,
-        Fault::Link(number, fault, time) => {
-            link(world, number, fault, time).await;
-            Ok(())
-        }
+        Fault::Link(link, fault, time) => between(world, link, fault, time).await,
         Fault::Vanish(many) => strangers::vanish(world, strangers, many).await,
         Fault::Stall(time) => strangers::stall(world, strangers, time).await,
         Fault::Flood(time) => strangers::flood(world, strangers, time).await,
@@ -81,13 +84,21 @@ pub(super) async fn act(world: &World, strangers: &Arc<Strangers>, fault: &Fault
     }
 }
 
-async fn link(world: &World, number: usize, fault: LinkFault, time: Duration) {
-    let links = world.stack.links().all();
-    let Some((_, proxy)) = links.get(number) else { return };
+async fn between(world: &World, link: Link, fault: LinkFault, time: Duration) -> Result<()> {
+    let proxy = world.stack.links().proxy(link).with_context(|| format!("there is no {link:?}"))?;
     let weather = match fault {
-        LinkFault::Cut => return proxy.cut(),
-        LinkFault::Reset => return proxy.reset(),
-        LinkFault::HalfOpen => return proxy.half_open(),
+        LinkFault::Cut => {
+            proxy.cut();
+            return Ok(());
+        }
+        LinkFault::Reset => {
+            proxy.reset();
+            return Ok(());
+        }
+        LinkFault::HalfOpen => {
+            proxy.half_open();
+            return Ok(());
+        }
         LinkFault::BlackHole => Weather::BLACK_HOLE,
         LinkFault::OneWayUp => Weather { holds_up: true, ..Weather::default() },
         LinkFault::OneWayDown => Weather { holds_down: true, ..Weather::default() },
@@ -100,4 +111,5 @@ async fn link(world: &World, number: usize, fault: LinkFault, time: Duration) {
     proxy.set(weather);
     sleep(time).await;
     proxy.heal();
+    Ok(())
 }

@@ -7,6 +7,7 @@ use rand::Rng;
 use rand::rngs::StdRng;
 
 use super::World;
+use crate::stack::Link;
 
 /// What happens to the connections of a link.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,6 +60,8 @@ const JUMPS: [i64; 6] = [-3600, -300, -20, 20, 300, 3600];
 /// Something that breaks, and is whole again afterwards.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Fault {
+    /// Nothing, for a while.
+    Nothing(Duration),
     /// SIGKILL, and a new start.
     KillGateway(usize),
     /// SIGSTOP, and SIGCONT after a while.
@@ -77,6 +80,8 @@ pub enum Fault {
     PauseRedis(Duration),
     /// The replica, which is behind by this much, takes over; the old primary goes on meanwhile, unheard.
     FailOver(Duration),
+    /// The replica takes over for persistence; gateways go on with the old primary for this long.
+    SplitBrain(Duration),
     /// SIGKILL of the postmaster, and a new start.
     KillPostgres,
     /// SIGSTOP of all its processes.
@@ -89,8 +94,8 @@ pub enum Fault {
     CrowdedPostgres(Duration),
     /// Somebody else locks the table of messages.
     LockedPostgres(Duration),
-    /// A link between two parts, by its number in [`crate::stack::Links::all`].
-    Link(usize, LinkFault, Duration),
+    /// Something with the connections between two parts.
+    Link(Link, LinkFault, Duration),
     /// All clients connect at the same time, and again.
     Storm,
     /// So many more clients come, and are gone without a word.
@@ -112,7 +117,7 @@ impl Fault {
             rng.random_range(0..stack.persistence_nodes().len()),
         );
         let while_ = Duration::from_millis(rng.random_range(200..6000));
-        match rng.random_range(0..32) {
+        match rng.random_range(0..33) {
             0 | 1 => Fault::KillGateway(gateway),
             2 => Fault::PauseGateway(gateway, while_),
             3 | 4 => Fault::KillPersistence(persistence),
@@ -129,10 +134,11 @@ impl Fault {
             18 => Fault::CrowdedPostgres(while_),
             19 => Fault::LockedPostgres(Duration::from_secs(rng.random_range(1..11))),
             20 => Fault::Storm,
-            21 => Fault::Vanish(rng.random_range(1..20)),
-            22 => Fault::Stall(while_),
-            23 => Fault::Flood(while_),
-            24..=26 => {
+            21 => Fault::SplitBrain(while_),
+            22 => Fault::Vanish(rng.random_range(1..20)),
+            23 => Fault::Stall(while_),
+            24 => Fault::Flood(while_),
+            25..=27 => {
                 let part = match rng.random_range(0..4) {
                     0 => Part::Gateway(gateway),
                     1 => Part::Persistence(persistence),
@@ -142,7 +148,8 @@ impl Fault {
                 Fault::Clock(part, JUMPS[rng.random_range(0..JUMPS.len())], while_)
             }
             _ => {
-                let link = rng.random_range(0..stack.links().all().len());
+                let links = stack.links().all();
+                let link = links[rng.random_range(0..links.len())];
                 Fault::Link(link, LINK_FAULTS[rng.random_range(0..LINK_FAULTS.len())], while_)
             }
         }

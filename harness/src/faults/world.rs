@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
+use tokio::time::sleep;
 
 use super::Plan;
 use crate::folder::Folder;
@@ -13,6 +14,8 @@ use crate::redis::Redis;
 use crate::wall_clock::WallClock;
 use crate::{Nodes, Stack};
 
+/// Between two steps of a fail-over.
+const UNHEARD: Duration = Duration::from_secs(1);
 const IN_STEP_PATIENCE: Duration = Duration::from_secs(30);
 
 /// See the module.
@@ -70,7 +73,7 @@ impl World {
         let begun = Instant::now();
         while !self.both().1.is_in_step().await {
             ensure!(begun.elapsed() < IN_STEP_PATIENCE, "the second Redis does not get in step");
-            tokio::time::sleep(Duration::from_millis(100)).await;
+            sleep(Duration::from_millis(100)).await;
         }
         Ok(())
     }
@@ -81,7 +84,7 @@ impl World {
         self.until_in_step().await?;
         let (old, new) = self.both();
         self.following.set(Weather { holds_down: true, ..Weather::default() });
-        tokio::time::sleep(lag).await;
+        sleep(lag).await;
         old.pause()?;
         // What was under way to it is lost with the link.
         self.following.set(Weather { refuses: true, ..Weather::BLACK_HOLE });
@@ -93,9 +96,32 @@ impl World {
             link.cut();
         }
         self.swapped.fetch_xor(true, Ordering::Relaxed);
-        tokio::time::sleep(Duration::from_secs(2)).await;
+        sleep(UNHEARD).await;
         old.resume()?;
-        tokio::time::sleep(Duration::from_secs(1)).await;
+        sleep(UNHEARD).await;
+        self.follow(old, new).await
+    }
+
+    /// The second Redis takes over, but only persistence hears of it at first: gateways go on for so long with the first,
+    /// which is as well as ever.
+    pub(super) async fn split_brain(&self, time: Duration) -> Result<()> {
+        self.until_in_step().await?;
+        let (old, new) = self.both();
+        self.following.set(Weather { refuses: true, ..Weather::BLACK_HOLE });
+        self.following.cut();
+        new.promote().await?;
+        let links = self.stack.links();
+        links.persistence_redis.point_to(new.port());
+        links.persistence_redis.cut();
+        sleep(time).await;
+        links.gateways_redis.point_to(new.port());
+        links.gateways_redis.cut();
+        self.swapped.fetch_xor(true, Ordering::Relaxed);
+        sleep(UNHEARD).await;
+        self.follow(old, new).await
+    }
+
+    async fn follow(&self, old: &Redis, new: &Redis) -> Result<()> {
         self.following.point_to(new.port());
         self.following.heal();
         let follow = redis::cmd("REPLICAOF").arg("127.0.0.1").arg(self.following.port()).clone();

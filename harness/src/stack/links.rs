@@ -5,6 +5,23 @@ use anyhow::Result;
 use crate::node::Node;
 use crate::proxy::Proxy;
 
+/// Whose connections to whom; nodes by their numbers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Link {
+    /// From all gateways to Redis.
+    GatewaysRedis,
+    /// From all persistence nodes to Redis.
+    PersistenceRedis,
+    /// From all persistence nodes to PostgreSQL.
+    PersistencePostgres,
+    /// From all gateways to one persistence node.
+    GatewaysPersistence(usize),
+    /// From clients to one gateway.
+    ClientsGateway(usize),
+    /// From clients to one persistence node.
+    ClientsPersistence(usize),
+}
+
 /// One proxy for each kind of connection, one for each node that is connected to.
 pub struct Links {
     /// From all gateways to Redis.
@@ -67,22 +84,25 @@ impl Links {
         Ok(())
     }
 
-    /// All of them, with names.
-    pub fn all(&self) -> Vec<(String, &Proxy)> {
-        let mut all = vec![
-            ("gateways-redis".to_owned(), &self.gateways_redis),
-            ("persistence-redis".to_owned(), &self.persistence_redis),
-            ("persistence-postgres".to_owned(), &self.persistence_postgres),
-        ];
-        let groups = [
-            ("gateways-persistence", &self.gateways_persistence),
-            ("clients-gateway", &self.clients_gateways),
-            ("clients-persistence", &self.clients_persistence),
-        ];
-        for (name, proxies) in groups {
-            all.extend(proxies.iter().enumerate().map(|(number, proxy)| (format!("{name}-{number}"), proxy)));
-        }
+    /// All of them.
+    pub fn all(&self) -> Vec<Link> {
+        let mut all = vec![Link::GatewaysRedis, Link::PersistenceRedis, Link::PersistencePostgres];
+        all.extend((0..self.gateways_persistence.len()).map(Link::GatewaysPersistence));
+        all.extend((0..self.clients_gateways.len()).map(Link::ClientsGateway));
+        all.extend((0..self.clients_persistence.len()).map(Link::ClientsPersistence));
         all
+    }
+
+    /// The proxy of one; `None`: there is no such node.
+    pub fn proxy(&self, link: Link) -> Option<&Proxy> {
+        match link {
+            Link::GatewaysRedis => Some(&self.gateways_redis),
+            Link::PersistenceRedis => Some(&self.persistence_redis),
+            Link::PersistencePostgres => Some(&self.persistence_postgres),
+            Link::GatewaysPersistence(number) => self.gateways_persistence.get(number),
+            Link::ClientsGateway(number) => self.clients_gateways.get(number),
+            Link::ClientsPersistence(number) => self.clients_persistence.get(number),
+        }
     }
 }
 

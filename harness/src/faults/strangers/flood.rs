@@ -59,7 +59,7 @@ impl Kind {
             },
             Kind::Sends => text(json!({ "type": "message:send", "room": strangers.own, "content": "flood",
                 "client_id": clock::client_id(), "attempt": 1, "ack": "accepted", "ref": number.to_string() })),
-            Kind::Breaches if number.is_multiple_of(2) => Message::binary(vec![0_u8; 10]),
+            Kind::Breaches if rand::random() => Message::binary(vec![0_u8; 10]),
             Kind::Breaches => Message::text("x".repeat(HUGE_BYTES)),
         }
     }
