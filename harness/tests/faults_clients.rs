@@ -25,7 +25,6 @@ async fn clients_that_vanish_are_forgotten_after_two_heartbeats_and_nobody_else_
     Ok(())
 }
 
-// Covers: 4413.
 #[tokio::test(flavor = "multi_thread")]
 async fn clients_that_do_not_read_are_closed_before_much_is_held_for_them() -> Result<()> {
     let report = run(&Plan::once(42, vec![Fault::Stall(Duration::from_secs(10))])).await?;

@@ -2,8 +2,43 @@
 
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use tidings_harness::faults::{Fault, Part, Plan, run};
+use tidings_harness::{Stack, clock};
+
+const HOUR: i64 = 3600;
+
+/// Seconds since 1970, by Redis and by PostgreSQL.
+async fn servers_say(stack: &Stack) -> Result<[i64; 2]> {
+    let (redis, _): (i64, i64) = stack.redis().command(&redis::cmd("TIME")).await?;
+    let postgres = stack.database().value("SELECT extract(epoch FROM now())::bigint").await?.parse()?;
+    Ok([redis, postgres])
+}
+
+#[tokio::test]
+async fn a_clock_that_is_moved_moves_for_its_process_alone_and_while_it_runs() -> Result<()> {
+    let stack = Stack::builder().own_postgres().clocks().start().await?;
+    let now = i64::try_from(clock::now().as_secs())?;
+    let near = |at: i64, expected: i64| (at - expected).abs() < 60;
+    let [redis, postgres] = servers_say(&stack).await?;
+    ensure!(near(redis, now) && near(postgres, now), "{redis} and {postgres} at {now}");
+    stack.redis().clock().shift(HOUR)?;
+    stack.database().server().clock().shift(-HOUR)?;
+    let [redis, postgres] = servers_say(&stack).await?;
+    ensure!(near(redis, now + HOUR) && near(postgres, now - HOUR), "{redis} and {postgres} at {now}");
+
+    // Tokens of the harness last an hour.
+    ensure!(stack.http("alice").get("/rooms").await?.status == 200);
+    stack.connect("alice").await?;
+    stack.persistence(0).clock().shift(2 * HOUR)?;
+    ensure!(stack.http("alice").get("/rooms").await?.status == 401);
+    stack.connect("alice").await?;
+    stack.gateway(0).clock().shift(2 * HOUR)?;
+    ensure!(stack.connect("alice").await.is_err(), "the token should have run out");
+    stack.gateway(0).clock().shift(0)?;
+    stack.connect("alice").await?;
+    Ok(())
+}
 
 async fn jumps(seed: u64, part: Part) -> Result<()> {
     let time = Duration::from_secs(3);

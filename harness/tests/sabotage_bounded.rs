@@ -16,6 +16,7 @@ async fn stalled(settings: &[(&str, &str)]) -> Result<Report> {
 async fn a_gateway_that_holds_all_that_a_slow_client_does_not_read_breaks_the_rule_bounded() -> Result<()> {
     let report = stalled(&[("TIDINGS_SABOTAGE", "bounded")]).await?;
     assert!(report.broken.contains(&Rule::Bounded), "{report:#?}");
+    assert!(report.max_outbox_bytes > 4 << 20, "{report:#?}");
     let report = stalled(&[]).await?;
     assert!(!report.broken.contains(&Rule::Bounded), "{report:#?}");
     Ok(())
