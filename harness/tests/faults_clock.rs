@@ -1,8 +1,9 @@
 //! The wall clock of one process jumps while people talk: no promise hangs on it.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
+use serde_json::json;
 use tidings_harness::faults::{Fault, Part, Plan, run};
 use tidings_harness::{Stack, clock};
 
@@ -37,6 +38,35 @@ async fn a_clock_that_is_moved_moves_for_its_process_alone_and_while_it_runs() -
     ensure!(stack.connect("alice").await.is_err(), "the token should have run out");
     stack.gateway(0).clock().shift(0)?;
     stack.connect("alice").await?;
+    Ok(())
+}
+
+/// Its leases say an hour from now, once the clock is right again: nobody is to wait for that.
+#[tokio::test]
+async fn a_replica_that_dies_while_the_database_is_ahead_is_followed_within_some_leases() -> Result<()> {
+    let builder = Stack::builder().persistence(2).own_postgres().clocks();
+    let stack = builder.persistence_env("TIDINGS_LEASE_MS", 1000).start().await?;
+    let http = stack.http_at(1, "alice");
+    let mut rooms = Vec::new();
+    for number in 0..20 {
+        let room = http.post("/rooms", json!({ "kind": "private", "name": format!("{number}") })).await?;
+        rooms.push(room.expect(201).body["room"].as_str().unwrap_or_default().to_owned());
+    }
+    let postgres = stack.database().server().clock();
+    postgres.shift(HOUR)?;
+    let ahead = "SELECT count(DISTINCT owner) FROM partitions WHERE lease_until > now()";
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    assert_eq!(stack.database().value(ahead).await?, "2", "both hold leases by the clock that is ahead");
+    stack.persistence(0).kill();
+    postgres.shift(0)?;
+
+    let begun = Instant::now();
+    for room in rooms {
+        let message = json!({ "client_id": "after", "content": "who stores this?" });
+        while http.post(&format!("/rooms/{room}/messages"), message.clone()).await?.status >= 300 {
+            ensure!(begun.elapsed() < Duration::from_secs(60), "nobody stores what is said in {room}");
+        }
+    }
     Ok(())
 }
 

@@ -11,13 +11,14 @@ use tidings_shared::rate::Rate;
 
 use crate::account::Newcomers;
 use crate::http::Limits;
+use crate::writer::leases::LONGEST_LEASE_MS;
 
 /// Where operators ask, from the public port on.
 const ADMIN_OFFSET: u16 = 10_000;
 /// Where gateways ask, from the public port on.
 const INTERNAL_OFFSET: u16 = 20_000;
 /// A lease must outlast a batch and a renewal by far; a dead owner's partitions must not rest for minutes.
-const LEASE_MS: std::ops::RangeInclusive<u64> = 1_000..=60_000;
+const LEASE_MS: std::ops::RangeInclusive<u64> = 1_000..=LONGEST_LEASE_MS;
 
 /// Writes the room log into PostgreSQL and serves history over HTTP.
 #[derive(Debug, Clone, Parser)]

@@ -12,6 +12,10 @@ use crate::ingest::holdings::Lease;
 /// A replica that has not been heard of for this many leases is forgotten.
 const FORGOTTEN_AFTER_LEASES: i64 = 10;
 
+/// No lease is set longer than this. What lasts beyond it was written by a clock that was ahead and is not any more: it
+/// counts as run out, or what a replica held that died meanwhile would be nobody's until then.
+pub const LONGEST_LEASE_MS: u64 = 60_000;
+
 /// Number of partition rows: the installation's P.
 ///
 /// # Errors
@@ -34,8 +38,9 @@ pub async fn appear(db: &impl ConnectionTrait, replica: &str, lease: Duration) -
     ))
     .await?;
     db.execute_raw(statement(
-        "DELETE FROM replicas WHERE expires_at < clock_timestamp() - $1 * interval '1 millisecond'",
-        [(ms * FORGOTTEN_AFTER_LEASES).into()],
+        "DELETE FROM replicas WHERE expires_at < clock_timestamp() - $1 * interval '1 millisecond' \
+           OR expires_at > clock_timestamp() + $2 * interval '1 millisecond'",
+        [(ms * FORGOTTEN_AFTER_LEASES).into(), bigint(LONGEST_LEASE_MS).into()],
     ))
     .await?;
     let row = db
@@ -80,11 +85,17 @@ pub async fn take(
         .query_all_raw(statement(
             "WITH free AS (SELECT partition FROM partitions \
                WHERE owner IS NULL OR lease_until IS NULL OR lease_until < clock_timestamp() \
+                 OR lease_until > clock_timestamp() + $4 * interval '1 millisecond' \
                ORDER BY partition LIMIT $3 FOR UPDATE SKIP LOCKED) \
              UPDATE partitions p SET owner = $1, token = p.token + 1, \
                lease_until = clock_timestamp() + $2 * interval '1 millisecond' \
              FROM free WHERE p.partition = free.partition RETURNING p.partition, p.token",
-            [replica.into(), milliseconds(lease).into(), bigint(most as u64).into()],
+            [
+                replica.into(),
+                milliseconds(lease).into(),
+                bigint(most as u64).into(),
+                bigint(LONGEST_LEASE_MS).into(),
+            ],
         ))
         .await?;
     rows.iter().map(read_lease).collect()
