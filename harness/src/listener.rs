@@ -17,6 +17,7 @@ mod backoff;
 mod engine;
 mod fetch;
 mod outbox;
+mod outboxes;
 
 /// Where the nodes are, and how to get a token.
 #[derive(Debug, Clone)]
