@@ -17,6 +17,7 @@ mod backoff;
 mod engine;
 mod fetch;
 mod outbox;
+mod outboxes;
 
 /// A day: a node whose clock is an hour ahead takes them as well.
 pub(crate) const TOKEN_TTL_S: i64 = 24 * 3600;

@@ -7,6 +7,8 @@
 mod coverage;
 #[path = "house/files.rs"]
 mod files;
+#[path = "house/guarantees.rs"]
+mod guarantees;
 #[path = "house/imports.rs"]
 mod imports;
 #[path = "house/pages.rs"]

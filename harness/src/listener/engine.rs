@@ -13,7 +13,8 @@ use tokio_tungstenite::tungstenite::Message;
 
 use super::backoff::Backoff;
 use super::fetch::{self, Fetched};
-use super::outbox::{Lapse, Outbox, Outgoing};
+use super::outbox::{Lapse, Outgoing};
+use super::outboxes::Outboxes;
 use super::{Nodes, Order, Shared, Taps, lock};
 use crate::client::socket::{self, Incoming};
 use crate::history::What;
@@ -59,7 +60,7 @@ pub(super) struct Engine {
     taps: Taps,
     shared: Arc<Shared>,
     rooms: HashMap<String, Room>,
-    outbox: Outbox,
+    outboxes: Outboxes,
     fetches: JoinSet<(String, Wanted, Fetched)>,
     wanted: bool,
     line: Option<Line>,
@@ -87,7 +88,7 @@ impl Engine {
             taps,
             shared,
             rooms: HashMap::new(),
-            outbox: Outbox::default(),
+            outboxes: Outboxes::default(),
             fetches: JoinSet::new(),
             wanted: false,
             line: None,
@@ -143,7 +144,7 @@ impl Engine {
         rejoins
             .chain([line.heard + silence])
             .chain(self.draining)
-            .chain(self.outbox.deadline(self.is_leaving()))
+            .chain(self.outboxes.deadline(self.is_leaving()))
             .min()
     }
 
@@ -160,7 +161,7 @@ impl Engine {
                     let _ = timeout(CLOSE_PATIENCE, line.socket.close(None)).await;
                 }
             }
-            Order::Send(sending) => self.outbox.push(*sending),
+            Order::Send(sending) => self.outboxes.push(*sending),
             Order::Join { room, recorder, load } => {
                 self.rooms.insert(room.clone(), Room { recorder, load, rejoin_at: None });
                 self.join(&room).await;
@@ -228,8 +229,8 @@ impl Engine {
             self.connect_at = now;
             return;
         }
-        if self.outbox.deadline(self.is_leaving()).as_ref().is_some_and(due) && self.line.is_some() {
-            match self.outbox.lapse() {
+        if self.outboxes.deadline(self.is_leaving()).as_ref().is_some_and(due) && self.line.is_some() {
+            match self.outboxes.lapse(self.is_leaving()) {
                 Some(Lapse::Send(Outgoing { frame, room, client_id, text, visible_to })) => {
                     self.note(&room, What::Sent { client_id, text, visible_to });
                     let reference = hear::reference(&frame);

@@ -1,4 +1,4 @@
-//! Messages on their way out: one at a time, the same client id until `stored`, patient as told.
+//! Messages of one room on their way out: one at a time, the same client id until `stored`, patient as told.
 //! Pure but for the clock; the engine moves the bytes.
 
 use std::collections::VecDeque;
@@ -32,6 +32,10 @@ impl Sending {
         let (stored, waiting) = oneshot::channel();
         let (room, text) = (room.to_owned(), text.to_owned());
         (Sending { room, text, manner, client_id: String::new(), attempts: 0, first: None, stored }, waiting)
+    }
+
+    pub(super) fn room(&self) -> &str {
+        &self.room
     }
 }
 
@@ -80,14 +84,14 @@ impl Outbox {
         }
     }
 
-    /// The room of the message under way.
-    pub(super) fn room(&self) -> Option<&str> {
-        self.queue.front().map(|front| front.room.as_str())
+    /// The client id of the first message, once it was sent.
+    pub(super) fn front(&self) -> Option<&str> {
+        self.queue.front().map(|front| front.client_id.as_str())
     }
 
-    /// Whether the message under way is of this room.
-    pub(super) fn is_sending_to(&self, room: &str) -> bool {
-        matches!(self.due, Some(Due::Answer(_))) && self.queue.front().is_some_and(|front| front.room == room)
+    /// Whether a message waits for its answer.
+    pub(super) fn is_sending(&self) -> bool {
+        matches!(self.due, Some(Due::Answer(_)))
     }
 
     /// When something is to be done. While `holding`, nothing new goes out.

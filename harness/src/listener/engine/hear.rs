@@ -48,8 +48,8 @@ impl Engine {
                 if let Some(fill) = fill {
                     self.fetch(&room, Wanted::Page(fill), Duration::ZERO);
                 }
-                if new_epoch && self.outbox.is_sending_to(&room) {
-                    self.outbox.repeat();
+                if new_epoch {
+                    self.outboxes.repeat_in(&room);
                 }
             }
             ServerFrame::Ack(ack) => {
@@ -60,7 +60,7 @@ impl Engine {
                         _ => Answer::Accepted { seq, id },
                     };
                     self.answered(&ack.room.clone(), client_id, answer);
-                    self.outbox.acked(client_id, ack);
+                    self.outboxes.acked(client_id, ack);
                 }
             }
             ServerFrame::Error(error) => self.refused(&reference, &error),
@@ -82,10 +82,10 @@ impl Engine {
     fn refused(&mut self, reference: &str, error: &ErrorFrame) {
         lock(&self.shared.state).errors.push(format!("{reference}: {} {}", error.code, error.message));
         if let Some(client_id) = outbox::client_id_of(reference) {
-            let room = self.outbox.room().unwrap_or_default().to_owned();
+            let room = self.outboxes.room_of(client_id).unwrap_or_default().to_owned();
             let finally = !outbox::is_passing(&error.code);
             self.answered(&room, client_id, Answer::Refused { code: error.code.clone(), finally });
-            self.outbox.refused(client_id, error);
+            self.outboxes.refused(client_id, error);
         } else if let Some(name) = reference.strip_prefix("j:") {
             let pause = error.retry_after_ms.map_or(DEFAULT_REJOIN, Duration::from_millis);
             match self.rooms.get_mut(name) {

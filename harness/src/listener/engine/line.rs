@@ -46,7 +46,7 @@ impl Engine {
                 for room in rooms {
                     self.join(&room).await;
                 }
-                self.outbox.repeat();
+                self.outboxes.repeat();
             }
             Err(ClientError::Refused { status: status @ (400..=404 | 410), body, .. }) => {
                 self.give_up(format!("{ws} refused the handshake: {status} {body}"));
@@ -128,7 +128,7 @@ impl Engine {
 
     pub(super) fn give_up(&mut self, why: String) {
         self.hang_up();
-        self.outbox.abandon(&why);
+        self.outboxes.abandon(&why);
         lock(&self.shared.state).failed = Some(why);
         self.given_up = true;
     }
