@@ -98,6 +98,7 @@ pub async fn run(config: GatewayConfig, lifecycle: Lifecycle) -> anyhow::Result<
     let gate = Arc::new(Gate {
         origins: config.common.origins().map_err(anyhow::Error::msg)?,
         websocket: config.websocket,
+        leaving: lifecycle.draining.clone(),
         closed: CancellationToken::new(),
         over: CancellationToken::new(),
     });
@@ -159,6 +160,7 @@ fn serve(
     transport_config.heartbeat = Duration::from_millis(config.heartbeat_ms);
     transport_config.deflate = config.deflate;
     transport_config.frame_rate = Some(config.frame_rate());
+    transport_config.leaving = gate.leaving.clone();
     let inboxes: Arc<Mutex<Vec<_>>> = Arc::new(Mutex::new(inboxes.into_iter().map(Some).collect()));
     let (worker_node, worker_gate) = (node.clone(), gate.clone());
     let acceptor = move |index: usize| {

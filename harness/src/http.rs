@@ -21,6 +21,8 @@ pub struct Answer {
     pub body: Value,
     /// The `Content-Type`.
     pub content_type: String,
+    /// Whether the connection ends with it.
+    pub closes: bool,
 }
 
 impl Answer {
@@ -156,8 +158,9 @@ impl Http {
         let status = answer.status().as_u16();
         let content_type = answer.headers().get("content-type").and_then(|value| value.to_str().ok());
         let content_type = content_type.unwrap_or_default().to_owned();
+        let closes = answer.headers().get("connection").is_some_and(|value| value == "close");
         let body = serde_json::from_slice(&answer.bytes().await?).unwrap_or(Value::Null);
-        Ok(Answer { status, body, content_type })
+        Ok(Answer { status, body, content_type, closes })
     }
 
     /// `GET`.

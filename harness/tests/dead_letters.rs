@@ -3,6 +3,9 @@
 
 #[path = "support/letters.rs"]
 mod letters;
+#[path = "support/room_log.rs"]
+#[allow(dead_code, reason = "each test program uses its part")]
+mod room_log;
 
 use std::time::Duration;
 
@@ -205,6 +208,27 @@ async fn a_refused_edit_is_made_unless_the_message_was_changed_since() -> Result
 }
 
 #[tokio::test]
+async fn an_edit_does_not_outdo_one_that_was_accepted_since_and_is_not_stored_yet() -> Result<()> {
+    let stack = stack().await?;
+    let alice = stack.http("alice");
+    let room = alice.new_room(&[]).await?;
+    let path = format!("/rooms/{room}/messages/1");
+    alice.send(&room, "one", "one").await?.expect(201);
+    refuse_tea(&stack).await?;
+    alice.request(Method::PATCH, &path, Some(json!({"content": "tea"}))).await?.expect(400);
+    allow_tea(&stack).await?;
+    let row = format!("SELECT FROM rooms WHERE id = '{room}' FOR UPDATE");
+    let held = room_log::hold(&stack, &row, 4.0).await?;
+    let coffee = json!({"content": "coffee", "ack": "accepted"});
+    alice.request(Method::PATCH, &path, Some(coffee)).await?.expect(200);
+    let told = failed(&stack, &["replay", "--all"]).await?;
+    ensure!(held.is_finished(), "it was not waited for");
+    ensure!(told.contains("changed once more since"), "{told}");
+    assert_eq!(messages(&alice, &room).await?[0]["content"], "coffee");
+    Ok(())
+}
+
+#[tokio::test]
 async fn what_makes_no_sense_any_more_is_left_with_the_reason() -> Result<()> {
     let stack = stack().await?;
     let (alice, bob, eve) = (stack.http("alice"), stack.http("bob"), stack.http("eve"));
@@ -218,7 +242,7 @@ async fn what_makes_no_sense_any_more_is_left_with_the_reason() -> Result<()> {
     stack.database().query("ALTER TABLE events ADD CONSTRAINT closed CHECK (type <> 'member:added')").await?;
     alice.put_member(&room, "carol", "member").await?.expect(400);
     let membership = only(&stack).await?;
-    let cases = [
+    let mut cases = vec![
         (membership, "membership"),
         (put_message(&stack, &room, "bob").await?, "may not send"),
         (put_message(&stack, &room, "gina").await?, "may not send"),
@@ -228,6 +252,8 @@ async fn what_makes_no_sense_any_more_is_left_with_the_reason() -> Result<()> {
         (put(&stack, &room, &[&room, "marks", "", "", "", "", "", ""], "[]").await?, "marks"),
         (put(&stack, &room, &["garbage"], "").await?, "no record that can be read"),
     ];
+    stack.database().query("INSERT INTO users (id, blocked) VALUES ('mallory', true)").await?;
+    cases.push((put_message(&stack, &room, "mallory").await?, "blocked"));
     let before = head(&stack, &room).await?;
     for (letter, reason) in &cases {
         let told = failed(&stack, &["replay", letter]).await?;

@@ -73,8 +73,12 @@ async fn a_draining_node_is_unready_and_refuses_but_serves_who_is_there_until_th
         other => anyhow::bail!("{:?}", other.err()),
     }
     let gateway = Http::new(&stack.gateway(0).url(), &stack.token("carol"));
-    ensure!(gateway.post("/poll", json!({})).await?.expect(503).code() == "unavailable");
-    let transport = gateway.get("/transport").await?.expect(200).body;
+    let polled = gateway.post("/poll", json!({})).await?.expect(503);
+    ensure!(polled.code() == "unavailable");
+    let transport = gateway.get("/transport").await?.expect(200);
+    // The next request goes where the load balancer leads it.
+    ensure!(polled.closes && transport.closes);
+    let transport = transport.body;
     ensure!(transport == json!({"websocket": true, "retry_after_ms": 1000}), "{transport}");
 
     let ack = alice.send(&room, "still here").await?;

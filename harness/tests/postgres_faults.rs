@@ -72,6 +72,30 @@ async fn a_read_only_server_is_read_from_and_what_is_sent_waits() -> Result<()> 
     Ok(())
 }
 
+/// Behind an address there may be a replica for a moment, then the new primary: whoever connected meanwhile must not stay.
+#[tokio::test]
+async fn connections_that_may_only_read_are_given_up_once_others_may_write() -> Result<()> {
+    let builder = Stack::builder().gateways(0).own_postgres().persistence_env("TIDINGS_LEASE_MS", 60_000);
+    let stack = builder.start().await?;
+    let room = RoomLog::new(&stack, ROOMY).await?;
+    room.send("m1").await?;
+    let database = stack.database();
+    let set = |to: &str| {
+        format!("DO $$ BEGIN EXECUTE format('ALTER DATABASE %I {to}', current_database()); END $$")
+    };
+    let hang_up = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity \
+                   WHERE datname = current_database() AND pid <> pg_backend_pid()";
+    database.query(&format!("{}; {hang_up}", set("SET default_transaction_read_only = on"))).await?;
+    append(&room, 2..=40).await?;
+    retried_since_it_was_away(&stack).await?;
+    database
+        .query(&format!("SET TRANSACTION READ WRITE; {}", set("RESET default_transaction_read_only")))
+        .await?;
+    healed(&stack, &room, 40).await?;
+    stack.http("alice").new_room(&["bob"]).await?;
+    Ok(())
+}
+
 #[tokio::test]
 async fn a_full_disk_is_waited_out() -> Result<()> {
     let stack = Stack::builder().gateways(0).start().await?;

@@ -101,21 +101,23 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         let gateways_end = gateways.handle();
         let gateways = tokio::spawn(gateways);
         let (following, draining) = (metrics.clone(), lifecycle.draining.clone());
+        let closing = closing(draining.clone(), unready);
         let (public, telling) = serve_public(public, &config, &serving, &log, &metrics, verifier, &draining)?;
-        let write_down = presence::write_down(behind.clone(), log.clone(), metrics.clone(), draining);
+        let write_down = presence::write_down(behind.clone(), log.clone(), metrics.clone(), closing.clone());
         lifecycle.tasks.spawn(write_down);
         let ingest =
             Ingest::new(writing, log.clone(), redis.clone(), metrics, replica(&config), config.lease());
         let _subscriber = follow(&redis, &log, &ingest.to_take);
         let erasures = Erasures::new(behind.clone(), log);
-        lifecycle.tasks.spawn(erasures.look_after(lifecycle.draining.clone()));
+        lifecycle.tasks.spawn(erasures.look_after(closing.clone()));
         let indexer = Indexer::new(behind, ingest.changed.clone(), following);
-        lifecycle.tasks.spawn(indexer.run(lifecycle.draining.clone()));
-        let working = work(lifecycle.clone(), unready, public, gateways_end.clone(), telling, ingest);
+        lifecycle.tasks.spawn(indexer.run(closing.clone()));
+        let working = work(lifecycle.draining.clone(), closing, public, gateways_end, telling, ingest);
         lifecycle.tasks.spawn(working);
         drop(starting);
         if end.await?? != Ending::Drained {
-            gateways_end.stop(false).await;
+            // At once: a listener that waits for its last answers would be waited for.
+            return Ok(());
         }
         gateways.await??;
     }
@@ -124,36 +126,44 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Cancelled so long after the end has begun: until then it serves as ever, so that whoever sends requests here finds out
+/// that it is not ready before they are refused.
+fn closing(draining: CancellationToken, unready: Duration) -> CancellationToken {
+    let (closing, begun) = (CancellationToken::new(), draining);
+    let closed = closing.clone();
+    tokio::spawn(async move {
+        begun.cancelled().await;
+        tokio::time::sleep(unready).await;
+        closed.cancel();
+    });
+    closing
+}
+
 /// Public HTTP and ingestion, and their end in order, what gateways ask last. The end of one without need is the end
 /// of all.
 async fn work(
-    lifecycle: Lifecycle,
-    unready: Duration,
+    draining: CancellationToken,
+    closing: CancellationToken,
     public: Server,
     gateways_end: ServerHandle,
     telling: TaskTracker,
     ingest: Arc<Ingest>,
 ) {
-    // Whoever sends requests here finds out that it is not ready before they are refused.
-    let closing = async {
-        lifecycle.draining.cancelled().await;
-        tokio::time::sleep(unready).await;
-    };
     let stop = CancellationToken::new();
     let public_end = public.handle();
     let mut public = tokio::spawn(public);
     let mut ingest = tokio::spawn(ingest.run(stop.clone()));
     tokio::select! {
-        () = closing => public_end.stop(true).await,
+        () = closing.cancelled() => public_end.stop(true).await,
         ended = &mut public => tracing::error!(?ended, "the public listener ended"),
         ended = &mut ingest => {
             tracing::error!(?ended, "ingestion ended");
-            lifecycle.draining.cancel();
+            draining.cancel();
             gateways_end.stop(false).await;
             return;
         }
     }
-    lifecycle.draining.cancel();
+    draining.cancel();
     stop.cancel();
     if let Err(error) = ingest.await {
         tracing::error!(%error, "ingestion ended badly");

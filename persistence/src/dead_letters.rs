@@ -157,12 +157,7 @@ impl Sums {
             Outcome::RefusedAgain(kept) => {
                 self.refused += 1;
                 self.refused_in_a_row += 1;
-                match kept {
-                    Some(kept) => {
-                        eprintln!("{id}: refused again ({}), and is letter {} now", kept.reason, kept.id)
-                    }
-                    None => eprintln!("{id}: was refused again, and the letter of that is gone"),
-                }
+                eprintln!("{id}: refused again ({}), and is letter {} now", kept.reason, kept.id);
                 if self.refused_in_a_row >= REFUSED_IN_A_ROW {
                     bail!("{REFUSED_IN_A_ROW} letters in a row were refused again: mend the cause first");
                 }
@@ -177,7 +172,7 @@ impl Sums {
 }
 
 async fn drop_all(arguments: &Dropping) -> anyhow::Result<()> {
-    let (db, _log) = arguments.reach.connect().await?;
+    let db = arguments.reach.database().await?;
     let mut dropped = 0;
     for id in &arguments.which.ids {
         if dead_letters::remove(&db, *id).await.map_err(told)? {

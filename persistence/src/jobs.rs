@@ -47,12 +47,20 @@ pub struct Reach {
 }
 
 impl Reach {
+    /// The database alone.
+    ///
+    /// # Errors
+    /// When its address cannot be read.
+    pub async fn database(&self) -> anyhow::Result<DatabaseConnection> {
+        database::connect_job(&self.database_url).await
+    }
+
     /// Connections as the services have them.
     ///
     /// # Errors
     /// When an address cannot be read.
     pub async fn connect(&self) -> anyhow::Result<(DatabaseConnection, Arc<Log>)> {
-        let db = database::connect_job(&self.database_url).await?;
+        let db = self.database().await?;
         let redis = log::client(self.redis_url.expose_secret()).context("--redis-url")?;
         let authority = PostgresAuthority::new(db.clone(), redis.clone());
         let limits = LogLimits { max_backlog_records: self.max_backlog_records };

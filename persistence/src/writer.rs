@@ -14,12 +14,12 @@ pub mod presence;
 pub mod retention;
 pub mod search;
 pub mod seeds;
+pub mod sql;
 pub mod voids;
 
 mod changes;
 mod room_updates;
 mod rows;
 mod settling;
-mod sql;
 
 pub use settling::Settling;

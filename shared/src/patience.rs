@@ -26,7 +26,7 @@ pub struct Patient<S> {
 }
 
 impl<S> Patient<S> {
-    /// `patience` must cover the longest time that an answer may take, its request included.
+    /// `patience` must cover the longest time that a connection may rest, and then an answer take, its request included.
     #[must_use]
     pub fn new(socket: S, patience: Duration) -> Self {
         let now = Instant::now();

@@ -145,7 +145,7 @@ impl<P: Peer> Room<P> {
         if self.refilling {
             return Dispatch::RefillUnderWay;
         }
-        if sabotage::is(Sabotage::Complete) && at.seq.0 % 50 == 0 {
+        if sabotage::is(Sabotage::Complete) && at.seq.0.is_multiple_of(50) {
             return Dispatch::Delivered;
         }
         let follows = at.epoch == position.epoch && at.seq == position.seq.next();

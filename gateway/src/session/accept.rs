@@ -22,6 +22,8 @@ pub struct Gate {
     pub origins: AllowedOrigins,
     /// WebSockets are served; off, clients are told to poll.
     pub websocket: bool,
+    /// The node's end has begun; it serves as ever, but no connection for plain requests outlasts its answer.
+    pub leaving: CancellationToken,
     /// The node drains: nothing new is taken, polls end as soon as their commands are answered.
     pub closed: CancellationToken,
     /// Polls are answered with what they have.

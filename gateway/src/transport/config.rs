@@ -2,6 +2,8 @@
 
 use std::{net::TcpListener, num::NonZeroUsize, sync::Arc, thread, time::Duration};
 
+use tokio_util::sync::CancellationToken;
+
 use super::{
     bucket::{FrameLimits, FrameRate},
     counters::Counters,
@@ -40,6 +42,8 @@ pub struct TransportConfig {
     pub heartbeat: Duration,
     /// How long a closing connection may take to flush and to answer our close frame (5 s).
     pub close_timeout: Duration,
+    /// From then on answers to plain requests end their connections, so that the next goes to another node (never).
+    pub leaving: CancellationToken,
     /// What is counted; keep a clone to export it.
     pub counters: Arc<Counters>,
 }
@@ -62,6 +66,7 @@ impl TransportConfig {
             low_water_bytes: 64 * 1024,
             heartbeat: Duration::from_secs(25),
             close_timeout: Duration::from_secs(5),
+            leaving: CancellationToken::new(),
             counters: Arc::default(),
         }
     }

@@ -19,7 +19,13 @@ use actix_http::{
 };
 use actix_server::ServerHandle;
 use actix_service::{ServiceFactoryExt as _, fn_service, map_config};
-use actix_web::{App, HttpResponse, dev::AppConfig, web};
+use actix_web::{
+    App, HttpResponse,
+    dev::AppConfig,
+    http::ConnectionType,
+    middleware::{Next, from_fn},
+    web,
+};
 use bytes::Bytes;
 use tidings_shared::patience::Patient;
 use tokio::{
@@ -49,7 +55,7 @@ const HTTP_STOP_SECONDS: u64 = 5;
 const HTTP_DISCONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 /// A plain HTTP connection on which nothing was answered for so long is cut off: longer than any poll takes, with the
 /// head and the body of its request.
-const HTTP_PATIENCE: Duration = Duration::from_secs(60);
+const HTTP_PATIENCE: Duration = Duration::from_secs(75);
 /// How often a stop looks whether the connections are gone.
 const STOP_POLL: Duration = Duration::from_millis(20);
 
@@ -129,7 +135,7 @@ where
     let (address, workers) = (config.listener.local_addr()?, config.workers);
     socket2::SockRef::from(&config.listener).listen(config.backlog)?;
     let (orders, watch_orders) = watch::channel(Order::Serve);
-    let counters = Arc::clone(&config.counters);
+    let (counters, leaving) = (Arc::clone(&config.counters), config.leaving);
     let started = Arc::new(AtomicUsize::new(0));
     let terms =
         Terms { path: config.websocket_path, subprotocol: config.subprotocol, deflate: config.deflate };
@@ -151,7 +157,18 @@ where
             spawn_local(keep_time(Rc::clone(&worker)));
             spawn_local(obey(Rc::clone(&worker), watch_orders.clone()));
 
-            let app = App::new().configure(|app| {
+            let leaving = leaving.clone();
+            let end_connection = from_fn(move |request, next: Next<_>| {
+                let leaving = leaving.clone();
+                async move {
+                    let mut answer = next.call(request).await?;
+                    if leaving.is_cancelled() {
+                        answer.response_mut().head_mut().set_connection_type(ConnectionType::Close);
+                    }
+                    Ok(answer)
+                }
+            });
+            let app = App::new().wrap(end_connection).configure(|app| {
                 routes(&acceptor, app);
                 if let Some(path) = &terms.path {
                     app.route(path, web::to(not_a_websocket));

@@ -5,13 +5,13 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
-use sea_orm::sqlx::{Connection, PgConnection};
+use sea_orm::sqlx::PgConnection;
 use sea_orm::{ConnectOptions, Database, DatabaseConnection, SqlxError};
 use secrecy::{ExposeSecret, SecretString};
 use tidings_shared::log::keys::PARTITIONS;
 
 use crate::config::Config;
-use crate::writer::{failure, leases};
+use crate::writer::{failure, leases, sql::takes_writes};
 
 /// Writer, leases, voids and the end; one of them may be cut off and not be back yet.
 const WRITING_CONNECTIONS: u32 = 6;
@@ -28,6 +28,8 @@ const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
 const STATEMENT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Of the authority: a gateway waits for 4 s, and to be told is better than to wait in vain.
 const AUTHORITY_TIMEOUT: Duration = Duration::from_secs(2);
+/// So long a connection is used that may only read.
+const ONLY_READS_FOR: Duration = Duration::from_secs(5);
 /// A connection that rested longer is tried before it is used.
 const TRIED_AFTER_IDLE: Duration = Duration::from_secs(5);
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
@@ -91,7 +93,7 @@ async fn open(
         .sqlx_logging(false)
         .connect_lazy(true)
         .map_sqlx_postgres_pool_opts(|options| {
-            options.after_release(|connection, _| Box::pin(returned(connection)))
+            options.after_release(|connection, known| Box::pin(returned(connection, known.age)))
         })
         .map_sqlx_postgres_opts(move |options| {
             // All our statements are short: to compile one takes longer than to run it.
@@ -102,10 +104,11 @@ async fn open(
 }
 
 /// Takes a connection back only when it answers. Its last owner may have given it up because the server's host is
-/// silent: without a limit here its place in the pool would be lost until the kernel gives it up.
-async fn returned(connection: &mut PgConnection) -> Result<bool, SqlxError> {
-    let answer = tokio::time::timeout(ANSWER_TIMEOUT, connection.ping()).await;
-    answer.unwrap_or(Err(SqlxError::PoolTimedOut)).map(|()| true)
+/// silent: without a limit here its place in the pool would be lost until the kernel gives it up. One that may only read
+/// is not kept for long: behind the address there may be another server by now, which takes writes.
+async fn returned(connection: &mut PgConnection, age: Duration) -> Result<bool, SqlxError> {
+    let answer = tokio::time::timeout(ANSWER_TIMEOUT, takes_writes(connection)).await;
+    answer.unwrap_or(Err(SqlxError::PoolTimedOut)).map(|writes| writes || age < ONLY_READS_FOR)
 }
 
 /// Waits until the tables are there, and checks that this installation has the partitions we count with.

@@ -66,7 +66,7 @@ fn harmless(text: &str) -> String {
 }
 
 pub(super) async fn run(arguments: &List) -> anyhow::Result<()> {
-    let (db, _log) = arguments.reach.connect().await?;
+    let db = arguments.reach.database().await?;
     if !arguments.json {
         let record = if arguments.show { "\trecord" } else { "" };
         println!("id\tat\troom\tseq\ttype\tsender\tclient id\treason{record}");

@@ -19,6 +19,8 @@ use crate::writer::dead_letters::{self, DeadLetter};
 /// What cannot be taken just now is tried again for half a minute.
 const TRIES: u32 = 15;
 const PAUSES: [Duration; 2] = [Duration::from_millis(50), Duration::from_secs(4)];
+/// Looks at what is stored, for half a minute.
+const STORED_LOOKS: u32 = 600;
 /// Each waits for half a minute.
 const STORED_TRIES: u32 = 2;
 
@@ -36,9 +38,16 @@ pub(super) enum Outcome {
     /// It is stored there, perhaps by an earlier run; the letter is gone.
     Stored { room: RoomId, seq: Seq },
     /// PostgreSQL refused it again; the letter is gone, and this one stands for it.
-    RefusedAgain(Option<DeadLetter>),
+    RefusedAgain(DeadLetter),
     /// Nothing was done, for this reason.
     Left(String),
+}
+
+/// What changed a message after a letter was put aside.
+enum Overtaken {
+    /// The letter, replayed before.
+    ByItself(Seq),
+    By(Seq),
 }
 
 /// Why an event is not in the log.
@@ -80,21 +89,16 @@ impl Replayer {
             Ok(role) => role,
             Err(reason) => return Ok(Outcome::Left(reason)),
         };
-        let stored = match &sent.what {
-            What::Change(change) => match self.overtaken(&sent, change).await? {
-                Some((seq, by)) if by == sent.client_id.as_str() => Ok(seq),
-                Some((seq, _)) => {
-                    return Ok(Outcome::Left(format!("the message was changed once more since, at {seq}")));
-                }
-                None => self.store(&sent, &role).await?,
-            },
-            What::Message(_) => self.store(&sent, &role).await?,
-        };
-        let outcome = match stored {
+        let outcome = match self.store(&sent, &role).await? {
             Ok(seq) => Outcome::Stored { room: sent.room, seq },
             Err(Refused::Again) => {
                 let kept = dead_letters::kept_of(&self.db, &sent.room, &sent.sender, &sent.client_id).await;
-                Outcome::RefusedAgain(kept.map_err(told)?)
+                let Some(kept) = kept.map_err(told)? else {
+                    let reason =
+                        "it is over a bound by now (how many reactions a message may have, for instance)";
+                    return Ok(Outcome::Left(reason.to_owned()));
+                };
+                Outcome::RefusedAgain(kept)
             }
             Err(Refused::ForGood(reason) | Refused::NotNow(reason)) => return Ok(Outcome::Left(reason)),
         };
@@ -111,6 +115,10 @@ impl Replayer {
         if !importing::erased(&self.db, [user]).await.map_err(told)?.is_empty() {
             return Ok(Err("its sender is erased, or is being erased: drop it".to_owned()));
         }
+        let account = query::users::account_of(&self.db, user).await.map_err(told)?;
+        if !self.any_sender && account.is_some_and(|account| account.blocked) {
+            return Ok(Err("its sender is blocked; --any-sender".to_owned()));
+        }
         let viewer = Viewer { user, admin: false };
         let role = query::access(&self.db, viewer, room).await.map_err(told)?.and_then(|access| access.role);
         if !self.any_sender && !role.as_deref().is_some_and(|role| role::allows(role, Permission::Send)) {
@@ -119,7 +127,10 @@ impl Replayer {
         Ok(Ok(role.unwrap_or_default()))
     }
 
-    async fn overtaken(&self, sent: &Sent, change: &Change) -> anyhow::Result<Option<(Seq, String)>> {
+    /// Whether the message was changed once more since: by what is stored, which everything is that stands in the log
+    /// now. Somebody who changes it in this moment may still be outdone.
+    async fn overtaken(&self, sent: &Sent, change: &Change) -> anyhow::Result<Option<Overtaken>> {
+        self.until_stored(&sent.room).await?;
         let kinds = match change.kind() {
             ChangeKind::Edit | ChangeKind::Delete => [ChangeKind::Edit, ChangeKind::Delete],
             ChangeKind::AddReaction | ChangeKind::RemoveReaction => {
@@ -139,12 +150,42 @@ impl Replayer {
             kinds: &kinds.map(ChangeKind::event),
             reaction,
         };
-        dead_letters::overtaken_by(&self.db, &change).await.map_err(told)
+        let found = dead_letters::overtaken_by(&self.db, &change).await.map_err(told)?;
+        Ok(found.map(|(seq, by, actor)| {
+            match by == sent.client_id.as_str() && actor == sent.sender.as_str() {
+                true => Overtaken::ByItself(seq),
+                false => Overtaken::By(seq),
+            }
+        }))
+    }
+
+    /// Waits until all that a room's log holds now is stored.
+    async fn until_stored(&self, room: &RoomId) -> anyhow::Result<()> {
+        let heads = self.log.heads(std::slice::from_ref(room)).await?;
+        let Some((_, head)) = heads.first().copied().flatten() else { return Ok(()) };
+        for _ in 0..STORED_LOOKS {
+            let stored = query::stored_head(&self.db, room).await.map_err(told)?.unwrap_or_default();
+            if u64::try_from(stored).unwrap_or_default() >= head.0 {
+                return Ok(());
+            }
+            tokio::time::sleep(PAUSES[0]).await;
+        }
+        bail!("what came after it is not stored yet; what was replayed stays, repeat this later")
     }
 
     /// Appends until it stands in the log and is stored; where.
     async fn store(&self, sent: &Sent, role: &str) -> anyhow::Result<Result<Seq, Refused>> {
         for _ in 0..STORED_TRIES {
+            if let What::Change(change) = &sent.what {
+                match self.overtaken(sent, change).await? {
+                    Some(Overtaken::ByItself(seq)) => return Ok(Ok(seq)),
+                    Some(Overtaken::By(seq)) => {
+                        let reason = format!("the message was changed once more since, at {seq}");
+                        return Ok(Err(Refused::ForGood(reason)));
+                    }
+                    None => {}
+                }
+            }
             let accepted = match self.append_patiently(sent, role).await? {
                 Ok(accepted) => accepted,
                 Err(refused) => return Ok(Err(refused)),

@@ -191,7 +191,7 @@ pub fn classify<'a>(
             plan.again.push((entry, record, room));
             continue;
         }
-        if sabotage::is(Sabotage::Prefix) && record.seq.0 % 50 == 0 {
+        if sabotage::is(Sabotage::Prefix) && record.seq.0.is_multiple_of(50) {
             continue;
         }
         if record.seq != head.next() && !sabotage::is(Sabotage::Prefix) {

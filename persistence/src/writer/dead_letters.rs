@@ -119,19 +119,19 @@ pub async fn kept_of(
     db.query_one_raw(statement(sql, values)).await?.as_ref().map(read).transpose()
 }
 
-/// The first change of the same part of the message that came later: where it stands, and its client id.
+/// The first change of the same part of the message that came later: where it stands, its client id, and whose it is.
 ///
 /// # Errors
 /// When the database cannot be read.
 pub async fn overtaken_by(
     db: &impl ConnectionTrait,
     change: &Change<'_>,
-) -> Result<Option<(Seq, String)>, DbErr> {
+) -> Result<Option<(Seq, String, String)>, DbErr> {
     let kinds: Vec<String> = change.kinds.iter().map(ToString::to_string).collect();
     let (user, emoji) = change.reaction.map(|(user, emoji)| (user.to_string(), emoji.to_owned())).unzip();
     let row = db
         .query_one_raw(statement(
-            "SELECT e.seq, COALESCE(e.client_id, '') FROM events e \
+            "SELECT e.seq, COALESCE(e.client_id, ''), COALESCE(e.actor_id, '') FROM events e \
              WHERE e.room_id = $1 AND e.seq > $2 AND e.target = $3 AND e.type = ANY ($4) \
                AND ($5::text IS NULL OR (e.actor_id = $5 AND e.body->>'emoji' = $6)) ORDER BY e.seq LIMIT 1",
             [
@@ -144,5 +144,5 @@ pub async fn overtaken_by(
             ],
         ))
         .await?;
-    row.map(|row| Ok((seq(&row, 0)?, row.try_get_by_index(1)?))).transpose()
+    row.map(|row| Ok((seq(&row, 0)?, row.try_get_by_index(1)?, row.try_get_by_index(2)?))).transpose()
 }

@@ -19,15 +19,19 @@ pub fn is_of_the_data(error: &DbErr) -> bool {
 /// still; besides them class 08.
 const NOT_THERE: [&str; 6] = ["57P01", "57P02", "57P03", "57P05", "53300", "25P03"];
 
-/// SQLSTATEs of a server that takes no writes at all, whatever they hold: it is read-only, its disk is full, it cannot
-/// write or read its files.
-const TAKES_NOTHING: [&str; 3] = ["25006", "53100", "58030"];
+/// SQLSTATEs of a server that takes no writes at all, whatever they hold: it is read-only, its disk is full. Not 58030: a
+/// file that cannot be read fails those alone who need that page.
+const TAKES_NOTHING: [&str; 2] = ["25006", "53100"];
 
 /// Whether the server was not reached, left, or takes nothing from anybody just now: nothing is known of the statement,
 /// and the next try may work.
 #[must_use]
 pub fn is_of_the_connection(error: &DbErr) -> bool {
     use SqlxError::{Io, PoolClosed, PoolTimedOut, Protocol, Tls, WorkerCrashed};
+    // Whatever a server says that lets nobody in, of passwords or databases: no statement was asked.
+    if matches!(error, DbErr::ConnectionAcquire(_) | DbErr::Conn(_)) {
+        return true;
+    }
     if let Some(state) = sqlstate(error) {
         let told = |states: &[&str]| states.contains(&state.as_str());
         return state.starts_with("08") || told(&NOT_THERE) || told(&TAKES_NOTHING);
@@ -35,7 +39,7 @@ pub fn is_of_the_connection(error: &DbErr) -> bool {
     let lost = |cause: &SqlxError| {
         matches!(cause, Io(_) | Tls(_) | Protocol(_) | PoolTimedOut | PoolClosed | WorkerCrashed)
     };
-    matches!(error, DbErr::ConnectionAcquire(_) | DbErr::Conn(_)) || cause(error).is_some_and(lost)
+    cause(error).is_some_and(lost)
 }
 
 /// The SQLSTATE of the server's answer, when it answered.

@@ -1,7 +1,8 @@
 //! Statements and values in the forms in which all of `writer` uses them.
 
 use chrono::{DateTime, Utc};
-use sea_orm::{DbBackend, DbErr, QueryResult, Statement, Value};
+use sea_orm::sqlx::{self, PgConnection};
+use sea_orm::{DbBackend, DbErr, QueryResult, SqlxError, Statement, Value};
 use tidings_shared::{
     ids::{Epoch, RoomId, Seq},
     log::{IngestId, keys::Partition},
@@ -9,6 +10,15 @@ use tidings_shared::{
 
 pub fn statement(sql: &str, values: impl IntoIterator<Item = Value>) -> Statement {
     Statement::from_sql_and_values(DbBackend::Postgres, sql, values)
+}
+
+/// Whether the server behind a connection takes writes from it: it is no replica, and not set to be read only.
+///
+/// # Errors
+/// When it does not answer.
+pub async fn takes_writes(connection: &mut PgConnection) -> Result<bool, SqlxError> {
+    let read_only: String = sqlx::query_scalar("SHOW transaction_read_only").fetch_one(connection).await?;
+    Ok(read_only == "off")
 }
 
 /// Seqs and epochs are counted one by one from 1 on: they never come near the sign.
