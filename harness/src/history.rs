@@ -10,6 +10,7 @@ use serde::Serialize;
 
 use crate::frames::{Cursor, ServerFrame};
 
+mod audience;
 mod copies;
 mod sends;
 mod stored;
@@ -70,8 +71,8 @@ impl Event {
 pub enum Answer {
     /// It is stored at this place, with this id.
     Stored { seq: u64, id: String },
-    /// It was accepted at this place.
-    Accepted { seq: u64, id: String },
+    /// It was accepted at this place of this epoch.
+    Accepted { epoch: String, seq: u64, id: String },
     /// Not, with this code; when it may be tried again it is.
     Refused { code: String, finally: bool },
 }
@@ -154,9 +155,10 @@ impl History {
 pub enum Rule {
     /// What was answered `stored` is stored once, at that place, with that id.
     Stored,
-    /// What was answered `accepted` is stored, or its sender was told that it is not, or to discard.
+    /// What was answered `accepted` is stored at that place, with that id, or its sender was told that it is not: by its
+    /// void, or by a new epoch that begins below it.
     Accepted,
-    /// One sender's client id stands in a room once.
+    /// One sender's client id stands in a room once, and in what a listener holds of it.
     Once,
     /// The stored log of a room has every place from 1 to its head, once.
     Dense,
@@ -166,7 +168,7 @@ pub enum Rule {
     Order,
     /// A listener holds every event that it may see, up to where it was told that it is complete.
     Complete,
-    /// No event is given to whom it is not for.
+    /// No event is given to whom it is not for, stored or not, and what changes a message is for nobody else.
     Private,
     /// Nobody holds at a place anything but what is stored there, and no two were given different events at one
     /// place in one epoch.
@@ -217,6 +219,7 @@ pub struct Checked {
 pub fn check(entries: &[Entry], stored: &BTreeMap<String, Stored>) -> (Checked, Vec<Violation>) {
     let (mut checked, mut violations) = (Checked::default(), Vec::new());
     sends::check(entries, stored, &mut checked, &mut violations);
+    audience::check(stored, &mut violations);
     copies::check(entries, stored, &mut checked, &mut violations);
     checked.connections = entries.iter().filter(|entry| entry.what == What::Connected).count() as u64;
     violations

@@ -5,6 +5,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
+use super::audience::Audiences;
 use super::{Checked, Entry, Event, Rule, Stored, StoredEvent, Violation, What};
 use crate::frames::Cursor;
 
@@ -19,6 +20,7 @@ pub(super) fn check(
 ) {
     let mut copies: BTreeMap<(&str, &str), Copy> = BTreeMap::new();
     let mut given = Given::new();
+    let audiences = Audiences::of(entries);
     for entry in entries {
         if entry.room.is_empty() {
             if entry.what == What::Lost {
@@ -31,7 +33,8 @@ pub(super) fn check(
             continue;
         }
         let copy = copies.entry((&entry.room, &entry.user)).or_default();
-        let mut judge = Judge { entry, given: &mut given, violations, log: stored.get(&entry.room) };
+        let log = stored.get(&entry.room);
+        let mut judge = Judge { entry, given: &mut given, audiences: &audiences, violations, log };
         copy.follow(&mut judge, checked);
     }
     let nothing = Stored::default();
@@ -70,6 +73,7 @@ struct Copy {
 struct Judge<'a, 'b> {
     entry: &'a Entry,
     given: &'b mut Given<'a>,
+    audiences: &'b Audiences<'a>,
     violations: &'b mut Vec<Violation>,
     log: Option<&'a Stored>,
 }
@@ -78,6 +82,13 @@ impl Judge<'_, '_> {
     fn break_rule(&mut self, rule: Rule, seq: u64, what: String) {
         let (room, user) = (self.entry.room.clone(), self.entry.user.clone());
         self.violations.push(Violation { rule, room, seq, user, what });
+    }
+
+    /// Whatever becomes of an event, whoever was given it has it.
+    fn received(&mut self, event: &Event) {
+        if !self.audiences.allow(&self.entry.room, event, self.log, &self.entry.user) {
+            self.break_rule(Rule::Private, event.seq, format!("{event:?} is not for them"));
+        }
     }
 }
 
@@ -106,6 +117,7 @@ impl Copy {
     }
 
     fn event(&mut self, judge: &mut Judge<'_, '_>, event: &Arc<Event>) {
+        judge.received(event);
         match &mut self.phase {
             Phase::Away => {
                 judge.break_rule(Rule::Protocol, event.seq, format!("{event:?} came without a join"));
@@ -151,8 +163,13 @@ impl Copy {
             Phase::Joined | Phase::Filling { .. } => {}
         }
         checked.gaps += 1;
-        if self.cursor.as_ref().is_some_and(|cursor| cursor.epoch != head.epoch) {
-            checked.new_epochs += 1;
+        if let Some(cursor) = &self.cursor {
+            if cursor.epoch != head.epoch {
+                checked.new_epochs += 1;
+            } else if after < cursor.seq {
+                let what = format!("a gap from {after} on takes back what was given up to {cursor:?}");
+                judge.break_rule(Rule::Protocol, after, what);
+            }
         }
         let seq = self.cursor.as_ref().map_or(after, |cursor| cursor.seq.min(after));
         self.held.split_off(&(seq + 1));
@@ -169,6 +186,7 @@ impl Copy {
         (after, upto, next): (u64, u64, u64),
         events: &[Arc<Event>],
     ) {
+        events.iter().for_each(|event| judge.received(event));
         let filling = matches!(self.phase, Phase::Filling { .. });
         if !filling || self.cursor.as_ref().is_none_or(|cursor| cursor.seq != after) {
             // Of a fill that is over.
@@ -211,9 +229,8 @@ impl Copy {
         cursor.seq = event.seq;
         let epoch = cursor.epoch.clone();
         self.held.insert(event.seq, event.clone());
-        let stored = judge.log.and_then(|log| log.events.get(&event.seq)?.first());
-        if stored.is_some_and(|stored| is_same(event, stored) && !stored.is_visible_to(&judge.entry.user)) {
-            judge.break_rule(Rule::Private, event.seq, format!("{event:?} is not for them"));
+        if event.kind == "void" {
+            return;
         }
         let key = (judge.entry.room.as_str(), epoch, event.seq);
         let (first, other) =
@@ -222,6 +239,12 @@ impl Copy {
             let what = format!("{event:?} in {cursor:?}, where {first} was given {other:?}");
             judge.break_rule(Rule::Agreement, event.seq, what);
         }
+    }
+
+    fn is_told_void(&self, seq: u64) -> bool {
+        let target = seq.to_string();
+        let later = self.held.range(seq + 1..).map(|(_, event)| event);
+        later.filter(|event| event.kind == "message:void").any(|void| void.about == target)
     }
 
     /// At the end: all that is owed is held, and nothing but what is stored.
@@ -236,12 +259,27 @@ impl Copy {
         let mut break_rule = |rule, seq, what| {
             violations.push(Violation { rule, room: room.to_owned(), seq, user: user.to_owned(), what });
         };
+        let mut client_ids = HashMap::new();
         for (seq, event) in &self.held {
             checked.deliveries += 1;
+            let voided = event.kind == "void" || self.is_told_void(*seq);
+            if !voided
+                && event.kind == "message:new"
+                && let Some(first) = client_ids.insert(&event.client_id, seq)
+            {
+                break_rule(Rule::Once, *seq, format!("holds {event:?}, and at {first} as well"));
+            }
             match log.events.get(seq).and_then(|events| events.first()) {
                 None => break_rule(Rule::Agreement, *seq, format!("holds {event:?}, which is not stored")),
                 Some(stored) if !is_same(event, stored) => {
                     break_rule(Rule::Agreement, *seq, format!("holds {event:?}, stored is {stored:?}"));
+                }
+                Some(stored) if stored.event.kind == "void" && !voided => {
+                    break_rule(
+                        Rule::Complete,
+                        *seq,
+                        format!("holds {event:?}, and was not told of its void"),
+                    );
                 }
                 Some(_) => {}
             }
@@ -259,11 +297,12 @@ impl Copy {
     }
 }
 
-/// Whether what was given is what is stored. In the place of a void its record was shown before it was taken back.
+/// Whether what was given is what is stored. In the place of a void its record was shown before it was taken back; the wire
+/// tells no client id of what changes a message.
 fn is_same(event: &Event, stored: &StoredEvent) -> bool {
     let Event { kind, id, client_id, about, .. } = &stored.event;
     match kind.as_str() {
-        "void" => event.kind == "void" || event.kind != "message:new" || event.client_id == *client_id,
+        "void" => event.kind == "void" || event.client_id.is_empty() || event.client_id == *client_id,
         "message:new" => {
             event.kind == *kind
                 && event.id == *id
@@ -274,9 +313,8 @@ fn is_same(event: &Event, stored: &StoredEvent) -> bool {
     }
 }
 
-/// Whether two were given one event. One may have read it from history, after it was edited, deleted or taken back.
+/// Whether two were given one event. One may have read it from history, after it was edited or deleted.
 fn are_one(one: &Event, other: &Event) -> bool {
-    one.kind == "void"
-        || other.kind == "void"
-        || (one.kind == other.kind && one.id == other.id && one.client_id == other.client_id)
+    let about = one.kind == "message:new" || one.about == other.about;
+    about && one.kind == other.kind && one.id == other.id && one.client_id == other.client_id
 }

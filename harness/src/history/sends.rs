@@ -11,8 +11,15 @@ struct Message<'a> {
     text: &'a str,
     visible_to: &'a [String],
     stored: Vec<(u64, &'a str)>,
-    /// When it was first answered `accepted`.
-    accepted: Option<Duration>,
+    accepted: Vec<Accepted<'a>>,
+}
+
+/// An answer `accepted`.
+struct Accepted<'a> {
+    at: Duration,
+    epoch: &'a str,
+    seq: u64,
+    id: &'a str,
 }
 
 /// (room, sender, client id)
@@ -62,13 +69,20 @@ pub(super) fn check(
                 violations.push(violation(Rule::Stored, room, *seq, sender, what));
             }
         }
-        let Some(at) = message.accepted.filter(|_| message.stored.is_empty()) else { continue };
-        checked.accepted += 1;
-        if found.is_empty() {
-            checked.given_up += 1;
-            if !was_told(entries, room, sender, client_id, at) {
-                let what = format!("{client_id} was accepted, is lost, and its sender was not told");
-                violations.push(violation(Rule::Accepted, room, 0, sender, what));
+        checked.accepted += u64::from(message.stored.is_empty() && !message.accepted.is_empty());
+        checked.given_up += u64::from(found.is_empty() && !message.accepted.is_empty());
+        for accepted in &message.accepted {
+            let stands =
+                |event: &&&StoredEvent| event.event.seq == accepted.seq && event.event.id == accepted.id;
+            if !found.iter().any(|event| stands(&event))
+                && !was_told(entries, room, sender, client_id, accepted)
+            {
+                let Accepted { epoch, seq, id, .. } = accepted;
+                let what = format!(
+                    "{client_id} was accepted at {seq} of epoch {epoch} as {id}, is at {found:?}, and its sender was \
+                     not told"
+                );
+                violations.push(violation(Rule::Accepted, room, *seq, sender, what));
             }
         }
     }
@@ -86,8 +100,8 @@ fn gather(entries: &[Entry]) -> HashMap<Key<'_>, Message<'_>> {
                 let message = messages.entry((&entry.room, &entry.user, client_id)).or_default();
                 match answer {
                     Answer::Stored { seq, id } => message.stored.push((*seq, id)),
-                    Answer::Accepted { .. } => {
-                        message.accepted.get_or_insert(entry.at);
+                    Answer::Accepted { epoch, seq, id } => {
+                        message.accepted.push(Accepted { at: entry.at, epoch, seq: *seq, id });
                     }
                     Answer::Refused { .. } => {}
                 }
@@ -98,26 +112,23 @@ fn gather(entries: &[Entry]) -> HashMap<Key<'_>, Message<'_>> {
     messages
 }
 
-/// By `message:void` of its client id, or by a gap with a new epoch, since it was accepted.
-fn was_told(entries: &[Entry], room: &str, sender: &str, client_id: &str, since: Duration) -> bool {
-    let mut epoch = None;
-    entries.iter().filter(|entry| entry.room == room && entry.user == sender).any(|entry| {
-        let late = entry.at >= since;
-        let voids = |event: &super::Event| event.kind == "message:void" && event.client_id == client_id;
-        match &entry.what {
-            What::Event(event) => late && voids(event),
-            What::Page { events, .. } => late && events.iter().any(|event| voids(event)),
-            What::Gap { head, .. } => {
-                let new = epoch.replace(head.epoch.as_str()).is_some_and(|before| before != head.epoch);
-                late && new
-            }
-            What::CaughtUp(cursor) => {
-                epoch = Some(cursor.epoch.as_str());
-                false
-            }
-            _ => false,
-        }
+/// Since it was accepted: by `message:void` of its client id, by a gap of a later epoch that begins below it, or by a
+/// `room:caught_up` of a later epoch, up to which whatever is not held is not there.
+fn was_told(entries: &[Entry], room: &str, sender: &str, client_id: &str, accepted: &Accepted<'_>) -> bool {
+    let later = |epoch: &str| number(epoch) > number(accepted.epoch);
+    let voids = |event: &super::Event| event.kind == "message:void" && event.client_id == client_id;
+    let since = entries.iter().filter(|entry| entry.at >= accepted.at);
+    since.filter(|entry| entry.room == room && entry.user == sender).any(|entry| match &entry.what {
+        What::Event(event) => voids(event),
+        What::Page { events, .. } => events.iter().any(|event| voids(event)),
+        What::Gap { after, head } => *after < accepted.seq && later(&head.epoch),
+        What::CaughtUp(cursor) => later(&cursor.epoch),
+        _ => false,
     })
+}
+
+fn number(epoch: &str) -> u64 {
+    epoch.parse().unwrap_or_default()
 }
 
 fn dense(room: &str, log: &Stored, violations: &mut Vec<Violation>) {

@@ -57,7 +57,7 @@ impl Engine {
                     let (seq, id) = (ack.seq, ack.id.clone().unwrap_or_default());
                     let answer = match ack.stage.as_str() {
                         "stored" => Answer::Stored { seq, id },
-                        _ => Answer::Accepted { seq, id },
+                        _ => Answer::Accepted { epoch: ack.epoch.clone(), seq, id },
                     };
                     self.answered(&ack.room.clone(), client_id, answer);
                     self.outboxes.acked(client_id, ack);
