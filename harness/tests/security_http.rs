@@ -18,8 +18,8 @@ use tokio::net::TcpStream;
 /// How long persistence waits for the head of a connection's first request.
 const FIRST_HEAD: Duration = Duration::from_secs(60);
 /// After so long without an answer a gateway and persistence cut a connection off.
-const GATEWAY_PATIENCE: Duration = Duration::from_secs(60);
-const PERSISTENCE_PATIENCE: Duration = Duration::from_secs(120);
+const GATEWAY_PATIENCE: Duration = Duration::from_secs(75);
+const PERSISTENCE_PATIENCE: Duration = Duration::from_secs(140);
 
 const HALF: &[u8] = b"GET /v1/transport HTTP/1.1\r\nHost: x\r\nX-Slow: ";
 

@@ -50,9 +50,9 @@ pub use state::{Limits, State};
 pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
 /// How long an idle connection is kept.
 pub const KEEP_ALIVE: Duration = Duration::from_secs(75);
-/// A connection on which nothing was answered for so long is cut off: longer than any answer takes, with the head and
-/// the body of its request.
-pub const PATIENCE: Duration = Duration::from_secs(150);
+/// A connection on which nothing was answered for so long is cut off: longer than it may rest, and any answer takes then,
+/// with the head and the body of its request.
+pub const PATIENCE: Duration = Duration::from_secs(140);
 /// How long a browser may remember what CORS allows, in seconds.
 const CORS_MAX_AGE_S: usize = 3600;
 

@@ -53,8 +53,8 @@ const RETRY_AFTER: HeaderValue = HeaderValue::from_static("1");
 const HTTP_STOP_SECONDS: u64 = 5;
 /// How long a plain HTTP connection may take to be shut down.
 const HTTP_DISCONNECT_TIMEOUT: Duration = Duration::from_secs(1);
-/// A plain HTTP connection on which nothing was answered for so long is cut off: longer than any poll takes, with the
-/// head and the body of its request.
+/// A plain HTTP connection on which nothing was answered for so long is cut off: longer than it may rest, and any poll
+/// takes then, with the head and the body of its request.
 const HTTP_PATIENCE: Duration = Duration::from_secs(75);
 /// How often a stop looks whether the connections are gone.
 const STOP_POLL: Duration = Duration::from_millis(20);
