@@ -131,10 +131,24 @@ impl Rehearsal {
         std::fs::copy(script, folder.path().join("dev")).unwrap();
         let bin = folder.path().join("cargo/bin");
         std::fs::create_dir_all(&bin).unwrap();
-        let cargo = "#!/bin/sh\necho \"$1\" >>asked\n[ \"$1\" != test ] || printf '%s\\n' \"$RESULTS\"\n\
-                     case \" $FAILING \" in *\" $1 \"*) exit 101 ;; esac\n";
-        let deny = "#!/bin/sh\n[ \"$1\" != --offline ] || shift\necho \"deny-$1\" >>asked\n\
-             case \" $FAILING \" in *\" deny-$1 \"*) exit 1 ;; esac\n";
+        let cargo = r#"#!/bin/sh
+echo "$1" >>"$ASKED"
+[ "$1" != test ] || printf '%s\n' "$RESULTS"
+case " $FAILING " in *" $1 "*) exit 101 ;; esac
+[ "$1 $5" != "install --root" ] || { mkdir -p "$6/bin" && cp "$CARGO_HOME/bin/cargo-deny" "$6/bin/"; }
+"#;
+        let deny = r#"#!/bin/sh
+if [ "$1" = --version ]; then
+  case " $FAILING " in *" deny-version "*) echo cargo-deny 0.9.30 ;; *) echo cargo-deny 1000.0.0 ;; esac
+  exit
+fi
+of=
+for word; do
+  case $word in fuzz/Cargo.toml) of=-fuzz ;; check | fetch) break ;; esac
+done
+echo "deny$of-$word" >>"$ASKED"
+case " $FAILING " in *" deny$of-$word "*) exit 1 ;; esac
+"#;
         // Installs nothing, but makes the folders that it is asked for.
         let python = "#!/bin/sh\nfor last; do :; done\n[ \"$2\" != venv ] || mkdir -p \"$last\"\n";
         let pins = folder.path().join("harness/tests/openapi");
@@ -159,6 +173,7 @@ impl Rehearsal {
             .env("CARGO_HOME", folder.join("cargo"))
             .env("TIDINGS_DEV_DIR", folder.join(".dev"))
             .env("CI", "true")
+            .env("ASKED", folder.join("asked"))
             .env("RESULTS", results)
             .env("FAILING", failing)
             .stdin(std::process::Stdio::null())
@@ -201,7 +216,11 @@ fn test_says_in_its_last_line_and_its_exit_code_how_it_went(
     let (exited, said, asked) = Rehearsal::new().dev("test", &results.join("\n"), failing);
     assert_eq!((exited, said.as_str()), (code, last));
     let asked: Vec<&str> = asked.split(' ').filter(|asked| !asked.starts_with("deny")).collect();
-    assert_eq!(asked.join(" "), "fmt clippy build test", "the programs are built before the tests run them");
+    assert_eq!(
+        asked.join(" "),
+        "fmt clippy fetch build test",
+        "the programs are built before the tests run them"
+    );
 }
 
 #[rstest::rstest]
@@ -209,15 +228,39 @@ fn test_says_in_its_last_line_and_its_exit_code_how_it_went(
 #[case("fmt", 1)]
 #[case("clippy", 1)]
 #[case("deny-check", 1)]
+#[case("deny-fuzz-check", 1)]
 fn lint_exits_with_1_after_a_complaint_but_runs_every_check(#[case] failing: &str, #[case] code: i32) {
     let (exited, _, asked) = Rehearsal::new().dev("lint", "", failing);
-    assert_eq!((exited, asked.as_str()), (code, "fmt clippy deny-check deny-fetch deny-check"));
+    let all = "fmt clippy deny-check fetch deny-fuzz-check deny-fetch deny-check deny-fuzz-check";
+    assert_eq!((exited, asked.as_str()), (code, all));
+}
+
+#[rstest::rstest]
+#[case::too_old_here("deny-version", 0, "info install deny-check fetch deny-fuzz-check", None)]
+#[case::and_crates_cannot_be_had("deny-version info", 0, "info", Some("dependencies"))]
+#[case::and_it_does_not_build("deny-version install", 1, "info install", None)]
+#[case::fuzz_was_never_fetched("fetch info", 0, "deny-check fetch info", Some("dependencies of fuzz/"))]
+#[case::the_lock_of_fuzz_does_not_fit("fetch", 0, "deny-check fetch info deny-fuzz-check", None)]
+fn dependencies_go_unchecked_only_for_want_of_network_and_lint_says_so(
+    #[case] failing: &str,
+    #[case] code: i32,
+    #[case] expected: &str,
+    #[case] unchecked: Option<&str>,
+) {
+    let rehearsal = Rehearsal::new();
+    let (exited, _, asked) = rehearsal.dev("lint", "", &format!("deny-fetch {failing}"));
+    let asked = asked.strip_prefix("fmt clippy ").unwrap().trim_end_matches(" deny-fetch");
+    assert_eq!((exited, asked), (code, expected));
+    let told = rehearsal.told();
+    let mut lines = told.lines().filter(|line| !line.starts_with("advisories"));
+    let told = lines.find_map(|line| line.split_once(": NOT CHECKED")).map(|(what, _)| what);
+    assert_eq!(told, unchecked);
 }
 
 #[test]
 fn without_the_database_of_advisories_lint_says_so_and_checks_the_rest() {
     let rehearsal = Rehearsal::new();
     let (exited, _, asked) = rehearsal.dev("lint", "", "deny-fetch");
-    assert_eq!((exited, asked.as_str()), (0, "fmt clippy deny-check deny-fetch"));
+    assert_eq!((exited, asked.as_str()), (0, "fmt clippy deny-check fetch deny-fuzz-check deny-fetch"));
     assert!(rehearsal.told().contains("advisories: NOT CHECKED"), "{}", rehearsal.told());
 }

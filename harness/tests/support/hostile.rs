@@ -106,6 +106,12 @@ pub async fn until_ended(stream: &mut TcpStream, within: Duration) -> Option<Str
     Some(String::from_utf8_lossy(&said).into_owned())
 }
 
+/// Whether a server itself refused what it was sent, and did not only wait until the time for a head was over (408).
+/// With more sent than it read, the answer may be lost with the connection: so none is a refusal too.
+pub fn is_refusal(answer: &str) -> bool {
+    answer.is_empty() || status(answer).is_some_and(|status| (400..500).contains(&status) && status != 408)
+}
+
 /// The status of an answer, when there was one.
 pub fn status(answer: &str) -> Option<u16> {
     answer.strip_prefix("HTTP/1.1 ")?.get(..3)?.parse().ok()
