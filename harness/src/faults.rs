@@ -16,6 +16,7 @@ use crate::history::{self, Checked, History, Rule, Violation};
 mod act;
 mod bounds;
 mod clock;
+mod crowd;
 mod fault;
 mod load;
 mod postgres;
