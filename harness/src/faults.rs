@@ -5,20 +5,22 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 use serde::Serialize;
 
 use crate::Stack;
-use crate::history::{self, Checked, History, Rule, Violation};
+use crate::history::{self, Asked, Checked, History, Outcome, Rule, Violation};
 
 mod act;
 mod bounds;
 mod clock;
+mod crowd;
 mod fault;
 mod load;
 mod postgres;
+mod sound;
 mod strangers;
 mod world;
 
@@ -74,6 +76,15 @@ pub struct Report {
     pub accepted: u64,
     /// Of those, lost and told so.
     pub given_up: u64,
+    /// Messages that were answered from the begin of the first fault to the end of the last. What waited then is
+    /// answered once nothing is broken any more, and shows nothing of what went on before.
+    pub answered: u64,
+    /// From the begin of the first fault to the end of the last.
+    pub fault_seconds: f64,
+    /// From then on, until everybody was at rest.
+    pub settle_seconds: f64,
+    /// Edits, deletes and reactions that were answered `stored`, by the event that they make.
+    pub changes: BTreeMap<String, u64>,
     /// Events that listeners held at the end.
     pub deliveries: u64,
     /// Gaps told.
@@ -82,6 +93,8 @@ pub struct Report {
     pub new_epochs: u64,
     /// Connections made.
     pub connections: u64,
+    /// Everybody came to rest.
+    pub at_rest: bool,
     /// How often rules were broken.
     pub violations: usize,
     /// Which.
@@ -98,12 +111,26 @@ pub struct Report {
     pub strangers: BTreeMap<String, u64>,
     /// The first few, in words, with what happened around them.
     pub stories: Vec<String>,
+    /// Why the run came to no verdict, if it did not.
+    pub error: Option<String>,
+}
+
+impl Report {
+    /// Of a run that came to no verdict.
+    pub fn of_none(seed: u64, error: &anyhow::Error) -> Report {
+        Report { seed, error: Some(format!("{error:#}")), ..Report::default() }
+    }
+
+    /// Whether it shows that no rule was broken.
+    pub fn is_good(&self) -> bool {
+        self.error.is_none() && self.violations == 0
+    }
 }
 
 /// Runs a plan.
 ///
 /// # Errors
-/// When the system does not start, does not come back after a fault, or does not come to rest.
+/// When the system does not start, nothing flows in it, or what it has stored cannot be read.
 pub async fn run(plan: &Plan) -> Result<Report> {
     let world = World::start(plan).await?;
     let history = History::default();
@@ -115,6 +142,8 @@ pub async fn run(plan: &Plan) -> Result<Report> {
 
     let mut rng = StdRng::seed_from_u64(plan.seed);
     let mut begun: Vec<(Duration, String)> = Vec::new();
+    let (before, faults_from) = (load.answered(), history.now());
+    let mut failed = None;
     let end = tokio::time::Instant::now() + plan.duration;
     let mut given = plan.faults.iter().cloned();
     loop {
@@ -128,49 +157,69 @@ pub async fn run(plan: &Plan) -> Result<Report> {
             (None, _) => break,
         };
         begun.push((history.now(), fault.to_string()));
-        act::act(&world, &strangers, &fault)
-            .await
-            .with_context(|| format!("{fault} (seed {})", plan.seed))?;
+        if let Err(error) = act::act(&world, &strangers, &fault).await {
+            // What was seen so far is judged all the same.
+            failed = Some(format!("{fault} could not be carried out or mended: {error:#}"));
+            break;
+        }
         begun.push((history.now(), format!("{fault}: over")));
         tokio::time::sleep(fault::pause(&mut rng)).await;
     }
+    let (answered, settles_from) = (load.answered() - before, history.now());
     let settling = async {
         load.finish().await?;
         load.until_caught_up(&world).await
     };
     let settled = tokio::time::timeout(plan.settle, settling).await;
-    let seconds = history.now().as_secs_f64();
+    let at_rest = matches!(settled, Ok(Ok(())));
+    let settled_at = history.now();
     let mut broken = load.broken();
-    broken.extend(strangers.broken());
+    broken.extend(failed);
+    let mut unsound = load.unsound();
+    unsound.extend(strangers.broken());
+    unsound.extend(sound::panics(&world.stack)?);
     let seen = monitor.finish().await?;
     match settled {
         Ok(Ok(())) => {}
         Ok(Err(error)) => broken.push(format!("{error:#}")),
         Err(_) => broken.push(format!("not at rest within {:?}: {}", plan.settle, load.state())),
     }
+    let asked = load.changes().all();
     drop(load);
     let entries = history.take();
     let mut stored = history::read_stored(world.stack.database()).await?;
     stored.retain(|room, _| rooms.contains(room));
     let (checked, mut violations) = history::check(&entries, &stored);
-    violations.extend(broken.into_iter().map(|what| Violation {
-        rule: Rule::Protocol,
-        room: String::new(),
-        seq: 0,
-        user: String::new(),
-        what,
-    }));
+    let reactions = history::read_reactions(world.stack.database()).await?;
+    violations.extend(history::check_changes(&asked, &entries, &stored, &reactions));
+    let nowhere = |rule, what| Violation { rule, room: String::new(), seq: 0, user: String::new(), what };
+    violations.extend(broken.into_iter().map(|what| nowhere(Rule::Protocol, what)));
+    violations.extend(unsound.into_iter().map(|what| nowhere(Rule::Sound, what)));
     violations.extend(seen.violations());
     ensure!(checked.stored > 0, "nothing was sent");
     let stories =
         violations.iter().take(STORIES).map(|broken| history::story(&entries, broken, &begun)).collect();
-    let mut report = report(plan.seed, seconds, begun, &checked, &violations, stories);
+    let mut report = report(plan.seed, settled_at.as_secs_f64(), begun, &checked, &violations, stories);
+    report.answered = answered;
+    report.fault_seconds = (settles_from - faults_from).as_secs_f64();
+    report.settle_seconds = (settled_at - settles_from).as_secs_f64();
+    report.changes = made(&asked);
+    report.at_rest = at_rest;
     report.strangers = strangers.told();
     report.max_outbox_bytes = seen.outbox_bytes;
     report.max_resident_bytes = seen.resident_bytes;
     report.max_growth_bytes = seen.growth_bytes;
     report.closes = seen.closes;
     Ok(report)
+}
+
+/// How many changes were answered `stored`, by the event that they make.
+fn made(asked: &[Asked]) -> BTreeMap<String, u64> {
+    let mut made = BTreeMap::new();
+    for asked in asked.iter().filter(|asked| matches!(asked.outcome, Outcome::Stored(_))) {
+        *made.entry(asked.change.kind().to_owned()).or_default() += 1;
+    }
+    made
 }
 
 fn report(

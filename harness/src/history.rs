@@ -11,11 +11,13 @@ use serde::Serialize;
 use crate::frames::{Cursor, ServerFrame};
 
 mod audience;
+mod changes;
 mod copies;
 mod sends;
 mod stored;
 mod story;
 
+pub use changes::{Asked, Change, Changes, Outcome, Reactions, check_changes, read_reactions};
 pub use stored::{Stored, StoredEvent, read_stored};
 pub use story::story;
 
@@ -177,6 +179,11 @@ pub enum Rule {
     Protocol,
     /// What the services hold has a bound.
     Bounded,
+    /// An edit, a delete or a reaction that was answered `stored` is stored and counts, and no message says what nobody
+    /// asked for it to say.
+    Changed,
+    /// No service panics or says that it failed inside.
+    Sound,
 }
 
 /// A broken rule.

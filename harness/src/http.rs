@@ -26,6 +26,11 @@ pub struct Answer {
 }
 
 impl Answer {
+    /// Whether the node says that it failed inside, not that something is away.
+    pub fn is_unsound(&self) -> bool {
+        (500..600).contains(&self.status) && self.status != 503
+    }
+
     /// The `code` of a problem document.
     pub fn code(&self) -> &str {
         self.body["code"].as_str().unwrap_or_default()

@@ -114,6 +114,7 @@ struct State {
     broken: Vec<String>,
     errors: Vec<String>,
     turned_away: Vec<String>,
+    unsound: Vec<String>,
 }
 
 /// One person.
@@ -236,6 +237,11 @@ impl Listener {
     /// Rules of the connection (not of a room's log) that the server broke.
     pub fn broken_rules(&self) -> Vec<String> {
         lock(&self.shared.state).broken.clone()
+    }
+
+    /// Where the server said that it failed inside, which no fault around it is an excuse for.
+    pub fn unsound(&self) -> Vec<String> {
+        lock(&self.shared.state).unsound.clone()
     }
 
     fn order(&self, order: Order) {

@@ -4,9 +4,9 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use nix::sys::signal::Signal;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -134,7 +134,8 @@ impl Redis {
         &self.clock
     }
 
-    /// SIGKILL: what the append-only file has not got is lost (up to a second).
+    /// SIGKILL. It writes a command to its append-only file before it answers, unless the file is just being synced, so
+    /// that hardly anything is lost, and nothing that the kernel has: [`Redis::restart_truncated`] does lose something.
     pub fn kill(&self) {
         self.daemon.kill();
     }
@@ -167,22 +168,34 @@ impl Redis {
         self.up().await
     }
 
-    /// Kills it and takes the last bytes off its append-only file, as a crash of the machine may, then starts it again.
+    /// Kills it and takes up to so many bytes off the end of its append-only file, as a crash of the machine may, then
+    /// starts it again.
     ///
     /// # Errors
-    /// When there is no such file, or it does not come up.
+    /// When nothing is in the part of the file that is written to, and nothing comes; or it does not come up.
     pub async fn restart_truncated(&self, bytes: u64) -> Result<()> {
+        // After a rewrite, or once it has followed another, that part begins anew.
+        let begun = Instant::now();
+        while std::fs::metadata(self.written_to()?)?.len() == 0 {
+            ensure!(begun.elapsed() < READY_PATIENCE, "nothing is written to the append-only file");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
         self.kill();
-        let folder = self.data.join("appendonlydir");
-        for file in std::fs::read_dir(folder)? {
-            let file = file?;
-            if file.file_name().to_string_lossy().ends_with(".incr.aof") {
-                let file = std::fs::OpenOptions::new().write(true).open(file.path())?;
-                let length = file.metadata()?.len();
-                file.set_len(length.saturating_sub(bytes))?;
+        cut(&self.written_to()?, bytes)?;
+        self.up().await
+    }
+
+    /// The part of the append-only file that is written to. Earlier ones must stay whole, or it does not start.
+    fn written_to(&self) -> Result<PathBuf> {
+        let mut parts = Vec::new();
+        for file in std::fs::read_dir(self.data.join("appendonlydir"))? {
+            let path = file?.path();
+            let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            if let Some(number) = name.strip_suffix(".incr.aof").and_then(|name| name.rsplit('.').next()) {
+                parts.push((number.parse::<u64>()?, path));
             }
         }
-        self.up().await
+        Ok(parts.into_iter().max().context("there is no append-only file")?.1)
     }
 
     /// SIGSTOP.
@@ -200,6 +213,14 @@ impl Redis {
     pub fn resume(&self) -> Result<()> {
         self.daemon.resume()
     }
+}
+
+/// Takes bytes off the end of a file, at least one.
+fn cut(path: &Path, bytes: u64) -> Result<()> {
+    let file = std::fs::OpenOptions::new().write(true).open(path)?;
+    let length = file.metadata()?.len();
+    ensure!(length > 0 && bytes > 0, "nothing is cut off {}: {bytes} of {length} bytes", path.display());
+    Ok(file.set_len(length.saturating_sub(bytes))?)
 }
 
 /// The command line of a private Redis with its data in `data`.
@@ -224,4 +245,21 @@ pub(crate) async fn answers(port: u16) -> bool {
         anyhow::Ok(&answer == b"+PONG")
     };
     matches!(tokio::time::timeout(Duration::from_millis(500), ask).await, Ok(Ok(true)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cut_that_takes_nothing_off_fails() {
+        let folder = Folder::new().unwrap();
+        let file = folder.path().join("a.incr.aof");
+        std::fs::write(&file, "12345").unwrap();
+        assert!(cut(&file, 0).is_err());
+        cut(&file, 2).unwrap();
+        assert_eq!(std::fs::read(&file).unwrap(), b"123");
+        cut(&file, 9).unwrap();
+        assert!(cut(&file, 9).is_err(), "it is empty");
+    }
 }

@@ -11,13 +11,19 @@ use tidings_harness::history::Rule;
 const RATE: u32 = 120;
 const SEED: u64 = 8;
 
-/// Faults that give it the occasion, and the rules of which one at least must be seen broken.
+/// Some cannot come to rest: nobody is given what is missing.
+const NEVER_AT_REST: [&str; 2] = ["prefix", "complete"];
+
+/// Faults that give it the occasion, and the rules of which one at least must be seen broken. A run that does not come to
+/// rest breaks rules by that alone, sabotage or not.
 async fn is_noticed(sabotage: &str, faults: Vec<Fault>, rules: &[Rule]) -> Result<()> {
     let settings = vec![("TIDINGS_SABOTAGE".to_owned(), sabotage.to_owned())];
-    let plan = Plan { rate: RATE, settle: Duration::from_secs(10), settings, ..Plan::once(SEED, faults) };
+    let plan = Plan { rate: RATE, settle: Duration::from_secs(20), settings, ..Plan::once(SEED, faults) };
     let report = run(&plan).await?;
     let expected: BTreeSet<Rule> = rules.iter().copied().collect();
+    ensure!(report.at_rest || NEVER_AT_REST.contains(&sabotage), "{report:?}");
     ensure!(!report.broken.is_disjoint(&expected), "{sabotage} was not noticed: {report:?}");
+    eprintln!("{sabotage}: {:?}", report.broken);
     Ok(())
 }
 
@@ -34,7 +40,7 @@ async fn a_gateway_that_delivers_what_is_old_is_noticed() -> Result<()> {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_gateway_that_appends_a_repetition_again_is_noticed() -> Result<()> {
     let faults = vec![Fault::Storm, Fault::KillGateway(0), Fault::KillGateway(1), Fault::Storm];
-    is_noticed("once", faults, &[Rule::Once, Rule::Sent]).await
+    is_noticed("once", faults, &[Rule::Sent]).await
 }
 
 #[tokio::test(flavor = "multi_thread")]

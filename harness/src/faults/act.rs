@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use tokio::time::sleep;
 
-use super::{Fault, LinkFault, Strangers, World, clock, postgres, strangers};
+use super::{Fault, LinkFault, Strangers, World, clock, crowd, postgres, strangers};
 use crate::proxy::Weather;
 use crate::stack::Link;
 
@@ -68,7 +68,7 @@ pub(super) async fn act(world: &World, strangers: &Arc<Strangers>, fault: &Fault
         }
         Fault::ReadOnlyPostgres(time) => postgres::read_only(stack.database(), time).await,
         Fault::FullPostgres(time) => postgres::full(stack.database(), time).await,
-        Fault::CrowdedPostgres(time) => postgres::crowded(stack.database(), time).await,
+        Fault::CrowdedPostgres(time) => crowd::crowded(stack.database(), time).await,
         Fault::LockedPostgres(time) => postgres::locked(stack.database(), time).await,
         Fault::Link(link, fault, time) => between(world, link, fault, time).await,
         Fault::Vanish(many) => strangers::vanish(world, strangers, many).await,

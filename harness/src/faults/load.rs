@@ -8,7 +8,6 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, anyhow, ensure};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
-use reqwest::Method;
 use serde_json::json;
 use tokio::task::JoinSet;
 use tokio::time::interval;
@@ -16,12 +15,16 @@ use tokio::time::interval;
 use super::strangers::GHOST;
 use super::{Plan, World};
 use crate::frames::Cursor;
-use crate::history::History;
+use crate::history::{Changes, History};
 use crate::http::Http;
-use crate::listener::{Begin, Listener, Manner, Nodes, Sent, TOKEN_TTL_S, lock};
+use crate::listener::{Begin, Listener, Manner, Nodes, TOKEN_TTL_S, lock};
 use crate::play::history::{create_room, head};
 use crate::recorder::Interner;
 use crate::token::Token;
+
+mod changing;
+
+use changing::Intent;
 
 const ROOMS: usize = 5;
 /// Everybody is in every room.
@@ -47,6 +50,8 @@ pub(super) struct Load {
     over: Arc<AtomicBool>,
     stored: Arc<AtomicU64>,
     failed: Arc<std::sync::Mutex<Vec<String>>>,
+    unsound: Arc<std::sync::Mutex<Vec<String>>>,
+    changes: Changes,
     nodes: Arc<Nodes>,
 }
 
@@ -79,6 +84,8 @@ impl Load {
             over: Arc::default(),
             stored: Arc::default(),
             failed: Arc::default(),
+            unsound: Arc::default(),
+            changes: Changes::default(),
             nodes,
         };
         load.speak(plan);
@@ -96,6 +103,8 @@ impl Load {
                 over: Arc::clone(&self.over),
                 stored: Arc::clone(&self.stored),
                 failed: Arc::clone(&self.failed),
+                unsound: Arc::clone(&self.unsound),
+                changes: self.changes.clone(),
                 nodes: Arc::clone(&self.nodes),
             };
             let rng = StdRng::seed_from_u64(plan.seed.wrapping_mul(1000) + number as u64);
@@ -185,6 +194,26 @@ impl Load {
         broken
     }
 
+    /// Where services said that they failed inside.
+    pub fn unsound(&self) -> Vec<String> {
+        let mut unsound = lock(&self.unsound).clone();
+        for person in &self.people {
+            let told = person.listener.unsound().into_iter();
+            unsound.extend(told.map(|what| format!("{}: {what}", person.name)));
+        }
+        unsound
+    }
+
+    /// What was asked for beside what was said.
+    pub fn changes(&self) -> &Changes {
+        &self.changes
+    }
+
+    /// How many messages were answered so that their senders are content.
+    pub fn answered(&self) -> u64 {
+        self.stored.load(Ordering::Relaxed)
+    }
+
     /// Where everybody stands, in words.
     pub fn state(&self) -> String {
         let state = |person: &Arc<Person>| {
@@ -217,6 +246,8 @@ struct Speaker {
     over: Arc<AtomicBool>,
     stored: Arc<AtomicU64>,
     failed: Arc<std::sync::Mutex<Vec<String>>>,
+    unsound: Arc<std::sync::Mutex<Vec<String>>>,
+    changes: Changes,
     nodes: Arc<Nodes>,
 }
 
@@ -238,7 +269,7 @@ impl Speaker {
             if rng.random_ratio(1, 6) {
                 manner.visible_to = vec![self.others[rng.random_range(0..self.others.len())].clone()];
             }
-            let change = (!manner.accepted && rng.random_ratio(1, 20)).then(|| Change::random(&mut rng));
+            let change = (!manner.accepted && rng.random_ratio(1, 20)).then(|| Intent::random(&mut rng));
             let text = format!("{} says {said} in {room}", self.person.name);
             sending.spawn(self.clone().send(room, text, manner, change));
         }
@@ -246,7 +277,7 @@ impl Speaker {
         Ok(())
     }
 
-    async fn send(self, room: String, text: String, manner: Manner, change: Option<Change>) {
+    async fn send(self, room: String, text: String, manner: Manner, change: Option<Intent>) {
         match self.person.listener.send_as(&room, &text, manner).await {
             Ok(sent) => {
                 self.stored.fetch_add(1, Ordering::Relaxed);
@@ -256,44 +287,6 @@ impl Speaker {
             }
             Err(why) => lock(&self.failed).push(format!("{} could not send: {why}", self.person.name)),
         }
-    }
-
-    /// What fails is not tried again: nobody was promised anything.
-    async fn change(&self, room: &str, sent: &Sent, change: Change) {
-        let nodes = http_of(&self.nodes, &self.person.name);
-        let http = &nodes[usize::from(change.second_node) % nodes.len()];
-        let path = format!("/rooms/{room}/messages/{}", sent.seq);
-        let asking = match change.kind {
-            ChangeKind::Delete => http.request(Method::DELETE, &path, None).await,
-            ChangeKind::Edit => {
-                http.request(Method::PATCH, &path, Some(json!({ "content": "edited" }))).await
-            }
-            ChangeKind::React => {
-                http.request(Method::PUT, &format!("{path}/reactions/%F0%9F%91%8D"), None).await
-            }
-        };
-        drop(asking);
-    }
-}
-
-/// What is done to a message after it was said.
-#[derive(Clone, Copy)]
-struct Change {
-    kind: ChangeKind,
-    second_node: bool,
-}
-
-#[derive(Clone, Copy)]
-enum ChangeKind {
-    Delete,
-    Edit,
-    React,
-}
-
-impl Change {
-    fn random(rng: &mut StdRng) -> Change {
-        let kinds = [ChangeKind::Delete, ChangeKind::Edit, ChangeKind::React, ChangeKind::React];
-        Change { kind: kinds[rng.random_range(0..kinds.len())], second_node: rng.random() }
     }
 }
 

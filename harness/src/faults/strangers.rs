@@ -63,7 +63,7 @@ impl Strangers {
         self.told.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// What they were told and should not have been.
+    /// Where services said that they failed inside.
     pub fn broken(&self) -> Vec<String> {
         self.broken.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }

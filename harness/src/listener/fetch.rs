@@ -10,7 +10,7 @@ use crate::recorder::Fill;
 use crate::token::Token;
 
 const PAGE: u32 = 200;
-const RETRY: Duration = Duration::from_millis(200);
+pub(super) const RETRY: Duration = Duration::from_millis(200);
 
 /// What became of a request.
 pub(super) enum Fetched {
@@ -20,6 +20,8 @@ pub(super) enum Fetched {
     Stale,
     /// Ask again after this.
     Later(Duration),
+    /// The node says that it failed inside; ask again.
+    Unsound(String),
     /// Nothing a repetition would change.
     Failed(String),
 }
@@ -56,15 +58,38 @@ fn read(
             NODE.fetch_add(1, Ordering::Relaxed);
             Fetched::Later(RETRY)
         }
+        Ok(answer) if answer.is_unsound() => Fetched::Unsound(format!("{}: {}", answer.status, answer.body)),
         Ok(answer) => match answer.status {
             200 => parse(&answer).unwrap_or_else(|error| Fetched::Failed(error.to_string())),
             409 => Fetched::Stale,
             // 408: the server gave up on a pooled connection just as we took it; repeating is what it asks.
-            408 | 429 | 500..=599 => {
+            408 | 429 | 503 => {
                 let told = answer.body["retry_after_ms"].as_u64();
                 Fetched::Later(told.map_or(RETRY, Duration::from_millis))
             }
             status => Fetched::Failed(format!("{status}: {}", answer.body)),
         },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn read_as(status: u16) -> Fetched {
+        let answer = Answer { status, body: json!({}), content_type: String::new(), closes: false };
+        read(Ok(answer), |_| Ok(Fetched::Stale))
+    }
+
+    #[test]
+    fn a_node_that_failed_inside_is_told_apart_from_one_that_is_to_be_asked_again() {
+        for status in [500, 502] {
+            assert!(matches!(read_as(status), Fetched::Unsound(_)), "{status}");
+        }
+        for status in [408, 429, 503] {
+            assert!(matches!(read_as(status), Fetched::Later(_)), "{status}");
+        }
     }
 }

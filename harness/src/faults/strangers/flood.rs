@@ -22,6 +22,8 @@ const PAUSE: Duration = Duration::from_millis(50);
 const HUGE_BYTES: usize = 70 * 1024;
 /// Longer than any flood.
 const LONG: Duration = Duration::from_secs(600);
+/// The close code of a server that failed inside.
+const INTERNAL: u16 = 1011;
 /// Over HTTP, at a time.
 const REQUESTS: usize = 4;
 
@@ -106,6 +108,9 @@ async fn over_websocket(strangers: Arc<Strangers>, ws: String, kind: Kind, end: 
         if let Some(closed) = client.closed() {
             let code = closed.code.map_or("without a code".to_owned(), |code| code.to_string());
             strangers.note(format!("{kind:?} closed {code}"));
+            if closed.code == Some(INTERNAL) {
+                strangers.break_rule(format!("a flood of {kind:?} was closed with {closed}"));
+            }
         }
     }
 }
@@ -146,7 +151,7 @@ async fn over_http(strangers: Arc<Strangers>, http: Http, end: Instant) {
         match timeout_at(end, http.post(&path, body)).await {
             Ok(Ok(answer)) => {
                 strangers.note(format!("HTTP {}", answer.status));
-                if answer.status == 500 {
+                if answer.is_unsound() {
                     strangers.break_rule(format!("a flood over HTTP was told {}", answer.body));
                 }
             }

@@ -10,7 +10,7 @@ use crate::clock;
 use crate::frames::{Cursor, Draining, ErrorFrame, Head, ServerFrame};
 use crate::history::{Answer, Event, What};
 use crate::http::EventsPage;
-use crate::listener::fetch::Fetched;
+use crate::listener::fetch::{self, Fetched};
 use crate::listener::{lock, outbox};
 use crate::recorder::{Fill, Held, Recorder};
 
@@ -80,6 +80,9 @@ impl Engine {
     }
 
     fn refused(&mut self, reference: &str, error: &ErrorFrame) {
+        if error.code == "internal" {
+            self.unsound(format!("{reference} was answered {error:?}"));
+        }
         lock(&self.shared.state).errors.push(format!("{reference}: {} {}", error.code, error.message));
         if let Some(client_id) = outbox::client_id_of(reference) {
             let room = self.outboxes.room_of(client_id).unwrap_or_default().to_owned();
@@ -100,6 +103,13 @@ impl Engine {
     }
 
     pub(super) async fn fetched(&mut self, name: &str, wanted: Wanted, fetched: Fetched) {
+        let fetched = match fetched {
+            Fetched::Unsound(why) => {
+                self.unsound(format!("{name} was read over HTTP, and the answer was {why}"));
+                Fetched::Later(fetch::RETRY)
+            }
+            fetched => fetched,
+        };
         match (wanted, fetched) {
             (wanted, Fetched::Later(pause)) => {
                 let worth = match &wanted {
@@ -143,10 +153,15 @@ impl Engine {
                 }
             }
             (_, Fetched::Failed(why)) => self.give_up(format!("read {name} over HTTP: {why}")),
-            (_, Fetched::Stale | Fetched::Loaded(_) | Fetched::Page(_)) => {
+            (_, Fetched::Stale | Fetched::Loaded(_) | Fetched::Page(_) | Fetched::Unsound(_)) => {
                 self.broken(format!("{name}: an answer to another question"));
             }
         }
+    }
+
+    /// The server said that it failed inside.
+    pub(super) fn unsound(&self, what: String) {
+        lock(&self.shared.state).unsound.push(what);
     }
 
     fn answered(&self, room: &str, client_id: &str, answer: Answer) {

@@ -14,6 +14,8 @@ use crate::listener::{TOKEN_TTL_S, lock};
 use crate::token::Token;
 
 const CONNECTED_PATIENCE: Duration = Duration::from_secs(15);
+/// The close code of a server that failed inside.
+const INTERNAL: u16 = 1011;
 /// What 4429 asks for.
 const ABUSE_PAUSE: Duration = Duration::from_secs(30);
 
@@ -52,6 +54,9 @@ impl Engine {
                 self.give_up(format!("{ws} refused the handshake: {status} {body}"));
             }
             Err(error) => {
+                if is_unsound(&error) {
+                    self.unsound(format!("{ws}: {error}"));
+                }
                 lock(&self.shared.state).turned_away.push(error.to_string());
                 let told = match error {
                     ClientError::Refused { retry_after_s, .. } => retry_after_s.map(Duration::from_secs),
@@ -93,6 +98,9 @@ impl Engine {
 
     /// The server closed: come back as its code says, or never.
     pub(super) fn closed(&mut self, closed: &Closed) {
+        if closed.code == Some(INTERNAL) {
+            self.unsound(format!("a connection was closed with {closed}"));
+        }
         match closed.code {
             Some(1002 | 1003 | 1007 | 1009 | 4403 | 4409 | 4410) => {
                 self.give_up(format!("closed with {closed}"));
@@ -131,5 +139,53 @@ impl Engine {
         self.outboxes.abandon(&why);
         lock(&self.shared.state).failed = Some(why);
         self.given_up = true;
+    }
+}
+
+/// Whether a connection was refused since the server failed inside, not since something was away.
+fn is_unsound(error: &ClientError) -> bool {
+    match error {
+        ClientError::Refused { status, .. } => (500..600).contains(status) && *status != 503,
+        ClientError::Closed(closed) => closed.code == Some(INTERNAL),
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use serde_json::Value;
+
+    use super::*;
+    use crate::listener::{Nodes, Shared, Taps};
+
+    fn engine() -> Engine {
+        let (gateways, persistence) = (vec![String::new()], vec![String::new()]);
+        let (jwt_secret, http) = (String::new(), crate::http::client());
+        let nodes = Arc::new(Nodes { gateways, persistence, jwt_secret, http });
+        Engine::new("alice", nodes, 0, Taps::default(), Arc::new(Shared::default()))
+    }
+
+    #[tokio::test]
+    async fn a_server_that_failed_inside_is_told_apart_from_one_for_which_something_is_away() {
+        let mut engine = engine();
+        let error = |code: &str| format!(r#"{{"type":"error","ref":"j:r","code":"{code}","message":"m"}}"#);
+        let closed = |code| Closed { code: Some(code), reason: String::new() };
+        for code in ["unavailable", "overloaded", "internal"] {
+            engine.hear(&error(code)).await;
+        }
+        for code in [1012, 1013, 1011] {
+            engine.closed(&closed(code));
+        }
+        let unsound = lock(&engine.shared.state).unsound.clone();
+        assert_eq!(unsound.len(), 2, "{unsound:?}");
+        assert!(unsound[0].contains("internal") && unsound[1].contains("1011"), "{unsound:?}");
+
+        let refused = |status| ClientError::Refused { status, body: Value::Null, retry_after_s: None };
+        assert!(is_unsound(&refused(500)) && !is_unsound(&refused(503)) && !is_unsound(&refused(429)));
+        assert!(
+            is_unsound(&ClientError::Closed(closed(1011))) && !is_unsound(&ClientError::Closed(closed(1013)))
+        );
     }
 }

@@ -1,0 +1,95 @@
+//! Who has said something changes it now and then, over HTTP, and writes down what became of it.
+
+use rand::Rng;
+use rand::rngs::StdRng;
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use super::{Speaker, http_of, lock};
+use crate::history::{Change, Outcome};
+use crate::http::{self, Answer};
+use crate::listener::Sent;
+
+const EMOJI: &str = "👍";
+
+/// What is done to a message after it was said, and where it is asked for.
+#[derive(Clone, Copy)]
+pub(super) struct Intent {
+    kind: Kind,
+    second_node: bool,
+}
+
+#[derive(Clone, Copy)]
+enum Kind {
+    Delete,
+    Edit,
+    React,
+}
+
+impl Intent {
+    pub(super) fn random(rng: &mut StdRng) -> Intent {
+        let kinds = [Kind::Delete, Kind::Edit, Kind::React, Kind::React];
+        Intent { kind: kinds[rng.random_range(0..kinds.len())], second_node: rng.random() }
+    }
+}
+
+impl Speaker {
+    /// What fails is not tried again: nobody was promised anything, and a message is changed by one request at most.
+    pub(super) async fn change(&self, room: &str, sent: &Sent, intent: Intent) {
+        let nodes = http_of(&self.nodes, &self.person.name);
+        let http = &nodes[usize::from(intent.second_node) % nodes.len()];
+        let path = format!("/rooms/{room}/messages/{}", sent.seq);
+        let (method, path, change) = match intent.kind {
+            Kind::Delete => (Method::DELETE, path, Change::Delete),
+            Kind::Edit => {
+                let text = format!("{} has edited {} of {room}", self.person.name, sent.seq);
+                (Method::PATCH, path, Change::Edit(text))
+            }
+            Kind::React => {
+                let path = format!("{path}/reactions/{}", http::encode(EMOJI));
+                (Method::PUT, path, Change::React(EMOJI.to_owned()))
+            }
+        };
+        let body = match &change {
+            Change::Edit(text) => Some(json!({ "content": text })),
+            _ => None,
+        };
+        let name = change.kind();
+        let number = self.changes.ask(room, &self.person.name, sent.seq, change);
+        let answer = http.request(method, &path, body).await;
+        if let Some(answer) = answer.as_ref().ok().filter(|answer| answer.is_unsound()) {
+            lock(&self.unsound).push(format!("{name} of {} in {room} was answered {answer:?}", sent.seq));
+        }
+        self.changes.answer(number, answer.map_or(Outcome::Unknown, |answer| outcome(&answer)));
+    }
+}
+
+fn outcome(answer: &Answer) -> Outcome {
+    match (answer.status, &answer.body["stage"], answer.body["seq"].as_u64()) {
+        (200, Value::String(stage), Some(seq)) if stage == "stored" => Outcome::Stored(seq),
+        (408 | 429 | 500..=599, ..) => Outcome::Unknown,
+        (status, ..) => Outcome::Refused(format!("{status} {}", answer.body)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn outcome_of(status: u16, body: Value) -> Outcome {
+        outcome(&Answer { status, body, content_type: String::new(), closes: false })
+    }
+
+    #[test]
+    fn only_an_answer_stored_promises_anything_and_only_a_final_refusal_is_one() {
+        assert_eq!(outcome_of(200, json!({ "stage": "stored", "seq": 7 })), Outcome::Stored(7));
+        for status in [408, 429, 500, 503] {
+            assert_eq!(outcome_of(status, Value::Null), Outcome::Unknown);
+        }
+        // `stored` was asked for.
+        let accepted = outcome_of(200, json!({ "stage": "accepted", "seq": 7 }));
+        for refused in [accepted, outcome_of(404, Value::Null), outcome_of(409, Value::Null)] {
+            assert!(matches!(refused, Outcome::Refused(_)), "{refused:?}");
+        }
+    }
+}

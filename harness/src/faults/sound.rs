@@ -1,0 +1,42 @@
+//! Whether services panicked: whoever was being served may have seen no more than a connection that ended, as they do when
+//! anything is away.
+
+use anyhow::{Context, Result};
+
+use crate::Stack;
+
+/// Lines told of each panic: where it was, and what it said.
+const LINES: usize = 2;
+
+/// The panics of all nodes, those that were killed and started again included: a node goes on with its log.
+pub(super) fn panics(stack: &Stack) -> Result<Vec<String>> {
+    let mut panics = Vec::new();
+    for (number, node) in stack.gateways().iter().chain(stack.persistence_nodes()).enumerate() {
+        let log = node.log().with_context(|| format!("the log of node {number}"))?;
+        panics.extend(of(&log).into_iter().map(|what| format!("{}: {what}", node.service().program())));
+    }
+    Ok(panics)
+}
+
+fn of(log: &str) -> Vec<String> {
+    let lines: Vec<&str> = log.lines().collect();
+    let panicked = lines.iter().enumerate().filter(|(_, line)| line.contains("panicked"));
+    panicked
+        .map(|(number, _)| lines[number..].iter().take(LINES).copied().collect::<Vec<_>>().join(" "))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_is_told_with_its_place_and_its_words_and_nothing_else_is_one() {
+        let log = "it starts\n\nthread 'tokio-runtime-worker' (7) panicked at gateway/src/bus.rs:3:5:\nno redis\n\
+                   note: run with `RUST_BACKTRACE=1`\nthe database is out of reach\n";
+        let told = of(log);
+        assert_eq!(told.len(), 1);
+        assert!(told[0].contains("bus.rs:3:5") && told[0].ends_with("no redis"), "{told:?}");
+        assert!(of("the database is out of reach\n").is_empty());
+    }
+}

@@ -1,0 +1,160 @@
+//! Changes that were made as they were asked for are clean, and each way in which they may not be is found out.
+
+use std::time::Duration;
+
+use super::*;
+
+const ROOM: &str = "r";
+
+fn stored_event(seq: u64, kind: &str, about: &str, changed: bool) -> StoredEvent {
+    let (kind, about) = (kind.to_owned(), about.to_owned());
+    let event = Event { seq, kind, id: String::new(), client_id: format!("c-{seq}"), about };
+    StoredEvent { event, by: "alice".to_owned(), visible_to: None, changed }
+}
+
+/// Four messages of alice's: the first edited, the second deleted, the third with a reaction, the fourth as it was. All
+/// changes were answered stored.
+struct Run {
+    asked: Vec<Asked>,
+    entries: Vec<Entry>,
+    stored: Stored,
+    reactions: Reactions,
+}
+
+impl Run {
+    fn new() -> Run {
+        let changes = Changes::default();
+        let kinds = [Change::Edit("better".to_owned()), Change::Delete, Change::React("+".to_owned())];
+        for (target, change) in (1..).zip(kinds) {
+            let number = changes.ask(ROOM, "alice", target, change);
+            changes.answer(number, Outcome::Stored(4 + target));
+        }
+        let events = [
+            stored_event(1, "message:new", "better", true),
+            stored_event(2, "message:new", "", true),
+            stored_event(3, "message:new", "text 3", false),
+            stored_event(4, "message:new", "text 4", false),
+            stored_event(5, "message:edited", "1", false),
+            stored_event(6, "message:deleted", "2", false),
+            stored_event(7, "reaction:added", "3", false),
+        ];
+        let events = events.into_iter().map(|event| (event.event.seq, vec![event])).collect();
+        let mut run = Run {
+            asked: changes.all(),
+            entries: Vec::new(),
+            stored: Stored { head: 7, events },
+            reactions: [(ROOM.to_owned(), 3, "alice".to_owned(), "+".to_owned())].into(),
+        };
+        for seq in 1..=4 {
+            let text = format!("text {seq}");
+            let sent = What::Sent { client_id: format!("c-{seq}"), text, visible_to: Vec::new() };
+            run.enter("alice", sent);
+        }
+        run
+    }
+
+    fn enter(&mut self, user: &str, what: What) {
+        let (user, room, at) = (user.to_owned(), ROOM.to_owned(), Duration::ZERO);
+        self.entries.push(Entry { at, user, connection: 1, room, what });
+    }
+
+    fn hears(&mut self, seq: u64, text: &str) {
+        let event = stored_event(seq, "message:new", text, false).event;
+        self.enter("bob", What::Event(Arc::new(event)));
+    }
+
+    fn message(&mut self, seq: u64) -> &mut StoredEvent {
+        &mut self.stored.events.get_mut(&seq).unwrap()[0]
+    }
+
+    /// Where the rule is broken.
+    fn broken(&self) -> Vec<u64> {
+        let stored = [(ROOM.to_owned(), self.stored.clone())].into();
+        let violations = check_changes(&self.asked, &self.entries, &stored, &self.reactions);
+        assert!(violations.iter().all(|violation| violation.rule == Rule::Changed));
+        violations.into_iter().map(|violation| violation.seq).collect()
+    }
+}
+
+#[test]
+fn changes_that_are_made_as_they_were_answered_are_clean() {
+    let mut run = Run::new();
+    for (seq, text) in [(1, "text 1"), (1, "better"), (2, "text 2"), (2, ""), (3, "text 3")] {
+        run.hears(seq, text);
+    }
+    let page = |seq, text| Arc::new(stored_event(seq, "message:new", text, false).event);
+    let events = vec![page(1, "better"), page(2, "")];
+    run.enter("bob", What::Page { after: 0, upto: 2, next: 2, events });
+    assert_eq!(run.broken(), [0_u64; 0]);
+}
+
+#[test]
+fn what_was_not_answered_may_be_made_or_not() {
+    let mut run = Run::new();
+    run.asked.iter_mut().for_each(|asked| asked.outcome = Outcome::Unknown);
+    assert_eq!(run.broken(), [0_u64; 0]);
+    (5..=7).for_each(|seq| drop(run.stored.events.remove(&seq)));
+    run.reactions.clear();
+    *run.message(1) = stored_event(1, "message:new", "text 1", false);
+    *run.message(2) = stored_event(2, "message:new", "text 2", false);
+    assert_eq!(run.broken(), [0_u64; 0]);
+}
+
+#[test]
+fn an_answered_change_without_its_event_or_its_effect_breaks_changed() {
+    for (event, target) in [(5, 1), (6, 2), (7, 3)] {
+        let mut run = Run::new();
+        run.stored.events.remove(&event);
+        assert_eq!(run.broken(), [event], "its event is lost");
+        let mut run = Run::new();
+        run.message(event).event.about = "4".to_owned();
+        assert_eq!(run.broken(), [event, event], "its event is of another message, which nobody asked for");
+        let mut run = Run::new();
+        run.reactions.clear();
+        *run.message(target) = stored_event(target, "message:new", &format!("text {target}"), false);
+        let broken = run.broken();
+        assert!(broken.contains(&target), "its effect is lost: {broken:?}");
+    }
+    let mut run = Run::new();
+    run.message(2).event.about = "text 2".to_owned();
+    assert_eq!(run.broken(), [2, 2], "deleted, and still readable");
+    let mut run = Run::new();
+    run.message(1).event.about = "text 3".to_owned();
+    assert_eq!(run.broken(), [1, 1], "it says what another message says");
+}
+
+#[test]
+fn a_change_that_is_refused_for_good_breaks_changed() {
+    let mut run = Run::new();
+    run.asked[0].outcome = Outcome::Refused("404".to_owned());
+    assert_eq!(run.broken(), [1]);
+}
+
+#[test]
+fn a_change_that_nobody_asked_for_or_that_is_made_twice_breaks_changed() {
+    let mut run = Run::new();
+    *run.message(4) = stored_event(4, "message:new", "better", true);
+    assert_eq!(run.broken(), [4]);
+    let mut run = Run::new();
+    run.stored.events.insert(8, vec![stored_event(8, "message:deleted", "4", false)]);
+    assert_eq!(run.broken(), [8]);
+    let mut run = Run::new();
+    run.stored.events.insert(8, vec![stored_event(8, "message:edited", "1", false)]);
+    assert_eq!(run.broken(), [5, 8]);
+    let mut run = Run::new();
+    run.reactions.insert((ROOM.to_owned(), 4, "alice".to_owned(), "+".to_owned()));
+    assert_eq!(run.broken(), [4]);
+}
+
+#[test]
+fn a_text_that_the_message_never_had_breaks_changed_wherever_it_was_given() {
+    for (seq, text) in [(1, "text 2"), (2, "better"), (3, ""), (4, "text 3")] {
+        let mut run = Run::new();
+        run.hears(seq, text);
+        assert_eq!(run.broken(), [seq]);
+        let mut run = Run::new();
+        let events = vec![Arc::new(stored_event(seq, "message:new", text, false).event)];
+        run.enter("bob", What::Page { after: seq - 1, upto: seq, next: seq, events });
+        assert_eq!(run.broken(), [seq]);
+    }
+}
