@@ -125,7 +125,9 @@ impl InternalClient {
             match answer.await {
                 Ok(Ok(answer)) => {
                     self.preferred.store(replica, Ordering::Relaxed);
-                    self.rest.over();
+                    if rests {
+                        self.rest.over();
+                    }
                     return Ok(answer);
                 }
                 Ok(Err(error)) if error.status() == Some(StatusCode::CONFLICT) => {

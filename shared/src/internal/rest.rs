@@ -8,6 +8,8 @@ use std::time::{Duration, Instant};
 const FAILURES: u32 = 3;
 /// Below what clients are told to wait (`retry_after_ms`): when it is back, nobody is told twice.
 const REST: Duration = Duration::from_millis(500);
+/// Longer than any question takes: whoever was to find out was cut off.
+const FINDING_OUT: Duration = Duration::from_secs(10);
 
 /// See the module.
 #[derive(Debug, Default)]
@@ -20,9 +22,18 @@ struct State {
 }
 
 impl Rest {
-    /// Whether nothing is asked now.
+    /// Whether whoever calls is to be told that it is away. After each rest one is not, and finds out for all: the others
+    /// would hold up what comes behind them in their rooms.
     pub fn lasts(&self, now: Instant) -> bool {
-        self.state().until.is_some_and(|until| now < until)
+        let mut state = self.state();
+        match state.until {
+            None => false,
+            Some(until) if now < until => true,
+            Some(_) => {
+                state.until = Some(now + FINDING_OUT);
+                false
+            }
+        }
     }
 
     /// Persistence answered.
@@ -58,6 +69,8 @@ mod tests {
         assert!(!rest.lasts(begun), "one or two may fail for what they ask");
         rest.failed(begun);
         assert!(rest.lasts(begun) && !rest.lasts(begun + REST));
+        assert!(rest.lasts(begun + REST), "one finds out for all");
+        assert!(!rest.lasts(begun + REST + FINDING_OUT), "another one, should the first not come back");
         rest.failed(begun + REST);
         assert!(rest.lasts(begun + REST), "it is still away");
         rest.over();
