@@ -1,5 +1,5 @@
-//! People who send at a steady rate whatever happens, as the client kit does: in order, each until it is answered as
-//! asked for, waiting when they are told to; and people who hear them.
+//! People who send at a steady rate whatever happens: each message until it is answered as asked for, waiting when they
+//! are told to; and people who hear them.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -31,6 +31,7 @@ pub struct Met {
     pub sent: Vec<Sent>,
     /// Refusals by code.
     pub refused: HashMap<String, usize>,
+    pub first_refusal: Option<Instant>,
     /// Nothing is sent before.
     hold: Option<Instant>,
 }
@@ -46,13 +47,15 @@ struct Try {
     client_id: String,
     accepted: bool,
     tries: u32,
+    /// Refused for what meets others too: it goes before what is newer.
+    held: bool,
 }
 
 impl Sender {
-    /// Sends so many messages, one every `pause`; every other one asks for `accepted`.
-    pub fn start(client: Client, room: &str, count: usize, pause: Duration) -> Self {
+    /// Sends so many messages of `bytes`, one every `pause`; every other one asks for `accepted`.
+    pub fn start(client: Client, room: &str, count: usize, pause: Duration, bytes: usize) -> Self {
         let (room, met) = (room.to_owned(), Arc::<Mutex<Met>>::default());
-        let task = tokio::spawn(send_all(Arc::new(client), room.clone(), met.clone(), count, pause));
+        let task = tokio::spawn(send_all(Arc::new(client), room.clone(), met.clone(), count, pause, bytes));
         Self { room, met, task }
     }
 
@@ -78,28 +81,31 @@ async fn send_all(
     met: Arc<Mutex<Met>>,
     count: usize,
     pause: Duration,
+    bytes: usize,
 ) -> Result<()> {
-    let (back, mut again) = mpsc::unbounded_channel();
+    let (back, mut again) = mpsc::unbounded_channel::<Result<Try>>();
     let mut tick = tokio::time::interval(pause);
     let (mut made, mut waiting) = (0, VecDeque::new());
     loop {
         tokio::select! {
             refused = again.recv() => match refused {
-                Some(Ok(refused)) => waiting.push_front(refused),
+                Some(Ok(refused)) if refused.held => waiting.push_front(refused),
+                Some(Ok(refused)) => waiting.push_back(refused),
                 Some(Err(error)) => return Err(error),
                 None => {}
             },
             _ = tick.tick() => {
                 if made < count {
                     made += 1;
-                    waiting.push_back(Try { client_id: clock::client_id(), accepted: made % 2 == 0, tries: 0 });
+                    let (client_id, accepted) = (clock::client_id(), made % 2 == 0);
+                    waiting.push_back(Try { client_id, accepted, tries: 0, held: false });
                 } else if lock(&met).sent.len() == count {
                     return Ok(());
                 }
                 let held = lock(&met).hold.is_some_and(|hold| hold > Instant::now());
                 // Behind a pause twice as fast, so that what waits becomes less.
                 for message in (0..2).filter_map(|_| if held { None } else { waiting.pop_front() }) {
-                    tokio::spawn(send(client.clone(), room.clone(), met.clone(), message, back.clone()));
+                    tokio::spawn(send(client.clone(), room.clone(), met.clone(), message, bytes, back.clone()));
                 }
             }
         }
@@ -111,11 +117,13 @@ async fn send(
     room: String,
     met: Arc<Mutex<Met>>,
     message: Try,
+    bytes: usize,
     back: mpsc::UnboundedSender<Result<Try>>,
 ) {
     let (at, tries) = (Instant::now(), message.tries + 1);
     let ack = if message.accepted { "accepted" } else { "stored" };
-    let fields = json!({"room": room, "client_id": message.client_id, "content": message.client_id, "ack": ack,
+    let content = format!("{:-<bytes$}", message.client_id);
+    let fields = json!({"room": room, "client_id": message.client_id, "content": content, "ack": ack,
         "attempt": tries});
     let refused = match client.send_with(fields).await {
         Ok(ack) => {
@@ -127,12 +135,21 @@ async fn send(
     };
     let again = match &refused {
         ClientError::Answered(error) if ["overloaded", "unavailable"].contains(&error.code.as_str()) => {
-            let mut met = lock(&met);
-            *met.refused.entry(error.code.clone()).or_default() += 1;
-            let after = error.retry_after_ms.map(Duration::from_millis);
-            met.hold = after.map(|after| Instant::now() + after);
+            {
+                let mut met = lock(&met);
+                *met.refused.entry(error.code.clone()).or_default() += 1;
+                met.first_refusal.get_or_insert_with(Instant::now);
+            }
+            // A repetition is `unavailable` where it cannot be looked up: no other could be.
+            let held = error.code == "overloaded" || tries > 1;
+            match error.retry_after_ms.map(Duration::from_millis) {
+                Some(after) if held => lock(&met).hold = Some(Instant::now() + after),
+                // That one is not known to be stored says nothing of the next.
+                Some(after) => tokio::time::sleep(after).await,
+                None => {}
+            }
             let told = anyhow::anyhow!("{} without a time to try again", error.code);
-            after.map(|_| Try { tries, ..message }).ok_or(told)
+            error.retry_after_ms.map(|_| Try { tries, held, ..message }).ok_or(told)
         }
         other => Err(anyhow::anyhow!("{other}")),
     };
