@@ -266,3 +266,27 @@ async fn stack(settings: &[(String, String)]) -> Result<Arc<Stack>> {
     }
     Ok(Arc::new(builder.start().await?))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_run_that_breaks_a_rule_or_comes_to_no_verdict_is_not_good() {
+        let good = Report { seed: 3, ..Report::default() };
+        assert!(good.is_good());
+        assert!(!Report { violations: 1, ..good }.is_good());
+        let none = Report::of_none(3, &anyhow::anyhow!("nothing flows"));
+        assert!(!none.is_good() && none.error.as_deref() == Some("nothing flows"));
+    }
+
+    #[test]
+    fn only_changes_that_were_answered_stored_are_counted() {
+        let changes = history::Changes::default();
+        for outcome in [Outcome::Stored(2), Outcome::Unknown, Outcome::Refused(String::new())] {
+            let number = changes.ask("r", "alice", 1, history::Change::Delete);
+            changes.answer(number, outcome);
+        }
+        assert_eq!(made(&changes.all()), [("message:deleted".to_owned(), 1)].into());
+    }
+}

@@ -11,6 +11,8 @@ use tidings_harness::stack::Link;
 /// Messages a second, of all together, which a build without optimisation delivers twelve times over.
 const RATE: u32 = 120;
 const SEED: u64 = 4;
+/// Of what waits the longest: a client's patience with a connection that fell silent, and its pauses between attempts.
+const SETTLED_WITHIN_S: f64 = 45.0;
 
 const fn ms(milliseconds: u64) -> Duration {
     Duration::from_millis(milliseconds)
@@ -19,10 +21,24 @@ const fn ms(milliseconds: u64) -> Duration {
 async fn nothing_is_broken_by(faults: Vec<Fault>) -> Result<Report> {
     let report = run(&Plan { rate: RATE, ..Plan::once(SEED, faults) }).await?;
     ensure!(report.violations == 0, "{} violations\n{}", report.violations, report.stories.join("\n"));
-    // A run in which hardly anything was said shows nothing.
-    ensure!(report.stored > 200 && report.deliveries > 2_000, "{report:?}");
     eprintln!("{report:?}");
+    shows_something(&report)?;
     Ok(report)
+}
+
+/// A run in which hardly anything was said, or only before anything broke, or hardly anything was changed, shows nothing.
+/// And what was broken is over soon.
+fn shows_something(report: &Report) -> Result<()> {
+    ensure!(report.stored > 200 && report.deliveries > 2_000, "{report:?}");
+    // Half of the time and more something is away for which a message waits.
+    let due = f64::from(RATE) * report.fault_seconds;
+    ensure!(report.answered as f64 > due / 5.0, "{} of {due:.0} were answered: {report:?}", report.answered);
+    for kind in ["message:edited", "message:deleted", "reaction:added"] {
+        ensure!(report.changes.contains_key(kind), "no {kind}: {report:?}");
+    }
+    ensure!(report.changes.values().sum::<u64>() >= 10, "hardly anything was changed: {report:?}");
+    ensure!(report.settle_seconds < SETTLED_WITHIN_S, "at rest late: {report:?}");
+    Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -59,15 +75,22 @@ async fn a_redis_that_starts_again_with_what_it_has_kept_opens_a_new_epoch_witho
         Fault::KillRedis,
         Fault::TruncateRedis(300),
     ];
-    nothing_is_broken_by(faults).await?;
+    let report = nothing_is_broken_by(faults).await?;
+    ensure!(report.new_epochs > 0, "nobody was told: {report:?}");
     Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_redis_that_comes_back_empty_is_seeded_from_what_is_stored() -> Result<()> {
-    let report =
-        nothing_is_broken_by(vec![Fault::EmptyRedis, Fault::EmptyRedis, Fault::KillRedis, Fault::EmptyRedis])
-            .await?;
+    let report = nothing_is_broken_by(vec![
+        Fault::EmptyRedis,
+        Fault::EmptyRedis,
+        Fault::Nothing(ms(5000)),
+        Fault::KillRedis,
+        Fault::Nothing(ms(3000)),
+        Fault::EmptyRedis,
+    ])
+    .await?;
     ensure!(report.new_epochs > 0, "nobody was told: {report:?}");
     Ok(())
 }
@@ -90,7 +113,9 @@ async fn a_postgres_that_dies_stands_still_or_takes_no_writes_is_waited_for() ->
     let faults = vec![
         Fault::KillPostgres,
         Fault::PausePostgres(ms(4000)),
+        Fault::Nothing(ms(4000)),
         Fault::ReadOnlyPostgres(ms(3000)),
+        Fault::Nothing(ms(4000)),
         Fault::KillPostgres,
     ];
     nothing_is_broken_by(faults).await?;
@@ -145,5 +170,6 @@ async fn random_faults_break_nothing() -> Result<()> {
     let report = run(&Plan { rate: RATE, ..Plan::random(SEED, Duration::from_secs(40)) }).await?;
     ensure!(report.violations == 0, "{} violations\n{}", report.violations, report.stories.join("\n"));
     ensure!(report.stored > 500 && report.faults.len() > 5, "{report:?}");
+    shows_something(&report)?;
     Ok(())
 }

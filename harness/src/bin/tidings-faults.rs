@@ -4,9 +4,9 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use clap::Parser;
-use tidings_harness::faults::{Plan, run};
+use tidings_harness::faults::{Plan, Report, run};
 
 /// Breaks what can break around a system of its own, under load, and checks that nothing is lost, doubled, out of order
 /// or seen by whom it is not for. Exits with 1 when anything is.
@@ -49,36 +49,52 @@ async fn begin(arguments: &Arguments) -> Result<bool> {
         eprintln!("seed {seed}: {} s", arguments.seconds);
         let plan =
             Plan { rate: arguments.rate, ..Plan::random(seed, Duration::from_secs(arguments.seconds)) };
-        let report = run(&plan).await?;
-        for story in &report.stories {
-            println!("{story}");
-        }
-        println!(
-            "seed {seed}: {} faults in {:.0} s; {} stored, {} accepted ({} lost and told), {} deliveries, {} gaps ({} new \
-             epochs), {} connections: {} violations",
-            report.faults.len(),
-            report.seconds,
-            report.stored,
-            report.accepted,
-            report.given_up,
-            report.deliveries,
-            report.gaps,
-            report.new_epochs,
-            report.connections,
-            report.violations,
-        );
-        println!(
-            "  at most {} bytes queued in a gateway; memory {:?}; closed {:?}; strangers {:?}; broken {:?}",
-            report.max_outbox_bytes,
-            report.max_resident_bytes,
-            report.closes,
-            report.strangers,
-            report.broken,
-        );
+        // The seeds after one that comes to no verdict are run all the same.
+        let report = run(&plan).await.unwrap_or_else(|error| Report::of_none(seed, &error));
+        tell(&report);
         reports.push(report);
+        if let Some(file) = &arguments.json {
+            let json = serde_json::to_string_pretty(&reports)?;
+            std::fs::write(file, json).with_context(|| format!("write {}", file.display()))?;
+        }
     }
-    if let Some(file) = &arguments.json {
-        std::fs::write(file, serde_json::to_string_pretty(&reports)?)?;
+    let failed: Vec<u64> =
+        reports.iter().filter(|report| !report.is_good()).map(|report| report.seed).collect();
+    if !failed.is_empty() {
+        println!("{} of {} seeds failed: {failed:?}", failed.len(), reports.len());
     }
-    Ok(reports.iter().all(|report| report.violations == 0))
+    Ok(failed.is_empty())
+}
+
+fn tell(report: &Report) {
+    if let Some(error) = &report.error {
+        println!("seed {}: no verdict: {error}", report.seed);
+        return;
+    }
+    for story in &report.stories {
+        println!("{story}");
+    }
+    println!(
+        "seed {}: {} faults in {:.0} s; {} stored, {} accepted ({} lost and told), {} deliveries, {} gaps ({} new \
+         epochs), {} connections: {} violations",
+        report.seed,
+        report.faults.len(),
+        report.seconds,
+        report.stored,
+        report.accepted,
+        report.given_up,
+        report.deliveries,
+        report.gaps,
+        report.new_epochs,
+        report.connections,
+        report.violations,
+    );
+    println!(
+        "  {} answered in {:.0} s of faults, at rest {:.1} s later; changed {:?}",
+        report.answered, report.fault_seconds, report.settle_seconds, report.changes,
+    );
+    println!(
+        "  at most {} bytes queued in a gateway; memory {:?}; closed {:?}; strangers {:?}; broken {:?}",
+        report.max_outbox_bytes, report.max_resident_bytes, report.closes, report.strangers, report.broken,
+    );
 }
