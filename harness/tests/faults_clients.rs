@@ -41,7 +41,7 @@ async fn clients_that_flood_are_limited_or_closed_and_nobody_else_notices() -> R
     assert_unnoticed(&report);
     let told = |what: &str| report.strangers.get(what).copied().unwrap_or_default();
     for what in ["rate_limited", "bad_request", "accepted", "HTTP 400", "HTTP 201"] {
-        assert!(told(what) > 20, "{what}: {report:#?}");
+        assert!(told(what) >= 5, "{what}: {report:#?}");
     }
     for what in ["Breaches closed 1003", "Breaches closed 1009", "Live closed 4429"] {
         assert!(told(what) > 0, "{what}: {report:#?}");

@@ -2,7 +2,7 @@
 //! Each listener's place in a room is followed by the rules that the protocol gives to clients, so what it must hold at
 //! the end is known without asking the client.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use super::audience::Audiences;
@@ -241,12 +241,6 @@ impl Copy {
         }
     }
 
-    fn is_told_void(&self, seq: u64) -> bool {
-        let target = seq.to_string();
-        let later = self.held.range(seq + 1..).map(|(_, event)| event);
-        later.filter(|event| event.kind == "message:void").any(|void| void.about == target)
-    }
-
     /// At the end: all that is owed is held, and nothing but what is stored.
     fn conclude(
         &self,
@@ -259,10 +253,12 @@ impl Copy {
         let mut break_rule = |rule, seq, what| {
             violations.push(Violation { rule, room: room.to_owned(), seq, user: user.to_owned(), what });
         };
+        let voids = self.held.values().filter(|event| event.kind == "message:void");
+        let told_void: HashSet<u64> = voids.filter_map(|void| void.about.parse().ok()).collect();
         let mut client_ids = HashMap::new();
         for (seq, event) in &self.held {
             checked.deliveries += 1;
-            let voided = event.kind == "void" || self.is_told_void(*seq);
+            let voided = event.kind == "void" || told_void.contains(seq);
             if !voided
                 && event.kind == "message:new"
                 && let Some(first) = client_ids.insert(&event.client_id, seq)
