@@ -37,11 +37,11 @@ async fn clients_that_do_not_read_are_closed_before_much_is_held_for_them() -> R
 
 #[tokio::test(flavor = "multi_thread")]
 async fn clients_that_flood_are_limited_or_closed_and_nobody_else_notices() -> Result<()> {
-    let report = run(&Plan::once(43, vec![Fault::Flood(Duration::from_secs(8))])).await?;
+    let report = run(&Plan::once(43, vec![Fault::Flood(Duration::from_secs(16))])).await?;
     assert_unnoticed(&report);
     let told = |what: &str| report.strangers.get(what).copied().unwrap_or_default();
     for what in ["rate_limited", "bad_request", "accepted", "HTTP 400", "HTTP 201"] {
-        assert!(told(what) >= 5, "{what}: {report:#?}");
+        assert!(told(what) > 20, "{what}: {report:#?}");
     }
     for what in ["Breaches closed 1003", "Breaches closed 1009", "Live closed 4429"] {
         assert!(told(what) > 0, "{what}: {report:#?}");

@@ -36,11 +36,9 @@ async fn healed(stack: &Stack, room: &RoomLog, count: u32) -> Result<()> {
     Ok(())
 }
 
-/// So many times; each may take as long as a connection is waited for.
-async fn retried_since_it_was_away(stack: &Stack, times: f64) -> Result<()> {
+async fn retried_since_it_was_away(stack: &Stack) -> Result<()> {
     let begun = Instant::now();
-    while metric(stack, 0, r#"tidings_persistence_retries_total{cause="away"}"#).await.unwrap_or(0.0) < times
-    {
+    while metric(stack, 0, r#"tidings_persistence_retries_total{cause="away"}"#).await.unwrap_or(0.0) < 5.0 {
         ensure!(begun.elapsed() < PATIENCE, "the writer does not try again");
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
@@ -62,7 +60,7 @@ async fn a_read_only_server_is_read_from_and_what_is_sent_waits() -> Result<()> 
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     append(&room, 2..=40).await?;
-    retried_since_it_was_away(&stack, 5.0).await?;
+    retried_since_it_was_away(&stack).await?;
     alice.messages(room.room.as_str(), "").await?.expect(200);
     let made = alice.create_room("private", &["bob"]).await?.expect(503);
     ensure!((made.code(), &made.body["retry_after_ms"]) == ("unavailable", &json!(1000)), "{made:?}");
@@ -89,7 +87,7 @@ async fn connections_that_may_only_read_are_given_up_once_others_may_write() -> 
                    WHERE datname = current_database() AND pid <> pg_backend_pid()";
     database.query(&format!("{}; {hang_up}", set("SET default_transaction_read_only = on"))).await?;
     append(&room, 2..=40).await?;
-    retried_since_it_was_away(&stack, 5.0).await?;
+    retried_since_it_was_away(&stack).await?;
     database
         .query(&format!("SET TRANSACTION READ WRITE; {}", set("RESET default_transaction_read_only")))
         .await?;
@@ -108,13 +106,13 @@ async fn a_full_disk_is_waited_out() -> Result<()> {
                 CREATE TRIGGER full_disk BEFORE INSERT ON messages FOR EACH STATEMENT EXECUTE FUNCTION full_disk()";
     stack.database().query(full).await?;
     append(&room, 2..=40).await?;
-    retried_since_it_was_away(&stack, 5.0).await?;
+    retried_since_it_was_away(&stack).await?;
     ensure!(room.texts(&stack).await? == ["m1"]);
     stack.database().query("DROP TRIGGER full_disk ON messages").await?;
     healed(&stack, &room, 40).await
 }
 
-/// Takes connections until the server has none left, for some 20 s: their backends sleep on when their clients go.
+/// Takes connections until the server has none left, for some 40 s: their backends sleep on when their clients go.
 async fn take_all_connections(stack: &Stack) -> Result<Vec<Child>> {
     let mut taken: Vec<Child> = Vec::new();
     let begun = Instant::now();
@@ -122,7 +120,7 @@ async fn take_all_connections(stack: &Stack) -> Result<Vec<Child>> {
         taken.retain_mut(|child| child.try_wait().is_ok_and(|ended| ended.is_none()));
         for _ in 0..8 {
             let mut psql = Command::new("psql");
-            psql.args(["--no-psqlrc", "--quiet", "--output=/dev/null", "--command", "SELECT pg_sleep(20)"]);
+            psql.args(["--no-psqlrc", "--quiet", "--output=/dev/null", "--command", "SELECT pg_sleep(40)"]);
             psql.arg(stack.database().url()).stderr(std::process::Stdio::null()).kill_on_drop(true);
             taken.push(psql.spawn()?);
         }
@@ -156,7 +154,7 @@ async fn a_server_whose_connections_are_all_taken_is_waited_for() -> Result<()> 
     for answer in futures_util::future::try_join_all(asked).await? {
         ensure!((answer.status, answer.code()) == (503, "unavailable"), "{answer:?}");
     }
-    retried_since_it_was_away(&stack, 2.0).await?;
+    retried_since_it_was_away(&stack).await?;
     let ready = http::client().get(format!("{}/readyz", node.admin())).send().await?;
     ensure!(ready.status() == 503 && ready.text().await?.contains("database"));
     drop(taken);
