@@ -10,17 +10,17 @@ use std::{
 
 use actix_web::{HttpResponse, web};
 use anyhow::Context;
-use secrecy::ExposeSecret;
 use tidings_shared::{
     admin,
     auth::Verifier,
-    config::with_port_offset,
+    config::{admin_address, problem::Problem},
     error::{ErrorCode, RETRY_AFTER_MS, Refusal},
     internal::InternalClient,
     lifecycle::Lifecycle,
-    log::{self, LogLimits},
+    log::LogLimits,
     protocol::server::Limits,
     receipts::Receipts,
+    telemetry,
 };
 use tokio_util::sync::CancellationToken;
 
@@ -29,20 +29,18 @@ use crate::{
     config::GatewayConfig,
     drain::{self, End},
     limits::Allowances,
-    metrics::Metrics,
+    metrics::{Hot, Metrics},
     presence::Presence,
     problem,
     session::{ChatAcceptor, Gate, poll},
     transport::{self, TransportConfig},
-    worker::{self, Node, Typing, Worker},
+    worker::{self, Late, Node, Typing, Worker},
 };
 
 /// Path of the WebSocket.
 const WEBSOCKET_PATH: &str = "/v1/ws";
 /// Longest frame of a client, reassembled.
 const MAX_FRAME_BYTES: usize = 64 * 1024;
-/// The operators' port lies this far above the public one.
-const ADMIN_PORT_OFFSET: u16 = 10_000;
 /// What the end of a gateway may take beyond the drain time: closing who is left, polls, plain HTTP, presence.
 const AFTER_DRAIN: Duration = Duration::from_secs(15);
 /// How often allowances that are full again are forgotten.
@@ -53,31 +51,30 @@ const FORGET_ALLOWANCES_EVERY: Duration = Duration::from_secs(30);
 /// # Errors
 /// When a listener cannot be bound or a setting is not usable.
 pub async fn run(config: GatewayConfig, lifecycle: Lifecycle) -> anyhow::Result<()> {
-    config.common.check().map_err(anyhow::Error::msg)?;
     let listener = bind(config.listen)?;
     let listen = listener.local_addr()?;
-    let admin_listen = match config.common.admin_listen {
-        Some(address) => address,
-        None => with_port_offset(listen, ADMIN_PORT_OFFSET).map_err(anyhow::Error::msg)?,
-    };
+    let admin_listen = admin_address(listen, config.common.admin_listen).map_err(anyhow::Error::msg)?;
     let admin_listener = bind(admin_listen)?;
     let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
-    let workers = config.workers.unwrap_or(cores).clamp(1, MAX_WORKERS);
+    let workers = config.workers.map_or(cores, usize::from).clamp(1, MAX_WORKERS);
 
+    let name = config.node.clone().unwrap_or_else(|| listen.to_string());
+    config.common.start_traces("tidings-gateway", &name).map_err(anyhow::Error::msg)?;
     let metrics = Metrics::new();
     let (queues, inboxes): (Vec<_>, Vec<_>) = (0..workers).map(|_| worker::queue()).unzip();
     let persistence =
         Arc::new(InternalClient::new(&config.persistence_url, config.common.internal_secret.clone())?);
-    let client = log::client(config.common.redis_url.expose_secret()).context("--redis-url")?;
+    let client = config.common.redis.client().map_err(anyhow::Error::msg)?;
     let limits = LogLimits { max_backlog_records: config.common.max_backlog_records };
     let per_user = usize::try_from(config.connections_per_user.get()).unwrap_or(usize::MAX);
     let bus = Bus::start(client, persistence, limits, queues, per_user, metrics.clone());
 
     let fetches = metrics.key_fetches.clone();
     let fetched = move |good| fetches.with_label_values(&[if good { "good" } else { "failed" }]).inc();
-    let verifier = Verifier::start(config.common.tokens().map_err(anyhow::Error::msg)?, fetched);
+    let verifier = Verifier::start(config.common.tokens().map_err(told)?, fetched);
 
     let node = Arc::new(Node {
+        late: Late::default(),
         receipts: Receipts::start(bus.log.clone()),
         typing: Typing::start(bus.log.clone(), metrics.clone()),
         presence: Presence::start(&bus, &metrics),
@@ -86,7 +83,8 @@ pub async fn run(config: GatewayConfig, lifecycle: Lifecycle) -> anyhow::Result<
         allowances: Allowances::new(|limit| config.rate(limit)),
         abuse_per_minute: config.abuse_per_minute.get(),
         metrics: metrics.clone(),
-        name: config.node.clone().unwrap_or_else(|| listen.to_string()),
+        hot: Hot::of(&metrics),
+        name,
         heartbeat_ms: config.heartbeat_ms,
         limits: Limits {
             max_message_chars: config.common.max_message_chars,
@@ -136,7 +134,12 @@ pub async fn run(config: GatewayConfig, lifecycle: Lifecycle) -> anyhow::Result<
     });
     lifecycle.run(end.unready + end.drain + AFTER_DRAIN).await?;
     admin_handle.stop(false).await;
+    telemetry::stop_traces().await;
     Ok(())
+}
+
+fn told(problems: Vec<Problem>) -> anyhow::Error {
+    anyhow::Error::msg(problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))
 }
 
 fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {

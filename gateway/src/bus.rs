@@ -7,6 +7,7 @@ mod hearing;
 mod interest;
 mod people;
 mod presence;
+mod published;
 mod recheck;
 mod seats;
 mod user_channel;
@@ -21,7 +22,7 @@ use tidings_shared::{
     ids::{Epoch, RoomId, Seq, UserId},
     internal::InternalClient,
     log::{
-        AppendError, Log, LogLimits, Record, TailRead,
+        AppendError, Log, LogLimits, Record, Step, TailRead,
         keys::{self, Partition},
         record::TYPE_MARKS,
         stored::Notice,
@@ -34,10 +35,14 @@ use tokio::sync::watch;
 pub use hearing::Heard;
 pub use interest::{Hint, MAX_WORKERS, WorkerQueue};
 pub use people::{PeopleError, Standing};
+pub use published::{Published, take_time};
 pub use seats::Place;
 pub use user_channel::{Entering, Told};
 
-use crate::{metrics::Metrics, transport::Frame};
+use crate::{
+    metrics::{Metrics, redis_timings},
+    transport::Frame,
+};
 use interest::Interest;
 use recheck::Recheck;
 use seats::Seats;
@@ -111,6 +116,7 @@ impl Bus {
         metrics: Metrics,
     ) -> Arc<Self> {
         let log = Log::start(client.clone(), persistence.clone(), limits);
+        log.tell_timings(redis_timings(&metrics));
         let interest = Mutex::new(Interest::new(queues));
         let seats = Mutex::new(Seats::new(connections_per_user));
         let shared = Arc::new(Shared {
@@ -158,7 +164,8 @@ impl Bus {
             interest.add(worker, room);
             confirmed
         };
-        match tokio::time::timeout(RECONNECT_PATIENCE, confirmed).await {
+        let confirmed = self.log.timed(Step::Subscribe, tokio::time::timeout(RECONNECT_PATIENCE, confirmed));
+        match confirmed.await {
             Ok(Ok(())) => Ok(()),
             Ok(Err(_)) => Err(AppendError::Unavailable("shutting down".to_owned())),
             Err(_) => Err(AppendError::Unavailable("the subscription is not confirmed".to_owned())),
@@ -229,10 +236,13 @@ impl Shared {
         match Record::parse(payload) {
             Ok(record) if record.kind() == TYPE_MARKS => {}
             Ok(record) => {
+                if !record.is_live_only() {
+                    self.metrics.pubsub_seconds.observe(published::since(&record).as_secs_f64());
+                }
                 // Framed once for all connections of the node.
                 let frame = Frame::text(record.json());
-                let dropped =
-                    self.interest().publish(room, &Hint::Record { record: Arc::new(record), frame });
+                let record = Arc::new(Published::new(record, self.metrics.deliver_seconds.clone()));
+                let dropped = self.interest().publish(room, &Hint::Record { record, frame });
                 self.metrics.hints_dropped.inc_by(dropped);
             }
             Err(error) => tracing::error!(%error, "a published record cannot be read"),

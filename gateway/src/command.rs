@@ -21,7 +21,10 @@ use tidings_shared::{
     protocol::{CloseCode, Command, JoinTarget, Parsed, Status, server::ServerFrame},
 };
 
-use crate::limits::{Limit, rooms_cost};
+use crate::{
+    asked::Asked,
+    limits::{Limit, rooms_cost},
+};
 
 /// What a connection is, as far as commands care.
 #[derive(Debug, Default)]
@@ -50,7 +53,7 @@ pub enum Effect {
     Reply(Vec<u8>),
     /// An error to this connection.
     Refuse {
-        reference: Option<String>,
+        asked: Asked,
         room: Option<RoomId>,
         refusal: Refusal,
     },
@@ -58,44 +61,44 @@ pub enum Effect {
     Overstepped,
     /// Look for the key of a token, then [`settle_auth`]; nothing is read meanwhile.
     FindKey {
-        reference: Option<String>,
+        asked: Asked,
         token: String,
     },
     /// Fetch the account, then answer `connected`.
     Authenticate {
-        reference: Option<String>,
+        asked: Asked,
         identity: Identity,
     },
     /// The token's end has moved.
     Renewed,
     Join {
-        reference: Option<String>,
+        asked: Asked,
         target: JoinTarget,
         presence: bool,
     },
     Leave {
-        reference: Option<String>,
+        asked: Asked,
         rooms: Vec<RoomId>,
     },
     Append {
-        reference: Option<String>,
+        asked: Asked,
         room: RoomId,
         draft: Box<Draft>,
     },
     Change {
-        reference: Option<String>,
+        asked: Asked,
         room: RoomId,
         change: Box<Change>,
     },
     Mark {
-        reference: Option<String>,
+        asked: Asked,
         room: RoomId,
         seq: Seq,
         delivered: bool,
     },
     /// Something that is neither stored nor replayed.
     Live {
-        reference: Option<String>,
+        asked: Asked,
         live: Live,
     },
     Close(CloseCode, &'static str),
@@ -115,47 +118,47 @@ impl Effect {
         vec![Self::Reply(frame.to_json())]
     }
 
-    fn refuse(reference: Option<String>, room: Option<RoomId>, refusal: impl Into<Refusal>) -> Self {
-        Self::Refuse { reference, room, refusal: refusal.into() }
+    fn refuse(asked: Asked, room: Option<RoomId>, refusal: impl Into<Refusal>) -> Self {
+        Self::Refuse { asked, room, refusal: refusal.into() }
     }
 }
 
-/// Applies one frame.
-pub fn apply(state: &mut State, context: &Context<'_>, parsed: Parsed) -> Vec<Effect> {
-    let Parsed { reference, room, frame } = parsed;
+/// Applies one frame, to be answered as `asked` tells.
+pub fn apply(state: &mut State, context: &Context<'_>, parsed: Parsed, asked: Asked) -> Vec<Effect> {
+    let Parsed { room, frame, .. } = parsed;
     let command = match frame {
         Ok(command) => command,
         Err(refusal) if !matches!(state, State::Ready(_)) => {
-            return auth::unreadable(state, reference, room, refusal);
+            return auth::unreadable(state, asked, room, refusal);
         }
         Err(refusal) => {
             let refusal = within(context, state, Limit::Commands, NonZeroU32::MIN).err().unwrap_or(refusal);
-            return vec![Effect::refuse(reference, room, refusal)];
+            return vec![Effect::refuse(asked, room, refusal)];
         }
     };
     if let (State::Ready(_), Some(limit)) = (&*state, limit_of(&command))
         && let Err(refusal) = within(context, state, limit, cost_of(&command))
     {
-        return vec![Effect::refuse(reference, room, refusal)];
+        return vec![Effect::refuse(asked, room, refusal)];
     }
     match (state, command) {
-        (state, Command::Auth { token }) => auth::apply(state, context, reference, token),
+        (state, Command::Auth { token }) => auth::apply(state, context, asked, token),
         (State::Ready(identity), command) => match command {
-            Command::Join { target, presence } => join::apply(reference, target, presence),
-            Command::Leave { rooms } => leave::apply(reference, rooms),
-            Command::Send { room, draft } => send::apply(reference, room, draft),
-            Command::Change { room, change } => change::apply(reference, room, change),
-            Command::Read { room, seq } => mark::apply(reference, room, seq, false),
-            Command::Delivered { room, seq } => mark::apply(reference, room, seq, true),
-            Command::Typing { room, started } => live::apply(reference, Live::Typing { room, started }),
-            Command::Signal { room, to, data } => live::apply(reference, Live::Signal { room, to, data }),
-            Command::PresenceSet { status } => live::apply(reference, Live::PresenceSet(status)),
-            Command::PresenceGet { users } => live::apply(reference, Live::PresenceGet(users)),
-            Command::Ping => ping::apply(identity, context, reference.as_deref()),
+            Command::Join { target, presence } => join::apply(asked, target, presence),
+            Command::Leave { rooms } => leave::apply(asked, rooms),
+            Command::Send { room, draft } => send::apply(asked, room, draft),
+            Command::Change { room, change } => change::apply(asked, room, change),
+            Command::Read { room, seq } => mark::apply(asked, room, seq, false),
+            Command::Delivered { room, seq } => mark::apply(asked, room, seq, true),
+            Command::Typing { room, started } => live::apply(asked, Live::Typing { room, started }),
+            Command::Signal { room, to, data } => live::apply(asked, Live::Signal { room, to, data }),
+            Command::PresenceSet { status } => live::apply(asked, Live::PresenceSet(status)),
+            Command::PresenceGet { users } => live::apply(asked, Live::PresenceGet(users)),
+            Command::Ping => ping::apply(identity, context, &asked),
             Command::Auth { .. } => Vec::new(),
         },
         (State::AwaitingAuth | State::Authenticating, _) => {
-            vec![Effect::refuse(reference, room, Reason::Missing)]
+            vec![Effect::refuse(asked, room, Reason::Missing)]
         }
     }
 }
@@ -193,12 +196,8 @@ fn within(context: &Context<'_>, state: &State, limit: Limit, cost: NonZeroU32) 
 }
 
 /// Goes on after [`Effect::FindKey`].
-pub fn settle_auth(
-    state: &mut State,
-    reference: Option<String>,
-    verdict: Result<Identity, Refusal>,
-) -> Vec<Effect> {
-    auth::settle(state, reference, verdict)
+pub fn settle_auth(state: &mut State, asked: Asked, verdict: Result<Identity, Refusal>) -> Vec<Effect> {
+    auth::settle(state, asked, verdict)
 }
 
 #[cfg(test)]

@@ -1,85 +1,121 @@
-//! The gateway's settings, by flag and environment.
+//! The gateway's settings, by flag, environment and files.
 
 use std::{net::SocketAddr, num::NonZeroU32};
 
 use clap::Parser;
-use tidings_shared::{config::CommonArgs, rate::Rate};
+use tidings_shared::{
+    config::{
+        CommonArgs, admin_address,
+        problem::{Check, Problem},
+    },
+    internal,
+    rate::Rate,
+};
 
 use crate::{limits::Limit, transport::FrameRate};
 
+/// The version with the commit that it was built from.
+pub const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (", env!("TIDINGS_COMMIT"), ")");
+
 /// Stateless node that holds WebSockets and appends to the room logs.
 #[derive(Debug, Clone, Parser)]
-#[command(name = "tidings-gateway", version)]
+#[command(name = "tidings-gateway", version = VERSION)]
 pub struct GatewayConfig {
-    /// Where clients connect.
-    #[arg(long, env = "TIDINGS_LISTEN", default_value = "127.0.0.1:8080")]
+    /// Where clients connect
+    #[arg(long, env = "TIDINGS_LISTEN", default_value = "127.0.0.1:8080", value_name = "ADDRESS")]
     pub listen: SocketAddr,
-    /// Base URLs of persistence's internal listeners, comma separated; tried in order.
-    #[arg(long, env = "TIDINGS_PERSISTENCE_URLS", value_delimiter = ',', required = true)]
+    /// Base URLs of persistence's internal listeners, comma separated; the one that answered last is asked first
+    #[arg(
+        long,
+        env = "TIDINGS_PERSISTENCE_URLS",
+        value_delimiter = ',',
+        required = true,
+        value_name = "URLS"
+    )]
     pub persistence_url: Vec<String>,
-    /// Name of this node, told to clients; default: the listening address.
-    #[arg(long, env = "TIDINGS_NODE")]
+    /// Name of this node, told to clients. Default: the listening address
+    #[arg(long, env = "TIDINGS_NODE", value_name = "NAME")]
     pub node: Option<String>,
-    /// Threads that hold connections; default: the number of cores.
-    #[arg(long, env = "TIDINGS_WORKERS")]
-    pub workers: Option<usize>,
-    /// Time between WebSocket pings, milliseconds; a peer silent for two of them is closed.
-    #[arg(long, env = "TIDINGS_HEARTBEAT_MS", default_value_t = 25_000, value_parser = clap::value_parser!(u64).range(100..=600_000))]
+    /// Threads that hold connections, 1 to 64. Default: the number of cores
+    #[arg(long, env = "TIDINGS_WORKERS", value_name = "THREADS", value_parser = clap::value_parser!(u16).range(1..=64))]
+    pub workers: Option<u16>,
+    /// Time between WebSocket pings, 100 to 600,000; a peer silent for two of them is closed
+    #[arg(long, env = "TIDINGS_HEARTBEAT_MS", default_value_t = 25_000, value_name = "MILLISECONDS", value_parser = clap::value_parser!(u64).range(100..=600_000))]
     pub heartbeat_ms: u64,
-    /// Messages that a user may send through this node, per second in the long run.
-    #[arg(long, env = "TIDINGS_MESSAGES_PER_SECOND", default_value = "10")]
+    /// Messages that a user may send through this node, in the long run
+    #[arg(long, env = "TIDINGS_MESSAGES_PER_SECOND", default_value = "10", value_name = "PER_SECOND")]
     pub messages_per_second: NonZeroU32,
-    /// Messages that a user may send at once.
-    #[arg(long, env = "TIDINGS_MESSAGES_BURST", default_value = "20")]
+    /// Messages that a user may send at once
+    #[arg(long, env = "TIDINGS_MESSAGES_BURST", default_value = "20", value_name = "MESSAGES")]
     pub messages_burst: NonZeroU32,
-    /// `typing:start` and `typing:stop` of a user through this node, per second in the long run.
-    #[arg(long, env = "TIDINGS_TYPING_PER_SECOND", default_value = "10")]
+    /// `typing:start` and `typing:stop` of a user through this node, in the long run; four times as many at once, as
+    /// with those that follow
+    #[arg(long, env = "TIDINGS_TYPING_PER_SECOND", default_value = "10", value_name = "PER_SECOND")]
     pub typing_per_second: NonZeroU32,
-    /// Signals of a user, per second in the long run.
-    #[arg(long, env = "TIDINGS_SIGNALS_PER_SECOND", default_value = "20")]
+    /// Signals of a user
+    #[arg(long, env = "TIDINGS_SIGNALS_PER_SECOND", default_value = "20", value_name = "PER_SECOND")]
     pub signals_per_second: NonZeroU32,
-    /// Read and delivered marks of a user, per second in the long run.
-    #[arg(long, env = "TIDINGS_MARKS_PER_SECOND", default_value = "20")]
+    /// Read and delivered marks of a user
+    #[arg(long, env = "TIDINGS_MARKS_PER_SECOND", default_value = "20", value_name = "PER_SECOND")]
     pub marks_per_second: NonZeroU32,
-    /// `presence:set` and `presence:get` of a user, per second in the long run.
-    #[arg(long, env = "TIDINGS_PRESENCE_PER_SECOND", default_value = "5")]
+    /// `presence:set` and `presence:get` of a user
+    #[arg(long, env = "TIDINGS_PRESENCE_PER_SECOND", default_value = "5", value_name = "PER_SECOND")]
     pub presence_per_second: NonZeroU32,
-    /// `room:join` and `room:leave` of a user, per second in the long run; each 50 rooms of a join count as one more.
-    #[arg(long, env = "TIDINGS_JOINS_PER_SECOND", default_value = "10")]
+    /// `room:join` and `room:leave` of a user; each 50 rooms of a join count as one more
+    #[arg(long, env = "TIDINGS_JOINS_PER_SECOND", default_value = "10", value_name = "PER_SECOND")]
     pub joins_per_second: NonZeroU32,
-    /// Long polls of a user, per second in the long run; each 50 rooms that a poll names count as one more.
-    #[arg(long, env = "TIDINGS_POLLS_PER_SECOND", default_value = "20")]
+    /// Long polls of a user; each 50 rooms that a poll names count as one more. One that is over it waits for its turn
+    /// while its timeout lasts
+    #[arg(long, env = "TIDINGS_POLLS_PER_SECOND", default_value = "20", value_name = "PER_SECOND")]
     pub polls_per_second: NonZeroU32,
-    /// All other commands of a user, per second in the long run; what cannot be read counts too.
-    #[arg(long, env = "TIDINGS_COMMANDS_PER_SECOND", default_value = "50")]
+    /// All other commands of a user, what cannot be read included
+    #[arg(long, env = "TIDINGS_COMMANDS_PER_SECOND", default_value = "50", value_name = "PER_SECOND")]
     pub commands_per_second: NonZeroU32,
-    /// A connection that runs against these limits more often than this within a minute is closed.
-    #[arg(long, env = "TIDINGS_ABUSE_PER_MINUTE", default_value = "1000")]
+    /// A connection that is over these limits more often than this is closed (4429)
+    #[arg(long, env = "TIDINGS_ABUSE_PER_MINUTE", default_value = "1000", value_name = "PER_MINUTE")]
     pub abuse_per_minute: NonZeroU32,
-    /// Connections of one user on this node; with one more the oldest is closed.
-    #[arg(long, env = "TIDINGS_CONNECTIONS_PER_USER", default_value = "100")]
+    /// Connections of one user on this node; with one more their oldest is closed (4409). Polls do not count
+    #[arg(long, env = "TIDINGS_CONNECTIONS_PER_USER", default_value = "100", value_name = "CONNECTIONS")]
     pub connections_per_user: NonZeroU32,
-    /// Frames of any kind that a connection may send, per second in the long run; it is read no faster. At least
-    /// what any other limit allows.
-    #[arg(long, env = "TIDINGS_FRAMES_PER_SECOND", default_value = "100")]
+    /// WebSocket frames of one connection in the long run, of whatever kind; it is read no faster, and closed (4429)
+    /// after 30 s over it. Never less than what any other limit here allows
+    #[arg(long, env = "TIDINGS_FRAMES_PER_SECOND", default_value = "100", value_name = "PER_SECOND")]
     pub frames_per_second: NonZeroU32,
-    /// Frames that a connection may send at once. At least what any other limit allows.
-    #[arg(long, env = "TIDINGS_FRAMES_BURST", default_value = "200")]
+    /// Frames of one connection at once; never less than what any other limit here allows
+    #[arg(long, env = "TIDINGS_FRAMES_BURST", default_value = "200", value_name = "FRAMES")]
     pub frames_burst: NonZeroU32,
-    /// Whether compressed messages (permessage-deflate) are agreed on with clients that offer it.
-    #[arg(long, env = "TIDINGS_DEFLATE", default_value_t = true, action = clap::ArgAction::Set)]
+    /// Whether permessage-deflate is agreed on with clients that offer it
+    #[arg(long, env = "TIDINGS_DEFLATE", default_value_t = true, action = clap::ArgAction::Set, value_name = "BOOL")]
     pub deflate: bool,
-    /// Whether WebSockets are served at all; off, clients are told to poll.
-    #[arg(long, env = "TIDINGS_WEBSOCKET", default_value_t = true, action = clap::ArgAction::Set)]
+    /// Whether WebSockets are served at all; off, handshakes are refused with 503 and clients told to poll
+    #[arg(long, env = "TIDINGS_WEBSOCKET", default_value_t = true, action = clap::ArgAction::Set, value_name = "BOOL")]
     pub websocket: bool,
-    /// How long the connections of a stopping node are spread over, milliseconds: each is told when to leave.
-    #[arg(long, env = "TIDINGS_DRAIN_MS", default_value_t = 10_000, value_parser = clap::value_parser!(u64).range(0..=3_600_000))]
+    /// How long the connections of a stopping node are spread over, up to an hour: each is told when to leave. See
+    /// docs/OPERATIONS.md#stopping
+    #[arg(long, env = "TIDINGS_DRAIN_MS", default_value_t = 10_000, value_name = "MILLISECONDS", value_parser = clap::value_parser!(u64).range(0..=3_600_000))]
     pub drain_ms: u64,
     #[command(flatten)]
     pub common: CommonArgs,
 }
 
+impl Check for GatewayConfig {
+    fn check(&self) -> Vec<Problem> {
+        let mut problems = self.common.check();
+        problems.extend(self.admin_listen().err());
+        for url in &self.persistence_url {
+            problems.extend(internal::check_url(url).err().map(|why| Problem::new("persistence-url", why)));
+        }
+        problems
+    }
+}
+
 impl GatewayConfig {
+    /// # Errors
+    /// When there is no such port.
+    pub fn admin_listen(&self) -> Result<SocketAddr, Problem> {
+        admin_address(self.listen, self.common.admin_listen)
+    }
+
     /// Bound on the frames of a connection. What a user may do must also come through: another limit that was raised
     /// takes this one along.
     #[must_use]

@@ -50,7 +50,9 @@ impl Position {
         Self { epoch: head.epoch, seq: head.seq }
     }
 
-    fn of_record(record: &Record) -> Self {
+    /// Where a record stands.
+    #[must_use]
+    pub fn of_record(record: &Record) -> Self {
         Self { epoch: record.epoch, seq: record.seq }
     }
 }

@@ -3,6 +3,7 @@
 //! Each module's head tells what it may touch.
 
 pub mod app;
+pub mod asked;
 pub mod bus;
 pub mod command;
 pub mod config;
@@ -13,5 +14,6 @@ pub mod metrics;
 pub mod presence;
 pub mod problem;
 pub mod session;
+pub mod tasks;
 pub mod transport;
 pub mod worker;

@@ -38,6 +38,7 @@ pub use client::Client;
 pub(crate) use farewell::STOPPING;
 
 use crate::{
+    asked::Asked,
     bus::Entering,
     command::{self, Context, Effect, State},
     transport::{Connection, Frame, Session},
@@ -65,11 +66,11 @@ impl ChatSession {
         let (worker, client) = (&self.worker, &self.client);
         match effect {
             Effect::Reply(json) => client.connection.send(Frame::text(json)),
-            Effect::Refuse { reference, room, refusal } => {
-                refuse(worker, client, reference.as_deref(), room.as_ref(), &refusal);
+            Effect::Refuse { asked, room, refusal } => {
+                refuse(worker, client, &asked, room.as_ref(), &refusal);
             }
             Effect::Overstepped => overstepped(worker, client),
-            Effect::FindKey { reference, token } => {
+            Effect::FindKey { asked, token } => {
                 client.hold_reading();
                 if client.identity().is_none() {
                     client.connection.set_deadline(None);
@@ -78,38 +79,38 @@ impl ChatSession {
                 tokio::task::spawn_local(async move {
                     let verdict = session.worker.node.verifier.settle(&token).await;
                     let effects =
-                        command::settle_auth(&mut session.client.state.borrow_mut(), reference, verdict);
+                        command::settle_auth(&mut session.client.state.borrow_mut(), asked, verdict);
                     effects.into_iter().for_each(|effect| session.perform(effect));
                     session.client.release_reading();
                     session.client.go_once_answered();
                 });
             }
-            Effect::Authenticate { reference, identity } => {
+            Effect::Authenticate { asked, identity } => {
                 client.hold_reading();
                 // What takes long now is ours, not the client's.
                 client.connection.set_deadline(None);
                 let (worker, client) = (worker.clone(), client.clone());
                 tokio::task::spawn_local(async move {
-                    authenticate(&worker, &client, reference.as_deref(), identity).await;
+                    authenticate(&worker, &client, &asked, identity).await;
                     client.release_reading();
                     client.go_once_answered();
                 });
             }
             Effect::Renewed => client.watch_expiry(now_ms()),
-            Effect::Join { reference, target, presence } => {
-                join::start(worker, client, reference, target, presence);
+            Effect::Join { asked, target, presence } => {
+                join::start(worker, client, asked, target, presence);
             }
-            Effect::Leave { reference, rooms } => join::leave(worker, client, reference, rooms),
-            Effect::Append { reference, room, draft } => {
-                enqueue(worker, client, room, Job::Send { reference, draft })
+            Effect::Leave { asked, rooms } => join::leave(worker, client, asked, rooms),
+            Effect::Append { asked, room, draft } => {
+                enqueue(worker, client, room, Job::Send { asked, draft })
             }
-            Effect::Change { reference, room, change } => {
-                enqueue(worker, client, room, Job::Change { reference, change })
+            Effect::Change { asked, room, change } => {
+                enqueue(worker, client, room, Job::Change { asked, change })
             }
-            Effect::Mark { reference, room, seq, delivered } => {
-                enqueue(worker, client, room, Job::Mark { reference, seq, delivered })
+            Effect::Mark { asked, room, seq, delivered } => {
+                enqueue(worker, client, room, Job::Mark { asked, seq, delivered })
             }
-            Effect::Live { reference, live } => live::start(worker, client, reference, live),
+            Effect::Live { asked, live } => live::start(worker, client, asked, live),
             Effect::Close(code, reason) => client.connection.close(code.code(), reason),
         }
     }
@@ -117,16 +118,21 @@ impl ChatSession {
 
 impl ChatSession {
     /// Carries out what was read from a frame, or from a poll's list of commands.
-    fn on_parsed(&mut self, parsed: protocol::Parsed) {
+    fn on_parsed(&mut self, mut parsed: protocol::Parsed) {
         let node = &self.worker.node;
-        let kind = parsed.frame.as_ref().map_or("invalid", protocol::Command::frame);
-        node.metrics.frames.with_label_values(&[kind]).inc();
+        let command = parsed.frame.as_ref().ok();
+        let sends = matches!(command, Some(protocol::Command::Send { .. }));
+        let mut asked = Asked::new(parsed.reference.take(), sends, node.hot.frame(command));
+        // What goes into the log is traced: only that has a way through the system.
+        if let Some(command @ (protocol::Command::Send { .. } | protocol::Command::Change { .. })) = command {
+            asked = asked.traced(command.frame(), parsed.trace);
+        }
         let context = Context {
             verifier: &node.verifier,
             allow: &|limit, user, many| node.allow_many(limit, user, many),
             now_ms: now_ms(),
         };
-        let effects = command::apply(&mut self.client.state.borrow_mut(), &context, parsed);
+        let effects = command::apply(&mut self.client.state.borrow_mut(), &context, parsed, asked);
         for effect in effects {
             self.perform(effect);
         }
@@ -177,11 +183,11 @@ impl Session for ChatSession {
 }
 
 /// Fetches the account of a good token, then answers `connected`; a blocked user is closed.
-async fn authenticate(worker: &Rc<Worker>, client: &Rc<Client>, reference: Option<&str>, identity: Identity) {
+async fn authenticate(worker: &Rc<Worker>, client: &Rc<Client>, asked: &Asked, identity: Identity) {
     match admit(worker, identity).await {
-        Ok(admitted) => welcome(worker, client, reference, admitted),
+        Ok(admitted) => welcome(worker, client, asked, admitted),
         Err(refusal) => {
-            refuse(worker, client, reference, None, &refusal);
+            refuse(worker, client, asked, None, &refusal);
             let code = match refusal.code {
                 tidings_shared::error::ErrorCode::Forbidden => CloseCode::Forbidden,
                 tidings_shared::error::ErrorCode::Unauthorized => CloseCode::Unauthorized,
@@ -217,11 +223,11 @@ async fn admit(worker: &Rc<Worker>, identity: Identity) -> Result<Admitted, Refu
     Ok(Admitted { identity, rooms_version, versions, entering })
 }
 
-fn welcome(worker: &Rc<Worker>, client: &Rc<Client>, reference: Option<&str>, admitted: Admitted) {
+fn welcome(worker: &Rc<Worker>, client: &Rc<Client>, asked: &Asked, admitted: Admitted) {
     let Admitted { identity, rooms_version, versions, entering } = admitted;
     let node = &worker.node;
     let connected = ServerFrame::Connected {
-        reference,
+        reference: asked.reference(),
         connection: &format!("{}.{}.{}", node.name, worker.index, client.connection.id()),
         user: identity.user.as_str(),
         name: identity.name.as_deref(),
@@ -244,12 +250,16 @@ fn welcome(worker: &Rc<Worker>, client: &Rc<Client>, reference: Option<&str>, ad
 fn refuse(
     worker: &Worker,
     client: &Client,
-    reference: Option<&str>,
+    asked: &Asked,
     room: Option<&tidings_shared::ids::RoomId>,
     refusal: &Refusal,
 ) {
-    worker.node.metrics.errors.with_label_values(&[refusal.code.as_str()]).inc();
-    client.reply(&ServerFrame::Error { reference, room, refusal });
+    worker.node.hot.error(refusal.code);
+    asked.refused(refusal);
+    if asked.sends {
+        worker.node.hot.not_sent(refusal.code);
+    }
+    client.reply(&ServerFrame::Error { reference: asked.reference(), room, refusal });
     if refusal.code == tidings_shared::error::ErrorCode::RateLimited {
         overstepped(worker, client);
     }

@@ -1,6 +1,7 @@
 //! One worker thread's chat: its hub, and the tasks that bring hints to it, refill rooms with holes and sweep idle
 //! ones. Sessions of the thread share it; nothing else touches its hub.
 
+mod late;
 mod people;
 mod presence;
 mod refill;
@@ -16,21 +17,21 @@ use std::{
 use tidings_shared::{
     auth::Verifier,
     ids::{RoomId, UserId},
-    log::Record,
     protocol::server::Limits,
     receipts::Receipts,
 };
 use tokio::sync::{Semaphore, mpsc};
 
 use crate::{
-    bus::{Bus, Hint, WorkerQueue},
+    bus::{Bus, Hint, Published, WorkerQueue},
     hub::{Dispatch, Hub},
     limits::{Allowances, Limit},
-    metrics::Metrics,
+    metrics::{Hot, Metrics},
     presence::Presence,
     session::Client,
     transport::Frame,
 };
+pub use late::Late;
 use people::People;
 pub use typing::{Typing, Typist};
 
@@ -51,6 +52,8 @@ pub struct Node {
     pub typing: Arc<Typing>,
     pub presence: Arc<Presence>,
     pub metrics: Metrics,
+    pub hot: Hot,
+    pub late: Late,
     pub name: String,
     pub heartbeat_ms: u64,
     pub limits: Limits,
@@ -167,10 +170,13 @@ impl Worker {
 }
 
 impl Worker {
-    fn dispatch(self: &Rc<Self>, record: &Record, frame: &Frame) {
+    fn dispatch(self: &Rc<Self>, record: &Published, frame: &Frame) {
         let outcome = self.hub.borrow_mut().dispatch(record, frame);
         if !record.membership().is_empty() {
             self.give_up_ended();
+        }
+        if outcome == Dispatch::Delivered {
+            record.delivered();
         }
         if outcome == Dispatch::Refill {
             self.node.metrics.holes.inc();
@@ -188,10 +194,13 @@ async fn follow(worker: Rc<Worker>, mut inbox: Inbox) {
             count = inbox.hints.recv_many(&mut gathered, HINTS_PER_TURN) => if count == 0 { return },
             () = inbox.queue.wake.notified() => {}
         }
+        // What is followed by more is gathered in the outboxes and written together; what is alone goes at once.
+        let alone = gathered.len() == 1;
         for hint in gathered.drain(..) {
             match hint {
                 // It has no seq that would show what is missing before it: a removal of somebody whom it would reach.
                 Hint::Record { record, .. } if record.is_live_only() && inbox.queue.may_have_missed() => {}
+                Hint::Record { record, frame } if alone => worker.dispatch(&record, &frame.alone()),
                 Hint::Record { record, frame } => worker.dispatch(&record, &frame),
                 Hint::User { user, told } => worker.tell(&user, &told),
             }

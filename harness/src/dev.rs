@@ -1,6 +1,7 @@
 //! The developer's own system: started, looked at and stopped by `./dev`. Touches `.dev/` and the
 //! processes it started, each checked to be really ours before it is signalled.
 
+mod demo;
 pub mod detached;
 pub mod down;
 pub mod hints;

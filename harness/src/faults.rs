@@ -89,7 +89,7 @@ pub struct Report {
     pub deliveries: u64,
     /// Gaps told.
     pub gaps: u64,
-    /// Of those, with a new epoch.
+    /// Times a listener was told of a new epoch, by a gap or, where storage had all that was lost, without.
     pub new_epochs: u64,
     /// Connections made.
     pub connections: u64,

@@ -214,7 +214,7 @@ pub struct Checked {
     pub deliveries: u64,
     /// Gaps that listeners were told of.
     pub gaps: u64,
-    /// Of those, with a new epoch.
+    /// Times a listener was told of a new epoch, by a gap or, where storage had all that was lost, without.
     pub new_epochs: u64,
     /// Events that a listener could not see, and was not given.
     pub hidden: u64,

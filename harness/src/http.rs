@@ -312,9 +312,25 @@ impl Http {
     }
 }
 
-/// A pool of connections that ignores proxies: the nodes are on this machine.
+/// A pool of connections that ignores proxies: the nodes are on this machine. One that reqwest makes by itself panics
+/// where no TLS provider was installed: whoever needs one takes it from here.
 pub fn client() -> reqwest::Client {
-    reqwest::Client::builder().no_proxy().timeout(TIMEOUT).build().unwrap_or_default()
+    client_within(TIMEOUT)
+}
+
+/// The same, with another patience.
+pub(crate) fn client_within(timeout: Duration) -> reqwest::Client {
+    let builder = reqwest::Client::builder().no_proxy().timeout(timeout);
+    let builder = builder.use_preconfigured_tls((*crate::tls::client()).clone());
+    builder.build().expect("TLS is configured, and the system is asked for nothing")
+}
+
+/// `GET` of any address.
+///
+/// # Errors
+/// When there was no HTTP answer.
+pub async fn get(url: &str) -> Result<reqwest::Response, reqwest::Error> {
+    client().get(url).send().await
 }
 
 /// Percent-encodes a part of a path.

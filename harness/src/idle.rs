@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 use crate::dev::status::Status;
 use crate::frames::ServerFrame;
 use crate::http::Http;
+use crate::memory;
 use crate::play::history;
 use crate::raw::{RawSocket, opcode};
 use crate::token::Token;
@@ -188,10 +189,7 @@ fn gateways_rss(status: &Status) -> Result<u64> {
     let mut sum = 0;
     for gateway in &status.gateways {
         let pid = gateway.pid.with_context(|| format!("{} does not run: ./dev up", gateway.url))?;
-        let text = std::fs::read_to_string(format!("/proc/{pid}/status"))
-            .with_context(|| format!("{} (pid {pid}) has ended", gateway.url))?;
-        let line = text.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("no VmRSS")?;
-        sum += line.trim().trim_end_matches(" kB").parse::<u64>()? * 1024;
+        sum += memory::resident(pid).with_context(|| gateway.url.clone())?;
     }
     Ok(sum)
 }

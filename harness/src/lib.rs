@@ -2,6 +2,7 @@
 //! child processes, and clients that hold the protocol page against them.
 //! Imports nothing of the services: it knows them by their programs, ports and wire format only.
 
+pub mod balancer;
 pub mod client;
 pub mod clock;
 pub mod daemon;
@@ -15,6 +16,7 @@ pub mod http;
 pub mod idle;
 pub mod jwks;
 pub mod listener;
+pub mod memory;
 pub mod node;
 pub mod play;
 pub mod ports;
@@ -23,7 +25,10 @@ pub mod proxy;
 pub mod raw;
 pub mod recorder;
 pub mod redis;
+pub mod sink;
 pub mod stack;
+pub mod steered;
+pub mod tls;
 pub mod token;
 pub mod wall_clock;
 mod watchdog;
@@ -33,6 +38,7 @@ pub use frames::{Cursor, ServerFrame};
 pub use http::Http;
 pub use listener::{Begin, Listener, Nodes};
 pub use node::{Node, Ports, Service};
+pub use sink::Sink;
 pub use stack::Stack;
 pub use token::Token;
 pub use wall_clock::WallClock;

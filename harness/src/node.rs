@@ -2,6 +2,7 @@
 //! Touches the programs in the target folder and a log file. Promises that a node is ready (its admin
 //! listener says so) when `start` and `restart` return.
 
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -76,9 +77,23 @@ impl Node {
         name: &str,
         settings: &[(String, String)],
     ) -> Result<Node> {
+        Self::start_under(&[], service, folder, name, settings).await
+    }
+
+    /// The same, as the argument of another program, such as `valgrind`; nothing: as itself.
+    ///
+    /// # Errors
+    /// As [`Node::start`].
+    pub async fn start_under(
+        launcher: &[String],
+        service: Service,
+        folder: &Path,
+        name: &str,
+        settings: &[(String, String)],
+    ) -> Result<Node> {
         let mut tries = PORT_TRIES;
         loop {
-            let started = Self::start_on(Ports::free()?, service, folder, name, settings).await;
+            let started = Self::start_with(launcher, Ports::free()?, service, folder, name, settings).await;
             match started {
                 Err(error) if tries > 0 && format!("{error:#}").contains("in use") => tries -= 1,
                 started => return started,
@@ -97,13 +112,26 @@ impl Node {
         name: &str,
         settings: &[(String, String)],
     ) -> Result<Node> {
-        let program = program(service.program())?;
+        Self::start_with(&[], ports, service, folder, name, settings).await
+    }
+
+    async fn start_with(
+        launcher: &[String],
+        ports: Ports,
+        service: Service,
+        folder: &Path,
+        name: &str,
+        settings: &[(String, String)],
+    ) -> Result<Node> {
+        let program = program(service.program())?.into_os_string();
+        let words: Vec<_> = launcher.iter().map(OsString::from).chain([program]).collect();
         let mut environment = listeners(service, ports);
         environment.extend_from_slice(settings);
         let clock = WallClock::of(folder, name);
         let its_clock = clock.clone();
         let daemon = Daemon::new(name, folder.join(format!("{name}.log")), Signal::SIGKILL, move || {
-            let mut command = Command::new(&program);
+            let mut command = Command::new(&words[0]);
+            command.args(&words[1..]);
             with_environment(&mut command, &environment);
             its_clock.give_to(&mut command);
             command
@@ -217,7 +245,7 @@ impl Node {
     /// # Errors
     /// When it does not answer.
     pub async fn metrics(&self) -> Result<String> {
-        Ok(reqwest::get(format!("{}/metrics", self.admin())).await?.error_for_status()?.text().await?)
+        Ok(crate::http::get(&format!("{}/metrics", self.admin())).await?.error_for_status()?.text().await?)
     }
 
     /// All it logged so far.
@@ -255,8 +283,7 @@ pub(crate) fn with_environment(command: &mut Command, settings: &[(String, Strin
 
 /// Whether the admin listener on this port says ready.
 pub(crate) async fn is_ready(admin: u16) -> bool {
-    let client = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(2)).build();
-    let Ok(client) = client else { return false };
+    let client = crate::http::client_within(Duration::from_secs(2));
     let answer = client.get(format!("http://127.0.0.1:{admin}/readyz")).send().await;
     answer.is_ok_and(|answer| answer.status() == 200)
 }

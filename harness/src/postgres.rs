@@ -76,11 +76,24 @@ impl Postgres {
         Self::launch(folder.to_owned(), None).await
     }
 
+    /// Starts one whose data and log lie under `folder`, as durable as in production, with these lines of
+    /// `postgresql.conf` besides.
+    ///
+    /// # Errors
+    /// As [`Postgres::shared`].
+    pub async fn start_durable_in(folder: &Path, settings: &str) -> Result<Postgres> {
+        Self::launch_with(folder.to_owned(), None, format!("{}{settings}", cluster::DURABLE)).await
+    }
+
     async fn launch(path: PathBuf, folder: Option<Folder>) -> Result<Postgres> {
+        Self::launch_with(path, folder, String::new()).await
+    }
+
+    async fn launch_with(path: PathBuf, folder: Option<Folder>, settings: String) -> Result<Postgres> {
         let data = path.join("postgres");
         let clock = WallClock::of(&path, "postgres");
         let into = data.clone();
-        tokio::task::spawn_blocking(move || cluster::copy_for_tests(&into)).await??;
+        tokio::task::spawn_blocking(move || cluster::copy_for_tests(&into, &settings)).await??;
         let mut tries = 5;
         loop {
             let port = ports::free()?;

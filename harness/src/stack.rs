@@ -16,8 +16,10 @@ use crate::token::{self, Token};
 
 mod clocks;
 mod links;
+mod settings;
 
 pub use links::{Link, Links};
+use settings::Settings;
 
 /// How many of what, and their settings.
 #[derive(Debug, Clone)]
@@ -25,8 +27,10 @@ pub struct StackBuilder {
     gateways: usize,
     persistence: usize,
     own_postgres: bool,
+    durable: Option<String>,
     proxied: bool,
     clocks: bool,
+    launchers: Vec<(Service, usize, Vec<String>)>,
     gateway_settings: Vec<(String, String)>,
     persistence_settings: Vec<(String, String)>,
 }
@@ -53,6 +57,12 @@ impl StackBuilder {
         self
     }
 
+    /// With a PostgreSQL of its own that is as durable as in production, with these lines of `postgresql.conf`.
+    #[must_use]
+    pub fn durable_postgres(self, settings: &str) -> Self {
+        StackBuilder { durable: Some(settings.to_owned()), ..self }
+    }
+
     /// With a proxy between any two parts: see [`Links`].
     #[must_use]
     pub fn proxied(mut self) -> Self {
@@ -64,6 +74,18 @@ impl StackBuilder {
     #[must_use]
     pub fn clocks(self) -> Self {
         StackBuilder { clocks: true, ..self }
+    }
+
+    /// Has a node, by its number from 0, run as the argument of another program, such as `valgrind`.
+    #[must_use]
+    pub fn under(mut self, service: Service, number: usize, launcher: Vec<String>) -> Self {
+        self.launchers.push((service, number, launcher));
+        self
+    }
+
+    fn launcher(&self, service: Service, number: usize) -> &[String] {
+        let of = |(of, at, _): &&(Service, usize, Vec<String>)| *of == service && *at == number;
+        self.launchers.iter().find(of).map_or(&[], |(_, _, launcher)| launcher)
     }
 
     /// A setting of every gateway, by its environment name.
@@ -96,9 +118,10 @@ impl StackBuilder {
             clocks::prepare(folder.path(), self.gateways, self.persistence)?;
         }
         let redis = Redis::start_in(folder.path()).await?;
-        let server = match self.own_postgres {
-            true => Arc::new(Postgres::start_in(folder.path()).await?),
-            false => Postgres::shared().await?,
+        let server = match (&self.durable, self.own_postgres) {
+            (Some(settings), _) => Arc::new(Postgres::start_durable_in(folder.path(), settings).await?),
+            (None, true) => Arc::new(Postgres::start_in(folder.path()).await?),
+            (None, false) => Postgres::shared().await?,
         };
         let database = server.database().await?;
         migrate(database.url()).await?;
@@ -109,8 +132,8 @@ impl StackBuilder {
             jwt_secret: token::secret(),
             internal_secret: token::secret(),
             persistence_urls: String::new(),
-            gateway: self.gateway_settings,
-            persistence: self.persistence_settings,
+            gateway: self.gateway_settings.clone(),
+            persistence: self.persistence_settings.clone(),
         };
         let mut links = None;
         if self.proxied {
@@ -122,7 +145,10 @@ impl StackBuilder {
         for number in 0..self.persistence {
             let name = format!("persistence-{number}");
             let settings = settings.of(Service::Persistence);
-            persistence.push(Node::start(Service::Persistence, folder.path(), &name, &settings).await?);
+            let launcher = self.launcher(Service::Persistence, number);
+            persistence.push(
+                Node::start_under(launcher, Service::Persistence, folder.path(), &name, &settings).await?,
+            );
         }
         settings.persistence_urls = persistence.iter().map(Node::internal).collect::<Vec<_>>().join(",");
         if let Some(links) = &mut links {
@@ -133,54 +159,14 @@ impl StackBuilder {
         for number in 0..self.gateways {
             let name = format!("gateway-{number}");
             let settings = settings.of(Service::Gateway);
-            gateways.push(Node::start(Service::Gateway, folder.path(), &name, &settings).await?);
+            let launcher = self.launcher(Service::Gateway, number);
+            gateways
+                .push(Node::start_under(launcher, Service::Gateway, folder.path(), &name, &settings).await?);
         }
         if let Some(links) = &mut links {
             links.put_before_gateways(&gateways).await?;
         }
         Ok(Stack { gateways, persistence, links, redis, database, settings, folder })
-    }
-}
-
-/// What the nodes of one stack are told.
-struct Settings {
-    redis_url: String,
-    database_url: String,
-    jwt_secret: String,
-    internal_secret: String,
-    persistence_urls: String,
-    gateway: Vec<(String, String)>,
-    persistence: Vec<(String, String)>,
-}
-
-impl Settings {
-    fn of(&self, service: Service) -> Vec<(String, String)> {
-        let mut settings = vec![
-            ("REDIS_URL", self.redis_url.as_str()),
-            ("TIDINGS_JWT_SECRET", &self.jwt_secret),
-            ("TIDINGS_INTERNAL_SECRET", &self.internal_secret),
-        ];
-        let more = match service {
-            Service::Gateway => {
-                settings.push(("TIDINGS_PERSISTENCE_URLS", &self.persistence_urls));
-                // Each a full runtime: a test machine holds many nodes at once.
-                settings.push(("TIDINGS_WORKERS", "2"));
-                // Those of the drain set their own.
-                settings.push(("TIDINGS_DRAIN_MS", "1000"));
-                &self.gateway
-            }
-            Service::Persistence => {
-                settings.push(("DATABASE_URL", &self.database_url));
-                // Tests are faster than people; those of the limits set their own.
-                settings.push(("TIDINGS_MESSAGES_PER_SECOND", "100000"));
-                settings.push(("TIDINGS_MESSAGES_BURST", "100000"));
-                settings.push(("TIDINGS_MARKS_PER_SECOND", "100000"));
-                settings.push(("TIDINGS_PRESENCE_PER_SECOND", "100000"));
-                &self.persistence
-            }
-        };
-        let settings = settings.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned()));
-        settings.chain(more.iter().cloned()).collect()
     }
 }
 
@@ -203,8 +189,10 @@ impl Stack {
             gateways: 1,
             persistence: 1,
             own_postgres: false,
+            durable: None,
             proxied: false,
             clocks: false,
+            launchers: Vec::new(),
             gateway_settings: Vec::new(),
             persistence_settings: Vec::new(),
         }
@@ -242,6 +230,11 @@ impl Stack {
     /// All persistence nodes.
     pub fn persistence_nodes(&self) -> &[Node] {
         &self.persistence
+    }
+
+    /// Whether it was built with proxies between its parts.
+    pub fn is_proxied(&self) -> bool {
+        self.links.is_some()
     }
 
     /// The proxies between its parts.

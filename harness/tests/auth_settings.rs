@@ -41,7 +41,7 @@ fn settings_that_cannot_work_end_the_start_with_their_name() -> Result<()> {
         for (flags, name) in [
             (vec![], "--jwt-secret"),
             (vec!["--jwt-secret=hunter2".to_owned()], "--jwt-secret"),
-            (vec!["--jwt-secret=-----BEGIN PUBLIC KEY-----hunter2".to_owned()], "--jwt-secret is PEM"),
+            (vec!["--jwt-secret=-----BEGIN PUBLIC KEY-----hunter2".to_owned()], "is PEM"),
             (vec![format!("--jwt-public-key={no_pem}")], "--jwt-public-key"),
             (vec!["--jwt-public-key=/no/such/file".to_owned()], "--jwt-public-key"),
             (vec![format!("--jwks-file={no_keys}")], "--jwks-file"),

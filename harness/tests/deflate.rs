@@ -57,9 +57,9 @@ async fn a_rooms_message_is_compressed_once_and_reaches_all_as_it_was_sent() -> 
     for listener in &listeners {
         ensure!(heard(listener).await? == "short" && heard(listener).await? == words);
     }
-    ensure!(metric(&stack, "tidings_gateway_frames_compressed").await? == 1, "the long one, once");
-    ensure!(metric(&stack, "tidings_gateway_compressed_frames_sent").await? == 8);
-    ensure!(metric(&stack, "tidings_gateway_compression_saved_bytes").await? > 8 * 500);
+    ensure!(metric(&stack, "tidings_gateway_frames_compressed_total").await? == 1, "the long one, once");
+    ensure!(metric(&stack, "tidings_gateway_compressed_frames_sent_total").await? == 8);
+    ensure!(metric(&stack, "tidings_gateway_compression_saved_bytes_total").await? > 8 * 500);
     let page = stack.http("bob").get(&format!("/rooms/{room}/messages")).await?.expect(200);
     ensure!(page.body["messages"][1]["content"] == words.as_str(), "{}", page.body);
     Ok(())
@@ -114,7 +114,7 @@ async fn bombs_are_refused_without_ever_being_held() -> Result<()> {
     }
     let grown = peak()? - before;
     ensure!(grown < 16 * 1024 * 1024, "the gateway has held {grown} bytes more");
-    ensure!(metric(&stack, "tidings_gateway_bombs_refused").await? == 10);
+    ensure!(metric(&stack, "tidings_gateway_bombs_refused_total").await? == 10);
     stack.connect("alice").await?.ping().await?;
     Ok(())
 }
@@ -128,7 +128,7 @@ async fn switched_off_nothing_is_agreed_on_and_all_goes_on() -> Result<()> {
     let words = "the same words ".repeat(60);
     alice.send(&room, &words).await?;
     ensure!(heard(&alice).await? == words);
-    ensure!(metric(&stack, "tidings_gateway_compressed_frames_sent").await? == 0);
+    ensure!(metric(&stack, "tidings_gateway_compressed_frames_sent_total").await? == 0);
     let mut socket = raw_deflating(&stack, "alice").await?;
     let marked = frame(0x80 | COMPRESSED | opcode::TEXT, &deflated(b"{}"), Some([1, 2, 3, 4]));
     socket.send_bytes(&marked).await?;

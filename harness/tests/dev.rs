@@ -95,6 +95,76 @@ fn up_starts_again_what_died_on_the_same_ports_and_down_stops_all() {
     assert_eq!(dev.status().gateways.len(), 2, "numbers are remembered");
 }
 
+/// Stands for the demo's server: says that it is well, and what it was told.
+const SERVER: &str = r#"import http from "node:http";
+const port = Number(process.argv[process.argv.indexOf("--port") + 1]);
+const { TIDINGS_DEMO_GATEWAYS: gateways, TIDINGS_DEMO_PERSISTENCE: persistence } = process.env;
+http
+  .createServer((request, response) =>
+    response.end(request.url === "/healthz" ? "ok" : JSON.stringify({ gateways, persistence })))
+  .listen(port, "127.0.0.1");
+"#;
+
+/// A built demo in this folder; what `./dev` gives as its program.
+fn built_demo(folder: &Path) -> String {
+    std::fs::create_dir_all(folder.join("dist")).unwrap();
+    std::fs::write(folder.join("dist/index.html"), "").unwrap();
+    std::fs::write(folder.join("serve.mjs"), SERVER).unwrap();
+    folder.join("serve.mjs").to_str().unwrap().to_owned()
+}
+
+async fn says(url: &str) -> serde_json::Value {
+    tidings_harness::http::client().get(url).send().await.unwrap().json().await.unwrap()
+}
+
+#[tokio::test]
+async fn the_demo_is_kept_like_a_node_and_knows_all_of_them() {
+    let dev = Dev(Folder::new().unwrap());
+    let base = free_base();
+    let program = built_demo(&dev.0.path().join("web"));
+    let (port, up) = (base.to_string(), ["up", "--detach", "--demo", &program]);
+    let told = dev.succeeds(&[&up[..], &["--gateways", "1", "--port", &port]].concat());
+    let url = format!("http://127.0.0.1:{}", base + 2);
+    assert!(told.contains(&format!("The demo, in a browser: {url}")), "{told}");
+    assert_eq!(dev.status().demo.as_deref(), Some(url.as_str()));
+    let gateway = format!("http://127.0.0.1:{base}");
+    assert_eq!(says(&url).await["gateways"], gateway);
+
+    let pid = |dev: &Dev| {
+        let state = std::fs::read_to_string(dev.0.path().join(".dev/state.json")).unwrap();
+        let state: serde_json::Value = serde_json::from_str(&state).unwrap();
+        u32::try_from(state["demo"]["running"]["pid"].as_u64().unwrap()).unwrap()
+    };
+    let first = pid(&dev);
+    dev.succeeds(&up);
+    assert_eq!(pid(&dev), first, "nothing has changed");
+    kill_now(first);
+    assert_eq!(dev.status().demo, None);
+    dev.succeeds(&up);
+    let second = pid(&dev);
+    assert!(second != first && dev.status().demo.is_some());
+    dev.succeeds(&[&up[..], &["--gateways", "2"]].concat());
+    assert_ne!(pid(&dev), second, "it is started anew with the new gateway");
+    assert_eq!(says(&url).await["gateways"], format!("{gateway},http://127.0.0.1:{}", base + 10));
+
+    let last = pid(&dev);
+    dev.succeeds(&["down"]);
+    assert!(!is_alive(last));
+    assert_eq!(dev.status().demo, None);
+}
+
+#[test]
+fn without_the_demo_all_else_works_and_why_is_told() {
+    let dev = Dev(Folder::new().unwrap());
+    let base = free_base();
+    let _taken = std::net::TcpListener::bind(("127.0.0.1", base + 2)).unwrap();
+    let program = built_demo(&dev.0.path().join("web"));
+    let told = dev.succeeds(&["up", "--detach", "--demo", &program, "--port", &base.to_string()]);
+    assert!(told.contains(&format!("not started: port {} of 127.0.0.1 is taken", base + 2)), "{told}");
+    let status = dev.status();
+    assert_eq!((status.demo, status.gateways.iter().filter(|node| node.pid.is_some()).count()), (None, 2));
+}
+
 #[test]
 fn a_taken_port_is_told_with_its_number() {
     let dev = Dev(Folder::new().unwrap());
@@ -119,148 +189,4 @@ fn a_token_is_good_for_whom_it_names() {
     assert_eq!((&claims["sub"], &claims["name"]), (&"alice".into(), &"Alice".into()));
     assert_eq!(claims["scope"], "tidings.admin");
     assert_eq!(claims["exp"].as_i64().unwrap() - claims["iat"].as_i64().unwrap(), 60);
-}
-
-/// The script in a folder of its own, with a `cargo` that only says what it was asked.
-struct Rehearsal(Folder);
-
-impl Rehearsal {
-    fn new() -> Rehearsal {
-        let folder = Folder::new().unwrap();
-        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../dev");
-        std::fs::copy(script, folder.path().join("dev")).unwrap();
-        let bin = folder.path().join("cargo/bin");
-        std::fs::create_dir_all(&bin).unwrap();
-        let cargo = r#"#!/bin/sh
-echo "$1" >>"$ASKED"
-[ "$1" != test ] || printf '%s\n' "$RESULTS"
-case " $FAILING " in *" $1 "*) exit 101 ;; esac
-[ "$1 $5" != "install --root" ] || { mkdir -p "$6/bin" && cp "$CARGO_HOME/bin/cargo-deny" "$6/bin/"; }
-"#;
-        let deny = r#"#!/bin/sh
-if [ "$1" = --version ]; then
-  case " $FAILING " in *" deny-version "*) echo cargo-deny 0.9.30 ;; *) echo cargo-deny 1000.0.0 ;; esac
-  exit
-fi
-of=
-for word; do
-  case $word in fuzz/Cargo.toml) of=-fuzz ;; check | fetch) break ;; esac
-done
-echo "deny$of-$word" >>"$ASKED"
-case " $FAILING " in *" deny$of-$word "*) exit 1 ;; esac
-"#;
-        // Installs nothing, but makes the folders that it is asked for.
-        let python = "#!/bin/sh\nfor last; do :; done\n[ \"$2\" != venv ] || mkdir -p \"$last\"\n";
-        let pins = folder.path().join("harness/tests/openapi");
-        std::fs::create_dir_all(&pins).unwrap();
-        std::fs::write(pins.join("requirements.txt"), "").unwrap();
-        let programs =
-            [("cargo", cargo), ("cargo-deny", deny), ("python3", python), ("shellcheck", "#!/bin/sh\n")];
-        for (name, text) in programs {
-            std::fs::write(bin.join(name), text).unwrap();
-            let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
-            std::fs::set_permissions(bin.join(name), mode).unwrap();
-        }
-        Rehearsal(folder)
-    }
-
-    /// Exit code and last line of `./dev test` (or `lint`), and what cargo was asked in which order.
-    fn dev(&self, command: &str, results: &str, failing: &str) -> (i32, String, String) {
-        let folder = self.0.path();
-        let output = Command::new(folder.join("dev"))
-            .arg(command)
-            .current_dir(folder)
-            .env("CARGO_HOME", folder.join("cargo"))
-            .env("TIDINGS_DEV_DIR", folder.join(".dev"))
-            .env("CI", "true")
-            .env("ASKED", folder.join("asked"))
-            .env("RESULTS", results)
-            .env("FAILING", failing)
-            .stdin(std::process::Stdio::null())
-            .output()
-            .unwrap();
-        std::fs::write(folder.join("told"), &output.stderr).unwrap();
-        let said = String::from_utf8(output.stdout).unwrap();
-        let asked = std::fs::read_to_string(folder.join("asked")).unwrap();
-        let last = said.lines().last().unwrap_or_default().to_owned();
-        (output.status.code().unwrap(), last, asked.replace('\n', " ").trim().to_owned())
-    }
-}
-
-impl Rehearsal {
-    /// What the last run told beside its results.
-    fn told(&self) -> String {
-        std::fs::read_to_string(self.0.path().join("told")).unwrap()
-    }
-}
-
-const GOOD: &str =
-    "test result: ok. 3 passed; 0 failed; 0 ignored; 0 measured; 0 filtered out; finished in 1s";
-const BAD: &str =
-    "test result: FAILED. 2 passed; 1 failed; 0 ignored; 0 measured; 0 filtered out; finished in 1s";
-
-#[rstest::rstest]
-#[case::all_is_well(&[GOOD, GOOD], "", 0, "6 passed, 0 failed")]
-#[case::a_test_fails(&[GOOD, BAD], "test", 1, "5 passed, 1 failed")]
-#[case::clippy_complains(&[GOOD], "clippy", 1, "3 passed, 1 failed")]
-#[case::a_test_program_crashes(&[GOOD], "test", 1, "3 passed, 1 failed")]
-#[case::clippy_complains_and_a_test_fails(&[BAD], "clippy test", 1, "2 passed, 2 failed")]
-#[case::nothing_builds(&[], "clippy build test", 1, "0 passed, 3 failed")]
-#[case::advisories_cannot_be_had(&[GOOD], "deny-fetch", 0, "3 passed, 0 failed")]
-fn test_says_in_its_last_line_and_its_exit_code_how_it_went(
-    #[case] results: &[&str],
-    #[case] failing: &str,
-    #[case] code: i32,
-    #[case] last: &str,
-) {
-    let (exited, said, asked) = Rehearsal::new().dev("test", &results.join("\n"), failing);
-    assert_eq!((exited, said.as_str()), (code, last));
-    let asked: Vec<&str> = asked.split(' ').filter(|asked| !asked.starts_with("deny")).collect();
-    assert_eq!(
-        asked.join(" "),
-        "fmt clippy fetch build test",
-        "the programs are built before the tests run them"
-    );
-}
-
-#[rstest::rstest]
-#[case("", 0)]
-#[case("fmt", 1)]
-#[case("clippy", 1)]
-#[case("deny-check", 1)]
-#[case("deny-fuzz-check", 1)]
-fn lint_exits_with_1_after_a_complaint_but_runs_every_check(#[case] failing: &str, #[case] code: i32) {
-    let (exited, _, asked) = Rehearsal::new().dev("lint", "", failing);
-    let all = "fmt clippy deny-check fetch deny-fuzz-check deny-fetch deny-check deny-fuzz-check";
-    assert_eq!((exited, asked.as_str()), (code, all));
-}
-
-#[rstest::rstest]
-#[case::too_old_here("deny-version", 0, "info install deny-check fetch deny-fuzz-check", None)]
-#[case::and_crates_cannot_be_had("deny-version info", 0, "info", Some("dependencies"))]
-#[case::and_it_does_not_build("deny-version install", 1, "info install", None)]
-#[case::fuzz_was_never_fetched("fetch info", 0, "deny-check fetch info", Some("dependencies of fuzz/"))]
-#[case::the_lock_of_fuzz_does_not_fit("fetch", 0, "deny-check fetch info deny-fuzz-check", None)]
-fn dependencies_go_unchecked_only_for_want_of_network_and_lint_says_so(
-    #[case] failing: &str,
-    #[case] code: i32,
-    #[case] expected: &str,
-    #[case] unchecked: Option<&str>,
-) {
-    let rehearsal = Rehearsal::new();
-    let (exited, _, asked) = rehearsal.dev("lint", "", &format!("deny-fetch {failing}"));
-    let asked = asked.strip_prefix("fmt clippy ").unwrap().trim_end_matches(" deny-fetch");
-    assert_eq!((exited, asked), (code, expected));
-    let told = rehearsal.told();
-    let mut lines = told.lines().filter(|line| !line.starts_with("advisories"));
-    let told = lines.find_map(|line| line.split_once(": NOT CHECKED")).map(|(what, _)| what);
-    assert_eq!(told, unchecked);
-}
-
-#[test]
-fn without_the_database_of_advisories_lint_says_so_and_checks_the_rest() {
-    let rehearsal = Rehearsal::new();
-    let (exited, _, asked) = rehearsal.dev("lint", "", "deny-fetch");
-    assert_eq!((exited, asked.as_str()), (0, "fmt clippy deny-check fetch deny-fuzz-check deny-fetch"));
-    assert!(rehearsal.told().contains("advisories: NOT CHECKED"), "{}", rehearsal.told());
 }

@@ -121,7 +121,7 @@ async fn an_answer_in_flight_comes_before_the_close_however_long_overdue_that_is
     stack.gateway(0).terminate()?;
     told(&alice).await?;
     // The only one of them leaves in the middle of the time, and is called upon a second after: some 10 s from here.
-    until_metric(stack.gateway(0), "tidings_gateway_drain_overstayed", 1.0).await?;
+    until_metric(stack.gateway(0), "tidings_gateway_drain_overstayed_total", 1.0).await?;
     tokio::time::sleep(Duration::from_millis(500)).await;
     ensure!(alice.closed().is_none() && !sending.is_finished(), "{:?}", alice.closed());
     ensure!(sending.await??.stage == "stored");
@@ -195,7 +195,7 @@ async fn for_a_while_after_the_signal_a_node_serves_as_ever_though_it_is_unready
     stack.gateway(0).terminate()?;
     until_unready(stack.gateway(0)).await?;
     let bob = stack.connect("bob").await?;
-    ensure!(metric(stack.gateway(0), "tidings_gateway_drain_told").await? == 0.0);
+    ensure!(metric(stack.gateway(0), "tidings_gateway_drain_told_total").await? == 0.0);
     told(&alice).await?;
     told(&bob).await?;
     ensure!(matches!(stack.connect("carol").await, Err(ClientError::Refused { status: 503, .. })));

@@ -70,7 +70,7 @@ INSERT INTO message_search (room_id, seq, at, tsv)
   SELECT m.room_id, m.seq, m.at,
     array_to_tsvector(string_to_array(to_hex(s.key) || ':' || replace(m.content, ' ', ' ' || to_hex(s.key) || ':'), ' '))
   FROM messages m JOIN search_slices s ON s.room_id = m.room_id AND s.slice = m.seq / 512;
-CREATE INDEX message_search_words ON message_search USING gin (tsv) WITH (fastupdate = off);
+CREATE INDEX message_search_words ON message_search USING gin (tsv) WITH (fastupdate = on, gin_pending_list_limit = 256);
 INSERT INTO search_progress SELECT id, head_seq FROM rooms;
 INSERT INTO room_epochs SELECT id, 1, 0 FROM rooms;
 ANALYZE";

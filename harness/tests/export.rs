@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use reqwest::Method;
 use serde_json::{Value, json};
-use tidings_harness::{Http, Stack, Token, node};
+use tidings_harness::{Http, Stack, Token, memory::resident, node};
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -111,13 +111,6 @@ async fn many_messages(stack: &Stack, room: &str, count: u32) -> Result<()> {
         .map(drop)
 }
 
-/// Resident memory of a process, KiB.
-fn resident(pid: u32) -> Result<u64> {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("no VmRSS")?;
-    Ok(line.trim().trim_end_matches(" kB").parse()?)
-}
-
 #[tokio::test]
 async fn a_long_export_needs_little_memory_and_ends_with_whoever_asked_for_it() -> Result<()> {
     let stack = Stack::builder().gateways(0).start().await?;
@@ -138,7 +131,7 @@ async fn a_long_export_needs_little_memory_and_ends_with_whoever_asked_for_it() 
         most = most.max(resident(pid)?);
     }
     ensure!(bytes > 50 * 1024 * 1024, "{bytes} bytes");
-    ensure!(most < before + 32 * 1024, "from {before} to {most} KiB for {bytes} bytes");
+    ensure!(most < before + 32 * 1024 * 1024, "from {before} to {most} bytes for {bytes} bytes");
 
     // One of each person and four in all may be under way; those whose askers are gone make room.
     let people = ["alice", "bob", "carol", "dave"];

@@ -81,8 +81,10 @@ async fn what_is_sent_by_http_is_heard_live_and_private_ones_only_by_those_named
 async fn with_websockets_switched_off_a_class_goes_on_by_polling() -> Result<()> {
     let stack = Stack::builder().gateways(2).gateway_env("TIDINGS_WEBSOCKET", false).start().await?;
     let room = classroom(&stack).await?;
-    let told =
-        reqwest::get(format!("{}/v1/transport", stack.gateway(0).url())).await?.json::<Value>().await?;
+    let told = tidings_harness::http::get(&format!("{}/v1/transport", stack.gateway(0).url()))
+        .await?
+        .json::<Value>()
+        .await?;
     ensure!(told["websocket"] == false, "{told}");
     let refused = stack.connect("teacher").await.err().context("let in")?;
     ensure!(

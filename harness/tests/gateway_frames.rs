@@ -96,7 +96,8 @@ async fn a_burst_of_frames_after_a_reconnect_hurts_nobody_and_a_longer_one_only_
             pongs += usize::from(frame.opcode == opcode::PONG && frame.payload == b"?");
         }
         let metrics = stack.gateway(0).metrics().await?;
-        let line = metrics.lines().find_map(|line| line.strip_prefix("tidings_gateway_frame_rate_holds "));
+        let line =
+            metrics.lines().find_map(|line| line.strip_prefix("tidings_gateway_frame_rate_holds_total "));
         ensure!((line != Some("0")) == held, "{pings} pings: {line:?}");
     }
     socket.send(opcode::TEXT, br#"{"type":"ping","ref":"p"}"#).await?;

@@ -1,8 +1,11 @@
 //! The rules of the house, held against the sources and the pages themselves: who may import and name what, what is
-//! pure, how files are kept, and that the documents say what the code does. Reads the tree, starts nothing.
+//! pure, how files are kept, and that the documents say what the code does. Reads the tree, and asks the
+//! programs for their settings.
 
 #![allow(clippy::unwrap_used)]
 
+#[path = "house/acl.rs"]
+mod acl;
 #[path = "house/coverage.rs"]
 mod coverage;
 #[path = "house/files.rs"]
@@ -13,5 +16,7 @@ mod guarantees;
 mod imports;
 #[path = "house/pages.rs"]
 mod pages;
+#[path = "house/settings.rs"]
+mod settings;
 #[path = "house/tree.rs"]
 mod tree;

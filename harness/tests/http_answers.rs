@@ -6,7 +6,7 @@ use std::io::Read;
 use anyhow::{Context, Result, ensure};
 use reqwest::header::HeaderMap;
 use serde_json::{Value, json};
-use tidings_harness::Stack;
+use tidings_harness::{Stack, memory::resident};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
@@ -140,13 +140,6 @@ async fn what_is_long_comes_compressed_to_who_takes_that() -> Result<()> {
     Ok(())
 }
 
-/// Resident memory of a process, KiB.
-fn resident(pid: u32) -> Result<u64> {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("no VmRSS")?;
-    Ok(line.trim().trim_end_matches(" kB").parse()?)
-}
-
 #[tokio::test]
 async fn an_export_stays_a_stream_compressed_or_not() -> Result<()> {
     let stack = stack().await?;
@@ -179,7 +172,11 @@ async fn an_export_stays_a_stream_compressed_or_not() -> Result<()> {
             most = most.max(resident(pid)?);
         }
         ensure!(body.len() > 17 * 1024 * 1024, "{coding}: {} bytes", body.len());
-        ensure!(most < before + 16 * 1024, "{coding}: from {before} to {most} KiB for {} bytes", body.len());
+        ensure!(
+            most < before + 16 * 1024 * 1024,
+            "{coding}: from {before} to {most} bytes for {} bytes",
+            body.len()
+        );
         let plain = if coding == "gzip" { inflate(&body)? } else { body };
         let mut lines = plain.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
         let last: Value = serde_json::from_slice(lines.next_back().context("no lines")?)?;

@@ -1,49 +1,12 @@
 //! `tidings-persistence import`: what another system held is there afterwards, once, in its order.
 
-use std::io::Write;
-use std::path::PathBuf;
-use std::process::Output;
+#[path = "support/importing.rs"]
+mod importing;
 
 use anyhow::{Result, ensure};
+use importing::{file, import, message, run, stack};
 use serde_json::{Value, json};
-use tidings_harness::{Stack, node};
-
-async fn stack() -> Result<Stack> {
-    Stack::builder().gateways(0).start().await
-}
-
-/// A file with one line for each value.
-fn file(stack: &Stack, name: &str, lines: impl IntoIterator<Item = Value>) -> Result<PathBuf> {
-    let path = stack.folder().join(name);
-    let mut file = std::io::BufWriter::new(std::fs::File::create(&path)?);
-    for line in lines {
-        match line {
-            Value::String(raw) => writeln!(file, "{raw}")?,
-            line => writeln!(file, "{line}")?,
-        }
-    }
-    file.flush()?;
-    Ok(path)
-}
-
-async fn run(stack: &Stack, path: &PathBuf, arguments: &[&str]) -> Result<Output> {
-    let mut command = tokio::process::Command::new(node::program("tidings-persistence")?);
-    command.arg("import").arg(path).args(arguments);
-    command.args(["--database-url", stack.database().url(), "--redis-url", &stack.redis().url()]);
-    Ok(command.output().await?)
-}
-
-/// Imports to the end; the last line that was printed.
-async fn import(stack: &Stack, path: &PathBuf, arguments: &[&str]) -> Result<String> {
-    let output = run(stack, path, arguments).await?;
-    ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    let told = String::from_utf8(output.stdout)?;
-    Ok(told.lines().last().unwrap_or_default().to_owned())
-}
-
-fn message(room: &str, id: u32, sender: &str) -> Value {
-    json!({"type": "message", "room": room, "id": id, "sender": sender, "at": "2019-05-06T07:08:09Z", "content": format!("words {id}")})
-}
+use tidings_harness::node;
 
 #[tokio::test]
 async fn rooms_people_and_messages_are_there_with_what_they_were() -> Result<()> {

@@ -112,7 +112,7 @@ async fn a_connection_that_runs_against_limits_all_the_time_is_closed_and_no_oth
         ensure!(closed == Some(4429), "{name}: {closed:?}");
         calm.ping().await?;
     }
-    ensure!(metric(&stack, "tidings_gateway_closes{code=\"4429\"}").await? == 3);
+    ensure!(metric(&stack, "tidings_gateway_closes_total{code=\"4429\"}").await? == 3);
     // Now and then over it is no abuse.
     let alice = stack.connect("alice").await?;
     let mut codes = Vec::new();

@@ -138,7 +138,7 @@ async fn stored_is_answered_by_the_watermark_with_its_exceptions() -> Result<()>
         ("r\u{1f}2".to_owned(), "1 id-of-a 5".to_owned()),
         ("r\u{1f}3".to_owned(), "rejected".to_owned()),
     ];
-    ensure!(world.log.tell_stored(&session, partition, last, &exceptions).await?);
+    ensure!(world.tell_stored(&session, last, exceptions).await?);
     let mut outcomes = Vec::new();
     for (_, wait) in waits {
         outcomes.push(wait.await?);
@@ -152,7 +152,7 @@ async fn stored_is_answered_by_the_watermark_with_its_exceptions() -> Result<()>
     let length: usize = world.command(redis::cmd("XLEN").arg(partition.ingest())).await?;
     ensure!(length == 1, "{length}");
     // A watermark never moves back.
-    world.log.tell_stored(&session, partition, IngestId { ms: 1, n: 0 }, &[]).await?;
+    world.tell_stored(&session, IngestId { ms: 1, n: 0 }, Vec::new()).await?;
     ensure!(world.log.wait_stored(&world.room, &again).await == first);
     Ok(())
 }
@@ -176,9 +176,9 @@ async fn another_process_gets_an_epoch_of_its_own_before_it_is_written_to() -> R
     ensure!((before.epoch, after.epoch) == (Epoch(1), Epoch(2)));
     ensure!(world.script.run_ids.lock().unwrap().len() == 2);
     // A wait of the old epoch cannot be answered by the new one's watermark.
-    let (session, partition) = (world.log.session().await?, Partition::of(&world.room));
+    let session = world.log.session().await?;
     let last = after.ingest.expect("just appended");
-    ensure!(world.log.tell_stored(&session, partition, last, &[]).await?);
+    ensure!(world.tell_stored(&session, last, Vec::new()).await?);
     ensure!(wait.await? == Stored::Unavailable);
     ensure!(world.log.wait_stored(&world.room, &after).await == Stored::Here);
     Ok(())
@@ -227,14 +227,9 @@ async fn a_redis_without_memory_refuses_events_keeps_its_tail_and_can_still_be_d
     ensure!(world.log.append(&delete).await == Err(AppendError::Overloaded));
     let tail: usize = world.command(redis::cmd("XLEN").arg(keys::tail(&world.room))).await?;
     ensure!(tail == 21, "{tail}");
-    let (session, partition) = (world.log.session().await?, Partition::of(&world.room));
-    let exception = [("r\u{1f}1".to_owned(), "rejected".to_owned())];
-    ensure!(
-        world
-            .log
-            .tell_stored(&session, partition, accepted.ingest.expect("just appended"), &exception)
-            .await?
-    );
+    let session = world.log.session().await?;
+    let exceptions = vec![("r\u{1f}1".to_owned(), "rejected".to_owned())];
+    ensure!(world.tell_stored(&session, accepted.ingest.expect("just appended"), exceptions).await?);
     ensure!(world.log.wait_stored(&world.room, &accepted).await == Stored::Here);
     world.command::<()>(&mut set("0")).await?;
     ensure!(world.append("again").await?.seq == Seq(22));

@@ -6,7 +6,7 @@ use anyhow::{Result, ensure};
 use tidings_harness::node;
 use tidings_harness::postgres::{Database, Postgres};
 
-const MIGRATIONS: usize = 6;
+const MIGRATIONS: usize = 7;
 const TABLES: &[&str] = &[
     "dead_letters",
     "epochs_opened",
@@ -116,7 +116,16 @@ async fn starting_anew_drops_the_data() -> Result<()> {
     let database = Postgres::shared().await?.database().await?;
     migrations(&database, &["up"]).await?;
     database.query("INSERT INTO users (id) VALUES ('alice')").await?;
-    migrations(&database, &["fresh"]).await?;
+    let name = database.value("SELECT current_database()").await?;
+    for (arguments, told) in
+        [(vec!["fresh"], "--drop-everything"), (vec!["fresh", "--drop-everything", "other"], &*name)]
+    {
+        let refused = run(&database, &arguments).await?;
+        let error = String::from_utf8_lossy(&refused.stderr).into_owned();
+        ensure!(!refused.status.success() && error.contains(told), "{arguments:?}: {error}");
+        assert_eq!(database.value("SELECT count(*) FROM users").await?, "1", "{arguments:?}");
+    }
+    migrations(&database, &["fresh", "--drop-everything", &name]).await?;
     assert_eq!(tables(&database).await?, TABLES);
     assert_eq!(database.value("SELECT count(*) FROM users").await?, "0");
     Ok(())

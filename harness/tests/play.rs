@@ -9,14 +9,17 @@ mod erring;
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use erring::{Fault, System};
 use rstest::rstest;
 use serde_json::{Value, json};
 use tidings_harness::folder::Folder;
+use tidings_harness::play::kit::Kit;
+use tidings_harness::play::player::Players;
 use tidings_harness::play::report::Report;
-use tidings_harness::play::run::{Direction, Progress, Speed, play};
+use tidings_harness::play::run::{Direction, Progress, Speed, play, play_with};
 use tidings_harness::play::transcript::{Act, Conversation, Line};
 use tidings_harness::play::verdict::Verdict;
 use tidings_harness::{Nodes, Stack};
@@ -156,4 +159,24 @@ async fn full_speed_is_as_fast_as_the_limits_of_the_gateway_allow() {
     assert!(verdict.is_clean(), "{verdict:?}");
     // Five at once, twenty at ten a second.
     assert!(report.seconds > 1.9, "{report:?}");
+}
+
+#[tokio::test]
+async fn nothing_counts_as_played_when_the_process_with_the_kit_ends() {
+    let folder = Folder::new().unwrap();
+    let program = folder.path().join("player.mjs");
+    let ends = r#"console.log('{"ready":true}'); process.stdin.once("data", () => process.exit(1));"#;
+    std::fs::write(&program, ends).unwrap();
+    let players = Players::Kit(Arc::new(Kit::start(&program).await.unwrap()));
+    let direction = Direction { standstill: Duration::from_secs(2), ..Direction::new(Speed::Max, 1) };
+    let nodes = System::start(Fault::None).await;
+    let progress = Progress::default();
+    let played = play_with(players, conversation(), direction, nodes, &progress).await;
+    let (report, verdict) = played.unwrap();
+    assert_eq!((report.messages, report.missing), (0, 27), "{verdict:?}");
+    assert!(verdict.told.iter().any(|told| told.contains("has ended")), "{verdict:?}");
+
+    std::fs::write(&program, "process.exit(1);").unwrap();
+    let why = Kit::start(&program).await.err().unwrap().to_string();
+    assert!(why.contains("is the kit built?"), "{why}");
 }

@@ -295,7 +295,7 @@ async fn rooms_that_are_not_ones_own_fail_alone() -> Result<()> {
 async fn who_may_not_poll_is_told_why() -> Result<()> {
     let stack = stack(true).await?;
     let url = format!("{}/v1/poll", stack.gateway(0).url());
-    let http = reqwest::Client::new();
+    let http = tidings_harness::http::client();
     let none = http.post(&url).body("{}").send().await?;
     ensure!(none.status() == 401 && none.headers()["www-authenticate"] == "Bearer");
     ensure!(none.json::<Value>().await?["reason"] == "missing");

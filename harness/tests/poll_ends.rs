@@ -63,7 +63,8 @@ async fn a_poll_leaves_its_rooms_however_it_ends() -> Result<()> {
     // Its caller is gone before its joins are done.
     let url = format!("{}/v1/poll", stack.gateway(0).url());
     for _ in 0..5 {
-        let request = reqwest::Client::new().post(&url).bearer_auth(stack.token("bob")).json(&body(2_000));
+        let request =
+            tidings_harness::http::client().post(&url).bearer_auth(stack.token("bob")).json(&body(2_000));
         let _ = request.timeout(Duration::from_millis(5)).send().await;
     }
     for _ in 0..100 {
@@ -167,7 +168,7 @@ async fn a_poll_ends_when_its_caller_goes_away() -> Result<()> {
     let rooms: Map<_, _> = rooms.into_iter().map(|room| (room, Value::Null)).collect();
     for _ in 0..40 {
         let body = json!({"cursors": rooms, "timeout_ms": 25_000});
-        let request = reqwest::Client::new().post(&url).bearer_auth(stack.token("bob")).json(&body);
+        let request = tidings_harness::http::client().post(&url).bearer_auth(stack.token("bob")).json(&body);
         let _ = request.timeout(Duration::from_millis(50)).send().await;
     }
     poller(&stack, "bob").post("/poll", json!({"timeout_ms": 0})).await?.expect(200);

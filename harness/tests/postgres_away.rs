@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use steady::{Hearer, Met, Sender};
-use tidings_harness::Stack;
+use tidings_harness::{Stack, memory::resident};
 use tidings_shared::{
     ids::RoomId,
     log::keys::{self, Partition},
@@ -49,12 +49,6 @@ fn memory(stack: &Stack) -> Result<Memory> {
     let nodes = stack.gateways().iter().map(|node| ("gateway", node.pid()));
     let others = [("persistence", stack.persistence(0).pid()), ("Redis", stack.redis().pid())];
     nodes.chain(others).map(|(name, pid)| Ok((name.to_owned(), resident(pid.context(name)?)?))).collect()
-}
-
-fn resident(pid: u32) -> Result<u64> {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("no VmRSS")?;
-    Ok(line.trim().trim_end_matches(" kB").parse::<u64>()? * 1024)
 }
 
 /// What a run came to.

@@ -164,7 +164,7 @@ fn the_script_explains_itself_and_refuses_what_it_does_not_know() {
     let usage = reader.reads("./dev help");
     assert_eq!(reader.reads("./dev"), usage);
     let script = std::fs::read_to_string(root().join("dev")).unwrap();
-    for command in ["up", "down", "reset", "status", "token", "play", "idle", "test", "lint"] {
+    for command in ["up", "down", "reset", "status", "token", "play", "idle", "test", "e2e", "lint"] {
         assert!(usage.contains(&format!("./dev {command}")), "{usage}");
         assert!(script.contains(command), "{command}");
     }

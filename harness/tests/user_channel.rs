@@ -286,7 +286,7 @@ async fn one_connection_too_many_of_a_user_closes_their_oldest_on_the_node() -> 
     other.ping().await?;
     elsewhere.ping().await?;
     let metrics = stack.gateway(0).metrics().await?;
-    ensure!(metrics.contains("tidings_gateway_closes{code=\"4409\"} 3"), "{metrics}");
+    ensure!(metrics.contains("tidings_gateway_closes_total{code=\"4409\"} 3"), "{metrics}");
     Ok(())
 }
 

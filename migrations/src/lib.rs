@@ -2,12 +2,15 @@
 //! Touches only the database it is given. Promises that each `up` has a `down` that leaves
 //! nothing behind, and that applying what is applied already does nothing.
 
+pub mod address;
+pub mod command;
 pub mod m0001_users_rooms_members;
 pub mod m0002_messages_events;
 pub mod m0003_partitions_epochs;
 pub mod m0004_search_retention_erasure;
 pub mod m0005_changes_of_messages;
 pub mod m0006_owners;
+pub mod m0007_words_in_bulk;
 pub mod schema;
 
 use async_trait::async_trait;
@@ -26,6 +29,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0004_search_retention_erasure::Migration),
             Box::new(m0005_changes_of_messages::Migration),
             Box::new(m0006_owners::Migration),
+            Box::new(m0007_words_in_bulk::Migration),
         ]
     }
 }

@@ -9,7 +9,7 @@ pub struct Migration;
 
 /// A *slice* is up to 512 consecutive seqs of a room. Each word in `message_search.tsv` carries the key of its slice
 /// in front, so that a search asks slice by slice, newest first, and never reads more of the index than they hold.
-/// Without a pending list (`fastupdate`): each question would read all of it.
+/// Without a pending list (`fastupdate`), which each question would read: there is one since `m0007`.
 ///
 /// `search_progress` and `retention_progress` tell up to which seq a room is done. Who changes what the index holds of
 /// a room locks the room's row in `search_progress` first.

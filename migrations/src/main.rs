@@ -1,59 +1,32 @@
 //! `tidings-migrations up|down|status|fresh`: brings the schema of a database to where it shall be.
-//! Prints one line per migration. Run it as one job before the services start.
+//! Run it as one job before the services start.
 
-use clap::{Parser, Subcommand};
-use tidings_migrations::schema::Schema;
+use clap::Parser;
+use tidings_migrations::command::{self, Arguments};
+use tidings_shared::config::load::ask_task;
+use tidings_shared::config::problem::{Check, Problem};
 
-#[derive(Parser)]
-#[command(name = "tidings-migrations", version, about = "Schema of the Tidings database")]
-struct Arguments {
-    /// PostgreSQL URL, e.g. postgres://tidings@localhost/tidings
-    #[arg(long, env = "DATABASE_URL", hide_env_values = true, global = true, default_value = "")]
-    database_url: String,
-    #[command(subcommand)]
-    command: Command,
+/// Schema of the Tidings database
+#[derive(Debug, Parser)]
+#[command(
+    name = "tidings-migrations",
+    version = concat!(env!("CARGO_PKG_VERSION"), " (", env!("TIDINGS_COMMIT"), ")"),
+)]
+struct Program {
+    #[command(flatten)]
+    arguments: Arguments,
 }
 
-#[derive(Subcommand)]
-enum Command {
-    /// Apply what is not applied yet
-    Up,
-    /// Take migrations back, with their data (all of them unless --steps is given)
-    Down {
-        /// How many of the last ones
-        #[arg(long)]
-        steps: Option<u32>,
-    },
-    /// List the migrations
-    Status,
-    /// Drop every table and apply all migrations
-    Fresh,
+impl Check for Program {
+    fn check(&self) -> Vec<Problem> {
+        self.arguments.check()
+    }
 }
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> anyhow::Result<()> {
-    let arguments = Arguments::parse();
-    anyhow::ensure!(!arguments.database_url.is_empty(), "give --database-url or set DATABASE_URL");
+    tidings_shared::tls::prepare();
+    let program: Program = ask_task();
     tracing_subscriber::fmt().with_max_level(tracing_subscriber::filter::LevelFilter::WARN).init();
-    let schema = Schema::open(&arguments.database_url).await?;
-    match arguments.command {
-        Command::Up => print("applied", &schema.up().await?),
-        Command::Down { steps } => print("taken back", &schema.down(steps).await?),
-        Command::Fresh => print("applied", &schema.fresh().await?),
-        Command::Status => {
-            for (name, applied) in schema.status().await? {
-                println!("{name}: {}", if applied { "applied" } else { "pending" });
-            }
-        }
-    }
-    Ok(())
-}
-
-fn print(what: &str, names: &[String]) {
-    if names.is_empty() {
-        println!("nothing to do");
-    }
-    for name in names {
-        println!("{name}: {what}");
-    }
+    command::run(&program.arguments).await
 }

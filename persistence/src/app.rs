@@ -13,21 +13,22 @@ use actix_http::{HttpService, Protocol};
 use actix_server::{Server, ServerHandle};
 use actix_service::{ServiceFactoryExt, fn_service, map_config};
 use actix_web::{App, dev::AppConfig, web::Data};
-use anyhow::{Context, anyhow};
+use anyhow::{Context, Error};
 use redis::Client;
 use sea_orm::DatabaseConnection;
-use secrecy::ExposeSecret;
 use tidings_shared::{
     admin,
     auth::Verifier,
+    config::problem::Problem,
     lifecycle::{Ending, Lifecycle},
     log::{
-        self, Log, LogLimits,
+        Log, LogLimits,
         keys::{self, Partition},
         stored::Notice,
         subscriber::{Event, Subscriber},
     },
     patience::Patient,
+    telemetry,
 };
 use tokio::net::TcpStream;
 use tokio::sync::Notify;
@@ -60,14 +61,15 @@ const START_PATIENCE: Duration = Duration::from_secs(60);
 /// # Errors
 /// When it cannot start, told with the setting at fault.
 pub async fn run(config: Config) -> anyhow::Result<()> {
-    config.check().map_err(|error| anyhow!(error))?;
     let lifecycle = Lifecycle::default();
+    let replica = replica(&config);
+    config.common.start_traces("tidings-persistence", &replica).map_err(Error::msg)?;
     let metrics = Metrics::new();
     let serving = database::connect(&config, database::Use::Serving).await?;
     let writing = database::connect(&config, database::Use::Writing).await?;
     let asked = database::connect(&config, database::Use::Authority).await?;
     let behind = database::connect(&config, database::Use::Behind).await?;
-    let redis = log::client(config.common.redis_url.expose_secret()).context("--redis-url")?;
+    let redis = config.common.redis.client().map_err(Error::msg)?;
     let verifier = verifier(&config, &metrics)?;
 
     let authority = PostgresAuthority::new(asked.clone(), redis.clone());
@@ -77,9 +79,10 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
 
     // Bound before anything is waited for: a port that is taken is told at once.
     let public = bind(config.listen, "--listen")?;
-    let gateways = bind(config.internal_listen().map_err(|error| anyhow!(error))?, "--internal-listen")?;
-    let operators = bind(config.admin_listen().map_err(|error| anyhow!(error))?, "--admin-listen")?;
-    let operators = serve_operators(operators, &lifecycle, &metrics, &serving, &log, &verifier)?;
+    let gateways = bind(config.internal_listen().map_err(Error::msg)?, "--internal-listen")?;
+    let operators = bind(config.admin_listen().map_err(Error::msg)?, "--admin-listen")?;
+    let pools = vec![serving.clone(), writing.clone(), asked.clone(), behind.clone()];
+    let operators = serve_operators(operators, &lifecycle, &metrics, pools, &log, &verifier)?;
     let operators_end = operators.handle();
     let operators = tokio::spawn(operators);
 
@@ -105,8 +108,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         let (public, telling) = serve_public(public, &config, &serving, &log, &metrics, verifier, &draining)?;
         let write_down = presence::write_down(behind.clone(), log.clone(), metrics.clone(), closing.clone());
         lifecycle.tasks.spawn(write_down);
-        let ingest =
-            Ingest::new(writing, log.clone(), redis.clone(), metrics, replica(&config), config.lease());
+        let ingest = Ingest::new(writing, log.clone(), redis.clone(), metrics, replica, config.lease());
         let _subscriber = follow(&redis, &log, &ingest.to_take);
         let erasures = Erasures::new(behind.clone(), log);
         lifecycle.tasks.spawn(erasures.look_after(closing.clone()));
@@ -123,6 +125,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     }
     operators_end.stop(false).await;
     operators.await??;
+    telemetry::stop_traces().await;
     Ok(())
 }
 
@@ -190,7 +193,7 @@ fn serve_public(
         verifier,
         log.clone(),
         config.http_limits(),
-        common.origins().map_err(|error| anyhow!(error))?,
+        common.origins().map_err(Error::msg)?,
         config.users,
     ));
     let (metrics, telling, draining) = (metrics.clone(), state.telling.clone(), draining.clone());
@@ -228,20 +231,25 @@ fn serve_public(
 fn verifier(config: &Config, metrics: &Metrics) -> anyhow::Result<Arc<Verifier>> {
     let fetches = metrics.key_fetches.clone();
     let fetched = move |good| fetches.with_label_values(&[if good { "good" } else { "failed" }]).inc();
-    let settings = config.common.tokens().map_err(|error| anyhow!(error))?;
+    let settings = config.common.tokens().map_err(told)?;
     Ok(Arc::new(Verifier::start(settings, fetched)))
+}
+
+fn told(problems: Vec<Problem>) -> Error {
+    Error::msg(problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))
 }
 
 fn serve_operators(
     listener: TcpListener,
     lifecycle: &Lifecycle,
     metrics: &Metrics,
-    db: &DatabaseConnection,
+    pools: Vec<DatabaseConnection>,
     log: &Arc<Log>,
     verifier: &Arc<Verifier>,
 ) -> anyhow::Result<Server> {
     let (metrics, draining) = (metrics.clone(), lifecycle.draining.clone());
-    let (db, log, verifier) = (db.clone(), log.clone(), verifier.clone());
+    // The first is the one that people ask of.
+    let (db, log, verifier) = (pools[0].clone(), log.clone(), verifier.clone());
     let ready = move || {
         let (db, log, draining) = (db.clone(), log.clone(), draining.clone());
         let keys_missing = verifier.missing().map(str::to_owned);
@@ -260,7 +268,7 @@ fn serve_operators(
             missing
         }
     };
-    Ok(admin::serve(listener, move || metrics.text(), ready)?)
+    Ok(admin::serve(listener, move || metrics.export(database::connections(&pools)), ready)?)
 }
 
 /// Brings the notices of all partitions to those who wait in this process, as long as the handle is kept. One that

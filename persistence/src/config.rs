@@ -1,105 +1,103 @@
-//! Settings of the persistence service, by flag and environment.
+//! Settings of the persistence service, by flag, environment and files.
 
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::time::Duration;
 
 use clap::Parser;
-use secrecy::{ExposeSecret, SecretString};
-use tidings_shared::config::{CommonArgs, with_port_offset};
+use tidings_shared::config::{
+    CommonArgs, admin_address,
+    problem::{Check, Problem},
+    with_port_offset,
+};
 use tidings_shared::rate::Rate;
 
 use crate::account::Newcomers;
+use crate::app::database::DatabaseArgs;
 use crate::http::Limits;
 use crate::writer::leases::LONGEST_LEASE_MS;
 
-/// Where operators ask, from the public port on.
-const ADMIN_OFFSET: u16 = 10_000;
+/// The version with the commit that it was built from.
+pub const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (", env!("TIDINGS_COMMIT"), ")");
 /// Where gateways ask, from the public port on.
 const INTERNAL_OFFSET: u16 = 20_000;
 /// A lease must outlast a batch and a renewal by far; a dead owner's partitions must not rest for minutes.
 const LEASE_MS: std::ops::RangeInclusive<u64> = 1_000..=LONGEST_LEASE_MS;
 
-/// Writes the room log into PostgreSQL and serves history over HTTP.
+/// Writes the room log into PostgreSQL and serves history over HTTP; without a command it serves.
 #[derive(Debug, Clone, Parser)]
-#[command(
-    name = "tidings-persistence",
-    version,
-    after_help = "Jobs: `tidings-persistence retain --help`, `tidings-persistence import --help`"
-)]
+#[command(name = "tidings-persistence", version = VERSION)]
 pub struct Config {
-    /// Where clients ask for history over HTTP.
-    #[arg(long, env = "TIDINGS_LISTEN", default_value = "127.0.0.1:8081")]
+    /// Where clients ask for history over HTTP
+    #[arg(long, env = "TIDINGS_LISTEN", default_value = "127.0.0.1:8081", value_name = "ADDRESS")]
     pub listen: SocketAddr,
-    /// Where gateways ask; never to be exposed. Default: the public port + 20000.
-    #[arg(long, env = "TIDINGS_INTERNAL_LISTEN")]
+    /// Where gateways ask; never to be exposed. Default: the public port + 20000
+    #[arg(long, env = "TIDINGS_INTERNAL_LISTEN", value_name = "ADDRESS")]
     pub internal_listen: Option<SocketAddr>,
-    /// PostgreSQL, `postgres://…`.
-    #[arg(long, env = "DATABASE_URL", hide_env_values = true)]
-    pub database_url: SecretString,
-    /// How long a partition stays with an owner that is not heard of, milliseconds.
-    #[arg(long, env = "TIDINGS_LEASE_MS", default_value_t = 5_000)]
+    #[command(flatten)]
+    pub database: DatabaseArgs,
+    /// How long a partition stays with an owner that is not heard of, 1,000 to 60,000; also the time after which
+    /// PostgreSQL ends a transaction whose owner stands still
+    #[arg(long, env = "TIDINGS_LEASE_MS", default_value_t = 5_000, value_name = "MILLISECONDS")]
     pub lease_ms: u64,
-    /// Connections that HTTP may hold in the database; the writer has its own.
-    #[arg(long, env = "TIDINGS_DATABASE_CONNECTIONS", default_value_t = 16)]
+    /// Connections for HTTP, per process; the writer has 6 and what gateways ask has 10 besides
+    #[arg(long, env = "TIDINGS_DATABASE_CONNECTIONS", default_value_t = 16, value_name = "CONNECTIONS")]
     pub database_connections: u32,
-    /// Whether users who are not known are created by their tokens and by being named.
-    #[arg(long, env = "TIDINGS_USERS", default_value = "create")]
+    /// Users who are not known: `create` makes them from their tokens and when they are named, `required` refuses them
+    #[arg(long, env = "TIDINGS_USERS", default_value = "create", value_name = "RULE")]
     pub users: Newcomers,
-    /// Members that a room may have.
-    #[arg(long, env = "TIDINGS_MAX_MEMBERS_PER_ROOM", default_value = "100000")]
+    /// Members that a room may have; counted when they are stored, so a few more may come in at once
+    #[arg(long, env = "TIDINGS_MAX_MEMBERS_PER_ROOM", default_value = "100000", value_name = "MEMBERS")]
     pub max_members_per_room: NonZeroU32,
-    /// Rooms that a user may be in.
-    #[arg(long, env = "TIDINGS_MAX_ROOMS_PER_USER", default_value = "10000")]
+    /// Rooms that a user may be in: the cache holds all of them
+    #[arg(long, env = "TIDINGS_MAX_ROOMS_PER_USER", default_value = "10000", value_name = "ROOMS")]
     pub max_rooms_per_user: NonZeroU32,
-    /// Commands that a user may give over HTTP through this node, per second in the long run.
-    #[arg(long, env = "TIDINGS_MESSAGES_PER_SECOND", default_value = "10")]
+    /// Commands that a user may give over HTTP through this node, in the long run
+    #[arg(long, env = "TIDINGS_MESSAGES_PER_SECOND", default_value = "10", value_name = "PER_SECOND")]
     pub messages_per_second: NonZeroU32,
-    /// Commands that a user may give over HTTP at once.
-    #[arg(long, env = "TIDINGS_MESSAGES_BURST", default_value = "20")]
+    /// Commands that a user may give over HTTP at once
+    #[arg(long, env = "TIDINGS_MESSAGES_BURST", default_value = "20", value_name = "COMMANDS")]
     pub messages_burst: NonZeroU32,
-    /// Read and delivered marks of a user over HTTP through this node, per second in the long run.
-    #[arg(long, env = "TIDINGS_MARKS_PER_SECOND", default_value = "20")]
+    /// Read and delivered marks of a user over HTTP through this node, in the long run; four times as many at once, as
+    /// with presence
+    #[arg(long, env = "TIDINGS_MARKS_PER_SECOND", default_value = "20", value_name = "PER_SECOND")]
     pub marks_per_second: NonZeroU32,
-    /// What a user may tell of their presence and ask of that of others over HTTP, per second in the long run.
-    #[arg(long, env = "TIDINGS_PRESENCE_PER_SECOND", default_value = "5")]
+    /// `POST /presence` and `GET /presence` of a user
+    #[arg(long, env = "TIDINGS_PRESENCE_PER_SECOND", default_value = "5", value_name = "PER_SECOND")]
     pub presence_per_second: NonZeroU32,
     #[command(flatten)]
     pub common: CommonArgs,
 }
 
-impl Config {
-    /// Checks what clap cannot.
-    ///
-    /// # Errors
-    /// A sentence that names the setting.
-    pub fn check(&self) -> Result<(), String> {
-        self.common.check()?;
-        self.admin_listen()?;
-        self.internal_listen()?;
+impl Check for Config {
+    fn check(&self) -> Vec<Problem> {
+        let mut problems = self.common.check();
+        problems.extend(self.admin_listen().err());
+        problems.extend(self.internal_listen().err());
+        problems.extend(self.database.check());
         if !LEASE_MS.contains(&self.lease_ms) {
-            return Err(format!("--lease-ms must be from {} to {}", LEASE_MS.start(), LEASE_MS.end()));
+            let why = format!("must be from {} to {}", LEASE_MS.start(), LEASE_MS.end());
+            problems.push(Problem::new("lease-ms", why));
         }
         if self.database_connections == 0 {
-            return Err("--database-connections must be at least 1".to_owned());
+            problems.push(Problem::new("database-connections", "must be at least 1"));
         }
-        let url = self.database_url.expose_secret();
-        if !(url.starts_with("postgres://") || url.starts_with("postgresql://")) {
-            return Err("--database-url must begin with postgres://".to_owned());
-        }
-        Ok(())
+        problems
+    }
+}
+
+impl Config {
+    /// # Errors
+    /// When there is no such port.
+    pub fn admin_listen(&self) -> Result<SocketAddr, Problem> {
+        admin_address(self.listen, self.common.admin_listen)
     }
 
     /// # Errors
-    /// A sentence, when there is no such port.
-    pub fn admin_listen(&self) -> Result<SocketAddr, String> {
-        self.common.admin_listen.map_or_else(|| with_port_offset(self.listen, ADMIN_OFFSET), Ok)
-    }
-
-    /// # Errors
-    /// A sentence, when there is no such port.
-    pub fn internal_listen(&self) -> Result<SocketAddr, String> {
-        self.internal_listen.map_or_else(|| with_port_offset(self.listen, INTERNAL_OFFSET), Ok)
+    /// When there is no such port.
+    pub fn internal_listen(&self) -> Result<SocketAddr, Problem> {
+        let address = self.internal_listen.map_or_else(|| with_port_offset(self.listen, INTERNAL_OFFSET), Ok);
+        address.map_err(|why| Problem::new("internal-listen", why))
     }
 
     /// What HTTP holds clients to.
@@ -141,7 +139,7 @@ mod tests {
         let config = config(&["--listen=127.0.0.1:9000"]);
         assert_eq!(config.admin_listen().unwrap().port(), 19_000);
         assert_eq!(config.internal_listen().unwrap().port(), 29_000);
-        assert_eq!(config.check(), Ok(()));
+        assert_eq!(config.check(), []);
         let told = self::config(&["--internal-listen=127.0.0.1:7"]);
         assert_eq!(told.internal_listen().unwrap().port(), 7);
     }
@@ -158,8 +156,8 @@ mod tests {
         ] {
             let mut config = config(&[]);
             config.update_from(["tidings-persistence", flag]);
-            let error = config.check().unwrap_err();
-            assert!(error.contains(name), "{flag}: {error}");
+            let told: Vec<String> = config.check().iter().map(ToString::to_string).collect();
+            assert!(told[0].contains(name), "{flag}: {told:?}");
         }
     }
 }

@@ -91,6 +91,18 @@ pub struct Dropping {
     pub reach: Reach,
 }
 
+impl Arguments {
+    /// What is needed to reach what the task is about.
+    #[must_use]
+    pub fn reach(&self) -> &Reach {
+        match &self.task {
+            Task::List(list) => &list.reach,
+            Task::Replay(replay) => &replay.reach,
+            Task::Drop(dropping) => &dropping.reach,
+        }
+    }
+}
+
 /// Does one of the tasks.
 ///
 /// # Errors

@@ -55,6 +55,8 @@ pub const KEEP_ALIVE: Duration = Duration::from_secs(75);
 pub const PATIENCE: Duration = Duration::from_secs(140);
 /// How long a browser may remember what CORS allows, in seconds.
 const CORS_MAX_AGE_S: usize = 3600;
+/// Pages may say which trace a request belongs to.
+const TRACEPARENT: header::HeaderName = header::HeaderName::from_static("traceparent");
 
 /// Everything under `/v1`, for an application with the given state.
 pub fn configure(state: web::Data<State>) -> impl FnOnce(&mut web::ServiceConfig) {
@@ -157,7 +159,7 @@ fn cors(state: &State) -> Cors {
     Cors::default()
         .allowed_origin_fn(move |origin, _| origins.allows(origin.to_str().ok().or(Some(""))))
         .allowed_methods(["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"])
-        .allowed_headers([header::AUTHORIZATION, header::CONTENT_TYPE, header::IF_NONE_MATCH])
+        .allowed_headers([header::AUTHORIZATION, header::CONTENT_TYPE, header::IF_NONE_MATCH, TRACEPARENT])
         .expose_headers([header::RETRY_AFTER, header::WWW_AUTHENTICATE, header::ETAG])
         .max_age(CORS_MAX_AGE_S)
 }

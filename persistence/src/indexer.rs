@@ -19,9 +19,11 @@ use crate::writer::{failure, limit::within, search};
 
 /// Positions of logs and rooms in one transaction.
 const POSITIONS_AT_ONCE: i64 = 1000;
-const ROOMS_AT_ONCE: usize = 200;
-/// What is written meanwhile is indexed with it.
-const GATHER: Duration = Duration::from_millis(20);
+const ROOMS_AT_ONCE: usize = 1000;
+/// What is written meanwhile is indexed with it: a statement for many messages costs little more than for one.
+const GATHER: Duration = Duration::from_millis(250);
+/// Between two turns while something is left.
+const PAUSE: Duration = Duration::from_millis(20);
 /// However much comes, all rooms have their turn after so long.
 const TURN: Duration = Duration::from_millis(250);
 /// One transaction may take so long.
@@ -62,15 +64,16 @@ impl Indexer {
     async fn keep_up(&self) {
         let mut look = Look::After(String::new());
         let mut backoff = BACKOFF[0];
+        let mut left = false;
         loop {
             let patience = match look {
                 Look::After(_) => LOOK_THROUGH_PAUSE,
                 Look::Done(_) => IDLE,
             };
             self.changed.until_more(patience).await;
-            tokio::time::sleep(GATHER).await;
+            tokio::time::sleep(if left { PAUSE } else { GATHER }).await;
             let done = async {
-                self.index_waiting().await?;
+                left = self.index_waiting().await?;
                 self.look_through(&mut look).await
             };
             match done.await {
@@ -84,29 +87,43 @@ impl Indexer {
         }
     }
 
-    /// Indexes what waits now, and what comes meanwhile, for a turn.
-    async fn index_waiting(&self) -> Result<(), DbErr> {
+    /// Indexes what waits now, for a turn. True: not all of it was done.
+    async fn index_waiting(&self) -> Result<bool, DbErr> {
         let begun = Instant::now();
-        while begun.elapsed() < TURN {
-            let (rooms, since) = self.changed.take(ROOMS_AT_ONCE);
-            let age = since.map_or(0.0, |since| since.elapsed().as_secs_f64());
-            self.metrics.search_lag_seconds.set(age);
-            self.metrics.search_rooms_waiting.set(i64::try_from(self.changed.len()).unwrap_or(i64::MAX));
-            let Some(since) = since else { return Ok(()) };
-            if let Err(error) = self.index(&rooms, since).await {
-                self.changed.mark(rooms.iter().map(RoomId::as_str), since);
-                return Err(error);
+        self.tell_lag();
+        // What comes meanwhile gathers for the next turn.
+        let mut left = self.changed.len();
+        while left > 0 && begun.elapsed() < TURN {
+            let (rooms, since) = self.changed.take(left.min(ROOMS_AT_ONCE));
+            let Some(since) = since else { break };
+            left -= rooms.len();
+            match self.index(&rooms, since).await {
+                Ok(behind) => left += behind,
+                Err(error) => {
+                    self.changed.mark(rooms.iter().map(RoomId::as_str), since);
+                    return Err(error);
+                }
             }
+            self.tell_lag();
         }
-        Ok(())
+        Ok(left > 0)
     }
 
-    async fn index(&self, rooms: &[RoomId], since: Instant) -> Result<(), DbErr> {
+    fn tell_lag(&self) {
+        let (rooms, since) = self.changed.waiting_since();
+        self.metrics.search_lag_seconds.set(since.map_or(0.0, |since| since.elapsed().as_secs_f64()));
+        self.metrics.search_rooms_waiting.set(i64::try_from(rooms).unwrap_or(i64::MAX));
+    }
+
+    /// How many of the rooms are not at their heads yet; they wait again.
+    async fn index(&self, rooms: &[RoomId], since: Instant) -> Result<usize, DbErr> {
+        let mut behind = 0;
         let mut left = vec![rooms];
         while let Some(rooms) = left.pop() {
             match within(ANSWER, search::index(&self.db, rooms, POSITIONS_AT_ONCE)).await {
                 Ok(indexed) => {
                     self.metrics.search_indexed.inc_by(indexed.messages as u64);
+                    behind += indexed.behind.len();
                     self.changed.mark(indexed.behind.iter().map(RoomId::as_str), since);
                 }
                 Err(error) if failure::is_of_the_connection(&error) => return Err(error),
@@ -122,7 +139,7 @@ impl Indexer {
                 }
             }
         }
-        Ok(())
+        Ok(behind)
     }
 
     /// One step of the look through all rooms, when it is due.

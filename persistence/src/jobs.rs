@@ -1,58 +1,41 @@
-//! Jobs of this program, run beside the services: `retain`, `import` and `dead-letter`. Each ends by itself, may be
-//! stopped at any moment and started again.
+//! Jobs of this program, run beside the services: `retain`, `import`, `export` and `dead-letter`. Each ends by itself, may
+//! be stopped at any moment and started again.
 
-use std::ffi::OsString;
 use std::sync::Arc;
 
-use anyhow::Context;
-use clap::{Args, Parser, Subcommand};
+use clap::Args;
 use sea_orm::DatabaseConnection;
-use secrecy::{ExposeSecret, SecretString};
-use tidings_shared::log::{self, Log, LogLimits, subscriber::Subscriber};
+use tidings_shared::config::{problem::Problem, redis_args::RedisArgs};
+use tidings_shared::log::{Log, LogLimits, subscriber::Subscriber};
 
-use crate::app::{self, database};
+use crate::app::{self, database, database::DatabaseArgs};
 use crate::authority::PostgresAuthority;
-use crate::{dead_letters, import, retention};
-
-/// What is asked for when a job is named.
-#[derive(Debug, Parser)]
-#[command(name = "tidings-persistence", version, about = "Jobs of the persistence service")]
-pub struct Program {
-    #[command(subcommand)]
-    pub job: Job,
-}
-
-#[derive(Debug, Subcommand)]
-pub enum Job {
-    /// Move or drop contents of messages that are older than a bound
-    Retain(retention::Arguments),
-    /// Bring rooms, members and messages of another system in
-    Import(import::Arguments),
-    /// See to records that could not be written
-    DeadLetter(dead_letters::Arguments),
-}
 
 /// What every job needs.
 #[derive(Debug, Clone, Args)]
 pub struct Reach {
-    /// PostgreSQL, `postgres://…`.
-    #[arg(long, env = "DATABASE_URL", hide_env_values = true)]
-    pub database_url: SecretString,
-    /// Redis, `redis://…`: the one that the services use.
-    #[arg(long, env = "REDIS_URL", hide_env_values = true)]
-    pub redis_url: SecretString,
-    /// Records of one partition that may wait to be stored; a job waits above it.
-    #[arg(long, env = "TIDINGS_MAX_BACKLOG_RECORDS", default_value_t = 10_000)]
+    #[command(flatten)]
+    pub database: DatabaseArgs,
+    #[command(flatten)]
+    pub redis: RedisArgs,
+    /// Records of one partition that may wait to be stored; a job waits above it
+    #[arg(long, env = "TIDINGS_MAX_BACKLOG_RECORDS", default_value_t = 10_000, value_name = "RECORDS")]
     pub max_backlog_records: u64,
 }
 
 impl Reach {
+    /// What is wrong with the addresses.
+    #[must_use]
+    pub fn check(&self) -> Vec<Problem> {
+        self.database.check().into_iter().chain(self.redis.check()).collect()
+    }
+
     /// The database alone.
     ///
     /// # Errors
     /// When its address cannot be read.
     pub async fn database(&self) -> anyhow::Result<DatabaseConnection> {
-        database::connect_job(&self.database_url).await
+        database::connect_job(&self.database.database_url).await
     }
 
     /// Connections as the services have them.
@@ -61,7 +44,7 @@ impl Reach {
     /// When an address cannot be read.
     pub async fn connect(&self) -> anyhow::Result<(DatabaseConnection, Arc<Log>)> {
         let db = self.database().await?;
-        let redis = log::client(self.redis_url.expose_secret()).context("--redis-url")?;
+        let redis = self.redis.client().map_err(anyhow::Error::msg)?;
         let authority = PostgresAuthority::new(db.clone(), redis.clone());
         let limits = LogLimits { max_backlog_records: self.max_backlog_records };
         let log = Log::start(redis, authority.clone(), limits);
@@ -74,27 +57,7 @@ impl Reach {
     /// # Errors
     /// When the address cannot be read.
     pub fn follow(&self, log: &Arc<Log>) -> anyhow::Result<Subscriber> {
-        let redis = log::client(self.redis_url.expose_secret()).context("--redis-url")?;
+        let redis = self.redis.client().map_err(anyhow::Error::msg)?;
         Ok(app::follow_watermarks(&redis, log))
-    }
-}
-
-/// The job that these arguments name; `None`: the service is meant. Ends the program when they name one badly.
-#[must_use]
-pub fn asked(arguments: impl Iterator<Item = OsString>) -> Option<Job> {
-    let arguments: Vec<OsString> = arguments.collect();
-    let named = arguments.get(1).and_then(|first| first.to_str());
-    matches!(named, Some("retain" | "import" | "dead-letter")).then(|| Program::parse_from(arguments).job)
-}
-
-/// Does a job.
-///
-/// # Errors
-/// Why it did not come to its end. What was done stays done.
-pub async fn run(job: Job) -> anyhow::Result<()> {
-    match job {
-        Job::Retain(arguments) => retention::run(arguments).await,
-        Job::Import(arguments) => import::run(arguments).await,
-        Job::DeadLetter(arguments) => dead_letters::run(arguments).await,
     }
 }

@@ -1,18 +1,32 @@
-//! Starts the persistence service: settings, logs, then `app`; or one of its jobs.
+//! Starts the persistence service: settings, logs, then `app`; or does one of its tasks.
 
-use clap::Parser;
-use tidings_persistence::{app, config::Config, jobs};
+use std::process::ExitCode;
+
+use tidings_persistence::{
+    app,
+    config::Config,
+    tasks::{self, Task},
+};
+use tidings_shared::config::load::{Asked, ask};
+use tidings_shared::{telemetry, tls, version};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 #[tokio::main]
-async fn main() -> anyhow::Result<()> {
-    if let Some(job) = jobs::asked(std::env::args_os()) {
-        tidings_shared::telemetry::start("warn").map_err(|error| anyhow::anyhow!(error))?;
-        return jobs::run(job).await;
+async fn main() -> anyhow::Result<ExitCode> {
+    tls::prepare();
+    version::built_from(env!("TIDINGS_COMMIT"));
+    match ask::<Config, Task>() {
+        Asked::Serve { settings, warnings } => {
+            telemetry::start(&settings.common.log).map_err(anyhow::Error::msg)?;
+            warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
+            app::run(*settings).await?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Asked::Task(task) => {
+            telemetry::start("warn").map_err(anyhow::Error::msg)?;
+            tasks::run(*task).await
+        }
     }
-    let config = Config::parse();
-    tidings_shared::telemetry::start(&config.common.log).map_err(|error| anyhow::anyhow!(error))?;
-    app::run(config).await
 }

@@ -5,6 +5,7 @@ tidings_shared::metrics! {
     pub struct Metrics {
         batch_records: Histogram(1.0, 10.0, 50.0, 100.0, 250.0, 500.0, 1000.0) = "tidings_persistence_batch_records", "Records of a committed batch";
         write_seconds: Histogram(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0) = "tidings_persistence_write_seconds", "Time to commit a batch, seconds";
+        stored_seconds: Histogram(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0) = "tidings_persistence_stored_seconds", "Time from a message's place in the log to its commit, seconds";
         messages: IntCounter = "tidings_persistence_messages_total", "Messages written";
         events: IntCounter = "tidings_persistence_events_total", "Events other than messages written, voids included";
         retries: IntCounterVec["cause"] = "tidings_persistence_retries_total", "Batches tried again, by cause";
@@ -20,11 +21,32 @@ tidings_shared::metrics! {
         oldest_unwritten_seconds: Gauge = "tidings_persistence_oldest_unwritten_seconds", "Age of the oldest record that waits to be written, seconds";
         key_fetches: IntCounterVec["result"] = "tidings_persistence_key_fetches_total", "Fetches of the keys that tokens are checked with, by result: good or failed";
         last_seen: IntCounter = "tidings_persistence_last_seen_total", "Users who went whose last sign of life was written down";
+        pool_connections: IntGaugeVec["state"] = "tidings_persistence_pool_connections", "Connections to PostgreSQL in all pools, by state: idle or used";
         http_requests: IntCounterVec["route", "status"] = "tidings_persistence_http_requests_total", "Requests answered, by route and status";
         http_seconds: HistogramVec["route"](0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0) = "tidings_persistence_http_seconds", "Time to answer a request, seconds, by route";
         search_lag_seconds: Gauge = "tidings_persistence_search_lag_seconds", "How long the room that waits longest to be indexed for search has waited, seconds";
         search_rooms_waiting: IntGauge = "tidings_persistence_search_rooms_waiting", "Rooms that wait to be indexed for search";
         search_indexed: IntCounter = "tidings_persistence_search_indexed_total", "Messages put into the index of search, changed ones again";
         search_failures: IntCounter = "tidings_persistence_search_failures_total", "Rooms that could not be indexed for search and were left for later";
+        spans_lost: IntCounterVec["cause"] = "tidings_persistence_spans_lost_total", "Spans that were lost, by cause: full, where too many waited, or away, where the collector did not take them";
+        build: IntGaugeVec["version", "commit"] = "tidings_persistence_build_info", "1, with version and commit of the program";
+        resident_memory: IntGauge = "process_resident_memory_bytes", "Resident memory of the process, bytes";
+        cpu_seconds: Counter = "process_cpu_seconds_total", "CPU time of the process, user and system, seconds";
+        open_fds: IntGauge = "process_open_fds", "Open file descriptors, sockets included";
+        max_fds: IntGauge = "process_max_fds", "File descriptors that the process may open";
+        start_time: Gauge = "process_start_time_seconds", "When the process started, seconds since the Unix epoch";
+    }
+}
+
+impl Metrics {
+    /// The Prometheus text, the pools' connections (idle, used) and the process's own figures included.
+    #[must_use]
+    pub fn export(&self, (idle, used): (usize, usize)) -> String {
+        for (state, connections) in [("idle", idle), ("used", used)] {
+            let gauge = self.pool_connections.with_label_values(&[state]);
+            gauge.set(i64::try_from(connections).unwrap_or(i64::MAX));
+        }
+        tidings_shared::tell_process!(self);
+        self.text()
     }
 }

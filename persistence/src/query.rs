@@ -8,6 +8,7 @@ pub mod access;
 pub mod cursor;
 pub mod events;
 pub mod export;
+pub mod exporting;
 pub mod importing;
 pub mod json;
 pub mod leaving;

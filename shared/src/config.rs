@@ -1,106 +1,175 @@
-//! Settings that both services have, by flag and environment; secrets never appear in Debug output.
+//! Settings that both services have, by flag, environment and files; secrets never appear in Debug output.
+//! [`load`] reads them and tells all that is wrong with them at once.
+
+pub mod declared;
+pub mod load;
+pub mod problem;
+pub mod redis_args;
+pub mod resolve;
+pub mod table;
+mod unknown;
 
 use std::net::SocketAddr;
 
 use clap::Args;
 use secrecy::{ExposeSecret, SecretString};
+use tracing_subscriber::EnvFilter;
 
 use crate::{
     auth::{Given, MIN_SECRET_BYTES, Rules, Settings},
     origin::AllowedOrigins,
+    telemetry::{TraceSettings, start_traces},
 };
+use problem::Problem;
+use redis_args::RedisArgs;
+
+pub use unknown::OF_A_SERVICE;
 
 /// Redis, tokens, origins, limits.
 #[derive(Debug, Clone, Args)]
 pub struct CommonArgs {
-    /// Redis to append to and publish through, `redis://…`.
-    #[arg(long, env = "REDIS_URL", hide_env_values = true)]
-    pub redis_url: SecretString,
-    /// Secret that the two services share for their internal listener.
-    #[arg(long, env = "TIDINGS_INTERNAL_SECRET", hide_env_values = true)]
+    #[command(flatten)]
+    pub redis: RedisArgs,
+    /// Secret that gateways and persistence share for their internal listener; at least 16 bytes
+    #[arg(long, env = "TIDINGS_INTERNAL_SECRET", hide_env_values = true, value_name = "SECRET")]
     pub internal_secret: SecretString,
-    /// Secret that tokens are signed with (HMAC); at least 16 bytes.
-    #[arg(long, env = "TIDINGS_JWT_SECRET", hide_env_values = true)]
+    /// Secret that tokens are signed with (HMAC); at least 16 bytes, better 32. This or another kind of key is required:
+    /// see docs/TOKENS.md
+    #[arg(long, env = "TIDINGS_JWT_SECRET", hide_env_values = true, value_name = "SECRET")]
     pub jwt_secret: Option<SecretString>,
-    /// Public keys that tokens are checked with: PEM, or the path of a PEM file.
-    #[arg(long, env = "TIDINGS_JWT_PUBLIC_KEY")]
+    /// Public keys that tokens are checked with: PEM, or the path of a file of it
+    #[arg(long, env = "TIDINGS_JWT_PUBLIC_KEY", value_name = "PEM_OR_PATH")]
     pub jwt_public_key: Option<String>,
-    /// File with a JWK set, read at the start.
-    #[arg(long, env = "TIDINGS_JWKS_FILE")]
+    /// JWK set, read at the start
+    #[arg(long, env = "TIDINGS_JWKS_FILE", value_name = "PATH")]
     pub jwks_file: Option<String>,
-    /// Address of a JWK set, fetched again and again; needs an issuer or an audience.
-    #[arg(long, env = "TIDINGS_JWKS_URL")]
+    /// Address of a JWK set, fetched again and again; needs an issuer or an audience
+    #[arg(long, env = "TIDINGS_JWKS_URL", value_name = "URL")]
     pub jwks_url: Option<String>,
-    /// Algorithms of keys that do not name their own, comma separated.
-    #[arg(long, env = "TIDINGS_JWT_ALGORITHMS", default_value = "HS256,RS256,ES256,ES384,EdDSA")]
+    /// Algorithms of keys that do not name their own, comma separated
+    #[arg(
+        long,
+        env = "TIDINGS_JWT_ALGORITHMS",
+        default_value = "HS256,RS256,ES256,ES384,EdDSA",
+        value_name = "NAMES"
+    )]
     pub jwt_algorithms: String,
-    /// Issuers whose tokens are taken, comma separated; unset: `iss` is not looked at.
-    #[arg(long, env = "TIDINGS_JWT_ISSUER", default_value = "")]
+    /// Issuers whose tokens are taken, comma separated. Default: not looked at
+    #[arg(
+        long,
+        env = "TIDINGS_JWT_ISSUER",
+        default_value = "",
+        hide_default_value = true,
+        value_name = "NAMES"
+    )]
     pub jwt_issuer: String,
-    /// Audiences whose tokens are taken, comma separated; unset: `aud` is not looked at.
-    #[arg(long, env = "TIDINGS_JWT_AUDIENCE", default_value = "")]
+    /// Audiences whose tokens are taken, comma separated. Default: not looked at
+    #[arg(
+        long,
+        env = "TIDINGS_JWT_AUDIENCE",
+        default_value = "",
+        hide_default_value = true,
+        value_name = "NAMES"
+    )]
     pub jwt_audience: String,
-    /// Seconds that a token's times may be off.
-    #[arg(long, env = "TIDINGS_JWT_LEEWAY_S", default_value_t = 0, value_parser = clap::value_parser!(u64).range(0..=600))]
+    /// How far a token's times may be off; up to 600
+    #[arg(long, env = "TIDINGS_JWT_LEEWAY_S", default_value_t = 0, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(0..=600))]
     pub jwt_leeway_s: u64,
-    /// Claim with the user id, such as `user_id` or `user.id`.
-    #[arg(long, env = "TIDINGS_JWT_USER_CLAIM", default_value = "sub")]
+    /// Claim with the user id, such as `user_id` or `user.id`
+    #[arg(long, env = "TIDINGS_JWT_USER_CLAIM", default_value = "sub", value_name = "CLAIM")]
     pub jwt_user_claim: String,
-    /// Claim with the name.
-    #[arg(long, env = "TIDINGS_JWT_NAME_CLAIM", default_value = "name")]
+    /// Claim with the name
+    #[arg(long, env = "TIDINGS_JWT_NAME_CLAIM", default_value = "name", value_name = "CLAIM")]
     pub jwt_name_claim: String,
-    /// Claim with the address of the picture.
-    #[arg(long, env = "TIDINGS_JWT_PICTURE_CLAIM", default_value = "picture")]
+    /// Claim with the address of the picture
+    #[arg(long, env = "TIDINGS_JWT_PICTURE_CLAIM", default_value = "picture", value_name = "CLAIM")]
     pub jwt_picture_claim: String,
-    /// Claim with the scopes.
-    #[arg(long, env = "TIDINGS_JWT_SCOPE_CLAIM", default_value = "scope")]
+    /// Claim with the scopes
+    #[arg(long, env = "TIDINGS_JWT_SCOPE_CLAIM", default_value = "scope", value_name = "CLAIM")]
     pub jwt_scope_claim: String,
-    /// Origins whose pages may connect, comma separated, `https://*.example.com` for subdomains; `*` for any; unset:
-    /// pages of this machine.
-    #[arg(long, env = "TIDINGS_ALLOWED_ORIGINS", default_value = "")]
+    /// Origins whose pages may connect, comma separated, `https://*.example.com` for all hosts below; `*` for any.
+    /// Requests without `Origin` do not come from a page and are always let through. Default: pages of this machine only
+    #[arg(
+        long,
+        env = "TIDINGS_ALLOWED_ORIGINS",
+        default_value = "",
+        hide_default_value = true,
+        value_name = "ORIGINS"
+    )]
     pub allowed_origins: String,
-    /// Longest message text, Unicode scalar values.
-    #[arg(long, env = "TIDINGS_MAX_MESSAGE_CHARS", default_value_t = 1000)]
+    /// Longest text of a message, in Unicode scalar values; the same on all nodes
+    #[arg(long, env = "TIDINGS_MAX_MESSAGE_CHARS", default_value_t = 1000, value_name = "CHARACTERS")]
     pub max_message_chars: usize,
-    /// Records of one partition that may wait to be stored; above it senders are told `overloaded`.
-    #[arg(long, env = "TIDINGS_MAX_BACKLOG_RECORDS", default_value_t = 10_000)]
+    /// Records of one partition that may wait to be stored; at it senders are told `overloaded`
+    #[arg(long, env = "TIDINGS_MAX_BACKLOG_RECORDS", default_value_t = 10_000, value_name = "RECORDS", value_parser = clap::value_parser!(u64).range(1..))]
     pub max_backlog_records: u64,
-    /// Where operators ask for health and metrics; default: the public port + 10000.
-    #[arg(long, env = "TIDINGS_ADMIN_LISTEN")]
+    /// Where operators ask for health and metrics. Default: the public port + 10000
+    #[arg(long, env = "TIDINGS_ADMIN_LISTEN", value_name = "ADDRESS")]
     pub admin_listen: Option<SocketAddr>,
-    /// How long a stopping node goes on serving while it says that it is not ready, milliseconds: load balancers send
-    /// nobody to it any more before it refuses.
-    #[arg(long, env = "TIDINGS_UNREADY_MS", default_value_t = 0, value_parser = clap::value_parser!(u64).range(0..=600_000))]
+    /// How long a stopping node goes on serving while it says that it is not ready, up to 600,000: load balancers send
+    /// nobody to it any more before it refuses. See docs/OPERATIONS.md#stopping
+    #[arg(long, env = "TIDINGS_UNREADY_MS", default_value_t = 0, value_name = "MILLISECONDS", value_parser = clap::value_parser!(u64).range(0..=600_000))]
     pub unready_ms: u64,
-    /// What is logged, in the syntax of tracing's EnvFilter.
-    #[arg(long, env = "TIDINGS_LOG", default_value = "info")]
+    /// What is logged, such as `tidings_gateway=debug,info` (tracing's EnvFilter); JSON lines on standard error
+    #[arg(long, env = "TIDINGS_LOG", default_value = "info", value_name = "FILTER")]
     pub log: String,
+    /// Collector that spans are sent to by OTLP over gRPC, such as `http://otel-collector:4317`: see docs/TELEMETRY.md.
+    /// Default: nothing is traced
+    #[arg(long, env = "TIDINGS_OTLP_ENDPOINT", value_name = "URL")]
+    pub otlp_endpoint: Option<String>,
+    /// Share of messages and requests that are traced, 0 to 1; those that bring a context are as that says
+    #[arg(long, env = "TIDINGS_TRACE_RATIO", default_value_t = 0.01, value_name = "SHARE", value_parser = ratio)]
+    pub trace_ratio: f64,
+}
+
+fn ratio(text: &str) -> Result<f64, String> {
+    let ratio = text.parse::<f64>().ok().filter(|ratio| (0.0..=1.0).contains(ratio));
+    ratio.ok_or_else(|| "must be a number from 0 to 1".to_owned())
 }
 
 impl CommonArgs {
     /// Checks what clap cannot.
+    #[must_use]
+    pub fn check(&self) -> Vec<Problem> {
+        let mut problems = self.redis.check();
+        if self.internal_secret.expose_secret().len() < MIN_SECRET_BYTES {
+            let why = format!("must have at least {MIN_SECRET_BYTES} bytes");
+            problems.push(Problem::new("internal-secret", why));
+        }
+        if self.max_message_chars == 0 {
+            problems.push(Problem::new("max-message-chars", "must be at least 1"));
+        }
+        if self.collector().is_some_and(|address| !is_plain_http(address)) {
+            problems.push(Problem::new("otlp-endpoint", "must be an address like http://127.0.0.1:4317"));
+        }
+        problems.extend(self.tokens().err().into_iter().flatten());
+        problems.extend(self.origins().err());
+        if let Err(error) = EnvFilter::try_new(&self.log) {
+            problems.push(Problem::new("log", error));
+        }
+        problems
+    }
+
+    /// Where spans go; `None`: nowhere.
+    #[must_use]
+    pub fn collector(&self) -> Option<&str> {
+        self.otlp_endpoint.as_deref().filter(|address| !address.is_empty())
+    }
+
+    /// Starts traces where they are asked for. Call it on the runtime that is to drive the connection.
     ///
     /// # Errors
     /// A sentence that names the setting.
-    pub fn check(&self) -> Result<(), String> {
-        if self.internal_secret.expose_secret().len() < MIN_SECRET_BYTES {
-            return Err(format!("--internal-secret must have at least {MIN_SECRET_BYTES} bytes"));
-        }
-        if self.max_message_chars == 0 {
-            return Err("--max-message-chars must be at least 1".to_owned());
-        }
-        self.tokens()?;
-        self.origins()?;
-        crate::log::client(self.redis_url.expose_secret())
-            .map(drop)
-            .map_err(|_| "--redis-url is not a URL that Redis clients take".to_owned())
+    pub fn start_traces(&self, service: &'static str, instance: &str) -> Result<(), String> {
+        let Some(endpoint) = self.collector() else { return Ok(()) };
+        start_traces(&TraceSettings { endpoint, ratio: self.trace_ratio, service, instance })
     }
 
     /// How tokens are checked. Reads the files that are named.
     ///
     /// # Errors
-    /// A sentence that names the setting.
-    pub fn tokens(&self) -> Result<Settings, String> {
+    /// All that is wrong with the settings.
+    pub fn tokens(&self) -> Result<Settings, Vec<Problem>> {
         let list = |text: &str| -> Vec<String> {
             text.split(',').map(|one| one.trim().to_owned()).filter(|one| !one.is_empty()).collect()
         };
@@ -125,10 +194,28 @@ impl CommonArgs {
     /// Whose pages may connect.
     ///
     /// # Errors
-    /// A sentence that names the setting.
-    pub fn origins(&self) -> Result<AllowedOrigins, String> {
-        AllowedOrigins::parse(&self.allowed_origins).map_err(|error| format!("--allowed-origins: {error}"))
+    /// What is wrong with the setting.
+    pub fn origins(&self) -> Result<AllowedOrigins, Problem> {
+        AllowedOrigins::parse(&self.allowed_origins).map_err(|error| Problem::new("allowed-origins", error))
     }
+}
+
+/// The operators' address of a service that listens on this one.
+///
+/// # Errors
+/// When there is no such port.
+pub fn admin_address(listen: SocketAddr, told: Option<SocketAddr>) -> Result<SocketAddr, Problem> {
+    let address = told.map_or_else(|| with_port_offset(listen, ADMIN_OFFSET), Ok);
+    address.map_err(|why| Problem::new("admin-listen", why))
+}
+
+/// The operators' port lies this far above the public one.
+const ADMIN_OFFSET: u16 = 10_000;
+
+/// A collector stands beside the service: what is between them is not encrypted.
+fn is_plain_http(address: &str) -> bool {
+    let Ok(url) = reqwest::Url::parse(address) else { return false };
+    url.scheme() == "http" && url.has_host() && url.username().is_empty() && url.password().is_none()
 }
 
 /// The address on the same host whose port is `offset` higher.

@@ -21,6 +21,20 @@ pub enum ErrorCode {
 }
 
 impl ErrorCode {
+    /// All of them, in order.
+    pub const ALL: [Self; 10] = [
+        Self::BadRequest,
+        Self::Unauthorized,
+        Self::Forbidden,
+        Self::NotFound,
+        Self::Conflict,
+        Self::TooLarge,
+        Self::RateLimited,
+        Self::Internal,
+        Self::Overloaded,
+        Self::Unavailable,
+    ];
+
     /// The HTTP status that carries this code.
     #[must_use]
     pub fn status(self) -> u16 {

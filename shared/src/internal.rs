@@ -16,7 +16,7 @@ use crate::{
     membership::{Account, Membership},
 };
 
-pub use client::InternalClient;
+pub use client::{InternalClient, check_url};
 
 pub const SECRET_HEADER: &str = "x-tidings-internal-secret";
 

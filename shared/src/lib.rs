@@ -7,6 +7,7 @@ pub mod admin;
 pub mod auth;
 pub mod config;
 pub mod error;
+pub mod health;
 pub mod ids;
 pub mod internal;
 pub mod lifecycle;
@@ -19,12 +20,16 @@ pub mod patience;
 pub mod people;
 pub mod places;
 pub mod presence;
+pub mod process;
+pub mod program;
 pub mod protocol;
 pub mod rate;
 pub mod receipts;
 pub mod role;
 pub mod sabotage;
 pub mod telemetry;
+pub mod tls;
+pub mod version;
 
 #[doc(hidden)]
 pub use prometheus;

@@ -18,6 +18,7 @@
 //!
 //! Each script tells its keys, arguments and answers at its head (`log/*.lua`).
 
+pub mod address;
 mod append;
 pub mod authority;
 mod commands;
@@ -36,15 +37,18 @@ pub mod stored;
 pub mod subscriber;
 mod tail;
 mod target;
+mod timing;
 
+pub use address::client;
 pub use append::{Accepted, AppendError, Entry, KnownUpto, Minimum};
 pub use authority::{Authority, AuthorityError, Known, OpenedEpoch, SeedOutcome, StoredMarks};
-pub use commands::{Log, LogLimits, client};
+pub use commands::{Log, LogLimits};
 pub use live::LiveEntry;
 pub use marks::{Marked, ReadMark};
-pub use owner::Survival;
+pub use owner::{StoredUpto, Survival};
 pub use record::{IngestId, Record};
 pub use session::{Session, SessionError, connect as connect_to_process};
 pub(crate) use tail::mark_field;
 pub use tail::{Bases, Mark, RoomHead, TailRead};
 pub use target::Target;
+pub use timing::Step;

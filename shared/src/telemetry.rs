@@ -1,6 +1,23 @@
-//! Logs: one JSON object a line on standard error. Never a token, never a message's text.
+//! Logs and traces. Logs: one JSON object a line on standard error, with `trace_id` and `span_id` where a traced message
+//! or request is at work. Traces: spans of the few messages and requests that are sampled, by OTLP to a collector.
+//! Neither ever holds a token, a text, or anything else of a person.
+
+mod context;
+mod exporter;
+mod lines;
+mod span;
+mod strangers;
+mod traces;
+mod waiting;
 
 use tracing_subscriber::{EnvFilter, fmt, layer::SubscriberExt, util::SubscriberInitExt};
+
+pub use context::TraceContext;
+pub use lines::{current, in_trace, log_in_trace};
+pub use opentelemetry::trace::SpanKind;
+pub use span::Span;
+pub use traces::{TraceSettings, begin, follow, part, start as start_traces, stop as stop_traces};
+pub use waiting::spans_lost;
 
 /// Starts logging with a filter such as `info` or `tidings_gateway=debug,info`.
 ///
@@ -9,5 +26,6 @@ use tracing_subscriber::{EnvFilter, fmt, layer::SubscriberExt, util::SubscriberI
 pub fn start(filter: &str) -> Result<(), String> {
     let filter = EnvFilter::try_new(filter).map_err(|error| format!("--log: {error}"))?;
     let lines = fmt::layer().json().flatten_event(true).with_current_span(false).with_writer(std::io::stderr);
+    let lines = lines.map_event_format(lines::WithTrace);
     tracing_subscriber::registry().with(filter).with(lines).try_init().map_err(|error| error.to_string())
 }

@@ -7,7 +7,7 @@ use std::{
 };
 
 use tidings_shared::{
-    log::IngestId,
+    log::{IngestId, Step},
     presence::{self, PARTITIONS, Told},
     protocol::server::ServerFrame,
 };
@@ -179,7 +179,8 @@ impl Bus {
         for _ in 0..ROUNDS {
             let (after, turn) = self.shared.hearing.progress().begin();
             let session = self.log.session().await?;
-            let missed = presence::missed(&mut session.connection(), &after).await;
+            let missed =
+                self.log.timed(Step::Presence, presence::missed(&mut session.connection(), &after)).await;
             let missed = missed.inspect_err(|error| self.log.failed(&session, error))?;
             for told in missed {
                 let next = self.shared.hearing.progress().step(&told);

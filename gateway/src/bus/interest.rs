@@ -6,20 +6,17 @@ use std::sync::{
 };
 
 use rustc_hash::FxHashMap;
-use tidings_shared::{
-    ids::{RoomId, UserId},
-    log::Record,
-};
+use tidings_shared::ids::{RoomId, UserId};
 use tokio::sync::mpsc;
 
-use super::user_channel::Told;
+use super::{published::Published, user_channel::Told};
 use crate::transport::Frame;
 
 /// What a worker is told, shared by all receivers.
 #[derive(Debug, Clone)]
 pub enum Hint {
     /// A published record and its frame.
-    Record { record: Arc<Record>, frame: Frame },
+    Record { record: Arc<Published>, frame: Frame },
     /// Something for the connections of a user.
     User { user: UserId, told: Arc<Told> },
 }
@@ -139,13 +136,16 @@ impl Interest {
 #[cfg(test)]
 mod tests {
     use bytes::Bytes;
+    use tidings_shared::log::Record;
 
     use super::*;
+    use crate::metrics::Metrics;
 
     fn hint() -> Hint {
         let line = b"1\x1f1\x1f1\x1f0\x1fr\x1fk\x1f\x1f\x1f\x1f\x1f\x1f\n{}";
         let record = Record::parse(Bytes::from_static(line)).unwrap();
-        Hint::Record { frame: Frame::text(record.json()), record: Arc::new(record) }
+        let frame = Frame::text(record.json());
+        Hint::Record { frame, record: Arc::new(Published::new(record, Metrics::new().deliver_seconds)) }
     }
 
     #[test]

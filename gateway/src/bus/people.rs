@@ -13,7 +13,7 @@ use tidings_shared::{
     error::Refusal,
     ids::{Epoch, RoomId, UserId},
     internal::{ConnectUserRequest, RoomsAnswer},
-    log::{Authority as _, AuthorityError, Session, SessionError},
+    log::{Authority as _, AuthorityError, Session, SessionError, Step},
     membership::{self, Account, Membership},
 };
 
@@ -79,8 +79,12 @@ impl Bus {
     pub async fn connect_user(&self, identity: &Identity) -> Result<Option<Account>, PeopleError> {
         let session = self.log.session().await?;
         let user = &identity.user;
-        let cached =
-            self.cached(&session, membership::account(&mut session.connection(), user, session.epoch).await)?;
+        let cached = self.cached(
+            &session,
+            self.log
+                .timed(Step::People, membership::account(&mut session.connection(), user, session.epoch))
+                .await,
+        )?;
         if let Some(account) = cached
             && (identity.name.is_none() || identity.name == account.name)
             && (identity.picture.is_none() || identity.picture == account.picture)
@@ -115,7 +119,8 @@ impl Bus {
     pub async fn standings(&self, user: &UserId, rooms: &[RoomId]) -> Result<Vec<Standing>, PeopleError> {
         let session = self.log.session().await?;
         let epoch = session.epoch;
-        let cached = membership::of(&mut session.connection(), user, epoch, rooms).await;
+        let cached =
+            self.log.timed(Step::People, membership::of(&mut session.connection(), user, epoch, rooms)).await;
         let memberships = match self.cached(&session, cached)? {
             Some(memberships) => memberships,
             None => {
@@ -142,7 +147,10 @@ impl Bus {
     /// When neither Redis nor persistence can tell.
     pub async fn my_rooms(&self, user: &UserId) -> Result<(Vec<RoomId>, bool), PeopleError> {
         let session = self.log.session().await?;
-        let cached = membership::all(&mut session.connection(), user, session.epoch).await;
+        let cached = self
+            .log
+            .timed(Step::People, membership::all(&mut session.connection(), user, session.epoch))
+            .await;
         match self.cached(&session, cached)? {
             Some(rooms) if rooms.len() <= MINE => Ok((rooms.into_keys().collect(), false)),
             _ => {
@@ -159,7 +167,10 @@ impl Bus {
     pub async fn is_member(&self, user: &UserId, room: &RoomId) -> Result<bool, PeopleError> {
         let session = self.log.session().await?;
         let rooms = std::slice::from_ref(room);
-        let cached = membership::of(&mut session.connection(), user, session.epoch, rooms).await;
+        let cached = self
+            .log
+            .timed(Step::People, membership::of(&mut session.connection(), user, session.epoch, rooms))
+            .await;
         if let Some(memberships) = self.cached(&session, cached)? {
             return Ok(memberships.iter().any(Option::is_some));
         }

@@ -13,7 +13,7 @@ use redis::RedisError;
 use tidings_shared::{
     ids::{RoomId, UserId},
     internal::presence::MembersAnswer,
-    log::{AuthorityError, Session},
+    log::{AuthorityError, Session, Step},
     presence::{self, CachedRooms, Hold, Life, Partition, Put, PutOutcome, State, Turn},
     protocol::{Status, server::Presence},
 };
@@ -76,7 +76,7 @@ impl Bus {
     /// When Redis does not answer, as all here that need it.
     pub async fn begin_presence(&self, life: &Life) -> Result<bool, PeopleError> {
         let session = self.log.session().await?;
-        self.checked(&session, presence::begin(&mut session.connection(), life).await)
+        self.asked(&session, presence::begin(&mut session.connection(), life)).await
     }
 
     /// Renews the lease of a life; false: it is over.
@@ -85,7 +85,7 @@ impl Bus {
     /// When Redis does not answer.
     pub async fn renew_presence(&self, life: &Life) -> Result<bool, PeopleError> {
         let session = self.log.session().await?;
-        self.checked(&session, presence::renew(&mut session.connection(), life).await)
+        self.asked(&session, presence::renew(&mut session.connection(), life)).await
     }
 
     /// Ends a life.
@@ -94,7 +94,7 @@ impl Bus {
     /// When Redis does not answer.
     pub async fn end_presence(&self, life: &Life) -> Result<(), PeopleError> {
         let session = self.log.session().await?;
-        self.checked(&session, presence::end(&mut session.connection(), life).await)
+        self.asked(&session, presence::end(&mut session.connection(), life)).await
     }
 
     /// Notes what a life holds of users.
@@ -103,7 +103,7 @@ impl Bus {
     /// When Redis does not answer.
     pub async fn put_presence(&self, life: &Life, puts: &[Put]) -> Result<Vec<PutOutcome>, PeopleError> {
         let session = self.log.session().await?;
-        self.checked(&session, presence::put(&mut session.connection(), life, puts).await)
+        self.asked(&session, presence::put(&mut session.connection(), life, puts)).await
     }
 
     /// Notes that users are here for a time.
@@ -117,7 +117,7 @@ impl Bus {
         holds: &[(UserId, Option<Status>)],
     ) -> Result<Vec<PutOutcome>, PeopleError> {
         let session = self.log.session().await?;
-        self.checked(&session, presence::hold(&mut session.connection(), kind, time, holds).await)
+        self.asked(&session, presence::hold(&mut session.connection(), kind, time, holds)).await
     }
 
     /// Tells what users are by now to the members of these rooms; true for those who were told by this.
@@ -126,7 +126,7 @@ impl Bus {
     /// When Redis does not answer.
     pub async fn tell_presence(&self, users: &[(UserId, Vec<RoomId>)]) -> Result<Vec<bool>, PeopleError> {
         let session = self.log.session().await?;
-        self.checked(&session, presence::tell(&mut session.connection(), users).await)
+        self.asked(&session, presence::tell(&mut session.connection(), users)).await
     }
 
     /// Takes the turn to sweep; `None`: it is another's.
@@ -135,7 +135,7 @@ impl Bus {
     /// When Redis does not answer.
     pub async fn sweep_turn(&self, turn: Duration) -> Result<Option<u64>, PeopleError> {
         let session = self.log.session().await?;
-        self.checked(&session, presence::turn(&mut session.connection(), Turn::Sweep, turn).await)
+        self.asked(&session, presence::turn(&mut session.connection(), Turn::Sweep, turn)).await
     }
 
     /// Lives that are over.
@@ -148,7 +148,7 @@ impl Bus {
         most: usize,
     ) -> Result<Vec<(Partition, Vec<Life>)>, PeopleError> {
         let session = self.log.session().await?;
-        self.checked(&session, presence::lapsed(&mut session.connection(), now_ms, most).await)
+        self.asked(&session, presence::lapsed(&mut session.connection(), now_ms, most)).await
     }
 
     /// Users whom a life that is over still holds.
@@ -162,7 +162,7 @@ impl Bus {
         most: usize,
     ) -> Result<Vec<UserId>, PeopleError> {
         let session = self.log.session().await?;
-        self.checked(&session, presence::claim(&mut session.connection(), partition, life, most).await)
+        self.asked(&session, presence::claim(&mut session.connection(), partition, life, most)).await
     }
 
     /// Takes away what a life that is over holds of users.
@@ -171,7 +171,7 @@ impl Bus {
     /// When Redis does not answer.
     pub async fn reap_presence(&self, life: &Life, users: &[UserId]) -> Result<Vec<PutOutcome>, PeopleError> {
         let session = self.log.session().await?;
-        self.checked(&session, presence::reap(&mut session.connection(), life, users).await)
+        self.asked(&session, presence::reap(&mut session.connection(), life, users)).await
     }
 
     /// Users of whom something ran out or is to be told.
@@ -180,7 +180,7 @@ impl Bus {
     /// When Redis does not answer.
     pub async fn due_presence(&self, now_ms: u64, most: usize) -> Result<Vec<UserId>, PeopleError> {
         let session = self.log.session().await?;
-        self.checked(&session, presence::dues(&mut session.connection(), now_ms, most).await)
+        self.asked(&session, presence::dues(&mut session.connection(), now_ms, most)).await
     }
 
     /// What users are now.
@@ -189,7 +189,7 @@ impl Bus {
     /// When Redis does not answer.
     pub async fn presence_of(&self, users: &[UserId]) -> Result<Vec<State>, PeopleError> {
         let session = self.log.session().await?;
-        self.checked(&session, presence::states(&mut session.connection(), users).await)
+        self.asked(&session, presence::states(&mut session.connection(), users)).await
     }
 
     /// The rooms whose members are told of each of these users: small ones, of at most 200. Those whose rooms cannot be
@@ -199,7 +199,10 @@ impl Bus {
     /// When Redis does not answer.
     pub async fn rooms_to_tell(&self, users: &[UserId]) -> Result<Vec<(UserId, Vec<RoomId>)>, PeopleError> {
         let session = self.log.session().await?;
-        let cached = presence::cached_rooms(&mut session.connection(), users, session.epoch).await;
+        let cached = self
+            .log
+            .timed(Step::Presence, presence::cached_rooms(&mut session.connection(), users, session.epoch))
+            .await;
         let cached = self.checked(&session, cached)?;
         let found: Vec<_> =
             users.iter().zip(cached).map(|(user, cached)| self.rooms_of(user, cached)).collect();
@@ -213,10 +216,14 @@ impl Bus {
         }
         if !unknown.is_empty() {
             // Else those behind them would never have their turn.
-            let put_off = presence::put_off(&mut session.connection(), &unknown, REST).await;
+            let put_off = self
+                .log
+                .timed(Step::Presence, presence::put_off(&mut session.connection(), &unknown, REST))
+                .await;
             self.checked(&session, put_off)?;
         }
-        let small = presence::small(&mut session.connection(), &mut told).await;
+        let small =
+            self.log.timed(Step::Presence, presence::small(&mut session.connection(), &mut told)).await;
         self.checked(&session, small)?;
         Ok(told)
     }
@@ -253,7 +260,13 @@ impl Bus {
             if round > 0 {
                 tokio::time::sleep(MEMBERS_PAUSE).await;
             }
-            let cached = presence::members::cached(&mut session.connection(), room, session.epoch).await;
+            let cached = self
+                .log
+                .timed(
+                    Step::Presence,
+                    presence::members::cached(&mut session.connection(), room, session.epoch),
+                )
+                .await;
             let cached = self.checked(&session, cached)?;
             if cached.users.is_some() {
                 return Ok(cached.users);
@@ -263,8 +276,13 @@ impl Bus {
             let Some(users) = answer.users else { return Ok(None) };
             if answer.head >= cached.changed {
                 let (epoch, head) = (session.epoch, answer.head);
-                let kept =
-                    presence::members::keep(&mut session.connection(), room, epoch, head, &users).await;
+                let kept = self
+                    .log
+                    .timed(
+                        Step::Presence,
+                        presence::members::keep(&mut session.connection(), room, epoch, head, &users),
+                    )
+                    .await;
                 self.checked(&session, kept)?;
                 return Ok(Some(users));
             }
@@ -288,6 +306,15 @@ impl Bus {
             .collect();
         let state_of = |other: &UserId| states.remove(other).unwrap_or_default().on_the_wire(other.clone());
         Ok(others.iter().map(state_of).collect())
+    }
+
+    /// Waits for what is asked on a session.
+    async fn asked<T>(
+        &self,
+        session: &Arc<Session>,
+        question: impl Future<Output = Result<T, RedisError>>,
+    ) -> Result<T, PeopleError> {
+        self.checked(session, self.log.timed(Step::Presence, question).await)
     }
 
     fn checked<T>(&self, session: &Arc<Session>, answer: Result<T, RedisError>) -> Result<T, PeopleError> {

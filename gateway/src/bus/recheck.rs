@@ -11,6 +11,7 @@ use std::{
 use rustc_hash::FxHashSet;
 use tidings_shared::{
     ids::{Epoch, UserId},
+    log::Step,
     membership::{self, Account, Versions},
     protocol::server::ServerFrame,
 };
@@ -112,7 +113,8 @@ impl Bus {
             let mut seats = self.shared.seats();
             users.iter().map(|user| seats.looked_at(user)).collect()
         };
-        let versions = membership::versions(&mut session.connection(), users).await;
+        let versions =
+            self.log.timed(Step::People, membership::versions(&mut session.connection(), users)).await;
         let versions = self.cached(&session, versions)?;
         let (mut rooms, mut accounts) = (Vec::new(), Vec::new());
         {

@@ -12,6 +12,7 @@ use bytes::Bytes;
 use tidings_shared::{
     error::Refusal,
     ids::{Epoch, RoomId, Seq, UserId},
+    log::Step,
     membership::Versions,
     people::{self, Notice},
 };
@@ -135,7 +136,10 @@ impl Bus {
     pub async fn versions(&self, user: &UserId) -> Result<(Epoch, Versions), PeopleError> {
         let session = self.log.session().await?;
         let users = std::slice::from_ref(user);
-        let versions = tidings_shared::membership::versions(&mut session.connection(), users).await;
+        let versions = self
+            .log
+            .timed(Step::People, tidings_shared::membership::versions(&mut session.connection(), users))
+            .await;
         let versions = self.cached(&session, versions)?;
         Ok((session.epoch, versions.first().copied().unwrap_or_default()))
     }

@@ -12,41 +12,32 @@ use tidings_shared::{
     },
 };
 
-use super::{Context, Effect, State};
+use super::{Asked, Context, Effect, State};
 
-pub(super) fn apply(
-    state: &mut State,
-    context: &Context<'_>,
-    reference: Option<String>,
-    token: String,
-) -> Vec<Effect> {
+pub(super) fn apply(state: &mut State, context: &Context<'_>, asked: Asked, token: String) -> Vec<Effect> {
     if matches!(state, State::Authenticating) {
-        return vec![Effect::refuse(reference, None, Reason::Missing)];
+        return vec![Effect::refuse(asked, None, Reason::Missing)];
     }
     match context.verifier.verify(&token) {
-        Ok(identity) => settle(state, reference, Ok(identity)),
-        Err(Unverified::Refused(reason)) => settle(state, reference, Err(reason.into())),
-        Err(Unverified::KeysNeeded) => vec![Effect::FindKey { reference, token }],
+        Ok(identity) => settle(state, asked, Ok(identity)),
+        Err(Unverified::Refused(reason)) => settle(state, asked, Err(reason.into())),
+        Err(Unverified::KeysNeeded) => vec![Effect::FindKey { asked, token }],
     }
 }
 
 /// What a token leads to, once it is known whether it is good.
-pub(super) fn settle(
-    state: &mut State,
-    reference: Option<String>,
-    verdict: Result<Identity, Refusal>,
-) -> Vec<Effect> {
+pub(super) fn settle(state: &mut State, asked: Asked, verdict: Result<Identity, Refusal>) -> Vec<Effect> {
     match (state, verdict) {
         (state @ State::AwaitingAuth, Ok(identity)) => {
             *state = State::Authenticating;
-            vec![Effect::Authenticate { reference, identity }]
+            vec![Effect::Authenticate { asked, identity }]
         }
         (State::AwaitingAuth, Err(refusal)) => {
             let close = match refusal.code {
                 ErrorCode::Unauthorized => Effect::Close(CloseCode::Unauthorized, "the token was refused"),
                 _ => Effect::Close(CloseCode::Overloaded, "the token cannot be checked now"),
             };
-            vec![Effect::refuse(reference, None, refusal), close]
+            vec![Effect::refuse(asked, None, refusal), close]
         }
         (State::Ready(current), Ok(identity)) if identity.user == current.user => {
             let expires_at = rfc3339(identity.expires_at_s.saturating_mul(1000));
@@ -55,13 +46,13 @@ pub(super) fn settle(
             let picture = identity.picture.or_else(|| current.picture.clone());
             *current = Rc::new(Identity { name, picture, ..identity });
             let answer =
-                ServerFrame::AuthOk { reference: reference.as_deref(), expires_at: &expires_at }.to_json();
+                ServerFrame::AuthOk { reference: asked.reference(), expires_at: &expires_at }.to_json();
             vec![Effect::Renewed, Effect::Reply(answer)]
         }
-        (State::Ready(_), Ok(_)) => vec![Effect::refuse(reference, None, Reason::UserChanged)],
+        (State::Ready(_), Ok(_)) => vec![Effect::refuse(asked, None, Reason::UserChanged)],
         // The old token stays valid until it expires.
-        (State::Ready(_), Err(refusal)) => vec![Effect::refuse(reference, None, refusal)],
-        (State::Authenticating, _) => vec![Effect::refuse(reference, None, Reason::Missing)],
+        (State::Ready(_), Err(refusal)) => vec![Effect::refuse(asked, None, refusal)],
+        (State::Authenticating, _) => vec![Effect::refuse(asked, None, Reason::Missing)],
     }
 }
 
@@ -69,16 +60,16 @@ pub(super) fn settle(
 /// missing; an `auth` without one is as good as one with a bad one.
 pub(super) fn unreadable(
     state: &mut State,
-    reference: Option<String>,
+    asked: Asked,
     room: Option<RoomId>,
     refusal: Refusal,
 ) -> Vec<Effect> {
     match refusal.field.as_deref() {
         // No other command has this field.
-        Some("token") => settle(state, reference, Err(Reason::Missing.into())),
+        Some("token") => settle(state, asked, Err(Reason::Missing.into())),
         // What is no object, and what cannot be answered under its `ref`, is no command either.
-        None | Some("ref") => vec![Effect::refuse(reference, room, refusal)],
-        Some(_) => vec![Effect::refuse(reference, room, Reason::Missing)],
+        None | Some("ref") => vec![Effect::refuse(asked, room, refusal)],
+        Some(_) => vec![Effect::refuse(asked, room, Reason::Missing)],
     }
 }
 
@@ -116,26 +107,26 @@ mod tests {
         let context = Context { verifier: &verifier, allow: &allow, now_ms: 0 };
         let token = "eyJhbGciOiJFUzI1NiIsImtpZCI6ImsifQ.e30.AAAA"; // {"alg":"ES256","kid":"k"}
         for mut state in [State::AwaitingAuth, ready()] {
-            let effects = apply(&mut state, &context, Some("r".to_owned()), token.to_owned());
+            let effects = apply(&mut state, &context, Asked::untold(Some("r".to_owned())), token.to_owned());
             assert!(
-                matches!(&effects[..], [Effect::FindKey { reference: Some(r), token: t }] if r == "r" && t == token)
+                matches!(&effects[..], [Effect::FindKey { asked, token: t }] if asked.reference() == Some("r") && t == token)
             );
         }
         // What needs no key is said at once.
-        let effects = apply(&mut State::AwaitingAuth, &context, None, "nonsense".to_owned());
+        let effects = apply(&mut State::AwaitingAuth, &context, Asked::untold(None), "nonsense".to_owned());
         assert!(matches!(&effects[..], [Effect::Refuse { .. }, Effect::Close(CloseCode::Unauthorized, _)]));
     }
 
     #[test]
     fn what_cannot_be_checked_now_ends_a_connection_without_a_token_and_leaves_one_with() {
         let away = || Err(Refusal::unavailable("later"));
-        let effects = settle(&mut State::AwaitingAuth, None, away());
+        let effects = settle(&mut State::AwaitingAuth, Asked::untold(None), away());
         assert!(
             matches!(&effects[..], [Effect::Refuse { refusal, .. }, Effect::Close(CloseCode::Overloaded, _)]
             if refusal.code == ErrorCode::Unavailable)
         );
         let mut state = ready();
-        let effects = settle(&mut state, None, away());
+        let effects = settle(&mut state, Asked::untold(None), away());
         assert!(
             matches!(&effects[..], [Effect::Refuse { refusal, .. }] if refusal.code == ErrorCode::Unavailable)
         );

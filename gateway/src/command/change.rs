@@ -2,8 +2,8 @@
 
 use tidings_shared::{ids::RoomId, message::change::Change};
 
-use super::Effect;
+use super::{Asked, Effect};
 
-pub(super) fn apply(reference: Option<String>, room: RoomId, change: Box<Change>) -> Vec<Effect> {
-    vec![Effect::Change { reference, room, change }]
+pub(super) fn apply(asked: Asked, room: RoomId, change: Box<Change>) -> Vec<Effect> {
+    vec![Effect::Change { asked, room, change }]
 }

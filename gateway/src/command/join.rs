@@ -2,8 +2,8 @@
 
 use tidings_shared::protocol::JoinTarget;
 
-use super::Effect;
+use super::{Asked, Effect};
 
-pub(super) fn apply(reference: Option<String>, target: JoinTarget, presence: bool) -> Vec<Effect> {
-    vec![Effect::Join { reference, target, presence }]
+pub(super) fn apply(asked: Asked, target: JoinTarget, presence: bool) -> Vec<Effect> {
+    vec![Effect::Join { asked, target, presence }]
 }

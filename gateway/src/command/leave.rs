@@ -2,8 +2,8 @@
 
 use tidings_shared::ids::RoomId;
 
-use super::Effect;
+use super::{Asked, Effect};
 
-pub(super) fn apply(reference: Option<String>, rooms: Vec<RoomId>) -> Vec<Effect> {
-    vec![Effect::Leave { reference, rooms }]
+pub(super) fn apply(asked: Asked, rooms: Vec<RoomId>) -> Vec<Effect> {
+    vec![Effect::Leave { asked, rooms }]
 }

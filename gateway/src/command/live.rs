@@ -1,7 +1,7 @@
 //! `typing:start`, `typing:stop`, `signal`, `presence:set`, `presence:get`: what is neither stored nor replayed.
 
-use super::{Effect, Live};
+use super::{Asked, Effect, Live};
 
-pub(super) fn apply(reference: Option<String>, live: Live) -> Vec<Effect> {
-    vec![Effect::Live { reference, live }]
+pub(super) fn apply(asked: Asked, live: Live) -> Vec<Effect> {
+    vec![Effect::Live { asked, live }]
 }

@@ -2,8 +2,8 @@
 
 use tidings_shared::ids::{RoomId, Seq};
 
-use super::Effect;
+use super::{Asked, Effect};
 
-pub(super) fn apply(reference: Option<String>, room: RoomId, seq: Seq, delivered: bool) -> Vec<Effect> {
-    vec![Effect::Mark { reference, room, seq, delivered }]
+pub(super) fn apply(asked: Asked, room: RoomId, seq: Seq, delivered: bool) -> Vec<Effect> {
+    vec![Effect::Mark { asked, room, seq, delivered }]
 }

@@ -7,11 +7,14 @@ use tidings_shared::{
     protocol::server::{ServerFrame, rfc3339},
 };
 
-use super::{Context, Effect};
+use super::{Asked, Context, Effect};
 use crate::limits::Limit;
 
-pub(super) fn apply(identity: &Identity, context: &Context<'_>, reference: Option<&str>) -> Vec<Effect> {
-    let mut effects = Effect::reply(&ServerFrame::Pong { reference, server_time: &rfc3339(context.now_ms) });
+pub(super) fn apply(identity: &Identity, context: &Context<'_>, asked: &Asked) -> Vec<Effect> {
+    let mut effects = Effect::reply(&ServerFrame::Pong {
+        reference: asked.reference(),
+        server_time: &rfc3339(context.now_ms),
+    });
     if (context.allow)(Limit::Commands, &identity.user, NonZeroU32::MIN).is_err() {
         effects.push(Effect::Overstepped);
     }

@@ -2,8 +2,8 @@
 
 use tidings_shared::{ids::RoomId, message::Draft};
 
-use super::Effect;
+use super::{Asked, Effect};
 
-pub(super) fn apply(reference: Option<String>, room: RoomId, draft: Box<Draft>) -> Vec<Effect> {
-    vec![Effect::Append { reference, room, draft }]
+pub(super) fn apply(asked: Asked, room: RoomId, draft: Box<Draft>) -> Vec<Effect> {
+    vec![Effect::Append { asked, room, draft }]
 }

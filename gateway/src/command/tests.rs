@@ -18,7 +18,13 @@ fn run(state: &mut State, allow: Result<(), u64>, frame: &Value) -> Vec<Effect> 
     let verifier = Verifier::hs256(&secret(), 0);
     let allow = move |_: Limit, _: &UserId, _: NonZeroU32| allow;
     let context = Context { verifier: &verifier, allow: &allow, now_ms: 0 };
-    apply(state, &context, parse(&frame.to_string(), 1000))
+    apply_to(state, &context, &frame.to_string())
+}
+
+fn apply_to(state: &mut State, context: &Context<'_>, frame: &str) -> Vec<Effect> {
+    let mut parsed = parse(frame, 1000);
+    let asked = Asked::untold(parsed.reference.take());
+    apply(state, context, parsed, asked)
 }
 
 fn ready(user: &str) -> State {
@@ -29,8 +35,8 @@ fn ready(user: &str) -> State {
 fn before_auth_everything_else_is_refused_and_a_bad_token_closes() {
     let mut state = State::default();
     let effects = run(&mut state, Ok(()), &json!({"type": "ping", "ref": "r"}));
-    assert!(matches!(&effects[..], [Effect::Refuse { reference: Some(r), refusal, .. }]
-        if r == "r" && refusal.code == ErrorCode::Unauthorized && refusal.reason.as_deref() == Some("missing")));
+    assert!(matches!(&effects[..], [Effect::Refuse { asked, refusal, .. }]
+        if asked.reference() == Some("r") && refusal.code == ErrorCode::Unauthorized && refusal.reason.as_deref() == Some("missing")));
     let effects = run(&mut state, Ok(()), &json!({"type": "auth", "token": token("a", 1)}));
     assert!(
         matches!(&effects[..], [Effect::Refuse { refusal, .. }, Effect::Close(CloseCode::Unauthorized, _)]
@@ -41,8 +47,8 @@ fn before_auth_everything_else_is_refused_and_a_bad_token_closes() {
 #[test]
 fn before_auth_what_is_missing_is_the_token_whatever_else_is_wrong() {
     let missing = |effect: &Effect| {
-        matches!(effect, Effect::Refuse { reference: Some(r), refusal, .. }
-        if r == "r" && refusal.code == ErrorCode::Unauthorized && refusal.reason.as_deref() == Some("missing"))
+        matches!(effect, Effect::Refuse { asked, refusal, .. }
+        if asked.reference() == Some("r") && refusal.code == ErrorCode::Unauthorized && refusal.reason.as_deref() == Some("missing"))
     };
     for frame in [
         json!({"type": "dance", "ref": "r"}),
@@ -124,7 +130,7 @@ fn each_command_is_taken_from_its_own_allowance_and_over_it_told_when_to_come_ag
             Err(70)
         };
         let context = Context { verifier: &verifier, allow: &allow, now_ms: 0 };
-        let effects = apply(&mut ready("a"), &context, parse(&frame.to_string(), 1000));
+        let effects = apply_to(&mut ready("a"), &context, &frame.to_string());
         assert!(
             matches!(&effects[..], [Effect::Refuse { refusal, .. }]
                 if refusal.code == ErrorCode::RateLimited && refusal.retry_after_ms == Some(70)),
@@ -149,7 +155,7 @@ fn a_join_of_many_rooms_counts_as_several() {
         let context = Context { verifier: &verifier, allow: &allow, now_ms: 0 };
         let rooms: Vec<_> = (0..rooms).map(|n| format!("r{n}")).collect();
         let frame = json!({"type": kind, "rooms": rooms});
-        apply(&mut ready("a"), &context, parse(&frame.to_string(), 1000));
+        apply_to(&mut ready("a"), &context, &frame.to_string());
         assert_eq!(taken.get(), cost, "{frame}");
     }
 }

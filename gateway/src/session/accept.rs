@@ -7,11 +7,13 @@ use tidings_shared::{
     auth::Reason,
     error::{ErrorCode, RETRY_AFTER_MS, Refusal as Problem},
     origin::AllowedOrigins,
+    telemetry::{self, SpanKind, TraceContext, in_trace},
 };
 use tokio_util::sync::CancellationToken;
 
 use super::{Admitted, ChatSession, admit, welcome};
 use crate::{
+    asked::Asked,
     transport::{Acceptor, Connection, HandshakeRequest, Refusal},
     worker::Worker,
 };
@@ -56,13 +58,20 @@ impl Acceptor for ChatAcceptor {
 
     async fn accept(&self, request: HandshakeRequest) -> Result<Self::Ticket, Refusal> {
         let token = self.token(&request);
+        let mut span = telemetry::begin("connect", SpanKind::Server, trace_of(&request));
         drop(request);
-        let decided = match token {
-            Ok(Some(token)) => self.let_in(&token).await.map(Some),
-            Ok(None) => Ok(None),
-            Err(refusal) => Err(refusal),
+        let decided = match (token, &span) {
+            (Ok(Some(token)), None) => self.let_in(&token).await.map(Some),
+            (Ok(Some(token)), Some(span)) => {
+                in_trace(span.context(), Box::pin(self.let_in(&token))).await.map(Some)
+            }
+            (Ok(None), _) => Ok(None),
+            (Err(refusal), _) => Err(refusal),
         };
         let result = decided.as_ref().err().map_or("accepted", |refusal| result_of(refusal.status));
+        if let (Some(span), Err(refusal)) = (&mut span, &decided) {
+            span.refused(result, refusal.status.is_server_error());
+        }
         self.worker.node.metrics.handshakes.with_label_values(&[result]).inc();
         decided
     }
@@ -70,7 +79,7 @@ impl Acceptor for ChatAcceptor {
     fn open(&self, ticket: Self::Ticket, connection: Connection) -> ChatSession {
         let session = ChatSession::open(self.worker.clone(), connection);
         if let Some(ticket) = ticket {
-            welcome(&self.worker, &session.client, None, ticket.0);
+            welcome(&self.worker, &session.client, &Asked::untold(None), ticket.0);
         }
         session
     }
@@ -125,6 +134,14 @@ fn token_of(request: &HandshakeRequest) -> Result<Option<String>, Reason> {
     let query = request.query().unwrap_or_default();
     // A JWT holds nothing that a query would have to escape.
     Ok(query.split('&').find_map(|pair| pair.strip_prefix("token=")).map(ToOwned::to_owned))
+}
+
+/// The trace of a handshake: from the header, else, since pages cannot set it, from the query.
+fn trace_of(request: &HandshakeRequest) -> Option<TraceContext> {
+    let header = request.headers().get("traceparent").and_then(|value| value.to_str().ok());
+    let query = request.query().unwrap_or_default();
+    let named = || query.split('&').find_map(|pair| pair.strip_prefix("traceparent="));
+    TraceContext::parse(header.or_else(named)?)
 }
 
 /// A refused handshake as a problem document (RFC 9457).

@@ -10,43 +10,47 @@ use tidings_shared::{
         AckStage,
         change::{Actor, Change},
     },
-    protocol::server::ServerFrame,
+    telemetry::{self, SpanKind},
 };
 
 use super::{Client, refuse, send};
-use crate::worker::Worker;
+use crate::{asked::Asked, worker::Worker};
 
 /// Appends a change; the lane goes on when that is done. The answer comes at the stage that was asked for.
 pub(super) async fn change(
     worker: &Rc<Worker>,
     client: &Rc<Client>,
     room: &RoomId,
-    reference: Option<String>,
+    asked: Asked,
     change: Change,
 ) {
     let Some(place) = client.take_answer_place() else {
-        return refuse(worker, client, reference.as_deref(), Some(room), &send::too_many_unanswered());
+        return refuse(worker, client, &asked, Some(room), &send::too_many_unanswered());
     };
     let started = Instant::now();
     let accepted = match append(worker, client, room, &change).await {
         Ok(accepted) => accepted,
-        Err(refusal) => return refuse(worker, client, reference.as_deref(), Some(room), &refusal),
+        Err(refusal) => return refuse(worker, client, &asked, Some(room), &refusal),
     };
     worker.node.metrics.append_seconds.observe(started.elapsed().as_secs_f64());
+    if asked.trace().is_some() {
+        tracing::debug!(seq = accepted.seq.0, duplicate = accepted.duplicate, "it stands in the log");
+    }
     if accepted.answers(change.ack) {
-        return acknowledge(client, reference.as_deref(), room, &change, &accepted, AckStage::Accepted);
+        return acknowledge(client, &asked, room, &change, &accepted, AckStage::Accepted);
     }
     let (worker, client, room) = (worker.clone(), client.clone(), room.clone());
+    let waits = asked.part("stored answer", SpanKind::Internal);
     tokio::task::spawn_local(async move {
-        let _place = place;
+        let (_place, _waits) = (place, waits);
         match worker.node.bus.log.reach(&room, change.ack, accepted).await {
             Ok((accepted, stage)) => {
                 if !accepted.duplicate {
                     worker.node.metrics.stored_seconds.observe(started.elapsed().as_secs_f64());
                 }
-                acknowledge(&client, reference.as_deref(), &room, &change, &accepted, stage);
+                acknowledge(&client, &asked, &room, &change, &accepted, stage);
             }
-            Err(refusal) => refuse(&worker, &client, reference.as_deref(), Some(&room), &refusal),
+            Err(refusal) => refuse(&worker, &client, &asked, Some(&room), &refusal),
         }
     });
 }
@@ -61,17 +65,19 @@ async fn append(
     let identity = client.identity().ok_or_else(gone)?;
     let role = send::role_in(worker, client, &identity, room).await?;
     let actor = Actor { user: &identity.user, role: &role, admin: identity.admin };
-    worker.node.bus.log.change(room, &actor, change).await
+    let step = telemetry::part("append", SpanKind::Client);
+    let traceparent = step.as_ref().map(|step| step.context().to_string());
+    worker.node.bus.log.change(room, &actor, change, traceparent.as_deref()).await
 }
 
 fn acknowledge(
     client: &Client,
-    reference: Option<&str>,
+    asked: &Asked,
     room: &RoomId,
     change: &Change,
     accepted: &Accepted,
     stage: AckStage,
 ) {
     let ack = change.ack(room, accepted, stage);
-    client.reply(&ServerFrame::Ack { reference, ack: &ack });
+    client.reply(&ack.frame(asked.reference()));
 }

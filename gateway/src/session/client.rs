@@ -18,6 +18,7 @@ use tokio::sync::Notify;
 
 use super::{farewell::Farewell, lane::Lanes, line::Line, presence::Said, replay::Replay};
 use crate::{
+    asked::Asked,
     command::State,
     hub::{Peer, Subscription},
     limits::Overstepping,
@@ -127,7 +128,7 @@ impl Client {
     }
 
     pub(crate) fn refuse_and_close(&self, worker: &Worker, refusal: &Refusal, code: CloseCode) {
-        super::refuse(worker, self, None, None, refusal);
+        super::refuse(worker, self, &Asked::untold(None), None, refusal);
         self.close(code, &refusal.message);
     }
 

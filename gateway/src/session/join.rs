@@ -27,6 +27,7 @@ use super::{
     send,
 };
 use crate::{
+    asked::Asked,
     bus::Standing,
     hub::{Generation, Position, Subscription},
     limits::{Limit, rooms_cost},
@@ -43,7 +44,7 @@ const ROUNDS: usize = 4;
 
 /// One `room:join`: answered once, when each of its rooms was joined or refused.
 pub(super) struct JoinGroup {
-    reference: Option<String>,
+    asked: Asked,
     /// A single room that fails is an `error`, not a `room:joined`.
     single: bool,
     /// It is told of people who come and go in these rooms.
@@ -58,7 +59,7 @@ pub(super) struct JoinGroup {
 
 /// One `room:leave`.
 pub(super) struct LeaveGroup {
-    reference: Option<String>,
+    asked: Asked,
     missing: Cell<usize>,
     rooms: Vec<RoomId>,
 }
@@ -67,17 +68,17 @@ pub(super) struct LeaveGroup {
 pub(super) fn start(
     worker: &Rc<Worker>,
     client: &Rc<Client>,
-    reference: Option<String>,
+    asked: Asked,
     target: JoinTarget,
     presence: bool,
 ) {
     match target {
         JoinTarget::One { room, after } => {
-            spread(worker, client, reference, vec![(room, after)], true, presence, None);
+            spread(worker, client, asked, vec![(room, after)], true, presence, None);
         }
         JoinTarget::Many { rooms, mut after } => {
             let rooms = rooms.into_iter().map(|room| (room.clone(), after.remove(&room))).collect();
-            spread(worker, client, reference, rooms, false, presence, None);
+            spread(worker, client, asked, rooms, false, presence, None);
         }
         JoinTarget::Mine { mut after } => {
             let (worker, client) = (worker.clone(), client.clone());
@@ -89,9 +90,9 @@ pub(super) fn start(
                         Ok((rooms, more)) => {
                             let rooms =
                                 rooms.into_iter().map(|room| (room.clone(), after.remove(&room))).collect();
-                            spread(&worker, &client, reference, rooms, false, presence, Some(more));
+                            spread(&worker, &client, asked, rooms, false, presence, Some(more));
                         }
-                        Err(refusal) => refuse(&worker, &client, reference.as_deref(), None, &refusal),
+                        Err(refusal) => refuse(&worker, &client, &asked, None, &refusal),
                     }
                 }
                 client.release_reading();
@@ -114,7 +115,7 @@ async fn my_rooms(worker: &Worker, user: &UserId) -> Result<(Vec<RoomId>, bool),
 fn spread(
     worker: &Rc<Worker>,
     client: &Rc<Client>,
-    reference: Option<String>,
+    asked: Asked,
     rooms: Vec<(RoomId, Option<Cursor>)>,
     single: bool,
     presence: bool,
@@ -124,7 +125,7 @@ fn spread(
     let idle = |room: &RoomId| client.lanes.borrow().is_idle(room);
     let standings = rooms.iter().map(|(room, _)| room).filter(|room| idle(room)).cloned();
     let group = Rc::new(JoinGroup {
-        reference,
+        asked,
         single,
         presence,
         more,
@@ -181,18 +182,23 @@ fn finish(worker: &Rc<Worker>, client: &Rc<Client>, group: &JoinGroup) {
     client.end_join();
     // What was left or joined again while the others were on their way is told by those answers.
     joined.retain(|(_, room, replay)| client.joined(&room.room) == Some(replay.subscription));
-    let reference = group.reference.as_deref();
+    let asked = &group.asked;
     if let ([(room, refusal)], true) = (&failed[..], group.single) {
-        return refuse(worker, client, reference, Some(room), refusal);
+        return refuse(worker, client, asked, Some(room), refusal);
     }
     let (rooms, replays): (Vec<_>, Vec<_>) =
         joined.into_iter().map(|(_, room, replay)| (room, replay)).unzip();
     let failed: Vec<_> =
         failed.into_iter().map(|(room, refusal)| FailedRoom { room, code: refusal.code }).collect();
     for room in &failed {
-        worker.node.metrics.errors.with_label_values(&[room.code.as_str()]).inc();
+        worker.node.hot.error(room.code);
     }
-    let answer = ServerFrame::RoomJoined { reference, rooms: &rooms, failed: &failed, more: group.more };
+    let answer = ServerFrame::RoomJoined {
+        reference: asked.reference(),
+        rooms: &rooms,
+        failed: &failed,
+        more: group.more,
+    };
     client.reply(&answer);
     replay::enqueue(worker, client, replays);
 }
@@ -315,8 +321,8 @@ async fn head_of(
 }
 
 /// Starts a leave: one job per room, so that it does not overtake a join.
-pub(super) fn leave(worker: &Rc<Worker>, client: &Rc<Client>, reference: Option<String>, rooms: Vec<RoomId>) {
-    let group = Rc::new(LeaveGroup { reference, missing: Cell::new(rooms.len()), rooms: rooms.clone() });
+pub(super) fn leave(worker: &Rc<Worker>, client: &Rc<Client>, asked: Asked, rooms: Vec<RoomId>) {
+    let group = Rc::new(LeaveGroup { asked, missing: Cell::new(rooms.len()), rooms: rooms.clone() });
     if rooms.is_empty() {
         left(client, &group);
     }
@@ -336,6 +342,6 @@ pub(super) fn leave_room(worker: &Worker, client: &Client, room: &RoomId, group:
 }
 
 fn left(client: &Client, group: &LeaveGroup) {
-    let left = ServerFrame::RoomLeft { reference: group.reference.as_deref(), rooms: &group.rooms };
+    let left = ServerFrame::RoomLeft { reference: group.asked.reference(), rooms: &group.rooms };
     client.reply(&left);
 }

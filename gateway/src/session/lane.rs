@@ -7,6 +7,7 @@ use serde_json::value::RawValue;
 use tidings_shared::{
     ids::{Cursor, RoomId, Seq, UserId},
     message::{Draft, change::Change},
+    telemetry::in_trace,
 };
 
 use super::{
@@ -15,7 +16,7 @@ use super::{
     join::{self, JoinGroup, LeaveGroup},
     mark, send, signal, typing,
 };
-use crate::worker::Worker;
+use crate::{asked::Asked, worker::Worker};
 
 /// Jobs that may wait or run for one connection; at that many it is not read from until half are done.
 const MAX_JOBS: usize = 64;
@@ -24,11 +25,11 @@ const MAX_JOBS: usize = 64;
 pub(super) enum Job {
     Join { after: Option<Cursor>, group: Rc<JoinGroup>, place: usize },
     Leave { group: Rc<LeaveGroup> },
-    Send { reference: Option<String>, draft: Box<Draft> },
-    Change { reference: Option<String>, change: Box<Change> },
-    Mark { reference: Option<String>, seq: Seq, delivered: bool },
-    Typing { reference: Option<String>, started: bool },
-    Signal { reference: Option<String>, to: Option<UserId>, data: Box<RawValue> },
+    Send { asked: Asked, draft: Box<Draft> },
+    Change { asked: Asked, change: Box<Change> },
+    Mark { asked: Asked, seq: Seq, delivered: bool },
+    Typing { asked: Asked, started: bool },
+    Signal { asked: Asked, to: Option<UserId>, data: Box<RawValue> },
 }
 
 /// The jobs of one connection.
@@ -100,14 +101,25 @@ async fn perform(worker: &Rc<Worker>, client: &Rc<Client>, room: &RoomId, job: J
     match job {
         Job::Join { after, group, place } => join::join(worker, client, room, after, &group, place).await,
         Job::Leave { group } => join::leave_room(worker, client, room, &group),
-        Job::Send { reference, draft } => send::send(worker, client, room, reference, *draft).await,
-        Job::Change { reference, change } => change::change(worker, client, room, reference, *change).await,
-        Job::Mark { reference, seq, delivered } => {
-            mark::mark(worker, client, room, reference, seq, delivered).await;
+        Job::Send { asked, draft } => match asked.trace() {
+            None => send::send(worker, client, room, asked, *draft).await,
+            // In a box, so that the way of the many that are not traced is no longer for it.
+            Some(trace) => {
+                in_trace(trace, Box::pin(send::send(worker, client, room, asked, *draft))).await;
+            }
+        },
+        Job::Change { asked, change } => match asked.trace() {
+            None => change::change(worker, client, room, asked, *change).await,
+            Some(trace) => {
+                in_trace(trace, Box::pin(change::change(worker, client, room, asked, *change))).await;
+            }
+        },
+        Job::Mark { asked, seq, delivered } => {
+            mark::mark(worker, client, room, asked, seq, delivered).await;
         }
-        Job::Typing { reference, started } => typing::typing(worker, client, room, reference, started).await,
-        Job::Signal { reference, to, data } => {
-            signal::signal(worker, client, room, reference, to, &data).await;
+        Job::Typing { asked, started } => typing::typing(worker, client, room, asked, started).await,
+        Job::Signal { asked, to, data } => {
+            signal::signal(worker, client, room, asked, to, &data).await;
         }
     }
 }

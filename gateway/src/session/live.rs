@@ -15,17 +15,17 @@ use super::{
     lane::{Job, enqueue},
     presence, send,
 };
-use crate::{command::Live, worker::Worker};
+use crate::{asked::Asked, command::Live, worker::Worker};
 
-pub(super) fn start(worker: &Rc<Worker>, client: &Rc<Client>, reference: Option<String>, live: Live) {
+pub(super) fn start(worker: &Rc<Worker>, client: &Rc<Client>, asked: Asked, live: Live) {
     match live {
-        Live::Typing { room, started } => enqueue(worker, client, room, Job::Typing { reference, started }),
-        Live::Signal { room, to, data } => enqueue(worker, client, room, Job::Signal { reference, to, data }),
-        Live::PresenceSet(status) => presence::set(worker, client, reference.as_deref(), status),
+        Live::Typing { room, started } => enqueue(worker, client, room, Job::Typing { asked, started }),
+        Live::Signal { room, to, data } => enqueue(worker, client, room, Job::Signal { asked, to, data }),
+        Live::PresenceSet(status) => presence::set(worker, client, &asked, status),
         Live::PresenceGet(users) => {
             let (worker, client) = (worker.clone(), client.clone());
             tokio::task::spawn_local(async move {
-                presence::get(&worker, &client, reference.as_deref(), users).await;
+                presence::get(&worker, &client, &asked, users).await;
             });
         }
     }

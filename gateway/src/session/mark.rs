@@ -9,17 +9,17 @@ use tidings_shared::{
 };
 
 use super::{Client, refuse, send};
-use crate::worker::Worker;
+use crate::{asked::Asked, worker::Worker};
 
 pub(super) async fn mark(
     worker: &Rc<Worker>,
     client: &Rc<Client>,
     room: &RoomId,
-    reference: Option<String>,
+    asked: Asked,
     seq: Seq,
     delivered: bool,
 ) {
-    let refused = |refusal: &Refusal| refuse(worker, client, reference.as_deref(), Some(room), refusal);
+    let refused = |refusal: &Refusal| refuse(worker, client, &asked, Some(room), refusal);
     let Some(identity) = client.identity() else { return };
     match send::role_in(worker, client, &identity, room).await {
         // Whoever acts in any room by their scope has no mark where they are no member.
@@ -39,11 +39,11 @@ pub(super) async fn mark(
         let _place = place;
         match worker.node.receipts.mark(&room, &identity.user, seq, delivered).await {
             Ok(_stands) => {
-                if let Some(reference) = reference.as_deref() {
+                if let Some(reference) = asked.reference() {
                     client.reply(&ServerFrame::Ok { reference: Some(reference) });
                 }
             }
-            Err(refusal) => refuse(&worker, &client, reference.as_deref(), Some(&room), &refusal),
+            Err(refusal) => refuse(&worker, &client, &asked, Some(&room), &refusal),
         }
     });
 }

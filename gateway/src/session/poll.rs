@@ -21,7 +21,7 @@ use super::{
     line::{Collector, Line},
     now_ms, presence,
 };
-use crate::{transport::Session, worker::Worker};
+use crate::{asked::Asked, transport::Session, worker::Worker};
 use gathered::{Answer, Gathered};
 use request::PollRequest;
 
@@ -80,7 +80,8 @@ async fn poll(
             .filter_map(|(room, after)| Some((room.clone(), after.clone()?)))
             .collect(),
     };
-    join::start(worker, &client, Some(gathered::JOIN.to_owned()), target, true);
+    let asked = Asked::untold(Some(gathered::JOIN.to_owned()));
+    join::start(worker, &client, asked, target, true);
     for (place, command) in request.commands.iter().enumerate() {
         carry_out(&mut poll, place, command.get());
     }
@@ -132,7 +133,7 @@ fn carry_out(poll: &mut Poll, place: usize, text: &str) {
     let mut parsed = if text.len() > limits.max_frame_bytes {
         let message = format!("a command must not be over {} bytes", limits.max_frame_bytes);
         let refusal = Refusal::new(tidings_shared::error::ErrorCode::TooLarge, message);
-        Parsed { reference: None, room: None, frame: Err(refusal) }
+        Parsed { reference: None, room: None, trace: None, frame: Err(refusal) }
     } else {
         client::parse(text, limits.max_message_chars)
     };

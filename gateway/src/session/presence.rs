@@ -14,7 +14,7 @@ use tidings_shared::{
 };
 
 use super::{Client, refuse};
-use crate::{bus::PeopleError, worker::Worker};
+use crate::{asked::Asked, bus::PeopleError, worker::Worker};
 
 /// A join does not wait longer for who is here: it is told without.
 const SNAPSHOT_PATIENCE: Duration = Duration::from_secs(1);
@@ -59,7 +59,7 @@ pub(super) fn left(worker: &Worker, client: &Client) {
 }
 
 /// `presence:set`: answered at once, told when its turn comes.
-pub(super) fn set(worker: &Worker, client: &Client, reference: Option<&str>, status: Status) {
+pub(super) fn set(worker: &Worker, client: &Client, asked: &Asked, status: Status) {
     let Some(identity) = client.identity() else { return };
     if client.is_poll() {
         worker.node.presence.polled(&identity.user, Some(status));
@@ -69,30 +69,25 @@ pub(super) fn set(worker: &Worker, client: &Client, reference: Option<&str>, sta
             worker.node.presence.moved(&identity.user, before, status);
         }
     }
-    if reference.is_some() {
+    if let reference @ Some(_) = asked.reference() {
         client.reply(&ServerFrame::Ok { reference });
     }
 }
 
 /// `presence:get`: nothing is told of those with whom one shares no room.
-pub(super) async fn get(
-    worker: &Rc<Worker>,
-    client: &Rc<Client>,
-    reference: Option<&str>,
-    mut users: Vec<UserId>,
-) {
+pub(super) async fn get(worker: &Rc<Worker>, client: &Rc<Client>, asked: &Asked, mut users: Vec<UserId>) {
     let Some(identity) = client.identity() else { return };
     let Some(_place) = client.take_answer_place() else {
-        return refuse(worker, client, reference, None, &super::send::too_many_unanswered());
+        return refuse(worker, client, asked, None, &super::send::too_many_unanswered());
     };
-    let mut asked = std::collections::HashSet::with_capacity(users.len());
-    users.retain(|user| asked.insert(user.clone()));
+    let mut named = std::collections::HashSet::with_capacity(users.len());
+    users.retain(|user| named.insert(user.clone()));
     match worker.node.bus.presence_for(&identity.user, &users).await {
-        Ok(users) => client.reply(&ServerFrame::PresenceList { reference, users: &users }),
+        Ok(users) => client.reply(&ServerFrame::PresenceList { reference: asked.reference(), users: &users }),
         Err(error) => {
             failed(worker, &error);
             let refusal = Refusal::unavailable("who is here cannot be found out now; try again");
-            refuse(worker, client, reference, None, &refusal);
+            refuse(worker, client, asked, None, &refusal);
         }
     }
 }

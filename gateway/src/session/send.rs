@@ -8,13 +8,13 @@ use tidings_shared::{
     ids::{ClientId, Epoch, RoomId},
     log::{Accepted, AppendError, Minimum, RoomHead},
     message::{AckStage, Draft},
-    protocol::server::ServerFrame,
     role::{self, Permission},
     sabotage::{self, Sabotage},
+    telemetry::{self, SpanKind},
 };
 
 use super::{Client, refuse};
-use crate::{limits::Limit, worker::Worker};
+use crate::{asked::Asked, limits::Limit, worker::Worker};
 
 /// The role of a member, none for whoever acts in any room by their scope; strangers are refused in a way that does
 /// not tell them of private rooms. What the log says of the sender when it appends is the last word.
@@ -69,35 +69,43 @@ pub(super) async fn send(
     worker: &Rc<Worker>,
     client: &Rc<Client>,
     room: &RoomId,
-    reference: Option<String>,
+    mut asked: Asked,
     draft: Draft,
 ) {
     let Some(identity) = client.identity() else { return };
     let started = Instant::now();
     let Some(place) = client.take_answer_place() else {
-        return refuse(worker, client, reference.as_deref(), Some(room), &too_many_unanswered());
+        asked.sends = false;
+        worker.node.hot.too_many();
+        return refuse(worker, client, &asked, Some(room), &too_many_unanswered());
     };
     let metrics = &worker.node.metrics;
     worker.node.typing.has_sent(room, &identity.user);
     let accepted = match append(worker, client, &identity, room, &draft).await {
         Ok(accepted) => accepted,
-        Err(refusal) => return refuse(worker, client, reference.as_deref(), Some(room), &refusal),
+        Err(refusal) => return refuse(worker, client, &asked, Some(room), &refusal),
     };
     metrics.append_seconds.observe(started.elapsed().as_secs_f64());
+    if asked.trace().is_some() {
+        tracing::debug!(seq = accepted.seq.0, duplicate = accepted.duplicate, "it stands in the log");
+    }
     if accepted.answers(draft.ack) {
-        return acknowledge(client, reference.as_deref(), room, &draft, &accepted, AckStage::Accepted);
+        worker.node.hot.sent(accepted.duplicate);
+        return acknowledge(client, &asked, room, &draft, &accepted, AckStage::Accepted);
     }
     let (worker, client, room) = (worker.clone(), client.clone(), room.clone());
+    let waits = asked.part("stored answer", SpanKind::Internal);
     tokio::task::spawn_local(async move {
-        let _place = place;
+        let (_place, _waits) = (place, waits);
         match worker.node.bus.log.reach(&room, draft.ack, accepted).await {
             Ok((accepted, stage)) => {
                 if !accepted.duplicate {
                     worker.node.metrics.stored_seconds.observe(started.elapsed().as_secs_f64());
                 }
-                acknowledge(&client, reference.as_deref(), &room, &draft, &accepted, stage);
+                worker.node.hot.sent(accepted.duplicate);
+                acknowledge(&client, &asked, &room, &draft, &accepted, stage);
             }
-            Err(refusal) => refuse(&worker, &client, reference.as_deref(), Some(&room), &refusal),
+            Err(refusal) => refuse(&worker, &client, &asked, Some(&room), &refusal),
         }
     });
 }
@@ -121,17 +129,20 @@ async fn append(
     if sabotage::is(Sabotage::Once) && !entry.first_attempt {
         entry.client_id = ClientId::parse(&format!("again-{}", entry.id.as_deref().unwrap_or_default())).ok();
     }
+    let step = telemetry::part("append", SpanKind::Client);
+    let traceparent = step.as_ref().map(|step| step.context().to_string());
+    entry.traceparent = traceparent.as_deref();
     Ok(worker.node.bus.log.append(&entry).await?)
 }
 
 fn acknowledge(
     client: &Client,
-    reference: Option<&str>,
+    asked: &Asked,
     room: &RoomId,
     draft: &Draft,
     accepted: &Accepted,
     stage: AckStage,
 ) {
     let ack = draft.ack(room, accepted, stage);
-    client.reply(&ServerFrame::Ack { reference, ack: &ack });
+    client.reply(&ack.frame(asked.reference()));
 }

@@ -11,24 +11,24 @@ use tidings_shared::{
 };
 
 use super::{Client, live, refuse};
-use crate::worker::Worker;
+use crate::{asked::Asked, worker::Worker};
 
 pub(super) async fn signal(
     worker: &Rc<Worker>,
     client: &Rc<Client>,
     room: &RoomId,
-    reference: Option<String>,
+    asked: Asked,
     to: Option<UserId>,
     data: &RawValue,
 ) {
     match publish(worker, client, room, to.as_ref(), data).await {
         Ok(()) => {
             worker.node.metrics.live.with_label_values(&["signal"]).inc();
-            if let Some(reference) = reference.as_deref() {
+            if let Some(reference) = asked.reference() {
                 client.reply(&ServerFrame::Ok { reference: Some(reference) });
             }
         }
-        Err(refusal) => refuse(worker, client, reference.as_deref(), Some(room), &refusal),
+        Err(refusal) => refuse(worker, client, &asked, Some(room), &refusal),
     }
 }
 

@@ -5,16 +5,17 @@ use std::rc::Rc;
 use tidings_shared::{error::Refusal, ids::RoomId, protocol::server::ServerFrame};
 
 use super::{Client, live, refuse, send};
+use crate::asked::Asked;
 use crate::worker::{Typist, Worker};
 
 pub(super) async fn typing(
     worker: &Rc<Worker>,
     client: &Rc<Client>,
     room: &RoomId,
-    reference: Option<String>,
+    asked: Asked,
     started: bool,
 ) {
-    let refused = |refusal: &Refusal| refuse(worker, client, reference.as_deref(), Some(room), refusal);
+    let refused = |refusal: &Refusal| refuse(worker, client, &asked, Some(room), refusal);
     let Some(identity) = client.identity() else { return };
     let minimum = match live::least_rank(worker, client, &identity, room).await {
         Ok(minimum) => minimum,
@@ -33,11 +34,11 @@ pub(super) async fn typing(
         let stopping = || Err(Refusal::unavailable("the node is stopping"));
         match sent.await.unwrap_or_else(|_| stopping()) {
             Ok(()) => {
-                if let Some(reference) = reference.as_deref() {
+                if let Some(reference) = asked.reference() {
                     client.reply(&ServerFrame::Ok { reference: Some(reference) });
                 }
             }
-            Err(refusal) => refuse(&worker, &client, reference.as_deref(), Some(&room), &refusal),
+            Err(refusal) => refuse(&worker, &client, &asked, Some(&room), &refusal),
         }
     });
 }

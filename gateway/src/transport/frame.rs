@@ -3,11 +3,15 @@
 //! Pure: bytes in, bytes out. What is built here is always one whole, unmasked, unfragmented frame.
 
 use std::{
-    fmt, io,
+    fmt,
     sync::{Arc, OnceLock},
 };
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
+
+mod buffer;
+
+pub use buffer::FrameBuffer;
 
 use super::{
     deflate::{Deflater, LONE_FROM_BYTES, SHARED_FROM_BYTES},
@@ -63,6 +67,8 @@ pub struct Frame {
     bytes: Bytes,
     /// Where the compressed twin is, once it was asked for; short frames have none.
     twin: Option<Arc<Twin>>,
+    /// See [`Frame::alone`].
+    alone: bool,
 }
 
 /// `None` within: compressed it is not shorter.
@@ -94,7 +100,19 @@ impl Frame {
         let start = LONGEST_HEADER_BYTES - header_bytes;
         buffer.advance(start);
         buffer[..header_bytes].copy_from_slice(&header[..header_bytes]);
-        Frame { bytes: buffer.freeze(), twin: None }
+        Frame { bytes: buffer.freeze(), twin: None, alone: false }
+    }
+
+    /// The same frame, with nothing known to follow it soon: worth a write of its own at once, which saves each
+    /// receiver's queue and task a turn. What may be followed is better queued, and written together.
+    #[must_use]
+    pub fn alone(&self) -> Frame {
+        Frame { alone: true, ..self.clone() }
+    }
+
+    /// See [`alone`](Self::alone).
+    pub(crate) fn is_alone(&self) -> bool {
+        self.alone
     }
 
     /// A binary frame.
@@ -186,7 +204,7 @@ impl Frame {
     }
 
     fn copied(opcode: u8, payload: &[u8]) -> Frame {
-        Frame { bytes: encoded(FIN | opcode, payload), twin: None }
+        Frame { bytes: encoded(FIN | opcode, payload), twin: None, alone: false }
     }
 }
 
@@ -231,44 +249,6 @@ fn header(first: u8, payload_bytes: usize) -> ([u8; LONGEST_HEADER_BYTES], usize
     header[1] = 127;
     header[2..].copy_from_slice(&(payload_bytes as u64).to_be_bytes());
     (header, LONGEST_HEADER_BYTES)
-}
-
-/// The payload under construction in [`Frame::text_with`]. It can only grow.
-pub struct FrameBuffer(BytesMut);
-
-impl FrameBuffer {
-    /// Appends to the payload.
-    pub fn put(&mut self, bytes: &[u8]) {
-        self.0.extend_from_slice(bytes);
-    }
-
-    /// Bytes of payload so far.
-    pub fn len(&self) -> usize {
-        self.0.len() - LONGEST_HEADER_BYTES
-    }
-
-    /// Whether nothing was appended yet.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-}
-
-impl io::Write for FrameBuffer {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.put(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-impl fmt::Write for FrameBuffer {
-    fn write_str(&mut self, text: &str) -> fmt::Result {
-        self.put(text.as_bytes());
-        Ok(())
-    }
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
-//! The future of one connection: reads, calls the session, writes, closes. The only place that touches an
-//! upgraded socket. Kept small on purpose: there is one per connection, and most of them are idle.
+//! The future of one connection: reads, calls the session, writes, closes. Besides [`Link`], which writes what comes
+//! alone, the only place that touches an upgraded socket. Kept small on purpose: there is one per connection, and most of
+//! them are idle.
 
 use std::{
     future::Future,
@@ -34,7 +35,6 @@ const REFILLS_PER_POLL: usize = 4;
 const SLICES_PER_WRITE: usize = 64;
 
 pub(super) struct ConnectionTask<S: Session> {
-    socket: TcpStream,
     link: Rc<Link>,
     decoder: Decoder,
     /// Read but not decoded yet: what came behind the handshake, or what a pause has left over.
@@ -48,8 +48,8 @@ pub(super) struct ConnectionTask<S: Session> {
 
 impl<S: Session> ConnectionTask<S> {
     pub(super) fn new(socket: TcpStream, link: Rc<Link>, unread: Vec<u8>) -> Self {
+        link.set_socket(Some(socket));
         ConnectionTask {
-            socket,
             link,
             decoder: Decoder::default(),
             unread,
@@ -83,7 +83,7 @@ impl<S: Session> ConnectionTask<S> {
         let worker = Rc::clone(&self.link.worker);
         worker.with_read_buffer(|buffer| {
             let mut read = ReadBuf::new(buffer);
-            match Pin::new(&mut self.socket).poll_read(cx, &mut read) {
+            match self.link.with_socket(|socket| Pin::new(socket).poll_read(cx, &mut read))? {
                 Poll::Pending => return Poll::Pending,
                 Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
                 Poll::Ready(Ok(())) => {}
@@ -162,14 +162,15 @@ impl<S: Session> ConnectionTask<S> {
     fn write(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
         let mut outbox = self.link.outbox.borrow_mut();
         while !outbox.is_empty() {
-            let polled = if let Some(frame) = outbox.single() {
-                // A plain write costs the kernel a few percent less than a gathered one.
-                Pin::new(&mut self.socket).poll_write(cx, frame)
-            } else {
+            let polled = self.link.with_socket(|socket| {
+                if let Some(frame) = outbox.single() {
+                    // A plain write costs the kernel a few percent less than a gathered one.
+                    return Pin::new(socket).poll_write(cx, frame);
+                }
                 let mut slices = [IoSlice::new(&[]); SLICES_PER_WRITE];
                 let filled = outbox.gather(&mut slices);
-                Pin::new(&mut self.socket).poll_write_vectored(cx, &slices[..filled])
-            };
+                Pin::new(socket).poll_write_vectored(cx, &slices[..filled])
+            })?;
             let written = match polled {
                 Poll::Pending => break,
                 Poll::Ready(written) => written?,
@@ -239,7 +240,8 @@ impl<S: Session> ConnectionTask<S> {
                     return Ok(ControlFlow::Break(()));
                 }
                 if phase == Phase::Discarding && !self.shut {
-                    self.shut = Pin::new(&mut self.socket).poll_shutdown(cx)?.is_ready();
+                    let shut = self.link.with_socket(|socket| Pin::new(socket).poll_shutdown(cx))?;
+                    self.shut = shut?.is_ready();
                 }
             }
         }
@@ -313,6 +315,7 @@ impl<S: Session> Drop for ConnectionTask<S> {
         if told.is_err() {
             tracing::error!(connection = link.id, "a session panicked while it was closed");
         }
+        link.set_socket(None);
     }
 }
 

@@ -6,11 +6,14 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tidings_shared::{ids::RoomId, log::AppendError};
+use tidings_shared::{
+    ids::RoomId,
+    log::{AppendError, Record},
+};
 
 use super::Worker;
 use crate::{
-    bus::MARKS_TRUSTED,
+    bus::{MARKS_TRUSTED, take_time},
     hub::{Position, Refilled, Roles, RoomRead},
 };
 
@@ -28,6 +31,11 @@ pub(super) async fn refill(worker: Rc<Worker>, room: RoomId) {
     let mut roles: Option<Roles> = None;
     loop {
         let turn = worker.refills.acquire().await;
+        // They may have gone while it waited for its turn.
+        if worker.hub.borrow().live_position(&room).is_none() {
+            worker.hub.borrow_mut().abandon_refill(&room);
+            return;
+        }
         let (position, newest, generation, users) = {
             let hub = worker.hub.borrow();
             let position = hub.live_position(&room).unwrap_or_default();
@@ -42,10 +50,20 @@ pub(super) async fn refill(worker: Rc<Worker>, room: RoomId) {
                 }
                 let asked = roles.take();
                 let read = RoomRead { tail: &tail, users: &users, roles: asked.as_ref() };
+                let somebody_is_live = worker.hub.borrow().live_position(&room).is_some();
                 let outcome = worker.hub.borrow_mut().refill(&room, read, generation);
                 worker.give_up_ended();
                 match outcome {
-                    Refilled::FromTail => return counted(&worker, "tail"),
+                    Refilled::FromTail => {
+                        let behind = |record: &&Record| Position::of_record(record) > position;
+                        let late = tail.records.iter().filter(|_| somebody_is_live).filter(behind);
+                        for record in late {
+                            if worker.node.late.is_first(&room, Position::of_record(record)) {
+                                take_time(&worker.node.metrics.deliver_seconds, record);
+                            }
+                        }
+                        return counted(&worker, "tail");
+                    }
                     Refilled::Gap => return counted(&worker, "history"),
                     Refilled::Again => {
                         tokio::time::sleep(RETRY_AFTER).await;
@@ -86,11 +104,20 @@ fn counted(worker: &Worker, source: &str) {
     worker.node.metrics.refills.with_label_values(&[source]).inc();
 }
 
-/// Compares the heads of rooms with Redis, some a second, round and round.
+/// Compares the heads of rooms with Redis, some a second, round and round. What a head tells is held against where the
+/// room is a turn later: the hints up to it may still have been on their way, and a room in which so much is said that
+/// its tail holds no more than some milliseconds would be told a gap for nothing.
 pub(super) async fn sweep(worker: Rc<Worker>) {
     let mut due: Vec<RoomId> = Vec::new();
+    let mut read: Vec<(RoomId, Position)> = Vec::new();
     loop {
         tokio::time::sleep(SWEEP_EVERY).await;
+        for (room, head) in read.drain(..) {
+            let sent = worker.hub.borrow().live_position(&room);
+            if sent.is_some_and(|sent| sent < head) {
+                worker.suspect(&room);
+            }
+        }
         if due.is_empty() {
             due = worker.hub.borrow().live_rooms().cloned().collect();
         }
@@ -99,12 +126,10 @@ pub(super) async fn sweep(worker: Rc<Worker>) {
             continue;
         }
         let Ok(heads) = worker.node.bus.log.heads(&rooms).await else { continue };
-        for (room, head) in rooms.iter().zip(heads) {
-            let Some((epoch, seq)) = head else { continue };
-            let sent = worker.hub.borrow().live_position(room);
-            if sent.is_some_and(|sent| sent < Position { epoch, seq }) {
-                worker.suspect(room);
-            }
-        }
+        let position = |(room, head): (RoomId, Option<_>)| {
+            let (epoch, seq) = head?;
+            Some((room, Position { epoch, seq }))
+        };
+        read.extend(rooms.into_iter().zip(heads).filter_map(position));
     }
 }

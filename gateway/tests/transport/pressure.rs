@@ -10,10 +10,17 @@ use crate::{
 // Covers: 4413.
 #[tokio::test]
 async fn a_slow_reader_is_closed_with_4413_while_others_go_on() {
+    // Queued, and written at once as far as goes.
+    for flood in ["!flood", "!flood alone"] {
+        closed_while_others_go_on(flood).await;
+    }
+}
+
+async fn closed_while_others_go_on(flood: &str) {
     let mut fixture = Fixture::start();
     let mut slow = fixture.client().await;
     let mut other = fixture.client().await;
-    slow.send_text("!flood").await;
+    slow.send_text(flood).await;
     assert_eq!(fixture.report().await, "closed 4413");
     other.send_text("still here").await;
     assert_eq!(other.text().await, "still here");
@@ -32,6 +39,24 @@ async fn a_slow_reader_is_closed_with_4413_while_others_go_on() {
     drop(other);
     let (counters, _) = fixture.stop().await;
     assert_eq!((counters.totals().slow_closes(), counters.totals().outbox_bytes), (1, 0));
+}
+
+#[tokio::test]
+async fn frames_written_at_once_and_queued_ones_arrive_whole_and_in_order_through_a_socket_that_fills() {
+    const FRAMES: usize = 3_000;
+    let fixture = Fixture::start();
+    let mut client = fixture.client().await;
+    client.send_text(&format!("!alone {FRAMES}")).await;
+    // 24 MB are more than any socket takes: frames are cut, and wait.
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    for number in 1..=FRAMES {
+        let text = client.text().await;
+        assert_eq!((text.len(), text.parse()), (8192, Ok(number)));
+    }
+    drop(client);
+    let (counters, _) = fixture.stop().await;
+    let totals = counters.totals();
+    assert_eq!((totals.messages_out, totals.outbox_bytes), (FRAMES as u64, 0));
 }
 
 #[tokio::test]

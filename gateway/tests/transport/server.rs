@@ -175,10 +175,27 @@ impl Session for Actor {
             }
             "!flood" => {
                 let frame = Frame::text(vec![b'x'; 16 * 1024]);
+                let frame = if argument == "alone" { frame.alone() } else { frame };
                 spawn_local(async move {
                     while !connection.is_closed() {
-                        connection.send(frame.clone());
+                        connection.send_shared(&frame);
                         yield_now().await;
+                    }
+                });
+            }
+            "!alone" => {
+                let count: usize = argument.parse().unwrap();
+                spawn_local(async move {
+                    for number in 1..=count {
+                        while connection.queued_bytes() > 64 * 1024 {
+                            sleep(Duration::from_millis(1)).await;
+                        }
+                        let frame = Frame::text(format!("{number:08192}"));
+                        // Two written at once, the third queued behind whatever waits.
+                        connection.send_shared(&if number % 3 == 0 { frame } else { frame.alone() });
+                        if number % 7 == 0 {
+                            yield_now().await;
+                        }
                     }
                 });
             }

@@ -44,6 +44,9 @@ enum Command {
         /// Use this database instead of a private one.
         #[arg(long, env = "DATABASE_URL")]
         database_url: Option<String>,
+        /// The demo's server, once it is built.
+        #[arg(long, hide = true)]
+        demo: Option<PathBuf>,
     },
     /// Stop everything; data, ports and numbers are kept.
     Down,
@@ -85,8 +88,8 @@ async fn main() -> ExitCode {
 async fn run(arguments: Arguments) -> Result<()> {
     let home = Home::new(&arguments.folder)?;
     match arguments.command {
-        Command::Up { gateways, persistence, port, detach, redis_url, database_url } => {
-            let wishes = Wishes { gateways, persistence, port, redis_url, database_url };
+        Command::Up { gateways, persistence, port, detach, redis_url, database_url, demo } => {
+            let wishes = Wishes { gateways, persistence, port, redis_url, database_url, demo };
             start(&home, &wishes, detach).await
         }
         Command::Down => down::down(&home).await,

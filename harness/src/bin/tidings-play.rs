@@ -2,12 +2,15 @@
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use clap::{Parser, ValueEnum};
 use tidings_harness::Nodes;
 use tidings_harness::dev::Home;
 use tidings_harness::dev::status::Status;
+use tidings_harness::play::kit::Kit;
+use tidings_harness::play::player::Players;
 use tidings_harness::play::run::{self, Direction, Progress, Speed};
 use tidings_harness::play::transcript;
 
@@ -27,6 +30,9 @@ struct Arguments {
     /// Which client plays.
     #[arg(long, value_enum, default_value_t = PlayClient::Harness)]
     client: PlayClient,
+    /// The program that holds the kit's clients.
+    #[arg(long, default_value = "clients/ts/play/player.mjs", hide = true)]
+    player: PathBuf,
     /// Write the JSON here too.
     #[arg(long)]
     json: Option<PathBuf>,
@@ -75,9 +81,6 @@ async fn main() -> ExitCode {
 }
 
 async fn play(arguments: Arguments) -> Result<bool> {
-    if arguments.client == PlayClient::Ts {
-        bail!("--client ts does not exist yet: the TypeScript kit is not part of this version");
-    }
     if let Some(file) = &arguments.json {
         // Told now rather than after the run.
         std::fs::write(file, "").with_context(|| format!("write {}", file.display()))?;
@@ -97,7 +100,12 @@ async fn play(arguments: Arguments) -> Result<bool> {
     };
     ensure!(!nodes.gateways.is_empty() && !nodes.persistence.is_empty(), "no nodes to play through");
     let direction = Direction::new(arguments.speed, arguments.observers);
-    let (report, verdict) = run::play(conversations, direction, nodes, &Progress::default()).await?;
+    let players = match arguments.client {
+        PlayClient::Harness => Players::Harness,
+        PlayClient::Ts => Players::Kit(Arc::new(Kit::start(&arguments.player).await?)),
+    };
+    let (report, verdict) =
+        run::play_with(players, conversations, direction, nodes, &Progress::default()).await?;
     for what in &verdict.told {
         eprintln!("play: {what}");
     }

@@ -5,7 +5,6 @@ use std::fmt;
 use std::time::Duration;
 
 use futures_util::{Sink, SinkExt, Stream, StreamExt};
-use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::http::HeaderValue;
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
@@ -13,7 +12,7 @@ use tokio_tungstenite::tungstenite::{Error, Message};
 use tokio_tungstenite::{WebSocketStream, client_async_with_config};
 
 use super::ClientError;
-use super::wire::Wire;
+use super::wire::{Stream as ByteStream, Wire};
 use crate::deflate::OFFER;
 use crate::http::encode;
 
@@ -90,9 +89,8 @@ pub(crate) async fn open(
     let config = WebSocketConfig::default().read_buffer_size(READ_BUFFER_BYTES).write_buffer_size(0);
     let connecting = async {
         let uri = request.uri();
-        let address = (uri.host().unwrap_or_default().to_owned(), uri.port_u16().unwrap_or(80));
-        let stream = TcpStream::connect(address).await?;
-        stream.set_nodelay(true)?;
+        let host = uri.host().unwrap_or_default();
+        let stream = ByteStream::connect(uri.scheme_str(), host, uri.port_u16()).await?;
         let offers = request.headers().contains_key(EXTENSIONS);
         let wire = if offers { Wire::offering(stream) } else { Wire::plain(stream) };
         client_async_with_config(request, wire, Some(config)).await

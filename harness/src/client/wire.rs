@@ -1,4 +1,4 @@
-//! The TCP stream under a WebSocket library that cannot compress: where the server agrees, every message goes out
+//! The stream under a WebSocket library that cannot compress: where the server agrees, every message goes out
 //! compressed, and what comes compressed is handed up plain. Touches one connection.
 //! The library sees bytes as it would send and get them without the extension, so all else stays as it is.
 
@@ -7,10 +7,13 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 
 use crate::deflate::{COMPRESSED, deflated, inflated};
 use crate::raw::{self, opcode};
+
+mod stream;
+
+pub(super) use stream::Stream;
 
 /// In the answer: agreed.
 const NAME: &str = "permessage-deflate";
@@ -22,19 +25,19 @@ const FRAME_LIMIT_BYTES: u64 = 16 * 1024 * 1024;
 
 /// A stream that compresses where that was agreed on.
 pub(crate) struct Wire {
-    stream: TcpStream,
+    stream: Stream,
     /// `None`: bytes pass as they are.
     translation: Option<Box<Translation>>,
 }
 
 impl Wire {
     /// A stream as it is.
-    pub(crate) fn plain(stream: TcpStream) -> Wire {
+    pub(crate) fn plain(stream: Stream) -> Wire {
         Wire { stream, translation: None }
     }
 
     /// A stream on which a handshake follows that offers compression.
-    pub(crate) fn offering(stream: TcpStream) -> Wire {
+    pub(crate) fn offering(stream: Stream) -> Wire {
         Wire { stream, translation: Some(Box::default()) }
     }
 }

@@ -7,6 +7,7 @@ use anyhow::Result;
 use nix::sys::signal::Signal;
 
 use super::Home;
+use super::demo;
 use super::detached::Detached;
 use super::state::State;
 
@@ -50,6 +51,9 @@ pub async fn reset(home: &Home) -> Result<()> {
 async fn stop_all(home: &Home) -> Result<()> {
     let mut state = State::load(home)?;
     let counts = (state.gateways.len(), state.persistence.len());
+    if demo::stop(&mut state).await {
+        println!("demo         stopped");
+    }
     stop_nodes(&mut state, 0, 0).await;
     // The numbers are remembered.
     state.gateways.resize_with(counts.0, Default::default);

@@ -10,9 +10,13 @@ pub fn hints(status: &Status) -> String {
     let token = Token::of("alice").name("Alice").ttl_s(TOKEN_TTL_S).sign(&status.jwt_secret);
     let http = status.persistence.first().map(|node| node.url.as_str()).unwrap_or_default();
     let ws = status.gateways.first().map(|node| node.ws.as_str()).unwrap_or_default();
+    let demo = status
+        .demo
+        .as_ref()
+        .map_or_else(|| " ".to_owned(), |url| format!(" The demo, in a browser: {url}\n\n"));
     format!(
         r#"
-Ready. Talk to it as alice (this token is good for a day; ./dev token USER makes others):
+Ready.{demo}Talk to it as alice (this token is good for a day; ./dev token USER makes others):
 
   TOKEN={token}
 

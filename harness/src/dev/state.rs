@@ -45,6 +45,9 @@ pub struct State {
     pub gateways: Vec<DevNode>,
     /// By number.
     pub persistence: Vec<DevNode>,
+    /// The demo's server.
+    #[serde(default)]
+    pub demo: DevNode,
     /// Signs tokens (HS256).
     pub jwt_secret: String,
     /// Between the services.
@@ -67,6 +70,7 @@ impl State {
                 database_url: String::new(),
                 gateways: Vec::new(),
                 persistence: Vec::new(),
+                demo: DevNode::default(),
                 jwt_secret: token::secret(),
                 internal_secret: token::secret(),
             });

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::detached::Detached;
 use super::state::State;
-use super::{Home, ports_of};
+use super::{Home, demo, ports_of};
 use crate::node::Service;
 
 /// Everything an outsider needs to talk to the system.
@@ -24,7 +24,7 @@ pub struct Status {
     pub gateways: Vec<GatewayStatus>,
     /// By number.
     pub persistence: Vec<PersistenceStatus>,
-    /// The demo's URL, where there is one.
+    /// The demo's URL, while it runs.
     pub demo: Option<String>,
     /// Signs tokens (HS256).
     pub jwt_secret: String,
@@ -97,7 +97,7 @@ impl Status {
             postgres_pid: pid(&state.postgres.running),
             gateways,
             persistence,
-            demo: None,
+            demo: pid(&state.demo.running).map(|_| demo::url(state.first_port)).transpose()?,
             jwt_secret: state.jwt_secret.clone(),
         })
     }
@@ -110,6 +110,9 @@ impl Status {
         }
         for persistence in &self.persistence {
             println!("persistence  {}  {}", persistence.url, state(persistence.pid));
+        }
+        if let Some(demo) = &self.demo {
+            println!("demo         {demo}");
         }
         println!("redis        {}  {}", self.redis_url, state(self.redis_pid));
         println!("postgres     {}  {}", self.database_url, state(self.postgres_pid));

@@ -1,6 +1,6 @@
 //! `./dev up`: whatever is missing is started, on the ports and in the numbers of last time.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use nix::sys::signal::Signal;
 
 use super::detached::Detached;
 use super::state::{DevNode, Server, State};
-use super::{Home, down, ports_of};
+use super::{Home, demo, down, ports_of};
 use crate::node::{self, Ports, Service};
 use crate::{ports, postgres, redis, stack};
 
@@ -32,6 +32,8 @@ pub struct Wishes {
     pub redis_url: Option<String>,
     /// A database that is there already.
     pub database_url: Option<String>,
+    /// The program of the demo's server, where it is built and Node is there.
+    pub demo: Option<PathBuf>,
 }
 
 /// Starts what is missing and returns when all of it is ready.
@@ -42,6 +44,7 @@ pub async fn up(home: &Home, wishes: &Wishes) -> Result<State> {
     let _lock = home.lock()?;
     let mut state = State::load(home)?;
     if wishes.port.is_some_and(|port| port != state.first_port) {
+        demo::stop(&mut state).await;
         down::stop_nodes(&mut state, 0, 0).await;
         state.first_port = wishes.port.unwrap_or(state.first_port);
     }
@@ -69,17 +72,19 @@ pub async fn up(home: &Home, wishes: &Wishes) -> Result<State> {
     stack::migrate(&state.database_url).await?;
     println!("database     has today's tables");
 
+    let with_demo = wishes.demo.is_some();
     // All are launched before any is waited for, persistence first: gateways lean on it.
     for service in [Service::Persistence, Service::Gateway] {
         let count = if service == Service::Gateway { gateways } else { persistence };
         let launched: Result<Vec<()>> =
-            (0..count).map(|number| launch(home, &mut state, service, number)).collect();
+            (0..count).map(|number| launch(home, &mut state, service, number, with_demo)).collect();
         state.save(home)?;
         launched?;
         for number in 0..count {
             await_node(home, &state, service, number).await?;
         }
     }
+    demo::up(home, &mut state, wishes.demo.as_deref()).await?;
     Ok(state)
 }
 
@@ -131,9 +136,9 @@ fn start(server: &mut Server, log: &Path, command: impl Fn(u16) -> Command) -> R
 }
 
 /// Starts a node unless it runs with these very settings.
-fn launch(home: &Home, state: &mut State, service: Service, number: usize) -> Result<()> {
+fn launch(home: &Home, state: &mut State, service: Service, number: usize, with_demo: bool) -> Result<()> {
     let ports = ports_of(service, state.first_port, number)?;
-    let settings = settings(state, service, ports)?;
+    let settings = settings(state, service, ports, with_demo)?;
     let program = node::program(service.program())?;
     let nodes = if service == Service::Gateway { &mut state.gateways } else { &mut state.persistence };
     let node = nodes.get_mut(number).context("counted before")?;
@@ -174,7 +179,7 @@ async fn await_node(home: &Home, state: &State, service: Service, number: usize)
     Ok(())
 }
 
-fn settings(state: &State, service: Service, ports: Ports) -> Result<Vec<(String, String)>> {
+fn settings(state: &State, service: Service, ports: Ports, with_demo: bool) -> Result<Vec<(String, String)>> {
     let mut settings = node::listeners(service, ports);
     let mut add = |name: &str, value: String| settings.push((name.to_owned(), value));
     add("REDIS_URL", state.redis_url.clone());
@@ -194,7 +199,10 @@ fn settings(state: &State, service: Service, ports: Ports) -> Result<Vec<(String
         }
     }
     // What a developer sets for `./dev up` itself reaches the nodes too, but never the listeners' ports.
-    for (name, value) in std::env::vars().filter(|(name, _)| passes_through(name)) {
+    for (name, mut value) in std::env::vars().filter(|(name, _)| passes_through(name)) {
+        if with_demo && name == demo::ALLOWED_ORIGINS {
+            value = demo::with_its_origins(&value, state.first_port)?;
+        }
         add(&name, value);
     }
     Ok(settings)
@@ -210,7 +218,7 @@ fn passes_through(name: &str) -> bool {
         "TIDINGS_FRAMES_PER_SECOND",
         "TIDINGS_FRAMES_BURST",
         "TIDINGS_DEFLATE",
-        "TIDINGS_ALLOWED_ORIGINS",
+        demo::ALLOWED_ORIGINS,
         "TIDINGS_MAX_BACKLOG_RECORDS",
         "TIDINGS_LEASE_MS",
     ];

@@ -9,7 +9,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
 use crate::history::{Rule, Violation};
-use crate::{Node, Service, Stack};
+use crate::{Node, Service, Stack, memory};
 
 const PACE: Duration = Duration::from_millis(500);
 /// One that is paused, or ends, does not answer.
@@ -49,7 +49,7 @@ impl Seen {
     }
 
     fn resident(&mut self, node: &Node, pid: u32) {
-        let Some(bytes) = resident_bytes(pid) else { return };
+        let Ok(bytes) = memory::resident(pid) else { return };
         let name = node.service().program();
         let growth = bytes.saturating_sub(*self.first.entry(pid).or_insert(bytes));
         let most = self.resident_bytes.entry(name.to_owned()).or_default();
@@ -77,7 +77,8 @@ impl Seen {
             );
             self.broken.insert(format!("outboxes of {pid}"), what);
         }
-        let closes = page.lines().filter_map(|line| line.strip_prefix("tidings_gateway_closes{code=\""));
+        let closes =
+            page.lines().filter_map(|line| line.strip_prefix("tidings_gateway_closes_total{code=\""));
         for (code, count) in closes.filter_map(|line| line.split_once("\"} ")) {
             let count = count.parse().unwrap_or_default();
             let before = self.last.insert((pid, code.to_owned()), count).unwrap_or_default();
@@ -130,12 +131,6 @@ async fn look(stack: &Stack, seen: &mut Seen) {
     }
 }
 
-fn resident_bytes(pid: u32) -> Option<u64> {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
-    Some(line.trim().trim_end_matches(" kB").parse::<u64>().ok()? * 1024)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -143,8 +138,8 @@ mod tests {
     fn page(connections: u64, queued: u64, slow: u64) -> String {
         format!(
             "# HELP tidings_gateway_connections Open\ntidings_gateway_connections {connections}\n\
-             tidings_gateway_connections_opened 900\ntidings_gateway_outbox_bytes {queued}\n\
-             tidings_gateway_closes{{code=\"4413\"}} {slow}\n"
+             tidings_gateway_connections_opened_total 900\ntidings_gateway_outbox_bytes {queued}\n\
+             tidings_gateway_closes_total{{code=\"4413\"}} {slow}\n"
         )
     }
 

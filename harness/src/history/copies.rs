@@ -109,7 +109,7 @@ impl Copy {
                 self.told = Some(head.clone());
             }
             What::Event(event) => self.event(judge, event),
-            What::CaughtUp(cursor) => self.caught_up(judge, cursor),
+            What::CaughtUp(cursor) => self.caught_up(judge, cursor, checked),
             What::Gap { after, head } => self.gap(judge, *after, head, checked),
             What::Page { after, upto, next, events } => self.page(judge, (*after, *upto, *next), events),
             What::Connected | What::Lost | What::Sent { .. } | What::Answered { .. } => {}
@@ -135,7 +135,7 @@ impl Copy {
         }
     }
 
-    fn caught_up(&mut self, judge: &mut Judge<'_, '_>, at: &Cursor) {
+    fn caught_up(&mut self, judge: &mut Judge<'_, '_>, at: &Cursor, checked: &mut Checked) {
         match self.phase {
             Phase::Asking => return,
             Phase::Away | Phase::Filling { .. } => {
@@ -147,6 +147,10 @@ impl Copy {
         if let Some(cursor) = self.cursor.as_ref().filter(|cursor| cursor.seq > at.seq) {
             let what = format!("caught up at {}, below {}", at.seq, cursor.seq);
             judge.break_rule(Rule::Protocol, at.seq, what);
+        }
+        // Where storage had all that Redis lost there is nothing to take back, and no gap.
+        if self.cursor.as_ref().is_some_and(|cursor| cursor.epoch != at.epoch) {
+            checked.new_epochs += 1;
         }
         self.told = None;
         self.start.get_or_insert(at.seq);

@@ -9,17 +9,17 @@ use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 
 use super::history;
+use super::player::{Player, Players};
 use super::transcript::{Act, Conversation, Line};
 use crate::frames::Cursor;
 use crate::http::Http;
-use crate::listener::{Begin, Hearing, Listener, Nodes, lock};
+use crate::listener::{Hearing, Nodes, lock};
 use crate::recorder::Interner;
 
 /// A room is created with all its people at once; the creator is one more.
 const MOST_MEMBERS: usize = 1000;
 /// How many connect at once: a crowd at the door only makes all of them late.
 const CONNECTING: usize = 64;
-const CONNECT_PATIENCE: Duration = Duration::from_secs(30);
 const SHARDS: usize = 16;
 
 /// The person who creates the rooms.
@@ -60,8 +60,8 @@ impl Delays {
 pub struct Person {
     /// User id.
     pub user: String,
-    /// Their connection.
-    pub listener: Listener,
+    /// Their client.
+    pub player: Player,
     /// What they do; nothing for observers.
     pub lines: Vec<Line>,
     /// Whether they were there before the conversation began.
@@ -91,12 +91,9 @@ pub struct Stage {
 
 impl Stage {
     /// Has this person come in: at the creation's head from the start, later by loading the last page.
-    fn bring_in(&self, person: &Person) {
-        if person.listener.record(&self.room).is_none() {
-            let begin = if person.from_start { Begin::At(self.head.clone()) } else { Begin::Load };
-            person.listener.join(&self.room, begin, Arc::clone(&self.interner));
-        }
-        person.listener.online();
+    async fn bring_in(&self, person: &Person) {
+        let head = person.from_start.then_some(&self.head);
+        person.player.come(&self.room, head, &self.interner).await;
     }
 }
 
@@ -107,14 +104,7 @@ impl Door {
     /// Brings somebody in and waits until the connection stands, or it takes too long to wait for it.
     pub async fn enter(&self, stage: &Stage, person: &Person) {
         let Ok(_permit) = self.0.acquire().await else { return };
-        stage.bring_in(person);
-        let deadline = tokio::time::Instant::now() + CONNECT_PATIENCE;
-        while !person.listener.is_connected()
-            && person.listener.failed().is_none()
-            && tokio::time::Instant::now() < deadline
-        {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
+        stage.bring_in(person).await;
     }
 }
 
@@ -138,6 +128,7 @@ impl Cast {
         observers: usize,
         suffix: &str,
         nodes: &Arc<Nodes>,
+        players: &Players,
         host: &[Http],
     ) -> Result<Cast> {
         let delays = Delays::new();
@@ -159,10 +150,10 @@ impl Cast {
             let mut people = Vec::new();
             for (user, lines) in parts {
                 let hearing = delays.hearing(number);
-                let listener = Listener::new(&user, Arc::clone(nodes), number, Some(hearing));
+                let player = players.hire(&user, &room, nodes, number, hearing);
                 number += 1;
                 let from_start = lines.first().is_none_or(|line| line.act != Act::Come);
-                people.push(Person { user, listener, lines, from_start });
+                people.push(Person { user, player, lines, from_start });
             }
             stages.push(Stage { room, name, head, interner: Arc::default(), people });
         }

@@ -11,7 +11,7 @@ use super::history;
 use super::report::Report;
 use super::verdict::{self, Expected, Verdict};
 use crate::http::Http;
-use crate::listener::{Sent, lock};
+use crate::listener::Sent;
 use crate::recorder::Received;
 
 /// One message and what became of it.
@@ -58,7 +58,7 @@ impl Played {
     /// How many connections were made beyond everybody's first.
     pub fn reconnects(&self) -> u64 {
         let people = self.cast.stages.iter().flat_map(|stage| &stage.people);
-        people.map(|person| person.listener.connections().saturating_sub(1)).sum()
+        people.map(|person| person.player.connections().saturating_sub(1)).sum()
     }
 
     /// Compares everything with everything.
@@ -67,7 +67,7 @@ impl Played {
         verdict.add(self.unsent.clone());
         for (stage, expected) in self.rooms() {
             for person in &stage.people {
-                verdict.add(of_person(stage, person, expected));
+                verdict.add(of_person(stage, person, expected).await);
             }
             let messages = history::messages(&self.host, &stage.room).await;
             verdict.add(of_pages(&format!("messages of {}", stage.name), expected, messages));
@@ -118,19 +118,19 @@ fn gather(
     expected
 }
 
-fn of_person(stage: &Stage, person: &Person, expected: &Expected) -> Verdict {
+async fn of_person(stage: &Stage, person: &Person, expected: &Expected) -> Verdict {
     let mut verdict = Verdict::default();
     let who = format!("{} in {}", person.user, stage.name);
-    if let Some(record) = person.listener.record(&stage.room) {
-        let recorder = lock(&record);
-        verdict.add(verdict::of_listener(&who, expected, &recorder));
-        let seq = recorder.cursor().map_or(0, |cursor| cursor.seq);
-        if person.listener.is_wanted_online() && seq < expected.last_seq() {
+    let (heard, broken) = person.player.heard(&stage.room, &stage.interner).await;
+    if let Some(heard) = heard {
+        verdict.add(verdict::of_listener(&who, expected, &heard));
+        let seq = heard.cursor.unwrap_or_default();
+        if person.player.is_here() && seq < expected.last_seq() {
             verdict.missing += expected.count_above(seq);
             verdict.tell(format!("{who} stayed behind at {seq} of {}", expected.last_seq()));
         }
     }
-    for broken in person.listener.broken_rules().into_iter().chain(person.listener.failed()) {
+    for broken in broken {
         verdict.others += 1;
         verdict.tell(format!("{who}: {broken}"));
     }

@@ -11,6 +11,7 @@ use futures_util::future::join_all;
 use super::cast::{self, Cast, Person, Stage};
 use super::history;
 use super::outcome::{Outcome, Played};
+use super::player::Players;
 use super::report::Report;
 use super::transcript::{Act, Conversation};
 use super::verdict::Verdict;
@@ -81,11 +82,35 @@ pub async fn play(
     Ok(perform(conversations, direction, nodes, progress).await?.judged().await)
 }
 
+/// As [`play`], with these clients.
+///
+/// # Errors
+/// As [`play`].
+pub async fn play_with(
+    players: Players,
+    conversations: BTreeMap<String, Conversation>,
+    direction: Direction,
+    nodes: Nodes,
+    progress: &Progress,
+) -> Result<(Report, Verdict)> {
+    Ok(perform_with(players, conversations, direction, nodes, progress).await?.judged().await)
+}
+
 /// Plays the conversations, until the last copy has come or nothing moves any more.
 ///
 /// # Errors
 /// As [`play`].
 pub async fn perform(
+    conversations: BTreeMap<String, Conversation>,
+    direction: Direction,
+    nodes: Nodes,
+    progress: &Progress,
+) -> Result<Played> {
+    perform_with(Players::Harness, conversations, direction, nodes, progress).await
+}
+
+async fn perform_with(
+    players: Players,
     conversations: BTreeMap<String, Conversation>,
     direction: Direction,
     nodes: Nodes,
@@ -99,7 +124,7 @@ pub async fn perform(
     let token = Token::of(cast::HOST).ttl_s(24 * 3600).sign(&nodes.jwt_secret);
     let host: Vec<Http> =
         nodes.persistence.iter().map(|base| Http::sharing(nodes.http.clone(), base, &token)).collect();
-    let cast = Cast::hire(conversations, direction.observers, &suffix, &nodes, &host).await?;
+    let cast = Cast::hire(conversations, direction.observers, &suffix, &nodes, &players, &host).await?;
     let lines = cast.stages.iter().flat_map(|stage| &stage.people).map(Person::says);
     progress.total.store(lines.sum(), Ordering::Relaxed);
     eprintln!("play: {rooms} rooms, {names} people, {} messages, run {suffix}", progress.total());
@@ -153,7 +178,7 @@ async fn act(
         }
         match &line.act {
             Act::Go => {
-                person.listener.offline();
+                person.player.go();
                 here = false;
             }
             Act::Come | Act::Say(_) if !here => {
@@ -164,7 +189,7 @@ async fn act(
         }
         if let Act::Say(text) = &line.act {
             progress.under_way.fetch_add(1, Ordering::Relaxed);
-            let sent = person.listener.send(&stage.room, text).await;
+            let sent = person.player.say(&stage.room, text).await;
             progress.under_way.fetch_sub(1, Ordering::Relaxed);
             progress.stored.fetch_add(usize::from(sent.is_ok()), Ordering::Relaxed);
             lock(outcomes).push(Outcome { text: text.clone(), sent });
@@ -202,8 +227,8 @@ async fn until_caught_up(played: &Played, standstill: Duration) {
             sum += head;
             let goal = head.max(expected.last_seq());
             behind += u64::from(head < goal);
-            for person in stage.people.iter().filter(|person| person.listener.is_wanted_online()) {
-                let seq = person.listener.cursor(&stage.room).map_or(0, |cursor| cursor.seq);
+            for person in stage.people.iter().filter(|person| person.player.is_here()) {
+                let seq = person.player.seq(&stage.room);
                 sum += seq;
                 behind += u64::from(seq < goal);
             }

@@ -2,7 +2,8 @@
 
 use std::collections::{BTreeMap, HashSet};
 
-use crate::recorder::{Received, Recorder};
+use super::heard::Heard;
+use crate::recorder::Received;
 
 /// What was sent into one room and stored, by seq.
 #[derive(Debug, Default)]
@@ -85,9 +86,9 @@ impl Verdict {
 }
 
 /// A listener must hold, exactly once and byte for byte, all that was sent above its start up to its cursor.
-pub fn of_listener(who: &str, expected: &Expected, recorder: &Recorder) -> Verdict {
+pub fn of_listener(who: &str, expected: &Expected, heard: &Heard) -> Verdict {
     let mut verdict = Verdict::default();
-    let violations = recorder.violations();
+    let violations = &heard.violations;
     verdict.duplicated += violations.duplicated;
     verdict.reordered += violations.reordered;
     verdict.others += violations.others;
@@ -95,7 +96,7 @@ pub fn of_listener(who: &str, expected: &Expected, recorder: &Recorder) -> Verdi
         verdict.tell(format!("{who}: {what}"));
     }
     let mut held = HashSet::new();
-    for message in recorder.messages() {
+    for message in &heard.messages {
         verdict.deliveries += 1;
         if expected.by_seq.get(&message.seq) == Some(&**message) {
             held.insert(message.seq);
@@ -107,12 +108,12 @@ pub fn of_listener(who: &str, expected: &Expected, recorder: &Recorder) -> Verdi
             verdict.tell(format!("{who} holds {message:?}, which nobody sent"));
         }
     }
-    let (Some(start), Some(cursor)) = (recorder.start(), recorder.cursor()) else { return verdict };
+    let (Some(start), Some(cursor)) = (heard.start, heard.cursor) else { return verdict };
     // A page loaded at the start may reach below it only by what it holds; nothing is owed there.
-    for (seq, message) in expected.by_seq.range(start + 1..).take_while(|(seq, _)| **seq <= cursor.seq) {
+    for (seq, message) in expected.by_seq.range(start + 1..).take_while(|(seq, _)| **seq <= cursor) {
         if !held.contains(seq) {
             verdict.missing += 1;
-            verdict.tell(format!("{who} lacks {message:?} (start {start}, cursor {cursor:?})"));
+            verdict.tell(format!("{who} lacks {message:?} (start {start}, cursor {cursor})"));
         }
     }
     verdict
@@ -154,7 +155,7 @@ mod tests {
 
     use super::*;
     use crate::frames::{Cursor, ServerFrame};
-    use crate::recorder::Interner;
+    use crate::recorder::{Interner, Recorder};
 
     fn received(seq: u64) -> Received {
         let (id, client_id) = (format!("id-{seq}"), format!("c-{seq}"));
@@ -168,7 +169,7 @@ mod tests {
     }
 
     /// A listener that was sent these messages live, as (seq, client id's number).
-    fn listener(messages: &[(u64, u64)]) -> Recorder {
+    fn listener(messages: &[(u64, u64)]) -> Heard {
         let mut recorder = Recorder::new("r", Arc::new(Interner::default()));
         recorder.begin(Cursor { epoch: "1".to_owned(), seq: 0 });
         let room = json!({
@@ -184,7 +185,7 @@ mod tests {
             });
             recorder.event(ServerFrame::from_value(frame));
         }
-        recorder
+        Heard::from(&recorder)
     }
 
     #[test]

@@ -30,6 +30,12 @@ fsync = off
 full_page_writes = off
 ";
 
+/// Takes back what tests do without; of two settings the later one counts.
+pub(crate) const DURABLE: &str = "
+fsync = on
+full_page_writes = on
+";
+
 const ACCESS: &str = "host all all 127.0.0.1/32 trust\n";
 
 /// Makes a new cluster in `data` with PostgreSQL's own durable settings; whole, or not at all.
@@ -42,8 +48,8 @@ pub(crate) fn create(data: &Path) -> Result<()> {
     fs::rename(draft, data).context("move the new cluster into place")
 }
 
-/// Copies the template of tests to `data`, making the template first when there is none.
-pub(crate) fn copy_for_tests(data: &Path) -> Result<()> {
+/// Copies the template of tests to `data`, making the template first when there is none, and adds settings.
+pub(crate) fn copy_for_tests(data: &Path, settings: &str) -> Result<()> {
     let template = template()?;
     if !template.exists() {
         let parent = template.parent().context("the template has no parent")?;
@@ -59,6 +65,7 @@ pub(crate) fn copy_for_tests(data: &Path) -> Result<()> {
     }
     let copied = Command::new("cp").args(["-a", "--reflink=auto"]).arg(&template).arg(data).status()?;
     ensure!(copied.success(), "copy {} to {}", template.display(), data.display());
+    fs::OpenOptions::new().append(true).open(data.join("postgresql.conf"))?.write_all(settings.as_bytes())?;
     identity::hand_over(data)
 }
 

@@ -27,7 +27,7 @@ pub struct Received {
 pub struct Interner(Mutex<HashSet<Arc<Received>>>);
 
 impl Interner {
-    pub(super) fn intern(&self, received: Received) -> Arc<Received> {
+    pub(crate) fn intern(&self, received: Received) -> Arc<Received> {
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(same) = known.get(&received) {
             return Arc::clone(same);

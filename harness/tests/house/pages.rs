@@ -43,40 +43,6 @@ fn the_metrics_tables_list_exactly_what_is_declared() {
 }
 
 #[test]
-fn the_settings_tables_list_exactly_the_flags_that_are_taken() {
-    for (path, heading) in [
-        ("shared/src/config.rs", "### Both services"),
-        ("gateway/src/config.rs", "### Gateway settings"),
-        ("persistence/src/config.rs", "### Persistence settings"),
-    ] {
-        let text = read(path);
-        let mut declared = BTreeSet::new();
-        for attribute in text.split("#[arg(long, env = \"").skip(1) {
-            let (env, rest) = attribute.split_once('"').unwrap();
-            let (options, field) = rest.split_once(")]\n    pub ").unwrap();
-            let flag = field.split(':').next().unwrap().replace('_', "-");
-            let default = ["default_value_t = ", "default_value = \""].iter().find_map(|key| {
-                let value = options.split_once(key)?.1.split(['"', ',']).next()?;
-                Some(value.trim_end_matches(')').replace('_', ""))
-            });
-            declared.insert((
-                format!("`--{flag}`"),
-                format!("`{env}`"),
-                default.filter(|text| !text.is_empty()),
-            ));
-        }
-        let table = section("docs/OPERATIONS.md", heading);
-        let mut told = BTreeSet::new();
-        for row in table.lines().filter(|line| line.starts_with("| `--")) {
-            let cells: Vec<&str> = row.split('|').map(str::trim).collect();
-            let default = cells[3].strip_prefix('`').and_then(|cell| cell.split('`').next());
-            told.insert((cells[1].to_owned(), cells[2].to_owned(), default.map(ToOwned::to_owned)));
-        }
-        assert_eq!(told, declared, "{heading}");
-    }
-}
-
-#[test]
 fn the_protocol_page_names_every_frame_code_reason_and_route() {
     let between = |path: &str, from: &str, to: &str| {
         let text = read(path);

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use reqwest::{Response, header};
 use serde_json::{Value, json};
+use tidings_harness::play::heard::Heard;
 use tidings_harness::play::history;
 use tidings_harness::play::verdict::{Expected, Verdict, of_history, of_listener};
 use tidings_harness::recorder::{Interner, Received};
@@ -140,7 +141,11 @@ impl Crowd {
             for (place, person) in room.people.iter().enumerate() {
                 let record = person.record(&room.id).context("joined")?;
                 let record = record.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-                verdict.add(of_listener(&format!("{place} of {}", room.id), expected, &record));
+                verdict.add(of_listener(
+                    &format!("{place} of {}", room.id),
+                    expected,
+                    &Heard::from(&*record),
+                ));
                 connected_at.extend(person.connected_at());
                 turned_away.extend(person.turned_away());
                 errors.extend(person.errors());

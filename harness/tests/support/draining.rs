@@ -28,7 +28,7 @@ pub async fn until_metric(node: &Node, name: &str, least: f64) -> Result<()> {
 pub async fn until_unready(node: &Node) -> Result<()> {
     let begun = Instant::now();
     loop {
-        let answer = reqwest::get(format!("{}/readyz", node.admin())).await?;
+        let answer = tidings_harness::http::get(&format!("{}/readyz", node.admin())).await?;
         if answer.status() == 503 && answer.text().await?.contains("draining") {
             return Ok(());
         }

@@ -14,7 +14,8 @@ use tokio_tungstenite::tungstenite::handshake::server::{Request, Response};
 
 const SECRET: &str = "a secret of thirty-two characters";
 
-/// What goes wrong with the tenth message, for the first subscriber or in history.
+/// What goes wrong with the tenth message, or the first after it that is told to an observer who is there: who
+/// leaves and comes back is told again what was lost on the way, and who comes late is told what was.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
     None,
@@ -34,13 +35,25 @@ pub enum Fault {
 pub struct System {
     fault: Fault,
     log: Mutex<Vec<Value>>,
-    subscribers: Mutex<Vec<UnboundedSender<Value>>>,
+    subscribers: Mutex<Vec<Subscriber>>,
+    /// The message that an observer is not told as it should be.
+    erred_at: Mutex<Option<usize>>,
+}
+
+struct Subscriber {
+    user: String,
+    out: UnboundedSender<Value>,
 }
 
 impl System {
     /// One room, `r`, is enough: every creation answers with it.
     pub async fn start(fault: Fault) -> Nodes {
-        let system = Arc::new(System { fault, log: Mutex::default(), subscribers: Mutex::default() });
+        let system = Arc::new(System {
+            fault,
+            log: Mutex::default(),
+            subscribers: Mutex::default(),
+            erred_at: Mutex::default(),
+        });
         let gateway = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let persistence = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let nodes = Nodes {
@@ -65,7 +78,7 @@ impl System {
         nodes
     }
 
-    fn join(&self, frame: &Value, out: &UnboundedSender<Value>) {
+    fn join(&self, user: &str, frame: &Value, out: &UnboundedSender<Value>) {
         let log = self.log.lock().unwrap();
         let head = json!({ "epoch": "1", "seq": log.len() });
         let after = frame["after"]["seq"].as_u64().map_or(log.len(), |seq| usize::try_from(seq).unwrap());
@@ -75,7 +88,7 @@ impl System {
         .unwrap();
         log[after..].iter().for_each(|event| out.send(event.clone()).unwrap());
         out.send(json!({ "type": "room:caught_up", "room": "r", "epoch": "1", "seq": log.len() })).unwrap();
-        self.subscribers.lock().unwrap().push(out.clone());
+        self.subscribers.lock().unwrap().push(Subscriber { user: user.to_owned(), out: out.clone() });
     }
 
     fn append(&self, user: &str, frame: &Value) -> Value {
@@ -93,14 +106,19 @@ impl System {
             new.push(event(seq + 1));
         }
         log.extend(new.iter().cloned());
-        for (number, out) in self.subscribers.lock().unwrap().iter().enumerate() {
+        let subscribers = self.subscribers.lock().unwrap();
+        let observer = subscribers.iter().position(|subscriber| subscriber.user.starts_with("observer-"));
+        for (number, Subscriber { out, .. }) in subscribers.iter().enumerate() {
             let mut events = new.clone();
-            match self.fault {
-                Fault::Loses if number == 0 && seq == 10 => events.clear(),
-                Fault::Repeats if number == 0 && seq == 10 => events.push(new[0].clone()),
-                Fault::Reorders if number == 0 && seq == 10 => events.clear(),
-                Fault::Reorders if number == 0 && seq == 11 => events.push(log[9].clone()),
-                _ => {}
+            if observer == Some(number) && seq >= 10 {
+                let at = *self.erred_at.lock().unwrap().get_or_insert(seq);
+                match self.fault {
+                    Fault::Loses if seq == at => events.clear(),
+                    Fault::Repeats if seq == at => events.push(new[0].clone()),
+                    Fault::Reorders if seq == at => events.clear(),
+                    Fault::Reorders if seq == at + 1 => events.push(log[at - 1].clone()),
+                    _ => {}
+                }
             }
             // Whoever has gone hears nothing.
             events.into_iter().for_each(|event| drop(out.send(event)));
@@ -177,7 +195,7 @@ async fn connection(stream: TcpStream, system: Arc<System>) {
     while let Some(Ok(Message::Text(text))) = stream.next().await {
         let frame: Value = serde_json::from_str(&text).unwrap();
         match frame["type"].as_str().unwrap() {
-            "room:join" => system.join(&frame, &out),
+            "room:join" => system.join(&user, &frame, &out),
             "message:send" => {
                 let ack = system.append(&user, &frame);
                 if system.fault != Fault::NeverSaysStored || ack["seq"] != 10 {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use futures_util::{StreamExt, TryStreamExt, stream};
-use tidings_harness::Node;
+use tidings_harness::{Node, memory::resident};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
@@ -20,15 +20,6 @@ pub const MIB: u64 = 1024 * KIB;
 const CONNECTING: usize = 64;
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 
-/// A field of `/proc/<pid>/status`, in bytes.
-pub fn memory(node: &Node, field: &str) -> Result<u64> {
-    let pid = node.pid().context("the node has ended")?;
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
-    let line = status.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':'));
-    let kib: u64 = line.context("no such field")?.trim().trim_end_matches(" kB").parse()?;
-    Ok(kib * KIB)
-}
-
 /// Watches the resident memory of a node from now on.
 pub struct Watch {
     before: u64,
@@ -38,18 +29,13 @@ pub struct Watch {
 
 impl Watch {
     pub fn begin(node: &Node) -> Result<Watch> {
-        let before = memory(node, "VmRSS")?;
-        let peak = Arc::new(AtomicU64::new(before));
         let pid = node.pid().context("the node has ended")?;
+        let before = resident(pid)?;
+        let peak = Arc::new(AtomicU64::new(before));
         let looking = tokio::spawn({
             let peak = peak.clone();
             async move {
-                let resident = || -> Option<u64> {
-                    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
-                    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
-                    Some(line.trim().trim_end_matches(" kB").parse::<u64>().ok()? * KIB)
-                };
-                while let Some(now) = resident() {
+                while let Ok(now) = resident(pid) {
                     peak.fetch_max(now, Ordering::Relaxed);
                     tokio::time::sleep(LOOK_EVERY).await;
                 }

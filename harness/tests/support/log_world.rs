@@ -15,7 +15,9 @@ use tidings_shared::{
     ids::{ClientId, Epoch, RoomId, Seq, UserId},
     log::{
         Accepted, AppendError, Authority, AuthorityError, Bases, Entry, Known, Log, LogLimits, Minimum,
-        OpenedEpoch, RoomHead, SeedOutcome, StoredMarks, Survival, Target, keys,
+        OpenedEpoch, RoomHead, SeedOutcome, Session, StoredMarks, StoredUpto, Survival, Target,
+        keys::{self, Partition},
+        record::IngestId,
     },
 };
 
@@ -126,6 +128,17 @@ impl World {
 
     pub async fn append(&self, client_id: &str) -> Result<Accepted, AppendError> {
         self.log.append(&self.entry(client_id)).await
+    }
+
+    /// As a writer does it that has committed the room's partition so far.
+    pub async fn tell_stored(
+        &self,
+        session: &Arc<Session>,
+        watermark: IngestId,
+        exceptions: Vec<(String, String)>,
+    ) -> Result<bool, AppendError> {
+        let told = StoredUpto { partition: Partition::of(&self.room), watermark, exceptions };
+        self.log.tell_stored(session, &[told]).await.pop().expect("an answer for each")
     }
 
     pub async fn command<T: redis::FromRedisValue>(&self, command: &mut redis::Cmd) -> Result<T> {

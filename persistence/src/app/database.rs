@@ -5,9 +5,12 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
+use clap::Args;
 use sea_orm::sqlx::PgConnection;
 use sea_orm::{ConnectOptions, Database, DatabaseConnection, SqlxError};
 use secrecy::{ExposeSecret, SecretString};
+use tidings_migrations::address;
+use tidings_shared::config::problem::Problem;
 use tidings_shared::log::keys::PARTITIONS;
 
 use crate::config::Config;
@@ -35,6 +38,24 @@ const TRIED_AFTER_IDLE: Duration = Duration::from_secs(5);
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
 const TRY_AGAIN: Duration = Duration::from_millis(250);
 
+/// Where PostgreSQL is, for the service and for jobs.
+#[derive(Debug, Clone, Args)]
+pub struct DatabaseArgs {
+    /// PostgreSQL, `postgres://USER[:PASSWORD]@HOST[:PORT]/DATABASE[?sslmode=verify-full&sslrootcert=PATH]`: see
+    /// docs/OPERATIONS.md#postgresql-with-tls-and-roles-of-its-own
+    #[arg(long, env = "DATABASE_URL", hide_env_values = true, value_name = "URL")]
+    pub database_url: SecretString,
+}
+
+impl DatabaseArgs {
+    /// What is wrong with the address; no secret.
+    #[must_use]
+    pub fn check(&self) -> Vec<Problem> {
+        let why = address::check(self.database_url.expose_secret()).err();
+        why.map(|why| Problem::new("database-url", why)).into_iter().collect()
+    }
+}
+
 /// What a pool is for.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Use {
@@ -61,7 +82,8 @@ pub async fn connect(config: &Config, purpose: Use) -> anyhow::Result<DatabaseCo
         Use::Authority => [AUTHORITY_TIMEOUT; 3],
         Use::Serving | Use::Writing | Use::Behind => [CONNECT_TIMEOUT, ACQUIRE_TIMEOUT, STATEMENT_TIMEOUT],
     };
-    open(&config.database_url, name, connections, [connect, acquire, statement], config.lease_ms).await
+    open(&config.database.database_url, name, connections, [connect, acquire, statement], config.lease_ms)
+        .await
 }
 
 /// Prepares a pool for a job that is run beside the services.
@@ -123,7 +145,7 @@ pub async fn until_migrated(db: &DatabaseConnection, patience: Duration) -> anyh
             Ok(rows) => bail!("the database has {rows} partitions, this program counts with {PARTITIONS}"),
             Err(error) if Instant::now() > deadline => {
                 return Err(error)
-                    .context("the database has no tables (run `tidings-migrations up`) or is away");
+                    .context("the database has no tables (run `tidings-persistence migrate up`) or is away");
             }
             Err(error) => {
                 tracing::warn!(
@@ -134,6 +156,16 @@ pub async fn until_migrated(db: &DatabaseConnection, patience: Duration) -> anyh
         }
         tokio::time::sleep(TRY_AGAIN).await;
     }
+}
+
+/// Connections of these pools, those at rest and those in use.
+#[must_use]
+pub fn connections(pools: &[DatabaseConnection]) -> (usize, usize) {
+    let pools = pools.iter().map(DatabaseConnection::get_postgres_connection_pool);
+    pools.fold((0, 0), |(idle, used), pool| {
+        let (all, at_rest) = (usize::try_from(pool.size()).unwrap_or(usize::MAX), pool.num_idle());
+        (idle + at_rest, used + all.saturating_sub(at_rest))
+    })
 }
 
 /// Whether the database answers now.

@@ -7,15 +7,30 @@ use actix_web::{
     Error,
     body::MessageBody,
     dev::{ServiceRequest, ServiceResponse},
-    http::ConnectionType,
+    http::{ConnectionType, Method},
     middleware::Next,
 };
+use tidings_shared::telemetry::{self, SpanKind, TraceContext, in_trace};
 use tokio_util::sync::CancellationToken;
 
 use crate::metrics::Metrics;
 
 /// Label of requests that no route takes.
 const NO_ROUTE: &str = "none";
+
+/// A method may be any word that a client likes: those without a route are not told.
+fn known(method: &Method) -> &str {
+    match *method {
+        Method::GET
+        | Method::POST
+        | Method::PUT
+        | Method::PATCH
+        | Method::DELETE
+        | Method::HEAD
+        | Method::OPTIONS => method.as_str(),
+        _ => "OTHER",
+    }
+}
 
 pub async fn observe<B: MessageBody>(
     metrics: Metrics,
@@ -25,7 +40,15 @@ pub async fn observe<B: MessageBody>(
 ) -> Result<ServiceResponse<B>, Error> {
     let begun = Instant::now();
     let route = request.match_pattern().unwrap_or_else(|| NO_ROUTE.to_owned());
-    let mut answer = next.call(request).await;
+    let came = request.headers().get("traceparent").and_then(|value| value.to_str().ok());
+    let mut span = telemetry::begin("request", SpanKind::Server, came.and_then(TraceContext::parse));
+    if let Some(span) = &mut span {
+        span.rename(format!("{} {route}", known(request.method())));
+    }
+    let mut answer = match &span {
+        None => next.call(request).await,
+        Some(span) => in_trace(span.context(), Box::pin(next.call(request))).await,
+    };
     if let Ok(response) = &mut answer
         && draining.is_cancelled()
     {
@@ -35,6 +58,12 @@ pub async fn observe<B: MessageBody>(
         Ok(response) => response.status(),
         Err(error) => error.as_response_error().status_code(),
     };
+    if let Some(span) = &mut span {
+        span.note("http.response.status_code", i64::from(status.as_u16()));
+        if status.is_server_error() {
+            span.refused("server_error", true);
+        }
+    }
     metrics.http_requests.with_label_values(&[route.as_str(), status.as_str()]).inc();
     metrics.http_seconds.with_label_values(&[route.as_str()]).observe(begun.elapsed().as_secs_f64());
     answer

@@ -7,6 +7,7 @@ use tidings_shared::log::Minimum;
 use tidings_shared::message::{AckStage, Draft};
 use tidings_shared::protocol::Fields;
 use tidings_shared::role::{self, Permission};
+use tidings_shared::telemetry::{self, SpanKind};
 use utoipa::ToSchema;
 
 use super::allowance::Kind;
@@ -113,8 +114,14 @@ pub async fn send(
     if caller.admin {
         entry.minimum = Minimum::Anyone;
     }
+    let step = telemetry::part("append", SpanKind::Client);
+    let traceparent = step.as_ref().map(|step| step.context().to_string());
+    entry.traceparent = traceparent.as_deref();
     let accepted = state.log.append(&entry).await?;
+    drop(step);
+    let waits = telemetry::part("stored answer", SpanKind::Internal);
     let (accepted, stage) = state.log.reach(&room, draft.ack, accepted).await?;
+    drop(waits);
     let ack = draft.ack(&room, &accepted, stage);
     let mut response = match (ack.duplicate, ack.stage) {
         (true, _) => HttpResponse::Ok(),

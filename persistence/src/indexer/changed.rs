@@ -75,6 +75,12 @@ impl Changed {
         self.waiting().rooms.len()
     }
 
+    /// How many rooms wait, and since when the first has.
+    pub(super) fn waiting_since(&self) -> (usize, Option<Instant>) {
+        let waiting = self.waiting();
+        (waiting.rooms.len(), waiting.rooms.front().map(|(_, since)| *since))
+    }
+
     /// Returns when there may be something to take, or after `patience`.
     pub(super) async fn until_more(&self, patience: Duration) {
         if self.len() > 0 {

@@ -32,8 +32,8 @@ async fn read(ingest: &Ingest) -> Result<(i64, Duration), String> {
     let mut pipe = redis::pipe();
     for (partition, after) in &places {
         let key = partition.ingest();
-        pipe.cmd("XLEN").arg(&key);
-        pipe.cmd("XRANGE").arg(&key).arg(format!("({after}")).arg("+").arg("COUNT").arg(1);
+        pipe.cmd("XLEN").arg(key);
+        pipe.cmd("XRANGE").arg(key).arg(format!("({after}")).arg("+").arg("COUNT").arg(1);
     }
     pipe.cmd("TIME");
     let answer: Result<Vec<redis::Value>, _> = pipe.query_async(&mut session.connection()).await;

@@ -1,6 +1,7 @@
 //! Reads the ingest streams of the settled partitions, on a connection of its own to the very process of the
 //! session: what another process holds must never be taken for it. No consumer group: places are in PostgreSQL.
 
+use std::fmt::Write;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -19,6 +20,8 @@ use super::{
 
 /// Records that one batch holds at most, and so that are read at once.
 pub(super) const BATCH_RECORDS: usize = 1000;
+/// Where so many were read at once more may lie behind them, which are read while these are written.
+const MANY_RECORDS: usize = BATCH_RECORDS / 2;
 /// How long a read blocks: then changed positions are taken up. Far below the connection's response timeout.
 const BLOCK_MS: u64 = 100;
 /// What is read at once, bytes, as far as the records before tell.
@@ -44,6 +47,8 @@ pub(super) struct Read {
 #[derive(Debug)]
 pub(super) struct Chunk {
     pub reads: Vec<Read>,
+    /// Nothing more is read until the writer has let go of it. None: more lay there than one reading takes.
+    pub turn: Option<OwnedSemaphorePermit>,
     _room: OwnedSemaphorePermit,
 }
 
@@ -60,9 +65,19 @@ struct Source {
 
 pub(super) async fn read(ingest: Arc<Ingest>, chunks: mpsc::Sender<Chunk>, stop: CancellationToken) {
     let between = Arc::new(Semaphore::new(BETWEEN_BYTES));
+    let turns = Arc::new(Semaphore::new(1));
     let mut source = None;
     let mut largest = Largest::default();
+    let mut turn = None;
+    let mut ahead = false;
     while !stop.is_cancelled() {
+        // Records gather in Redis while a batch is written: read one by one they would cost more to read than to write.
+        if turn.is_none() && !ahead {
+            turn = stop.run_until_cancelled(turns.clone().acquire_owned()).await.and_then(Result::ok);
+            if turn.is_none() {
+                return;
+            }
+        }
         let reads = match read_once(&ingest, &mut source, largest.0).await {
             Ok(Some(reads)) => reads,
             Ok(None) => {
@@ -87,9 +102,11 @@ pub(super) async fn read(ingest: Arc<Ingest>, chunks: mpsc::Sender<Chunk>, stop:
         let sizes = || reads.iter().flat_map(|read| &read.entries).map(|entry| entry.raw.len());
         largest.read(sizes());
         let room = u32::try_from(sizes().sum::<usize>().min(BETWEEN_BYTES)).unwrap_or(u32::MAX);
+        ahead = sizes().count() >= MANY_RECORDS;
+        let turn = turn.take().filter(|_| !ahead);
         let sent = async {
             let room = between.clone().acquire_many_owned(room).await.ok()?;
-            chunks.send(Chunk { reads, _room: room }).await.ok()
+            chunks.send(Chunk { reads, turn, _room: room }).await.ok()
         };
         tokio::select! {
             // What was read and cannot be handed on any more is read again by the next owner.
@@ -144,17 +161,58 @@ async fn read_once(
     if positions.is_empty() {
         return Ok(None);
     }
+    let many = count(positions.len(), largest);
+    let mut reads = xread(connection, &positions, many, true).await?;
+    let more = behind(&reads, many);
+    let left = records(largest).saturating_sub(reads.iter().map(|read| read.entries.len()).sum());
+    if !more.is_empty() && left >= more.len() {
+        // Those with a crowd in one room: the others had nothing that waits.
+        for read in xread(connection, &more, left / more.len(), false).await? {
+            match reads.iter_mut().find(|first| first.partition == read.partition) {
+                Some(first) => first.entries.extend(read.entries),
+                None => reads.push(read),
+            }
+        }
+    }
+    Ok(Some(reads))
+}
+
+/// Reads behind these places; blocks only while there is nothing at all.
+async fn xread(
+    connection: &mut MultiplexedConnection,
+    positions: &[Position],
+    count: usize,
+    block: bool,
+) -> Result<Vec<Read>, String> {
     let mut command = redis::cmd("XREAD");
-    command.arg("COUNT").arg(count(positions.len(), largest)).arg("BLOCK").arg(BLOCK_MS).arg("STREAMS");
-    for position in &positions {
+    command.arg("COUNT").arg(count);
+    if block {
+        command.arg("BLOCK").arg(BLOCK_MS);
+    }
+    command.arg("STREAMS");
+    for position in positions {
         command.arg(position.partition.ingest());
     }
-    for position in &positions {
-        command.arg(position.after.to_string());
+    let mut place = String::with_capacity(40);
+    for position in positions {
+        place.clear();
+        // Writing to a string cannot fail.
+        let _ = write!(place, "{}", position.after);
+        command.arg(&place);
     }
     let answer: Result<Option<Streams>, _> = command.query_async(connection).await;
     let streams = answer.map_err(|error| without_data(&error))?;
-    Ok(Some(reads_of(&positions, streams.unwrap_or_default())))
+    Ok(reads_of(positions, streams.unwrap_or_default()))
+}
+
+/// Where the streams go on that gave as many records as they were asked for.
+fn behind(reads: &[Read], asked: usize) -> Vec<Position> {
+    let full = reads.iter().filter(|read| read.entries.len() >= asked);
+    let position = |read: &Read| {
+        let after = read.entries.last().map_or(read.after, |last| last.id);
+        Position { partition: read.partition, pass: read.pass, after }
+    };
+    full.map(position).collect()
 }
 
 /// By key: the entries, each an id and its fields.
@@ -171,10 +229,14 @@ async fn connect(ingest: &Ingest, session: Arc<Session>) -> Result<Source, Strin
     Ok(Source { session, connection })
 }
 
+/// Records that one reading may give.
+fn records(largest_bytes: usize) -> usize {
+    BATCH_RECORDS.min(READ_BYTES / largest_bytes.max(1))
+}
+
 /// Records to ask of each stream.
 fn count(streams: usize, largest_bytes: usize) -> usize {
-    let records = BATCH_RECORDS.min(READ_BYTES / largest_bytes.max(1));
-    (records / streams).max(1)
+    (records(largest_bytes) / streams).max(1)
 }
 
 fn reads_of(positions: &[Position], streams: Streams) -> Vec<Read> {
@@ -230,7 +292,7 @@ mod tests {
         let position = |partition, pass| Position { partition, pass, after };
         let positions = [position(Partition(3), 7), position(Partition(4), 9)];
         let entry = |id: &str| (id.to_owned(), vec![Bytes::from_static(b"r"), Bytes::from_static(b"record")]);
-        let streams = vec![(Partition(4).ingest(), vec![entry("5-0"), entry("5-1")])];
+        let streams = vec![(Partition(4).ingest().to_owned(), vec![entry("5-0"), entry("5-1")])];
         let reads = reads_of(&positions, streams);
         assert_eq!((reads.len(), reads[0].partition, reads[0].pass), (1, Partition(4), 9));
         assert_eq!(reads[0].after, after);

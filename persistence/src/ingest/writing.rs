@@ -4,14 +4,14 @@
 //! dead letter. One that is stuck is halved too, but nothing of it is given up: its partition rests.
 
 mod gathered;
+mod traced;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use futures_util::future::join_all;
 use sea_orm::DbErr;
-use tidings_shared::log::{Record, keys::Partition};
+use tidings_shared::log::{Record, StoredUpto, keys::Partition};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
@@ -27,9 +27,14 @@ use crate::writer::{
     limit::{self, within},
 };
 use gathered::Batch;
+use traced::traced;
 
 /// Least time from the beginning of one batch to the next: under load records gather, else none waits.
 const BATCH_EVERY: Duration = Duration::from_millis(5);
+/// Behind a batch of more records others come: they gather for half as long as it took, since a transaction for many
+/// costs little more than one for a few.
+const FEW_RECORDS: usize = 16;
+const LONGEST_GATHER: Duration = Duration::from_millis(25);
 const FIRST_BACKOFF: Duration = Duration::from_millis(50);
 const LONGEST_BACKOFF: Duration = Duration::from_secs(1);
 /// The same failure so often in a row means that the batch is stuck, not the database.
@@ -66,7 +71,6 @@ pub(super) async fn write(ingest: Arc<Ingest>, mut chunks: mpsc::Receiver<Chunk>
         stuck: Setbacks::new(STUCK_PAUSES[0], STUCK_PAUSES[1]),
     };
     let mut waiting: Option<Chunk> = None;
-    let mut begun: Option<Instant> = None;
     loop {
         if !stop.is_cancelled() {
             settling::settle(&ingest).await;
@@ -87,23 +91,31 @@ pub(super) async fn write(ingest: Arc<Ingest>, mut chunks: mpsc::Receiver<Chunk>
                 }
             }
         };
-        if let Some(early) = begun.and_then(|begun| BATCH_EVERY.checked_sub(begun.elapsed())) {
-            tokio::time::sleep(early).await;
-        }
-        begun = Some(Instant::now());
+        let begun = Instant::now();
         let mut batch = Batch::default();
         let mut records = first.records();
-        batch.add(first);
+        let mut turn = batch.add(first);
         while let Ok(chunk) = chunks.try_recv() {
-            records += chunk.records();
-            if records > BATCH_RECORDS {
+            if records + chunk.records() > BATCH_RECORDS {
                 waiting = Some(chunk);
                 break;
             }
-            batch.add(chunk);
+            records += chunk.records();
+            turn = batch.add(chunk).or(turn);
         }
         writer.write_all(batch).await;
+        // What was read already waits for nothing more to gather.
+        if waiting.is_none() && chunks.is_empty() {
+            let _ = stop.run_until_cancelled(tokio::time::sleep(rest(records, begun.elapsed()))).await;
+        }
+        drop(turn);
     }
+}
+
+/// How long nothing more is read behind a batch.
+fn rest(records: usize, took: Duration) -> Duration {
+    let gather = if records > FEW_RECORDS { (took / 2).min(LONGEST_GATHER) } else { Duration::ZERO };
+    BATCH_EVERY.saturating_sub(took).max(gather)
 }
 
 struct Writer<'a> {
@@ -165,7 +177,7 @@ impl Writer<'_> {
                 return Ok(());
             }
             let entries = piece.batch.entries();
-            let begun = Instant::now();
+            let (begun, begun_at) = (Instant::now(), SystemTime::now());
             // Cut off, it may be committed all the same: the guard of the next one finds out.
             let writing = write_batch(&ingest.db, &claims, &entries, piece.poison.as_deref());
             match within(limit::ANSWER, writing).await {
@@ -179,7 +191,10 @@ impl Writer<'_> {
                         ingest.holdings().wrote(partition, part.pass, claim.upto);
                         self.stuck.over(partition);
                     }
+                    let (committing_at, committed_at) = (written.committing_at, SystemTime::now());
                     self.tell_stored(&claims, written).await;
+                    // Senders wait for what was told; nobody waits for this.
+                    traced(&entries, begun_at, committing_at, committed_at);
                     return Ok(());
                 }
                 Err(WriteError::Lost(partitions)) => {
@@ -237,22 +252,22 @@ impl Writer<'_> {
         }
         let session = ingest.log.session().await.ok();
         let untold = telling::tell(ingest, session.as_ref(), &written.memberships).await;
-        let tells = claims.iter().map(|claim| {
-            let (partition, session, untold) = (claim.standing.lease.partition, session.as_ref(), &untold);
-            let exceptions = by_partition.remove(&partition).unwrap_or_default();
-            async move {
-                let session = session.filter(|session| session.epoch == claim.standing.epoch);
-                let session = session.filter(|_| !untold.contains(&partition));
-                let told = match session {
-                    Some(session) => {
-                        ingest.log.tell_stored(session, partition, claim.upto, &exceptions).await
-                    }
-                    None => Ok(false),
-                };
-                (partition, told)
+        let (mut told, mut tells) = (Vec::with_capacity(claims.len()), Vec::with_capacity(claims.len()));
+        for claim in claims {
+            let (partition, watermark) = (claim.standing.lease.partition, claim.upto);
+            let session = session.as_ref().filter(|session| session.epoch == claim.standing.epoch);
+            if session.is_some() && !untold.contains(&partition) {
+                let exceptions = by_partition.remove(&partition).unwrap_or_default();
+                tells.push(StoredUpto { partition, watermark, exceptions });
+            } else {
+                told.push((partition, Ok(false)));
             }
-        });
-        for (partition, told) in join_all(tells).await {
+        }
+        if let Some(session) = &session {
+            let answers = ingest.log.tell_stored(session, &tells).await;
+            told.extend(tells.iter().map(|tell| tell.partition).zip(answers));
+        }
+        for (partition, told) in told {
             if matches!(told, Ok(true)) {
                 self.refused.over(partition);
             } else {
@@ -292,4 +307,22 @@ fn count(ingest: &Ingest, records: usize, written: &Written) {
     metrics.voids.inc_by(written.voids as u64);
     metrics.dead_letters.inc_by(written.dead_letters as u64);
     metrics.passed_over.inc_by(written.passed_over as u64);
+    // By the clocks of Redis and of this machine.
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    for at_ms in &written.placed_at_ms {
+        let at = Duration::from_millis(u64::try_from(*at_ms).unwrap_or_default());
+        metrics.stored_seconds.observe(now.saturating_sub(at).as_secs_f64());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn records_gather_only_behind_a_batch_that_many_were_in() {
+        let ms = Duration::from_millis;
+        assert_eq!((rest(1, ms(2)), rest(1, ms(40))), (ms(3), ms(0)));
+        assert_eq!((rest(100, ms(2)), rest(100, ms(20)), rest(100, ms(900))), (ms(3), ms(10), ms(25)));
+    }
 }

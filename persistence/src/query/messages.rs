@@ -4,7 +4,8 @@
 mod page;
 
 use chrono::{DateTime, Utc};
-use sea_orm::{ConnectionTrait, DbErr, FromQueryResult, QueryResult};
+use sea_orm::sqlx::{Column, Decode, Postgres, Row, Type, postgres::PgRow};
+use sea_orm::{ConnectionTrait, DbErr, QueryResult, RuntimeErr, SqlxError};
 use serde::Serialize;
 use tidings_shared::ids::RoomId;
 use utoipa::ToSchema;
@@ -77,8 +78,9 @@ pub struct Reaction {
     pub users: Vec<String>,
 }
 
-/// A message as the statements of this folder select it, every column prefixed with `m_`.
-#[derive(Debug, FromQueryResult)]
+/// A message as the statements of this folder select it: the columns of `message_columns!`, in their order, and
+/// `m_reactions` somewhere.
+#[derive(Debug)]
 pub(super) struct MessageRow {
     pub seq: i64,
     pub id: Uuid,
@@ -101,12 +103,33 @@ pub(super) struct MessageRow {
 }
 
 impl MessageRow {
-    /// The message in a row of an outer join; None when that side is empty.
+    /// The message in a row of an outer join; None when that side is empty. By position, from the first column on: a
+    /// page has a thousand columns, and to look each up by name costs more than to read it.
     pub(super) fn of(row: &QueryResult) -> Result<Option<Self>, DbErr> {
-        match row.try_get::<Option<i64>>("", "m_seq")? {
-            Some(_) => Self::from_query_result(row, "m_").map(Some),
-            None => Ok(None),
-        }
+        let row = row.try_as_pg_row().ok_or_else(|| DbErr::Custom("not a row of PostgreSQL".to_owned()))?;
+        let ordinal = |name| row.try_column(name).map(Column::ordinal).map_err(unreadable);
+        let first = ordinal("m_seq")?;
+        let Some(seq) = get(row, first)? else { return Ok(None) };
+        Ok(Some(Self {
+            seq,
+            id: get(row, first + 1)?,
+            client_id: get(row, first + 2)?,
+            sender_id: get(row, first + 3)?,
+            sender_name: get(row, first + 4)?,
+            sender_picture: get(row, first + 5)?,
+            kind: get(row, first + 6)?,
+            content: get(row, first + 7)?,
+            reply_to: get(row, first + 8)?,
+            attachments: get(row, first + 9)?,
+            metadata: get(row, first + 10)?,
+            visible_users: get(row, first + 11)?,
+            visible_roles: get(row, first + 12)?,
+            at: get(row, first + 13)?,
+            edited_at: get(row, first + 14)?,
+            deleted: get(row, first + 15)?,
+            last_seq: get(row, first + 16)?,
+            reactions: get(row, ordinal("m_reactions")?)?,
+        }))
     }
 
     /// The message object. Of a deleted message nothing is told but that it was there.
@@ -171,7 +194,19 @@ pub async fn one(
             [room.as_str().into(), viewer.user.as_str().into(), viewer.admin.into(), seq.into()],
         ))
         .await?;
-    row.map(|row| MessageRow::from_query_result(&row, "m_")?.message(room.as_str())).transpose()
+    let Some(row) = row else { return Ok(None) };
+    MessageRow::of(&row)?.map(|row| row.message(room.as_str())).transpose()
+}
+
+fn get<'r, T>(row: &'r PgRow, column: usize) -> Result<T, DbErr>
+where
+    T: Decode<'r, Postgres> + Type<Postgres>,
+{
+    row.try_get(column).map_err(unreadable)
+}
+
+fn unreadable(error: SqlxError) -> DbErr {
+    DbErr::Query(RuntimeErr::SqlxError(error.into()))
 }
 
 #[cfg(test)]

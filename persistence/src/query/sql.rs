@@ -57,7 +57,7 @@ macro_rules! visible {
     };
 }
 
-/// Columns of [`super::messages::MessageRow`] from a message `m` and its sender `u`, without reactions.
+/// Columns of [`super::messages::MessageRow`] from a message `m` and its sender `u`, without reactions; read in this order.
 macro_rules! message_columns {
     () => {
         "m.seq AS m_seq, m.id AS m_id, m.client_id AS m_client_id, m.sender_id AS m_sender_id, \

@@ -91,13 +91,53 @@ fn is_written_without_spaces(c: char) -> bool {
         | '\u{ff66}'..='\u{ff9f}' | '\u{20000}'..='\u{3ffff}')
 }
 
-/// The words of a text as the index keeps them: each once, in order of the alphabet.
-#[must_use]
-pub fn distinct(text: &str) -> Vec<String> {
-    let mut distinct: Vec<String> = words(text).into_iter().map(|word| word.folded).collect();
-    distinct.sort_unstable();
-    distinct.dedup();
-    distinct
+/// The words of a text as the index keeps them: each once, in order of the alphabet. One allocation for the words
+/// and one for where they stand, however many there are.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Distinct {
+    folded: String,
+    words: Vec<Range<u32>>,
+}
+
+impl Distinct {
+    #[must_use]
+    pub fn of(text: &str) -> Self {
+        let mut distinct = Self { folded: String::with_capacity(text.len()), words: Vec::new() };
+        if text.is_ascii() {
+            // What has neither accents nor marks is folded by lowering its letters.
+            for word in text.split(|c: char| !c.is_ascii_alphanumeric()).filter(|word| !word.is_empty()) {
+                distinct.push(word.get(..MAX_WORD_CHARS).unwrap_or(word));
+            }
+            distinct.folded.make_ascii_lowercase();
+        } else {
+            words(text).iter().for_each(|word| distinct.push(&word.folded));
+        }
+        let Self { folded, words } = &mut distinct;
+        words.sort_unstable_by_key(|word| slice(folded, word));
+        words.dedup_by_key(|word| slice(folded, word));
+        distinct
+    }
+
+    fn push(&mut self, word: &str) {
+        // A message has less than 4 GB.
+        let place = |folded: &String| u32::try_from(folded.len()).unwrap_or(u32::MAX);
+        let start = place(&self.folded);
+        self.folded.push_str(word);
+        self.words.push(start..place(&self.folded));
+    }
+
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.words.is_empty()
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = &str> {
+        self.words.iter().map(|word| slice(&self.folded, word))
+    }
+}
+
+fn slice<'a>(folded: &'a str, word: &Range<u32>) -> &'a str {
+    folded.get(word.start as usize..word.end as usize).unwrap_or_default()
 }
 
 /// What is searched for: every term must occur.
@@ -259,6 +299,15 @@ mod tests {
 
     proptest! {
         #[test]
+        fn the_index_keeps_each_word_of_a_text_once_and_in_order(text in "[a-cA-C .é0-9]{0,40}|[a-z]{60,70}") {
+            let mut all = folded(&text);
+            all.sort_unstable();
+            all.dedup();
+            let kept = Distinct::of(&text);
+            prop_assert_eq!(kept.iter().collect::<Vec<_>>(), all);
+        }
+
+        #[test]
         fn every_text_is_found_by_each_of_its_own_words(text in "\\PC{0,40}") {
             for word in words(&text) {
                 let query = Query::parse(&text[word.range.clone()]);
@@ -268,7 +317,7 @@ mod tests {
 
         #[test]
         fn words_can_always_be_quoted(text in any::<String>()) {
-            for word in distinct(&text) {
+            for word in Distinct::of(&text).iter() {
                 prop_assert!(!word.is_empty() && word.chars().all(|c| c.is_alphanumeric() || is_combining_mark(c)));
             }
         }

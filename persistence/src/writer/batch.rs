@@ -2,6 +2,7 @@
 //! nothing is.
 
 use std::collections::HashMap;
+use std::time::SystemTime;
 
 use sea_orm::{ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbErr, TransactionTrait};
 use thiserror::Error;
@@ -14,11 +15,11 @@ use super::{
     changes, failure,
     members::{self, StoredMembership},
     room_updates, rows,
-    sql::{bigint, epoch, ingest_id, partition, room as room_of, seq as seq_of, smallint, statement},
+    sql::{bigint, partition, room as room_of, seq as seq_of, smallint, statement},
 };
 use crate::ingest::{
     batch::{Entry, EventRow, Hole, Plan, StoredRoom, classify},
-    holdings::{Lease, Standing},
+    holdings::Standing,
 };
 
 /// A partition's share of a batch: what its row must be, and where it stands afterwards.
@@ -47,6 +48,10 @@ pub struct Written {
     pub voids: usize,
     pub dead_letters: usize,
     pub passed_over: usize,
+    /// When the messages took their places in the log, ms since 1970.
+    pub placed_at_ms: Vec<i64>,
+    /// When the COMMIT was begun.
+    pub committing_at: Option<SystemTime>,
     /// Memberships that changed, also those of records that were stored before.
     pub memberships: Vec<StoredMembership>,
 }
@@ -100,6 +105,7 @@ pub async fn write(
 
     let duplicates = rows::insert_messages(&transaction, &plan.messages).await?;
     written.messages = plan.messages.len() - duplicates.len();
+    written.placed_at_ms = plan.messages.iter().map(|message| message.record.at_ms).collect();
     take_back(&transaction, &mut plan, &duplicates, &mut written).await?;
     changes::apply(&transaction, &mut plan, &mut written).await?;
     rows::insert_events(&transaction, &plan.events).await?;
@@ -121,52 +127,43 @@ pub async fn write(
     }
     written.dead_letters = plan.rejects.len();
     written.voids = plan.events.iter().filter(|event| event.void.is_some()).count();
+    written.committing_at = Some(SystemTime::now());
     transaction.commit().await?;
     Ok(written)
 }
 
-/// Locks the rows in order of partitions, and moves them on only when all are as expected.
+/// Locks the rows in order of partitions, and moves on those that are as expected. Another statement than what reads
+/// behind it, and conditions on the row that is moved: where a lock was waited for, a row that is not as expected any more
+/// is not moved. One that has become so during the wait is not found; it is settled anew.
+const GUARD: &str = "\
+    WITH locked AS MATERIALIZED (SELECT partition FROM partitions WHERE partition = ANY ($1) \
+      ORDER BY partition FOR UPDATE) \
+    UPDATE partitions p SET last_id = v.upto \
+    FROM locked JOIN unnest($1::smallint[], $2::bigint[], $3::bigint[], $4::text[], $5::text[]) \
+      AS v (partition, token, epoch, old, upto) ON v.partition = locked.partition \
+    WHERE p.partition = locked.partition AND p.token = v.token AND p.epoch = v.epoch AND p.last_id = v.old \
+    RETURNING p.partition";
+
+/// Nothing of the batch may be written unless all its rows were moved on.
 async fn guard(transaction: &DatabaseTransaction, claims: &[Claim]) -> Result<(), WriteError> {
     let numbers: Vec<i16> = claims.iter().map(|claim| smallint(claim.standing.lease.partition)).collect();
-    let found = transaction
-        .query_all_raw(statement(
-            "SELECT partition, token, epoch, last_id FROM partitions WHERE partition = ANY ($1) \
-             ORDER BY partition FOR UPDATE",
-            [numbers.clone().into()],
-        ))
-        .await?;
-    let mut standings = Vec::with_capacity(found.len());
-    for row in &found {
-        let lease = Lease { partition: partition(row, 0)?, token: row.try_get_by_index(1)? };
-        standings.push(Standing { lease, epoch: epoch(row, 2)?, committed: ingest_id(row, 3)? });
-    }
-    let lost = claims.iter().map(|claim| claim.standing).filter(|expected| !standings.contains(expected));
-    let lost: Vec<Partition> = lost.map(|expected| expected.lease.partition).collect();
-    if !lost.is_empty() {
-        return Err(WriteError::Lost(lost));
-    }
     let column = |of: fn(&Claim) -> String| -> Vec<String> { claims.iter().map(of).collect() };
     let number = |of: fn(&Claim) -> i64| -> Vec<i64> { claims.iter().map(of).collect() };
-    let moved = transaction
-        .execute_raw(statement(
-            "UPDATE partitions p SET last_id = v.upto \
-             FROM unnest($1::smallint[], $2::bigint[], $3::bigint[], $4::text[], $5::text[]) \
-               AS v (partition, token, epoch, old, upto) \
-             WHERE p.partition = v.partition AND p.token = v.token AND p.epoch = v.epoch AND p.last_id = v.old",
-            [
-                numbers.into(),
-                number(|claim| claim.standing.lease.token).into(),
-                number(|claim| bigint(claim.standing.epoch.0)).into(),
-                column(|claim| claim.standing.committed.to_string()).into(),
-                column(|claim| claim.upto.to_string()).into(),
-            ],
-        ))
-        .await?;
-    if moved.rows_affected() == claims.len() as u64 {
-        Ok(())
-    } else {
-        Err(WriteError::Lost(claims.iter().map(|claim| claim.standing.lease.partition).collect()))
+    let values = [
+        numbers.into(),
+        number(|claim| claim.standing.lease.token).into(),
+        number(|claim| bigint(claim.standing.epoch.0)).into(),
+        column(|claim| claim.standing.committed.to_string()).into(),
+        column(|claim| claim.upto.to_string()).into(),
+    ];
+    let rows = transaction.query_all_raw(statement(GUARD, values)).await?;
+    let mut moved = Vec::with_capacity(rows.len());
+    for row in &rows {
+        moved.push(partition(row, 0)?);
     }
+    let lost = claims.iter().map(|claim| claim.standing.lease.partition);
+    let lost: Vec<Partition> = lost.filter(|partition| !moved.contains(partition)).collect();
+    if lost.is_empty() { Ok(()) } else { Err(WriteError::Lost(lost)) }
 }
 
 /// What is stored of the rooms of a batch, read after the lock: seeds and earlier owners are waited for.

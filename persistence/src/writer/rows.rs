@@ -36,7 +36,7 @@ pub async fn insert_messages(
     }
     let text = |text: Option<&str>| text.unwrap_or_default().to_owned();
     let inserted = transaction
-        .query_all_raw(statement(
+        .execute_raw(statement(
             "INSERT INTO messages (room_id, seq, id, sender_id, client_id, kind, content, reply_to, attachments, \
                metadata, visible_users, visible_roles, at, last_seq) \
              SELECT room, seq, id, sender, client, kind, content, NULLIF(reply_to, 0), NULLIF(attachments, '')::json, \
@@ -46,7 +46,7 @@ pub async fn insert_messages(
                $8::bigint[], $9::text[], $10::text[], $11::text[], $12::text[], $13::timestamptz[]) WITH ORDINALITY \
                AS v (room, seq, id, sender, client, kind, content, reply_to, attachments, metadata, users, roles, \
                  at, place) \
-             ORDER BY place ON CONFLICT DO NOTHING RETURNING room_id, seq",
+             ORDER BY place ON CONFLICT DO NOTHING",
             [
                 column(messages, |message| message.room.as_str().to_owned()),
                 column(messages, |message| bigint(message.record.seq.0)),
@@ -64,11 +64,30 @@ pub async fn insert_messages(
             ],
         ))
         .await?;
-    if inserted.len() == messages.len() {
+    if inserted.rows_affected() == messages.len() as u64 {
         return Ok(Vec::new());
     }
-    let mut there = std::collections::HashSet::with_capacity(inserted.len());
-    for row in &inserted {
+    not_there(transaction, messages).await
+}
+
+/// The indices of messages that are not at their places, which nobody else writes to meanwhile.
+async fn not_there(
+    transaction: &DatabaseTransaction,
+    messages: &[MessageRow<'_>],
+) -> Result<Vec<usize>, DbErr> {
+    let rows = transaction
+        .query_all_raw(statement(
+            "SELECT m.room_id, m.seq FROM unnest($1::text[], $2::bigint[], $3::uuid[]) AS v (room, seq, id) \
+             JOIN messages m ON m.room_id = v.room AND m.seq = v.seq AND m.id = v.id",
+            [
+                column(messages, |message| message.room.as_str().to_owned()),
+                column(messages, |message| bigint(message.record.seq.0)),
+                column(messages, |message| message.id),
+            ],
+        ))
+        .await?;
+    let mut there = std::collections::HashSet::with_capacity(rows.len());
+    for row in &rows {
         there.insert((room_of(row, 0)?, seq_of(row, 1)?));
     }
     let missing = messages

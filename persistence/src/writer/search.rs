@@ -10,7 +10,7 @@ use sea_orm::{
 use tidings_shared::ids::RoomId;
 
 use super::sql::{room as room_of, statement};
-use crate::search::{slice_of, words};
+use crate::search::{slice_of, words::Distinct};
 
 /// What is beyond of one message is not found by: a tsvector has less than a megabyte.
 const MAX_TSVECTOR_BYTES: usize = 512 * 1024;
@@ -34,7 +34,7 @@ struct Part {
 struct Changed {
     at: DateTime<Utc>,
     /// Empty: nothing of it is to be found.
-    words: Vec<String>,
+    words: Distinct,
 }
 
 /// Place of a message: room and seq.
@@ -105,10 +105,14 @@ async fn parts(
         ))
         .await?;
     let (mut parts, mut left) = (Vec::new(), most);
+    let mut waiting = i64::try_from(rows.len()).unwrap_or(i64::MAX);
     for row in &rows {
+        // However much one room has, those behind it come as far as their share; what it leaves over is theirs too.
+        let share = (left / waiting.max(1)).max(1);
+        waiting -= 1;
         let (since, head): (i64, i64) = (row.try_get_by_index(1)?, row.try_get_by_index(2)?);
         let room = room_of(row, 0)?;
-        let upto = head.min(since + left);
+        let upto = head.min(since + left.min(share));
         if upto < head {
             indexed.behind.push(room.clone());
         }
@@ -179,7 +183,7 @@ fn read(rows: &[QueryResult]) -> Result<BTreeMap<Place, Changed>, DbErr> {
     let mut changed = BTreeMap::new();
     for row in rows {
         let content: String = row.try_get_by_index(3)?;
-        let message = Changed { at: row.try_get_by_index(2)?, words: words::distinct(&content) };
+        let message = Changed { at: row.try_get_by_index(2)?, words: Distinct::of(&content) };
         changed.insert((row.try_get_by_index(0)?, row.try_get_by_index(1)?), message);
     }
     Ok(changed)
@@ -233,16 +237,25 @@ async fn write(
     keys: &BTreeMap<Place, String>,
 ) -> Result<(), DbErr> {
     let mut texts = Vec::with_capacity(messages.len());
+    let mut last: Option<(&String, i64, &str)> = None;
     for ((room, seq), message) in messages {
-        let key = keys
-            .get(&(room.clone(), slice_of(*seq)))
-            .ok_or_else(|| DbErr::Custom(format!("no slice of seq {seq} of {room}")))?;
+        // In order of rooms and seqs: mostly the slice of the message before.
+        let slice = slice_of(*seq);
+        if last.is_none_or(|(of, at, _)| of != room || at != slice) {
+            let key = keys
+                .get(&(room.clone(), slice))
+                .ok_or_else(|| DbErr::Custom(format!("no slice of seq {seq} of {room}")))?;
+            last = Some((room, slice, key));
+        }
+        let Some((_, _, key)) = last else { continue };
         let mut text = String::new();
-        for word in &message.words {
+        for word in message.words.iter() {
             if text.len() + word.len() > MAX_TSVECTOR_BYTES {
                 break;
             }
-            text.push_str(&format!("'{key}:{word}' "));
+            for part in ["'", key, ":", word, "' "] {
+                text.push_str(part);
+            }
         }
         texts.push(text);
     }

@@ -5,7 +5,7 @@ use sea_orm::sqlx::{self, PgConnection};
 use sea_orm::{DbBackend, DbErr, QueryResult, SqlxError, Statement, Value};
 use tidings_shared::{
     ids::{Epoch, RoomId, Seq},
-    log::{IngestId, keys::Partition},
+    log::keys::Partition,
 };
 
 pub fn statement(sql: &str, values: impl IntoIterator<Item = Value>) -> Statement {
@@ -50,11 +50,6 @@ pub fn room(row: &QueryResult, column: usize) -> Result<RoomId, DbErr> {
 pub fn partition(row: &QueryResult, column: usize) -> Result<Partition, DbErr> {
     let number: i16 = row.try_get_by_index(column)?;
     u16::try_from(number).map(Partition).map_err(|_| DbErr::Custom(format!("partition {number}")))
-}
-
-pub fn ingest_id(row: &QueryResult, column: usize) -> Result<IngestId, DbErr> {
-    let id: String = row.try_get_by_index(column)?;
-    id.parse().map_err(|_| DbErr::Custom(format!("{id} is no ingest id")))
 }
 
 fn unsigned(number: i64) -> Result<u64, DbErr> {

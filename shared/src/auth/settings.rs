@@ -4,6 +4,8 @@
 use jsonwebtoken::Algorithm;
 use secrecy::SecretString;
 
+use crate::config::problem::Problem;
+
 use super::{
     claims::Rules,
     fetch::Client,
@@ -13,6 +15,9 @@ use super::{
 
 /// Longest file of keys.
 const MAX_FILE_BYTES: u64 = 1024 * 1024;
+/// Of keys that do not name their own, when nothing else is told.
+const DEFAULT_ALGORITHMS: [Algorithm; 5] =
+    [Algorithm::HS256, Algorithm::RS256, Algorithm::ES256, Algorithm::ES384, Algorithm::EdDSA];
 /// Keys that are tried for a token without an id.
 const MAX_PUBLIC_KEYS: usize = 15;
 
@@ -41,60 +46,79 @@ impl Settings {
     /// Reads and checks all of it.
     ///
     /// # Errors
-    /// A sentence that names the setting.
-    pub fn read(settings: Given<'_>) -> Result<Self, String> {
+    /// All that is wrong, each with its setting.
+    pub fn read(settings: Given<'_>) -> Result<Self, Vec<Problem>> {
         let Given { secret, public_key, jwks_file, jwks_url, algorithms, rules } = settings;
-        let algorithms =
-            keys::algorithms(algorithms).map_err(|cause| format!("--jwt-algorithms: {cause}"))?;
+        let mut problems = Vec::new();
+        let algorithms = keys::algorithms(algorithms).unwrap_or_else(|cause| {
+            problems.push(Problem::new("jwt-algorithms", cause));
+            // So that the keys can be looked at; nothing is ever checked with these.
+            DEFAULT_ALGORITHMS.to_vec()
+        });
+        let sources = [
+            secret.map(|secret| {
+                (
+                    "jwt-secret",
+                    Key::of_secret(secret, &algorithms).map(|key| vec![key]).map_err(|it| it.to_string()),
+                )
+            }),
+            public_key.map(|value| ("jwt-public-key", public_keys(value, &algorithms))),
+            jwks_file.map(|path| ("jwks-file", key_set(path, &algorithms))),
+        ];
+        let any = jwks_url.is_some() || sources.iter().any(Option::is_some);
         let mut given = Vec::new();
-        if let Some(secret) = secret {
-            let key = Key::of_secret(secret, &algorithms);
-            given.push(key.map_err(|unfit| format!("--jwt-secret {unfit}"))?);
-        }
-        if let Some(value) = public_key {
-            let setting = "--jwt-public-key";
-            // Environment files often cannot hold line ends.
-            let inline = value.contains("-----BEGIN").then(|| value.replace("\\n", "\n"));
-            let pem = inline.map_or_else(|| read(setting, value), Ok)?;
-            let keys = public_keys_of_pem(&pem, &algorithms)
-                .map_err(|unfit| format!("{setting}: the key {unfit}"))?;
-            if keys.len() > MAX_PUBLIC_KEYS {
-                return Err(format!(
-                    "{setting} holds more than {MAX_PUBLIC_KEYS} keys: use a JWK set, whose keys have ids"
-                ));
+        for (setting, keys) in sources.into_iter().flatten() {
+            match keys {
+                Ok(keys) => given.extend(keys),
+                Err(why) => problems.push(Problem::new(setting, why)),
             }
-            given.extend(keys);
         }
-        if let Some(path) = jwks_file {
-            let setting = "--jwks-file";
-            let keys = keys::of_jwks(read(setting, path)?.as_bytes(), true, &algorithms);
-            given.extend(keys.map_err(|cause| format!("{setting} {path} {cause}"))?);
-        }
-        let url = jwks_url.map(Client::new).transpose().map_err(|cause| format!("--jwks-url {cause}"))?;
-        if given.is_empty() && url.is_none() {
+        let url = jwks_url.map(Client::new).transpose().unwrap_or_else(|cause| {
+            problems.push(Problem::new("jwks-url", cause));
+            None
+        });
+        if !any {
             let all = "--jwt-secret, --jwt-public-key, --jwks-file, --jwks-url";
-            return Err(format!("no key to check tokens with: give at least one of {all}"));
+            let why = format!("no key to check tokens with: give at least one of {all}");
+            problems.push(Problem::new("jwt-secret", why));
         }
-        if url.is_some() && rules.issuers.is_empty() && rules.audiences.is_empty() {
+        if jwks_url.is_some() && rules.issuers.is_empty() && rules.audiences.is_empty() {
             // Providers sign for all their customers with the same keys.
-            return Err("--jwks-url needs --jwt-issuer or --jwt-audience, better both: its keys may sign for others, too".into());
+            let why = "needs --jwt-issuer or --jwt-audience, better both: its keys may sign for others, too";
+            problems.push(Problem::new("jwks-url", why));
         }
         for (setting, claim) in [
-            ("--jwt-user-claim", &rules.user),
-            ("--jwt-name-claim", &rules.name),
-            ("--jwt-picture-claim", &rules.picture),
-            ("--jwt-scope-claim", &rules.scope),
+            ("jwt-user-claim", &rules.user),
+            ("jwt-name-claim", &rules.name),
+            ("jwt-picture-claim", &rules.picture),
+            ("jwt-scope-claim", &rules.scope),
         ] {
             if claim.is_empty() {
-                return Err(format!("{setting} must name a claim"));
+                problems.push(Problem::new(setting, "must name a claim"));
             }
         }
-        Ok(Self { given, url, algorithms, rules })
+        if problems.is_empty() { Ok(Self { given, url, algorithms, rules }) } else { Err(problems) }
     }
 }
 
-fn read(setting: &str, path: &str) -> Result<String, String> {
-    let told = |cause: &dyn std::fmt::Display| format!("{setting}: the file {path} cannot be read: {cause}");
+/// Of PEM, or of a file of it.
+fn public_keys(value: &str, algorithms: &[Algorithm]) -> Result<Vec<Key>, String> {
+    // Environment files often cannot hold line ends.
+    let inline = value.contains("-----BEGIN").then(|| value.replace("\\n", "\n"));
+    let pem = inline.map_or_else(|| read(value), Ok)?;
+    let keys = public_keys_of_pem(&pem, algorithms).map_err(|unfit| format!("the key {unfit}"))?;
+    if keys.len() > MAX_PUBLIC_KEYS {
+        return Err(format!("holds more than {MAX_PUBLIC_KEYS} keys: use a JWK set, whose keys have ids"));
+    }
+    Ok(keys)
+}
+
+fn key_set(path: &str, algorithms: &[Algorithm]) -> Result<Vec<Key>, String> {
+    keys::of_jwks(read(path)?.as_bytes(), true, algorithms).map_err(|cause| format!("{path} {cause}"))
+}
+
+fn read(path: &str) -> Result<String, String> {
+    let told = |cause: &dyn std::fmt::Display| format!("the file {path} cannot be read: {cause}");
     let length = std::fs::metadata(path).map_err(|error| told(&error))?.len();
     if length > MAX_FILE_BYTES {
         return Err(told(&format!("it is over {MAX_FILE_BYTES} bytes")));

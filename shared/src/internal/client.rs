@@ -38,6 +38,19 @@ const TURN_TIMEOUT: Duration = Duration::from_secs(4);
 /// What fails only when PostgreSQL is away, whatever is asked: the others may wait for something to be stored.
 const REST_WITH_POSTGRESQL: [&str; 6] = [LOOK_UP, MARKS, ROOMS, CONNECT_USER, ROLES, ACCOUNTS];
 
+/// Whether this is an address that can be asked: plain HTTP, inside one's own network.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn check_url(url: &str) -> Result<(), &'static str> {
+    match reqwest::Url::parse(url) {
+        Ok(url) if url.scheme() != "http" => Err("must begin with http://"),
+        Ok(url) if !url.username().is_empty() || url.password().is_some() => Err("must not name a user"),
+        Ok(url) if url.host_str().is_some() => Ok(()),
+        _ => Err("is no URL, such as http://127.0.0.1:28081"),
+    }
+}
+
 /// See the module.
 pub struct InternalClient {
     http: reqwest::Client,
@@ -55,6 +68,8 @@ impl InternalClient {
     /// # Errors
     /// When the HTTP client cannot be built.
     pub fn new(urls: &[String], secret: SecretString) -> Result<Self, reqwest::Error> {
+        // Plain HTTP here; but where another crate of the build has TLS switched on in this library, it wants a choice.
+        crate::tls::prepare();
         let http = reqwest::Client::builder()
             .timeout(REQUEST_TIMEOUT)
             .connect_timeout(CONNECT_TIMEOUT)

@@ -30,9 +30,13 @@
 --          {'revoked'} {'role'} {'archived'} {'full'}
 
 local TAIL_EVENTS, TAIL_BYTES, TAIL_IDLE_S = 256, 65536, 600
+-- Oldest events looked at together when a tail has become too large.
+local TAIL_TRIMMED = 32
 local WINDOW_S = 600
 -- Far above the longest backlog: a hash that expires while records of it wait would number them twice.
 local ROOM_TTL_S = 7 * 86400
+-- How late what keeps the room's hash and tail alive may come: three commands less for nearly all appends.
+local TOUCH_S = 30
 -- Marks of changed memberships are needed until no cache and no gateway can hold what was before.
 local MARK_KEPT_S = 2 * 3600
 local MARKS = 2048
@@ -69,7 +73,7 @@ end
 
 local sender, client_id = ARGV[1], ARGV[2]
 local room = redis.call('HMGET', KEYS[1], 'seq', 'epoch', 'bases', 'archived', 'tail_bytes', 'mark:' .. sender,
-  'members_seq', 'marks_checked_at', 'marks_since', 'deleted_seq')
+  'members_seq', 'marks_checked_at', 'marks_since', 'deleted_seq', 'touched_at')
 local seq, bases = tonumber(room[1]), room[3] or ''
 if room[2] ~= EPOCH then return {'seed'} end
 
@@ -139,25 +143,36 @@ if failed or ARGV[14] == '1' then
   redis.call('DEL', KEYS[2])
   redis.call('XADD', KEYS[2], id, 'r', record)
 end
-local tail_bytes = #record
-if redis.call('XLEN', KEYS[2]) > 1 then tail_bytes = tail_bytes + (tonumber(room[5]) or 0) end
+local tail_bytes, tail_events = #record, redis.call('XLEN', KEYS[2])
+if tail_events > 1 then tail_bytes = tail_bytes + (tonumber(room[5]) or 0) end
 if tail_bytes > TAIL_BYTES then
-  -- Down to three quarters, so that this is paid once in many appends.
-  local entries = redis.call('XREVRANGE', KEYS[2], '+', '-')
-  tail_bytes = 0
-  local keep = 0
-  for i = 1, #entries do
-    local size = #entries[i][2][2]
-    if i > 1 and tail_bytes + size > TAIL_BYTES * 3 / 4 then break end
-    tail_bytes = tail_bytes + size
-    keep = i
+  -- Down to three quarters, so that this is paid once in many appends. What went by MAXLEN is still counted: the sum is
+  -- never too low, and no more than the events that are left can go.
+  local upto = TAIL_BYTES * 3 / 4
+  while tail_bytes > upto and tail_events > 1 do
+    local oldest = redis.call('XRANGE', KEYS[2], '-', '+', 'COUNT', math.min(TAIL_TRIMMED, tail_events - 1))
+    local gone = 0
+    while gone < #oldest and tail_bytes > upto do
+      gone = gone + 1
+      tail_bytes = tail_bytes - #oldest[gone][2][2]
+    end
+    tail_events = tail_events - gone
+    redis.call('XTRIM', KEYS[2], 'MAXLEN', tail_events)
   end
-  redis.call('XTRIM', KEYS[2], 'MAXLEN', keep)
+  if tail_events == 1 then tail_bytes = #record end
 end
-redis.call('EXPIRE', KEYS[2], TAIL_IDLE_S)
+local touched_at = tonumber(room[11]) or 0
+local touched = now_s >= touched_at and now_s < touched_at + TOUCH_S
+-- One that has just begun has no time to live yet.
+if not touched or tail_events == 1 then redis.call('EXPIRE', KEYS[2], TAIL_IDLE_S) end
 
 local ingest = redis.call('XADD', KEYS[3], '*', 'r', record)
-redis.call('HSET', KEYS[1], 'seq', seq, 'tail_bytes', tail_bytes)
+if touched then
+  redis.call('HSET', KEYS[1], 'seq', seq, 'tail_bytes', tail_bytes)
+else
+  redis.call('HSET', KEYS[1], 'seq', seq, 'tail_bytes', tail_bytes, 'touched_at', now_s)
+  redis.call('EXPIRE', KEYS[1], ROOM_TTL_S)
+end
 if ARGV[17] then redis.call('HSET', KEYS[1], unpack(ARGV, 17)) end
 if ARGV[14] == '1' then redis.call('HSET', KEYS[1], 'deleted_seq', seq) end
 if ARGV[11] ~= '' then
@@ -172,11 +187,11 @@ if ARGV[11] ~= '' then
   if ARGV[15] ~= '0' then redis.call('HINCRBY', KEYS[1], 'members', ARGV[15]) end
   forget_old_marks(tonumber(room[8] or 0))
 end
-redis.call('EXPIRE', KEYS[1], ROOM_TTL_S)
 
 if field then
   local key = KEYS[5] .. ':' .. window
-  if windows[#windows] ~= tostring(window) then
+  local begins = windows[#windows] ~= tostring(window)
+  if begins then
     redis.call('RPUSH', KEYS[5], window)
     -- A window goes when it is a window old and all of it is stored.
     local watermark = redis.call('GET', KEYS[4])
@@ -191,7 +206,7 @@ if field then
   end
   redis.call('HSET', key, field, seq .. ' ' .. EPOCH .. ' ' .. now_ms .. ' ' .. ingest .. ' ' .. ARGV[10], 'last', ingest)
   -- A partition in which nothing is said any more does not hold its last windows for ever.
-  redis.call('EXPIRE', key, ROOM_TTL_S)
+  if begins or not touched then redis.call('EXPIRE', key, ROOM_TTL_S) end
 end
 
 redis.call('PUBLISH', KEYS[1], record)

@@ -1,5 +1,7 @@
 //! One append: what the caller asks for, what the script answered, and why it may be refused.
 
+use std::borrow::Cow;
+
 use redis::{FromRedisValue, Value};
 use thiserror::Error;
 
@@ -111,13 +113,13 @@ impl<'a> Entry<'a> {
     }
 
     /// The client id as the script remembers it.
-    fn remembered_id(&self) -> String {
+    fn remembered_id(&self) -> Cow<'_, str> {
         let client_id = self.client_id.as_ref().map_or("", ClientId::as_str);
         // No client id holds U+001E.
         if self.is_change && !client_id.is_empty() {
-            format!("\u{1e}{client_id}")
+            ["\u{1e}", client_id].concat().into()
         } else {
-            client_id.to_owned()
+            client_id.into()
         }
     }
 }
@@ -192,6 +194,10 @@ pub(super) enum Answer {
     Refused(AppendError),
 }
 
+/// Arguments of a usual command, and their bytes without the body.
+const COMMAND_ARGS: usize = 26;
+const COMMAND_BYTES: usize = 1024;
+
 impl Entry<'_> {
     pub(super) fn command(&self, scripts: &Scripts, looked_up: bool, max_backlog: u64) -> redis::Cmd {
         let partition = Partition::of(self.room);
@@ -213,7 +219,9 @@ impl Entry<'_> {
         };
         let rest = self.body.strip_prefix('{').unwrap_or("}");
         let comma = if rest == "}" { "" } else { "," };
-        let mut command = redis::cmd("EVALSHA");
+        // Room for all of it, so that it grows at no cost.
+        let mut command = redis::Cmd::with_capacity(COMMAND_ARGS, COMMAND_BYTES + self.body.len());
+        command.arg("EVALSHA");
         command
             .arg(&scripts.append.sha)
             .arg(6)
@@ -224,15 +232,15 @@ impl Entry<'_> {
             .arg(partition.sent())
             .arg(partition.erased(sender))
             .arg(sender)
-            .arg(self.remembered_id())
+            .arg(&*self.remembered_id())
             .arg(i32::from(looked_up))
             .arg(if self.exempt_from_backlog { 0 } else { max_backlog })
             .arg(self.minimum as i32)
             .arg(i32::from(self.allowed_in_archive))
             .arg(header.encode())
             // Ids of rooms and types hold nothing that JSON escapes.
-            .arg(format!("{{\"type\":\"{}\",\"room\":\"{}\",\"seq\":", self.kind, self.room))
-            .arg(format!("{comma}{rest}"))
+            .arg(["{\"type\":\"", self.kind, "\",\"room\":\"", self.room.as_str(), "\",\"seq\":"].concat())
+            .arg([comma, rest].concat())
             .arg(id)
             .arg(self.membership.map_or("", |(user, _)| user.as_str()))
             .arg(self.membership.map_or("", |(_, role)| role))

@@ -1,7 +1,10 @@
 //! The log as the services use it: append, wait for stored; seeds and look-ups happen inside. Reads, marks and live
 //! frames are in files of their own.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use redis::{Client, RedisError, Value};
 
@@ -11,6 +14,7 @@ use super::{
     seeding::Seeding,
     session::{self, Session, SessionError, Sessions},
     stored::{Stored, Watermarks},
+    timing::{Step, Timings},
 };
 use crate::ids::RoomId;
 
@@ -40,6 +44,7 @@ pub struct Log {
     watermarks: Arc<Watermarks>,
     pub(super) limits: LogLimits,
     clock: fn() -> u64,
+    pub(super) timings: OnceLock<Timings>,
 }
 
 impl Log {
@@ -48,7 +53,15 @@ impl Log {
         let sessions = Arc::new(Sessions::new(client, authority.clone()));
         let seeding = Seeding::start(authority.clone());
         let watermarks = Watermarks::start(sessions.clone());
-        let log = Arc::new(Self { sessions, authority, seeding, watermarks, limits, clock: unix_ms });
+        let log = Arc::new(Self {
+            sessions,
+            authority,
+            seeding,
+            watermarks,
+            limits,
+            clock: unix_ms,
+            timings: OnceLock::new(),
+        });
         let weak = Arc::downgrade(&log);
         tokio::spawn(async move {
             loop {
@@ -103,7 +116,7 @@ impl Log {
             let session = self.sessions.get().await.map_err(unavailable)?;
             let waived = looked_up || self.needs_no_look_up(entry, &session);
             let command = entry.command(&session.scripts, waived, self.limits.max_backlog_records);
-            let value = self.call(&session, command).await?;
+            let value = self.timed(Step::Append, self.call(&session, command)).await?;
             match entry.read_answer(&session, value).map_err(AppendError::Unavailable)? {
                 Answer::Done(accepted) => return Ok(accepted),
                 Answer::Refused(error) => return Err(error),
@@ -174,7 +187,8 @@ impl Log {
 
     async fn check(&self) {
         let Ok(session) = self.sessions.get().await else { return };
-        let answer: Result<Value, _> = redis::cmd("PING").query_async(&mut session.connection()).await;
+        let answer: Result<Value, _> =
+            self.timed(Step::Ping, redis::cmd("PING").query_async(&mut session.connection())).await;
         if let Err(error) = answer {
             self.failed(&session, &error);
         }
@@ -193,16 +207,6 @@ fn unix_ms() -> u64 {
     std::time::SystemTime::now()
         .duration_since(std::time::UNIX_EPOCH)
         .map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
-}
-
-/// Opens a client for an address, without connecting: TCP_NODELAY on, since a pipelined command must not wait.
-///
-/// # Errors
-/// When the URL is malformed.
-pub fn client(url: &str) -> Result<Client, RedisError> {
-    use redis::{IntoConnectionInfo, io::tcp::TcpSettings};
-    let address = url.into_connection_info()?;
-    Client::open(address.set_tcp_settings(TcpSettings::default().set_nodelay(true)))
 }
 
 #[cfg(test)]

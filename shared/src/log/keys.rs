@@ -1,5 +1,7 @@
 //! Names of the log's keys and channels, and the partition that a room belongs to.
 
+use std::sync::LazyLock;
+
 use crate::ids::RoomId;
 
 /// Number of partitions, fixed at installation: the rows of the table `partitions`, checked at start.
@@ -23,35 +25,49 @@ impl Partition {
         Self(u16::try_from(hash % u64::from(PARTITIONS)).expect("a remainder of 64 fits"))
     }
 
+    /// `{pp}:` and what follows; several are made for each command, so without the machinery of formatting.
+    fn key(self, rest: &[&str]) -> String {
+        let mut key = String::with_capacity(5 + rest.iter().map(|part| part.len()).sum::<usize>());
+        key.push('{');
+        key.push(char::from(b'0' + (self.0 / 10 % 10) as u8));
+        key.push(char::from(b'0' + (self.0 % 10) as u8));
+        key.push_str("}:");
+        rest.iter().for_each(|part| key.push_str(part));
+        key
+    }
+
     pub fn all() -> impl Iterator<Item = Self> {
         (0..PARTITIONS).map(Self)
     }
 
+    /// Made once: every append names one, and every reading those of all partitions that are owned.
     #[must_use]
-    pub fn ingest(self) -> String {
-        format!("{{{:02}}}:ingest", self.0)
+    pub fn ingest(self) -> &'static str {
+        static NAMES: LazyLock<Vec<String>> =
+            LazyLock::new(|| Partition::all().map(|partition| partition.key(&["ingest"])).collect());
+        NAMES.get(usize::from(self.0)).map_or("", String::as_str)
     }
 
     /// Key of the watermark and name of the channel that tells of it.
     #[must_use]
     pub fn stored(self) -> String {
-        format!("{{{:02}}}:stored", self.0)
+        self.key(&["stored"])
     }
 
     #[must_use]
     pub fn sent(self) -> String {
-        format!("{{{:02}}}:sent", self.0)
+        self.key(&["sent"])
     }
 
     #[must_use]
     pub fn exceptions(self) -> String {
-        format!("{{{:02}}}:exceptions", self.0)
+        self.key(&["exceptions"])
     }
 
     /// Key that is there while nothing more of this user's is to be appended.
     #[must_use]
     pub fn erased(self, user: &str) -> String {
-        format!("{{{:02}}}:erased:{user}", self.0)
+        self.key(&["erased:", user])
     }
 
     /// The partition whose stored channel this is.
@@ -65,25 +81,25 @@ impl Partition {
 /// Key of the room's hash and name of its channel.
 #[must_use]
 pub fn room(room: &RoomId) -> String {
-    format!("{{{:02}}}:room:{room}", Partition::of(room).0)
+    Partition::of(room).key(&["room:", room.as_str()])
 }
 
 /// Key of the room's tail.
 #[must_use]
 pub fn tail(room: &RoomId) -> String {
-    format!("{{{:02}}}:tail:{room}", Partition::of(room).0)
+    Partition::of(room).key(&["tail:", room.as_str()])
 }
 
 /// Key of what is known of how far the room's members have come.
 #[must_use]
 pub fn marks(room: &RoomId) -> String {
-    format!("{{{:02}}}:marks:{room}", Partition::of(room).0)
+    Partition::of(room).key(&["marks:", room.as_str()])
 }
 
 /// Key of the list of a small room's members.
 #[must_use]
 pub fn members(room: &RoomId) -> String {
-    format!("{{{:02}}}:members:{room}", Partition::of(room).0)
+    Partition::of(room).key(&["members:", room.as_str()])
 }
 
 /// The room whose channel this is.

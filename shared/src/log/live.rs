@@ -10,6 +10,7 @@ use super::{
     keys,
     record::{Header, Visibility},
     session::Session,
+    timing::Step,
 };
 use crate::{
     error::Refusal,
@@ -58,7 +59,8 @@ impl Log {
             for (room, indices) in &rooms {
                 pipe.add_command(command(&session, room, indices.iter().map(|index| &entries[*index])));
             }
-            let answers: Result<Vec<Vec<Value>>, _> = pipe.query_async(&mut session.connection()).await;
+            let answers: Result<Vec<Vec<Value>>, _> =
+                self.timed(Step::Live, pipe.query_async(&mut session.connection())).await;
             let answers = match answers {
                 Ok(answers) => answers,
                 Err(error) => {

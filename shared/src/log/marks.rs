@@ -11,6 +11,7 @@ use super::{
     keys::{self, Partition},
     record::{Header, TYPE_MARKS},
     session::Session,
+    timing::Step,
 };
 use crate::ids::{RoomId, Seq, UserId};
 
@@ -47,7 +48,7 @@ impl Log {
         for _ in 0..ROUNDS {
             let session = self.sessions.get().await.map_err(unavailable)?;
             let command = self.mark_command(&session, room, marks, &stored, head);
-            let answer = self.call(&session, command).await?;
+            let answer = self.timed(Step::Mark, self.call(&session, command)).await?;
             match read_answer(&session, &answer).map_err(AppendError::Unavailable)? {
                 Answer::Done(marked) => return Ok(marked),
                 Answer::Seed => self.seed(&session, room).await?,

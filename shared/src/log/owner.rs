@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use redis::RedisError;
+
 use super::{
     append::AppendError,
     commands::{Log, unavailable},
@@ -25,29 +27,54 @@ pub enum Survival {
     HashAndTail = 3,
 }
 
+/// Up to where a partition is committed.
+#[derive(Debug, Clone)]
+pub struct StoredUpto {
+    pub partition: Partition,
+    pub watermark: IngestId,
+    /// What became of those below it that are not what was sent: `room ␟ seq`, outcome.
+    pub exceptions: Vec<(String, String)>,
+}
+
 impl Log {
-    /// Tells that a partition is committed up to `watermark`, with what became of exceptions
-    /// (`room ␟ seq`, outcome). False: a later epoch has written it, nothing was changed.
+    /// Tells of each partition up to where it is committed, all in one go. By partition: false when a later epoch has
+    /// written its watermark, and nothing was changed.
     ///
     /// # Errors
-    /// When Redis did not take it; it may or may not have happened.
+    /// By partition, when Redis did not take it; it may or may not have happened.
     pub async fn tell_stored(
         &self,
         session: &Arc<Session>,
-        partition: Partition,
-        watermark: IngestId,
-        exceptions: &[(String, String)],
-    ) -> Result<bool, AppendError> {
-        let mut command = redis::cmd("EVALSHA");
-        let exceptions_key = partition.exceptions();
-        command.arg(&session.scripts.stored.sha).arg(4).arg(partition.stored()).arg(partition.ingest());
-        command.arg(&exceptions_key).arg(format!("{exceptions_key}:old")).arg(watermark.to_string());
-        for (at, outcome) in exceptions {
-            command.arg(at).arg(outcome);
+        told: &[StoredUpto],
+    ) -> Vec<Result<bool, AppendError>> {
+        if told.is_empty() {
+            return Vec::new();
         }
-        let answer = self.call(session, command).await?;
-        let answer: String = redis::from_redis_value(answer).map_err(unavailable)?;
-        Ok(answer == "ok")
+        let mut pipe = redis::Pipeline::with_capacity(told.len());
+        // What one of them is refused for says nothing of the others.
+        pipe.ignore_errors();
+        for StoredUpto { partition, watermark, exceptions } in told {
+            let exceptions_key = partition.exceptions();
+            pipe.cmd("EVALSHA").arg(&session.scripts.stored.sha).arg(4);
+            pipe.arg(partition.stored()).arg(partition.ingest());
+            pipe.arg(&exceptions_key).arg(format!("{exceptions_key}:old")).arg(watermark.to_string());
+            for (at, outcome) in exceptions {
+                pipe.arg(at).arg(outcome);
+            }
+        }
+        let answers: Result<Vec<Result<String, RedisError>>, RedisError> =
+            pipe.query_async(&mut session.connection()).await;
+        match answers {
+            Ok(answers) if answers.len() == told.len() => {
+                let read = |answer: Result<String, RedisError>| match answer {
+                    Ok(answer) => Ok(answer == "ok"),
+                    Err(error) => Err(self.give_up(session, &error)),
+                };
+                answers.into_iter().map(read).collect()
+            }
+            Ok(_) => told.iter().map(|_| Err(unavailable("not as many answers as were asked for"))).collect(),
+            Err(error) => told.iter().map(|_| Err(self.give_up(session, &error))).collect(),
+        }
     }
 
     /// Writes a room's head where it still is what `read` told. `None` for `read`: there was no hash.

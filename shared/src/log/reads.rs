@@ -5,6 +5,7 @@ use super::{
     commands::{Log, ROUNDS, unavailable},
     keys,
     tail::{self, TailRead},
+    timing::Step,
 };
 use crate::ids::{Epoch, RoomId, Seq};
 
@@ -45,9 +46,9 @@ impl Log {
             }
             let mut connection = session.connection();
             let answers = match after {
-                Some(_) => pipe.query_async(&mut connection).await,
-                None => pipe
-                    .query_async(&mut connection)
+                Some(_) => self.timed(Step::Read, pipe.query_async(&mut connection)).await,
+                None => self
+                    .timed(Step::Read, pipe.query_async(&mut connection))
                     .await
                     .map(|(fields,)| (fields, tail::TailEntries::new())),
             };
@@ -80,7 +81,7 @@ impl Log {
             pipe.cmd("HMGET").arg(keys::room(room)).arg("epoch").arg("seq");
         }
         let heads: Result<Vec<(Option<u64>, Option<u64>)>, _> =
-            pipe.query_async(&mut session.connection()).await;
+            self.timed(Step::Heads, pipe.query_async(&mut session.connection())).await;
         let heads = heads.map_err(|error| self.give_up(&session, &error))?;
         let head = |(epoch, seq): (Option<u64>, Option<u64>)| Some((Epoch(epoch?), Seq(seq?)));
         Ok(heads

@@ -64,6 +64,9 @@ impl Visibility {
     /// The header's field: `u=<user>` and `r=<role>` items.
     #[must_use]
     pub fn encode(&self) -> String {
+        if self.is_everyone() {
+            return String::new();
+        }
         let users = self.users.iter().map(|user| format!("u={user}"));
         let roles = self.roles.iter().map(|role| format!("r={role}"));
         users.chain(roles).collect::<Vec<_>>().join(&LIST.to_string())
@@ -114,6 +117,7 @@ pub struct Header<'a> {
 impl Header<'_> {
     #[must_use]
     pub fn encode(&self) -> String {
+        let mut separator = [0; 4];
         [
             self.room,
             self.kind,
@@ -124,7 +128,7 @@ impl Header<'_> {
             self.membership,
             self.traceparent,
         ]
-        .join(&UNIT.to_string())
+        .join(&*UNIT.encode_utf8(&mut separator))
     }
 }
 

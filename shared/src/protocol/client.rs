@@ -13,6 +13,7 @@ use crate::{
         Draft,
         change::{Change, ChangeKind},
     },
+    telemetry::TraceContext,
 };
 
 /// Longest `ref`, characters.
@@ -30,6 +31,8 @@ pub struct Parsed {
     pub reference: Option<String>,
     /// The room that the frame names, for the error's `room`.
     pub room: Option<RoomId>,
+    /// The trace that it belongs to.
+    pub trace: Option<TraceContext>,
     pub frame: Result<Command, Refusal>,
 }
 
@@ -126,17 +129,18 @@ impl Command {
 pub fn parse(text: &str, max_message_chars: usize) -> Parsed {
     let fields = match Fields::parse(text) {
         Ok(fields) => fields,
-        Err(refusal) => return Parsed { reference: None, room: None, frame: Err(refusal) },
+        Err(refusal) => return Parsed { reference: None, room: None, trace: None, frame: Err(refusal) },
     };
     let reference = match optional::<String>(fields.reference, "ref", "a string of up to 64 characters") {
         Ok(Some(reference)) if reference.chars().count() > MAX_REF_CHARS => {
             let refusal = Refusal::bad_field("ref", "`ref` must be a string of up to 64 characters");
-            return Parsed { reference: None, room: None, frame: Err(refusal) };
+            return Parsed { reference: None, room: None, trace: None, frame: Err(refusal) };
         }
         Ok(reference) => reference,
-        Err(refusal) => return Parsed { reference: None, room: None, frame: Err(refusal) },
+        Err(refusal) => return Parsed { reference: None, room: None, trace: None, frame: Err(refusal) },
     };
-    Parsed { reference, room: fields.room().ok(), frame: command(&fields, max_message_chars) }
+    let (room, trace) = (fields.room().ok(), fields.trace());
+    Parsed { reference, room, trace, frame: command(&fields, max_message_chars) }
 }
 
 fn command(fields: &Fields<'_>, max_message_chars: usize) -> Result<Command, Refusal> {
@@ -267,6 +271,17 @@ mod tests {
             let refusal = parsed.frame.unwrap_err();
             assert_eq!(refusal.code, ErrorCode::BadRequest, "{text}");
             assert_eq!((parsed.reference.as_deref(), refusal.field.as_deref()), (reference, field), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_trace_is_taken_along_and_a_malformed_one_is_never_an_error() {
+        let good = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+        let ping = |trace: &str| parse(&format!(r#"{{"type":"ping","traceparent":{trace}}}"#), 1000);
+        assert_eq!(ping(&format!("\"{good}\"")).trace, TraceContext::parse(good));
+        for bad in ["7", "null", "{}", "\"\"", "\"00-nonsense\"", "\"00-\\u0000\""] {
+            let parsed = ping(bad);
+            assert!(parsed.trace.is_none() && parsed.frame.is_ok(), "{bad}");
         }
     }
 

@@ -7,6 +7,7 @@ use serde_json::value::RawValue;
 use crate::{
     error::Refusal,
     ids::{ClientId, RoomId, Seq, UserId},
+    telemetry::TraceContext,
 };
 
 /// How deep a client's own JSON may be nested. Parsers give up at 128 and more, and around it there are frames and pages.
@@ -47,6 +48,7 @@ fields! {
     users = "users",
     to = "to",
     data = "data",
+    traceparent = "traceparent",
 }
 
 /// A field that is there and not JSON `null`.
@@ -82,6 +84,12 @@ pub fn required<T: DeserializeOwned>(
 }
 
 impl<'a> Fields<'a> {
+    /// The trace that the command belongs to. What is malformed is as good as none.
+    #[must_use]
+    pub fn trace(&self) -> Option<TraceContext> {
+        TraceContext::parse(serde_json::from_str(self.traceparent?.get()).ok()?)
+    }
+
     /// Reads a JSON object.
     ///
     /// # Errors

@@ -1,6 +1,9 @@
 //! Every name of the wire, so that pages and tests can be held against the code. A frame that is not here is not of
 //! this version.
 
+use super::client::Command;
+use crate::message::change::ChangeKind;
+
 /// What a client sends.
 pub const CLIENT_FRAMES: [&str; 16] = [
     "auth",
@@ -54,6 +57,33 @@ pub const OTHER_FRAMES: [&str; 10] = [
     "draining",
 ];
 
+impl Command {
+    /// Where the name of its frame stands in [`CLIENT_FRAMES`].
+    #[must_use]
+    pub fn place(&self) -> usize {
+        match self {
+            Self::Auth { .. } => 0,
+            Self::Join { .. } => 1,
+            Self::Leave { .. } => 2,
+            Self::Send { .. } => 3,
+            Self::Change { change, .. } => match change.kind() {
+                ChangeKind::Edit => 4,
+                ChangeKind::Delete => 5,
+                ChangeKind::AddReaction => 6,
+                ChangeKind::RemoveReaction => 7,
+            },
+            Self::Read { .. } => 8,
+            Self::Delivered { .. } => 9,
+            Self::Typing { started: true, .. } => 10,
+            Self::Typing { started: false, .. } => 11,
+            Self::PresenceSet { .. } => 12,
+            Self::PresenceGet { .. } => 13,
+            Self::Signal { .. } => 14,
+            Self::Ping => 15,
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -72,5 +102,17 @@ mod tests {
         for kind in other {
             assert!(!is_known(kind), "{kind}");
         }
+    }
+
+    #[test]
+    fn each_command_knows_its_place_among_the_names() {
+        let mut places = Vec::new();
+        for kind in CLIENT_FRAMES {
+            let rest = r#""token":"t","room":"r","client_id":"c","content":"x","seq":1,"emoji":"+","status":"away","users":[],"data":1"#;
+            let command = client::parse(&format!(r#"{{"type":"{kind}",{rest}}}"#), 1000).frame.unwrap();
+            assert_eq!(command.frame(), kind);
+            places.push(command.place());
+        }
+        assert_eq!(places, (0..places.len()).collect::<Vec<_>>());
     }
 }

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use tidings_shared::log::{IngestId, keys::Partition};
+use tokio::sync::OwnedSemaphorePermit;
 
 use crate::ingest::{
     batch::Entry,
@@ -32,8 +33,10 @@ impl Part {
 pub(super) struct Batch(pub BTreeMap<Partition, Part>);
 
 impl Batch {
-    pub fn add(&mut self, chunk: Chunk) {
+    /// Takes what was read; hands back the turn that its reader waits for.
+    pub fn add(&mut self, chunk: Chunk) -> Option<OwnedSemaphorePermit> {
         chunk.reads.into_iter().for_each(|read| self.add_read(read));
+        chunk.turn
     }
 
     fn add_read(&mut self, read: Read) {

@@ -13,17 +13,18 @@ fn vectors() -> Value {
 static ALGORITHMS: LazyLock<Vec<String>> =
     LazyLock::new(|| ["HS256", "RS256", "ES256", "ES384", "EdDSA"].map(str::to_owned).into());
 
+fn nothing<'a>() -> Given<'a> {
+    let rules = Rules::default();
+    Given { secret: None, public_key: None, jwks_file: None, jwks_url: None, algorithms: &ALGORITHMS, rules }
+}
+
 fn read<'a>(change: impl FnOnce(&mut Given<'a>)) -> Result<Settings, String> {
-    let mut given = Given {
-        secret: None,
-        public_key: None,
-        jwks_file: None,
-        jwks_url: None,
-        algorithms: &ALGORITHMS,
-        rules: Rules::default(),
-    };
+    let mut given = nothing();
     change(&mut given);
-    Settings::read(given)
+    Settings::read(given).map_err(|problems| {
+        assert_eq!(problems.len(), 1, "{problems:?}");
+        problems[0].to_string()
+    })
 }
 
 #[test]
@@ -102,7 +103,19 @@ fn settings_that_would_let_others_in_are_refused() {
     assert!(told(|_| {}).contains("at least one of"));
     let url = "https://issuer.example/keys";
     assert!(told(|given| given.jwks_url = Some("https://issuer.example/keys")).contains("--jwt-issuer"));
-    assert!(told(|given| given.jwks_url = Some("http://issuer.example/keys")).starts_with("--jwks-url"));
+    let told = |change: fn(&mut Given<'static>)| {
+        let mut given = nothing();
+        change(&mut given);
+        Settings::read(given).err().expect("refused").iter().map(ToString::to_string).collect::<Vec<_>>()
+    };
+    let all = told(|given| {
+        given.jwks_url = Some("http://issuer.example/keys");
+        given.rules.user.clear();
+    });
+    assert!(
+        all.len() == 3 && all[0].starts_with("--jwks-url") && all[2].starts_with("--jwt-user-claim"),
+        "{all:?}"
+    );
     let with_issuer = read(|given| {
         given.jwks_url = Some(url);
         given.rules.issuers.push("https://issuer.example".into());

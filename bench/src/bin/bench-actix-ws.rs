@@ -1,0 +1,8 @@
+//! A server that is measured: raw fan-out with actix-ws. `--listen 127.0.0.1:0`; prints where it listens.
+
+use clap::Parser;
+use tidings_bench::peers::others::{actix_ws, bare};
+
+fn main() -> anyhow::Result<()> {
+    actix_ws::run(bare::Arguments::parse().listen()?)
+}

@@ -1,0 +1,204 @@
+//! What comes from the servers: frames, counted and told apart by how they begin.
+
+use std::io::{ErrorKind, Read};
+
+use anyhow::Result;
+
+use super::client::Stage;
+use super::frames::{self, opcode};
+use super::{Load, Tally};
+
+/// What stands before the stamp in a text: microseconds since the generator's zero, when the message was due.
+pub(super) const STAMP: &[u8] = b"due=";
+pub(super) const STAMP_DIGITS: usize = 12;
+
+impl Load {
+    pub(super) fn writable(&mut self, number: usize) -> Result<()> {
+        let client = &mut self.clients[number];
+        if !client.pending.is_empty() && client.stage != Stage::Ended && client.flush().is_err() {
+            self.ended(number, 0);
+        }
+        Ok(())
+    }
+
+    pub(super) fn readable(&mut self, number: usize) -> Result<()> {
+        if self.clients[number].stalled || self.clients[number].stage == Stage::Ended {
+            return Ok(());
+        }
+        let mut buffer = std::mem::take(&mut self.buffer);
+        let outcome = self.read_all(number, &mut buffer);
+        self.buffer = buffer;
+        outcome
+    }
+
+    fn read_all(&mut self, number: usize, buffer: &mut [u8]) -> Result<()> {
+        loop {
+            let client = &mut self.clients[number];
+            let kept = client.partial.len();
+            buffer[..kept].copy_from_slice(&client.partial);
+            client.partial.clear();
+            let read = match client.socket.read(&mut buffer[kept..]) {
+                Ok(0) => {
+                    self.ended(number, 0);
+                    return Ok(());
+                }
+                Ok(read) => read,
+                Err(error) => {
+                    client.partial.extend_from_slice(&buffer[..kept]);
+                    match error.kind() {
+                        ErrorKind::WouldBlock => return Ok(()),
+                        ErrorKind::Interrupted => continue,
+                        _ => self.ended(number, 0),
+                    }
+                    return Ok(());
+                }
+            };
+            self.tally.bytes += read as u64;
+            let filled = kept + read;
+            let used = self.take(number, &buffer[..filled])?;
+            let client = &mut self.clients[number];
+            if client.stage == Stage::Ended {
+                return Ok(());
+            }
+            if used < filled {
+                client.partial.extend_from_slice(&buffer[used..filled]);
+            } else {
+                client.partial = Vec::new();
+            }
+            // Less than there was place for: the socket is empty, and epoll tells of more.
+            if filled < buffer.len() {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Acts on all whole frames; how much they took.
+    fn take(&mut self, number: usize, bytes: &[u8]) -> Result<usize> {
+        let mut used = 0;
+        if self.clients[number].stage == Stage::Handshake {
+            match self.upgraded(number, bytes)? {
+                Some(end) => used = end,
+                None => return Ok(0),
+            }
+        }
+        while let Some((opcode, payload, end)) = frames::read(&bytes[used..]) {
+            used += end;
+            match opcode {
+                opcode::TEXT => self.text(number, payload)?,
+                opcode::PING => {
+                    let client = &mut self.clients[number];
+                    frames::write(&mut client.pending, opcode::PONG, payload);
+                    // What cannot be written now goes when it can.
+                    if client.flush().is_err() {
+                        self.ended(number, 0);
+                        return Ok(used);
+                    }
+                }
+                opcode::CLOSE => {
+                    let code = payload.first_chunk::<2>().map_or(0, |code| u16::from_be_bytes(*code));
+                    self.ended(number, code);
+                    return Ok(used);
+                }
+                _ => {}
+            }
+        }
+        Ok(used)
+    }
+
+    fn text(&mut self, number: usize, payload: &[u8]) -> Result<()> {
+        if payload.starts_with(self.dialect.delivery.as_bytes()) {
+            self.delivered(number, payload);
+            return Ok(());
+        }
+        if let Some((ping, pong)) = &self.dialect.ping
+            && payload.starts_with(ping.as_bytes())
+            && payload.len() == ping.len()
+        {
+            let pong = pong.clone();
+            return self.say(number, pong.as_bytes());
+        }
+        if self.dialect.errors.iter().any(|error| payload.starts_with(error.as_bytes())) {
+            self.tally.refused += 1;
+            if self.tally.refusal.is_none() {
+                self.tally.refusal = Some(String::from_utf8_lossy(payload).into_owned());
+            }
+            return Ok(());
+        }
+        if self.clients[number].stage != Stage::Standing {
+            return self.entering(number, payload);
+        }
+        if let Some(ack) = &self.dialect.ack
+            && let Some(rest) = payload.strip_prefix(ack.as_bytes())
+        {
+            let reference = number_at(rest);
+            self.acked(reference);
+            return Ok(());
+        }
+        self.tally.others += 1;
+        Ok(())
+    }
+
+    fn delivered(&mut self, number: usize, payload: &[u8]) {
+        self.tally.delivered += 1;
+        let client = &mut self.clients[number];
+        client.received += 1;
+        if self.check_order || self.follow_seq {
+            let seq = self.dialect.seq.as_ref().and_then(|name| {
+                let at = memchr::memmem::find(payload, name.as_bytes())?;
+                Some(number_at(&payload[at + name.len()..]))
+            });
+            if let Some(seq) = seq {
+                if self.check_order && seq <= client.last_seq {
+                    self.tally.disordered += 1;
+                }
+                client.last_seq = seq;
+                if let [room] = client.rooms[..] {
+                    let newest = &mut self.rooms[room as usize].seq;
+                    *newest = seq.max(*newest);
+                }
+            }
+        }
+        if self.clients[number].timed
+            && let Some(at) = self.stamp.find(payload)
+        {
+            let due = number_at(&payload[at + STAMP.len()..]);
+            let now = self.now_us();
+            // Of an earlier phase: not what is measured here.
+            if due >= self.phase_us {
+                Tally::record(&mut self.tally.delivery, now.saturating_sub(due));
+            }
+        }
+    }
+
+    fn acked(&mut self, reference: u64) {
+        self.tally.acked += 1;
+        let due = reference.checked_sub(self.first_reference).and_then(|at| self.due.get(at as usize));
+        if let Some(&due) = due {
+            let now = self.now_us();
+            Tally::record(&mut self.tally.ack, now.saturating_sub(due));
+        }
+    }
+
+    /// A connection is no more.
+    pub(super) fn ended(&mut self, number: usize, code: u16) {
+        let client = &mut self.clients[number];
+        *self.tally.closed.entry(code).or_default() += 1;
+        if client.stage == Stage::Standing {
+            self.clients_standing -= 1;
+            if !client.stalled {
+                for room in &client.rooms {
+                    self.rooms[*room as usize].hearing -= 1;
+                }
+            }
+        }
+        client.stage = Stage::Ended;
+        // The socket stays in its place, shut: numbers of clients do not change.
+        let _ = client.socket.shutdown(std::net::Shutdown::Both);
+    }
+}
+
+/// The digits at the beginning.
+fn number_at(bytes: &[u8]) -> u64 {
+    let digits = bytes.iter().take_while(|byte| byte.is_ascii_digit());
+    digits.fold(0, |number, digit| number.wrapping_mul(10).wrapping_add(u64::from(digit - b'0')))
+}

@@ -1,0 +1,107 @@
+//! What the load generator has seen in one phase, and how busy it was itself.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use hdrhistogram::Histogram;
+
+/// Latencies are counted up to here, microseconds; what is longer counts as this.
+const LONGEST_US: u64 = 120_000_000;
+/// Above this share of its thread's time the generator may be what limits the figures.
+const BUSY: f64 = 0.85;
+
+/// What has come so far.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Counts {
+    pub delivered: u64,
+    pub acked: u64,
+}
+
+/// See the module.
+#[derive(Debug, Clone)]
+pub struct Tally {
+    /// Messages that were sent.
+    pub sent: u64,
+    /// Messages that were to be delivered: one for each who is in the room.
+    pub expected: u64,
+    /// Messages that were delivered.
+    pub delivered: u64,
+    /// Sends that were answered.
+    pub acked: u64,
+    /// Of both, those that came while the work was done: what a rate is made of.
+    pub in_time: Counts,
+    /// Refusals.
+    pub refused: u64,
+    /// The first refusal.
+    pub refusal: Option<String>,
+    /// Deliveries out of order or twice.
+    pub disordered: u64,
+    /// Other frames.
+    pub others: u64,
+    /// Bytes that came.
+    pub bytes: u64,
+    /// Connections that ended, by close code (0: without one).
+    pub closed: BTreeMap<u16, u64>,
+    /// From the moment a message was due until it was delivered, microseconds.
+    pub delivery: Histogram<u64>,
+    /// From the moment a message was due until its sender was answered, microseconds.
+    pub ack: Histogram<u64>,
+    /// How long it took.
+    pub wall: Duration,
+    /// Time the generator did not wait.
+    pub busy: Duration,
+}
+
+impl Default for Tally {
+    fn default() -> Self {
+        let histogram =
+            || Histogram::new_with_bounds(1, LONGEST_US, 3).expect("bounds that hdrhistogram allows");
+        Tally {
+            sent: 0,
+            expected: 0,
+            delivered: 0,
+            acked: 0,
+            in_time: Counts::default(),
+            refused: 0,
+            refusal: None,
+            disordered: 0,
+            others: 0,
+            bytes: 0,
+            closed: BTreeMap::new(),
+            delivery: histogram(),
+            ack: histogram(),
+            wall: Duration::ZERO,
+            busy: Duration::ZERO,
+        }
+    }
+}
+
+impl Tally {
+    /// Milliseconds at a quantile of the deliveries.
+    #[must_use]
+    pub fn delivery_ms(&self, quantile: f64) -> f64 {
+        self.delivery.value_at_quantile(quantile) as f64 / 1000.0
+    }
+
+    /// Milliseconds at a quantile of the answers.
+    #[must_use]
+    pub fn ack_ms(&self, quantile: f64) -> f64 {
+        self.ack.value_at_quantile(quantile) as f64 / 1000.0
+    }
+
+    /// Share of the time in which the generator worked.
+    #[must_use]
+    pub fn busy_share(&self) -> f64 {
+        self.busy.as_secs_f64() / self.wall.as_secs_f64().max(1e-9)
+    }
+
+    /// Whether the generator may have been what limited this.
+    #[must_use]
+    pub fn is_limited_by_us(&self) -> bool {
+        self.busy_share() > BUSY
+    }
+
+    pub(super) fn record(histogram: &mut Histogram<u64>, microseconds: u64) {
+        histogram.saturating_record(microseconds.clamp(1, LONGEST_US));
+    }
+}

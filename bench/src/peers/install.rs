@@ -1,0 +1,130 @@
+//! What the Node servers are made of: installed once, by the versions of `bench/peers/package-lock.json`, into a folder of
+//! the bench's own (`bench/peers` of `TIDINGS_DEV_DIR`, or of `.dev`). The files are part of this program, so that it
+//! works wherever it lies.
+
+use std::ffi::OsString;
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, bail, ensure};
+use sha1::{Digest, Sha1};
+
+/// What is installed: names in the folder, and texts.
+const FILES: &[(&str, &str)] = &[
+    (".npmrc", include_str!("../../peers/.npmrc")),
+    ("package.json", include_str!("../../peers/package.json")),
+    ("package-lock.json", include_str!("../../peers/package-lock.json")),
+    ("serve.mjs", include_str!("../../peers/serve.mjs")),
+    ("socketio.mjs", include_str!("../../peers/socketio.mjs")),
+    ("store.mjs", include_str!("../../peers/store.mjs")),
+    ("ws.mjs", include_str!("../../peers/ws.mjs")),
+];
+
+const OLDEST_NODE: u32 = 20;
+
+/// Says that all is there, and of which files it was made.
+const STAMP: &str = "installed";
+
+/// Installs what is missing; where the servers lie.
+///
+/// # Errors
+/// When Node.js 20 or npm is missing, or the packages cannot be had.
+pub async fn installed() -> Result<PathBuf> {
+    tokio::task::spawn_blocking(|| install_in(&folder()?)).await?
+}
+
+/// Where the servers lie, if they were installed.
+#[must_use]
+pub fn present() -> Option<PathBuf> {
+    folder().ok().filter(|folder| folder.join(STAMP).exists())
+}
+
+/// The version of Node.js that the servers run on, such as `20.20.2`.
+///
+/// # Errors
+/// When there is none, or one that is too old.
+pub fn node_version() -> Result<String> {
+    let version = output(Command::new("node").args(["-p", "process.versions.node"]))
+        .with_context(|| format!("Node.js {OLDEST_NODE} or later is needed on the path"))?;
+    let major = version.split('.').next().and_then(|major| major.parse::<u32>().ok());
+    ensure!(
+        major.is_some_and(|major| major >= OLDEST_NODE),
+        "Node.js {OLDEST_NODE} or later is needed on the path, this is {version}"
+    );
+    Ok(version)
+}
+
+/// The versions of packages that were asked for, by name; all that they need is held by the lock.
+#[must_use]
+pub fn packages() -> Vec<(String, String)> {
+    let manifest: serde_json::Value =
+        serde_json::from_str(include_str!("../../peers/package.json")).expect("a test reads it");
+    let kinds =
+        ["dependencies", "optionalDependencies"].into_iter().filter_map(|kind| manifest[kind].as_object());
+    let version = |version: &serde_json::Value| version.as_str().unwrap_or_default().to_owned();
+    kinds.flatten().map(|(name, value)| (name.clone(), version(value))).collect()
+}
+
+fn folder() -> Result<PathBuf> {
+    let dev = std::env::var_os("TIDINGS_DEV_DIR").unwrap_or_else(|| OsString::from(".dev"));
+    Ok(std::path::absolute(dev)?.join("bench").join("peers"))
+}
+
+fn install_in(folder: &Path) -> Result<PathBuf> {
+    node_version()?;
+    fs::create_dir_all(folder).with_context(|| format!("make {}", folder.display()))?;
+    // Another process may install at the same time. Given back when it is closed.
+    let lock = File::create(folder.join("lock"))?;
+    lock.lock().context("wait for whoever installs")?;
+    let wanted = hash();
+    let stamp = folder.join(STAMP);
+    if fs::read_to_string(&stamp).is_ok_and(|made| made == wanted) {
+        return Ok(folder.to_owned());
+    }
+    if stamp.exists() {
+        fs::remove_file(&stamp)?;
+    }
+    for (name, text) in FILES {
+        fs::write(folder.join(name), text)?;
+    }
+    output(Command::new("npm").args(["ci", "--omit=dev"]).current_dir(folder))
+        .context("npm could not install what the other servers are made of")?;
+    fs::write(&stamp, wanted)?;
+    Ok(folder.to_owned())
+}
+
+fn hash() -> String {
+    let mut hash = Sha1::new();
+    for (name, text) in FILES {
+        hash.update(format!("{name}\0{text}\0"));
+    }
+    format!("{:x}", hash.finalize())
+}
+
+/// What a program prints, without the line feed.
+fn output(command: &mut Command) -> Result<String> {
+    let name = command.get_program().to_string_lossy().into_owned();
+    let output = command.output().with_context(|| format!("{name} cannot be run"))?;
+    if !output.status.success() {
+        bail!("{name}: {}\n{}", output.status, String::from_utf8_lossy(&output.stderr).trim());
+    }
+    Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn packages_are_named_by_exact_versions_and_the_lock_names_no_registry() {
+        let packages = packages();
+        assert!(packages.iter().any(|(name, _)| name == "socket.io"));
+        for (name, version) in packages {
+            assert!(version.split('.').all(|part| part.parse::<u32>().is_ok()), "{name} {version}");
+        }
+        for (name, text) in FILES {
+            assert!(!text.contains("\"resolved\"") && !text.contains("registry="), "{name}");
+        }
+    }
+}

@@ -1,0 +1,110 @@
+//! Raw fan-out as the documentation of actix-ws shows it: one `Session` per connection, each sent a clone of the text.
+
+use std::collections::HashMap;
+use std::net::TcpListener;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use actix_web::{App, HttpRequest, HttpResponse, HttpServer, web};
+use actix_ws::{AggregatedMessage, AggregatedMessageStream, Session};
+use anyhow::Result;
+use bytestring::ByteString;
+
+use super::bare::{BAD_REQUEST, Message, Who};
+
+/// As many as the descriptors allow.
+const CONNECTIONS: usize = 1_000_000;
+
+type Room = tokio::sync::Mutex<Sessions>;
+
+#[derive(Default)]
+struct Rooms(Mutex<HashMap<String, Arc<Room>>>);
+
+#[derive(Default)]
+struct Sessions {
+    seq: u64,
+    all: Vec<Session>,
+}
+
+/// Serves until the process is ended, with one worker.
+///
+/// # Errors
+/// When the listener cannot be used.
+pub fn run(listener: TcpListener) -> Result<()> {
+    let rooms = web::Data::new(Rooms::default());
+    let served = async move {
+        HttpServer::new(move || App::new().app_data(rooms.clone()).route("/", web::get().to(connect)))
+            .workers(1)
+            .tcp_nodelay(true)
+            .max_connections(CONNECTIONS)
+            // Thousands connect at once; whoever waits for their turn is not to be turned away.
+            .client_request_timeout(Duration::from_secs(60))
+            .listen(listener)?
+            .run()
+            .await
+    };
+    Ok(actix_web::rt::System::new().block_on(served)?)
+}
+
+impl Rooms {
+    fn of(&self, name: &str) -> Arc<Room> {
+        let mut rooms = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(rooms.entry(name.to_owned()).or_default())
+    }
+}
+
+impl Sessions {
+    /// A session that has ended is forgotten here: nobody else tells of it.
+    async fn send(&mut self, text: ByteString) {
+        let mut place = 0;
+        while let Some(session) = self.all.get_mut(place) {
+            if session.text(text.clone()).await.is_ok() {
+                place += 1;
+            } else {
+                self.all.swap_remove(place);
+            }
+        }
+    }
+}
+
+async fn connect(
+    request: HttpRequest,
+    body: web::Payload,
+    who: web::Query<Who>,
+    rooms: web::Data<Rooms>,
+) -> actix_web::Result<HttpResponse> {
+    let (response, session, stream) = actix_ws::handle(&request, body)?;
+    let who = who.into_inner();
+    let room = rooms.of(&who.room);
+    room.lock().await.all.push(session.clone());
+    actix_web::rt::spawn(serve(session, stream.aggregate_continuations(), who, room));
+    Ok(response)
+}
+
+/// One connection, until it ends.
+async fn serve(mut session: Session, mut stream: AggregatedMessageStream, who: Who, room: Arc<Room>) {
+    while let Some(Ok(received)) = stream.recv().await {
+        let answered = match received {
+            AggregatedMessage::Text(text) => match serde_json::from_str::<Message>(&text) {
+                Ok(message) => {
+                    let answered = session.text(message.ack()).await;
+                    // Held while it is sent, so that the room has one order.
+                    let mut sessions = room.lock().await;
+                    sessions.seq += 1;
+                    let event = message.event(&who.room, &who.user, sessions.seq);
+                    sessions.send(event.into()).await;
+                    answered
+                }
+                Err(_) => session.text(BAD_REQUEST).await,
+            },
+            AggregatedMessage::Ping(payload) => session.pong(&payload).await,
+            AggregatedMessage::Close(_) => break,
+            AggregatedMessage::Binary(_) | AggregatedMessage::Pong(_) => Ok(()),
+        };
+        if answered.is_err() {
+            return;
+        }
+    }
+    // It may be closed already.
+    let _ = session.close(None).await;
+}

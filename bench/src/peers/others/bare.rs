@@ -1,0 +1,126 @@
+//! What the servers without rooms, tokens and storage have in common: how they listen, what they are sent, what they
+//! send. `ws.mjs` speaks the same.
+
+use std::borrow::Cow;
+use std::net::{SocketAddr, TcpListener};
+
+use anyhow::{Context, Result};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use serde::{Deserialize, Serialize};
+use socket2::{Domain, Protocol, Socket, Type};
+
+/// Connections that wait to be accepted: thousands come at once. The kernel may hold it lower.
+const BACKLOG: i32 = 4096;
+
+/// Whoever sent what cannot be read is told so, and goes on.
+pub const BAD_REQUEST: &str = r#"{"type":"error","code":"bad_request"}"#;
+
+#[derive(clap::Parser)]
+pub struct Arguments {
+    /// Where WebSockets are taken; port 0 is any.
+    #[arg(long, default_value = "127.0.0.1:0")]
+    listen: SocketAddr,
+}
+
+impl Arguments {
+    /// Listens, prints the address for whoever started us, and allows as many files as we may have.
+    ///
+    /// # Errors
+    /// When one cannot listen there.
+    pub fn listen(&self) -> Result<TcpListener> {
+        let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
+        setrlimit(Resource::RLIMIT_NOFILE, hard, hard)?;
+        let socket = Socket::new(Domain::for_address(self.listen), Type::STREAM, Some(Protocol::TCP))?;
+        socket.set_nonblocking(true)?;
+        socket.bind(&self.listen.into()).with_context(|| format!("bind {}", self.listen))?;
+        socket.listen(BACKLOG)?;
+        let listener = TcpListener::from(socket);
+        println!("listening {}", listener.local_addr()?);
+        Ok(listener)
+    }
+}
+
+/// What a client sends.
+#[derive(Debug, Deserialize)]
+pub struct Message<'a> {
+    #[serde(borrow)]
+    pub client_id: Cow<'a, str>,
+    #[serde(borrow)]
+    pub content: Cow<'a, str>,
+    #[serde(borrow, rename = "ref")]
+    pub reference: Cow<'a, str>,
+}
+
+impl Message<'_> {
+    /// What everybody in the room gets: the fields of our `message:new`, in its order.
+    #[must_use]
+    pub fn event(&self, room: &str, user: &str, seq: u64) -> String {
+        #[derive(Serialize)]
+        struct Event<'a> {
+            r#type: &'a str,
+            room: &'a str,
+            seq: u64,
+            at: String,
+            id: uuid::Uuid,
+            client_id: &'a str,
+            sender: Sender<'a>,
+            kind: &'a str,
+            content: &'a str,
+        }
+        #[derive(Serialize)]
+        struct Sender<'a> {
+            id: &'a str,
+        }
+        let event = Event {
+            r#type: "message:new",
+            room,
+            seq,
+            at: chrono::Utc::now().to_rfc3339_opts(chrono::SecondsFormat::Millis, true),
+            id: uuid::Uuid::now_v7(),
+            client_id: &self.client_id,
+            sender: Sender { id: user },
+            kind: "text",
+            content: &self.content,
+        };
+        serde_json::to_string(&event).expect("strings and numbers always serialise")
+    }
+
+    /// What the sender is told.
+    #[must_use]
+    pub fn ack(&self) -> String {
+        #[derive(Serialize)]
+        struct Ack<'a> {
+            r#type: &'a str,
+            r#ref: &'a str,
+        }
+        let ack = Ack { r#type: "ack", r#ref: &self.reference };
+        serde_json::to_string(&ack).expect("strings always serialise")
+    }
+}
+
+/// Who connects, by the query of the path: `/?room=R&user=U`.
+#[derive(Debug, Clone, Deserialize, PartialEq, Eq)]
+pub struct Who {
+    pub room: String,
+    pub user: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_event_has_the_fields_of_ours_in_their_order() {
+        let sent = r#"{"ref":"7","client_id":"c","content":"a \"word\"\n"}"#;
+        let message: Message = serde_json::from_str(sent).unwrap();
+        let event = message.event("r", "ann", 3);
+        let keys = ["type", "room", "seq", "at", "id", "client_id", "sender", "kind", "content"]
+            .map(|key| format!("\"{key}\":"));
+        let places: Vec<usize> = keys.iter().map(|key| event.find(key).expect(key)).collect();
+        assert!(places.is_sorted(), "{event}");
+        let value: serde_json::Value = serde_json::from_str(&event).unwrap();
+        assert_eq!(value["content"], "a \"word\"\n");
+        assert_eq!(value["at"].as_str().unwrap().len(), "2026-01-01T00:00:00.000Z".len());
+        assert_eq!(message.ack(), r#"{"type":"ack","ref":"7"}"#);
+    }
+}

@@ -1,0 +1,102 @@
+//! Tidings itself: gateways and persistence of the release build with a Redis and a PostgreSQL of their own.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use anyhow::{Context, Result};
+use serde_json::json;
+use tidings_harness::Stack;
+
+use super::{Running, Setting};
+use crate::dialect::{Dialect, Step};
+use crate::processes::Process;
+
+/// Limits on what one user may do are lifted: here a few connections send what thousands of people would.
+const LIFTED: &[(&str, u32)] = &[
+    ("TIDINGS_MESSAGES_PER_SECOND", 1_000_000),
+    ("TIDINGS_MESSAGES_BURST", 1_000_000),
+    ("TIDINGS_TYPING_PER_SECOND", 1_000_000),
+    ("TIDINGS_SIGNALS_PER_SECOND", 1_000_000),
+    ("TIDINGS_MARKS_PER_SECOND", 1_000_000),
+    ("TIDINGS_PRESENCE_PER_SECOND", 1_000_000),
+    ("TIDINGS_JOINS_PER_SECOND", 1_000_000),
+    ("TIDINGS_COMMANDS_PER_SECOND", 1_000_000),
+    ("TIDINGS_FRAMES_PER_SECOND", 1_000_000),
+    ("TIDINGS_FRAMES_BURST", 1_000_000),
+];
+
+/// The name that figures of the gateways carry.
+pub const GATEWAY: &str = "gateway";
+
+/// What PostgreSQL is told besides, for every server that stores messages here.
+pub const POSTGRES_SETTINGS: &str = "shared_preload_libraries = 'pg_stat_statements'\n";
+
+/// Starts one persistence node and as many gateways as asked for.
+///
+/// # Errors
+/// When something does not come up.
+pub async fn start(setting: &Setting, settings: &[(&str, String)]) -> Result<(Running, Arc<Stack>)> {
+    let mut builder = Stack::builder()
+        .gateways(setting.nodes.max(1))
+        .durable_postgres(POSTGRES_SETTINGS)
+        .gateway_env("TIDINGS_WORKERS", 1)
+        .env("TIDINGS_MAX_BACKLOG_RECORDS", 100_000)
+        .env("TIDINGS_LOG", "warn");
+    for (name, value) in LIFTED {
+        builder = builder.gateway_env(name, value);
+    }
+    for (name, value) in settings {
+        builder = builder.env(name, value);
+    }
+    let stack = Arc::new(builder.start().await?);
+    let mut processes = Vec::new();
+    let mut add = |name: &str, pid: Option<u32>| -> Result<()> {
+        processes
+            .push(Process { name: name.to_owned(), pid: pid.with_context(|| format!("{name} is gone"))? });
+        Ok(())
+    };
+    for gateway in stack.gateways() {
+        add(GATEWAY, gateway.pid())?;
+    }
+    for node in stack.persistence_nodes() {
+        add("persistence", node.pid())?;
+    }
+    add("redis", stack.redis().pid())?;
+    add("postgres", stack.database().server().pid())?;
+    let nodes = stack.gateways().iter().map(|node| SocketAddr::from(([127, 0, 0, 1], node.ports().public)));
+    let running = Running {
+        nodes: nodes.collect(),
+        dialect: dialect(),
+        processes,
+        jwt_secret: stack.jwt_secret().to_owned(),
+        kept: vec![Box::new(stack.clone())],
+    };
+    Ok((running, stack))
+}
+
+/// Our frames, by docs/PROTOCOL.md.
+#[must_use]
+pub fn dialect() -> Dialect {
+    let frame = |value: serde_json::Value| value.to_string();
+    Dialect {
+        name: "Tidings".into(),
+        path: "/v1/ws".into(),
+        headers: vec![("Authorization".into(), "Bearer {token}".into())],
+        hello: vec![Step { send: None, until: r#"{"type":"connected""#.into() }],
+        join: Some(Step {
+            send: Some(frame(json!({ "type": "room:join", "room": "{room}", "ref": "join" }))),
+            until: r#"{"type":"room:caught_up""#.into(),
+        }),
+        // By hand: the number is not put in quotes twice, and the order is that of a client that writes well.
+        send: r#"{"type":"message:send","ref":"{ref}","room":"{room}","client_id":"{client_id}","attempt":1,"content":"{text}"}"#
+            .into(),
+        delivery: r#"{"type":"message:new""#.into(),
+        ack: Some(r#"{"type":"ack","ref":""#.into()),
+        errors: vec![r#"{"type":"error""#.into()],
+        ping: None,
+        typing: Some(frame(json!({ "type": "typing:start", "room": "{room}" }))),
+        read: Some(r#"{"type":"message:read","room":"{room}","seq":{seq}}"#.into()),
+        presence: Some(frame(json!({ "type": "presence:set", "status": "{status}" }))),
+        seq: Some(r#""seq":"#.into()),
+    }
+}

@@ -1,0 +1,179 @@
+//! What is said of results, and what is drawn.
+
+use super::*;
+use crate::results::{Bound, Plot, Scenario, Target};
+
+fn results() -> Results {
+    let mut scenario = Scenario {
+        name: "fanout".into(),
+        title: "One to many".into(),
+        method: "As it is.".into(),
+        notes: vec!["A note.".into()],
+        plots: vec![Plot {
+            name: "rate".into(),
+            title: "Deliveries".into(),
+            figure: "deliveries".into(),
+            logarithmic: false,
+        }],
+        ..Scenario::default()
+    };
+    for (subject, factor) in [("Tidings", 3.0), ("socket.io", 1.0), ("Centrifugo", 2.0)] {
+        for (setting, count) in [("100 connections", 1000.0), ("1,000 connections", 2000.0)] {
+            for sample in [0.9, 1.0, 1.3] {
+                scenario.add(subject, setting, "deliveries", count * factor * sample);
+            }
+        }
+    }
+    scenario.target("a ratio", 1.8, Bound::AtMost, 1.5);
+    scenario.target("a rate", 4.0, Bound::AtLeast, 4.0);
+    let machine = [("cores".to_owned(), "2".to_owned())].into_iter().collect();
+    Results { machine, scenarios: vec![scenario] }
+}
+
+fn target(value: f64, bound: Bound, limit: f64) -> String {
+    numbers::verdict(&Target { what: String::new(), value, bound, limit })
+}
+
+#[test]
+fn a_missed_target_is_told_with_how_much_it_was_missed_by() {
+    assert_eq!(target(1.8, Bound::AtMost, 1.5), "MISSED by 20.0 %");
+    assert_eq!(target(3.0, Bound::AtLeast, 4.0), "MISSED by 25.0 %");
+    assert_eq!(target(4.0, Bound::AtLeast, 4.0), "met");
+    assert_eq!(target(2.0, Bound::AtMost, 0.0), "MISSED by 2.00");
+    assert_eq!(target(f64::NAN, Bound::AtMost, 1.0), "NOT MEASURED");
+    let table = table(&results());
+    assert!(table.contains("a ratio is 1.80, at most 1.50: MISSED by 20.0 %"), "{table}");
+}
+
+#[test]
+fn numbers_have_three_digits_that_count() {
+    let read =
+        [0.0, 0.00001, 0.1234, 1.234, 9.999, 12.34, 99.99, 123.4, 999.6, 1_234_567.0, -1500.0, f64::NAN];
+    let said =
+        ["0", "1.0e-5", "0.123", "1.23", "10.0", "12.3", "100", "123", "1,000", "1,234,567", "-1,500", "–"];
+    assert_eq!(read.map(number), said);
+}
+
+#[test]
+fn a_table_has_a_row_for_each_server_in_each_setting_with_its_median_and_range() {
+    let table = table(&results());
+    let row = |setting: &str, subject: &str| {
+        table.lines().find(|line| line.contains(setting) && line.contains(subject)).unwrap().to_owned()
+    };
+    assert!(row(" 100 connections", "Tidings").ends_with("3,000 (2,700–3,900)"), "{table}");
+    assert!(row("1,000 connections", "Centrifugo").ends_with("4,000 (3,600–5,200)"), "{table}");
+    assert_eq!(table.lines().filter(|line| line.contains("connections")).count(), 6);
+    // Columns are aligned: all rows end in the same column.
+    let ends: Vec<usize> =
+        table.lines().filter(|line| line.contains("connections")).map(|line| line.chars().count()).collect();
+    assert!(ends.iter().all(|end| *end == ends[0]), "{ends:?}");
+}
+
+#[test]
+fn a_stored_run_reads_back_as_it_was_and_so_does_what_was_not_measured() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("run.json");
+    let mut written = results();
+    written.scenarios[0].target("nothing", f64::NAN, Bound::AtMost, 1.0);
+    written.scenarios[0].add("Tidings", "100 connections", "none", f64::NAN);
+    std::fs::write(&file, json(&written).unwrap()).unwrap();
+    let read = read(&file).unwrap();
+    assert_eq!(json(&read).unwrap(), json(&written).unwrap());
+    assert!(read.scenarios[0].targets[2].value.is_nan());
+    assert_eq!(read.scenarios[0].median("Tidings", "100 connections", "deliveries"), 3000.0);
+}
+
+/// The SVG of the only plot.
+fn svg(results: &Results) -> String {
+    let folder = tempfile::tempdir().unwrap();
+    let files = plots(results, folder.path()).unwrap();
+    let names: Vec<_> = files.iter().map(|file| file.file_name().unwrap().to_str().unwrap()).collect();
+    assert_eq!(names, ["fanout-rate.svg"]);
+    std::fs::read_to_string(&files[0]).unwrap()
+}
+
+#[test]
+fn a_plot_holds_a_bar_for_each_server_in_each_setting_in_its_own_colour() {
+    let results = results();
+    let svg = svg(&results);
+    let colors = plots::colors(&results);
+    for subject in ["Tidings", "socket.io", "Centrifugo"] {
+        let color = colors[subject];
+        let fill = format!("fill=\"#{:02X}{:02X}{:02X}\"", color.0, color.1, color.2);
+        let bars = svg.lines().filter(|line| line.starts_with("<rect") && line.contains(&fill)).count();
+        assert_eq!(bars, 2, "{subject} {fill} in {svg}");
+    }
+    for text in ["Deliveries", "deliveries", "3,000", "socket.io", "1,000 connections"] {
+        let is_text =
+            |part: &str| part.trim_start_matches(|c| c != '>').trim_start_matches(">\n").starts_with(text);
+        assert!(svg.split("<text").skip(1).any(is_text), "no text {text:?} in {svg}");
+    }
+}
+
+#[test]
+fn bars_are_as_high_as_their_values() {
+    let mut results = results();
+    results.scenarios[0].rows.retain(|row| row.setting == "100 connections");
+    let svg = svg(&results);
+    let heights: Vec<f64> = ["#0054B8", "#8A8D91"]
+        .iter()
+        .map(|color| {
+            let bar = svg.lines().find(|line| line.starts_with("<rect") && line.contains(color)).unwrap();
+            let (_, height) = bar.split_once("height=\"").unwrap();
+            height.split('"').next().unwrap().parse().unwrap()
+        })
+        .collect();
+    assert!((heights[0] / heights[1] - 3.0).abs() < 0.05, "{heights:?}");
+}
+
+#[test]
+fn a_server_keeps_its_colour_whatever_the_plot_and_ours_is_always_the_same() {
+    let mut fewer = results();
+    fewer.scenarios[0].rows.retain(|row| row.subject == "Tidings");
+    assert_eq!(plots::colors(&fewer)["Tidings"], plots::colors(&results())["Tidings"]);
+}
+
+#[test]
+fn a_page_keeps_what_was_written_by_hand() {
+    let generated = page(&results(), "benchmarks");
+    let first = put_into("", &generated).unwrap();
+    assert!(first.starts_with("# Benchmarks\n"));
+    let by_hand = format!("# Figures\n\nBefore.\n\n{}\nBehind.\n", generated.trim_end());
+    let mut newer = results();
+    newer.scenarios[0].method = "Otherwise.".into();
+    let written = put_into(&by_hand, &page(&newer, "benchmarks")).unwrap();
+    assert!(written.starts_with("# Figures\n\nBefore.\n\n<!--"), "{written}");
+    assert!(written.ends_with("-->\nBehind.\n"), "{written}");
+    assert!(written.contains("Otherwise.") && !written.contains("As it is."), "{written}");
+    // Again with the same results: nothing changes.
+    assert_eq!(put_into(&written, &page(&newer, "benchmarks")).unwrap(), written);
+    assert!(put_into(&written.replacen("<!-- end", "<!-- and", 1), &generated).is_err());
+}
+
+#[test]
+fn a_page_tells_targets_methods_pictures_and_limits() {
+    let page = page(&results(), "benchmarks/");
+    for said in [
+        "`./dev bench fanout`",
+        "| cores | 2 |",
+        "| [fanout](#one-to-many) | a ratio | 1.80 | at most 1.50 | **MISSED by 20.0 %** |",
+        "| a rate | 4.00 | at least 4.00 | met |",
+        "| 100 connections | Tidings | 3,000 (2,700–3,900) |",
+        "![Deliveries](benchmarks/fanout-rate.svg)",
+        "- A note.",
+        "## Limits of these figures",
+    ] {
+        assert!(page.contains(said), "no {said:?} in {page}");
+    }
+}
+
+#[test]
+fn what_was_not_measured_is_neither_drawn_nor_linked() {
+    let mut results = results();
+    for row in &mut results.scenarios[0].rows {
+        row.figures.clear();
+    }
+    let folder = tempfile::tempdir().unwrap();
+    assert_eq!(plots(&results, folder.path()).unwrap(), Vec::<std::path::PathBuf>::new());
+    assert!(!page(&results, "p").contains("fanout-rate.svg"));
+}

@@ -1,0 +1,181 @@
+//! What a run has found, in the form that tables, JSON and plots are made from.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+/// All scenarios of one run.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct Results {
+    /// What it ran on: processor, cores, memory, kernel, versions of everything.
+    pub machine: BTreeMap<String, String>,
+    pub scenarios: Vec<Scenario>,
+}
+
+/// One question and its answers.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct Scenario {
+    /// As on the command line, such as `fanout`.
+    pub name: String,
+    /// One line.
+    pub title: String,
+    /// What was done, and how it was measured; sentences.
+    pub method: String,
+    pub rows: Vec<Row>,
+    pub targets: Vec<Target>,
+    /// What a reader has to know of this run: what was the bottleneck, what could not be measured.
+    pub notes: Vec<String>,
+    /// Which figures are drawn.
+    pub plots: Vec<Plot>,
+}
+
+/// Figures of one server in one setting.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct Row {
+    /// Which server.
+    pub subject: String,
+    /// In which setting, such as `10,000 connections`; the same words for all servers.
+    pub setting: String,
+    /// By name; units are part of it: `deliveries per CPU second`, `p99 (ms)`.
+    pub figures: BTreeMap<String, Figure>,
+}
+
+/// One figure, measured several times.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct Figure {
+    #[serde(deserialize_with = "measured::all")]
+    pub samples: Vec<f64>,
+}
+
+impl Figure {
+    /// The middle one (of an even number: the mean of the two); NaN without any.
+    #[must_use]
+    pub fn median(&self) -> f64 {
+        let mut sorted = self.samples.clone();
+        sorted.sort_by(f64::total_cmp);
+        match sorted.len() {
+            0 => f64::NAN,
+            count if count % 2 == 1 => sorted[count / 2],
+            count => f64::midpoint(sorted[count / 2 - 1], sorted[count / 2]),
+        }
+    }
+
+    /// The least and the most.
+    #[must_use]
+    pub fn range(&self) -> (f64, f64) {
+        let fold = |with: fn(f64, f64) -> f64| self.samples.iter().copied().reduce(with).unwrap_or(f64::NAN);
+        (fold(f64::min), fold(f64::max))
+    }
+}
+
+/// What it is to be held against.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Target {
+    pub what: String,
+    /// NaN where nothing was measured.
+    #[serde(deserialize_with = "measured::one")]
+    pub value: f64,
+    pub bound: Bound,
+    pub limit: f64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Bound {
+    AtMost,
+    AtLeast,
+}
+
+impl Target {
+    /// A value that was not measured meets nothing.
+    #[must_use]
+    pub fn is_met(&self) -> bool {
+        match self.bound {
+            Bound::AtMost => self.value <= self.limit,
+            Bound::AtLeast => self.value >= self.limit,
+        }
+    }
+}
+
+/// One picture of a scenario: bars of one figure, grouped by setting, one colour per subject.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct Plot {
+    /// Part of the file's name.
+    pub name: String,
+    pub title: String,
+    /// The figure that is drawn.
+    pub figure: String,
+    /// Orders of magnitude apart: a logarithmic axis.
+    pub logarithmic: bool,
+}
+
+impl Scenario {
+    /// Adds a sample to a figure.
+    pub fn add(&mut self, subject: &str, setting: &str, figure: &str, sample: f64) {
+        let at = self.rows.iter().position(|row| row.subject == subject && row.setting == setting);
+        let row = match at {
+            Some(at) => &mut self.rows[at],
+            None => {
+                let row = Row { subject: subject.into(), setting: setting.into(), ..Row::default() };
+                self.rows.push(row);
+                self.rows.last_mut().expect("just pushed")
+            }
+        };
+        row.figures.entry(figure.to_owned()).or_default().samples.push(sample);
+    }
+
+    /// Says so once when the generator may have been what limited a figure.
+    pub fn note_if_limited(&mut self, subject: &str, setting: &str, tally: &crate::load::Tally) {
+        let note = format!(
+            "{subject}, {setting}: the load generator was busy nearly all the time and may be what limited it."
+        );
+        if tally.is_limited_by_us() && !self.notes.contains(&note) {
+            self.notes.push(note);
+        }
+    }
+
+    /// The median of a figure; NaN when it was not measured.
+    #[must_use]
+    pub fn median(&self, subject: &str, setting: &str, figure: &str) -> f64 {
+        let row = self.rows.iter().find(|row| row.subject == subject && row.setting == setting);
+        row.and_then(|row| row.figures.get(figure)).map_or(f64::NAN, Figure::median)
+    }
+
+    /// Holds a value against a target.
+    pub fn target(&mut self, what: &str, value: f64, bound: Bound, limit: f64) {
+        self.targets.push(Target { what: what.to_owned(), value, bound, limit });
+    }
+}
+
+/// JSON has no NaN: it is written as null, and read back from it.
+mod measured {
+    use serde::{Deserialize, Deserializer};
+
+    pub(super) fn one<'de, D: Deserializer<'de>>(from: D) -> Result<f64, D::Error> {
+        Ok(Option::deserialize(from)?.unwrap_or(f64::NAN))
+    }
+
+    pub(super) fn all<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<f64>, D::Error> {
+        let samples: Vec<Option<f64>> = Vec::deserialize(from)?;
+        Ok(samples.into_iter().map(|sample| sample.unwrap_or(f64::NAN)).collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_median_of_an_even_number_is_the_mean_of_the_two_in_the_middle() {
+        assert!((Figure { samples: vec![9.0, 1.0, 2.0, 4.0] }.median() - 3.0).abs() < 1e-9);
+        assert!((Figure { samples: vec![9.0, 1.0, 2.0] }.median() - 2.0).abs() < 1e-9);
+        assert!(Figure::default().median().is_nan());
+    }
+
+    #[test]
+    fn what_was_not_measured_meets_no_target() {
+        for bound in [Bound::AtMost, Bound::AtLeast] {
+            assert!(!Target { what: String::new(), value: f64::NAN, bound, limit: 1.0 }.is_met());
+        }
+    }
+}

@@ -1,0 +1,170 @@
+//! Somebody with 500 rooms comes back when Redis knows nothing of them: the gateway reads memberships and heads out of
+//! PostgreSQL, room by room, before it can say that all are caught up.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+use serde_json::json;
+use tidings_harness::{Client, Http, ServerFrame, Stack, http};
+use tokio::task::JoinSet;
+
+use super::Scale;
+use crate::peers::{self, Setting};
+use crate::processes::{self, Cpu, Process};
+use crate::results::{Plot, Scenario};
+
+const SUBJECT: &str = "Tidings";
+const READER: &str = "reader";
+const WRITER: &str = "writer";
+/// Of each room.
+const MESSAGES: usize = 5;
+/// As many ids as one frame may name.
+const ROOMS_PER_FRAME: usize = 200;
+const AT_ONCE: usize = 8;
+const PATIENCE: Duration = Duration::from_secs(60);
+/// Until what a new life of Redis brings with it is over: leases, presence, the watermarks of all partitions.
+const SETTLED: Duration = Duration::from_secs(3);
+/// CPU time is read so long after the last answer, so that what follows on it counts.
+const AFTERMATH: Duration = Duration::from_millis(100);
+const UNTIL: &str = "until all caught up (s)";
+const TOTAL: &str = "CPU of all (ms)";
+
+/// Measures joins after Redis was emptied, and once more with all in its memory.
+///
+/// # Errors
+/// When something does not come up, or a join fails.
+pub async fn run(scale: &Scale) -> Result<Scenario> {
+    let count = if scale.quick { 50 } else { 500 };
+    let (mut running, stack) = peers::tidings::start(&Setting { nodes: 1, stored: true }, &[]).await?;
+    let rooms = fill(&stack, count).await?;
+    let probe = one_room(&Http::new(&stack.persistence(0).url(), &stack.token(READER)), &stack).await?;
+    let mut scenario = Scenario {
+        name: "cold-join".into(),
+        title: format!("Cold join of {count} rooms"),
+        method: format!(
+            "One user is in {count} rooms of two members and {MESSAGES} messages each. Redis is killed and started \
+             without any data; when a message to another room is stored again, and {} s later, the user connects and \
+             joins all rooms with frames of {ROOMS_PER_FRAME} ids, sent at once. The time runs from the beginning of \
+             the connection to the last `room:caught_up`. Then the same again, with the rooms known to Redis. The \
+             caches of PostgreSQL are warm in both. CPU time is of all processes in that time and {} ms behind it.",
+            SETTLED.as_secs(),
+            AFTERMATH.as_millis()
+        ),
+        plots: vec![
+            plot("seconds", "From connecting to all rooms caught up", UNTIL),
+            plot("cpu", "CPU time of all processes", TOTAL),
+        ],
+        ..Scenario::default()
+    };
+    for _ in 0..scale.samples {
+        stack.redis().restart_empty().await?;
+        let redis = stack.redis().pid().context("redis is gone")?;
+        for process in running.processes.iter_mut().filter(|process| process.name == "redis") {
+            process.pid = redis;
+        }
+        until_serving(&stack, &probe).await?;
+        tokio::time::sleep(SETTLED).await;
+        for state in ["cold", "warm"] {
+            let setting = format!("{count} rooms, {state}");
+            let (took, cpu) = join(&stack, &running.processes, &rooms).await.context(setting.clone())?;
+            scenario.add(SUBJECT, &setting, UNTIL, took.as_secs_f64());
+            scenario.add(SUBJECT, &setting, TOTAL, cpu.total() * 1000.0);
+            for (name, seconds) in &cpu.0 {
+                scenario.add(SUBJECT, &setting, &format!("CPU of {name} (ms)"), seconds * 1000.0);
+            }
+            tokio::time::sleep(SETTLED).await;
+        }
+    }
+    Ok(scenario)
+}
+
+fn plot(name: &str, title: &str, figure: &str) -> Plot {
+    Plot { name: name.into(), title: title.into(), figure: figure.into(), logarithmic: false }
+}
+
+/// Makes the rooms and says something in each; their ids.
+async fn fill(stack: &Stack, count: usize) -> Result<Vec<String>> {
+    let (url, pool) = (stack.persistence(0).url(), http::client());
+    let reader = Http::sharing(pool.clone(), &url, &stack.token(READER));
+    let writer = Http::sharing(pool, &url, &stack.token(WRITER));
+    let mut filling = JoinSet::new();
+    for part in 0..AT_ONCE {
+        let (reader, writer) = (reader.clone(), writer.clone());
+        filling.spawn(async move {
+            let mut rooms = Vec::new();
+            for _ in (part..count).step_by(AT_ONCE) {
+                let room = reader.new_room(&[WRITER]).await?;
+                for number in 0..MESSAGES {
+                    let id = uuid::Uuid::now_v7().to_string();
+                    let sent = writer.send(&room, &id, &format!("Message {number}")).await?;
+                    ensure!(sent.status == 201, "send: {} {}", sent.status, sent.body);
+                }
+                rooms.push(room);
+            }
+            anyhow::Ok(rooms)
+        });
+    }
+    let mut rooms = Vec::new();
+    while let Some(made) = filling.join_next().await {
+        rooms.extend(made??);
+    }
+    Ok(rooms)
+}
+
+/// A room that is not measured.
+async fn one_room(reader: &Http, stack: &Stack) -> Result<String> {
+    let room = reader.new_room(&[WRITER]).await?;
+    until_serving(stack, &room).await?;
+    Ok(room)
+}
+
+/// Waits until a message of somebody else, whose rooms are few, goes all the way.
+async fn until_serving(stack: &Stack, room: &str) -> Result<()> {
+    let begun = Instant::now();
+    loop {
+        let tried = async {
+            let client = stack.connect(WRITER).await?;
+            client.join_and_catch_up(room).await?;
+            let id = uuid::Uuid::now_v7().to_string();
+            let send =
+                json!({ "type": "message:send", "room": room, "client_id": id, "content": "here again" });
+            client.ask(send).await?;
+            client.close().await
+        };
+        match tokio::time::timeout(PATIENCE, tried).await? {
+            Ok(()) => return Ok(()),
+            Err(error) => ensure!(begun.elapsed() < PATIENCE, "Tidings does not serve: {error}"),
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}
+
+/// Connects, joins all, and waits until all are caught up.
+async fn join(stack: &Stack, processes: &[Process], rooms: &[String]) -> Result<(Duration, Cpu)> {
+    let token = stack.token(READER);
+    let before = processes::cpu(processes)?;
+    let begun = Instant::now();
+    let client = Client::connect(&stack.gateway(0).ws(), &token).await?;
+    for some in rooms.chunks(ROOMS_PER_FRAME) {
+        client.send_json(&json!({ "type": "room:join", "rooms": some })).await?;
+    }
+    let (mut joined, mut caught_up) = (0, 0);
+    while caught_up < rooms.len() {
+        match client.next_event(PATIENCE).await? {
+            ServerFrame::Joined(answer) => {
+                ensure!(answer.failed.is_empty(), "not joined: {:?}", answer.failed);
+                joined += answer.rooms.len();
+            }
+            ServerFrame::CaughtUp(_) => caught_up += 1,
+            ServerFrame::Error(error) => bail!("{}: {}", error.code, error.message),
+            // Lists that may have changed in a new epoch, presence of the other member.
+            _ => {}
+        }
+    }
+    let took = begun.elapsed();
+    ensure!(joined == rooms.len(), "{joined} rooms joined");
+    tokio::time::sleep(AFTERMATH).await;
+    let used = processes::cpu(processes)?.since(&before);
+    client.close().await?;
+    Ok((took, used))
+}

@@ -1,0 +1,179 @@
+//! What one message and one delivery cost Tidings, by stage: CPU of each process, time of PostgreSQL by what it is for,
+//! bytes of WAL, and memory of Redis per active room and per recent message.
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use tidings_harness::Stack;
+
+use super::Scale;
+use super::world::{Subject, World};
+use crate::load::paced;
+use crate::peers::Setting;
+use crate::results::Scenario;
+
+const CHARACTERS: u16 = 64;
+const SUBJECT: &str = "Tidings";
+/// What PostgreSQL's time is for, by a word of the statement; the first that fits counts.
+const STAGES: &[(&str, &str)] = &[
+    ("INSERT INTO messages ", "messages"),
+    ("search", "search index"),
+    ("messages m", "search index"),
+    ("partitions", "progress and fencing"),
+    ("rooms", "heads of rooms"),
+    ("members", "members and marks"),
+    ("COMMIT", "begin and commit"),
+    ("BEGIN", "begin and commit"),
+];
+
+/// See the module.
+///
+/// # Errors
+/// When the system does not come up, or loses something.
+pub async fn run(scale: &Scale) -> Result<Scenario> {
+    let mut scenario = Scenario {
+        name: "cost".into(),
+        title: "What a message and a delivery cost".into(),
+        method: "Two gateways, one persistence node. Messages at a fixed rate to rooms of two, stored and acknowledged: \
+                 CPU time of each process by the number of messages. The same messages to a room of 500: what comes \
+                 on top is by the number of deliveries. PostgreSQL's time is that of its own statistics, by what a \
+                 statement is for. Redis's memory is read before and after rooms become active, and again when each has \
+                 had 50 messages."
+            .into(),
+        ..Scenario::default()
+    };
+    let (pairs, crowd) = scale.or((200_u32, 500_u32), (20, 50));
+    let mut members: Vec<Vec<u32>> = (0..pairs).map(|room| vec![room * 2, room * 2 + 1]).collect();
+    members.push((pairs * 2..pairs * 2 + crowd).collect());
+    let mut world =
+        World::raise(&Subject::Tidings, &Setting { nodes: 2, stored: true }, &members, &[]).await?;
+    let stack = world.stack.clone().context("Tidings has a stack")?;
+    stack.database().query("CREATE EXTENSION IF NOT EXISTS pg_stat_statements").await?;
+    let people = (0..pairs * 2).map(|number| world.person(number, number as usize, vec![number / 2]));
+    let listeners =
+        (pairs * 2..pairs * 2 + crowd).map(|number| world.person(number, number as usize, vec![pairs]));
+    let everybody = people.chain(listeners).collect();
+    world.enter(everybody)?;
+    let (per_second, time) = (scale.or(1000.0, 200.0), Duration::from_secs(scale.or(6, 1)));
+    let senders: Vec<(u32, u32)> = (0..pairs).map(|room| (room * 2, room)).collect();
+    let to_pairs = paced(&senders, CHARACTERS, per_second, time);
+    let to_crowd = paced(&[(pairs * 2, pairs)], CHARACTERS, per_second / 20.0, time);
+    world.work(&to_pairs)?;
+    for _ in 0..scale.samples {
+        let rest = world.work(&crate::load::Work::Listen(time))?;
+        stack.database().query("SELECT pg_stat_statements_reset()").await?;
+        let phase = world.work(&to_pairs)?;
+        phase.whole("messages to pairs")?;
+        let messages = phase.tally.sent as f64;
+        for (process, seconds) in &phase.cpu.0 {
+            let idle = rest.cpu.0.get(process).copied().unwrap_or_default();
+            let figure = format!("{process}: CPU µs");
+            scenario.add(
+                SUBJECT,
+                "a message to a room of two",
+                &figure,
+                (seconds - idle).max(0.0) * 1e6 / messages,
+            );
+        }
+        for (stage, micros, wal) in statements(&stack).await? {
+            scenario.add(
+                SUBJECT,
+                "a message in PostgreSQL",
+                &format!("{stage}: time (µs)"),
+                micros / messages,
+            );
+            scenario.add(
+                SUBJECT,
+                "a message in PostgreSQL",
+                &format!("{stage}: WAL (bytes)"),
+                wal / messages,
+            );
+        }
+        let crowded = world.work(&to_crowd)?;
+        crowded.whole("messages to a crowd")?;
+        let gateway = |phase: &super::world::Phase| phase.cpu.0.get("gateway").copied().unwrap_or_default();
+        let sends = gateway(&phase) / messages * crowded.tally.sent as f64;
+        let deliveries = crowded.tally.delivered as f64;
+        let more = (gateway(&crowded) - gateway(&rest) - sends).max(0.0) * 1e6 / deliveries;
+        scenario.add(SUBJECT, "a delivery of a single frame", "gateway: CPU µs", more);
+    }
+    drop(world);
+    memory(&mut scenario, scale).await?;
+    Ok(scenario)
+}
+
+/// Microseconds and bytes of WAL since the last reset, by stage.
+async fn statements(stack: &Arc<Stack>) -> Result<Vec<(&'static str, f64, f64)>> {
+    let rows = stack
+        .database()
+        .query("SELECT query, total_exec_time * 1000, wal_bytes FROM pg_stat_statements")
+        .await?;
+    let mut stages: Vec<(&'static str, f64, f64)> = Vec::new();
+    for row in rows {
+        let [query, micros, wal] = &row[..] else { continue };
+        let stage =
+            STAGES.iter().find(|(word, _)| query.contains(word)).map_or("all else", |(_, stage)| stage);
+        let (micros, wal): (f64, f64) = (micros.parse()?, wal.parse()?);
+        match stages.iter_mut().find(|(known, ..)| *known == stage) {
+            Some(sum) => (sum.1, sum.2) = (sum.1 + micros, sum.2 + wal),
+            None => stages.push((stage, micros, wal)),
+        }
+    }
+    Ok(stages)
+}
+
+/// Bytes of Redis per room that becomes active, and per recent message.
+async fn memory(scenario: &mut Scenario, scale: &Scale) -> Result<()> {
+    let rooms = scale.or(2000_u32, 50);
+    let each = 50_u32;
+    let members: Vec<Vec<u32>> = (0..rooms).map(|room| vec![room % 100]).collect();
+    let mut world =
+        World::raise(&Subject::Tidings, &Setting { nodes: 1, stored: true }, &members, &[]).await?;
+    let stack = world.stack.clone().context("Tidings has a stack")?;
+    let rooms_of = |person: u32| (0..rooms).filter(|room| room % 100 == person).collect::<Vec<u32>>();
+    let people: Vec<_> =
+        (0..rooms.min(100)).map(|number| world.person(number, 0, rooms_of(number))).collect();
+    let before = used_memory(&stack)?;
+    world.enter(people)?;
+    let joined = used_memory(&stack)?;
+    let senders: Vec<(u32, u32)> = (0..rooms).map(|room| (room % 100, room)).collect();
+    let per_second = scale.or(3000.0, 500.0);
+    let one = paced(&senders, CHARACTERS, per_second, Duration::from_secs_f64(f64::from(rooms) / per_second));
+    world.work(&one)?.whole("the first message of each room")?;
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let active = used_memory(&stack)?;
+    let time = Duration::from_secs_f64(f64::from(rooms * each) / per_second);
+    world.work(&paced(&senders, CHARACTERS, per_second, time))?.whole("more messages")?;
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let busy = used_memory(&stack)?;
+    let setting = "Redis memory";
+    scenario.add(SUBJECT, setting, "a room that is joined (bytes)", (joined - before) / f64::from(rooms));
+    scenario.add(
+        SUBJECT,
+        setting,
+        "its first message, tail begun (bytes)",
+        (active - joined) / f64::from(rooms),
+    );
+    let messages = f64::from(rooms * each);
+    scenario.add(
+        SUBJECT,
+        setting,
+        "a recent message, tail and client id (bytes)",
+        (busy - active) / messages,
+    );
+    Ok(())
+}
+
+fn used_memory(stack: &Stack) -> Result<f64> {
+    let mut socket = TcpStream::connect(("127.0.0.1", stack.redis().port()))?;
+    socket.write_all(b"INFO memory\r\nQUIT\r\n")?;
+    let mut answer = String::new();
+    socket.read_to_string(&mut answer)?;
+    let line = answer.lines().find_map(|line| line.strip_prefix("used_memory:"));
+    let used: f64 = line.context("Redis does not tell its memory")?.trim().parse()?;
+    ensure!(used > 0.0, "Redis tells no memory");
+    Ok(used)
+}

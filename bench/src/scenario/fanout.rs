@@ -1,0 +1,146 @@
+//! Fan-out in one room: what a delivery costs, one frame at a time and under as much as goes.
+
+use std::time::Duration;
+
+use anyhow::Result;
+
+use super::Scale;
+use super::world::{Phase, Subject, World};
+use crate::load::{Gate, Work, paced};
+use crate::peers::Setting;
+use crate::results::{Bound, Plot, Scenario};
+
+const CHARACTERS: u16 = 64;
+/// Deliveries per second of single frames: well below what the slowest server can do, so that each message is alone.
+const SINGLE_PER_SECOND: f64 = 25_000.0;
+/// Messages under way when a server is given as much as goes.
+const WINDOW: usize = 32;
+const SENDERS: u32 = 16;
+
+const SINGLE: &str = "single frames: deliveries per CPU second";
+const SATURATED: &str = "saturated: deliveries per CPU second";
+const SATURATED_ALL: &str = "saturated: deliveries per CPU second of all processes";
+const SATURATED_RATE: &str = "saturated: deliveries per second";
+const P99: &str = "single frames: p99 of all deliveries (ms)";
+
+/// See the module; `described` are servers besides ours and those that one would otherwise use.
+///
+/// # Errors
+/// When a server does not come up, or loses something.
+pub async fn run(scale: &Scale, described: &[Subject]) -> Result<Scenario> {
+    let mut scenario = Scenario {
+        name: "fanout".into(),
+        title: "Fan-out in one room".into(),
+        method: format!(
+            "Everybody is in one room on one node. Single frames: {SINGLE_PER_SECOND} deliveries per second, a message \
+             at a time, far below what any of the servers can do. Saturated: {WINDOW} messages under way at any time, \
+             sent by {SENDERS} of the people in turn. CPU time is that of the process that holds the connections; \
+             for Tidings also with Redis, persistence and PostgreSQL, which store each message meanwhile, as nothing \
+             of the kind is done by the others here. Messages of {CHARACTERS} characters; all servers send the same fields."
+        ),
+        ..Scenario::default()
+    };
+    let some = [Subject::Tidings, Subject::socket_io(), Subject::ws()];
+    let all =
+        [Subject::write_limit(), Subject::Tidings, Subject::ws(), Subject::actix_ws(), Subject::socket_io()];
+    for people in scale.or(&[10, 100, 1000, 5000, 10_000][..], &[10, 200]) {
+        let subjects = if *people >= 1000 { &all[..] } else { &some };
+        for subject in subjects.iter().chain(described) {
+            measure(&mut scenario, scale, subject, *people).await?;
+        }
+    }
+    judge(&mut scenario, scale);
+    for (name, figure) in [("single", SINGLE), ("saturated", SATURATED)] {
+        scenario.plots.push(Plot {
+            name: name.into(),
+            title: figure.into(),
+            figure: figure.into(),
+            logarithmic: name == "saturated",
+        });
+    }
+    Ok(scenario)
+}
+
+fn setting(people: u32) -> String {
+    format!("{people} in the room")
+}
+
+async fn measure(scenario: &mut Scenario, scale: &Scale, subject: &Subject, people: u32) -> Result<()> {
+    let name = subject.name();
+    eprintln!("fanout: {name}, {people} people");
+    let mut world =
+        World::raise(subject, &Setting { nodes: 1, stored: false }, &[(0..people).collect()], &[]).await?;
+    let everybody = (0..people).map(|number| world.person(number, 0, vec![0])).collect();
+    world.enter(everybody)?;
+    let per_second = (SINGLE_PER_SECOND / f64::from(people)).min(500.0);
+    let time = Duration::from_secs(scale.or(3, 1));
+    let single = paced(&[(0, 0)], CHARACTERS, per_second, time);
+    let senders = (0..SENDERS.min(people)).map(|number| (number, 0)).collect();
+    let saturated =
+        Work::Closed { senders, characters: CHARACTERS, window: WINDOW, gate: Gate::Delivered, time };
+    // The first messages find everything cold.
+    world.work(&single)?;
+    let setting = setting(people);
+    for _ in 0..scale.samples {
+        let phase = world.work(&single)?;
+        if !phase.counts(scenario, subject, &setting)? {
+            continue;
+        }
+        scenario.add(name, &setting, SINGLE, per_cpu_second(&phase));
+        scenario.add(name, &setting, P99, phase.tally.delivery_ms(0.99));
+        scenario.note_if_limited(name, &setting, &phase.tally);
+        let phase = world.work(&saturated)?;
+        if !phase.counts(scenario, subject, &setting)? {
+            continue;
+        }
+        scenario.add(name, &setting, SATURATED, per_cpu_second(&phase));
+        scenario.add(name, &setting, SATURATED_ALL, phase.tally.delivered as f64 / phase.cpu.total());
+        scenario.add(
+            name,
+            &setting,
+            SATURATED_RATE,
+            phase.tally.in_time.delivered as f64 / phase.tally.wall.as_secs_f64(),
+        );
+        scenario.note_if_limited(name, &setting, &phase.tally);
+    }
+    Ok(())
+}
+
+/// By the CPU time of the process that holds the connections.
+fn per_cpu_second(phase: &Phase) -> f64 {
+    phase.tally.delivered as f64 / phase.front_cpu()
+}
+
+fn judge(scenario: &mut Scenario, scale: &Scale) {
+    let (single, saturated) = scale.or((setting(5000), setting(10_000)), (setting(200), setting(200)));
+    let of =
+        |subject: &Subject, setting: &str, figure: &str| scenario.median(subject.name(), setting, figure);
+    let ours = of(&Subject::Tidings, &single, SINGLE);
+    let limit = ours / of(&Subject::write_limit(), &single, SINGLE);
+    let peer = ours / of(&Subject::socket_io(), &single, SINGLE);
+    let ours = of(&Subject::Tidings, &saturated, SATURATED);
+    let all = of(&Subject::Tidings, &saturated, SATURATED_ALL);
+    let theirs = of(&Subject::socket_io(), &saturated, SATURATED);
+    let (times, all_times) = (ours / theirs, all / theirs);
+    scenario.target("single frames to 5,000, share of the bare write(2) limit", limit, Bound::AtLeast, 0.8);
+    scenario.target("single frames to 5,000, times Socket.IO", peer, Bound::AtLeast, 1.8);
+    scenario.target(
+        "saturated to 10,000, deliveries per server CPU second",
+        ours,
+        Bound::AtLeast,
+        1_000_000.0,
+    );
+    scenario.target(
+        "the same by the CPU of all processes (storing included)",
+        all,
+        Bound::AtLeast,
+        1_000_000.0,
+    );
+    scenario.target("saturated to 10,000, times Socket.IO", times, Bound::AtLeast, 8.0);
+    scenario.target(
+        "the same by the CPU of all our processes, storing included",
+        all_times,
+        Bound::AtLeast,
+        8.0,
+    );
+}

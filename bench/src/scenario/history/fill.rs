@@ -1,0 +1,125 @@
+//! Databases of any number of messages, filled by SQL: what persistence would have written, and nothing that it would
+//! have to make up for later.
+
+use anyhow::Result;
+use tidings_harness::postgres::Database;
+
+/// Who reads; a member of every room.
+pub const READER: &str = "reader";
+/// The room that holds half of all messages.
+pub const LARGE: &str = "large";
+/// Messages of a page.
+pub const PAGE: u64 = 50;
+
+/// What was put where.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Filled {
+    /// In [`LARGE`]; as many again are in the small rooms.
+    pub in_large: u64,
+    /// `small0`, `small1` and so on.
+    pub small_rooms: u64,
+}
+
+impl Filled {
+    /// How so many messages are spread: over a thousand small rooms, or fewer, so that each holds a page at least.
+    #[must_use]
+    pub fn of(messages: u64) -> Filled {
+        let in_large = messages / 2;
+        Filled { in_large, small_rooms: (in_large / PAGE).clamp(1, 1000) }
+    }
+
+    /// Messages of each small room.
+    #[must_use]
+    pub fn in_small(self) -> u64 {
+        self.in_large / self.small_rooms
+    }
+}
+
+/// Halves of messages: two of them make 60 to 120 characters.
+const HALVES: [&str; 8] = [
+    "Did you see that the train to the coast is late again?",
+    "I will bring the drawings tomorrow, if nobody minds.",
+    "The second build went through, so we can go on now.",
+    "Could somebody look at the numbers of last week, please?",
+    "That is fine with me, as long as it is done by Friday.",
+    "Nothing new here; the supplier has not called back yet.",
+    "Meet at ten in front of the library?",
+    "Thanks, that was all I had to know.",
+];
+
+/// Fills a migrated database.
+///
+/// # Errors
+/// What PostgreSQL says.
+pub async fn fill(database: &Database, messages: u64) -> Result<Filled> {
+    let filled = Filled::of(messages);
+    // In one transaction with TRUNCATE, and with indexes made afterwards: with `wal_level = minimal` PostgreSQL then
+    // writes the tables alone, and syncs them at the commit.
+    database.query(&statements(filled)).await?;
+    database.query("VACUUM (ANALYZE)").await?;
+    database.query("CHECKPOINT").await?;
+    Ok(filled)
+}
+
+fn statements(filled: Filled) -> String {
+    let Filled { in_large, small_rooms } = filled;
+    let in_small = filled.in_small();
+    let halves = HALVES.map(|half| format!("'{half}'")).join(",");
+    // Ids are UUIDv7, as those of persistence and of good clients: a time in front, the rest of it random.
+    let uuid = |salt: &str| {
+        format!(
+            "(lpad(to_hex(1735689600000 + n * 1000), 12, '0') || '7' || substr(md5('{salt}' || n), 1, 3) || '8' || \
+             substr(md5('{salt}' || n), 4, 15))::uuid"
+        )
+    };
+    let (id, client_id) = (uuid("m"), uuid("c"));
+    // The messages come as people write them: every second into the large room, the others to the small ones in turn.
+    format!(
+        "BEGIN;
+SET LOCAL maintenance_work_mem = '1GB';
+INSERT INTO users (id, name) SELECT 'user' || n, 'User ' || n FROM generate_series(0, 999) n
+  UNION ALL SELECT '{READER}', 'Reader';
+INSERT INTO epochs_opened (run_id) VALUES ('filled');
+INSERT INTO rooms (id, partition, kind, name, created_by, member_count, head_seq)
+  SELECT '{LARGE}', 0, 'private', 'Large', '{READER}', 1001, {in_large}
+  UNION ALL SELECT 'small' || n, n % 64, 'private', 'Small ' || n, '{READER}', 11, {in_small}
+    FROM generate_series(0, {small_rooms} - 1) n;
+INSERT INTO members (room_id, user_id, role, read_seq)
+  SELECT id, '{READER}', 'owner', head_seq FROM rooms
+  UNION ALL SELECT '{LARGE}', 'user' || n, 'member', 0 FROM generate_series(0, 999) n
+  UNION ALL SELECT 'small' || r, 'user' || (r * 7 + n) % 1000, 'member', 0
+    FROM generate_series(0, {small_rooms} - 1) r, generate_series(0, 9) n;
+INSERT INTO room_epochs SELECT id, 1, 0 FROM rooms;
+INSERT INTO search_progress SELECT id, head_seq FROM rooms;
+TRUNCATE messages;
+ALTER TABLE messages DROP CONSTRAINT messages_pkey, DROP CONSTRAINT messages_id_key,
+  DROP CONSTRAINT messages_room_id_sender_id_client_id_key;
+INSERT INTO messages (room_id, seq, id, sender_id, client_id, kind, content, at, last_seq)
+  SELECT room, seq, {id}, 'user' || (CASE WHEN room = '{LARGE}' THEN n * 31 % 1000 ELSE (r * 7 + n * 31 % 10) % 1000 END),
+    {client_id}::text, 'text',
+    (ARRAY[{halves}])[(1 + n % 8)::int] || ' ' || (ARRAY[{halves}])[(1 + n * 13 / 8 % 8)::int],
+    timestamptz '2025-01-01 00:00:00Z' + n * interval '1 second', seq
+  FROM generate_series(0::bigint, {in_large} * 2 - 1) n
+  CROSS JOIN LATERAL (SELECT n / 2 % {small_rooms} AS r) small
+  CROSS JOIN LATERAL (SELECT CASE WHEN n % 2 = 0 THEN '{LARGE}' ELSE 'small' || r END AS room,
+    CASE WHEN n % 2 = 0 THEN n / 2 + 1 ELSE n / 2 / {small_rooms} + 1 END AS seq) place
+  WHERE n % 2 = 0 OR n / 2 < {in_small} * {small_rooms};
+ALTER TABLE messages ADD PRIMARY KEY (room_id, seq);
+ALTER TABLE messages ADD UNIQUE (id);
+ALTER TABLE messages ADD UNIQUE (room_id, sender_id, client_id);
+COMMIT"
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_small_room_holds_a_page_at_least_and_there_are_a_thousand_where_that_is_possible() {
+        assert_eq!(Filled::of(10_000), Filled { in_large: 5_000, small_rooms: 100 });
+        assert_eq!(Filled::of(10_000_000), Filled { in_large: 5_000_000, small_rooms: 1_000 });
+        assert_eq!(Filled::of(10_000_000).in_small(), 5_000);
+        assert_eq!(Filled::of(10_000).in_small(), PAGE);
+    }
+}

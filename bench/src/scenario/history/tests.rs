@@ -1,0 +1,42 @@
+//! That what is measured is what it is said to be: full pages, of the right places, with nothing running beside.
+
+use anyhow::ensure;
+use tidings_harness::Http;
+
+use super::*;
+
+#[tokio::test]
+async fn every_page_that_is_asked_for_is_full_and_nothing_is_left_to_be_indexed() -> Result<()> {
+    let folder = Folder::new()?;
+    let served = serve(folder.path(), &Postgres::shared().await?, 5_000).await?;
+    let reader = Http::new(&format!("http://{}", served.address), &served.token);
+    for kind in Kind::ALL {
+        for _ in 0..10 {
+            let path = kind.path(served.filled);
+            let page = reader.get(path.trim_start_matches("/v1")).await?;
+            let page = page.parse::<tidings_harness::http::MessagesPage>()?;
+            ensure!(page.messages.len() as u64 == PAGE, "{path}: {} messages", page.messages.len());
+            let seqs: Vec<u64> = page.messages.iter().map(|message| message.seq).collect();
+            ensure!(seqs.windows(2).all(|two| two[1] == two[0] + 1), "{path}: {seqs:?}");
+            let length = |message: &tidings_harness::http::MessageObject| message.content.chars().count();
+            let lengths: Vec<usize> = page.messages.iter().map(length).collect();
+            ensure!(lengths.iter().all(|length| (60..=120).contains(length)), "{path}: {lengths:?}");
+            let senders = page.messages.iter().all(|message| message.sender.name.is_some());
+            ensure!(senders, "{path}: a sender is not known");
+        }
+    }
+    let first =
+        reader.messages(LARGE, "after=0&limit=1").await?.parse::<tidings_harness::http::MessagesPage>()?;
+    ensure!(first.head.seq == served.filled.in_large, "{:?}", first.head);
+    // Each room tells that many as it holds, and every message is in a room of its sender.
+    let wrong = "SELECT count(*) FROM rooms r WHERE head_seq <> (SELECT max(seq) FROM messages m WHERE m.room_id = r.id) \
+                 OR head_seq <> (SELECT count(*) FROM messages m WHERE m.room_id = r.id) \
+                 OR member_count <> (SELECT count(*) FROM members m WHERE m.room_id = r.id)";
+    ensure!(served.database.value(wrong).await? == "0");
+    let strangers = "SELECT count(*) FROM messages m WHERE NOT EXISTS \
+                     (SELECT FROM members b WHERE b.room_id = m.room_id AND b.user_id = m.sender_id)";
+    ensure!(served.database.value(strangers).await? == "0");
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    ensure!(served.database.value("SELECT count(*) FROM message_search").await? == "0", "it was indexed");
+    Ok(())
+}

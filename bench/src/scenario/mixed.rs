@@ -1,0 +1,204 @@
+//! What people do in a chat, most of which is not messages: a conversation that was written down, many times at once,
+//! with typing before each message, read marks after it, and people who come and go.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
+use serde::Deserialize;
+
+use super::Scale;
+use super::world::{Subject, World};
+use crate::load::{Act, Due, Work};
+use crate::peers::Setting;
+use crate::results::{Bound, Plot, Scenario};
+
+/// JSON lines, in order of time.
+const CONVERSATION: &str = include_str!("../../../docs/examples/tea.jsonl");
+const FASTER: f64 = 2.0;
+const TYPING_BEFORE: Duration = Duration::from_secs(1);
+const READ_AFTER_MS: std::ops::Range<u64> = 1000..2000;
+/// Of the drawing of times; each sample has the next one.
+const SEED: u64 = 1;
+
+const PER_MESSAGE: &str = "CPU µs per message, all it entails included";
+const P50: &str = "p50 (ms)";
+const P99: &str = "p99 (ms)";
+
+#[derive(Deserialize)]
+struct Line {
+    at_ms: u64,
+    user: String,
+    event: String,
+    #[serde(default)]
+    text: String,
+}
+
+/// See the module.
+///
+/// # Errors
+/// When a server does not come up, or ours loses something.
+pub async fn run(scale: &Scale) -> Result<Scenario> {
+    let conversation = read()?;
+    let copies: u32 = scale.or(600, 30);
+    let time = Duration::from_secs(scale.or(10, 3));
+    let messages = conversation.lines.iter().filter(|line| line.what == What::Says).count();
+    let setting = format!("{copies} conversations");
+    let mut scenario = Scenario {
+        name: "mixed".into(),
+        title: "A chat as people use it".into(),
+        method: format!(
+            "docs/examples/tea.jsonl ({} people, {messages} messages) goes on in {copies} rooms, {FASTER} times as fast \
+             as it was, each begun at a random moment of {} s (by a seed) and wrapped around at its end. Everybody has \
+             a connection of their own, spread over two nodes. A second before each message its author is typing; one to \
+             two seconds after it everybody else marks the newest as read; those who come and go in the conversation \
+             are online and away here. Messages and marks are stored. Acts are done when they are due, whatever has \
+             become of those before. CPU time is that of all processes and everything they did, by messages.",
+            conversation.people,
+            time.as_secs()
+        ),
+        plots: [("cpu", PER_MESSAGE), ("p99", P99)]
+            .map(|(name, figure)| Plot {
+                name: name.into(),
+                title: figure.into(),
+                figure: figure.into(),
+                logarithmic: false,
+            })
+            .into(),
+        ..Scenario::default()
+    };
+    for subject in [Subject::Tidings, Subject::socket_io()] {
+        let name = subject.name();
+        eprintln!("mixed: {name}, {setting}");
+        let members: Vec<Vec<u32>> = (0..copies)
+            .map(|copy| (0..conversation.people).map(|one| copy * conversation.people + one).collect())
+            .collect();
+        let mut world = World::raise(&subject, &Setting { nodes: 2, stored: true }, &members, &[]).await?;
+        world.load.follow_seq();
+        let people = (0..copies * conversation.people)
+            .map(|number| world.person(number, number as usize, vec![number / conversation.people]))
+            .collect();
+        world.enter(people)?;
+        // The first time finds everything cold, and nothing to mark as read.
+        world.work(&Work::Open(conversation.acts(copies, time, SEED)))?;
+        for seed in (SEED + 1..).take(scale.samples) {
+            let acts = conversation.acts(copies, time, seed);
+            let count = acts.len();
+            let phase = world.work(&Work::Open(acts))?;
+            if !phase.counts(&mut scenario, &subject, &setting)? {
+                continue;
+            }
+            let tally = &phase.tally;
+            scenario.add(name, &setting, PER_MESSAGE, phase.cpu.total() * 1e6 / tally.sent as f64);
+            for (process, seconds) in &phase.cpu.0 {
+                let figure = format!("{process}: CPU µs per message");
+                scenario.add(name, &setting, &figure, seconds * 1e6 / tally.sent as f64);
+            }
+            scenario.add(name, &setting, P50, tally.delivery_ms(0.5));
+            scenario.add(name, &setting, P99, tally.delivery_ms(0.99));
+            scenario.add(name, &setting, "acts per message", count as f64 / tally.sent as f64);
+            scenario.add(name, &setting, "other frames per message", tally.others as f64 / tally.sent as f64);
+            scenario.note_if_limited(name, &setting, tally);
+        }
+    }
+    let of = |subject: &Subject, figure: &str| scenario.median(subject.name(), &setting, figure);
+    let share = |figure: &str| of(&Subject::Tidings, figure) / of(&Subject::socket_io(), figure);
+    let (cpu, p99) = (share(PER_MESSAGE), share(P99));
+    scenario.target("CPU per message, share of Socket.IO's", cpu, Bound::AtMost, 1.0);
+    scenario.target("p99 of deliveries, share of Socket.IO's", p99, Bound::AtMost, 1.0);
+    Ok(scenario)
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum What {
+    Says,
+    Comes,
+    Goes,
+}
+
+struct Said {
+    at: Duration,
+    by: u32,
+    what: What,
+    characters: u16,
+}
+
+struct Conversation {
+    people: u32,
+    lines: Vec<Said>,
+}
+
+fn read() -> Result<Conversation> {
+    let mut names: Vec<String> = Vec::new();
+    let mut lines = Vec::new();
+    for line in CONVERSATION.lines() {
+        let line: Line = serde_json::from_str(line).context("the conversation")?;
+        let by = names.iter().position(|name| *name == line.user).unwrap_or_else(|| {
+            names.push(line.user.clone());
+            names.len() - 1
+        });
+        lines.push(Said {
+            at: Duration::from_millis(line.at_ms).div_f64(FASTER),
+            by: by as u32,
+            what: match line.event.as_str() {
+                "join" => What::Comes,
+                "leave" => What::Goes,
+                _ => What::Says,
+            },
+            characters: line.text.chars().count() as u16,
+        });
+    }
+    Ok(Conversation { people: names.len() as u32, lines })
+}
+
+impl Conversation {
+    /// What everybody does in `time`, in order.
+    fn acts(&self, copies: u32, time: Duration, seed: u64) -> Vec<Due> {
+        let mut random = StdRng::seed_from_u64(seed);
+        let mut acts = Vec::new();
+        for room in 0..copies {
+            let begun = time.mul_f64(random.random());
+            for line in &self.lines {
+                let mut add = |person: u32, at: Duration, act: Act| {
+                    let at = Duration::from_nanos((at.as_nanos() % time.as_nanos()) as u64);
+                    acts.push(Due { at, client: room * self.people + person, act });
+                };
+                // So that what comes a second before it has a time.
+                let at = time + begun + line.at;
+                match line.what {
+                    What::Comes => add(line.by, at, Act::Online),
+                    What::Goes => add(line.by, at, Act::Away),
+                    What::Says => {
+                        add(line.by, at.saturating_sub(TYPING_BEFORE), Act::Typing { room });
+                        add(line.by, at, Act::Send { room, characters: line.characters });
+                        for reader in (0..self.people).filter(|reader| *reader != line.by) {
+                            let after = Duration::from_millis(random.random_range(READ_AFTER_MS));
+                            add(reader, at + after, Act::Read { room });
+                        }
+                    }
+                }
+            }
+        }
+        acts.sort_by_key(|due| due.at);
+        acts
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_message_has_typing_and_a_mark_of_each_reader_and_all_fall_into_the_time() {
+        let conversation = read().unwrap();
+        let time = Duration::from_secs(3);
+        let acts = conversation.acts(20, time, 7);
+        let count = |wanted: fn(&Act) -> bool| acts.iter().filter(|due| wanted(&due.act)).count();
+        let sends = count(|act| matches!(act, Act::Send { .. }));
+        assert!(sends > 0);
+        assert_eq!(count(|act| matches!(act, Act::Typing { .. })), sends);
+        assert_eq!(count(|act| matches!(act, Act::Read { .. })), sends * (conversation.people as usize - 1));
+        assert!(acts.is_sorted_by_key(|due| due.at) && acts.iter().all(|due| due.at < time));
+    }
+}

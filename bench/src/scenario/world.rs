@@ -1,0 +1,334 @@
+//! A server with rooms and people in them, and the load generator that speaks for those people.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use serde_json::{Value, json};
+use tidings_harness::{Http, Stack, Token};
+use tokio::runtime::Handle;
+use tokio::task::JoinSet;
+
+use crate::load::{Load, Person, Tally, Work};
+use crate::peers::{Running, Setting, others, tidings};
+use crate::processes::{self, Cpu, Process};
+use crate::results::Scenario;
+
+/// Members given when a room is created; the others are added one by one.
+const CREATED_WITH: usize = 1000;
+const AT_ONCE: usize = 32;
+const TOKEN_TTL_S: i64 = 24 * 3600;
+/// How many rooms wait for the index of search, and how that is waited for: longer than the indexer gathers.
+const ROOMS_WAITING: &str = "tidings_persistence_search_rooms_waiting ";
+const INDEX_LOOK: Duration = Duration::from_millis(300);
+const INDEX_PATIENCE: Duration = Duration::from_secs(60);
+const ENTERING_AT_ONCE: usize = 128;
+const ENTER_PATIENCE: Duration = Duration::from_secs(180);
+
+/// Whose figures are taken.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Subject {
+    Tidings,
+    Other(others::Other),
+    /// A server that runs already, under its own name.
+    Described {
+        name: String,
+        file: PathBuf,
+    },
+}
+
+impl Subject {
+    /// Socket.IO 4, with the Redis adapter and pg where nodes are two or messages are stored.
+    #[must_use]
+    pub fn socket_io() -> Self {
+        Subject::Other(others::Other::SocketIo)
+    }
+
+    /// Node's `ws`.
+    #[must_use]
+    pub fn ws() -> Self {
+        Subject::Other(others::Other::Ws)
+    }
+
+    /// actix-ws.
+    #[must_use]
+    pub fn actix_ws() -> Self {
+        Subject::Other(others::Other::ActixWs)
+    }
+
+    /// One write(2) per receiver, and nothing else.
+    #[must_use]
+    pub fn write_limit() -> Self {
+        Subject::Other(others::Other::WriteLimit)
+    }
+
+    /// The server that a file describes; see [`others::Other::Described`].
+    ///
+    /// # Errors
+    /// When it cannot be read, or describes none.
+    pub fn described(file: &Path) -> Result<Self> {
+        Ok(Subject::Described { name: others::name_of(file)?, file: file.to_owned() })
+    }
+
+    /// What its figures carry.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        match self {
+            Subject::Tidings => "Tidings",
+            Subject::Other(others::Other::SocketIo) => "Socket.IO",
+            Subject::Other(others::Other::Ws) => "ws",
+            Subject::Other(others::Other::ActixWs) => "actix-ws",
+            Subject::Other(others::Other::WriteLimit) => "write(2)",
+            Subject::Other(others::Other::Described(_)) => "other",
+            Subject::Described { name, .. } => name,
+        }
+    }
+}
+
+/// See the module.
+pub struct World {
+    pub running: Running,
+    /// Of Tidings: the whole system.
+    pub stack: Option<Arc<Stack>>,
+    pub rooms: Vec<String>,
+    pub load: Load,
+    /// How many were connected when the last had entered.
+    entered: usize,
+}
+
+/// What a phase of load has cost.
+pub struct Phase {
+    pub tally: Tally,
+    pub cpu: Cpu,
+    /// Who had entered and is not connected any more: a figure with fewer is not the figure.
+    pub gone: usize,
+}
+
+impl World {
+    /// Starts a server; `members` are the people (by number) of each room.
+    ///
+    /// # Errors
+    /// When something does not come up, or a room is refused.
+    pub async fn raise(
+        subject: &Subject,
+        setting: &Setting,
+        members: &[Vec<u32>],
+        settings: &[(&str, String)],
+    ) -> Result<World> {
+        let (running, stack, rooms) = match subject {
+            Subject::Tidings => {
+                let (running, stack) = tidings::start(setting, settings).await?;
+                let rooms = create_rooms(&stack, members).await?;
+                (running, Some(stack), rooms)
+            }
+            Subject::Other(other) => (others::start(other, setting).await?, None, names(members.len())),
+            Subject::Described { file, .. } => {
+                let other = others::Other::Described(file.clone());
+                (others::start(&other, setting).await?, None, names(members.len()))
+            }
+        };
+        let load = Load::new(running.dialect.clone(), rooms.clone())?;
+        Ok(World { running, stack, rooms, load, entered: 0 })
+    }
+
+    /// Someone on a node, in these rooms.
+    #[must_use]
+    pub fn person(&self, number: u32, node: usize, rooms: Vec<u32>) -> Person {
+        let user = user(number);
+        let token = Token::of(&user).ttl_s(TOKEN_TTL_S).sign(&self.running.jwt_secret);
+        let node = self.running.nodes[node % self.running.nodes.len()];
+        Person { node, user, token, rooms, joins: None, timed: true, receive_buffer: None }
+    }
+
+    /// Connects them all.
+    ///
+    /// # Errors
+    /// When one is refused.
+    pub fn enter(&mut self, people: Vec<Person>) -> Result<Phase> {
+        self.enter_at_once(people, ENTERING_AT_ONCE)
+    }
+
+    /// Connects them all, with so many handshakes under way at a time.
+    ///
+    /// # Errors
+    /// When one is refused.
+    pub fn enter_at_once(&mut self, people: Vec<Person>, at_once: usize) -> Result<Phase> {
+        let before = self.cpu()?;
+        let tally = tokio::task::block_in_place(|| self.load.enter(people, at_once, ENTER_PATIENCE))?;
+        self.entered = self.load.standing();
+        Ok(Phase { tally, cpu: self.cpu()?.since(&before), gone: 0 })
+    }
+
+    /// Does some work, and counts what it costs the servers.
+    ///
+    /// # Errors
+    /// When the load cannot be made.
+    pub fn work(&mut self, work: &Work) -> Result<Phase> {
+        let before = self.cpu()?;
+        let tally = tokio::task::block_in_place(|| self.load.run(work))?;
+        let gone = self.entered.saturating_sub(self.load.standing());
+        if !matches!(work, Work::Listen(_)) {
+            self.until_indexed()?;
+        }
+        Ok(Phase { tally, cpu: self.cpu()?.since(&before), gone })
+    }
+
+    /// Waits until nothing is left of what Tidings does behind the stored messages: it is part of their cost.
+    fn until_indexed(&mut self) -> Result<()> {
+        let Some(stack) = self.stack.clone() else { return Ok(()) };
+        let begun = Instant::now();
+        tokio::task::block_in_place(|| {
+            loop {
+                // Clients answer pings meanwhile.
+                self.load.run(&Work::Listen(INDEX_LOOK))?;
+                let metrics = Handle::current().block_on(stack.persistence(0).metrics())?;
+                let waiting = metrics.lines().find_map(|line| line.strip_prefix(ROOMS_WAITING));
+                let waiting: f64 =
+                    waiting.context("persistence does not tell how many rooms wait")?.trim().parse()?;
+                if waiting == 0.0 {
+                    // Those that were taken last are under way.
+                    self.load.run(&Work::Listen(INDEX_LOOK))?;
+                    return Ok(());
+                }
+                ensure!(
+                    begun.elapsed() < INDEX_PATIENCE,
+                    "{waiting} rooms still wait for the index of search"
+                );
+            }
+        })
+    }
+
+    /// CPU time of all its processes so far.
+    ///
+    /// # Errors
+    /// When one has gone.
+    pub fn cpu(&self) -> Result<Cpu> {
+        processes::cpu(&self.running.processes)
+    }
+
+    /// Resident bytes of the processes that hold the connections.
+    ///
+    /// # Errors
+    /// When one has gone.
+    pub fn front_resident(&self) -> Result<u64> {
+        Ok(processes::resident(&self.front())?.values().sum())
+    }
+
+    /// The processes that hold the connections.
+    #[must_use]
+    pub fn front(&self) -> Vec<Process> {
+        let processes = self.running.processes.iter();
+        processes.filter(|process| !BEHIND.contains(&process.name.as_str())).cloned().collect()
+    }
+
+    /// Starts the gateways of Tidings anew, which keeps rooms; nobody may be connected.
+    ///
+    /// # Errors
+    /// When it is another server, or one does not come up.
+    pub async fn restart_gateways(&mut self) -> Result<()> {
+        let stack = self.stack.as_ref().context("this is not Tidings")?;
+        self.running.processes.retain(|process| process.name != tidings::GATEWAY);
+        for gateway in stack.gateways() {
+            gateway.restart().await?;
+            let pid = gateway.pid().context("the gateway is gone")?;
+            self.running.processes.push(Process { name: tidings::GATEWAY.into(), pid });
+        }
+        Ok(())
+    }
+}
+
+/// Processes that hold no connections.
+const BEHIND: [&str; 3] = ["persistence", "redis", "postgres"];
+
+impl Phase {
+    /// CPU seconds of the processes that hold the connections.
+    #[must_use]
+    pub fn front_cpu(&self) -> f64 {
+        let front = self.cpu.0.iter().filter(|(name, _)| !BEHIND.contains(&name.as_str()));
+        front.map(|(_, seconds)| seconds).sum()
+    }
+
+    /// Fails unless everything came that was to come: figures of a server that loses messages are worth nothing.
+    ///
+    /// # Errors
+    /// What is missing, who was refused, who was cut off.
+    pub fn whole(&self, what: &str) -> Result<()> {
+        let Tally { sent, expected, delivered, refused, refusal, closed, .. } = &self.tally;
+        ensure!(
+            delivered == expected && *refused == 0 && closed.is_empty() && self.gone == 0,
+            "{what}: {sent} sent, {delivered} of {expected} delivered, {refused} refused ({refusal:?}), closed {closed:?}, \
+             {} gone since they entered",
+            self.gone
+        );
+        Ok(())
+    }
+
+    /// Whether its figures are worth something: when another server than ours has lost messages, a note tells of it.
+    ///
+    /// # Errors
+    /// When it is ours.
+    pub fn counts(&self, scenario: &mut Scenario, subject: &Subject, setting: &str) -> Result<bool> {
+        let Err(error) = self.whole(setting) else { return Ok(true) };
+        ensure!(*subject != Subject::Tidings, error);
+        scenario.notes.push(format!("{}: left out. {error}", subject.name()));
+        Ok(false)
+    }
+}
+
+/// Ids of rooms where nobody has to create them.
+fn names(count: usize) -> Vec<String> {
+    (0..count).map(|_| uuid::Uuid::now_v7().to_string()).collect()
+}
+
+/// The id of a person.
+#[must_use]
+pub fn user(number: u32) -> String {
+    format!("person-{number}")
+}
+
+async fn create_rooms(stack: &Arc<Stack>, members: &[Vec<u32>]) -> Result<Vec<String>> {
+    let pool = tidings_harness::http::client();
+    let host = Http::sharing(pool, &stack.persistence(0).url(), &stack.token("host"));
+    let mut rooms = vec![String::new(); members.len()];
+    let mut creating = JoinSet::new();
+    for (number, members) in members.iter().enumerate() {
+        while creating.len() >= AT_ONCE {
+            let (number, room): (usize, String) =
+                creating.join_next().await.context("one is under way")???;
+            rooms[number] = room;
+        }
+        creating.spawn(create_room(host.clone(), number, members.clone()));
+    }
+    while let Some(created) = creating.join_next().await {
+        let (number, room) = created??;
+        rooms[number] = room;
+    }
+    Ok(rooms)
+}
+
+async fn create_room(host: Http, number: usize, members: Vec<u32>) -> Result<(usize, String)> {
+    let first: Vec<Value> =
+        members.iter().take(CREATED_WITH).map(|member| json!({ "user": user(*member) })).collect();
+    let body = json!({ "kind": "private", "name": format!("room {number}"), "members": first });
+    let answer = host.post("/rooms", body).await?;
+    ensure!(answer.status == 201, "create a room: {} {}", answer.status, answer.body);
+    let room: Value = answer.parse()?;
+    let room = room["room"].as_str().context("the room has no id")?.to_owned();
+    let mut adding = JoinSet::new();
+    for member in members.into_iter().skip(CREATED_WITH) {
+        if adding.len() >= AT_ONCE {
+            adding.join_next().await.context("one is under way")???;
+        }
+        let (host, room) = (host.clone(), room.clone());
+        adding.spawn(async move {
+            let answer = host.put_member(&room, &user(member), "member").await?;
+            ensure!(answer.status == 200, "add a member: {} {}", answer.status, answer.body);
+            Ok(())
+        });
+    }
+    while let Some(added) = adding.join_next().await {
+        added??;
+    }
+    Ok((number, room))
+}

@@ -1,0 +1,75 @@
+//! A system for tests in other languages: begun here, told in one line, steered by lines (see `tidings_harness::steered`).
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::Parser;
+use tidings_harness::{Stack, steered};
+use tokio::sync::mpsc;
+
+/// Starts a whole system of its own, tells in one line of JSON where it is, and obeys lines of JSON until stdin ends.
+#[derive(Parser)]
+struct Arguments {
+    #[arg(long, default_value_t = 1)]
+    gateways: usize,
+    #[arg(long, default_value_t = 1)]
+    persistence: usize,
+    /// A setting of every gateway, NAME=VALUE.
+    #[arg(long, value_parser = setting)]
+    gateway_env: Vec<(String, String)>,
+    /// A setting of every persistence node, NAME=VALUE.
+    #[arg(long, value_parser = setting)]
+    persistence_env: Vec<(String, String)>,
+    /// Clients come through proxies, whose weather can be made.
+    #[arg(long)]
+    proxied: bool,
+}
+
+fn setting(text: &str) -> Result<(String, String), String> {
+    let (name, value) = text.split_once('=').ok_or("expected NAME=VALUE")?;
+    Ok((name.to_owned(), value.to_owned()))
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    match run(Arguments::parse()).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("stack: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(arguments: Arguments) -> Result<()> {
+    let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
+    let mut builder = Stack::builder().gateways(arguments.gateways).persistence(arguments.persistence);
+    if arguments.proxied {
+        builder = builder.proxied();
+    }
+    for (name, value) in &arguments.gateway_env {
+        builder = builder.gateway_env(name, value);
+    }
+    for (name, value) in &arguments.persistence_env {
+        builder = builder.persistence_env(name, value);
+    }
+    let steering = async {
+        let stack = builder.start().await?;
+        let mut out = std::io::stdout();
+        steered::obey(stack, lines_of_stdin(), &mut out).await
+    };
+    tokio::select! {
+        steered = steering => steered,
+        _ = terminate.recv() => Ok(()),
+        _ = tokio::signal::ctrl_c() => Ok(()),
+    }
+}
+
+/// Read by a thread of its own, which ends with the program.
+fn lines_of_stdin() -> mpsc::UnboundedReceiver<String> {
+    let (lines, incoming) = mpsc::unbounded_channel();
+    std::thread::spawn(move || {
+        std::io::stdin().lines().map_while(Result::ok).try_for_each(|line| lines.send(line))
+    });
+    incoming
+}

@@ -1,0 +1,164 @@
+//! People whose connections are the TypeScript kit's. A process of Node holds all of them (`clients/ts/play/player.mjs`),
+//! and is spoken with in lines of JSON: orders with a number go in, answers with that number and news come out.
+//! Promises that an order has an answer, also when the process ends; it ends with the value.
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::process::Stdio;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use serde_json::{Value, json};
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
+use tokio::process::{Child, ChildStdin, ChildStdout, Command};
+use tokio::sync::{mpsc, oneshot};
+
+mod person;
+
+pub use person::KitPerson;
+
+use crate::listener::{Hearing, Nodes, lock};
+use crate::token::Token;
+
+const TOKEN_TTL_S: i64 = 24 * 3600;
+
+/// What is known of a person between orders.
+#[derive(Default)]
+struct News {
+    seq: AtomicU64,
+    connections: AtomicU64,
+}
+
+struct Part {
+    news: Arc<News>,
+    hearing: Hearing,
+}
+
+#[derive(Default)]
+struct Shared {
+    orders: AtomicU64,
+    waiting: Mutex<HashMap<u64, oneshot::Sender<Value>>>,
+    people: Mutex<Vec<Part>>,
+    ended: Mutex<Option<String>>,
+}
+
+/// The process.
+pub struct Kit {
+    lines: mpsc::UnboundedSender<String>,
+    shared: Arc<Shared>,
+    _child: Child,
+}
+
+impl Kit {
+    /// Starts `node PROGRAM`, and waits until it has the kit.
+    ///
+    /// # Errors
+    /// When Node is missing, or the kit is not built.
+    pub async fn start(program: &Path) -> Result<Kit> {
+        let mut child = Command::new("node")
+            .arg(program)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .context("start node")?;
+        let (stdin, stdout) =
+            (child.stdin.take().context("no stdin")?, child.stdout.take().context("no stdout")?);
+        let mut news = BufReader::new(stdout).lines();
+        let first = news.next_line().await?.unwrap_or_default();
+        ensure!(first.contains("\"ready\""), "{} did not begin: is the kit built?", program.display());
+        let (lines, outgoing) = mpsc::unbounded_channel();
+        let shared = Arc::new(Shared::default());
+        tokio::spawn(write(stdin, outgoing));
+        tokio::spawn(read(news, Arc::clone(&shared)));
+        Ok(Kit { lines, shared, _child: child })
+    }
+
+    /// One more person; not there until they come.
+    pub(super) fn hire(
+        self: &Arc<Self>,
+        user: &str,
+        room: &str,
+        nodes: &Nodes,
+        number: usize,
+        hearing: Hearing,
+    ) -> KitPerson {
+        let news = Arc::new(News::default());
+        let person = {
+            let mut people = lock(&self.shared.people);
+            people.push(Part { news: Arc::clone(&news), hearing });
+            people.len() - 1
+        };
+        let origin = |ws: &String| ws.replacen("ws", "http", 1).trim_end_matches("/v1/ws").to_owned();
+        let order = json!({
+            "do": "hire", "person": person, "user": user, "room": room, "first": number,
+            "token": Token::of(user).ttl_s(TOKEN_TTL_S).sign(&nodes.jwt_secret),
+            "gateways": nodes.gateways.iter().map(origin).collect::<Vec<_>>(),
+            "persistence": nodes.persistence,
+        });
+        self.tell(&order);
+        KitPerson::new(person, Arc::clone(self), news)
+    }
+
+    /// Without an answer.
+    fn tell(&self, order: &Value) {
+        // Whoever waits is told by `read` that it has ended.
+        let _ = self.lines.send(order.to_string());
+    }
+
+    /// The answer to an order.
+    async fn ask(&self, mut order: Value) -> Result<Value, String> {
+        let id = self.shared.orders.fetch_add(1, Ordering::Relaxed);
+        order["id"] = id.into();
+        let (answered, answer) = oneshot::channel();
+        lock(&self.shared.waiting).insert(id, answered);
+        self.tell(&order);
+        // Looked at once the order waits, so that an end that comes now is seen by one of the two.
+        if let Some(why) = lock(&self.shared.ended).clone() {
+            return Err(why);
+        }
+        let answer = answer.await.map_err(|_| lock(&self.shared.ended).clone().unwrap_or_default())?;
+        match answer["error"].as_str() {
+            Some(why) => Err(why.to_owned()),
+            None => Ok(answer),
+        }
+    }
+}
+
+async fn write(mut stdin: ChildStdin, mut lines: mpsc::UnboundedReceiver<String>) {
+    while let Some(line) = lines.recv().await {
+        if stdin.write_all(format!("{line}\n").as_bytes()).await.is_err() {
+            return;
+        }
+    }
+}
+
+async fn read(mut lines: Lines<BufReader<ChildStdout>>, shared: Arc<Shared>) {
+    while let Ok(Some(line)) = lines.next_line().await {
+        let Ok(mut said) = serde_json::from_str::<Value>(&line) else { continue };
+        if let Some(id) = said["id"].as_u64() {
+            if let Some(waiting) = lock(&shared.waiting).remove(&id) {
+                // Nobody waits for it when what asked was given up.
+                let _ = waiting.send(said);
+            }
+        } else {
+            take(&shared, said["news"].take());
+        }
+    }
+    *lock(&shared.ended) = Some("the process with the kit has ended".to_owned());
+    lock(&shared.waiting).clear();
+}
+
+/// News of people: `[[person, seq, connections, [microseconds under way, …]], …]`.
+fn take(shared: &Shared, news: Value) {
+    type Told = (usize, u64, u64, Vec<u64>);
+    let people = lock(&shared.people);
+    for (person, seq, connections, delays) in serde_json::from_value::<Vec<Told>>(news).unwrap_or_default() {
+        let Some(part) = people.get(person) else { continue };
+        part.news.seq.store(seq, Ordering::Relaxed);
+        part.news.connections.store(connections, Ordering::Relaxed);
+        delays.into_iter().for_each(|us| (part.hearing)(Duration::from_micros(us)));
+    }
+}

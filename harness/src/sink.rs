@@ -1,0 +1,169 @@
+//! A collector of spans: takes what services export by OTLP over gRPC, and shows it as trees.
+//! Touches a port of this machine. Promises that what [`Sink::spans`] tells was exported and taken.
+
+mod picture;
+mod tree;
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, ensure};
+use opentelemetry_proto::tonic::collector::trace::v1::trace_service_server::{
+    TraceService, TraceServiceServer,
+};
+use opentelemetry_proto::tonic::collector::trace::v1::{
+    ExportTraceServiceRequest, ExportTraceServiceResponse,
+};
+use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue, any_value::Value};
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+use tonic::transport::server::{Server, TcpIncoming};
+use tonic::{Request, Response, Status};
+
+pub use picture::picture;
+pub use tree::tree;
+
+/// A span as it was exported.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Seen {
+    /// Ids, in hex.
+    pub trace: String,
+    /// Of the span.
+    pub id: String,
+    /// Of its parent; `None`: a root.
+    pub parent: Option<String>,
+    /// What it is called.
+    pub name: String,
+    /// `service.name` of who made it.
+    pub service: String,
+    /// `service.instance.id` of who made it.
+    pub instance: String,
+    /// Nanoseconds since the Unix epoch; 0: never ended.
+    pub start_ns: u64,
+    /// As above.
+    pub end_ns: u64,
+    /// Attributes as text.
+    pub attributes: BTreeMap<String, String>,
+    /// All of it as it came, resource included.
+    pub whole: String,
+}
+
+#[derive(Debug, Clone, Default)]
+struct Taken(Arc<Mutex<Vec<Seen>>>);
+
+/// See the module. Ends when it is dropped.
+#[derive(Debug)]
+pub struct Sink {
+    port: u16,
+    taken: Taken,
+    serving: JoinHandle<()>,
+}
+
+impl Sink {
+    /// Starts on a free port.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub async fn start() -> Result<Sink> {
+        let listener = TcpListener::bind("127.0.0.1:0").await?;
+        let port = listener.local_addr()?.port();
+        let taken = Taken::default();
+        let service = TraceServiceServer::new(taken.clone());
+        let serving = tokio::spawn(async move {
+            let served = Server::builder().serve_with_incoming(service, TcpIncoming::from(listener)).await;
+            if let Err(error) = served {
+                eprintln!("the sink ended: {error}");
+            }
+        });
+        Ok(Sink { port, taken, serving })
+    }
+
+    /// What services are told.
+    pub fn endpoint(&self) -> String {
+        format!("http://127.0.0.1:{}", self.port)
+    }
+
+    /// What was exported so far, in the order of their beginnings.
+    pub fn spans(&self) -> Vec<Seen> {
+        let mut spans = self.taken.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        spans.sort_by_key(|span| (span.start_ns, std::cmp::Reverse(span.end_ns)));
+        spans
+    }
+
+    /// Waits until what was exported is enough.
+    ///
+    /// # Errors
+    /// When it is not in time, with what came.
+    pub async fn until(&self, patience: Duration, enough: impl Fn(&[Seen]) -> bool) -> Result<Vec<Seen>> {
+        let begun = Instant::now();
+        loop {
+            let spans = self.spans();
+            if enough(&spans) {
+                return Ok(spans);
+            }
+            ensure!(begun.elapsed() < patience, "not enough spans came:\n{}", tree(&spans));
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+}
+
+impl Drop for Sink {
+    fn drop(&mut self) {
+        self.serving.abort();
+    }
+}
+
+#[tonic::async_trait]
+impl TraceService for Taken {
+    async fn export(
+        &self,
+        request: Request<ExportTraceServiceRequest>,
+    ) -> Result<Response<ExportTraceServiceResponse>, Status> {
+        let mut seen = Vec::new();
+        for part in request.into_inner().resource_spans {
+            let resource = attributes(part.resource.as_ref().map_or(&[], |resource| &resource.attributes));
+            let of = |name: &str| resource.get(name).cloned().unwrap_or_default();
+            for span in part.scope_spans.into_iter().flat_map(|scope| scope.spans) {
+                let parent = Some(hex(&span.parent_span_id)).filter(|id| !id.is_empty());
+                seen.push(Seen {
+                    trace: hex(&span.trace_id),
+                    id: hex(&span.span_id),
+                    parent,
+                    service: of("service.name"),
+                    instance: of("service.instance.id"),
+                    start_ns: span.start_time_unix_nano,
+                    end_ns: span.end_time_unix_nano,
+                    attributes: attributes(&span.attributes),
+                    whole: format!("{:?} {span:?}", part.resource),
+                    name: span.name,
+                });
+            }
+        }
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).extend(seen);
+        Ok(Response::new(ExportTraceServiceResponse::default()))
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::new(), |mut text, byte| {
+        // Writing to a string cannot fail.
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
+
+fn attributes(list: &[KeyValue]) -> BTreeMap<String, String> {
+    list.iter().map(|one| (one.key.clone(), text_of(one.value.as_ref()))).collect()
+}
+
+fn text_of(value: Option<&AnyValue>) -> String {
+    match value.and_then(|value| value.value.as_ref()) {
+        Some(Value::StringValue(text)) => text.clone(),
+        Some(Value::IntValue(number)) => number.to_string(),
+        Some(Value::DoubleValue(number)) => number.to_string(),
+        Some(Value::BoolValue(is)) => is.to_string(),
+        other => format!("{other:?}"),
+    }
+}

@@ -1,0 +1,67 @@
+//! One trace as a picture: a bar for each span, below each other as in the tree, along the time.
+
+use std::fmt::Write as _;
+
+use super::Seen;
+use super::tree::{name_of, names};
+
+const WIDTH: f64 = 900.0;
+const LEFT: f64 = 300.0;
+const ROW: f64 = 28.0;
+const TOP: f64 = 44.0;
+const COLORS: [&str; 4] = ["#2563eb", "#0d9488", "#b45309", "#7c3aed"];
+
+/// An SVG of the spans of one trace.
+pub fn picture(spans: &[Seen]) -> String {
+    let mut rows: Vec<(&Seen, usize)> = Vec::new();
+    let is_here = |span: &Seen| spans.iter().any(|other| Some(&other.id) == span.parent.as_ref());
+    for root in spans.iter().filter(|span| !is_here(span)) {
+        below(root, spans, 0, &mut rows);
+    }
+    let all: Vec<&Seen> = spans.iter().collect();
+    let names = names(&all);
+    let begun = spans.iter().map(|span| span.start_ns).min().unwrap_or(0);
+    let whole = spans.iter().map(|span| span.end_ns).max().unwrap_or(0).saturating_sub(begun).max(1) as f64;
+    let height = TOP + ROW * rows.len() as f64 + 12.0;
+    let mut svg = String::new();
+    // Writing to a string cannot fail.
+    let _ = writeln!(
+        svg,
+        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {height}\" \
+         font-family=\"system-ui, sans-serif\" font-size=\"13\">\n\
+         <title>The trace of one message</title>\n<rect width=\"{WIDTH}\" height=\"{height}\" fill=\"#ffffff\"/>"
+    );
+    let scale = (WIDTH - LEFT - 70.0) / whole;
+    for quarter in 0..=4_u8 {
+        let at = LEFT + (WIDTH - LEFT - 70.0) * f64::from(quarter) / 4.0;
+        let ms = whole / 1e6 * f64::from(quarter) / 4.0;
+        let _ = writeln!(
+            svg,
+            "<line x1=\"{at:.1}\" y1=\"30\" x2=\"{at:.1}\" y2=\"{height}\" stroke=\"#e5e7eb\"/>\
+             <text x=\"{at:.1}\" y=\"22\" fill=\"#4b5563\" text-anchor=\"middle\">{ms:.1} ms</text>"
+        );
+    }
+    for (row, (span, depth)) in rows.iter().enumerate() {
+        let (who, y) = (name_of(&names, span), TOP + ROW * row as f64);
+        let color = COLORS[names.values().position(|name| name == who).unwrap_or(0) % COLORS.len()];
+        let x = LEFT + span.start_ns.saturating_sub(begun) as f64 * scale;
+        let took = span.end_ns.saturating_sub(span.start_ns) as f64;
+        let (width, indent, line) = ((took * scale).max(2.0), 10.0 + *depth as f64 * 16.0, y + 13.0);
+        let (end, ms, name) = (x + width + 5.0, took / 1e6, &span.name);
+        let _ = writeln!(
+            svg,
+            "<text x=\"{indent}\" y=\"{line}\" fill=\"#111827\">{name} <tspan fill=\"{color}\">{who}</tspan></text>\
+             <rect x=\"{x:.1}\" y=\"{y}\" width=\"{width:.1}\" height=\"18\" rx=\"3\" fill=\"{color}\"/>\
+             <text x=\"{end:.1}\" y=\"{line}\" fill=\"#4b5563\">{ms:.2}</text>"
+        );
+    }
+    svg.push_str("</svg>\n");
+    svg
+}
+
+fn below<'a>(span: &'a Seen, all: &'a [Seen], depth: usize, rows: &mut Vec<(&'a Seen, usize)>) {
+    rows.push((span, depth));
+    for child in all.iter().filter(|child| child.parent.as_deref() == Some(&span.id)) {
+        below(child, all, depth + 1, rows);
+    }
+}

@@ -1,0 +1,63 @@
+//! Traces as text: each span below its parent, with who made it, when it began in its trace and how long it took.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+use super::Seen;
+
+/// A line for each span, in the order of their beginnings; those without a parent here stand at the left.
+pub fn tree(spans: &[Seen]) -> String {
+    let mut text = String::new();
+    let mut traces: BTreeMap<&str, Vec<&Seen>> = BTreeMap::new();
+    for span in spans {
+        traces.entry(&span.trace).or_default().push(span);
+    }
+    for (trace, mut spans) in traces {
+        spans.sort_by_key(|span| (span.start_ns, std::cmp::Reverse(span.end_ns)));
+        let begun = spans.first().map_or(0, |span| span.start_ns);
+        let names = names(&spans);
+        // Writing to a string cannot fail.
+        let _ = writeln!(text, "trace {trace}");
+        let is_here = |parent: &Option<String>| {
+            parent.as_ref().is_some_and(|parent| spans.iter().any(|span| span.id == *parent))
+        };
+        for root in spans.iter().filter(|span| !is_here(&span.parent)) {
+            lines(&mut text, root, &spans, &names, begun, 0);
+        }
+    }
+    text
+}
+
+/// Instances of a service by letters, in the order of their first spans.
+pub(super) fn names(spans: &[&Seen]) -> BTreeMap<String, String> {
+    let mut names: BTreeMap<String, String> = BTreeMap::new();
+    for span in spans {
+        let before = names.keys().filter(|key| key.starts_with(&format!("{} ", span.service))).count();
+        let letter = char::from(b'A' + u8::try_from(before).unwrap_or(25).min(25));
+        let name = format!("{} {letter}", span.service.trim_start_matches("tidings-"));
+        names.entry(format!("{} {}", span.service, span.instance)).or_insert(name);
+    }
+    names
+}
+
+pub(super) fn name_of<'a>(names: &'a BTreeMap<String, String>, span: &Seen) -> &'a str {
+    names.get(&format!("{} {}", span.service, span.instance)).map_or("?", String::as_str)
+}
+
+fn lines(
+    text: &mut String,
+    span: &Seen,
+    all: &[&Seen],
+    names: &BTreeMap<String, String>,
+    begun: u64,
+    depth: usize,
+) {
+    let ms = |ns: u64| ns as f64 / 1e6;
+    let called = format!("{:indent$}{}", "", span.name, indent = depth * 2);
+    let (after, took) = (ms(span.start_ns - begun), ms(span.end_ns.saturating_sub(span.start_ns)));
+    let who = name_of(names, span);
+    let _ = writeln!(text, "  {called:<38} {who:<14} +{after:>7.2} ms {took:>8.2} ms");
+    for child in all.iter().filter(|child| child.parent.as_deref() == Some(&span.id)) {
+        lines(text, child, all, names, begun, depth + 1);
+    }
+}

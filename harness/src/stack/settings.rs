@@ -1,0 +1,45 @@
+//! What the nodes of a stack are told: where the others are, their secrets, and what suits tests.
+
+use crate::node::Service;
+
+/// What the nodes of one stack are told.
+pub(super) struct Settings {
+    pub(super) redis_url: String,
+    pub(super) database_url: String,
+    pub(super) jwt_secret: String,
+    pub(super) internal_secret: String,
+    pub(super) persistence_urls: String,
+    pub(super) gateway: Vec<(String, String)>,
+    pub(super) persistence: Vec<(String, String)>,
+}
+
+impl Settings {
+    pub(super) fn of(&self, service: Service) -> Vec<(String, String)> {
+        let mut settings = vec![
+            ("REDIS_URL", self.redis_url.as_str()),
+            ("TIDINGS_JWT_SECRET", &self.jwt_secret),
+            ("TIDINGS_INTERNAL_SECRET", &self.internal_secret),
+        ];
+        let more = match service {
+            Service::Gateway => {
+                settings.push(("TIDINGS_PERSISTENCE_URLS", &self.persistence_urls));
+                // Each a full runtime: a test machine holds many nodes at once.
+                settings.push(("TIDINGS_WORKERS", "2"));
+                // Those of the drain set their own.
+                settings.push(("TIDINGS_DRAIN_MS", "1000"));
+                &self.gateway
+            }
+            Service::Persistence => {
+                settings.push(("DATABASE_URL", &self.database_url));
+                // Tests are faster than people; those of the limits set their own.
+                settings.push(("TIDINGS_MESSAGES_PER_SECOND", "100000"));
+                settings.push(("TIDINGS_MESSAGES_BURST", "100000"));
+                settings.push(("TIDINGS_MARKS_PER_SECOND", "100000"));
+                settings.push(("TIDINGS_PRESENCE_PER_SECOND", "100000"));
+                &self.persistence
+            }
+        };
+        let settings = settings.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned()));
+        settings.chain(more.iter().cloned()).collect()
+    }
+}

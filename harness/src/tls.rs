@@ -1,0 +1,105 @@
+//! TLS for tests: an authority of this process, certificates that it signs, and clients that trust it.
+//! Clients also trust what the file that `SSL_CERT_FILE` names holds (as OpenSSL's do).
+
+use std::sync::{Arc, OnceLock};
+
+use anyhow::{Context, Result};
+use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, KeyUsagePurpose};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::{ClientConfig, RootCertStore};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+
+/// Signs certificates for servers of tests.
+pub struct Authority {
+    certificate: rcgen::Certificate,
+    issuer: Issuer<'static, KeyPair>,
+}
+
+/// A server's certificate with its chain, and its key, as PEM.
+pub struct Identity {
+    /// Its certificate.
+    pub certificate: String,
+    /// Its key.
+    pub key: String,
+}
+
+impl Authority {
+    /// One that nobody trusts yet.
+    ///
+    /// # Errors
+    /// When no key can be made.
+    pub fn new(name: &str) -> Result<Authority> {
+        let key = KeyPair::generate()?;
+        let mut params = CertificateParams::default();
+        params.distinguished_name.push(DnType::CommonName, name);
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+        let certificate = params.self_signed(&key)?;
+        Ok(Authority { certificate, issuer: Issuer::new(params, key) })
+    }
+
+    /// Its own certificate, as PEM: what clients trust.
+    pub fn pem(&self) -> String {
+        self.certificate.pem()
+    }
+
+    /// A certificate for a server of these names or addresses.
+    ///
+    /// # Errors
+    /// When a name cannot stand in a certificate.
+    pub fn identity(&self, names: &[&str]) -> Result<Identity> {
+        let key = KeyPair::generate()?;
+        let params = CertificateParams::new(names.iter().map(ToString::to_string).collect::<Vec<_>>())?;
+        let certificate = params.signed_by(&key, &self.issuer)?.pem();
+        Ok(Identity { certificate, key: key.serialize_pem() })
+    }
+}
+
+/// The authority of this process, which all its clients trust.
+///
+/// # Errors
+/// When no key can be made.
+pub fn authority() -> Result<&'static Authority> {
+    static AUTHORITY: OnceLock<Authority> = OnceLock::new();
+    if let Some(authority) = AUTHORITY.get() {
+        return Ok(authority);
+    }
+    let made = Authority::new("Tidings tests")?;
+    Ok(AUTHORITY.get_or_init(|| made))
+}
+
+/// How clients of this process speak TLS. What cannot be trusted is told on standard error, and left out.
+pub(crate) fn client() -> Arc<ClientConfig> {
+    static CLIENT: OnceLock<Arc<ClientConfig>> = OnceLock::new();
+    Arc::clone(CLIENT.get_or_init(|| {
+        let trusted = trusted().unwrap_or_else(|error| {
+            eprintln!("no certificate is trusted: {error:#}");
+            RootCertStore::empty()
+        });
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let config = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
+        let config = config.expect("the provider has the ciphers of the versions that are safe");
+        Arc::new(config.with_root_certificates(trusted).with_no_client_auth())
+    }))
+}
+
+fn trusted() -> Result<RootCertStore> {
+    let mut trusted = RootCertStore::empty();
+    trusted.add(authority()?.certificate.der().clone())?;
+    if let Some(file) = std::env::var_os("SSL_CERT_FILE") {
+        let context = || format!("SSL_CERT_FILE={}", file.display());
+        for certificate in CertificateDer::pem_file_iter(&file).with_context(context)? {
+            trusted.add(certificate.with_context(context)?)?;
+        }
+    }
+    Ok(trusted)
+}
+
+/// Speaks TLS with the server of this name.
+pub(crate) async fn connect(stream: TcpStream, name: &str) -> std::io::Result<TlsStream<TcpStream>> {
+    let name = ServerName::try_from(name.to_owned()).map_err(std::io::Error::other)?;
+    TlsConnector::from(client()).connect(name, stream).await
+}

@@ -1,0 +1,169 @@
+//! The shipped load balancer in front of two gateways and two persistence nodes: one origin with TLS, for WebSockets,
+//! polls and requests; and what it keeps from whom.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use serde_json::{Value, json};
+use tidings_harness::balancer::Balancer;
+use tidings_harness::{Client, Http, Ports, ServerFrame, Stack, TokenBy, ports};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+
+const PATIENCE: Duration = Duration::from_secs(20);
+
+async fn stack() -> Result<Stack> {
+    Stack::builder().gateways(2).persistence(2).start().await
+}
+
+#[tokio::test]
+async fn websockets_are_spread_over_the_gateways_and_hear_each_other() -> Result<()> {
+    let stack = stack().await?;
+    let balancer = Balancer::of(&stack).await?;
+    let https = Http::new(&balancer.url(), &stack.token("ann"));
+    let room = https.new_room(&["ben"]).await?;
+
+    let mut clients = Vec::new();
+    for number in 0..20 {
+        let user = if number % 2 == 0 { "ann" } else { "ben" };
+        clients.push(Client::connect(&balancer.ws(), &stack.token(user)).await?);
+    }
+    for gateway in stack.gateways() {
+        let page = gateway.metrics().await?;
+        let held = page.lines().find_map(|line| line.strip_prefix("tidings_gateway_connections "));
+        let held: u32 = held.context("it does not say how many it holds")?.parse()?;
+        ensure!((9..=11).contains(&held), "{held} of 20");
+    }
+    for client in &clients {
+        client.join_and_catch_up(&room).await?;
+    }
+    let ack = clients[0].send(&room, "through the front door").await?;
+    ensure!((ack.seq, ack.stage.as_str()) == (1, "stored"), "{ack:?}");
+    for client in &clients {
+        let ServerFrame::Message(message) = client.wait_for("message:new", PATIENCE).await? else {
+            anyhow::bail!("not a message");
+        };
+        ensure!(message.content == "through the front door");
+    }
+    let history = https.messages(&room, "limit=10").await?.expect(200).body;
+    ensure!(history["messages"][0]["content"] == "through the front door", "{history}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn compression_and_the_token_of_a_page_pass_and_the_log_holds_no_token() -> Result<()> {
+    let stack = stack().await?;
+    let balancer = Balancer::of(&stack).await?;
+    let token = stack.token("ann");
+    let client = Client::connect_by(TokenBy::Query, &balancer.ws(), &token).await?;
+    ensure!(client.connected().user == "ann");
+    client.close().await?;
+    let deflating = Client::connect_deflating(&balancer.ws(), &token).await?;
+    deflating.ping().await?;
+    deflating.close().await?;
+    let refused = Http::new(&balancer.url(), "no token").get("/rooms?token=secret-in-a-query").await?;
+    ensure!(refused.status == 401, "{refused:?}");
+
+    let begun = Instant::now();
+    let log = loop {
+        let log = balancer.log()?;
+        let lines = log.lines().filter(|line| line.starts_with('{')).map(serde_json::from_str::<Value>);
+        let lines = lines.collect::<Result<Vec<_>, _>>().with_context(|| log.clone())?;
+        if ["/v1/ws", "/v1/rooms"].iter().all(|path| lines.iter().any(|line| line["path"] == *path)) {
+            break log;
+        }
+        ensure!(begun.elapsed() < PATIENCE, "{log}");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    };
+    ensure!(
+        !log.contains(&token) && !log.contains("secret-in-a-query") && !log.contains("127.0.0.1"),
+        "{log}"
+    );
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_poll_waits_its_time_and_comes_back_at_once_with_a_message() -> Result<()> {
+    let stack = stack().await?;
+    let balancer = Balancer::of(&stack).await?;
+    let ann = Http::new(&balancer.url(), &stack.token("ann"));
+    let room = ann.new_room(&["ben"]).await?;
+    let epoch = ann.room(&room).await?.expect(200).body["head"]["epoch"].clone();
+    let poll = json!({ "cursors": { &room: { "epoch": epoch, "seq": 0 } }, "timeout_ms": 25_000 });
+
+    // Whoever comes is told as present.
+    ann.post("/poll", json!({ "cursors": poll["cursors"], "timeout_ms": 3_000 })).await?.expect(200);
+    let begun = Instant::now();
+    let quiet = ann.post("/poll", poll.clone()).await?.expect(200);
+    ensure!(begun.elapsed() > Duration::from_secs(24), "{:?}: {:?}", begun.elapsed(), quiet.body);
+
+    let waiting = tokio::spawn({
+        let ann = ann.clone();
+        async move { ann.post("/poll", poll).await }
+    });
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    let begun = Instant::now();
+    stack.http("ben").send(&room, &uuid::Uuid::now_v7().to_string(), "are you there?").await?.expect(201);
+    let told = waiting.await??.expect(200);
+    ensure!(told.body.to_string().contains("are you there?"), "{:?}", told.body);
+    ensure!(begun.elapsed() < Duration::from_secs(15), "only with its timeout");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_request_that_does_not_come_to_its_end_is_cut_off() -> Result<()> {
+    let balancer = Balancer::of(&stack().await?).await?;
+    let mut stream = TcpStream::connect(("127.0.0.1", balancer.http_port())).await?;
+    stream.write_all(b"GET /v1/rooms HTTP/1.1\r\nHost: localhost\r\nX-Slow: ").await?;
+    let mut answer = String::new();
+    tokio::time::timeout(Duration::from_secs(30), stream.read_to_string(&mut answer)).await??;
+    ensure!(answer.starts_with("HTTP/1.1 408"), "{answer}");
+    Ok(())
+}
+
+/// Answers every request with its own head.
+async fn echo() -> Result<Ports> {
+    let (public, admin) = (TcpListener::bind("127.0.0.1:0").await?, TcpListener::bind("127.0.0.1:0").await?);
+    let ports = Ports {
+        public: public.local_addr()?.port(),
+        admin: admin.local_addr()?.port(),
+        internal: ports::free()?,
+    };
+    for listener in [public, admin] {
+        tokio::spawn(async move {
+            while let Ok((mut stream, _)) = listener.accept().await {
+                tokio::spawn(async move {
+                    let mut head = Vec::new();
+                    while !head.ends_with(b"\r\n\r\n") {
+                        if stream.read_buf(&mut head).await.is_ok_and(|count| count > 0) {
+                            continue;
+                        }
+                        return;
+                    }
+                    let answer = format!(
+                        "HTTP/1.1 200 OK\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
+                        head.len()
+                    );
+                    // Whoever has gone needs no answer.
+                    let _ = stream.write_all(&[answer.as_bytes(), &head].concat()).await;
+                });
+            }
+        });
+    }
+    Ok(ports)
+}
+
+#[tokio::test]
+async fn nodes_are_told_the_clients_real_address_whatever_it_says_itself() -> Result<()> {
+    let nodes = [echo().await?, echo().await?];
+    let balancer = Balancer::before(&nodes, &nodes).await?;
+    for path in ["/v1/poll", "/v1/rooms"] {
+        let request = tidings_harness::http::client().get(format!("{}{path}", balancer.url()));
+        let request = request.header("X-Forwarded-For", "203.0.113.9").header("Forwarded", "for=203.0.113.9");
+        let head = request.header("X-Forwarded-Proto", "gopher").send().await?.text().await?.to_lowercase();
+        ensure!(head.contains("x-forwarded-for: 127.0.0.1\r\n"), "{head}");
+        ensure!(head.contains("x-forwarded-proto: https\r\n"), "{head}");
+        ensure!(!head.contains("203.0.113.9") && !head.contains("gopher"), "{head}");
+    }
+    Ok(())
+}

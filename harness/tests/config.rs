@@ -1,0 +1,216 @@
+//! Settings of the programs: what cannot work is told all at once before anything starts, secrets come from files and
+//! are never printed, and what the programs tell about themselves.
+
+use std::collections::BTreeMap;
+use std::process::{Command, Output};
+
+use anyhow::{Result, ensure};
+use tidings_harness::folder::Folder;
+use tidings_harness::{Service, Stack, node};
+
+/// Part of every secret here.
+const MARK: &str = "hunter2hunter2hunter2";
+const PROGRAMS: [Service; 2] = [Service::Gateway, Service::Persistence];
+
+/// Settings that would work, were there somebody at the addresses.
+fn good(service: Service) -> BTreeMap<&'static str, String> {
+    let mut settings = BTreeMap::from([
+        ("REDIS_URL", format!("redis://:{MARK}@127.0.0.1:1")),
+        ("TIDINGS_INTERNAL_SECRET", MARK.to_owned()),
+        ("TIDINGS_JWT_SECRET", MARK.to_owned()),
+    ]);
+    match service {
+        Service::Gateway => settings.insert("TIDINGS_PERSISTENCE_URLS", "http://127.0.0.1:1".to_owned()),
+        Service::Persistence => {
+            settings.insert("DATABASE_URL", format!("postgres://tidings:{MARK}@127.0.0.1:1/tidings"))
+        }
+    };
+    settings
+}
+
+/// The exit code, and all that was said. Nothing of a secret may be in it.
+fn said(program: &str, flags: &[&str], settings: &BTreeMap<&str, String>) -> Result<(i32, String)> {
+    let mut command = Command::new(node::program(program)?);
+    let Output { status, stdout, stderr } = command.env_clear().envs(settings).args(flags).output()?;
+    let said = format!("{}{}", String::from_utf8(stdout)?, String::from_utf8(stderr)?);
+    ensure!(!said.contains(MARK), "{program} {flags:?} prints a secret: {said}");
+    Ok((status.code().unwrap_or(-1), said))
+}
+
+fn check(service: Service, settings: &BTreeMap<&str, String>) -> Result<(i32, String)> {
+    said(service.program(), &["--check-config"], settings)
+}
+
+fn file(folder: &Folder, name: &str, text: &str) -> Result<String> {
+    let path = folder.path().join(name);
+    std::fs::write(&path, text)?;
+    Ok(path.display().to_string())
+}
+
+#[test]
+fn good_settings_are_ok_and_nothing_is_started_or_reached() -> Result<()> {
+    for service in PROGRAMS {
+        assert_eq!(check(service, &good(service))?, (0, "ok\n".to_owned()));
+    }
+    Ok(())
+}
+
+#[test]
+fn all_that_is_wrong_is_told_at_once_with_flag_variable_value_and_why() -> Result<()> {
+    let folder = Folder::new()?;
+    for service in PROGRAMS {
+        let mut settings = good(service);
+        settings.insert("REDIS_URL", format!("redis://:{MARK}@127.0.0.1:port"));
+        settings.insert("TIDINGS_LISTEN", "somewhere".to_owned());
+        settings.insert("TIDINGS_UNREADY_MS", "700000".to_owned());
+        settings.insert("TIDINGS_ALLOWED_ORIGINS", "chat.example".to_owned());
+        settings.insert("TIDINGS_JWT_USER_CLAIM", " ".to_owned());
+        settings.insert("TIDINGS_LOG", "tidings=loud".to_owned());
+        settings.remove("TIDINGS_INTERNAL_SECRET");
+        settings.insert("TIDINGS_INTERNAL_SECRET_FILE", file(&folder, "short", &MARK[..9])?);
+        let mut told = vec![
+            "--redis-url (REDIS_URL): is not a URL",
+            "--listen (TIDINGS_LISTEN): \"somewhere\": invalid socket address",
+            "--unready-ms (TIDINGS_UNREADY_MS): \"700000\": 700000 is not in 0..=600000",
+            "--allowed-origins (TIDINGS_ALLOWED_ORIGINS): ",
+            "--log (TIDINGS_LOG): ",
+            "--internal-secret (TIDINGS_INTERNAL_SECRET): must have at least 16 bytes",
+        ];
+        if service == Service::Persistence {
+            settings.insert("DATABASE_URL", format!("postgres://tidings:{MARK}@x/y?sslrootcert=/no/file"));
+            settings.insert("TIDINGS_LEASE_MS", "5".to_owned());
+            settings.insert("TIDINGS_USERS", "everybody".to_owned());
+            told.extend([
+                "--database-url (DATABASE_URL): names the file /no/file as sslrootcert",
+                "--lease-ms (TIDINGS_LEASE_MS): must be from 1000 to 60000",
+                "--users (TIDINGS_USERS): \"everybody\": it is none of create, required",
+            ]);
+        } else {
+            settings.insert("TIDINGS_PERSISTENCE_URLS", "http://127.0.0.1:1,ftp://x".to_owned());
+            told.push("--persistence-url (TIDINGS_PERSISTENCE_URLS): must begin with http://");
+        }
+        let (code, said) = check(service, &settings)?;
+        for told in &told {
+            ensure!(said.contains(told), "{told} is not in:\n{said}");
+        }
+        ensure!(code == 2 && said.lines().count() == told.len(), "{code}:\n{said}");
+        // The same without being asked to check: it does not start.
+        let (code, started) = self::said(service.program(), &[], &settings)?;
+        ensure!(code == 2 && started == said, "{code}:\n{started}");
+    }
+    Ok(())
+}
+
+#[test]
+fn secrets_come_from_files_and_never_from_both() -> Result<()> {
+    let folder = Folder::new()?;
+    for service in PROGRAMS {
+        for secret in ["REDIS_URL", "DATABASE_URL", "TIDINGS_JWT_SECRET", "TIDINGS_INTERNAL_SECRET"] {
+            let mut settings = good(service);
+            let Some(value) = settings.remove(secret) else { continue };
+            let variable = format!("{secret}_FILE");
+            let path = file(&folder, secret, &format!("{value}\n"))?;
+            settings.insert(&variable, path);
+            assert_eq!(check(service, &settings)?, (0, "ok\n".to_owned()), "{variable}");
+            settings.insert(secret, value);
+            let (code, told) = check(service, &settings)?;
+            ensure!(code == 2 && told.contains(secret) && told.contains(&variable), "{told}");
+            settings.remove(secret);
+            settings.insert(&variable, "/no/such/secret".to_owned());
+            let (code, told) = check(service, &settings)?;
+            ensure!(code == 2 && told.contains(&variable) && told.contains("/no/such/secret"), "{told}");
+        }
+    }
+    // Jobs and migrations read them the same way.
+    let path = file(&folder, "database", &format!("mysql://{MARK}"))?;
+    let settings =
+        BTreeMap::from([("DATABASE_URL_FILE", path), ("REDIS_URL", "redis://127.0.0.1:1".to_owned())]);
+    for (program, job) in [
+        ("tidings-persistence", &["retain", "--older-than=1d", "--drop"][..]),
+        ("tidings-persistence", &["dead-letter", "list"]),
+        ("tidings-persistence", &["import", "x"]),
+        ("tidings-persistence", &["export"]),
+        ("tidings-persistence", &["migrate", "up"]),
+        ("tidings-migrations", &["status"]),
+    ] {
+        let (code, told) = said(program, job, &settings)?;
+        let why = "--database-url (DATABASE_URL): must begin with postgres://";
+        ensure!(code == 2 && told.contains(why), "{job:?}: {told}");
+        let (code, told) = said(program, job, &BTreeMap::new())?;
+        ensure!(code == 2 && told.contains("DATABASE_URL_FILE"), "{job:?}: {told}");
+    }
+    Ok(())
+}
+
+#[test]
+fn a_variable_that_is_no_setting_is_warned_of_and_one_of_the_other_service_is_not() -> Result<()> {
+    let mut settings = good(Service::Gateway);
+    settings.insert("TIDINGS_HARTBEAT_MS", "5".to_owned());
+    settings.insert("TIDINGS_LEASE_MS", "5".to_owned());
+    let (code, told) = check(Service::Gateway, &settings)?;
+    let warning = "tidings-gateway: warning: the variable TIDINGS_HARTBEAT_MS is no setting: is TIDINGS_HEARTBEAT_MS meant?";
+    ensure!(code == 0 && told.contains(warning) && told.lines().count() == 2, "{told}");
+    Ok(())
+}
+
+#[test]
+fn help_version_settings_and_completions_are_told_without_secrets() -> Result<()> {
+    for service in PROGRAMS {
+        let (program, settings) = (service.program(), good(service));
+        let tell = |flags: &[&str]| -> Result<String> {
+            let (code, said) = said(program, flags, &settings)?;
+            ensure!(code == 0, "{flags:?}: {said}");
+            Ok(said)
+        };
+        let help = tell(&["--help"])?;
+        for part in ["health", "completions", "--check-config", "--redis-url-file", "REDIS_URL_FILE"] {
+            ensure!(help.contains(part), "{part} is not in {help}");
+        }
+        let version = tell(&["--version"])?;
+        let (named, commit) = version.trim().split_once(" (").unwrap_or_default();
+        assert_eq!(named, format!("{program} {}", env!("CARGO_PKG_VERSION")));
+        ensure!(commit.len() > 7 && commit.ends_with(')'), "{version}");
+        for shell in ["bash", "zsh", "fish"] {
+            let script = tell(&["completions", shell])?;
+            ensure!(script.contains("heartbeat-ms") || script.contains("lease-ms"), "{shell}: {script}");
+        }
+        ensure!(tell(&["settings"])?.contains("| `--redis-url` | `REDIS_URL` | required | url |"));
+    }
+    let completed = r#"source /dev/stdin && COMP_WORDS=(tidings-persistence mig) COMP_CWORD=1 && _tidings__persistence tidings-persistence mig tidings-persistence && echo "${COMPREPLY[0]}""#;
+    let (_, script) = said("tidings-persistence", &["completions", "bash"], &BTreeMap::new())?;
+    let folder = Folder::new()?;
+    let path = file(&folder, "completions", &script)?;
+    let output = Command::new("bash").args(["-c", completed]).stdin(std::fs::File::open(path)?).output()?;
+    assert_eq!(String::from_utf8(output.stdout)?, "migrate\n");
+    Ok(())
+}
+
+#[tokio::test]
+async fn health_asks_the_port_that_the_same_settings_name() -> Result<()> {
+    let stack = Stack::start().await?;
+    for node in [stack.gateway(0), stack.persistence(0)] {
+        let program = node.service().program();
+        let settings = BTreeMap::from([
+            // As in a container.
+            ("TIDINGS_ADMIN_LISTEN", format!("0.0.0.0:{}", node.ports().admin)),
+        ]);
+        assert_eq!(said(program, &["health"], &settings)?, (0, "ready\n".to_owned()));
+        assert_eq!(said(program, &["health", "--live"], &settings)?, (0, "alive\n".to_owned()));
+    }
+    stack.redis().kill();
+    let settings =
+        BTreeMap::from([("TIDINGS_ADMIN_LISTEN", format!("127.0.0.1:{}", stack.gateway(0).ports().admin))]);
+    let begun = std::time::Instant::now();
+    loop {
+        let (code, told) = said("tidings-gateway", &["health"], &settings)?;
+        if code == 1 && told.contains("503 not ready: ") {
+            break;
+        }
+        ensure!(begun.elapsed().as_secs() < 30, "{code}: {told}");
+    }
+    assert_eq!(said("tidings-gateway", &["health", "--live"], &settings)?, (0, "alive\n".to_owned()));
+    stack.gateway(0).kill();
+    let (code, told) = said("tidings-gateway", &["health"], &settings)?;
+    ensure!(code == 1 && told.contains("refused"), "{told}");
+    Ok(())
+}

@@ -1,0 +1,86 @@
+//! The tables of settings on the operations page are what the programs say of themselves. Runs the programs.
+
+use std::collections::BTreeSet;
+use std::process::Command;
+
+use serde_json::Value;
+use tidings_harness::node::program;
+
+use crate::tree::{read, root};
+
+const PAGE: &str = "docs/OPERATIONS.md";
+const WRITE: &str = "TIDINGS_WRITE_SETTINGS";
+const HEAD: &str = "| flag | variable | default | unit | meaning |\n| --- | --- | --- | --- | --- |\n";
+
+fn settings(name: &str) -> Vec<Value> {
+    let output = Command::new(program(name).unwrap()).args(["settings", "--json"]).output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+fn row(setting: &Value) -> String {
+    let cell = |name: &str| setting[name].as_str().unwrap().to_owned();
+    let words: Vec<String> = cell("meaning").split(' ').map(linked).collect();
+    let (flag, variable, default, unit) = (cell("flag"), cell("variable"), cell("default"), cell("unit"));
+    format!("| `{flag}` | `{variable}` | {default} | {unit} | {} |", words.join(" "))
+}
+
+/// A page that is named becomes a link as the operations page has it.
+fn linked(word: &str) -> String {
+    let Some(target) = word.strip_prefix("docs/") else { return word.to_owned() };
+    match target.split_once(".md#") {
+        Some(("OPERATIONS", anchor)) => format!("[below](#{anchor})"),
+        _ => format!("[{target}]({target})"),
+    }
+}
+
+#[test]
+fn the_settings_tables_are_what_the_programs_say() {
+    let (gateway, persistence) = (settings("tidings-gateway"), settings("tidings-persistence"));
+    let (both, gateways): (Vec<&Value>, Vec<&Value>) =
+        gateway.iter().partition(|it| persistence.contains(it));
+    let persistences = persistence.iter().filter(|it| !gateway.contains(it)).collect();
+    assert!(both.len() > 10 && gateways.len() > 10, "the programs tell little");
+    let mut page = read(PAGE);
+    for (heading, settings) in [
+        ("### Both services\n", both),
+        ("### Gateway settings\n", gateways),
+        ("### Persistence settings\n", persistences),
+    ] {
+        let rows: Vec<String> = settings.into_iter().map(row).collect();
+        let begin = page.find(heading).unwrap_or_else(|| panic!("{PAGE} has no {heading:?}")) + heading.len();
+        let begin = begin + page[begin..].find("| flag |").unwrap();
+        let end = begin + page[begin..].find("\n\n").unwrap();
+        page.replace_range(begin..end, &format!("{HEAD}{}", rows.join("\n")));
+    }
+    if std::env::var_os(WRITE).is_some() {
+        std::fs::write(root().join(PAGE), &page).unwrap();
+    }
+    assert!(
+        read(PAGE) == page,
+        "write it anew: {WRITE}=1 cargo test -p tidings-harness --test house settings"
+    );
+}
+
+#[test]
+fn every_setting_has_a_unit_and_a_meaning_and_its_variable_is_named_after_its_flag() {
+    let mut names = BTreeSet::new();
+    for setting in settings("tidings-gateway").into_iter().chain(settings("tidings-persistence")) {
+        let cell = |name: &str| setting[name].as_str().unwrap().to_owned();
+        let (flag, variable, unit) = (cell("flag"), cell("variable"), cell("unit"));
+        let named = flag.trim_start_matches("--").replace('-', "_").to_uppercase();
+        assert!(!cell("meaning").is_empty() && !unit.is_empty(), "{setting}");
+        assert_ne!(unit, named.to_lowercase().replace('_', " "), "{flag} has no unit: give it a value_name");
+        assert!(
+            [&named, &format!("TIDINGS_{named}"), &format!("TIDINGS_{named}S")].contains(&&variable),
+            "{flag}"
+        );
+        names.insert(variable);
+    }
+    // What a variable that nobody knows is held against, so that one file of variables may serve both.
+    let known = tidings_shared::config::OF_A_SERVICE.iter().map(ToString::to_string);
+    assert_eq!(
+        names.into_iter().filter(|it| it.starts_with("TIDINGS_")).collect::<Vec<_>>(),
+        known.collect::<Vec<_>>()
+    );
+}

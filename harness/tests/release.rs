@@ -1,0 +1,184 @@
+//! `deploy/release.sh` in rehearsal: what it refuses, and what it makes. The script and git are the real ones; `./dev` and
+//! cargo only say what they were asked.
+
+use std::path::Path;
+use std::process::{Command, Output};
+
+use anyhow::{Result, ensure};
+use tidings_harness::folder::Folder;
+
+const MANIFEST: &str = "[workspace]\nmembers = []\n\n[workspace.package]\nversion = \"1.2.3\"\n\n[workspace.dependencies]\nx = { version = \"9\" }\n";
+const CHANGELOG: &str =
+    "# Changelog\n\n## Unreleased\n\n## 1.2.3 - 2026-01-01\n\n- something\n\n## 1.2.2\n\n- less\n";
+/// Builds what prints a completion.
+const CARGO: &str = r#"#!/bin/sh
+echo "cargo $* commit=$TIDINGS_COMMIT" >>"$ASKED"
+mkdir -p target/release
+for program in gateway persistence migrations; do
+  printf '#!/bin/sh\necho "$2 of '$program'"\n' >target/release/tidings-$program
+  chmod +x target/release/tidings-$program
+done
+"#;
+const DOCKERFILE: &str =
+    "FROM scratch AS one\nARG TIDINGS_VERSION=1.2.3\nFROM scratch AS two\nARG TIDINGS_VERSION=1.2.3\n";
+const DEPLOYED: &str = "k8s/overlays/production/version/kustomization.yaml";
+const DEV: &str = "#!/bin/sh\necho \"dev $*\" >>\"$ASKED\"\n[ -z \"$FAILING\" ]\n";
+
+struct Rehearsal(Folder);
+
+impl Rehearsal {
+    /// A project that can be released.
+    fn new() -> Result<Rehearsal> {
+        let rehearsal = Rehearsal(Folder::new()?);
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/release.sh");
+        rehearsal.put("deploy/release.sh", &std::fs::read_to_string(script)?)?;
+        rehearsal.put("deploy/compose.yaml", "services: {}\n")?;
+        rehearsal.put("docs/OPERATIONS.md", "# Operations\n")?;
+        for (path, text) in [
+            ("Cargo.toml", MANIFEST),
+            ("CHANGELOG.md", CHANGELOG),
+            ("LICENSE", "free\n"),
+            ("README.md", "# It\n"),
+            ("deploy/Dockerfile", DOCKERFILE),
+            (DEPLOYED, "images:\n  - newTag: 1.2.3\n  - newTag: \"1.2.3\"\n"),
+            (".gitignore", "target/\ndist/\n/bin/\n/asked\n"),
+            ("dev", DEV),
+            ("bin/cargo", CARGO),
+        ] {
+            rehearsal.put(path, text)?;
+        }
+        rehearsal.git(&["init", "-q"])?;
+        rehearsal.commit()?;
+        Ok(rehearsal)
+    }
+
+    fn put(&self, path: &str, text: &str) -> Result<()> {
+        use std::os::unix::fs::PermissionsExt;
+        let path = self.0.path().join(path);
+        std::fs::create_dir_all(path.parent().unwrap_or(self.0.path()))?;
+        std::fs::write(&path, text)?;
+        Ok(std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o755))?)
+    }
+
+    fn run(&self, program: &str, arguments: &[&str], failing: &str) -> Result<Output> {
+        let folder = self.0.path();
+        let path = format!("{}:{}", folder.join("bin").display(), std::env::var("PATH").unwrap_or_default());
+        let mut command = Command::new(program);
+        command.current_dir(folder).args(arguments).env("PATH", path).env("ASKED", folder.join("asked"));
+        command.env("FAILING", failing).env("HOME", folder).env_remove("CARGO_TARGET_DIR");
+        for (name, value) in [("NAME", "tests"), ("EMAIL", "tests@example.org")] {
+            command.env(format!("GIT_AUTHOR_{name}"), value).env(format!("GIT_COMMITTER_{name}"), value);
+        }
+        Ok(command.output()?)
+    }
+
+    fn git(&self, arguments: &[&str]) -> Result<String> {
+        let output = self.run("git", arguments, "")?;
+        ensure!(output.status.success(), "git {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+        Ok(String::from_utf8(output.stdout)?)
+    }
+
+    fn commit(&self) -> Result<()> {
+        self.git(&["add", "-A"])?;
+        self.git(&["commit", "-q", "-m", "all"]).map(drop)
+    }
+
+    /// The exit code, and what was said.
+    fn release(&self, arguments: &[&str], failing: &str) -> Result<(i32, String)> {
+        let output = self.run("deploy/release.sh", arguments, failing)?;
+        let said = String::from_utf8(output.stdout)? + &String::from_utf8(output.stderr)?;
+        Ok((output.status.code().unwrap_or(-1), said))
+    }
+
+    fn asked(&self) -> String {
+        std::fs::read_to_string(self.0.path().join("asked")).unwrap_or_default()
+    }
+}
+
+#[test]
+fn what_is_not_fit_is_refused_before_anything_is_done() -> Result<()> {
+    let refused = |change: &dyn Fn(&Rehearsal) -> Result<()>, why: &[&str]| -> Result<()> {
+        let rehearsal = Rehearsal::new()?;
+        change(&rehearsal)?;
+        for arguments in [&["--dry-run"][..], &[]] {
+            let (code, said) = rehearsal.release(arguments, "")?;
+            ensure!(code == 1 && why.iter().all(|why| said.contains(why)), "{why:?}: {code}: {said}");
+        }
+        ensure!(rehearsal.asked().is_empty(), "{}", rehearsal.asked());
+        Ok(())
+    };
+    refused(&|it| it.put("new.txt", "x"), &["not committed"])?;
+    refused(&|it| it.git(&["tag", "v1.2.3"]).map(drop), &["a tag v1.2.3 already"])?;
+    let committed = |path: &'static str, text: String| {
+        move |it: &Rehearsal| {
+            it.put(path, &text)?;
+            it.commit()
+        }
+    };
+    refused(&committed("CHANGELOG.md", CHANGELOG.replace("1.2.3", "1.2.30")), &["no heading \"## 1.2.3\""])?;
+    refused(&committed("CHANGELOG.md", CHANGELOG.replace("- something\n", "")), &["says nothing below"])?;
+    refused(&committed("Cargo.toml", MANIFEST.replace("1.2.3", "soon")), &["no version", "soon"])?;
+    let half = DOCKERFILE.replacen("1.2.3", "1.2.2", 1);
+    refused(&committed("deploy/Dockerfile", half), &["deploy/Dockerfile", "\"1.2.2\", \"1.2.3\""])?;
+    refused(&committed(DEPLOYED, "images:\n  - newTag: 1.2.2\n".to_owned()), &[DEPLOYED, "\"1.2.2\""])?;
+    refused(&|it| it.git(&["rm", "-q", DEPLOYED]).and_then(|_| it.commit()), &[DEPLOYED, "of version \"\""])?;
+    let all = |it: &Rehearsal| {
+        it.git(&["tag", "v1.2.3"])?;
+        it.put("CHANGELOG.md", "# Changelog\n")
+    };
+    refused(&all, &["not committed", "no heading", "a tag"])
+}
+
+#[test]
+fn nothing_is_tagged_when_a_check_fails_or_when_only_asked() -> Result<()> {
+    let rehearsal = Rehearsal::new()?;
+    let (code, said) = rehearsal.release(&["--dry-run"], "")?;
+    ensure!(
+        code == 0 && said.contains("would set the tag v1.2.3") && said.contains("would run ./dev test"),
+        "{said}"
+    );
+    ensure!(rehearsal.asked().is_empty(), "{}", rehearsal.asked());
+    let (code, said) = rehearsal.release(&[], "yes")?;
+    ensure!(code != 0, "{said}");
+    assert_eq!(rehearsal.asked(), "dev test\n");
+    assert_eq!(rehearsal.git(&["tag"])?, "");
+    ensure!(rehearsal.release(&["--wrong"], "")?.0 == 2);
+    Ok(())
+}
+
+#[test]
+fn a_release_is_an_archive_with_its_checksum_and_a_tag() -> Result<()> {
+    let rehearsal = Rehearsal::new()?;
+    let (code, said) = rehearsal.release(&[], "")?;
+    ensure!(code == 0 && said.contains("git push origin v1.2.3"), "{said}");
+    let commit = rehearsal.git(&["rev-parse", "--short=12", "HEAD"])?;
+    let asked = rehearsal.asked();
+    ensure!(
+        asked.starts_with("dev test\ncargo build --release --locked")
+            && asked.contains(&format!("commit={commit}")),
+        "{asked}"
+    );
+    assert_eq!(rehearsal.git(&["tag", "--points-at", "HEAD"])?, "v1.2.3\n");
+    let packed = rehearsal.run("sh", &["-c", "cd dist && sha256sum -c *.sha256 && tar -tzf *.tar.gz"], "")?;
+    let packed = String::from_utf8(packed.stdout)?;
+    for part in [
+        ".tar.gz: OK",
+        "/bin/tidings-gateway\n",
+        "/bin/tidings-migrations\n",
+        "/completions/tidings-persistence.fish\n",
+        "/deploy/compose.yaml\n",
+        "/k8s/overlays/production/version/kustomization.yaml\n",
+        "/CHANGELOG.md\n",
+    ] {
+        ensure!(packed.contains(part), "{part} is not in {packed}");
+    }
+    ensure!(!packed.contains("asked"), "{packed}");
+    // Once more, without the checks: the same bytes.
+    let first = rehearsal.run("sh", &["-c", "cat dist/*.sha256"], "")?.stdout;
+    rehearsal.git(&["tag", "-d", "v1.2.3"])?;
+    let (code, said) = rehearsal.release(&["--no-gate"], "")?;
+    ensure!(code == 0, "{said}");
+    assert_eq!(first, rehearsal.run("sh", &["-c", "cat dist/*.sha256"], "")?.stdout);
+    assert_eq!(rehearsal.asked().matches("dev test").count(), 1);
+    Ok(())
+}

@@ -1,0 +1,47 @@
+//! Files of lines, and `tidings-persistence import` of them.
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::Output;
+
+use anyhow::{Result, ensure};
+use serde_json::{Value, json};
+use tidings_harness::{Stack, node};
+
+pub async fn stack() -> Result<Stack> {
+    Stack::builder().gateways(0).start().await
+}
+
+/// A file with one line for each value.
+pub fn file(stack: &Stack, name: &str, lines: impl IntoIterator<Item = Value>) -> Result<PathBuf> {
+    let path = stack.folder().join(name);
+    let mut file = std::io::BufWriter::new(std::fs::File::create(&path)?);
+    for line in lines {
+        match line {
+            Value::String(raw) => writeln!(file, "{raw}")?,
+            line => writeln!(file, "{line}")?,
+        }
+    }
+    file.flush()?;
+    Ok(path)
+}
+
+pub async fn run(stack: &Stack, path: &PathBuf, arguments: &[&str]) -> Result<Output> {
+    let mut command = tokio::process::Command::new(node::program("tidings-persistence")?);
+    command.arg("import").arg(path).args(arguments);
+    command.args(["--database-url", stack.database().url(), "--redis-url", &stack.redis().url()]);
+    Ok(command.output().await?)
+}
+
+/// Imports to the end; the last line that was printed.
+pub async fn import(stack: &Stack, path: &PathBuf, arguments: &[&str]) -> Result<String> {
+    let output = run(stack, path, arguments).await?;
+    ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let told = String::from_utf8(output.stdout)?;
+    Ok(told.lines().last().unwrap_or_default().to_owned())
+}
+
+/// A message of the import.
+pub fn message(room: &str, id: u32, sender: &str) -> Value {
+    json!({"type": "message", "room": room, "id": id, "sender": sender, "at": "2019-05-06T07:08:09Z", "content": format!("words {id}")})
+}

@@ -1,0 +1,114 @@
+//! What a message does to the metrics of the nodes that it passes.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use serde_json::json;
+use tidings_harness::{Node, Stack};
+
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// The value of a line of the page that begins with this.
+fn value(page: &str, series: &str) -> Option<f64> {
+    page.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' ')?.parse().ok())
+}
+
+/// Waits until a series has this value; what it has at last.
+async fn until(node: &Node, series: &str, wanted: f64) -> Result<()> {
+    let begun = Instant::now();
+    loop {
+        let found = value(&node.metrics().await?, series);
+        if found == Some(wanted) {
+            return Ok(());
+        }
+        ensure!(begun.elapsed() < PATIENCE, "{series} is {found:?} and not {wanted}");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+#[tokio::test]
+async fn a_message_is_counted_once_at_each_step_of_its_way() -> Result<()> {
+    let stack = Stack::builder().gateways(2).start().await?;
+    let room = stack.http("ann").new_room(&["ben"]).await?;
+    let (ann, ben) = (stack.connect_at(0, "ann").await?, stack.connect_at(1, "ben").await?);
+    let second = stack.connect_at(1, "ben").await?;
+    for client in [&ann, &ben, &second] {
+        client.join_and_catch_up(&room).await?;
+    }
+    let message = json!({"room": room, "client_id": "once", "content": "hello", "attempt": 1});
+    ann.send_with(message.clone()).await?;
+    for client in [&ann, &ben, &second] {
+        client.wait_for("message:new", PATIENCE).await?;
+    }
+    ensure!(ann.send_with(message).await?.duplicate);
+    ann.send(&room, "").await.err().context("an empty one is taken")?;
+    ann.send("nowhere", "hello").await.err().context("there is no such room")?;
+    ann.edit(&room, 1, "hello again").await?;
+
+    let (sender, receiver) = (stack.gateway(0), stack.gateway(1));
+    // The message once on each node, whoever hears it there; its edit is no message, and neither is sent again.
+    for node in [sender, receiver] {
+        until(node, "tidings_gateway_deliver_seconds_count", 1.0).await?;
+        until(node, "tidings_gateway_pubsub_seconds_count", 2.0).await?;
+    }
+    for (series, wanted) in [
+        ("tidings_gateway_sends_total{result=\"accepted\"}", 1.0),
+        ("tidings_gateway_sends_total{result=\"duplicate\"}", 1.0),
+        ("tidings_gateway_sends_total{result=\"not_found\"}", 1.0),
+        ("tidings_gateway_sends_total{result=\"unavailable\"}", 0.0),
+        ("tidings_gateway_command_seconds_count{type=\"message:send\"}", 3.0),
+        ("tidings_gateway_command_seconds_count{type=\"message:edit\"}", 1.0),
+        ("tidings_gateway_command_seconds_count{type=\"room:join\"}", 1.0),
+        ("tidings_gateway_command_seconds_count{type=\"invalid\"}", 1.0),
+        ("tidings_gateway_frames_total{type=\"message:send\"}", 3.0),
+        ("tidings_gateway_errors_total{code=\"not_found\"}", 1.0),
+        ("tidings_gateway_connections_opened_total", 1.0),
+    ] {
+        until(sender, series, wanted).await.context("of the sender's node")?;
+    }
+    let page = sender.metrics().await?;
+    for step in ["append", "read", "subscribe", "people", "presence"] {
+        let series = format!("tidings_gateway_redis_seconds_count{{step=\"{step}\"}}");
+        ensure!(value(&page, &series).is_some_and(|count| count >= 1.0), "{series}: {page}");
+    }
+    ensure!(page.contains("# TYPE tidings_gateway_sent_bytes_total counter"), "{page}");
+    let writer = stack.persistence(0);
+    until(writer, "tidings_persistence_stored_seconds_count", 1.0).await?;
+    let pool = writer.metrics().await?;
+    let state =
+        |state: &str| value(&pool, &format!("tidings_persistence_pool_connections{{state=\"{state}\"}}"));
+    ensure!(state("idle").zip(state("used")).is_some_and(|(idle, used)| idle + used >= 1.0), "{pool}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn both_services_tell_what_they_are_and_what_they_use_and_counters_never_fall() -> Result<()> {
+    let stack = Stack::start().await?;
+    for (node, service) in [(stack.gateway(0), "gateway"), (stack.persistence(0), "persistence")] {
+        let page = node.metrics().await?;
+        let build = format!("tidings_{service}_build_info{{commit=\"");
+        let build = page.lines().find(|line| line.starts_with(&build)).context("no build")?;
+        ensure!(build.contains("version=\"") && build.ends_with("} 1"), "{build}");
+        let used = |name: &str| value(&page, name).with_context(|| format!("{service}: no {name}"));
+        ensure!(used("process_resident_memory_bytes")? > 1e6 && used("process_open_fds")? > 3.0);
+        ensure!(
+            used("process_max_fds")? >= used("process_open_fds")? && used("process_cpu_seconds_total")? > 0.0
+        );
+        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH)?.as_secs_f64();
+        ensure!((now - used("process_start_time_seconds")?).abs() < 3600.0);
+    }
+    let room = stack.http("ann").new_room(&[]).await?;
+    let ann = stack.connect("ann").await?;
+    ann.join_and_catch_up(&room).await?;
+    let mut sent = 0.0;
+    for _ in 0..3 {
+        ann.ping().await?;
+        let now = value(&stack.gateway(0).metrics().await?, "tidings_gateway_sent_bytes_total")
+            .context("no bytes")?;
+        ensure!(now > sent, "{now} after {sent}");
+        sent = now;
+    }
+    ann.close().await?;
+    until(stack.gateway(0), "tidings_gateway_closes_total{code=\"1005\"}", 1.0).await?;
+    until(stack.gateway(0), "tidings_gateway_connections", 0.0).await
+}

@@ -1,0 +1,45 @@
+//! The expressions of the shipped dashboards, with Grafana's variables filled in as for a short look at everything.
+
+use std::fs;
+
+use anyhow::{Context, Result};
+use serde_json::Value;
+
+use crate::prometheus::shipped;
+
+/// Each with its place: dashboard, panel, number.
+pub fn expressions() -> Result<Vec<(String, String)>> {
+    let folder = shipped().with_file_name("grafana").join("dashboards");
+    let mut found = Vec::new();
+    for entry in fs::read_dir(folder)? {
+        let dashboard: Value = serde_json::from_str(&fs::read_to_string(entry?.path())?)?;
+        let title = dashboard["title"].as_str().context("a dashboard without a title")?;
+        for panel in dashboard["panels"].as_array().context("no panels")? {
+            for target in panel["targets"].as_array().into_iter().flatten() {
+                let expression = target["expr"].as_str().context("a target without an expression")?;
+                let letter = target["refId"].as_str().context("a target without a letter")?;
+                let place = format!("{title} / {} {letter}", panel["title"].as_str().context("no title")?);
+                found.push((place, filled(expression)));
+            }
+        }
+    }
+    Ok(found)
+}
+
+fn filled(expression: &str) -> String {
+    let expression = expression.replace("$__rate_interval", "30s").replace("$__range", "5m");
+    expression.replace("$instance", ".*")
+}
+
+/// What an expression gave, in a line.
+pub fn shown(found: &[Value]) -> String {
+    let shown = found.iter().take(4).map(|series| {
+        let labels = series["metric"].as_object().into_iter().flatten();
+        let labels = labels.filter(|(name, _)| !["__name__", "job"].contains(&name.as_str()));
+        let labels: Vec<String> =
+            labels.map(|(_, value)| value.as_str().unwrap_or_default().to_owned()).collect();
+        format!("{} {}", labels.join(","), series["value"][1].as_str().unwrap_or_default())
+    });
+    let more = if found.len() > 4 { format!(" and {} more", found.len() - 4) } else { String::new() };
+    format!("{}{more}", shown.collect::<Vec<_>>().join("; "))
+}

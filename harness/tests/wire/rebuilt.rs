@@ -1,0 +1,171 @@
+//! A server frame made anew by the server's own types, from the values of one that stands in a fixture: where the two
+//! differ, the fixture has a field that the server does not send, or lacks one that it does.
+
+use serde::de::DeserializeOwned;
+use serde_json::{Value, value::RawValue};
+use tidings_shared::error::{ErrorCode, Refusal};
+use tidings_shared::ids::{Cursor, Epoch, RoomId, Seq, UserId};
+use tidings_shared::message::AckStage;
+use tidings_shared::protocol::server::{
+    Ack, FailedRoom, JoinedRoom, Limits, Online, Presence, Receipt, Sender, ServerFrame,
+};
+
+/// The fields of a frame, read as the server's types.
+struct Read<'a>(&'a Value);
+
+impl<'a> Read<'a> {
+    fn get<T: DeserializeOwned>(&self, name: &str) -> T {
+        let value = self.0[name].clone();
+        serde_json::from_value(value).unwrap_or_else(|error| panic!("{name} of {}: {error}", self.0))
+    }
+
+    fn text(&self, name: &str) -> &'a str {
+        self.may(name).unwrap_or_else(|| panic!("{name} of {} is no text", self.0))
+    }
+
+    fn may(&self, name: &str) -> Option<&'a str> {
+        self.0[name].as_str()
+    }
+
+    fn each<T>(&self, name: &str, make: impl Fn(Read<'a>) -> T) -> Vec<T> {
+        let values = self.0[name].as_array().unwrap_or_else(|| panic!("{name} of {} is no list", self.0));
+        values.iter().map(|value| make(Read(value))).collect()
+    }
+
+    fn epoch(&self) -> Epoch {
+        Epoch(self.text("epoch").parse().unwrap())
+    }
+
+    fn sender(&self) -> Sender<'a> {
+        Sender { id: self.text("id"), name: self.may("name"), picture: self.may("picture") }
+    }
+
+    fn presence(&self) -> Presence {
+        let status = match self.text("status") {
+            "online" => "online",
+            "away" => "away",
+            "offline" => "offline",
+            other => panic!("{other} is no status"),
+        };
+        Presence { user: self.get("user"), status, last_seen: self.get("last_seen") }
+    }
+
+    fn marks(&self) -> Vec<Receipt> {
+        self.each("marks", |mark| Receipt {
+            user: mark.get("user"),
+            seq: mark.get("seq"),
+            at: mark.get("at"),
+        })
+    }
+
+    fn joined(&self) -> JoinedRoom {
+        JoinedRoom {
+            room: self.get("room"),
+            kind: self.get("kind"),
+            name: self.get("name"),
+            role: self.get("role"),
+            head: self.get("head"),
+            read_seq: self.get("read_seq"),
+            members: self.get("members"),
+            online: self.get::<Option<Vec<Online>>>("online"),
+        }
+    }
+
+    fn failed(&self) -> FailedRoom {
+        FailedRoom { room: self.get("room"), code: self.get::<ErrorCode>("code") }
+    }
+
+    fn ack(&self) -> Ack {
+        Ack {
+            room: self.get("room"),
+            seq: self.get("seq"),
+            epoch: self.epoch(),
+            at: self.get("at"),
+            stage: self.get::<AckStage>("stage"),
+            duplicate: self.get("duplicate"),
+            id: self.get("id"),
+            client_id: self.get("client_id"),
+        }
+    }
+}
+
+/// What the server would send; `None` for what it has no such type for: log events are made by the log.
+pub fn rebuilt(frame: &Value) -> Option<Value> {
+    let read = Read(frame);
+    let reference = read.may("ref");
+    let room = || read.get::<RoomId>("room");
+    let json = |frame: ServerFrame<'_>| Some(serde_json::from_slice(&frame.to_json()).unwrap());
+    match read.text("type") {
+        "connected" => {
+            let limits = Read(&frame["limits"]);
+            let limits = Limits {
+                max_message_chars: limits.get("max_message_chars"),
+                max_frame_bytes: limits.get("max_frame_bytes"),
+                messages_per_second: limits.get("messages_per_second"),
+            };
+            json(ServerFrame::Connected {
+                reference,
+                connection: read.text("connection"),
+                user: read.text("user"),
+                name: read.may("name"),
+                server_time: read.text("server_time"),
+                heartbeat_ms: read.get("heartbeat_ms"),
+                expires_at: read.text("expires_at"),
+                rooms_version: read.text("rooms_version"),
+                limits: &limits,
+                node: read.text("node"),
+            })
+        }
+        "auth:ok" => json(ServerFrame::AuthOk { reference, expires_at: read.text("expires_at") }),
+        "room:joined" => json(ServerFrame::RoomJoined {
+            reference,
+            rooms: &read.each("rooms", |room| room.joined()),
+            failed: &read.each("failed", |room| room.failed()),
+            more: read.get("more"),
+        }),
+        "room:left" => json(ServerFrame::RoomLeft { reference, rooms: &read.get::<Vec<RoomId>>("rooms") }),
+        "room:caught_up" => {
+            json(ServerFrame::CaughtUp { room: &room(), epoch: read.epoch(), seq: read.get::<Seq>("seq") })
+        }
+        "room:gap" => json(ServerFrame::Gap {
+            room: &room(),
+            after: read.get("after"),
+            head: &read.get::<Cursor>("head"),
+        }),
+        "ack" => json(read.ack().frame(reference)),
+        "ok" => json(ServerFrame::Ok { reference }),
+        "presence:list" => {
+            json(ServerFrame::PresenceList { reference, users: &read.each("users", |user| user.presence()) })
+        }
+        "presence" => json(ServerFrame::Presence(&read.presence())),
+        "typing:start" => json(ServerFrame::TypingStart {
+            room: &room(),
+            user: Read(&frame["user"]).sender(),
+            expires_ms: read.get("expires_ms"),
+        }),
+        "typing:stop" => json(ServerFrame::TypingStop { room: &room(), user: Read(&frame["user"]).sender() }),
+        "signal" => {
+            let data = RawValue::from_string(frame["data"].to_string()).unwrap();
+            json(ServerFrame::Signal { room: &room(), from: &read.get::<UserId>("from"), data: &data })
+        }
+        "receipt:read" => json(ServerFrame::ReadReceipt { room: &room(), marks: &read.marks() }),
+        "receipt:delivered" => json(ServerFrame::DeliveredReceipt { room: &room(), marks: &read.marks() }),
+        "room:added" => json(ServerFrame::RoomAdded {
+            room: &room(),
+            kind: read.text("kind"),
+            name: read.may("name"),
+            role: read.text("role"),
+            from: &read.get::<Cursor>("from"),
+        }),
+        "room:removed" => json(ServerFrame::RoomRemoved { room: &room(), seq: read.get("seq") }),
+        "rooms:changed" => json(ServerFrame::RoomsChanged { rooms_version: read.text("rooms_version") }),
+        "draining" => json(ServerFrame::Draining { reconnect_after_ms: read.get("reconnect_after_ms") }),
+        "pong" => json(ServerFrame::Pong { reference, server_time: read.text("server_time") }),
+        "error" => {
+            let refusal: Refusal = serde_json::from_value(frame.clone()).unwrap();
+            let room = read.get::<Option<RoomId>>("room");
+            json(ServerFrame::Error { reference, room: room.as_ref(), refusal: &refusal })
+        }
+        _ => None,
+    }
+}

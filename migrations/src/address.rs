@@ -1,0 +1,47 @@
+//! Whether the address of a PostgreSQL can be used, before anybody connects to it.
+
+use std::path::Path;
+use std::str::FromStr;
+
+use sea_orm_migration::sea_orm::sqlx::postgres::PgConnectOptions;
+
+/// The parameter that names the certificates of authorities.
+const ROOT: [&str; 2] = ["sslrootcert", "ssl-root-cert"];
+
+/// Checks an address, and that the file with certificates that it names can be read.
+///
+/// # Errors
+/// What is wrong with it, without anything of it but that file's name.
+pub fn check(url: &str) -> Result<(), String> {
+    if !["postgres://", "postgresql://"].iter().any(|scheme| url.starts_with(scheme)) {
+        return Err("must begin with postgres://".to_owned());
+    }
+    let url = url::Url::parse(url).map_err(|error| format!("is no URL: {error}"))?;
+    PgConnectOptions::from_str(url.as_str()).map_err(|_| {
+        "cannot be read: its parameters are those of PostgreSQL's own programs, such as sslmode=verify-full".to_owned()
+    })?;
+    for (_, path) in url.query_pairs().filter(|(name, _)| ROOT.contains(&name.as_ref())) {
+        let read = std::fs::read(Path::new(path.as_ref()));
+        read.map_err(|error| format!("names the file {path} as sslrootcert, which cannot be read: {error}"))?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_cannot_work_is_told_without_the_password() {
+        for (url, told) in [
+            ("mysql://u:hunter2@x/y", "postgres://"),
+            ("postgres://u:hunter2@x:port/y", "no URL"),
+            ("postgres://u:hunter2@x/y?sslmode=hunter2", "sslmode"),
+            ("postgres://u:hunter2@x/y?sslrootcert=/no/such/file", "/no/such/file"),
+        ] {
+            let why = check(url).unwrap_err();
+            assert!(why.contains(told) && !why.contains("hunter2"), "{url}: {why}");
+        }
+        assert_eq!(check("postgres://u:hunter2@x/y?sslmode=verify-full"), Ok(()));
+    }
+}

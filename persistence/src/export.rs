@@ -1,0 +1,241 @@
+//! `tidings-persistence export`: users, rooms, members and messages as the lines of JSON that `import` reads, on standard
+//! output. Promises bounded memory, whole lines, and an order (rooms by id, messages by seq) in which it can go on
+//! behind the last line that came through.
+
+mod line;
+
+use std::io::{ErrorKind, Write};
+
+use anyhow::Context;
+use clap::Args;
+use sea_orm::DatabaseConnection;
+use serde::Serialize;
+use tidings_shared::ids::RoomId;
+use tidings_shared::role::OWNER;
+
+use crate::app::database::{DatabaseArgs, connect_job};
+use crate::query::exporting::{self, Room};
+use line::Line;
+
+/// So much is written at once, and the rest of its last line.
+const BYTES_AT_ONCE: usize = 64 * 1024;
+
+/// What `export` takes.
+#[derive(Debug, Clone, Args)]
+pub struct Arguments {
+    /// This room only, without the users
+    #[arg(long, value_parser = |text: &str| RoomId::parse(text))]
+    pub room: Option<RoomId>,
+    /// Go on behind this message, `ROOM/ID` as the last line has them; behind a room's or a member's line `ROOM/0`
+    #[arg(long, value_name = "ROOM/ID", value_parser = place)]
+    pub after: Option<Place>,
+    #[command(flatten)]
+    pub database: DatabaseArgs,
+}
+
+/// Where an export goes on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Place {
+    pub room: RoomId,
+    pub seq: i64,
+}
+
+fn place(text: &str) -> Result<Place, String> {
+    let rule = || "must be ROOM/ID, such as general/41".to_owned();
+    let (room, seq) = text.rsplit_once('/').ok_or_else(rule)?;
+    let seq = seq.parse().ok().filter(|seq| *seq >= 0).ok_or_else(rule)?;
+    Ok(Place { room: RoomId::parse(room).map_err(|error| error.to_string())?, seq })
+}
+
+/// Writes all of it.
+///
+/// # Errors
+/// Why it stopped before. What was written can be used, and gone on with.
+pub async fn run(arguments: Arguments) -> anyhow::Result<()> {
+    let db = connect_job(&arguments.database.database_url).await?;
+    let out = Lines { out: std::io::stdout().lock(), waiting: Vec::new(), written: 0 };
+    let mut export = Export { db, out, left_out: 0 };
+    match export.all(&arguments).await {
+        // Who reads has seen enough.
+        Err(error) if is_broken_pipe(&error) => Ok(()),
+        outcome => {
+            outcome?;
+            eprintln!("{} lines exported; {} rooms left out", export.out.written, export.left_out);
+            Ok(())
+        }
+    }
+}
+
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    error.downcast_ref::<std::io::Error>().is_some_and(|error| error.kind() == ErrorKind::BrokenPipe)
+}
+
+struct Export<W> {
+    db: DatabaseConnection,
+    out: Lines<W>,
+    /// Rooms that could not be imported.
+    left_out: u64,
+}
+
+impl<W: Write> Export<W> {
+    async fn all(&mut self, arguments: &Arguments) -> anyhow::Result<()> {
+        let after = arguments.after.as_ref();
+        if let Some(room) = &arguments.room {
+            let found = exporting::room(&self.db, room.as_str()).await?;
+            let from = after.filter(|place| place.room == *room).map(|place| place.seq);
+            return self.room(&found.with_context(|| format!("there is no room {room}"))?, from).await;
+        }
+        match after {
+            None => self.users().await?,
+            Some(Place { room, seq }) => {
+                if let Some(room) = exporting::room(&self.db, room.as_str()).await? {
+                    self.room(&room, Some(*seq)).await?;
+                }
+            }
+        }
+        let mut last = after.map_or_else(String::new, |place| place.room.to_string());
+        loop {
+            let rooms = exporting::rooms(&self.db, &last).await?;
+            let Some(room) = rooms.last() else { return self.out.flush() };
+            last.clone_from(&room.id);
+            for room in &rooms {
+                self.room(room, None).await?;
+            }
+        }
+    }
+
+    async fn users(&mut self) -> anyhow::Result<()> {
+        let mut last = String::new();
+        loop {
+            let users = exporting::users(&self.db, &last).await?;
+            let Some(user) = users.last() else { return Ok(()) };
+            last.clone_from(&user.id);
+            users.iter().try_for_each(|user| self.out.put(&Line::of_user(user)))?;
+        }
+    }
+
+    /// `from`: the last message that is out already; `Some(0)`: the room's line is.
+    async fn room(&mut self, room: &Room, from: Option<i64>) -> anyhow::Result<()> {
+        if from.is_none_or(|seq| seq == 0) && !self.members(room, from.is_none()).await? {
+            self.left_out += 1;
+            return Ok(());
+        }
+        let mut last = from.unwrap_or(0);
+        loop {
+            let messages = exporting::messages(&self.db, &room.id, last).await?;
+            let Some(message) = messages.last() else { return self.out.flush() };
+            last = message.seq;
+            messages.iter().try_for_each(|message| self.out.put(&Line::of_message(&room.id, message)))?;
+        }
+    }
+
+    /// The room's line, with the first of its members, and the others. To repeat members does no harm. False: the room
+    /// cannot be written so that it can be imported, and nothing was.
+    async fn members(&mut self, room: &Room, with_room: bool) -> anyhow::Result<bool> {
+        let owner = exporting::owner(&self.db, room).await?;
+        let mut members = exporting::members(&self.db, &room.id, "").await?;
+        let direct = room.kind == "direct";
+        let (owner, reason) = match owner {
+            Some(owner) if !direct || members.len() == 2 => (owner, None),
+            Some(owner) => (owner, Some("a direct room of whom only one is left cannot be created again")),
+            None => (String::new(), Some("nobody is left in it who could own it")),
+        };
+        if !with_room && (direct || reason.is_some()) {
+            return Ok(true);
+        }
+        if let Some(reason) = reason {
+            eprintln!("room {} is left out: {reason}", room.id);
+            return Ok(false);
+        }
+        if with_room {
+            self.out.put(&Line::of_room(room, &owner, &members))?;
+        } else {
+            // First, whoever the room's line named: no other's change can leave the room without an owner.
+            self.out.put(&Line::of_member(&room.id, &owner, OWNER))?;
+        }
+        // Of the first page, who is in the room's line.
+        let mut named = with_room;
+        while let Some(last) = members.last().map(|member| member.user_id.clone()).filter(|_| !direct) {
+            if !named {
+                let mut others = members.iter().filter(|member| member.user_id != owner);
+                others.try_for_each(|member| {
+                    self.out.put(&Line::of_member(&room.id, &member.user_id, &member.role))
+                })?;
+            }
+            named = false;
+            members = exporting::members(&self.db, &room.id, &last).await?;
+        }
+        Ok(true)
+    }
+}
+
+/// Lines on their way out: whole ones only.
+struct Lines<W> {
+    out: W,
+    waiting: Vec<u8>,
+    written: u64,
+}
+
+impl<W: Write> Lines<W> {
+    fn put(&mut self, line: &impl Serialize) -> anyhow::Result<()> {
+        let start = self.waiting.len();
+        serde_json::to_writer(&mut self.waiting, line)?;
+        // JSON that is passed on as it was given may be of several lines: between its parts, since texts hold none.
+        let breaks = self.waiting.iter_mut().skip(start).filter(|byte| matches!(byte, b'\n' | b'\r'));
+        breaks.for_each(|byte| *byte = b' ');
+        self.waiting.push(b'\n');
+        self.written += 1;
+        if self.waiting.len() >= BYTES_AT_ONCE { self.flush() } else { Ok(()) }
+    }
+
+    fn flush(&mut self) -> anyhow::Result<()> {
+        self.out.write_all(&self.waiting)?;
+        self.waiting.clear();
+        Ok(self.out.flush()?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Keeps each write apart.
+    struct Writes(Vec<Vec<u8>>);
+
+    impl Write for Writes {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0.push(bytes.to_vec());
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn each_write_is_of_whole_lines() {
+        let mut lines = Lines { out: Writes(Vec::new()), waiting: Vec::new(), written: 0 };
+        let raw = |text: String| serde_json::value::RawValue::from_string(text).unwrap();
+        for number in 0..5000 {
+            lines.put(&raw(format!("{{\n\"n\":\r\n{number}, \"t\":\"a\\nb\"}}"))).unwrap();
+        }
+        lines.flush().unwrap();
+        let writes = &lines.out.0;
+        assert!(writes.len() > 1 && writes.iter().all(|write| write.ends_with(b"\n")));
+        let text = String::from_utf8(writes.concat()).unwrap();
+        for (number, line) in text.lines().enumerate() {
+            let line: serde_json::Value = serde_json::from_str(line).unwrap();
+            assert_eq!((&line["n"], &line["t"]), (&number.into(), &"a\nb".into()));
+        }
+        assert_eq!(text.lines().count(), 5000);
+    }
+
+    #[test]
+    fn a_place_is_a_room_and_an_id() {
+        assert_eq!(place("a:b/7"), Ok(Place { room: RoomId::parse("a:b").unwrap(), seq: 7 }));
+        for wrong in ["a", "a/", "a/-1", "/1", "a b/1"] {
+            assert!(place(wrong).is_err(), "{wrong}");
+        }
+    }
+}

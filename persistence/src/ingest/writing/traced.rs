@@ -1,0 +1,35 @@
+//! Spans of a committed batch: for each traced record of it the writing of the whole batch, and in it the COMMIT. Made
+//! when all is over, since only then it is known when each began.
+
+use std::time::SystemTime;
+
+use tidings_shared::telemetry::{self, SpanKind, TraceContext, log_in_trace};
+
+use super::super::batch::Entry;
+
+/// Tells of the traced records of a batch: when it was begun, when its COMMIT was, and when that was answered.
+pub(super) fn traced(
+    entries: &[Entry],
+    begun: SystemTime,
+    committing: Option<SystemTime>,
+    committed: SystemTime,
+) {
+    let contexts = entries.iter().filter_map(|entry| {
+        // Nearly all have none.
+        let text = entry.record.as_ref().ok()?.traceparent();
+        if text.is_empty() { None } else { TraceContext::parse(text) }
+    });
+    for context in contexts {
+        let Some(mut write) = telemetry::follow("batch write", SpanKind::Consumer, context, Some(begun))
+        else {
+            continue;
+        };
+        write.note("tidings.batch.records", i64::try_from(entries.len()).unwrap_or(i64::MAX));
+        let commit = telemetry::follow("commit", SpanKind::Client, write.context(), committing);
+        if let Some(commit) = commit {
+            commit.end_at(committed);
+        }
+        log_in_trace(write.context(), || tracing::debug!(records = entries.len(), "a batch is committed"));
+        write.end_at(committed);
+    }
+}

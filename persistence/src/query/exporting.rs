@@ -1,0 +1,156 @@
+//! Everything that there is, page by page in the order of its keys, for the job that writes it out: users, rooms, their
+//! members, and messages in their present state. Reads `users`, `rooms`, `members`, `messages`.
+
+use chrono::{DateTime, Utc};
+use sea_orm::{ConnectionTrait, DbErr, FromQueryResult};
+
+use super::json::{Raw, raw};
+use super::sql::statement;
+
+/// Rows of a page.
+pub const PAGE_ROWS: i64 = 500;
+
+#[derive(Debug, FromQueryResult)]
+pub struct User {
+    pub id: String,
+    pub name: Option<String>,
+    pub picture: Option<String>,
+}
+
+#[derive(Debug)]
+pub struct Room {
+    pub id: String,
+    pub kind: String,
+    pub name: Option<String>,
+    pub created_by: String,
+    pub created_at: DateTime<Utc>,
+    pub metadata: Raw,
+}
+
+#[derive(Debug, FromQueryResult)]
+pub struct Member {
+    pub user_id: String,
+    pub role: String,
+}
+
+#[derive(Debug)]
+pub struct Message {
+    pub seq: i64,
+    pub sender: String,
+    pub kind: String,
+    pub content: String,
+    pub reply_to: Option<i64>,
+    pub attachments: Option<Raw>,
+    pub metadata: Option<Raw>,
+    pub visible_users: Option<Vec<String>>,
+    pub visible_roles: Option<Vec<String>>,
+    pub at: DateTime<Utc>,
+    pub client_id: String,
+}
+
+/// Users behind `after` who are not erased.
+///
+/// # Errors
+/// When the database cannot be read.
+pub async fn users(db: &impl ConnectionTrait, after: &str) -> Result<Vec<User>, DbErr> {
+    let sql = "SELECT id, name, picture FROM users WHERE id > $1 AND erasing_at IS NULL ORDER BY id LIMIT $2";
+    User::find_by_statement(statement(sql, [after.into(), PAGE_ROWS.into()])).all(db).await
+}
+
+/// Rooms behind `after`.
+///
+/// # Errors
+/// When the database cannot be read.
+pub async fn rooms(db: &impl ConnectionTrait, after: &str) -> Result<Vec<Room>, DbErr> {
+    let sql = "SELECT id, kind, name, created_by, created_at, metadata::text FROM rooms \
+               WHERE id > $1 ORDER BY id LIMIT $2";
+    rooms_of(db, sql, after).await
+}
+
+/// One room; none when it is not there.
+///
+/// # Errors
+/// When the database cannot be read.
+pub async fn room(db: &impl ConnectionTrait, room: &str) -> Result<Option<Room>, DbErr> {
+    let sql =
+        "SELECT id, kind, name, created_by, created_at, metadata::text FROM rooms WHERE id = $1 LIMIT $2";
+    Ok(rooms_of(db, sql, room).await?.pop())
+}
+
+async fn rooms_of(db: &impl ConnectionTrait, sql: &str, key: &str) -> Result<Vec<Room>, DbErr> {
+    let rows = db.query_all_raw(statement(sql, [key.into(), PAGE_ROWS.into()])).await?;
+    rows.iter()
+        .map(|row| {
+            Ok(Room {
+                id: row.try_get_by_index(0)?,
+                kind: row.try_get_by_index(1)?,
+                name: row.try_get_by_index(2)?,
+                created_by: row.try_get_by_index(3)?,
+                created_at: row.try_get_by_index(4)?,
+                metadata: raw(row.try_get_by_index(5)?)?,
+            })
+        })
+        .collect()
+}
+
+/// Whom to name as a room's creator: whoever creates a room is its owner, and so must be one who owns it now. Its creator
+/// if they do, else another owner; where there is none, an admin, else any member. None: nobody is left.
+///
+/// # Errors
+/// When the database cannot be read.
+pub async fn owner(db: &impl ConnectionTrait, room: &Room) -> Result<Option<String>, DbErr> {
+    let sql = "SELECT m.user_id FROM members m JOIN users u ON u.id = m.user_id AND u.erasing_at IS NULL \
+               WHERE m.room_id = $1 \
+               ORDER BY CASE m.role WHEN 'owner' THEN 0 WHEN 'admin' THEN 1 WHEN 'guest' THEN 3 ELSE 2 END, \
+                 m.user_id <> $2, u.blocked, m.user_id LIMIT 1";
+    let values = [room.id.as_str().into(), room.created_by.as_str().into()];
+    let row = db.query_one_raw(statement(sql, values)).await?;
+    row.map(|row| row.try_get_by_index(0)).transpose()
+}
+
+/// Members of a room behind `after` who are not erased.
+///
+/// # Errors
+/// When the database cannot be read.
+pub async fn members(db: &impl ConnectionTrait, room: &str, after: &str) -> Result<Vec<Member>, DbErr> {
+    let sql = "SELECT m.user_id, m.role FROM members m JOIN users u ON u.id = m.user_id AND u.erasing_at IS NULL \
+               WHERE m.room_id = $1 AND m.user_id > $2 ORDER BY m.user_id LIMIT $3";
+    Member::find_by_statement(statement(sql, [room.into(), after.into(), PAGE_ROWS.into()])).all(db).await
+}
+
+/// Messages of a room behind `after` that are not deleted, nor of one whose erasure is under way (those of whoever is
+/// erased are deleted). Whom they are for without who is erased.
+///
+/// # Errors
+/// When the database cannot be read.
+pub async fn messages(db: &impl ConnectionTrait, room: &str, after: i64) -> Result<Vec<Message>, DbErr> {
+    let sql = "SELECT m.seq, m.sender_id, m.kind, m.content, m.reply_to, m.attachments::text, m.metadata::text, \
+                 CASE WHEN m.visible_users IS NOT NULL THEN ARRAY(\
+                   SELECT v.id FROM unnest(m.visible_users) WITH ORDINALITY AS v (id, place) \
+                   WHERE NOT EXISTS (SELECT FROM users u WHERE u.id = v.id AND u.erasing_at IS NOT NULL) \
+                   ORDER BY v.place) END, \
+                 m.visible_roles, m.at, m.client_id FROM messages m \
+               WHERE m.room_id = $1 AND m.seq > $2 AND NOT m.deleted \
+                 AND NOT EXISTS (SELECT FROM users u \
+                   WHERE u.id = m.sender_id AND u.erasing_at IS NOT NULL AND u.erased_at IS NULL) \
+               ORDER BY m.seq LIMIT $3";
+    let rows = db.query_all_raw(statement(sql, [room.into(), after.into(), PAGE_ROWS.into()])).await?;
+    rows.iter()
+        .map(|row| {
+            let json = |index| row.try_get_by_index::<Option<String>>(index)?.map(raw).transpose();
+            Ok(Message {
+                seq: row.try_get_by_index(0)?,
+                sender: row.try_get_by_index(1)?,
+                kind: row.try_get_by_index(2)?,
+                content: row.try_get_by_index(3)?,
+                reply_to: row.try_get_by_index(4)?,
+                attachments: json(5)?,
+                metadata: json(6)?,
+                visible_users: row.try_get_by_index(7)?,
+                visible_roles: row.try_get_by_index(8)?,
+                at: row.try_get_by_index(9)?,
+                client_id: row.try_get_by_index(10)?,
+            })
+        })
+        .collect()
+}

@@ -1,0 +1,76 @@
+//! The one declaration of each setting is its clap argument: flag, variable, default, unit (the value's name) and
+//! meaning (the help). A setting is an argument with a variable; a secret one hides its variable's value, and has a
+//! second argument by itself, for a file that holds the value.
+
+use clap::{Arg, Command};
+
+/// What the flag and the variable of a secret's file end with.
+const FILE_FLAG: &str = "-file";
+const FILE_VARIABLE: &str = "_FILE";
+const FILE_ID: &str = "_file";
+
+/// A setting as it is declared.
+#[derive(Debug, Clone)]
+pub struct Declared {
+    pub arg: Arg,
+    pub id: String,
+    /// Without dashes.
+    pub flag: String,
+    pub variable: String,
+    pub secret: bool,
+}
+
+impl Declared {
+    /// `None`: an argument without a variable is no setting.
+    #[must_use]
+    pub fn of(arg: &Arg) -> Option<Self> {
+        let variable = arg.get_env()?.to_str()?.to_owned();
+        Some(Self {
+            id: arg.get_id().to_string(),
+            flag: arg.get_long()?.to_owned(),
+            variable,
+            secret: arg.is_hide_env_values_set(),
+            arg: arg.clone(),
+        })
+    }
+
+    /// The id of the argument that names the file of this secret.
+    #[must_use]
+    pub fn file_id(&self) -> String {
+        format!("{}{FILE_ID}", self.id)
+    }
+
+    /// The flag of the file, without dashes.
+    #[must_use]
+    pub fn file_flag(&self) -> String {
+        format!("{}{FILE_FLAG}", self.flag)
+    }
+
+    #[must_use]
+    pub fn file_variable(&self) -> String {
+        format!("{}{FILE_VARIABLE}", self.variable)
+    }
+
+    fn file(&self) -> Arg {
+        Arg::new(self.file_id())
+            .long(self.file_flag())
+            .env(self.file_variable())
+            .value_name("PATH")
+            .global(self.arg.is_global_set())
+            .help(format!("File with the value of `--{}`; a line end behind it is left out", self.flag))
+    }
+}
+
+/// The settings of a command, without those of its subcommands.
+pub fn settings(command: &Command) -> impl Iterator<Item = Declared> {
+    command.get_arguments().filter_map(Declared::of)
+}
+
+/// Gives each secret of a command and of all below it the argument for its file, right behind it.
+#[must_use]
+pub fn with_files(mut command: Command) -> Command {
+    let files: Vec<Arg> = settings(&command).filter(|setting| setting.secret).map(|it| it.file()).collect();
+    command = command.args(files);
+    let below: Vec<String> = command.get_subcommands().map(|it| it.get_name().to_owned()).collect();
+    below.into_iter().fold(command, |command, name| command.mut_subcommand(name, with_files))
+}

@@ -1,0 +1,54 @@
+//! Where Redis is, how it is known to be the right one, and who we are there.
+
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use secrecy::{ExposeSecret, SecretString};
+
+use super::problem::Problem;
+use crate::log::address::{self, Client};
+
+/// Settings of the connection to Redis, of the services and of jobs.
+#[derive(Debug, Clone, Args)]
+pub struct RedisArgs {
+    /// Redis, `redis://[USER[:PASSWORD]@]HOST[:PORT][/DB]`; `rediss://` for TLS, with the name verified: see
+    /// docs/OPERATIONS.md#redis-with-tls-and-a-user-of-its-own
+    #[arg(long, env = "REDIS_URL", hide_env_values = true, value_name = "URL")]
+    pub redis_url: SecretString,
+    /// Password for Redis, when the URL has none
+    #[arg(long, env = "TIDINGS_REDIS_PASSWORD", hide_env_values = true, value_name = "SECRET")]
+    pub redis_password: Option<SecretString>,
+    /// Certificates (PEM) of the authorities that Redis's own may be signed by; with `rediss://` only. Default: the
+    /// authorities that browsers trust
+    #[arg(long, env = "TIDINGS_REDIS_CA_FILE", value_name = "PATH")]
+    pub redis_ca_file: Option<PathBuf>,
+}
+
+impl RedisArgs {
+    /// Checks what clap cannot. Reads the file with certificates.
+    #[must_use]
+    pub fn check(&self) -> Vec<Problem> {
+        self.client().err().into_iter().collect()
+    }
+
+    /// A client; nothing is connected yet.
+    ///
+    /// # Errors
+    /// What is wrong with which setting; no secret.
+    pub fn client(&self) -> Result<Client, Problem> {
+        let url = self.redis_url.expose_secret();
+        let password = self.redis_password.as_ref().map(ExposeSecret::expose_secret);
+        let ca = self.redis_ca_file.as_deref().map(read).transpose()?;
+        address::client_of(url, password, ca.as_deref()).map_err(|unfit| match unfit {
+            address::Unfit::Url(why) => Problem::new("redis-url", why),
+            address::Unfit::Password(why) => Problem::new("redis-password", why),
+            address::Unfit::Authorities(why) => Problem::new("redis-ca-file", why),
+        })
+    }
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, Problem> {
+    let told =
+        |error| Problem::new("redis-ca-file", format!("the file {} cannot be read: {error}", path.display()));
+    std::fs::read(path).map_err(told)
+}

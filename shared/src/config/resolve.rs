@@ -1,0 +1,211 @@
+//! From flags, environment and files of secrets to values, each checked by itself, so that all problems are told at
+//! once. A flag wins over its variable; a variable that is empty is as good as not set.
+
+use std::{
+    collections::BTreeMap,
+    error::Error,
+    ffi::{OsStr, OsString},
+    io::Read,
+};
+
+use clap::{
+    Arg, ArgAction, ArgMatches, Command,
+    builder::Resettable,
+    error::{ContextKind, ContextValue, ErrorKind},
+};
+
+use super::{
+    declared::{Declared, settings},
+    problem::Problem,
+};
+
+/// Longest file with a secret.
+const MAX_SECRET_BYTES: u64 = 64 * 1024;
+/// Of a wrong value, so much is shown.
+const MAX_SHOWN_CHARS: usize = 80;
+
+/// Variables by name.
+pub type Environment = BTreeMap<OsString, OsString>;
+
+/// What was asked for, with its settings looked up.
+pub struct Resolved {
+    /// Names of subcommands, from the outermost; none: the program itself.
+    pub path: Vec<String>,
+    /// The flags that are no settings.
+    pub matches: ArgMatches,
+    pub problems: Vec<Problem>,
+    values: Vec<Value>,
+}
+
+/// A setting's value; `None`: the default, or none at all.
+struct Value {
+    /// How many subcommands deep it is declared.
+    depth: usize,
+    id: String,
+    value: Option<OsString>,
+}
+
+/// Looks all settings of what was asked for up. `command` has the arguments for files of secrets.
+///
+/// # Errors
+/// When the command line cannot be read, or help was asked for.
+pub fn resolve(
+    command: &Command,
+    arguments: &[OsString],
+    environment: &Environment,
+) -> Result<Resolved, clap::Error> {
+    let matches = loosened(command.clone()).try_get_matches_from(arguments).map_err(|error| {
+        let of_help =
+            !error.use_stderr() || error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand;
+        let strict = of_help.then(|| command.clone().try_get_matches_from(arguments).err()).flatten();
+        strict.unwrap_or(error)
+    })?;
+    let (mut nodes, mut path, mut leaf) = (vec![command], Vec::new(), &matches);
+    while let Some((name, below)) = leaf.subcommand() {
+        let node = nodes.last().and_then(|node| node.find_subcommand(name));
+        nodes.push(node.ok_or_else(|| clap::Error::new(ErrorKind::InvalidSubcommand))?);
+        path.push(name.to_owned());
+        leaf = below;
+    }
+    let (mut problems, mut values) = (Vec::new(), Vec::new());
+    for (depth, node) in nodes.iter().enumerate() {
+        for setting in settings(node).filter(|it| depth == path.len() || it.arg.is_global_set()) {
+            let given = given(&setting, leaf, environment).and_then(|value| match value {
+                Some(value) => alone(&setting, &value).map(|()| Some(value)),
+                None => missing(&setting),
+            });
+            let value = given.unwrap_or_else(|problem| {
+                problems.push(problem);
+                // In its place, so that the others can be looked at; nothing is ever done with it.
+                setting.arg.is_required_set().then(OsString::new)
+            });
+            values.push(Value { depth, id: setting.id, value });
+        }
+    }
+    Ok(Resolved { path, matches, problems, values })
+}
+
+impl Resolved {
+    /// The command with these values as its defaults, whatever the environment says.
+    #[must_use]
+    pub fn given_to(&self, command: Command) -> Command {
+        self.values.iter().fold(command, |command, value| {
+            give(command, &self.path[..value.depth], &value.id, value.value.clone())
+        })
+    }
+}
+
+fn give(command: Command, path: &[String], id: &str, value: Option<OsString>) -> Command {
+    match path {
+        [] => command.mut_arg(id, |arg| match value {
+            Some(value) => plain(arg).default_value(value),
+            None => plain(arg),
+        }),
+        [first, below @ ..] => command.mut_subcommand(first, |it| give(it, below, id, value)),
+    }
+}
+
+/// The same argument without the environment and without having to be there.
+fn plain(arg: Arg) -> Arg {
+    arg.env(Resettable::Reset).required(false)
+}
+
+/// Takes whatever is given for a setting: what it is worth is looked at later, with all others.
+fn loosened(command: Command) -> Command {
+    let command = command.mut_args(|arg| {
+        if Declared::of(&arg).is_none() {
+            return arg;
+        }
+        let several = matches!(arg.get_action(), ArgAction::Append);
+        let action = if several { ArgAction::Append } else { ArgAction::Set };
+        let arg = plain(arg).default_value(Resettable::Reset).value_delimiter(Resettable::Reset);
+        arg.value_parser(clap::value_parser!(OsString)).action(action).num_args(1)
+    });
+    let below: Vec<String> = command.get_subcommands().map(|it| it.get_name().to_owned()).collect();
+    below.into_iter().fold(command, |command, name| command.mut_subcommand(name, loosened))
+}
+
+fn given(
+    setting: &Declared,
+    matches: &ArgMatches,
+    environment: &Environment,
+) -> Result<Option<OsString>, Problem> {
+    let told = |id: &str, variable: &str| {
+        let flags = matches.try_get_many::<OsString>(id).ok().flatten();
+        let flags =
+            flags.map(|values| values.map(OsString::as_os_str).collect::<Vec<_>>().join(OsStr::new(",")));
+        flags.or_else(|| environment.get(OsStr::new(variable)).filter(|value| !value.is_empty()).cloned())
+    };
+    let value = told(&setting.id, &setting.variable);
+    let file = setting.secret.then(|| told(&setting.file_id(), &setting.file_variable())).flatten();
+    match (value, file) {
+        (Some(_), Some(_)) => {
+            let (flag, variable) = (setting.file_flag(), setting.file_variable());
+            Err(problem(setting, format!("--{flag} ({variable}) is given too: give only one of them")))
+        }
+        (value, None) => Ok(value),
+        (None, Some(path)) => secret(&path).map(Some).map_err(|why| Problem {
+            setting: setting.file_flag(),
+            variable: Some(setting.file_variable()),
+            why: format!("the file {} {why}", path.display()),
+        }),
+    }
+}
+
+/// What a file holds, without a line end behind it.
+fn secret(path: &OsStr) -> Result<OsString, String> {
+    let unreadable = |error: std::io::Error| format!("cannot be read: {error}");
+    let mut text = Vec::new();
+    let file = std::fs::File::open(path).map_err(unreadable)?;
+    // Not by what is said of its length: a pipe tells none.
+    file.take(MAX_SECRET_BYTES + 1).read_to_end(&mut text).map_err(unreadable)?;
+    if text.len() as u64 > MAX_SECRET_BYTES {
+        return Err(format!("is over {MAX_SECRET_BYTES} bytes"));
+    }
+    let text = String::from_utf8(text).map_err(|_| "is not UTF-8".to_owned())?;
+    match text.trim_end_matches(['\n', '\r']) {
+        "" => Err("is empty".to_owned()),
+        text => Ok(text.into()),
+    }
+}
+
+fn missing(setting: &Declared) -> Result<Option<OsString>, Problem> {
+    if !setting.arg.is_required_set() {
+        return Ok(None);
+    }
+    let file = setting.secret.then(|| format!(", by itself or by a file ({})", setting.file_variable()));
+    Err(problem(setting, format!("must be given{}", file.unwrap_or_default())))
+}
+
+/// Has clap read one value.
+fn alone(setting: &Declared, value: &OsStr) -> Result<(), Problem> {
+    let mut flag = OsString::from(format!("--{}=", setting.flag));
+    flag.push(value);
+    let arg = plain(setting.arg.clone()).default_value(Resettable::Reset).global(false);
+    let command = Command::new("one").no_binary_name(true).arg(arg);
+    command.try_get_matches_from([flag]).map(drop).map_err(|error| {
+        let shown: String = value.to_string_lossy().chars().take(MAX_SHOWN_CHARS).collect();
+        let shown = if setting.secret { String::new() } else { format!("{shown:?}: ") };
+        problem(setting, format!("{shown}{}", reason(&error)))
+    })
+}
+
+fn reason(error: &clap::Error) -> String {
+    if let Some(source) = error.source() {
+        return source.to_string();
+    }
+    match (error.kind(), error.get(ContextKind::ValidValue)) {
+        (_, Some(ContextValue::Strings(valid))) if !valid.is_empty() => {
+            format!("it is none of {}", valid.join(", "))
+        }
+        (ErrorKind::InvalidUtf8, _) => "it is not UTF-8".to_owned(),
+        _ => "it cannot be read".to_owned(),
+    }
+}
+
+fn problem(setting: &Declared, why: String) -> Problem {
+    Problem { setting: setting.flag.clone(), variable: Some(setting.variable.clone()), why }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,149 @@
+//! Settings of a made-up program: where their values come from, and that all that is wrong is told.
+
+use clap::{Args, Parser, Subcommand};
+use secrecy::{ExposeSecret, SecretString};
+
+use super::*;
+use crate::config::declared::with_files;
+
+#[derive(Debug, Parser)]
+#[command(name = "program")]
+struct Settings {
+    #[arg(long, env = "T_SECRET", hide_env_values = true)]
+    secret: SecretString,
+    #[arg(long, env = "T_OTHER_SECRET", hide_env_values = true)]
+    other_secret: Option<SecretString>,
+    #[arg(long, env = "T_URLS", value_delimiter = ',', required = true)]
+    urls: Vec<String>,
+    #[arg(long, env = "T_COUNT", default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=9))]
+    count: u64,
+    #[arg(long, env = "T_BOOL", default_value_t = true, action = ArgAction::Set)]
+    bool: bool,
+}
+
+#[derive(Debug, Subcommand)]
+enum Task {
+    Job(Job),
+}
+
+#[derive(Debug, Args)]
+struct Job {
+    file: String,
+    #[arg(long)]
+    quick: bool,
+    #[arg(long, env = "T_SECRET", hide_env_values = true)]
+    secret: SecretString,
+    #[arg(long, env = "T_COUNT", default_value_t = 7)]
+    count: u64,
+}
+
+fn command() -> Command {
+    let command = Task::augment_subcommands(<Settings as clap::CommandFactory>::command());
+    with_files(command.subcommand_negates_reqs(true).args_conflicts_with_subcommands(true))
+}
+
+fn look_up(flags: &[&str], variables: &[(&str, &str)]) -> Resolved {
+    let arguments: Vec<OsString> = ["program"].iter().chain(flags).map(OsString::from).collect();
+    let environment = variables.iter().map(|(name, value)| (name.into(), value.into())).collect();
+    resolve(&command(), &arguments, &environment).unwrap()
+}
+
+fn settings_of(flags: &[&str], variables: &[(&str, &str)]) -> Settings {
+    let resolved = look_up(flags, variables);
+    assert_eq!(resolved.problems, []);
+    let matches = resolved.given_to(command()).try_get_matches_from(["program"]).unwrap();
+    <Settings as clap::FromArgMatches>::from_arg_matches(&matches).unwrap()
+}
+
+fn problems(flags: &[&str], variables: &[(&str, &str)]) -> Vec<String> {
+    look_up(flags, variables).problems.iter().map(ToString::to_string).collect()
+}
+
+fn file(text: &[u8]) -> tempfile::NamedTempFile {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), text).unwrap();
+    file
+}
+
+#[test]
+fn a_flag_wins_over_its_variable_and_an_empty_variable_is_none() {
+    let variables = [("T_SECRET", "from there"), ("T_URLS", "a,b"), ("T_COUNT", ""), ("T_BOOL", "false")];
+    let settings = settings_of(&["--urls", "x", "--urls=y,z"], &variables);
+    assert_eq!(settings.urls, ["x", "y", "z"]);
+    assert_eq!((settings.count, settings.bool), (5, false));
+    assert_eq!(settings.secret.expose_secret(), "from there");
+    let settings = settings_of(&["--count=3", "--secret="], &variables);
+    assert_eq!((settings.urls.len(), settings.count, settings.secret.expose_secret()), (2, 3, ""));
+}
+
+#[test]
+fn a_secret_may_be_in_a_file_and_the_line_end_behind_it_is_left_out() {
+    let (unix, windows) = (file(b"hunter2\n"), file(b" hunter3 \r\n"));
+    let path = |file: &tempfile::NamedTempFile| file.path().to_str().unwrap().to_owned();
+    let flag = format!("--other-secret-file={}", path(&windows));
+    let settings = settings_of(&["--urls=a", &flag], &[("T_SECRET_FILE", &path(&unix))]);
+    assert_eq!(settings.secret.expose_secret(), "hunter2");
+    assert_eq!(settings.other_secret.unwrap().expose_secret(), " hunter3 ");
+}
+
+#[test]
+fn all_problems_are_told_each_with_its_setting_its_value_and_why() {
+    let told = problems(&["--count=12"], &[("T_BOOL", "perhaps"), ("T_SECRET_FILE", "/no/such/file")]);
+    assert_eq!(told.len(), 4, "{told:?}");
+    assert_eq!(
+        told[0],
+        "--secret-file (T_SECRET_FILE): the file /no/such/file cannot be read: No such file or directory (os error 2)"
+    );
+    assert_eq!(told[1], "--urls (T_URLS): must be given");
+    assert_eq!(told[2], "--count (T_COUNT): \"12\": 12 is not in 1..=9");
+    assert_eq!(told[3], "--bool (T_BOOL): \"perhaps\": it is none of true, false");
+    let told = problems(&["--urls=a"], &[]);
+    assert_eq!(told, ["--secret (T_SECRET): must be given, by itself or by a file (T_SECRET_FILE)"]);
+}
+
+#[test]
+fn a_secret_given_twice_or_by_a_file_that_holds_none_is_a_problem_without_its_value() {
+    let good = file(b"hunter2");
+    let path = good.path().to_str().unwrap();
+    let told = problems(&["--urls=a"], &[("T_SECRET_FILE", path), ("T_SECRET", "hunter2")]);
+    assert_eq!(
+        told,
+        ["--secret (T_SECRET): --secret-file (T_SECRET_FILE) is given too: give only one of them"]
+    );
+    for (text, why) in [
+        (b"\n".to_vec(), "is empty"),
+        (b"hunter2\xff".to_vec(), "is not UTF-8"),
+        (b"hunter2 ".repeat(10_000), "is over 65536 bytes"),
+    ] {
+        let bad = file(&text);
+        let told = problems(&["--urls=a"], &[("T_SECRET_FILE", bad.path().to_str().unwrap())]);
+        assert!(told[0].ends_with(why) && !told[0].contains("hunter2"), "{told:?}");
+    }
+}
+
+#[test]
+fn a_task_has_its_own_settings_and_keeps_its_other_arguments() {
+    let variables = [("T_SECRET", "s"), ("T_COUNT", "8"), ("T_BOOL", "perhaps")];
+    let arguments = ["program", "job", "--quick", "--", "-file"].map(OsString::from);
+    let environment = variables.iter().map(|(name, value)| (name.into(), value.into())).collect();
+    let resolved = resolve(&command(), &arguments, &environment).unwrap();
+    assert_eq!((resolved.path.clone(), resolved.problems.len()), (vec!["job".to_owned()], 0));
+    let matches = resolved.given_to(command()).try_get_matches_from(&arguments).unwrap();
+    let Task::Job(job) = <Task as clap::FromArgMatches>::from_arg_matches(&matches).unwrap();
+    assert_eq!((job.file.as_str(), job.quick, job.count), ("-file", true, 8));
+    assert_eq!(job.secret.expose_secret(), "s");
+    let told = problems(&["job", "x"], &[("T_COUNT", "many")]);
+    assert_eq!(told.len(), 2, "{told:?}");
+}
+
+#[test]
+fn help_tells_the_real_defaults_and_no_secret() {
+    let arguments = ["program", "--help"].map(OsString::from);
+    let environment = Environment::from([("T_SECRET".into(), "hunter2".into())]);
+    let help = resolve(&command(), &arguments, &environment).err().unwrap().to_string();
+    assert!(help.contains("[default: 5]") && help.contains("--secret-file <PATH>"), "{help}");
+    assert!(!help.contains("hunter2"), "{help}");
+    let wrong = ["program", "--coutn=5"].map(OsString::from);
+    let told = resolve(&command(), &wrong, &environment).err().unwrap().to_string();
+    assert!(told.contains("--coutn"), "{told}");
+}

@@ -1,0 +1,59 @@
+//! What each program can tell about itself: its settings, and how a shell completes its command line.
+
+use clap::{Command, Subcommand};
+
+use crate::config::{
+    problem::{Check, Problem},
+    table,
+};
+
+/// Subcommands that both services have.
+#[derive(Debug, Clone, Subcommand)]
+pub enum Aid {
+    /// Print all settings with their variables, defaults, units and meanings, as a table of Markdown
+    Settings {
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Print a script by which a shell completes the command line of this program
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+}
+
+impl Aid {
+    /// What is asked for, of a program with this command.
+    #[must_use]
+    pub fn text(&self, mut command: Command) -> String {
+        match self {
+            Self::Settings { json: true } => format!("{:#}\n", table::objects(&table::rows(&command))),
+            Self::Settings { json: false } => table::markdown(&table::rows(&command)),
+            Self::Completions { shell } => {
+                let name = command.get_name().to_owned();
+                let mut script = Vec::new();
+                clap_complete::generate(*shell, &mut command, name, &mut script);
+                String::from_utf8_lossy(&script).into_owned()
+            }
+        }
+    }
+}
+
+impl Check for Aid {
+    fn check(&self) -> Vec<Problem> {
+        Vec::new()
+    }
+}
+
+/// Prints a text. A reader that has seen enough, such as `head`, is no failure.
+///
+/// # Errors
+/// When it cannot be written otherwise.
+pub fn print(text: &str) -> std::io::Result<()> {
+    use std::io::{ErrorKind, Write};
+    match std::io::stdout().lock().write_all(text.as_bytes()) {
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
+        written => written,
+    }
+}
