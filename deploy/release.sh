@@ -1,0 +1,97 @@
+#!/usr/bin/env bash
+# Makes a release of the commit that is checked out: its version is in Cargo.toml, what changed in CHANGELOG.md. Runs all
+# checks, builds, puts the archive and its checksum into dist/, and sets the tag, which it does not push.
+set -euo pipefail
+
+usage() {
+  cat <<'TEXT'
+deploy/release.sh [--dry-run] [--no-gate]
+  --dry-run   look whether it could be released, and tell what would be done
+  --no-gate   without ./dev test, which has just been run
+TEXT
+}
+
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+cd "$root"
+programs=(tidings-gateway tidings-persistence tidings-migrations)
+dry=no gate=yes
+for argument in "$@"; do
+  case $argument in
+    --dry-run) dry=yes ;;
+    --no-gate) gate=no ;;
+    -h | --help)
+      usage
+      exit
+      ;;
+    *)
+      usage >&2
+      exit 2
+      ;;
+  esac
+done
+
+problems=0
+problem() {
+  printf 'cannot be released: %s\n' "$*" >&2
+  problems=$((problems + 1))
+}
+
+# Of the workspace, which all crates take theirs from.
+version=$(awk '/^\[/ { here = $0 == "[workspace.package]" } here && $1 == "version" { gsub(/"/, "", $3); print $3; exit }' Cargo.toml)
+tag=v$version
+
+[[ $version =~ ^[0-9]+\.[0-9]+\.[0-9]+(-[0-9A-Za-z.]+)?$ ]] || problem "Cargo.toml has no version, but \"$version\""
+[[ -z $(git status --porcelain) ]] || problem "there are changes that are not committed"
+heading=$(grep -m 1 -E "^## \[?${version//./\\.}\]?( |$)" CHANGELOG.md || true)
+if [[ -z $heading ]]; then
+  problem "CHANGELOG.md has no heading \"## $version\""
+elif ! awk -v heading="$heading" '$0 == heading { here = 1; next } /^## / { here = 0 } here && /^- / { found = 1 } END { exit !found }' CHANGELOG.md; then
+  problem "CHANGELOG.md says nothing below \"$heading\""
+fi
+# FILE, and what stands before the version there: images and what deploys them are of this one.
+names_version() {
+  local found
+  found=$({ sed -n "s/^[- ]*$2 *//p" "$1" || true; } 2>/dev/null | tr -d '"' | sort -u)
+  [[ $found == "$version" ]] || problem "$1 is of version \"${found//$'\n'/\", \"}\", Cargo.toml of $version"
+}
+names_version deploy/Dockerfile 'ARG TIDINGS_VERSION='
+names_version k8s/overlays/production/version/kustomization.yaml 'newTag:'
+! git rev-parse -q --verify "refs/tags/$tag" >/dev/null || problem "there is a tag $tag already"
+((problems == 0)) || exit 1
+
+commit=$(git rev-parse --short=12 HEAD)
+name=tidings-$version-$(uname -m)-linux
+if [[ $dry == yes ]]; then
+  [[ $gate == no ]] || echo "would run ./dev test"
+  echo "would build dist/$name.tar.gz from $commit, with ${programs[*]}"
+  echo "would set the tag $tag"
+  exit
+fi
+
+[[ $gate == no ]] || ./dev test
+
+target=${CARGO_TARGET_DIR:-$root/target}
+packages=()
+for program in "${programs[@]}"; do packages+=(-p "$program"); done
+TIDINGS_COMMIT=$commit cargo build --release --locked --bins "${packages[@]}"
+
+stage=$(mktemp -d)
+trap 'rm -rf "$stage"' EXIT
+mkdir -p "$stage/$name/bin" "$stage/$name/completions" dist
+for program in "${programs[@]}"; do
+  install -m 755 "$target/release/$program" "$stage/$name/bin/"
+done
+for program in tidings-gateway tidings-persistence; do
+  for shell in bash zsh fish; do
+    "$target/release/$program" completions "$shell" >"$stage/$name/completions/$program.$shell"
+  done
+done
+# What is committed, nothing that lies beside it.
+git archive HEAD CHANGELOG.md LICENSE README.md deploy docs k8s | tar -x -C "$stage/$name"
+# The same bytes from the same files, whoever packs them, whenever.
+tar --sort=name --owner=0 --group=0 --numeric-owner --mtime="@$(git log -1 --format=%ct)" \
+  -C "$stage" -c "$name" | gzip -n -9 >"dist/$name.tar.gz"
+(cd dist && sha256sum "$name.tar.gz" >"$name.tar.gz.sha256")
+git tag -a "$tag" -m "Tidings $version"
+echo "dist/$name.tar.gz"
+echo "git push origin $tag"

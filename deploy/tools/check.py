@@ -1,0 +1,79 @@
+#!/usr/bin/env python3
+"""Checks what is shipped to run Tidings with: check.py WHAT [--programs FOLDER] [ARGUMENT...]
+
+check.py manifests FILE...     rendered manifests; production when the file's name begins with it
+check.py dockerfile            deploy/Dockerfile
+check.py compose               deploy/compose.yaml
+
+--programs: where the built programs lie, which are asked for their variables and commands; without it that is not checked.
+Prints a line for each finding. Exit code 1: there are some.
+"""
+
+import argparse
+import re
+import sys
+from pathlib import Path
+
+import dockerfile
+from checks import compose, images, network, policy, references, schemas, stopping
+from checks.model import Findings, Rendered
+from checks.programs import Programs
+
+ROOT = Path(__file__).resolve().parents[2]
+DOCKERFILE = ROOT / "deploy" / "Dockerfile"
+
+
+def documented_secrets() -> set[tuple[str, str]]:
+    """Pairs of secret and key from the table in docs/DEPLOY.md."""
+    rows = re.findall(r"^\| `(tidings-[a-z-]+)` \| `([a-z.-]+)` \|", (ROOT / "docs/DEPLOY.md").read_text(), re.MULTILINE)
+    return set(rows)
+
+
+def documented_metrics() -> set[str]:
+    """The services' metrics, from the tables in docs/OPERATIONS.md, which a test holds against the programs."""
+    return set(re.findall(r"^\| `(tidings_\w+)` \|", (ROOT / "docs/OPERATIONS.md").read_text(), re.MULTILINE))
+
+
+def manifests(rendered: Rendered, production: bool, programs: Programs | None) -> Findings:
+    """What is wrong with one overlay."""
+    findings = Findings()
+    if not rendered.manifests:
+        findings.add("schema", "the overlay", "is empty")
+    schemas.check(rendered, findings)
+    if findings.found:
+        # What is no object of its kind cannot be asked further.
+        return findings
+    policy.check(rendered, findings, production)
+    stopping.check(rendered, findings)
+    references.check(rendered, findings, documented_secrets(), documented_metrics())
+    network.check(rendered, findings)
+    images.check_containers(rendered, dockerfile.read(DOCKERFILE), programs, findings)
+    return findings
+
+
+def main() -> int:
+    """See the head."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=["manifests", "dockerfile", "compose"])
+    parser.add_argument("files", nargs="*", type=Path)
+    parser.add_argument("--programs", type=Path)
+    told = parser.parse_args()
+    programs = Programs(told.programs) if told.programs else None
+    findings = Findings()
+    if told.what == "manifests":
+        for file in told.files:
+            production = file.name.startswith("production") and "migrations" not in file.name
+            found = manifests(Rendered.read(file.read_text()), production, programs)
+            findings.found.extend((rule, f"{file.stem}: {where}", why) for rule, where, why in found.found)
+    elif told.what == "dockerfile":
+        images.check(dockerfile.read(DOCKERFILE), images.read(DOCKERFILE), programs, findings)
+    else:
+        file = ROOT / "deploy" / "compose.yaml"
+        compose.check(compose.load(file), file.parent, programs, dockerfile.read(DOCKERFILE), findings)
+    for line in findings.lines():
+        print(line)
+    return 1 if findings.found else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

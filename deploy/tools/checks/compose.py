@@ -1,0 +1,189 @@
+"""deploy/compose.yaml: its schema, and what it promises: restricted containers, secrets as files, health, order, the time
+that ends take, files that are there, ports and variables that the programs know."""
+
+import json
+import re
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import yaml
+
+from .images import program_of
+from .model import Findings, UniqueLoader
+from .policy import IMAGE
+from .programs import Programs
+from .schemas import place
+from .stopping import seconds, takes_s
+
+# Their images have no command that asks for their health.
+NO_HEALTH = {"otel-collector"}
+# Variables whose value is no secret though their name sounds like one.
+SECRET = re.compile(r"PASSWORD|SECRET|TOKEN|(REDIS|DATABASE)_URL")
+
+
+def load(path: Path) -> dict[str, Any]:
+    """The file with its merges done and its variables at their defaults."""
+    text = re.sub(r"\$\{\w+:-([^}]*)\}", r"\1", path.read_text())
+    return yaml.load(text, Loader=UniqueLoader)
+
+
+def schema() -> dict:
+    """That of the Compose specification, as check-jsonschema carries it. The package itself is not loaded."""
+    package = find_spec("check_jsonschema")
+    if package is None or package.origin is None:
+        raise ModuleNotFoundError("check_jsonschema")
+    return json.loads(Path(package.origin).with_name("builtin_schemas").joinpath("vendor/compose-spec.json").read_text())
+
+
+def check(compose: dict, folder: Path, programs: Programs | None, stages: dict, findings: Findings) -> None:
+    """All of it. Folder: where the file lies, since its paths begin there."""
+    rules = schema()
+    for error in jsonschema.validators.validator_for(rules)(rules).iter_errors(compose):
+        findings.add("schema", "compose.yaml", f"{place(error.absolute_path)}: {error.message}")
+    if findings.found:
+        return
+    services = compose["services"]
+    for name, service in services.items():
+        _restricted(name, service, findings)
+        _order(name, service, services, findings)
+        _files(name, service, compose, folder, findings)
+        program = program_of(service.get("image", ""))
+        if program:
+            _ours(name, service, services, program, programs, stages, findings)
+    _others(services, folder, stages, findings)
+    for name, secret in compose.get("secrets", {}).items():
+        if not secret.get("file", "").startswith("./compose/secrets/"):
+            findings.add("secret", name, "is not a file of compose/secrets")
+    used = {one for service in services.values() for one in service.get("secrets", [])}
+    for name in compose.get("secrets", {}).keys() - used:
+        findings.add("secret", name, "nobody uses it")
+    for name, service in services.items():
+        for volume in service.get("volumes", []):
+            source = volume.split(":")[0]
+            if not source.startswith((".", "/")) and source not in compose.get("volumes", {}):
+                findings.add("files", name, f"there is no volume {source}")
+
+
+def _restricted(name: str, service: dict, findings: Findings) -> None:
+    wrong = []
+    if service.get("read_only") is not True:
+        wrong.append("its root file system can be written to")
+    if service.get("cap_drop") != ["ALL"] or service.get("cap_add"):
+        wrong.append("it keeps capabilities")
+    if "no-new-privileges:true" not in service.get("security_opt", []):
+        wrong.append("it may gain privileges")
+    if service.get("privileged") or service.get("network_mode") == "host":
+        wrong.append("it is privileged")
+    user = str(service.get("user", ""))
+    if not program_of(service.get("image", "")) and not re.fullmatch(r"[1-9]\d*(:\d+)?", user):
+        wrong.append("no user is named who is not root")
+    limits = service.get("deploy", {}).get("resources", {}).get("limits", {})
+    if not {"cpus", "memory"} <= limits.keys():
+        wrong.append("it has no limits of cpus and memory")
+    for why in wrong:
+        findings.add("restricted", name, why)
+    if not IMAGE.match(service.get("image", "")):
+        findings.add("image", name, f"{service.get('image')} names no version")
+    for variable, value in (service.get("environment") or {}).items():
+        if SECRET.search(variable) and not variable.endswith(("_FILE", "__FILE")):
+            findings.add("secret", name, f"{variable} stands in the environment")
+        if isinstance(value, bool):
+            findings.add("environment", name, f"{variable} is no text")
+    for port in service.get("ports", []):
+        if name != "haproxy" and not str(port).startswith("127.0.0.1:"):
+            findings.add("ports", name, f"{port} is open to other machines")
+
+
+def _order(name: str, service: dict, services: dict, findings: Findings) -> None:
+    check_of = service.get("healthcheck", {})
+    if name != "migrations" and name not in NO_HEALTH and not check_of.get("test"):
+        findings.add("health", name, "nobody asks for its health")
+    for other, how in service.get("depends_on", {}).items():
+        if other not in services:
+            findings.add("order", name, f"waits for {other}, which is not there")
+            continue
+        wanted = "service_completed_successfully" if other == "migrations" else "service_healthy"
+        if how.get("condition") != wanted:
+            findings.add("order", name, f"waits for {other} to be started only")
+        if wanted == "service_healthy" and not services[other].get("healthcheck", {}).get("test"):
+            findings.add("order", name, f"waits for the health of {other}, which nobody asks for")
+    if name == "persistence" and "migrations" not in service.get("depends_on", {}):
+        findings.add("order", name, "starts before the schema is there")
+
+
+def _files(name: str, service: dict, compose: dict, folder: Path, findings: Findings) -> None:
+    for volume in service.get("volumes", []):
+        source, _, rest = volume.partition(":")
+        if source.startswith("."):
+            if not (folder / source).exists():
+                findings.add("files", name, f"{source} is not there")
+            if not rest.endswith(":ro"):
+                findings.add("files", name, f"{source} could be written to")
+    for secret in service.get("secrets", []):
+        if secret not in compose.get("secrets", {}):
+            findings.add("secret", name, f"{secret} is not declared")
+    for variable, value in (service.get("environment") or {}).items():
+        if variable.endswith("_FILE") and str(value).startswith("/run/secrets/"):
+            if str(value).removeprefix("/run/secrets/") not in service.get("secrets", []):
+                findings.add("secret", name, f"{variable}: {value} is not given to it")
+
+
+def _ours(name: str, service: dict, services: dict, program: str, programs: Programs | None, stages: dict,
+          findings: Findings) -> None:  # fmt: skip
+    target = program.removeprefix("tidings-")
+    if service.get("build", {}).get("target") != target or target not in stages:
+        findings.add("image", name, f"is not built from the stage {target}")
+    environment = {key: str(value) for key, value in (service.get("environment") or {}).items()}
+    if programs is not None:
+        programs.check_arguments(program, service.get("command", []), name, findings)
+    if program == "tidings-migrations":
+        return
+    health = service["healthcheck"]["test"] if service.get("healthcheck", {}).get("test") else []
+    if health != ["CMD", f"/{program}", "health"]:
+        findings.add("health", name, "the program itself is to be asked")
+    grace, needed = seconds(str(service.get("stop_grace_period", "10s"))), takes_s(program, environment)
+    if grace <= needed:
+        findings.add("stopping", name, f"has {grace:.0f} s to end, and takes up to {needed:.0f} s")
+    if "front" not in service.get("networks", []):
+        findings.add("network", name, "cannot be reached from the load balancer")
+    for url in environment.get("TIDINGS_PERSISTENCE_URLS", "").split(","):
+        found = re.fullmatch(r"http://([a-z0-9\-]+):(\d+)", url)
+        if url and (found is None or found[1] not in services or int(found[2]) not in stages["persistence"].ports()):
+            findings.add("ports", name, f"{url} is no internal listener of a service here")
+    if programs is not None:
+        programs.check_environment(program, environment | stages[target].environment(), name, findings)
+
+
+def _others(services: dict, folder: Path, stages: dict, findings: Findings) -> None:
+    """What other people's files name must be here, and what is set for them must be read there."""
+    balancer = folder / "haproxy" / "haproxy.cfg"
+    if balancer.exists():
+        text = balancer.read_text()
+        known = set(re.findall(r"\$\{(\w+)-", text))
+        for variable in services["haproxy"].get("environment", {}).keys() - known:
+            findings.add("environment", "haproxy", f"haproxy.cfg reads no {variable}")
+        for variable, value in services["haproxy"].get("environment", {}).items():
+            _place(f"haproxy: {variable}", value, services, stages, findings)
+        listens = {int(port) for port in re.findall(r'bind "\$\{\w+-[^:}]*:(\d+)\}"', text)}
+        for port in services["haproxy"]["ports"]:
+            if int(str(port).rsplit(":", 1)[-1]) not in listens:
+                findings.add("ports", "haproxy", f"{port}: it listens at {sorted(listens)}")
+    prometheus = folder / "prometheus" / "prometheus.yml"
+    if prometheus.exists():
+        for job in yaml.safe_load(prometheus.read_text())["scrape_configs"]:
+            for targets in job.get("static_configs", []):
+                for target in targets["targets"]:
+                    if not target.startswith("localhost:"):
+                        _place(f"prometheus.yml: {job['job_name']}", target, services, stages, findings)
+
+
+def _place(where: str, address: str, services: dict, stages: dict, findings: Findings) -> None:
+    """A host and a port of ours."""
+    found = re.fullmatch(r"([a-z0-9\-]+):(\d+)", address)
+    if found is None:
+        return
+    program = program_of(services.get(found[1], {}).get("image", ""))
+    if program is None or int(found[2]) not in stages[program.removeprefix("tidings-")].ports():
+        findings.add("ports", where, f"{address} is no port of a service here")

@@ -1,0 +1,106 @@
+"""The Dockerfile's last stages: what they hold, as whom they run, how they are asked and stopped; and whether containers
+fit them."""
+
+import re
+from pathlib import Path
+
+from .model import Findings, Rendered, ports, settings
+from .programs import Programs
+
+# Image to program.
+PROGRAMS = {
+    "gateway": "tidings-gateway",
+    "persistence": "tidings-persistence",
+    "migrations": "tidings-migrations",
+}
+
+
+def program_of(image: str) -> str | None:
+    """The program of one of our images; `None`: another's image."""
+    name = re.search(r"(?:^|/)tidings/([a-z]+)(?::|$)", image)
+    return PROGRAMS.get(name[1]) if name else None
+
+
+def check(stages: dict, text: str, programs: Programs | None, findings: Findings) -> None:
+    """The Dockerfile."""
+    for name, program in PROGRAMS.items():
+        stage = stages.get(name)
+        if stage is None:
+            findings.add("image", name, "there is no such stage")
+            continue
+        if stage.base != "scratch":
+            findings.add("image", name, f"stands on {stage.base}, and holds more than the program")
+        if not re.fullmatch(r"[1-9]\d*:[1-9]\d*", stage.last("USER") or ""):
+            findings.add("image", name, "USER is no number, or root")
+        if stage.last("STOPSIGNAL") != "SIGTERM":
+            findings.add("image", name, "STOPSIGNAL is not SIGTERM")
+        if any(keyword == "RUN" for keyword, _ in stage.instructions):
+            findings.add("image", name, "runs something, where there is no shell")
+        if stage.command("ENTRYPOINT") != [f"/{program}"]:
+            findings.add("image", name, f"ENTRYPOINT is not /{program}")
+        health = stage.health()
+        if name == "migrations":
+            if health or not stage.last("HEALTHCHECK"):
+                findings.add("image", name, "a job has HEALTHCHECK NONE")
+        elif health != [f"/{program}", "health"]:
+            findings.add("image", name, "HEALTHCHECK is not the program's own")
+        if programs is None:
+            continue
+        for words in [health[1:], stage.command("CMD")]:
+            if words:
+                programs.check_arguments(program, words, name, findings)
+        for variable in stage.environment().keys() - programs.variables(program) - {"MIMALLOC_PURGE_DELAY"}:
+            findings.add("image", name, f"{program} reads no {variable}")
+    if not re.search(r"^FROM rust:\d+\.\d+\.\d+-", text, re.MULTILINE):
+        findings.add("image", "tools", "the version of Rust is not exact")
+    builds = re.findall(r"cargo build[^&|]*", re.sub(r"\\\n", " ", text))
+    if not builds or any("--locked" not in build or "--release" not in build for build in builds):
+        findings.add("image", "build", "cargo build is not --locked --release")
+    if "type=cache" not in text:
+        findings.add("image", "build", "what cargo has fetched and built is not kept")
+
+
+
+
+def check_containers(rendered: Rendered, stages: dict, programs: Programs | None, findings: Findings) -> None:
+    """Containers of our images: their user, ports, variables and words are those of the image and the program."""
+    for one in rendered.workloads():
+        for container in one.containers():
+            program = program_of(container.get("image", ""))
+            if program is None:
+                continue
+            stage = stages[program.removeprefix("tidings-")]
+            user = (stage.last("USER") or "").split(":")[0]
+            if str(one.pod.get("securityContext", {}).get("runAsUser")) != user:
+                findings.add("image", one.where, f"runs as another user than its image ({user})")
+            if container.get("command"):
+                findings.add("command", one.where, "the image's own program is what runs")
+            environment = settings(rendered, one, container)
+            _ports(one.where, environment, ports(container), stage.ports(), findings)
+            if programs is not None:
+                programs.check_arguments(program, container.get("args", []), one.where, findings)
+                if program != "tidings-migrations":
+                    programs.check_environment(program, environment, one.where, findings)
+                else:
+                    unknown = environment.keys() - programs.variables(program, *container.get("args", []))
+                    for variable in sorted(unknown):
+                        findings.add("environment", one.where, f"{program} reads no {variable}")
+
+
+LISTENERS = {"http": "TIDINGS_LISTEN", "admin": "TIDINGS_ADMIN_LISTEN", "internal": "TIDINGS_INTERNAL_LISTEN"}
+
+
+def _ports(where: str, environment: dict, named: dict[str, int], exposed: set[int], findings: Findings) -> None:
+    for name, port in named.items():
+        address = environment.get(LISTENERS.get(name, ""))
+        if address is None:
+            findings.add("ports", where, f"{name}: no variable says where it listens")
+        elif address not in (f"0.0.0.0:{port}", f"[::]:{port}"):
+            findings.add("ports", where, f"{name} is {port}, and the program listens at {address}")
+        if port not in exposed:
+            findings.add("ports", where, f"{port} is not among the ports of the image")
+
+
+def read(dockerfile: Path) -> str:
+    """The Dockerfile's text without comments."""
+    return "\n".join(line for line in dockerfile.read_text().splitlines() if not line.startswith("#"))

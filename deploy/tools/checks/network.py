@@ -1,0 +1,144 @@
+"""Who may talk to whom by the policies, held against what is needed: nothing that is needed is missing, and nothing else is
+open."""
+
+from .model import NAME, Findings, Manifest, Rendered, ports, selects
+
+CLIENTS, MONITORING = "clients", "monitoring"
+ACCESS = "tidings.example/access"
+# Who is let in where: the target, the port's name, from whom.
+NEEDED_IN = {
+    ("tidings-gateway", "http", CLIENTS),
+    ("tidings-gateway", "admin", MONITORING),
+    ("tidings-persistence", "http", CLIENTS),
+    ("tidings-persistence", "admin", MONITORING),
+    ("tidings-persistence", "internal", "tidings-gateway"),
+}
+# Redis and PostgreSQL where the overlay brings them.
+NEEDED_WITHIN = {
+    ("redis", "redis", "tidings-gateway"),
+    ("redis", "redis", "tidings-persistence"),
+    ("postgresql", "postgresql", "tidings-persistence"),
+    ("postgresql", "postgresql", "tidings-migrations"),
+}
+# Where pods may go, by port; 53 is that of names, 4317 that of traces, where they are wanted.
+NEEDED_OUT = {
+    "tidings-gateway": {53, 6379, 28081},
+    "tidings-persistence": {53, 5432, 6379},
+    "tidings-migrations": {53, 5432},
+    "redis": {53},
+    "postgresql": {53},
+}
+# Those who know names: the cluster's servers, and the cache on a node, by its address.
+NAME_SERVERS = {"kube-dns", "169.254.20.10/32"}
+ALLOWED_OUT = {"tidings-gateway": {4317}, "tidings-persistence": {4317}}
+
+
+def check(rendered: Rendered, findings: Findings) -> None:
+    """All policies of an overlay."""
+    policies = rendered.of("NetworkPolicy")
+    denies = [
+        one
+        for one in policies
+        if one.spec.get("podSelector") == {} and set(one.spec.get("policyTypes", [])) == {"Ingress", "Egress"}
+        and not one.spec.get("ingress") and not one.spec.get("egress")
+    ]  # fmt: skip
+    # Migrations are rendered by themselves as well: into a namespace where the others lie.
+    alone = {one.name for one in rendered.workloads()} == {"tidings-migrations"}
+    if not denies and not alone:
+        findings.add("network", "policies", "nothing denies what is not allowed")
+    workloads = rendered.workloads()
+    let_in = {entry for one in workloads for entry in _ingress(one, policies, workloads, findings)}
+    here = {one.name for one in workloads}
+    needed = {entry for entry in NEEDED_IN | NEEDED_WITHIN if entry[0] in here and entry[2] in here | {CLIENTS, MONITORING}}
+    for target, port, who in sorted(let_in - needed):
+        findings.add("network", target, f"{who} may talk to its port {port}, and need not")
+    for target, port, who in sorted(needed - let_in):
+        findings.add("network", target, f"{who} may not talk to its port {port}")
+    for one in workloads:
+        out = _egress(one, policies, workloads, findings)
+        needed_out = NEEDED_OUT.get(one.name, set())
+        for port in sorted(needed_out - out):
+            findings.add("network", one.where, f"may not go to port {port}")
+        if 53 in needed_out & out and (asked := _name_servers(one, policies)) != NAME_SERVERS:
+            findings.add("network", one.where, f"asks {sorted(asked)} for names, not {sorted(NAME_SERVERS)}")
+        for port in sorted(out - needed_out - ALLOWED_OUT.get(one.name, set())):
+            findings.add("network", one.where, f"may go to port {port}, and need not")
+
+
+def _ingress(one: Manifest, policies: list[Manifest], workloads: list[Manifest], findings: Findings) -> set:
+    found = set()
+    for policy in policies:
+        if not selects(policy.spec["podSelector"], one.labels):
+            continue
+        for rule in policy.spec.get("ingress") or []:
+            if not rule.get("from") or not rule.get("ports"):
+                findings.add("network", policy.where, f"lets anybody in, or to any port of {one.name}")
+                continue
+            for port in rule["ports"]:
+                named = _name_of(one, port["port"])
+                for peer in rule["from"]:
+                    found |= {(one.name, named, who) for who in _who(peer, workloads, policy, findings)}
+    return found
+
+
+def _name_of(one: Manifest, port: object) -> str:
+    for container in one.containers():
+        for name, number in ports(container).items():
+            if port in (name, number):
+                return name
+    return str(port)
+
+
+def _who(peer: dict, workloads: list[Manifest], policy: Manifest, findings: Findings) -> set[str]:
+    if "namespaceSelector" in peer:
+        access = peer["namespaceSelector"].get("matchLabels", {}).get(ACCESS)
+        if access is None:
+            findings.add("network", policy.where, "lets in whole namespaces that are not marked for it")
+        return {access or "any namespace"}
+    if "podSelector" in peer and peer["podSelector"]:
+        names = {one.name for one in workloads if selects(peer["podSelector"], one.labels)}
+        return names or {value for value in [peer["podSelector"].get("matchLabels", {}).get(NAME)] if value}
+    findings.add("network", policy.where, "lets in whoever comes")
+    return {"anybody"}
+
+
+def _egress(one: Manifest, policies: list[Manifest], workloads: list[Manifest], findings: Findings) -> set[int]:
+    found = set()
+    for policy in policies:
+        if "Egress" not in policy.spec.get("policyTypes", []) or not selects(policy.spec["podSelector"], one.labels):
+            continue
+        for rule in policy.spec.get("egress") or []:
+            if not rule.get("to") or not rule.get("ports"):
+                findings.add("network", policy.where, f"lets {one.name} go anywhere, or to any port")
+                continue
+            if any(peer.get("ipBlock", {}).get("cidr") in ("0.0.0.0/0", "::/0") for peer in rule["to"]):
+                findings.add("network", policy.where, f"lets {one.name} go to the whole internet")
+            for port in rule["ports"]:
+                found |= _numbers(port["port"], rule["to"], workloads)
+    return found
+
+
+def _name_servers(one: Manifest, policies: list[Manifest]) -> set[str]:
+    """Whom it may ask for names, by UDP and by TCP."""
+    by: dict[str, set[str]] = {"UDP": set(), "TCP": set()}
+    for policy in policies:
+        if selects(policy.spec["podSelector"], one.labels):
+            for rule in policy.spec.get("egress") or []:
+                peers = rule.get("to", [])
+                who = {peer.get("podSelector", {}).get("matchLabels", {}).get("k8s-app") for peer in peers}
+                who |= {peer.get("ipBlock", {}).get("cidr") for peer in peers}
+                for port in rule.get("ports", []):
+                    if port["port"] == 53:
+                        by[port.get("protocol", "TCP")] |= who - {None}
+    return by["UDP"] & by["TCP"]
+
+
+def _numbers(port: object, peers: list[dict], workloads: list[Manifest]) -> set[int]:
+    if isinstance(port, int):
+        return {port}
+    found = set()
+    for peer in peers:
+        for one in workloads:
+            if selects(peer.get("podSelector", {}), one.labels):
+                found |= {ports(container)[port] for container in one.containers() if port in ports(container)}
+    return found

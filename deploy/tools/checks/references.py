@@ -1,0 +1,144 @@
+"""Whether names lead somewhere: services to pods and their ports, routes to services, autoscalers and monitors to what they
+mean, and secrets to what is documented."""
+
+import json
+import re
+from collections.abc import Iterator
+
+from .model import Findings, Manifest, Rendered, ports, selects
+
+# Frames and polls go to gateways, all else below /v1 to persistence.
+ROUTES = {
+    ("Exact", "/v1/ws"): "tidings-gateway",
+    ("Exact", "/v1/poll"): "tidings-gateway",
+    ("Exact", "/v1/transport"): "tidings-gateway",
+    ("Prefix", "/v1"): "tidings-persistence",
+}
+
+
+def check(rendered: Rendered, findings: Findings, documented: set[tuple[str, str]], metrics: set[str]) -> None:
+    """All that is named in an overlay. Documented: pairs of a secret and its key. Metrics: those that the services have."""
+    for service in rendered.of("Service"):
+        _service(rendered, service, findings)
+    found = list(_routes(rendered))
+    for route, kind, path, service, port in found:
+        _route(rendered, route, (kind, path), (service, port), findings)
+    if found:
+        for kind, path in ROUTES.keys() - {(kind, path) for _, kind, path, _, _ in found}:
+            findings.add("route", "routes", f"nothing leads {path} ({kind}) to {ROUTES[kind, path]}")
+    for one in rendered.of("HorizontalPodAutoscaler", "ScaledObject"):
+        target = one.spec["scaleTargetRef"]
+        if rendered.named(target.get("kind", "Deployment"), target.get("name", "")) is None:
+            findings.add("reference", one.where, f"scales {target.get('name')}, which is not there")
+        for metric in sorted(set(re.findall(r"tidings_\w+", json.dumps(one.spec))) - metrics):
+            findings.add("metric", one.where, f"no service has {metric}")
+    for one in rendered.of("PodMonitor"):
+        _monitor(rendered, one, findings)
+    for one in rendered.workloads():
+        _used(rendered, one, findings, documented)
+
+
+def _service(rendered: Rendered, service: Manifest, findings: Findings) -> None:
+    wanted = {"matchLabels": service.spec.get("selector", {})}
+    backs = [one for one in rendered.workloads() if one.kind != "Job" and selects(wanted, one.labels)]
+    if len(backs) != 1:
+        findings.add("reference", service.where, f"selects {len(backs)} workloads")
+        return
+    there = {name: port for container in backs[0].containers() for name, port in ports(container).items()}
+    for port in service.spec["ports"]:
+        target = port.get("targetPort", port["port"])
+        if target not in there and target not in there.values():
+            findings.add("reference", service.where, f"{target} is no port of {backs[0].where}")
+        elif there.get(target, target) != port["port"]:
+            findings.add("reference", service.where, f"{port['port']} leads to {there.get(target, target)}")
+
+
+def _routes(rendered: Rendered) -> Iterator[tuple[Manifest, str, str, str, object]]:
+    for route in rendered.of("HTTPRoute"):
+        for rule in route.spec["rules"]:
+            for match in rule.get("matches", []):
+                for back in rule["backendRefs"]:
+                    path = match["path"]
+                    yield route, path["type"].removeprefix("Path"), path["value"], back["name"], back["port"]
+    for route in rendered.of("Ingress"):
+        for rule in route.spec["rules"]:
+            for path in rule["http"]["paths"]:
+                back = path["backend"]["service"]
+                port = back["port"].get("number", back["port"].get("name"))
+                yield route, path["pathType"], path["path"], back["name"], port
+
+
+def _route(rendered: Rendered, route: Manifest, path: tuple[str, str], back: tuple[str, object], findings: Findings) -> None:
+    if ROUTES.get(path) != back[0]:
+        findings.add("route", route.where, f"{path[1]} ({path[0]}) leads to {back[0]}")
+        return
+    service = rendered.named("Service", back[0])
+    there = [port for port in service.spec["ports"] if back[1] in (port["port"], port["name"])] if service else []
+    if not there:
+        findings.add("reference", route.where, f"{back[0]}:{back[1]} is not there")
+    elif there[0]["name"] != "http":
+        findings.add("route", route.where, f"{back[0]}:{back[1]} is not public")
+
+
+def _monitor(rendered: Rendered, monitor: Manifest, findings: Findings) -> None:
+    asked = [one for one in rendered.workloads() if selects(monitor.spec["selector"], one.labels)]
+    if {one.name for one in asked} != {"tidings-gateway", "tidings-persistence"}:
+        findings.add("reference", monitor.where, f"asks {sorted(one.name for one in asked)}")
+    for one in asked:
+        for endpoint in monitor.spec["podMetricsEndpoints"]:
+            if endpoint["port"] != "admin" or "admin" not in ports(one.pod["containers"][0]):
+                findings.add("reference", monitor.where, f"{endpoint['port']} of {one.where} has no metrics")
+
+
+def secrets(one: Manifest) -> Iterator[tuple[str, str]]:
+    """Secrets that a workload names, with their keys; `*` for all of them."""
+    for volume in one.pod.get("volumes", []):
+        sources = [source["secret"] for source in volume.get("projected", {}).get("sources", []) if "secret" in source]
+        if "secret" in volume:
+            sources.append({"name": volume["secret"]["secretName"], **volume["secret"]})
+        for source in sources:
+            for item in source.get("items", [{"key": "*"}]):
+                yield source["name"], item["key"]
+    for container in one.containers():
+        for env in container.get("env", []):
+            reference = env.get("valueFrom", {}).get("secretKeyRef")
+            if reference:
+                yield reference["name"], reference["key"]
+        for source in container.get("envFrom", []):
+            if "secretRef" in source:
+                yield source["secretRef"]["name"], "*"
+
+
+def _used(rendered: Rendered, one: Manifest, findings: Findings, documented: set[tuple[str, str]]) -> None:
+    for name, key in secrets(one):
+        made = rendered.named("Secret", name)
+        if made is not None:
+            held = set(made.data.get("data", {})) | set(made.data.get("stringData", {}))
+            if key != "*" and key not in held:
+                findings.add("secret", one.where, f"{name} has no {key}")
+        elif (name, key) not in documented:
+            findings.add("secret", one.where, f"{key} of {name} is not in the table of secrets in docs/DEPLOY.md")
+    account = one.pod.get("serviceAccountName", "")
+    if rendered.named("ServiceAccount", account) is None:
+        findings.add("reference", one.where, f"ServiceAccount {account} is not there")
+    mounted = {volume["name"] for volume in one.pod.get("volumes", [])}
+    mounted |= {claim["metadata"]["name"] for claim in one.spec.get("volumeClaimTemplates", [])}
+    for container in one.containers():
+        for mount in container.get("volumeMounts", []):
+            if mount["name"] not in mounted:
+                findings.add("reference", one.where, f"volume {mount['name']} is not there")
+        for source in container.get("envFrom", []):
+            name = source.get("configMapRef", {}).get("name")
+            if name and rendered.named("ConfigMap", name) is None:
+                findings.add("reference", one.where, f"ConfigMap {name} is not there")
+    # A file that a variable names must be one that is mounted.
+    paths = set()
+    for volume in one.pod.get("volumes", []):
+        for source in volume.get("projected", {}).get("sources", []):
+            paths |= {item["path"] for item in source.get("secret", {}).get("items", [])}
+    for container in one.containers():
+        for env in container.get("env", []):
+            value = env.get("value", "")
+            if env["name"].endswith("_FILE") and value.startswith("/run/secrets/tidings/"):
+                if value.removeprefix("/run/secrets/tidings/") not in paths:
+                    findings.add("secret", one.where, f"{env['name']}: nothing is mounted at {value}")

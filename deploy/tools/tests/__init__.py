@@ -1,0 +1,1 @@
+"""Each check is given what it must refuse: what is shipped, with one thing broken."""

@@ -1,0 +1,111 @@
+"""compose.yaml: as it is shipped it is well, and each way to break it is noticed."""
+
+import copy
+import unittest
+from collections.abc import Callable
+from pathlib import Path
+
+import dockerfile
+import jsonschema
+from checks import compose
+from checks.model import Findings
+from tests.broken import PROGRAMS, refused
+
+import check
+
+FILE = check.ROOT / "deploy" / "compose.yaml"
+WHOLE = compose.load(FILE)
+
+
+def findings(whole: dict, folder: Path = FILE.parent) -> Findings:
+    found = Findings()
+    compose.check(whole, folder, PROGRAMS, dockerfile.read(check.DOCKERFILE), found)
+    return found
+
+
+def broken(how: Callable[[dict], object]) -> Findings:
+    whole = copy.deepcopy(WHOLE)
+    how(whole["services"])
+    return findings(whole)
+
+
+def of(service: str, **changes: object) -> Callable[[dict], object]:
+    return lambda services: services[service].update(changes)
+
+
+def without(service: str, key: str) -> Callable[[dict], object]:
+    return lambda services: services[service].pop(key)
+
+
+def told(service: str, **variables: str) -> Callable[[dict], object]:
+    return lambda services: services[service]["environment"].update(variables)
+
+
+BROKEN: list[tuple[str, str, Callable[[dict], object]]] = [
+    ("schema", "a field that Compose does not know", of("redis", depend_on=["x"])),
+    ("schema", "a field of another type", of("redis", read_only=["x"])),
+    ("restricted", "root", of("redis", user="0:0")),
+    ("restricted", "whoever the image says", without("grafana", "user")),
+    ("restricted", "files that can be written to", without("gateway-1", "read_only")),
+    ("restricted", "capabilities", of("haproxy", cap_add=["NET_BIND_SERVICE"])),
+    ("restricted", "privileges to be gained", without("persistence", "security_opt")),
+    ("restricted", "no limits", without("prometheus", "deploy")),
+    ("image", "an image that moves", of("redis", image="redis:latest")),
+    ("image", "another stage", lambda services: services["gateway-2"]["build"].update(target="persistence")),
+    ("secret", "a secret in the environment", told("postgresql", POSTGRES_PASSWORD="x")),
+    ("secret", "an address with a password in the environment", told("gateway-1", REDIS_URL="redis://:x@redis/")),
+    ("secret", "a secret that it is not given", without("gateway-1", "secrets")),
+    ("secret", "a secret that is not declared", of("gateway-1", secrets=["else"])),
+    ("health", "no health", without("postgresql", "healthcheck")),
+    ("health", "the health of another program", of("gateway-1", healthcheck={"test": ["CMD", "curl", "localhost"]})),
+    ("order", "persistence before the schema", lambda services: services["persistence"]["depends_on"].pop("migrations")),
+    ("order", "only started, not done",
+     lambda services: services["persistence"]["depends_on"]["migrations"].update(condition="service_started")),
+    ("order", "waits for nobody",
+     lambda services: services["gateway-1"]["depends_on"].update({"else": {"condition": "service_healthy"}})),
+    ("stopping", "the grace of Compose", without("gateway-1", "stop_grace_period")),
+    ("stopping", "a drain that outlasts the grace", told("gateway-1", TIDINGS_DRAIN_MS="60000")),
+    ("stopping", "persistence that is cut off", of("persistence", stop_grace_period="20s")),
+    ("files", "a file that is not there", of("postgresql", volumes=["./compose/else:/x:ro"])),
+    ("files", "a file that can be written to", of("postgresql", volumes=["./compose/postgresql:/x"])),
+    ("files", "a volume that is not there", of("redis", volumes=["else:/data"])),
+    ("ports", "Grafana for everybody", of("grafana", ports=["3000:3000"])),
+    ("ports", "an internal listener that is not there", told("gateway-1", TIDINGS_PERSISTENCE_URLS="http://persistence:28080")),
+    ("environment", "a variable that haproxy.cfg does not read", told("haproxy", GATEWAY_9="gateway-1:8080")),
+    ("ports", "a gateway that is not there", told("haproxy", GATEWAY_1="gateway-9:8080")),
+    ("ports", "a port that HAProxy does not listen at", of("haproxy", ports=["8000:80"])),
+    ("ports", "a port that Prometheus cannot ask", lambda services: services.pop("gateway-2")),
+    ("network", "out of reach of the load balancer", of("gateway-1", networks=["back"])),
+]  # fmt: skip
+
+PROGRAMS_TELL: list[tuple[str, str, Callable[[dict], object]]] = [
+    ("environment", "a variable that nobody reads", told("gateway-1", TIDINGS_DRAIN="1")),
+    ("environment", "a variable of the other service", told("persistence", TIDINGS_DRAIN_MS="1")),
+    ("command", "a command that is not there", of("migrations", command=["upp"])),
+]
+
+
+class Compose(unittest.TestCase):
+    """See the head."""
+
+    def test_what_is_shipped_is_well(self) -> None:
+        self.assertEqual(findings(WHOLE).lines(), [])
+
+    def test_traces_are_sent_on_by_files_that_are_there(self) -> None:
+        override = compose.load(FILE.parent / "compose" / "otlp.yaml")
+        jsonschema.validate(override, compose.schema())
+        (service,) = override["services"]
+        mounted = {volume.split(":")[1]: volume.split(":")[0] for volume in WHOLE["services"][service]["volumes"]}
+        for word in override["services"][service]["command"]:
+            folder, name = word.removeprefix("--config=").rsplit("/", 1)
+            self.assertTrue((FILE.parent / mounted[folder] / name).is_file(), word)
+        networks = override["services"][service]["networks"]
+        self.assertTrue(any(not (WHOLE["networks"][name] or {}).get("internal") for name in networks), networks)
+
+    def test_times_are_read_as_compose_reads_them(self) -> None:
+        self.assertEqual(compose.seconds("1m30s"), 90)
+        self.assertEqual(compose.seconds("500ms"), 0.5)
+
+
+refused(Compose, broken, dict, BROKEN)
+refused(Compose, broken, dict, PROGRAMS_TELL, PROGRAMS is not None)

@@ -1,0 +1,230 @@
+"""Manifests: as they are shipped they are well, and each way to break them is noticed by the rule that is there for it."""
+
+import unittest
+
+from tests.broken import (
+    PROGRAMS, RENDERED, Break, broken, container, drop, findings, gateway, one_by_one, refused, rendered, setting,
+)  # fmt: skip
+from checks.model import Manifest, Rendered
+
+
+def add(document: dict) -> Break:
+    """One object more."""
+    return lambda what: what.manifests.append(Manifest(document))
+
+
+def meta(name: str) -> dict:
+    return {"name": name, "namespace": "tidings"}
+
+
+def pod(**changes: object) -> Break:
+    """The pods of gateways with other fields."""
+    return lambda what: gateway(what).pod.update(changes)
+
+
+def inside(**changes: object) -> Break:
+    """The container of gateways with other fields."""
+    return lambda what: container(what).update(changes)
+
+
+def secured(**changes: object) -> Break:
+    """The container of gateways with another security context."""
+    return lambda what: container(what)["securityContext"].update(changes)
+
+
+def probe(kind: str, **changes: object) -> Break:
+    return lambda what: container(what)[kind].update(changes)
+
+
+def port_of(policy: str, rule: int, direction: str, port: object) -> Break:
+    def change(what: Rendered) -> None:
+        what.named("NetworkPolicy", policy).spec[direction][rule]["ports"][0]["port"] = port
+
+    return change
+
+
+def route_to(index: int, **back: object) -> Break:
+    return lambda what: what.named("HTTPRoute", "tidings").spec["rules"][index]["backendRefs"][0].update(back)
+
+
+# The rule that must say so, and how it is broken.
+PRODUCTION: list[tuple[str, str, Break]] = [
+    ("schema", "a field that Kubernetes does not know", pod(restartPolcy="Always")),
+    ("schema", "a field of another type", inside(image=7)),
+    ("schema", "an object twice", lambda what: what.manifests.append(gateway(what))),
+    ("kind", "a kind without a schema", add({"apiVersion": "example.com/v1", "kind": "Unheard", "metadata": meta("x")})),
+    ("kind", "a version that is not served any more",
+     add({"apiVersion": "policy/v1beta1", "kind": "PodDisruptionBudget", "metadata": meta("x"), "spec": {}})),
+    ("schema", "a field that HTTPRoute does not have", lambda what: what.named("HTTPRoute", "tidings").spec.update(host="x")),
+    ("schema", "a time that HTTPRoute cannot read",
+     lambda what: what.named("HTTPRoute", "tidings").spec["rules"][0].update(timeouts={"request": "1.5s"})),
+    ("schema", "a trigger that KEDA does not have",
+     lambda what: what.named("ScaledObject", "tidings-persistence").spec["triggers"][0].update(type="prometeus")),
+    ("schema", "a field that PodMonitor does not have",
+     lambda what: what.named("PodMonitor", "tidings").spec["podMetricsEndpoints"][0].update(intervall="15s")),
+    ("restricted", "root", lambda what: gateway(what).pod["securityContext"].update(runAsUser=0)),
+    ("restricted", "root, allowed", lambda what: gateway(what).pod["securityContext"].pop("runAsNonRoot")),
+    ("restricted", "no seccomp profile", lambda what: gateway(what).pod["securityContext"].pop("seccompProfile")),
+    ("restricted", "a container as root", secured(runAsUser=0)),
+    ("restricted", "privileges to be gained", secured(allowPrivilegeEscalation=True)),
+    ("restricted", "a root file system that can be written to", secured(readOnlyRootFilesystem=False)),
+    ("restricted", "capabilities", secured(capabilities={"drop": ["ALL"], "add": ["NET_ADMIN"]})),
+    ("restricted", "the network of the machine", pod(hostNetwork=True)),
+    ("restricted", "files of the machine",
+     lambda what: gateway(what).pod["volumes"].append({"name": "x", "hostPath": {"path": "/"}})),
+    ("restricted", "a namespace for anything",
+     lambda what: what.named("Namespace", "tidings").data["metadata"].pop("labels")),
+    ("token", "a token of the cluster", pod(automountServiceAccountToken=True)),
+    ("token", "an account with a token",
+     lambda what: what.named("ServiceAccount", "tidings-gateway").data.update(automountServiceAccountToken=True)),
+    ("token", "rights in the cluster",
+     add({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "Role", "metadata": meta("x"), "rules": []})),
+    ("resources", "no requests", inside(resources={"limits": {"memory": "1Gi"}})),
+    ("resources", "no bound on memory", lambda what: container(what)["resources"]["limits"].pop("memory")),
+    ("image", "an image that moves", inside(image="registry.example.com/tidings/gateway:latest")),
+    ("image", "an image without a version", inside(image="registry.example.com/tidings/gateway")),
+    ("image", "another user than the image's", lambda what: gateway(what).pod["securityContext"].update(runAsUser=1000)),
+    ("command", "another program", inside(command=["/bin/sh"])),
+    ("probes", "no startup probe", lambda what: container(what).pop("startupProbe")),
+    ("probes", "no readiness probe", lambda what: container(what).pop("readinessProbe")),
+    ("probes", "liveness that asks for Redis", probe("livenessProbe", httpGet={"path": "/readyz", "port": "admin"})),
+    ("probes", "readiness that asks for nothing", probe("readinessProbe", httpGet={"path": "/healthz", "port": "admin"})),
+    ("probes", "a public port that is asked", probe("readinessProbe", httpGet={"path": "/readyz", "port": "http"})),
+    ("probes", "a start that is given up early", probe("startupProbe", failureThreshold=10)),
+    ("probes", "a restart at the first silence", probe("livenessProbe", failureThreshold=1)),
+    ("stopping", "a grace that is too short", pod(terminationGracePeriodSeconds=60)),
+    ("stopping", "the grace of Kubernetes", lambda what: gateway(what).pod.pop("terminationGracePeriodSeconds")),
+    ("stopping", "a drain that outlasts the grace", lambda what: setting(what, "TIDINGS_DRAIN_MS", "90000")),
+    ("stopping", "preStop by a shell",
+     inside(lifecycle={"preStop": {"exec": {"command": ["sleep", "5"]}}})),
+    ("stopping", "nobody hears of the end",
+     lambda what: (container(what).pop("lifecycle"), setting(what, "TIDINGS_UNREADY_MS", "0"))),
+    ("rollout", "all at once", lambda what: gateway(what).spec.pop("strategy")),
+    ("rollout", "the next before the one before has gone", lambda what: gateway(what).spec.update(minReadySeconds=10)),
+    ("disruption", "no budget", lambda what: drop(what, "PodDisruptionBudget", "tidings-gateway")),
+    ("spread", "all on one machine", pod(topologySpreadConstraints=[])),
+    ("spread", "perhaps all on one machine",
+     lambda what: gateway(what).pod["topologySpreadConstraints"][1].update(whenUnsatisfiable="ScheduleAnyway")),
+    ("spread", "a cordoned node that counts",
+     lambda what: gateway(what).pod["topologySpreadConstraints"][1].pop("nodeTaintsPolicy")),
+    ("spread", "nodes that are not chosen and count",
+     lambda what: gateway(what).pod["topologySpreadConstraints"][0].update(nodeAffinityPolicy="Ignore")),
+    ("scale", "no autoscaler", lambda what: drop(what, "HorizontalPodAutoscaler", "tidings-gateway")),
+    ("scale", "one gateway alone",
+     lambda what: what.named("HorizontalPodAutoscaler", "tidings-gateway").spec.update(minReplicas=1)),
+    ("scale", "all replicas at once",
+     lambda what: what.named("ScaledObject", "tidings-persistence").spec["advanced"]["horizontalPodAutoscalerConfig"][
+         "behavior"].pop("scaleUp")),
+    ("scale", "more replicas for what waits for PostgreSQL",
+     lambda what: what.named("ScaledObject", "tidings-persistence").spec["triggers"][0]["metadata"].update(
+         query="max(tidings_persistence_oldest_unwritten_seconds)")),
+    ("scale", "replicas beside an autoscaler", lambda what: gateway(what).spec.update(replicas=3)),
+    ("secret", "a secret in the open",
+     add({"apiVersion": "v1", "kind": "Secret", "metadata": meta("x"), "stringData": {"a": "b"}})),
+    ("secret", "a secret that nobody knows of",
+     lambda what: gateway(what).pod["volumes"][0]["projected"]["sources"][0]["secret"].update(name="tidings-else")),
+    ("secret", "a key that nobody knows of",
+     lambda what: gateway(what).pod["volumes"][0]["projected"]["sources"][0]["secret"]["items"][0].update(key="uri")),
+    ("secret", "a file that is not mounted", lambda what: setting(what, "REDIS_URL_FILE", "/run/secrets/tidings/redis")),
+    ("ports", "another port than it listens at", lambda what: setting(what, "TIDINGS_LISTEN", "0.0.0.0:8090")),
+    ("ports", "listens to itself alone", lambda what: setting(what, "TIDINGS_ADMIN_LISTEN", "127.0.0.1:18080")),
+    ("ports", "a port that the image does not have",
+     lambda what: (container(what)["ports"][0].update(containerPort=80), setting(what, "TIDINGS_LISTEN", "0.0.0.0:80"))),
+    ("reference", "a service that leads nowhere",
+     lambda what: what.named("Service", "tidings-gateway").spec.update(selector={"app.kubernetes.io/name": "gateway"})),
+    ("reference", "a service with a port that is not there",
+     lambda what: what.named("Service", "tidings-gateway").spec["ports"][0].update(targetPort="https")),
+    ("metric", "a backlog that nobody counts",
+     lambda what: what.named("ScaledObject", "tidings-persistence").spec["triggers"][0]["metadata"].update(
+         query="sum(tidings_persistence_backlog)")),
+    ("metric", "connections that nobody counts",
+     lambda what: what.named("HorizontalPodAutoscaler", "tidings-gateway").spec["metrics"][0]["pods"]["metric"].update(
+         name="tidings_gateway_connections_open")),
+    ("reference", "an autoscaler of nothing",
+     lambda what: what.named("ScaledObject", "tidings-persistence").spec["scaleTargetRef"].update(name="else")),
+    ("reference", "a monitor that asks the public port",
+     lambda what: what.named("PodMonitor", "tidings").spec["podMetricsEndpoints"][0].update(port="http")),
+    ("reference", "a monitor that leaves one out",
+     lambda what: what.named("PodMonitor", "tidings").spec["selector"]["matchExpressions"][0].update(values=["tidings-gateway"])),
+    ("reference", "settings that are not there", lambda what: container(what)["envFrom"][0]["configMapRef"].update(name="x")),
+    ("route", "polls that go to persistence", route_to(1, name="tidings-persistence", port=8081)),
+    ("route", "a route to the internal listener",
+     route_to(2, name="tidings-persistence-internal", port=28081)),
+    ("reference", "a route to a port that is not there", route_to(0, port=80)),
+    ("route", "no route for WebSockets", lambda what: what.named("HTTPRoute", "tidings").spec["rules"].pop(0)),
+    ("network", "no policy denies", lambda what: drop(what, "NetworkPolicy", "default-deny")),
+    ("network", "gateways that cannot ask persistence", lambda what: drop(what, "NetworkPolicy", "tidings-persistence")),
+    ("network", "the internal listener for clients", port_of("tidings-persistence", 0, "ingress", "internal")),
+    ("network", "the admin port for clients", port_of("tidings-gateway", 0, "ingress", "admin")),
+    ("network", "anybody",
+     lambda what: what.named("NetworkPolicy", "tidings-gateway").spec["ingress"].append({"ports": [{"port": "http"}]})),
+    ("network", "any namespace",
+     lambda what: what.named("NetworkPolicy", "tidings-gateway").spec["ingress"][0].update({"from": [{"namespaceSelector": {}}]})),
+    ("network", "the internet",
+     lambda what: what.named("NetworkPolicy", "redis").spec["egress"][0].update(to=[{"ipBlock": {"cidr": "0.0.0.0/0"}}])),
+    ("network", "PostgreSQL for gateways", port_of("redis", 0, "egress", 5432)),
+    ("network", "no names where a node keeps them",
+     lambda what: what.named("NetworkPolicy", "dns").spec["egress"][0]["to"].pop()),
+    ("network", "long names, which go by TCP",
+     lambda what: what.named("NetworkPolicy", "dns").spec["egress"][0]["ports"].pop()),
+    ("network", "no names", lambda what: drop(what, "NetworkPolicy", "dns")),
+]  # fmt: skip
+
+# Those that only the programs themselves can tell.
+PROGRAMS_TELL: list[tuple[str, str, Break]] = [
+    ("environment", "a variable that nobody reads", lambda what: setting(what, "TIDINGS_DRAINN_MS", "1000")),
+    ("environment", "a variable of the other service", lambda what: setting(what, "TIDINGS_LEASE_MS", "5000")),
+    ("environment", "a setting in common that nobody reads",
+     lambda what: what.of("ConfigMap")[0].data["data"].update(TIDINGS_LOGG="info")),
+    ("command", "a flag that is not there", inside(args=["--listen-on", "0.0.0.0:8080"])),
+    ("command", "a command that is not there", inside(args=["serve"])),
+]  # fmt: skip
+
+# Those for which it must have --check-config.
+CHECK_CONFIG_TELLS: list[tuple[str, str, Break]] = [
+    ("environment", "a value that makes no sense", lambda what: setting(what, "TIDINGS_WORKERS", "two")),
+    ("environment", "a value out of bounds", lambda what: setting(what, "TIDINGS_UNREADY_MS", "600001")),
+]
+
+
+KNOWS_CHECK_CONFIG = bool(PROGRAMS and "--check-config" in PROGRAMS.ask("tidings-gateway", "--help").stdout)
+
+
+def nothing(what: Rendered) -> None:
+    """Breaks nothing."""
+
+
+def astray(what: Rendered) -> None:
+    paths = what.named("Ingress", "tidings").spec["rules"][0]["http"]["paths"]
+    paths[0]["backend"]["service"]["name"] = "tidings-persistence"
+
+
+@unittest.skipUnless(RENDERED.is_dir(), "nothing was rendered")
+class Manifests(unittest.TestCase):
+    """See the head. Tests of what is broken are added below, one for each line of the lists."""
+
+    def test_keys_that_stand_twice_are_refused(self) -> None:
+        with self.assertRaisesRegex(Exception, "stand twice"):
+            Rendered.read("kind: A\nspec: {}\nspec: {}\n")
+
+
+def well(name: str, production: bool) -> None:
+    """A test that an overlay is well as it is."""
+    one_by_one(
+        Manifests, f"{name} is well", lambda test: test.assertEqual(findings(rendered(name), production).lines(), [])
+    )
+
+
+well("dev", False)
+well("production", True)
+well("production-migrations", False)
+well("production-ingress", True)
+refused(Manifests, lambda how: broken("production", how), nothing, PRODUCTION)
+refused(
+    Manifests,
+    lambda how: broken("production-ingress", how),
+    nothing,
+    [("route", "an Ingress that leads astray", astray)],
+)
+refused(Manifests, lambda how: broken("production", how), nothing, PROGRAMS_TELL, PROGRAMS is not None)
+refused(Manifests, lambda how: broken("production", how), nothing, CHECK_CONFIG_TELLS, KNOWS_CHECK_CONFIG)

@@ -1,0 +1,37 @@
+"""deploy.sh without its tools: what cannot be fetched is told as not checked, and what is wrong with it fails."""
+
+import os
+import shutil
+import subprocess
+import tempfile
+import unittest
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parents[1]
+PIP = subprocess.run(["python3", "-m", "pip", "--version"], capture_output=True, check=False).returncode == 0
+
+
+def check(**environment: str) -> tuple[int, str]:
+    """Of a copy, which finds no tools and a pin that is nowhere: the exit code, and what was said."""
+    with tempfile.TemporaryDirectory() as folder:
+        tools = Path(folder) / "deploy" / "tools"
+        tools.mkdir(parents=True)
+        shutil.copy(HERE / "deploy.sh", tools)
+        (tools / "requirements.txt").write_text("tidings-is-nowhere==1.0.0\n")
+        told = os.environ | {"TIDINGS_TOOLS": f"{folder}/kept"} | environment
+        command = [str(tools / "deploy.sh"), "check"]
+        done = subprocess.run(command, env=told, capture_output=True, text=True, timeout=120, check=False)
+    return done.returncode, done.stdout + done.stderr
+
+
+@unittest.skipUnless(PIP, "there is no pip")
+class Tools(unittest.TestCase):
+    """See the head."""
+
+    def test_an_index_out_of_reach_is_no_failure(self) -> None:
+        code, said = check(PIP_INDEX_URL="http://127.0.0.1:9/", PIP_EXTRA_INDEX_URL="", PIP_RETRIES="1")
+        self.assertEqual((code, "NOT CHECKED" in said, "0 passed, 0 failed" in said), (0, True, True), said)
+
+    def test_a_pin_that_is_not_there_is_one(self) -> None:
+        code, said = check(PIP_NO_INDEX="1")
+        self.assertEqual((code, "NOT CHECKED" in said, "0 passed, 1 failed" in said), (1, False, True), said)

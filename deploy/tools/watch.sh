@@ -1,0 +1,102 @@
+#!/usr/bin/env bash
+# Checks what operators watch Tidings with: rules of Prometheus and their tests, the runbook, dashboards, the collector.
+# Nothing is started. What a missing tool would check is told as NOT CHECKED, and is no failure.
+#
+# watch.sh           all checks; ends with 1 when one fails
+# watch.sh write     makes the dashboards anew from deploy/grafana/source
+# watch.sh install   only the tools
+#
+# promtool is of Debian's package `prometheus`, which ./dev installs. TIDINGS_TOOLS: where other tools are kept, by
+# version (else .dev/tools). ./dev calls this.
+set -euo pipefail
+
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+root=$(cd "$here/../.." && pwd)
+tools=${TIDINGS_TOOLS:-${TIDINGS_DEV_DIR:-$root/.dev}/tools}
+# With PyYAML, which the other checks read YAML by.
+yamllint=$tools/watch-yamllint-1.38.0
+export PYTHONDONTWRITEBYTECODE=1
+# Where packages were only unpacked.
+if [[ -d $tools/usr/bin ]]; then PATH=$PATH:$tools/usr/bin; fi
+
+say() { printf '%s\n' "$*" >&2; }
+
+run_pip() {
+  PYTHONPATH=$tools/usr/lib/python3/dist-packages${PYTHONPATH:+:$PYTHONPATH} PIP_ROOT_USER_ACTION=ignore \
+    PIP_DISABLE_PIP_VERSION_CHECK=1 python3 -m pip "$@"
+}
+
+install_yamllint() {
+  [[ ! -e $yamllint/complete ]] || return 0
+  rm -rf "$yamllint" &&
+    run_pip install -q --no-deps --target "$yamllint" yamllint==1.38.0 pathspec==0.12.1 PyYAML==6.0.3 >&2 &&
+    touch "$yamllint/complete"
+}
+
+python() { PYTHONPATH=$yamllint:$here/watch python3 "$@"; }
+
+failed=()
+step() {
+  local name=$1 log
+  shift
+  if log=$(cd "$root" && "$@" 2>&1); then
+    say "watch: $name: good"
+  else
+    failed+=("$name")
+    say "watch: $name: FAILED"
+    say "$log"
+  fi
+}
+
+check_yaml() {
+  python -m yamllint -s -c "$here/watch/yamllint.yml" deploy/prometheus deploy/grafana deploy/otel "$here/watch"
+}
+
+# Each expression as a recording rule.
+check_expressions() {
+  local rules outcome=0
+  rules=$(mktemp)
+  python "$here/watch/dashboards.py" expressions >"$rules" && promtool check rules "$rules" || outcome=1
+  rm -f "$rules"
+  return "$outcome"
+}
+
+# As many at once as there are cores.
+check_rule_tests() {
+  printf '%s\0' deploy/prometheus/tests/*.yml | xargs -0 -n 1 -P "$(nproc)" promtool test rules
+}
+
+check_all() {
+  local by_yaml=no by_promtool=no
+  if install_yamllint; then by_yaml=yes; fi
+  if command -v promtool >/dev/null; then by_promtool=yes; fi
+  if [[ $by_yaml == yes ]]; then
+    step "form of the YAML" check_yaml
+    step "alerts, their tests and the runbook" python "$here/watch/rules.py"
+    step "dashboards" python "$here/watch/dashboards.py" check
+    step "collector (by its structure)" python "$here/watch/collector.py"
+  else
+    say "watch: form, alerts against tests and runbook, dashboards, collector: NOT CHECKED (yamllint is not to be had)"
+  fi
+  if [[ $by_promtool == yes ]]; then
+    step "scrape configuration and rules" promtool check config deploy/prometheus/prometheus.yml
+    step "tests of rules" check_rule_tests
+    [[ $by_yaml == no ]] || step "expressions of the dashboards" check_expressions
+  else
+    say "watch: rules, their tests, expressions of the dashboards: NOT CHECKED (promtool is not to be had)"
+  fi
+  if ((${#failed[@]})); then
+    printf 'failed: %s\n' "${failed[@]}"
+    return 1
+  fi
+}
+
+case ${1:-check} in
+  check) check_all ;;
+  write) install_yamllint && python "$here/watch/dashboards.py" write ;;
+  install) install_yamllint ;;
+  *)
+    sed -n '2,/^set/{s/^# \{0,1\}//;/^set/d;p}' "$0" >&2
+    exit 2
+    ;;
+esac

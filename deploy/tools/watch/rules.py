@@ -1,0 +1,139 @@
+"""Holds rules, their tests and the runbook against each other: every alert has a severity, texts, a section of the
+runbook, a test in which it fires and one in which it nearly does; every metric that is named exists.
+Prints what is wrong, and ends with 1 then. Needs PyYAML (yamllint brings it)."""
+
+import re
+import sys
+
+import yaml
+
+from expressions import BEGINNINGS, FOREIGN, PROMETHEUS, ROOT, declared, known, late, names_of
+
+SEVERITIES = {"page", "ticket"}
+RUNBOOK = "docs/RUNBOOK.md"
+# What each section of the runbook answers, in this order.
+PARTS = ["**Noticed:**", "**See:**", "**Causes:**", "**Do:**", "**Over:**"]
+
+
+def load(folder):
+    files = sorted((PROMETHEUS / folder).glob("*.yml"))
+    assert files, f"deploy/prometheus/{folder} is empty"
+    return [(path.name, yaml.safe_load(path.read_text())) for path in files]
+
+
+def check_alert(alert):
+    name = alert["alert"]
+    if not re.fullmatch(r"Tidings[A-Z][A-Za-z]+", name):
+        yield f"{name}: names are TidingsLikeThis"
+    if alert.get("labels", {}).get("severity") not in SEVERITIES:
+        yield f"{name}: severity is one of {sorted(SEVERITIES)}"
+    annotations = alert.get("annotations", {})
+    for key in ("summary", "description"):
+        if len(annotations.get(key, "")) < 15:
+            yield f"{name}: has no {key}"
+    if "{{" in annotations.get("summary", ""):
+        yield f"{name}: its summary changes with the value; that belongs into the description"
+    if annotations.get("runbook_url") != f"{RUNBOOK}#{name.lower()}":
+        yield f"{name}: runbook_url must be {RUNBOOK}#{name.lower()}"
+
+
+def check_runbook(alerts):
+    text = (ROOT / RUNBOOK).read_text()
+    sections = re.findall(r"^### (\w+)\n(.*?)(?=^##|\Z)", text, re.M | re.S)
+    told = [heading for heading, _ in sections]
+    for name in sorted(set(told) ^ set(alerts)):
+        yield f"{RUNBOOK}: {name} is {'an alert without a section' if name in alerts else 'no alert'}"
+    for name in sorted({name for name in told if told.count(name) > 1}):
+        yield f"{RUNBOOK}: {name} has two sections"
+    for name, section in sections:
+        places = [section.find(part) for part in PARTS]
+        if -1 in places or places != sorted(places):
+            yield f"{RUNBOOK}: {name} does not tell {', '.join(PARTS)} in this order"
+
+
+def asked_for(expression, recorded):
+    """All metrics behind an expression, through recording rules."""
+    names, left = set(), [expression]
+    while left:
+        for name in names_of(left.pop()) - names:
+            names.add(name)
+            left.extend(recorded.get(name, []))
+    return names
+
+
+def check_tests(alerts, recorded):
+    fires, silent = set(), set()
+    for file, content in load("tests"):
+        for test in content["tests"]:
+            series = {re.match(r"[\w:]+", entry["series"])[0] for entry in test["input_series"]}
+            for case in test["alert_rule_test"]:
+                name, expected = case["alertname"], case["exp_alerts"]
+                if name not in alerts:
+                    yield f"{file}: there is no alert {name}"
+                    continue
+                (fires if expected else silent).add(name)
+                word = "fires" if expected else "is silent"
+                if not test.get("name", "").startswith(f"{name} {word}: "):
+                    yield f"{file}: the name of a test of {name} must begin with '{name} {word}: '"
+                # Silence for want of data shows nothing.
+                if not series & asked_for(alerts[name]["expr"], recorded):
+                    yield f"{file}: a test of {name} brings none of the metrics that it asks for"
+    for name in sorted(alerts):
+        if name not in fires:
+            yield f"{name}: no test in which it fires"
+        if name not in silent:
+            yield f"{name}: no test in which it stays silent"
+
+
+def check_recorded(name):
+    level, _, rest = name.partition(":")
+    if level not in {"slo", "cluster", "step", "job", "instance", "tidings"} or ":" not in rest:
+        yield f"{name}: names of recording rules are level:metric:operations"
+
+
+def check_late(asked):
+    own = declared()
+    for group, names in late().items():
+        for name, reason in names.items():
+            if not reason:
+                yield f"late-metrics.json: {name} has no reason"
+            if group not in FOREIGN and name not in own:
+                yield f"late-metrics.json: {name} is not declared by a service"
+            if name not in asked:
+                yield f"late-metrics.json: {name} is asked for by no rule and no dashboard"
+
+
+def check(asked_by_dashboards):
+    rules = [rule for _, content in load("rules") for group in content["groups"] for rule in group["rules"]]
+    alerts = {rule["alert"]: rule for rule in rules if "alert" in rule}
+    recorded = {}
+    for rule in rules:
+        if "record" in rule:
+            recorded.setdefault(rule["record"], []).append(str(rule["expr"]))
+    if len(alerts) != sum("alert" in rule for rule in rules):
+        yield "two alerts have one name"
+    for alert in alerts.values():
+        yield from check_alert(alert)
+    for name in recorded:
+        yield from check_recorded(name)
+    there, asked = known(recorded), set(asked_by_dashboards)
+    for rule in rules:
+        names = names_of(str(rule["expr"]))
+        asked |= names
+        for name in sorted(names - there):
+            yield f"{rule.get('alert') or rule['record']}: nobody tells {name}"
+        for name in sorted(n for n in names if ":" not in n and n != "up" and not n.startswith(BEGINNINGS)):
+            yield f"{name}: the live test does not know names of this form"
+    for name in sorted(asked_by_dashboards - there):
+        yield f"dashboards: nobody tells {name}"
+    yield from check_late(asked)
+    yield from check_runbook(alerts)
+    yield from check_tests(alerts, recorded)
+
+
+if __name__ == "__main__":
+    import dashboards
+
+    wrong = list(check(dashboards.names_asked()))
+    print("\n".join(wrong))
+    sys.exit(1 if wrong else 0)
