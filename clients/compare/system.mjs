@@ -1,0 +1,76 @@
+// The processes of a run: a whole Tidings with its Redis (`tidings-stack`), and two nodes of Socket.IO on the same Redis.
+
+import { spawn } from "node:child_process";
+import { once } from "node:events";
+import { createServer } from "node:net";
+import { createInterface } from "node:readline";
+import { fileURLToPath } from "node:url";
+import { signToken } from "../web/serve/token.mjs";
+
+const root = fileURLToPath(new URL("../..", import.meta.url));
+
+/** Starts Tidings with two gateways; `kill(n)` and `start(n)` a gateway, `token(user)`, `stop()`. */
+export async function startTidings() {
+  const folder = process.env.TIDINGS_BIN_DIR ?? `${root}/target/release`;
+  const child = spawn(`${folder}/tidings-stack`, ["--gateways", "2"], { stdio: ["pipe", "pipe", "inherit"] });
+  const failed = new Promise((_, reject) => {
+    child.once("error", reject);
+    child.once("exit", (code) => reject(new Error(`tidings-stack ended with ${code}`)));
+  });
+  failed.catch(() => {});
+  const lines = createInterface({ input: child.stdout });
+  const first = await Promise.race([once(lines, "line"), failed]);
+  const described = JSON.parse(first[0]);
+  const waiting = new Map();
+  let orders = 0;
+  lines.on("line", (line) => {
+    const answer = JSON.parse(line);
+    waiting.get(answer.id)?.(answer);
+    waiting.delete(answer.id);
+  });
+  const order = async (what) => {
+    const id = ++orders;
+    const answered = new Promise((resolve) => waiting.set(id, resolve));
+    child.stdin.write(`${JSON.stringify({ id, ...what })}\n`);
+    const answer = await Promise.race([answered, failed]);
+    if (answer.error) throw new Error(answer.error);
+  };
+  return {
+    described,
+    token: (user) => signToken(described.jwt_secret, { sub: user, name: user }, Date.now()),
+    kill: (number) => order({ do: "kill", of: "gateway", number }),
+    start: (number) => order({ do: "start", of: "gateway", number }),
+    stop: () => {
+      child.stdin.end();
+      return once(child, "exit");
+    },
+  };
+}
+
+/** Starts a node of Socket.IO; `kill()`, and `start()` again on the same port. */
+export async function startSocketIo(redisUrl) {
+  const port = await freePort();
+  const node = { port };
+  node.start = async () => {
+    const env = { ...process.env, PORT: String(port), REDIS_URL: redisUrl };
+    const program = fileURLToPath(new URL("socketio-server.mjs", import.meta.url));
+    node.child = spawn(process.execPath, [program], { env, stdio: ["ignore", "pipe", "inherit"] });
+    await once(node.child.stdout, "data");
+  };
+  node.kill = async () => {
+    const ended = once(node.child, "exit");
+    node.child.kill("SIGKILL");
+    await ended;
+  };
+  await node.start();
+  return node;
+}
+
+async function freePort() {
+  const server = createServer().listen(0, "127.0.0.1");
+  await once(server, "listening");
+  const { port } = server.address();
+  server.close();
+  await once(server, "close");
+  return port;
+}

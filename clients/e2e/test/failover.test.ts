@@ -1,0 +1,73 @@
+import { afterEach, expect, test } from "vitest";
+import { Chat } from "../support/chat.js";
+
+const chat = new Chat();
+
+/** Of which gateway a WebSocket is. */
+const gatewayOf = (socket: string | undefined): number =>
+  chat.world.at.gateways.findIndex((origin) => socket?.startsWith(origin.replace("http", "ws")));
+
+let killed: number | undefined;
+afterEach(async () => {
+  if (killed !== undefined) await chat.stack.start("gateway", killed);
+  killed = undefined;
+});
+
+test("when the gateway of an open room dies everything goes on by the other one, and nothing is lost", async () => {
+  const ada = await chat.signedIn("Ada");
+  const its = gatewayOf(ada.sockets.at(-1));
+  const other = 1 - its;
+  const bo = await chat.signedIn("Bo", { gateway: other });
+  ada.allowBrokenConnections();
+  const name = chat.name("Failover");
+  const room = await chat.room(name, [ada.id, bo.id]);
+  await ada.open(name);
+  await bo.open(name);
+  const texts: string[] = [];
+  const say = async (who: typeof ada, text: string) => {
+    texts.push(text);
+    await who.say(text);
+  };
+  await say(ada, "before 1");
+  await bo.row("before 1").waitFor();
+  await say(bo, "before 2");
+  await ada.row("before 2").waitFor();
+
+  killed = its;
+  await chat.stack.kill("gateway", its);
+  await say(ada, "while it is down");
+  await bo.row("while it is down").waitFor({ timeout: 30_000 });
+  await say(bo, "from the other side");
+  await ada.row("from the other side").waitFor({ timeout: 30_000 });
+  expect(gatewayOf(ada.sockets.at(-1))).toBe(other);
+  await ada.banner.waitFor({ state: "detached" });
+  await say(ada, "after all");
+  await bo.row("after all").waitFor();
+
+  for (const person of [ada, bo]) {
+    await person.reads(texts);
+    expect(await person.page.getByText("Not sent").count()).toBe(0);
+  }
+  for (const text of ["before 1", "while it is down", "after all"]) await ada.ticked(text, "Read");
+  expect(await chat.history(ada.id, room)).toEqual(texts);
+});
+
+test("a gateway that is stopped orderly hands its people over, and nothing is lost", async () => {
+  const ada = await chat.signedIn("Ada");
+  const its = gatewayOf(ada.sockets.at(-1));
+  const bo = await chat.signedIn("Bo", { gateway: 1 - its });
+  ada.allowBrokenConnections();
+  const name = chat.name("Deploy");
+  const room = await chat.room(name, [ada.id, bo.id]);
+  await ada.open(name);
+  await bo.open(name);
+  killed = its;
+  const stopped = chat.stack.drain("gateway", its);
+  const texts = Array.from({ length: 6 }, (_, at) => `during the stop ${at + 1}`);
+  for (const text of texts) await ada.say(text);
+  await stopped;
+  await bo.reads(texts);
+  await ada.reads(texts);
+  for (const text of texts) await ada.ticked(text, "Read");
+  expect(await chat.history(bo.id, room)).toEqual(texts);
+});

@@ -1,0 +1,50 @@
+import { expect, test } from "vitest";
+import { Chat } from "../support/chat.js";
+
+const chat = new Chat();
+
+test("a private message reaches whom it is for, and nothing of it the page or the network of others", async () => {
+  const ada = await chat.signedIn("Ada", { gateway: 0 });
+  const bo = await chat.signedIn("Bo", { gateway: 1 });
+  const cy = await chat.signedIn("Cy", { gateway: 0 });
+  const name = chat.name("Secrets");
+  const room = await chat.room(name, [ada.id, bo.id, cy.id]);
+  for (const person of [ada, bo, cy]) await person.open(name);
+  await ada.say("open to all");
+
+  await ada.page.getByRole("button", { name: "Send privately" }).click();
+  const picker = ada.page.getByRole("dialog", { name: "Send privately" });
+  await picker.getByRole("checkbox", { name: bo.name }).check();
+  await chat.picture(ada, "dialog-private");
+  await picker.getByRole("button", { name: "Done" }).click();
+  await ada.page.getByText(`Only ${bo.name} will see it`).waitFor();
+  await ada.say("xylophone under the stairs");
+  await ada.row("xylophone").getByText(`Only for ${bo.name}`).waitFor();
+  await bo.row("xylophone").getByText("Private: only for").waitFor();
+  await ada.page.getByRole("button", { name: "Send to all again" }).click();
+  await ada.say("open again");
+
+  const seen = ["open to all", "xylophone under the stairs", "open again"];
+  await bo.reads(seen);
+  await cy.reads(["open to all", "open again"]);
+  // Read anew from storage, with the list of rooms and the search.
+  await cy.page.reload();
+  await cy.reads(["open to all", "open again"]);
+  await cy.page.getByRole("button", { name: "Search in this room" }).click();
+  const found = cy.page.getByRole("complementary", { name: "Search" });
+  await found.getByLabel("Search messages").fill("xylophone");
+  await found.getByText("No messages found").waitFor();
+  await found.getByLabel("Search messages").fill("again");
+  await found.getByRole("button", { name: /open again/ }).waitFor();
+
+  const page = await cy.page.content();
+  expect(page).toContain("open again");
+  expect(page).not.toContain("stairs");
+  const network = (person: typeof cy) =>
+    person.heard.filter((text) => text.includes("under the stairs")).length;
+  // The network of the one whom it is for was listened to in the same way.
+  expect(network(bo)).toBeGreaterThan(0);
+  expect(cy.heard.some((text) => text.includes("open to all"))).toBe(true);
+  expect(network(cy)).toBe(0);
+  expect(await chat.history(cy.id, room)).toEqual(["open to all", "open again"]);
+});

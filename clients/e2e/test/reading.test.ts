@@ -1,0 +1,93 @@
+import { expect, test } from "vitest";
+import { Chat } from "../support/chat.js";
+
+const chat = new Chat();
+
+test("a divider stands above what is new, and the room opens there", async () => {
+  const ada = await chat.person("Ada");
+  const name = chat.name("Novelties");
+  await chat.filledRoom(name, ["carol", ada.id], { count: 60, text: "line #", read: 30 });
+  await ada.signIn();
+  await ada.listed(name).getByText("30 unread").waitFor();
+  await ada.open(name);
+  const divider = ada.messages.getByText("New messages");
+  await divider.waitFor();
+  const [at, box] = [await divider.boundingBox(), await ada.messages.boundingBox()];
+  expect(at && box && at.y >= box.y && at.y < box.y + box.height / 2).toBe(true);
+  const above = ada.page.locator("article:has(+ [data-key=unread])");
+  expect(await above.locator(".bubble-text").textContent()).toBe("line 30");
+  await chat.picture(ada, "unread-divider");
+  // What is further down was not read yet; on the way there it is.
+  await ada.page.getByRole("button", { name: /^Jump to newest, \d+ new$/ }).click();
+  await ada.row("line 60").waitFor();
+  await ada.listed(name).getByText("unread").waitFor({ state: "detached" });
+});
+
+test("days are separated, and named as one speaks of them", async () => {
+  const ada = await chat.signedIn("Ada");
+  const name = chat.name("Days");
+  const room = await chat.room(name, ["carol", ada.id]);
+  const days = [400, 3, 1, 0];
+  for (const ago of days) await chat.post("carol", room, `said ${ago} days ago`);
+  for (const [at, ago] of days.entries()) {
+    await chat.stack.sql(
+      `UPDATE messages SET at = at - interval '${ago} days' WHERE room_id = '${room}' AND seq = ${at + 1}`,
+    );
+  }
+  await ada.open(name);
+  await ada.row("said 0 days ago").waitFor();
+  const day = (ago: number, format: Intl.DateTimeFormatOptions) =>
+    new Intl.DateTimeFormat("en-US", format).format(Date.now() - ago * 86_400_000);
+  const labels = await ada.messages.locator(".row-day").allInnerTexts();
+  expect(labels).toEqual([
+    day(400, { day: "numeric", month: "long", year: "numeric" }),
+    day(3, { weekday: "long" }),
+    "Yesterday",
+    "Today",
+  ]);
+});
+
+test("search finds words in a room and in all rooms, and leads to the message among its neighbours", async () => {
+  const ada = await chat.person("Ada");
+  const [name, other] = [chat.name("Long talk"), chat.name("Other talk")];
+  const room = await chat.filledRoom(name, ["carol"], { count: 80, text: "chatter #" });
+  await chat.http("carol", "PATCH", `/rooms/${room}/messages/1`, {
+    content: "the marmalade is on the upper shelf",
+  });
+  await chat.http("carol", "PUT", `/rooms/${room}/members/${ada.id}`);
+  await chat.http(ada.id, "POST", `/rooms/${room}/read`, { seq: 80 });
+  const second = await chat.room(other, ["carol", ada.id]);
+  await chat.post("carol", second, "more marmalade, please");
+  await ada.signIn();
+  await ada.open(name);
+  await ada.row("chatter 80").waitFor();
+  await ada.page.getByRole("button", { name: "Search in this room" }).click();
+  const panel = ada.page.getByRole("complementary", { name: "Search" });
+  const found = panel.getByRole("region", { name: "Messages found" }).getByRole("button");
+  await expect
+    .poll(async () => {
+      // What was just sent is found a moment later.
+      await panel.getByLabel("Search messages").fill("");
+      await panel.getByLabel("Search messages").fill("marmal");
+      await panel.getByRole("status").getByText(/found/).waitFor();
+      return found.count();
+    })
+    .toBe(1);
+  expect(await found.locator("mark").allInnerTexts()).toEqual(["marmalade"]);
+  await panel.getByText("All rooms").click();
+  await expect.poll(() => found.count()).toBe(2);
+  await found.filter({ hasText: other }).waitFor();
+  await chat.picture(ada, "search");
+  await found.filter({ hasText: "upper shelf" }).click();
+  const target = ada.page.locator("article[data-flash]");
+  await target.getByText("the marmalade is on the upper shelf").waitFor();
+  await ada.row("chatter 5").first().waitFor();
+  // Over all rooms from the list, into another room.
+  await ada.page.getByLabel("Search rooms and messages").fill("please marmalade");
+  await ada.page
+    .getByRole("navigation")
+    .getByRole("button", { name: /more marmalade, please/ })
+    .click();
+  await ada.page.getByRole("heading", { level: 1, name: other }).waitFor();
+  await ada.row("more marmalade, please").waitFor();
+});

@@ -1,0 +1,73 @@
+// Writes the reference of both packages from the comments in their sources: docs/clients/api/, a page for each.
+// Called with a folder it writes there instead.
+import { dirname, resolve } from "node:path";
+import { fileURLToPath } from "node:url";
+import { Application, Converter } from "typedoc";
+
+const clients = resolve(dirname(fileURLToPath(import.meta.url)), "../..");
+const out = resolve(process.argv[2] ?? resolve(clients, "../docs/clients/api"));
+
+/** Entry points by the name that the reference gives them. */
+const entries = {
+  "@tidings/client": resolve(clients, "ts/src/index.ts"),
+  "@tidings/client/changes": resolve(clients, "ts/src/changes.ts"),
+  "@tidings/client/http": resolve(clients, "ts/src/http.ts"),
+  "@tidings/client/live": resolve(clients, "ts/src/live.ts"),
+  "@tidings/client/polls": resolve(clients, "ts/src/polls.ts"),
+  "@tidings/client/storage": resolve(clients, "ts/src/storage.ts"),
+  "@tidings/react": resolve(clients, "react/src/index.ts"),
+};
+
+const app = await Application.bootstrapWithPlugins({
+  name: "Reference",
+  entryPoints: Object.values(entries),
+  tsconfig: resolve(clients, "react/tsconfig.api.json"),
+  plugin: ["typedoc-plugin-markdown"],
+  readme: "none",
+  disableSources: true,
+  excludeInternal: true,
+  excludePrivate: true,
+  treatWarningsAsErrors: true,
+  validation: { notExported: false, invalidLink: true, notDocumented: false },
+  outputs: [{ name: "markdown", path: out }],
+  // Of the markdown plugin.
+  entryFileName: "README",
+  outputFileStrategy: "modules",
+  // Types before the client: `Room` the type has to come before `room` the method, or both want one address.
+  groupOrder: ["Functions", "Interfaces", "Type Aliases", "Classes", "*"],
+  kindSortOrder: [
+    "Module",
+    "Function",
+    "Interface",
+    "TypeAlias",
+    "Class",
+    "Constructor",
+    "Property",
+    "Accessor",
+    "Method",
+  ],
+  hidePageHeader: true,
+  hideBreadcrumbs: true,
+  useCodeBlocks: true,
+  parametersFormat: "table",
+  interfacePropertiesFormat: "table",
+  classPropertiesFormat: "table",
+  typeAliasPropertiesFormat: "table",
+  enumMembersFormat: "table",
+  tableColumnSettings: { hideModifiers: true, hideDefaults: true, hideInherited: true, hideOverrides: true },
+});
+
+app.converter.on(Converter.EVENT_RESOLVE_BEGIN, ({ project }) => {
+  for (const module of project.children ?? []) {
+    // As `ts/src/live` or `react/src`.
+    const [folder, , entry = "index"] = module.name.replace(/\/index$/, "").split("/");
+    const file = resolve(clients, folder, "src", `${entry}.ts`);
+    const name = Object.keys(entries).find((key) => entries[key] === file);
+    if (name !== undefined) module.name = name;
+  }
+});
+
+const project = await app.convert();
+if (project === undefined) process.exit(1);
+await app.generateOutputs(project);
+if (app.logger.hasErrors() || app.logger.hasWarnings()) process.exit(1);

@@ -1,0 +1,25 @@
+"use client";
+
+export { useTidings } from "./context.js";
+export type { TidingsProviderProps } from "./provider.js";
+export { TidingsProvider } from "./provider.js";
+export { useConnection } from "./useConnection.js";
+export { useMe } from "./useMe.js";
+export type { MembersResult } from "./useMembers.js";
+export { useMembers } from "./useMembers.js";
+export type { MessagesResult } from "./useMessages.js";
+export { useMessages } from "./useMessages.js";
+export type { OutboxResult } from "./useOutbox.js";
+export { useOutbox } from "./useOutbox.js";
+export type { PresenceMap } from "./usePresence.js";
+export { usePresence } from "./usePresence.js";
+export type { ReadResult } from "./useRead.js";
+export { useRead } from "./useRead.js";
+export { useReceipts } from "./useReceipts.js";
+export type { RoomResult } from "./useRoom.js";
+export { useRoom } from "./useRoom.js";
+export type { RoomsResult } from "./useRooms.js";
+export { useRooms } from "./useRooms.js";
+export { useStore } from "./useStore.js";
+export type { TypingResult } from "./useTyping.js";
+export { useTyping } from "./useTyping.js";

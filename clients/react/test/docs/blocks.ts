@@ -1,0 +1,65 @@
+import { readdirSync, readFileSync } from "node:fs";
+import { dirname, join, relative, resolve } from "node:path";
+import { fileURLToPath } from "node:url";
+import ts from "typescript";
+
+const here = dirname(fileURLToPath(import.meta.url));
+const root = resolve(here, "../../../..");
+
+/** A block of code of a page, with the line that its first line stands on. */
+export interface Block {
+  readonly page: string;
+  readonly line: number;
+  readonly language: "ts" | "tsx";
+  readonly code: string;
+}
+
+/** The pages that speak of the kit, from the root of the repository; the generated reference is not among them. */
+export function pages(): string[] {
+  const guides = readdirSync(join(root, "docs/clients")).filter((name) => name.endsWith(".md"));
+  const readmes = ["clients/README.md", "clients/ts/README.md", "clients/react/README.md"];
+  return [...readmes, ...guides.map((name) => `docs/clients/${name}`)];
+}
+
+/** All ```ts and ```tsx blocks of a page. */
+export function blocksOf(page: string, text = readFileSync(join(root, page), "utf8")): Block[] {
+  const blocks: Block[] = [];
+  for (const match of text.matchAll(/^```(tsx?)\n([\s\S]*?)^```$/gm)) {
+    const line = text.slice(0, match.index).split("\n").length + 1;
+    blocks.push({ page, line, language: match[1] as "ts" | "tsx", code: match[2] ?? "" });
+  }
+  return blocks;
+}
+
+/** Compiles the blocks, each as a module of its own, against the built packages; answers what is wrong as `page:line: …`. */
+export function compile(blocks: readonly Block[]): string[] {
+  const files = new Map(blocks.map((block, at) => [join(here, `block-${at}.${block.language}`), block]));
+  const prelude = join(here, "prelude.d.ts");
+  const read = ts.readConfigFile(resolve(here, "../../tsconfig.json"), ts.sys.readFile);
+  const { options } = ts.parseJsonConfigFileContent(read.config, ts.sys, resolve(here, "../.."));
+  const settings: ts.CompilerOptions = {
+    ...options,
+    noEmit: true,
+    moduleDetection: ts.ModuleDetectionKind.Force,
+  };
+  const host = ts.createCompilerHost(settings);
+  const onDisk = { readFile: host.readFile, fileExists: host.fileExists, getSourceFile: host.getSourceFile };
+  host.fileExists = (name) => files.has(name) || onDisk.fileExists(name);
+  host.readFile = (name) => files.get(name)?.code ?? onDisk.readFile(name);
+  host.getSourceFile = (name, target, ...rest) => {
+    const block = files.get(name);
+    if (block === undefined) return onDisk.getSourceFile(name, target, ...rest);
+    return ts.createSourceFile(name, block.code, target);
+  };
+  const program = ts.createProgram([prelude, ...files.keys()], settings, host);
+  return ts.getPreEmitDiagnostics(program).map((found) => place(found, files));
+}
+
+function place(found: ts.Diagnostic, files: ReadonlyMap<string, Block>): string {
+  const text = ts.flattenDiagnosticMessageText(found.messageText, "\n");
+  if (found.file === undefined) return text;
+  const { line } = found.file.getLineAndCharacterOfPosition(found.start ?? 0);
+  const block = files.get(found.file.fileName);
+  if (block === undefined) return `${relative(root, found.file.fileName)}:${line + 1}: ${text}`;
+  return `${block.page}:${block.line + line}: ${text}`;
+}

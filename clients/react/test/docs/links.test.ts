@@ -1,0 +1,50 @@
+import { existsSync, readdirSync, readFileSync } from "node:fs";
+import { dirname, join, resolve } from "node:path";
+import { fileURLToPath } from "node:url";
+import { expect, test } from "vitest";
+import { pages } from "./blocks.js";
+
+const root = resolve(dirname(fileURLToPath(import.meta.url)), "../../../..");
+
+/** The pages by hand, and those of the reference. */
+function all(): string[] {
+  const api = readdirSync(join(root, "docs/clients/api"), { recursive: true, encoding: "utf8" });
+  return [
+    ...pages(),
+    ...api.filter((name) => name.endsWith(".md")).map((name) => `docs/clients/api/${name}`),
+  ];
+}
+
+/** What a heading is called in an address, as GitHub makes it; a second one of the same name has a number. */
+function anchors(text: string): Set<string> {
+  const found = new Set<string>();
+  const count = new Map<string, number>();
+  for (const [, heading = ""] of text.replace(/^```[\s\S]*?^```$/gm, "").matchAll(/^#+ (.*)$/gm)) {
+    const name = heading
+      .toLowerCase()
+      .replace(/[^\p{L}\p{N} _-]/gu, "")
+      .replaceAll(" ", "-");
+    const before = count.get(name) ?? 0;
+    count.set(name, before + 1);
+    found.add(before === 0 ? name : `${name}-${before}`);
+  }
+  return found;
+}
+
+/** Links of a page that lead nowhere. */
+function broken(page: string): string[] {
+  const text = readFileSync(join(root, page), "utf8");
+  const links = [...text.matchAll(/\]\(([^)\s]+)\)/g)].map((match) => match[1] ?? "");
+  return links.filter((link) => {
+    if (link.includes("://")) return false;
+    const [path = "", fragment] = link.split("#");
+    const target = path === "" ? join(root, page) : resolve(root, dirname(page), path);
+    if (!existsSync(target)) return true;
+    return fragment !== undefined && !anchors(readFileSync(target, "utf8")).has(fragment);
+  });
+}
+
+test("every link of the pages leads somewhere", () => {
+  const found = all().flatMap((page) => broken(page).map((link) => `${page}: ${link}`));
+  expect(found).toEqual([]);
+});

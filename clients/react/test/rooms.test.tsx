@@ -1,0 +1,178 @@
+// @vitest-environment jsdom
+
+import { act, render, renderHook, screen, waitFor } from "@testing-library/react";
+import type { RoomSummary } from "@tidings/client";
+import { memo } from "react";
+import { expect, test } from "vitest";
+import { useMembers, useOutbox, useReceipts, useRoom, useRooms } from "../src/index.js";
+import { acted, clientOf, live, scripted, until } from "./support.js";
+
+type Rendered = (id: string) => void;
+
+const Row = memo(function Row({ room, rendered }: { room: RoomSummary; rendered: Rendered }) {
+  rendered(room.id);
+  return <li>{room.lastMessage?.content}</li>;
+});
+
+function List({ rendered }: { rendered: Rendered }) {
+  return useRooms().items.map((room) => <Row key={room.id} room={room} rendered={rendered} />);
+}
+
+test("rooms come with the connection, and a message moves its room up", async () => {
+  const server = await scripted();
+  server.addRoom("kitchen").append("bob", "b1", "tea?");
+  server.addRoom("hall");
+  const { client, wrapper } = clientOf(server);
+  const { result } = renderHook(() => useRooms(), { wrapper });
+  expect(result.current).toMatchObject({ loaded: false, items: [] });
+  await client.connect();
+  await waitFor(() => expect(result.current.loaded).toBe(true));
+  expect(result.current.items.find((room) => room.id === "kitchen")).toMatchObject({
+    name: "kitchen",
+    unread: 1,
+  });
+  act(() => void server.say("hall", "bob", "anybody there?"));
+  await waitFor(() => expect(result.current.items[0]?.lastMessage?.content).toBe("anybody there?"));
+  expect(result.current.items[0]).toMatchObject({ id: "hall", unread: 1 });
+});
+
+test("a memoised row renders for its own room only", async () => {
+  const server = await scripted();
+  server.addRoom("kitchen");
+  server.addRoom("hall");
+  const { client, wrapper } = clientOf(server);
+  const renders = new Map<string, number>();
+  const rendered = (id: string) => void renders.set(id, (renders.get(id) ?? 0) + 1);
+  render(<List rendered={rendered} />, { wrapper });
+  await client.connect();
+  await until(client.rooms, ({ loaded }) => loaded);
+  await waitFor(() => expect(renders.size).toBe(2));
+  await act(async () => {});
+  const before = new Map(renders);
+  act(() => void server.say("hall", "bob", "hello"));
+  await screen.findByText("hello");
+  expect(renders.get("kitchen")).toBe(before.get("kitchen"));
+  expect(renders.get("hall")).toBeGreaterThan(before.get("hall") ?? 0);
+});
+
+test("a reload that fails is an error, not a rejection, and one that works takes it away", async () => {
+  const server = await scripted();
+  server.addRoom("kitchen");
+  const { client, wrapper } = clientOf(server);
+  const { result } = renderHook(() => useRooms(), { wrapper });
+  await client.connect();
+  await waitFor(() => expect(result.current.loaded).toBe(true));
+  server.refuse = "rooms";
+  await act(() => result.current.reload());
+  await waitFor(() => expect(result.current.error?.code).toBe("forbidden"));
+  server.refuse = undefined;
+  await act(() => result.current.reload());
+  await waitFor(() => expect(result.current.error).toBeUndefined());
+});
+
+test("a room's summary follows a new name, and nothing is opened for it", async () => {
+  const server = await scripted();
+  server.addRoom("kitchen");
+  const { client, wrapper } = clientOf(server);
+  const { result } = renderHook(() => useRoom("kitchen"), { wrapper });
+  await client.connect();
+  await waitFor(() => expect(result.current.summary?.name).toBe("kitchen"));
+  expect(result.current.phase).toBe("closed");
+  server.rename("kitchen", "Tea kitchen");
+  await waitFor(() => expect(result.current.summary?.name).toBe("Tea kitchen"));
+});
+
+test("receipts move as others read", async () => {
+  const server = await scripted();
+  server.addRoom("kitchen").append("alice", "a1", "hello");
+  const { client, wrapper } = clientOf(server);
+  const { result } = renderHook(() => useReceipts("kitchen"), { wrapper });
+  const release = client.room("kitchen").open();
+  await client.connect();
+  await live(client.room("kitchen"));
+  const at = new Date().toISOString();
+  server.push({ type: "receipt:delivered", room: "kitchen", marks: [{ user: "bob", seq: 1, at }] });
+  await waitFor(() => expect(result.current.get("bob")).toMatchObject({ deliveredSeq: 1, readSeq: 0 }));
+  server.push({ type: "receipt:read", room: "kitchen", marks: [{ user: "bob", seq: 1, at }] });
+  await waitFor(() => expect(result.current.get("bob")).toMatchObject({ deliveredSeq: 1, readSeq: 1 }));
+  release();
+});
+
+test("members are loaded once mounted, and follow who comes", async () => {
+  const server = await scripted();
+  server.addRoom("kitchen", ["bob"]);
+  const { client, wrapper } = clientOf(server);
+  const { result } = renderHook(() => useMembers("kitchen"), { wrapper });
+  expect(result.current.items).toBeUndefined();
+  const release = client.room("kitchen").open();
+  await client.connect();
+  await waitFor(() => expect(result.current.items?.map(({ user }) => user)).toEqual(["alice", "bob"]));
+  await live(client.room("kitchen"));
+  server.add("kitchen", "carol");
+  await waitFor(() => expect(result.current.items?.map(({ user }) => user)).toContain("carol"));
+  release();
+});
+
+test("members that cannot be loaded are an error until a reload", async () => {
+  const server = await scripted();
+  server.addRoom("kitchen", ["bob"]);
+  server.refuse = "members";
+  const { client, wrapper } = clientOf(server);
+  const { result } = renderHook(() => useMembers("kitchen"), { wrapper });
+  await client.connect();
+  await waitFor(() => expect(result.current.error?.code).toBe("forbidden"));
+  expect(result.current.items).toBeUndefined();
+  server.refuse = undefined;
+  await act(() => result.current.reload());
+  await waitFor(() => expect(result.current.items?.length).toBe(2));
+  expect(result.current.error).toBeUndefined();
+});
+
+test("the outbox shows what waits in every room, and a discarded entry leaves it", async () => {
+  const server = await scripted();
+  server.addRoom("kitchen");
+  const { client, wrapper } = clientOf(server);
+  const { result } = renderHook(() => useOutbox(), { wrapper });
+  const { clientId } = acted(() => client.room("kitchen").send("later"));
+  await waitFor(() => expect(result.current.items.map(({ content }) => content)).toEqual(["later"]));
+  act(() => result.current.discard(clientId));
+  await waitFor(() => expect(result.current.items).toEqual([]));
+});
+
+test("a failed entry is sent again by the outbox", async () => {
+  const server = await scripted();
+  server.addRoom("kitchen");
+  server.onSend = { code: "forbidden" };
+  const { client, wrapper } = clientOf(server);
+  const { result } = renderHook(() => useOutbox(), { wrapper });
+  await client.connect();
+  act(() => void client.room("kitchen").send("may I?"));
+  await waitFor(() => expect(result.current.items[0]?.status).toBe("failed"));
+  server.onSend = "ack";
+  act(() => result.current.retryAll());
+  await waitFor(() => expect(result.current.items).toEqual([]));
+  expect(server.framesOf("message:send").length).toBe(2);
+});
+
+test("the commands of the list and of the outbox stay the same ones whatever is shown", async () => {
+  const server = await scripted();
+  server.addRoom("kitchen");
+  const { client, wrapper } = clientOf(server);
+  const { result } = renderHook(() => ({ rooms: useRooms(), outbox: useOutbox() }), { wrapper });
+  const first = result.current;
+  await client.connect();
+  await waitFor(() => expect(result.current.rooms.loaded).toBe(true));
+  server.onSend = { code: "forbidden" };
+  act(() => void client.room("kitchen").send("may I?"));
+  await waitFor(() => expect(result.current.outbox.items[0]?.status).toBe("failed"));
+  act(() => void server.say("kitchen", "bob", "no"));
+  await waitFor(() => expect(result.current.rooms.items[0]?.lastMessage?.content).toBe("no"));
+  const { rooms, outbox } = result.current;
+  expect(rooms.items).not.toBe(first.rooms.items);
+  expect(outbox.items).not.toBe(first.outbox.items);
+  expect(rooms.more).toBe(first.rooms.more);
+  expect(rooms.reload).toBe(first.rooms.reload);
+  expect(outbox.retry).toBe(first.outbox.retry);
+  expect(outbox.retryAll).toBe(first.outbox.retryAll);
+  expect(outbox.discard).toBe(first.outbox.discard);
+});

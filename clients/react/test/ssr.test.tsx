@@ -1,0 +1,76 @@
+// @vitest-environment jsdom
+import { act } from "@testing-library/react";
+import { hydrateRoot } from "react-dom/client";
+import { renderToString } from "react-dom/server";
+import { expect, test } from "vitest";
+import {
+  TidingsProvider,
+  useConnection,
+  useMembers,
+  useMessages,
+  useOutbox,
+  usePresence,
+  useRead,
+  useReceipts,
+  useRoom,
+  useRooms,
+  useTyping,
+} from "../src/index.js";
+import { clientOf, live, optionsFor, scripted } from "./support.js";
+
+function Everything() {
+  const { observe } = useRead("kitchen");
+  const { items, phase } = useMessages("kitchen");
+  const shown = {
+    state: useConnection().state,
+    rooms: useRooms().items.length,
+    phase,
+    room: useRoom("kitchen").phase,
+    messages: items.map((message) => message.content),
+    typing: useTyping("kitchen").typing.length,
+    presence: usePresence(["bob"]).size,
+    receipts: useReceipts("kitchen").size,
+    members: useMembers("kitchen").items?.length ?? null,
+    outbox: useOutbox().items.length,
+  };
+  return <p ref={observe(1)}>{JSON.stringify(shown)}</p>;
+}
+
+test("a page is rendered on a server without a connection", async () => {
+  const server = await scripted();
+  server.addRoom("kitchen");
+  const html = renderToString(
+    <TidingsProvider options={optionsFor(server)}>
+      <Everything />
+    </TidingsProvider>,
+  );
+  expect(html).toContain("disconnected");
+  await new Promise((done) => setTimeout(done, 200));
+  expect(server.accepted).toBe(0);
+  expect(server.requests).toEqual([]);
+});
+
+test("a page is hydrated as it was rendered, though the client knows more by then, and shows that next", async () => {
+  const server = await scripted();
+  server.addRoom("kitchen").append("bob", "b1", "hello from before");
+  const { client } = clientOf(server);
+  const page = (
+    <TidingsProvider client={client}>
+      <Everything />
+    </TidingsProvider>
+  );
+  const place = document.createElement("div");
+  place.innerHTML = renderToString(page);
+  expect(place.textContent).not.toContain("hello from before");
+  const release = client.room("kitchen").open();
+  await client.connect();
+  await live(client.room("kitchen"));
+  const errors: unknown[] = [];
+  const root = await act(async () =>
+    hydrateRoot(place, page, { onRecoverableError: (error) => errors.push(error) }),
+  );
+  expect(errors).toEqual([]);
+  expect(place.textContent).toContain("hello from before");
+  await act(async () => root.unmount());
+  release();
+});

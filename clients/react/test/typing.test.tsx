@@ -1,0 +1,63 @@
+// @vitest-environment jsdom
+import { act, renderHook, waitFor } from "@testing-library/react";
+import { expect, test } from "vitest";
+import { useTyping } from "../src/index.js";
+import { clientOf, live, scripted } from "./support.js";
+
+async function kitchen() {
+  const server = await scripted();
+  server.addRoom("kitchen");
+  const { client, wrapper } = clientOf(server);
+  const release = client.room("kitchen").open();
+  await client.connect();
+  await live(client.room("kitchen"));
+  return { server, wrapper, client, release };
+}
+
+test("who types is shown until they stop", async () => {
+  const { server, wrapper } = await kitchen();
+  const { result } = renderHook(() => useTyping("kitchen"), { wrapper });
+  expect(result.current.typing).toEqual([]);
+  server.push({
+    type: "typing:start",
+    room: "kitchen",
+    user: { id: "bob", name: "Bob" },
+    expires_ms: 60_000,
+  });
+  await waitFor(() => expect(result.current.typing).toEqual([{ id: "bob", name: "Bob" }]));
+  server.push({ type: "typing:stop", room: "kitchen", user: { id: "bob" } });
+  await waitFor(() => expect(result.current.typing).toEqual([]));
+});
+
+test("who does not say that they stopped is forgotten in time", async () => {
+  const { server, wrapper } = await kitchen();
+  const { result } = renderHook(() => useTyping("kitchen"), { wrapper });
+  server.push({ type: "typing:start", room: "kitchen", user: { id: "bob", name: "Bob" }, expires_ms: 300 });
+  await waitFor(() => expect(result.current.typing.length).toBe(1));
+  await waitFor(() => expect(result.current.typing).toEqual([]), { timeout: 5000 });
+});
+
+test("many key presses are one start, and unmounting is the stop", async () => {
+  const { server, wrapper } = await kitchen();
+  const { result, unmount } = renderHook(() => useTyping("kitchen"), { wrapper });
+  act(() => {
+    for (let n = 0; n < 10; n += 1) result.current.typed();
+  });
+  await waitFor(() => expect(server.framesOf("typing:start").length).toBe(1));
+  expect(server.framesOf("typing:stop").length).toBe(0);
+  unmount();
+  await waitFor(() => expect(server.framesOf("typing:stop").length).toBe(1));
+  expect(server.framesOf("typing:start").length).toBe(1);
+});
+
+test("a component that only shows who types stops nobody's typing as it goes", async () => {
+  const { server, wrapper, client } = await kitchen();
+  const shower = renderHook(() => useTyping("kitchen"), { wrapper });
+  const typer = renderHook(() => useTyping("kitchen"), { wrapper });
+  act(() => typer.result.current.typed());
+  await waitFor(() => expect(server.framesOf("typing:start").length).toBe(1));
+  shower.unmount();
+  // An answered request says that whatever was sent before has arrived.
+  await client.request({ type: "ping" });
+  expect(server.framesOf("typing:stop").length).toBe(0);
+});

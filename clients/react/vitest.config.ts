@@ -1,0 +1,19 @@
+import { fileURLToPath } from "node:url";
+import { defineConfig } from "vitest/config";
+
+const sources = fileURLToPath(new URL("../ts/src/", import.meta.url));
+
+export default defineConfig({
+  resolve: {
+    // The sources, so that a test never runs against a build of yesterday.
+    alias: [
+      { find: /^@tidings\/client$/, replacement: `${sources}index.ts` },
+      { find: /^@tidings\/client\/(\w+)$/, replacement: `${sources}$1.ts` },
+    ],
+  },
+  test: {
+    include: ["test/**/*.test.{ts,tsx}"],
+    testTimeout: 20_000,
+    hookTimeout: 20_000,
+  },
+});

@@ -1,0 +1,54 @@
+// Completes package-lock.json: `node tools/complete-lock.mjs`, after an `npm install` that changed it.
+// npm leaves out of it what a registry does not have for other platforms, and `npm ci` then refuses the whole file. What
+// such a package is for tells its name; nothing of it is fetched but on its own platform.
+import { readFileSync, writeFileSync } from "node:fs";
+
+const OS = [
+  "aix",
+  "android",
+  "darwin",
+  "freebsd",
+  "linux",
+  "netbsd",
+  "openbsd",
+  "openharmony",
+  "sunos",
+  "win32",
+];
+const CPU = ["arm", "arm64", "ia32", "loong64", "mips64el", "ppc64", "riscv64", "s390x", "wasm32", "x64"];
+const LIBC = { musl: "musl", musleabihf: "musl", gnu: "glibc", gnueabihf: "glibc" };
+
+const file = new URL("../package-lock.json", import.meta.url);
+const lock = JSON.parse(readFileSync(file, "utf8"));
+const added = {};
+
+/** What a package for one platform is, by its name and version; nothing where the name names none. */
+function platform(name, version, { dev }) {
+  const words = name.split("/").at(-1).split(/[-.]/);
+  const [os] = words.filter((word) => OS.includes(word));
+  const [cpu] = words.filter((word) => CPU.includes(word));
+  const [libc] = words.flatMap((word) => LIBC[word] ?? []);
+  if (os === undefined && cpu === undefined) return undefined;
+  return {
+    version,
+    ...(cpu ? { cpu: [cpu] } : {}),
+    ...(dev ? { dev } : {}),
+    ...(libc ? { libc: [libc] } : {}),
+    optional: true,
+    ...(os ? { os: [os] } : {}),
+  };
+}
+
+for (const entry of Object.values(lock.packages)) {
+  for (const [name, version] of Object.entries(entry.optionalDependencies ?? {})) {
+    const path = `node_modules/${name}`;
+    if (path in lock.packages) continue;
+    const found = platform(name, version, entry);
+    if (found === undefined || !/^\d/.test(version))
+      process.stderr.write(`not completed: ${name} ${version}\n`);
+    else added[path] = found;
+  }
+}
+const packages = Object.entries({ ...lock.packages, ...added }).sort(([a], [b]) => (a < b ? -1 : 1));
+writeFileSync(file, `${JSON.stringify({ ...lock, packages: Object.fromEntries(packages) }, null, 2)}\n`);
+process.stdout.write(`${Object.keys(added).length} completed\n`);

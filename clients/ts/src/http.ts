@@ -1,0 +1,101 @@
+/** Rooms, members and messages over HTTP: what is asked for now and then. */
+import type { TidingsClient } from "./client.js";
+import { TidingsError } from "./errors.js";
+import { query } from "./net/http.js";
+import { FORMS, only } from "./protocol/check.js";
+import type { MessageObject, RoomObject, SearchPage } from "./protocol/objects.js";
+import { toMessage } from "./room/message.js";
+import type { Message, NewRoom } from "./types.js";
+
+const roomPath = (room: string) => `/rooms/${encodeURIComponent(room)}`;
+const memberPath = (room: string, user: string) => `${roomPath(room)}/members/${encodeURIComponent(user)}`;
+
+function myself(client: TidingsClient): string {
+  const me = client.me.get();
+  if (!me) throw new TidingsError("disconnected", "it is not known yet who you are");
+  return me.id;
+}
+
+/** Finds messages, newest first. Rejects with TidingsError. */
+export function search(
+  client: TidingsClient,
+  q: string,
+  options: { room?: string; cursor?: string; limit?: number } = {},
+): Promise<SearchPage> {
+  return client.http("GET", `/search${query({ q, ...options })}`);
+}
+
+/** Makes a room. A direct one that exists is given back as it is. Rejects with TidingsError. */
+export function createRoom(client: TidingsClient, room: NewRoom): Promise<RoomObject> {
+  return client.http("POST", "/rooms", room);
+}
+
+/** Public rooms, newest activity first. Rejects with TidingsError. */
+export function publicRooms(
+  client: TidingsClient,
+  options: { query?: string; cursor?: string; limit?: number } = {},
+): Promise<{ rooms: RoomObject[]; next: string | null }> {
+  return client.http("GET", `/rooms${query(options)}`);
+}
+
+/** Makes oneself a member of a public room. Rejects with TidingsError. */
+export async function joinRoom(client: TidingsClient, room: string): Promise<void> {
+  await client.http("PUT", memberPath(room, myself(client)));
+}
+
+/** Leaves a room. Rejects with TidingsError. */
+export async function leaveRoom(client: TidingsClient, room: string): Promise<void> {
+  await removeMember(client, room, myself(client));
+}
+
+/** Changes what is given; a `name` of "" takes it away. Rejects with TidingsError. */
+export async function updateRoom(
+  client: TidingsClient,
+  room: string,
+  change: { name?: string; metadata?: object; archived?: boolean },
+): Promise<void> {
+  await client.http("PATCH", roomPath(room), change);
+}
+
+/** Adds somebody to a room, or changes their role. Rejects with TidingsError. */
+export async function setMember(
+  client: TidingsClient,
+  room: string,
+  user: string,
+  role?: string,
+): Promise<void> {
+  await client.http("PUT", memberPath(room, user), role === undefined ? {} : { role });
+}
+
+/** Removes somebody from a room. Rejects with TidingsError. */
+export async function removeMember(client: TidingsClient, room: string, user: string): Promise<void> {
+  await client.http("DELETE", memberPath(room, user));
+}
+
+/** Messages around a position, without holding them. Rejects with TidingsError. */
+export async function messagesAround(
+  client: TidingsClient,
+  room: string,
+  seq: number,
+  limit = 50,
+): Promise<Message[]> {
+  const page = await client.http<{ messages?: unknown }>(
+    "GET",
+    `${roomPath(room)}/messages${query({ around: seq, limit })}`,
+  );
+  const me = client.me.get()?.id;
+  return only<MessageObject>(page?.messages, FORMS.message).map((object) => toMessage(object, me));
+}
+
+/** What a message said before, oldest first; for admins and owners. Rejects with TidingsError. */
+export async function messageVersions(
+  client: TidingsClient,
+  room: string,
+  seq: number,
+): Promise<{ content: string; at: string; by: string }[]> {
+  const answer = await client.http<{ versions?: unknown }>(
+    "GET",
+    `${roomPath(room)}/messages/${seq}/versions`,
+  );
+  return only(answer?.versions, "content at by");
+}

@@ -1,0 +1,228 @@
+/** The frames of the wire: what is sent, and what comes. */
+import type {
+  Attachment,
+  Cursor,
+  Limits,
+  PresenceObject,
+  PresenceStatus,
+  Sender,
+  VisibleTo,
+  WireCode,
+} from "./objects.js";
+
+/** A room as an answer to a join tells it; `online` only where it was joined alone. */
+export interface JoinedRoom {
+  readonly room: string;
+  readonly kind: string;
+  readonly name: string | null;
+  readonly role: string;
+  readonly head: Cursor;
+  readonly read_seq: number;
+  readonly members: number;
+  readonly online?: { readonly user: string; readonly status: PresenceStatus }[];
+}
+
+/** Frames that a client sends. Each may have a `ref`, which the answer carries. */
+export type ClientFrame = { readonly ref?: string } & (
+  | { readonly type: "auth"; readonly token: string }
+  | {
+      readonly type: "room:join";
+      readonly room?: string;
+      readonly rooms?: readonly string[] | "mine";
+      readonly after?: Cursor | { readonly [room: string]: Cursor };
+      readonly presence?: false;
+    }
+  | { readonly type: "room:leave"; readonly room?: string; readonly rooms?: readonly string[] }
+  | ({ readonly type: "message:send"; readonly room: string; readonly client_id: string } & SendFields)
+  | ({ readonly type: "message:edit"; readonly content: string; readonly metadata?: object } & ChangeFields)
+  | ({ readonly type: "message:delete" } & ChangeFields)
+  | ({ readonly type: "reaction:add" | "reaction:remove"; readonly emoji: string } & ChangeFields)
+  | {
+      readonly type: "message:read" | "message:delivered";
+      readonly room: string;
+      readonly seq: number;
+    }
+  | { readonly type: "typing:start" | "typing:stop"; readonly room: string }
+  | { readonly type: "signal"; readonly room: string; readonly to?: string; readonly data: unknown }
+  | { readonly type: "presence:set"; readonly status: "online" | "away" }
+  | { readonly type: "presence:get"; readonly users: readonly string[] }
+  | { readonly type: "ping" }
+);
+
+/** What a send may hold beside its room and client id. */
+export interface SendFields {
+  readonly content?: string;
+  readonly kind?: string;
+  readonly reply_to?: number;
+  readonly visible_to?: VisibleTo;
+  readonly attachments?: readonly Attachment[];
+  readonly metadata?: object;
+  readonly attempt?: number;
+  readonly ack?: "stored" | "accepted";
+}
+
+/** What every change of a message names. */
+export interface ChangeFields {
+  readonly room: string;
+  readonly seq: number;
+  readonly id?: string;
+  readonly client_id?: string;
+  readonly ack?: "stored" | "accepted";
+}
+
+/** The welcome: the first answer on a connection. `expires_at` is absent while polling. */
+export interface ConnectedFrame {
+  readonly type: "connected";
+  readonly ref?: string;
+  readonly connection?: string;
+  readonly user: string;
+  readonly name?: string | null;
+  readonly server_time: string;
+  readonly heartbeat_ms: number;
+  readonly expires_at?: string;
+  readonly rooms_version: string;
+  readonly limits: Limits;
+  readonly node?: string;
+}
+
+/** The answer to a send or a change. */
+export interface AckFrame {
+  readonly type: "ack";
+  readonly ref?: string;
+  readonly room: string;
+  readonly seq: number;
+  readonly epoch: string;
+  readonly at: string;
+  readonly stage: "accepted" | "stored";
+  readonly duplicate: boolean;
+  /** That of the message; the answer to a change has none. */
+  readonly id?: string;
+  readonly client_id: string;
+}
+
+/** A refusal. */
+export interface ErrorFrame {
+  readonly type: "error";
+  readonly ref?: string;
+  readonly room?: string;
+  readonly code: WireCode;
+  readonly message?: string;
+  readonly reason?: string;
+  readonly field?: string;
+  readonly retry_after_ms?: number;
+}
+
+interface Positioned {
+  readonly room: string;
+  readonly seq: number;
+  readonly at: string;
+}
+
+/** A new message. */
+export interface MessageNew extends Positioned {
+  readonly type: "message:new";
+  readonly id: string;
+  readonly client_id: string;
+  readonly sender: Sender;
+  readonly kind: string;
+  readonly content: string;
+  readonly reply_to?: number | null;
+  readonly attachments?: Attachment[] | null;
+  readonly metadata?: object | null;
+  readonly visible_to?: VisibleTo | null;
+  readonly edited_at?: string | null;
+  readonly deleted?: boolean | null;
+}
+
+interface Targeted extends Positioned {
+  readonly target: number;
+  readonly target_id: string;
+  readonly by: string;
+}
+
+/** A change of the message at `target`. */
+export type ChangeEvent = Targeted &
+  (
+    | { readonly type: "message:edited"; readonly content: string; readonly metadata?: object | null }
+    | { readonly type: "message:deleted" }
+    | { readonly type: "reaction:added" | "reaction:removed"; readonly emoji: string }
+  );
+
+/** What was at `target` counts for nothing. */
+export interface MessageVoid extends Positioned {
+  readonly type: "message:void";
+  readonly target: number;
+  readonly client_id: string;
+  readonly by: string;
+  readonly reason: string;
+  readonly of?: number | null;
+  readonly message?: number | null;
+}
+
+/** Who is in the room, and as what. */
+export type MemberEvent = Positioned & { readonly user: string; readonly by: string } & (
+    | { readonly type: "member:added" | "member:changed"; readonly role: string }
+    | { readonly type: "member:removed" }
+  );
+
+/** What of the room is other now. */
+export interface RoomUpdated extends Positioned {
+  readonly type: "room:updated";
+  readonly name?: string | null;
+  readonly metadata?: object | null;
+  readonly archived?: boolean | null;
+  readonly by: string;
+}
+
+/** The position of a void, read over HTTP. */
+export interface VoidEvent extends Positioned {
+  readonly type: "void";
+}
+
+/** What stands in the log of a room. */
+export type LogEvent = MessageNew | ChangeEvent | MessageVoid | MemberEvent | RoomUpdated | VoidEvent;
+
+/** Frames that a server sends; `seq` is there on log events. Types not known are passed over. */
+export type ServerFrame =
+  | ConnectedFrame
+  | AckFrame
+  | ErrorFrame
+  | LogEvent
+  | {
+      readonly type: "room:joined";
+      readonly ref?: string;
+      readonly rooms: JoinedRoom[];
+      readonly failed: { readonly room: string; readonly code: WireCode }[];
+      readonly more?: boolean;
+    }
+  | { readonly type: "room:left"; readonly ref?: string; readonly rooms: string[] }
+  | { readonly type: "ok"; readonly ref?: string }
+  | { readonly type: "pong"; readonly ref?: string; readonly server_time: string }
+  | { readonly type: "auth:ok"; readonly ref?: string; readonly expires_at: string }
+  | { readonly type: "presence:list"; readonly ref?: string; readonly users: PresenceObject[] }
+  | { readonly type: "room:caught_up"; readonly room: string; readonly epoch: string; readonly seq: number }
+  | { readonly type: "room:gap"; readonly room: string; readonly after: number; readonly head: Cursor }
+  | {
+      readonly type: "typing:start" | "typing:stop";
+      readonly room: string;
+      readonly user: { readonly id: string; readonly name?: string | null };
+      readonly expires_ms?: number;
+    }
+  | { readonly type: "signal"; readonly room: string; readonly from: string; readonly data: unknown }
+  | ({ readonly type: "presence" } & PresenceObject)
+  | {
+      readonly type: "receipt:read" | "receipt:delivered";
+      readonly room: string;
+      readonly marks: { readonly user: string; readonly seq: number; readonly at: string }[];
+    }
+  | {
+      readonly type: "room:added";
+      readonly room: string;
+      readonly kind: string;
+      readonly name: string | null;
+      readonly role: string;
+      readonly from: Cursor;
+    }
+  | { readonly type: "room:removed"; readonly room: string; readonly seq: number }
+  | { readonly type: "rooms:changed"; readonly rooms_version: string }
+  | { readonly type: "draining"; readonly reconnect_after_ms: number };

@@ -1,0 +1,88 @@
+/** A gateway of a test's own beside those of the system, so that it can be started again with other settings. */
+import { type ChildProcess, spawn } from "node:child_process";
+import { createServer } from "node:net";
+import { program, type Stack, type StackOptions } from "../stack.js";
+import { until } from "./until.js";
+
+/** A port that nobody uses. */
+export function freePort(): Promise<number> {
+  return new Promise((resolve, reject) => {
+    const server = createServer().once("error", reject);
+    server.listen(0, "127.0.0.1", () => {
+      const address = server.address();
+      server.close(() => resolve(typeof address === "object" && address ? address.port : 0));
+    });
+  });
+}
+
+/** What a system and a gateway of one's own have to agree on. */
+export class Shared {
+  private constructor(
+    readonly persistence: string,
+    readonly port: number,
+    readonly admin: number,
+  ) {}
+
+  static async make(): Promise<Shared> {
+    const [persistence, port, admin] = await Promise.all([freePort(), freePort(), freePort()]);
+    return new Shared(`127.0.0.1:${persistence}`, port, admin);
+  }
+
+  /** Settings of the system. */
+  get options(): StackOptions {
+    return {
+      gatewayEnv: { ...secret, TIDINGS_PERSISTENCE_URLS: `http://${this.persistence}` },
+      persistenceEnv: { ...secret, TIDINGS_INTERNAL_LISTEN: this.persistence },
+    };
+  }
+
+  get origin(): string {
+    return `http://127.0.0.1:${this.port}`;
+  }
+}
+
+const secret = { TIDINGS_INTERNAL_SECRET: "a secret between the nodes of one test" };
+
+/** The gateway, which runs from `start` to `stop`. */
+export class OwnGateway {
+  #child: ChildProcess | undefined;
+
+  constructor(
+    readonly stack: Stack,
+    readonly shared: Shared,
+  ) {}
+
+  /** Starts it with these settings, and returns once it answers. */
+  async start(settings: Readonly<Record<string, string>>): Promise<void> {
+    const { shared, stack } = this;
+    this.#child = spawn(program("tidings-gateway"), [], {
+      stdio: "ignore",
+      env: {
+        ...process.env,
+        ...secret,
+        REDIS_URL: stack.at.redis_url,
+        TIDINGS_JWT_SECRET: stack.at.jwt_secret,
+        TIDINGS_PERSISTENCE_URLS: `http://${shared.persistence}`,
+        TIDINGS_LISTEN: `127.0.0.1:${shared.port}`,
+        TIDINGS_ADMIN_LISTEN: `127.0.0.1:${shared.admin}`,
+        TIDINGS_WORKERS: "2",
+        TIDINGS_DRAIN_MS: "1000",
+        ...settings,
+      },
+    });
+    await until(
+      "the gateway is ready",
+      async () => (await fetch(`http://127.0.0.1:${shared.admin}/readyz`)).ok,
+    );
+  }
+
+  /** Ends it by a signal, and returns once it has ended. */
+  async stop(signal: "SIGTERM" | "SIGKILL" = "SIGTERM"): Promise<void> {
+    const child = this.#child;
+    this.#child = undefined;
+    if (!child || child.exitCode !== null || child.signalCode !== null) return;
+    const ended = new Promise((resolve) => child.once("exit", resolve));
+    child.kill(signal);
+    await ended;
+  }
+}

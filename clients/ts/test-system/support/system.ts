@@ -1,0 +1,107 @@
+/** The system of one file of tests, with people in it, whose clients end with each test. */
+import { afterAll, afterEach, beforeAll, vi } from "vitest";
+import { Stack, type StackOptions } from "../stack.js";
+import { Person, type PersonOptions } from "./person.js";
+
+vi.setConfig({ testTimeout: 60_000, hookTimeout: 60_000 });
+
+let names = 0;
+
+/** A system that starts before the tests of a file, and is gone behind them. */
+export class System {
+  readonly #people: Person[] = [];
+  #stack: Stack | undefined;
+
+  constructor(options: StackOptions = {}) {
+    beforeAll(async () => {
+      this.#stack = await Stack.start(options);
+    });
+    afterEach(async () => {
+      this.leave();
+      if (options.proxied) await this.heal();
+    });
+    afterAll(() => this.#stack?.stop());
+  }
+
+  get stack(): Stack {
+    if (this.#stack === undefined) throw new Error("the system starts before the tests, not before the file");
+    return this.#stack;
+  }
+
+  /** A name that nobody had before: what one test did weighs on no other. */
+  name(like: string): string {
+    names++;
+    return `${like}-${names}`;
+  }
+
+  /** Somebody whose client ends with the test. Not connected yet. */
+  person(id: string, options: PersonOptions = {}): Person {
+    const person = new Person(this.stack, id, options);
+    this.#people.push(person);
+    return person;
+  }
+
+  /** Somebody who is connected. */
+  async connected(id: string, options: PersonOptions = {}): Promise<Person> {
+    const person = this.person(id, options);
+    await person.client.connect();
+    return person;
+  }
+
+  /** Ends every client. */
+  leave(): void {
+    for (const person of this.#people.splice(0)) person.client.close();
+  }
+
+  /** Fair weather everywhere. */
+  async heal(): Promise<void> {
+    const { gateways, persistence } = this.stack;
+    await Promise.all([
+      ...gateways.map((_, number) => this.stack.link("gateway", number, "heal")),
+      ...persistence.map((_, number) => this.stack.link("persistence", number, "heal")),
+    ]);
+  }
+
+  /** A new room of the first of these, with the others as members. */
+  async room(users: readonly string[], more: object = {}): Promise<string> {
+    const [owner = "", ...others] = users;
+    const members = others.map((user) => ({ user }));
+    const made = await this.http<{ room: string }>(owner, "POST", "/rooms", {
+      kind: "private",
+      members,
+      ...more,
+    });
+    return made.room;
+  }
+
+  /** Asks persistence around the proxies, without the kit. Rejects for what is no success. */
+  async http<T = unknown>(user: string, method: string, path: string, body?: object, scope = ""): Promise<T> {
+    const answer = await fetch(`${this.stack.at.direct.persistence[0]}/v1${path}`, {
+      method,
+      headers: { authorization: `Bearer ${this.stack.token(user, { scope })}` },
+      ...(body && { body: JSON.stringify(body) }),
+    });
+    const text = await answer.text();
+    if (!answer.ok) throw new Error(`${method} ${path}: ${answer.status} ${text}`);
+    return (text ? JSON.parse(text) : undefined) as T;
+  }
+
+  /** A message of somebody without the kit; its position. */
+  async post(user: string, room: string, content: string, more: object = {}): Promise<number> {
+    names++;
+    const client_id = `post-${names}`;
+    const path = `/rooms/${encodeURIComponent(room)}/messages`;
+    return (await this.http<{ seq: number }>(user, "POST", path, { client_id, content, ...more })).seq;
+  }
+
+  /** Many messages of somebody, in no order but for the last one. */
+  async posts(user: string, room: string, count: number, text = "p"): Promise<void> {
+    const left = Array.from({ length: count - 1 }, (_, i) => `${text}${i + 1}`);
+    const worker = async () => {
+      for (let next = left.shift(); next !== undefined; next = left.shift())
+        await this.post(user, room, next);
+    };
+    await Promise.all(Array.from({ length: 8 }, worker));
+    await this.post(user, room, `${text}${count}`);
+  }
+}

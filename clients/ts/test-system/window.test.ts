@@ -1,0 +1,149 @@
+/** How much of a room is held: the newest hundred, and as much more as is asked for. */
+
+import { expect, test } from "vitest";
+import { messagesAround } from "../src/http.js";
+import { expectWhole, history } from "./support/history.js";
+import { System } from "./support/system.js";
+import { until } from "./support/until.js";
+
+const system = new System();
+
+test("at most 100 messages are held, older ones come page by page to the very beginning, and trim lets them go", async () => {
+  const alice = await system.connected(system.name("alice"));
+  const bob = system.name("bob");
+  const room = await system.room([alice.id, bob]);
+  await system.posts(bob, room, 60);
+  await alice.open(room);
+  const list = () => alice.client.room(room).messages.get();
+  expect(list()).toMatchObject({ hasOlder: true, loadingOlder: false });
+  const first = list().items.length;
+  expect(first).toBeLessThanOrEqual(60);
+  await system.posts(bob, room, 110, "live");
+  await until("it has all of them", () => list().items.at(-1)?.content === "live110");
+  expect(list()).toMatchObject({ items: { length: 100 }, hasOlder: true });
+  await expectWhole(system, alice, room);
+
+  const sizes: number[] = [];
+  while (await alice.client.room(room).loadOlder(30)) sizes.push(list().items.length);
+  expect(sizes.slice(0, 2)).toEqual([130, 160]);
+  expect(list()).toMatchObject({ items: { length: 170 }, hasOlder: false, loadingOlder: false });
+  expect(await alice.client.room(room).loadOlder()).toBe(false);
+  await expectWhole(system, alice, room);
+
+  // What comes now makes the window no smaller, until it is trimmed.
+  await system.post(bob, room, "one more");
+  await until("it is there", () => list().items.length === 171);
+  alice.client.room(room).trim();
+  expect(list()).toMatchObject({ items: { length: 100 }, hasOlder: true });
+  await expectWhole(system, alice, room);
+});
+
+test("what happens while older messages are read, and to them, is not lost", async () => {
+  const alice = await system.connected(system.name("alice"), { windowSize: 20 });
+  const bob = system.name("bob");
+  const room = await system.room([alice.id, bob]);
+  await system.posts(bob, room, 60);
+  await alice.open(room);
+  expect(alice.rows(room)).toHaveLength(20);
+  const changing = (async () => {
+    for (let seq = 41; seq > 1; seq -= 4) {
+      await system.http(bob, "PATCH", `/rooms/${room}/messages/${seq}`, { content: `edited ${seq}` });
+      await system.http(bob, "PUT", `/rooms/${room}/messages/${seq - 1}/reactions/🎉`);
+      await system.post(bob, room, `after ${seq}`);
+    }
+  })();
+  while (await alice.client.room(room).loadOlder(8));
+  await changing;
+  await expectWhole(system, alice, room);
+  expect(alice.client.room(room).messages.get().hasOlder).toBe(false);
+});
+
+test("a page of older messages that takes long leaves no hole behind, whatever comes meanwhile", async () => {
+  let held: Promise<unknown> = Promise.resolve();
+  const alice = await system.connected(system.name("alice"), {
+    windowSize: 20,
+    fetch: async (input, init) => {
+      if (String(input).includes("before=")) await held;
+      return fetch(input, init);
+    },
+  });
+  const bob = system.name("bob");
+  const room = await system.room([alice.id, bob]);
+  await system.posts(bob, room, 60);
+  await alice.open(room);
+  let go = () => {};
+  held = new Promise<void>((resolve) => {
+    go = resolve;
+  });
+  const older = alice.client.room(room).loadOlder(10);
+  await system.posts(bob, room, 30, "live");
+  await until("it has heard", () => alice.texts(room).at(-1) === "live30");
+  go();
+  await older;
+  await expectWhole(system, alice, room);
+
+  held = new Promise<void>((resolve) => {
+    go = resolve;
+  });
+  const again = alice.client.room(room).loadOlder(10);
+  alice.client.room(room).trim();
+  go();
+  await again;
+  await expectWhole(system, alice, room);
+});
+
+test("two who ask for older messages at once get one page, and one that fails says so and can be asked again", async () => {
+  let broken = false;
+  const alice = await system.connected(system.name("alice"), {
+    windowSize: 20,
+    fetch: (input, init) => (broken ? Promise.reject(new TypeError("no network")) : fetch(input, init)),
+  });
+  const room = await system.room([alice.id]);
+  await system.posts(alice.id, room, 50);
+  await alice.open(room);
+  const opened = alice.client.room(room);
+  broken = true;
+  await expect(opened.loadOlder(10)).rejects.toMatchObject({ code: "network" });
+  expect(opened.messages.get()).toMatchObject({ loadingOlder: false, error: { code: "network" } });
+  broken = false;
+  await Promise.all([opened.loadOlder(10), opened.loadOlder(10)]);
+  expect(opened.messages.get().items).toHaveLength(30);
+  expect(opened.messages.get().error).toBeUndefined();
+  await expectWhole(system, alice, room);
+});
+
+test("messages around a position are read without being held", async () => {
+  const alice = await system.connected(system.name("alice"), { windowSize: 20 });
+  const room = await system.room([alice.id]);
+  await system.posts(alice.id, room, 60);
+  await alice.open(room);
+  const around = await messagesAround(alice.client, room, 15, 9);
+  const stored = await history(system, alice.id, room);
+  expect(around.map(({ seq }) => seq)).toContain(15);
+  const from = stored.findIndex(({ seq }) => seq === around[0]?.seq);
+  expect(around.map(({ content }) => content)).toEqual(
+    stored.slice(from, from + around.length).map(({ content }) => content),
+  );
+  expect(around.length).toBeLessThanOrEqual(9);
+  expect(alice.rows(room)).toHaveLength(20);
+});
+
+test("a room that is closed and opened again is whole, and one that is not open holds nothing", async () => {
+  const alice = await system.connected(system.name("alice"));
+  const bob = system.name("bob");
+  const room = await system.room([alice.id, bob]);
+  await system.posts(bob, room, 5);
+  await alice.open(room);
+  alice.leave(room);
+  await system.posts(bob, room, 5, "meanwhile");
+  await alice.open(room);
+  await expectWhole(system, alice, room);
+  alice.leave(room);
+  await until("it is let go", () => alice.rows(room).length === 0);
+  expect(alice.client.room(room).state.get().phase).toBe("closed");
+  await system.posts(bob, room, 5, "unseen");
+  await until("the list knows", () => alice.listed(room)?.lastMessage?.content === "unseen5");
+  await alice.open(room);
+  await expectWhole(system, alice, room);
+  expect(alice.rows(room)).toHaveLength(15);
+});

@@ -1,0 +1,103 @@
+/** What HTTP tells too early is asked for again, until it tells what is known. */
+import { expect, test } from "vitest";
+import { members } from "../src/live.js";
+import { World } from "./support/world.js";
+
+async function started(world: World) {
+  const client = world.client();
+  client.connect().catch(() => {});
+  const room = client.room("r");
+  room.open();
+  await world.clock.pass(1_000);
+  const asked = (path: string) =>
+    world.model.requests.filter((line) => line.replace(/\?.*/, "") === `GET /rooms/r${path}`).length;
+  return { client, room, asked };
+}
+
+test("unread is asked for again, with pauses that double, until the answer knows the mark", async () => {
+  const world = new World();
+  for (let i = 1; i <= 5; i++) world.model.say(`${i}`);
+  const { client, room, asked } = await started(world);
+  const shown = () => client.rooms.get().items[0];
+  expect(shown()).toMatchObject({ unread: 5 });
+  // The mark is known at once, and storage has not come so far for a while.
+  let behind = true;
+  world.model.http = (_method, path) =>
+    behind && path === "/rooms/r"
+      ? { status: 200, body: { ...world.model.object("r", "alice"), read_seq: 0, unread: 5 } }
+      : undefined;
+  const before = asked("");
+  room.markRead(3);
+  await world.clock.pass(4_500);
+  // At 0.3, 0.8, 1.8 and 3.8 s.
+  expect(asked("") - before).toBe(4);
+  expect(shown()).toMatchObject({ readSeq: 3 });
+  behind = false;
+  await world.clock.pass(5_000);
+  expect(shown()).toMatchObject({ readSeq: 3, unread: 2 });
+  const enough = asked("");
+  await world.clock.pass(120_000);
+  expect(asked("")).toBe(enough);
+  client.close();
+});
+
+test("unread is not asked for without end where no answer ever knows the mark", async () => {
+  const world = new World();
+  for (let i = 1; i <= 5; i++) world.model.say(`${i}`);
+  const { client, room, asked } = await started(world);
+  world.model.http = (_method, path) =>
+    path === "/rooms/r"
+      ? { status: 200, body: { ...world.model.object("r", "alice"), read_seq: 0, unread: 5 } }
+      : undefined;
+  const before = asked("");
+  room.markRead(3);
+  await world.clock.pass(600_000);
+  expect(asked("") - before).toBe(8);
+  client.close();
+});
+
+test("newcomers are read together, and again until storage knows all of them by name", async () => {
+  const world = new World();
+  const { client, room, asked } = await started(world);
+  const stored = [{ user: "alice", name: "Alice", role: "owner", joined_at: world.model.at() }];
+  world.model.http = (_method, path) =>
+    path === "/rooms/r/members" ? { status: 200, body: { members: stored, next: null } } : undefined;
+  await Promise.all([members(room).load(), world.clock.pass(100)]);
+  const names = () =>
+    members(room)
+      .get()
+      ?.map(({ user, name }) => name ?? user);
+  expect(names()).toEqual(["Alice"]);
+  const before = asked("/members");
+  for (const user of ["bob", "carol"]) {
+    world.model.append("r", { type: "member:added", user, role: "member", by: "alice" });
+  }
+  await world.clock.pass(500);
+  // Shown at once, by what the events tell.
+  expect(names()).toEqual(["Alice", "bob", "carol"]);
+  expect(asked("/members") - before).toBe(0);
+  await world.clock.pass(1_000);
+  expect(asked("/members") - before).toBe(1);
+  stored.push({ user: "bob", name: "Bob", role: "member", joined_at: world.model.at() });
+  await world.clock.pass(2_000);
+  // One of them is still missing.
+  expect(names()).toEqual(["Alice", "Bob", "carol"]);
+  expect(asked("/members") - before).toBe(2);
+  stored.push({ user: "carol", name: "Carol", role: "member", joined_at: world.model.at() });
+  await world.clock.pass(5_000);
+  expect(names()).toEqual(["Alice", "Bob", "Carol"]);
+  expect(asked("/members") - before).toBe(3);
+  await world.clock.pass(120_000);
+  expect(asked("/members") - before).toBe(3);
+  client.close();
+});
+
+test("members that nobody asked for are not read because somebody comes", async () => {
+  const world = new World();
+  const { client, room, asked } = await started(world);
+  expect(members(room).get()).toBeUndefined();
+  world.model.append("r", { type: "member:added", user: "bob", role: "member", by: "alice" });
+  await world.clock.pass(60_000);
+  expect(asked("/members")).toBe(0);
+  client.close();
+});

@@ -1,0 +1,303 @@
+import { expect, test } from "vitest";
+import type { TidingsError } from "../src/index.js";
+import type { Session } from "./support/model.js";
+import { lifecycle, World } from "./support/world.js";
+
+async function connected(options: Parameters<World["client"]>[0] = {}) {
+  const world = new World();
+  const client = world.client(options);
+  client.connect().catch(() => {});
+  await world.clock.pass(1_000);
+  expect(client.connection.get().state).toBe("connected");
+  return { world, client };
+}
+
+const session = (world: World) => [...world.model.sessions][0] as Session;
+
+test("a client connects, lists its rooms, and shows what others say", async () => {
+  const world = new World();
+  world.model.say("before");
+  const client = world.client();
+  const done = client.connect();
+  await world.clock.pass(1_000);
+  await done;
+  const room = client.room("r");
+  room.open();
+  await world.clock.pass(1_000);
+  expect(room.state.get().phase).toBe("live");
+  world.model.say("after");
+  await world.clock.pass(100);
+  expect(room.messages.get().items.map(({ content }) => content)).toEqual(["before", "after"]);
+  room.send("mine");
+  expect(room.messages.get().items.at(-1)).toMatchObject({ content: "mine", status: "sending" });
+  await world.clock.pass(100);
+  expect(room.messages.get().items.at(-1)).toMatchObject({
+    content: "mine",
+    status: "sent",
+    stored: true,
+    seq: 3,
+  });
+  expect(client.outbox.get()).toEqual([]);
+  expect(client.rooms.get().items[0]).toMatchObject({ id: "r", unread: 2, lastMessage: { content: "mine" } });
+});
+
+test("a client that is closed leaves no timer behind, and one that never connected none either", async () => {
+  const { world, client } = await connected();
+  client.room("r").open();
+  client.room("r").send("x");
+  await world.clock.pass(1_000);
+  client.close();
+  world.client();
+  await world.clock.pass(60_000);
+  expect(world.clock.pending).toBe(0);
+  expect(world.sockets.size).toBe(0);
+});
+
+test("the state shown is that of the socket, through a cut and back", async () => {
+  const { world, client } = await connected();
+  const states: string[] = [];
+  client.connection.subscribe(() => states.push(client.connection.get().state));
+  world.down = true;
+  world.cut();
+  expect(client.connection.get()).toMatchObject({
+    state: "reconnecting",
+    attempt: 1,
+    error: { code: "network" },
+  });
+  expect(client.connection.get().transport).toBeUndefined();
+  await world.clock.pass(3_000);
+  expect(client.connection.get().state).toBe("reconnecting");
+  expect(client.connection.get().attempt).toBeGreaterThan(1);
+  world.down = false;
+  await world.clock.pass(40_000);
+  expect(client.connection.get()).toMatchObject({ state: "connected", attempt: 0 });
+  expect(client.connection.get().error).toBeUndefined();
+  expect(new Set(states)).toEqual(new Set(["reconnecting", "connected"]));
+});
+
+test.each([1002, 1003, 1007, 1009])("after %i it does not connect again unchanged", async (code) => {
+  const { world, client } = await connected();
+  world.cut(code);
+  await world.clock.pass(120_000);
+  expect(client.connection.get()).toMatchObject({
+    state: "disconnected",
+    error: { code: "protocol", closeCode: code },
+  });
+  expect(world.attempts).toBe(1);
+});
+
+test.each([
+  [4403, "forbidden"],
+  [4409, "conflict"],
+])("after %i it stops, and says why", async (code, kind) => {
+  const { world, client } = await connected();
+  world.cut(code);
+  await world.clock.pass(120_000);
+  expect(client.connection.get()).toMatchObject({
+    state: "disconnected",
+    error: { code: kind, closeCode: code },
+  });
+  expect(world.attempts).toBe(1);
+  expect(world.errors.map((error) => error.code)).toContain(kind);
+});
+
+test("an app that is stopped may connect again", async () => {
+  const { world, client } = await connected();
+  world.cut(4409);
+  client.connect().catch(() => {});
+  await world.clock.pass(1_000);
+  expect(client.connection.get().state).toBe("connected");
+});
+
+test("after 4429 it stays away for 30 s, also when told to hurry", async () => {
+  const { world, client } = await connected();
+  world.cut(4429);
+  client.retryNow();
+  await world.clock.pass(29_900);
+  expect(world.attempts).toBe(1);
+  await world.clock.pass(2_000);
+  expect(client.connection.get().state).toBe("connected");
+});
+
+test.each([1001, 1006, 1011, 1012, 1013, 4408, 4413, 4999])(
+  "after %i it comes back by itself",
+  async (code) => {
+    const { world, client } = await connected();
+    world.cut(code);
+    await world.clock.pass(2_000);
+    expect(client.connection.get().state).toBe("connected");
+    expect(world.attempts).toBe(2);
+  },
+);
+
+test("a token that is refused is asked for anew, once", async () => {
+  const world = new World();
+  let asked = 0;
+  world.model.refuse = (token) => token !== "alice.2";
+  const client = world.client({ token: () => `alice.${++asked}` });
+  await Promise.all([client.connect(), world.clock.pass(2_000)]);
+  expect(asked).toBe(2);
+  expect(client.connection.get().state).toBe("connected");
+});
+
+test("a second refusal in a row stops it as unauthorized", async () => {
+  const world = new World();
+  let asked = 0;
+  world.model.refuse = () => true;
+  const client = world.client({ token: () => `alice.${++asked}` });
+  const failed = client.connect().catch((error: TidingsError) => error);
+  await world.clock.pass(120_000);
+  expect(await failed).toMatchObject({ code: "unauthorized", reason: "expired" });
+  expect(asked).toBe(2);
+  expect(client.connection.get()).toMatchObject({ state: "disconnected", error: { code: "unauthorized" } });
+});
+
+test("an open connection that is refused later asks again, and may be refused again much later", async () => {
+  const { world, client } = await connected();
+  for (let i = 0; i < 3; i++) {
+    world.cut(4401);
+    await world.clock.pass(2_000);
+    expect(client.connection.get().state).toBe("connected");
+  }
+});
+
+test("a token function that throws is asked again", async () => {
+  const world = new World();
+  let asked = 0;
+  const client = world.client({
+    token: () => {
+      if (++asked < 3) throw new Error("no network");
+      return "alice.1";
+    },
+  });
+  client.connect().catch(() => {});
+  await world.clock.pass(100);
+  expect(client.connection.get()).toMatchObject({ state: "reconnecting", error: { code: "network" } });
+  await world.clock.pass(10_000);
+  expect(client.connection.get().state).toBe("connected");
+});
+
+test("a token is renewed on the open connection before it expires", async () => {
+  const world = new World();
+  world.model.ttl = 100_000;
+  let asked = 0;
+  const client = world.client({ token: () => `alice.${++asked}` });
+  client.connect().catch(() => {});
+  await world.clock.pass(69_000);
+  expect(asked).toBe(1);
+  await world.clock.pass(2_000);
+  expect(asked).toBe(2);
+  await world.clock.pass(400_000);
+  const auths = world.model.seen.filter((frame) => frame.type === "auth").length;
+  expect(auths).toBeGreaterThanOrEqual(6);
+  expect(world.attempts).toBe(1);
+});
+
+test("a device that slept finds out at once that its connection is dead", async () => {
+  const world = new World();
+  world.model.heartbeat = 600_000;
+  const client = world.client();
+  client.connect().catch(() => {});
+  await world.clock.pass(1_000);
+  world.down = true;
+  world.clock.jump(60_000);
+  await world.clock.pass(11_000);
+  expect(client.connection.get().state).toBe("reconnecting");
+  world.down = false;
+  await world.clock.pass(5_000);
+  expect(client.connection.get().state).toBe("connected");
+});
+
+test("silence is asked about, and silence on that ends the connection", async () => {
+  const { world, client } = await connected();
+  await world.clock.pass(60_000);
+  expect(world.model.seen.filter((frame) => frame.type === "ping").length).toBeGreaterThanOrEqual(2);
+  expect(world.attempts).toBe(1);
+  world.down = true;
+  await world.clock.pass(31_000);
+  expect(client.connection.get()).toMatchObject({ state: "reconnecting" });
+});
+
+test("the network coming back ends the pause", async () => {
+  const app = lifecycle();
+  const { world, client } = await connected({ lifecycle: app, random: () => 0.999 });
+  world.down = true;
+  world.cut();
+  app.tell("offline");
+  expect(client.connection.get().offline).toBe(true);
+  await world.clock.pass(20_000);
+  world.down = false;
+  app.tell("online");
+  await world.clock.pass(50);
+  expect(client.connection.get()).toMatchObject({ state: "connected", offline: false });
+});
+
+test("a node that stops is left after the delay that it told, and nothing is missed", async () => {
+  const { world, client } = await connected();
+  const room = client.room("r");
+  room.open();
+  await world.clock.pass(1_000);
+  session(world).send({ type: "draining", reconnect_after_ms: 7_000 });
+  await world.clock.pass(6_900);
+  expect(world.attempts).toBe(1);
+  expect(client.connection.get()).toMatchObject({ state: "connected", draining: true });
+  world.model.say("while draining");
+  await world.clock.pass(500);
+  expect(world.attempts).toBe(2);
+  expect(client.connection.get()).toMatchObject({ state: "connected", draining: false });
+  world.model.say("after");
+  await world.clock.pass(500);
+  expect(room.messages.get().items.map(({ content }) => content)).toEqual(["while draining", "after"]);
+});
+
+test("a connection that breaks while draining waits for the rest of the delay, counted from the telling", async () => {
+  const { world, client } = await connected();
+  session(world).send({ type: "draining", reconnect_after_ms: 10_000 });
+  await world.clock.pass(4_000);
+  world.cut(1012);
+  await world.clock.pass(5_900);
+  expect(world.attempts).toBe(1);
+  await world.clock.pass(300);
+  expect(client.connection.get().state).toBe("connected");
+});
+
+test("disconnect stays disconnected, and connect comes back", async () => {
+  const { world, client } = await connected();
+  client.disconnect();
+  await world.clock.pass(60_000);
+  expect(client.connection.get().state).toBe("disconnected");
+  expect(world.attempts).toBe(1);
+  await Promise.all([client.connect(), world.clock.pass(1_000)]);
+  expect(client.connection.get().state).toBe("connected");
+});
+
+test("garbage from a server is reported, and never thrown", async () => {
+  const { world, client } = await connected();
+  client.room("r").open();
+  await world.clock.pass(1_000);
+  const texts = [
+    "",
+    "{",
+    "null",
+    "[]",
+    "42",
+    '"x"',
+    '{"type":7}',
+    '{"type":"message:new"}',
+    '{"type":"message:new","room":"r","seq":"1","at":"x","id":"i","client_id":"c","sender":{},"kind":"text","content":""}',
+    '{"type":"room:joined","rooms":[null,7,{}],"failed":[{}]}',
+    '{"type":"receipt:read","room":"r","marks":[null,{"user":1}]}',
+    '{"type":"room:gap","room":"r","after":0,"head":{}}',
+    '{"type":"ack","ref":"zz"}',
+    '{"type":"from the future","room":"r","seq":1}',
+    '{"type":"__proto__"}',
+  ];
+  for (const socket of world.sockets) for (const text of texts) socket.say(text);
+  await world.clock.pass(1_000);
+  expect(client.connection.get().state).toBe("connected");
+  expect(world.errors.length).toBeGreaterThan(5);
+  expect(world.errors.every((error) => error.code === "protocol")).toBe(true);
+  world.model.say("still here");
+  await world.clock.pass(100);
+  expect(client.room("r").messages.get().items.at(-1)?.content).toBe("still here");
+});

@@ -1,0 +1,111 @@
+import { createServer, type Server } from "node:http";
+import type { AddressInfo } from "node:net";
+import { afterEach, expect, test } from "vitest";
+import WebSocket, { WebSocketServer } from "ws";
+import { TidingsClient, type WebSocketConstructor } from "../src/index.js";
+import { type Json, Model, type Session } from "./support/model.js";
+
+/** The model behind real sockets. */
+async function serve(model: Model): Promise<{ url: string; server: Server; sockets: WebSocketServer }> {
+  const server = createServer(async (request, response) => {
+    let text = "";
+    for await (const chunk of request) text += chunk;
+    const token = request.headers.authorization?.replace("Bearer ", "") ?? "";
+    const body = text ? (JSON.parse(text) as Json) : undefined;
+    const answer = await model.request(request.method ?? "GET", `http://x${request.url}`, token, body);
+    response.writeHead(answer.status, { "content-type": "application/json" });
+    response.end(answer.body ? JSON.stringify(answer.body) : "");
+  });
+  const sockets = new WebSocketServer({ server, path: "/v1/ws", handleProtocols: () => "tidings.v1" });
+  sockets.on("connection", (socket) => {
+    const session: Session = {
+      user: undefined,
+      joined: new Set(),
+      send: (frame) => socket.send(JSON.stringify(frame)),
+      close: (code, reason) => socket.close(code, reason),
+    };
+    model.open(session);
+    socket.on("message", (data) => model.frame(session, JSON.parse(String(data)) as Json));
+    socket.on("close", () => model.gone(session));
+  });
+  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+  const { port } = server.address() as AddressInfo;
+  return { url: `http://127.0.0.1:${port}`, server, sockets };
+}
+
+const clients: TidingsClient[] = [];
+const servers: { server: Server; sockets: WebSocketServer }[] = [];
+afterEach(() => {
+  for (const client of clients.splice(0)) client.close();
+  for (const { server, sockets } of servers.splice(0)) {
+    for (const socket of sockets.clients) socket.terminate();
+    server.closeAllConnections();
+    server.close();
+  }
+});
+
+async function start(model: Model) {
+  const served = await serve(model);
+  servers.push(served);
+  const client = new TidingsClient({
+    url: served.url,
+    token: () => "alice.1",
+    WebSocket: WebSocket as unknown as WebSocketConstructor,
+  });
+  clients.push(client);
+  return { ...served, client };
+}
+
+async function until(done: () => boolean): Promise<void> {
+  for (let i = 0; i < 1_000; i++) {
+    if (done()) return;
+    await new Promise((resolve) => setTimeout(resolve, 10));
+  }
+  throw new Error("it never came to that");
+}
+
+test("with the class of `ws` a message goes out and comes back, through a connection that is torn", async () => {
+  const model = new Model();
+  const { client, sockets } = await start(model);
+  await client.connect();
+  const room = client.room("r");
+  room.open();
+  await until(() => room.state.get().phase === "live");
+  room.send("one");
+  await until(() => client.outbox.get().length === 0);
+  for (const socket of sockets.clients) socket.terminate();
+  room.send("two");
+  model.say("three");
+  await until(() => client.outbox.get().length === 0 && room.messages.get().items.length === 3);
+  expect(
+    room.messages
+      .get()
+      .items.map(({ content }) => content)
+      .sort(),
+  ).toEqual(["one", "three", "two"]);
+  expect(sockets.clients.size).toBe(1);
+});
+
+test("a server that is not there yet is waited for, and closing before it comes throws nothing", async () => {
+  const model = new Model();
+  const { client, server, url } = await start(model);
+  await new Promise<void>((resolve) => server.close(() => resolve()));
+  const failed = client.connect();
+  await until(() => client.connection.get().state === "reconnecting");
+  client.disconnect();
+  await expect(failed).rejects.toMatchObject({ code: "closed" });
+  client.connect().catch(() => {});
+  server.listen(Number(new URL(url).port), "127.0.0.1");
+  await until(() => client.connection.get().state === "connected");
+});
+
+test("binary and broken frames are not answered, and the connection goes on", async () => {
+  const model = new Model();
+  const { client, sockets } = await start(model);
+  await client.connect();
+  for (const socket of sockets.clients) {
+    socket.send(Buffer.from([0xff, 0x00]), { binary: true });
+    socket.send("{");
+  }
+  await expect(client.request({ type: "ping" })).resolves.toMatchObject({ type: "pong" });
+});

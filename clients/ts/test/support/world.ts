@@ -1,0 +1,250 @@
+import type { ClientOptions, Lifecycle, LifecycleEvent, StorageAdapter, Timers } from "../../src/index.js";
+import { TidingsClient, type TidingsError } from "../../src/index.js";
+import * as polls from "../../src/polls.js";
+import { customStorage, memoryStorage } from "../../src/storage.js";
+import { type Json, Model, type Session } from "./model.js";
+
+/** Time that passes only when a test lets it. */
+export class Clock implements Timers {
+  #now = 1_700_000_000_000;
+  #count = 0;
+  readonly #timers = new Map<number, { at: number; run: () => void }>();
+
+  now = (): number => this.#now;
+
+  setTimeout(run: () => void, ms: number): unknown {
+    this.#timers.set(++this.#count, { at: this.#now + Math.max(0, ms), run });
+    return this.#count;
+  }
+
+  clearTimeout(handle: unknown): void {
+    this.#timers.delete(handle as number);
+  }
+
+  get pending(): number {
+    return this.#timers.size;
+  }
+
+  /** Time that passes at once, as for a device that slept: timers are late. */
+  jump(ms: number): void {
+    this.#now += ms;
+  }
+
+  /** Lets time pass, timer by timer. */
+  async pass(ms: number): Promise<void> {
+    const end = this.#now + ms;
+    for (;;) {
+      await settle();
+      const due = [...this.#timers].sort(([a, x], [b, y]) => x.at - y.at || a - b)[0];
+      if (!due || due[1].at > end) break;
+      this.#timers.delete(due[0]);
+      this.#now = Math.max(this.#now, due[1].at);
+      due[1].run();
+    }
+    this.#now = Math.max(this.#now, end);
+    await settle();
+  }
+}
+
+/** Lets everything that is under way without waiting for time come to its end. */
+export async function settle(): Promise<void> {
+  for (let i = 0; i < 6; i++) await new Promise<void>((resolve) => setImmediate(resolve));
+}
+
+/** Those of a client, for a user; the storage may be any adapter. */
+export type Options = Partial<Omit<ClientOptions, "storage">> & {
+  user?: string;
+  storage?: StorageAdapter | undefined;
+};
+
+/** A network between clients and one model of a server, with a delay, that can be cut. */
+export class World {
+  readonly clock = new Clock();
+  readonly model: Model;
+  /** No byte gets through, in either direction. */
+  down = false;
+  /** Handshakes fail, while HTTP works. */
+  noWebSocket = false;
+  /** Milliseconds of one way. */
+  delay = 5;
+  attempts = 0;
+  /** How many sockets are open. */
+  readonly sockets = new Set<FakeSocket>();
+  /** What the sockets that were made last were closed with. */
+  readonly errors: TidingsError[] = [];
+
+  constructor(rooms?: string[]) {
+    this.model = new Model(rooms);
+    this.model.now = this.clock.now;
+  }
+
+  client(options: Options = {}): TidingsClient {
+    const { user = "alice", storage, ...rest } = options;
+    const world = this;
+    class Socket extends FakeSocket {
+      constructor() {
+        super(world);
+      }
+    }
+    return new TidingsClient({
+      url: "http://test",
+      token: () => `${user}.1`,
+      WebSocket: Socket as never,
+      fetch: this.fetch,
+      timers: this.clock,
+      random: () => 0.5,
+      lifecycle: { online: () => true, subscribe: () => () => {} },
+      onError: (error) => this.errors.push(error),
+      storage: storage && customStorage(storage),
+      // No time passes while it is loaded.
+      polls: () => polls,
+      ...rest,
+    });
+  }
+
+  readonly fetch = (async (url: string, init: RequestInit = {}) => {
+    const { clock, model } = this;
+    const signal = init.signal as AbortSignal | undefined;
+    const way = () =>
+      new Promise<void>((resolve, reject) => {
+        const aborted = () => reject(new Error("aborted"));
+        signal?.addEventListener("abort", aborted);
+        clock.setTimeout(() => {
+          signal?.removeEventListener("abort", aborted);
+          resolve();
+        }, this.delay);
+      });
+    if (signal?.aborted) throw new Error("aborted");
+    await way();
+    if (this.down) throw new TypeError("fetch failed");
+    const body = init.body ? (JSON.parse(init.body as string) as Json) : undefined;
+    const token = ((init.headers as Json | undefined)?.authorization as string | undefined)?.replace(
+      "Bearer ",
+      "",
+    );
+    let answer = await model.request(init.method ?? "GET", url, token ?? "", body);
+    // A poll without anything to tell waits.
+    const wait = (body?.timeout_ms as number | undefined) ?? 0;
+    const until = clock.now() + wait;
+    while (url.endsWith("/poll") && answer.status < 300 && clock.now() < until && idle(answer.body)) {
+      await way();
+      if (this.down) throw new TypeError("fetch failed");
+      answer = await model.request("POST", url, token ?? "", { ...body, commands: [] });
+    }
+    await way();
+    if (this.down) throw new TypeError("fetch failed");
+    const { status } = answer;
+    return {
+      ok: status < 300,
+      status,
+      headers: new Headers(),
+      text: async () => (answer.body ? JSON.stringify(answer.body) : ""),
+    };
+  }) as unknown as typeof fetch;
+
+  /** Cuts every connection, without a word. */
+  cut(code = 1006): void {
+    for (const socket of [...this.sockets]) socket.lose(code);
+  }
+}
+
+const idle = (body: Json | undefined) =>
+  !(body?.events as unknown[])?.length && !(body?.answers as unknown[])?.length;
+
+/** A WebSocket whose other end is the model. */
+export class FakeSocket {
+  readyState = 0;
+  onopen: (() => void) | null = null;
+  onmessage: ((event: { data: string }) => void) | null = null;
+  onerror: (() => void) | null = null;
+  onclose: ((event: { code: number; reason: string }) => void) | null = null;
+  readonly #world: World;
+  readonly #session: Session;
+
+  constructor(world: World) {
+    this.#world = world;
+    world.attempts++;
+    this.#session = {
+      user: undefined,
+      joined: new Set(),
+      send: (frame) => this.#arrive(frame),
+      close: (code, reason = "") => this.#later(() => this.lose(code, reason)),
+    };
+    this.#later(() => {
+      if (this.readyState !== 0) return;
+      if (world.down || world.noWebSocket) return this.lose(1006);
+      this.readyState = 1;
+      world.sockets.add(this);
+      world.model.open(this.#session);
+      this.onopen?.();
+    });
+  }
+
+  send(text: string): void {
+    const frame = JSON.parse(text) as Json;
+    this.#later(() => {
+      if (this.readyState === 1 && !this.#world.down) this.#world.model.frame(this.#session, frame);
+    });
+  }
+
+  close(): void {
+    this.lose(1000);
+  }
+
+  /** Puts text on the wire as it is. */
+  say(text: string): void {
+    this.#later(() => this.readyState === 1 && !this.#world.down && this.onmessage?.({ data: text }));
+  }
+
+  /** The end, as the client sees it. */
+  lose(code: number, reason = ""): void {
+    if (this.readyState === 3) return;
+    this.readyState = 3;
+    this.#world.sockets.delete(this);
+    this.#world.model.gone(this.#session);
+    this.onclose?.({ code, reason });
+  }
+
+  #arrive(frame: Json): void {
+    this.say(JSON.stringify(frame));
+  }
+
+  #later(run: () => void): void {
+    this.#world.clock.setTimeout(run, this.#world.delay);
+  }
+}
+
+/** A lifecycle that a test drives. */
+export function lifecycle(): Lifecycle & { tell(event: LifecycleEvent): void } {
+  const listeners = new Set<(event: LifecycleEvent) => void>();
+  return {
+    online: () => true,
+    subscribe: (listener) => {
+      listeners.add(listener);
+      return () => void listeners.delete(listener);
+    },
+    tell: (event) => {
+      for (const listener of [...listeners]) listener(event);
+    },
+  };
+}
+
+/** A storage that outlives its clients; a client that is killed says nothing more to it. */
+export function disk(): StorageAdapter & { tab(): StorageAdapter & { kill(): void } } {
+  const inner = memoryStorage();
+  return {
+    ...inner,
+    tab() {
+      let dead = false;
+      return {
+        getItem: (key) => inner.getItem(key),
+        setItem: (key, value) => (dead ? undefined : inner.setItem(key, value)),
+        removeItem: (key) => (dead ? undefined : inner.removeItem(key)),
+        keys: () => inner.keys?.() ?? [],
+        kill: () => {
+          dead = true;
+        },
+      };
+    },
+  };
+}

@@ -1,0 +1,160 @@
+import { expect, test } from "vitest";
+import { World } from "./support/world.js";
+
+const talk = async (world: World, client: ReturnType<World["client"]>, text: string) => {
+  client.room("r").send(text);
+  await world.clock.pass(1_000);
+  world.model.say(`re: ${text}`);
+  await world.clock.pass(1_000);
+  const { items } = client.room("r").messages.get();
+  expect(items.map(({ content }) => content)).toContain(`re: ${text}`);
+  expect(items.find(({ content }) => content === text)).toMatchObject({ status: "sent", stored: true });
+};
+
+test("without a WebSocket class it polls, and everything works", async () => {
+  const world = new World();
+  const client = world.client({ transport: "poll" });
+  client.connect().catch(() => {});
+  client.room("r").open();
+  await world.clock.pass(2_000);
+  expect(client.connection.get()).toMatchObject({ state: "connected", transport: "poll" });
+  expect(client.room("r").state.get().phase).toBe("live");
+  await talk(world, client, "over polls");
+  expect(world.attempts).toBe(0);
+});
+
+test("where WebSockets are switched off it polls at once, and comes back when polls say so", async () => {
+  const world = new World();
+  world.noWebSocket = true;
+  world.model.websocket = false;
+  const client = world.client();
+  client.connect().catch(() => {});
+  client.room("r").open();
+  await world.clock.pass(3_000);
+  expect(client.connection.get()).toMatchObject({ state: "connected", transport: "poll" });
+  await talk(world, client, "one");
+  const before = world.attempts;
+  await world.clock.pass(120_000);
+  expect(world.attempts).toBe(before);
+  world.noWebSocket = false;
+  world.model.websocket = true;
+  await world.clock.pass(60_000);
+  expect(client.connection.get()).toMatchObject({ state: "connected", transport: "websocket" });
+  await talk(world, client, "two");
+  expect(world.model.contents()).toEqual(["one", "re: one", "two", "re: two"]);
+});
+
+test("handshakes that fail again and again, while the gateway can be asked, lead to polls", async () => {
+  const world = new World();
+  world.noWebSocket = true;
+  const client = world.client();
+  client.connect().catch(() => {});
+  await world.clock.pass(20_000);
+  expect(client.connection.get()).toMatchObject({ state: "connected", transport: "poll" });
+  expect(world.attempts).toBeGreaterThanOrEqual(3);
+  // It goes on trying, ever more rarely, and never leaves the polls for it.
+  const states: string[] = [];
+  client.connection.subscribe(() => states.push(client.connection.get().state));
+  await world.clock.pass(600_000);
+  expect(states.filter((state) => state !== "connected")).toEqual([]);
+  expect(world.attempts).toBeLessThan(20);
+});
+
+test("4410 leads to polls", async () => {
+  const world = new World();
+  const client = world.client();
+  client.connect().catch(() => {});
+  await world.clock.pass(1_000);
+  world.model.websocket = false;
+  world.cut(4410);
+  await world.clock.pass(1_000);
+  expect(client.connection.get()).toMatchObject({ state: "connected", transport: "poll" });
+});
+
+test("an app that wants a WebSocket is told where there is none, and `auto` polls there", async () => {
+  const had = Object.getOwnPropertyDescriptor(globalThis, "WebSocket");
+  Reflect.deleteProperty(globalThis, "WebSocket");
+  try {
+    const world = new World();
+    const failed = world.client({ transport: "websocket", WebSocket: undefined }).connect();
+    const polls = world.client({ WebSocket: undefined });
+    polls.connect().catch(() => {});
+    await Promise.all([expect(failed).rejects.toMatchObject({ code: "protocol" }), world.clock.pass(1_000)]);
+    expect(polls.connection.get()).toMatchObject({ state: "connected", transport: "poll" });
+  } finally {
+    if (had) Object.defineProperty(globalThis, "WebSocket", had);
+  }
+});
+
+test("no network is no reason to poll", async () => {
+  const world = new World();
+  const client = world.client();
+  client.connect().catch(() => {});
+  await world.clock.pass(1_000);
+  world.down = true;
+  world.cut();
+  await world.clock.pass(300_000);
+  world.down = false;
+  await world.clock.pass(90_000);
+  expect(client.connection.get()).toMatchObject({ state: "connected", transport: "websocket" });
+});
+
+test("a poll whose answer is lost costs nothing", async () => {
+  const world = new World();
+  const client = world.client({ transport: "poll" });
+  client.connect().catch(() => {});
+  client.room("r").open();
+  await world.clock.pass(2_000);
+  for (let i = 0; i < 5; i++) {
+    client.room("r").send(`m${i}`);
+    await world.clock.pass(7);
+    world.down = true;
+    await world.clock.pass(100);
+    world.down = false;
+    world.model.say(`b${i}`);
+    await world.clock.pass(20_000);
+  }
+  const contents = client
+    .room("r")
+    .messages.get()
+    .items.map(({ content }) => content);
+  expect(contents).toEqual(world.model.contents());
+  expect(new Set(contents).size).toBe(10);
+});
+
+test("a gap in a poll is filled from where the client was", async () => {
+  const world = new World();
+  const client = world.client({ transport: "poll" });
+  client.connect().catch(() => {});
+  client.room("r").open();
+  await world.clock.pass(2_000);
+  world.model.say("a");
+  await world.clock.pass(2_000);
+  world.down = true;
+  await world.clock.pass(1_000);
+  for (let i = 0; i < 5; i++) world.model.say(`missed ${i}`);
+  world.model.room().forgotten = 6;
+  const polled: unknown[] = [];
+  const poll = world.model.poll.bind(world.model);
+  world.model.poll = (user, body) => {
+    const cursor = (body.cursors as Record<string, unknown> | undefined)?.r;
+    const asked = world.model.requests.filter((request) => request.includes("/events")).length;
+    if (cursor) polled.push([cursor, asked]);
+    return poll(user, body);
+  };
+  let lagging = 3;
+  world.model.http = (_, path) =>
+    path.endsWith("/events") && lagging-- > 0 ? { status: 503, body: { code: "unavailable" } } : undefined;
+  world.down = false;
+  await world.clock.pass(60_000);
+  // One poll tells of the gap; the room is left out until it is filled, and goes on from there.
+  expect(polled[0]).toEqual([{ epoch: "1", seq: 1 }, 0]);
+  expect(polled[1]).toEqual([{ epoch: "1", seq: 6 }, 4]);
+  expect(
+    client
+      .room("r")
+      .messages.get()
+      .items.map(({ content }) => content),
+  ).toEqual(world.model.contents());
+  expect(world.model.requests.some((request) => /events\?after=1&epoch=1&upto=6/.test(request))).toBe(true);
+});

@@ -1,0 +1,63 @@
+import { createReadStream } from "node:fs";
+import { stat } from "node:fs/promises";
+import { extname, join, sep } from "node:path";
+
+const TYPES = new Map([
+  [".html", "text/html; charset=utf-8"],
+  [".js", "text/javascript; charset=utf-8"],
+  [".css", "text/css; charset=utf-8"],
+  [".svg", "image/svg+xml"],
+  [".png", "image/png"],
+  [".json", "application/json"],
+  [".webmanifest", "application/manifest+json"],
+  [".txt", "text/plain; charset=utf-8"],
+]);
+
+/**
+ * Where in the folder a request's path points to.
+ * @param {string} root absolute
+ * @param {string} pathname as it came, still percent-encoded
+ * @returns {string | undefined} undefined for what is malformed or leads out of the folder
+ */
+export function resolveInside(root, pathname) {
+  let path;
+  try {
+    path = decodeURIComponent(pathname);
+  } catch {
+    return undefined;
+  }
+  if (path.includes("\0") || path.includes("\\") || path.split("/").includes("..")) return undefined;
+  const file = join(root, path);
+  return file === root || file.startsWith(root.endsWith(sep) ? root : root + sep) ? file : undefined;
+}
+
+/**
+ * Answers with a file of the built page; paths without an extension are the page itself.
+ * @param {import("node:http").IncomingMessage} request
+ * @param {import("node:http").ServerResponse} response
+ * @param {{root: string, pathname: string, page: Record<string, string>}} options `page`: headers of the page
+ * @returns {Promise<boolean>} false when there is no such file
+ */
+export async function sendFile(request, response, { root, pathname, page }) {
+  const asked = resolveInside(root, pathname);
+  if (asked === undefined) return false;
+  const isPage = extname(asked) === "";
+  const file = isPage ? join(root, "index.html") : asked;
+  const found = await stat(file).catch(() => undefined);
+  if (!found?.isFile()) return false;
+  const type = TYPES.get(extname(file)) ?? "application/octet-stream";
+  // The names of assets hold a hash of what they say.
+  const hashed = pathname.startsWith("/assets/");
+  response.writeHead(200, {
+    "Content-Type": type,
+    "Content-Length": found.size,
+    "Cache-Control": hashed ? "public, max-age=31536000, immutable" : "no-cache",
+    ...(type.startsWith("text/html") ? page : {}),
+  });
+  if (request.method === "HEAD") response.end();
+  else
+    createReadStream(file)
+      .on("error", () => response.destroy())
+      .pipe(response);
+  return true;
+}

@@ -1,0 +1,92 @@
+import { localStorageAdapter } from "@tidings/client/storage";
+import { TidingsProvider } from "@tidings/react";
+import { useEffect, useMemo, useState } from "react";
+import { LoginScreen } from "./login/LoginScreen.tsx";
+import { Shell } from "./shell/Shell.tsx";
+import { askToken, type Config, originPicker, readConfig } from "./state/server.ts";
+import { makeSessions, type Session } from "./state/session.ts";
+import { Button } from "./ui/Button.tsx";
+import { Toasts } from "./ui/Toasts.tsx";
+
+const sessions = makeSessions(window.sessionStorage, window.localStorage);
+
+/** The page: asks for a name, then shows the chat. */
+export function App() {
+  const [session, setSession] = useState(sessions.load);
+  if (session === undefined) {
+    return (
+      <LoginScreen
+        onSignIn={(next) => {
+          sessions.save(next);
+          setSession(next);
+        }}
+      />
+    );
+  }
+  const signOut = () => {
+    sessions.clear(session);
+    window.location.hash = "#/";
+    setSession(undefined);
+  };
+  return <SignedIn key={session.user} session={session} onSignOut={signOut} />;
+}
+
+interface SignedInProps {
+  readonly session: Session;
+  readonly onSignOut: () => void;
+}
+
+function SignedIn({ session, onSignOut }: SignedInProps) {
+  const [config, setConfig] = useState<Config>();
+  const [error, setError] = useState<string>();
+  const [attempt, setAttempt] = useState(0);
+  // biome-ignore lint/correctness/useExhaustiveDependencies: a new attempt asks again
+  useEffect(() => {
+    let current = true;
+    readConfig().then(
+      (found) => current && setConfig(found),
+      (failure: Error) => current && setError(failure.message),
+    );
+    return () => {
+      current = false;
+    };
+  }, [attempt]);
+
+  const options = useMemo(
+    () =>
+      config && {
+        url: originPicker(config.gateways, window.location.search),
+        httpUrl: originPicker(config.persistence, ""),
+        token: () => askToken(session.name).then((answer) => answer.token),
+        account: session.user,
+        storage: localStorageAdapter(),
+      },
+    [config, session],
+  );
+
+  if (error !== undefined && config === undefined) {
+    const again = () => {
+      setError(undefined);
+      setAttempt((count) => count + 1);
+    };
+    return (
+      <main className="login">
+        <div className="login-card">
+          <h1>Not reachable</h1>
+          <p role="alert">{error}</p>
+          <Button look="primary" icon="retry" onClick={again}>
+            Try again
+          </Button>
+        </div>
+      </main>
+    );
+  }
+  if (options === undefined) return null;
+  return (
+    <TidingsProvider options={options}>
+      <Toasts>
+        <Shell session={session} onSignOut={onSignOut} />
+      </Toasts>
+    </TidingsProvider>
+  );
+}

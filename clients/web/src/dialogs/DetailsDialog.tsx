@@ -1,0 +1,102 @@
+import type { Message } from "@tidings/client";
+import { messageVersions } from "@tidings/client/http";
+import { useMembers, useReceipts, useRoom, useTidings } from "@tidings/react";
+import { useEffect, useState } from "react";
+import { displayName } from "../logic/names.ts";
+import { audienceOf, reached } from "../logic/ticks.ts";
+import { exactTime } from "../logic/time.ts";
+import { mayManage } from "../room/permissions.ts";
+import { Avatar } from "../ui/Avatar.tsx";
+import { Dialog } from "../ui/Dialog.tsx";
+
+interface DetailsProps {
+  readonly room: string;
+  readonly message: Message;
+  readonly onClose: () => void;
+}
+
+/** When a message was sent, whom it reached, and for those who may see them its earlier words. */
+export function DetailsDialog({ room, message, onClose }: DetailsProps) {
+  const receipts = useReceipts(room);
+  const members = useMembers(room).items;
+  const { summary } = useRoom(room);
+  const { read, delivered } = reached(message, receipts, audienceOf(message, members));
+  const nameOf = (user: string) => displayName(user, members?.find((one) => one.user === user)?.name);
+  return (
+    <Dialog title="Message details" onClose={onClose}>
+      <dl className="details">
+        <dt>From</dt>
+        <dd>{displayName(message.sender.id, message.sender.name)}</dd>
+        <dt>Sent</dt>
+        <dd>{exactTime(message.at)}</dd>
+        {message.editedAt !== undefined && (
+          <>
+            <dt>Edited</dt>
+            <dd>{exactTime(message.editedAt)}</dd>
+          </>
+        )}
+      </dl>
+      <People title="Read by" users={read} nameOf={nameOf} empty="Nobody yet" />
+      {delivered.length > 0 && <People title="Delivered to" users={delivered} nameOf={nameOf} empty="" />}
+      {message.editedAt !== undefined && mayManage(summary) && (
+        <Versions room={room} seq={message.seq} now={message.content} />
+      )}
+    </Dialog>
+  );
+}
+
+interface PeopleProps {
+  readonly title: string;
+  readonly users: readonly string[];
+  readonly nameOf: (user: string) => string;
+  readonly empty: string;
+}
+
+function People({ title, users, nameOf, empty }: PeopleProps) {
+  return (
+    <section className="details-part">
+      <h3>{title}</h3>
+      {users.length === 0 && <p className="hint">{empty}</p>}
+      <ul className="people">
+        {users.map((user) => (
+          <li key={user}>
+            <Avatar id={user} name={nameOf(user)} size="small" />
+            {nameOf(user)}
+          </li>
+        ))}
+      </ul>
+    </section>
+  );
+}
+
+function Versions({ room, seq, now }: { room: string; seq: number | undefined; now: string }) {
+  const client = useTidings();
+  const [versions, setVersions] = useState<readonly { content: string; at: string }[]>();
+  useEffect(() => {
+    let current = true;
+    if (seq !== undefined) {
+      messageVersions(client, room, seq).then(
+        // The last of them may be what stands there now.
+        (all) => current && setVersions(all.at(-1)?.content === now ? all.slice(0, -1) : all),
+        () => current && setVersions([]),
+      );
+    }
+    return () => {
+      current = false;
+    };
+  }, [client, room, seq, now]);
+  return (
+    <section className="details-part">
+      <h3>Earlier versions</h3>
+      {versions === undefined && <p className="hint">Loading…</p>}
+      <ol className="versions">
+        {versions?.map((version) => (
+          <li key={version.at}>
+            <time dateTime={version.at}>{exactTime(Date.parse(version.at))}</time>
+            <p>{version.content}</p>
+          </li>
+        ))}
+      </ol>
+    </section>
+  );
+}

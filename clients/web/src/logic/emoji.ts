@@ -1,0 +1,69 @@
+/** Emojis for reactions and text, with the names that are read out. */
+export const EMOJIS: readonly (readonly [emoji: string, name: string])[] = [
+  ["👍", "thumbs up"],
+  ["❤️", "heart"],
+  ["😂", "tears of joy"],
+  ["🎉", "party"],
+  ["😮", "surprised"],
+  ["🙏", "thank you"],
+  ["👎", "thumbs down"],
+  ["🔥", "fire"],
+  ["👀", "eyes"],
+  ["✅", "done"],
+  ["💯", "hundred"],
+  ["🚀", "rocket"],
+  ["😀", "grin"],
+  ["😅", "sweat smile"],
+  ["😉", "wink"],
+  ["😍", "heart eyes"],
+  ["🤔", "thinking"],
+  ["😎", "cool"],
+  ["🥳", "celebrating"],
+  ["😢", "crying"],
+  ["😡", "angry"],
+  ["😴", "asleep"],
+  ["🙈", "see no evil"],
+  ["🤯", "mind blown"],
+  ["👏", "clapping"],
+  ["🙌", "raised hands"],
+  ["💪", "strong"],
+  ["🤝", "handshake"],
+  ["👋", "wave"],
+  ["🤞", "fingers crossed"],
+  ["☕", "coffee"],
+  ["🍵", "tea"],
+  ["🍕", "pizza"],
+  ["🍰", "cake"],
+  ["🌱", "seedling"],
+  ["🌞", "sun"],
+  ["⭐", "star"],
+  ["💡", "idea"],
+  ["📌", "pin"],
+  ["⚠️", "warning"],
+  ["❓", "question"],
+  ["❗", "exclamation"],
+];
+
+/** How many stand in a line of the picker. */
+export const EMOJI_COLUMNS = 6;
+
+/** Where an arrow key leads to in the picker; undefined for other keys. */
+export function moveInGrid(
+  key: string,
+  at: number,
+  count: number,
+  columns = EMOJI_COLUMNS,
+): number | undefined {
+  const steps: Record<string, number> = {
+    ArrowLeft: -1,
+    ArrowRight: 1,
+    ArrowUp: -columns,
+    ArrowDown: columns,
+  };
+  if (key === "Home") return 0;
+  if (key === "End") return count - 1;
+  const step = steps[key];
+  if (step === undefined) return undefined;
+  const to = at + step;
+  return to < 0 || to >= count ? at : to;
+}

@@ -1,0 +1,55 @@
+import type { Member, Message, Receipt } from "@tidings/client";
+
+/** How far one's own message has come. */
+export type Tick = "none" | "sending" | "sent" | "delivered" | "read" | "failed";
+
+/** The tick of a message: of others' messages none; two ticks once it reached somebody, coloured once read. */
+export function tickOf(message: Message, receipts: ReadonlyMap<string, Receipt>, audience?: Audience): Tick {
+  if (!message.mine || message.deleted) return "none";
+  if (message.status !== "sent") return message.status;
+  const { seq } = message;
+  if (seq === undefined) return "sending";
+  let delivered = false;
+  for (const [user, receipt] of receipts) {
+    if (user === message.sender.id || (audience && !audience(user))) continue;
+    if (receipt.readSeq >= seq) return "read";
+    delivered ||= receipt.deliveredSeq >= seq;
+  }
+  return delivered ? "delivered" : "sent";
+}
+
+/** Whether a user may see a message. */
+export type Audience = (user: string) => boolean;
+
+/** Who may see a private message; undefined for one that all may see. */
+export function audienceOf(message: Message, members: readonly Member[] | undefined): Audience | undefined {
+  const { visibleTo } = message;
+  if (visibleTo === undefined) return undefined;
+  const users = new Set(visibleTo.users);
+  for (const member of members ?? []) if (visibleTo.roles.includes(member.role)) users.add(member.user);
+  return (user) => users.has(user);
+}
+
+/** What a tick says, in words. */
+export const TICK_WORDS: Readonly<Record<Tick, string>> = {
+  none: "",
+  sending: "Sending",
+  sent: "Sent",
+  delivered: "Delivered",
+  read: "Read",
+  failed: "Not sent",
+};
+
+/** Who has read a message and who only has it, by user id, for its details. */
+export function reached(message: Message, receipts: ReadonlyMap<string, Receipt>, audience?: Audience) {
+  const read: string[] = [];
+  const delivered: string[] = [];
+  const { seq } = message;
+  if (seq === undefined) return { read, delivered };
+  for (const [user, receipt] of receipts) {
+    if (user === message.sender.id || (audience && !audience(user))) continue;
+    if (receipt.readSeq >= seq) read.push(user);
+    else if (receipt.deliveredSeq >= seq) delivered.push(user);
+  }
+  return { read, delivered };
+}

@@ -1,0 +1,74 @@
+import { type FormEvent, useEffect, useState } from "react";
+import { cleanName, NAME_LIMIT, userIdOf } from "../logic/names.ts";
+import { askToken } from "../state/server.ts";
+import type { Session } from "../state/session.ts";
+import { Avatar } from "../ui/Avatar.tsx";
+import { Button } from "../ui/Button.tsx";
+
+/** Asks for a name, and for nothing else. */
+export function LoginScreen({ onSignIn }: { onSignIn: (session: Session) => void }) {
+  const [name, setName] = useState("");
+  const [busy, setBusy] = useState(false);
+  const [error, setError] = useState<string>();
+  const clean = cleanName(name);
+
+  useEffect(() => {
+    document.title = "Tidings";
+  }, []);
+
+  const submit = async (event: FormEvent) => {
+    event.preventDefault();
+    if (clean === undefined) {
+      setError(name.trim() === "" ? "Please type a name." : `A name has up to ${NAME_LIMIT} characters.`);
+      return;
+    }
+    setBusy(true);
+    setError(undefined);
+    try {
+      const answer = await askToken(clean);
+      onSignIn({ user: answer.user, name: answer.name });
+    } catch (failure) {
+      setError((failure as Error).message);
+      setBusy(false);
+    }
+  };
+
+  return (
+    <main className="login">
+      <form className="login-card" onSubmit={submit} noValidate>
+        <img src="/icon.svg" alt="" width="56" height="56" />
+        <h1>Welcome to Tidings</h1>
+        <p className="hint">
+          Choose a name and start talking. Whoever gives the same name is the same person here.
+        </p>
+        <label htmlFor="name">Your name</label>
+        <div className="login-name">
+          {clean ? (
+            <Avatar id={userIdOf(clean)} name={clean} />
+          ) : (
+            <span className="avatar avatar-medium avatar-empty" aria-hidden="true" />
+          )}
+          <input
+            id="name"
+            name="name"
+            value={name}
+            onChange={(event) => setName(event.target.value)}
+            autoComplete="nickname"
+            // biome-ignore lint/a11y/noAutofocus: it is all there is on this page
+            autoFocus
+            maxLength={NAME_LIMIT + 40}
+            placeholder="Ada Lovelace"
+            aria-invalid={error !== undefined}
+            aria-describedby="name-error"
+          />
+        </div>
+        <p id="name-error" className="form-error" role="alert">
+          {error}
+        </p>
+        <Button look="primary" type="submit" busy={busy}>
+          Continue
+        </Button>
+      </form>
+    </main>
+  );
+}

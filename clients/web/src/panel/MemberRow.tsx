@@ -1,0 +1,84 @@
+import type { Member, PresenceState, RoomSummary } from "@tidings/client";
+import { useState } from "react";
+import { errorWords, STATUS_WORDS } from "../logic/connection.ts";
+import { displayName } from "../logic/names.ts";
+import { lastSeen } from "../logic/time.ts";
+import { rolesToGive } from "../room/permissions.ts";
+import { useNow } from "../state/useNow.ts";
+import { Avatar } from "../ui/Avatar.tsx";
+import { IconButton } from "../ui/Button.tsx";
+import { useToast } from "../ui/Toasts.tsx";
+
+interface MemberRowProps {
+  readonly member: Member;
+  readonly me: boolean;
+  readonly summary: RoomSummary | undefined;
+  readonly presence: PresenceState | undefined;
+  readonly onRole: (role: string) => Promise<void>;
+  readonly onRemove: (name: string) => void;
+}
+
+const ROLE_WORDS: Readonly<Record<string, string>> = {
+  owner: "Owner",
+  admin: "Admin",
+  member: "Member",
+  guest: "Guest",
+};
+const roleWords = (role: string) => ROLE_WORDS[role] ?? role;
+
+/** One member: name, presence, role, and what may be changed of it. */
+export function MemberRow({ member, me, summary, presence, onRole, onRemove }: MemberRowProps) {
+  const now = useNow(60_000);
+  const toast = useToast();
+  const [busy, setBusy] = useState(false);
+  const name = displayName(member.user, member.name);
+  const roles = rolesToGive(summary, member.role);
+  const choices = roles.includes(member.role) || roles.length === 0 ? roles : [member.role, ...roles];
+  const seen =
+    presence?.status === "offline" && presence.lastSeen !== null
+      ? lastSeen(presence.lastSeen, now)
+      : presence && STATUS_WORDS[presence.status];
+  const change = async (role: string) => {
+    setBusy(true);
+    try {
+      await onRole(role);
+    } catch (error) {
+      const last = (error as { code?: string }).code === "conflict";
+      toast(last ? "The last owner stays owner. Make somebody else owner first." : errorWords(error));
+    } finally {
+      setBusy(false);
+    }
+  };
+  return (
+    <li className="member">
+      <Avatar id={member.user} name={name} status={presence?.status} />
+      <span className="member-text">
+        <strong>
+          {name}
+          {me && <span className="member-you"> (you)</span>}
+        </strong>
+        <span>{seen ?? "\u00a0"}</span>
+      </span>
+      {choices.length > 0 ? (
+        <select
+          className="role-select"
+          aria-label={`Role of ${name}`}
+          value={member.role}
+          disabled={busy}
+          onChange={(event) => void change(event.target.value)}
+        >
+          {choices.map((role) => (
+            <option key={role} value={role}>
+              {roleWords(role)}
+            </option>
+          ))}
+        </select>
+      ) : (
+        summary?.kind !== "direct" && <span className="role-name">{roleWords(member.role)}</span>
+      )}
+      {choices.length > 0 && !me && (
+        <IconButton icon="close" label={`Remove ${name}`} size={18} onClick={() => onRemove(name)} />
+      )}
+    </li>
+  );
+}

@@ -1,0 +1,30 @@
+import type { KeyboardEvent, ReactNode } from "react";
+import { IconButton } from "../ui/Button.tsx";
+
+interface PanelProps {
+  readonly title: string;
+  readonly onClose: () => void;
+  readonly children: ReactNode;
+}
+
+/** What stands beside a room, and on phones instead of it. Escape closes it. */
+export function Panel({ title, onClose, children }: PanelProps) {
+  const onKeyDown = (event: KeyboardEvent) => {
+    if (event.key === "Escape" && !event.defaultPrevented) onClose();
+  };
+  return (
+    <aside className="panel" aria-label={title} onKeyDown={onKeyDown}>
+      <header className="panel-header">
+        <IconButton icon="back" label="Back to the room" className="only-narrow" onClick={onClose} />
+        <h2>{title}</h2>
+        <IconButton
+          icon="close"
+          label={`Close ${title.toLowerCase()}`}
+          className="only-wide"
+          onClick={onClose}
+        />
+      </header>
+      <div className="panel-scroll">{children}</div>
+    </aside>
+  );
+}

@@ -1,0 +1,74 @@
+import type { RoomSummary } from "@tidings/client";
+import { updateRoom } from "@tidings/client/http";
+import { useTidings } from "@tidings/react";
+import { type FormEvent, useEffect, useId, useState } from "react";
+import { errorWords } from "../logic/connection.ts";
+import { Button } from "../ui/Button.tsx";
+import { useToast } from "../ui/Toasts.tsx";
+
+/** For who manages a room: its name, and whether it is archived. */
+export function RoomSettings({ room, summary }: { room: string; summary: RoomSummary }) {
+  const client = useTidings();
+  const toast = useToast();
+  const id = useId();
+  const [name, setName] = useState(summary.name ?? "");
+  const [busy, setBusy] = useState<"name" | "archived">();
+  // Somebody else may give it another name meanwhile.
+  useEffect(() => setName(summary.name ?? ""), [summary.name]);
+  const changed = name.trim() !== (summary.name ?? "") && name.trim() !== "";
+  const update = async (change: { name?: string; archived?: boolean }, done: string) => {
+    setBusy(change.name === undefined ? "archived" : "name");
+    try {
+      await updateRoom(client, room, change);
+      toast(done);
+    } catch (error) {
+      toast(errorWords(error));
+    } finally {
+      setBusy(undefined);
+    }
+  };
+  const rename = (event: FormEvent) => {
+    event.preventDefault();
+    if (changed) void update({ name: name.trim() }, `The room is called ${name.trim()} now`);
+  };
+  return (
+    <details className="settings">
+      <summary>Room settings</summary>
+      {!summary.archived && (
+        <form className="add-member" onSubmit={rename}>
+          <label htmlFor={id} className="visually-hidden">
+            Name of the room
+          </label>
+          <input
+            id={id}
+            value={name}
+            maxLength={200}
+            autoComplete="off"
+            onChange={(event) => setName(event.target.value)}
+          />
+          <Button type="submit" busy={busy === "name"} disabled={!changed || busy !== undefined}>
+            Rename
+          </Button>
+        </form>
+      )}
+      <Button
+        icon="archive"
+        busy={busy === "archived"}
+        disabled={busy !== undefined}
+        onClick={() =>
+          void update(
+            { archived: !summary.archived },
+            summary.archived ? "The room can be written to again" : "The room is archived",
+          )
+        }
+      >
+        {summary.archived ? "Take out of the archive" : "Archive room"}
+      </Button>
+      <p className="hint">
+        {summary.archived
+          ? "Nobody can write here as long as it is archived."
+          : "Everybody can still read an archived room, and nobody can write to it."}
+      </p>
+    </details>
+  );
+}

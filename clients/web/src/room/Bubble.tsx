@@ -1,0 +1,105 @@
+import type { Message } from "@tidings/client";
+import { useMembers } from "@tidings/react";
+import { memo } from "react";
+import { colourOf, displayName } from "../logic/names.ts";
+import { isEmojiOnly, linkify } from "../logic/preview.ts";
+import { privateWords } from "../logic/private.ts";
+import { TICK_WORDS, type Tick } from "../logic/ticks.ts";
+import { clockTime, exactTime } from "../logic/time.ts";
+import { Icon, TickIcon } from "../ui/Icon.tsx";
+import { useActions } from "./actions.ts";
+import { Quote } from "./Quote.tsx";
+
+interface BubbleProps {
+  readonly message: Message;
+  readonly tick: Tick;
+  readonly showName: boolean;
+}
+
+/** What a message says, with its time and how far it has come. */
+export const Bubble = memo(function Bubble({ message, tick, showName }: BubbleProps) {
+  const large = !message.deleted && message.replyTo === undefined && isEmojiOnly(message.content);
+  const edited = message.editedAt !== undefined && !message.deleted;
+  const ticked = tick !== "none" && tick !== "failed";
+  const time = clockTime(message.at);
+  return (
+    <div className="bubble" data-large={large || undefined} data-private={message.visibleTo ? "" : undefined}>
+      {showName && (
+        <div className="bubble-name" data-colour={colourOf(message.sender.id)}>
+          {displayName(message.sender.id, message.sender.name)}
+        </div>
+      )}
+      {message.visibleTo && <PrivateLine message={message} />}
+      {message.replyTo !== undefined && !message.deleted && <Quote seq={message.replyTo} />}
+      <div className="bubble-text" dir="auto">
+        {message.deleted ? (
+          <em className="bubble-gone">This message was deleted</em>
+        ) : (
+          <Text text={message.content} />
+        )}
+        {/* Keeps room for the time in the last line, so that it never stands on the words. */}
+        <span
+          className="bubble-meta-room"
+          data-text={`${edited ? "edited " : ""}${time}${ticked ? " \u2003" : ""}`}
+        />
+      </div>
+      {!message.deleted && message.attachments.length > 0 && <Attachments message={message} />}
+      <div className="bubble-meta">
+        {edited && <span>edited</span>}
+        <time dateTime={new Date(message.at).toISOString()} title={exactTime(message.at)}>
+          {time}
+        </time>
+        {ticked && (
+          <span
+            className="tick"
+            data-tick={tick}
+            role="img"
+            aria-label={TICK_WORDS[tick]}
+            title={TICK_WORDS[tick]}
+          >
+            <TickIcon tick={tick} />
+          </span>
+        )}
+      </div>
+    </div>
+  );
+});
+
+function Text({ text }: { text: string }) {
+  return linkify(text).map((part, index) =>
+    part.href ? (
+      // biome-ignore lint/suspicious/noArrayIndexKey: parts of one text, which are made together
+      <a key={index} href={part.href} target="_blank" rel="noopener noreferrer nofollow" tabIndex={-1}>
+        {part.text}
+      </a>
+    ) : (
+      part.text
+    ),
+  );
+}
+
+function PrivateLine({ message }: { message: Message }) {
+  const { nameOf } = useActions();
+  const known = useMembers(message.room).items !== undefined;
+  return (
+    <div className="private-line">
+      <Icon name="lock" size={14} />
+      <span>{privateWords(message, known, nameOf)}</span>
+    </div>
+  );
+}
+
+function Attachments({ message }: { message: Message }) {
+  return (
+    <ul className="attachments">
+      {message.attachments.map((file) => (
+        <li key={file.url}>
+          <a href={file.url} target="_blank" rel="noopener noreferrer nofollow" tabIndex={-1}>
+            <Icon name="file" size={18} />
+            <span>{file.name}</span>
+          </a>
+        </li>
+      ))}
+    </ul>
+  );
+}

@@ -1,0 +1,60 @@
+import type { KeyboardEvent } from "react";
+import { EMOJIS, moveInGrid } from "../logic/emoji.ts";
+import { Popover } from "../ui/Popover.tsx";
+
+interface EmojiPickerProps {
+  readonly anchor: HTMLElement;
+  readonly returnTo?: HTMLElement | undefined;
+  readonly label: string;
+  readonly align?: "start" | "end";
+  readonly onPick: (emoji: string) => void;
+  readonly onClose: () => void;
+}
+
+/** A small set of emojis to choose from; arrow keys move. */
+export function EmojiPicker({
+  anchor,
+  returnTo = anchor,
+  label,
+  align = "start",
+  onPick,
+  onClose,
+}: EmojiPickerProps) {
+  const onKeyDown = (event: KeyboardEvent<HTMLDivElement>) => {
+    const all = [...event.currentTarget.querySelectorAll<HTMLElement>("button")];
+    const to = moveInGrid(event.key, all.indexOf(document.activeElement as HTMLElement), all.length);
+    if (to === undefined) return;
+    event.preventDefault();
+    all[to]?.focus();
+  };
+  return (
+    <Popover
+      anchor={anchor}
+      returnTo={returnTo}
+      align={align}
+      role="dialog"
+      label={label}
+      className="emoji-picker"
+      onClose={onClose}
+      onKeyDown={onKeyDown}
+    >
+      {EMOJIS.map(([emoji, name], index) => (
+        <button
+          key={emoji}
+          type="button"
+          className="emoji-choice"
+          aria-label={name}
+          title={name}
+          tabIndex={index === 0 ? 0 : -1}
+          onClick={() => {
+            onClose();
+            returnTo.focus({ preventScroll: true });
+            onPick(emoji);
+          }}
+        >
+          {emoji}
+        </button>
+      ))}
+    </Popover>
+  );
+}

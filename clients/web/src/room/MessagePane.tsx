@@ -1,0 +1,153 @@
+import { useConnection, useMembers, useMessages, useRead, useReceipts, useRoom } from "@tidings/react";
+import { useCallback, useEffect, useMemo, useRef, useState } from "react";
+import { isDown } from "../logic/connection.ts";
+import { buildRows, isMessageKey, isNews, type Row } from "../logic/rows.ts";
+import { audienceOf, tickOf } from "../logic/ticks.ts";
+import { badge, roomTitle } from "../logic/title.ts";
+import { Icon } from "../ui/Icon.tsx";
+import { Announcer } from "./Announcer.tsx";
+import { useActions } from "./actions.ts";
+import { MessageRow } from "./MessageRow.tsx";
+import { mayWrite } from "./permissions.ts";
+import { DayRow, MessageSkeleton, OlderRow, StartRow, UnreadRow } from "./Separators.tsx";
+import { type JumpTarget, useJump } from "./useJump.ts";
+import { useListKeys } from "./useListKeys.ts";
+import { useReadUpTo } from "./useReadUpTo.ts";
+import { type ListHandle, VirtualList } from "./VirtualList.tsx";
+
+interface MessagePaneProps {
+  readonly room: string;
+  /** The message to lead to. */
+  readonly target: JumpTarget | undefined;
+  /** Shows a message that is too far away to lead to. */
+  readonly onFar: (seq: number) => void;
+}
+
+/** The messages of a room. */
+export function MessagePane({ room, target, onFar }: MessagePaneProps) {
+  const { items, hasOlder, loadingOlder, loadOlder, phase, error } = useMessages(room);
+  const { summary } = useRoom(room);
+  const receipts = useReceipts(room);
+  const members = useMembers(room).items;
+  const { observe } = useRead(room);
+  const actions = useActions();
+  const list = useRef<ListHandle>(null);
+  const { readUpTo, known, clear } = useReadUpTo(room, summary);
+  const down = isDown(useConnection());
+  const waiting = phase === "closed" || phase === "loading" || !known;
+  const { jump, jumping, flash } = useJump(room, !waiting, list, onFar);
+  const [atEnd, setAtEnd] = useState(true);
+
+  const rows = useMemo(() => buildRows(items, { hasOlder, readUpTo }), [items, hasOlder, readUpTo]);
+  const keys = useMemo(() => rows.map((row) => row.key), [rows]);
+  const onKeyDown = useListKeys(rows, list, actions);
+
+  useEffect(() => {
+    if (target) jump(target.seq);
+  }, [target, jump]);
+
+  // Who sends wants to see it, and has seen what is above.
+  const newest = items.at(-1);
+  const lastOwn = useRef(newest?.key);
+  useEffect(() => {
+    if (newest?.key === lastOwn.current) return;
+    lastOwn.current = newest?.key;
+    if (newest?.status === "sending") {
+      list.current?.toEnd();
+      clear();
+    }
+  }, [newest, clear]);
+
+  // What is below and was not seen yet; what was read is told by its own mark.
+  const read = summary?.readSeq ?? 0;
+  let below = 0;
+  for (let at = items.length - 1; at >= 0 && (items[at]?.seq ?? Infinity) > read; at -= 1) {
+    if (isNews(items[at])) below += 1;
+  }
+
+  const failed = error !== undefined && hasOlder && !loadingOlder;
+  const onNearStart = useCallback(() => {
+    if (hasOlder && !loadingOlder && !failed) void loadOlder();
+  }, [hasOlder, loadingOlder, failed, loadOlder]);
+
+  const writable = mayWrite(summary);
+  const direct = summary?.kind === "direct";
+  const drawRow = (row: Row) => {
+    switch (row.type) {
+      case "start":
+        return <StartRow key={row.key} title={roomTitle(summary)} direct={direct} waiting={waiting} />;
+      case "older":
+        return <OlderRow key={row.key} failed={failed} onRetry={() => void loadOlder()} />;
+      case "day":
+        return <DayRow key={row.key} rowKey={row.key} at={row.at} />;
+      case "unread":
+        return <UnreadRow key={row.key} />;
+      case "message":
+        return (
+          <MessageRow
+            key={row.key}
+            message={row.message}
+            first={row.first}
+            last={row.last}
+            tick={tickOf(row.message, receipts, audienceOf(row.message, members))}
+            group={!direct}
+            writable={writable}
+            flash={flash === row.key}
+            observe={known ? observe(row.message.seq) : undefined}
+          />
+        );
+    }
+  };
+
+  // Without a connection it is said so, and what waits to be sent is shown.
+  if (waiting && !down && error === undefined) return <MessageSkeleton />;
+  if (items.length === 0 && (phase === "offline" || (waiting && down))) {
+    return (
+      <div className="pane-notice">
+        <Icon name="offline" size={28} />
+        <p>The messages of this room come as soon as there is a connection.</p>
+      </div>
+    );
+  }
+  const startKey = rows.some((row) => row.type === "unread") ? "unread" : undefined;
+  return (
+    <div className="message-pane">
+      <VirtualList
+        keys={keys}
+        startKey={startKey}
+        anchorable={anchorable}
+        onNearStart={onNearStart}
+        onAtEnd={setAtEnd}
+        handle={list}
+        label={`Messages of ${roomTitle(summary)}`}
+        busy={loadingOlder}
+        onKeyDown={onKeyDown}
+      >
+        {(index) => {
+          const row = rows[index];
+          return row && drawRow(row);
+        }}
+      </VirtualList>
+      {jumping && (
+        <div className="pane-jumping" role="status">
+          <span className="spinner" /> Looking for the message…
+        </div>
+      )}
+      {!atEnd && (
+        <button
+          type="button"
+          className="to-newest"
+          aria-label={below > 0 ? `Jump to newest, ${below} new` : "Jump to newest"}
+          onClick={() => list.current?.toEnd()}
+        >
+          <Icon name="arrowDown" />
+          {below > 0 && <span className="badge">{badge(below)}</span>}
+        </button>
+      )}
+      <Announcer messages={items} live={phase === "live"} />
+    </div>
+  );
+}
+
+/** The first rows change when others come above them. */
+const anchorable = (key: string, index: number): boolean => isMessageKey(key) && index > 2;

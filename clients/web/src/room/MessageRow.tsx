@@ -1,0 +1,131 @@
+import type { Message } from "@tidings/client";
+import { type MouseEvent, memo, useState } from "react";
+import { sendErrorWords } from "../logic/connection.ts";
+import { displayName } from "../logic/names.ts";
+import { oneLine } from "../logic/preview.ts";
+import { TICK_WORDS, type Tick } from "../logic/ticks.ts";
+import { clockTime } from "../logic/time.ts";
+import { Avatar } from "../ui/Avatar.tsx";
+import { IconButton } from "../ui/Button.tsx";
+import { Icon } from "../ui/Icon.tsx";
+import { useActions } from "./actions.ts";
+import { Bubble } from "./Bubble.tsx";
+import { Reactions } from "./Reactions.tsx";
+
+interface MessageRowProps {
+  readonly message: Message;
+  readonly first: boolean;
+  readonly last: boolean;
+  readonly tick: Tick;
+  /** Whether names and avatars of others are shown: not where there are two only. */
+  readonly group: boolean;
+  readonly writable: boolean;
+  /** Whether it was just jumped to. */
+  readonly flash: boolean;
+  readonly observe: ((element: Element | null) => void) | undefined;
+}
+
+/** One message in its place: avatar, bubble, reactions, what can be done with it. */
+export const MessageRow = memo(function MessageRow(props: MessageRowProps) {
+  const { message, first, last, tick, group, writable, flash, observe } = props;
+  const { mine, status } = message;
+  const [near, setNear] = useState(false);
+  const name = mine ? "You" : displayName(message.sender.id, message.sender.name);
+  const said = `${name}, ${clockTime(message.at)}: ${oneLine(message)}`;
+  const state = [
+    message.visibleTo ? "private" : "",
+    message.editedAt && !message.deleted ? "edited" : "",
+    TICK_WORDS[tick],
+  ].filter(Boolean);
+  return (
+    <article
+      ref={observe}
+      className="row"
+      data-key={message.key}
+      data-testid="message-row"
+      data-seq={message.seq}
+      data-status={status}
+      data-client-id={message.clientId}
+      data-mine={mine || undefined}
+      data-first={first || undefined}
+      data-last={last || undefined}
+      data-flash={flash || undefined}
+      data-group={group || undefined}
+      data-reacted={message.reactions.length > 0 || undefined}
+      tabIndex={-1}
+      aria-label={[said, ...state].join(". ")}
+      onPointerEnter={(event) => event.pointerType === "mouse" && setNear(true)}
+      onPointerLeave={(event) => event.pointerType === "mouse" && setNear(false)}
+      onFocus={() => setNear(true)}
+      onBlur={(event) => {
+        if (!event.currentTarget.contains(event.relatedTarget)) setNear(false);
+      }}
+    >
+      {group && !mine && (
+        <div className="row-avatar">{last && <Avatar id={message.sender.id} name={name} size="small" />}</div>
+      )}
+      <div className="row-body">
+        <div className="row-line">
+          <Bubble message={message} tick={tick} showName={group && !mine && first} />
+          {near && status === "sent" && !message.deleted && <Toolbar message={message} writable={writable} />}
+        </div>
+        {message.reactions.length > 0 && !message.deleted && (
+          <Reactions message={message} enabled={writable} />
+        )}
+        {status === "failed" && <Failed message={message} />}
+      </div>
+    </article>
+  );
+});
+
+function Toolbar({ message, writable }: { message: Message; writable: boolean }) {
+  const actions = useActions();
+  const withButton = (run: (anchor: HTMLElement) => void) => (event: MouseEvent<HTMLElement>) =>
+    run(event.currentTarget);
+  return (
+    <div className="row-tools">
+      {writable && (
+        <>
+          <IconButton
+            icon="smile"
+            label="React"
+            size={18}
+            tabIndex={-1}
+            onClick={withButton((at) => actions.openPicker(message, at))}
+          />
+          <IconButton
+            icon="reply"
+            label="Reply"
+            size={18}
+            tabIndex={-1}
+            onClick={() => actions.reply(message)}
+          />
+        </>
+      )}
+      <IconButton
+        icon="more"
+        label="More actions"
+        size={18}
+        tabIndex={-1}
+        aria-haspopup="menu"
+        onClick={withButton((at) => actions.openMenu(message, at))}
+      />
+    </div>
+  );
+}
+
+function Failed({ message }: { message: Message }) {
+  const { retry, discard } = useActions();
+  return (
+    <fieldset className="row-failed" aria-label="Message not sent">
+      <Icon name="warning" size={16} />
+      <span>{sendErrorWords(message.error)}</span>
+      <button type="button" className="link-button" onClick={() => retry(message)}>
+        Try again
+      </button>
+      <button type="button" className="link-button" onClick={() => discard(message)}>
+        Discard
+      </button>
+    </fieldset>
+  );
+}

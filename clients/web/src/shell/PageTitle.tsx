@@ -1,0 +1,14 @@
+import { useRooms } from "@tidings/react";
+import { useEffect } from "react";
+import { documentTitle, roomTitle, totalUnread } from "../logic/title.ts";
+
+/** Keeps the title of the page: how much is unread, and where one is. */
+export function PageTitle({ room }: { room: string | undefined }) {
+  const { items } = useRooms();
+  const open = items.find((one) => one.id === room);
+  const title = documentTitle(totalUnread(items), open && roomTitle(open));
+  useEffect(() => {
+    document.title = title;
+  }, [title]);
+  return null;
+}

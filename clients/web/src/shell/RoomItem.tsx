@@ -1,0 +1,112 @@
+import type { OutboxEntry, RoomSummary } from "@tidings/client";
+import { useTyping } from "@tidings/react";
+import { type MouseEvent, memo } from "react";
+import { displayName, typingLine } from "../logic/names.ts";
+import { isNewer, lastLine, oneLine } from "../logic/preview.ts";
+import { listTime } from "../logic/time.ts";
+import { badge, roomTitle } from "../logic/title.ts";
+import { useApp } from "../state/app.ts";
+import { placeHash } from "../state/place.ts";
+import { useNow } from "../state/useNow.ts";
+import { Icon } from "../ui/Icon.tsx";
+import { RoomAvatar } from "../ui/RoomAvatar.tsx";
+
+interface RoomItemProps {
+  readonly room: RoomSummary;
+  readonly current: boolean;
+  readonly draft: string | undefined;
+  /** The newest of what one wrote and is not stored yet. */
+  readonly waiting: OutboxEntry | undefined;
+}
+
+/** A line of the list of rooms. */
+export const RoomItem = memo(function RoomItem({ room, current, draft, waiting }: RoomItemProps) {
+  const now = useNow(60_000);
+  const { go } = useApp();
+  const { typing } = useTyping(room.id);
+  const { lastMessage: last, unread } = room;
+  const who = typingLine(typing.map((user) => displayName(user.id, user.name)));
+  const own = isNewer(waiting, last) ? waiting : undefined;
+  const at = own?.at ?? last?.at ?? room.updatedAt;
+  // As other links do it, but known to the history as a step of ours; with a key held down it is the browser's.
+  const open = (event: MouseEvent) => {
+    if (event.ctrlKey || event.metaKey || event.shiftKey || event.altKey) return;
+    event.preventDefault();
+    go({ room: room.id });
+  };
+  return (
+    <li>
+      <a
+        href={placeHash({ room: room.id })}
+        className="room-item"
+        data-testid="room-item"
+        data-room={room.id}
+        onClick={open}
+        aria-current={current ? "page" : undefined}
+      >
+        <RoomAvatar room={room} />
+        <span className="room-item-body">
+          <span className="room-item-line">
+            <span className="room-item-name">{roomTitle(room)}</span>
+            {room.archived && (
+              <>
+                <Icon name="archive" size={14} />
+                <span className="visually-hidden">, archived</span>
+              </>
+            )}
+            <time dateTime={new Date(at).toISOString()} data-unread={unread > 0 || undefined}>
+              {listTime(at, now)}
+            </time>
+          </span>
+          <span className="room-item-line">
+            <span className="room-item-last" data-typing={who !== "" || undefined}>
+              {who !== "" ? (
+                `${who}…`
+              ) : (
+                <LastWords room={room} draft={current ? undefined : draft} own={own} />
+              )}
+            </span>
+            {unread > 0 && (
+              <span className="badge">
+                <span className="visually-hidden">, </span>
+                {badge(unread, room.unreadCapped)}
+                <span className="visually-hidden"> unread</span>
+              </span>
+            )}
+          </span>
+        </span>
+      </a>
+    </li>
+  );
+});
+
+interface LastWordsProps {
+  readonly room: RoomSummary;
+  readonly draft: string | undefined;
+  readonly own: OutboxEntry | undefined;
+}
+
+function LastWords({ room, draft, own }: LastWordsProps) {
+  if (draft) {
+    return (
+      <>
+        <span className="room-item-draft">Draft:</span> {draft}
+      </>
+    );
+  }
+  if (own) {
+    const said = oneLine({
+      content: own.content,
+      deleted: false,
+      attachments: own.options.attachments ?? [],
+    });
+    if (own.status !== "failed") return `You: ${said}`;
+    return (
+      <>
+        <span className="room-item-draft">Not sent:</span> {said}
+      </>
+    );
+  }
+  if (room.lastMessage) return lastLine(room.lastMessage, room.kind);
+  return room.archived ? "Archived" : "No messages yet";
+}

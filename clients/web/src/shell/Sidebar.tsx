@@ -1,0 +1,168 @@
+import { useConnection, useOutbox, useRooms } from "@tidings/react";
+import { type KeyboardEvent, memo, useDeferredValue, useMemo, useState, useSyncExternalStore } from "react";
+import { BrowseDialog } from "../dialogs/BrowseDialog.tsx";
+import { DirectDialog } from "../dialogs/DirectDialog.tsx";
+import { NewRoomDialog } from "../dialogs/NewRoomDialog.tsx";
+import { errorWords, isDown } from "../logic/connection.ts";
+import { newestByRoom } from "../logic/preview.ts";
+import { roomTitle } from "../logic/title.ts";
+import { SearchResults } from "../panel/SearchResults.tsx";
+import { useApp } from "../state/app.ts";
+import { Button, IconButton } from "../ui/Button.tsx";
+import { Icon } from "../ui/Icon.tsx";
+import { Menu } from "../ui/Menu.tsx";
+import { AccountButton } from "./AccountButton.tsx";
+import { RoomItem } from "./RoomItem.tsx";
+
+type Open = "new" | "browse" | "direct";
+
+/** The list of rooms, the search over all of them, and the ways to more. */
+export const Sidebar = memo(function Sidebar({ current }: { current: string | undefined }) {
+  const [open, setOpen] = useState<Open>();
+  const [menu, setMenu] = useState<HTMLElement>();
+  const [query, setQuery] = useState("");
+  const sought = useDeferredValue(query.trim());
+  const close = () => setOpen(undefined);
+  return (
+    <nav className="sidebar" aria-label="Rooms">
+      <header className="sidebar-header">
+        <AccountButton />
+        <IconButton
+          icon="plus"
+          label="New conversation"
+          aria-haspopup="menu"
+          onClick={(event) => setMenu(event.currentTarget)}
+        />
+      </header>
+      <div className="search-field">
+        <Icon name="search" size={18} />
+        <input
+          type="search"
+          aria-label="Search rooms and messages"
+          placeholder="Search"
+          value={query}
+          onChange={(event) => setQuery(event.target.value)}
+          onKeyDown={(event) => event.key === "Escape" && setQuery("")}
+        />
+        {query !== "" && (
+          <IconButton icon="close" label="Clear search" size={16} onClick={() => setQuery("")} />
+        )}
+      </div>
+      <RoomList
+        current={current}
+        query={sought}
+        onBrowse={() => setOpen("browse")}
+        onNew={() => setOpen("new")}
+      />
+      {menu && (
+        <Menu
+          anchor={menu}
+          align="end"
+          label="New conversation"
+          onClose={() => setMenu(undefined)}
+          items={[
+            { label: "Message a person", icon: "person", onSelect: () => setOpen("direct") },
+            { label: "New room", icon: "people", onSelect: () => setOpen("new") },
+            { label: "Browse public rooms", icon: "compass", onSelect: () => setOpen("browse") },
+          ]}
+        />
+      )}
+      {open === "new" && <NewRoomDialog onClose={close} />}
+      {open === "browse" && <BrowseDialog onClose={close} />}
+      {open === "direct" && <DirectDialog onClose={close} />}
+    </nav>
+  );
+});
+
+interface RoomListProps {
+  readonly current: string | undefined;
+  readonly query: string;
+  readonly onBrowse: () => void;
+  readonly onNew: () => void;
+}
+
+const RoomList = memo(function RoomList({ current, query, onBrowse, onNew }: RoomListProps) {
+  const { items, loaded, hasMore, more, error, reload } = useRooms();
+  const down = isDown(useConnection());
+  const { drafts } = useApp();
+  const begun = useSyncExternalStore(drafts.subscribe, drafts.published);
+  const outbox = useOutbox().items;
+  const waiting = useMemo(() => newestByRoom(outbox), [outbox]);
+  const wanted = query.toLocaleLowerCase();
+  const shown =
+    wanted === "" ? items : items.filter((room) => roomTitle(room).toLocaleLowerCase().includes(wanted));
+
+  const onKeyDown = (event: KeyboardEvent<HTMLElement>) => {
+    const all = [...event.currentTarget.querySelectorAll<HTMLElement>("a.room-item")];
+    const at = all.indexOf(document.activeElement as HTMLElement);
+    const to = { ArrowDown: at + 1, ArrowUp: at - 1, Home: 0, End: all.length - 1 }[event.key];
+    if (at === -1 || to === undefined) return;
+    event.preventDefault();
+    all[to]?.focus();
+  };
+
+  return (
+    // biome-ignore lint/a11y/noStaticElementInteractions: the arrow keys of the links in it
+    <div className="sidebar-scroll" onKeyDown={onKeyDown}>
+      {!loaded && error === undefined && !down && <RoomSkeleton />}
+      {!loaded && error === undefined && down && (
+        <div className="side-notice">
+          <p>Your rooms come as soon as there is a connection.</p>
+        </div>
+      )}
+      {error !== undefined && (
+        <div className="side-notice" role="alert">
+          <p>Your rooms could not be loaded. {errorWords(error)}</p>
+          <Button icon="retry" onClick={() => void reload()}>
+            Try again
+          </Button>
+        </div>
+      )}
+      {wanted !== "" && shown.length > 0 && <h2 className="side-heading">Rooms</h2>}
+      <ul className="room-list" data-testid="room-list" aria-label="Your rooms">
+        {shown.map((room) => (
+          <RoomItem
+            key={room.id}
+            room={room}
+            current={room.id === current}
+            draft={begun.get(room.id)}
+            waiting={waiting.get(room.id)}
+          />
+        ))}
+      </ul>
+      {wanted === "" && hasMore && (
+        <Button look="quiet" onClick={() => void more()}>
+          Show more rooms
+        </Button>
+      )}
+      {wanted !== "" && <SearchResults query={query} heading="Messages" />}
+      {loaded && items.length === 0 && wanted === "" && (
+        <div className="side-notice">
+          <p>You are in no room yet.</p>
+          <Button icon="compass" onClick={onBrowse}>
+            Browse public rooms
+          </Button>
+          <Button icon="plus" onClick={onNew}>
+            New room
+          </Button>
+        </div>
+      )}
+    </div>
+  );
+});
+
+function RoomSkeleton() {
+  return (
+    <div role="status" aria-label="Loading rooms">
+      {["w6", "w4", "w7", "w5"].map((width) => (
+        <div key={width} className="room-item">
+          <span className="avatar avatar-medium skeleton" />
+          <span className="room-item-body">
+            <span className={`skeleton skeleton-text ${width}`} />
+            <span className="skeleton skeleton-text w9" />
+          </span>
+        </div>
+      ))}
+    </div>
+  );
+}

@@ -1,0 +1,40 @@
+import { useSyncExternalStore } from "react";
+
+/** A clock that many look at, with one timer per pace. */
+function makeClock(everyMs: number) {
+  let now = Date.now();
+  let timer: ReturnType<typeof setInterval> | undefined;
+  const listeners = new Set<() => void>();
+  return {
+    get: () => now,
+    subscribe: (listener: () => void) => {
+      listeners.add(listener);
+      if (timer === undefined) {
+        now = Date.now();
+        timer = setInterval(() => {
+          now = Date.now();
+          for (const one of listeners) one();
+        }, everyMs);
+      }
+      return () => {
+        listeners.delete(listener);
+        if (listeners.size === 0) {
+          clearInterval(timer);
+          timer = undefined;
+        }
+      };
+    },
+  };
+}
+
+const clocks = new Map<number, ReturnType<typeof makeClock>>();
+
+/** The present time in ms, kept true at a pace. */
+export function useNow(everyMs: number): number {
+  let clock = clocks.get(everyMs);
+  if (clock === undefined) {
+    clock = makeClock(everyMs);
+    clocks.set(everyMs, clock);
+  }
+  return useSyncExternalStore(clock.subscribe, clock.get);
+}

@@ -1,0 +1,50 @@
+import type { ButtonHTMLAttributes, ReactNode, Ref } from "react";
+import { Icon, type IconName } from "./Icon.tsx";
+
+interface ButtonProps extends ButtonHTMLAttributes<HTMLButtonElement> {
+  readonly look?: "primary" | "plain" | "quiet" | "danger";
+  readonly icon?: IconName;
+  /** Shows that it is at work, and takes no more clicks. */
+  readonly busy?: boolean;
+  readonly children: ReactNode;
+}
+
+/** A button with words. */
+export function Button({
+  look = "plain",
+  icon,
+  busy = false,
+  children,
+  type = "button",
+  ...rest
+}: ButtonProps) {
+  return (
+    <button
+      {...rest}
+      type={type}
+      className={`button button-${look}`}
+      disabled={rest.disabled || busy}
+      aria-busy={busy || undefined}
+    >
+      {icon && <Icon name={icon} size={18} />}
+      <span>{children}</span>
+    </button>
+  );
+}
+
+interface IconButtonProps extends ButtonHTMLAttributes<HTMLButtonElement> {
+  readonly icon: IconName;
+  /** What it does, said to screen readers and shown when pointed at. */
+  readonly label: string;
+  readonly size?: number;
+  readonly ref?: Ref<HTMLButtonElement>;
+}
+
+/** A button with nothing but an icon. */
+export function IconButton({ icon, label, size = 20, className = "", ...rest }: IconButtonProps) {
+  return (
+    <button type="button" {...rest} className={`icon-button ${className}`} aria-label={label} title={label}>
+      <Icon name={icon} size={size} />
+    </button>
+  );
+}

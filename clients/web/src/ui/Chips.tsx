@@ -1,0 +1,16 @@
+import { Avatar } from "./Avatar.tsx";
+
+/** People in a line, as they were understood. */
+export function Chips({ people }: { people: readonly { id: string; name: string }[] }) {
+  if (people.length === 0) return null;
+  return (
+    <ul className="chips" aria-label="Chosen people">
+      {people.map((person) => (
+        <li key={person.id}>
+          <Avatar id={person.id} name={person.name} size="small" />
+          {person.name}
+        </li>
+      ))}
+    </ul>
+  );
+}

@@ -1,0 +1,90 @@
+import type { KeyboardEvent } from "react";
+import { Icon, type IconName } from "./Icon.tsx";
+import { Popover } from "./Popover.tsx";
+
+/** A line of a menu. */
+export interface MenuItem {
+  readonly label: string;
+  readonly icon?: IconName;
+  /** The key that does the same, shown beside it. */
+  readonly hint?: string;
+  readonly danger?: boolean;
+  /** Makes it one of several to choose from, and says whether it is the chosen one. */
+  readonly checked?: boolean;
+  readonly onSelect: () => void;
+}
+
+interface MenuProps {
+  readonly anchor: HTMLElement;
+  readonly returnTo?: HTMLElement | undefined;
+  readonly align?: "start" | "end";
+  readonly label: string;
+  readonly items: readonly (MenuItem | "line")[];
+  readonly onClose: () => void;
+}
+
+/** A menu: arrow keys, Home, End and first letters move, Enter and Space choose, Escape closes. */
+export function Menu({ anchor, returnTo = anchor, align = "start", label, items, onClose }: MenuProps) {
+  const onKeyDown = (event: KeyboardEvent<HTMLDivElement>) => {
+    const all = [...event.currentTarget.querySelectorAll<HTMLElement>("[role^=menuitem]")];
+    const at = all.indexOf(document.activeElement as HTMLElement);
+    const to = move(event.key, at, all);
+    if (to === undefined) return;
+    event.preventDefault();
+    all[to]?.focus();
+  };
+  return (
+    <Popover
+      anchor={anchor}
+      returnTo={returnTo}
+      align={align}
+      label={label}
+      role="menu"
+      className="menu"
+      onClose={onClose}
+      onKeyDown={onKeyDown}
+    >
+      {items.map((item, index) =>
+        item === "line" ? (
+          // biome-ignore lint/suspicious/noArrayIndexKey: lines have nothing else, and do not move
+          <hr key={`line-${index}`} className="menu-line" />
+        ) : (
+          <button
+            key={item.label}
+            type="button"
+            {...roleOf(item)}
+            className={item.danger ? "menu-item menu-danger" : "menu-item"}
+            tabIndex={-1}
+            onClick={() => {
+              onClose();
+              returnTo.focus({ preventScroll: true });
+              item.onSelect();
+            }}
+          >
+            {item.icon && <Icon name={item.icon} size={18} />}
+            <span className="menu-label">{item.label}</span>
+            {item.hint && <kbd>{item.hint}</kbd>}
+            {item.checked && <Icon name="check" size={16} />}
+          </button>
+        ),
+      )}
+    </Popover>
+  );
+}
+
+/** One of several to choose from says whether it is the chosen one. */
+function roleOf({ checked }: MenuItem) {
+  return checked === undefined ? { role: "menuitem" } : { role: "menuitemradio", "aria-checked": checked };
+}
+
+function move(key: string, at: number, all: readonly HTMLElement[]): number | undefined {
+  const count = all.length;
+  if (key === "ArrowDown") return (at + 1) % count;
+  if (key === "ArrowUp") return (at - 1 + count) % count;
+  if (key === "Home") return 0;
+  if (key === "End") return count - 1;
+  if (key.length !== 1 || key === " ") return undefined;
+  const letter = key.toLowerCase();
+  const order = all.map((_, step) => (at + 1 + step) % count);
+  return order.find((index) => all[index]?.textContent?.trim().toLowerCase().startsWith(letter));
+}

@@ -1,0 +1,90 @@
+import { type KeyboardEvent, type ReactNode, useEffect, useLayoutEffect, useRef } from "react";
+import { createPortal } from "react-dom";
+import { placeBox } from "./place.ts";
+
+interface PopoverProps {
+  /** What it is placed beside. */
+  readonly anchor: HTMLElement;
+  /** What gets the focus when it closes; the anchor unless given. */
+  readonly returnTo?: HTMLElement | undefined;
+  readonly align?: "start" | "end";
+  readonly onClose: () => void;
+  readonly children: ReactNode;
+  readonly className?: string;
+  readonly role: "menu" | "dialog";
+  readonly label: string;
+  readonly onKeyDown?: (event: KeyboardEvent<HTMLDivElement>) => void;
+}
+
+/** A floating box above the page. Escape, Tab, a click elsewhere and scrolling close it. */
+export function Popover({
+  anchor,
+  returnTo = anchor,
+  align = "start",
+  onClose,
+  children,
+  className = "",
+  role,
+  label,
+  onKeyDown,
+}: PopoverProps) {
+  const box = useRef<HTMLDivElement>(null);
+  const close = useRef(onClose);
+  useEffect(() => {
+    close.current = onClose;
+  });
+
+  useLayoutEffect(() => {
+    const element = box.current;
+    if (!element) return;
+    const view = { width: window.innerWidth, height: window.innerHeight };
+    const size = { width: element.offsetWidth, height: element.offsetHeight };
+    const { left, top } = placeBox(anchor.getBoundingClientRect(), size, view, align);
+    element.style.left = `${left}px`;
+    element.style.top = `${top}px`;
+    element
+      .querySelector<HTMLElement>("[data-autofocus], [role^=menuitem], button, input")
+      ?.focus({ preventScroll: true });
+  }, [anchor, align]);
+
+  useEffect(() => {
+    const outside = (event: Event) => {
+      const target = event.target as Node;
+      if (!box.current?.contains(target) && !anchor.contains(target)) close.current();
+    };
+    const away = () => close.current();
+    document.addEventListener("pointerdown", outside, true);
+    window.addEventListener("resize", away);
+    return () => {
+      document.removeEventListener("pointerdown", outside, true);
+      window.removeEventListener("resize", away);
+    };
+  }, [anchor]);
+
+  const keys = (event: KeyboardEvent<HTMLDivElement>) => {
+    if (event.key === "Escape" || event.key === "Tab") {
+      event.preventDefault();
+      event.stopPropagation();
+      onClose();
+      returnTo.focus({ preventScroll: true });
+      return;
+    }
+    onKeyDown?.(event);
+  };
+
+  return createPortal(
+    // biome-ignore lint/a11y/noStaticElementInteractions: its role is given
+    // biome-ignore lint/a11y/useAriaPropsSupportedByRole: both roles are named
+    <div
+      ref={box}
+      className={`popover ${className}`}
+      role={role}
+      aria-label={label}
+      tabIndex={-1}
+      onKeyDown={keys}
+    >
+      {children}
+    </div>,
+    document.body,
+  );
+}

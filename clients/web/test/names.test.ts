@@ -1,0 +1,81 @@
+import { describe, expect, it } from "vitest";
+import {
+  AVATAR_COLOURS,
+  cleanName,
+  colourOf,
+  displayName,
+  initials,
+  listNames,
+  parsePeople,
+  typingLine,
+  userIdOf,
+} from "../src/logic/names.ts";
+
+describe("user ids", () => {
+  it("are made of lower-case letters, digits and dashes, the same each time", () => {
+    expect(userIdOf("Ada Lovelace")).toBe("ada-lovelace");
+    expect(userIdOf("  Zoë  Müller! ")).toBe("zoe-muller");
+    expect(userIdOf("R2-D2")).toBe("r2-d2");
+    for (const name of ["Анна", "李小龍", "🙂", "Ada Анна"]) {
+      expect(userIdOf(name)).toMatch(/^[a-z0-9]+(-[a-z0-9]+)*$/);
+      expect(userIdOf(name)).toBe(userIdOf(name));
+    }
+  });
+
+  it("keep names apart whose letters have no such form", () => {
+    expect(userIdOf("Анна")).not.toBe(userIdOf("Ольга"));
+    expect(userIdOf("Bo Анна")).not.toBe(userIdOf("Bo"));
+  });
+});
+
+describe("names", () => {
+  it("are tidied, and refused when empty, overlong or with control characters", () => {
+    expect(cleanName("  Ada \t Lovelace ")).toBe("Ada Lovelace");
+    for (const bad of ["", " ", "x".repeat(61), "a\u0000b", null, 7]) expect(cleanName(bad)).toBeUndefined();
+    expect(cleanName("x".repeat(60))).toHaveLength(60);
+  });
+
+  it("are made of the id where nothing else is known", () => {
+    expect(displayName("ada-lovelace")).toBe("Ada Lovelace");
+    expect(displayName("ada-lovelace", "Ada L.")).toBe("Ada L.");
+    expect(displayName("--")).toBe("--");
+  });
+
+  it("have initials of their first and last word", () => {
+    expect(initials("Ada Lovelace")).toBe("AL");
+    expect(initials("Johann Sebastian Bach")).toBe("JB");
+    expect(initials("bo")).toBe("B");
+    expect(initials("(élodie) durand")).toBe("ÉD");
+    expect(initials("…")).toBe("?");
+  });
+
+  it("have a colour that stays, and all colours are used", () => {
+    expect(colourOf("ada")).toBe(colourOf("ada"));
+    const used = new Set(Array.from({ length: 200 }, (_, index) => colourOf(`user-${index}`)));
+    expect([...used].sort((a, b) => a - b)).toEqual(
+      Array.from({ length: AVATAR_COLOURS }, (_, index) => index),
+    );
+  });
+
+  it("are listed in words", () => {
+    expect(listNames([])).toBe("");
+    expect(listNames(["Ada"])).toBe("Ada");
+    expect(listNames(["Ada", "Bo"])).toBe("Ada and Bo");
+    expect(listNames(["Ada", "Bo", "Cy"])).toBe("Ada, Bo and Cy");
+    expect(listNames(["Ada", "Bo", "Cy", "Di"])).toBe("Ada, Bo and 2 others");
+  });
+
+  it("make the line of who types", () => {
+    expect(typingLine([])).toBe("");
+    expect(typingLine(["Ada"])).toBe("Ada is typing");
+    expect(typingLine(["Ada", "Bo"])).toBe("Ada and Bo are typing");
+    expect(typingLine(["a", "b", "c", "d"])).toBe("Several people are typing");
+  });
+
+  it("are found in a typed list, each person once and without oneself", () => {
+    expect(parsePeople("Ada Lovelace, @bo;\n ada lovelace,, me , ?", "me")).toEqual([
+      { user: "ada-lovelace", name: "Ada Lovelace" },
+      { user: "bo", name: "bo" },
+    ]);
+  });
+});

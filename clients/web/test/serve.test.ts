@@ -1,0 +1,161 @@
+import { type ChildProcess, spawn } from "node:child_process";
+import { createHmac } from "node:crypto";
+import { mkdirSync, mkdtempSync, writeFileSync } from "node:fs";
+import { type AddressInfo, connect } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { createApp } from "../serve/app.mjs";
+
+const folder = mkdtempSync(join(tmpdir(), "tidings-demo-"));
+const root = join(folder, "dist");
+const secret = "a secret for tests";
+const now = Date.parse("2026-01-31T09:30:00Z");
+const server = createApp({
+  root,
+  secret,
+  gateways: ["http://127.0.0.1:9001", "https://chat.example"],
+  persistence: ["http://127.0.0.1:9002"],
+  now: () => now,
+});
+let base = "";
+let port = 0;
+
+beforeAll(async () => {
+  mkdirSync(join(root, "assets"), { recursive: true });
+  writeFileSync(join(root, "index.html"), "<!doctype html><title>page</title>");
+  writeFileSync(join(root, "assets", "app-1a2b.js"), "export {};");
+  writeFileSync(join(folder, "secret.txt"), "not to be served");
+  await new Promise<void>((done) => server.listen(0, "127.0.0.1", done));
+  port = (server.address() as AddressInfo).port;
+  base = `http://127.0.0.1:${port}`;
+});
+
+afterAll(() => {
+  server.closeAllConnections();
+  server.close();
+});
+
+const ask = (name: unknown) => fetch(`${base}/dev/token`, { method: "POST", body: JSON.stringify({ name }) });
+
+/** A request as it is written, without a client that tidies its path. */
+function raw(path: string): Promise<string> {
+  return new Promise((done, failed) => {
+    const socket = connect(port, "127.0.0.1", () => {
+      socket.write(`GET ${path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n`);
+    });
+    let answer = "";
+    socket.on("data", (piece) => {
+      answer += piece.toString();
+    });
+    socket.on("end", () => done(answer));
+    socket.on("error", failed);
+  });
+}
+
+describe("tokens", () => {
+  it("are signed with the secret and name the user for an hour", async () => {
+    const answer = (await (await ask("  Ada   Lovelace ")).json()) as Record<string, string>;
+    expect(answer).toMatchObject({ user: "ada-lovelace", name: "Ada Lovelace" });
+    const [head, claims, signature] = (answer.token ?? "").split(".");
+    const expected = createHmac("sha256", secret).update(`${head}.${claims}`).digest("base64url");
+    expect(signature).toBe(expected);
+    expect(JSON.parse(Buffer.from(head ?? "", "base64url").toString())).toEqual({ alg: "HS256", typ: "JWT" });
+    expect(JSON.parse(Buffer.from(claims ?? "", "base64url").toString())).toEqual({
+      sub: "ada-lovelace",
+      name: "Ada Lovelace",
+      iat: now / 1000,
+      exp: now / 1000 + 3600,
+    });
+  });
+
+  it("are refused with a problem document for names that are empty, overlong or no text", async () => {
+    for (const name of ["", "   ", "x".repeat(61), 7, undefined, "bell\u0007"]) {
+      const answer = await ask(name);
+      expect(answer.status, JSON.stringify(name)).toBe(400);
+      expect(answer.headers.get("content-type")).toBe("application/problem+json");
+      expect(await answer.json()).toMatchObject({ status: 400, code: "bad_request" });
+    }
+  });
+
+  it("are refused for a body that is no JSON or too long, and for other methods", async () => {
+    const post = (body: string) => fetch(`${base}/dev/token`, { method: "POST", body });
+    expect((await post("{")).status).toBe(400);
+    expect((await post(JSON.stringify({ name: "a", more: "x".repeat(9000) }))).status).toBe(400);
+    const get = await fetch(`${base}/dev/token`);
+    expect([get.status, get.headers.get("allow")]).toEqual([405, "POST"]);
+  });
+});
+
+describe("the page", () => {
+  it("comes with a policy that allows its own code and connections to the chat only", async () => {
+    const answer = await fetch(`${base}/`);
+    const policy = answer.headers.get("content-security-policy") ?? "";
+    expect(policy).toContain("default-src 'none'");
+    expect(policy).toContain("script-src 'self';");
+    expect(policy).not.toContain("unsafe");
+    expect(policy).toContain(
+      "connect-src 'self' http://127.0.0.1:9001 https://chat.example ws://127.0.0.1:9001 wss://chat.example http://127.0.0.1:9002;",
+    );
+    expect(answer.headers.get("cache-control")).toBe("no-cache");
+  });
+
+  it("is served for any path without an extension, and to HEAD without a body", async () => {
+    expect(await (await fetch(`${base}/some/where?gateway=0`)).text()).toContain("<title>page</title>");
+    const head = await fetch(`${base}/`, { method: "HEAD" });
+    expect([head.status, head.headers.get("content-length"), await head.text()]).toEqual([200, "34", ""]);
+  });
+
+  it("has assets that are kept for ever and typed, and says 404 for others", async () => {
+    const asset = await fetch(`${base}/assets/app-1a2b.js`);
+    expect(asset.headers.get("cache-control")).toContain("immutable");
+    expect(asset.headers.get("content-type")).toBe("text/javascript; charset=utf-8");
+    expect((await fetch(`${base}/assets/gone.js`)).status).toBe(404);
+    expect((await fetch(`${base}/`, { method: "DELETE" })).status).toBe(405);
+  });
+
+  it("never gives out what lies beside its folder", async () => {
+    const ways = ["/../secret.txt", "/%2e%2e/secret.txt", "/assets/..%2f..%2fsecret.txt", "/..%5csecret.txt"];
+    for (const path of [...ways, "/%00secret.txt", "/%zz.txt"]) {
+      const answer = await raw(path);
+      expect(answer, path).toMatch(/^HTTP\/1\.1 404 /);
+      expect(answer).not.toContain("not to be served");
+    }
+  });
+});
+
+describe("the program", () => {
+  it("tells where it listens, gives its configuration and stops cleanly on SIGTERM", async () => {
+    const program = start({
+      TIDINGS_JWT_SECRET: secret,
+      TIDINGS_DEMO_GATEWAYS: "http://127.0.0.1:1, http://127.0.0.1:2",
+    });
+    const line = await firstLine(program);
+    const at = /http:\/\/127\.0\.0\.1:\d+/.exec(line)?.[0];
+    const config = await (await fetch(`${at}/dev/config`)).json();
+    expect(config).toEqual({
+      gateways: ["http://127.0.0.1:1", "http://127.0.0.1:2"],
+      persistence: ["http://127.0.0.1:3"],
+    });
+    expect((await fetch(`${at}/healthz`)).status).toBe(200);
+    const ended = new Promise((done) => program.on("exit", done));
+    program.kill("SIGTERM");
+    expect(await ended).toBe(0);
+  });
+
+  it("does not start without a secret", async () => {
+    const program = start({ TIDINGS_DEMO_GATEWAYS: "http://127.0.0.1:1" });
+    expect(await new Promise((done) => program.on("exit", done))).toBe(2);
+  });
+});
+
+function start(env: Record<string, string>): ChildProcess {
+  const file = new URL("../serve.mjs", import.meta.url).pathname;
+  return spawn(process.execPath, [file, "--port", "0"], {
+    env: { PATH: process.env.PATH ?? "", TIDINGS_DEMO_PERSISTENCE: "http://127.0.0.1:3", ...env },
+  });
+}
+
+function firstLine(program: ChildProcess): Promise<string> {
+  return new Promise((done) => program.stdout?.once("data", (text) => done(String(text))));
+}
