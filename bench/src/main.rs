@@ -13,6 +13,7 @@ use tidings_bench::results::{Results, Scenario};
 use tidings_bench::scenario::world::Subject;
 use tidings_bench::scenario::{
     Scale, cold_join, cost, fanout, history, idle, latency, mixed, slow, small_rooms, stored, storm,
+    telemetry,
 };
 
 /// Measures Tidings and what else one would use, side by side.
@@ -57,6 +58,7 @@ enum Name {
     Slow,
     History,
     ColdJoin,
+    Telemetry,
 }
 
 impl Name {
@@ -79,6 +81,7 @@ impl Name {
                 Name::Slow => slow::run(&scale).await,
                 Name::History => history::run(&scale).await,
                 Name::ColdJoin => cold_join::run(&scale).await,
+                Name::Telemetry => telemetry::run(&scale).await,
             }
         });
         scenario.await?

@@ -11,6 +11,7 @@ pub mod slow;
 pub mod small_rooms;
 pub mod stored;
 pub mod storm;
+pub mod telemetry;
 pub mod world;
 
 /// How much is to be done.

@@ -180,7 +180,7 @@ async fn cursors(stack: &Stack, rooms: &[String]) -> Result<Vec<Cursor>> {
     Ok(cursors)
 }
 
-async fn until_nobody_is_connected(stack: &Stack) -> Result<()> {
+pub(super) async fn until_nobody_is_connected(stack: &Stack) -> Result<()> {
     let begun = Instant::now();
     loop {
         let mut connected = 0;
