@@ -91,6 +91,14 @@ def check_recorded(name):
         yield f"{name}: names of recording rules are level:metric:operations"
 
 
+def check_counts(group):
+    """What is counted over samples takes each for as long as there is none of the next."""
+    for rule in group["rules"]:
+        for seconds in re.findall(r"(\d+) \* sum_over_time\(", str(rule["expr"])):
+            if group.get("interval") != f"{seconds}s":
+                yield f"{rule.get('record')}: a sample stands for {seconds} s, the interval is {group.get('interval')}"
+
+
 def check_late(asked):
     own = declared()
     for group, names in late().items():
@@ -104,7 +112,10 @@ def check_late(asked):
 
 
 def check(asked_by_dashboards):
-    rules = [rule for _, content in load("rules") for group in content["groups"] for rule in group["rules"]]
+    groups = [group for _, content in load("rules") for group in content["groups"]]
+    for group in groups:
+        yield from check_counts(group)
+    rules = [rule for group in groups for rule in group["rules"]]
     alerts = {rule["alert"]: rule for rule in rules if "alert" in rule}
     recorded = {}
     for rule in rules:
