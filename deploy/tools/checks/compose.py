@@ -159,6 +159,7 @@ def _ours(name: str, service: dict, services: dict, program: str, programs: Prog
 def _others(services: dict, folder: Path, stages: dict, findings: Findings) -> None:
     """What other people's files name must be here, and what is set for them must be read there."""
     balancer = folder / "haproxy" / "haproxy.cfg"
+    listens: set[int] = set()
     if balancer.exists():
         text = balancer.read_text()
         known = set(re.findall(r"\$\{(\w+)-", text))
@@ -176,7 +177,19 @@ def _others(services: dict, folder: Path, stages: dict, findings: Findings) -> N
             for targets in job.get("static_configs", []):
                 for target in targets["targets"]:
                     if not target.startswith("localhost:"):
-                        _place(f"prometheus.yml: {job['job_name']}", target, services, stages, findings)
+                        _asked(f"prometheus.yml: {job['job_name']}", target, services, stages, listens, findings)
+
+
+def _asked(where: str, target: str, services: dict, stages: dict, listens: set[int], findings: Findings) -> None:
+    """What Prometheus asks is there, and on a network that it is on as well."""
+    host, _, port = target.partition(":")
+    if host == "haproxy":
+        if int(port) not in listens:
+            findings.add("ports", where, f"{target}: HAProxy listens at {sorted(listens)}")
+    else:
+        _place(where, target, services, stages, findings)
+    if not set(services.get(host, {}).get("networks", [])) & set(services["prometheus"].get("networks", [])):
+        findings.add("network", where, f"Prometheus cannot reach {target}")
 
 
 def _place(where: str, address: str, services: dict, stages: dict, findings: Findings) -> None:

@@ -76,6 +76,8 @@ BROKEN: list[tuple[str, str, Callable[[dict], object]]] = [
     ("ports", "a port that HAProxy does not listen at", of("haproxy", ports=["8000:80"])),
     ("ports", "a port that Prometheus cannot ask", lambda services: services.pop("gateway-2")),
     ("network", "out of reach of the load balancer", of("gateway-1", networks=["back"])),
+    ("network", "a load balancer that Prometheus cannot reach", of("prometheus", networks=["telemetry", "outside"])),
+    ("network", "a gateway that Prometheus cannot reach", of("gateway-1", networks=["back"])),
 ]  # fmt: skip
 
 PROGRAMS_TELL: list[tuple[str, str, Callable[[dict], object]]] = [

@@ -9,8 +9,8 @@ ROOT = pathlib.Path(__file__).resolve().parents[3]
 PROMETHEUS = ROOT / "deploy" / "prometheus"
 
 # Groups of late-metrics.json whose names are told by others than our services.
-FOREIGN = ("redis_exporter", "postgres_exporter", "prometheus")
-BEGINNINGS = ("tidings_", "process_", "redis_", "pg_", "prometheus_")
+FOREIGN = ("haproxy", "redis_exporter", "postgres_exporter", "prometheus")
+BEGINNINGS = ("tidings_", "process_", "haproxy_", "redis_", "pg_", "prometheus_")
 WORDS = {
     "sum", "avg", "min", "max", "count", "topk", "by", "without", "on", "ignoring", "group_left", "group_right", "and",
     "or", "unless", "bool", "offset", "rate", "irate", "increase", "changes", "delta", "histogram_quantile", "absent",

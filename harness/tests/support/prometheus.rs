@@ -109,6 +109,8 @@ fn scrapes(stack: &Stack, own: u16) -> Result<String> {
     let persistence = stack.persistence_nodes().iter().map(|node| node.ports().admin);
     targets.push(("persistence:18081", persistence.collect()));
     targets.push(("localhost:9090", vec![own]));
+    // A job without targets: most tests have no load balancer.
+    targets.push(("haproxy:8405", Vec::new()));
     for (target, ports) in targets {
         let line = format!("          - {target}\n");
         ensure!(text.contains(&line), "prometheus.yml does not ask {target}");

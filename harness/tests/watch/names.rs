@@ -8,7 +8,7 @@ use crate::prometheus::shipped;
 
 /// What a name of a metric that rules and dashboards use begins with. deploy/tools/watch/expressions.py holds that
 /// there are no others.
-const BEGINNINGS: [&str; 5] = ["tidings_", "process_", "redis_", "pg_", "prometheus_"];
+const BEGINNINGS: [&str; 6] = ["tidings_", "process_", "haproxy_", "redis_", "pg_", "prometheus_"];
 
 /// Names that are told only after an event, or by programs that are not here, with the reason.
 pub fn late() -> Result<BTreeMap<String, String>> {
