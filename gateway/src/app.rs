@@ -59,7 +59,7 @@ pub async fn run(config: GatewayConfig, lifecycle: Lifecycle) -> anyhow::Result<
     let workers = config.workers.map_or(cores, usize::from).clamp(1, MAX_WORKERS);
 
     let name = config.node.clone().unwrap_or_else(|| listen.to_string());
-    config.common.start_traces("tidings-gateway", &name).map_err(anyhow::Error::msg)?;
+    config.common.collector.start_traces("tidings-gateway", &name).map_err(anyhow::Error::msg)?;
     let metrics = Metrics::new();
     let (queues, inboxes): (Vec<_>, Vec<_>) = (0..workers).map(|_| worker::queue()).unzip();
     let persistence =
@@ -106,7 +106,7 @@ pub async fn run(config: GatewayConfig, lifecycle: Lifecycle) -> anyhow::Result<
     let (ready_node, draining) = (node.clone(), lifecycle.draining.clone());
     let admin = admin::serve(
         admin_listener,
-        move || metrics.export(&counters),
+        move |ready| metrics.export(&counters, ready),
         move || {
             let (node, draining) = (ready_node.clone(), draining.clone());
             async move {

@@ -2,8 +2,6 @@
 
 mod hot;
 
-use std::sync::{Mutex, PoisonError};
-
 use tidings_shared::prometheus::IntCounter;
 
 use crate::transport::Counters;
@@ -14,7 +12,9 @@ tidings_shared::metrics! {
     pub struct Metrics {
         connections: IntGauge = "tidings_gateway_connections", "Open WebSocket connections";
         opened: IntCounter = "tidings_gateway_connections_opened_total", "WebSocket connections opened";
-        handshakes: IntCounterVec["result"] = "tidings_gateway_handshakes_total", "Handshakes by result: accepted, or the code of the refusal";
+        handshakes: IntCounterVec["result"] = "tidings_gateway_handshakes_total", "Handshakes by result: accepted, switched_off where there are no WebSockets, or the code of the refusal";
+        auths: IntCounterVec["result"] = "tidings_gateway_auths_total", "Answers to connections without a token in the handshake until they are let in, by result: accepted, or the code of the refusal";
+        ready: IntGauge = "tidings_gateway_ready", "1 while this node would serve, as /readyz says, else 0";
         closes: IntCounterVec["code"] = "tidings_gateway_closes_total", "Connections closed, by close code";
         frames: IntCounterVec["type"] = "tidings_gateway_frames_total", "Client frames by type";
         errors: IntCounterVec["code"] = "tidings_gateway_errors_total", "Errors told to clients, by code";
@@ -70,12 +70,11 @@ tidings_shared::metrics! {
 }
 
 impl Metrics {
-    /// The Prometheus text, the transport's counters and the process's own figures included.
+    /// The Prometheus text, the transport's counters and the process's own figures included. The operators' listener,
+    /// which has one thread, asks: counters are raised by what was added since the last time.
     #[must_use]
-    pub fn export(&self, counters: &Counters) -> String {
-        // Counters are raised by what was added since the last time: two that export at once would add it twice.
-        static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
-        let _turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+    pub fn export(&self, counters: &Counters, ready: bool) -> String {
+        self.ready.set(i64::from(ready));
         let totals = counters.totals();
         let gauge = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
         self.connections.set(gauge(totals.connections));

@@ -185,7 +185,10 @@ impl Session for ChatSession {
 /// Fetches the account of a good token, then answers `connected`; a blocked user is closed.
 async fn authenticate(worker: &Rc<Worker>, client: &Rc<Client>, asked: &Asked, identity: Identity) {
     match admit(worker, identity).await {
-        Ok(admitted) => welcome(worker, client, asked, admitted),
+        Ok(admitted) => {
+            worker.node.metrics.auths.with_label_values(&["accepted"]).inc();
+            welcome(worker, client, asked, admitted);
+        }
         Err(refusal) => {
             refuse(worker, client, asked, None, &refusal);
             let code = match refusal.code {
@@ -255,6 +258,9 @@ fn refuse(
     refusal: &Refusal,
 ) {
     worker.node.hot.error(refusal.code);
+    if client.identity().is_none() {
+        worker.node.metrics.auths.with_label_values(&[refusal.code.as_str()]).inc();
+    }
     asked.refused(refusal);
     if asked.sends {
         worker.node.hot.not_sent(refusal.code);

@@ -19,6 +19,7 @@ use opentelemetry_proto::tonic::collector::trace::v1::{
 use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue, any_value::Value};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
+use tonic::transport::ServerTlsConfig;
 use tonic::transport::server::{Server, TcpIncoming};
 use tonic::{Request, Response, Status};
 
@@ -56,7 +57,7 @@ struct Taken(Arc<Mutex<Vec<Seen>>>);
 /// See the module. Ends when it is dropped.
 #[derive(Debug)]
 pub struct Sink {
-    port: u16,
+    endpoint: String,
     taken: Taken,
     serving: JoinHandle<()>,
 }
@@ -67,22 +68,44 @@ impl Sink {
     /// # Errors
     /// When there is none.
     pub async fn start() -> Result<Sink> {
+        Self::serve(Server::builder()).await.map(|(port, taken, serving)| Sink {
+            endpoint: format!("http://127.0.0.1:{port}"),
+            taken,
+            serving,
+        })
+    }
+
+    /// The same over TLS, with a certificate of this name that the authority of this process signed.
+    ///
+    /// # Errors
+    /// When there is no port, or no certificate can be made.
+    pub async fn start_tls(name: &str) -> Result<Sink> {
+        // Fails only when one was chosen before.
+        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+        let identity = crate::tls::authority()?.identity(&[name])?;
+        let identity = tonic::transport::Identity::from_pem(identity.certificate, identity.key);
+        let server = Server::builder().tls_config(ServerTlsConfig::new().identity(identity))?;
+        let (port, taken, serving) = Self::serve(server).await?;
+        Ok(Sink { endpoint: format!("https://{name}:{port}"), taken, serving })
+    }
+
+    async fn serve(server: Server) -> Result<(u16, Taken, JoinHandle<()>)> {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let port = listener.local_addr()?.port();
         let taken = Taken::default();
         let service = TraceServiceServer::new(taken.clone());
         let serving = tokio::spawn(async move {
-            let served = Server::builder().serve_with_incoming(service, TcpIncoming::from(listener)).await;
+            let served = server.serve_with_incoming(service, TcpIncoming::from(listener)).await;
             if let Err(error) = served {
                 eprintln!("the sink ended: {error}");
             }
         });
-        Ok(Sink { port, taken, serving })
+        Ok((port, taken, serving))
     }
 
     /// What services are told.
     pub fn endpoint(&self) -> String {
-        format!("http://127.0.0.1:{}", self.port)
+        self.endpoint.clone()
     }
 
     /// What was exported so far, in the order of their beginnings.

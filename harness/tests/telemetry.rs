@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 use tidings_harness::sink::{Seen, picture, tree};
-use tidings_harness::{Client, ServerFrame, Sink, Stack, TokenBy};
+use tidings_harness::{Client, ServerFrame, Sink, Stack, TokenBy, tls};
 
 const PATIENCE: Duration = Duration::from_secs(30);
 const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
@@ -212,6 +212,34 @@ async fn handshakes_and_requests_go_on_with_the_trace_that_they_bring() -> Resul
 }
 
 #[tokio::test]
+async fn commands_of_a_poll_belong_to_its_trace_unless_they_bring_their_own() -> Result<()> {
+    const OTHER: &str = "11111111111111111111111111111111";
+    let sink = Sink::start().await?;
+    let stack = stack(&sink.endpoint(), "0").await?;
+    let room = stack.http("ann").new_room(&[]).await?;
+    let command = |traceparent: Option<String>| {
+        let mut command = message(&room, traceparent.map(Value::from));
+        command["type"] = json!("message:send");
+        command
+    };
+    let poll = |commands: Vec<Value>| {
+        let url = format!("{}/v1/poll", stack.gateway(0).url());
+        let poll = tidings_harness::http::client().post(url).bearer_auth(stack.token("ann"));
+        poll.json(&json!({ "commands": commands, "timeout_ms": 0 }))
+    };
+    poll(vec![command(None)]).send().await?.error_for_status()?;
+    let commands = vec![command(None), command(Some(format!("00-{OTHER}-{CALLER}-01")))];
+    poll(commands).header("traceparent", traceparent(true)).send().await?.error_for_status()?;
+    let received = |spans: &[Seen]| spans.iter().filter(|span| span.name == "receive").count();
+    let spans = sink.until(PATIENCE, |spans| received(spans) >= 2).await?;
+    let mut traces: Vec<_> =
+        spans.iter().filter(|span| span.name == "receive").map(|span| span.trace.as_str()).collect();
+    traces.sort_unstable();
+    ensure!(traces == [OTHER, TRACE], "{}", tree(&spans));
+    Ok(())
+}
+
+#[tokio::test]
 async fn a_collector_that_is_away_or_silent_slows_nothing_and_is_told_once() -> Result<()> {
     // Takes connections, and says nothing on them.
     let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
@@ -246,6 +274,36 @@ async fn a_collector_that_is_away_or_silent_slows_nothing_and_is_told_once() -> 
             ending < ended + Duration::from_secs(8),
             "{endpoint}: the end took {ending:?}, else {ended:?}"
         );
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_collector_with_a_certificate_is_told_over_tls_when_its_authority_is_trusted_and_nothing_else()
+-> Result<()> {
+    let folder = tidings_harness::folder::Folder::new()?;
+    let [ca, stranger] = ["ca.pem", "stranger.pem"].map(|name| folder.path().join(name));
+    std::fs::write(&ca, tls::authority()?.pem())?;
+    std::fs::write(&stranger, tls::Authority::new("somebody else")?.pem())?;
+    for (name, authority, trusted) in
+        [("localhost", &ca, true), ("localhost", &stranger, false), ("other.example", &ca, false)]
+    {
+        let sink = Sink::start_tls(name).await?;
+        // What the certificate is for, and where it is asked for, may differ.
+        let endpoint = sink.endpoint().replace(name, "localhost");
+        let stack = Stack::builder().env("TIDINGS_OTLP_ENDPOINT", endpoint).env("TIDINGS_TRACE_RATIO", 1);
+        let stack = stack.env("TIDINGS_OTLP_CA_FILE", authority.display()).start().await?;
+        stack.connect("ann").await?.ping().await?;
+        if trusted {
+            sink.until(PATIENCE, |spans| spans.iter().any(|span| span.name == "connect")).await?;
+            continue;
+        }
+        let begun = Instant::now();
+        while !stack.gateway(0).log()?.contains("spans cannot be exported") {
+            ensure!(begun.elapsed() < PATIENCE, "{}", stack.gateway(0).log()?);
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        ensure!(sink.spans().is_empty(), "{name}: {}", tree(&sink.spans()));
     }
     Ok(())
 }

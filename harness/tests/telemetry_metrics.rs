@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use serde_json::json;
-use tidings_harness::{Node, Stack};
+use tidings_harness::{Client, Node, Stack, TokenBy};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -111,4 +111,38 @@ async fn both_services_tell_what_they_are_and_what_they_use_and_counters_never_f
     ann.close().await?;
     until(stack.gateway(0), "tidings_gateway_closes_total{code=\"1005\"}", 1.0).await?;
     until(stack.gateway(0), "tidings_gateway_connections", 0.0).await
+}
+
+#[tokio::test]
+async fn while_what_they_need_is_away_nodes_tell_that_they_are_not_ready_and_whom_they_turn_away()
+-> Result<()> {
+    let stack = Stack::builder().own_postgres().start().await?;
+    let (gateway, persistence) = (stack.gateway(0), stack.persistence(0));
+    let connect = async || Client::connect_by(TokenBy::FirstFrame, &gateway.ws(), &stack.token("ann")).await;
+    connect().await?.ping().await?;
+    until(gateway, "tidings_gateway_auths_total{result=\"accepted\"}", 1.0).await?;
+    until(gateway, "tidings_gateway_ready", 1.0).await?;
+    until(persistence, "tidings_persistence_ready", 1.0).await?;
+
+    stack.redis().pause()?;
+    until(gateway, "tidings_gateway_ready", 0.0).await?;
+    let refused = connect().await.err().context("let in without Redis")?;
+    ensure!(refused.code() == "unavailable", "{refused}");
+    until(gateway, "tidings_gateway_auths_total{result=\"unavailable\"}", 1.0).await?;
+    stack.redis().resume()?;
+    until(gateway, "tidings_gateway_ready", 1.0).await?;
+
+    stack.database().server().kill();
+    until(persistence, "tidings_persistence_ready", 0.0).await?;
+    stack.database().server().restart().await?;
+    until(persistence, "tidings_persistence_ready", 1.0).await
+}
+
+#[tokio::test]
+async fn handshakes_where_websockets_are_switched_off_count_as_no_fault() -> Result<()> {
+    let stack = Stack::builder().gateway_env("TIDINGS_WEBSOCKET", false).start().await?;
+    stack.connect("ann").await.err().context("a WebSocket was opened")?;
+    until(stack.gateway(0), "tidings_gateway_handshakes_total{result=\"switched_off\"}", 1.0).await?;
+    ensure!(!stack.gateway(0).metrics().await?.contains("handshakes_total{result=\"unavailable\"}"));
+    Ok(())
 }

@@ -63,7 +63,7 @@ const START_PATIENCE: Duration = Duration::from_secs(60);
 pub async fn run(config: Config) -> anyhow::Result<()> {
     let lifecycle = Lifecycle::default();
     let replica = replica(&config);
-    config.common.start_traces("tidings-persistence", &replica).map_err(Error::msg)?;
+    config.common.collector.start_traces("tidings-persistence", &replica).map_err(Error::msg)?;
     let metrics = Metrics::new();
     let serving = database::connect(&config, database::Use::Serving).await?;
     let writing = database::connect(&config, database::Use::Writing).await?;
@@ -268,7 +268,7 @@ fn serve_operators(
             missing
         }
     };
-    Ok(admin::serve(listener, move || metrics.export(database::connections(&pools)), ready)?)
+    Ok(admin::serve(listener, move |ready| metrics.export(database::connections(&pools), ready), ready)?)
 }
 
 /// Brings the notices of all partitions to those who wait in this process, as long as the handle is kept. One that

@@ -28,6 +28,7 @@ tidings_shared::metrics! {
         search_rooms_waiting: IntGauge = "tidings_persistence_search_rooms_waiting", "Rooms that wait to be indexed for search";
         search_indexed: IntCounter = "tidings_persistence_search_indexed_total", "Messages put into the index of search, changed ones again";
         search_failures: IntCounter = "tidings_persistence_search_failures_total", "Rooms that could not be indexed for search and were left for later";
+        ready: IntGauge = "tidings_persistence_ready", "1 while this replica would serve, as /readyz says, else 0";
         spans_lost: IntCounterVec["cause"] = "tidings_persistence_spans_lost_total", "Spans that were lost, by cause: full, where too many waited, or away, where the collector did not take them";
         build: IntGaugeVec["version", "commit"] = "tidings_persistence_build_info", "1, with version and commit of the program";
         resident_memory: IntGauge = "process_resident_memory_bytes", "Resident memory of the process, bytes";
@@ -41,7 +42,8 @@ tidings_shared::metrics! {
 impl Metrics {
     /// The Prometheus text, the pools' connections (idle, used) and the process's own figures included.
     #[must_use]
-    pub fn export(&self, (idle, used): (usize, usize)) -> String {
+    pub fn export(&self, (idle, used): (usize, usize), ready: bool) -> String {
+        self.ready.set(i64::from(ready));
         for (state, connections) in [("idle", idle), ("used", used)] {
             let gauge = self.pool_connections.with_label_values(&[state]);
             gauge.set(i64::try_from(connections).unwrap_or(i64::MAX));

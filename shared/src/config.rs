@@ -1,6 +1,7 @@
 //! Settings that both services have, by flag, environment and files; secrets never appear in Debug output.
 //! [`load`] reads them and tells all that is wrong with them at once.
 
+pub mod collector_args;
 pub mod declared;
 pub mod load;
 pub mod problem;
@@ -18,8 +19,8 @@ use tracing_subscriber::EnvFilter;
 use crate::{
     auth::{Given, MIN_SECRET_BYTES, Rules, Settings},
     origin::AllowedOrigins,
-    telemetry::{TraceSettings, start_traces},
 };
+use collector_args::CollectorArgs;
 use problem::Problem;
 use redis_args::RedisArgs;
 
@@ -113,18 +114,8 @@ pub struct CommonArgs {
     /// What is logged, such as `tidings_gateway=debug,info` (tracing's EnvFilter); JSON lines on standard error
     #[arg(long, env = "TIDINGS_LOG", default_value = "info", value_name = "FILTER")]
     pub log: String,
-    /// Collector that spans are sent to by OTLP over gRPC, such as `http://otel-collector:4317`: see docs/TELEMETRY.md.
-    /// Default: nothing is traced
-    #[arg(long, env = "TIDINGS_OTLP_ENDPOINT", value_name = "URL")]
-    pub otlp_endpoint: Option<String>,
-    /// Share of messages and requests that are traced, 0 to 1; those that bring a context are as that says
-    #[arg(long, env = "TIDINGS_TRACE_RATIO", default_value_t = 0.01, value_name = "SHARE", value_parser = ratio)]
-    pub trace_ratio: f64,
-}
-
-fn ratio(text: &str) -> Result<f64, String> {
-    let ratio = text.parse::<f64>().ok().filter(|ratio| (0.0..=1.0).contains(ratio));
-    ratio.ok_or_else(|| "must be a number from 0 to 1".to_owned())
+    #[command(flatten)]
+    pub collector: CollectorArgs,
 }
 
 impl CommonArgs {
@@ -139,30 +130,13 @@ impl CommonArgs {
         if self.max_message_chars == 0 {
             problems.push(Problem::new("max-message-chars", "must be at least 1"));
         }
-        if self.collector().is_some_and(|address| !is_plain_http(address)) {
-            problems.push(Problem::new("otlp-endpoint", "must be an address like http://127.0.0.1:4317"));
-        }
+        problems.extend(self.collector.check());
         problems.extend(self.tokens().err().into_iter().flatten());
         problems.extend(self.origins().err());
         if let Err(error) = EnvFilter::try_new(&self.log) {
             problems.push(Problem::new("log", error));
         }
         problems
-    }
-
-    /// Where spans go; `None`: nowhere.
-    #[must_use]
-    pub fn collector(&self) -> Option<&str> {
-        self.otlp_endpoint.as_deref().filter(|address| !address.is_empty())
-    }
-
-    /// Starts traces where they are asked for. Call it on the runtime that is to drive the connection.
-    ///
-    /// # Errors
-    /// A sentence that names the setting.
-    pub fn start_traces(&self, service: &'static str, instance: &str) -> Result<(), String> {
-        let Some(endpoint) = self.collector() else { return Ok(()) };
-        start_traces(&TraceSettings { endpoint, ratio: self.trace_ratio, service, instance })
     }
 
     /// How tokens are checked. Reads the files that are named.
@@ -211,12 +185,6 @@ pub fn admin_address(listen: SocketAddr, told: Option<SocketAddr>) -> Result<Soc
 
 /// The operators' port lies this far above the public one.
 const ADMIN_OFFSET: u16 = 10_000;
-
-/// A collector stands beside the service: what is between them is not encrypted.
-fn is_plain_http(address: &str) -> bool {
-    let Ok(url) = reqwest::Url::parse(address) else { return false };
-    url.scheme() == "http" && url.has_host() && url.username().is_empty() && url.password().is_none()
-}
 
 /// The address on the same host whose port is `offset` higher.
 ///

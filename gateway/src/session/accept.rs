@@ -68,9 +68,12 @@ impl Acceptor for ChatAcceptor {
             (Ok(None), _) => Ok(None),
             (Err(refusal), _) => Err(refusal),
         };
-        let result = decided.as_ref().err().map_or("accepted", |refusal| result_of(refusal.status));
+        let refused = |refusal: &Refusal| {
+            if self.gate.websocket { result_of(refusal.status) } else { "switched_off" }
+        };
+        let result = decided.as_ref().err().map_or("accepted", refused);
         if let (Some(span), Err(refusal)) = (&mut span, &decided) {
-            span.refused(result, refusal.status.is_server_error());
+            span.refused(result, self.gate.websocket && refusal.status.is_server_error());
         }
         self.worker.node.metrics.handshakes.with_label_values(&[result]).inc();
         decided

@@ -13,6 +13,7 @@ use tidings_shared::{
     error::Refusal,
     ids::RoomId,
     protocol::{CloseCode, Command, JoinTarget, Parsed, client, server::rfc3339},
+    telemetry::TraceContext,
 };
 use tokio::time::Instant;
 
@@ -46,7 +47,8 @@ impl Drop for Poll {
     }
 }
 
-/// Carries one poll out; with nothing to tell it is answered then.
+/// Carries one poll out; with nothing to tell it is answered then. Commands without a trace of their own belong to the
+/// poll's.
 ///
 /// # Errors
 /// `forbidden` when the user was blocked meanwhile.
@@ -54,6 +56,7 @@ async fn poll(
     worker: &Rc<Worker>,
     admitted: Admitted,
     request: PollRequest,
+    trace: Option<TraceContext>,
     until: Instant,
     gate: &Gate,
 ) -> Result<Vec<u8>, Refusal> {
@@ -83,7 +86,7 @@ async fn poll(
     let asked = Asked::untold(Some(gathered::JOIN.to_owned()));
     join::start(worker, &client, asked, target, true);
     for (place, command) in request.commands.iter().enumerate() {
-        carry_out(&mut poll, place, command.get());
+        carry_out(&mut poll, place, command.get(), trace);
     }
     loop {
         if gathered.take(&collector) {
@@ -128,7 +131,7 @@ async fn poll(
 }
 
 /// Reads a command like a frame, and carries it out under a `ref` of ours.
-fn carry_out(poll: &mut Poll, place: usize, text: &str) {
+fn carry_out(poll: &mut Poll, place: usize, text: &str, trace: Option<TraceContext>) {
     let limits = &poll.session.worker.node.limits;
     let mut parsed = if text.len() > limits.max_frame_bytes {
         let message = format!("a command must not be over {} bytes", limits.max_frame_bytes);
@@ -142,6 +145,7 @@ fn carry_out(poll: &mut Poll, place: usize, text: &str) {
             Refusal::bad_field("type", "a poll names its rooms in `cursors` and its token in the header");
         parsed.frame = Err(refusal);
     }
+    parsed.trace = parsed.trace.or(trace);
     parsed.reference = Some(gathered::reference(place));
     poll.session.on_parsed(parsed);
 }

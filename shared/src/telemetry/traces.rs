@@ -13,7 +13,10 @@ use opentelemetry::{
     Context, KeyValue,
     trace::{SpanBuilder, SpanKind, TraceContextExt, Tracer as _, TracerProvider as _},
 };
-use opentelemetry_otlp::{SpanExporter, WithExportConfig};
+use opentelemetry_otlp::{
+    SpanExporter, WithExportConfig, WithTonicConfig,
+    tonic_types::transport::{Certificate, ClientTlsConfig},
+};
 use opentelemetry_sdk::{
     Resource,
     trace::{BatchConfigBuilder, BatchSpanProcessor, Sampler, SdkTracer, SdkTracerProvider},
@@ -48,8 +51,10 @@ struct Pipeline {
 /// Where spans go, and how many.
 #[derive(Debug, Clone)]
 pub struct TraceSettings<'a> {
-    /// Of an OTLP collector over gRPC, `http://…`.
+    /// Of an OTLP collector over gRPC, `http://…` or `https://…`.
     pub endpoint: &'a str,
+    /// PEM of the authorities that may have signed its certificate; `None`: those that browsers trust.
+    pub authorities: Option<Vec<u8>>,
     /// Share of the messages and requests without a context of their own that are traced, 0 to 1.
     pub ratio: f64,
     /// `service.name`.
@@ -63,12 +68,16 @@ pub struct TraceSettings<'a> {
 /// # Errors
 /// When the endpoint is no address.
 pub fn start(settings: &TraceSettings<'_>) -> Result<(), String> {
-    let exporter = SpanExporter::builder()
-        .with_tonic()
-        .with_endpoint(settings.endpoint)
-        .with_timeout(EXPORT_TIMEOUT)
-        .build()
-        .map_err(|error| format!("--otlp-endpoint: {error}"))?;
+    let mut exporter =
+        SpanExporter::builder().with_tonic().with_endpoint(settings.endpoint).with_timeout(EXPORT_TIMEOUT);
+    if settings.endpoint.starts_with("https:") {
+        let tls = ClientTlsConfig::new();
+        exporter = exporter.with_tls_config(match &settings.authorities {
+            Some(pem) => tls.ca_certificate(Certificate::from_pem(pem)),
+            None => tls.with_webpki_roots(),
+        });
+    }
+    let exporter = exporter.build().map_err(|error| format!("--otlp-endpoint: {error}"))?;
     let config = BatchConfigBuilder::default()
         // More than are let through: it never has to drop one.
         .with_max_queue_size(2 * QUEUE)

@@ -12,6 +12,7 @@ use tidings_shared::{
     auth::Reason,
     error::{ErrorCode, RETRY_AFTER_MS, Refusal},
     places::Places,
+    telemetry::TraceContext,
 };
 use tokio::time::Instant;
 
@@ -32,6 +33,7 @@ const MAX_POLLS: usize = 10_000;
 const MAX_POLLS_OF_USER: usize = 32;
 /// How long a browser may remember what CORS allows, in seconds.
 const CORS_MAX_AGE_S: usize = 3600;
+const TRACEPARENT: header::HeaderName = header::HeaderName::from_static("traceparent");
 
 /// Adds `POST /v1/poll`.
 pub fn configure(acceptor: &Rc<ChatAcceptor>, config: &mut web::ServiceConfig) {
@@ -57,7 +59,7 @@ pub fn configure(acceptor: &Rc<ChatAcceptor>, config: &mut web::ServiceConfig) {
     let cors = Cors::default()
         .allowed_origin_fn(move |origin, _| origins.allows(origin.to_str().ok().or(Some(""))))
         .allowed_methods(["POST"])
-        .allowed_headers([header::AUTHORIZATION, header::CONTENT_TYPE])
+        .allowed_headers([header::AUTHORIZATION, header::CONTENT_TYPE, TRACEPARENT])
         .expose_headers([header::RETRY_AFTER, header::WWW_AUTHENTICATE])
         .max_age(CORS_MAX_AGE_S);
     let route = web::resource("/v1/poll").wrap(cors).route(web::post().to(handler));
@@ -96,6 +98,8 @@ async fn answer(
             return Err(Refusal::new(ErrorCode::TooLarge, message));
         }
     };
+    let came = request.headers().get(TRACEPARENT).and_then(|value| value.to_str().ok());
+    let trace = came.and_then(TraceContext::parse);
     let request = PollRequest::parse(&body);
     drop(body);
     // What cannot be read counts too, and has nothing to wait for.
@@ -106,7 +110,7 @@ async fn answer(
     pace(&acceptor.worker.node, &identity.user, rooms, until, gate).await?;
     let request = request?;
     let admitted = admit(&acceptor.worker, identity).await?;
-    poll(&acceptor.worker, admitted, request, until, gate).await
+    poll(&acceptor.worker, admitted, request, trace, until, gate).await
 }
 
 fn refused(refusal: &Refusal) -> HttpResponse {

@@ -1,0 +1,128 @@
+//! Where spans go, how the collector is known to be the right one, and how many there are.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use rustls::{
+    RootCertStore,
+    pki_types::{CertificateDer, pem::PemObject},
+};
+
+use super::problem::Problem;
+use crate::telemetry::{TraceSettings, start_traces};
+
+/// Settings of traces.
+#[derive(Debug, Clone, Args)]
+pub struct CollectorArgs {
+    /// Collector that spans are sent to by OTLP over gRPC, such as `http://otel-collector:4317`, or `https://` for TLS,
+    /// with the name verified: see docs/TELEMETRY.md. Default: nothing is traced
+    #[arg(long, env = "TIDINGS_OTLP_ENDPOINT", value_name = "URL")]
+    pub otlp_endpoint: Option<String>,
+    /// Certificates (PEM) of the authorities that the collector's own may be signed by; with `https://` only. Default:
+    /// the authorities that browsers trust
+    #[arg(long, env = "TIDINGS_OTLP_CA_FILE", value_name = "PATH")]
+    pub otlp_ca_file: Option<PathBuf>,
+    /// Share of messages and requests that are traced, 0 to 1; those that bring a context are as that says
+    #[arg(long, env = "TIDINGS_TRACE_RATIO", default_value_t = 0.01, value_name = "SHARE", value_parser = ratio)]
+    pub trace_ratio: f64,
+}
+
+fn ratio(text: &str) -> Result<f64, String> {
+    let ratio = text.parse::<f64>().ok().filter(|ratio| (0.0..=1.0).contains(ratio));
+    ratio.ok_or_else(|| "must be a number from 0 to 1".to_owned())
+}
+
+impl CollectorArgs {
+    /// Checks what clap cannot. Reads the file with certificates.
+    #[must_use]
+    pub fn check(&self) -> Vec<Problem> {
+        let address = self.collector().filter(|address| !is_collector(address));
+        let wrong = address.map(|_| {
+            let why = "must be an address like http://127.0.0.1:4317 or https://collector.example.com:4317";
+            Problem::new("otlp-endpoint", why)
+        });
+        wrong.into_iter().chain(self.authorities().err()).collect()
+    }
+
+    /// Where spans go; `None`: nowhere.
+    #[must_use]
+    pub fn collector(&self) -> Option<&str> {
+        self.otlp_endpoint.as_deref().filter(|address| !address.is_empty())
+    }
+
+    /// Starts traces where they are asked for. Call it on the runtime that is to drive the connection.
+    ///
+    /// # Errors
+    /// A sentence that names the setting.
+    pub fn start_traces(&self, service: &'static str, instance: &str) -> Result<(), String> {
+        let Some(endpoint) = self.collector() else { return Ok(()) };
+        let authorities = self.authorities().map_err(|problem| problem.to_string())?;
+        start_traces(&TraceSettings { endpoint, authorities, ratio: self.trace_ratio, service, instance })
+    }
+
+    fn authorities(&self) -> Result<Option<Vec<u8>>, Problem> {
+        let problem = |why: String| Problem::new("otlp-ca-file", why);
+        let Some(path) = &self.otlp_ca_file else { return Ok(None) };
+        if !self.collector().is_some_and(|address| address.starts_with("https:")) {
+            return Err(problem("is given, but the endpoint does not begin with https://".to_owned()));
+        }
+        let pem = std::fs::read(path)
+            .map_err(|error| problem(format!("the file {} cannot be read: {error}", path.display())))?;
+        let mut store = RootCertStore::empty();
+        for certificate in CertificateDer::pem_slice_iter(&pem) {
+            let certificate =
+                certificate.map_err(|_| problem("holds a certificate that cannot be read".to_owned()))?;
+            store
+                .add(certificate)
+                .map_err(|_| problem("holds a certificate that is none of an authority".to_owned()))?;
+        }
+        if store.is_empty() {
+            return Err(problem("holds no certificate in PEM".to_owned()));
+        }
+        Ok(Some(pem))
+    }
+}
+
+fn is_collector(address: &str) -> bool {
+    let Ok(url) = reqwest::Url::parse(address) else { return false };
+    let scheme = ["http", "https"].contains(&url.scheme());
+    scheme && url.has_host() && url.username().is_empty() && url.password().is_none()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+
+    use super::*;
+
+    fn wrong(endpoint: &str, authorities: Option<&str>) -> Vec<String> {
+        let file = authorities.map(|pem| {
+            let mut file = tempfile::NamedTempFile::new().unwrap();
+            file.write_all(pem.as_bytes()).unwrap();
+            file
+        });
+        let path = file.as_ref().map(|file| file.path().to_owned());
+        let args =
+            CollectorArgs { otlp_endpoint: Some(endpoint.to_owned()), otlp_ca_file: path, trace_ratio: 0.0 };
+        args.check().into_iter().map(|problem| problem.setting).collect()
+    }
+
+    #[test]
+    fn an_address_that_is_none_of_a_collector_is_told() {
+        for good in ["", "http://127.0.0.1:4317", "https://collector.example.com:4317"] {
+            assert!(wrong(good, None).is_empty(), "{good}");
+        }
+        for bad in ["nonsense", "collector:4317", "ftp://a:1", "http://ann:secret@collector:4317"] {
+            assert_eq!(wrong(bad, None), ["otlp-endpoint"], "{bad}");
+        }
+    }
+
+    #[test]
+    fn authorities_that_would_trust_nobody_are_told_before_anything_starts() {
+        let none = "-----BEGIN CERTIFICATE-----\nbm9uZQ==\n-----END CERTIFICATE-----\n";
+        for pem in ["", "hello", none] {
+            assert_eq!(wrong("https://collector:4317", Some(pem)), ["otlp-ca-file"], "{pem}");
+        }
+        assert_eq!(wrong("http://collector:4317", Some(none)), ["otlp-ca-file"]);
+    }
+}
