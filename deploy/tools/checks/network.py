@@ -98,6 +98,9 @@ def _who(peer: dict, workloads: list[Manifest], policy: Manifest, findings: Find
     if "podSelector" in peer and peer["podSelector"]:
         names = {one.name for one in workloads if selects(peer["podSelector"], one.labels)}
         return names or {value for value in [peer["podSelector"].get("matchLabels", {}).get(NAME)] if value}
+    # What stands in front and comes from no namespace: by its addresses.
+    if peer.get("ipBlock", {}).get("cidr", "0.0.0.0/0") not in ("0.0.0.0/0", "::/0"):
+        return {CLIENTS}
     findings.add("network", policy.where, "lets in whoever comes")
     return {"anybody"}
 

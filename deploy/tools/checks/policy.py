@@ -18,6 +18,13 @@ def check(rendered: Rendered, findings: Findings, production: bool) -> None:
         if one.name in SERVICES:
             _probes(one, findings)
             _available(rendered, one, findings, production)
+    for one in rendered.of("Service"):
+        # One address that stands for all would fail with whoever is behind it; clients are sent to who is ready.
+        direct = one.spec.get("clusterIP") == "None" and one.spec.get("publishNotReadyAddresses") is True
+        if one.name == "tidings-persistence-internal" and not direct:
+            findings.add("failover", one.where, "does not lead to each pod (clusterIP: None, publishNotReadyAddresses)")
+        elif one.name in SERVICES and one.spec.get("publishNotReadyAddresses"):
+            findings.add("failover", one.where, "clients are sent to who is not ready")
     for one in rendered.of("ServiceAccount"):
         if one.data.get("automountServiceAccountToken") is not False:
             findings.add("token", one.where, "automountServiceAccountToken is not false")
@@ -73,9 +80,10 @@ def _resources(one: Manifest, findings: Findings) -> None:
 
 
 def _probes(one: Manifest, findings: Findings) -> None:
-    """Startup is patient, readiness asks for all that is needed, liveness for nothing but the process."""
+    """Readiness asks for all that is needed; startup, which is patient, and liveness for nothing but the process: a restart
+    mends nothing of what is away."""
     container = one.pod["containers"][0]
-    paths = {"startupProbe": "/readyz", "readinessProbe": "/readyz", "livenessProbe": "/healthz"}
+    paths = {"startupProbe": "/healthz", "readinessProbe": "/readyz", "livenessProbe": "/healthz"}
     for kind, path in paths.items():
         asked = container.get(kind, {}).get("httpGet", {})
         if asked.get("path") != path:
@@ -88,7 +96,7 @@ def _probes(one: Manifest, findings: Findings) -> None:
         probe = container.get(kind, {})
         return probe.get("periodSeconds", 10) * probe.get("failureThreshold", otherwise)
 
-    # Persistence waits a minute for the schema before it gives up.
+    # Longer than persistence waits for its tables: it says itself what it misses.
     if patience("startupProbe", 3) < 90:
         findings.add("probes", one.where, "startupProbe gives up within 90 s")
     if patience("livenessProbe", 3) < 30:

@@ -34,6 +34,11 @@ def check(rendered: Rendered, findings: Findings, documented: set[tuple[str, str
             findings.add("metric", one.where, f"no service has {metric}")
     for one in rendered.of("PodMonitor"):
         _monitor(rendered, one, findings)
+    watched = rendered.of("PodMonitor", "PrometheusRule")
+    releases = {one.data["metadata"].get("labels", {}).get("release") for one in watched}
+    # What the chart kube-prometheus-stack looks for: alerts without what they ask for, or the other way round.
+    if len(releases) > 1 or None in releases:
+        findings.add("reference", "monitoring", "PodMonitor and PrometheusRule do not carry the same label `release`")
     for one in rendered.workloads():
         _used(rendered, one, findings, documented)
 

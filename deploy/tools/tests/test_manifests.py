@@ -2,10 +2,14 @@
 
 import unittest
 
+import yaml
+
 from tests.broken import (
     PROGRAMS, RENDERED, Break, broken, container, drop, findings, gateway, one_by_one, refused, rendered, setting,
 )  # fmt: skip
 from checks.model import Manifest, Rendered
+
+import check
 
 
 def add(document: dict) -> Break:
@@ -45,6 +49,19 @@ def port_of(policy: str, rule: int, direction: str, port: object) -> Break:
 
 def route_to(index: int, **back: object) -> Break:
     return lambda what: what.named("HTTPRoute", "tidings").spec["rules"][index]["backendRefs"][0].update(back)
+
+
+def by_address() -> dict:
+    """The policy that stands in production's network.yaml as a comment."""
+    text = (check.ROOT / "k8s/overlays/production/network.yaml").read_text()
+    lines = text.split("# ---\n")[1].splitlines()
+    return yaml.safe_load("\n".join(line.removeprefix("# ") for line in lines))
+
+
+def from_anywhere(what: Rendered) -> None:
+    policy = by_address()
+    policy["spec"]["ingress"][0]["from"][0]["ipBlock"]["cidr"] = "0.0.0.0/0"
+    what.manifests.append(Manifest(policy))
 
 
 # The rule that must say so, and how it is broken.
@@ -90,6 +107,7 @@ PRODUCTION: list[tuple[str, str, Break]] = [
     ("probes", "liveness that asks for Redis", probe("livenessProbe", httpGet={"path": "/readyz", "port": "admin"})),
     ("probes", "readiness that asks for nothing", probe("readinessProbe", httpGet={"path": "/healthz", "port": "admin"})),
     ("probes", "a public port that is asked", probe("readinessProbe", httpGet={"path": "/readyz", "port": "http"})),
+    ("probes", "a start that waits for Redis", probe("startupProbe", httpGet={"path": "/readyz", "port": "admin"})),
     ("probes", "a start that is given up early", probe("startupProbe", failureThreshold=10)),
     ("probes", "a restart at the first silence", probe("livenessProbe", failureThreshold=1)),
     ("stopping", "a grace that is too short", pod(terminationGracePeriodSeconds=60)),
@@ -134,6 +152,12 @@ PRODUCTION: list[tuple[str, str, Break]] = [
      lambda what: what.named("Service", "tidings-gateway").spec.update(selector={"app.kubernetes.io/name": "gateway"})),
     ("reference", "a service with a port that is not there",
      lambda what: what.named("Service", "tidings-gateway").spec["ports"][0].update(targetPort="https")),
+    ("failover", "gateways that ask one replica and no other",
+     lambda what: what.named("Service", "tidings-persistence-internal").spec.pop("clusterIP")),
+    ("failover", "gateways that find no replica without keys",
+     lambda what: what.named("Service", "tidings-persistence-internal").spec.pop("publishNotReadyAddresses")),
+    ("failover", "clients of a gateway that is not ready",
+     lambda what: what.named("Service", "tidings-gateway").spec.update(publishNotReadyAddresses=True)),
     ("metric", "a backlog that nobody counts",
      lambda what: what.named("ScaledObject", "tidings-persistence").spec["triggers"][0]["metadata"].update(
          query="sum(tidings_persistence_backlog)")),
@@ -146,6 +170,8 @@ PRODUCTION: list[tuple[str, str, Break]] = [
      lambda what: what.named("PodMonitor", "tidings").spec["podMetricsEndpoints"][0].update(port="http")),
     ("reference", "a monitor that leaves one out",
      lambda what: what.named("PodMonitor", "tidings").spec["selector"]["matchExpressions"][0].update(values=["tidings-gateway"])),
+    ("reference", "rules that Prometheus does not look for",
+     lambda what: what.named("PrometheusRule", "tidings").data["metadata"]["labels"].pop("release")),
     ("reference", "settings that are not there", lambda what: container(what)["envFrom"][0]["configMapRef"].update(name="x")),
     ("route", "polls that go to persistence", route_to(1, name="tidings-persistence", port=8081)),
     ("route", "a route to the internal listener",
@@ -160,6 +186,7 @@ PRODUCTION: list[tuple[str, str, Break]] = [
      lambda what: what.named("NetworkPolicy", "tidings-gateway").spec["ingress"].append({"ports": [{"port": "http"}]})),
     ("network", "any namespace",
      lambda what: what.named("NetworkPolicy", "tidings-gateway").spec["ingress"][0].update({"from": [{"namespaceSelector": {}}]})),
+    ("network", "anybody, by address", from_anywhere),
     ("network", "the internet",
      lambda what: what.named("NetworkPolicy", "redis").spec["egress"][0].update(to=[{"ipBlock": {"cidr": "0.0.0.0/0"}}])),
     ("network", "PostgreSQL for gateways", port_of("redis", 0, "egress", 5432)),
@@ -206,6 +233,14 @@ class Manifests(unittest.TestCase):
     def test_keys_that_stand_twice_are_refused(self) -> None:
         with self.assertRaisesRegex(Exception, "stand twice"):
             Rendered.read("kind: A\nspec: {}\nspec: {}\n")
+
+    def test_clients_may_come_by_their_addresses(self) -> None:
+        def instead(what: Rendered) -> None:
+            for service in ("tidings-gateway", "tidings-persistence"):
+                what.named("NetworkPolicy", service).spec["ingress"].pop(0)
+            what.manifests.append(Manifest(by_address()))
+
+        self.assertEqual(broken("production", instead).lines(), [])
 
 
 def well(name: str, production: bool) -> None:
