@@ -8,6 +8,8 @@ if (($# != 1)) || [[ -z ${DATABASE_URL:-} ]]; then
   echo "usage: DATABASE_URL=postgres://... $0 FILE" >&2
   exit 2
 fi
+# All that was ever said: for nobody else to read.
+umask 077
 file=$1
 if [[ -e $file ]]; then
   echo "$file is there already" >&2
