@@ -175,6 +175,8 @@ check() {
     return 1
   fi
   local programs=() folder=${TIDINGS_BIN_DIR:-${CARGO_TARGET_DIR:-$root/target}/debug}
+  # The tests ask them from another folder.
+  if [[ -d $folder ]]; then folder=$(cd "$folder" && pwd); fi
   if [[ -x $folder/tidings-gateway && -x $folder/tidings-persistence && -x $folder/tidings-migrations ]]; then
     programs=(--programs "$folder")
     export TIDINGS_PROGRAMS=$folder
