@@ -13,6 +13,10 @@ use tidings_harness::{Stack, daemon::Daemon, http, ports};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// Alerts on how long something takes, as a matcher has them. A machine with too few cores for all of its work makes
+/// messages late by itself: who says that nothing fires leaves these out.
+pub const OF_LATENESS: &str = "TidingsDeliveryLate|TidingsStoringLate";
+
 /// One running Prometheus.
 pub struct Prometheus {
     // Ends the child before its folder goes.
