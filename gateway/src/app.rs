@@ -13,7 +13,7 @@ use anyhow::Context;
 use tidings_shared::{
     admin,
     auth::Verifier,
-    config::{admin_address, problem::Problem},
+    config::{admin_address, problem as setting},
     error::{ErrorCode, RETRY_AFTER_MS, Refusal},
     internal::InternalClient,
     lifecycle::Lifecycle,
@@ -71,7 +71,8 @@ pub async fn run(config: GatewayConfig, lifecycle: Lifecycle) -> anyhow::Result<
 
     let fetches = metrics.key_fetches.clone();
     let fetched = move |good| fetches.with_label_values(&[if good { "good" } else { "failed" }]).inc();
-    let verifier = Verifier::start(config.common.tokens().map_err(told)?, fetched);
+    let verifier =
+        Verifier::start(config.common.tokens().map_err(setting::told).map_err(anyhow::Error::msg)?, fetched);
 
     let node = Arc::new(Node {
         late: Late::default(),
@@ -136,10 +137,6 @@ pub async fn run(config: GatewayConfig, lifecycle: Lifecycle) -> anyhow::Result<
     admin_handle.stop(false).await;
     telemetry::stop_traces().await;
     Ok(())
-}
-
-fn told(problems: Vec<Problem>) -> anyhow::Error {
-    anyhow::Error::msg(problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))
 }
 
 fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {

@@ -19,7 +19,7 @@ tidings_shared::metrics! {
         frames: IntCounterVec["type"] = "tidings_gateway_frames_total", "Client frames by type";
         errors: IntCounterVec["code"] = "tidings_gateway_errors_total", "Errors told to clients, by code";
         command_seconds: HistogramVec["type"](0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0) = "tidings_gateway_command_seconds", "Time from a frame to its answer, or to its end where none is asked for, seconds, by type";
-        sends: IntCounterVec["result"] = "tidings_gateway_sends_total", "Answers to message:send, by result: accepted (or stored), duplicate, too_many (of the connection wait), or the code of the error; unavailable, overloaded and internal are the server's fault";
+        sends: IntCounterVec["result"] = "tidings_gateway_sends_total", "Answers to message:send that could be read, by result: accepted (or stored), duplicate, too_many (of the connection wait), or the code of the error; unavailable, overloaded and internal are the server's fault";
         limited: IntCounterVec["limit"] = "tidings_gateway_limited_total", "Commands over a user's limit, by limit";
         bytes_in: IntCounter = "tidings_gateway_received_bytes_total", "Bytes received after handshakes";
         bytes_out: IntCounter = "tidings_gateway_sent_bytes_total", "Bytes sent";
@@ -36,7 +36,7 @@ tidings_shared::metrics! {
         drain_cut: IntCounter = "tidings_gateway_drain_cut_total", "Connections closed because the drain time was up";
         append_seconds: Histogram(0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5) = "tidings_gateway_append_seconds", "Time from a command to its place in the room's log";
         stored_seconds: Histogram(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0) = "tidings_gateway_stored_seconds", "Time from a command's place in the log to its stored answer";
-        deliver_seconds: Histogram(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0) = "tidings_gateway_deliver_seconds", "Time from a message's place in the log to the outboxes of this node, seconds, once per message, late ones that a refill brought included";
+        deliver_seconds: Histogram(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0) = "tidings_gateway_deliver_seconds", "Time from a message's place in the log to the outboxes of this node, seconds, once per message, and once more when it came late, by a refill, to some worker; nothing where nobody was live";
         redis_seconds: HistogramVec["step"](0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 3.0) = "tidings_gateway_redis_seconds", "Time of a round trip to Redis, seconds, by step: append, read, heads, mark, live, ping, subscribe, people or presence";
         pubsub_seconds: Histogram(0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5) = "tidings_gateway_pubsub_seconds", "Time from a record's place in the log to its arrival at this node by pub/sub, seconds";
         hints: IntCounter = "tidings_gateway_hints_total", "Records received by pub/sub";

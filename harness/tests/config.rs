@@ -119,6 +119,7 @@ fn secrets_come_from_files_and_never_from_both() -> Result<()> {
             settings.insert(&variable, "/no/such/secret".to_owned());
             let (code, told) = check(service, &settings)?;
             ensure!(code == 2 && told.contains(&variable) && told.contains("/no/such/secret"), "{told}");
+            ensure!(told.lines().count() == 1, "one file, and more than one thing is wrong with it:\n{told}");
         }
     }
     // Jobs and migrations read them the same way.
@@ -139,6 +140,11 @@ fn secrets_come_from_files_and_never_from_both() -> Result<()> {
         let (code, told) = said(program, job, &BTreeMap::new())?;
         ensure!(code == 2 && told.contains("DATABASE_URL_FILE"), "{job:?}: {told}");
     }
+    // To a job as to a service, no bound is none.
+    let mut settings = good(Service::Persistence);
+    settings.insert("TIDINGS_MAX_BACKLOG_RECORDS", "0".to_owned());
+    let (code, told) = said("tidings-persistence", &["import", "x"], &settings)?;
+    ensure!(code == 2 && told.contains("--max-backlog-records"), "{told}");
     Ok(())
 }
 

@@ -101,6 +101,30 @@ async fn applying_what_is_applied_changes_nothing() -> Result<()> {
 }
 
 #[tokio::test]
+async fn a_version_that_is_rolled_back_leaves_the_schema_of_the_later_one_as_it_is() -> Result<()> {
+    let database = Postgres::shared().await?.database().await?;
+    migrations(&database, &["up"]).await?;
+    database.query("INSERT INTO seaql_migrations (version, applied_at) VALUES ('m9999_later', 0)").await?;
+    let before = schema(&database).await?;
+    assert_eq!(migrations(&database, &["up"]).await?, "nothing to do\n");
+    let status = migrations(&database, &["status"]).await?;
+    assert!(
+        status.ends_with("m9999_later: applied\n") && status.lines().count() == MIGRATIONS + 1,
+        "{status}"
+    );
+    let refused = run(&database, &["down", "--steps", "1"]).await?;
+    let told = String::from_utf8(refused.stderr)?;
+    assert!(!refused.status.success() && told.contains("m9999_later"), "{told}");
+    assert_eq!(schema(&database).await?, before);
+    // One that lacks what this version needs is not taken for it.
+    database.query("DELETE FROM seaql_migrations WHERE version LIKE 'm0007%'").await?;
+    let refused = run(&database, &["up"]).await?;
+    let told = String::from_utf8(refused.stderr)?;
+    assert!(!refused.status.success() && told.contains("m0007"), "{told}");
+    Ok(())
+}
+
+#[tokio::test]
 async fn jobs_started_at_once_take_turns() -> Result<()> {
     let database = Postgres::shared().await?.database().await?;
     let (one, other) = tokio::join!(migrations(&database, &["up"]), migrations(&database, &["up"]));

@@ -10,8 +10,10 @@ pub struct Migration;
 /// New words wait in a list, which a question reads from end to end: so it is kept short, in kB.
 const UP: &str = "ALTER INDEX message_search_words SET (fastupdate = on, gin_pending_list_limit = 256)";
 
+/// What still waits would wait for a vacuum, and be read by each question until then.
 const DOWN: &str = "ALTER INDEX message_search_words SET (fastupdate = off); \
-    ALTER INDEX message_search_words RESET (gin_pending_list_limit)";
+    ALTER INDEX message_search_words RESET (gin_pending_list_limit); \
+    SELECT gin_clean_pending_list('message_search_words')";
 
 #[async_trait]
 impl MigrationTrait for Migration {

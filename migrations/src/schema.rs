@@ -2,10 +2,10 @@
 //! Opens one connection and holds an advisory lock on it, so that two jobs started at once take
 //! turns. Promises to print nothing; what was done is the answer.
 
-use anyhow::Context;
+use anyhow::{Context, ensure};
+use sea_orm_migration::Migration;
 use sea_orm_migration::prelude::*;
-use sea_orm_migration::sea_orm::{ConnectOptions, Database, DatabaseConnection};
-use sea_orm_migration::{Migration, MigrationStatus};
+use sea_orm_migration::sea_orm::{ConnectOptions, Database, DatabaseConnection, DbBackend, Statement};
 
 use crate::Migrator;
 
@@ -33,11 +33,21 @@ impl Schema {
         Ok(Self { db })
     }
 
-    /// Applies what is not applied yet and returns its names; empty when there was nothing to do.
+    /// Applies what is not applied yet and returns its names; empty when there was nothing to do. A schema that a later
+    /// version has made of all that this one knows is left as it is: a version is rolled back without its schema.
     ///
     /// # Errors
     /// When a migration fails; those before it stay applied, it itself leaves nothing.
     pub async fn up(&self) -> anyhow::Result<Vec<String>> {
+        let applied = self.applied().await?;
+        if applied.iter().any(|name| !is_known(name)) {
+            let missing: Vec<String> = known().filter(|name| !applied.contains(name)).collect();
+            ensure!(
+                missing.is_empty(),
+                "the schema is of another line of versions: it has not {missing:?}, and more that is unknown here"
+            );
+            return Ok(Vec::new());
+        }
         let pending = names(Migrator::get_pending_migrations(&self.db).await?);
         Migrator::up(&self.db, None).await.context("a migration failed")?;
         Ok(pending)
@@ -46,8 +56,10 @@ impl Schema {
     /// Takes back the last `steps` migrations (all when `None`), data included; returns their names.
     ///
     /// # Errors
-    /// When a migration cannot be taken back.
+    /// When a migration cannot be taken back, or one is applied that only a later version can take back.
     pub async fn down(&self, steps: Option<u32>) -> anyhow::Result<Vec<String>> {
+        let later: Vec<String> = self.applied().await?.into_iter().filter(|name| !is_known(name)).collect();
+        ensure!(later.is_empty(), "only the version that brought them can take these back: {later:?}");
         let mut applied = names(Migrator::get_applied_migrations(&self.db).await?);
         applied.reverse();
         applied.truncate(steps.map_or(usize::MAX, |steps| steps as usize));
@@ -55,13 +67,28 @@ impl Schema {
         Ok(applied)
     }
 
-    /// Each migration with whether it is applied. Changes nothing.
+    /// Each migration with whether it is applied, those of later versions last. Changes nothing.
     ///
     /// # Errors
-    /// When the database holds a migration that this program does not know.
+    /// When the database does not answer.
     pub async fn status(&self) -> anyhow::Result<Vec<(String, bool)>> {
-        let migrations = Migrator::get_migration_with_status_read_only(&self.db).await?;
-        Ok(migrations.iter().map(|m| (m.name().to_owned(), m.status() == MigrationStatus::Applied)).collect())
+        let applied = self.applied().await?;
+        let own: Vec<_> = known().map(|name| (name.clone(), applied.contains(&name))).collect();
+        let later = applied.into_iter().filter(|name| !is_known(name)).map(|name| (name, true));
+        Ok(own.into_iter().chain(later).collect())
+    }
+
+    /// What the database says is applied, by whichever version.
+    async fn applied(&self) -> anyhow::Result<Vec<String>> {
+        let ask = |text: &str| Statement::from_string(DbBackend::Postgres, text);
+        let there = ask("SELECT to_regclass('seaql_migrations') IS NOT NULL");
+        let there = self.db.query_one_raw(there).await?.map(|row| row.try_get_by_index(0)).transpose()?;
+        if there != Some(true) {
+            return Ok(Vec::new());
+        }
+        let rows =
+            self.db.query_all_raw(ask("SELECT version FROM seaql_migrations ORDER BY version")).await?;
+        Ok(rows.iter().map(|row| row.try_get_by_index(0)).collect::<Result<_, _>>()?)
     }
 
     /// Drops every table of the schema, whosever it is, and applies all migrations.
@@ -72,6 +99,15 @@ impl Schema {
         Migrator::fresh(&self.db).await.context("cannot start anew")?;
         Ok(names(Migrator::get_applied_migrations(&self.db).await?))
     }
+}
+
+/// Names of the migrations of this version.
+fn known() -> impl Iterator<Item = String> {
+    Migrator::migrations().into_iter().map(|migration| migration.name().to_owned())
+}
+
+fn is_known(name: &str) -> bool {
+    known().any(|known| known == name)
 }
 
 fn names(migrations: Vec<Migration>) -> Vec<String> {

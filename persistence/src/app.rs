@@ -19,7 +19,7 @@ use sea_orm::DatabaseConnection;
 use tidings_shared::{
     admin,
     auth::Verifier,
-    config::problem::Problem,
+    config::problem,
     lifecycle::{Ending, Lifecycle},
     log::{
         Log, LogLimits,
@@ -231,12 +231,8 @@ fn serve_public(
 fn verifier(config: &Config, metrics: &Metrics) -> anyhow::Result<Arc<Verifier>> {
     let fetches = metrics.key_fetches.clone();
     let fetched = move |good| fetches.with_label_values(&[if good { "good" } else { "failed" }]).inc();
-    let settings = config.common.tokens().map_err(told)?;
+    let settings = config.common.tokens().map_err(problem::told).map_err(anyhow::Error::msg)?;
     Ok(Arc::new(Verifier::start(settings, fetched)))
-}
-
-fn told(problems: Vec<Problem>) -> Error {
-    Error::msg(problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))
 }
 
 fn serve_operators(

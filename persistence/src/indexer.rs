@@ -71,7 +71,9 @@ impl Indexer {
                 Look::Done(_) => IDLE,
             };
             self.changed.until_more(patience).await;
-            tokio::time::sleep(if left { PAUSE } else { GATHER }).await;
+            // What is looked through lies there already: nothing gathers.
+            let gathers = !left && self.changed.len() > 0;
+            tokio::time::sleep(if gathers { GATHER } else { PAUSE }).await;
             let done = async {
                 left = self.index_waiting().await?;
                 self.look_through(&mut look).await

@@ -2,16 +2,16 @@
 //! operators' port that the same settings name.
 
 use std::{
-    io::{Read, Write},
+    io::{ErrorKind, Read, Write},
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream},
     process::ExitCode,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use clap::Args;
 
 /// Most of an answer that is read.
-const MAX_ANSWER_BYTES: u64 = 64 * 1024;
+const MAX_ANSWER_BYTES: usize = 64 * 1024;
 
 /// How to ask.
 #[derive(Debug, Clone, Copy, Args)]
@@ -67,12 +67,23 @@ fn reachable(mut admin: SocketAddr) -> SocketAddr {
 }
 
 fn get(admin: SocketAddr, path: &str, patience: Duration) -> std::io::Result<String> {
+    let until = Instant::now() + patience;
+    // No time left is no timeout, to a socket.
+    let left = || match until.saturating_duration_since(Instant::now()) {
+        Duration::ZERO => Err(std::io::Error::from(ErrorKind::TimedOut)),
+        left => Ok(Some(left)),
+    };
     let mut stream = TcpStream::connect_timeout(&admin, patience)?;
-    stream.set_read_timeout(Some(patience))?;
-    stream.set_write_timeout(Some(patience))?;
+    stream.set_write_timeout(left()?)?;
     write!(stream, "GET {path} HTTP/1.1\r\nHost: {admin}\r\nConnection: close\r\n\r\n")?;
-    let mut answer = Vec::new();
-    stream.take(MAX_ANSWER_BYTES).read_to_end(&mut answer)?;
+    let (mut answer, mut part) = (Vec::new(), [0; 1024]);
+    while answer.len() < MAX_ANSWER_BYTES {
+        stream.set_read_timeout(left()?)?;
+        match stream.read(&mut part)? {
+            0 => break,
+            length => answer.extend_from_slice(&part[..length]),
+        }
+    }
     Ok(String::from_utf8_lossy(&answer).into_owned())
 }
 
@@ -106,6 +117,21 @@ mod tests {
         assert!(told.ends_with("/readyz: 503 not ready: draining"), "{told}");
         assert!(asking.ask(answering("")).is_err());
         assert!(asking.ask("127.0.0.1:1".parse().unwrap()).is_err());
+    }
+
+    #[test]
+    fn an_answer_that_comes_drop_by_drop_is_given_up_in_time() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            while stream.write_all(b"H").is_ok() {
+                std::thread::sleep(Duration::from_millis(50));
+            }
+        });
+        let begun = Instant::now();
+        assert!(Asking { live: false, timeout_ms: 500 }.ask(address).is_err());
+        assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
     }
 
     #[test]

@@ -79,12 +79,13 @@ impl Bus {
     pub async fn connect_user(&self, identity: &Identity) -> Result<Option<Account>, PeopleError> {
         let session = self.log.session().await?;
         let user = &identity.user;
-        let cached = self.cached(
-            &session,
-            self.log
-                .timed(Step::People, membership::account(&mut session.connection(), user, session.epoch))
-                .await,
-        )?;
+        let cached = self
+            .asked(
+                Step::People,
+                &session,
+                membership::account(&mut session.connection(), user, session.epoch),
+            )
+            .await?;
         if let Some(account) = cached
             && (identity.name.is_none() || identity.name == account.name)
             && (identity.picture.is_none() || identity.picture == account.picture)
@@ -119,9 +120,10 @@ impl Bus {
     pub async fn standings(&self, user: &UserId, rooms: &[RoomId]) -> Result<Vec<Standing>, PeopleError> {
         let session = self.log.session().await?;
         let epoch = session.epoch;
-        let cached =
-            self.log.timed(Step::People, membership::of(&mut session.connection(), user, epoch, rooms)).await;
-        let memberships = match self.cached(&session, cached)? {
+        let cached = self
+            .asked(Step::People, &session, membership::of(&mut session.connection(), user, epoch, rooms))
+            .await?;
+        let memberships = match cached {
             Some(memberships) => memberships,
             None => {
                 let loaded = self.load_rooms_in(user, epoch).await?;
@@ -148,10 +150,9 @@ impl Bus {
     pub async fn my_rooms(&self, user: &UserId) -> Result<(Vec<RoomId>, bool), PeopleError> {
         let session = self.log.session().await?;
         let cached = self
-            .log
-            .timed(Step::People, membership::all(&mut session.connection(), user, session.epoch))
-            .await;
-        match self.cached(&session, cached)? {
+            .asked(Step::People, &session, membership::all(&mut session.connection(), user, session.epoch))
+            .await?;
+        match cached {
             Some(rooms) if rooms.len() <= MINE => Ok((rooms.into_keys().collect(), false)),
             _ => {
                 let answer = self.load_rooms(user).await?;
@@ -168,10 +169,13 @@ impl Bus {
         let session = self.log.session().await?;
         let rooms = std::slice::from_ref(room);
         let cached = self
-            .log
-            .timed(Step::People, membership::of(&mut session.connection(), user, session.epoch, rooms))
-            .await;
-        if let Some(memberships) = self.cached(&session, cached)? {
+            .asked(
+                Step::People,
+                &session,
+                membership::of(&mut session.connection(), user, session.epoch, rooms),
+            )
+            .await?;
+        if let Some(memberships) = cached {
             return Ok(memberships.iter().any(Option::is_some));
         }
         let stored = self.persistence.marks(room, std::slice::from_ref(user)).await?;
@@ -204,12 +208,14 @@ impl Bus {
         answer
     }
 
-    pub(super) fn cached<T>(
+    /// Waits for what is asked of Redis on a session, whose end it may show, and takes the time.
+    pub(super) async fn asked<T>(
         &self,
+        step: Step,
         session: &Arc<Session>,
-        read: Result<T, RedisError>,
+        question: impl Future<Output = Result<T, RedisError>>,
     ) -> Result<T, PeopleError> {
-        read.map_err(|error| {
+        self.log.timed(step, question).await.map_err(|error| {
             self.log.failed(session, &error);
             error.into()
         })

@@ -1,19 +1,15 @@
 //! Presence as this node brings it to Redis and reads it there, and what persistence is asked for it.
 
 use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::atomic::{AtomicU64, Ordering},
     time::{Duration, Instant},
 };
 
 use futures_util::{StreamExt, stream};
-use redis::RedisError;
 use tidings_shared::{
     ids::{RoomId, UserId},
     internal::presence::MembersAnswer,
-    log::{AuthorityError, Session, Step},
+    log::{AuthorityError, Step},
     presence::{self, CachedRooms, Hold, Life, Partition, Put, PutOutcome, State, Turn},
     protocol::{Status, server::Presence},
 };
@@ -76,7 +72,7 @@ impl Bus {
     /// When Redis does not answer, as all here that need it.
     pub async fn begin_presence(&self, life: &Life) -> Result<bool, PeopleError> {
         let session = self.log.session().await?;
-        self.asked(&session, presence::begin(&mut session.connection(), life)).await
+        self.asked(Step::Presence, &session, presence::begin(&mut session.connection(), life)).await
     }
 
     /// Renews the lease of a life; false: it is over.
@@ -85,7 +81,7 @@ impl Bus {
     /// When Redis does not answer.
     pub async fn renew_presence(&self, life: &Life) -> Result<bool, PeopleError> {
         let session = self.log.session().await?;
-        self.asked(&session, presence::renew(&mut session.connection(), life)).await
+        self.asked(Step::Presence, &session, presence::renew(&mut session.connection(), life)).await
     }
 
     /// Ends a life.
@@ -94,7 +90,7 @@ impl Bus {
     /// When Redis does not answer.
     pub async fn end_presence(&self, life: &Life) -> Result<(), PeopleError> {
         let session = self.log.session().await?;
-        self.asked(&session, presence::end(&mut session.connection(), life)).await
+        self.asked(Step::Presence, &session, presence::end(&mut session.connection(), life)).await
     }
 
     /// Notes what a life holds of users.
@@ -103,7 +99,7 @@ impl Bus {
     /// When Redis does not answer.
     pub async fn put_presence(&self, life: &Life, puts: &[Put]) -> Result<Vec<PutOutcome>, PeopleError> {
         let session = self.log.session().await?;
-        self.asked(&session, presence::put(&mut session.connection(), life, puts)).await
+        self.asked(Step::Presence, &session, presence::put(&mut session.connection(), life, puts)).await
     }
 
     /// Notes that users are here for a time.
@@ -117,7 +113,8 @@ impl Bus {
         holds: &[(UserId, Option<Status>)],
     ) -> Result<Vec<PutOutcome>, PeopleError> {
         let session = self.log.session().await?;
-        self.asked(&session, presence::hold(&mut session.connection(), kind, time, holds)).await
+        self.asked(Step::Presence, &session, presence::hold(&mut session.connection(), kind, time, holds))
+            .await
     }
 
     /// Tells what users are by now to the members of these rooms; true for those who were told by this.
@@ -126,7 +123,7 @@ impl Bus {
     /// When Redis does not answer.
     pub async fn tell_presence(&self, users: &[(UserId, Vec<RoomId>)]) -> Result<Vec<bool>, PeopleError> {
         let session = self.log.session().await?;
-        self.asked(&session, presence::tell(&mut session.connection(), users)).await
+        self.asked(Step::Presence, &session, presence::tell(&mut session.connection(), users)).await
     }
 
     /// Takes the turn to sweep; `None`: it is another's.
@@ -135,7 +132,8 @@ impl Bus {
     /// When Redis does not answer.
     pub async fn sweep_turn(&self, turn: Duration) -> Result<Option<u64>, PeopleError> {
         let session = self.log.session().await?;
-        self.asked(&session, presence::turn(&mut session.connection(), Turn::Sweep, turn)).await
+        self.asked(Step::Presence, &session, presence::turn(&mut session.connection(), Turn::Sweep, turn))
+            .await
     }
 
     /// Lives that are over.
@@ -148,7 +146,7 @@ impl Bus {
         most: usize,
     ) -> Result<Vec<(Partition, Vec<Life>)>, PeopleError> {
         let session = self.log.session().await?;
-        self.asked(&session, presence::lapsed(&mut session.connection(), now_ms, most)).await
+        self.asked(Step::Presence, &session, presence::lapsed(&mut session.connection(), now_ms, most)).await
     }
 
     /// Users whom a life that is over still holds.
@@ -162,7 +160,12 @@ impl Bus {
         most: usize,
     ) -> Result<Vec<UserId>, PeopleError> {
         let session = self.log.session().await?;
-        self.asked(&session, presence::claim(&mut session.connection(), partition, life, most)).await
+        self.asked(
+            Step::Presence,
+            &session,
+            presence::claim(&mut session.connection(), partition, life, most),
+        )
+        .await
     }
 
     /// Takes away what a life that is over holds of users.
@@ -171,7 +174,7 @@ impl Bus {
     /// When Redis does not answer.
     pub async fn reap_presence(&self, life: &Life, users: &[UserId]) -> Result<Vec<PutOutcome>, PeopleError> {
         let session = self.log.session().await?;
-        self.asked(&session, presence::reap(&mut session.connection(), life, users)).await
+        self.asked(Step::Presence, &session, presence::reap(&mut session.connection(), life, users)).await
     }
 
     /// Users of whom something ran out or is to be told.
@@ -180,7 +183,7 @@ impl Bus {
     /// When Redis does not answer.
     pub async fn due_presence(&self, now_ms: u64, most: usize) -> Result<Vec<UserId>, PeopleError> {
         let session = self.log.session().await?;
-        self.asked(&session, presence::dues(&mut session.connection(), now_ms, most)).await
+        self.asked(Step::Presence, &session, presence::dues(&mut session.connection(), now_ms, most)).await
     }
 
     /// What users are now.
@@ -189,7 +192,7 @@ impl Bus {
     /// When Redis does not answer.
     pub async fn presence_of(&self, users: &[UserId]) -> Result<Vec<State>, PeopleError> {
         let session = self.log.session().await?;
-        self.asked(&session, presence::states(&mut session.connection(), users)).await
+        self.asked(Step::Presence, &session, presence::states(&mut session.connection(), users)).await
     }
 
     /// The rooms whose members are told of each of these users: small ones, of at most 200. Those whose rooms cannot be
@@ -200,10 +203,12 @@ impl Bus {
     pub async fn rooms_to_tell(&self, users: &[UserId]) -> Result<Vec<(UserId, Vec<RoomId>)>, PeopleError> {
         let session = self.log.session().await?;
         let cached = self
-            .log
-            .timed(Step::Presence, presence::cached_rooms(&mut session.connection(), users, session.epoch))
-            .await;
-        let cached = self.checked(&session, cached)?;
+            .asked(
+                Step::Presence,
+                &session,
+                presence::cached_rooms(&mut session.connection(), users, session.epoch),
+            )
+            .await?;
         let found: Vec<_> =
             users.iter().zip(cached).map(|(user, cached)| self.rooms_of(user, cached)).collect();
         let rooms: Vec<_> = stream::iter(found).buffered(ROOMS_ASKED_AT_ONCE).collect().await;
@@ -216,15 +221,14 @@ impl Bus {
         }
         if !unknown.is_empty() {
             // Else those behind them would never have their turn.
-            let put_off = self
-                .log
-                .timed(Step::Presence, presence::put_off(&mut session.connection(), &unknown, REST))
-                .await;
-            self.checked(&session, put_off)?;
+            self.asked(
+                Step::Presence,
+                &session,
+                presence::put_off(&mut session.connection(), &unknown, REST),
+            )
+            .await?;
         }
-        let small =
-            self.log.timed(Step::Presence, presence::small(&mut session.connection(), &mut told)).await;
-        self.checked(&session, small)?;
+        self.asked(Step::Presence, &session, presence::small(&mut session.connection(), &mut told)).await?;
         Ok(told)
     }
 
@@ -260,14 +264,9 @@ impl Bus {
             if round > 0 {
                 tokio::time::sleep(MEMBERS_PAUSE).await;
             }
-            let cached = self
-                .log
-                .timed(
-                    Step::Presence,
-                    presence::members::cached(&mut session.connection(), room, session.epoch),
-                )
-                .await;
-            let cached = self.checked(&session, cached)?;
+            let asked =
+                async { presence::members::cached(&mut session.connection(), room, session.epoch).await };
+            let cached = self.asked(Step::Presence, &session, asked).await?;
             if cached.users.is_some() {
                 return Ok(cached.users);
             }
@@ -276,14 +275,10 @@ impl Bus {
             let Some(users) = answer.users else { return Ok(None) };
             if answer.head >= cached.changed {
                 let (epoch, head) = (session.epoch, answer.head);
-                let kept = self
-                    .log
-                    .timed(
-                        Step::Presence,
-                        presence::members::keep(&mut session.connection(), room, epoch, head, &users),
-                    )
-                    .await;
-                self.checked(&session, kept)?;
+                let kept = async {
+                    presence::members::keep(&mut session.connection(), room, epoch, head, &users).await
+                };
+                self.asked(Step::Presence, &session, kept).await?;
                 return Ok(Some(users));
             }
             // A membership changed that is not stored yet.
@@ -306,21 +301,5 @@ impl Bus {
             .collect();
         let state_of = |other: &UserId| states.remove(other).unwrap_or_default().on_the_wire(other.clone());
         Ok(others.iter().map(state_of).collect())
-    }
-
-    /// Waits for what is asked on a session.
-    async fn asked<T>(
-        &self,
-        session: &Arc<Session>,
-        question: impl Future<Output = Result<T, RedisError>>,
-    ) -> Result<T, PeopleError> {
-        self.checked(session, self.log.timed(Step::Presence, question).await)
-    }
-
-    fn checked<T>(&self, session: &Arc<Session>, answer: Result<T, RedisError>) -> Result<T, PeopleError> {
-        answer.map_err(|error| {
-            self.log.failed(session, &error);
-            error.into()
-        })
     }
 }

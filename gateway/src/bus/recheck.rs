@@ -113,9 +113,9 @@ impl Bus {
             let mut seats = self.shared.seats();
             users.iter().map(|user| seats.looked_at(user)).collect()
         };
-        let versions =
-            self.log.timed(Step::People, membership::versions(&mut session.connection(), users)).await;
-        let versions = self.cached(&session, versions)?;
+        let versions = self
+            .asked(Step::People, &session, membership::versions(&mut session.connection(), users))
+            .await?;
         let (mut rooms, mut accounts) = (Vec::new(), Vec::new());
         {
             let seats = self.shared.seats();

@@ -136,11 +136,8 @@ impl Bus {
     pub async fn versions(&self, user: &UserId) -> Result<(Epoch, Versions), PeopleError> {
         let session = self.log.session().await?;
         let users = std::slice::from_ref(user);
-        let versions = self
-            .log
-            .timed(Step::People, tidings_shared::membership::versions(&mut session.connection(), users))
-            .await;
-        let versions = self.cached(&session, versions)?;
+        let asked = async { tidings_shared::membership::versions(&mut session.connection(), users).await };
+        let versions = self.asked(Step::People, &session, asked).await?;
         Ok((session.epoch, versions.first().copied().unwrap_or_default()))
     }
 }

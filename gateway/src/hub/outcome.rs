@@ -5,8 +5,10 @@ use tidings_shared::ids::RoomId;
 /// What a record led to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Dispatch {
-    /// Sent to all live subscriptions that may see it, or nobody was live.
+    /// Sent to all live subscriptions that may see it.
     Delivered,
+    /// Nobody was live: those who join bring it from the tail.
+    NobodyLive,
     /// Of an older epoch, or already sent.
     Stale,
     /// It does not follow on what was sent: the room is to be refilled.

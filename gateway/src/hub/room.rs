@@ -135,7 +135,7 @@ impl<P: Peer> Room<P> {
             // Replay goes by the role now, so whoever replays has it now, whatever those who are live still miss.
             self.change(record.room(), at, change, false, names);
         }
-        let Some(position) = self.live_position() else { return Dispatch::Delivered };
+        let Some(position) = self.live_position() else { return Dispatch::NobodyLive };
         if at <= position {
             if sabotage::is(Sabotage::Order) {
                 self.deliver(record, frame);

@@ -137,6 +137,7 @@ fn dispatch(hub: &mut Hub<Listener>, record: &Record) -> Dispatch {
 fn a_replaying_subscription_gets_nothing_live_and_goes_live_only_where_the_room_is() {
     let mut hub = Hub::default();
     let (alice, a) = listener(&mut hub, "alice");
+    assert_eq!(hint(&mut hub, 1, 5), Dispatch::NobodyLive);
     assert!(go_live(&mut hub, a, at(1, 5)));
     let (bob, b) = listener(&mut hub, "bob");
     assert_eq!(hint(&mut hub, 1, 6), Dispatch::Delivered);

@@ -57,7 +57,7 @@ impl Hot {
 
     /// Counts an error that a client is told.
     pub fn error(&self, code: ErrorCode) {
-        self.errors[code as usize].inc();
+        inc(&self.errors, code);
     }
 
     /// Counts a message that stands in the log.
@@ -72,7 +72,14 @@ impl Hot {
 
     /// Counts a message that was refused.
     pub fn not_sent(&self, code: ErrorCode) {
-        self.refused[code as usize].inc();
+        inc(&self.refused, code);
+    }
+}
+
+/// One that is not among all of them is not counted: no session ends for that.
+fn inc(counters: &[IntCounter; CODES], code: ErrorCode) {
+    if let Some(counter) = counters.get(code as usize) {
+        counter.inc();
     }
 }
 
@@ -80,7 +87,11 @@ impl Hot {
 pub fn redis_timings(metrics: &Metrics) -> impl Fn(Step, std::time::Duration) + Send + Sync + 'static {
     let steps: [Histogram; STEPS] =
         Step::ALL.map(|step| metrics.redis_seconds.with_label_values(&[step.name()]));
-    move |step, took| steps[step as usize].observe(took.as_secs_f64())
+    move |step, took| {
+        if let Some(seconds) = steps.get(step as usize) {
+            seconds.observe(took.as_secs_f64());
+        }
+    }
 }
 
 #[cfg(test)]

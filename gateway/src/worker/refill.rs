@@ -54,7 +54,8 @@ pub(super) async fn refill(worker: Rc<Worker>, room: RoomId) {
                 let outcome = worker.hub.borrow_mut().refill(&room, read, generation);
                 worker.give_up_ended();
                 match outcome {
-                    Refilled::FromTail => {
+                    Refilled::FromTail | Refilled::Gap => {
+                        // Of what a gap passes over, that which the tail still has: it came to nobody in time.
                         let behind = |record: &&Record| Position::of_record(record) > position;
                         let late = tail.records.iter().filter(|_| somebody_is_live).filter(behind);
                         for record in late {
@@ -62,9 +63,9 @@ pub(super) async fn refill(worker: Rc<Worker>, room: RoomId) {
                                 take_time(&worker.node.metrics.deliver_seconds, record);
                             }
                         }
-                        return counted(&worker, "tail");
+                        let source = if outcome == Refilled::FromTail { "tail" } else { "history" };
+                        return counted(&worker, source);
                     }
-                    Refilled::Gap => return counted(&worker, "history"),
                     Refilled::Again => {
                         tokio::time::sleep(RETRY_AFTER).await;
                         continue;

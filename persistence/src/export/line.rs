@@ -1,5 +1,6 @@
 //! From rows to lines that `import` reads. What an earlier import kept of the original is told as the original again;
-//! what anybody else wrote under the same key stays. Pure.
+//! what anybody else wrote under the same key stays, unless
+//! they chose the client id that an import would have given to it. Pure.
 
 use std::collections::BTreeMap;
 
@@ -7,7 +8,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use crate::import::line::IMPORTED;
+use crate::import::{self, line::IMPORTED};
 use crate::query::exporting::{Member, Message, Room, User};
 use crate::query::json::wire_time;
 
@@ -97,9 +98,7 @@ struct ImportedMessage {
 impl ImportedMessage {
     /// Whether the message of this client id is the one that an import made of that original.
     fn is_of(&self, client_id: &str) -> bool {
-        // The second is made of ids that are no client ids: see `import::line`.
-        client_id.strip_prefix("import:").is_some_and(|id| id == self.id)
-            || client_id.starts_with("import-sha1:")
+        client_id == import::line::client_id(&self.id)
     }
 }
 
@@ -200,9 +199,12 @@ mod tests {
     fn only_what_an_import_wrote_is_taken_out() {
         let now = "1970-01-01T00:00:00.000Z";
         let imported = r#"{"a":1,"imported":{"id":"7","at":"2019","reply_to":"6"}}"#;
+        let id = "7".repeat(65);
+        let (hashed, long) = (import::line::client_id(&id), imported.replace(r#""7""#, &format!("{id:?}")));
         for (client_id, metadata, at) in [
             ("import:7", imported, "2019"),
-            ("import-sha1:00", imported, "2019"),
+            (hashed.as_str(), long.as_str(), "2019"),
+            ("import-sha1:00", long.as_str(), now),
             ("mine", imported, now),
             ("import:8", imported, now),
             ("import:7", r#"{"imported":{"id":"7","at":"2019","more":1}}"#, now),

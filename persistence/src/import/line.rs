@@ -211,7 +211,7 @@ impl Message {
 }
 
 /// The client id of an original id: the same each time.
-fn client_id(original: &str) -> String {
+pub fn client_id(original: &str) -> String {
     let printable = original.bytes().all(|byte| (0x20..0x7f).contains(&byte));
     if printable && original.len() + CLIENT_ID_PREFIX.len() <= MAX_CLIENT_ID_CHARS {
         return format!("{CLIENT_ID_PREFIX}{original}");

@@ -20,8 +20,6 @@ use super::{
 
 /// Records that one batch holds at most, and so that are read at once.
 pub(super) const BATCH_RECORDS: usize = 1000;
-/// Where so many were read at once more may lie behind them, which are read while these are written.
-const MANY_RECORDS: usize = BATCH_RECORDS / 2;
 /// How long a read blocks: then changed positions are taken up. Far below the connection's response timeout.
 const BLOCK_MS: u64 = 100;
 /// What is read at once, bytes, as far as the records before tell.
@@ -47,7 +45,7 @@ pub(super) struct Read {
 #[derive(Debug)]
 pub(super) struct Chunk {
     pub reads: Vec<Read>,
-    /// Nothing more is read until the writer has let go of it. None: more lay there than one reading takes.
+    /// Nothing more is read until the writer has let go of it. None: more may lie there, and is read meanwhile.
     pub turn: Option<OwnedSemaphorePermit>,
     _room: OwnedSemaphorePermit,
 }
@@ -100,9 +98,11 @@ pub(super) async fn read(ingest: Arc<Ingest>, chunks: mpsc::Sender<Chunk>, stop:
             continue;
         }
         let sizes = || reads.iter().flat_map(|read| &read.entries).map(|entry| entry.raw.len());
+        // Where a reading gave half of what it may, more may lie behind it, which is read while this is written.
+        let many = records(largest.0) / 2;
         largest.read(sizes());
         let room = u32::try_from(sizes().sum::<usize>().min(BETWEEN_BYTES)).unwrap_or(u32::MAX);
-        ahead = sizes().count() >= MANY_RECORDS;
+        ahead = sizes().count() >= many.max(2);
         let turn = turn.take().filter(|_| !ahead);
         let sent = async {
             let room = between.clone().acquire_many_owned(room).await.ok()?;

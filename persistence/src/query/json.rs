@@ -1,10 +1,11 @@
 //! Forms of values in answers: times, raw JSON, cursors of the log.
 //! Pure. Promises that JSON which a client gave comes back byte for byte.
 
-use chrono::{DateTime, SecondsFormat, Utc};
+use chrono::{DateTime, Utc};
 use sea_orm::DbErr;
 use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
+use tidings_shared::protocol::server::rfc3339;
 
 /// JSON text that is passed on as it is.
 pub type Raw = Box<RawValue>;
@@ -20,7 +21,7 @@ pub(super) fn raw(text: String) -> Result<Raw, DbErr> {
 /// RFC 3339, UTC, milliseconds: the one form of a time on the wire.
 #[must_use]
 pub fn wire_time(at: &DateTime<Utc>) -> String {
-    at.to_rfc3339_opts(SecondsFormat::Millis, true)
+    rfc3339(at.timestamp_millis())
 }
 
 pub(crate) fn time<S: Serializer>(at: &DateTime<Utc>, serializer: S) -> Result<S::Ok, S::Error> {

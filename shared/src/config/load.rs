@@ -90,7 +90,11 @@ fn task<T: Subcommand + Check>(command: Command, arguments: &[OsString], resolve
 
 /// The problems with their variables, without those of settings that have one `already`.
 fn named(command: &Command, problems: Vec<Problem>, already: &[Problem]) -> Vec<Problem> {
-    let told = |problem: &Problem| already.iter().any(|it| it.setting == problem.setting);
+    // A secret whose file cannot be read has no value that could be wrong too.
+    let of_file = |told: &str, setting: &str| told.strip_suffix("-file") == Some(setting);
+    let told = |problem: &Problem| {
+        already.iter().any(|it| it.setting == problem.setting || of_file(&it.setting, &problem.setting))
+    };
     let variable = |problem: &Problem| {
         every(command, &|command| settings(command).find(|it| it.flag == problem.setting))
             .map(|it| it.variable)

@@ -33,3 +33,9 @@ pub trait Check {
     /// All problems. Reads files, connects nowhere.
     fn check(&self) -> Vec<Problem>;
 }
+
+/// All of them in one sentence.
+#[must_use]
+pub fn told(problems: Vec<Problem>) -> String {
+    problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
+}

@@ -5,7 +5,10 @@ use std::collections::HashMap;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use super::fields::{self, Fields, optional, required};
+use super::{
+    fields::{self, Fields, optional, required},
+    names::CLIENT_FRAMES,
+};
 use crate::{
     error::{ErrorCode, Refusal},
     ids::{Cursor, RoomId, Seq, UserId},
@@ -106,21 +109,7 @@ pub type ClientFrame = &'static str;
 impl Command {
     #[must_use]
     pub fn frame(&self) -> ClientFrame {
-        match self {
-            Self::Auth { .. } => "auth",
-            Self::Join { .. } => "room:join",
-            Self::Leave { .. } => "room:leave",
-            Self::Send { .. } => "message:send",
-            Self::Change { change, .. } => change.kind().frame(),
-            Self::Read { .. } => "message:read",
-            Self::Delivered { .. } => "message:delivered",
-            Self::Typing { started: true, .. } => "typing:start",
-            Self::Typing { started: false, .. } => "typing:stop",
-            Self::PresenceSet { .. } => "presence:set",
-            Self::PresenceGet { .. } => "presence:get",
-            Self::Signal { .. } => "signal",
-            Self::Ping => "ping",
-        }
+        CLIENT_FRAMES[self.place()]
     }
 }
 
