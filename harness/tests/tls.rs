@@ -225,6 +225,50 @@ async fn whoever_is_not_who_they_should_be_is_refused() -> Result<()> {
     Ok(())
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_services_role_reads_which_migrations_are_applied_and_never_writes_it() -> Result<()> {
+    let secured = Secured::start().await?;
+    let roles = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/postgres/roles.sql");
+    let roles = std::fs::read_to_string(roles)?;
+    let name = secured.database.value("SELECT current_database()").await?;
+    let owners = secured.database_url(OWNER, HOST);
+    let migrate = |arguments: &[&str]| -> Result<()> {
+        let mut command = Command::new(node::program("tidings-migrations")?);
+        let output = command.env_clear().env("DATABASE_URL", &owners).args(arguments).output()?;
+        ensure!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+        Ok(())
+    };
+    // After the first run, one of all tables anew, one that finds nothing to do, and the roles once more.
+    for round in 0..4 {
+        match round {
+            1 => migrate(&["fresh", "--drop-everything", &name])?,
+            2 => {
+                secured.database.query("GRANT ALL ON seaql_migrations TO tidings_service, PUBLIC").await?;
+                migrate(&["up"])?;
+            }
+            3 => drop(secured.database.query(&roles).await?),
+            _ => {}
+        }
+        for (sql, may) in [
+            ("SELECT count(*) FROM seaql_migrations", true),
+            ("INSERT INTO users (id) VALUES ('ann'); DELETE FROM users WHERE id = 'ann'", true),
+            ("INSERT INTO seaql_migrations VALUES ('x', 1)", false),
+            ("UPDATE seaql_migrations SET version = 'x'", false),
+            ("DELETE FROM seaql_migrations", false),
+            ("TRUNCATE seaql_migrations", false),
+        ] {
+            let outcome = secured.database.query(&format!("SET ROLE {SERVICE}; {sql}")).await;
+            let told = outcome.err().map(|error| error.to_string()).unwrap_or_default();
+            ensure!(
+                told.contains("permission denied") != may && (told.is_empty() == may),
+                "{round} {sql}: {told}"
+            );
+        }
+        ensure!(job(&secured, &["dead-letter", "list"]).is_ok());
+    }
+    Ok(())
+}
+
 /// Whether Redis refused a user a command. Of a script it is told in other words.
 async fn is_refused(secured: &Secured, user: &str, command: &redis::Cmd) -> Result<bool> {
     let outcome = secured.as_user::<redis::Value>(user, command).await;
