@@ -3,7 +3,8 @@
 set -euo pipefail
 umask 077
 
-folder=${1:-$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)/secrets}
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+folder=${1:-$here/secrets}
 mkdir -p "$folder"
 # Compose hands files over as they are: the users in the containers, who are not ours, must be able to read them. The
 # folder itself lets nobody else in.
@@ -25,19 +26,19 @@ make() {
   echo "made $1" >&2
 }
 
-for password in postgresql_password postgresql_owner_password postgresql_service_password redis_password \
-  internal_secret jwt_secret grafana_password; do
+for password in postgresql_password postgresql_owner_password postgresql_service_password redis_gateway_password \
+  redis_persistence_password internal_secret jwt_secret grafana_password; do
   random | make "$password"
 done
 
-# Only what the services do: they read, write and publish, run their scripts and transactions, and ask which process it
-# is (INFO).
-rights='-@all +@read +@write +@pubsub +@connection +@scripting +@transaction -@dangerous +info +time'
-make redis_users <<ACL
-user default off
-user tidings on >$(cat "$folder/redis_password") ~* &* $rights
-ACL
-make redis_url <<<"redis://tidings:$(cat "$folder/redis_password")@redis:6379/"
+# The users that are shipped, with passwords in place of the hashes that no password has.
+users=$(<"$here/../redis/users.acl")
+for service in gateway persistence; do
+  password=$(cat "$folder/redis_${service}_password")
+  users=$(sed -E "s/^(user tidings-$service on) #0+ /\1 >$password /" <<<"$users")
+  make "redis_${service}_url" <<<"redis://tidings-$service:$password@redis:6379/"
+done
+make redis_acl <<<"$users"
 make database_url <<<"postgres://tidings_service:$(cat "$folder/postgresql_service_password")@postgresql:5432/tidings"
 make database_owner_url <<<"postgres://tidings_owner:$(cat "$folder/postgresql_owner_password")@postgresql:5432/tidings"
 

@@ -24,4 +24,13 @@ GRANT USAGE ON SCHEMA public TO tidings_service;
 ALTER DEFAULT PRIVILEGES FOR ROLE tidings_owner IN SCHEMA public
   GRANT SELECT, INSERT, UPDATE, DELETE ON TABLES TO tidings_service;
 GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO tidings_service;
+-- But the list of migrations, which the services read. No default says so: `tidings-migrations up` takes the right to
+-- write it away whenever it has run; here it is taken back from what was granted just now.
+DO $$
+BEGIN
+  IF to_regclass('public.seaql_migrations') IS NOT NULL THEN
+    REVOKE INSERT, UPDATE, DELETE ON public.seaql_migrations FROM tidings_service;
+  END IF;
+END
+$$;
 ALTER DEFAULT PRIVILEGES FOR ROLE tidings_owner REVOKE EXECUTE ON FUNCTIONS FROM PUBLIC;

@@ -15,6 +15,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 
 use crate::node::{Ports, Service};
+use crate::say;
 
 /// The first gateway's port; the others follow in steps of ten, persistence one above each.
 pub const FIRST_PORT: u16 = 8080;
@@ -58,7 +59,7 @@ impl Home {
     pub fn lock(&self) -> Result<File> {
         let file = File::create(self.0.join("lock"))?;
         if file.try_lock().is_err() {
-            println!("waiting for another ./dev to finish");
+            say!("waiting for another ./dev to finish");
             file.lock()?;
         }
         Ok(file)

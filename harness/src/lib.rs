@@ -18,6 +18,7 @@ pub mod jwks;
 pub mod listener;
 pub mod memory;
 pub mod node;
+pub mod output;
 pub mod play;
 pub mod ports;
 pub mod postgres;

@@ -1,5 +1,5 @@
 //! What is shipped to run Tidings with, tried without Docker: the images, laid out in a folder as the Dockerfile says, run
-//! read-only and as nobody, and carry a conversation; the roles and the Redis user that compose.yaml makes are enough for
+//! read-only and as nobody, and carry a conversation; the roles and the Redis users that compose.yaml makes are enough for
 //! the services, and no more. What else is checked of them is in `deploy/tools/deploy.sh`.
 
 #![allow(clippy::unwrap_used)]
@@ -140,7 +140,7 @@ async fn the_images_serve_read_only_as_nobody_and_stop_when_told() -> Result<()>
 }
 
 #[tokio::test]
-async fn the_roles_and_the_user_of_compose_are_enough_and_no_more() -> Result<()> {
+async fn the_roles_and_the_users_of_compose_are_enough_and_no_more() -> Result<()> {
     let folder = Folder::new()?;
     let secrets = folder.path().join("secrets");
     let made = Command::new(shipped("compose/secrets.sh")).arg(&secrets).output()?;
@@ -155,15 +155,18 @@ async fn the_roles_and_the_user_of_compose_are_enough_and_no_more() -> Result<()
 
     // Redis: the user as the file describes it.
     let redis = Redis::start().await?;
-    let users = secret("redis_users")?;
+    let users = secret("redis_acl")?;
     for line in users.lines() {
         let mut command = redis::cmd("ACL");
         command.arg("SETUSER").arg(line.split_whitespace().skip(1).collect::<Vec<_>>());
-        if line.starts_with("user tidings ") {
+        if line.starts_with("user tidings-") {
             redis.command::<()>(&command).await?;
         }
     }
-    let redis_url = format!("redis://tidings:{}@127.0.0.1:{}/", secret("redis_password")?, redis.port());
+    let redis_url = |service: &str| -> Result<String> {
+        let url = secret(&format!("redis_{service}_url"))?;
+        Ok(url.replace("@redis:6379/", &format!("@127.0.0.1:{}/", redis.port())))
+    };
 
     // PostgreSQL: the roles, on a database of their own; the owner migrates, the services serve.
     let postgres = std::sync::Arc::new(Postgres::start().await?);
@@ -191,7 +194,8 @@ async fn the_roles_and_the_user_of_compose_are_enough_and_no_more() -> Result<()
     ensure!(migrated.status.success(), "{}", text(&migrated));
 
     let stack = Stack::builder()
-        .env("REDIS_URL", &redis_url)
+        .gateway_env("REDIS_URL", &redis_url("gateway")?)
+        .persistence_env("REDIS_URL", &redis_url("persistence")?)
         .persistence_env("DATABASE_URL", &service)
         .start()
         .await?;
@@ -221,14 +225,16 @@ async fn the_roles_and_the_user_of_compose_are_enough_and_no_more() -> Result<()
     // It is their Redis and their database that were used, and not more than that is allowed there.
     let rows = database.value("SELECT count(*) FROM messages").await?;
     ensure!(rows == "1", "{rows} messages");
-    let client = redis::Client::open(redis_url)?;
-    let mut connection = client.get_multiplexed_async_connection().await?;
-    for forbidden in [&["FLUSHALL"][..], &["CONFIG", "GET", "*"], &["KEYS", "*"], &["ACL", "LIST"]] {
-        let mut command = redis::cmd(forbidden[0]);
-        command.arg(&forbidden[1..]);
-        let outcome = command.query_async::<()>(&mut connection).await;
-        let error = outcome.err().with_context(|| format!("{forbidden:?} is allowed"))?;
-        ensure!(error.to_string().contains("permission"), "{forbidden:?}: {error}");
+    for service in ["gateway", "persistence"] {
+        let client = redis::Client::open(redis_url(service)?)?;
+        let mut connection = client.get_multiplexed_async_connection().await?;
+        for forbidden in [&["FLUSHALL"][..], &["CONFIG", "GET", "*"], &["KEYS", "*"], &["ACL", "LIST"]] {
+            let mut command = redis::cmd(forbidden[0]);
+            command.arg(&forbidden[1..]);
+            let outcome = command.query_async::<()>(&mut connection).await;
+            let error = outcome.err().with_context(|| format!("{service}: {forbidden:?} is allowed"))?;
+            ensure!(error.to_string().contains("permission"), "{service}: {forbidden:?}: {error}");
+        }
     }
     Ok(())
 }

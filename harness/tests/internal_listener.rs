@@ -57,6 +57,28 @@ async fn only_who_knows_the_secret_is_answered() -> Result<()> {
 }
 
 #[tokio::test]
+async fn behind_one_address_another_replica_is_asked_when_the_connection_breaks() -> Result<()> {
+    let stack = Stack::builder().gateways(0).start().await?;
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
+    let address = listener.local_addr()?;
+    let behind = stack.persistence(0).ports().internal;
+    let balancer = tokio::spawn(async move {
+        // A replica that is gone, and one that is there.
+        drop(listener.accept().await?);
+        let (mut from, _) = listener.accept().await?;
+        let mut to = TcpStream::connect(("127.0.0.1", behind)).await?;
+        tokio::io::copy_bidirectional(&mut from, &mut to).await?;
+        anyhow::Ok(())
+    });
+    let urls = [format!("http://{address}")];
+    let client = InternalClient::new(&urls, SecretString::from(stack.internal_secret().to_owned()))?;
+    let answer = client.rooms(&UserId::parse("alice")?, Epoch(1)).await?;
+    ensure!(answer.rooms.is_empty());
+    balancer.abort();
+    Ok(())
+}
+
+#[tokio::test]
 async fn an_epoch_is_opened_only_for_the_process_that_persistence_reaches() -> Result<()> {
     let stack = Stack::builder().gateways(0).start().await?;
     let client = client(&stack)?;

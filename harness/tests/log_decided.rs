@@ -74,8 +74,8 @@ async fn no_edit_is_appended_behind_a_delete_that_is_not_stored_yet() -> Result<
     let alice = world.alice.clone();
     let actor = Actor { user: &alice, role: "member", admin: false };
     world.append("a").await?;
-    world.log.change(&world.room, &actor, &edit(), None).await?;
-    world.log.change(&world.room, &actor, &change(Action::Delete), None).await?;
+    world.log.change(&world.room, &actor, &edit()).await?;
+    world.log.change(&world.room, &actor, &change(Action::Delete)).await?;
     // PostgreSQL is behind: there the message is as it was before the delete, which is 3.
     *world.script.target.lock().unwrap() = Some(stored(false, 2));
     let catching_up = tokio::spawn({
@@ -85,14 +85,14 @@ async fn no_edit_is_appended_behind_a_delete_that_is_not_stored_yet() -> Result<
             *world.script.target.lock().unwrap() = Some(stored(true, 3));
         }
     });
-    let refusal = world.log.change(&world.room, &actor, &edit(), None).await.unwrap_err();
+    let refusal = world.log.change(&world.room, &actor, &edit()).await.unwrap_err();
     ensure!(refusal.code == ErrorCode::Conflict, "{refusal:?}");
     catching_up.await?;
     let read = world.log.read(&world.room, Some(Seq(2)), Epoch(0), None, &[]).await?;
     ensure!(read.head.seq == Seq(3) && read.records.len() == 1, "{read:?}");
     // It is of that message only once what is stored says so, and others wait no longer.
     *world.script.target.lock().unwrap() = Some(stored(false, 3));
-    world.log.change(&world.room, &actor, &edit(), None).await?;
+    world.log.change(&world.room, &actor, &edit()).await?;
     Ok(())
 }
 
@@ -101,12 +101,12 @@ async fn a_change_gives_up_when_a_delete_is_not_stored_in_time() -> Result<()> {
     let world = World::new(1000).await?;
     let actor = Actor { user: &world.alice, role: "member", admin: false };
     world.append("a").await?;
-    world.log.change(&world.room, &actor, &change(Action::Delete), None).await?;
+    world.log.change(&world.room, &actor, &change(Action::Delete)).await?;
     *world.script.target.lock().unwrap() = Some(stored(false, 1));
-    let refusal = world.log.change(&world.room, &actor, &edit(), None).await.unwrap_err();
+    let refusal = world.log.change(&world.room, &actor, &edit()).await.unwrap_err();
     ensure!(refusal.code == ErrorCode::Unavailable, "{refusal:?}");
     // A delete waits for nobody.
-    world.log.change(&world.room, &actor, &change(Action::Delete), None).await?;
+    world.log.change(&world.room, &actor, &change(Action::Delete)).await?;
     Ok(())
 }
 

@@ -75,7 +75,8 @@ async fn the_schema_is_applied_taken_back_without_a_trace_and_applied_again() ->
     assert_eq!(tables(&database).await?, TABLES);
     let first = schema(&database).await?;
 
-    let taken_back = migrations(&database, &["down"]).await?;
+    let name = database.value("SELECT current_database()").await?;
+    let taken_back = migrations(&database, &["down", "--all", &name]).await?;
     assert_eq!(
         taken_back.lines().filter(|line| line.ends_with(": taken back")).count(),
         MIGRATIONS,
@@ -152,6 +153,30 @@ async fn starting_anew_drops_the_data() -> Result<()> {
     migrations(&database, &["fresh", "--drop-everything", &name]).await?;
     assert_eq!(tables(&database).await?, TABLES);
     assert_eq!(database.value("SELECT count(*) FROM users").await?, "0");
+    Ok(())
+}
+
+#[tokio::test]
+async fn taking_back_wants_a_number_or_the_name_of_the_database() -> Result<()> {
+    let database = Postgres::shared().await?.database().await?;
+    migrations(&database, &["up"]).await?;
+    database.query("INSERT INTO users (id) VALUES ('alice')").await?;
+    let name = database.value("SELECT current_database()").await?;
+    for (arguments, told) in [
+        (vec!["down"], "--steps"),
+        (vec!["down"], "--all"),
+        (vec!["down", "--all"], "DATABASE_NAME"),
+        (vec!["down", "--all", "other"], &*name),
+        (vec!["down", "--steps", "1", "--all", &name], "cannot be used with"),
+    ] {
+        let refused = run(&database, &arguments).await?;
+        let error = String::from_utf8_lossy(&refused.stderr).into_owned();
+        ensure!(!refused.status.success() && error.contains(told), "{arguments:?}: {error}");
+        ensure!(!migrations(&database, &["status"]).await?.contains("pending"), "{arguments:?}");
+    }
+    migrations(&database, &["down", "--steps", "1"]).await?;
+    assert_eq!(migrations(&database, &["status"]).await?.matches(": pending").count(), 1);
+    assert_eq!(database.value("SELECT count(*) FROM users").await?, "1");
     Ok(())
 }
 

@@ -1,5 +1,6 @@
 //! A backup is made while everything runs, and brought back after everything is lost: what it holds is served, numbering
-//! goes on, and clients that know more than it holds are told what became of it.
+//! goes on, and clients that know more than it holds are told what became of it. All by the roles that are shipped: the
+//! services have one that reads and writes rows, backup, restore and migrations that of the owner.
 
 #![allow(clippy::unwrap_used)]
 
@@ -9,19 +10,37 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use tidings_harness::{Begin, Client, Cursor, Listener, Nodes, ServerFrame, Stack, frames::Ack};
+use tidings_harness::postgres::{Database, Postgres};
+use tidings_harness::{Begin, Client, Cursor, Listener, Nodes, ServerFrame, Stack, frames::Ack, stack};
 use tokio::process::Command;
 
 const PATIENCE: Duration = Duration::from_secs(30);
 const AGAIN: Duration = Duration::from_millis(250);
+const OWNER: &str = "tidings_owner";
+const SERVICE: &str = "tidings_service";
 
-/// Runs a script that is shipped, on the stack's database.
-async fn script(stack: &Stack, name: &str, file: &Path) -> Result<(bool, String)> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/postgres");
+/// The folder of the scripts and roles.
+fn shipped() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/postgres")
+}
+
+/// Makes the two roles, where they are not there, and gives them their rights in this database.
+async fn roles(database: &Database) -> Result<()> {
+    database.query(&std::fs::read_to_string(shipped().join("roles.sql"))?).await.map(drop)
+}
+
+/// The database's address for one of the roles.
+fn url(database: &Database, role: &str) -> String {
+    database.url().replace("//tidings@", &format!("//{role}@"))
+}
+
+/// Runs a script that is shipped, as the owner.
+async fn script(database: &Database, name: &str, file: &Path) -> Result<(bool, String)> {
+    let folder = shipped();
     let programs = std::env::var("TIDINGS_POSTGRES_BIN").unwrap_or("/usr/lib/postgresql/15/bin".to_owned());
     let path = format!("{programs}:{}", std::env::var("PATH")?);
     let mut command = Command::new(folder.join(name));
-    command.arg(file).env("PATH", path).env("DATABASE_URL", stack.database().url());
+    command.arg(file).env("PATH", path).env("DATABASE_URL", url(database, OWNER));
     let output = command.output().await?;
     let said = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
     Ok((output.status.success(), said.into_owned()))
@@ -62,18 +81,33 @@ async fn history(stack: &Stack, room: &str) -> Result<Vec<String>> {
     Ok(messages.iter().map(|message| message["content"].as_str().unwrap_or_default().to_owned()).collect())
 }
 
+/// A new database in the place of one that is lost, with nothing in it but the roles' rights.
+async fn replace(database: &Database) -> Result<()> {
+    let other = database.server().database().await?;
+    let name = database.value("SELECT current_database()").await?;
+    other.query(&format!("DROP DATABASE {name} WITH (FORCE)")).await?;
+    other.query(&format!("CREATE DATABASE {name}")).await?;
+    roles(database).await
+}
+
 /// All is gone but the backup: the database and what Redis held.
-async fn lose_and_restore(stack: &Stack, backup: &Path) -> Result<()> {
+async fn lose_and_restore(stack: &Stack, database: &Database, backup: &Path) -> Result<()> {
     for node in stack.gateways().iter().chain(stack.persistence_nodes()) {
         node.kill();
     }
-    let (restored, said) = script(stack, "restore.sh", backup).await?;
+    let (restored, said) = script(database, "restore.sh", backup).await?;
     ensure!(!restored && said.contains("restore into an empty one"), "over what is there: {said}");
-    stack.database().query("DROP SCHEMA public CASCADE; CREATE SCHEMA public").await?;
-    let (restored, said) = script(stack, "restore.sh", Path::new("--recovered")).await?;
+    replace(database).await?;
+    let (restored, said) = script(database, "restore.sh", Path::new("--recovered")).await?;
     ensure!(!restored && said.contains("NOT finished: run "), "without what it counts: {said}");
-    let (restored, said) = script(stack, "restore.sh", backup).await?;
+    let (restored, said) = script(database, "restore.sh", backup).await?;
     ensure!(restored && !said.contains("NOT finished"), "{said}");
+    stack::migrate(&url(database, OWNER)).await?;
+    let owners = "SELECT string_agg(DISTINCT tableowner, ' ') FROM pg_tables WHERE schemaname = 'public'";
+    ensure!(database.value(owners).await? == OWNER, "the tables are not the owner's");
+    let writes =
+        format!("SELECT has_table_privilege('{SERVICE}', 'seaql_migrations', 'INSERT, UPDATE, DELETE')");
+    ensure!(database.value(&writes).await? == "f", "the services may write which migrations are applied");
     stack.redis().restart_empty().await?;
     for node in stack.persistence_nodes().iter().chain(stack.gateways()) {
         node.restart().await?;
@@ -83,14 +117,20 @@ async fn lose_and_restore(stack: &Stack, backup: &Path) -> Result<()> {
 
 #[tokio::test]
 async fn a_backup_made_under_way_is_brought_back_and_who_knows_more_is_told() -> Result<()> {
-    let stack = Stack::builder().own_postgres().start().await?;
+    let database = Arc::new(Postgres::start().await?).database().await?;
+    roles(&database).await?;
+    stack::migrate(&url(&database, OWNER)).await?;
+    let stack = Stack::builder().persistence_env("DATABASE_URL", url(&database, SERVICE)).start().await?;
     let room = stack.http("ann").new_room(&["ben"]).await?;
+    let connected = "SELECT string_agg(DISTINCT usename, ' ') FROM pg_stat_activity \
+                     WHERE datname = current_database() AND pid <> pg_backend_pid()";
+    ensure!(database.value(connected).await? == SERVICE, "the services have another role");
     let ann = connect(&stack, "ann").await?;
     let first = say(&ann, &room, 1..=5).await?;
     let backup: PathBuf = stack.folder().join("tidings.backup");
-    let (made, said) = script(&stack, "backup.sh", &backup).await?;
+    let (made, said) = script(&database, "backup.sh", &backup).await?;
     ensure!(made, "{said}");
-    let (again, said) = script(&stack, "backup.sh", &backup).await?;
+    let (again, said) = script(&database, "backup.sh", &backup).await?;
     ensure!(!again && said.contains("is there already"), "{said}");
 
     // More is said, also in an epoch that the backup has not seen.
@@ -100,7 +140,7 @@ async fn a_backup_made_under_way_is_brought_back_and_who_knows_more_is_told() ->
     let last = say(&ann, &room, 8..=10).await?;
     ensure!(last.epoch != first.epoch && last.seq == 10, "{last:?}");
 
-    lose_and_restore(&stack, &backup).await?;
+    lose_and_restore(&stack, &database, &backup).await?;
     ensure!(history(&stack, &room).await? == ["1", "2", "3", "4", "5"]);
 
     // Who stands above what is there is taken back to it, and hears all from there.
@@ -130,10 +170,10 @@ async fn a_backup_made_under_way_is_brought_back_and_who_knows_more_is_told() ->
 
     // A server that was brought back by other means has only the counter moved.
     let counter = "SELECT last_value FROM epochs_opened_epoch_seq";
-    stack.database().query("SELECT setval('epochs_opened_epoch_seq', 7)").await?;
-    let (moved, said) = script(&stack, "restore.sh", Path::new("--recovered")).await?;
+    database.query("SELECT setval('epochs_opened_epoch_seq', 7)").await?;
+    let (moved, said) = script(&database, "restore.sh", Path::new("--recovered")).await?;
     ensure!(moved, "{said}");
-    let moved_to: u64 = stack.database().value(counter).await?.parse()?;
+    let moved_to: u64 = database.value(counter).await?.parse()?;
     ensure!(moved_to >= again.epoch.parse()?, "{moved_to}");
     Ok(())
 }

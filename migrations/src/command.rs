@@ -1,7 +1,7 @@
 //! `migrate up|down|status|fresh`, of this program and of persistence's. Prints one line per migration.
 
 use anyhow::{Context, ensure};
-use clap::{Args, Subcommand};
+use clap::{ArgGroup, Args, Subcommand};
 use sea_orm_migration::sea_orm::{ConnectOptions, ConnectionTrait, Database, DbBackend, Statement};
 use secrecy::{ExposeSecret, SecretString};
 use tidings_shared::config::problem::{Check, Problem};
@@ -25,11 +25,15 @@ pub struct Arguments {
 enum Command {
     /// Apply what is not applied yet
     Up,
-    /// Take migrations back, with their data (all of them unless --steps is given)
+    /// Take migrations back, with their data: the last ones, or all
+    #[command(group = ArgGroup::new("which").required(true).args(["steps", "all"]))]
     Down {
         /// How many of the last ones
         #[arg(long)]
         steps: Option<u32>,
+        /// All of them. To say that it is meant: the name of the database whose data is to go
+        #[arg(long, value_name = "DATABASE_NAME")]
+        all: Option<String>,
     },
     /// List the migrations
     Status,
@@ -39,6 +43,17 @@ enum Command {
         #[arg(long, value_name = "DATABASE_NAME")]
         drop_everything: String,
     },
+}
+
+impl Command {
+    /// The name of the database that is to lose everything by this.
+    fn meant(&self) -> Option<&str> {
+        match self {
+            Self::Down { all, .. } => all.as_deref(),
+            Self::Fresh { drop_everything } => Some(drop_everything),
+            Self::Up | Self::Status => None,
+        }
+    }
 }
 
 impl Arguments {
@@ -60,17 +75,14 @@ impl Check for Arguments {
 /// # Errors
 /// When the server cannot be reached or refuses.
 pub async fn run(arguments: &Arguments) -> anyhow::Result<()> {
-    if let Command::Fresh { drop_everything } = &arguments.command {
+    if let Some(meant) = arguments.command.meant() {
         let name = database_name(arguments.url()).await?;
-        ensure!(
-            *drop_everything == name,
-            "this is the database {name:?}, not {drop_everything:?}: nothing was dropped"
-        );
+        ensure!(meant == name, "this is the database {name:?}, not {meant:?}: nothing was dropped");
     }
     let schema = Schema::open(arguments.url()).await?;
     match arguments.command {
         Command::Up => print("applied", &schema.up().await?),
-        Command::Down { steps } => print("taken back", &schema.down(steps).await?),
+        Command::Down { steps, .. } => print("taken back", &schema.down(steps).await?),
         Command::Fresh { .. } => print("applied", &schema.fresh().await?),
         Command::Status => {
             for (name, applied) in schema.status().await? {

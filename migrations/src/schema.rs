@@ -12,6 +12,22 @@ use crate::Migrator;
 /// Key of the advisory lock: "tidings" in ASCII. Any constant does, as long as it never changes.
 const LOCK: i64 = 0x0074_6964_696e_6773;
 
+/// What is applied only the owner writes. Default privileges give the services' role the rows of every new table, and so
+/// of the list of migrations: whoever has that role could have them left out or applied twice.
+const GUARD: &str = "DO $$
+DECLARE grantee oid;
+BEGIN
+  FOR grantee IN
+    SELECT DISTINCT acl.grantee FROM pg_class, aclexplode(relacl) acl
+    WHERE pg_class.oid = to_regclass('seaql_migrations') AND acl.grantee <> relowner
+      AND acl.privilege_type IN ('INSERT', 'UPDATE', 'DELETE', 'TRUNCATE')
+  LOOP
+    EXECUTE 'REVOKE INSERT, UPDATE, DELETE, TRUNCATE ON seaql_migrations FROM '
+      || CASE grantee WHEN 0 THEN 'PUBLIC' ELSE grantee::regrole::text END;
+  END LOOP;
+END
+$$";
+
 /// A database whose schema may be changed by this program alone as long as this value lives.
 pub struct Schema {
     db: DatabaseConnection,
@@ -34,7 +50,8 @@ impl Schema {
     }
 
     /// Applies what is not applied yet and returns its names; empty when there was nothing to do. A schema that a later
-    /// version has made of all that this one knows is left as it is: a version is rolled back without its schema.
+    /// version has made of all that this one knows is left as it is: a version is rolled back without its schema. Nobody
+    /// but the owner may write the list of what is applied afterwards.
     ///
     /// # Errors
     /// When a migration fails; those before it stay applied, it itself leaves nothing.
@@ -50,6 +67,7 @@ impl Schema {
         }
         let pending = names(Migrator::get_pending_migrations(&self.db).await?);
         Migrator::up(&self.db, None).await.context("a migration failed")?;
+        self.guard().await?;
         Ok(pending)
     }
 
@@ -97,7 +115,13 @@ impl Schema {
     /// When dropping or applying fails.
     pub async fn fresh(&self) -> anyhow::Result<Vec<String>> {
         Migrator::fresh(&self.db).await.context("cannot start anew")?;
+        self.guard().await?;
         Ok(names(Migrator::get_applied_migrations(&self.db).await?))
+    }
+
+    async fn guard(&self) -> anyhow::Result<()> {
+        self.db.execute_unprepared(GUARD).await.context("cannot guard the list of migrations")?;
+        Ok(())
     }
 }
 

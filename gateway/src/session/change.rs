@@ -10,7 +10,7 @@ use tidings_shared::{
         AckStage,
         change::{Actor, Change},
     },
-    telemetry::{self, SpanKind},
+    telemetry::SpanKind,
 };
 
 use super::{Client, refuse, send};
@@ -65,9 +65,7 @@ async fn append(
     let identity = client.identity().ok_or_else(gone)?;
     let role = send::role_in(worker, client, &identity, room).await?;
     let actor = Actor { user: &identity.user, role: &role, admin: identity.admin };
-    let step = telemetry::part("append", SpanKind::Client);
-    let traceparent = step.as_ref().map(|step| step.context().to_string());
-    worker.node.bus.log.change(room, &actor, change, traceparent.as_deref()).await
+    worker.node.bus.log.change(room, &actor, change).await
 }
 
 fn acknowledge(

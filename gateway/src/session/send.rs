@@ -10,7 +10,7 @@ use tidings_shared::{
     message::{AckStage, Draft},
     role::{self, Permission},
     sabotage::{self, Sabotage},
-    telemetry::{self, SpanKind},
+    telemetry::SpanKind,
 };
 
 use super::{Client, refuse};
@@ -129,9 +129,6 @@ async fn append(
     if sabotage::is(Sabotage::Once) && !entry.first_attempt {
         entry.client_id = ClientId::parse(&format!("again-{}", entry.id.as_deref().unwrap_or_default())).ok();
     }
-    let step = telemetry::part("append", SpanKind::Client);
-    let traceparent = step.as_ref().map(|step| step.context().to_string());
-    entry.traceparent = traceparent.as_deref();
     Ok(worker.node.bus.log.append(&entry).await?)
 }
 

@@ -20,7 +20,8 @@ impl Connection {
         self.0.send(frame);
     }
 
-    /// As [`send`](Self::send), for a frame that goes to others as well.
+    /// As [`send`](Self::send), for a frame that goes to others as well. One that says that nothing follows it now is
+    /// written to the socket at once where nothing is queued; what the socket does not take is queued.
     pub fn send_shared(&self, frame: &Frame) {
         self.0.send_shared(frame);
     }

@@ -10,6 +10,7 @@ use tidings_harness::dev::state::State;
 use tidings_harness::dev::status::Status;
 use tidings_harness::dev::up::Wishes;
 use tidings_harness::dev::{Home, down, hints, up};
+use tidings_harness::say;
 
 /// Runs Tidings on this machine.
 #[derive(Parser)]
@@ -97,7 +98,7 @@ async fn run(arguments: Arguments) -> Result<()> {
         Command::Status { json } => {
             let status = Status::read(&home)?;
             if json {
-                println!("{}", serde_json::to_string(&status)?);
+                say!("{}", serde_json::to_string(&status)?);
             } else {
                 status.print();
             }
@@ -113,7 +114,7 @@ async fn run(arguments: Arguments) -> Result<()> {
             if let Some(scope) = scope {
                 token = token.scope(&scope);
             }
-            println!("{}", token.sign(&state.jwt_secret));
+            say!("{}", token.sign(&state.jwt_secret));
             Ok(())
         }
     }
@@ -128,16 +129,16 @@ async fn start(home: &Home, wishes: &Wishes, detach: bool) -> Result<()> {
         _ = terminate.recv() => None,
     };
     if let Some(state) = started {
-        println!("{}", hints::hints(&Status::of(&state)?));
+        say!("{}", hints::hints(&Status::of(&state)?));
         if detach {
             return Ok(());
         }
-        println!("Ctrl-C stops everything.");
+        say!("Ctrl-C stops everything.");
         tokio::select! {
             _ = tokio::signal::ctrl_c() => {}
             _ = terminate.recv() => {}
         }
     }
-    println!();
+    say!("");
     down::down(home).await
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use clap::Parser;
 use tidings_harness::faults::{Plan, Report, run};
+use tidings_harness::say;
 
 /// Breaks what can break around a system of its own, under load, and checks that nothing is lost, doubled, out of order
 /// or seen by whom it is not for. Exits with 1 when anything is.
@@ -61,20 +62,20 @@ async fn begin(arguments: &Arguments) -> Result<bool> {
     let failed: Vec<u64> =
         reports.iter().filter(|report| !report.is_good()).map(|report| report.seed).collect();
     if !failed.is_empty() {
-        println!("{} of {} seeds failed: {failed:?}", failed.len(), reports.len());
+        say!("{} of {} seeds failed: {failed:?}", failed.len(), reports.len());
     }
     Ok(failed.is_empty())
 }
 
 fn tell(report: &Report) {
     if let Some(error) = &report.error {
-        println!("seed {}: no verdict: {error}", report.seed);
+        say!("seed {}: no verdict: {error}", report.seed);
         return;
     }
     for story in &report.stories {
-        println!("{story}");
+        say!("{story}");
     }
-    println!(
+    say!(
         "seed {}: {} faults in {:.0} s; {} stored, {} accepted ({} lost and told), {} deliveries, {} gaps ({} new \
          epochs), {} connections: {} violations",
         report.seed,
@@ -89,12 +90,19 @@ fn tell(report: &Report) {
         report.connections,
         report.violations,
     );
-    println!(
+    say!(
         "  {} answered in {:.0} s of faults, at rest {:.1} s later; changed {:?}",
-        report.answered, report.fault_seconds, report.settle_seconds, report.changes,
+        report.answered,
+        report.fault_seconds,
+        report.settle_seconds,
+        report.changes,
     );
-    println!(
+    say!(
         "  at most {} bytes queued in a gateway; memory {:?}; closed {:?}; strangers {:?}; broken {:?}",
-        report.max_outbox_bytes, report.max_resident_bytes, report.closes, report.strangers, report.broken,
+        report.max_outbox_bytes,
+        report.max_resident_bytes,
+        report.closes,
+        report.strangers,
+        report.broken,
     );
 }

@@ -10,6 +10,7 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tidings_harness::dev::Home;
 use tidings_harness::dev::status::Status;
 use tidings_harness::idle;
+use tidings_harness::say;
 
 /// Files beside the connections themselves.
 const SPARE_FILES: u64 = 200;
@@ -61,8 +62,8 @@ async fn run(arguments: &Arguments) -> Result<bool> {
     };
     let idle = Duration::from_secs(arguments.idle);
     let figures = idle::measure(&status, arguments.connections, idle, arguments.max_bytes).await?;
-    println!("{}", serde_json::to_string(&figures)?);
-    println!(
+    say!("{}", serde_json::to_string(&figures)?);
+    say!(
         "An idle connection in {} rooms costs {} bytes ({} of them, {} s idle, {} pings answered, {} lost): {}",
         figures.rooms_each,
         figures.bytes_per_connection,

@@ -13,6 +13,7 @@ use tidings_harness::play::kit::Kit;
 use tidings_harness::play::player::Players;
 use tidings_harness::play::run::{self, Direction, Progress, Speed};
 use tidings_harness::play::transcript;
+use tidings_harness::say;
 
 /// Plays real conversations through the running system and checks every copy of every message.
 #[derive(Parser)]
@@ -116,6 +117,6 @@ async fn play(arguments: Arguments) -> Result<bool> {
     if let Some(file) = &arguments.json {
         std::fs::write(file, format!("{json}\n"))?;
     }
-    println!("{json}");
+    say!("{json}");
     Ok(verdict.is_clean())
 }

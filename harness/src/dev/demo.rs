@@ -13,6 +13,7 @@ use super::state::State;
 use super::{Home, ports_of};
 use crate::node::{Service, with_environment};
 use crate::ports;
+use crate::say;
 
 /// Above the first gateway's.
 const PORT_OFFSET: u16 = 2;
@@ -60,9 +61,9 @@ pub(super) async fn up(home: &Home, state: &mut State, program: Option<&Path>) -
         (Err(error), _) => Err(error),
     };
     match started {
-        Ok(pid) => println!("demo         {} (pid {pid})", url(state.first_port)?),
+        Ok(pid) => say!("demo         {} (pid {pid})", url(state.first_port)?),
         Err(error) => {
-            println!("demo         not started: {error:#}");
+            say!("demo         not started: {error:#}");
             stop(state).await;
             state.save(home)?;
         }

@@ -10,6 +10,7 @@ use super::Home;
 use super::demo;
 use super::detached::Detached;
 use super::state::State;
+use crate::say;
 
 const NODE_PATIENCE: Duration = Duration::from_secs(40);
 const SERVER_PATIENCE: Duration = Duration::from_secs(60);
@@ -44,7 +45,7 @@ pub async fn reset(home: &Home) -> Result<()> {
             fs::remove_file(entry.path())?;
         }
     }
-    println!("wiped {}", home.0.display());
+    say!("wiped {}", home.0.display());
     Ok(())
 }
 
@@ -52,7 +53,7 @@ async fn stop_all(home: &Home) -> Result<()> {
     let mut state = State::load(home)?;
     let counts = (state.gateways.len(), state.persistence.len());
     if demo::stop(&mut state).await {
-        println!("demo         stopped");
+        say!("demo         stopped");
     }
     stop_nodes(&mut state, 0, 0).await;
     // The numbers are remembered.
@@ -92,6 +93,6 @@ async fn stop(running: &[(&str, Detached)], signal: Signal, patience: Duration) 
     }
     for (name, running) in alive {
         let killed = running.until_ended(patience).await;
-        println!("{name:<12} pid {} {}", running.pid, if killed { "had to be killed" } else { "stopped" });
+        say!("{name:<12} pid {} {}", running.pid, if killed { "had to be killed" } else { "stopped" });
     }
 }

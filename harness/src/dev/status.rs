@@ -8,6 +8,7 @@ use super::detached::Detached;
 use super::state::State;
 use super::{Home, demo, ports_of};
 use crate::node::Service;
+use crate::say;
 
 /// Everything an outsider needs to talk to the system.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -106,15 +107,15 @@ impl Status {
     pub fn print(&self) {
         let state = |pid: Option<u32>| pid.map_or_else(|| "down".to_owned(), |pid| format!("pid {pid}"));
         for gateway in &self.gateways {
-            println!("gateway      {}  {}", gateway.url, state(gateway.pid));
+            say!("gateway      {}  {}", gateway.url, state(gateway.pid));
         }
         for persistence in &self.persistence {
-            println!("persistence  {}  {}", persistence.url, state(persistence.pid));
+            say!("persistence  {}  {}", persistence.url, state(persistence.pid));
         }
         if let Some(demo) = &self.demo {
-            println!("demo         {demo}");
+            say!("demo         {demo}");
         }
-        println!("redis        {}  {}", self.redis_url, state(self.redis_pid));
-        println!("postgres     {}  {}", self.database_url, state(self.postgres_pid));
+        say!("redis        {}  {}", self.redis_url, state(self.redis_pid));
+        say!("postgres     {}  {}", self.database_url, state(self.postgres_pid));
     }
 }

@@ -11,6 +11,7 @@ use super::detached::Detached;
 use super::state::{DevNode, Server, State};
 use super::{Home, demo, down, ports_of};
 use crate::node::{self, Ports, Service};
+use crate::say;
 use crate::{ports, postgres, redis, stack};
 
 const DEFAULT_GATEWAYS: usize = 2;
@@ -70,7 +71,7 @@ pub async fn up(home: &Home, wishes: &Wishes) -> Result<State> {
     };
     state.save(home)?;
     stack::migrate(&state.database_url).await?;
-    println!("database     has today's tables");
+    say!("database     has today's tables");
 
     let with_demo = wishes.demo.is_some();
     // All are launched before any is waited for, persistence first: gateways lean on it.
@@ -95,7 +96,7 @@ async fn start_redis(home: &Home, state: &mut State) -> Result<String> {
     state.save(home)?;
     if let Some(running) = &state.redis.running {
         running.until_ready(SERVER_PATIENCE, &log, || redis::answers(port)).await?;
-        println!("redis        127.0.0.1:{port} (pid {})", running.pid);
+        say!("redis        127.0.0.1:{port} (pid {})", running.pid);
     }
     Ok(format!("redis://127.0.0.1:{port}"))
 }
@@ -103,14 +104,14 @@ async fn start_redis(home: &Home, state: &mut State) -> Result<String> {
 async fn start_postgres(home: &Home, state: &mut State) -> Result<String> {
     let (data, log) = (home.postgres(), home.log("postgres"));
     if !data.exists() {
-        println!("postgres     making a new cluster in {}", data.display());
+        say!("postgres     making a new cluster in {}", data.display());
         postgres::cluster::create(&data)?;
     }
     let port = start(&mut state.postgres, &log, |port| postgres::cluster::command(&data, port))?;
     state.save(home)?;
     if let Some(running) = &state.postgres.running {
         running.until_ready(SERVER_PATIENCE, &log, || postgres::answers(port)).await?;
-        println!("postgres     127.0.0.1:{port} (pid {})", running.pid);
+        say!("postgres     127.0.0.1:{port} (pid {})", running.pid);
     }
     let exists = format!("SELECT 1 FROM pg_database WHERE datname = '{DATABASE}'");
     let server = postgres::url(port, "postgres");
@@ -146,7 +147,7 @@ fn launch(home: &Home, state: &mut State, service: Service, number: usize, with_
         if node.settings == settings {
             return Ok(());
         }
-        println!("{:<12} {} is started anew with other settings", name(service), ports.public);
+        say!("{:<12} {} is started anew with other settings", name(service), ports.public);
         running.signal(Signal::SIGKILL);
         while running.is_alive() {
             std::thread::sleep(Duration::from_millis(10));
@@ -175,7 +176,7 @@ async fn await_node(home: &Home, state: &State, service: Service, number: usize)
     let log = home.log(&log_name(service, number));
     let ready = running.until_ready(NODE_PATIENCE, &log, || node::is_ready(ports.admin)).await;
     ready.with_context(|| format!("{} on port {}", service.program(), ports.public))?;
-    println!("{:<12} http://127.0.0.1:{} (pid {})", name(service), ports.public, running.pid);
+    say!("{:<12} http://127.0.0.1:{} (pid {})", name(service), ports.public, running.pid);
     Ok(())
 }
 

@@ -28,6 +28,10 @@ const ADMIN: &str = "user admin on >admin ~* &* +@all\n";
 const NO_HASH: &str = "0000000000000000000000000000000000000000000000000000000000000000";
 const PATIENCE: Duration = Duration::from_secs(20);
 
+/// The users of Redis: of gateways, of persistence and its jobs.
+pub const GATEWAY: &str = "tidings-gateway";
+pub const PERSISTENCE: &str = "tidings-persistence";
+
 /// Both servers, and their authority.
 pub struct Secured {
     redis: Daemon,
@@ -71,8 +75,8 @@ impl Secured {
     }
 
     /// Without the password.
-    pub fn redis_url(&self, host: &str) -> String {
-        format!("rediss://tidings@{host}:{}", self.redis_port)
+    pub fn redis_url(&self, user: &str, host: &str) -> String {
+        format!("rediss://{user}@{host}:{}", self.redis_port)
     }
 
     pub fn redis_password(&self) -> &'static str {
@@ -87,9 +91,9 @@ impl Secured {
         )
     }
 
-    /// Has Redis do something as the services' user.
-    pub async fn as_service<T: ::redis::FromRedisValue>(&self, command: &::redis::Cmd) -> Result<T> {
-        self.ask(&format!("rediss://tidings:{PASSWORD_IN_URL}@{HOST}:{}", self.redis_port), command).await
+    /// Has Redis do something as the user of a service.
+    pub async fn as_user<T: ::redis::FromRedisValue>(&self, user: &str, command: &::redis::Cmd) -> Result<T> {
+        self.ask(&format!("rediss://{user}:{PASSWORD_IN_URL}@{HOST}:{}", self.redis_port), command).await
     }
 
     /// Has Redis do something as somebody who may everything.

@@ -121,10 +121,7 @@ pub(super) async fn change(
     let access = access(&state.db, caller.viewer(), &room).await?.ok_or_else(Problem::no_such_room)?;
     let role = access.role.as_deref().unwrap_or_default();
     let actor = Actor { user: &caller.user, role, admin: caller.admin };
-    let step = telemetry::part("append", SpanKind::Client);
-    let traceparent = step.as_ref().map(|step| step.context().to_string());
-    let accepted = state.log.change(&room, &actor, &change, traceparent.as_deref()).await?;
-    drop(step);
+    let accepted = state.log.change(&room, &actor, &change).await?;
     let waits = telemetry::part("stored answer", SpanKind::Internal);
     let (accepted, stage) = state.log.reach(&room, change.ack, accepted).await?;
     drop(waits);

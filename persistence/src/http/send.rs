@@ -114,11 +114,7 @@ pub async fn send(
     if caller.admin {
         entry.minimum = Minimum::Anyone;
     }
-    let step = telemetry::part("append", SpanKind::Client);
-    let traceparent = step.as_ref().map(|step| step.context().to_string());
-    entry.traceparent = traceparent.as_deref();
     let accepted = state.log.append(&entry).await?;
-    drop(step);
     let waits = telemetry::part("stored answer", SpanKind::Internal);
     let (accepted, stage) = state.log.reach(&room, draft.ack, accepted).await?;
     drop(waits);

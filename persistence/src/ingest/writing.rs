@@ -29,7 +29,8 @@ use crate::writer::{
 use gathered::Batch;
 use traced::traced;
 
-/// Least time from the beginning of one batch to the next: under load records gather, else none waits.
+/// Least time from the beginning of one batch to the next, unless what is to be in it lies there already: under load
+/// records gather, else none waits.
 const BATCH_EVERY: Duration = Duration::from_millis(5);
 /// Behind a batch of more records others come: they gather for half as long as it took, since a transaction for many
 /// costs little more than one for a few.

@@ -126,7 +126,12 @@ impl InternalClient {
         }
         let first = self.preferred.load(Ordering::Relaxed);
         let mut last_error = AuthorityError::Unavailable("no persistence URL is configured".to_owned());
-        for attempt in 0..self.urls.len() {
+        let mut all_broke = !self.urls.is_empty();
+        for attempt in 0..=self.urls.len() {
+            // Behind one address there may be many replicas: connections that break were to one that has just gone.
+            if attempt == self.urls.len() && !all_broke {
+                break;
+            }
             let replica = (first + attempt) % self.urls.len();
             let request = self
                 .http
@@ -147,10 +152,14 @@ impl InternalClient {
                 }
                 Ok(Err(error)) if error.status() == Some(StatusCode::CONFLICT) => {
                     last_error = AuthorityError::OtherProcess;
+                    all_broke = false;
                 }
                 // One that reaches another Redis process knows more than one that does not answer.
                 Ok(Err(_)) if last_error == AuthorityError::OtherProcess => {}
-                Ok(Err(error)) => last_error = unavailable(&error.without_url()),
+                Ok(Err(error)) => {
+                    all_broke &= error.is_request() && !error.is_timeout();
+                    last_error = unavailable(&error.without_url());
+                }
                 Err(error) => last_error = unavailable(&error),
             }
         }

@@ -16,7 +16,10 @@ use super::{
     stored::{Stored, Watermarks},
     timing::{Step, Timings},
 };
-use crate::ids::RoomId;
+use crate::{
+    ids::RoomId,
+    telemetry::{self, SpanKind},
+};
 
 /// Rounds of seed, look-up and new session that one command may take before it is given up.
 pub(super) const ROUNDS: usize = 6;
@@ -111,6 +114,17 @@ impl Log {
     /// # Errors
     /// [`AppendError`].
     pub async fn append(&self, entry: &Entry<'_>) -> Result<Accepted, AppendError> {
+        // A record that is appended again goes on with the trace that it had.
+        let step =
+            if entry.traceparent.is_none() { telemetry::part("append", SpanKind::Client) } else { None };
+        let Some(step) = step else { return self.append_as_it_is(entry).await };
+        // In a box, so that the way of the many that are not traced is no longer for it.
+        let traceparent = step.context().to_string();
+        let entry = Box::new(Entry { traceparent: Some(&traceparent), ..entry.clone() });
+        Box::pin(self.append_as_it_is(&entry)).await
+    }
+
+    async fn append_as_it_is(&self, entry: &Entry<'_>) -> Result<Accepted, AppendError> {
         let mut looked_up = false;
         for _ in 0..ROUNDS {
             let session = self.sessions.get().await.map_err(unavailable)?;

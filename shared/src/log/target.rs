@@ -65,14 +65,13 @@ impl Log {
         room: &RoomId,
         actor: &Actor<'_>,
         change: &Change,
-        traceparent: Option<&str>,
     ) -> Result<Accepted, Refusal> {
         change.permit(actor)?;
         let begun = Instant::now();
         loop {
             let target = self.target(room, change.target).await?;
             let target = target.ok_or_else(|| Refusal::not_found("message"))?;
-            let entry = |minimum| Entry { traceparent, ..change.entry(room, actor.user, &target, minimum) };
+            let entry = |minimum| change.entry(room, actor.user, &target, minimum);
             return match change.check(actor, &target) {
                 Ok(minimum) => match self.append(&entry(minimum)).await {
                     // A message was deleted meanwhile, perhaps this one. Once that is stored the look-up tells.

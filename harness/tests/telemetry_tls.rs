@@ -1,0 +1,39 @@
+//! A collector that is spoken to over TLS: who it is, is verified.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, ensure};
+use tidings_harness::sink::tree;
+use tidings_harness::{Sink, Stack, tls};
+
+const PATIENCE: Duration = Duration::from_secs(30);
+
+#[tokio::test]
+async fn a_collector_with_a_certificate_is_told_over_tls_when_its_authority_is_trusted_and_nothing_else()
+-> Result<()> {
+    let folder = tidings_harness::folder::Folder::new()?;
+    let [ca, stranger] = ["ca.pem", "stranger.pem"].map(|name| folder.path().join(name));
+    std::fs::write(&ca, tls::authority()?.pem())?;
+    std::fs::write(&stranger, tls::Authority::new("somebody else")?.pem())?;
+    for (name, authority, trusted) in
+        [("localhost", &ca, true), ("localhost", &stranger, false), ("other.example", &ca, false)]
+    {
+        let sink = Sink::start_tls(name).await?;
+        // What the certificate is for, and where it is asked for, may differ.
+        let endpoint = sink.endpoint().replace(name, "localhost");
+        let stack = Stack::builder().env("TIDINGS_OTLP_ENDPOINT", endpoint).env("TIDINGS_TRACE_RATIO", 1);
+        let stack = stack.env("TIDINGS_OTLP_CA_FILE", authority.display()).start().await?;
+        stack.connect("ann").await?.ping().await?;
+        if trusted {
+            sink.until(PATIENCE, |spans| spans.iter().any(|span| span.name == "connect")).await?;
+            continue;
+        }
+        let begun = Instant::now();
+        while !stack.gateway(0).log()?.contains("spans cannot be exported") {
+            ensure!(begun.elapsed() < PATIENCE, "{}", stack.gateway(0).log()?);
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        ensure!(sink.spans().is_empty(), "{name}: {}", tree(&sink.spans()));
+    }
+    Ok(())
+}
