@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
-use clap::Args;
+use clap::{Args, builder::RangedU64ValueParser};
 use indicatif::{ProgressBar, ProgressStyle};
 use tokio::fs::File;
 use tokio::io::{AsyncBufRead, AsyncBufReadExt, AsyncReadExt, BufReader};
@@ -50,7 +50,7 @@ pub struct Arguments {
     #[arg(long)]
     pub checkpoint: Option<PathBuf>,
     /// Longest message text, Unicode scalar values.
-    #[arg(long, env = "TIDINGS_MAX_MESSAGE_CHARS", default_value_t = 1000)]
+    #[arg(long, env = "TIDINGS_MAX_MESSAGE_CHARS", default_value_t = 1000, value_parser = RangedU64ValueParser::<usize>::new().range(1..))]
     pub max_message_chars: usize,
     #[command(flatten)]
     pub reach: Reach,

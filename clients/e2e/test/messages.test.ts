@@ -82,6 +82,28 @@ test("a deleted message leaves a sign that it was there, for both and after a re
   expect(await menu.getByRole("menuitem", { name: /Edit|Delete/ }).count()).toBe(0);
 });
 
+test("a quote says what its message says now, and nothing of one that was deleted", async () => {
+  const { ada, bo } = await two("Quoted");
+  await ada.say("the frist words");
+  await bo.choose("the frist words", "Reply");
+  await bo.say("an answer");
+  const quoted = (person: Person, words: string) =>
+    person
+      .row("an answer")
+      .getByRole("button", { name: new RegExp(`^In reply to (You|Ada.*?)\\s*${words}$`) });
+  for (const person of [ada, bo]) await quoted(person, "the frist words").waitFor();
+  await ada.composer.press("ArrowUp");
+  await ada.composer.fill("the first words");
+  await ada.page.getByRole("button", { name: "Save" }).click();
+  for (const person of [ada, bo]) await quoted(person, "the first words").waitFor();
+  await ada.choose("the first words", "Delete");
+  await ada.page
+    .getByRole("dialog", { name: "Delete message?" })
+    .getByRole("button", { name: "Delete" })
+    .click();
+  for (const person of [ada, bo]) await quoted(person, "Message deleted").waitFor();
+});
+
 test("a reply quotes what it answers, and a click on the quote leads there", async () => {
   const ada = await chat.person("Ada", { gateway: 0 });
   const bo = await chat.person("Bo", { gateway: 1 });

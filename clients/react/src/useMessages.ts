@@ -31,7 +31,7 @@ export interface MessagesResult {
    * @throws TidingsError `outbox_full` when too much waits to be sent.
    */
   readonly send: (content: string, options?: SendOptions) => Message;
-  /** Sends a `failed` message again, under the same client id. */
+  /** Sends a `failed` message again, under the same client id unless it was `rejected`: that id is taken for ever. */
   readonly retry: (clientId: string) => void;
   /** Drops a `failed` message. */
   readonly discard: (clientId: string) => void;

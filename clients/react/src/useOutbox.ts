@@ -7,7 +7,7 @@ import { useStore } from "./useStore.js";
 export interface OutboxResult {
   /** The oldest first. */
   readonly items: readonly OutboxEntry[];
-  /** Sends a failed one again, under the same client id. */
+  /** Sends a failed one again, under the same client id unless it was `rejected`: that id is taken for ever. */
   readonly retry: (clientId: string) => void;
   /** Sends all failed ones again. */
   readonly retryAll: () => void;

@@ -79,7 +79,7 @@ export class TidingsClient {
   /** Connects, and stays connected. Resolves the first time; rejects with TidingsError when it is given up. */
   connect(): Promise<void> {
     const { connection, outbox } = this.#core;
-    void outbox.start();
+    outbox.start();
     const connected = connection.connect();
     // Rooms that were opened before show that they are loading now.
     if (!connection.up) this.#rooms.down();

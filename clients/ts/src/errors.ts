@@ -68,13 +68,9 @@ export function asError(thrown: unknown, code: ErrorCode = "network"): TidingsEr
   return thrown instanceof TidingsError ? thrown : new TidingsError(code, String(thrown), { cause: thrown });
 }
 
-/** Definite for a read of the kit's own: another token may come, and the page of a portal goes away. */
-export const lasting = (error: TidingsError): boolean =>
-  definite(error) && error.code !== "unauthorized" && error.code !== "protocol";
-
-/** Refusals that the same request would meet again. */
-export const definite = ({ code }: TidingsError): boolean =>
-  /^(not_found|forbidden|unauthorized|bad_request|conflict|too_large|protocol|closed)$/.test(code);
+/** Refusals that the same request would meet again. Another token may come, and the page of a portal goes away. */
+export const lasting = ({ code }: TidingsError): boolean =>
+  /^(not_found|forbidden|bad_request|conflict|too_large|closed)$/.test(code);
 
 /** What was accepted could not be written. */
 export const rejected = (room: string): TidingsError =>

@@ -6,7 +6,7 @@ import type { Entry } from "./outbox/entry.js";
 import { FORMS, isEvent, must, only } from "./protocol/check.js";
 import type { JoinedRoom, ServerFrame } from "./protocol/frames.js";
 import type { Cursor, MyRoomObject } from "./protocol/objects.js";
-import { Listing } from "./room/listing.js";
+import { Listing, removal } from "./room/listing.js";
 import { RoomImpl } from "./room/room.js";
 import { derived } from "./store.js";
 import { tidy } from "./tidy.js";
@@ -145,7 +145,7 @@ export class Rooms implements RoomList {
     const room = this.#rooms.get(id);
     if (!room) return;
     room.log.down();
-    if (code === "not_found" || code === "forbidden") room.removed(Number.POSITIVE_INFINITY);
+    if (removal({ code })) room.removed(Number.POSITIVE_INFINITY);
     else {
       const life = this.#life;
       void pause(this.#core.env.timers, backoff(3, this.#core.env.random, 1_000)).done.then(() => {

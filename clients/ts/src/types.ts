@@ -4,15 +4,7 @@ import type { PollLink } from "./net/poll.js";
 import type { Transport } from "./net/transport.js";
 import type { OpenKeeper } from "./outbox/keeper.js";
 import type { LogEvent, ServerFrame } from "./protocol/frames.js";
-import type {
-  Attachment,
-  Limits,
-  Member,
-  MessageObject,
-  PresenceStatus,
-  RoomKind,
-  VisibleTo,
-} from "./protocol/objects.js";
+import type { Attachment, Limits, Member, PresenceStatus, RoomKind, VisibleTo } from "./protocol/objects.js";
 import type { Endpoint, Lifecycle, Timers, WebSocketConstructor } from "./surroundings.js";
 
 export type * from "./surroundings.js";
@@ -297,5 +289,3 @@ export interface NewRoom {
   readonly members?: readonly { readonly user: string; readonly role?: string }[];
   readonly metadata?: object;
 }
-
-export type { MessageObject };

@@ -92,6 +92,37 @@ test("newcomers are read together, and again until storage knows all of them by 
   client.close();
 });
 
+test("newcomers are read by name also where the connection was cut right after they came", async () => {
+  const world = new World();
+  const { client, room, asked } = await started(world);
+  const stored: object[] = [{ user: "alice", name: "Alice", role: "owner", joined_at: world.model.at() }];
+  world.model.http = (_method, path) =>
+    path === "/rooms/r/members" ? { status: 200, body: { members: stored, next: null } } : undefined;
+  await Promise.all([members(room).load(), world.clock.pass(100)]);
+  stored.push({ user: "bob", name: "Bob", role: "member", joined_at: world.model.at() });
+  world.model.append("r", { type: "member:added", user: "bob", role: "member", by: "alice" });
+  await world.clock.pass(100);
+  world.cut();
+  await world.clock.pass(60_000);
+  expect(
+    members(room)
+      .get()
+      ?.map(({ name }) => name),
+  ).toEqual(["Alice", "Bob"]);
+  const { length } = world.model.requests;
+  world.cut();
+  await world.clock.pass(60_000);
+  expect(world.model.requests.slice(length).filter((request) => request.includes("/members"))).toEqual([]);
+  expect(asked("/members")).toBe(2);
+  // A name that storage never tells is not asked for once the client is closed.
+  world.model.append("r", { type: "member:added", user: "carol", role: "member", by: "alice" });
+  await world.clock.pass(1_012);
+  client.close();
+  expect(asked("/members")).toBe(3);
+  await world.clock.pass(60_000);
+  expect(asked("/members")).toBe(3);
+});
+
 test("members that nobody asked for are not read because somebody comes", async () => {
   const world = new World();
   const { client, room, asked } = await started(world);

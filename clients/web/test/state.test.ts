@@ -15,6 +15,10 @@ function storage() {
     getItem: (key: string) => kept.get(key) ?? null,
     setItem: (key: string, value: string) => void kept.set(key, value),
     removeItem: (key: string) => void kept.delete(key),
+    key: (at: number) => [...kept.keys()][at] ?? null,
+    get length() {
+      return kept.size;
+    },
   };
 }
 
@@ -87,13 +91,48 @@ describe("drafts", () => {
     expect(told).toHaveBeenCalledOnce();
     expect([...drafts.published()]).toEqual([["r1", "x"]]);
     drafts.set("r1", "  ");
-    expect(place.getItem("tidings.drafts.ada")).toBeNull();
+    expect(place.length).toBe(0);
+    drafts.publish();
+    expect([...drafts.published()]).toEqual([]);
   });
 
-  it("begin anew where what is kept makes no sense", () => {
+  it("of one tab are left alone by another", () => {
     const place = storage();
-    place.setItem("tidings.drafts.ada", "{oops");
-    expect(makeDrafts("ada", place).get("r1")).toBe("");
+    const [one, two] = [makeDrafts("ada", place), makeDrafts("ada", place)];
+    one.set("r1", "from one");
+    two.set("r2", "from two");
+    one.set("r3", "gone");
+    one.set("r3", "");
+    const after = makeDrafts("ada", place);
+    expect([...after.published()].sort()).toEqual([
+      ["r1", "from one"],
+      ["r2", "from two"],
+    ]);
+    two.set("r1", "");
+    expect(one.get("r1")).toBe("");
+  });
+
+  it("live as long as the page where the storage fails, and others' keys are none", () => {
+    const fail = () => {
+      throw new Error("forbidden");
+    };
+    const drafts = makeDrafts("ada", {
+      getItem: fail,
+      setItem: fail,
+      removeItem: fail,
+      key: fail,
+      length: 3,
+    });
+    drafts.set("r1", "half a tho");
+    drafts.publish();
+    expect(drafts.get("r1")).toBe("half a tho");
+    expect([...drafts.published()]).toEqual([["r1", "half a tho"]]);
+    drafts.set("r1", "");
+    drafts.publish();
+    expect([...drafts.published()]).toEqual([]);
+    const place = storage();
+    place.setItem("tidings.theme", "dark");
+    expect([...makeDrafts("ada", place).published()]).toEqual([]);
   });
 });
 

@@ -24,6 +24,8 @@ interface Overlay {
 export class ChangesPart implements Part {
   readonly #room: RoomImpl;
   readonly #waiting = new Map<string, (error?: TidingsError) => void>();
+  /** The last change of each message that is under way: the next one waits for it. */
+  readonly #last = new Map<number, Promise<unknown>>();
   readonly #overlay = new Map<object, Overlay>();
 
   constructor(room: RoomImpl) {
@@ -31,14 +33,15 @@ export class ChangesPart implements Part {
     room.timeline.dress = (row) => this.#dressed(row);
   }
 
-  /** Makes a change. Rejects with TidingsError. */
+  /** Makes a change, once those of this message before it are made or refused. Rejects with TidingsError. */
   make(change: Change, seq: number): Promise<AckFrame | undefined> {
     const { core, id: room, timeline } = this.#room;
     const id = timeline.find(seq)?.id;
     const client_id = core.uuid();
     const frame = { ...change, room, seq, ...(id && { id }), client_id } as ClientFrame;
     let settled = false;
-    return new Promise<AckFrame | undefined>((resolve, reject) => {
+    const before = this.#last.get(seq);
+    const made = new Promise<AckFrame | undefined>((resolve, reject) => {
       const settle = (error?: TidingsError, ack?: ServerFrame) => {
         settled = true;
         this.#waiting.delete(client_id);
@@ -46,8 +49,15 @@ export class ChangesPart implements Part {
         else resolve(ack?.type === "ack" ? ack : undefined);
       };
       this.#waiting.set(client_id, settle);
-      repeat(core, () => frame, { alive: () => !settled }).then((ack) => settle(undefined, ack), settle);
+      const send = () => repeat(core, () => frame, { alive: () => !settled });
+      (before?.then(send) ?? send()).then((ack) => settle(undefined, ack), settle);
     });
+    const end = () => {
+      if (this.#last.get(seq) === done) this.#last.delete(seq);
+    };
+    const done = made.then(end, end);
+    this.#last.set(seq, done);
+    return made;
   }
 
   /** Gives or takes back a reaction, which shows from now on. Rejects with TidingsError. */

@@ -59,13 +59,18 @@ export class MembersPart implements Part, Members {
     if (!this.#names.on) this.#nameIn(NAMES_MS);
   }
 
+  /** Who was not read yet still is to be. */
+  joined(): void {
+    if (this.#newcomers.size) this.#nameIn(NAMES_MS);
+  }
+
   down(): void {
     this.#names.clear();
-    this.#newcomers.clear();
   }
 
   /** Somebody else asks from now on. */
   forget(): void {
+    this.#newcomers.clear();
     this.#loading = undefined;
     this.#recent = [];
     this.#store.set(undefined);
@@ -79,7 +84,8 @@ export class MembersPart implements Part, Members {
         .limit(this.load)
         .catch((thrown) => core.env.report(thrown))
         .then(() => {
-          if (this.#newcomers.size && !this.#names.on && ms < LONGEST_MS) this.#nameIn(2 * ms);
+          const { up } = core.connection;
+          if (up && this.#newcomers.size && !this.#names.on && ms < LONGEST_MS) this.#nameIn(2 * ms);
         });
     });
   }

@@ -65,6 +65,8 @@ export class Connection implements TransportHost {
   #drainedAt: number | undefined;
   #error: TidingsError | undefined;
   #retryAt = 0;
+  /** The delay that the server told, and when it is over: a clock that is set back makes it no longer. */
+  #told = 0;
   #notBefore = 0;
 
   constructor(env: Env, tokens: Tokens, listener: Listener) {
@@ -84,6 +86,7 @@ export class Connection implements TransportHost {
 
   /** The node asks not to be tried again before that many milliseconds. */
   later(ms: number): void {
+    this.#told = Math.max(this.#told, ms);
     this.#notBefore = Math.max(this.#notBefore, this.#env.timers.now() + ms);
     if (this.#phase === "waiting") this.#wait();
   }
@@ -190,8 +193,7 @@ export class Connection implements TransportHost {
     const env = this.#env;
     const attempt: Attempt = { alarm: new Alarm(env.timers) };
     this.#attempt = attempt;
-    const closed = (code: number, reason: string, told?: TidingsError) =>
-      this.#closed(attempt, verdict(code, reason, told), code);
+    const closed: LinkHost["closed"] = (code, reason, told) => this.#closed(attempt, code, reason, told);
     const host: LinkHost = {
       frame: (frame) => this.#frame(attempt, frame),
       closed,
@@ -264,7 +266,7 @@ export class Connection implements TransportHost {
         timers,
         heartbeat_ms,
         () => this.send({ type: "ping" }),
-        () => this.#closed(attempt, verdict(1006, "no answer"), 1006),
+        () => this.#closed(attempt, 1006, "no answer"),
       );
     }
     if (expires_at) this.#renewal.until(expires_at, server_time);
@@ -299,7 +301,8 @@ export class Connection implements TransportHost {
     if (this.#go("move")) void this.#open();
   }
 
-  #closed(attempt: Attempt, end: Verdict, code: number): void {
+  #closed(attempt: Attempt, code: number, reason: string, told?: TidingsError): void {
+    const end = verdict(code, reason, told);
     if (this.#current === attempt) this.#lost(end);
     if (this.#attempt !== attempt) return;
     this.#attempt = undefined;
@@ -352,16 +355,16 @@ export class Connection implements TransportHost {
     }
     if (way === "poll") this.polling = true;
     this.#refused = way === "token";
-    const told = Math.max(exactly ?? 0, error.retryAfterMs ?? 0);
+    this.#told = Math.max(exactly ?? 0, error.retryAfterMs ?? 0);
     const pause = way === "retry" && exactly === undefined ? backoff(this.#failures, random) : 0;
-    this.#notBefore = timers.now() + told;
+    this.#notBefore = timers.now() + this.#told;
     this.#retryAt = this.#notBefore + pause;
     if (this.#go("lost")) this.#wait();
   }
 
   #wait(): void {
     const now = this.#env.timers.now();
-    this.#retryAt = Math.max(this.#retryAt, this.#notBefore, now);
+    this.#retryAt = Math.max(this.#retryAt, Math.min(this.#notBefore, now + this.#told), now);
     this.#alarm.set(this.#retryAt - now, () => this.#due());
     this.#show();
   }

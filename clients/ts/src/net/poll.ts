@@ -94,7 +94,7 @@ export class PollLink implements Link {
         this.#waiting?.abort();
       });
     } else if (frame.type !== "auth") {
-      // The next poll carries a new token anyway.
+      // Each poll carries the token in use.
       this.#queue.push(frame);
       queueMicrotask(() => this.#flush());
     }
@@ -198,23 +198,16 @@ export class PollLink implements Link {
     body: object,
     taken: (status: number | undefined) => boolean = (status) => status === 429,
   ): Promise<PollAnswer | undefined> {
-    const env = this.#env;
     this.#polls.add(controller);
     try {
-      const answer = await call<PollAnswer>(env, `${await env.gateway()}/v1/poll`, {
-        method: "POST",
-        token: this.#tokens.current ?? "",
-        body: { ...body, timeout_ms },
-        ms: timeout_ms + GRACE_MS,
-        signal: controller.signal,
-      });
+      const answer = await this.#call(controller.signal, timeout_ms, body);
       return this.#closed ? undefined : must(answer, FORM);
     } catch (thrown) {
       const error = asError(thrown);
       const { code, status, retryAfterMs, message } = error;
       if (this.#closed || code === "closed") return undefined;
       // Too many polls harm nothing but this poll: the rooms stay as they are.
-      if (status === 429) await pause(env.timers, retryAfterMs ?? 1_000).done;
+      if (status === 429) await pause(this.#env.timers, retryAfterMs ?? 1_000).done;
       if (!taken(status)) {
         this.close();
         this.#host.closed(status ? (CODES[status] ?? 1013) : 1006, message, error);
@@ -222,6 +215,26 @@ export class PollLink implements Link {
       return undefined;
     } finally {
       this.#polls.delete(controller);
+    }
+  }
+
+  /** Nothing tells before a token ends while polling: a poll that finds out goes again with another one, once. */
+  async #call(signal: AbortSignal, timeout_ms: number, body: object, refused?: string): Promise<PollAnswer> {
+    const env = this.#env;
+    const token = await this.#tokens.get(refused);
+    try {
+      return await call(env, `${await env.gateway()}/v1/poll`, {
+        method: "POST",
+        token,
+        body: { ...body, timeout_ms },
+        ms: timeout_ms + GRACE_MS,
+        signal,
+      });
+    } catch (thrown) {
+      // One that was refused before the welcome is for the attempt to replace.
+      const again = this.#version !== undefined && refused === undefined && !this.#closed;
+      if (!again || asError(thrown).status !== 401) throw thrown;
+      return this.#call(signal, timeout_ms, body, token);
     }
   }
 }

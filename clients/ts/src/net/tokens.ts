@@ -1,13 +1,11 @@
-import { asError } from "../errors.js";
-
 /** The token in use. It is asked for anew when it was refused, once for all who need it. */
 export class Tokens {
   /** The token in use; not there before it was asked for. */
   current: string | undefined;
-  readonly #ask: () => string | Promise<string>;
+  readonly #ask: () => Promise<string>;
   #asking: Promise<string> | undefined;
 
-  constructor(ask: () => string | Promise<string>) {
+  constructor(ask: () => Promise<string>) {
     this.#ask = ask;
   }
 
@@ -16,20 +14,16 @@ export class Tokens {
     return this.current === undefined || this.current === refused ? this.renew() : this.current;
   }
 
-  /** Asks the app. Rejects with TidingsError `network` when it cannot tell. */
+  /** Asks the app. Rejects with what it throws when it cannot tell. */
   renew(): Promise<string> {
-    this.#asking ??= this.#renew().finally(() => {
-      this.#asking = undefined;
-    });
+    this.#asking ??= this.#ask()
+      .then((token) => {
+        this.current = token;
+        return token;
+      })
+      .finally(() => {
+        this.#asking = undefined;
+      });
     return this.#asking;
-  }
-
-  async #renew(): Promise<string> {
-    try {
-      this.current = await this.#ask();
-      return this.current;
-    } catch (thrown) {
-      throw asError(thrown);
-    }
   }
 }

@@ -1,7 +1,7 @@
 import type { TidingsError } from "../errors.js";
 import type { ClientFrame } from "../protocol/frames.js";
 import { tidy } from "../tidy.js";
-import type { OutboxEntry, SendOptions } from "../types.js";
+import type { Message, OutboxEntry, SendOptions } from "../types.js";
 
 /** Where an accepted message stands. `at` is milliseconds since 1970. */
 export interface Place {
@@ -24,8 +24,9 @@ export interface Entry {
   tries: number;
   place?: Place | undefined;
   error?: TidingsError | undefined;
-  /** What the app is shown; made anew with each change. */
-  shown?: OutboxEntry;
+  /** What the app is shown, and the row in the room; made anew with each change. */
+  shown?: OutboxEntry | undefined;
+  row?: Message | undefined;
 }
 
 /** What the app is shown of an entry, the same object until that changes. */

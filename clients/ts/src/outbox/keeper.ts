@@ -5,8 +5,8 @@ import type { Entry } from "./entry.js";
 export interface Keeper {
   /** Whether others may have sent an entry. */
   unsure(clientId: string): boolean;
-  /** Looks for what was left, and goes on looking. Resolves when it has looked once. */
-  start(): Promise<void>;
+  /** Tells whose messages were written here last, looks for what was left, and goes on looking, until `stop`. */
+  start(told: (user: string | undefined) => void): void;
   /** Gives up what is kept, so that others take it over. */
   stop(): void;
   /** Writes an entry down. Resolves also when that failed: sending goes on from memory. */
@@ -15,8 +15,6 @@ export interface Keeper {
   remove(clientId: string): void;
   /** Lets go of an entry without forgetting it: it is somebody else's. */
   leave(entry: Entry): void;
-  /** Whose messages were written here last. */
-  user(): Promise<string | undefined>;
   /** Remembers whose messages are written here. */
   known(user: string): void;
 }

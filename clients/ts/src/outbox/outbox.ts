@@ -21,6 +21,12 @@ export interface OutboxHost {
   accepted(entry: Entry): void;
 }
 
+/** What names a message on the wire. */
+interface Named {
+  readonly room: string;
+  readonly client_id: string;
+}
+
 interface Task {
   ended: boolean;
   pause?: Pause;
@@ -54,14 +60,13 @@ export class OutboxImpl implements Outbox {
   }
 
   /** Finds what was left from before. */
-  async start(): Promise<void> {
-    if (this.#lastUser === undefined) {
-      this.#lastUser = await this.#keeper?.user();
+  start(): void {
+    this.#left = this.#left.filter((entry) => !this.#adopt(entry));
+    this.#keeper?.start((user) => {
+      this.#lastUser ??= user;
       // What was written before that is theirs, unless somebody else connects.
       for (const entry of this.#entries) if (entry.user === undefined) void this.#keep(entry);
-    }
-    this.#left = this.#left.filter((entry) => !this.#adopt(entry));
-    await this.#keeper?.start();
+    });
   }
 
   /** Lets other tabs have what is left. */
@@ -87,7 +92,7 @@ export class OutboxImpl implements Outbox {
           this.#forget(entry);
         }
       }
-      void this.start();
+      this.start();
     }
     // A server whose memory began anew says so before long: then what was accepted goes again, in order.
     for (const entry of this.#entries) if (entry.place) this.#halt(entry);
@@ -111,14 +116,8 @@ export class OutboxImpl implements Outbox {
       tries: 0,
     };
     this.#entries = [...this.#entries, entry];
-    void this.#keep(entry);
-    this.#tell(entry);
-    this.#pump();
+    this.#save(entry);
     return entry;
-  }
-
-  find(clientId: string): Entry | undefined {
-    return this.#entries.find((entry) => entry.clientId === clientId);
   }
 
   /** What waits for a room, or has failed there, in order. */
@@ -127,7 +126,7 @@ export class OutboxImpl implements Outbox {
   }
 
   readonly retry = (clientId: string): void => {
-    const entry = this.find(clientId);
+    const entry = this.#find(clientId);
     if (!entry?.error) return;
     if (entry.error.reason === "rejected") {
       // Its client id is taken for ever by what could not be written.
@@ -138,7 +137,6 @@ export class OutboxImpl implements Outbox {
     entry.error = undefined;
     entry.user = this.#user ?? entry.user;
     this.#save(entry);
-    this.#pump();
   };
 
   readonly retryAll = (): void => {
@@ -146,38 +144,36 @@ export class OutboxImpl implements Outbox {
   };
 
   readonly discard = (clientId: string): void => {
-    const entry = this.find(clientId);
+    const entry = this.#find(clientId);
     if (entry && !entry.place) this.#done(entry);
   };
 
   /** One's own message came as an event: it was accepted. */
   heard(event: MessageNew): void {
-    const entry = this.find(event.client_id);
-    if (entry && entry.room === event.room) this.#accept(entry, event);
+    const entry = this.#named(event);
+    if (entry) this.#accept(entry, event);
   }
 
   /** One's own message was read from storage. */
-  stored(room: string, clientId: string): void {
-    const entry = this.find(clientId);
-    if (entry?.room === room) this.#done(entry);
+  stored(message: Named): void {
+    const entry = this.#named(message);
+    if (entry) this.#done(entry);
   }
 
   /** An answer, also one that came after nobody waited for it any more. */
   acked(ack: AckFrame): void {
-    const entry = this.find(ack.client_id);
-    if (!entry || entry.room !== ack.room) return;
+    const entry = this.#named(ack);
+    if (!entry) return;
     this.#accept(entry, ack);
     if (ack.stage === "stored") this.#done(entry);
   }
 
   /** The definite answer to what was only accepted. */
   voided(event: MessageVoid): void {
-    const entry = this.find(event.client_id);
-    if (!entry || entry.room !== event.room) return;
+    const entry = this.#named(event);
+    if (!entry) return;
     if (event.reason === "duplicate" && event.of != null) this.#done(entry);
-    else if (event.reason === "rejected") {
-      this.#fail(entry, rejected(entry.room));
-    }
+    else if (event.reason === "rejected") this.#fail(entry, rejected(entry.room));
   }
 
   /** The server's memory began anew: what was accepted above `after`, and is not stored, may be gone. */
@@ -189,14 +185,21 @@ export class OutboxImpl implements Outbox {
       this.#halt(entry);
       this.#save(entry);
     }
-    this.#pump();
+  }
+
+  #find(clientId: string): Entry | undefined {
+    return this.#entries.find((entry) => entry.clientId === clientId);
+  }
+
+  /** The entry that an event or an answer is about. */
+  #named({ room, client_id }: Named): Entry | undefined {
+    return this.of(room).find((entry) => entry.clientId === client_id);
   }
 
   #adopt(entry: Entry): boolean {
     if (entry.user !== undefined && entry.user !== (this.#user ?? this.#lastUser)) return false;
     this.#entries = [...this.#entries, entry].sort((a, b) => (a.clientId < b.clientId ? -1 : 1));
     this.#save(entry);
-    this.#pump();
     return true;
   }
 
@@ -235,7 +238,12 @@ export class OutboxImpl implements Outbox {
         },
       );
     } catch (thrown) {
-      if (alive()) this.#fail(entry, asError(thrown));
+      const error = asError(thrown);
+      if (alive()) {
+        // What has its place was accepted: a refusal is of the repetition, unless it says that it could not be written.
+        if (entry.place && error.reason !== "rejected") this.#done(entry);
+        else this.#fail(entry, error);
+      }
     } finally {
       if (this.#tasks.get(entry) === task) this.#tasks.delete(entry);
       this.#pump();
@@ -248,7 +256,6 @@ export class OutboxImpl implements Outbox {
     entry.error = undefined;
     this.#save(entry);
     this.host?.accepted(entry);
-    this.#pump();
   }
 
   #fail(entry: Entry, error: TidingsError): void {
@@ -256,7 +263,6 @@ export class OutboxImpl implements Outbox {
     entry.place = undefined;
     entry.error = error;
     this.#save(entry);
-    this.#pump();
   }
 
   #done(entry: Entry): void {
@@ -268,7 +274,6 @@ export class OutboxImpl implements Outbox {
     this.#halt(entry);
     this.#entries = this.#entries.filter((other) => other !== entry);
     this.#tell(entry);
-    this.#pump();
   }
 
   #halt(entry: Entry): void {
@@ -279,8 +284,9 @@ export class OutboxImpl implements Outbox {
     this.#tasks.delete(entry);
   }
 
+  /** It is another one now: written down, and told. */
   #save(entry: Entry): void {
-    delete entry.shown;
+    entry.shown = entry.row = undefined;
     void this.#keep(entry);
     this.#tell(entry);
   }
@@ -290,8 +296,10 @@ export class OutboxImpl implements Outbox {
     await this.#keeper?.save({ ...entry, user: entry.user ?? this.#lastUser });
   }
 
+  /** What is shown of the room is another one, and so may be what may go. */
   #tell(entry: Entry): void {
     this.#list.touch();
     this.host?.outboxChanged(entry.room);
+    this.#pump();
   }
 }

@@ -30,7 +30,7 @@ export interface Watch {
 const passing = ({ code }: TidingsError) => /^(unavailable|overloaded|rate_limited)$/.test(code);
 
 /**
- * Sends a command until it is answered, over as many connections as it takes. Only time on a connection
+ * Sends a command until it is answered, over as many connections as it takes. Only time on one that stays
  * counts: an answer that does not come, and `internal`, three more times; what passes is waited out.
  * Rejects with the definite refusal, or with the last failure. Resolves with undefined when nobody waits.
  */
@@ -48,7 +48,11 @@ export async function repeat(
       return await line.connection.request(make());
     } catch (thrown) {
       const error = asError(thrown);
-      if (error.code === "disconnected" || error.code === "closed") continue;
+      if (error.code === "disconnected" || error.code === "closed") {
+        // Nobody was there to answer: what is counted is of one connection.
+        failures = 0;
+        continue;
+      }
       if (passing(error)) wait = error.retryAfterMs ?? UNTOLD_MS;
       else if (error.code === "timeout" || error.code === "internal") {
         wait = PAUSES[failures++] ?? LONGEST_MS;

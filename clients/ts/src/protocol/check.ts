@@ -27,7 +27,6 @@ const FRAMES: { readonly [type: string]: string } = {
   "room:joined": "rooms:a failed:a",
   "room:left": "rooms:a",
   ack: `${POSITIONED}epoch stage duplicate:b id? client_id`,
-  ok: "",
   pong: "server_time",
   "auth:ok": "expires_at",
   "presence:list": "users:a",
@@ -97,9 +96,6 @@ export function asFrame(value: unknown): ServerFrame | undefined {
   // Types from the future are frames as well: they are shown to who listens, and change nothing.
   return has(frame, FRAMES[frame.type] ?? "") ? frame : undefined;
 }
-
-/** Whether the kit knows this type of frame. */
-export const known = (type: string): boolean => type in FRAMES;
 
 /** Whether a frame stands in the log of a room. */
 export const isEvent = (frame: ServerFrame): frame is LogEvent =>

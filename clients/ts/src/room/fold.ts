@@ -1,8 +1,12 @@
-import type { ChangeEvent } from "../protocol/frames.js";
+import type { ChangeEvent, LogEvent } from "../protocol/frames.js";
 import type { Message, Reaction } from "../types.js";
 
 /** So many of those who reacted are named. */
 const NAMED = 20;
+
+/** Whether an event changes a message. */
+export const isChange = (event: LogEvent): event is ChangeEvent =>
+  /^(message:(edit|delet)ed|reaction:.+)$/.test(event.type);
 
 /**
  * The message after a change, the same object where nothing changes; `undefined` where what is held

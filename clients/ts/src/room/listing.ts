@@ -1,5 +1,5 @@
-import { asError, type TidingsError } from "../errors.js";
-import { FORMS, has, only } from "../protocol/check.js";
+import { asError } from "../errors.js";
+import { FORMS, only } from "../protocol/check.js";
 import type { JoinedRoom } from "../protocol/frames.js";
 import type { Member, MyRoomObject } from "../protocol/objects.js";
 import { tidy } from "../tidy.js";
@@ -17,7 +17,7 @@ const TRIES = 8;
 const PAUSE_MS = 500;
 
 /** Whether a room is not one's own, and not just out of reach. */
-export const removal = ({ code }: TidingsError) => code === "not_found" || code === "forbidden";
+export const removal = ({ code }: { readonly code: string }) => code === "not_found" || code === "forbidden";
 
 /** What the list shows of a room, and one's own marks in it: kept true by events, and read again where they cannot. */
 export class Listing {
@@ -133,34 +133,34 @@ export class Listing {
     const asked = this.#refreshing;
     this.#refreshing = Math.max(asked ?? 0, upto);
     if (asked !== undefined) return;
-    const { env, limit } = room.core;
+    const { env } = room.core;
     const owner = this.#owner;
+    const alive = () => owner === this.#owner;
     try {
-      for (let tries = 0; tries < TRIES; tries++) {
+      for (let tries = 0; tries < TRIES && alive(); tries++) {
         const wanted: number = this.#refreshing ?? 0;
         this.#stale = false;
         const { removals } = Listing;
-        const object = await limit(() => room.read<MyRoomObject>(""));
-        if (owner !== this.#owner) return;
-        if (has(object, FORMS.room) && object.role !== null) {
+        const object = await room.insist<MyRoomObject>(alive, FORMS.room, () => "");
+        if (!object) return;
+        if (object.role !== null) {
           if (!this.told(object, removals)) break;
           room.log.begin(object.head);
           if (object.head.seq >= wanted && wanted === this.#refreshing && !this.#stale) break;
         }
         await pause(env.timers, PAUSE_MS * 2 ** tries).done;
-        if (owner !== this.#owner) return;
       }
     } catch (thrown) {
       const error = asError(thrown);
-      if (owner !== this.#owner) return;
+      if (!alive()) return;
       if (error.code === "not_found" && !room.log.joined) room.failed(error);
       else if (!room.error) env.report(error);
     } finally {
-      if (owner === this.#owner) this.#refreshing = undefined;
+      if (alive()) this.#refreshing = undefined;
     }
   }
 
-  /** Looks who the other one of a direct room is. */
+  /** Looks who the other one of a direct room is; who asks shows it. */
   findPeer(): void {
     const room = this.#room;
     const { summary } = this;
@@ -184,7 +184,6 @@ export class Listing {
         room.show();
       });
     }
-    room.show();
   }
 
   #renew(): void {

@@ -1,5 +1,5 @@
 import type { Core } from "../core.js";
-import { asError, definite } from "../errors.js";
+import { asError, lasting } from "../errors.js";
 import { Alarm } from "../timers.js";
 
 const UNTOLD_MS = 2_000;
@@ -86,7 +86,7 @@ export class Mark {
     } catch (thrown) {
       const error = asError(thrown);
       // Not a member any more, say: told again it would be refused again.
-      if (definite(error) && turn === this.#turn) this.known = seq;
+      if (lasting(error) && turn === this.#turn) this.known = seq;
       wait = error.retryAfterMs ?? UNTOLD_MS;
     } finally {
       if (turn === this.#turn) {

@@ -1,15 +1,20 @@
 import { asError, type TidingsError } from "../errors.js";
 import { query } from "../net/http.js";
-import { FORMS, has, must, only } from "../protocol/check.js";
+import { FORMS, must, only } from "../protocol/check.js";
 import type { MessageObject } from "../protocol/objects.js";
-import { insist } from "../timers.js";
 import type { RoomImpl } from "./room.js";
 import type { Page } from "./timeline.js";
+
+/** A message that is being read again, as of `upto` at least; of no use once all that was held was let go. */
+interface Reread {
+  readonly generation: number;
+  upto: number;
+}
 
 /** Reads messages of one room over HTTP, beside the newest page, which the log reads. */
 export class Reader {
   readonly #room: RoomImpl;
-  readonly #rereading = new Map<number, number>();
+  readonly #rereading = new Map<number, Reread>();
   #older: Promise<boolean> | undefined;
 
   constructor(room: RoomImpl) {
@@ -26,9 +31,10 @@ export class Reader {
 
   /** Reads one message again, as of a position at least. */
   again(seq: number, upto: number): void {
+    const { generation } = this.#room.timeline;
     const asked = this.#rereading.get(seq);
-    this.#rereading.set(seq, Math.max(asked ?? 0, upto));
-    if (asked === undefined) void this.#readAgain(seq);
+    if (asked?.generation === generation) asked.upto = Math.max(asked.upto, upto);
+    else void this.#readAgain(seq, { generation, upto });
   }
 
   async #loadOlder(count: number): Promise<boolean> {
@@ -53,29 +59,29 @@ export class Reader {
     }
   }
 
-  async #readAgain(seq: number): Promise<void> {
-    const { timeline, core } = this.#room;
-    const { env, limit } = core;
-    const { generation } = timeline;
+  async #readAgain(seq: number, wanted: Reread): Promise<void> {
+    const { timeline, log, core } = this.#room;
+    this.#rereading.set(seq, wanted);
     timeline.begin();
     try {
-      for (let upto = 0; upto !== this.#rereading.get(seq); ) {
-        upto = this.#rereading.get(seq) ?? 0;
-        // The page tells up to where it is true, which the message alone does not.
-        const path = `/messages${query({ before: seq + 1, limit: 1, upto })}`;
-        const page = await insist(
-          env,
-          () => timeline.generation === generation,
-          () => limit(() => this.#room.read<Page>(path)),
+      for (let upto = 0; upto !== wanted.upto; ) {
+        upto = wanted.upto;
+        const page = await this.#room.insist<Page>(
+          () => timeline.generation === wanted.generation,
+          FORMS.page,
+          // The page tells up to where it is true, which the message alone does not. What the server's memory lost
+          // never comes: then the log has gone back.
+          () =>
+            `/messages${query({ before: seq + 1, limit: 1, upto: Math.min(upto, log.cursor?.seq ?? upto) })}`,
         );
-        if (!has(page, FORMS.page)) return;
-        const [found] = only<MessageObject>((page as Page).messages, FORMS.message);
-        timeline.replace(seq, found?.seq === seq ? found : undefined, (page as Page).head.seq);
+        if (!page) return;
+        const [found] = only<MessageObject>(page.messages, FORMS.message);
+        timeline.replace(seq, found?.seq === seq ? found : undefined, page.head.seq);
       }
     } catch (thrown) {
-      env.report(thrown);
+      core.env.report(thrown);
     } finally {
-      this.#rereading.delete(seq);
+      if (this.#rereading.get(seq) === wanted) this.#rereading.delete(seq);
       timeline.end();
     }
   }

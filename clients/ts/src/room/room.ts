@@ -1,11 +1,11 @@
 import type { Core } from "../core.js";
 import { TidingsError } from "../errors.js";
 import { Parts } from "../part.js";
-import { FORMS, only } from "../protocol/check.js";
+import { FORMS, must, only } from "../protocol/check.js";
 import type { JoinedRoom, LogEvent, ServerFrame } from "../protocol/frames.js";
 import { cell, keep } from "../store.js";
 import { tidy } from "../tidy.js";
-import { Alarm } from "../timers.js";
+import { Alarm, insist } from "../timers.js";
 import type { Message, Room, RoomState, SendOptions } from "../types.js";
 import { Listing, removal } from "./listing.js";
 import { Log, type LogHost } from "./log.js";
@@ -63,6 +63,15 @@ export class RoomImpl implements Room, LogHost {
     return this.core.http.send("GET", `/rooms/${encodeURIComponent(this.id)}${path}`);
   }
 
+  /** Reads something of it until it can be had, in its turn among the rooms, and only while there is a connection. */
+  insist<T>(alive: () => boolean, form: string, path: () => string): Promise<T | undefined> {
+    const { env, connection, limit } = this.core;
+    return insist(env, alive, async () => {
+      await connection.whenUp();
+      return must(await limit(() => this.read<T>(path())), form);
+    });
+  }
+
   /** Does what nobody waits for, in its turn among the rooms. */
   quietly(work: () => Promise<unknown>): void {
     this.core.limit(work).catch((thrown) => {
@@ -71,10 +80,14 @@ export class RoomImpl implements Room, LogHost {
   }
 
   open(): () => void {
-    const fresh = !this.held;
+    let fresh = !this.held;
     this.#opens++;
     this.#linger.clear();
-    if (this.error && this.error.code !== "not_found") this.error = undefined;
+    if (this.error && this.error.code !== "not_found") {
+      this.error = undefined;
+      // Held or not, it is not followed any more since.
+      fresh = true;
+    }
     if (fresh && this.core.connection.up && !this.error) this.log.follow();
     this.show();
     let released = false;

@@ -1,7 +1,7 @@
 import type { LogEvent } from "../protocol/frames.js";
 import type { MyRoomObject } from "../protocol/objects.js";
 import type { RoomSummary } from "../types.js";
-import { fold } from "./fold.js";
+import { fold, isChange } from "./fold.js";
 import { toMessage } from "./message.js";
 
 /** Events kept, so that what HTTP told a moment ago can be brought up to now. */
@@ -92,6 +92,12 @@ export class Summary {
     if (!value) return;
     const me = this.#me();
     const updatedAt = Math.max(value.updatedAt, Date.parse(event.at) || 0);
+    if (isChange(event)) {
+      const last = value.lastMessage;
+      const lastMessage = last && event.target === last.seq ? (fold(last, event, me) ?? last) : last;
+      if (lastMessage && lastMessage !== last) this.value = { ...value, lastMessage };
+      return;
+    }
     switch (event.type) {
       case "message:new": {
         const lastMessage = toMessage(event, me);
@@ -99,15 +105,6 @@ export class Summary {
         // More than are counted need not be held.
         if (this.#others.length > 2 * MOST) this.#others.shift();
         this.value = { ...value, lastMessage, updatedAt, ...this.#count() };
-        return;
-      }
-      case "message:edited":
-      case "message:deleted":
-      case "reaction:added":
-      case "reaction:removed": {
-        const last = value.lastMessage;
-        const lastMessage = last && event.target === last.seq ? (fold(last, event, me) ?? last) : last;
-        if (lastMessage && lastMessage !== last) this.value = { ...value, lastMessage };
         return;
       }
       case "message:void":

@@ -1,13 +1,13 @@
 import type { Core } from "../core.js";
 import type { TidingsError } from "../errors.js";
-import { type Entry, shown } from "../outbox/entry.js";
+import type { Entry } from "../outbox/entry.js";
 import { FORMS, only } from "../protocol/check.js";
 import type { ChangeEvent, LogEvent } from "../protocol/frames.js";
 import type { Cursor, MessageObject } from "../protocol/objects.js";
 import { derived } from "../store.js";
 import { tidy } from "../tidy.js";
 import type { Message, MessageList } from "../types.js";
-import { fold } from "./fold.js";
+import { fold, isChange } from "./fold.js";
 import { pendingMessage, toMessage } from "./message.js";
 
 /** A page of messages as HTTP tells it. */
@@ -36,7 +36,6 @@ export class Timeline {
   /** Differs once all that was held was let go: what was asked for before is of no use then. */
   generation = 0;
   readonly #host: TimelineHost;
-  readonly #pendingRows = new WeakMap<object, Message>();
   #items: readonly Message[] = [];
   #shown = new WeakMap<Message, Message>();
   #loadingOlder = false;
@@ -111,13 +110,14 @@ export class Timeline {
 
   /** Takes one message as storage has it; `undefined`: nothing stands there. */
   replace(seq: number, found: MessageObject | undefined, head: number): void {
-    const kept = this.#kept.filter((event) => event.seq > head && "target" in event && event.target === seq);
     this.#remove(seq);
     const first = this.first;
     if (found && (!this.hasOlder || first === undefined || seq > first)) {
       for (const message of this.#read([found])) this.#insert(message);
     }
-    for (const event of kept) this.#fold(event);
+    for (const event of this.#kept) {
+      if (event.seq > head && "target" in event && event.target === seq) this.#fold(event);
+    }
     this.store.touch();
   }
 
@@ -130,6 +130,7 @@ export class Timeline {
   /** Lets go of what stands above a position; what was changed above it is read again, as of `upto`. */
   dropAbove(seq: number, upto: number): void {
     this.#items = this.#items.filter((message) => (message.seq ?? 0) <= seq);
+    this.#kept = this.#kept.filter((event) => event.seq <= seq);
     for (const message of this.#items) {
       if (message.lastSeq > seq && message.seq !== undefined) this.#host.reread(message.seq, upto);
     }
@@ -152,8 +153,7 @@ export class Timeline {
     if (!this.loaded || !place || this.find(place.seq)) return;
     const first = this.first;
     if (this.hasOlder && first !== undefined && place.seq < first) return;
-    const { status: _, error: __, ...row } = this.pending(entry);
-    this.#insert({ ...row, seq: place.seq, id: place.id, status: "sent", stored: true });
+    this.#insert({ ...this.pending(entry), stored: true });
     this.store.touch();
   }
 
@@ -171,37 +171,28 @@ export class Timeline {
   #read(list: unknown): Message[] {
     return only<MessageObject>(list, FORMS.message).map((object) => {
       const message = toMessage(object, this.#me);
-      if (message.mine) this.#host.core.outbox.stored(this.#host.id, message.clientId);
+      if (message.mine) this.#host.core.outbox.stored(object);
       return message;
     });
   }
 
   #fold(event: LogEvent): void {
-    switch (event.type) {
-      case "message:new": {
-        const message = toMessage(event, this.#me);
-        const held = this.#items.find(
-          (other) => other.seq === event.seq || (other.key === message.key && other.id !== undefined),
-        );
-        // The place that an answer told is filled by the event; the same client id elsewhere will be a void.
-        if (held && held.seq !== event.seq) return;
-        if (!held) this.#insert(message);
-        else if (held.lastSeq <= event.seq) this.#exchange(held, message);
-        return;
-      }
-      case "message:edited":
-      case "message:deleted":
-      case "reaction:added":
-      case "reaction:removed":
-        this.#change(event);
-        return;
-      case "message:void": {
-        this.#remove(event.target);
-        const first = this.first ?? 0;
-        for (const seq of [event.message, event.of]) {
-          if (seq != null && seq >= first && (seq === event.message || !this.find(seq))) {
-            this.#host.reread(seq, event.seq);
-          }
+    if (isChange(event)) this.#change(event);
+    else if (event.type === "message:new") {
+      const message = toMessage(event, this.#me);
+      const held = this.#items.find(
+        (other) => other.seq === event.seq || (other.key === message.key && other.id !== undefined),
+      );
+      // The place that an answer told is filled by the event; the same client id elsewhere will be a void.
+      if (held && held.seq !== event.seq) return;
+      if (!held) this.#insert(message);
+      else if (held.lastSeq <= event.seq) this.#exchange(held, message);
+    } else if (event.type === "message:void") {
+      this.#remove(event.target);
+      const first = this.first ?? 0;
+      for (const seq of [event.message, event.of]) {
+        if (seq != null && seq >= first && (seq === event.message || !this.find(seq))) {
+          this.#host.reread(seq, event.seq);
         }
       }
     }
@@ -238,13 +229,8 @@ export class Timeline {
 
   /** The row of what is on its way. */
   pending(entry: Entry): Message {
-    const as = shown(entry);
-    let row = this.#pendingRows.get(as);
-    if (!row) {
-      row = pendingMessage(entry, this.#host.core.me());
-      this.#pendingRows.set(as, row);
-    }
-    return row;
+    entry.row ??= pendingMessage(entry, this.#host.core.me());
+    return entry.row;
   }
 
   #rows(): MessageList {

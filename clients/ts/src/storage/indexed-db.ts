@@ -10,19 +10,34 @@ export function indexedDbStorage(name = "tidings"): KeptStorage {
       request.onsuccess = () => resolve(request.result);
       request.onerror = () => reject(request.error);
     });
-  const open = () => {
+  const again = () => {
+    opened = undefined;
+  };
+  const open = async () => {
     const request = indexedDB.open(name, 1);
     request.onupgradeneeded = () => request.result.createObjectStore(STORE);
-    return settle(request).catch((error) => {
-      // Asked again the next time: what hinders may pass, as a private mode that ends.
-      opened = undefined;
+    const database = await settle(request);
+    // The browser may close it, as where its data are cleared.
+    database.onclose = again;
+    // Who deletes it, or changes its form, waits for all who have it open.
+    database.onversionchange = () => {
+      again();
+      database.close();
+    };
+    return database;
+  };
+  const entries = async (mode: IDBTransactionMode) => {
+    try {
+      opened ??= open();
+      return (await opened).transaction(STORE, mode).objectStore(STORE);
+    } catch (error) {
+      // Opened again the next time: what hinders may pass, as a private mode that ends.
+      again();
       throw error;
-    });
+    }
   };
-  const run = async <T>(mode: IDBTransactionMode, work: (entries: IDBObjectStore) => IDBRequest<T>) => {
-    opened ??= open();
-    return settle(work((await opened).transaction(STORE, mode).objectStore(STORE)));
-  };
+  const run = async <T>(mode: IDBTransactionMode, work: (entries: IDBObjectStore) => IDBRequest<T>) =>
+    settle(work(await entries(mode)));
   return customStorage({
     getItem: async (key) =>
       (await run<string | undefined>("readonly", (entries) => entries.get(key))) ?? null,

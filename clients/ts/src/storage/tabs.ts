@@ -58,9 +58,13 @@ export class Tabs implements Keeper {
     return this.#lapses;
   }
 
-  start(): Promise<void> {
+  async start(told: (user: string | undefined) => void): Promise<void> {
     const { lifecycle } = this.#env;
     this.#stopped = false;
+    const user = await this.#try((storage) => storage.getItem(`${this.#prefix}user`));
+    // Stopped meanwhile: what is there is for others.
+    if (this.#stopped) return;
+    told(user ?? undefined);
     this.#forget ??= [
       lifecycle.subscribe((event) => {
         if (event === "hide") this.#release();
@@ -69,7 +73,7 @@ export class Tabs implements Keeper {
       }),
       this.#hear(),
     ];
-    return this.#look(AGAIN_MS);
+    await this.#look(AGAIN_MS);
   }
 
   stop(): void {
@@ -108,10 +112,6 @@ export class Tabs implements Keeper {
     this.#mine.delete(clientId);
     this.#lapsesAt.delete(clientId);
     if (!this.#mine.size) this.#release();
-  }
-
-  async user(): Promise<string | undefined> {
-    return (await this.#try((storage) => storage.getItem(`${this.#prefix}user`))) ?? undefined;
   }
 
   known(user: string): void {

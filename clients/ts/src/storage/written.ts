@@ -11,7 +11,7 @@ export function serialize(entry: Entry, owner: string): string {
     reason: error.reason,
     field: error.field,
   };
-  return JSON.stringify({ ...entry, shown: undefined, error: kept, v: 1, owner });
+  return JSON.stringify({ ...entry, shown: undefined, row: undefined, error: kept, v: 1, owner });
 }
 
 /** Reads what was written down; undefined for what is damaged. */

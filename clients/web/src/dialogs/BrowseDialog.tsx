@@ -1,20 +1,16 @@
-import type { RoomObject } from "@tidings/client";
 import { joinRoom, publicRooms } from "@tidings/client/http";
 import { useRooms, useTidings } from "@tidings/react";
-import { useCallback, useEffect, useState } from "react";
+import { useCallback, useState } from "react";
 import { errorWords } from "../logic/connection.ts";
 import { useApp } from "../state/app.ts";
 import { Avatar } from "../ui/Avatar.tsx";
 import { Button } from "../ui/Button.tsx";
 import { Dialog } from "../ui/Dialog.tsx";
-import { Icon } from "../ui/Icon.tsx";
+import { FormError } from "../ui/FormError.tsx";
+import { SearchField } from "../ui/SearchField.tsx";
+import { usePages } from "../ui/usePages.ts";
 
 const TYPING_PAUSE_MS = 200;
-
-interface Page {
-  readonly rooms: readonly RoomObject[];
-  readonly next: string | null;
-}
 
 /** Public rooms to look through and to join. */
 export function BrowseDialog({ onClose }: { onClose: () => void }) {
@@ -22,76 +18,51 @@ export function BrowseDialog({ onClose }: { onClose: () => void }) {
   const { go } = useApp();
   const mine = useRooms().items;
   const [query, setQuery] = useState("");
-  const [page, setPage] = useState<Page>();
-  const [error, setError] = useState<string>();
   const [joining, setJoining] = useState<string>();
+  const [refused, setRefused] = useState<string>();
 
-  useEffect(() => {
-    let current = true;
-    const timer = setTimeout(() => {
-      publicRooms(client, query.trim() === "" ? {} : { query: query.trim() }).then(
-        (found) => {
-          if (!current) return;
-          setPage(found);
-          setError(undefined);
-        },
-        (failure: unknown) => current && setError(errorWords(failure)),
-      );
-    }, TYPING_PAUSE_MS);
-    return () => {
-      current = false;
-      clearTimeout(timer);
-    };
-  }, [client, query]);
-
-  const more = useCallback(async () => {
-    if (!page?.next) return;
-    try {
-      const found = await publicRooms(client, { query: query.trim(), cursor: page.next });
-      setPage({ rooms: [...page.rooms, ...found.rooms], next: found.next });
-    } catch (failure) {
-      setError(errorWords(failure));
-    }
-  }, [client, page, query]);
+  const words = query.trim();
+  const ask = useCallback(
+    async (cursor: string | undefined) => {
+      const { rooms, next } = await publicRooms(client, {
+        ...(words !== "" && { query: words }),
+        ...(cursor !== undefined && { cursor }),
+      });
+      return { items: rooms, next };
+    },
+    [client, words],
+  );
+  const { page, more, error } = usePages(ask, TYPING_PAUSE_MS);
 
   const open = async (room: string, member: boolean) => {
     setJoining(room);
+    setRefused(undefined);
     try {
       if (!member) await joinRoom(client, room);
       onClose();
       go({ room });
     } catch (failure) {
-      setError(errorWords(failure));
+      setRefused(errorWords(failure));
       setJoining(undefined);
     }
   };
 
   return (
     <Dialog title="Public rooms" onClose={onClose}>
-      <div className="search-field">
-        <Icon name="search" size={18} />
-        <input
-          type="search"
-          data-autofocus=""
-          aria-label="Find a public room"
-          placeholder="Find by name"
-          value={query}
-          onChange={(event) => setQuery(event.target.value)}
-        />
-      </div>
-      {error && (
-        <p className="form-error" role="alert">
-          {error}
-        </p>
-      )}
+      <SearchField
+        label="Find a public room"
+        placeholder="Find by name"
+        value={query}
+        onChange={setQuery}
+        first
+      />
+      <FormError text={refused ?? error} />
       {!page && !error && <p className="hint">Loading…</p>}
-      {page && page.rooms.length === 0 && !page.next && (
-        <p className="hint">
-          {query.trim() ? "No public room has such a name." : "There are no public rooms yet."}
-        </p>
+      {page && page.items.length === 0 && !page.next && (
+        <p className="hint">{words ? "No public room has such a name." : "There are no public rooms yet."}</p>
       )}
       <ul className="browse">
-        {page?.rooms.map((room) => {
+        {page?.items.map((room) => {
           const member = mine.some((one) => one.id === room.room);
           return (
             <li key={room.room}>
@@ -113,7 +84,7 @@ export function BrowseDialog({ onClose }: { onClose: () => void }) {
         })}
       </ul>
       {page?.next && (
-        <Button look="quiet" onClick={() => void more()}>
+        <Button look="quiet" onClick={more}>
           Show more
         </Button>
       )}

@@ -1,70 +1,45 @@
-import { createRoom } from "@tidings/client/http";
-import { useTidings } from "@tidings/react";
-import { type FormEvent, useId, useState } from "react";
-import { errorWords } from "../logic/connection.ts";
+import { useId, useState } from "react";
 import { parsePeople } from "../logic/names.ts";
 import { useApp } from "../state/app.ts";
-import { Button } from "../ui/Button.tsx";
-import { Dialog } from "../ui/Dialog.tsx";
+import { FormDialog } from "./FormDialog.tsx";
+import { useCreate } from "./useCreate.ts";
 
 /** Begins a conversation with one person, or opens the one there is. */
 export function DirectDialog({ onClose }: { onClose: () => void }) {
-  const client = useTidings();
-  const { user, go } = useApp();
-  const form = useId();
+  const { user } = useApp();
+  const id = useId();
   const [name, setName] = useState("");
-  const [busy, setBusy] = useState(false);
-  const [error, setError] = useState<string>();
+  const { busy, error, setError, create } = useCreate(onClose);
 
-  const begin = async (event: FormEvent) => {
-    event.preventDefault();
+  const begin = () => {
     const [person] = parsePeople(name);
     if (person === undefined) return setError("Please type a name.");
     if (person.user === user) return setError("That is you. Please type the name of somebody else.");
-    setBusy(true);
-    try {
-      const made = await createRoom(client, { kind: "direct", members: [{ user: person.user }] });
-      onClose();
-      go({ room: made.room });
-    } catch (failure) {
-      setError(errorWords(failure));
-      setBusy(false);
-    }
+    void create({ kind: "direct", members: [{ user: person.user }] });
   };
 
   return (
-    <Dialog
+    <FormDialog
       title="Message a person"
+      action="Open conversation"
+      busy={busy}
+      error={error}
+      onSubmit={begin}
       onClose={onClose}
-      footer={
-        <>
-          <Button onClick={onClose}>Cancel</Button>
-          <Button look="primary" type="submit" form={form} busy={busy}>
-            Open conversation
-          </Button>
-        </>
-      }
     >
-      <form id={form} className="form" onSubmit={begin} noValidate>
-        <label htmlFor={`${form}-name`}>Name</label>
-        <input
-          id={`${form}-name`}
-          data-autofocus=""
-          value={name}
-          autoComplete="off"
-          placeholder="Ada Lovelace"
-          onChange={(event) => setName(event.target.value)}
-          aria-describedby={`${form}-hint`}
-        />
-        <p id={`${form}-hint`} className="hint">
-          They find your message when they sign in with this name, also for the first time.
-        </p>
-        {error && (
-          <p className="form-error" role="alert">
-            {error}
-          </p>
-        )}
-      </form>
-    </Dialog>
+      <label htmlFor={`${id}-name`}>Name</label>
+      <input
+        id={`${id}-name`}
+        data-autofocus=""
+        value={name}
+        autoComplete="off"
+        placeholder="Ada Lovelace"
+        onChange={(event) => setName(event.target.value)}
+        aria-describedby={`${id}-hint`}
+      />
+      <p id={`${id}-hint`} className="hint">
+        They find your message when they sign in with this name, also for the first time.
+      </p>
+    </FormDialog>
   );
 }

@@ -2,7 +2,7 @@ import { useRoom } from "@tidings/react";
 import { useDeferredValue, useEffect, useRef, useState } from "react";
 import { roomTitle } from "../logic/title.ts";
 import { useApp } from "../state/app.ts";
-import { Icon } from "../ui/Icon.tsx";
+import { SearchField } from "../ui/SearchField.tsx";
 import { Panel } from "./Panel.tsx";
 import { SearchResults } from "./SearchResults.tsx";
 
@@ -17,17 +17,13 @@ export function SearchPanel({ room }: { room: string }) {
   useEffect(() => input.current?.focus(), []);
   return (
     <Panel title="Search" onClose={() => go({ room })}>
-      <div className="search-field">
-        <Icon name="search" size={18} />
-        <input
-          ref={input}
-          type="search"
-          aria-label="Search messages"
-          placeholder="Words to find"
-          value={query}
-          onChange={(event) => setQuery(event.target.value)}
-        />
-      </div>
+      <SearchField
+        ref={input}
+        label="Search messages"
+        placeholder="Words to find"
+        value={query}
+        onChange={setQuery}
+      />
       <fieldset className="segments">
         <legend className="visually-hidden">Where to search</legend>
         <label>

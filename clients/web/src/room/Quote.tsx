@@ -1,25 +1,16 @@
-import type { Message } from "@tidings/client";
-import { useEffect, useState } from "react";
+import { useEffect, useSyncExternalStore } from "react";
 import { colourOf } from "../logic/names.ts";
 import { oneLine } from "../logic/preview.ts";
 import { useActions } from "./actions.ts";
 
 /** The message that another one answers: who said it and its first line. A click leads there. */
 export function Quote({ seq }: { seq: number }) {
-  const { find, jumpTo, nameOf } = useActions();
-  const [found, setFound] = useState<Message | "missing" | undefined>(() => {
-    const held = find(seq);
-    return held instanceof Promise ? undefined : held;
-  });
+  const { quotes, jumpTo, nameOf } = useActions();
+  const found = useSyncExternalStore(quotes.subscribe, () => quotes.get(seq));
+  const waiting = found === undefined;
   useEffect(() => {
-    let current = true;
-    void Promise.resolve(find(seq)).then((message) => {
-      if (current) setFound(message ?? "missing");
-    });
-    return () => {
-      current = false;
-    };
-  }, [seq, find]);
+    if (waiting) quotes.ask(seq);
+  }, [waiting, seq, quotes]);
 
   if (found === "missing") {
     return <span className="quote quote-missing">The original message is not there</span>;

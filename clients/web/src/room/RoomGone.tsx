@@ -5,7 +5,6 @@ import { Button, IconButton } from "../ui/Button.tsx";
 import { Icon } from "../ui/Icon.tsx";
 
 interface RoomGoneProps {
-  readonly room: string;
   readonly phase: RoomState["phase"];
   readonly error: TidingsError | undefined;
 }

@@ -3,7 +3,7 @@ import { deleteMessage, react, unreact } from "@tidings/client/changes";
 import { messagesAround } from "@tidings/client/http";
 import { members } from "@tidings/client/live";
 import { useRoom, useTidings } from "@tidings/react";
-import { useCallback, useEffect, useMemo, useRef, useState } from "react";
+import { useCallback, useEffect, useMemo, useState } from "react";
 import { ContextDialog } from "../dialogs/ContextDialog.tsx";
 import { DetailsDialog } from "../dialogs/DetailsDialog.tsx";
 import { errorWords } from "../logic/connection.ts";
@@ -19,6 +19,7 @@ import { EmojiPicker } from "./EmojiPicker.tsx";
 import { MessagePane } from "./MessagePane.tsx";
 import { messageMenu } from "./messageMenu.ts";
 import { mayChange, mayWrite } from "./permissions.ts";
+import { makeQuotes } from "./quotes.ts";
 import { RoomGone, RoomNotice } from "./RoomGone.tsx";
 import { RoomHeader } from "./RoomHeader.tsx";
 import { TypingLine } from "./TypingLine.tsx";
@@ -46,7 +47,13 @@ export function RoomView({ room, panel, target }: RoomViewProps) {
   const [jump, setJump] = useState(target);
   const close = useCallback(() => setOverlay(undefined), []);
   const endMode = useCallback(() => setMode(undefined), []);
-  const quoted = useRef(new Map<number, Promise<Message | undefined>>());
+  const quotes = useMemo(
+    () =>
+      makeQuotes(handle, async (seq) =>
+        (await messagesAround(client, room, seq, 1)).find((message) => message.seq === seq),
+      ),
+    [client, room, handle],
+  );
 
   // Held open here, also while instead of its messages it is said why there are none.
   useEffect(() => handle.open(), [handle]);
@@ -54,6 +61,13 @@ export function RoomView({ room, panel, target }: RoomViewProps) {
   useEffect(() => {
     if (target) setJump(target);
   }, [target]);
+
+  useEffect(() => client.on("event", quotes.hear), [client, quotes]);
+
+  // Until then events may have been missed.
+  useEffect(() => {
+    if (phase === "live") quotes.forget();
+  }, [phase, quotes]);
 
   const actions = useMemo<MessageActions>(() => {
     const held = () => handle.messages.get().items;
@@ -81,21 +95,7 @@ export function RoomView({ room, panel, target }: RoomViewProps) {
       jumpTo: (seq) => setJump({ seq }),
       retry: (message) => client.outbox.retry(message.clientId),
       discard: (message) => client.outbox.discard(message.clientId),
-      find: (seq) => {
-        const found = held().find((message) => message.seq === seq);
-        if (found) return found;
-        const asked =
-          quoted.current.get(seq) ??
-          messagesAround(client, room, seq, 1).then(
-            (all) => all.find((message) => message.seq === seq),
-            () => {
-              quoted.current.delete(seq);
-              return undefined;
-            },
-          );
-        quoted.current.set(seq, asked);
-        return asked;
-      },
+      quotes,
       nameOf: (user) => {
         const member = members(handle)
           .get()
@@ -106,7 +106,7 @@ export function RoomView({ room, panel, target }: RoomViewProps) {
         return displayName(user, member?.name ?? sender?.name);
       },
     };
-  }, [client, room, handle, toast]);
+  }, [client, handle, quotes, toast]);
 
   const editLast = useCallback(() => {
     const last = handle.messages
@@ -117,7 +117,7 @@ export function RoomView({ room, panel, target }: RoomViewProps) {
 
   const onFar = useCallback((seq: number) => setOverlay({ what: "context", seq }), []);
 
-  if (phase === "removed" || phase === "failed") return <RoomGone room={room} phase={phase} error={error} />;
+  if (phase === "removed" || phase === "failed") return <RoomGone phase={phase} error={error} />;
   const message = overlay && "message" in overlay ? overlay.message : undefined;
   return (
     <ActionsProvider value={actions}>

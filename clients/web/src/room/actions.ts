@@ -1,5 +1,6 @@
 import type { Message } from "@tidings/client";
 import { createContext, useContext } from "react";
+import type { Quotes } from "./quotes.ts";
 
 /** What can be done with a message. The object stays the same while the room is shown, so that rows need not be drawn anew. */
 export interface MessageActions {
@@ -13,8 +14,8 @@ export interface MessageActions {
   readonly jumpTo: (seq: number) => void;
   readonly retry: (message: Message) => void;
   readonly discard: (message: Message) => void;
-  /** The message at a position where it is held, or as soon as it was read; undefined where it is not to be seen. */
-  readonly find: (seq: number) => Message | Promise<Message | undefined>;
+  /** The messages that others answer. */
+  readonly quotes: Quotes;
   /** The name of a user, as far as the room knows it. */
   readonly nameOf: (user: string) => string;
 }

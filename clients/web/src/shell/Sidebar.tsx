@@ -9,8 +9,8 @@ import { roomTitle } from "../logic/title.ts";
 import { SearchResults } from "../panel/SearchResults.tsx";
 import { useApp } from "../state/app.ts";
 import { Button, IconButton } from "../ui/Button.tsx";
-import { Icon } from "../ui/Icon.tsx";
 import { Menu } from "../ui/Menu.tsx";
+import { SearchField } from "../ui/SearchField.tsx";
 import { AccountButton } from "./AccountButton.tsx";
 import { RoomItem } from "./RoomItem.tsx";
 
@@ -34,20 +34,17 @@ export const Sidebar = memo(function Sidebar({ current }: { current: string | un
           onClick={(event) => setMenu(event.currentTarget)}
         />
       </header>
-      <div className="search-field">
-        <Icon name="search" size={18} />
-        <input
-          type="search"
-          aria-label="Search rooms and messages"
-          placeholder="Search"
-          value={query}
-          onChange={(event) => setQuery(event.target.value)}
-          onKeyDown={(event) => event.key === "Escape" && setQuery("")}
-        />
+      <SearchField
+        label="Search rooms and messages"
+        placeholder="Search"
+        value={query}
+        onChange={setQuery}
+        onKeyDown={(event) => event.key === "Escape" && setQuery("")}
+      >
         {query !== "" && (
           <IconButton icon="close" label="Clear search" size={16} onClick={() => setQuery("")} />
         )}
-      </div>
+      </SearchField>
       <RoomList
         current={current}
         query={sought}

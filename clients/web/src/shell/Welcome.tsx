@@ -4,6 +4,7 @@ import { errorWords } from "../logic/connection.ts";
 import { useApp } from "../state/app.ts";
 import { findOrMakeLobby } from "../state/lobby.ts";
 import { Button } from "../ui/Button.tsx";
+import { FormError } from "../ui/FormError.tsx";
 import { Icon } from "../ui/Icon.tsx";
 
 /** For who is in no room yet: the way to a room where others are. */
@@ -34,11 +35,7 @@ export function Welcome() {
       <Button look="primary" icon="chat" busy={busy} onClick={join}>
         Join the Lobby
       </Button>
-      {error && (
-        <p className="form-error" role="alert">
-          {error}
-        </p>
-      )}
+      <FormError text={error} />
     </main>
   );
 }

@@ -10,30 +10,38 @@ export interface Drafts {
 }
 
 /** Where drafts are kept: the storage of the browser, or what does the same. */
-type Place = Pick<Storage, "getItem" | "setItem" | "removeItem">;
+type Place = Pick<Storage, "getItem" | "setItem" | "removeItem" | "key" | "length">;
 
-/** The drafts of a user. A place that fails keeps nothing; the drafts live as long as the page then. */
+/**
+ * The drafts of a user, each under a key of its own: what other tabs keep stays. What a place does not take lives as
+ * long as the page.
+ */
 export function makeDrafts(user: string, place: Place): Drafts {
-  const key = `tidings.drafts.${user}`;
-  const texts = new Map<string, string>(read(place, key));
-  let published: ReadonlyMap<string, string> = new Map(texts);
+  // No user id has a space in it.
+  const prefix = `tidings.draft.${user} `;
+  const unkept = new Map<string, string>();
+  const kept = (room: string) => tried(() => place.getItem(prefix + room)) ?? "";
+  const get = (room: string) => unkept.get(room) ?? kept(room);
+  const all = (): ReadonlyMap<string, string> => {
+    const keys = tried(() => Array.from({ length: place.length }, (_, at) => place.key(at) ?? "")) ?? [];
+    const rooms = keys.filter((key) => key.startsWith(prefix)).map((key) => key.slice(prefix.length));
+    const texts = [...rooms, ...unkept.keys()].map((room) => [room, get(room)] as const);
+    return new Map(texts.filter(([, text]) => text !== ""));
+  };
+  let published = all();
   const listeners = new Set<() => void>();
   return {
-    get: (room) => texts.get(room) ?? "",
+    get,
     set: (room, text) => {
-      if ((texts.get(room) ?? "") === text) return;
-      if (text.trim() === "") texts.delete(room);
-      else texts.set(room, text);
-      try {
-        if (texts.size === 0) place.removeItem(key);
-        else place.setItem(key, JSON.stringify([...texts]));
-      } catch {
-        // A full or forbidden storage: the draft lives as long as the page.
-      }
+      if (get(room) === text) return;
+      const next = text.trim() === "" ? "" : text;
+      tried(() => (next === "" ? place.removeItem(prefix + room) : place.setItem(prefix + room, next)));
+      if (kept(room) === next) unkept.delete(room);
+      else unkept.set(room, next);
     },
     published: () => published,
     publish: () => {
-      published = new Map(texts);
+      published = all();
       for (const listener of listeners) listener();
     },
     subscribe: (listener) => {
@@ -43,15 +51,11 @@ export function makeDrafts(user: string, place: Place): Drafts {
   };
 }
 
-function read(place: Place, key: string): [string, string][] {
+/** What a storage answers; nothing where it is full or forbidden. */
+function tried<T>(ask: () => T): T | undefined {
   try {
-    const found: unknown = JSON.parse(place.getItem(key) ?? "[]");
-    if (!Array.isArray(found)) return [];
-    return found.filter(
-      (pair): pair is [string, string] =>
-        Array.isArray(pair) && typeof pair[0] === "string" && typeof pair[1] === "string",
-    );
+    return ask();
   } catch {
-    return [];
+    return undefined;
   }
 }

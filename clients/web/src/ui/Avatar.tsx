@@ -9,7 +9,7 @@ interface AvatarProps {
   /** What the colour is made of: a user's or a room's id. */
   readonly id: string;
   readonly name: string;
-  readonly size?: "small" | "medium" | "large";
+  readonly size?: "small" | "medium";
   /** Shown as a dot; what it means must be said beside it in words. */
   readonly status?: Status | undefined;
   /** Shown instead of initials. */

@@ -2,6 +2,7 @@ import { useState } from "react";
 import { errorWords } from "../logic/connection.ts";
 import { Button } from "./Button.tsx";
 import { Dialog } from "./Dialog.tsx";
+import { FormError } from "./FormError.tsx";
 
 interface ConfirmProps {
   readonly title: string;
@@ -42,11 +43,7 @@ export function ConfirmDialog({ title, text, action, onConfirm, onClose }: Confi
       }
     >
       <p>{text}</p>
-      {error && (
-        <p className="form-error" role="alert">
-          {error}
-        </p>
-      )}
+      <FormError text={error} />
     </Dialog>
   );
 }

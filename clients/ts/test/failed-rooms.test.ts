@@ -1,0 +1,78 @@
+// What could not be had once is asked for again: rooms that were refused, and reads that failed.
+import { expect, test } from "vitest";
+import type { Room, TidingsClient } from "../src/index.js";
+import { World } from "./support/world.js";
+
+const phase = (room: Room) => room.state.get().phase;
+const unavailable = { status: 503, body: { code: "unavailable" } };
+const listed = (client: TidingsClient, id: string) => client.rooms.get().items.find((room) => room.id === id);
+
+async function refused(world: World) {
+  const forbidden = { status: 403, body: { code: "forbidden" } };
+  world.model.http = (_method, path) => (path === "/rooms/r/messages" ? forbidden : undefined);
+  const client = world.client();
+  client.connect().catch(() => {});
+  const room = client.room("r");
+  const release = room.open();
+  await world.clock.pass(2_000);
+  expect(phase(room)).toBe("removed");
+  world.model.http = undefined;
+  return { room, release };
+}
+
+test("a refused room that is opened again before it was closed is asked for again", async () => {
+  const world = new World();
+  const { room, release } = await refused(world);
+  release();
+  await world.clock.pass(1_000);
+  room.open();
+  await world.clock.pass(2_000);
+  expect(phase(room)).toBe("live");
+});
+
+test("a refused room that somebody else opens as well is asked for again", async () => {
+  const world = new World();
+  const { room } = await refused(world);
+  room.open();
+  await world.clock.pass(2_000);
+  expect(phase(room)).toBe("live");
+});
+
+/** A listed room with a gap that came while nothing of it can be read. */
+async function behind(world: World) {
+  world.model.say("old", "bob", "s");
+  const client = world.client();
+  client.connect().catch(() => {});
+  await world.clock.pass(1_000);
+  world.down = true;
+  world.cut();
+  for (let i = 0; i < 5; i++) world.model.say(`${i}`, "bob", "s");
+  world.model.renew();
+  world.model.http = (_method, path) => (path.startsWith("/rooms/s") ? unavailable : undefined);
+  world.down = false;
+  await world.clock.pass(40_000);
+  expect(client.connection.get().state).toBe("connected");
+  expect(listed(client, "s")?.lastMessage?.content).toBe("old");
+  return client;
+}
+
+test("what the list shows of a room is right again however long it could not be read after a gap", async () => {
+  const world = new World(["r", "s"]);
+  const client = await behind(world);
+  world.model.http = undefined;
+  await world.clock.pass(60_000);
+  expect(listed(client, "s")).toMatchObject({ unread: 6, lastMessage: { content: "4" } });
+});
+
+test("what could not be read of a listed room is not asked for while stopped, and is once connected again", async () => {
+  const world = new World(["r", "s"]);
+  const client = await behind(world);
+  client.close();
+  const { length } = world.model.requests;
+  await world.clock.pass(120_000);
+  expect(world.model.requests.slice(length)).toEqual([]);
+  world.model.http = undefined;
+  client.connect().catch(() => {});
+  await world.clock.pass(60_000);
+  expect(listed(client, "s")).toMatchObject({ unread: 6, lastMessage: { content: "4" } });
+});

@@ -1,0 +1,43 @@
+import { type FormEvent, type ReactNode, useId } from "react";
+import { Button } from "../ui/Button.tsx";
+import { Dialog } from "../ui/Dialog.tsx";
+import { FormError } from "../ui/FormError.tsx";
+
+interface FormDialogProps {
+  readonly title: string;
+  /** What the button says that does it. */
+  readonly action: string;
+  readonly busy: boolean;
+  readonly error: string | undefined;
+  readonly onSubmit: () => void;
+  readonly onClose: () => void;
+  readonly children: ReactNode;
+}
+
+/** A dialog that asks for something, with what is wrong with it below. */
+export function FormDialog({ title, action, busy, error, onSubmit, onClose, children }: FormDialogProps) {
+  const form = useId();
+  const submit = (event: FormEvent) => {
+    event.preventDefault();
+    onSubmit();
+  };
+  return (
+    <Dialog
+      title={title}
+      onClose={onClose}
+      footer={
+        <>
+          <Button onClick={onClose}>Cancel</Button>
+          <Button look="primary" type="submit" form={form} busy={busy}>
+            {action}
+          </Button>
+        </>
+      }
+    >
+      <form id={form} className="form" onSubmit={submit} noValidate>
+        {children}
+        <FormError text={error} />
+      </form>
+    </Dialog>
+  );
+}
