@@ -149,3 +149,22 @@ async fn handshakes_where_websockets_are_switched_off_count_as_no_fault() -> Res
     ensure!(!stack.gateway(0).metrics().await?.contains("handshakes_total{result=\"unavailable\"}"));
     Ok(())
 }
+
+#[tokio::test]
+async fn requests_are_counted_by_route_and_never_by_path() -> Result<()> {
+    let stack = Stack::builder().gateways(0).start().await?;
+    let alice = stack.http("alice");
+    let room = alice.new_room(&[]).await?;
+    alice.room(&room).await?.expect(200);
+    alice.get("/v1/nowhere").await?.expect(404);
+    let metrics = stack.persistence(0).metrics().await?;
+    for line in [
+        r#"tidings_persistence_http_requests_total{route="/v1/rooms",status="201"} 1"#,
+        r#"tidings_persistence_http_requests_total{route="/v1/rooms/{room}",status="200"} 1"#,
+        r#"tidings_persistence_http_requests_total{route="none",status="404"} 1"#,
+    ] {
+        ensure!(metrics.lines().any(|found| found == line), "{line} is not in\n{metrics}");
+    }
+    ensure!(!metrics.contains(&room));
+    Ok(())
+}

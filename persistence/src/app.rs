@@ -30,7 +30,7 @@ use tidings_shared::{
     patience::Patient,
     telemetry,
 };
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::sync::Notify;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
@@ -53,8 +53,8 @@ const HTTP_DISCONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 const TELLING_END: Duration = Duration::from_secs(3);
 /// All of the end, behind the time in which it serves unready, must fit in what a supervisor gives, 30 s by custom.
 const DRAIN: Duration = Duration::from_secs(25);
-/// A database that is not there at the start is waited for, e.g. while migrations run.
-const START_PATIENCE: Duration = Duration::from_secs(60);
+/// Connections that may wait to be taken.
+const BACKLOG: u32 = 1024;
 
 /// Runs the service until it is told to end.
 ///
@@ -77,10 +77,12 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     let log = Log::start(redis.clone(), authority.clone(), limits);
     authority.serve(&log);
 
-    // Bound before anything is waited for: a port that is taken is told at once.
+    // Bound before anything is waited for: a port that is taken is told at once. Nobody is kept waiting: until there is
+    // somebody to answer them, who comes is refused, and asks another.
     let public = bind(config.listen, "--listen")?;
     let gateways = bind(config.internal_listen().map_err(Error::msg)?, "--internal-listen")?;
     let operators = bind(config.admin_listen().map_err(Error::msg)?, "--admin-listen")?;
+    let operators = operators.listen(BACKLOG)?.into_std()?;
     let pools = vec![serving.clone(), writing.clone(), asked.clone(), behind.clone()];
     let operators = serve_operators(operators, &lifecycle, &metrics, pools, &log, &verifier)?;
     let operators_end = operators.handle();
@@ -94,17 +96,18 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         async move { lifecycle.run(unready + DRAIN).await }
     });
     let migrated = tokio::select! {
-        ready = database::until_migrated(&serving, START_PATIENCE) => { ready?; true }
+        ready = database::until_migrated(&serving) => { ready?; true }
         () = lifecycle.draining.cancelled() => false,
     };
     if migrated {
         let secret = config.common.internal_secret.clone();
         let state = internal::State::new(asked, log.clone(), authority, config.users, secret);
-        let gateways = internal::serve(gateways, Data::new(state))?;
+        let gateways = internal::serve(gateways.listen(BACKLOG)?.into_std()?, Data::new(state))?;
         let gateways_end = gateways.handle();
         let gateways = tokio::spawn(gateways);
         let (following, draining) = (metrics.clone(), lifecycle.draining.clone());
         let closing = closing(draining.clone(), unready);
+        let public = public.listen(BACKLOG)?.into_std()?;
         let (public, telling) = serve_public(public, &config, &serving, &log, &metrics, verifier, &draining)?;
         let write_down = presence::write_down(behind.clone(), log.clone(), metrics.clone(), closing.clone());
         lifecycle.tasks.spawn(write_down);
@@ -293,10 +296,12 @@ fn follow(redis: &Client, log: &Arc<Log>, to_take: &Arc<Notify>) -> Subscriber {
     subscriber
 }
 
-fn bind(address: SocketAddr, setting: &str) -> anyhow::Result<TcpListener> {
-    let listener = TcpListener::bind(address).with_context(|| format!("{setting} {address}"))?;
-    listener.set_nonblocking(true)?;
-    Ok(listener)
+fn bind(address: SocketAddr, setting: &str) -> anyhow::Result<TcpSocket> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    // As a listener has it: else a port is kept by the connections of the process before.
+    socket.set_reuseaddr(true)?;
+    socket.bind(address).with_context(|| format!("{setting} {address}"))?;
+    Ok(socket)
 }
 
 /// Another name at each start: a lease of an earlier life is never taken for one's own.

@@ -7,7 +7,7 @@ use actix_web::{App, HttpResponse, HttpServer, dev::Server, web};
 /// What is missing for readiness, in words; empty when ready.
 pub type Missing = Vec<String>;
 /// So long a scrape waits for readiness to be known; until then it is not there.
-const READY_PATIENCE: Duration = Duration::from_secs(2);
+const READY_PATIENCE: Duration = Duration::from_millis(500);
 type ReadinessCheck = Arc<dyn Fn() -> Pin<Box<dyn Future<Output = Missing> + Send>> + Send + Sync>;
 
 /// Builds the listener's server on an address that is already bound; the caller runs it. `metrics` is told whether the

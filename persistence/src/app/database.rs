@@ -37,6 +37,8 @@ const ONLY_READS_FOR: Duration = Duration::from_secs(5);
 const TRIED_AFTER_IDLE: Duration = Duration::from_secs(5);
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
 const TRY_AGAIN: Duration = Duration::from_millis(250);
+/// How often what is waited for is told.
+const TELL_EVERY: Duration = Duration::from_secs(10);
 
 /// Where PostgreSQL is, for the service and for jobs.
 #[derive(Debug, Clone, Args)]
@@ -133,25 +135,25 @@ async fn returned(connection: &mut PgConnection, age: Duration) -> Result<bool, 
     answer.unwrap_or(Err(SqlxError::PoolTimedOut)).map(|writes| writes || age < ONLY_READS_FOR)
 }
 
-/// Waits until the tables are there, and checks that this installation has the partitions we count with.
+/// Waits until the tables are there, however long the database is away or migrations run, and checks that this
+/// installation has the partitions we count with.
 ///
 /// # Errors
-/// When it is another number, or after `patience`.
-pub async fn until_migrated(db: &DatabaseConnection, patience: Duration) -> anyhow::Result<()> {
-    let deadline = Instant::now() + patience;
+/// When it is another number.
+pub async fn until_migrated(db: &DatabaseConnection) -> anyhow::Result<()> {
+    let mut told: Option<Instant> = None;
     loop {
         match leases::partitions(db).await {
             Ok(rows) if rows == i64::from(PARTITIONS) => return Ok(()),
             Ok(rows) => bail!("the database has {rows} partitions, this program counts with {PARTITIONS}"),
-            Err(error) if Instant::now() > deadline => {
-                return Err(error)
-                    .context("the database has no tables (run `tidings-persistence migrate up`) or is away");
-            }
             Err(error) => {
-                tracing::warn!(
-                    cause = failure::without_data(&error),
-                    "waiting for the database and its tables"
-                );
+                if told.is_none_or(|told| told.elapsed() >= TELL_EVERY) {
+                    told = Some(Instant::now());
+                    tracing::warn!(
+                        cause = failure::without_data(&error),
+                        "waiting for the database and its tables, which `tidings-persistence migrate up` makes"
+                    );
+                }
             }
         }
         tokio::time::sleep(TRY_AGAIN).await;
