@@ -108,7 +108,7 @@ tool() {
   PYTHONPATH=$python_folder "$python_folder/bin/$name" "$@"
 }
 
-# The overlays, and the component that none of them uses.
+# The overlays, and the components that none of them uses.
 render() {
   local folder=$1 overlay
   mkdir -p "$folder"

@@ -6,6 +6,7 @@ mod dashboards;
 #[path = "watch/names.rs"]
 mod names;
 #[path = "support/prometheus.rs"]
+#[allow(dead_code, reason = "each test program uses its part")]
 mod prometheus;
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -20,17 +20,13 @@ use flow::Flow;
 use prometheus::Prometheus;
 use scene::Scene;
 use serde_json::json;
+use shortened::rules;
 use tidings_harness::{Stack, clock, raw::RawSocket, stack::StackBuilder};
 use tokio::task::JoinSet;
 
 /// Of calm before the first fault.
 const CALM: Duration = Duration::from_secs(15);
 const SLOW_READERS: usize = 20;
-
-fn rules(text: String) -> String {
-    let kept = text.lines().filter(|line| !line.starts_with("    interval: "));
-    shortened::sixty_times_faster(&kept.map(|line| format!("{line}\n")).collect::<String>())
-}
 
 async fn pause(seconds: u64) {
     tokio::time::sleep(Duration::from_secs(seconds)).await;

@@ -79,7 +79,8 @@ def check_containers(rendered: Rendered, stages: dict, programs: Programs | None
             _ports(one.where, environment, ports(container), stage.ports(), findings)
             if programs is not None:
                 programs.check_arguments(program, container.get("args", []), one.where, findings)
-                if program != "tidings-migrations":
+                # Of a job only what its subcommand reads.
+                if not container.get("args") or container["args"][0].startswith("-"):
                     programs.check_environment(program, environment, one.where, findings)
                 else:
                     unknown = environment.keys() - programs.variables(program, *container.get("args", []))

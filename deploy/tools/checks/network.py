@@ -25,6 +25,7 @@ NEEDED_OUT = {
     "tidings-gateway": {53, 6379, 28081},
     "tidings-persistence": {53, 5432, 6379},
     "tidings-migrations": {53, 5432},
+    "tidings-retention": {53, 5432, 6379},
     "redis": {53},
     "postgresql": {53},
 }

@@ -226,6 +226,27 @@ def astray(what: Rendered) -> None:
     paths[0]["backend"]["service"]["name"] = "tidings-persistence"
 
 
+RETENTION = "tidings-retention"
+
+
+def job(what: Rendered) -> dict:
+    """The container of the job of retention."""
+    return container(what, "CronJob", RETENTION)
+
+
+def retention(**variables: str) -> Break:
+    """That job with more variables."""
+    more = [{"name": name, "value": value} for name, value in variables.items()]
+    return lambda what: job(what)["env"].extend(more)
+
+
+def retention_of(secret: str) -> Break:
+    def change(what: Rendered) -> None:
+        what.named("CronJob", RETENTION).pod["volumes"][0]["projected"]["sources"][0]["secret"]["name"] = secret
+
+    return change
+
+
 @unittest.skipUnless(RENDERED.is_dir(), "nothing was rendered")
 class Manifests(unittest.TestCase):
     """See the head. Tests of what is broken are added below, one for each line of the lists."""
@@ -259,7 +280,22 @@ refused(
     Manifests,
     lambda how: broken("production-ingress", how),
     nothing,
-    [("route", "an Ingress that leads astray", astray)],
+    [
+        ("route", "an Ingress that leads astray", astray),
+        ("network", "retention that may go to gateways' port", port_of("tidings-retention", 0, "egress", 8080)),
+        ("network", "retention that nothing allows to go out", lambda what: drop(what, "NetworkPolicy", RETENTION)),
+        ("secret", "retention with a secret that nobody knows of", retention_of("tidings-else")),
+    ],
+)
+refused(
+    Manifests,
+    lambda how: broken("production-ingress", how),
+    nothing,
+    [
+        ("environment", "retention with a variable that its job does not read", retention(TIDINGS_LEASE_MS="5000")),
+        ("command", "retention with a flag that is not there", lambda what: job(what).update(args=["retain", "--all"])),
+    ],
+    PROGRAMS is not None,
 )
 refused(Manifests, lambda how: broken("production", how), nothing, PROGRAMS_TELL, PROGRAMS is not None)
 refused(Manifests, lambda how: broken("production", how), nothing, CHECK_CONFIG_TELLS, KNOWS_CHECK_CONFIG)

@@ -20,7 +20,8 @@ pub const OF_LATENESS: &str = "TidingsDeliveryLate|TidingsStoringLate";
 /// One running Prometheus.
 pub struct Prometheus {
     // Ends the child before its folder goes.
-    _daemon: Daemon,
+    daemon: Daemon,
+    folder: PathBuf,
     url: String,
     client: reqwest::Client,
 }
@@ -35,7 +36,9 @@ impl Prometheus {
         let program = program()?;
         let port = ports::free()?;
         let folder = stack.folder().join("prometheus");
-        fs::create_dir_all(folder.join("rules"))?;
+        for part in ["rules", "targets"] {
+            fs::create_dir_all(folder.join(part))?;
+        }
         for entry in fs::read_dir(shipped().join("rules"))? {
             let entry = entry?;
             let text = changed(fs::read_to_string(entry.path())?);
@@ -43,9 +46,10 @@ impl Prometheus {
         }
         fs::write(folder.join("prometheus.yml"), scrapes(stack, port)?)?;
         let (log, data) = (stack.folder().join("prometheus.log"), folder.join("data"));
+        let configuration = folder.join("prometheus.yml");
         let daemon = Daemon::new("prometheus", log, Signal::SIGKILL, move || {
             let mut command = Command::new(&program);
-            command.arg(format!("--config.file={}", folder.join("prometheus.yml").display()));
+            command.arg(format!("--config.file={}", configuration.display()));
             command.arg(format!("--storage.tsdb.path={}", data.display()));
             command.arg(format!("--web.listen-address=127.0.0.1:{port}"));
             command
@@ -57,7 +61,23 @@ impl Prometheus {
             answer.is_ok_and(|answer| answer.status() == 200)
         };
         daemon.until_ready(PATIENCE, ready).await?;
-        Ok(Prometheus { _daemon: daemon, url: url.clone(), client })
+        Ok(Prometheus { daemon, folder, url: url.clone(), client })
+    }
+
+    /// Where it answers, without a scheme.
+    pub fn place(&self) -> &str {
+        self.url.trim_start_matches("http://")
+    }
+
+    /// Changes a file of its configuration, or makes one, and has it read anew.
+    ///
+    /// # Errors
+    /// When there is no such folder, or it does not run.
+    pub fn configure(&self, file: &str, changed: impl Fn(String) -> String) -> Result<()> {
+        let path = self.folder.join(file);
+        let text = if path.exists() { fs::read_to_string(&path)? } else { String::new() };
+        fs::write(path, changed(text))?;
+        self.daemon.signal(Signal::SIGHUP)
     }
 
     /// What the API answers, as `data`.
