@@ -63,6 +63,7 @@ impl Schema {
                 missing.is_empty(),
                 "the schema is of another line of versions: it has not {missing:?}, and more that is unknown here"
             );
+            self.guard().await?;
             return Ok(Vec::new());
         }
         let pending = names(Migrator::get_pending_migrations(&self.db).await?);

@@ -36,8 +36,10 @@ where
                     let (metrics, missing) = (metrics.clone(), scraped());
                     async move {
                         // Numbers are wanted most when what readiness waits for does not answer.
-                        let missing = tokio::time::timeout(READY_PATIENCE, missing).await;
-                        let text = metrics(missing.is_ok_and(|missing| missing.is_empty()));
+                        // In a task of its own: what it has begun, such as a session, is not given up with the wait.
+                        let missing = tokio::time::timeout(READY_PATIENCE, tokio::spawn(missing)).await;
+                        let is_ready = matches!(missing, Ok(Ok(missing)) if missing.is_empty());
+                        let text = metrics(is_ready);
                         HttpResponse::Ok().content_type("text/plain; version=0.0.4; charset=utf-8").body(text)
                     }
                 }),

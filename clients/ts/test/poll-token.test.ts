@@ -5,11 +5,12 @@ import { World } from "./support/world.js";
 async function polling(world: World) {
   let number = 1;
   let good = 1;
+  let user = "alice";
   const asked: number[] = [];
   world.model.refuse = (token) => Number(token.split(".")[1]) < good;
   const token = () => {
     asked.push(number);
-    return `alice.${number++}`;
+    return `${user}.${number++}`;
   };
   const client = world.client({ transport: "poll", token });
   const states: string[] = [];
@@ -27,6 +28,9 @@ async function polling(world: World) {
     asked,
     end: (of = 1) => {
       good += of;
+    },
+    become: (other: string) => {
+      user = other;
     },
   };
 }
@@ -51,4 +55,15 @@ test("a second token that is refused in a row ends the polled connection", async
   await world.clock.pass(120_000);
   expect(states).toContain("reconnecting");
   expect(client.connection.get()).toMatchObject({ state: "disconnected", error: { code: "unauthorized" } });
+});
+
+test("a token of somebody else's begins anew: nothing that was written is said in their name", async () => {
+  const world = new World();
+  const { client, room, end, become } = await polling(world);
+  end();
+  become("bob");
+  room.send("alice's");
+  await world.clock.pass(30_000);
+  expect(client.me.get()?.id).toBe("bob");
+  expect(world.model.contents()).not.toContain("alice's");
 });

@@ -57,13 +57,26 @@ impl CollectorArgs {
     pub fn start_traces(&self, service: &'static str, instance: &str) -> Result<(), String> {
         let Some(endpoint) = self.collector() else { return Ok(()) };
         let authorities = self.authorities().map_err(|problem| problem.to_string())?;
-        start_traces(&TraceSettings { endpoint, authorities, ratio: self.trace_ratio, service, instance })
+        let tls = self.is_tls();
+        start_traces(&TraceSettings {
+            endpoint,
+            tls,
+            authorities,
+            ratio: self.trace_ratio,
+            service,
+            instance,
+        })
+    }
+
+    fn is_tls(&self) -> bool {
+        let url = self.collector().and_then(|address| reqwest::Url::parse(address).ok());
+        url.is_some_and(|url| url.scheme() == "https")
     }
 
     fn authorities(&self) -> Result<Option<Vec<u8>>, Problem> {
         let problem = |why: String| Problem::new("otlp-ca-file", why);
         let Some(path) = &self.otlp_ca_file else { return Ok(None) };
-        if !self.collector().is_some_and(|address| address.starts_with("https:")) {
+        if !self.is_tls() {
             return Err(problem("is given, but the endpoint does not begin with https://".to_owned()));
         }
         let pem = std::fs::read(path)
@@ -114,6 +127,17 @@ mod tests {
         }
         for bad in ["nonsense", "collector:4317", "ftp://a:1", "http://ann:secret@collector:4317"] {
             assert_eq!(wrong(bad, None), ["otlp-endpoint"], "{bad}");
+        }
+    }
+
+    #[test]
+    fn tls_is_what_the_scheme_says_however_it_is_written() {
+        for (endpoint, tls) in [("HTTPS://a:1", true), ("https://a:1", true), ("http://https:1", false)] {
+            let endpoint = Some(endpoint.to_owned());
+            assert_eq!(
+                CollectorArgs { otlp_endpoint: endpoint, otlp_ca_file: None, trace_ratio: 0.0 }.is_tls(),
+                tls
+            );
         }
     }
 

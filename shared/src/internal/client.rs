@@ -157,10 +157,13 @@ impl InternalClient {
                 // One that reaches another Redis process knows more than one that does not answer.
                 Ok(Err(_)) if last_error == AuthorityError::OtherProcess => {}
                 Ok(Err(error)) => {
-                    all_broke &= error.is_request() && !error.is_timeout();
+                    all_broke &= error.is_connect() || (error.is_request() && !error.is_timeout());
                     last_error = unavailable(&error.without_url());
                 }
-                Err(error) => last_error = unavailable(&error),
+                Err(error) => {
+                    all_broke = false;
+                    last_error = unavailable(&error);
+                }
             }
         }
         if rests {

@@ -53,6 +53,8 @@ struct Pipeline {
 pub struct TraceSettings<'a> {
     /// Of an OTLP collector over gRPC, `http://…` or `https://…`.
     pub endpoint: &'a str,
+    /// Over TLS.
+    pub tls: bool,
     /// PEM of the authorities that may have signed its certificate; `None`: those that browsers trust.
     pub authorities: Option<Vec<u8>>,
     /// Share of the messages and requests without a context of their own that are traced, 0 to 1.
@@ -70,7 +72,7 @@ pub struct TraceSettings<'a> {
 pub fn start(settings: &TraceSettings<'_>) -> Result<(), String> {
     let mut exporter =
         SpanExporter::builder().with_tonic().with_endpoint(settings.endpoint).with_timeout(EXPORT_TIMEOUT);
-    if settings.endpoint.starts_with("https:") {
+    if settings.tls {
         let tls = ClientTlsConfig::new();
         exporter = exporter.with_tls_config(match &settings.authorities {
             Some(pem) => tls.ca_certificate(Certificate::from_pem(pem)),

@@ -58,6 +58,7 @@ export class PollLink implements Link {
   #queue: ClientFrame[] = [];
   #version: string | undefined;
   #waiting: AbortController | undefined;
+  #user: string | undefined;
   #fresh = true;
   #most = BATCH;
   #sending = 0;
@@ -123,7 +124,10 @@ export class PollLink implements Link {
       this.#waiting = undefined;
       if (!answer) continue;
       this.#version = answer.rooms_version;
-      if (rooms_version === undefined) this.#tell({ ...answer, type: "connected", heartbeat_ms: 0 });
+      if (rooms_version === undefined) {
+        this.#user = answer.user;
+        this.#tell({ ...answer, type: "connected", heartbeat_ms: 0 });
+      }
       this.#take(answer, asked);
     }
   }
@@ -234,6 +238,9 @@ export class PollLink implements Link {
       // One that was refused before the welcome is for the attempt to replace.
       const again = this.#version !== undefined && refused === undefined && !this.#closed;
       if (!again || asError(thrown).status !== 401) throw thrown;
+      // Only an answer tells whose the other token is: until then nothing is said or heard in their name.
+      const { user } = must(await this.#call(signal, 0, {}, token), FORM);
+      if (user !== this.#user) throw thrown;
       return this.#call(signal, timeout_ms, body, token);
     }
   }

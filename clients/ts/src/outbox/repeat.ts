@@ -49,8 +49,8 @@ export async function repeat(
     } catch (thrown) {
       const error = asError(thrown);
       if (error.code === "disconnected" || error.code === "closed") {
-        // Nobody was there to answer: what is counted is of one connection.
-        failures = 0;
+        // Nobody was there to answer: of what waits in the outbox only one connection is counted.
+        if (watch.accepted) failures = 0;
         continue;
       }
       if (passing(error)) wait = error.retryAfterMs ?? UNTOLD_MS;

@@ -41,7 +41,11 @@ export function makeQuotes(
       asked.add(seq);
       read(seq).then(
         (found) => keep(seq, found),
-        () => keep(seq, undefined),
+        () => {
+          // Whoever shows it next asks again.
+          asked.delete(seq);
+          keep(seq, undefined);
+        },
       );
     },
     subscribe: (listener) => {
@@ -62,6 +66,7 @@ export function makeQuotes(
     forget: () => {
       kept.clear();
       asked.clear();
+      changes.clear();
       tell();
     },
   };
