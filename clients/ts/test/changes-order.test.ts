@@ -74,3 +74,22 @@ test("changes that wait for each other are all given up when the client is close
   await world.clock.pass(30_000);
   expect(world.model.seen.filter(({ content }) => content === "second")).toEqual([]);
 });
+
+test("a change that is never answered fails though connections come and go, and the next one goes on", async () => {
+  const world = new World();
+  const { room } = await losing(world);
+  world.model.hook = ({ type }) => (type === "message:edit" ? "lose" : undefined);
+  let failed: string | undefined;
+  editMessage(room, 1, "first").catch(({ code }) => {
+    failed = code;
+  });
+  const deleted = deleteMessage(room, 1);
+  for (let round = 0; round < 8; round++) {
+    await world.clock.pass(7_000);
+    world.cut();
+  }
+  expect(failed).toBe("timeout");
+  await world.clock.pass(10_000);
+  await deleted;
+  expect(shown(room)?.deleted).toBe(true);
+});
