@@ -75,8 +75,9 @@ async fn a_message_is_counted_once_at_each_step_of_its_way() -> Result<()> {
     let writer = stack.persistence(0);
     until(writer, "tidings_persistence_stored_seconds_count", 1.0).await?;
     let pool = writer.metrics().await?;
-    let state =
-        |state: &str| value(&pool, &format!("tidings_persistence_pool_connections{{state=\"{state}\"}}"));
+    let state = |state: &str| {
+        value(&pool, &format!("tidings_persistence_pool_connections{{pool=\"writer\",state=\"{state}\"}}"))
+    };
     ensure!(state("idle").zip(state("used")).is_some_and(|(idle, used)| idle + used >= 1.0), "{pool}");
     Ok(())
 }

@@ -83,7 +83,12 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     let gateways = bind(config.internal_listen().map_err(Error::msg)?, "--internal-listen")?;
     let operators = bind(config.admin_listen().map_err(Error::msg)?, "--admin-listen")?;
     let operators = operators.listen(BACKLOG)?.into_std()?;
-    let pools = vec![serving.clone(), writing.clone(), asked.clone(), behind.clone()];
+    let pools = vec![
+        ("http", serving.clone()),
+        ("writer", writing.clone()),
+        ("authority", asked.clone()),
+        ("behind", behind.clone()),
+    ];
     let operators = serve_operators(operators, &lifecycle, &metrics, pools, &log, &verifier)?;
     let operators_end = operators.handle();
     let operators = tokio::spawn(operators);
@@ -242,13 +247,13 @@ fn serve_operators(
     listener: TcpListener,
     lifecycle: &Lifecycle,
     metrics: &Metrics,
-    pools: Vec<DatabaseConnection>,
+    pools: Vec<(&'static str, DatabaseConnection)>,
     log: &Arc<Log>,
     verifier: &Arc<Verifier>,
 ) -> anyhow::Result<Server> {
     let (metrics, draining) = (metrics.clone(), lifecycle.draining.clone());
     // The first is the one that people ask of.
-    let (db, log, verifier) = (pools[0].clone(), log.clone(), verifier.clone());
+    let (db, log, verifier) = (pools[0].1.clone(), log.clone(), verifier.clone());
     let ready = move || {
         let (db, log, draining) = (db.clone(), log.clone(), draining.clone());
         let keys_missing = verifier.missing().map(str::to_owned);
@@ -267,7 +272,7 @@ fn serve_operators(
             missing
         }
     };
-    Ok(admin::serve(listener, move |ready| metrics.export(database::connections(&pools), ready), ready)?)
+    Ok(admin::serve(listener, move |ready| metrics.export(&database::filled(&pools), ready), ready)?)
 }
 
 /// Brings the notices of all partitions to those who wait in this process, as long as the handle is kept. One that

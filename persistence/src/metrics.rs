@@ -21,7 +21,8 @@ tidings_shared::metrics! {
         oldest_unwritten_seconds: Gauge = "tidings_persistence_oldest_unwritten_seconds", "Age of the oldest record that waits to be written, seconds";
         key_fetches: IntCounterVec["result"] = "tidings_persistence_key_fetches_total", "Fetches of the keys that tokens are checked with, by result: good or failed";
         last_seen: IntCounter = "tidings_persistence_last_seen_total", "Users who went whose last sign of life was written down";
-        pool_connections: IntGaugeVec["state"] = "tidings_persistence_pool_connections", "Connections to PostgreSQL in all pools, by state: idle or used";
+        pool_connections: IntGaugeVec["pool", "state"] = "tidings_persistence_pool_connections", "Connections to PostgreSQL, by pool (http, writer, behind or authority) and state (idle or used)";
+        pool_limit: IntGaugeVec["pool"] = "tidings_persistence_pool_limit", "Connections to PostgreSQL that a pool may have";
         http_requests: IntCounterVec["route", "status"] = "tidings_persistence_http_requests_total", "Requests answered, by route and status";
         http_seconds: HistogramVec["route"](0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0) = "tidings_persistence_http_seconds", "Time to answer a request, seconds, by route";
         search_lag_seconds: Gauge = "tidings_persistence_search_lag_seconds", "How long the room that waits longest to be indexed for search has waited, seconds";
@@ -39,14 +40,27 @@ tidings_shared::metrics! {
     }
 }
 
+/// How full a pool of connections to PostgreSQL is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Filled {
+    pub name: &'static str,
+    pub idle: usize,
+    pub used: usize,
+    /// Connections that it may have.
+    pub limit: u32,
+}
+
 impl Metrics {
-    /// The Prometheus text, the pools' connections (idle, used) and the process's own figures included.
+    /// The Prometheus text, the pools' connections and the process's own figures included.
     #[must_use]
-    pub fn export(&self, (idle, used): (usize, usize), ready: bool) -> String {
+    pub fn export(&self, pools: &[Filled], ready: bool) -> String {
         self.ready.set(i64::from(ready));
-        for (state, connections) in [("idle", idle), ("used", used)] {
-            let gauge = self.pool_connections.with_label_values(&[state]);
-            gauge.set(i64::try_from(connections).unwrap_or(i64::MAX));
+        for pool in pools {
+            for (state, connections) in [("idle", pool.idle), ("used", pool.used)] {
+                let gauge = self.pool_connections.with_label_values(&[pool.name, state]);
+                gauge.set(i64::try_from(connections).unwrap_or(i64::MAX));
+            }
+            self.pool_limit.with_label_values(&[pool.name]).set(pool.limit.into());
         }
         tidings_shared::tell_process!(self);
         self.text()

@@ -14,6 +14,7 @@ use tidings_shared::config::problem::Problem;
 use tidings_shared::log::keys::PARTITIONS;
 
 use crate::config::Config;
+use crate::metrics::Filled;
 use crate::writer::{failure, leases, sql::takes_writes};
 
 /// Writer, leases, voids and the end; one of them may be cut off and not be back yet.
@@ -160,14 +161,16 @@ pub async fn until_migrated(db: &DatabaseConnection) -> anyhow::Result<()> {
     }
 }
 
-/// Connections of these pools, those at rest and those in use.
+/// How full these pools are, each with its name.
 #[must_use]
-pub fn connections(pools: &[DatabaseConnection]) -> (usize, usize) {
-    let pools = pools.iter().map(DatabaseConnection::get_postgres_connection_pool);
-    pools.fold((0, 0), |(idle, used), pool| {
-        let (all, at_rest) = (usize::try_from(pool.size()).unwrap_or(usize::MAX), pool.num_idle());
-        (idle + at_rest, used + all.saturating_sub(at_rest))
-    })
+pub fn filled(pools: &[(&'static str, DatabaseConnection)]) -> Vec<Filled> {
+    let filled = |(name, db): &(&'static str, DatabaseConnection)| {
+        let pool = db.get_postgres_connection_pool();
+        let (all, idle) = (usize::try_from(pool.size()).unwrap_or(usize::MAX), pool.num_idle());
+        let limit = pool.options().get_max_connections();
+        Filled { name, idle, used: all.saturating_sub(idle), limit }
+    };
+    pools.iter().map(filled).collect()
 }
 
 /// Whether the database answers now.
