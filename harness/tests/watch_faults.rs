@@ -125,9 +125,9 @@ async fn postgres(stack: &Stack, scene: &mut Scene<'_>) -> Result<()> {
 
     scene.fault("PostgreSQL is killed (SIGKILL)");
     stack.database().server().kill();
-    scene.until(&["TidingsBacklogOld"]).await?;
+    scene.until(&["TidingsBacklogOld", "TidingsHistoryAway"]).await?;
     stack.database().server().restart().await?;
-    scene.calm(&["TidingsBacklogOld"]).await
+    scene.calm(&["TidingsBacklogOld", "TidingsHistoryAway"]).await
 }
 
 /// A message with a content of its own, through the first gateway.
