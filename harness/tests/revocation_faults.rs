@@ -60,7 +60,7 @@ async fn a_cache_filled_before_the_removals_commit_lets_nobody_in_again() -> Res
     let (id, bob) = (room.room.as_str(), UserId::parse("bob")?);
     let (live, later) = (stack.connect("bob").await?, stack.connect("bob").await?);
     live.join_and_catch_up(id).await?;
-    let held = hold(&stack, HOLD_MEMBERS, 4.0).await?;
+    let held = hold(&stack, HOLD_MEMBERS, 8.0).await?;
     let alice = stack.http("alice");
     let removing = tokio::spawn({
         let (alice, id) = (alice.clone(), id.to_owned());
