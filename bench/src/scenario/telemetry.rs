@@ -4,8 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use tidings_harness::sink::Sink;
-use tidings_harness::{Stack, http};
+use tidings_harness::{Sink, Stack};
 use tokio::task::JoinHandle;
 
 use super::Scale;
@@ -162,14 +161,9 @@ struct Reader(JoinHandle<()>);
 impl Reader {
     fn of(stack: Arc<Stack>) -> Self {
         Reader(tokio::spawn(async move {
-            let client = http::client();
-            let gateways = stack.gateways().iter().map(|node| node.ports().admin);
-            let ports: Vec<u16> =
-                gateways.chain(stack.persistence_nodes().iter().map(|node| node.ports().admin)).collect();
             loop {
-                for port in &ports {
-                    let read = client.get(format!("http://127.0.0.1:{port}/metrics")).send().await;
-                    if let Err(error) = read {
+                for node in stack.gateways().iter().chain(stack.persistence_nodes()) {
+                    if let Err(error) = node.metrics().await {
                         eprintln!("telemetry: numbers cannot be read: {error:#}");
                     }
                 }

@@ -12,10 +12,10 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use aws_lc_rs::digest::{SHA256, digest};
 use nix::sys::signal::Signal;
-use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use tidings_harness::daemon::Daemon;
 use tidings_harness::folder::Folder;
 use tidings_harness::postgres::{Database, Postgres};
+use tidings_harness::tls::Authority;
 use tidings_harness::{ports, stack};
 
 /// The name in the certificates. The servers also answer at 127.0.0.1, which is not.
@@ -51,7 +51,7 @@ impl Secured {
         let path = folder.path();
         let authority = certificates(path)?;
         let stranger = path.join("stranger.pem");
-        fs::write(&stranger, self_signed()?.1.pem())?;
+        fs::write(&stranger, Authority::new("somebody else")?.pem())?;
         let (redis, redis_port) = redis(path)?;
         let database = postgres(path).await?;
         database.query(&project("deploy/postgres/roles.sql")?).await?;
@@ -117,23 +117,14 @@ fn project(path: &str) -> Result<String> {
     fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(path)).context(path.to_owned())
 }
 
-fn self_signed() -> Result<(Issuer<'static, KeyPair>, rcgen::Certificate)> {
-    let mut params = CertificateParams::new(Vec::new())?;
-    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    let key = KeyPair::generate()?;
-    let certificate = params.self_signed(&key)?;
-    Ok((Issuer::new(params, key), certificate))
-}
-
 /// Puts `ca.pem`, `server.pem` and `server.key` into a folder.
 fn certificates(folder: &Path) -> Result<PathBuf> {
-    let (issuer, authority) = self_signed()?;
-    let key = KeyPair::generate()?;
-    let server = CertificateParams::new(vec![HOST.to_owned()])?.signed_by(&key, &issuer)?;
+    let authority = Authority::new("Tidings tests")?;
+    let server = authority.identity(&[HOST])?;
     let ca = folder.join("ca.pem");
     fs::write(&ca, authority.pem())?;
-    fs::write(folder.join("server.pem"), server.pem())?;
-    fs::write(folder.join("server.key"), key.serialize_pem())?;
+    fs::write(folder.join("server.pem"), server.certificate)?;
+    fs::write(folder.join("server.key"), server.key)?;
     // PostgreSQL takes no key that others may read.
     fs::set_permissions(folder.join("server.key"), fs::Permissions::from_mode(0o600))?;
     Ok(ca)
