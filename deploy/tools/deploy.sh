@@ -8,7 +8,7 @@
 # deploy.sh install     only the tools
 #
 # TIDINGS_BIN_DIR: programs that are asked for their variables and commands (else target/debug, else not checked).
-# TIDINGS_TOOLS: where tools are kept, by version (else .dev/tools). ./dev calls this, and CI by it.
+# TIDINGS_TOOLS: where tools are kept, by version (else target/tools). ./dev calls this, and CI by it.
 set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)

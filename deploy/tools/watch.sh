@@ -7,7 +7,7 @@
 # watch.sh install   only the tools
 #
 # promtool is of Debian's package `prometheus`, which ./dev installs. TIDINGS_TOOLS: where other tools are kept, by
-# version (else .dev/tools). ./dev calls this.
+# version (else target/tools). ./dev calls this.
 set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)

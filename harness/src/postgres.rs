@@ -1,9 +1,10 @@
-//! A private, real PostgreSQL 15, as root or not, in any folder; one per test process, shared while any
-//! test holds it. Touches its folder and its child; speaks SQL through psql only.
+//! A private, real PostgreSQL 15, as root or not, in any folder. Tests that do not break it share one: that of a whole
+//! run where `TIDINGS_TEST_POSTGRES` names its port, else one per process. Touches its folder and its child; speaks SQL
+//! through psql only.
 //! Promises that every [`Database`] is empty, its own, and durable against a killed server.
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
@@ -31,11 +32,15 @@ const STOP_PATIENCE: Duration = Duration::from_secs(30);
 const VALUE_PATIENCE: Duration = Duration::from_secs(60);
 const VALUE_PAUSE: Duration = Duration::from_millis(20);
 
+/// Names the port of the server that all test processes of a run share.
+pub const SHARED_PORT: &str = "TIDINGS_TEST_POSTGRES";
+
 static SHARED: Mutex<Weak<Postgres>> = Mutex::const_new(Weak::new());
 
 /// One running PostgreSQL.
 pub struct Postgres {
-    daemon: Daemon,
+    /// None for the server of a run, which belongs to another process.
+    daemon: Option<Daemon>,
     port: u16,
     clock: WallClock,
     databases: AtomicU32,
@@ -43,8 +48,8 @@ pub struct Postgres {
 }
 
 impl Postgres {
-    /// The server all tests of this process share; started when nobody holds it yet. Not to be killed or
-    /// paused: a test that does so starts its own.
+    /// The server that tests share: that of the run, or one of this process, which is started when nobody holds it
+    /// yet. It must not be killed or paused: a test that does so starts its own.
     ///
     /// # Errors
     /// When PostgreSQL is missing or does not come up.
@@ -53,9 +58,26 @@ impl Postgres {
         if let Some(server) = shared.upgrade() {
             return Ok(server);
         }
-        let server = Arc::new(Self::start().await?);
+        let server = Arc::new(match std::env::var(SHARED_PORT) {
+            Ok(port) => Self::of_the_run(port.parse().context(SHARED_PORT)?),
+            Err(_) => Self::start().await?,
+        });
         *shared = Arc::downgrade(&server);
         Ok(server)
+    }
+
+    fn of_the_run(port: u16) -> Postgres {
+        let clock = WallClock::of(Path::new(""), "postgres");
+        Postgres { daemon: None, port, clock, databases: AtomicU32::new(0), _folder: None }
+    }
+
+    /// Its process.
+    ///
+    /// # Panics
+    /// For the server of a run: a test that kills, pauses or looks into its server builds its stack with
+    /// [`own_postgres`](crate::stack::StackBuilder::own_postgres).
+    fn daemon(&self) -> &Daemon {
+        self.daemon.as_ref().expect("the shared PostgreSQL belongs to the whole run; use own_postgres")
     }
 
     /// Starts one in a temp folder of its own.
@@ -107,7 +129,7 @@ impl Postgres {
                 }
             });
             let (clock, databases) = (clock.clone(), AtomicU32::new(0));
-            let mut server = Postgres { daemon, port, clock, databases, _folder: None };
+            let mut server = Postgres { daemon: Some(daemon), port, clock, databases, _folder: None };
             match server.up().await {
                 Ok(()) => {
                     server._folder = folder;
@@ -120,8 +142,8 @@ impl Postgres {
     }
 
     async fn up(&self) -> Result<()> {
-        self.daemon.start()?;
-        self.daemon.until_ready(READY_PATIENCE, || answers(self.port)).await
+        self.daemon().start()?;
+        self.daemon().until_ready(READY_PATIENCE, || answers(self.port)).await
     }
 
     /// Creates a fresh, empty database.
@@ -129,8 +151,10 @@ impl Postgres {
     /// # Errors
     /// When the server refuses.
     pub async fn database(self: &Arc<Self>) -> Result<Database> {
-        let name = format!("test_{}", self.databases.fetch_add(1, Ordering::Relaxed));
-        sql(&self.url_of("postgres"), &format!("CREATE DATABASE {name}")).await?;
+        let number = self.databases.fetch_add(1, Ordering::Relaxed);
+        let name = format!("test_{}_{number}", std::process::id());
+        // Copying files takes half the CPU time of writing them to the log.
+        sql(&self.url_of("postgres"), &format!("CREATE DATABASE {name} STRATEGY file_copy")).await?;
         Ok(Database { url: self.url_of(&name), server: Arc::clone(self) })
     }
 
@@ -141,7 +165,7 @@ impl Postgres {
 
     /// Its pid, while it runs.
     pub fn pid(&self) -> Option<u32> {
-        self.daemon.pid()
+        self.daemon.as_ref()?.pid()
     }
 
     /// What it takes for the time of day.
@@ -151,13 +175,13 @@ impl Postgres {
 
     /// Where the server's output goes.
     pub fn log(&self) -> &Path {
-        self.daemon.log()
+        self.daemon().log()
     }
 
     /// SIGKILL to the postmaster; its backends end by themselves at once.
     pub fn kill(&self) {
         let backends = self.pid().map(family::children).unwrap_or_default();
-        self.daemon.kill();
+        self.daemon().kill();
         // Those that are paused see it only when they go on.
         family::signal(&backends, Signal::SIGCONT);
     }
@@ -169,7 +193,7 @@ impl Postgres {
     pub async fn stop(&self) -> Result<()> {
         // A paused backend would keep the postmaster waiting. One that does not run is stopped already.
         let _ = self.resume();
-        self.daemon.stop(Signal::SIGINT, STOP_PATIENCE).await
+        self.daemon().stop(Signal::SIGINT, STOP_PATIENCE).await
     }
 
     /// Starts it again with its data on the same port (stops it first when it runs).
@@ -192,7 +216,7 @@ impl Postgres {
     /// # Errors
     /// When it does not run, or a process does not stop.
     pub fn pause(&self) -> Result<()> {
-        self.daemon.pause()?;
+        self.daemon().pause()?;
         family::freeze(self.pid().context("postgres ended while it was paused")?)
     }
 
@@ -202,14 +226,16 @@ impl Postgres {
     /// When it does not run.
     pub fn resume(&self) -> Result<()> {
         family::signal(&self.pid().map(family::children).unwrap_or_default(), Signal::SIGCONT);
-        self.daemon.resume()
+        self.daemon().resume()
     }
 }
 
 impl Drop for Postgres {
     fn drop(&mut self) {
         // The end that follows is by a signal, which a paused backend does not take.
-        let _ = self.resume();
+        if self.daemon.is_some() {
+            let _ = self.resume();
+        }
     }
 }
 
@@ -263,6 +289,21 @@ impl Database {
             ensure!(begun.elapsed() < VALUE_PATIENCE, "{statement} is {is}, not {value}");
             tokio::time::sleep(VALUE_PAUSE).await;
         }
+    }
+}
+
+impl Drop for Database {
+    /// A server that outlives the test would keep it.
+    fn drop(&mut self) {
+        if self.server.daemon.is_some() {
+            return;
+        }
+        let name = self.url.rsplit('/').next().unwrap_or_default();
+        let mut command = Command::new(program("psql"));
+        command.args(["--no-psqlrc", "--quiet", "--command", &format!("DROP DATABASE {name} WITH (FORCE)")]);
+        // Nobody waits for it, and at the end of the run the whole server goes.
+        let _ =
+            command.arg(self.server.url_of("postgres")).stdin(Stdio::null()).stderr(Stdio::null()).spawn();
     }
 }
 

@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::Parser;
+use tidings_harness::postgres::Postgres;
 use tidings_harness::{Stack, steered};
 use tokio::sync::mpsc;
 
@@ -20,6 +21,9 @@ struct Arguments {
     /// A setting of every persistence node, NAME=VALUE.
     #[arg(long, value_parser = setting)]
     persistence_env: Vec<(String, String)>,
+    /// Starts a PostgreSQL alone, for all tests of a run; tells its port, and ends with stdin.
+    #[arg(long)]
+    postgres_alone: bool,
     /// Clients come through proxies, whose weather can be made.
     #[arg(long)]
     proxied: bool,
@@ -42,6 +46,13 @@ async fn main() -> ExitCode {
 }
 
 async fn run(arguments: Arguments) -> Result<()> {
+    if arguments.postgres_alone {
+        let server = Postgres::start().await?;
+        println!("{}", server.port());
+        let mut lines = lines_of_stdin();
+        while lines.recv().await.is_some() {}
+        return Ok(());
+    }
     let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
     let mut builder = Stack::builder().gateways(arguments.gateways).persistence(arguments.persistence);
     if arguments.proxied {

@@ -1,55 +1,98 @@
-//! The page of guarantees stays true: the tests that it names are there and run, none that breaks something is left
-//! out, and it has every invariant, every rule of the checker and every switch that breaks a promise.
+//! The page of guarantees stays true: the tests that it names are there and run in the gate that it names, none that
+//! breaks something is left out, and it has every invariant, every rule of the checker and every switch that breaks a
+//! promise.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::fs;
 
 use tidings_shared::sabotage::Sabotage;
 
-use crate::tree::{assert_none, quoted, read, root, section, sources};
+use crate::tree::{assert_none, read, root, section, sources};
 
 const PAGE: &str = "docs/GUARANTEES.md";
 const TESTS: &str = "harness/tests/";
 
-/// What the page names as `file::test`, by path and name. A file without a folder is one of the tests across services.
-fn named() -> BTreeSet<(String, String)> {
-    let path = |file: &str| if file.contains('/') { file.to_owned() } else { format!("{TESTS}{file}.rs") };
-    let spans = quoted(&read(PAGE));
-    spans
-        .iter()
-        .filter_map(|span| span.split_once("::"))
-        .map(|(f, test)| (path(f), test.to_owned()))
-        .collect()
+/// Stands behind the name of a test that only the second gate runs.
+const LONG_MARK: &str = " (long)";
+/// Begins the reason of `#[ignore]` of such a test.
+const LONG: &str = "long: ";
+/// Begins that of what is no test, but is started by people.
+const BY_HAND: &str = "by hand: ";
+
+/// What the page names as `file::test`: path and name, and whether it says that the test is long. A file without a
+/// folder is one of the tests across services.
+fn named() -> BTreeMap<(String, String), bool> {
+    let files = sources(TESTS);
+    let path = |file: &str| {
+        let ending = format!("/{file}.rs");
+        let found = files.iter().map(|found| &found.path).find(|path| path.ends_with(&ending));
+        if file.contains('/') { file.to_owned() } else { found.cloned().unwrap_or(ending) }
+    };
+    let page = read(PAGE);
+    let outside = page.split("```").step_by(2).collect::<String>();
+    let parts: Vec<&str> = outside.split('`').collect();
+    let spans = parts.iter().skip(1).step_by(2).zip(parts.iter().skip(2).step_by(2));
+    let tests = spans.filter_map(|(span, behind)| {
+        let (file, test) = span.split_once("::")?;
+        Some(((path(file), test.to_owned()), behind.starts_with(LONG_MARK)))
+    });
+    tests.collect()
 }
 
-/// The tests of a source file that run unless they are left out by name.
-fn tests_of(text: &str) -> BTreeSet<&str> {
-    let (mut found, mut is_test, mut is_ignored) = (BTreeSet::new(), false, false);
+/// The tests of a source file, each with the reason of its `#[ignore]`, which is empty where it has none.
+fn tests_of(text: &str) -> BTreeMap<&str, &str> {
+    let (mut found, mut is_test, mut ignored) = (BTreeMap::new(), false, "");
     for line in text.lines().map(str::trim) {
         if let Some(function) = line.strip_prefix("async ").unwrap_or(line).strip_prefix("fn ") {
-            found.extend(function.split('(').next().filter(|_| is_test && !is_ignored));
+            let name = function.split('(').next().filter(|_| is_test);
+            found.extend(name.map(|name| (name, ignored)));
         } else if line.starts_with("#[") {
             is_test |= line.ends_with("test]") || line.contains("::test(");
-            is_ignored |= line.starts_with("#[ignore");
+            if line.starts_with("#[ignore") {
+                ignored = line.split('"').nth(1).unwrap_or("no reason");
+            }
             continue;
         } else if line.starts_with("//") {
             continue;
         }
-        (is_test, is_ignored) = (false, false);
+        (is_test, ignored) = (false, "");
     }
     found
 }
 
 #[test]
-fn every_test_that_the_guarantees_name_is_there_and_run() {
+fn each_test_that_the_guarantees_name_is_in_the_gate_that_they_say() {
     let named = named();
-    let gone = named.iter().filter_map(|(path, test)| {
+    let wrong = named.iter().filter_map(|((path, test), long)| {
         let Ok(text) = fs::read_to_string(root().join(path)) else { return Some(format!("{path}: no file")) };
-        (!tests_of(&text).contains(test.as_str())).then(|| format!("{path}: {test}"))
+        let Some(ignored) = tests_of(&text).get(test.as_str()).copied() else {
+            return Some(format!("{path}: {test} is not there"));
+        };
+        let is_long = ignored.starts_with(LONG);
+        (*long != is_long || !is_long && !ignored.is_empty())
+            .then(|| format!("{path}: {test} is ignored for {ignored:?}, and the page says long: {long}"))
     });
-    assert_none("named as a test that is run, and not there", &gone.collect::<Vec<_>>());
+    assert_none("named on the page of guarantees", &wrong.collect::<Vec<_>>());
     // So that a change of form in the page cannot make the search find nothing.
     assert!(named.len() > 50, "only {} tests are named", named.len());
+}
+
+#[test]
+fn the_page_lists_every_long_test_with_its_reason() {
+    let mut long = Vec::new();
+    for file in sources("") {
+        for (test, reason) in tests_of(&file.text).into_iter().filter(|(_, reason)| !reason.is_empty()) {
+            let module = file.path.rsplit('/').next().unwrap_or_default().trim_end_matches(".rs");
+            match reason.strip_prefix(LONG) {
+                Some(reason) => long.push(format!("| `{module}::{test}` (long) | {reason} |")),
+                None => assert!(reason.starts_with(BY_HAND), "{}: {test} is ignored: {reason}", file.path),
+            }
+        }
+    }
+    long.sort();
+    let section = section(PAGE, "## Two gates");
+    let listed: Vec<&str> = section.lines().filter(|line| line.starts_with("| `")).collect();
+    assert_eq!(listed, long, "the table of {PAGE} must be\n{}", long.join("\n"));
 }
 
 #[test]
@@ -57,12 +100,13 @@ fn every_test_that_breaks_something_under_load_is_named_among_the_guarantees() {
     let named = named();
     let breaks = |path: &str| {
         path.strip_prefix(TESTS)
+            .and_then(|path| path.rsplit('/').next())
             .is_some_and(|name| name.starts_with("faults") || name.starts_with("sabotage"))
     };
     let mut left_out = Vec::new();
     for file in sources(TESTS).into_iter().filter(|file| breaks(&file.path)) {
-        let tests = tests_of(&file.text).into_iter().map(ToOwned::to_owned);
-        let tests = tests.map(|test| (file.path.clone(), test)).filter(|test| !named.contains(test));
+        let tests = tests_of(&file.text).into_keys().map(|test| (file.path.clone(), test.to_owned()));
+        let tests = tests.filter(|test| !named.contains_key(test));
         left_out.extend(tests.map(|(path, test)| format!("{path}: {test}")));
     }
     assert_none("not on the page of guarantees", &left_out);

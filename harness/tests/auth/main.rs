@@ -1,0 +1,32 @@
+//! Who may come in, and what is shown to whom: tokens, revocation, hostile clients, visibility, TLS.
+//! One program per subject, a module per behaviour: linking each file by itself took minutes.
+
+#![allow(clippy::unwrap_used)]
+
+mod auth_key_server;
+mod auth_keys;
+mod auth_origins;
+mod auth_settings;
+mod auth_token_route;
+mod auth_users;
+mod revocation;
+mod revocation_faults;
+mod security_frames;
+mod security_handshake;
+mod security_http;
+mod security_rooms;
+mod tls;
+mod visibility;
+
+#[path = "../support/behind.rs"]
+#[allow(dead_code, reason = "each test program uses its part")]
+mod behind;
+#[path = "../support/hostile.rs"]
+#[allow(dead_code, reason = "each test program uses its part")]
+mod hostile;
+#[path = "../support/room_log.rs"]
+#[allow(dead_code, reason = "each test program uses its part")]
+mod room_log;
+#[path = "../support/secured.rs"]
+#[allow(dead_code, reason = "each test program uses its part")]
+mod secured;

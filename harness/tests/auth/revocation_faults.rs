@@ -1,0 +1,259 @@
+//! Removals that meet a fault: a cache that is filled while they are being written, Redis that becomes another
+//! meanwhile, pub/sub connections that are cut. Still nothing behind them gets through, either way.
+
+use std::time::Duration;
+
+use crate::behind::Behind;
+use crate::room_log::{PATIENCE, RoomLog, hold};
+use anyhow::{Context, Result, ensure};
+use futures_util::{StreamExt, TryStreamExt, stream};
+use serde_json::json;
+use tidings_harness::{Client, ClientError, ServerFrame, Stack};
+use tidings_shared::{
+    ids::UserId,
+    log::{Accepted, Entry, Minimum},
+    membership,
+};
+
+const ROOMY: u64 = 100_000;
+/// Keeps memberships from being committed; they can be read.
+const HOLD_MEMBERS: &str = "LOCK TABLE members IN SHARE MODE";
+
+fn refused(answer: Result<impl std::fmt::Debug, ClientError>, code: &str) -> Result<()> {
+    let error = answer.err().context("it was let through")?;
+    ensure!(error.code() == code, "{error:?}");
+    Ok(())
+}
+
+/// What Redis has cached of a user in a room; `None`: nothing of this user.
+async fn cached(room: &RoomLog, user: &UserId) -> Result<Option<Option<String>>> {
+    let session = room.log.session().await?;
+    let rooms = std::slice::from_ref(&room.room);
+    let cached = membership::of(&mut session.connection(), user, session.epoch, rooms).await?;
+    Ok(cached.map(|mut cached| cached.pop().flatten().map(|membership| membership.role)))
+}
+
+/// Appends an event of a membership as the scope of administrators may, through Redis alone.
+async fn append(room: &RoomLog, user: &UserId, role: &str) -> Result<Accepted> {
+    let kind = if role == "removed" { "member:removed" } else { "member:added" };
+    let body = json!({"user": user, "role": role, "by": "alice"}).to_string();
+    let entry = Entry {
+        sender: Some(&room.alice),
+        membership: Some((user, role)),
+        minimum: Minimum::Anyone,
+        ..Entry::new(&room.room, kind, body)
+    };
+    Ok(room.log.append(&entry).await?)
+}
+
+#[tokio::test]
+async fn a_cache_filled_before_the_removals_commit_lets_nobody_in_again() -> Result<()> {
+    let stack = Stack::start().await?;
+    let room = RoomLog::new(&stack, ROOMY).await?;
+    let (id, bob) = (room.room.as_str(), UserId::parse("bob")?);
+    let (live, later) = (stack.connect("bob").await?, stack.connect("bob").await?);
+    live.join_and_catch_up(id).await?;
+    let held = hold(&stack, HOLD_MEMBERS, 8.0).await?;
+    let alice = stack.http("alice");
+    let removing = tokio::spawn({
+        let (alice, id) = (alice.clone(), id.to_owned());
+        async move { alice.remove_member(&id, "bob").await }
+    });
+    ensure!(
+        matches!(live.next_of_log(PATIENCE).await?, ServerFrame::Other(told) if told["type"] == "member:removed")
+    );
+    // It stands in the log and is not committed: whoever fills the cache now reads the membership of before. The one
+    // who appended drops the cache once, a moment after.
+    let filled = async {
+        loop {
+            refused(later.join(id).await, "not_found")?;
+            if cached(&room, &bob).await? == Some(Some("member".to_owned())) {
+                return anyhow::Ok(());
+            }
+        }
+    };
+    tokio::time::timeout(PATIENCE, filled).await??;
+    refused(later.join(id).await, "not_found")?;
+    refused(later.send(id, "still here").await, "not_found")?;
+    ensure!(!removing.is_finished(), "the commit was not held up");
+    removing.await??.expect(200);
+    held.await?;
+    ensure!(cached(&room, &bob).await?.flatten().is_none(), "the cache still knows them");
+    refused(later.join(id).await, "not_found")?;
+    refused(later.send(id, "still here").await, "not_found")?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_removal_that_is_committed_while_redis_becomes_another_counts_in_the_new_epoch() -> Result<()> {
+    let stack = Stack::start().await?;
+    let room = RoomLog::new(&stack, ROOMY).await?;
+    let (id, bob) = (room.room.as_str(), UserId::parse("bob")?);
+    stack.connect("bob").await?.join_and_catch_up(id).await?;
+    let held = hold(&stack, HOLD_MEMBERS, 3.0).await?;
+    append(&room, &bob, "removed").await?;
+    let waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()";
+    let begun = tokio::time::Instant::now();
+    while stack.database().value(waiting).await? == "0" {
+        ensure!(begun.elapsed() < PATIENCE, "the writer does not wait for the lock");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    // The writer is in its transaction. The new Redis knows nothing of the removal, and has no mark.
+    stack.redis().restart_empty().await?;
+    let begun = tokio::time::Instant::now();
+    loop {
+        let answer = match stack.connect("bob").await {
+            Ok(bob) => bob.join(id).await,
+            Err(error) => Err(error),
+        };
+        match answer.err().context("bob was let in")? {
+            error if error.code() == "not_found" => break,
+            error if error.code() == "unavailable" && begun.elapsed() < PATIENCE => {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+            error => return Err(error.into()),
+        }
+    }
+    held.await?;
+    ensure!(
+        stack.database().value(&format!("SELECT count(*) FROM members WHERE room_id = '{id}'")).await? == "1"
+    );
+    let client = stack.connect("bob").await?;
+    refused(client.send(id, "still here").await, "not_found")?;
+    ensure!(cached(&room, &bob).await?.flatten().is_none());
+    Ok(())
+}
+
+#[tokio::test]
+async fn who_was_added_and_is_lost_with_redis_hears_and_says_nothing_more() -> Result<()> {
+    let stack = Stack::start().await?;
+    let room = RoomLog::new(&stack, ROOMY).await?;
+    let (id, carol) = (room.room.as_str(), UserId::parse("carol")?);
+    let alice = stack.connect("alice").await?;
+    room.send("stored").await?;
+    stack.http("carol").new_room(&[]).await?;
+    let client = stack.connect("carol").await?;
+    refused(client.join(id).await, "not_found")?;
+    stack.persistence(0).kill();
+    append(&room, &carol, "guest").await?;
+    let joined = client.join(id).await?;
+    ensure!((joined.role.as_str(), joined.read_seq) == ("guest", 0), "by the mark alone: {joined:?}");
+    stack.redis().restart_empty().await?;
+    stack.persistence(0).restart().await?;
+    let sent = until_stored(&alice, id).await?;
+    ensure!(sent == 2, "the addition is lost: {sent}");
+    refused_in_time(&client, id).await?;
+    client.ping().await?;
+    let mut told = Vec::new();
+    while let Ok(frame) = client.next_of_log(Duration::from_millis(300)).await {
+        told.push(frame);
+    }
+    let later = told.iter().find(|frame| frame.kind() == "message:new" || frame.kind() == "room:gap");
+    ensure!(later.is_none(), "{later:?}");
+    Ok(())
+}
+
+async fn until_stored(client: &Client, room: &str) -> Result<u64> {
+    for _ in 0..120 {
+        match client.send_as(room, "again", "again").await {
+            Ok(ack) => return Ok(ack.seq),
+            Err(error) if matches!(error.code(), "unavailable" | "overloaded") => {
+                tokio::time::sleep(Duration::from_millis(250)).await;
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+    anyhow::bail!("never stored")
+}
+
+async fn refused_in_time(client: &Client, room: &str) -> Result<()> {
+    for _ in 0..60 {
+        match client.send(room, "still here").await.err().context("accepted")? {
+            error if error.code() == "unavailable" => tokio::time::sleep(Duration::from_millis(250)).await,
+            error => return refused(Err::<(), _>(error), "not_found"),
+        }
+    }
+    anyhow::bail!("unavailable for ever")
+}
+
+const CUT_ROUNDS: usize = 40;
+const MESSAGES: usize = 80;
+
+#[tokio::test]
+async fn with_pub_sub_cut_around_the_removal_nothing_behind_it_gets_through() -> Result<()> {
+    let mut builder = Stack::builder().gateways(2);
+    for limit in ["MESSAGES_PER_SECOND", "MESSAGES_BURST", "COMMANDS_PER_SECOND", "JOINS_PER_SECOND"] {
+        builder = builder.gateway_env(&format!("TIDINGS_{limit}"), 100_000);
+    }
+    let stack = &builder.start().await?;
+    stream::iter(0..CUT_ROUNDS)
+        .map(async |number| cut_round(stack, number).await.with_context(|| format!("round {number}")))
+        .buffer_unordered(4)
+        .try_collect::<()>()
+        .await?;
+    let refills = stack.gateway(1).metrics().await?;
+    let refilled =
+        refills.lines().find(|line| line.starts_with("tidings_gateway_refills_total{source=\"tail\"}"));
+    ensure!(refilled.is_some(), "no room was ever refilled: the cuts met nothing");
+    Ok(())
+}
+
+async fn cut_round(stack: &Stack, number: usize) -> Result<()> {
+    let [owner, victim, sender] = ["owner", "victim", "sender"].map(|who| format!("{who}-{number}"));
+    let room = stack.http(&owner).new_room(&[&victim, &sender]).await?;
+    let (speaker, witness) = (stack.connect_at(0, &sender).await?, stack.connect_at(1, &sender).await?);
+    let device = stack.connect_at(1, &victim).await?;
+    witness.join_and_catch_up(&room).await?;
+    device.join_and_catch_up(&room).await?;
+    let random: u64 = rand::random();
+    let changing = async {
+        tokio::time::sleep(Duration::from_millis(80 + random % 120)).await;
+        let answer = stack.http(&owner).remove_member(&room, &victim).await?;
+        answer.expect(200).body["seq"].as_u64().context("no seq")
+    };
+    let cutting = async {
+        for pause in [60 + random / 200 % 60, 40, 40] {
+            tokio::time::sleep(Duration::from_millis(pause)).await;
+            let redis = redis::Client::open(stack.redis().url())?;
+            let mut connection = redis.get_multiplexed_async_connection().await?;
+            redis::cmd("CLIENT")
+                .arg("KILL")
+                .arg("TYPE")
+                .arg("pubsub")
+                .query_async::<()>(&mut connection)
+                .await?;
+        }
+        anyhow::Ok(())
+    };
+    let speaking = async {
+        let mut tick = tokio::time::interval(Duration::from_millis(5));
+        for number in 0..MESSAGES {
+            tick.tick().await;
+            let frame = json!({
+                "type": "message:send", "room": room, "client_id": number.to_string(), "content": "for all",
+                "attempt": 1, "ack": "accepted",
+            });
+            speaker.send_json(&frame).await?;
+        }
+        anyhow::Ok(())
+    };
+    let (changed, cut, spoken) = tokio::join!(changing, cutting, speaking);
+    let (changed, (), ()) = (changed?, cut?, spoken?);
+    loop {
+        let frame = witness.next_of_log(PATIENCE).await?;
+        ensure!(frame.kind() != "room:gap", "so short an absence is healed from the tail: {frame:?}");
+        if matches!(&frame, ServerFrame::Message(message) if message.client_id == (MESSAGES - 1).to_string())
+        {
+            break;
+        }
+    }
+    // Its own thread may still be looking for what it missed.
+    let mut heard = Behind::new(&room, changed, false);
+    heard.until(&device, 0, usize::try_from(changed)?.saturating_sub(1)).await?;
+    device.ping().await?;
+    tokio::time::sleep(Duration::from_millis(150)).await;
+    device.ping().await?;
+    heard.look(&device).await?;
+    refused(device.send(&room, "still here").await, "not_found")?;
+    Ok(())
+}

@@ -1,0 +1,191 @@
+//! Hostile frames on connections to a gateway: slow, deep, compressed, not UTF-8. Each states what it may cost;
+//! docs/SECURITY.md has the table.
+
+use std::time::Duration;
+
+use crate::hostile::{KIB, MIB, PATIENCE, Watch};
+use anyhow::{Context, Result, ensure};
+use futures_util::future::try_join_all;
+use serde_json::Value;
+use tidings_harness::{
+    Stack,
+    deflate::{COMPRESSED, OFFER, deflated},
+    raw::{RawSocket, frame, opcode},
+};
+
+const MASK: Option<[u8; 4]> = Some([1, 2, 3, 4]);
+const TEXT: u8 = 0x80 | opcode::TEXT;
+
+/// Connections of these many users; one has up to 100 of them.
+async fn sockets(stack: &Stack, count: usize, headers: &str) -> Result<Vec<RawSocket>> {
+    let mut sockets = Vec::new();
+    for number in 0..count {
+        let token = stack.token(&format!("user{}", number % 20));
+        let headers = format!("Authorization: Bearer {token}\r\n{headers}");
+        let mut socket = RawSocket::open_with(stack.gateway(0).ports().public, &headers).await?;
+        ensure!(answer(&mut socket).await?["type"] == "connected");
+        sockets.push(socket);
+    }
+    Ok(sockets)
+}
+
+/// The next JSON.
+async fn answer(socket: &mut RawSocket) -> Result<Value> {
+    loop {
+        let frame = tokio::time::timeout(PATIENCE, socket.next()).await??.context("the connection ended")?;
+        match frame.opcode {
+            opcode::TEXT => return Ok(serde_json::from_str(frame.text())?),
+            opcode::CLOSE => anyhow::bail!("closed with {:?}", frame.close_code()),
+            _ => {}
+        }
+    }
+}
+
+#[tokio::test]
+async fn frames_that_come_byte_by_byte_hold_no_more_than_they_may_be_long() -> Result<()> {
+    const COUNT: usize = 300;
+    // A message of up to 64 KiB; its room doubles as it grows, and the old one lives while it is copied.
+    const BOUND: u64 = COUNT as u64 * 256 * KIB;
+    let stack = Stack::start().await?;
+    let mut slow = sockets(&stack, COUNT, "").await?;
+    let watch = Watch::begin(stack.gateway(0))?;
+    let long = format!(r#"{{"type":"ping","ref":"r","x":"{}"}}"#, "a".repeat(60_000));
+    let bytes = frame(TEXT, long.as_bytes(), MASK);
+    let (most, rest) = bytes.split_at(bytes.len() - 20);
+    for socket in &mut slow {
+        socket.send_bytes(most).await?;
+    }
+    for byte in &rest[..19] {
+        for socket in &mut slow {
+            socket.send_bytes(&[*byte]).await?;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    stack.connect("alice").await?.ping().await?;
+    for socket in &mut slow {
+        socket.send_bytes(&rest[19..]).await?;
+        let pong = answer(socket).await?;
+        ensure!(pong["type"] == "pong" && pong["ref"] == "r", "{pong}");
+    }
+    watch.stayed_within(BOUND, "slow frames")
+}
+
+#[tokio::test]
+async fn fragments_that_never_end_are_refused_at_the_bound() -> Result<()> {
+    const COUNT: usize = 100;
+    const BOUND: u64 = COUNT as u64 * 256 * KIB;
+    let stack = Stack::start().await?;
+    let mut endless = sockets(&stack, COUNT, "").await?;
+    let watch = Watch::begin(stack.gateway(0))?;
+    let begin = frame(opcode::TEXT, &[b'a'; 1_000], MASK);
+    let more = frame(opcode::CONTINUATION, &[b'a'; 1_000], MASK).repeat(70);
+    for socket in &mut endless {
+        socket.send_bytes(&begin).await?;
+        // It may be refused before all are sent.
+        let _ = socket.send_bytes(&more).await;
+    }
+    for socket in &mut endless {
+        let code = socket.until_close(PATIENCE).await?;
+        ensure!(code == Some(1009), "{code:?}");
+    }
+    watch.stayed_within(BOUND, "endless fragments")
+}
+
+// Covers: bad_request.
+#[tokio::test]
+async fn huge_refs_and_deep_json_are_answered_in_few_words_and_leave_nothing_behind() -> Result<()> {
+    const COUNT: usize = 20;
+    const FRAMES: usize = 50;
+    // Frames are read one at a time by each thread; what is held does not grow with their number.
+    const BOUND: u64 = 32 * MIB;
+    let stack = Stack::start().await?;
+    let mut hostile = sockets(&stack, COUNT, "").await?;
+    let watch = Watch::begin(stack.gateway(0))?;
+    let huge = format!(r#"{{"type":"ping","ref":"{}"}}"#, "r".repeat(65_000));
+    let lists =
+        format!(r#"{{"type":"signal","room":"a","data":{}{}}}"#, "[".repeat(32_000), "]".repeat(32_000));
+    let objects = format!(
+        r#"{{"type":"message:send","room":"a","client_id":"c","content":"x","metadata":{}"#,
+        r#"{"a":"#.repeat(12_000)
+    );
+    let quotes = "\"".repeat(65_000);
+    let texts = [huge, lists, objects, quotes];
+    let attacks = hostile.iter_mut().enumerate().map(async |(number, socket)| {
+        for text in texts.iter().cycle().skip(number).take(FRAMES) {
+            socket.send(opcode::TEXT, text.as_bytes()).await?;
+            let error = answer(socket).await?;
+            ensure!(error["type"] == "error" && error.get("ref").is_none(), "{error}");
+            ensure!(
+                ["bad_request", "too_large", "rate_limited"].iter().any(|code| error["code"] == *code),
+                "{error}"
+            );
+            ensure!(error.to_string().len() < 1_000, "{error}");
+        }
+        Ok(())
+    });
+    try_join_all(attacks).await?;
+    watch.stayed_within(BOUND, "huge refs and deep JSON")?;
+    stack.connect("alice").await?.ping().await?;
+    Ok(())
+}
+
+// Covers: 1007.
+#[tokio::test]
+async fn what_is_not_utf_8_is_refused_wherever_it_is_split() -> Result<()> {
+    let stack = Stack::start().await?;
+    let port = stack.gateway(0).ports().public;
+    let broken: [&[u8]; 9] = [
+        b"\xff",
+        b"\xc0\x80",
+        b"\xe0\x80\x80",
+        b"\xed\xa0\x80",
+        b"\xf0\x80\x80\x80",
+        b"\xf4\x90\x80\x80",
+        b"\xe2\x82",
+        b"\xf0\x9f\x99",
+        b"\x80",
+    ];
+    for broken in broken {
+        let text = [br#"{"ref":""#, broken, br#""}"#].concat();
+        for cut in 8..=8 + broken.len() {
+            // Split between frames, and within one by the packets that it comes in.
+            let fragments =
+                [frame(opcode::TEXT, &text[..cut], MASK), frame(0x80, &text[cut..], MASK)].concat();
+            let whole = frame(TEXT, &text, MASK);
+            for (bytes, at) in [(&fragments, 6 + cut), (&whole, 6 + cut)] {
+                let mut socket = RawSocket::open(port, &stack.token("alice")).await?;
+                socket.send_bytes(&bytes[..at]).await?;
+                tokio::time::sleep(Duration::from_millis(2)).await;
+                // The first part may have been enough.
+                let _ = socket.send_bytes(&bytes[at..]).await;
+                let code = socket.until_close(PATIENCE).await?;
+                ensure!(code == Some(1007), "{broken:?} cut at {cut}: {code:?}");
+            }
+        }
+    }
+    stack.connect("alice").await?.ping().await?;
+    Ok(())
+}
+
+// Covers: 1009.
+#[tokio::test]
+async fn many_bombs_at_once_cost_no_more_than_one_inflater_for_each_thread() -> Result<()> {
+    const COUNT: usize = 100;
+    // What arrived (up to 64 KiB each, not inflated), and 64 KiB for each thread's inflater.
+    const BOUND: u64 = COUNT as u64 * 256 * KIB;
+    let stack = Stack::start().await?;
+    let mut bombers = sockets(&stack, COUNT, &format!("Sec-WebSocket-Extensions: {OFFER}\r\n")).await?;
+    let watch = Watch::begin(stack.gateway(0))?;
+    let bomb = frame(TEXT | COMPRESSED, &deflated(&vec![b' '; 48 * 1024 * 1024]), MASK);
+    ensure!(bomb.len() < 64 * 1024, "{}", bomb.len());
+    let attacks = bombers.iter_mut().map(async |socket| {
+        socket.send_bytes(&bomb).await?;
+        let code = socket.until_close(PATIENCE).await?;
+        ensure!(code == Some(1009), "{code:?}");
+        Ok(())
+    });
+    try_join_all(attacks).await?;
+    watch.stayed_within(BOUND, "bombs")?;
+    stack.connect("alice").await?.ping().await?;
+    Ok(())
+}

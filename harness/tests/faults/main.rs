@@ -1,0 +1,33 @@
+//! What breaks: processes, links, disks and clocks under load, drains, rolling restarts.
+//! One program per subject, a module per behaviour: linking each file by itself took minutes.
+
+#![allow(clippy::unwrap_used)]
+
+mod drain;
+mod drain_persistence;
+mod faults;
+mod faults_clients;
+mod faults_clock;
+mod kills;
+mod postgres_away;
+mod postgres_faults;
+mod postgres_gone;
+mod rolling;
+mod sabotage;
+mod sabotage_bounded;
+
+#[path = "../support/crowd.rs"]
+#[allow(dead_code, reason = "each test program uses its part")]
+mod crowd;
+#[path = "../support/draining.rs"]
+#[allow(dead_code, reason = "each test program uses its part")]
+mod draining;
+#[path = "../support/room_log.rs"]
+#[allow(dead_code, reason = "each test program uses its part")]
+mod room_log;
+#[path = "../support/show.rs"]
+#[allow(dead_code, reason = "each test program uses its part")]
+mod show;
+#[path = "../support/steady.rs"]
+#[allow(dead_code, reason = "each test program uses its part")]
+mod steady;

@@ -1,0 +1,191 @@
+//! PostgreSQL is there and takes nothing, or not from us: read-only, its disk full, no connection left, tables locked.
+//! Each passes without anybody's help, nothing is lost or put aside, and meanwhile whoever asks is told `unavailable`.
+
+use std::time::{Duration, Instant};
+
+use crate::room_log::{PATIENCE, RoomLog, hold, metric};
+use anyhow::{Result, ensure};
+use serde_json::json;
+use tidings_harness::{Stack, http};
+use tokio::process::{Child, Command};
+
+const ROOMY: u64 = 10_000;
+
+/// Appends what is waiting to be stored.
+async fn append(room: &RoomLog, names: std::ops::RangeInclusive<u32>) -> Result<()> {
+    for name in names {
+        room.append(&format!("m{name}")).await?;
+    }
+    Ok(())
+}
+
+/// Everything is stored once, in order, nothing was put aside, and no partition was taken for stuck.
+async fn healed(stack: &Stack, room: &RoomLog, count: u32) -> Result<()> {
+    room.until_head(stack, count as usize).await?;
+    let expected: Vec<String> = (1..=count).map(|n| format!("m{n}")).collect();
+    ensure!(room.texts(stack).await? == expected);
+    ensure!(stack.database().value("SELECT count(*) FROM dead_letters").await? == "0");
+    ensure!(metric(stack, 0, "tidings_persistence_voids_total").await? == 0.0);
+    ensure!(metric(stack, 0, "tidings_persistence_holes_total").await? == 0.0);
+    let log = stack.persistence(0).log()?;
+    ensure!(!log.contains("neither be written nor put aside") && !log.contains("panicked"), "{log}");
+    Ok(())
+}
+
+async fn retried_since_it_was_away(stack: &Stack) -> Result<()> {
+    let begun = Instant::now();
+    while metric(stack, 0, r#"tidings_persistence_retries_total{cause="away"}"#).await.unwrap_or(0.0) < 5.0 {
+        ensure!(begun.elapsed() < PATIENCE, "the writer does not try again");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_read_only_server_is_read_from_and_what_is_sent_waits() -> Result<()> {
+    // The lease outlasts it: the writer itself finds out.
+    let builder = Stack::builder().gateways(0).own_postgres().persistence_env("TIDINGS_LEASE_MS", 60_000);
+    let stack = builder.start().await?;
+    let room = RoomLog::new(&stack, ROOMY).await?;
+    room.send("m1").await?;
+    let set = |value: &str| format!("ALTER SYSTEM SET default_transaction_read_only = {value}");
+    let (reload, alice) = ("SELECT pg_reload_conf()", stack.http("alice"));
+    stack.database().query(&set("on")).await?;
+    stack.database().query(reload).await?;
+    while stack.database().value("SHOW default_transaction_read_only").await? != "on" {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    append(&room, 2..=40).await?;
+    retried_since_it_was_away(&stack).await?;
+    alice.messages(room.room.as_str(), "").await?.expect(200);
+    let made = alice.create_room("private", &["bob"]).await?.expect(503);
+    ensure!((made.code(), &made.body["retry_after_ms"]) == ("unavailable", &json!(1000)), "{made:?}");
+    ensure!(room.texts(&stack).await? == ["m1"]);
+    stack.database().query(&set("off")).await?;
+    stack.database().query(reload).await?;
+    healed(&stack, &room, 40).await?;
+    alice.new_room(&["bob"]).await?;
+    Ok(())
+}
+
+/// Behind an address there may be a replica for a moment, then the new primary: whoever connected meanwhile must not stay.
+#[tokio::test]
+async fn connections_that_may_only_read_are_given_up_once_others_may_write() -> Result<()> {
+    let builder = Stack::builder().gateways(0).own_postgres().persistence_env("TIDINGS_LEASE_MS", 60_000);
+    let stack = builder.start().await?;
+    let room = RoomLog::new(&stack, ROOMY).await?;
+    room.send("m1").await?;
+    let database = stack.database();
+    let set = |to: &str| {
+        format!("DO $$ BEGIN EXECUTE format('ALTER DATABASE %I {to}', current_database()); END $$")
+    };
+    let hang_up = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity \
+                   WHERE datname = current_database() AND pid <> pg_backend_pid()";
+    database.query(&format!("{}; {hang_up}", set("SET default_transaction_read_only = on"))).await?;
+    append(&room, 2..=40).await?;
+    retried_since_it_was_away(&stack).await?;
+    database
+        .query(&format!("SET TRANSACTION READ WRITE; {}", set("RESET default_transaction_read_only")))
+        .await?;
+    healed(&stack, &room, 40).await?;
+    stack.http("alice").new_room(&["bob"]).await?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_full_disk_is_waited_out() -> Result<()> {
+    let stack = Stack::builder().gateways(0).start().await?;
+    let room = RoomLog::new(&stack, ROOMY).await?;
+    room.send("m1").await?;
+    let full = "CREATE FUNCTION full_disk() RETURNS trigger LANGUAGE plpgsql AS \
+                  $$ BEGIN RAISE EXCEPTION 'could not extend file' USING ERRCODE = '53100'; END $$; \
+                CREATE TRIGGER full_disk BEFORE INSERT ON messages FOR EACH STATEMENT EXECUTE FUNCTION full_disk()";
+    stack.database().query(full).await?;
+    append(&room, 2..=40).await?;
+    retried_since_it_was_away(&stack).await?;
+    ensure!(room.texts(&stack).await? == ["m1"]);
+    stack.database().query("DROP TRIGGER full_disk ON messages").await?;
+    healed(&stack, &room, 40).await
+}
+
+/// Takes connections until the server has none left. Each is free again soon after its client is dropped, because its
+/// backend looks for the client while it sleeps.
+async fn take_all_connections(stack: &Stack) -> Result<Vec<Child>> {
+    let mut taken: Vec<Child> = Vec::new();
+    let begun = Instant::now();
+    loop {
+        taken.retain_mut(|child| child.try_wait().is_ok_and(|ended| ended.is_none()));
+        for _ in 0..8 {
+            let mut psql = Command::new("psql");
+            psql.args(["--no-psqlrc", "--quiet", "--output=/dev/null", "--command", "SELECT pg_sleep(600)"]);
+            psql.env("PGOPTIONS", "-c client_connection_check_interval=200");
+            psql.arg(stack.database().url()).stderr(std::process::Stdio::null()).kill_on_drop(true);
+            taken.push(psql.spawn()?);
+        }
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        if stack.database().query("SELECT 1").await.is_err_and(|error| error.to_string().contains("too many"))
+        {
+            return Ok(taken);
+        }
+        ensure!(begun.elapsed() < PATIENCE, "there are always more");
+    }
+}
+
+#[tokio::test]
+async fn a_server_whose_connections_are_all_taken_is_waited_for() -> Result<()> {
+    let stack = Stack::builder().gateways(0).own_postgres().start().await?;
+    let database = stack.database();
+    database.query("ALTER SYSTEM SET max_connections = 20").await?;
+    database.server().restart().await?;
+    stack.persistence(0).restart().await?;
+    let room = RoomLog::new(&stack, ROOMY).await?;
+    room.send("m1").await?;
+    let (node, alice) = (stack.persistence(0), stack.http("alice"));
+    node.pause()?;
+    let ours =
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name LIKE 'tidings%'";
+    database.query(ours).await?;
+    let taken = take_all_connections(&stack).await?;
+    node.resume()?;
+    append(&room, 2..=40).await?;
+    let asked = (0..50).map(|_| alice.messages(room.room.as_str(), ""));
+    for answer in futures_util::future::try_join_all(asked).await? {
+        ensure!((answer.status, answer.code()) == (503, "unavailable"), "{answer:?}");
+    }
+    retried_since_it_was_away(&stack).await?;
+    let ready = http::client().get(format!("{}/readyz", node.admin())).send().await?;
+    ensure!(ready.status() == 503 && ready.text().await?.contains("database"));
+    drop(taken);
+    node.until_ready().await?;
+    healed(&stack, &room, 40).await?;
+    alice.messages(room.room.as_str(), "").await?.expect(200);
+    Ok(())
+}
+
+/// A lock that somebody holds for longer than a statement may take.
+async fn locked(table: &str, history: &[(u16, &str)]) -> Result<()> {
+    let stack = Stack::builder().gateways(0).start().await?;
+    let room = RoomLog::new(&stack, ROOMY).await?;
+    room.send("m1").await?;
+    let held = hold(&stack, &format!("LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE"), 12.0).await?;
+    append(&room, 2..=40).await?;
+    let alice = stack.http("alice");
+    let asked = (0..50).map(|_| alice.messages(room.room.as_str(), ""));
+    for answer in futures_util::future::try_join_all(asked).await? {
+        ensure!(history.contains(&(answer.status, answer.code())), "{answer:?}");
+    }
+    held.await?;
+    healed(&stack, &room, 40).await?;
+    alice.messages(room.room.as_str(), "").await?.expect(200);
+    Ok(())
+}
+
+#[tokio::test]
+async fn while_the_messages_are_locked_history_is_unavailable_in_time_and_what_is_sent_waits() -> Result<()> {
+    locked("messages", &[(503, "unavailable")]).await
+}
+
+#[tokio::test]
+async fn while_the_partitions_are_locked_history_is_read_and_what_is_sent_waits() -> Result<()> {
+    locked("partitions", &[(200, "")]).await
+}

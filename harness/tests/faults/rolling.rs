@@ -1,0 +1,85 @@
+//! A rolling restart of three gateways and two persistence nodes under load: no error reaches a sender, nothing is
+//! missing or double, and nobody sees all come back at once.
+
+use crate::crowd;
+use std::time::{Duration, Instant};
+
+use crate::crowd::Crowd;
+use anyhow::{Result, ensure};
+use tidings_harness::{Node, Stack};
+
+const DRAIN: Duration = Duration::from_secs(10);
+/// Reconnects are counted in so many slices of the drain time.
+const SLICES: u32 = 10;
+/// Of load between two restarts.
+const PAUSE: Duration = Duration::from_secs(2);
+
+/// One node's end and new beginning.
+async fn restart(node: &Node) -> Result<(Instant, Instant)> {
+    let begun = Instant::now();
+    node.stop().await?;
+    let gone = Instant::now();
+    node.restart().await?;
+    tokio::time::sleep(PAUSE).await;
+    Ok((begun, gone))
+}
+
+/// How many of these moments lie in each slice of the drain time.
+fn slices(moments: &[Instant], begun: Instant) -> Vec<usize> {
+    let slice = DRAIN / SLICES;
+    let mut counts = vec![0; SLICES as usize];
+    for moment in moments {
+        let number = moment.duration_since(begun).as_nanos() / slice.as_nanos();
+        let last = counts.len() - 1;
+        counts[usize::try_from(number).unwrap_or(last).min(last)] += 1;
+    }
+    counts
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "long: a rolling restart"]
+async fn a_rolling_restart_under_load_loses_nothing_and_no_sender_is_told_of_an_error() -> Result<()> {
+    let builder = Stack::builder().gateways(3).persistence(2);
+    let builder = builder.gateway_env("TIDINGS_DRAIN_MS", DRAIN.as_millis());
+    let builder = builder.gateway_env("TIDINGS_MESSAGES_PER_SECOND", 1_000);
+    let stack = builder.persistence_env("TIDINGS_UNREADY_MS", 1_000).start().await?;
+    let crowd = Crowd::gather(&stack).await?;
+    tokio::time::sleep(PAUSE).await;
+
+    let mut drains = Vec::new();
+    for number in 0..3 {
+        drains.push((number, restart(stack.gateway(number)).await?));
+        if number < 2 {
+            restart(stack.persistence(number)).await?;
+        }
+    }
+    let done = crowd.disperse().await?;
+
+    println!("{} turned away, {} refused by HTTP", done.turned_away.len(), done.refused);
+    println!("{} messages in {:?}, {} a second", done.messages, done.took, done.rate());
+    let mut reconnects = 0;
+    for (number, (begun, gone)) in drains {
+        let moments = done.connected_between(begun, gone);
+        let slices = slices(&moments, begun);
+        println!("gateway {number}: {} reconnects in {:?}: {slices:?}", moments.len(), gone - begun);
+        let (mean, peak) =
+            (moments.len() as f64 / f64::from(SLICES), slices.iter().max().copied().unwrap_or(0));
+        ensure!(
+            peak as f64 <= 3.0 * mean,
+            "gateway {number}: {peak} at once, {mean} in the mean: {slices:?}"
+        );
+        let log = stack.gateway(number).log()?;
+        ensure!(log.contains(r#""cut":0"#), "who obeys is not cut off: {log}");
+        reconnects += moments.len();
+    }
+    // Everybody of the first, who then are on the second, and all of those on the third.
+    ensure!(reconnects >= crowd::CONNECTIONS, "{reconnects} reconnects");
+    ensure!(done.errors.is_empty(), "{} errors: {:#?}", done.errors.len(), done.errors);
+    // Whoever comes to a node that stops is sent on, or finds nobody.
+    let known = |why: &&String| why.contains("this node is stopping") || why.contains("Connection refused");
+    let unknown: Vec<&String> = done.turned_away.iter().filter(|why| !known(why)).collect();
+    ensure!(unknown.is_empty(), "{unknown:#?}");
+    ensure!(done.verdict.is_clean(), "{:#?}", done.verdict);
+    ensure!(done.rate() >= 100.0, "no load: {} a second", done.rate());
+    Ok(())
+}

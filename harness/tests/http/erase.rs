@@ -1,0 +1,302 @@
+//! `DELETE /me`: nothing is left of whoever is erased, in no table and in no key of Redis, whatever happens meanwhile.
+
+use std::time::{Duration, Instant};
+
+use crate::marked::{MARK, erase, live, mallory, stack, token, until_indexed};
+use crate::traces::traces;
+use anyhow::{Context, Result, ensure};
+use serde_json::{Value, json};
+use tidings_harness::{Client, Http, Stack};
+
+const PATIENCE: Duration = Duration::from_secs(30);
+
+async fn nothing_is_left(stack: &Stack) -> Result<()> {
+    until_indexed(stack).await?;
+    let left = traces(stack, MARK).await?;
+    ensure!(left.is_empty(), "left behind:\n{}", left.join("\n"));
+    Ok(())
+}
+
+// Covers: DELETE /me.
+#[tokio::test]
+async fn nothing_of_whoever_is_erased_is_left_anywhere() -> Result<()> {
+    let stack = stack().await?;
+    let rooms = live(&stack).await?;
+    until_indexed(&stack).await?;
+    let before: Vec<String> = traces(&stack, MARK)
+        .await?
+        .iter()
+        .map(|trace| trace.split(':').next().unwrap_or_default().to_owned())
+        .collect();
+    for place in [
+        "dead_letters",
+        "events",
+        "message_search",
+        "message_versions",
+        "messages",
+        "messages_archive",
+        "reactions",
+        "users",
+    ] {
+        ensure!(
+            before.iter().any(|found| found == place),
+            "there is nothing to erase in {place}: {before:?}"
+        );
+    }
+    ensure!(before.iter().any(|found| found.starts_with("redis account")), "{before:?}");
+    let heads = "SELECT id, head_seq FROM rooms ORDER BY id";
+    let heads_before = stack.database().query(heads).await?;
+    let ids = "SELECT room_id, seq, id, sender_id, client_id, at FROM messages ORDER BY 1, 2";
+    let ids_before = stack.database().query(ids).await?;
+
+    assert_eq!(erase(&mallory(&stack)).await?, 204);
+    nothing_is_left(&stack).await?;
+
+    // Places, ids and client ids stay; heads moved on by her leaving, and by handing on what was hers.
+    assert_eq!(stack.database().query(ids).await?, ids_before);
+    for (before, after) in heads_before.iter().zip(stack.database().query(heads).await?) {
+        let moved = after[1].parse::<u64>()? - before[1].parse::<u64>()?;
+        let by = if before[0] == rooms[1] || before[0] == rooms[6] {
+            0
+        } else if before[0] == rooms[2] || before[0] == rooms[3] {
+            2
+        } else {
+            1
+        };
+        assert_eq!(moved, by, "{}", before[0]);
+    }
+    let alice = stack.http("alice");
+    let page = alice.messages(&rooms[0], "").await?.expect(200).body;
+    let first = &page["messages"][0];
+    assert_eq!(
+        (&first["content"], &first["metadata"], &first["edited_at"]),
+        (&json!("of alice"), &Value::Null, &Value::Null)
+    );
+    assert_eq!(first["reactions"], json!([]));
+    let second = &page["messages"][1];
+    assert_eq!(
+        (&second["deleted"], &second["content"], &second["sender"], &second["reactions"]),
+        (&json!(true), &json!(""), &json!({"id": "mallory", "name": null, "picture": null}), &json!([]))
+    );
+    // The log is dense, and others find their texts again.
+    let events = alice.events(&rooms[0], "limit=200").await?.expect(200).body;
+    let seqs: Vec<u64> =
+        events["events"].as_array().into_iter().flatten().filter_map(|event| event["seq"].as_u64()).collect();
+    assert_eq!(seqs, (1..=seqs.len() as u64).collect::<Vec<_>>());
+    let found = alice.get("/search?q=of%20alice").await?.expect(200).body;
+    assert_eq!(found["results"].as_array().map(Vec::len), Some(1));
+    assert_eq!(stack.database().value("SELECT count(*) FROM members WHERE user_id = 'mallory'").await?, "0");
+
+    // Again is the same; whoever comes with an old token is shut out, and tells us nothing new.
+    assert_eq!(erase(&mallory(&stack)).await?, 204);
+    assert_eq!(mallory(&stack).get("/me/rooms").await?.expect(403).code(), "forbidden");
+    let refused = Client::connect(&stack.gateway(0).ws(), &token(&stack)).await.err().context("let in")?;
+    assert_eq!(refused.code(), "forbidden");
+    let root = Http::new(&stack.persistence(0).url(), &stack.admin_token("root"));
+    assert_eq!(root.put_user("mallory", json!({"name": MARK, "blocked": false})).await?.status, 409);
+    nothing_is_left(&stack).await
+}
+
+#[tokio::test]
+async fn the_last_owner_hands_the_room_to_whoever_was_there_longest() -> Result<()> {
+    let stack = stack().await?;
+    let http = mallory(&stack);
+    let members = json!([{"user": "greg", "role": "guest"}, {"user": "mia"}, {"user": "ada", "role": "admin"}, {"user": "bea", "role": "admin"}]);
+    let create = async |kind: &str, members: Value| -> Result<String> {
+        let body = json!({"kind": kind, "members": members});
+        Ok(http.post("/rooms", body).await?.expect(201).body["room"].as_str().unwrap_or_default().to_owned())
+    };
+    let admins = create("private", members).await?;
+    let plain = create(
+        "public",
+        json!([{"user": "greg", "role": "guest"}, {"user": "mia"}, {"user": "vip", "role": "vip"}]),
+    )
+    .await?;
+    let guests = create("private", json!([{"user": "greg", "role": "guest"}])).await?;
+    let alone = create("private", json!([])).await?;
+    let owners =
+        create("private", json!([{"user": "ada", "role": "admin"}, {"user": "olga", "role": "owner"}]))
+            .await?;
+    let direct = create("direct", json!([{"user": "mia"}])).await?;
+    let archived = create("private", json!([{"user": "mia"}])).await?;
+    http.archive_room(&archived).await?.expect(204);
+    // In the order in which they came.
+    for (user, days) in [("bea", 3), ("ada", 2), ("vip", 3), ("mia", 2), ("greg", 9)] {
+        stack
+            .database()
+            .query(&format!(
+                "UPDATE members SET joined_at = now() - interval '{days} days' WHERE user_id = '{user}'"
+            ))
+            .await?;
+    }
+    let socket = stack.connect("mia").await?;
+    socket.join_and_catch_up(&plain).await?;
+
+    assert_eq!(erase(&http).await?, 204);
+    let owner_of = async |room: &str| {
+        stack
+            .database()
+            .query(&format!(
+                "SELECT user_id FROM members WHERE room_id = '{room}' AND role = 'owner' ORDER BY 1"
+            ))
+            .await
+    };
+    for (room, owner) in [
+        (&admins, "bea"),
+        (&plain, "vip"),
+        (&guests, "greg"),
+        (&owners, "olga"),
+        (&direct, "mia"),
+        (&archived, "mia"),
+    ] {
+        assert_eq!(owner_of(room).await?, [[owner]], "{room}");
+    }
+    assert!(owner_of(&alone).await?.is_empty());
+    let told = socket.wait_for("member:changed", PATIENCE).await?;
+    let went = socket.wait_for("member:removed", PATIENCE).await?;
+    ensure!(
+        format!("{told:?}").contains("vip") && format!("{went:?}").contains("mallory"),
+        "{told:?} {went:?}"
+    );
+    let counts = "SELECT count(*) FROM rooms r WHERE r.member_count <> (SELECT count(*) FROM members m WHERE m.room_id = r.id)";
+    assert_eq!(stack.database().value(counts).await?, "0");
+    Ok(())
+}
+
+#[tokio::test]
+async fn whoever_is_erased_while_talking_is_cut_off_and_leaves_nothing() -> Result<()> {
+    let stack = stack().await?;
+    let room = stack.http("alice").new_room(&["mallory"]).await?;
+    let mut talking = Vec::new();
+    for number in 0..3 {
+        let socket = Client::connect(&stack.gateway(0).ws(), &token(&stack)).await?;
+        let room = room.clone();
+        talking.push(tokio::spawn(async move {
+            for n in 0.. {
+                let send = json!({"room": room, "client_id": format!("{number}-{n}"), "content": format!("{MARK} {n}"), "ack": "accepted"});
+                if socket.send_with(send).await.is_err() {
+                    break;
+                }
+            }
+            socket.until_closed().await
+        }));
+    }
+    let stored = "SELECT count(*) FROM messages";
+    let begun = Instant::now();
+    while stack.database().value(stored).await?.parse::<u32>()? < 100 {
+        ensure!(begun.elapsed() < PATIENCE, "nobody talks");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert_eq!(erase(&mallory(&stack)).await?, 204);
+    for closed in talking {
+        assert_eq!(closed.await??.code, Some(4403));
+    }
+    nothing_is_left(&stack).await
+}
+
+#[tokio::test]
+async fn an_erasure_that_was_cut_off_is_finished_by_whoever_is_left() -> Result<()> {
+    let mut stack = stack().await?;
+    live(&stack).await?;
+    // It can begin, and not come to its end.
+    let url = stack.database().url().to_owned();
+    let mut holder = tokio::process::Command::new("psql")
+        .args([
+            "--no-psqlrc",
+            "--quiet",
+            "--output=/dev/null",
+            "--command",
+            "BEGIN; LOCK TABLE messages_archive IN SHARE MODE; SELECT pg_sleep(60)",
+            &url,
+        ])
+        .kill_on_drop(true)
+        .spawn()?;
+    let http = mallory(&stack);
+    let asking = tokio::spawn(async move { erase(&http).await });
+    let begun = Instant::now();
+    let under_way = "SELECT count(*) FROM users WHERE erasing_at IS NOT NULL AND erased_at IS NULL";
+    let waits = "SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 'messages_archive'::regclass";
+    while stack.database().value(under_way).await? != "1" || stack.database().value(waits).await? == "0" {
+        ensure!(begun.elapsed() < PATIENCE, "it does not begin");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert_eq!(
+        mallory(&stack).get("/me/rooms").await?.expect(403).code(),
+        "forbidden",
+        "shut out from the start"
+    );
+    ensure!(!traces(&stack, MARK).await?.is_empty());
+    stack.persistence(0).kill();
+    ensure!(asking.await?.is_err());
+    holder.kill().await?;
+    let end = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND datname = current_database()";
+    stack.database().query(end).await?;
+
+    stack.add_persistence(tidings_harness::Ports::free()?).await?;
+    let begun = Instant::now();
+    while stack.database().value(under_way).await? != "0" {
+        ensure!(begun.elapsed() < Duration::from_secs(60), "nobody goes on with it");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    nothing_is_left(&stack).await?;
+    let again = Http::new(&stack.persistence(1).url(), &token(&stack));
+    assert_eq!(erase(&again).await?, 204);
+    Ok(())
+}
+
+#[tokio::test]
+async fn what_is_erased_is_not_put_back_by_an_indexer_that_was_under_way() -> Result<()> {
+    let stack = Stack::builder().gateways(0).start().await?;
+    let http = mallory(&stack);
+    let room = http.new_room(&["bob"]).await?;
+    // The indexer has read what she said, and takes its time to commit it.
+    let slow = "CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN PERFORM pg_sleep(4); RETURN NULL; END'; \
+                CREATE TRIGGER slow AFTER INSERT ON message_search EXECUTE FUNCTION slow()";
+    stack.database().query(slow).await?;
+    http.send(&room, "c", &format!("words {MARK}")).await?.expect(201);
+    let sleeps =
+        "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep' AND datname = current_database()";
+    let begun = Instant::now();
+    while stack.database().value(sleeps).await? == "0" {
+        ensure!(begun.elapsed() < PATIENCE, "nothing is indexed");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert_eq!(erase(&http).await?, 204);
+    nothing_is_left(&stack).await
+}
+
+#[tokio::test]
+async fn a_name_that_is_told_while_an_erasure_begins_is_not_taken_over() -> Result<()> {
+    let stack = Stack::builder().gateways(0).start().await?;
+    stack.http("mallory").get("/me/rooms").await?.expect(200);
+    let begins = "BEGIN; SELECT FROM users WHERE id = 'mallory' FOR UPDATE; SELECT pg_sleep(2); \
+                  UPDATE users SET erasing_at = now(), blocked = true, name = NULL WHERE id = 'mallory'; COMMIT";
+    let mut beginning = tokio::process::Command::new("psql")
+        .args(["--no-psqlrc", "--quiet", "--output=/dev/null", "--command", begins, stack.database().url()])
+        .spawn()?;
+    let sleeps =
+        "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep' AND datname = current_database()";
+    let begun = Instant::now();
+    while stack.database().value(sleeps).await? == "0" {
+        ensure!(begun.elapsed() < PATIENCE, "the row is not locked");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    // It has read that she is not being erased, and waits to write her name.
+    assert_eq!(mallory(&stack).get("/me/rooms").await?.status, 403);
+    ensure!(beginning.wait().await?.success());
+    nothing_is_left(&stack).await
+}
+
+#[tokio::test]
+async fn only_whoever_may_use_the_service_is_erased_by_asking() -> Result<()> {
+    let stack = Stack::builder().gateways(0).start().await?;
+    let alice = stack.http("alice");
+    assert_eq!(erase(&alice.with_token("")).await?, 401);
+    alice.get("/me/rooms").await?.expect(200);
+    stack.database().query("UPDATE users SET blocked = true").await?;
+    assert_eq!(erase(&alice).await?, 403);
+    assert_eq!(stack.database().value("SELECT count(*) FROM users WHERE erasing_at IS NOT NULL").await?, "0");
+    assert_eq!(erase(&stack.http("stranger")).await?, 204, "there is nothing of them");
+    assert_eq!(stack.database().value("SELECT count(*) FROM users WHERE id = 'stranger'").await?, "0");
+    Ok(())
+}

@@ -1,0 +1,228 @@
+//! `tidings-persistence export`: all that is there, as lines that `import` reads elsewhere, and that can be gone on with.
+
+use crate::importing::{file, import, message, stack};
+use anyhow::{Result, ensure};
+use serde_json::{Value, json};
+use tidings_harness::{Stack, node};
+
+async fn export(stack: &Stack, arguments: &[&str]) -> Result<Vec<Value>> {
+    Ok(export_telling(stack, arguments).await?.0)
+}
+
+/// And what was told beside.
+async fn export_telling(stack: &Stack, arguments: &[&str]) -> Result<(Vec<Value>, String)> {
+    let mut command = tokio::process::Command::new(node::program("tidings-persistence")?);
+    let output = command
+        .arg("export")
+        .args(arguments)
+        .args(["--database-url", stack.database().url()])
+        .output()
+        .await?;
+    ensure!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+    let lines = String::from_utf8(output.stdout)?;
+    let lines = lines.lines().map(serde_json::from_str).collect::<Result<_, _>>()?;
+    Ok((lines, String::from_utf8(output.stderr)?))
+}
+
+/// The lines without the places of messages, which an import numbers anew; an answer tells what it answers instead.
+fn placeless(lines: &[Value]) -> Vec<Value> {
+    let said = |room: &Value, id: &Value| {
+        let is_it = |line: &&Value| line["type"] == "message" && line["room"] == *room && line["id"] == *id;
+        lines.iter().find(is_it).map_or(Value::Null, |line| line["content"].clone())
+    };
+    let mut placeless: Vec<Value> = lines
+        .iter()
+        .map(|line| {
+            let mut told = line.clone();
+            if line["type"] == "message" {
+                told["id"] = Value::Null;
+                told["reply_to"] = said(&line["room"], &line["reply_to"]);
+            }
+            told
+        })
+        .collect();
+    // Members are in the line of their room, or behind it: all the same in the end.
+    placeless.retain(|line| line["type"] != "member");
+    placeless
+}
+
+#[tokio::test]
+async fn what_is_exported_can_be_imported_elsewhere_and_be_gone_on_with() -> Result<()> {
+    let (here, there) = (stack().await?, stack().await?);
+    let mut lines = vec![
+        json!({"type": "user", "id": "alice", "name": "Alice A.", "picture": "https://example.org/a"}),
+        json!({"type": "room", "id": "general", "kind": "private", "name": "General", "created_by": "alice",
+            "created_at": "2018-01-01T00:00:00Z", "metadata": {"topic": "tea"}, "members": [{"user": "bob", "role": "admin"}]}),
+        json!({"type": "room", "id": "two", "kind": "direct", "created_by": "bob", "members": [{"user": "alice"}]}),
+        json!({"type": "room", "id": "empty", "kind": "public", "created_by": "bob"}),
+        json!({"type": "member", "room": "general", "user": "carol", "role": "guest"}),
+        json!({"type": "message", "room": "general", "id": "m/1", "sender": "alice", "at": "2019-05-06T07:08:09Z",
+            "content": "first\nZoë ☕", "kind": "note", "metadata": {"b": 1.0, "a": [2]}}),
+        json!({"type": "message", "room": "general", "id": "m/2", "sender": "bob", "content": "answer", "reply_to": "m/1",
+            "visible_to": {"users": ["alice"]}, "at": "2019-05-06T07:08:10Z"}),
+        message("two", 1, "bob"),
+    ];
+    // More than a page of messages and of members.
+    lines.extend((10..1100).map(|id| message("general", id, "alice")));
+    let crowd = (0..700).map(|number| json!({"user": format!("u{number:03}")}));
+    lines.push(json!({"type": "room", "id": "crowd", "kind": "private", "created_by": "alice", "members": crowd.collect::<Vec<_>>()}));
+    import(&here, &file(&here, "a.jsonl", lines)?, &["--strict"]).await?;
+    let alice = here.http("alice");
+    for (method, path, body) in [
+        (
+            "POST",
+            "/rooms/general/messages",
+            Some(json!({"client_id": "live", "content": "live", "attachments": []})),
+        ),
+        ("PUT", "/rooms/general/members/dave", Some(json!({"role": "member"}))),
+    ] {
+        let answer = alice.request(method.parse()?, path, body).await?;
+        ensure!(answer.status < 300, "{path}: {} {}", answer.status, answer.body);
+    }
+    let deleted = "UPDATE messages SET deleted = true, content = '' WHERE content = 'words 10'";
+    here.database().query(deleted).await?;
+
+    let all = export(&here, &[]).await?;
+    let count = |kind: &str| all.iter().filter(|line| line["type"] == kind).count();
+    assert_eq!((count("user"), count("room"), count("message")), (704, 4, 1 + 1 + 1 + 1089 + 1), "of each");
+    ensure!(all.iter().all(|line| line["metadata"]["imported"].is_null() && line["content"] != "words 10"));
+    let told = import(&there, &file(&there, "b.jsonl", all.clone())?, &["--strict"]).await?;
+    ensure!(told.starts_with("1093 messages, 4 rooms"), "{told}");
+    let again = export(&there, &[]).await?;
+    for (was, is) in placeless(&all).iter().zip(&placeless(&again)) {
+        ensure!(was == is || was["content"] == "live", "{was}\nbecame {is}");
+    }
+    let members = "SELECT room_id, user_id, role FROM members ORDER BY 1, 2";
+    assert_eq!(here.database().query(members).await?, there.database().query(members).await?);
+
+    for number in [0, 1, 499, 500, 501, 1089] {
+        let places: Vec<usize> = (0..all.len())
+            .filter(|at| all[*at]["room"] == "general" && all[*at]["type"] == "message")
+            .collect();
+        let at = places[number];
+        let rest = export(&here, &["--after", &format!("general/{}", all[at]["id"])]).await?;
+        ensure!(rest == all[at + 1..], "behind line {at}: {:?}", rest.first());
+    }
+    let room = export(&here, &["--room", "two"]).await?;
+    assert_eq!(
+        room.iter().map(|line| line["type"].as_str().unwrap_or_default()).collect::<Vec<_>>(),
+        ["room", "message"]
+    );
+    let first = all.iter().position(|line| line["id"] == "general").unwrap_or_default();
+    let rest = export(&here, &["--after", "general/0"]).await?;
+    ensure!(rest.last() == all.last() && rest.len() >= all.len() - first - 1, "{}", rest.len());
+    ensure!(export(&here, &["--room", "nowhere"]).await.is_err());
+    Ok(())
+}
+
+/// Asks for each, as its user; all of it must be granted.
+async fn asked(stack: &Stack, asked: &[(&str, &str, &str, Option<Value>)]) -> Result<()> {
+    for (user, method, path, body) in asked {
+        let answer = stack.http(user).request(method.parse()?, path, body.clone()).await?;
+        ensure!(answer.status < 300, "{path}: {} {}", answer.status, answer.body);
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn who_created_a_room_does_not_get_it_back() -> Result<()> {
+    let (here, there) = (stack().await?, stack().await?);
+    let room = |id: &str, by: &str, members: Value| json!({"type": "room", "id": id, "kind": "private", "created_by": by, "members": members});
+    // The new owner of the crowd is on its second page of members, its creator on the first.
+    let mut crowd: Vec<Value> = (0..600).map(|number| json!({"user": format!("u{number:03}")})).collect();
+    crowd.push(json!({"user": "zoe", "role": "owner"}));
+    let lines = [
+        room(
+            "removed",
+            "alice",
+            json!([{"user": "bob", "role": "admin"}, {"user": "carol", "role": "owner"}]),
+        ),
+        room("demoted", "alice", json!(crowd)),
+        room("erased", "eve", json!([{"user": "bob", "role": "member"}, {"user": "carol", "role": "admin"}])),
+        room("kept", "zoe", json!([{"user": "bob", "role": "owner"}])),
+        room("left", "eve", json!([])),
+        json!({"type": "room", "id": "one", "kind": "direct", "created_by": "eve", "members": [{"user": "bob"}]}),
+        message("erased", 1, "bob"),
+        message("erased", 2, "eve"),
+        message("one", 1, "bob"),
+    ];
+    import(&here, &file(&here, "a.jsonl", lines)?, &["--strict"]).await?;
+    let whisper = json!({"client_id": "w", "content": "for eve", "visible_to": {"users": ["eve"]}});
+    asked(
+        &here,
+        &[
+            ("carol", "DELETE", "/rooms/removed/members/alice", None),
+            ("zoe", "PUT", "/rooms/demoted/members/alice", Some(json!({"role": "member"}))),
+            ("bob", "POST", "/rooms/erased/messages", Some(whisper)),
+        ],
+    )
+    .await?;
+    // At the moment at which the erasure has begun and changed nothing else yet.
+    here.database()
+        .query("UPDATE users SET erasing_at = now(), erasure_lease = now() + '1 hour' WHERE id = 'eve'")
+        .await?;
+
+    let (all, told) = export_telling(&here, &[]).await?;
+    let creator = |id: &str| {
+        all.iter().find(|line| line["type"] == "room" && line["id"] == id).map(|line| &line["created_by"])
+    };
+    let creators = ["removed", "demoted", "erased", "kept", "left", "one"].map(creator);
+    let names = ["carol", "zoe", "carol", "zoe"].map(|name| Some(json!(name)));
+    assert_eq!(creators[..4].iter().map(|name| name.cloned()).collect::<Vec<_>>(), names);
+    assert_eq!(creators[4..], [None, None]);
+    ensure!(told.contains("room left is left out") && told.contains("room one is left out"), "{told}");
+    ensure!(!all.iter().any(|line| line.to_string().contains("\"eve\"")), "who is erased is named");
+    let whispered =
+        all.iter().find(|line| line["content"] == "for eve").map(|line| &line["visible_to"]["users"]);
+    assert_eq!(whispered, Some(&json!(["bob"])));
+
+    import(&there, &file(&there, "b.jsonl", all)?, &["--strict"]).await?;
+    let members = "SELECT room_id, user_id, role FROM members WHERE user_id <> 'eve' AND room_id NOT IN ('left', 'one', 'erased') \
+                   ORDER BY 1, 2";
+    assert_eq!(here.database().query(members).await?, there.database().query(members).await?);
+    let erased = there
+        .database()
+        .query("SELECT user_id, role FROM members WHERE room_id = 'erased' ORDER BY 1")
+        .await?;
+    assert_eq!(erased, [["bob", "member"], ["carol", "owner"]]);
+    let rest = export(&here, &["--after", "demoted/0"]).await?;
+    assert_eq!((&rest[0]["user"], &rest[0]["role"]), (&json!("zoe"), &json!("owner")));
+    import(&there, &file(&there, "c.jsonl", rest)?, &["--strict"]).await?;
+    assert_eq!(here.database().query(members).await?, there.database().query(members).await?);
+    Ok(())
+}
+
+#[tokio::test]
+async fn what_a_client_wrote_under_the_key_of_imports_stays() -> Result<()> {
+    let here = stack().await?;
+    let room = json!({"type": "room", "id": "r", "kind": "private", "created_by": "alice"});
+    import(&here, &file(&here, "a.jsonl", [room, message("r", 1, "alice")])?, &["--strict"]).await?;
+    let mine = json!({"imported": {"id": "1", "at": "1999-01-01T00:00:00Z"}, "a": 1});
+    let metadata = json!({"imported": "by hand"});
+    asked(
+        &here,
+        &[
+            (
+                "alice",
+                "POST",
+                "/rooms/r/messages",
+                Some(json!({"client_id": "c", "content": "x", "metadata": mine})),
+            ),
+            (
+                "alice",
+                "POST",
+                "/rooms",
+                Some(json!({"kind": "private", "name": "own", "metadata": metadata})),
+            ),
+        ],
+    )
+    .await?;
+    let all = export(&here, &[]).await?;
+    let messages: Vec<&Value> = all.iter().filter(|line| line["type"] == "message").collect();
+    assert_eq!((&messages[0]["at"], messages[0].get("metadata")), (&json!("2019-05-06T07:08:09Z"), None));
+    assert_eq!(messages[1]["metadata"], mine);
+    ensure!(messages[1]["at"].as_str().is_some_and(|at| at > "2020"), "{}", messages[1]);
+    let own = all.iter().find(|line| line["name"] == "own");
+    assert_eq!(own.map(|line| &line["metadata"]), Some(&metadata));
+    Ok(())
+}

@@ -1,0 +1,235 @@
+//! `tidings-persistence import`: what another system held is there afterwards, once, in its order.
+
+use crate::importing::{file, import, message, run, stack};
+use anyhow::{Result, ensure};
+use serde_json::{Value, json};
+use tidings_harness::node;
+
+#[tokio::test]
+async fn rooms_people_and_messages_are_there_with_what_they_were() -> Result<()> {
+    let stack = stack().await?;
+    let lines = [
+        json!({"type": "user", "id": "alice", "name": "Alice A.", "picture": "https://example.org/a"}),
+        json!({"type": "room", "id": "general", "kind": "private", "name": "General", "created_by": "alice",
+            "created_at": "2018-01-01T00:00:00Z", "metadata": {"topic": "tea"}, "members": [{"user": "bob", "role": "admin"}]}),
+        json!({"type": "message", "room": "general", "id": "m/1", "sender": "alice", "at": "2019-05-06T07:08:09Z",
+            "content": "first\nZoë ☕", "kind": "note", "metadata": {"b": 1, "a": [2]}}),
+        json!({"type": "message", "room": "general", "id": "m/2", "sender": "gone", "content": "answer", "reply_to": "m/1",
+            "visible_to": {"users": ["bob"]}}),
+        json!({"type": "message", "room": "general", "id": "m/3", "sender": "bob", "content": "lost thread", "reply_to": "m/0"}),
+        json!({"type": "member", "room": "general", "user": "carol", "role": "guest"}),
+    ];
+    let path = file(&stack, "a.jsonl", lines)?;
+    let told = import(&stack, &path, &[]).await?;
+    assert_eq!(
+        told,
+        "3 messages, 1 rooms, 1 members, 1 users imported; 0 were there already; 0 lines refused"
+    );
+
+    let (alice, bob, carol) = (stack.http("alice"), stack.http("bob"), stack.http("carol"));
+    let room = bob.room("general").await?.expect(200).body;
+    assert_eq!(
+        (&room["name"], &room["created_by"], &room["role"], &room["members"]),
+        (&json!("General"), &json!("alice"), &json!("admin"), &json!(3))
+    );
+    assert_eq!(room["metadata"], json!({"topic": "tea", "imported": {"at": "2018-01-01T00:00:00Z"}}));
+    let page = bob.messages("general", "").await?.expect(200).body;
+    let first = &page["messages"][0];
+    assert_eq!(
+        (&first["content"], &first["kind"], &first["sender"]["name"], &first["seq"]),
+        (&json!("first\nZoë ☕"), &json!("note"), &json!("Alice A."), &json!(1))
+    );
+    assert_eq!(
+        first["metadata"],
+        json!({"b": 1, "a": [2], "imported": {"id": "m/1", "at": "2019-05-06T07:08:09Z"}})
+    );
+    assert_eq!(
+        (&page["messages"][1]["reply_to"], &page["messages"][1]["sender"]["id"]),
+        (&json!(1), &json!("gone"))
+    );
+    assert_eq!(page["messages"][2]["reply_to"], Value::Null, "the message it answers is not there");
+    assert_eq!(page["messages"][2]["metadata"]["imported"]["reply_to"], "m/0");
+    let seen = carol.messages("general", "").await?.expect(200).body;
+    assert_eq!(
+        seen["messages"].as_array().map(Vec::len),
+        Some(2),
+        "private messages are as private as before"
+    );
+    let events = alice.events("general", "after=3").await?.expect(200).body;
+    assert_eq!(
+        (&events["events"][0]["type"], &events["events"][0]["user"], &events["events"][0]["role"]),
+        (&json!("member:added"), &json!("carol"), &json!("guest"))
+    );
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_repeated_import_changes_nothing_and_what_was_missing_comes_in() -> Result<()> {
+    let stack = stack().await?;
+    let room = json!({"type": "room", "id": "r", "kind": "private", "created_by": "alice"});
+    let member = json!({"type": "member", "room": "r", "user": "bob"});
+    let lines = |upto: u32| {
+        let messages = (1..=upto).map(|id| message("r", id, if id % 3 == 0 { "bob" } else { "alice" }));
+        [room.clone(), member.clone()].into_iter().chain(messages)
+    };
+    let half = file(&stack, "half.jsonl", lines(700))?;
+    import(&stack, &half, &[]).await?;
+    let whole = file(&stack, "whole.jsonl", lines(1200))?;
+    // Only PostgreSQL remembers the first half.
+    stack.redis().restart_empty().await?;
+    let told = import(&stack, &whole, &[]).await?;
+    ensure!(told.starts_with("500 messages, 0 rooms") && told.contains("701 were there already"), "{told}");
+    let told = import(&stack, &whole, &[]).await?;
+    ensure!(told.starts_with("0 messages, 0 rooms"), "{told}");
+    let stored =
+        stack.database().query("SELECT content FROM messages WHERE room_id = 'r' ORDER BY seq").await?;
+    let expected: Vec<_> = (1..=1200).map(|id| vec![format!("words {id}")]).collect();
+    ensure!(stored == expected, "{} messages", stored.len());
+    assert_eq!(stack.database().value("SELECT count(*) FROM events WHERE type = 'void'").await?, "0");
+    assert_eq!(stack.database().value("SELECT count(*) FROM events WHERE type = 'member:added'").await?, "1");
+    Ok(())
+}
+
+/// A multiple of the number of rooms.
+const BACK: u32 = 999;
+
+#[tokio::test]
+async fn an_import_that_was_killed_goes_on_where_it_was() -> Result<()> {
+    let stack = stack().await?;
+    let rooms = ["r1", "r2", "r3"];
+    let created =
+        rooms.iter().map(|room| json!({"type": "room", "id": room, "kind": "public", "created_by": "alice"}));
+    // Each answers one that is further back than what the next run reads again.
+    let messages = (1..=6000).map(|id| {
+        let mut message = message(rooms[id as usize % 3], id, "alice");
+        if id > BACK {
+            message["reply_to"] = json!(id - BACK);
+        }
+        message
+    });
+    let path = file(&stack, "all.jsonl", created.chain(messages))?;
+    let checkpoint = stack.folder().join("checkpoint");
+    let checkpoint = checkpoint.to_str().unwrap_or_default();
+    let mut command = tokio::process::Command::new(node::program("tidings-persistence")?);
+    command.arg("import").arg(&path).args(["--checkpoint", checkpoint, "--rate", "2000"]);
+    command.args(["--database-url", stack.database().url(), "--redis-url", &stack.redis().url()]);
+    let mut job = command.stdout(std::process::Stdio::null()).kill_on_drop(true).spawn()?;
+    let stored = "SELECT count(*) FROM messages";
+    let begun = std::time::Instant::now();
+    while stack.database().value(stored).await?.parse::<u32>()? < 1500 {
+        ensure!(begun.elapsed().as_secs() < 30, "nothing is imported");
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+    job.kill().await?;
+    ensure!(stack.database().value(stored).await?.parse::<u32>()? < 6000, "it was over already");
+    let told = import(&stack, &path, &["--checkpoint", checkpoint]).await?;
+    ensure!(
+        told.contains("0 lines refused") && !told.starts_with("6000") && !told.contains(" 3 rooms"),
+        "{told}"
+    );
+    for (number, room) in rooms.iter().enumerate() {
+        let sql = format!("SELECT content FROM messages WHERE room_id = '{room}' ORDER BY seq");
+        let expected: Vec<_> =
+            (1..=6000).filter(|id| id % 3 == number).map(|id| vec![format!("words {id}")]).collect();
+        ensure!(stack.database().query(&sql).await? == expected, "{room}");
+    }
+    let lost = format!(
+        "SELECT count(*) FROM messages WHERE seq > {0} AND reply_to IS DISTINCT FROM seq - {0}",
+        BACK / 3
+    );
+    assert_eq!(stack.database().value(&lost).await?, "0", "answers to what was imported before the kill");
+    let told = import(&stack, &path, &["--checkpoint", checkpoint]).await?;
+    ensure!(told.starts_with("0 messages") && told.contains(" 0 were there already"), "{told}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn lines_that_cannot_be_imported_are_told_with_their_numbers() -> Result<()> {
+    let stack = stack().await?;
+    let lines = [
+        json!({"type": "room", "id": "r", "kind": "private", "created_by": "alice"}),
+        json!("this is no JSON"),
+        message("r", 1, "alice"),
+        message("nowhere", 2, "alice"),
+        json!({"type": "message", "room": "r", "id": 3, "sender": "alice", "content": "x".repeat(1001)}),
+        json!(""),
+        json!("y".repeat(300_000)),
+        message("r", 4, "alice"),
+    ];
+    let path = file(&stack, "bad.jsonl", lines)?;
+    let output = run(&stack, &path, &[]).await?;
+    ensure!(output.status.success());
+    let errors = String::from_utf8(output.stderr)?;
+    let mut numbers: Vec<&str> = errors.lines().filter_map(|line| line.split(':').nth(1)).collect();
+    numbers.sort_unstable();
+    assert_eq!(numbers, ["2", "4", "5", "7"], "{errors}");
+    ensure!(errors.contains("no room nowhere") && errors.contains("over 1000 characters"), "{errors}");
+    let stored = stack.database().query("SELECT content FROM messages ORDER BY seq").await?;
+    assert_eq!(stored, [["words 1"], ["words 4"]]);
+
+    let strict = run(&stack, &path, &["--strict"]).await?;
+    ensure!(!strict.status.success() && String::from_utf8_lossy(&strict.stderr).contains("bad.jsonl:2:"));
+    let missing = run(&stack, &stack.folder().join("missing.jsonl"), &[]).await?;
+    ensure!(!missing.status.success() && String::from_utf8_lossy(&missing.stderr).contains("missing.jsonl"));
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_direct_room_without_an_id_is_the_one_that_the_two_have() -> Result<()> {
+    let stack = stack().await?;
+    let direct =
+        json!({"type": "room", "kind": "direct", "created_by": "alice", "members": [{"user": "bob"}]});
+    let path = file(&stack, "direct.jsonl", [direct.clone(), direct])?;
+    let told = import(&stack, &path, &["--strict"]).await?;
+    ensure!(told.contains(" 1 rooms,") && told.contains(" 1 were there already"), "{told}");
+    let nameless = json!({"type": "room", "kind": "private", "created_by": "alice"});
+    let output = run(&stack, &file(&stack, "nameless.jsonl", [nameless])?, &[]).await?;
+    ensure!(
+        String::from_utf8_lossy(&output.stderr).contains("nameless.jsonl:1: id is missing"),
+        "{output:?}"
+    );
+    assert_eq!(stack.database().value("SELECT count(*) FROM rooms").await?, "1");
+    Ok(())
+}
+
+#[tokio::test]
+async fn nothing_of_whoever_is_erased_is_brought_back() -> Result<()> {
+    let stack = stack().await?;
+    let room = json!({"type": "room", "id": "r", "kind": "private", "created_by": "mallory", "members": [{"user": "alice"}]});
+    let first =
+        file(&stack, "first.jsonl", [room.clone(), message("r", 1, "mallory"), message("r", 2, "alice")])?;
+    import(&stack, &first, &["--strict"]).await?;
+    let erased = stack.http("mallory").request("DELETE".parse()?, "/me", None).await?;
+    assert_eq!(erased.status, 204);
+
+    let mut second_room = room.clone();
+    second_room["id"] = json!("r2");
+    let lines = [
+        room,
+        message("r", 1, "mallory"),
+        message("r", 2, "alice"),
+        json!({"type": "user", "id": "mallory", "name": "Mallory"}),
+        second_room,
+        json!({"type": "member", "room": "r", "user": "mallory", "role": "owner"}),
+        message("r", 3, "mallory"),
+        message("r", 4, "alice"),
+    ];
+    let output = run(&stack, &file(&stack, "second.jsonl", lines)?, &[]).await?;
+    let errors = String::from_utf8(output.stderr)?;
+    let mut refused: Vec<&str> = errors
+        .lines()
+        .filter(|line| line.ends_with(" erased"))
+        .filter_map(|line| line.split(':').nth(1))
+        .collect();
+    refused.sort_unstable();
+    assert_eq!(refused, ["4", "5", "6", "7"], "{errors}");
+    let told = String::from_utf8(output.stdout)?;
+    ensure!(
+        told.contains("1 messages, 0 rooms") && told.contains("3 were there already; 4 lines refused"),
+        "{told}"
+    );
+    let said = "SELECT count(*) FROM messages WHERE sender_id = 'mallory' AND content <> ''";
+    assert_eq!(stack.database().value(said).await?, "0");
+    assert_eq!(stack.database().value("SELECT count(*) FROM members WHERE user_id = 'mallory'").await?, "0");
+    Ok(())
+}

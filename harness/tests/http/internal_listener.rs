@@ -1,0 +1,329 @@
+//! The listener that gateways ask: who knows the secret is answered, and nobody gets an epoch for another process.
+
+use std::time::{Duration, Instant};
+
+use crate::room_log::{RoomLog, hold_partition};
+use anyhow::{Context, Result, ensure};
+use secrecy::SecretString;
+use serde_json::{Value, json};
+use tidings_harness::{Stack, http, token::Token};
+use tidings_shared::{
+    ids::{ClientId, Epoch, RoomId, Seq, UserId},
+    internal::{ConnectUserRequest, InternalClient, SECRET_HEADER},
+    log::{Authority, AuthorityError, Known, SeedOutcome},
+    membership::{self, Account},
+};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+};
+
+fn client(stack: &Stack) -> Result<InternalClient> {
+    let urls = [stack.persistence(0).internal()];
+    Ok(InternalClient::new(&urls, SecretString::from(stack.internal_secret().to_owned()))?)
+}
+
+async fn post(stack: &Stack, path: &str, secret: Option<&str>, body: String) -> Result<(u16, Value)> {
+    let request = http::client().post(format!("{}{path}", stack.persistence(0).internal())).body(body);
+    let request = secret.into_iter().fold(request, |request, secret| request.header(SECRET_HEADER, secret));
+    let answer = request.send().await?;
+    Ok((answer.status().as_u16(), answer.json().await.unwrap_or_default()))
+}
+
+#[tokio::test]
+async fn only_who_knows_the_secret_is_answered() -> Result<()> {
+    let stack = Stack::builder().gateways(0).start().await?;
+    let ask = json!({"user": "alice"}).to_string();
+    for path in ["epoch", "seed", "look-up", "target", "rooms", "roles", "accounts", "connect-user"] {
+        let path = format!("/internal/v1/{path}");
+        for wrong in [None, Some(""), Some("0123456789abcdef"), Some(&stack.internal_secret()[1..])] {
+            let (status, problem) = post(&stack, &path, wrong, ask.clone()).await?;
+            ensure!(
+                (status, &problem["code"]) == (401, &json!("unauthorized")),
+                "{path}: {status} {problem}"
+            );
+        }
+    }
+    let secret = Some(stack.internal_secret());
+    ensure!(post(&stack, "/internal/v1/rooms", secret, ask).await?.0 == 200);
+    ensure!(post(&stack, "/internal/v1/rooms", secret, "{}".into()).await?.0 == 400);
+    ensure!(post(&stack, "/internal/v1/rooms", secret, " ".repeat(100 * 1024)).await?.0 == 413);
+    ensure!(post(&stack, "/internal/v1/else", secret, "{}".into()).await?.0 == 404);
+    Ok(())
+}
+
+#[tokio::test]
+async fn behind_one_address_another_replica_is_asked_when_the_connection_breaks() -> Result<()> {
+    let stack = Stack::builder().gateways(0).start().await?;
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
+    let address = listener.local_addr()?;
+    let behind = stack.persistence(0).ports().internal;
+    let balancer = tokio::spawn(async move {
+        // A replica that is gone, and one that is there.
+        drop(listener.accept().await?);
+        let (mut from, _) = listener.accept().await?;
+        let mut to = TcpStream::connect(("127.0.0.1", behind)).await?;
+        tokio::io::copy_bidirectional(&mut from, &mut to).await?;
+        anyhow::Ok(())
+    });
+    let urls = [format!("http://{address}")];
+    let client = InternalClient::new(&urls, SecretString::from(stack.internal_secret().to_owned()))?;
+    let answer = client.rooms(&UserId::parse("alice")?, Epoch(1)).await?;
+    ensure!(answer.rooms.is_empty());
+    balancer.abort();
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_epoch_is_opened_only_for_the_process_that_persistence_reaches() -> Result<()> {
+    let stack = Stack::builder().gateways(0).start().await?;
+    let client = client(&stack)?;
+    let refused = client.open_epoch("0123456789012345678901234567890123456789").await;
+    ensure!(matches!(refused, Err(AuthorityError::OtherProcess)), "{refused:?}");
+    let room = RoomLog::new(&stack, 100).await?;
+    let session = room.log.session().await?;
+    let opened = client.open_epoch(&session.run_id).await?;
+    ensure!(opened.epoch == session.epoch && opened.age < Duration::from_secs(60), "{opened:?}");
+    ensure!(stack.database().value("SELECT count(*) FROM epochs_opened").await? == "1");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_seed_is_for_the_epoch_in_use_and_for_rooms_that_exist() -> Result<()> {
+    let stack = Stack::builder().gateways(0).start().await?;
+    let (client, room) = (client(&stack)?, RoomLog::new(&stack, 100).await?);
+    let epoch = room.log.session().await?.epoch;
+    let unknown = RoomId::parse("nowhere")?;
+    let mut rooms = vec![unknown];
+    for _ in 0..150 {
+        rooms.push(RoomId::parse(&stack.http("alice").new_room(&[]).await?)?);
+    }
+    let outcomes = client.seed(epoch, &rooms).await?;
+    ensure!(
+        outcomes[0] == SeedOutcome::NoSuchRoom && outcomes[1..].iter().all(|o| *o == SeedOutcome::Seeded)
+    );
+    ensure!(client.seed(epoch, &rooms).await? == outcomes, "once more changes nothing");
+    ensure!(stack.database().value("SELECT count(*) FROM room_epochs").await? == "150");
+    for other in [Epoch(epoch.0 + 1), Epoch(0)] {
+        ensure!(client.seed(other, &rooms[..2]).await == Err(AuthorityError::PastEpoch), "{other}");
+    }
+    let head = room.log.read(&rooms[1], None, Epoch(0), None, &[]).await?.head;
+    ensure!((head.seq, head.kind.as_str(), head.members) == (Seq(0), "private", 1), "{head:?}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_partition_that_is_busy_holds_up_its_own_rooms_only() -> Result<()> {
+    let stack = Stack::builder().gateways(0).start().await?;
+    let (client, busy) = (client(&stack)?, RoomLog::new(&stack, 100).await?);
+    let mut free = RoomLog::new(&stack, 100).await?;
+    while free.partition() == busy.partition() {
+        free = RoomLog::new(&stack, 100).await?;
+    }
+    let epoch = busy.log.session().await?.epoch;
+    let rooms = [busy.room.clone(), free.room.clone()];
+    let hold = hold_partition(&stack, busy.partition(), 4.0).await?;
+    let begun = Instant::now();
+    ensure!(client.seed(epoch, &rooms).await? == [SeedOutcome::Later, SeedOutcome::Seeded]);
+    ensure!(begun.elapsed() < Duration::from_millis(3000), "{:?}", begun.elapsed());
+    hold.await?;
+    ensure!(client.seed(epoch, &rooms).await? == [SeedOutcome::Seeded; 2]);
+    Ok(())
+}
+
+#[tokio::test]
+async fn marks_above_a_base_are_taken_back_with_what_was_lost() -> Result<()> {
+    let stack = Stack::builder().gateways(0).start().await?;
+    let room = RoomLog::new(&stack, 100).await?;
+    for n in 1..=3 {
+        room.send(&n.to_string()).await?;
+    }
+    // As if marks of events that only Redis had were written, before both were lost.
+    stack
+        .database()
+        .query("UPDATE members SET read_seq = 9, delivered_seq = 2 WHERE user_id = 'bob'")
+        .await?;
+    stack.redis().restart_empty().await?;
+    room.send("4").await?;
+    let row =
+        stack.database().query("SELECT read_seq, delivered_seq FROM members WHERE user_id = 'bob'").await?;
+    ensure!(row == [["3", "2"]], "{row:?}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_connecting_user_is_created_and_keeps_what_is_not_told_anew() -> Result<()> {
+    let stack = Stack::builder().gateways(0).start().await?;
+    let (client, user) = (client(&stack)?, UserId::parse("zoë")?);
+    let connect = async |name: Option<&str>, picture: Option<&str>| {
+        let (name, picture) = (name.map(str::to_owned), picture.map(str::to_owned));
+        let account = client.connect_user(&ConnectUserRequest { user: user.clone(), name, picture }).await?;
+        account.context("created")
+    };
+    let account = |name: Option<&str>, picture: Option<&str>, blocked| Account {
+        name: name.map(str::to_owned),
+        picture: picture.map(str::to_owned),
+        blocked,
+    };
+    ensure!(connect(None, None).await? == account(None, None, false));
+    ensure!(connect(Some("Zoë"), None).await? == account(Some("Zoë"), None, false));
+    ensure!(connect(None, Some("p")).await? == account(Some("Zoë"), Some("p"), false));
+    let version = "SELECT xmin::text FROM users WHERE id = 'zoë'";
+    let before = stack.database().value(version).await?;
+    ensure!(connect(Some("Zoë"), Some("p")).await? == account(Some("Zoë"), Some("p"), false));
+    ensure!(stack.database().value(version).await? == before, "nothing new, nothing written");
+    stack.database().query("UPDATE users SET blocked = true WHERE id = 'zoë'").await?;
+    ensure!(connect(Some("Z"), None).await? == account(Some("Z"), Some("p"), true));
+    let room = RoomLog::new(&stack, 100).await?;
+    let session = room.log.session().await?;
+    let cached = membership::account(&mut session.connection(), &user, session.epoch).await?;
+    ensure!(cached == Some(account(Some("Z"), Some("p"), true)), "{cached:?}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn http_and_gateways_take_over_what_a_token_tells_by_one_rule() -> Result<()> {
+    let stack = Stack::builder().gateways(0).start().await?;
+    let (client, user) = (client(&stack)?, UserId::parse("zoë")?);
+    let room = RoomLog::new(&stack, 100).await?;
+    let cached = async || -> Result<_> {
+        let session = room.log.session().await?;
+        let account = membership::account(&mut session.connection(), &user, session.epoch).await?;
+        Ok(account.map(|account| (account.name, account.picture)))
+    };
+    let ask = async |name: Option<&str>, picture: Option<&str>| -> Result<()> {
+        let token = Token::of("zoë");
+        let token = name.into_iter().fold(token, Token::name);
+        let token = picture.into_iter().fold(token, |token, picture| token.claim("picture", json!(picture)));
+        let token = token.sign(stack.jwt_secret());
+        stack.http("zoë").with_token(&token).my_rooms("").await?.expect(200);
+        Ok(())
+    };
+    let account = |name: &str, picture: &str| Some((Some(name.to_owned()), Some(picture.to_owned())));
+    let (name, picture) = (Some("Zoë".to_owned()), Some("p".to_owned()));
+    client.connect_user(&ConnectUserRequest { user: user.clone(), name, picture }).await?;
+    ensure!(cached().await? == account("Zoë", "p"));
+    ask(Some("Zoé"), None).await?;
+    ensure!(cached().await? == account("Zoé", "p"), "the cache follows: {:?}", cached().await?);
+    ask(None, Some("q")).await?;
+    ensure!(cached().await? == account("Zoé", "q"));
+    let row = "SELECT name, picture, xmin FROM users WHERE id = 'zoë'";
+    let before = stack.database().query(row).await?;
+    ensure!(before[0][..2] == ["Zoé", "q"], "{before:?}");
+    for (name, picture) in [(None, None), (Some("Zoé"), None), (Some("Zoé"), Some("q"))] {
+        ask(name, picture).await?;
+    }
+    ensure!(stack.database().query(row).await? == before, "nothing new, nothing written");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_connection_that_waits_in_a_pool_before_its_first_request_is_kept() -> Result<()> {
+    let stack = Stack::builder().gateways(0).start().await?;
+    let node = stack.persistence(0).ports();
+    let mut waiting = Vec::new();
+    for (port, path) in [(node.public, "/v1/openapi.json"), (node.internal, "/internal/v1/else")] {
+        waiting.push((TcpStream::connect(("127.0.0.1", port)).await?, path));
+    }
+    // Longer than actix gives the first request by itself.
+    tokio::time::sleep(Duration::from_secs(7)).await;
+    for (mut stream, path) in waiting {
+        let request = format!("GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).await?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await?;
+        let status = answer.split(' ').nth(1);
+        ensure!(matches!(status, Some("200" | "404")), "{path}: {answer}");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_rejected_client_id_is_looked_up_by_its_index() -> Result<()> {
+    let stack = Stack::builder().gateways(0).start().await?;
+    let (client, room) = (client(&stack)?, RoomId::parse(&stack.http("alice").new_room(&[]).await?)?);
+    stack
+        .database()
+        .query(&format!(
+            "INSERT INTO events (room_id, seq, type, actor_id, client_id, at, body, void_reason, void_told) \
+             SELECT '{room}', n, 'void', 'alice', 'c' || n, now(), '{{}}', \
+               CASE WHEN n % 2 = 0 THEN 'rejected' ELSE 'duplicate' END, true FROM generate_series(1, 4000) n; \
+             ANALYZE events"
+        ))
+        .await?;
+    let look_up = async |client_id: &str| -> Result<_> {
+        Ok(client.look_up(&room, &UserId::parse("alice")?, &ClientId::parse(client_id)?).await?)
+    };
+    ensure!(look_up("c3").await?.is_none());
+    let scans = "SELECT idx_scan FROM pg_stat_user_indexes WHERE indexrelname = 'events_rejected'";
+    let begun = Instant::now();
+    // PostgreSQL counts a moment later.
+    while stack.database().value(scans).await? == "0" {
+        ensure!(look_up("c2000").await? == Some(Known::Rejected));
+        ensure!(begun.elapsed() < Duration::from_secs(20), "the index is not used");
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn memberships_are_told_and_cached_with_the_latest_rooms_first() -> Result<()> {
+    let stack = Stack::builder().gateways(0).start().await?;
+    let (client, bob) = (client(&stack)?, UserId::parse("bob")?);
+    let (quiet, busy) = (RoomLog::new(&stack, 100).await?, RoomLog::new(&stack, 100).await?);
+    quiet.send("early").await?;
+    busy.send("late").await?;
+    let answer = client.rooms(&bob, Epoch(0)).await?;
+    ensure!(answer.recent == [busy.room.clone(), quiet.room.clone()], "{answer:?}");
+    ensure!(answer.rooms[&busy.room].role == "member" && answer.rooms[&busy.room].read_seq == Seq(0));
+    let session = busy.log.session().await?;
+    let cached = membership::all(&mut session.connection(), &bob, session.epoch).await?;
+    ensure!(cached.as_ref() == Some(&answer.rooms), "{cached:?}");
+    ensure!(client.rooms(&UserId::parse("nobody")?, Epoch(0)).await?.rooms.is_empty());
+    Ok(())
+}
+
+#[tokio::test]
+async fn roles_and_accounts_are_told_in_the_order_asked_and_nobody_is_created() -> Result<()> {
+    let stack = Stack::builder().gateways(0).start().await?;
+    let (client, room) =
+        (client(&stack)?, RoomId::parse(&stack.http("alice").new_room(&["zoë", "bob"]).await?)?);
+    stack.database().query("UPDATE users SET name = 'Bob', blocked = true WHERE id = 'bob'").await?;
+    let users = ["bob", "nobody", "alice", "zoë", "bob"].map(|user| UserId::parse(user).unwrap());
+    let roles = client.roles(&room, &users).await?;
+    let role = |role: &str| Some(role.to_owned());
+    ensure!(roles == [role("member"), None, role("owner"), role("member"), role("member")], "{roles:?}");
+    let elsewhere = client.roles(&RoomId::parse("elsewhere")?, &users).await?;
+    ensure!(elsewhere == [const { None }; 5], "{elsewhere:?}");
+    let accounts = client.accounts(&users).await?;
+    let known: Vec<_> =
+        accounts.iter().map(|account| account.as_ref().map(|account| account.blocked)).collect();
+    ensure!(known == [Some(true), None, Some(false), Some(false), Some(true)], "{accounts:?}");
+    ensure!(accounts[0].as_ref().and_then(|account| account.name.as_deref()) == Some("Bob"), "{accounts:?}");
+    ensure!(stack.database().value("SELECT count(*) FROM users WHERE id = 'nobody'").await? == "0");
+
+    // More than fit in one request are asked in several; a request of more is refused.
+    let longest = |n: usize| format!("{n:04}{}", "🙂".repeat(124));
+    let many: Vec<UserId> = (0..400).map(|n| UserId::parse(&longest(n)).unwrap()).collect();
+    ensure!(client.roles(&room, &many).await?.len() == 400 && client.accounts(&many).await?.len() == 400);
+    for path in ["roles", "accounts"] {
+        let names: Vec<String> = (0..151).map(|n| n.to_string()).collect();
+        let body = json!({"room": room, "users": names}).to_string();
+        let path = format!("/internal/v1/{path}");
+        ensure!(post(&stack, &path, Some(stack.internal_secret()), body).await?.0 == 413, "{path}");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn without_the_database_the_answer_is_unavailable_and_comes_in_time() -> Result<()> {
+    let stack = Stack::builder().gateways(0).own_postgres().start().await?;
+    stack.database().server().stop().await?;
+    let ask = json!({"user": "alice"}).to_string();
+    let answer = post(&stack, "/internal/v1/rooms", Some(stack.internal_secret()), ask);
+    let (status, problem) = tokio::time::timeout(Duration::from_secs(4), answer).await??;
+    ensure!((status, &problem["code"]) == (503, &json!("unavailable")), "{status} {problem}");
+    let ready = http::client().get(format!("{}/readyz", stack.persistence(0).admin())).send().await?;
+    ensure!(ready.status() == 503 && ready.text().await?.contains("database"));
+    Ok(())
+}

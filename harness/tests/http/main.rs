@@ -1,0 +1,32 @@
+//! The HTTP side: rooms, history, sending, the OpenAPI document, import, export, erasure.
+//! One program per subject, a module per behaviour: linking each file by itself took minutes.
+
+#![allow(clippy::unwrap_used)]
+
+mod erase;
+mod erase_for_good;
+mod erase_late;
+mod export;
+mod export_job;
+mod http_answers;
+mod http_bounds;
+mod http_history;
+mod http_rooms;
+mod http_send;
+mod import;
+mod internal_listener;
+mod one_contract;
+mod openapi;
+
+#[path = "../support/importing.rs"]
+#[allow(dead_code, reason = "each test program uses its part")]
+mod importing;
+#[path = "../support/marked.rs"]
+#[allow(dead_code, reason = "each test program uses its part")]
+mod marked;
+#[path = "../support/room_log.rs"]
+#[allow(dead_code, reason = "each test program uses its part")]
+mod room_log;
+#[path = "../support/traces.rs"]
+#[allow(dead_code, reason = "each test program uses its part")]
+mod traces;

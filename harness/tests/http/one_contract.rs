@@ -1,0 +1,195 @@
+//! The same command by WebSocket, by HTTP and by poll: the same answer, the same refusal, the same effect.
+
+mod outcome;
+mod steps;
+
+use anyhow::{Result, ensure};
+use outcome::Outcome;
+use reqwest::Method;
+use serde_json::{Value, json};
+use steps::{Step, refused, send, steps};
+use tidings_harness::{Client, ClientError, Http, Stack, http::encode};
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Way {
+    Frame,
+    Http,
+    Poll,
+}
+
+const WAYS: [Way; 3] = [Way::Frame, Way::Http, Way::Poll];
+
+async fn carry_out(stack: &Stack, way: Way, room: &str, user: &str, frame: &Value) -> Result<Outcome> {
+    let token = if user == "root" { stack.admin_token(user) } else { stack.token(user) };
+    let mut frame = frame.clone();
+    frame["room"] = json!(room);
+    match way {
+        Way::Frame => {
+            let client = Client::connect(&stack.gateway(0).ws(), &token).await?;
+            match client.ask(frame).await {
+                Ok((_, answer)) => Ok(Outcome::of_frame(&answer)),
+                Err(ClientError::Answered(error)) if error.reason.is_none() => {
+                    Ok(Outcome::Refused(error.code, error.field))
+                }
+                Err(error) => Err(error.into()),
+            }
+        }
+        Way::Poll => {
+            let http = Http::new(&stack.gateway(1).url(), &token);
+            let answer = http.post("/poll", json!({"commands": [frame]})).await?.expect(200).body;
+            ensure!(answer["answers"].as_array().is_some_and(|answers| answers.len() == 1), "{answer}");
+            Ok(Outcome::of_frame(&answer["answers"][0]))
+        }
+        Way::Http => {
+            let http = stack.http(user).with_token(&token);
+            let part = |value: &Value| match value {
+                Value::String(text) => encode(text),
+                other => other.to_string(),
+            };
+            let message = format!("/rooms/{room}/messages/{}", part(&frame["seq"]));
+            let (method, path) = match frame["type"].as_str().unwrap() {
+                "message:send" => (Method::POST, format!("/rooms/{room}/messages")),
+                "message:edit" => (Method::PATCH, message),
+                "message:delete" => (Method::DELETE, message),
+                "reaction:add" => (Method::PUT, format!("{message}/reactions/{}", part(&frame["emoji"]))),
+                "reaction:remove" => {
+                    (Method::DELETE, format!("{message}/reactions/{}", part(&frame["emoji"])))
+                }
+                "message:read" => (Method::POST, format!("/rooms/{room}/read")),
+                "message:delivered" => (Method::POST, format!("/rooms/{room}/delivered")),
+                other => anyhow::bail!("no path for {other}"),
+            };
+            let mut body = frame.as_object().unwrap().clone();
+            let in_path = if path.ends_with("/read") || path.ends_with("/delivered") {
+                &["type", "room"][..]
+            } else {
+                &["type", "room", "seq", "emoji"]
+            };
+            in_path.iter().for_each(|field| drop(body.remove(*field)));
+            let answer = http.request(method.clone(), &path, Some(Value::Object(body))).await?;
+            Ok(Outcome::of_answer(&method, &path, &answer))
+        }
+    }
+}
+
+/// A room's log without ids and times, as somebody sees it.
+async fn log_of(stack: &Stack, room: &str, user: &str) -> Result<Vec<Value>> {
+    let page = stack.http(user).events(room, "after=0&limit=200").await?.expect(200).body;
+    let mut events: Vec<Value> = page["events"].as_array().unwrap().clone();
+    for event in &mut events {
+        let fields = event.as_object_mut().unwrap();
+        for name in ["id", "at", "edited_at", "target_id", "room"] {
+            fields.remove(name);
+        }
+        // Changes that were given no client id have one of the server's.
+        if fields["type"] != "message:new" {
+            fields.remove("client_id");
+        }
+    }
+    Ok(events)
+}
+
+// Covers: message:send, message:edit, message:delete, reaction:add, reaction:remove, message:read, message:delivered.
+// Covers: POST /rooms/{room}/messages, PATCH /rooms/{room}/messages/{seq}, DELETE /rooms/{room}/messages/{seq}.
+// Covers: PUT /rooms/{room}/messages/{seq}/reactions/{emoji}, DELETE /rooms/{room}/messages/{seq}/reactions/{emoji}.
+// Covers: POST /rooms/{room}/read, POST /rooms/{room}/delivered, POST /poll.
+// Covers: bad_request, forbidden, not_found, conflict, too_large.
+#[tokio::test]
+async fn each_command_has_one_result_whichever_way_it_comes() -> Result<()> {
+    let stack = Stack::builder().gateways(2);
+    let stack = stack
+        .gateway_env("TIDINGS_MESSAGES_PER_SECOND", 10_000)
+        .gateway_env("TIDINGS_MESSAGES_BURST", 10_000)
+        .persistence_env("TIDINGS_MESSAGES_PER_SECOND", 10_000)
+        .persistence_env("TIDINGS_MESSAGES_BURST", 10_000)
+        .start()
+        .await?;
+    let mut rooms = Vec::new();
+    for _ in WAYS {
+        let members = json!([
+            {"user": "bob"}, {"user": "carol"}, {"user": "gil", "role": "guest"}, {"user": "tim", "role": "tutor"},
+            {"user": "rita"},
+        ]);
+        let room = json!({"kind": "private", "members": members});
+        let room = stack.http("alice").post("/rooms", room).await?.expect(201).body["room"].clone();
+        let room = room.as_str().unwrap().to_owned();
+        let path = format!("/rooms/{room}/members/rita");
+        stack.http("alice").request(Method::DELETE, &path, None).await?.expect(200);
+        rooms.push(room);
+    }
+    let mut differing = Vec::new();
+    for (user, frame, expected) in steps() {
+        for (way, room) in WAYS.into_iter().zip(&rooms) {
+            let outcome = carry_out(&stack, way, room, user, &frame).await?;
+            if !outcome.is(&expected, way) {
+                differing.push(format!("{way:?}: {user} {frame}: {outcome:?}, expected {expected:?}"));
+            }
+        }
+    }
+    ensure!(differing.is_empty(), "{}", differing.join("\n"));
+    for (user, hidden) in HIDDEN {
+        let logs = [
+            log_of(&stack, &rooms[0], user).await?,
+            log_of(&stack, &rooms[1], user).await?,
+            log_of(&stack, &rooms[2], user).await?,
+        ];
+        let places: Vec<_> = logs[0].iter().map(|event| (&event["seq"], &event["type"])).collect();
+        ensure!(json!(places) == json!(log_without(hidden)), "{user}: {:?}", logs[0]);
+        ensure!(
+            logs[0] == logs[1] && logs[0] == logs[2],
+            "{user}:\n{:?}\n{:?}\n{:?}",
+            logs[0],
+            logs[1],
+            logs[2]
+        );
+    }
+    Ok(())
+}
+
+/// Who does not see what of it: what alice said to bob and tutors, to bob, and to tutors, and reactions to the first.
+const HIDDEN: [(&str, &[u64]); 5] = [
+    ("alice", &[]),
+    ("bob", &[6]),
+    ("carol", &[4, 5, 6, 13, 14, 15]),
+    ("gil", &[4, 5, 6, 13, 14, 15]),
+    ("tim", &[5]),
+];
+
+/// The log that the steps lead to, less what is hidden: seqs and types.
+fn log_without(hidden: &[u64]) -> Vec<(u64, &'static str)> {
+    let stored = steps().into_iter().filter_map(|(_, frame, outcome)| {
+        let Outcome::Stored(seq) = outcome else { return None };
+        let kind = match frame["type"].as_str()? {
+            "message:edit" => "message:edited",
+            "message:delete" => "message:deleted",
+            "reaction:add" => "reaction:added",
+            "reaction:remove" => "reaction:removed",
+            _ => "message:new",
+        };
+        Some((seq, kind))
+    });
+    [(1, "member:removed")].into_iter().chain(stored).filter(|(seq, _)| !hidden.contains(seq)).collect()
+}
+
+// Covers: conflict.
+#[tokio::test]
+async fn an_archived_room_refuses_changes_whichever_way_they_come() -> Result<()> {
+    let stack = Stack::builder().gateways(2).start().await?;
+    let room = stack.http("alice").new_room(&["bob"]).await?;
+    stack.http("alice").send(&room, "1", "before").await?.expect(201);
+    stack.http("alice").request(Method::DELETE, &format!("/rooms/{room}"), None).await?.expect(204);
+    let steps: [Step; 5] = [
+        ("alice", send("2", json!({"content": "x"})), refused("conflict")),
+        ("alice", json!({"type": "message:edit", "seq": 1, "content": "x"}), refused("conflict")),
+        ("bob", json!({"type": "reaction:add", "seq": 1, "emoji": "x"}), refused("conflict")),
+        ("alice", json!({"type": "message:delete", "seq": 1}), refused("conflict")),
+        ("bob", json!({"type": "message:read", "seq": 1}), Outcome::Marked(Some(1))),
+    ];
+    for way in WAYS {
+        for (user, frame, expected) in &steps {
+            let outcome = carry_out(&stack, way, &room, user, frame).await?;
+            ensure!(outcome.is(expected, way), "{way:?}: {user} {frame}: {outcome:?}");
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,337 @@
+//! What is seen of changes, where and by whom: live, in replays, in the log, in history, in versions.
+
+use crate::ways;
+use std::time::Duration;
+
+use crate::ways::{ADD, CHANGES, DELETE, EDIT, REMOVE, Way, both};
+use anyhow::{Context, Result, ensure};
+use serde_json::{Value, json};
+use tidings_harness::{Stack, client::Client, frames::Cursor, frames::ServerFrame, http::Http};
+
+const PATIENCE: Duration = Duration::from_secs(10);
+
+async fn stack() -> Result<Stack> {
+    let builder = Stack::builder().gateway_env("TIDINGS_MESSAGES_PER_SECOND", 1000);
+    builder.gateway_env("TIDINGS_MESSAGES_BURST", 1000).start().await
+}
+
+async fn message(http: &Http, room: &str, seq: u64) -> Result<Value> {
+    Ok(http.get(&format!("/rooms/{room}/messages/{seq}")).await?.expect(200).body)
+}
+
+async fn events(http: &Http, room: &str) -> Result<Vec<Value>> {
+    let page = http.events(room, "limit=200").await?.expect(200).body;
+    Ok(page["events"].as_array().cloned().unwrap_or_default())
+}
+
+async fn versions(http: &Http, room: &str, seq: u64) -> Result<Vec<Value>> {
+    let answer = http.get(&format!("/rooms/{room}/messages/{seq}/versions")).await?.expect(200).body;
+    Ok(answer["versions"].as_array().cloned().unwrap_or_default())
+}
+
+/// Joins from the start, and takes all that is replayed.
+async fn replay(client: &Client, room: &str, epoch: &str) -> Result<Vec<Value>> {
+    client.join_after(room, &Cursor { epoch: epoch.to_owned(), seq: 0 }).await?;
+    let mut replayed = Vec::new();
+    loop {
+        match client.next_event(PATIENCE).await? {
+            ServerFrame::Other(value) if !value["target"].is_u64() => {}
+            ServerFrame::CaughtUp(_) => return Ok(replayed),
+            ServerFrame::Gap(gap) => replayed.push(json!({"type": "room:gap", "after": gap.after})),
+            ServerFrame::Message(new) => {
+                replayed.push(json!({"type": "message:new", "seq": new.seq, "content": new.content}));
+            }
+            ServerFrame::Other(value) => replayed.push(value),
+            other => anyhow::bail!("{other:?}"),
+        }
+        if replayed.last().is_some_and(|last| last["type"] == "room:gap") {
+            return Ok(replayed);
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_private_message_is_changed_before_those_who_may_see_it_and_nobody_else() -> Result<()> {
+    let stack = stack().await?;
+    let alice = stack.http("alice");
+    let members = json!([{"user": "bob"}, {"user": "eve"}, {"user": "vera", "role": "vip"}, {"user": "adam", "role": "admin"}]);
+    let room = alice.post("/rooms", json!({"kind": "private", "members": members})).await?.expect(201).body;
+    let room = room["room"].as_str().context("room")?;
+    let body = json!({"client_id": "c", "content": "secret", "visible_to": {"roles": ["vip"]}});
+    let sent = stack.http("bob").post(&format!("/rooms/{room}/messages"), body).await?.expect(201).body;
+    let epoch = sent["epoch"].as_str().context("epoch")?;
+    let mut listeners = Vec::new();
+    for user in ["alice", "bob", "eve", "vera", "adam"] {
+        let client = stack.connect(user).await?;
+        client.join_and_catch_up(room).await?;
+        listeners.push((user, client));
+    }
+
+    // Who may not see it learns not even that it is there; neither owner nor admin nor scope makes a difference.
+    let root = Http::new(&stack.persistence(0).url(), &stack.admin_token("root"));
+    let mut blind = vec![Way::Http(root.clone())];
+    for user in ["alice", "eve", "adam"] {
+        blind.extend(both(&stack, user).await?);
+    }
+    for way in &blind {
+        for (kind, fields) in CHANGES {
+            let told = way.change(kind, room, 1, serde_json::from_str(fields)?).await?;
+            assert_eq!(told.code(), "not_found", "{kind}");
+        }
+    }
+    for user in [&alice, &stack.http("adam"), &root] {
+        user.get(&format!("/rooms/{room}/messages/1/versions")).await?.expect(404);
+    }
+
+    let [bob, vera] = [Way::Http(stack.http("bob")), Way::Http(stack.http("vera"))];
+    bob.change(EDIT, room, 1, json!({"content": "more secret"})).await?.seq()?;
+    vera.change(ADD, room, 1, json!({"emoji": "👀"})).await?.seq()?;
+    vera.change(REMOVE, room, 1, json!({"emoji": "👀"})).await?.seq()?;
+    bob.change(EDIT, room, 1, json!({"content": "most secret"})).await?.seq()?;
+    alice.send(room, "after", "for all").await?.expect(201);
+    let kinds = ["message:edited", "reaction:added", "reaction:removed", "message:edited"];
+    for (user, client) in &listeners {
+        let mut seen = Vec::new();
+        loop {
+            let event = client.next_event(PATIENCE).await?;
+            if event.kind() == "message:new" {
+                break;
+            }
+            if event.place().is_some() {
+                seen.push(event.kind().to_owned());
+            }
+        }
+        let expected: &[&str] = if matches!(*user, "bob" | "vera") { &kinds } else { &[] };
+        assert_eq!(seen, expected, "{user}, live");
+
+        let log = events(&stack.http(user), room).await?;
+        let seen: Vec<&str> = log.iter().filter_map(|event| event["type"].as_str()).collect();
+        assert_eq!(
+            seen.len(),
+            expected.len() + 1 + usize::from(!expected.is_empty()),
+            "{user}, over HTTP: {log:?}"
+        );
+        let replayed = replay(&stack.connect(user).await?, room, epoch).await?;
+        assert_eq!(replayed.len(), seen.len(), "{user}, replayed: {replayed:?}");
+        let told = format!("{log:?}{replayed:?}");
+        assert_eq!(told.contains("secret"), !expected.is_empty(), "{user}");
+    }
+    assert_eq!(message(&stack.http("vera"), room, 1).await?["content"], "most secret");
+    Ok(())
+}
+
+#[tokio::test]
+async fn what_a_deleted_message_said_is_told_nowhere_but_to_admins() -> Result<()> {
+    let stack = stack().await?;
+    let (alice, bob) = (stack.http("alice"), stack.http("bob"));
+    let room = alice.new_room(&["bob"]).await?;
+    let body = json!({"client_id": "c", "content": "secret", "metadata": {"a": "secret"}});
+    let sent = bob.post(&format!("/rooms/{room}/messages"), body).await?.expect(201).body;
+    let epoch = sent["epoch"].as_str().context("epoch")?;
+    let way = Way::Http(bob.clone());
+    way.change(EDIT, &room, 1, json!({"content": "secret too", "metadata": {"b": "secret"}})).await?.seq()?;
+    way.change(ADD, &room, 1, json!({"emoji": "👍"})).await?.seq()?;
+
+    // Before: an original followed by its changes.
+    let replayed = replay(&stack.connect("alice").await?, &room, epoch).await?;
+    let contents: Vec<&Value> = replayed.iter().map(|event| &event["content"]).collect();
+    assert_eq!(contents, [&json!("secret"), &json!("secret too"), &Value::Null]);
+    let log = events(&alice, &room).await?;
+    assert_eq!((&log[0]["content"], &log[0]["metadata"]), (&json!("secret too"), &json!({"b": "secret"})));
+    assert_eq!(log[0]["edited_at"], log[1]["at"]);
+
+    let deleted = way.change(DELETE, &room, 1, json!({})).await?.seq()?;
+    for user in [&alice, &bob] {
+        let mut told = vec![message(user, &room, 1).await?];
+        told.push(user.messages(&room, "").await?.body);
+        told.push(user.room(&room).await?.body);
+        told.push(user.my_rooms("").await?.body);
+        told.extend(events(user, &room).await?);
+        let told = json!(told).to_string();
+        ensure!(!told.contains("secret"), "{told}");
+    }
+    let log = events(&alice, &room).await?;
+    assert_eq!(
+        (&log[0]["content"], &log[0]["deleted"], &log[1]["content"]),
+        (&json!(""), &json!(true), &json!(""))
+    );
+    let last = alice.room(&room).await?.body["last_message"].clone();
+    assert_eq!(
+        (&last["deleted"], &last["last_seq"], &last["reactions"]),
+        (&json!(true), &json!(deleted), &json!([]))
+    );
+
+    // The tail begins anew, so a replay from before is read over HTTP. Nothing is left in the bytes of its key.
+    let replayed = replay(&stack.connect("alice").await?, &room, epoch).await?;
+    assert_eq!(replayed, [json!({"type": "room:gap", "after": 0})]);
+    ensure!(!dump_of_tail(&stack, &room).await?.contains("secret"));
+
+    // Deleting it again is an event, and drops nothing more.
+    let again = way.change(DELETE, &room, 1, json!({})).await?.seq()?;
+    assert_eq!(again, deleted + 1);
+    assert_eq!(message(&alice, &room, 1).await?["last_seq"], deleted);
+    ensure!(dump_of_tail(&stack, &room).await?.matches("\"type\":\"message:deleted\"").count() == 2);
+
+    let kept = versions(&alice, &room, 1).await?;
+    let kept: Vec<&Value> = kept.iter().map(|version| &version["content"]).collect();
+    assert_eq!(kept, ["secret", "secret too"]);
+    Ok(())
+}
+
+/// The bytes of a room's tail as Redis keeps them, compression off.
+async fn dump_of_tail(stack: &Stack, room: &str) -> Result<String> {
+    let room = tidings_shared::ids::RoomId::parse(room)?;
+    let client = tidings_shared::log::client(&stack.redis().url())?;
+    let mut connection = client.get_multiplexed_async_connection().await?;
+    redis::cmd("CONFIG")
+        .arg("SET")
+        .arg("rdbcompression")
+        .arg("no")
+        .query_async::<()>(&mut connection)
+        .await?;
+    let key = tidings_shared::log::keys::tail(&room);
+    let dump: Vec<u8> = redis::cmd("DUMP").arg(key).query_async(&mut connection).await?;
+    ensure!(!dump.is_empty(), "there is no tail");
+    Ok(String::from_utf8_lossy(&dump).into_owned())
+}
+
+// Covers: GET /rooms/{room}/messages/{seq}/versions.
+#[tokio::test]
+async fn admins_read_every_version_oldest_first() -> Result<()> {
+    let stack = stack().await?;
+    let olga = stack.http("olga");
+    let members =
+        json!([{"user": "adam", "role": "admin"}, {"user": "mary"}, {"user": "greg", "role": "guest"}]);
+    let room = olga.post("/rooms", json!({"kind": "private", "members": members})).await?.expect(201).body;
+    let room = room["room"].as_str().context("room")?;
+    let mary = stack.http("mary");
+    let sent = mary.send(room, "c", "one").await?.expect(201).body;
+    let mut expected = vec![json!({"content": "one", "at": sent["at"], "by": "mary"})];
+    assert_eq!(versions(&olga, room, 1).await?, expected);
+
+    Way::Http(mary.clone()).change(ADD, room, 1, json!({"emoji": "+"})).await?.seq()?;
+    assert_eq!(versions(&olga, room, 1).await?.len(), 1, "a reaction makes no version");
+    for (user, content) in [(&mary, "two"), (&olga, "three"), (&mary, "two")] {
+        let path = format!("/rooms/{room}/messages/1");
+        let body = json!({"content": content});
+        let ack = user.request(reqwest::Method::PATCH, &path, Some(body)).await?.expect(200).body;
+        let by = if content == "three" { "olga" } else { "mary" };
+        expected.push(json!({"content": content, "at": ack["at"], "by": by}));
+    }
+    let root = Http::new(&stack.persistence(0).url(), &stack.admin_token("root"));
+    for user in [&olga, &stack.http("adam"), &root] {
+        assert_eq!(versions(user, room, 1).await?, expected);
+    }
+    Way::Http(mary.clone()).change(DELETE, room, 1, json!({})).await?.seq()?;
+    assert_eq!(versions(&olga, room, 1).await?, expected);
+
+    let path = format!("/rooms/{room}/messages/1/versions");
+    for (user, status) in [("mary", 403), ("greg", 403), ("eve", 404)] {
+        stack.http(user).get(&path).await?.expect(status);
+    }
+    for nothing in [2, 99] {
+        olga.get(&format!("/rooms/{room}/messages/{nothing}/versions")).await?.expect(404);
+    }
+    // Of many the original and the last are told.
+    stack
+        .database()
+        .query(&format!(
+            "INSERT INTO message_versions (room_id, seq, version, content, at, by) \
+             SELECT '{room}', 1, n, n::text, now(), 'mary' FROM generate_series(1000, 1999) n"
+        ))
+        .await?;
+    let many = versions(&olga, room, 1).await?;
+    assert_eq!(
+        (many.len(), &many[0]["content"], &many[199]["content"]),
+        (200, &json!("one"), &json!("1999"))
+    );
+    Ok(())
+}
+
+// Covers: GET /rooms/{room}/messages/{seq}.
+#[tokio::test]
+async fn reactions_are_told_in_the_order_they_were_given_with_the_first_twenty_names() -> Result<()> {
+    let stack = stack().await?;
+    let alice = stack.http("alice");
+    let people: Vec<String> = (0..25).map(|n| format!("p{n:02}")).collect();
+    let names: Vec<&str> = people.iter().map(String::as_str).collect();
+    let room = alice.new_room(&names).await?;
+    alice.send(&room, "c", "x").await?.expect(201);
+    let react = async |user: &str, kind: &str, emoji: &str| -> Result<u64> {
+        Way::Http(stack.http(user)).change(kind, &room, 1, json!({"emoji": emoji})).await?.seq()
+    };
+    react("p24", ADD, "z").await?;
+    for user in people.iter().rev() {
+        react(user, ADD, "a").await?;
+    }
+    let last = react("alice", ADD, "m").await?;
+    react("alice", ADD, "m").await?;
+    let first_twenty: Vec<&String> = people.iter().rev().take(20).collect();
+    let mut expected = json!([
+        {"emoji": "z", "count": 1, "mine": false, "users": ["p24"]},
+        {"emoji": "a", "count": 25, "mine": false, "users": first_twenty},
+        {"emoji": "m", "count": 1, "mine": true, "users": ["alice"]},
+    ]);
+    let now = message(&alice, &room, 1).await?;
+    assert_eq!(
+        (&now["reactions"], &now["last_seq"]),
+        (&expected, &json!(last)),
+        "the same reaction changes nothing"
+    );
+    let page = alice.messages(&room, "").await?.body;
+    assert_eq!(page["messages"][0]["reactions"], expected);
+    assert_eq!(alice.room(&room).await?.body["last_message"]["reactions"], expected);
+    (expected[1]["mine"], expected[2]["mine"]) = (json!(true), json!(false));
+    assert_eq!(
+        message(&stack.http("p00"), &room, 1).await?["reactions"],
+        expected,
+        "mine beyond the names told"
+    );
+
+    react("p24", REMOVE, "z").await?;
+    react("p24", REMOVE, "z").await?;
+    react("p24", ADD, "z").await?;
+    let now = message(&alice, &room, 1).await?;
+    let order: Vec<&Value> =
+        now["reactions"].as_array().context("list")?.iter().map(|r| &r["emoji"]).collect();
+    assert_eq!(order, ["a", "m", "z"]);
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_emoji_too_many_is_refused_for_good_and_everyone_is_told_to_read_again() -> Result<()> {
+    let stack = stack().await?;
+    let (alice, bob) = (stack.http("alice"), stack.connect("bob").await?);
+    let room = alice.new_room(&["bob"]).await?;
+    alice.send(&room, "c", "x").await?.expect(201);
+    let way = Way::Http(alice.clone());
+    for n in 0..100 {
+        way.change(ADD, &room, 1, json!({"emoji": n.to_string(), "ack": "accepted"})).await?.seq()?;
+    }
+    bob.join_and_catch_up(&room).await?;
+    for (way, client_id) in both(&stack, "alice").await?.iter().zip(["a", "b"]) {
+        for _ in 0..2 {
+            let told = way.change(ADD, &room, 1, json!({"emoji": "new", "client_id": client_id})).await?;
+            let refused = ways::Told::Refused {
+                code: "bad_request".to_owned(),
+                reason: "rejected".to_owned(),
+                field: String::new(),
+            };
+            assert_eq!(told, refused);
+        }
+        let ServerFrame::Other(added) = bob.wait_for("reaction:added", PATIENCE).await? else {
+            unreachable!()
+        };
+        let ServerFrame::Void(void) = bob.wait_for("message:void", PATIENCE).await? else { unreachable!() };
+        assert_eq!(Some(void.target), added["seq"].as_u64());
+        assert_eq!((void.message, void.reason.as_str(), void.of), (Some(1), "rejected", None));
+        assert_eq!(void.client_id.as_deref(), Some(client_id));
+    }
+    way.change(ADD, &room, 1, json!({"emoji": "7"})).await?.seq()?;
+    let now = message(&alice, &room, 1).await?;
+    assert_eq!((now["reactions"].as_array().map(Vec::len), &now["last_seq"]), (Some(100), &json!(101)));
+    assert_eq!(stack.database().value("SELECT count(*) FROM dead_letters").await?, "0");
+    // That client id is still free for a message.
+    alice.send(&room, "a", "y").await?.expect(201);
+    Ok(())
+}

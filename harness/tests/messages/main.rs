@@ -1,0 +1,38 @@
+//! Messages on their way: the log, sending, changing, joining, replay, polling, search, frames.
+//! One program per subject, a module per behaviour: linking each file by itself took minutes.
+
+#![allow(clippy::unwrap_used)]
+
+mod changes;
+mod changes_late;
+mod changes_model;
+mod changes_seen;
+mod conversation;
+mod conversation_order;
+mod deflate;
+mod epochs;
+mod flow_history_and_presence;
+mod flow_http_and_private;
+mod flow_inbox;
+mod flow_join_and_send;
+mod flow_outbox;
+mod gateway_frames;
+mod gateway_input;
+mod log;
+mod log_decided;
+mod poll;
+mod poll_ends;
+mod poll_limits;
+mod search;
+mod search_look;
+mod wire;
+
+#[path = "../support/log_world.rs"]
+#[allow(dead_code, reason = "each test program uses its part")]
+mod log_world;
+#[path = "../support/room_log.rs"]
+#[allow(dead_code, reason = "each test program uses its part")]
+mod room_log;
+#[path = "../support/ways.rs"]
+#[allow(dead_code, reason = "each test program uses its part")]
+mod ways;

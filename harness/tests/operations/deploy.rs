@@ -1,0 +1,238 @@
+//! What is shipped to run Tidings with, tried without Docker: the images, laid out in a folder as the Dockerfile says, run
+//! read-only and as nobody, and carry a conversation; the roles and the Redis users that compose.yaml makes are enough for
+//! the services, and no more. What else is checked of them is in `deploy/tools/deploy.sh`.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use serde_json::json;
+use tidings_harness::folder::Folder;
+use tidings_harness::node::{self, Service};
+use tidings_harness::postgres::Postgres;
+use tidings_harness::redis::Redis;
+use tidings_harness::{ServerFrame, Stack};
+
+const PATIENCE: Duration = Duration::from_secs(20);
+/// The user of the images.
+const NOBODY: &str = "65532";
+/// Of `build-in-folder.sh`: nobody may have a root file system of their own here.
+const NOT_HERE: i32 = 3;
+
+fn shipped(path: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy").join(path)
+}
+
+fn in_folder(arguments: &[&str]) -> Command {
+    let mut command = Command::new(shipped("tools/build-in-folder.sh"));
+    command.args(arguments);
+    command
+}
+
+fn text(output: &Output) -> String {
+    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+}
+
+/// The images in a folder, of the programs that were built for the tests.
+fn images() -> Result<Folder> {
+    let folder = Folder::new()?;
+    let built = node::program("tidings-gateway")?;
+    let output = in_folder(&["build", folder.path().to_str().unwrap()])
+        .env("TIDINGS_BIN_DIR", built.parent().unwrap())
+        .output()?;
+    ensure!(output.status.success(), "{}", text(&output));
+    Ok(folder)
+}
+
+/// Whether images can be started here; says so where they cannot.
+fn can_start(images: &Folder) -> Result<bool> {
+    let output = in_folder(&["run", images.path().to_str().unwrap(), "gateway", "--version"]).output()?;
+    if output.status.code() == Some(NOT_HERE) {
+        eprintln!("NOT CHECKED: {}", text(&output).trim());
+        return Ok(false);
+    }
+    ensure!(output.status.success() && text(&output).starts_with("tidings-gateway "), "{}", text(&output));
+    Ok(true)
+}
+
+fn launcher(images: &Folder, image: &str) -> Vec<String> {
+    let script = shipped("tools/build-in-folder.sh").to_str().unwrap().to_owned();
+    vec![script, "exec".to_owned(), images.path().to_str().unwrap().to_owned(), image.to_owned()]
+}
+
+#[test]
+fn an_image_holds_the_program_and_what_it_is_linked_with() -> Result<()> {
+    let images = images()?;
+    for (image, program) in [
+        ("gateway", "tidings-gateway"),
+        ("persistence", "tidings-persistence"),
+        ("migrations", "tidings-migrations"),
+    ] {
+        let root = images.path().join("images").join(image);
+        ensure!(root.join(program).is_file(), "{image} has no {program}");
+        let tops: Vec<_> = std::fs::read_dir(&root)?.flatten().map(|entry| entry.file_name()).collect();
+        ensure!(!tops.iter().any(|name| name == "bin" || name == "usr"), "{image} holds more: {tops:?}");
+        ensure!(root.join("etc/ssl/certs/ca-certificates.crt").is_file());
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn the_images_serve_read_only_as_nobody_and_stop_when_told() -> Result<()> {
+    let images = images()?;
+    if !can_start(&images)? {
+        return Ok(());
+    }
+    let stack = Stack::builder()
+        .under(Service::Gateway, 0, launcher(&images, "gateway"))
+        .under(Service::Persistence, 0, launcher(&images, "persistence"))
+        .start()
+        .await?;
+    for (node, image) in [(stack.gateway(0), "gateway"), (stack.persistence(0), "persistence")] {
+        let pid = node.pid().context("it runs")?;
+        let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
+        let line = |name: &str| {
+            let found = status.lines().find(|line| line.starts_with(name)).unwrap_or_default();
+            found.split_whitespace().skip(1).map(ToOwned::to_owned).collect::<Vec<_>>()
+        };
+        // Without root here it is ourselves, seen as nobody from within.
+        let ours = nix::unistd::Uid::effective();
+        let expected = if ours.is_root() { NOBODY.to_owned() } else { ours.to_string() };
+        ensure!(line("Uid:").iter().all(|uid| *uid == expected), "{image}: {:?}", line("Uid:"));
+        ensure!(line("CapEff:") == ["0000000000000000"], "{image}: {:?}", line("CapEff:"));
+        ensure!(line("NoNewPrivs:") == ["1"], "{image}");
+        let mounts = std::fs::read_to_string(format!("/proc/{pid}/mountinfo"))?;
+        let mut root = mounts.lines().filter_map(|line| {
+            let fields: Vec<&str> = line.split(' ').collect();
+            (fields[4] == "/").then(|| fields[5].to_owned())
+        });
+        let root = root.next_back().context("it has a root")?;
+        ensure!(root.split(',').any(|option| option == "ro"), "{image}: its root is {root}");
+
+        // Its health, as Docker would ask it: by the program itself, with the image's environment.
+        let admin = node.admin().rsplit(':').next().unwrap().to_owned();
+        let mut ask = in_folder(&["health", images.path().to_str().unwrap(), image]);
+        let output = ask.env("TIDINGS_ADMIN_LISTEN", format!("127.0.0.1:{admin}")).output()?;
+        ensure!(output.status.success(), "{image}: {}", text(&output));
+        let output = ask.env("TIDINGS_ADMIN_LISTEN", "127.0.0.1:1").output()?;
+        ensure!(output.status.code() == Some(1), "{image}: {} {}", output.status, text(&output));
+    }
+
+    let room = stack.http("ann").new_room(&["ben"]).await?;
+    let ann = stack.connect_at(0, "ann").await?;
+    ann.join_and_catch_up(&room).await?;
+    let ack = ann.send(&room, "from within").await?;
+    ensure!((ack.seq, ack.stage.as_str()) == (1, "stored"), "{ack:?}");
+    let ServerFrame::Message(message) = ann.wait_for("message:new", PATIENCE).await? else {
+        anyhow::bail!("not a message");
+    };
+    ensure!(message.content == "from within");
+
+    // SIGTERM reaches the program itself, which says goodbye.
+    stack.gateway(0).stop().await?;
+    let closed = ann.until_closed().await?;
+    ensure!(closed.code == Some(1012), "{closed:?}");
+    stack.persistence(0).stop().await?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn the_roles_and_the_users_of_compose_are_enough_and_no_more() -> Result<()> {
+    let folder = Folder::new()?;
+    let secrets = folder.path().join("secrets");
+    let made = Command::new(shipped("compose/secrets.sh")).arg(&secrets).output()?;
+    ensure!(made.status.success(), "{}", text(&made));
+    let secret =
+        |name: &str| -> Result<String> { Ok(std::fs::read_to_string(secrets.join(name))?.trim().to_owned()) };
+    let before = secret("jwt_secret")?;
+    // Run once more it leaves all as it is, and it never prints a secret.
+    let again = Command::new(shipped("compose/secrets.sh")).arg(&secrets).output()?;
+    ensure!(again.status.success() && text(&again).is_empty() && secret("jwt_secret")? == before);
+    ensure!(!text(&made).contains(&before));
+
+    // Redis: the user as the file describes it.
+    let redis = Redis::start().await?;
+    let users = secret("redis_acl")?;
+    for line in users.lines() {
+        let mut command = redis::cmd("ACL");
+        command.arg("SETUSER").arg(line.split_whitespace().skip(1).collect::<Vec<_>>());
+        if line.starts_with("user tidings-") {
+            redis.command::<()>(&command).await?;
+        }
+    }
+    let redis_url = |service: &str| -> Result<String> {
+        let url = secret(&format!("redis_{service}_url"))?;
+        Ok(url.replace("@redis:6379/", &format!("@127.0.0.1:{}/", redis.port())))
+    };
+
+    // PostgreSQL: the roles, on a database of their own; the owner migrates, the services serve.
+    let postgres = std::sync::Arc::new(Postgres::start().await?);
+    let database = postgres.database().await?;
+    let (server, name) = database.url().rsplit_once('/').unwrap();
+    let (superuser, place) = server.trim_start_matches("postgres://").split_once('@').unwrap();
+    let (host, port) = place.split_once(':').unwrap();
+    let psql = std::env::var("TIDINGS_POSTGRES_BIN").unwrap_or("/usr/lib/postgresql/15/bin".to_owned());
+    let made = Command::new(shipped("compose/postgresql/roles.sh"))
+        .env("PATH", format!("{psql}:{}", std::env::var("PATH")?))
+        .env("TIDINGS_SECRETS", &secrets)
+        .envs([("PGHOST", host), ("PGPORT", port)])
+        .envs([("POSTGRES_USER", superuser.split(':').next().unwrap()), ("POSTGRES_DB", name)])
+        .output()?;
+    ensure!(made.status.success(), "{}", text(&made));
+    let of_role = |role: &str, password: &str| format!("postgres://{role}:{password}@{place}/{name}");
+    let owner = of_role("tidings_owner", &secret("postgresql_owner_password")?);
+    let service = of_role("tidings_service", &secret("postgresql_service_password")?);
+    let migrate = |url: &str| {
+        Command::new(node::program("tidings-migrations").unwrap()).arg("up").env("DATABASE_URL", url).output()
+    };
+    let refused = migrate(&service)?;
+    ensure!(!refused.status.success(), "the services' role can change the schema");
+    let migrated = migrate(&owner)?;
+    ensure!(migrated.status.success(), "{}", text(&migrated));
+
+    let stack = Stack::builder()
+        .gateway_env("REDIS_URL", &redis_url("gateway")?)
+        .persistence_env("REDIS_URL", &redis_url("persistence")?)
+        .persistence_env("DATABASE_URL", &service)
+        .start()
+        .await?;
+    let http = stack.http("ann");
+    let room = http.new_room(&["ben"]).await?;
+    let ann = stack.connect_at(0, "ann").await?;
+    let ben = stack.connect_at(0, "ben").await?;
+    for person in [&ann, &ben] {
+        person.join_and_catch_up(&room).await?;
+    }
+    let ack = ann.send(&room, "only what is needed").await?;
+    ensure!(ack.stage == "stored", "{ack:?}");
+    ben.wait_for("message:new", PATIENCE).await?;
+    stack.http("ben").read(&room, 1).await?.expect(200);
+    http.request(
+        reqwest::Method::PATCH,
+        &format!("/rooms/{room}/messages/1"),
+        Some(json!({"content": "no more than that"})),
+    )
+    .await?
+    .expect(200);
+    http.put_member(&room, "eve", "member").await?.expect(200);
+    http.get("/search?q=more").await?.expect(200);
+    http.messages(&room, "").await?.expect(200);
+    stack.http("ben").request(reqwest::Method::DELETE, "/me", None).await?.expect(204);
+
+    // It is their Redis and their database that were used, and not more than that is allowed there.
+    let rows = database.value("SELECT count(*) FROM messages").await?;
+    ensure!(rows == "1", "{rows} messages");
+    for service in ["gateway", "persistence"] {
+        let client = redis::Client::open(redis_url(service)?)?;
+        let mut connection = client.get_multiplexed_async_connection().await?;
+        for forbidden in [&["FLUSHALL"][..], &["CONFIG", "GET", "*"], &["KEYS", "*"], &["ACL", "LIST"]] {
+            let mut command = redis::cmd(forbidden[0]);
+            command.arg(&forbidden[1..]);
+            let outcome = command.query_async::<()>(&mut connection).await;
+            let error = outcome.err().with_context(|| format!("{service}: {forbidden:?} is allowed"))?;
+            ensure!(error.to_string().contains("permission"), "{service}: {forbidden:?}: {error}");
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,187 @@
+//! `tidings-dev`, which `./dev` calls: it starts everything, starts again what died where it was, and
+//! stops all it started.
+
+use std::path::Path;
+use std::process::{Command, Output};
+
+use crate::base::free_base;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use tidings_harness::dev::status::Status;
+use tidings_harness::folder::Folder;
+
+/// A developer's system of its own, gone with the value.
+struct Dev(Folder);
+
+impl Dev {
+    fn run(&self, arguments: &[&str]) -> Output {
+        Command::new(env!("CARGO_BIN_EXE_tidings-dev"))
+            .arg("--folder")
+            .arg(self.0.path().join(".dev"))
+            .args(arguments)
+            .env_remove("REDIS_URL")
+            .env_remove("DATABASE_URL")
+            .output()
+            .unwrap()
+    }
+
+    fn succeeds(&self, arguments: &[&str]) -> String {
+        let output = self.run(arguments);
+        assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    fn status(&self) -> Status {
+        serde_json::from_str(&self.succeeds(&["status", "--json"])).unwrap()
+    }
+}
+
+impl Drop for Dev {
+    fn drop(&mut self) {
+        self.run(&["reset"]);
+    }
+}
+
+fn kill_now(pid: u32) {
+    kill(Pid::from_raw(pid.try_into().unwrap()), Signal::SIGKILL).unwrap();
+    // On a busy machine it takes a moment until it is gone.
+    for _ in 0..1000 {
+        if !is_alive(pid) {
+            return;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    }
+    panic!("{pid} is still there");
+}
+
+fn is_alive(pid: u32) -> bool {
+    std::fs::read(Path::new("/proc").join(pid.to_string()).join("cmdline")).is_ok_and(|line| !line.is_empty())
+}
+
+#[test]
+fn up_starts_again_what_died_on_the_same_ports_and_down_stops_all() {
+    let dev = Dev(Folder::new().unwrap());
+    let base = free_base().to_string();
+    let told = dev.succeeds(&["up", "--detach", "--gateways", "2", "--port", &base]);
+    assert!(told.contains("curl") && told.contains("TOKEN="), "{told}");
+
+    let before = dev.status();
+    assert_eq!((before.gateways.len(), before.persistence.len()), (2, 1));
+    assert_eq!(before.gateways[0].ws, format!("ws://127.0.0.1:{base}/v1/ws"));
+    kill_now(before.gateways[0].pid.unwrap());
+    kill_now(before.redis_pid.unwrap());
+    let between = dev.status();
+    assert_eq!((between.gateways[0].pid, between.redis_pid), (None, None));
+
+    dev.succeeds(&["up", "--detach"]);
+    let after = dev.status();
+    assert_eq!(after.redis_url, before.redis_url);
+    assert_eq!(after.gateways[0].url, before.gateways[0].url);
+    assert!(after.gateways[0].pid.is_some() && after.gateways[0].pid != before.gateways[0].pid);
+    assert_eq!(after.gateways[1], before.gateways[1]);
+    assert_eq!(after.postgres_pid, before.postgres_pid);
+
+    dev.succeeds(&["down"]);
+    let pids =
+        after.gateways.iter().map(|node| node.pid).chain(after.persistence.iter().map(|node| node.pid));
+    for pid in pids.chain([after.redis_pid, after.postgres_pid]) {
+        assert!(!is_alive(pid.unwrap()));
+    }
+    assert_eq!(dev.status().gateways.len(), 2, "numbers are remembered");
+}
+
+/// Stands for the demo's server: says that it is well, and what it was told.
+const SERVER: &str = r#"import http from "node:http";
+const port = Number(process.argv[process.argv.indexOf("--port") + 1]);
+const { TIDINGS_DEMO_GATEWAYS: gateways, TIDINGS_DEMO_PERSISTENCE: persistence } = process.env;
+http
+  .createServer((request, response) =>
+    response.end(request.url === "/healthz" ? "ok" : JSON.stringify({ gateways, persistence })))
+  .listen(port, "127.0.0.1");
+"#;
+
+/// A built demo in this folder; what `./dev` gives as its program.
+fn built_demo(folder: &Path) -> String {
+    std::fs::create_dir_all(folder.join("dist")).unwrap();
+    std::fs::write(folder.join("dist/index.html"), "").unwrap();
+    std::fs::write(folder.join("serve.mjs"), SERVER).unwrap();
+    folder.join("serve.mjs").to_str().unwrap().to_owned()
+}
+
+async fn says(url: &str) -> serde_json::Value {
+    tidings_harness::http::client().get(url).send().await.unwrap().json().await.unwrap()
+}
+
+#[tokio::test]
+async fn the_demo_is_kept_like_a_node_and_knows_all_of_them() {
+    let dev = Dev(Folder::new().unwrap());
+    let base = free_base();
+    let program = built_demo(&dev.0.path().join("web"));
+    let (port, up) = (base.to_string(), ["up", "--detach", "--demo", &program]);
+    let told = dev.succeeds(&[&up[..], &["--gateways", "1", "--port", &port]].concat());
+    let url = format!("http://127.0.0.1:{}", base + 2);
+    assert!(told.contains(&format!("The demo, in a browser: {url}")), "{told}");
+    assert_eq!(dev.status().demo.as_deref(), Some(url.as_str()));
+    let gateway = format!("http://127.0.0.1:{base}");
+    assert_eq!(says(&url).await["gateways"], gateway);
+
+    let pid = |dev: &Dev| {
+        let state = std::fs::read_to_string(dev.0.path().join(".dev/state.json")).unwrap();
+        let state: serde_json::Value = serde_json::from_str(&state).unwrap();
+        u32::try_from(state["demo"]["running"]["pid"].as_u64().unwrap()).unwrap()
+    };
+    let first = pid(&dev);
+    dev.succeeds(&up);
+    assert_eq!(pid(&dev), first, "nothing has changed");
+    kill_now(first);
+    assert_eq!(dev.status().demo, None);
+    dev.succeeds(&up);
+    let second = pid(&dev);
+    assert!(second != first && dev.status().demo.is_some());
+    dev.succeeds(&[&up[..], &["--gateways", "2"]].concat());
+    assert_ne!(pid(&dev), second, "it is started anew with the new gateway");
+    assert_eq!(says(&url).await["gateways"], format!("{gateway},http://127.0.0.1:{}", base + 10));
+
+    let last = pid(&dev);
+    dev.succeeds(&["down"]);
+    assert!(!is_alive(last));
+    assert_eq!(dev.status().demo, None);
+}
+
+#[test]
+fn without_the_demo_all_else_works_and_why_is_told() {
+    let dev = Dev(Folder::new().unwrap());
+    let base = free_base();
+    let _taken = std::net::TcpListener::bind(("127.0.0.1", base + 2)).unwrap();
+    let program = built_demo(&dev.0.path().join("web"));
+    let told = dev.succeeds(&["up", "--detach", "--demo", &program, "--port", &base.to_string()]);
+    assert!(told.contains(&format!("not started: port {} of 127.0.0.1 is taken", base + 2)), "{told}");
+    let status = dev.status();
+    assert_eq!((status.demo, status.gateways.iter().filter(|node| node.pid.is_some()).count()), (None, 2));
+}
+
+#[test]
+fn a_taken_port_is_told_with_its_number() {
+    let dev = Dev(Folder::new().unwrap());
+    let base = free_base();
+    let _taken = std::net::TcpListener::bind(("127.0.0.1", base + 1)).unwrap();
+    let output = dev.run(&["up", "--detach", "--port", &base.to_string()]);
+    assert!(!output.status.success());
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(said.contains(&format!("port {} of 127.0.0.1 is taken", base + 1)), "{said}");
+}
+
+#[test]
+fn a_token_is_good_for_whom_it_names() {
+    let dev = Dev(Folder::new().unwrap());
+    let token =
+        dev.succeeds(&["token", "alice", "--name", "Alice", "--ttl", "60", "--scope", "tidings.admin"]);
+    let state = std::fs::read_to_string(dev.0.path().join(".dev/state.json")).unwrap();
+    let state: serde_json::Value = serde_json::from_str(&state).unwrap();
+    let key = jsonwebtoken::DecodingKey::from_secret(state["jwt_secret"].as_str().unwrap().as_bytes());
+    let rules = jsonwebtoken::Validation::new(jsonwebtoken::Algorithm::HS256);
+    let claims = jsonwebtoken::decode::<serde_json::Value>(token.trim(), &key, &rules).unwrap().claims;
+    assert_eq!((&claims["sub"], &claims["name"]), (&"alice".into(), &"Alice".into()));
+    assert_eq!(claims["scope"], "tidings.admin");
+    assert_eq!(claims["exp"].as_i64().unwrap() - claims["iat"].as_i64().unwrap(), 60);
+}

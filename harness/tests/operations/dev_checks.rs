@@ -1,0 +1,327 @@
+//! `./dev test` and `./dev lint` in rehearsal: which checks they run in which order, what they count, and what they say
+//! of what cannot be checked. The script is the real one; cargo, npm and all other programs only say what they were asked.
+
+use std::path::Path;
+use std::process::Command;
+
+use tidings_harness::folder::Folder;
+
+/// Counts as little as it is told to.
+const GUARD: &str = r#"#!/bin/sh
+echo guard >>"$ASKED"
+case " $FAILING " in *" guard "*) exit 1 ;; *" valgrind "*) exit 3 ;; esac
+"#;
+
+const WATCH: &str = r#"#!/bin/sh
+echo watch >>"$ASKED"
+case " $FAILING " in *" watch "*) exit 1 ;; esac
+"#;
+
+/// Two checks, of which one may fail.
+const DEPLOY: &str = r#"#!/bin/sh
+echo "deploy-$1" >>"$ASKED"
+case " $FAILING " in *" deploy "*) echo 1 passed, 1 failed; exit 1 ;; esac
+echo 2 passed, 0 failed
+"#;
+
+/// Says what it was asked, and leaves the figures of tests that it is told to.
+const NPM: &str = r#"#!/bin/sh
+[ "$3" = run ] && asked=$4 || asked=$3
+echo "npm-$asked" >>"$ASKED"
+for word; do case $word in --outputFile.json=*) [ -z "$FIGURES" ] || echo "$FIGURES" >"${word#*=}" ;; esac; done
+case " $FAILING " in *" npm-$asked "*) exit 1 ;; esac
+"#;
+
+/// Knows its version, and reads the figures aloud.
+const NODE: &str = r#"#!/bin/sh
+case " $FAILING " in *" node "*) exit 127 ;; esac
+if [ "$1" = -p ]; then echo 20.19.0; else cat "$3"; fi
+"#;
+
+/// Says the results that it is told to, and which tests are long.
+const NEXTEST: &str = r#"#!/bin/sh
+[ "$2" = list ] && { printf 'harness::faults a::one\nharness::auth b::two\nharness::auth c::three\n'; exit; }
+case "$*" in *--run-ignored*) for last; do :; done; echo "long:$last" | tr -d ' ' >>"$ASKED" ;; *) echo nextest >>"$ASKED" ;; esac
+printf '%s\n' "$RESULTS"
+case " $FAILING " in *" nextest "*) exit 100 ;; esac
+"#;
+
+/// Is there as long as its input is open.
+const STACK: &str = "#!/bin/sh\necho 5432\ncat >/dev/null\n";
+
+/// The script in a folder of its own, with a `cargo` and an `npm` that only say what they were asked.
+struct Rehearsal(Folder);
+
+impl Rehearsal {
+    fn new() -> Rehearsal {
+        let folder = Folder::new().unwrap();
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../dev");
+        std::fs::copy(script, folder.path().join("dev")).unwrap();
+        let bin = folder.path().join("cargo/bin");
+        std::fs::create_dir_all(&bin).unwrap();
+        let cargo = r#"#!/bin/sh
+echo "$1" >>"$ASKED"
+case " $FAILING " in *" $1 "*) exit 101 ;; esac
+[ "$1 $5" != "install --root" ] || { mkdir -p "$6/bin" && cp "$CARGO_HOME/bin/cargo-deny" "$6/bin/"; }
+"#;
+        let deny = r#"#!/bin/sh
+if [ "$1" = --version ]; then
+  case " $FAILING " in *" deny-version "*) echo cargo-deny 0.9.30 ;; *) echo cargo-deny 1000.0.0 ;; esac
+  exit
+fi
+of=
+for word; do
+  case $word in fuzz/Cargo.toml) of=-fuzz ;; check | fetch) break ;; esac
+done
+echo "deny$of-$word" >>"$ASKED"
+case " $FAILING " in *" deny$of-$word "*) exit 1 ;; esac
+"#;
+        // Installs nothing, but makes the folders that it is asked for.
+        let python = "#!/bin/sh\nfor last; do :; done\n[ \"$2\" != venv ] || mkdir -p \"$last\"\n";
+        let clients = folder.path().join("clients");
+        std::fs::create_dir_all(clients.join("tools")).unwrap();
+        std::fs::create_dir_all(clients.join("node_modules")).unwrap();
+        let tools = Path::new(env!("CARGO_MANIFEST_DIR")).join("../clients/tools/clients.sh");
+        std::fs::copy(tools, clients.join("tools/clients.sh")).unwrap();
+        std::fs::write(clients.join("package-lock.json"), "{}").unwrap();
+        let checks = folder.path().join("deploy/tools");
+        std::fs::create_dir_all(&checks).unwrap();
+        let pins = folder.path().join("harness/tests/http/openapi");
+        std::fs::create_dir_all(&pins).unwrap();
+        std::fs::write(pins.join("requirements.txt"), "").unwrap();
+        let built = folder.path().join("target/debug");
+        std::fs::create_dir_all(&built).unwrap();
+        let version = std::fs::read_to_string(folder.path().join("dev")).unwrap();
+        let version = version.split("nextest_version=").nth(1).and_then(|rest| rest.lines().next()).unwrap();
+        let nextest = folder.path().join(format!("target/tools/cargo-nextest-{version}/bin"));
+        std::fs::create_dir_all(&nextest).unwrap();
+        let programs = [
+            (&bin, "cargo", cargo),
+            (&bin, "cargo-deny", deny),
+            (&bin, "python3", python),
+            (&bin, "shellcheck", "#!/bin/sh\n"),
+            (&bin, "valgrind", "#!/bin/sh\n"),
+            (&bin, "chromium", "#!/bin/sh\n"),
+            (&bin, "npm", NPM),
+            (&bin, "node", NODE),
+            (&built, "tidings-guard", GUARD),
+            (&built, "tidings-stack", STACK),
+            (&nextest, "cargo-nextest", NEXTEST),
+            (&checks, "watch.sh", WATCH),
+            (&checks, "deploy.sh", DEPLOY),
+        ];
+        for (place, name, text) in programs {
+            std::fs::write(place.join(name), text).unwrap();
+            let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+            std::fs::set_permissions(place.join(name), mode).unwrap();
+        }
+        Rehearsal(folder)
+    }
+
+    /// Exit code and last line of `./dev test` (or `lint`), and what cargo and npm were asked in which order.
+    fn dev(&self, command: &str, results: &str, failing: &str) -> (i32, String, String) {
+        self.dev_with(&[command], results, "", failing)
+    }
+
+    /// The same, with figures that each run of vitest leaves.
+    fn dev_with(
+        &self,
+        command: &[&str],
+        results: &str,
+        figures: &str,
+        failing: &str,
+    ) -> (i32, String, String) {
+        let folder = self.0.path();
+        let output = Command::new(folder.join("dev"))
+            .args(command)
+            .current_dir(folder)
+            .env("CARGO_HOME", folder.join("cargo"))
+            .env("TIDINGS_DEV_DIR", folder.join(".dev"))
+            .env("CI", "true")
+            .env("ASKED", folder.join("asked"))
+            .env("RESULTS", results)
+            .env("FIGURES", figures)
+            .env("FAILING", failing)
+            .stdin(std::process::Stdio::null())
+            .output()
+            .unwrap();
+        std::fs::write(folder.join("told"), &output.stderr).unwrap();
+        let said = String::from_utf8(output.stdout).unwrap();
+        std::fs::write(folder.join("said"), &said).unwrap();
+        let asked = std::fs::read_to_string(folder.join("asked")).unwrap();
+        let last = said.lines().last().unwrap_or_default().to_owned();
+        (output.status.code().unwrap(), last, asked.replace('\n', " ").trim().to_owned())
+    }
+}
+
+impl Rehearsal {
+    /// What the last run told beside its results.
+    fn told(&self) -> String {
+        std::fs::read_to_string(self.0.path().join("told")).unwrap()
+    }
+
+    /// All that it printed as its result.
+    fn said(&self) -> String {
+        std::fs::read_to_string(self.0.path().join("said")).unwrap()
+    }
+}
+
+const GOOD: &str = "     Summary [   1.234s] 3 tests run: 3 passed (1 slow), 0 skipped";
+const BAD: &str = "     Summary [   1.234s] 3 tests run: 2 passed, 1 failed, 4 skipped";
+const STOPPED: &str = "     Summary [   1.234s] 2/3 tests run: 1 passed, 1 timed out, 4 skipped";
+
+#[rstest::rstest]
+#[case::all_is_well(GOOD, "", 0, "5 passed, 0 failed")]
+#[case::a_test_fails(BAD, "nextest", 1, "4 passed, 1 failed")]
+#[case::a_test_stands_still(STOPPED, "nextest", 1, "3 passed, 1 failed")]
+#[case::clippy_complains(GOOD, "clippy", 1, "5 passed, 1 failed")]
+#[case::a_manifest_is_refused(GOOD, "deploy", 1, "4 passed, 1 failed")]
+#[case::an_alert_stays_silent(GOOD, "watch", 1, "5 passed, 1 failed")]
+#[case::the_runner_crashes(GOOD, "nextest", 1, "5 passed, 1 failed")]
+#[case::clippy_complains_and_a_test_fails(BAD, "clippy nextest", 1, "4 passed, 2 failed")]
+#[case::nothing_builds("", "clippy build nextest", 1, "2 passed, 4 failed")]
+#[case::a_hot_path_costs_more(GOOD, "guard", 1, "5 passed, 1 failed")]
+#[case::instructions_cannot_be_counted(GOOD, "valgrind", 0, "5 passed, 0 failed")]
+#[case::advisories_cannot_be_had(GOOD, "deny-fetch", 0, "5 passed, 0 failed")]
+fn test_says_in_its_last_line_and_its_exit_code_how_it_went(
+    #[case] results: &str,
+    #[case] failing: &str,
+    #[case] code: i32,
+    #[case] last: &str,
+) {
+    let (exited, said, asked) = Rehearsal::new().dev("test", results, failing);
+    assert_eq!((exited, said.as_str()), (code, last));
+    let asked: Vec<&str> = asked.split(' ').filter(|asked| !asked.starts_with("deny")).collect();
+    assert_eq!(
+        asked.join(" "),
+        "fmt clippy fetch watch npm-ci npm-lint npm-build npm-types build deploy-check nextest npm-test npm-check-packages \
+         npm-e2e build guard",
+        "the programs are built before the tests run them"
+    );
+}
+
+#[rstest::rstest]
+#[case::all_is_well("4 0", "", 0, "13 passed, 0 failed")]
+#[case::a_test_fails("3 1", "npm-test npm-e2e", 1, "11 passed, 2 failed")]
+#[case::vitest_itself_fails("", "npm-test", 1, "5 passed, 1 failed")]
+#[case::a_type_is_wrong("4 0", "npm-types", 1, "13 passed, 1 failed")]
+#[case::a_package_holds_too_much("4 0", "npm-check-packages", 1, "13 passed, 1 failed")]
+#[case::packages_cannot_be_had("4 0", "npm-ci", 1, "5 passed, 1 failed")]
+fn tests_of_the_clients_count_as_those_of_the_services_do(
+    #[case] figures: &str,
+    #[case] failing: &str,
+    #[case] code: i32,
+    #[case] last: &str,
+) {
+    let (exited, said, _) = Rehearsal::new().dev_with(&["test"], GOOD, figures, failing);
+    assert_eq!((exited, said.as_str()), (code, last));
+}
+
+#[test]
+fn with_a_name_only_the_tests_with_that_name_run_and_no_lint() {
+    let (exited, said, asked) = Rehearsal::new().dev_with(&["test", "a_name"], GOOD, "1 0", "");
+    assert_eq!((exited, said.as_str(), asked.as_str()), (0, "3 passed, 0 failed", "build nextest"));
+
+    let rehearsal = Rehearsal::new();
+    let tests = rehearsal.0.path().join("clients/ts/test");
+    std::fs::create_dir_all(&tests).unwrap();
+    std::fs::write(tests.join("a.test.ts"), "it('has a_name', () => {})").unwrap();
+    let (exited, said, asked) = rehearsal.dev_with(&["test", "a_name"], GOOD, "1 0", "");
+    assert_eq!((exited, said.as_str()), (0, "4 passed, 0 failed"));
+    assert_eq!(asked, "build nextest npm-ci npm-build npm-test");
+}
+
+#[test]
+fn long_tests_run_one_by_one_until_the_time_is_over_and_the_output_says_how_many() {
+    let rehearsal = Rehearsal::new();
+    let (exited, said, asked) = rehearsal.dev_with(&["test", "--long"], GOOD, "", "");
+    assert_eq!((exited, said.as_str()), (0, "9 passed, 0 failed"));
+    let mut long: Vec<&str> = asked.split(' ').filter(|asked| asked.starts_with("long:")).collect();
+    long.sort_unstable();
+    let of = |binary: &str, test: &str| format!("long:binary_id({binary})&test(={test})");
+    let all =
+        [of("harness::auth", "b::two"), of("harness::auth", "c::three"), of("harness::faults", "a::one")];
+    assert_eq!(long, all);
+    assert!(rehearsal.said().contains("long: 3 of 3 run"), "{}", rehearsal.said());
+
+    let rehearsal = Rehearsal::new();
+    let (exited, said, _) = rehearsal.dev_with(&["test", "--long", "--seconds", "0"], GOOD, "", "");
+    assert_eq!((exited, said.as_str()), (0, "0 passed, 0 failed"));
+    assert!(rehearsal.said().contains("long: 0 of 3 run"), "{}", rehearsal.said());
+
+    let (exited, said, _) = Rehearsal::new().dev_with(&["test", "--long"], BAD, "", "nextest");
+    assert_eq!((exited, said.as_str()), (1, "6 passed, 3 failed"));
+}
+
+#[test]
+fn test_ends_with_a_table_of_where_the_time_went() {
+    let rehearsal = Rehearsal::new();
+    let junit = rehearsal.0.path().join("target/nextest/default");
+    std::fs::create_dir_all(&junit).unwrap();
+    let case =
+        r#"<testcase name="slow::one" classname="harness::auth" timestamp="2026-01-01" time="12.345">"#;
+    std::fs::write(junit.join("junit.xml"), case).unwrap();
+    rehearsal.dev("test", GOOD, "");
+    let said = rehearsal.said();
+    for line in [
+        "seconds  step",
+        "cargo clippy",
+        "instruction counts",
+        "     12  harness::auth",
+        "   12.3 harness::auth slow::one",
+    ] {
+        assert!(said.contains(line), "{line:?} is missing:\n{said}");
+    }
+}
+
+#[rstest::rstest]
+#[case("", 0)]
+#[case("fmt", 1)]
+#[case("clippy", 1)]
+#[case("deny-check", 1)]
+#[case("deny-fuzz-check", 1)]
+#[case("watch", 1)]
+#[case("npm-lint", 1)]
+#[case("npm-build", 1)]
+#[case("npm-types", 1)]
+fn lint_exits_with_1_after_a_complaint_but_runs_every_check(#[case] failing: &str, #[case] code: i32) {
+    let (exited, _, asked) = Rehearsal::new().dev("lint", "", failing);
+    let all = "fmt clippy deny-check fetch deny-fuzz-check deny-fetch deny-check deny-fuzz-check \
+        watch npm-ci npm-lint npm-build npm-types";
+    assert_eq!((exited, asked.as_str()), (code, all));
+}
+
+/// What lint does with what is watched, and with the clients.
+const CLIENTS: &str = " watch npm-ci npm-lint npm-build npm-types";
+
+#[rstest::rstest]
+#[case::too_old_here("deny-version", 0, "info install deny-check fetch deny-fuzz-check", None)]
+#[case::and_crates_cannot_be_had("deny-version info", 0, "info", Some("dependencies"))]
+#[case::and_it_does_not_build("deny-version install", 1, "info install", None)]
+#[case::fuzz_was_never_fetched("fetch info", 0, "deny-check fetch info", Some("dependencies of fuzz/"))]
+#[case::the_lock_of_fuzz_does_not_fit("fetch", 0, "deny-check fetch info deny-fuzz-check", None)]
+fn dependencies_go_unchecked_only_for_want_of_network_and_lint_says_so(
+    #[case] failing: &str,
+    #[case] code: i32,
+    #[case] expected: &str,
+    #[case] unchecked: Option<&str>,
+) {
+    let rehearsal = Rehearsal::new();
+    let (exited, _, asked) = rehearsal.dev("lint", "", &format!("deny-fetch {failing}"));
+    let asked = asked.strip_prefix("fmt clippy ").unwrap();
+    let asked = asked.trim_end_matches(CLIENTS).trim_end_matches(" deny-fetch");
+    assert_eq!((exited, asked), (code, expected));
+    let told = rehearsal.told();
+    let mut lines = told.lines().filter(|line| !line.starts_with("advisories"));
+    let told = lines.find_map(|line| line.split_once(": NOT CHECKED")).map(|(what, _)| what);
+    assert_eq!(told, unchecked);
+}
+
+#[test]
+fn without_the_database_of_advisories_lint_says_so_and_checks_the_rest() {
+    let rehearsal = Rehearsal::new();
+    let (exited, _, asked) = rehearsal.dev("lint", "", "deny-fetch");
+    let asked = asked.trim_end_matches(CLIENTS);
+    assert_eq!((exited, asked), (0, "fmt clippy deny-check fetch deny-fuzz-check deny-fetch"));
+    assert!(rehearsal.told().contains("advisories: NOT CHECKED"), "{}", rehearsal.told());
+}

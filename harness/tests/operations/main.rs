@@ -1,0 +1,38 @@
+//! What operators and developers use: settings, deployment, balancer, telemetry, alerts, ./dev.
+//! One program per subject, a module per behaviour: linking each file by itself took minutes.
+
+#![allow(clippy::unwrap_used)]
+
+mod balancer;
+mod balancer_rolling;
+mod closed_output;
+mod config;
+mod deploy;
+mod dev;
+mod dev_checks;
+mod idle;
+mod listener;
+mod play;
+mod proxy;
+mod readme;
+mod release;
+mod servers;
+mod telemetry;
+mod telemetry_metrics;
+mod telemetry_private;
+mod telemetry_tls;
+mod watch;
+mod watch_blind;
+mod watch_exporters;
+mod watch_faults;
+mod watch_load;
+
+#[path = "../support/base.rs"]
+#[allow(dead_code, reason = "each test program uses its part")]
+mod base;
+#[path = "../support/erring.rs"]
+#[allow(dead_code, reason = "each test program uses its part")]
+mod erring;
+#[path = "../support/prometheus.rs"]
+#[allow(dead_code, reason = "each test program uses its part")]
+mod prometheus;

@@ -1,0 +1,324 @@
+//! Traces: one sampled message is one trace through both gateways, Redis and PostgreSQL; what is not sampled makes no
+//! span, and a collector that is away does no harm.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use serde_json::{Value, json};
+use tidings_harness::sink::{Seen, picture, tree};
+use tidings_harness::{Client, ServerFrame, Sink, Stack, TokenBy};
+
+const PATIENCE: Duration = Duration::from_secs(30);
+const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
+const CALLER: &str = "00f067aa0ba902b7";
+/// Spans of one message that people hear on two gateways.
+const WHOLE: usize = 7;
+/// The span of a message that is sent over HTTP.
+const BY_HTTP: &str = "POST /v1/rooms/{room}/messages";
+
+fn traceparent(sampled: bool) -> String {
+    format!("00-{TRACE}-{CALLER}-0{}", u8::from(sampled))
+}
+
+async fn stack(sink: &str, ratio: &str) -> Result<Stack> {
+    let filter = "tidings_gateway=debug,tidings_persistence=debug,tidings_shared=debug,info";
+    let stack = Stack::builder().gateways(2).env("TIDINGS_OTLP_ENDPOINT", sink);
+    let stack =
+        stack.gateway_env("TIDINGS_MESSAGES_PER_SECOND", 1000).gateway_env("TIDINGS_MESSAGES_BURST", 1000);
+    stack.env("TIDINGS_TRACE_RATIO", ratio).env("TIDINGS_LOG", filter).start().await
+}
+
+/// Ann at the first gateway, Ben twice at the second, all in one room.
+async fn people(stack: &Stack) -> Result<(String, [Client; 3])> {
+    let room = stack.http("ann").new_room(&["ben"]).await?;
+    let ann = stack.connect_at(0, "ann").await?;
+    let clients = [ann, stack.connect_at(1, "ben").await?, stack.connect_at(1, "ben").await?];
+    for client in &clients {
+        client.join_and_catch_up(&room).await?;
+    }
+    Ok((room, clients))
+}
+
+fn message(room: &str, traceparent: Option<Value>) -> Value {
+    let mut message =
+        json!({"room": room, "client_id": uuid::Uuid::now_v7().to_string(), "content": "hello"});
+    if let Some(traceparent) = traceparent {
+        message["traceparent"] = traceparent;
+    }
+    message
+}
+
+fn only<'a>(spans: &'a [Seen], name: &str) -> Result<&'a Seen> {
+    let found: Vec<&Seen> = spans.iter().filter(|span| span.name == name).collect();
+    ensure!(found.len() == 1, "{} of {name}:\n{}", found.len(), tree(spans));
+    Ok(found[0])
+}
+
+/// Checks the tree of one message that was sent by a frame; `caller` is the parent that came along.
+fn check_message(spans: &[Seen], caller: Option<&str>) -> Result<()> {
+    let shown = tree(spans);
+    let names: BTreeMap<&str, usize> = spans.iter().fold(BTreeMap::new(), |mut names, span| {
+        *names.entry(span.name.as_str()).or_default() += 1;
+        names
+    });
+    let wanted = BTreeMap::from([
+        ("receive", 1),
+        ("append", 1),
+        ("batch write", 1),
+        ("commit", 1),
+        ("stored answer", 1),
+        ("deliver", 2),
+    ]);
+    ensure!(names == wanted, "{shown}");
+    ensure!(spans.iter().all(|span| span.trace == spans[0].trace && span.end_ns >= span.start_ns), "{shown}");
+    let receive = only(spans, "receive")?;
+    ensure!(receive.parent.as_deref() == caller, "{:?}: {shown}", receive.parent);
+    for (child, parent) in [
+        ("append", "receive"),
+        ("stored answer", "receive"),
+        ("batch write", "append"),
+        ("commit", "batch write"),
+    ] {
+        let (child, parent) = (only(spans, child)?, only(spans, parent)?);
+        ensure!(
+            child.parent.as_ref() == Some(&parent.id),
+            "{} is not below {}:\n{shown}",
+            child.name,
+            parent.name
+        );
+        ensure!(child.start_ns >= parent.start_ns, "{} begins before {}:\n{shown}", child.name, parent.name);
+    }
+    // One on each node, however many hear it there.
+    let append = only(spans, "append")?;
+    let delivers: Vec<&Seen> = spans.iter().filter(|span| span.name == "deliver").collect();
+    ensure!(delivers.iter().all(|span| span.parent.as_ref() == Some(&append.id)), "{shown}");
+    ensure!(delivers.iter().all(|span| span.start_ns >= append.start_ns), "{shown}");
+    ensure!(delivers[0].instance != delivers[1].instance, "{shown}");
+    // Within: what is answered is stored, and stored is what is committed.
+    let (write, commit) = (only(spans, "batch write")?, only(spans, "commit")?);
+    let stored = only(spans, "stored answer")?;
+    let ends = [commit.end_ns, write.end_ns, stored.end_ns, receive.end_ns];
+    ensure!(ends.is_sorted(), "{ends:?}\n{shown}");
+    for span in spans {
+        let service =
+            if matches!(span.name.as_str(), "batch write" | "commit") { "persistence" } else { "gateway" };
+        ensure!(span.service == format!("tidings-{service}"), "{shown}");
+    }
+    ensure!(receive.attributes["tidings.command"] == "message:send", "{receive:?}");
+    ensure!(write.attributes["tidings.batch.records"] == "1", "{write:?}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_sampled_message_is_one_trace_through_two_gateways_and_nothing_else_is_recorded() -> Result<()> {
+    let sink = Sink::start().await?;
+    let stack = stack(&sink.endpoint(), "0").await?;
+    let (room, [ann, ben, _]) = people(&stack).await?;
+    // None of these is sampled, and none is an error.
+    let unsampled =
+        [None, Some(json!(traceparent(false))), Some(json!("nonsense")), Some(json!(7)), Some(Value::Null)];
+    for traceparent in unsampled {
+        ann.send_with(message(&room, traceparent)).await?;
+        ben.wait_for("message:new", PATIENCE).await?;
+    }
+    stack.http("ann").send(&room, "by-http", "hello").await?.expect(201);
+    ben.wait_for("message:new", PATIENCE).await?;
+
+    ann.send_with(message(&room, Some(json!(traceparent(true))))).await?;
+    ben.wait_for("message:new", PATIENCE).await?;
+    let spans = sink.until(PATIENCE, |spans| spans.len() >= WHOLE).await?;
+    // Nothing of the others was late either: what is exported later was recorded later.
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    ensure!(sink.spans().len() == WHOLE, "{}", tree(&sink.spans()));
+    ensure!(spans.iter().all(|span| span.trace == TRACE), "{}", tree(&spans));
+    check_message(&spans, Some(CALLER))?;
+    println!("{}", tree(&spans));
+
+    // Lines about it name the span, others none.
+    for (node, words) in
+        [(stack.gateway(0), "it stands in the log"), (stack.persistence(0), "a batch is committed")]
+    {
+        let log = node.log()?;
+        let lines: Vec<Value> = log
+            .lines()
+            .filter(|line| line.contains(words))
+            .map(serde_json::from_str)
+            .collect::<Result<_, _>>()?;
+        ensure!(lines.len() == 1 && lines[0]["trace_id"] == TRACE, "{words}: {lines:?}");
+        let id = lines[0]["span_id"].as_str().unwrap_or_default();
+        ensure!(spans.iter().any(|span| span.id == id), "{lines:?}");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn without_a_context_each_message_and_each_request_has_a_trace_of_its_own() -> Result<()> {
+    let sink = Sink::start().await?;
+    let stack = stack(&sink.endpoint(), "1").await?;
+    let (room, [ann, ben, _]) = people(&stack).await?;
+    ann.send_with(message(&room, None)).await?;
+    ben.wait_for("message:new", PATIENCE).await?;
+    let refused = ann.send_with(message("nowhere", None)).await.err().context("taken")?;
+    ensure!(refused.code() == "not_found", "{refused}");
+    let client_id = uuid::Uuid::now_v7().to_string();
+    stack.http("ann").send(&room, &client_id, "hello").await?.expect(201);
+    // Each process exports by itself: what one has told does not say what the others have.
+    let all = [("deliver", 4), ("commit", 2), ("receive", 2), ("connect", 3), (BY_HTTP, 1)];
+    let count = |spans: &[Seen], name: &str| spans.iter().filter(|span| span.name == name).count();
+    let whole = |spans: &[Seen]| all.iter().all(|(name, wanted)| count(spans, name) >= *wanted);
+    let spans = sink.until(PATIENCE, whole).await?;
+    let traces = |root: &str| -> Vec<Vec<Seen>> {
+        let roots = spans.iter().filter(|span| span.name == root && span.parent.is_none());
+        roots.map(|root| spans.iter().filter(|span| span.trace == root.trace).cloned().collect()).collect()
+    };
+    let received = traces("receive");
+    ensure!(received.len() == 2, "{}", tree(&spans));
+    let (whole, refused): (Vec<_>, Vec<_>) = received.into_iter().partition(|trace| trace.len() > 1);
+    check_message(&whole[0], None)?;
+    ensure!(refused[0][0].attributes["tidings.result"] == "not_found", "{:?}", refused[0]);
+    let by_http = traces(BY_HTTP);
+    ensure!(by_http.len() == 1, "{}", tree(&spans));
+    let names: Vec<&str> = by_http[0].iter().map(|span| span.name.as_str()).collect();
+    for name in ["append", "batch write", "commit", "stored answer", "deliver"] {
+        ensure!(names.contains(&name), "{}", tree(&by_http[0]));
+    }
+    let connects = traces("connect");
+    ensure!(connects.len() == 3 && connects.iter().all(|trace| trace.len() == 1), "{}", tree(&spans));
+    Ok(())
+}
+
+#[tokio::test]
+async fn handshakes_and_requests_go_on_with_the_trace_that_they_bring() -> Result<()> {
+    let sink = Sink::start().await?;
+    let stack = stack(&sink.endpoint(), "0").await?;
+    let by_query = format!("{}?traceparent={}", stack.gateway(0).ws(), traceparent(true));
+    Client::connect_by(TokenBy::Header, &by_query, &stack.token("ann")).await?.ping().await?;
+    let malformed = format!("{}?traceparent=nonsense", stack.gateway(0).ws());
+    Client::connect_by(TokenBy::Header, &malformed, &stack.token("ann")).await?.ping().await?;
+    let asked = tidings_harness::http::client().get(format!("{}/v1/me/rooms", stack.persistence(0).url()));
+    for header in [traceparent(true), traceparent(false), "nonsense".to_owned()] {
+        let request = asked.try_clone().context("it has no body")?.header("traceparent", header);
+        let answer = request.bearer_auth(stack.token("ann")).send().await?;
+        ensure!(answer.status().is_success(), "{answer:?}");
+    }
+    let spans = sink.until(PATIENCE, |spans| spans.len() >= 2).await?;
+    ensure!(spans.len() == 2, "{}", tree(&spans));
+    ensure!(spans.iter().all(|span| span.trace == TRACE && span.parent.as_deref() == Some(CALLER)));
+    only(&spans, "connect")?;
+    let request = spans.iter().find(|span| span.service == "tidings-persistence").context("no request")?;
+    ensure!(request.name.starts_with("GET /v1/") && request.attributes["http.response.status_code"] == "200");
+    Ok(())
+}
+
+#[tokio::test]
+async fn commands_of_a_poll_belong_to_its_trace_unless_they_bring_their_own() -> Result<()> {
+    const OTHER: &str = "11111111111111111111111111111111";
+    let sink = Sink::start().await?;
+    let stack = stack(&sink.endpoint(), "0").await?;
+    let room = stack.http("ann").new_room(&[]).await?;
+    let command = |traceparent: Option<String>| {
+        let mut command = message(&room, traceparent.map(Value::from));
+        command["type"] = json!("message:send");
+        command
+    };
+    let poll = |commands: Vec<Value>| {
+        let url = format!("{}/v1/poll", stack.gateway(0).url());
+        let poll = tidings_harness::http::client().post(url).bearer_auth(stack.token("ann"));
+        poll.json(&json!({ "commands": commands, "timeout_ms": 0 }))
+    };
+    poll(vec![command(None)]).send().await?.error_for_status()?;
+    let commands = vec![command(None), command(Some(format!("00-{OTHER}-{CALLER}-01")))];
+    poll(commands).header("traceparent", traceparent(true)).send().await?.error_for_status()?;
+    let received = |spans: &[Seen]| spans.iter().filter(|span| span.name == "receive").count();
+    let spans = sink.until(PATIENCE, |spans| received(spans) >= 2).await?;
+    let mut traces: Vec<_> =
+        spans.iter().filter(|span| span.name == "receive").map(|span| span.trace.as_str()).collect();
+    traces.sort_unstable();
+    ensure!(traces == [OTHER, TRACE], "{}", tree(&spans));
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_change_of_a_membership_has_the_tree_of_a_message_below_its_request() -> Result<()> {
+    let sink = Sink::start().await?;
+    let stack = stack(&sink.endpoint(), "0").await?;
+    let (room, [_ann, ben, _second]) = people(&stack).await?;
+    let url = format!("{}/v1/rooms/{room}/members/cleo", stack.persistence(0).url());
+    let put = tidings_harness::http::client().put(url).bearer_auth(stack.token("ann"));
+    let put = put.header("traceparent", traceparent(true)).json(&json!({"role": "member"}));
+    put.send().await?.error_for_status()?;
+    ben.wait_for("member:added", PATIENCE).await?;
+    let of = |spans: &[Seen], name: &str| spans.iter().filter(|span| span.name == name).count();
+    let whole = [("append", 1), ("batch write", 1), ("commit", 1), ("deliver", 2)];
+    let enough = |spans: &[Seen]| whole.iter().all(|(name, count)| of(spans, name) == *count);
+    let spans = sink.until(PATIENCE, enough).await?;
+    let request = spans.iter().find(|span| span.parent.as_deref() == Some(CALLER)).context("no request")?;
+    let append = only(&spans, "append")?;
+    ensure!(request.name.starts_with("PUT /v1/rooms/") && append.parent.as_ref() == Some(&request.id));
+    for name in ["batch write", "deliver"] {
+        let below = spans.iter().filter(|span| span.name == name);
+        ensure!(below.clone().all(|span| span.parent.as_ref() == Some(&append.id)), "{}", tree(&spans));
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_collector_that_is_away_or_silent_slows_nothing_and_is_told_once() -> Result<()> {
+    // Takes connections, and says nothing on them.
+    let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
+    let silent_at = format!("http://{}", silent.local_addr()?);
+    let gone = format!("http://127.0.0.1:{}", tidings_harness::ports::free()?);
+    let mut undisturbed = None;
+    for endpoint in [String::new(), gone, silent_at] {
+        let stack = stack(&endpoint, "1").await?;
+        let (room, [ann, ben, _]) = people(&stack).await?;
+        let begun = Instant::now();
+        for _ in 0..100 {
+            ann.send_with(message(&room, None)).await?;
+        }
+        let sending = begun.elapsed();
+        let ServerFrame::Message(first) = ben.wait_for("message:new", PATIENCE).await? else {
+            anyhow::bail!("no message")
+        };
+        ensure!(first.seq == 1);
+        // Several rounds of the exporter.
+        tokio::time::sleep(Duration::from_secs(8)).await;
+        let told = stack.gateway(0).log()?.matches("spans cannot be exported").count();
+        ensure!(told == usize::from(!endpoint.is_empty()), "{endpoint}: told {told} times");
+        let begun = Instant::now();
+        stack.gateway(0).stop().await?;
+        stack.persistence(0).stop().await?;
+        let ending = begun.elapsed();
+        // Without a collector first.
+        let (sent, ended) = *undisturbed.get_or_insert((sending, ending));
+        ensure!(sending < 2 * sent + Duration::from_secs(3), "{endpoint}: {sending:?}, else {sent:?}");
+        // Two seconds for the last spans of each of the two.
+        ensure!(
+            ending < ended + Duration::from_secs(8),
+            "{endpoint}: the end took {ending:?}, else {ended:?}"
+        );
+    }
+    Ok(())
+}
+
+/// The picture of docs/TELEMETRY.md, and the tree beside it.
+#[tokio::test]
+#[ignore = "by hand: writes docs/telemetry/trace.svg"]
+async fn the_picture_of_a_message() -> Result<()> {
+    let sink = Sink::start().await?;
+    let stack = stack(&sink.endpoint(), "0").await?;
+    let (room, [ann, ben, _]) = people(&stack).await?;
+    for _ in 0..200 {
+        ann.send_with(message(&room, None)).await?;
+    }
+    ann.send_with(message(&room, Some(json!(traceparent(true))))).await?;
+    ben.wait_for("message:new", PATIENCE).await?;
+    let spans = sink.until(PATIENCE, |spans| spans.len() >= WHOLE).await?;
+    check_message(&spans, Some(CALLER))?;
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/telemetry/trace.svg");
+    std::fs::create_dir_all(path.parent().context("a folder")?)?;
+    std::fs::write(path, picture(&spans))?;
+    println!("{}", tree(&spans));
+    Ok(())
+}

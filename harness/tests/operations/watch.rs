@@ -1,0 +1,130 @@
+//! What operators watch the system with, held against the running system: a real Prometheus with the shipped rules asks
+//! two gateways and persistence, and every rule and every expression of the dashboards finds what it names.
+
+mod dashboards;
+pub mod flow;
+mod names;
+pub mod scene;
+pub mod shortened;
+
+use crate::prometheus;
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
+
+use crate::prometheus::Prometheus;
+use anyhow::{Context, Result, ensure};
+use serde_json::Value;
+use tidings_harness::Stack;
+
+const PATIENCE: Duration = Duration::from_secs(60);
+/// Two gateways, persistence, and Prometheus itself.
+const TARGETS: usize = 4;
+
+/// Two who talk through two gateways, and one who looks into history.
+async fn talk(stack: &Stack) -> Result<()> {
+    let room = stack.http("ann").new_room(&["ben"]).await?;
+    let (ann, ben) = (stack.connect_at(0, "ann").await?, stack.connect_at(1, "ben").await?);
+    ann.join_and_catch_up(&room).await?;
+    ben.join_and_catch_up(&room).await?;
+    for number in 0..20 {
+        ann.send(&room, &format!("from ann {number}")).await?;
+        ben.send(&room, &format!("from ben {number}")).await?;
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+    ben.send(&room, "so much for today").await?;
+    stack.http("ann").messages(&room, "").await?.expect(200);
+    ann.close().await?;
+    ben.close().await?;
+    Ok(())
+}
+
+/// Waits until every target answers with what Prometheus understands.
+async fn until_all_are_up(prometheus: &Prometheus) -> Result<()> {
+    let begun = Instant::now();
+    loop {
+        let told = prometheus.ask("targets", &[("state", "active")]).await?;
+        let targets = told["activeTargets"].as_array().cloned().unwrap_or_default();
+        if targets.len() == TARGETS && targets.iter().all(|target| target["health"] == "up") {
+            return Ok(());
+        }
+        ensure!(begun.elapsed() < PATIENCE, "{targets:#?}");
+        tokio::time::sleep(Duration::from_millis(500)).await;
+    }
+}
+
+/// Waits until every rule was worked out, and none with an error.
+async fn until_all_are_worked_out(prometheus: &Prometheus) -> Result<Vec<Value>> {
+    let begun = Instant::now();
+    loop {
+        let rules = prometheus.rules().await?;
+        let failed: Vec<&Value> = rules.iter().filter(|rule| rule["health"] == "err").collect();
+        ensure!(failed.is_empty(), "{failed:#?}");
+        if rules.iter().all(|rule| rule["health"] == "ok") {
+            return Ok(rules);
+        }
+        ensure!(begun.elapsed() < PATIENCE, "not all rules are worked out: {rules:#?}");
+        tokio::time::sleep(Duration::from_millis(500)).await;
+    }
+}
+
+/// Names that no series has, each with who asks for it.
+async fn missing(
+    prometheus: &Prometheus,
+    asked: &BTreeMap<String, String>,
+    late: &BTreeMap<String, String>,
+) -> Result<Vec<String>> {
+    let mut missing = BTreeSet::new();
+    for (place, expression) in asked {
+        for name in names::of(expression).into_iter().filter(|name| !late.contains_key(name)) {
+            if prometheus.query(&format!("{{__name__=\"{name}\"}}")).await?.is_empty() {
+                missing.insert(format!("{name}, which {place} names"));
+            }
+        }
+    }
+    Ok(missing.into_iter().collect())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_rule_and_dashboard_finds_what_it_names_in_the_running_system() -> Result<()> {
+    let stack = Stack::builder().gateways(2).start().await?;
+    // Rules of groups with an interval of their own would keep the test waiting.
+    let prometheus = Prometheus::start(&stack, |rules| names::without_intervals(&rules)).await?;
+    until_all_are_up(&prometheus).await?;
+    talk(&stack).await?;
+    let rules = until_all_are_worked_out(&prometheus).await?;
+    ensure!(rules.len() > 50, "only {} rules were found", rules.len());
+
+    let mut asked: BTreeMap<String, String> = BTreeMap::new();
+    for rule in &rules {
+        let name = rule["name"].as_str().context("a rule without a name")?;
+        asked.insert(format!("rule {name}"), rule["query"].as_str().context("no query")?.to_owned());
+    }
+    let panels = dashboards::expressions()?;
+    ensure!(panels.len() > 50, "only {} expressions were found", panels.len());
+    let mut values = Vec::new();
+    for (place, expression) in panels {
+        let found = prometheus.query(&expression).await.with_context(|| format!("{place}: {expression}"))?;
+        values.push(format!("{place}: {}", dashboards::shown(&found)));
+        asked.insert(place, expression);
+    }
+    println!("{}", values.join("\n"));
+
+    let (late, begun) = (names::late()?, Instant::now());
+    loop {
+        // What happened last is asked for only with the next scrape.
+        let missing = missing(&prometheus, &asked, &late).await?;
+        if missing.is_empty() {
+            break;
+        }
+        ensure!(begun.elapsed() < PATIENCE / 4, "nobody tells:\n  {}", missing.join("\n  "));
+        tokio::time::sleep(Duration::from_millis(500)).await;
+    }
+
+    // A quiet system: only what needs hours of the past may be pending, and nothing fires but what a busy machine alone
+    // can bring about.
+    let of_lateness = prometheus::OF_LATENESS;
+    let firing = format!(r#"ALERTS{{alertstate="firing",alertname!~"{of_lateness}"}}"#);
+    let firing = prometheus.query(&firing).await?;
+    ensure!(firing.is_empty(), "{firing:#?}");
+    Ok(())
+}

@@ -1,0 +1,35 @@
+//! Rooms and the people in them: membership, presence, typing, receipts, limits of a room.
+//! One program per subject, a module per behaviour: linking each file by itself took minutes.
+
+#![allow(clippy::unwrap_used)]
+
+mod limits;
+mod membership;
+mod membership_behind;
+mod membership_concurrency;
+mod membership_limits;
+mod membership_live;
+mod membership_telling;
+mod presence;
+mod presence_faults;
+mod presence_rooms;
+mod presence_store;
+mod receipts;
+mod receipts_marks;
+mod rooms_version;
+mod signals;
+mod typing;
+mod user_channel;
+
+#[path = "../support/hearing.rs"]
+#[allow(dead_code, reason = "each test program uses its part")]
+mod hearing;
+#[path = "../support/room_log.rs"]
+#[allow(dead_code, reason = "each test program uses its part")]
+mod room_log;
+#[path = "../support/channel.rs"]
+#[allow(dead_code, reason = "each test program uses its part")]
+mod channel;
+#[path = "../support/watching.rs"]
+#[allow(dead_code, reason = "each test program uses its part")]
+mod watching;

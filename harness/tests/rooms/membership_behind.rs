@@ -1,0 +1,169 @@
+//! Changes that are accepted and pushed while storage is behind: no answer is of what was before them, also none that
+//! changes nothing.
+
+use std::time::{Duration, Instant};
+
+use crate::room_log::{PATIENCE, RoomLog, hold_partition};
+use anyhow::{Result, ensure};
+use serde_json::json;
+use tidings_harness::http::Answer;
+use tidings_harness::{Http, Stack};
+use tidings_shared::ids::{Epoch, Seq};
+use tokio::task::JoinHandle;
+
+/// So long the writer is kept from what was accepted.
+const HELD_S: f32 = 2.0;
+
+/// Alice's room with bob in it, stored up to its head, two nodes, and storage that can be held.
+struct Room {
+    stack: Stack,
+    log: RoomLog,
+}
+
+impl Room {
+    async fn new() -> Result<Self> {
+        let stack = Stack::builder().gateways(0).persistence(2).start().await?;
+        let log = RoomLog::new(&stack, 10_000).await?;
+        // The first event makes the room's hash, whose seed would wait for the lock.
+        log.send("m1").await?;
+        Ok(Self { stack, log })
+    }
+
+    fn id(&self) -> &str {
+        self.log.room.as_str()
+    }
+
+    async fn head(&self) -> Result<Seq> {
+        Ok(self.log.log.read(&self.log.room, None, Epoch(0), None, &[]).await?.head.seq)
+    }
+
+    /// Holds storage, has something asked of one node, and returns once it is accepted, which is when it is pushed.
+    async fn accepted<F>(
+        &self,
+        ask: impl FnOnce(Http) -> F,
+    ) -> Result<(JoinHandle<()>, JoinHandle<F::Output>)>
+    where
+        F: Future<Output = Result<Answer, reqwest::Error>> + Send + 'static,
+    {
+        let hold = hold_partition(&self.stack, self.log.partition(), HELD_S).await?;
+        let before = self.head().await?;
+        let asked = tokio::spawn(ask(self.stack.http_at(0, "alice")));
+        let begun = Instant::now();
+        while self.head().await? == before {
+            ensure!(begun.elapsed() < PATIENCE, "nothing was accepted");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        Ok((hold, asked))
+    }
+
+    async fn role_of(&self, user: &str) -> Result<Vec<Vec<String>>> {
+        let sql = format!("SELECT role FROM members WHERE room_id = '{}' AND user_id = '{user}'", self.id());
+        self.stack.database().query(&sql).await
+    }
+}
+
+#[tokio::test]
+async fn whoever_was_removed_this_moment_and_is_put_back_is_a_member() -> Result<()> {
+    let room = Room::new().await?;
+    let id = room.id().to_owned();
+    let (hold, removed) = room.accepted(|alice| async move { alice.remove_member(&id, "bob").await }).await?;
+    let back = room.stack.http_at(1, "alice").put_member(room.id(), "bob", "member").await?.expect(200);
+    removed.await??.expect(200);
+    hold.await?;
+    ensure!(room.role_of("bob").await? == [["member"]], "answered 200, and bob is out");
+    let added = back.body["seq"].as_u64();
+    let kinds = format!("SELECT seq, type FROM events WHERE room_id = '{}' ORDER BY seq", room.id());
+    let kinds = room.stack.database().query(&kinds).await?;
+    ensure!(
+        kinds == [["2", "member:removed"], ["3", "member:added"]] && added == Some(3),
+        "{kinds:?} {added:?}"
+    );
+    Ok(())
+}
+
+#[tokio::test]
+async fn whoever_was_added_this_moment_can_be_removed() -> Result<()> {
+    let room = Room::new().await?;
+    let id = room.id().to_owned();
+    let (hold, added) =
+        room.accepted(|alice| async move { alice.put_member(&id, "carol", "member").await }).await?;
+    room.stack.http_at(1, "alice").remove_member(room.id(), "carol").await?.expect(200);
+    added.await??.expect(200);
+    hold.await?;
+    ensure!(room.role_of("carol").await?.is_empty());
+    Ok(())
+}
+
+#[tokio::test]
+async fn whoever_was_promoted_this_moment_may_what_they_may_now() -> Result<()> {
+    let room = Room::new().await?;
+    let id = room.id().to_owned();
+    let (hold, promoted) =
+        room.accepted(|alice| async move { alice.put_member(&id, "bob", "admin").await }).await?;
+    room.stack.http_at(1, "bob").put_member(room.id(), "carol", "member").await?.expect(200);
+    promoted.await??.expect(200);
+    hold.await?;
+    ensure!(room.role_of("carol").await? == [["member"]]);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_room_that_was_archived_or_named_this_moment_can_be_changed_back() -> Result<()> {
+    let room = Room::new().await?;
+    let other = room.stack.http_at(1, "alice");
+    let stored = async || -> Result<(serde_json::Value, serde_json::Value)> {
+        let seen = other.room(room.id()).await?.expect(200).body;
+        Ok((seen["archived"].clone(), seen["name"].clone()))
+    };
+    for (change, back) in [
+        (json!({"archived": true}), json!({"archived": false})),
+        (json!({"name": "Tea"}), json!({"name": ""})),
+    ] {
+        let id = room.id().to_owned();
+        let (hold, changed) =
+            room.accepted(|alice| async move { alice.change_room(&id, change).await }).await?;
+        let answer = other.change_room(room.id(), back).await?.expect(200).body;
+        changed.await??.expect(200);
+        hold.await?;
+        ensure!((&answer["archived"], &answer["name"]) == (&json!(false), &json!(null)), "{answer}");
+        ensure!(stored().await? == (json!(false), json!(null)), "answered so, and it is not");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_archive_that_is_taken_back_this_moment_hinders_no_change() -> Result<()> {
+    let room = Room::new().await?;
+    let other = room.stack.http_at(1, "alice");
+    other.archive_room(room.id()).await?.expect(204);
+    let id = room.id().to_owned();
+    let (hold, opened) = room
+        .accepted(|alice| async move { alice.change_room(&id, json!({"archived": false})).await })
+        .await?;
+    let (named, added) = tokio::join!(
+        other.change_room(room.id(), json!({"name": "Tea"})),
+        other.put_member(room.id(), "carol", "member")
+    );
+    named?.expect(200);
+    added?.expect(200);
+    opened.await??.expect(200);
+    hold.await?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_stranger_is_told_of_no_room_by_how_long_it_takes() -> Result<()> {
+    let room = Room::new().await?;
+    let id = room.id().to_owned();
+    let (hold, named) =
+        room.accepted(|alice| async move { alice.change_room(&id, json!({"name": "Tea"})).await }).await?;
+    let stranger = room.stack.http_at(1, "stranger");
+    stranger.put_member(room.id(), "bob", "guest").await?.expect(404);
+    stranger.put_member(room.id(), "stranger", "member").await?.expect(404);
+    stranger.remove_member(room.id(), "bob").await?.expect(404);
+    stranger.change_room(room.id(), json!({"archived": false})).await?.expect(404);
+    ensure!(!hold.is_finished(), "answered only once all was stored");
+    hold.await?;
+    named.await??.expect(200);
+    Ok(())
+}

@@ -1,0 +1,300 @@
+//! Who hears of a changed membership, and when: the cache and the user's channel are told of what is committed, before
+//! anybody is told that it is stored.
+
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+
+use crate::room_log::{PATIENCE, RoomLog, hold};
+use crate::channel::UserChannel;
+use anyhow::{Result, ensure};
+use serde_json::{Value, json};
+use tidings_harness::{Http, Stack};
+use tidings_shared::{
+    ids::{Epoch, Seq, UserId},
+    internal::{ConnectUserRequest, InternalClient},
+    membership::{self, Account, Membership},
+    people::Notice,
+};
+
+const ROOMY: u64 = 10_000;
+
+async fn stack() -> Result<Stack> {
+    Stack::builder().gateways(0).start().await
+}
+
+fn user(name: &str) -> UserId {
+    UserId::parse(name).expect("a user id")
+}
+
+fn admin(stack: &Stack) -> Http {
+    stack.http("root").with_token(&stack.admin_token("root"))
+}
+
+/// The version of a user's list of rooms, as HTTP tells it.
+async fn version(stack: &Stack, name: &str) -> Result<Value> {
+    Ok(stack.http(name).my_rooms("").await?.expect(200).body["rooms_version"].clone())
+}
+
+// Covers: room:added.
+#[tokio::test]
+async fn who_is_added_hears_of_it_before_the_answer_and_misses_nothing_from_there() -> Result<()> {
+    let stack = stack().await?;
+    let alice = stack.http("alice");
+    let body = json!({"kind": "private", "name": "Tea"});
+    let room = alice.post("/rooms", body).await?.expect(201).body["room"].clone();
+    let room = room.as_str().unwrap_or_default();
+    alice.send(room, "a1", "before").await?.expect(201);
+    let (mut channel, before) = (UserChannel::of(&stack, "bob").await?, version(&stack, "bob").await?);
+    alice.put_member(room, "bob", "vip").await?.expect(200);
+    ensure!(version(&stack, "bob").await? != before);
+    let added = channel.next_frame().await?;
+    let expected = json!({
+        "type": "room:added", "room": room, "kind": "private", "name": "Tea", "role": "vip",
+        "from": {"epoch": "1", "seq": 1},
+    });
+    ensure!(added == expected, "{added}");
+    alice.send(room, "a2", "after").await?.expect(201);
+    let from = added["from"]["seq"].as_u64().unwrap_or_default();
+    let events = stack.http("bob").events(room, &format!("after={from}&epoch=1")).await?.expect(200).body;
+    let kinds: Vec<&str> = events["events"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter_map(|event| event["type"].as_str())
+        .collect();
+    ensure!(kinds == ["member:added", "message:new"], "{kinds:?}");
+
+    // Of another role the room itself tells; the list of rooms is another all the same.
+    let before = version(&stack, "bob").await?;
+    alice.put_member(room, "bob", "guest").await?.expect(200);
+    ensure!(version(&stack, "bob").await? != before);
+    alice.remove_member(room, "bob").await?.expect(200);
+    let removed = channel.next_frame().await?;
+    ensure!(removed == json!({"type": "room:removed", "room": room, "seq": 5}), "{removed}");
+    ensure!(channel.is_silent());
+    Ok(())
+}
+
+#[tokio::test]
+async fn all_first_members_hear_of_a_new_room() -> Result<()> {
+    let stack = stack().await?;
+    let users: Vec<String> = (0..450).map(|n| format!("u{n:03}")).collect();
+    let mut channels = Vec::new();
+    for name in ["alice", "u000", "u225", "u449"] {
+        channels.push((name, UserChannel::of(&stack, name).await?));
+    }
+    let members: Vec<&str> = users.iter().map(String::as_str).collect();
+    let room = stack.http("alice").create_room("public", &members).await?.expect(201).body["room"].clone();
+    for (name, channel) in &mut channels {
+        let role = if *name == "alice" { "owner" } else { "member" };
+        let expected = json!({
+            "type": "room:added", "room": room, "kind": "public", "name": null, "role": role,
+            "from": {"epoch": "1", "seq": 0},
+        });
+        let added = channel.next_frame().await?;
+        ensure!(added == expected, "{name}: {added}");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_direct_room_that_is_found_is_told_of_as_long_as_nothing_was_said_in_it() -> Result<()> {
+    let stack = stack().await?;
+    let (alice, mut bobs) = (stack.http("alice"), UserChannel::of(&stack, "bob").await?);
+    let room = alice.create_room("direct", &["bob"]).await?.expect(201).body["room"].clone();
+    ensure!(bobs.next_frame().await?["room"] == room);
+    // Whoever created it may have died before they told of it.
+    alice.create_room("direct", &["bob"]).await?.expect(200);
+    let again = bobs.next_frame().await?;
+    ensure!((&again["role"], &again["kind"]) == (&json!("member"), &json!("direct")), "{again}");
+    alice.send(room.as_str().unwrap_or_default(), "a1", "hi").await?.expect(201);
+    let before = version(&stack, "bob").await?;
+    alice.create_room("direct", &["bob"]).await?.expect(200);
+    ensure!(version(&stack, "bob").await? == before && bobs.is_silent());
+    Ok(())
+}
+
+#[tokio::test]
+async fn what_was_committed_and_not_told_is_told_by_whoever_writes_next() -> Result<()> {
+    let stack = Stack::builder().gateways(0).persistence_env("TIDINGS_LEASE_MS", 1000).start().await?;
+    let room = RoomLog::new(&stack, ROOMY).await?;
+    room.send("m1").await?;
+    let mut channel = UserChannel::of(&stack, "carol").await?;
+    // The writer stands before the rows of members when Redis falls silent: it commits, and cannot tell.
+    let held = hold(&stack, "LOCK TABLE members IN SHARE MODE", 2.0).await?;
+    let (alice, id) = (stack.http("alice"), room.room.clone());
+    let adding = tokio::spawn(async move { alice.put_member(id.as_str(), "carol", "member").await });
+    let waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 'members'::regclass";
+    let begun = Instant::now();
+    while stack.database().value(waiting).await? == "0" {
+        ensure!(begun.elapsed() < PATIENCE, "the writer does not come to the members");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    stack.redis().pause()?;
+    held.await?;
+    let is_there =
+        format!("SELECT count(*) FROM members WHERE room_id = '{}' AND user_id = 'carol'", room.room);
+    while stack.database().value(&is_there).await? == "0" {
+        ensure!(begun.elapsed() < PATIENCE, "nothing was committed");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    // It dies at this very moment.
+    stack.persistence(0).kill();
+    ensure!(!adding.await?.is_ok_and(|answer| answer.status == 200), "answered before it was told");
+    stack.redis().resume()?;
+    ensure!(channel.is_silent(), "it was told before it died");
+    stack.persistence(0).restart().await?;
+    let added = channel.next_frame().await?;
+    ensure!((&added["type"], &added["from"]["seq"]) == (&json!("room:added"), &json!(1)), "{added}");
+    // Told again, and written once.
+    room.send("m2").await?;
+    ensure!(room.stands(&stack).await?.len() == 3);
+    let count = format!("SELECT member_count FROM rooms WHERE id = '{}'", room.room);
+    ensure!(stack.database().value(&count).await? == "3");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_fill_that_was_overtaken_by_a_read_mark_or_a_change_does_not_count() -> Result<()> {
+    let stack = stack().await?;
+    let log = RoomLog::new(&stack, ROOMY).await?;
+    let (session, bob) = (log.log.session().await?, user("bob"));
+    let mut connection = session.connection();
+    let rooms = |read: u64| {
+        HashMap::from([(log.room.clone(), Membership { role: "member".into(), read_seq: Seq(read) })])
+    };
+    let cached = async |connection: &mut _| -> Result<_> {
+        let all = membership::all(connection, &bob, session.epoch).await?;
+        Ok(all.and_then(|rooms| rooms.get(&log.room).map(|membership| membership.read_seq.0)))
+    };
+    let stamp = membership::stamp(&mut connection, &bob).await?;
+    membership::advance_read(&mut connection, &log.room, [(&bob, Seq(9))]).await?;
+    ensure!(!membership::fill(&mut connection, &bob, session.epoch, stamp, &rooms(5)).await?);
+    ensure!(cached(&mut connection).await?.is_none());
+    let stamp = membership::stamp(&mut connection, &bob).await?;
+    ensure!(membership::fill(&mut connection, &bob, session.epoch, stamp, &rooms(9)).await?);
+    // A cache that another filled meanwhile holds the mark; an older fill must not undo it.
+    membership::advance_read(&mut connection, &log.room, [(&bob, Seq(11))]).await?;
+    ensure!(!membership::fill(&mut connection, &bob, session.epoch, stamp, &rooms(9)).await?);
+    ensure!(cached(&mut connection).await? == Some(11));
+    let stamp = membership::stamp(&mut connection, &bob).await?;
+    membership::changed(&mut connection, [&bob]).await?;
+    ensure!(!membership::fill(&mut connection, &bob, session.epoch, stamp, &rooms(11)).await?);
+    ensure!(cached(&mut connection).await?.is_none());
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_changed_membership_is_never_found_in_the_cache_as_it_was() -> Result<()> {
+    let stack = stack().await?;
+    let log = RoomLog::new(&stack, ROOMY).await?;
+    let (session, bob) = (log.log.session().await?, user("bob"));
+    let persistence = internal(&stack)?;
+    let cached = async || -> Result<Option<Option<String>>> {
+        let mut connection = session.connection();
+        let rooms = [log.room.clone()];
+        let found = membership::of(&mut connection, &bob, session.epoch, &rooms).await?;
+        Ok(found.map(|mut found| found.pop().flatten().map(|membership| membership.role)))
+    };
+    let alice = stack.http("alice");
+    for role in ["vip", "guest", "admin", "member"] {
+        persistence.rooms(&bob, session.epoch).await?;
+        ensure!(cached().await?.is_some(), "filled");
+        alice.put_member(log.room.as_str(), "bob", role).await?.expect(200);
+        ensure!(cached().await?.is_none_or(|found| found.as_deref() == Some(role)), "{role}");
+    }
+    persistence.rooms(&bob, session.epoch).await?;
+    alice.remove_member(log.room.as_str(), "bob").await?.expect(200);
+    ensure!(cached().await?.is_none_or(|found| found.is_none()));
+    // Also when it is filled between the append and the commit.
+    let hold = hold(&stack, "LOCK TABLE members IN SHARE MODE", 1.5).await?;
+    let (http, id) = (stack.http("alice"), log.room.clone());
+    let adding = tokio::spawn(async move { http.put_member(id.as_str(), "bob", "member").await });
+    let begun = Instant::now();
+    while !begun.elapsed().gt(&Duration::from_secs(1)) {
+        persistence.rooms(&bob, session.epoch).await?;
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    ensure!(cached().await? == Some(None), "filled with what was before");
+    hold.await?;
+    adding.await??.expect(200);
+    ensure!(cached().await?.is_none(), "dropped when it was committed");
+    Ok(())
+}
+
+fn internal(stack: &Stack) -> Result<InternalClient> {
+    let secret = secrecy::SecretString::from(stack.internal_secret().to_owned());
+    Ok(InternalClient::new(&[stack.persistence(0).internal()], secret)?)
+}
+
+// Covers: PUT /users/{user}.
+#[tokio::test]
+async fn a_user_is_made_known_changed_and_blocked_by_whoever_has_the_scope() -> Result<()> {
+    let stack = stack().await?;
+    let (root, bob) = (admin(&stack), stack.http("bob"));
+    bob.put_user("bob", json!({"name": "Bob"})).await?.expect(403);
+    let made = root.put_user("bob", json!({"name": "Bob", "picture": "https://x/p"})).await?.expect(200).body;
+    let expected = json!({"user": "bob", "name": "Bob", "picture": "https://x/p", "blocked": false});
+    ensure!(made == expected, "{made}");
+    let changed = root.put_user("bob", json!({"picture": "", "name": null})).await?.expect(200).body;
+    ensure!(changed == json!({"user": "bob", "name": "Bob", "picture": null, "blocked": false}), "{changed}");
+    bob.my_rooms("").await?.expect(200);
+    root.put_user("bob", json!({"blocked": true})).await?.expect(200);
+    ensure!(bob.my_rooms("").await?.expect(403).code() == "forbidden");
+    let back = root.put_user("bob", json!({"blocked": false})).await?.expect(200).body;
+    ensure!(back["name"] == "Bob", "{back}");
+    bob.my_rooms("").await?.expect(200);
+    root.put_user("b b", json!({})).await?.expect(400);
+    Ok(())
+}
+
+#[tokio::test]
+async fn nodes_hear_of_a_changed_account_and_find_it_in_no_cache_as_it_was() -> Result<()> {
+    let stack = stack().await?;
+    let (root, bob) = (admin(&stack), user("bob"));
+    let log = RoomLog::new(&stack, ROOMY).await?;
+    let session = log.log.session().await?;
+    let persistence = internal(&stack)?;
+    let ask = ConnectUserRequest { user: bob.clone(), name: None, picture: None };
+    let cached = async || -> Result<Option<bool>> {
+        let account = membership::account(&mut session.connection(), &bob, session.epoch).await?;
+        Ok(account.map(|account| account.blocked))
+    };
+    persistence.connect_user(&ask).await?;
+    ensure!(cached().await? == Some(false));
+    let mut channel = UserChannel::of(&stack, "bob").await?;
+    root.put_user("bob", json!({"blocked": true})).await?.expect(200);
+    ensure!(channel.next().await? == Notice::Account);
+    ensure!(cached().await?.is_none_or(|blocked| blocked));
+    // Whoever read the account before it changed caches nothing of it.
+    let mut connection = session.connection();
+    let version = membership::account_version(&mut connection, &bob).await?;
+    root.put_user("bob", json!({"blocked": false})).await?.expect(200);
+    let stale = Account { name: None, picture: None, blocked: true };
+    ensure!(!membership::remember_account(&mut connection, &bob, session.epoch, version, &stale).await?);
+    ensure!(cached().await?.is_none_or(|blocked| !blocked));
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_full_redis_is_told_of_what_is_committed_all_the_same() -> Result<()> {
+    let stack = stack().await?;
+    let room = RoomLog::new(&stack, ROOMY).await?;
+    room.send("m1").await?;
+    let mut channel = UserChannel::of(&stack, "bob").await?;
+    let held = hold(&stack, "LOCK TABLE members IN SHARE MODE", 1.5).await?;
+    let (alice, id) = (stack.http("alice"), room.room.clone());
+    let removing = tokio::spawn(async move { alice.remove_member(id.as_str(), "bob").await });
+    let begun = Instant::now();
+    while room.log.read(&room.room, None, Epoch(0), None, &[]).await?.head.seq < Seq(2) {
+        ensure!(begun.elapsed() < PATIENCE, "nothing was appended");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    let _: String = room.redis(redis::cmd("CONFIG").arg("SET").arg("maxmemory").arg("1mb")).await?;
+    let refused = room.redis::<String>(redis::cmd("SET").arg("x").arg("y")).await;
+    ensure!(refused.is_err_and(|error| error.to_string().contains("OOM")), "its memory is not full");
+    held.await?;
+    removing.await??.expect(200);
+    ensure!(channel.next_frame().await?["type"] == "room:removed");
+    Ok(())
+}

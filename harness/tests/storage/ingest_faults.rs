@@ -1,0 +1,234 @@
+//! Redis or PostgreSQL fail under the writer: what was accepted and not lost with Redis is stored, once, in order.
+
+use std::time::{Duration, Instant};
+
+use crate::room_log::{PATIENCE, RoomLog, hold_messages, metric};
+use anyhow::{Result, ensure};
+use tidings_harness::Stack;
+use tidings_shared::{
+    ids::{Epoch, Seq},
+    log::AppendError,
+};
+
+const ROOMY: u64 = 10_000;
+
+fn names(range: std::ops::RangeInclusive<u32>) -> Vec<String> {
+    range.map(|n| format!("m{n}")).collect()
+}
+
+#[tokio::test]
+async fn what_redis_kept_through_a_restart_is_stored_and_numbering_goes_on() -> Result<()> {
+    let stack = Stack::builder().gateways(0).persistence_env("TIDINGS_LEASE_MS", 1000).start().await?;
+    let room = RoomLog::new(&stack, ROOMY).await?;
+    for name in names(1..=5) {
+        room.send(&name).await?;
+    }
+    // Nobody writes for a while: what is accepted stands in Redis alone when the room is seeded anew.
+    let away = "UPDATE partitions SET owner = 'away', token = token + 1, \
+                lease_until = clock_timestamp() + interval '4 seconds'";
+    stack.database().query(away).await?;
+    let mut last = None;
+    for name in names(6..=60) {
+        last = Some(room.append(&name).await?);
+    }
+    stack.redis().restart().await?;
+    let begun = Instant::now();
+    while room.log.read(&room.room, None, Epoch(2), None, &[]).await.is_err() {
+        ensure!(begun.elapsed() < PATIENCE, "the room is not seeded");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    ensure!(room.stands(&stack).await?.len() == 5, "seeded before anything was written");
+    ensure!(room.send("m61").await? == Seq(61));
+    ensure!(room.texts(&stack).await? == names(1..=61));
+    let epoch = room.log.session().await?.epoch;
+    ensure!(last.is_some_and(|last| last.epoch < epoch), "a new epoch: {epoch}");
+    ensure!(metric(&stack, 0, "tidings_persistence_holes_total").await? == 0.0);
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_empty_redis_goes_on_from_what_is_stored_and_takes_back_nothing_else() -> Result<()> {
+    let stack = Stack::builder().gateways(0).start().await?;
+    let room = RoomLog::new(&stack, ROOMY).await?;
+    for name in names(1..=5) {
+        room.send(&name).await?;
+    }
+    stack.redis().restart_empty().await?;
+    for (name, seq) in names(6..=10).iter().zip(6..) {
+        ensure!(room.send(name).await? == Seq(seq));
+    }
+    // Known in PostgreSQL alone.
+    let mut entry = room.message("m3", "again");
+    entry.first_attempt = false;
+    let known = room.log.append(&entry).await?;
+    ensure!((known.seq, known.duplicate, known.ingest) == (Seq(3), true, None));
+    ensure!(room.texts(&stack).await? == names(1..=10));
+    let bases = stack
+        .database()
+        .query(&format!("SELECT epoch, base FROM room_epochs WHERE room_id = '{}' ORDER BY epoch", room.room))
+        .await?;
+    ensure!(bases == [["1", "0"], ["2", "5"]], "{bases:?}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_earlier_state_of_redis_does_not_bring_back_numbers_that_went_to_others() -> Result<()> {
+    let stack = Stack::builder().gateways(0).start().await?;
+    let room = RoomLog::new(&stack, ROOMY).await?;
+    for name in names(1..=3) {
+        room.send(&name).await?;
+    }
+    // The hash and the tail as a lagging replica would have them, put into the next process before it is used.
+    let key = tidings_shared::log::keys::room(&room.room);
+    let lagging: Vec<String> = room.redis(redis::cmd("HGETALL").arg(&key)).await?;
+    for name in names(4..=8) {
+        room.send(&name).await?;
+    }
+    stack.redis().restart_empty().await?;
+    let _: i64 = room.redis(redis::cmd("HSET").arg(&key).arg(&lagging)).await?;
+    ensure!(room.send("m9").await? == Seq(9));
+    ensure!(room.texts(&stack).await? == names(1..=9));
+    Ok(())
+}
+
+#[tokio::test]
+async fn what_was_accepted_while_postgres_was_away_is_stored_when_it_is_back() -> Result<()> {
+    let stack = Stack::builder().gateways(0).own_postgres().start().await?;
+    let room = RoomLog::new(&stack, ROOMY).await?;
+    room.send("m1").await?;
+    stack.database().server().kill();
+    for name in names(2..=200) {
+        room.append(&name).await?;
+    }
+    stack.database().server().restart().await?;
+    room.until_head(&stack, 200).await?;
+    ensure!(room.texts(&stack).await? == names(1..=200));
+    // And killed in the midst of writing, again and again.
+    for round in 0..3_u32 {
+        for name in names(201 + round * 100..=300 + round * 100) {
+            room.append(&name).await?;
+        }
+        stack.database().server().kill();
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        stack.database().server().restart().await?;
+    }
+    room.until_head(&stack, 500).await?;
+    ensure!(room.texts(&stack).await? == names(1..=500));
+    ensure!(metric(&stack, 0, "tidings_persistence_voids_total").await? == 0.0);
+    Ok(())
+}
+
+// Covers: overloaded.
+#[tokio::test]
+async fn a_backlog_that_reaches_its_bound_is_overload_and_passes() -> Result<()> {
+    let stack = Stack::builder().gateways(0).own_postgres().start().await?;
+    let room = RoomLog::new(&stack, 50).await?;
+    room.send("m1").await?;
+    stack.database().server().stop().await?;
+    let mut accepted = 1;
+    let refused = loop {
+        match room.append(&format!("m{}", accepted + 1)).await {
+            Ok(_) => accepted += 1,
+            Err(error) => break error,
+        }
+        ensure!(accepted <= 60, "no bound");
+    };
+    ensure!(refused == AppendError::Overloaded && (45..=51).contains(&accepted), "{accepted}: {refused:?}");
+    let begun = Instant::now();
+    while metric(&stack, 0, "tidings_persistence_backlog_records").await? < 40.0 {
+        ensure!(begun.elapsed() < PATIENCE, "the backlog is not measured");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    ensure!(metric(&stack, 0, "tidings_persistence_oldest_unwritten_seconds").await? > 0.0);
+    stack.database().server().restart().await?;
+    room.until_head(&stack, accepted).await?;
+    ensure!(room.send(&format!("m{}", accepted + 1)).await? == Seq(accepted as u64 + 1));
+    let expected = names(1..=u32::try_from(accepted)? + 1);
+    ensure!(room.texts(&stack).await? == expected);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_process_that_comes_back_into_use_gets_a_new_epoch() -> Result<()> {
+    let stack = Stack::builder().gateways(0).start().await?;
+    let room = RoomLog::new(&stack, ROOMY).await?;
+    room.send("m1").await?;
+    // Another process was opened meanwhile, and then this one serves again.
+    stack.database().query("INSERT INTO epochs_opened (run_id) VALUES ('another')").await?;
+    let session = room.log.session().await?;
+    ensure!(session.epoch == Epoch(1));
+    room.log.discard(&session);
+    ensure!(room.log.session().await?.epoch == Epoch(3));
+    ensure!(room.send("m2").await? == Seq(2));
+    ensure!(room.texts(&stack).await? == names(1..=2));
+    let row = format!("SELECT epoch FROM partitions WHERE partition = {}", room.partition().0);
+    ensure!(stack.database().value(&row).await? == "3");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_record_that_is_stuck_holds_up_its_partition_only_and_is_not_given_up() -> Result<()> {
+    let stack = Stack::builder().gateways(0).start().await?;
+    let room = RoomLog::new(&stack, ROOMY).await?;
+    let mut other = RoomLog::new(&stack, ROOMY).await?;
+    while other.partition() == room.partition() {
+        other = RoomLog::new(&stack, ROOMY).await?;
+    }
+    // As a server answers that meets a limit of its own.
+    stack
+        .database()
+        .query(
+            "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS \
+               $$ BEGIN RAISE EXCEPTION 'too complex' USING ERRCODE = '54001'; END $$; \
+             CREATE TRIGGER refuse BEFORE INSERT ON messages FOR EACH ROW WHEN (NEW.content = 'stuck') \
+               EXECUTE FUNCTION refuse()",
+        )
+        .await?;
+    let hold = hold_messages(&stack, 0.5).await?;
+    for name in ["before", "stuck", "after"] {
+        room.append(name).await?;
+    }
+    for name in names(1..=20) {
+        other.append(&name).await?;
+    }
+    hold.await?;
+    other.until_head(&stack, 20).await?;
+    other.send("m21").await?;
+    ensure!(room.texts(&stack).await? == ["before"], "what stands before it is stored");
+    stack.database().query("DROP TRIGGER refuse ON messages").await?;
+    room.until_head(&stack, 3).await?;
+    ensure!(room.texts(&stack).await? == ["before", "stuck", "after"]);
+    ensure!(stack.database().value("SELECT count(*) FROM dead_letters").await? == "0");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_record_that_is_read_again_is_one_dead_letter() -> Result<()> {
+    let stack = Stack::builder().gateways(0).persistence_env("TIDINGS_LEASE_MS", 1000).start().await?;
+    let room = RoomLog::new(&stack, ROOMY).await?;
+    room.send("before").await?;
+    let mut add = redis::cmd("XADD");
+    let _: String = room.redis(add.arg(room.partition().ingest()).arg("*").arg("r").arg("garbage")).await?;
+    let letters = "SELECT count(*) FROM dead_letters";
+    let begun = Instant::now();
+    while stack.database().value(letters).await? != "1" {
+        ensure!(begun.elapsed() < PATIENCE, "it is not put aside");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    // The place that Redis knew is lost: the stream is read from its start, under another lease.
+    let settlings = metric(&stack, 0, "tidings_persistence_settlings_total").await?;
+    let _: i64 = room.redis(redis::cmd("DEL").arg(room.partition().stored())).await?;
+    let take = format!(
+        "UPDATE partitions SET owner = NULL, token = token + 1 WHERE partition = {}",
+        room.partition().0
+    );
+    stack.database().query(&take).await?;
+    while metric(&stack, 0, "tidings_persistence_settlings_total").await? <= settlings {
+        ensure!(begun.elapsed() < PATIENCE, "the partition is not settled again");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    room.send("after").await?;
+    ensure!(metric(&stack, 0, "tidings_persistence_dead_letters_total").await? == 2.0, "it was read again");
+    ensure!(stack.database().value(letters).await? == "1");
+    Ok(())
+}

@@ -1,0 +1,317 @@
+//! What is appended is stored as it was, once; what cannot be is taken back, and everyone is told.
+
+use crate::room_log::{RoomLog, hold_messages, metric};
+use anyhow::{Result, ensure};
+use serde_json::{Value, json};
+use tidings_harness::Stack;
+use tidings_shared::{
+    ids::{Seq, UserId},
+    log::{AppendError, ReadMark, record::Visibility, stored::Stored},
+};
+
+const ROOMY: u64 = 10_000;
+
+async fn stack() -> Result<Stack> {
+    Stack::builder().gateways(0).start().await
+}
+
+#[tokio::test]
+async fn every_part_of_a_message_is_stored_byte_for_byte() -> Result<()> {
+    let stack = stack().await?;
+    let room = RoomLog::new(&stack, ROOMY).await?;
+    let mut entry = room.message("c-1", "");
+    let id = entry.id.clone().unwrap_or_default();
+    entry.body = format!(
+        r#"{{"id":"{id}","client_id":"c-1","sender":{{"id":"alice"}},"kind":"note","content":"Zoë \"☕\"\n\ud83d\ude00","reply_to":1,"attachments":[{{"b":1.0, "a":2}}],"metadata":{{"z":1e2,  "a":null}}}}"#
+    );
+    entry.visibility =
+        Visibility { users: vec!["bob,{}\"".into(), "carol".into()], roles: vec!["admin".into()] };
+    let accepted = room.log.append(&entry).await?;
+    ensure!(room.stored(&accepted).await == Stored::Here);
+    let row = stack
+        .database()
+        .query(&format!(
+            "SELECT seq, id, sender_id, client_id, kind, content, reply_to, attachments, metadata, \
+               to_json(visible_users), to_json(visible_roles), (extract(epoch FROM at) * 1000)::bigint, last_seq, deleted \
+             FROM messages WHERE room_id = '{}'",
+            room.room
+        ))
+        .await?;
+    let expected = [
+        "1",
+        &id,
+        "alice",
+        "c-1",
+        "note",
+        "Zoë \"☕\"\n😀",
+        "1",
+        r#"[{"b":1.0, "a":2}]"#,
+        r#"{"z":1e2,  "a":null}"#,
+        r#"["bob,{}\"","carol"]"#,
+        r#"["admin"]"#,
+        &accepted.at_ms.to_string(),
+        "1",
+        "f",
+    ];
+    ensure!(row == [expected], "{row:?}");
+
+    let plain = room.log.append(&room.message("c-2", "plain")).await?;
+    ensure!(room.stored(&plain).await == Stored::Here);
+    let row = stack
+        .database()
+        .query("SELECT reply_to IS NULL, attachments IS NULL, metadata IS NULL, visible_users IS NULL, visible_roles IS NULL FROM messages WHERE client_id = 'c-2'")
+        .await?;
+    ensure!(row == [["t", "t", "t", "t", "t"]], "{row:?}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn many_at_once_stand_in_the_order_they_were_accepted() -> Result<()> {
+    let stack = stack().await?;
+    let room = RoomLog::new(&stack, ROOMY).await?;
+    let names: Vec<String> = (1..=1500).map(|n| format!("m{n}")).collect();
+    let mut accepted = Vec::new();
+    for names in names.chunks(100) {
+        let appends = names.iter().map(async |name| room.append(name).await.map(|accepted| (accepted, name)));
+        accepted.extend(futures_util::future::try_join_all(appends).await?);
+    }
+    accepted.sort_by_key(|(accepted, _)| accepted.seq);
+    let (last, _) = accepted.last().expect("there were some");
+    ensure!(last.seq == Seq(1500) && room.stored(last).await == Stored::Here);
+    let texts = room.texts(&stack).await?;
+    ensure!(texts.iter().eq(accepted.iter().map(|(_, name)| *name)));
+    ensure!(metric(&stack, 0, "tidings_persistence_holes_total").await? == 0.0);
+    Ok(())
+}
+
+// Covers: message:void, void.
+#[tokio::test]
+async fn a_late_duplicate_becomes_a_void_that_everyone_is_told_of() -> Result<()> {
+    let stack = stack().await?;
+    let room = RoomLog::new(&stack, ROOMY).await?;
+    let first = room.append("once").await?;
+    ensure!(room.stored(&first).await == Stored::Here);
+    let active = format!("SELECT updated_at FROM rooms WHERE id = '{}'", room.room);
+    let first_active = stack.database().value(&active).await?;
+    room.forget_client_ids().await?;
+    let again = room.append("once").await?;
+    ensure!((again.seq, again.duplicate) == (Seq(2), false), "Redis remembers nothing: {again:?}");
+    let there = Stored::First { seq: Seq(1), id: first.id.clone(), at_ms: first.at_ms };
+    ensure!(room.stored(&again).await == there);
+    // Who repeats it now is told the same, although Redis knows the second place only.
+    let third = room.append("once").await?;
+    ensure!(third.duplicate && room.stored(&third).await == there);
+
+    let stands = room.until_head(&stack, 3).await?;
+    ensure!((stands[1].kind.as_str(), stands[1].what.as_str()) == ("void", "{}"), "{stands:?}");
+    let void: Value = serde_json::from_str(&stands[2].what)?;
+    let expected = json!({
+        "type": "message:void", "room": room.room, "seq": 3, "at": void["at"],
+        "target": 2, "client_id": "once", "by": "alice", "reason": "duplicate", "of": 1
+    });
+    ensure!(void == expected, "{void}");
+    let row = stack
+        .database()
+        .query("SELECT actor_id, client_id, void_reason, void_of, void_told FROM events WHERE type = 'void'")
+        .await?;
+    ensure!(row == [["alice", "once", "duplicate", "1", "t"]], "{row:?}");
+    ensure!(room.texts(&stack).await? == ["once"]);
+    ensure!(stack.database().value(&active).await? == first_active, "a void is no activity");
+    Ok(())
+}
+
+#[tokio::test]
+async fn two_of_the_same_client_id_in_one_batch_are_one_message() -> Result<()> {
+    let stack = stack().await?;
+    let room = RoomLog::new(&stack, ROOMY).await?;
+    let hold = hold_messages(&stack, 1.0).await?;
+    room.append("before").await?;
+    let first = room.append("once").await?;
+    room.forget_client_ids().await?;
+    let again = room.append("once").await?;
+    hold.await?;
+    ensure!(room.stored(&first).await == Stored::Here);
+    ensure!(room.stored(&again).await == Stored::First { seq: first.seq, id: first.id, at_ms: first.at_ms });
+    ensure!(room.texts(&stack).await? == ["before", "once"]);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_void_of_a_private_message_is_told_to_those_who_saw_it_alone() -> Result<()> {
+    let stack = stack().await?;
+    let room = RoomLog::new(&stack, ROOMY).await?;
+    for _ in 0..2 {
+        let mut entry = room.message("secret", "secret");
+        entry.visibility = Visibility { users: vec!["bob".into()], roles: vec![] };
+        let accepted = room.log.append(&entry).await?;
+        room.stored(&accepted).await;
+        room.forget_client_ids().await?;
+    }
+    room.until_head(&stack, 3).await?;
+    let row = stack
+        .database()
+        .query("SELECT to_json(visible_users), visible_roles IS NULL FROM events WHERE type = 'message:void'")
+        .await?;
+    ensure!(row == [[r#"["bob","alice"]"#, "t"]], "{row:?}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_poison_record_becomes_a_void_and_the_records_around_it_are_stored() -> Result<()> {
+    let stack = stack().await?;
+    let room = RoomLog::new(&stack, ROOMY).await?;
+    let hold = hold_messages(&stack, 1.0).await?;
+    room.append("before").await?;
+    let mut waits = Vec::new();
+    for n in 0..40 {
+        waits.push((room.append(&format!("good {n}")).await?, Stored::Here));
+        // PostgreSQL's text holds no NUL: refused by the database. The other lacks what a message must have.
+        let mut poison = room.message(&format!("poison {n}"), "\0");
+        if n % 2 == 0 {
+            poison.body = r#"{"kind":"text"}"#.to_owned();
+        }
+        if n % 10 < 2 {
+            waits.push((room.log.append(&poison).await?, Stored::Rejected));
+        }
+    }
+    hold.await?;
+    for (accepted, outcome) in &waits {
+        ensure!(room.stored(accepted).await == *outcome, "{accepted:?}");
+    }
+    ensure!(room.texts(&stack).await?.len() == 41);
+    let stands = room.until_head(&stack, 41 + 8 + 8).await?;
+    let told = stands.iter().filter(|stands| stands.kind == "message:void").count();
+    ensure!(told == 8 && stands.iter().filter(|stands| stands.kind == "void").count() == 8, "{stands:?}");
+    let letters = stack
+        .database()
+        .value(&format!(
+            "SELECT count(*) FROM dead_letters WHERE room_id = '{}' AND length(record) > 50 AND reason <> ''",
+            room.room
+        ))
+        .await?;
+    ensure!(letters == "8", "{letters}");
+    // The client id is spent, also when Redis has forgotten it.
+    let repeated = room.append("poison 0").await?;
+    ensure!(repeated.duplicate && room.stored(&repeated).await == Stored::Rejected);
+    room.forget_client_ids().await?;
+    let mut entry = room.message("poison 0", "now good");
+    entry.first_attempt = false;
+    ensure!(room.log.append(&entry).await == Err(AppendError::Rejected));
+    Ok(())
+}
+
+#[tokio::test]
+async fn neither_the_log_nor_a_reason_holds_what_a_poison_record_says() -> Result<()> {
+    const MARK: &str = "hunter2";
+    let stack = Stack::builder().gateways(0).persistence_env("TIDINGS_LOG", "debug").start().await?;
+    let room = RoomLog::new(&stack, ROOMY).await?;
+    let bodies = [
+        format!(r#"{{"kind":"text","content":{{"a":"{MARK}"}}}}"#),
+        format!(r#"{{"kind":"text","content":"x","reply_to":"{MARK}"}}"#),
+        format!(r#"{{"kind":"text","content":"{MARK}\u0000"}}"#),
+        format!(r#"{{"kind":"text","content":"x {MARK}"#),
+    ];
+    stack.database().query(&format!("ALTER TABLE messages ADD CHECK (content <> 'no {MARK}')")).await?;
+    let ids = (0..bodies.len()).map(|n| format!("c{n}")).collect::<Vec<_>>();
+    let mut poison = Vec::new();
+    for (body, client_id) in bodies.into_iter().zip(&ids) {
+        let mut entry = room.message(client_id, "");
+        entry.body = body;
+        poison.push(entry);
+    }
+    poison.push(room.message("refused", &format!("no {MARK}")));
+    let mut bad_id = room.message("bad-id", "x");
+    bad_id.id = Some(MARK.to_owned());
+    poison.push(bad_id);
+    let mut event = room.message("event", "x");
+    (event.kind, event.body) = ("message:edited", format!(r#"{{"target":"{MARK}"}}"#));
+    poison.push(event);
+    for entry in &poison {
+        let accepted = room.log.append(entry).await?;
+        ensure!(room.stored(&accepted).await == Stored::Rejected, "{}", entry.body);
+    }
+    let line = |kind: &str, json: &str| {
+        let fields = ["1", "1", "0", "1", room.room.as_str(), kind, "", "", "", "", "", ""];
+        format!("{}\n{json}", fields.join("\u{1f}"))
+    };
+    for record in [
+        line("marks", &format!(r#"[["{MARK}","bob",1]]"#)),
+        line("marks", &format!(r#"{{"{MARK}":1}}"#)),
+        MARK.to_owned(),
+    ] {
+        let mut add = redis::cmd("XADD");
+        let _: String = room.redis(add.arg(room.partition().ingest()).arg("*").arg("r").arg(record)).await?;
+    }
+    room.send("after").await?;
+    let letters = stack
+        .database()
+        .query("SELECT reason, strpos(encode(record, 'escape'), 'hunter2') > 0 FROM dead_letters ORDER BY id")
+        .await?;
+    ensure!(letters.len() == poison.len() + 3, "{letters:?}");
+    ensure!(letters.iter().all(|row| row[1] == "t" && !row[0].contains(MARK)), "{letters:?}");
+    let log = stack.persistence(0).log()?;
+    ensure!(log.matches("dead letter").count() == letters.len());
+    let leak = log.lines().find(|line| line.contains(MARK));
+    ensure!(leak.is_none(), "{leak:?}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_record_of_another_form_is_put_aside_and_the_stream_goes_on() -> Result<()> {
+    let stack = stack().await?;
+    let room = RoomLog::new(&stack, ROOMY).await?;
+    room.send("before").await?;
+    for record in ["garbage", "", "9\u{1f}x\n{}"] {
+        let mut add = redis::cmd("XADD");
+        let _: String = room.redis(add.arg(room.partition().ingest()).arg("*").arg("r").arg(record)).await?;
+    }
+    ensure!(room.send("after").await? == Seq(2));
+    ensure!(room.texts(&stack).await? == ["before", "after"]);
+    let letters = stack
+        .database()
+        .query("SELECT partition, convert_from(record, 'UTF8') FROM dead_letters ORDER BY id")
+        .await?;
+    let partition = room.partition().0.to_string();
+    ensure!(letters.len() == 3 && letters[0] == [partition.as_str(), "garbage"], "{letters:?}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_watermark_that_was_not_taken_is_told_again_with_its_exceptions() -> Result<()> {
+    let stack = stack().await?;
+    let room = RoomLog::new(&stack, ROOMY).await?;
+    let first = room.append("once").await?;
+    ensure!(room.stored(&first).await == Stored::Here);
+    room.forget_client_ids().await?;
+    let hold = hold_messages(&stack, 1.5).await?;
+    let again = room.append("once").await?;
+    tokio::time::sleep(std::time::Duration::from_millis(300)).await;
+    // The batch is under way: when it is committed, the script that tells of it is not there any more.
+    let _: () = room.redis(redis::cmd("SCRIPT").arg("FLUSH")).await?;
+    hold.await?;
+    let outcome = room.stored(&again).await;
+    ensure!(outcome == Stored::First { seq: Seq(1), id: first.id, at_ms: first.at_ms }, "{outcome:?}");
+    room.until_head(&stack, 3).await?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn marks_move_forward_and_never_beyond_the_head() -> Result<()> {
+    let stack = stack().await?;
+    let room = RoomLog::new(&stack, ROOMY).await?;
+    for n in 0..5 {
+        room.append(&n.to_string()).await?;
+    }
+    let bob = UserId::parse("bob")?;
+    let marks = |seq, delivered| [ReadMark { user: bob.clone(), seq: Seq(seq), delivered }];
+    for (seq, delivered) in [(3, false), (1, false), (4, true), (99, true), (2, true)] {
+        let marked = room.log.mark(&room.room, &marks(seq, delivered)).await?;
+        ensure!(marked.head == Seq(5) && room.stored(&marked.accepted).await == Stored::Here);
+    }
+    let row = stack
+        .database()
+        .query("SELECT read_seq, delivered_seq, read_at IS NOT NULL FROM members WHERE user_id = 'bob'")
+        .await?;
+    ensure!(row == [["3", "5", "t"]], "{row:?}");
+    Ok(())
+}

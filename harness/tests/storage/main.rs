@@ -1,0 +1,23 @@
+//! What is written: ingest, retention, migrations, dead letters, backups, query plans.
+//! One program per subject, a module per behaviour: linking each file by itself took minutes.
+
+#![allow(clippy::unwrap_used)]
+
+mod before_tables;
+mod dead_letters;
+mod explain;
+mod ingest_faults;
+mod ingest_leases;
+mod ingest_once;
+mod ingest_silence;
+mod migrations;
+mod restore;
+mod retention;
+mod retention_stream;
+
+#[path = "../support/letters.rs"]
+#[allow(dead_code, reason = "each test program uses its part")]
+mod letters;
+#[path = "../support/room_log.rs"]
+#[allow(dead_code, reason = "each test program uses its part")]
+mod room_log;
