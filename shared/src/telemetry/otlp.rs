@@ -1,5 +1,5 @@
 //! The exporter that sends spans to a collector by OTLP over gRPC. The cargo feature `otlp` builds it in; it is on by
-//! default. `./dev up` leaves it out, because its crates take a twelfth of a cold build (decision 31). A program without
+//! default. `./dev up` leaves it out, because nothing else needs its crates (decision 31). A program without
 //! it refuses to start when a collector is set.
 
 #[cfg(feature = "otlp")]
@@ -17,8 +17,10 @@ mod exporter {
     const EXPORT_TIMEOUT: Duration = Duration::from_secs(3);
 
     pub fn exporter(settings: &TraceSettings<'_>) -> Result<SpanExporter, String> {
-        let mut exporter =
-            SpanExporter::builder().with_tonic().with_endpoint(settings.endpoint).with_timeout(EXPORT_TIMEOUT);
+        let mut exporter = SpanExporter::builder()
+            .with_tonic()
+            .with_endpoint(settings.endpoint)
+            .with_timeout(EXPORT_TIMEOUT);
         if settings.tls {
             let tls = ClientTlsConfig::new();
             exporter = exporter.with_tls_config(match &settings.authorities {
@@ -60,4 +62,4 @@ pub(super) use exporter::exporter;
 pub const HAS_OTLP: bool = cfg!(feature = "otlp");
 /// Why it cannot.
 pub const OTLP_IS_MISSING: &str =
-    "this program was built without the cargo feature `otlp`: use a release, or build with `cargo build --release`";
+    "this program was built without the cargo feature `otlp`; use a release build";
