@@ -139,5 +139,5 @@ e2e() {
   mkdir -p "$TIDINGS_DEV_DIR"
   local filter=()
   if (($#)); then filter=(-t "$1"); fi
-  vitest_clients "${TIDINGS_BIN_DIR:-$target/release}" "$TIDINGS_DEV_DIR/e2e.json" e2e ${filter[@]+"${filter[@]}"}
+  vitest_clients "${TIDINGS_BIN_DIR:-$target/quick}" "$TIDINGS_DEV_DIR/e2e.json" e2e ${filter[@]+"${filter[@]}"}
 }

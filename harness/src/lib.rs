@@ -26,6 +26,7 @@ pub mod proxy;
 pub mod raw;
 pub mod recorder;
 pub mod redis;
+#[cfg(feature = "sink")]
 pub mod sink;
 pub mod stack;
 pub mod steered;
@@ -39,6 +40,7 @@ pub use frames::{Cursor, ServerFrame};
 pub use http::Http;
 pub use listener::{Begin, Listener, Nodes};
 pub use node::{Node, Ports, Service};
+#[cfg(feature = "sink")]
 pub use sink::Sink;
 pub use stack::Stack;
 pub use token::Token;

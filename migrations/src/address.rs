@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::str::FromStr;
 
-use sea_orm_migration::sea_orm::sqlx::postgres::PgConnectOptions;
+use sqlx::postgres::PgConnectOptions;
 
 /// The parameter that names the certificates of authorities.
 const ROOT: [&str; 2] = ["sslrootcert", "ssl-root-cert"];

@@ -5,6 +5,7 @@
 mod context;
 mod exporter;
 mod lines;
+mod otlp;
 mod span;
 mod strangers;
 mod traces;
@@ -15,6 +16,7 @@ use tracing_subscriber::{EnvFilter, fmt, layer::SubscriberExt, util::SubscriberI
 pub use context::TraceContext;
 pub use lines::{current, in_trace, log_in_trace};
 pub use opentelemetry::trace::SpanKind;
+pub use otlp::{HAS_OTLP, OTLP_IS_MISSING};
 pub use span::Span;
 pub use traces::{TraceSettings, begin, follow, part, start as start_traces, stop as stop_traces};
 pub use waiting::spans_lost;

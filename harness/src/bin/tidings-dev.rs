@@ -48,6 +48,19 @@ enum Command {
         /// The demo's server, once it is built.
         #[arg(long, hide = true)]
         demo: Option<PathBuf>,
+        /// The demo is built after the start, and `demo` is called then.
+        #[arg(long, hide = true)]
+        demo_follows: bool,
+    },
+    /// Start the demo's server beside the nodes, or stop it when there is no program.
+    #[command(hide = true)]
+    Demo {
+        /// The demo's server.
+        #[arg(long)]
+        program: Option<PathBuf>,
+        /// Stay until Ctrl-C, and stop everything then.
+        #[arg(long)]
+        stay: bool,
     },
     /// Stop everything; data, ports and numbers are kept.
     Down,
@@ -89,9 +102,13 @@ async fn main() -> ExitCode {
 async fn run(arguments: Arguments) -> Result<()> {
     let home = Home::new(&arguments.folder)?;
     match arguments.command {
-        Command::Up { gateways, persistence, port, detach, redis_url, database_url, demo } => {
-            let wishes = Wishes { gateways, persistence, port, redis_url, database_url, demo };
+        Command::Up { gateways, persistence, port, detach, redis_url, database_url, demo, demo_follows } => {
+            let wishes = Wishes { gateways, persistence, port, redis_url, database_url, demo, demo_follows };
             start(&home, &wishes, detach).await
+        }
+        Command::Demo { program, stay } => {
+            up::add_demo(&home, program.as_deref()).await?;
+            if stay { stay_until_interrupted(&home).await } else { Ok(()) }
         }
         Command::Down => down::down(&home).await,
         Command::Reset => down::reset(&home).await,
@@ -130,14 +147,24 @@ async fn start(home: &Home, wishes: &Wishes, detach: bool) -> Result<()> {
     };
     if let Some(state) = started {
         say!("{}", hints::hints(&Status::of(&state)?));
+        if wishes.demo_follows {
+            say!("The demo is built now; the system can be used meanwhile.");
+        }
         if detach {
             return Ok(());
         }
-        say!("Ctrl-C stops everything.");
-        tokio::select! {
-            _ = tokio::signal::ctrl_c() => {}
-            _ = terminate.recv() => {}
-        }
+        return stay_until_interrupted(home).await;
+    }
+    say!("");
+    down::down(home).await
+}
+
+async fn stay_until_interrupted(home: &Home) -> Result<()> {
+    let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
+    say!("Ctrl-C stops everything.");
+    tokio::select! {
+        _ = tokio::signal::ctrl_c() => {}
+        _ = terminate.recv() => {}
     }
     say!("");
     down::down(home).await

@@ -35,6 +35,8 @@ pub struct Wishes {
     pub database_url: Option<String>,
     /// The program of the demo's server, where it is built and Node is there.
     pub demo: Option<PathBuf>,
+    /// Whether [`add_demo`] is called later, because the demo is still to be built.
+    pub demo_follows: bool,
 }
 
 /// Starts what is missing and returns when all of it is ready.
@@ -73,7 +75,7 @@ pub async fn up(home: &Home, wishes: &Wishes) -> Result<State> {
     stack::migrate(&state.database_url).await?;
     say!("database     has today's tables");
 
-    let with_demo = wishes.demo.is_some();
+    let with_demo = wishes.demo.is_some() || wishes.demo_follows;
     // All are launched before any is waited for, persistence first: gateways lean on it.
     for service in [Service::Persistence, Service::Gateway] {
         let count = if service == Service::Gateway { gateways } else { persistence };
@@ -87,6 +89,16 @@ pub async fn up(home: &Home, wishes: &Wishes) -> Result<State> {
     }
     demo::up(home, &mut state, wishes.demo.as_deref()).await?;
     Ok(state)
+}
+
+/// Starts the demo's server beside nodes that [`up`] has started; without a program it stops the one that runs.
+///
+/// # Errors
+/// When the state cannot be read or written.
+pub async fn add_demo(home: &Home, program: Option<&Path>) -> Result<()> {
+    let _lock = home.lock()?;
+    let mut state = State::load(home)?;
+    demo::up(home, &mut state, program).await
 }
 
 async fn start_redis(home: &Home, state: &mut State) -> Result<String> {

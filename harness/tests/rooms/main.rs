@@ -21,15 +21,15 @@ mod signals;
 mod typing;
 mod user_channel;
 
+#[path = "../support/channel.rs"]
+#[allow(dead_code, reason = "each test program uses its part")]
+mod channel;
 #[path = "../support/hearing.rs"]
 #[allow(dead_code, reason = "each test program uses its part")]
 mod hearing;
 #[path = "../support/room_log.rs"]
 #[allow(dead_code, reason = "each test program uses its part")]
 mod room_log;
-#[path = "../support/channel.rs"]
-#[allow(dead_code, reason = "each test program uses its part")]
-mod channel;
 #[path = "../support/watching.rs"]
 #[allow(dead_code, reason = "each test program uses its part")]
 mod watching;

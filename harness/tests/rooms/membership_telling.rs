@@ -4,8 +4,8 @@
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
-use crate::room_log::{PATIENCE, RoomLog, hold};
 use crate::channel::UserChannel;
+use crate::room_log::{PATIENCE, RoomLog, hold};
 use anyhow::{Result, ensure};
 use serde_json::{Value, json};
 use tidings_harness::{Http, Stack};

@@ -9,7 +9,7 @@ use rustls::{
 };
 
 use super::problem::Problem;
-use crate::telemetry::{TraceSettings, start_traces};
+use crate::telemetry::{HAS_OTLP, OTLP_IS_MISSING, TraceSettings, start_traces};
 
 /// Settings of traces.
 #[derive(Debug, Clone, Args)]
@@ -41,7 +41,9 @@ impl CollectorArgs {
             let why = "must be an address like http://127.0.0.1:4317 or https://collector.example.com:4317";
             Problem::new("otlp-endpoint", why)
         });
-        wrong.into_iter().chain(self.authorities().err()).collect()
+        let missing = self.collector().filter(|_| !HAS_OTLP);
+        let missing = missing.map(|_| Problem::new("otlp-endpoint", OTLP_IS_MISSING));
+        wrong.into_iter().chain(missing).chain(self.authorities().err()).collect()
     }
 
     /// Where spans go; `None`: nowhere.

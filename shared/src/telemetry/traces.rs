@@ -13,10 +13,6 @@ use opentelemetry::{
     Context, KeyValue,
     trace::{SpanBuilder, SpanKind, TraceContextExt, Tracer as _, TracerProvider as _},
 };
-use opentelemetry_otlp::{
-    SpanExporter, WithExportConfig, WithTonicConfig,
-    tonic_types::transport::{Certificate, ClientTlsConfig},
-};
 use opentelemetry_sdk::{
     Resource,
     trace::{BatchConfigBuilder, BatchSpanProcessor, Sampler, SdkTracer, SdkTracerProvider},
@@ -25,7 +21,7 @@ use opentelemetry_sdk::{
 use super::{
     Span, TraceContext, current,
     exporter::Watched,
-    strangers,
+    otlp, strangers,
     waiting::{Bounded, QUEUE},
 };
 use crate::version::{VERSION, commit};
@@ -33,8 +29,6 @@ use crate::version::{VERSION, commit};
 const BATCH: usize = 512;
 /// How long spans gather.
 const EXPORT_EVERY: Duration = Duration::from_secs(1);
-/// A collector that takes longer has not taken them.
-const EXPORT_TIMEOUT: Duration = Duration::from_secs(3);
 /// How long the end of the process waits for the last spans.
 const STOP_PATIENCE: Duration = Duration::from_secs(2);
 
@@ -70,16 +64,7 @@ pub struct TraceSettings<'a> {
 /// # Errors
 /// When the endpoint is no address.
 pub fn start(settings: &TraceSettings<'_>) -> Result<(), String> {
-    let mut exporter =
-        SpanExporter::builder().with_tonic().with_endpoint(settings.endpoint).with_timeout(EXPORT_TIMEOUT);
-    if settings.tls {
-        let tls = ClientTlsConfig::new();
-        exporter = exporter.with_tls_config(match &settings.authorities {
-            Some(pem) => tls.ca_certificate(Certificate::from_pem(pem)),
-            None => tls.with_webpki_roots(),
-        });
-    }
-    let exporter = exporter.build().map_err(|error| format!("--otlp-endpoint: {error}"))?;
+    let exporter = otlp::exporter(settings)?;
     let config = BatchConfigBuilder::default()
         // More than are let through: it never has to drop one.
         .with_max_queue_size(2 * QUEUE)

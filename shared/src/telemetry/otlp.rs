@@ -1,0 +1,65 @@
+//! The exporter that sends spans to a collector by OTLP over gRPC. The cargo feature `otlp` builds it in; it is on by
+//! default. `./dev up` leaves it out, because nothing else needs its crates (decision 31). A program without
+//! it refuses to start when a collector is set.
+
+#[cfg(feature = "otlp")]
+mod exporter {
+    use std::time::Duration;
+
+    use opentelemetry_otlp::{
+        SpanExporter, WithExportConfig, WithTonicConfig,
+        tonic_types::transport::{Certificate, ClientTlsConfig},
+    };
+
+    use crate::telemetry::TraceSettings;
+
+    /// A collector that takes longer has not taken them.
+    const EXPORT_TIMEOUT: Duration = Duration::from_secs(3);
+
+    pub fn exporter(settings: &TraceSettings<'_>) -> Result<SpanExporter, String> {
+        let mut exporter = SpanExporter::builder()
+            .with_tonic()
+            .with_endpoint(settings.endpoint)
+            .with_timeout(EXPORT_TIMEOUT);
+        if settings.tls {
+            let tls = ClientTlsConfig::new();
+            exporter = exporter.with_tls_config(match &settings.authorities {
+                Some(pem) => tls.ca_certificate(Certificate::from_pem(pem)),
+                None => tls.with_webpki_roots(),
+            });
+        }
+        exporter.build().map_err(|error| format!("--otlp-endpoint: {error}"))
+    }
+}
+
+#[cfg(not(feature = "otlp"))]
+mod exporter {
+    use opentelemetry_sdk::{
+        error::OTelSdkResult,
+        trace::{SpanData, SpanExporter},
+    };
+
+    use crate::telemetry::TraceSettings;
+
+    /// No value of this type exists: it only stands for the type of the exporter.
+    #[derive(Debug)]
+    pub enum NoExporter {}
+
+    impl SpanExporter for NoExporter {
+        async fn export(&self, _: Vec<SpanData>) -> OTelSdkResult {
+            match *self {}
+        }
+    }
+
+    pub fn exporter(_: &TraceSettings<'_>) -> Result<NoExporter, String> {
+        Err(format!("--otlp-endpoint: {}", super::OTLP_IS_MISSING))
+    }
+}
+
+pub(super) use exporter::exporter;
+
+/// Whether this program can send spans to a collector.
+pub const HAS_OTLP: bool = cfg!(feature = "otlp");
+/// Why it cannot.
+pub const OTLP_IS_MISSING: &str =
+    "this program was built without the cargo feature `otlp`; use a release build";
