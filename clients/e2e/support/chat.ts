@@ -9,14 +9,14 @@ import { Person, type PersonOptions } from "./person.js";
 
 const ARTEFACTS = join(import.meta.dirname, "../artefacts");
 const PATIENCE_MS = 15_000;
-/** Names are used once over all files, which run one behind the other in processes of their own. */
+/** Names are used once over all files of a world, which run one behind the other in processes of their own. */
 const run = Date.now().toString(36).slice(-5);
 let names = 0;
 let ids = 0;
 
 /** What a file of tests works with. Make one at the top of the file. */
 export class Chat {
-  readonly world: World = inject("world");
+  readonly world: World = worldOfWorker();
   readonly stack: Steering = steering(this.world.control);
   readonly #people: Person[] = [];
   #browser: Browser | undefined;
@@ -145,6 +145,13 @@ export class Chat {
     await Promise.all(people.map(({ page }) => page.context().close()));
     expect(people.flatMap(({ complaints }) => complaints)).toEqual([]);
   }
+}
+
+/** The world that no other worker uses at this time: Vitest numbers its running workers from 1. */
+function worldOfWorker(): World {
+  const world = inject("worlds")[Number(process.env.VITEST_POOL_ID) - 1];
+  if (world === undefined) throw new Error(`there is no world for worker ${process.env.VITEST_POOL_ID}`);
+  return world;
 }
 
 /** Steers the system over HTTP: see `serveControl`. */
