@@ -87,7 +87,8 @@ lint_clients() {
 # it is the same engine without windows and profiles, and a new person in it takes a third of the time.
 find_chromium() {
   local name
-  for name in "${TIDINGS_CHROMIUM:-}" chromium-headless-shell "$tools/usr/lib/chromium/chromium-headless-shell" \
+  # The script that Debian puts before the headless shell finds only an installed one.
+  for name in "${TIDINGS_CHROMIUM:-}" "$tools/usr/lib/chromium/chromium-headless-shell" chromium-headless-shell \
     chromium chromium-browser google-chrome "$tools/usr/lib/chromium/chromium"; do
     if [[ -n $name ]] && command -v "$name" >/dev/null; then
       TIDINGS_CHROMIUM=$(command -v "$name")
@@ -100,7 +101,8 @@ find_chromium() {
 
 # An older Debian has no headless shell, and a browser that is there will do.
 has_chromium() {
-  if [[ -z ${TIDINGS_CHROMIUM:-} ]] && ! command -v chromium-headless-shell >/dev/null; then
+  if [[ -z ${TIDINGS_CHROMIUM:-} && ! -x $tools/usr/lib/chromium/chromium-headless-shell ]] &&
+    ! command -v chromium-headless-shell >/dev/null; then
     (provide chromium-headless-shell) || true
     use_unpacked_tools
   fi

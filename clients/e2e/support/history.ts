@@ -16,7 +16,7 @@ export class LongRoom {
   id = "";
 
   constructor(readonly count: number) {
-    // Two files may run in one world.
+    // Rooms of different length in one world have different names.
     this.name = `${count.toLocaleString("en")} messages`;
     beforeAll(async () => {
       const { chat, name } = this;
