@@ -1,8 +1,9 @@
 // Holds what would be published against what others will see of it: only what belongs there, entry points that resolve
 // with their types, and no more bytes than agreed on: `npm run check-packages`.
-import { execFileSync } from "node:child_process";
+import { execFile } from "node:child_process";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
+import { promisify } from "node:util";
 import { pack, published, root } from "./pack.mjs";
 import { sizeOf } from "./size.mjs";
 
@@ -10,14 +11,15 @@ const wanted = ["package.json", "README.md", "LICENSE", "dist/index.js", "dist/i
 const broken = [];
 
 /** Runs a program of node_modules, and keeps what it complains of. */
-function run(name, ...words) {
+async function run(name, ...words) {
   try {
-    execFileSync(join(root, "node_modules/.bin", name), words, { encoding: "utf8", stdio: "pipe" });
+    await promisify(execFile)(join(root, "node_modules/.bin", name), words);
   } catch (error) {
     broken.push(`${name} ${words.join(" ")}\n${error.stdout}${error.stderr}`);
   }
 }
 
+const runs = [];
 const limits = JSON.parse(readFileSync(new URL("size.json", import.meta.url), "utf8"));
 for (const folder of published) {
   const { tarball, files } = pack(folder);
@@ -29,8 +31,8 @@ for (const folder of published) {
       broken.push(`${folder}: ${file} does not belong into the package`);
     }
   }
-  run("publint", "run", tarball, "--strict");
-  run("attw", tarball, "--profile", "esm-only", "--no-emoji");
+  runs.push(run("publint", "run", tarball, "--strict"));
+  runs.push(run("attw", tarball, "--profile", "esm-only", "--no-emoji"));
   process.stdout.write(`${folder}: ${files.length} files\n`);
   const { name, exports } = JSON.parse(readFileSync(join(root, folder, "package.json"), "utf8"));
   for (const entry of Object.keys(exports)) {
@@ -42,5 +44,6 @@ for (const folder of published) {
       broken.push(`${full}: ${size} bytes, and ${limits[full]} were agreed on in size.json`);
   }
 }
+await Promise.all(runs);
 for (const what of broken) process.stderr.write(`${what}\n`);
 process.exit(broken.length > 0 ? 1 : 0);

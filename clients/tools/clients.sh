@@ -83,10 +83,13 @@ lint_clients() {
   step "clients: types" npm_in_clients run types
 }
 
-# A browser for the demo's tests: Debian's, or one that is there. Sets $TIDINGS_CHROMIUM.
+# A browser for the demo's tests: Debian's, or one that is there. Sets $TIDINGS_CHROMIUM. The headless shell comes first:
+# it is the same engine without windows and profiles, and a new person in it takes a third of the time.
 find_chromium() {
   local name
-  for name in "${TIDINGS_CHROMIUM:-}" chromium chromium-browser google-chrome "$tools/usr/lib/chromium/chromium"; do
+  # The script that Debian puts before the headless shell finds only an installed one.
+  for name in "${TIDINGS_CHROMIUM:-}" "$tools/usr/lib/chromium/chromium-headless-shell" chromium-headless-shell \
+    chromium chromium-browser google-chrome "$tools/usr/lib/chromium/chromium"; do
     if [[ -n $name ]] && command -v "$name" >/dev/null; then
       TIDINGS_CHROMIUM=$(command -v "$name")
       export TIDINGS_CHROMIUM
@@ -96,7 +99,13 @@ find_chromium() {
   return 1
 }
 
+# An older Debian has no headless shell, and a browser that is there will do.
 has_chromium() {
+  if [[ -z ${TIDINGS_CHROMIUM:-} && ! -x $tools/usr/lib/chromium/chromium-headless-shell ]] &&
+    ! command -v chromium-headless-shell >/dev/null; then
+    (provide chromium-headless-shell) || true
+    use_unpacked_tools
+  fi
   find_chromium || { (provide chromium) && use_unpacked_tools && find_chromium; }
 }
 
@@ -130,6 +139,27 @@ test_clients() {
   else
     say "e2e: NOT CHECKED (chromium is not to be had)"
   fi
+}
+
+# Tests of files named `*.long.test.ts`, whose proof grows with their length. They are no part of the usual gate.
+test_clients_long() {
+  local figures=$TIDINGS_DEV_DIR
+  counted_step "clients: vitest (long)" vitest_figures "$figures/vitest-long.json" \
+    vitest_clients "$target/debug" "$figures/vitest-long.json" test:long
+  if has_chromium; then
+    counted_step "clients: e2e (long)" vitest_figures "$figures/e2e-long.json" \
+      vitest_clients "$target/debug" "$figures/e2e-long.json" e2e:long
+  else
+    say "e2e (long): NOT CHECKED (chromium is not to be had)"
+  fi
+}
+
+# One line for each test of these files: its seconds, a tab, its name. Files that are not there have none.
+client_test_times() {
+  local file
+  for file in "$TIDINGS_DEV_DIR"/{vitest,e2e,vitest-long,e2e-long}.json; do
+    [[ ! -e $file ]] || node "$clients/tools/slowest.mjs" "$file"
+  done
 }
 
 # The demo in a browser, alone.

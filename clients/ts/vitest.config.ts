@@ -1,5 +1,12 @@
 import { defineConfig } from "vitest/config";
 
+/** Files named `*.long.test.ts` run in the long gate only, and alone: `npm run test:long`. */
+const long = process.env.TIDINGS_LONG === "yes";
+
 export default defineConfig({
-  test: { include: ["test/**/*.test.ts", "test-system/**/*.test.ts"], testTimeout: 30_000 },
+  test: {
+    include: [`{test,test-system}/**/*${long ? ".long" : ""}.test.ts`],
+    exclude: long ? [] : ["**/*.long.test.ts"],
+    testTimeout: 30_000,
+  },
 });

@@ -1,6 +1,6 @@
 import type { Described, Stack } from "../../ts/test-system/stack.js";
 
-/** Where everything is that the tests share. */
+/** Where everything is that the tests of one worker use. */
 export interface World {
   /** Origin of the demo. */
   readonly demo: string;

@@ -9,14 +9,14 @@ import { Person, type PersonOptions } from "./person.js";
 
 const ARTEFACTS = join(import.meta.dirname, "../artefacts");
 const PATIENCE_MS = 15_000;
-/** Names are used once over all files, which run one behind the other in processes of their own. */
+/** Names are used once over all files of a world, which run one behind the other in processes of their own. */
 const run = Date.now().toString(36).slice(-5);
 let names = 0;
 let ids = 0;
 
 /** What a file of tests works with. Make one at the top of the file. */
 export class Chat {
-  readonly world: World = inject("world");
+  readonly world: World = worldOfWorker();
   readonly stack: Steering = steering(this.world.control);
   readonly #people: Person[] = [];
   #browser: Browser | undefined;
@@ -46,7 +46,7 @@ export class Chat {
   async person(like: string, options: PersonOptions = {}): Promise<Person> {
     const context = options.context ?? (await this.browser.newContext(options.device ?? {}));
     context.setDefaultTimeout(PATIENCE_MS);
-    const person = new Person(this.name(like), await context.newPage());
+    const person = new Person(this.name(like), await context.newPage(), options.records);
     this.#people.push(person);
     const query = options.gateway === undefined ? "" : `?gateway=${options.gateway}`;
     await person.page.goto(`${this.world.demo}/${query}`);
@@ -127,8 +127,12 @@ export class Chat {
     return (text ? JSON.parse(text) : undefined) as T;
   }
 
-  /** Keeps a picture of a page among the artefacts. */
+  /** Keeps a picture of a page among the artefacts, where TIDINGS_PICTURES asks for it: pictures take time. */
   async picture(person: Person, name: string): Promise<void> {
+    if (process.env.TIDINGS_PICTURES === "yes") await this.#shoot(person, name);
+  }
+
+  async #shoot(person: Person, name: string): Promise<void> {
     mkdirSync(ARTEFACTS, { recursive: true });
     await person.page.screenshot({ path: join(ARTEFACTS, `${name}.png`), animations: "disabled" });
   }
@@ -139,12 +143,19 @@ export class Chat {
     if (task.result?.state === "fail") {
       const test = task.name.replace(/[^a-z0-9]+/gi, "-").slice(0, 60);
       for (const [at, person] of people.entries()) {
-        await this.picture(person, `failed-${test}-${at}`).catch(() => undefined);
+        await this.#shoot(person, `failed-${test}-${at}`).catch(() => undefined);
       }
     }
     await Promise.all(people.map(({ page }) => page.context().close()));
     expect(people.flatMap(({ complaints }) => complaints)).toEqual([]);
   }
+}
+
+/** The world that no other worker uses at this time: Vitest numbers its running workers from 1. */
+function worldOfWorker(): World {
+  const world = inject("worlds")[Number(process.env.VITEST_POOL_ID) - 1];
+  if (world === undefined) throw new Error(`there is no world for worker ${process.env.VITEST_POOL_ID}`);
+  return world;
 }
 
 /** Steers the system over HTTP: see `serveControl`. */

@@ -8,6 +8,8 @@ export interface PersonOptions {
   readonly gateway?: number;
   /** Another tab of somebody's browser; a browser of their own unless given. */
   readonly context?: BrowserContext;
+  /** Keeps what the network brings in `heard`. Only where a test needs it, because every answer is copied for it. */
+  readonly records?: boolean | undefined;
   /** Of a browser of their own: size, colours, touch. */
   readonly device?: Parameters<import("playwright-core").Browser["newContext"]>[0];
 }
@@ -16,7 +18,7 @@ export interface PersonOptions {
 export class Person {
   /** What the page complained of, with nobody having allowed it. */
   readonly complaints: string[] = [];
-  /** Each frame that came over WebSockets, and the body of each answer over HTTP. */
+  /** Each frame that came over WebSockets, and the body of each answer over HTTP, of a person who records. */
   readonly heard: string[] = [];
   /** The addresses of the WebSockets that were opened, in order. */
   readonly sockets: string[] = [];
@@ -25,6 +27,7 @@ export class Person {
   constructor(
     readonly name: string,
     readonly page: Page,
+    records = false,
   ) {
     page.on("console", (message) => {
       if (message.type() === "error") this.#complain(`${message.text()} (${message.location().url})`);
@@ -32,8 +35,9 @@ export class Person {
     page.on("pageerror", (error) => this.#complain(`${error}`));
     page.on("websocket", (socket) => {
       this.sockets.push(socket.url());
-      socket.on("framereceived", ({ payload }) => void this.heard.push(String(payload)));
+      if (records) socket.on("framereceived", ({ payload }) => void this.heard.push(String(payload)));
     });
+    if (!records) return;
     page.on("response", (response) => {
       // What has no body, or belongs to a page that is gone, says nothing.
       response.text().then(

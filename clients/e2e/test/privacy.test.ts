@@ -4,9 +4,9 @@ import { Chat } from "../support/chat.js";
 const chat = new Chat();
 
 test("a private message reaches whom it is for, and nothing of it the page or the network of others", async () => {
-  const ada = await chat.signedIn("Ada", { gateway: 0 });
-  const bo = await chat.signedIn("Bo", { gateway: 1 });
-  const cy = await chat.signedIn("Cy", { gateway: 0 });
+  const ada = await chat.signedIn("Ada", { gateway: 0, records: true });
+  const bo = await chat.signedIn("Bo", { gateway: 1, records: true });
+  const cy = await chat.signedIn("Cy", { gateway: 0, records: true });
   const name = chat.name("Secrets");
   const room = await chat.room(name, [ada.id, bo.id, cy.id]);
   for (const person of [ada, bo, cy]) await person.open(name);

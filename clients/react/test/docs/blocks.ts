@@ -2,6 +2,7 @@ import { readdirSync, readFileSync } from "node:fs";
 import { dirname, join, relative, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import ts from "typescript";
+import { sharingHost } from "./exported.js";
 
 const here = dirname(fileURLToPath(import.meta.url));
 const root = resolve(here, "../../../..");
@@ -42,7 +43,7 @@ export function compile(blocks: readonly Block[]): string[] {
     noEmit: true,
     moduleDetection: ts.ModuleDetectionKind.Force,
   };
-  const host = ts.createCompilerHost(settings);
+  const host = sharingHost(settings);
   const onDisk = { readFile: host.readFile, fileExists: host.fileExists, getSourceFile: host.getSourceFile };
   host.fileExists = (name) => files.has(name) || onDisk.fileExists(name);
   host.readFile = (name) => files.get(name)?.code ?? onDisk.readFile(name);

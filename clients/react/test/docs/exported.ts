@@ -7,6 +7,19 @@ const clients = resolve(dirname(fileURLToPath(import.meta.url)), "../../..");
 /** The entry points whose comments are the reference. */
 export const entries = [resolve(clients, "ts/src/index.ts"), resolve(clients, "react/src/index.ts")];
 
+const parsed = new Map<string, ts.SourceFile | undefined>();
+
+/** Reads files from the disk, each once: the programs of one test file share their libraries. They need equal options. */
+export function sharingHost(options: ts.CompilerOptions): ts.CompilerHost {
+  const host = ts.createCompilerHost(options);
+  const read = host.getSourceFile;
+  host.getSourceFile = (name, ...rest) => {
+    if (!parsed.has(name)) parsed.set(name, read(name, ...rest));
+    return parsed.get(name);
+  };
+  return host;
+}
+
 /**
  * What the entry points export without a comment: names, and `Name.method` of what can be called on a class or an
  * interface. Properties may go without: many say all in their name. So may what is named `…Like`: the shape of something
@@ -15,7 +28,7 @@ export const entries = [resolve(clients, "ts/src/index.ts"), resolve(clients, "r
 export function undocumented(files: readonly string[] = entries): { looked: number; bare: string[] } {
   const read = ts.readConfigFile(resolve(clients, "react/tsconfig.api.json"), ts.sys.readFile);
   const { options } = ts.parseJsonConfigFileContent(read.config, ts.sys, resolve(clients, "react"));
-  const program = ts.createProgram(files, options);
+  const program = ts.createProgram(files, options, sharingHost(options));
   const checker = program.getTypeChecker();
   const bare: string[] = [];
   let looked = 0;

@@ -9,6 +9,7 @@ export class Clock implements Timers {
   #now = 1_700_000_000_000;
   #count = 0;
   readonly #timers = new Map<number, { at: number; run: () => void }>();
+  readonly #watchers = new Set<() => void>();
 
   now = (): number => this.#now;
 
@@ -30,11 +31,31 @@ export class Clock implements Timers {
     this.#now += ms;
   }
 
+  /**
+   * Resolves after the next timer has run, after the test has done something between two passes, or at the given time.
+   * A wait for a change uses it instead of a timer that runs every few milliseconds.
+   */
+  change(end: number): Promise<void> {
+    return new Promise((resolve) => {
+      const done = () => {
+        this.#watchers.delete(done);
+        this.clearTimeout(timeout);
+        resolve();
+      };
+      const timeout = this.setTimeout(done, end - this.#now);
+      this.#watchers.add(done);
+    });
+  }
+
   /** Lets time pass, timer by timer. */
   async pass(ms: number): Promise<void> {
     const end = this.#now + ms;
     for (;;) {
       await settle();
+      if (this.#watchers.size > 0) {
+        for (const watcher of [...this.#watchers]) watcher();
+        await settle();
+      }
       const due = [...this.#timers].sort(([a, x], [b, y]) => x.at - y.at || a - b)[0];
       if (!due || due[1].at > end) break;
       this.#timers.delete(due[0]);
@@ -127,7 +148,8 @@ export class World {
     const wait = (body?.timeout_ms as number | undefined) ?? 0;
     const until = clock.now() + wait;
     while (url.endsWith("/poll") && answer.status < 300 && clock.now() < until && idle(answer.body)) {
-      await way();
+      await clock.change(until);
+      if (signal?.aborted) throw new Error("aborted");
       if (this.down) throw new TypeError("fetch failed");
       answer = await model.request("POST", url, token ?? "", { ...body, commands: [] });
     }
