@@ -157,7 +157,7 @@ test_clients_long() {
 # One line for each test of these files: its seconds, a tab, its name. Files that are not there have none.
 client_test_times() {
   local file
-  for file in "$TIDINGS_DEV_DIR"/{vitest,e2e,vitest-long,e2e-long}.json; do
+  for file in "$TIDINGS_DEV_DIR"/{vitest,e2e}.json; do
     [[ ! -e $file ]] || node "$clients/tools/slowest.mjs" "$file"
   done
 }

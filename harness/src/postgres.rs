@@ -66,6 +66,16 @@ impl Postgres {
         Ok(server)
     }
 
+    /// Starts one that the test processes of a run share: it takes connections for all of them.
+    ///
+    /// # Errors
+    /// As [`Postgres::shared`].
+    pub async fn start_for_a_run() -> Result<Postgres> {
+        let folder = Folder::new()?;
+        let path = folder.path().to_owned();
+        Self::launch_with(path, Some(folder), "max_connections = 800\n".to_owned()).await
+    }
+
     fn of_the_run(port: u16) -> Postgres {
         let clock = WallClock::of(Path::new(""), "postgres");
         Postgres { daemon: None, port, clock, databases: AtomicU32::new(0), _folder: None }

@@ -47,7 +47,7 @@ async fn main() -> ExitCode {
 
 async fn run(arguments: Arguments) -> Result<()> {
     if arguments.postgres_alone {
-        let server = Postgres::start().await?;
+        let server = Postgres::start_for_a_run().await?;
         println!("{}", server.port());
         let mut lines = lines_of_stdin();
         while lines.recv().await.is_some() {}

@@ -12,12 +12,12 @@ use anyhow::{Context, Result, ensure};
 use super::{ROLE, identity};
 
 /// Counted up when the settings below change, so that old templates are not used.
-const TEMPLATE_VERSION: u32 = 2;
+const TEMPLATE_VERSION: u32 = 1;
 
 const SETTINGS: &str = "
 listen_addresses = '127.0.0.1'
 unix_socket_directories = ''
-max_connections = 800
+max_connections = 200
 dynamic_shared_memory_type = mmap
 timezone = 'UTC'
 log_timezone = 'UTC'

@@ -242,12 +242,13 @@ fn long_tests_run_one_by_one_until_the_time_is_over_and_the_output_says_how_many
     let all =
         [of("harness::auth", "b::two"), of("harness::auth", "c::three"), of("harness::faults", "a::one")];
     assert_eq!(long, all);
-    assert!(rehearsal.said().contains("long: 3 of 3 run"), "{}", rehearsal.said());
+    assert!(rehearsal.said().contains("long: 4 of 4 run"), "{}", rehearsal.said());
+    assert!(asked.contains("npm-test:long npm-e2e:long"), "{asked}");
 
     let rehearsal = Rehearsal::new();
     let (exited, said, _) = rehearsal.dev_with(&["test", "--long", "--seconds", "0"], GOOD, "", "");
     assert_eq!((exited, said.as_str()), (0, "0 passed, 0 failed"));
-    assert!(rehearsal.said().contains("long: 0 of 3 run"), "{}", rehearsal.said());
+    assert!(rehearsal.said().contains("long: 0 of 4 run"), "{}", rehearsal.said());
 
     let (exited, said, _) = Rehearsal::new().dev_with(&["test", "--long"], BAD, "", "nextest");
     assert_eq!((exited, said.as_str()), (1, "6 passed, 3 failed"));
