@@ -21,11 +21,12 @@ async function check(folder) {
     cwd: root,
     stdio: ["ignore", "pipe", "inherit"],
   });
+  const closed = new Promise((done) => child.once("close", (code, signal) => done(code ?? signal)));
   const output = await child.stdout.setEncoding("utf8").reduce((text, piece) => text + piece, "");
-  if (child.exitCode === null) await new Promise((exited) => child.once("exit", exited));
+  const status = await closed;
   process.stdout.write(output);
-  if (child.exitCode !== 0) {
-    process.stderr.write(`types: ${folder} has errors\n`);
+  if (status !== 0) {
+    process.stderr.write(`types: ${folder} has errors (${status})\n`);
     failed = 1;
   }
 }
