@@ -34,6 +34,9 @@ pub struct Dialect {
     /// How the answer begins that refuses a `send`, or tells of a fault.
     #[serde(default)]
     pub errors: Vec<String>,
+    /// How a refusal tells that the server is overloaded; the generator then backs off and goes on.
+    #[serde(default)]
+    pub overload: Option<Overload>,
     /// A ping in the server's own frames: how it begins, and what answers it (besides WebSocket pings).
     pub ping: Option<(String, String)>,
     /// I am typing in a room.
@@ -44,6 +47,16 @@ pub struct Dialect {
     pub presence: Option<String>,
     /// What stands before the number of a delivered message in its room, for `{seq}`.
     pub seq: Option<String>,
+}
+
+/// The refusal of a server that has too much to do.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Overload {
+    /// What such a refusal holds, and no other.
+    pub sign: String,
+    /// What stands before the number of the refused `send`.
+    pub before_ref: String,
 }
 
 /// One exchange: send (if anything), then wait for a payload that begins so.

@@ -53,6 +53,19 @@ struct Room {
     seq: u64,
 }
 
+/// How long the first refusal of an overloaded server lets the sends rest; each further one doubles it.
+const FIRST_PAUSE: Duration = Duration::from_millis(10);
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+
+/// A message that was sent.
+#[derive(Debug, Clone, Copy, Default)]
+struct Sent {
+    /// When it was due, microseconds since the generator's zero.
+    due_us: u64,
+    /// How many connections are to receive it.
+    receivers: u64,
+}
+
 /// See the module.
 pub struct Load {
     dialect: Dialect,
@@ -63,9 +76,13 @@ pub struct Load {
     /// The zero of all stamps.
     epoch: Instant,
     next_reference: u64,
-    /// When the send of a reference was due, since `first_reference`, microseconds.
-    due: Vec<u64>,
+    /// The sends by their references, from `first_reference` on.
+    sends: Vec<Sent>,
     first_reference: u64,
+    /// A server that is overloaded is sent nothing before this.
+    resume: Option<Instant>,
+    /// How long the next refusal of an overloaded server lets the sends rest.
+    pause: Duration,
     tally: Tally,
     buffer: Vec<u8>,
     scratch: Vec<u8>,
@@ -94,7 +111,9 @@ impl Load {
             rooms: rooms.into_iter().map(|id| Room { id, hearing: 0, seq: 0 }).collect(),
             epoch: Instant::now(),
             next_reference: 1,
-            due: Vec::new(),
+            sends: Vec::new(),
+            resume: None,
+            pause: FIRST_PAUSE,
             first_reference: 1,
             tally: Tally::default(),
             buffer: vec![0; READ_BUFFER],
@@ -169,7 +188,8 @@ impl Load {
     fn begin(&mut self) -> Instant {
         self.tally = Tally::default();
         self.first_reference = self.next_reference;
-        self.due.clear();
+        self.sends.clear();
+        (self.resume, self.pause) = (None, FIRST_PAUSE);
         self.phase_us = self.now_us();
         Instant::now()
     }

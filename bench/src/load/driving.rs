@@ -8,7 +8,7 @@ use anyhow::Result;
 use super::hearing::{STAMP, STAMP_DIGITS};
 use super::tally::Counts;
 use super::work::{Act, Due, Gate, Work};
-use super::{Load, Tally};
+use super::{Load, Sent, Tally};
 
 /// How long what is still under way is waited for once nothing more is sent and nothing more comes.
 const QUIET: Duration = Duration::from_secs(2);
@@ -80,8 +80,9 @@ impl Load {
             let under_way = match gate {
                 Gate::Acked => (self.tally.sent - self.tally.acked.min(self.tally.sent)) as usize,
                 Gate::Delivered => {
+                    // A message that was turned away counts as over.
                     while let Some(&receivers) = owed.front()
-                        && self.tally.delivered >= covered + receivers
+                        && self.tally.delivered + self.tally.turned_away >= covered + receivers
                     {
                         covered += receivers;
                         owed.pop_front();
@@ -89,6 +90,7 @@ impl Load {
                     owed.len()
                 }
             };
+            let window = if self.is_resting() { 0 } else { window };
             for _ in under_way..window {
                 let (client, room) = senders[turn % senders.len()];
                 turn += 1;
@@ -126,9 +128,18 @@ impl Load {
         Ok(())
     }
 
+    /// Whether sends rest because the server said that it is overloaded.
+    fn is_resting(&self) -> bool {
+        self.resume.is_some_and(|resume| Instant::now() < resume)
+    }
+
     fn act(&mut self, client: u32, act: Act, due_us: u64) -> Result<()> {
         let number = client as usize;
         if !self.clients[number].is_standing() {
+            return Ok(());
+        }
+        if matches!(act, Act::Send { .. }) && self.is_resting() {
+            self.tally.left_out += 1;
             return Ok(());
         }
         let mut text = std::mem::take(&mut self.scratch);
@@ -158,8 +169,9 @@ impl Load {
         let reference = self.next_reference;
         self.next_reference += 1;
         // References of joins lie between those of two phases.
-        self.due.resize((reference - self.first_reference) as usize, due_us);
-        self.due.push(due_us);
+        let receivers = u64::from(self.rooms[room as usize].hearing);
+        self.sends.resize((reference - self.first_reference) as usize, Sent::default());
+        self.sends.push(Sent { due_us, receivers });
         for piece in &self.send {
             match piece {
                 Piece::Text(text) => into.extend_from_slice(text),

@@ -1,12 +1,13 @@
 //! What comes from the servers: frames, counted and told apart by how they begin.
 
 use std::io::{ErrorKind, Read};
+use std::time::Instant;
 
 use anyhow::Result;
 
 use super::client::Stage;
 use super::frames::{self, opcode};
-use super::{Load, Tally};
+use super::{FIRST_PAUSE, LONGEST_PAUSE, Load, Sent, Tally};
 
 /// What stands before the stamp in a text: microseconds since the generator's zero, when the message was due.
 pub(super) const STAMP: &[u8] = b"due=";
@@ -118,6 +119,9 @@ impl Load {
             return self.say(number, pong.as_bytes());
         }
         if self.dialect.errors.iter().any(|error| payload.starts_with(error.as_bytes())) {
+            if self.backs_off(payload) {
+                return Ok(());
+            }
             self.tally.refused += 1;
             if self.tally.refusal.is_none() {
                 self.tally.refusal = Some(String::from_utf8_lossy(payload).into_owned());
@@ -172,11 +176,39 @@ impl Load {
 
     fn acked(&mut self, reference: u64) {
         self.tally.acked += 1;
-        let due = reference.checked_sub(self.first_reference).and_then(|at| self.due.get(at as usize));
-        if let Some(&due) = due {
+        self.pause = FIRST_PAUSE;
+        if let Some(sent) = self.sent(reference) {
             let now = self.now_us();
-            Tally::record(&mut self.tally.ack, now.saturating_sub(due));
+            Tally::record(&mut self.tally.ack, now.saturating_sub(sent.due_us));
         }
+    }
+
+    /// The send of a reference of this phase.
+    fn sent(&self, reference: u64) -> Option<Sent> {
+        let at = reference.checked_sub(self.first_reference)?;
+        self.sends.get(usize::try_from(at).ok()?).copied()
+    }
+
+    /// Whether the server refused a send of this phase because it is overloaded. The message then counts as never sent,
+    /// and sends rest for a while, longer after each further refusal.
+    fn backs_off(&mut self, payload: &[u8]) -> bool {
+        let Some(overload) = &self.dialect.overload else { return false };
+        if memchr::memmem::find(payload, overload.sign.as_bytes()).is_none() {
+            return false;
+        }
+        let reference = memchr::memmem::find(payload, overload.before_ref.as_bytes())
+            .map(|at| number_at(&payload[at + overload.before_ref.len()..]));
+        let Some(sent) = reference.and_then(|reference| self.sent(reference)) else { return false };
+        self.tally.sent -= 1;
+        self.tally.expected -= sent.receivers;
+        self.tally.turned_away += sent.receivers;
+        self.tally.overloads += 1;
+        // The refusals of one burst are one reason to rest.
+        if self.resume.is_none_or(|resume| resume < Instant::now()) {
+            self.resume = Some(Instant::now() + self.pause);
+            self.pause = (2 * self.pause).min(LONGEST_PAUSE);
+        }
+        true
     }
 
     /// A connection is no more.

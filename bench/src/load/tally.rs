@@ -30,8 +30,14 @@ pub struct Tally {
     pub acked: u64,
     /// Of both, those that came while the work was done: what a rate is made of.
     pub in_time: Counts,
-    /// Refusals.
+    /// Refusals, but those of an overloaded server.
     pub refused: u64,
+    /// Sends that an overloaded server refused; they count as never sent, and the generator backed off.
+    pub overloads: u64,
+    /// Deliveries that these sends would have made.
+    pub turned_away: u64,
+    /// Sends of a schedule that were left out while the generator backed off.
+    pub left_out: u64,
     /// The first refusal.
     pub refusal: Option<String>,
     /// Deliveries out of order or twice.
@@ -63,6 +69,9 @@ impl Default for Tally {
             acked: 0,
             in_time: Counts::default(),
             refused: 0,
+            overloads: 0,
+            turned_away: 0,
+            left_out: 0,
             refusal: None,
             disordered: 0,
             others: 0,

@@ -8,7 +8,7 @@ use serde_json::json;
 use tidings_harness::Stack;
 
 use super::{Running, Setting};
-use crate::dialect::{Dialect, Step};
+use crate::dialect::{Dialect, Overload, Step};
 use crate::processes::Process;
 
 /// Limits on what one user may do are lifted: here a few connections send what thousands of people would.
@@ -93,6 +93,7 @@ pub fn dialect() -> Dialect {
         delivery: r#"{"type":"message:new""#.into(),
         ack: Some(r#"{"type":"ack","ref":""#.into()),
         errors: vec![r#"{"type":"error""#.into()],
+        overload: Some(Overload { sign: r#""overloaded""#.into(), before_ref: r#""ref":""#.into() }),
         ping: None,
         typing: Some(frame(json!({ "type": "typing:start", "room": "{room}" }))),
         read: Some(r#"{"type":"message:read","room":"{room}","seq":{seq}}"#.into()),

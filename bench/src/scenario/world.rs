@@ -269,6 +269,14 @@ impl Phase {
     /// # Errors
     /// When it is ours.
     pub fn counts(&self, scenario: &mut Scenario, subject: &Subject, setting: &str) -> Result<bool> {
+        if self.tally.overloads > 0 {
+            scenario.notes.push(format!(
+                "{}, {setting}: {} sends were refused as overload; the generator backed off, and left {} more out",
+                subject.name(),
+                self.tally.overloads,
+                self.tally.left_out
+            ));
+        }
         let Err(error) = self.whole(setting) else { return Ok(true) };
         ensure!(*subject != Subject::Tidings, error);
         scenario.notes.push(format!("{}: left out. {error}", subject.name()));

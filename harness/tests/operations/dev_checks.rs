@@ -173,7 +173,7 @@ const STOPPED: &str = "     Summary [   1.234s] 2/3 tests run: 1 passed, 1 timed
 #[rstest::rstest]
 #[case::all_is_well(GOOD, "", 0, "5 passed, 0 failed")]
 #[case::a_test_fails(BAD, "nextest", 1, "4 passed, 1 failed")]
-#[case::a_test_stands_still(STOPPED, "nextest", 1, "3 passed, 1 failed")]
+#[case::a_test_stands_still(STOPPED, "nextest", 1, "3 passed, 2 failed")]
 #[case::clippy_complains(GOOD, "clippy", 1, "5 passed, 1 failed")]
 #[case::a_manifest_is_refused(GOOD, "deploy", 1, "4 passed, 1 failed")]
 #[case::an_alert_stays_silent(GOOD, "watch", 1, "5 passed, 1 failed")]
@@ -269,7 +269,7 @@ fn test_ends_with_a_table_of_where_the_time_went() {
         "cargo clippy",
         "instruction counts",
         "     12  harness::auth",
-        "   12.3 harness::auth slow::one",
+        "   12.3  harness::auth slow::one",
     ] {
         assert!(said.contains(line), "{line:?} is missing:\n{said}");
     }

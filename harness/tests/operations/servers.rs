@@ -65,7 +65,7 @@ async fn a_paused_redis_answers_only_when_it_goes_on() {
 #[tokio::test]
 async fn tests_share_a_postgres_but_no_database() {
     let (one, two) = tokio::try_join!(Postgres::shared(), Postgres::shared()).unwrap();
-    assert_eq!(one.pid(), two.pid());
+    assert_eq!(one.port(), two.port());
     let (mine, yours) = tokio::try_join!(one.database(), two.database()).unwrap();
     mine.query("CREATE TABLE rooms (id text); INSERT INTO rooms VALUES ('kitchen')").await.unwrap();
     assert_eq!(mine.value("SELECT id FROM rooms").await.unwrap(), "kitchen");
@@ -175,7 +175,7 @@ async fn a_killed_owner_leaves_no_process_and_no_folder() {
         std::future::pending::<()>().await;
     }
     let mut owner = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "a_killed_owner_leaves_no_process_and_no_folder", "--nocapture"])
+        .args(["--exact", "servers::a_killed_owner_leaves_no_process_and_no_folder", "--nocapture"])
         .env(ROLE, "1")
         .stdout(Stdio::piped())
         .spawn()

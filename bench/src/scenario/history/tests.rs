@@ -8,7 +8,7 @@ use super::*;
 #[tokio::test]
 async fn every_page_that_is_asked_for_is_full_and_nothing_is_left_to_be_indexed() -> Result<()> {
     let folder = Folder::new()?;
-    let served = serve(folder.path(), &Postgres::shared().await?, 5_000).await?;
+    let served = serve(folder.path(), &Arc::new(Postgres::start().await?), 5_000).await?;
     let reader = Http::new(&format!("http://{}", served.address), &served.token);
     for kind in Kind::ALL {
         for _ in 0..10 {
