@@ -54,7 +54,9 @@ async fn run(arguments: Arguments) -> Result<()> {
         return Ok(());
     }
     let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
-    let mut builder = Stack::builder().gateways(arguments.gateways).persistence(arguments.persistence);
+    // Its PostgreSQL may be killed by a line, so it is never that of a run.
+    let builder = Stack::builder().own_postgres();
+    let mut builder = builder.gateways(arguments.gateways).persistence(arguments.persistence);
     if arguments.proxied {
         builder = builder.proxied();
     }
