@@ -5,7 +5,6 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
@@ -43,7 +42,6 @@ pub struct Postgres {
     daemon: Option<Daemon>,
     port: u16,
     clock: WallClock,
-    databases: AtomicU32,
     _folder: Option<Folder>,
 }
 
@@ -78,7 +76,7 @@ impl Postgres {
 
     fn of_the_run(port: u16) -> Postgres {
         let clock = WallClock::of(Path::new(""), "postgres");
-        Postgres { daemon: None, port, clock, databases: AtomicU32::new(0), _folder: None }
+        Postgres { daemon: None, port, clock, _folder: None }
     }
 
     /// Its process.
@@ -138,8 +136,8 @@ impl Postgres {
                     command
                 }
             });
-            let (clock, databases) = (clock.clone(), AtomicU32::new(0));
-            let mut server = Postgres { daemon: Some(daemon), port, clock, databases, _folder: None };
+            let clock = clock.clone();
+            let mut server = Postgres { daemon: Some(daemon), port, clock, _folder: None };
             match server.up().await {
                 Ok(()) => {
                     server._folder = folder;
@@ -161,8 +159,7 @@ impl Postgres {
     /// # Errors
     /// When the server refuses.
     pub async fn database(self: &Arc<Self>) -> Result<Database> {
-        let number = self.databases.fetch_add(1, Ordering::Relaxed);
-        let name = format!("test_{}_{number}", std::process::id());
+        let name = format!("test_{:016x}", rand::random::<u64>());
         // Copying files takes half the CPU time of writing them to the log.
         sql(&self.url_of("postgres"), &format!("CREATE DATABASE {name} STRATEGY file_copy")).await?;
         Ok(Database { url: self.url_of(&name), server: Arc::clone(self) })
