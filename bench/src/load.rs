@@ -58,7 +58,7 @@ const FIRST_PAUSE: Duration = Duration::from_millis(10);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
 /// A message that was sent.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy)]
 struct Sent {
     /// When it was due, microseconds since the generator's zero.
     due_us: u64,
@@ -77,7 +77,9 @@ pub struct Load {
     epoch: Instant,
     next_reference: u64,
     /// The sends by their references, from `first_reference` on.
-    sends: Vec<Sent>,
+    sends: Vec<Option<Sent>>,
+    /// Whether sends rest when the server is overloaded: only where no schedule says when they are due.
+    may_rest: bool,
     first_reference: u64,
     /// A server that is overloaded is sent nothing before this.
     resume: Option<Instant>,
@@ -112,6 +114,7 @@ impl Load {
             epoch: Instant::now(),
             next_reference: 1,
             sends: Vec::new(),
+            may_rest: false,
             resume: None,
             pause: FIRST_PAUSE,
             first_reference: 1,

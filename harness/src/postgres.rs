@@ -309,8 +309,12 @@ impl Drop for Database {
         let mut command = Command::new(program("psql"));
         command.args(["--no-psqlrc", "--quiet", "--command", &format!("DROP DATABASE {name} WITH (FORCE)")]);
         // Nobody waits for it, and at the end of the run the whole server goes.
-        let _ =
-            command.arg(self.server.url_of("postgres")).stdin(Stdio::null()).stderr(Stdio::null()).spawn();
+        let _ = command
+            .arg(self.server.url_of("postgres"))
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn();
     }
 }
 

@@ -24,6 +24,7 @@ impl Load {
     /// When epoll fails, or a server does not keep to the form.
     pub fn run(&mut self, work: &Work) -> Result<Tally> {
         let begun = self.begin();
+        self.may_rest = matches!(work, Work::Closed { .. });
         match work {
             Work::Open(due) => self.open_loop(begun, due)?,
             Work::Closed { senders, characters, window, gate, time } => {
@@ -112,7 +113,8 @@ impl Load {
 
     fn wait_for_the_rest(&mut self) -> Result<()> {
         let mut quiet_since = Instant::now();
-        let mut seen = (self.tally.delivered, self.tally.acked, self.tally.refused);
+        let progress = |tally: &Tally| (tally.delivered, tally.acked, tally.refused, tally.overloads);
+        let mut seen = progress(&self.tally);
         while quiet_since.elapsed() < QUIET {
             let answered =
                 self.dialect.ack.is_none() || self.tally.acked + self.tally.refused >= self.tally.sent;
@@ -120,7 +122,7 @@ impl Load {
                 break;
             }
             self.turn(Duration::from_millis(50))?;
-            let now = (self.tally.delivered, self.tally.acked, self.tally.refused);
+            let now = progress(&self.tally);
             if now != seen {
                 (seen, quiet_since) = (now, Instant::now());
             }
@@ -136,10 +138,6 @@ impl Load {
     fn act(&mut self, client: u32, act: Act, due_us: u64) -> Result<()> {
         let number = client as usize;
         if !self.clients[number].is_standing() {
-            return Ok(());
-        }
-        if matches!(act, Act::Send { .. }) && self.is_resting() {
-            self.tally.left_out += 1;
             return Ok(());
         }
         let mut text = std::mem::take(&mut self.scratch);
@@ -170,8 +168,8 @@ impl Load {
         self.next_reference += 1;
         // References of joins lie between those of two phases.
         let receivers = u64::from(self.rooms[room as usize].hearing);
-        self.sends.resize((reference - self.first_reference) as usize, Sent::default());
-        self.sends.push(Sent { due_us, receivers });
+        self.sends.resize((reference - self.first_reference) as usize, None);
+        self.sends.push(Some(Sent { due_us, receivers }));
         for piece in &self.send {
             match piece {
                 Piece::Text(text) => into.extend_from_slice(text),

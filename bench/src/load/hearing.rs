@@ -177,28 +177,30 @@ impl Load {
     fn acked(&mut self, reference: u64) {
         self.tally.acked += 1;
         self.pause = FIRST_PAUSE;
-        if let Some(sent) = self.sent(reference) {
+        if let Some(sent) = self.sent(reference).and_then(|sent| *sent) {
             let now = self.now_us();
             Tally::record(&mut self.tally.ack, now.saturating_sub(sent.due_us));
         }
     }
 
     /// The send of a reference of this phase.
-    fn sent(&self, reference: u64) -> Option<Sent> {
+    fn sent(&mut self, reference: u64) -> Option<&mut Option<Sent>> {
         let at = reference.checked_sub(self.first_reference)?;
-        self.sends.get(usize::try_from(at).ok()?).copied()
+        self.sends.get_mut(usize::try_from(at).ok()?)
     }
 
-    /// Whether the server refused a send of this phase because it is overloaded. The message then counts as never sent,
-    /// and sends rest for a while, longer after each further refusal.
+    /// Whether the server refused a send of this phase because it is overloaded, and no schedule says when sends are due.
+    /// The message then counts as never sent, and sends rest for a while, longer after each further refusal.
     fn backs_off(&mut self, payload: &[u8]) -> bool {
-        let Some(overload) = &self.dialect.overload else { return false };
+        let Some(overload) = self.dialect.overload.as_ref().filter(|_| self.may_rest) else { return false };
         if memchr::memmem::find(payload, overload.sign.as_bytes()).is_none() {
             return false;
         }
         let reference = memchr::memmem::find(payload, overload.before_ref.as_bytes())
             .map(|at| number_at(&payload[at + overload.before_ref.len()..]));
-        let Some(sent) = reference.and_then(|reference| self.sent(reference)) else { return false };
+        // Each is taken back once.
+        let sent = reference.and_then(|reference| self.sent(reference)).and_then(Option::take);
+        let Some(sent) = sent else { return false };
         self.tally.sent -= 1;
         self.tally.expected -= sent.receivers;
         self.tally.turned_away += sent.receivers;

@@ -36,8 +36,6 @@ pub struct Tally {
     pub overloads: u64,
     /// Deliveries that these sends would have made.
     pub turned_away: u64,
-    /// Sends of a schedule that were left out while the generator backed off.
-    pub left_out: u64,
     /// The first refusal.
     pub refusal: Option<String>,
     /// Deliveries out of order or twice.
@@ -71,7 +69,6 @@ impl Default for Tally {
             refused: 0,
             overloads: 0,
             turned_away: 0,
-            left_out: 0,
             refusal: None,
             disordered: 0,
             others: 0,

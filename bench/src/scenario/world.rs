@@ -271,10 +271,9 @@ impl Phase {
     pub fn counts(&self, scenario: &mut Scenario, subject: &Subject, setting: &str) -> Result<bool> {
         if self.tally.overloads > 0 {
             scenario.notes.push(format!(
-                "{}, {setting}: {} sends were refused as overload; the generator backed off, and left {} more out",
+                "{}, {setting}: {} sends were refused as overload, and the generator backed off",
                 subject.name(),
-                self.tally.overloads,
-                self.tally.left_out
+                self.tally.overloads
             ));
         }
         let Err(error) = self.whole(setting) else { return Ok(true) };

@@ -134,7 +134,9 @@ async fn what_was_only_edited_is_out_of_redis_before_the_tables_forget_where_it_
     let holder = hold(&stack, &format!("SELECT FROM messages WHERE room_id = '{room}' FOR UPDATE")).await?;
     let http = mallory(&stack);
     let erasing = tokio::spawn(async move { erase(&http).await });
-    stack.database().until("SELECT (count(*) > 0)::text FROM pg_locks WHERE NOT granted", "true").await?;
+    let waits = "SELECT (count(*) > 0)::text FROM pg_stat_activity \
+                 WHERE wait_event_type = 'Lock' AND datname = current_database()";
+    stack.database().until(waits, "true").await?;
     ensure!(!in_a_tail(&stack).await?, "whoever goes on could not know of this tail");
     stack.persistence(0).kill();
     ensure!(erasing.await?.is_err());
