@@ -261,8 +261,13 @@ fn test_ends_with_a_table_of_where_the_time_went() {
     std::fs::create_dir_all(&junit).unwrap();
     let case =
         r#"<testcase name="slow::one" classname="harness::auth" timestamp="2026-01-01" time="12.345">"#;
-    std::fs::write(junit.join("junit.xml"), case).unwrap();
-    rehearsal.dev("test", GOOD, "");
+    // More than a pipe holds.
+    let quick =
+        r#"<testcase name="quick::one" classname="harness::rooms" timestamp="2026-01-01" time="0.001">"#;
+    let cases = std::iter::once(case).chain(std::iter::repeat_n(quick, 5_000)).collect::<Vec<_>>();
+    std::fs::write(junit.join("junit.xml"), cases.join("\n")).unwrap();
+    let (exited, last, _) = rehearsal.dev("test", GOOD, "");
+    assert_eq!((exited, last.as_str()), (0, "5 passed, 0 failed"));
     let said = rehearsal.said();
     for line in [
         "seconds  step",
