@@ -34,7 +34,7 @@ pub struct Dialect {
     /// How the answer begins that refuses a `send`, or tells of a fault.
     #[serde(default)]
     pub errors: Vec<String>,
-    /// How a refusal tells that the server is overloaded; the generator then backs off and goes on.
+    /// Recognises a refusal by an overloaded server. The generator backs off when it gets one.
     #[serde(default)]
     pub overload: Option<Overload>,
     /// A ping in the server's own frames: how it begins, and what answers it (besides WebSocket pings).
@@ -53,9 +53,9 @@ pub struct Dialect {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Overload {
-    /// What such a refusal holds, and no other.
+    /// A text that only such a refusal contains.
     pub sign: String,
-    /// What stands before the number of the refused `send`.
+    /// The text right before the reference of the refused `send`.
     pub before_ref: String,
 }
 

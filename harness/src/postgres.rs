@@ -57,7 +57,7 @@ impl Postgres {
             return Ok(server);
         }
         let server = Arc::new(match std::env::var(SHARED_PORT) {
-            Ok(port) => Self::of_the_run(port.parse().context(SHARED_PORT)?),
+            Ok(port) => Self::attach(port.parse().context(SHARED_PORT)?),
             Err(_) => Self::start().await?,
         });
         *shared = Arc::downgrade(&server);
@@ -74,15 +74,15 @@ impl Postgres {
         Self::launch_with(path, Some(folder), "max_connections = 800\n".to_owned()).await
     }
 
-    fn of_the_run(port: u16) -> Postgres {
+    fn attach(port: u16) -> Postgres {
         let clock = WallClock::of(Path::new(""), "postgres");
         Postgres { daemon: None, port, clock, _folder: None }
     }
 
-    /// Its process.
+    /// The process of this server.
     ///
     /// # Panics
-    /// For the server of a run: a test that kills, pauses or looks into its server builds its stack with
+    /// When the server belongs to a whole run: a test that kills, pauses or looks into its server builds its stack with
     /// [`own_postgres`](crate::stack::StackBuilder::own_postgres).
     fn daemon(&self) -> &Daemon {
         self.daemon.as_ref().expect("the shared PostgreSQL belongs to the whole run; use own_postgres")

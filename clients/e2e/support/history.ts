@@ -16,7 +16,7 @@ export class LongRoom {
   id = "";
 
   constructor(readonly count: number) {
-    // Rooms of different length in one world have different names.
+    // Two files may fill rooms in one world: the count keeps the names of the rooms apart.
     this.name = `${count.toLocaleString("en")} messages`;
     beforeAll(async () => {
       const { chat, name } = this;
@@ -31,7 +31,7 @@ export class LongRoom {
   }
 }
 
-/** Defines the test that scrolls up through so many messages; `words` says how many they are. */
+/** Defines a test that scrolls up through `room.count` messages. `words` names that count in the title. */
 export function testScroll(room: LongRoom, words: string): void {
   const { chat, count, name } = room;
   test(`${words} messages scroll up to the first one, and nothing in sight ever jumps`, async () => {

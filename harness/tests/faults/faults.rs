@@ -174,6 +174,15 @@ async fn whatever_happens_to_the_other_connections_is_made_good() -> Result<()> 
     Ok(())
 }
 
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "long: a schedule of faults"]
+async fn faults_drawn_by_a_fixed_seed_break_nothing() -> Result<()> {
+    let report = run(&Plan { rate: RATE, ..Plan::random(SEED, Duration::from_secs(40)) }).await?;
+    ensure!(report.violations == 0, "{} violations\n{}", report.violations, report.stories.join("\n"));
+    ensure!(report.stored > 500 && report.faults.len() > 5, "{report:?}");
+    shows_something(&report)
+}
+
 /// Another one each day; `TIDINGS_FAULT_SEED` draws that of an earlier day again.
 fn seed_of_today() -> Result<u64> {
     match std::env::var("TIDINGS_FAULT_SEED") {

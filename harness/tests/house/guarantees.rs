@@ -12,11 +12,11 @@ use crate::tree::{assert_none, read, root, section, sources};
 const PAGE: &str = "docs/GUARANTEES.md";
 const TESTS: &str = "harness/tests/";
 
-/// Stands behind the name of a test that only the second gate runs.
+/// Follows the name of a test that only the second gate runs.
 const LONG_MARK: &str = " (long)";
 /// Begins the reason of `#[ignore]` of such a test.
 const LONG: &str = "long: ";
-/// Begins that of what is no test, but is started by people.
+/// Begins the reason of a function that people start by hand and no gate runs.
 const BY_HAND: &str = "by hand: ";
 
 /// What the page names as `file::test`: path and name, and whether it says that the test is long. A file without a

@@ -289,7 +289,7 @@ async fn a_collector_that_is_away_or_silent_slows_nothing_and_is_told_once() -> 
         while !endpoint.is_empty() && complaints()? == 0 && asked.elapsed() < PATIENCE {
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
-        // Several more rounds of the exporter.
+        // Gives the exporter time for several more attempts.
         tokio::time::sleep(Duration::from_secs(6)).await;
         let told = complaints()?;
         ensure!(told == usize::from(!endpoint.is_empty()), "{endpoint}: told {told} times");

@@ -15,7 +15,7 @@ import { System } from "./system.js";
 import { rest, until } from "./until.js";
 
 const SEED = Number(process.env.TIDINGS_SEED ?? 20_260_131);
-/** Fewer faults than this show nothing; a slow machine goes on until it has them. */
+/** A run with fewer faults proves nothing, so a slow machine runs longer until it has this many. */
 const MIN_FAULTS = 4;
 
 const plenty = {
