@@ -4,11 +4,11 @@
 //! Promises that every [`Database`] is empty, its own, and durable against a killed server.
 
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::sync::{Arc, Weak};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, bail};
 use nix::sys::signal::Signal;
 use tokio::sync::Mutex;
 
@@ -18,9 +18,11 @@ use crate::ports;
 use crate::wall_clock::WallClock;
 
 pub(crate) mod cluster;
+mod database;
 mod family;
 mod identity;
 
+pub use database::Database;
 pub(crate) use identity::program;
 
 /// The only role of a private server; it needs no password from 127.0.0.1.
@@ -28,8 +30,6 @@ pub(crate) const ROLE: &str = "tidings";
 
 const READY_PATIENCE: Duration = Duration::from_secs(30);
 const STOP_PATIENCE: Duration = Duration::from_secs(30);
-const VALUE_PATIENCE: Duration = Duration::from_secs(60);
-const VALUE_PAUSE: Duration = Duration::from_millis(20);
 
 /// Names the port of the server that all test processes of a run share.
 pub const SHARED_PORT: &str = "TIDINGS_TEST_POSTGRES";
@@ -243,78 +243,6 @@ impl Drop for Postgres {
         if self.daemon.is_some() {
             let _ = self.resume();
         }
-    }
-}
-
-/// A database of one test.
-pub struct Database {
-    url: String,
-    server: Arc<Postgres>,
-}
-
-impl Database {
-    /// `postgres://tidings@127.0.0.1:PORT/NAME`
-    pub fn url(&self) -> &str {
-        &self.url
-    }
-
-    /// The server it lives on.
-    pub fn server(&self) -> &Arc<Postgres> {
-        &self.server
-    }
-
-    /// Runs statements and returns the rows of text (NULL is empty), columns split at U+001F.
-    ///
-    /// # Errors
-    /// What PostgreSQL says.
-    pub async fn query(&self, statements: &str) -> Result<Vec<Vec<String>>> {
-        sql(&self.url, statements).await
-    }
-
-    /// The single value of a query.
-    ///
-    /// # Errors
-    /// What PostgreSQL says, or when there is no row.
-    pub async fn value(&self, statement: &str) -> Result<String> {
-        let rows = self.query(statement).await?;
-        rows.into_iter().flatten().next().with_context(|| format!("no row from {statement}"))
-    }
-}
-
-impl Database {
-    /// Waits until a query's value is this one.
-    ///
-    /// # Errors
-    /// What PostgreSQL says, or when it is another one for a minute.
-    pub async fn until(&self, statement: &str, value: &str) -> Result<()> {
-        let begun = Instant::now();
-        loop {
-            let is = self.value(statement).await?;
-            if is == value {
-                return Ok(());
-            }
-            ensure!(begun.elapsed() < VALUE_PATIENCE, "{statement} is {is}, not {value}");
-            tokio::time::sleep(VALUE_PAUSE).await;
-        }
-    }
-}
-
-impl Drop for Database {
-    /// A server that outlives the test would keep it.
-    fn drop(&mut self) {
-        if self.server.daemon.is_some() {
-            return;
-        }
-        let name = self.url.rsplit('/').next().unwrap_or_default();
-        let mut command = Command::new(program("psql"));
-        command.args(["--no-psqlrc", "--quiet", "--command", &format!("DROP DATABASE {name} WITH (FORCE)")]);
-        // Nobody waits for it, and at the end of the run the whole server goes.
-        let _ = command
-            .arg(self.server.url_of("postgres"))
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn();
     }
 }
 

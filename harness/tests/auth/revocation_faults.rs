@@ -92,12 +92,7 @@ async fn a_removal_that_is_committed_while_redis_becomes_another_counts_in_the_n
     stack.connect("bob").await?.join_and_catch_up(id).await?;
     let held = hold(&stack, HOLD_MEMBERS, 3.0).await?;
     append(&room, &bob, "removed").await?;
-    let waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()";
-    let begun = tokio::time::Instant::now();
-    while stack.database().value(waiting).await? == "0" {
-        ensure!(begun.elapsed() < PATIENCE, "the writer does not wait for the lock");
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
+    stack.database().until_blocked().await?;
     // The writer is in its transaction. The new Redis knows nothing of the removal, and has no mark.
     stack.redis().restart_empty().await?;
     let begun = tokio::time::Instant::now();

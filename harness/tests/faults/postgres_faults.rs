@@ -135,7 +135,8 @@ async fn take_all_connections(stack: &Stack) -> Result<Vec<Child>> {
 async fn a_server_whose_connections_are_all_taken_is_waited_for() -> Result<()> {
     let stack = Stack::builder().gateways(0).own_postgres().start().await?;
     let database = stack.database();
-    database.query("ALTER SYSTEM SET max_connections = 20").await?;
+    // More than the 32 that persistence may open, so that the test can look into the database afterwards.
+    database.query("ALTER SYSTEM SET max_connections = 40").await?;
     database.server().restart().await?;
     stack.persistence(0).restart().await?;
     let room = RoomLog::new(&stack, ROOMY).await?;

@@ -11,6 +11,8 @@ use crate::tree::{assert_none, read, root, section, sources};
 
 const PAGE: &str = "docs/GUARANTEES.md";
 const TESTS: &str = "harness/tests/";
+/// Leaves tests that are started by hand out of the second gate.
+const NEXTEST: &str = ".config/nextest.toml";
 
 /// Follows the name of a test that only the second gate runs.
 const LONG_MARK: &str = " (long)";
@@ -85,7 +87,11 @@ fn the_page_lists_every_long_test_with_its_reason() {
             let module = file.path.rsplit('/').next().unwrap_or_default().trim_end_matches(".rs");
             match reason.strip_prefix(LONG) {
                 Some(reason) => long.push(format!("| `{module}::{test}` (long) | {reason} |")),
-                None => assert!(reason.starts_with(BY_HAND), "{}: {test} is ignored: {reason}", file.path),
+                None => {
+                    assert!(reason.starts_with(BY_HAND), "{}: {test} is ignored: {reason}", file.path);
+                    let left_out = format!("not test({test})");
+                    assert!(read(NEXTEST).contains(&left_out), "{NEXTEST}: `{left_out}` is missing");
+                }
             }
         }
     }
@@ -93,6 +99,24 @@ fn the_page_lists_every_long_test_with_its_reason() {
     let section = section(PAGE, "## Two gates");
     let listed: Vec<&str> = section.lines().filter(|line| line.starts_with("| `")).collect();
     assert_eq!(listed, long, "the table of {PAGE} must be\n{}", long.join("\n"));
+}
+
+/// Tests share a server: what others do in their databases is not for this one.
+#[test]
+fn tests_look_at_the_sessions_and_locks_of_their_own_database_only() {
+    let mut wrong = Vec::new();
+    let of_its_own =
+        |text: &str| ["own_postgres()", "durable_postgres("].iter().any(|way| text.contains(way));
+    for file in sources("harness/").into_iter().filter(|file| !of_its_own(&file.text)) {
+        let literals = file.text.split('"').skip(1).step_by(2);
+        let of_all = literals.filter(|text| {
+            ["pg_stat_activity", "pg_locks"].iter().any(|view| text.contains(view))
+                && text.contains("SELECT")
+                && !text.contains("current_database()")
+        });
+        wrong.extend(of_all.map(|text| format!("{}: {text}", file.path)));
+    }
+    assert_none("statements that look at other tests' sessions or locks", &wrong);
 }
 
 #[test]

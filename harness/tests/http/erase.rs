@@ -213,13 +213,9 @@ async fn an_erasure_that_was_cut_off_is_finished_by_whoever_is_left() -> Result<
         .spawn()?;
     let http = mallory(&stack);
     let asking = tokio::spawn(async move { erase(&http).await });
-    let begun = Instant::now();
     let under_way = "SELECT count(*) FROM users WHERE erasing_at IS NOT NULL AND erased_at IS NULL";
-    let waits = "SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 'messages_archive'::regclass";
-    while stack.database().value(under_way).await? != "1" || stack.database().value(waits).await? == "0" {
-        ensure!(begun.elapsed() < PATIENCE, "it does not begin");
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
+    stack.database().until(under_way, "1").await?;
+    stack.database().until_blocked().await?;
     assert_eq!(
         mallory(&stack).get("/me/rooms").await?.expect(403).code(),
         "forbidden",
@@ -233,11 +229,7 @@ async fn an_erasure_that_was_cut_off_is_finished_by_whoever_is_left() -> Result<
     stack.database().query(end).await?;
 
     stack.add_persistence(tidings_harness::Ports::free()?).await?;
-    let begun = Instant::now();
-    while stack.database().value(under_way).await? != "0" {
-        ensure!(begun.elapsed() < Duration::from_secs(60), "nobody goes on with it");
-        tokio::time::sleep(Duration::from_millis(100)).await;
-    }
+    stack.database().until(under_way, "0").await?;
     nothing_is_left(&stack).await?;
     let again = Http::new(&stack.persistence(1).url(), &token(&stack));
     assert_eq!(erase(&again).await?, 204);
@@ -254,13 +246,7 @@ async fn what_is_erased_is_not_put_back_by_an_indexer_that_was_under_way() -> Re
                 CREATE TRIGGER slow AFTER INSERT ON message_search EXECUTE FUNCTION slow()";
     stack.database().query(slow).await?;
     http.send(&room, "c", &format!("words {MARK}")).await?.expect(201);
-    let sleeps =
-        "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep' AND datname = current_database()";
-    let begun = Instant::now();
-    while stack.database().value(sleeps).await? == "0" {
-        ensure!(begun.elapsed() < PATIENCE, "nothing is indexed");
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
+    stack.database().until_asleep().await?;
     assert_eq!(erase(&http).await?, 204);
     nothing_is_left(&stack).await
 }
@@ -274,13 +260,7 @@ async fn a_name_that_is_told_while_an_erasure_begins_is_not_taken_over() -> Resu
     let mut beginning = tokio::process::Command::new("psql")
         .args(["--no-psqlrc", "--quiet", "--output=/dev/null", "--command", begins, stack.database().url()])
         .spawn()?;
-    let sleeps =
-        "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep' AND datname = current_database()";
-    let begun = Instant::now();
-    while stack.database().value(sleeps).await? == "0" {
-        ensure!(begun.elapsed() < PATIENCE, "the row is not locked");
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
+    stack.database().until_asleep().await?;
     // It has read that she is not being erased, and waits to write her name.
     assert_eq!(mallory(&stack).get("/me/rooms").await?.status, 403);
     ensure!(beginning.wait().await?.success());

@@ -52,9 +52,7 @@ async fn a_creation_that_was_under_way_is_before_an_erasure_or_not_at_all() -> R
     let held = hold(&stack, "LOCK TABLE members IN SHARE MODE", 1.5).await?;
     let alice = stack.http("alice");
     let creating = tokio::spawn(async move { alice.create_room("private", &["mallory"]).await });
-    let waits =
-        "SELECT (count(*) > 0)::text FROM pg_locks WHERE NOT granted AND relation = 'members'::regclass";
-    stack.database().until(waits, "true").await?;
+    stack.database().until_blocked().await?;
     assert_eq!(erase(&stack.http("mallory")).await?, 204);
     creating.await??.expect(201);
     held.await?;

@@ -33,9 +33,7 @@ async fn hold(stack: &Stack, locks: &str) -> Result<Child> {
         .args(["--no-psqlrc", "--quiet", "--output=/dev/null", "--command", &sql, stack.database().url()])
         .kill_on_drop(true)
         .spawn()?;
-    let sleeps = "SELECT (count(*) > 0)::text FROM pg_stat_activity \
-                  WHERE wait_event = 'PgSleep' AND datname = current_database()";
-    stack.database().until(sleeps, "true").await?;
+    stack.database().until_asleep().await?;
     Ok(holder)
 }
 
@@ -134,9 +132,7 @@ async fn what_was_only_edited_is_out_of_redis_before_the_tables_forget_where_it_
     let holder = hold(&stack, &format!("SELECT FROM messages WHERE room_id = '{room}' FOR UPDATE")).await?;
     let http = mallory(&stack);
     let erasing = tokio::spawn(async move { erase(&http).await });
-    let waits = "SELECT (count(*) > 0)::text FROM pg_stat_activity \
-                 WHERE wait_event_type = 'Lock' AND datname = current_database()";
-    stack.database().until(waits, "true").await?;
+    stack.database().until_blocked().await?;
     ensure!(!in_a_tail(&stack).await?, "whoever goes on could not know of this tail");
     stack.persistence(0).kill();
     ensure!(erasing.await?.is_err());

@@ -194,16 +194,15 @@ async fn a_lost_answer_costs_nothing_and_a_long_absence_is_a_gap() -> Result<()>
     let mut bob = Poller::new(&stack, "bob").at(&room, start());
     let first = bob.ask(json!([]), 5_000).await?.expect(200).body;
     let second = bob.poll(json!([]), 5_000).await?;
-    ensure!(first["events"] == second["events"] && first["events"].as_array().unwrap().len() == 5, "{first}");
+    // That bob is online may be told in one of them and not in the other.
+    ensure!(of_the_log(&first) == of_the_log(&second) && of_the_log(&first).len() == 5, "{first} {second}");
     for n in 0..300 {
         alice.send_with(quick(&room, &n.to_string())).await?;
     }
     let third = bob.poll(json!([]), 5_000).await?;
-    ensure!(types(&third["events"])[0] == "room:gap", "{third}");
-    ensure!(
-        third["events"][0]["after"] == 5 && third["cursors"][&room] == third["events"][0]["head"],
-        "{third}"
-    );
+    let gap = of_the_log(&third)[0];
+    ensure!(gap["type"] == "room:gap" && gap["after"] == 5, "{third}");
+    ensure!(third["cursors"][&room] == gap["head"], "{third}");
     Ok(())
 }
 

@@ -60,6 +60,8 @@ impl Rehearsal {
         let bin = folder.path().join("cargo/bin");
         std::fs::create_dir_all(&bin).unwrap();
         let cargo = r#"#!/bin/sh
+# What is built ahead of its step comes at no certain time.
+[ "$2" != --quiet ] || exit 0
 echo "$1" >>"$ASKED"
 case " $FAILING " in *" $1 "*) exit 101 ;; esac
 [ "$1 $5" != "install --root" ] || { mkdir -p "$6/bin" && cp "$CARGO_HOME/bin/cargo-deny" "$6/bin/"; }

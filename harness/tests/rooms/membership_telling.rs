@@ -124,20 +124,12 @@ async fn what_was_committed_and_not_told_is_told_by_whoever_writes_next() -> Res
     let held = hold(&stack, "LOCK TABLE members IN SHARE MODE", 2.0).await?;
     let (alice, id) = (stack.http("alice"), room.room.clone());
     let adding = tokio::spawn(async move { alice.put_member(id.as_str(), "carol", "member").await });
-    let waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 'members'::regclass";
-    let begun = Instant::now();
-    while stack.database().value(waiting).await? == "0" {
-        ensure!(begun.elapsed() < PATIENCE, "the writer does not come to the members");
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
+    stack.database().until_blocked().await?;
     stack.redis().pause()?;
     held.await?;
     let is_there =
         format!("SELECT count(*) FROM members WHERE room_id = '{}' AND user_id = 'carol'", room.room);
-    while stack.database().value(&is_there).await? == "0" {
-        ensure!(begun.elapsed() < PATIENCE, "nothing was committed");
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
+    stack.database().until(&is_there, "1").await?;
     // It dies at this very moment.
     stack.persistence(0).kill();
     ensure!(!adding.await?.is_ok_and(|answer| answer.status == 200), "answered before it was told");

@@ -285,7 +285,7 @@ async fn a_watermark_that_was_not_taken_is_told_again_with_its_exceptions() -> R
     room.forget_client_ids().await?;
     let hold = hold_messages(&stack, 1.5).await?;
     let again = room.append("once").await?;
-    tokio::time::sleep(std::time::Duration::from_millis(300)).await;
+    stack.database().until_blocked().await?;
     // The batch is under way: when it is committed, the script that tells of it is not there any more.
     let _: () = room.redis(redis::cmd("SCRIPT").arg("FLUSH")).await?;
     hold.await?;

@@ -191,13 +191,7 @@ pub async fn hold(stack: &Stack, lock: &str, seconds: f32) -> Result<JoinHandle<
         assert!(status.is_ok_and(|status| status.success()), "psql");
     });
     // It sleeps once it has the lock.
-    let held =
-        "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep' AND datname = current_database()";
-    let begun = Instant::now();
-    while stack.database().value(held).await? == "0" {
-        ensure!(begun.elapsed() < PATIENCE, "the lock was not taken");
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
+    stack.database().until_asleep().await?;
     Ok(hold)
 }
 
