@@ -1,5 +1,5 @@
 import { defineConfig } from "vitest/config";
 
-// Each by its own configuration. The demo in a browser is apart: `npm run e2e`.
-// Tests against whole systems wait more than they compute: four workers keep two cores busy.
+// Each package has its own configuration. `npm run e2e` runs the tests in a browser.
+// Tests against complete systems mostly wait, so four workers keep two cores busy.
 export default defineConfig({ test: { projects: ["ts", "react", "web"], maxWorkers: 4 } });

@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
-# Makes a release of the commit that is checked out: its version is in Cargo.toml, what changed in CHANGELOG.md. Runs all
-# checks, builds, puts the archive and its checksum into dist/, and sets the tag, which it does not push.
+# Makes a release of the checked-out commit, with the version in Cargo.toml and the changes in CHANGELOG.md. Runs all
+# checks, builds, writes the archive and its checksum to dist/, and sets the tag. It does not push the tag.
 set -euo pipefail
 
 usage() {
   cat <<'TEXT'
 deploy/release.sh [--dry-run] [--no-gate]
-  --dry-run   look whether it could be released, and tell what would be done
-  --no-gate   without ./dev test, which has just been run
+  --dry-run   check whether a release is possible, and print what it would do
+  --no-gate   skip ./dev test, if it has just passed
 TEXT
 }
 
@@ -36,7 +36,7 @@ problem() {
   problems=$((problems + 1))
 }
 
-# Of the workspace, which all crates take theirs from.
+# The version of the workspace, which all crates inherit.
 version=$(awk '/^\[/ { here = $0 == "[workspace.package]" } here && $1 == "version" { gsub(/"/, "", $3); print $3; exit }' Cargo.toml)
 tag=v$version
 
@@ -48,7 +48,7 @@ if [[ -z $heading ]]; then
 elif ! awk -v heading="$heading" '$0 == heading { here = 1; next } /^## / { here = 0 } here && /^- / { found = 1 } END { exit !found }' CHANGELOG.md; then
   problem "CHANGELOG.md says nothing below \"$heading\""
 fi
-# FILE, and what stands before the version there: images and what deploys them are of this one.
+# Takes a file and the text before the version in it. Images and manifests must have the version of the workspace.
 names_version() {
   local found
   found=$({ sed -n "s/^[- ]*$2 *//p" "$1" || true; } 2>/dev/null | tr -d '"' | sort -u)
@@ -86,9 +86,9 @@ for program in tidings-gateway tidings-persistence; do
     "$target/release/$program" completions "$shell" >"$stage/$name/completions/$program.$shell"
   done
 done
-# What is committed, nothing that lies beside it.
+# The archive contains committed files only.
 git archive HEAD CHANGELOG.md LICENSE README.md deploy docs k8s | tar -x -C "$stage/$name"
-# The same bytes from the same files, whoever packs them, whenever.
+# The options make the archive reproducible: the same files give the same bytes.
 tar --sort=name --owner=0 --group=0 --numeric-owner --mtime="@$(git log -1 --format=%ct)" \
   -C "$stage" -c "$name" | gzip -n -9 >"dist/$name.tar.gz"
 (cd dist && sha256sum "$name.tar.gz" >"$name.tar.gz.sha256")

@@ -1,4 +1,4 @@
-// What both Node servers share: how they listen and say so, and the event that a message becomes.
+// The code that both Node.js servers share: listening and printing the address, and the event of a message.
 
 /** Connections that wait to be accepted: thousands come at once. The kernel may hold it lower (net.core.somaxconn). */
 const BACKLOG = 4096;

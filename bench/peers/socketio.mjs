@@ -1,9 +1,10 @@
-// A chat server with Socket.IO as its documentation has one written: tokens, rooms, acks, typing, read marks, presence.
-// REDIS_URL: nodes reach each other through the Redis adapter. DATABASE_URL: a message is acknowledged once it is
-// committed. JWT_SECRET: what tokens are signed with (HS256).
+// A chat server with Socket.IO, written as its documentation recommends: tokens, rooms, acks, typing, read marks,
+// presence. REDIS_URL: nodes are connected by the Redis adapter. DATABASE_URL: a message is acknowledged after it is
+// committed. JWT_SECRET: the secret of tokens (HS256).
 //
-// Left at its defaults: the `ws` engine, no compression, no connection state recovery, heartbeats each 25 s; and of Node,
-// whose `--max-semi-space-size=64` saved no CPU time in a room of 1,000 connections, and took more memory.
+// All settings are defaults: the `ws` engine, no compression, no connection state recovery, heartbeats every 25 s. The
+// same applies to Node.js: `--max-semi-space-size=64` saved no CPU time in a room of 1,000 connections, and used more
+// memory.
 
 import { createSecretKey } from 'node:crypto';
 import { createServer } from 'node:http';
@@ -48,7 +49,7 @@ class Refusal extends Error {
 
 const isText = (value, longest) => typeof value === 'string' && value.length > 0 && value.length <= longest;
 
-// As the documentation has it, to save memory: the request of the handshake is not needed any more.
+// Saves memory, as the documentation recommends: the request of the handshake is not needed any more.
 io.engine.on('connection', (socket) => {
   socket.request = null;
 });
@@ -86,7 +87,7 @@ io.on('connection', (socket) => {
     if (!joined.has(room)) throw new Refusal('not_found', 'you have not joined this room');
   };
 
-  // Whoever has a token may join: rooms are names here.
+  // Any user with a token may join: rooms are only names here.
   on('room:join', async ({ room }, done) => {
     if (!isText(room, 128)) throw new Refusal('bad_request', 'room is missing');
     await socket.join(room);
@@ -100,7 +101,7 @@ io.on('connection', (socket) => {
     if (!isText(content, 8000)) throw new Refusal('bad_request', 'content is missing or too long');
     const draft = { id: uuidv7(), room, senderId: sender.id, clientId, content, at: new Date().toISOString() };
     const { seq, id, at, duplicate } = await store.add(draft);
-    // Before the fan-out, which it need not wait for.
+    // The ack is sent before the fan-out, because it does not depend on it.
     done({ room, seq, at, id, client_id: clientId, duplicate });
     if (!duplicate) io.to(room).emit('message:new', messageNew({ room, seq, at, id, clientId, sender, content }));
   });
@@ -120,7 +121,7 @@ io.on('connection', (socket) => {
 
   on('presence:set', ({ status }) => {
     if (status !== 'online' && status !== 'away') throw new Refusal('bad_request', 'status is unknown');
-    // To no rooms would be to everybody.
+    // With an empty list of rooms, Socket.IO would send to everybody.
     if (joined.size > 0) socket.to([...joined]).emit('presence:changed', { user: sender.id, status });
   });
 });

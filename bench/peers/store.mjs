@@ -1,5 +1,5 @@
-// Messages and read marks in PostgreSQL, one statement each; a statement of its own is its own transaction, so what has
-// returned is committed.
+// Messages and read marks in PostgreSQL, one statement each. Each statement is a transaction, so its effect is
+// committed when it returns.
 
 import pg from 'pg';
 
@@ -29,7 +29,7 @@ const SCHEMA = `
 /** Any number that all nodes share: of nodes that start together one makes the tables. */
 const SCHEMA_LOCK = 715_301;
 
-// Named: each connection prepares them once.
+// The names let each connection prepare the statements once.
 const INSERT = {
   name: 'message-insert',
   text: `INSERT INTO messages (id, room_id, sender_id, client_id, kind, content, at)

@@ -1,4 +1,4 @@
-// Raw fan-out with Node's `ws`: what a room costs without rooms, acks, tokens or storage of a framework.
+// Raw fan-out with Node's `ws`: the cost of a room without the rooms, acks, tokens or storage of a framework.
 // GET /?room=R&user=U joins R. A text message {client_id, content, ref} goes to everyone in the room as an event, and
 // {"type":"ack","ref":…} answers it.
 
@@ -35,7 +35,7 @@ function broadcast(clients, text) {
 }
 
 const http = createServer();
-// Compression is off unless asked for; the clients of each room are kept here, so that `ws` need not keep them too.
+// Compression is off by default. This server keeps the clients of each room itself, so `ws` does not have to.
 const server = new WebSocketServer({ server: http, clientTracking: false });
 
 server.on('connection', (socket, request) => {
@@ -48,7 +48,7 @@ server.on('connection', (socket, request) => {
     room.clients.delete(socket);
     if (room.clients.size === 0) rooms.delete(name);
   });
-  // Whoever resets a connection is gone, which `close` tells.
+  // A reset connection is closed, which `close` reports.
   socket.on('error', () => {});
   socket.on('message', (data) => {
     let message;

@@ -1,8 +1,7 @@
-//! How a server is spoken to: which frames a client sends and what it waits for. Every server that is measured is
-//! described like this, ours too, so that the load generator has one code path for all of them.
-//!
-//! Templates hold `{token}`, `{user}`, `{room}`, `{ref}` (a number), `{client_id}` (a UUIDv7), `{text}` and `{seq}`
-//! (of the newest delivery seen in the room). What a server sends is told apart by how its payload begins.
+//! The protocol of a server: which frames a client sends, and which frames it waits for. Every measured server has such
+//! a description, including ours, so that the load generator has one code path for all of them. Templates contain
+//! `{token}`, `{user}`, `{room}`, `{ref}` (a number), `{client_id}` (a UUIDv7), `{text}` and `{seq}` (of the newest
+//! delivery in the room). The frames of a server are distinguished by the beginning of their payload.
 
 use std::path::Path;
 
@@ -13,17 +12,17 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Dialect {
-    /// What the figures call it.
+    /// Its name in the figures.
     pub name: String,
     /// Path and query of the WebSocket; a template of `{token}`, `{user}` and `{room}` (the first one).
     pub path: String,
     /// Headers of the handshake, templates as well.
     #[serde(default)]
     pub headers: Vec<(String, String)>,
-    /// What has to happen, in order, before rooms are joined.
+    /// The exchanges before rooms are joined, in order.
     #[serde(default)]
     pub hello: Vec<Step>,
-    /// Once per room; `None`: the path joins it.
+    /// The join, once per room; `None`: the path joins the room.
     pub join: Option<Step>,
     /// A message to a room; answered once with `ack`, if that is given.
     pub send: String,
@@ -31,25 +30,25 @@ pub struct Dialect {
     pub delivery: String,
     /// How the answer to a `send` begins; `{ref}` follows at once.
     pub ack: Option<String>,
-    /// How the answer begins that refuses a `send`, or tells of a fault.
+    /// How answers begin that refuse a `send`, or report an error.
     #[serde(default)]
     pub errors: Vec<String>,
     /// Recognises a refusal by an overloaded server. The generator backs off when it gets one.
     #[serde(default)]
     pub overload: Option<Overload>,
-    /// A ping in the server's own frames: how it begins, and what answers it (besides WebSocket pings).
+    /// A ping in the server's own frames (besides WebSocket pings): how it begins, and the answer.
     pub ping: Option<(String, String)>,
-    /// I am typing in a room.
+    /// The user types in a room.
     pub typing: Option<String>,
-    /// I have read a room up to `{seq}`.
+    /// The user has read a room up to `{seq}`.
     pub read: Option<String>,
-    /// I am here or away; `{status}` is `online` or `away`.
+    /// The user sets a presence; `{status}` is `online` or `away`.
     pub presence: Option<String>,
-    /// What stands before the number of a delivered message in its room, for `{seq}`.
+    /// The text before the seq of a delivered message, for `{seq}`.
     pub seq: Option<String>,
 }
 
-/// The refusal of a server that has too much to do.
+/// The refusal of an overloaded server.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Overload {
@@ -59,7 +58,7 @@ pub struct Overload {
     pub before_ref: String,
 }
 
-/// One exchange: send (if anything), then wait for a payload that begins so.
+/// One exchange: sends a frame, if any, then waits for a payload with this beginning.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Step {
@@ -73,14 +72,14 @@ impl Dialect {
     /// Reads a description from a JSON file.
     ///
     /// # Errors
-    /// When it cannot be read, or is not of the form.
+    /// When it cannot be read, or is malformed.
     pub fn read(path: &Path) -> Result<Self> {
         let text = std::fs::read_to_string(path).with_context(|| format!("read {}", path.display()))?;
         serde_json::from_str(&text).with_context(|| format!("{} is no description of frames", path.display()))
     }
 }
 
-/// Puts values into a template; names that are not given stay.
+/// Fills values into a template; other names stay.
 #[must_use]
 pub fn fill(template: &str, values: &[(&str, &str)]) -> String {
     let mut filled = template.to_owned();

@@ -1,5 +1,5 @@
-//! A guard of the hot paths: how many instructions a delivery, a send, a handshake and a stored message take, against
-//! what is expected of them. Instructions and not time, which on a shared machine is another each time
+//! The guard of the hot paths: compares the instructions of a delivery, a send, a handshake and a stored message with
+//! the expected numbers. It counts instructions and not time, because time varies on a shared machine
 //! (docs/decisions/0020-instruction-counts.md).
 
 use std::path::{Path, PathBuf};
@@ -12,7 +12,7 @@ mod gateway;
 mod persistence;
 mod system;
 
-/// What is counted.
+/// A counted operation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Count {
     Delivery,
@@ -23,10 +23,10 @@ pub enum Count {
 }
 
 impl Count {
-    /// All of them, in the order of their file.
+    /// All counts, in the order of their file.
     pub const ALL: [Count; 5] = [Count::Delivery, Count::Send, Count::Handshake, Count::Stored, Count::Page];
 
-    /// What its expectation is filed under.
+    /// Its name in the file.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -41,28 +41,28 @@ impl Count {
     /// Runs a system for it and counts.
     ///
     /// # Errors
-    /// When the system does not do what it is asked for, or cannot be counted.
-    pub async fn take(self, manner: &Manner) -> Result<u64> {
+    /// When the system fails, or counting fails.
+    pub async fn take(self, options: &CountOptions) -> Result<u64> {
         match self {
-            Count::Delivery => gateway::deliveries(manner).await,
-            Count::Send => gateway::sends(manner).await,
-            Count::Handshake => gateway::handshakes(manner).await,
-            Count::Stored => persistence::stored(manner).await,
-            Count::Page => persistence::pages(manner).await,
+            Count::Delivery => gateway::deliveries(options).await,
+            Count::Send => gateway::sends(options).await,
+            Count::Handshake => gateway::handshakes(options).await,
+            Count::Stored => persistence::stored(options).await,
+            Count::Page => persistence::pages(options).await,
         }
     }
 }
 
-/// How it is counted.
+/// Options of counting.
 #[derive(Debug, Clone)]
-pub struct Manner {
-    /// Where files of counts go.
+pub struct CountOptions {
+    /// The folder for files of counts.
     pub folder: PathBuf,
-    /// The share of messages that are traced, and told to a collector; `None`: there is none.
+    /// The share of messages that are traced and exported; `None`: there is no collector.
     pub trace_ratio: Option<f64>,
 }
 
-/// Where the expectations of this repository are.
+/// The file with the expected numbers of this repository.
 #[must_use]
 pub fn bounds_file() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("guard.json")

@@ -1,6 +1,6 @@
-//! Figures that a sceptic can reproduce with one command: Tidings and what else one would use, on the same machine,
-//! in the same run, under the same load.
-//! Servers are child processes, known by their ports and frames only. See docs/BENCHMARKS.md.
+//! Benchmarks that anybody can reproduce with one command: Tidings and alternatives on the same machine, in the same
+//! run, under the same load. Servers are child processes; the benchmark knows only their ports and frames. See
+//! docs/BENCHMARKS.md.
 
 pub mod dialect;
 pub mod guard;

@@ -1,6 +1,6 @@
-//! The load generator: any number of WebSocket clients on one thread and one epoll, speaking by a [`Dialect`].
-//! It costs little (no allocation per frame, one read per wake-up), tells how busy it was, and counts latencies from
-//! the moment a message was *due*, so that a server that stands still is charged for all it kept waiting
+//! The load generator: any number of WebSocket clients on one thread with one epoll, with the protocol of a
+//! [`Dialect`]. It needs little CPU time (no allocation per frame, one read per wake-up) and reports how busy it was.
+//! Latencies begin when a message was *due*, so that a pause of the server delays all messages that were due in it
 //! (coordinated omission; Tene, "How NOT to Measure Latency").
 
 mod client;
@@ -24,36 +24,36 @@ pub use work::{Act, Due, Gate, Work, paced};
 
 /// Events taken from epoll at once.
 const EVENTS: usize = 1024;
-/// Larger than what any socket hands over at once.
+/// Larger than the data of any socket in one read.
 const READ_BUFFER: usize = 1 << 20;
 
-/// Someone who is to be connected.
+/// A user to connect.
 #[derive(Debug, Clone)]
 pub struct Person {
     pub node: SocketAddr,
     pub user: String,
     pub token: String,
-    /// The rooms they are in, by number.
+    /// Their rooms, by number.
     pub rooms: Vec<u32>,
     /// Sent instead of the dialect's join of each room.
     pub joins: Option<Vec<String>>,
-    /// Whether the latency of what they are delivered counts.
+    /// Whether the latency of their deliveries is counted.
     pub timed: bool,
-    /// The socket's receive buffer, bytes, with segments as on Ethernet; the system's choice when not given.
+    /// The socket's receive buffer in bytes, with segments as on Ethernet; `None`: the system's default.
     pub receive_buffer: Option<usize>,
 }
 
-/// A room as the generator knows it.
+/// A room.
 #[derive(Debug, Clone)]
 struct Room {
     id: String,
-    /// Connected clients in it that hear what is sent.
+    /// Connected clients that receive messages of the room.
     hearing: u32,
     /// Newest number seen.
     seq: u64,
 }
 
-/// How long the first refusal of an overloaded server lets the sends rest; each further one doubles it.
+/// Pause of sends after the first refusal of an overloaded server; each further refusal doubles it.
 const FIRST_PAUSE: Duration = Duration::from_millis(10);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
@@ -62,7 +62,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 struct Sent {
     /// When it was due, microseconds since the generator's zero.
     due_us: u64,
-    /// How many connections are to receive it.
+    /// How many connections must receive it.
     receivers: u64,
 }
 
@@ -73,25 +73,25 @@ pub struct Load {
     events: Events,
     clients: Vec<Client>,
     rooms: Vec<Room>,
-    /// The zero of all stamps.
+    /// The zero of all timestamps.
     epoch: Instant,
     next_reference: u64,
     /// The sends by their references, from `first_reference` on.
     sends: Vec<Option<Sent>>,
-    /// Whether sends rest when the server is overloaded: only where no schedule says when they are due.
+    /// Whether sends pause when the server is overloaded: only without a schedule.
     may_rest: bool,
     first_reference: u64,
-    /// A server that is overloaded is sent nothing before this.
+    /// No message is sent before this, because the server is overloaded.
     resume: Option<Instant>,
-    /// How long the next refusal of an overloaded server lets the sends rest.
+    /// Pause of sends after the next refusal of an overloaded server.
     pause: Duration,
     tally: Tally,
     buffer: Vec<u8>,
     scratch: Vec<u8>,
-    /// The template of messages, in pieces.
+    /// The template of messages, cut into pieces.
     send: Vec<driving::Piece>,
     stamp: memchr::memmem::Finder<'static>,
-    /// What was due before this belongs to an earlier phase.
+    /// Messages that were due before this belong to an earlier phase.
     phase_us: u64,
     clients_standing: usize,
     check_order: bool,
@@ -99,10 +99,10 @@ pub struct Load {
 }
 
 impl Load {
-    /// A generator that speaks so, in these rooms, without a client.
+    /// A generator with this protocol and these rooms, without clients.
     ///
     /// # Errors
-    /// When there is no epoll to be had.
+    /// When epoll cannot be created.
     pub fn new(dialect: Dialect, rooms: Vec<String>) -> Result<Load> {
         let send = driving::pieces(&dialect.send);
         Ok(Load {
@@ -130,17 +130,17 @@ impl Load {
         })
     }
 
-    /// Has the order of what each client is delivered in its (only) room looked at.
+    /// Checks the order of deliveries to each client in its only room.
     pub fn check_order(&mut self) {
         self.check_order = true;
     }
 
-    /// Has the newest number of each room looked at, for what tells it (marks).
+    /// Tracks the newest seq of each room, for read marks.
     pub fn follow_seq(&mut self) {
         self.follow_seq = true;
     }
 
-    /// Clients that are connected.
+    /// Number of connected clients.
     #[must_use]
     pub fn standing(&self) -> usize {
         self.clients_standing
@@ -151,7 +151,7 @@ impl Load {
         self.clients.iter().map(|client| client.received)
     }
 
-    /// Has these clients stop reading, or go on.
+    /// Makes these clients stop or resume reading.
     pub fn stall(&mut self, clients: impl IntoIterator<Item = u32>, stalled: bool) {
         for number in clients {
             let client = &mut self.clients[number as usize];
@@ -165,12 +165,12 @@ impl Load {
         }
     }
 
-    /// Ends all connections by RST, as a network that breaks does not, and a laptop that is closed does.
+    /// Ends all connections with RST.
     pub fn cut(&mut self) {
         self.cut_from(0);
     }
 
-    /// Ends the connections of this number and all later ones in the same way; the numbers are free again.
+    /// Ends the connections from this number on with RST; the numbers can be used again.
     pub fn cut_from(&mut self, first: u32) {
         for client in self.clients.drain(first as usize..) {
             if client.is_standing() {
@@ -187,7 +187,7 @@ impl Load {
         self.epoch.elapsed().as_micros() as u64
     }
 
-    /// Starts counting anew; the time that follows belongs to the next [`Tally`].
+    /// Starts a new [`Tally`].
     fn begin(&mut self) -> Instant {
         self.tally = Tally::default();
         self.first_reference = self.next_reference;
@@ -203,7 +203,7 @@ impl Load {
         tally
     }
 
-    /// Waits for sockets up to `wait` and serves them.
+    /// Waits for events of sockets up to `wait`, and handles them.
     fn turn(&mut self, wait: Duration) -> Result<()> {
         let mut events = std::mem::replace(&mut self.events, Events::with_capacity(1));
         let polled = self.poll.poll(&mut events, Some(wait));

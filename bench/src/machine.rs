@@ -1,4 +1,4 @@
-//! What a run was made on: the machine, and versions of everything that was measured.
+//! The environment of a run: the machine, and the versions of everything that was measured.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -7,10 +7,11 @@ use std::process::Command;
 
 use serde_json::Value;
 
-/// Where Debian puts PostgreSQL, which is not in the `PATH`.
+/// Debian's folder of PostgreSQL, which is not in the `PATH`.
 const POSTGRES: &str = "/usr/lib/postgresql/15/bin";
 
-/// What can be found out; `peers` is the folder whose `package.json` names the servers of npm, installed beside it.
+/// Collects the environment; `peers` is the folder with the `package.json` and the installed packages of the npm
+/// servers.
 #[must_use]
 pub fn machine(peers: Option<&Path>) -> BTreeMap<String, String> {
     let postgres = std::env::var_os("TIDINGS_POSTGRES_BIN").map_or_else(|| POSTGRES.into(), PathBuf::from);
@@ -33,7 +34,7 @@ pub fn machine(peers: Option<&Path>) -> BTreeMap<String, String> {
     machine
 }
 
-/// The commit that was built, where whoever runs this tells it.
+/// The commit that was built, if the caller has set it.
 fn tidings() -> String {
     let version = env!("CARGO_PKG_VERSION");
     match std::env::var("TIDINGS_COMMIT") {
@@ -42,7 +43,7 @@ fn tidings() -> String {
     }
 }
 
-/// The first line of what a program says of its version.
+/// The first line of a program's version.
 fn says(program: &Path) -> Option<String> {
     let output =
         Command::new(program).arg("--version").output().ok().filter(|output| output.status.success())?;
@@ -64,7 +65,7 @@ fn memory(meminfo: &str) -> Option<String> {
     Some(format!("{:.1} GiB", kib / 1024.0 / 1024.0))
 }
 
-/// What is installed of the packages that are asked for.
+/// The installed versions of the required packages.
 fn packages(peers: &Path) -> BTreeMap<String, String> {
     let read =
         |path: PathBuf| -> Option<Value> { serde_json::from_str(&fs::read_to_string(path).ok()?).ok() };
@@ -83,7 +84,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_package_is_told_with_the_version_that_is_installed_not_the_one_asked_for() {
+    fn package_is_reported_with_its_installed_version() {
         let folder = tempfile::tempdir().unwrap();
         let write = |path: &str, text: &str| {
             let path = folder.path().join(path);
@@ -101,7 +102,7 @@ mod tests {
     }
 
     #[test]
-    fn memory_is_told_in_gibibytes() {
+    fn memory_is_reported_in_gibibytes() {
         assert_eq!(memory("MemTotal:       25165824 kB\nMemFree: 1 kB").as_deref(), Some("24.0 GiB"));
     }
 }

@@ -1,4 +1,4 @@
-//! `tidings-bench`: runs scenarios and tells what they found.
+//! `tidings-bench`: runs scenarios and reports the figures.
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -16,31 +16,31 @@ use tidings_bench::scenario::{
     telemetry,
 };
 
-/// Measures Tidings and what else one would use, side by side.
+/// Measures Tidings and alternatives side by side.
 #[derive(Debug, Parser)]
 #[command(name = "./dev bench")]
 struct Arguments {
-    /// Scenarios, all of them unless named.
+    /// Scenarios. Default: all.
     names: Vec<Name>,
-    /// Stores the run, after each scenario.
+    /// Stores the run in this file, after each scenario.
     #[arg(long)]
     json: Option<PathBuf>,
-    /// A folder for pictures.
+    /// Folder for pictures.
     #[arg(long)]
     plot: Option<PathBuf>,
-    /// A page, whose generated part is written anew; it links the pictures.
+    /// Page whose generated part is replaced; it links the pictures.
     #[arg(long, requires = "plot")]
     page: Option<PathBuf>,
     /// How often each figure is measured.
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..))]
     samples: u16,
-    /// Small and short, to see that all of it works; its figures mean nothing.
+    /// Small and short, to check that everything works; the figures mean nothing.
     #[arg(long)]
     quick: bool,
-    /// Tells of a stored run again instead of making one; scenarios that are named are made anew.
+    /// Reports a stored run instead of a new one; named scenarios are run again.
     #[arg(long)]
     from: Option<PathBuf>,
-    /// A server that runs already, described by a JSON file, takes part in fanout.
+    /// JSON file that describes a running server, which takes part in fanout.
     #[arg(long = "peer", value_name = "FILE")]
     peers: Vec<PathBuf>,
 }
@@ -67,7 +67,7 @@ impl Name {
     }
 
     async fn run(self, scale: Scale, described: Vec<Subject>) -> Result<Scenario> {
-        // On a thread of the runtime: the load generator blocks it.
+        // Runs on a thread of the runtime, because the load generator blocks it.
         let scenario = tokio::spawn(async move {
             match self {
                 Name::Fanout => fanout::run(&scale, &described).await,
@@ -108,7 +108,7 @@ async fn main() -> Result<ExitCode> {
         let scenario = match name.run(scale, described.clone()).await {
             Ok(scenario) => scenario,
             Err(error) => {
-                // The others are worth no less for it.
+                // The other scenarios are still valid.
                 eprintln!("{} failed: {error:#}", name.as_told());
                 failed = true;
                 continue;
@@ -119,10 +119,10 @@ async fn main() -> Result<ExitCode> {
             None => results.scenarios.push(scenario),
         }
         if arguments.from.is_none() {
-            // Whoever was needed only now is installed now.
+            // Packages may have been installed during this scenario.
             results.machine = machine(install::present().as_deref());
         }
-        // After each, so that a later one that fails takes nothing along.
+        // Written after each scenario, so that a later failure loses nothing.
         if let Some(file) = &arguments.json {
             std::fs::write(file, report::json(&results)?)
                 .with_context(|| format!("write {}", file.display()))?;
@@ -132,7 +132,7 @@ async fn main() -> Result<ExitCode> {
     Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
-/// Each connection is a file, here and in the servers, which take the limit over.
+/// Raises the limit of open files, here and for the servers, which inherit it, because each connection is a file.
 fn allow_many_files() -> Result<()> {
     let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
     setrlimit(Resource::RLIMIT_NOFILE, hard, hard).context("allow as many open files as there may be")
@@ -149,7 +149,7 @@ fn show(results: &Results, folder: Option<&Path>, page: Option<&Path>) -> Result
         .with_context(|| format!("write {}", page.display()))
 }
 
-/// A folder as a link on a page names it.
+/// The path of a folder, relative to a page.
 fn seen_from(page: &Path, folder: &Path) -> Result<String> {
     let whole = |path: &Path| std::path::absolute(path).with_context(|| format!("{}", path.display()));
     let (page, folder) = (whole(page)?, whole(folder)?);
@@ -166,7 +166,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn pictures_are_linked_from_where_the_page_is() {
+    fn pictures_are_linked_relative_to_the_page() {
         let seen = |page: &str, folder: &str| seen_from(Path::new(page), Path::new(folder)).unwrap();
         assert_eq!(seen("docs/BENCHMARKS.md", "docs/benchmarks"), "benchmarks");
         assert_eq!(seen("docs/BENCHMARKS.md", "target/plots"), "../target/plots");

@@ -1,4 +1,4 @@
-//! The servers that are measured, each started as child processes and described by its frames.
+//! The measured servers, each started as child processes and described by its frames.
 
 use std::net::SocketAddr;
 
@@ -9,24 +9,24 @@ pub mod install;
 pub mod others;
 pub mod tidings;
 
-/// How a server is to be started.
+/// The setting of a server.
 #[derive(Debug, Clone, Default)]
 pub struct Setting {
-    /// Nodes that hold connections; with more than one, messages pass between them.
+    /// Number of nodes with connections; with more than one, messages pass between them.
     pub nodes: usize,
-    /// Messages are stored, and acknowledged when they are.
+    /// Messages are acknowledged after they are stored.
     pub stored: bool,
 }
 
-/// A server that runs. Dropping it ends all its processes.
+/// A running server. Dropping it ends all its processes.
 pub struct Running {
-    /// Where its nodes take WebSockets.
+    /// The addresses of its nodes.
     pub nodes: Vec<SocketAddr>,
     pub dialect: Dialect,
-    /// Everything that works for it.
+    /// All its processes.
     pub processes: Vec<Process>,
-    /// What tokens (JWT, HS256, `sub` is the user) are signed with; its peers check them too.
+    /// The secret of tokens (JWT, HS256, `sub` is the user).
     pub jwt_secret: String,
-    /// What ends when it is dropped.
+    /// Values that must live as long as the server.
     pub kept: Vec<Box<dyn Send>>,
 }

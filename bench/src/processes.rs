@@ -1,4 +1,4 @@
-//! What processes cost: CPU time and resident memory of each, children included, from `/proc`.
+//! CPU time and resident memory of processes, including their children, from `/proc`.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -11,24 +11,24 @@ use anyhow::{Context, Result};
 use serde::Serialize;
 use tidings_harness::memory;
 
-/// Between two looks of a [`Watch`].
+/// Interval of a [`Watch`].
 const LOOK_EACH: Duration = Duration::from_millis(20);
 
-/// A process that belongs to what is measured, by the name its figures carry.
+/// A measured process.
 #[derive(Debug, Clone)]
 pub struct Process {
-    /// Such as `gateway`, `redis`; several processes may share one.
+    /// The name in figures, such as `gateway` or `redis`; several processes may share a name.
     pub name: String,
-    /// The parent of a family: what its children use counts for it (PostgreSQL's backends).
+    /// The pid of the parent; the usage of its children counts for it (PostgreSQL's backends).
     pub pid: u32,
 }
 
-/// CPU time used so far, seconds, by name.
+/// CPU time so far in seconds, by name.
 #[derive(Debug, Clone, Default, Serialize, PartialEq)]
 pub struct Cpu(pub BTreeMap<String, f64>);
 
 impl Cpu {
-    /// What was used since an earlier reading.
+    /// The CPU time since an earlier reading.
     #[must_use]
     pub fn since(&self, earlier: &Cpu) -> Cpu {
         let used = |(name, now): (&String, &f64)| {
@@ -37,24 +37,24 @@ impl Cpu {
         Cpu(self.0.iter().map(used).collect())
     }
 
-    /// Of all processes, seconds.
+    /// The sum of all processes, in seconds.
     #[must_use]
     pub fn total(&self) -> f64 {
         self.0.values().sum()
     }
 }
 
-/// Reads the CPU time of these processes and their children, those that have ended included.
+/// Reads the CPU time of these processes and their children, including ended ones.
 ///
 /// # Errors
-/// When one has gone.
+/// When one has ended.
 pub fn cpu(processes: &[Process]) -> Result<Cpu> {
     let families = families()?;
     let mut used = BTreeMap::new();
     for process in processes {
         let mut seconds = of_process(process.pid)?;
         for child in descendants(&families, process.pid) {
-            // One that has just ended is counted with its parent the next time.
+            // A child that has just ended is counted with its parent the next time.
             seconds += of_process(child).unwrap_or_default();
         }
         *used.entry(process.name.clone()).or_default() += seconds;
@@ -62,10 +62,10 @@ pub fn cpu(processes: &[Process]) -> Result<Cpu> {
     Ok(Cpu(used))
 }
 
-/// Resident bytes of these processes and their children, by name. What they share counts once for each.
+/// Resident bytes of these processes and their children, by name. Shared memory counts for each process.
 ///
 /// # Errors
-/// When one has gone.
+/// When one has ended.
 pub fn resident(processes: &[Process]) -> Result<BTreeMap<String, u64>> {
     let families = families()?;
     let mut resident = BTreeMap::new();
@@ -79,14 +79,14 @@ pub fn resident(processes: &[Process]) -> Result<BTreeMap<String, u64>> {
     Ok(resident)
 }
 
-/// Looks at the resident memory of some processes until it is asked what the most was.
+/// Measures the maximum of the resident memory of some processes.
 pub struct Watch {
     done: Arc<AtomicBool>,
     looking: JoinHandle<u64>,
 }
 
 impl Watch {
-    /// Looks at these from now on.
+    /// Starts to measure these processes.
     #[must_use]
     pub fn begin(processes: Vec<Process>) -> Watch {
         let done = Arc::new(AtomicBool::new(false));
@@ -103,7 +103,7 @@ impl Watch {
         Watch { done, looking }
     }
 
-    /// The most that they took together, bytes.
+    /// Stops, and returns the maximum of their sum, in bytes.
     #[must_use]
     pub fn most(self) -> u64 {
         self.done.store(true, Ordering::Relaxed);
@@ -111,11 +111,11 @@ impl Watch {
     }
 }
 
-/// By nanoseconds that its threads ran, as the scheduler counts them; those of children that ended by ticks.
+/// CPU seconds: of its threads in nanoseconds, as the scheduler counts them; of its ended children in ticks.
 fn of_process(pid: u32) -> Result<f64> {
     let mut nanoseconds = 0_u64;
     for thread in fs::read_dir(format!("/proc/{pid}/task")).with_context(|| format!("{pid} is gone"))? {
-        // A thread may end while we read; its time is then lost, which the processes measured here do not do.
+        // The time of a thread that ends during the reading is lost, but threads of the measured processes do not end.
         let Ok(text) = fs::read_to_string(thread?.path().join("schedstat")) else { continue };
         let ran = text.split_ascii_whitespace().next().context("schedstat is empty")?;
         nanoseconds += ran.parse::<u64>()?;
@@ -127,11 +127,11 @@ fn of_process(pid: u32) -> Result<f64> {
 }
 
 fn ticks_per_second() -> f64 {
-    // Linux tells user space 100 on every machine this runs on.
+    // Linux reports 100 on every supported machine.
     nix::unistd::sysconf(nix::unistd::SysconfVar::CLK_TCK).ok().flatten().unwrap_or(100) as f64
 }
 
-/// Children by parent, of everything that runs.
+/// The children of every process.
 fn families() -> Result<BTreeMap<u32, BTreeSet<u32>>> {
     let mut families: BTreeMap<u32, BTreeSet<u32>> = BTreeMap::new();
     for entry in fs::read_dir("/proc")? {

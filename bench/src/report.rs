@@ -1,5 +1,5 @@
-//! What a run has found, for people: tables in the terminal, pictures, a page of the documentation, and the file that
-//! all of them can be made from again.
+//! The reports of a run: tables in the terminal, pictures, a page of the documentation, and a file from which all of
+//! them can be made again.
 
 use std::path::Path;
 
@@ -23,7 +23,7 @@ mod tests;
 /// The whole of a run as JSON.
 ///
 /// # Errors
-/// Never for results; serde says so of any value.
+/// Never for results.
 pub fn json(results: &Results) -> Result<String> {
     Ok(serde_json::to_string_pretty(results)? + "\n")
 }
@@ -31,7 +31,7 @@ pub fn json(results: &Results) -> Result<String> {
 /// Reads a run back from a file of [`json`].
 ///
 /// # Errors
-/// When it cannot be read, or is not of that form.
+/// When it cannot be read, or is malformed.
 pub fn read(path: &Path) -> Result<Results> {
     let text = std::fs::read_to_string(path).with_context(|| format!("read {}", path.display()))?;
     serde_json::from_str(&text).with_context(|| format!("{} is no stored run", path.display()))

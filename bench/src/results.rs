@@ -1,4 +1,4 @@
-//! What a run has found, in the form that tables, JSON and plots are made from.
+//! The results of a run, from which tables, JSON and plots are made.
 
 use std::collections::BTreeMap;
 
@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 /// All scenarios of one run.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct Results {
-    /// What it ran on: processor, cores, memory, kernel, versions of everything.
+    /// The environment: processor, cores, memory, kernel, versions of everything.
     pub machine: BTreeMap<String, String>,
     pub scenarios: Vec<Scenario>,
 }
@@ -17,26 +17,26 @@ pub struct Results {
 pub struct Scenario {
     /// As on the command line, such as `fanout`.
     pub name: String,
-    /// One line.
+    /// The title, one line.
     pub title: String,
-    /// What was done, and how it was measured; sentences.
+    /// The method of measurement, in sentences.
     pub method: String,
     pub rows: Vec<Row>,
     pub targets: Vec<Target>,
-    /// What a reader has to know of this run: what was the bottleneck, what could not be measured.
+    /// Notes about this run: bottlenecks, and figures that could not be measured.
     pub notes: Vec<String>,
-    /// Which figures are drawn.
+    /// The plots of this scenario.
     pub plots: Vec<Plot>,
 }
 
 /// Figures of one server in one setting.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct Row {
-    /// Which server.
+    /// The server.
     pub subject: String,
-    /// In which setting, such as `10,000 connections`; the same words for all servers.
+    /// The setting, such as `10,000 connections`; the same words for all servers.
     pub setting: String,
-    /// By name; units are part of it: `deliveries per CPU second`, `p99 (ms)`.
+    /// Figures by name; the name includes the unit: `deliveries per CPU second`, `p99 (ms)`.
     pub figures: BTreeMap<String, Figure>,
 }
 
@@ -48,7 +48,7 @@ pub struct Figure {
 }
 
 impl Figure {
-    /// The middle one (of an even number: the mean of the two); NaN without any.
+    /// The median (of an even number: the mean of the two in the middle); NaN without samples.
     #[must_use]
     pub fn median(&self) -> f64 {
         let mut sorted = self.samples.clone();
@@ -60,7 +60,7 @@ impl Figure {
         }
     }
 
-    /// The least and the most.
+    /// Minimum and maximum.
     #[must_use]
     pub fn range(&self) -> (f64, f64) {
         let fold = |with: fn(f64, f64) -> f64| self.samples.iter().copied().reduce(with).unwrap_or(f64::NAN);
@@ -68,11 +68,11 @@ impl Figure {
     }
 }
 
-/// What it is to be held against.
+/// A target.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Target {
     pub what: String,
-    /// NaN where nothing was measured.
+    /// The measured value; NaN if it was not measured.
     #[serde(deserialize_with = "measured::one")]
     pub value: f64,
     pub bound: Bound,
@@ -87,7 +87,7 @@ pub enum Bound {
 }
 
 impl Target {
-    /// A value that was not measured meets nothing.
+    /// Whether the target is met; an unmeasured value never meets it.
     #[must_use]
     pub fn is_met(&self) -> bool {
         match self.bound {
@@ -100,12 +100,12 @@ impl Target {
 /// One picture of a scenario: bars of one figure, grouped by setting, one colour per subject.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct Plot {
-    /// Part of the file's name.
+    /// Part of the file name.
     pub name: String,
     pub title: String,
     /// The figure that is drawn.
     pub figure: String,
-    /// Orders of magnitude apart: a logarithmic axis.
+    /// A logarithmic axis, for values that differ by orders of magnitude.
     pub logarithmic: bool,
 }
 
@@ -124,7 +124,7 @@ impl Scenario {
         row.figures.entry(figure.to_owned()).or_default().samples.push(sample);
     }
 
-    /// Says so once when the generator may have been what limited a figure.
+    /// Adds a note, once, if the generator may have limited a figure.
     pub fn note_if_limited(&mut self, subject: &str, setting: &str, tally: &crate::load::Tally) {
         let note = format!(
             "{subject}, {setting}: the load generator was busy nearly all the time and may be what limited it."
@@ -134,20 +134,20 @@ impl Scenario {
         }
     }
 
-    /// The median of a figure; NaN when it was not measured.
+    /// The median of a figure; NaN if it was not measured.
     #[must_use]
     pub fn median(&self, subject: &str, setting: &str, figure: &str) -> f64 {
         let row = self.rows.iter().find(|row| row.subject == subject && row.setting == setting);
         row.and_then(|row| row.figures.get(figure)).map_or(f64::NAN, Figure::median)
     }
 
-    /// Holds a value against a target.
+    /// Compares a value with a target.
     pub fn target(&mut self, what: &str, value: f64, bound: Bound, limit: f64) {
         self.targets.push(Target { what: what.to_owned(), value, bound, limit });
     }
 }
 
-/// JSON has no NaN: it is written as null, and read back from it.
+/// JSON has no NaN, so it is written as null.
 mod measured {
     use serde::{Deserialize, Deserializer};
 
@@ -166,14 +166,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_median_of_an_even_number_is_the_mean_of_the_two_in_the_middle() {
+    fn median_of_an_even_number_is_the_mean_of_the_middle_two() {
         assert!((Figure { samples: vec![9.0, 1.0, 2.0, 4.0] }.median() - 3.0).abs() < 1e-9);
         assert!((Figure { samples: vec![9.0, 1.0, 2.0] }.median() - 2.0).abs() < 1e-9);
         assert!(Figure::default().median().is_nan());
     }
 
     #[test]
-    fn what_was_not_measured_meets_no_target() {
+    fn unmeasured_value_meets_no_target() {
         for bound in [Bound::AtMost, Bound::AtLeast] {
             assert!(!Target { what: String::new(), value: f64::NAN, bound, limit: 1.0 }.is_met());
         }

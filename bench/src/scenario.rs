@@ -1,4 +1,4 @@
-//! The questions that are asked, each answered by one [`crate::results::Scenario`].
+//! The scenarios; each returns one [`crate::results::Scenario`].
 
 pub mod cold_join;
 pub mod cost;
@@ -14,17 +14,17 @@ pub mod storm;
 pub mod telemetry;
 pub mod world;
 
-/// How much is to be done.
+/// The scale of a run.
 #[derive(Debug, Clone, Copy)]
 pub struct Scale {
-    /// Small sizes, to see that all of it works; its figures mean nothing.
+    /// Small sizes, to check that everything works; the figures mean nothing.
     pub quick: bool,
     /// How often each figure is measured.
     pub samples: usize,
 }
 
 impl Scale {
-    /// How often a figure is measured that takes long and varies little, or is there for comparison only.
+    /// Number of samples for a figure that takes long and varies little, or is only for comparison.
     #[must_use]
     pub fn few(&self) -> usize {
         self.samples.min(3)

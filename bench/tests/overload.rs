@@ -1,4 +1,4 @@
-//! The load generator before a server that is overloaded: it backs off, and all that was accepted is delivered.
+//! The load generator with an overloaded server: it backs off, and all accepted messages are delivered.
 #![allow(clippy::unwrap_used)]
 
 use std::time::Duration;
@@ -7,9 +7,9 @@ use tidings_bench::load::{Gate, Work};
 use tidings_bench::peers::Setting;
 use tidings_bench::scenario::world::{Subject, World};
 
-/// Records that may wait for persistence before sends are refused.
+/// The limit of waiting records, above which sends are refused.
 const BACKLOG: u64 = 80;
-/// How long persistence stands still, and how long the load lasts.
+/// How long persistence is paused, and how long the load lasts.
 const STILL: Duration = Duration::from_secs(2);
 const TIME: Duration = Duration::from_secs(4);
 
@@ -33,9 +33,9 @@ async fn overload_slows_a_closed_loop_and_fails_no_send() {
     resumed.await.unwrap().unwrap();
 
     phase.whole("behind an overload").unwrap();
-    // Without a pause the window would be refused hundreds of times a second.
+    // Without pauses the window would be refused hundreds of times per second.
     let refused = phase.tally.overloads;
     assert!((1..400).contains(&refused), "{refused} refusals");
-    // It went on when the server did.
+    // The load continued when the server did.
     assert!(phase.tally.sent > 2 * BACKLOG, "{} sent", phase.tally.sent);
 }

@@ -1,4 +1,4 @@
-//! The servers that Tidings is measured against, as real processes, spoken to by their dialects.
+//! The alternatives to Tidings as real processes, used through their dialects.
 #![allow(clippy::unwrap_used)]
 
 use std::path::Path;
@@ -16,7 +16,7 @@ mod speaker;
 
 const ALONE: Setting = Setting { nodes: 1, stored: false };
 
-/// Two people in a room: what one sends is acknowledged and reaches both; a third in another room hears nothing.
+/// Two users are in a room: a message of one is acknowledged and reaches both; a third in another room gets nothing.
 async fn is_spoken_to(running: &Running) {
     let (room, other_room) = (Uuid::now_v7().to_string(), Uuid::now_v7().to_string());
     let last = running.nodes.len() - 1;
@@ -43,12 +43,12 @@ async fn is_spoken_to(running: &Running) {
     assert!(processes::cpu(&running.processes).unwrap().total() > 0.0);
 }
 
-/// The JSON object of an event: from its first brace, without what encloses it.
+/// The JSON object of an event: from its first brace, without the enclosing text.
 fn object_of(payload: &str) -> &str {
     &payload[payload.find('{').unwrap()..=payload.rfind('}').unwrap()]
 }
 
-/// Nothing of it is left once it is dropped.
+/// Checks that all processes end when the server is dropped.
 fn ends_as_a_whole(running: Running) {
     let pids: Vec<u32> = running.processes.iter().map(|process| process.pid).collect();
     assert!(!pids.is_empty());
@@ -61,35 +61,35 @@ fn ends_as_a_whole(running: Running) {
 }
 
 #[tokio::test]
-async fn socketio_is_spoken_to_by_its_dialect_and_ends_when_it_is_dropped() {
+async fn socketio_works_with_its_dialect_and_ends_on_drop() {
     let running = start(&Other::SocketIo, &ALONE).await.unwrap();
     is_spoken_to(&running).await;
     ends_as_a_whole(running);
 }
 
 #[tokio::test]
-async fn ws_is_spoken_to_by_its_dialect_and_ends_when_it_is_dropped() {
+async fn ws_works_with_its_dialect_and_ends_on_drop() {
     let running = start(&Other::Ws, &ALONE).await.unwrap();
     is_spoken_to(&running).await;
     ends_as_a_whole(running);
 }
 
 #[tokio::test]
-async fn actix_ws_is_spoken_to_by_its_dialect_and_ends_when_it_is_dropped() {
+async fn actix_ws_works_with_its_dialect_and_ends_on_drop() {
     let running = start(&Other::ActixWs, &ALONE).await.unwrap();
     is_spoken_to(&running).await;
     ends_as_a_whole(running);
 }
 
 #[tokio::test]
-async fn the_write_limit_is_spoken_to_by_its_dialect_and_ends_when_it_is_dropped() {
+async fn write_limit_works_with_its_dialect_and_ends_on_drop() {
     let running = start(&Other::WriteLimit, &ALONE).await.unwrap();
     is_spoken_to(&running).await;
     ends_as_a_whole(running);
 }
 
 #[tokio::test]
-async fn what_socketio_acknowledges_is_in_postgresql_once_and_reaches_the_other_node() {
+async fn socketio_ack_means_stored_once_and_delivered() {
     let (running, database) = start_socketio(&Setting { nodes: 2, stored: true }).await.unwrap();
     let database = database.unwrap();
     is_spoken_to(&running).await;
@@ -131,7 +131,7 @@ async fn what_socketio_acknowledges_is_in_postgresql_once_and_reaches_the_other_
 }
 
 #[tokio::test]
-async fn socketio_refuses_bad_tokens_and_sends_to_rooms_that_were_not_joined_visibly() {
+async fn socketio_refuses_bad_tokens_and_sends_without_a_join() {
     let running = start(&Other::SocketIo, &ALONE).await.unwrap();
     let room = Uuid::now_v7().to_string();
     let bad = tidings_harness::Token::of("ann").sign("another secret");
@@ -146,7 +146,7 @@ async fn socketio_refuses_bad_tokens_and_sends_to_rooms_that_were_not_joined_vis
 }
 
 #[tokio::test]
-async fn a_server_that_somebody_else_started_is_spoken_to_by_its_description() {
+async fn described_server_works_with_its_dialect() {
     let started = start(&Other::WriteLimit, &ALONE).await.unwrap();
     let description = serde_json::json!({
         "url": format!("ws://{}", started.nodes[0]),

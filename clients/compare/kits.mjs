@@ -1,17 +1,18 @@
-// A sender and a receiver with each kit. `send(text)` says something; `heard` counts what the receiver's application was
-// given, by text; `open()` tells how many messages are still on their way out; `given_up` those the kit gave up.
+// Creates a sender and a receiver for each kit. `send(text)` sends a message. `received` counts by text how often the
+// receiving application got a message. `pending()` is the number of messages that the sender has not finished with, and
+// `abandoned()` the number that its kit gave up.
 
 import { TidingsClient } from "@tidings/client";
 import { createRoom } from "@tidings/client/http";
 import { io } from "socket.io-client";
 import { WebSocket } from "ws";
 
-// Nobody here stops typing while nothing gets through: more waits than an app would let a person write.
-const OUTBOX = 10_000;
+// The sender keeps sending while it is cut off, so more messages wait here than in a real app.
+const OUTBOX_LIMIT = 10_000;
 
-const count = (heard, text) => heard.set(text, (heard.get(text) ?? 0) + 1);
+const count = (received, text) => received.set(text, (received.get(text) ?? 0) + 1);
 
-/** With this project's kit. */
+/** A sender and a receiver with this project's kit. */
 export async function tidings(system, ports) {
   const httpUrl = system.described.persistence[0];
   const make = (user, port) =>
@@ -20,15 +21,15 @@ export async function tidings(system, ports) {
       httpUrl,
       token: () => system.token(user),
       WebSocket,
-      outboxLimit: OUTBOX,
+      outboxLimit: OUTBOX_LIMIT,
     });
   const sender = make("sender", ports.sender);
   const receiver = make("receiver", ports.receiver);
   await Promise.all([sender.connect(), receiver.connect()]);
   const { room: id } = await createRoom(sender, { kind: "private", members: [{ user: "receiver" }] });
-  const heard = new Map();
+  const received = new Map();
   receiver.on("event", (event) => {
-    if (event.type === "message:new") count(heard, event.content);
+    if (event.type === "message:new") count(received, event.content);
   });
   receiver.room(id).open();
   const room = sender.room(id);
@@ -36,18 +37,19 @@ export async function tidings(system, ports) {
   await until(() => receiver.room(id).state.get().phase === "live" && room.state.get().phase === "live");
   return {
     name: "tidings",
-    heard,
-    // Who is more than 200 messages behind is not told of each: the room is loaded anew, and has them all by page.
+    received,
+    // A client that is more than 200 messages behind reloads the room instead of getting each message as an event.
+    // Those messages are counted from the loaded pages.
     finish: async () => {
       const shown = receiver.room(id);
       while (await shown.loadOlder(200));
       const items = new Map();
       for (const { content } of shown.messages.get().items) count(items, content);
-      for (const [text, times] of items) heard.set(text, Math.max(times, heard.get(text) ?? 0));
+      for (const [text, times] of items) received.set(text, Math.max(times, received.get(text) ?? 0));
     },
     send: (text) => room.send(text),
-    open: () => sender.outbox.get().filter((entry) => entry.status !== "failed").length,
-    givenUp: () => sender.outbox.get().filter((entry) => entry.status === "failed").length,
+    pending: () => sender.outbox.get().filter((entry) => entry.status !== "failed").length,
+    abandoned: () => sender.outbox.get().filter((entry) => entry.status === "failed").length,
     close: () => {
       sender.close();
       receiver.close();
@@ -55,7 +57,7 @@ export async function tidings(system, ports) {
   };
 }
 
-/** With socket.io-client; with `retries` it repeats what was not acknowledged, as its documentation advises. */
+/** A sender and a receiver with socket.io-client. With `retries` it repeats unacknowledged messages, as documented. */
 export async function socketIo(ports, retries) {
   const options = { transports: ["websocket"], forceNew: true, auth: { room: `room-${retries}` } };
   const sender = io(`http://127.0.0.1:${ports.sender}`, {
@@ -63,14 +65,14 @@ export async function socketIo(ports, retries) {
     ...(retries ? { ackTimeout: 5000, retries } : {}),
   });
   const receiver = io(`http://127.0.0.1:${ports.receiver}`, options);
-  const heard = new Map();
+  const received = new Map();
   let waiting = 0;
   let failed = 0;
-  receiver.on("message", (text) => count(heard, text));
+  receiver.on("message", (text) => count(received, text));
   await until(() => sender.connected && receiver.connected);
   return {
     name: retries ? `socket.io, retries: ${retries}` : "socket.io",
-    heard,
+    received,
     send: (text) => {
       waiting += 1;
       const done = (error) => {
@@ -80,8 +82,8 @@ export async function socketIo(ports, retries) {
       if (retries) sender.emit("message", text, done);
       else sender.timeout(20_000).emit("message", text, done);
     },
-    open: () => waiting,
-    givenUp: () => failed,
+    pending: () => waiting,
+    abandoned: () => failed,
     close: () => {
       sender.close();
       receiver.close();
@@ -89,10 +91,10 @@ export async function socketIo(ports, retries) {
   };
 }
 
-/** Looks until it is so; a minute at most. */
-export async function until(isSo, patienceMs = 60_000) {
-  const end = Date.now() + patienceMs;
-  while (!isSo()) {
+/** Waits until the condition is true. Returns false when it is still false after the timeout. */
+export async function until(condition, timeoutMs = 60_000) {
+  const end = Date.now() + timeoutMs;
+  while (!condition()) {
     if (Date.now() > end) return false;
     await new Promise((resolve) => setTimeout(resolve, 50));
   }

@@ -1,8 +1,8 @@
-// A TCP proxy on 127.0.0.1 whose connections can be cut. Bytes are never altered: what a fault takes is their end, or time.
+// A TCP proxy on 127.0.0.1 whose connections a run can cut. A fault ends or delays connections; it never changes bytes.
 
 import { connect, createServer } from "node:net";
 
-/** Opens a link to a server; `target` may be changed while it stands. */
+/** Opens a link to a server. `target` may change while the link is open. */
 export async function openLink(target) {
   const pairs = new Set();
   const link = { target, refuses: false, holds: false };
@@ -35,7 +35,7 @@ export async function openLink(target) {
       up.resetAndDestroy();
     }
   };
-  /** From now on nothing comes through, either way, and nobody is told. */
+  /** From now on the link passes no bytes in either direction, without an error. */
   link.blackHole = () => {
     link.holds = true;
     for (const { down, up } of pairs) {
@@ -43,11 +43,11 @@ export async function openLink(target) {
       up.pause();
     }
   };
-  /** From now on connections are refused. */
+  /** From now on the link refuses new connections. */
   link.refuse = () => {
     link.refuses = true;
   };
-  /** New connections are served again; those that were held are cut, as behind a router that forgot them. */
+  /** Accepts connections again. Held connections are cut, as by a router that lost its state. */
   link.heal = () => {
     if (link.holds) link.cut();
     link.refuses = false;

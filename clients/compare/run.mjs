@@ -1,5 +1,6 @@
-// Two kits through the same cuts at the same moments: what reaches the other side's application, and how often.
-// node run.mjs [--cuts N] [--seed S] [--json FILE]; exits 1 when this project's kit loses or doubles one message.
+// Runs two kits through the same cuts at the same moments, and counts how often each message reaches the receiving
+// application. node run.mjs [--cuts N] [--seed S] [--json FILE]; exits with 1 when this project's kit loses or doubles
+// a message.
 
 import { writeFileSync } from "node:fs";
 import { parseArgs } from "node:util";
@@ -15,11 +16,11 @@ const { values } = parseArgs({
     json: { type: "string" },
   },
 });
-// Below what one user may send in a second through one gateway.
-const EVERY_MS = 125;
+// Stays below the rate limit of one user on one gateway.
+const SEND_INTERVAL_MS = 125;
 const QUIET_MS = 5000;
-// A kit that sends one after the other, each once the one before was answered or given up, comes to rest late.
-const PATIENCE_MS = 120_000;
+// A kit that sends the next message only after an answer or a timeout needs long to finish.
+const FINISH_TIMEOUT_MS = 120_000;
 const sleep = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 
 const system = await startTidings();
@@ -29,27 +30,27 @@ const nodes = [
 ];
 const gatewayPorts = system.described.gateways.map((origin) => Number(new URL(origin).port));
 
-const opened = [];
-/** Links of one pair of a sender and a receiver, each before another node. */
-async function linked(ports) {
+const allLinks = [];
+/** Opens the links of one sender and its receiver, each to another node. */
+async function openLinks(ports) {
   const links = { sender: await openLink(ports[0]), receiver: await openLink(ports[1]) };
-  opened.push(links);
+  allLinks.push(links);
   return { sender: links.sender.port, receiver: links.receiver.port };
 }
 const nodePorts = nodes.map((node) => node.port);
 const kits = [
-  await tidings(system, await linked(gatewayPorts)),
-  await socketIo(await linked(nodePorts), 0),
-  await socketIo(await linked(nodePorts), 3),
+  await tidings(system, await openLinks(gatewayPorts)),
+  await socketIo(await openLinks(nodePorts), 0),
+  await socketIo(await openLinks(nodePorts), 3),
 ];
 
 let sent = 0;
 const sending = setInterval(() => {
   sent += 1;
   for (const kit of kits) kit.send(`message ${sent}`);
-}, EVERY_MS);
+}, SEND_INTERVAL_MS);
 
-const begun = Date.now();
+const started = Date.now();
 for (const { kind, side, ms, pauseMs } of schedule(Number(values.seed), Number(values.cuts))) {
   await sleep(pauseMs);
   if (kind === "node") {
@@ -59,7 +60,7 @@ for (const { kind, side, ms, pauseMs } of schedule(Number(values.seed), Number(v
     await Promise.all([system.start(number), nodes[number].start()]);
     continue;
   }
-  const hit = opened.flatMap((links) => (side === "both" ? Object.values(links) : [links[side]]));
+  const hit = allLinks.flatMap((links) => (side === "both" ? Object.values(links) : [links[side]]));
   if (kind !== "silent") for (const link of hit) link.cut();
   if (kind === "cut") continue;
   for (const link of hit) kind === "away" ? link.refuse() : link.blackHole();
@@ -68,9 +69,9 @@ for (const { kind, side, ms, pauseMs } of schedule(Number(values.seed), Number(v
 }
 clearInterval(sending);
 
-const total = (kit) => [...kit.heard.values()].reduce((sum, times) => sum + times, 0);
-await until(() => kits.every((kit) => kit.open() === 0), PATIENCE_MS);
-// Nothing more comes once nothing came for a while.
+const total = (kit) => [...kit.received.values()].reduce((sum, times) => sum + times, 0);
+await until(() => kits.every((kit) => kit.pending() === 0), FINISH_TIMEOUT_MS);
+// The run is over when no message arrives for a while.
 for (let before = -1, now = 0; before !== now; ) {
   before = kits.reduce((sum, kit) => sum + total(kit), 0);
   await sleep(QUIET_MS);
@@ -82,15 +83,15 @@ for (const kit of kits) await kit.finish?.();
 const results = kits.map((kit) => ({
   kit: kit.name,
   sent,
-  missing: sent - kit.heard.size,
-  doubled: [...kit.heard.values()].filter((times) => times > 1).length,
-  given_up: kit.givenUp(),
-  still_waiting: kit.open(),
+  missing: sent - kit.received.size,
+  doubled: [...kit.received.values()].filter((times) => times > 1).length,
+  given_up: kit.abandoned(),
+  still_waiting: kit.pending(),
 }));
 const outcome = {
   cuts: Number(values.cuts),
   seed: Number(values.seed),
-  seconds: (Date.now() - begun) / 1000,
+  seconds: (Date.now() - started) / 1000,
   results,
 };
 for (const { kit, missing, doubled, given_up, still_waiting } of results) {
@@ -101,7 +102,7 @@ for (const { kit, missing, doubled, given_up, still_waiting } of results) {
 if (values.json) writeFileSync(values.json, `${JSON.stringify(outcome, null, 2)}\n`);
 
 for (const kit of kits) kit.close();
-for (const links of opened) for (const link of Object.values(links)) link.close();
+for (const links of allLinks) for (const link of Object.values(links)) link.close();
 await Promise.all(nodes.map((node) => node.kill()));
 await system.stop();
 const [ours] = results;

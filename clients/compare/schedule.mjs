@@ -1,6 +1,6 @@
-// The cuts of a run, drawn from a seed: which side, of what kind, for how long, and the time until the next.
+// Draws the cuts of a run from a seed: their side, their kind, their length, and the pause before each.
 
-/** Numbers in [0, 1) that a seed decides (mulberry32, public domain). */
+/** A generator of numbers in [0, 1) with a seed (mulberry32, public domain). */
 export function numbers(seed) {
   let state = seed >>> 0;
   return () => {
@@ -15,14 +15,15 @@ const SIDES = ["sender", "receiver", "both"];
 const KINDS = ["cut", "cut", "away", "silent", "node"];
 
 /**
- * `count` cuts. `cut`: connections end with RST. `away`: they do, and none can be made for `ms`. `silent`: nothing comes
- * through for `ms`, then they end. `node`: the server process is killed, and started again after `ms`.
+ * Draws `count` cuts. `cut`: the connections end with RST. `away`: they end, and new ones are refused for `ms`.
+ * `silent`: no bytes pass for `ms`, then the connections end. `node`: the server process is killed, and it starts again
+ * after `ms`.
  */
 export function schedule(seed, count) {
   const random = numbers(seed);
   const pick = (list) => list[Math.floor(random() * list.length)];
   return Array.from({ length: count }, (_, number) => ({
-    // Every twentieth is a node, whatever is drawn otherwise: they take longest.
+    // Every twentieth cut kills a node, and no other cut does, because this takes longest.
     kind: number % 20 === 19 ? "node" : pick(KINDS.slice(0, 4)),
     side: pick(SIDES),
     ms: 200 + Math.floor(random() * 2300),

@@ -1,5 +1,5 @@
-// A Socket.IO node with connection state recovery over Redis streams, as its documentation sets it up. A message is
-// emitted to its room, and acknowledged once it was handed on. REDIS_URL, PORT.
+// A Socket.IO node with connection state recovery over Redis streams, set up as in its documentation. It emits each
+// message to the room and then acknowledges it. Settings: REDIS_URL, PORT.
 
 import { createServer } from "node:http";
 import { createAdapter } from "@socket.io/redis-streams-adapter";
@@ -19,7 +19,7 @@ const io = new Server(http, {
 });
 io.on("connection", (socket) => {
   const { room } = socket.handshake.auth;
-  // A recovered session is in its rooms already.
+  // A recovered session has joined its rooms already.
   if (!socket.recovered) socket.join(room);
   socket.on("message", (text, done) => {
     io.to(room).emit("message", text);

@@ -1,4 +1,5 @@
-// The processes of a run: a whole Tidings with its Redis (`tidings-stack`), and two nodes of Socket.IO on the same Redis.
+// Starts the processes of a run: a complete Tidings with its Redis (`tidings-stack`), and two Socket.IO nodes on the
+// same Redis.
 
 import { spawn } from "node:child_process";
 import { once } from "node:events";
@@ -9,7 +10,7 @@ import { signToken } from "../web/serve/token.mjs";
 
 const root = fileURLToPath(new URL("../..", import.meta.url));
 
-/** Starts Tidings with two gateways; `kill(n)` and `start(n)` a gateway, `token(user)`, `stop()`. */
+/** Starts Tidings with two gateways. `kill(n)` and `start(n)` act on a gateway; also `token(user)` and `stop()`. */
 export async function startTidings() {
   const folder = process.env.TIDINGS_BIN_DIR ?? `${root}/target/release`;
   const child = spawn(`${folder}/tidings-stack`, ["--gateways", "2"], { stdio: ["pipe", "pipe", "inherit"] });
@@ -22,24 +23,24 @@ export async function startTidings() {
   const first = await Promise.race([once(lines, "line"), failed]);
   const described = JSON.parse(first[0]);
   const waiting = new Map();
-  let orders = 0;
+  let lastId = 0;
   lines.on("line", (line) => {
     const answer = JSON.parse(line);
     waiting.get(answer.id)?.(answer);
     waiting.delete(answer.id);
   });
-  const order = async (what) => {
-    const id = ++orders;
+  const command = async (fields) => {
+    const id = ++lastId;
     const answered = new Promise((resolve) => waiting.set(id, resolve));
-    child.stdin.write(`${JSON.stringify({ id, ...what })}\n`);
+    child.stdin.write(`${JSON.stringify({ id, ...fields })}\n`);
     const answer = await Promise.race([answered, failed]);
     if (answer.error) throw new Error(answer.error);
   };
   return {
     described,
     token: (user) => signToken(described.jwt_secret, { sub: user, name: user }, Date.now()),
-    kill: (number) => order({ do: "kill", of: "gateway", number }),
-    start: (number) => order({ do: "start", of: "gateway", number }),
+    kill: (number) => command({ do: "kill", of: "gateway", number }),
+    start: (number) => command({ do: "start", of: "gateway", number }),
     stop: () => {
       child.stdin.end();
       return once(child, "exit");
@@ -47,7 +48,7 @@ export async function startTidings() {
   };
 }
 
-/** Starts a node of Socket.IO; `kill()`, and `start()` again on the same port. */
+/** Starts a Socket.IO node. `kill()` stops it, and `start()` starts it again on the same port. */
 export async function startSocketIo(redisUrl) {
   const port = await freePort();
   const node = { port };

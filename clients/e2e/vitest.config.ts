@@ -1,6 +1,6 @@
 import { defineConfig } from "vitest/config";
 
-/** Files named `*.long.test.ts` run in the long gate only, and alone: `npm run test:long`. */
+/** The long gate runs only the files named `*.long.test.ts`: `npm run test:long`. */
 const long = process.env.TIDINGS_LONG === "yes";
 
 export default defineConfig({
@@ -8,7 +8,7 @@ export default defineConfig({
     include: [`test/**/*${long ? ".long" : ""}.test.ts`],
     exclude: long ? [] : ["**/*.long.test.ts"],
     globalSetup: ["setup/global.ts"],
-    // Each worker has a system of its own. Three keep two cores busy, because people and systems also wait.
+    // Each worker has its own system. Three workers keep two cores busy, because users and systems often wait.
     maxWorkers: 3,
     testTimeout: 60_000,
     hookTimeout: 60_000,

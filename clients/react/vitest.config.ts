@@ -5,7 +5,7 @@ const sources = fileURLToPath(new URL("../ts/src/", import.meta.url));
 
 export default defineConfig({
   resolve: {
-    // The sources, so that a test never runs against a build of yesterday.
+    // Tests use the sources of the kit, never an old build.
     alias: [
       { find: /^@tidings\/client$/, replacement: `${sources}index.ts` },
       { find: /^@tidings\/client\/(\w+)$/, replacement: `${sources}$1.ts` },

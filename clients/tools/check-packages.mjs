@@ -1,5 +1,5 @@
-// Holds what would be published against what others will see of it: only what belongs there, entry points that resolve
-// with their types, and no more bytes than agreed on: `npm run check-packages`.
+// Checks the packages as they would be published: they contain the right files and nothing else, their entry points and
+// types resolve, and they are no larger than size.json allows. Run it with `npm run check-packages`.
 import { execFile } from "node:child_process";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
@@ -8,14 +8,14 @@ import { pack, published, root } from "./pack.mjs";
 import { sizeOf } from "./size.mjs";
 
 const wanted = ["package.json", "README.md", "LICENSE", "dist/index.js", "dist/index.d.ts"];
-const broken = [];
+const problems = [];
 
-/** Runs a program of node_modules, and keeps what it complains of. */
-async function run(name, ...words) {
+/** Runs a program from node_modules and records its errors. */
+async function run(name, ...args) {
   try {
-    await promisify(execFile)(join(root, "node_modules/.bin", name), words);
+    await promisify(execFile)(join(root, "node_modules/.bin", name), args);
   } catch (error) {
-    broken.push(`${name} ${words.join(" ")}\n${error.stdout}${error.stderr}`);
+    problems.push(`${name} ${args.join(" ")}\n${error.stdout}${error.stderr}`);
   }
 }
 
@@ -24,11 +24,11 @@ const limits = JSON.parse(readFileSync(new URL("size.json", import.meta.url), "u
 for (const folder of published) {
   const { tarball, files } = pack(folder);
   for (const file of wanted) {
-    if (!files.includes(file)) broken.push(`${folder}: ${file} is not in the package`);
+    if (!files.includes(file)) problems.push(`${folder}: ${file} is not in the package`);
   }
   for (const file of files) {
     if (!wanted.includes(file) && !/^dist\/.+\.(js|d\.ts)$/.test(file)) {
-      broken.push(`${folder}: ${file} does not belong into the package`);
+      problems.push(`${folder}: ${file} does not belong in the package`);
     }
   }
   runs.push(run("publint", "run", tarball, "--strict"));
@@ -41,9 +41,9 @@ for (const folder of published) {
     const size = await sizeOf(folder, entry);
     process.stdout.write(`${full}: ${size} bytes of ${limits[full]} minified and gzipped\n`);
     if (!(size < limits[full]))
-      broken.push(`${full}: ${size} bytes, and ${limits[full]} were agreed on in size.json`);
+      problems.push(`${full} has ${size} bytes; size.json allows fewer than ${limits[full]}`);
   }
 }
 await Promise.all(runs);
-for (const what of broken) process.stderr.write(`${what}\n`);
-process.exit(broken.length > 0 ? 1 : 0);
+for (const problem of problems) process.stderr.write(`${problem}\n`);
+process.exit(problems.length > 0 ? 1 : 0);

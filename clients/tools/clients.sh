@@ -1,6 +1,7 @@
 # shellcheck shell=bash
-# What ./dev does with the TypeScript side: packages, builds, checks, tests in a browser. Sourced by it, and uses its
-# functions. Touches clients/ (node_modules, dist, artefacts) and logs in the folder of ./dev.
+# The functions of ./dev for the TypeScript packages: install, build, check, and test in a browser. ./dev sources this
+# file, and the functions here call functions of ./dev. Writes to clients/ (node_modules, dist, artefacts) and to the
+# log folder of ./dev.
 # shellcheck disable=SC2154 # root, target, tools and build_wanted are set by ./dev
 
 clients=$root/clients
@@ -9,7 +10,7 @@ npm_in_clients() {
   npm --prefix "$clients" "$@"
 }
 
-# The packages that the lock file names, unless they lie there already. Only one at a time.
+# Installs the packages of the lock file, unless they are installed already. The lock prevents two installs at once.
 install_clients() {
   local stamp=$clients/node_modules/.tidings-lock lock
   lock=$(sha256sum <"$clients/package-lock.json")
@@ -23,7 +24,8 @@ install_clients() {
   )
 }
 
-# Whether kit, hooks and demo were built since anything of them changed. Folders count, since files may have gone.
+# Succeeds when the builds of kit, hooks and demo are newer than all their sources. The times of folders show deleted
+# files.
 clients_are_built() {
   local stamp=$clients/node_modules/.tidings-built file
   for file in "$stamp" "$clients"/{ts,react}/dist/index.js "$clients/web/dist/index.html"; do
@@ -34,46 +36,47 @@ clients_are_built() {
   [[ -z $(find "${sources[@]}" -newer "$stamp" -print -quit) ]]
 }
 
-# Kit, hooks and demo, in this order: each needs the one before.
+# Builds kit, hooks and demo, in this order, because each needs the one before.
 build_clients() {
   ! clients_are_built || return 0
-  # What was built from files that are gone must not stay.
+  # Removes outputs of source files that do not exist any more.
   rm -rf "$clients"/{ts,react,web}/dist
   npm_in_clients run build && touch "$clients/node_modules/.tidings-built"
 }
 
-# Sets $demo to the program of the demo's server, or to nothing and tells why. Builds only when told `yes`.
+# Sets $demo to the program of the demo's server. If the demo is not available, sets it to nothing and says why. Builds
+# the demo only when the argument is `yes`.
 find_demo() {
   local log=$TIDINGS_DEV_DIR/logs/clients.log
   demo=
   mkdir -p "$TIDINGS_DEV_DIR/logs"
   if [[ $1 != yes ]]; then
     if ! has_node; then
-      say "demo: NOT STARTED (there is no Node 20.19 or later)"
+      say "demo: NOT STARTED (Node 20.19 or later is not installed)"
     elif [[ ! -e $clients/web/dist/index.html ]]; then
-      say "demo: NOT STARTED (it is not built, and --no-build was given)"
+      say "demo: NOT STARTED (the demo is not built, and --no-build is set)"
     else
       demo=$clients/web/serve.mjs
     fi
   elif ! use_npm >"$log" 2>&1; then
-    say "demo: NOT STARTED (Node 20.19 or later with npm is not to be had: see $log)"
+    say "demo: NOT STARTED (Node 20.19 or later with npm is not available: see $log)"
   elif clients_are_built || say "building the demo"; ! { install_clients && build_clients; } >"$log" 2>&1; then
-    say "demo: NOT STARTED (it cannot be built: see $log)"
+    say "demo: NOT STARTED (the build failed: see $log)"
   else
     demo=$clients/web/serve.mjs
   fi
 }
 
-# What play needs of the TypeScript kit.
+# Builds the TypeScript kit for `play`.
 build_kit() {
   use_npm || fail "Node.js 20.19 or later with npm is missing and cannot be installed"
-  { install_clients && build_clients; } >&2 || fail "the TypeScript kit cannot be built"
+  { install_clients && build_clients; } >&2 || fail "the build of the TypeScript kit failed"
 }
 
-# Their form, their types, their build. 1: nothing more can be done with them.
+# Checks format, build and types. Returns 1 when the packages cannot be used at all.
 lint_clients() {
   if ! use_npm 2>/dev/null; then
-    say "clients: NOT CHECKED (Node 20.19 or later with npm is not to be had)"
+    say "clients: NOT CHECKED (Node 20.19 or later with npm is not available)"
     return 1
   fi
   step "clients: npm ci" install_clients
@@ -83,11 +86,11 @@ lint_clients() {
   step "clients: types" npm_in_clients run types
 }
 
-# A browser for the demo's tests: Debian's, or one that is there. Sets $TIDINGS_CHROMIUM. The headless shell comes first:
-# it is the same engine without windows and profiles, and a new person in it takes a third of the time.
+# Finds a browser for the tests of the demo and sets $TIDINGS_CHROMIUM. Prefers the headless shell: it is the same
+# engine without windows and profiles, and it creates a new browser context in a third of the time.
 find_chromium() {
   local name
-  # The script that Debian puts before the headless shell finds only an installed one.
+  # Debian's wrapper script of the headless shell works only for an installed package, not for an unpacked one.
   for name in "${TIDINGS_CHROMIUM:-}" "$tools/usr/lib/chromium/chromium-headless-shell" chromium-headless-shell \
     chromium chromium-browser google-chrome "$tools/usr/lib/chromium/chromium"; do
     if [[ -n $name ]] && command -v "$name" >/dev/null; then
@@ -99,7 +102,7 @@ find_chromium() {
   return 1
 }
 
-# An older Debian has no headless shell, and a browser that is there will do.
+# Finds or installs a browser. An older Debian has no headless shell; then any Chromium is good enough.
 has_chromium() {
   if [[ -z ${TIDINGS_CHROMIUM:-} && ! -x $tools/usr/lib/chromium/chromium-headless-shell ]] &&
     ! command -v chromium-headless-shell >/dev/null; then
@@ -109,7 +112,7 @@ has_chromium() {
   find_chromium || { (provide chromium) && use_unpacked_tools && find_chromium; }
 }
 
-# Vitest, its figures as JSON in a file. Starts the system's programs from this folder.
+# Runs vitest, which writes its results as JSON to a file and starts the system's programs from the given folder.
 vitest_clients() {
   local folder=$1 figures=$2 package=$3
   shift 3
@@ -118,16 +121,17 @@ vitest_clients() {
     --outputFile.json="$figures" "$@"
 }
 
-# Passed and failed of such a file; of one that was never written, none.
+# Prints the numbers of passed and failed tests in such a file, or `0 0` when the file does not exist.
 vitest_figures() {
   node -e 'const f = JSON.parse(require("fs").readFileSync(process.argv[1], "utf8"));
     console.log(f.numPassedTests, f.numFailedTests)' "$1" 2>/dev/null || echo 0 0
 }
 
-# With a filter only the tests whose names hold it, and nothing of the packages, nor in the browser.
+# Runs all tests. With a filter, runs only the tests whose names contain it, without the checks of the packages and
+# without the browser.
 test_clients() {
   local figures=$TIDINGS_DEV_DIR filter=()
-  # What is a name to cargo is a pattern to vitest.
+  # Vitest takes a regular expression, so special characters of the name are escaped.
   if (($#)); then filter=(--passWithNoTests -t "$(sed 's/[][\.*^$(){}?+|/]/\\&/g' <<<"$1")"); fi
   counted_step "clients: vitest" vitest_figures "$figures/vitest.json" \
     vitest_clients "$target/debug" "$figures/vitest.json" test ${filter[@]+"${filter[@]}"}
@@ -137,11 +141,11 @@ test_clients() {
     counted_step "clients: e2e" vitest_figures "$figures/e2e.json" \
       vitest_clients "$target/debug" "$figures/e2e.json" e2e
   else
-    say "e2e: NOT CHECKED (chromium is not to be had)"
+    say "e2e: NOT CHECKED (chromium is not available)"
   fi
 }
 
-# Tests of files named `*.long.test.ts`, whose proof grows with their length. They are no part of the usual gate.
+# Runs the tests in files named `*.long.test.ts`, which are not part of the usual gate because they take long.
 test_clients_long() {
   local figures=$TIDINGS_DEV_DIR
   counted_step "clients: vitest (long)" vitest_figures "$figures/vitest-long.json" \
@@ -150,11 +154,11 @@ test_clients_long() {
     counted_step "clients: e2e (long)" vitest_figures "$figures/e2e-long.json" \
       vitest_clients "$target/debug" "$figures/e2e-long.json" e2e:long
   else
-    say "e2e (long): NOT CHECKED (chromium is not to be had)"
+    say "e2e (long): NOT CHECKED (chromium is not available)"
   fi
 }
 
-# One line for each test of these files: its seconds, a tab, its name. Files that are not there have none.
+# Prints one line for each test in the result files that exist: the seconds, a tab, the name.
 client_test_times() {
   local file
   for file in "$TIDINGS_DEV_DIR"/{vitest,e2e}.json; do
@@ -162,7 +166,7 @@ client_test_times() {
   done
 }
 
-# The demo in a browser, alone.
+# Runs only the tests of the demo in a browser.
 e2e() {
   if [[ $build_wanted == yes ]]; then build_kit; else use_npm || fail "Node.js 20.19 or later with npm is missing"; fi
   has_chromium || fail "please install: chromium"

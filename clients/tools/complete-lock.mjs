@@ -1,6 +1,6 @@
 // Completes package-lock.json: `node tools/complete-lock.mjs`, after an `npm install` that changed it.
-// npm leaves out of it what a registry does not have for other platforms, and `npm ci` then refuses the whole file. What
-// such a package is for tells its name; nothing of it is fetched but on its own platform.
+// When a registry lacks packages for other platforms, npm omits them from the lock file, and `npm ci` then refuses the
+// whole file. The name of such a package says which platform it is for, and only that platform fetches it.
 import { readFileSync, writeFileSync } from "node:fs";
 
 const OS = [
@@ -22,7 +22,7 @@ const file = new URL("../package-lock.json", import.meta.url);
 const lock = JSON.parse(readFileSync(file, "utf8"));
 const added = {};
 
-/** What a package for one platform is, by its name and version; nothing where the name names none. */
+/** The lock entry of a package for one platform, derived from its name; undefined when the name has no platform. */
 function platform(name, version, { dev }) {
   const words = name.split("/").at(-1).split(/[-.]/);
   const [os] = words.filter((word) => OS.includes(word));
@@ -45,10 +45,10 @@ for (const entry of Object.values(lock.packages)) {
     if (path in lock.packages) continue;
     const found = platform(name, version, entry);
     if (found === undefined || !/^\d/.test(version))
-      process.stderr.write(`not completed: ${name} ${version}\n`);
+      process.stderr.write(`cannot complete: ${name} ${version}\n`);
     else added[path] = found;
   }
 }
 const packages = Object.entries({ ...lock.packages, ...added }).sort(([a], [b]) => (a < b ? -1 : 1));
 writeFileSync(file, `${JSON.stringify({ ...lock, packages: Object.fromEntries(packages) }, null, 2)}\n`);
-process.stdout.write(`${Object.keys(added).length} completed\n`);
+process.stdout.write(`${Object.keys(added).length} packages completed\n`);

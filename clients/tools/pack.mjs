@@ -1,4 +1,4 @@
-// Packs what is published into artefacts/, as `npm publish` would; what runs on a package runs on that.
+// Packs the published packages into artefacts/, as `npm publish` would. Checks of the packages use these tarballs.
 import { execFileSync } from "node:child_process";
 import { mkdirSync } from "node:fs";
 import { join } from "node:path";
@@ -11,19 +11,19 @@ export const artefacts = join(root, "artefacts");
 export const published = ["ts", "react"];
 
 /**
- * Packs the package of a folder: the path of the tarball and the files in it.
+ * Packs the package in a folder. Returns the path of the tarball and the files in it.
  * @param {string} folder
  * @param {string} [into]
  * @returns {{ tarball: string, files: string[] }}
  */
 export function pack(folder, into = artefacts) {
   mkdirSync(into, { recursive: true });
-  const words = ["pack", "--json", "--ignore-scripts", "--pack-destination", into];
-  const said = execFileSync("npm", words, {
+  const args = ["pack", "--json", "--ignore-scripts", "--pack-destination", into];
+  const output = execFileSync("npm", args, {
     cwd: join(root, folder),
     encoding: "utf8",
     stdio: ["ignore", "pipe", "ignore"],
   });
-  const [packed] = JSON.parse(said);
+  const [packed] = JSON.parse(output);
   return { tarball: join(into, packed.filename), files: packed.files.map((file) => file.path) };
 }

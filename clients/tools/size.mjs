@@ -1,15 +1,16 @@
-// What a package adds to a page that uses all of an entry of it, without its peers: bytes, minified and gzipped.
+// Measures how many bytes, minified and gzipped, an entry point adds to a page that uses all of it. Peer dependencies
+// do not count.
 import { join } from "node:path";
 import { gzipSync } from "node:zlib";
 import { rolldown } from "rolldown";
 import { root } from "./pack.mjs";
 
-/** What a page loads to have these files; what it loads later, if ever, is not counted. */
-async function page(...files) {
-  const made = await rolldown({
+/** The size of a page that imports these files, without chunks that it loads later. */
+async function pageSize(...files) {
+  const bundle = await rolldown({
     input: "page",
     logLevel: "silent",
-    // As in an app: what is loaded later shares what is there.
+    // Lets chunks that load later share code with the entry chunk, as in an app.
     preserveEntrySignatures: "allow-extension",
     external: [/^react($|\/)/, /^@tidings\/client/],
     plugins: [
@@ -23,22 +24,22 @@ async function page(...files) {
       },
     ],
   });
-  const { output } = await made.generate({ format: "esm", minify: true });
+  const { output } = await bundle.generate({ format: "esm", minify: true });
   const [entry] = output;
   if (entry.imports.some((name) => output.some((chunk) => chunk.fileName === name))) {
-    throw new Error("a page in more than one piece cannot be measured");
+    throw new Error("cannot measure a page whose entry imports other chunks");
   }
   return gzipSync(entry.code, { level: 9 }).length;
 }
 
 /**
- * The main entry as a whole; of each other entry what it adds to that.
+ * The size of the main entry, or how much another entry adds to the main entry.
  * @param {string} folder
  * @param {string} entry `.` or `./name`
  * @returns {Promise<number>}
  */
 export async function sizeOf(folder, entry) {
   const file = (name) => join(root, folder, "dist", `${name}.js`);
-  const main = await page(file("index"));
-  return entry === "." ? main : (await page(file("index"), file(entry.slice(2)))) - main;
+  const main = await pageSize(file("index"));
+  return entry === "." ? main : (await pageSize(file("index"), file(entry.slice(2)))) - main;
 }

@@ -1,5 +1,5 @@
 // Prints one line for each test of a file that Vitest's JSON reporter wrote, the slowest first:
-// `node tools/slowest.mjs FILE` prints SECONDS, a tab and NAME. Tests that did not run are left out.
+// `node tools/slowest.mjs FILE` prints SECONDS, a tab and NAME. It omits tests that did not run.
 import { readFileSync } from "node:fs";
 import { basename } from "node:path";
 

@@ -1,5 +1,5 @@
 // Checks the types of every package that has a tsconfig.json, tests included: `npm run types`.
-// The checks run side by side, one for each core, and keep in node_modules/.cache/ what an unchanged file need not repeat.
+// The checks run in parallel, one per core. node_modules/.cache/ keeps the results of unchanged files.
 import { spawn } from "node:child_process";
 import { existsSync, mkdirSync, readFileSync } from "node:fs";
 import { createRequire } from "node:module";
@@ -10,11 +10,11 @@ const root = fileURLToPath(new URL("../", import.meta.url));
 const cache = `${root}node_modules/.cache`;
 const tsc = createRequire(import.meta.url).resolve("typescript/bin/tsc");
 const { workspaces } = JSON.parse(readFileSync(`${root}package.json`, "utf8"));
-const left = workspaces.filter((folder) => existsSync(`${root}${folder}/tsconfig.json`));
+const pending = workspaces.filter((folder) => existsSync(`${root}${folder}/tsconfig.json`));
 
 let failed = 0;
 
-/** Checks one package; prints its errors in one piece. */
+/** Checks one package and prints all its errors together. */
 async function check(folder) {
   const state = ["--incremental", "--tsBuildInfoFile", `${cache}/types-${folder}.tsbuildinfo`];
   const child = spawn(process.execPath, [tsc, "--noEmit", ...state, "-p", `${folder}/tsconfig.json`], {
@@ -32,7 +32,7 @@ async function check(folder) {
 }
 
 async function work() {
-  for (let folder = left.shift(); folder !== undefined; folder = left.shift()) await check(folder);
+  for (let folder = pending.shift(); folder !== undefined; folder = pending.shift()) await check(folder);
 }
 
 mkdirSync(cache, { recursive: true });

@@ -1,6 +1,6 @@
 import { defineConfig } from "vitest/config";
 
-/** Files named `*.long.test.ts` run in the long gate only, and alone: `npm run test:long`. */
+/** Files named `*.long.test.ts` run only in the long gate, by `npm run test:long`. */
 const long = process.env.TIDINGS_LONG === "yes";
 
 export default defineConfig({

@@ -1,13 +1,13 @@
 #!/usr/bin/env node
-// Serves the demo: node serve.mjs [--port N], with TIDINGS_JWT_SECRET, TIDINGS_DEMO_GATEWAYS and
-// TIDINGS_DEMO_PERSISTENCE (origins, separated by commas) in the environment.
+// Serves the demo: node serve.mjs [--port N]. The environment must set TIDINGS_JWT_SECRET, and as lists of origins
+// separated by commas TIDINGS_DEMO_GATEWAYS and TIDINGS_DEMO_PERSISTENCE.
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
 import { createApp } from "./serve/app.mjs";
 
-/** @param {string} why */
-function fail(why) {
-  process.stderr.write(`serve: ${why}\n`);
+/** @param {string} reason */
+function fail(reason) {
+  process.stderr.write(`serve: ${reason}\n`);
   process.exit(2);
 }
 
@@ -16,7 +16,8 @@ function origins(name) {
   const listed = (process.env[name] ?? "").split(",").map((text) => text.trim());
   return listed.filter(Boolean).map((text) => {
     const url = URL.canParse(text) ? new URL(text) : undefined;
-    if (url?.protocol !== "http:" && url?.protocol !== "https:") return fail(`${name}: ${text} is no origin`);
+    if (url?.protocol !== "http:" && url?.protocol !== "https:")
+      return fail(`${name}: ${text} is not an origin`);
     return url.origin;
   });
 }
@@ -27,20 +28,20 @@ try {
 } catch (error) {
   fail(String(error));
 }
-if (!Number.isInteger(port) || port < 0 || port > 65535) fail("--port takes a number up to 65535");
+if (!Number.isInteger(port) || port < 0 || port > 65535) fail("--port needs a number from 0 to 65535");
 
 const secret = process.env.TIDINGS_JWT_SECRET ?? "";
 if (secret === "") fail("TIDINGS_JWT_SECRET is not set");
 const gateways = origins("TIDINGS_DEMO_GATEWAYS");
 const persistence = origins("TIDINGS_DEMO_PERSISTENCE");
 if (gateways.length === 0 || persistence.length === 0) {
-  fail("TIDINGS_DEMO_GATEWAYS and TIDINGS_DEMO_PERSISTENCE name one origin each at least");
+  fail("TIDINGS_DEMO_GATEWAYS and TIDINGS_DEMO_PERSISTENCE each need at least one origin");
 }
 
 const root = fileURLToPath(new URL("dist", import.meta.url));
 const server = createApp({ root, secret, gateways, persistence });
 server.on("error", (error) => fail(error.message));
-// This machine only: it gives a token to whoever asks.
+// Listens on this machine only, because the server gives a token to everyone who asks for one.
 server.listen(port, "127.0.0.1", () => {
   const address = server.address();
   const at = typeof address === "object" && address ? address.port : port;

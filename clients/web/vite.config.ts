@@ -5,9 +5,9 @@ export default defineConfig({
   plugins: [react()],
   build: {
     target: "es2022",
-    // Of these on browsers choose between two colours themselves.
+    // From these versions on, browsers support light-dark().
     cssTarget: ["chrome123", "firefox120", "safari17.5"],
-    // The page's policy allows no inline code or styles, so nothing may be folded into the page.
+    // The policy of the page forbids inline code and styles, so the build must not inline anything.
     assetsInlineLimit: 0,
     modulePreload: { polyfill: false },
   },

@@ -1,29 +1,29 @@
 #!/usr/bin/env bash
-# secrets.sh [FOLDER]: makes the secrets of deploy/compose.yaml, those that are not there yet. Never prints one.
+# secrets.sh [FOLDER]: creates the missing secrets for deploy/compose.yaml. Never prints a secret.
 set -euo pipefail
 umask 077
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 folder=${1:-$here/secrets}
 mkdir -p "$folder"
-# Compose hands files over as they are: the users in the containers, who are not ours, must be able to read them. The
-# folder itself lets nobody else in.
+# Compose mounts the files unchanged, and the containers run as other users, who must be able to read them. The mode of
+# the folder keeps all other users out.
 chmod 0700 "$folder"
 
-# Of letters and digits: it stands in addresses.
+# A random secret of letters and digits, because some secrets become part of URLs.
 random() { od -An -v -tx1 -N 24 /dev/urandom | tr -d ' \n'; }
 
-# Text from standard input, unless it was made already.
+# Writes standard input to a new secret. Keeps a secret that exists already.
 make() {
   local file=$folder/$1
   if [[ -s $file ]]; then
-    # Whoever writes must not be cut off.
+    # Reads all input, because the writing process would get SIGPIPE otherwise.
     cat >/dev/null
     return
   fi
   cat >"$file"
   chmod 0444 "$file"
-  echo "made $1" >&2
+  echo "created $1" >&2
 }
 
 for password in postgresql_password postgresql_owner_password postgresql_service_password redis_gateway_password \
@@ -31,7 +31,7 @@ for password in postgresql_password postgresql_owner_password postgresql_service
   random | make "$password"
 done
 
-# The users that are shipped, with passwords in place of the hashes that no password has.
+# The users in the ACL file of Redis get these passwords instead of the placeholder hashes.
 users=$(<"$here/../redis/users.acl")
 for service in gateway persistence; do
   password=$(cat "$folder/redis_${service}_password")
@@ -42,7 +42,7 @@ make redis_acl <<<"$users"
 make database_url <<<"postgres://tidings_service:$(cat "$folder/postgresql_service_password")@postgresql:5432/tidings"
 make database_owner_url <<<"postgres://tidings_owner:$(cat "$folder/postgresql_owner_password")@postgresql:5432/tidings"
 
-# A certificate that nobody else trusts, for localhost: to be replaced by a real one, chain first, key last.
+# A self-signed certificate for localhost. Replace it with a real one: the chain first, the key last.
 if [[ ! -s $folder/certificate ]]; then
   openssl req -x509 -newkey rsa:2048 -nodes -days 365 -subj /CN=localhost -addext subjectAltName=DNS:localhost \
     -keyout "$folder/certificate.key" -out "$folder/certificate.crt" 2>/dev/null

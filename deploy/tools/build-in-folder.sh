@@ -1,16 +1,16 @@
 #!/usr/bin/env bash
-# The images without Docker: performs the build stage of deploy/Dockerfile in a folder, as it stands there, lays out the
-# root file systems of the last stages, and starts what is in them: read-only, as an unprivileged user.
+# Builds the images without Docker. It runs the build stage of deploy/Dockerfile in a folder, creates the root file
+# systems of the final stages, and starts their programs: read-only, as an unprivileged user.
 #
-# build-in-folder.sh build FOLDER                     build, and lay out FOLDER/images/{gateway,persistence,migrations}
-# build-in-folder.sh run FOLDER IMAGE [ARGUMENT...]   start an image as it says itself, with this environment
-# build-in-folder.sh health FOLDER IMAGE              ask its health as Docker would
+# build-in-folder.sh build FOLDER                     build, and create FOLDER/images/{gateway,persistence,migrations}
+# build-in-folder.sh run FOLDER IMAGE [ARGUMENT...]   start an image by its own settings, with this environment
+# build-in-folder.sh health FOLDER IMAGE              run its health check as Docker would
 # build-in-folder.sh exec FOLDER IMAGE PROGRAM [ARGUMENT...]
-#                                                     the image's program of this name, wherever PROGRAM lies here
+#                                                     run the program of this name in the image; its path is ignored
 #
-# TIDINGS_BIN_DIR: programs that are built already; cargo is not asked to build, only whether the sources are complete.
-# TIDINGS_MOUNT=FROM:TO  a file or folder that the image sees at TO, read-only.
-# Exit code 3: this machine lets nobody have a root file system of their own.
+# TIDINGS_BIN_DIR: a folder with built programs. Cargo then only checks that the sources are complete.
+# TIDINGS_MOUNT=FROM:TO  mounts a file or folder in the image at TO, read-only.
+# Exit code 3: this machine does not permit a private root file system.
 set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -23,13 +23,13 @@ usage() {
   exit 2
 }
 
-# A cargo that builds nothing: the programs lie in target/release already. It still has every member of the workspace
-# looked at, as the real one would first.
+# Creates a cargo that builds nothing, because the programs are in target/release already. It still reads every member
+# of the workspace, as the real cargo does first.
 pretend_to_build() {
   mkdir -p "$1"
   cat >"$1/cargo" <<CARGO
 #!/bin/sh
-case " \$* " in *" --locked "*) ;; *) echo "cargo is not told --locked" >&2; exit 1 ;; esac
+case " \$* " in *" --locked "*) ;; *) echo "cargo runs without --locked" >&2; exit 1 ;; esac
 unset CARGO_TARGET_DIR
 exec "$(command -v cargo)" metadata --locked --offline --no-deps --format-version 1 >/dev/null
 CARGO
@@ -48,7 +48,7 @@ build() {
     pretend_to_build "$folder/bin"
     PATH=$folder/bin:$PATH
   else
-    # What Docker has as a cache. Dependencies need not be built again; the project's own crates lie elsewhere now, and are.
+    # Replaces Docker's cache. Only the project's crates are built again, because their path differs.
     ln -s "${CARGO_TARGET_DIR:-$root/target}" "$folder/src/target"
   fi
   unset CARGO_TARGET_DIR
@@ -61,7 +61,7 @@ build() {
   done
 }
 
-# Replaces itself by the command, in the image and as its user. One process from first to last: signals reach the program.
+# Replaces this process with the command, in the image and as its user, so that signals reach the program.
 enter() {
   local folder=$1 image=$2 as
   shift 2
@@ -72,10 +72,10 @@ enter() {
   elif unshare --user --map-root-user --mount true 2>/dev/null; then
     as=user
   else
-    echo "this machine lets nobody have a root file system of their own (neither root nor user namespaces)" >&2
+    echo "this machine does not permit a private root file system (neither root nor user namespaces)" >&2
     exit 3
   fi
-  # shellcheck disable=SC2016 # expanded by the inner shell
+  # shellcheck disable=SC2016 # the inner shell expands the variables
   local inside='
     set -eu
     place=$1 as=$2 user=$3 mount=$4
@@ -98,8 +98,8 @@ enter() {
   exec unshare "${namespaces[@]}" sh -c "$inside" enter "$place" "$as" "$user" "${TIDINGS_MOUNT:-}" "$@"
 }
 
-# What the image says of itself: user, entrypoint, command, health, environment. What the environment says already goes
-# first.
+# Reads the settings of the image: user, entrypoint, command, health check and environment. Variables that are set
+# already keep their values.
 settings_of() {
   local one
   user='' entrypoint=() command=() health=() environment=()

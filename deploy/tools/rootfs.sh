@@ -1,6 +1,6 @@
 #!/bin/sh
-# rootfs.sh PROGRAM FOLDER: lays out the root file system of an image: the program, the libraries that it is linked with,
-# certificates, and the few files that libc looks for. Run by deploy/Dockerfile and by build-in-folder.sh.
+# rootfs.sh PROGRAM FOLDER: creates the root file system of an image: the program, its libraries, certificates, and the
+# few files that libc reads. deploy/Dockerfile and build-in-folder.sh run it.
 set -eu
 
 program=$1 root=$2
@@ -9,13 +9,13 @@ name=$(basename "$program")
 rm -rf "$root"
 mkdir -p "$root/etc/ssl/certs" "$root/run/secrets" "$root/proc" "$root/dev" "$root/sys" "$root/tmp"
 install -m 0755 "$program" "$root/$name"
-# Functions keep their names in a backtrace; the numbers of lines would be half of the image.
+# Backtraces keep the names of functions. Line numbers would make up half of the image.
 strip --strip-debug "$root/$name"
 
-# Lines of ldd are `NAME => PATH (ADDRESS)`, or `PATH (ADDRESS)` for the loader itself. The kernel's has no path.
+# A line of ldd is `NAME => PATH (ADDRESS)`, or `PATH (ADDRESS)` for the loader. The kernel's library has no path.
 libraries=$(ldd "$program" | awk '$2 == "=>" && $3 ~ /^\// { print $3 } $1 ~ /^\// { print $1 }')
 if ldd "$program" | grep -q 'not found'; then
-  echo "rootfs.sh: $program is linked with what is not here" >&2
+  echo "rootfs.sh: a library of $program is missing" >&2
   exit 1
 fi
 for library in $libraries; do

@@ -1,22 +1,22 @@
 #!/usr/bin/env bash
-# Checks what operators watch Tidings with: rules of Prometheus and their tests, the runbook, dashboards, the collector.
-# Nothing is started. What a missing tool would check is told as NOT CHECKED, and is no failure.
+# Checks the monitoring of Tidings: rules of Prometheus and their tests, the runbook, dashboards, the collector. It
+# starts nothing. When a tool is missing, its checks are reported as NOT CHECKED and do not fail.
 #
-# watch.sh           all checks; ends with 1 when one fails
-# watch.sh write     makes the dashboards anew from deploy/grafana/source
-# watch.sh install   only the tools
+# watch.sh           run all checks; exits with 1 when one fails
+# watch.sh write     generate the dashboards from deploy/grafana/source
+# watch.sh install   only install the tools
 #
-# promtool is of Debian's package `prometheus`, which ./dev installs. TIDINGS_TOOLS: where other tools are kept, by
-# version (else target/tools). ./dev calls this.
+# promtool is in Debian's package `prometheus`, which ./dev installs. TIDINGS_TOOLS: the folder of the other tools, by
+# version. ./dev runs this script.
 set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 root=$(cd "$here/../.." && pwd)
 tools=${TIDINGS_TOOLS:-${TIDINGS_DEV_DIR:-$root/.dev}/tools}
-# With PyYAML, which the other checks read YAML by.
+# The folder also has PyYAML, which the other checks need.
 yamllint=$tools/watch-yamllint-1.38.0
 export PYTHONDONTWRITEBYTECODE=1
-# Where packages were only unpacked.
+# Packages may be unpacked here instead of installed.
 if [[ -d $tools/usr/bin ]]; then PATH=$PATH:$tools/usr/bin; fi
 
 say() { printf '%s\n' "$*" >&2; }
@@ -40,7 +40,7 @@ step() {
   local name=$1 log
   shift
   if log=$(cd "$root" && "$@" 2>&1); then
-    say "watch: $name: good"
+    say "watch: $name: ok"
   else
     failed+=("$name")
     say "watch: $name: FAILED"
@@ -52,7 +52,7 @@ check_yaml() {
   python -m yamllint -s -c "$here/watch/yamllint.yml" deploy/prometheus deploy/grafana deploy/otel "$here/watch"
 }
 
-# Each expression as a recording rule.
+# Checks each expression of the dashboards as a recording rule.
 check_expressions() {
   local rules outcome=0
   rules=$(mktemp)
@@ -61,7 +61,7 @@ check_expressions() {
   return "$outcome"
 }
 
-# As many at once as there are cores.
+# Runs one test per core in parallel.
 check_rule_tests() {
   printf '%s\0' deploy/prometheus/tests/*.yml | xargs -0 -n 1 -P "$(nproc)" promtool test rules
 }
@@ -71,19 +71,19 @@ check_all() {
   if install_yamllint; then by_yaml=yes; fi
   if command -v promtool >/dev/null; then by_promtool=yes; fi
   if [[ $by_yaml == yes ]]; then
-    step "form of the YAML" check_yaml
+    step "format of the YAML" check_yaml
     step "alerts, their tests and the runbook" python "$here/watch/rules.py"
     step "dashboards" python "$here/watch/dashboards.py" check
     step "collector (by its structure)" python "$here/watch/collector.py"
   else
-    say "watch: form, alerts against tests and runbook, dashboards, collector: NOT CHECKED (yamllint is not to be had)"
+    say "watch: format, alerts against tests and runbook, dashboards, collector: NOT CHECKED (yamllint is not available)"
   fi
   if [[ $by_promtool == yes ]]; then
     step "scrape configuration and rules" promtool check config deploy/prometheus/prometheus.yml
     step "tests of rules" check_rule_tests
     [[ $by_yaml == no ]] || step "expressions of the dashboards" check_expressions
   else
-    say "watch: rules, their tests, expressions of the dashboards: NOT CHECKED (promtool is not to be had)"
+    say "watch: rules, their tests, expressions of the dashboards: NOT CHECKED (promtool is not available)"
   fi
   if ((${#failed[@]})); then
     printf 'failed: %s\n' "${failed[@]}"

@@ -7,7 +7,7 @@ use aws_lc_rs::hmac;
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use secrecy::SecretString;
 use serde_json::Value;
-use tidings_shared::auth::{Given, Rules, Settings, Verifier};
+use tidings_shared::auth::{CheckedTokenSettings, ClaimRules, TokenSettings, Verifier};
 
 const SECRET: &str = "of the fuzz targets, and secret to nobody";
 /// Public, as its name says: whoever signs with its text as a secret must not come in.
@@ -83,14 +83,14 @@ fn verifier() -> &'static Verifier {
     VERIFIER.get_or_init(|| {
         let secret = SecretString::from(SECRET);
         let algorithms = ["HS256", "EdDSA"].map(str::to_owned);
-        let given = Given {
+        let given = TokenSettings {
             secret: Some(&secret),
             public_key: Some(PUBLIC_KEY),
             jwks_file: None,
             jwks_url: None,
             algorithms: &algorithms,
-            rules: Rules::default(),
+            rules: ClaimRules::default(),
         };
-        Verifier::start(Settings::read(given).expect("these settings are good"), |_| {})
+        Verifier::start(CheckedTokenSettings::read(given).expect("these settings are good"), |_| {})
     })
 }

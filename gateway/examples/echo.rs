@@ -1,6 +1,6 @@
-//! Echoes every text and binary message, on any path: the transport for conformance suites and load tools.
-//! `cargo run --release -p tidings-gateway --example echo -- --listen 127.0.0.1:9001`
-//! A peer that sends without reading is held back instead of closed: the example of `pause_reading`.
+//! Echoes every text and binary message, on any path: runs the transport under conformance suites and load tools.
+//! `cargo run --release -p tidings-gateway --example echo -- --listen 127.0.0.1:9001` A peer that sends without
+//! reading is slowed down instead of closed: an example of `pause_reading`.
 
 use std::{
     io,
@@ -13,10 +13,10 @@ use tidings_gateway::transport::{
     Acceptor, Connection, Frame, HandshakeRequest, Refusal, Session, TransportConfig, serve,
 };
 
-/// The largest message taken, in bytes: what conformance suites send at most, with room.
+/// Maximum message size, in bytes: larger than any message of the conformance suites.
 const MAX_MESSAGE_BYTES: usize = 64 * 1024 * 1024;
 
-/// Queued answers above which the peer is not read until it has taken them, in bytes.
+/// Above this many queued bytes, the peer is not read until it has read its answers.
 const HIGH_WATER_BYTES: usize = 1024 * 1024;
 
 #[derive(Parser)]
@@ -24,7 +24,7 @@ struct Arguments {
     /// Address to listen on.
     #[arg(long, default_value = "127.0.0.1:9001")]
     listen: SocketAddr,
-    /// Threads; the number of cores when not given.
+    /// Threads. Default: the number of cores.
     #[arg(long)]
     workers: Option<usize>,
     /// Time between pings, in milliseconds.

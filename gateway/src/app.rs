@@ -1,4 +1,4 @@
-//! Builds a running gateway from its settings, and ends it.
+//! Builds a running gateway from its settings, and shuts it down.
 
 use std::{
     future::ready,
@@ -27,26 +27,27 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     bus::{Bus, MAX_WORKERS},
     config::GatewayConfig,
-    drain::{self, End},
-    limits::Allowances,
-    metrics::{Hot, Metrics},
+    drain::{self, ShutdownTimes},
+    limits::RateLimits,
+    metrics::{CachedCounters, Metrics},
     presence::Presence,
     problem,
     session::{ChatAcceptor, Gate, poll},
     transport::{self, TransportConfig},
-    worker::{self, Late, Node, Typing, Worker},
+    worker::{self, LateDeliveryDedup, Node, Typing, Worker},
 };
 
 /// Path of the WebSocket.
 const WEBSOCKET_PATH: &str = "/v1/ws";
-/// Longest frame of a client, reassembled.
+/// Maximum size of a client's message, with all its fragments.
 const MAX_FRAME_BYTES: usize = 64 * 1024;
-/// What the end of a gateway may take beyond the drain time: closing who is left, polls, plain HTTP, presence.
-const AFTER_DRAIN: Duration = Duration::from_secs(15);
-/// How often allowances that are full again are forgotten.
-const FORGET_ALLOWANCES_EVERY: Duration = Duration::from_secs(30);
+/// Time that the shutdown may take beyond the drain time: it closes the remaining connections, polls and HTTP
+/// requests, and ends presence.
+const SHUTDOWN_EXTRA_TIME: Duration = Duration::from_secs(15);
+/// How often rate limit buckets that are full again are removed.
+const REMOVE_FULL_BUCKETS_EVERY: Duration = Duration::from_secs(30);
 
-/// Runs a gateway until it is told to stop.
+/// Runs a gateway until its lifecycle ends.
 ///
 /// # Errors
 /// When a listener cannot be bound or a setting is not usable.
@@ -70,21 +71,24 @@ pub async fn run(config: GatewayConfig, lifecycle: Lifecycle) -> anyhow::Result<
     let bus = Bus::start(client, persistence, limits, queues, per_user, metrics.clone());
 
     let fetches = metrics.key_fetches.clone();
-    let fetched = move |good| fetches.with_label_values(&[if good { "good" } else { "failed" }]).inc();
-    let verifier =
-        Verifier::start(config.common.tokens().map_err(setting::told).map_err(anyhow::Error::msg)?, fetched);
+    let count_key_fetch =
+        move |good| fetches.with_label_values(&[if good { "good" } else { "failed" }]).inc();
+    let verifier = Verifier::start(
+        config.common.tokens().map_err(setting::join).map_err(anyhow::Error::msg)?,
+        count_key_fetch,
+    );
 
     let node = Arc::new(Node {
-        late: Late::default(),
+        late_deliveries: LateDeliveryDedup::default(),
         receipts: Receipts::start(bus.log.clone()),
         typing: Typing::start(bus.log.clone(), metrics.clone()),
         presence: Presence::start(&bus, &metrics),
         bus,
         verifier,
-        allowances: Allowances::new(|limit| config.rate(limit)),
+        rate_limits: RateLimits::new(|limit| config.rate(limit)),
         abuse_per_minute: config.abuse_per_minute.get(),
         metrics: metrics.clone(),
-        hot: Hot::of(&metrics),
+        counters: CachedCounters::new(&metrics),
         name,
         heartbeat_ms: config.heartbeat_ms,
         limits: Limits {
@@ -93,13 +97,13 @@ pub async fn run(config: GatewayConfig, lifecycle: Lifecycle) -> anyhow::Result<
             messages_per_second: config.messages_per_second.get(),
         },
     });
-    tokio::spawn(forget_allowances(node.clone()));
+    tokio::spawn(remove_full_buckets(node.clone()));
     let gate = Arc::new(Gate {
         origins: config.common.origins().map_err(anyhow::Error::msg)?,
         websocket: config.websocket,
-        leaving: lifecycle.draining.clone(),
-        closed: CancellationToken::new(),
-        over: CancellationToken::new(),
+        shutting_down: lifecycle.draining.clone(),
+        draining: CancellationToken::new(),
+        polls_must_end: CancellationToken::new(),
     });
 
     let server = serve(listener, &config, workers, &node, &gate, inboxes)?;
@@ -124,7 +128,7 @@ pub async fn run(config: GatewayConfig, lifecycle: Lifecycle) -> anyhow::Result<
     tokio::spawn(admin);
     tracing::info!(%listen, %admin_listen, workers, "gateway started");
 
-    let end = End {
+    let end = ShutdownTimes {
         unready: Duration::from_millis(config.common.unready_ms),
         drain: Duration::from_millis(config.drain_ms),
     };
@@ -133,7 +137,7 @@ pub async fn run(config: GatewayConfig, lifecycle: Lifecycle) -> anyhow::Result<
         draining.cancelled().await;
         drain::drain(end, &gate, server, &node.presence).await;
     });
-    lifecycle.run(end.unready + end.drain + AFTER_DRAIN).await?;
+    lifecycle.run(end.unready + end.drain + SHUTDOWN_EXTRA_TIME).await?;
     admin_handle.stop(false).await;
     telemetry::stop_traces().await;
     Ok(())
@@ -160,15 +164,18 @@ fn serve(
     transport_config.heartbeat = Duration::from_millis(config.heartbeat_ms);
     transport_config.deflate = config.deflate;
     transport_config.frame_rate = Some(config.frame_rate());
-    transport_config.leaving = gate.leaving.clone();
+    transport_config.shutting_down = gate.shutting_down.clone();
     let inboxes: Arc<Mutex<Vec<_>>> = Arc::new(Mutex::new(inboxes.into_iter().map(Some).collect()));
     let (worker_node, worker_gate) = (node.clone(), gate.clone());
     let acceptor = move |index: usize| {
         let mut inboxes = inboxes.lock().unwrap_or_else(PoisonError::into_inner);
         let inbox = inboxes.get_mut(index).and_then(Option::take);
-        // A worker that is started anew after a panic has no inbox, and would hold connections that hear nothing.
+        // A worker that actix restarts after a panic has no inbox. Its connections would receive nothing.
         let inbox = inbox.unwrap_or_else(|| {
-            tracing::error!(index, "a worker was lost; the node ends, so that another takes over");
+            tracing::error!(
+                index,
+                "a worker thread panicked; the node aborts, so that its clients connect to another node"
+            );
             std::process::abort()
         });
         ChatAcceptor { worker: Worker::start(index, worker_node.clone(), inbox), gate: worker_gate.clone() }
@@ -183,23 +190,23 @@ fn serve(
     Ok(transport::serve(transport_config, acceptor, routes)?)
 }
 
-/// Tells a browser whether WebSockets are served, since it cannot see why a handshake failed.
+/// Tells a browser whether WebSockets are served, because a browser cannot see why a handshake failed.
 fn transport_answer(gate: &Gate) -> HttpResponse {
     let mut answer = serde_json::json!({ "websocket": gate.websocket });
-    if gate.closed.is_cancelled() {
+    if gate.draining.is_cancelled() {
         answer["retry_after_ms"] = RETRY_AFTER_MS.into();
     }
     HttpResponse::Ok().insert_header(("access-control-allow-origin", "*")).json(answer)
 }
 
 async fn no_such_path() -> HttpResponse {
-    let refusal = Refusal::new(ErrorCode::NotFound, "there is nothing at this path");
+    let refusal = Refusal::new(ErrorCode::NotFound, "this path does not exist");
     HttpResponse::NotFound().content_type("application/problem+json").body(problem::document(&refusal))
 }
 
-async fn forget_allowances(node: Arc<Node>) {
+async fn remove_full_buckets(node: Arc<Node>) {
     loop {
-        tokio::time::sleep(FORGET_ALLOWANCES_EVERY).await;
-        node.allowances.forget_full();
+        tokio::time::sleep(REMOVE_FULL_BUCKETS_EVERY).await;
+        node.rate_limits.forget_full();
     }
 }

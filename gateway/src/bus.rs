@@ -1,16 +1,16 @@
-//! All that the gateway does with Redis and persistence: the room log, the one pub/sub connection and who on this
-//! node wants which channel, accounts and memberships, the channels of users. Shared by all workers; nothing here
-//! knows a connection but by its place.
+//! The gateway's access to Redis and persistence: the room log, the pub/sub connection and the channels that workers
+//! want, accounts and memberships, the channels of users. Shared by all workers. It knows connections only by their
+//! [`ConnectionKey`].
 
-mod flights;
-mod hearing;
+mod connections;
 mod interest;
-mod people;
 mod presence;
+mod presence_feed;
 mod published;
 mod recheck;
-mod seats;
+mod single_flight;
 mod user_channel;
+mod users;
 
 use std::{
     sync::{Arc, Mutex, PoisonError},
@@ -25,32 +25,32 @@ use tidings_shared::{
         AppendError, Log, LogLimits, Record, Step, TailRead,
         keys::{self, Partition},
         record::TYPE_MARKS,
-        stored::Notice,
+        stored::WatermarkNotice,
         subscriber::{Event, Subscriber},
     },
     people::CHANNEL_PREFIX,
 };
 use tokio::sync::watch;
 
-pub use hearing::Heard;
+pub use connections::ConnectionKey;
 pub use interest::{Hint, MAX_WORKERS, WorkerQueue};
-pub use people::{PeopleError, Standing};
-pub use published::{Published, take_time};
-pub use seats::Place;
-pub use user_channel::{Entering, Told};
+pub use presence_feed::PresenceUpdate;
+pub use published::{PublishedRecord, observe_delivery};
+pub use user_channel::{PendingRegistration, UserEvent};
+pub use users::{LookupError, MembershipSnapshot};
 
 use crate::{
     metrics::{Metrics, redis_timings},
     transport::Frame,
 };
+use connections::ConnectionRegistry;
 use interest::Interest;
 use recheck::Recheck;
-use seats::Seats;
 
-/// How long a join waits for the pub/sub connection to come back before it is told `unavailable`.
-const RECONNECT_PATIENCE: Duration = Duration::from_secs(3);
-/// Nothing heard for longer than this, marks of changed memberships may be gone, which Redis keeps for two hours.
-pub const MARKS_TRUSTED: Duration = Duration::from_secs(3600);
+/// How long a join waits for the pub/sub connection before it is refused as `unavailable`.
+const RECONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+/// After a longer interruption, marks of changed memberships may have expired: Redis keeps them for two hours.
+pub const MARKS_TRUSTED_FOR: Duration = Duration::from_secs(3600);
 
 /// See the module.
 pub struct Bus {
@@ -58,19 +58,19 @@ pub struct Bus {
     persistence: Arc<InternalClient>,
     subscriber: Subscriber,
     shared: Arc<Shared>,
-    loads: people::Loads,
+    loads: users::MembershipLoads,
 }
 
-/// What the pub/sub connection's task and the workers both touch.
+/// State shared by the task of the pub/sub connection and the workers.
 struct Shared {
     interest: Mutex<Interest>,
-    seats: Mutex<Seats>,
-    presence: presence::Parts,
-    hearing: hearing::Hearing,
+    connections: Mutex<ConnectionRegistry>,
+    presence: presence::PresenceQueries,
+    presence_feed: presence_feed::PresenceFeed,
     recheck: Recheck,
-    /// Since when the pub/sub connection is away.
+    /// When the pub/sub connection was lost; `None` while it is up.
     offline: Mutex<Option<Instant>>,
-    /// The process that all wanted channels are confirmed on; `None` while there is none.
+    /// The Redis process on which all wanted channels are confirmed; `None` while there is none.
     process: watch::Sender<Option<Arc<str>>>,
     metrics: Metrics,
 }
@@ -81,32 +81,32 @@ impl Shared {
         self.interest.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn seats(&self) -> std::sync::MutexGuard<'_, Seats> {
-        // As above.
-        self.seats.lock().unwrap_or_else(PoisonError::into_inner)
+    fn connections(&self) -> std::sync::MutexGuard<'_, ConnectionRegistry> {
+        self.connections.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// All wanted channels are confirmed: what was told before may have been missed.
+    /// All wanted channels are confirmed. Earlier messages may have been missed.
     fn online(&self, run_id: Arc<str>) {
-        let since = self.offline.lock().unwrap_or_else(PoisonError::into_inner).take();
-        self.hearing.back(&run_id);
+        let lost_at = self.offline.lock().unwrap_or_else(PoisonError::into_inner).take();
+        self.presence_feed.connected(&run_id);
         self.process.send_replace(Some(run_id));
         self.metrics.resubscribed.inc();
-        self.interest().refill_all(since.is_some_and(|since| since.elapsed() > MARKS_TRUSTED));
-        self.recheck.all();
+        self.interest().refill_all(lost_at.is_some_and(|lost_at| lost_at.elapsed() > MARKS_TRUSTED_FOR));
+        self.recheck.check_all();
     }
 
     fn went_offline(&self) {
         self.offline.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert_with(Instant::now);
-        // Before channels are subscribed again: the first of them bring hints while others are still silent.
-        self.interest().deafen();
-        self.hearing.away();
+        // Set before channels are subscribed again: the first channels bring hints while others are not confirmed
+        // yet.
+        self.interest().mark_disconnected();
+        self.presence_feed.disconnected();
         self.process.send_replace(None);
     }
 }
 
 impl Bus {
-    /// Starts the log and the pub/sub connection on the present runtime.
+    /// Starts the log and the pub/sub connection on the current runtime.
     pub fn start(
         client: Client,
         persistence: Arc<InternalClient>,
@@ -116,14 +116,14 @@ impl Bus {
         metrics: Metrics,
     ) -> Arc<Self> {
         let log = Log::start(client.clone(), persistence.clone(), limits);
-        log.tell_timings(redis_timings(&metrics));
+        log.observe_timings(redis_timings(&metrics));
         let interest = Mutex::new(Interest::new(queues));
-        let seats = Mutex::new(Seats::new(connections_per_user));
+        let connections = Mutex::new(ConnectionRegistry::new(connections_per_user));
         let shared = Arc::new(Shared {
             interest,
-            seats,
-            presence: presence::Parts::default(),
-            hearing: hearing::Hearing::default(),
+            connections,
+            presence: presence::PresenceQueries::default(),
+            presence_feed: presence_feed::PresenceFeed::default(),
             recheck: Recheck::default(),
             offline: Mutex::default(),
             process: watch::Sender::new(None),
@@ -133,7 +133,8 @@ impl Bus {
         let subscriber = Subscriber::start(client, move |event| match event {
             Event::Message { channel, payload } => match Partition::of_stored_channel(&channel) {
                 Some(partition) => {
-                    if let Some(notice) = std::str::from_utf8(&payload).ok().and_then(Notice::parse) {
+                    if let Some(notice) = std::str::from_utf8(&payload).ok().and_then(WatermarkNotice::parse)
+                    {
                         watermarks.notice(partition, &notice);
                     }
                 }
@@ -144,19 +145,20 @@ impl Bus {
         });
         drop(subscriber.subscribe(tidings_shared::presence::CHANNEL.to_owned()));
         for partition in Partition::all() {
-            // Before anything else is asked for, so there is room in the queue; confirmed again with every reconnect.
+            // Requested first, while the request queue has room. Confirmed again after every reconnect.
             drop(subscriber.subscribe(partition.stored()));
         }
-        let bus = Arc::new(Self { log, persistence, subscriber, shared, loads: people::Loads::default() });
+        let bus =
+            Arc::new(Self { log, persistence, subscriber, shared, loads: users::MembershipLoads::default() });
         tokio::spawn(recheck::run(Arc::downgrade(&bus)));
-        tokio::spawn(hearing::run(Arc::downgrade(&bus)));
+        tokio::spawn(presence_feed::run(Arc::downgrade(&bus)));
         bus
     }
 
-    /// Makes a worker hear of a room's events from now on; resolves once the server has confirmed it.
+    /// Subscribes a worker to a room's channel. Resolves when the server has confirmed the subscription.
     ///
     /// # Errors
-    /// [`AppendError::Overloaded`] when too many channels are being asked for.
+    /// [`AppendError::Overloaded`] when too many channel requests are waiting.
     pub async fn subscribe(&self, worker: usize, room: &RoomId) -> Result<(), AppendError> {
         let confirmed = {
             let mut interest = self.shared.interest();
@@ -164,27 +166,29 @@ impl Bus {
             interest.add(worker, room);
             confirmed
         };
-        let confirmed = self.log.timed(Step::Subscribe, tokio::time::timeout(RECONNECT_PATIENCE, confirmed));
+        let confirmed = self.log.timed(Step::Subscribe, tokio::time::timeout(RECONNECT_TIMEOUT, confirmed));
         match confirmed.await {
             Ok(Ok(())) => Ok(()),
             Ok(Err(_)) => Err(AppendError::Unavailable("shutting down".to_owned())),
-            Err(_) => Err(AppendError::Unavailable("the subscription is not confirmed".to_owned())),
+            Err(_) => {
+                Err(AppendError::Unavailable("Redis has not confirmed the subscription; retry".to_owned()))
+            }
         }
     }
 
-    /// Makes a worker hear no more of a room.
+    /// Unsubscribes a worker from a room's channel.
     pub fn unsubscribe(&self, worker: usize, room: &RoomId) {
         let mut interest = self.shared.interest();
-        // Under the lock, so that it cannot overtake another worker's wish for the same channel.
+        // Under the lock, so that it cannot overtake another worker's request for the same channel.
         if interest.remove(worker, room) && !self.subscriber.unsubscribe(keys::room(room)) {
-            tracing::warn!("a channel stays subscribed: too many requests are waiting");
+            tracing::warn!("a room's channel stays subscribed because too many requests are waiting");
         }
     }
 
-    /// Reads a room from the very process that this node is subscribed to, with the marks of some users.
+    /// Reads a room, with the marks of some users, from the Redis process that this node is subscribed to.
     ///
     /// # Errors
-    /// As [`Log::read`]; also while there is no subscribed process.
+    /// As [`Log::read`], and while the pub/sub connection is down.
     pub async fn read(
         &self,
         room: &RoomId,
@@ -193,24 +197,26 @@ impl Bus {
         users: &[UserId],
     ) -> Result<TailRead, AppendError> {
         let mut process = self.shared.process.subscribe();
-        let process = match tokio::time::timeout(RECONNECT_PATIENCE, process.wait_for(Option::is_some)).await
-        {
+        let process = match tokio::time::timeout(RECONNECT_TIMEOUT, process.wait_for(Option::is_some)).await {
             Ok(Ok(process)) => process.clone(),
             _ => None,
         };
         let Some(process) = process else {
-            return Err(AppendError::Unavailable("the pub/sub connection is down".to_owned()));
+            return Err(AppendError::Unavailable(
+                "the pub/sub connection to Redis is down; retry".to_owned(),
+            ));
         };
         let users: Vec<&str> = users.iter().map(UserId::as_str).collect();
         let read = self.log.read(room, after, not_before, Some(&process), &users).await;
         if matches!(read, Err(AppendError::OtherProcess)) {
-            // The command connection was given up already; whichever of the two is behind, both are made anew.
+            // The command connection was dropped already. One of the two processes is outdated, so both connections
+            // are renewed.
             self.subscriber.reconnect();
         }
         read
     }
 
-    /// What is missing for serving, in words.
+    /// The reasons why the node cannot serve, in words.
     pub async fn missing(&self) -> Vec<String> {
         let mut missing = Vec::new();
         if self.shared.process.borrow().is_none() {
@@ -229,7 +235,7 @@ impl Shared {
             return self.notify(user, &payload);
         }
         if channel == tidings_shared::presence::CHANNEL {
-            return self.presence_told(&payload);
+            return self.handle_presence_message(&payload);
         }
         let Some(room) = keys::room_of_channel(channel) else { return };
         self.metrics.hints.inc();
@@ -237,15 +243,15 @@ impl Shared {
             Ok(record) if record.kind() == TYPE_MARKS => {}
             Ok(record) => {
                 if !record.is_live_only() {
-                    self.metrics.pubsub_seconds.observe(published::since(&record).as_secs_f64());
+                    self.metrics.pubsub_seconds.observe(published::age(&record).as_secs_f64());
                 }
                 // Framed once for all connections of the node.
                 let frame = Frame::text(record.json());
-                let record = Arc::new(Published::new(record, self.metrics.deliver_seconds.clone()));
+                let record = Arc::new(PublishedRecord::new(record, self.metrics.deliver_seconds.clone()));
                 let dropped = self.interest().publish(room, &Hint::Record { record, frame });
                 self.metrics.hints_dropped.inc_by(dropped);
             }
-            Err(error) => tracing::error!(%error, "a published record cannot be read"),
+            Err(error) => tracing::error!(%error, "a published record cannot be parsed"),
         }
     }
 }

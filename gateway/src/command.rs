@@ -1,5 +1,5 @@
-//! Commands as functions of (state, frame) to effects: no socket, no Redis, no clock of their own.
-//! One file per frame type; what an effect takes to happen is in `session`.
+//! Commands as pure functions from (state, frame) to effects: without sockets, Redis or a clock. One file per frame
+//! type. The module `session` carries out the effects.
 
 mod auth;
 mod change;
@@ -22,91 +22,91 @@ use tidings_shared::{
 };
 
 use crate::{
-    asked::Asked,
     limits::{Limit, rooms_cost},
+    request_context::RequestContext,
 };
 
-/// What a connection is, as far as commands care.
+/// The state of a connection that commands depend on.
 #[derive(Debug, Default)]
 pub enum State {
-    /// Nobody yet: only `auth` is taken.
+    /// The connection has no user yet: only `auth` is accepted.
     #[default]
     AwaitingAuth,
-    /// The token is good, the account is being fetched; nothing is read meanwhile.
+    /// The token is valid and the account is being read. No frame is read in this state.
     Authenticating,
     Ready(Rc<Identity>),
 }
 
-/// What commands may ask of the world.
-pub struct Context<'a> {
+/// The environment of a command.
+pub struct Environment<'a> {
     pub verifier: &'a Verifier,
-    /// Takes so many off the user's allowance; else when there will be as many, in milliseconds.
+    /// Takes a number of tokens from the user's bucket. If there are too few, returns the milliseconds to wait.
     pub allow: &'a dyn Fn(Limit, &UserId, NonZeroU32) -> Result<(), u64>,
     /// Milliseconds since the Unix epoch.
     pub now_ms: i64,
 }
 
-/// What a command leads to, in order.
+/// The effects of a command, in order.
 #[derive(Debug)]
 pub enum Effect {
-    /// A finished frame to this connection.
+    /// Sends an encoded frame to this connection.
     Reply(Vec<u8>),
-    /// An error to this connection.
+    /// Sends an error to this connection.
     Refuse {
-        asked: Asked,
+        request: RequestContext,
         room: Option<RoomId>,
         refusal: Refusal,
     },
-    /// Over a limit, and answered all the same.
-    Overstepped,
-    /// Look for the key of a token, then [`settle_auth`]; nothing is read meanwhile.
-    FindKey {
-        asked: Asked,
+    /// Counts that the command exceeded a limit although it was answered.
+    LimitExceeded,
+    /// Fetches the key of a token, then calls [`finish_auth`]. No frame is read meanwhile.
+    FetchKey {
+        request: RequestContext,
         token: String,
     },
-    /// Fetch the account, then answer `connected`.
+    /// Reads the account, then answers `connected`.
     Authenticate {
-        asked: Asked,
+        request: RequestContext,
         identity: Identity,
     },
-    /// The token's end has moved.
-    Renewed,
+    /// The token was renewed, so the expiry deadline moved.
+    TokenRenewed,
     Join {
-        asked: Asked,
+        request: RequestContext,
         target: JoinTarget,
         presence: bool,
     },
     Leave {
-        asked: Asked,
+        request: RequestContext,
         rooms: Vec<RoomId>,
     },
     Append {
-        asked: Asked,
+        request: RequestContext,
         room: RoomId,
         draft: Box<Draft>,
     },
     Change {
-        asked: Asked,
+        request: RequestContext,
         room: RoomId,
         change: Box<Change>,
     },
     Mark {
-        asked: Asked,
+        request: RequestContext,
         room: RoomId,
         seq: Seq,
         delivered: bool,
     },
-    /// Something that is neither stored nor replayed.
+    /// A command whose effect is neither stored nor replayed.
     Live {
-        asked: Asked,
-        live: Live,
+        request: RequestContext,
+        live: LiveCommand,
     },
     Close(CloseCode, &'static str),
 }
 
 /// See [`Effect::Live`].
 #[derive(Debug)]
-pub enum Live {
+pub enum LiveCommand {
     Typing { room: RoomId, started: bool },
     Signal { room: RoomId, to: Option<UserId>, data: Box<RawValue> },
     PresenceSet(Status),
@@ -118,52 +118,59 @@ impl Effect {
         vec![Self::Reply(frame.to_json())]
     }
 
-    fn refuse(asked: Asked, room: Option<RoomId>, refusal: impl Into<Refusal>) -> Self {
-        Self::Refuse { asked, room, refusal: refusal.into() }
+    fn refuse(request: RequestContext, room: Option<RoomId>, refusal: impl Into<Refusal>) -> Self {
+        Self::Refuse { request, room, refusal: refusal.into() }
     }
 }
 
-/// Applies one frame, to be answered as `asked` tells.
-pub fn apply(state: &mut State, context: &Context<'_>, parsed: Parsed, asked: Asked) -> Vec<Effect> {
+/// Applies one frame. `request` is the context of its answer.
+pub fn apply(
+    state: &mut State,
+    env: &Environment<'_>,
+    parsed: Parsed,
+    request: RequestContext,
+) -> Vec<Effect> {
     let Parsed { room, frame, .. } = parsed;
     let command = match frame {
         Ok(command) => command,
         Err(refusal) if !matches!(state, State::Ready(_)) => {
-            return auth::unreadable(state, asked, room, refusal);
+            return auth::unreadable(state, request, room, refusal);
         }
         Err(refusal) => {
-            let refusal = within(context, state, Limit::Commands, NonZeroU32::MIN).err().unwrap_or(refusal);
-            return vec![Effect::refuse(asked, room, refusal)];
+            let refusal = check_rate(env, state, Limit::Commands, NonZeroU32::MIN).err().unwrap_or(refusal);
+            return vec![Effect::refuse(request, room, refusal)];
         }
     };
     if let (State::Ready(_), Some(limit)) = (&*state, limit_of(&command))
-        && let Err(refusal) = within(context, state, limit, cost_of(&command))
+        && let Err(refusal) = check_rate(env, state, limit, cost_of(&command))
     {
-        return vec![Effect::refuse(asked, room, refusal)];
+        return vec![Effect::refuse(request, room, refusal)];
     }
     match (state, command) {
-        (state, Command::Auth { token }) => auth::apply(state, context, asked, token),
+        (state, Command::Auth { token }) => auth::apply(state, env, request, token),
         (State::Ready(identity), command) => match command {
-            Command::Join { target, presence } => join::apply(asked, target, presence),
-            Command::Leave { rooms } => leave::apply(asked, rooms),
-            Command::Send { room, draft } => send::apply(asked, room, draft),
-            Command::Change { room, change } => change::apply(asked, room, change),
-            Command::Read { room, seq } => mark::apply(asked, room, seq, false),
-            Command::Delivered { room, seq } => mark::apply(asked, room, seq, true),
-            Command::Typing { room, started } => live::apply(asked, Live::Typing { room, started }),
-            Command::Signal { room, to, data } => live::apply(asked, Live::Signal { room, to, data }),
-            Command::PresenceSet { status } => live::apply(asked, Live::PresenceSet(status)),
-            Command::PresenceGet { users } => live::apply(asked, Live::PresenceGet(users)),
-            Command::Ping => ping::apply(identity, context, &asked),
+            Command::Join { target, presence } => join::apply(request, target, presence),
+            Command::Leave { rooms } => leave::apply(request, rooms),
+            Command::Send { room, draft } => send::apply(request, room, draft),
+            Command::Change { room, change } => change::apply(request, room, change),
+            Command::Read { room, seq } => mark::apply(request, room, seq, false),
+            Command::Delivered { room, seq } => mark::apply(request, room, seq, true),
+            Command::Typing { room, started } => live::apply(request, LiveCommand::Typing { room, started }),
+            Command::Signal { room, to, data } => {
+                live::apply(request, LiveCommand::Signal { room, to, data })
+            }
+            Command::PresenceSet { status } => live::apply(request, LiveCommand::PresenceSet(status)),
+            Command::PresenceGet { users } => live::apply(request, LiveCommand::PresenceGet(users)),
+            Command::Ping => ping::apply(identity, env, &request),
             Command::Auth { .. } => Vec::new(),
         },
         (State::AwaitingAuth | State::Authenticating, _) => {
-            vec![Effect::refuse(asked, room, Reason::Missing)]
+            vec![Effect::refuse(request, room, Reason::Missing)]
         }
     }
 }
 
-/// The bucket that a command is taken from before anything else; `None`: it is never refused for coming too often.
+/// The limit that is checked before the command is applied; `None`: the command is never refused for its rate.
 fn limit_of(command: &Command) -> Option<Limit> {
     Some(match command {
         Command::Send { .. } | Command::Change { .. } => Limit::Messages,
@@ -177,7 +184,7 @@ fn limit_of(command: &Command) -> Option<Limit> {
     })
 }
 
-/// How many of its kind a command counts as. The rooms of `"mine"` are not known yet: they count when they are.
+/// The cost of a command. The rooms of `"mine"` are not known yet: they are charged when they are known.
 fn cost_of(command: &Command) -> NonZeroU32 {
     let rooms = match command {
         Command::Join { target: JoinTarget::Many { rooms, .. }, .. } => rooms.len(),
@@ -186,18 +193,23 @@ fn cost_of(command: &Command) -> NonZeroU32 {
     NonZeroU32::MIN.saturating_add(rooms_cost(rooms))
 }
 
-/// Takes a command off the user's allowance. Nobody yet has none: such a connection ends soon by itself.
-fn within(context: &Context<'_>, state: &State, limit: Limit, cost: NonZeroU32) -> Result<(), Refusal> {
+/// Takes a command from the user's bucket. A connection without a user has no bucket: its time for `auth` is short.
+fn check_rate(env: &Environment<'_>, state: &State, limit: Limit, cost: NonZeroU32) -> Result<(), Refusal> {
     match state {
-        State::Ready(identity) => (context.allow)(limit, &identity.user, cost)
-            .map_err(|retry_after_ms| limit.refusal(retry_after_ms)),
+        State::Ready(identity) => {
+            (env.allow)(limit, &identity.user, cost).map_err(|retry_after_ms| limit.refusal(retry_after_ms))
+        }
         State::AwaitingAuth | State::Authenticating => Ok(()),
     }
 }
 
-/// Goes on after [`Effect::FindKey`].
-pub fn settle_auth(state: &mut State, asked: Asked, verdict: Result<Identity, Refusal>) -> Vec<Effect> {
-    auth::settle(state, asked, verdict)
+/// Continues after [`Effect::FetchKey`].
+pub fn finish_auth(
+    state: &mut State,
+    request: RequestContext,
+    verdict: Result<Identity, Refusal>,
+) -> Vec<Effect> {
+    auth::finish(state, request, verdict)
 }
 
 #[cfg(test)]

@@ -21,7 +21,7 @@ pub const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (", env!("TIDINGS
 #[derive(Debug, Clone, Parser)]
 #[command(name = "tidings-gateway", version = VERSION)]
 pub struct GatewayConfig {
-    /// Where clients connect
+    /// Listening address for clients
     #[arg(long, env = "TIDINGS_LISTEN", default_value = "127.0.0.1:8080", value_name = "ADDRESS")]
     pub listen: SocketAddr,
     /// Base URLs of persistence's internal listeners, comma separated; the one that answered last is asked first
@@ -33,23 +33,23 @@ pub struct GatewayConfig {
         value_name = "URLS"
     )]
     pub persistence_url: Vec<String>,
-    /// Name of this node, told to clients. Default: the listening address
+    /// Name of this node, shown to clients. Default: the listening address
     #[arg(long, env = "TIDINGS_NODE", value_name = "NAME")]
     pub node: Option<String>,
     /// Threads that hold connections, 1 to 64. Default: the number of cores
     #[arg(long, env = "TIDINGS_WORKERS", value_name = "THREADS", value_parser = clap::value_parser!(u16).range(1..=64))]
     pub workers: Option<u16>,
-    /// Time between WebSocket pings, 100 to 600,000; a peer silent for two of them is closed
+    /// Time between WebSocket pings, 100 to 600,000; a peer that is silent for two intervals is closed
     #[arg(long, env = "TIDINGS_HEARTBEAT_MS", default_value_t = 25_000, value_name = "MILLISECONDS", value_parser = clap::value_parser!(u64).range(100..=600_000))]
     pub heartbeat_ms: u64,
-    /// Messages that a user may send through this node, in the long run
+    /// Messages that a user may send through this node per second, on average
     #[arg(long, env = "TIDINGS_MESSAGES_PER_SECOND", default_value = "10", value_name = "PER_SECOND")]
     pub messages_per_second: NonZeroU32,
-    /// Messages that a user may send at once
+    /// Messages that a user may send at once (burst)
     #[arg(long, env = "TIDINGS_MESSAGES_BURST", default_value = "20", value_name = "MESSAGES")]
     pub messages_burst: NonZeroU32,
-    /// `typing:start` and `typing:stop` of a user through this node, in the long run; four times as many at once, as
-    /// with those that follow
+    /// `typing:start` and `typing:stop` of a user through this node, on average; the burst is four times as many,
+    /// also for the limits that follow
     #[arg(long, env = "TIDINGS_TYPING_PER_SECOND", default_value = "10", value_name = "PER_SECOND")]
     pub typing_per_second: NonZeroU32,
     /// Signals of a user
@@ -64,33 +64,33 @@ pub struct GatewayConfig {
     /// `room:join` and `room:leave` of a user; each 50 rooms of a join count as one more
     #[arg(long, env = "TIDINGS_JOINS_PER_SECOND", default_value = "10", value_name = "PER_SECOND")]
     pub joins_per_second: NonZeroU32,
-    /// Long polls of a user; each 50 rooms that a poll names count as one more. One that is over it waits for its turn
-    /// while its timeout lasts
+    /// Long polls of a user; each 50 rooms that a poll names count as one more. A poll that exceeds the limit waits
+    /// for its turn until its timeout ends
     #[arg(long, env = "TIDINGS_POLLS_PER_SECOND", default_value = "20", value_name = "PER_SECOND")]
     pub polls_per_second: NonZeroU32,
-    /// All other commands of a user, what cannot be read included
+    /// All other commands of a user, and frames that cannot be parsed
     #[arg(long, env = "TIDINGS_COMMANDS_PER_SECOND", default_value = "50", value_name = "PER_SECOND")]
     pub commands_per_second: NonZeroU32,
-    /// A connection that is over these limits more often than this is closed (4429)
+    /// A connection that exceeds these limits more often than this is closed (4429)
     #[arg(long, env = "TIDINGS_ABUSE_PER_MINUTE", default_value = "1000", value_name = "PER_MINUTE")]
     pub abuse_per_minute: NonZeroU32,
-    /// Connections of one user on this node; with one more their oldest is closed (4409). Polls do not count
+    /// Connections of one user on this node; one more closes the user's oldest connection (4409). Polls do not count
     #[arg(long, env = "TIDINGS_CONNECTIONS_PER_USER", default_value = "100", value_name = "CONNECTIONS")]
     pub connections_per_user: NonZeroU32,
-    /// WebSocket frames of one connection in the long run, of whatever kind; it is read no faster, and closed (4429)
-    /// after 30 s over it. Never less than what any other limit here allows
+    /// WebSocket frames of one connection on average, of any kind; a connection that sends more is read more slowly,
+    /// and closed (4429) after 30 s above the limit. Never less than any other limit here
     #[arg(long, env = "TIDINGS_FRAMES_PER_SECOND", default_value = "100", value_name = "PER_SECOND")]
     pub frames_per_second: NonZeroU32,
-    /// Frames of one connection at once; never less than what any other limit here allows
+    /// Frames of one connection at once (burst); never less than the burst of any other limit here
     #[arg(long, env = "TIDINGS_FRAMES_BURST", default_value = "200", value_name = "FRAMES")]
     pub frames_burst: NonZeroU32,
-    /// Whether permessage-deflate is agreed on with clients that offer it
+    /// Whether permessage-deflate is negotiated with clients that offer it
     #[arg(long, env = "TIDINGS_DEFLATE", default_value_t = true, action = clap::ArgAction::Set, value_name = "BOOL")]
     pub deflate: bool,
-    /// Whether WebSockets are served at all; off, handshakes are refused with 503 and clients told to poll
+    /// Whether WebSockets are served. If not, handshakes are refused with 503 and clients use long polls
     #[arg(long, env = "TIDINGS_WEBSOCKET", default_value_t = true, action = clap::ArgAction::Set, value_name = "BOOL")]
     pub websocket: bool,
-    /// How long the connections of a stopping node are spread over, up to an hour: each is told when to leave. See
+    /// Time over which the connections of a stopping node leave, up to an hour: each is told when to leave. See
     /// docs/OPERATIONS.md#stopping
     #[arg(long, env = "TIDINGS_DRAIN_MS", default_value_t = 10_000, value_name = "MILLISECONDS", value_parser = clap::value_parser!(u64).range(0..=3_600_000))]
     pub drain_ms: u64,
@@ -111,13 +111,13 @@ impl Check for GatewayConfig {
 
 impl GatewayConfig {
     /// # Errors
-    /// When there is no such port.
+    /// When the default admin port is not a valid port.
     pub fn admin_listen(&self) -> Result<SocketAddr, Problem> {
         admin_address(self.listen, self.common.admin_listen)
     }
 
-    /// Bound on the frames of a connection. What a user may do must also come through: another limit that was raised
-    /// takes this one along.
+    /// The limit on the frames of a connection. It is never below another limit: commands that a user may send must
+    /// pass.
     #[must_use]
     pub fn frame_rate(&self) -> FrameRate {
         let mut rate = FrameRate {
@@ -134,7 +134,7 @@ impl GatewayConfig {
         rate
     }
 
-    /// How fast commands of this kind may come.
+    /// The rate limit for this kind of command.
     #[must_use]
     pub fn rate(&self, limit: Limit) -> Rate {
         match limit {
@@ -167,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn frames_are_bounded_as_told_but_never_below_what_another_limit_allows() {
+    fn frame_rate_is_never_below_another_limit() {
         assert_eq!(frame_rate(&[]), (100, 200));
         assert_eq!(frame_rate(&["--frames-per-second=1000", "--frames-burst=3000"]), (1_000, 3_000));
         assert_eq!(frame_rate(&["--messages-per-second=400", "--messages-burst=500"]), (400, 500));

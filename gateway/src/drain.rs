@@ -1,4 +1,5 @@
-//! The end of a gateway: unready, then nothing new and a spread goodbye, then whoever is left, then presence.
+//! The shutdown of a gateway, in order: unready, drain (no new connections, the open ones leave one after the other),
+//! close the remaining connections, end presence.
 
 use std::time::Duration;
 
@@ -6,40 +7,42 @@ use tidings_shared::protocol::CloseCode;
 
 use crate::{
     presence::Presence,
-    session::{Gate, STOPPING},
+    session::{CLOSE_REASON_STOPPING, Gate},
     transport::Server,
 };
 
-/// How long whoever is closed at the end may take to answer the close.
-const CLOSED_WITHIN: Duration = Duration::from_secs(6);
-/// How long commands of polls may still take to be answered once the connections are gone.
-const POLLS_WITHIN: Duration = Duration::from_secs(3);
+/// How long the peers that are closed at the end may take to answer the close frame.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(6);
+/// How long long polls may still wait for answers to their commands after all connections have ended.
+const POLL_END_DELAY: Duration = Duration::from_secs(3);
 
-/// How long the stages of the end take.
+/// Durations of the stages of the shutdown.
 #[derive(Debug, Clone, Copy)]
-pub struct End {
-    /// It says that it is not ready, and serves as ever.
+pub struct ShutdownTimes {
+    /// The node reports that it is not ready, and serves as before.
     pub unready: Duration,
-    /// It takes nothing new, and its connections leave one after the other.
+    /// The node refuses new connections, and its open connections leave one after the other.
     pub drain: Duration,
 }
 
-/// Carries the end out, once readiness is false.
-pub async fn drain(end: End, gate: &Gate, server: Server, presence: &Presence) {
-    tokio::time::sleep(end.unready).await;
-    gate.closed.cancel();
+/// Carries out the shutdown. To be called after readiness became false.
+pub async fn drain(times: ShutdownTimes, gate: &Gate, server: Server, presence: &Presence) {
+    tokio::time::sleep(times.unready).await;
+    gate.draining.cancel();
     let counters = server.counters().clone();
-    server.drain(end.drain).await;
-    let over = gate.over.clone();
+    server.drain(times.drain).await;
+    let polls_must_end = gate.polls_must_end.clone();
     tokio::spawn(async move {
-        tokio::time::sleep(POLLS_WITHIN).await;
-        over.cancel();
+        tokio::time::sleep(POLL_END_DELAY).await;
+        polls_must_end.cancel();
     });
-    if let Err(error) = server.stop(CloseCode::ServiceRestart.code(), STOPPING, CLOSED_WITHIN).await {
-        tracing::error!(%error, "the listener failed");
+    if let Err(error) =
+        server.stop(CloseCode::ServiceRestart.code(), CLOSE_REASON_STOPPING, CLOSE_TIMEOUT).await
+    {
+        tracing::error!(%error, "the HTTP listener failed");
     }
     let totals = counters.totals();
-    let (told, overstayed, cut) = (totals.drain_told, totals.drain_overstayed, totals.drain_cut);
+    let (told, overstayed, cut) = (totals.drain_notified, totals.drain_overstayed, totals.drain_cut);
     tracing::info!(told, overstayed, cut, "connections are gone");
     presence.end().await;
 }

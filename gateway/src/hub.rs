@@ -1,15 +1,15 @@
-//! The rooms of one worker: who is subscribed, up to where each has been sent, and what a record means for them.
+//! The rooms of one worker: their subscriptions, the position that was sent to each, and the effects of a record.
 //!
-//! Pure: it queues frames at peers and reads nothing. One per worker, owned by its thread. Pub/sub is a hint: a
-//! record that does not follow on what was sent is not sent, the room is refilled from Redis instead.
+//! Pure: it queues frames at peers and reads nothing. Each worker thread owns one. A pub/sub message is only a hint:
+//! a record that does not follow the last sent one is not sent; the room is refilled from Redis instead.
 //!
-//! A subscription is *replaying* until everything up to the room's position was sent to it; nothing live is queued
-//! for it before. Then it is *live*, and gets each record at the moment the room's position moves over it.
+//! A subscription is *replaying* until everything up to the room's position was sent to it. Before that, it gets no
+//! live record. Then it is *live*: it gets each record when the room's position moves over the record.
 //!
-//! A subscription has a role, and ends with its user's membership. What is live goes by the role at each record's
-//! place: a record that changes a membership is sent first, then the role is another, or the subscription ended.
-//! What is replayed goes by the role now. Nobody goes live, and no room is refilled, without the *marks* of changed
-//! memberships as of the head that was read, so a hint that was missed changes nothing of this.
+//! A subscription has a role, and ends with its user's membership. Live delivery uses the role at each record's
+//! position: a record that changes a membership is sent first, then the role changes or the subscription ends. Replay
+//! uses the current role. A subscription goes live, and a room is refilled, only with the *marks* of changed
+//! memberships as of the head that was read. So a missed hint cannot change who may see a record.
 
 mod live;
 mod outcome;
@@ -28,13 +28,13 @@ use tidings_shared::{
 };
 
 use crate::transport::Frame;
-pub use outcome::{Dispatch, Ended, Refilled, Renewed};
+pub use outcome::{Dispatch, Ended, RefillOutcome, RoleRefresh};
 use role::RoleNames;
 pub use role::Roles;
 use room::Room;
 pub use room::{RoomRead, Subscription};
 
-/// A place in a room's log, ordered by epoch first.
+/// A position in a room's log, ordered by epoch first.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Position {
     pub epoch: Epoch,
@@ -42,7 +42,8 @@ pub struct Position {
 }
 
 impl Position {
-    /// Above every place: of a subscription whose role was not read yet, so that nothing is due to it.
+    /// Above every position: the role position of a subscription whose role was not read yet, so that it gets no
+    /// record.
     const UNREAD: Self = Self { epoch: Epoch(u64::MAX), seq: Seq(u64::MAX) };
 
     #[must_use]
@@ -50,26 +51,26 @@ impl Position {
         Self { epoch: head.epoch, seq: head.seq }
     }
 
-    /// Where a record stands.
+    /// The position of a record.
     #[must_use]
     pub fn of_record(record: &Record) -> Self {
         Self { epoch: record.epoch, seq: record.seq }
     }
 }
 
-/// Who is sent frames: a connection, or a list in tests.
+/// A receiver of frames: a connection, or a list in tests.
 pub trait Peer {
     fn user(&self) -> &UserId;
     fn send(&self, frame: Frame);
-    /// Sends a frame that others get as well.
-    fn share(&self, frame: &Frame) {
+    /// Sends a frame that other peers also get.
+    fn send_shared(&self, frame: &Frame) {
         self.send(frame.clone());
     }
-    /// A subscription of theirs has ended: they are not a member of the room any more. Must not call the hub.
+    /// A subscription of this peer has ended because its user was removed from the room. Must not call the hub.
     fn ended(&self, room: &str, subscription: Subscription);
 }
 
-/// What was read of a room for one subscription: the head, the user's mark, and what the hub's generation was before.
+/// A read of a room for one subscription: the head, the user's mark, and the hub's generation before the read.
 #[derive(Debug, Clone, Copy)]
 pub struct MarkRead<'a> {
     pub head: Position,
@@ -80,15 +81,15 @@ pub struct MarkRead<'a> {
 /// See the module.
 pub struct Hub<P> {
     rooms: FxHashMap<RoomId, Room<P>>,
-    /// Stamps are of the hub, not of the room: a room that is left and joined again must not repeat one.
+    /// Stamps are unique in the hub, not in the room: a room that is left and joined again must not repeat one.
     next_stamp: u64,
-    /// Counted up whenever hints of any room may have been missed: what was read before says nothing about now.
+    /// Increased whenever hints of any room may have been missed. Earlier reads are outdated then.
     generation: Generation,
     names: RoleNames,
     ended: Ended,
 }
 
-/// See [`Hub::missed`].
+/// See [`Hub::invalidate_reads`].
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Generation(u32);
 
@@ -105,50 +106,49 @@ impl<P: Peer> Default for Hub<P> {
 }
 
 impl<P: Peer> Hub<P> {
-    /// Adds a replaying subscription, to which nothing is due before [`Hub::settle`]. The room's channel is wanted
-    /// from now on. The id that is returned is the one all subscriptions of the room share, so that each connection
-    /// does not hold a copy.
+    /// Adds a replaying subscription, which gets no record before [`Hub::set_initial_role`]. The room's channel is
+    /// wanted from now on. All subscriptions of a room share the returned id, so that connections hold no copies.
     pub fn subscribe(&mut self, room: &RoomId, peer: Rc<P>) -> (RoomId, Subscription) {
         let entry = self.rooms.entry(room.clone());
-        let shared = entry.key().clone();
+        let shared_id = entry.key().clone();
         self.next_stamp += 1;
-        let role = self.names.share("");
-        (shared, entry.or_default().subscribe(peer, role, self.next_stamp))
+        let role = self.names.intern("");
+        (shared_id, entry.or_default().subscribe(peer, role, self.next_stamp))
     }
 
-    /// Gives a new subscription its role as of the head that its join has read, the mark in it included. False: it
-    /// is gone.
-    pub fn settle(
+    /// Gives a new subscription its role as of the head that its join read, including the mark in it. Returns false
+    /// if the subscription has ended.
+    pub fn set_initial_role(
         &mut self,
         room: &RoomId,
         subscription: Subscription,
         role: &str,
         (head, generation): (Position, Generation),
     ) -> bool {
-        let (role, current) = (self.names.share(role), generation == self.generation);
-        self.rooms.get_mut(room).is_some_and(|room| room.settle(subscription, role, head, current))
+        let (role, current) = (self.names.intern(role), generation == self.generation);
+        self.rooms.get_mut(room).is_some_and(|room| room.set_initial_role(subscription, role, head, current))
     }
 
-    /// Gives a replaying subscription its role as of a head, by the mark that was read with it, or by what
-    /// persistence told.
-    pub fn renew(
+    /// Updates the role of a replaying subscription as of a head, by the mark that was read with it, or by the role
+    /// that persistence returned.
+    pub fn refresh_role(
         &mut self,
         room: &RoomId,
         subscription: Subscription,
         read: MarkRead<'_>,
         roles: Option<&Roles>,
-    ) -> Renewed {
+    ) -> RoleRefresh {
         let current = read.generation == self.generation;
-        let renewed = match self.rooms.get_mut(room) {
-            Some(state) => state.renew(room, subscription, (read, current), roles, &mut self.names),
-            None => Renewed::Ended,
+        let refreshed = match self.rooms.get_mut(room) {
+            Some(state) => state.refresh_role(room, subscription, (read, current), roles, &mut self.names),
+            None => RoleRefresh::Ended,
         };
-        self.gather(room.as_str());
-        renewed
+        self.collect_ended(room.as_str());
+        refreshed
     }
 
-    /// Gathers what a call has ended in a room.
-    fn gather(&mut self, room: &str) {
+    /// Collects the subscriptions that a call has ended in a room.
+    fn collect_ended(&mut self, room: &str) {
         let Some(state) = self.rooms.get_mut(room) else { return };
         self.ended.subscriptions += std::mem::take(&mut state.ended);
         if state.is_empty()
@@ -158,23 +158,23 @@ impl<P: Peer> Hub<P> {
         }
     }
 
-    /// What ended because of removals since this was asked last. To be asked after each call that says so.
+    /// Takes what removals have ended since the last call. To be called after each method that may end subscriptions.
     pub fn take_ended(&mut self) -> Ended {
         std::mem::take(&mut self.ended)
     }
 
-    /// Says that hints of any room may have been missed. Reads that began before are of no use any more.
-    pub fn missed(&mut self) {
+    /// Hints of any room may have been missed. Reads that began before are outdated.
+    pub fn invalidate_reads(&mut self) {
         self.generation.0 = self.generation.0.wrapping_add(1);
     }
 
-    /// To be taken before a room is read, and given with what was read.
+    /// To be taken before a room is read, and passed with the read.
     #[must_use]
     pub fn generation(&self) -> Generation {
         self.generation
     }
 
-    /// Takes a subscription away. True: it was the room's last, so the channel is not wanted any more.
+    /// Removes a subscription. Returns true if it was the room's last, so that the channel is not wanted any more.
     pub fn unsubscribe(&mut self, room: &RoomId, subscription: Subscription) -> bool {
         let Some(state) = self.rooms.get_mut(room) else { return false };
         state.unsubscribe(subscription);
@@ -185,7 +185,7 @@ impl<P: Peer> Hub<P> {
         false
     }
 
-    /// What a published record means. One that changes a membership may end subscriptions.
+    /// Handles a published record. A record that changes a membership may end subscriptions.
     pub fn dispatch(&mut self, record: &Record, frame: &Frame) -> Dispatch {
         if record.is_live_only() {
             if let Some(room) = self.rooms.get(record.room()) {
@@ -196,33 +196,34 @@ impl<P: Peer> Hub<P> {
         let Some(room) = self.rooms.get_mut(record.room()) else { return Dispatch::Stale };
         let outcome = room.dispatch(record, frame, &mut self.names);
         if !record.membership().is_empty() {
-            self.gather(record.room());
+            self.collect_ended(record.room());
         }
         outcome
     }
 
-    /// Says that records of a room may have been missed. False: nobody is live there, or it is being refilled.
-    pub fn suspect(&mut self, room: &RoomId) -> bool {
-        self.rooms.get_mut(room).is_some_and(Room::suspect)
+    /// Records of a room may have been missed: starts a refill. Returns false if no subscription is live, or a refill
+    /// runs.
+    pub fn begin_refill(&mut self, room: &RoomId) -> bool {
+        self.rooms.get_mut(room).is_some_and(Room::begin_refill)
     }
 
-    /// Says that a refill was given up because nobody is live any more.
+    /// Ends a refill because no subscription is live any more.
     pub fn abandon_refill(&mut self, room: &RoomId) {
         if let Some(room) = self.rooms.get_mut(room) {
             room.abandon_refill();
         }
     }
 
-    /// Says that a room was not followed for so long that marks of changed memberships may be gone by now.
-    pub fn doubt(&mut self, room: &RoomId) {
+    /// The room was not followed for longer than Redis keeps marks of changed memberships.
+    pub fn expire_marks(&mut self, room: &RoomId) {
         if let Some(room) = self.rooms.get_mut(room) {
-            room.doubt();
+            room.expire_marks();
         }
     }
 
-    /// As [`Hub::doubt`], of all rooms.
-    pub fn doubt_all(&mut self) {
-        self.rooms.values_mut().for_each(Room::doubt);
+    /// As [`Hub::expire_marks`], for all rooms.
+    pub fn expire_all_marks(&mut self) {
+        self.rooms.values_mut().for_each(Room::expire_marks);
     }
 
     /// The users whose marks a refill of the room must read, in order.
@@ -231,24 +232,24 @@ impl<P: Peer> Hub<P> {
         self.rooms.get(room).map(Room::users).unwrap_or_default()
     }
 
-    /// Brings live subscriptions up to what was read of a room. May end subscriptions.
-    pub fn refill(&mut self, id: &RoomId, read: RoomRead<'_>, generation: Generation) -> Refilled {
+    /// Brings live subscriptions up to a read of the room. May end subscriptions.
+    pub fn refill(&mut self, id: &RoomId, read: RoomRead<'_>, generation: Generation) -> RefillOutcome {
         if generation != self.generation {
-            return Refilled::Again;
+            return RefillOutcome::Retry;
         }
-        let Some(room) = self.rooms.get_mut(id) else { return Refilled::FromTail };
+        let Some(room) = self.rooms.get_mut(id) else { return RefillOutcome::FromTail };
         let outcome = room.refill(id, read, &mut self.names);
-        self.gather(id.as_str());
+        self.collect_ended(id.as_str());
         outcome
     }
 
-    /// The newest place known to exist in a room's log.
+    /// The newest known position in a room's log.
     #[must_use]
     pub fn newest(&self, room: &RoomId) -> Position {
         self.rooms.get(room).map(Room::newest).unwrap_or_default()
     }
 
-    /// Whether the server has confirmed that this node hears of the room.
+    /// Whether the server has confirmed the room's channel.
     #[must_use]
     pub fn is_confirmed(&self, room: &RoomId) -> bool {
         self.rooms.get(room).is_some_and(|room| room.confirmed)
@@ -260,8 +261,8 @@ impl<P: Peer> Hub<P> {
         }
     }
 
-    /// Lets a replaying subscription go live when `reached` is where the room is, or further, and its role is as of
-    /// there. False: the room has moved on (or is of another epoch, or may have), replay on.
+    /// Makes a replaying subscription live if `reached` is the room's position or further, and its role is as of
+    /// `reached`. Returns false if the room has moved on, may have, or is in another epoch: the replay continues.
     pub fn go_live(
         &mut self,
         room: &RoomId,
@@ -273,37 +274,37 @@ impl<P: Peer> Hub<P> {
             && self.rooms.get_mut(room).is_some_and(|room| room.go_live(subscription, reached))
     }
 
-    /// Sends a replaying subscription one record, if it may see it. False: the subscription is gone.
+    /// Sends one record to a replaying subscription, if it may see it. Returns false if the subscription has ended.
     pub fn replay(&self, room: &RoomId, subscription: Subscription, record: &Record) -> bool {
         self.rooms.get(room).is_some_and(|room| room.replay(subscription, record))
     }
 
-    /// The role with which a subscription hears of the room. `None`: it is gone, of another epoch, or the room is
-    /// known to be behind, so that its role may be another by now.
+    /// The role of a subscription. `None`: the subscription has ended, its role is of another epoch, or the room is
+    /// behind, so that the role may have changed.
     #[must_use]
     pub fn role(&self, room: &RoomId, subscription: Subscription, epoch: Epoch) -> Option<Rc<str>> {
         self.rooms.get(room).and_then(|room| room.role(subscription, epoch))
     }
 
-    /// Whether a subscription is sent live-only records: it is live, and nothing that it may have missed is looked for.
+    /// Whether a subscription gets live-only records: it is live and may not have missed anything.
     #[must_use]
     pub fn is_live(&self, room: &RoomId, subscription: Subscription) -> bool {
         self.rooms.get(room).is_some_and(|room| room.is_live(subscription))
     }
 
-    /// Whether a subscription still stands.
+    /// Whether a subscription exists.
     #[must_use]
     pub fn has(&self, room: &RoomId, subscription: Subscription) -> bool {
         self.rooms.get(room).is_some_and(|room| room.has(subscription))
     }
 
-    /// Rooms with a subscription.
+    /// The number of rooms with a subscription.
     #[must_use]
     pub fn room_count(&self) -> usize {
         self.rooms.len()
     }
 
-    /// Up to where the live subscriptions of a room were sent; `None`: nobody is live there.
+    /// The position up to which the live subscriptions of a room were sent; `None`: no subscription is live.
     #[must_use]
     pub fn live_position(&self, room: &RoomId) -> Option<Position> {
         self.rooms.get(room).and_then(Room::live_position)

@@ -1,9 +1,8 @@
-//! The gateway: WebSocket and long poll in front, Redis and the persistence service behind.
-//! Everything is in this library so that tests and the binary share it; `main.rs` only wires.
-//! Each module's head tells what it may touch.
+//! The gateway: serves clients by WebSocket and long poll, and uses Redis and the persistence service. The whole
+//! program is in this library, so that tests and the binary share it. `main.rs` only starts it. The head of each
+//! module tells what the module may touch.
 
 pub mod app;
-pub mod asked;
 pub mod bus;
 pub mod command;
 pub mod config;
@@ -13,6 +12,7 @@ pub mod limits;
 pub mod metrics;
 pub mod presence;
 pub mod problem;
+pub mod request_context;
 pub mod session;
 pub mod tasks;
 pub mod transport;

@@ -1,4 +1,4 @@
-//! Starts a gateway: settings, logs, then `app`; or does one of its tasks.
+//! Starts a gateway (settings, logs, then `app`), or runs one of its subcommands.
 
 use std::process::ExitCode;
 
@@ -8,7 +8,7 @@ use tidings_gateway::{
     tasks::{self, Task},
 };
 use tidings_shared::{
-    config::load::{Asked, ask},
+    config::load::{Invocation, parse_invocation},
     lifecycle::Lifecycle,
     telemetry, tls, version,
 };
@@ -19,13 +19,13 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 fn main() -> anyhow::Result<ExitCode> {
     tls::prepare();
     version::built_from(env!("TIDINGS_COMMIT"));
-    let (config, warnings) = match ask::<GatewayConfig, Task>() {
-        Asked::Serve { settings, warnings } => (*settings, warnings),
-        Asked::Task(task) => return tasks::run(&task),
+    let (config, warnings) = match parse_invocation::<GatewayConfig, Task>() {
+        Invocation::Serve { settings, warnings } => (*settings, warnings),
+        Invocation::Task(task) => return tasks::run(&task),
     };
     telemetry::start(&config.common.log).map_err(anyhow::Error::msg)?;
     warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
-    // Connections live on the transport's own threads; this one drives Redis, persistence and the admin port.
+    // Connections live on the transport's own threads. This thread drives Redis, persistence and the admin port.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(app::run(config, Lifecycle::default()))?;
     Ok(ExitCode::SUCCESS)

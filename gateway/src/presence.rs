@@ -1,12 +1,12 @@
-//! Who is here, as far as this node knows: what workers tell of their connections, and the tasks that bring it to
-//! Redis, tell what changed, and sweep behind nodes that are gone.
+//! Presence of the users of this node: what workers report of their connections, and the tasks that write it to
+//! Redis, publish changes, and clean up after dead nodes.
 //!
-//! Nothing here is waited for by a connection: while Redis is away presence rests, and all of it is put anew after.
+//! No connection waits for anything here. While Redis is down presence pauses; afterwards all of it is written again.
 
-mod keeper;
+mod lease;
+mod publish;
 mod registry;
 mod sweep;
-mod telling;
 
 use std::{
     sync::{Arc, Mutex, PoisonError},
@@ -18,16 +18,16 @@ use tokio::sync::{Notify, mpsc};
 use tokio_util::sync::CancellationToken;
 
 use crate::{bus::Bus, metrics::Metrics};
-use registry::Registry;
+use registry::PresenceRegistry;
 
-/// Users who may wait for being told of; what finds no place is found by the sweep.
-const TELL_QUEUE: usize = 4096;
-/// How long the end of the node waits for what is still to be put.
-const END_PATIENCE: Duration = Duration::from_secs(2);
+/// Capacity of the queue of users whose presence is to be published. The sweep finds users that did not fit.
+const PUBLISH_QUEUE_CAPACITY: usize = 4096;
+/// How long the shutdown waits until the remaining changes are written.
+const END_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// See the module. Shared by all workers.
 pub struct Presence {
-    registry: Mutex<Registry>,
+    registry: Mutex<PresenceRegistry>,
     started: Instant,
     wake: Notify,
     ending: CancellationToken,
@@ -44,49 +44,49 @@ impl Presence {
             ending: CancellationToken::new(),
             ended: CancellationToken::new(),
         });
-        let (tell, to_tell) = mpsc::channel(TELL_QUEUE);
-        tokio::spawn(telling::tell_them(bus.clone(), metrics.clone(), to_tell));
+        let (to_publish, publish_queue) = mpsc::channel(PUBLISH_QUEUE_CAPACITY);
+        tokio::spawn(publish::run(bus.clone(), metrics.clone(), publish_queue));
         tokio::spawn(sweep::sweep(bus.clone(), metrics.clone()));
-        tokio::spawn(keeper::keep(presence.clone(), bus.clone(), metrics.clone(), tell));
+        tokio::spawn(lease::run(presence.clone(), bus.clone(), metrics.clone(), to_publish));
         presence
     }
 
-    /// A connection of this user is there.
+    /// A connection of this user was opened.
     pub fn opened(&self, user: &UserId, status: Status) {
         self.change(|registry, now| registry.opened(user, status, now));
     }
 
-    /// A connection of this user that had this status is gone.
+    /// A connection of this user with this status was closed.
     pub fn closed(&self, user: &UserId, status: Status) {
         self.change(|registry, now| registry.closed(user, status, now));
     }
 
-    /// A connection of this user has another status.
-    pub fn moved(&self, user: &UserId, from: Status, to: Status) {
-        self.change(|registry, now| registry.moved(user, from, to, now));
+    /// A connection of this user changed its status.
+    pub fn status_changed(&self, user: &UserId, from: Status, to: Status) {
+        self.change(|registry, now| registry.status_changed(user, from, to, now));
     }
 
-    /// This user is here by polling until 30 s from now. Without a status it is the one they said before.
+    /// A poll of this user: the user is present for 30 s from now. Without a status, the earlier status stays.
     pub fn polled(&self, user: &UserId, status: Option<Status>) {
         self.change(|registry, _| registry.polled(user, status));
     }
 
-    /// Puts what is still to be put, and gives this node's lease back.
+    /// Writes the remaining changes, and ends this node's lease.
     pub async fn end(&self) {
         self.ending.cancel();
-        if tokio::time::timeout(END_PATIENCE, self.ended.cancelled()).await.is_err() {
-            tracing::warn!("presence was not given back: what this node held goes with its lease");
+        if tokio::time::timeout(END_TIMEOUT, self.ended.cancelled()).await.is_err() {
+            tracing::warn!("presence was not removed from Redis in time: it expires with this node's lease");
         }
     }
 
-    fn change(&self, change: impl FnOnce(&mut Registry, u32) -> bool) {
+    fn change(&self, change: impl FnOnce(&mut PresenceRegistry, u32) -> bool) {
         let wake = change(&mut self.registry(), self.now());
         if wake {
             self.wake.notify_one();
         }
     }
 
-    fn registry(&self) -> std::sync::MutexGuard<'_, Registry> {
+    fn registry(&self) -> std::sync::MutexGuard<'_, PresenceRegistry> {
         // Nothing under the lock can panic half-way through a change.
         self.registry.lock().unwrap_or_else(PoisonError::into_inner)
     }

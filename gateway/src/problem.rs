@@ -1,4 +1,4 @@
-//! Problem documents (RFC 9457) of the gateway's HTTP side.
+//! Problem documents (RFC 9457) for the gateway's HTTP answers.
 
 use actix_http::StatusCode;
 use serde::Serialize;
@@ -11,7 +11,7 @@ pub fn document(refusal: &Refusal) -> Vec<u8> {
     document_with(refusal, status)
 }
 
-/// As [`document`], under another status than the code's own.
+/// As [`document`], with a status other than the one of the code.
 #[must_use]
 pub fn document_with(refusal: &Refusal, status: StatusCode) -> Vec<u8> {
     #[derive(Serialize)]

@@ -1,16 +1,16 @@
-//! A connection's session: frames become commands, commands effects, effects happen here. Decisions are in
+//! A connection's session: it turns frames into commands, and carries out the commands' effects. The decisions are in
 //! `command` and `hub`; this module and its children do the waiting.
 //!
-//! Commands of one connection on one room take effect in the order sent: each room has a *lane*, and a lane's next
-//! job starts when the one before is appended, joined or left.
+//! Commands of one connection on one room take effect in the order of their frames: each room has a *lane*, and a
+//! lane starts its next job when the one before was appended, joined or left.
 
 mod accept;
 mod change;
 mod client;
-mod farewell;
+mod client_transport;
+mod drain;
 mod join;
 mod lane;
-mod line;
 mod live;
 mod mark;
 pub mod poll;
@@ -35,19 +35,19 @@ use tidings_shared::{
 
 pub use accept::{ChatAcceptor, Gate};
 pub use client::Client;
-pub(crate) use farewell::STOPPING;
+pub(crate) use drain::CLOSE_REASON_STOPPING;
 
 use crate::{
-    asked::Asked,
-    bus::Entering,
-    command::{self, Context, Effect, State},
+    bus::PendingRegistration,
+    command::{self, Effect, Environment, State},
+    request_context::RequestContext,
     transport::{Connection, Frame, Session},
     worker::Worker,
 };
+use client_transport::ClientTransport;
 use lane::{Job, enqueue};
-use line::Line;
 
-/// A connection without a token is closed after this.
+/// A connection that sends no token is closed after this time.
 const AUTH_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// See the module.
@@ -59,80 +59,80 @@ pub struct ChatSession {
 impl ChatSession {
     fn open(worker: Rc<Worker>, connection: Connection) -> Self {
         connection.set_deadline(Some(AUTH_TIMEOUT));
-        Self { worker, client: Rc::new(Client::new(Line::Socket(connection))) }
+        Self { worker, client: Rc::new(Client::new(ClientTransport::Socket(connection))) }
     }
 
     fn perform(&self, effect: Effect) {
         let (worker, client) = (&self.worker, &self.client);
         match effect {
             Effect::Reply(json) => client.connection.send(Frame::text(json)),
-            Effect::Refuse { asked, room, refusal } => {
-                refuse(worker, client, &asked, room.as_ref(), &refusal);
+            Effect::Refuse { request, room, refusal } => {
+                refuse(worker, client, &request, room.as_ref(), &refusal);
             }
-            Effect::Overstepped => overstepped(worker, client),
-            Effect::FindKey { asked, token } => {
+            Effect::LimitExceeded => count_exceeded_limit(worker, client),
+            Effect::FetchKey { request, token } => {
                 client.hold_reading();
                 if client.identity().is_none() {
                     client.connection.set_deadline(None);
                 }
                 let session = Self { worker: worker.clone(), client: client.clone() };
                 tokio::task::spawn_local(async move {
-                    let verdict = session.worker.node.verifier.settle(&token).await;
+                    let verdict = session.worker.node.verifier.verify_or_fetch(&token).await;
                     let effects =
-                        command::settle_auth(&mut session.client.state.borrow_mut(), asked, verdict);
+                        command::finish_auth(&mut session.client.state.borrow_mut(), request, verdict);
                     effects.into_iter().for_each(|effect| session.perform(effect));
                     session.client.release_reading();
-                    session.client.go_once_answered();
+                    session.client.close_if_overdue();
                 });
             }
-            Effect::Authenticate { asked, identity } => {
+            Effect::Authenticate { request, identity } => {
                 client.hold_reading();
-                // What takes long now is ours, not the client's.
+                // The account is read now: a delay is the server's, not the client's.
                 client.connection.set_deadline(None);
                 let (worker, client) = (worker.clone(), client.clone());
                 tokio::task::spawn_local(async move {
-                    authenticate(&worker, &client, &asked, identity).await;
+                    authenticate(&worker, &client, &request, identity).await;
                     client.release_reading();
-                    client.go_once_answered();
+                    client.close_if_overdue();
                 });
             }
-            Effect::Renewed => client.watch_expiry(now_ms()),
-            Effect::Join { asked, target, presence } => {
-                join::start(worker, client, asked, target, presence);
+            Effect::TokenRenewed => client.watch_expiry(now_ms()),
+            Effect::Join { request, target, presence } => {
+                join::start(worker, client, request, target, presence);
             }
-            Effect::Leave { asked, rooms } => join::leave(worker, client, asked, rooms),
-            Effect::Append { asked, room, draft } => {
-                enqueue(worker, client, room, Job::Send { asked, draft })
+            Effect::Leave { request, rooms } => join::leave(worker, client, request, rooms),
+            Effect::Append { request, room, draft } => {
+                enqueue(worker, client, room, Job::Send { request, draft })
             }
-            Effect::Change { asked, room, change } => {
-                enqueue(worker, client, room, Job::Change { asked, change })
+            Effect::Change { request, room, change } => {
+                enqueue(worker, client, room, Job::Change { request, change })
             }
-            Effect::Mark { asked, room, seq, delivered } => {
-                enqueue(worker, client, room, Job::Mark { asked, seq, delivered })
+            Effect::Mark { request, room, seq, delivered } => {
+                enqueue(worker, client, room, Job::Mark { request, seq, delivered })
             }
-            Effect::Live { asked, live } => live::start(worker, client, asked, live),
+            Effect::Live { request, live } => live::start(worker, client, request, live),
             Effect::Close(code, reason) => client.connection.close(code.code(), reason),
         }
     }
 }
 
 impl ChatSession {
-    /// Carries out what was read from a frame, or from a poll's list of commands.
+    /// Carries out a parsed frame, or a command of a poll.
     fn on_parsed(&mut self, mut parsed: protocol::Parsed) {
         let node = &self.worker.node;
         let command = parsed.frame.as_ref().ok();
-        let sends = matches!(command, Some(protocol::Command::Send { .. }));
-        let mut asked = Asked::new(parsed.reference.take(), sends, node.hot.frame(command));
-        // What goes into the log is traced: only that has a way through the system.
+        let is_send = matches!(command, Some(protocol::Command::Send { .. }));
+        let mut request = RequestContext::new(parsed.reference.take(), is_send, node.counters.frame(command));
+        // Only commands that append to the log are traced: only they have a path through the system.
         if let Some(command @ (protocol::Command::Send { .. } | protocol::Command::Change { .. })) = command {
-            asked = asked.traced(command.frame(), parsed.trace);
+            request = request.traced(command.frame(), parsed.trace);
         }
-        let context = Context {
+        let env = Environment {
             verifier: &node.verifier,
-            allow: &|limit, user, many| node.allow_many(limit, user, many),
+            allow: &|limit, user, cost| node.allow_many(limit, user, cost),
             now_ms: now_ms(),
         };
-        let effects = command::apply(&mut self.client.state.borrow_mut(), &context, parsed, asked);
+        let effects = command::apply(&mut self.client.state.borrow_mut(), &env, parsed, request);
         for effect in effects {
             self.perform(effect);
         }
@@ -154,12 +154,12 @@ impl Session for ChatSession {
     fn on_deadline(&mut self) {
         let (code, reason) = match &*self.client.state.borrow() {
             State::Ready(identity) if identity.expires_at_s.saturating_mul(1000) > now_ms() => {
-                // The wheel cannot look far enough ahead, or a later token came.
+                // The timer wheel's range was too short, or the token was renewed meanwhile.
                 self.client.watch_expiry_of(identity, now_ms());
                 return;
             }
             State::Ready(_) => (CloseCode::Unauthorized, "the token has expired"),
-            State::AwaitingAuth | State::Authenticating => (CloseCode::TimedOut, "no token in time"),
+            State::AwaitingAuth | State::Authenticating => (CloseCode::TimedOut, "no token was sent in time"),
         };
         self.client.connection.close(code.code(), reason);
     }
@@ -169,7 +169,7 @@ impl Session for ChatSession {
     }
 
     fn on_overstayed(&mut self) {
-        self.client.overstayed();
+        self.client.close_when_answered();
     }
 
     fn on_closed(&mut self, _code: u16) {
@@ -177,20 +177,25 @@ impl Session for ChatSession {
         for (room, subscription) in self.client.leave_all() {
             self.worker.unsubscribe(&room, subscription);
         }
-        self.worker.leave(&self.client);
-        presence::left(&self.worker, &self.client);
+        self.worker.unregister(&self.client);
+        presence::closed(&self.worker, &self.client);
     }
 }
 
-/// Fetches the account of a good token, then answers `connected`; a blocked user is closed.
-async fn authenticate(worker: &Rc<Worker>, client: &Rc<Client>, asked: &Asked, identity: Identity) {
+/// Reads the account of a good token, then answers `connected`. Closes the connection of a blocked user.
+async fn authenticate(
+    worker: &Rc<Worker>,
+    client: &Rc<Client>,
+    request: &RequestContext,
+    identity: Identity,
+) {
     match admit(worker, identity).await {
         Ok(admitted) => {
             worker.node.metrics.auths.with_label_values(&["accepted"]).inc();
-            welcome(worker, client, asked, admitted);
+            send_connected(worker, client, request, admitted);
         }
         Err(refusal) => {
-            refuse(worker, client, asked, None, &refusal);
+            refuse(worker, client, request, None, &refusal);
             let code = match refusal.code {
                 tidings_shared::error::ErrorCode::Forbidden => CloseCode::Forbidden,
                 tidings_shared::error::ErrorCode::Unauthorized => CloseCode::Unauthorized,
@@ -201,20 +206,20 @@ async fn authenticate(worker: &Rc<Worker>, client: &Rc<Client>, asked: &Asked, i
     }
 }
 
-/// Someone who may come in.
+/// An authenticated user who is admitted.
 struct Admitted {
     identity: Identity,
     rooms_version: String,
-    /// What `rooms_version` was made of, and the account's.
+    /// The versions of memberships (the source of `rooms_version`) and of the account.
     versions: (Epoch, Versions),
-    entering: Entering,
+    registration: PendingRegistration,
 }
 
-/// Finds the account of a good token; name and picture are those of the account.
+/// Reads the account of a good token. Name and picture are those of the account.
 async fn admit(worker: &Rc<Worker>, identity: Identity) -> Result<Admitted, Refusal> {
     let bus = &worker.node.bus;
-    // In this order: what changes behind a read is told on the user's channel, or found by the versions.
-    let entering = bus.enter(&identity.user).await?;
+    // In this order: a change after a read arrives on the user's channel, or shows in the versions.
+    let registration = bus.begin_registration(&identity.user).await?;
     let versions = bus.versions(&identity.user).await?;
     let account = bus.connect_user(&identity).await?.ok_or(Reason::UnknownUser)?;
     if account.blocked {
@@ -223,14 +228,14 @@ async fn admit(worker: &Rc<Worker>, identity: Identity) -> Result<Admitted, Refu
     }
     let rooms_version = membership::wire_version(versions.0, versions.1.rooms);
     let identity = Identity { name: account.name, picture: account.picture, ..identity };
-    Ok(Admitted { identity, rooms_version, versions, entering })
+    Ok(Admitted { identity, rooms_version, versions, registration })
 }
 
-fn welcome(worker: &Rc<Worker>, client: &Rc<Client>, asked: &Asked, admitted: Admitted) {
-    let Admitted { identity, rooms_version, versions, entering } = admitted;
+fn send_connected(worker: &Rc<Worker>, client: &Rc<Client>, request: &RequestContext, admitted: Admitted) {
+    let Admitted { identity, rooms_version, versions, registration } = admitted;
     let node = &worker.node;
     let connected = ServerFrame::Connected {
-        reference: asked.reference(),
+        reference: request.reference(),
         connection: &format!("{}.{}.{}", node.name, worker.index, client.connection.id()),
         user: identity.user.as_str(),
         name: identity.name.as_deref(),
@@ -244,37 +249,37 @@ fn welcome(worker: &Rc<Worker>, client: &Rc<Client>, asked: &Asked, admitted: Ad
     client.reply(&connected);
     client.set_identity(identity);
     client.watch_expiry(now_ms());
-    worker.enter(client, entering, versions);
-    presence::arrived(worker, client);
-    client.tell_draining();
+    worker.register(client, registration, versions);
+    presence::opened(worker, client);
+    client.send_draining();
 }
 
-/// Tells a connection that something was refused.
+/// Sends a refusal to a connection.
 fn refuse(
     worker: &Worker,
     client: &Client,
-    asked: &Asked,
+    request: &RequestContext,
     room: Option<&tidings_shared::ids::RoomId>,
     refusal: &Refusal,
 ) {
-    worker.node.hot.error(refusal.code);
+    worker.node.counters.error(refusal.code);
     if client.identity().is_none() {
         worker.node.metrics.auths.with_label_values(&[refusal.code.as_str()]).inc();
     }
-    asked.refused(refusal);
-    if asked.sends {
-        worker.node.hot.not_sent(refusal.code);
+    request.record_refusal(refusal);
+    if request.is_send {
+        worker.node.counters.send_refused(refusal.code);
     }
-    client.reply(&ServerFrame::Error { reference: asked.reference(), room, refusal });
+    client.reply(&ServerFrame::Error { reference: request.reference(), room, refusal });
     if refusal.code == tidings_shared::error::ErrorCode::RateLimited {
-        overstepped(worker, client);
+        count_exceeded_limit(worker, client);
     }
 }
 
-/// Counts that a connection ran against a limit, and closes one that does so all the time.
-fn overstepped(worker: &Worker, client: &Client) {
-    if client.overstepped(now_ms(), worker.node.abuse_per_minute) {
-        client.connection.close(CloseCode::Abuse.code(), "limits were run against too often");
+/// Counts that a connection exceeded a limit, and closes a connection that does so too often.
+fn count_exceeded_limit(worker: &Worker, client: &Client) {
+    if client.exceeds_abuse_limit(now_ms(), worker.node.abuse_per_minute) {
+        client.connection.close(CloseCode::Abuse.code(), "rate limits were exceeded too often");
     }
 }
 

@@ -1,4 +1,4 @@
-//! What the gateway's program does besides serving.
+//! The subcommands of the gateway's program, besides serving.
 
 use std::{net::SocketAddr, process::ExitCode};
 
@@ -8,8 +8,8 @@ use tidings_shared::{
         admin_address, load,
         problem::{Check, Problem},
     },
-    health::Asking,
-    program::{self, Aid},
+    health::HealthProbe,
+    program::{self, Describe},
 };
 
 use crate::config::GatewayConfig;
@@ -17,23 +17,23 @@ use crate::config::GatewayConfig;
 /// Subcommands.
 #[derive(Debug, Clone, Subcommand)]
 pub enum Task {
-    /// Ask the gateway that these settings describe how it is, on its operators' port: exit code 0 when it is ready
+    /// Ask the gateway that these settings describe for its health, on its admin port: exit code 0 when it is ready
     Health(Health),
     #[command(flatten)]
-    Aid(Aid),
+    Describe(Describe),
 }
 
-/// Whom to ask.
+/// The address of the gateway to ask.
 #[derive(Debug, Clone, Args)]
 pub struct Health {
-    /// Where clients connect
+    /// Listening address for clients
     #[arg(long, env = "TIDINGS_LISTEN", default_value = "127.0.0.1:8080", value_name = "ADDRESS")]
     pub listen: SocketAddr,
-    /// Where operators ask. Default: the public port + 10000
+    /// Address of the admin port. Default: the public port + 10000
     #[arg(long, env = "TIDINGS_ADMIN_LISTEN", value_name = "ADDRESS")]
     pub admin_listen: Option<SocketAddr>,
     #[command(flatten)]
-    pub asking: Asking,
+    pub probe: HealthProbe,
 }
 
 impl Check for Task {
@@ -42,23 +42,23 @@ impl Check for Task {
             Self::Health(health) => {
                 admin_address(health.listen, health.admin_listen).err().into_iter().collect()
             }
-            Self::Aid(aid) => aid.check(),
+            Self::Describe(describe) => describe.check(),
         }
     }
 }
 
-/// Does a task.
+/// Runs a subcommand.
 ///
 /// # Errors
-/// When it cannot be done, or the gateway is not well.
+/// When the subcommand fails, or the gateway is not healthy.
 pub fn run(task: &Task) -> anyhow::Result<ExitCode> {
     match task {
         Task::Health(health) => {
             let admin = admin_address(health.listen, health.admin_listen).map_err(anyhow::Error::msg)?;
-            Ok(health.asking.tell(admin))
+            Ok(health.probe.run(admin))
         }
-        Task::Aid(aid) => {
-            program::print(&aid.text(load::command::<GatewayConfig, Task>()))?;
+        Task::Describe(describe) => {
+            program::print(&describe.text(load::command::<GatewayConfig, Task>()))?;
             Ok(ExitCode::SUCCESS)
         }
     }

@@ -1,11 +1,11 @@
-//! One worker thread's chat: its hub, and the tasks that bring hints to it, refill rooms with holes and sweep idle
-//! ones. Sessions of the thread share it; nothing else touches its hub.
+//! The chat state of one worker thread: its hub, and the tasks that pass hints to it, refill rooms with holes and
+//! sweep rooms without hints. All sessions of the thread share it; only they and these tasks use its hub.
 
-mod late;
-mod people;
+mod late_delivery;
 mod presence;
 mod refill;
 mod typing;
+mod users;
 
 use std::{
     cell::{Cell, RefCell},
@@ -23,44 +23,44 @@ use tidings_shared::{
 use tokio::sync::{Semaphore, mpsc};
 
 use crate::{
-    bus::{Bus, Hint, Published, WorkerQueue},
+    bus::{Bus, Hint, PublishedRecord, WorkerQueue},
     hub::{Dispatch, Hub},
-    limits::{Allowances, Limit},
-    metrics::{Hot, Metrics},
+    limits::{Limit, RateLimits},
+    metrics::{CachedCounters, Metrics},
     presence::Presence,
     session::Client,
     transport::Frame,
 };
-pub use late::Late;
-use people::People;
-pub use typing::{Typing, Typist};
+pub use late_delivery::LateDeliveryDedup;
+pub use typing::{Typing, TypingState};
+use users::UserClients;
 
-/// Hints that may wait for a worker; above it they are dropped and all its rooms are refilled.
+/// Capacity of a worker's queue of hints. Above it hints are dropped, and all rooms of the worker are refilled.
 const HINT_QUEUE: usize = 16_384;
-/// Hints handled before other tasks of the thread get their turn.
+/// Hints that are handled before other tasks of the thread run.
 const HINTS_PER_TURN: usize = 128;
 
-/// Settings and parts that all workers of a node share.
+/// Settings and components that all workers of a node share.
 pub struct Node {
     pub bus: Arc<Bus>,
     pub verifier: Verifier,
-    /// What each user may do through this node.
-    pub allowances: Allowances,
-    /// A connection that runs against limits more often is closed.
+    /// The rate limits of each user on this node.
+    pub rate_limits: RateLimits,
+    /// A connection that exceeds limits more often than this is closed.
     pub abuse_per_minute: u32,
     pub receipts: Arc<Receipts>,
     pub typing: Arc<Typing>,
     pub presence: Arc<Presence>,
     pub metrics: Metrics,
-    pub hot: Hot,
-    pub late: Late,
+    pub counters: CachedCounters,
+    pub late_deliveries: LateDeliveryDedup,
     pub name: String,
     pub heartbeat_ms: u64,
     pub limits: Limits,
 }
 
 impl Node {
-    /// Takes one command off a user's allowance, else tells in how many milliseconds there will be one.
+    /// Takes one command from a user's bucket. If it is empty, returns the milliseconds to wait.
     ///
     /// # Errors
     /// Milliseconds to wait.
@@ -68,12 +68,12 @@ impl Node {
         self.allow_many(limit, user, NonZeroU32::MIN)
     }
 
-    /// Takes what so many commands are worth.
+    /// Takes a number of tokens from a user's bucket.
     ///
     /// # Errors
     /// Milliseconds to wait.
-    pub fn allow_many(&self, limit: Limit, user: &UserId, many: NonZeroU32) -> Result<(), u64> {
-        let allowed = self.allowances.take(limit, user, many);
+    pub fn allow_many(&self, limit: Limit, user: &UserId, cost: NonZeroU32) -> Result<(), u64> {
+        let allowed = self.rate_limits.take(limit, user, cost);
         if allowed.is_err() {
             self.metrics.limited.with_label_values(&[limit.name()]).inc();
         }
@@ -86,18 +86,18 @@ pub struct Worker {
     pub index: usize,
     pub node: Arc<Node>,
     pub hub: RefCell<Hub<Client>>,
-    people: RefCell<People>,
+    users: RefCell<UserClients>,
     snapshots: presence::Snapshots,
-    /// Changes of presence brought to this worker's connections so far.
+    /// The number of presence changes that were sent to this worker's connections.
     presence_rounds: Cell<u32>,
-    /// Refills that read at once; the others wait, so that a reconnect does not drown Redis in reads.
+    /// Limits how many refills read at the same time, so that a reconnect does not overload Redis.
     refills: Semaphore,
 }
 
 /// See [`Worker::refills`].
 const REFILLS_AT_ONCE: usize = 64;
 
-/// The two ends of a worker's queue: one for the bus, one for the worker.
+/// The two ends of a worker's queue: for the bus and for the worker.
 #[must_use]
 pub fn queue() -> (WorkerQueue, Inbox) {
     let (hints, receiver) = mpsc::channel(HINT_QUEUE);
@@ -112,14 +112,14 @@ pub struct Inbox {
 }
 
 impl Worker {
-    /// Starts the worker's tasks on the present thread.
+    /// Starts the worker's tasks on the current thread.
     #[must_use]
     pub fn start(index: usize, node: Arc<Node>, inbox: Inbox) -> Rc<Self> {
         let worker = Rc::new(Self {
             index,
             node,
             hub: RefCell::default(),
-            people: RefCell::default(),
+            users: RefCell::default(),
             snapshots: presence::Snapshots::default(),
             presence_rounds: Cell::new(0),
             refills: Semaphore::new(REFILLS_AT_ONCE),
@@ -130,7 +130,7 @@ impl Worker {
         worker
     }
 
-    /// Adds a replaying subscription; the id returned is the one that all subscriptions of the room share.
+    /// Adds a replaying subscription. All subscriptions of the room share the returned id.
     pub fn subscribe(&self, room: &RoomId, client: Rc<Client>) -> (RoomId, crate::hub::Subscription) {
         let mut hub = self.hub.borrow_mut();
         let rooms = hub.room_count();
@@ -141,7 +141,7 @@ impl Worker {
         subscribed
     }
 
-    /// Takes a subscription away, and the channel with the room's last one.
+    /// Removes a subscription. The last one of a room also unsubscribes the room's channel.
     pub fn unsubscribe(&self, room: &RoomId, subscription: crate::hub::Subscription) {
         let last = self.hub.borrow_mut().unsubscribe(room, subscription);
         if last {
@@ -150,8 +150,9 @@ impl Worker {
         }
     }
 
-    /// Gives up what removals have ended in the hub. To be called after each call of the hub that may end something.
-    pub fn give_up_ended(&self) {
+    /// Unsubscribes the rooms that ended in the hub because of removals. To be called after each hub method that may
+    /// end subscriptions.
+    pub fn release_ended(&self) {
         let ended = self.hub.borrow_mut().take_ended();
         self.node.metrics.revoked.inc_by(ended.subscriptions as u64);
         for room in &ended.rooms {
@@ -160,23 +161,23 @@ impl Worker {
         }
     }
 
-    /// Has a room refilled from Redis, unless nobody is live there or it is under way.
-    pub fn suspect(self: &Rc<Self>, room: &RoomId) {
-        let suspected = self.hub.borrow_mut().suspect(room);
-        if suspected {
+    /// Refills a room from Redis, unless no subscription is live or a refill runs.
+    pub fn request_refill(self: &Rc<Self>, room: &RoomId) {
+        let begun = self.hub.borrow_mut().begin_refill(room);
+        if begun {
             tokio::task::spawn_local(refill::refill(self.clone(), room.clone()));
         }
     }
 }
 
 impl Worker {
-    fn dispatch(self: &Rc<Self>, record: &Published, frame: &Frame) {
+    fn dispatch(self: &Rc<Self>, record: &PublishedRecord, frame: &Frame) {
         let outcome = self.hub.borrow_mut().dispatch(record, frame);
         if !record.membership().is_empty() {
-            self.give_up_ended();
+            self.release_ended();
         }
         if outcome == Dispatch::Delivered {
-            record.delivered();
+            record.mark_delivered();
         }
         if outcome == Dispatch::Refill {
             self.node.metrics.holes.inc();
@@ -188,31 +189,32 @@ impl Worker {
 }
 
 async fn follow(worker: Rc<Worker>, mut inbox: Inbox) {
-    let mut gathered = Vec::with_capacity(HINTS_PER_TURN);
+    let mut hints = Vec::with_capacity(HINTS_PER_TURN);
     loop {
         tokio::select! {
-            count = inbox.hints.recv_many(&mut gathered, HINTS_PER_TURN) => if count == 0 { return },
+            count = inbox.hints.recv_many(&mut hints, HINTS_PER_TURN) => if count == 0 { return },
             () = inbox.queue.wake.notified() => {}
         }
-        // What is followed by more is gathered in the outboxes and written together; what is alone goes at once.
-        let alone = gathered.len() == 1;
-        for hint in gathered.drain(..) {
+        // If more hints follow, their frames are queued in the outboxes and written together. A single frame is
+        // written at once.
+        let immediate = hints.len() == 1;
+        for hint in hints.drain(..) {
             match hint {
-                // It has no seq that would show what is missing before it: a removal of somebody whom it would reach.
+                // A live-only record cannot reveal a missed removal of one of its receivers, so it is dropped.
                 Hint::Record { record, .. } if record.is_live_only() && inbox.queue.may_have_missed() => {}
-                Hint::Record { record, frame } if alone => worker.dispatch(&record, &frame.alone()),
+                Hint::Record { record, frame } if immediate => worker.dispatch(&record, &frame.immediate()),
                 Hint::Record { record, frame } => worker.dispatch(&record, &frame),
-                Hint::User { user, told } => worker.tell(&user, &told),
+                Hint::User { user, event } => worker.send_event(&user, &event),
             }
         }
         if inbox.queue.refill.swap(false, Ordering::AcqRel) {
-            worker.hub.borrow_mut().missed();
-            if inbox.queue.doubt.swap(false, Ordering::AcqRel) {
-                worker.hub.borrow_mut().doubt_all();
+            worker.hub.borrow_mut().invalidate_reads();
+            if inbox.queue.marks_expired.swap(false, Ordering::AcqRel) {
+                worker.hub.borrow_mut().expire_all_marks();
             }
             let rooms: Vec<RoomId> = worker.hub.borrow().live_rooms().cloned().collect();
             for room in rooms {
-                worker.suspect(&room);
+                worker.request_refill(&room);
             }
         }
     }

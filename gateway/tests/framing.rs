@@ -1,16 +1,17 @@
-//! Our framing against an implementation that is not ours (tungstenite), both ways: random messages, fragments, masks,
-//! compressed and broken streams, arriving in random pieces. No socket: bytes in memory.
+//! Compares the transport's framing with an independent implementation (tungstenite) in both directions: random
+//! messages, fragments, masks, compressed and broken streams, which arrive in random pieces. Uses bytes in memory, no
+//! socket.
 
 #![allow(clippy::unwrap_used, reason = "everything here is a test or part of one")]
 
+#[path = "framing/reference.rs"]
+mod reference;
 #[path = "framing/strategies.rs"]
 mod strategies;
-#[path = "framing/theirs.rs"]
-mod theirs;
 
 use proptest::prelude::*;
+use reference::{frames, read, written};
 use strategies::{FrameOut, MAX, any_bytes, any_frames_out, any_messages, any_mutations, any_pieces};
-use theirs::{frames, read, written};
 use tidings_gateway::transport::{
     Frame,
     probe::{self, Seen, Terms, decode},
@@ -19,7 +20,7 @@ use tokio_tungstenite::tungstenite::protocol::Role;
 
 const TERMS: Terms = Terms { max_message_bytes: MAX, accept_binary: true, deflate: false };
 
-/// What the messages are, without fragments that do not end one.
+/// The messages, without the events of fragments that do not end one.
 fn messages(seen: Vec<Seen>) -> Vec<Seen> {
     seen.into_iter().filter(|seen| *seen != Seen::Part).collect()
 }
@@ -28,7 +29,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 1_000, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn what_they_write_as_a_client_we_read_as_it_was_meant(
+    fn client_frames_of_tungstenite_are_decoded_as_meant(
         messages_out in any_messages(),
         pieces in any_pieces(),
         pause in any::<bool>(),
@@ -40,7 +41,7 @@ proptest! {
     }
 
     #[test]
-    fn what_we_write_as_a_server_they_read_as_it_was_meant(
+    fn server_frames_are_decoded_by_tungstenite_as_meant(
         frames_out in any_frames_out(),
         pieces in any_pieces(),
     ) {
@@ -67,9 +68,10 @@ proptest! {
         prop_assert_eq!(seen, expected);
     }
 
-    // They let more pass than we do (lengths that are not in their shortest form, close codes); never less.
+    // Tungstenite accepts more than the transport (lengths that are not in their shortest form, close codes), never
+    // less.
     #[test]
-    fn whatever_we_let_pass_they_understand_in_the_same_way(
+    fn accepted_streams_are_decoded_alike_by_tungstenite(
         messages_out in any_messages(),
         mutations in any_mutations(),
         pieces in any_pieces(),
@@ -81,34 +83,34 @@ proptest! {
                 bytes[at] = value;
             }
         }
-        let ours = decode(TERMS, &bytes, &pieces, false);
-        let (theirs, refused) = read(&bytes, &pieces, Role::Server, MAX);
-        // Behind a close they read no more, and we are not asked to.
-        let mut ours_seen = messages(ours.seen);
-        if let Some(close) = ours_seen.iter().position(|seen| matches!(seen, Seen::Close(_))) {
-            ours_seen.truncate(close + 1);
-            prop_assert_eq!(theirs, ours_seen);
+        let transport = decode(TERMS, &bytes, &pieces, false);
+        let (reference, refused) = read(&bytes, &pieces, Role::Server, MAX);
+        // Tungstenite reads nothing after a close frame, and the transport need not.
+        let mut transport_seen = messages(transport.seen);
+        if let Some(close) = transport_seen.iter().position(|seen| matches!(seen, Seen::Close(_))) {
+            transport_seen.truncate(close + 1);
+            prop_assert_eq!(reference, transport_seen);
         } else {
-            prop_assert!(theirs.starts_with(&ours_seen), "{:?} and {:?}", theirs, ours_seen);
-            prop_assert!(ours.violation.is_some() || refused.is_none(), "they refuse what we took: {:?}", refused);
-            prop_assert!(ours.violation.is_some() || theirs == ours_seen);
+            prop_assert!(reference.starts_with(&transport_seen), "{:?} and {:?}", reference, transport_seen);
+            prop_assert!(transport.violation.is_some() || refused.is_none(), "tungstenite refuses what the transport accepted: {:?}", refused);
+            prop_assert!(transport.violation.is_some() || reference == transport_seen);
         }
     }
 
     #[test]
-    fn nothing_but_noise_is_never_understood_in_two_ways(bytes in any_bytes(), pieces in any_pieces()) {
-        let ours = decode(TERMS, &bytes, &pieces, false);
-        let (theirs, _) = read(&bytes, &pieces, Role::Server, MAX);
-        let mut ours_seen = messages(ours.seen);
-        if let Some(close) = ours_seen.iter().position(|seen| matches!(seen, Seen::Close(_))) {
-            ours_seen.truncate(close + 1);
+    fn random_bytes_are_decoded_alike_by_tungstenite(bytes in any_bytes(), pieces in any_pieces()) {
+        let transport = decode(TERMS, &bytes, &pieces, false);
+        let (reference, _) = read(&bytes, &pieces, Role::Server, MAX);
+        let mut transport_seen = messages(transport.seen);
+        if let Some(close) = transport_seen.iter().position(|seen| matches!(seen, Seen::Close(_))) {
+            transport_seen.truncate(close + 1);
         }
-        prop_assert!(theirs.starts_with(&ours_seen), "{:?} and {:?}", theirs, ours_seen);
+        prop_assert!(reference.starts_with(&transport_seen), "{:?} and {:?}", reference, transport_seen);
     }
 
-    // Their frames, our compression: they have none of their own.
+    // Frames by tungstenite, compression by the transport: tungstenite has none.
     #[test]
-    fn compressed_messages_are_read_whatever_their_fragments_and_masks(
+    fn compressed_messages_are_decoded_with_any_fragments_and_masks(
         texts in prop::collection::vec(("[a-zé€𝄞 ]{1,20}", 5..40usize), 1..5),
         cuts in prop::collection::vec(any::<prop::sample::Index>(), 0..4),
         masks in prop::collection::vec(any::<[u8; 4]>(), 1..5),

@@ -1,5 +1,5 @@
-//! The transport over real sockets: a server whose sessions do as they are told, and clients that may break
-//! every rule. Waits are bounded by seconds and never asserted tighter.
+//! The transport over real sockets: a server whose sessions execute test commands, and clients that may break every
+//! rule. Waits are limited by seconds, and no assertion is tighter.
 
 #![allow(clippy::unwrap_used, reason = "everything here is a test or part of one")]
 

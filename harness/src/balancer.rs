@@ -1,5 +1,5 @@
-//! The load balancer of a deployment: HAProxy with the configuration that is shipped (`deploy/haproxy`), in front of
-//! nodes of a test. TLS with a certificate for `localhost` that all clients of this process trust.
+//! The load balancer of a deployment in front of a test's nodes: HAProxy with the shipped configuration
+//! (`deploy/haproxy`). It uses TLS with a certificate for `localhost` that all clients of this process trust.
 
 use std::path::Path;
 use std::process::Command;
@@ -23,7 +23,7 @@ pub struct Balancer {
     _folder: Folder,
 }
 
-/// Its ports of 127.0.0.1.
+/// Its ports on 127.0.0.1.
 #[derive(Debug, Clone, Copy)]
 struct Listeners {
     http: u16,
@@ -35,13 +35,13 @@ impl Balancer {
     /// In front of two gateways and two persistence nodes, in this order.
     ///
     /// # Errors
-    /// When there are others than these, HAProxy is missing, or it does not find all of them ready.
+    /// When the stack has other nodes than these, HAProxy is missing, or not all nodes become ready.
     pub async fn of(stack: &Stack) -> Result<Balancer> {
         let ports = |nodes: &[Node]| -> Vec<Ports> { nodes.iter().map(Node::ports).collect() };
         Self::before(&ports(stack.gateways()), &ports(stack.persistence_nodes())).await
     }
 
-    /// In front of whatever listens there.
+    /// In front of these ports, whatever listens on them.
     ///
     /// # Errors
     /// As [`Balancer::of`].
@@ -73,7 +73,7 @@ impl Balancer {
         }
     }
 
-    /// The system behind it, as clients see it: one origin, with TLS.
+    /// The nodes as clients see them through the balancer: one origin, with TLS.
     pub fn nodes(&self, stack: &Stack) -> Nodes {
         Nodes { gateways: vec![self.ws()], persistence: vec![self.url()], ..Nodes::of(stack) }
     }
@@ -93,7 +93,7 @@ impl Balancer {
         self.listeners.http
     }
 
-    /// What it counts, in Prometheus' text format.
+    /// Its metrics in Prometheus' text format.
     ///
     /// # Errors
     /// When it does not answer.
@@ -101,7 +101,7 @@ impl Balancer {
         metrics(self.listeners.metrics).await
     }
 
-    /// What it has logged.
+    /// Its log.
     ///
     /// # Errors
     /// When the log cannot be read.
@@ -116,7 +116,7 @@ fn daemon(folder: &Path, listeners: Listeners, mut settings: Vec<(String, String
     settings.push(("HTTPS_BIND".to_owned(), bind(listeners.https)));
     settings.push(("METRICS_BIND".to_owned(), bind(listeners.metrics)));
     Daemon::new("haproxy", folder.join("haproxy.log"), Signal::SIGKILL, move || {
-        // Debian keeps it where only root looks.
+        // Debian installs it in a folder that is only in root's PATH.
         let path = std::env::var("PATH").unwrap_or_default() + ":/usr/sbin";
         let mut command = Command::new("haproxy");
         let configuration = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/haproxy/haproxy.cfg");
@@ -130,7 +130,7 @@ async fn metrics(port: u16) -> Result<String> {
     Ok(crate::http::get(&format!("http://127.0.0.1:{port}/metrics")).await?.text().await?)
 }
 
-/// Whether all servers were asked, and said that they are ready.
+/// Whether the balancer has checked all servers and found them ready.
 async fn finds_ready(port: u16, servers: usize) -> bool {
     let Ok(text) = metrics(port).await else { return false };
     let checked = |line: &&str| {

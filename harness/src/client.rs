@@ -1,5 +1,5 @@
-//! The WebSocket client of tests: sends what it is told, matches answers by ref, keeps events in order.
-//! Touches one connection. Promises to do nothing by itself: no retry, no reconnect, no cursor.
+//! The WebSocket client of tests: sends frames, matches answers by ref, keeps events in order. Touches one connection.
+//! It does nothing by itself: no retry, no reconnect, no cursor.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -27,7 +27,7 @@ pub use socket::{Closed, TokenBy};
 /// How long an answer may take. The server gives up after 30 s.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(40);
 
-/// Why a call of the client did not do what was asked.
+/// Why a call of the client failed.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum ClientError {
     /// The server answered with an `error` frame.
@@ -36,7 +36,6 @@ pub enum ClientError {
     /// The handshake was refused over HTTP.
     #[error("handshake refused with {status}: {body}")]
     Refused {
-        /// HTTP status.
         status: u16,
         /// The problem document.
         body: Value,
@@ -49,7 +48,7 @@ pub enum ClientError {
     /// Nothing came in time.
     #[error("nothing came in time: {0}")]
     Silent(String),
-    /// The connection broke, or what came was not what the protocol says.
+    /// The connection broke, or the server violated the protocol.
     #[error("{0}")]
     Broken(String),
 }
@@ -74,7 +73,7 @@ impl ClientError {
     }
 }
 
-/// An answer as it came.
+/// An answer, parsed and as text.
 type Raw = (ServerFrame, String);
 
 struct Shared {
@@ -92,7 +91,7 @@ pub struct Client {
     next_ref: AtomicU64,
 }
 
-/// Frames that answered no ref, in the order they came.
+/// Frames that are not answers, in the order of arrival.
 struct Inbox {
     held: VecDeque<ServerFrame>,
     incoming: mpsc::UnboundedReceiver<ServerFrame>,
@@ -107,8 +106,8 @@ impl Client {
         Self::connect_by(TokenBy::Header, ws, token).await
     }
 
-    /// The same, and speaks compressed messages (permessage-deflate) where the server agrees. With
-    /// `TIDINGS_TEST_DEFLATE=1` in the environment every client does.
+    /// Like [`Client::connect`], but offers compression (permessage-deflate). With `TIDINGS_TEST_DEFLATE=1` in the
+    /// environment every client offers it.
     ///
     /// # Errors
     /// When the server refuses.
@@ -116,7 +115,7 @@ impl Client {
         Self::connect_with(TokenBy::Header, ws, token, &[(socket::EXTENSIONS, OFFER.to_owned())]).await
     }
 
-    /// Connects with the token as told; waits for `connected` unless there is no token.
+    /// Connects and sends the token in this way; waits for `connected` unless there is no token.
     ///
     /// # Errors
     /// When the server refuses.
@@ -124,7 +123,7 @@ impl Client {
         Self::connect_with(by, ws, token, &[]).await
     }
 
-    /// The same with more headers (`origin`, `sec-websocket-protocol`, …).
+    /// Like [`Client::connect_by`], with further headers (`origin`, `sec-websocket-protocol`, …).
     ///
     /// # Errors
     /// When the server refuses.
@@ -148,7 +147,7 @@ impl Client {
                         Incoming::Closed(closed) => break closed,
                     }
                 };
-                // Answers the close, so that the server's side ends cleanly too.
+                // Reads to the end, which answers the close frame, so that the server's side ends cleanly too.
                 while stream.next().await.is_some_and(|message| message.is_ok()) {}
                 shared.closed.send_replace(Some(closed));
                 shared.waiting().clear();
@@ -177,7 +176,7 @@ impl Client {
         }
     }
 
-    /// What the server said at connecting.
+    /// The `connected` frame of this connection.
     ///
     /// # Panics
     /// When connected by [`TokenBy::Nothing`].
@@ -185,7 +184,7 @@ impl Client {
         self.connected.as_ref().expect("connected with a token")
     }
 
-    /// Sends a frame with a fresh ref and returns its answer, the typed and the plain one.
+    /// Sends a frame with a fresh ref and returns its answer, typed and as JSON.
     ///
     /// # Errors
     /// When the answer is `error`, or does not come.
@@ -204,7 +203,7 @@ impl Client {
         }
     }
 
-    /// Sends text as it is.
+    /// Sends text unchanged.
     ///
     /// # Errors
     /// When the connection is gone.
@@ -212,7 +211,7 @@ impl Client {
         self.send_message(Message::text(text)).await
     }
 
-    /// Sends JSON as it is, without a ref of ours.
+    /// Sends JSON unchanged, without adding a ref.
     ///
     /// # Errors
     /// When the connection is gone.
@@ -232,10 +231,10 @@ impl Client {
         }
     }
 
-    /// The next frame that answered no ref.
+    /// The next frame that is not an answer.
     ///
     /// # Errors
-    /// When none comes within `patience`, or the connection ended and all were taken.
+    /// When none comes within `patience`, or the connection has ended and all frames were taken.
     pub async fn next_event(&self, patience: Duration) -> Result<ServerFrame, ClientError> {
         let mut inbox = self.inbox.lock().await;
         if let Some(frame) = inbox.held.pop_front() {
@@ -248,8 +247,8 @@ impl Client {
         }
     }
 
-    /// The next frame that tells of a room's log: an event of it, `room:caught_up` or `room:gap`. What is live only,
-    /// and what is told to all connections of a user, is passed over.
+    /// The next frame about a room's log: an event, `room:caught_up` or `room:gap`. Live-only frames and notices for
+    /// all connections of a user are skipped.
     ///
     /// # Errors
     /// As [`Client::next_event`].
@@ -334,7 +333,8 @@ impl Shared {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// To whoever waits for its ref, else to the queue: a second answer to one ref shows up there.
+    /// Passes a frame to the caller that waits for its ref, else to the queue. A second answer to a ref lands in the
+    /// queue.
     fn sort(&self, text: String, events: &mpsc::UnboundedSender<ServerFrame>) {
         let frame = ServerFrame::parse(&text).unwrap_or_else(|error| {
             ServerFrame::Other(json!({ "not json": text, "error": error.to_string() }))
@@ -342,7 +342,7 @@ impl Shared {
         let reference = serde_json::from_str::<Head>(&text).ok().and_then(|head| head.reference);
         let waiting = reference.and_then(|reference| self.waiting().remove(reference.as_ref()));
         match waiting {
-            // Nobody takes it when the test gave up on the answer.
+            // The receiver is gone if the test has stopped waiting for the answer.
             Some(waiting) => drop(waiting.send((frame, text))),
             None => drop(events.send(frame)),
         }

@@ -1,5 +1,5 @@
-//! Client ids that know when they were made: UUIDv7 with the fraction of the millisecond in `rand_a`
-//! (RFC 9562, 6.2, method 3), so that whoever receives a message knows how long it was under way.
+//! Client ids that contain their creation time: UUIDv7 with the fraction of the millisecond in `rand_a`
+//! (RFC 9562, 6.2, method 3), so that the receiver of a message can compute its latency.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -16,7 +16,7 @@ fn client_id_at(since_1970: Duration) -> String {
     uuid::Builder::from_unix_timestamp_millis(milliseconds, &random).into_uuid().to_string()
 }
 
-/// When a client id of ours was made, since 1970; `None` for anybody else's.
+/// When one of these client ids was made, since 1970; `None` for other client ids.
 pub fn made_at(client_id: &str) -> Option<Duration> {
     let uuid = uuid::Uuid::try_parse(client_id).ok().filter(|uuid| uuid.get_version_num() == 7)?;
     let bits = uuid.as_u128();
@@ -35,7 +35,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_client_id_tells_when_it_was_made_to_a_microsecond() {
+    fn client_id_contains_its_creation_time_to_a_microsecond() {
         let at = Duration::new(1_700_000_000, 123_456_789);
         let told = made_at(&client_id_at(at)).unwrap();
         assert!(at.abs_diff(told) < Duration::from_micros(1), "{told:?}");

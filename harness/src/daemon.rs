@@ -1,6 +1,6 @@
-//! A server we started: known by pid, killed, paused and started again at will, ended on drop.
-//! Touches the child and its log file only. Promises that a child is reaped before it is forgotten, and
-//! that the watchdog ends it when we cannot.
+//! A server process that we started: it can be killed, paused and started again, and it ends on drop.
+//! Touches the child and its log file only. Guarantees that a child is reaped before it is forgotten, and that the
+//! watchdog ends it if we cannot.
 
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Seek, SeekFrom};
@@ -14,12 +14,12 @@ use anyhow::{Context, Result, bail};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-/// How long a server may take to end by its gentle signal on drop before it is killed.
+/// How long a server may take to end after its signal on drop before it is killed.
 const DROP_PATIENCE: Duration = Duration::from_secs(5);
 
 type Launch = dyn Fn() -> Command + Send + Sync;
 
-/// One server program under our care.
+/// One server process.
 pub struct Daemon {
     name: String,
     launch: Box<Launch>,
@@ -29,8 +29,8 @@ pub struct Daemon {
 }
 
 impl Daemon {
-    /// Describes a server; `launch` builds the command of each start, `ending` is the signal that ends it
-    /// without a trace (what drop and the watchdog use).
+    /// Describes a server. `launch` builds the command of each start; `ending` is the signal with which drop and the
+    /// watchdog end it.
     pub fn new(
         name: impl Into<String>,
         log: impl Into<PathBuf>,
@@ -90,14 +90,14 @@ impl Daemon {
     pub fn kill(&self) {
         let mut slot = self.slot();
         if let Some(child) = slot.as_mut() {
-            // It may have ended by itself; then there is nobody to kill.
+            // The kill fails if the process has ended by itself.
             let _ = child.kill();
             let _ = child.wait();
         }
         self.release(&mut slot);
     }
 
-    /// SIGSTOP: it stands still, its sockets stay open.
+    /// SIGSTOP: the process stops, its sockets stay open.
     ///
     /// # Errors
     /// When it does not run.
@@ -105,7 +105,7 @@ impl Daemon {
         self.signal(Signal::SIGSTOP)
     }
 
-    /// SIGCONT: it goes on.
+    /// SIGCONT: the process continues.
     ///
     /// # Errors
     /// When it does not run.
@@ -113,7 +113,7 @@ impl Daemon {
         self.signal(Signal::SIGCONT)
     }
 
-    /// Sends `signal` and waits for the end; what is not gone after `patience` is killed.
+    /// Sends `signal` and waits for the end; kills the process after `patience`.
     ///
     /// # Errors
     /// When it had to be killed.
@@ -121,7 +121,7 @@ impl Daemon {
         if self.signal(signal).is_err() {
             return Ok(());
         }
-        // A paused server takes its signal only when it goes on.
+        // A paused process handles the signal only after it continues.
         let _ = self.resume();
         let deadline = Instant::now() + patience;
         while self.pid().is_some() {
@@ -135,7 +135,7 @@ impl Daemon {
         Ok(())
     }
 
-    /// Waits until `ready` says so.
+    /// Waits until `ready` returns true.
     ///
     /// # Errors
     /// When it ends, or is not ready within `patience`: with the last lines of its log.
@@ -160,12 +160,12 @@ impl Daemon {
         }
     }
 
-    /// Where its output goes.
+    /// The file with its output.
     pub fn log(&self) -> &Path {
         &self.log
     }
 
-    /// The last 4 KiB of its output, with its name and place.
+    /// The last 4 KiB of its output, with its name and path.
     pub fn log_tail(&self) -> String {
         log_tail(&self.log)
     }
@@ -176,7 +176,7 @@ impl Daemon {
 
     fn release(&self, slot: &mut Option<Child>) {
         if let Some(child) = slot.take() {
-            // Without a watchdog there is nothing to tell it.
+            // This fails if there is no watchdog.
             let _ = crate::watchdog::forget(short(self.ending), child.id());
         }
     }
@@ -185,7 +185,7 @@ impl Daemon {
 impl Drop for Daemon {
     fn drop(&mut self) {
         if self.ending != Signal::SIGKILL && self.signal(self.ending).is_ok() {
-            // A paused server takes its signal only when it goes on.
+            // A paused process handles the signal only after it continues.
             let _ = self.resume();
             let deadline = Instant::now() + DROP_PATIENCE;
             while self.pid().is_some() && Instant::now() < deadline {
@@ -196,7 +196,7 @@ impl Drop for Daemon {
     }
 }
 
-/// The last 4 KiB of a log, headed by its place.
+/// The last 4 KiB of a log, after its path.
 pub(crate) fn log_tail(log: &Path) -> String {
     let read = || -> std::io::Result<String> {
         let mut file = File::open(log)?;

@@ -1,12 +1,12 @@
-//! Compressed WebSocket messages as a client makes and reads them (RFC 7692), each for itself.
-//! Touches nothing. Compressor and inflater are per thread, so that thousands of clients cost no more.
+//! Compressed WebSocket messages of a client (RFC 7692), without a context between messages.
+//! Touches nothing. There is one compressor and inflater per thread, so thousands of clients need no more.
 
 use std::cell::RefCell;
 use std::io::{Error, Result};
 
 use flate2::{Compress, Compression, Decompress, FlushCompress, FlushDecompress, Status};
 
-/// What a client offers to speak so.
+/// The extension offer of a client.
 pub const OFFER: &str = "permessage-deflate; client_max_window_bits";
 /// The bit of a frame's first byte that marks a compressed message.
 pub const COMPRESSED: u8 = 0x40;
@@ -21,7 +21,7 @@ thread_local! {
     static DECOMPRESS: RefCell<Decompress> = RefCell::new(Decompress::new(false));
 }
 
-/// The payload of the compressed message.
+/// Compresses a message; returns the payload.
 ///
 /// # Panics
 /// When the compressor fails, which it does not for any input.
@@ -39,10 +39,10 @@ pub fn deflated(text: &[u8]) -> Vec<u8> {
     })
 }
 
-/// What the payload of a compressed message was.
+/// Inflates the payload of a compressed message.
 ///
 /// # Errors
-/// When it is no DEFLATE of its own, or comes to more than 16 MiB.
+/// When it is not a complete DEFLATE stream, or is larger than 16 MiB.
 pub fn inflated(payload: &[u8]) -> Result<Vec<u8>> {
     let whole = [payload, &TAIL].concat();
     DECOMPRESS.with_borrow_mut(|engine| {
@@ -72,7 +72,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_was_deflated_inflates_to_the_same_at_every_size() {
+    fn deflated_message_inflates_to_itself_at_every_size() {
         for size in [0, 1, 100, 5_000, 70_000, 1_000_000] {
             let text = b"now and then and now and then ".repeat(size / 30 + 1)[..size].to_vec();
             assert_eq!(inflated(&deflated(&text)).unwrap(), text, "{size} bytes");
@@ -82,7 +82,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_deflate_is_an_error() {
+    fn invalid_deflate_data_is_an_error() {
         assert!(inflated(b"{\"type\":\"pong\"}").is_err());
         assert!(inflated(&[0xf3, 0x48, 0xcd, 0xc9, 0xc9, 0x07, 0x00]).is_err(), "a stream of its own end");
     }

@@ -1,5 +1,5 @@
-//! The developer's own system: started, looked at and stopped by `./dev`. Touches `.dev/` and the
-//! processes it started, each checked to be really ours before it is signalled.
+//! The developer's local system, which `./dev` starts, shows and stops. Touches `.dev/` and the processes it started;
+//! each process is checked to be really ours before it is signalled.
 
 mod demo;
 pub mod detached;
@@ -22,12 +22,12 @@ pub const FIRST_PORT: u16 = 8080;
 const ADMIN_OFFSET: u16 = 10_000;
 const INTERNAL_OFFSET: u16 = 20_000;
 
-/// The folder `.dev` and what lies in it.
+/// The folder `.dev`.
 #[derive(Debug, Clone)]
 pub struct Home(PathBuf);
 
 impl Home {
-    /// Takes `folder`, making it when it is not there.
+    /// Uses `folder`, and creates it if it does not exist.
     ///
     /// # Errors
     /// When it cannot be made.
@@ -52,7 +52,7 @@ impl Home {
         self.0.join("postgres")
     }
 
-    /// Only one `up`, `down` or `reset` at a time; held as long as the value.
+    /// Takes the lock that allows only one `up`, `down` or `reset` at a time; dropping the file releases it.
     ///
     /// # Errors
     /// When the lock file cannot be made.

@@ -1,5 +1,5 @@
-//! The whole system under load while everything around it breaks, by a schedule that a seed draws; and the verdict on
-//! the history of it. Touches what it started itself, on 127.0.0.1.
+//! Runs a whole system under load while faults happen, on a schedule from a seed, and checks the recorded history.
+//! Touches only what it started itself, on 127.0.0.1.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use rand::rngs::StdRng;
 use serde::Serialize;
 
 use crate::Stack;
-use crate::history::{self, Asked, Checked, History, Outcome, Rule, Violation};
+use crate::history::{self, Asked, ChangeOutcome, Checked, History, Rule, Violation};
 
 mod act;
 mod bounds;
@@ -19,38 +19,38 @@ mod clock;
 mod crowd;
 mod fault;
 mod load;
+mod misbehaving;
 mod postgres;
 mod sound;
-mod strangers;
 mod world;
 
 pub use fault::{Fault, LinkFault, Part};
-use strangers::Strangers;
+use misbehaving::MisbehavingClients;
 pub use world::World;
 
 const SETTLE_PATIENCE: Duration = Duration::from_secs(120);
-/// Violations whose story is told.
-const STORIES: usize = 3;
+/// Violations that are reported with their story.
+const MAX_STORIES: usize = 3;
 
-/// What to run.
+/// The plan of a run.
 #[derive(Debug, Clone)]
 pub struct Plan {
-    /// Draws the people's choices, and the faults where none are given.
+    /// Seed of the users' choices, and of the faults if none are given.
     pub seed: u64,
-    /// How long faults are begun.
+    /// How long faults are injected.
     pub duration: Duration,
-    /// These, one after the other and over again; empty: random ones.
+    /// These faults, one after the other, repeatedly; empty: random faults.
     pub faults: Vec<Fault>,
-    /// Messages a second, of all together.
+    /// Messages per second of all users together.
     pub rate: u32,
-    /// How long everybody has to come to rest once nothing is broken any more.
+    /// How long the system may take to settle after the last fault.
     pub settle: Duration,
-    /// Settings of all nodes beside the usual.
+    /// Additional settings of all nodes.
     pub settings: Vec<(String, String)>,
 }
 
 impl Plan {
-    /// Random faults for this time at 300 messages a second.
+    /// Random faults for this time at 300 messages per second.
     pub fn random(seed: u64, duration: Duration) -> Plan {
         Plan { seed, duration, faults: Vec::new(), rate: 300, settle: SETTLE_PATIENCE, settings: Vec::new() }
     }
@@ -61,43 +61,43 @@ impl Plan {
     }
 }
 
-/// What came of it.
+/// The result of a run.
 #[derive(Debug, Clone, Default, Serialize)]
-pub struct Report {
+pub struct FaultReport {
     /// The seed.
     pub seed: u64,
     /// From the first message to the last.
     pub seconds: f64,
     /// Faults that were injected.
     pub faults: Vec<String>,
-    /// Answers `stored`.
+    /// Number of answers `stored`.
     pub stored: u64,
-    /// Answers `accepted` alone.
+    /// Number of answers `accepted` without a later `stored`.
     pub accepted: u64,
-    /// Of those, lost and told so.
+    /// How many of these were lost, and reported as lost to their senders.
     pub given_up: u64,
-    /// Messages that were answered from the begin of the first fault to the end of the last. What waited then is
-    /// answered once nothing is broken any more, and shows nothing of what went on before.
+    /// Messages that were answered between the begin of the first fault and the end of the last. Later answers do not
+    /// show whether the system worked during the faults.
     pub answered: u64,
     /// From the begin of the first fault to the end of the last.
     pub fault_seconds: f64,
-    /// From then on, until everybody was at rest.
+    /// From then until the system was settled.
     pub settle_seconds: f64,
-    /// Edits, deletes and reactions that were answered `stored`, by the event that they make.
+    /// Edits, deletes and reactions that were answered `stored`, by the kind of their events.
     pub changes: BTreeMap<String, u64>,
-    /// Events that listeners held at the end.
+    /// Events that listeners had at the end.
     pub deliveries: u64,
-    /// Gaps told.
+    /// Number of `room:gap` frames.
     pub gaps: u64,
-    /// Times a listener was told of a new epoch, by a gap or, where storage had all that was lost, without.
+    /// How often a listener got a new epoch: by a gap or, if PostgreSQL had everything that Redis lost, without a gap.
     pub new_epochs: u64,
     /// Connections made.
     pub connections: u64,
-    /// Everybody came to rest.
+    /// Whether the system settled.
     pub at_rest: bool,
-    /// How often rules were broken.
+    /// Number of violations.
     pub violations: usize,
-    /// Which.
+    /// The rules that were broken.
     pub broken: BTreeSet<Rule>,
     /// The most bytes that were queued for the connections of one gateway.
     pub max_outbox_bytes: u64,
@@ -107,21 +107,21 @@ pub struct Report {
     pub max_growth_bytes: BTreeMap<String, u64>,
     /// Connections that gateways closed, by code.
     pub closes: BTreeMap<String, u64>,
-    /// What clients were told that behave badly, and what they did.
+    /// What misbehaving clients did, and how they were answered.
     pub strangers: BTreeMap<String, u64>,
-    /// The first few, in words, with what happened around them.
+    /// The first violations in words, with the events around them.
     pub stories: Vec<String>,
-    /// Why the run came to no verdict, if it did not.
+    /// Why the run has no verdict, if so.
     pub error: Option<String>,
 }
 
-impl Report {
-    /// Of a run that came to no verdict.
-    pub fn of_none(seed: u64, error: &anyhow::Error) -> Report {
-        Report { seed, error: Some(format!("{error:#}")), ..Report::default() }
+impl FaultReport {
+    /// The report of a run without a verdict.
+    pub fn of_none(seed: u64, error: &anyhow::Error) -> FaultReport {
+        FaultReport { seed, error: Some(format!("{error:#}")), ..FaultReport::default() }
     }
 
-    /// Whether it shows that no rule was broken.
+    /// Whether the run has a verdict and no rule was broken.
     pub fn is_good(&self) -> bool {
         self.error.is_none() && self.violations == 0
     }
@@ -130,13 +130,13 @@ impl Report {
 /// Runs a plan.
 ///
 /// # Errors
-/// When the system does not start, nothing flows in it, or what it has stored cannot be read.
-pub async fn run(plan: &Plan) -> Result<Report> {
+/// When the system does not start, no message flows, or the stored data cannot be read.
+pub async fn run(plan: &Plan) -> Result<FaultReport> {
     let world = World::start(plan).await?;
     let history = History::default();
     let mut load = load::Load::start(&world, plan, history.clone()).await?;
     load.until_flowing().await?;
-    let strangers = Arc::new(Strangers::start(&world, load.rooms()).await?);
+    let misbehaving = Arc::new(MisbehavingClients::start(&world, load.rooms()).await?);
     let rooms = load.rooms().to_vec();
     let monitor = bounds::Monitor::start(Arc::clone(&world.stack));
 
@@ -157,8 +157,8 @@ pub async fn run(plan: &Plan) -> Result<Report> {
             (None, _) => break,
         };
         begun.push((history.now(), fault.to_string()));
-        if let Err(error) = act::act(&world, &strangers, &fault).await {
-            // What was seen so far is judged all the same.
+        if let Err(error) = act::act(&world, &misbehaving, &fault).await {
+            // The history so far is checked nevertheless.
             failed = Some(format!("{fault} could not be carried out or mended: {error:#}"));
             break;
         }
@@ -176,7 +176,7 @@ pub async fn run(plan: &Plan) -> Result<Report> {
     let mut broken = load.broken();
     broken.extend(failed);
     let mut unsound = load.unsound();
-    unsound.extend(strangers.broken());
+    unsound.extend(misbehaving.broken());
     unsound.extend(sound::panics(&world.stack)?);
     let seen = monitor.finish().await?;
     match settled {
@@ -198,14 +198,14 @@ pub async fn run(plan: &Plan) -> Result<Report> {
     violations.extend(seen.violations());
     ensure!(checked.stored > 0, "nothing was sent");
     let stories =
-        violations.iter().take(STORIES).map(|broken| history::story(&entries, broken, &begun)).collect();
+        violations.iter().take(MAX_STORIES).map(|broken| history::story(&entries, broken, &begun)).collect();
     let mut report = report(plan.seed, settled_at.as_secs_f64(), begun, &checked, &violations, stories);
     report.answered = answered;
     report.fault_seconds = (settles_from - faults_from).as_secs_f64();
     report.settle_seconds = (settled_at - settles_from).as_secs_f64();
     report.changes = made(&asked);
     report.at_rest = at_rest;
-    report.strangers = strangers.told();
+    report.strangers = misbehaving.told();
     report.max_outbox_bytes = seen.outbox_bytes;
     report.max_resident_bytes = seen.resident_bytes;
     report.max_growth_bytes = seen.growth_bytes;
@@ -213,10 +213,10 @@ pub async fn run(plan: &Plan) -> Result<Report> {
     Ok(report)
 }
 
-/// How many changes were answered `stored`, by the event that they make.
+/// How many changes were answered `stored`, by the kind of their events.
 fn made(asked: &[Asked]) -> BTreeMap<String, u64> {
     let mut made = BTreeMap::new();
-    for asked in asked.iter().filter(|asked| matches!(asked.outcome, Outcome::Stored(_))) {
+    for asked in asked.iter().filter(|asked| matches!(asked.outcome, ChangeOutcome::Stored(_))) {
         *made.entry(asked.change.kind().to_owned()).or_default() += 1;
     }
     made
@@ -229,10 +229,10 @@ fn report(
     checked: &Checked,
     violations: &[Violation],
     stories: Vec<String>,
-) -> Report {
+) -> FaultReport {
     let faults = begun.into_iter().map(|(_, what)| what).filter(|what| !what.ends_with(": over")).collect();
     let Checked { stored, accepted, given_up, deliveries, gaps, new_epochs, connections, .. } = *checked;
-    Report {
+    FaultReport {
         seed,
         seconds,
         faults,
@@ -246,11 +246,11 @@ fn report(
         violations: violations.len(),
         broken: violations.iter().map(|violation| violation.rule).collect(),
         stories,
-        ..Report::default()
+        ..FaultReport::default()
     }
 }
 
-/// What a stack for faults is: two of each, proxies everywhere, leases that run out in seconds.
+/// A stack for faults: two nodes of each service, proxies everywhere, leases of a few seconds.
 async fn stack(settings: &[(String, String)]) -> Result<Arc<Stack>> {
     let mut builder = Stack::builder()
         .gateways(2)
@@ -272,18 +272,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_run_that_breaks_a_rule_or_comes_to_no_verdict_is_not_good() {
-        let good = Report { seed: 3, ..Report::default() };
+    fn run_with_a_violation_or_without_a_verdict_is_not_good() {
+        let good = FaultReport { seed: 3, ..FaultReport::default() };
         assert!(good.is_good());
-        assert!(!Report { violations: 1, ..good }.is_good());
-        let none = Report::of_none(3, &anyhow::anyhow!("nothing flows"));
+        assert!(!FaultReport { violations: 1, ..good }.is_good());
+        let none = FaultReport::of_none(3, &anyhow::anyhow!("nothing flows"));
         assert!(!none.is_good() && none.error.as_deref() == Some("nothing flows"));
     }
 
     #[test]
-    fn only_changes_that_were_answered_stored_are_counted() {
+    fn only_changes_with_answer_stored_are_counted() {
         let changes = history::Changes::default();
-        for outcome in [Outcome::Stored(2), Outcome::Unknown, Outcome::Refused(String::new())] {
+        for outcome in
+            [ChangeOutcome::Stored(2), ChangeOutcome::Unknown, ChangeOutcome::Refused(String::new())]
+        {
             let number = changes.ask("r", "alice", 1, history::Change::Delete);
             changes.answer(number, outcome);
         }

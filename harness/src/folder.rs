@@ -1,11 +1,11 @@
-//! A private folder of a test: made in the temp folder, gone with its value, or with its owner.
+//! A private temporary folder of a test.
 
 use std::path::Path;
 
 use anyhow::{Context, Result};
 use tempfile::TempDir;
 
-/// A folder that is removed on drop, and by the watchdog when the owner is killed.
+/// A folder that is removed on drop, and by the watchdog if the process is killed.
 #[derive(Debug)]
 pub struct Folder(TempDir);
 

@@ -1,5 +1,5 @@
-//! What the server sends, as typed frames. Written from the protocol page alone, not from the services'
-//! own types, so that a mistake there is seen here.
+//! The server's frames as types. Written only from the protocol page and not from the services' types, so that mistakes
+//! in those are noticed.
 
 use std::borrow::Cow;
 
@@ -7,7 +7,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-/// A place in a room's log in one life of Redis's data.
+/// A position in a room's log and its epoch.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Cursor {
     /// Opaque.
@@ -21,7 +21,7 @@ pub struct Cursor {
 pub struct Connected {
     /// Id of the connection.
     pub connection: String,
-    /// Who the token is of.
+    /// The user of the token.
     pub user: String,
     /// Display name.
     pub name: Option<String>,
@@ -61,7 +61,7 @@ pub struct Ack {
     pub at: String,
     /// `accepted` or `stored`.
     pub stage: String,
-    /// Whether the client id was taken before.
+    /// Whether the client id was accepted before.
     pub duplicate: bool,
     /// Message id.
     pub id: Option<String>,
@@ -79,7 +79,7 @@ pub struct ErrorFrame {
     pub code: String,
     /// For people.
     pub message: String,
-    /// Finer than the code.
+    /// Finer cause within the code.
     pub reason: Option<String>,
     /// Which field was wrong.
     pub field: Option<String>,
@@ -196,7 +196,7 @@ pub struct MessageVoid {
     pub room: String,
     /// Its own place in the log.
     pub seq: u64,
-    /// What counts for nothing.
+    /// The seq of the record that is void.
     pub target: u64,
     /// Its client id.
     pub client_id: Option<String>,
@@ -204,7 +204,7 @@ pub struct MessageVoid {
     pub reason: String,
     /// Where the message stands.
     pub of: Option<u64>,
-    /// The message to read again: what counts for nothing was to change it.
+    /// The message to read again, if the void record was a change of it.
     pub message: Option<u64>,
 }
 
@@ -236,7 +236,7 @@ pub enum ServerFrame {
     Void(MessageVoid),
     /// Reconnect after this delay.
     Draining(Draining),
-    /// Any other log event (it has a `seq`), or any other frame; also one that broke its own shape.
+    /// Any other log event (it has a `seq`), or any other frame; also a malformed one.
     Other(Value),
 }
 
@@ -285,7 +285,7 @@ impl ServerFrame {
     }
 }
 
-/// What tells frames and answers apart.
+/// The fields that distinguish frames and answers.
 #[derive(Debug, Deserialize)]
 pub(crate) struct Head<'a> {
     #[serde(rename = "type", borrow, default)]
@@ -294,7 +294,7 @@ pub(crate) struct Head<'a> {
     pub(crate) reference: Option<Cow<'a, str>>,
 }
 
-/// Where a frame is read from: text on the wire, or JSON out of a page.
+/// The source of a frame: text from the wire, or JSON from a page.
 trait Source {
     fn typed<T: DeserializeOwned>(&self) -> Option<T>;
     fn value(self) -> Value;
@@ -336,7 +336,7 @@ fn read(kind: &str, source: impl Source) -> ServerFrame {
     frame.unwrap_or_else(|| ServerFrame::Other(source.value()))
 }
 
-/// The types that stand in a room's log. `room:removed` has a `seq` too, but is not of the log.
+/// Whether this type is an event of a room's log. `room:removed` has a `seq` too, but is not in the log.
 fn is_log_event(kind: &str) -> bool {
     matches!(kind, "void" | "member:added" | "member:changed" | "member:removed" | "room:updated")
         || kind.starts_with("message:")

@@ -1,6 +1,6 @@
-//! The history of one run: what every client sent, was answered and received, with times and connections, and what is
-//! stored at the end; and the rules that all of it must keep together.
-//! The rules look at nothing else: not at how the system works, and not at what a client made of what it received.
+//! The history of one run: everything that clients sent and received, with times and connections, and the stored data
+//! at the end; and the rules that it must satisfy. The rules use nothing else: not the internals of the system, and not
+//! the clients' interpretation.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -17,11 +17,11 @@ mod sends;
 mod stored;
 mod story;
 
-pub use changes::{Asked, Change, Changes, Outcome, Reactions, check_changes, read_reactions};
+pub use changes::{Asked, Change, ChangeOutcome, Changes, Reactions, check_changes, read_reactions};
 pub use stored::{Stored, StoredEvent, read_stored};
 pub use story::story;
 
-/// What stands, or is said to stand, at a place of a room's log.
+/// An event at a position of a room's log.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Event {
     /// Its place.
@@ -30,14 +30,14 @@ pub struct Event {
     pub kind: String,
     /// Id of the message, of `message:new`.
     pub id: String,
-    /// The client id; empty where the wire does not tell it.
+    /// The client id; empty if the frame has none.
     pub client_id: String,
-    /// Text of a message; of others what they are about, in words that both the wire and the database give.
+    /// The text of a message; for other events a description that frames and the database have in common.
     pub about: String,
 }
 
 impl Event {
-    /// The event that a frame brings; `None`: it is no log event.
+    /// The event of a frame; `None`: it is not a log event.
     pub fn of(frame: &ServerFrame) -> Option<Event> {
         let (_, seq) = frame.place()?;
         let kind = frame.kind().to_owned();
@@ -68,25 +68,25 @@ impl Event {
     }
 }
 
-/// What a sender was told of a message.
+/// The answer to a sent message.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Answer {
+pub enum AckOutcome {
     /// It is stored at this place, with this id.
     Stored { seq: u64, id: String },
     /// It was accepted at this place of this epoch.
     Accepted { epoch: String, seq: u64, id: String },
-    /// Not, with this code; when it may be tried again it is.
+    /// It was refused with this code; `finally`: a retry makes no sense.
     Refused { code: String, finally: bool },
 }
 
-/// Something that a client did or that happened to it.
+/// Something that a client did or received.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum What {
-    /// A connection stands from here on.
+    /// The connection is open.
     Connected,
-    /// It is gone.
+    /// The connection ended.
     Lost,
-    /// It asks for the room, from its cursor on.
+    /// The client joins the room, after its cursor.
     Joining(Option<Cursor>),
     /// The answer, with the room's head.
     Joined(Cursor),
@@ -96,30 +96,30 @@ pub enum What {
     CaughtUp(Cursor),
     /// `room:gap`
     Gap { after: u64, head: Cursor },
-    /// A page of the log that fills a gap: what is above `after`, up to `next`, asked for up to `upto`.
+    /// A page of the log that fills a gap: the events above `after` up to `next`; `upto` was requested.
     Page { after: u64, upto: u64, next: u64, events: Vec<Arc<Event>> },
-    /// A message goes out, or goes out again.
+    /// The client sends a message, or repeats it.
     Sent { client_id: String, text: String, visible_to: Vec<String> },
-    /// What the sender was told of it.
-    Answered { client_id: String, answer: Answer },
+    /// The answer to a sent message.
+    Answered { client_id: String, answer: AckOutcome },
 }
 
 /// One line of the history.
 #[derive(Debug, Clone)]
 pub struct Entry {
-    /// Since the run began.
+    /// Time since the run began.
     pub at: Duration,
-    /// Whose client.
+    /// The user of the client.
     pub user: String,
-    /// Its connections are counted from 1.
+    /// Number of the client's connection, from 1.
     pub connection: u64,
-    /// Which room it is about; empty: the connection itself.
+    /// The room; empty: the connection itself.
     pub room: String,
     /// What happened.
     pub what: What,
 }
 
-/// Where clients write it down, all of them in one order.
+/// Records the entries of all clients in one order.
 #[derive(Debug, Clone)]
 pub struct History {
     begun: Instant,
@@ -133,20 +133,20 @@ impl Default for History {
 }
 
 impl History {
-    /// Adds a line.
+    /// Adds an entry.
     pub fn add(&self, user: &str, connection: u64, room: &str, what: What) {
         let (user, room) = (user.to_owned(), room.to_owned());
         let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
-        // Under the lock, so that the order is that of the times.
+        // The time is read under the lock, so that entries are ordered by time.
         entries.push(Entry { at: self.begun.elapsed(), user, connection, room, what });
     }
 
-    /// Since the run began.
+    /// Time since the run began.
     pub fn now(&self) -> Duration {
         self.begun.elapsed()
     }
 
-    /// All of it.
+    /// Takes all entries.
     pub fn take(&self) -> Vec<Entry> {
         std::mem::take(&mut self.entries.lock().unwrap_or_else(PoisonError::into_inner))
     }
@@ -155,74 +155,75 @@ impl History {
 /// The rules.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
 pub enum Rule {
-    /// What was answered `stored` is stored once, at that place, with that id.
+    /// A message with the answer `stored` is stored once, at that position, with that id.
     Stored,
-    /// What was answered `accepted` is stored at that place, with that id, or its sender was told that it is not: by its
-    /// void, or by a new epoch that begins below it.
+    /// A message with the answer `accepted` is stored at that position, with that id, or its sender was informed that
+    /// it is not: by its void, or by a new epoch that begins below it.
     Accepted,
-    /// One sender's client id stands in a room once, and in what a listener holds of it.
+    /// A sender's client id occurs once in a room, and once in each listener's view of it.
     Once,
-    /// The stored log of a room has every place from 1 to its head, once.
+    /// The stored log of a room has every position from 1 to its head, once.
     Dense,
-    /// What is stored was sent, as it was sent.
+    /// Everything that is stored was sent like this.
     Sent,
-    /// A listener is given events in the order of the log, each once.
+    /// A listener receives events in the order of the log, each once.
     Order,
-    /// A listener holds every event that it may see, up to where it was told that it is complete.
+    /// A listener has every event that it may see, up to the position at which the server said that it is complete.
     Complete,
-    /// No event is given to whom it is not for, stored or not, and what changes a message is for nobody else.
+    /// Nobody receives an event that they may not see, whether it is stored or not. A change has the audience of its
+    /// message.
     Private,
-    /// Nobody holds at a place anything but what is stored there, and no two were given different events at one
-    /// place in one epoch.
+    /// Every listener has the stored event at each position, and no two listeners received different events at the same
+    /// position of one epoch.
     Agreement,
-    /// Frames come where they may come.
+    /// Frames come only when the protocol allows them.
     Protocol,
-    /// What the services hold has a bound.
+    /// The buffers of the services are bounded.
     Bounded,
-    /// An edit, a delete or a reaction that was answered `stored` is stored and counts, and no message says what nobody
-    /// asked for it to say.
+    /// An edit, delete or reaction with the answer `stored` is stored and has its effect, and no message has a text
+    /// that nobody requested.
     Changed,
-    /// No service panics or says that it failed inside.
+    /// No service panics or reports an internal error.
     Sound,
 }
 
 /// A broken rule.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Violation {
-    /// Which.
+    /// The broken rule.
     pub rule: Rule,
-    /// In which room; empty: in none.
+    /// The room; empty: none.
     pub room: String,
-    /// Where in its log; 0: nowhere.
+    /// The position in its log; 0: none.
     pub seq: u64,
-    /// Whose view; empty: nobody's.
+    /// The user whose view it is; empty: none.
     pub user: String,
     /// In words.
     pub what: String,
 }
 
-/// What was checked, so that an empty history is not taken for a good one.
+/// What was checked, so that an empty history does not pass as a good one.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Checked {
     /// Answers `stored`.
     pub stored: u64,
-    /// Answers `accepted` that no `stored` followed.
+    /// Answers `accepted` without a later `stored`.
     pub accepted: u64,
-    /// Of those, what was lost and told so.
+    /// How many of these were lost, and reported as lost.
     pub given_up: u64,
-    /// Events that listeners held at the end.
+    /// Events that listeners had at the end.
     pub deliveries: u64,
-    /// Gaps that listeners were told of.
+    /// Gaps that listeners received.
     pub gaps: u64,
-    /// Times a listener was told of a new epoch, by a gap or, where storage had all that was lost, without.
+    /// How often a listener got a new epoch: by a gap or, if PostgreSQL had everything that Redis lost, without a gap.
     pub new_epochs: u64,
-    /// Events that a listener could not see, and was not given.
+    /// Events that a listener may not see, and did not receive.
     pub hidden: u64,
     /// Connections.
     pub connections: u64,
 }
 
-/// Holds a history against the rules.
+/// Checks a history against the rules.
 pub fn check(entries: &[Entry], stored: &BTreeMap<String, Stored>) -> (Checked, Vec<Violation>) {
     let (mut checked, mut violations) = (Checked::default(), Vec::new());
     sends::check(entries, stored, &mut checked, &mut violations);

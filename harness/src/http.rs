@@ -1,5 +1,5 @@
-//! One user of the HTTP API: every call is one request, answered with its status and JSON, as they came.
-//! Touches nothing but the network; retries nothing, so that a test sees what the server did.
+//! One user of the HTTP API: every call is one request and returns its status and JSON.
+//! Touches only the network, and never retries, so that a test sees every answer of the server.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use crate::frames::{Cursor, ServerFrame};
 
 const TIMEOUT: Duration = Duration::from_secs(40);
 
-/// An answer: the status and the body (`null` when it was not JSON).
+/// An answer: the status and the body (`null` if it is not JSON).
 #[derive(Debug, Clone)]
 pub struct Answer {
     /// HTTP status.
@@ -21,12 +21,12 @@ pub struct Answer {
     pub body: Value,
     /// The `Content-Type`.
     pub content_type: String,
-    /// Whether the connection ends with it.
+    /// Whether the server closes the connection after it.
     pub closes: bool,
 }
 
 impl Answer {
-    /// Whether the node says that it failed inside, not that something is away.
+    /// Whether the node reports an internal error, and not an unavailable dependency.
     pub fn is_unsound(&self) -> bool {
         (500..600).contains(&self.status) && self.status != 503
     }
@@ -126,7 +126,7 @@ impl Http {
         Http::sharing(client(), base, token)
     }
 
-    /// The same over a connection pool that others use too.
+    /// Like [`Http::new`], with a shared connection pool.
     pub fn sharing(client: reqwest::Client, base: &str, token: &str) -> Http {
         Http { client, base: base.trim_end_matches('/').to_owned(), token: token.to_owned() }
     }
@@ -269,7 +269,7 @@ impl Http {
         self.request(Method::PUT, &path, Some(json!({ "role": role }))).await
     }
 
-    /// Joins a public room, as whoever `user` is: the user of the token.
+    /// Joins a public room; `user` must be the user of the token.
     ///
     /// # Errors
     /// When there was no HTTP answer.
@@ -303,7 +303,7 @@ impl Http {
         self.request(Method::DELETE, &format!("/rooms/{}", encode(room)), None).await
     }
 
-    /// Tells what is known of a user: `name`, `picture`, `blocked`. Needs the scope.
+    /// Sets `name`, `picture` or `blocked` of a user. Needs the admin scope.
     ///
     /// # Errors
     /// When there was no HTTP answer.
@@ -312,13 +312,13 @@ impl Http {
     }
 }
 
-/// A pool of connections that ignores proxies: the nodes are on this machine. One that reqwest makes by itself panics
-/// where no TLS provider was installed: whoever needs one takes it from here.
+/// A connection pool that ignores proxies, because the nodes are on this machine. Use it instead of reqwest's default
+/// client, which panics if no TLS provider is installed.
 pub fn client() -> reqwest::Client {
     client_within(TIMEOUT)
 }
 
-/// The same, with another patience.
+/// Like [`client`], with another timeout.
 pub(crate) fn client_within(timeout: Duration) -> reqwest::Client {
     let builder = reqwest::Client::builder().no_proxy().timeout(timeout);
     let builder = builder.use_preconfigured_tls((*crate::tls::client()).clone());

@@ -1,6 +1,6 @@
-//! What an idle connection costs a gateway: many are opened, joined to two rooms each, left in peace but
-//! for pings, and the gateways' resident memory is compared. Touches the public ports and `/proc`.
-//! Frames are raw, so that thousands of connections cost this process little.
+//! Measures the memory of an idle connection in a gateway: opens many connections, joins two rooms with each, leaves
+//! them idle except for pings, and compares the gateways' resident memory. Touches the public ports and `/proc`. Frames
+//! are raw, so that thousands of connections need little memory in this process.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -20,7 +20,7 @@ use crate::raw::{RawSocket, opcode};
 use crate::token::Token;
 
 const ROOM_MEMBERS: usize = 10;
-/// Connections that come and go before anything is measured.
+/// Connections that are opened and closed before the measurement.
 const WARMING: usize = 20;
 const WARM_AFTER: Duration = Duration::from_secs(1);
 const CREATING: usize = 16;
@@ -39,9 +39,9 @@ pub struct Figures {
     pub rss_before_bytes: u64,
     /// Resident memory of all gateways with them, after the idle time.
     pub rss_after_bytes: u64,
-    /// The difference by the number.
+    /// The difference divided by the number of connections.
     pub bytes_per_connection: u64,
-    /// What is allowed.
+    /// The limit.
     pub max_bytes: u64,
     /// Pings that were answered while idle.
     pub pings_answered: u64,
@@ -52,7 +52,7 @@ pub struct Figures {
 }
 
 impl Figures {
-    /// Whether it is as little as allowed, with every connection standing.
+    /// Whether it is within the limit and no connection was lost.
     pub fn is_good(&self) -> bool {
         self.bytes_per_connection <= self.max_bytes && self.lost == 0
     }
@@ -67,7 +67,7 @@ struct Counters {
 /// Runs the measurement.
 ///
 /// # Errors
-/// When rooms cannot be created, connections not be opened, or a gateway does not run.
+/// When rooms cannot be created, connections cannot be opened, or a gateway does not run.
 pub async fn measure(status: &Status, connections: usize, idle: Duration, max_bytes: u64) -> Result<Figures> {
     ensure!(
         connections > 0 && connections.is_multiple_of(ROOM_MEMBERS),
@@ -83,7 +83,7 @@ pub async fn measure(status: &Status, connections: usize, idle: Duration, max_by
     let host: Vec<Http> = nodes.map(|node| Http::sharing(pool.clone(), &node.url, &host_token)).collect();
     let blocks = connections / ROOM_MEMBERS;
     eprintln!("idle: creating {} rooms", blocks * 2);
-    // Two ways to group everybody by ten: neighbours, and those the same distance apart.
+    // Two ways to form groups of ten users: neighbours, and users at the same distance.
     let member = |room: usize, place: usize| {
         if room < blocks { room * ROOM_MEMBERS + place } else { room - blocks + place * blocks }
     };
@@ -101,7 +101,7 @@ pub async fn measure(status: &Status, connections: usize, idle: Duration, max_by
     let ports: Vec<u16> = status.gateways.iter().map(|gateway| port(&gateway.url)).collect::<Result<_>>()?;
     let rooms_of =
         |number: usize| [rooms[number / ROOM_MEMBERS].clone(), rooms[blocks + number % blocks].clone()];
-    // A node that has only just started has most of its program still on disk: that is no connection's cost.
+    // The first connections load pages of the program from disk; this must not count as memory of connections.
     for number in 0..WARMING.min(connections) {
         let (port, token, mine) = (ports[number % ports.len()], token(&user(number)), rooms_of(number));
         let joining = tokio::time::timeout(JOIN_PATIENCE, joined(port, &token, &mine));
@@ -167,7 +167,7 @@ async fn joined(port: u16, token: &str, rooms: &[String; 2]) -> Result<RawSocket
     Ok(socket)
 }
 
-/// Answers pings until the connection ends, which it should not.
+/// Answers pings until the connection ends, which must not happen.
 async fn stay(mut socket: RawSocket, counters: Arc<Counters>) {
     while let Ok(Some(frame)) = socket.next().await {
         match frame.opcode {

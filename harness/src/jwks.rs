@@ -1,5 +1,5 @@
-//! An identity provider's key server on this machine: a JWK set over HTTP, with rotation and bad days.
-//! Touches one listener. Promises to count what was asked and sent, so that a test sees what a service did.
+//! An identity provider's key server on this machine: a JWK set over HTTP, with key rotation and faults.
+//! Touches one listener. Counts requests and sent bytes, so that a test sees what a service did.
 
 mod signing_key;
 
@@ -15,26 +15,26 @@ use tokio::task::JoinHandle;
 
 pub use signing_key::SigningKey;
 
-/// How the server is today.
+/// How the server behaves.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Day {
     /// Answers with its keys.
     Good,
-    /// Hangs up.
+    /// Closes the connection.
     Down,
-    /// Answers with its keys, so much later.
+    /// Answers with its keys after this time.
     Slow(Duration),
-    /// Takes the request and says nothing.
+    /// Accepts the request and never answers.
     Silent,
     /// Answers without an end.
     Endless,
     /// Answers with this status and body.
     Wrong(u16, String),
-    /// Sends on to another address.
+    /// Redirects to another address.
     Elsewhere(String),
 }
 
-/// See the module. Ends with the value.
+/// See the module. Dropping it stops the server.
 pub struct KeyServer {
     url: String,
     shared: Arc<Shared>,
@@ -78,22 +78,22 @@ impl KeyServer {
         &self.url
     }
 
-    /// From now on these are the keys.
+    /// Replaces the keys.
     pub fn hold(&self, keys: &[&SigningKey]) {
         *lock(&self.shared.keys) = keys.iter().map(|key| key.public_jwk()).collect();
     }
 
-    /// From now on the server is so.
+    /// Changes the behaviour.
     pub fn turn(&self, day: Day) {
         *lock(&self.shared.day) = day;
     }
 
-    /// How often it was asked.
+    /// Number of requests so far.
     pub fn asked(&self) -> usize {
         self.shared.asked.load(Ordering::Relaxed)
     }
 
-    /// Bytes of bodies that the kernel took.
+    /// Bytes of bodies that the kernel accepted.
     pub fn sent_bytes(&self) -> u64 {
         self.shared.sent_bytes.load(Ordering::Relaxed)
     }
@@ -106,7 +106,7 @@ impl Drop for KeyServer {
 }
 
 impl Shared {
-    /// One request, one answer. A peer that goes away ends it.
+    /// Reads one request and sends one answer. Returns early if the peer closes the connection.
     async fn answer(self: Arc<Self>, mut socket: TcpStream) {
         let mut request = Vec::new();
         while !request.windows(4).any(|window| window == b"\r\n\r\n") {
@@ -119,7 +119,7 @@ impl Shared {
         let (status, headers, body) = match day {
             Day::Down => return,
             Day::Silent => {
-                // Until the peer gives up.
+                // Reads until the peer closes the connection.
                 while matches!(socket.read_buf(&mut request).await, Ok(1..)) {}
                 return;
             }

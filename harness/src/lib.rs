@@ -1,6 +1,6 @@
-//! What tests and the developer script run Tidings with: private Redis and PostgreSQL servers, nodes as
-//! child processes, and clients that hold the protocol page against them.
-//! Imports nothing of the services: it knows them by their programs, ports and wire format only.
+//! The harness with which tests and the developer script run Tidings: private Redis and PostgreSQL servers, nodes as
+//! child processes, and clients that check the protocol. Imports nothing from the services: it uses only their
+//! programs, ports and wire format.
 
 pub mod balancer;
 pub mod client;

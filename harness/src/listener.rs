@@ -1,6 +1,6 @@
-//! A person who stays: one connection that is renewed for ever, a cursor per room, every rule of
-//! PROTOCOL.md for gaps, loading, sending and reconnecting. Touches gateways over WebSocket and
-//! persistence over HTTP. Promises that its records show everything the server did, right or wrong.
+//! A long-lived client: it always reconnects, keeps a cursor per room, and follows all rules of PROTOCOL.md for gaps,
+//! loading, sending and reconnecting. Touches gateways over WebSocket and persistence over HTTP. Its records contain
+//! everything that the server did, right or wrong.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -19,7 +19,7 @@ mod fetch;
 mod outbox;
 mod outboxes;
 
-/// A day: a node whose clock is an hour ahead takes them as well.
+/// A day, so that nodes whose clocks are an hour ahead accept the tokens too.
 pub(crate) const TOKEN_TTL_S: i64 = 24 * 3600;
 
 /// Where the nodes are, and how to get a token.
@@ -36,7 +36,7 @@ pub struct Nodes {
 }
 
 impl Nodes {
-    /// Those of a test's stack.
+    /// The nodes of a test's stack.
     pub fn of(stack: &crate::Stack) -> Nodes {
         Nodes {
             gateways: stack.gateways().iter().map(crate::Node::ws).collect(),
@@ -47,14 +47,14 @@ impl Nodes {
     }
 }
 
-/// How a room is taken up when no cursor of it is held yet.
+/// How to start with a room without a cursor.
 #[derive(Debug, Clone)]
 pub enum Begin {
     /// Everything after this cursor (such as the `head` of the answer that created the room).
     At(Cursor),
-    /// The latest page of history first, then what follows it.
+    /// The latest page of history, then the events after it.
     Load,
-    /// Only what comes from now on.
+    /// Only new events.
     Head,
 }
 
@@ -73,23 +73,23 @@ pub struct Sent {
     pub took: Duration,
 }
 
-/// Hears how long a message of ours (see [`crate::clock`]) was under way, when it was sent while its
-/// listener meant to be online: replay after a loss counts, what was said before one came does not.
-pub type Hearing = Arc<dyn Fn(Duration) + Send + Sync>;
+/// Called with the latency of each message (see [`crate::clock`]) that was sent while its listener wanted to be online.
+/// Replay after a lost connection counts; messages from before the listener came do not.
+pub type LatencyObserver = Arc<dyn Fn(Duration) + Send + Sync>;
 
-/// How a message is sent.
+/// Options of a sent message.
 #[derive(Debug, Clone, Default)]
-pub struct Manner {
+pub struct SendOptions {
     /// For these users only; empty: for all.
     pub visible_to: Vec<String>,
     /// The answer `accepted` is enough.
     pub accepted: bool,
 }
 
-/// Who is told of what happens.
+/// The observers of a listener.
 #[derive(Default)]
-struct Taps {
-    hearing: Option<Hearing>,
+struct Observers {
+    on_latency: Option<LatencyObserver>,
     history: Option<History>,
 }
 
@@ -117,7 +117,7 @@ struct State {
     unsound: Vec<String>,
 }
 
-/// One person.
+/// See the module.
 pub struct Listener {
     orders: mpsc::UnboundedSender<Order>,
     shared: Arc<Shared>,
@@ -125,36 +125,41 @@ pub struct Listener {
 }
 
 impl Listener {
-    /// A person who prefers the gateway of this number; offline until [`Listener::online`].
-    pub fn new(user: &str, nodes: Arc<Nodes>, gateway: usize, hearing: Option<Hearing>) -> Listener {
-        Self::begin(user, nodes, gateway, Taps { hearing, history: None })
+    /// A listener that prefers the gateway of this number; offline until [`Listener::online`].
+    pub fn new(
+        user: &str,
+        nodes: Arc<Nodes>,
+        gateway: usize,
+        on_latency: Option<LatencyObserver>,
+    ) -> Listener {
+        Self::begin(user, nodes, gateway, Observers { on_latency, history: None })
     }
 
-    /// As [`Listener::new`], with all that it does and is told written down.
+    /// Like [`Listener::new`], and records everything in the history.
     pub fn recorded(user: &str, nodes: Arc<Nodes>, gateway: usize, history: History) -> Listener {
-        Self::begin(user, nodes, gateway, Taps { hearing: None, history: Some(history) })
+        Self::begin(user, nodes, gateway, Observers { on_latency: None, history: Some(history) })
     }
 
-    fn begin(user: &str, nodes: Arc<Nodes>, gateway: usize, taps: Taps) -> Listener {
+    fn begin(user: &str, nodes: Arc<Nodes>, gateway: usize, observers: Observers) -> Listener {
         let (orders, incoming) = mpsc::unbounded_channel();
         let shared = Arc::new(Shared::default());
-        let engine = engine::Engine::new(user, nodes, gateway, taps, Arc::clone(&shared));
+        let engine = engine::Engine::new(user, nodes, gateway, observers, Arc::clone(&shared));
         Listener { orders, shared, engine: tokio::spawn(engine.run(incoming)) }
     }
 
-    /// Connects, and connects again whenever the connection is lost.
+    /// Connects, and reconnects whenever the connection is lost.
     pub fn online(&self) {
         lock(&self.shared.state).wanted = true;
         self.order(Order::Online(true));
     }
 
-    /// Disconnects and stays away; cursors are kept.
+    /// Disconnects and stays offline; keeps the cursors.
     pub fn offline(&self) {
         lock(&self.shared.state).wanted = false;
         self.order(Order::Online(false));
     }
 
-    /// Listens to a room whenever online; what is received is compared and shared through `interner`.
+    /// Listens to a room whenever it is online; `interner` shares equal messages.
     pub fn join(&self, room: &str, begin: Begin, interner: Arc<Interner>) {
         let mut recorder = Recorder::new(room, interner);
         let load = matches!(begin, Begin::Load);
@@ -166,45 +171,45 @@ impl Listener {
         self.order(Order::Join { room: room.to_owned(), recorder, load });
     }
 
-    /// Sends a message and tries until it is stored, one message after the other, offline or not.
+    /// Sends a message, and repeats it until it is stored, one message after the other, whether online or offline.
     ///
     /// # Errors
-    /// When the server refuses it for good; says why.
+    /// When the server refuses it finally; says why.
     pub async fn send(&self, room: &str, text: &str) -> Result<Sent, String> {
-        self.send_as(room, text, Manner::default()).await
+        self.send_as(room, text, SendOptions::default()).await
     }
 
-    /// As [`Listener::send`], for some only, or content with `accepted`.
+    /// Like [`Listener::send`], with an audience, or with `accepted` as the wanted answer.
     ///
     /// # Errors
     /// As [`Listener::send`].
-    pub async fn send_as(&self, room: &str, text: &str, manner: Manner) -> Result<Sent, String> {
-        let (sending, stored) = outbox::Sending::new(room, text, manner);
+    pub async fn send_as(&self, room: &str, text: &str, options: SendOptions) -> Result<Sent, String> {
+        let (sending, stored) = outbox::Sending::new(room, text, options);
         self.order(Order::Send(Box::new(sending)));
         stored.await.unwrap_or_else(|_| Err(self.failed().unwrap_or_else(|| "stopped".to_owned())))
     }
 
-    /// What was recorded of a room; `None` when it was never joined.
+    /// The record of a room; `None`: it was never joined.
     pub fn record(&self, room: &str) -> Option<Arc<Mutex<Recorder>>> {
         lock(&self.shared.rooms).get(room).cloned()
     }
 
-    /// Where it stands in a room.
+    /// Its cursor in a room.
     pub fn cursor(&self, room: &str) -> Option<Cursor> {
         lock(&*self.record(room)?).cursor().cloned()
     }
 
-    /// Whether it stands at that place of a room, or further.
+    /// Whether its cursor in a room has reached this seq.
     pub fn is_at(&self, room: &str, seq: u64) -> bool {
         self.cursor(room).is_some_and(|cursor| cursor.seq >= seq)
     }
 
-    /// Whether a connection stands.
+    /// Whether it is connected.
     pub fn is_connected(&self) -> bool {
         lock(&self.shared.state).connected
     }
 
-    /// Whether it was last told to be online.
+    /// Whether the last order was to be online.
     pub fn is_wanted_online(&self) -> bool {
         lock(&self.shared.state).wanted
     }
@@ -214,12 +219,12 @@ impl Listener {
         lock(&self.shared.state).connections.len() as u64
     }
 
-    /// When each of its connections stood.
+    /// When each of its connections was opened.
     pub fn connected_at(&self) -> Vec<Instant> {
         lock(&self.shared.state).connections.clone()
     }
 
-    /// Errors that its commands were answered with, also those that passed.
+    /// Error answers to its commands, including temporary ones.
     pub fn errors(&self) -> Vec<String> {
         lock(&self.shared.state).errors.clone()
     }
@@ -229,7 +234,7 @@ impl Listener {
         lock(&self.shared.state).turned_away.clone()
     }
 
-    /// Why it gave up, if it did: something no client may repeat unchanged.
+    /// Why it has stopped, if so: an error after which a client may not repeat the same request.
     pub fn failed(&self) -> Option<String> {
         lock(&self.shared.state).failed.clone()
     }
@@ -239,13 +244,13 @@ impl Listener {
         lock(&self.shared.state).broken.clone()
     }
 
-    /// Where the server said that it failed inside, which no fault around it is an excuse for.
+    /// Internal errors that the server reported; no injected fault excuses them.
     pub fn unsound(&self) -> Vec<String> {
         lock(&self.shared.state).unsound.clone()
     }
 
     fn order(&self, order: Order) {
-        // When the engine has given up, `failed` says why, and what was sent ends with that.
+        // If the engine has stopped, `failed` says why, and pending sends fail.
         let _ = self.orders.send(order);
     }
 }
@@ -256,7 +261,7 @@ impl Drop for Listener {
     }
 }
 
-/// A lock that a panicking thread held is as good as any: records are read only to be shown.
+/// Ignores poisoned locks, because records are only read to be shown.
 pub(crate) fn lock<T: ?Sized>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

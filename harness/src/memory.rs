@@ -1,8 +1,8 @@
-//! What the kernel tells of a process's memory.
+//! The memory of a process as the kernel reports it.
 
 use anyhow::{Context, Result};
 
-/// Resident bytes of a process, what it shares with others included.
+/// Resident bytes of a process, including shared memory.
 ///
 /// # Errors
 /// When it has ended.

@@ -1,6 +1,7 @@
-//! A gateway or persistence node as a child, configured by environment only, on ports it keeps for life.
-//! Touches the programs in the target folder and a log file. Promises that a node is ready (its admin
-//! listener says so) when `start` and `restart` return.
+//! A gateway or persistence node as a child process, configured only by its environment, on ports that do not change.
+//! Touches the programs in the target folder and a log file. Guarantees that a node is ready, by its admin listener,
+//! when
+//! `start` and `restart` return.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -44,7 +45,7 @@ pub struct Ports {
     pub public: u16,
     /// Health and metrics.
     pub admin: u16,
-    /// What only gateways talk to (persistence).
+    /// The internal listener for gateways (persistence).
     pub internal: u16,
 }
 
@@ -80,7 +81,7 @@ impl Node {
         Self::start_under(&[], service, folder, name, settings).await
     }
 
-    /// The same, as the argument of another program, such as `valgrind`; nothing: as itself.
+    /// Like [`Node::start`], as the argument of another program such as `valgrind`; an empty launcher changes nothing.
     ///
     /// # Errors
     /// As [`Node::start`].
@@ -235,7 +236,7 @@ impl Node {
         self.daemon.resume()
     }
 
-    /// What it takes for the time of day.
+    /// Its wall clock.
     pub fn clock(&self) -> &WallClock {
         &self.clock
     }
@@ -248,7 +249,7 @@ impl Node {
         Ok(crate::http::get(&format!("{}/metrics", self.admin())).await?.error_for_status()?.text().await?)
     }
 
-    /// All it logged so far.
+    /// Its whole log.
     ///
     /// # Errors
     /// When the log cannot be read.
@@ -257,7 +258,7 @@ impl Node {
     }
 }
 
-/// What tells a service its ports.
+/// The settings for a service's ports.
 pub(crate) fn listeners(service: Service, ports: Ports) -> Vec<(String, String)> {
     let mut settings = vec![
         ("TIDINGS_LISTEN".to_owned(), format!("127.0.0.1:{}", ports.public)),
@@ -269,8 +270,8 @@ pub(crate) fn listeners(service: Service, ports: Ports) -> Vec<(String, String)>
     settings
 }
 
-/// Gives a child exactly these settings and of ours only what programs need: a `REDIS_URL` that happens
-/// to be set for us must not leak into a test.
+/// Gives a child exactly these settings, and from our environment only what programs need: a `REDIS_URL` in our
+/// environment must not affect a test.
 pub(crate) fn with_environment(command: &mut Command, settings: &[(String, String)]) {
     command.env_clear();
     for name in ["PATH", "HOME", "TMPDIR", "LD_LIBRARY_PATH", "RUST_BACKTRACE"] {
@@ -281,15 +282,15 @@ pub(crate) fn with_environment(command: &mut Command, settings: &[(String, Strin
     command.envs(settings.iter().map(|(name, value)| (name, value)));
 }
 
-/// Whether the admin listener on this port says ready.
+/// Whether the admin listener on this port reports "ready".
 pub(crate) async fn is_ready(admin: u16) -> bool {
     let client = crate::http::client_within(Duration::from_secs(2));
     let answer = client.get(format!("http://127.0.0.1:{admin}/readyz")).send().await;
     answer.is_ok_and(|answer| answer.status() == 200)
 }
 
-/// Where a program of the workspace is: in `TIDINGS_BIN_DIR`, else beside the running one (for a test,
-/// the folder above its own).
+/// The path of a program of the workspace: in `TIDINGS_BIN_DIR`, else next to the running program (for a test, in the
+/// folder above).
 ///
 /// # Errors
 /// When it has not been built.
@@ -303,7 +304,7 @@ pub fn program(name: &str) -> Result<PathBuf> {
     Ok(path)
 }
 
-/// The folder the running program was built into (`target/debug`), also for tests, which lie deeper.
+/// The build folder of the running program (`target/debug`), also for tests, which are in a subfolder.
 pub(crate) fn target_folder() -> Result<PathBuf> {
     let program = std::env::current_exe()?;
     let folder = program.parent().context("the program has no folder")?;

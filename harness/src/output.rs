@@ -1,18 +1,18 @@
-//! Lines on standard output that nobody has to read to their end: `./dev down | head -1` stops everything all the same.
+//! Prints lines even if the reader closes the pipe early: `./dev down | head -1` must stop everything nevertheless.
 
 use std::fmt::Arguments;
 use std::io::{ErrorKind, Write};
 
-/// As `println!`, but for a reader who went away the line is left out, and the work goes on.
+/// Like `println!`, but skips the line if the reader has closed the pipe, and the program continues.
 #[macro_export]
 macro_rules! say {
     ($($told:tt)*) => { $crate::output::line(format_args!($($told)*)) };
 }
 
-/// What [`say!`] does.
+/// Implements [`say!`].
 ///
 /// # Panics
-/// When the line cannot be written for another reason, as `println!` does: a report must not be cut off unnoticed.
+/// When writing fails for another reason, like `println!`: a truncated report must be noticed.
 pub fn line(told: Arguments<'_>) {
     let mut out = std::io::stdout().lock();
     if let Err(error) = writeln!(out, "{told}") {

@@ -1,5 +1,5 @@
-//! Real conversations through a running system, every copy checked against what was sent.
-//! Touches the public ports of the nodes only, as any client would; believes nothing but its own records.
+//! Plays real conversations through a running system, and compares every received copy with the sent messages.
+//! Touches only the public ports of the nodes, like any client, and relies only on its own records.
 
 pub mod cast;
 pub mod heard;

@@ -1,5 +1,5 @@
-//! Free TCP ports of 127.0.0.1, below the kernel's ephemeral range, so that no outgoing connection of
-//! another test takes a port between its choice and its use. Each process starts at its own place.
+//! Free TCP ports on 127.0.0.1, below the kernel's ephemeral range, so that no outgoing connection of another test
+//! takes a port between its choice and its use. Each process starts at another port.
 
 use std::net::{Ipv4Addr, TcpListener};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -9,10 +9,10 @@ const COUNT: u32 = 22_000;
 
 static NEXT: AtomicU32 = AtomicU32::new(0);
 
-/// A port nobody listens on now. Whoever uses it must still be ready to find it taken.
+/// A port on which nobody listens now. It may still be taken before the caller uses it.
 ///
 /// # Errors
-/// When none of the range is free.
+/// When no port of the range is free.
 pub fn free() -> anyhow::Result<u16> {
     let start = std::process::id().wrapping_mul(7919);
     for _ in 0..COUNT {
@@ -25,7 +25,7 @@ pub fn free() -> anyhow::Result<u16> {
     anyhow::bail!("no free port between {FIRST} and {}", FIRST + COUNT)
 }
 
-/// Whether one could listen on this port of 127.0.0.1 now.
+/// Whether this port of 127.0.0.1 is free now.
 pub fn is_free(port: u16) -> bool {
     TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok()
 }

@@ -1,7 +1,6 @@
-//! A private, real PostgreSQL 15, as root or not, in any folder. Tests that do not break it share one: that of a whole
-//! run where `TIDINGS_TEST_POSTGRES` names its port, else one per process. Touches its folder and its child; speaks SQL
-//! through psql only.
-//! Promises that every [`Database`] is empty, its own, and durable against a killed server.
+//! A private, real PostgreSQL 15, as root or not, in any folder. Tests that do not break it share one: the server of
+//! the whole run if `TIDINGS_TEST_POSTGRES` names its port, else one per process. Touches its folder and its child;
+//! uses SQL only through psql. Guarantees that every [`Database`] is new, empty, and durable if the server is killed.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -38,7 +37,7 @@ static SHARED: Mutex<Weak<Postgres>> = Mutex::const_new(Weak::new());
 
 /// One running PostgreSQL.
 pub struct Postgres {
-    /// None for the server of a run, which belongs to another process.
+    /// `None` for the server of a run, which belongs to another process.
     daemon: Option<Daemon>,
     port: u16,
     clock: WallClock,
@@ -46,8 +45,8 @@ pub struct Postgres {
 }
 
 impl Postgres {
-    /// The server that tests share: that of the run, or one of this process, which is started when nobody holds it
-    /// yet. It must not be killed or paused: a test that does so starts its own.
+    /// The shared server of tests: that of the run, or one of this process, which is started if it does not run. It
+    /// must not be killed or paused: a test that does so starts its own.
     ///
     /// # Errors
     /// When PostgreSQL is missing or does not come up.
@@ -64,7 +63,7 @@ impl Postgres {
         Ok(server)
     }
 
-    /// Starts one that the test processes of a run share: it takes connections for all of them.
+    /// Starts a server for all test processes of a run; it allows enough connections for all of them.
     ///
     /// # Errors
     /// As [`Postgres::shared`].
@@ -88,7 +87,7 @@ impl Postgres {
         self.daemon.as_ref().expect("the shared PostgreSQL belongs to the whole run; use own_postgres")
     }
 
-    /// Starts one in a temp folder of its own.
+    /// Starts one in a new temp folder.
     ///
     /// # Errors
     /// As [`Postgres::shared`].
@@ -98,7 +97,7 @@ impl Postgres {
         Self::launch(path, Some(folder)).await
     }
 
-    /// Starts one whose data and log lie under `folder`.
+    /// Starts one with its data and log in `folder`.
     ///
     /// # Errors
     /// As [`Postgres::shared`].
@@ -106,8 +105,8 @@ impl Postgres {
         Self::launch(folder.to_owned(), None).await
     }
 
-    /// Starts one whose data and log lie under `folder`, as durable as in production, with these lines of
-    /// `postgresql.conf` besides.
+    /// Starts one with its data and log in `folder`, as durable as in production, with these additional lines of
+    /// `postgresql.conf`.
     ///
     /// # Errors
     /// As [`Postgres::shared`].
@@ -160,7 +159,7 @@ impl Postgres {
     /// When the server refuses.
     pub async fn database(self: &Arc<Self>) -> Result<Database> {
         let name = format!("test_{:016x}", rand::random::<u64>());
-        // Copying files takes half the CPU time of writing them to the log.
+        // `file_copy` needs half the CPU time of the default strategy, which writes everything to the log.
         sql(&self.url_of("postgres"), &format!("CREATE DATABASE {name} STRATEGY file_copy")).await?;
         Ok(Database { url: self.url_of(&name), server: Arc::clone(self) })
     }
@@ -175,30 +174,30 @@ impl Postgres {
         self.daemon.as_ref()?.pid()
     }
 
-    /// What it takes for the time of day.
+    /// Its wall clock.
     pub fn clock(&self) -> &WallClock {
         &self.clock
     }
 
-    /// Where the server's output goes.
+    /// The file with the server's output.
     pub fn log(&self) -> &Path {
         self.daemon().log()
     }
 
-    /// SIGKILL to the postmaster; its backends end by themselves at once.
+    /// SIGKILL to the postmaster; its backends then end by themselves.
     pub fn kill(&self) {
         let backends = self.pid().map(family::children).unwrap_or_default();
         self.daemon().kill();
-        // Those that are paused see it only when they go on.
+        // Paused backends notice it only after they continue.
         family::signal(&backends, Signal::SIGCONT);
     }
 
-    /// Fast shutdown: connections are cut, everything is written.
+    /// Fast shutdown: closes connections and writes everything.
     ///
     /// # Errors
     /// When it had to be killed.
     pub async fn stop(&self) -> Result<()> {
-        // A paused backend would keep the postmaster waiting. One that does not run is stopped already.
+        // The postmaster would wait for paused backends. This fails if the server does not run, which does not matter.
         let _ = self.resume();
         self.daemon().stop(Signal::SIGINT, STOP_PATIENCE).await
     }
@@ -217,8 +216,8 @@ impl Postgres {
         self.port
     }
 
-    /// SIGSTOP to the postmaster and all its children: open connections stand still too. When this returns,
-    /// all of them do.
+    /// SIGSTOP to the postmaster and all its children, so that open connections stop too. All processes have stopped
+    /// when this returns.
     ///
     /// # Errors
     /// When it does not run, or a process does not stop.
@@ -239,7 +238,7 @@ impl Postgres {
 
 impl Drop for Postgres {
     fn drop(&mut self) {
-        // The end that follows is by a signal, which a paused backend does not take.
+        // A paused backend would not handle the signal that ends it.
         if self.daemon.is_some() {
             let _ = self.resume();
         }
@@ -270,7 +269,7 @@ pub(crate) async fn sql(url: &str, statements: &str) -> Result<Vec<Vec<String>>>
         bail!("{statements}: {}", String::from_utf8_lossy(&output.stderr).trim());
     }
     let text = String::from_utf8(output.stdout)?;
-    // The last row ends with a line feed, so that no output is no row, and a line feed alone is an empty one.
+    // The last row ends with a line feed: empty output means no row, and a single line feed means an empty row.
     let rows = text.strip_suffix('\n').map(|rows| rows.split('\u{1e}')).into_iter().flatten();
     Ok(rows.map(|row| row.split('\u{1f}').map(str::to_owned).collect()).collect())
 }

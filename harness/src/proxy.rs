@@ -1,7 +1,7 @@
-//! A TCP proxy on 127.0.0.1 between two parts, whose weather a test makes: connections cut or reset, bytes held back or
-//! delayed in one or both directions, peers that seem to be there and are not, another server behind the same address.
-//! Touches sockets only. Promises that bytes are never altered, reordered or dropped within a connection: what a fault
-//! takes from a connection is its end, its time, or everything from a point on.
+//! A TCP proxy on 127.0.0.1 that simulates network faults for a test: closed or reset connections, bytes held back or
+//! delayed in one or both directions, half-open connections, another server behind the same address.
+//! Touches sockets only. It never changes, reorders or drops single bytes of a connection: a fault closes a connection,
+//! delays it, or stops it from a point on.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
@@ -18,32 +18,32 @@ use crate::ports;
 const CHUNK_BYTES: usize = 16 * 1024;
 const CONNECT_PATIENCE: Duration = Duration::from_secs(5);
 
-/// Which way bytes go.
+/// The direction of bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Direction {
-    /// From whoever connects to the server.
+    /// From the client to the server.
     Up,
-    /// From the server.
+    /// From the server to the client.
     Down,
 }
 
-/// What is done to bytes under way, and to new connections.
+/// The faults of bytes in transit and of new connections.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Weather {
-    /// Nothing goes up: bytes wait, as if packets were lost.
+pub struct LinkConditions {
+    /// Bytes to the server wait, as if packets were lost.
     pub holds_up: bool,
-    /// Nothing comes down.
+    /// Bytes from the server wait.
     pub holds_down: bool,
-    /// Each chunk arrives so much later.
+    /// Delay of each chunk.
     pub delay: Duration,
     /// New connections are closed at once.
     pub refuses: bool,
 }
 
-impl Weather {
-    /// A black hole: connections stand, nothing comes through either way.
-    pub const BLACK_HOLE: Weather =
-        Weather { holds_up: true, holds_down: true, delay: Duration::ZERO, refuses: false };
+impl LinkConditions {
+    /// A black hole: connections stay open, but no bytes pass in either direction.
+    pub const BLACK_HOLE: LinkConditions =
+        LinkConditions { holds_up: true, holds_down: true, delay: Duration::ZERO, refuses: false };
 
     fn holds(&self, direction: Direction) -> bool {
         match direction {
@@ -53,27 +53,27 @@ impl Weather {
     }
 }
 
-/// How the connections that stand end.
+/// How the open connections end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum End {
-    /// Closed both ways.
+    /// Closed on both sides.
     Cut,
-    /// With RST both ways.
+    /// RST on both sides.
     Reset,
-    /// The server's side is closed; the other hears nothing of it.
+    /// The server's side is closed, and the client's side stays open.
     HalfOpen,
 }
 
 #[derive(Debug, Clone, Copy)]
 struct State {
     target: SocketAddr,
-    weather: Weather,
-    /// Counts the ends; each connection lives from one to the next.
+    weather: LinkConditions,
+    /// Counts the ends; each connection lasts from one end to the next.
     ends: u64,
     end: End,
 }
 
-/// See the module. Ends with the value.
+/// See the module. Dropping it stops the proxy.
 pub struct Proxy {
     port: u16,
     state: watch::Sender<State>,
@@ -96,7 +96,8 @@ impl Proxy {
         };
         let port = listener.local_addr()?.port();
         let target = SocketAddr::from((Ipv4Addr::LOCALHOST, target_port));
-        let state = watch::Sender::new(State { target, weather: Weather::default(), ends: 0, end: End::Cut });
+        let state =
+            watch::Sender::new(State { target, weather: LinkConditions::default(), ends: 0, end: End::Cut });
         let accepting = tokio::spawn(accept(listener, state.subscribe()));
         Ok(Proxy { port, state, accepting })
     }
@@ -106,20 +107,20 @@ impl Proxy {
         self.port
     }
 
-    /// New connections lead to another server; those that stand stay.
+    /// New connections lead to another server; open ones do not change.
     pub fn point_to(&self, target_port: u16) {
         let target = SocketAddr::from((Ipv4Addr::LOCALHOST, target_port));
         self.state.send_modify(|state| state.target = target);
     }
 
-    /// From now on, for connections that stand and new ones.
-    pub fn set(&self, weather: Weather) {
+    /// Sets the faults of open and new connections.
+    pub fn set(&self, weather: LinkConditions) {
         self.state.send_modify(|state| state.weather = weather);
     }
 
-    /// Fair weather again.
+    /// Removes all faults.
     pub fn heal(&self) {
-        self.set(Weather::default());
+        self.set(LinkConditions::default());
     }
 
     /// Closes all connections.
@@ -132,7 +133,7 @@ impl Proxy {
         self.end(End::Reset);
     }
 
-    /// Servers lose all their connections; those who made them are told nothing, and nobody answers them any more.
+    /// Closes all connections on the server's side only: clients see open connections without answers.
     pub fn half_open(&self) {
         self.end(End::HalfOpen);
     }
@@ -152,7 +153,7 @@ impl Drop for Proxy {
 async fn accept(listener: TcpListener, mut state: watch::Receiver<State>) {
     loop {
         let Ok((client, _)) = listener.accept().await else {
-            // Out of files for a moment.
+            // Accepting fails for a moment if there are too many open files.
             tokio::time::sleep(Duration::from_millis(10)).await;
             continue;
         };
@@ -190,7 +191,7 @@ async fn carry(mut client: TcpStream, begun: State, mut state: watch::Receiver<S
     }
 }
 
-/// How the connections that stood after so many ends end; without the proxy all are cut.
+/// Waits for the next end after this number of ends. If the proxy is dropped, connections are closed.
 async fn ended(state: &mut watch::Receiver<State>, ends: u64) -> End {
     state.wait_for(|state| state.ends > ends).await.map_or(End::Cut, |state| state.end)
 }
@@ -203,7 +204,7 @@ async fn copy(
 ) {
     let mut chunk = vec![0; CHUNK_BYTES];
     loop {
-        // A reset is an end like any other: it is held back as well.
+        // A reset counts as the end of the stream, and is held back like other bytes.
         let read = from.read(&mut chunk).await.unwrap_or_default();
         let delay = state.borrow().weather.delay;
         if !delay.is_zero() {

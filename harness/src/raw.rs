@@ -1,6 +1,6 @@
-//! A WebSocket without a library: bytes as the test wants them, also wrong ones, and frames as they came.
-//! Touches one TCP connection. Promises nothing about RFC 6455 for what it sends; it reads server frames
-//! (unmasked, not fragmented) and needs a few hundred bytes of memory each.
+//! A WebSocket without a library: sends arbitrary bytes, even invalid ones, and reads frames unchanged.
+//! Touches one TCP connection. It does not enforce RFC 6455 for sent bytes. It reads server frames (unmasked, not
+//! fragmented) and needs a few hundred bytes of memory.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use crate::deflate::COMPRESSED;
 
 /// Opcodes of RFC 6455.
 pub mod opcode {
-    /// Goes on with a fragmented message.
+    /// Continues a fragmented message.
     pub const CONTINUATION: u8 = 0x0;
     /// Text.
     pub const TEXT: u8 = 0x1;
@@ -34,11 +34,11 @@ const FRAME_LIMIT_BYTES: usize = 16 * 1024 * 1024;
 pub struct RawFrame {
     /// Last of its message.
     pub fin: bool,
-    /// It begins a compressed message: the payload is to be inflated.
+    /// It begins a compressed message.
     pub compressed: bool,
-    /// What it is.
+    /// Its opcode.
     pub opcode: u8,
-    /// What it holds.
+    /// Its payload.
     pub payload: Vec<u8>,
 }
 
@@ -78,7 +78,7 @@ impl RawSocket {
         Self::over(TcpStream::connect(("127.0.0.1", port)).await?, headers).await
     }
 
-    /// The same over a TCP connection that was made otherwise.
+    /// Like [`RawSocket::open_with`], over an existing TCP connection.
     ///
     /// # Errors
     /// When the answer is not 101; with the answer.
@@ -106,11 +106,11 @@ impl RawSocket {
 
     /// Ends it with RST.
     pub fn reset(self) {
-        // A socket that cannot be told so is gone already.
+        // This fails only if the socket is closed already.
         let _ = self.stream.set_zero_linger();
     }
 
-    /// Sends bytes as they are.
+    /// Sends bytes unchanged.
     ///
     /// # Errors
     /// When the connection is gone.
@@ -146,7 +146,7 @@ impl RawSocket {
     /// The next frame that is not a ping, pong or text.
     ///
     /// # Errors
-    /// When it is none of close within `patience`.
+    /// When no close frame comes within `patience`.
     pub async fn until_close(&mut self, patience: Duration) -> Result<Option<u16>> {
         let closing = async {
             while let Some(frame) = self.next().await? {
@@ -181,7 +181,7 @@ pub fn frame(head: u8, payload: &[u8], mask: Option<[u8; 4]>) -> Vec<u8> {
     bytes
 }
 
-/// The first whole frame and its length in bytes.
+/// The first complete frame and its length in bytes.
 fn parse(bytes: &[u8]) -> Result<Option<(RawFrame, usize)>> {
     let Some(&[first, second]) = bytes.first_chunk::<2>() else { return Ok(None) };
     ensure!(second & 0x80 == 0, "the server masked a frame");

@@ -1,7 +1,6 @@
-//! What one listener was given of one room, and whether it was given as PROTOCOL.md promises.
-//! Pure: frames and pages go in, what to do next comes out. It never hides anything: an event that comes
-//! twice, too late or where none may come is a violation; only what the rules for gaps let a client drop
-//! is dropped, and counted.
+//! Records what one listener received in one room, and checks it against PROTOCOL.md.
+//! Pure: frames and pages go in, the next steps come out. It hides nothing: an event that comes twice, too late or
+//! without permission is a violation. It drops only events that the rules for gaps allow to drop, and counts them.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -15,12 +14,12 @@ mod violations;
 pub use held::{Held, Interner, Received};
 pub use violations::Violations;
 
-/// Where the listener stands with the room.
+/// The state of the listener in the room.
 #[derive(Debug)]
 enum Phase {
-    /// Not joined on this connection: nothing may come.
+    /// Not joined on this connection: no event may come.
     Away,
-    /// Joined before on this connection and asked to join again: what still comes is of no use.
+    /// Joining again on this connection: events that still come are ignored.
     Rejoining,
     /// `room:joined` came; then the replay, or live events.
     Joined,
@@ -37,7 +36,7 @@ pub struct Fill {
     pub epoch: String,
     /// Read up to this.
     pub upto: u64,
-    /// Which fill it belongs to: a later gap makes pages of this one worthless.
+    /// The number of its fill: a later gap makes pages of this fill useless.
     pub number: u64,
 }
 
@@ -57,7 +56,7 @@ pub struct Recorder {
 }
 
 impl Recorder {
-    /// An empty record; what is received is compared and shared through `interner`.
+    /// An empty record; `interner` compares and shares received messages.
     pub fn new(room: &str, interner: Arc<Interner>) -> Recorder {
         Recorder {
             room: room.to_owned(),
@@ -73,13 +72,13 @@ impl Recorder {
         }
     }
 
-    /// Starts at a cursor: everything above it must be received.
+    /// Starts at a cursor: all events above it must come.
     pub fn begin(&mut self, cursor: Cursor) {
         self.start = Some(cursor.seq);
         self.cursor = Some(cursor);
     }
 
-    /// Loads the latest page of history; the join goes after its head.
+    /// Loads the latest page of history; the join continues after its head.
     pub fn load(&mut self, page: &MessagesPage) {
         let first = page.messages.first().filter(|_| page.has_before).map_or(0, |message| message.seq - 1);
         self.begin(page.head.clone());
@@ -90,13 +89,13 @@ impl Recorder {
         }
     }
 
-    /// The connection is gone: nothing of it counts any more, the cursor does.
+    /// The connection ended: only the cursor remains.
     pub fn disconnected(&mut self) {
         self.phase = Phase::Away;
         self.told = None;
     }
 
-    /// A `room:join` goes out on a connection that may have joined before.
+    /// A `room:join` is sent on a connection that may have joined before.
     pub fn joining(&mut self) {
         if !matches!(self.phase, Phase::Away) {
             self.phase = Phase::Rejoining;
@@ -118,7 +117,7 @@ impl Recorder {
                 self.violations.other(format!("{} came to {} without a join", frame.kind(), self.room));
             }
             Phase::Joined => {
-                // The first event after a join shows that the cursor is good in the epoch told at the join.
+                // The first event after a join shows that the cursor is valid in the epoch of `room:joined`.
                 if let Some(told) = self.told.take() {
                     let seq = self.cursor.as_ref().map_or(told.seq, |cursor| cursor.seq);
                     self.start.get_or_insert(seq);
@@ -152,8 +151,8 @@ impl Recorder {
         self.cursor = Some(Cursor { epoch: frame.epoch, seq: frame.seq });
     }
 
-    /// `room:gap` came: what is above `after` is discarded. Returns the first page to read, if any, and
-    /// whether the epoch changed (sends not yet stored are then repeated).
+    /// `room:gap` came: discards everything above `after`. Returns the first page to read, if any, and whether the
+    /// epoch changed (then unstored messages are sent again).
     pub fn gap(&mut self, gap: Gap) -> (Option<Fill>, bool) {
         match self.phase {
             Phase::Rejoining => {
@@ -177,7 +176,7 @@ impl Recorder {
         (self.next_fill(), new_epoch)
     }
 
-    /// Whether a page of this fill is still waited for.
+    /// Whether this fill still waits for a page.
     pub fn wants(&self, fill: &Fill) -> bool {
         fill.number == self.fills && matches!(self.phase, Phase::Filling { .. })
     }
@@ -193,7 +192,7 @@ impl Recorder {
             if seq > next {
                 self.violations.other(format!("a page of {} goes beyond its next", self.room));
             }
-            // A page may bring what was stored since; above the gap's head it comes live, and only once.
+            // A page may contain newer events; above the gap's head they come live, so they are skipped here.
             if seq <= fill.upto {
                 self.take(frame);
             }
@@ -205,7 +204,7 @@ impl Recorder {
         self.next_fill()
     }
 
-    /// The fill cannot go on (its epoch is not known any more): the caller joins again at the cursor.
+    /// The fill cannot continue (its epoch is not known any more): the caller joins again at the cursor.
     pub fn abandon_fill(&mut self) {
         self.fills += 1;
         self.joining();
@@ -265,7 +264,7 @@ impl Recorder {
         &self.room
     }
 
-    /// Where the listener stands.
+    /// The listener's cursor.
     pub fn cursor(&self) -> Option<&Cursor> {
         self.cursor.as_ref()
     }
@@ -275,12 +274,12 @@ impl Recorder {
         self.start
     }
 
-    /// What is held, in the order of the log.
+    /// The received events, in the order of the log.
     pub fn held(&self) -> &[Held] {
         &self.held
     }
 
-    /// The messages that count: not taken back.
+    /// The messages without voids.
     pub fn messages(&self) -> impl Iterator<Item = &Arc<Received>> {
         let void: HashSet<u64> = self
             .held
@@ -296,12 +295,12 @@ impl Recorder {
         })
     }
 
-    /// What the server did that it may not do.
+    /// Violations of the server.
     pub fn violations(&self) -> &Violations {
         &self.violations
     }
 
-    /// How many events were dropped because the rules say so.
+    /// How many events were dropped as the rules require.
     pub fn dropped(&self) -> u64 {
         self.dropped
     }

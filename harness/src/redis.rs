@@ -1,6 +1,6 @@
-//! A private, real Redis: own port, own folder, append-only file as in production.
-//! Touches its folder and its child. Promises a server that answers PING when `start` returns, with the
-//! same port through every kill and restart.
+//! A private, real Redis with its own port and folder, and an append-only file as in production.
+//! Touches its folder and its child. Guarantees that the server answers PING when `start` returns, and keeps its port
+//! through every kill and restart.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -29,7 +29,7 @@ pub struct Redis {
 }
 
 impl Redis {
-    /// Starts one in a temp folder of its own.
+    /// Starts one in a new temp folder.
     ///
     /// # Errors
     /// When redis-server is missing or does not come up.
@@ -39,7 +39,7 @@ impl Redis {
         Self::launch(path, Some(folder)).await
     }
 
-    /// Starts one whose data and log lie under `folder`.
+    /// Starts one with its data and log in `folder`.
     ///
     /// # Errors
     /// As [`Redis::start`].
@@ -47,7 +47,7 @@ impl Redis {
         Self::launch(folder.to_owned(), None).await
     }
 
-    /// Starts one that follows the Redis on another port of 127.0.0.1; its data and log lie under `folder`.
+    /// Starts a replica of the Redis on another port of 127.0.0.1; its data and log are in `folder`.
     ///
     /// # Errors
     /// As [`Redis::start`].
@@ -57,7 +57,7 @@ impl Redis {
         Ok(redis)
     }
 
-    /// Makes it a primary, with what it has.
+    /// Makes it a primary, with its present data.
     ///
     /// # Errors
     /// When it does not answer.
@@ -65,16 +65,16 @@ impl Redis {
         self.command(redis::cmd("REPLICAOF").arg("NO").arg("ONE")).await
     }
 
-    /// Whether it is in step with the primary that it follows.
+    /// Whether it is in sync with its primary.
     pub async fn is_in_step(&self) -> bool {
         let info: Result<String> = self.command(redis::cmd("INFO").arg("replication")).await;
         info.is_ok_and(|info| info.contains("master_link_status:up"))
     }
 
-    /// Has it carry out a command.
+    /// Runs a command.
     ///
     /// # Errors
-    /// When it does not answer within seconds, or refuses.
+    /// When it does not answer within seconds, or refuses the command.
     pub async fn command<T: redis::FromRedisValue>(&self, command: &redis::Cmd) -> Result<T> {
         let asking = async {
             let client = redis::Client::open(self.url())?;
@@ -129,18 +129,18 @@ impl Redis {
         self.daemon.pid()
     }
 
-    /// What it takes for the time of day.
+    /// Its wall clock.
     pub fn clock(&self) -> &WallClock {
         &self.clock
     }
 
-    /// SIGKILL. It writes a command to its append-only file before it answers, unless the file is just being synced, so
-    /// that hardly anything is lost, and nothing that the kernel has: [`Redis::restart_truncated`] does lose something.
+    /// SIGKILL. Redis writes a command to its append-only file before it answers, unless the file is being synced, so
+    /// nearly nothing is lost. [`Redis::restart_truncated`] loses data.
     pub fn kill(&self) {
         self.daemon.kill();
     }
 
-    /// SIGTERM: it writes everything and ends.
+    /// SIGTERM: Redis writes everything and ends.
     ///
     /// # Errors
     /// When it had to be killed.
@@ -168,13 +168,13 @@ impl Redis {
         self.up().await
     }
 
-    /// Kills it and takes up to so many bytes off the end of its append-only file, as a crash of the machine may, then
+    /// Kills it, removes up to this many bytes from the end of its append-only file, as a crash of the machine may, and
     /// starts it again.
     ///
     /// # Errors
-    /// When nothing is in the part of the file that is written to, and nothing comes; or it does not come up.
+    /// When the current part of the file stays empty, or Redis does not start.
     pub async fn restart_truncated(&self, bytes: u64) -> Result<()> {
-        // After a rewrite, or once it has followed another, that part begins anew.
+        // After a rewrite or a replication, the current part is empty at first.
         let begun = Instant::now();
         while std::fs::metadata(self.written_to()?)?.len() == 0 {
             ensure!(begun.elapsed() < READY_PATIENCE, "nothing is written to the append-only file");
@@ -185,7 +185,7 @@ impl Redis {
         self.up().await
     }
 
-    /// The part of the append-only file that is written to. Earlier ones must stay whole, or it does not start.
+    /// The current part of the append-only file. Earlier parts must not be changed, or Redis does not start.
     fn written_to(&self) -> Result<PathBuf> {
         let mut parts = Vec::new();
         for file in std::fs::read_dir(self.data.join("appendonlydir"))? {
@@ -215,7 +215,7 @@ impl Redis {
     }
 }
 
-/// Takes bytes off the end of a file, at least one.
+/// Removes bytes from the end of a file, at least one.
 fn cut(path: &Path, bytes: u64) -> Result<()> {
     let file = std::fs::OpenOptions::new().write(true).open(path)?;
     let length = file.metadata()?.len();
@@ -235,7 +235,7 @@ pub(crate) fn command(data: &Path, port: u16) -> Command {
     command
 }
 
-/// Whether a Redis on this port answers PING (one that still loads its data does not).
+/// Whether a Redis on this port answers PING (while it loads its data, it does not).
 pub(crate) async fn answers(port: u16) -> bool {
     let ask = async {
         let mut stream = TcpStream::connect(("127.0.0.1", port)).await.context("connect")?;
@@ -252,7 +252,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_cut_that_takes_nothing_off_fails() {
+    fn truncation_of_an_empty_file_fails() {
         let folder = Folder::new().unwrap();
         let file = folder.path().join("a.incr.aof");
         std::fs::write(&file, "12345").unwrap();

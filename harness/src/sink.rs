@@ -1,5 +1,5 @@
-//! A collector of spans: takes what services export by OTLP over gRPC, and shows it as trees.
-//! Touches a port of this machine. Promises that what [`Sink::spans`] tells was exported and taken.
+//! A span collector: receives spans by OTLP over gRPC, and shows them as trees.
+//! Touches a port of this machine.
 
 mod picture;
 mod tree;
@@ -26,20 +26,20 @@ use tonic::{Request, Response, Status};
 pub use picture::picture;
 pub use tree::tree;
 
-/// A span as it was exported.
+/// An exported span.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Seen {
+pub struct ReceivedSpan {
     /// Ids, in hex.
     pub trace: String,
     /// Of the span.
     pub id: String,
     /// Of its parent; `None`: a root.
     pub parent: Option<String>,
-    /// What it is called.
+    /// Its name.
     pub name: String,
-    /// `service.name` of who made it.
+    /// `service.name` of its process.
     pub service: String,
-    /// `service.instance.id` of who made it.
+    /// `service.instance.id` of its process.
     pub instance: String,
     /// Nanoseconds since the Unix epoch; 0: never ended.
     pub start_ns: u64,
@@ -47,14 +47,14 @@ pub struct Seen {
     pub end_ns: u64,
     /// Attributes as text.
     pub attributes: BTreeMap<String, String>,
-    /// All of it as it came, resource included.
+    /// The whole span as text, including its resource.
     pub whole: String,
 }
 
 #[derive(Debug, Clone, Default)]
-struct Taken(Arc<Mutex<Vec<Seen>>>);
+struct Taken(Arc<Mutex<Vec<ReceivedSpan>>>);
 
-/// See the module. Ends when it is dropped.
+/// See the module. Dropping it stops the collector.
 #[derive(Debug)]
 pub struct Sink {
     endpoint: String,
@@ -75,12 +75,12 @@ impl Sink {
         })
     }
 
-    /// The same over TLS, with a certificate of this name that the authority of this process signed.
+    /// Like [`Sink::start`] with TLS: the certificate has this name and is signed by the authority of this process.
     ///
     /// # Errors
     /// When there is no port, or no certificate can be made.
     pub async fn start_tls(name: &str) -> Result<Sink> {
-        // Fails only when one was chosen before.
+        // This fails only if a provider was installed before.
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
         let identity = crate::tls::authority()?.identity(&[name])?;
         let identity = tonic::transport::Identity::from_pem(identity.certificate, identity.key);
@@ -103,23 +103,27 @@ impl Sink {
         Ok((port, taken, serving))
     }
 
-    /// What services are told.
+    /// Its address, for the setting of the services.
     pub fn endpoint(&self) -> String {
         self.endpoint.clone()
     }
 
-    /// What was exported so far, in the order of their beginnings.
-    pub fn spans(&self) -> Vec<Seen> {
+    /// The spans so far, ordered by their start.
+    pub fn spans(&self) -> Vec<ReceivedSpan> {
         let mut spans = self.taken.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
         spans.sort_by_key(|span| (span.start_ns, std::cmp::Reverse(span.end_ns)));
         spans
     }
 
-    /// Waits until what was exported is enough.
+    /// Waits until the exported spans are enough.
     ///
     /// # Errors
-    /// When it is not in time, with what came.
-    pub async fn until(&self, patience: Duration, enough: impl Fn(&[Seen]) -> bool) -> Result<Vec<Seen>> {
+    /// When they are not in time; with the spans so far.
+    pub async fn until(
+        &self,
+        patience: Duration,
+        enough: impl Fn(&[ReceivedSpan]) -> bool,
+    ) -> Result<Vec<ReceivedSpan>> {
         let begun = Instant::now();
         loop {
             let spans = self.spans();
@@ -150,7 +154,7 @@ impl TraceService for Taken {
             let of = |name: &str| resource.get(name).cloned().unwrap_or_default();
             for span in part.scope_spans.into_iter().flat_map(|scope| scope.spans) {
                 let parent = Some(hex(&span.parent_span_id)).filter(|id| !id.is_empty());
-                seen.push(Seen {
+                seen.push(ReceivedSpan {
                     trace: hex(&span.trace_id),
                     id: hex(&span.span_id),
                     parent,

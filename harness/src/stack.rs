@@ -1,5 +1,5 @@
-//! The whole system for one test: its own Redis, its own migrated database, N gateways, M persistence
-//! nodes, and the people who use it. Promises that everything is gone when the value is.
+//! A whole system for one test: its own Redis, its own migrated database, N gateways, M persistence nodes, and clients
+//! for its users. Dropping the value stops and removes everything.
 
 use std::process::Command;
 use std::sync::Arc;
@@ -21,7 +21,7 @@ mod settings;
 pub use links::{Link, Links};
 use settings::Settings;
 
-/// How many of what, and their settings.
+/// The numbers of nodes, and their settings.
 #[derive(Debug, Clone)]
 pub struct StackBuilder {
     gateways: usize,
@@ -36,14 +36,14 @@ pub struct StackBuilder {
 }
 
 impl StackBuilder {
-    /// How many gateways (1 unless told).
+    /// How many gateways; default 1.
     #[must_use]
     pub fn gateways(mut self, count: usize) -> Self {
         self.gateways = count;
         self
     }
 
-    /// How many persistence nodes (1 unless told).
+    /// How many persistence nodes; default 1.
     #[must_use]
     pub fn persistence(mut self, count: usize) -> Self {
         self.persistence = count;
@@ -63,20 +63,20 @@ impl StackBuilder {
         StackBuilder { durable: Some(settings.to_owned()), ..self }
     }
 
-    /// With a proxy between any two parts: see [`Links`].
+    /// With proxies between all parts: see [`Links`].
     #[must_use]
     pub fn proxied(mut self) -> Self {
         self.proxied = true;
         self
     }
 
-    /// Every process has a clock that can be moved: see [`crate::WallClock`]. PostgreSQL too, when it is its own.
+    /// Every process gets a clock that can be shifted: see [`crate::WallClock`]; PostgreSQL only if it is not shared.
     #[must_use]
     pub fn clocks(self) -> Self {
         StackBuilder { clocks: true, ..self }
     }
 
-    /// Has a node, by its number from 0, run as the argument of another program, such as `valgrind`.
+    /// Runs a node, by its number from 0, as the argument of another program, such as `valgrind`.
     #[must_use]
     pub fn under(mut self, service: Service, number: usize, launcher: Vec<String>) -> Self {
         self.launchers.push((service, number, launcher));
@@ -108,10 +108,10 @@ impl StackBuilder {
         self
     }
 
-    /// Starts it all.
+    /// Starts everything.
     ///
     /// # Errors
-    /// When something does not come up; says what, with the end of its log.
+    /// When something does not start; says what, with the end of its log.
     pub async fn start(self) -> Result<Stack> {
         let folder = Folder::new()?;
         if self.clocks {
@@ -172,7 +172,7 @@ impl StackBuilder {
 
 /// A running system.
 pub struct Stack {
-    // In the order they end: nodes first, then what they lean on, the folder with all logs last.
+    // Fields are dropped in this order: nodes first, then their dependencies, the folder with all logs last.
     gateways: Vec<Node>,
     persistence: Vec<Node>,
     links: Option<Links>,
@@ -183,7 +183,7 @@ pub struct Stack {
 }
 
 impl Stack {
-    /// One gateway and one persistence node, unless told otherwise.
+    /// A builder; by default one gateway and one persistence node.
     pub fn builder() -> StackBuilder {
         StackBuilder {
             gateways: 1,
@@ -209,7 +209,7 @@ impl Stack {
     /// The gateway of this number, from 0.
     ///
     /// # Panics
-    /// When there are not as many.
+    /// When there is no such node.
     pub fn gateway(&self, number: usize) -> &Node {
         &self.gateways[number]
     }
@@ -222,7 +222,7 @@ impl Stack {
     /// The persistence node of this number, from 0.
     ///
     /// # Panics
-    /// When there are not as many.
+    /// When there is no such node.
     pub fn persistence(&self, number: usize) -> &Node {
         &self.persistence[number]
     }
@@ -282,12 +282,12 @@ impl Stack {
         self.persistence.last().context("just pushed")
     }
 
-    /// A good token of this user.
+    /// A valid token of this user.
     pub fn token(&self, user: &str) -> String {
         Token::of(user).sign(self.jwt_secret())
     }
 
-    /// A good token of an administrator of the installation.
+    /// A valid token with the admin scope.
     pub fn admin_token(&self, user: &str) -> String {
         Token::of(user).scope("tidings.admin").sign(self.jwt_secret())
     }
@@ -319,7 +319,7 @@ impl Stack {
     }
 }
 
-/// Brings a database to today's tables with the migrations program.
+/// Migrates a database with the migrations program.
 ///
 /// # Errors
 /// When the program is missing or fails; with what it said.

@@ -1,6 +1,6 @@
-//! A whole system for a test that is written in another language: it begins here, is described in one line of JSON,
-//! and then does what each line that comes in asks of it. Promises that every order has one answer with its id, and that
-//! nothing of the system is left once the orders end.
+//! A whole system for tests in another language: it starts, prints a description as one line of JSON, and then obeys
+//! one order per input line. Guarantees that every order gets one answer with its id, and that nothing of the system
+//! remains when the input ends.
 
 use std::io::Write;
 use std::sync::Arc;
@@ -20,24 +20,24 @@ mod values;
 
 use order::Order;
 
-/// Where everything is; origins have no path.
+/// The addresses of all parts; URLs have no path.
 #[derive(Debug, Serialize)]
 pub struct Described {
-    /// Of the gateways, as clients are to see them: through the proxies, where there are such.
+    /// URLs of the gateways for clients: through the proxies, if there are any.
     pub gateways: Vec<String>,
-    /// Of the persistence nodes, as clients are to see them.
+    /// URLs of the persistence nodes for clients.
     pub persistence: Vec<String>,
-    /// Of gateways and persistence nodes, around the proxies.
+    /// URLs of gateways and persistence nodes without the proxies.
     pub direct: Direct,
     /// Signs tokens (HS256).
     pub jwt_secret: String,
-    /// The Redis itself.
+    /// URL of Redis, without a proxy.
     pub redis_url: String,
-    /// The database itself.
+    /// URL of the database, without a proxy.
     pub database_url: String,
 }
 
-/// The nodes themselves.
+/// The nodes without proxies.
 #[derive(Debug, Serialize)]
 pub struct Direct {
     /// Public listeners of the gateways.
@@ -51,7 +51,7 @@ pub struct Direct {
 }
 
 impl Described {
-    /// This system.
+    /// Describes a stack.
     pub fn of(stack: &Stack) -> Described {
         let urls = |nodes: &[Node]| nodes.iter().map(Node::url).collect::<Vec<_>>();
         let admins = |nodes: &[Node]| nodes.iter().map(Node::admin).collect::<Vec<_>>();
@@ -89,8 +89,8 @@ fn origin(proxy: &Proxy) -> String {
     format!("http://127.0.0.1:{}", proxy.port())
 }
 
-/// Carries out what comes in, each order by itself: whoever wants one after the other waits for the answer of the first.
-/// Returns when no more can come.
+/// Carries out orders concurrently: a caller that needs an order waits for the previous answer. Returns when the input
+/// ends.
 ///
 /// # Errors
 /// When answers cannot be written.

@@ -1,5 +1,5 @@
 //! TLS for tests: an authority of this process, certificates that it signs, and clients that trust it.
-//! Clients also trust what the file that `SSL_CERT_FILE` names holds (as OpenSSL's do).
+//! Clients also trust the certificates in the file that `SSL_CERT_FILE` names, like OpenSSL's clients.
 
 use std::sync::{Arc, OnceLock};
 
@@ -27,7 +27,7 @@ pub struct Identity {
 }
 
 impl Authority {
-    /// One that nobody trusts yet.
+    /// Creates an authority that nobody trusts yet.
     ///
     /// # Errors
     /// When no key can be made.
@@ -41,7 +41,7 @@ impl Authority {
         Ok(Authority { certificate, issuer: Issuer::new(params, key) })
     }
 
-    /// Its own certificate, as PEM: what clients trust.
+    /// Its own certificate as PEM, which clients trust.
     pub fn pem(&self) -> String {
         self.certificate.pem()
     }
@@ -49,7 +49,7 @@ impl Authority {
     /// A certificate for a server of these names or addresses.
     ///
     /// # Errors
-    /// When a name cannot stand in a certificate.
+    /// When a name is not allowed in a certificate.
     pub fn identity(&self, names: &[&str]) -> Result<Identity> {
         let key = KeyPair::generate()?;
         let params = CertificateParams::new(names.iter().map(ToString::to_string).collect::<Vec<_>>())?;
@@ -71,7 +71,8 @@ pub fn authority() -> Result<&'static Authority> {
     Ok(AUTHORITY.get_or_init(|| made))
 }
 
-/// How clients of this process speak TLS. What cannot be trusted is told on standard error, and left out.
+/// The TLS configuration of this process's clients. Certificates that cannot be used are reported on standard error and
+/// ignored.
 pub(crate) fn client() -> Arc<ClientConfig> {
     static CLIENT: OnceLock<Arc<ClientConfig>> = OnceLock::new();
     Arc::clone(CLIENT.get_or_init(|| {

@@ -1,4 +1,4 @@
-//! Tokens as an identity provider would mint them, good and bad ones: with a shared secret, or a provider's key.
+//! Tokens like those of an identity provider, valid and invalid ones, with a shared secret or a provider's key.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 
 use crate::jwks::SigningKey;
 
-/// A token in the making: an hour long, for one user, until told otherwise.
+/// A builder for a token; by default it is valid for an hour.
 #[derive(Debug, Clone)]
 pub struct Token {
     claims: Map<String, Value>,
@@ -15,7 +15,7 @@ pub struct Token {
 }
 
 impl Token {
-    /// A good token of this user.
+    /// A valid token of this user.
     pub fn of(user: &str) -> Token {
         let now = now_s();
         let mut claims = Map::new();
@@ -37,13 +37,13 @@ impl Token {
         self.claim("scope", json!(scope))
     }
 
-    /// Good for this many seconds from now; below zero it expired that long ago.
+    /// Valid for this many seconds from now; if negative, expired that long ago.
     #[must_use]
     pub fn ttl_s(self, seconds: i64) -> Token {
         self.claim("exp", json!(now_s() + seconds))
     }
 
-    /// Good only from this many seconds from now on.
+    /// Valid only after this many seconds.
     #[must_use]
     pub fn not_before_s(self, seconds: i64) -> Token {
         self.claim("nbf", json!(now_s() + seconds))

@@ -1,7 +1,6 @@
-//! The wall clock of one process, moved while it runs: by a small library that is loaded before the C library, and a
-//! file that says by how much. What exists for this, libfaketime, keeps a lock and a file in shared memory for each
-//! process, which a killed one leaves behind, locked or not. Touches the target folder, where the library is built once,
-//! and the file.
+//! Shifts the wall clock of one process while it runs, by a small preloaded library and a file with the offset. The
+//! existing tool, libfaketime, keeps a lock and a file in shared memory for each process, which a killed process leaves
+//! behind. Touches the target folder, where the library is built once, and the file.
 
 use std::fs::{self, OpenOptions};
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -13,19 +12,19 @@ use anyhow::{Context, Result, ensure};
 
 const SOURCE: &str = include_str!("wall_clock/shift.c");
 
-/// What one process takes for the time of day.
+/// The wall clock of one process.
 #[derive(Debug, Clone)]
 pub struct WallClock {
     file: PathBuf,
 }
 
 impl WallClock {
-    /// That of the process of this name, which lives in this folder.
+    /// The clock of the process with this name and folder.
     pub(crate) fn of(folder: &Path, name: &str) -> WallClock {
         WallClock { file: folder.join(format!("{name}.clock")) }
     }
 
-    /// From its next start on, the process has a clock that can be moved.
+    /// Makes the clock shiftable from the next start of the process on.
     ///
     /// # Errors
     /// Without a C compiler, or when the folder cannot be written.
@@ -36,18 +35,18 @@ impl WallClock {
         Ok(fs::write(&self.file, 0_i64.to_ne_bytes())?)
     }
 
-    /// Has it so many seconds ahead of this machine's, or behind; at once.
+    /// Shifts the clock by this many seconds from the machine's clock, at once.
     ///
     /// # Errors
     /// When it was not prepared.
     pub fn shift(&self, seconds: i64) -> Result<()> {
         let nanoseconds = seconds.checked_mul(1_000_000_000).context("more than 292 years")?;
-        // Written over, never cut short: it is mapped by those who read it.
+        // The file is overwritten and never truncated, because the process has mapped it.
         let file = OpenOptions::new().write(true).open(&self.file).context("a clock that was prepared")?;
         Ok(file.write_all_at(&nanoseconds.to_ne_bytes(), 0)?)
     }
 
-    /// Tells a process of its clock, when there is one.
+    /// Adds the clock to a command, if there is one.
     pub(crate) fn give_to(&self, command: &mut Command) {
         if self.file.exists()
             && let Ok(library) = library()
@@ -57,7 +56,7 @@ impl WallClock {
     }
 }
 
-/// By its text: another one, another file.
+/// The path of the built library; it depends on the source text.
 fn library() -> Result<PathBuf> {
     let mut hasher = DefaultHasher::new();
     SOURCE.hash(&mut hasher);
@@ -78,7 +77,7 @@ fn build() -> Result<()> {
         .output()
         .context("run cc: a C compiler is needed, as it is for the services")?;
     ensure!(done.status.success(), "cc: {}", String::from_utf8_lossy(&done.stderr));
-    // Another process may have been faster; its library is as good.
+    // Another process may have been faster; its library is the same.
     fs::rename(&built, &library).context("move the library into place")
 }
 
@@ -95,7 +94,7 @@ mod tests {
     }
 
     #[test]
-    fn a_process_sees_the_time_that_its_clock_was_moved_to_and_others_do_not() {
+    fn shifted_clock_affects_only_its_process() {
         let folder = crate::folder::Folder::new().unwrap();
         let (one, other) = (WallClock::of(folder.path(), "one"), WallClock::of(folder.path(), "other"));
         assert!(one.shift(60).is_err(), "not prepared");

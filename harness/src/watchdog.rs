@@ -1,6 +1,6 @@
-//! The child that outlives us by a moment: it ends our servers and removes our folders when we are gone.
-//! Touches one `sh` per owner and its pipe. Promises that even a SIGKILLed owner leaves nothing behind:
-//! the pipe closes with the owner, and the shell then works off its list.
+//! A child process that ends our servers and removes our folders after we have ended.
+//! Touches one `sh` per process and its pipe. Even a SIGKILLed process leaves nothing behind: the pipe closes with the
+//! process, and the shell then cleans up its list.
 
 use std::io::Write;
 use std::os::unix::process::CommandExt;
@@ -14,17 +14,17 @@ const SCRIPT: &str = include_str!("watchdog.sh");
 
 static PIPE: Mutex<Option<ChildStdin>> = Mutex::new(None);
 
-/// Puts a server on the list: it gets `signal` (a name such as `KILL`) when the owner is gone.
+/// Adds a server to the list: it gets `signal` (a name such as `KILL`) when this process has ended.
 pub(crate) fn watch(signal: &str, pid: u32) -> Result<()> {
     order(&format!("+ {signal} {pid}\n"))
 }
 
-/// Takes a server off the list, once it has been reaped.
+/// Removes a server from the list after it was reaped.
 pub(crate) fn forget(signal: &str, pid: u32) -> Result<()> {
     order(&format!("- {signal} {pid}\n"))
 }
 
-/// Has a folder removed when the owner is gone.
+/// Adds a folder to the list: it is removed when this process has ended.
 pub(crate) fn sweep(folder: &Path) -> Result<()> {
     order(&format!("d {}\n", folder.display()))
 }
@@ -40,7 +40,7 @@ fn order(line: &str) -> Result<()> {
     }
 }
 
-/// In its own group and from the root folder, so that neither Ctrl-C nor a removed folder disturbs it.
+/// Starts it in its own process group and in the root folder, so that Ctrl-C or a removed folder does not affect it.
 fn start() -> Result<ChildStdin> {
     let mut child = Command::new("sh")
         .args(["-c", SCRIPT, "tidings-watchdog"])

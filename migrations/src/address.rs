@@ -1,17 +1,17 @@
-//! Whether the address of a PostgreSQL can be used, before anybody connects to it.
+//! Checks whether a PostgreSQL address can be used, before anything connects to it.
 
 use std::path::Path;
 use std::str::FromStr;
 
 use sqlx::postgres::PgConnectOptions;
 
-/// The parameter that names the certificates of authorities.
+/// The URL parameters that name the file of root certificates.
 const ROOT: [&str; 2] = ["sslrootcert", "ssl-root-cert"];
 
-/// Checks an address, and that the file with certificates that it names can be read.
+/// Checks an address. Also checks that the certificate file that it names can be read.
 ///
 /// # Errors
-/// What is wrong with it, without anything of it but that file's name.
+/// What is wrong with the address. The text quotes only the name of the certificate file, never a secret.
 pub fn check(url: &str) -> Result<(), String> {
     if !["postgres://", "postgresql://"].iter().any(|scheme| url.starts_with(scheme)) {
         return Err("must begin with postgres://".to_owned());
@@ -32,15 +32,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_cannot_work_is_told_without_the_password() {
-        for (url, told) in [
+    fn unusable_address_is_explained_without_password() {
+        for (url, expected) in [
             ("mysql://u:hunter2@x/y", "postgres://"),
             ("postgres://u:hunter2@x:port/y", "no URL"),
             ("postgres://u:hunter2@x/y?sslmode=hunter2", "sslmode"),
             ("postgres://u:hunter2@x/y?sslrootcert=/no/such/file", "/no/such/file"),
         ] {
             let why = check(url).unwrap_err();
-            assert!(why.contains(told) && !why.contains("hunter2"), "{url}: {why}");
+            assert!(why.contains(expected) && !why.contains("hunter2"), "{url}: {why}");
         }
         assert_eq!(check("postgres://u:hunter2@x/y?sslmode=verify-full"), Ok(()));
     }

@@ -1,4 +1,4 @@
-//! `migrate up|down|status|fresh`, of this program and of persistence's. Prints one line per migration.
+//! `migrate up|down|status|fresh`, for this program and for persistence's. Prints one line per migration.
 
 use anyhow::{Context, ensure};
 use clap::{ArgGroup, Args, Subcommand};
@@ -8,12 +8,12 @@ use tidings_shared::config::problem::{Check, Problem};
 
 use crate::{address, schema::Schema};
 
-/// Clap requires nothing that may stand before and behind a subcommand.
-const MISSING: &str = "must be given, by itself or by a file (DATABASE_URL_FILE)";
+/// Checked here because clap cannot require an option that may stand before or after a subcommand.
+const MISSING: &str = "must be given, directly or by a file (DATABASE_URL_FILE)";
 
-/// What to do to which database.
+/// Which command to run on which database.
 #[derive(Debug, Clone, Args)]
-pub struct Arguments {
+pub struct MigrateArgs {
     /// PostgreSQL, `postgres://…`, as a role that may create tables
     #[arg(long, env = "DATABASE_URL", hide_env_values = true, global = true, value_name = "URL")]
     database_url: Option<SecretString>,
@@ -23,31 +23,31 @@ pub struct Arguments {
 
 #[derive(Debug, Clone, Subcommand)]
 enum Command {
-    /// Apply what is not applied yet
+    /// Apply all migrations that are not applied yet
     Up,
-    /// Take migrations back, with their data: the last ones, or all
+    /// Revert migrations together with their data: the last ones, or all
     #[command(group = ArgGroup::new("which").required(true).args(["steps", "all"]))]
     Down {
-        /// How many of the last ones
+        /// How many to revert, counted from the last one
         #[arg(long)]
         steps: Option<u32>,
-        /// All of them. To say that it is meant: the name of the database whose data is to go
+        /// Revert all of them. To confirm, give the name of the database whose data will be deleted
         #[arg(long, value_name = "DATABASE_NAME")]
         all: Option<String>,
     },
     /// List the migrations
     Status,
-    /// Drop every table, with all that there is, and apply all migrations
+    /// Drop every table with all of its data, then apply all migrations
     Fresh {
-        /// To say that it is meant: the name of the database whose tables are to go
+        /// To confirm, give the name of the database whose tables will be dropped
         #[arg(long, value_name = "DATABASE_NAME")]
         drop_everything: String,
     },
 }
 
 impl Command {
-    /// The name of the database that is to lose everything by this.
-    fn meant(&self) -> Option<&str> {
+    /// The database name that confirms a destructive command.
+    fn confirmed_database(&self) -> Option<&str> {
         match self {
             Self::Down { all, .. } => all.as_deref(),
             Self::Fresh { drop_everything } => Some(drop_everything),
@@ -56,13 +56,13 @@ impl Command {
     }
 }
 
-impl Arguments {
+impl MigrateArgs {
     fn url(&self) -> &str {
         self.database_url.as_ref().map_or("", ExposeSecret::expose_secret)
     }
 }
 
-impl Check for Arguments {
+impl Check for MigrateArgs {
     fn check(&self) -> Vec<Problem> {
         let given = self.database_url.as_ref().ok_or_else(|| MISSING.to_owned());
         let why = given.and_then(|url| address::check(url.expose_secret())).err();
@@ -70,14 +70,14 @@ impl Check for Arguments {
     }
 }
 
-/// Does it.
+/// Runs the command.
 ///
 /// # Errors
-/// When the server cannot be reached or refuses.
-pub async fn run(arguments: &Arguments) -> anyhow::Result<()> {
-    if let Some(meant) = arguments.command.meant() {
+/// When the server cannot be reached or refuses the command.
+pub async fn run(arguments: &MigrateArgs) -> anyhow::Result<()> {
+    if let Some(confirmed) = arguments.command.confirmed_database() {
         let name = database_name(arguments.url()).await?;
-        ensure!(meant == name, "this is the database {name:?}, not {meant:?}: nothing was dropped");
+        ensure!(confirmed == name, "this is the database {name:?}, not {confirmed:?}: nothing was dropped");
     }
     let schema = Schema::open(arguments.url()).await?;
     match arguments.command {
@@ -93,13 +93,13 @@ pub async fn run(arguments: &Arguments) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// As the server has it, whatever the address leaves out.
+/// Asks the server, because the address may leave the name out.
 async fn database_name(url: &str) -> anyhow::Result<String> {
     let mut options = ConnectOptions::new(url);
     options.min_connections(1).max_connections(1).sqlx_logging(false);
     let db = Database::connect(options).await.context("cannot connect to the database")?;
     let asking = Statement::from_string(DbBackend::Postgres, "SELECT current_database()::text");
-    let row = db.query_one_raw(asking).await?.context("the database does not tell its name")?;
+    let row = db.query_one_raw(asking).await?.context("the database did not return its name")?;
     let name = row.try_get_by_index(0)?;
     db.close().await?;
     Ok(name)

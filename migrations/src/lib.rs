@@ -1,6 +1,6 @@
 //! The schema of Tidings' PostgreSQL database, as an ordered list of migrations.
-//! Touches only the database it is given. Promises that each `up` has a `down` that leaves
-//! nothing behind, and that applying what is applied already does nothing.
+//! Touches only the database it is given. Each `up` has a `down` that removes everything that `up` made, and applying
+//! an applied migration again does nothing.
 
 pub mod address;
 pub mod command;

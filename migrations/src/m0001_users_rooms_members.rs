@@ -1,6 +1,6 @@
-//! Who talks where: users, rooms, members.
-//! Raw SQL, since the builder has no word for `COLLATE "C"`. Ids are compared byte by byte, so that
-//! the database and the services agree on their order whatever the server's locale.
+//! Users, rooms and members.
+//! Raw SQL, because the builder cannot express `COLLATE "C"`. Ids are compared byte by byte, so that the database and
+//! the services agree on their order in every locale.
 
 use async_trait::async_trait;
 use sea_orm_migration::prelude::*;
@@ -8,8 +8,8 @@ use sea_orm_migration::prelude::*;
 #[derive(DeriveMigrationName)]
 pub struct Migration;
 
-/// `direct_key` is the two user ids of a direct room, sorted and joined with U+001F: its UNIQUE
-/// constraint is what makes a direct room one per pair. `head_seq` moves only contiguously.
+/// `direct_key` is the two user ids of a direct room, sorted and joined with U+001F. Its UNIQUE constraint allows one
+/// direct room per pair. `head_seq` moves only contiguously.
 const UP: &str = r#"
 CREATE TABLE users (
     id          text COLLATE "C" PRIMARY KEY,

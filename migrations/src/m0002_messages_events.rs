@@ -1,6 +1,6 @@
-//! The log of the rooms: messages with their present state, all other events, and what hangs on them.
+//! The log of the rooms: messages with their present state, all other events, and the tables that refer to them.
 //! Each seq of a room is in exactly one of `messages` and `events`; the raw log is their merge.
-//! No foreign key to `rooms`: the writer inserts by the thousand and a room is never deleted.
+//! No foreign key to `rooms`, because the writer inserts thousands of rows at a time and a room is never deleted.
 
 use async_trait::async_trait;
 use sea_orm_migration::prelude::*;
@@ -8,11 +8,11 @@ use sea_orm_migration::prelude::*;
 #[derive(DeriveMigrationName)]
 pub struct Migration;
 
-/// `visible_users` and `visible_roles` both NULL: everyone in the room may see it.
-/// `last_seq` is the seq of the event that last changed the message (its own at first).
-/// `events.body` is the client JSON of the event. `void_told` is false on a void row until its
-/// `message:void` is stored; a partial index finds those few, another the client ids that were rejected.
-/// JSON is kept as `json`, not `jsonb`: it is handed out as it came in, byte for byte.
+/// When `visible_users` and `visible_roles` are both NULL, everyone in the room may see the row. `last_seq` is the seq
+/// of the event that last changed the message (at first its own). `events.body` is the client JSON of the event.
+/// `void_told` is false on a void row until its `message:void` is stored; a partial index finds these few rows. Another
+/// index finds the rejected client ids. JSON columns have the type `json`, not `jsonb`, because clients get the JSON
+/// back byte for byte.
 const UP: &str = r#"
 CREATE TABLE messages (
     room_id       text COLLATE "C" NOT NULL,

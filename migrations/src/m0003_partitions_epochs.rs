@@ -1,6 +1,6 @@
-//! What persistence shares among its replicas: leases of partitions and epochs of the log.
-//! The number of partition rows IS the number of partitions of this installation; the services check
-//! it at start, since another number would hash rooms elsewhere.
+//! State that the replicas of persistence share: leases of partitions and epochs of the log.
+//! The number of rows in `partitions` IS the number of partitions of this installation. The services check it at start,
+//! because another number would hash rooms to other partitions.
 
 use async_trait::async_trait;
 use sea_orm_migration::prelude::*;
@@ -8,10 +8,10 @@ use sea_orm_migration::prelude::*;
 #[derive(DeriveMigrationName)]
 pub struct Migration;
 
-/// Partitions of an installation. Fixed for ever once a room exists.
+/// Partitions of an installation. Must never change once a room exists.
 pub const PARTITIONS: i16 = 64;
 
-/// `partitions` is updated by every batch, so its pages keep room for HOT updates.
+/// Every batch updates `partitions`, so its pages keep room for HOT updates.
 /// `epochs_opened.epoch` is what clients see as the (decimal) epoch.
 const UP: &str = r#"
 CREATE TABLE partitions (

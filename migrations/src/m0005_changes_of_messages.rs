@@ -1,4 +1,5 @@
-//! What changes of messages need: which version an event made, how often each emoji was given, what a void was.
+//! Tables for changes of messages: which event made which version, how often each emoji was given, and the type of a
+//! voided record.
 
 use async_trait::async_trait;
 use sea_orm_migration::prelude::*;
@@ -6,16 +7,16 @@ use sea_orm_migration::prelude::*;
 #[derive(DeriveMigrationName)]
 pub struct Migration;
 
-/// `message_versions.version` is the seq of the event that made the version; that of the original is the message's own.
-/// `metadata` is NULL where an edit left them as they were.
+/// `message_versions.version` is the seq of the event that made the version; for the original it is the seq of the
+/// message. `metadata` is NULL where an edit did not change the metadata.
 ///
-/// `reaction_counts` is kept by triggers, so that whoever writes `reactions` keeps it right: a page of messages must not
-/// read a row for each of ten thousand people who liked one. `reactions_in_order` finds the first of them.
+/// Triggers keep `reaction_counts`, so that it is right however `reactions` is written. Without it, a page of messages
+/// would read one row for each of ten thousand reactions. `reactions_in_order` finds the first reactions of each emoji.
 ///
-/// The functions may be there already: starting anew drops tables alone.
+/// The functions may exist already, because `fresh` drops only tables.
 ///
-/// `events.void_type` is the type of the record that a void stands for; NULL on rows of before: a message's. Client ids
-/// of messages are looked up for ever, those of other events are of another name space.
+/// `events.void_type` is the type of the record that a void replaces. NULL on older rows means a message. Client ids of
+/// messages are looked up for ever; client ids of other events are in another name space.
 const UP: &str = r#"
 ALTER TABLE message_versions ALTER COLUMN version TYPE bigint;
 

@@ -1,4 +1,4 @@
-//! Who owns a room, found without reading all of its members: a room keeps its last owner.
+//! Finds the owners of a room without reading all of its members, because a room must keep its last owner.
 
 use async_trait::async_trait;
 use sea_orm_migration::prelude::*;

@@ -1,9 +1,9 @@
-//! `tidings-migrations up|down|status|fresh`: brings the schema of a database to where it shall be.
-//! Run it as one job before the services start.
+//! `tidings-migrations up|down|status|fresh`: changes the schema of a database. Run it as one job before the services
+//! start.
 
 use clap::Parser;
-use tidings_migrations::command::{self, Arguments};
-use tidings_shared::config::load::ask_task;
+use tidings_migrations::command::{self, MigrateArgs};
+use tidings_shared::config::load::parse_task;
 use tidings_shared::config::problem::{Check, Problem};
 
 /// Schema of the Tidings database
@@ -14,7 +14,7 @@ use tidings_shared::config::problem::{Check, Problem};
 )]
 struct Program {
     #[command(flatten)]
-    arguments: Arguments,
+    arguments: MigrateArgs,
 }
 
 impl Check for Program {
@@ -26,7 +26,7 @@ impl Check for Program {
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> anyhow::Result<()> {
     tidings_shared::tls::prepare();
-    let program: Program = ask_task();
+    let program: Program = parse_task();
     tracing_subscriber::fmt().with_max_level(tracing_subscriber::filter::LevelFilter::WARN).init();
     command::run(&program.arguments).await
 }

@@ -1,6 +1,6 @@
-//! The commands of the binary: apply, take back, list, start anew.
-//! Opens one connection and holds an advisory lock on it, so that two jobs started at once take
-//! turns. Promises to print nothing; what was done is the answer.
+//! The commands of the program: apply, revert, list, start anew.
+//! Opens one connection and holds an advisory lock on it, so that two jobs that start at once run one after the other.
+//! Prints nothing; each command returns what it did.
 
 use anyhow::{Context, ensure};
 use sea_orm_migration::Migration;
@@ -12,8 +12,8 @@ use crate::Migrator;
 /// Key of the advisory lock: "tidings" in ASCII. Any constant does, as long as it never changes.
 const LOCK: i64 = 0x0074_6964_696e_6773;
 
-/// What is applied only the owner writes. Default privileges give the services' role the rows of every new table, and so
-/// of the list of migrations: whoever has that role could have them left out or applied twice.
+/// Lets only the owner write the list of applied migrations. Default privileges give the services' role write access to
+/// every new table, including this list; with that access the role could make migrations be skipped or applied twice.
 const GUARD: &str = "DO $$
 DECLARE grantee oid;
 BEGIN
@@ -28,7 +28,7 @@ BEGIN
 END
 $$";
 
-/// A database whose schema may be changed by this program alone as long as this value lives.
+/// A database whose schema only this program may change while this value lives.
 pub struct Schema {
     db: DatabaseConnection,
 }
@@ -49,19 +49,19 @@ impl Schema {
         Ok(Self { db })
     }
 
-    /// Applies what is not applied yet and returns its names; empty when there was nothing to do. A schema that a later
-    /// version has made of all that this one knows is left as it is: a version is rolled back without its schema. Nobody
-    /// but the owner may write the list of what is applied afterwards.
+    /// Applies the pending migrations and returns their names; empty when none was pending. A schema that has all
+    /// migrations of this version and some of a later version is left as it is, because a version is rolled back
+    /// without its schema. Afterwards only the owner may write the list of applied migrations.
     ///
     /// # Errors
-    /// When a migration fails; those before it stay applied, it itself leaves nothing.
+    /// When a migration fails. The migrations before it stay applied; the failed one changes nothing.
     pub async fn up(&self) -> anyhow::Result<Vec<String>> {
         let applied = self.applied().await?;
         if applied.iter().any(|name| !is_known(name)) {
             let missing: Vec<String> = known().filter(|name| !applied.contains(name)).collect();
             ensure!(
                 missing.is_empty(),
-                "the schema is of another line of versions: it has not {missing:?}, and more that is unknown here"
+                "the schema belongs to another line of versions: it lacks {missing:?} and has migrations that this version does not know"
             );
             self.guard().await?;
             return Ok(Vec::new());
@@ -72,21 +72,21 @@ impl Schema {
         Ok(pending)
     }
 
-    /// Takes back the last `steps` migrations (all when `None`), data included; returns their names.
+    /// Reverts the last `steps` migrations (all when `None`) with their data; returns their names.
     ///
     /// # Errors
-    /// When a migration cannot be taken back, or one is applied that only a later version can take back.
+    /// When a migration cannot be reverted, or when the database has one that only a later version can revert.
     pub async fn down(&self, steps: Option<u32>) -> anyhow::Result<Vec<String>> {
         let later: Vec<String> = self.applied().await?.into_iter().filter(|name| !is_known(name)).collect();
-        ensure!(later.is_empty(), "only the version that brought them can take these back: {later:?}");
+        ensure!(later.is_empty(), "only the version that added these migrations can revert them: {later:?}");
         let mut applied = names(Migrator::get_applied_migrations(&self.db).await?);
         applied.reverse();
         applied.truncate(steps.map_or(usize::MAX, |steps| steps as usize));
-        Migrator::down(&self.db, steps).await.context("a migration cannot be taken back")?;
+        Migrator::down(&self.db, steps).await.context("a migration cannot be reverted")?;
         Ok(applied)
     }
 
-    /// Each migration with whether it is applied, those of later versions last. Changes nothing.
+    /// Each migration and whether it is applied, migrations of later versions last. Changes nothing.
     ///
     /// # Errors
     /// When the database does not answer.
@@ -97,7 +97,7 @@ impl Schema {
         Ok(own.into_iter().chain(later).collect())
     }
 
-    /// What the database says is applied, by whichever version.
+    /// All applied migrations, of this and of other versions.
     async fn applied(&self) -> anyhow::Result<Vec<String>> {
         let ask = |text: &str| Statement::from_string(DbBackend::Postgres, text);
         let there = ask("SELECT to_regclass('seaql_migrations') IS NOT NULL");
@@ -110,7 +110,7 @@ impl Schema {
         Ok(rows.iter().map(|row| row.try_get_by_index(0)).collect::<Result<_, _>>()?)
     }
 
-    /// Drops every table of the schema, whosever it is, and applies all migrations.
+    /// Drops every table of the schema, whoever owns it, and applies all migrations.
     ///
     /// # Errors
     /// When dropping or applying fails.

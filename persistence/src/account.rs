@@ -1,5 +1,5 @@
-//! Accounts as tokens tell of them, whichever way the user came: the row in PostgreSQL by one rule, then the cache.
-//! Promises that a change is cached whoever made it. A cache out of reach never fails a request.
+//! Accounts from tokens: one rule updates the row in PostgreSQL, then the cache.
+//! Every change is cached, whichever way the user came. An unreachable cache never fails a request.
 
 use std::sync::Arc;
 
@@ -14,24 +14,24 @@ use crate::query::users;
 
 /// How users become known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub enum Newcomers {
-    /// By their first token, and by being named as a member.
+pub enum UnknownUserPolicy {
+    /// Users are created by their first token, and when they are named as members.
     Create,
-    /// Somebody else creates them; who is not known is refused.
+    /// Another system creates users; unknown users are refused.
     Required,
 }
 
 /// When an account is put into the cache.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Caching {
-    /// For who asked because the cache did not hold it.
+    /// For callers that ask because the cache did not hold the account.
     Always,
-    /// For who did not ask the cache.
+    /// For callers that did not ask the cache.
     WhenWritten,
 }
 
-/// Lets a user in who proved who they are; whether they are blocked is in the answer. `None`: they are not known, and
-/// must be.
+/// Admits a user whose token was verified. The answer says whether the user is blocked. `None`: the user is unknown,
+/// and the policy requires known users.
 ///
 /// # Errors
 /// When the database cannot be read or written.
@@ -41,29 +41,29 @@ pub async fn admit(
     user: &UserId,
     (name, picture): (Option<&str>, Option<&str>),
     caching: Caching,
-    newcomers: Newcomers,
+    unknown_users: UnknownUserPolicy,
 ) -> Result<Option<Account>, DbErr> {
-    // Before the account is read: a change from here on shuts out what would be cached of it.
+    // Read before the account: a later change of the account then invalidates the value that is cached here.
     let cache = match caching {
         Caching::Always => version(log, user).await,
         Caching::WhenWritten => None,
     };
-    let Some(admitted) = users::admit(db, user, name, picture, newcomers).await? else { return Ok(None) };
+    let Some(admitted) = users::admit(db, user, name, picture, unknown_users).await? else { return Ok(None) };
     if admitted.written {
-        changed(db, log, user).await;
+        refresh_cache(db, log, user).await;
     } else if let Some((session, version)) = cache {
         remember(log, &session, user, version, &admitted.account).await;
     }
     Ok(Some(admitted.account))
 }
 
-/// Tells the cache that an account was written. What cannot be told differs from the user's next token, and is then
-/// asked for again. False: it was not told.
-pub async fn changed(db: &impl ConnectionTrait, log: &Log, user: &UserId) -> bool {
+/// Invalidates the cached account after a write, and caches the new one. If this fails, the user's next token differs
+/// from the cache and the account is read again. False: the cache was not reached.
+pub async fn refresh_cache(db: &impl ConnectionTrait, log: &Log, user: &UserId) -> bool {
     let Some(session) = log.current_session() else { return false };
     let counted = membership::account_changed(&mut session.connection(), user).await;
     let Ok(version) = counted.inspect_err(|error| log.failed(&session, error)) else { return false };
-    // As it is now: another may have written it since.
+    // Reads the account again, because another writer may have changed it since.
     if let Ok(Some(account)) = users::account_of(db, user).await {
         remember(log, &session, user, version, &account).await;
     }

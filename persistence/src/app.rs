@@ -1,6 +1,7 @@
-//! Builds the service from its settings and runs it to its end.
-//! The end: public HTTP stops first, since its senders wait for what they sent to be stored; then ingestion writes
-//! what it has read and gives its leases back; the listeners of gateways and operators last.
+//! Builds the service from its settings and runs it until it ends.
+//! The order of the end: public HTTP stops first, because its senders wait until their messages are stored. Then
+//! ingestion writes the records that it has read and releases its leases. The listeners for gateways and operators stop
+//! last.
 
 pub(crate) mod database;
 mod observe;
@@ -24,11 +25,11 @@ use tidings_shared::{
     log::{
         Log, LogLimits,
         keys::{self, Partition},
-        stored::Notice,
+        stored::WatermarkNotice,
         subscriber::{Event, Subscriber},
     },
-    patience::Patient,
     telemetry,
+    write_idle_timeout::WriteIdleTimeout,
 };
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::sync::Notify;
@@ -44,89 +45,99 @@ use crate::internal;
 use crate::metrics::Metrics;
 use crate::presence;
 
-/// Requests under way may take so long to be answered once the service drains: longer than a wait for stored
-/// would make a restart wait for a database that is away.
+/// Deadline for requests under way when the service drains. A longer one, such as the wait for `stored`, would delay a
+/// restart while the database is away.
 const HTTP_SHUTDOWN_S: u64 = 10;
 /// How long a connection may take to be shut down.
 const HTTP_DISCONNECT_TIMEOUT: Duration = Duration::from_secs(1);
-/// So long the membership cache is told again of changes that it could not be told of.
-const TELLING_END: Duration = Duration::from_secs(3);
-/// All of the end, behind the time in which it serves unready, must fit in what a supervisor gives, 30 s by custom.
-const DRAIN: Duration = Duration::from_secs(25);
-/// Connections that may wait to be taken.
-const BACKLOG: u32 = 1024;
+/// How long the end waits for cache notices that are still being retried.
+const NOTICE_RETRY_DEADLINE: Duration = Duration::from_secs(3);
+/// Deadline for the whole drain, after the unready period. Must fit into the time that a supervisor gives, usually 30
+/// s.
+const DRAIN_DEADLINE: Duration = Duration::from_secs(25);
+/// Connections that may wait to be accepted.
+const ACCEPT_BACKLOG: u32 = 1024;
 
 /// Runs the service until it is told to end.
 ///
 /// # Errors
-/// When it cannot start, told with the setting at fault.
+/// When it cannot start; the error names the setting at fault.
 pub async fn run(config: Config) -> anyhow::Result<()> {
     let lifecycle = Lifecycle::default();
     let replica = replica(&config);
     config.common.collector.start_traces("tidings-persistence", &replica).map_err(Error::msg)?;
     let metrics = Metrics::new();
-    let serving = database::connect(&config, database::Use::Serving).await?;
-    let writing = database::connect(&config, database::Use::Writing).await?;
-    let asked = database::connect(&config, database::Use::Authority).await?;
-    let behind = database::connect(&config, database::Use::Behind).await?;
+    let http_db = database::connect(&config, database::PoolPurpose::Http).await?;
+    let writer_db = database::connect(&config, database::PoolPurpose::Writer).await?;
+    let authority_db = database::connect(&config, database::PoolPurpose::Authority).await?;
+    let background_db = database::connect(&config, database::PoolPurpose::Background).await?;
     let redis = config.common.redis.client().map_err(Error::msg)?;
     let verifier = verifier(&config, &metrics)?;
 
-    let authority = PostgresAuthority::new(asked.clone(), redis.clone());
+    let authority = PostgresAuthority::new(authority_db.clone(), redis.clone());
     let limits = LogLimits { max_backlog_records: config.common.max_backlog_records };
     let log = Log::start(redis.clone(), authority.clone(), limits);
-    authority.serve(&log);
+    authority.attach_log(&log);
 
-    // Bound before anything is waited for: a port that is taken is told at once. Nobody is kept waiting: until there is
-    // somebody to answer them, who comes is refused, and asks another.
+    // Bound before any waiting, so that a port that is in use is reported at once. Until a server listens, connections
+    // are refused at once and clients try another node.
     let public = bind(config.listen, "--listen")?;
     let gateways = bind(config.internal_listen().map_err(Error::msg)?, "--internal-listen")?;
     let operators = bind(config.admin_listen().map_err(Error::msg)?, "--admin-listen")?;
-    let operators = operators.listen(BACKLOG)?.into_std()?;
+    let operators = operators.listen(ACCEPT_BACKLOG)?.into_std()?;
     let pools = vec![
-        ("http", serving.clone()),
-        ("writer", writing.clone()),
-        ("authority", asked.clone()),
-        ("behind", behind.clone()),
+        ("http", http_db.clone()),
+        ("writer", writer_db.clone()),
+        ("authority", authority_db.clone()),
+        ("behind", background_db.clone()),
     ];
     let operators = serve_operators(operators, &lifecycle, &metrics, pools, &log, &verifier)?;
     let operators_end = operators.handle();
     let operators = tokio::spawn(operators);
 
-    // Until the work is tracked, this stands for it: an end in between must not overtake it.
+    // Stands for the work until the work is tracked: without it, a drain in between would end too early.
     let starting = lifecycle.tasks.token();
     let unready = Duration::from_millis(config.common.unready_ms);
     let end = tokio::spawn({
         let lifecycle = lifecycle.clone();
-        async move { lifecycle.run(unready + DRAIN).await }
+        async move { lifecycle.run(unready + DRAIN_DEADLINE).await }
     });
     let migrated = tokio::select! {
-        ready = database::until_migrated(&serving) => { ready?; true }
+        ready = database::wait_until_migrated(&http_db) => { ready?; true }
         () = lifecycle.draining.cancelled() => false,
     };
     if migrated {
         let secret = config.common.internal_secret.clone();
-        let state = internal::State::new(asked, log.clone(), authority, config.users, secret);
-        let gateways = internal::serve(gateways.listen(BACKLOG)?.into_std()?, Data::new(state))?;
+        let state = internal::InternalState::new(authority_db, log.clone(), authority, config.users, secret);
+        let gateways = internal::serve(gateways.listen(ACCEPT_BACKLOG)?.into_std()?, Data::new(state))?;
         let gateways_end = gateways.handle();
         let gateways = tokio::spawn(gateways);
-        let (following, draining) = (metrics.clone(), lifecycle.draining.clone());
+        let (indexer_metrics, draining) = (metrics.clone(), lifecycle.draining.clone());
         let closing = closing(draining.clone(), unready);
-        let public = public.listen(BACKLOG)?.into_std()?;
-        let (public, telling) = serve_public(public, &config, &serving, &log, &metrics, verifier, &draining)?;
-        let write_down = presence::write_down(behind.clone(), log.clone(), metrics.clone(), closing.clone());
-        lifecycle.tasks.spawn(write_down);
-        let ingest = Ingest::new(writing, log.clone(), redis.clone(), metrics, replica, config.lease());
-        let _subscriber = follow(&redis, &log, &ingest.to_take);
-        let erasures = Erasures::new(behind.clone(), log);
-        lifecycle.tasks.spawn(erasures.look_after(closing.clone()));
-        let indexer = Indexer::new(behind, ingest.changed.clone(), following);
+        let public = public.listen(ACCEPT_BACKLOG)?.into_std()?;
+        let (public, notice_retries) =
+            serve_public(public, &config, &http_db, &log, &metrics, verifier, &draining)?;
+        let store_last_seen =
+            presence::store_last_seen(background_db.clone(), log.clone(), metrics.clone(), closing.clone());
+        lifecycle.tasks.spawn(store_last_seen);
+        let ingest = Ingest::new(writer_db, log.clone(), redis.clone(), metrics, replica, config.lease());
+        let _subscriber = subscribe_notices(&redis, &log, &ingest.wake_lease);
+        let erasures = Erasures::new(background_db.clone(), log);
+        lifecycle.tasks.spawn(erasures.run_pending(closing.clone()));
+        let indexer = Indexer::new(background_db, ingest.changed_rooms.clone(), indexer_metrics);
         lifecycle.tasks.spawn(indexer.run(closing.clone()));
-        let working = work(lifecycle.draining.clone(), closing, public, gateways_end, telling, ingest);
+        let working = run_until_drained(
+            lifecycle.draining.clone(),
+            closing,
+            public,
+            gateways_end,
+            notice_retries,
+            ingest,
+        );
         lifecycle.tasks.spawn(working);
         drop(starting);
         if end.await?? != Ending::Drained {
-            // At once: a listener that waits for its last answers would be waited for.
+            // Returns at once, because a listener would wait for its last answers.
             return Ok(());
         }
         gateways.await??;
@@ -137,8 +148,8 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Cancelled so long after the end has begun: until then it serves as ever, so that whoever sends requests here finds out
-/// that it is not ready before they are refused.
+/// Cancelled `unready` after the drain begins. Until then the service answers as usual, so that load balancers see that
+/// it is not ready before it refuses requests.
 fn closing(draining: CancellationToken, unready: Duration) -> CancellationToken {
     let (closing, begun) = (CancellationToken::new(), draining);
     let closed = closing.clone();
@@ -150,14 +161,14 @@ fn closing(draining: CancellationToken, unready: Duration) -> CancellationToken 
     closing
 }
 
-/// Public HTTP and ingestion, and their end in order, what gateways ask last. The end of one without need is the end
-/// of all.
-async fn work(
+/// Runs public HTTP and ingestion, and ends them in order, the listener for gateways last. If one of them ends early,
+/// the whole service ends.
+async fn run_until_drained(
     draining: CancellationToken,
     closing: CancellationToken,
     public: Server,
     gateways_end: ServerHandle,
-    telling: TaskTracker,
+    notice_retries: TaskTracker,
     ingest: Arc<Ingest>,
 ) {
     let stop = CancellationToken::new();
@@ -179,9 +190,9 @@ async fn work(
     if let Err(error) = ingest.await {
         tracing::error!(%error, "ingestion ended badly");
     }
-    telling.close();
-    if tokio::time::timeout(TELLING_END, telling.wait()).await.is_err() {
-        tracing::error!(changes = telling.len(), "the membership cache was not told of all changes");
+    notice_retries.close();
+    if tokio::time::timeout(NOTICE_RETRY_DEADLINE, notice_retries.wait()).await.is_err() {
+        tracing::error!(changes = notice_retries.len(), "some changes did not reach the membership cache");
     }
     gateways_end.stop(true).await;
 }
@@ -204,8 +215,9 @@ fn serve_public(
         common.origins().map_err(Error::msg)?,
         config.users,
     ));
-    let (metrics, telling, draining) = (metrics.clone(), state.telling.clone(), draining.clone());
-    // Not actix's own `HttpServer`: it has no bound on the time that a later head may take (see `Patient`).
+    let (metrics, notice_retries, draining) =
+        (metrics.clone(), state.notice_retries.clone(), draining.clone());
+    // Not actix's own `HttpServer`, because it does not limit how long a later request head may take (see `WriteIdleTimeout`).
     let builder = Server::build().disable_signals().shutdown_timeout(HTTP_SHUTDOWN_S);
     let stopping = builder.graceful_shutdown_signal();
     let server = builder.listen("public", listener, move || {
@@ -225,21 +237,21 @@ fn serve_public(
             .client_disconnect_timeout(HTTP_DISCONNECT_TIMEOUT)
             .finish(map_config(app, |_| AppConfig::default()));
         fn_service(|socket: TcpStream| async move {
-            // A socket that is gone already tells so when it is read.
+            // A closed socket reports its error when it is read.
             let _ = socket.set_nodelay(true);
             let peer = socket.peer_addr().ok();
-            Ok((Patient::new(socket, http::PATIENCE), Protocol::Http1, peer))
+            Ok((WriteIdleTimeout::new(socket, http::STALLED_CONNECTION_TIMEOUT), Protocol::Http1, peer))
         })
         .and_then(service)
     })?;
-    Ok((server.run(), telling))
+    Ok((server.run(), notice_retries))
 }
 
-/// Starts to check tokens; keys at a URL are fetched behind it.
+/// Starts the verifier of tokens; keys from a URL are fetched in the background.
 fn verifier(config: &Config, metrics: &Metrics) -> anyhow::Result<Arc<Verifier>> {
     let fetches = metrics.key_fetches.clone();
     let fetched = move |good| fetches.with_label_values(&[if good { "good" } else { "failed" }]).inc();
-    let settings = config.common.tokens().map_err(problem::told).map_err(anyhow::Error::msg)?;
+    let settings = config.common.tokens().map_err(problem::join).map_err(anyhow::Error::msg)?;
     Ok(Arc::new(Verifier::start(settings, fetched)))
 }
 
@@ -252,7 +264,7 @@ fn serve_operators(
     verifier: &Arc<Verifier>,
 ) -> anyhow::Result<Server> {
     let (metrics, draining) = (metrics.clone(), lifecycle.draining.clone());
-    // The first is the one that people ask of.
+    // The first pool serves HTTP.
     let (db, log, verifier) = (pools[0].1.clone(), log.clone(), verifier.clone());
     let ready = move || {
         let (db, log, draining) = (db.clone(), log.clone(), draining.clone());
@@ -262,7 +274,7 @@ fn serve_operators(
             if draining.is_cancelled() {
                 missing.push("draining".to_owned());
             }
-            if !database::answers(&db).await {
+            if !database::is_available(&db).await {
                 missing.push("the database does not answer".to_owned());
             }
             if log.current_session().is_none() {
@@ -272,30 +284,30 @@ fn serve_operators(
             missing
         }
     };
-    Ok(admin::serve(listener, move |ready| metrics.export(&database::filled(&pools), ready), ready)?)
+    Ok(admin::serve(listener, move |ready| metrics.export(&database::pool_usage(&pools), ready), ready)?)
 }
 
-/// Brings the notices of all partitions to those who wait in this process, as long as the handle is kept. One that
-/// is missed costs a second: watermarks are read while someone waits.
-pub(crate) fn follow_watermarks(redis: &Client, log: &Arc<Log>) -> Subscriber {
-    follow(redis, log, &Arc::default())
+/// Passes the stored watermarks of all partitions to waiters in this process, while the subscriber lives. A missed
+/// notice costs a second, because watermarks are also read while a request waits.
+pub(crate) fn subscribe_watermarks(redis: &Client, log: &Arc<Log>) -> Subscriber {
+    subscribe_notices(redis, log, &Arc::default())
 }
 
-/// The same, and wakes who takes partitions when some were given back.
-fn follow(redis: &Client, log: &Arc<Log>, to_take: &Arc<Notify>) -> Subscriber {
-    let (watermarks, to_take) = (log.watermarks().clone(), to_take.clone());
+/// Also wakes the lease task when another replica has released partitions.
+fn subscribe_notices(redis: &Client, log: &Arc<Log>, wake_lease: &Arc<Notify>) -> Subscriber {
+    let (watermarks, wake_lease) = (log.watermarks().clone(), wake_lease.clone());
     let subscriber = Subscriber::start(redis.clone(), move |event| {
         let Event::Message { channel, payload } = event else { return };
         if channel == keys::LEASES {
-            to_take.notify_one();
+            wake_lease.notify_one();
         } else if let Some(partition) = Partition::of_stored_channel(&channel)
-            && let Some(notice) = std::str::from_utf8(&payload).ok().and_then(Notice::parse)
+            && let Some(notice) = std::str::from_utf8(&payload).ok().and_then(WatermarkNotice::parse)
         {
             watermarks.notice(partition, &notice);
         }
     });
     for channel in Partition::all().map(Partition::stored).chain([keys::LEASES.to_owned()]) {
-        // Confirmations are not waited for.
+        // Nothing waits for the confirmations.
         let _ = subscriber.subscribe(channel);
     }
     subscriber
@@ -303,13 +315,13 @@ fn follow(redis: &Client, log: &Arc<Log>, to_take: &Arc<Notify>) -> Subscriber {
 
 fn bind(address: SocketAddr, setting: &str) -> anyhow::Result<TcpSocket> {
     let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
-    // As a listener has it: else a port is kept by the connections of the process before.
+    // As a listener sets it. Otherwise connections of the previous process would keep the port in use.
     socket.set_reuseaddr(true)?;
     socket.bind(address).with_context(|| format!("{setting} {address}"))?;
     Ok(socket)
 }
 
-/// Another name at each start: a lease of an earlier life is never taken for one's own.
+/// A new name at each start, so that a replica never takes a lease of its previous process for its own.
 fn replica(config: &Config) -> String {
     format!("{}/{}", config.listen, uuid::Uuid::now_v7())
 }

@@ -1,6 +1,7 @@
-//! PostgreSQL's say in the log: epochs, seeds, look-ups. Serves this process and, by the internal listener, gateways.
-//! Promises that an epoch is opened only for the Redis process that persistence itself reaches, and that a room's
-//! base in an epoch is decided once, under its partition's lock.
+//! PostgreSQL's part in the log: epochs, seeds and look-ups. Serves this process and, by the internal listener,
+//! gateways.
+//! An epoch is opened only for the Redis process that persistence itself reaches. A room's base in an epoch is decided
+//! once, under the lock of its partition.
 
 pub mod plan;
 
@@ -24,23 +25,23 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::query::{marks, targets};
 use crate::writer::{epochs, failure, seeds, voids};
-use plan::Survived;
+use plan::SurvivingState;
 
-/// Partitions that are seeded side by side; each holds a connection for the time of a short transaction.
-const SEEDS_AT_ONCE: usize = 4;
-/// All of a request to seed: gateways wait for 4 s. What was not reached by then is told as `Later`.
-const SEEDS_TIMEOUT: Duration = Duration::from_secs(3);
-/// How long a change waits for its message to be stored; gateways wait for 4 s.
+/// Partitions that are seeded concurrently; each holds a connection for one short transaction.
+const CONCURRENT_SEEDS: usize = 4;
+/// Deadline of a seed request: gateways wait for 4 s. Rooms that were not reached by then are answered with `Later`.
+const SEED_TIMEOUT: Duration = Duration::from_secs(3);
+/// How long a change waits until its message is stored; gateways wait for 4 s.
 const TARGET_TIMEOUT: Duration = Duration::from_secs(3);
-const TARGET_PAUSE: Duration = Duration::from_millis(100);
-/// A room whose hash changes under the seed is read again, this many times.
-const ROUNDS: usize = 5;
+const TARGET_POLL_INTERVAL: Duration = Duration::from_millis(100);
+/// How often a room is read again when its hash changes during the seed.
+const MAX_SEED_ATTEMPTS: usize = 5;
 
 /// See the module.
 pub struct PostgresAuthority {
     db: DatabaseConnection,
     redis: Client,
-    /// The log asks the authority and the authority seeds through the log: known once both are there.
+    /// Set later, because the log asks the authority, and the authority seeds through the log.
     log: OnceLock<Weak<Log>>,
 }
 
@@ -52,16 +53,16 @@ impl PostgresAuthority {
         Arc::new(Self { db, redis, log: OnceLock::new() })
     }
 
-    /// Names the log whose session seeds are written through. Before that every seed is `Unavailable`.
-    pub fn serve(&self, log: &Arc<Log>) {
+    /// Sets the log whose session writes the seeds. Until then every seed is `Unavailable`.
+    pub fn attach_log(&self, log: &Arc<Log>) {
         let _ = self.log.set(Arc::downgrade(log));
     }
 
     fn log(&self) -> Result<Arc<Log>, AuthorityError> {
-        self.log.get().and_then(Weak::upgrade).ok_or_else(|| unavailable("the log is not there"))
+        self.log.get().and_then(Weak::upgrade).ok_or_else(|| unavailable("the log is not available"))
     }
 
-    /// Our session of exactly this epoch; a session of an earlier one is opened anew.
+    /// A session of exactly this epoch. A session of an earlier epoch is replaced by a new one.
     async fn session(&self, log: &Log, epoch: Epoch) -> Result<Arc<Session>, AuthorityError> {
         for _ in 0..2 {
             let session = log.session().await.map_err(unavailable)?;
@@ -71,7 +72,7 @@ impl PostgresAuthority {
                 std::cmp::Ordering::Less => log.discard(&session),
             }
         }
-        Err(unavailable("another Redis process answers here than the one of this epoch"))
+        Err(unavailable("this node reaches another Redis process than the one of this epoch"))
     }
 
     async fn seed_partition(
@@ -83,8 +84,8 @@ impl PostgresAuthority {
     ) -> Result<Vec<(RoomId, SeedOutcome)>, AuthorityError> {
         let mut outcomes = Vec::with_capacity(rooms.len());
         let mut left = rooms;
-        for _ in 0..ROUNDS {
-            let survived = self.read_survived(log, session, &left).await?;
+        for _ in 0..MAX_SEED_ATTEMPTS {
+            let survived = self.read_surviving(log, session, &left).await?;
             let mut wanted = Vec::new();
             for (room, survived) in left.into_iter().zip(survived) {
                 match survived.hash {
@@ -96,14 +97,15 @@ impl PostgresAuthority {
             if wanted.is_empty() {
                 return Ok(outcomes);
             }
-            let decided = seeds::decide(&self.db, session.epoch, partition, &wanted).await.map_err(away)?;
+            let decided =
+                seeds::decide(&self.db, session.epoch, partition, &wanted).await.map_err(database_error)?;
             let Some(mut decided) = decided else { return Err(AuthorityError::PastEpoch) };
             let mut writes = Vec::new();
             for (room, survived) in wanted {
                 match decided.remove(&room) {
                     None => outcomes.push((room, SeedOutcome::NoSuchRoom)),
-                    // Its base stands by now, up to which the partition's owner writes the records that are left.
-                    Some((_, plan)) if plan.waits => outcomes.push((room, SeedOutcome::Later)),
+                    // The base is decided now. The partition's owner still has to write the records up to it.
+                    Some((_, plan)) if plan.must_wait => outcomes.push((room, SeedOutcome::Later)),
                     Some((head, plan)) => writes.push(async move {
                         let hash = survived.hash;
                         let wrote = log.write_seed(session, &room, hash, &head, plan.survived).await;
@@ -123,16 +125,16 @@ impl PostgresAuthority {
                 return Ok(outcomes);
             }
         }
-        Err(unavailable("a room's hash does not settle"))
+        Err(unavailable("a room's hash kept changing during the seed; retry"))
     }
 
-    /// What Redis holds of rooms of one partition, in one go.
-    async fn read_survived(
+    /// Reads the hash and the end of the tail of rooms of one partition, in one request.
+    async fn read_surviving(
         &self,
         log: &Log,
         session: &Arc<Session>,
         rooms: &[RoomId],
-    ) -> Result<Vec<Survived>, AuthorityError> {
+    ) -> Result<Vec<SurvivingState>, AuthorityError> {
         let mut pipe = redis::pipe();
         pipe.atomic();
         for room in rooms {
@@ -149,10 +151,10 @@ impl PostgresAuthority {
             .map(|pair| {
                 let ((epoch, seq), tail): HashAndTail =
                     redis::from_redis_value(redis::Value::Array(pair.to_vec()))
-                        .map_err(|_| unavailable("a room's hash or tail has another form"))?;
+                        .map_err(|_| unavailable("a room's hash or tail has an unexpected form"))?;
                 let hash = epoch.map(Epoch).zip(seq.map(Seq));
                 let last = tail.first().and_then(|(id, _)| id.split_once('-')?.0.parse().ok());
-                Ok(Survived { hash, tail_last: last.map(Seq) })
+                Ok(SurvivingState { hash, tail_last: last.map(Seq) })
             })
             .collect()
     }
@@ -161,18 +163,18 @@ impl PostgresAuthority {
 #[async_trait]
 impl Authority for PostgresAuthority {
     async fn open_epoch(&self, run_id: &str) -> Result<OpenedEpoch, AuthorityError> {
-        // Asked while the log opens a session: a connection of our own, never the log's.
+        // Called while the log opens a session, so this uses its own connection, never the log's.
         let reached = connect_to_process(&self.redis, AsyncConnectionConfig::new()).await;
         let (_connection, reached) = reached.map_err(unavailable)?;
         if reached != run_id {
             return Err(AuthorityError::OtherProcess);
         }
-        epochs::open(&self.db, run_id).await.map_err(away)
+        epochs::open(&self.db, run_id).await.map_err(database_error)
     }
 
     async fn seed(&self, epoch: Epoch, rooms: &[RoomId]) -> Result<Vec<SeedOutcome>, AuthorityError> {
-        let deadline = Instant::now() + SEEDS_TIMEOUT;
-        if epochs::newest(&self.db).await.map_err(away)? != Some(epoch) {
+        let deadline = Instant::now() + SEED_TIMEOUT;
+        if epochs::newest(&self.db).await.map_err(database_error)? != Some(epoch) {
             return Err(AuthorityError::PastEpoch);
         }
         let log = self.log()?;
@@ -187,9 +189,11 @@ impl Authority for PostgresAuthority {
         let (log, session) = (&log, &session);
         let seeds = by_partition.into_iter().map(|(partition, rooms)| async move {
             let seed = self.seed_partition(log, session, partition, rooms);
-            timeout_at(deadline, seed).await.unwrap_or_else(|_| Err(unavailable("no time was left")))
+            timeout_at(deadline, seed)
+                .await
+                .unwrap_or_else(|_| Err(unavailable("the seed deadline has passed")))
         });
-        let seeded: Vec<_> = stream::iter(seeds).buffer_unordered(SEEDS_AT_ONCE).collect().await;
+        let seeded: Vec<_> = stream::iter(seeds).buffer_unordered(CONCURRENT_SEEDS).collect().await;
         outcomes(rooms, seeded)
     }
 
@@ -199,21 +203,21 @@ impl Authority for PostgresAuthority {
         sender: &UserId,
         client_id: &ClientId,
     ) -> Result<Option<Known>, AuthorityError> {
-        voids::look_up(&self.db, room, sender, client_id).await.map_err(away)
+        voids::look_up(&self.db, room, sender, client_id).await.map_err(database_error)
     }
 
     async fn marks(&self, room: &RoomId, users: &[UserId]) -> Result<StoredMarks, AuthorityError> {
-        marks::of(&self.db, room, users).await.map_err(away)
+        marks::of(&self.db, room, users).await.map_err(database_error)
     }
 
     async fn target(&self, room: &RoomId, seq: Seq) -> Result<Option<Target>, AuthorityError> {
         let deadline = Instant::now() + TARGET_TIMEOUT;
         loop {
-            match targets::target(&self.db, room, seq).await.map_err(away)? {
+            match targets::target(&self.db, room, seq).await.map_err(database_error)? {
                 targets::Found::Message(target) => return Ok(Some(target)),
                 targets::Found::Nothing => return Ok(None),
                 targets::Found::NotStored if Instant::now() < deadline => {
-                    tokio::time::sleep(TARGET_PAUSE).await
+                    tokio::time::sleep(TARGET_POLL_INTERVAL).await
                 }
                 targets::Found::NotStored => return Err(unavailable("the message is not stored yet")),
             }
@@ -221,7 +225,7 @@ impl Authority for PostgresAuthority {
     }
 }
 
-/// One outcome per room. A partition that failed holds up its own rooms only, unless all did.
+/// One outcome per room. A failed partition delays only its own rooms, unless all partitions failed.
 fn outcomes(
     rooms: &[RoomId],
     seeded: Vec<Result<Vec<(RoomId, SeedOutcome)>, AuthorityError>>,
@@ -233,7 +237,7 @@ fn outcomes(
             Ok(seeded) => outcomes.extend(seeded),
             Err(AuthorityError::PastEpoch) => return Err(AuthorityError::PastEpoch),
             Err(error) => {
-                tracing::debug!(%error, "a partition's rooms cannot be seeded now");
+                tracing::debug!(%error, "the rooms of a partition cannot be seeded now");
                 failed = Some(error);
             }
         }
@@ -248,7 +252,7 @@ fn unavailable(cause: impl std::fmt::Display) -> AuthorityError {
     AuthorityError::Unavailable(cause.to_string())
 }
 
-fn away(error: DbErr) -> AuthorityError {
+fn database_error(error: DbErr) -> AuthorityError {
     let cause = failure::without_data(&error);
     tracing::warn!(error = cause, "the database did not answer the authority");
     AuthorityError::Unavailable(cause)
@@ -259,17 +263,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_partition_that_fails_holds_up_its_own_rooms_only() {
+    fn failed_partition_delays_only_its_own_rooms() {
         let rooms = ["a", "b", "c"].map(|room| RoomId::parse(room).unwrap());
         let [a, b, _] = rooms.clone();
         let seeded = || Ok(vec![(a.clone(), SeedOutcome::Seeded), (b.clone(), SeedOutcome::NoSuchRoom)]);
         let busy = || Err(unavailable("busy"));
-        let told = outcomes(&rooms, vec![busy(), seeded()]);
-        assert_eq!(told, Ok(vec![SeedOutcome::Seeded, SeedOutcome::NoSuchRoom, SeedOutcome::Later]));
+        let answered = outcomes(&rooms, vec![busy(), seeded()]);
+        assert_eq!(answered, Ok(vec![SeedOutcome::Seeded, SeedOutcome::NoSuchRoom, SeedOutcome::Later]));
         assert_eq!(
             outcomes(&rooms, vec![busy(), busy()]),
             Err(unavailable("busy")),
-            "another replica may do it"
+            "the gateway may ask another replica"
         );
         let past = outcomes(&rooms, vec![seeded(), Err(AuthorityError::PastEpoch)]);
         assert_eq!(past, Err(AuthorityError::PastEpoch));

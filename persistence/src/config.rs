@@ -1,4 +1,4 @@
-//! Settings of the persistence service, by flag, environment and files.
+//! Settings of the persistence service, from flags, environment and files.
 
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
@@ -12,54 +12,56 @@ use tidings_shared::config::{
 };
 use tidings_shared::rate::Rate;
 
-use crate::account::Newcomers;
+use crate::account::UnknownUserPolicy;
 use crate::app::database::DatabaseArgs;
 use crate::http::Limits;
-use crate::writer::leases::LONGEST_LEASE_MS;
+use crate::writer::leases::MAX_LEASE_MS;
 
-/// The version with the commit that it was built from.
+/// The version with the commit it was built from.
 pub const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (", env!("TIDINGS_COMMIT"), ")");
-/// Where gateways ask, from the public port on.
+/// Offset of the internal port from the public port.
 const INTERNAL_OFFSET: u16 = 20_000;
-/// A lease must outlast a batch and a renewal by far; a dead owner's partitions must not rest for minutes.
-const LEASE_MS: std::ops::RangeInclusive<u64> = 1_000..=LONGEST_LEASE_MS;
+/// A lease must be far longer than a batch and a renewal; but the partitions of a dead owner must not stay unwritten
+/// for minutes.
+const LEASE_MS_RANGE: std::ops::RangeInclusive<u64> = 1_000..=MAX_LEASE_MS;
 
-/// Writes the room log into PostgreSQL and serves history over HTTP; without a command it serves.
+/// Writes the room log into PostgreSQL and serves history over HTTP; without a command it serves
 #[derive(Debug, Clone, Parser)]
 #[command(name = "tidings-persistence", version = VERSION)]
 pub struct Config {
     /// Where clients ask for history over HTTP
     #[arg(long, env = "TIDINGS_LISTEN", default_value = "127.0.0.1:8081", value_name = "ADDRESS")]
     pub listen: SocketAddr,
-    /// Where gateways ask; never to be exposed. Default: the public port + 20000
+    /// Where gateways send their requests; must never be exposed. Default: the public port + 20000
     #[arg(long, env = "TIDINGS_INTERNAL_LISTEN", value_name = "ADDRESS")]
     pub internal_listen: Option<SocketAddr>,
     #[command(flatten)]
     pub database: DatabaseArgs,
-    /// How long a partition stays with an owner that is not heard of, 1,000 to 60,000; also the time after which
-    /// PostgreSQL ends a transaction whose owner stands still
+    /// How long a partition stays with an owner that does not renew its lease, 1,000 to 60,000; PostgreSQL also ends a
+    /// transaction that stays idle for this time
     #[arg(long, env = "TIDINGS_LEASE_MS", default_value_t = 5_000, value_name = "MILLISECONDS")]
     pub lease_ms: u64,
-    /// Connections for HTTP, per process; the writer has 6 and what gateways ask has 10 besides
+    /// Connections for HTTP, per process; the writer has 6 more, requests of gateways have 10 more
     #[arg(long, env = "TIDINGS_DATABASE_CONNECTIONS", default_value_t = 16, value_name = "CONNECTIONS")]
     pub database_connections: u32,
-    /// Users who are not known: `create` makes them from their tokens and when they are named, `required` refuses them
+    /// What happens to unknown users: `create` makes them from their tokens and when they are named, `required` refuses
+    /// them
     #[arg(long, env = "TIDINGS_USERS", default_value = "create", value_name = "RULE")]
-    pub users: Newcomers,
-    /// Members that a room may have; counted when they are stored, so a few more may come in at once
+    pub users: UnknownUserPolicy,
+    /// Members that a room may have; counted when they are stored, so simultaneous joins may exceed it by a few
     #[arg(long, env = "TIDINGS_MAX_MEMBERS_PER_ROOM", default_value = "100000", value_name = "MEMBERS")]
     pub max_members_per_room: NonZeroU32,
-    /// Rooms that a user may be in: the cache holds all of them
+    /// Rooms that a user may be in; the cache holds all of them
     #[arg(long, env = "TIDINGS_MAX_ROOMS_PER_USER", default_value = "10000", value_name = "ROOMS")]
     pub max_rooms_per_user: NonZeroU32,
-    /// Commands that a user may give over HTTP through this node, in the long run
+    /// Commands that a user may send over HTTP through this node, in the long run
     #[arg(long, env = "TIDINGS_MESSAGES_PER_SECOND", default_value = "10", value_name = "PER_SECOND")]
     pub messages_per_second: NonZeroU32,
-    /// Commands that a user may give over HTTP at once
+    /// Commands that a user may send over HTTP at once
     #[arg(long, env = "TIDINGS_MESSAGES_BURST", default_value = "20", value_name = "COMMANDS")]
     pub messages_burst: NonZeroU32,
-    /// Read and delivered marks of a user over HTTP through this node, in the long run; four times as many at once, as
-    /// with presence
+    /// Read and delivered marks of a user over HTTP through this node, in the long run; the burst is four times as
+    /// many, also for presence
     #[arg(long, env = "TIDINGS_MARKS_PER_SECOND", default_value = "20", value_name = "PER_SECOND")]
     pub marks_per_second: NonZeroU32,
     /// `POST /presence` and `GET /presence` of a user
@@ -75,8 +77,8 @@ impl Check for Config {
         problems.extend(self.admin_listen().err());
         problems.extend(self.internal_listen().err());
         problems.extend(self.database.check());
-        if !LEASE_MS.contains(&self.lease_ms) {
-            let why = format!("must be from {} to {}", LEASE_MS.start(), LEASE_MS.end());
+        if !LEASE_MS_RANGE.contains(&self.lease_ms) {
+            let why = format!("must be from {} to {}", LEASE_MS_RANGE.start(), LEASE_MS_RANGE.end());
             problems.push(Problem::new("lease-ms", why));
         }
         if self.database_connections == 0 {
@@ -100,7 +102,7 @@ impl Config {
         address.map_err(|why| Problem::new("internal-listen", why))
     }
 
-    /// What HTTP holds clients to.
+    /// The limits of the HTTP API.
     #[must_use]
     pub fn http_limits(&self) -> Limits {
         Limits {
@@ -135,17 +137,17 @@ mod tests {
     }
 
     #[test]
-    fn the_other_listeners_lie_above_the_public_port_unless_told() {
+    fn default_listeners_are_offset_from_public_port() {
         let config = config(&["--listen=127.0.0.1:9000"]);
         assert_eq!(config.admin_listen().unwrap().port(), 19_000);
         assert_eq!(config.internal_listen().unwrap().port(), 29_000);
         assert_eq!(config.check(), []);
-        let told = self::config(&["--internal-listen=127.0.0.1:7"]);
-        assert_eq!(told.internal_listen().unwrap().port(), 7);
+        let explicit = self::config(&["--internal-listen=127.0.0.1:7"]);
+        assert_eq!(explicit.internal_listen().unwrap().port(), 7);
     }
 
     #[test]
-    fn a_setting_that_cannot_work_is_named() {
+    fn invalid_setting_is_named() {
         for (flag, name) in [
             ("--lease-ms=10", "--lease-ms"),
             ("--database-url=mysql://x", "--database-url"),
@@ -156,8 +158,8 @@ mod tests {
         ] {
             let mut config = config(&[]);
             config.update_from(["tidings-persistence", flag]);
-            let told: Vec<String> = config.check().iter().map(ToString::to_string).collect();
-            assert!(told[0].contains(name), "{flag}: {told:?}");
+            let problems: Vec<String> = config.check().iter().map(ToString::to_string).collect();
+            assert!(problems[0].contains(name), "{flag}: {problems:?}");
         }
     }
 }

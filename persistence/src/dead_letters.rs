@@ -1,68 +1,68 @@
-//! `tidings-persistence dead-letter`: what could not be written is listed, appended anew, or dropped.
-//! Promises that a letter is taken away only once what it holds stands in the log, or in another letter, and that each
-//! command may be repeated.
+//! `tidings-persistence dead-letter`: lists the records that could not be written, appends them anew, or drops them.
+//! A letter is deleted only when its contents are in the log or in another letter. Each command may be repeated.
 
 mod listing;
+mod replayable;
 mod replaying;
-mod sent;
 
 use anyhow::{anyhow, bail};
 use clap::{Args, Subcommand};
 use sea_orm::DbErr;
 use tidings_shared::ids::RoomId;
 
-use crate::jobs::Reach;
+use crate::jobs::ConnectionArgs;
 use crate::writer::{dead_letters, failure};
-use replaying::{Outcome, Replayer};
+use replaying::{ReplayOutcome, Replayer};
 
-/// Letters that are read at one time.
-const AT_ONCE: u64 = 100;
-/// So many refused one after the other: whatever refuses them was not mended, and each costs its room a void.
-const REFUSED_IN_A_ROW: u32 = 10;
+/// Letters that are read in one page.
+const PAGE_SIZE: u64 = 100;
+/// After this many refusals in a row the replay stops: the cause is not fixed yet, and each refusal costs the room a
+/// void.
+const MAX_REFUSALS_IN_A_ROW: u32 = 10;
 
-/// What `dead-letter` takes.
+/// Arguments of `dead-letter`.
 #[derive(Debug, Clone, Args)]
-pub struct Arguments {
+pub struct DeadLetterArgs {
     #[command(subcommand)]
-    pub task: Task,
+    pub command: LetterCommand,
 }
 
 #[derive(Debug, Clone, Subcommand)]
-pub enum Task {
-    /// Tell what was put aside, and why
-    List(List),
+pub enum LetterCommand {
+    /// List the records that were put aside, and why
+    List(ListArgs),
     /// Append letters anew, as new events of the same senders
-    Replay(Replay),
-    /// Take letters away for good
-    Drop(Dropping),
+    Replay(ReplayArgs),
+    /// Delete letters for good
+    Drop(DropArgs),
 }
 
-/// What `list` takes.
+/// Arguments of `list`.
 #[derive(Debug, Clone, Args)]
-pub struct List {
+pub struct ListArgs {
     /// This room only
     #[arg(long, value_parser = |text: &str| RoomId::parse(text))]
     pub room: Option<RoomId>,
     /// One JSON object per line
     #[arg(long)]
     pub json: bool,
-    /// What was said, too
+    /// Also show the content of the records
     #[arg(long)]
     pub show: bool,
     /// Letters at most, the oldest first
-    #[arg(long, default_value_t = AT_ONCE)]
+    #[arg(long, default_value_t = PAGE_SIZE)]
     pub limit: u64,
     #[command(flatten)]
-    pub reach: Reach,
+    pub connection: ConnectionArgs,
 }
 
-/// Which letters are meant.
+/// Selects letters.
 #[derive(Debug, Clone, Args)]
-pub struct Which {
-    /// Ids of letters, as `list` tells them
+pub struct LetterSelection {
+    /// Ids of letters, as `list` shows them
     #[arg(value_name = "ID", required_unless_present = "all", conflicts_with = "all")]
     pub ids: Vec<i64>,
-    /// All that are there now
+    /// All letters that exist now
     #[arg(long)]
     pub all: bool,
     /// With --all: this room only
@@ -70,84 +70,84 @@ pub struct Which {
     pub room: Option<RoomId>,
 }
 
-/// What `replay` takes.
+/// Arguments of `replay`.
 #[derive(Debug, Clone, Args)]
-pub struct Replay {
+pub struct ReplayArgs {
     #[command(flatten)]
-    pub which: Which,
-    /// Also of those who may not send in the room (any more)
+    pub which: LetterSelection,
+    /// Also replay letters whose senders may not send in the room (any more)
     #[arg(long)]
     pub any_sender: bool,
     #[command(flatten)]
-    pub reach: Reach,
+    pub connection: ConnectionArgs,
 }
 
-/// What `drop` takes.
+/// Arguments of `drop`.
 #[derive(Debug, Clone, Args)]
-pub struct Dropping {
+pub struct DropArgs {
     #[command(flatten)]
-    pub which: Which,
+    pub which: LetterSelection,
     #[command(flatten)]
-    pub reach: Reach,
+    pub connection: ConnectionArgs,
 }
 
-impl Arguments {
-    /// What is needed to reach what the task is about.
+impl DeadLetterArgs {
+    /// How to reach the database and Redis.
     #[must_use]
-    pub fn reach(&self) -> &Reach {
-        match &self.task {
-            Task::List(list) => &list.reach,
-            Task::Replay(replay) => &replay.reach,
-            Task::Drop(dropping) => &dropping.reach,
+    pub fn connection(&self) -> &ConnectionArgs {
+        match &self.command {
+            LetterCommand::List(list) => &list.connection,
+            LetterCommand::Replay(replay) => &replay.connection,
+            LetterCommand::Drop(drop) => &drop.connection,
         }
     }
 }
 
-/// Does one of the tasks.
+/// Runs one of the commands.
 ///
 /// # Errors
-/// Why it did not come to its end, or which letters are still there.
-pub async fn run(arguments: Arguments) -> anyhow::Result<()> {
-    match arguments.task {
-        Task::List(list) => listing::run(&list).await,
-        Task::Replay(replay) => replay_all(replay).await,
-        Task::Drop(drop) => drop_all(&drop).await,
+/// Why it stopped early, or how many letters are still there.
+pub async fn run(arguments: DeadLetterArgs) -> anyhow::Result<()> {
+    match arguments.command {
+        LetterCommand::List(list) => listing::run(&list).await,
+        LetterCommand::Replay(replay) => replay_all(replay).await,
+        LetterCommand::Drop(drop) => drop_all(&drop).await,
     }
 }
 
-/// What a run of `replay` came to.
+/// Totals of a `replay` run.
 #[derive(Debug, Default)]
-struct Sums {
+struct ReplayTotals {
     replayed: u64,
     refused: u64,
     left: u64,
     refused_in_a_row: u32,
 }
 
-async fn replay_all(arguments: Replay) -> anyhow::Result<()> {
-    let (db, log) = arguments.reach.connect().await?;
-    let _subscriber = arguments.reach.follow(&log)?;
+async fn replay_all(arguments: ReplayArgs) -> anyhow::Result<()> {
+    let (db, log) = arguments.connection.connect().await?;
+    let _subscriber = arguments.connection.subscribe_watermarks(&log)?;
     let replayer = Replayer { db, log, any_sender: arguments.any_sender };
-    let (db, mut sums) = (&replayer.db, Sums::default());
+    let (db, mut sums) = (&replayer.db, ReplayTotals::default());
     for id in &arguments.which.ids {
-        match dead_letters::find(db, *id).await.map_err(told)? {
+        match dead_letters::find(db, *id).await.map_err(database_error)? {
             Some(letter) => sums.add(*id, replayer.replay(&letter).await?)?,
             None => println!("{id}: there is no such letter (any more)"),
         }
     }
-    // Those that are refused again come back as new letters: they are not of this run.
-    let upto = if arguments.which.all { dead_letters::newest(db).await.map_err(told)? } else { 0 };
+    // Letters that are refused again become new letters with higher ids; this run does not include them.
+    let upto = if arguments.which.all { dead_letters::newest(db).await.map_err(database_error)? } else { 0 };
     let mut after = 0;
     loop {
         let room = arguments.which.room.as_ref();
-        let page = dead_letters::page(db, room, after, upto, AT_ONCE).await.map_err(told)?;
+        let page = dead_letters::page(db, room, after, upto, PAGE_SIZE).await.map_err(database_error)?;
         let Some(last) = page.last() else { break };
         after = last.id;
         for letter in &page {
             sums.add(letter.id, replayer.replay(letter).await?)?;
         }
     }
-    let Sums { replayed, refused, left, .. } = sums;
+    let ReplayTotals { replayed, refused, left, .. } = sums;
     println!("{replayed} replayed, {refused} refused again, {left} not replayed");
     if refused + left > 0 {
         bail!("{} letters are not replayed", refused + left);
@@ -155,26 +155,26 @@ async fn replay_all(arguments: Replay) -> anyhow::Result<()> {
     Ok(())
 }
 
-impl Sums {
-    /// Counts and tells what became of a letter.
-    fn add(&mut self, id: i64, outcome: Outcome) -> anyhow::Result<()> {
-        if !matches!(outcome, Outcome::RefusedAgain(_)) {
+impl ReplayTotals {
+    /// Counts and prints the outcome of a letter.
+    fn add(&mut self, id: i64, outcome: ReplayOutcome) -> anyhow::Result<()> {
+        if !matches!(outcome, ReplayOutcome::RefusedAgain(_)) {
             self.refused_in_a_row = 0;
         }
         match outcome {
-            Outcome::Stored { room, seq } => {
+            ReplayOutcome::Stored { room, seq } => {
                 self.replayed += 1;
-                println!("{id}: stands in {room} at {seq}");
+                println!("{id}: stored in {room} at {seq}");
             }
-            Outcome::RefusedAgain(kept) => {
+            ReplayOutcome::RefusedAgain(kept) => {
                 self.refused += 1;
                 self.refused_in_a_row += 1;
-                eprintln!("{id}: refused again ({}), and is letter {} now", kept.reason, kept.id);
-                if self.refused_in_a_row >= REFUSED_IN_A_ROW {
-                    bail!("{REFUSED_IN_A_ROW} letters in a row were refused again: mend the cause first");
+                eprintln!("{id}: refused again ({}); it is letter {} now", kept.reason, kept.id);
+                if self.refused_in_a_row >= MAX_REFUSALS_IN_A_ROW {
+                    bail!("{MAX_REFUSALS_IN_A_ROW} letters in a row were refused again: fix the cause first");
                 }
             }
-            Outcome::Left(reason) => {
+            ReplayOutcome::NotReplayed(reason) => {
                 self.left += 1;
                 eprintln!("{id}: not replayed: {reason}");
             }
@@ -183,25 +183,25 @@ impl Sums {
     }
 }
 
-async fn drop_all(arguments: &Dropping) -> anyhow::Result<()> {
-    let db = arguments.reach.database().await?;
+async fn drop_all(arguments: &DropArgs) -> anyhow::Result<()> {
+    let db = arguments.connection.database().await?;
     let mut dropped = 0;
     for id in &arguments.which.ids {
-        if dead_letters::remove(&db, *id).await.map_err(told)? {
+        if dead_letters::remove(&db, *id).await.map_err(database_error)? {
             dropped += 1;
         } else {
             println!("{id}: there is no such letter (any more)");
         }
     }
     if arguments.which.all {
-        let upto = dead_letters::newest(&db).await.map_err(told)?;
+        let upto = dead_letters::newest(&db).await.map_err(database_error)?;
         let room = arguments.which.room.as_ref();
-        dropped += dead_letters::remove_all(&db, room, upto).await.map_err(told)?;
+        dropped += dead_letters::remove_all(&db, room, upto).await.map_err(database_error)?;
     }
     println!("{dropped} dropped");
     Ok(())
 }
 
-fn told(error: DbErr) -> anyhow::Error {
+fn database_error(error: DbErr) -> anyhow::Error {
     anyhow!(failure::without_data(&error))
 }

@@ -1,6 +1,6 @@
 //! SeaORM entities of the tables that are written and read row by row: users, rooms, members.
 //! The log's tables are written in bulk and read by statements of their own (`writer`, `query`).
-//! Promises to match the schema that tidings-migrations creates.
+//! The entities match the schema that tidings-migrations creates.
 
 pub mod member;
 pub mod room;

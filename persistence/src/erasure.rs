@@ -1,7 +1,8 @@
-//! Erasure of a user: first they are shut out and nothing more of theirs is appended, then they leave their rooms, then
-//! their texts go, from PostgreSQL and from Redis. See docs/decisions/0010-behind-the-log.md.
-//! Promises that it is finished, whoever dies in the middle: what is begun is written down, and every replica looks for
-//! what nobody is at. Each step may be repeated; what tells where to look goes last, so that nothing is passed over.
+//! Erasure of a user: the user is blocked and nothing more of theirs is appended, then they leave their rooms, then
+//! their texts are deleted from PostgreSQL and from Redis. See docs/decisions/0010-behind-the-log.md.
+//! An erasure always finishes, even when a process dies: its start is written down, and every replica looks for
+//! erasures that no replica works on. Each step may be repeated. Data that shows where to look is deleted last, so that
+//! a repetition finds everything.
 
 mod leaving;
 
@@ -16,36 +17,36 @@ use futures_util::{
 use sea_orm::{DatabaseConnection, DbErr};
 use tidings_shared::ids::{RoomId, UserId};
 use tidings_shared::log::{AppendError, Log, stored::Stored};
-use tidings_shared::people::{self, Notice};
+use tidings_shared::people::{self, UserNotice};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::account;
 use crate::query::{export, partitions};
-use crate::writer::erase::{self, Standing};
+use crate::writer::erase::{self, ErasureStatus};
 use crate::writer::failure;
 
-/// Whoever is at an erasure and is not heard of for so long has died.
-const LEASE: Duration = Duration::from_secs(15);
-/// Rooms that are left side by side.
-const ROOMS_AT_ONCE: usize = 8;
-/// Between two looks for erasures that nobody is at.
-const LOOK_EVERY: Duration = Duration::from_secs(5);
-/// So many side by side: one that waits in vain does not keep others waiting.
-const TAKEN_AT_ONCE: i64 = 10;
-/// One that failed rests for so long.
-const PAUSE: Duration = Duration::from_secs(10);
-/// How often whoever waits looks whether it is done.
-const ASK_EVERY: Duration = Duration::from_millis(100);
+/// Lease of the replica that carries out an erasure; without renewal for this long it counts as dead.
+const ERASURE_LEASE: Duration = Duration::from_secs(15);
+/// Rooms that are left concurrently.
+const CONCURRENT_ROOMS: usize = 8;
+/// Time between two looks for erasures without a worker.
+const SCAN_INTERVAL: Duration = Duration::from_secs(5);
+/// Erasures that run concurrently, so that one that waits does not delay others.
+const CONCURRENT_ERASURES: i64 = 10;
+/// Pause before a failed erasure is retried.
+const RETRY_PAUSE: Duration = Duration::from_secs(10);
+/// How often a waiter checks whether the erasure is done.
+const POLL_INTERVAL: Duration = Duration::from_millis(100);
 
-/// Why an erasure did not come to its end: it will be tried again.
+/// Why an erasure did not finish; it will be retried.
 #[derive(Debug, thiserror::Error)]
 pub enum ErasureError {
     #[error("{}", failure::without_data(.0))]
     Database(#[from] DbErr),
     #[error("{0}")]
     Unavailable(String),
-    #[error("another replica is at it")]
+    #[error("another replica is carrying it out")]
     Elsewhere,
 }
 
@@ -68,56 +69,56 @@ impl Erasures {
         Self { db, log }
     }
 
-    /// How far a user is erased.
+    /// The state of a user's erasure.
     ///
     /// # Errors
     /// When the database cannot be read.
-    pub async fn standing(&self, user: &UserId) -> Result<Standing, DbErr> {
-        erase::standing(&self.db, user).await
+    pub async fn status(&self, user: &UserId) -> Result<ErasureStatus, DbErr> {
+        erase::status(&self.db, user).await
     }
 
-    /// Writes down that a user is to be erased; from here on they are shut out.
+    /// Records that a user is to be erased; from here on the user is blocked.
     ///
     /// # Errors
-    /// When the database cannot be written; then nothing was begun.
+    /// When the database cannot be written; then the erasure did not begin.
     pub async fn begin(&self, user: &UserId) -> Result<(), DbErr> {
         erase::begin(&self.db, user).await
     }
 
-    /// Waits until an erasure that was begun is done, whoever does it; false when it is not in time.
+    /// Waits until an erasure is done, by whichever replica; false when the time is over before.
     ///
     /// # Errors
     /// When the database cannot be read.
-    pub async fn until_erased(&self, user: &UserId, patience: Duration) -> Result<bool, DbErr> {
-        let deadline = Instant::now() + patience;
-        while self.standing(user).await? != Standing::Erased {
-            if Instant::now() + ASK_EVERY > deadline {
+    pub async fn wait_until_erased(&self, user: &UserId, timeout: Duration) -> Result<bool, DbErr> {
+        let deadline = Instant::now() + timeout;
+        while self.status(user).await? != ErasureStatus::Erased {
+            if Instant::now() + POLL_INTERVAL > deadline {
                 return Ok(false);
             }
-            tokio::time::sleep(ASK_EVERY).await;
+            tokio::time::sleep(POLL_INTERVAL).await;
         }
         Ok(true)
     }
 
-    /// Erases, unless another replica is at it. What fails is tried again by whoever looks after erasures.
+    /// Erases, unless another replica does. Failures are retried by `run_pending`.
     pub async fn try_to_erase(&self, user: &UserId) {
         match self.erase(user).await {
             Ok(()) | Err(ErasureError::Elsewhere) => {}
-            Err(error) => tracing::warn!(%error, "an erasure is not at its end and is tried again"),
+            Err(error) => tracing::warn!(%error, "an erasure is not finished and will be retried"),
         }
     }
 
-    /// Looks for erasures that nobody is at, until `stop`.
-    pub async fn look_after(self, stop: CancellationToken) {
+    /// Carries out erasures that no replica works on, until `stop`.
+    pub async fn run_pending(self, stop: CancellationToken) {
         loop {
             tokio::select! {
                 () = stop.cancelled() => return,
-                () = tokio::time::sleep(LOOK_EVERY) => {}
+                () = tokio::time::sleep(SCAN_INTERVAL) => {}
             }
-            let due = match erase::due(&self.db, TAKEN_AT_ONCE).await {
+            let due = match erase::due(&self.db, CONCURRENT_ERASURES).await {
                 Ok(due) => due,
                 Err(error) => {
-                    tracing::debug!(cause = failure::without_data(&error), "erasures cannot be looked for");
+                    tracing::debug!(cause = failure::without_data(&error), "pending erasures cannot be read");
                     continue;
                 }
             };
@@ -129,8 +130,8 @@ impl Erasures {
     }
 
     async fn erase(&self, user: &UserId) -> Result<(), ErasureError> {
-        if !erase::lease(&self.db, user, false, LEASE).await? {
-            return if self.standing(user).await? == Standing::Erased {
+        if !erase::lease(&self.db, user, false, ERASURE_LEASE).await? {
+            return if self.status(user).await? == ErasureStatus::Erased {
                 Ok(())
             } else {
                 Err(ErasureError::Elsewhere)
@@ -138,47 +139,49 @@ impl Erasures {
         }
         let erased = tokio::select! {
             erased = self.steps(user) => erased,
-            lost = self.keep(user) => Err(lost),
+            lost = self.keep_lease(user) => Err(lost),
         };
         if erased.is_err() {
-            // If this fails too, the lease runs out.
-            let _ = erase::put_off(&self.db, user, PAUSE).await;
+            // If this fails too, the lease expires.
+            let _ = erase::postpone(&self.db, user, RETRY_PAUSE).await;
         }
         erased
     }
 
     async fn steps(&self, user: &UserId) -> Result<(), ErasureError> {
-        self.shut_out(user).await?;
-        self.log.forbid(user).await?;
+        self.block_account(user).await?;
+        self.log.block_appends(user).await?;
         self.leave_rooms(user).await?;
-        // Whatever of theirs was appended is stored then, also in rooms of which they were no members.
-        self.push_out().await?;
+        // Afterwards everything that the user appended is stored, also in rooms of which they were not a member.
+        self.flush_streams().await?;
         self.erase_messages(user).await?;
         self.erase_changes(user).await?;
         self.erase_dead_letters(user).await?;
-        // Others may have changed what was theirs meanwhile.
-        self.push_out().await?;
-        // Last, since those who went are written down a while after they went.
+        // Other users may have changed the user's messages meanwhile.
+        self.flush_streams().await?;
+        // Last, because the last-seen times are written with a delay.
         erase::presence(&self.db, user).await?;
-        self.shut_out(user).await?;
-        // Whoever did not know of it yet may have added them meanwhile. What is stored later still begins it anew.
+        self.block_account(user).await?;
+        // Another node may have added the user meanwhile, because it did not know of the erasure. A membership that is
+        // stored later starts the erasure again.
         self.leave_rooms(user).await?;
         if !erase::finish(&self.db, user).await? {
-            return Err(ErasureError::Unavailable("they are in a room again".to_owned()));
+            return Err(ErasureError::Unavailable("the user is in a room again".to_owned()));
         }
         tracing::info!("a user is erased");
         Ok(())
     }
 
-    /// Whoever caches the account learns that it is blocked and has no name; connections are closed.
-    async fn shut_out(&self, user: &UserId) -> Result<(), ErasureError> {
-        let unavailable = || ErasureError::Unavailable("Redis could not be told of the account".to_owned());
+    /// Refreshes the cached account, which is now blocked and has no name; gateways then close the user's connections.
+    async fn block_account(&self, user: &UserId) -> Result<(), ErasureError> {
+        let unavailable =
+            || ErasureError::Unavailable("the account could not be updated in Redis".to_owned());
         let session = self.log.session().await.map_err(|_| unavailable())?;
-        if !account::changed(&self.db, &self.log, user).await {
+        if !account::refresh_cache(&self.db, &self.log, user).await {
             return Err(unavailable());
         }
-        let told = people::tell(&mut session.connection(), [(user, &Notice::Account)]).await;
-        told.map_err(|error| {
+        let sent = people::publish(&mut session.connection(), [(user, &UserNotice::Account)]).await;
+        sent.map_err(|error| {
             self.log.failed(&session, &error);
             unavailable()
         })
@@ -186,40 +189,40 @@ impl Erasures {
 
     async fn leave_rooms(&self, user: &UserId) -> Result<(), ErasureError> {
         loop {
-            // From the start each time: what is left is gone from the list.
+            // From the start each time, because rooms that were left are no longer in the list.
             let page = export::memberships(&self.db, user, "").await?;
             if page.is_empty() {
                 return Ok(());
             }
             let rooms: Vec<RoomId> = page.iter().filter_map(|room| RoomId::parse(&room.room).ok()).collect();
-            // A tail may hold what of theirs could not be stored, and is known nowhere else.
+            // A tail may be the only place that holds a message of the user that could not be stored.
             self.log.drop_tails(&rooms).await?;
             let left = rooms.into_iter().map(|room| {
                 let (Self { db, log }, user) = (self.clone(), user.clone());
                 async move { leaving::leave(&db, &log, &room, &user).await }
             });
-            stream::iter(left).buffer_unordered(ROOMS_AT_ONCE).try_collect::<Vec<()>>().await?;
+            stream::iter(left).buffer_unordered(CONCURRENT_ROOMS).try_collect::<Vec<()>>().await?;
         }
     }
 
     async fn erase_messages(&self, user: &UserId) -> Result<(), ErasureError> {
-        let mut looked_at = String::new();
-        while let Some((last, written)) = export::rooms_written(&self.db, user, &looked_at).await? {
+        let mut after_room = String::new();
+        while let Some((last, written)) = export::rooms_with_messages(&self.db, user, &after_room).await? {
             for room in &written {
                 let mut after = String::new();
                 while let Some(last) = erase::messages(&self.db, user, room, &after).await? {
                     after = last;
                 }
             }
-            // Tombstones tell where to look as well as messages do.
+            // Tombstones also show where to look, so the tails are dropped after the messages.
             let rooms: Vec<RoomId> = written.iter().filter_map(|room| RoomId::parse(room).ok()).collect();
             self.log.drop_tails(&rooms).await?;
-            looked_at = last;
+            after_room = last;
         }
         Ok(())
     }
 
-    /// Of rooms where they only edited or reacted nothing tells any more once that is undone: their tails go before.
+    /// The tails are dropped first: after an undo, nothing shows in which rooms the user only edited or reacted.
     async fn erase_changes(&self, user: &UserId) -> Result<(), ErasureError> {
         loop {
             let (changes, reacted) =
@@ -245,9 +248,9 @@ impl Erasures {
         Ok(())
     }
 
-    /// Waits until all that was appended by now is stored, and is in no stream any more: a stream keeps the last record
-    /// that was stored, which may be theirs, until another takes its place.
-    async fn push_out(&self) -> Result<(), ErasureError> {
+    /// Waits until everything appended so far is stored and is gone from the streams. A stream keeps its last stored
+    /// record, which may be the user's, until another record follows; so a blank record is appended.
+    async fn flush_streams(&self) -> Result<(), ErasureError> {
         let rooms = partitions::one_room_of_each(&self.db).await?;
         let blanks = rooms.into_iter().map(async |room| {
             let blank = self.log.append_blank(&room).await?;
@@ -261,11 +264,11 @@ impl Erasures {
         try_join_all(blanks).await.map(drop)
     }
 
-    /// Keeps the lease; returns why it cannot be kept.
-    async fn keep(&self, user: &UserId) -> ErasureError {
+    /// Renews the lease; returns the reason when it cannot be renewed.
+    async fn keep_lease(&self, user: &UserId) -> ErasureError {
         loop {
-            tokio::time::sleep(LEASE / 3).await;
-            match erase::lease(&self.db, user, true, LEASE).await {
+            tokio::time::sleep(ERASURE_LEASE / 3).await;
+            match erase::lease(&self.db, user, true, ERASURE_LEASE).await {
                 Ok(true) => {}
                 Ok(false) => return ErasureError::Elsewhere,
                 Err(error) => return error.into(),

@@ -1,6 +1,6 @@
-//! `tidings-persistence export`: users, rooms, members and messages as the lines of JSON that `import` reads, on standard
-//! output. Promises bounded memory, whole lines, and an order (rooms by id, messages by seq) in which it can go on
-//! behind the last line that came through.
+//! `tidings-persistence export`: writes users, rooms, members and messages to standard output, as lines of JSON that
+//! `import` reads. Memory is bounded and only whole lines are written. The order (rooms by id, messages by seq) allows
+//! an export to continue after the last line that arrived.
 
 mod line;
 
@@ -14,49 +14,49 @@ use tidings_shared::ids::RoomId;
 use tidings_shared::role::OWNER;
 
 use crate::app::database::{DatabaseArgs, connect_job};
-use crate::query::exporting::{self, Room};
-use line::Line;
+use crate::query::exporting::{self, ExportedRoom};
+use line::ExportLine;
 
-/// So much is written at once, and the rest of its last line.
-const BYTES_AT_ONCE: usize = 64 * 1024;
+/// The buffer is written out when it reaches this size; its last line may exceed it.
+const BUFFER_BYTES: usize = 64 * 1024;
 
-/// What `export` takes.
+/// Arguments of `export`.
 #[derive(Debug, Clone, Args)]
-pub struct Arguments {
+pub struct ExportArgs {
     /// This room only, without the users
     #[arg(long, value_parser = |text: &str| RoomId::parse(text))]
     pub room: Option<RoomId>,
-    /// Go on behind this message, `ROOM/ID` as the last line has them; behind a room's or a member's line `ROOM/0`
-    #[arg(long, value_name = "ROOM/ID", value_parser = place)]
-    pub after: Option<Place>,
+    /// Continue after this message, `ROOM/ID` as in the last line; after a room's or a member's line `ROOM/0`
+    #[arg(long, value_name = "ROOM/ID", value_parser = position)]
+    pub after: Option<ExportPosition>,
     #[command(flatten)]
     pub database: DatabaseArgs,
 }
 
-/// Where an export goes on.
+/// Where an export continues.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Place {
+pub struct ExportPosition {
     pub room: RoomId,
     pub seq: i64,
 }
 
-fn place(text: &str) -> Result<Place, String> {
+fn position(text: &str) -> Result<ExportPosition, String> {
     let rule = || "must be ROOM/ID, such as general/41".to_owned();
     let (room, seq) = text.rsplit_once('/').ok_or_else(rule)?;
     let seq = seq.parse().ok().filter(|seq| *seq >= 0).ok_or_else(rule)?;
-    Ok(Place { room: RoomId::parse(room).map_err(|error| error.to_string())?, seq })
+    Ok(ExportPosition { room: RoomId::parse(room).map_err(|error| error.to_string())?, seq })
 }
 
-/// Writes all of it.
+/// Writes the whole export.
 ///
 /// # Errors
-/// Why it stopped before. What was written can be used, and gone on with.
-pub async fn run(arguments: Arguments) -> anyhow::Result<()> {
+/// Why it stopped early. The lines that were written are usable, and an export can continue after them.
+pub async fn run(arguments: ExportArgs) -> anyhow::Result<()> {
     let db = connect_job(&arguments.database.database_url).await?;
-    let out = Lines { out: std::io::stdout().lock(), waiting: Vec::new(), written: 0 };
+    let out = LineWriter { out: std::io::stdout().lock(), waiting: Vec::new(), written: 0 };
     let mut export = Export { db, out, left_out: 0 };
-    match export.all(&arguments).await {
-        // Who reads has seen enough.
+    match export.export_all(&arguments).await {
+        // The reader closed the pipe.
         Err(error) if is_broken_pipe(&error) => Ok(()),
         outcome => {
             outcome?;
@@ -72,28 +72,28 @@ fn is_broken_pipe(error: &anyhow::Error) -> bool {
 
 struct Export<W> {
     db: DatabaseConnection,
-    out: Lines<W>,
-    /// Rooms that could not be imported.
+    out: LineWriter<W>,
+    /// Rooms that `import` could not create.
     left_out: u64,
 }
 
 impl<W: Write> Export<W> {
-    async fn all(&mut self, arguments: &Arguments) -> anyhow::Result<()> {
+    async fn export_all(&mut self, arguments: &ExportArgs) -> anyhow::Result<()> {
         let after = arguments.after.as_ref();
         if let Some(room) = &arguments.room {
             let found = exporting::room(&self.db, room.as_str()).await?;
-            let from = after.filter(|place| place.room == *room).map(|place| place.seq);
+            let from = after.filter(|position| position.room == *room).map(|position| position.seq);
             return self.room(&found.with_context(|| format!("there is no room {room}"))?, from).await;
         }
         match after {
             None => self.users().await?,
-            Some(Place { room, seq }) => {
+            Some(ExportPosition { room, seq }) => {
                 if let Some(room) = exporting::room(&self.db, room.as_str()).await? {
                     self.room(&room, Some(*seq)).await?;
                 }
             }
         }
-        let mut last = after.map_or_else(String::new, |place| place.room.to_string());
+        let mut last = after.map_or_else(String::new, |position| position.room.to_string());
         loop {
             let rooms = exporting::rooms(&self.db, &last).await?;
             let Some(room) = rooms.last() else { return self.out.flush() };
@@ -110,12 +110,12 @@ impl<W: Write> Export<W> {
             let users = exporting::users(&self.db, &last).await?;
             let Some(user) = users.last() else { return Ok(()) };
             last.clone_from(&user.id);
-            users.iter().try_for_each(|user| self.out.put(&Line::of_user(user)))?;
+            users.iter().try_for_each(|user| self.out.put(&ExportLine::of_user(user)))?;
         }
     }
 
-    /// `from`: the last message that is out already; `Some(0)`: the room's line is.
-    async fn room(&mut self, room: &Room, from: Option<i64>) -> anyhow::Result<()> {
+    /// `from`: the last message that was written already; `Some(0)`: the room's line was.
+    async fn room(&mut self, room: &ExportedRoom, from: Option<i64>) -> anyhow::Result<()> {
         if from.is_none_or(|seq| seq == 0) && !self.members(room, from.is_none()).await? {
             self.left_out += 1;
             return Ok(());
@@ -125,20 +125,24 @@ impl<W: Write> Export<W> {
             let messages = exporting::messages(&self.db, &room.id, last).await?;
             let Some(message) = messages.last() else { return self.out.flush() };
             last = message.seq;
-            messages.iter().try_for_each(|message| self.out.put(&Line::of_message(&room.id, message)))?;
+            messages
+                .iter()
+                .try_for_each(|message| self.out.put(&ExportLine::of_message(&room.id, message)))?;
         }
     }
 
-    /// The room's line, with the first of its members, and the others. To repeat members does no harm. False: the room
-    /// cannot be written so that it can be imported, and nothing was.
-    async fn members(&mut self, room: &Room, with_room: bool) -> anyhow::Result<bool> {
+    /// Writes the room's line with the first page of its members, then the other members. Repeating members does no
+    /// harm. False: `import` could not create the room, and nothing was written.
+    async fn members(&mut self, room: &ExportedRoom, with_room: bool) -> anyhow::Result<bool> {
         let owner = exporting::owner(&self.db, room).await?;
         let mut members = exporting::members(&self.db, &room.id, "").await?;
         let direct = room.kind == "direct";
         let (owner, reason) = match owner {
             Some(owner) if !direct || members.len() == 2 => (owner, None),
-            Some(owner) => (owner, Some("a direct room of whom only one is left cannot be created again")),
-            None => (String::new(), Some("nobody is left in it who could own it")),
+            Some(owner) => {
+                (owner, Some("it is a direct room with one member left, which cannot be created again"))
+            }
+            None => (String::new(), Some("no member is left who could own it")),
         };
         if !with_room && (direct || reason.is_some()) {
             return Ok(true);
@@ -148,18 +152,18 @@ impl<W: Write> Export<W> {
             return Ok(false);
         }
         if with_room {
-            self.out.put(&Line::of_room(room, &owner, &members))?;
+            self.out.put(&ExportLine::of_room(room, &owner, &members))?;
         } else {
-            // First, whoever the room's line named: no other's change can leave the room without an owner.
-            self.out.put(&Line::of_member(&room.id, &owner, OWNER))?;
+            // First the owner that the room's line names, so that no other change can leave the room without an owner.
+            self.out.put(&ExportLine::of_member(&room.id, &owner, OWNER))?;
         }
-        // Of the first page, who is in the room's line.
+        // The room's line already contains the first page.
         let mut named = with_room;
         while let Some(last) = members.last().map(|member| member.user_id.clone()).filter(|_| !direct) {
             if !named {
                 let mut others = members.iter().filter(|member| member.user_id != owner);
                 others.try_for_each(|member| {
-                    self.out.put(&Line::of_member(&room.id, &member.user_id, &member.role))
+                    self.out.put(&ExportLine::of_member(&room.id, &member.user_id, &member.role))
                 })?;
             }
             named = false;
@@ -169,23 +173,23 @@ impl<W: Write> Export<W> {
     }
 }
 
-/// Lines on their way out: whole ones only.
-struct Lines<W> {
+/// A buffer that writes only whole lines.
+struct LineWriter<W> {
     out: W,
     waiting: Vec<u8>,
     written: u64,
 }
 
-impl<W: Write> Lines<W> {
+impl<W: Write> LineWriter<W> {
     fn put(&mut self, line: &impl Serialize) -> anyhow::Result<()> {
         let start = self.waiting.len();
         serde_json::to_writer(&mut self.waiting, line)?;
-        // JSON that is passed on as it was given may be of several lines: between its parts, since texts hold none.
+        // JSON that is passed through may contain line breaks between its parts; inside strings they are escaped.
         let breaks = self.waiting.iter_mut().skip(start).filter(|byte| matches!(byte, b'\n' | b'\r'));
         breaks.for_each(|byte| *byte = b' ');
         self.waiting.push(b'\n');
         self.written += 1;
-        if self.waiting.len() >= BYTES_AT_ONCE { self.flush() } else { Ok(()) }
+        if self.waiting.len() >= BUFFER_BYTES { self.flush() } else { Ok(()) }
     }
 
     fn flush(&mut self) -> anyhow::Result<()> {
@@ -215,7 +219,7 @@ mod tests {
 
     #[test]
     fn each_write_is_of_whole_lines() {
-        let mut lines = Lines { out: Writes(Vec::new()), waiting: Vec::new(), written: 0 };
+        let mut lines = LineWriter { out: Writes(Vec::new()), waiting: Vec::new(), written: 0 };
         let raw = |text: String| serde_json::value::RawValue::from_string(text).unwrap();
         for number in 0..5000 {
             lines.put(&raw(format!("{{\n\"n\":\r\n{number}, \"t\":\"a\\nb\"}}"))).unwrap();
@@ -232,10 +236,10 @@ mod tests {
     }
 
     #[test]
-    fn a_place_is_a_room_and_an_id() {
-        assert_eq!(place("a:b/7"), Ok(Place { room: RoomId::parse("a:b").unwrap(), seq: 7 }));
+    fn position_is_a_room_and_an_id() {
+        assert_eq!(position("a:b/7"), Ok(ExportPosition { room: RoomId::parse("a:b").unwrap(), seq: 7 }));
         for wrong in ["a", "a/", "a/-1", "/1", "a b/1"] {
-            assert!(place(wrong).is_err(), "{wrong}");
+            assert!(position(wrong).is_err(), "{wrong}");
         }
     }
 }

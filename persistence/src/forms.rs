@@ -1,5 +1,5 @@
-//! The forms of docs/PROTOCOL.md as schemas of the OpenAPI document: what an id, a name, a text or a position is.
-//! `http` and `query` name them in their annotations. Says what the parsers hold, as far as JSON Schema can say it.
+//! The forms of docs/PROTOCOL.md as schemas of the OpenAPI document: ids, names, texts and positions. `http` and
+//! `query` name them in their annotations. They state the rules of the parsers, as far as JSON Schema can.
 
 pub mod events;
 
@@ -15,13 +15,13 @@ use crate::http::parameters::{DEFAULT_LIMIT, MAX_LIMIT, MAX_SEQ};
 use crate::http::users::MAX_CHARS;
 
 /// No control characters.
-const LINE: &str = r"^[^\u0000-\u001f\u007f-\u009f]*$";
-/// No control characters but tab and newline.
-const TEXT: &str = r"^[^\u0000-\u0008\u000b-\u001f\u007f-\u009f]*$";
+const LINE_PATTERN: &str = r"^[^\u0000-\u001f\u007f-\u009f]*$";
+/// No control characters except tab and newline.
+const TEXT_PATTERN: &str = r"^[^\u0000-\u0008\u000b-\u001f\u007f-\u009f]*$";
 /// Neither control characters nor white space (that of Unicode).
-const WORD: &str =
+const WORD_PATTERN: &str =
     concat!(r"^[^\u0000-\u0020\u007f-\u00a0\u1680\u2000-\u200a", r"\u2028\u2029\u202f\u205f\u3000]+$");
-const LABEL: &str = "^[a-z0-9_-]+$";
+const LABEL_PATTERN: &str = "^[a-z0-9_-]+$";
 
 macro_rules! forms {
     ($($form:ident = $name:literal, $about:expr => $schema:expr;)+) => {$(
@@ -42,7 +42,7 @@ macro_rules! forms {
         }
     )+
 
-        /// All of them: the document's parameters name them too, and their components are not found from there.
+        /// All of them. The document's parameters name them, but their components are not collected from there.
         pub fn all() -> impl Iterator<Item = (String, RefOr<Schema>)> {
             [$(($name.to_owned(), <$form as PartialSchema>::schema())),+].into_iter()
         }
@@ -51,26 +51,26 @@ macro_rules! forms {
 
 forms! {
     RoomIdForm = "RoomId", "Not `.` or `..`." => text(64, "^[A-Za-z0-9._:-]+$");
-    UserIdForm = "UserId", "Without control characters and white space; not `.` or `..`." => text(128, WORD);
+    UserIdForm = "UserId", "Without control characters and white space; not `.` or `..`." => text(128, WORD_PATTERN);
     MessageIdForm = "MessageId", "" => string().format(Some(SchemaFormat::KnownFormat(KnownFormat::Uuid)));
     ClientIdForm = "ClientId", "Printable ASCII, unique per room and sender; a UUIDv7 is best." => text(64, "^[ -~]+$");
-    RoleForm = "Role", "`owner`, `admin`, `member`, `guest`, or a name of one's own other than `removed`." => text(32, LABEL);
-    LabelForm = "Label", "What kind of message it is, or the name of a role." => text(32, LABEL);
-    EmojiForm = "Emoji", "Up to 32 bytes of UTF-8; not `.` or `..`." => text(32, WORD);
-    NameForm = "RoomName", "Empty: none." => line(MAX_NAME_CHARS);
-    PersonTextForm = "PersonText", "Empty: none from now on." => line(MAX_CHARS);
-    MessageTextForm = "MessageText", "Unicode scalar values." => string().pattern(Some(TEXT));
-    AttachmentTextForm = "AttachmentText", "" => string().pattern(Some(TEXT)).max_length(Some(255));
+    RoleForm = "Role", "`owner`, `admin`, `member`, `guest`, or a custom name other than `removed`." => text(32, LABEL_PATTERN);
+    LabelForm = "Label", "What kind of message it is, or the name of a role." => text(32, LABEL_PATTERN);
+    EmojiForm = "Emoji", "Up to 32 bytes of UTF-8; not `.` or `..`." => text(32, WORD_PATTERN);
+    NameForm = "RoomName", "Empty: no name." => line(MAX_NAME_CHARS);
+    PersonTextForm = "PersonText", "Empty: removes the value." => line(MAX_CHARS);
+    MessageTextForm = "MessageText", "Unicode scalar values." => string().pattern(Some(TEXT_PATTERN));
+    AttachmentTextForm = "AttachmentText", "" => string().pattern(Some(TEXT_PATTERN)).max_length(Some(255));
     AttachmentUrlForm = "AttachmentUrl", "" =>
-        string().pattern(Some(format!("^https?://{}", &TEXT[1..]))).max_length(Some(2048));
+        string().pattern(Some(format!("^https?://{}", &TEXT_PATTERN[1..]))).max_length(Some(2048));
     MetadataForm = "Metadata", "Up to 4 KiB as sent, nested up to 100 deep, without U+0000; kept byte for byte." =>
         ObjectBuilder::new()
             .schema_type(Type::Object)
             .additional_properties(Some(AdditionalProperties::FreeForm(true)));
-    ListCursorForm = "ListCursor", "`next` of the page before, opaque. Empty counts as left out." => string();
-    LimitForm = "Limit", format!("Entries of a page; {DEFAULT_LIMIT} unless given, and cut down to {MAX_LIMIT}.") =>
+    ListCursorForm = "ListCursor", "`next` of the page before, opaque. Empty is the same as omitted." => string();
+    LimitForm = "Limit", format!("Entries of a page; {DEFAULT_LIMIT} by default, at most {MAX_LIMIT}.") =>
         unbounded(1);
-    PositionForm = "Position", "Digits; higher ones count as 2^53 − 1." => unbounded(0);
+    PositionForm = "Position", "Digits; higher values count as 2^53 − 1." => unbounded(0);
     SeqForm = "Seq", "Position in the log of a room." => integer(0);
     MessageSeqForm = "MessageSeq", "Position of a message." => integer(1);
     EpochForm = "Epoch", "One life of the log's data, opaque." => string();
@@ -87,7 +87,7 @@ forms! {
         string().format(Some(SchemaFormat::KnownFormat(KnownFormat::DateTime))).pattern(Some(r"\.[0-9]{3}Z$"));
 }
 
-/// A file that lies elsewhere.
+/// A file that is stored elsewhere.
 #[derive(Deserialize, ToSchema)]
 #[schema(as = Attachment)]
 #[allow(dead_code, reason = "a form for the OpenAPI document")]
@@ -107,28 +107,28 @@ fn string() -> ObjectBuilder {
     ObjectBuilder::new().schema_type(Type::String)
 }
 
-/// At least one character, each of `pattern`.
+/// At least one character, each matching `pattern`.
 fn text(max_chars: usize, pattern: &str) -> ObjectBuilder {
     string().pattern(Some(pattern)).min_length(Some(1)).max_length(Some(max_chars))
 }
 
 fn line(max_chars: usize) -> ObjectBuilder {
-    string().pattern(Some(LINE)).max_length(Some(max_chars))
+    string().pattern(Some(LINE_PATTERN)).max_length(Some(max_chars))
 }
 
-/// A position as every reader of JSON keeps it.
+/// A position that every JSON reader keeps exactly.
 fn integer(minimum: i64) -> ObjectBuilder {
     unbounded(minimum)
         .format(Some(SchemaFormat::KnownFormat(KnownFormat::Int64)))
         .maximum(Some(number(MAX_SEQ)))
 }
 
-/// As many digits as one likes: what is above the bound counts as the bound.
+/// An integer without a maximum: values above the limit count as the limit.
 fn unbounded(minimum: i64) -> ObjectBuilder {
     ObjectBuilder::new().schema_type(Type::Integer).minimum(Some(number(minimum)))
 }
 
-/// Bounds of integers; none of ours is beyond what a float holds.
+/// Bounds of integers; all of ours fit into a float exactly.
 fn number(value: i64) -> Number {
     Number::Int(isize::try_from(value).unwrap_or(isize::MAX))
 }

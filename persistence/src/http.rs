@@ -1,6 +1,6 @@
-//! The public HTTP side of persistence (docs/PROTOCOL.md, "HTTP"): one file per resource, each handler
-//! a straight line from parsing to query or command to answer.
-//! Speaks neither SQL nor Redis itself. Promises a problem document for whatever is refused.
+//! The public HTTP side of persistence (docs/PROTOCOL.md, "HTTP"): one file per resource; each handler goes straight
+//! from parsing to query or command to answer.
+//! Contains no SQL and no Redis commands. Every refusal is a problem document.
 
 mod allowance;
 pub mod body;
@@ -12,15 +12,15 @@ pub mod openapi;
 pub mod parameters;
 pub mod problem;
 
+mod change_notices;
 mod changes;
+mod deadline;
 mod erase;
 mod events;
 mod export;
-mod in_time;
 mod members;
 mod messages;
 mod my_rooms;
-mod news;
 mod presence;
 mod reactions;
 mod room_changes;
@@ -45,20 +45,20 @@ use tidings_shared::error::{ErrorCode, Refusal};
 use problem::Problem;
 pub use state::{Limits, State};
 
-/// Who does not finish the head of a request by then is cut off. It runs from the opening of a connection: clients
-/// keep some in their pools that they have not used yet, and must not find them shut.
+/// Deadline of the head of the first request. It runs from the opening of a connection. It is long because clients keep
+/// unused connections in their pools, and these must not be closed under them.
 pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
 /// How long an idle connection is kept.
 pub const KEEP_ALIVE: Duration = Duration::from_secs(75);
-/// A connection on which nothing was answered for so long is cut off: longer than it may rest, and any answer takes then,
-/// with the head and the body of its request.
-pub const PATIENCE: Duration = Duration::from_secs(140);
+/// A connection on which nothing was answered for this long is closed. Longer than `KEEP_ALIVE`, and longer than any
+/// answer takes together with the head and the body of its request.
+pub const STALLED_CONNECTION_TIMEOUT: Duration = Duration::from_secs(140);
 /// How long a browser may remember what CORS allows, in seconds.
 const CORS_MAX_AGE_S: usize = 3600;
-/// Pages may say which trace a request belongs to.
+/// Pages may send the trace that a request belongs to.
 const TRACEPARENT: header::HeaderName = header::HeaderName::from_static("traceparent");
 
-/// Everything under `/v1`, for an application with the given state.
+/// Configures everything under `/v1` for an application with this state.
 pub fn configure(state: web::Data<State>) -> impl FnOnce(&mut web::ServiceConfig) {
     move |config| {
         let scope = web::scope("/v1")
@@ -120,24 +120,24 @@ pub fn configure(state: web::Data<State>) -> impl FnOnce(&mut web::ServiceConfig
                 [get().to(presence::list), web::post().to(presence::set)],
             ))
             .service(resource("/openapi.json", "GET, HEAD", [get().to(openapi::document)]))
-            .default_service(web::to(nothing_here));
+            .default_service(web::to(not_found));
         config
-            .app_data(web::Data::new(openapi::Served::new(&state.limits)))
+            .app_data(web::Data::new(openapi::ServedDocument::new(&state.limits)))
             .app_data(state)
             .app_data(web::PathConfig::default().error_handler(|_, _| {
                 Problem::new(ErrorCode::BadRequest, "the path is not valid UTF-8").into()
             }))
             .service(scope)
-            .default_service(web::to(nothing_here));
+            .default_service(web::to(not_found));
     }
 }
 
-/// `GET`, and `HEAD` as the same: the server leaves the body out by itself.
+/// `GET` and `HEAD`: the server omits the body of an answer to `HEAD` by itself.
 fn get() -> Route {
     web::route().guard(guard::Any(guard::Get()).or(guard::Head()))
 }
 
-/// A resource with its routes, which tells what it takes when it is asked for something else.
+/// A resource with its routes; other methods are refused with the list of allowed ones.
 fn resource<const N: usize>(
     path: &str,
     methods: &'static str,
@@ -146,14 +146,14 @@ fn resource<const N: usize>(
     let resource = routes.into_iter().fold(web::resource(path), Resource::route);
     resource
         .default_service(web::to(move || async move { Err::<web::Bytes, _>(Problem::wrong_method(methods)) }))
-        .wrap(from_fn(in_time::in_time))
+        .wrap(from_fn(deadline::with_deadline))
 }
 
-async fn nothing_here(request: HttpRequest) -> Result<web::Bytes, Problem> {
+async fn not_found(request: HttpRequest) -> Result<web::Bytes, Problem> {
     Err(Refusal::new(ErrorCode::NotFound, format!("there is nothing at {}", request.path())).into())
 }
 
-/// Which pages may call, from their browsers.
+/// The pages whose scripts may call, by origin.
 fn cors(state: &State) -> Cors {
     let origins = state.origins.clone();
     Cors::default()

@@ -1,12 +1,12 @@
-//! `tidings-persistence import`: rooms, members and messages of another system, as lines of JSON, through the log, so
-//! that they are ordered, stored and told to whoever is online like any other.
-//! Promises bounded memory, that each line is imported once however often it is repeated, and that a line which cannot
-//! be imported is told with its number.
+//! `tidings-persistence import`: imports rooms, members and messages of another system, as lines of JSON, through the
+//! log. So they are ordered, stored and delivered to online users like any others.
+//! Memory is bounded, each line is imported once however often it is repeated, and a refused line is reported with its
+//! number.
 
-mod carrying;
 mod checkpoint;
+mod importer;
 pub mod line;
-mod places;
+mod reply_targets;
 
 use std::collections::VecDeque;
 use std::io::IsTerminal;
@@ -19,46 +19,46 @@ use indicatif::{ProgressBar, ProgressStyle};
 use tokio::fs::File;
 use tokio::io::{AsyncBufRead, AsyncBufReadExt, AsyncReadExt, BufReader};
 
-use crate::jobs::Reach;
-use carrying::{Carrier, Outcome};
+use crate::jobs::ConnectionArgs;
 use checkpoint::Checkpoint;
-use line::{Line, Message, Passed};
-use places::PLACES;
+use importer::{ImportOutcome, Importer};
+use line::{ImportLine, ImportMessage, SkippedMessage};
+use reply_targets::MAX_REPLY_TARGETS;
 
-/// Messages that are carried at one time.
-const MESSAGES_AT_ONCE: usize = 500;
-/// Or fewer, when their lines are long.
-const BYTES_AT_ONCE: u64 = 4 * 1024 * 1024;
-/// Longest line: as long as the longest body that a room may be created with.
+/// Messages that are imported at a time.
+const MAX_BATCH_MESSAGES: usize = 500;
+/// Fewer messages are imported at a time when their lines are long.
+const MAX_BATCH_BYTES: u64 = 4 * 1024 * 1024;
+/// Longest line: the same as the longest body of a room creation.
 const MAX_LINE_BYTES: u64 = 256 * 1024;
-/// Where there is no terminal for a bar.
-const TELL_EVERY: Duration = Duration::from_secs(2);
+/// Interval of the progress line when there is no terminal for a progress bar.
+const PROGRESS_INTERVAL: Duration = Duration::from_secs(2);
 
-/// What `import` takes.
+/// Arguments of `import`.
 #[derive(Debug, Clone, Args)]
-pub struct Arguments {
-    /// Files with one JSON object per line, in the order in which they are to be read
+pub struct ImportArgs {
+    /// Files with one JSON object per line, in the order in which they are read
     #[arg(required = true)]
     pub files: Vec<PathBuf>,
-    /// Messages a second at most; 0: as fast as they are stored
+    /// Messages per second at most; 0: as fast as they are stored
     #[arg(long, default_value_t = 0)]
     pub rate: u64,
     /// Stop at the first line that cannot be imported
     #[arg(long)]
     pub strict: bool,
-    /// Remember here how far it has come, and go on there the next time
+    /// Save the progress to this file, and continue from it the next time
     #[arg(long)]
     pub checkpoint: Option<PathBuf>,
     /// Longest message text, Unicode scalar values.
     #[arg(long, env = "TIDINGS_MAX_MESSAGE_CHARS", default_value_t = 1000, value_parser = RangedU64ValueParser::<usize>::new().range(1..))]
     pub max_message_chars: usize,
     #[command(flatten)]
-    pub reach: Reach,
+    pub connection: ConnectionArgs,
 }
 
-/// What it came to.
+/// Totals of an import.
 #[derive(Debug, Default)]
-struct Sums {
+struct ImportTotals {
     messages: u64,
     users: u64,
     rooms: u64,
@@ -70,22 +70,22 @@ struct Sums {
 /// Runs to the end of all files.
 ///
 /// # Errors
-/// Why it stopped before.
-pub async fn run(arguments: Arguments) -> anyhow::Result<()> {
+/// Why it stopped early.
+pub async fn run(arguments: ImportArgs) -> anyhow::Result<()> {
     let mut bytes = 0;
     for file in &arguments.files {
         bytes += std::fs::metadata(file).with_context(|| file.display().to_string())?.len();
     }
     let checkpoint = Checkpoint::open(arguments.checkpoint.clone())?;
-    let (db, log) = arguments.reach.connect().await?;
-    let _subscriber = arguments.reach.follow(&log)?;
-    let mut import = Import {
-        carrier: Carrier::new(db, log, arguments.max_message_chars),
+    let (db, log) = arguments.connection.connect().await?;
+    let _subscriber = arguments.connection.subscribe_watermarks(&log)?;
+    let mut import = ImportJob {
+        importer: Importer::new(db, log, arguments.max_message_chars),
         bar: bar(bytes),
         begun: Instant::now(),
-        told: Instant::now(),
-        sums: Sums::default(),
-        passed: VecDeque::new(),
+        printed_at: Instant::now(),
+        totals: ImportTotals::default(),
+        skipped: VecDeque::new(),
         checkpoint,
         arguments,
     };
@@ -93,7 +93,7 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<()> {
         import.file(&file).await?;
     }
     import.bar.finish_and_clear();
-    println!("{}", import.told());
+    println!("{}", import.summary());
     Ok(())
 }
 
@@ -105,22 +105,22 @@ fn bar(bytes: u64) -> ProgressBar {
     ProgressBar::new(bytes).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
 }
 
-struct Import {
-    carrier: Carrier,
-    arguments: Arguments,
+struct ImportJob {
+    importer: Importer,
+    arguments: ImportArgs,
     checkpoint: Checkpoint,
     bar: ProgressBar,
     begun: Instant,
-    told: Instant,
-    sums: Sums,
-    /// The last messages before where the checkpoint is, which later ones may answer, until they are looked up.
-    passed: VecDeque<Passed>,
+    printed_at: Instant,
+    totals: ImportTotals,
+    /// The last messages before the checkpoint, until they are looked up; later messages may reply to them.
+    skipped: VecDeque<SkippedMessage>,
 }
 
-/// Messages that wait to be carried, each with its line's number.
-type Batch = Vec<(u64, Message)>;
+/// Messages that wait to be imported, each with its line number.
+type Batch = Vec<(u64, ImportMessage)>;
 
-impl Import {
+impl ImportJob {
     async fn file(&mut self, path: &Path) -> anyhow::Result<()> {
         let file = File::open(path).await.with_context(|| path.display().to_string())?;
         let mut reader = BufReader::new(file);
@@ -131,7 +131,7 @@ impl Import {
             bytes += length;
             self.bar.inc(length);
             if number <= done {
-                self.pass(&text);
+                self.remember_skipped(&text);
                 continue;
             }
             if text.trim_ascii().is_empty() {
@@ -139,109 +139,111 @@ impl Import {
             }
             let line = match std::str::from_utf8(&text) {
                 _ if length > MAX_LINE_BYTES => Err(format!("the line is over {MAX_LINE_BYTES} bytes")),
-                Ok(text) => Line::parse(text, self.arguments.max_message_chars),
+                Ok(text) => ImportLine::parse(text, self.arguments.max_message_chars),
                 Err(_) => Err("the line is not UTF-8".to_owned()),
             };
             match line {
-                Ok(Line::Message(message)) => batch.push((number, *message)),
+                Ok(ImportLine::Message(message)) => batch.push((number, *message)),
                 Ok(line) => {
-                    // It may be about what stands before it.
-                    self.carry(path, &mut batch).await?;
-                    self.carry_one(path, number, line).await?;
+                    // The line may refer to messages before it.
+                    self.import_batch(path, &mut batch).await?;
+                    self.import_line(path, number, line).await?;
                 }
                 Err(reason) => self.refuse(path, number, &reason)?,
             }
-            if batch.len() >= MESSAGES_AT_ONCE || bytes >= BYTES_AT_ONCE {
+            if batch.len() >= MAX_BATCH_MESSAGES || bytes >= MAX_BATCH_BYTES {
                 bytes = 0;
-                self.carry(path, &mut batch).await?;
+                self.import_batch(path, &mut batch).await?;
                 self.checkpoint.reached(path, number)?;
             }
-            self.tell();
+            self.show_progress();
         }
-        self.carry(path, &mut batch).await?;
+        self.import_batch(path, &mut batch).await?;
         self.checkpoint.reached(path, number)
     }
 
-    /// Keeps what is needed of a line that was imported before.
-    fn pass(&mut self, text: &[u8]) {
-        let passed = std::str::from_utf8(text).ok().and_then(Passed::parse);
-        self.passed.extend(passed);
-        if self.passed.len() > PLACES {
-            self.passed.pop_front();
+    /// Remembers a message that an earlier run imported, because later ones may reply to it.
+    fn remember_skipped(&mut self, text: &[u8]) {
+        let skipped = std::str::from_utf8(text).ok().and_then(SkippedMessage::parse);
+        self.skipped.extend(skipped);
+        if self.skipped.len() > MAX_REPLY_TARGETS {
+            self.skipped.pop_front();
         }
     }
 
-    async fn carry_one(&mut self, path: &Path, number: u64, line: Line) -> anyhow::Result<()> {
+    async fn import_line(&mut self, path: &Path, number: u64, line: ImportLine) -> anyhow::Result<()> {
         let (outcome, sum) = match &line {
-            Line::User { user, name, picture } => {
-                let outcome = self.carrier.user(user, name.as_deref(), picture.as_deref()).await?;
-                (outcome, &mut self.sums.users)
+            ImportLine::User { user, name, picture } => {
+                let outcome = self.importer.user(user, name.as_deref(), picture.as_deref()).await?;
+                (outcome, &mut self.totals.users)
             }
-            Line::Room { room, named } => (self.carrier.room(room, *named).await?, &mut self.sums.rooms),
-            Line::Member { room, user, role } => {
-                (self.carrier.member(room, user, role).await?, &mut self.sums.members)
+            ImportLine::Room { room, named } => {
+                (self.importer.room(room, *named).await?, &mut self.totals.rooms)
             }
-            Line::Message(_) => return Ok(()),
+            ImportLine::Member { room, user, role } => {
+                (self.importer.member(room, user, role).await?, &mut self.totals.members)
+            }
+            ImportLine::Message(_) => return Ok(()),
         };
         match outcome {
-            Outcome::Done => *sum += 1,
-            Outcome::Known => self.sums.known += 1,
-            Outcome::Refused(reason) => self.refuse(path, number, &reason)?,
+            ImportOutcome::Done => *sum += 1,
+            ImportOutcome::Known => self.totals.known += 1,
+            ImportOutcome::Refused(reason) => self.refuse(path, number, &reason)?,
         }
         Ok(())
     }
 
-    async fn carry(&mut self, path: &Path, batch: &mut Batch) -> anyhow::Result<()> {
-        let (numbers, messages): (Vec<u64>, Vec<Message>) = std::mem::take(batch).into_iter().unzip();
+    async fn import_batch(&mut self, path: &Path, batch: &mut Batch) -> anyhow::Result<()> {
+        let (numbers, messages): (Vec<u64>, Vec<ImportMessage>) = std::mem::take(batch).into_iter().unzip();
         if messages.is_empty() {
             return Ok(());
         }
-        // Only now: most runs that pass everything have nothing left that could answer.
-        self.carrier.recall(std::mem::take(&mut self.passed).make_contiguous()).await?;
-        let outcomes = self.carrier.messages(&messages).await?;
+        // Done only now, because a run that skips every line needs no look-up.
+        self.importer.recall(std::mem::take(&mut self.skipped).make_contiguous()).await?;
+        let outcomes = self.importer.messages(&messages).await?;
         for (number, outcome) in numbers.into_iter().zip(outcomes) {
             match outcome {
-                Outcome::Done => self.sums.messages += 1,
-                Outcome::Known => self.sums.known += 1,
-                Outcome::Refused(reason) => self.refuse(path, number, &reason)?,
+                ImportOutcome::Done => self.totals.messages += 1,
+                ImportOutcome::Known => self.totals.known += 1,
+                ImportOutcome::Refused(reason) => self.refuse(path, number, &reason)?,
             }
         }
-        self.hold_back().await;
+        self.keep_rate().await;
         Ok(())
     }
 
-    /// Keeps to the rate in the long run.
-    async fn hold_back(&self) {
+    /// Keeps to the average rate.
+    async fn keep_rate(&self) {
         if self.arguments.rate > 0 {
-            let due = Duration::from_secs_f64(self.sums.messages as f64 / self.arguments.rate as f64);
+            let due = Duration::from_secs_f64(self.totals.messages as f64 / self.arguments.rate as f64);
             tokio::time::sleep(due.saturating_sub(self.begun.elapsed())).await;
         }
     }
 
     fn refuse(&mut self, path: &Path, number: u64, reason: &str) -> anyhow::Result<()> {
-        self.sums.refused += 1;
-        let told = format!("{}:{number}: {reason}", path.display());
+        self.totals.refused += 1;
+        let refusal = format!("{}:{number}: {reason}", path.display());
         if self.arguments.strict {
-            bail!(told);
+            bail!(refusal);
         }
-        self.bar.suspend(|| eprintln!("{told}"));
+        self.bar.suspend(|| eprintln!("{refusal}"));
         Ok(())
     }
 
-    fn tell(&mut self) {
-        if self.told.elapsed() >= TELL_EVERY {
-            self.told = Instant::now();
-            let told = self.told();
+    fn show_progress(&mut self) {
+        if self.printed_at.elapsed() >= PROGRESS_INTERVAL {
+            self.printed_at = Instant::now();
+            let summary = self.summary();
             if self.bar.is_hidden() {
-                println!("{told}");
+                println!("{summary}");
             } else {
-                self.bar.set_message(told);
+                self.bar.set_message(summary);
             }
         }
     }
 
-    fn told(&self) -> String {
-        let Sums { messages, users, rooms, members, known, refused } = &self.sums;
+    fn summary(&self) -> String {
+        let ImportTotals { messages, users, rooms, members, known, refused } = &self.totals;
         format!(
             "{messages} messages, {rooms} rooms, {members} members, {users} users imported; \
              {known} were there already; {refused} lines refused"
@@ -249,8 +251,8 @@ impl Import {
     }
 }
 
-/// The next line without its end, and its length with it; None at the end. Of a line that is too long only the
-/// beginning is kept.
+/// The next line without its line end, and its length including it; None at the end. Keeps only the beginning of a line
+/// that is too long.
 async fn next_line(
     reader: &mut (impl AsyncBufRead + Unpin),
     line: &mut Vec<u8>,
@@ -277,7 +279,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn lines_are_read_one_by_one_and_never_whole_when_too_long() {
+    async fn line_over_the_limit_is_truncated() {
         let long = "x".repeat(3 * usize::try_from(MAX_LINE_BYTES).unwrap());
         let text = format!("one\n\n{long}\nlast");
         let (mut reader, mut line, mut read) = (BufReader::new(text.as_bytes()), Vec::new(), Vec::new());

@@ -1,9 +1,9 @@
-//! Brings the index of search up to what is stored, behind the writer: room by room, in batches, by each replica for
-//! the rooms that it wrote. Two replicas may work on one room: each stretch of its log is done by one of them.
-//! Promises that a room that went on is indexed in the end, whoever dies: all rooms are looked through at the start,
-//! when partitions come from another replica, and now and then.
+//! Keeps the search index up to date with the stored log, behind the writer: room by room, in batches, each replica for
+//! the rooms that it wrote. Two replicas may work on one room, but each range of its log is indexed by one of them.
+//! Every changed room is indexed eventually, even when a replica dies: all rooms are scanned at the start, when
+//! partitions come from another replica, and periodically.
 
-mod changed;
+mod changed_rooms;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -12,76 +12,80 @@ use sea_orm::{DatabaseConnection, DbErr};
 use tidings_shared::ids::RoomId;
 use tokio_util::sync::CancellationToken;
 
-pub use changed::Changed;
+pub use changed_rooms::ChangedRooms;
 
 use crate::metrics::Metrics;
 use crate::writer::{failure, limit::within, search};
 
-/// Positions of logs and rooms in one transaction.
-const POSITIONS_AT_ONCE: i64 = 1000;
-const ROOMS_AT_ONCE: usize = 1000;
-/// What is written meanwhile is indexed with it: a statement for many messages costs little more than for one.
-const GATHER: Duration = Duration::from_millis(250);
-/// Between two turns while something is left.
-const PAUSE: Duration = Duration::from_millis(20);
-/// However much comes, all rooms have their turn after so long.
-const TURN: Duration = Duration::from_millis(250);
-/// One transaction may take so long.
-const ANSWER: Duration = Duration::from_secs(10);
+/// Log positions and rooms in one transaction.
+const POSITIONS_PER_TRANSACTION: i64 = 1000;
+const ROOMS_PER_TRANSACTION: usize = 1000;
+/// Records that arrive meanwhile are indexed in the same statement: one for many messages costs little more than for
+/// one.
+const GATHER_DELAY: Duration = Duration::from_millis(250);
+/// Between two turns while rooms are left.
+const TURN_PAUSE: Duration = Duration::from_millis(20);
+/// After this, all rooms get their turn, however many changes arrive.
+const TURN_DURATION: Duration = Duration::from_millis(250);
+/// Deadline of one transaction.
+const ANSWER_DEADLINE: Duration = Duration::from_secs(10);
 const BACKOFF: [Duration; 2] = [Duration::from_millis(200), Duration::from_secs(10)];
-/// All rooms are looked through so often, so many at a time, with a pause between.
-const LOOK_THROUGH_EVERY: Duration = Duration::from_secs(600);
-const LOOK_THROUGH_ROOMS: i64 = 1000;
-const LOOK_THROUGH_PAUSE: Duration = Duration::from_millis(50);
-/// No more is looked for while so many rooms wait.
-const ENOUGH_WAIT: usize = 2000;
-const IDLE: Duration = Duration::from_secs(1);
+/// Interval of the scan of all rooms, its page size, and the pause between pages.
+const SCAN_INTERVAL: Duration = Duration::from_secs(600);
+const SCAN_PAGE_ROOMS: i64 = 1000;
+const SCAN_PAUSE: Duration = Duration::from_millis(50);
+/// The scan pauses while this many rooms wait.
+const SCAN_MAX_WAITING_ROOMS: usize = 2000;
+const IDLE_WAIT: Duration = Duration::from_secs(1);
 
 /// See the module.
 pub struct Indexer {
     db: DatabaseConnection,
-    changed: Arc<Changed>,
+    changed_rooms: Arc<ChangedRooms>,
     metrics: Metrics,
 }
 
-/// Where the look through all rooms is.
-enum Look {
+/// The state of the scan of all rooms.
+enum Scan {
     Done(Instant),
     After(String),
 }
 
 impl Indexer {
     #[must_use]
-    pub fn new(db: DatabaseConnection, changed: Arc<Changed>, metrics: Metrics) -> Self {
-        Self { db, changed, metrics }
+    pub fn new(db: DatabaseConnection, changed_rooms: Arc<ChangedRooms>, metrics: Metrics) -> Self {
+        Self { db, changed_rooms, metrics }
     }
 
-    /// Works until `stop`. What is left is found by whoever comes next.
+    /// Works until `stop`. Another replica finds the rooms that are left.
     pub async fn run(self, stop: CancellationToken) {
-        let _ = stop.run_until_cancelled(self.keep_up()).await;
+        let _ = stop.run_until_cancelled(self.index_forever()).await;
     }
 
-    async fn keep_up(&self) {
-        let mut look = Look::After(String::new());
+    async fn index_forever(&self) {
+        let mut scan = Scan::After(String::new());
         let mut backoff = BACKOFF[0];
         let mut left = false;
         loop {
-            let patience = match look {
-                Look::After(_) => LOOK_THROUGH_PAUSE,
-                Look::Done(_) => IDLE,
+            let timeout = match scan {
+                Scan::After(_) => SCAN_PAUSE,
+                Scan::Done(_) => IDLE_WAIT,
             };
-            self.changed.until_more(patience).await;
-            // What is looked through lies there already: nothing gathers.
-            let gathers = !left && self.changed.len() > 0;
-            tokio::time::sleep(if gathers { GATHER } else { PAUSE }).await;
+            self.changed_rooms.wait_for_rooms(timeout).await;
+            // Rooms from a scan changed long ago, so waiting gathers nothing.
+            let gathers = !left && self.changed_rooms.len() > 0;
+            tokio::time::sleep(if gathers { GATHER_DELAY } else { TURN_PAUSE }).await;
             let done = async {
                 left = self.index_waiting().await?;
-                self.look_through(&mut look).await
+                self.scan_step(&mut scan).await
             };
             match done.await {
                 Ok(()) => backoff = BACKOFF[0],
                 Err(error) => {
-                    tracing::warn!(cause = failure::without_data(&error), "the index of search waits");
+                    tracing::warn!(
+                        cause = failure::without_data(&error),
+                        "the search index cannot be updated; retrying"
+                    );
                     tokio::time::sleep(backoff).await;
                     backoff = (backoff * 2).min(BACKOFF[1]);
                 }
@@ -89,47 +93,47 @@ impl Indexer {
         }
     }
 
-    /// Indexes what waits now, for a turn. True: not all of it was done.
+    /// Indexes the waiting rooms for one turn. True: some are left.
     async fn index_waiting(&self) -> Result<bool, DbErr> {
         let begun = Instant::now();
-        self.tell_lag();
-        // What comes meanwhile gathers for the next turn.
-        let mut left = self.changed.len();
-        while left > 0 && begun.elapsed() < TURN {
-            let (rooms, since) = self.changed.take(left.min(ROOMS_AT_ONCE));
+        self.report_lag();
+        // Rooms that change meanwhile wait for the next turn.
+        let mut left = self.changed_rooms.len();
+        while left > 0 && begun.elapsed() < TURN_DURATION {
+            let (rooms, since) = self.changed_rooms.take(left.min(ROOMS_PER_TRANSACTION));
             let Some(since) = since else { break };
             left -= rooms.len();
             match self.index(&rooms, since).await {
                 Ok(behind) => left += behind,
                 Err(error) => {
-                    self.changed.mark(rooms.iter().map(RoomId::as_str), since);
+                    self.changed_rooms.mark(rooms.iter().map(RoomId::as_str), since);
                     return Err(error);
                 }
             }
-            self.tell_lag();
+            self.report_lag();
         }
         Ok(left > 0)
     }
 
-    fn tell_lag(&self) {
-        let (rooms, since) = self.changed.waiting_since();
+    fn report_lag(&self) {
+        let (rooms, since) = self.changed_rooms.waiting_since();
         self.metrics.search_lag_seconds.set(since.map_or(0.0, |since| since.elapsed().as_secs_f64()));
         self.metrics.search_rooms_waiting.set(i64::try_from(rooms).unwrap_or(i64::MAX));
     }
 
-    /// How many of the rooms are not at their heads yet; they wait again.
+    /// Indexes these rooms; rooms that are not at their heads afterwards wait again. Returns how many.
     async fn index(&self, rooms: &[RoomId], since: Instant) -> Result<usize, DbErr> {
         let mut behind = 0;
         let mut left = vec![rooms];
         while let Some(rooms) = left.pop() {
-            match within(ANSWER, search::index(&self.db, rooms, POSITIONS_AT_ONCE)).await {
+            match within(ANSWER_DEADLINE, search::index(&self.db, rooms, POSITIONS_PER_TRANSACTION)).await {
                 Ok(indexed) => {
                     self.metrics.search_indexed.inc_by(indexed.messages as u64);
                     behind += indexed.behind.len();
-                    self.changed.mark(indexed.behind.iter().map(RoomId::as_str), since);
+                    self.changed_rooms.mark(indexed.behind.iter().map(RoomId::as_str), since);
                 }
-                Err(error) if failure::is_of_the_connection(&error) => return Err(error),
-                // One of them cannot be indexed: it must not hold up the others.
+                Err(error) if failure::is_connection_error(&error) => return Err(error),
+                // Splits the rooms, because one room that cannot be indexed must not block the others.
                 Err(error) if rooms.len() == 1 => {
                     let (cause, room) = (failure::without_data(&error), &rooms[0]);
                     tracing::error!(cause, %room, "a room cannot be indexed for search");
@@ -144,23 +148,24 @@ impl Indexer {
         Ok(behind)
     }
 
-    /// One step of the look through all rooms, when it is due.
-    async fn look_through(&self, look: &mut Look) -> Result<(), DbErr> {
-        if self.changed.take_all() {
-            *look = Look::After(String::new());
+    /// One step of the scan of all rooms, when it is due.
+    async fn scan_step(&self, scan: &mut Scan) -> Result<(), DbErr> {
+        if self.changed_rooms.take_scan_request() {
+            *scan = Scan::After(String::new());
         }
-        let after = match look {
-            Look::Done(at) if at.elapsed() < LOOK_THROUGH_EVERY => return Ok(()),
-            Look::Done(_) => String::new(),
-            Look::After(_) if self.changed.len() > ENOUGH_WAIT => return Ok(()),
-            Look::After(room) => room.clone(),
+        let after = match scan {
+            Scan::Done(at) if at.elapsed() < SCAN_INTERVAL => return Ok(()),
+            Scan::Done(_) => String::new(),
+            Scan::After(_) if self.changed_rooms.len() > SCAN_MAX_WAITING_ROOMS => return Ok(()),
+            Scan::After(room) => room.clone(),
         };
-        *look = match within(ANSWER, search::behind(&self.db, &after, LOOK_THROUGH_ROOMS)).await? {
+        *scan = match within(ANSWER_DEADLINE, search::rooms_behind(&self.db, &after, SCAN_PAGE_ROOMS)).await?
+        {
             Some((last, behind)) => {
-                self.changed.mark(behind.iter().map(String::as_str), Instant::now());
-                Look::After(last)
+                self.changed_rooms.mark(behind.iter().map(String::as_str), Instant::now());
+                Scan::After(last)
             }
-            None => Look::Done(Instant::now()),
+            None => Scan::Done(Instant::now()),
         };
         Ok(())
     }

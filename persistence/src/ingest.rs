@@ -1,15 +1,15 @@
 //! From the ingest streams into PostgreSQL: leases, reading, batches, voids.
 //! The way of a record: `reader` → bounded channel → `writing` → `writer::batch` → the watermark in Redis.
-//! Promises that a record is committed in the order of its stream, exactly once, and told as stored only then.
+//! A record is committed in the order of its stream, exactly once, and reported as stored only after the commit.
 
+mod announcing;
 mod backlog;
 pub mod batch;
-pub mod holdings;
 mod lease;
+pub mod owned_partitions;
+mod partition_backoff;
 mod reader;
-mod setbacks;
 mod settling;
-mod telling;
 mod voids;
 mod writing;
 
@@ -23,34 +23,34 @@ use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::indexer::Changed;
+use crate::indexer::ChangedRooms;
 use crate::metrics::Metrics;
 use crate::writer::{failure, leases, limit::within};
-use holdings::Holdings;
+use owned_partitions::OwnedPartitions;
 
 /// Chunks that may wait between reader and writer: the next is read while one is written.
-const CHUNKS_BETWEEN: usize = 2;
+const CHUNK_CHANNEL_CAPACITY: usize = 2;
 
-/// What the tasks of ingestion share.
+/// State that the tasks of ingestion share.
 pub struct Ingest {
     db: DatabaseConnection,
     log: Arc<Log>,
     redis: Client,
     metrics: Metrics,
-    /// Name of this replica in the rows it owns; another one at each start.
+    /// Name of this replica in the rows it owns; a new one at each start.
     replica: String,
     lease: Duration,
-    holdings: Mutex<Holdings>,
-    /// Rooms that were written, for those who follow behind.
-    pub changed: Arc<Changed>,
-    /// Other replicas have given partitions back.
-    pub to_take: Arc<Notify>,
-    /// There may be something to read from another place.
-    to_read: Notify,
-    /// There may be a partition to settle.
-    to_settle: Notify,
-    /// There may be a void to tell.
-    to_tell: Notify,
+    owned: Mutex<OwnedPartitions>,
+    /// Rooms that were written, for the indexer.
+    pub changed_rooms: Arc<ChangedRooms>,
+    /// Other replicas have released partitions.
+    pub wake_lease: Arc<Notify>,
+    /// Reading positions may have changed.
+    wake_reader: Notify,
+    /// A partition may need settling.
+    wake_settler: Notify,
+    /// There may be a void to announce.
+    wake_announcer: Notify,
 }
 
 impl Ingest {
@@ -70,55 +70,55 @@ impl Ingest {
             metrics,
             replica,
             lease,
-            holdings: Mutex::default(),
-            changed: Arc::default(),
-            to_take: Arc::default(),
-            to_read: Notify::new(),
-            to_settle: Notify::new(),
-            to_tell: Notify::new(),
+            owned: Mutex::default(),
+            changed_rooms: Arc::default(),
+            wake_lease: Arc::default(),
+            wake_reader: Notify::new(),
+            wake_settler: Notify::new(),
+            wake_announcer: Notify::new(),
         })
     }
 
-    /// Works until `stop`: then what was read is written and the leases are given back.
+    /// Works until `stop`, then writes the records that were read and releases the leases.
     pub async fn run(self: Arc<Self>, stop: CancellationToken) {
-        let (chunks, read) = mpsc::channel(CHUNKS_BETWEEN);
+        let (chunks, read) = mpsc::channel(CHUNK_CHANNEL_CAPACITY);
         let done = CancellationToken::new();
-        let mut around = JoinSet::new();
-        around.spawn(lease::keep(self.clone(), done.clone()));
-        around.spawn(voids::tell(self.clone(), done.clone()));
-        around.spawn(backlog::measure(self.clone(), done.clone()));
-        let mut stream = JoinSet::new();
-        stream.spawn(reader::read(self.clone(), chunks, stop.clone()));
-        stream.spawn(writing::write(self.clone(), read, stop.clone()));
-        // A task that ends early has panicked: the others must not go on as if nothing were.
+        let mut side_tasks = JoinSet::new();
+        side_tasks.spawn(lease::keep(self.clone(), done.clone()));
+        side_tasks.spawn(voids::announce(self.clone(), done.clone()));
+        side_tasks.spawn(backlog::measure(self.clone(), done.clone()));
+        let mut stream_tasks = JoinSet::new();
+        stream_tasks.spawn(reader::read(self.clone(), chunks, stop.clone()));
+        stream_tasks.spawn(writing::write(self.clone(), read, stop.clone()));
+        // A task ends early only by a panic; the others must not continue without it.
         tokio::select! {
             () = stop.cancelled() => {}
-            _ = around.join_next() => tracing::error!("a task of ingestion ended"),
-            _ = stream.join_next() => tracing::error!("a task of ingestion ended"),
+            _ = side_tasks.join_next() => tracing::error!("a task of ingestion ended"),
+            _ = stream_tasks.join_next() => tracing::error!("a task of ingestion ended"),
         }
         stop.cancel();
-        while stream.join_next().await.is_some() {}
+        while stream_tasks.join_next().await.is_some() {}
         done.cancel();
-        while around.join_next().await.is_some() {}
-        match within(self.lease, leases::leave(&self.db, &self.replica)).await {
+        while side_tasks.join_next().await.is_some() {}
+        match within(self.lease, leases::unregister(&self.db, &self.replica)).await {
             Ok(()) => {
                 tracing::info!("leases released");
-                lease::tell_free(&self).await;
+                lease::publish_free(&self).await;
             }
             Err(error) => {
                 let cause = failure::without_data(&error);
-                tracing::warn!(cause, "leases not released: they run out by themselves");
+                tracing::warn!(cause, "leases not released: they expire by themselves");
             }
         }
     }
 
-    fn holdings(&self) -> MutexGuard<'_, Holdings> {
-        // No code that runs under the lock can panic half-way through a change.
-        self.holdings.lock().unwrap_or_else(PoisonError::into_inner)
+    fn owned(&self) -> MutexGuard<'_, OwnedPartitions> {
+        // No code under the lock can panic in the middle of a change.
+        self.owned.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// The failure without what was answered: the streams hold messages, and a parser quotes what it was given.
+/// The failure without the server's answer: the streams hold messages, and a parser quotes its input.
 fn without_data(error: &RedisError) -> String {
     if error.is_io_error() {
         return error.to_string();

@@ -1,5 +1,5 @@
-//! Jobs of this program, run beside the services: `retain`, `import`, `export` and `dead-letter`. Each ends by itself, may
-//! be stopped at any moment and started again.
+//! Jobs that run beside the services: `retain`, `import`, `export` and `dead-letter`. Each ends by itself, and may be
+//! stopped and started again at any moment.
 
 use std::sync::Arc;
 
@@ -11,26 +11,26 @@ use tidings_shared::log::{Log, LogLimits, subscriber::Subscriber};
 use crate::app::{self, database, database::DatabaseArgs};
 use crate::authority::PostgresAuthority;
 
-/// What every job needs.
+/// Connection settings of every job.
 #[derive(Debug, Clone, Args)]
-pub struct Reach {
+pub struct ConnectionArgs {
     #[command(flatten)]
     pub database: DatabaseArgs,
     #[command(flatten)]
     pub redis: RedisArgs,
-    /// Records of one partition that may wait to be stored; a job waits above it
+    /// Records of one partition that may wait to be stored; above it a job waits
     #[arg(long, env = "TIDINGS_MAX_BACKLOG_RECORDS", default_value_t = 10_000, value_name = "RECORDS", value_parser = clap::value_parser!(u64).range(1..))]
     pub max_backlog_records: u64,
 }
 
-impl Reach {
-    /// What is wrong with the addresses.
+impl ConnectionArgs {
+    /// Problems with the addresses.
     #[must_use]
     pub fn check(&self) -> Vec<Problem> {
         self.database.check().into_iter().chain(self.redis.check()).collect()
     }
 
-    /// The database alone.
+    /// Connects to the database only.
     ///
     /// # Errors
     /// When its address cannot be read.
@@ -38,7 +38,7 @@ impl Reach {
         database::connect_job(&self.database.database_url).await
     }
 
-    /// Connections as the services have them.
+    /// Connects in the same way as the services.
     ///
     /// # Errors
     /// When an address cannot be read.
@@ -48,16 +48,16 @@ impl Reach {
         let authority = PostgresAuthority::new(db.clone(), redis.clone());
         let limits = LogLimits { max_backlog_records: self.max_backlog_records };
         let log = Log::start(redis, authority.clone(), limits);
-        authority.serve(&log);
+        authority.attach_log(&log);
         Ok((db, log))
     }
 
-    /// Brings the notices of what is stored to those who wait, as long as the handle is kept.
+    /// Passes stored watermarks to waiters, while the subscriber lives.
     ///
     /// # Errors
     /// When the address cannot be read.
-    pub fn follow(&self, log: &Arc<Log>) -> anyhow::Result<Subscriber> {
+    pub fn subscribe_watermarks(&self, log: &Arc<Log>) -> anyhow::Result<Subscriber> {
         let redis = self.redis.client().map_err(anyhow::Error::msg)?;
-        Ok(app::follow_watermarks(&redis, log))
+        Ok(app::subscribe_watermarks(&redis, log))
     }
 }

@@ -1,4 +1,4 @@
-//! Starts the persistence service: settings, logs, then `app`; or does one of its tasks.
+//! Starts the persistence service: settings, logs, then `app`; or runs one of its tasks.
 
 use std::process::ExitCode;
 
@@ -7,7 +7,7 @@ use tidings_persistence::{
     config::Config,
     tasks::{self, Task},
 };
-use tidings_shared::config::load::{Asked, ask};
+use tidings_shared::config::load::{Invocation, parse_invocation};
 use tidings_shared::{telemetry, tls, version};
 
 #[global_allocator]
@@ -17,14 +17,14 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 async fn main() -> anyhow::Result<ExitCode> {
     tls::prepare();
     version::built_from(env!("TIDINGS_COMMIT"));
-    match ask::<Config, Task>() {
-        Asked::Serve { settings, warnings } => {
+    match parse_invocation::<Config, Task>() {
+        Invocation::Serve { settings, warnings } => {
             telemetry::start(&settings.common.log).map_err(anyhow::Error::msg)?;
             warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
             app::run(*settings).await?;
             Ok(ExitCode::SUCCESS)
         }
-        Asked::Task(task) => {
+        Invocation::Task(task) => {
             telemetry::start("warn").map_err(anyhow::Error::msg)?;
             tasks::run(*task).await
         }

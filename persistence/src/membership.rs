@@ -1,6 +1,6 @@
-//! Who is in a room, changed through its log: read how things stand at the stored head, decide, append on condition
-//! that they still stand so, wait until it is stored. What another change overtook is decided anew.
-//! Promises that a room never loses its last owner and that nobody is added or removed twice, without a lock.
+//! Changes of memberships through the room's log. Reads the stored state, decides, appends on condition that the state
+//! is unchanged, and waits until the event is stored. When another change overtakes it, decides again.
+//! A room never loses its last owner, and no user is added or removed twice; this needs no lock.
 
 mod appending;
 mod deciding;
@@ -18,18 +18,18 @@ use tidings_shared::{
 };
 use tokio::time::Instant;
 
-use crate::account::Newcomers;
+use crate::account::UnknownUserPolicy;
 use crate::ingest::batch::{MEMBER_ADDED, MEMBER_CHANGED, MEMBER_REMOVED};
-use crate::query::{standing::standing, users};
+use crate::query::{membership_snapshot::membership_snapshot, users};
 
-pub use appending::stored;
-pub use deciding::{Asker, Bounds, Wish};
+pub use appending::wait_stored;
 use deciding::{Decision, decide, is_hidden};
-pub use waiting::was_all;
+pub use deciding::{MembershipLimits, MembershipRequest, Requester};
+pub use waiting::check_against_log;
 
-/// A decision that is overtaken again and again is given up after so many rounds, or so long.
-const ROUNDS: usize = 10;
-pub const PATIENCE: Duration = Duration::from_secs(10);
+/// A decision that is overtaken again and again is given up after this many attempts, or after this time.
+const MAX_ATTEMPTS: usize = 10;
+pub const DECISION_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Why a membership was not changed.
 #[derive(Debug, thiserror::Error)]
@@ -46,12 +46,12 @@ impl From<AppendError> for MembershipError {
     }
 }
 
-/// How things stand after a wish was carried out.
+/// The result of a membership request.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Outcome {
-    /// The user's role; `removed` when they are no member.
+pub struct MembershipOutcome {
+    /// The user's role; `removed` when they are not a member.
     pub role: String,
-    /// Seq of the event; the stored head that was read where nothing was to be done.
+    /// Seq of the event; if nothing changed, the stored head that was read.
     pub seq: Seq,
 }
 
@@ -59,68 +59,69 @@ pub struct Outcome {
 pub struct Memberships {
     pub db: DatabaseConnection,
     pub log: Arc<Log>,
-    pub newcomers: Newcomers,
-    pub bounds: Bounds,
+    pub unknown_users: UnknownUserPolicy,
+    pub bounds: MembershipLimits,
 }
 
 impl Memberships {
-    /// Changes the membership of `user` as `asker` wishes; answers when it is stored.
+    /// Changes the membership of `user` on behalf of `requester`; answers when the change is stored.
     ///
     /// # Errors
-    /// [`MembershipError`]; after `unavailable` it may have been done or not.
+    /// [`MembershipError`]; after `unavailable` the change may have been made or not.
     pub async fn change(
         &self,
-        asker: Asker<'_>,
+        requester: Requester<'_>,
         room: &RoomId,
         user: &UserId,
-        wish: &Wish,
-    ) -> Result<Outcome, MembershipError> {
-        let deadline = Instant::now() + PATIENCE;
-        let mut held_against_log = false;
-        for _ in 0..ROUNDS {
+        request: &MembershipRequest,
+    ) -> Result<MembershipOutcome, MembershipError> {
+        let deadline = Instant::now() + DECISION_TIMEOUT;
+        let mut checked_against_log = false;
+        for _ in 0..MAX_ATTEMPTS {
             let most_rooms = i64::from(self.bounds.rooms_per_user);
-            let standing = standing(&self.db, room, asker.user, user, most_rooms).await?;
-            // Whether a room exists is not told by how long the answer takes, either.
-            let standing = standing.filter(|standing| !is_hidden(standing, asker, user, wish));
-            let standing = standing.ok_or_else(|| Refusal::not_found("room"))?;
-            let head = Seq(u64::try_from(standing.head_seq).unwrap_or_default());
-            let decided = decide(&standing, asker, user, wish, self.bounds);
-            // The asker may have seen what is accepted and not stored yet: what is appended is held against it there.
-            if !held_against_log && !matches!(&decided, Ok(decision) if decision.is_appended()) {
-                held_against_log = true;
-                if !was_all(&self.db, &self.log, room, head, deadline).await? {
+            let snapshot = membership_snapshot(&self.db, room, requester.user, user, most_rooms).await?;
+            // Filtered after the same query, so that the time of the answer does not reveal whether the room exists.
+            let snapshot = snapshot.filter(|snapshot| !is_hidden(snapshot, requester, user, request));
+            let snapshot = snapshot.ok_or_else(|| Refusal::not_found("room"))?;
+            let head = Seq(u64::try_from(snapshot.head_seq).unwrap_or_default());
+            let decided = decide(&snapshot, requester, user, request, self.bounds);
+            // The requester may have seen events that are accepted but not stored yet. An append is checked against
+            // them by the log; any other answer is checked here.
+            if !checked_against_log && !matches!(&decided, Ok(decision) if decision.is_appended()) {
+                checked_against_log = true;
+                if !check_against_log(&self.db, &self.log, room, head, deadline).await? {
                     continue;
                 }
             }
             let (kind, change) = match decided? {
-                Decision::Nothing { role } => return Ok(Outcome { role, seq: head }),
+                Decision::Nothing { role } => return Ok(MembershipOutcome { role, seq: head }),
                 Decision::Add(change) => (MEMBER_ADDED, change),
                 Decision::Change(change) => (MEMBER_CHANGED, change),
                 Decision::Remove(change) => (MEMBER_REMOVED, change),
             };
-            if kind == MEMBER_ADDED && !users::ensure(&self.db, [user], self.newcomers).await? {
+            if kind == MEMBER_ADDED && !users::ensure(&self.db, [user], self.unknown_users).await? {
                 return Err(Refusal::not_found("user").into());
             }
-            let entry = appending::entry(room, asker.user, user, kind, &change, head);
+            let entry = appending::entry(room, requester.user, user, kind, &change, head);
             match self.log.append(&entry).await {
                 Ok(accepted) => {
-                    self.tell(user).await;
-                    stored(&self.log, room, &accepted).await?;
-                    return Ok(Outcome { role: change.role, seq: accepted.seq });
+                    self.invalidate_cache(user).await;
+                    wait_stored(&self.log, room, &accepted).await?;
+                    return Ok(MembershipOutcome { role: change.role, seq: accepted.seq });
                 }
                 Err(AppendError::Stale(seq)) => {
-                    if !waiting::is_stored(&self.db, room, seq, deadline).await? {
+                    if !waiting::wait_until_stored(&self.db, room, seq, deadline).await? {
                         break;
                     }
                 }
                 Err(error) => return Err(error.into()),
             }
         }
-        Err(Refusal::unavailable("the room's members change too fast; try again").into())
+        Err(Refusal::unavailable("the room's members change too fast; retry").into())
     }
 
-    /// What the cache holds is of the past from now on. Who cannot be told now is told when the change is committed.
-    async fn tell(&self, user: &UserId) {
+    /// Invalidates the cached memberships. If it fails, the ingest owner does it when the change is committed.
+    async fn invalidate_cache(&self, user: &UserId) {
         let Some(session) = self.log.current_session() else { return };
         if let Err(error) = membership::changed(&mut session.connection(), [user]).await {
             self.log.failed(&session, &error);

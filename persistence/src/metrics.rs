@@ -1,4 +1,4 @@
-//! Everything the persistence service counts, in one list.
+//! All metrics of the persistence service, in one list.
 
 tidings_shared::metrics! {
     /// See the module.
@@ -40,20 +40,20 @@ tidings_shared::metrics! {
     }
 }
 
-/// How full a pool of connections to PostgreSQL is.
+/// The connections of one pool to PostgreSQL.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Filled {
+pub struct PoolUsage {
     pub name: &'static str,
     pub idle: usize,
     pub used: usize,
-    /// Connections that it may have.
+    /// Most connections that it may have.
     pub limit: u32,
 }
 
 impl Metrics {
-    /// The Prometheus text, the pools' connections and the process's own figures included.
+    /// The Prometheus text, including the pools' connections and the process metrics.
     #[must_use]
-    pub fn export(&self, pools: &[Filled], ready: bool) -> String {
+    pub fn export(&self, pools: &[PoolUsage], ready: bool) -> String {
         self.ready.set(i64::from(ready));
         for pool in pools {
             for (state, connections) in [("idle", pool.idle), ("used", pool.used)] {
@@ -62,7 +62,7 @@ impl Metrics {
             }
             self.pool_limit.with_label_values(&[pool.name]).set(pool.limit.into());
         }
-        tidings_shared::tell_process!(self);
+        tidings_shared::set_process_metrics!(self);
         self.text()
     }
 }

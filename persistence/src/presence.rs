@@ -1,5 +1,5 @@
-//! Presence on this side: what HTTP asks and says of it, and what is kept of those who went.
-//! What people are now is in Redis alone; PostgreSQL keeps when they were seen last.
+//! Presence on the side of persistence: reading and setting it over HTTP, and the last-seen times of users who went
+//! offline. The present status is in Redis only; PostgreSQL keeps the last-seen times.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use sea_orm::DatabaseConnection;
 use tidings_shared::error::Refusal;
 use tidings_shared::ids::UserId;
 use tidings_shared::log::Log;
-use tidings_shared::presence::{self, Hold, PutOutcome, Turn};
+use tidings_shared::presence::{self, ExclusiveTask, Hold, PutOutcome};
 use tidings_shared::protocol::Status;
 use tidings_shared::protocol::server::Presence;
 use tokio_util::sync::CancellationToken;
@@ -18,21 +18,22 @@ use crate::http::problem::Problem;
 use crate::metrics::Metrics;
 use crate::query::presence as query;
 use crate::writer::failure;
-use crate::writer::limit::{ANSWER, within};
+use crate::writer::limit::{ANSWER_DEADLINE, within};
 use crate::writer::presence as writer;
 
-/// Between two looks for who went; so long nobody else looks.
-const EVERY: Duration = Duration::from_secs(2);
-/// Users written down in one statement, of each partition.
-const AT_ONCE: usize = 200;
-/// Statements in one turn: what is left waits for the next.
-const ROUNDS: usize = 10;
+/// Interval between turns; no other replica takes a turn within it.
+const TURN_INTERVAL: Duration = Duration::from_secs(2);
+/// Users per statement and partition.
+const USERS_PER_STATEMENT: usize = 200;
+/// Statements per turn; the rest waits for the next turn.
+const STATEMENTS_PER_TURN: usize = 10;
 
-/// What `me` may know of these users, in the same order: nothing of those with whom they share no room.
+/// The presence of these users as `me` may see it, in the same order: users who share no room with `me` appear as
+/// offline.
 ///
 /// # Errors
 /// `unavailable` while Redis or the database cannot be read.
-pub async fn of(
+pub async fn for_viewer(
     db: &DatabaseConnection,
     log: &Log,
     me: &UserId,
@@ -53,10 +54,10 @@ pub async fn of(
     Ok(users.iter().map(state_of).collect())
 }
 
-/// Someone says over HTTP what they are: it holds for a minute.
+/// Sets a user's presence over HTTP; it holds for a minute.
 ///
 /// # Errors
-/// `unavailable` while Redis is.
+/// `unavailable` while Redis does not answer.
 pub async fn set(db: &DatabaseConnection, log: &Log, me: &UserId, status: Status) -> Result<(), Problem> {
     let session = log.session().await.map_err(|error| unavailable(&error))?;
     let failed = |error| {
@@ -66,16 +67,19 @@ pub async fn set(db: &DatabaseConnection, log: &Log, me: &UserId, status: Status
     let mut connection = session.connection();
     let hold = [(me.clone(), Some(status))];
     let outcomes = presence::hold(&mut connection, Hold::Http, presence::HTTP_HOLD, &hold).await;
-    if outcomes.map_err(failed)?.contains(&PutOutcome::Tell) {
+    if outcomes.map_err(failed)?.contains(&PutOutcome::MustPublish) {
         match query::small_rooms(db, me).await {
             Ok(rooms) => {
                 let mut users = [(me.clone(), rooms)];
-                presence::small(&mut connection, &mut users).await.map_err(failed)?;
-                presence::tell(&mut connection, &users).await.map_err(failed)?;
+                presence::retain_small_rooms(&mut connection, &mut users).await.map_err(failed)?;
+                presence::publish(&mut connection, &users).await.map_err(failed)?;
             }
-            // They are due in Redis: a gateway tells of them in a moment.
+            // The update is due in Redis, and a gateway will publish it soon.
             Err(error) => {
-                tracing::debug!(cause = failure::without_data(&error), "presence is not told from here");
+                tracing::debug!(
+                    cause = failure::without_data(&error),
+                    "the presence update is left to a gateway"
+                );
             }
         }
     }
@@ -84,41 +88,53 @@ pub async fn set(db: &DatabaseConnection, log: &Log, me: &UserId, status: Status
 
 fn unavailable(error: &dyn std::fmt::Display) -> Problem {
     tracing::debug!(%error, "presence cannot be read or set");
-    Refusal::unavailable("who is here is out of reach; try again").into()
+    Refusal::unavailable("presence is unavailable; retry").into()
 }
 
-/// Writes down when those who went were seen last, until `stop`. One replica at a time; two do no harm.
-pub async fn write_down(db: DatabaseConnection, log: Arc<Log>, metrics: Metrics, stop: CancellationToken) {
+/// Stores the last-seen times of users who went offline, until `stop`. One replica at a time; two do no harm.
+pub async fn store_last_seen(
+    db: DatabaseConnection,
+    log: Arc<Log>,
+    metrics: Metrics,
+    stop: CancellationToken,
+) {
     loop {
         tokio::select! {
             () = stop.cancelled() => return,
-            () = tokio::time::sleep(EVERY) => {}
+            () = tokio::time::sleep(TURN_INTERVAL) => {}
         }
-        if let Err(cause) = turn(&db, &log, &metrics).await {
-            // What was not written is still in Redis.
-            tracing::debug!(cause, "who went is not written down now");
+        if let Err(cause) = store_turn(&db, &log, &metrics).await {
+            // Times that were not stored are still in Redis.
+            tracing::debug!(cause, "last-seen times cannot be stored now");
         }
     }
 }
 
-async fn turn(db: &DatabaseConnection, log: &Log, metrics: &Metrics) -> Result<(), String> {
+async fn store_turn(db: &DatabaseConnection, log: &Log, metrics: &Metrics) -> Result<(), String> {
     let session = log.session().await.map_err(|error| error.to_string())?;
     let mut connection = session.connection();
     let failed = |error| {
         log.failed(&session, &error);
         format!("Redis: {:?}", error.kind())
     };
-    if presence::turn(&mut connection, Turn::WriteDown, EVERY).await.map_err(failed)?.is_none() {
+    if presence::claim_task(&mut connection, ExclusiveTask::StoreLastSeen, TURN_INTERVAL)
+        .await
+        .map_err(failed)?
+        .is_none()
+    {
         return Ok(());
     }
-    for _ in 0..ROUNDS {
-        let gone = presence::gone(&mut connection, AT_ONCE).await.map_err(failed)?;
+    for _ in 0..STATEMENTS_PER_TURN {
+        let gone =
+            presence::unstored_last_seen(&mut connection, USERS_PER_STATEMENT).await.map_err(failed)?;
         if gone.is_empty() {
             return Ok(());
         }
-        within(ANSWER, writer::seen(db, &gone)).await.map_err(|error| failure::without_data(&error))?;
+        within(ANSWER_DEADLINE, writer::store_last_seen(db, &gone))
+            .await
+            .map_err(|error| failure::without_data(&error))?;
         metrics.last_seen.inc_by(gone.len() as u64);
-        presence::drained(&mut connection, &gone).await.map_err(failed)?;
+        presence::last_seen_stored(&mut connection, &gone).await.map_err(failed)?;
     }
     Ok(())
 }

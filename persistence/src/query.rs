@@ -1,8 +1,8 @@
-//! Everything that HTTP reads from PostgreSQL, in the form in which the contract answers it.
-//! Speaks SQL, writes nothing but new users and rooms. Promises that each answer is one snapshot
-//! (one statement; a page of history that leads over much that is private to others takes several, and is as of the
-//! first), that pages are found by key and never by OFFSET, and that nobody is given
-//! a message or event they may not see: access and role are looked up in the statement that reads.
+//! Everything that HTTP reads from PostgreSQL, in the form of the contract.
+//! Contains SQL; writes only new users and rooms. Each answer is one snapshot: one statement. A page of history that
+//! spans many messages private to others takes several statements, and has the head of the first. Pages are found by
+//! key, never by OFFSET. No viewer receives a message or event that they may not see, because each statement looks up
+//! the access and the role itself.
 
 pub mod access;
 pub mod cursor;
@@ -11,9 +11,10 @@ pub mod export;
 pub mod exporting;
 pub mod importing;
 pub mod json;
-pub mod leaving;
+pub mod leaving_member;
 pub mod marks;
 pub mod members;
+pub mod membership_snapshot;
 pub mod memberships;
 pub mod messages;
 pub mod partitions;
@@ -22,7 +23,6 @@ pub mod room;
 pub mod room_lists;
 pub mod rooms;
 pub mod search;
-pub mod standing;
 pub mod targets;
 pub mod users;
 pub mod versions;

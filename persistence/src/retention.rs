@@ -1,6 +1,6 @@
-//! `tidings-persistence retain`: contents older than a bound are moved to the archive or dropped, room by room, in small
-//! transactions, while the services run. What was done is remembered per room: stopped, it goes on where it was, and
-//! the next run looks only at what has become old since.
+//! `tidings-persistence retain`: moves contents older than a bound to the archive or drops them, room by room, in small
+//! transactions, while the services run. The progress is stored per room: a stopped run continues where it was, and the
+//! next run looks only at contents that have become old since.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -12,45 +12,45 @@ use sea_orm::{DatabaseConnection, DbErr};
 use tidings_shared::ids::{RoomId, Seq};
 use tidings_shared::log::{IngestId, Log, keys::Partition, stored::Stored};
 
-use crate::jobs::Reach;
+use crate::jobs::ConnectionArgs;
 use crate::writer::failure;
-use crate::writer::retention::{self, Fate};
+use crate::writer::retention::{self, RetentionAction};
 
-/// Above this a batch would hold its locks for too long.
-const MOST_AT_ONCE: u64 = 1000;
-/// How often it is told how far it has come.
-const TELL_EVERY: Duration = Duration::from_secs(2);
-/// A statement that failed since the database is away is tried again so often, with pauses that grow.
-const TRIES: u32 = 8;
+/// A larger batch would hold its locks for too long.
+const MAX_BATCH_MESSAGES: u64 = 1000;
+/// Interval of the progress line.
+const PROGRESS_INTERVAL: Duration = Duration::from_secs(2);
+/// How often a statement is tried while the database is away, with growing pauses.
+const MAX_ATTEMPTS: u32 = 8;
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
-const AWAY: &str = "the room log is out of reach";
+const LOG_UNAVAILABLE: &str = "the room log is unavailable";
 
-/// What `retain` takes.
+/// Arguments of `retain`.
 #[derive(Debug, Clone, Args)]
-pub struct Arguments {
-    /// Contents of messages older than this go: a number and `d`, `h`, `m` or `s`, such as `180d`
+pub struct RetainArgs {
+    /// Remove contents of messages older than this: a number and `d`, `h`, `m` or `s`, such as `180d`
     #[arg(long, value_parser = age)]
     pub older_than: TimeDelta,
-    /// Keep what goes in the table messages_archive
+    /// Keep removed contents in the table messages_archive
     #[arg(long, conflicts_with = "drop", required_unless_present = "drop")]
     pub archive: bool,
-    /// Keep nothing; what the archive holds of that age goes too
+    /// Keep nothing; also remove contents of that age from the archive
     #[arg(long)]
     pub drop: bool,
     /// This room only
     #[arg(long, value_parser = |text: &str| RoomId::parse(text))]
     pub room: Option<RoomId>,
     /// Messages in one transaction
-    #[arg(long, default_value_t = MOST_AT_ONCE, value_parser = clap::value_parser!(u64).range(1..=MOST_AT_ONCE))]
+    #[arg(long, default_value_t = MAX_BATCH_MESSAGES, value_parser = clap::value_parser!(u64).range(1..=MAX_BATCH_MESSAGES))]
     pub batch: u64,
     /// Pause after each transaction, milliseconds
     #[arg(long, default_value_t = 0)]
     pub pause_ms: u64,
     #[command(flatten)]
-    pub reach: Reach,
+    pub connection: ConnectionArgs,
 }
 
-/// Reads an age: a number with its unit.
+/// Parses an age: a number with its unit.
 fn age(text: &str) -> Result<TimeDelta, String> {
     let rule = || "a number and `d`, `h`, `m` or `s`, such as `180d`".to_owned();
     let unit = text.chars().last().ok_or_else(rule)?;
@@ -69,21 +69,30 @@ fn age(text: &str) -> Result<TimeDelta, String> {
 /// Runs to the end.
 ///
 /// # Errors
-/// Why it stopped before.
-pub async fn run(arguments: Arguments) -> anyhow::Result<()> {
-    let (db, log) = arguments.reach.connect().await?;
+/// Why it stopped early.
+pub async fn run(arguments: RetainArgs) -> anyhow::Result<()> {
+    let (db, log) = arguments.connection.connect().await?;
     let bound = Utc::now().checked_sub_signed(arguments.older_than).ok_or_else(|| anyhow!("--older-than"))?;
     println!(
         "contents of before {} {}",
         bound.format("%Y-%m-%d %H:%M:%S UTC"),
         if arguments.drop { "are dropped" } else { "are archived" }
     );
-    let mut job =
-        Job { db, log, bound, arguments, begun: Instant::now(), told: Instant::now(), messages: 0, rooms: 0 };
+    let mut job = RetentionJob {
+        db,
+        log,
+        bound,
+        arguments,
+        begun: Instant::now(),
+        printed_at: Instant::now(),
+        messages: 0,
+        rooms: 0,
+    };
     let mut after = String::new();
     loop {
         let only = job.arguments.room.as_ref();
-        let Some((last, rooms)) = patiently(|| retention::due(&job.db, bound, only, &after)).await? else {
+        let Some((last, rooms)) = with_retry(|| retention::rooms_due(&job.db, bound, only, &after)).await?
+        else {
             break;
         };
         for room in rooms {
@@ -92,7 +101,7 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<()> {
         after = last;
     }
     let dropped = if job.arguments.drop { job.drop_archived().await? } else { 0 };
-    job.tell(true);
+    job.print_progress(true);
     if dropped > 0 {
         println!("{dropped} contents dropped from the archive");
     }
@@ -100,47 +109,47 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<()> {
     Ok(())
 }
 
-struct Job {
+struct RetentionJob {
     db: DatabaseConnection,
     log: Arc<Log>,
     bound: DateTime<Utc>,
-    arguments: Arguments,
+    arguments: RetainArgs,
     begun: Instant,
-    told: Instant,
+    printed_at: Instant,
     messages: usize,
     rooms: usize,
 }
 
-impl Job {
+impl RetentionJob {
     async fn room(&mut self, room: &RoomId) -> anyhow::Result<()> {
-        let fate = if self.arguments.drop { Fate::Drop } else { Fate::Archive };
+        let action = if self.arguments.drop { RetentionAction::Drop } else { RetentionAction::Archive };
         let most = i64::try_from(self.arguments.batch).unwrap_or(1000);
-        // Before anything is taken: once it is, nothing tells a later run that this room's tail is old.
-        self.forget_in_redis(room).await?;
+        // Before anything is taken, because afterwards a later run cannot know that this room's tail is old.
+        self.drop_old_redis_records(room).await?;
         let (mut upto, mut last_edit) = (Seq(0), None);
         loop {
-            let batch = patiently(|| retention::take(&self.db, room, self.bound, fate, most)).await?;
+            let batch = with_retry(|| retention::take(&self.db, room, self.bound, action, most)).await?;
             self.messages += batch.messages;
             upto = upto.max(batch.upto);
             last_edit = last_edit.max(batch.last_edit);
-            self.tell(false);
-            self.rest().await;
+            self.print_progress(false);
+            self.pause_between_batches().await;
             if !batch.more {
                 break;
             }
         }
         self.rooms += 1;
-        self.forget_late_edits(room, upto.max(last_edit.unwrap_or_default())).await
+        self.drop_tail_with_late_edits(room, upto.max(last_edit.unwrap_or_default())).await
     }
 
-    /// What Redis holds is younger by far, unless little is said: a tail of 256 messages may go back for days, and the
-    /// last record of a partition stays until the next.
-    async fn forget_in_redis(&self, room: &RoomId) -> anyhow::Result<()> {
-        self.log.drop_tails(std::slice::from_ref(room)).await.context(AWAY)?;
+    /// Redis usually holds only recent records. But in a quiet room a tail of 256 messages may span days, and the last
+    /// record of a partition stays in its stream until the next one.
+    async fn drop_old_redis_records(&self, room: &RoomId) -> anyhow::Result<()> {
+        self.log.drop_tails(std::slice::from_ref(room)).await.context(LOG_UNAVAILABLE)?;
         let is_old =
             |last: IngestId| i64::try_from(last.ms).is_ok_and(|ms| ms < self.bound.timestamp_millis());
-        if self.log.last_record(Partition::of(room)).await.context(AWAY)?.is_some_and(is_old) {
-            let blank = self.log.append_blank(room).await.context(AWAY)?;
+        if self.log.last_record(Partition::of(room)).await.context(LOG_UNAVAILABLE)?.is_some_and(is_old) {
+            let blank = self.log.append_blank(room).await.context(LOG_UNAVAILABLE)?;
             if self.log.wait_stored(room, &blank).await != Stored::Here {
                 bail!("the log is not being stored: is a persistence node running?");
             }
@@ -148,10 +157,10 @@ impl Job {
         Ok(())
     }
 
-    /// What is old may have been edited since the tail was dropped.
-    async fn forget_late_edits(&self, room: &RoomId, upto: Seq) -> anyhow::Result<()> {
-        if self.log.tail_begins(room).await.context(AWAY)?.is_some_and(|first| first <= upto) {
-            self.log.drop_tails(std::slice::from_ref(room)).await.context(AWAY)?;
+    /// Old messages may have been edited since the tail was dropped.
+    async fn drop_tail_with_late_edits(&self, room: &RoomId, upto: Seq) -> anyhow::Result<()> {
+        if self.log.first_tail_seq(room).await.context(LOG_UNAVAILABLE)?.is_some_and(|first| first <= upto) {
+            self.log.drop_tails(std::slice::from_ref(room)).await.context(LOG_UNAVAILABLE)?;
         }
         Ok(())
     }
@@ -160,37 +169,37 @@ impl Job {
         let (most, mut all) = (usize::try_from(self.arguments.batch).unwrap_or(1000), 0);
         loop {
             let only = self.arguments.room.as_ref();
-            let dropped = patiently(|| retention::drop_archived(&self.db, self.bound, only, most)).await?;
+            let dropped = with_retry(|| retention::drop_archived(&self.db, self.bound, only, most)).await?;
             all += dropped;
             if dropped < most as u64 {
                 return Ok(all);
             }
-            self.rest().await;
+            self.pause_between_batches().await;
         }
     }
 
-    async fn rest(&self) {
+    async fn pause_between_batches(&self) {
         if self.arguments.pause_ms > 0 {
             tokio::time::sleep(Duration::from_millis(self.arguments.pause_ms)).await;
         }
     }
 
-    fn tell(&mut self, last: bool) {
-        if last || self.told.elapsed() >= TELL_EVERY {
+    fn print_progress(&mut self, last: bool) {
+        if last || self.printed_at.elapsed() >= PROGRESS_INTERVAL {
             let rate = self.messages as f64 / self.begun.elapsed().as_secs_f64().max(0.001);
             println!("{} messages in {} rooms, {rate:.0} a second", self.messages, self.rooms);
-            self.told = Instant::now();
+            self.printed_at = Instant::now();
         }
     }
 }
 
-/// Tries again what failed since the database was not there.
-async fn patiently<T, F: Future<Output = Result<T, DbErr>>>(work: impl Fn() -> F) -> anyhow::Result<T> {
+/// Retries work that fails because the database is away.
+async fn with_retry<T, F: Future<Output = Result<T, DbErr>>>(work: impl Fn() -> F) -> anyhow::Result<T> {
     let mut pause = FIRST_PAUSE;
-    for _ in 1..TRIES {
+    for _ in 1..MAX_ATTEMPTS {
         match work().await {
-            Err(error) if failure::is_of_the_connection(&error) => {
-                eprintln!("{}: trying again", failure::without_data(&error));
+            Err(error) if failure::is_connection_error(&error) => {
+                eprintln!("{}: retrying", failure::without_data(&error));
                 tokio::time::sleep(pause).await;
                 pause *= 2;
             }
@@ -205,7 +214,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_age_is_a_number_with_its_unit() {
+    fn age_is_a_number_with_a_unit() {
         assert_eq!(age("180d"), Ok(TimeDelta::days(180)));
         assert_eq!(
             [age("2h"), age("3m"), age("4s")],

@@ -1,10 +1,10 @@
-//! What search makes of text: the words that are indexed and asked for, and the snippet that shows them.
-//! Pure. Promises that index, question and snippet take a text apart in the same way.
+//! Text processing for search: the words that are indexed and queried, and the snippet that shows them.
+//! Pure. Index, query and snippet split a text in the same way.
 
 pub mod snippet;
 pub mod words;
 
-/// Seqs of a room that share one key in the index: a common word is looked up in so many messages at a time.
+/// Seqs of a room that share one key in the index: one look-up of a word covers this many messages.
 pub const SLICE_SEQS: i64 = 512;
 
 /// The slice that a seq belongs to.

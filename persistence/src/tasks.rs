@@ -1,4 +1,4 @@
-//! What persistence's program does besides serving: the schema, jobs, and what it tells about itself.
+//! Tasks of the program besides serving: the schema, jobs, and information about itself.
 
 use std::net::SocketAddr;
 use std::process::ExitCode;
@@ -9,8 +9,8 @@ use tidings_shared::config::{
     admin_address, load,
     problem::{Check, Problem},
 };
-use tidings_shared::health::Asking;
-use tidings_shared::program::{self, Aid};
+use tidings_shared::health::HealthProbe;
+use tidings_shared::program::{self, Describe};
 
 use crate::config::Config;
 use crate::{dead_letters, export, import, retention};
@@ -18,23 +18,23 @@ use crate::{dead_letters, export, import, retention};
 /// Subcommands.
 #[derive(Debug, Clone, Subcommand)]
 pub enum Task {
-    /// Bring the schema of the database to where it shall be; run it as one job before the services start
-    Migrate(migrate::Arguments),
+    /// Change the schema of the database; run it as one job before the services start
+    Migrate(migrate::MigrateArgs),
     /// Move or drop contents of messages that are older than a bound
-    Retain(retention::Arguments),
-    /// Bring rooms, members and messages of another system in
-    Import(import::Arguments),
-    /// Write users, rooms, members and messages out, as lines of JSON that import reads
-    Export(export::Arguments),
-    /// See to records that could not be written
-    DeadLetter(dead_letters::Arguments),
-    /// Ask the service that these settings describe how it is, on its operators' port: exit code 0 when it is ready
+    Retain(retention::RetainArgs),
+    /// Import rooms, members and messages of another system
+    Import(import::ImportArgs),
+    /// Export users, rooms, members and messages, as lines of JSON that import reads
+    Export(export::ExportArgs),
+    /// List, replay or drop records that could not be written
+    DeadLetter(dead_letters::DeadLetterArgs),
+    /// Check the health of the service with these settings, on its admin port: exit code 0 when it is ready
     Health(Health),
     #[command(flatten)]
-    Aid(Aid),
+    Describe(Describe),
 }
 
-/// Whom to ask.
+/// Arguments of `health`.
 #[derive(Debug, Clone, Args)]
 pub struct Health {
     /// Where clients ask
@@ -44,29 +44,29 @@ pub struct Health {
     #[arg(long, env = "TIDINGS_ADMIN_LISTEN", value_name = "ADDRESS")]
     pub admin_listen: Option<SocketAddr>,
     #[command(flatten)]
-    pub asking: Asking,
+    pub probe: HealthProbe,
 }
 
 impl Check for Task {
     fn check(&self) -> Vec<Problem> {
         match self {
             Self::Migrate(arguments) => arguments.check(),
-            Self::Retain(arguments) => arguments.reach.check(),
-            Self::Import(arguments) => arguments.reach.check(),
+            Self::Retain(arguments) => arguments.connection.check(),
+            Self::Import(arguments) => arguments.connection.check(),
             Self::Export(arguments) => arguments.database.check(),
-            Self::DeadLetter(arguments) => arguments.reach().check(),
+            Self::DeadLetter(arguments) => arguments.connection().check(),
             Self::Health(health) => {
                 admin_address(health.listen, health.admin_listen).err().into_iter().collect()
             }
-            Self::Aid(aid) => aid.check(),
+            Self::Describe(describe) => describe.check(),
         }
     }
 }
 
-/// Does a task.
+/// Runs a task.
 ///
 /// # Errors
-/// Why it did not come to its end. What was done stays done.
+/// Why it did not finish. Finished work stays.
 pub async fn run(task: Task) -> anyhow::Result<ExitCode> {
     match task {
         Task::Migrate(arguments) => migrate::run(&arguments).await?,
@@ -76,9 +76,9 @@ pub async fn run(task: Task) -> anyhow::Result<ExitCode> {
         Task::DeadLetter(arguments) => dead_letters::run(arguments).await?,
         Task::Health(health) => {
             let admin = admin_address(health.listen, health.admin_listen).map_err(anyhow::Error::msg)?;
-            return Ok(health.asking.tell(admin));
+            return Ok(health.probe.run(admin));
         }
-        Task::Aid(aid) => program::print(&aid.text(load::command::<Config, Task>()))?,
+        Task::Describe(describe) => program::print(&describe.text(load::command::<Config, Task>()))?,
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -1,6 +1,5 @@
 //! All SQL that writes the log and its bookkeeping: batches, leases, epochs, seeds, voids.
-//! Promises that what belongs together commits together, and that nothing is written for a partition whose row was
-//! not found as expected under its lock.
+//! Related changes commit together. Nothing is written for a partition unless its row, under its lock, is as expected.
 
 pub mod batch;
 pub mod dead_letters;

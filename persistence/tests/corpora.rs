@@ -1,4 +1,4 @@
-//! What the fuzz targets of this crate were fed, kept as tests (docs/SECURITY.md).
+//! Inputs of this crate's fuzz targets, kept as tests (docs/SECURITY.md).
 
 #![allow(clippy::unwrap_used, reason = "everything here is a test or part of one")]
 
@@ -10,6 +10,6 @@ mod cursor;
 use tidings_persistence::query::cursor as lists;
 
 #[test]
-fn every_cursor_of_the_corpus_holds_what_its_target_asserts() {
+fn every_corpus_cursor_passes_its_fuzz_target() {
     corpus::run_all("cursor", cursor::run);
 }

@@ -1,4 +1,4 @@
-//! What the HTTP side answers before it needs a database: routing, tokens, CORS, the OpenAPI document.
+//! Answers of the HTTP side that need no database: routing, tokens, CORS, the OpenAPI document.
 
 use std::collections::BTreeSet;
 use std::num::NonZeroU32;
@@ -11,7 +11,7 @@ use actix_web::{App, web};
 use async_trait::async_trait;
 use secrecy::SecretString;
 use serde_json::{Value, json};
-use tidings_persistence::account::Newcomers;
+use tidings_persistence::account::UnknownUserPolicy;
 use tidings_persistence::http::{self, Limits, State};
 use tidings_shared::auth::{Verifier, sign_hs256};
 use tidings_shared::ids::{ClientId, Epoch, RoomId, Seq, UserId};
@@ -21,11 +21,11 @@ use tidings_shared::log::{
 use tidings_shared::origin::AllowedOrigins;
 use tidings_shared::rate::Rate;
 
-/// A log that is out of reach: none of these tests gets that far.
-struct Nobody;
+/// An authority that is never reached in these tests.
+struct UnreachableAuthority;
 
 #[async_trait]
-impl Authority for Nobody {
+impl Authority for UnreachableAuthority {
     async fn open_epoch(&self, _: &str) -> Result<OpenedEpoch, AuthorityError> {
         Err(AuthorityError::PastEpoch)
     }
@@ -59,7 +59,7 @@ fn state(origins: &str) -> web::Data<State> {
     web::Data::new(State::new(
         sea_orm::DatabaseConnection::default(),
         Arc::new(Verifier::hs256(&secret(), 0)),
-        Log::start(redis, Arc::new(Nobody), LogLimits { max_backlog_records: 1 }),
+        Log::start(redis, Arc::new(UnreachableAuthority), LogLimits { max_backlog_records: 1 }),
         Limits {
             max_message_chars: 1000,
             max_members_per_room: NonZeroU32::MAX,
@@ -69,11 +69,11 @@ fn state(origins: &str) -> web::Data<State> {
             presence: Rate::per_second(NonZeroU32::MAX),
         },
         AllowedOrigins::parse(origins).expect("well-formed origins"),
-        Newcomers::Create,
+        UnknownUserPolicy::Create,
     ))
 }
 
-/// One request to a service with these allowed origins.
+/// Sends one request to a service with these allowed origins.
 async fn ask_with(origins: &str, request: TestRequest) -> (StatusCode, HeaderMap, Value) {
     let service = init_service(App::new().configure(http::configure(state(origins)))).await;
     let response = call_service(&service, request.to_request()).await;
@@ -115,7 +115,7 @@ async fn every_documented_operation_is_routed_and_needs_a_token() {
     assert!(operations > 10, "{operations} operations");
 }
 
-/// The paths as they are registered.
+/// The registered paths.
 fn registered() -> BTreeSet<String> {
     let source = include_str!("../src/http.rs");
     let path =
@@ -124,7 +124,7 @@ fn registered() -> BTreeSet<String> {
 }
 
 #[actix_web::test]
-async fn every_route_is_documented_with_exactly_the_methods_that_it_takes() {
+async fn every_route_is_documented_with_exactly_its_methods() {
     let (_, _, document) = ask(TestRequest::get().uri("/v1/openapi.json")).await;
     let paths = document["paths"].as_object().unwrap();
     assert_eq!(paths.keys().cloned().collect::<BTreeSet<_>>(), registered());
@@ -137,9 +137,9 @@ async fn every_route_is_documented_with_exactly_the_methods_that_it_takes() {
         let mut documented = BTreeSet::new();
         for method in [Method::GET, Method::POST, Method::PUT, Method::PATCH, Method::DELETE] {
             let (status, ..) = ask(TestRequest::with_uri(&uri).method(method.clone())).await;
-            let told = item.get(method.as_str().to_lowercase()).is_some();
-            assert_eq!(status == StatusCode::METHOD_NOT_ALLOWED, !told, "{method} {path}: {status}");
-            if told {
+            let is_documented = item.get(method.as_str().to_lowercase()).is_some();
+            assert_eq!(status == StatusCode::METHOD_NOT_ALLOWED, !is_documented, "{method} {path}: {status}");
+            if is_documented {
                 documented.insert(method.to_string());
             }
         }
@@ -155,7 +155,7 @@ async fn every_route_is_documented_with_exactly_the_methods_that_it_takes() {
 }
 
 #[actix_web::test]
-async fn a_bad_token_is_refused_with_its_reason() {
+async fn bad_token_is_refused_with_its_reason() {
     let good = token(&json!({"sub": "alice", "exp": 4_000_000_000_i64}));
     for (header, reason) in [
         (format!("Bearer {}", token(&json!({"sub": "alice", "exp": 1}))), "expired"),
@@ -170,13 +170,13 @@ async fn a_bad_token_is_refused_with_its_reason() {
         assert_eq!((status.as_u16(), &problem["reason"]), (401, &json!(reason)), "{header}");
         assert!(headers.contains_key("www-authenticate"), "{header}");
     }
-    // A token anywhere else than in the header is none.
+    // A token anywhere except in the header is ignored.
     let (status, _, problem) = ask(TestRequest::get().uri(&format!("/v1/rooms?token={good}"))).await;
     assert_eq!((status.as_u16(), &problem["reason"]), (401, &json!("missing")));
 }
 
 #[actix_web::test]
-async fn what_is_not_there_is_told_as_a_problem() {
+async fn unknown_path_is_answered_with_a_problem_document() {
     for uri in ["/v1/", "/v1/nothing", "/v1/rooms/tea/nothing", "/v1/rooms/"] {
         let (status, headers, problem) = ask(TestRequest::get().uri(uri)).await;
         assert_eq!((status.as_u16(), &problem["code"]), (404, &json!("not_found")), "{uri}");
@@ -185,7 +185,7 @@ async fn what_is_not_there_is_told_as_a_problem() {
 }
 
 #[actix_web::test]
-async fn a_wrong_method_is_told_what_would_be_right() {
+async fn wrong_method_is_answered_with_the_allowed_ones() {
     for (method, uri, allow) in [
         (Method::DELETE, "/v1/rooms", "GET, HEAD, POST"),
         (Method::POST, "/v1/me/rooms", "GET, HEAD"),
@@ -201,7 +201,7 @@ async fn a_wrong_method_is_told_what_would_be_right() {
 }
 
 #[actix_web::test]
-async fn pages_of_allowed_origins_may_ask_and_no_others() {
+async fn only_allowed_origins_pass_cors() {
     for (setting, origin, allowed) in [
         ("", "http://localhost:5173", true),
         ("", "https://evil.test", false),

@@ -1,6 +1,6 @@
-//! Tells the programs which commit they are built from, as `TIDINGS_COMMIT` at compile time: the variable of that name
-//! when it is set (where the sources come without their history), else what git says, else `unknown`. Built anew only
-//! when that may have changed: at a commit, a checkout or another value of the variable.
+//! Sets `TIDINGS_COMMIT` at compile time to the commit that a program is built from. The value is the environment
+//! variable of that name if it is set (for sources without git history), else the output of git, else `unknown`. Cargo
+//! runs this again only after a commit, a checkout or a change of the variable.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -10,24 +10,24 @@ const VARIABLE: &str = "TIDINGS_COMMIT";
 fn main() {
     println!("cargo:rerun-if-env-changed={VARIABLE}");
     println!("cargo:rerun-if-changed=../shared/build/commit.rs");
-    let told = std::env::var(VARIABLE).ok().filter(|told| !told.trim().is_empty());
-    let commit = told.map(|told| told.trim().to_owned()).or_else(|| {
-        moves().iter().for_each(|file| println!("cargo:rerun-if-changed={}", file.display()));
+    let given = std::env::var(VARIABLE).ok().filter(|given| !given.trim().is_empty());
+    let commit = given.map(|given| given.trim().to_owned()).or_else(|| {
+        head_files().iter().for_each(|file| println!("cargo:rerun-if-changed={}", file.display()));
         git(&["rev-parse", "--short=12", "HEAD"])
     });
     println!("cargo:rustc-env={VARIABLE}={}", commit.as_deref().unwrap_or("unknown"));
 }
 
-/// Files of git that change whenever HEAD leads to another commit, of a worktree too. Only those that are there: a
-/// missing file would have everything built anew each time.
-fn moves() -> Vec<PathBuf> {
+/// The git files that change whenever HEAD points to another commit, in a worktree too. Only existing files are listed,
+/// because cargo rebuilds every time when a listed file is missing.
+fn head_files() -> Vec<PathBuf> {
     let Some(folder) = git(&["rev-parse", "--absolute-git-dir"]) else { return Vec::new() };
     let folder = Path::new(&folder);
     let log = folder.join("logs/HEAD");
     if log.exists() {
         return vec![log];
     }
-    // Without a log of HEAD: what it names, wherever that is kept.
+    // There is no log of HEAD: watch HEAD itself and the reference that it names, which may be packed.
     let named =
         git(&["symbolic-ref", "-q", "HEAD"]).and_then(|name| git(&["rev-parse", "--git-path", &name]));
     let packed = git(&["rev-parse", "--git-path", "packed-refs"]);

@@ -6,12 +6,12 @@ use actix_web::{App, HttpResponse, HttpServer, dev::Server, web};
 
 /// What is missing for readiness, in words; empty when ready.
 pub type Missing = Vec<String>;
-/// So long a scrape waits for readiness to be known; until then it is not there.
-const READY_PATIENCE: Duration = Duration::from_millis(500);
+/// How long a scrape waits for the readiness check. After that the scrape reports "not ready".
+const READINESS_TIMEOUT: Duration = Duration::from_millis(500);
 type ReadinessCheck = Arc<dyn Fn() -> Pin<Box<dyn Future<Output = Missing> + Send>> + Send + Sync>;
 
-/// Builds the listener's server on an address that is already bound; the caller runs it. `metrics` is told whether the
-/// service is ready.
+/// Builds the HTTP server on a socket that is already bound; the caller runs it. `metrics` receives whether the
+/// service is ready, and returns the text of the metrics.
 ///
 /// # Errors
 /// When the socket cannot be listened on.
@@ -27,17 +27,17 @@ where
     let metrics: Arc<dyn Fn(bool) -> String + Send + Sync> = Arc::new(metrics);
     let ready: ReadinessCheck = Arc::new(move || Box::pin(ready()));
     let server = HttpServer::new(move || {
-        let (metrics, ready, scraped) = (metrics.clone(), ready.clone(), ready.clone());
+        let (metrics, ready, ready_of_scrape) = (metrics.clone(), ready.clone(), ready.clone());
         App::new()
             .route("/healthz", web::get().to(|| async { HttpResponse::Ok().body("alive\n") }))
             .route(
                 "/metrics",
                 web::get().to(move || {
-                    let (metrics, missing) = (metrics.clone(), scraped());
+                    let (metrics, missing) = (metrics.clone(), ready_of_scrape());
                     async move {
-                        // Numbers are wanted most when what readiness waits for does not answer.
-                        // In a task of its own: what it has begun, such as a session, is not given up with the wait.
-                        let missing = tokio::time::timeout(READY_PATIENCE, tokio::spawn(missing)).await;
+                        // The timeout keeps metrics available when a dependency does not answer. The check runs in its
+                        // own task, so that the timeout does not cancel work it has started, such as opening a session.
+                        let missing = tokio::time::timeout(READINESS_TIMEOUT, tokio::spawn(missing)).await;
                         let is_ready = matches!(missing, Ok(Ok(missing)) if missing.is_empty());
                         let text = metrics(is_ready);
                         HttpResponse::Ok().content_type("text/plain; version=0.0.4; charset=utf-8").body(text)
@@ -60,7 +60,7 @@ where
                 }),
             )
     });
-    // A probe's pooled connection may wait longer than actix's 5 s before it asks again.
+    // A probe may reuse a pooled connection that was idle for longer than actix's default of 5 s.
     let server = server.client_request_timeout(Duration::from_secs(60));
     Ok(server.workers(1).disable_signals().shutdown_timeout(1).listen(listener)?.run())
 }

@@ -1,8 +1,8 @@
-//! Who is connecting: JSON Web Tokens (RFC 7519), checked with the configured keys and with those of a URL.
+//! Authentication: JSON Web Tokens (RFC 7519), verified with the configured keys and with keys fetched from a URL.
 //!
-//! `token` reads what a token says of itself, `keys` decides which `key` may check it, `claims` whom it stands for;
-//! `source` keeps the keys of a URL, which `fetch` gets; `settings` is what all begins with. The algorithm comes from
-//! the key, never from the token (RFC 8725, 3.1).
+//! `settings` checks the configuration. `token` parses a token, `keys` chooses the `key`s that may verify it, `claims`
+//! turns its claims into an identity. `source` keeps the keys of the URL fresh, and `fetch` downloads them. The
+//! algorithm comes from the key, never from the token (RFC 8725, 3.1).
 
 mod claims;
 mod fetch;
@@ -22,9 +22,9 @@ use crate::{
     ids::UserId,
 };
 
-pub use claims::Rules;
+pub use claims::ClaimRules;
 pub(crate) use key::MIN_SECRET_BYTES;
-pub use settings::{Given, Settings};
+pub use settings::{CheckedTokenSettings, TokenSettings};
 pub use verifier::{Unverified, Verifier};
 
 /// The scope that may choose room ids and act on any room.
@@ -64,16 +64,18 @@ impl Reason {
 
     fn message(self) -> &'static str {
         match self {
-            Self::Missing => "a bearer token is needed",
+            Self::Missing => "a bearer token is required",
             Self::Malformed => "the token is not a well-formed JWT",
-            Self::Algorithm => "the token's algorithm is not one that its key takes",
+            Self::Algorithm => "the key of the token does not allow the token's algorithm",
             Self::Signature => "the token's signature does not verify",
-            Self::UnknownKey => "the token names no key that is known here",
+            Self::UnknownKey => "no key of this service matches the token",
             Self::Expired => "the token has expired; get a new one",
             Self::NotYetValid => "the token is not valid yet",
-            Self::Claims => "the token lacks a claim that is needed, or is meant for others",
-            Self::UnknownUser => "the token's user is not known here; have them created first",
-            Self::UserChanged => "the token is another user's; open another connection for it",
+            Self::Claims => {
+                "a required claim of the token is missing or invalid, or its issuer or audience is wrong"
+            }
+            Self::UnknownUser => "the token's user does not exist; create the user first",
+            Self::UserChanged => "the token belongs to another user; open a new connection for that user",
         }
     }
 }
@@ -84,13 +86,13 @@ impl From<Reason> for Refusal {
     }
 }
 
-/// The person that a valid token stands for.
+/// The user whom a valid token identifies.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Identity {
     pub user: UserId,
     pub name: Option<String>,
     pub picture: Option<String>,
-    /// Seconds since the Unix epoch, leeway included.
+    /// When the token expires: seconds since the Unix epoch, leeway included.
     pub expires_at_s: i64,
     /// The token has the scope `tidings.admin`.
     pub admin: bool,

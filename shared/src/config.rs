@@ -1,5 +1,5 @@
-//! Settings that both services have, by flag, environment and files; secrets never appear in Debug output.
-//! [`load`] reads them and tells all that is wrong with them at once.
+//! The settings that both services have, from flags, environment and files. Secrets never appear in Debug output.
+//! [`load`] reads the settings and reports all problems at once.
 
 pub mod collector_args;
 pub mod declared;
@@ -17,14 +17,14 @@ use secrecy::{ExposeSecret, SecretString};
 use tracing_subscriber::EnvFilter;
 
 use crate::{
-    auth::{Given, MIN_SECRET_BYTES, Rules, Settings},
+    auth::{CheckedTokenSettings, ClaimRules, MIN_SECRET_BYTES, TokenSettings},
     origin::AllowedOrigins,
 };
 use collector_args::CollectorArgs;
 use problem::Problem;
 use redis_args::RedisArgs;
 
-pub use unknown::OF_A_SERVICE;
+pub use unknown::SERVICE_VARIABLES;
 
 /// Redis, tokens, origins, limits.
 #[derive(Debug, Clone, Args)]
@@ -34,8 +34,8 @@ pub struct CommonArgs {
     /// Secret that gateways and persistence share for their internal listener; at least 16 bytes
     #[arg(long, env = "TIDINGS_INTERNAL_SECRET", hide_env_values = true, value_name = "SECRET")]
     pub internal_secret: SecretString,
-    /// Secret that tokens are signed with (HMAC); at least 16 bytes, better 32. This or another kind of key is required:
-    /// see docs/TOKENS.md
+    /// Secret that tokens are signed with (HMAC); at least 16 bytes, better 32. This or another kind of key is
+    /// required: see docs/TOKENS.md
     #[arg(long, env = "TIDINGS_JWT_SECRET", hide_env_values = true, value_name = "SECRET")]
     pub jwt_secret: Option<SecretString>,
     /// Public keys that tokens are checked with: PEM, or the path of a file of it
@@ -55,7 +55,7 @@ pub struct CommonArgs {
         value_name = "NAMES"
     )]
     pub jwt_algorithms: String,
-    /// Issuers whose tokens are taken, comma separated. Default: not looked at
+    /// Issuers whose tokens are accepted, comma separated. Default: not checked
     #[arg(
         long,
         env = "TIDINGS_JWT_ISSUER",
@@ -64,7 +64,7 @@ pub struct CommonArgs {
         value_name = "NAMES"
     )]
     pub jwt_issuer: String,
-    /// Audiences whose tokens are taken, comma separated. Default: not looked at
+    /// Audiences whose tokens are accepted, comma separated. Default: not checked
     #[arg(
         long,
         env = "TIDINGS_JWT_AUDIENCE",
@@ -89,7 +89,8 @@ pub struct CommonArgs {
     #[arg(long, env = "TIDINGS_JWT_SCOPE_CLAIM", default_value = "scope", value_name = "CLAIM")]
     pub jwt_scope_claim: String,
     /// Origins whose pages may connect, comma separated, `https://*.example.com` for all hosts below; `*` for any.
-    /// Requests without `Origin` do not come from a page and are always let through. Default: pages of this machine only
+    /// Requests without `Origin` do not come from a page and are always let through. Default: pages of this machine
+    /// only
     #[arg(
         long,
         env = "TIDINGS_ALLOWED_ORIGINS",
@@ -101,14 +102,14 @@ pub struct CommonArgs {
     /// Longest text of a message, in Unicode scalar values; the same on all nodes
     #[arg(long, env = "TIDINGS_MAX_MESSAGE_CHARS", default_value_t = 1000, value_name = "CHARACTERS")]
     pub max_message_chars: usize,
-    /// Records of one partition that may wait to be stored; at it senders are told `overloaded`
+    /// Records of one partition that may wait to be stored; above it senders get `overloaded`
     #[arg(long, env = "TIDINGS_MAX_BACKLOG_RECORDS", default_value_t = 10_000, value_name = "RECORDS", value_parser = clap::value_parser!(u64).range(1..))]
     pub max_backlog_records: u64,
-    /// Where operators ask for health and metrics. Default: the public port + 10000
+    /// Address of the operators' listener for health and metrics. Default: the public port + 10000
     #[arg(long, env = "TIDINGS_ADMIN_LISTEN", value_name = "ADDRESS")]
     pub admin_listen: Option<SocketAddr>,
-    /// How long a stopping node goes on serving while it says that it is not ready, up to 600,000: load balancers send
-    /// nobody to it any more before it refuses. See docs/OPERATIONS.md#stopping
+    /// How long a stopping node serves while it reports that it is not ready, up to 600,000, so that load balancers
+    /// stop using it before it refuses requests. See docs/OPERATIONS.md#stopping
     #[arg(long, env = "TIDINGS_UNREADY_MS", default_value_t = 0, value_name = "MILLISECONDS", value_parser = clap::value_parser!(u64).range(0..=600_000))]
     pub unready_ms: u64,
     /// What is logged, such as `tidings_gateway=debug,info` (tracing's EnvFilter); JSON lines on standard error
@@ -139,21 +140,21 @@ impl CommonArgs {
         problems
     }
 
-    /// How tokens are checked. Reads the files that are named.
+    /// How tokens are verified. Reads the files that the settings name.
     ///
     /// # Errors
-    /// All that is wrong with the settings.
-    pub fn tokens(&self) -> Result<Settings, Vec<Problem>> {
+    /// Every problem of these settings.
+    pub fn tokens(&self) -> Result<CheckedTokenSettings, Vec<Problem>> {
         let list = |text: &str| -> Vec<String> {
             text.split(',').map(|one| one.trim().to_owned()).filter(|one| !one.is_empty()).collect()
         };
-        Settings::read(Given {
+        CheckedTokenSettings::read(TokenSettings {
             secret: self.jwt_secret.as_ref().filter(|secret| !secret.expose_secret().is_empty()),
             public_key: self.jwt_public_key.as_deref().filter(|text| !text.is_empty()),
             jwks_file: self.jwks_file.as_deref().filter(|path| !path.is_empty()),
             jwks_url: self.jwks_url.as_deref().filter(|url| !url.is_empty()),
             algorithms: &list(&self.jwt_algorithms),
-            rules: Rules {
+            rules: ClaimRules {
                 issuers: list(&self.jwt_issuer),
                 audiences: list(&self.jwt_audience),
                 leeway_s: self.jwt_leeway_s,
@@ -165,35 +166,35 @@ impl CommonArgs {
         })
     }
 
-    /// Whose pages may connect.
+    /// The origins whose pages may connect.
     ///
     /// # Errors
-    /// What is wrong with the setting.
+    /// The problem of the setting.
     pub fn origins(&self) -> Result<AllowedOrigins, Problem> {
         AllowedOrigins::parse(&self.allowed_origins).map_err(|error| Problem::new("allowed-origins", error))
     }
 }
 
-/// The operators' address of a service that listens on this one.
+/// The address of the operators' listener of a service with this public address.
 ///
 /// # Errors
-/// When there is no such port.
-pub fn admin_address(listen: SocketAddr, told: Option<SocketAddr>) -> Result<SocketAddr, Problem> {
-    let address = told.map_or_else(|| with_port_offset(listen, ADMIN_OFFSET), Ok);
+/// When the default port would be above 65535.
+pub fn admin_address(listen: SocketAddr, given: Option<SocketAddr>) -> Result<SocketAddr, Problem> {
+    let address = given.map_or_else(|| with_port_offset(listen, ADMIN_PORT_OFFSET), Ok);
     address.map_err(|why| Problem::new("admin-listen", why))
 }
 
-/// The operators' port lies this far above the public one.
-const ADMIN_OFFSET: u16 = 10_000;
+/// Distance of the operators' default port from the public port.
+const ADMIN_PORT_OFFSET: u16 = 10_000;
 
 /// The address on the same host whose port is `offset` higher.
 ///
 /// # Errors
-/// A sentence, when there is no such port.
+/// When there is no such port.
 pub fn with_port_offset(address: SocketAddr, offset: u16) -> Result<SocketAddr, String> {
     let port = address.port().checked_add(offset).filter(|_| address.port() != 0);
     let port = port.ok_or_else(|| {
-        format!("port {} + {offset} is no port: name the listener's address", address.port())
+        format!("{} + {offset} is not a valid port: give the address of this listener", address.port())
     })?;
     Ok(SocketAddr::new(address.ip(), port))
 }

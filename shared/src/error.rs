@@ -1,10 +1,10 @@
-//! The error codes of the wire and of HTTP, and the one error value that both services answer with.
+//! The error codes of frames and HTTP, and the one error type that both services answer with.
 //!
 //! Every refusal of the system ends as a [`Refusal`]; its code decides the HTTP status in one place.
 
 use serde::{Deserialize, Serialize};
 
-/// Codes of docs/PROTOCOL.md, "Errors".
+/// The codes of docs/PROTOCOL.md, "Errors".
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ErrorCode {
@@ -69,7 +69,7 @@ impl ErrorCode {
     }
 }
 
-/// A refused command or request: what the client is told. `message` says what was tried and what to do.
+/// The answer to a refused command or request. `message` says what failed and what to do.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 #[error("{}: {message}", .code.as_str())]
 pub struct Refusal {
@@ -78,10 +78,10 @@ pub struct Refusal {
     /// Finer cause within a code, such as `expired` or `rejected`.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub reason: Option<String>,
-    /// The field of the command that is at fault.
+    /// The field of the command that is wrong.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub field: Option<String>,
-    /// When trying again makes sense, in milliseconds from now.
+    /// After how many milliseconds a retry makes sense.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub retry_after_ms: Option<u64>,
 }
@@ -99,10 +99,10 @@ impl Refusal {
 
     #[must_use]
     pub fn not_found(what: &str) -> Self {
-        Self::new(ErrorCode::NotFound, format!("no such {what}, or not yours to see"))
+        Self::new(ErrorCode::NotFound, format!("no such {what}, or you may not see it"))
     }
 
-    /// Something that is needed is away; the same command may be repeated.
+    /// A dependency is unavailable; the client may repeat the same command.
     #[must_use]
     pub fn unavailable(message: impl Into<String>) -> Self {
         Self { retry_after_ms: Some(RETRY_AFTER_MS), ..Self::new(ErrorCode::Unavailable, message) }
@@ -126,8 +126,8 @@ impl Refusal {
     }
 }
 
-/// What a client is told to wait when a dependency is away or a backlog is full: long enough for a lease or a
-/// connection to come back in part, short enough that a person does not give up.
+/// How long a client should wait before a retry when a dependency is unavailable or a backlog is full. Many leases and
+/// connections recover in this time, and it is short enough for a waiting person.
 pub const RETRY_AFTER_MS: u64 = 1_000;
 
 #[cfg(test)]
@@ -137,7 +137,7 @@ mod tests {
 
     // Covers: internal.
     #[test]
-    fn each_code_has_its_name_and_its_status() {
+    fn error_codes_have_their_names_and_statuses() {
         let table = [
             (BadRequest, "bad_request", 400),
             (Unauthorized, "unauthorized", 401),

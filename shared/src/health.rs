@@ -1,5 +1,5 @@
-//! A program that asks its own kind how it is, for images without a shell: `health` asks `/readyz` (or `/healthz`) of the
-//! operators' port that the same settings name.
+//! The health check of a program, for images without a shell: the subcommand `health` requests `/readyz` (or
+//! `/healthz`) at the operators' port that the same settings name.
 
 use std::{
     io::{ErrorKind, Read, Write},
@@ -10,12 +10,12 @@ use std::{
 
 use clap::Args;
 
-/// Most of an answer that is read.
+/// Longest answer that is read.
 const MAX_ANSWER_BYTES: usize = 64 * 1024;
 
-/// How to ask.
+/// Arguments of the health check.
 #[derive(Debug, Clone, Copy, Args)]
-pub struct Asking {
+pub struct HealthProbe {
     /// Ask whether it is alive, not whether it is ready
     #[arg(long)]
     pub live: bool,
@@ -24,39 +24,39 @@ pub struct Asking {
     pub timeout_ms: u64,
 }
 
-impl Asking {
-    /// What the service behind an operators' address says when all is well.
+impl HealthProbe {
+    /// The answer of the service at an operators' address, if it is healthy.
     ///
     /// # Errors
-    /// What it says otherwise, or that it says nothing.
-    pub fn ask(self, admin: SocketAddr) -> Result<String, String> {
+    /// The status and the answer otherwise, or why there is no answer.
+    pub fn check(self, admin: SocketAddr) -> Result<String, String> {
         let path = if self.live { "/healthz" } else { "/readyz" };
         let admin = reachable(admin);
         let answer = get(admin, path, Duration::from_millis(self.timeout_ms));
         let answer = answer.map_err(|error| format!("http://{admin}{path}: {error}"))?;
         let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
         let status = head.split_whitespace().nth(1).unwrap_or_default();
-        let said = body.trim().to_owned();
-        if status == "200" { Ok(said) } else { Err(format!("http://{admin}{path}: {status} {said}")) }
+        let body = body.trim().to_owned();
+        if status == "200" { Ok(body) } else { Err(format!("http://{admin}{path}: {status} {body}")) }
     }
 
-    /// Asks, and prints the answer: to standard error when all is not well.
+    /// Runs the check and prints the answer; to standard error if the service is not healthy.
     #[must_use]
-    pub fn tell(self, admin: SocketAddr) -> ExitCode {
-        match self.ask(admin) {
-            Ok(said) => {
-                println!("{said}");
+    pub fn run(self, admin: SocketAddr) -> ExitCode {
+        match self.check(admin) {
+            Ok(answer) => {
+                println!("{answer}");
                 ExitCode::SUCCESS
             }
-            Err(told) => {
-                eprintln!("{told}");
+            Err(problem) => {
+                eprintln!("{problem}");
                 ExitCode::FAILURE
             }
         }
     }
 }
 
-/// Who listens on all addresses is asked on the machine's own.
+/// The address to connect to: loopback if the service listens on all addresses.
 fn reachable(mut admin: SocketAddr) -> SocketAddr {
     match admin.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => admin.set_ip(Ipv4Addr::LOCALHOST.into()),
@@ -66,14 +66,14 @@ fn reachable(mut admin: SocketAddr) -> SocketAddr {
     admin
 }
 
-fn get(admin: SocketAddr, path: &str, patience: Duration) -> std::io::Result<String> {
-    let until = Instant::now() + patience;
-    // No time left is no timeout, to a socket.
-    let left = || match until.saturating_duration_since(Instant::now()) {
+fn get(admin: SocketAddr, path: &str, timeout: Duration) -> std::io::Result<String> {
+    let deadline = Instant::now() + timeout;
+    // A socket refuses a timeout of zero, so this is an error here.
+    let left = || match deadline.saturating_duration_since(Instant::now()) {
         Duration::ZERO => Err(std::io::Error::from(ErrorKind::TimedOut)),
         left => Ok(Some(left)),
     };
-    let mut stream = TcpStream::connect_timeout(&admin, patience)?;
+    let mut stream = TcpStream::connect_timeout(&admin, timeout)?;
     stream.set_write_timeout(left()?)?;
     write!(stream, "GET {path} HTTP/1.1\r\nHost: {admin}\r\nConnection: close\r\n\r\n")?;
     let (mut answer, mut part) = (Vec::new(), [0; 1024]);
@@ -98,7 +98,7 @@ mod tests {
         std::thread::spawn(move || {
             let (mut stream, _) = listener.accept().unwrap();
             let mut head = Vec::new();
-            // All of it: who closes what still holds something to be read, resets.
+            // Reads the whole head: closing a socket with unread bytes resets the connection.
             while !head.ends_with(b"\r\n\r\n") {
                 let mut byte = [0];
                 stream.read_exact(&mut byte).unwrap();
@@ -110,17 +110,17 @@ mod tests {
     }
 
     #[test]
-    fn only_200_is_well_and_what_was_said_is_told() {
-        let asking = Asking { live: false, timeout_ms: 2_000 };
-        assert_eq!(asking.ask(answering("HTTP/1.1 200 OK\r\n\r\nready\n")), Ok("ready".to_owned()));
-        let told = asking.ask(answering("HTTP/1.1 503 No\r\n\r\nnot ready: draining\n")).unwrap_err();
+    fn only_status_200_is_healthy_and_the_answer_is_returned() {
+        let probe = HealthProbe { live: false, timeout_ms: 2_000 };
+        assert_eq!(probe.check(answering("HTTP/1.1 200 OK\r\n\r\nready\n")), Ok("ready".to_owned()));
+        let told = probe.check(answering("HTTP/1.1 503 No\r\n\r\nnot ready: draining\n")).unwrap_err();
         assert!(told.ends_with("/readyz: 503 not ready: draining"), "{told}");
-        assert!(asking.ask(answering("")).is_err());
-        assert!(asking.ask("127.0.0.1:1".parse().unwrap()).is_err());
+        assert!(probe.check(answering("")).is_err());
+        assert!(probe.check("127.0.0.1:1".parse().unwrap()).is_err());
     }
 
     #[test]
-    fn an_answer_that_comes_drop_by_drop_is_given_up_in_time() {
+    fn slow_answer_times_out() {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         std::thread::spawn(move || {
@@ -130,12 +130,12 @@ mod tests {
             }
         });
         let begun = Instant::now();
-        assert!(Asking { live: false, timeout_ms: 500 }.ask(address).is_err());
+        assert!(HealthProbe { live: false, timeout_ms: 500 }.check(address).is_err());
         assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
     }
 
     #[test]
-    fn who_listens_everywhere_is_asked_here() {
+    fn unspecified_address_is_replaced_by_loopback() {
         assert_eq!(reachable("0.0.0.0:5".parse().unwrap()).to_string(), "127.0.0.1:5");
         assert_eq!(reachable("[::]:5".parse().unwrap()).to_string(), "[::1]:5");
         assert_eq!(reachable("10.1.2.3:5".parse().unwrap()).to_string(), "10.1.2.3:5");

@@ -1,19 +1,19 @@
-//! Identifiers and positions, parsed once at the edge; inside the services nothing is a bare string.
+//! Identifiers and positions, parsed once at the edge. Inside the services no id is a bare string.
 //!
-//! The accepted forms are the ones of docs/PROTOCOL.md, "Forms".
+//! docs/PROTOCOL.md, "Forms", defines the accepted forms.
 
 use std::{fmt, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-/// Why a text is not the identifier it was taken for. The text itself is not repeated: it may be private.
+/// Why a text is not a valid identifier. The text itself is not included, because it may be private.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 #[error("not a valid {what}: {rule}")]
 pub struct IdError {
     /// The kind of identifier: `user id`, `room id`, `client id`.
     pub what: &'static str,
-    /// The rule that it must follow.
+    /// The rule for its form.
     pub rule: &'static str,
 }
 
@@ -31,7 +31,7 @@ macro_rules! text_id {
         }
 
         impl $name {
-            /// Takes the text over if it has the accepted form.
+            /// Parses a text that has the accepted form.
             ///
             /// # Errors
             /// [`IdError`] with the rule that was broken.
@@ -80,7 +80,8 @@ macro_rules! text_id {
 }
 
 text_id!(
-    /// A person or machine that may connect: 1 to 128 characters, no control characters, no white space, not `.` or `..`.
+    /// A person or machine that may connect: 1 to 128 characters, no control characters, no white space, not `.` or
+    /// `..`.
     UserId,
     "user id",
     "1 to 128 characters without control characters or white space, not `.` or `..`",
@@ -107,7 +108,7 @@ text_id!(
 );
 
 text_id!(
-    /// The sender's own name for a command, unique per (room, sender): 1 to 64 printable ASCII characters.
+    /// The client's id for a command, unique per (room, sender): 1 to 64 printable ASCII characters.
     ClientId,
     "client id",
     "1 to 64 printable ASCII characters",
@@ -115,7 +116,7 @@ text_id!(
 );
 
 impl RoomId {
-    /// A new room's id: UUIDv7 (RFC 9562), so that ids sort by creation.
+    /// A new room id: a UUIDv7 (RFC 9562), so that ids sort by creation.
     #[must_use]
     pub fn fresh() -> Self {
         Self(uuid::Uuid::now_v7().to_string().into())
@@ -123,7 +124,7 @@ impl RoomId {
 }
 
 impl ClientId {
-    /// Milliseconds since the Unix epoch at which this id was made, when it is a UUIDv7 (RFC 9562, 5.7).
+    /// When this id was created, in milliseconds since the Unix epoch, if it is a UUIDv7 (RFC 9562, 5.7).
     #[must_use]
     pub fn uuid_v7_at_ms(&self) -> Option<u64> {
         let id = uuid::Uuid::try_parse(&self.0).ok()?;
@@ -135,14 +136,14 @@ impl ClientId {
     }
 }
 
-/// Position in a room's log: 1, 2, 3 … dense, one per durable event. 0 is the head of a new room.
+/// A position in a room's log: 1, 2, 3 … without gaps, one per durable event. 0 is the head of a new room.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "u64", into = "u64")]
 pub struct Seq(pub u64);
 
 impl TryFrom<u64> for Seq {
     type Error = IdError;
-    /// From outside at most 2^53 - 1, the largest integer that every JSON reader keeps.
+    /// Input may be at most 2^53 - 1, the largest integer that every JSON parser represents exactly.
     fn try_from(seq: u64) -> Result<Self, IdError> {
         if seq < 1 << 53 {
             Ok(Self(seq))
@@ -171,12 +172,12 @@ impl fmt::Display for Seq {
     }
 }
 
-/// One life of Redis's data, numbered by PostgreSQL. On the wire an opaque string (here: decimal).
+/// The generation of the data in Redis, numbered by PostgreSQL. On the wire it is an opaque string (here: decimal).
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Epoch(pub u64);
 
 impl Epoch {
-    /// Reads the wire form; `None` for a text that no epoch of ours has.
+    /// Parses the wire form; `None`: this server never wrote such an epoch.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let canonical =
@@ -197,8 +198,8 @@ impl Serialize for Epoch {
     }
 }
 
-/// A client's position in a room: `{"epoch": "7", "seq": 41}`. The epoch is kept as the client sent it, since
-/// one that the server does not know has a defined answer.
+/// A client's position in a room: `{"epoch": "7", "seq": 41}`. The epoch stays as the client sent it, because an
+/// unknown epoch has a defined answer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Cursor {
     pub epoch: String,
@@ -217,7 +218,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn user_ids_refuse_what_the_contract_forbids() {
+    fn invalid_user_ids_are_refused() {
         for bad in ["", ".", "..", "a b", "a\u{7}", "tab\t", &"x".repeat(129), "nb\u{a0}sp"] {
             assert!(UserId::parse(bad).is_err(), "{bad:?}");
         }
@@ -227,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn room_ids_refuse_what_the_contract_forbids() {
+    fn invalid_room_ids_are_refused() {
         for bad in ["", ".", "..", "a b", "é", "a/b", &"x".repeat(65)] {
             assert!(RoomId::parse(bad).is_err(), "{bad:?}");
         }
@@ -235,7 +236,7 @@ mod tests {
     }
 
     #[test]
-    fn a_uuid_v7_client_id_tells_when_it_was_made() {
+    fn uuid_v7_client_id_contains_its_creation_time() {
         let id = ClientId::parse("017f22e2-79b0-7cc3-98c4-dc0c0c07398f").unwrap(); // RFC 9562, appendix A.6
         assert_eq!(id.uuid_v7_at_ms(), Some(0x017F_22E2_79B0));
         assert_eq!(ClientId::parse("c232ab00-9414-11ec-b3c8-9f6bdeced846").unwrap().uuid_v7_at_ms(), None);
@@ -243,7 +244,7 @@ mod tests {
     }
 
     #[test]
-    fn only_the_canonical_decimal_is_an_epoch() {
+    fn only_canonical_decimals_are_epochs() {
         assert_eq!(Epoch::parse("7"), Some(Epoch(7)));
         for bad in ["", "0", "07", "-1", "+1", "x", "99999999999999999999999"] {
             assert_eq!(Epoch::parse(bad), None, "{bad:?}");

@@ -1,10 +1,10 @@
-//! Requests that gateways make to persistence's internal listener: JSON over HTTP/1.1, `POST`, with the shared
-//! secret in the header [`SECRET_HEADER`]. Both sides read these types.
+//! The requests from gateways to the internal listener of persistence: `POST` with JSON over HTTP/1.1, and the shared
+//! secret in the header [`SECRET_HEADER`]. Both sides use these types.
 
+mod circuit_breaker;
 mod client;
 pub mod people;
 pub mod presence;
-mod rest;
 
 use std::collections::HashMap;
 
@@ -28,9 +28,9 @@ pub const MARKS: &str = "/internal/v1/marks";
 pub const ROOMS: &str = "/internal/v1/rooms";
 pub const CONNECT_USER: &str = "/internal/v1/connect-user";
 
-/// Rooms in one request, at most.
+/// Largest number of rooms in one request.
 pub const MAX_ROOMS: usize = 1000;
-/// Users in one request, at most: the longest ids of so many stay below what is read of a body.
+/// Largest number of users in one request: with the longest ids the body stays below the limit of the server.
 pub const MAX_USERS: usize = 150;
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -50,7 +50,7 @@ pub struct SeedRequest {
     pub rooms: Vec<RoomId>,
 }
 
-/// `outcomes` has one entry per room, in order; `None`: the epoch asked for is past.
+/// `outcomes` has one entry per room, in order; `None`: the requested epoch is past.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct SeedAnswer {
     pub outcomes: Option<Vec<SeedOutcome>>,
@@ -68,7 +68,7 @@ pub struct LookUpAnswer {
     pub known: Option<Known>,
 }
 
-/// Asks for the message that a change is aimed at.
+/// Asks for the message that a change targets.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct TargetRequest {
     pub room: RoomId,
@@ -80,7 +80,7 @@ pub struct TargetAnswer {
     pub target: Option<Target>,
 }
 
-/// Asks how far users have come in a room.
+/// Asks for the read and delivered marks of users in a room.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct MarksRequest {
     pub room: RoomId,
@@ -89,12 +89,12 @@ pub struct MarksRequest {
 
 pub type MarksAnswer = StoredMarks;
 
-/// Loads a user's memberships; the answer is put into the cache as well.
+/// Loads a user's memberships; persistence also puts them into the cache.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct RoomsRequest {
     pub user: UserId,
-    /// The epoch in which the answer will be used: nothing that a writer of an earlier one may still commit is
-    /// missing in it.
+    /// The epoch in which the answer is used. The answer then contains everything that a writer of an earlier epoch can
+    /// still commit.
     #[serde(default)]
     pub epoch: u64,
 }
@@ -106,7 +106,7 @@ pub struct RoomsAnswer {
     pub recent: Vec<RoomId>,
 }
 
-/// Creates the user from their claims where that is allowed, or brings name and picture up to date.
+/// Creates the user from the claims of the token if that is allowed, or updates name and picture.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct ConnectUserRequest {
     pub user: UserId,
@@ -114,5 +114,5 @@ pub struct ConnectUserRequest {
     pub picture: Option<String>,
 }
 
-/// `None`: the user is not known, and is not created by connecting.
+/// `None`: the user is unknown, and connecting does not create users.
 pub type ConnectUserAnswer = Option<Account>;

@@ -1,7 +1,7 @@
-//! What gateway and persistence have in common: identifiers, the wire contract, the room log in Redis,
-//! authentication, configuration, telemetry and the lifecycle of a process.
+//! The code that gateway and persistence share: identifiers, the wire protocol, the room log in Redis, authentication,
+//! configuration, telemetry and the lifecycle of a process.
 //!
-//! Imports neither service. Only `log`, `membership`, `people` and `presence` speak Redis; nothing here speaks SQL.
+//! It imports neither service. Only `log`, `membership`, `people` and `presence` use Redis; no module uses SQL.
 
 pub mod admin;
 pub mod auth;
@@ -16,20 +16,20 @@ pub mod membership;
 pub mod message;
 pub mod metrics;
 pub mod origin;
-pub mod patience;
 pub mod people;
-pub mod places;
 pub mod presence;
 pub mod process;
 pub mod program;
 pub mod protocol;
 pub mod rate;
 pub mod receipts;
+pub mod request_slots;
 pub mod role;
 pub mod sabotage;
 pub mod telemetry;
 pub mod tls;
 pub mod version;
+pub mod write_idle_timeout;
 
 #[doc(hidden)]
 pub use prometheus;

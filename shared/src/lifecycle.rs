@@ -1,20 +1,22 @@
-//! The end of a process in two stages, told once for both services.
+//! The shutdown of a process in two stages, the same for both services.
 //!
-//! `draining`: SIGTERM or SIGINT came. Readiness turns false, nothing new is accepted, what is under way is finished.
-//! `stopping`: what is still there ends now: all that was tracked has finished, the time is up, or a second signal came.
+//! `draining`: SIGTERM or SIGINT came. The service is no longer ready, accepts nothing new, and finishes work in
+//! progress.
+//! `stopping`: all tracked tasks have finished, the time is up, or a second signal came. Everything that is left ends
+//! now.
 
 use std::time::Duration;
 
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-/// How the time between the two stages ended.
+/// Why draining ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ending {
-    /// All that was tracked has finished.
+    /// All tracked tasks have finished.
     Drained,
     TimeUp,
-    /// A second signal: nothing is waited for any more.
+    /// A second signal came.
     Signalled,
 }
 
@@ -27,10 +29,10 @@ pub struct Lifecycle {
 }
 
 impl Lifecycle {
-    /// Waits for the signals and moves through the stages; returns when the process may end.
+    /// Waits for signals and runs through the stages; returns when the process may end.
     ///
     /// # Errors
-    /// When signals cannot be waited for.
+    /// When the signal handlers cannot be installed.
     pub async fn run(&self, drain: Duration) -> std::io::Result<Ending> {
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;

@@ -1,33 +1,33 @@
-//! The room log: every durable change of a room is an event with the next seq, appended in Redis by one
-//! atomic script, handed to gateways by pub/sub and to persistence by a stream.
+//! The room log: every durable change of a room is an event with the next seq. One atomic script appends it in Redis,
+//! publishes it to gateways, and adds it to a stream for persistence.
 //!
 //! Keys (`p` = two digits of the partition; the braces keep a room's keys in one cluster slot):
 //!
 //! | key | type | what |
 //! | --- | --- | --- |
-//! | `{p}:room:<room>` | hash | head (`seq`, `epoch`), recent bases, marks, what a join tells of the room |
-//! | `{p}:room:<room>` | channel | records as they are appended: hints, seq is the truth |
+//! | `{p}:room:<room>` | hash | head (`seq`, `epoch`), recent bases, marks, and the room's fields of a join's answer |
+//! | `{p}:room:<room>` | channel | records as they are appended; they are hints, because seq decides |
 //! | `{p}:tail:<room>` | stream, id `<seq>-0` | the last records, for replay |
-//! | `{p}:marks:<room>` | hash | how far members have come, and receipts that wait to be published |
-//! | `{p}:sent` + `{p}:sent:<window>` | list + hashes | client ids taken lately |
-//! | `{p}:ingest` | stream | what persistence must write |
-//! | `{p}:erased:<user>` | string | nothing more of theirs is appended |
-//! | `{p}:stored` | string and channel | watermark: epoch and last ingest id that is committed |
+//! | `{p}:marks:<room>` | hash | members' read and delivered marks, and receipts that wait to be published |
+//! | `{p}:sent` + `{p}:sent:<window>` | list + hashes | client ids that were accepted recently |
+//! | `{p}:ingest` | stream | records that persistence must write |
+//! | `{p}:erased:<user>` | string | exists while no event of this user may be appended |
+//! | `{p}:stored` | string and channel | watermark: epoch and ingest id of the last committed record |
 //! | `{p}:exceptions`, `{p}:exceptions:old` | hashes | records below the watermark that became void |
-//! | `leases` | channel | partitions were given back, for replicas of persistence to take |
+//! | `leases` | channel | a replica of persistence has released partitions, and others may take them |
 //!
-//! Each script tells its keys, arguments and answers at its head (`log/*.lua`).
+//! The head of each script (`log/*.lua`) describes its keys, arguments and answers.
 
+mod ack_stage;
 pub mod address;
 mod append;
 pub mod authority;
 mod commands;
-mod forgetting;
 pub mod keys;
 mod live;
 mod marks;
 mod owner;
-mod reaching;
+mod purge;
 mod reads;
 pub mod record;
 mod scripts;
@@ -40,7 +40,7 @@ mod target;
 mod timing;
 
 pub use address::client;
-pub use append::{Accepted, AppendError, Entry, KnownUpto, Minimum};
+pub use append::{Accepted, AppendError, Entry, KnownUpto, MinRole};
 pub use authority::{Authority, AuthorityError, Known, OpenedEpoch, SeedOutcome, StoredMarks};
 pub use commands::{Log, LogLimits};
 pub use live::LiveEntry;

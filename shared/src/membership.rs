@@ -1,13 +1,14 @@
-//! The membership cache in Redis: which rooms a user is in, with role and read position, so that a reconnect costs
-//! no query. It counts only in the epoch in which it was filled, and a fill only when nothing changed meanwhile.
+//! The membership cache in Redis: the rooms of a user with role and read position, so that a reconnect needs no SQL
+//! query. An entry is valid only in the epoch in which it was filled. A fill is refused if something changed since its
+//! read.
 //!
 //! | key | type | what |
 //! | --- | --- | --- |
 //! | `rooms:{<user>}` | hash | room → `<role> <read seq>`; the field `` holds the epoch of the fill |
-//! | `rooms:{<user>}:v` | number | version: a later one at every change of the user's memberships; a time in ms, so that none comes twice |
-//! | `rooms:{<user>}:m` | counter | moves: counted up when a read position of the user's moves |
-//! | `account:{<user>}` | string | what PostgreSQL knows of the user, JSON; the epoch of the fill inside |
-//! | `account:{<user>}:v` | number | the same of the account |
+//! | `rooms:{<user>}:v` | number | version: higher after every change of the user's memberships; a time in ms, so that no version is used twice |
+//! | `rooms:{<user>}:m` | counter | moves: incremented when a read position of the user moves |
+//! | `account:{<user>}` | string | the account in PostgreSQL as JSON, with the epoch of the fill |
+//! | `account:{<user>}:v` | number | version of the account, of the same kind |
 
 use std::{collections::HashMap, sync::LazyLock};
 
@@ -16,11 +17,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::ids::{Epoch, RoomId, Seq, UserId};
 
-/// A cache entry of someone who does not come back goes after this; the version must outlive any fill by far. Whoever
-/// comes back later still is given a new one.
+/// A cache entry of a user who does not come back expires after this. The version must live far longer than any fill
+/// takes; after it has expired, the next request creates a new one.
 const CACHE_TTL_S: u64 = 3600;
 const VERSION_TTL_S: u64 = 7 * 86_400;
-/// A counter of moves need only outlive the fills that were begun before it.
+/// The counter of moves only has to live longer than a fill takes.
 const MOVES_TTL_S: u64 = 600;
 
 static FILL: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("membership/fill.lua")));
@@ -29,14 +30,14 @@ const CHANGED: &str = include_str!("membership/changed.lua");
 const VERSION: &str = include_str!("membership/version.lua");
 static REMEMBER: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("membership/remember.lua")));
 
-/// A user's standing in one room.
+/// A user's membership in one room.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Membership {
     pub role: String,
     pub read_seq: Seq,
 }
 
-/// What PostgreSQL knows of a user.
+/// A user's account in PostgreSQL.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Account {
     pub name: Option<String>,
@@ -64,20 +65,20 @@ fn account_version_key(user: &UserId) -> String {
     format!("account:{{{user}}}:v")
 }
 
-/// The counters that a fill of the cache is held against.
+/// The counters that a fill of the cache is compared with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Stamp {
     version: u64,
     moves: u64,
 }
 
-/// The wire's `rooms_version`: epoch and version.
+/// The wire form of `rooms_version`: epoch and version.
 #[must_use]
 pub fn wire_version(epoch: Epoch, version: u64) -> String {
     format!("{epoch}.{version}")
 }
 
-/// The counters of a user's cache, to be read before what it is filled with.
+/// The counters of a user's cache. Read them before the memberships with which the cache is filled.
 ///
 /// # Errors
 /// When Redis does not answer.
@@ -88,7 +89,7 @@ pub async fn stamp(connection: &mut MultiplexedConnection, user: &UserId) -> Res
     Ok(Stamp { version: counters.0.unwrap_or(0), moves: counters.1.unwrap_or(0) })
 }
 
-/// The version of a user's memberships, which is no earlier one of other memberships; read before listing their rooms.
+/// The version of a user's memberships; other memberships never had this version. Read it before listing the rooms.
 ///
 /// # Errors
 /// When Redis does not answer.
@@ -98,15 +99,15 @@ pub async fn version(connection: &mut MultiplexedConnection, user: &UserId) -> R
     call.query_async(connection).await
 }
 
-/// What tells that something of a user changed.
+/// The versions that show changes of a user.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Versions {
-    /// Of their memberships.
+    /// The version of the memberships.
     pub rooms: u64,
     pub account: u64,
 }
 
-/// The versions of users' memberships and accounts, in their order; of memberships as [`version`] tells them.
+/// The versions of the memberships and accounts of users, in order. Those of memberships are as in [`version`].
 ///
 /// # Errors
 /// When Redis does not answer.
@@ -119,7 +120,7 @@ pub async fn versions(
         pipe.cmd("MGET").arg(version_key(user)).arg(account_version_key(user));
     }
     let found: Vec<(Option<u64>, Option<u64>)> = pipe.query_async(connection).await?;
-    // In a new epoch that is everybody: begun anew in one go as well.
+    // After a loss of Redis's data all users lack a version, so the new ones are created in one pipeline too.
     let mut pipe = redis::pipe();
     for (user, _) in users.iter().zip(&found).filter(|(_, (rooms, _))| rooms.is_none()) {
         pipe.cmd("EVAL").arg(VERSION).arg(1).arg(version_key(user)).arg(VERSION_TTL_S);
@@ -133,7 +134,7 @@ pub async fn versions(
     Ok(found.into_iter().map(versions).collect())
 }
 
-/// Drops what is cached of users whose memberships changed, and shuts out fills that are under way.
+/// Drops the cached memberships of users after a change, and invalidates fills in progress.
 ///
 /// # Errors
 /// When Redis does not answer.
@@ -149,7 +150,7 @@ pub async fn changed<'a>(
     if pipe.is_empty() { Ok(()) } else { pipe.query_async(connection).await }
 }
 
-/// Puts a user's memberships into the cache, unless they or a read position changed since `stamp` was read.
+/// Caches a user's memberships, unless they or a read position changed since `stamp` was read. Returns whether it did.
 ///
 /// # Errors
 /// When Redis does not answer.
@@ -169,7 +170,7 @@ pub async fn fill(
     call.invoke_async(connection).await
 }
 
-/// The cached memberships of a user: all, or in one room. `None`: not cached in this epoch.
+/// All cached memberships of a user; `None`: not cached in this epoch.
 ///
 /// # Errors
 /// When Redis does not answer.
@@ -187,7 +188,7 @@ pub async fn all(
     Ok(Some(fields.into_iter().filter_map(read).collect()))
 }
 
-/// The cached membership in some rooms. `None`: not cached in this epoch; an inner `None`: not a member.
+/// The cached memberships of a user in some rooms; `None`: not cached in this epoch; an inner `None`: not a member.
 ///
 /// # Errors
 /// When Redis does not answer.
@@ -209,7 +210,7 @@ pub async fn of(
     Ok(Some(values.into_iter().map(|value| read_membership(&value?)).collect()))
 }
 
-/// Moves cached read positions in a room forward; never back, and never into a cache that was not filled.
+/// Moves cached read positions in a room forward; never back, and only if the user's cache is filled.
 ///
 /// # Errors
 /// When Redis does not answer.
@@ -238,7 +239,7 @@ struct CachedAccount {
     account: Account,
 }
 
-/// The cached account of a user, when it was cached in this epoch.
+/// The cached account of a user; `None`: not cached in this epoch.
 ///
 /// # Errors
 /// When Redis does not answer.
@@ -252,7 +253,7 @@ pub async fn account(
     Ok(cached.filter(|cached| cached.epoch == epoch.0).map(|cached| cached.account))
 }
 
-/// The counter of an account's changes; read before the account that is to be cached.
+/// The version of an account. Read it before the account that shall be cached.
 ///
 /// # Errors
 /// When Redis does not answer.
@@ -265,7 +266,7 @@ pub async fn account_version(
     Ok(counter.unwrap_or(0))
 }
 
-/// Drops a cached account that changed, and shuts out whoever is about to cache what was before; the counter now.
+/// Drops a cached account after a change, and invalidates fills in progress; returns the new version.
 ///
 /// # Errors
 /// When Redis does not answer.
@@ -278,7 +279,7 @@ pub async fn account_changed(
     call.query_async(connection).await
 }
 
-/// Caches an account, unless it changed since `version` was read.
+/// Caches an account, unless it changed since `version` was read. Returns whether it did.
 ///
 /// # Errors
 /// When Redis does not answer.
@@ -301,7 +302,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_cached_membership_is_read_back() {
+    fn cached_membership_is_parsed() {
         let read = read_membership("custom-role 42");
         assert_eq!(read, Some(Membership { role: "custom-role".into(), read_seq: Seq(42) }));
         assert_eq!(read_membership("member"), None);

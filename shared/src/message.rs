@@ -1,4 +1,4 @@
-//! A message as a sender gives it, checked the same way whether it comes by frame or by HTTP, and its JSON body.
+//! A message as its sender submits it, with the same checks for frames and HTTP, and its JSON body.
 
 pub mod change;
 mod entry;
@@ -14,16 +14,16 @@ use crate::{
     protocol::{Fields, server::Sender},
 };
 
-/// Upper bounds of a message's parts, docs/PROTOCOL.md.
+/// Limits of a message's parts, see docs/PROTOCOL.md.
 pub const MAX_METADATA_BYTES: usize = 4 * 1024;
 pub const MAX_ATTACHMENTS: usize = 10;
-/// Names and addresses of attachments; long enough for presigned URLs.
+/// Limits of an attachment's name and URL; long enough for presigned URLs.
 const MAX_ATTACHMENT_NAME_CHARS: usize = 255;
 const MAX_ATTACHMENT_URL_CHARS: usize = 2048;
-/// Users and roles that one message may be aimed at: it is checked at every delivery.
+/// Users, and roles, in `visible_to`. The limit is low because every delivery checks the lists.
 pub const MAX_VISIBLE_TO: usize = 100;
 
-/// How far a sender waits: until the event is appended in Redis, or committed in PostgreSQL.
+/// What a sender waits for: the event is appended in Redis, or committed in PostgreSQL.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum AckStage {
@@ -32,17 +32,17 @@ pub enum AckStage {
     Stored,
 }
 
-/// A file that lies elsewhere.
+/// A file that is stored outside of this system.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Attachment {
     pub name: String,
     pub url: String,
     pub media_type: String,
-    /// Bytes.
+    /// In bytes.
     pub size: u64,
 }
 
-/// A checked message that is not yet in the log.
+/// A checked message that is not in the log yet.
 #[derive(Debug, Clone)]
 pub struct Draft {
     pub client_id: ClientId,
@@ -101,7 +101,7 @@ impl Draft {
         })
     }
 
-    /// The event's own fields as JSON, in the wire's form.
+    /// The event's own fields as JSON, in the wire form.
     #[must_use]
     pub fn body(&self, id: &str, sender: &Sender<'_>) -> String {
         #[derive(Serialize)]
@@ -142,7 +142,7 @@ impl Draft {
     }
 }
 
-/// Refuses text over the limit (Unicode scalar values) and forbidden control characters.
+/// Refuses text over the limit (in Unicode scalar values) and forbidden control characters.
 ///
 /// # Errors
 /// `too_large` or `bad_request` with the field's name.
@@ -159,7 +159,7 @@ pub fn check_text(text: &str, field: &'static str, max_chars: usize) -> Result<(
     Ok(())
 }
 
-/// 1 to 32 of `a-z 0-9 _ -`: kinds of messages and names of roles.
+/// Whether the text has the form of message kinds and role names: 1 to 32 of `a-z 0-9 _ -`.
 #[must_use]
 pub fn is_label(text: &str) -> bool {
     (1..=32).contains(&text.len())
@@ -173,7 +173,7 @@ fn check_attachment(attachment: &Attachment) -> Result<(), Refusal> {
     if attachment.size > i64::MAX as u64 {
         return Err(Refusal::bad_field("attachments", "`size` of an attachment is out of range"));
     }
-    // An address is followed by a click: nothing that runs script.
+    // Users click on this URL, so it must not run a script.
     if !(attachment.url.starts_with("https://") || attachment.url.starts_with("http://")) {
         return Err(Refusal::bad_field(
             "attachments",
@@ -194,7 +194,7 @@ fn visibility_of(fields: &Fields<'_>) -> Result<Visibility, Refusal> {
     if !roles.iter().all(|role| is_label(role)) {
         return Err(Refusal::bad_field("visible_to", "a role name is 1 to 32 of a-z 0-9 _ -"));
     }
-    // Empty lists could be meant as "nobody" or as "everybody": too much hangs on it to guess.
+    // Empty lists could mean "nobody" or "everybody". A wrong guess would be a leak.
     if users.is_empty() && roles.is_empty() {
         return Err(Refusal::bad_field(
             "visible_to",
@@ -213,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn a_plain_message_is_taken_as_sent() {
+    fn plain_message_keeps_its_content() {
         let draft =
             draft(r#"{"client_id":"c","content":"<b>hi</b>\n\t\"🙂\" \u2028","metadata":{"b":1,"a":[2]}}"#)
                 .unwrap();
@@ -226,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn what_breaks_a_rule_is_refused_with_its_field() {
+    fn invalid_field_is_refused_with_its_name() {
         let long = format!(r#"{{"client_id":"c","content":"{}"}}"#, "é".repeat(1001));
         let cases = [
             (r#"{"content":"x"}"#, ErrorCode::BadRequest, "client_id"),
@@ -271,7 +271,7 @@ mod tests {
     }
 
     #[test]
-    fn null_counts_as_left_out_within_visible_to_and_never_widens_it() {
+    fn null_in_visible_to_counts_as_absent() {
         let visible_to = |json: &str| {
             draft(&format!(r#"{{"client_id":"c","content":"x","visible_to":{json}}}"#)).unwrap().visibility
         };
@@ -286,12 +286,12 @@ mod tests {
     }
 
     #[test]
-    fn a_backslash_before_u0000_is_no_nul() {
+    fn escaped_backslash_before_u0000_is_not_nul() {
         assert!(draft(r#"{"client_id":"c","content":"x","metadata":{"a":"\\\\u0000"}}"#).is_ok());
     }
 
     #[test]
-    fn a_thousand_characters_are_allowed_whatever_their_bytes() {
+    fn thousand_characters_are_allowed_whatever_their_size() {
         let json = format!(r#"{{"client_id":"c","content":"{}"}}"#, "🙂".repeat(1000));
         assert!(draft(&json).is_ok());
     }

@@ -1,4 +1,4 @@
-//! Declares a service's metrics in one list: field, kind, name, labels, help. The list is the only place that names them.
+//! Declares a service's metrics in one list: field, kind, name, labels, help. The names occur only in this list.
 
 /// ```ignore
 /// tidings_shared::metrics! {
@@ -26,10 +26,10 @@ macro_rules! metrics {
         }
 
         impl $name {
-            /// Name and help of every metric, in order of declaration.
+            /// Name and help text of every metric, in order of declaration.
             pub const DECLARED: &'static [(&'static str, &'static str)] = &[$(($metric, $help)),*];
 
-            /// Registers all of them in a registry of their own.
+            /// Registers all metrics in a new registry.
             #[must_use]
             pub fn new() -> Self {
                 let registry = $crate::prometheus::Registry::new();
@@ -40,12 +40,12 @@ macro_rules! metrics {
                 Self { registry, $($field),* }
             }
 
-            /// The Prometheus text format.
+            /// The metrics in the Prometheus text format.
             #[must_use]
             pub fn text(&self) -> String {
                 use $crate::prometheus::Encoder;
                 let mut text = Vec::new();
-                // Writing to memory cannot fail; a metric that cannot be written is left out.
+                // Writing to memory does not fail, and a metric that cannot be encoded is left out.
                 let _ = $crate::prometheus::TextEncoder::new().encode(&self.registry.gather(), &mut text);
                 String::from_utf8(text).unwrap_or_default()
             }

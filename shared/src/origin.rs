@@ -1,78 +1,78 @@
-//! Which browser origins may talk to the services, over the WebSocket as well as over HTTP (CORS).
+//! The browser origins that may use the services, over WebSocket and over HTTP (CORS).
 
 use std::fmt;
 
 /// The configured allow-list.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum AllowedOrigins {
-    /// Nothing configured: pages of this machine only, so that a forgotten setting never opens a production system.
+    /// The setting is empty: only pages of this machine, so that a missing setting never opens a production system.
     Development,
-    /// `*`: tokens are the only protection.
+    /// `*`: every origin; tokens are the only protection.
     Any,
-    /// These.
-    Listed(Vec<Listed>),
+    /// The listed origins.
+    Listed(Vec<OriginPattern>),
 }
 
 /// One entry of the list, in lower case.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Listed {
-    /// Compared whole, as browsers send it: scheme, host, and the port unless it is the scheme's own.
+pub enum OriginPattern {
+    /// The whole origin as browsers send it: scheme, host, and the port unless it is the default port of the scheme.
     Exactly(String),
-    /// `https://*.example.com:8443`: every host below it, of the same scheme and port, not the host itself.
+    /// `https://*.example.com:8443`: all subdomains with the same scheme and port, but not the domain itself.
     Below { scheme: String, suffix: String },
 }
 
-/// Why an entry is no origin.
+/// An entry that is not an origin.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct NoOrigin(String);
+pub struct InvalidOrigin(String);
 
-impl fmt::Display for NoOrigin {
+impl fmt::Display for InvalidOrigin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let rule = "expected scheme://host[:port] with http or https, scheme://*.host[:port], or *";
-        write!(f, "{} is no origin: {rule}", self.0)
+        write!(f, "{} is not an origin: {rule}", self.0)
     }
 }
 
 impl AllowedOrigins {
-    /// Reads the comma list of the setting; empty means [`AllowedOrigins::Development`].
+    /// Parses the comma-separated list of the setting; empty means [`AllowedOrigins::Development`].
     ///
     /// # Errors
-    /// When an entry could never be the origin of a page.
-    pub fn parse(setting: &str) -> Result<Self, NoOrigin> {
+    /// When an entry cannot be the origin of a page.
+    pub fn parse(setting: &str) -> Result<Self, InvalidOrigin> {
         let mut listed = Vec::new();
         let entries = setting.split(',').map(str::trim).filter(|entry| !entry.is_empty());
         for entry in entries {
             if entry == "*" {
                 return Ok(Self::Any);
             }
-            listed.push(Listed::parse(entry).ok_or_else(|| NoOrigin(entry.to_owned()))?);
+            listed.push(OriginPattern::parse(entry).ok_or_else(|| InvalidOrigin(entry.to_owned()))?);
         }
         Ok(if listed.is_empty() { Self::Development } else { Self::Listed(listed) })
     }
 
-    /// Whether a request with this `Origin` header may go on. Requests without one do not come from a page.
+    /// Whether a request with this `Origin` header is allowed. Requests without the header do not come from a page.
     #[must_use]
     pub fn allows(&self, origin: Option<&str>) -> bool {
         let Some(origin) = origin else { return true };
         match self {
             Self::Any => true,
-            Self::Listed(listed) => listed.iter().any(|entry| entry.is(origin)),
+            Self::Listed(listed) => listed.iter().any(|entry| entry.matches(origin)),
             Self::Development => is_this_machine(origin),
         }
     }
 }
 
-impl Listed {
+impl OriginPattern {
     fn parse(entry: &str) -> Option<Self> {
         let entry = entry.strip_suffix('/').unwrap_or(entry).to_ascii_lowercase();
         let (scheme, rest) = entry.split_once("://")?;
-        // What browsers leave out could never match.
-        let (host, own_port) = match scheme {
+        // Browsers leave out the default port, so an entry with it could never match.
+        let (host, default_port) = match scheme {
             "https" => (rest, ":443"),
             "http" => (rest, ":80"),
             _ => return None,
         };
-        let host = host.strip_suffix(own_port).unwrap_or(host);
+        let host = host.strip_suffix(default_port).unwrap_or(host);
         match host.strip_prefix('*') {
             Some(suffix) => (is_host(suffix.strip_prefix('.')?) && suffix.matches('.').count() > 1)
                 .then(|| Self::Below { scheme: scheme.to_owned(), suffix: suffix.to_owned() }),
@@ -80,7 +80,7 @@ impl Listed {
         }
     }
 
-    fn is(&self, origin: &str) -> bool {
+    fn matches(&self, origin: &str) -> bool {
         match self {
             Self::Exactly(listed) => listed.eq_ignore_ascii_case(origin),
             Self::Below { scheme, suffix } => {
@@ -93,7 +93,7 @@ impl Listed {
     }
 }
 
-/// A host name, or an address, with or without a port.
+/// Whether the text is a host name or an address, with or without a port.
 fn is_host(text: &str) -> bool {
     let (host, port) = match text.rsplit_once(':') {
         Some((host, port)) if !port.contains(']') => (host, Some(port)),
@@ -127,7 +127,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn without_a_setting_only_pages_of_this_machine_may_connect() {
+    fn empty_setting_allows_only_pages_of_this_machine() {
         let origins = AllowedOrigins::parse("").unwrap();
         for good in
             [None, Some("http://localhost:5173"), Some("http://127.0.0.1"), Some("https://[::1]:8443")]
@@ -146,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn a_listed_origin_is_compared_whole() {
+    fn listed_origin_is_compared_as_a_whole() {
         let origins =
             AllowedOrigins::parse("https://chat.example, HTTPS://www.Example:443/,http://[::1]:8080")
                 .unwrap();
@@ -169,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn a_wildcard_stands_for_hosts_below_and_nothing_else() {
+    fn wildcard_allows_only_subdomains() {
         let origins = AllowedOrigins::parse("https://*.example.com,http://*.example.org:8080").unwrap();
         for good in ["https://a.example.com", "https://a.b.EXAMPLE.com", "http://x.example.org:8080"] {
             assert!(origins.allows(Some(good)), "{good}");
@@ -191,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn what_could_never_be_an_origin_is_told() {
+    fn invalid_origin_in_the_setting_is_reported() {
         for bad in [
             "chat.example",
             "https://",

@@ -1,36 +1,37 @@
-//! The channel of a user: what reaches all connections of one person on all nodes, joined to rooms or not.
+//! The pub/sub channel of a user: notices for all connections of one user on all nodes, whether they joined rooms or
+//! not.
 //!
-//! Live only, as all pub/sub: a node that may have missed something compares the version of the user's rooms.
+//! Pub/sub messages can be lost: a node that may have missed a notice compares the version of the user's rooms.
 
 use bytes::Bytes;
 use redis::{RedisError, aio::MultiplexedConnection};
 
 use crate::ids::{RoomId, Seq, UserId};
 
-/// Prefix of these channels; no other channel begins so.
+/// Prefix of these channels; no other channel has it.
 pub const CHANNEL_PREFIX: &str = "user:";
 
-/// Name of a user's channel.
+/// The name of a user's channel.
 #[must_use]
 pub fn channel(user: &UserId) -> String {
     format!("{CHANNEL_PREFIX}{user}")
 }
 
-/// What is told to a user's connections. On the channel: one line that says what it is, then the frame's JSON.
+/// A notice for the connections of a user. On the channel: one line with the kind, then the JSON of the frame.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Notice {
+pub enum UserNotice {
     /// A finished frame for all connections.
     Frame(Bytes),
-    /// A read mark of one's own, as a finished frame. Connections that hear of `room` get it with the room's receipts
-    /// where `pushed` says that these are pushed there.
+    /// A read mark of the user, as a finished frame. If `pushed`, receipts are pushed in this room, and connections
+    /// that are joined to it get the mark with those receipts.
     Read { room: RoomId, pushed: bool, frame: Bytes },
-    /// Memberships changed at `seq` of `room`, and the frame tells it. The connections' list of rooms is another.
+    /// The user's membership of `room` changed at `seq`, as the frame says. The list of rooms has changed.
     Membership { room: RoomId, seq: Seq, frame: Bytes },
-    /// The account changed: it is to be read again, and the connections of someone who is blocked or gone are closed.
+    /// The account changed: read it again, and close the connections if the user is blocked or does not exist any more.
     Account,
 }
 
-impl Notice {
+impl UserNotice {
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
         let (head, frame) = match self {
@@ -44,7 +45,7 @@ impl Notice {
         [head.as_bytes(), b"\n", frame].concat()
     }
 
-    /// `None`: of another form.
+    /// Parses a payload; `None`: malformed.
     #[must_use]
     pub fn parse(payload: &Bytes) -> Option<Self> {
         let end = payload.iter().position(|byte| *byte == b'\n')?;
@@ -62,13 +63,13 @@ impl Notice {
     }
 }
 
-/// Tells each of these users something.
+/// Publishes notices to users.
 ///
 /// # Errors
-/// When Redis did not take it.
-pub async fn tell<'a>(
+/// When Redis did not confirm it.
+pub async fn publish<'a>(
     connection: &mut MultiplexedConnection,
-    notices: impl IntoIterator<Item = (&'a UserId, &'a Notice)>,
+    notices: impl IntoIterator<Item = (&'a UserId, &'a UserNotice)>,
 ) -> Result<(), RedisError> {
     let mut pipe = redis::pipe();
     for (user, notice) in notices {
@@ -82,18 +83,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_notice_is_read_back() {
+    fn notice_round_trips() {
         let (room, frame) = (RoomId::parse("a:b").unwrap(), Bytes::from_static(b"{\"type\":\"x\"}\n"));
         for notice in [
-            Notice::Frame(frame.clone()),
-            Notice::Read { room: room.clone(), pushed: true, frame: frame.clone() },
-            Notice::Membership { room, seq: Seq(7), frame },
-            Notice::Account,
+            UserNotice::Frame(frame.clone()),
+            UserNotice::Read { room: room.clone(), pushed: true, frame: frame.clone() },
+            UserNotice::Membership { room, seq: Seq(7), frame },
+            UserNotice::Account,
         ] {
-            assert_eq!(Notice::parse(&notice.encode().into()), Some(notice));
+            assert_eq!(UserNotice::parse(&notice.encode().into()), Some(notice));
         }
         for wrong in ["", "account", "read\n", "read a\n{}", "membership r x\n{}", "other\n"] {
-            assert_eq!(Notice::parse(&Bytes::from(wrong)), None, "{wrong:?}");
+            assert_eq!(UserNotice::parse(&Bytes::from(wrong)), None, "{wrong:?}");
         }
     }
 }

@@ -1,64 +1,68 @@
-//! Who is here: one state for each user over all connections and nodes, kept in Redis for as long as they are here.
+//! Presence: one state for each user over all connections and nodes, kept in Redis while the user is not offline.
 //!
-//! A gateway tells what it holds of a user under the name of one *life*: from one beginning of its lease to the end
-//! of it. A life that is not renewed is over, never comes back, and what it held is reaped by any gateway. What holds
-//! for a time only (the grace of a closed connection, a poll, a `POST /presence`) is found by its end.
-//! What is told of a user changes in one script, which publishes it, so that one of many who see it does.
+//! A gateway writes the states of its users under its *node lease* (`life` in the names of keys). A lease that is not
+//! renewed expires and is never renewed again; any gateway then removes the states under it. States with an end (the
+//! grace period of a closed connection, a poll, a `POST /presence`) expire by themselves. One script changes the
+//! published state of a user and publishes it, so only one of several gateways that see a change does so.
 //!
-//! Users are shared out over 16 partitions (`u` = two digits): all that a script touches lies in one cluster slot.
+//! Users are distributed over 16 partitions (`u` = two digits), so that all keys of one script call are in one cluster
+//! slot.
 //!
 //! | key | type | what |
 //! | --- | --- | --- |
-//! | `{u<u>}:presence:user:<user>` | hash | what is held of a user, and what was told last; gone with them |
-//! | `{u<u>}:presence:due` | sorted set | user → when something of theirs runs out or is to be told |
-//! | `{u<u>}:presence:lives` | sorted set | life → end of its lease |
-//! | `{u<u>}:presence:life:<life>` | set | users that a life holds |
-//! | `{u<u>}:presence:gone` | hash | user → when they were seen last, until persistence has written it down |
-//! | `{u<u>}:presence:told` | stream | the last 500 changes, gone a minute after the last: for those who did not hear them |
-//! | `presence:sweeper`, `presence:writer` | strings | there while somebody sweeps, or writes down who went |
-//! | `presence` | channel | what is to be told: see [`Told`] |
+//! | `{u<u>}:presence:user:<user>` | hash | states of a user, and the published state; deleted when the user is offline |
+//! | `{u<u>}:presence:due` | sorted set | user → when a state expires, or a change must be published |
+//! | `{u<u>}:presence:lives` | sorted set | node lease → when it expires |
+//! | `{u<u>}:presence:life:<lease>` | set | users with a state under this lease |
+//! | `{u<u>}:presence:gone` | hash | user → when last seen, until persistence has stored it |
+//! | `{u<u>}:presence:told` | stream | the last 500 changes, for nodes that missed them; expires a minute after the last |
+//! | `presence:sweeper`, `presence:writer` | strings | exist while a node runs the sweep, or stores when users were last seen |
+//! | `presence` | channel | changes: see [`PresenceChange`] |
 //! | `{p}:members:<room>` | string | members of a small room, see [`members`] |
 //!
-//! The scripts tell what they take and answer at their heads (`presence/*.lua`).
+//! The heads of the scripts (`presence/*.lua`) describe their arguments and answers.
 
+mod changes;
 mod keys;
-mod lives;
 pub mod members;
+mod node_leases;
 mod people;
 mod rooms;
 mod scripts;
-mod told;
 
 use std::time::Duration;
 
-pub use keys::{PARTITIONS, Partition};
-pub use lives::{Life, Turn, begin, claim, drained, dues, end, gone, lapsed, put_off, renew, turn};
-pub use people::{Hold, Put, PutOutcome, State, hold, put, reap, states, tell};
-pub use rooms::{CachedRooms, cached_rooms, small};
-pub use told::{Told, missed};
+pub use changes::{PresenceChange, changes_after};
+pub use keys::{PARTITIONS, PresencePartition};
+pub use node_leases::{
+    ExclusiveTask, NodeLease, begin, claim, claim_task, due_users, end, expired_leases, last_seen_stored,
+    postpone, renew, unstored_last_seen,
+};
+pub use people::{Hold, Put, PutOutcome, State, hold, publish, put, reap, states};
+pub use rooms::{CachedRooms, cached_rooms, retain_small_rooms};
 
 use crate::protocol::Status;
 
-/// The channel of everything that is told.
+/// The channel of all changes.
 pub const CHANNEL: &str = "presence";
-/// Presence is told in rooms of up to this many members: in larger ones it would cost more than it is worth.
+/// Largest room whose members receive presence; in larger rooms it would cost more than it is worth.
 pub const SMALL_ROOM: usize = 100;
-/// Rooms of a user that are looked at when something is to be told; whoever has more is told in these.
+/// Largest number of a user's rooms that receive a change.
 pub const ROOMS_LOOKED_AT: usize = 200;
-/// Between two renewals of a lease, which is three times as long (`weigh.lua`).
+/// Interval between two renewals of a node lease; the lease is three times as long (`weigh.lua`).
 pub const RENEW_EVERY: Duration = Duration::from_secs(5);
-/// How long a poller is here after their last answer.
+/// How long a user who polls stays online after the last answer.
 pub const POLL_HOLD: Duration = Duration::from_secs(30);
-/// How long `POST /presence` holds.
+/// How long the state of a `POST /presence` is valid.
 pub const HTTP_HOLD: Duration = Duration::from_secs(60);
 
-/// Of two states of the same person the one that counts; `None` is offline.
+/// The higher of two states of the same user; `None` is offline.
 #[must_use]
 pub fn higher(one: Option<Status>, other: Option<Status>) -> Option<Status> {
     if rank(one) >= rank(other) { one } else { other }
 }
 
-/// Offline, away, online: in this order.
+/// The order of states: offline, away, online.
 #[must_use]
 pub fn rank(status: Option<Status>) -> u8 {
     match status {
@@ -68,7 +72,7 @@ pub fn rank(status: Option<Status>) -> u8 {
     }
 }
 
-/// The letter that stands for a status in Redis.
+/// The letter of a status in Redis.
 fn letter(status: Option<Status>) -> &'static str {
     match status {
         None => "",

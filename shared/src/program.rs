@@ -1,4 +1,4 @@
-//! What each program can tell about itself: its settings, and how a shell completes its command line.
+//! The subcommands by which each program describes itself: its settings, and a shell completion script.
 
 use clap::{Command, Subcommand};
 
@@ -9,7 +9,7 @@ use crate::config::{
 
 /// Subcommands that both services have.
 #[derive(Debug, Clone, Subcommand)]
-pub enum Aid {
+pub enum Describe {
     /// Print all settings with their variables, defaults, units and meanings, as a table of Markdown
     Settings {
         /// As JSON
@@ -23,8 +23,8 @@ pub enum Aid {
     },
 }
 
-impl Aid {
-    /// What is asked for, of a program with this command.
+impl Describe {
+    /// The requested text, for a program with this command.
     #[must_use]
     pub fn text(&self, mut command: Command) -> String {
         match self {
@@ -40,16 +40,16 @@ impl Aid {
     }
 }
 
-impl Check for Aid {
+impl Check for Describe {
     fn check(&self) -> Vec<Problem> {
         Vec::new()
     }
 }
 
-/// Prints a text. A reader that has seen enough, such as `head`, is no failure.
+/// Prints a text. A reader that closes the pipe early, such as `head`, is not an error.
 ///
 /// # Errors
-/// When it cannot be written otherwise.
+/// When writing fails for another reason.
 pub fn print(text: &str) -> std::io::Result<()> {
     use std::io::{ErrorKind, Write};
     match std::io::stdout().lock().write_all(text.as_bytes()) {

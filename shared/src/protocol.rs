@@ -1,4 +1,4 @@
-//! The wire contract of docs/PROTOCOL.md as types: client frames parsed once at the edge, server frames, close codes.
+//! The wire protocol of docs/PROTOCOL.md as types: client frames, parsed once at the edge, server frames, close codes.
 
 pub mod client;
 pub mod close;

@@ -1,8 +1,8 @@
-//! Read and delivered marks on their way into the log: gathered per room over the whole node, so that each room costs
-//! one record and each of its members one frame of receipts in 500 ms.
+//! Collects read and delivered marks per room over the whole node, and moves them together, so that each room costs at
+//! most one record, and each of its members one frame of receipts, in 500 ms.
 //!
-//! The first mark of a room goes at once, those of the next 500 ms go together. Not kept over the end of the process:
-//! a mark without an answer is to be repeated.
+//! The first mark of a room is moved at once, those of the next 500 ms together. Marks in memory are lost if the
+//! process ends: a client must repeat a mark without an answer.
 
 use std::{
     collections::{HashMap, hash_map::Entry},
@@ -20,30 +20,30 @@ use crate::{
     membership,
 };
 
-/// How long marks of a room gather: a receipt is not worth a record of its own.
-const GATHER: Duration = Duration::from_millis(500);
-/// Marks in one record: it stays a small part of what a batch of persistence may hold.
+/// How long marks of a room are collected; one record per receipt would be too expensive.
+const COLLECT_FOR: Duration = Duration::from_millis(500);
+/// Marks in one record, so that it stays a small part of a batch of persistence.
 const MARKS_PER_RECORD: usize = 500;
-/// Marks of all rooms that may gather at one time; above it they are refused as overloaded.
-const MAX_GATHERED: usize = 20_000;
+/// Waiting marks of all rooms; further ones are refused as overloaded.
+const MAX_WAITING_MARKS: usize = 20_000;
 
-/// Where the mark stands now, once that is stored.
+/// The position of the mark, once it is stored.
 type Answer = Result<Seq, Refusal>;
 
-/// What gathers for one user's mark of one kind.
+/// The collected mark of one user and kind, and its waiters.
 #[derive(Default)]
 struct Mark {
     seq: Seq,
     waiting: Vec<oneshot::Sender<Answer>>,
 }
 
-type Gathering = HashMap<(UserId, bool), Mark>;
+type Collected = HashMap<(UserId, bool), Mark>;
 
 #[derive(Default)]
 struct Rooms {
-    /// Rooms with a task.
-    gathering: HashMap<RoomId, Gathering>,
-    /// Who waits in all of them.
+    /// The marks of each room that has a task.
+    collected: HashMap<RoomId, Collected>,
+    /// Number of waiters in all rooms.
     waiting: usize,
 }
 
@@ -51,71 +51,70 @@ struct Rooms {
 pub struct Receipts {
     log: Arc<Log>,
     rooms: Mutex<Rooms>,
-    /// Rooms are looked after on this runtime, whichever thread marks.
+    /// The tasks of rooms run on this runtime, whichever thread sends marks.
     runtime: tokio::runtime::Handle,
 }
 
 impl Receipts {
-    /// Gathers on the present runtime.
+    /// Uses the current runtime.
     #[must_use]
     pub fn start(log: Arc<Log>) -> Arc<Self> {
         Arc::new(Self { log, rooms: Mutex::default(), runtime: tokio::runtime::Handle::current() })
     }
 
     fn rooms(&self) -> std::sync::MutexGuard<'_, Rooms> {
-        // Held for map operations only, and none of them can panic half-way through a change.
+        // The lock is held only for map operations, and none of them can panic half-way through a change.
         self.rooms.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Moves a member's read or delivered mark forward, never back. Resolves when it is stored, with where it stands.
+    /// Moves a member's read or delivered mark forward, never back. Returns its position when it is stored.
     ///
     /// # Errors
-    /// `not_found` for who is not a member any more; what the log refuses.
+    /// `not_found` if the user is not a member any more; refusals of the log.
     pub async fn mark(self: &Arc<Self>, room: &RoomId, user: &UserId, seq: Seq, delivered: bool) -> Answer {
         let (answer, stored) = oneshot::channel();
         {
             let mut rooms = self.rooms();
-            if rooms.waiting >= MAX_GATHERED {
-                return Err(Refusal::overloaded("too many marks are on their way; repeat this one"));
+            if rooms.waiting >= MAX_WAITING_MARKS {
+                return Err(Refusal::overloaded("too many marks are waiting; repeat this one"));
             }
             rooms.waiting += 1;
-            let gathering = match rooms.gathering.entry(room.clone()) {
-                Entry::Occupied(gathering) => gathering.into_mut(),
+            let collected = match rooms.collected.entry(room.clone()) {
+                Entry::Occupied(collected) => collected.into_mut(),
                 Entry::Vacant(vacant) => {
-                    self.runtime.spawn(look_after(self.clone(), room.clone()));
-                    vacant.insert(Gathering::default())
+                    self.runtime.spawn(run_room(self.clone(), room.clone()));
+                    vacant.insert(Collected::default())
                 }
             };
-            let mark = gathering.entry((user.clone(), delivered)).or_default();
+            let mark = collected.entry((user.clone(), delivered)).or_default();
             mark.seq = mark.seq.max(seq);
             mark.waiting.push(answer);
         }
         stored.await.unwrap_or_else(|_| Err(Refusal::unavailable("the service is stopping; repeat the mark")))
     }
 
-    /// What gathered in a room. `None`: nothing, and `stay` does not say that there will be something to do; then the
-    /// room is forgotten.
-    fn take(&self, room: &RoomId, stay: bool) -> Option<Gathering> {
+    /// Takes the collected marks of a room. `None`: there are none, and `stay` is false; then the room is forgotten.
+    fn take(&self, room: &RoomId, stay: bool) -> Option<Collected> {
         let mut rooms = self.rooms();
-        let gathered = rooms.gathering.get_mut(room).map(mem::take).unwrap_or_default();
-        rooms.waiting -= gathered.values().map(|mark| mark.waiting.len()).sum::<usize>();
-        if gathered.is_empty() && !stay {
-            rooms.gathering.remove(room);
+        let collected = rooms.collected.get_mut(room).map(mem::take).unwrap_or_default();
+        rooms.waiting -= collected.values().map(|mark| mark.waiting.len()).sum::<usize>();
+        if collected.is_empty() && !stay {
+            rooms.collected.remove(room);
             return None;
         }
-        Some(gathered)
+        Some(collected)
     }
 
-    /// Moves marks, and lets a task wait for them to be stored. What is returned: receipts wait for so long.
-    async fn move_marks(self: &Arc<Self>, room: &RoomId, gathered: Gathering) -> Option<Duration> {
+    /// Moves marks, and spawns a task that waits until they are stored. Returns how long receipts wait.
+    async fn move_marks(self: &Arc<Self>, room: &RoomId, collected: Collected) -> Option<Duration> {
         let (mut marks, mut waiting) =
-            (Vec::with_capacity(gathered.len()), Vec::with_capacity(gathered.len()));
-        for ((user, delivered), mark) in gathered {
+            (Vec::with_capacity(collected.len()), Vec::with_capacity(collected.len()));
+        for ((user, delivered), mark) in collected {
             marks.push(ReadMark { user, seq: mark.seq, delivered });
             waiting.push(mark.waiting);
         }
         let mut held = None;
-        // Without marks there is one call too: it publishes receipts that wait.
+        // A call without marks publishes waiting receipts.
         for part in 0..marks.len().div_ceil(MARKS_PER_RECORD).max(1) {
             let rest = waiting.split_off(MARKS_PER_RECORD.min(waiting.len()));
             let waiting = mem::replace(&mut waiting, rest);
@@ -151,27 +150,27 @@ impl Receipts {
         waiting: Vec<Vec<oneshot::Sender<Answer>>>,
     ) {
         let stored = self.log.wait_stored(room, &marked.accepted).await;
-        let stands = |index: usize| marked.stands.get(index).copied().flatten();
+        let position = |index: usize| marked.stands.get(index).copied().flatten();
         if stored == Stored::Here {
             let read = marks.iter().enumerate().filter(|(_, mark)| !mark.delivered);
-            let read = read.filter_map(|(index, mark)| Some((&mark.user, mark.seq, stands(index)?)));
-            // One that stands above what was asked for did not move.
+            let read = read.filter_map(|(index, mark)| Some((&mark.user, mark.seq, position(index)?)));
+            // A mark above the requested seq did not move.
             let moved = read.filter(|(_, asked, seq)| seq <= asked).map(|(user, _, seq)| (user, seq));
             self.advance_cached(room, moved).await;
         }
         for (index, waiting) in waiting.into_iter().enumerate() {
-            let answer = match (&stored, stands(index)) {
+            let answer = match (&stored, position(index)) {
                 (_, None) => Err(Refusal::not_found("room")),
                 (Stored::Here, Some(seq)) => Ok(seq),
                 _ => Err(Refusal::unavailable("the mark is not known to be stored; repeat it")),
             };
-            // A connection that went away needs no answer.
+            // The connection may be closed.
             waiting.into_iter().for_each(|waiting| drop(waiting.send(answer.clone())));
         }
     }
 
-    /// What a join tells of how far one has read. Left as it is when Redis is out of reach: what is stored counts,
-    /// and the next fill reads it.
+    /// Moves the read positions in the membership cache, which joins show. Does nothing if Redis is not reachable,
+    /// because the stored marks decide, and the next fill of the cache reads them.
     async fn advance_cached<'a>(&self, room: &RoomId, read: impl Iterator<Item = (&'a UserId, Seq)>) {
         let Some(session) = self.log.current_session() else { return };
         let advanced = membership::advance_read(&mut session.connection(), room, read).await;
@@ -182,12 +181,12 @@ impl Receipts {
     }
 }
 
-/// Moves what gathers in a room, every 500 ms while there is something.
-async fn look_after(receipts: Arc<Receipts>, room: RoomId) {
+/// Moves the collected marks of a room every 500 ms, as long as there are any.
+async fn run_room(receipts: Arc<Receipts>, room: RoomId) {
     let mut held = None;
-    while let Some(gathered) = receipts.take(&room, held.is_some()) {
-        let next = Instant::now() + GATHER;
-        held = receipts.move_marks(&room, gathered).await;
+    while let Some(collected) = receipts.take(&room, held.is_some()) {
+        let next = Instant::now() + COLLECT_FOR;
+        held = receipts.move_marks(&room, collected).await;
         tokio::time::sleep_until(next.max(Instant::now() + held.unwrap_or_default())).await;
     }
 }

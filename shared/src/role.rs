@@ -1,4 +1,4 @@
-//! Roles and what each may do in a room: the one table that gateway and persistence decide by.
+//! Roles and their permissions in a room. Gateway and persistence both use this table.
 //!
 //! | permission | guest | member, custom | admin | owner |
 //! | --- | --- | --- | --- | --- |
@@ -10,16 +10,16 @@
 //! | [`Permission::ManageMembers`] | | | yes | yes |
 //! | [`Permission::ManageOwners`] | | | | yes |
 
-use crate::log::Minimum;
+use crate::log::MinRole;
 
 pub const OWNER: &str = "owner";
 pub const ADMIN: &str = "admin";
 pub const MEMBER: &str = "member";
 pub const GUEST: &str = "guest";
-/// What stands for the role of someone who went; no role may have this name.
+/// Used instead of a role when a member leaves or is removed; no role may have this name.
 pub const REMOVED: &str = "removed";
 
-/// What a command does in a room.
+/// A permission in a room.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Permission {
     /// Read, join, move one's own read and delivered marks.
@@ -39,36 +39,36 @@ pub enum Permission {
 }
 
 impl Permission {
-    /// The least rank that has this permission.
+    /// The lowest role that has this permission.
     #[must_use]
-    pub fn minimum(self) -> Minimum {
+    pub fn min_role(self) -> MinRole {
         match self {
-            Self::Read => Minimum::Guest,
-            Self::Send | Self::ChangeOwn => Minimum::Member,
-            Self::ChangeAny | Self::ChangeRoom | Self::ManageMembers => Minimum::Admin,
-            Self::ManageOwners => Minimum::Owner,
+            Self::Read => MinRole::Guest,
+            Self::Send | Self::ChangeOwn => MinRole::Member,
+            Self::ChangeAny | Self::ChangeRoom | Self::ManageMembers => MinRole::Admin,
+            Self::ManageOwners => MinRole::Owner,
         }
     }
 }
 
-/// The rank of a role. A custom role ranks as a member: its name only decides what is visible.
+/// The rank of a role. A custom role ranks as a member; its name only affects visibility.
 #[must_use]
-pub fn rank(role: &str) -> Minimum {
+pub fn rank(role: &str) -> MinRole {
     match role {
-        OWNER => Minimum::Owner,
-        ADMIN => Minimum::Admin,
-        GUEST => Minimum::Guest,
-        _ => Minimum::Member,
+        OWNER => MinRole::Owner,
+        ADMIN => MinRole::Admin,
+        GUEST => MinRole::Guest,
+        _ => MinRole::Member,
     }
 }
 
 /// Whether a role has a permission.
 #[must_use]
 pub fn allows(role: &str, permission: Permission) -> bool {
-    rank(role) >= permission.minimum()
+    rank(role) >= permission.min_role()
 }
 
-/// A role that a member may be given: 1 to 32 of `a-z 0-9 _ -`, and not the word for those who went.
+/// Whether a member may have this role: 1 to 32 of `a-z 0-9 _ -`, and not [`REMOVED`].
 #[must_use]
 pub fn is_valid(role: &str) -> bool {
     crate::message::is_label(role) && role != REMOVED
@@ -80,7 +80,7 @@ mod tests {
     use Permission::{ChangeAny, ChangeOwn, ChangeRoom, ManageMembers, ManageOwners, Read, Send};
 
     #[test]
-    fn each_role_may_do_what_the_table_says() {
+    fn roles_have_the_permissions_of_the_table() {
         let table: [(&str, &[Permission]); 5] = [
             (GUEST, &[Read]),
             (MEMBER, &[Read, Send, ChangeOwn]),
@@ -96,7 +96,7 @@ mod tests {
     }
 
     #[test]
-    fn the_word_for_those_who_went_is_no_role() {
+    fn removed_is_not_a_role() {
         assert!(is_valid("vip-1") && !is_valid(REMOVED) && !is_valid("") && !is_valid("VIP"));
     }
 }

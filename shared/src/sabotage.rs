@@ -1,33 +1,33 @@
-//! Faults of our own, chosen at run time, by which the tests show that they would notice: one for each promise. Only in
-//! builds with the feature `sabotage`, which the tests of the whole system ask for, and never in a release build, whatever
-//! is asked for. Elsewhere [`is`] is `false` and costs nothing.
+//! Fault injection: one fault for each guarantee, chosen at run time, so that tests can prove that they notice it. It
+//! exists only in builds with the feature `sabotage`, which the system tests use, and never in release builds, even
+//! with the feature. In other builds [`is_active`] is always `false` and costs nothing.
 
-/// Which fault: the value of this environment variable.
+/// The environment variable whose value chooses the fault.
 pub const VARIABLE: &str = "TIDINGS_SABOTAGE";
 
-/// What is broken.
+/// The faults.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Sabotage {
-    /// A gateway delivers records that are older than where a room stands.
+    /// A gateway delivers records that are older than the position of the room.
     Order,
-    /// A gateway appends a repetition under another client id.
+    /// A gateway appends a repetition with another client id.
     Once,
-    /// A sender is told `stored` as soon as the record is in Redis.
+    /// The answer to a sender is `stored` as soon as the record is in Redis.
     Stored,
-    /// The writer leaves records out and goes on behind them.
+    /// The writer skips records and continues after them.
     Prefix,
-    /// A gateway misses hints, and delivers what comes behind the hole.
+    /// A gateway ignores hints, and delivers the records after the gap.
     Complete,
-    /// Live delivery does not ask for whom a record is.
+    /// Live delivery ignores the visibility of records.
     Private,
-    /// A cursor stays good whatever became of its epoch.
+    /// A cursor stays valid, whatever happened to its epoch.
     Epoch,
-    /// Slow connections hold as much as comes.
+    /// The outboxes of slow connections are unbounded.
     Bounded,
 }
 
 impl Sabotage {
-    /// As the variable names them.
+    /// All faults with their names in the variable.
     pub const ALL: [(&'static str, Self); 8] = [
         ("order", Self::Order),
         ("once", Self::Once),
@@ -40,27 +40,27 @@ impl Sabotage {
     ];
 }
 
-/// Whether this is what is to be broken.
+/// Whether this fault is chosen.
 #[cfg(all(feature = "sabotage", debug_assertions))]
 #[must_use]
-pub fn is(sabotage: Sabotage) -> bool {
+pub fn is_active(sabotage: Sabotage) -> bool {
     static CHOSEN: std::sync::LazyLock<Option<Sabotage>> = std::sync::LazyLock::new(|| {
         let name = std::env::var(VARIABLE).ok()?;
         let chosen = Sabotage::ALL.into_iter().find(|(known, _)| *known == name).map(|(_, chosen)| chosen);
         tracing::error!(
             name,
             known = chosen.is_some(),
-            "this process breaks its promises, as it was told to"
+            "fault injection is on: this process breaks a guarantee on purpose"
         );
         chosen
     });
     *CHOSEN == Some(sabotage)
 }
 
-/// Whether this is what is to be broken: it never is.
+/// Whether this fault is chosen: never in this build.
 #[cfg(not(all(feature = "sabotage", debug_assertions)))]
 #[must_use]
 #[inline]
-pub const fn is(_: Sabotage) -> bool {
+pub const fn is_active(_: Sabotage) -> bool {
     false
 }

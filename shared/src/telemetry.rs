@@ -1,15 +1,15 @@
-//! Logs and traces. Logs: one JSON object a line on standard error, with `trace_id` and `span_id` where a traced message
-//! or request is at work. Traces: spans of the few messages and requests that are sampled, by OTLP to a collector.
-//! Neither ever holds a token, a text, or anything else of a person.
+//! Logs and traces. Logs are JSON objects, one per line, on standard error, with `trace_id` and `span_id` if they
+//! belong to a traced message or request. Traces are spans of sampled messages and requests, sent to a collector by
+//! OTLP. Neither ever contains a token, a message text, or other personal data.
 
 mod context;
 mod exporter;
 mod lines;
 mod otlp;
+mod remote_trace_limit;
 mod span;
-mod strangers;
+mod span_queue;
 mod traces;
-mod waiting;
 
 use tracing_subscriber::{EnvFilter, fmt, layer::SubscriberExt, util::SubscriberInitExt};
 
@@ -18,8 +18,8 @@ pub use lines::{current, in_trace, log_in_trace};
 pub use opentelemetry::trace::SpanKind;
 pub use otlp::{HAS_OTLP, OTLP_IS_MISSING};
 pub use span::Span;
+pub use span_queue::spans_lost;
 pub use traces::{TraceSettings, begin, follow, part, start as start_traces, stop as stop_traces};
-pub use waiting::spans_lost;
 
 /// Starts logging with a filter such as `info` or `tidings_gateway=debug,info`.
 ///

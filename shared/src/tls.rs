@@ -1,8 +1,8 @@
-//! The one implementation of cryptography that TLS uses in a program. Crates bring two of them in, and rustls refuses to
-//! choose.
+//! Chooses the cryptography provider of TLS for a program. Dependencies bring in two providers, and rustls does not
+//! choose between them.
 
-/// Chooses it; called first of all by each program that may open TLS connections.
+/// Installs the provider. Each program that may open TLS connections calls this first.
 pub fn prepare() {
-    // It fails only when one was chosen before: by the same call, as tests do.
+    // It fails only if it was installed before, as in tests.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
 }

@@ -1,4 +1,4 @@
-//! Which build this is: told by `build_info` of the metrics and by the spans' resource.
+//! The version and commit of this build, for the metric `build_info` and the resource of spans.
 
 use std::sync::OnceLock;
 
@@ -7,13 +7,13 @@ pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 static COMMIT: OnceLock<&'static str> = OnceLock::new();
 
-/// Told by each program as it starts: what is shared is not built anew for each commit.
+/// Sets the commit. Each program calls this as it starts, so that this crate is not rebuilt for each commit.
 pub fn built_from(commit: &'static str) {
-    // Told twice, it is the same.
+    // A second call has the same value.
     let _ = COMMIT.set(commit);
 }
 
-/// The commit that it was built from, where the program has told.
+/// The commit of this build, or `unknown` if the program did not set it.
 #[must_use]
 pub fn commit() -> &'static str {
     COMMIT.get().copied().unwrap_or("unknown")

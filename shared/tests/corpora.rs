@@ -1,4 +1,4 @@
-//! What the fuzz targets of this crate were fed, kept as tests (docs/SECURITY.md).
+//! Runs the corpora of this crate's fuzz targets as tests (docs/SECURITY.md).
 
 #![allow(clippy::unwrap_used, reason = "everything here is a test or part of one")]
 
@@ -10,11 +10,11 @@ mod corpus;
 mod jwt;
 
 #[test]
-fn every_client_frame_of_the_corpus_holds_what_its_target_asserts() {
+fn client_frames_of_the_corpus_pass_their_fuzz_target() {
     corpus::run_all("client_json", client_json::run);
 }
 
 #[test]
-fn every_token_of_the_corpus_holds_what_its_target_asserts() {
+fn tokens_of_the_corpus_pass_their_fuzz_target() {
     corpus::run_all("jwt", jwt::run);
 }

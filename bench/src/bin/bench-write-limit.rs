@@ -1,4 +1,4 @@
-//! A server that is measured: what write(2) takes, once per receiver. `--listen 127.0.0.1:0`; prints where it listens.
+//! A measured server: only one write(2) per receiver. `--listen 127.0.0.1:0`; prints its address.
 
 use clap::Parser;
 use tidings_bench::peers::others::{bare, write_limit};

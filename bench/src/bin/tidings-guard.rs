@@ -1,6 +1,6 @@
-//! Counts the instructions of the hot paths and holds them against `bench/guard.json`, or writes that anew.
-//! Starts private systems of the programs beside it. Exits with 1 when a count is above its bound, with 3 when nothing
-//! can be counted here.
+//! Counts the instructions of the hot paths and compares them with `bench/guard.json`, or writes that file.
+//! Starts private systems with the programs next to it. Exits with 1 if a count is above its bound, and with 3 if
+//! counting is not possible here.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -9,30 +9,30 @@ use std::time::Instant;
 use anyhow::{Context, Result, ensure};
 use clap::Parser;
 use tidings_bench::guard::bounds::{Bounds, Verdict};
-use tidings_bench::guard::{Count, Manner, bounds_file, callgrind};
+use tidings_bench::guard::{Count, CountOptions, bounds_file, callgrind};
 
 const ABOVE: u8 = 1;
 const NOT_HERE: u8 = 3;
 
-/// Counts the instructions of the hot paths under valgrind, and holds them against what is expected.
+/// Counts the instructions of the hot paths under valgrind, and compares them with the expected numbers.
 #[derive(Debug, Parser)]
 #[command(name = "tidings-guard")]
 struct Arguments {
-    /// Only counts whose names hold this.
+    /// Only counts whose names contain this.
     filter: Option<String>,
-    /// What is expected; default: bench/guard.json.
+    /// File with the expected numbers. Default: bench/guard.json.
     #[arg(long)]
     bounds: Option<PathBuf>,
-    /// Write the counts as the new expectations, the middle ones of all repetitions.
+    /// Write the medians of the repetitions as the new expected numbers.
     #[arg(long)]
     write: bool,
-    /// How often each is counted.
+    /// Repetitions of each count.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
     repeat: u32,
     /// Keep the files for callgrind_annotate in this folder.
     #[arg(long)]
     profiles: Option<PathBuf>,
-    /// Trace this share of the messages, to see what that costs.
+    /// Trace this share of the messages, to see the cost of tracing.
     #[arg(long)]
     trace_ratio: Option<f64>,
 }
@@ -53,7 +53,7 @@ async fn main() -> Result<ExitCode> {
         for round in 0..arguments.repeat {
             taken.push(take(count, round, &arguments).await.with_context(|| count.name().to_owned())?);
         }
-        // What costs more does so each time; what came between does not.
+        // A real increase occurs in each repetition, a disturbance does not, so the count is repeated once.
         if !arguments.write && arguments.repeat == 1 && bounds.judge(count.name(), taken[0]) == Verdict::Above
         {
             println!("{}: {} instructions are too many; once more", count.name(), taken[0]);
@@ -91,18 +91,18 @@ async fn take(count: Count, round: u32, arguments: &Arguments) -> Result<u64> {
     let folder = tidings_harness::folder::Folder::new()?;
     let trace_ratio = arguments.trace_ratio;
     let Some(kept) = &arguments.profiles else {
-        return count.take(&Manner { folder: folder.path().to_owned(), trace_ratio }).await;
+        return count.take(&CountOptions { folder: folder.path().to_owned(), trace_ratio }).await;
     };
     let kept = kept.join(format!("{}-{round}", count.name().replace([':', ',', ' '], "-")));
-    // What is there of another run would be taken for this one's.
+    // Files of an earlier run must not count for this one.
     if kept.exists() {
         std::fs::remove_dir_all(&kept)?;
     }
     std::fs::create_dir_all(&kept)?;
-    count.take(&Manner { folder: kept.canonicalize()?, trace_ratio }).await
+    count.take(&CountOptions { folder: kept.canonicalize()?, trace_ratio }).await
 }
 
-/// One line on a count.
+/// One line about a count.
 fn told(bounds: &Bounds, name: &str, taken: &[u64], verdict: Verdict) -> String {
     let middle = taken[taken.len() / 2];
     let mut text = format!("{name}: {middle} instructions");

@@ -1,40 +1,41 @@
-//! What was expected of each count, and whether a count is within that. Pure but for reading and writing its file.
+//! The expected number of each count, and whether a count is within its bound. Pure except for reading and writing its
+//! file.
 
 use std::path::Path;
 
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 
-/// What a count is held against.
+/// The expected number of a count.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Bound {
-    /// Which count.
+pub struct CountBound {
+    /// The name of the count.
     pub name: String,
-    /// Instructions that are expected, each time.
+    /// Expected instructions per operation.
     pub instructions: u64,
-    /// By which share it may be more; as much less is told of.
+    /// The tolerance as a share. A count that is lower by as much is reported too.
     pub room: f64,
-    /// Why that much room.
+    /// The reason for the tolerance.
     pub why: String,
 }
 
-/// All of them, as in their file.
+/// All bounds, as in their file.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Bounds {
-    pub counts: Vec<Bound>,
+    pub counts: Vec<CountBound>,
 }
 
-/// What a count is, by its bound.
+/// The result of comparing a count with its bound.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
     Within,
-    /// It costs more than it may.
+    /// It is above its tolerance.
     Above,
-    /// It costs so much less that the bound would no longer notice much.
+    /// It is so low that the bound should be lowered.
     Below,
-    /// Nothing is expected of it.
+    /// There is no expected number.
     Unknown,
 }
 
@@ -42,7 +43,7 @@ impl Bounds {
     /// Reads them.
     ///
     /// # Errors
-    /// When the file cannot be read, or is not of the form.
+    /// When the file cannot be read, or is malformed.
     pub fn read(path: &Path) -> Result<Self> {
         let text = std::fs::read_to_string(path).with_context(|| format!("read {}", path.display()))?;
         serde_json::from_str(&text).with_context(|| format!("{} is not of the form", path.display()))
@@ -57,13 +58,13 @@ impl Bounds {
         std::fs::write(path, text).with_context(|| format!("write {}", path.display()))
     }
 
-    /// The one of this name.
+    /// The bound with this name.
     #[must_use]
-    pub fn of(&self, name: &str) -> Option<&Bound> {
+    pub fn of(&self, name: &str) -> Option<&CountBound> {
         self.counts.iter().find(|bound| bound.name == name)
     }
 
-    /// Holds a count against the one of its name.
+    /// Compares a count with the bound of its name.
     #[must_use]
     pub fn judge(&self, name: &str, instructions: u64) -> Verdict {
         let Some(bound) = self.of(name) else { return Verdict::Unknown };
@@ -77,11 +78,11 @@ impl Bounds {
         }
     }
 
-    /// Expects this from now on; room and reason stay.
+    /// Sets the expected number; tolerance and reason stay.
     pub fn expect(&mut self, name: &str, instructions: u64) {
         match self.counts.iter_mut().find(|bound| bound.name == name) {
             Some(bound) => bound.instructions = instructions,
-            None => self.counts.push(Bound {
+            None => self.counts.push(CountBound {
                 name: name.to_owned(),
                 instructions,
                 room: ROOM_UNTIL_KNOWN,
@@ -91,7 +92,7 @@ impl Bounds {
     }
 }
 
-/// Of a count that was not there before.
+/// The tolerance of a new count.
 const ROOM_UNTIL_KNOWN: f64 = 0.15;
 
 #[cfg(test)]
@@ -99,7 +100,7 @@ mod tests {
     use super::*;
 
     fn bounds() -> Bounds {
-        let bound = |name: &str, instructions, room| Bound {
+        let bound = |name: &str, instructions, room| CountBound {
             name: name.to_owned(),
             instructions,
             room,
@@ -109,7 +110,7 @@ mod tests {
     }
 
     #[test]
-    fn a_count_may_differ_by_its_room_and_no_more() {
+    fn count_may_differ_by_its_tolerance() {
         let bounds = bounds();
         let judged = [900, 1000, 1100].map(|count| bounds.judge("a", count));
         assert_eq!(judged, [Verdict::Within; 3]);
@@ -118,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn each_count_is_held_against_its_own_bound() {
+    fn each_count_is_compared_with_its_own_bound() {
         let bounds = bounds();
         assert_eq!(bounds.judge("b", 75), Verdict::Within);
         assert_eq!(bounds.judge("b", 1000), Verdict::Above);
@@ -126,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn a_new_expectation_keeps_room_and_reason() {
+    fn new_expected_number_keeps_tolerance_and_reason() {
         let mut bounds = bounds();
         bounds.expect("b", 70);
         assert_eq!(bounds.of("b").map(|bound| (bound.instructions, bound.room)), Some((70, 0.5)));
@@ -137,14 +138,14 @@ mod tests {
     }
 
     #[test]
-    fn what_is_written_is_read_again() {
+    fn bounds_round_trip_through_their_file() {
         let file = tempfile::NamedTempFile::new().unwrap();
         bounds().write(file.path()).unwrap();
         assert_eq!(Bounds::read(file.path()).unwrap(), bounds());
     }
 
     #[test]
-    fn the_expectations_of_this_repository_are_of_all_counts_and_leave_little_room() {
+    fn repository_bounds_cover_all_counts_with_small_tolerances() {
         let bounds = Bounds::read(&crate::guard::bounds_file()).unwrap();
         let names: Vec<&str> = bounds.counts.iter().map(|bound| bound.name.as_str()).collect();
         assert_eq!(names, crate::guard::Count::ALL.map(crate::guard::Count::name));

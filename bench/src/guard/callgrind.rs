@@ -1,5 +1,5 @@
-//! Valgrind's tool that counts instructions: how a program is run under it, set to zero, and read.
-//! Touches the process that runs under it, and the files of counts in one folder.
+//! Runs a program under callgrind, valgrind's tool that counts instructions; resets and reads its counts.
+//! Touches the process under callgrind, and the files of counts in one folder.
 
 use std::path::{Path, PathBuf};
 use std::process::{Output, Stdio};
@@ -8,13 +8,13 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use tokio::process::Command;
 
-/// An order is carried out when the process comes to it: within moments, for one that has anything to do.
+/// Timeout for a command to callgrind. The process handles commands at its next activity, usually within moments.
 const ORDER_PATIENCE: Duration = Duration::from_secs(60);
 
-/// Whether programs can be run under it here; else why not.
+/// Checks whether callgrind works here.
 ///
 /// # Errors
-/// With what it said.
+/// Its error message.
 pub async fn is_here() -> Result<()> {
     let mut command = Command::new("valgrind");
     command.args(["--tool=callgrind", "--callgrind-out-file=/dev/null", "true"]);
@@ -25,21 +25,21 @@ pub async fn is_here() -> Result<()> {
 
 /// The counts of one process.
 #[derive(Debug, Clone)]
-pub struct Counts {
+pub struct CallgrindOutput {
     folder: PathBuf,
 }
 
-impl Counts {
-    /// Those that are written into this folder.
+impl CallgrindOutput {
+    /// Counts that are written into this folder.
     #[must_use]
     pub fn new(folder: &Path) -> Self {
-        Counts { folder: folder.to_owned() }
+        CallgrindOutput { folder: folder.to_owned() }
     }
 
-    /// What the program is to be the argument of.
+    /// The command line before the program.
     #[must_use]
     pub fn launcher(&self) -> Vec<String> {
-        // The launcher of its library is one more variable, which the environment of nodes does not have.
+        // Nodes get a bare environment, so `VALGRIND_LIB` must be passed explicitly.
         let library = std::env::var("VALGRIND_LIB").map(|folder| format!("VALGRIND_LIB={folder}"));
         let mut words: Vec<String> = vec!["env".into()];
         words.extend(library);
@@ -50,18 +50,18 @@ impl Counts {
         words
     }
 
-    /// Counts from now on.
+    /// Resets the counts.
     ///
     /// # Errors
-    /// When the process does not take the order.
+    /// When the process does not handle the command.
     pub async fn zero(&self, pid: u32) -> Result<()> {
         self.order(pid, "zero").await
     }
 
-    /// Instructions since it was set to zero, which it is again.
+    /// Instructions since the last reset; resets the counts again.
     ///
     /// # Errors
-    /// When the process does not take the order, or what it wrote has no counts.
+    /// When the process does not handle the command, or the file has no counts.
     pub async fn read(&self, pid: u32) -> Result<u64> {
         let number = (1..).find(|number| !self.part(*number).exists()).unwrap_or_default();
         self.order(pid, "dump").await?;
@@ -85,7 +85,7 @@ impl Counts {
     async fn order(&self, pid: u32, order: &str) -> Result<()> {
         let mut command = Command::new("vgdb");
         command.arg(format!("--pid={pid}")).arg(format!("--vgdb-prefix={}", self.pipe()));
-        // Not woken by ptrace, which containers may forbid: the timers of a service wake it often enough.
+        // Disables waking by ptrace, which containers may forbid. The timers of a service wake it often enough.
         command.arg("--max-invoke-ms=0").arg(order);
         let output = output(command).await.with_context(|| format!("run vgdb {order}"))?;
         ensure!(output.status.success(), "vgdb {order}: {}", said(&output));
@@ -117,14 +117,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_sum_of_a_file_is_that_of_its_instructions() {
+    fn sum_of_a_counts_file_is_parsed() {
         let text = "version: 1\ncreator: callgrind-3.19.0\npid: 1\n\nevents: Ir\nsummary: 123456\n\nfn=(1) main\n1 7\n\ntotals: 123456\n";
         assert_eq!(instructions(text), Some(123_456));
         assert_eq!(instructions("events: Dr Ir\ntotals: 5 6\n"), Some(6));
     }
 
     #[test]
-    fn a_file_without_a_sum_of_instructions_has_none() {
+    fn counts_file_without_a_sum_is_refused() {
         for text in
             ["", "events: Ir\n", "summary: 5\n", "events: Dr\nsummary: 5\n", "events: Ir\nsummary: x\n"]
         {

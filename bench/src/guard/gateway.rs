@@ -1,23 +1,24 @@
-//! What is done while a gateway is counted, one thing after the other: what happens at the same time differs from run to
-//! run, and so would the counts.
+//! The operations while a gateway is counted. They run one after the other, because concurrent operations would make
+//! the counts vary.
 
 use anyhow::Result;
 use tidings_harness::{Client, Service};
 
-use super::Manner;
+use super::CountOptions;
 use super::system::{System, delivered, message};
 
-/// Members of the room of which deliveries are counted. With the sender more than 100: presence is told no more.
+/// Receivers in the room of counted deliveries. With the sender these are more than 100, so presence is off in this
+/// room.
 const RECEIVERS: usize = 100;
 const MESSAGES: usize = 300;
 const SENDS: usize = 400;
 const HANDSHAKES: usize = 200;
-/// What is done before counting begins: caches are filled, scripts are known, buffers have their size.
+/// Operations before counting begins, so that caches, scripts and buffers are warm.
 const BEFORE: usize = 50;
 
-/// Instructions of a gateway for each delivery of a message in a room, which comes from another gateway.
-pub(super) async fn deliveries(manner: &Manner) -> Result<u64> {
-    let system = System::start(Service::Gateway, 2, manner).await?;
+/// Instructions of a gateway for each delivery of a message that was sent on another gateway.
+pub(super) async fn deliveries(options: &CountOptions) -> Result<u64> {
+    let system = System::start(Service::Gateway, 2, options).await?;
     let users = people(RECEIVERS);
     let room = system.room("sender", &users).await?;
     let sender = system.join(1, "sender", &room).await?;
@@ -41,9 +42,9 @@ async fn publish(sender: &Client, receivers: &[Client], room: &str, messages: us
     Ok(())
 }
 
-/// Instructions of a gateway for each message that somebody sends, is given as a member, and told to be stored.
-pub(super) async fn sends(manner: &Manner) -> Result<u64> {
-    let system = System::start(Service::Gateway, 1, manner).await?;
+/// Instructions of a gateway for each sent message, including its delivery to the sender and the answer `stored`.
+pub(super) async fn sends(options: &CountOptions) -> Result<u64> {
+    let system = System::start(Service::Gateway, 1, options).await?;
     let room = system.room("sender", &[]).await?;
     let sender = system.join(0, "sender", &room).await?;
     publish(&sender, std::slice::from_ref(&sender), &room, BEFORE).await?;
@@ -52,9 +53,9 @@ pub(super) async fn sends(manner: &Manner) -> Result<u64> {
     system.end(SENDS).await
 }
 
-/// Instructions of a gateway for each connection of somebody who was not there before, and joins a room.
-pub(super) async fn handshakes(manner: &Manner) -> Result<u64> {
-    let system = System::start(Service::Gateway, 1, manner).await?;
+/// Instructions of a gateway for each connection of a new user who joins a room.
+pub(super) async fn handshakes(options: &CountOptions) -> Result<u64> {
+    let system = System::start(Service::Gateway, 1, options).await?;
     let users = people(BEFORE + HANDSHAKES);
     let room = system.room("owner", &users).await?;
     let (before, counted) = users.split_at(BEFORE);

@@ -1,24 +1,24 @@
-//! What is done while persistence is counted. How messages fall into batches is up to the moment; so they are all there
-//! before it may read the first.
+//! The operations while persistence is counted. All messages are appended before persistence may read the first,
+//! because otherwise the batches would vary.
 
 use anyhow::{Result, ensure};
 use serde_json::json;
 use tidings_harness::{Client, Service};
 
-use super::Manner;
+use super::CountOptions;
 use super::system::{PATIENCE, System, message};
 
-/// What is read at once is shared among the partitions, so there are rooms in most of them.
+/// Rooms; they are in most partitions, because a read is shared among the partitions.
 const ROOMS: usize = 64;
 const STORED_PER_ROOM: usize = 32;
 const PAGES: usize = 100;
-/// Messages of a page: as many as there are without a limit in the request.
+/// Messages of a page: the default limit.
 const PAGE: usize = 50;
 const PAGES_BEFORE: usize = 20;
 
-/// Instructions of persistence for each message that it stores and makes findable, many rooms at once.
-pub(super) async fn stored(manner: &Manner) -> Result<u64> {
-    let (system, sender, rooms) = start(manner, ROOMS).await?;
+/// Instructions of persistence for each message that it stores and indexes, in many rooms at once.
+pub(super) async fn stored(options: &CountOptions) -> Result<u64> {
+    let (system, sender, rooms) = start(options, ROOMS).await?;
     store(&system, &sender, &rooms, 2).await?;
     system.begin().await?;
     store(&system, &sender, &rooms, STORED_PER_ROOM).await?;
@@ -26,8 +26,8 @@ pub(super) async fn stored(manner: &Manner) -> Result<u64> {
 }
 
 /// Instructions of persistence for each page of a room's history.
-pub(super) async fn pages(manner: &Manner) -> Result<u64> {
-    let (system, sender, rooms) = start(manner, 1).await?;
+pub(super) async fn pages(options: &CountOptions) -> Result<u64> {
+    let (system, sender, rooms) = start(options, 1).await?;
     store(&system, &sender, &rooms, 2 * PAGE).await?;
     let http = system.stack.http("sender");
     let read = async |pages: usize| {
@@ -44,9 +44,9 @@ pub(super) async fn pages(manner: &Manner) -> Result<u64> {
     system.end(PAGES).await
 }
 
-/// Somebody in so many rooms, whose ids, and with them the partitions, are the same each time.
-async fn start(manner: &Manner, rooms: usize) -> Result<(System, Client, Vec<String>)> {
-    let system = System::start(Service::Persistence, 1, manner).await?;
+/// Starts a system with a user in this many rooms. The room ids, and so the partitions, are the same in each run.
+async fn start(options: &CountOptions, rooms: usize) -> Result<(System, Client, Vec<String>)> {
+    let system = System::start(Service::Persistence, 1, options).await?;
     let token = system.stack.admin_token("sender");
     let http = system.stack.http("sender").with_token(&token);
     let mut ids = Vec::with_capacity(rooms);
@@ -61,13 +61,13 @@ async fn start(manner: &Manner, rooms: usize) -> Result<(System, Client, Vec<Str
     Ok((system, sender, ids))
 }
 
-/// Has messages appended to each room while persistence stands still, and stored and findable when it goes on.
+/// Appends messages to each room while persistence is paused; then it stores and indexes them.
 async fn store(system: &System, sender: &Client, rooms: &[String], messages: usize) -> Result<()> {
     let persistence = system.stack.persistence(0);
     persistence.pause()?;
     for number in 1..=messages {
         for room in rooms {
-            // With the last one of a room all of it is stored.
+            // The last message of a room is stored after all others of the room.
             let stage = if number == messages { "stored" } else { "accepted" };
             let mut frame = message(room);
             (frame["type"], frame["ref"], frame["ack"]) =

@@ -1,4 +1,4 @@
-//! A system of which one node is counted: who uses it, and what is the same for all counts.
+//! A system with one counted node: its clients, and the settings that all counts share.
 //! Touches its own processes only.
 
 use std::time::Duration;
@@ -8,10 +8,10 @@ use serde_json::{Value, json};
 use tidings_harness::sink::Sink;
 use tidings_harness::{Client, Service, Stack, clock};
 
-use super::Manner;
-use super::callgrind::Counts;
+use super::CountOptions;
+use super::callgrind::CallgrindOutput;
 
-/// What a person does at once must not be held back, and nobody may be taken for dead because counting is slow.
+/// Rate limits must not delay a user, and slow counting must not end connections by missing heartbeats.
 const GATEWAY_SETTINGS: &[(&str, &str)] = &[
     ("TIDINGS_WORKERS", "1"),
     ("TIDINGS_HEARTBEAT_MS", "600000"),
@@ -19,29 +19,29 @@ const GATEWAY_SETTINGS: &[(&str, &str)] = &[
     ("TIDINGS_MESSAGES_BURST", "1000000"),
     ("TIDINGS_DEFLATE", "false"),
 ];
-/// Long enough for the words of one message, whatever its number.
+/// The text of messages.
 const CONTENT: &str = "Is the tea still warm, or shall I put the kettle on again before you come?";
-/// What was begun before counting, such as telling who came, has ended by then.
+/// How long to wait before counting, so that background work such as presence has ended.
 const SETTLED_AFTER: Duration = Duration::from_millis(1500);
-/// An answer of a service that runs tens of times slower than it would.
+/// Timeout for an answer of a service that runs tens of times slower than usual.
 pub(super) const PATIENCE: Duration = Duration::from_secs(30);
 
-/// A system, one node of it under callgrind.
+/// A system with one node under callgrind.
 pub struct System {
-    /// All of it. Of gateways the first is counted, if any is.
+    /// The whole system. If a gateway is counted, it is the first one.
     pub stack: Stack,
-    counts: Counts,
+    counts: CallgrindOutput,
     counted: Service,
     _collector: Option<Sink>,
 }
 
 impl System {
-    /// Starts one with so many gateways, of which the first, or the persistence node, is counted.
+    /// Starts a system with this many gateways; the first gateway or the persistence node is counted.
     ///
     /// # Errors
-    /// When something does not come up.
-    pub async fn start(counted: Service, gateways: usize, manner: &Manner) -> Result<Self> {
-        let counts = Counts::new(&manner.folder);
+    /// When something does not start.
+    pub async fn start(counted: Service, gateways: usize, options: &CountOptions) -> Result<Self> {
+        let counts = CallgrindOutput::new(&options.folder);
         let mut builder = Stack::builder()
             .gateways(gateways)
             .under(counted, 0, counts.launcher())
@@ -51,7 +51,7 @@ impl System {
             builder = builder.gateway_env(name, value);
         }
         let mut collector = None;
-        if let Some(ratio) = manner.trace_ratio {
+        if let Some(ratio) = options.trace_ratio {
             let sink = Sink::start().await?;
             builder = builder.env("TIDINGS_OTLP_ENDPOINT", sink.endpoint()).env("TIDINGS_TRACE_RATIO", ratio);
             collector = Some(sink);
@@ -59,19 +59,19 @@ impl System {
         Ok(System { stack: builder.start().await?, counts, counted, _collector: collector })
     }
 
-    /// Begins to count, once nothing is under way any more.
+    /// Waits until background work has ended, and begins to count.
     ///
     /// # Errors
-    /// When the node does not take the order.
+    /// When the node does not handle the command.
     pub async fn begin(&self) -> Result<()> {
         tokio::time::sleep(SETTLED_AFTER).await;
         self.counts.zero(self.pid()?).await
     }
 
-    /// Instructions since [`System::begin`], by how often something was done.
+    /// Instructions since [`System::begin`] per operation; `times` is the number of operations.
     ///
     /// # Errors
-    /// When the node does not tell.
+    /// When the counts cannot be read.
     pub async fn end(&self, times: usize) -> Result<u64> {
         Ok(self.counts.read(self.pid()?).await? / times as u64)
     }
@@ -84,16 +84,16 @@ impl System {
         node.pid().context("the node that is counted has ended")
     }
 
-    /// A new room of these members and of whoever is named first.
+    /// Creates a room with this owner and these members.
     ///
     /// # Errors
-    /// When it was not made.
+    /// When it was not created.
     pub async fn room(&self, owner: &str, members: &[String]) -> Result<String> {
         let members: Vec<&str> = members.iter().map(String::as_str).collect();
         self.stack.http(owner).new_room(&members).await
     }
 
-    /// Somebody on a gateway, joined to a room and caught up.
+    /// Connects a user to a gateway, joins a room and waits until it has caught up.
     ///
     /// # Errors
     /// When the gateway refuses.
@@ -104,7 +104,7 @@ impl System {
     }
 }
 
-/// A message nobody has sent before.
+/// A new message.
 #[must_use]
 pub fn message(room: &str) -> Value {
     json!({ "room": room, "client_id": clock::client_id(), "attempt": 1, "content": CONTENT })
@@ -113,7 +113,7 @@ pub fn message(room: &str) -> Value {
 /// Waits until a message was delivered to this client.
 ///
 /// # Errors
-/// When none is.
+/// When none is delivered.
 pub async fn delivered(client: &Client) -> Result<()> {
     client.wait_for("message:new", PATIENCE).await?;
     Ok(())

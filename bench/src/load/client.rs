@@ -1,4 +1,4 @@
-//! One client: its socket, where it stands in the handshake, and what is half read or half written.
+//! One client: its socket, its state in the handshake, and its partial input and output.
 
 use std::io::{self, Write};
 use std::net::SocketAddr;
@@ -7,17 +7,17 @@ use anyhow::{Context, Result};
 use mio::net::TcpStream;
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
-/// What a segment carries on Ethernet.
+/// Size of a TCP segment on Ethernet.
 const ETHERNET_MSS: u32 = 1460;
 
-/// How far a client has come.
+/// The state of a client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stage {
-    /// TCP or HTTP is under way.
+    /// Connecting by TCP or HTTP.
     Handshake,
-    /// This step of the greeting is awaited.
+    /// Waiting for this step of the greeting.
     Hello(u16),
-    /// So many rooms are still to be joined.
+    /// This many rooms must still be joined.
     Joining(u16),
     Standing,
     Ended,
@@ -30,13 +30,13 @@ pub struct Client {
     pub token: String,
     pub rooms: Vec<u32>,
     pub joins: Option<Vec<String>>,
-    /// Read, but not a whole frame yet.
+    /// Received bytes that are not a complete frame yet.
     pub partial: Vec<u8>,
-    /// To be written.
+    /// Bytes to write.
     pub pending: Vec<u8>,
     pub timed: bool,
     pub received: u64,
-    /// Newest number delivered, for whoever looks at the order.
+    /// Newest delivered seq, for the check of the order.
     pub last_seq: u64,
     pub stalled: bool,
 }
@@ -47,7 +47,7 @@ impl Client {
         let socket = Socket::new(Domain::for_address(node), Type::STREAM, Some(Protocol::TCP))?;
         if let Some(bytes) = receive_buffer {
             socket.set_recv_buffer_size(bytes)?;
-            // By the long segments of the loopback the other side would be given a send buffer of a megabyte and more.
+            // With the long segments of the loopback the other side would get a send buffer of more than a megabyte.
             socket.set_tcp_mss(ETHERNET_MSS)?;
         }
         socket.set_nonblocking(true)?;
@@ -67,11 +67,11 @@ impl Client {
 
     /// Ends it with RST.
     pub fn reset(self) {
-        // One that cannot be told so is gone already.
+        // This fails only if the socket is closed already.
         let _ = SockRef::from(&self.socket).set_linger(Some(std::time::Duration::ZERO));
     }
 
-    /// Writes what is pending. False: some of it is left.
+    /// Writes pending bytes. False: some are left.
     pub fn flush(&mut self) -> io::Result<bool> {
         let mut written = 0;
         while written < self.pending.len() {
@@ -85,7 +85,7 @@ impl Client {
         }
         self.pending.drain(..written);
         if self.pending.is_empty() {
-            // Thousands of clients hold a buffer only while they need one.
+            // Frees the buffer, because there are thousands of clients.
             self.pending = Vec::new();
         }
         Ok(self.pending.is_empty())

@@ -1,4 +1,4 @@
-//! Doing what is due, and waiting for what it brings.
+//! Sends messages when they are due, and waits for the deliveries.
 
 use std::io::Write as _;
 use std::time::{Duration, Instant};
@@ -6,22 +6,22 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 
 use super::hearing::{STAMP, STAMP_DIGITS};
-use super::tally::Counts;
+use super::tally::DeliveryCounts;
 use super::work::{Act, Due, Gate, Work};
 use super::{Load, Sent, Tally};
 
-/// How long what is still under way is waited for once nothing more is sent and nothing more comes.
+/// How long to wait for missing frames after the last one was sent or received.
 const QUIET: Duration = Duration::from_secs(2);
-/// Acts between two looks at the sockets.
+/// Acts between two checks of the sockets.
 const ACTS_PER_TURN: usize = 64;
-/// What fills a text.
+/// The filling of texts.
 const FILLING: &[u8; 64] = b"the quick brown fox jumps over the lazy dog and on it goes till ";
 
 impl Load {
-    /// Does the work, then waits until everything that was to come has come, or nothing comes any more.
+    /// Does the work, then waits until all expected frames have come, or no more come.
     ///
     /// # Errors
-    /// When epoll fails, or a server does not keep to the form.
+    /// When epoll fails, or a server sends malformed frames.
     pub fn run(&mut self, work: &Work) -> Result<Tally> {
         let begun = self.begin();
         self.may_rest = matches!(work, Work::Closed { .. });
@@ -36,9 +36,9 @@ impl Load {
                 }
             }
         }
-        // What comes later is counted, but not the time.
+        // Later frames are counted, but not the time.
         let (wall, busy) = (begun.elapsed(), self.tally.busy);
-        self.tally.in_time = Counts { delivered: self.tally.delivered, acked: self.tally.acked };
+        self.tally.in_time = DeliveryCounts { delivered: self.tally.delivered, acked: self.tally.acked };
         if !matches!(work, Work::Listen(_)) {
             self.wait_for_the_rest()?;
         }
@@ -73,7 +73,7 @@ impl Load {
         time: Duration,
     ) -> Result<()> {
         let mut turn = 0;
-        // Deliveries that have to come before the oldest message under way counts as delivered.
+        // Deliveries that must come before the oldest unfinished message counts as delivered.
         let mut owed = std::collections::VecDeque::new();
         let mut covered = 0;
         while begun.elapsed() < time {
@@ -81,7 +81,7 @@ impl Load {
             let under_way = match gate {
                 Gate::Acked => (self.tally.sent - self.tally.acked.min(self.tally.sent)) as usize,
                 Gate::Delivered => {
-                    // A message that was turned away counts as over.
+                    // A refused message counts as finished.
                     while let Some(&receivers) = owed.front()
                         && self.tally.delivered + self.tally.turned_away >= covered + receivers
                     {
@@ -104,7 +104,7 @@ impl Load {
             self.tally.busy += working.elapsed();
             self.turn(Duration::from_millis(20))?;
             if self.tally.refused > 0 {
-                // Whoever is refused is not answered: the window would close for good.
+                // A refusal is not an ack, so the window would stay closed for ever.
                 break;
             }
         }
@@ -130,7 +130,7 @@ impl Load {
         Ok(())
     }
 
-    /// Whether sends rest because the server said that it is overloaded.
+    /// Whether sends pause because the server is overloaded.
     fn is_resting(&self) -> bool {
         self.resume.is_some_and(|resume| Instant::now() < resume)
     }
@@ -162,11 +162,11 @@ impl Load {
         Ok(())
     }
 
-    /// Writes a message by the template, which was cut into pieces before.
+    /// Writes a message with the template's pieces.
     fn message(&mut self, into: &mut Vec<u8>, room: u32, characters: u16, due_us: u64) {
         let reference = self.next_reference;
         self.next_reference += 1;
-        // References of joins lie between those of two phases.
+        // The references of joins are between those of two phases.
         let receivers = u64::from(self.rooms[room as usize].hearing);
         self.sends.resize((reference - self.first_reference) as usize, None);
         self.sends.push(Some(Sent { due_us, receivers }));
@@ -200,7 +200,7 @@ impl Load {
         let reference = self.next_reference.to_string();
         let values = [("room", room), ("seq", &seq), ("status", status), ("ref", &reference)];
         into.extend_from_slice(crate::dialect::fill(template, &values).as_bytes());
-        // Nothing to mark as read yet.
+        // There is nothing to mark as read yet.
         !(template.contains("{seq}") && seq == "0")
     }
 }
@@ -214,7 +214,7 @@ pub(super) enum Piece {
     Content,
 }
 
-/// Cuts the template of messages, so that sending fills it without searching.
+/// Cuts the template of messages into pieces, so that sending does not have to search in it.
 pub(super) fn pieces(template: &str) -> Vec<Piece> {
     let names = ["{ref}", "{room}", "{client_id}", "{text}"];
     let mut pieces = Vec::new();

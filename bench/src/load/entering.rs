@@ -1,4 +1,4 @@
-//! Connecting: TCP, HTTP upgrade, greeting, joins; so many at once, until all stand.
+//! Connects clients: TCP, HTTP upgrade, greeting, joins; a limited number at once.
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -15,10 +15,10 @@ use crate::dialect::fill;
 const HEAD_LIMIT: usize = 16 * 1024;
 
 impl Load {
-    /// Connects everybody and has them join, `at_once` at a time. What is delivered meanwhile is counted too.
+    /// Connects all users and joins their rooms, `at_once` at a time. Deliveries in the meantime are counted too.
     ///
     /// # Errors
-    /// When somebody is refused or ends, or not all stand in time.
+    /// When a client is refused or disconnected, or not all are connected in time.
     pub fn enter(&mut self, people: Vec<Person>, at_once: usize, patience: Duration) -> Result<Tally> {
         let begun = self.begin();
         let wanted = self.standing() + people.len();
@@ -91,7 +91,7 @@ impl Load {
         request
     }
 
-    /// Reads the answer to the upgrade. Returns how much of `bytes` it took; `None`: not all of it is there.
+    /// Parses the answer to the upgrade. Returns the number of used bytes; `None`: incomplete.
     pub(super) fn upgraded(&mut self, number: usize, bytes: &[u8]) -> Result<Option<usize>> {
         let Some(end) = memchr::memmem::find(bytes, b"\r\n\r\n") else {
             ensure!(bytes.len() < HEAD_LIMIT, "the handshake's answer is too long");
@@ -103,7 +103,7 @@ impl Load {
         Ok(Some(end + 4))
     }
 
-    /// A text frame for somebody who does not stand yet.
+    /// Handles a text frame of a client that is still connecting.
     pub(super) fn entering(&mut self, number: usize, payload: &[u8]) -> Result<()> {
         match self.clients[number].stage {
             Stage::Hello(step) => {
@@ -126,7 +126,7 @@ impl Load {
         Ok(())
     }
 
-    /// Sends what the present step says; after the last one, the joins.
+    /// Sends the frame of the current step; after the last step, the joins.
     fn greet(&mut self, number: usize) -> Result<()> {
         let Stage::Hello(step) = self.clients[number].stage else { return Ok(()) };
         if let Some(step) = self.dialect.hello.get(usize::from(step)) {
@@ -168,7 +168,7 @@ impl Load {
         let client = &mut self.clients[number];
         if client.stage == Stage::Joining(0) {
             client.stage = Stage::Standing;
-            // Needed no more, and held ten thousand times.
+            // Not needed any more, and there are ten thousand of them.
             client.token = String::new();
             self.clients_standing += 1;
             for room in &client.rooms {
@@ -181,7 +181,7 @@ impl Load {
     pub(super) fn say(&mut self, number: usize, payload: &[u8]) -> Result<()> {
         let client = &mut self.clients[number];
         frames::write(&mut client.pending, opcode::TEXT, payload);
-        // What the socket does not take now goes when epoll says so.
+        // The rest is written when epoll reports that the socket is writable.
         client.flush()?;
         Ok(())
     }

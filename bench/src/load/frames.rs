@@ -1,4 +1,4 @@
-//! As much of RFC 6455 as a client needs that trusts its server: masked frames out, frames in.
+//! The part of RFC 6455 that a client needs if it trusts its server: writes masked frames, reads frames.
 
 /// Opcodes (RFC 6455, 5.2).
 pub mod opcode {
@@ -8,7 +8,7 @@ pub mod opcode {
     pub const PONG: u8 = 0xa;
 }
 
-/// Appends a whole frame. Masked with zeros: that costs a server the same, and us nothing.
+/// Appends a complete frame. The mask is zero, which costs the server as much as any mask, and us nothing.
 pub fn write(into: &mut Vec<u8>, opcode: u8, payload: &[u8]) {
     into.push(0x80 | opcode);
     match payload.len() {
@@ -26,7 +26,7 @@ pub fn write(into: &mut Vec<u8>, opcode: u8, payload: &[u8]) {
     into.extend_from_slice(payload);
 }
 
-/// The first frame of what was read, and its length with its head; `None`: not all of it is there.
+/// The first frame and its length with its head; `None`: incomplete.
 pub fn read(bytes: &[u8]) -> Option<(u8, &[u8], usize)> {
     let (&first, &second) = (bytes.first()?, bytes.get(1)?);
     let (start, length): (usize, usize) = match second & 0x7f {
@@ -43,11 +43,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn frames_of_any_length_are_read_whole_or_not_at_all() {
+    fn frame_of_any_length_is_read_only_when_complete() {
         for length in [0, 1, 125, 126, 127, 65_535, 65_536, 70_000] {
             let mut masked = Vec::new();
             write(&mut masked, opcode::TEXT, &vec![b'x'; length]);
-            // As a server sends it: without the mask.
+            // A server sends it without the mask.
             let head = masked.len() - length - 4;
             let mut sent = masked[..head].to_vec();
             sent[1] &= 0x7f;

@@ -1,4 +1,4 @@
-//! What comes from the servers: frames, counted and told apart by how they begin.
+//! Handles frames from the servers: counts them, and distinguishes them by their beginning.
 
 use std::io::{ErrorKind, Read};
 use std::time::Instant;
@@ -9,7 +9,7 @@ use super::client::Stage;
 use super::frames::{self, opcode};
 use super::{FIRST_PAUSE, LONGEST_PAUSE, Load, Sent, Tally};
 
-/// What stands before the stamp in a text: microseconds since the generator's zero, when the message was due.
+/// The text before the timestamp in a message: when it was due, in microseconds since the generator's zero.
 pub(super) const STAMP: &[u8] = b"due=";
 pub(super) const STAMP_DIGITS: usize = 12;
 
@@ -66,14 +66,14 @@ impl Load {
             } else {
                 client.partial = Vec::new();
             }
-            // Less than there was place for: the socket is empty, and epoll tells of more.
+            // The buffer was not filled, so the socket is empty, and epoll will report more data.
             if filled < buffer.len() {
                 return Ok(());
             }
         }
     }
 
-    /// Acts on all whole frames; how much they took.
+    /// Handles all complete frames; returns their length.
     fn take(&mut self, number: usize, bytes: &[u8]) -> Result<usize> {
         let mut used = 0;
         if self.clients[number].stage == Stage::Handshake {
@@ -89,7 +89,7 @@ impl Load {
                 opcode::PING => {
                     let client = &mut self.clients[number];
                     frames::write(&mut client.pending, opcode::PONG, payload);
-                    // What cannot be written now goes when it can.
+                    // The rest is written when the socket is writable.
                     if client.flush().is_err() {
                         self.ended(number, 0);
                         return Ok(used);
@@ -167,7 +167,7 @@ impl Load {
         {
             let due = number_at(&payload[at + STAMP.len()..]);
             let now = self.now_us();
-            // Of an earlier phase: not what is measured here.
+            // A message of an earlier phase is not counted.
             if due >= self.phase_us {
                 Tally::record(&mut self.tally.delivery, now.saturating_sub(due));
             }
@@ -183,14 +183,14 @@ impl Load {
         }
     }
 
-    /// The send of a reference of this phase.
+    /// The sent message with this reference, in this phase.
     fn sent(&mut self, reference: u64) -> Option<&mut Option<Sent>> {
         let at = reference.checked_sub(self.first_reference)?;
         self.sends.get_mut(usize::try_from(at).ok()?)
     }
 
-    /// Whether the server refused a send of this phase because it is overloaded, and no schedule says when sends are due.
-    /// The message then counts as never sent, and sends rest for a while, longer after each further refusal.
+    /// Whether the server refused a send of this phase because it is overloaded, and there is no schedule. Then the
+    /// message counts as never sent, and sends pause for a while, longer after each further refusal.
     fn backs_off(&mut self, payload: &[u8]) -> bool {
         let Some(overload) = self.dialect.overload.as_ref().filter(|_| self.may_rest) else { return false };
         if memchr::memmem::find(payload, overload.sign.as_bytes()).is_none() {
@@ -198,14 +198,14 @@ impl Load {
         }
         let reference = memchr::memmem::find(payload, overload.before_ref.as_bytes())
             .map(|at| number_at(&payload[at + overload.before_ref.len()..]));
-        // Each is taken back once.
+        // Each send is taken back only once.
         let sent = reference.and_then(|reference| self.sent(reference)).and_then(Option::take);
         let Some(sent) = sent else { return false };
         self.tally.sent -= 1;
         self.tally.expected -= sent.receivers;
         self.tally.turned_away += sent.receivers;
         self.tally.overloads += 1;
-        // The refusals of one burst are one reason to rest.
+        // The refusals of one burst cause only one pause.
         if self.resume.is_none_or(|resume| resume < Instant::now()) {
             self.resume = Some(Instant::now() + self.pause);
             self.pause = (2 * self.pause).min(LONGEST_PAUSE);
@@ -213,7 +213,7 @@ impl Load {
         true
     }
 
-    /// A connection is no more.
+    /// Handles the end of a connection.
     pub(super) fn ended(&mut self, number: usize, code: u16) {
         let client = &mut self.clients[number];
         *self.tally.closed.entry(code).or_default() += 1;
@@ -226,12 +226,12 @@ impl Load {
             }
         }
         client.stage = Stage::Ended;
-        // The socket stays in its place, shut: numbers of clients do not change.
+        // The closed socket stays in the list, so that the numbers of clients do not change.
         let _ = client.socket.shutdown(std::net::Shutdown::Both);
     }
 }
 
-/// The digits at the beginning.
+/// The number at the beginning.
 fn number_at(bytes: &[u8]) -> u64 {
     let digits = bytes.iter().take_while(|byte| byte.is_ascii_digit());
     digits.fold(0, |number, digit| number.wrapping_mul(10).wrapping_add(u64::from(digit - b'0')))

@@ -1,18 +1,18 @@
-//! What the load generator has seen in one phase, and how busy it was itself.
+//! The results of the load generator in one phase, and how busy it was.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use hdrhistogram::Histogram;
 
-/// Latencies are counted up to here, microseconds; what is longer counts as this.
+/// Longest latency, in microseconds; longer ones count as this.
 const LONGEST_US: u64 = 120_000_000;
-/// Above this share of its thread's time the generator may be what limits the figures.
+/// Above this share of busy time the generator itself may limit the figures.
 const BUSY: f64 = 0.85;
 
-/// What has come so far.
+/// Received frames.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Counts {
+pub struct DeliveryCounts {
     pub delivered: u64,
     pub acked: u64,
 }
@@ -22,19 +22,19 @@ pub struct Counts {
 pub struct Tally {
     /// Messages that were sent.
     pub sent: u64,
-    /// Messages that were to be delivered: one for each who is in the room.
+    /// Expected deliveries: one for each client in the room of a message.
     pub expected: u64,
     /// Messages that were delivered.
     pub delivered: u64,
     /// Sends that were answered.
     pub acked: u64,
-    /// Of both, those that came while the work was done: what a rate is made of.
-    pub in_time: Counts,
-    /// Refusals, but those of an overloaded server.
+    /// Deliveries and acks during the work; rates are computed from these.
+    pub in_time: DeliveryCounts,
+    /// Refusals, except those because of overload.
     pub refused: u64,
     /// Sends that an overloaded server refused; they count as never sent, and the generator backed off.
     pub overloads: u64,
-    /// Deliveries that these sends would have made.
+    /// Deliveries that these sends would have caused.
     pub turned_away: u64,
     /// The first refusal.
     pub refusal: Option<String>,
@@ -46,13 +46,13 @@ pub struct Tally {
     pub bytes: u64,
     /// Connections that ended, by close code (0: without one).
     pub closed: BTreeMap<u16, u64>,
-    /// From the moment a message was due until it was delivered, microseconds.
+    /// Time from when a message was due to its delivery, in microseconds.
     pub delivery: Histogram<u64>,
-    /// From the moment a message was due until its sender was answered, microseconds.
+    /// Time from when a message was due to its ack, in microseconds.
     pub ack: Histogram<u64>,
-    /// How long it took.
+    /// Duration of the phase.
     pub wall: Duration,
-    /// Time the generator did not wait.
+    /// Time in which the generator did not wait.
     pub busy: Duration,
 }
 
@@ -65,7 +65,7 @@ impl Default for Tally {
             expected: 0,
             delivered: 0,
             acked: 0,
-            in_time: Counts::default(),
+            in_time: DeliveryCounts::default(),
             refused: 0,
             overloads: 0,
             turned_away: 0,
@@ -83,25 +83,25 @@ impl Default for Tally {
 }
 
 impl Tally {
-    /// Milliseconds at a quantile of the deliveries.
+    /// A quantile of the delivery latency, in milliseconds.
     #[must_use]
     pub fn delivery_ms(&self, quantile: f64) -> f64 {
         self.delivery.value_at_quantile(quantile) as f64 / 1000.0
     }
 
-    /// Milliseconds at a quantile of the answers.
+    /// A quantile of the ack latency, in milliseconds.
     #[must_use]
     pub fn ack_ms(&self, quantile: f64) -> f64 {
         self.ack.value_at_quantile(quantile) as f64 / 1000.0
     }
 
-    /// Share of the time in which the generator worked.
+    /// Share of busy time.
     #[must_use]
     pub fn busy_share(&self) -> f64 {
         self.busy.as_secs_f64() / self.wall.as_secs_f64().max(1e-9)
     }
 
-    /// Whether the generator may have been what limited this.
+    /// Whether the generator may have limited these figures.
     #[must_use]
     pub fn is_limited_by_us(&self) -> bool {
         self.busy_share() > BUSY

@@ -1,11 +1,11 @@
-//! What the load generator is told to do.
+//! The orders to the load generator.
 
 use std::time::Duration;
 
 /// Something one client does in one room (by its number among all rooms).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Act {
-    /// Sends a message of so many characters.
+    /// Sends a message of this many characters.
     Send {
         room: u32,
         characters: u16,
@@ -20,7 +20,7 @@ pub enum Act {
     Away,
 }
 
-/// An act that is due so long after the beginning, whatever has become of those before.
+/// An act that is due at a time after the beginning, whether earlier acts have finished or not.
 #[derive(Debug, Clone, Copy)]
 pub struct Due {
     pub at: Duration,
@@ -28,12 +28,12 @@ pub struct Due {
     pub act: Act,
 }
 
-/// What lets the next message go in a closed loop.
+/// When the next message may be sent in a closed loop.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Gate {
-    /// An earlier one was answered.
+    /// An earlier one was acked.
     Acked,
-    /// An earlier one has reached everybody in its room.
+    /// An earlier one was delivered to everybody in its room.
     Delivered,
 }
 
@@ -42,9 +42,9 @@ pub enum Gate {
 pub enum Work {
     /// Open loop, in order of time. Latency counts from the moment an act was due.
     Open(Vec<Due>),
-    /// Closed loop: `window` messages are under way at any time, sent in turn by these clients to these rooms.
+    /// Closed loop: `window` messages are unfinished at any time, sent in turn by these clients to these rooms.
     Closed { senders: Vec<(u32, u32)>, characters: u16, window: usize, gate: Gate, time: Duration },
-    /// Listens only.
+    /// Only receives.
     Listen(Duration),
 }
 

@@ -1,6 +1,5 @@
-//! What the Node servers are made of: installed once, by the versions of `bench/peers/package-lock.json`, into a folder of
-//! the bench's own (`bench/peers` of `TIDINGS_DEV_DIR`, or of `.dev`). The files are part of this program, so that it
-//! works wherever it lies.
+//! Installs the Node.js servers once, with the versions of `bench/peers/package-lock.json`, into `bench/peers` of
+//! `TIDINGS_DEV_DIR` or `.dev`. Their files are part of this program, so that it works from any folder.
 
 use std::ffi::OsString;
 use std::fs::{self, File};
@@ -10,7 +9,7 @@ use std::process::Command;
 use anyhow::{Context, Result, bail, ensure};
 use sha1::{Digest, Sha1};
 
-/// What is installed: names in the folder, and texts.
+/// The installed files: names and texts.
 const FILES: &[(&str, &str)] = &[
     (".npmrc", include_str!("../../peers/.npmrc")),
     ("package.json", include_str!("../../peers/package.json")),
@@ -23,18 +22,18 @@ const FILES: &[(&str, &str)] = &[
 
 const OLDEST_NODE: u32 = 20;
 
-/// Says that all is there, and of which files it was made.
+/// File that marks a complete installation, with the hash of its files.
 const STAMP: &str = "installed";
 
-/// Installs what is missing; where the servers lie.
+/// Installs the servers if needed; returns their folder.
 ///
 /// # Errors
-/// When Node.js 20 or npm is missing, or the packages cannot be had.
+/// When Node.js 20 or npm is missing, or the packages cannot be downloaded.
 pub async fn installed() -> Result<PathBuf> {
     tokio::task::spawn_blocking(|| install_in(&folder()?)).await?
 }
 
-/// Where the servers lie, if they were installed.
+/// The folder of the servers, if they are installed.
 #[must_use]
 pub fn present() -> Option<PathBuf> {
     folder().ok().filter(|folder| folder.join(STAMP).exists())
@@ -55,7 +54,7 @@ pub fn node_version() -> Result<String> {
     Ok(version)
 }
 
-/// The versions of packages that were asked for, by name; all that they need is held by the lock.
+/// The required versions of packages, by name. The lock file fixes their dependencies.
 #[must_use]
 pub fn packages() -> Vec<(String, String)> {
     let manifest: serde_json::Value =
@@ -74,7 +73,7 @@ fn folder() -> Result<PathBuf> {
 fn install_in(folder: &Path) -> Result<PathBuf> {
     node_version()?;
     fs::create_dir_all(folder).with_context(|| format!("make {}", folder.display()))?;
-    // Another process may install at the same time. Given back when it is closed.
+    // Another process may install at the same time. Closing the file releases the lock.
     let lock = File::create(folder.join("lock"))?;
     lock.lock().context("wait for whoever installs")?;
     let wanted = hash();
@@ -117,7 +116,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn packages_are_named_by_exact_versions_and_the_lock_names_no_registry() {
+    fn packages_have_exact_versions_and_the_lock_no_registry() {
         let packages = packages();
         assert!(packages.iter().any(|(name, _)| name == "socket.io"));
         for (name, version) in packages {

@@ -1,5 +1,5 @@
-//! What people would otherwise use: a chat server with Socket.IO; and what bounds any server here: Node's `ws`, actix-ws,
-//! bare write(2). Each is started as child processes that end with us.
+//! The alternatives: a chat server with Socket.IO; and lower bounds for any server: Node's `ws`, actix-ws, and plain
+//! write(2). Each is started as child processes that end with us.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -26,7 +26,7 @@ pub mod write_limit;
 
 const READY_PATIENCE: Duration = Duration::from_secs(30);
 
-/// A server that is not ours.
+/// A server other than Tidings.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Other {
     /// Socket.IO 4: between nodes with its Redis adapter, stored in PostgreSQL.
@@ -35,17 +35,17 @@ pub enum Other {
     Ws,
     /// Raw fan-out with actix-ws.
     ActixWs,
-    /// Raw fan-out with nothing but write(2).
+    /// Raw fan-out with only write(2).
     WriteLimit,
-    /// One that somebody else has started, described by a JSON file:
+    /// A server that is already running, described by a JSON file:
     /// `{"url": "ws://127.0.0.1:PORT", "pids": […]?, "jwt_secret": "…"?, "dialect": {…}}`.
     Described(PathBuf),
 }
 
-/// What the server that a file describes is called.
+/// The name of the server in a description file.
 ///
 /// # Errors
-/// When the file cannot be read, or describes none.
+/// When the file cannot be read, or is malformed.
 pub fn name_of(file: &Path) -> Result<String> {
     described::name_of(file)
 }
@@ -53,7 +53,7 @@ pub fn name_of(file: &Path) -> Result<String> {
 /// Starts it.
 ///
 /// # Errors
-/// When something does not come up, or it has no such setting.
+/// When something does not start, or the server does not support the setting.
 pub async fn start(other: &Other, setting: &Setting) -> Result<Running> {
     let one = |name: &str| -> Result<()> {
         ensure!(setting.nodes <= 1 && !setting.stored, "{name} is one node, and stores nothing");
@@ -84,7 +84,7 @@ pub async fn start(other: &Other, setting: &Setting) -> Result<Running> {
     }
 }
 
-/// Starts Socket.IO; with its database, if messages are stored. PostgreSQL and Redis are as durable as ours.
+/// Starts Socket.IO; with a database if messages are stored. PostgreSQL and Redis are as durable as with Tidings.
 ///
 /// # Errors
 /// When something does not come up.
@@ -112,7 +112,7 @@ pub async fn start_socketio(setting: &Setting) -> Result<(Running, Option<Arc<Da
         add("postgres", server.pid())?;
         database = Some(made);
     }
-    // In the order they end: nodes first, then what they lean on, the folder with the logs last.
+    // Dropped in this order: nodes first, then their dependencies, the folder with the logs last.
     let mut kept: Vec<Box<dyn Send>> = Vec::new();
     let mut nodes = Vec::new();
     for number in 0..setting.nodes.max(1) {
@@ -134,7 +134,7 @@ pub async fn start_socketio(setting: &Setting) -> Result<(Running, Option<Arc<Da
     Ok((Running { nodes, dialect, processes, jwt_secret, kept }, database))
 }
 
-/// One process, and nothing beside it.
+/// A server that is one process.
 struct Server {
     name: &'static str,
     dialect: &'static str,
@@ -155,7 +155,7 @@ impl Server {
     }
 }
 
-/// Starts a process and waits until it says where it listens.
+/// Starts a process and waits until it prints its address.
 async fn up(
     name: &str,
     folder: &Path,
@@ -172,7 +172,7 @@ async fn up(
 /// The address of the line `listening 127.0.0.1:PORT`.
 fn said(log: &Path) -> Option<SocketAddr> {
     let log = std::fs::read_to_string(log).ok()?;
-    // A line that is not whole may end in half of a port.
+    // An incomplete line may end within the port.
     let mut lines = log.split_inclusive('\n').filter_map(|line| line.strip_suffix('\n'));
     lines.find_map(|line| line.strip_prefix("listening ")?.parse().ok())
 }
@@ -183,7 +183,8 @@ fn node_command(scripts: &Path, script: &str) -> Command {
     command
 }
 
-/// Of our settings only what programs need: a `REDIS_URL` or `NODE_OPTIONS` of ours would change what is measured.
+/// Passes only the environment that programs need: a `REDIS_URL` or `NODE_OPTIONS` of ours would change the
+/// measurement.
 fn bare_environment(mut command: Command) -> Command {
     command.env_clear();
     for name in ["PATH", "HOME", "TMPDIR", "LD_LIBRARY_PATH"] {

@@ -1,4 +1,4 @@
-//! Tidings itself: gateways and persistence of the release build with a Redis and a PostgreSQL of their own.
+//! Tidings itself: gateways and persistence of the release build, with their own Redis and PostgreSQL.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use super::{Running, Setting};
 use crate::dialect::{Dialect, Overload, Step};
 use crate::processes::Process;
 
-/// Limits on what one user may do are lifted: here a few connections send what thousands of people would.
+/// Raised limits per user, because here a few connections send as much as thousands of users.
 const LIFTED: &[(&str, u32)] = &[
     ("TIDINGS_MESSAGES_PER_SECOND", 1_000_000),
     ("TIDINGS_MESSAGES_BURST", 1_000_000),
@@ -25,13 +25,13 @@ const LIFTED: &[(&str, u32)] = &[
     ("TIDINGS_FRAMES_BURST", 1_000_000),
 ];
 
-/// The name that figures of the gateways carry.
+/// The name of the gateways in figures.
 pub const GATEWAY: &str = "gateway";
 
-/// What PostgreSQL is told besides, for every server that stores messages here.
+/// Additional settings of PostgreSQL, for every server that stores messages.
 pub const POSTGRES_SETTINGS: &str = "shared_preload_libraries = 'pg_stat_statements'\n";
 
-/// Starts one persistence node and as many gateways as asked for.
+/// Starts one persistence node and the requested number of gateways.
 ///
 /// # Errors
 /// When something does not come up.
@@ -74,7 +74,7 @@ pub async fn start(setting: &Setting, settings: &[(&str, String)]) -> Result<(Ru
     Ok((running, stack))
 }
 
-/// Our frames, by docs/PROTOCOL.md.
+/// The frames of docs/PROTOCOL.md.
 #[must_use]
 pub fn dialect() -> Dialect {
     let frame = |value: serde_json::Value| value.to_string();
@@ -87,7 +87,7 @@ pub fn dialect() -> Dialect {
             send: Some(frame(json!({ "type": "room:join", "room": "{room}", "ref": "join" }))),
             until: r#"{"type":"room:caught_up""#.into(),
         }),
-        // By hand: the number is not put in quotes twice, and the order is that of a client that writes well.
+        // Written by hand, so that the order of fields is that of a good client.
         send: r#"{"type":"message:send","ref":"{ref}","room":"{room}","client_id":"{client_id}","attempt":1,"content":"{text}"}"#
             .into(),
         delivery: r#"{"type":"message:new""#.into(),

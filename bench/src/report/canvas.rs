@@ -1,5 +1,5 @@
-//! A picture of 900 by 480 in pixels: plotters' SVG backend, with what every plot looks like.
-//! Fonts are the viewer's: text is written as text, and its width here is a guess.
+//! A picture of 900 by 480 pixels: plotters' SVG backend, with the common style of all plots.
+//! The viewer chooses the font, so the width of text is only estimated.
 
 use anyhow::{Result, anyhow};
 use plotters::coord::Shift;
@@ -13,24 +13,24 @@ use plotters::style::{Color, FontStyle};
 pub(super) const WIDTH: i32 = 900;
 pub(super) const HEIGHT: i32 = 480;
 
-/// Its own ground, so that it can be read on a dark page as well.
+/// A background colour, so that the picture is readable on a dark page as well.
 const GROUND: RGBColor = RGBColor(253, 253, 251);
 const FRAME: RGBColor = RGBColor(222, 222, 216);
 pub(super) const INK: RGBColor = RGBColor(34, 38, 43);
 pub(super) const SOFT: RGBColor = RGBColor(98, 104, 112);
 pub(super) const GRID: RGBColor = RGBColor(230, 230, 225);
 
-/// Which way a text runs from its place.
+/// The direction of a text from its position.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Side {
     Left,
     Center,
     Right,
-    /// From bottom to top, beginning at its place.
+    /// From bottom to top, beginning at its position.
     Upwards,
 }
 
-/// How a text is written.
+/// The style of a text.
 #[derive(Clone, Copy)]
 pub(super) struct Pen {
     pub size: f64,
@@ -41,7 +41,7 @@ pub(super) struct Pen {
 pub(super) struct Canvas<'a>(DrawingArea<SVGBackend<'a>, Shift>);
 
 impl<'a> Canvas<'a> {
-    /// Draws into `svg`, which is whole when `draw` has returned.
+    /// Draws a picture; returns the SVG.
     pub(super) fn paint(draw: impl FnOnce(&Canvas<'_>) -> Result<()>) -> Result<String> {
         let mut svg = String::new();
         {
@@ -71,9 +71,9 @@ impl<'a> Canvas<'a> {
         self.0.draw(&(EmptyElement::at(at) + Circle::new((0, 0), 6, color.filled()))).map_err(failed)
     }
 
-    /// Its middle line, or where it begins when it runs upwards, is at `at`.
+    /// Writes a text. `at` is on its middle line, or at its beginning if it runs upwards.
     pub(super) fn text(&self, text: &str, at: (i32, i32), side: Side, pen: Pen) -> Result<()> {
-        // The backend takes sizes for those of a line, and divides by this to come to the font's.
+        // The backend interprets the size as that of a line, and divides by this to get that of the font.
         let font = ("sans-serif", pen.size * 1.24).into_font();
         let font = if pen.bold { font.style(FontStyle::Bold) } else { font };
         let font = if side == Side::Upwards { font.transform(FontTransform::Rotate270) } else { font };
@@ -87,12 +87,12 @@ impl<'a> Canvas<'a> {
     }
 }
 
-/// How wide a text of this size is likely to be.
+/// The estimated width of a text of this size.
 pub(super) fn width_of(text: &str, size: f64) -> f64 {
     text.chars().count() as f64 * size * 0.56
 }
 
-/// Breaks a text between words into lines that are likely to be no wider than this.
+/// Breaks a text between words into lines of at most this estimated width.
 pub(super) fn wrapped(text: &str, size: f64, width: f64) -> Vec<String> {
     let mut lines: Vec<String> = Vec::new();
     for word in text.split_whitespace() {

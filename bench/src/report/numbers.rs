@@ -1,8 +1,8 @@
-//! Numbers as people read them, and what is said of a target.
+//! Formats numbers and targets for humans.
 
 use crate::results::{Bound, Figure, Target};
 
-/// Three digits that count, thousands in groups; `–` for what was not measured.
+/// Three significant digits, with grouped thousands; `–` if it was not measured.
 #[must_use]
 pub fn number(value: f64) -> String {
     let size = value.abs();
@@ -12,7 +12,7 @@ pub fn number(value: f64) -> String {
     if size >= 999.5 {
         return grouped(value);
     }
-    // Rounded up to the next power of ten it has one digit less behind the point.
+    // A number that is rounded up to the next power of ten has one decimal less.
     let decimals = match size {
         _ if size >= 99.95 || size == 0.0 => 0,
         _ if size >= 9.995 => 1,
@@ -34,7 +34,7 @@ fn grouped(value: f64) -> String {
     if value < 0.0 { format!("-{text}") } else { text }
 }
 
-/// The median, with the range of more than one sample.
+/// The median, with the range if there are several samples.
 pub(super) fn spread(figure: &Figure) -> String {
     let (least, most) = figure.range();
     match figure.samples.len() {
@@ -43,7 +43,7 @@ pub(super) fn spread(figure: &Figure) -> String {
     }
 }
 
-/// What is asked for, such as `at most 1.50`.
+/// The limit of a target, such as `at most 1.50`.
 pub(super) fn bound(target: &Target) -> String {
     let words = match target.bound {
         Bound::AtMost => "at most",
@@ -52,7 +52,7 @@ pub(super) fn bound(target: &Target) -> String {
     format!("{words} {}", number(target.limit))
 }
 
-/// `met`, or by how much of the limit it was missed.
+/// `met`, or by which share of the limit it was missed.
 pub(super) fn verdict(target: &Target) -> String {
     if target.value.is_nan() {
         return "NOT MEASURED".to_owned();

@@ -1,4 +1,4 @@
-//! The part of docs/BENCHMARKS.md that a run writes. What stands outside of its marks is left as it is.
+//! The generated part of docs/BENCHMARKS.md. The text outside of its marks does not change.
 
 use std::fmt::Write;
 
@@ -40,8 +40,7 @@ const LIMITS: &str = "\
   services, anything over TLS, clusters of several machines, and settings that an expert of another server would choose.
 ";
 
-/// The part of the page that is made from results, with its marks; pictures are linked from `plots`, a folder as seen
-/// from the page.
+/// The generated part of the page, with its marks; `plots` is the folder of pictures, relative to the page.
 #[must_use]
 pub fn page(results: &Results, plots: &str) -> String {
     let mut text = format!("{BEGIN}\n\n{INTRO}\n## Machine\n\n| what | which |\n| --- | --- |\n");
@@ -98,10 +97,10 @@ fn write_scenario(text: &mut String, scenario: &Scenario, plots: &str) {
     }
 }
 
-/// Puts the generated part into a page, in place of the one that is there, or at its end.
+/// Replaces the generated part of a page, or appends it.
 ///
 /// # Errors
-/// When the page has one mark without the other, or a mark twice: it would not be known what is whose.
+/// When the page has one mark without the other, or a mark twice, so that the part is ambiguous.
 pub fn put_into(existing: &str, generated: &str) -> Result<String> {
     let count = |mark: &str| existing.matches(mark).count();
     match (count(BEGIN), count(END)) {
@@ -117,12 +116,12 @@ pub fn put_into(existing: &str, generated: &str) -> Result<String> {
     }
 }
 
-/// What a cell of a table may hold.
+/// Escapes the text of a table cell.
 fn cell(text: &str) -> String {
     text.replace('|', "\\|").replace('\n', " ")
 }
 
-/// What a heading is linked by.
+/// The anchor of a heading.
 fn anchor(heading: &str) -> String {
     let kept = heading.chars().filter(|c| c.is_alphanumeric() || matches!(c, ' ' | '-' | '_'));
     kept.collect::<String>().to_lowercase().replace(' ', "-")

@@ -1,5 +1,5 @@
-//! Pictures of figures: bars in groups by setting, one colour for each subject over all pictures, ours the same
-//! strong one always.
+//! Pictures of figures: bars in groups by setting. Each subject has the same colour in all pictures, and Tidings always
+//! has the same strong colour.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -16,7 +16,7 @@ mod axis;
 
 const OURS: &str = "Tidings";
 const OUR_COLOR: RGBColor = RGBColor(0, 84, 184);
-/// Told apart also by who does not see all colours; none near ours.
+/// Colours that colour-blind readers can distinguish; none is near that of Tidings.
 const COLORS: [RGBColor; 8] = [
     RGBColor(230, 159, 0),
     RGBColor(138, 141, 145),
@@ -63,7 +63,7 @@ pub(super) fn file_name(scenario: &Scenario, plot: &Plot) -> String {
     format!("{}-{}.svg", scenario.name, plot.name)
 }
 
-/// Whether anything of it was measured.
+/// Whether any of its figures was measured.
 pub(super) fn is_drawn(scenario: &Scenario, plot: &Plot) -> bool {
     groups(scenario, plot).iter().any(|group| group.bars.iter().any(|(_, figure)| is_bar(figure, plot)))
 }
@@ -73,7 +73,7 @@ fn is_bar(figure: &Figure, plot: &Plot) -> bool {
     median.is_finite() && (!plot.logarithmic || median > 0.0)
 }
 
-/// By the order of names, so that all pictures of a run agree.
+/// Colours in the order of names, so that all pictures of a run agree.
 pub(super) fn colors(results: &Results) -> BTreeMap<String, RGBColor> {
     let rows = results.scenarios.iter().flat_map(|scenario| &scenario.rows);
     let others: BTreeSet<&str> = rows.map(|row| row.subject.as_str()).filter(|name| *name != OURS).collect();
@@ -81,7 +81,7 @@ pub(super) fn colors(results: &Results) -> BTreeMap<String, RGBColor> {
     others.chain([(OURS, OUR_COLOR)]).map(|(name, color)| (name.to_owned(), color)).collect()
 }
 
-/// Bars of one setting.
+/// The bars of one setting.
 struct Group<'a> {
     setting: &'a str,
     bars: Vec<(&'a str, &'a Figure)>,
@@ -108,12 +108,12 @@ fn picture(scenario: &Scenario, plot: &Plot, colors: &BTreeMap<String, RGBColor>
     let slot = f64::from(RIGHT - LEFT) / groups.len().max(1) as f64;
     let labels = Labels::of(&groups, slot);
     let values = drawn.iter().flat_map(|figure| [figure.median(), figure.range().0, figure.range().1]);
-    // Bars are as wide in all groups; a lone one as wide as its group would be a block.
+    // All bars have the same width; a single bar as wide as its group would look like a block.
     let most = groups.iter().map(|group| group.bars.len()).max().unwrap_or(1);
     let width = (slot * 0.8 / most as f64).min(72.0);
     let fits = |figure: &&Figure| width_of(&number(figure.median()), VALUE.size) <= width + 6.0;
     let upright = most == 1 || drawn.iter().all(fits);
-    // Values that run upwards have room above the highest bar.
+    // Values that run upwards need space above the highest bar.
     let top = if upright { TOP } else { TOP + 36 };
     let axis = Axis::of(values, plot.logarithmic, (HEIGHT - 20 - labels.height(), top));
     Canvas::paint(|canvas| {
@@ -137,7 +137,7 @@ fn picture(scenario: &Scenario, plot: &Plot, colors: &BTreeMap<String, RGBColor>
     })
 }
 
-/// A round number, without the digits that tell so.
+/// A number without trailing zeros.
 fn round(tick: f64) -> String {
     let text = number(tick);
     match text.contains('.') && !text.contains('e') {
@@ -146,7 +146,7 @@ fn round(tick: f64) -> String {
     }
 }
 
-/// Which colour is whose.
+/// Draws the legend.
 fn legend(canvas: &Canvas<'_>, groups: &[Group<'_>], colors: &BTreeMap<String, RGBColor>) -> Result<()> {
     let mut names: Vec<&str> = Vec::new();
     for (name, _) in groups.iter().flat_map(|group| &group.bars) {
@@ -167,7 +167,7 @@ fn color_of(colors: &BTreeMap<String, RGBColor>, name: &str) -> RGBColor {
     colors.get(name).copied().unwrap_or(SOFT)
 }
 
-/// Where the bars of a group stand, and which way their values are written.
+/// The position of a group's bars, and the direction of their values.
 struct Place<'a> {
     first: f64,
     width: f64,
@@ -206,10 +206,10 @@ fn bars(
     Ok(())
 }
 
-/// What stands below the groups. Settings that all read `this: that` make two rows, each `this` once for its groups.
+/// The labels below the groups. If all settings have the form `this: that` there are two rows, with each `this` once.
 struct Labels {
     inner: Vec<Vec<String>>,
-    /// Name and how many groups, from left to right.
+    /// Names and numbers of groups, from left to right.
     outer: Vec<(String, usize)>,
 }
 

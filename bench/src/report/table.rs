@@ -23,7 +23,7 @@ pub fn table(results: &Results) -> String {
     text
 }
 
-/// The head and a row for each setting and subject; figures in the order of their names.
+/// The header, and a row for each setting and subject; figures in the order of their names.
 pub(super) fn cells(scenario: &Scenario) -> Vec<Vec<String>> {
     let figures: BTreeSet<&str> =
         scenario.rows.iter().flat_map(|row| row.figures.keys()).map(String::as_str).collect();
@@ -45,7 +45,7 @@ pub(super) fn cells(scenario: &Scenario) -> Vec<Vec<String>> {
     cells
 }
 
-/// Words to the left, figures to the right.
+/// Aligns words left and figures right.
 fn aligned(cells: &[Vec<String>]) -> String {
     let columns = cells.first().map_or(0, Vec::len);
     let width = |column: usize| cells.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);

@@ -1,4 +1,4 @@
-//! What is said of results, and what is drawn.
+//! Reports and pictures of results.
 
 use super::*;
 use crate::results::{Bound, Plot, Scenario, Target};
@@ -35,7 +35,7 @@ fn target(value: f64, bound: Bound, limit: f64) -> String {
 }
 
 #[test]
-fn a_missed_target_is_told_with_how_much_it_was_missed_by() {
+fn missed_target_is_reported_with_its_distance() {
     assert_eq!(target(1.8, Bound::AtMost, 1.5), "MISSED by 20.0 %");
     assert_eq!(target(3.0, Bound::AtLeast, 4.0), "MISSED by 25.0 %");
     assert_eq!(target(4.0, Bound::AtLeast, 4.0), "met");
@@ -46,7 +46,7 @@ fn a_missed_target_is_told_with_how_much_it_was_missed_by() {
 }
 
 #[test]
-fn numbers_have_three_digits_that_count() {
+fn numbers_have_three_significant_digits() {
     let read =
         [0.0, 0.00001, 0.1234, 1.234, 9.999, 12.34, 99.99, 123.4, 999.6, 1_234_567.0, -1500.0, f64::NAN];
     let said =
@@ -55,7 +55,7 @@ fn numbers_have_three_digits_that_count() {
 }
 
 #[test]
-fn a_table_has_a_row_for_each_server_in_each_setting_with_its_median_and_range() {
+fn table_has_medians_and_ranges_by_server_and_setting() {
     let table = table(&results());
     let row = |setting: &str, subject: &str| {
         table.lines().find(|line| line.contains(setting) && line.contains(subject)).unwrap().to_owned()
@@ -63,14 +63,14 @@ fn a_table_has_a_row_for_each_server_in_each_setting_with_its_median_and_range()
     assert!(row(" 100 connections", "Tidings").ends_with("3,000 (2,700–3,900)"), "{table}");
     assert!(row("1,000 connections", "Centrifugo").ends_with("4,000 (3,600–5,200)"), "{table}");
     assert_eq!(table.lines().filter(|line| line.contains("connections")).count(), 6);
-    // Columns are aligned: all rows end in the same column.
+    // All rows end in the same column.
     let ends: Vec<usize> =
         table.lines().filter(|line| line.contains("connections")).map(|line| line.chars().count()).collect();
     assert!(ends.iter().all(|end| *end == ends[0]), "{ends:?}");
 }
 
 #[test]
-fn a_stored_run_reads_back_as_it_was_and_so_does_what_was_not_measured() {
+fn stored_run_round_trips_with_unmeasured_figures() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("run.json");
     let mut written = results();
@@ -93,7 +93,7 @@ fn svg(results: &Results) -> String {
 }
 
 #[test]
-fn a_plot_holds_a_bar_for_each_server_in_each_setting_in_its_own_colour() {
+fn plot_has_a_bar_for_each_server_and_setting() {
     let results = results();
     let svg = svg(&results);
     let colors = plots::colors(&results);
@@ -111,7 +111,7 @@ fn a_plot_holds_a_bar_for_each_server_in_each_setting_in_its_own_colour() {
 }
 
 #[test]
-fn bars_are_as_high_as_their_values() {
+fn bar_heights_match_their_values() {
     let mut results = results();
     results.scenarios[0].rows.retain(|row| row.setting == "100 connections");
     let svg = svg(&results);
@@ -127,14 +127,14 @@ fn bars_are_as_high_as_their_values() {
 }
 
 #[test]
-fn a_server_keeps_its_colour_whatever_the_plot_and_ours_is_always_the_same() {
+fn server_has_the_same_colour_in_all_plots() {
     let mut fewer = results();
     fewer.scenarios[0].rows.retain(|row| row.subject == "Tidings");
     assert_eq!(plots::colors(&fewer)["Tidings"], plots::colors(&results())["Tidings"]);
 }
 
 #[test]
-fn a_page_keeps_what_was_written_by_hand() {
+fn page_keeps_its_handwritten_text() {
     let generated = page(&results(), "benchmarks");
     let first = put_into("", &generated).unwrap();
     assert!(first.starts_with("# Benchmarks\n"));
@@ -145,13 +145,13 @@ fn a_page_keeps_what_was_written_by_hand() {
     assert!(written.starts_with("# Figures\n\nBefore.\n\n<!--"), "{written}");
     assert!(written.ends_with("-->\nBehind.\n"), "{written}");
     assert!(written.contains("Otherwise.") && !written.contains("As it is."), "{written}");
-    // Again with the same results: nothing changes.
+    // Writing the same results again changes nothing.
     assert_eq!(put_into(&written, &page(&newer, "benchmarks")).unwrap(), written);
     assert!(put_into(&written.replacen("<!-- end", "<!-- and", 1), &generated).is_err());
 }
 
 #[test]
-fn a_page_tells_targets_methods_pictures_and_limits() {
+fn page_contains_targets_methods_pictures_and_limits() {
     let page = page(&results(), "benchmarks/");
     for said in [
         "`./dev bench fanout`",
@@ -168,7 +168,7 @@ fn a_page_tells_targets_methods_pictures_and_limits() {
 }
 
 #[test]
-fn what_was_not_measured_is_neither_drawn_nor_linked() {
+fn unmeasured_plot_is_neither_drawn_nor_linked() {
     let mut results = results();
     for row in &mut results.scenarios[0].rows {
         row.figures.clear();

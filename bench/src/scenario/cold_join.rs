@@ -1,5 +1,5 @@
-//! Somebody with 500 rooms comes back when Redis knows nothing of them: the gateway reads memberships and heads out of
-//! PostgreSQL, room by room, before it can say that all are caught up.
+//! A user with 500 rooms reconnects when Redis is empty: memberships and heads must be read from PostgreSQL, room by
+//! room, before all rooms are caught up.
 
 use std::time::{Duration, Instant};
 
@@ -16,23 +16,23 @@ use crate::results::{Plot, Scenario};
 const SUBJECT: &str = "Tidings";
 const READER: &str = "reader";
 const WRITER: &str = "writer";
-/// Of each room.
+/// Messages of each room.
 const MESSAGES: usize = 5;
-/// As many ids as one frame may name.
+/// Largest number of room ids in one frame.
 const ROOMS_PER_FRAME: usize = 200;
 const AT_ONCE: usize = 8;
 const PATIENCE: Duration = Duration::from_secs(60);
-/// Until what a new life of Redis brings with it is over: leases, presence, the watermarks of all partitions.
+/// How long the recovery after a new epoch takes: leases, presence, watermarks of all partitions.
 const SETTLED: Duration = Duration::from_secs(3);
-/// CPU time is read so long after the last answer, so that what follows on it counts.
+/// CPU time is read this long after the last answer, so that its aftermath counts.
 const AFTERMATH: Duration = Duration::from_millis(100);
 const UNTIL: &str = "until all caught up (s)";
 const TOTAL: &str = "CPU of all (ms)";
 
-/// Measures joins after Redis was emptied, and once more with all in its memory.
+/// Measures joins after Redis was emptied, and again with everything in its memory.
 ///
 /// # Errors
-/// When something does not come up, or a join fails.
+/// When something does not start, or a join fails.
 pub async fn run(scale: &Scale) -> Result<Scenario> {
     let count = if scale.quick { 50 } else { 500 };
     let (mut running, stack) = peers::tidings::start(&Setting { nodes: 1, stored: true }, &[]).await?;
@@ -82,7 +82,7 @@ fn plot(name: &str, title: &str, figure: &str) -> Plot {
     Plot { name: name.into(), title: title.into(), figure: figure.into(), logarithmic: false }
 }
 
-/// Makes the rooms and says something in each; their ids.
+/// Creates the rooms and sends messages to each; returns their ids.
 async fn fill(stack: &Stack, count: usize) -> Result<Vec<String>> {
     let (url, pool) = (stack.persistence(0).url(), http::client());
     let reader = Http::sharing(pool.clone(), &url, &stack.token(READER));
@@ -118,7 +118,7 @@ async fn one_room(reader: &Http, stack: &Stack) -> Result<String> {
     Ok(room)
 }
 
-/// Waits until a message of somebody else, whose rooms are few, goes all the way.
+/// Waits until a message of another user, who has few rooms, is delivered.
 async fn until_serving(stack: &Stack, room: &str) -> Result<()> {
     let begun = Instant::now();
     loop {
@@ -139,7 +139,7 @@ async fn until_serving(stack: &Stack, room: &str) -> Result<()> {
     }
 }
 
-/// Connects, joins all, and waits until all are caught up.
+/// Connects, joins all rooms, and waits until all are caught up.
 async fn join(stack: &Stack, processes: &[Process], rooms: &[String]) -> Result<(Duration, Cpu)> {
     let token = stack.token(READER);
     let before = processes::cpu(processes)?;
@@ -157,7 +157,7 @@ async fn join(stack: &Stack, processes: &[Process], rooms: &[String]) -> Result<
             }
             ServerFrame::CaughtUp(_) => caught_up += 1,
             ServerFrame::Error(error) => bail!("{}: {}", error.code, error.message),
-            // Lists that may have changed in a new epoch, presence of the other member.
+            // Other frames: `rooms:changed` in a new epoch, presence of the other member.
             _ => {}
         }
     }

@@ -1,4 +1,4 @@
-//! What one message and one delivery cost Tidings, by stage: CPU of each process, time of PostgreSQL by what it is for,
+//! The cost of one message and one delivery in Tidings, by stage: CPU of each process, time of PostgreSQL by purpose,
 //! bytes of WAL, and memory of Redis per active room and per recent message.
 
 use std::io::{Read, Write};
@@ -17,7 +17,7 @@ use crate::results::Scenario;
 
 const CHARACTERS: u16 = 64;
 const SUBJECT: &str = "Tidings";
-/// What PostgreSQL's time is for, by a word of the statement; the first that fits counts.
+/// The purposes of PostgreSQL's time, by a part of the statement; the first match applies.
 const STAGES: &[(&str, &str)] = &[
     ("INSERT INTO messages ", "messages"),
     ("search", "search index"),
@@ -32,7 +32,7 @@ const STAGES: &[(&str, &str)] = &[
 /// See the module.
 ///
 /// # Errors
-/// When the system does not come up, or loses something.
+/// When the system does not start, or loses messages.
 pub async fn run(scale: &Scale) -> Result<Scenario> {
     let mut scenario = Scenario {
         name: "cost".into(),
@@ -125,7 +125,7 @@ async fn statements(stack: &Arc<Stack>) -> Result<Vec<(&'static str, f64, f64)>>
     Ok(stages)
 }
 
-/// Bytes of Redis per room that becomes active, and per recent message.
+/// Bytes of Redis per active room, and per recent message.
 async fn memory(scenario: &mut Scenario, scale: &Scale) -> Result<()> {
     let rooms = scale.or(2000_u32, 50);
     let each = 50_u32;

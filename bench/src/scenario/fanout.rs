@@ -1,4 +1,4 @@
-//! Fan-out in one room: what a delivery costs, one frame at a time and under as much as goes.
+//! Fan-out in one room: the cost of a delivery, for single frames and at the highest rate.
 
 use std::time::Duration;
 
@@ -11,9 +11,10 @@ use crate::peers::Setting;
 use crate::results::{Bound, Plot, Scenario};
 
 const CHARACTERS: u16 = 64;
-/// Deliveries per second of single frames: well below what the slowest server can do, so that each message is alone.
+/// Deliveries per second of single frames: well below the capacity of the slowest server, so that messages do not
+/// overlap.
 const SINGLE_PER_SECOND: f64 = 25_000.0;
-/// Messages under way when a server is given as much as goes.
+/// Unfinished messages at the highest rate.
 const WINDOW: usize = 32;
 const SENDERS: u32 = 16;
 
@@ -23,10 +24,10 @@ const SATURATED_ALL: &str = "saturated: deliveries per CPU second of all process
 const SATURATED_RATE: &str = "saturated: deliveries per second";
 const P99: &str = "single frames: p99 of all deliveries (ms)";
 
-/// See the module; `described` are servers besides ours and those that one would otherwise use.
+/// See the module; `described` are additional servers.
 ///
 /// # Errors
-/// When a server does not come up, or loses something.
+/// When a server does not start, or loses messages.
 pub async fn run(scale: &Scale, described: &[Subject]) -> Result<Scenario> {
     let mut scenario = Scenario {
         name: "fanout".into(),
@@ -78,7 +79,7 @@ async fn measure(scenario: &mut Scenario, scale: &Scale, subject: &Subject, peop
     let senders = (0..SENDERS.min(people)).map(|number| (number, 0)).collect();
     let saturated =
         Work::Closed { senders, characters: CHARACTERS, window: WINDOW, gate: Gate::Delivered, time };
-    // The first messages find everything cold.
+    // Warms up.
     world.work(&single)?;
     let setting = setting(people);
     for _ in 0..scale.samples {
@@ -106,7 +107,7 @@ async fn measure(scenario: &mut Scenario, scale: &Scale, subject: &Subject, peop
     Ok(())
 }
 
-/// By the CPU time of the process that holds the connections.
+/// Deliveries per CPU second of the process with the connections.
 fn per_cpu_second(phase: &Phase) -> f64 {
     phase.tally.delivered as f64 / phase.front_cpu()
 }

@@ -1,4 +1,4 @@
-//! History pages of small and of huge databases: whether a page costs the same, however much there is besides.
+//! History pages of small and huge databases: whether the cost of a page depends on the size of the database.
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -25,16 +25,16 @@ mod load;
 mod tests;
 
 const SUBJECT: &str = "Tidings";
-/// Questions a second: a small part of what one core answers, so that none waits for another.
+/// Requests per second: a small part of the capacity of one core, so that requests do not wait for each other.
 const RATE: f64 = 200.0;
-/// Of one kind, in one round.
+/// Requests of one kind in one round.
 const QUESTIONS: usize = 300;
 const ALL: &str = "all kinds";
 const P50: &str = "p50 (ms)";
 const P99: &str = "p99 (ms)";
 const CPU_PER_PAGE: &str = "CPU per page (µs)";
 
-/// The same for all three databases. WAL of the lowest level lets a table be filled without it; the rest is plain.
+/// The same for all three databases. With `wal_level = minimal` a table can be filled without WAL.
 const POSTGRES_SETTINGS: &str = "
 shared_buffers = 1GB
 wal_level = minimal
@@ -55,7 +55,7 @@ a page's time counts from the moment when it was due. Kinds: `newest` page of th
 page of a random one. The databases take turns within each kind and each round, 300 pages each. All is warmed up \
 before: the figures are those of data that is in memory.";
 
-/// One database with what serves it.
+/// One database with its persistence node.
 struct Served {
     setting: String,
     filled: Filled,
@@ -67,10 +67,10 @@ struct Served {
     database: Database,
 }
 
-/// Fills three databases and reads from them by turns.
+/// Fills three databases and reads from them in turn.
 ///
 /// # Errors
-/// When something does not come up or does not answer.
+/// When something does not start or does not answer.
 pub async fn run(scale: &Scale) -> Result<Scenario> {
     let sizes = if scale.quick { [1_000, 10_000, 100_000] } else { [10_000, 1_000_000, 10_000_000] };
     let folder = Folder::new()?;
@@ -178,7 +178,7 @@ async fn serve(folder: &Path, postgres: &Arc<Postgres>, size: u64) -> Result<Ser
 }
 
 impl Served {
-    /// How long pages of a kind took, and the CPU time of one in µs, by process.
+    /// The latencies of pages of a kind, and the CPU time of one page in µs, by process.
     async fn round(&self, kind: Kind) -> Result<(Histogram<u64>, Cpu)> {
         let paths: Vec<String> = (0..QUESTIONS).map(|_| kind.path(self.filled)).collect();
         let (address, token, pages) = (self.address, self.token.clone(), paths.len() as f64);
@@ -186,7 +186,7 @@ impl Served {
         let asked = tokio::task::spawn_blocking(move || load::ask(address, &token, &paths, RATE));
         let took = asked.await?.with_context(|| format!("{}: {}", self.setting, kind.name()))?;
         let used = processes::cpu(&self.processes)?.since(&before);
-        // What is still being tidied up is not the next one's.
+        // Background work of this round must not count for the next one.
         tokio::time::sleep(Duration::from_millis(50)).await;
         let of_one = used.0.into_iter().map(|(name, seconds)| (name, seconds * 1e6 / pages));
         Ok((took, Cpu(of_one.collect())))
@@ -202,7 +202,7 @@ async fn sizes_on_disk(served: &[Served]) -> Result<String> {
     Ok(format!("Size of the table of messages and of its indexes: {}.", sizes.join("; ")))
 }
 
-/// Which page.
+/// The kind of a page.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
     Newest,
@@ -225,7 +225,7 @@ impl Kind {
         }
     }
 
-    /// Path and query of a page; every page of a large room is full.
+    /// Path and query of a page; all pages of a large room are full.
     fn path(self, filled: Filled) -> String {
         let mut random = rand::rng();
         let head = filled.in_large;

@@ -1,4 +1,4 @@
-//! Connections that stand and say nothing: the memory that each holds, and the CPU time that keeping them takes.
+//! Idle connections: the memory of each, and the CPU time for keeping them.
 
 use std::time::Duration;
 
@@ -10,14 +10,14 @@ use crate::load::Work;
 use crate::peers::Setting;
 use crate::results::{Bound, Plot, Scenario};
 
-/// Of each room.
+/// Members of each room.
 const MEMBERS: u32 = 10;
-/// Connections that come and go before anything is measured.
+/// Connections that are opened and closed before the measurement.
 const WARMING: u32 = 20;
 const WARM_AFTER: Duration = Duration::from_secs(1);
-/// Before memory is looked at.
+/// Wait before memory is measured.
 const SETTLED: Duration = Duration::from_secs(10);
-/// Heartbeats of Tidings and Socket.IO come so often: CPU time is counted over all of one such time.
+/// The heartbeat interval of Tidings and Socket.IO: CPU time is measured over one interval.
 const HEARTBEAT: Duration = Duration::from_secs(25);
 
 const MEMORY: &str = "resident bytes per connection";
@@ -26,7 +26,7 @@ const CPU: &str = "CPU µs per connection and second";
 /// See the module.
 ///
 /// # Errors
-/// When a server does not come up, or loses a connection.
+/// When a server does not start, or loses a connection.
 pub async fn run(scale: &Scale) -> Result<Scenario> {
     let people: u32 = scale.or(10_000, 200);
     let setting = format!("{people} connections");
@@ -65,7 +65,7 @@ pub async fn run(scale: &Scale) -> Result<Scenario> {
     Ok(scenario)
 }
 
-/// Neighbours, then those the same distance apart: everybody is in one room of each kind.
+/// Rooms of neighbours, and rooms of users at the same distance: everybody is in one room of each kind.
 fn members(people: u32) -> Vec<Vec<u32>> {
     let blocks = people / MEMBERS;
     let near = (0..blocks).map(|room| (0..MEMBERS).map(|place| room * MEMBERS + place).collect());
@@ -129,7 +129,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn everybody_is_in_two_rooms_that_know_them() {
+    fn everybody_is_a_member_of_two_rooms() {
         let members = members(200);
         assert!(members.iter().all(|members| members.len() == 10));
         for person in 0..200 {

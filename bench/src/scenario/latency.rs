@@ -1,4 +1,4 @@
-//! From a send on one node to its delivery on the other, under shares of what the peer can carry.
+//! The latency from a send on one node to the delivery on the other, at shares of the peer's capacity.
 
 use std::time::Duration;
 
@@ -11,19 +11,19 @@ use crate::peers::Setting;
 use crate::results::{Bound, Figure, Plot, Scenario};
 
 const CHARACTERS: u16 = 64;
-/// Each of a sender and a receiver.
+/// Rooms, each with a sender and a receiver.
 const ROOMS: u32 = 200;
-/// Messages under way when a first guess at the capacity is made.
+/// Unfinished messages for the first estimate of the capacity.
 const WINDOW: usize = 256;
-/// The capacity is looked for from this share of the guess, in steps of `STEP`.
+/// The search for the capacity begins at this share of the estimate, in steps of `STEP`.
 const FROM: f64 = 0.5;
 const STEP: f64 = 1.1;
-/// Above it a server does not keep up.
+/// Above this latency a server is over its capacity.
 const TOO_LATE_MS: f64 = 500.0;
 const SHARES: [u32; 4] = [25, 50, 75, 90];
 
 const P99: &str = "p99 (ms)";
-/// Rest before each sample.
+/// Pause before each sample.
 const BETWEEN: Duration = Duration::from_secs(1);
 const CAPACITY: &str = "capacity (messages per second)";
 
@@ -53,11 +53,11 @@ pub async fn run(scale: &Scale) -> Result<Scenario> {
     eprintln!("latency: {} alone, for its capacity", peer.name());
     let mut theirs = raise(&peer).await?;
     enter(&mut theirs)?;
-    // There from the beginning, so that the peer has the machine as it is when the two are compared.
+    // Started now, so that the peer has the same conditions as in the comparison.
     let mut ours = raise(&Subject::Tidings).await?;
     let capacity = capacity(&mut theirs, time)?;
     scenario.add(peer.name(), "alone", CAPACITY, capacity);
-    // Not before: nobody would have answered their pings.
+    // Clients connect only now, because nobody would have answered pings before.
     enter(&mut ours)?;
     ours.work(&pace(capacity / 2.0, time))?;
     for share in SHARES {
@@ -66,7 +66,7 @@ pub async fn run(scale: &Scale) -> Result<Scenario> {
         let work = pace(capacity * f64::from(share) / 100.0, time);
         let mut ratios = Figure::default();
         for number in 0..scale.samples {
-            // In turn, since whoever comes second may find something of the other still going on.
+            // The order alternates, because background work of the first may disturb the second.
             let mut of_peer = None;
             let mut of_us = None;
             for ours_now in [number % 2 == 0, number % 2 == 1] {
@@ -122,7 +122,7 @@ fn senders() -> Vec<(u32, u32)> {
     (0..ROOMS).map(|room| (room * 2, room)).collect()
 }
 
-/// Messages per second that it carries with a p99 that can be lived with.
+/// The highest rate of messages per second with an acceptable p99.
 fn capacity(world: &mut World, time: Duration) -> Result<f64> {
     let closed = Work::Closed {
         senders: senders(),
@@ -131,7 +131,7 @@ fn capacity(world: &mut World, time: Duration) -> Result<f64> {
         gate: Gate::Delivered,
         time,
     };
-    // The first ones find everything cold, compilers of scripts included.
+    // Warms up, including JIT compilers.
     world.work(&closed)?;
     world.work(&closed)?;
     let phase = world.work(&closed)?;
@@ -150,7 +150,7 @@ fn capacity(world: &mut World, time: Duration) -> Result<f64> {
     }
 }
 
-/// Adds the figures; its p99, if they count.
+/// Adds the figures; returns the p99, if they are valid.
 fn sample(scenario: &mut Scenario, subject: &Subject, setting: &str, phase: &Phase) -> Result<Option<f64>> {
     if !phase.counts(scenario, subject, setting)? {
         return Ok(None);

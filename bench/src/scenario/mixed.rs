@@ -1,5 +1,5 @@
-//! What people do in a chat, most of which is not messages: a conversation that was written down, many times at once,
-//! with typing before each message, read marks after it, and people who come and go.
+//! A realistic mix, most of which is not messages: many copies of a recorded conversation at once, with typing before
+//! each message, read marks after it, and users who come and go.
 
 use std::time::Duration;
 
@@ -14,12 +14,12 @@ use crate::load::{Act, Due, Work};
 use crate::peers::Setting;
 use crate::results::{Bound, Plot, Scenario};
 
-/// JSON lines, in order of time.
+/// The conversation as JSON lines, in order of time.
 const CONVERSATION: &str = include_str!("../../../docs/examples/tea.jsonl");
 const FASTER: f64 = 2.0;
 const TYPING_BEFORE: Duration = Duration::from_secs(1);
 const READ_AFTER_MS: std::ops::Range<u64> = 1000..2000;
-/// Of the drawing of times; each sample has the next one.
+/// Seed of the random times; each sample uses the next one.
 const SEED: u64 = 1;
 
 const PER_MESSAGE: &str = "CPU µs per message, all it entails included";
@@ -80,7 +80,7 @@ pub async fn run(scale: &Scale) -> Result<Scenario> {
             .map(|number| world.person(number, number as usize, vec![number / conversation.people]))
             .collect();
         world.enter(people)?;
-        // The first time finds everything cold, and nothing to mark as read.
+        // Warms up; there is nothing to mark as read yet.
         world.work(&Work::Open(conversation.acts(copies, time, SEED)))?;
         for seed in (SEED + 1..).take(scale.samples) {
             let acts = conversation.acts(copies, time, seed);
@@ -153,7 +153,7 @@ fn read() -> Result<Conversation> {
 }
 
 impl Conversation {
-    /// What everybody does in `time`, in order.
+    /// All acts in `time`, in order.
     fn acts(&self, copies: u32, time: Duration, seed: u64) -> Vec<Due> {
         let mut random = StdRng::seed_from_u64(seed);
         let mut acts = Vec::new();
@@ -164,7 +164,7 @@ impl Conversation {
                     let at = Duration::from_nanos((at.as_nanos() % time.as_nanos()) as u64);
                     acts.push(Due { at, client: room * self.people + person, act });
                 };
-                // So that what comes a second before it has a time.
+                // The offset leaves time for acts one second before a line.
                 let at = time + begun + line.at;
                 match line.what {
                     What::Comes => add(line.by, at, Act::Online),
@@ -190,7 +190,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_message_has_typing_and_a_mark_of_each_reader_and_all_fall_into_the_time() {
+    fn each_message_has_typing_and_read_marks_within_the_time() {
         let conversation = read().unwrap();
         let time = Duration::from_secs(3);
         let acts = conversation.acts(20, time, 7);

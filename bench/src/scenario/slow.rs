@@ -1,4 +1,4 @@
-//! Some in a room do not read what they are sent: what the others notice of it, and what the server keeps for them.
+//! Some clients in a room do not read: how it affects the others, and how much the server buffers.
 
 use std::time::{Duration, Instant};
 
@@ -12,17 +12,17 @@ use crate::peers::Setting;
 use crate::processes::Watch;
 use crate::results::{Bound, Plot, Scenario};
 
-/// As long as Tidings takes them.
+/// Characters of a message; the longest that Tidings accepts.
 const CHARACTERS: u16 = 1000;
 const PER_SECOND: f64 = 50.0;
 const RECEIVE_BUFFER: usize = 4096;
-/// What a gateway keeps for a connection before it is closed, and what else may be held for it.
+/// The limit of a gateway's outbox per connection.
 const OUTBOX: f64 = 256.0 * 1024.0;
 const BESIDE: f64 = 64.0 * 1024.0;
-/// What the server may take besides.
+/// Additional memory that the server may use.
 const SLACK: f64 = 32.0 * 1024.0 * 1024.0;
 const MIB: f64 = 1024.0 * 1024.0;
-/// Close code of those who are too slow.
+/// The close code for slow clients.
 const TOO_SLOW: &str = "4413";
 const CALM_TIME: Duration = Duration::from_secs(4);
 const STALLED_TIME: Duration = Duration::from_secs(8);
@@ -103,7 +103,7 @@ async fn measure(
             None => 0.0,
         };
         let (calm, calm_most) = watched(&mut world, &sending(CALM_TIME))?;
-        // Whoever reads for a while has been given a send buffer that holds more than all of it.
+        // New clients are used, because the kernel enlarges the send buffer of clients that have read for a while.
         enter_slow(&mut world, people..people + slow)?;
         world.load.stall(people..people + slow, true);
         let (stalled, most) = watched(&mut world, &sending(STALLED_TIME))?;
@@ -114,7 +114,7 @@ async fn measure(
         world.load.cut_from(people);
         let counts =
             calm.counts(scenario, subject, setting)? && stalled.counts(scenario, subject, setting)?;
-        // What is left of them at the server goes before the next ones come.
+        // Waits until the server has removed the closed connections.
         tokio::time::sleep(Duration::from_millis(500)).await;
         if !counts {
             continue;
@@ -129,7 +129,7 @@ async fn measure(
     Ok(())
 }
 
-/// Lets in those who will stall.
+/// Connects the clients that will stall.
 fn enter_slow(world: &mut World, numbers: std::ops::Range<u32>) -> Result<()> {
     let mut people = Vec::new();
     for number in numbers {
@@ -142,16 +142,16 @@ fn enter_slow(world: &mut World, numbers: std::ops::Range<u32>) -> Result<()> {
     Ok(())
 }
 
-/// The work, and the most memory that the server took meanwhile.
+/// Does the work, and measures the maximum memory of the server.
 fn watched(world: &mut World, work: &Work) -> Result<(Phase, u64)> {
     let watch = Watch::begin(world.front());
     let phase = world.work(work);
     let most = watch.most();
-    // Those who stall are to be closed.
+    // Stalled clients must be closed, so their end is not an error.
     Ok((Phase { gone: 0, ..phase? }, most))
 }
 
-/// Waits until so many more are closed, but not for ever; how many there are.
+/// Waits for a limited time until this many more connections are closed; returns their number.
 async fn until_closed(stack: &Stack, before: f64, wanted: u32) -> Result<f64> {
     let begun = Instant::now();
     loop {
@@ -168,6 +168,6 @@ async fn closed(stack: &Stack) -> Result<f64> {
     let metrics = stack.gateway(0).metrics().await?;
     let name = format!("tidings_gateway_closes_total{{code=\"{TOO_SLOW}\"}} ");
     let count = metrics.lines().find_map(|line| line.strip_prefix(&name)?.parse().ok());
-    // Until the first there is no such line.
+    // Before the first close there is no such line.
     Ok(count.unwrap_or_default())
 }

@@ -1,4 +1,4 @@
-//! Many small rooms over two nodes: nearly every message crosses from one to the other, and all are stored.
+//! Many small rooms over two nodes: nearly every message passes from one node to the other, and all are stored.
 
 use std::time::Duration;
 
@@ -12,9 +12,9 @@ use crate::results::{Bound, Plot, Scenario};
 
 const CHARACTERS: u16 = 64;
 const MEMBERS: u32 = 5;
-/// Messages per second that both servers carry with ease.
+/// Messages per second, well below the capacity of both servers.
 const PER_SECOND: f64 = 500.0;
-/// Messages under way when a server is given as much as goes.
+/// Unfinished messages at the highest rate.
 const WINDOW: usize = 64;
 
 const REST: Duration = Duration::from_secs(1);
@@ -70,7 +70,7 @@ pub async fn run(scale: &Scale) -> Result<Scenario> {
     Ok(scenario)
 }
 
-/// Who is in which room: no two of them twice, and always people of both nodes.
+/// The members of rooms: no pair is in two rooms, and each room has members on both nodes.
 fn members(rooms: u32) -> Vec<Vec<u32>> {
     let people = rooms / 2;
     let of = |room: u32| {
@@ -137,7 +137,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_room_has_five_different_people_of_both_nodes() {
+    fn each_room_has_five_members_on_both_nodes() {
         for rooms in [100, 2000] {
             for members in members(rooms) {
                 let mut different = members.clone();

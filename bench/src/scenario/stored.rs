@@ -1,4 +1,4 @@
-//! Sends that are acknowledged when they are stored: what one costs, everything counted.
+//! Sends that are acknowledged after they are stored: the cost of one, with all processes.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use crate::peers::Setting;
 use crate::results::{Bound, Plot, Scenario};
 
 const CHARACTERS: u16 = 64;
-/// Messages under way at any time.
+/// Unfinished messages at any time.
 const WINDOW: usize = 1024;
 const PEOPLE: u32 = 200;
 
@@ -61,11 +61,11 @@ fn setting(rooms: u32) -> String {
     format!("{rooms} rooms")
 }
 
-/// Who is in which room: ten in the only one, else two in each, and everybody in as many.
+/// The members of rooms: ten in a single room, else two in each room, with the same number of rooms for everybody.
 fn members(rooms: u32) -> Vec<Vec<u32>> {
     let two = |room: u32| {
         let first = room * 2 % PEOPLE;
-        // Another neighbour each time round, so that pairs are not always the same.
+        // Another neighbour in each round, so that pairs differ.
         vec![first, (first + 1 + 2 * (room * 2 / PEOPLE)) % PEOPLE]
     };
     if rooms == 1 { vec![(0..10).collect()] } else { (0..rooms).map(two).collect() }
@@ -88,7 +88,7 @@ async fn measure(scenario: &mut Scenario, scale: &Scale, subject: &Subject, room
     let people = rooms_of.into_iter().take(in_a_room).zip(0..);
     let people = people.map(|(rooms, number)| world.person(number, number as usize, rooms)).collect();
     world.enter(people)?;
-    // Not the members of one room after another.
+    // Mixes the senders, so that consecutive messages go to different rooms.
     let stride = senders.len() / 7 * 2 + 1;
     let senders = (0..senders.len()).map(|at| senders[at * stride % senders.len()]).collect();
     let time = Duration::from_secs(scale.or(5, 1));

@@ -1,5 +1,5 @@
-//! Everybody is cut off and comes back at once, ten messages behind: how long it takes until the last one has them, whether
-//! each has them once, and whether PostgreSQL is asked for any of it.
+//! All clients are disconnected and reconnect at once, ten messages behind: how long it takes until all have them,
+//! whether each has them once, and whether PostgreSQL gets queries for it.
 
 use std::time::{Duration, Instant};
 
@@ -20,11 +20,12 @@ const NODES: usize = 2;
 const ROOMS: u32 = 100;
 const BEFORE: u32 = 5;
 const MISSED: u32 = 10;
-/// Handshakes under way at a time.
+/// Concurrent handshakes.
 const AT_ONCE: usize = 1000;
 const NOTICED: Duration = Duration::from_secs(60);
-/// How long statements are counted at rest before the first storm, and before each.
+/// How long statements are counted at rest before the first storm.
 const LONG_REST: Duration = Duration::from_secs(30);
+/// How long they are counted before each further storm.
 const REST: Duration = Duration::from_secs(2);
 
 const SUBJECT: &str = "Tidings";
@@ -36,7 +37,7 @@ const AT_REST: &str = "statements to PostgreSQL of those at rest";
 /// See the module.
 ///
 /// # Errors
-/// When something does not come up, or somebody is refused.
+/// When something does not start, or a client is refused.
 pub async fn run(scale: &Scale) -> Result<Scenario> {
     let people: u32 = scale.or(10_000, 500);
     let setting = format!("{people} clients");
@@ -145,7 +146,7 @@ fn node_of(number: u32) -> usize {
     (number / ROOMS) as usize
 }
 
-/// So many messages to each room, by whoever created it; returns when all are stored.
+/// Sends this many messages to each room, by its creator; returns when all are stored.
 async fn send_to_all(stack: &Stack, rooms: &[String], messages: u32) -> Result<()> {
     let mut sending = JoinSet::new();
     let host =

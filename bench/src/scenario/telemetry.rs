@@ -1,4 +1,4 @@
-//! What traces and metrics cost: the same system twice, one of them watched, given the same load in turn.
+//! The cost of traces and metrics: the same system with and without them, with the same load in turn.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,9 +16,9 @@ use crate::results::{Bound, Figure, Scenario};
 
 const CHARACTERS: u16 = 64;
 const NODES: usize = 2;
-/// The share of messages that are traced, unless operators say otherwise.
+/// The default share of traced messages.
 const RATIO: f64 = 0.01;
-/// How often all numbers are read, as often as the Prometheus of `deploy/` does it.
+/// How often the metrics are scraped, as by the Prometheus of `deploy/`.
 const READ_EVERY: Duration = Duration::from_secs(15);
 /// Deliveries per second of single frames.
 const SINGLE_PER_SECOND: f64 = 25_000.0;
@@ -26,7 +26,7 @@ const SATURATED_WINDOW: usize = 32;
 const STORED_WINDOW: usize = 1024;
 const SENDERS: u32 = 16;
 const ENTERING_AT_ONCE: usize = 128;
-/// What may be spent on being watched.
+/// Limit of the relative cost.
 const MOST: f64 = 1.05;
 
 const OFF: &str = "without";
@@ -36,7 +36,7 @@ const TIMES: &str = "cost, times that without";
 /// See the module.
 ///
 /// # Errors
-/// When something does not come up, or loses something.
+/// When something does not start, or messages are lost.
 pub async fn run(scale: &Scale) -> Result<Scenario> {
     let people = scale.or(1000, 100);
     let mut scenario = Scenario {
@@ -71,7 +71,7 @@ pub async fn run(scale: &Scale) -> Result<Scenario> {
         off.work(&work)?;
         on.work(&work)?;
         for sample in 0..scale.samples {
-            // Each goes first as often as the other.
+            // The order alternates.
             let pair = if sample % 2 == 0 {
                 let without = off.work(&work)?;
                 (without, on.work(&work)?)
@@ -97,7 +97,7 @@ pub async fn run(scale: &Scale) -> Result<Scenario> {
     Ok(scenario)
 }
 
-/// What one unit of work has cost.
+/// The cost of one unit of work.
 type Cost = fn(&Phase) -> f64;
 
 fn loads(scale: &Scale, people: u32) -> [(&'static str, &'static str, Work, Cost); 3] {
@@ -147,7 +147,7 @@ fn enter(world: &mut World, people: u32) -> Result<Phase> {
     world.enter_at_once(everybody, ENTERING_AT_ONCE)
 }
 
-/// CPU seconds of the gateways for each.
+/// Reconnects all users; returns CPU seconds of the gateways per connection.
 async fn enter_anew(world: &mut World, people: u32) -> Result<f64> {
     let stack = world.stack.clone().context("Tidings has a stack")?;
     world.load.cut();
@@ -155,7 +155,7 @@ async fn enter_anew(world: &mut World, people: u32) -> Result<f64> {
     Ok(enter(world, people)?.front_cpu() / f64::from(people))
 }
 
-/// Reads the numbers of all nodes as Prometheus does, until it is dropped.
+/// Scrapes the metrics of all nodes like Prometheus, until it is dropped.
 struct Reader(JoinHandle<()>);
 
 impl Reader {

@@ -1,4 +1,4 @@
-//! A server with rooms and people in them, and the load generator that speaks for those people.
+//! A server with rooms and their users, and the load generator with the users' clients.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -15,23 +15,23 @@ use crate::peers::{Running, Setting, others, tidings};
 use crate::processes::{self, Cpu, Process};
 use crate::results::Scenario;
 
-/// Members given when a room is created; the others are added one by one.
+/// Members with which a room is created; the others are added one by one.
 const CREATED_WITH: usize = 1000;
 const AT_ONCE: usize = 32;
 const TOKEN_TTL_S: i64 = 24 * 3600;
-/// How many rooms wait for the index of search, and how that is waited for: longer than the indexer gathers.
+/// The metric of rooms that wait for the search index, and how long to wait for it: longer than the indexer collects.
 const ROOMS_WAITING: &str = "tidings_persistence_search_rooms_waiting ";
 const INDEX_LOOK: Duration = Duration::from_millis(300);
 const INDEX_PATIENCE: Duration = Duration::from_secs(60);
 const ENTERING_AT_ONCE: usize = 128;
 const ENTER_PATIENCE: Duration = Duration::from_secs(180);
 
-/// Whose figures are taken.
+/// A measured server.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Subject {
     Tidings,
     Other(others::Other),
-    /// A server that runs already, under its own name.
+    /// A running server, with its own name.
     Described {
         name: String,
         file: PathBuf,
@@ -39,7 +39,7 @@ pub enum Subject {
 }
 
 impl Subject {
-    /// Socket.IO 4, with the Redis adapter and pg where nodes are two or messages are stored.
+    /// Socket.IO 4, with the Redis adapter for two nodes, and with pg if messages are stored.
     #[must_use]
     pub fn socket_io() -> Self {
         Subject::Other(others::Other::SocketIo)
@@ -66,12 +66,12 @@ impl Subject {
     /// The server that a file describes; see [`others::Other::Described`].
     ///
     /// # Errors
-    /// When it cannot be read, or describes none.
+    /// When it cannot be read, or is malformed.
     pub fn described(file: &Path) -> Result<Self> {
         Ok(Subject::Described { name: others::name_of(file)?, file: file.to_owned() })
     }
 
-    /// What its figures carry.
+    /// Its name in figures.
     #[must_use]
     pub fn name(&self) -> &str {
         match self {
@@ -89,27 +89,27 @@ impl Subject {
 /// See the module.
 pub struct World {
     pub running: Running,
-    /// Of Tidings: the whole system.
+    /// The whole system; only for Tidings.
     pub stack: Option<Arc<Stack>>,
     pub rooms: Vec<String>,
     pub load: Load,
-    /// How many were connected when the last had entered.
+    /// How many clients were connected after the last `enter`.
     entered: usize,
 }
 
-/// What a phase of load has cost.
+/// The cost of a phase of load.
 pub struct Phase {
     pub tally: Tally,
     pub cpu: Cpu,
-    /// Who had entered and is not connected any more: a figure with fewer is not the figure.
+    /// Clients that are not connected any more; with fewer clients a figure is not valid.
     pub gone: usize,
 }
 
 impl World {
-    /// Starts a server; `members` are the people (by number) of each room.
+    /// Starts a server; `members` are the users (by number) of each room.
     ///
     /// # Errors
-    /// When something does not come up, or a room is refused.
+    /// When something does not start, or a room is refused.
     pub async fn raise(
         subject: &Subject,
         setting: &Setting,
@@ -132,7 +132,7 @@ impl World {
         Ok(World { running, stack, rooms, load, entered: 0 })
     }
 
-    /// Someone on a node, in these rooms.
+    /// A user on a node, with these rooms.
     #[must_use]
     pub fn person(&self, number: u32, node: usize, rooms: Vec<u32>) -> Person {
         let user = user(number);
@@ -141,7 +141,7 @@ impl World {
         Person { node, user, token, rooms, joins: None, timed: true, receive_buffer: None }
     }
 
-    /// Connects them all.
+    /// Connects these users.
     ///
     /// # Errors
     /// When one is refused.
@@ -149,7 +149,7 @@ impl World {
         self.enter_at_once(people, ENTERING_AT_ONCE)
     }
 
-    /// Connects them all, with so many handshakes under way at a time.
+    /// Connects these users, with this many concurrent handshakes.
     ///
     /// # Errors
     /// When one is refused.
@@ -160,10 +160,10 @@ impl World {
         Ok(Phase { tally, cpu: self.cpu()?.since(&before), gone: 0 })
     }
 
-    /// Does some work, and counts what it costs the servers.
+    /// Does some work, and measures its cost in the servers.
     ///
     /// # Errors
-    /// When the load cannot be made.
+    /// When the load generator fails.
     pub fn work(&mut self, work: &Work) -> Result<Phase> {
         let before = self.cpu()?;
         let tally = tokio::task::block_in_place(|| self.load.run(work))?;
@@ -174,20 +174,20 @@ impl World {
         Ok(Phase { tally, cpu: self.cpu()?.since(&before), gone })
     }
 
-    /// Waits until nothing is left of what Tidings does behind the stored messages: it is part of their cost.
+    /// Waits until Tidings has indexed the stored messages, because this is part of their cost.
     fn until_indexed(&mut self) -> Result<()> {
         let Some(stack) = self.stack.clone() else { return Ok(()) };
         let begun = Instant::now();
         tokio::task::block_in_place(|| {
             loop {
-                // Clients answer pings meanwhile.
+                // Clients must answer pings in the meantime.
                 self.load.run(&Work::Listen(INDEX_LOOK))?;
                 let metrics = Handle::current().block_on(stack.persistence(0).metrics())?;
                 let waiting = metrics.lines().find_map(|line| line.strip_prefix(ROOMS_WAITING));
                 let waiting: f64 =
                     waiting.context("persistence does not tell how many rooms wait")?.trim().parse()?;
                 if waiting == 0.0 {
-                    // Those that were taken last are under way.
+                    // The last rooms may still be being indexed.
                     self.load.run(&Work::Listen(INDEX_LOOK))?;
                     return Ok(());
                 }
@@ -199,33 +199,33 @@ impl World {
         })
     }
 
-    /// CPU time of all its processes so far.
+    /// CPU time of all its processes.
     ///
     /// # Errors
-    /// When one has gone.
+    /// When one has ended.
     pub fn cpu(&self) -> Result<Cpu> {
         processes::cpu(&self.running.processes)
     }
 
-    /// Resident bytes of the processes that hold the connections.
+    /// Resident bytes of the processes with the connections.
     ///
     /// # Errors
-    /// When one has gone.
+    /// When one has ended.
     pub fn front_resident(&self) -> Result<u64> {
         Ok(processes::resident(&self.front())?.values().sum())
     }
 
-    /// The processes that hold the connections.
+    /// The processes with the connections.
     #[must_use]
     pub fn front(&self) -> Vec<Process> {
         let processes = self.running.processes.iter();
         processes.filter(|process| !BEHIND.contains(&process.name.as_str())).cloned().collect()
     }
 
-    /// Starts the gateways of Tidings anew, which keeps rooms; nobody may be connected.
+    /// Restarts the gateways of Tidings, which keeps the rooms; no client may be connected.
     ///
     /// # Errors
-    /// When it is another server, or one does not come up.
+    /// When it is another server, or a gateway does not start.
     pub async fn restart_gateways(&mut self) -> Result<()> {
         let stack = self.stack.as_ref().context("this is not Tidings")?;
         self.running.processes.retain(|process| process.name != tidings::GATEWAY);
@@ -238,21 +238,21 @@ impl World {
     }
 }
 
-/// Processes that hold no connections.
+/// Processes without connections.
 const BEHIND: [&str; 3] = ["persistence", "redis", "postgres"];
 
 impl Phase {
-    /// CPU seconds of the processes that hold the connections.
+    /// CPU seconds of the processes with the connections.
     #[must_use]
     pub fn front_cpu(&self) -> f64 {
         let front = self.cpu.0.iter().filter(|(name, _)| !BEHIND.contains(&name.as_str()));
         front.map(|(_, seconds)| seconds).sum()
     }
 
-    /// Fails unless everything came that was to come: figures of a server that loses messages are worth nothing.
+    /// Fails unless all expected frames came, because figures of a server that loses messages are not valid.
     ///
     /// # Errors
-    /// What is missing, who was refused, who was cut off.
+    /// What is missing, refused or disconnected.
     pub fn whole(&self, what: &str) -> Result<()> {
         let Tally { sent, expected, delivered, refused, refusal, closed, .. } = &self.tally;
         ensure!(
@@ -264,10 +264,10 @@ impl Phase {
         Ok(())
     }
 
-    /// Whether its figures are worth something: when another server than ours has lost messages, a note tells of it.
+    /// Whether the figures are valid. If another server than Tidings has lost messages, adds a note.
     ///
     /// # Errors
-    /// When it is ours.
+    /// When Tidings has lost messages.
     pub fn counts(&self, scenario: &mut Scenario, subject: &Subject, setting: &str) -> Result<bool> {
         if self.tally.overloads > 0 {
             scenario.notes.push(format!(
@@ -283,12 +283,12 @@ impl Phase {
     }
 }
 
-/// Ids of rooms where nobody has to create them.
+/// Ids of rooms for servers that do not create rooms.
 fn names(count: usize) -> Vec<String> {
     (0..count).map(|_| uuid::Uuid::now_v7().to_string()).collect()
 }
 
-/// The id of a person.
+/// The id of a user.
 #[must_use]
 pub fn user(number: u32) -> String {
     format!("person-{number}")

@@ -1,4 +1,4 @@
-//! A client that knows a server by its dialect alone.
+//! A client that uses only the dialect of a server.
 
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ pub struct Speaker<'a> {
     user: String,
     token: String,
     room: String,
-    /// What came while something else was waited for.
+    /// Payloads that came while another one was awaited.
     aside: Vec<String>,
     next_ref: u32,
 }
@@ -64,7 +64,7 @@ impl<'a> Speaker<'a> {
         Ok(())
     }
 
-    /// Sends a template; the number it was given.
+    /// Sends a template; returns its reference number.
     pub async fn say(&mut self, template: &str, values: &[(&str, &str)]) -> Result<u32> {
         let reference = self.next_ref;
         self.next_ref += 1;
@@ -84,12 +84,12 @@ impl<'a> Speaker<'a> {
         self.until(&format!("{ack}{reference}")).await
     }
 
-    /// The next message that is delivered.
+    /// The next delivered message.
     pub async fn delivery(&mut self) -> Result<String> {
         self.until(&self.running.dialect.delivery).await
     }
 
-    /// The next payload that begins so; others are set aside. Errors end it, unless one is waited for.
+    /// The next payload with this beginning; others are kept for later. Errors fail it, unless an error is awaited.
     pub async fn until(&mut self, begins: &str) -> Result<String> {
         if let Some(place) = self.aside.iter().position(|payload| payload.starts_with(begins)) {
             return Ok(self.aside.remove(place));
@@ -106,7 +106,7 @@ impl<'a> Speaker<'a> {
         }
     }
 
-    /// Whether nothing that begins so comes for a moment.
+    /// Whether no payload with this beginning comes for a moment.
     pub async fn is_spared(&mut self, begins: &str) -> bool {
         let moment = tokio::time::timeout(Duration::from_millis(300), self.until(begins));
         moment.await.is_err()

@@ -1,14 +1,14 @@
-/** Steers the system for tests, which run in another process than the one that started it. */
+/** Controls the system for the tests, which run in another process than the one that started the system. */
 import { createServer, type IncomingMessage } from "node:http";
 import type { AddressInfo } from "node:net";
 import type { Stack } from "../../ts/test-system/stack.js";
-import { ORDERS, type Steering } from "./world.js";
+import { CONTROL_COMMANDS, type StackControl } from "./environment.js";
 
-/** Takes `POST {order, with: [...]}`, and answers `{value}` or `{error}`. */
+/** Accepts `POST {command, args: [...]}` and answers with `{value}` or `{error}`. */
 export async function serveControl(stack: Stack): Promise<{ url: string; close: () => Promise<void> }> {
   const server = createServer((request, response) => {
     read(request)
-      .then(({ order, with: given }) => obey(stack, order, given))
+      .then(({ command, args }) => execute(stack, command, args))
       .then(
         (value) => response.end(JSON.stringify({ value })),
         (error: Error) => response.end(JSON.stringify({ error: error.message })),
@@ -23,13 +23,13 @@ export async function serveControl(stack: Stack): Promise<{ url: string; close: 
   return { url: `http://127.0.0.1:${port}`, close };
 }
 
-function obey(stack: Stack, order: keyof Steering, given: unknown[]): Promise<unknown> {
-  if (!ORDERS.includes(order)) throw new Error(`there is no order ${order}`);
-  return (stack[order] as (...of: unknown[]) => Promise<unknown>).apply(stack, given);
+function execute(stack: Stack, command: keyof StackControl, args: unknown[]): Promise<unknown> {
+  if (!CONTROL_COMMANDS.includes(command)) throw new Error(`unknown command: ${command}`);
+  return (stack[command] as (...args: unknown[]) => Promise<unknown>).apply(stack, args);
 }
 
-async function read(request: IncomingMessage): Promise<{ order: keyof Steering; with: unknown[] }> {
+async function read(request: IncomingMessage): Promise<{ command: keyof StackControl; args: unknown[] }> {
   let text = "";
   for await (const piece of request.setEncoding("utf8")) text += piece;
-  return JSON.parse(text) as { order: keyof Steering; with: unknown[] };
+  return JSON.parse(text) as { command: keyof StackControl; args: unknown[] };
 }

@@ -1,6 +1,6 @@
 /**
- * What the tests share: one browser, and for each worker a world of its own, which is a system of two gateways behind
- * proxies and the demo's server. Files of different workers run side by side and cannot disturb each other.
+ * Starts one browser for all tests, and for each worker an environment of its own: a system of two gateways behind
+ * proxies, and the demo's server. Files of different workers run in parallel and cannot disturb each other.
  */
 import { existsSync } from "node:fs";
 import { chromium } from "playwright-core";
@@ -8,32 +8,34 @@ import type { TestProject } from "vitest/node";
 import { Stack } from "../../ts/test-system/stack.js";
 import { serveControl } from "./control.js";
 import { buildDemo, serveDemo } from "./demo.js";
-import type { World } from "./world.js";
+import type { Environment } from "./environment.js";
 
 declare module "vitest" {
   interface ProvidedContext {
-    worlds: readonly World[];
+    environments: readonly Environment[];
   }
 }
 
-/** Without the sandbox, which needs rights that a container does not give. */
+/** The browser runs without its sandbox, because a container does not have the rights for it. */
 const FLAGS = ["--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu"];
 
 export default async function setup(project: TestProject): Promise<() => Promise<void>> {
   buildDemo();
-  const ends: (() => unknown)[] = [];
+  const cleanups: (() => unknown)[] = [];
   const end = async () => {
-    for (const one of ends.splice(0).reverse()) await one();
+    for (const one of cleanups.splice(0).reverse()) await one();
   };
   try {
     const browser = await chromium.launchServer({ executablePath: browserPath(), args: FLAGS });
-    ends.push(() => browser.close());
-    const starts = Array.from({ length: project.config.maxWorkers }, () => start(browser.wsEndpoint(), ends));
-    // A failed start must not leave the others running: all of them end before anything is torn down.
+    cleanups.push(() => browser.close());
+    const starts = Array.from({ length: project.config.maxWorkers }, () =>
+      start(browser.wsEndpoint(), cleanups),
+    );
+    // Waits for all starts before the cleanup, so that a failed start leaves no other one running.
     const started = await Promise.allSettled(starts);
     const failed = started.find((one) => one.status === "rejected");
     if (failed) throw failed.reason;
-    project.provide("worlds", await Promise.all(starts));
+    project.provide("environments", await Promise.all(starts));
     return end;
   } catch (error) {
     await end();
@@ -41,21 +43,21 @@ export default async function setup(project: TestProject): Promise<() => Promise
   }
 }
 
-/** Starts the world of one worker; what ends it is added to `ends`. */
-async function start(browser: string, ends: (() => unknown)[]): Promise<World> {
+/** Starts the environment of one worker, and adds its cleanup functions to `cleanups`. */
+async function start(browser: string, cleanups: (() => unknown)[]): Promise<Environment> {
   const stack = await Stack.start({
     gateways: 2,
     persistence: 1,
     proxied: true,
-    // Silence is noticed within seconds.
+    // Gateways and clients notice a silent connection within seconds.
     gatewayEnv: { TIDINGS_HEARTBEAT_MS: 2000 },
   });
-  ends.push(() => stack.stop());
+  cleanups.push(() => stack.stop());
   const control = await serveControl(stack);
-  ends.push(control.close);
+  cleanups.push(control.close);
   const demo = await serveDemo(stack.at);
-  ends.push(demo.close);
-  return { demo: demo.url, browser, control: control.url, at: stack.at };
+  cleanups.push(demo.close);
+  return { demo: demo.url, browser, control: control.url, addresses: stack.at };
 }
 
 function browserPath(): string {

@@ -1,4 +1,4 @@
-/** What axe finds wrong for those who see, hear or move otherwise. */
+/** Checks the accessibility of a page with axe. */
 import { readFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import type { AxeResults, RunOptions } from "axe-core";
@@ -6,11 +6,11 @@ import type { Person } from "./person.js";
 
 const source = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
 
-/** The serious and critical faults of what is shown now, each with where it is. The page must not mind its policy. */
-export async function faults(person: Person): Promise<string[]> {
-  const there = await person.page.evaluate(() => "axe" in window);
-  if (!there) await person.page.addScriptTag({ content: source });
-  // What moves is looked at when it has come to rest.
+/** The serious and critical accessibility faults of the current page. The browser must bypass the page's policy. */
+export async function accessibilityFaults(person: Person): Promise<string[]> {
+  const loaded = await person.page.evaluate(() => "axe" in window);
+  if (!loaded) await person.page.addScriptTag({ content: source });
+  // Waits for animations to finish.
   await person.page.evaluate(() =>
     Promise.all(document.getAnimations().map((one) => one.finished.catch(() => one))),
   );

@@ -1,76 +1,76 @@
-/** The shared system in the hands of one file of tests: people whose browsers end with each test. */
+/** The environment of one test file, and its users, whose browser contexts close after each test. */
 import { mkdirSync } from "node:fs";
 import { join } from "node:path";
 import { type Browser, chromium } from "playwright-core";
 import { afterAll, afterEach, beforeAll, expect, inject, type TestContext } from "vitest";
 import { sign } from "../../ts/test-system/token.js";
-import type { Steering, World } from "../setup/world.js";
+import type { Environment, StackControl } from "../setup/environment.js";
 import { Person, type PersonOptions } from "./person.js";
 
 const ARTEFACTS = join(import.meta.dirname, "../artefacts");
-const PATIENCE_MS = 15_000;
-/** Names are used once over all files of a world, which run one behind the other in processes of their own. */
-const run = Date.now().toString(36).slice(-5);
-let names = 0;
-let ids = 0;
+const TIMEOUT_MS = 15_000;
+/** Makes names unique among all files of an environment, which run one at a time in separate processes. */
+const runId = Date.now().toString(36).slice(-5);
+let nameCount = 0;
+let idCount = 0;
 
-/** What a file of tests works with. Make one at the top of the file. */
+/** The tools of one test file. Create one at the top of the file. */
 export class Chat {
-  readonly world: World = worldOfWorker();
-  readonly stack: Steering = steering(this.world.control);
+  readonly environment: Environment = environmentOfWorker();
+  readonly stack: StackControl = remoteStack(this.environment.control);
   readonly #people: Person[] = [];
   #browser: Browser | undefined;
 
   constructor() {
     beforeAll(async () => {
-      this.#browser = await chromium.connect(this.world.browser);
+      this.#browser = await chromium.connect(this.environment.browser);
     });
-    afterEach((context) => this.#leave(context));
+    afterEach((context) => this.#closeContexts(context));
     afterAll(() => this.#browser?.close());
   }
 
-  /** The browser, for what the others do not do. */
+  /** The browser, for tests that need more than the methods here. */
   get browser(): Browser {
     if (this.#browser === undefined)
-      throw new Error("the browser starts before the tests, not before the file");
+      throw new Error("the browser is available in tests only, not while the file is loaded");
     return this.#browser;
   }
 
-  /** A name that nobody, and no room, has had before. */
-  name(like: string): string {
-    names += 1;
-    return `${like} ${run}${names}`;
+  /** A name that no user and no room has had before. */
+  name(prefix: string): string {
+    nameCount += 1;
+    return `${prefix} ${runId}${nameCount}`;
   }
 
-  /** Somebody whose page shows where one signs in. Their browser ends with the test. */
-  async person(like: string, options: PersonOptions = {}): Promise<Person> {
+  /** A user whose page shows the login screen. */
+  async person(namePrefix: string, options: PersonOptions = {}): Promise<Person> {
     const context = options.context ?? (await this.browser.newContext(options.device ?? {}));
-    context.setDefaultTimeout(PATIENCE_MS);
-    const person = new Person(this.name(like), await context.newPage(), options.records);
+    context.setDefaultTimeout(TIMEOUT_MS);
+    const person = new Person(this.name(namePrefix), await context.newPage(), options.recordNetwork);
     this.#people.push(person);
     const query = options.gateway === undefined ? "" : `?gateway=${options.gateway}`;
-    await person.page.goto(`${this.world.demo}/${query}`);
+    await person.page.goto(`${this.environment.demo}/${query}`);
     return person;
   }
 
-  /** Somebody who is signed in. */
-  async signedIn(like: string, options: PersonOptions = {}): Promise<Person> {
-    const person = await this.person(like, options);
+  /** A user who is signed in. */
+  async signedIn(namePrefix: string, options: PersonOptions = {}): Promise<Person> {
+    const person = await this.person(namePrefix, options);
     await person.signIn();
     return person;
   }
 
-  /** Another tab in the browser of somebody, who is signed in there as well. */
-  async tabOf(person: Person): Promise<Person> {
+  /** Opens another tab in the browser context of a user, who is signed in there as well. */
+  async openTab(person: Person): Promise<Person> {
     const page = await person.page.context().newPage();
     const tab = new Person(person.name, page);
     this.#people.push(tab);
-    await page.goto(`${this.world.demo}/`);
+    await page.goto(`${this.environment.demo}/`);
     await tab.ready();
     return tab;
   }
 
-  /** A new room of the first of these, with the others as members, of that name; its id. */
+  /** Creates a room with this name and returns its id. The first user is the owner, the others are members. */
   async room(name: string, users: readonly string[], more: object = {}): Promise<string> {
     const [owner = "", ...others] = users;
     const members = others.map((user) => ({ user }));
@@ -78,16 +78,17 @@ export class Chat {
     return (await this.http<{ room: string }>(owner, "POST", "/rooms", body)).room;
   }
 
-  /** A message of somebody without a page; its position. */
+  /** Sends a message of a user without a page, and returns its seq. */
   async post(user: string, room: string, content: string, more: object = {}): Promise<number> {
-    ids += 1;
-    const body = { client_id: `post-${run}-${ids}`, content, ...more };
+    idCount += 1;
+    const body = { client_id: `post-${runId}-${idCount}`, content, ...more };
     return (await this.http<{ seq: number }>(user, "POST", `/rooms/${room}/messages`, body)).seq;
   }
 
   /**
-   * A room in which a writer has said much, a line a minute, before others came: `#` in the text is the number. For the
-   * others all of it is read up to a position, all unless given. Around the log, which is why nobody may be there yet.
+   * Creates a room with many messages of one writer, one per minute; `#` in the text stands for the number. The other
+   * users join afterwards and have read the messages up to the seq `read`, by default all. The messages are written to
+   * the database directly, not through the log, so nobody may have opened the room before.
    */
   async filledRoom(
     name: string,
@@ -108,18 +109,18 @@ export class Chat {
     return room;
   }
 
-  /** What all messages of a room say, as storage has them: at most the last 200. */
+  /** The texts of the last 200 stored messages of a room. */
   async history(user: string, room: string): Promise<string[]> {
     const path = `/rooms/${room}/messages?limit=200`;
     const page = await this.http<{ messages: { content: string }[] }>(user, "GET", path);
     return page.messages.map((message) => message.content);
   }
 
-  /** Asks persistence around the proxies. Rejects for what is no success. */
+  /** Sends an HTTP request to persistence, past the proxies. Rejects unless it succeeds. */
   async http<T = unknown>(user: string, method: string, path: string, body?: object): Promise<T> {
-    const answer = await fetch(`${this.world.at.direct.persistence[0]}/v1${path}`, {
+    const answer = await fetch(`${this.environment.addresses.direct.persistence[0]}/v1${path}`, {
       method,
-      headers: { authorization: `Bearer ${sign(user, this.world.at.jwt_secret)}` },
+      headers: { authorization: `Bearer ${sign(user, this.environment.addresses.jwt_secret)}` },
       ...(body && { body: JSON.stringify(body) }),
     });
     const text = await answer.text();
@@ -127,49 +128,49 @@ export class Chat {
     return (text ? JSON.parse(text) : undefined) as T;
   }
 
-  /** Keeps a picture of a page among the artefacts, where TIDINGS_PICTURES asks for it: pictures take time. */
-  async picture(person: Person, name: string): Promise<void> {
-    if (process.env.TIDINGS_PICTURES === "yes") await this.#shoot(person, name);
+  /** Saves a screenshot of a page when TIDINGS_PICTURES is set, because screenshots take time. */
+  async screenshot(person: Person, name: string): Promise<void> {
+    if (process.env.TIDINGS_PICTURES === "yes") await this.#saveScreenshot(person, name);
   }
 
-  async #shoot(person: Person, name: string): Promise<void> {
+  async #saveScreenshot(person: Person, name: string): Promise<void> {
     mkdirSync(ARTEFACTS, { recursive: true });
     await person.page.screenshot({ path: join(ARTEFACTS, `${name}.png`), animations: "disabled" });
   }
 
-  /** Ends every browser. No page may have complained of anything; of a failed test pictures are kept. */
-  async #leave({ task }: TestContext): Promise<void> {
+  /** Closes every browser context. Fails the test when a page had an error. Keeps screenshots of a failed test. */
+  async #closeContexts({ task }: TestContext): Promise<void> {
     const people = this.#people.splice(0);
     if (task.result?.state === "fail") {
       const test = task.name.replace(/[^a-z0-9]+/gi, "-").slice(0, 60);
       for (const [at, person] of people.entries()) {
-        await this.#shoot(person, `failed-${test}-${at}`).catch(() => undefined);
+        await this.#saveScreenshot(person, `failed-${test}-${at}`).catch(() => undefined);
       }
     }
     await Promise.all(people.map(({ page }) => page.context().close()));
-    expect(people.flatMap(({ complaints }) => complaints)).toEqual([]);
+    expect(people.flatMap(({ errors }) => errors)).toEqual([]);
   }
 }
 
-/** The world that no other worker uses at this time: Vitest numbers its running workers from 1. */
-function worldOfWorker(): World {
-  const world = inject("worlds")[Number(process.env.VITEST_POOL_ID) - 1];
-  if (world === undefined) throw new Error(`there is no world for worker ${process.env.VITEST_POOL_ID}`);
-  return world;
+/** The environment of this worker. Vitest numbers its running workers from 1, so no other worker uses it now. */
+function environmentOfWorker(): Environment {
+  const environment = inject("environments")[Number(process.env.VITEST_POOL_ID) - 1];
+  if (environment === undefined) throw new Error(`worker ${process.env.VITEST_POOL_ID} has no environment`);
+  return environment;
 }
 
-/** Steers the system over HTTP: see `serveControl`. */
-function steering(control: string): Steering {
-  const order =
+/** Controls the system over HTTP: see `serveControl`. */
+function remoteStack(control: string): StackControl {
+  const call =
     (name: string) =>
-    async (...given: unknown[]) => {
+    async (...args: unknown[]) => {
       const answer = await fetch(control, {
         method: "POST",
-        body: JSON.stringify({ order: name, with: given }),
+        body: JSON.stringify({ command: name, args }),
       });
-      const said = (await answer.json()) as { value?: unknown; error?: string };
-      if (said.error !== undefined) throw new Error(`${name}: ${said.error}`);
-      return said.value;
+      const result = (await answer.json()) as { value?: unknown; error?: string };
+      if (result.error !== undefined) throw new Error(`${name}: ${result.error}`);
+      return result.value;
     };
-  return new Proxy({} as Steering, { get: (_, name) => order(String(name)) });
+  return new Proxy({} as StackControl, { get: (_, name) => call(String(name)) });
 }

@@ -1,13 +1,13 @@
-/** A room with a long history, and what a person sees who scrolls through all of it. */
+/** A room with a long history, and a test that scrolls through all of it. */
 import { beforeAll, expect, test } from "vitest";
 import { Chat } from "./chat.js";
 import { scrollUp, watchLongTasks } from "./scroll.js";
 
-/** More rows than this would be felt by the browser. */
-const ROWS = 200;
+/** With more rows in the page the browser would become slow. */
+const MAX_ROWS = 200;
 const [writer, reader] = ["gossip", "reader"];
 
-/** The room of one file. Make one at the top of the file. */
+/** The room of one test file. Create one at the top of the file. */
 export class LongRoom {
   readonly chat = new Chat();
   readonly writer = writer;
@@ -16,12 +16,12 @@ export class LongRoom {
   id = "";
 
   constructor(readonly count: number) {
-    // Two files may fill rooms in one world: the count keeps the names of the rooms apart.
+    // Two files may fill rooms in one environment: the count makes the names of the rooms different.
     this.name = `${count.toLocaleString("en")} messages`;
     beforeAll(async () => {
       const { chat, name } = this;
       this.id = await chat.filledRoom(name, [writer], { count, text: "Message #" });
-      // Two weeks of lines of different length, for ten thousand of them.
+      // The lines have different lengths. Ten thousand of them cover two weeks.
       await chat.stack.sql(
         `UPDATE messages SET at = now() - (${count} - seq) * interval '2 minutes', \
          content = content || repeat(' and more of it', (seq * 7)::int % 6) WHERE room_id = '${this.id}'; \
@@ -31,10 +31,10 @@ export class LongRoom {
   }
 }
 
-/** Defines a test that scrolls up through `room.count` messages. `words` names that count in the title. */
-export function testScroll(room: LongRoom, words: string): void {
+/** Defines a test that scrolls up through `room.count` messages. `countName` is that count in the title. */
+export function testScroll(room: LongRoom, countName: string): void {
   const { chat, count, name } = room;
-  test(`${words} messages scroll up to the first one, and nothing in sight ever jumps`, async () => {
+  test(`a user scrolls up through ${countName} messages, and visible messages never jump`, async () => {
     const ada = await chat.person(reader);
     await chat.http(writer, "PUT", `/rooms/${room.id}/members/${ada.id}`);
     await chat.http(ada.id, "POST", `/rooms/${room.id}/read`, { seq: count });
@@ -42,30 +42,30 @@ export function testScroll(room: LongRoom, words: string): void {
     await ada.open(name);
     await ada.row(`Message ${count}`).waitFor();
     const longest = await watchLongTasks(ada.messages);
-    // As one reads, and then in one long sweep.
+    // First slowly, as people read, and then fast.
     const slow = await scrollUp(ada.messages, { seq: count - 400, px: 200, steps: 700 });
     const began = Date.now();
     const fast = await scrollUp(ada.messages, { seq: 1, px: 2500, steps: 5000 });
     const seconds = ((Date.now() - began) / 1000).toFixed(1);
     const task = await longest();
     process.stdout.write(
-      `${slow.looks} looks, moved by ${slow.jumped} px at most; ${slow.oldest - 1} messages more in ${seconds} s; ` +
-        `${Math.max(slow.most, fast.most)} rows at most; ${task ? `longest task ${task} ms` : "no task over 50 ms"}\n`,
+      `${slow.samples} samples, largest jump ${slow.largestJump} px; ${slow.oldest - 1} more messages in ${seconds} s; ` +
+        `at most ${Math.max(slow.maxRows, fast.maxRows)} rows; ${task ? `longest task ${task} ms` : "no task over 50 ms"}\n`,
     );
     expect(slow.oldest).toBeLessThan(count - 350);
-    expect(slow.looks).toBeGreaterThan(30);
-    expect(slow.jumped).toBeLessThanOrEqual(3);
+    expect(slow.samples).toBeGreaterThan(30);
+    expect(slow.largestJump).toBeLessThanOrEqual(3);
     expect(fast.oldest).toBe(1);
-    expect(Math.max(slow.most, fast.most)).toBeLessThan(ROWS);
+    expect(Math.max(slow.maxRows, fast.maxRows)).toBeLessThan(MAX_ROWS);
     await ada.messages.evaluate((box) => box.scrollTo(0, 0));
-    await ada.messages.getByText("This is where").waitFor();
+    await ada.messages.getByText("This is the beginning of").waitFor();
     await expect.poll(() => ada.rows.first().getAttribute("data-seq")).toBe("1");
-    // Long enough to be felt by anybody, on a machine that others use as well.
+    // A longer task would be a visible delay. The limit is generous, because the machine is shared.
     expect(task).toBeLessThan(1000);
 
     await ada.page.getByRole("button", { name: "Jump to newest" }).click();
     await ada.row(`Message ${count}`).waitFor();
     await ada.page.getByRole("button", { name: "Jump to newest" }).waitFor({ state: "detached" });
-    expect(await ada.rows.count()).toBeLessThan(ROWS);
+    expect(await ada.rows.count()).toBeLessThan(MAX_ROWS);
   });
 }

@@ -1,17 +1,17 @@
-/** Going through the page by keyboard alone. */
+/** Functions to use the page with the keyboard only. */
 import { expect } from "vitest";
 import type { Person } from "./person.js";
 
-/** What has the focus. */
-interface Focused {
+/** The element with the focus. */
+interface FocusedElement {
   readonly name: string;
   readonly role: string;
-  /** Whether one sees that it has it. */
+  /** Whether the focus is visible. */
   readonly visible: boolean;
 }
 
-/** What has the focus, by role and name, and whether that can be seen. */
-export function focused(person: Person): Promise<Focused> {
+/** The role and name of the element with the focus, and whether the focus is visible. */
+export function focusedElement(person: Person): Promise<FocusedElement> {
   return person.page.evaluate(() => {
     const element = document.activeElement as HTMLElement;
     const labelled = element.getAttribute("aria-labelledby");
@@ -21,33 +21,40 @@ export function focused(person: Person): Promise<Focused> {
       (labelled ? document.getElementById(labelled)?.textContent : undefined) ??
       label ??
       element.textContent;
-    const drawn = (one: Element | null): boolean => {
+    const hasOutline = (one: Element | null): boolean => {
       if (one === null) return false;
       const { outlineStyle, outlineWidth, boxShadow } = getComputedStyle(one);
       return (outlineStyle !== "none" && Number.parseFloat(outlineWidth) > 0) || boxShadow !== "none";
     };
-    // What one types into may be framed by what it stands in; a line of a menu is told by its ground.
-    const framed = element.matches("textarea, input") ? element.parentElement : null;
-    const ground = element.matches("[role^=menuitem], .emoji-choice");
-    const plain = "rgba(0, 0, 0, 0)";
+    // A text field may show the focus on its container, and a menu item shows it with its background.
+    const frame = element.matches("textarea, input") ? element.parentElement : null;
+    const hasBackground = element.matches("[role^=menuitem], .emoji-choice");
+    const transparent = "rgba(0, 0, 0, 0)";
     return {
       name: (name ?? "").trim().replace(/\s+/g, " "),
       role: element.getAttribute("role") ?? element.tagName.toLowerCase(),
       visible:
-        drawn(element) || drawn(framed) || (ground && getComputedStyle(element).backgroundColor !== plain),
+        hasOutline(element) ||
+        hasOutline(frame) ||
+        (hasBackground && getComputedStyle(element).backgroundColor !== transparent),
     };
   });
 }
 
-/** Presses a key until what has the focus bears this name. All that one comes by shows that it has the focus. */
-export async function walk(person: Person, key: string, to: RegExp, most = 40): Promise<Focused> {
+/** Presses a key until an element with this name has the focus. The focus must be visible on each element. */
+export async function pressUntilFocused(
+  person: Person,
+  key: string,
+  target: RegExp,
+  maxSteps = 40,
+): Promise<FocusedElement> {
   const passed: string[] = [];
-  for (let step = 0; step < most; step += 1) {
+  for (let step = 0; step < maxSteps; step += 1) {
     await person.page.keyboard.press(key);
-    const at = await focused(person);
-    expect(at.visible, `the focus on ${at.role} "${at.name}" can be seen`).toBe(true);
-    if (to.test(at.name)) return at;
+    const at = await focusedElement(person);
+    expect(at.visible, `the focus on ${at.role} "${at.name}" is visible`).toBe(true);
+    if (target.test(at.name)) return at;
     passed.push(`${at.role} "${at.name}"`);
   }
-  throw new Error(`${key} does not lead to ${to}: ${passed.join(", ")}`);
+  throw new Error(`${key} does not reach ${target}: ${passed.join(", ")}`);
 }

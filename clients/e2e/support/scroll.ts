@@ -1,57 +1,61 @@
-/** Scrolling as a person does it, seen from inside of the page. */
+/** Scrolls as a person does, and measures inside the page. */
 import type { Locator } from "playwright-core";
 
-/** What a scroll upwards came to. */
-export interface Scrolled {
-  /** The lowest position that was in the page. */
+/** The measurements of a scroll upwards. */
+export interface ScrollResult {
+  /** The lowest seq that was in the page. */
   readonly oldest: number;
-  /** How many rows were in the page, at most. */
-  readonly most: number;
-  /** By how many px words that stayed in sight moved other than they were scrolled, at most. */
-  readonly jumped: number;
-  /** How often that was looked at. */
-  readonly looks: number;
+  /** The largest number of rows in the page. */
+  readonly maxRows: number;
+  /** The largest difference, in px, between the movement of a visible text and the scroll distance. */
+  readonly largestJump: number;
+  /** How often that difference was measured. */
+  readonly samples: number;
   readonly steps: number;
 }
 
 /**
- * Scrolls a list up, so many px at a time, until a position is in the page or the steps are used up. Each time words
- * that stay in sight are looked at: they must have moved just as far as was scrolled, whatever came above them.
+ * Scrolls a list up by `px` at a time until the page contains a seq or all steps are used. After each step it compares
+ * the movement of a text that stays visible with the scroll distance: both must be equal, even when rows were added
+ * above.
  */
-export function scrollUp(list: Locator, to: { seq: number; px: number; steps: number }): Promise<Scrolled> {
+export function scrollUp(
+  list: Locator,
+  to: { seq: number; px: number; steps: number },
+): Promise<ScrollResult> {
   return list.evaluate((box, { seq, px, steps }) => {
-    const sight = box.getBoundingClientRect();
+    const view = box.getBoundingClientRect();
     const rows = () => [...box.querySelectorAll<HTMLElement>("article[data-seq]")];
-    // Of a row that nothing comes before any more name and space go: its words stay.
+    // Measures the text, because a row loses its name and its space when an earlier message of the same sender appears.
     const topOf = (row: HTMLElement | undefined) =>
       row?.querySelector(".bubble-text")?.getBoundingClientRect().top ?? Number.NaN;
-    const inSight = (top: number) => top >= sight.top && top < sight.bottom;
-    const painted = () => new Promise<void>((done) => requestAnimationFrame(() => setTimeout(done)));
+    const isVisible = (top: number) => top >= view.top && top < view.bottom;
+    const nextFrame = () => new Promise<void>((done) => requestAnimationFrame(() => setTimeout(done)));
     const run = async () => {
-      let [oldest, most, jumped, looks, at] = [Number.POSITIVE_INFINITY, 0, 0, 0, 0];
+      let [oldest, maxRows, largestJump, samples, at] = [Number.POSITIVE_INFINITY, 0, 0, 0, 0];
       for (; at < steps && oldest > seq; at += 1) {
-        const held = rows().find((row) => inSight(topOf(row)));
-        const before = topOf(held);
+        const tracked = rows().find((row) => isVisible(topOf(row)));
+        const before = topOf(tracked);
         const from = box.scrollTop;
         box.scrollTop = from - px;
         const moved = from - box.scrollTop;
-        await painted();
+        await nextFrame();
         const now = rows();
-        const after = topOf(now.find((row) => row.dataset.key === held?.dataset.key));
-        if (inSight(after)) {
-          looks += 1;
-          jumped = Math.max(jumped, Math.abs(after - before - moved));
+        const after = topOf(now.find((row) => row.dataset.key === tracked?.dataset.key));
+        if (isVisible(after)) {
+          samples += 1;
+          largestJump = Math.max(largestJump, Math.abs(after - before - moved));
         }
-        most = Math.max(most, box.querySelectorAll("[data-key]").length);
+        maxRows = Math.max(maxRows, box.querySelectorAll("[data-key]").length);
         oldest = Math.min(oldest, ...now.map((row) => Number(row.dataset.seq)));
       }
-      return { oldest, most, jumped: Math.round(jumped * 10) / 10, looks, steps: at };
+      return { oldest, maxRows, largestJump: Math.round(largestJump * 10) / 10, samples, steps: at };
     };
     return run();
   }, to);
 }
 
-/** Watches for long tasks from now on; the answer tells the longest so far, in ms. */
+/** Starts to watch for long tasks. Returns a function that gives the longest one so far, in ms. */
 export async function watchLongTasks(list: Locator): Promise<() => Promise<number>> {
   await list.evaluate(() => {
     const seen = window as unknown as { longest: number };

@@ -3,7 +3,7 @@ import { Chat } from "../support/chat.js";
 
 const chat = new Chat();
 
-test("two people on two gateways read each message once, and in the same order", async () => {
+test("two users on two gateways see each message once and in the same order", async () => {
   const ada = await chat.signedIn("Ada", { gateway: 0 });
   const bo = await chat.signedIn("Bo", { gateway: 1 });
   const name = chat.name("Kitchen");
@@ -17,14 +17,14 @@ test("two people on two gateways read each message once, and in the same order",
     await ada.row(`Bo says ${turn}`).waitFor();
   }
   const all = [1, 2, 3, 4].flatMap((turn) => [`Ada says ${turn}`, `Bo says ${turn}`]);
-  await ada.reads(all);
-  await bo.reads(all);
+  await ada.expectTexts(all);
+  await bo.expectTexts(all);
   expect(await chat.history(ada.id, room)).toEqual(all);
-  expect(ada.sockets.every((socket) => socket.startsWith(at(0)))).toBe(true);
-  expect(bo.sockets.every((socket) => socket.startsWith(at(1)))).toBe(true);
+  expect(ada.sockets.every((socket) => socket.startsWith(socketOrigin(0)))).toBe(true);
+  expect(bo.sockets.every((socket) => socket.startsWith(socketOrigin(1)))).toBe(true);
 });
 
-test("the tick of a message goes from clock to sent to delivered to read", async () => {
+test("the tick of a message changes from sending to sent, delivered and read", async () => {
   const ada = await chat.signedIn("Ada", { gateway: 0 });
   const bo = await chat.person("Bo", { gateway: 1 });
   const name = chat.name("Ticks");
@@ -33,22 +33,22 @@ test("the tick of a message goes from clock to sent to delivered to read", async
   await chat.stack.link("gateway", 0, "black_hole");
   try {
     await ada.say("first");
-    await ada.ticked("first", "Sending");
+    await ada.expectTick("first", "Sending");
   } finally {
     await chat.stack.link("gateway", 0, "heal");
   }
-  await ada.ticked("first", "Sent");
-  // Bo was never there: it stays so, and only what comes while he is there reaches him.
+  await ada.expectTick("first", "Sent");
+  // Bo has never been online, so "first" stays sent. Only "second" is delivered to him.
   await bo.signIn();
-  await bo.listed(name).waitFor();
+  await bo.roomLink(name).waitFor();
   await ada.say("second");
-  await ada.ticked("second", "Delivered");
+  await ada.expectTick("second", "Delivered");
   await bo.open(name);
-  await ada.ticked("first", "Read");
-  await ada.ticked("second", "Read");
+  await ada.expectTick("first", "Read");
+  await ada.expectTick("second", "Read");
 });
 
-test("who types is named, in the room and in the list", async () => {
+test("the room and the list of rooms name a typing user", async () => {
   const ada = await chat.signedIn("Ada", { gateway: 0 });
   const bo = await chat.signedIn("Bo", { gateway: 1 });
   const name = chat.name("Typing");
@@ -58,7 +58,7 @@ test("who types is named, in the room and in the list", async () => {
   const line = `${bo.name} is typing`;
   const shown = async () => ({
     room: await ada.page.locator(".typing-line").textContent(),
-    list: (await ada.listed(name).textContent())?.includes(line),
+    list: (await ada.roomLink(name).textContent())?.includes(line),
   });
   await bo.composer.pressSequentially("Well then, he", { delay: 20 });
   await expect.poll(shown).toEqual({ room: line, list: true });
@@ -67,7 +67,7 @@ test("who types is named, in the room and in the list", async () => {
   await expect.poll(shown).toEqual({ room: "", list: false });
 });
 
-test("presence shows who is online, away and gone", async () => {
+test("presence shows that a user is online, away or offline", async () => {
   const ada = await chat.signedIn("Ada", { gateway: 0 });
   const bo = await chat.signedIn("Bo", { gateway: 1 });
   const room = await chat.room("", [bo.id, ada.id], { kind: "direct" });
@@ -76,14 +76,15 @@ test("presence shows who is online, away and gone", async () => {
   const head = ada.page.getByRole("main").locator("header");
   await head.getByText("Online").waitFor();
   await head.locator(".dot[data-status=online]").waitFor();
-  await ada.listed(bo.name).locator(".dot[data-status=online]").waitFor();
+  await ada.roomLink(bo.name).locator(".dot[data-status=online]").waitFor();
   await bo.account.click();
   await bo.page.getByRole("menuitemradio", { name: "Away" }).click();
   await head.getByText("Away").waitFor();
-  await ada.listed(bo.name).locator(".dot[data-status=away]").waitFor();
+  await ada.roomLink(bo.name).locator(".dot[data-status=away]").waitFor();
   await bo.page.close();
   await head.getByText("last seen just now").waitFor({ timeout: 30_000 });
   await head.locator(".dot").waitFor({ state: "detached" });
 });
 
-const at = (gateway: number): string => (chat.world.at.gateways[gateway] ?? "").replace("http", "ws");
+const socketOrigin = (gateway: number): string =>
+  (chat.environment.addresses.gateways[gateway] ?? "").replace("http", "ws");

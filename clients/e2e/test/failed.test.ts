@@ -7,7 +7,7 @@ afterEach(async () => {
   await chat.stack.link("gateway", 0, "heal");
 });
 
-test("a refused message stays as not sent, and can be tried again or discarded", async () => {
+test("a refused message is shown as not sent, and the user can retry or discard it", async () => {
   const ada = await chat.signedIn("Ada", { gateway: 0 });
   const bo = await chat.signedIn("Bo", { gateway: 1 });
   ada.allowBrokenConnections();
@@ -33,22 +33,22 @@ test("a refused message stays as not sent, and can be tried again or discarded",
     await ada.tick(text).waitFor({ state: "detached" });
   }
   await ada.page.getByText("This room is archived.").waitFor();
-  await chat.picture(ada, "failed-message");
-  await bo.reads(["before"]);
+  await chat.screenshot(ada, "failed-message");
+  await bo.expectTexts(["before"]);
 
   await chat.http(bo.id, "PATCH", `/rooms/${room}`, { archived: false });
   await ada.composer.waitFor();
   await ada.row("drop me").getByRole("button", { name: "Discard" }).click();
   await ada.row("drop me").waitFor({ state: "detached" });
   await ada.row("keep me").getByRole("button", { name: "Try again" }).click();
-  await ada.ticked("keep me", "Read");
-  await bo.reads(["before", "keep me"]);
+  await ada.expectTick("keep me", "Read");
+  await bo.expectTexts(["before", "keep me"]);
   await ada.page.reload();
-  await ada.reads(["before", "keep me"]);
+  await ada.expectTexts(["before", "keep me"]);
   expect(await chat.history(ada.id, room)).toEqual(["before", "keep me"]);
 });
 
-test("while storage is away messages are taken and read, and are stored once it is back", async () => {
+test("messages are delivered while persistence is down, and stored when it is back", async () => {
   const ada = await chat.signedIn("Ada", { gateway: 0 });
   const bo = await chat.signedIn("Bo", { gateway: 1 });
   ada.allowBrokenConnections();
@@ -66,8 +66,8 @@ test("while storage is away messages are taken and read, and are stored once it 
   } finally {
     await chat.stack.start("persistence", 0);
   }
-  await ada.ticked("without storage", "Read");
+  await ada.expectTick("without storage", "Read");
   await expect.poll(() => chat.history(ada.id, room)).toEqual(["before", "without storage"]);
-  await ada.reads(["before", "without storage"]);
-  await bo.reads(["before", "without storage"]);
+  await ada.expectTexts(["before", "without storage"]);
+  await bo.expectTexts(["before", "without storage"]);
 });

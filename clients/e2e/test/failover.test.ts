@@ -3,9 +3,9 @@ import { Chat } from "../support/chat.js";
 
 const chat = new Chat();
 
-/** Of which gateway a WebSocket is. */
+/** The gateway of a WebSocket. */
 const gatewayOf = (socket: string | undefined): number =>
-  chat.world.at.gateways.findIndex((origin) => socket?.startsWith(origin.replace("http", "ws")));
+  chat.environment.addresses.gateways.findIndex((origin) => socket?.startsWith(origin.replace("http", "ws")));
 
 let killed: number | undefined;
 afterEach(async () => {
@@ -13,10 +13,10 @@ afterEach(async () => {
   killed = undefined;
 });
 
-test("when the gateway of an open room dies everything goes on by the other one, and nothing is lost", async () => {
+test("a user continues on the other gateway after a crash, and no message is lost", async () => {
   const ada = await chat.signedIn("Ada");
-  const its = gatewayOf(ada.sockets.at(-1));
-  const other = 1 - its;
+  const gateway = gatewayOf(ada.sockets.at(-1));
+  const other = 1 - gateway;
   const bo = await chat.signedIn("Bo", { gateway: other });
   ada.allowBrokenConnections();
   const name = chat.name("Failover");
@@ -24,17 +24,17 @@ test("when the gateway of an open room dies everything goes on by the other one,
   await ada.open(name);
   await bo.open(name);
   const texts: string[] = [];
-  const say = async (who: typeof ada, text: string) => {
+  const say = async (sender: typeof ada, text: string) => {
     texts.push(text);
-    await who.say(text);
+    await sender.say(text);
   };
   await say(ada, "before 1");
   await bo.row("before 1").waitFor();
   await say(bo, "before 2");
   await ada.row("before 2").waitFor();
 
-  killed = its;
-  await chat.stack.kill("gateway", its);
+  killed = gateway;
+  await chat.stack.kill("gateway", gateway);
   await say(ada, "while it is down");
   await bo.row("while it is down").waitFor({ timeout: 30_000 });
   await say(bo, "from the other side");
@@ -45,29 +45,29 @@ test("when the gateway of an open room dies everything goes on by the other one,
   await bo.row("after all").waitFor();
 
   for (const person of [ada, bo]) {
-    await person.reads(texts);
+    await person.expectTexts(texts);
     expect(await person.page.getByText("Not sent").count()).toBe(0);
   }
-  for (const text of ["before 1", "while it is down", "after all"]) await ada.ticked(text, "Read");
+  for (const text of ["before 1", "while it is down", "after all"]) await ada.expectTick(text, "Read");
   expect(await chat.history(ada.id, room)).toEqual(texts);
 });
 
-test("a gateway that is stopped orderly hands its people over, and nothing is lost", async () => {
+test("a draining gateway hands its users over, and no message is lost", async () => {
   const ada = await chat.signedIn("Ada");
-  const its = gatewayOf(ada.sockets.at(-1));
-  const bo = await chat.signedIn("Bo", { gateway: 1 - its });
+  const gateway = gatewayOf(ada.sockets.at(-1));
+  const bo = await chat.signedIn("Bo", { gateway: 1 - gateway });
   ada.allowBrokenConnections();
   const name = chat.name("Deploy");
   const room = await chat.room(name, [ada.id, bo.id]);
   await ada.open(name);
   await bo.open(name);
-  killed = its;
-  const stopped = chat.stack.drain("gateway", its);
+  killed = gateway;
+  const stopped = chat.stack.drain("gateway", gateway);
   const texts = Array.from({ length: 6 }, (_, at) => `during the stop ${at + 1}`);
   for (const text of texts) await ada.say(text);
   await stopped;
-  await bo.reads(texts);
-  await ada.reads(texts);
-  for (const text of texts) await ada.ticked(text, "Read");
+  await bo.expectTexts(texts);
+  await ada.expectTexts(texts);
+  for (const text of texts) await ada.expectTick(text, "Read");
   expect(await chat.history(bo.id, room)).toEqual(texts);
 });

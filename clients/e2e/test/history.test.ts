@@ -8,7 +8,7 @@ const { chat, name } = room;
 
 testScroll(room, "two thousand");
 
-test("what comes while one reads far above moves nothing, and is told beside the way down", async () => {
+test("new messages do not move an old part of the history, and the jump button counts them", async () => {
   const ada = await chat.person(room.reader);
   await chat.http(room.writer, "PUT", `/rooms/${room.id}/members/${ada.id}`);
   const before = (await chat.http<{ head: { seq: number } }>(ada.id, "GET", `/rooms/${room.id}`)).head.seq;
@@ -17,7 +17,7 @@ test("what comes while one reads far above moves nothing, and is told beside the
   await ada.open(name);
   await ada.row(`Message ${COUNT}`).waitFor();
   await scrollUp(ada.messages, { seq: COUNT - 150, px: 600, steps: 200 });
-  const places = () =>
+  const positions = () =>
     ada.messages.evaluate((box) => {
       const { top, bottom } = box.getBoundingClientRect();
       return [...box.querySelectorAll("article")]
@@ -25,13 +25,13 @@ test("what comes while one reads far above moves nothing, and is told beside the
         .filter(({ at }) => at >= top && at < bottom);
     });
   await expect.poll(() => ada.messages.getAttribute("aria-busy")).toBe("false");
-  const stood = await places();
-  expect(stood.length).toBeGreaterThan(3);
-  for (const text of ["news one", "news two"]) await chat.post(room.writer, room.id, text);
+  const positionsBefore = await positions();
+  expect(positionsBefore.length).toBeGreaterThan(3);
+  for (const text of ["new message one", "new message two"]) await chat.post(room.writer, room.id, text);
   const down = ada.page.getByRole("button", { name: "Jump to newest, 2 new" });
   await down.waitFor();
-  expect(await places()).toEqual(stood);
+  expect(await positions()).toEqual(positionsBefore);
   await down.click();
-  await ada.row("news two").waitFor();
+  await ada.row("new message two").waitFor();
   await ada.page.getByRole("button", { name: /Jump to newest/ }).waitFor({ state: "detached" });
 });

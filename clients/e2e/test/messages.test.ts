@@ -4,23 +4,23 @@ import type { Person } from "../support/person.js";
 
 const chat = new Chat();
 
-async function two(like: string): Promise<{ ada: Person; bo: Person; room: string }> {
+async function twoUsersInRoom(roomName: string): Promise<{ ada: Person; bo: Person; room: string }> {
   const ada = await chat.signedIn("Ada", { gateway: 0 });
   const bo = await chat.signedIn("Bo", { gateway: 1 });
-  const name = chat.name(like);
+  const name = chat.name(roomName);
   const room = await chat.room(name, [ada.id, bo.id]);
   await ada.open(name);
   await bo.open(name);
   return { ada, bo, room };
 }
 
-test("a reaction is seen by both, counted, and taken back with a click", async () => {
-  const { ada, bo } = await two("Reactions");
+test("both users see and count a reaction, and a click removes it", async () => {
+  const { ada, bo } = await twoUsersInRoom("Reactions");
   await ada.say("tea is ready");
   await bo.row("tea is ready").hover();
   await bo.row("tea is ready").getByRole("button", { name: "React" }).click();
   await bo.page.getByRole("dialog", { name: "React with" }).waitFor();
-  await chat.picture(bo, "emoji-picker");
+  await chat.screenshot(bo, "emoji-picker");
   await bo.page.getByRole("button", { name: "party" }).click();
   const chip = (person: Person, count: number) =>
     person.row("tea is ready").getByRole("button", { name: new RegExp(`^🎉 ${count}, `) });
@@ -30,7 +30,7 @@ test("a reaction is seen by both, counted, and taken back with a click", async (
   await chip(bo, 2).waitFor();
   await chip(ada, 2).waitFor();
   expect(await chip(ada, 2).getAttribute("aria-pressed")).toBe("true");
-  await chat.picture(ada, "reactions");
+  await chat.screenshot(ada, "reactions");
   await chip(ada, 2).click();
   await chip(bo, 1).waitFor();
   await chip(bo, 1).click();
@@ -38,52 +38,52 @@ test("a reaction is seen by both, counted, and taken back with a click", async (
     await person.row("tea is ready").getByText("🎉").waitFor({ state: "detached" });
 });
 
-test("an edit changes the words for both, says so, and keeps the earlier ones for who may see them", async () => {
-  const { ada, bo } = await two("Edits");
+test("both users see an edited message, and the owner sees its earlier version", async () => {
+  const { ada, bo } = await twoUsersInRoom("Edits");
   await bo.say("the frist words");
   await ada.row("the frist words").waitFor();
-  // The arrow up in an empty input is the short way to the last message of one's own.
+  // The arrow up in an empty input edits the user's last message.
   await bo.composer.press("ArrowUp");
   await bo.page.getByText("Edit message").waitFor();
   expect(await bo.composer.inputValue()).toBe("the frist words");
   await bo.composer.fill("the first words");
   await bo.page.getByRole("button", { name: "Save" }).click();
   for (const person of [ada, bo]) await person.row("the first words").getByText("edited").waitFor();
-  await ada.reads(["the first words"]);
+  await ada.expectTexts(["the first words"]);
   expect(await bo.composer.inputValue()).toBe("");
   await ada.choose("the first words", "Details");
   const details = ada.page.getByRole("dialog", { name: "Message details" });
   await details.getByText("the frist words").waitFor();
-  await chat.picture(ada, "dialog-details");
+  await chat.screenshot(ada, "dialog-details");
   await ada.page.keyboard.press("Escape");
   await details.waitFor({ state: "detached" });
 });
 
-test("a deleted message leaves a sign that it was there, for both and after a reload", async () => {
-  const { ada, bo } = await two("Deletes");
+test("both users see a placeholder for a deleted message, also after a reload", async () => {
+  const { ada, bo } = await twoUsersInRoom("Deletes");
   await ada.say("never mind");
   await ada.say("but mind this");
   await bo.row("never mind").waitFor();
   await ada.choose("never mind", "Delete");
   const dialog = ada.page.getByRole("dialog", { name: "Delete message?" });
-  await chat.picture(ada, "dialog-delete");
+  await chat.screenshot(ada, "dialog-delete");
   await dialog.getByRole("button", { name: "Cancel" }).click();
   await dialog.waitFor({ state: "detached" });
-  await ada.reads(["never mind", "but mind this"]);
+  await ada.expectTexts(["never mind", "but mind this"]);
   await ada.choose("never mind", "Delete");
   await dialog.getByRole("button", { name: "Delete" }).click();
   const left = ["This message was deleted", "but mind this"];
-  for (const person of [ada, bo]) await person.reads(left);
+  for (const person of [ada, bo]) await person.expectTexts(left);
   await bo.page.reload();
-  await bo.reads(left);
-  // Others' messages are not one's own to change.
+  await bo.expectTexts(left);
+  // A member cannot change the messages of others.
   const menu = await bo.menuOf("but mind this");
   await menu.getByRole("menuitem", { name: "Reply" }).waitFor();
   expect(await menu.getByRole("menuitem", { name: /Edit|Delete/ }).count()).toBe(0);
 });
 
-test("a quote says what its message says now, and nothing of one that was deleted", async () => {
-  const { ada, bo } = await two("Quoted");
+test("a quote shows the current text of its message, and no text of a deleted one", async () => {
+  const { ada, bo } = await twoUsersInRoom("Quoted");
   await ada.say("the frist words");
   await bo.choose("the frist words", "Reply");
   await bo.say("an answer");
@@ -104,7 +104,7 @@ test("a quote says what its message says now, and nothing of one that was delete
   for (const person of [ada, bo]) await quoted(person, "Message deleted").waitFor();
 });
 
-test("a reply quotes what it answers, and a click on the quote leads there", async () => {
+test("a reply quotes its message, and a click on the quote scrolls to it", async () => {
   const ada = await chat.person("Ada", { gateway: 0 });
   const bo = await chat.person("Bo", { gateway: 1 });
   const name = chat.name("Quotes");

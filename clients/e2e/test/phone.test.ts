@@ -4,11 +4,11 @@ import type { Person } from "../support/person.js";
 
 const chat = new Chat();
 const PHONE = { viewport: { width: 390, height: 844 }, isMobile: true, hasTouch: true, deviceScaleFactor: 2 };
-/** Fingers need this many px. */
-const FINGER = 40;
+/** The smallest size of a button for a finger, in px. */
+const MIN_TOUCH_SIZE = 40;
 
-/** Nothing stands out of the screen, and what one taps on is large enough. */
-async function fits(person: Person, controls: readonly string[]): Promise<void> {
+/** Expects that the page is not wider than the screen, and that these buttons are large enough. */
+async function expectFits(person: Person, controls: readonly string[]): Promise<void> {
   const { width, wide } = await person.page.evaluate(() => ({
     width: document.documentElement.clientWidth,
     wide: Math.max(document.documentElement.scrollWidth, document.body.scrollWidth),
@@ -18,20 +18,20 @@ async function fits(person: Person, controls: readonly string[]): Promise<void> 
   const small: string[] = [];
   for (const control of controls) {
     const box = await person.page.getByRole("button", { name: control, exact: true }).first().boundingBox();
-    if (box === null || box.width < FINGER || box.height < FINGER)
+    if (box === null || box.width < MIN_TOUCH_SIZE || box.height < MIN_TOUCH_SIZE)
       small.push(`${control} ${JSON.stringify(box)}`);
     else if (box.x < 0 || box.x + box.width > width) small.push(`${control} is out of sight`);
   }
   expect(small).toEqual([]);
 }
 
-test("on a phone one goes from the list to a room to its members and back, and all of it fits", async () => {
+test("on a phone a user opens a room and its members and goes back, and every page fits", async () => {
   const ada = await chat.person("Ada", { device: PHONE });
-  await fits(ada, ["Continue"]);
-  await chat.picture(ada, "phone-login");
+  await expectFits(ada, ["Continue"]);
+  await chat.screenshot(ada, "phone-login");
   await ada.signIn();
-  await chat.picture(ada, "phone-welcome");
-  await fits(ada, ["New conversation", "Join the Lobby"]);
+  await chat.screenshot(ada, "phone-welcome");
+  await expectFits(ada, ["New conversation", "Join the Lobby"]);
   const name = chat.name("Camping");
   const room = await chat.room(name, [ada.id, "bo", "cy"]);
   const long = "Shall we take the long way round the lake, with the tent and all the pots? ".repeat(3);
@@ -39,14 +39,14 @@ test("on a phone one goes from the list to a room to its members and back, and a
   await chat.post("cy", room, "averyveryverylongwordthatdoesnotbreakbyitself".repeat(3));
   await chat.post("bo", room, "https://example.org/a/rather/long/address/that/leads/nowhere?with=parameters");
 
-  await ada.listed(name).waitFor();
-  expect((await ada.listed(name).boundingBox())?.height ?? 0).toBeGreaterThanOrEqual(FINGER);
-  await chat.picture(ada, "phone-list");
-  await ada.listed(name).tap();
+  await ada.roomLink(name).waitFor();
+  expect((await ada.roomLink(name).boundingBox())?.height ?? 0).toBeGreaterThanOrEqual(MIN_TOUCH_SIZE);
+  await chat.screenshot(ada, "phone-list");
+  await ada.roomLink(name).tap();
   await ada.row("Shall we take").waitFor();
   await ada.page.getByRole("navigation", { name: "Rooms" }).waitFor({ state: "hidden" });
   await ada.composer.fill("I am in");
-  await fits(ada, [
+  await expectFits(ada, [
     "Back to rooms",
     "Search in this room",
     "Members",
@@ -55,16 +55,16 @@ test("on a phone one goes from the list to a room to its members and back, and a
     "Send",
   ]);
   await ada.page.getByRole("button", { name: "Send", exact: true }).tap();
-  await ada.ticked("I am in", "Sent");
-  await chat.picture(ada, "phone-room");
-  // The tools of a message come with a tap.
+  await ada.expectTick("I am in", "Sent");
+  await chat.screenshot(ada, "phone-room");
+  // A tap on a message shows its tools.
   await ada.row("Shall we take").locator(".bubble-text").tap();
   const more = ada.row("Shall we take").getByRole("button", { name: "More actions" });
   await more.tap();
   await ada.page.getByRole("menu", { name: "Message" }).waitFor();
-  await chat.picture(ada, "phone-menu");
+  await chat.screenshot(ada, "phone-menu");
   const item = await ada.page.getByRole("menuitem", { name: "Reply" }).boundingBox();
-  expect(item?.height ?? 0).toBeGreaterThanOrEqual(FINGER);
+  expect(item?.height ?? 0).toBeGreaterThanOrEqual(MIN_TOUCH_SIZE);
   await ada.page.getByRole("menuitem", { name: "Reply" }).tap();
   await ada.page.getByText("Reply to Bo").waitFor();
   await ada.page.getByRole("button", { name: "Cancel reply" }).tap();
@@ -72,29 +72,29 @@ test("on a phone one goes from the list to a room to its members and back, and a
   await ada.page.getByRole("button", { name: "Members" }).tap();
   const panel = ada.page.getByRole("complementary", { name: "Members" });
   await panel.getByText("3 members").waitFor();
-  await fits(ada, ["Back to the room", "Add", "Leave room"]);
-  await chat.picture(ada, "phone-members");
+  await expectFits(ada, ["Back to the room", "Add", "Leave room"]);
+  await chat.screenshot(ada, "phone-members");
   await ada.page.getByRole("button", { name: "Back to the room" }).tap();
   await ada.composer.waitFor();
   await ada.page.getByRole("button", { name: "Search in this room" }).tap();
   await ada.page.getByLabel("Search messages").fill("tent");
   await ada.page.getByRole("button", { name: /Shall we take/ }).waitFor();
-  await fits(ada, ["Back to the room"]);
-  await chat.picture(ada, "phone-search");
+  await expectFits(ada, ["Back to the room"]);
+  await chat.screenshot(ada, "phone-search");
   await ada.page.goBack();
   await ada.composer.waitFor();
   await ada.page.getByRole("button", { name: "Back to rooms" }).tap();
-  await ada.listed(name).waitFor();
+  await ada.roomLink(name).waitFor();
   await ada.composer.waitFor({ state: "detached" });
 
   await ada.page.getByRole("button", { name: "New conversation" }).tap();
   await ada.page.getByRole("menuitem", { name: "New room" }).tap();
   await ada.page.getByRole("dialog", { name: "New room" }).waitFor();
-  await fits(ada, ["Close", "Cancel", "Create room"]);
-  await chat.picture(ada, "phone-dialog");
+  await expectFits(ada, ["Close", "Cancel", "Create room"]);
+  await chat.screenshot(ada, "phone-dialog");
 });
 
-test("on a phone also the small things are large enough for a finger", async () => {
+test("on a phone small buttons are also large enough for a finger", async () => {
   const ada = await chat.signedIn("Ada", { device: PHONE });
   ada.allowBrokenConnections();
   const name = chat.name("Thumbs");
@@ -102,7 +102,7 @@ test("on a phone also the small things are large enough for a finger", async () 
   const seq = await chat.post("bo", room, "who is in?");
   const path = `/rooms/${room}/messages/${seq}/reactions/${encodeURIComponent("\u{1F44D}")}`;
   await chat.http("bo", "PUT", path, { client_id: `thumb-${room}` });
-  await ada.listed(name).tap();
+  await ada.roomLink(name).tap();
   const chip = ada.row("who is in?").getByRole("button", { name: /1, Bo/ });
   await chip.tap();
   await ada.row("who is in?").getByRole("button", { name: /2, / }).waitFor();
@@ -114,21 +114,21 @@ test("on a phone also the small things are large enough for a finger", async () 
   await chat.http(ada.id, "PATCH", `/rooms/${room}`, { archived: true });
   await ada.page.context().setOffline(false);
   await ada.row("too late").getByRole("group", { name: "Message not sent" }).waitFor({ timeout: 30_000 });
-  await fits(ada, ["Try again", "Discard"]);
-  await chat.picture(ada, "phone-failed");
+  await expectFits(ada, ["Try again", "Discard"]);
+  await chat.screenshot(ada, "phone-failed");
   await chat.http(ada.id, "PATCH", `/rooms/${room}`, { archived: false });
   await ada.composer.waitFor();
   const reaction = await ada.row("who is in?").getByRole("button", { name: /2, / }).boundingBox();
-  expect(Math.min(reaction?.width ?? 0, reaction?.height ?? 0)).toBeGreaterThanOrEqual(FINGER);
+  expect(Math.min(reaction?.width ?? 0, reaction?.height ?? 0)).toBeGreaterThanOrEqual(MIN_TOUCH_SIZE);
   await ada.page.getByRole("button", { name: "Back to rooms" }).tap();
-  await ada.listed(name).getByText("Not sent: too late").waitFor();
-  await ada.listed(name).tap();
+  await ada.roomLink(name).getByText("Not sent: too late").waitFor();
+  await ada.roomLink(name).tap();
 
   await ada.page.getByRole("button", { name: "Members" }).tap();
   const panel = ada.page.getByRole("complementary", { name: "Members" });
   await panel.getByText("Room settings").tap();
   const role = await panel.getByLabel("Role of Bo").boundingBox();
-  expect(role?.height ?? 0).toBeGreaterThanOrEqual(FINGER);
-  await fits(ada, ["Rename", "Archive room", "Remove Bo"]);
-  await chat.picture(ada, "phone-settings");
+  expect(role?.height ?? 0).toBeGreaterThanOrEqual(MIN_TOUCH_SIZE);
+  await expectFits(ada, ["Rename", "Archive room", "Remove Bo"]);
+  await chat.screenshot(ada, "phone-settings");
 });

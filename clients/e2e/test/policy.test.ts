@@ -3,20 +3,20 @@ import { Chat } from "../support/chat.js";
 
 const chat = new Chat();
 
-test("the page comes with a policy that lets nothing strange in, and holds to it", async () => {
+test("the page has a strict content security policy and does not violate it", async () => {
   const ada = await chat.person("Ada");
-  const page = await ada.page.goto(chat.world.demo);
+  const page = await ada.page.goto(chat.environment.demo);
   const policy = page?.headers()["content-security-policy"] ?? "";
   expect(policy).toContain("default-src 'none'");
   expect(policy).toContain("script-src 'self'");
   expect(policy).not.toMatch(/unsafe-|\*/);
   await ada.signIn();
-  // That complaints of the browser are heard at all is shown by something that the policy forbids.
+  // A forbidden inline script shows that the test notices violations.
   await ada.page.evaluate(() => {
     const script = document.createElement("script");
-    script.textContent = "document.title = 'strange'";
+    script.textContent = "document.title = 'injected'";
     document.body.append(script);
   });
-  await expect.poll(() => ada.complaints.splice(0).join()).toContain("Content Security Policy");
-  expect(await ada.page.title()).not.toBe("strange");
+  await expect.poll(() => ada.errors.splice(0).join()).toContain("Content Security Policy");
+  expect(await ada.page.title()).not.toBe("injected");
 });

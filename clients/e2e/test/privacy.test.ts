@@ -3,10 +3,10 @@ import { Chat } from "../support/chat.js";
 
 const chat = new Chat();
 
-test("a private message reaches whom it is for, and nothing of it the page or the network of others", async () => {
-  const ada = await chat.signedIn("Ada", { gateway: 0, records: true });
-  const bo = await chat.signedIn("Bo", { gateway: 1, records: true });
-  const cy = await chat.signedIn("Cy", { gateway: 0, records: true });
+test("a private message reaches only its recipients, in the page and in the network data", async () => {
+  const ada = await chat.signedIn("Ada", { gateway: 0, recordNetwork: true });
+  const bo = await chat.signedIn("Bo", { gateway: 1, recordNetwork: true });
+  const cy = await chat.signedIn("Cy", { gateway: 0, recordNetwork: true });
   const name = chat.name("Secrets");
   const room = await chat.room(name, [ada.id, bo.id, cy.id]);
   for (const person of [ada, bo, cy]) await person.open(name);
@@ -15,21 +15,21 @@ test("a private message reaches whom it is for, and nothing of it the page or th
   await ada.page.getByRole("button", { name: "Send privately" }).click();
   const picker = ada.page.getByRole("dialog", { name: "Send privately" });
   await picker.getByRole("checkbox", { name: bo.name }).check();
-  await chat.picture(ada, "dialog-private");
+  await chat.screenshot(ada, "dialog-private");
   await picker.getByRole("button", { name: "Done" }).click();
   await ada.page.getByText(`Only ${bo.name} will see it`).waitFor();
   await ada.say("xylophone under the stairs");
   await ada.row("xylophone").getByText(`Only for ${bo.name}`).waitFor();
   await bo.row("xylophone").getByText("Private: only for").waitFor();
-  await ada.page.getByRole("button", { name: "Send to all again" }).click();
+  await ada.page.getByRole("button", { name: "Send to everyone again" }).click();
   await ada.say("open again");
 
   const seen = ["open to all", "xylophone under the stairs", "open again"];
-  await bo.reads(seen);
-  await cy.reads(["open to all", "open again"]);
-  // Read anew from storage, with the list of rooms and the search.
+  await bo.expectTexts(seen);
+  await cy.expectTexts(["open to all", "open again"]);
+  // The reload reads the messages and the list of rooms from storage; the search is checked too.
   await cy.page.reload();
-  await cy.reads(["open to all", "open again"]);
+  await cy.expectTexts(["open to all", "open again"]);
   await cy.page.getByRole("button", { name: "Search in this room" }).click();
   const found = cy.page.getByRole("complementary", { name: "Search" });
   await found.getByLabel("Search messages").fill("xylophone");
@@ -40,11 +40,11 @@ test("a private message reaches whom it is for, and nothing of it the page or th
   const page = await cy.page.content();
   expect(page).toContain("open again");
   expect(page).not.toContain("stairs");
-  const network = (person: typeof cy) =>
-    person.heard.filter((text) => text.includes("under the stairs")).length;
-  // The network of the one whom it is for was listened to in the same way.
-  expect(network(bo)).toBeGreaterThan(0);
-  expect(cy.heard.some((text) => text.includes("open to all"))).toBe(true);
-  expect(network(cy)).toBe(0);
+  const framesWithSecret = (person: typeof cy) =>
+    person.received.filter((text) => text.includes("under the stairs")).length;
+  // The same check finds the message in the network data of its recipient.
+  expect(framesWithSecret(bo)).toBeGreaterThan(0);
+  expect(cy.received.some((text) => text.includes("open to all"))).toBe(true);
+  expect(framesWithSecret(cy)).toBe(0);
   expect(await chat.history(cy.id, room)).toEqual(["open to all", "open again"]);
 });

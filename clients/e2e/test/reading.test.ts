@@ -3,12 +3,12 @@ import { Chat } from "../support/chat.js";
 
 const chat = new Chat();
 
-test("a divider stands above what is new, and the room opens there", async () => {
+test("a room opens at the divider above its unread messages", async () => {
   const ada = await chat.person("Ada");
-  const name = chat.name("Novelties");
+  const name = chat.name("Bulletin");
   await chat.filledRoom(name, ["carol", ada.id], { count: 60, text: "line #", read: 30 });
   await ada.signIn();
-  await ada.listed(name).getByText("30 unread").waitFor();
+  await ada.roomLink(name).getByText("30 unread").waitFor();
   await ada.open(name);
   const divider = ada.messages.getByText("New messages");
   await divider.waitFor();
@@ -16,14 +16,14 @@ test("a divider stands above what is new, and the room opens there", async () =>
   expect(at && box && at.y >= box.y && at.y < box.y + box.height / 2).toBe(true);
   const above = ada.page.locator("article:has(+ [data-key=unread])");
   expect(await above.locator(".bubble-text").textContent()).toBe("line 30");
-  await chat.picture(ada, "unread-divider");
-  // What is further down was not read yet; on the way there it is.
+  await chat.screenshot(ada, "unread-divider");
+  // The messages further down are unread until the user jumps there.
   await ada.page.getByRole("button", { name: /^Jump to newest, \d+ new$/ }).click();
   await ada.row("line 60").waitFor();
-  await ada.listed(name).getByText("unread").waitFor({ state: "detached" });
+  await ada.roomLink(name).getByText("unread").waitFor({ state: "detached" });
 });
 
-test("days are separated, and named as one speaks of them", async () => {
+test("separators name the days: today, yesterday, a weekday, a date", async () => {
   const ada = await chat.signedIn("Ada");
   const name = chat.name("Days");
   const room = await chat.room(name, ["carol", ada.id]);
@@ -47,7 +47,7 @@ test("days are separated, and named as one speaks of them", async () => {
   ]);
 });
 
-test("search finds words in a room and in all rooms, and leads to the message among its neighbours", async () => {
+test("search finds words in one room and in all rooms, and a click opens the message in its room", async () => {
   const ada = await chat.person("Ada");
   const [name, other] = [chat.name("Long talk"), chat.name("Other talk")];
   const room = await chat.filledRoom(name, ["carol"], { count: 80, text: "chatter #" });
@@ -66,7 +66,7 @@ test("search finds words in a room and in all rooms, and leads to the message am
   const found = panel.getByRole("region", { name: "Messages found" }).getByRole("button");
   await expect
     .poll(async () => {
-      // What was just sent is found a moment later.
+      // The index contains a new message a moment later.
       await panel.getByLabel("Search messages").fill("");
       await panel.getByLabel("Search messages").fill("marmal");
       await panel.getByRole("status").getByText(/found/).waitFor();
@@ -77,12 +77,12 @@ test("search finds words in a room and in all rooms, and leads to the message am
   await panel.getByText("All rooms").click();
   await expect.poll(() => found.count()).toBe(2);
   await found.filter({ hasText: other }).waitFor();
-  await chat.picture(ada, "search");
+  await chat.screenshot(ada, "search");
   await found.filter({ hasText: "upper shelf" }).click();
   const target = ada.page.locator("article[data-flash]");
   await target.getByText("the marmalade is on the upper shelf").waitFor();
   await ada.row("chatter 5").first().waitFor();
-  // Over all rooms from the list, into another room.
+  // The search in the sidebar covers all rooms and opens another room.
   await ada.page.getByLabel("Search rooms and messages").fill("please marmalade");
   await ada.page
     .getByRole("navigation")

@@ -4,15 +4,15 @@ import type { Person } from "../support/person.js";
 
 const chat = new Chat();
 
-async function begin(person: Person, what: string): Promise<void> {
+async function chooseNew(person: Person, item: string): Promise<void> {
   await person.page.getByRole("button", { name: "New conversation" }).click();
-  await person.page.getByRole("menuitem", { name: what }).click();
+  await person.page.getByRole("menuitem", { name: item }).click();
 }
 
-test("somebody new is led to the Lobby, where others are", async () => {
+test("a new user can join the Lobby and meets others there", async () => {
   const ada = await chat.signedIn("Ada");
   await ada.page.getByRole("heading", { name: `Hello, ${ada.name}` }).waitFor();
-  await chat.picture(ada, "welcome");
+  await chat.screenshot(ada, "welcome");
   await ada.page.getByRole("button", { name: "Join the Lobby" }).click();
   await ada.page.getByRole("heading", { level: 1, name: "Lobby" }).waitFor();
   await ada.say("is anybody here?");
@@ -23,21 +23,21 @@ test("somebody new is led to the Lobby, where others are", async () => {
   await ada.row("I am").waitFor();
 });
 
-test("a new room appears at once for those whom it names", async () => {
+test("a new room appears at once for its members", async () => {
   const ada = await chat.signedIn("Ada");
   const bo = await chat.signedIn("Bo");
   const name = chat.name("Book club");
-  await begin(ada, "New room");
+  await chooseNew(ada, "New room");
   const dialog = ada.page.getByRole("dialog", { name: "New room" });
   await dialog.getByRole("button", { name: "Create room" }).click();
   await dialog.getByRole("alert").getByText("Please give the room a name.").waitFor();
   await dialog.getByLabel("Name", { exact: true }).fill(name);
   await dialog.getByLabel(/^Members/).fill(`${bo.name}, ${ada.name}`);
-  // Oneself is in it anyway.
+  // The list leaves out the user who creates the room.
   await expect
     .poll(() => dialog.getByRole("list", { name: "Chosen people" }).getByRole("listitem").count())
     .toBe(1);
-  await chat.picture(ada, "dialog-new-room");
+  await chat.screenshot(ada, "dialog-new-room");
   await dialog.getByRole("button", { name: "Create room" }).click();
   await ada.page.getByRole("heading", { level: 1, name }).waitFor();
   await bo.open(name);
@@ -46,55 +46,55 @@ test("a new room appears at once for those whom it names", async () => {
   await ada.page.getByText("Private room · 2 members").waitFor();
 });
 
-test("a public room is found by a part of its name, joined, and left", async () => {
+test("a user finds a public room by a part of its name, joins and leaves it", async () => {
   const ada = await chat.signedIn("Ada");
   const bo = await chat.signedIn("Bo");
   const name = chat.name("Gardening");
   const room = await chat.room(name, [ada.id], { kind: "public" });
   await chat.post(ada.id, room, "what grows now?");
-  await begin(bo, "Browse public rooms");
+  await chooseNew(bo, "Browse public rooms");
   const dialog = bo.page.getByRole("dialog", { name: "Public rooms" });
   await dialog.getByLabel("Find a public room").fill("nothing is called like this");
-  await dialog.getByText("No public room has such a name.").waitFor();
+  await dialog.getByText("No public rooms found.").waitFor();
   await dialog.getByLabel("Find a public room").fill(name.slice(3).toUpperCase());
   await dialog.getByText("1 member").waitFor();
-  await chat.picture(bo, "dialog-public-rooms");
+  await chat.screenshot(bo, "dialog-public-rooms");
   await dialog.getByRole("button", { name: `Join ${name}` }).click();
   await bo.row("what grows now?").waitFor();
   await bo.say("tomatoes");
-  await ada.listed(name).getByText("tomatoes").waitFor();
+  await ada.roomLink(name).getByText("tomatoes").waitFor();
 
   await bo.page.getByRole("button", { name: "Members" }).click();
   await bo.page.getByRole("button", { name: "Leave room" }).click();
   await bo.page.getByRole("dialog").getByRole("button", { name: "Leave" }).click();
-  await bo.listed(name).waitFor({ state: "detached" });
+  await bo.roomLink(name).waitFor({ state: "detached" });
   await ada.open(name);
   await ada.page.getByText("Public room · 1 member").waitFor();
 });
 
-test("a direct message opens one conversation, which bears the other one's name for each", async () => {
+test("two users share one direct conversation, and each sees the other one's name as its title", async () => {
   const ada = await chat.signedIn("Ada");
   const bo = await chat.signedIn("Bo");
   for (const [from, to] of [
     [ada, bo],
     [bo, ada],
   ] as const) {
-    await begin(from, "Message a person");
+    await chooseNew(from, "Message a person");
     const dialog = from.page.getByRole("dialog", { name: "Message a person" });
     await dialog.getByLabel("Name").fill(to.name);
     await dialog.getByRole("button", { name: "Open conversation" }).click();
     await from.page.getByRole("heading", { level: 1, name: to.name }).waitFor();
     await from.say(`from ${from.name}`);
   }
-  for (const person of [ada, bo]) await person.reads([`from ${ada.name}`, `from ${bo.name}`]);
+  for (const person of [ada, bo]) await person.expectTexts([`from ${ada.name}`, `from ${bo.name}`]);
   expect(new URL(ada.page.url()).hash).toBe(new URL(bo.page.url()).hash);
-  // Also who began it is shown the other one's name in the list again.
+  // After a reload, the list of the creator also shows the other user's name.
   await ada.page.goto("about:blank");
-  await ada.page.goto(`${chat.world.demo}/`);
-  await ada.listed(bo.name).waitFor();
+  await ada.page.goto(`${chat.environment.demo}/`);
+  await ada.roomLink(bo.name).waitFor();
 });
 
-test("members are added, given a role, and removed, and all see it at once", async () => {
+test("both users see at once that a member is added, gets a role, and is removed", async () => {
   const ada = await chat.signedIn("Ada", { gateway: 0 });
   const bo = await chat.signedIn("Bo", { gateway: 1 });
   const name = chat.name("Crew");
@@ -108,7 +108,7 @@ test("members are added, given a role, and removed, and all see it at once", asy
   await line.waitFor();
   await bo.open(name);
   await line.getByText("Online").waitFor();
-  await chat.picture(ada, "panel-members");
+  await chat.screenshot(ada, "panel-members");
 
   await line.getByLabel(`Role of ${bo.name}`).selectOption("Guest");
   await bo.page.getByText("You are a guest here: you can read, but not write.").waitFor();
@@ -117,10 +117,10 @@ test("members are added, given a role, and removed, and all see it at once", asy
   await bo.say("I may manage now");
   await ada.row("I may manage now").waitFor();
 
-  // The last owner cannot become less.
+  // The last owner cannot give up the role.
   ada.allowStatus(409);
   await panel.getByLabel(`Role of ${ada.name}`).selectOption("Member");
-  await ada.page.getByText("The last owner stays owner.").waitFor();
+  await ada.page.getByText("A room needs an owner.").waitFor();
 
   await line.getByRole("button", { name: `Remove ${bo.name}` }).click();
   await ada.page
@@ -129,11 +129,11 @@ test("members are added, given a role, and removed, and all see it at once", asy
     .click();
   await line.waitFor({ state: "detached" });
   await bo.page.getByRole("heading", { name: "You are not in this room" }).waitFor();
-  await bo.listed(name).waitFor({ state: "detached" });
+  await bo.roomLink(name).waitFor({ state: "detached" });
   await bo.page.getByRole("button", { name: "Back to your rooms" }).click();
 });
 
-test("a room is renamed, archived and taken out of the archive, and all see it at once", async () => {
+test("both users see at once that a room is renamed, archived and unarchived", async () => {
   const ada = await chat.signedIn("Ada", { gateway: 0 });
   const bo = await chat.signedIn("Bo", { gateway: 1 });
   const [name, renamed] = [chat.name("Sheds"), chat.name("Barns")];
@@ -144,35 +144,35 @@ test("a room is renamed, archived and taken out of the archive, and all see it a
   await ada.page.getByRole("button", { name: "Members" }).click();
   const panel = ada.page.getByRole("complementary", { name: "Members" });
   await panel.getByText("Room settings").click();
-  await panel.getByLabel("Name of the room").fill(renamed);
+  await panel.getByLabel("Room name").fill(renamed);
   await panel.getByRole("button", { name: "Rename" }).click();
   for (const person of [ada, bo]) {
     await person.page.getByRole("heading", { level: 1, name: renamed }).waitFor();
-    await person.listed(renamed).waitFor();
+    await person.roomLink(renamed).waitFor();
   }
-  await chat.picture(ada, "panel-renamed");
+  await chat.screenshot(ada, "panel-renamed");
   await panel.getByRole("button", { name: "Archive room" }).click();
   await bo.page.getByText("This room is archived.").waitFor();
   await bo.composer.waitFor({ state: "detached" });
-  await panel.getByText("Nobody can write here as long as it is archived.").waitFor();
-  await chat.picture(ada, "panel-archived");
-  await chat.picture(bo, "room-archived");
-  await panel.getByRole("button", { name: "Take out of the archive" }).click();
+  await panel.getByText("Nobody can write in an archived room.").waitFor();
+  await chat.screenshot(ada, "panel-archived");
+  await chat.screenshot(bo, "room-archived");
+  await panel.getByRole("button", { name: "Unarchive room" }).click();
   await bo.say("we can write again");
   await ada.row("we can write again").waitFor();
 
-  // The last owner cannot go, and is told why.
+  // The last owner cannot leave, and the dialog says why.
   ada.allowStatus(409);
   await panel.getByRole("button", { name: "Leave room" }).click();
   const dialog = ada.page.getByRole("dialog", { name: `Leave ${renamed}?` });
   await dialog.getByRole("button", { name: "Leave" }).click();
-  await dialog.getByText("You are the last owner. Make somebody else owner first.").waitFor();
-  await chat.picture(ada, "dialog-last-owner");
+  await dialog.getByText("You are the last owner. Make another member an owner first.").waitFor();
+  await chat.screenshot(ada, "dialog-last-owner");
   await dialog.getByRole("button", { name: "Cancel" }).click();
   await bo.page.getByRole("button", { name: "Members" }).click();
   await bo.page.getByRole("button", { name: "Leave room" }).click();
   await bo.page.getByRole("dialog").getByRole("button", { name: "Leave" }).click();
   await bo.page.getByText(`You left ${renamed}`).waitFor();
-  await chat.picture(bo, "room-left");
+  await chat.screenshot(bo, "room-left");
   await panel.getByText("1 member", { exact: true }).waitFor();
 });

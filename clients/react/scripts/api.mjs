@@ -1,5 +1,5 @@
-// Writes the reference of both packages from the comments in their sources: docs/clients/api/, a page for each.
-// Called with a folder it writes there instead.
+// Generates the reference of both packages in docs/clients/api/ from the comments in their sources, one page per entry
+// point. With a folder as argument, it writes there instead.
 import { dirname, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import { Application, Converter } from "typedoc";
@@ -7,7 +7,7 @@ import { Application, Converter } from "typedoc";
 const clients = resolve(dirname(fileURLToPath(import.meta.url)), "../..");
 const out = resolve(process.argv[2] ?? resolve(clients, "../docs/clients/api"));
 
-/** Entry points by the name that the reference gives them. */
+/** The entry points by their name in the reference. */
 const entries = {
   "@tidings/client": resolve(clients, "ts/src/index.ts"),
   "@tidings/client/changes": resolve(clients, "ts/src/changes.ts"),
@@ -30,10 +30,10 @@ const app = await Application.bootstrapWithPlugins({
   treatWarningsAsErrors: true,
   validation: { notExported: false, invalidLink: true, notDocumented: false },
   outputs: [{ name: "markdown", path: out }],
-  // Of the markdown plugin.
+  // Options of the markdown plugin.
   entryFileName: "README",
   outputFileStrategy: "modules",
-  // Types before the client: `Room` the type has to come before `room` the method, or both want one address.
+  // Types come before classes, so that the type `Room` and the method `room` do not get the same anchor.
   groupOrder: ["Functions", "Interfaces", "Type Aliases", "Classes", "*"],
   kindSortOrder: [
     "Module",
@@ -59,7 +59,7 @@ const app = await Application.bootstrapWithPlugins({
 
 app.converter.on(Converter.EVENT_RESOLVE_BEGIN, ({ project }) => {
   for (const module of project.children ?? []) {
-    // As `ts/src/live` or `react/src`.
+    // The name is like `ts/src/live` or `react/src`.
     const [folder, , entry = "index"] = module.name.replace(/\/index$/, "").split("/");
     const file = resolve(clients, folder, "src", `${entry}.ts`);
     const name = Object.keys(entries).find((key) => entries[key] === file);

@@ -1,23 +1,23 @@
 import type { Room, TidingsClient } from "@tidings/client";
 import { createContext, useContext } from "react";
 
-/** Holds the client that the hooks below it use. */
+/** Passes the client down to the hooks. */
 export const TidingsContext = createContext<TidingsClient | undefined>(undefined);
 
 /**
- * The client of the nearest {@link TidingsProvider}: for what has no hook, such as `search`, `createRoom` and
- * `retryNow`.
+ * The client of the nearest {@link TidingsProvider}. Use it for functions without a hook, such as `search`,
+ * `createRoom` and `retryNow`.
  *
- * @throws Error when no provider is above.
+ * @throws Error when the component is not inside a provider.
  */
 export function useTidings(): TidingsClient {
   const client = useContext(TidingsContext);
   if (client === undefined)
-    throw new Error("useTidings and the other hooks need a <TidingsProvider> above them");
+    throw new Error("useTidings and the other hooks must be used inside a <TidingsProvider>");
   return client;
 }
 
-/** The room of the nearest client; the same object for the same id. */
+/** A room of the nearest client. The same id always gives the same object. */
 export function useRoomObject(id: string): Room {
   return useTidings().room(id);
 }

@@ -5,16 +5,16 @@ import { TidingsContext } from "./context.js";
 /**
  * Either `client` or `options`.
  *
- * - `client`: made, connected and closed by the application; the provider only hands it down.
- * - `options`: the provider makes the client, connects it once mounted, and closes it when it goes. They are read
- *   once, but for `token` and `onError`, of which the latest are called. For another user give another `key`.
+ * - `client`: the application creates, connects and closes the client; the provider only passes it down.
+ * - `options`: the provider creates the client, connects it when it mounts, and closes it when it unmounts. It reads
+ *   the options once, except `token` and `onError`, where it calls the latest ones. Another user needs another `key`.
  */
 export type TidingsProviderProps = { readonly children?: ReactNode } & (
   | { readonly client: TidingsClient; readonly options?: never }
   | { readonly options: ClientOptions; readonly client?: never }
 );
 
-/** Gives all hooks below it their client. Safe in StrictMode and when rendered on a server, where nothing connects. */
+/** Gives the client to all hooks inside it. It works in StrictMode. Rendered on a server, it does not connect. */
 export function TidingsProvider(props: TidingsProviderProps): ReactNode {
   if (props.client !== undefined) {
     return <TidingsContext.Provider value={props.client}>{props.children}</TidingsContext.Provider>;
@@ -22,7 +22,7 @@ export function TidingsProvider(props: TidingsProviderProps): ReactNode {
   return <OwnClient options={props.options}>{props.children}</OwnClient>;
 }
 
-function make(latest: RefObject<ClientOptions>): TidingsClient {
+function createClient(latest: RefObject<ClientOptions>): TidingsClient {
   return new TidingsClient({
     ...latest.current,
     token: () => latest.current.token(),
@@ -35,17 +35,17 @@ function OwnClient({ options, children }: { options: ClientOptions; children: Re
   useEffect(() => {
     latest.current = options;
   });
-  const [client] = useState(() => make(latest));
-  const closing = useRef<ReturnType<typeof setTimeout>>(undefined);
+  const [client] = useState(() => createClient(latest));
+  const closeTimer = useRef<ReturnType<typeof setTimeout>>(undefined);
 
   useEffect(() => {
-    // Effects come back after a close where React hid the tree and shows it again: the same client goes on.
-    clearTimeout(closing.current);
-    // What stops it for good is in `connection` and in `onError`: nobody awaits this promise.
+    // React runs effects again when it shows a hidden tree again: the same client then reconnects.
+    clearTimeout(closeTimer.current);
+    // Nobody awaits this promise: `connection` and `onError` report the error that stops the client for good.
     client.connect().catch(() => {});
     return () => {
-      // Put off by a turn: StrictMode and hot reloading take effects away and give them back at once.
-      closing.current = setTimeout(() => client.close(), 0);
+      // Closing waits for the next turn, because StrictMode and hot reloading stop an effect and restart it at once.
+      closeTimer.current = setTimeout(() => client.close(), 0);
     };
   }, [client]);
 

@@ -1,98 +1,98 @@
-/** For so long, in ms, a message has to stay in sight, and as seldom are marks made: a fast scroll passes many. */
-const PAUSE_MS = 200;
+/** How long, in ms, messages must stay visible before they are marked as read: a fast scroll only passes them. */
+const MARK_DELAY_MS = 200;
 
-type Attach = (element: Element | null) => void;
+type ElementRef = (element: Element | null) => void;
 
 /**
- * Finds the highest seq whose element a person can really see: half of it, or half a screen of it, in a page that is
- * itself visible. Knows nothing of React.
+ * Finds the highest seq whose element is visible: at least half of the element, or half a screen of it, in a page that
+ * is itself visible. Does not depend on React.
  */
 export class ReadTracker {
-  private readonly refs = new Map<number, Attach>();
-  private readonly attached = new Map<Element, number>();
-  private readonly inSight = new Set<Element>();
+  private readonly refBySeq = new Map<number, ElementRef>();
+  private readonly seqByElement = new Map<Element, number>();
+  private readonly visible = new Set<Element>();
   private observer: IntersectionObserver | undefined;
   private timer: ReturnType<typeof setTimeout> | undefined;
-  private marked = 0;
+  private lastMarked = 0;
 
-  /** @param mark told the highest seq seen, only ever a higher one than before. */
+  /** @param mark is called with the highest seq that was seen, and only when it is higher than before. */
   constructor(private readonly mark: (seq: number) => void) {}
 
-  /** Begins to look; elements may have been attached before. */
+  /** Starts to observe the elements, also those that were attached before. */
   start(): void {
     if (typeof IntersectionObserver === "undefined") return;
-    this.observer = new IntersectionObserver((entries) => this.look(entries), {
+    this.observer = new IntersectionObserver((entries) => this.update(entries), {
       threshold: [0, 0.25, 0.5, 1],
     });
-    for (const element of this.attached.keys()) this.observer.observe(element);
-    document.addEventListener("visibilitychange", this.soon);
+    for (const element of this.seqByElement.keys()) this.observer.observe(element);
+    document.addEventListener("visibilitychange", this.scheduleMark);
   }
 
-  /** Stops looking. */
+  /** Stops to observe the elements. */
   stop(): void {
     if (this.observer === undefined) return;
     clearTimeout(this.timer);
     this.timer = undefined;
     this.observer.disconnect();
     this.observer = undefined;
-    this.inSight.clear();
-    document.removeEventListener("visibilitychange", this.soon);
+    this.visible.clear();
+    document.removeEventListener("visibilitychange", this.scheduleMark);
   }
 
-  /** The ref callback of a seq: the same one each time, so that a render does not take it off and put it on again. */
-  ref(seq: number): Attach {
-    const known = this.refs.get(seq);
+  /** The ref callback of a seq. It is the same function each time, so that React does not detach and attach it anew. */
+  ref(seq: number): ElementRef {
+    const known = this.refBySeq.get(seq);
     if (known !== undefined) return known;
-    let held: Element | undefined;
-    const attach: Attach = (element) => {
-      if (held !== undefined) this.detach(held, seq);
-      held = element ?? undefined;
+    let current: Element | undefined;
+    const attach: ElementRef = (element) => {
+      if (current !== undefined) this.detach(current, seq);
+      current = element ?? undefined;
       if (element === null) {
-        this.refs.delete(seq);
+        this.refBySeq.delete(seq);
         return;
       }
-      this.refs.set(seq, attach);
-      this.attached.set(element, seq);
+      this.refBySeq.set(seq, attach);
+      this.seqByElement.set(element, seq);
       this.observer?.observe(element);
     };
-    this.refs.set(seq, attach);
+    this.refBySeq.set(seq, attach);
     return attach;
   }
 
   private detach(element: Element, seq: number): void {
-    // A virtual list may already have given the element to another message.
-    if (this.attached.get(element) !== seq) return;
-    this.attached.delete(element);
-    this.inSight.delete(element);
+    // A virtual list may have reused the element for another message already.
+    if (this.seqByElement.get(element) !== seq) return;
+    this.seqByElement.delete(element);
+    this.visible.delete(element);
     this.observer?.unobserve(element);
   }
 
-  private look(entries: readonly IntersectionObserverEntry[]): void {
+  private update(entries: readonly IntersectionObserverEntry[]): void {
     for (const entry of entries) {
-      if (isSeen(entry)) this.inSight.add(entry.target);
-      else this.inSight.delete(entry.target);
+      if (isSeen(entry)) this.visible.add(entry.target);
+      else this.visible.delete(entry.target);
     }
-    this.soon();
+    this.scheduleMark();
   }
 
-  private readonly soon = (): void => {
-    if (this.timer === undefined && this.highest() > this.marked) {
-      this.timer = setTimeout(() => this.flush(), PAUSE_MS);
+  private readonly scheduleMark = (): void => {
+    if (this.timer === undefined && this.highestVisible() > this.lastMarked) {
+      this.timer = setTimeout(() => this.markVisible(), MARK_DELAY_MS);
     }
   };
 
-  private flush(): void {
+  private markVisible(): void {
     this.timer = undefined;
-    // What a fast scroll has taken out of sight meanwhile was not read, nor what a hidden page shows.
-    const seq = this.highest();
-    if (document.visibilityState !== "visible" || seq <= this.marked) return;
-    this.marked = seq;
+    // A message that was scrolled away meanwhile was not read, and neither was one in a hidden page.
+    const seq = this.highestVisible();
+    if (document.visibilityState !== "visible" || seq <= this.lastMarked) return;
+    this.lastMarked = seq;
     this.mark(seq);
   }
 
-  private highest(): number {
+  private highestVisible(): number {
     let highest = 0;
-    for (const element of this.inSight) highest = Math.max(highest, this.attached.get(element) ?? 0);
+    for (const element of this.visible) highest = Math.max(highest, this.seqByElement.get(element) ?? 0);
     return highest;
   }
 }
@@ -100,7 +100,7 @@ export class ReadTracker {
 function isSeen(entry: IntersectionObserverEntry): boolean {
   if (!entry.isIntersecting) return false;
   if (entry.intersectionRatio >= 0.5) return true;
-  // A message longer than the screen is never half in sight.
+  // Half of a message that is longer than the screen is never visible.
   const screen = entry.rootBounds?.height ?? 0;
   return screen > 0 && entry.intersectionRect.height >= screen / 2;
 }

@@ -5,17 +5,17 @@ import { useRoomObject } from "./context.js";
 import { useConnection } from "./useConnection.js";
 import { useStore } from "./useStore.js";
 
-/** Who is in a room. */
+/** The members of a room. */
 export interface MembersResult {
   /** Undefined until loaded. */
   readonly items: readonly Member[] | undefined;
-  /** Why the last load failed; a new connection tries again. */
+  /** The error of the last load; the hook loads again after a reconnect. */
   readonly error: TidingsError | undefined;
-  /** Loads them anew. Never rejects. */
+  /** Loads the members again. Never rejects. */
   readonly reload: () => Promise<void>;
 }
 
-/** The members of a room: loaded once mounted and connected, then kept true. */
+/** The members of a room. The hook loads them once it is mounted and connected, and then keeps them up to date. */
 export function useMembers(roomId: string): MembersResult {
   const room = useRoomObject(roomId);
   const list = members(room);
@@ -33,10 +33,10 @@ export function useMembers(roomId: string): MembersResult {
     } catch (thrown) {
       failure = { list, error: thrown as TidingsError };
     }
-    // What comes of a room that was shown before says nothing of this one.
+    // Ignores the result of a room that this component does not show any more.
     if (latest.current === list) setFailed(failure);
   }, [list]);
-  // They are gone, too, when somebody else has come.
+  // The list is also empty after another user has signed in.
   const missing = items === undefined;
   useEffect(() => {
     if (connected && missing) void reload();

@@ -9,49 +9,49 @@ import type {
 } from "@tidings/client";
 import { useEffect, useMemo } from "react";
 import { useTidings } from "./context.js";
-import { usePart, useStore } from "./useStore.js";
+import { useSelected, useStore } from "./useStore.js";
 
-/** The messages of a room, and what is done with them. */
+/** The messages of a room, and functions to work with them. */
 export interface MessagesResult {
-  /** Ascending, one's own unsent ones last. Use `key` as React's key: it stays when a message is acked. */
+  /** In ascending order; the user's own unsent messages are last. Use `key` as React's key: it never changes. */
   readonly items: readonly Message[];
-  /** Whether there are older ones than the first of `items`. */
+  /** Whether the room has messages older than the first of `items`. */
   readonly hasOlder: boolean;
-  /** Whether older ones are on their way. */
+  /** Whether older messages are being loaded. */
   readonly loadingOlder: boolean;
-  /** Where the room stands: `live` when all is there. */
+  /** The state of the room: `live` when nothing is missing. */
   readonly phase: RoomState["phase"];
-  /** Why messages could not be loaded, or why the room `failed`. */
+  /** The error of the last load, or the reason why the room `failed`. */
   readonly error: TidingsError | undefined;
-  /** Loads older ones; false when there are none, or when it failed. Never rejects. */
+  /** Loads older messages. Resolves to false when there are none or when loading failed; never rejects. */
   readonly loadOlder: (count?: number) => Promise<boolean>;
   /**
-   * Sends: the message is among `items` at once, as `sending`.
+   * Sends a message. It is in `items` at once, with the status `sending`.
    *
-   * @throws TidingsError `outbox_full` when too much waits to be sent.
+   * @throws TidingsError `outbox_full` when too many messages wait to be sent.
    */
   readonly send: (content: string, options?: SendOptions) => Message;
-  /** Sends a `failed` message again, under the same client id unless it was `rejected`: that id is taken for ever. */
+  /** Sends a `failed` message again: with the same client id, or with a new one if the server `rejected` it. */
   readonly retry: (clientId: string) => void;
-  /** Drops a `failed` message. */
+  /** Removes a `failed` message. */
   readonly discard: (clientId: string) => void;
 }
 
 const EMPTY: MessageList = { items: [], hasOlder: false, loadingOlder: false };
 
 /**
- * A room's messages, kept true. Opens the room while mounted; the last to go releases it, and what was loaded of the
- * past with it. Renders for what happens in this room's messages and for nothing else.
+ * The messages of a room, kept up to date. The room is open while the hook is mounted. When the last hook of a room
+ * unmounts, it releases the room and drops the older messages. The hook renders only when this room's messages change.
  */
 export function useMessages(roomId: string): MessagesResult {
   const client = useTidings();
   const room = client.room(roomId);
-  useEffect(() => open(room), [room]);
+  useEffect(() => openRoom(room), [room]);
   const { items, hasOlder, loadingOlder, error } = useStore(room.messages, EMPTY);
-  const phase = usePart(room.state, phaseOf, "closed");
-  const failure = usePart(room.state, errorOf, undefined);
+  const phase = useSelected(room.state, phaseOf, "closed");
+  const failure = useSelected(room.state, errorOf, undefined);
   return useMemo(
-    () => ({ items, hasOlder, loadingOlder, phase, error: error ?? failure, ...commands(client, room) }),
+    () => ({ items, hasOlder, loadingOlder, phase, error: error ?? failure, ...commandsOf(client, room) }),
     [client, room, items, hasOlder, loadingOlder, phase, error, failure],
   );
 }
@@ -60,11 +60,11 @@ const phaseOf = (state: RoomState) => state.phase;
 const errorOf = (state: RoomState) => state.error;
 
 type Commands = Pick<MessagesResult, "loadOlder" | "send" | "retry" | "discard">;
-const made = new WeakMap<Room, Commands>();
+const commandsByRoom = new WeakMap<Room, Commands>();
 
-/** The same functions for the same room, so that effects and memoised children can depend on them. */
-function commands({ outbox }: TidingsClient, room: Room): Commands {
-  let known = made.get(room);
+/** The same room always gets the same functions, so that effects and memoised children can depend on them. */
+function commandsOf({ outbox }: TidingsClient, room: Room): Commands {
+  let known = commandsByRoom.get(room);
   if (known === undefined) {
     known = {
       loadOlder: (count) => room.loadOlder(count).catch(() => false),
@@ -72,20 +72,20 @@ function commands({ outbox }: TidingsClient, room: Room): Commands {
       retry: outbox.retry,
       discard: outbox.discard,
     };
-    made.set(room, known);
+    commandsByRoom.set(room, known);
   }
   return known;
 }
 
-const shown = new WeakMap<Room, number>();
+const mountedLists = new WeakMap<Room, number>();
 
-/** Opens the room; only the last of several lists that show it trims what was loaded, unless the app holds it open. */
-function open(room: Room): () => void {
-  shown.set(room, (shown.get(room) ?? 0) + 1);
+/** Opens the room. When the last list of the room unmounts, it trims the messages, unless the app keeps it open. */
+function openRoom(room: Room): () => void {
+  mountedLists.set(room, (mountedLists.get(room) ?? 0) + 1);
   const release = room.open();
   return () => {
-    const left = (shown.get(room) ?? 1) - 1;
-    shown.set(room, left);
+    const left = (mountedLists.get(room) ?? 1) - 1;
+    mountedLists.set(room, left);
     release();
     if (left === 0 && room.state.get().phase === "closed") room.trim();
   };

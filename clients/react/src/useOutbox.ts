@@ -3,24 +3,24 @@ import { useMemo } from "react";
 import { useTidings } from "./context.js";
 import { useStore } from "./useStore.js";
 
-/** What waits to be sent, of all rooms. */
+/** The messages of all rooms that wait to be sent. */
 export interface OutboxResult {
-  /** The oldest first. */
+  /** Oldest first. */
   readonly items: readonly OutboxEntry[];
-  /** Sends a failed one again, under the same client id unless it was `rejected`: that id is taken for ever. */
+  /** Sends a failed message again: with the same client id, or with a new one if the server `rejected` it. */
   readonly retry: (clientId: string) => void;
-  /** Sends all failed ones again. */
+  /** Sends all failed messages again. */
   readonly retryAll: () => void;
-  /** Drops a failed one. */
+  /** Removes a failed message. */
   readonly discard: (clientId: string) => void;
 }
 
-const NOTHING: readonly OutboxEntry[] = [];
+const EMPTY: readonly OutboxEntry[] = [];
 
-/** The outbox: for a line such as "3 messages wait for a connection", and for what failed in rooms that are not shown. */
+/** The outbox. Use it to show "3 messages wait to be sent", or failed messages of rooms that are not on the screen. */
 export function useOutbox(): OutboxResult {
   const { outbox } = useTidings();
-  const items = useStore(outbox, NOTHING);
+  const items = useStore(outbox, EMPTY);
   return useMemo(
     () => ({ items, retry: outbox.retry, retryAll: outbox.retryAll, discard: outbox.discard }),
     [outbox, items],

@@ -4,12 +4,12 @@ import { useEffect, useMemo } from "react";
 import { useTidings } from "./context.js";
 import { useStore } from "./useStore.js";
 
-/** Who is how; undefined of whom nothing has been heard yet. */
+/** The presence of each user; undefined until the server has reported it. */
 export type PresenceMap = ReadonlyMap<string, PresenceState | undefined>;
 
-/** The presence of one user, watched while mounted; undefined until heard of. */
+/** The presence of one user, watched while the hook is mounted. Undefined until the server has reported it. */
 export function usePresence(user: string): PresenceState | undefined;
-/** The presence of several, watched while mounted. The array may be a new one each time, it is compared by content. */
+/** The presence of several users, watched while the hook is mounted. Arrays are compared by their content. */
 export function usePresence(users: readonly string[]): PresenceMap;
 export function usePresence(
   userOrUsers: string | readonly string[],
@@ -17,18 +17,18 @@ export function usePresence(
   const all = presence(useTidings());
   const single = typeof userOrUsers === "string";
   const key = JSON.stringify(single ? [userOrUsers] : [...new Set(userOrUsers)].sort());
-  const stores = useMemo(() => together(all, JSON.parse(key) as string[]), [all, key]);
+  const stores = useMemo(() => combine(all, JSON.parse(key) as string[]), [all, key]);
   useEffect(() => all.watch(JSON.parse(key) as string[]), [all, key]);
-  const map = useStore(stores, NOTHING);
+  const map = useStore(stores, EMPTY);
   return single ? map.get(userOrUsers) : map;
 }
 
-const NOTHING: PresenceMap = new Map();
+const EMPTY: PresenceMap = new Map();
 
-/** Many stores as one, whose map stays the same object until one of them changes. */
-function together(all: Presence, users: readonly string[]): Store<PresenceMap> {
+/** Combines the stores of several users. The map stays the same object until one of the stores changes. */
+function combine(all: Presence, users: readonly string[]): Store<PresenceMap> {
   const stores = users.map((user) => [user, all.of(user)] as const);
-  let last: PresenceMap = NOTHING;
+  let last: PresenceMap = EMPTY;
   return {
     get: () => {
       const same =

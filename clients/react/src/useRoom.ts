@@ -3,20 +3,20 @@ import { useMemo } from "react";
 import { useRoomObject } from "./context.js";
 import { useStore } from "./useStore.js";
 
-/** What is known of one room. */
+/** The state of one room. */
 export interface RoomResult {
-  /** Where the room stands: `closed` unless somebody has opened it, as {@link useMessages} does. */
+  /** `closed` until the room is opened, for example by {@link useMessages}. */
   readonly phase: RoomState["phase"];
-  /** Name, kind, role, unread and so on; undefined until known. */
+  /** Name, kind, role, unread count and so on; undefined until it is loaded. */
   readonly summary: RoomSummary | undefined;
-  /** Why it `failed`. */
+  /** The reason why the room `failed`. */
   readonly error: TidingsError | undefined;
 }
 
-const AT_SERVER: RoomState = { phase: "closed" };
+const SERVER_VALUE: RoomState = { phase: "closed" };
 
-/** One room's state, for its head line. Opens nothing. */
+/** The state of one room, for example for its header. Does not open the room. */
 export function useRoom(roomId: string): RoomResult {
-  const { phase, summary, error } = useStore(useRoomObject(roomId).state, AT_SERVER);
+  const { phase, summary, error } = useStore(useRoomObject(roomId).state, SERVER_VALUE);
   return useMemo(() => ({ phase, summary, error }), [phase, summary, error]);
 }

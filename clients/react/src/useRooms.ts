@@ -3,28 +3,28 @@ import { useMemo } from "react";
 import { useTidings } from "./context.js";
 import { useStore } from "./useStore.js";
 
-/** One's rooms, newest activity first. */
+/** The user's rooms, the one with the newest activity first. */
 export interface RoomsResult {
-  /** A room's object stays the same one until something of that room changes: rows can be memoised on it. */
+  /** The object of a room stays the same until that room changes, so that rows can be memoised. */
   readonly items: readonly RoomSummary[];
-  /** False until the first page is there: no rooms yet is not the same as none. */
+  /** False until the first page is loaded. Until then an empty list does not mean that the user has no rooms. */
   readonly loaded: boolean;
-  /** Whether `more` would bring further ones. */
+  /** Whether `more` can load another page. */
   readonly hasMore: boolean;
-  /** Why the last load failed. */
+  /** The error of the last load. */
   readonly error: TidingsError | undefined;
-  /** Loads the next page. Never rejects: what went wrong is in `error`. */
+  /** Loads the next page. Never rejects: `error` holds the failure. */
   readonly more: () => Promise<void>;
-  /** Loads the list anew. Never rejects. The client does it by itself where it is needed. */
+  /** Loads the list again. Never rejects. The client reloads by itself when that is necessary. */
   readonly reload: () => Promise<void>;
 }
 
-const AT_SERVER = { items: [], loaded: false, hasMore: false } as const;
+const SERVER_VALUE = { items: [], loaded: false, hasMore: false } as const;
 
-/** One's rooms with last message and unread count, kept true. */
+/** The user's rooms with their last message and unread count, kept up to date. */
 export function useRooms(): RoomsResult {
   const { rooms } = useTidings();
-  const { items, loaded, hasMore, error } = useStore(rooms, AT_SERVER);
+  const { items, loaded, hasMore, error } = useStore(rooms, SERVER_VALUE);
   const commands = useMemo(
     () => ({
       more: () => rooms.more().catch(() => {}),

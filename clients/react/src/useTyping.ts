@@ -4,43 +4,43 @@ import { useEffect, useMemo, useRef } from "react";
 import { useRoomObject } from "./context.js";
 import { useStore } from "./useStore.js";
 
-/** Who types, and how to tell that one does. */
+/** The users who are typing, and functions to report that this user types. */
 export interface TypingResult {
-  /** The others who type now. */
+  /** The other users who are typing now. */
   readonly typing: readonly TypingUser[];
-  /** To be called on each change of the input: tells the others at most once a second. */
+  /** Call it on each change of the input. It informs the other users at most once a second. */
   readonly typed: () => void;
-  /** One has stopped. Needed only where the input is emptied: a pause of 2 s, a send and unmounting do it too. */
+  /** Reports that the user stopped. Call it when the input becomes empty. A pause of 2 s, a send and unmounting do it too. */
   readonly stop: () => void;
 }
 
-const NOBODY: readonly TypingUser[] = [];
+const EMPTY: readonly TypingUser[] = [];
 
-/** Typing in a room. Others' typing is heard of while the room is open or among one's joined ones. */
+/** Typing in a room. The client receives the typing of others while the room is open or joined. */
 export function useTyping(roomId: string): TypingResult {
   const room = useRoomObject(roomId);
   const shared = typing(room);
-  const typers = useStore(shared, NOBODY);
-  const mine = useRef(false);
-  const tell = useMemo(
+  const typingUsers = useStore(shared, EMPTY);
+  const isTyping = useRef(false);
+  const commands = useMemo(
     () => ({
       typed: () => {
-        mine.current = true;
+        isTyping.current = true;
         shared.typed();
       },
       stop: () => {
-        mine.current = false;
+        isTyping.current = false;
         shared.stop();
       },
     }),
     [shared],
   );
-  // Only what this input began: another one of the same room may still be typed in.
+  // Stops only the typing of this input: the user may still type in another input of the same room.
   useEffect(
     () => () => {
-      if (mine.current) tell.stop();
+      if (isTyping.current) commands.stop();
     },
-    [tell],
+    [commands],
   );
-  return useMemo(() => ({ typing: typers, ...tell }), [typers, tell]);
+  return useMemo(() => ({ typing: typingUsers, ...commands }), [typingUsers, commands]);
 }

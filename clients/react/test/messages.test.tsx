@@ -5,11 +5,11 @@ import { receipts } from "@tidings/client/live";
 import { StrictMode } from "react";
 import { expect, test } from "vitest";
 import { useMessages, useRooms } from "../src/index.js";
-import { acted, clientOf, live, scripted, until } from "./support.js";
+import { callInAct, clientOf, live, startServer, until } from "./support.js";
 
 const contents = (items: readonly { content: string }[]) => items.map((message) => message.content);
 
-/** A list of the kitchen's messages that tells of each render how many it shows. */
+/** A list of the messages in the kitchen. Each render reports how many messages it shows. */
 function List({ rendered }: { rendered?: (count: number) => void }) {
   const { items } = useMessages("kitchen");
   rendered?.(items.length);
@@ -20,8 +20,8 @@ function LastInHall() {
   return <i>{useRooms().items.find((room) => room.id === "hall")?.lastMessage?.content}</i>;
 }
 
-test("a message is in the list as it is sent, and the same row becomes sent and stored", async () => {
-  const server = await scripted();
+test("a sent message appears in the list at once, and the same row becomes sent and stored", async () => {
+  const server = await startServer();
   server.addRoom("kitchen").append("bob", "b1", "first");
   const { client, wrapper } = clientOf(server);
   const { result } = renderHook(() => useMessages("kitchen"), { wrapper });
@@ -29,7 +29,7 @@ test("a message is in the list as it is sent, and the same row becomes sent and 
   await waitFor(() => expect(result.current.phase).toBe("live"));
   expect(contents(result.current.items)).toEqual(["first"]);
   server.onSend = "hold";
-  const sent = acted(() => result.current.send("second"));
+  const sent = callInAct(() => result.current.send("second"));
   const row = () => result.current.items.find((message) => message.key === sent.key);
   expect(row()).toMatchObject({ status: "sending", content: "second", mine: true, stored: false });
   expect(row()?.seq).toBeUndefined();
@@ -42,15 +42,15 @@ test("a message is in the list as it is sent, and the same row becomes sent and 
   expect(new Set(ids)).toEqual(new Set([sent.clientId]));
 });
 
-test("a refused message is failed with its reason, and a retry sends it under the same client id", async () => {
-  const server = await scripted();
+test("a refused message fails with its reason, and a retry sends it with the same client id", async () => {
+  const server = await startServer();
   server.addRoom("kitchen");
   const { client, wrapper } = clientOf(server);
   const { result } = renderHook(() => useMessages("kitchen"), { wrapper });
   void client.connect();
   await waitFor(() => expect(result.current.phase).toBe("live"));
   server.onSend = { code: "forbidden" };
-  const { key, clientId } = acted(() => result.current.send("may I?"));
+  const { key, clientId } = callInAct(() => result.current.send("may I?"));
   const row = () => result.current.items.find((message) => message.key === key);
   await waitFor(() => expect(row()?.status).toBe("failed"));
   expect(row()?.error?.code).toBe("forbidden");
@@ -61,21 +61,21 @@ test("a refused message is failed with its reason, and a retry sends it under th
 });
 
 test("a discarded message leaves the list", async () => {
-  const server = await scripted();
+  const server = await startServer();
   server.addRoom("kitchen");
   const { client, wrapper } = clientOf(server);
   const { result } = renderHook(() => useMessages("kitchen"), { wrapper });
   void client.connect();
   await waitFor(() => expect(result.current.phase).toBe("live"));
   server.onSend = { code: "forbidden" };
-  const { clientId } = acted(() => result.current.send("may I?"));
+  const { clientId } = callInAct(() => result.current.send("may I?"));
   await waitFor(() => expect(result.current.items[0]?.status).toBe("failed"));
   act(() => result.current.discard(clientId));
   await waitFor(() => expect(result.current.items).toEqual([]));
 });
 
-test("older messages are put in front until there are none", async () => {
-  const server = await scripted();
+test("loadOlder prepends older messages until there are none", async () => {
+  const server = await startServer();
   const kitchen = server.addRoom("kitchen");
   for (let n = 1; n <= 130; n += 1) kitchen.append("bob", `b${n}`, `message ${n}`);
   const { client, wrapper } = clientOf(server, { windowSize: 50 });
@@ -84,10 +84,10 @@ test("older messages are put in front until there are none", async () => {
   await waitFor(() => expect(result.current.phase).toBe("live"));
   expect(result.current.items.at(-1)?.content).toBe("message 130");
   expect(result.current.hasOlder).toBe(true);
-  const held = result.current.items.length;
+  const loaded = result.current.items.length;
   const last = result.current.items.at(-1);
   await act(() => result.current.loadOlder(20));
-  expect(result.current.items.length).toBe(held + 20);
+  expect(result.current.items.length).toBe(loaded + 20);
   expect(result.current.items.at(-1)).toBe(last);
   for (let turn = 0; turn < 10 && result.current.hasOlder; turn += 1) {
     await act(() => result.current.loadOlder(50));
@@ -98,8 +98,8 @@ test("older messages are put in front until there are none", async () => {
   expect(await act(() => result.current.loadOlder())).toBe(false);
 });
 
-test("older messages that cannot be loaded are an error, not a rejection", async () => {
-  const server = await scripted();
+test("a failed load of older messages sets an error and does not reject", async () => {
+  const server = await startServer();
   const kitchen = server.addRoom("kitchen");
   for (let n = 1; n <= 130; n += 1) kitchen.append("bob", `b${n}`, `message ${n}`);
   const { client, wrapper } = clientOf(server, { windowSize: 50 });
@@ -111,8 +111,8 @@ test("older messages that cannot be loaded are an error, not a rejection", async
   await waitFor(() => expect(result.current.error?.code).toBe("forbidden"));
 });
 
-test("a list of messages renders for its own room, and not for another one's events", async () => {
-  const server = await scripted();
+test("a list of messages renders for events of its own room only", async () => {
+  const server = await startServer();
   server.addRoom("kitchen");
   server.addRoom("hall");
   const { client, wrapper: Wrapper } = clientOf(server);
@@ -128,7 +128,7 @@ test("a list of messages renders for its own room, and not for another one's eve
   await until(client.rooms, ({ loaded }) => loaded);
   const before = renders;
   act(() => void server.say("hall", "bob", "in the hall"));
-  // The list of rooms shows it, so it has come, and the list of messages has had its chance.
+  // The list of rooms shows the message, so the list of messages would have rendered by now.
   await screen.findByText("in the hall");
   expect(renders).toBe(before);
   act(() => void server.say("kitchen", "bob", "in the kitchen"));
@@ -136,8 +136,8 @@ test("a list of messages renders for its own room, and not for another one's eve
   expect(renders).toBeGreaterThan(before);
 });
 
-test("unread counts and receipts of the room do not render its list", async () => {
-  const server = await scripted();
+test("unread counts and receipts of the room do not render its messages", async () => {
+  const server = await startServer();
   server.addRoom("kitchen").append("bob", "b1", "first");
   const { client, wrapper } = clientOf(server);
   let renders = 0;
@@ -164,8 +164,8 @@ test("unread counts and receipts of the room do not render its list", async () =
   expect(renders).toBe(before);
 });
 
-test("the room is open while a list is mounted, in StrictMode too, and closed after the last", async () => {
-  const server = await scripted();
+test("the room is open while a list is mounted, also in StrictMode, and closes after the last one", async () => {
+  const server = await startServer();
   server.addRoom("kitchen");
   const { client, wrapper: Wrapper } = clientOf(server);
   const page = (lists: number) => (
@@ -188,8 +188,8 @@ test("the room is open while a list is mounted, in StrictMode too, and closed af
   await until(room.state, ({ phase }) => phase === "closed");
 });
 
-test("the last list to go takes what was loaded of the past with it", async () => {
-  const server = await scripted();
+test("the last list that unmounts drops the older messages", async () => {
+  const server = await startServer();
   const kitchen = server.addRoom("kitchen");
   for (let n = 1; n <= 130; n += 1) kitchen.append("bob", `b${n}`, `message ${n}`);
   const { client, wrapper } = clientOf(server, { windowSize: 50 });
@@ -207,8 +207,8 @@ test("the last list to go takes what was loaded of the past with it", async () =
   expect(room.messages.get().items.length).toBeLessThanOrEqual(50);
 });
 
-test("another id shows the other room, and closes the first", async () => {
-  const server = await scripted();
+test("a new room id shows that room and closes the first one", async () => {
+  const server = await startServer();
   server.addRoom("kitchen").append("bob", "b1", "in the kitchen");
   server.addRoom("hall").append("bob", "b2", "in the hall");
   const { client, wrapper } = clientOf(server);
@@ -224,8 +224,8 @@ test("another id shows the other room, and closes the first", async () => {
   await until(client.room("kitchen").state, ({ phase }) => phase === "closed");
 });
 
-test("what the hook gives stays the same object until something changes", async () => {
-  const server = await scripted();
+test("the hook returns the same object until something changes", async () => {
+  const server = await startServer();
   server.addRoom("kitchen");
   const { client, wrapper } = clientOf(server);
   const { result, rerender } = renderHook(() => useMessages("kitchen"), { wrapper });

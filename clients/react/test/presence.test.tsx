@@ -2,10 +2,10 @@
 import { renderHook, waitFor } from "@testing-library/react";
 import { expect, test } from "vitest";
 import { usePresence } from "../src/index.js";
-import { clientOf, scripted } from "./support.js";
+import { clientOf, startServer } from "./support.js";
 
-test("a user's presence is asked for, and follows", async () => {
-  const server = await scripted();
+test("the hook asks for the presence of a user and follows its changes", async () => {
+  const server = await startServer();
   server.presence.set("bob", "away");
   const { client, wrapper } = clientOf(server);
   const { result } = renderHook(() => usePresence("bob"), { wrapper });
@@ -16,8 +16,8 @@ test("a user's presence is asked for, and follows", async () => {
   await waitFor(() => expect(result.current).toEqual({ status: "online", lastSeen: null }));
 });
 
-test("several users are asked for once, though the list is a new one in each render", async () => {
-  const server = await scripted();
+test("the hook asks for several users once, although each render passes a new array", async () => {
+  const server = await startServer();
   server.presence.set("bob", "online");
   server.presence.set("carol", "away");
   const { client, wrapper } = clientOf(server);
@@ -40,8 +40,8 @@ test("several users are asked for once, though the list is a new one in each ren
   expect(result.current.has("carol")).toBe(false);
 });
 
-test("who is not watched any more is not asked for after a reconnect", async () => {
-  const server = await scripted();
+test("the client does not ask for an unwatched user after a reconnect", async () => {
+  const server = await startServer();
   const { client, wrapper } = clientOf(server);
   const bob = renderHook(() => usePresence("bob"), { wrapper });
   renderHook(() => usePresence("carol"), { wrapper });

@@ -5,24 +5,24 @@ import type { TidingsClient } from "@tidings/client";
 import { Activity, StrictMode } from "react";
 import { expect, test } from "vitest";
 import { TidingsProvider, useConnection, useMe, useTidings } from "../src/index.js";
-import { clientOf, optionsFor, scripted, until } from "./support.js";
+import { clientOf, optionsFor, startServer, until } from "./support.js";
 
 function State() {
   return <p>{useConnection().state}</p>;
 }
 
-function Seen({ tell }: { tell: (client: TidingsClient) => void }) {
-  tell(useTidings());
+function Seen({ onClient }: { onClient: (client: TidingsClient) => void }) {
+  onClient(useTidings());
   return <State />;
 }
 
-test("in StrictMode the provider keeps one client, connects once, and closes when it goes", async () => {
-  const server = await scripted();
+test("in StrictMode the provider keeps one client, connects once, and closes when it unmounts", async () => {
+  const server = await startServer();
   const seen = new Set<TidingsClient>();
   const { unmount } = render(
     <StrictMode>
       <TidingsProvider options={optionsFor(server)}>
-        <Seen tell={(client) => seen.add(client)} />
+        <Seen onClient={(client) => seen.add(client)} />
       </TidingsProvider>
     </StrictMode>,
   );
@@ -35,8 +35,8 @@ test("in StrictMode the provider keeps one client, connects once, and closes whe
   expect(server.accepted).toBe(1);
 });
 
-test("a render with other options keeps the client, and asks the latest token function", async () => {
-  const server = await scripted();
+test("a render with new options keeps the client, which calls the latest token function", async () => {
+  const server = await startServer();
   const seen = new Set<TidingsClient>();
   const asked: string[] = [];
   const page = (name: string) => (
@@ -48,7 +48,7 @@ test("a render with other options keeps the client, and asks the latest token fu
         },
       })}
     >
-      <Seen tell={(client) => seen.add(client)} />
+      <Seen onClient={(client) => seen.add(client)} />
     </TidingsProvider>
   );
   const { rerender } = render(page("first"));
@@ -63,12 +63,12 @@ test("a render with other options keeps the client, and asks the latest token fu
   expect(asked.at(-1)).toBe("second");
 });
 
-test("another key makes another client and closes the first", async () => {
-  const server = await scripted();
+test("another key creates another client and closes the first one", async () => {
+  const server = await startServer();
   const seen = new Set<TidingsClient>();
   const page = (user: string) => (
     <TidingsProvider key={user} options={optionsFor(server)}>
-      <Seen tell={(client) => seen.add(client)} />
+      <Seen onClient={(client) => seen.add(client)} />
     </TidingsProvider>
   );
   const { rerender } = render(page("alice"));
@@ -79,13 +79,13 @@ test("another key makes another client and closes the first", async () => {
   expect(seen.size).toBe(2);
 });
 
-test("a tree that was hidden and is shown again is connected again, by the client that it had", async () => {
-  const server = await scripted();
+test("a tree that is hidden and shown again reconnects with the same client", async () => {
+  const server = await startServer();
   const seen = new Set<TidingsClient>();
   const page = (mode: "visible" | "hidden") => (
     <Activity mode={mode}>
       <TidingsProvider options={optionsFor(server)}>
-        <Seen tell={(client) => seen.add(client)} />
+        <Seen onClient={(client) => seen.add(client)} />
       </TidingsProvider>
     </Activity>
   );
@@ -99,8 +99,8 @@ test("a tree that was hidden and is shown again is connected again, by the clien
   expect(seen.size).toBe(1);
 });
 
-test("a client that is given is neither connected nor closed by the provider", async () => {
-  const server = await scripted();
+test("the provider neither connects nor closes a client that it gets as a prop", async () => {
+  const server = await startServer();
   const { client, wrapper } = clientOf(server);
   const { unmount } = renderHook(() => useConnection(), { wrapper });
   await new Promise((done) => setTimeout(done, 200));
@@ -111,8 +111,8 @@ test("a client that is given is neither connected nor closed by the provider", a
   expect(client.connection.get().state).toBe("connected");
 });
 
-test("me is there once connected", async () => {
-  const server = await scripted();
+test("useMe returns the user once the client is connected", async () => {
+  const server = await startServer();
   const { client, wrapper } = clientOf(server);
   const { result } = renderHook(() => useMe(), { wrapper });
   expect(result.current).toBeUndefined();
@@ -121,6 +121,6 @@ test("me is there once connected", async () => {
   await waitFor(() => expect(result.current?.id).toBe("alice"));
 });
 
-test("a hook without a provider says what is missing", () => {
+test("a hook without a provider throws an error that names the provider", () => {
   expect(() => renderHook(() => useConnection())).toThrow(/TidingsProvider/);
 });

@@ -3,18 +3,18 @@ import { act, render, renderHook, waitFor } from "@testing-library/react";
 import { StrictMode } from "react";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { useMessages, useRead } from "../src/index.js";
-import { page, Sight } from "./sight.js";
-import { clientOf, live, scripted } from "./support.js";
+import { FakeIntersectionObserver, setPageVisibility } from "./fakeIntersectionObserver.js";
+import { clientOf, live, startServer } from "./support.js";
 
 let restore: () => void;
 
 beforeEach(() => {
-  restore = Sight.install();
+  restore = FakeIntersectionObserver.install();
 });
 
 afterEach(() => {
   restore();
-  page("visible");
+  setPageVisibility("visible");
 });
 
 function List() {
@@ -31,9 +31,9 @@ function Row({ seq }: { seq: number }) {
   return <p ref={useRead("kitchen").observe(seq)}>row</p>;
 }
 
-/** Ten messages of Bob's on the page. */
+/** A page with ten messages from Bob. */
 async function kitchen() {
-  const server = await scripted();
+  const server = await startServer();
   const log = server.addRoom("kitchen");
   for (let n = 1; n <= 10; n += 1) log.append("bob", `b${n}`, `message ${n}`);
   const { client, wrapper } = clientOf(server);
@@ -45,7 +45,7 @@ async function kitchen() {
   );
   await client.connect();
   await live(client.room("kitchen"));
-  await waitFor(() => expect(Sight.observed).toBe(10));
+  await waitFor(() => expect(FakeIntersectionObserver.observed).toBe(10));
   const element = (seq: number): Element => {
     const found = view.container.querySelector(`[data-seq="${seq}"]`);
     if (found === null) throw new Error(`no element of ${seq}`);
@@ -56,56 +56,56 @@ async function kitchen() {
   return { server, client, element, marks, pause, unmount: view.unmount };
 }
 
-test("what is in sight is marked as read, as one mark of the highest", async () => {
+test("visible messages are marked as read with one mark for the highest seq", async () => {
   const { element, marks, pause } = await kitchen();
-  act(() => Sight.show([1, 2, 3, 4].map(element)));
+  act(() => FakeIntersectionObserver.show([1, 2, 3, 4].map(element)));
   await waitFor(() => expect(marks()).toEqual([4]));
-  act(() => Sight.show([2, 3].map(element)));
+  act(() => FakeIntersectionObserver.show([2, 3].map(element)));
   await pause();
   expect(marks()).toEqual([4]);
 });
 
-test("less than half of a message does not count, but half a screen of a long one does", async () => {
+test("less than half of a message is not read, but half a screen of a long message is", async () => {
   const { element, marks, pause } = await kitchen();
-  act(() => Sight.show([element(1)], 0.4));
+  act(() => FakeIntersectionObserver.show([element(1)], 0.4));
   await pause();
   expect(marks()).toEqual([]);
-  act(() => Sight.show([element(1)], 0.3, { height: 4000, screen: 800 }));
+  act(() => FakeIntersectionObserver.show([element(1)], 0.3, { height: 4000, screen: 800 }));
   await waitFor(() => expect(marks()).toEqual([1]));
 });
 
-test("a hidden page reads nothing until it is seen", async () => {
+test("a hidden page marks nothing as read until it is visible", async () => {
   const { element, marks, pause } = await kitchen();
-  page("hidden");
-  act(() => Sight.show([1, 2, 3].map(element)));
+  setPageVisibility("hidden");
+  act(() => FakeIntersectionObserver.show([1, 2, 3].map(element)));
   await pause();
   expect(marks()).toEqual([]);
-  page("visible");
+  setPageVisibility("visible");
   await waitFor(() => expect(marks()).toEqual([3]));
 });
 
-test("what is scrolled past is not read", async () => {
+test("a message that is only scrolled past is not marked as read", async () => {
   const { element, marks } = await kitchen();
   act(() => {
-    Sight.show([element(9)]);
-    Sight.show([element(9)], 0);
-    Sight.show([element(5)]);
+    FakeIntersectionObserver.show([element(9)]);
+    FakeIntersectionObserver.show([element(9)], 0);
+    FakeIntersectionObserver.show([element(5)]);
   });
   await waitFor(() => expect(marks()).toEqual([5]));
 });
 
-test("nothing is observed once the list is gone", async () => {
+test("an unmounted list observes no elements", async () => {
   const { element, marks, unmount, pause } = await kitchen();
   const last = element(10);
   unmount();
-  expect(Sight.observed).toBe(0);
-  Sight.show([last]);
+  expect(FakeIntersectionObserver.observed).toBe(0);
+  FakeIntersectionObserver.show([last]);
   await pause();
   expect(marks()).toEqual([]);
 });
 
-test("an element that a virtual list gives to another message counts for that one", async () => {
-  const server = await scripted();
+test("a reused element in a virtual list counts for its new message", async () => {
+  const server = await startServer();
   const log = server.addRoom("kitchen");
   for (let n = 1; n <= 10; n += 1) log.append("bob", `b${n}`, `message ${n}`);
   const { client, wrapper } = clientOf(server);
@@ -116,14 +116,14 @@ test("an element that a virtual list gives to another message counts for that on
   const element = container.querySelector("p") as Element;
   rerender(<Row seq={7} />);
   expect(container.querySelector("p")).toBe(element);
-  expect(Sight.observed).toBe(1);
-  act(() => Sight.show([element]));
+  expect(FakeIntersectionObserver.observed).toBe(1);
+  act(() => FakeIntersectionObserver.show([element]));
   await waitFor(() => expect(server.framesOf("message:read").map((frame) => frame.seq)).toEqual([7]));
   release();
 });
 
-test("the ref of a message is the same in every render, and there is none without a place", async () => {
-  const server = await scripted();
+test("a message has the same ref in every render, and a message without a seq has none", async () => {
+  const server = await startServer();
   server.addRoom("kitchen");
   const { wrapper } = clientOf(server);
   const { result, rerender } = renderHook(() => useRead("kitchen"), { wrapper });
@@ -135,8 +135,8 @@ test("the ref of a message is the same in every render, and there is none withou
   expect(result.current.observe(undefined)).toBeUndefined();
 });
 
-test("a list that knows by itself what is in sight says so, and no mark moves back", async () => {
-  const server = await scripted();
+test("seen marks messages as read and never moves the mark back", async () => {
+  const server = await startServer();
   const log = server.addRoom("kitchen");
   for (let n = 1; n <= 10; n += 1) log.append("bob", `b${n}`, `message ${n}`);
   const { client, wrapper } = clientOf(server);

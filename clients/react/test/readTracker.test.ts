@@ -1,7 +1,7 @@
 // @vitest-environment jsdom
 import { afterEach, beforeEach, expect, test, vi } from "vitest";
 import { ReadTracker } from "../src/readTracker.js";
-import { page, Sight } from "./sight.js";
+import { FakeIntersectionObserver, setPageVisibility } from "./fakeIntersectionObserver.js";
 
 let restore: () => void;
 let marks: number[];
@@ -9,7 +9,7 @@ let tracker: ReadTracker;
 
 beforeEach(() => {
   vi.useFakeTimers();
-  restore = Sight.install();
+  restore = FakeIntersectionObserver.install();
   marks = [];
   tracker = new ReadTracker((seq) => marks.push(seq));
 });
@@ -17,99 +17,99 @@ beforeEach(() => {
 afterEach(() => {
   tracker.stop();
   restore();
-  page("visible");
+  setPageVisibility("visible");
   vi.useRealTimers();
 });
 
 const element = () => document.createElement("p");
 const pause = () => vi.advanceTimersByTime(500);
 
-test("elements that were there before it began are looked at", () => {
+test("the tracker observes elements that were attached before the start", () => {
   const row = element();
   tracker.ref(3)(row);
-  expect(Sight.observed).toBe(0);
+  expect(FakeIntersectionObserver.observed).toBe(0);
   tracker.start();
-  Sight.show([row]);
+  FakeIntersectionObserver.show([row]);
   pause();
   expect(marks).toEqual([3]);
 });
 
-test("an element that goes is not looked at any more, the others are", () => {
+test("the tracker stops to observe a detached element and keeps the others", () => {
   tracker.start();
   const ref = tracker.ref(1);
   ref(element());
   tracker.ref(2)(element());
-  expect(Sight.observed).toBe(2);
+  expect(FakeIntersectionObserver.observed).toBe(2);
   ref(null);
-  expect(Sight.observed).toBe(1);
+  expect(FakeIntersectionObserver.observed).toBe(1);
   tracker.stop();
   tracker.start();
-  expect(Sight.observed).toBe(1);
+  expect(FakeIntersectionObserver.observed).toBe(1);
 });
 
-test("once stopped it looks at nothing, though elements are there, and may begin again", () => {
+test("a stopped tracker observes nothing, and it can start again", () => {
   const row = element();
   tracker.start();
   tracker.ref(4)(row);
-  Sight.show([row]);
+  FakeIntersectionObserver.show([row]);
   tracker.stop();
-  expect(Sight.observed).toBe(0);
+  expect(FakeIntersectionObserver.observed).toBe(0);
   pause();
   expect(marks).toEqual([]);
   tracker.start();
-  Sight.show([row]);
+  FakeIntersectionObserver.show([row]);
   pause();
   expect(marks).toEqual([4]);
 });
 
-test("an element in sight that is given to another message is not seen again until it is told so", () => {
+test("a visible element that is reused for another message needs a new entry of the observer to count", () => {
   const row = element();
   tracker.start();
   const three = tracker.ref(3);
   three(row);
-  Sight.show([row]);
+  FakeIntersectionObserver.show([row]);
   pause();
   three(null);
   tracker.ref(9)(row);
   const other = element();
   tracker.ref(5)(other);
-  Sight.show([other]);
+  FakeIntersectionObserver.show([other]);
   pause();
   expect(marks).toEqual([3, 5]);
 });
 
-test("a page that is hidden before the pause is over has read nothing", () => {
+test("a page that is hidden during the delay marks nothing as read", () => {
   const row = element();
   tracker.start();
   tracker.ref(3)(row);
-  Sight.show([row]);
-  page("hidden");
+  FakeIntersectionObserver.show([row]);
+  setPageVisibility("hidden");
   pause();
   expect(marks).toEqual([]);
-  page("visible");
+  setPageVisibility("visible");
   pause();
   expect(marks).toEqual([3]);
 });
 
-test("marks move up only, and many in one moment are one", () => {
+test("marks only move up, and several within the delay become one", () => {
   const rows = [1, 2, 3, 4, 5].map((seq) => {
     const row = element();
     tracker.ref(seq)(row);
     return row;
   });
   tracker.start();
-  for (const row of rows.slice(0, 4)) Sight.show([row]);
+  for (const row of rows.slice(0, 4)) FakeIntersectionObserver.show([row]);
   pause();
-  Sight.show(rows.slice(3), 0);
-  Sight.show(rows.slice(0, 2));
-  pause();
-  expect(marks).toEqual([4]);
-  // Gone again before the pause is over: what is still in sight stands below what is read.
-  Sight.show(rows.slice(4));
-  Sight.show(rows.slice(4), 0);
+  FakeIntersectionObserver.show(rows.slice(3), 0);
+  FakeIntersectionObserver.show(rows.slice(0, 2));
   pause();
   expect(marks).toEqual([4]);
-  Sight.show(rows.slice(4));
+  // The element disappears during the delay, and the elements that are still visible are below the last mark.
+  FakeIntersectionObserver.show(rows.slice(4));
+  FakeIntersectionObserver.show(rows.slice(4), 0);
+  pause();
+  expect(marks).toEqual([4]);
+  FakeIntersectionObserver.show(rows.slice(4));
   pause();
   expect(marks).toEqual([4, 5]);
 });

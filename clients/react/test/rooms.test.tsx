@@ -5,7 +5,7 @@ import type { RoomSummary } from "@tidings/client";
 import { memo } from "react";
 import { expect, test } from "vitest";
 import { useMembers, useOutbox, useReceipts, useRoom, useRooms } from "../src/index.js";
-import { acted, clientOf, live, scripted, until } from "./support.js";
+import { callInAct, clientOf, live, startServer, until } from "./support.js";
 
 type Rendered = (id: string) => void;
 
@@ -18,8 +18,8 @@ function List({ rendered }: { rendered: Rendered }) {
   return useRooms().items.map((room) => <Row key={room.id} room={room} rendered={rendered} />);
 }
 
-test("rooms come with the connection, and a message moves its room up", async () => {
-  const server = await scripted();
+test("rooms are loaded after connecting, and a message moves its room to the top", async () => {
+  const server = await startServer();
   server.addRoom("kitchen").append("bob", "b1", "tea?");
   server.addRoom("hall");
   const { client, wrapper } = clientOf(server);
@@ -36,8 +36,8 @@ test("rooms come with the connection, and a message moves its room up", async ()
   expect(result.current.items[0]).toMatchObject({ id: "hall", unread: 1 });
 });
 
-test("a memoised row renders for its own room only", async () => {
-  const server = await scripted();
+test("a memoised row renders for events of its own room only", async () => {
+  const server = await startServer();
   server.addRoom("kitchen");
   server.addRoom("hall");
   const { client, wrapper } = clientOf(server);
@@ -55,8 +55,8 @@ test("a memoised row renders for its own room only", async () => {
   expect(renders.get("hall")).toBeGreaterThan(before.get("hall") ?? 0);
 });
 
-test("a reload that fails is an error, not a rejection, and one that works takes it away", async () => {
-  const server = await scripted();
+test("a failed reload sets an error and does not reject, and the next reload clears the error", async () => {
+  const server = await startServer();
   server.addRoom("kitchen");
   const { client, wrapper } = clientOf(server);
   const { result } = renderHook(() => useRooms(), { wrapper });
@@ -70,8 +70,8 @@ test("a reload that fails is an error, not a rejection, and one that works takes
   await waitFor(() => expect(result.current.error).toBeUndefined());
 });
 
-test("a room's summary follows a new name, and nothing is opened for it", async () => {
-  const server = await scripted();
+test("the summary of a room follows a new name, and useRoom does not open the room", async () => {
+  const server = await startServer();
   server.addRoom("kitchen");
   const { client, wrapper } = clientOf(server);
   const { result } = renderHook(() => useRoom("kitchen"), { wrapper });
@@ -82,8 +82,8 @@ test("a room's summary follows a new name, and nothing is opened for it", async 
   await waitFor(() => expect(result.current.summary?.name).toBe("Tea kitchen"));
 });
 
-test("receipts move as others read", async () => {
-  const server = await scripted();
+test("receipts change when other members read", async () => {
+  const server = await startServer();
   server.addRoom("kitchen").append("alice", "a1", "hello");
   const { client, wrapper } = clientOf(server);
   const { result } = renderHook(() => useReceipts("kitchen"), { wrapper });
@@ -98,8 +98,8 @@ test("receipts move as others read", async () => {
   release();
 });
 
-test("members are loaded once mounted, and follow who comes", async () => {
-  const server = await scripted();
+test("members are loaded after mounting, and a new member is added", async () => {
+  const server = await startServer();
   server.addRoom("kitchen", ["bob"]);
   const { client, wrapper } = clientOf(server);
   const { result } = renderHook(() => useMembers("kitchen"), { wrapper });
@@ -113,8 +113,8 @@ test("members are loaded once mounted, and follow who comes", async () => {
   release();
 });
 
-test("members that cannot be loaded are an error until a reload", async () => {
-  const server = await scripted();
+test("a failed load of members sets an error until a reload succeeds", async () => {
+  const server = await startServer();
   server.addRoom("kitchen", ["bob"]);
   server.refuse = "members";
   const { client, wrapper } = clientOf(server);
@@ -128,19 +128,19 @@ test("members that cannot be loaded are an error until a reload", async () => {
   expect(result.current.error).toBeUndefined();
 });
 
-test("the outbox shows what waits in every room, and a discarded entry leaves it", async () => {
-  const server = await scripted();
+test("the outbox shows the waiting messages of every room, and discard removes an entry", async () => {
+  const server = await startServer();
   server.addRoom("kitchen");
   const { client, wrapper } = clientOf(server);
   const { result } = renderHook(() => useOutbox(), { wrapper });
-  const { clientId } = acted(() => client.room("kitchen").send("later"));
+  const { clientId } = callInAct(() => client.room("kitchen").send("later"));
   await waitFor(() => expect(result.current.items.map(({ content }) => content)).toEqual(["later"]));
   act(() => result.current.discard(clientId));
   await waitFor(() => expect(result.current.items).toEqual([]));
 });
 
-test("a failed entry is sent again by the outbox", async () => {
-  const server = await scripted();
+test("retryAll sends a failed entry again", async () => {
+  const server = await startServer();
   server.addRoom("kitchen");
   server.onSend = { code: "forbidden" };
   const { client, wrapper } = clientOf(server);
@@ -154,8 +154,8 @@ test("a failed entry is sent again by the outbox", async () => {
   expect(server.framesOf("message:send").length).toBe(2);
 });
 
-test("the commands of the list and of the outbox stay the same ones whatever is shown", async () => {
-  const server = await scripted();
+test("the functions of useRooms and useOutbox stay the same when the lists change", async () => {
+  const server = await startServer();
   server.addRoom("kitchen");
   const { client, wrapper } = clientOf(server);
   const { result } = renderHook(() => ({ rooms: useRooms(), outbox: useOutbox() }), { wrapper });

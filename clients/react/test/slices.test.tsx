@@ -3,13 +3,13 @@ import { startTransition, useLayoutEffect, useState } from "react";
 import { createRoot } from "react-dom/client";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { useMessages } from "../src/index.js";
-import { clientOf, live, scripted, until } from "./support.js";
+import { clientOf, live, startServer, until } from "./support.js";
 
-// React is left alone here: under `act` it renders all at once.
+// These tests do not use `act`, because it makes React render everything at once.
 beforeEach(() => Reflect.set(globalThis, "IS_REACT_ACT_ENVIRONMENT", false));
 afterEach(() => Reflect.set(globalThis, "IS_REACT_ACT_ENVIRONMENT", true));
 
-/** Takes longer than a slice of rendering, so that the page lives on before the next one is rendered. */
+/** Takes longer than one time slice of React, so that React yields to the page between two of these. */
 function Slow({ rendered }: { rendered: (count: number) => void }) {
   const count = useMessages("kitchen").items.length;
   rendered(count);
@@ -17,13 +17,13 @@ function Slow({ rendered }: { rendered: (count: number) => void }) {
   return <b>{count}</b>;
 }
 
-interface Told {
+interface PageProps {
   rendered: (count: number) => void;
   committed: () => void;
   ready: (show: () => void) => void;
 }
 
-function Page({ rendered, committed, ready }: Told) {
+function Page({ rendered, committed, ready }: PageProps) {
   const [shown, setShown] = useState(false);
   useLayoutEffect(() => {
     ready(() => startTransition(() => setShown(true)));
@@ -34,8 +34,8 @@ function Page({ rendered, committed, ready }: Told) {
   return shown ? Array.from({ length: 10 }, (_, at) => <Slow key={String(at)} rendered={rendered} />) : null;
 }
 
-test("a tree that is rendered in slices shows one state of the messages, though they change in between", async () => {
-  const server = await scripted();
+test("a tree that React renders in slices shows one state of the messages, although they change meanwhile", async () => {
+  const server = await startServer();
   server.addRoom("kitchen");
   const { client, wrapper: Wrapper } = clientOf(server);
   const room = client.room("kitchen");
@@ -45,24 +45,25 @@ test("a tree that is rendered in slices shows one state of the messages, though 
 
   const counts = new Set<number>();
   const commits: string[][] = [];
-  const place = document.createElement("div");
-  const root = createRoot(place);
+  const container = document.createElement("div");
+  const root = createRoot(container);
   const show = await new Promise<() => void>((ready) => {
-    const committed = () => commits.push([...place.querySelectorAll("b")].map((b) => b.textContent ?? ""));
+    const committed = () =>
+      commits.push([...container.querySelectorAll("b")].map((b) => b.textContent ?? ""));
     root.render(
       <Wrapper>
         <Page rendered={(count) => counts.add(count)} committed={committed} ready={ready} />
       </Wrapper>,
     );
   });
-  const talk = setInterval(() => server.say("kitchen", "bob", "more"), 5);
+  const sending = setInterval(() => server.say("kitchen", "bob", "more"), 5);
   await until(room.messages, ({ items }) => items.length > 0);
   show();
   await until(room.messages, () => commits.some((commit) => commit.length === 10));
-  clearInterval(talk);
+  clearInterval(sending);
   root.unmount();
   release();
-  // Otherwise nothing changed between the slices, and nothing is shown by this.
+  // Otherwise the messages did not change between the slices, and the test proves nothing.
   expect(counts.size).toBeGreaterThan(1);
   const torn = commits.filter((commit) => new Set(commit).size > 1);
   expect(torn).toEqual([]);

@@ -16,7 +16,7 @@ import {
   useRooms,
   useTyping,
 } from "../src/index.js";
-import { clientOf, live, optionsFor, scripted } from "./support.js";
+import { clientOf, live, optionsFor, startServer } from "./support.js";
 
 function Everything() {
   const { observe } = useRead("kitchen");
@@ -36,8 +36,8 @@ function Everything() {
   return <p ref={observe(1)}>{JSON.stringify(shown)}</p>;
 }
 
-test("a page is rendered on a server without a connection", async () => {
-  const server = await scripted();
+test("a server renders a page without a connection", async () => {
+  const server = await startServer();
   server.addRoom("kitchen");
   const html = renderToString(
     <TidingsProvider options={optionsFor(server)}>
@@ -50,8 +50,8 @@ test("a page is rendered on a server without a connection", async () => {
   expect(server.requests).toEqual([]);
 });
 
-test("a page is hydrated as it was rendered, though the client knows more by then, and shows that next", async () => {
-  const server = await scripted();
+test("hydration first shows the server's page, and then the newer state of the client", async () => {
+  const server = await startServer();
   server.addRoom("kitchen").append("bob", "b1", "hello from before");
   const { client } = clientOf(server);
   const page = (
@@ -59,18 +59,18 @@ test("a page is hydrated as it was rendered, though the client knows more by the
       <Everything />
     </TidingsProvider>
   );
-  const place = document.createElement("div");
-  place.innerHTML = renderToString(page);
-  expect(place.textContent).not.toContain("hello from before");
+  const container = document.createElement("div");
+  container.innerHTML = renderToString(page);
+  expect(container.textContent).not.toContain("hello from before");
   const release = client.room("kitchen").open();
   await client.connect();
   await live(client.room("kitchen"));
   const errors: unknown[] = [];
   const root = await act(async () =>
-    hydrateRoot(place, page, { onRecoverableError: (error) => errors.push(error) }),
+    hydrateRoot(container, page, { onRecoverableError: (error) => errors.push(error) }),
   );
   expect(errors).toEqual([]);
-  expect(place.textContent).toContain("hello from before");
+  expect(container.textContent).toContain("hello from before");
   await act(async () => root.unmount());
   release();
 });

@@ -6,39 +6,39 @@ import WebSocket from "ws";
 import { TidingsProvider } from "../src/index.js";
 import { ScriptedServer } from "./server/server.js";
 
-// A reconnect may take a second, and a busy machine several.
+// A reconnect may take a second, or several on a busy machine.
 configure({ asyncUtilTimeout: 10_000 });
 
-const ends: (() => unknown)[] = [];
+const cleanups: (() => unknown)[] = [];
 
 afterEach(async () => {
   cleanup();
-  for (const end of ends.splice(0).reverse()) await end();
+  for (const end of cleanups.splice(0).reverse()) await end();
 });
 
-/** A server that is gone after the test. */
-export async function scripted(): Promise<ScriptedServer> {
+/** Starts a server, which is closed after the test. */
+export async function startServer(): Promise<ScriptedServer> {
   const server = await ScriptedServer.start();
-  ends.push(() => server.close());
+  cleanups.push(() => server.close());
   return server;
 }
 
-/** Options of a client of that server. */
+/** Options for a client of that server. */
 export function optionsFor(server: ScriptedServer, more: Partial<ClientOptions> = {}): ClientOptions {
   return { url: server.url, token: () => "token", transport: "websocket", WebSocket, ...more };
 }
 
-/** A client of that server, closed after the test, with what puts it above a component. */
+/** A client of that server, which is closed after the test, and a wrapper that provides it to components. */
 export function clientOf(server: ScriptedServer, more: Partial<ClientOptions> = {}) {
   const client = new TidingsClient(optionsFor(server, more));
-  ends.push(() => client.close());
+  cleanups.push(() => client.close());
   const wrapper = ({ children }: { children: ReactNode }) => (
     <TidingsProvider client={client}>{children}</TidingsProvider>
   );
   return { client, wrapper };
 }
 
-/** Resolves once the store's value is as wanted; the test's own timeout ends a wait for ever. */
+/** Resolves once the value of the store satisfies the condition. The timeout of the test limits the wait. */
 export function until<T>(store: Store<T>, wanted: (value: T) => boolean): Promise<void> {
   return new Promise((done) => {
     const look = () => {
@@ -51,17 +51,17 @@ export function until<T>(store: Store<T>, wanted: (value: T) => boolean): Promis
   });
 }
 
-/** Resolves once the room has everything. */
+/** Resolves once the room is live. */
 export function live(room: Room): Promise<void> {
   return until(room.state, ({ phase }) => phase === "live");
 }
 
-/** What `run` answers, with all that it made React do done. */
-export function acted<T>(run: () => T): T {
-  let answer: { value: T } | undefined;
+/** Calls `run` in `act` and returns its result. */
+export function callInAct<T>(run: () => T): T {
+  let result: { value: T } | undefined;
   act(() => {
-    answer = { value: run() };
+    result = { value: run() };
   });
-  if (answer === undefined) throw new Error("act did not run");
-  return answer.value;
+  if (result === undefined) throw new Error("act did not run");
+  return result.value;
 }

@@ -2,10 +2,10 @@
 import { act, renderHook, waitFor } from "@testing-library/react";
 import { expect, test } from "vitest";
 import { useTyping } from "../src/index.js";
-import { clientOf, live, scripted } from "./support.js";
+import { clientOf, live, startServer } from "./support.js";
 
 async function kitchen() {
-  const server = await scripted();
+  const server = await startServer();
   server.addRoom("kitchen");
   const { client, wrapper } = clientOf(server);
   const release = client.room("kitchen").open();
@@ -14,7 +14,7 @@ async function kitchen() {
   return { server, wrapper, client, release };
 }
 
-test("who types is shown until they stop", async () => {
+test("a typing user is shown until they stop", async () => {
   const { server, wrapper } = await kitchen();
   const { result } = renderHook(() => useTyping("kitchen"), { wrapper });
   expect(result.current.typing).toEqual([]);
@@ -29,7 +29,7 @@ test("who types is shown until they stop", async () => {
   await waitFor(() => expect(result.current.typing).toEqual([]));
 });
 
-test("who does not say that they stopped is forgotten in time", async () => {
+test("a typing user without a stop disappears after the expiry", async () => {
   const { server, wrapper } = await kitchen();
   const { result } = renderHook(() => useTyping("kitchen"), { wrapper });
   server.push({ type: "typing:start", room: "kitchen", user: { id: "bob", name: "Bob" }, expires_ms: 300 });
@@ -37,7 +37,7 @@ test("who does not say that they stopped is forgotten in time", async () => {
   await waitFor(() => expect(result.current.typing).toEqual([]), { timeout: 5000 });
 });
 
-test("many key presses are one start, and unmounting is the stop", async () => {
+test("many key presses send one start, and unmounting sends the stop", async () => {
   const { server, wrapper } = await kitchen();
   const { result, unmount } = renderHook(() => useTyping("kitchen"), { wrapper });
   act(() => {
@@ -50,14 +50,14 @@ test("many key presses are one start, and unmounting is the stop", async () => {
   expect(server.framesOf("typing:start").length).toBe(1);
 });
 
-test("a component that only shows who types stops nobody's typing as it goes", async () => {
+test("a component that only shows the typing users sends no stop when it unmounts", async () => {
   const { server, wrapper, client } = await kitchen();
   const shower = renderHook(() => useTyping("kitchen"), { wrapper });
   const typer = renderHook(() => useTyping("kitchen"), { wrapper });
   act(() => typer.result.current.typed());
   await waitFor(() => expect(server.framesOf("typing:start").length).toBe(1));
   shower.unmount();
-  // An answered request says that whatever was sent before has arrived.
+  // When this request is answered, every earlier frame has arrived.
   await client.request({ type: "ping" });
   expect(server.framesOf("typing:stop").length).toBe(0);
 });

@@ -1,28 +1,28 @@
-// What the kit gave to one person of one room: the events as they came, the list as it was each time the room was live,
-// and the list in the end. Notes what was given twice, out of order, or in one way and not in the other.
+// The events and lists that the kit gave to one person of one room. Records duplicates, wrong order, and
+// differences between events and the final list.
 
-const KEPT = 20;
+const MAX_SENTENCES = 20;
 
 export class Notes {
-  /** Everything above it was to be given. */
+  /** Every event above this position must be given. */
   #start;
-  /** How far it was given. */
+  /** The last position that was given. */
   cursor;
   /** By seq: `[seq, id, client id, sender, text]`. */
   #messages = new Map();
   #counts = { duplicated: 0, reordered: 0, others: 0 };
   #sentences = [];
 
-  #broken(kind, what) {
+  #record(kind, sentence) {
     this.#counts[kind] += 1;
-    if (this.#sentences.length < KEPT) this.#sentences.push(what);
+    if (this.#sentences.length < MAX_SENTENCES) this.#sentences.push(sentence);
   }
 
-  /** A log event was given. */
-  hear(event) {
+  /** A log event was emitted. */
+  onEvent(event) {
     if (this.cursor !== undefined && event.seq <= this.cursor) {
       const kind = this.#messages.has(event.seq) ? "duplicated" : "reordered";
-      this.#broken(kind, `${event.type} at ${event.seq} was given after ${this.cursor}`);
+      this.#record(kind, `${event.type} at ${event.seq} was given after ${this.cursor}`);
       return;
     }
     this.cursor = event.seq;
@@ -33,12 +33,12 @@ export class Notes {
     if (event.type === "message:void") this.#messages.delete(event.target);
   }
 
-  /** The room is live, with this list: it is whole, or was read anew because too much was missed. */
-  live(list) {
-    const items = placed(list);
+  /** The room is live with this list, which continues the events or was reloaded after too large a gap. */
+  onLive(list) {
+    const items = withPosition(list);
     const first = items[0]?.seq ?? 1;
-    const isAnew = this.#start === undefined || (list.hasOlder && first > (this.cursor ?? 0) + 1);
-    if (isAnew) {
+    const isReloaded = this.#start === undefined || (list.hasOlder && first > (this.cursor ?? 0) + 1);
+    if (isReloaded) {
       this.#start = list.hasOlder ? first - 1 : 0;
       this.#messages.clear();
     }
@@ -48,23 +48,23 @@ export class Notes {
     this.cursor = Math.max(this.cursor ?? 0, items.at(-1)?.seq ?? 0);
   }
 
-  /** All of it, held against the list in the end. */
-  told(list) {
+  /** Compares all events with the final list and returns the result. */
+  result(list) {
     if (this.#start === undefined)
       return { came: false, start: null, cursor: null, messages: [], ...this.#complaints() };
-    const items = placed(list);
+    const items = withPosition(list);
     const shown = new Map();
     let before = 0;
     for (const item of items) {
-      if (shown.has(item.seq)) this.#broken("duplicated", `${item.seq} is shown twice`);
-      else if (item.seq < before) this.#broken("reordered", `${item.seq} is shown behind ${before}`);
+      if (shown.has(item.seq)) this.#record("duplicated", `${item.seq} is shown twice`);
+      else if (item.seq < before) this.#record("reordered", `${item.seq} is shown behind ${before}`);
       shown.set(item.seq, row(item));
       before = item.seq;
     }
     for (const [seq, message] of this.#messages) {
       if (seq < (items[0]?.seq ?? 0)) continue;
       if (String(shown.get(seq)) !== String(message))
-        this.#broken("others", `${message} was given and is not shown`);
+        this.#record("others", `${message} was given and is not shown`);
     }
     const messages = [
       ...this.#messages.values(),
@@ -84,8 +84,8 @@ export class Notes {
   }
 }
 
-/** Those with a place. */
-function placed(list) {
+/** The items that have a position. */
+function withPosition(list) {
   return list.items.filter((item) => item.seq !== undefined);
 }
 

@@ -1,13 +1,13 @@
-// One person with one client of the kit in one room, and what of the room the kit gave to them.
+// One person: one client of the kit in one room, and a record of what the kit emitted.
 import { WebSocket } from "ws";
 import { TidingsClient } from "../dist/index.js";
 import { Notes } from "./notes.mjs";
 
-/** When each message was sent, by its client id: all people are in this process, so their clocks are one. */
+/** When each message was sent, by client id. All persons are in this process, so they share one clock. */
 const sentAt = new Map();
 
-/** A list gone round and round. */
-function inTurn(origins, first) {
+/** Returns the elements of a list in turn, without end. */
+function roundRobin(origins, first) {
   let next = first;
   return () => origins[next++ % origins.length];
 }
@@ -19,23 +19,23 @@ export class Person {
   #delays = [];
   #broken = [];
   #connections = 0;
-  #hereSince = Number.POSITIVE_INFINITY;
-  #told = "";
+  #connectedSince = Number.POSITIVE_INFINITY;
+  #lastUpdate = "";
   #waiting = new Map();
 
   constructor({ user, token, room, gateways, persistence, first }) {
     this.#client = new TidingsClient({
-      url: inTurn(gateways, first),
-      httpUrl: inTurn(persistence, first),
+      url: roundRobin(gateways, first),
+      httpUrl: roundRobin(persistence, first),
       token: () => token,
       account: user,
       WebSocket,
-      // More than is said while somebody is away: what is trimmed is not looked at.
+      // Larger than any absence, because trimmed rows are not compared.
       windowSize: 1000,
       outboxLimit: 5000,
     });
     this.#room = this.#client.room(room);
-    this.#client.on("event", (event) => this.#hear(event));
+    this.#client.on("event", (event) => this.#onEvent(event));
     let connected = false;
     this.#client.connection.subscribe(() => {
       const now = this.#client.connection.get().state === "connected";
@@ -45,7 +45,7 @@ export class Person {
     let live = false;
     this.#room.state.subscribe(() => {
       const { phase, error } = this.#room.state.get();
-      if (phase === "live" && !live) this.#notes.live(this.#room.messages.get());
+      if (phase === "live" && !live) this.#notes.onLive(this.#room.messages.get());
       live = phase === "live";
       if (phase === "failed" || phase === "removed")
         this.#broken.push(`the room is ${phase}: ${error?.message}`);
@@ -53,10 +53,10 @@ export class Person {
     this.#room.messages.subscribe(() => this.#settle());
   }
 
-  /** Answers once the room is whole and live. */
+  /** Resolves once the room is live. */
   async come() {
-    this.#hereSince = performance.now();
-    const live = this.#until(() => this.#room.state.get().phase === "live");
+    this.#connectedSince = performance.now();
+    const live = this.#waitUntil(() => this.#room.state.get().phase === "live");
     this.#release ??= this.#room.open();
     await this.#client.connect();
     await live;
@@ -65,11 +65,11 @@ export class Person {
   #release;
 
   go() {
-    this.#hereSince = Number.POSITIVE_INFINITY;
+    this.#connectedSince = Number.POSITIVE_INFINITY;
     this.#client.disconnect();
   }
 
-  /** Answers once the message is stored. */
+  /** Resolves once the message is stored. */
   say(text) {
     const begun = performance.now();
     const { clientId } = this.#room.send(text);
@@ -80,7 +80,7 @@ export class Person {
     });
   }
 
-  /** Looks at those of one's own messages that are waited for; they stand at the end. */
+  /** Settles the pending messages. They are at the end of the list. */
   #settle() {
     if (this.#waiting.size === 0) return;
     const { items } = this.#room.messages.get();
@@ -97,39 +97,39 @@ export class Person {
     }
   }
 
-  #hear(event) {
+  #onEvent(event) {
     if (event.room !== this.#room.id) return;
-    this.#notes.hear(event);
+    this.#notes.onEvent(event);
     const sent = event.type === "message:new" ? sentAt.get(event.client_id) : undefined;
-    if (sent !== undefined && sent >= this.#hereSince) {
+    if (sent !== undefined && sent >= this.#connectedSince) {
       this.#delays.push(Math.round((performance.now() - sent) * 1000));
     }
   }
 
-  #until(holds) {
+  #waitUntil(holds) {
     return new Promise((resolve) => {
-      const stop = this.#room.state.subscribe(look);
-      function look() {
+      const stop = this.#room.state.subscribe(check);
+      function check() {
         if (!holds()) return;
         stop();
         resolve();
       }
-      look();
+      check();
     });
   }
 
-  /** How far they are, how often they connected, how long messages were under way to them; nothing when nothing is new. */
-  news() {
-    const told = `${this.#notes.cursor} ${this.#connections}`;
-    if (told === this.#told && this.#delays.length === 0) return undefined;
-    this.#told = told;
+  /** The cursor, the number of connections and the delivery delays; undefined when nothing changed. */
+  update() {
+    const update = `${this.#notes.cursor} ${this.#connections}`;
+    if (update === this.#lastUpdate && this.#delays.length === 0) return undefined;
+    this.#lastUpdate = update;
     const delays = this.#delays;
     this.#delays = [];
     return [this.#notes.cursor ?? 0, this.#connections, delays];
   }
 
-  /** All that they hold. */
-  tell() {
-    return { ...this.#notes.told(this.#room.messages.get()), broken: this.#broken };
+  /** The full record of this person. */
+  record() {
+    return { ...this.#notes.result(this.#room.messages.get()), broken: this.#broken };
   }
 }

@@ -1,9 +1,9 @@
-// Holds the kit's clients of all people of `./dev play --client ts`: orders come in as lines of JSON, answers and news go
-// out as such. It plays and writes down; what that comes to, the director judges.
+// Runs the kit's clients of all persons of `./dev play --client ts`. Commands arrive as lines of JSON,
+// answers and updates leave as such. The director judges the records.
 import { createInterface } from "node:readline";
 import { Person } from "./person.mjs";
 
-const NEWS_MS = 50;
+const UPDATE_MS = 50;
 
 /** @type {Map<number, Person>} */
 const people = new Map();
@@ -13,37 +13,37 @@ function say(line) {
   process.stdout.write(`${JSON.stringify(line)}\n`);
 }
 
-/** What is done, by the name of the order; what it returns becomes the answer. */
-const orders = {
-  hire: (order) => void people.set(order.person, new Person(order)),
+/** The commands by name; the returned value becomes the answer. */
+const commands = {
+  hire: (command) => void people.set(command.person, new Person(command)),
   come: (_, person) => person.come(),
   go: (_, person) => person.go(),
-  say: (order, person) => person.say(order.text),
-  tell: (_, person) => person.tell(),
+  say: (command, person) => person.say(command.text),
+  tell: (_, person) => person.record(),
 };
 
-async function carryOut(order) {
+async function execute(command) {
   try {
-    const told = await orders[order.do](order, people.get(order.person));
-    if (order.id !== undefined) say({ id: order.id, ...told });
+    const answer = await commands[command.do](command, people.get(command.person));
+    if (command.id !== undefined) say({ id: command.id, ...answer });
   } catch (error) {
     const why = error instanceof Error ? `${error.name}: ${error.message}` : String(error);
-    if (order.id === undefined) process.stderr.write(`player: ${order.do}: ${why}\n`);
-    else say({ id: order.id, error: why });
+    if (command.id === undefined) process.stderr.write(`player: ${command.do}: ${why}\n`);
+    else say({ id: command.id, error: why });
   }
 }
 
-// So that the director need not ask again and again how far everybody is.
+// Sends updates, so that the director need not poll.
 setInterval(() => {
   const news = [];
   for (const [number, person] of people) {
-    const told = person.news();
-    if (told !== undefined) news.push([number, ...told]);
+    const update = person.update();
+    if (update !== undefined) news.push([number, ...update]);
   }
   if (news.length > 0) say({ news });
-}, NEWS_MS);
+}, UPDATE_MS);
 
 say({ ready: true });
 createInterface({ input: process.stdin })
-  .on("line", (line) => void carryOut(JSON.parse(line)))
+  .on("line", (line) => void execute(JSON.parse(line)))
   .on("close", () => process.exit(0));

@@ -1,15 +1,14 @@
-/** The longest pause before the second attempt, twice that before the third, and so on up to this, in milliseconds. */
-const FIRST_MS = 1_000;
-const LONGEST_MS = 30_000;
+/** The cap of the first pause, which doubles with each failure, and the highest cap, in milliseconds. */
+const FIRST_CAP_MS = 1_000;
+const MAX_CAP_MS = 30_000;
 
 /**
- * How long to wait before attempt number `failures` + 1: anything from 0 to the cap, so that those who
- * lost their connections in the same moment do not come back in the same moment. Never less than the
- * server asked for.
- * @param failures attempts that failed in a row, from 1 on
- * @param atLeast milliseconds that the server told
+ * The pause before the next attempt: a random time up to the cap, so that clients that were disconnected
+ * together do not return together. It is added to the delay that the server asked for.
+ * @param failures failed attempts in a row, from 1 on
+ * @param atLeast the delay of the server in milliseconds
  */
 export function backoff(failures: number, random: () => number, atLeast = 0): number {
-  const cap = Math.min(FIRST_MS * 2 ** Math.max(failures - 1, 0), LONGEST_MS);
+  const cap = Math.min(FIRST_CAP_MS * 2 ** Math.max(failures - 1, 0), MAX_CAP_MS);
   return atLeast + Math.floor(random() * cap);
 }

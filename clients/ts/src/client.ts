@@ -1,16 +1,16 @@
 import type { Core } from "./core.js";
 import { makeEnv } from "./env.js";
 import { asError } from "./errors.js";
+import { Features } from "./feature.js";
 import { limiter } from "./limiter.js";
 import { Connection } from "./net/connection.js";
 import { Http, type HttpOptions } from "./net/http.js";
 import { Tokens } from "./net/tokens.js";
+import { omitNullish } from "./omit-nullish.js";
 import { OutboxImpl } from "./outbox/outbox.js";
-import { Parts } from "./part.js";
 import type { ClientFrame, ConnectedFrame, ServerFrame } from "./protocol/frames.js";
 import { Rooms } from "./rooms.js";
 import { type Cell, cell, listen, notify } from "./store.js";
-import { tidy } from "./tidy.js";
 import type {
   ClientEvents,
   ClientOptions,
@@ -23,19 +23,19 @@ import type {
 } from "./types.js";
 import { uuidMaker } from "./uuid.js";
 
-/** Requests about single rooms under way at one time. */
-const AT_ONCE = 4;
+/** How many requests about single rooms may run at one time. */
+const MAX_CONCURRENT_REQUESTS = 4;
 
-/** One user's connection to Tidings: rooms, outbox, presence. It does nothing until `connect()`. */
+/** The connection of one user to Tidings, with its rooms and outbox. It does nothing until `connect()`. */
 export class TidingsClient {
-  /** How things stand with the server. */
+  /** The state of the connection. */
   readonly connection: Store<Shown>;
-  /** Who one is; not there before the first connection. */
+  /** The current user; undefined before the first connection. */
   readonly me: Store<Me | undefined> = cell<Me | undefined>(undefined);
   readonly rooms: RoomList;
   readonly outbox: Outbox;
   /** @internal */
-  readonly parts: Parts<Core>;
+  readonly features: Features<Core>;
   readonly #core: Core;
   readonly #rooms: Rooms;
   readonly #listeners: { readonly [E in keyof ClientEvents]: Set<(value: ClientEvents[E]) => void> } = {
@@ -54,7 +54,7 @@ export class TidingsClient {
       frame: (frame) => this.#frame(frame),
       down: (ended) => {
         this.#rooms.down(ended);
-        this.parts.tell("down", ended);
+        this.features.emit("down", ended);
       },
     });
     const outbox = new OutboxImpl(env, connection, uuid);
@@ -65,49 +65,55 @@ export class TidingsClient {
       uuid,
       http: new Http(env, tokens),
       me: this.me.get,
-      limit: limiter(AT_ONCE),
+      limit: limiter(MAX_CONCURRENT_REQUESTS),
       emit,
     };
     this.#rooms = outbox.host = new Rooms(this.#core);
-    this.parts = new Parts(this.#core);
+    this.features = new Features(this.#core);
     if (options.onError) this.on("error", options.onError);
-    this.connection = connection.shown;
+    this.connection = connection.status;
     this.rooms = this.#rooms;
     this.outbox = outbox;
   }
 
-  /** Connects, and stays connected. Resolves the first time; rejects with TidingsError when it is given up. */
+  /**
+   * Connects and stays connected. Resolves at the first connection; rejects with TidingsError when the kit
+   * gives up.
+   */
   connect(): Promise<void> {
     const { connection, outbox } = this.#core;
     outbox.start();
     const connected = connection.connect();
-    // Rooms that were opened before show that they are loading now.
+    // Rooms that are already open show now that they are loading.
     if (!connection.up) this.#rooms.down();
     return connected;
   }
 
-  /** Stays disconnected until `connect()`. What waits to be sent goes on waiting. */
+  /** Disconnects until `connect()`. Unsent messages keep waiting. */
   disconnect(): void {
     this.#core.connection.disconnect();
   }
 
-  /** Tries now, where it waits to try again. A delay that the server asked for is kept. */
+  /** Ends the current pause before a retry. A delay that the server asked for still applies. */
   retryNow(): void {
     this.#core.connection.retryNow();
   }
 
-  /** Disconnects, lets go of timers and listeners, and leaves what waits to other tabs, until `connect()`. */
+  /** Disconnects, removes timers and listeners, and releases unsent messages to other tabs, until `connect()`. */
   close(): void {
     this.disconnect();
     this.#core.outbox.stop();
   }
 
-  /** The room of this id, whether or not there is one: that shows once it is opened. */
+  /** Returns the room with this id. Whether the room exists shows once it is opened. */
   room(id: string): Room {
     return this.#rooms.room(id);
   }
 
-  /** Sends any command. Rejects with TidingsError: the refusal, `timeout` after 5 s, or `disconnected`. */
+  /**
+   * Sends any command. Rejects with TidingsError: the error of the server, `timeout` after 5 s, or
+   * `disconnected`.
+   */
   request(frame: { type: string; [field: string]: unknown }): Promise<ServerFrame> {
     return this.#core.connection.request(frame as ClientFrame);
   }
@@ -117,7 +123,7 @@ export class TidingsClient {
     return this.#core.http.send<T>(method, path, body, options);
   }
 
-  /** Hears of what happens; the answer stops that. */
+  /** Adds a listener. Returns a function that removes it. */
   on<E extends keyof ClientEvents>(event: E, listener: (value: ClientEvents[E]) => void): () => void {
     return listen(this.#listeners[event], listener);
   }
@@ -125,26 +131,26 @@ export class TidingsClient {
   #up(welcome: ConnectedFrame): void {
     const before = this.me.get();
     if (before && before.id !== welcome.user) {
-      this.#rooms.forget();
-      this.parts.tell("forget");
+      this.#rooms.userChanged();
+      this.features.emit("userChanged");
     }
     const { user: id, name, limits } = welcome;
-    (this.me as Cell<Me | undefined>).set(tidy({ id, name: name || undefined, limits }));
-    // A listener may have ended it.
+    (this.me as Cell<Me | undefined>).set(omitNullish({ id, name: name || undefined, limits }));
+    // A listener may have disconnected the client.
     if (!this.#core.connection.up) return;
     this.#rooms.up(welcome.rooms_version);
     this.#core.outbox.up(welcome.user);
-    this.parts.tell("up");
+    this.features.emit("up");
   }
 
   #frame(frame: ServerFrame): void {
     this.#core.emit("frame", frame);
     try {
       if (frame.type === "ack") this.#core.outbox.acked(frame);
-      this.parts.tell("frame", frame);
+      this.features.emit("frame", frame);
       this.#rooms.frame(frame);
     } catch (thrown) {
-      // Whatever a server sends, it ends here.
+      // Malformed input of a server must not break the connection.
       this.#core.env.report(asError(thrown, "protocol"));
     }
   }

@@ -4,16 +4,16 @@ import type { Http } from "./net/http.js";
 import type { OutboxImpl } from "./outbox/outbox.js";
 import type { ClientEvents, Me } from "./types.js";
 
-/** What the parts of a client share. */
+/** The objects that the modules of a client share. */
 export interface Core {
   readonly env: Env;
   readonly connection: Connection;
   readonly http: Http;
   readonly outbox: OutboxImpl;
-  /** Who one is, as far as it is known. */
+  /** The current user; undefined before the first connection. */
   readonly me: () => Me | undefined;
   readonly uuid: () => string;
-  /** So that not all rooms ask at one time. */
+  /** Limits how many requests about single rooms run at one time. */
   readonly limit: <T>(work: () => Promise<T>) => Promise<T>;
   readonly emit: <E extends keyof ClientEvents>(event: E, value: ClientEvents[E]) => void;
 }

@@ -1,6 +1,6 @@
 import { browserLifecycle } from "./lifecycle.js";
-import { tidy } from "./tidy.js";
-import { systemTimers, within } from "./timers.js";
+import { omitNullish } from "./omit-nullish.js";
+import { systemTimers, withTimeout } from "./timers.js";
 import type {
   ClientOptions,
   Endpoint,
@@ -10,7 +10,7 @@ import type {
   WebSocketConstructor,
 } from "./types.js";
 
-/** The options with all that was left out filled in. Looked up here, never when the kit is imported. */
+/** The options with all defaults. Globals are read here, never when the kit is imported. */
 export interface Env {
   readonly transport: "auto" | "websocket" | "poll";
   readonly token: () => Promise<string>;
@@ -24,22 +24,25 @@ export interface Env {
   readonly outboxLimit: number;
   readonly windowSize: number;
   readonly polls: NonNullable<ClientOptions["polls"]>;
-  /** The origin of the gateway, without a slash at its end. */
+  /** The origin of the gateway, without a trailing slash. */
   readonly gateway: () => Promise<string>;
-  /** The origin of the HTTP interface. */
+  /** The origin of the HTTP interface, without a trailing slash. */
   readonly origin: () => Promise<string>;
-  /** Tells the app of what nobody awaits. */
+  /** Reports an error of work that no caller awaits. */
   readonly report: (thrown: unknown) => void;
 }
 
-/** How long the app may take to tell a token or an origin, in milliseconds; then it is asked again. */
-const TELL_MS = 15_000;
+/** The time limit for the app to return a token or an origin, in milliseconds. */
+const APP_TIMEOUT_MS = 15_000;
 
-/** Fills in what was not given. */
+/** Fills in the defaults. */
 export function makeEnv(options: ClientOptions, report: (thrown: unknown) => void): Env {
   const { url, httpUrl = url, token, timers = systemTimers } = options;
   const resolve = async (endpoint: Endpoint): Promise<string> =>
-    (typeof endpoint === "string" ? endpoint : await within(timers, TELL_MS, endpoint)).replace(/\/+$/, "");
+    (typeof endpoint === "string" ? endpoint : await withTimeout(timers, APP_TIMEOUT_MS, endpoint)).replace(
+      /\/+$/,
+      "",
+    );
   return {
     transport: "auto",
     WebSocket: (globalThis as { WebSocket?: unknown }).WebSocket as WebSocketConstructor | undefined,
@@ -49,11 +52,11 @@ export function makeEnv(options: ClientOptions, report: (thrown: unknown) => voi
     outboxLimit: 500,
     windowSize: 100,
     storage: undefined,
-    // Most networks let a WebSocket through: what polls is loaded where one does not.
+    // Most networks allow WebSockets, so the polls are loaded only when needed.
     polls: () => import("./polls.js"),
-    ...tidy(options),
+    ...omitNullish(options),
     timers,
-    token: () => within(timers, TELL_MS, token),
+    token: () => withTimeout(timers, APP_TIMEOUT_MS, token),
     gateway: () => resolve(url),
     origin: () => resolve(httpUrl),
     report,

@@ -1,7 +1,7 @@
+import { omitNullish } from "./omit-nullish.js";
 import type { WireCode } from "./protocol/objects.js";
-import { tidy } from "./tidy.js";
 
-/** What went wrong: the codes of the wire, and those of the kit itself. */
+/** The error codes of the wire, and those of the kit. */
 export type ErrorCode =
   | WireCode
   | "timeout"
@@ -11,7 +11,7 @@ export type ErrorCode =
   | "closed"
   | "protocol";
 
-/** What a refusal may tell beside its code. Times are milliseconds. */
+/** The optional fields of an error. Times are in milliseconds. */
 export interface ErrorDetails {
   readonly reason?: string | undefined;
   readonly field?: string | undefined;
@@ -19,59 +19,62 @@ export interface ErrorDetails {
   readonly closeCode?: number | undefined;
   readonly status?: number | undefined;
   readonly room?: string | undefined;
-  /** The seq above which all is to be read anew, where an epoch is past. */
+  /** The position above which everything must be read again, when the epoch is over. */
   readonly after?: number | undefined;
   readonly cause?: unknown;
 }
 
-/** The only error that the kit rejects with or reports. `message` is for people. */
+/** The only error that the kit throws, rejects with or reports. `message` is for people. */
 export class TidingsError extends Error {
   override readonly name = "TidingsError";
   readonly code: ErrorCode;
   declare readonly reason?: string;
   declare readonly field?: string;
-  /** Milliseconds to wait before the same is worth asking again. */
+  /** Milliseconds to wait before a retry can succeed. */
   declare readonly retryAfterMs?: number;
-  /** Close code of the WebSocket that ended with it. */
+  /** The close code of the WebSocket. */
   declare readonly closeCode?: number;
-  /** Status of the HTTP answer. */
+  /** The status of the HTTP answer. */
   declare readonly status?: number;
   declare readonly room?: string;
-  /** The seq above which all is to be read anew, where an epoch is past. */
+  /** The position above which everything must be read again, when the epoch is over. */
   declare readonly after?: number;
 
   constructor(code: ErrorCode, message?: string, details?: ErrorDetails) {
     super(message || code);
     this.code = code;
-    Object.assign(this, details && tidy(details));
+    Object.assign(this, details && omitNullish(details));
   }
 }
 
-/** Reads the fields of an `error` frame, of a problem document, or of an entry that was kept. */
+/** Makes an error from the fields of an `error` frame, a problem document or a stored entry. */
 export function errorFrom(body: unknown, fallback: ErrorCode, extra?: ErrorDetails): TidingsError {
-  const told = (body ?? {}) as { [field: string]: string | undefined };
-  const { reason, field, room } = told;
-  return new TidingsError((told.code ?? fallback) as ErrorCode, told.message ?? told.detail, {
+  const fields = (body ?? {}) as { [field: string]: string | undefined };
+  const { reason, field, room } = fields;
+  return new TidingsError((fields.code ?? fallback) as ErrorCode, fields.message ?? fields.detail, {
     reason,
     field,
     room,
     ...extra,
-    after: number(told.after),
-    retryAfterMs: number(told.retry_after_ms) ?? extra?.retryAfterMs,
+    after: asNumber(fields.after),
+    retryAfterMs: asNumber(fields.retry_after_ms) ?? extra?.retryAfterMs,
   });
 }
 
-const number = (value: unknown) => (typeof value === "number" ? value : undefined);
+const asNumber = (value: unknown) => (typeof value === "number" ? value : undefined);
 
-/** Turns whatever was thrown into a TidingsError. */
+/** Turns any thrown value into a TidingsError. */
 export function asError(thrown: unknown, code: ErrorCode = "network"): TidingsError {
   return thrown instanceof TidingsError ? thrown : new TidingsError(code, String(thrown), { cause: thrown });
 }
 
-/** Refusals that the same request would meet again. Another token may come, and the page of a portal goes away. */
-export const lasting = ({ code }: TidingsError): boolean =>
+/**
+ * Whether a retry would fail again. `unauthorized` and `protocol` may pass: a token is renewed, a portal's
+ * page goes away.
+ */
+export const isPermanent = ({ code }: TidingsError): boolean =>
   /^(not_found|forbidden|bad_request|conflict|too_large|closed)$/.test(code);
 
-/** What was accepted could not be written. */
-export const rejected = (room: string): TidingsError =>
+/** The error of an accepted message that could not be written. */
+export const rejectedError = (room: string): TidingsError =>
   new TidingsError("bad_request", "", { reason: "rejected", room });

@@ -1,8 +1,8 @@
-/** Rooms, members and messages over HTTP: what is asked for now and then. */
+/** Rooms, members and messages over HTTP. */
 import type { TidingsClient } from "./client.js";
 import { TidingsError } from "./errors.js";
 import { query } from "./net/http.js";
-import { FORMS, only } from "./protocol/check.js";
+import { filterShape, SHAPES } from "./protocol/check.js";
 import type { MessageObject, RoomObject, SearchPage } from "./protocol/objects.js";
 import { toMessage } from "./room/message.js";
 import type { Message, NewRoom } from "./types.js";
@@ -12,7 +12,7 @@ const memberPath = (room: string, user: string) => `${roomPath(room)}/members/${
 
 function myself(client: TidingsClient): string {
   const me = client.me.get();
-  if (!me) throw new TidingsError("disconnected", "it is not known yet who you are");
+  if (!me) throw new TidingsError("disconnected", "the user is not known before the first connection");
   return me.id;
 }
 
@@ -25,7 +25,7 @@ export function search(
   return client.http("GET", `/search${query({ q, ...options })}`);
 }
 
-/** Makes a room. A direct one that exists is given back as it is. Rejects with TidingsError. */
+/** Creates a room. Returns an existing direct room unchanged. Rejects with TidingsError. */
 export function createRoom(client: TidingsClient, room: NewRoom): Promise<RoomObject> {
   return client.http("POST", "/rooms", room);
 }
@@ -38,7 +38,7 @@ export function publicRooms(
   return client.http("GET", `/rooms${query(options)}`);
 }
 
-/** Makes oneself a member of a public room. Rejects with TidingsError. */
+/** Makes the current user a member of a public room. Rejects with TidingsError. */
 export async function joinRoom(client: TidingsClient, room: string): Promise<void> {
   await client.http("PUT", memberPath(room, myself(client)));
 }
@@ -48,7 +48,7 @@ export async function leaveRoom(client: TidingsClient, room: string): Promise<vo
   await removeMember(client, room, myself(client));
 }
 
-/** Changes what is given; a `name` of "" takes it away. Rejects with TidingsError. */
+/** Changes the given fields; a `name` of "" removes the name. Rejects with TidingsError. */
 export async function updateRoom(
   client: TidingsClient,
   room: string,
@@ -57,7 +57,7 @@ export async function updateRoom(
   await client.http("PATCH", roomPath(room), change);
 }
 
-/** Adds somebody to a room, or changes their role. Rejects with TidingsError. */
+/** Adds a user to a room, or changes the role. Rejects with TidingsError. */
 export async function setMember(
   client: TidingsClient,
   room: string,
@@ -67,12 +67,12 @@ export async function setMember(
   await client.http("PUT", memberPath(room, user), role === undefined ? {} : { role });
 }
 
-/** Removes somebody from a room. Rejects with TidingsError. */
+/** Removes a user from a room. Rejects with TidingsError. */
 export async function removeMember(client: TidingsClient, room: string, user: string): Promise<void> {
   await client.http("DELETE", memberPath(room, user));
 }
 
-/** Messages around a position, without holding them. Rejects with TidingsError. */
+/** Reads messages around a position, without keeping them. Rejects with TidingsError. */
 export async function messagesAround(
   client: TidingsClient,
   room: string,
@@ -84,10 +84,10 @@ export async function messagesAround(
     `${roomPath(room)}/messages${query({ around: seq, limit })}`,
   );
   const me = client.me.get()?.id;
-  return only<MessageObject>(page?.messages, FORMS.message).map((object) => toMessage(object, me));
+  return filterShape<MessageObject>(page?.messages, SHAPES.message).map((object) => toMessage(object, me));
 }
 
-/** What a message said before, oldest first; for admins and owners. Rejects with TidingsError. */
+/** Reads the earlier versions of a message, oldest first; for admins and owners. Rejects with TidingsError. */
 export async function messageVersions(
   client: TidingsClient,
   room: string,
@@ -97,5 +97,5 @@ export async function messageVersions(
     "GET",
     `${roomPath(room)}/messages/${seq}/versions`,
   );
-  return only(answer?.versions, "content at by");
+  return filterShape(answer?.versions, "content at by");
 }

@@ -1,9 +1,9 @@
 import type { Lifecycle } from "./types.js";
 
-/** For where nothing is known of it: always seen, always with a network. */
+/** For platforms without a lifecycle: always visible, always with a network. */
 export const alwaysActive: Lifecycle = { online: () => true, subscribe: () => () => {} };
 
-/** The lifecycle of a page; where there is no document, that of `alwaysActive`. */
+/** The lifecycle of a page, or `alwaysActive` where there is no document. */
 export function browserLifecycle(): Lifecycle {
   const page = globalThis as {
     document?: Document;
@@ -17,15 +17,15 @@ export function browserLifecycle(): Lifecycle {
   return {
     online: () => page.navigator?.onLine !== false,
     subscribe(listener) {
-      const heard = ({ type }: Event) => {
+      const handler = ({ type }: Event) => {
         if (type === "pagehide") listener("hide");
         else if (type === "online" || type === "offline") listener(type);
-        // A page that comes back from the cache of pages was hidden without being gone.
+        // A page restored from the back/forward cache sends `pageshow`; its visibility decides.
         else listener(document.visibilityState === "hidden" ? "hidden" : "visible");
       };
-      for (const type of types) page.addEventListener?.(type, heard, true);
+      for (const type of types) page.addEventListener?.(type, handler, true);
       return () => {
-        for (const type of types) page.removeEventListener?.(type, heard, true);
+        for (const type of types) page.removeEventListener?.(type, handler, true);
       };
     },
   };

@@ -1,33 +1,33 @@
-/** What goes on beside the messages: who types, who is there, who has read how far, who is a member. */
+/** Live features of a room or client: typing, presence, receipts and members. */
 import type { TidingsClient } from "./client.js";
-import { MembersPart } from "./live/members.js";
-import { PresencePart } from "./live/presence.js";
-import { ReceiptsPart } from "./live/receipts.js";
-import { TypingPart } from "./live/typing.js";
+import { MembersFeature } from "./live/members.js";
+import { PresenceFeature } from "./live/presence.js";
+import { ReceiptsFeature } from "./live/receipts.js";
+import { TypingFeature } from "./live/typing.js";
 import type { RoomImpl } from "./room/room.js";
 import type { Members, Presence, Receipt, Room, Store, Typing } from "./types.js";
 
-/** Who is there. The same object for the same client. */
+/** The presence of users. Returns the same object for the same client. */
 export function presence(client: TidingsClient): Presence {
-  return client.parts.of(PresencePart);
+  return client.features.of(PresenceFeature);
 }
 
-/** Who types in a room, and how to tell that one does. Heard of while the room is joined. */
+/** The users who type in a room, and the typing state of the current user. Works while the room is joined. */
 export function typing(room: Room): Typing {
-  return (room as RoomImpl).parts.of(TypingPart);
+  return (room as RoomImpl).features.of(TypingFeature);
 }
 
-/** How far each member has read a room, and how far its messages have reached them. Known while it is open. */
+/** The receipts of each member of a room. Known while the room is open. */
 export function receipts(room: Room): Store<ReadonlyMap<string, Receipt>> {
-  return (room as RoomImpl).parts.of(ReceiptsPart);
+  return (room as RoomImpl).features.of(ReceiptsFeature);
 }
 
-/** Who is in a room. Not there until it was loaded; then kept true. */
+/** The members of a room. Undefined until they are loaded, then kept current. */
 export function members(room: Room): Members {
-  return (room as RoomImpl).parts.of(MembersPart);
+  return (room as RoomImpl).features.of(MembersFeature);
 }
 
-/** Hears of the signals of others; the answer stops that. */
+/** Calls the listener for each signal of other users. Returns a function that removes the listener. */
 export function onSignal(
   client: TidingsClient,
   listener: (signal: { readonly room: string; readonly from: string; readonly data: unknown }) => void,
@@ -37,7 +37,10 @@ export function onSignal(
   });
 }
 
-/** Reaches those who are in a room now, or only the connections of `to`. Rejects with TidingsError. */
+/**
+ * Sends a signal to the connected members of a room, or only to the connections of `to`. Rejects with
+ * TidingsError.
+ */
 export async function signal(room: Room, data: unknown, to?: string): Promise<void> {
   const { core, id } = room as RoomImpl;
   await core.connection.request({ type: "signal", room: id, data, ...(to !== undefined && { to }) });

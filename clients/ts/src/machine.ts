@@ -1,10 +1,10 @@
 import type { ConnectionState } from "./types.js";
 
 /**
- * Where the connection stands. `waiting` is the pause before an attempt, `moving` the attempt to get
- * away from a connection that still works: one to a node that stops, or one that polls.
+ * The phases of the connection. `waiting` is the pause before an attempt. `moving` is an attempt that
+ * replaces a link that still works: a draining node, or polls.
  */
-export type Phase =
+export type ConnectionPhase =
   | "idle"
   | "connecting"
   | "waiting"
@@ -14,37 +14,39 @@ export type Phase =
   | "moving"
   | "stopped";
 
-/** What happens to it. `stopped` needs the app: it connects again only when told to. */
-export type Happening =
+/** The events of the connection. After `fatal` only the app can connect again. */
+export type ConnectionEvent =
   | "connect"
   | "opened"
   | "lost"
-  | "due"
+  | "retry"
   | "drain"
   | "move"
-  | "stay"
+  | "failed"
   | "fatal"
   | "disconnect";
 
-const STOP = { disconnect: "idle" } as const;
-const END = { ...STOP, fatal: "stopped" } as const;
-const TRY = { ...END, opened: "connected", lost: "waiting" } as const;
+const CAN_DISCONNECT = { disconnect: "idle" } as const;
+const CAN_END = { ...CAN_DISCONNECT, fatal: "stopped" } as const;
+const ATTEMPT = { ...CAN_END, opened: "connected", lost: "waiting" } as const;
 
-/** Every transition there is. What is not here is a fault of the kit. */
-export const TRANSITIONS: { readonly [P in Phase]: { readonly [H in Happening]?: Phase } } = {
-  idle: { ...STOP, connect: "connecting" },
-  connecting: TRY,
-  waiting: { ...END, due: "retrying" },
-  retrying: TRY,
-  connected: { ...END, drain: "draining", move: "moving", lost: "waiting" },
-  draining: { ...END, move: "moving", lost: "waiting" },
-  // The old connection may go at any time: then the attempt under way is the next one.
-  moving: { ...TRY, stay: "connected", drain: "moving", lost: "retrying" },
-  stopped: { ...STOP, connect: "connecting" },
+/** All allowed transitions. Any other transition is a bug of the kit. */
+export const TRANSITIONS: {
+  readonly [P in ConnectionPhase]: { readonly [H in ConnectionEvent]?: ConnectionPhase };
+} = {
+  idle: { ...CAN_DISCONNECT, connect: "connecting" },
+  connecting: ATTEMPT,
+  waiting: { ...CAN_END, retry: "retrying" },
+  retrying: ATTEMPT,
+  connected: { ...CAN_END, drain: "draining", move: "moving", lost: "waiting" },
+  draining: { ...CAN_END, move: "moving", lost: "waiting" },
+  // If the old link fails now, the attempt under way continues as the next attempt.
+  moving: { ...ATTEMPT, failed: "connected", drain: "moving", lost: "retrying" },
+  stopped: { ...CAN_DISCONNECT, connect: "connecting" },
 };
 
-/** What the app is shown of each. */
-export const SHOWN: { readonly [P in Phase]: ConnectionState } = {
+/** The public state of each phase. */
+export const PUBLIC_STATES: { readonly [P in ConnectionPhase]: ConnectionState } = {
   idle: "disconnected",
   connecting: "connecting",
   waiting: "reconnecting",
@@ -55,9 +57,9 @@ export const SHOWN: { readonly [P in Phase]: ConnectionState } = {
   stopped: "disconnected",
 };
 
-/** The next phase. Throws where there is no such transition. */
-export function next(phase: Phase, happening: Happening): Phase {
-  const to = TRANSITIONS[phase][happening];
-  if (!to) throw new Error(`${phase}: ${happening}`);
+/** Returns the next phase. Throws when the transition is not allowed. */
+export function nextPhase(phase: ConnectionPhase, event: ConnectionEvent): ConnectionPhase {
+  const to = TRANSITIONS[phase][event];
+  if (!to) throw new Error(`${phase}: ${event}`);
   return to;
 }

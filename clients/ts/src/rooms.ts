@@ -2,39 +2,39 @@ import { backoff } from "./backoff.js";
 import type { Core } from "./core.js";
 import { asError, TidingsError } from "./errors.js";
 import { query } from "./net/http.js";
+import { omitNullish } from "./omit-nullish.js";
 import type { Entry } from "./outbox/entry.js";
-import { FORMS, isEvent, must, only } from "./protocol/check.js";
+import { assertShape, filterShape, isEvent, SHAPES } from "./protocol/check.js";
 import type { JoinedRoom, ServerFrame } from "./protocol/frames.js";
 import type { Cursor, MyRoomObject } from "./protocol/objects.js";
-import { Listing, removal } from "./room/listing.js";
+import { isRemoval, Listing } from "./room/listing.js";
 import { RoomImpl } from "./room/room.js";
 import { derived } from "./store.js";
-import { tidy } from "./tidy.js";
-import { insist, pause } from "./timers.js";
+import { pause, retryUntilDone } from "./timers.js";
 import type { RoomList, RoomListState } from "./types.js";
 
-/** Rooms of one page of the list, and of one join. */
-const BATCH = 200;
-/** Rooms of one connection. */
-const MOST = 1_000;
+/** Rooms per page of the list, and per join. */
+const PAGE_SIZE = 200;
+/** Rooms that one connection may join. */
+const MAX_JOINED_ROOMS = 1_000;
 
-/** All rooms that are known: those of the list, and those that the app asked for. */
+/** All known rooms: those of the list, and those that the app asked for. */
 export class Rooms implements RoomList {
   readonly #core: Core;
   readonly #rooms = new Map<string, RoomImpl>();
-  readonly #list = derived<RoomListState>(() => this.#make());
+  readonly #list = derived<RoomListState>(() => this.#listState());
   #loaded = false;
-  #next: string | null = null;
-  #version: string | undefined;
+  #nextCursor: string | null = null;
+  #roomsVersion: string | undefined;
   #error: TidingsError | undefined;
   #reloading: Promise<void> | undefined;
-  #again = false;
-  /** The life whose rooms are being joined. */
+  #reloadQueued = false;
+  /** The generation whose rooms are being joined. */
   #joining: number | undefined;
-  /** The joins of several rooms that wait for their answers. */
-  many: Promise<void> = Promise.resolve();
-  #life = 0;
-  #owner = 0;
+  /** Resolves when every join of several rooms has been answered. */
+  joins: Promise<void> = Promise.resolve();
+  #generation = 0;
+  #userGeneration = 0;
   readonly get = this.#list.get;
   readonly subscribe = this.#list.subscribe;
 
@@ -42,8 +42,8 @@ export class Rooms implements RoomList {
     this.#core = core;
   }
 
-  touch(): void {
-    this.#list.touch();
+  refresh(): void {
+    this.#list.refresh();
   }
 
   room(id: string): RoomImpl {
@@ -56,58 +56,58 @@ export class Rooms implements RoomList {
   }
 
   readonly reload = (): Promise<void> => {
-    this.#again = this.#reloading !== undefined;
+    this.#reloadQueued = this.#reloading !== undefined;
     if (this.#reloading) return this.#reloading;
     const reloading = this.#reload().finally(() => {
       if (this.#reloading !== reloading) return;
       this.#reloading = undefined;
-      if (this.#again) void this.reload().catch(() => {});
+      if (this.#reloadQueued) void this.reload().catch(() => {});
     });
     this.#reloading = reloading;
     return reloading;
   };
 
   readonly more = async (): Promise<void> => {
-    if (this.#next === null) return;
-    await this.#page(this.#next);
+    if (this.#nextCursor === null) return;
+    await this.#page(this.#nextCursor);
     this.#join();
   };
 
-  /** Connected, also again. */
+  /** The client is connected, for the first time or again. */
   up(version: string): void {
-    // Nothing of another connection holds, also where one took over from the other.
+    // State of an earlier connection is invalid, also when a new connection replaced it directly.
     this.down();
     for (const room of this.#rooms.values()) {
       room.up();
-      if (room.held && !room.error) room.log.follow();
+      if (room.opened && !room.error) room.log.follow();
     }
-    if (this.#loaded && version === this.#version && version !== "unknown") this.#join();
-    else void this.#first(this.#life);
+    if (this.#loaded && version === this.#roomsVersion && version !== "unknown") this.#join();
+    else void this.#loadUntilDone(this.#generation);
   }
 
-  /** Not connected, or with another node. `ended`: nobody will connect by themselves. */
+  /** The connection is gone or replaced. `ended`: the kit will not reconnect by itself. */
   down(ended?: TidingsError): void {
-    this.#life++;
+    this.#generation++;
     for (const room of this.#rooms.values()) room.down(ended);
   }
 
-  /** Somebody else is here now. */
-  forget(): void {
+  /** Another user is connected now. */
+  userChanged(): void {
     for (const [id, room] of this.#rooms) {
-      room.forget();
-      if (!room.held) this.#rooms.delete(id);
+      room.userChanged();
+      if (!room.opened) this.#rooms.delete(id);
     }
-    this.#owner++;
+    this.#userGeneration++;
     this.#reloading = undefined;
     this.#loaded = false;
     this.#error = undefined;
-    this.#next = null;
-    this.#list.touch();
+    this.#nextCursor = null;
+    this.#list.refresh();
   }
 
-  /** Something of what waits to be sent is other now. */
+  /** The outbox has changed for this room. */
   outboxChanged(id: string): void {
-    this.#rooms.get(id)?.timeline.store.touch();
+    this.#rooms.get(id)?.timeline.store.refresh();
   }
 
   accepted(entry: Entry): void {
@@ -117,9 +117,12 @@ export class Rooms implements RoomList {
   frame(frame: ServerFrame): void {
     switch (frame.type) {
       case "room:joined":
-        for (const info of only<JoinedRoom>(frame.rooms, FORMS.joined))
+        for (const info of filterShape<JoinedRoom>(frame.rooms, SHAPES.joined))
           this.room(info.room).log.onJoined(info);
-        for (const { room, code } of only<{ room: string; code: string }>(frame.failed, FORMS.failed)) {
+        for (const { room, code } of filterShape<{ room: string; code: string }>(
+          frame.failed,
+          SHAPES.failed,
+        )) {
           this.#failed(room, code);
         }
         return;
@@ -130,46 +133,51 @@ export class Rooms implements RoomList {
         this.#rooms.get(frame.room)?.removed(frame.seq);
         return;
       case "rooms:changed":
-        if (frame.rooms_version !== this.#version) void this.reload().catch(() => {});
+        if (frame.rooms_version !== this.#roomsVersion) void this.reload().catch(() => {});
         return;
     }
     const name = (frame as { room?: unknown }).room;
     const room = typeof name === "string" ? this.#rooms.get(name) : undefined;
     if (!room || frame.type === "error") return;
-    if (isEvent(frame)) room.log.onEvent(frame);
+    if (isEvent(frame)) room.log.onFrame(frame);
     else room.frame(frame);
   }
 
-  /** One that was to be joined with others is not one's own, or cannot be had now. */
+  /** A join of several rooms refused this one, or could not join it now. */
   #failed(id: string, code: string): void {
     const room = this.#rooms.get(id);
     if (!room) return;
     room.log.down();
-    if (removal({ code })) room.removed(Number.POSITIVE_INFINITY);
+    if (isRemoval({ code })) room.removed(Number.POSITIVE_INFINITY);
     else {
-      const life = this.#life;
+      const generation = this.#generation;
       void pause(this.#core.env.timers, backoff(3, this.#core.env.random, 1_000)).done.then(() => {
-        if (life === this.#life && !room.error) room.log.follow();
+        if (generation === this.#generation && !room.error) room.log.follow();
       });
     }
   }
 
-  #make(): RoomListState {
+  #listState(): RoomListState {
     const items = [...this.#rooms.values()]
       .filter((room) => !room.error)
       .flatMap(({ listing }) => listing.summary.value ?? [])
       .sort((a, b) => b.updatedAt - a.updatedAt || (a.id < b.id ? -1 : 1));
-    return tidy({ items, loaded: this.#loaded, hasMore: this.#next !== null, error: this.#error });
+    return omitNullish({
+      items,
+      loaded: this.#loaded,
+      hasMore: this.#nextCursor !== null,
+      error: this.#error,
+    });
   }
 
-  /** Reads the list, as long as it takes; until it can be had what the gateway knows is joined. */
-  async #first(life: number): Promise<void> {
+  /** Reads the list until it succeeds. Meanwhile the kit joins the rooms that the gateway knows. */
+  async #loadUntilDone(generation: number): Promise<void> {
     const { env } = this.#core;
     let tried = this.#loaded;
     if (tried) this.#join();
-    await insist(
+    await retryUntilDone(
       env,
-      () => life === this.#life,
+      () => generation === this.#generation,
       this.reload,
       () => {
         if (!tried) void this.#joinMine();
@@ -179,102 +187,102 @@ export class Rooms implements RoomList {
   }
 
   async #reload(): Promise<void> {
-    const told = await this.#page(undefined);
-    // What is not in the whole list any more may have gone unnoticed.
-    if (this.#next === null) {
+    const seen = await this.#page(undefined);
+    // The user may have left a room that the complete list no longer contains, without an event.
+    if (this.#nextCursor === null) {
       for (const room of this.#rooms.values()) {
-        if (!told.has(room.id) && room.listing.summary.value && !room.error) void room.listing.refresh(0);
+        if (!seen.has(room.id) && room.listing.summary.value && !room.error) void room.listing.refresh(0);
       }
     }
     this.#join();
   }
 
   async #page(cursor: string | undefined): Promise<Set<string>> {
-    const told = new Set<string>();
-    const owner = this.#owner;
+    const seen = new Set<string>();
+    const userGeneration = this.#userGeneration;
     const { removals } = Listing;
     try {
       const page = await this.#core.http.send<{
         rooms: unknown;
         next?: string | null;
         rooms_version?: string;
-      }>("GET", `/me/rooms${query({ limit: BATCH, cursor })}`);
-      if (owner !== this.#owner) throw new TidingsError("disconnected");
-      for (const object of only<MyRoomObject>(must(page, "rooms:a").rooms, FORMS.room)) {
+      }>("GET", `/me/rooms${query({ limit: PAGE_SIZE, cursor })}`);
+      if (userGeneration !== this.#userGeneration) throw new TidingsError("disconnected");
+      for (const object of filterShape<MyRoomObject>(assertShape(page, "rooms:a").rooms, SHAPES.room)) {
         const room = this.room(object.room);
-        told.add(object.room);
-        // What was loaded for itself is further on, and so is what is followed.
+        seen.add(object.room);
+        // A room that was read by itself, or whose log is followed, may be newer than the list.
         if (room.log.cursor === undefined || room.log.cursor.seq <= object.head.seq) {
-          if (!room.listing.told(object, removals)) continue;
+          if (!room.listing.applyRoom(object, removals)) continue;
         } else void room.listing.refresh(room.log.cursor.seq);
-        if (!room.held) room.log.begin(object.head);
+        if (!room.opened) room.log.cursor ??= object.head;
       }
-      this.#next = page.next ?? null;
-      if (cursor === undefined) this.#version = page.rooms_version;
+      this.#nextCursor = page.next ?? null;
+      if (cursor === undefined) this.#roomsVersion = page.rooms_version;
       this.#loaded = true;
       this.#error = undefined;
     } catch (thrown) {
       const error = asError(thrown);
-      if (owner === this.#owner) this.#error = error;
+      if (userGeneration === this.#userGeneration) this.#error = error;
       throw error;
     } finally {
-      this.#list.touch();
+      this.#list.refresh();
     }
-    return told;
+    return seen;
   }
 
-  /** Joins those of the list that are not joined, many with one frame. */
+  /** Joins the rooms of the list that are not joined, many with one frame. */
   #join(): void {
-    const life = this.#life;
-    if (this.#joining === life) return;
-    this.#joining = life;
-    void this.#joinAll(life).finally(() => {
-      if (this.#joining === life) this.#joining = undefined;
+    const generation = this.#generation;
+    if (this.#joining === generation) return;
+    this.#joining = generation;
+    void this.#joinAll(generation).finally(() => {
+      if (this.#joining === generation) this.#joining = undefined;
     });
   }
 
-  #ask(rooms: string[] | "mine", after: Cursors): Promise<ServerFrame> {
+  #requestJoin(rooms: string[] | "mine", after: Cursors): Promise<ServerFrame> {
     const asked = this.#core.connection.request({ type: "room:join", rooms, after });
-    const before = this.many;
-    this.many = asked.then(
+    const before = this.joins;
+    this.joins = asked.then(
       () => before,
       () => before,
     );
     return asked;
   }
 
-  async #joinAll(life: number): Promise<void> {
+  async #joinAll(generation: number): Promise<void> {
     const { connection, env } = this.#core;
-    const alive = () => life === this.#life && connection.up;
-    const at = (room: RoomImpl) => room.listing.summary.value?.updatedAt ?? 0;
+    const alive = () => generation === this.#generation && connection.up;
+    const updatedAt = (room: RoomImpl) => room.listing.summary.value?.updatedAt ?? 0;
     while (alive()) {
       const all = [...this.#rooms.values()].filter((room) => !room.error);
-      const joined = all.filter((room) => room.log.joined || room.held).length;
+      const joined = all.filter((room) => room.log.joined || room.opened).length;
       const wanted = all
-        .filter((room) => !room.held && !room.log.joined && room.listing.summary.value)
-        .sort((a, b) => at(b) - at(a))
-        .slice(0, Math.max(0, Math.min(BATCH, MOST - joined)));
+        .filter((room) => !room.opened && !room.log.joined && room.listing.summary.value)
+        .sort((a, b) => updatedAt(b) - updatedAt(a))
+        .slice(0, Math.max(0, Math.min(PAGE_SIZE, MAX_JOINED_ROOMS - joined)));
       if (!wanted.length) return;
-      for (const { log } of wanted) log.joining();
+      for (const { log } of wanted) log.joinPending();
       const rooms = wanted.map(({ id }) => id);
       try {
-        await insist(env, alive, () => this.#ask(rooms, cursors(wanted)));
+        await retryUntilDone(env, alive, () => this.#requestJoin(rooms, cursors(wanted)));
       } catch (thrown) {
         return env.report(thrown);
       }
-      // What was neither joined nor refused would be asked for without end.
+      // Stops when nothing was joined or refused, because the same join would repeat without end.
       if (wanted.every((room) => !room.log.joined && !room.error)) return;
     }
   }
 
   async #joinMine(): Promise<void> {
-    await this.#ask("mine", cursors(this.#rooms.values())).catch(this.#core.env.report);
+    await this.#requestJoin("mine", cursors(this.#rooms.values())).catch(this.#core.env.report);
   }
 }
 
 type Cursors = { [room: string]: Cursor };
 
-/** Where each of these rooms is to begin. */
+/** The cursor from which each of these rooms continues. */
 function cursors(rooms: Iterable<RoomImpl>): Cursors {
   const after: Cursors = {};
   for (const { id, log } of rooms) if (log.cursor) after[id] = log.cursor;

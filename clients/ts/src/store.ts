@@ -5,14 +5,14 @@ export interface Cell<T> extends Store<T> {
   set(value: T): void;
 }
 
-/** Calls each listener, whatever the others do: one that throws is reported apart from the caller. */
+/** Calls each listener. An error in one listener does not stop the others or reach the caller. */
 export function notify<A extends unknown[]>(listeners: Set<(...args: A) => void>, ...args: A): void {
   for (const listener of [...listeners]) {
     if (!listeners.has(listener)) continue;
     try {
       listener(...args);
     } catch (thrown) {
-      // The app's own fault: it surfaces as an uncaught error, as one in an event listener would.
+      // The app's own error surfaces as an uncaught error, as in an event listener of the DOM.
       queueMicrotask(() => {
         throw thrown;
       });
@@ -20,7 +20,7 @@ export function notify<A extends unknown[]>(listeners: Set<(...args: A) => void>
   }
 }
 
-/** Adds a listener; the answer takes it away. The same function added twice is called twice. */
+/** Adds a listener and returns a function that removes it. A function that is added twice is called twice. */
 export function listen<A extends unknown[]>(
   listeners: Set<(...args: A) => void>,
   listener: (...args: A) => void,
@@ -30,7 +30,7 @@ export function listen<A extends unknown[]>(
   return () => void listeners.delete(own);
 }
 
-/** Makes a store. Setting what is there already tells nobody. */
+/** Makes a store. Setting the same value calls no listener. */
 export function cell<T>(initial: T): Cell<T> {
   let value = initial;
   const listeners = new Set<() => void>();
@@ -45,15 +45,18 @@ export function cell<T>(initial: T): Cell<T> {
   };
 }
 
-/** Sets an object, unless it has the same fields as the one that is there. */
-export function keep<T extends object>(store: Cell<T>, next: T): void {
+/** Sets an object, unless its fields equal those of the current one. */
+export function setIfChanged<T extends object>(store: Cell<T>, next: T): void {
   const before = store.get();
   const keys = Object.keys({ ...before, ...next }) as (keyof T)[];
   if (!keys.every((key) => Object.is(before[key], next[key]))) store.set(next);
 }
 
-/** A store whose value is made when it is asked for; `touch` says that it may be another one now. */
-export function derived<T>(make: () => T): Store<T> & { touch(): void } {
+/**
+ * A store whose value is computed when it is read. `refresh` marks the value as out of date and calls the
+ * listeners.
+ */
+export function derived<T>(make: () => T): Store<T> & { refresh(): void } {
   let value: T | undefined;
   let fresh = false;
   const version = cell(0);
@@ -65,7 +68,7 @@ export function derived<T>(make: () => T): Store<T> & { touch(): void } {
       }
       return value as T;
     },
-    touch() {
+    refresh() {
       fresh = false;
       version.set(version.get() + 1);
     },

@@ -1,5 +1,5 @@
 import { backoff } from "./backoff.js";
-import { asError, lasting, TidingsError } from "./errors.js";
+import { asError, isPermanent, TidingsError } from "./errors.js";
 import type { Timers } from "./types.js";
 
 /** The timers of the platform. */
@@ -9,8 +9,8 @@ export const systemTimers: Timers = {
   clearTimeout: (handle) => globalThis.clearTimeout(handle as number),
 };
 
-/** One timer: set again it goes off only at the later time. */
-export class Alarm {
+/** A single timer. Setting it again replaces the earlier time. */
+export class Timer {
   readonly #timers: Timers;
   #handle: unknown;
 
@@ -18,12 +18,12 @@ export class Alarm {
     this.#timers = timers;
   }
 
-  /** Whether it will go off. */
-  get on(): boolean {
+  /** Whether the timer is set. */
+  get pending(): boolean {
     return this.#handle !== undefined;
   }
 
-  /** Goes off after that many milliseconds, and not at the time that was set before. */
+  /** Runs the function after that many milliseconds, and cancels the earlier setting. */
   set(ms: number, run: () => void): void {
     this.clear();
     this.#handle = this.#timers.setTimeout(() => {
@@ -38,7 +38,7 @@ export class Alarm {
   }
 }
 
-/** A pause that can be cut short. */
+/** A pause that can be ended early. */
 export interface Pause {
   readonly done: Promise<void>;
   readonly end: () => void;
@@ -46,58 +46,58 @@ export interface Pause {
 
 /** Waits that many milliseconds, or until `end` is called. */
 export function pause(timers: Timers, ms: number): Pause {
-  const alarm = new Alarm(timers);
+  const timer = new Timer(timers);
   let end = () => {};
   const done = new Promise<void>((resolve) => {
     end = () => {
-      alarm.clear();
+      timer.clear();
       resolve();
     };
-    alarm.set(ms, resolve);
+    timer.set(ms, resolve);
   });
   return { done, end };
 }
 
-/** Waits for an answer, but no longer than that many milliseconds. Rejects with TidingsError `timeout` then. */
-export async function within<T>(timers: Timers, ms: number, ask: () => T | Promise<T>): Promise<T> {
-  const alarm = new Alarm(timers);
+/** Waits for a result at most that many milliseconds, then rejects with TidingsError `timeout`. */
+export async function withTimeout<T>(timers: Timers, ms: number, ask: () => T | Promise<T>): Promise<T> {
+  const timer = new Timer(timers);
   try {
     return await Promise.race([
       ask(),
-      new Promise<never>((_, reject) => alarm.set(ms, () => reject(new TidingsError("timeout")))),
+      new Promise<never>((_, reject) => timer.set(ms, () => reject(new TidingsError("timeout")))),
     ]);
   } finally {
-    alarm.clear();
+    timer.clear();
   }
 }
 
-/** What keeps on trying is given. */
-interface Tries {
+/** What a retry needs. */
+interface RetryEnv {
   readonly timers: Timers;
   readonly random: () => number;
 }
 
 /**
- * Tries until it works, with growing pauses. Nothing comes of it once `alive` says no.
- * @param failed hears of each failure that is not final
- * @throws TidingsError of a final refusal
+ * Repeats work with growing pauses until it succeeds. Resolves with undefined once `alive` returns false.
+ * @param failed called for each failure that is not permanent
+ * @throws TidingsError of a permanent refusal
  */
-export async function insist<T>(
-  env: Tries,
+export async function retryUntilDone<T>(
+  env: RetryEnv,
   alive: () => boolean,
   work: () => Promise<T>,
   failed?: (error: TidingsError) => void,
 ): Promise<T | undefined> {
-  for (let tries = 1; alive(); tries++) {
+  for (let attempt = 1; alive(); attempt++) {
     try {
       const done = await work();
       return alive() ? done : undefined;
     } catch (thrown) {
       const error = asError(thrown);
       if (!alive()) break;
-      if (lasting(error) || error.after !== undefined) throw error;
+      if (isPermanent(error) || error.after !== undefined) throw error;
       failed?.(error);
-      await pause(env.timers, backoff(tries, env.random, error.retryAfterMs)).done;
+      await pause(env.timers, backoff(attempt, env.random, error.retryAfterMs)).done;
     }
   }
   return undefined;

@@ -1,53 +1,53 @@
-/** The public shapes of the kit. */
+/** The public types of the kit. */
 import type { TidingsError } from "./errors.js";
 import type { PollLink } from "./net/poll.js";
 import type { Transport } from "./net/transport.js";
-import type { OpenKeeper } from "./outbox/keeper.js";
+import type { OpenEntryStore } from "./outbox/entry-store.js";
+import type { Endpoint, Lifecycle, Timers, WebSocketConstructor } from "./platform.js";
 import type { LogEvent, ServerFrame } from "./protocol/frames.js";
 import type { Attachment, Limits, Member, PresenceStatus, RoomKind, VisibleTo } from "./protocol/objects.js";
-import type { Endpoint, Lifecycle, Timers, WebSocketConstructor } from "./surroundings.js";
 
-export type * from "./surroundings.js";
+export type * from "./platform.js";
 
-/** A value that can be watched: made for React's useSyncExternalStore. Its functions need no `this`. */
+/** A value that can be watched, made for React's useSyncExternalStore. Its functions need no `this`. */
 export interface Store<T> {
-  /** The same object until it changes. */
+  /** Returns the value: the same object until it changes. */
   readonly get: () => T;
-  /** Calls the listener after each change; the answer stops that. */
+  /** Calls the listener after each change. Returns a function that removes the listener. */
   readonly subscribe: (listener: () => void) => () => void;
 }
 
-/** What a client is made of. */
+/** The options of a client. */
 export interface ClientOptions {
-  /** Origin, http or https; that of the WebSocket is made from it. */
+  /** The origin of the server, http or https. The kit derives the origin of the WebSocket from it. */
   readonly url: Endpoint;
-  /** Origin of the HTTP interface where it is another one than `url`. */
+  /** The origin of the HTTP interface, where it differs from `url`. */
   readonly httpUrl?: Endpoint | undefined;
-  /** Asked before connecting, and when the old token is refused or about to expire. */
+  /** Called before each connection, and when the server refuses the old token or the token is about to expire. */
   readonly token: () => string | Promise<string>;
-  /** Whose outbox this is in the storage (`default`): the user id, where several people share a device. */
+  /** Separates the outboxes in one storage (`default`): give the user id where several people share a device. */
   readonly account?: string | undefined;
-  /** Where the outbox is kept: of `@tidings/client/storage`. Unless given, in memory. */
+  /** Where the outbox is kept, made by `@tidings/client/storage`. The default is memory. */
   readonly storage?: OutboxStorage | undefined;
-  /** `auto` unless given: a WebSocket, and polls where there can be none. */
+  /** The default is `auto`: a WebSocket, or polls where a WebSocket is impossible. */
   readonly transport?: "auto" | "websocket" | "poll" | undefined;
-  /** What polls. Loaded by `import()` when it is needed, unless `@tidings/client/polls` is given. */
+  /** Provides the polls. The default loads them by `import()` when needed; give `@tidings/client/polls` instead. */
   readonly polls?: (() => Polls | Promise<Polls>) | undefined;
-  /** `globalThis.WebSocket` unless given; where there is none, `auto` polls. */
+  /** The default is `globalThis.WebSocket`; where there is none, `auto` uses polls. */
   readonly WebSocket?: WebSocketConstructor | undefined;
-  /** `globalThis.fetch` unless given. */
+  /** The default is `globalThis.fetch`. */
   readonly fetch?: typeof fetch | undefined;
-  /** Those of the platform unless given. */
+  /** The default is the timers of the platform. */
   readonly timers?: Timers | undefined;
-  /** What pauses are drawn with, from 0 up to, without, 1; `Math.random` unless given. */
+  /** Draws the random part of pauses: from 0 up to, but without, 1. The default is `Math.random`. */
   readonly random?: (() => number) | undefined;
-  /** `browserLifecycle()` where there is a document, else `alwaysActive`. */
+  /** The default is `browserLifecycle()` where there is a document, else `alwaysActive`. */
   readonly lifecycle?: Lifecycle | undefined;
-  /** Messages that may wait at one time (500). */
+  /** How many messages may wait at one time (500). */
   readonly outboxLimit?: number | undefined;
-  /** Messages held per opened room (100). */
+  /** How many messages each opened room holds (100). */
   readonly windowSize?: number | undefined;
-  /** Hears of what nobody awaits. */
+  /** Receives the errors of work that no caller awaits. */
   readonly onError?: ((error: TidingsError) => void) | undefined;
 }
 
@@ -59,39 +59,39 @@ export interface Polls {
   readonly Transport: typeof Transport;
 }
 
-/** A place for the outbox: made by a function of `@tidings/client/storage`. */
+/** A storage for the outbox, made by a function of `@tidings/client/storage`. */
 export interface OutboxStorage {
   /** @internal */
-  readonly open: OpenKeeper;
+  readonly open: OpenEntryStore;
 }
 
 /** `reconnecting` includes the pauses between attempts. */
 export type ConnectionState = "connecting" | "connected" | "reconnecting" | "disconnected";
 
-/** How things stand with the server. */
+/** The state of the connection to the server. */
 export interface Connection {
   readonly state: ConnectionState;
   readonly transport?: "websocket" | "poll";
-  /** Attempts since it was connected last; 0 while it is. */
+  /** Failed attempts since the last connection; 0 while connected. */
   readonly attempt: number;
-  /** Milliseconds since 1970 of the next attempt, while waiting for it. */
+  /** When the next attempt starts, in milliseconds since 1970; only while the kit waits for it. */
   readonly retryAt?: number;
-  /** Why it is not connected. */
+  /** Why the client is not connected. */
   readonly error?: TidingsError;
-  /** The node is about to stop; the kit moves to another one by itself. */
+  /** The node is about to stop; the kit moves to another node by itself. */
   readonly draining: boolean;
-  /** The device says that it has no network. */
+  /** The device reports that it has no network. */
   readonly offline: boolean;
 }
 
-/** Who one is on this connection. */
+/** The user of this connection. */
 export interface Me {
   readonly id: string;
   readonly name?: string;
   readonly limits: Limits;
 }
 
-/** The reactions with one emoji, of whom the first 20 users are named. */
+/** The reactions with one emoji. `users` names the first 20 users. */
 export interface Reaction {
   readonly emoji: string;
   readonly count: number;
@@ -99,11 +99,11 @@ export interface Reaction {
   readonly users: readonly string[];
 }
 
-/** One row of a room. Never changed: another object takes its place. */
+/** One row of a room. A row is never changed; another object replaces it. */
 export interface Message {
-  /** Stable over the life of the row, also when a message that was being sent gets its place. */
+  /** Stays the same for the life of the row, also when a message that is being sent gets its seq. */
   readonly key: string;
-  /** The position; not there until it is accepted. */
+  /** The position in the log; undefined until the server accepts the message. */
   readonly seq: number | undefined;
   readonly id?: string;
   readonly clientId: string;
@@ -121,15 +121,15 @@ export interface Message {
   readonly metadata?: object;
   readonly visibleTo?: VisibleTo;
   readonly reactions: readonly Reaction[];
-  /** The seq of the event that last changed it. */
+  /** The seq of the event that changed the message last. */
   readonly lastSeq: number;
   readonly status: "sending" | "sent" | "failed";
-  /** Known to be on disk; of what others wrote it is not asked. */
+  /** The server has committed the message. Always true for the messages of others. */
   readonly stored: boolean;
   readonly error?: TidingsError;
 }
 
-/** The rows held of a room, ascending; what is being sent stands behind what has a place. */
+/** The rows held of a room, ascending by seq. Messages that are being sent come last. */
 export interface MessageList {
   readonly items: readonly Message[];
   readonly hasOlder: boolean;
@@ -137,7 +137,7 @@ export interface MessageList {
   readonly error?: TidingsError;
 }
 
-/** What may be given to a send beside its content. */
+/** The optional fields of a message that is sent. */
 export interface SendOptions {
   readonly kind?: string | undefined;
   readonly replyTo?: number | undefined;
@@ -156,17 +156,17 @@ export interface RoomSummary {
   readonly archived: boolean;
   readonly metadata: object | null;
   readonly unread: number;
-  /** There may be more unread than `unread` says. */
+  /** The true number may be higher than `unread`. */
   readonly unreadCapped: boolean;
   readonly readSeq: number;
   readonly lastMessage?: Message;
-  /** Milliseconds since 1970 of the last activity. */
+  /** When the room was last active, in milliseconds since 1970. */
   readonly updatedAt: number;
-  /** The other one of a direct room, as soon as it is known. */
+  /** The other user of a direct room, once the kit knows it. */
   readonly peer?: { readonly user: string; readonly name?: string };
 }
 
-/** How far a room has come: `offline` means that what is shown may be old. */
+/** The state of an opened room. In `offline` the shown messages may be out of date. */
 export interface RoomState {
   readonly phase: "closed" | "loading" | "catching-up" | "live" | "offline" | "removed" | "failed";
   readonly error?: TidingsError;
@@ -181,7 +181,7 @@ export interface RoomListState {
   readonly error?: TidingsError;
 }
 
-/** The watched list of one's rooms. */
+/** A store of the rooms of the user. */
 export interface RoomList extends Store<RoomListState> {
   /** Reads the list again. */
   readonly reload: () => Promise<void>;
@@ -189,100 +189,103 @@ export interface RoomList extends Store<RoomListState> {
   readonly more: () => Promise<void>;
 }
 
-/** How far somebody has read a room, and how far its messages have reached them. */
+/** The marks of one member: the last message that the member has read, and the last that has reached the member. */
 export interface Receipt {
   readonly readSeq: number;
   readonly deliveredSeq: number;
 }
 
-/** One room. The same object for the same id, as long as the client lives. */
+/** One room. The client returns the same object for the same id. */
 export interface Room {
   readonly id: string;
   readonly state: Store<RoomState>;
   readonly messages: Store<MessageList>;
-  /** Loads the newest messages, joins, and stays live and whole until every opener has released. */
+  /**
+   * Loads the newest messages, joins, and keeps the room current until every opener has called the returned
+   * function.
+   */
   open(): () => void;
-  /** Reads what is before; false when there is none. The window stays wide until trim(). */
+  /** Reads the messages before the first one. False when there are none. The window stays larger until `trim()`. */
   loadOlder(count?: number): Promise<boolean>;
-  /** Back to the newest messages. */
+  /** Reduces the window to the newest messages. */
   trim(): void;
-  /** Shows the message at once and brings it to the server. Throws TidingsError `outbox_full`. */
+  /** Shows the message at once and sends it until the server has it. Throws TidingsError `outbox_full`. */
   send(content: string, options?: SendOptions): Message;
-  /** All up to here is read. Never moves back; brought to the server until it has it. */
+  /** Marks all messages up to here as read. The mark never moves back; the kit sends it until the server has it. */
   markRead(seq: number): void;
 }
 
-/** Somebody who is typing. */
+/** A user who is typing. */
 export interface TypingUser {
   readonly id: string;
   readonly name?: string;
 }
 
-/** Others who are typing, and whether one does. */
+/** The other users who are typing, and the typing state of the current user. */
 export interface Typing extends Store<readonly TypingUser[]> {
-  /** To be called at each key press. */
+  /** Call this at each key press. */
   readonly typed: () => void;
-  /** One does not type any more; a send says so by itself. */
+  /** Tells the others that the user stopped. A send does so by itself. */
   readonly stop: () => void;
 }
 
-/** Who is in a room: undefined until it was loaded, then kept true. */
+/** The members of a room: undefined until they are loaded, then kept current. */
 export interface Members extends Store<readonly Member[] | undefined> {
-  /** Reads all of them. Rejects with TidingsError. */
+  /** Reads all members. Rejects with TidingsError. */
   readonly load: () => Promise<readonly Member[]>;
 }
 
-/** A message on its way. */
+/** A message in the outbox. */
 export interface OutboxEntry {
   readonly clientId: string;
   readonly room: string;
   readonly content: string;
   readonly options: SendOptions;
-  /** Milliseconds since 1970 when it was written. */
+  /** When the user wrote it, in milliseconds since 1970. */
   readonly at: number;
   readonly status: "sending" | "sent" | "failed";
-  /** Its position, once it is accepted. */
+  /** Its position in the log, once the server has accepted it. */
   readonly seq?: number;
   readonly id?: string;
   readonly error?: TidingsError;
 }
 
-/** What waits to be sent, or to be known as stored, and what has failed. */
+/** Messages that wait to be sent or to be stored, and messages that failed. */
 export interface Outbox extends Store<readonly OutboxEntry[]> {
   /** Tries a failed message again. */
   readonly retry: (clientId: string) => void;
   /** Tries all failed messages again. */
   readonly retryAll: () => void;
-  /** Forgets a message that waits or has failed. What is on its way may arrive all the same. */
+  /** Removes a message that waits or has failed. A message that is being sent may still arrive. */
   readonly discard: (clientId: string) => void;
 }
 
-/** Somebody's presence; `lastSeen` is milliseconds since 1970, null while they are not offline. */
+/** The presence of a user; `lastSeen` is in milliseconds since 1970, null unless the user is offline. */
 export interface PresenceState {
   readonly status: PresenceStatus;
   readonly lastSeen: number | null;
 }
 
-/** Who is there. */
+/** The presence of users. */
 export interface Presence {
-  /** Not there until something was heard of them. */
+  /** The presence of a user; undefined until the kit has received it. */
   of(user: string): Store<PresenceState | undefined>;
-  /** Asks for these now and after each reconnect. */
+  /** Asks for the presence of these users, now and after each reconnect. Returns a function that ends this. */
   watch(users: readonly string[]): () => void;
-  /** What this connection says of oneself; kept over reconnects. */
+  /** Sets the presence of the current user on this connection; the kit repeats it after a reconnect. */
   set(status: "online" | "away"): void;
 }
 
-/** What `on` tells of. */
+/** The events of `TidingsClient.on`. */
 export interface ClientEvents {
   error: TidingsError;
-  /** Each log event once, in order per room. */
+  /** Each log event once, in order within its room. */
   event: LogEvent;
-  /** Each frame as it came. */
+  /** Each frame as it was received. */
   frame: ServerFrame;
 }
 
-/** What a new room is made of. */
+/** The fields of a new room. */
 export interface NewRoom {
   readonly kind: RoomKind;
   readonly name?: string;

@@ -1,5 +1,5 @@
 /**
- * A maker of UUIDv7: ascending, also within one millisecond and when the clock is set back.
+ * Makes a generator of UUIDv7. The ids ascend, also within one millisecond and when the clock is set back.
  * @param now milliseconds since 1970
  */
 export function uuidMaker(now: () => number): () => string {
@@ -13,7 +13,7 @@ export function uuidMaker(now: () => number): () => string {
       last = time;
       counter = random(10);
     } else if (++counter > 0xfff) {
-      // More than the counter holds within one millisecond: time is taken in advance.
+      // The counter is full, so the id takes the next millisecond.
       last++;
       counter = 0;
     }

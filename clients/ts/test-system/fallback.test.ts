@@ -1,10 +1,10 @@
-/** Between WebSockets and polls: there and back, and nothing is lost on the way. */
+/** Changes between WebSockets and polls, in both directions, without loss. */
 import { afterAll, afterEach, beforeAll, expect, test } from "vitest";
 import { Device } from "./support/device.js";
 import { OwnGateway, Shared } from "./support/gateway.js";
-import { expectAllTold, expectWhole } from "./support/history.js";
+import { expectAllEmitted, expectShownEqualsStored } from "./support/history.js";
 import { System } from "./support/system.js";
-import { rest, until } from "./support/until.js";
+import { sleep, waitUntil } from "./support/until.js";
 
 const shared = await Shared.make();
 const system = new System(shared.options);
@@ -17,10 +17,10 @@ afterAll(() => gateway.stop("SIGKILL"));
 
 const limits = { TIDINGS_MESSAGES_PER_SECOND: "10000", TIDINGS_MESSAGES_BURST: "10000" };
 
-test("a gateway whose WebSockets are switched off and on again while people talk", async () => {
+test("a gateway disables and enables WebSockets during a conversation", async () => {
   await gateway.start({ ...limits, TIDINGS_WEBSOCKET: "true" });
   const alice = await system.connected(system.name("alice"), { url: shared.origin });
-  // Somebody who stays on a node that nothing happens to.
+  // A user whose node is not touched.
   const carol = await system.connected(system.name("carol"));
   const room = await system.room([alice.id, carol.id]);
   await Promise.all([alice.open(room), carol.open(room)]);
@@ -29,12 +29,12 @@ test("a gateway whose WebSockets are switched off and on again while people talk
     for (let i = 1; talking; i++) {
       alice.client.room(room).send(`a${i}`);
       carol.client.room(room).send(`c${i}`);
-      await rest(150);
+      await sleep(150);
     }
   })();
   const over = (transport: string) =>
-    until(
-      `it goes over ${transport}`,
+    waitUntil(
+      `the client uses ${transport}`,
       () => {
         const now = alice.client.connection.get();
         return now.state === "connected" && now.transport === transport;
@@ -49,19 +49,19 @@ test("a gateway whose WebSockets are switched off and on again while people talk
     await gateway.stop();
     await gateway.start({ ...limits, TIDINGS_WEBSOCKET: setting });
     await over(transport);
-    await rest(500);
+    await sleep(500);
   }
   talking = false;
   await talk;
-  await Promise.all([alice.emptied(), carol.emptied()]);
+  await Promise.all([alice.outboxEmpty(), carol.outboxEmpty()]);
   for (const person of [alice, carol]) {
-    await expectWhole(system, person, room);
-    await expectAllTold(system, person, room);
+    await expectShownEqualsStored(system, person, room);
+    await expectAllEmitted(system, person, room);
   }
   expect(alice.states).not.toContain("disconnected");
 });
 
-test("a network that lets no WebSocket through is polled over, and left for a WebSocket once it does", async () => {
+test("the client polls while the network blocks WebSockets and returns afterwards", async () => {
   const device = new Device(5);
   device.webSockets = false;
   const alice = await system.connected(system.name("alice"), device.options);
@@ -70,29 +70,29 @@ test("a network that lets no WebSocket through is polled over, and left for a We
   expect(alice.client.connection.get().transport).toBe("poll");
   await alice.open(room);
   await system.post(bob, room, "one");
-  await alice.say(room, "two");
+  await alice.send(room, "two");
   device.webSockets = true;
   let said = 0;
-  await until(
-    "it goes over a WebSocket",
+  await waitUntil(
+    "the client uses a WebSocket",
     async () => {
       await system.post(bob, room, `meanwhile ${++said}`);
       alice.client.room(room).send(`mine ${said}`);
-      await rest(100);
+      await sleep(100);
       return alice.client.connection.get().transport === "websocket";
     },
     30_000,
   );
   await system.post(bob, room, "live");
-  await until("it is heard", () => alice.texts(room).includes("live"));
-  await alice.emptied();
-  await expectWhole(system, alice, room);
-  await expectAllTold(system, alice, room);
-  // It never was anything but connected.
+  await waitUntil("the message arrives", () => alice.texts(room).includes("live"));
+  await alice.outboxEmpty();
+  await expectShownEqualsStored(system, alice, room);
+  await expectAllEmitted(system, alice, room);
+  // The connection never left the state connected.
   expect(alice.states.slice(alice.states.indexOf("connected"))).toEqual(["connected"]);
 });
 
-test("where there is no WebSocket at all it polls, and where only a WebSocket is wanted it says that there is none", async () => {
+test("`auto` polls without a WebSocket class, and `websocket` reports an error", async () => {
   const none = globalThis as { WebSocket?: unknown };
   const before = none.WebSocket;
   none.WebSocket = undefined;
@@ -101,8 +101,8 @@ test("where there is no WebSocket at all it polls, and where only a WebSocket is
     expect(alice.client.connection.get()).toMatchObject({ state: "connected", transport: "poll" });
     const room = await system.room([alice.id]);
     await alice.open(room);
-    await alice.say(room, "hello");
-    await expectWhole(system, alice, room);
+    await alice.send(room, "hello");
+    await expectShownEqualsStored(system, alice, room);
     const strict = system.person(system.name("alice"), { WebSocket: undefined, transport: "websocket" });
     await expect(strict.client.connect()).rejects.toMatchObject({ code: "protocol" });
   } finally {
@@ -110,12 +110,12 @@ test("where there is no WebSocket at all it polls, and where only a WebSocket is
   }
 });
 
-test("who wants polls alone polls, though WebSockets would do", async () => {
+test("the transport `poll` polls although WebSockets work", async () => {
   const alice = await system.connected(system.name("alice"), { transport: "poll" });
   const room = await system.room([alice.id]);
   await alice.open(room);
-  await alice.say(room, "hello");
-  await rest(1000);
+  await alice.send(room, "hello");
+  await sleep(1000);
   expect(alice.client.connection.get()).toMatchObject({ state: "connected", transport: "poll" });
-  await expectWhole(system, alice, room);
+  await expectShownEqualsStored(system, alice, room);
 });

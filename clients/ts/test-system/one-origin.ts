@@ -1,6 +1,6 @@
 /**
- * Gateways and HTTP behind one origin, as a reverse proxy puts them in production: what a gateway answers goes to the
- * gateway, WebSockets too, all else to persistence.
+ * Gateways and HTTP behind one origin, like a reverse proxy in production: the paths of gateways and
+ * WebSockets go to the gateway, all other paths to persistence.
  */
 import { createServer, request } from "node:http";
 import { type AddressInfo, connect } from "node:net";
@@ -13,7 +13,7 @@ export interface OneOrigin {
   close(): void;
 }
 
-/** Puts these two behind one origin of this machine. */
+/** Starts a proxy in front of these two. */
 export async function oneOrigin(gateway: string, persistence: string): Promise<OneOrigin> {
   const target = (path = "") => new URL(path, OF_GATEWAYS.test(path) ? gateway : persistence);
   const server = createServer((asked, answer) => {

@@ -1,6 +1,6 @@
 /**
- * The kit as others will have it: packed, installed into a new project elsewhere, and used as the first code of its
- * README says, line by line as it stands there. Needs dist/ (`npm run build`).
+ * The kit as its users get it: packed, installed into a new project, and used by the first code block of its
+ * README, line by line. Needs dist/ (`npm run build`).
  */
 import { execFile } from "node:child_process";
 import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
@@ -15,7 +15,7 @@ const run = promisify(execFile);
 const here = import.meta.dirname;
 const ORIGIN = "https://chat.example.com";
 
-/** What a reader has around the ten lines: a token, somewhere to show messages, and under Node a WebSocket. */
+/** The code around the ten lines: a token, a place to show messages, and a WebSocket for Node. */
 const AROUND = `import { WebSocket } from "ws";
 globalThis.WebSocket = WebSocket;
 globalThis.fetchToken = () => process.env.TOKEN;
@@ -38,7 +38,7 @@ afterEach(async () => {
   await rm(folder, { recursive: true });
 });
 
-/** Packs the package of a folder into the new project, and names the tarball. */
+/** Packs the package of a folder into the new project and returns the name of the tarball. */
 async function pack(of: string): Promise<string> {
   const words = ["pack", "--json", "--ignore-scripts", "--pack-destination", folder];
   const { stdout } = await run("npm", words, { cwd: of });
@@ -46,14 +46,14 @@ async function pack(of: string): Promise<string> {
   return `./${packed?.filename}`;
 }
 
-/** The first code block of a page, for this machine: another origin, and a storage that Node has too. */
+/** The first code block of a page, adapted to this machine: another origin, and a storage that Node has. */
 async function firstCode(page: string, origin: string): Promise<string> {
   const code = (await readFile(page, "utf8")).split("```ts\n")[1]?.split("```")[0] ?? "";
   expect(code).toContain(ORIGIN);
   return code.replace(ORIGIN, origin).replaceAll("indexedDbStorage", "memoryStorage");
 }
 
-test("the packed kit is installed elsewhere, and the README's ten lines bring a message to the database", {
+test("the packed kit installs elsewhere, and the README's ten lines store a message", {
   timeout: 120_000,
 }, async () => {
   const tarballs = [await pack(resolve(here, "..")), await pack(resolve(here, "../../node_modules/ws"))];

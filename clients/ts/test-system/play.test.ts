@@ -1,6 +1,6 @@
 /**
- * `./dev play --client ts`: conversations whose people all speak through the built kit, judged by the same director as
- * those of the harness's client. Needs dist/ (`npm run build`).
+ * `./dev play --client ts`: all people of the conversations use the built kit. The same director as for the
+ * harness's client judges them. Needs dist/ (`npm run build`).
  */
 import { execFile } from "node:child_process";
 import { mkdtemp, rm, writeFile } from "node:fs/promises";
@@ -20,7 +20,7 @@ afterEach(async () => {
   await rm(folder, { recursive: true });
 });
 
-/** What the director says: its exit code, its figures, and all it told on the way. */
+/** The output of the director: its exit code, its figures and its log. */
 interface Played {
   readonly code: number;
   readonly figures: Readonly<Record<string, number>>;
@@ -55,7 +55,7 @@ async function play(lines: readonly object[], ...more: string[]): Promise<Played
 
 const clean = { missing: 0, duplicated: 0, reordered: 0, history_mismatch: 0 };
 
-test("people who come late, leave and come back hold what everybody else holds", {
+test("late and returning people hold the same messages as everybody else", {
   timeout: 60_000,
 }, async () => {
   const line = (at_ms: number, user: string, event: string, text?: string) => ({
@@ -73,11 +73,11 @@ test("people who come late, leave and come back hold what everybody else holds",
     code: 0,
     figures: { ...clean, messages: 22, rooms: 1, people: 3 },
   });
-  // Alice and two observers hold all of it, and Bob, who came back.
+  // Alice, two observers and Bob, who reconnected, hold all messages.
   expect(played.figures.deliveries).toBeGreaterThanOrEqual(4 * 22);
 });
 
-test("a gateway that is killed on the way costs nobody a message", { timeout: 90_000 }, async () => {
+test("a killed gateway costs nobody a message", { timeout: 90_000 }, async () => {
   const lines = Array.from({ length: 240 }, (_, n) => ({
     at_ms: n * 20,
     room: "kitchen",

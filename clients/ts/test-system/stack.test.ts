@@ -1,4 +1,4 @@
-/** The system that tests of the kit run against: does what it is told, and leaves nothing behind. */
+/** The system under the tests of the kit: it follows commands and leaves nothing behind. */
 import { afterEach, expect, test } from "vitest";
 import { Stack } from "./stack.js";
 
@@ -11,7 +11,7 @@ const answers = (origin: string): Promise<boolean> =>
     () => false,
   );
 
-test("a system starts, takes its tokens, obeys, and is gone when it is stopped", {
+test("a system starts, accepts its tokens, follows commands, and stops completely", {
   timeout: 60_000,
 }, async () => {
   stack = await Stack.start({ gateways: 2, proxied: true });

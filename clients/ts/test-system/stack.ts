@@ -1,7 +1,8 @@
 /**
- * A whole Tidings of a test's own: Redis, PostgreSQL, gateways and persistence nodes, started by the program
- * `tidings-stack` and steered through its stdin. Everything ends with `stop()`, or with this process.
- * The program is taken from `TIDINGS_BIN_DIR`, else from the repository's debug build (`cargo build --workspace`).
+ * A whole Tidings for one test: Redis, PostgreSQL, gateways and persistence nodes. The program
+ * `tidings-stack` starts them and takes commands from its stdin. Everything ends with `stop()`, or with this
+ * process. The program comes from `TIDINGS_BIN_DIR`, else from the repository's debug build (`cargo build
+ * --workspace`).
  */
 import { type ChildProcessWithoutNullStreams, spawn } from "node:child_process";
 import { existsSync } from "node:fs";
@@ -9,22 +10,22 @@ import { join, resolve } from "node:path";
 import { createInterface } from "node:readline";
 import { type Claims, sign } from "./token.js";
 
-/** How many of what, and their settings by environment name. */
+/** The numbers of nodes, and their settings by environment name. */
 export interface StackOptions {
   readonly gateways?: number;
   readonly persistence?: number;
   readonly gatewayEnv?: Readonly<Record<string, string | number>>;
   readonly persistenceEnv?: Readonly<Record<string, string | number>>;
-  /** Clients come through proxies, whose weather `link` makes. */
+  /** Clients connect through proxies, whose faults `link` sets. */
   readonly proxied?: boolean;
 }
 
-/** Where everything is; origins such as `http://127.0.0.1:10042`. */
+/** The addresses of the system; origins such as `http://127.0.0.1:10042`. */
 export interface Described {
-  /** Of the gateways, as clients are to see them: through the proxies, where there are such. */
+  /** The origins for clients: those of the proxies, if there are any. */
   readonly gateways: readonly string[];
   readonly persistence: readonly string[];
-  /** The nodes themselves, around the proxies. */
+  /** The nodes themselves, without the proxies. */
   readonly direct: {
     readonly gateways: readonly string[];
     readonly persistence: readonly string[];
@@ -39,7 +40,7 @@ export interface Described {
 export type NodeKind = "gateway" | "persistence";
 export type ServerKind = "redis" | "postgres";
 
-/** What becomes of the connections of clients to one node; `black_hole`, `refuse` and `delay` last until `heal`. */
+/** A fault of the client connections of one node; `black_hole`, `refuse` and `delay` last until `heal`. */
 export type Weather = "cut" | "reset" | "half_open" | "black_hole" | "refuse" | "delay" | "heal";
 
 interface Answer {
@@ -50,28 +51,28 @@ interface Answer {
   readonly text?: string;
 }
 
-interface Waiting {
+interface PendingCommand {
   readonly answered: (answer: Answer) => void;
   readonly failed: (error: Error) => void;
 }
 
-/** A running system. Orders run side by side: await one before the next where the order matters. */
+/** A running system. Commands run concurrently: await one before the next where the order matters. */
 export class Stack {
   readonly #child: ChildProcessWithoutNullStreams;
-  readonly #waiting = new Map<number, Waiting>();
-  readonly #said: string[] = [];
+  readonly #waiting = new Map<number, PendingCommand>();
+  readonly #stderr: string[] = [];
   readonly #ended: Promise<void>;
   #described: Described | undefined;
-  #orders = 0;
+  #commands = 0;
 
   private constructor(child: ChildProcessWithoutNullStreams) {
     this.#child = child;
-    child.stderr.setEncoding("utf8").on("data", (text: string) => this.#said.push(text));
-    // An order after the end fails by the exit, which tells more than the broken pipe.
+    child.stderr.setEncoding("utf8").on("data", (text: string) => this.#stderr.push(text));
+    // A command after the end fails with the exit code, which says more than the broken pipe.
     child.stdin.on("error", () => undefined);
     this.#ended = new Promise((resolve) => {
       child.once("close", (code) => {
-        const why = new Error(`tidings-stack ended (${code}): ${this.#said.join("").slice(-2000)}`);
+        const why = new Error(`tidings-stack ended (${code}): ${this.#stderr.join("").slice(-2000)}`);
         for (const { failed } of this.#waiting.values()) failed(why);
         this.#waiting.clear();
         resolve();
@@ -79,17 +80,17 @@ export class Stack {
     });
   }
 
-  /** Starts it, and returns when every node is ready. One gateway and one persistence node unless told. */
+  /** Starts a system and returns when every node is ready. The default is one gateway and one persistence node. */
   static async start(options: StackOptions = {}): Promise<Stack> {
     const child = spawn(program("tidings-stack"), flags(options), { stdio: "pipe" });
     const stack = new Stack(child);
     const lines = createInterface({ input: child.stdout });
     await new Promise<void>((ready, failed) => {
       child.once("error", failed);
-      // Until the first line comes, an end is a failure of the start.
+      // An exit before the first line is a failure of the start.
       stack.#waiting.set(0, { answered: () => undefined, failed });
       lines.on("line", (line) => {
-        if (stack.#described !== undefined) return stack.#hear(JSON.parse(line) as Answer);
+        if (stack.#described !== undefined) return stack.#onAnswer(JSON.parse(line) as Answer);
         stack.#described = JSON.parse(line) as Described;
         stack.#waiting.delete(0);
         ready();
@@ -98,18 +99,18 @@ export class Stack {
     return stack;
   }
 
-  /** Where everything is. */
+  /** The addresses of the system. */
   get at(): Described {
     if (this.#described === undefined) throw new Error("the system has not started");
     return this.#described;
   }
 
-  /** Origins of the gateways, as clients are to see them. */
+  /** The origins of the gateways for clients. */
   get gateways(): readonly string[] {
     return this.at.gateways;
   }
 
-  /** Origins of the persistence nodes, as clients are to see them. */
+  /** The origins of the persistence nodes for clients. */
   get persistence(): readonly string[] {
     return this.at.persistence;
   }
@@ -124,69 +125,69 @@ export class Stack {
     return origin(this.persistence, number);
   }
 
-  /** A good token of this user: an hour long unless told otherwise. */
+  /** A valid token of this user; it lasts an hour by default. */
   token(user: string, claims: Claims = {}): string {
     return sign(user, this.at.jwt_secret, claims);
   }
 
-  /** SIGKILL. */
+  /** Sends SIGKILL. */
   async kill(of: NodeKind | ServerKind, number = 0): Promise<void> {
-    await this.#order({ do: "kill", of, number });
+    await this.#command({ do: "kill", of, number });
   }
 
-  /** SIGSTOP: it stands still, its sockets stay open. */
+  /** Sends SIGSTOP: the process stands still, and its sockets stay open. */
   async pause(of: NodeKind | ServerKind, number = 0): Promise<void> {
-    await this.#order({ do: "pause", of, number });
+    await this.#command({ do: "pause", of, number });
   }
 
-  /** SIGCONT. */
+  /** Sends SIGCONT. */
   async resume(of: NodeKind | ServerKind, number = 0): Promise<void> {
-    await this.#order({ do: "resume", of, number });
+    await this.#command({ do: "resume", of, number });
   }
 
-  /** SIGTERM; returns once it has ended. A gateway takes TIDINGS_DRAIN_MS for it, 1,000 here unless set. */
+  /** Sends SIGTERM and returns after the exit. A gateway takes TIDINGS_DRAIN_MS for it, here 1,000 by default. */
   async drain(of: NodeKind | ServerKind, number = 0): Promise<void> {
-    await this.#order({ do: "drain", of, number });
+    await this.#command({ do: "drain", of, number });
   }
 
-  /** Starts one that ended, on its old port and with its data; returns once it is ready. */
+  /** Starts an ended node on its old port and with its data; returns once it is ready. */
   async start(of: NodeKind | ServerKind, number = 0): Promise<void> {
-    await this.#order({ do: "start", of, number });
+    await this.#command({ do: "start", of, number });
   }
 
-  /** Drains it where it runs and starts it again; Redis and PostgreSQL keep their data. */
+  /** Drains a running node and starts it again; Redis and PostgreSQL keep their data. */
   restart(of: NodeKind | ServerKind, number = 0): Promise<void> {
     return this.start(of, number);
   }
 
-  /** Kills Redis and starts it without any data: a new epoch begins. */
+  /** Kills Redis and starts it without data: a new epoch begins. */
   async emptyRedis(): Promise<void> {
-    await this.#order({ do: "empty_redis" });
+    await this.#command({ do: "empty_redis" });
   }
 
-  /** Makes weather on the connections of clients to a node. Needs `proxied`. */
+  /** Sets a fault on the client connections of a node. Needs `proxied`. */
   async link(to: NodeKind, number: number, weather: Weather, delayMs = 0): Promise<void> {
-    await this.#order({ do: "link", to, number, weather, delay_ms: delayMs });
+    await this.#command({ do: "link", to, number, weather, delay_ms: delayMs });
   }
 
-  /** Runs SQL; rows of text, NULL as "". */
+  /** Runs SQL. Returns rows of text, with NULL as "". */
   async sql(query: string): Promise<string[][]> {
-    return (await this.#order({ do: "sql", query })).rows ?? [];
+    return (await this.#command({ do: "sql", query })).rows ?? [];
   }
 
   /** Runs a command of Redis. */
   async redis(...command: string[]): Promise<unknown> {
-    return (await this.#order({ do: "redis", command })).value;
+    return (await this.#command({ do: "redis", command })).value;
   }
 
   /** The Prometheus page of a node. */
   async metrics(of: NodeKind, number = 0): Promise<string> {
-    return (await this.#order({ do: "metrics", of, number })).text ?? "";
+    return (await this.#command({ do: "metrics", of, number })).text ?? "";
   }
 
-  /** All that a node has logged. */
+  /** The whole log of a node. */
   async log(of: NodeKind, number = 0): Promise<string> {
-    return (await this.#order({ do: "log", of, number })).text ?? "";
+    return (await this.#command({ do: "log", of, number })).text ?? "";
   }
 
   /** Ends everything. May be called twice. */
@@ -195,9 +196,9 @@ export class Stack {
     await this.#ended;
   }
 
-  #order(order: Readonly<Record<string, unknown>>): Promise<Answer> {
-    this.#orders += 1;
-    const id = this.#orders;
+  #command(order: Readonly<Record<string, unknown>>): Promise<Answer> {
+    this.#commands += 1;
+    const id = this.#commands;
     return new Promise<Answer>((answered, failed) => {
       if (this.#child.exitCode !== null) return failed(new Error("the system has ended"));
       this.#waiting.set(id, { answered, failed });
@@ -205,7 +206,7 @@ export class Stack {
     });
   }
 
-  #hear(answer: Answer): void {
+  #onAnswer(answer: Answer): void {
     const waiting = this.#waiting.get(answer.id ?? -1);
     this.#waiting.delete(answer.id ?? -1);
     if (answer.error === undefined) waiting?.answered(answer);

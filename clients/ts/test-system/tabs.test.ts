@@ -1,10 +1,10 @@
-/** Several tabs, or several people, on one storage: each message is sent once, by whom it belongs to. */
+/** Several tabs, or several users, on one storage: the owner sends each message once. */
 import { expect, test } from "vitest";
-import { customStorage, type KeptStorage, memoryStorage } from "../src/storage.js";
+import { type AdapterStorage, customStorage, memoryStorage } from "../src/storage.js";
 import { Device } from "./support/device.js";
-import { expectWhole, history } from "./support/history.js";
+import { expectShownEqualsStored, history } from "./support/history.js";
 import { System } from "./support/system.js";
-import { rest, until } from "./support/until.js";
+import { sleep, waitUntil } from "./support/until.js";
 
 const system = new System({
   gateways: 2,
@@ -16,8 +16,8 @@ const numbered = (count: number, text: string) => Array.from({ length: count }, 
 const said = async (user: string, room: string) =>
   (await history(system, user, room)).map(({ content }) => content);
 
-/** A storage that, as that of a browser, takes its time and tells the other tabs what was changed. */
-function sharedStorage(): () => KeptStorage {
+/** A storage that is slow and reports changes to the other tabs, like that of a browser. */
+function sharedStorage(): () => AdapterStorage {
   const kept = memoryStorage();
   const tabs = new Set<(key: string) => void>();
   return () => {
@@ -26,7 +26,7 @@ function sharedStorage(): () => KeptStorage {
       for (const tab of tabs) if (tab !== own) setTimeout(() => tab(key), 1);
     };
     const slowly = async <T>(work: () => T): Promise<T> => {
-      await rest(1);
+      await sleep(1);
       return work();
     };
     return customStorage({
@@ -43,16 +43,16 @@ function sharedStorage(): () => KeptStorage {
   };
 }
 
-/** Lets the storage know whose it is, as any earlier visit does. */
-async function visited(id: string, storage: KeptStorage): Promise<void> {
+/** Stores the user of the storage, as an earlier visit does. */
+async function visited(id: string, storage: AdapterStorage): Promise<void> {
   const person = await system.connected(id, { storage });
-  await until("the storage knows whose it is", async () =>
+  await waitUntil("the storage contains the user", async () =>
     (await storage.keys?.())?.some((key) => key.endsWith("/user")),
   );
   person.client.close();
 }
 
-test("two tabs with one storage send each message once, and each shows all of them", async () => {
+test("two tabs on one storage send each message once, and each shows all messages", async () => {
   const id = system.name("alice");
   const room = await system.room([id]);
   const storage = sharedStorage();
@@ -65,88 +65,88 @@ test("two tabs with one storage send each message once, and each shows all of th
     tabs.forEach((tab, number) => {
       tab.client.room(room).send(`t${number}-${i}`);
     });
-    if (i % 5 === 0) await rest(20);
+    if (i % 5 === 0) await sleep(20);
   }
-  for (const tab of tabs) await tab.emptied();
+  for (const tab of tabs) await tab.outboxEmpty();
   const all = await said(id, room);
   expect(all).toHaveLength(40);
   for (const number of [0, 1]) {
     expect(all.filter((text) => text.startsWith(`t${number}`))).toEqual(numbered(20, `t${number}-`));
   }
-  for (const tab of tabs) await expectWhole(system, tab, room);
+  for (const tab of tabs) await expectShownEqualsStored(system, tab, room);
 });
 
-test("what a tab has is not sent by another one while it lives, and is once it is closed", async () => {
+test("a tab sends entries of another tab only after that tab closes", async () => {
   const id = system.name("alice");
   const room = await system.room([id]);
   const storage = sharedStorage();
   await visited(id, storage());
   const offline = system.person(id, { storage: storage(), url: nowhere });
   void offline.client.connect().catch(() => undefined);
-  await offline.becomes("reconnecting");
+  await offline.waitForState("reconnecting");
   for (const text of numbered(5, "m")) offline.client.room(room).send(text);
-  await rest(200);
+  await sleep(200);
   const other = await system.connected(id, { storage: storage() });
   await other.open(room);
-  await other.say(room, "mine");
-  await rest(1000);
+  await other.send(room, "mine");
+  await sleep(1000);
   expect(await said(id, room)).toEqual(["mine"]);
   offline.client.close();
-  await until("all is there", async () => (await said(id, room)).length === 6);
-  await other.emptied();
+  await waitUntil("all messages are stored", async () => (await said(id, room)).length === 6);
+  await other.outboxEmpty();
   expect(await said(id, room)).toEqual(["mine", ...numbered(5, "m")]);
-  await expectWhole(system, other, room);
+  await expectShownEqualsStored(system, other, room);
 });
 
-test("what a tab that died without a word has left is taken over by the others, each message by one alone", async () => {
+test("the other tabs adopt the entries of a crashed tab, each entry by one tab", async () => {
   const id = system.name("alice");
   const room = await system.room([id]);
   const storage = sharedStorage();
   await visited(id, storage());
-  // Ten times as fast, for it takes a while to be taken for dead.
+  // The clock is ten times as fast, because a tab counts as dead only after some time.
   const clock = { speed: 10, origin: Date.now() };
   const device = () => new Device(clock.speed, clock.origin);
   const dying = device();
   const dead = system.person(id, { ...dying.options, storage: storage(), url: nowhere });
   void dead.client.connect().catch(() => undefined);
-  await dead.becomes("reconnecting");
+  await dead.waitForState("reconnecting");
   for (const text of numbered(8, "m")) dead.client.room(room).send(text);
-  await rest(200);
-  dying.die();
+  await sleep(200);
+  dying.crash();
   const heirs = await Promise.all(
     [1, 2, 3].map(() => system.connected(id, { ...device().options, storage: storage() })),
   );
-  await until("all is there", async () => (await said(id, room)).length >= 8);
-  await rest(500);
-  // Each heir brings what it took in order; who of them is first nobody promises.
+  await waitUntil("all messages are stored", async () => (await said(id, room)).length >= 8);
+  await sleep(500);
+  // Each tab sends the entries that it adopted in order; the order between tabs is undefined.
   expect((await said(id, room)).sort()).toEqual(numbered(8, "m"));
-  for (const heir of heirs) await heir.emptied();
+  for (const heir of heirs) await heir.outboxEmpty();
 });
 
-test("messages of one user are not sent by another one on the same device, and go out when the first is back", async () => {
+test("messages of one user wait on a shared device until that user returns", async () => {
   const [alice, bob] = [system.name("alice"), system.name("bob")];
   const room = await system.room([alice, bob]);
   const storage = memoryStorage();
   await visited(alice, storage);
   const offline = system.person(alice, { storage, url: nowhere });
   void offline.client.connect().catch(() => undefined);
-  await offline.becomes("reconnecting");
+  await offline.waitForState("reconnecting");
   for (const text of numbered(3, "a")) offline.client.room(room).send(text);
-  await rest(100);
+  await sleep(100);
   offline.client.close();
 
   const second = await system.connected(bob, { storage });
   await second.open(room);
-  await second.say(room, "I am bob");
-  await rest(500);
+  await second.send(room, "I am bob");
+  await sleep(500);
   expect(second.client.outbox.get()).toEqual([]);
   expect((await history(system, bob, room)).map(({ content }) => content)).toEqual(["I am bob"]);
   second.client.close();
 
   const back = await system.connected(alice, { storage });
   await back.open(room);
-  await until("all is there", async () => (await said(alice, room)).length === 4);
-  await back.emptied();
+  await waitUntil("all messages are stored", async () => (await said(alice, room)).length === 4);
+  await back.outboxEmpty();
   expect(await said(alice, room)).toEqual(["I am bob", ...numbered(3, "a")]);
   expect((await history(system, alice, room)).map(({ sender }) => sender.id)).toEqual([
     bob,
@@ -156,7 +156,7 @@ test("messages of one user are not sent by another one on the same device, and g
   ]);
 });
 
-test("the user of a client changes while it is offline: nothing is sent under the wrong name", async () => {
+test("a change of user while offline sends nothing under the wrong name", async () => {
   const [alice, bob] = [system.name("alice"), system.name("bob")];
   const room = await system.room([alice, bob]);
   let who = alice;
@@ -166,14 +166,14 @@ test("the user of a client changes while it is offline: nothing is sent under th
   person.client.room(room).send("by alice");
   who = bob;
   await person.client.connect();
-  await person.live(room);
-  await rest(500);
+  await person.waitUntilLive(room);
+  await sleep(500);
   expect(person.client.me.get()?.id).toBe(bob);
   expect(await said(bob, room)).toEqual([]);
   who = alice;
   person.client.disconnect();
   await person.client.connect();
-  await until("it is sent", async () => (await said(alice, room)).length === 1);
+  await waitUntil("the message is stored", async () => (await said(alice, room)).length === 1);
   expect((await history(system, alice, room)).map(({ sender, content }) => [sender.id, content])).toEqual([
     [alice, "by alice"],
   ]);

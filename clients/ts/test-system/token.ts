@@ -1,20 +1,20 @@
-/** Tokens as an identity provider would mint them, with a shared secret (HS256). */
+/** Tokens as an identity provider creates them, with a shared secret (HS256). */
 import { createHmac } from "node:crypto";
 
-/** What a token tells of its user beside the id. */
+/** The claims of a token beside the user id. */
 export interface Claims {
-  /** Seconds until it expires (3,600 unless told); below zero it did that long ago. */
+  /** Seconds until it expires (default 3,600); a negative value makes an expired token. */
   readonly ttl?: number;
   readonly name?: string;
-  /** Words split by blanks, such as `tidings.admin`. */
+  /** Words separated by blanks, such as `tidings.admin`. */
   readonly scope?: string;
 }
 
-/** A token of this user. */
+/** Creates a token of this user. */
 export function sign(user: string, secret: string, claims: Claims = {}): string {
   const now = Math.floor(Date.now() / 1000);
-  const { ttl = 3600, ...told } = claims;
+  const { ttl = 3600, ...claimFields } = claims;
   const part = (value: object) => Buffer.from(JSON.stringify(value)).toString("base64url");
-  const text = `${part({ alg: "HS256", typ: "JWT" })}.${part({ sub: user, iat: now, exp: now + ttl, ...told })}`;
+  const text = `${part({ alg: "HS256", typ: "JWT" })}.${part({ sub: user, iat: now, exp: now + ttl, ...claimFields })}`;
   return `${text}.${createHmac("sha256", secret).update(text).digest("base64url")}`;
 }

@@ -1,9 +1,9 @@
-/** Tokens: asked for when they are needed, renewed before they end, and once where one is refused. */
+/** Tokens: requested when needed, renewed before they expire, and once after a refusal. */
 
 import { expect, test } from "vitest";
 import { members } from "../src/live.js";
 import { System } from "./support/system.js";
-import { rest, until } from "./support/until.js";
+import { sleep, waitUntil } from "./support/until.js";
 
 const system = new System();
 
@@ -12,40 +12,40 @@ test("a token that is about to expire is renewed on the open connection", async 
   const alice = await system.connected(id, { token: () => system.stack.token(id, { ttl: 4 }) });
   const room = await system.room([id]);
   await alice.open(room);
-  // Longer than one of its lives.
-  await rest(6500);
-  expect(alice.tokens).toBeGreaterThanOrEqual(3);
+  // Longer than one lifetime of a token.
+  await sleep(6500);
+  expect(alice.tokenRequests).toBeGreaterThanOrEqual(3);
   expect(alice.states).toEqual(["connecting", "connected"]);
   expect(alice.errors).toEqual([]);
-  await alice.say(room, "still here");
-  // HTTP goes with the new one, too.
+  await alice.send(room, "still here");
+  // HTTP uses the new token too.
   await members(alice.client.room(room)).load();
 });
 
-test("a token that is refused leads to one new one", async () => {
+test("a refused token leads to one new token", async () => {
   const id = system.name("alice");
   let asked = 0;
   const alice = system.person(id, {
     token: () => (asked++ === 0 ? system.stack.token(id, { ttl: -10 }) : system.stack.token(id)),
   });
   await alice.client.connect();
-  expect(alice.tokens).toBe(2);
+  expect(alice.tokenRequests).toBe(2);
   expect(alice.state).toBe("connected");
 });
 
-test("a second refusal ends it, with the reason", async () => {
+test("a second refused token ends the connection with the reason", async () => {
   const id = system.name("alice");
   const alice = system.person(id, { token: () => `${system.stack.token(id).slice(0, -6)}AAAAAA` });
   await expect(alice.client.connect()).rejects.toMatchObject({ code: "unauthorized", reason: "signature" });
-  await rest(1000);
-  expect(alice.tokens).toBe(2);
+  await sleep(1000);
+  expect(alice.tokenRequests).toBe(2);
   expect(alice.client.connection.get()).toMatchObject({
     state: "disconnected",
     error: { code: "unauthorized" },
   });
 });
 
-test("a token function that fails is asked again", async () => {
+test("the kit calls a failing token function again", async () => {
   const id = system.name("alice");
   let asked = 0;
   const alice = system.person(id, {
@@ -55,12 +55,12 @@ test("a token function that fails is asked again", async () => {
     },
   });
   const connected = alice.client.connect();
-  await until("it says why", () => alice.client.connection.get().error?.code === "network");
+  await waitUntil("the error is shown", () => alice.client.connection.get().error?.code === "network");
   await connected;
-  expect(alice.tokens).toBe(3);
+  expect(alice.tokenRequests).toBe(3);
 });
 
-test("a token that HTTP refuses is renewed, and the request made again", async () => {
+test("a token refused by HTTP is renewed, and the request is repeated", async () => {
   const id = system.name("alice");
   let bad = true;
   const alice = system.person(id, { token: () => system.stack.token(id, { ttl: bad ? -10 : 3600 }) });
@@ -70,15 +70,15 @@ test("a token that HTTP refuses is renewed, and the request made again", async (
   await expect(asked).resolves.toMatchObject({ room });
 });
 
-test("a connection whose token expires, since the new one was refused, comes back with another one", async () => {
+test("a connection reconnects with another token after its renewal was refused", async () => {
   const id = system.name("alice");
   const lives = [2, -10];
   const alice = await system.connected(id, {
     token: () => system.stack.token(id, { ttl: lives.shift() ?? 3600 }),
   });
-  await until("it was closed", () => alice.states.includes("reconnecting"));
-  await alice.becomes("connected");
+  await waitUntil("the connection was closed", () => alice.states.includes("reconnecting"));
+  await alice.waitForState("connected");
   expect(alice.states).toEqual(["connecting", "connected", "reconnecting", "connected"]);
   expect(alice.errors.map(({ code, reason }) => [code, reason])).toContainEqual(["unauthorized", "expired"]);
-  expect(alice.tokens).toBe(3);
+  expect(alice.tokenRequests).toBe(3);
 });

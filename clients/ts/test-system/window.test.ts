@@ -1,14 +1,14 @@
-/** How much of a room is held: the newest hundred, and as much more as is asked for. */
+/** The window of a room: the newest hundred messages, and the older ones that were loaded. */
 
 import { expect, test } from "vitest";
 import { messagesAround } from "../src/http.js";
-import { expectWhole, history } from "./support/history.js";
+import { expectShownEqualsStored, history } from "./support/history.js";
 import { System } from "./support/system.js";
-import { until } from "./support/until.js";
+import { waitUntil } from "./support/until.js";
 
 const system = new System();
 
-test("at most 100 messages are held, older ones come page by page to the very beginning, and trim lets them go", async () => {
+test("at most 100 messages are held; older ones load page by page, and trim drops them", async () => {
   const alice = await system.connected(system.name("alice"));
   const bob = system.name("bob");
   const room = await system.room([alice.id, bob]);
@@ -19,26 +19,26 @@ test("at most 100 messages are held, older ones come page by page to the very be
   const first = list().items.length;
   expect(first).toBeLessThanOrEqual(60);
   await system.posts(bob, room, 110, "live");
-  await until("it has all of them", () => list().items.at(-1)?.content === "live110");
+  await waitUntil("all live messages arrive", () => list().items.at(-1)?.content === "live110");
   expect(list()).toMatchObject({ items: { length: 100 }, hasOlder: true });
-  await expectWhole(system, alice, room);
+  await expectShownEqualsStored(system, alice, room);
 
   const sizes: number[] = [];
   while (await alice.client.room(room).loadOlder(30)) sizes.push(list().items.length);
   expect(sizes.slice(0, 2)).toEqual([130, 160]);
   expect(list()).toMatchObject({ items: { length: 170 }, hasOlder: false, loadingOlder: false });
   expect(await alice.client.room(room).loadOlder()).toBe(false);
-  await expectWhole(system, alice, room);
+  await expectShownEqualsStored(system, alice, room);
 
-  // What comes now makes the window no smaller, until it is trimmed.
+  // New messages do not shrink the window until it is trimmed.
   await system.post(bob, room, "one more");
-  await until("it is there", () => list().items.length === 171);
+  await waitUntil("the message arrives", () => list().items.length === 171);
   alice.client.room(room).trim();
   expect(list()).toMatchObject({ items: { length: 100 }, hasOlder: true });
-  await expectWhole(system, alice, room);
+  await expectShownEqualsStored(system, alice, room);
 });
 
-test("what happens while older messages are read, and to them, is not lost", async () => {
+test("events during the read of older messages are not lost", async () => {
   const alice = await system.connected(system.name("alice"), { windowSize: 20 });
   const bob = system.name("bob");
   const room = await system.room([alice.id, bob]);
@@ -54,11 +54,11 @@ test("what happens while older messages are read, and to them, is not lost", asy
   })();
   while (await alice.client.room(room).loadOlder(8));
   await changing;
-  await expectWhole(system, alice, room);
+  await expectShownEqualsStored(system, alice, room);
   expect(alice.client.room(room).messages.get().hasOlder).toBe(false);
 });
 
-test("a page of older messages that takes long leaves no hole behind, whatever comes meanwhile", async () => {
+test("a slow page of older messages leaves no hole", async () => {
   let held: Promise<unknown> = Promise.resolve();
   const alice = await system.connected(system.name("alice"), {
     windowSize: 20,
@@ -77,10 +77,10 @@ test("a page of older messages that takes long leaves no hole behind, whatever c
   });
   const older = alice.client.room(room).loadOlder(10);
   await system.posts(bob, room, 30, "live");
-  await until("it has heard", () => alice.texts(room).at(-1) === "live30");
+  await waitUntil("the messages arrive", () => alice.texts(room).at(-1) === "live30");
   go();
   await older;
-  await expectWhole(system, alice, room);
+  await expectShownEqualsStored(system, alice, room);
 
   held = new Promise<void>((resolve) => {
     go = resolve;
@@ -89,10 +89,10 @@ test("a page of older messages that takes long leaves no hole behind, whatever c
   alice.client.room(room).trim();
   go();
   await again;
-  await expectWhole(system, alice, room);
+  await expectShownEqualsStored(system, alice, room);
 });
 
-test("two who ask for older messages at once get one page, and one that fails says so and can be asked again", async () => {
+test("concurrent requests for older messages share one page, and a failed one can be repeated", async () => {
   let broken = false;
   const alice = await system.connected(system.name("alice"), {
     windowSize: 20,
@@ -109,10 +109,10 @@ test("two who ask for older messages at once get one page, and one that fails sa
   await Promise.all([opened.loadOlder(10), opened.loadOlder(10)]);
   expect(opened.messages.get().items).toHaveLength(30);
   expect(opened.messages.get().error).toBeUndefined();
-  await expectWhole(system, alice, room);
+  await expectShownEqualsStored(system, alice, room);
 });
 
-test("messages around a position are read without being held", async () => {
+test("messages around a position are read without changing the list", async () => {
   const alice = await system.connected(system.name("alice"), { windowSize: 20 });
   const room = await system.room([alice.id]);
   await system.posts(alice.id, room, 60);
@@ -128,22 +128,25 @@ test("messages around a position are read without being held", async () => {
   expect(alice.rows(room)).toHaveLength(20);
 });
 
-test("a room that is closed and opened again is whole, and one that is not open holds nothing", async () => {
+test("a reopened room is complete, and a closed room holds no messages", async () => {
   const alice = await system.connected(system.name("alice"));
   const bob = system.name("bob");
   const room = await system.room([alice.id, bob]);
   await system.posts(bob, room, 5);
   await alice.open(room);
-  alice.leave(room);
+  alice.close(room);
   await system.posts(bob, room, 5, "meanwhile");
   await alice.open(room);
-  await expectWhole(system, alice, room);
-  alice.leave(room);
-  await until("it is let go", () => alice.rows(room).length === 0);
+  await expectShownEqualsStored(system, alice, room);
+  alice.close(room);
+  await waitUntil("the rows are dropped", () => alice.rows(room).length === 0);
   expect(alice.client.room(room).state.get().phase).toBe("closed");
   await system.posts(bob, room, 5, "unseen");
-  await until("the list knows", () => alice.listed(room)?.lastMessage?.content === "unseen5");
+  await waitUntil(
+    "the list shows the last message",
+    () => alice.listed(room)?.lastMessage?.content === "unseen5",
+  );
   await alice.open(room);
-  await expectWhole(system, alice, room);
+  await expectShownEqualsStored(system, alice, room);
   expect(alice.rows(room)).toHaveLength(15);
 });

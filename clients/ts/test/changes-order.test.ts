@@ -2,15 +2,15 @@ import { expect, test } from "vitest";
 import { deleteMessage, editMessage, react, unreact } from "../src/changes.js";
 import { World } from "./support/world.js";
 
-/** An open room of two messages, of which the first change that is told is lost. */
+/** An open room of two messages. The first change that is sent is lost. */
 async function losing(world: World) {
   const client = world.client();
   client.connect().catch(() => {});
   const room = client.room("r");
   room.open();
   await world.clock.pass(1_000);
-  world.model.say("one", "alice");
-  world.model.say("two", "alice");
+  world.model.appendMessage("one", "alice");
+  world.model.appendMessage("two", "alice");
   await world.clock.pass(1_000);
   let lost = false;
   world.model.hook = ({ type }) => {
@@ -23,7 +23,7 @@ async function losing(world: World) {
 
 const shown = (room: Awaited<ReturnType<typeof losing>>["room"]) => room.messages.get().items[0];
 
-test("a later edit of a message is not undone by an earlier one that has to be repeated", async () => {
+test("a repeated earlier edit does not undo a later edit", async () => {
   const world = new World();
   const { room } = await losing(world);
   const both = Promise.all([editMessage(room, 1, "first"), editMessage(room, 1, "second")]);
@@ -32,7 +32,7 @@ test("a later edit of a message is not undone by an earlier one that has to be r
   expect(shown(room)?.content).toBe("second");
 });
 
-test("a reaction that is taken back at once is not there, also where giving it had to be repeated", async () => {
+test("a reaction that is removed at once stays removed, also when its addition was repeated", async () => {
   const world = new World();
   const { room } = await losing(world);
   const both = Promise.all([react(room, 1, "👍"), unreact(room, 1, "👍")]);
@@ -41,7 +41,7 @@ test("a reaction that is taken back at once is not there, also where giving it h
   expect(shown(room)?.reactions).toEqual([]);
 });
 
-test("a change waits neither for one of another message nor for one that was refused", async () => {
+test("a change does not wait for changes of other messages or for refused changes", async () => {
   const world = new World();
   const { room } = await losing(world);
   const first = editMessage(room, 1, "first");
@@ -60,7 +60,7 @@ test("a change waits neither for one of another message nor for one that was ref
   expect(shown(room)?.deleted).toBe(true);
 });
 
-test("changes that wait for each other are all given up when the client is closed", async () => {
+test("closing the client rejects all changes that wait for each other", async () => {
   const world = new World();
   const { client, room } = await losing(world);
   const codes = Promise.all(
@@ -75,7 +75,7 @@ test("changes that wait for each other are all given up when the client is close
   expect(world.model.seen.filter(({ content }) => content === "second")).toEqual([]);
 });
 
-test("a change that is never answered fails though connections come and go, and the next one goes on", async () => {
+test("an unanswered change fails across reconnects, and the next change continues", async () => {
   const world = new World();
   const { room } = await losing(world);
   world.model.hook = ({ type }) => (type === "message:edit" ? "lose" : undefined);

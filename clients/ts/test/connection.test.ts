@@ -14,9 +14,9 @@ async function connected(options: Parameters<World["client"]>[0] = {}) {
 
 const session = (world: World) => [...world.model.sessions][0] as Session;
 
-test("a client connects, lists its rooms, and shows what others say", async () => {
+test("a client connects, lists its rooms, and shows the messages of others", async () => {
   const world = new World();
-  world.model.say("before");
+  world.model.appendMessage("before");
   const client = world.client();
   const done = client.connect();
   await world.clock.pass(1_000);
@@ -25,7 +25,7 @@ test("a client connects, lists its rooms, and shows what others say", async () =
   room.open();
   await world.clock.pass(1_000);
   expect(room.state.get().phase).toBe("live");
-  world.model.say("after");
+  world.model.appendMessage("after");
   await world.clock.pass(100);
   expect(room.messages.get().items.map(({ content }) => content)).toEqual(["before", "after"]);
   room.send("mine");
@@ -41,7 +41,7 @@ test("a client connects, lists its rooms, and shows what others say", async () =
   expect(client.rooms.get().items[0]).toMatchObject({ id: "r", unread: 2, lastMessage: { content: "mine" } });
 });
 
-test("a client that is closed leaves no timer behind, and one that never connected none either", async () => {
+test("a client leaves no timer behind after close or without a connection", async () => {
   const { world, client } = await connected();
   client.room("r").open();
   client.room("r").send("x");
@@ -53,7 +53,7 @@ test("a client that is closed leaves no timer behind, and one that never connect
   expect(world.sockets.size).toBe(0);
 });
 
-test("the state shown is that of the socket, through a cut and back", async () => {
+test("the shown state follows the socket through a cut and a reconnect", async () => {
   const { world, client } = await connected();
   const states: string[] = [];
   client.connection.subscribe(() => states.push(client.connection.get().state));
@@ -75,7 +75,7 @@ test("the state shown is that of the socket, through a cut and back", async () =
   expect(new Set(states)).toEqual(new Set(["reconnecting", "connected"]));
 });
 
-test.each([1002, 1003, 1007, 1009])("after %i it does not connect again unchanged", async (code) => {
+test.each([1002, 1003, 1007, 1009])("the client does not reconnect after close code %i", async (code) => {
   const { world, client } = await connected();
   world.cut(code);
   await world.clock.pass(120_000);
@@ -101,7 +101,7 @@ test.each([
   expect(world.errors.map((error) => error.code)).toContain(kind);
 });
 
-test("an app that is stopped may connect again", async () => {
+test("the app may connect again after a fatal close", async () => {
   const { world, client } = await connected();
   world.cut(4409);
   client.connect().catch(() => {});
@@ -109,7 +109,7 @@ test("an app that is stopped may connect again", async () => {
   expect(client.connection.get().state).toBe("connected");
 });
 
-test("after 4429 it stays away for 30 s, also when told to hurry", async () => {
+test("the client waits 30 s after close code 4429, also after retryNow", async () => {
   const { world, client } = await connected();
   world.cut(4429);
   client.retryNow();
@@ -120,7 +120,7 @@ test("after 4429 it stays away for 30 s, also when told to hurry", async () => {
 });
 
 test.each([1001, 1006, 1011, 1012, 1013, 4408, 4413, 4999])(
-  "after %i it comes back by itself",
+  "the client reconnects by itself after close code %i",
   async (code) => {
     const { world, client } = await connected();
     world.cut(code);
@@ -130,7 +130,7 @@ test.each([1001, 1006, 1011, 1012, 1013, 4408, 4413, 4999])(
   },
 );
 
-test("a token that is refused is asked for anew, once", async () => {
+test("the kit requests a new token once after a refusal", async () => {
   const world = new World();
   let asked = 0;
   world.model.refuse = (token) => token !== "alice.2";
@@ -140,7 +140,7 @@ test("a token that is refused is asked for anew, once", async () => {
   expect(client.connection.get().state).toBe("connected");
 });
 
-test("a second refusal in a row stops it as unauthorized", async () => {
+test("a second refused token in a row stops the client as unauthorized", async () => {
   const world = new World();
   let asked = 0;
   world.model.refuse = () => true;
@@ -152,7 +152,7 @@ test("a second refusal in a row stops it as unauthorized", async () => {
   expect(client.connection.get()).toMatchObject({ state: "disconnected", error: { code: "unauthorized" } });
 });
 
-test("an open connection that is refused later asks again, and may be refused again much later", async () => {
+test("a connection that is refused later requests a new token, and again after a later refusal", async () => {
   const { world, client } = await connected();
   for (let i = 0; i < 3; i++) {
     world.cut(4401);
@@ -161,7 +161,7 @@ test("an open connection that is refused later asks again, and may be refused ag
   }
 });
 
-test("a token function that throws is asked again", async () => {
+test("the kit calls a token function again after it throws", async () => {
   const world = new World();
   let asked = 0;
   const client = world.client({
@@ -193,7 +193,7 @@ test("a token is renewed on the open connection before it expires", async () => 
   expect(world.attempts).toBe(1);
 });
 
-test("a device that slept finds out at once that its connection is dead", async () => {
+test("a device detects a dead connection at once after sleep", async () => {
   const world = new World();
   world.model.heartbeat = 600_000;
   const client = world.client();
@@ -208,7 +208,7 @@ test("a device that slept finds out at once that its connection is dead", async 
   expect(client.connection.get().state).toBe("connected");
 });
 
-test("silence is asked about, and silence on that ends the connection", async () => {
+test("the kit sends a ping after silence, and a missing pong ends the connection", async () => {
   const { world, client } = await connected();
   await world.clock.pass(60_000);
   expect(world.model.seen.filter((frame) => frame.type === "ping").length).toBeGreaterThanOrEqual(2);
@@ -218,21 +218,21 @@ test("silence is asked about, and silence on that ends the connection", async ()
   expect(client.connection.get()).toMatchObject({ state: "reconnecting" });
 });
 
-test("the network coming back ends the pause", async () => {
+test("the return of the network ends the pause", async () => {
   const app = lifecycle();
   const { world, client } = await connected({ lifecycle: app, random: () => 0.999 });
   world.down = true;
   world.cut();
-  app.tell("offline");
+  app.emit("offline");
   expect(client.connection.get().offline).toBe(true);
   await world.clock.pass(20_000);
   world.down = false;
-  app.tell("online");
+  app.emit("online");
   await world.clock.pass(50);
   expect(client.connection.get()).toMatchObject({ state: "connected", offline: false });
 });
 
-test("a node that stops is left after the delay that it told, and nothing is missed", async () => {
+test("the client leaves a draining node after the given delay and misses nothing", async () => {
   const { world, client } = await connected();
   const room = client.room("r");
   room.open();
@@ -241,16 +241,16 @@ test("a node that stops is left after the delay that it told, and nothing is mis
   await world.clock.pass(6_900);
   expect(world.attempts).toBe(1);
   expect(client.connection.get()).toMatchObject({ state: "connected", draining: true });
-  world.model.say("while draining");
+  world.model.appendMessage("while draining");
   await world.clock.pass(500);
   expect(world.attempts).toBe(2);
   expect(client.connection.get()).toMatchObject({ state: "connected", draining: false });
-  world.model.say("after");
+  world.model.appendMessage("after");
   await world.clock.pass(500);
   expect(room.messages.get().items.map(({ content }) => content)).toEqual(["while draining", "after"]);
 });
 
-test("a connection that breaks while draining waits for the rest of the delay, counted from the telling", async () => {
+test("a connection that breaks while draining waits for the rest of the given delay", async () => {
   const { world, client } = await connected();
   session(world).send({ type: "draining", reconnect_after_ms: 10_000 });
   await world.clock.pass(4_000);
@@ -261,7 +261,7 @@ test("a connection that breaks while draining waits for the rest of the delay, c
   expect(client.connection.get().state).toBe("connected");
 });
 
-test("disconnect stays disconnected, and connect comes back", async () => {
+test("a client stays disconnected after disconnect until connect", async () => {
   const { world, client } = await connected();
   client.disconnect();
   await world.clock.pass(60_000);
@@ -271,7 +271,7 @@ test("disconnect stays disconnected, and connect comes back", async () => {
   expect(client.connection.get().state).toBe("connected");
 });
 
-test("garbage from a server is reported, and never thrown", async () => {
+test("the kit reports invalid frames and never throws", async () => {
   const { world, client } = await connected();
   client.room("r").open();
   await world.clock.pass(1_000);
@@ -292,12 +292,12 @@ test("garbage from a server is reported, and never thrown", async () => {
     '{"type":"from the future","room":"r","seq":1}',
     '{"type":"__proto__"}',
   ];
-  for (const socket of world.sockets) for (const text of texts) socket.say(text);
+  for (const socket of world.sockets) for (const text of texts) socket.deliver(text);
   await world.clock.pass(1_000);
   expect(client.connection.get().state).toBe("connected");
   expect(world.errors.length).toBeGreaterThan(5);
   expect(world.errors.every((error) => error.code === "protocol")).toBe(true);
-  world.model.say("still here");
+  world.model.appendMessage("still here");
   await world.clock.pass(100);
   expect(client.room("r").messages.get().items.at(-1)?.content).toBe("still here");
 });

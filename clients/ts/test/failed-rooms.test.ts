@@ -1,4 +1,4 @@
-// What could not be had once is asked for again: rooms that were refused, and reads that failed.
+// Repeats after failures: rooms that were refused, and reads that failed.
 import { expect, test } from "vitest";
 import type { Room, TidingsClient } from "../src/index.js";
 import { World } from "./support/world.js";
@@ -20,7 +20,7 @@ async function refused(world: World) {
   return { room, release };
 }
 
-test("a refused room that is opened again before it was closed is asked for again", async () => {
+test("a refused room is requested again when it is reopened before its close", async () => {
   const world = new World();
   const { room, release } = await refused(world);
   release();
@@ -30,7 +30,7 @@ test("a refused room that is opened again before it was closed is asked for agai
   expect(phase(room)).toBe("live");
 });
 
-test("a refused room that somebody else opens as well is asked for again", async () => {
+test("a refused room is requested again when a second opener opens it", async () => {
   const world = new World();
   const { room } = await refused(world);
   room.open();
@@ -38,16 +38,16 @@ test("a refused room that somebody else opens as well is asked for again", async
   expect(phase(room)).toBe("live");
 });
 
-/** A listed room with a gap that came while nothing of it can be read. */
+/** A listed room with a gap while every read of it fails. */
 async function behind(world: World) {
-  world.model.say("old", "bob", "s");
+  world.model.appendMessage("old", "bob", "s");
   const client = world.client();
   client.connect().catch(() => {});
   await world.clock.pass(1_000);
   world.down = true;
   world.cut();
-  for (let i = 0; i < 5; i++) world.model.say(`${i}`, "bob", "s");
-  world.model.renew();
+  for (let i = 0; i < 5; i++) world.model.appendMessage(`${i}`, "bob", "s");
+  world.model.beginEpoch();
   world.model.http = (_method, path) => (path.startsWith("/rooms/s") ? unavailable : undefined);
   world.down = false;
   await world.clock.pass(40_000);
@@ -56,7 +56,7 @@ async function behind(world: World) {
   return client;
 }
 
-test("what the list shows of a room is right again however long it could not be read after a gap", async () => {
+test("a list entry becomes correct after a gap, however long its read fails", async () => {
   const world = new World(["r", "s"]);
   const client = await behind(world);
   world.model.http = undefined;
@@ -64,7 +64,7 @@ test("what the list shows of a room is right again however long it could not be 
   expect(listed(client, "s")).toMatchObject({ unread: 6, lastMessage: { content: "4" } });
 });
 
-test("what could not be read of a listed room is not asked for while stopped, and is once connected again", async () => {
+test("a failed read of a listed room pauses while stopped and continues after connect", async () => {
   const world = new World(["r", "s"]);
   const client = await behind(world);
   client.close();

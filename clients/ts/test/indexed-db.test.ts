@@ -1,12 +1,12 @@
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { indexedDbStorage } from "../src/storage.js";
 
-/** As much of a database of the page as the storage uses, with the ends that a browser may put to it. */
+/** The part of IndexedDB that the storage uses, with the closes that a browser may cause. */
 class Database {
   onclose: (() => void) | null = null;
   onversionchange: (() => void) | null = null;
   closed = false;
-  /** Whose transactions fail without its end having been told. */
+  /** The database whose transactions fail without a close event. */
   broken = false;
   readonly #kept: Map<string, string>;
 
@@ -70,7 +70,7 @@ const ends: { readonly [how: string]: (database: Database) => void } = {
 };
 
 for (const [how, end] of Object.entries(ends)) {
-  test(`a database that ${how} is opened again`, async () => {
+  test(`the storage reopens a database that ${how}`, async () => {
     const storage = indexedDbStorage();
     await storage.setItem("a", "1");
     end(opened[0] as Database);
@@ -82,7 +82,7 @@ for (const [how, end] of Object.entries(ends)) {
   });
 }
 
-test("a database that throws is opened again the next time", async () => {
+test("the storage reopens a database after it throws", async () => {
   const storage = indexedDbStorage();
   await storage.setItem("a", "1");
   (opened[0] as Database).broken = true;

@@ -1,50 +1,56 @@
 import fc from "fast-check";
 import { expect, test } from "vitest";
 import { backoff } from "../src/backoff.js";
-import { type Happening, next, type Phase, SHOWN, TRANSITIONS } from "../src/machine.js";
+import {
+  type ConnectionEvent,
+  type ConnectionPhase,
+  nextPhase,
+  PUBLIC_STATES,
+  TRANSITIONS,
+} from "../src/machine.js";
 import { uuidMaker } from "../src/uuid.js";
 
-const PHASES = Object.keys(TRANSITIONS) as Phase[];
-const HAPPENINGS: Happening[] = [
+const PHASES = Object.keys(TRANSITIONS) as ConnectionPhase[];
+const HAPPENINGS: ConnectionEvent[] = [
   "connect",
   "opened",
   "lost",
-  "due",
+  "retry",
   "drain",
   "move",
-  "stay",
+  "failed",
   "fatal",
   "disconnect",
 ];
 
-test("the table leads only to phases that there are, and every phase can be reached", () => {
-  const reached = new Set<Phase>(["idle"]);
+test("the table leads only to existing phases, and every phase is reachable", () => {
+  const reached = new Set<ConnectionPhase>(["idle"]);
   for (const _ of PHASES) {
     for (const phase of [...reached]) for (const to of Object.values(TRANSITIONS[phase])) reached.add(to);
   }
   expect([...reached].sort()).toEqual([...PHASES].sort());
 });
 
-test("what the table does not hold is an error", () => {
+test("a transition outside the table is an error", () => {
   for (const phase of PHASES) {
     for (const happening of HAPPENINGS) {
       const to = TRANSITIONS[phase][happening];
-      if (to) expect(next(phase, happening)).toBe(to);
-      else expect(() => next(phase, happening), `${phase} ${happening}`).toThrow();
+      if (to) expect(nextPhase(phase, happening)).toBe(to);
+      else expect(() => nextPhase(phase, happening), `${phase} ${happening}`).toThrow();
     }
   }
 });
 
-test("the app can always disconnect, and only then nothing is tried any more", () => {
-  for (const phase of PHASES) expect(SHOWN[next(phase, "disconnect")]).toBe("disconnected");
-  expect(PHASES.filter((phase) => SHOWN[phase] === "connected").sort()).toEqual([
+test("the app can disconnect in every phase, and only then attempts end", () => {
+  for (const phase of PHASES) expect(PUBLIC_STATES[nextPhase(phase, "disconnect")]).toBe("disconnected");
+  expect(PHASES.filter((phase) => PUBLIC_STATES[phase] === "connected").sort()).toEqual([
     "connected",
     "draining",
     "moving",
   ]);
 });
 
-test("pauses are drawn from nothing up to the cap, on top of what the server asked for", () => {
+test("pauses are random from zero up to the cap, added to the server's delay", () => {
   const CAPS = [1_000, 2_000, 4_000, 8_000, 16_000, 30_000];
   fc.assert(
     fc.property(
@@ -62,7 +68,7 @@ test("pauses are drawn from nothing up to the cap, on top of what the server ask
   );
 });
 
-test("client ids are UUIDv7 and ascend, also when the clock stands still or goes back", () => {
+test("client ids are UUIDv7 and ascend, also when the clock stops or goes back", () => {
   fc.assert(
     fc.property(fc.array(fc.integer({ min: 1, max: 2 ** 45 }), { minLength: 1, maxLength: 50 }), (times) => {
       let now = 0;
@@ -79,7 +85,7 @@ test("client ids are UUIDv7 and ascend, also when the clock stands still or goes
   );
 });
 
-test("more client ids than the counter holds in a millisecond still ascend", () => {
+test("client ids ascend when one millisecond exceeds the counter", () => {
   const make = uuidMaker(() => 1);
   const ids = Array.from({ length: 10_000 }, make);
   expect([...ids].sort()).toEqual(ids);

@@ -1,10 +1,10 @@
-// Long, since all of it needs the same world of tabs and cuts: what becomes of messages on their way.
+// The outbox under cuts and with several tabs. One world serves all tests; hence the length.
 import fc from "fast-check";
 import { expect, test } from "vitest";
 import { type StorageAdapter, TidingsError } from "../src/index.js";
 import { memoryStorage } from "../src/storage.js";
 import type { Json } from "./support/model.js";
-import { disk, lifecycle, World } from "./support/world.js";
+import { lifecycle, sharedDisk, World } from "./support/world.js";
 
 const sends = (world: World) => world.model.seen.filter((frame) => frame.type === "message:send");
 
@@ -20,7 +20,7 @@ async function open(options: Parameters<World["client"]>[0] = {}, world = new Wo
 const last = (room: { messages: { get(): { items: readonly { status: string }[] } } }) =>
   room.messages.get().items.at(-1) as { status: string; error?: TidingsError; key: string; seq?: number };
 
-test("the first attempt promises that it is the first, and a repetition does not", async () => {
+test("only the first attempt of a message has attempt 1", async () => {
   const { world, room } = await open();
   let lost = 0;
   world.model.hook = (frame) => (frame.type === "message:send" && lost++ === 0 ? "lose-answer" : undefined);
@@ -31,13 +31,13 @@ test("the first attempt promises that it is the first, and a repetition does not
   expect(world.model.contents()).toEqual(["once"]);
 });
 
-test("one's own message coming back proves that it was accepted, and the row keeps its key", async () => {
+test("the event of an own message proves its acceptance, and the row keeps its key", async () => {
   const { world, room } = await open();
   world.model.hook = (frame) => (frame.type === "message:send" ? "lose-answer" : undefined);
   const { key } = room.send("echo");
   await world.clock.pass(100);
   expect(last(room)).toMatchObject({ status: "sent", stored: false, seq: 1, key });
-  // However long the answer takes, it is never shown as failed again.
+  // It is never shown as failed again, however late the answer is.
   await world.clock.pass(200_000);
   expect(last(room)).toMatchObject({ status: "sent", key });
   world.model.hook = undefined;
@@ -46,7 +46,7 @@ test("one's own message coming back proves that it was accepted, and the row kee
   expect(world.model.contents()).toEqual(["echo"]);
 });
 
-test("without an answer it is sent three more times, after 1, 2 and 4 s, and then has failed", async () => {
+test("an unanswered message is sent again after 1, 2 and 4 s and then fails", async () => {
   const { world, room, client } = await open();
   const times: number[] = [];
   world.model.hook = (frame) => {
@@ -66,7 +66,7 @@ test("without an answer it is sent three more times, after 1, 2 and 4 s, and the
 });
 
 test.each(["unavailable", "overloaded", "rate_limited"])(
-  "%s is waited out, however often it comes",
+  "the outbox waits and retries after %s, without limit",
   async (code) => {
     const { world, room } = await open();
     const times: number[] = [];
@@ -85,7 +85,7 @@ test.each(["unavailable", "overloaded", "rate_limited"])(
 );
 
 test.each(["bad_request", "forbidden", "not_found", "conflict", "too_large"])(
-  "%s is definite",
+  "%s fails the message at once",
   async (code) => {
     const { world, room } = await open();
     world.model.hook = (frame) =>
@@ -97,7 +97,7 @@ test.each(["bad_request", "forbidden", "not_found", "conflict", "too_large"])(
   },
 );
 
-test("time without a connection does not count", async () => {
+test("time without a connection does not count towards failure", async () => {
   const { world, room } = await open();
   world.down = true;
   world.cut();
@@ -109,7 +109,7 @@ test("time without a connection does not count", async () => {
   expect(last(room)).toMatchObject({ status: "sent", stored: true });
 });
 
-test("the next message of a room goes out only when the one before is accepted", async () => {
+test("the next message of a room is sent after the previous one is accepted", async () => {
   const { world, room, client } = await open({}, new World(["r", "other"]));
   world.model.hook = (frame) => (frame.content === "first" ? "lose" : undefined);
   room.send("first");
@@ -122,7 +122,7 @@ test("the next message of a room goes out only when the one before is accepted",
   expect(world.model.contents()).toEqual(["first", "second"]);
 });
 
-test("what was accepted and lost with the memory of the server is sent again in its order", async () => {
+test("accepted messages that the server lost are sent again in order", async () => {
   const { world, room } = await open();
   world.model.hook = (frame) => (frame.type === "message:send" ? "lose-answer" : undefined);
   const texts = Array.from({ length: 8 }, (_, i) => `${i}`);
@@ -134,7 +134,7 @@ test("what was accepted and lost with the memory of the server is sent again in 
   world.down = true;
   world.cut();
   world.model.room().log = [];
-  world.model.renew();
+  world.model.beginEpoch();
   world.model.hook = undefined;
   world.down = false;
   await world.clock.pass(60_000);
@@ -144,7 +144,7 @@ test("what was accepted and lost with the memory of the server is sent again in 
   );
 });
 
-test("a void that says rejected is the definite end of what was accepted", async () => {
+test("a void with reason rejected fails an accepted message", async () => {
   const { world, room, client } = await open();
   world.model.hook = (frame) => (frame.type === "message:send" ? "lose-answer" : undefined);
   room.send("bad");
@@ -156,12 +156,12 @@ test("a void that says rejected is the definite end of what was accepted", async
   world.model.hook = undefined;
   client.outbox.retry(client_id as string);
   await world.clock.pass(1_000);
-  // The old client id is taken for ever.
+  // The rejected message keeps the old client id for ever.
   expect(sends(world).at(-1)?.client_id).not.toBe(client_id);
   expect(last(room)).toMatchObject({ status: "sent", stored: true, content: "bad" });
 });
 
-test("a void that says duplicate settles it where it stands", async () => {
+test("a void with reason duplicate settles the message at its first position", async () => {
   const { world, room, client } = await open();
   world.model.hook = (frame) => (frame.type === "message:send" ? "lose-answer" : undefined);
   room.send("twice");
@@ -181,7 +181,7 @@ test("a void that says duplicate settles it where it stands", async () => {
   expect(room.messages.get().items.map(({ seq, stored }) => [seq, stored])).toEqual([[1, true]]);
 });
 
-test("too many are refused at once", async () => {
+test("send throws at once when the outbox is full", async () => {
   const world = new World();
   const client = world.client({ outboxLimit: 2 });
   client.room("r").send("1");
@@ -190,8 +190,8 @@ test("too many are refused at once", async () => {
   expect(client.outbox.get().length).toBe(2);
 });
 
-test("what waits survives a reload, in order, and is not promised to be new", async () => {
-  const storage = disk();
+test("unsent messages survive a reload in order, without attempt 1", async () => {
+  const storage = sharedDisk();
   const first = storage.tab();
   const { world, client } = await open({ storage: first });
   world.down = true;
@@ -203,15 +203,15 @@ test("what waits survives a reload, in order, and is not promised to be new", as
   world.down = false;
   const again = await open({ storage: storage.tab() }, world);
   expect(again.client.outbox.get()).toEqual([]);
-  // The tab that wrote them did not say goodbye: for a while it may live.
+  // The tab that wrote them did not release them, so its lease lasts for a while.
   await world.clock.pass(30_000);
   expect(world.model.contents()).toEqual(["a", "b", "c"]);
   expect(sends(world).every((frame) => (frame.attempt as number) > 1)).toBe(true);
   expect(await storage.keys?.()).toEqual(["tidings/default/user"]);
 });
 
-test("what a tab wrote before it slept is not promised to be new when it wakes up", async () => {
-  const { world, room } = await open({ storage: disk().tab() });
+test("messages written before a tab slept are sent without attempt 1", async () => {
+  const { world, room } = await open({ storage: sharedDisk().tab() });
   world.down = true;
   world.cut();
   room.send("before the night");
@@ -222,15 +222,15 @@ test("what a tab wrote before it slept is not promised to be new when it wakes u
   expect(sends(world).map((frame) => frame.attempt)).toEqual([2]);
 });
 
-test("what is taken over stands in front of what was written since", async () => {
-  const storage = disk();
+test("adopted entries come before newer messages", async () => {
+  const storage = sharedDisk();
   const page = lifecycle();
   const { world, client } = await open({ storage: storage.tab(), lifecycle: page });
   world.down = true;
   world.cut();
   client.room("r").send("earlier");
   await world.clock.pass(100);
-  page.tell("hide");
+  page.emit("hide");
   const next = world.client({ storage: storage.tab() });
   next.room("r").send("later");
   next.connect().catch(() => {});
@@ -242,17 +242,17 @@ test("what is taken over stands in front of what was written since", async () =>
   client.close();
 });
 
-test("a page that says goodbye leaves its messages to the next one at once", async () => {
-  const storage = disk();
+test("a hidden page releases its messages to the next page at once", async () => {
+  const storage = sharedDisk();
   const page = lifecycle();
   const { world, client } = await open({ storage: storage.tab(), lifecycle: page });
   world.down = true;
   world.cut();
   client.room("r").send("left");
   await world.clock.pass(100);
-  // As pages do that are left.
-  page.tell("hide");
-  page.tell("hidden");
+  // A page emits `hide` when the user leaves it.
+  page.emit("hide");
+  page.emit("hidden");
   world.down = false;
   await open({ storage: storage.tab() }, world);
   await world.clock.pass(500);
@@ -260,8 +260,8 @@ test("a page that says goodbye leaves its messages to the next one at once", asy
   client.close();
 });
 
-test("what was written before it was known who is here belongs to who was here last", async () => {
-  const storage = disk();
+test("messages written before the user is known belong to the last user", async () => {
+  const storage = sharedDisk();
   const { world, client } = await open({ storage: storage.tab() });
   client.close();
   world.down = true;
@@ -276,8 +276,8 @@ test("what was written before it was known who is here belongs to who was here l
   expect(next.outbox.get()).toMatchObject([{ content: "typed at once", status: "sending" }]);
 });
 
-test("nobody sends what somebody else has written", async () => {
-  const storage = disk();
+test("no user sends the messages of another user", async () => {
+  const storage = sharedDisk();
   const { world, client } = await open({ storage: storage.tab(), user: "alice" });
   world.down = true;
   world.cut();
@@ -318,14 +318,14 @@ const broken: [string, StorageAdapter][] = [
   ["hanging", { ...memoryStorage(), setItem: () => new Promise(() => {}) }],
 ];
 
-test.each(broken)("a storage that is %s does not keep anything from being sent", async (_, storage) => {
+test.each(broken)("messages are sent with a storage that is %s", async (_, storage) => {
   const { world, room } = await open({ storage });
   room.send("sent all the same");
   await world.clock.pass(5_000);
   expect(last(room)).toMatchObject({ status: "sent", stored: true });
 });
 
-test("damaged entries are dropped, and said", async () => {
+test("damaged entries are dropped and reported", async () => {
   const storage = memoryStorage();
   await storage.setItem("tidings/default/out/x", "{half");
   await storage.setItem("tidings/default/out/y", JSON.stringify({ v: 1, owner: "o", clientId: "z" }));
@@ -335,8 +335,8 @@ test("damaged entries are dropped, and said", async () => {
   expect((await storage.keys?.())?.filter((key) => key.includes("/out/"))).toEqual([]);
 });
 
-test("two tabs that share a storage send each message once, and take over what a dead one left", async () => {
-  const storage = disk();
+test("two tabs on one storage send each message once and adopt entries of a dead tab", async () => {
+  const storage = sharedDisk();
   const one = storage.tab();
   const world = new World();
   const a = await open({ storage: one }, world);
@@ -379,7 +379,7 @@ const step: fc.Arbitrary<Step> = fc.oneof(
   },
 );
 
-test("whatever is cut, lost and restarted: each message stands once, or is shown as failed, and rooms keep their order", async () => {
+test("random cuts, losses and restarts: each message is stored once or failed, in room order", async () => {
   await fc.assert(
     fc.asyncProperty(
       fc.array(step, { minLength: 5, maxLength: 40 }),
@@ -387,7 +387,7 @@ test("whatever is cut, lost and restarted: each message stands once, or is shown
       async (steps, transport) => {
         const rooms = ["r", "other"];
         const world = new World(rooms);
-        const storage = disk();
+        const storage = sharedDisk();
         let tab = storage.tab();
         let page = lifecycle();
         const start = () => {
@@ -412,11 +412,11 @@ test("whatever is cut, lost and restarted: each message stands once, or is shown
             world.down = true;
             world.cut();
           } else if (one.do === "up") world.down = false;
-          else if (one.do === "renew") world.model.renew();
+          else if (one.do === "renew") world.model.beginEpoch();
           else if (one.do === "reload" || one.do === "crash") {
-            // What was just typed is on the disk before a page can be gone.
+            // A new message is on the disk before its page can crash.
             await world.clock.pass(10);
-            if (one.do === "reload") page.tell("hide");
+            if (one.do === "reload") page.emit("hide");
             else life++;
             tab.kill();
             client.close();
@@ -445,8 +445,8 @@ test("whatever is cut, lost and restarted: each message stands once, or is shown
           expect([...stands].sort()).toEqual(
             wanted.filter((text) => !failed.has(text) || stands.includes(text)).sort(),
           );
-          // Only what failed and came through later may be out of its place; nothing was retried here.
-          // A page that crashed may live for all that the next one knows: it does not wait for it.
+          // Only messages that failed and arrived later may be out of order; this test retries none. The next
+          // page cannot know that a page crashed, so it does not wait for it.
           for (let i = 0; i <= life && !failed.size; i++) {
             const own = (texts: string[]) => texts.filter((text) => text.startsWith(`${i}:`));
             expect(own(stands)).toEqual(own(wanted));

@@ -1,7 +1,7 @@
 import { expect, test } from "vitest";
 import { World } from "./support/world.js";
 
-/** A client that polls, with a token that is good until `end` is called. */
+/** A polling client with a token that is valid until `end` is called. */
 async function polling(world: World) {
   let number = 1;
   let good = 1;
@@ -35,11 +35,11 @@ async function polling(world: World) {
   };
 }
 
-test("a token that ends while polling is replaced, and the connection goes on", async () => {
+test("a token that expires while polling is replaced, and the connection continues", async () => {
   const world = new World();
   const { client, room, states, asked, end } = await polling(world);
   end();
-  world.model.say("between");
+  world.model.appendMessage("between");
   room.send("mine");
   await world.clock.pass(30_000);
   expect(states).toEqual([]);
@@ -57,7 +57,7 @@ test("a second token that is refused in a row ends the polled connection", async
   expect(client.connection.get()).toMatchObject({ state: "disconnected", error: { code: "unauthorized" } });
 });
 
-test("a token of somebody else's begins anew: nothing that was written is said in their name", async () => {
+test("a token of another user starts a new connection and sends nothing in their name", async () => {
   const world = new World();
   const { client, room, end, become } = await polling(world);
   end();

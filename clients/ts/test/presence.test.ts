@@ -2,7 +2,7 @@ import { expect, test } from "vitest";
 import { presence } from "../src/live.js";
 import { World } from "./support/world.js";
 
-test("who is watched and just added is asked for again until more is told than of a stranger", async () => {
+test("presence of a watched new member is requested until storage knows the membership", async () => {
   const world = new World();
   const client = world.client();
   client.connect().catch(() => {});
@@ -15,7 +15,7 @@ test("who is watched and just added is asked for again until more is told than o
   world.model.append("r", { type: "member:added", user: "dora", role: "member", by: "carol" });
   await world.clock.pass(1_500);
   expect(asked().map(({ users }) => users)).toEqual([["bob"]]);
-  // Storage takes its time.
+  // Storage lags behind.
   await world.clock.pass(7_000);
   expect(asked().map(({ users }) => users)).toEqual([["bob"], ["bob"], ["bob"]]);
   world.model.presence.set("bob", "online");

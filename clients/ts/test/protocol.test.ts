@@ -4,7 +4,7 @@ import { expect, test } from "vitest";
 import { deleteMessage, editMessage, react, unreact } from "../src/changes.js";
 import type { ClientFrame } from "../src/index.js";
 import { presence, signal, typing } from "../src/live.js";
-import { asFrame, FORMS, has, isEvent, parseFrame } from "../src/protocol/check.js";
+import { asFrame, hasShape, isEvent, parseFrame, SHAPES } from "../src/protocol/check.js";
 import type { Json } from "./support/model.js";
 import { World } from "./support/world.js";
 
@@ -13,16 +13,16 @@ const read = (name: string): Json[] =>
 const server = read("server");
 const client = read("client");
 
-test("every frame that a server sends is taken", () => {
+test("the kit accepts every frame of the server", () => {
   expect(server.length).toBeGreaterThan(25);
   for (const frame of server) {
-    // Of a type that the kit does not know nothing would be asked.
+    // A type that the kit does not know has no required fields.
     if (frame.type !== "ok") expect(asFrame({ type: frame.type }), JSON.stringify(frame)).toBeUndefined();
     expect(asFrame(frame), JSON.stringify(frame)).toBe(frame);
   }
 });
 
-/** What each frame is of no use without. */
+/** The required fields of each frame. */
 const NEEDED: { readonly [type: string]: string } = {
   connected: "user server_time heartbeat_ms rooms_version limits",
   "auth:ok": "expires_at",
@@ -56,7 +56,7 @@ const NEEDED: { readonly [type: string]: string } = {
   draining: "reconnect_after_ms",
 };
 
-test("a frame that lacks what it is of no use without, or has it in another form, is refused", () => {
+test("a frame with a missing or wrong required field is refused", () => {
   const types = new Set<unknown>();
   for (const frame of server) {
     types.add(frame.type);
@@ -72,13 +72,13 @@ test("a frame that lacks what it is of no use without, or has it in another form
   for (const type of Object.keys(NEEDED)) expect([...types], type).toContain(type);
 });
 
-test("types and fields from the future are passed over", () => {
+test("unknown types and fields are ignored", () => {
   for (const frame of server) expect(asFrame({ ...frame, future: { a: 1 } })).toBeDefined();
   expect(asFrame({ type: "room:painted", room: "r", seq: 1, at: "x" })).toBeDefined();
   expect(isEvent({ type: "room:painted", room: "r", seq: 1, at: "x" } as never)).toBe(false);
 });
 
-test("nothing that can be said is ever thrown at", () => {
+test("no input makes the frame parser throw", () => {
   fc.assert(
     fc.property(fc.oneof(fc.string(), fc.json(), fc.anything().map(fc.stringify)), (text) => {
       parseFrame(text);
@@ -89,25 +89,25 @@ test("nothing that can be said is ever thrown at", () => {
   expect(isEvent({ type: "toString" } as never)).toBe(false);
 });
 
-test("what is read over HTTP is taken as far as the kit reads it, and refused without what it needs", () => {
+test("the kit accepts HTTP answers of the server and refuses them without required fields", () => {
   const forms: { readonly [name: string]: string } = {
-    Message: FORMS.message,
-    Room: FORMS.room,
-    MyRoom: FORMS.room,
+    Message: SHAPES.message,
+    Room: SHAPES.room,
+    MyRoom: SHAPES.room,
   };
   for (const { form, object } of read("http") as unknown as { form: string; object: Json }[]) {
     const needed = forms[form];
     if (!needed) continue;
-    expect(has(object, needed), form).toBe(true);
+    expect(hasShape(object, needed), form).toBe(true);
     for (const [, name = "", optional] of needed.matchAll(/(\w+)(\??):\w/g)) {
       if (optional) continue;
       const { [name]: _, ...rest } = object;
-      expect(has(rest, needed), `${form} without ${name}`).toBe(false);
+      expect(hasShape(rest, needed), `${form} without ${name}`).toBe(false);
     }
   }
 });
 
-test("what the kit sends is what the page describes", async () => {
+test("the frames of the kit match docs/PROTOCOL.md", async () => {
   const fields = new Map<unknown, Set<string>>();
   for (const frame of client) {
     const set = fields.get(frame.type) ?? new Set();
@@ -140,7 +140,7 @@ test("what the kit sends is what the page describes", async () => {
   typing(room).typed();
   presence(kit).watch(["bob"]);
   presence(kit).set("away");
-  world.model.say("delivered");
+  world.model.appendMessage("delivered");
   await world.clock.pass(30_000);
   const sent = new Set(world.model.seen.map((frame) => frame.type));
   const all: ClientFrame["type"][] = [

@@ -1,4 +1,4 @@
-// Long, since all of it reads one model of a log: what a room shows of it.
+// The public state of a room over one model of a log; hence the length.
 import fc from "fast-check";
 import { expect, test } from "vitest";
 import { editMessage, react, unreact } from "../src/changes.js";
@@ -20,7 +20,7 @@ async function open(options: Parameters<World["client"]>[0] = {}, world = new Wo
 const contents = (room: Room) => room.messages.get().items.map(({ content }) => content);
 const session = (world: World) => [...world.model.sessions][0] as Session;
 
-/** Away for a while, in which others go on. */
+/** Disconnects while others write. */
 async function away(world: World, meanwhile: () => void) {
   world.down = true;
   world.cut();
@@ -29,33 +29,33 @@ async function away(world: World, meanwhile: () => void) {
   await world.clock.pass(60_000);
 }
 
-test("who comes back is replayed what was missed, each once", async () => {
+test("a returning client receives each missed event once", async () => {
   const { world, room, client } = await open();
   const events: number[] = [];
   client.on("event", ({ seq }) => events.push(seq));
-  world.model.say("a");
+  world.model.appendMessage("a");
   await world.clock.pass(100);
   await away(world, () => {
-    world.model.say("b");
-    world.model.say("c");
+    world.model.appendMessage("b");
+    world.model.appendMessage("c");
   });
   expect(contents(room)).toEqual(["a", "b", "c"]);
   expect(events).toEqual([1, 2, 3]);
   expect(world.model.requests.filter((request) => request.includes("/events"))).toEqual([]);
 });
 
-test("a gap is filled page by page, live events wait for it, and nothing is shown twice", async () => {
+test("a gap is filled page by page, live events wait, and nothing is shown twice", async () => {
   const { world, room, client } = await open({ windowSize: 1_000 });
   const events: number[] = [];
   client.on("event", ({ seq }) => events.push(seq));
-  world.model.say("0");
+  world.model.appendMessage("0");
   await world.clock.pass(100);
   await away(world, () => {
-    for (let i = 1; i <= 150; i++) world.model.say(`${i}`);
-    world.model.room().forgotten = 151;
+    for (let i = 1; i <= 150; i++) world.model.appendMessage(`${i}`);
+    world.model.room().tailStart = 151;
     let live = 0;
     world.model.http = (_, path) => {
-      if (path.endsWith("/events") && live++ < 3) world.model.say(`live ${live}`);
+      if (path.endsWith("/events") && live++ < 3) world.model.appendMessage(`live ${live}`);
       return undefined;
     };
   });
@@ -64,11 +64,11 @@ test("a gap is filled page by page, live events wait for it, and nothing is show
   expect(world.model.requests).toContain("GET /rooms/r/events?after=1&epoch=1&upto=151&limit=200");
 });
 
-test("more than 200 behind the room is loaded anew, up to the gap's head", async () => {
+test("a room more than 200 events behind is loaded again, up to the gap's head", async () => {
   const { world, room } = await open();
   await away(world, () => {
-    for (let i = 1; i <= 300; i++) world.model.say(`${i}`);
-    world.model.room().forgotten = 300;
+    for (let i = 1; i <= 300; i++) world.model.appendMessage(`${i}`);
+    world.model.room().tailStart = 300;
   });
   expect(contents(room)).toEqual(world.model.contents().slice(-50));
   expect(room.messages.get().hasOlder).toBe(true);
@@ -76,17 +76,17 @@ test("more than 200 behind the room is loaded anew, up to the gap's head", async
   expect(world.model.requests.some((request) => request.includes("/events"))).toBe(false);
 });
 
-test("a new epoch: what is held above the gap is dropped, and what was accepted there is sent again", async () => {
+test("a new epoch drops rows above the gap and sends accepted messages again", async () => {
   const { world, room, client } = await open();
   world.model.hook = (frame) => (frame.type === "message:send" ? "lose-answer" : undefined);
   room.send("accepted only");
   await world.clock.pass(100);
   expect(room.messages.get().items).toMatchObject([{ status: "sent", stored: false, seq: 1 }]);
   await away(world, () => {
-    // The memory is lost before it was written.
+    // The memory is lost before the message was stored.
     world.model.room().log = [];
-    world.model.renew();
-    world.model.say("of the new epoch");
+    world.model.beginEpoch();
+    world.model.appendMessage("of the new epoch");
     world.model.hook = undefined;
   });
   expect(contents(room)).toEqual(["of the new epoch", "accepted only"]);
@@ -94,27 +94,27 @@ test("a new epoch: what is held above the gap is dropped, and what was accepted 
   expect(client.outbox.get()).toEqual([]);
 });
 
-test("a new epoch: what was seen, and is lost, is not shown any more, and nothing lost counts as accepted", async () => {
+test("a new epoch hides lost messages and does not count them as accepted", async () => {
   const { world, room } = await open();
-  world.model.say("kept");
+  world.model.appendMessage("kept");
   await world.clock.pass(100);
   world.model.hook = (frame) => (frame.type === "message:send" ? "lose-answer" : undefined);
-  world.model.say("lost");
+  world.model.appendMessage("lost");
   room.send("mine");
   await world.clock.pass(100);
   expect(room.messages.get().items.map(({ status }) => status)).toEqual(["sent", "sent", "sent"]);
   await away(world, () => {
     world.model.room().log.length = 1;
-    world.model.renew();
+    world.model.beginEpoch();
     world.model.hook = (frame) => (frame.type === "message:send" ? "lose" : undefined);
   });
   expect(contents(room)).toEqual(["kept", "mine"]);
   expect(room.messages.get().items[1]?.status).not.toBe("sent");
 });
 
-test("a new epoch: a change that was seen, and is lost, is not shown any more", async () => {
+test("a new epoch hides lost changes", async () => {
   const { world, room } = await open();
-  const { id } = world.model.say("as it was");
+  const { id } = world.model.appendMessage("as it was");
   await world.clock.pass(100);
   world.model.append("r", {
     type: "message:edited",
@@ -127,7 +127,7 @@ test("a new epoch: a change that was seen, and is lost, is not shown any more", 
   expect(contents(room)).toEqual(["never was"]);
   await away(world, () => {
     world.model.room().log.length = 1;
-    world.model.renew();
+    world.model.beginEpoch();
     world.model.append("r", { type: "reaction:added", target: 1, target_id: id, by: "bob", emoji: "👍" });
   });
   expect(room.messages.get().items).toMatchObject([
@@ -135,7 +135,7 @@ test("a new epoch: a change that was seen, and is lost, is not shown any more", 
   ]);
 });
 
-test("a change that what was read holds already changes nothing, and another message's neither", () => {
+test("a change that a page already contains, or of another message, changes nothing", () => {
   const message = {
     id: "m",
     content: "now",
@@ -152,9 +152,9 @@ test("a change that what was read holds already changes nothing, and another mes
   });
 });
 
-test("an epoch that is past is answered by reading anew", async () => {
+test("an answer that the epoch is over makes the kit read again", async () => {
   const { world, room } = await open();
-  world.model.say("a");
+  world.model.appendMessage("a");
   await world.clock.pass(100);
   let refused = 0;
   world.model.http = (_, path) =>
@@ -162,17 +162,17 @@ test("an epoch that is past is answered by reading anew", async () => {
       ? { status: 409, body: { code: "conflict", after: 0 } }
       : undefined;
   await away(world, () => {
-    world.model.say("b");
-    world.model.room().forgotten = 2;
+    world.model.appendMessage("b");
+    world.model.room().tailStart = 2;
   });
   expect(refused).toBe(1);
   expect(contents(room)).toEqual(["a", "b"]);
   expect(room.state.get().phase).toBe("live");
 });
 
-test("storage that lags behind is waited for, and the cursor never goes back", async () => {
+test("the kit waits for storage that lags behind, and the cursor never goes back", async () => {
   const { world, room } = await open();
-  world.model.say("a");
+  world.model.appendMessage("a");
   await world.clock.pass(100);
   let lagging = 4;
   world.model.http = (_, path) =>
@@ -183,8 +183,8 @@ test("storage that lags behind is waited for, and the cursor never goes back", a
         }
       : undefined;
   await away(world, () => {
-    world.model.say("b");
-    world.model.room().forgotten = 2;
+    world.model.appendMessage("b");
+    world.model.room().tailStart = 2;
   });
   expect(contents(room)).toEqual(["a", "b"]);
   const asked = world.model.requests.filter((request) => request.includes("/events"));
@@ -192,9 +192,9 @@ test("storage that lags behind is waited for, and the cursor never goes back", a
   expect(new Set(asked).size).toBe(1);
 });
 
-test("older pages come in front, once, until there are no more; trim lets go of them", async () => {
+test("older pages are prepended once each until the beginning, and trim drops them", async () => {
   const world = new World();
-  for (let i = 1; i <= 120; i++) world.model.say(`${i}`);
+  for (let i = 1; i <= 120; i++) world.model.appendMessage(`${i}`);
   const { room } = await open({ windowSize: 60 }, world);
   expect(contents(room)).toEqual(world.model.contents().slice(-50));
   const more = room.loadOlder(40);
@@ -211,9 +211,9 @@ test("older pages come in front, once, until there are no more; trim lets go of 
   expect(room.messages.get().hasOlder).toBe(true);
 });
 
-test("a page that takes long stands right in front of what is held, however much came meanwhile", async () => {
+test("a slow older page joins the held rows without a hole", async () => {
   const world = new World();
-  for (let i = 1; i <= 60; i++) world.model.say(`${i}`);
+  for (let i = 1; i <= 60; i++) world.model.appendMessage(`${i}`);
   const { room } = await open({ windowSize: 50 }, world);
   const request = world.model.request.bind(world.model);
   world.model.request = async (...args) => {
@@ -223,13 +223,13 @@ test("a page that takes long stands right in front of what is held, however much
     return answer;
   };
   const loaded = room.loadOlder();
-  for (let i = 61; i <= 80; i++) world.model.say(`${i}`);
+  for (let i = 61; i <= 80; i++) world.model.appendMessage(`${i}`);
   await world.clock.pass(2_000);
   await loaded;
   expect(contents(room)).toEqual(world.model.contents());
 });
 
-test("the other one of a direct room is found, also where they have said nothing yet", async () => {
+test("the peer of a direct room is found, also before their first message", async () => {
   const world = new World();
   const object = world.model.object.bind(world.model);
   world.model.object = (id, me) => ({ ...object(id, me), kind: "direct", name: null, created_by: me });
@@ -249,23 +249,23 @@ test("the other one of a direct room is found, also where they have said nothing
   expect(asked).toBe(1);
 });
 
-test("no more rows are held than the window takes", async () => {
+test("the number of rows is limited by the window", async () => {
   const { world, room } = await open({ windowSize: 10 });
-  for (let i = 0; i < 30; i++) world.model.say(`${i}`);
+  for (let i = 0; i < 30; i++) world.model.appendMessage(`${i}`);
   await world.clock.pass(100);
   expect(contents(room)).toEqual(world.model.contents().slice(-10));
   expect(room.messages.get().hasOlder).toBe(true);
 });
 
-test("a change of a message on a page under way is not lost", async () => {
+test("a change during the read of its page is not lost", async () => {
   const world = new World();
-  for (let i = 1; i <= 80; i++) world.model.say(`${i}`);
+  for (let i = 1; i <= 80; i++) world.model.appendMessage(`${i}`);
   const { room } = await open({}, world);
   let changed = false;
   const request = world.model.request.bind(world.model);
   world.model.request = async (...args) => {
     const answer = await request(...args);
-    // The page was made before the change, and arrives behind its event.
+    // The page was created before the change and arrives after its event.
     if (args[1].includes("before=") && !changed) {
       changed = true;
       const target = world.model.room().log[9] as Json;
@@ -286,28 +286,28 @@ test("a change of a message on a page under way is not lost", async () => {
   expect(room.messages.get().items.find(({ seq }) => seq === 10)?.content).toBe("new");
 });
 
-test("one's own change of role loads the room anew", async () => {
+test("a change of the user's own role loads the room again", async () => {
   const { world, room } = await open();
-  world.model.say("seen");
+  world.model.appendMessage("seen");
   await world.clock.pass(100);
   const before = world.model.requests.length;
   world.model.append("r", { type: "member:changed", user: "alice", role: "admin", by: "bob" });
-  world.model.say("after");
+  world.model.appendMessage("after");
   await world.clock.pass(2_000);
   expect(world.model.requests.slice(before).some((request) => request.includes("/messages"))).toBe(true);
   expect(contents(room)).toEqual(["seen", "after"]);
   expect(room.state.get().phase).toBe("live");
 });
 
-test("a removal ends a room, one that is older than the last addition does not", async () => {
+test("a removal ends a room unless a later addition exists", async () => {
   const { world, room, client } = await open();
-  world.model.say("a");
+  world.model.appendMessage("a");
   await world.clock.pass(100);
   session(world).send({ type: "room:removed", room: "r", seq: 2 });
   await world.clock.pass(100);
   expect(room.state.get().phase).toBe("removed");
   expect(client.rooms.get().items).toEqual([]);
-  world.model.say("while away");
+  world.model.appendMessage("while away");
   session(world).send({
     type: "room:added",
     room: "r",
@@ -323,7 +323,7 @@ test("a removal ends a room, one that is older than the last addition does not",
   expect(client.rooms.get().items.length).toBe(1);
 });
 
-test("a change in one room leaves what is shown of another as it is", async () => {
+test("a change in one room does not change the objects of another", async () => {
   const world = new World(["r", "other"]);
   const { room, client } = await open({}, world);
   const other = client.room("other");
@@ -334,7 +334,7 @@ test("a change in one room leaves what is shown of another as it is", async () =
   const before = [messages.get(), state.get(), types.get(), marks.get()];
   let told = 0;
   for (const store of [messages, state, types, marks]) store.subscribe(() => told++);
-  world.model.say("x", "bob", "r");
+  world.model.appendMessage("x", "bob", "r");
   await world.clock.pass(100);
   expect(contents(room)).toEqual(["x"]);
   const after = [messages.get(), state.get(), types.get(), marks.get()];
@@ -342,27 +342,27 @@ test("a change in one room leaves what is shown of another as it is", async () =
   expect(told).toBe(0);
 });
 
-test("rows that did not change stay the same objects", async () => {
+test("unchanged rows stay the same objects", async () => {
   const { world, room } = await open();
-  world.model.say("a");
-  world.model.say("b");
+  world.model.appendMessage("a");
+  world.model.appendMessage("b");
   await world.clock.pass(100);
   const [a] = room.messages.get().items;
-  world.model.say("c");
+  world.model.appendMessage("c");
   await world.clock.pass(100);
   expect(room.messages.get().items[0]).toBe(a);
   expect(room.messages.get()).toBe(room.messages.get());
 });
 
-test("unread counts what others said above the mark, and a mark takes it away", async () => {
+test("unread counts the messages of others above the mark, and a mark reduces it", async () => {
   const world = new World(["r", "other"]);
-  for (let i = 0; i < 3; i++) world.model.say("old", "bob", "other");
+  for (let i = 0; i < 3; i++) world.model.appendMessage("old", "bob", "other");
   const { client, room } = await open({}, world);
   const marks = receipts(room);
   const unread = (id: string) => client.rooms.get().items.find((item) => item.id === id)?.unread;
   expect(unread("other")).toBe(3);
-  world.model.say("new", "bob", "other");
-  world.model.say("mine", "alice", "other");
+  world.model.appendMessage("new", "bob", "other");
+  world.model.appendMessage("mine", "alice", "other");
   await world.clock.pass(100);
   expect(unread("other")).toBe(4);
   client.room("other").markRead(5);
@@ -371,19 +371,19 @@ test("unread counts what others said above the mark, and a mark takes it away", 
   expect(world.model.seen.filter((frame) => frame.type === "message:read")).toMatchObject([
     { room: "other", seq: 5 },
   ]);
-  world.model.say("x");
+  world.model.appendMessage("x");
   await world.clock.pass(100);
   expect(unread("r")).toBe(1);
-  // Read on another device.
+  // Another device moves the mark.
   session(world).send({ type: "receipt:read", room: "r", marks: [{ user: "alice", seq: 1, at: "x" }] });
   await world.clock.pass(100);
   expect(unread("r")).toBe(0);
   expect(marks.get().get("alice")).toEqual({ readSeq: 1, deliveredSeq: 1 });
 });
 
-test("marks go out together, never back, and again until they are known", async () => {
+test("marks are combined, never move back, and repeat until they are confirmed", async () => {
   const { world, room } = await open();
-  for (let i = 0; i < 5; i++) world.model.say(`${i}`);
+  for (let i = 0; i < 5; i++) world.model.appendMessage(`${i}`);
   await world.clock.pass(100);
   room.markRead(1);
   room.markRead(4);
@@ -403,7 +403,7 @@ test("marks go out together, never back, and again until they are known", async 
   expect(delivered).toEqual([5]);
 });
 
-test("typing is told once a second, stops after two, and others' is forgotten", async () => {
+test("typing is sent once a second, stops after two, and expires for others", async () => {
   const { world, room } = await open();
   for (let i = 0; i < 15; i++) {
     typing(room).typed();
@@ -427,16 +427,16 @@ test("typing is told once a second, stops after two, and others' is forgotten", 
   session(world).send({ type: "typing:start", room: "r", user: { id: "alice" }, expires_ms: 2_000 });
   await world.clock.pass(100);
   expect(typing(room).get()).toEqual([{ id: "bob", name: "Bob" }, { id: "eve" }]);
-  world.model.say("done", "bob");
+  world.model.appendMessage("done", "bob");
   await world.clock.pass(100);
   expect(typing(room).get()).toEqual([{ id: "eve" }]);
   await world.clock.pass(2_000);
   expect(typing(room).get()).toEqual([]);
 });
 
-test("a reaction shows at once, and is taken back when it is refused", async () => {
+test("a reaction is shown at once and removed when it is refused", async () => {
   const { world, room } = await open();
-  world.model.say("nice");
+  world.model.appendMessage("nice");
   await world.clock.pass(100);
   const reactions = () => room.messages.get().items[0]?.reactions;
   const given = react(room, 1, "👍");
@@ -452,9 +452,9 @@ test("a reaction shows at once, and is taken back when it is refused", async () 
   expect(reactions()).toEqual([{ emoji: "👍", count: 1, mine: true, users: ["alice"] }]);
 });
 
-test("a change is repeated under one client id, over a reconnect, and made once", async () => {
+test("a change is repeated under one client id across a reconnect and applied once", async () => {
   const { world, room } = await open();
-  world.model.say("x", "alice");
+  world.model.appendMessage("x", "alice");
   await world.clock.pass(100);
   let lost = 0;
   world.model.hook = (frame) => (frame.type === "message:edit" && lost++ === 0 ? "lose-answer" : undefined);
@@ -467,9 +467,9 @@ test("a change is repeated under one client id, over a reconnect, and made once"
   expect(world.model.room().log.filter((event) => event.type === "message:edited").length).toBe(1);
 });
 
-test("where there are more who reacted than are named, the message is read again", async () => {
+test("the message is read again when more users reacted than are named", async () => {
   const world = new World();
-  const first = world.model.say("liked");
+  const first = world.model.appendMessage("liked");
   for (let i = 0; i < 25; i++) {
     world.model.append("r", {
       type: "reaction:added",
@@ -495,10 +495,10 @@ test("where there are more who reacted than are named, the message is read again
   expect(world.model.requests.some((request) => request.includes("before=2&limit=1&upto=28"))).toBe(true);
 });
 
-test("a void takes the message away, or has what it changed read again", async () => {
+test("a void removes its message or reads the changed message again", async () => {
   const { world, room } = await open();
-  world.model.say("a");
-  world.model.say("b");
+  world.model.appendMessage("a");
+  world.model.appendMessage("b");
   const target_id = (world.model.room().log[0] as Json).id;
   world.model.append("r", { type: "message:edited", target: 1, target_id, by: "bob", content: "never was" });
   await world.clock.pass(100);
@@ -511,7 +511,7 @@ test("a void takes the message away, or has what it changed read again", async (
   expect(contents(room)).toEqual(["a"]);
 });
 
-test("a room that is opened, released and opened again in one moment is loaded once", async () => {
+test("a room that is opened, released and reopened at once is loaded once", async () => {
   const { world, room, close } = await open();
   close();
   close();
@@ -537,7 +537,7 @@ test("five hundred rooms are listed and joined in batches, without loading their
     .map((frame) => (frame.rooms as []).length);
   expect(joins).toEqual([200, 200, 100]);
   expect(world.model.requests).toEqual(["GET /me/rooms?limit=200"]);
-  world.model.say("up", "bob", "r499");
+  world.model.appendMessage("up", "bob", "r499");
   await world.clock.pass(100);
   expect(client.rooms.get().items[0]).toMatchObject({
     id: "r499",
@@ -546,7 +546,7 @@ test("five hundred rooms are listed and joined in batches, without loading their
   });
 });
 
-test("while the list cannot be had the gateway's own is joined", async () => {
+test("the rooms of the gateway are joined while the list cannot be read", async () => {
   const world = new World();
   world.model.http = (_, path) =>
     path === "/me/rooms" ? { status: 503, body: { code: "unavailable" } } : undefined;
@@ -559,7 +559,7 @@ test("while the list cannot be had the gateway's own is joined", async () => {
   expect(client.rooms.get()).toMatchObject({ loaded: true, items: [{ id: "r" }] });
 });
 
-/** What a plain reading of the log says of one message. */
+/** The state of one message after a plain reading of the log. */
 function plain(log: readonly Json[], seq: number) {
   const said = log[seq - 1] as Json;
   let content = said.content;
@@ -594,7 +594,7 @@ const change = fc.record({
   emoji: fc.constantFrom("👍", "🎉"),
 });
 
-test("whatever changes, and however it comes: what is shown is what a plain reading of the log says", async () => {
+test("random changes and delivery: the shown rows equal a plain reading of the log", async () => {
   await fc.assert(
     fc.asyncProperty(fc.array(change, { maxLength: 60 }), fc.boolean(), async (changes, poll) => {
       const world = new World();
@@ -604,7 +604,7 @@ test("whatever changes, and however it comes: what is shown is what a plain read
       client.on("event", (event) => applied.push(event));
       client.connect().catch(() => {});
       const room = client.room("r");
-      for (let i = 0; i < 5; i++) model.say(`old ${i}`);
+      for (let i = 0; i < 5; i++) model.appendMessage(`old ${i}`);
       room.open();
       await world.clock.pass(200);
       let text = 0;
@@ -612,12 +612,12 @@ test("whatever changes, and however it comes: what is shown is what a plain read
         const messages = model.room().log.filter((event) => event.type === "message:new");
         const { seq, id } = messages[target % messages.length] as { seq: number; id: string };
         const named = { type: what, target: seq, target_id: id, by };
-        if (what === "say") model.say(`${++text}`, by);
+        if (what === "say") model.appendMessage(`${++text}`, by);
         else if (what === "message:edited") model.append("r", { ...named, content: `edit ${++text}` });
         else if (what === "message:deleted") model.append("r", named);
         else if (what.startsWith("reaction")) model.append("r", { ...named, emoji });
         else if (what === "cut") world.cut();
-        else if (what === "forget") model.room().forgotten = model.room().log.length;
+        else if (what === "forget") model.room().tailStart = model.room().log.length;
         else await world.clock.pass(target * 100);
       }
       await world.clock.pass(60_000);
@@ -646,9 +646,9 @@ test("whatever changes, and however it comes: what is shown is what a plain read
   );
 }, 120_000);
 
-test("what is unread is right again once a mark in the midst of it is known", async () => {
+test("the unread count is correct after a mark between unread messages is confirmed", async () => {
   const world = new World();
-  for (let i = 1; i <= 3; i++) world.model.say(`${i}`);
+  for (let i = 1; i <= 3; i++) world.model.appendMessage(`${i}`);
   const { client, room } = await open({}, world);
   const unread = () => client.rooms.get().items[0]?.unread;
   expect(unread()).toBe(3);
@@ -657,15 +657,15 @@ test("what is unread is right again once a mark in the midst of it is known", as
   expect(unread()).toBe(1);
   client.disconnect();
   room.markRead(3);
-  for (let i = 4; i <= 7; i++) world.model.say(`${i}`);
+  for (let i = 4; i <= 7; i++) world.model.appendMessage(`${i}`);
   client.connect().catch(() => {});
   await world.clock.pass(5_000);
   expect(unread()).toBe(4);
 });
 
-test("what lay there before somebody came is told as delivered, once", async () => {
+test("messages from before the connection are marked as delivered once", async () => {
   const world = new World();
-  world.model.say("early");
+  world.model.appendMessage("early");
   await open({}, world);
   await world.clock.pass(10_000);
   expect(world.model.seen.filter((frame) => frame.type === "message:delivered")).toMatchObject([

@@ -26,7 +26,7 @@ async function serve(model: Model): Promise<{ url: string; server: Server; socke
     };
     model.open(session);
     socket.on("message", (data) => model.frame(session, JSON.parse(String(data)) as Json));
-    socket.on("close", () => model.gone(session));
+    socket.on("close", () => model.closed(session));
   });
   await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
   const { port } = server.address() as AddressInfo;
@@ -61,10 +61,10 @@ async function until(done: () => boolean): Promise<void> {
     if (done()) return;
     await new Promise((resolve) => setTimeout(resolve, 10));
   }
-  throw new Error("it never came to that");
+  throw new Error("the condition did not hold in time");
 }
 
-test("with the class of `ws` a message goes out and comes back, through a connection that is torn", async () => {
+test("a message is sent and received with the class of `ws`, across a broken connection", async () => {
   const model = new Model();
   const { client, sockets } = await start(model);
   await client.connect();
@@ -75,7 +75,7 @@ test("with the class of `ws` a message goes out and comes back, through a connec
   await until(() => client.outbox.get().length === 0);
   for (const socket of sockets.clients) socket.terminate();
   room.send("two");
-  model.say("three");
+  model.appendMessage("three");
   await until(() => client.outbox.get().length === 0 && room.messages.get().items.length === 3);
   expect(
     room.messages
@@ -86,7 +86,7 @@ test("with the class of `ws` a message goes out and comes back, through a connec
   expect(sockets.clients.size).toBe(1);
 });
 
-test("a server that is not there yet is waited for, and closing before it comes throws nothing", async () => {
+test("the client waits for a server that is not up yet, and an early close does not throw", async () => {
   const model = new Model();
   const { client, server, url } = await start(model);
   await new Promise<void>((resolve) => server.close(() => resolve()));
@@ -99,7 +99,7 @@ test("a server that is not there yet is waited for, and closing before it comes 
   await until(() => client.connection.get().state === "connected");
 });
 
-test("binary and broken frames are not answered, and the connection goes on", async () => {
+test("binary and broken frames get no answer, and the connection continues", async () => {
   const model = new Model();
   const { client, sockets } = await start(model);
   await client.connect();

@@ -4,14 +4,14 @@ import { World } from "./support/world.js";
 const talk = async (world: World, client: ReturnType<World["client"]>, text: string) => {
   client.room("r").send(text);
   await world.clock.pass(1_000);
-  world.model.say(`re: ${text}`);
+  world.model.appendMessage(`re: ${text}`);
   await world.clock.pass(1_000);
   const { items } = client.room("r").messages.get();
   expect(items.map(({ content }) => content)).toContain(`re: ${text}`);
   expect(items.find(({ content }) => content === text)).toMatchObject({ status: "sent", stored: true });
 };
 
-test("without a WebSocket class it polls, and everything works", async () => {
+test("the client polls without a WebSocket class, and everything works", async () => {
   const world = new World();
   const client = world.client({ transport: "poll" });
   client.connect().catch(() => {});
@@ -23,7 +23,7 @@ test("without a WebSocket class it polls, and everything works", async () => {
   expect(world.attempts).toBe(0);
 });
 
-test("where WebSockets are switched off it polls at once, and comes back when polls say so", async () => {
+test("the client polls at once when WebSockets are disabled, and returns when polls allow it", async () => {
   const world = new World();
   world.noWebSocket = true;
   world.model.websocket = false;
@@ -44,7 +44,7 @@ test("where WebSockets are switched off it polls at once, and comes back when po
   expect(world.model.contents()).toEqual(["one", "re: one", "two", "re: two"]);
 });
 
-test("handshakes that fail again and again, while the gateway can be asked, lead to polls", async () => {
+test("repeated failed handshakes with a reachable gateway lead to polls", async () => {
   const world = new World();
   world.noWebSocket = true;
   const client = world.client();
@@ -52,7 +52,7 @@ test("handshakes that fail again and again, while the gateway can be asked, lead
   await world.clock.pass(20_000);
   expect(client.connection.get()).toMatchObject({ state: "connected", transport: "poll" });
   expect(world.attempts).toBeGreaterThanOrEqual(3);
-  // It goes on trying, ever more rarely, and never leaves the polls for it.
+  // The kit keeps trying with growing pauses and keeps polling meanwhile.
   const states: string[] = [];
   client.connection.subscribe(() => states.push(client.connection.get().state));
   await world.clock.pass(600_000);
@@ -60,7 +60,7 @@ test("handshakes that fail again and again, while the gateway can be asked, lead
   expect(world.attempts).toBeLessThan(20);
 });
 
-test("4410 leads to polls", async () => {
+test("close code 4410 leads to polls", async () => {
   const world = new World();
   const client = world.client();
   client.connect().catch(() => {});
@@ -71,7 +71,7 @@ test("4410 leads to polls", async () => {
   expect(client.connection.get()).toMatchObject({ state: "connected", transport: "poll" });
 });
 
-test("an app that wants a WebSocket is told where there is none, and `auto` polls there", async () => {
+test("`websocket` reports a missing WebSocket class, and `auto` polls", async () => {
   const had = Object.getOwnPropertyDescriptor(globalThis, "WebSocket");
   Reflect.deleteProperty(globalThis, "WebSocket");
   try {
@@ -86,7 +86,7 @@ test("an app that wants a WebSocket is told where there is none, and `auto` poll
   }
 });
 
-test("no network is no reason to poll", async () => {
+test("a missing network does not lead to polls", async () => {
   const world = new World();
   const client = world.client();
   client.connect().catch(() => {});
@@ -99,7 +99,7 @@ test("no network is no reason to poll", async () => {
   expect(client.connection.get()).toMatchObject({ state: "connected", transport: "websocket" });
 });
 
-test("a poll whose answer is lost costs nothing", async () => {
+test("a lost poll answer loses no events", async () => {
   const world = new World();
   const client = world.client({ transport: "poll" });
   client.connect().catch(() => {});
@@ -111,7 +111,7 @@ test("a poll whose answer is lost costs nothing", async () => {
     world.down = true;
     await world.clock.pass(100);
     world.down = false;
-    world.model.say(`b${i}`);
+    world.model.appendMessage(`b${i}`);
     await world.clock.pass(20_000);
   }
   const contents = client
@@ -122,18 +122,18 @@ test("a poll whose answer is lost costs nothing", async () => {
   expect(new Set(contents).size).toBe(10);
 });
 
-test("a gap in a poll is filled from where the client was", async () => {
+test("a gap in a poll is filled from the client's cursor", async () => {
   const world = new World();
   const client = world.client({ transport: "poll" });
   client.connect().catch(() => {});
   client.room("r").open();
   await world.clock.pass(2_000);
-  world.model.say("a");
+  world.model.appendMessage("a");
   await world.clock.pass(2_000);
   world.down = true;
   await world.clock.pass(1_000);
-  for (let i = 0; i < 5; i++) world.model.say(`missed ${i}`);
-  world.model.room().forgotten = 6;
+  for (let i = 0; i < 5; i++) world.model.appendMessage(`missed ${i}`);
+  world.model.room().tailStart = 6;
   const polled: unknown[] = [];
   const poll = world.model.poll.bind(world.model);
   world.model.poll = (user, body) => {
@@ -147,7 +147,7 @@ test("a gap in a poll is filled from where the client was", async () => {
     path.endsWith("/events") && lagging-- > 0 ? { status: 503, body: { code: "unavailable" } } : undefined;
   world.down = false;
   await world.clock.pass(60_000);
-  // One poll tells of the gap; the room is left out until it is filled, and goes on from there.
+  // One poll reports the gap; the polls omit the room until the gap is filled.
   expect(polled[0]).toEqual([{ epoch: "1", seq: 1 }, 0]);
   expect(polled[1]).toEqual([{ epoch: "1", seq: 6 }, 4]);
   expect(

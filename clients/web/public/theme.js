@@ -1,7 +1,7 @@
-// Runs before the first paint, so that a chosen theme never flashes in the other one.
+// Sets the chosen theme before the first paint, so that the page never flashes in the other theme.
 try {
   const theme = localStorage.getItem("tidings.theme");
   if (theme === "light" || theme === "dark") document.documentElement.dataset.theme = theme;
 } catch {
-  // Storage may be switched off; the system's theme applies then.
+  // The browser may block storage. Then the system's theme applies.
 }

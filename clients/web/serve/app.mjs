@@ -3,11 +3,11 @@ import { sendFile } from "./files.mjs";
 import { cleanName, NAME_LIMIT, userIdOf } from "./names.mjs";
 import { signToken } from "./token.mjs";
 
-const BODY_LIMIT = 4096;
+const MAX_BODY_BYTES = 4096;
 
 /**
- * The policy of the page: its own files, and connections to the chat only.
- * @param {readonly string[]} gateways origins, over http or https
+ * The content security policy of the page. It permits the page's own files and connections to the chat only.
+ * @param {readonly string[]} gateways http or https origins
  * @param {readonly string[]} persistence origins
  */
 export function policy(gateways, persistence) {
@@ -43,7 +43,7 @@ function send(response, status, type, value) {
 }
 
 /**
- * A problem document, as RFC 9457 has it.
+ * Sends a problem document of RFC 9457.
  * @param {import("node:http").ServerResponse} response
  * @param {number} status
  * @param {string} code
@@ -61,16 +61,16 @@ function problem(response, status, code, detail) {
 
 /**
  * @param {import("node:http").IncomingMessage} request
- * @returns {Promise<unknown>} undefined when the body is too long or no JSON
+ * @returns {Promise<unknown>} undefined when the body is too long or is not JSON
  */
 async function readJson(request) {
   const pieces = [];
   let size = 0;
   for await (const piece of request) {
     size += piece.length;
-    if (size <= BODY_LIMIT) pieces.push(piece);
+    if (size <= MAX_BODY_BYTES) pieces.push(piece);
   }
-  if (size > BODY_LIMIT) return undefined;
+  if (size > MAX_BODY_BYTES) return undefined;
   try {
     return JSON.parse(Buffer.concat(pieces).toString("utf8"));
   } catch {
@@ -79,7 +79,7 @@ async function readJson(request) {
 }
 
 /**
- * The demo's server: the built page, its configuration, and tokens for whoever gives a name.
+ * Creates the demo's server. It serves the built page and its configuration, and gives a token for any name.
  * @param {{root: string, secret: string, gateways: string[], persistence: string[], now?: () => number}} options
  */
 export function createApp({ root, secret, gateways, persistence, now = Date.now }) {
@@ -100,7 +100,7 @@ export function createApp({ root, secret, gateways, persistence, now = Date.now 
       const body = await readJson(request);
       const name = cleanName(body && typeof body === "object" ? Reflect.get(body, "name") : undefined);
       if (name === undefined) {
-        return problem(response, 400, "bad_request", `A name has 1 to ${NAME_LIMIT} characters.`);
+        return problem(response, 400, "bad_request", `A name must have 1 to ${NAME_LIMIT} characters.`);
       }
       const user = userIdOf(name);
       const token = signToken(secret, { sub: user, name }, now());
@@ -112,14 +112,14 @@ export function createApp({ root, secret, gateways, persistence, now = Date.now 
       return send(response, 200, "application/json", { gateways, persistence });
     }
     if (!(await sendFile(request, response, { root, pathname, page }))) {
-      problem(response, 404, "not_found", "There is no such file.");
+      problem(response, 404, "not_found", "This file does not exist.");
     }
   };
 
   return createServer((request, response) => {
     answer(request, response).catch(() => {
       if (response.headersSent) response.destroy();
-      else problem(response, 500, "internal", "The server failed.");
+      else problem(response, 500, "internal", "The server had an internal error.");
     });
   });
 }
@@ -130,5 +130,5 @@ export function createApp({ root, secret, gateways, persistence, now = Date.now 
  */
 function notAllowed(response, allow) {
   response.setHeader("Allow", allow);
-  problem(response, 405, "bad_request", `Only ${allow} here.`);
+  problem(response, 405, "bad_request", `This address accepts only ${allow}.`);
 }

@@ -14,10 +14,10 @@ const TYPES = new Map([
 ]);
 
 /**
- * Where in the folder a request's path points to.
- * @param {string} root absolute
- * @param {string} pathname as it came, still percent-encoded
- * @returns {string | undefined} undefined for what is malformed or leads out of the folder
+ * Finds the file in the folder for the path of a request.
+ * @param {string} root an absolute path
+ * @param {string} pathname percent-encoded, as in the request
+ * @returns {string | undefined} undefined when the path is malformed or leaves the folder
  */
 export function resolveInside(root, pathname) {
   let path;
@@ -32,21 +32,21 @@ export function resolveInside(root, pathname) {
 }
 
 /**
- * Answers with a file of the built page; paths without an extension are the page itself.
+ * Answers with a file of the built page. Paths without an extension get the page itself.
  * @param {import("node:http").IncomingMessage} request
  * @param {import("node:http").ServerResponse} response
- * @param {{root: string, pathname: string, page: Record<string, string>}} options `page`: headers of the page
- * @returns {Promise<boolean>} false when there is no such file
+ * @param {{root: string, pathname: string, page: Record<string, string>}} options `page`: the headers of the page
+ * @returns {Promise<boolean>} false when the file does not exist
  */
 export async function sendFile(request, response, { root, pathname, page }) {
-  const asked = resolveInside(root, pathname);
-  if (asked === undefined) return false;
-  const isPage = extname(asked) === "";
-  const file = isPage ? join(root, "index.html") : asked;
+  const requested = resolveInside(root, pathname);
+  if (requested === undefined) return false;
+  const isPage = extname(requested) === "";
+  const file = isPage ? join(root, "index.html") : requested;
   const found = await stat(file).catch(() => undefined);
   if (!found?.isFile()) return false;
   const type = TYPES.get(extname(file)) ?? "application/octet-stream";
-  // The names of assets hold a hash of what they say.
+  // The name of an asset contains a hash of its content.
   const hashed = pathname.startsWith("/assets/");
   response.writeHead(200, {
     "Content-Type": type,

@@ -1,10 +1,10 @@
-/** The longest name that is taken, in characters. */
+/** The longest permitted name, in characters. */
 export const NAME_LIMIT = 60;
 
 /**
- * Takes a typed name into the form in which it is shown: one space between words, none around them.
+ * Normalizes a typed name: one space between words, and no spaces around them.
  * @param {unknown} name
- * @returns {string | undefined} undefined when it is no name: empty, overlong, with control characters.
+ * @returns {string | undefined} undefined when the name is empty, too long, or has control characters
  */
 export function cleanName(name) {
   if (typeof name !== "string") return undefined;
@@ -14,21 +14,21 @@ export function cleanName(name) {
 }
 
 /**
- * The user id that belongs to a name: lower-case letters, digits and dashes, the same each time. Accents are dropped;
- * where letters have no such form a short hash keeps different names apart.
+ * The user id for a name: lower-case letters, digits and dashes. The same name always gives the same id. Accents are
+ * removed. When other letters cannot be converted, a short hash makes the ids of different names different.
  * @param {string} name
  * @returns {string}
  */
 export function userIdOf(name) {
   const plain = name.normalize("NFKD").replace(/\p{M}/gu, "").toLowerCase();
   const slug = plain.replace(/[^a-z0-9]+/g, "-").replace(/^-+|-+$/g, "");
-  const lost = plain.replace(/[a-z0-9]/g, "");
-  if (slug !== "" && !/[\p{L}\p{N}]/u.test(lost)) return slug;
+  const removed = plain.replace(/[a-z0-9]/g, "");
+  if (slug !== "" && !/[\p{L}\p{N}]/u.test(removed)) return slug;
   return `${slug === "" ? "user" : slug}-${hash(plain)}`;
 }
 
 /**
- * FNV-1a over UTF-16 units, as eight hexadecimal digits.
+ * The FNV-1a hash of the UTF-16 code units, as eight hexadecimal digits.
  * @param {string} text
  */
 function hash(text) {

@@ -1,22 +1,22 @@
 import { createHmac } from "node:crypto";
 
-/** How long a token of the demo is good, in seconds. */
-export const TOKEN_SECONDS = 3600;
+/** How long a token is valid, in seconds. */
+export const TOKEN_TTL_SECONDS = 3600;
 
 /** @param {object} value */
-const part = (value) => Buffer.from(JSON.stringify(value)).toString("base64url");
+const encodePart = (value) => Buffer.from(JSON.stringify(value)).toString("base64url");
 
 /**
- * A JSON Web Token signed with HS256. There is no password: the demo believes whoever gives a name, which is why its
- * server listens on this machine only.
+ * A JSON Web Token signed with HS256. The demo has no passwords and accepts every name, so its server listens on this
+ * machine only.
  * @param {string} secret
- * @param {{sub: string, name: string}} who
+ * @param {{sub: string, name: string}} user
  * @param {number} nowMs
  * @returns {string}
  */
-export function signToken(secret, who, nowMs) {
+export function signToken(secret, user, nowMs) {
   const iat = Math.floor(nowMs / 1000);
-  const claims = { sub: who.sub, name: who.name, iat, exp: iat + TOKEN_SECONDS };
-  const signed = `${part({ alg: "HS256", typ: "JWT" })}.${part(claims)}`;
+  const claims = { sub: user.sub, name: user.name, iat, exp: iat + TOKEN_TTL_SECONDS };
+  const signed = `${encodePart({ alg: "HS256", typ: "JWT" })}.${encodePart(claims)}`;
   return `${signed}.${createHmac("sha256", secret).update(signed).digest("base64url")}`;
 }

@@ -3,14 +3,14 @@ import { TidingsProvider } from "@tidings/react";
 import { useEffect, useMemo, useState } from "react";
 import { LoginScreen } from "./login/LoginScreen.tsx";
 import { Shell } from "./shell/Shell.tsx";
-import { askToken, type Config, originPicker, readConfig } from "./state/server.ts";
-import { makeSessions, type Session } from "./state/session.ts";
+import { type DemoConfig, fetchConfig, fetchToken, originPicker } from "./state/server.ts";
+import { createSessions, type Session } from "./state/session.ts";
 import { Button } from "./ui/Button.tsx";
 import { Toasts } from "./ui/Toasts.tsx";
 
-const sessions = makeSessions(window.sessionStorage, window.localStorage);
+const sessions = createSessions(window.sessionStorage, window.localStorage);
 
-/** The page: asks for a name, then shows the chat. */
+/** The whole page: first the login screen, then the chat. */
 export function App() {
   const [session, setSession] = useState(sessions.load);
   if (session === undefined) {
@@ -37,13 +37,13 @@ interface SignedInProps {
 }
 
 function SignedIn({ session, onSignOut }: SignedInProps) {
-  const [config, setConfig] = useState<Config>();
+  const [config, setConfig] = useState<DemoConfig>();
   const [error, setError] = useState<string>();
   const [attempt, setAttempt] = useState(0);
-  // biome-ignore lint/correctness/useExhaustiveDependencies: a new attempt asks again
+  // biome-ignore lint/correctness/useExhaustiveDependencies: a new attempt loads the configuration again
   useEffect(() => {
     let current = true;
-    readConfig().then(
+    fetchConfig().then(
       (found) => current && setConfig(found),
       (failure: Error) => current && setError(failure.message),
     );
@@ -57,7 +57,7 @@ function SignedIn({ session, onSignOut }: SignedInProps) {
       config && {
         url: originPicker(config.gateways, window.location.search),
         httpUrl: originPicker(config.persistence, ""),
-        token: () => askToken(session.name).then((answer) => answer.token),
+        token: () => fetchToken(session.name).then((answer) => answer.token),
         account: session.user,
         storage: localStorageAdapter(),
       },
@@ -65,16 +65,16 @@ function SignedIn({ session, onSignOut }: SignedInProps) {
   );
 
   if (error !== undefined && config === undefined) {
-    const again = () => {
+    const retry = () => {
       setError(undefined);
       setAttempt((count) => count + 1);
     };
     return (
       <main className="login">
         <div className="login-card">
-          <h1>Not reachable</h1>
+          <h1>Cannot connect</h1>
           <p role="alert">{error}</p>
-          <Button look="primary" icon="retry" onClick={again}>
+          <Button look="primary" icon="retry" onClick={retry}>
             Try again
           </Button>
         </div>

@@ -1,6 +1,6 @@
 import type { Message } from "@tidings/client";
 
-/** A message of Ada's, said at noon, with what a test wants to be other. */
+/** A message from Ada, sent at noon, with the changes that a test needs. */
 export function message(seq: number | undefined, more: Partial<Message> = {}): Message {
   const sender = more.sender ?? { id: "ada", name: "Ada" };
   const clientId = more.clientId ?? `c${seq ?? "new"}`;
@@ -26,5 +26,5 @@ export function message(seq: number | undefined, more: Partial<Message> = {}): M
 
 /** The user of the tests. */
 export const me = { id: "me", name: "Me" };
-/** Somebody else. */
+/** Another user. */
 export const bo = { id: "bo", name: "Bo" };

@@ -7,12 +7,12 @@ import {
   initials,
   listNames,
   parsePeople,
-  typingLine,
+  typingText,
   userIdOf,
 } from "../src/logic/names.ts";
 
 describe("user ids", () => {
-  it("are made of lower-case letters, digits and dashes, the same each time", () => {
+  it("contain only lower-case letters, digits and dashes, and are stable", () => {
     expect(userIdOf("Ada Lovelace")).toBe("ada-lovelace");
     expect(userIdOf("  Zoë  Müller! ")).toBe("zoe-muller");
     expect(userIdOf("R2-D2")).toBe("r2-d2");
@@ -22,26 +22,26 @@ describe("user ids", () => {
     }
   });
 
-  it("keep names apart whose letters have no such form", () => {
+  it("are different for names whose letters cannot be converted", () => {
     expect(userIdOf("Анна")).not.toBe(userIdOf("Ольга"));
     expect(userIdOf("Bo Анна")).not.toBe(userIdOf("Bo"));
   });
 });
 
 describe("names", () => {
-  it("are tidied, and refused when empty, overlong or with control characters", () => {
+  it("are normalized, and refused when empty, too long or with control characters", () => {
     expect(cleanName("  Ada \t Lovelace ")).toBe("Ada Lovelace");
     for (const bad of ["", " ", "x".repeat(61), "a\u0000b", null, 7]) expect(cleanName(bad)).toBeUndefined();
     expect(cleanName("x".repeat(60))).toHaveLength(60);
   });
 
-  it("are made of the id where nothing else is known", () => {
+  it("are made from the id when the name is unknown", () => {
     expect(displayName("ada-lovelace")).toBe("Ada Lovelace");
     expect(displayName("ada-lovelace", "Ada L.")).toBe("Ada L.");
     expect(displayName("--")).toBe("--");
   });
 
-  it("have initials of their first and last word", () => {
+  it("have the initials of their first and last word", () => {
     expect(initials("Ada Lovelace")).toBe("AL");
     expect(initials("Johann Sebastian Bach")).toBe("JB");
     expect(initials("bo")).toBe("B");
@@ -49,7 +49,7 @@ describe("names", () => {
     expect(initials("…")).toBe("?");
   });
 
-  it("have a colour that stays, and all colours are used", () => {
+  it("have a stable colour, and all colours are used", () => {
     expect(colourOf("ada")).toBe(colourOf("ada"));
     const used = new Set(Array.from({ length: 200 }, (_, index) => colourOf(`user-${index}`)));
     expect([...used].sort((a, b) => a - b)).toEqual(
@@ -57,7 +57,7 @@ describe("names", () => {
     );
   });
 
-  it("are listed in words", () => {
+  it("are joined in a list", () => {
     expect(listNames([])).toBe("");
     expect(listNames(["Ada"])).toBe("Ada");
     expect(listNames(["Ada", "Bo"])).toBe("Ada and Bo");
@@ -65,14 +65,14 @@ describe("names", () => {
     expect(listNames(["Ada", "Bo", "Cy", "Di"])).toBe("Ada, Bo and 2 others");
   });
 
-  it("make the line of who types", () => {
-    expect(typingLine([])).toBe("");
-    expect(typingLine(["Ada"])).toBe("Ada is typing");
-    expect(typingLine(["Ada", "Bo"])).toBe("Ada and Bo are typing");
-    expect(typingLine(["a", "b", "c", "d"])).toBe("Several people are typing");
+  it("are part of the text about typing users", () => {
+    expect(typingText([])).toBe("");
+    expect(typingText(["Ada"])).toBe("Ada is typing");
+    expect(typingText(["Ada", "Bo"])).toBe("Ada and Bo are typing");
+    expect(typingText(["a", "b", "c", "d"])).toBe("Several people are typing");
   });
 
-  it("are found in a typed list, each person once and without oneself", () => {
+  it("are found in a typed list, each user once and without the user who types", () => {
     expect(parsePeople("Ada Lovelace, @bo;\n ada lovelace,, me , ?", "me")).toEqual([
       { user: "ada-lovelace", name: "Ada Lovelace" },
       { user: "bo", name: "bo" },

@@ -3,16 +3,16 @@ import { originPicker } from "../src/state/server.ts";
 
 const ORIGINS = ["http://a", "http://b", "http://c"];
 
-test("each attempt goes to the next one", () => {
+test("each attempt uses the next server", () => {
   const pick = originPicker(ORIGINS, "", () => 0.5);
   expect([pick(), pick(), pick(), pick()]).toEqual(["http://b", "http://c", "http://a", "http://b"]);
 });
 
-test("a page that names a gateway keeps to it", () => {
+test("a gateway in the address is used for every attempt", () => {
   const pick = originPicker(ORIGINS, "?gateway=2", () => 0);
   expect([pick(), pick()]).toEqual(["http://c", "http://c"]);
 });
 
-test("without a gateway there is nothing to pick, and it is said", () => {
-  expect(originPicker([], "")).toThrow("names no gateway");
+test("the picker throws an error when there is no gateway", () => {
+  expect(originPicker([], "")).toThrow("did not name a gateway");
 });

@@ -1,16 +1,16 @@
 import { describe, expect, it, vi } from "vitest";
-import { type Page, type Paged, pager } from "../src/logic/pages.ts";
+import { createPager, type Page, type PagedState } from "../src/logic/pages.ts";
 
-/** What is shown, and pages that come when they are told to. */
-function shown() {
-  let now: Paged<string> = { page: undefined, busy: false, error: undefined };
+/** The shown state, and pagers whose pages arrive when the test decides. */
+function createState() {
+  let now: PagedState<string> = { page: undefined, busy: false, error: undefined };
   const pages = () => {
     const waiting: { answer: (page: Page<string>) => void; fail: (error: Error) => void }[] = [];
-    const ask = vi.fn(
+    const fetchPage = vi.fn(
       (_cursor: string | undefined) =>
         new Promise<Page<string>>((answer, fail) => waiting.push({ answer, fail })),
     );
-    const made = pager(ask, (change) => {
+    const pager = createPager(fetchPage, (change) => {
       now = change(now);
     });
     const settled = async (settle: (one: (typeof waiting)[number] | undefined) => void) => {
@@ -18,8 +18,8 @@ function shown() {
       await new Promise((done) => setTimeout(done));
     };
     return {
-      ...made,
-      ask,
+      ...pager,
+      fetchPage,
       answer: (items: string[], next: string | null = null) => settled((one) => one?.answer({ items, next })),
       fail: () => settled((one) => one?.fail(new Error("no"))),
     };
@@ -28,8 +28,8 @@ function shown() {
 }
 
 describe("pages", () => {
-  it("are shown one behind the other, up to the last", async () => {
-    const { pages, now } = shown();
+  it("are appended until the last one", async () => {
+    const { pages, now } = createState();
     const tea = pages();
     void tea.more();
     expect(now()).toMatchObject({ page: undefined, busy: true });
@@ -39,16 +39,16 @@ describe("pages", () => {
     await tea.answer(["c"]);
     expect(now()).toMatchObject({ page: { items: ["a", "b", "c"], next: null }, busy: false });
     void tea.more();
-    expect(tea.ask.mock.calls).toEqual([[undefined], ["2"]]);
+    expect(tea.fetchPage.mock.calls).toEqual([[undefined], ["2"]]);
   });
 
-  it("of what is not sought any more change nothing, however late they come", async () => {
-    const { pages, now } = shown();
+  it("of a replaced query change nothing when they arrive late", async () => {
+    const { pages, now } = createState();
     const tea = pages();
     void tea.more();
     await tea.answer(["tea"], "2");
     void tea.more();
-    tea.end();
+    tea.cancel();
     const coffee = pages();
     void coffee.more();
     await coffee.answer(["coffee"], "2");
@@ -59,20 +59,20 @@ describe("pages", () => {
     expect(now().page?.items).toEqual(["coffee", "more coffee"]);
   });
 
-  it("are asked for once where the button is pressed twice", async () => {
-    const { pages, now } = shown();
+  it("are fetched once when the button is pressed twice", async () => {
+    const { pages, now } = createState();
     const tea = pages();
     void tea.more();
     await tea.answer(["a"], "2");
     void tea.more();
     void tea.more();
     await tea.answer(["b"], "3");
-    expect(tea.ask).toHaveBeenCalledTimes(2);
+    expect(tea.fetchPage).toHaveBeenCalledTimes(2);
     expect(now().page?.items).toEqual(["a", "b"]);
   });
 
-  it("that fail are said, and may be asked for again", async () => {
-    const { pages, now } = shown();
+  it("show an error when they fail, and can be fetched again", async () => {
+    const { pages, now } = createState();
     const tea = pages();
     void tea.more();
     await tea.fail();

@@ -1,14 +1,14 @@
 import type { ClientEvents, Message } from "@tidings/client";
 import { describe, expect, it, vi } from "vitest";
-import { makeQuotes } from "../src/room/quotes.ts";
+import { createQuotes } from "../src/room/quotes.ts";
 import { message } from "./message.ts";
 
 const change = (type: string, target: number, seq: number, more = {}) =>
   ({ type, room: "r", target, seq, target_id: "m", by: "ada", at: "", ...more }) as ClientEvents["event"];
 
-/** The quotes of a room that holds these messages; what is not held is read when `answer` says so. */
-function quotes(held: readonly Message[]) {
-  let items = held;
+/** The quotes of a room with these messages in its list. Other messages are loaded when the test calls `answer`. */
+function quotes(loaded: readonly Message[]) {
+  let items = loaded;
   const listeners = new Set<() => void>();
   const messages = {
     get: () => ({ items, hasOlder: true, loadingOlder: false }),
@@ -19,13 +19,13 @@ function quotes(held: readonly Message[]) {
   };
   const answers: ((found?: Message) => void)[] = [];
   const read = vi.fn((_seq: number) => new Promise<Message | undefined>((answer) => answers.push(answer)));
-  const made = makeQuotes({ id: "r", messages }, read);
-  const told = vi.fn();
-  made.subscribe(told);
+  const created = createQuotes({ id: "r", messages }, read);
+  const listener = vi.fn();
+  created.subscribe(listener);
   return {
-    ...made,
+    ...created,
     read,
-    told,
+    listener,
     hold: (next: readonly Message[]) => {
       items = next;
       for (const listener of listeners) listener();
@@ -38,55 +38,55 @@ function quotes(held: readonly Message[]) {
 }
 
 describe("quotes", () => {
-  it("of a message that is held are what it is now", () => {
+  it("show the current state of a message in the list", () => {
     const all = quotes([message(1)]);
     expect(all.get(1)).toMatchObject({ content: "message 1" });
     all.hold([message(1, { content: "", deleted: true })]);
-    expect(all.told).toHaveBeenCalled();
+    expect(all.listener).toHaveBeenCalled();
     expect(all.get(1)).toMatchObject({ content: "", deleted: true });
   });
 
-  it("of a message that was read follow its changes", async () => {
+  it("follow the changes of a loaded message", async () => {
     const all = quotes([]);
-    all.ask(1);
-    all.ask(1);
+    all.load(1);
+    all.load(1);
     expect(all.get(1)).toBeUndefined();
     await all.answer(message(1));
     expect(all.read).toHaveBeenCalledOnce();
-    all.hear(change("message:edited", 1, 5, { content: "better" }));
+    all.applyEvent(change("message:edited", 1, 5, { content: "better" }));
     expect(all.get(1)).toMatchObject({ content: "better" });
-    all.hear(change("reaction:added", 1, 6, { emoji: "👍" }));
-    all.hear({ ...change("message:deleted", 1, 7), room: "other" });
+    all.applyEvent(change("reaction:added", 1, 6, { emoji: "👍" }));
+    all.applyEvent({ ...change("message:deleted", 1, 7), room: "other" });
     expect(all.get(1)).toMatchObject({ content: "better" });
-    all.hear(change("message:deleted", 1, 8));
+    all.applyEvent(change("message:deleted", 1, 8));
     expect(all.get(1)).toMatchObject({ content: "", deleted: true });
   });
 
-  it("show no words that were taken away while they were read", async () => {
+  it("show no text that was deleted while the message was loading", async () => {
     const all = quotes([]);
-    all.ask(1);
-    all.ask(2);
-    all.hear(change("message:deleted", 1, 8));
-    all.hear(change("message:void", 2, 9));
+    all.load(1);
+    all.load(2);
+    all.applyEvent(change("message:deleted", 1, 8));
+    all.applyEvent(change("message:void", 2, 9));
     await all.answer(message(1));
     await all.answer(message(2));
     expect(all.get(1)).toMatchObject({ content: "", deleted: true });
     expect(all.get(2)).toBe("missing");
-    // What was read after the change has it already.
-    all.forget();
-    all.ask(1);
+    // A message that is loaded after the change already contains it.
+    all.clear();
+    all.load(1);
     await all.answer(message(1, { content: "as stored", lastSeq: 8 }));
     expect(all.get(1)).toMatchObject({ content: "as stored" });
   });
 
-  it("that are not to be seen are missing, until they are asked for again", async () => {
+  it("of invisible messages are missing until they are loaded again", async () => {
     const all = quotes([]);
-    all.ask(1);
+    all.load(1);
     await all.answer();
     expect(all.get(1)).toBe("missing");
-    all.forget();
+    all.clear();
     expect(all.get(1)).toBeUndefined();
-    all.ask(1);
+    all.load(1);
     await all.answer(message(1));
     expect(all.get(1)).toMatchObject({ content: "message 1" });
   });

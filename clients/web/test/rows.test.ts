@@ -11,12 +11,12 @@ const shape = (rows: readonly Row[]) =>
   );
 
 describe("rows", () => {
-  it("begin with the start of the room, or with the place of what is older", () => {
+  it("begin with the start of the room, or with the row for older messages", () => {
     expect(shape(buildRows([], none))).toEqual(["start"]);
     expect(shape(buildRows([], { ...none, hasOlder: true }))).toEqual(["older"]);
   });
 
-  it("put messages of one person in a few minutes into one run", () => {
+  it("put messages of one user within a few minutes into one run", () => {
     const late = message(4).at + 6 * 60_000;
     const rows = buildRows(
       [message(1), message(2), message(3, { sender: bo }), message(4, { at: late })],
@@ -27,7 +27,7 @@ describe("rows", () => {
     expect(shape(apart)).toEqual(["start", "day", "1 first last", "2 first last"]);
   });
 
-  it("keep private messages apart from those for all", () => {
+  it("keep private and public messages in separate runs", () => {
     const secret = message(2, { visibleTo: { users: ["bo"], roles: [] } });
     expect(shape(buildRows([message(1), secret], none))).toEqual([
       "start",
@@ -37,7 +37,7 @@ describe("rows", () => {
     ]);
   });
 
-  it("separate days, by the local clock, and never have a key twice", () => {
+  it("separate days by the local clock, and have unique keys", () => {
     const evening = new Date(2026, 0, 15, 23, 59, 50).getTime();
     const rows = buildRows(
       [
@@ -52,7 +52,7 @@ describe("rows", () => {
     expect(new Set(rows.map((row) => row.key)).size).toBe(rows.length);
   });
 
-  it("divide what is new above the first unread message of others", () => {
+  it("have a divider above the first unread message of another user", () => {
     const all = [
       message(5),
       message(6, { sender: me }),
@@ -73,14 +73,14 @@ describe("rows", () => {
     ]);
   });
 
-  it("have no divider where all is read, where only one's own is new, or before that is known", () => {
+  it("have no divider when all is read, when only own messages are new, or before the mark is known", () => {
     const all = [message(5), message(6, { sender: me }), message(undefined, { sender: me })];
     for (const readUpTo of [5, 6, 99, undefined]) {
       expect(shape(buildRows(all, { hasOlder: false, readUpTo })), String(readUpTo)).not.toContain("unread");
     }
   });
 
-  it("tell the keys of messages from all others, whatever a user is called", () => {
+  it("have message keys that differ from all other keys, whatever the user id is", () => {
     const rows = buildRows([message(1, { sender: { id: "unread" } })], { hasOlder: true, readUpTo: 0 });
     const kinds = rows.map((row) => [row.type, isMessageKey(row.key)]);
     expect(kinds).toEqual([

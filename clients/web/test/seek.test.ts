@@ -3,13 +3,13 @@ import { describe, expect, it } from "vitest";
 import { seek } from "../src/room/seek.ts";
 import { message } from "./message.ts";
 
-/** A room with messages 1 up to 5000, of which those from `held` on are loaded. */
-function room(held: number, hole?: number) {
+/** A room with messages 1 to 5000. Those from `firstLoaded` on are loaded. */
+function room(firstLoaded: number, hole?: number) {
   const list = (from: number): readonly Message[] =>
     Array.from({ length: 5001 - from }, (_, index) => message(from + index)).filter(
       (one) => one.seq !== hole,
     );
-  let state: MessageList = { items: list(held), hasOlder: held > 1, loadingOlder: false };
+  let state: MessageList = { items: list(firstLoaded), hasOlder: firstLoaded > 1, loadingOlder: false };
   let pages = 0;
   return {
     pages: () => pages,
@@ -25,25 +25,25 @@ function room(held: number, hole?: number) {
 const always = () => true;
 
 describe("seeking a message", () => {
-  it("finds what is held without loading", async () => {
+  it("finds a loaded message without loading more", async () => {
     const one = room(4901);
     expect(await seek(one, 4950, always)).toMatchObject({ seq: 4950 });
     expect(one.pages()).toBe(0);
   });
 
-  it("loads page by page what lies between", async () => {
+  it("loads the messages in between page by page", async () => {
     const one = room(4901);
     expect(await seek(one, 4000, always)).toMatchObject({ seq: 4000 });
     expect(one.pages()).toBe(5);
   });
 
-  it("does not load thousands to get there", async () => {
+  it("does not load thousands of messages", async () => {
     const one = room(4901);
     expect(await seek(one, 100, always)).toBe("far");
     expect(one.pages()).toBe(0);
   });
 
-  it("says so when nothing stands there, when loading fails, and stops when it is not wanted any more", async () => {
+  it("reports a missing message and a failed load, and stops when it is no longer wanted", async () => {
     expect(await seek(room(4901, 4700), 4700, always)).toBe("missing");
     expect(await seek(room(4901, 4950), 4950, always)).toBe("missing");
     const broken = { ...room(4901), loadOlder: () => Promise.reject(new Error("away")) };

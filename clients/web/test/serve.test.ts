@@ -38,7 +38,7 @@ afterAll(() => {
 
 const ask = (name: unknown) => fetch(`${base}/dev/token`, { method: "POST", body: JSON.stringify({ name }) });
 
-/** A request as it is written, without a client that tidies its path. */
+/** Sends a request with exactly this path, because an HTTP client would normalize it. */
 function raw(path: string): Promise<string> {
   return new Promise((done, failed) => {
     const socket = connect(port, "127.0.0.1", () => {
@@ -69,7 +69,7 @@ describe("tokens", () => {
     });
   });
 
-  it("are refused with a problem document for names that are empty, overlong or no text", async () => {
+  it("are refused with a problem document for names that are empty, too long or not a string", async () => {
     for (const name of ["", "   ", "x".repeat(61), 7, undefined, "bell\u0007"]) {
       const answer = await ask(name);
       expect(answer.status, JSON.stringify(name)).toBe(400);
@@ -78,7 +78,7 @@ describe("tokens", () => {
     }
   });
 
-  it("are refused for a body that is no JSON or too long, and for other methods", async () => {
+  it("are refused for a body that is too long or not JSON, and for other methods", async () => {
     const post = (body: string) => fetch(`${base}/dev/token`, { method: "POST", body });
     expect((await post("{")).status).toBe(400);
     expect((await post(JSON.stringify({ name: "a", more: "x".repeat(9000) }))).status).toBe(400);
@@ -88,7 +88,7 @@ describe("tokens", () => {
 });
 
 describe("the page", () => {
-  it("comes with a policy that allows its own code and connections to the chat only", async () => {
+  it("has a policy that allows only its own code and connections to the chat", async () => {
     const answer = await fetch(`${base}/`);
     const policy = answer.headers.get("content-security-policy") ?? "";
     expect(policy).toContain("default-src 'none'");
@@ -100,13 +100,13 @@ describe("the page", () => {
     expect(answer.headers.get("cache-control")).toBe("no-cache");
   });
 
-  it("is served for any path without an extension, and to HEAD without a body", async () => {
+  it("is served for any path without an extension, and without a body for HEAD", async () => {
     expect(await (await fetch(`${base}/some/where?gateway=0`)).text()).toContain("<title>page</title>");
     const head = await fetch(`${base}/`, { method: "HEAD" });
     expect([head.status, head.headers.get("content-length"), await head.text()]).toEqual([200, "34", ""]);
   });
 
-  it("has assets that are kept for ever and typed, and says 404 for others", async () => {
+  it("has immutable assets with a media type, and answers 404 for other files", async () => {
     const asset = await fetch(`${base}/assets/app-1a2b.js`);
     expect(asset.headers.get("cache-control")).toContain("immutable");
     expect(asset.headers.get("content-type")).toBe("text/javascript; charset=utf-8");
@@ -114,7 +114,7 @@ describe("the page", () => {
     expect((await fetch(`${base}/`, { method: "DELETE" })).status).toBe(405);
   });
 
-  it("never gives out what lies beside its folder", async () => {
+  it("never serves a file outside its folder", async () => {
     const ways = ["/../secret.txt", "/%2e%2e/secret.txt", "/assets/..%2f..%2fsecret.txt", "/..%5csecret.txt"];
     for (const path of [...ways, "/%00secret.txt", "/%zz.txt"]) {
       const answer = await raw(path);
@@ -125,7 +125,7 @@ describe("the page", () => {
 });
 
 describe("the program", () => {
-  it("tells where it listens, gives its configuration and stops cleanly on SIGTERM", async () => {
+  it("prints its address, serves its configuration and exits cleanly on SIGTERM", async () => {
     const program = start({
       TIDINGS_JWT_SECRET: secret,
       TIDINGS_DEMO_GATEWAYS: "http://127.0.0.1:1, http://127.0.0.1:2",

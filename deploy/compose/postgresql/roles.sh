@@ -1,6 +1,6 @@
 #!/bin/sh
-# Run once by the image of PostgreSQL, on an empty database: the role that owns the schema and migrates it, and the one
-# that the services have, which may read and write rows and nothing else.
+# The image of PostgreSQL runs this script once, on an empty database. It creates the role that owns and migrates the
+# schema, and the role of the services, which may only read and write rows.
 set -eu
 
 secrets=${TIDINGS_SECRETS:-/run/secrets}

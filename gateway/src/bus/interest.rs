@@ -1,4 +1,4 @@
-//! Which worker wants which room, and the bounded queues by which workers are told.
+//! Which worker has subscriptions in which room, and the bounded queues from the bus to the workers.
 
 use std::sync::{
     Arc,
@@ -9,59 +9,60 @@ use rustc_hash::FxHashMap;
 use tidings_shared::ids::{RoomId, UserId};
 use tokio::sync::mpsc;
 
-use super::{published::Published, user_channel::Told};
+use super::{published::PublishedRecord, user_channel::UserEvent};
 use crate::transport::Frame;
 
-/// What a worker is told, shared by all receivers.
+/// A message for a worker, shared by all receivers.
 #[derive(Debug, Clone)]
 pub enum Hint {
     /// A published record and its frame.
-    Record { record: Arc<Published>, frame: Frame },
-    /// Something for the connections of a user.
-    User { user: UserId, told: Arc<Told> },
+    Record { record: Arc<PublishedRecord>, frame: Frame },
+    /// An event for the connections of a user.
+    User { user: UserId, event: Arc<UserEvent> },
 }
 
-/// How a worker is told of hints. When the queue is full hints are dropped and the flag is raised: hints may be
-/// missed, since seq is the truth, but the worker must know.
+/// The bus's end of a worker's queue of hints. When the queue is full, hints are dropped and `refill` is set: hints
+/// may be lost, because the room log is the truth, but the worker must know that it missed some.
 #[derive(Debug, Clone)]
 pub struct WorkerQueue {
     pub hints: mpsc::Sender<Hint>,
-    /// Raised: all rooms of the worker are to be refilled.
+    /// Set when all rooms of the worker must be refilled.
     pub refill: Arc<AtomicBool>,
-    /// Raised: nothing was heard for so long that marks of changed memberships may be gone.
-    pub doubt: Arc<AtomicBool>,
-    /// Raised while nothing may be heard: hints may be missing that no refill was asked for yet.
-    pub deaf: Arc<AtomicBool>,
-    /// Wakes the worker when the flag is raised while its queue is empty.
+    /// Set when the interruption was longer than Redis keeps marks of changed memberships.
+    pub marks_expired: Arc<AtomicBool>,
+    /// Set while the pub/sub connection is down: hints may be missing for which no refill was requested yet.
+    pub disconnected: Arc<AtomicBool>,
+    /// Wakes the worker when a flag is set while its queue is empty.
     pub wake: Arc<tokio::sync::Notify>,
 }
 
 impl WorkerQueue {
     #[must_use]
     pub fn new(hints: mpsc::Sender<Hint>) -> Self {
-        let (refill, doubt, deaf, wake) = (Arc::default(), Arc::default(), Arc::default(), Arc::default());
-        Self { hints, refill, doubt, deaf, wake }
+        let (refill, marks_expired, disconnected, wake) =
+            (Arc::default(), Arc::default(), Arc::default(), Arc::default());
+        Self { hints, refill, marks_expired, disconnected, wake }
     }
 
-    /// Whether hints may be missing that the worker's rooms do not know of yet: a removal may be among them.
+    /// Whether hints may be missing that the worker's rooms do not know of yet. A removal may be among them.
     #[must_use]
     pub fn may_have_missed(&self) -> bool {
-        // In this order: the second is raised before the first is taken away.
-        self.deaf.load(Ordering::Acquire) || self.refill.load(Ordering::Acquire)
+        // In this order: `refill` is set before `disconnected` is cleared.
+        self.disconnected.load(Ordering::Acquire) || self.refill.load(Ordering::Acquire)
     }
 
-    fn raise(&self) {
+    fn request_refill(&self) {
         self.refill.store(true, Ordering::Release);
         self.wake.notify_one();
     }
 }
 
-/// Workers that one map entry can tell apart.
+/// The maximum number of workers: one bit of a map entry for each.
 pub const MAX_WORKERS: usize = 64;
 
 pub(super) struct Interest {
     queues: Vec<WorkerQueue>,
-    /// Room → bit per worker.
+    /// Room → one bit per worker.
     rooms: FxHashMap<RoomId, u64>,
 }
 
@@ -74,7 +75,7 @@ impl Interest {
         *self.rooms.entry(room.clone()).or_default() |= 1 << worker;
     }
 
-    /// True when no worker wants the room any more.
+    /// Returns true if no worker wants the room any more.
     pub fn remove(&mut self, worker: usize, room: &RoomId) -> bool {
         let Some(workers) = self.rooms.get_mut(room) else { return false };
         *workers &= !(1 << worker);
@@ -85,7 +86,7 @@ impl Interest {
         true
     }
 
-    /// Hands a hint to every worker that wants the room; the number of full queues.
+    /// Sends a hint to every worker that wants the room. Returns the number of full queues.
     pub fn publish(&self, room: &str, hint: &Hint) -> u64 {
         let Some(mut workers) = self.rooms.get(room).copied() else { return 0 };
         let mut dropped = 0;
@@ -95,40 +96,43 @@ impl Interest {
             if let Some(queue) = self.queues.get(worker)
                 && queue.hints.try_send(hint.clone()).is_err()
             {
-                queue.raise();
+                queue.request_refill();
                 dropped += 1;
             }
         }
         dropped
     }
 
-    /// Bit per worker that wants one of these rooms.
-    pub fn wanting<'a>(&self, rooms: impl Iterator<Item = &'a str>) -> u64 {
-        rooms.filter_map(|room| self.rooms.get(room)).fold(0, |wanting, workers| wanting | workers)
+    /// One bit per worker that wants one of these rooms.
+    pub fn workers_wanting<'a>(&self, rooms: impl Iterator<Item = &'a str>) -> u64 {
+        rooms
+            .filter_map(|room| self.rooms.get(room))
+            .fold(0, |workers_wanting, workers| workers_wanting | workers)
     }
 
-    /// Hands a hint to some workers; false: a queue was full.
-    pub fn tell(&self, mut workers: u64, hint: &Hint) -> bool {
-        let mut through = true;
+    /// Sends a hint to some workers. Returns false if a queue was full.
+    pub fn send_to_workers(&self, mut workers: u64, hint: &Hint) -> bool {
+        let mut all_sent = true;
         while workers != 0 {
             let worker = workers.trailing_zeros() as usize;
             workers &= workers - 1;
-            through &= self.queues.get(worker).is_none_or(|queue| queue.hints.try_send(hint.clone()).is_ok());
+            all_sent &=
+                self.queues.get(worker).is_none_or(|queue| queue.hints.try_send(hint.clone()).is_ok());
         }
-        through
+        all_sent
     }
 
-    /// Nothing is heard for now, or not everything: until [`Interest::refill_all`].
-    pub fn deafen(&self) {
-        self.queues.iter().for_each(|queue| queue.deaf.store(true, Ordering::Release));
+    /// Hints may be missing from now on, until [`Interest::refill_all`].
+    pub fn mark_disconnected(&self) {
+        self.queues.iter().for_each(|queue| queue.disconnected.store(true, Ordering::Release));
     }
 
-    /// Anything may have been missed; with `doubt`, for so long that marks may be gone.
-    pub fn refill_all(&self, doubt: bool) {
+    /// Hints of any room may have been missed. `marks_expired`: marks of changed memberships may have expired meanwhile.
+    pub fn refill_all(&self, marks_expired: bool) {
         for queue in &self.queues {
-            queue.doubt.fetch_or(doubt, Ordering::AcqRel);
-            queue.raise();
-            queue.deaf.store(false, Ordering::Release);
+            queue.marks_expired.fetch_or(marks_expired, Ordering::AcqRel);
+            queue.request_refill();
+            queue.disconnected.store(false, Ordering::Release);
         }
     }
 }
@@ -145,11 +149,11 @@ mod tests {
         let line = b"1\x1f1\x1f1\x1f0\x1fr\x1fk\x1f\x1f\x1f\x1f\x1f\x1f\n{}";
         let record = Record::parse(Bytes::from_static(line)).unwrap();
         let frame = Frame::text(record.json());
-        Hint::Record { frame, record: Arc::new(Published::new(record, Metrics::new().deliver_seconds)) }
+        Hint::Record { frame, record: Arc::new(PublishedRecord::new(record, Metrics::new().deliver_seconds)) }
     }
 
     #[test]
-    fn a_full_queue_raises_the_refill_of_its_worker_only() {
+    fn full_queue_requests_refill_of_its_worker_only() {
         let queue = |size| {
             let (hints, receiver) = mpsc::channel(size);
             (WorkerQueue::new(hints), receiver)
@@ -168,15 +172,15 @@ mod tests {
         assert_eq!(interest.publish("r", &hint()), 0);
     }
     #[test]
-    fn from_the_loss_of_the_connection_until_the_refill_is_asked_for_something_may_be_missing() {
+    fn hints_may_be_missing_from_disconnect_until_refill() {
         let (hints, _receiver) = mpsc::channel(1);
         let queue = WorkerQueue::new(hints);
         let interest = Interest::new(vec![queue.clone()]);
         assert!(!queue.may_have_missed());
-        interest.deafen();
-        assert!(queue.may_have_missed(), "hints of channels that are subscribed again already");
+        interest.mark_disconnected();
+        assert!(queue.may_have_missed(), "the pub/sub connection is down");
         interest.refill_all(false);
-        assert!(queue.may_have_missed(), "the worker has not looked yet");
+        assert!(queue.may_have_missed(), "the worker has not seen the flag yet");
         assert!(queue.refill.swap(false, Ordering::AcqRel) && !queue.may_have_missed());
     }
 }

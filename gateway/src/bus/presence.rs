@@ -1,4 +1,4 @@
-//! Presence as this node brings it to Redis and reads it there, and what persistence is asked for it.
+//! Presence in Redis, as this node writes and reads it, and the queries to persistence that presence needs.
 
 use std::{
     sync::atomic::{AtomicU64, Ordering},
@@ -10,99 +10,109 @@ use tidings_shared::{
     ids::{RoomId, UserId},
     internal::presence::MembersAnswer,
     log::{AuthorityError, Step},
-    presence::{self, CachedRooms, Hold, Life, Partition, Put, PutOutcome, State, Turn},
+    presence::{
+        self, CachedRooms, ExclusiveTask, Hold, NodeLease, PresencePartition, Put, PutOutcome, State,
+    },
     protocol::{Status, server::Presence},
 };
 
-use super::{Bus, PeopleError, flights::Flights};
+use super::{Bus, LookupError, single_flight::SingleFlight};
 
-/// Users whose rooms are asked of persistence at once: presence must not keep those waiting who join.
-const ROOMS_ASKED_AT_ONCE: usize = 4;
-/// Persistence is not waited for longer; presence does without.
-const PATIENCE: Duration = Duration::from_secs(1);
-/// Persistence that did not answer is not asked again for so long.
-const REST: Duration = Duration::from_secs(3);
-/// A list of members that is behind what Redis knows is asked for again, so often and with this pause.
-const MEMBERS_ROUNDS: usize = 4;
-const MEMBERS_PAUSE: Duration = Duration::from_millis(100);
+/// Maximum of users whose rooms persistence is asked for at the same time: presence must not delay joins.
+const MAX_CONCURRENT_ROOM_QUERIES: usize = 4;
+/// Timeout of a query to persistence. Presence continues without the answer.
+const QUERY_TIMEOUT: Duration = Duration::from_secs(1);
+/// After a failed query, persistence is not asked again for this time.
+const CIRCUIT_OPEN_FOR: Duration = Duration::from_secs(3);
+/// How often a member list that is older than the change in Redis is read again, and the pause between two reads.
+const MEMBERS_ATTEMPTS: usize = 4;
+const MEMBERS_RETRY_AFTER: Duration = Duration::from_millis(100);
 
-/// What is asked of persistence for presence.
-pub(super) struct Parts {
-    members: Flights<RoomId, MembersAnswer>,
+/// Queries to persistence for presence, with a circuit breaker.
+pub(super) struct PresenceQueries {
+    members: SingleFlight<RoomId, MembersAnswer>,
     started: Instant,
-    /// Persistence rests until then, in milliseconds since the start.
-    resting_until_ms: AtomicU64,
+    /// End of the circuit breaker's open phase, in milliseconds after `started`.
+    circuit_open_until_ms: AtomicU64,
 }
 
-impl Default for Parts {
+impl Default for PresenceQueries {
     fn default() -> Self {
-        Self { members: Flights::default(), started: Instant::now(), resting_until_ms: AtomicU64::new(0) }
+        Self {
+            members: SingleFlight::default(),
+            started: Instant::now(),
+            circuit_open_until_ms: AtomicU64::new(0),
+        }
     }
 }
 
-impl Parts {
-    /// Asks persistence, unless it did not answer a moment ago.
-    async fn ask<T>(
+impl PresenceQueries {
+    /// Runs a query, unless the circuit breaker is open.
+    async fn run<T>(
         &self,
-        question: impl Future<Output = Result<T, AuthorityError>>,
+        query: impl Future<Output = Result<T, AuthorityError>>,
     ) -> Result<T, AuthorityError> {
         let now_ms = || u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
-        if now_ms() < self.resting_until_ms.load(Ordering::Relaxed) {
-            return Err(AuthorityError::Unavailable("it did not answer a moment ago".to_owned()));
+        if now_ms() < self.circuit_open_until_ms.load(Ordering::Relaxed) {
+            return Err(AuthorityError::Unavailable(
+                "persistence failed a moment ago and is not asked again yet".to_owned(),
+            ));
         }
-        let answer = question.await;
+        let answer = query.await;
         if answer.is_err() {
-            let rest_ms = u64::try_from(REST.as_millis()).unwrap_or(u64::MAX);
-            self.resting_until_ms.store(now_ms().saturating_add(rest_ms), Ordering::Relaxed);
+            let open_ms = u64::try_from(CIRCUIT_OPEN_FOR.as_millis()).unwrap_or(u64::MAX);
+            self.circuit_open_until_ms.store(now_ms().saturating_add(open_ms), Ordering::Relaxed);
         }
         answer
     }
 }
 
-/// Gives a question up that is not answered at once.
-async fn in_time<T>(question: impl Future<Output = Result<T, AuthorityError>>) -> Result<T, AuthorityError> {
-    let late = |_| Err(AuthorityError::Unavailable("it does not answer".to_owned()));
-    tokio::time::timeout(PATIENCE, question).await.unwrap_or_else(late)
+/// Runs a query with a timeout.
+async fn with_timeout<T>(
+    query: impl Future<Output = Result<T, AuthorityError>>,
+) -> Result<T, AuthorityError> {
+    let timed_out = |_| Err(AuthorityError::Unavailable("persistence does not answer".to_owned()));
+    tokio::time::timeout(QUERY_TIMEOUT, query).await.unwrap_or_else(timed_out)
 }
 
 impl Bus {
-    /// Begins a life of this node.
-    ///
-    /// # Errors
-    /// When Redis does not answer, as all here that need it.
-    pub async fn begin_presence(&self, life: &Life) -> Result<bool, PeopleError> {
-        let session = self.log.session().await?;
-        self.asked(Step::Presence, &session, presence::begin(&mut session.connection(), life)).await
-    }
-
-    /// Renews the lease of a life; false: it is over.
+    /// Starts a lease of this node.
     ///
     /// # Errors
     /// When Redis does not answer.
-    pub async fn renew_presence(&self, life: &Life) -> Result<bool, PeopleError> {
+    pub async fn start_node_lease(&self, life: &NodeLease) -> Result<bool, LookupError> {
         let session = self.log.session().await?;
-        self.asked(Step::Presence, &session, presence::renew(&mut session.connection(), life)).await
+        self.timed_query(Step::Presence, &session, presence::begin(&mut session.connection(), life)).await
     }
 
-    /// Ends a life.
+    /// Renews a lease. Returns false if it has expired.
     ///
     /// # Errors
     /// When Redis does not answer.
-    pub async fn end_presence(&self, life: &Life) -> Result<(), PeopleError> {
+    pub async fn renew_node_lease(&self, life: &NodeLease) -> Result<bool, LookupError> {
         let session = self.log.session().await?;
-        self.asked(Step::Presence, &session, presence::end(&mut session.connection(), life)).await
+        self.timed_query(Step::Presence, &session, presence::renew(&mut session.connection(), life)).await
     }
 
-    /// Notes what a life holds of users.
+    /// Ends a lease.
     ///
     /// # Errors
     /// When Redis does not answer.
-    pub async fn put_presence(&self, life: &Life, puts: &[Put]) -> Result<Vec<PutOutcome>, PeopleError> {
+    pub async fn end_node_lease(&self, life: &NodeLease) -> Result<(), LookupError> {
         let session = self.log.session().await?;
-        self.asked(Step::Presence, &session, presence::put(&mut session.connection(), life, puts)).await
+        self.timed_query(Step::Presence, &session, presence::end(&mut session.connection(), life)).await
     }
 
-    /// Notes that users are here for a time.
+    /// Writes the presence of users under a lease.
+    ///
+    /// # Errors
+    /// When Redis does not answer.
+    pub async fn put_presence(&self, life: &NodeLease, puts: &[Put]) -> Result<Vec<PutOutcome>, LookupError> {
+        let session = self.log.session().await?;
+        self.timed_query(Step::Presence, &session, presence::put(&mut session.connection(), life, puts)).await
+    }
+
+    /// Writes that users are present for a time, without a lease.
     ///
     /// # Errors
     /// When Redis does not answer.
@@ -111,56 +121,70 @@ impl Bus {
         kind: Hold,
         time: Duration,
         holds: &[(UserId, Option<Status>)],
-    ) -> Result<Vec<PutOutcome>, PeopleError> {
+    ) -> Result<Vec<PutOutcome>, LookupError> {
         let session = self.log.session().await?;
-        self.asked(Step::Presence, &session, presence::hold(&mut session.connection(), kind, time, holds))
-            .await
+        self.timed_query(
+            Step::Presence,
+            &session,
+            presence::hold(&mut session.connection(), kind, time, holds),
+        )
+        .await
     }
 
-    /// Tells what users are by now to the members of these rooms; true for those who were told by this.
+    /// Publishes the presence of users to the members of these rooms. Returns true for the users whose change this
+    /// call published.
     ///
     /// # Errors
     /// When Redis does not answer.
-    pub async fn tell_presence(&self, users: &[(UserId, Vec<RoomId>)]) -> Result<Vec<bool>, PeopleError> {
+    pub async fn publish_presence(&self, users: &[(UserId, Vec<RoomId>)]) -> Result<Vec<bool>, LookupError> {
         let session = self.log.session().await?;
-        self.asked(Step::Presence, &session, presence::tell(&mut session.connection(), users)).await
+        self.timed_query(Step::Presence, &session, presence::publish(&mut session.connection(), users)).await
     }
 
-    /// Takes the turn to sweep; `None`: it is another's.
+    /// Takes the lock of the sweep. `None`: another node has it.
     ///
     /// # Errors
     /// When Redis does not answer.
-    pub async fn sweep_turn(&self, turn: Duration) -> Result<Option<u64>, PeopleError> {
+    pub async fn lock_sweep(&self, turn: Duration) -> Result<Option<u64>, LookupError> {
         let session = self.log.session().await?;
-        self.asked(Step::Presence, &session, presence::turn(&mut session.connection(), Turn::Sweep, turn))
-            .await
+        self.timed_query(
+            Step::Presence,
+            &session,
+            presence::claim_task(&mut session.connection(), ExclusiveTask::Sweep, turn),
+        )
+        .await
     }
 
-    /// Lives that are over.
+    /// Expired leases.
     ///
     /// # Errors
     /// When Redis does not answer.
-    pub async fn lapsed_lives(
+    pub async fn expired_node_leases(
         &self,
         now_ms: u64,
         most: usize,
-    ) -> Result<Vec<(Partition, Vec<Life>)>, PeopleError> {
+    ) -> Result<Vec<(PresencePartition, Vec<NodeLease>)>, LookupError> {
         let session = self.log.session().await?;
-        self.asked(Step::Presence, &session, presence::lapsed(&mut session.connection(), now_ms, most)).await
+        self.timed_query(
+            Step::Presence,
+            &session,
+            presence::expired_leases(&mut session.connection(), now_ms, most),
+        )
+        .await
     }
 
-    /// Users whom a life that is over still holds.
+    /// Users that an expired lease still holds.
     ///
     /// # Errors
     /// When Redis does not answer.
     pub async fn claim_presence(
         &self,
-        partition: Partition,
-        life: &Life,
+        partition: PresencePartition,
+        life: &NodeLease,
         most: usize,
-    ) -> Result<Vec<UserId>, PeopleError> {
+    ) -> Result<Vec<UserId>, LookupError> {
         let session = self.log.session().await?;
-        self.asked(
+        self.timed_query(
             Step::Presence,
             &session,
             presence::claim(&mut session.connection(), partition, life, most),
@@ -168,129 +192,146 @@ impl Bus {
         .await
     }
 
-    /// Takes away what a life that is over holds of users.
+    /// Removes the presence of users under an expired lease.
     ///
     /// # Errors
     /// When Redis does not answer.
-    pub async fn reap_presence(&self, life: &Life, users: &[UserId]) -> Result<Vec<PutOutcome>, PeopleError> {
+    pub async fn remove_presence(
+        &self,
+        life: &NodeLease,
+        users: &[UserId],
+    ) -> Result<Vec<PutOutcome>, LookupError> {
         let session = self.log.session().await?;
-        self.asked(Step::Presence, &session, presence::reap(&mut session.connection(), life, users)).await
+        self.timed_query(Step::Presence, &session, presence::reap(&mut session.connection(), life, users))
+            .await
     }
 
-    /// Users of whom something ran out or is to be told.
+    /// Users whose presence expired or must be published.
     ///
     /// # Errors
     /// When Redis does not answer.
-    pub async fn due_presence(&self, now_ms: u64, most: usize) -> Result<Vec<UserId>, PeopleError> {
+    pub async fn due_presence(&self, now_ms: u64, most: usize) -> Result<Vec<UserId>, LookupError> {
         let session = self.log.session().await?;
-        self.asked(Step::Presence, &session, presence::dues(&mut session.connection(), now_ms, most)).await
+        self.timed_query(
+            Step::Presence,
+            &session,
+            presence::due_users(&mut session.connection(), now_ms, most),
+        )
+        .await
     }
 
-    /// What users are now.
+    /// The current presence of users.
     ///
     /// # Errors
     /// When Redis does not answer.
-    pub async fn presence_of(&self, users: &[UserId]) -> Result<Vec<State>, PeopleError> {
+    pub async fn presence_of(&self, users: &[UserId]) -> Result<Vec<State>, LookupError> {
         let session = self.log.session().await?;
-        self.asked(Step::Presence, &session, presence::states(&mut session.connection(), users)).await
+        self.timed_query(Step::Presence, &session, presence::states(&mut session.connection(), users)).await
     }
 
-    /// The rooms whose members are told of each of these users: small ones, of at most 200. Those whose rooms cannot be
-    /// found out now are left out, and are due again in a while.
+    /// The rooms whose members receive each user's presence: small ones, at most 200. Users whose rooms cannot be
+    /// read now are left out, and become due again later.
     ///
     /// # Errors
     /// When Redis does not answer.
-    pub async fn rooms_to_tell(&self, users: &[UserId]) -> Result<Vec<(UserId, Vec<RoomId>)>, PeopleError> {
+    pub async fn rooms_to_notify(&self, users: &[UserId]) -> Result<Vec<(UserId, Vec<RoomId>)>, LookupError> {
         let session = self.log.session().await?;
         let cached = self
-            .asked(
+            .timed_query(
                 Step::Presence,
                 &session,
                 presence::cached_rooms(&mut session.connection(), users, session.epoch),
             )
             .await?;
-        let found: Vec<_> =
+        let lookups: Vec<_> =
             users.iter().zip(cached).map(|(user, cached)| self.rooms_of(user, cached)).collect();
-        let rooms: Vec<_> = stream::iter(found).buffered(ROOMS_ASKED_AT_ONCE).collect().await;
-        let (mut told, mut unknown) = (Vec::with_capacity(users.len()), Vec::new());
+        let rooms: Vec<_> = stream::iter(lookups).buffered(MAX_CONCURRENT_ROOM_QUERIES).collect().await;
+        let (mut rooms_by_user, mut unknown) = (Vec::with_capacity(users.len()), Vec::new());
         for (user, rooms) in users.iter().cloned().zip(rooms) {
             match rooms {
-                Some(rooms) => told.push((user, rooms)),
+                Some(rooms) => rooms_by_user.push((user, rooms)),
                 None => unknown.push(user),
             }
         }
         if !unknown.is_empty() {
-            // Else those behind them would never have their turn.
-            self.asked(
+            // Otherwise the users behind them in the queue would never get their turn.
+            self.timed_query(
                 Step::Presence,
                 &session,
-                presence::put_off(&mut session.connection(), &unknown, REST),
+                presence::postpone(&mut session.connection(), &unknown, CIRCUIT_OPEN_FOR),
             )
             .await?;
         }
-        self.asked(Step::Presence, &session, presence::small(&mut session.connection(), &mut told)).await?;
-        Ok(told)
+        self.timed_query(
+            Step::Presence,
+            &session,
+            presence::retain_small_rooms(&mut session.connection(), &mut rooms_by_user),
+        )
+        .await?;
+        Ok(rooms_by_user)
     }
 
     async fn rooms_of(&self, user: &UserId, cached: CachedRooms) -> Option<Vec<RoomId>> {
         match cached {
             CachedRooms::Rooms(rooms) => Some(rooms),
-            CachedRooms::Many => self.found(in_time(self.persistence.small_rooms(user))).await,
+            CachedRooms::Many => self.query_rooms(with_timeout(self.persistence.small_rooms(user))).await,
             CachedRooms::NotCached => {
-                // Shared with those who join, so it is not given up on the way.
-                let loaded = self.found(self.load_rooms(user)).await;
+                // No timeout: joins share this load.
+                let loaded = self.query_rooms(self.load_rooms(user)).await;
                 loaded.map(|answer| answer.recent.clone())
             }
         }
     }
 
-    async fn found<T>(&self, question: impl Future<Output = Result<T, AuthorityError>>) -> Option<T> {
-        let answer = self.shared.presence.ask(question).await;
+    async fn query_rooms<T>(&self, query: impl Future<Output = Result<T, AuthorityError>>) -> Option<T> {
+        let answer = self.shared.presence.run(query).await;
         answer
             .inspect_err(|error| {
-                tracing::debug!(%error, "nobody can be told of a user");
+                tracing::debug!(%error, "the rooms of a user cannot be read; the user's presence is published later");
                 self.shared.metrics.presence_failures.with_label_values(&["rooms"]).inc();
             })
             .ok()
     }
 
-    /// The members of a small room; `None`: they cannot be found out now, or are too many.
+    /// The members of a small room; `None`: they cannot be read now, or there are too many.
     ///
     /// # Errors
-    /// When neither Redis nor persistence can tell.
-    pub async fn members_of(&self, room: &RoomId) -> Result<Option<Vec<UserId>>, PeopleError> {
+    /// When Redis or persistence does not answer.
+    pub async fn members_of(&self, room: &RoomId) -> Result<Option<Vec<UserId>>, LookupError> {
         let session = self.log.session().await?;
-        for round in 0..MEMBERS_ROUNDS {
-            if round > 0 {
-                tokio::time::sleep(MEMBERS_PAUSE).await;
+        for attempt in 0..MEMBERS_ATTEMPTS {
+            if attempt > 0 {
+                tokio::time::sleep(MEMBERS_RETRY_AFTER).await;
             }
-            let asked =
+            let read_cache =
                 async { presence::members::cached(&mut session.connection(), room, session.epoch).await };
-            let cached = self.asked(Step::Presence, &session, asked).await?;
+            let cached = self.timed_query(Step::Presence, &session, read_cache).await?;
             if cached.users.is_some() {
                 return Ok(cached.users);
             }
-            let parts = &self.shared.presence;
-            let answer = parts.members.ask(room, parts.ask(in_time(self.persistence.members(room)))).await?;
+            let queries = &self.shared.presence;
+            let answer =
+                queries.members.load(room, queries.run(with_timeout(self.persistence.members(room)))).await?;
             let Some(users) = answer.users else { return Ok(None) };
             if answer.head >= cached.changed {
                 let (epoch, head) = (session.epoch, answer.head);
-                let kept = async {
+                let stored = async {
                     presence::members::keep(&mut session.connection(), room, epoch, head, &users).await
                 };
-                self.asked(Step::Presence, &session, kept).await?;
+                self.timed_query(Step::Presence, &session, stored).await?;
                 return Ok(Some(users));
             }
-            // A membership changed that is not stored yet.
+            // A membership change is not stored yet, so the list is too old.
         }
         Ok(None)
     }
 
-    /// What `user` may know of these users, in the same order: nothing of those with whom they share no room.
+    /// The presence of other users that `user` may see, in the same order: empty for users who share no room with
+    /// `user`.
     ///
     /// # Errors
-    /// When Redis or persistence cannot tell.
-    pub async fn presence_for(&self, user: &UserId, others: &[UserId]) -> Result<Vec<Presence>, PeopleError> {
+    /// When Redis or persistence does not answer.
+    pub async fn presence_for(&self, user: &UserId, others: &[UserId]) -> Result<Vec<Presence>, LookupError> {
         let acquainted = self.persistence.acquainted(user, others).await?;
         let users: Vec<UserId> = acquainted.iter().map(|known| known.user.clone()).collect();
         let states = self.presence_of(&users).await?;

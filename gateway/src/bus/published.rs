@@ -1,5 +1,5 @@
-//! A record that came by pub/sub, shared by all workers that want it. When the last of them has put it into its
-//! outboxes, the time since it took its place in the log is told.
+//! A record that arrived by pub/sub, shared by all workers that want it. When the last worker has put it into its
+//! outboxes, the time since its append is recorded.
 
 use std::{
     ops::Deref,
@@ -18,56 +18,56 @@ const MESSAGE: &str = "message:new";
 
 /// See the module.
 #[derive(Debug)]
-pub struct Published {
+pub struct PublishedRecord {
     record: Record,
-    delivered: AtomicBool,
+    mark_delivered: AtomicBool,
     seconds: Histogram,
-    /// When it came, when it is traced.
-    came: Option<(TraceContext, SystemTime)>,
+    /// When the record arrived, if it is traced.
+    received: Option<(TraceContext, SystemTime)>,
 }
 
-impl Published {
-    /// `seconds`: takes the time to the outboxes.
+impl PublishedRecord {
+    /// `seconds`: the histogram for the time from the append to the outboxes.
     pub fn new(record: Record, seconds: Histogram) -> Self {
-        // Nearly all have no context.
+        // Most records have no trace context.
         let trace = Some(record.traceparent()).filter(|text| !text.is_empty()).and_then(TraceContext::parse);
-        let came = trace.map(|trace| (trace, SystemTime::now()));
-        Self { record, delivered: AtomicBool::new(false), seconds, came }
+        let received = trace.map(|trace| (trace, SystemTime::now()));
+        Self { record, mark_delivered: AtomicBool::new(false), seconds, received }
     }
 
-    /// A worker has sent it to whoever is to see it.
-    pub fn delivered(&self) {
-        self.delivered.store(true, Ordering::Relaxed);
+    /// To be called when a worker has delivered the record.
+    pub fn mark_delivered(&self) {
+        self.mark_delivered.store(true, Ordering::Relaxed);
     }
 }
 
-impl Deref for Published {
+impl Deref for PublishedRecord {
     type Target = Record;
     fn deref(&self) -> &Record {
         &self.record
     }
 }
 
-impl Drop for Published {
+impl Drop for PublishedRecord {
     fn drop(&mut self) {
-        if *self.delivered.get_mut() {
-            take_time(&self.seconds, &self.record);
-            if let Some((trace, came)) = self.came {
-                drop(telemetry::follow("deliver", SpanKind::Consumer, trace, Some(came)));
+        if *self.mark_delivered.get_mut() {
+            observe_delivery(&self.seconds, &self.record);
+            if let Some((trace, received)) = self.received {
+                drop(telemetry::follow("deliver", SpanKind::Consumer, trace, Some(received)));
             }
         }
     }
 }
 
-/// Takes the time to the outboxes of a record that is a message.
-pub fn take_time(seconds: &Histogram, record: &Record) {
+/// Records the delivery time of a record, if it is a message.
+pub fn observe_delivery(seconds: &Histogram, record: &Record) {
     if record.kind() == MESSAGE {
-        seconds.observe(since(record).as_secs_f64());
+        seconds.observe(age(record).as_secs_f64());
     }
 }
 
-/// Since a record took its place in the log, by the clocks of Redis and of this machine; never less than nothing.
-pub fn since(record: &Record) -> Duration {
+/// The time since a record was appended, by the clocks of Redis and of this machine; never negative.
+pub fn age(record: &Record) -> Duration {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     now.saturating_sub(Duration::from_millis(u64::try_from(record.at_ms).unwrap_or_default()))
 }
@@ -87,20 +87,24 @@ mod tests {
     }
 
     #[test]
-    fn a_message_is_timed_once_when_its_last_worker_is_done_and_nothing_else_is() {
+    fn message_is_timed_once_after_its_last_worker() {
         let seconds = Metrics::new().deliver_seconds;
-        let published = Arc::new(Published::new(record(MESSAGE), seconds.clone()));
+        let published = Arc::new(PublishedRecord::new(record(MESSAGE), seconds.clone()));
         let other = published.clone();
-        published.delivered();
-        other.delivered();
+        published.mark_delivered();
+        other.mark_delivered();
         drop(published);
         assert_eq!(seconds.get_sample_count(), 0);
         drop(other);
         assert_eq!(seconds.get_sample_count(), 1);
-        drop(Published::new(record(MESSAGE), seconds.clone()));
-        let edit = Published::new(record("message:edited"), seconds.clone());
-        edit.delivered();
+        drop(PublishedRecord::new(record(MESSAGE), seconds.clone()));
+        let edit = PublishedRecord::new(record("message:edited"), seconds.clone());
+        edit.mark_delivered();
         drop(edit);
-        assert_eq!(seconds.get_sample_count(), 1, "not delivered, or no message");
+        assert_eq!(
+            seconds.get_sample_count(),
+            1,
+            "a record that was not delivered or is no message is not timed"
+        );
     }
 }

@@ -1,6 +1,6 @@
-//! Looks at users again who may have missed something: all of them after the pub/sub connection was made anew, one of
-//! them after a notice of their account, or after one that did not get through. Compares the versions of their
-//! memberships and accounts with those that their connections know, many in one go, and tells what differs.
+//! Checks users again who may have missed a notice: all users after a reconnect of pub/sub, one user after a notice
+//! about the account, or after a notice that was not delivered. It compares the versions of their memberships and
+//! accounts with the versions that their connections know, many users in one command, and sends what differs.
 
 use std::{
     mem,
@@ -17,15 +17,15 @@ use tidings_shared::{
 };
 use tokio::sync::Notify;
 
-use super::{Bus, PeopleError, user_channel::Told};
+use super::{Bus, LookupError, user_channel::UserEvent};
 use crate::transport::Frame;
 
-/// Users compared in one go.
-const USERS_AT_ONCE: usize = 500;
-/// Before what failed is tried again: a blocked user is to be gone within 5 s.
+/// Users that are compared in one command.
+const USERS_PER_CHECK: usize = 500;
+/// Delay before a failed check is repeated. A blocked user must be disconnected within 5 s.
 const RETRY_AFTER: Duration = Duration::from_millis(500);
 
-/// Who is due. At most those who are here and, for a moment, those who just went.
+/// The users to check: at most those who are connected, and for a moment those who have just disconnected.
 #[derive(Debug, Default)]
 pub(super) struct Recheck {
     due: Mutex<Due>,
@@ -44,56 +44,59 @@ impl Recheck {
         self.due.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub fn user(&self, user: &UserId) {
+    pub fn check_user(&self, user: &UserId) {
         self.due().users.insert(user.clone());
         self.wake.notify_one();
     }
 
-    /// Has a user looked at once more, after a pause. Only from within a look.
-    fn again(&self, user: &UserId) {
+    /// Has a user checked once more, after a pause. To be called only during a check.
+    fn check_later(&self, user: &UserId) {
         self.due().users.insert(user.clone());
     }
 
-    pub fn all(&self) {
+    pub fn check_all(&self) {
         self.due().all = true;
         self.wake.notify_one();
     }
 }
 
-/// A user whose connections do not know something.
-struct Behind {
+/// A user whose connections know an old version.
+struct OutdatedUser {
     user: UserId,
-    news: u16,
+    notice_count: u16,
     versions: Versions,
 }
 
-/// Looks at those who are due, for as long as the bus lives.
+/// Checks users that are due, as long as the bus exists.
 pub(super) async fn run(bus: Weak<Bus>) {
     let Some(shared) = bus.upgrade().map(|bus| bus.shared.clone()) else { return };
     loop {
         shared.recheck.wake.notified().await;
         let Some(bus) = bus.upgrade() else { return };
         let due = mem::take(&mut *shared.recheck.due());
-        let mut users: Vec<UserId> =
-            if due.all { shared.seats().users().cloned().collect() } else { due.users.into_iter().collect() };
+        let mut users: Vec<UserId> = if due.all {
+            shared.connections().users().cloned().collect()
+        } else {
+            due.users.into_iter().collect()
+        };
         let mut accounts = Vec::new();
         while !users.is_empty() {
-            let some = users.split_off(users.len().saturating_sub(USERS_AT_ONCE));
-            match bus.look_at(&some).await {
+            let batch = users.split_off(users.len().saturating_sub(USERS_PER_CHECK));
+            match bus.check(&batch).await {
                 Ok(differing) => accounts.push(differing),
                 Err(error) => {
-                    users.extend(some);
-                    tracing::debug!(%error, users = users.len(), "users cannot be looked at again now");
+                    users.extend(batch);
+                    tracing::debug!(%error, users = users.len(), "users cannot be checked now; retrying");
                     shared.recheck.due().users.extend(users);
                     break;
                 }
             }
         }
-        // Last, since only this needs persistence: nobody waits for it to be told of rooms.
-        for (epoch, behind) in accounts {
-            let users: Vec<UserId> = behind.iter().map(|behind| behind.user.clone()).collect();
-            if let Err(error) = bus.tell_accounts(epoch, behind).await {
-                tracing::debug!(%error, users = users.len(), "accounts cannot be asked for now");
+        // Last, because only this needs persistence: `rooms:changed` must not wait for it.
+        for (epoch, outdated) in accounts {
+            let users: Vec<UserId> = outdated.iter().map(|outdated| outdated.user.clone()).collect();
+            if let Err(error) = bus.send_accounts(epoch, outdated).await {
+                tracing::debug!(%error, users = users.len(), "accounts cannot be read now; retrying");
                 shared.recheck.due().users.extend(users);
             }
         }
@@ -106,71 +109,71 @@ pub(super) async fn run(bus: Weak<Bus>) {
 }
 
 impl Bus {
-    /// Tells users' connections of rooms what they do not know; those whose accounts differ are returned.
-    async fn look_at(&self, users: &[UserId]) -> Result<(Epoch, Vec<Behind>), PeopleError> {
+    /// Sends `rooms:changed` to users who know an old version. Returns the users whose accounts differ.
+    async fn check(&self, users: &[UserId]) -> Result<(Epoch, Vec<OutdatedUser>), LookupError> {
         let session = self.log.session().await?;
         let before: Vec<u16> = {
-            let mut seats = self.shared.seats();
-            users.iter().map(|user| seats.looked_at(user)).collect()
+            let mut connections = self.shared.connections();
+            users.iter().map(|user| connections.begin_check(user)).collect()
         };
         let versions = self
-            .asked(Step::People, &session, membership::versions(&mut session.connection(), users))
+            .timed_query(Step::People, &session, membership::versions(&mut session.connection(), users))
             .await?;
         let (mut rooms, mut accounts) = (Vec::new(), Vec::new());
         {
-            let seats = self.shared.seats();
-            for ((user, news), versions) in users.iter().zip(before).zip(versions) {
-                let differs = seats.differs(user, session.epoch, versions);
-                let behind = || Behind { user: user.clone(), news, versions };
-                if differs.rooms {
-                    rooms.push(behind());
+            let connections = self.shared.connections();
+            for ((user, notice_count), versions) in users.iter().zip(before).zip(versions) {
+                let diff = connections.diff(user, session.epoch, versions);
+                let outdated = || OutdatedUser { user: user.clone(), notice_count, versions };
+                if diff.rooms {
+                    rooms.push(outdated());
                 }
-                if differs.account {
-                    accounts.push(behind());
+                if diff.account {
+                    accounts.push(outdated());
                 }
             }
         }
-        for behind in rooms {
-            self.tell_version(session.epoch, &behind);
+        for outdated in rooms {
+            self.send_rooms_changed(session.epoch, &outdated);
         }
         Ok((session.epoch, accounts))
     }
 
-    fn tell_version(&self, epoch: Epoch, behind: &Behind) {
-        let Behind { user, news, versions } = behind;
+    fn send_rooms_changed(&self, epoch: Epoch, outdated: &OutdatedUser) {
+        let OutdatedUser { user, notice_count, versions } = outdated;
         let version = membership::wire_version(epoch, versions.rooms);
         let frame = Frame::text(ServerFrame::RoomsChanged { rooms_version: &version }.to_json());
-        if self.tell(user, Told::RoomsChanged(frame)) {
-            self.shared.seats().told_rooms(user, *news, epoch, versions.rooms);
+        if self.send_event(user, UserEvent::RoomsChanged(frame)) {
+            self.shared.connections().mark_rooms_sent(user, *notice_count, epoch, versions.rooms);
         }
     }
 
-    /// Asks for accounts where they cannot be out of date, and tells them.
-    async fn tell_accounts(&self, epoch: Epoch, behind: Vec<Behind>) -> Result<(), PeopleError> {
-        if behind.is_empty() {
+    /// Reads accounts from persistence, where they are never outdated, and sends them.
+    async fn send_accounts(&self, epoch: Epoch, outdated: Vec<OutdatedUser>) -> Result<(), LookupError> {
+        if outdated.is_empty() {
             return Ok(());
         }
-        let users: Vec<UserId> = behind.iter().map(|behind| behind.user.clone()).collect();
+        let users: Vec<UserId> = outdated.iter().map(|outdated| outdated.user.clone()).collect();
         let accounts = self.persistence.accounts(&users).await?;
-        for (Behind { user, news, versions }, account) in behind.into_iter().zip(accounts) {
-            let told = match account {
-                Some(Account { name, picture, blocked: false }) => Told::Account { name, picture },
-                Some(Account { blocked: true, .. }) | None => Told::Refused,
+        for (OutdatedUser { user, notice_count, versions }, account) in outdated.into_iter().zip(accounts) {
+            let event = match account {
+                Some(Account { name, picture, blocked: false }) => UserEvent::Account { name, picture },
+                Some(Account { blocked: true, .. }) | None => UserEvent::Blocked,
             };
-            if self.tell(&user, told) {
-                self.shared.seats().told_account(&user, news, epoch, versions.account);
+            if self.send_event(&user, event) {
+                self.shared.connections().mark_account_sent(&user, notice_count, epoch, versions.account);
             }
         }
         Ok(())
     }
 
-    /// Tells a user's connections; false: not all of them, and it is tried again.
-    fn tell(&self, user: &UserId, told: Told) -> bool {
-        let workers = self.shared.seats().workers(user);
-        let through = self.shared.tell_workers(user, workers, &Arc::new(told));
-        if !through {
-            self.shared.recheck.again(user);
+    /// Sends an event to a user's connections. If a queue is full, returns false, and the user is checked again.
+    fn send_event(&self, user: &UserId, event: UserEvent) -> bool {
+        let workers = self.shared.connections().workers(user);
+        let all_sent = self.shared.send_to_workers(user, workers, &Arc::new(event));
+        if !all_sent {
+            self.shared.recheck.check_later(user);
         }
-        through
+        all_sent
     }
 }

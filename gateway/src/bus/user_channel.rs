@@ -1,10 +1,10 @@
-//! What reaches all connections of a user on this node, joined to rooms or not: one subscription per user, as long as
-//! one of their connections is here.
+//! Events for all connections of a user on this node, with or without joined rooms. The node is subscribed to a
+//! user's channel while the user has a connection here.
 //!
-//! A connection *enters* before anything is read that it is told of itself: the channel is confirmed first, so that
-//! what changes from then on is heard. Confirmation is not waited for longer than a second: then the connection comes
-//! in all the same, and once the channel is confirmed its user is looked at again (see `recheck`). So is whoever was
-//! told something that did not get through: nothing that stays is missed, frames that are live only may be.
+//! A connection begins its registration before it reads its own state. The channel is confirmed first, so that later
+//! changes arrive as notices. The confirmation is awaited for at most a second: then the connection is admitted
+//! anyway, and when the channel is confirmed the user is checked again (see `recheck`). A user is also checked again
+//! when a notice was not delivered. So no lasting change is missed; live-only frames may be lost.
 
 use std::{sync::Arc, time::Duration};
 
@@ -14,187 +14,195 @@ use tidings_shared::{
     ids::{Epoch, RoomId, Seq, UserId},
     log::Step,
     membership::Versions,
-    people::{self, Notice},
+    people::{self, UserNotice},
 };
 
-use super::{Bus, PeopleError, Shared, interest::Hint, seats::Place};
+use super::{Bus, LookupError, Shared, connections::ConnectionKey, interest::Hint};
 use crate::transport::Frame;
 
-/// How long a connection on its way in waits for its user's channel.
-const CONFIRM_PATIENCE: Duration = Duration::from_secs(1);
+/// How long a connection that is being admitted waits for its user's channel.
+const CONFIRM_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// What a worker is to tell connections of a user. Frames are made once for the node.
+/// An event for a user's connections on a worker. Frames are encoded once for the node.
 #[derive(Debug)]
-pub enum Told {
+pub enum UserEvent {
     /// A frame for all of them.
     Frame(Frame),
-    /// A read mark of the user's own. Who is live in the room gets it with the room's receipts, where these are
+    /// A read mark of the user. A connection that is live in the room gets it with the room's receipts, if these are
     /// pushed.
     Read { room: RoomId, pushed: bool, frame: Frame },
     /// A membership changed at `seq`.
     Membership { room: RoomId, seq: Seq, frame: Frame },
-    /// Memberships may have changed unnoticed.
+    /// Memberships may have changed without a notice.
     RoomsChanged(Frame),
-    /// The account is this by now.
+    /// The current account.
     Account { name: Option<String>, picture: Option<String> },
-    /// The user is blocked or gone.
-    Refused,
-    /// This connection is one too many.
-    Surplus(Place),
+    /// The user is blocked or was deleted.
+    Blocked,
+    /// This connection is the user's oldest, and the user has one too many.
+    Surplus(ConnectionKey),
 }
 
-/// A connection on its way in. Dropped, it did not come.
-pub struct Entering {
+/// A connection that is being admitted. Dropping it cancels the registration.
+pub struct PendingRegistration {
     bus: Arc<Bus>,
     user: UserId,
-    news: u16,
-    seated: bool,
+    notice_count: u16,
+    registered: bool,
 }
 
-impl Drop for Entering {
+impl Drop for PendingRegistration {
     fn drop(&mut self) {
-        if !self.seated {
-            self.bus.leave(|seats| seats.turn_back(&self.user), &self.user);
+        if !self.registered {
+            self.bus.unsubscribe_if_unused(|connections| connections.cancel(&self.user), &self.user);
         }
     }
 }
 
-impl Entering {
-    /// Takes a place, knowing these versions. They were read after this was made.
-    pub fn sit(mut self, place: Place, versions: (Epoch, Versions)) {
-        self.seated = true;
+impl PendingRegistration {
+    /// Registers the connection with the versions that it knows. They must be read after the registration began.
+    pub fn register(mut self, key: ConnectionKey, versions: (Epoch, Versions)) {
+        self.registered = true;
         let shared = &self.bus.shared;
-        let seated = shared.seats().sit(&self.user, place, self.news, versions);
-        if let Some(surplus) = seated.surplus {
-            let told = Arc::new(Told::Surplus(surplus));
-            if !shared.tell_workers(&self.user, 1 << surplus.worker(), &told) {
-                shared.seats().keep(&self.user, surplus);
+        let registered = shared.connections().register(&self.user, key, self.notice_count, versions);
+        if let Some(surplus) = registered.surplus {
+            let event = Arc::new(UserEvent::Surplus(surplus));
+            if !shared.send_to_workers(&self.user, 1 << surplus.worker(), &event) {
+                shared.connections().restore_oldest(&self.user, surplus);
             }
         }
-        if seated.missed {
-            shared.recheck.user(&self.user);
+        if registered.missed_notice {
+            shared.recheck.check_user(&self.user);
         }
     }
 }
 
 impl Bus {
-    /// Lets a connection of a user enter: from now on the node hears of what is told to them.
+    /// Begins the registration of a connection: from now on the node receives the user's notices.
     ///
     /// # Errors
-    /// When too many channels are being asked for.
-    pub async fn enter(self: &Arc<Self>, user: &UserId) -> Result<Entering, Refusal> {
-        let wait = {
-            let mut seats = self.shared.seats();
-            let wait = match seats.is_confirmed(user) {
+    /// When too many channel requests are waiting.
+    pub async fn begin_registration(self: &Arc<Self>, user: &UserId) -> Result<PendingRegistration, Refusal> {
+        let confirmation = {
+            let mut connections = self.shared.connections();
+            let confirmation = match connections.is_confirmed(user) {
                 true => None,
-                false => Some(self.subscriber.subscribe(people::channel(user)).ok_or_else(busy)?),
+                false => {
+                    Some(self.subscriber.subscribe(people::channel(user)).ok_or_else(too_many_requests)?)
+                }
             };
-            let born = seats.enter(user);
-            self.shared.metrics.user_channels.set(i64::try_from(seats.len()).unwrap_or(i64::MAX));
-            wait.map(|wait| (wait, born))
+            let generation = connections.begin(user);
+            self.shared.metrics.user_channels.set(i64::try_from(connections.len()).unwrap_or(i64::MAX));
+            confirmation.map(|confirmation| (confirmation, generation))
         };
-        let mut entering = Entering { bus: self.clone(), user: user.clone(), news: 0, seated: false };
-        if let Some((mut confirmed, born)) = wait {
-            match tokio::time::timeout(CONFIRM_PATIENCE, &mut confirmed).await {
+        let mut pending =
+            PendingRegistration { bus: self.clone(), user: user.clone(), notice_count: 0, registered: false };
+        if let Some((mut confirmed, generation)) = confirmation {
+            match tokio::time::timeout(CONFIRM_TIMEOUT, &mut confirmed).await {
                 Ok(confirmed) => {
-                    confirmed.map_err(|_| busy())?;
-                    self.shared.seats().confirm(user, born);
+                    confirmed.map_err(|_| too_many_requests())?;
+                    self.shared.connections().confirm(user, generation);
                 }
                 Err(_) => {
                     let (shared, user) = (self.shared.clone(), user.clone());
                     tokio::spawn(async move {
                         if confirmed.await.is_ok() {
-                            shared.seats().confirm(&user, born);
-                            shared.recheck.user(&user);
+                            shared.connections().confirm(&user, generation);
+                            shared.recheck.check_user(&user);
                         }
                     });
                 }
             }
         }
-        entering.news = self.shared.seats().news(user);
-        Ok(entering)
+        pending.notice_count = self.shared.connections().notice_count(user);
+        Ok(pending)
     }
 
-    /// A connection is gone from its place.
-    pub fn rise(&self, user: &UserId, place: Place) {
-        self.leave(|seats| seats.rise(user, place), user);
+    /// Unregisters a connection that has ended.
+    pub fn unregister(&self, user: &UserId, key: ConnectionKey) {
+        self.unsubscribe_if_unused(|connections| connections.unregister(user, key), user);
     }
 
-    fn leave(&self, leave: impl FnOnce(&mut super::seats::Seats) -> bool, user: &UserId) {
-        let mut seats = self.shared.seats();
-        // Under the lock, so that it cannot overtake the wish of another connection for the same channel.
-        if leave(&mut seats) && !self.subscriber.unsubscribe(people::channel(user)) {
-            tracing::warn!("a user's channel stays subscribed: too many requests are waiting");
+    fn unsubscribe_if_unused(
+        &self,
+        remove: impl FnOnce(&mut super::connections::ConnectionRegistry) -> bool,
+        user: &UserId,
+    ) {
+        let mut connections = self.shared.connections();
+        // Under the lock, so that it cannot overtake another connection's request for the same channel.
+        if remove(&mut connections) && !self.subscriber.unsubscribe(people::channel(user)) {
+            tracing::warn!("a user's channel stays subscribed because too many requests are waiting");
         }
-        self.shared.metrics.user_channels.set(i64::try_from(seats.len()).unwrap_or(i64::MAX));
+        self.shared.metrics.user_channels.set(i64::try_from(connections.len()).unwrap_or(i64::MAX));
     }
 
-    /// The versions of a user's memberships and account, for a connection that entered.
+    /// The versions of a user's memberships and account, for a connection that began its registration.
     ///
     /// # Errors
     /// When Redis does not answer.
-    pub async fn versions(&self, user: &UserId) -> Result<(Epoch, Versions), PeopleError> {
+    pub async fn versions(&self, user: &UserId) -> Result<(Epoch, Versions), LookupError> {
         let session = self.log.session().await?;
         let users = std::slice::from_ref(user);
-        let asked = async { tidings_shared::membership::versions(&mut session.connection(), users).await };
-        let versions = self.asked(Step::People, &session, asked).await?;
+        let query = async { tidings_shared::membership::versions(&mut session.connection(), users).await };
+        let versions = self.timed_query(Step::People, &session, query).await?;
         Ok((session.epoch, versions.first().copied().unwrap_or_default()))
     }
 }
 
 impl Shared {
-    /// Something was published on a user's channel.
+    /// Handles a notice of a user's channel.
     pub(super) fn notify(&self, user: &str, payload: &Bytes) {
-        let Some(notice) = Notice::parse(payload) else {
-            tracing::error!("a notice for a user cannot be read");
+        let Some(notice) = UserNotice::parse(payload) else {
+            tracing::error!("a published notice for a user cannot be parsed");
             return;
         };
-        let (kind, told) = match notice {
-            Notice::Frame(frame) => ("frame", Some(Told::Frame(Frame::text(&frame)))),
-            Notice::Read { room, pushed, frame } => {
-                ("read", Some(Told::Read { room, pushed, frame: Frame::text(&frame) }))
+        let (kind, event) = match notice {
+            UserNotice::Frame(frame) => ("frame", Some(UserEvent::Frame(Frame::text(&frame)))),
+            UserNotice::Read { room, pushed, frame } => {
+                ("read", Some(UserEvent::Read { room, pushed, frame: Frame::text(&frame) }))
             }
-            Notice::Membership { room, seq, frame } => {
-                ("membership", Some(Told::Membership { room, seq, frame: Frame::text(&frame) }))
+            UserNotice::Membership { room, seq, frame } => {
+                ("membership", Some(UserEvent::Membership { room, seq, frame: Frame::text(&frame) }))
             }
-            Notice::Account => ("account", None),
+            UserNotice::Account => ("account", None),
         };
         self.metrics.notices.with_label_values(&[kind]).inc();
         let (user, workers) = {
-            let mut seats = self.seats();
-            let heard = if kind == "read" { seats.known(user) } else { seats.hear(user) };
-            // The last connection may have gone while this was on its way.
-            let Some(user) = heard else { return };
+            let mut connections = self.connections();
+            let connected =
+                if kind == "read" { connections.find(user) } else { connections.count_notice(user) };
+            // The user's last connection may have ended while the notice was on its way.
+            let Some(user) = connected else { return };
             match kind {
-                "membership" => seats.unsure_of_rooms(&user),
-                "account" => seats.unsure_of_account(&user),
+                "membership" => connections.invalidate_rooms(&user),
+                "account" => connections.invalidate_account(&user),
                 _ => {}
             }
-            let workers = seats.workers(&user);
+            let workers = connections.workers(&user);
             (user, workers)
         };
-        match told {
-            Some(told) => {
-                if !self.tell_workers(&user, workers, &Arc::new(told)) && kind != "read" {
-                    self.seats().unsure_of_rooms(&user);
-                    self.recheck.user(&user);
+        match event {
+            Some(event) => {
+                if !self.send_to_workers(&user, workers, &Arc::new(event)) && kind != "read" {
+                    self.connections().invalidate_rooms(&user);
+                    self.recheck.check_user(&user);
                 }
             }
-            None => self.recheck.user(&user),
+            None => self.recheck.check_user(&user),
         }
     }
 
-    /// Hands something to be told to workers; false: a queue was full.
-    pub(super) fn tell_workers(&self, user: &UserId, workers: u64, told: &Arc<Told>) -> bool {
-        let hint = Hint::User { user: user.clone(), told: told.clone() };
-        let through = self.interest().tell(workers, &hint);
-        if !through {
+    /// Sends an event to workers. Returns false if a queue was full.
+    pub(super) fn send_to_workers(&self, user: &UserId, workers: u64, event: &Arc<UserEvent>) -> bool {
+        let hint = Hint::User { user: user.clone(), event: event.clone() };
+        let all_sent = self.interest().send_to_workers(workers, &hint);
+        if !all_sent {
             self.metrics.notices.with_label_values(&["dropped"]).inc();
         }
-        through
+        all_sent
     }
 }
 
-fn busy() -> Refusal {
-    Refusal::overloaded("too many are coming at once; try again")
+fn too_many_requests() -> Refusal {
+    Refusal::overloaded("too many users connect at the same time; retry")
 }

@@ -1,4 +1,4 @@
-//! `auth`: the first tells who is connecting, later ones put off the token's end.
+//! `auth`: the first one authenticates the connection, later ones renew the token.
 
 use std::rc::Rc;
 
@@ -12,84 +12,93 @@ use tidings_shared::{
     },
 };
 
-use super::{Asked, Context, Effect, State};
+use super::{Effect, Environment, RequestContext, State};
 
-pub(super) fn apply(state: &mut State, context: &Context<'_>, asked: Asked, token: String) -> Vec<Effect> {
+pub(super) fn apply(
+    state: &mut State,
+    env: &Environment<'_>,
+    request: RequestContext,
+    token: String,
+) -> Vec<Effect> {
     if matches!(state, State::Authenticating) {
-        return vec![Effect::refuse(asked, None, Reason::Missing)];
+        return vec![Effect::refuse(request, None, Reason::Missing)];
     }
-    match context.verifier.verify(&token) {
-        Ok(identity) => settle(state, asked, Ok(identity)),
-        Err(Unverified::Refused(reason)) => settle(state, asked, Err(reason.into())),
-        Err(Unverified::KeysNeeded) => vec![Effect::FindKey { asked, token }],
+    match env.verifier.verify(&token) {
+        Ok(identity) => finish(state, request, Ok(identity)),
+        Err(Unverified::Refused(reason)) => finish(state, request, Err(reason.into())),
+        Err(Unverified::KeysNeeded) => vec![Effect::FetchKey { request, token }],
     }
 }
 
-/// What a token leads to, once it is known whether it is good.
-pub(super) fn settle(state: &mut State, asked: Asked, verdict: Result<Identity, Refusal>) -> Vec<Effect> {
+/// The effects of a token after its verification.
+pub(super) fn finish(
+    state: &mut State,
+    request: RequestContext,
+    verdict: Result<Identity, Refusal>,
+) -> Vec<Effect> {
     match (state, verdict) {
         (state @ State::AwaitingAuth, Ok(identity)) => {
             *state = State::Authenticating;
-            vec![Effect::Authenticate { asked, identity }]
+            vec![Effect::Authenticate { request, identity }]
         }
         (State::AwaitingAuth, Err(refusal)) => {
             let close = match refusal.code {
                 ErrorCode::Unauthorized => Effect::Close(CloseCode::Unauthorized, "the token was refused"),
-                _ => Effect::Close(CloseCode::Overloaded, "the token cannot be checked now"),
+                _ => Effect::Close(CloseCode::Overloaded, "the token cannot be checked now; reconnect"),
             };
-            vec![Effect::refuse(asked, None, refusal), close]
+            vec![Effect::refuse(request, None, refusal), close]
         }
         (State::Ready(current), Ok(identity)) if identity.user == current.user => {
             let expires_at = rfc3339(identity.expires_at_s.saturating_mul(1000));
-            // A token without a name does not take away the one that the account has.
+            // A token without a name does not remove the name of the account.
             let name = identity.name.or_else(|| current.name.clone());
             let picture = identity.picture.or_else(|| current.picture.clone());
             *current = Rc::new(Identity { name, picture, ..identity });
             let answer =
-                ServerFrame::AuthOk { reference: asked.reference(), expires_at: &expires_at }.to_json();
-            vec![Effect::Renewed, Effect::Reply(answer)]
+                ServerFrame::AuthOk { reference: request.reference(), expires_at: &expires_at }.to_json();
+            vec![Effect::TokenRenewed, Effect::Reply(answer)]
         }
-        (State::Ready(_), Ok(_)) => vec![Effect::refuse(asked, None, Reason::UserChanged)],
+        (State::Ready(_), Ok(_)) => vec![Effect::refuse(request, None, Reason::UserChanged)],
         // The old token stays valid until it expires.
-        (State::Ready(_), Err(refusal)) => vec![Effect::refuse(asked, None, refusal)],
-        (State::Authenticating, _) => vec![Effect::refuse(asked, None, Reason::Missing)],
+        (State::Ready(_), Err(refusal)) => vec![Effect::refuse(request, None, refusal)],
+        (State::Authenticating, _) => vec![Effect::refuse(request, None, Reason::Missing)],
     }
 }
 
-/// A frame that cannot be carried out, before there is a token. Whatever is wrong with it, the token is what is
-/// missing; an `auth` without one is as good as one with a bad one.
+/// Handles an invalid frame of a connection without a user. Whatever is wrong with the frame, the token is missing.
+/// An `auth` without a token is treated like one with a bad token.
 pub(super) fn unreadable(
     state: &mut State,
-    asked: Asked,
+    request: RequestContext,
     room: Option<RoomId>,
     refusal: Refusal,
 ) -> Vec<Effect> {
     match refusal.field.as_deref() {
         // No other command has this field.
-        Some("token") => settle(state, asked, Err(Reason::Missing.into())),
-        // What is no object, and what cannot be answered under its `ref`, is no command either.
-        None | Some("ref") => vec![Effect::refuse(asked, room, refusal)],
-        Some(_) => vec![Effect::refuse(asked, room, Reason::Missing)],
+        Some("token") => finish(state, request, Err(Reason::Missing.into())),
+        // A frame that is no object, or that has an invalid `ref`, gets its own error.
+        None | Some("ref") => vec![Effect::refuse(request, room, refusal)],
+        Some(_) => vec![Effect::refuse(request, room, Reason::Missing)],
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use tidings_shared::auth::{Given, Rules, Settings, Verifier};
+    use tidings_shared::auth::{CheckedTokenSettings, ClaimRules, TokenSettings, Verifier};
 
     use super::*;
 
-    /// Of keys at a URL where nobody answers.
+    /// A verifier with keys at a URL where no server listens.
     fn verifier() -> Verifier {
-        let given = Given {
+        let given = TokenSettings {
             secret: None,
             public_key: None,
             jwks_file: None,
             jwks_url: Some("http://127.0.0.1:1/keys"),
             algorithms: &["ES256".to_owned()],
-            rules: Rules { audiences: vec!["tidings".to_owned()], ..Rules::default() },
+            rules: ClaimRules { audiences: vec!["tidings".to_owned()], ..ClaimRules::default() },
         };
-        Verifier::start(Settings::read(given).unwrap(), |_| {})
+        Verifier::start(CheckedTokenSettings::read(given).unwrap(), |_| {})
     }
 
     fn ready() -> State {
@@ -100,33 +109,35 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_token_whose_key_is_not_here_has_it_looked_for_before_anything_is_said() {
+    async fn token_with_unknown_key_fetches_it_before_any_answer() {
         let verifier = verifier();
         let allow =
             |_: crate::limits::Limit, _: &tidings_shared::ids::UserId, _: std::num::NonZeroU32| Ok(());
-        let context = Context { verifier: &verifier, allow: &allow, now_ms: 0 };
+        let env = Environment { verifier: &verifier, allow: &allow, now_ms: 0 };
         let token = "eyJhbGciOiJFUzI1NiIsImtpZCI6ImsifQ.e30.AAAA"; // {"alg":"ES256","kid":"k"}
         for mut state in [State::AwaitingAuth, ready()] {
-            let effects = apply(&mut state, &context, Asked::untold(Some("r".to_owned())), token.to_owned());
+            let effects =
+                apply(&mut state, &env, RequestContext::unobserved(Some("r".to_owned())), token.to_owned());
             assert!(
-                matches!(&effects[..], [Effect::FindKey { asked, token: t }] if asked.reference() == Some("r") && t == token)
+                matches!(&effects[..], [Effect::FetchKey { request, token: t }] if request.reference() == Some("r") && t == token)
             );
         }
-        // What needs no key is said at once.
-        let effects = apply(&mut State::AwaitingAuth, &context, Asked::untold(None), "nonsense".to_owned());
+        // A token that needs no key is refused at once.
+        let effects =
+            apply(&mut State::AwaitingAuth, &env, RequestContext::unobserved(None), "nonsense".to_owned());
         assert!(matches!(&effects[..], [Effect::Refuse { .. }, Effect::Close(CloseCode::Unauthorized, _)]));
     }
 
     #[test]
-    fn what_cannot_be_checked_now_ends_a_connection_without_a_token_and_leaves_one_with() {
-        let away = || Err(Refusal::unavailable("later"));
-        let effects = settle(&mut State::AwaitingAuth, Asked::untold(None), away());
+    fn uncheckable_token_closes_only_unauthenticated_connection() {
+        let unavailable = || Err(Refusal::unavailable("later"));
+        let effects = finish(&mut State::AwaitingAuth, RequestContext::unobserved(None), unavailable());
         assert!(
             matches!(&effects[..], [Effect::Refuse { refusal, .. }, Effect::Close(CloseCode::Overloaded, _)]
             if refusal.code == ErrorCode::Unavailable)
         );
         let mut state = ready();
-        let effects = settle(&mut state, Asked::untold(None), away());
+        let effects = finish(&mut state, RequestContext::unobserved(None), unavailable());
         assert!(
             matches!(&effects[..], [Effect::Refuse { refusal, .. }] if refusal.code == ErrorCode::Unavailable)
         );

@@ -1,9 +1,9 @@
-//! `message:edit`, `message:delete`, `reaction:add`, `reaction:remove`: a checked change goes to the room's log.
+//! `message:edit`, `message:delete`, `reaction:add`, `reaction:remove`: append a checked change to the room's log.
 
 use tidings_shared::{ids::RoomId, message::change::Change};
 
-use super::{Asked, Effect};
+use super::{Effect, RequestContext};
 
-pub(super) fn apply(asked: Asked, room: RoomId, change: Box<Change>) -> Vec<Effect> {
-    vec![Effect::Change { asked, room, change }]
+pub(super) fn apply(request: RequestContext, room: RoomId, change: Box<Change>) -> Vec<Effect> {
+    vec![Effect::Change { request, room, change }]
 }

@@ -1,9 +1,9 @@
-//! `room:join`: hear of one room, several, or all of one's own.
+//! `room:join`: subscribes the connection to one room, to several, or to all rooms of the user.
 
 use tidings_shared::protocol::JoinTarget;
 
-use super::{Asked, Effect};
+use super::{Effect, RequestContext};
 
-pub(super) fn apply(asked: Asked, target: JoinTarget, presence: bool) -> Vec<Effect> {
-    vec![Effect::Join { asked, target, presence }]
+pub(super) fn apply(request: RequestContext, target: JoinTarget, presence: bool) -> Vec<Effect> {
+    vec![Effect::Join { request, target, presence }]
 }

@@ -1,9 +1,9 @@
-//! `room:leave`: hear no more of rooms on this connection; membership is not touched.
+//! `room:leave`: ends subscriptions of this connection. Memberships do not change.
 
 use tidings_shared::ids::RoomId;
 
-use super::{Asked, Effect};
+use super::{Effect, RequestContext};
 
-pub(super) fn apply(asked: Asked, rooms: Vec<RoomId>) -> Vec<Effect> {
-    vec![Effect::Leave { asked, rooms }]
+pub(super) fn apply(request: RequestContext, rooms: Vec<RoomId>) -> Vec<Effect> {
+    vec![Effect::Leave { request, rooms }]
 }

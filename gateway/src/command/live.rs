@@ -1,7 +1,8 @@
-//! `typing:start`, `typing:stop`, `signal`, `presence:set`, `presence:get`: what is neither stored nor replayed.
+//! `typing:start`, `typing:stop`, `signal`, `presence:set`, `presence:get`: commands that are neither stored nor
+//! replayed.
 
-use super::{Asked, Effect, Live};
+use super::{Effect, LiveCommand, RequestContext};
 
-pub(super) fn apply(asked: Asked, live: Live) -> Vec<Effect> {
-    vec![Effect::Live { asked, live }]
+pub(super) fn apply(request: RequestContext, live: LiveCommand) -> Vec<Effect> {
+    vec![Effect::Live { request, live }]
 }

@@ -1,9 +1,9 @@
-//! `message:read` and `message:delivered`: all up to a position was read, or has arrived.
+//! `message:read` and `message:delivered`: all messages up to a position were read, or delivered.
 
 use tidings_shared::ids::{RoomId, Seq};
 
-use super::{Asked, Effect};
+use super::{Effect, RequestContext};
 
-pub(super) fn apply(asked: Asked, room: RoomId, seq: Seq, delivered: bool) -> Vec<Effect> {
-    vec![Effect::Mark { asked, room, seq, delivered }]
+pub(super) fn apply(request: RequestContext, room: RoomId, seq: Seq, delivered: bool) -> Vec<Effect> {
+    vec![Effect::Mark { request, room, seq, delivered }]
 }

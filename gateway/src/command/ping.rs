@@ -1,4 +1,4 @@
-//! `ping`: is anybody there. Answered however often it comes, but who asks too often runs against their limit.
+//! `ping`: always answered. A ping that exceeds the limit counts as an exceeded limit.
 
 use std::num::NonZeroU32;
 
@@ -7,16 +7,16 @@ use tidings_shared::{
     protocol::server::{ServerFrame, rfc3339},
 };
 
-use super::{Asked, Context, Effect};
+use super::{Effect, Environment, RequestContext};
 use crate::limits::Limit;
 
-pub(super) fn apply(identity: &Identity, context: &Context<'_>, asked: &Asked) -> Vec<Effect> {
+pub(super) fn apply(identity: &Identity, env: &Environment<'_>, request: &RequestContext) -> Vec<Effect> {
     let mut effects = Effect::reply(&ServerFrame::Pong {
-        reference: asked.reference(),
-        server_time: &rfc3339(context.now_ms),
+        reference: request.reference(),
+        server_time: &rfc3339(env.now_ms),
     });
-    if (context.allow)(Limit::Commands, &identity.user, NonZeroU32::MIN).is_err() {
-        effects.push(Effect::Overstepped);
+    if (env.allow)(Limit::Commands, &identity.user, NonZeroU32::MIN).is_err() {
+        effects.push(Effect::LimitExceeded);
     }
     effects
 }

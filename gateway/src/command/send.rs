@@ -1,9 +1,9 @@
-//! `message:send`: a checked message goes to the room's log.
+//! `message:send`: appends a checked message to the room's log.
 
 use tidings_shared::{ids::RoomId, message::Draft};
 
-use super::{Asked, Effect};
+use super::{Effect, RequestContext};
 
-pub(super) fn apply(asked: Asked, room: RoomId, draft: Box<Draft>) -> Vec<Effect> {
-    vec![Effect::Append { asked, room, draft }]
+pub(super) fn apply(request: RequestContext, room: RoomId, draft: Box<Draft>) -> Vec<Effect> {
+    vec![Effect::Append { request, room, draft }]
 }

@@ -17,14 +17,14 @@ fn token(user: &str, exp: i64) -> String {
 fn run(state: &mut State, allow: Result<(), u64>, frame: &Value) -> Vec<Effect> {
     let verifier = Verifier::hs256(&secret(), 0);
     let allow = move |_: Limit, _: &UserId, _: NonZeroU32| allow;
-    let context = Context { verifier: &verifier, allow: &allow, now_ms: 0 };
-    apply_to(state, &context, &frame.to_string())
+    let env = Environment { verifier: &verifier, allow: &allow, now_ms: 0 };
+    apply_text(state, &env, &frame.to_string())
 }
 
-fn apply_to(state: &mut State, context: &Context<'_>, frame: &str) -> Vec<Effect> {
+fn apply_text(state: &mut State, env: &Environment<'_>, frame: &str) -> Vec<Effect> {
     let mut parsed = parse(frame, 1000);
-    let asked = Asked::untold(parsed.reference.take());
-    apply(state, context, parsed, asked)
+    let request = RequestContext::unobserved(parsed.reference.take());
+    apply(state, env, parsed, request)
 }
 
 fn ready(user: &str) -> State {
@@ -32,11 +32,11 @@ fn ready(user: &str) -> State {
 }
 
 #[test]
-fn before_auth_everything_else_is_refused_and_a_bad_token_closes() {
+fn before_auth_other_commands_are_refused_and_bad_token_closes() {
     let mut state = State::default();
     let effects = run(&mut state, Ok(()), &json!({"type": "ping", "ref": "r"}));
-    assert!(matches!(&effects[..], [Effect::Refuse { asked, refusal, .. }]
-        if asked.reference() == Some("r") && refusal.code == ErrorCode::Unauthorized && refusal.reason.as_deref() == Some("missing")));
+    assert!(matches!(&effects[..], [Effect::Refuse { request, refusal, .. }]
+        if request.reference() == Some("r") && refusal.code == ErrorCode::Unauthorized && refusal.reason.as_deref() == Some("missing")));
     let effects = run(&mut state, Ok(()), &json!({"type": "auth", "token": token("a", 1)}));
     assert!(
         matches!(&effects[..], [Effect::Refuse { refusal, .. }, Effect::Close(CloseCode::Unauthorized, _)]
@@ -45,10 +45,10 @@ fn before_auth_everything_else_is_refused_and_a_bad_token_closes() {
 }
 
 #[test]
-fn before_auth_what_is_missing_is_the_token_whatever_else_is_wrong() {
+fn before_auth_invalid_frame_is_refused_for_missing_token() {
     let missing = |effect: &Effect| {
-        matches!(effect, Effect::Refuse { asked, refusal, .. }
-        if asked.reference() == Some("r") && refusal.code == ErrorCode::Unauthorized && refusal.reason.as_deref() == Some("missing"))
+        matches!(effect, Effect::Refuse { request, refusal, .. }
+        if request.reference() == Some("r") && refusal.code == ErrorCode::Unauthorized && refusal.reason.as_deref() == Some("missing"))
     };
     for frame in [
         json!({"type": "dance", "ref": "r"}),
@@ -71,7 +71,7 @@ fn before_auth_what_is_missing_is_the_token_whatever_else_is_wrong() {
             matches!(&effects[..], [Effect::Refuse { refusal, .. }] if refusal.code == ErrorCode::BadRequest);
         assert!(bad, "{frame}: {effects:?}");
     }
-    // Whoever is in is told what is wrong.
+    // An authenticated connection gets the error of the frame itself.
     let effects = run(&mut ready("a"), Ok(()), &json!({"type": "auth", "ref": "r"}));
     assert!(
         matches!(&effects[..], [Effect::Refuse { refusal, .. }] if refusal.field.as_deref() == Some("token"))
@@ -79,7 +79,7 @@ fn before_auth_what_is_missing_is_the_token_whatever_else_is_wrong() {
 }
 
 #[test]
-fn a_good_token_leads_to_the_account_and_only_once() {
+fn good_token_authenticates_once() {
     let mut state = State::default();
     let auth = json!({"type": "auth", "token": token("a", 4_000_000_000)});
     assert!(
@@ -89,18 +89,18 @@ fn a_good_token_leads_to_the_account_and_only_once() {
 }
 
 #[test]
-fn a_later_token_renews_only_for_the_same_user() {
+fn later_token_renews_for_same_user_only() {
     let mut state = ready("a");
     let other = json!({"type": "auth", "token": token("b", 4_000_000_000)});
     assert!(matches!(&run(&mut state, Ok(()), &other)[..], [Effect::Refuse { refusal, .. }]
         if refusal.reason.as_deref() == Some("user_changed")));
     let same = json!({"type": "auth", "ref": "x", "token": token("a", 4_000_000_001)});
-    assert!(matches!(&run(&mut state, Ok(()), &same)[..], [Effect::Renewed, Effect::Reply(_)]));
+    assert!(matches!(&run(&mut state, Ok(()), &same)[..], [Effect::TokenRenewed, Effect::Reply(_)]));
     assert!(matches!(&state, State::Ready(identity) if identity.expires_at_s == 4_000_000_001));
 }
 
 #[test]
-fn each_command_is_taken_from_its_own_allowance_and_over_it_told_when_to_come_again() {
+fn each_command_uses_its_own_limit_and_reports_the_wait() {
     let change = |kind: &str| json!({"type": kind, "room": "r", "seq": 1, "emoji": "+", "content": "x"});
     let cases = [
         (json!({"type": "message:send", "room": "r", "client_id": "c", "content": "hi"}), Limit::Messages),
@@ -124,13 +124,13 @@ fn each_command_is_taken_from_its_own_allowance_and_over_it_told_when_to_come_ag
     for (frame, limit) in cases {
         let taken = std::cell::RefCell::new(Vec::new());
         let verifier = Verifier::hs256(&secret(), 0);
-        let allow = |limit: Limit, user: &UserId, many: NonZeroU32| {
-            assert_eq!(many, NonZeroU32::MIN, "{frame}");
+        let allow = |limit: Limit, user: &UserId, cost: NonZeroU32| {
+            assert_eq!(cost, NonZeroU32::MIN, "{frame}");
             taken.borrow_mut().push((limit, user.as_str().to_owned()));
             Err(70)
         };
-        let context = Context { verifier: &verifier, allow: &allow, now_ms: 0 };
-        let effects = apply_to(&mut ready("a"), &context, &frame.to_string());
+        let env = Environment { verifier: &verifier, allow: &allow, now_ms: 0 };
+        let effects = apply_text(&mut ready("a"), &env, &frame.to_string());
         assert!(
             matches!(&effects[..], [Effect::Refuse { refusal, .. }]
                 if refusal.code == ErrorCode::RateLimited && refusal.retry_after_ms == Some(70)),
@@ -144,25 +144,25 @@ fn each_command_is_taken_from_its_own_allowance_and_over_it_told_when_to_come_ag
 }
 
 #[test]
-fn a_join_of_many_rooms_counts_as_several() {
+fn join_of_many_rooms_costs_more() {
     let verifier = Verifier::hs256(&secret(), 0);
     for (kind, rooms, cost) in [("room:join", 49, 1), ("room:join", 200, 5), ("room:leave", 200, 1)] {
         let taken = std::cell::Cell::new(0);
-        let allow = |_: Limit, _: &UserId, many: NonZeroU32| {
-            taken.set(many.get());
+        let allow = |_: Limit, _: &UserId, cost: NonZeroU32| {
+            taken.set(cost.get());
             Ok(())
         };
-        let context = Context { verifier: &verifier, allow: &allow, now_ms: 0 };
+        let env = Environment { verifier: &verifier, allow: &allow, now_ms: 0 };
         let rooms: Vec<_> = (0..rooms).map(|n| format!("r{n}")).collect();
         let frame = json!({"type": kind, "rooms": rooms});
-        apply_to(&mut ready("a"), &context, &frame.to_string());
+        apply_text(&mut ready("a"), &env, &frame.to_string());
         assert_eq!(taken.get(), cost, "{frame}");
     }
 }
 
 #[test]
-fn a_ping_is_always_answered_and_counts_when_it_comes_too_often() {
+fn ping_over_limit_is_answered_and_counted() {
     let ping = json!({"type": "ping"});
     assert!(matches!(&run(&mut ready("a"), Ok(()), &ping)[..], [Effect::Reply(_)]));
-    assert!(matches!(&run(&mut ready("a"), Err(1), &ping)[..], [Effect::Reply(_), Effect::Overstepped]));
+    assert!(matches!(&run(&mut ready("a"), Err(1), &ping)[..], [Effect::Reply(_), Effect::LimitExceeded]));
 }

@@ -1,12 +1,13 @@
-//! Live-only frames: what has no place in the log. They reach who is live in the room at that moment, and touch no
-//! position. A replaying subscription gets none: it is not there yet.
+//! Live-only frames: records without a position in the log. They reach the live subscriptions of the room and change
+//! no position. A replaying subscription gets none.
 
 use tidings_shared::log::{Record, record::is_visible_to};
 
 use super::{Peer, room::Room};
 use crate::transport::Frame;
 
-/// Whom a live-only record reaches: those it names, their sender too when named; else everyone but its sender.
+/// Whether a live-only record reaches a user: a record that names users reaches them, and its sender if named; other
+/// records reach everyone except the sender.
 fn reaches(record: &Record, user: &str, role: &str) -> bool {
     let named = record.visibility();
     if named.is_empty() { record.sender() != user } else { is_visible_to(named, "", user, role) }
@@ -16,7 +17,7 @@ impl<P: Peer> Room<P> {
     pub fn deliver_live(&self, record: &Record, frame: &Frame) {
         for (peer, role) in self.live_peers() {
             if reaches(record, peer.user().as_str(), role) {
-                peer.share(frame);
+                peer.send_shared(frame);
             }
         }
     }

@@ -1,50 +1,50 @@
-//! What the hub answers: what a record, a refill or a replay's read led to.
+//! The outcomes of the hub's methods.
 
 use tidings_shared::ids::RoomId;
 
-/// What a record led to.
+/// The outcome of a record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Dispatch {
     /// Sent to all live subscriptions that may see it.
     Delivered,
-    /// Nobody was live: those who join bring it from the tail.
+    /// No subscription was live. Joins read the record from the tail.
     NobodyLive,
     /// Of an older epoch, or already sent.
     Stale,
-    /// It does not follow on what was sent: the room is to be refilled.
+    /// The record does not follow the last sent one: the room must be refilled.
     Refill,
-    /// As `Refill`, and a refill is already under way.
+    /// As `Refill`, but a refill runs already.
     RefillUnderWay,
 }
 
-/// How a refill ended.
+/// The outcome of a refill.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Refilled {
-    /// The tail reached back: the missing records were sent.
+pub enum RefillOutcome {
+    /// The tail held all missing records: they were sent.
     FromTail,
-    /// It did not, or the epoch's base lies lower: live subscriptions were told the gap.
+    /// The tail did not hold them, or the epoch's base is lower: live subscriptions were sent the gap.
     Gap,
-    /// What was read is not yet up to what is known to exist, or not of all who are live: read again.
-    Again,
-    /// The marks do not tell everybody's role in this epoch: ask persistence for the roles, then read again.
+    /// The read is stale or misses a live subscriber: read again.
+    Retry,
+    /// The marks do not give every role in this epoch: read the roles from persistence, then read the room again.
     RolesUnknown,
 }
 
-/// What a read means for a subscription that replays.
+/// The outcome of a read for a replaying subscription.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Renewed {
-    /// Its role is as of what was read, or later.
-    Stands,
-    /// It is gone.
+pub enum RoleRefresh {
+    /// The role is as of the read, or later.
+    UpToDate,
+    /// The subscription has ended.
     Ended,
-    /// The mark does not tell the role in this epoch: ask persistence, then read again.
+    /// The mark does not give the role in this epoch: read the role from persistence, then read the room again.
     RoleUnknown,
 }
 
-/// What ended because of removals.
+/// Subscriptions and rooms that ended because of removals.
 #[derive(Debug, Default)]
 pub struct Ended {
     pub subscriptions: usize,
-    /// Rooms without a subscription now: their channels are not wanted any more.
+    /// Rooms that have no subscription now: their channels are not wanted any more.
     pub rooms: Vec<RoomId>,
 }

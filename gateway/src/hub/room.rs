@@ -1,4 +1,4 @@
-//! One room on one worker: its subscriptions, their roles, and what records mean for them.
+//! One room on one worker: its subscriptions, their roles, and the effects of records.
 
 mod refill;
 mod watching;
@@ -13,12 +13,12 @@ use tidings_shared::{
     sabotage::{self, Sabotage},
 };
 
-use super::{Dispatch, MarkRead, Peer, Position, Renewed, role::RoleNames, role::Roles};
+use super::{Dispatch, MarkRead, Peer, Position, RoleRefresh, role::RoleNames, role::Roles};
 use crate::transport::Frame;
 
 pub use refill::RoomRead;
 
-/// A subscription's place among its room's. The stamp tells it from a later one in the same place.
+/// The id of a subscription in its room. The stamp distinguishes it from a later subscription in the same slot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Subscription {
     slot: u32,
@@ -29,27 +29,27 @@ struct Subscriber<P> {
     peer: Rc<P>,
     role: Rc<str>,
     stamp: u64,
-    /// The role is as of here; [`Position::UNREAD`] until the join has read it. Live, it was also sent everything
-    /// visible up to here, or told the gap; that may be ahead of the room's position.
-    known: Position,
+    /// The position of which the role is; [`Position::UNREAD`] until the join has read the role. A live subscription
+    /// was also sent everything visible up to here, or the gap. This may be ahead of the room's position.
+    role_as_of: Position,
     live: bool,
-    /// The mark of a later change may be gone by now: where there is none, persistence is to be asked.
-    doubted: bool,
-    /// It is told of people who come and go.
-    watches: bool,
+    /// The mark of a later change may have expired: without a mark, persistence must be asked for the role.
+    marks_expired: bool,
+    /// The subscription receives presence changes.
+    watches_presence: bool,
 }
 
 pub(super) struct Room<P> {
     subscribers: Slab<Subscriber<P>>,
     live: usize,
-    /// While somebody is live: all live subscriptions were sent everything up to here.
+    /// The position up to which all live subscriptions were sent everything; valid while a subscription is live.
     position: Option<Position>,
-    /// The highest record known to exist.
-    seen: Position,
+    /// The position of the newest known record.
+    newest_seen: Position,
     refilling: bool,
-    /// The server has confirmed that this node hears of the room.
+    /// Whether the server has confirmed the room's channel.
     pub confirmed: bool,
-    /// Subscriptions that ended because their users were removed, not yet told to the hub.
+    /// Subscriptions that ended because of removals and are not yet counted by the hub.
     pub ended: usize,
 }
 
@@ -59,7 +59,7 @@ impl<P> Default for Room<P> {
             subscribers: Slab::new(),
             live: 0,
             position: None,
-            seen: Position::default(),
+            newest_seen: Position::default(),
             refilling: false,
             confirmed: false,
             ended: 0,
@@ -69,16 +69,24 @@ impl<P> Default for Room<P> {
 
 impl<P: Peer> Room<P> {
     pub fn subscribe(&mut self, peer: Rc<P>, role: Rc<str>, stamp: u64) -> Subscription {
-        let known = Position::UNREAD;
-        let subscriber = Subscriber { peer, role, stamp, known, live: false, doubted: false, watches: false };
+        let role_as_of = Position::UNREAD;
+        let subscriber = Subscriber {
+            peer,
+            role,
+            stamp,
+            role_as_of,
+            live: false,
+            marks_expired: false,
+            watches_presence: false,
+        };
         let slot = self.subscribers.insert(subscriber);
         Subscription::new(slot, stamp)
     }
 
     pub fn unsubscribe(&mut self, subscription: Subscription) {
         if self.get(subscription).is_some() {
-            let gone = self.subscribers.remove(subscription.slot as usize);
-            self.live -= usize::from(gone.live);
+            let removed = self.subscribers.remove(subscription.slot as usize);
+            self.live -= usize::from(removed.live);
         }
     }
 
@@ -91,53 +99,58 @@ impl<P: Peer> Room<P> {
     }
 
     pub fn is_live(&self, subscription: Subscription) -> bool {
-        self.get(subscription).is_some_and(|subscriber| self.hears_live(subscriber))
+        self.get(subscription).is_some_and(|subscriber| self.receives_live(subscriber))
     }
 
     pub fn role(&self, subscription: Subscription, epoch: Epoch) -> Option<Rc<str>> {
         let subscriber = self.get(subscription)?;
         let behind = subscriber.live && self.refilling;
-        let of_epoch = subscriber.known != Position::UNREAD && subscriber.known.epoch == epoch;
+        let of_epoch = subscriber.role_as_of != Position::UNREAD && subscriber.role_as_of.epoch == epoch;
         (of_epoch && !behind).then(|| subscriber.role.clone())
     }
 
     pub fn newest(&self) -> Position {
-        self.position.unwrap_or_default().max(self.seen)
+        self.position.unwrap_or_default().max(self.newest_seen)
     }
 
     pub fn live_position(&self) -> Option<Position> {
         self.position.filter(|_| self.live > 0)
     }
 
-    /// The users whose subscriptions have a role, each once, in order.
+    /// The users whose subscriptions have a role, sorted and without duplicates.
     pub fn users(&self) -> Vec<UserId> {
-        let known = self.subscribers.iter().filter(|(_, subscriber)| subscriber.known != Position::UNREAD);
-        let mut users: Vec<UserId> = known.map(|(_, subscriber)| subscriber.peer.user().clone()).collect();
+        let with_role =
+            self.subscribers.iter().filter(|(_, subscriber)| subscriber.role_as_of != Position::UNREAD);
+        let mut users: Vec<UserId> =
+            with_role.map(|(_, subscriber)| subscriber.peer.user().clone()).collect();
         users.sort_unstable();
         users.dedup();
         users
     }
 
     fn get(&self, subscription: Subscription) -> Option<&Subscriber<P>> {
-        self.subscribers.get(subscription.slot as usize).filter(|held| held.stamp == subscription.stamp)
+        self.subscribers
+            .get(subscription.slot as usize)
+            .filter(|subscriber| subscriber.stamp == subscription.stamp)
     }
 
     fn get_mut(&mut self, subscription: Subscription) -> Option<&mut Subscriber<P>> {
-        let held = self.subscribers.get_mut(subscription.slot as usize);
-        held.filter(|held| held.stamp == subscription.stamp)
+        let subscriber = self.subscribers.get_mut(subscription.slot as usize);
+        subscriber.filter(|subscriber| subscriber.stamp == subscription.stamp)
     }
 
     pub fn dispatch(&mut self, record: &Record, frame: &Frame, names: &mut RoleNames) -> Dispatch {
         let at = Position::of_record(record);
-        self.seen = self.seen.max(at);
+        self.newest_seen = self.newest_seen.max(at);
         let change = record.member_change();
         if let Some(change) = change {
-            // Replay goes by the role now, so whoever replays has it now, whatever those who are live still miss.
-            self.change(record.room(), at, change, false, names);
+            // A replaying subscription takes the new role at once, even while live subscriptions miss earlier
+            // records.
+            self.apply_change(record.room(), at, change, false, names);
         }
         let Some(position) = self.live_position() else { return Dispatch::NobodyLive };
         if at <= position {
-            if sabotage::is(Sabotage::Order) {
+            if sabotage::is_active(Sabotage::Order) {
                 self.deliver(record, frame);
             }
             return Dispatch::Stale;
@@ -145,41 +158,49 @@ impl<P: Peer> Room<P> {
         if self.refilling {
             return Dispatch::RefillUnderWay;
         }
-        if sabotage::is(Sabotage::Complete) && at.seq.0.is_multiple_of(50) {
+        if sabotage::is_active(Sabotage::Complete) && at.seq.0.is_multiple_of(50) {
             return Dispatch::Delivered;
         }
         let follows = at.epoch == position.epoch && at.seq == position.seq.next();
-        if !follows && !sabotage::is(Sabotage::Complete) {
+        if !follows && !sabotage::is_active(Sabotage::Complete) {
             self.refilling = true;
             return Dispatch::Refill;
         }
         self.deliver(record, frame);
         self.position = Some(at);
         if let Some(change) = change {
-            self.change(record.room(), at, change, true, names);
+            self.apply_change(record.room(), at, change, true, names);
         }
         Dispatch::Delivered
     }
 
     fn deliver(&self, record: &Record, frame: &Frame) {
         let (at, everyone) = (Position::of_record(record), record.visibility().is_empty());
-        let everyone = everyone || sabotage::is(Sabotage::Private);
+        let everyone = everyone || sabotage::is_active(Sabotage::Private);
         for (_, subscriber) in &self.subscribers {
-            let due = subscriber.live && (subscriber.known < at || sabotage::is(Sabotage::Order));
+            let due = subscriber.live && (subscriber.role_as_of < at || sabotage::is_active(Sabotage::Order));
             if due && (everyone || record.is_visible_to(subscriber.peer.user().as_str(), &subscriber.role)) {
-                subscriber.peer.share(frame);
+                subscriber.peer.send_shared(frame);
             }
         }
     }
 
-    /// What a change of membership at `at` means for the live, or for the replaying subscriptions of the user.
-    fn change(&mut self, room: &str, at: Position, change: (&str, &str), live: bool, names: &mut RoleNames) {
+    /// Applies a membership change at `at` to the live, or to the replaying, subscriptions of the user.
+    fn apply_change(
+        &mut self,
+        room: &str,
+        at: Position,
+        change: (&str, &str),
+        live: bool,
+        names: &mut RoleNames,
+    ) {
         let (user, role) = change;
         let mut ended = 0;
         self.subscribers.retain(|slot, subscriber| {
-            let meant =
-                subscriber.live == live && subscriber.known < at && subscriber.peer.user().as_str() == user;
-            if !meant {
+            let affected = subscriber.live == live
+                && subscriber.role_as_of < at
+                && subscriber.peer.user().as_str() == user;
+            if !affected {
                 return true;
             }
             if role == REMOVED {
@@ -187,10 +208,10 @@ impl<P: Peer> Room<P> {
                 ended += 1;
                 return false;
             }
-            subscriber.role = names.share(role);
+            subscriber.role = names.intern(role);
             if !live {
-                // A live one is moved by the room's position.
-                subscriber.known = at;
+                // A live subscription advances with the room's position.
+                subscriber.role_as_of = at;
             }
             true
         });
@@ -198,32 +219,32 @@ impl<P: Peer> Room<P> {
         self.live -= if live { ended } else { 0 };
     }
 
-    /// Who is live, with their roles. Nobody whose removal may have been missed.
+    /// The live peers with their roles, without subscriptions that may have missed their removal.
     pub fn live_peers(&self) -> impl Iterator<Item = (&P, &str)> {
-        let live = self.subscribers.iter().filter(|(_, subscriber)| self.hears_live(subscriber));
+        let live = self.subscribers.iter().filter(|(_, subscriber)| self.receives_live(subscriber));
         live.map(|(_, subscriber)| (&*subscriber.peer, &*subscriber.role))
     }
 
-    fn hears_live(&self, subscriber: &Subscriber<P>) -> bool {
-        subscriber.live && !subscriber.doubted && !self.refilling
+    fn receives_live(&self, subscriber: &Subscriber<P>) -> bool {
+        subscriber.live && !subscriber.marks_expired && !self.refilling
     }
 
-    pub fn suspect(&mut self) -> bool {
-        let start = self.live > 0 && !self.refilling;
-        self.refilling |= start;
-        start
+    pub fn begin_refill(&mut self) -> bool {
+        let begins = self.live > 0 && !self.refilling;
+        self.refilling |= begins;
+        begins
     }
 
-    pub fn doubt(&mut self) {
-        self.subscribers.iter_mut().for_each(|(_, subscriber)| subscriber.doubted = true);
+    pub fn expire_marks(&mut self) {
+        self.subscribers.iter_mut().for_each(|(_, subscriber)| subscriber.marks_expired = true);
     }
 
     pub fn abandon_refill(&mut self) {
         self.refilling = false;
     }
 
-    /// Gives a new subscription the role that its join has read. Only what is `current` takes doubts away.
-    pub fn settle(
+    /// Sets the role that the join has read. Only a `current` read is newer than the expiry of marks.
+    pub fn set_initial_role(
         &mut self,
         subscription: Subscription,
         role: Rc<str>,
@@ -231,48 +252,50 @@ impl<P: Peer> Room<P> {
         current: bool,
     ) -> bool {
         let Some(subscriber) = self.get_mut(subscription) else { return false };
-        (subscriber.role, subscriber.known) = (role, head);
-        subscriber.doubted &= !current;
+        (subscriber.role, subscriber.role_as_of) = (role, head);
+        subscriber.marks_expired &= !current;
         true
     }
 
-    pub fn renew(
+    pub fn refresh_role(
         &mut self,
         room: &RoomId,
         subscription: Subscription,
         (read, current): (MarkRead<'_>, bool),
         roles: Option<&Roles>,
         names: &mut RoleNames,
-    ) -> Renewed {
+    ) -> RoleRefresh {
         let MarkRead { head, mark, .. } = read;
-        let Some(subscriber) = self.get_mut(subscription) else { return Renewed::Ended };
-        if subscriber.known >= head {
-            // Nothing is above what it knows, so nothing was missed.
-            subscriber.doubted &= !current;
-            return Renewed::Stands;
+        let Some(subscriber) = self.get_mut(subscription) else { return RoleRefresh::Ended };
+        if subscriber.role_as_of >= head {
+            // The read is not newer than the role, so no change was missed.
+            subscriber.marks_expired &= !current;
+            return RoleRefresh::UpToDate;
         }
         let role = match mark {
             Some(mark) => mark.role.as_deref(),
-            None if subscriber.known.epoch == head.epoch && !subscriber.doubted => Some(&*subscriber.role),
-            None => match roles.and_then(|roles| roles.told(head.epoch, subscriber.peer.user())) {
+            None if subscriber.role_as_of.epoch == head.epoch && !subscriber.marks_expired => {
+                Some(&*subscriber.role)
+            }
+            None => match roles.and_then(|roles| roles.get(head.epoch, subscriber.peer.user())) {
                 Some(role) => role,
-                None => return Renewed::RoleUnknown,
+                None => return RoleRefresh::RoleUnknown,
             },
         };
         if let Some(role) = role {
-            (subscriber.role, subscriber.known) = (names.share(role), head);
-            subscriber.doubted &= !current;
-            return Renewed::Stands;
+            (subscriber.role, subscriber.role_as_of) = (names.intern(role), head);
+            subscriber.marks_expired &= !current;
+            return RoleRefresh::UpToDate;
         }
         subscriber.peer.ended(room.as_str(), subscription);
         self.unsubscribe(subscription);
         self.ended += 1;
-        Renewed::Ended
+        RoleRefresh::Ended
     }
 
     pub fn go_live(&mut self, subscription: Subscription, reached: Position) -> bool {
-        // A role as of later would hold for records before it: it replays up to there.
-        if self.get(subscription).is_none_or(|subscriber| subscriber.known != reached) {
+        // A role as of a later position would be used for earlier records: the replay must reach that position first.
+        if self.get(subscription).is_none_or(|subscriber| subscriber.role_as_of != reached) {
             return false;
         }
         if self.live == 0 {
@@ -301,7 +324,7 @@ impl<P: Peer> Room<P> {
 }
 
 impl Subscription {
-    /// Of no room: stamps begin with 1.
+    /// No subscription: stamps begin with 1.
     pub const ENDED: Self = Self { slot: u32::MAX, stamp: 0 };
 
     fn new(slot: usize, stamp: u64) -> Self {

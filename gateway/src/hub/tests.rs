@@ -1,4 +1,4 @@
-//! The hub against a plain list of what each peer must have been sent.
+//! Tests of the hub: each peer's frames are compared with a list of what it must have been sent.
 
 mod live;
 mod membership;
@@ -48,11 +48,11 @@ fn user(name: &str) -> UserId {
 }
 
 fn record(epoch: u64, seq: u64, visibility: &str) -> Record {
-    changing(epoch, seq, visibility, "")
+    membership_change(epoch, seq, visibility, "")
 }
 
 /// A record that changes a membership: `user ␞ role`.
-fn changing(epoch: u64, seq: u64, visibility: &str, membership: &str) -> Record {
+fn membership_change(epoch: u64, seq: u64, visibility: &str, membership: &str) -> Record {
     let line = format!(
         "1\x1f{epoch}\x1f{seq}\x1f0\x1fr\x1fmessage:new\x1fsender\x1f\x1f\x1f{visibility}\x1f{membership}\x1f\n{{\"e\":{epoch},\"s\":{seq}}}"
     );
@@ -73,51 +73,51 @@ fn at(epoch: u64, seq: u64) -> Position {
     Position { epoch: Epoch(epoch), seq: Seq(seq) }
 }
 
-/// A subscription whose join has read nothing yet.
+/// A subscription whose join has not read the room yet.
 fn joining(hub: &mut Hub<Listener>, name: &str) -> (Rc<Listener>, Subscription) {
     let peer = Rc::new(Listener { user: user(name), got: RefCell::default(), ended: Cell::new(0) });
     let (_, subscription) = hub.subscribe(&room(), peer.clone());
     (peer, subscription)
 }
 
-/// A subscription whose join has read that they are a member.
+/// A subscription whose join has read that its user is a member.
 fn listener(hub: &mut Hub<Listener>, name: &str) -> (Rc<Listener>, Subscription) {
     let (peer, subscription) = joining(hub, name);
-    settle(hub, subscription, Position::default());
+    set_initial_role(hub, subscription, Position::default());
     (peer, subscription)
 }
 
-/// A join has read that they are a member.
-fn settle(hub: &mut Hub<Listener>, subscription: Subscription, head: Position) {
+/// A join has read that its user is a member.
+fn set_initial_role(hub: &mut Hub<Listener>, subscription: Subscription, head: Position) {
     let generation = hub.generation();
-    assert!(hub.settle(&room(), subscription, "member", (head, generation)));
+    assert!(hub.set_initial_role(&room(), subscription, "member", (head, generation)));
 }
 
-/// A replay has read up to there.
-fn renew(
+/// A replay has read the room up to this head.
+fn refresh_role(
     hub: &mut Hub<Listener>,
     subscription: Subscription,
     (head, mark): (Position, Option<Mark>),
     roles: Option<&Roles>,
-) -> Renewed {
+) -> RoleRefresh {
     let generation = hub.generation();
     let read = MarkRead { head, mark: mark.as_ref(), generation };
-    hub.renew(&room(), subscription, read, roles)
+    hub.refresh_role(&room(), subscription, read, roles)
 }
 
-/// Goes live with what a read up to there told: no mark.
+/// Goes live after a read up to there that contained no mark.
 fn go_live(hub: &mut Hub<Listener>, subscription: Subscription, reached: Position) -> bool {
     let generation = hub.generation();
     let stored = Roles {
         epoch: reached.epoch,
         of: hub.users(&room()).into_iter().map(|user| (user, Some("member".into()))).collect(),
     };
-    renew(hub, subscription, (reached, None), Some(&stored));
+    refresh_role(hub, subscription, (reached, None), Some(&stored));
     hub.go_live(&room(), subscription, reached, generation)
 }
 
-/// A refill that finds no marks, and persistence knows all as members.
-fn refill(hub: &mut Hub<Listener>, tail: &TailRead) -> Refilled {
+/// A refill that finds no marks, while persistence knows all users as members.
+fn refill(hub: &mut Hub<Listener>, tail: &TailRead) -> RefillOutcome {
     let (generation, users) = (hub.generation(), hub.users(&room()));
     let tail = TailRead { marks: vec![None; users.len()], ..tail.clone() };
     let of = users.iter().map(|user| (user.clone(), Some("member".into()))).collect();
@@ -134,14 +134,14 @@ fn dispatch(hub: &mut Hub<Listener>, record: &Record) -> Dispatch {
 }
 
 #[test]
-fn a_replaying_subscription_gets_nothing_live_and_goes_live_only_where_the_room_is() {
+fn replaying_subscription_goes_live_only_at_room_position() {
     let mut hub = Hub::default();
     let (alice, a) = listener(&mut hub, "alice");
     assert_eq!(hint(&mut hub, 1, 5), Dispatch::NobodyLive);
     assert!(go_live(&mut hub, a, at(1, 5)));
     let (bob, b) = listener(&mut hub, "bob");
     assert_eq!(hint(&mut hub, 1, 6), Dispatch::Delivered);
-    assert!(!go_live(&mut hub, b, at(1, 5)), "6 was not sent to bob");
+    assert!(!go_live(&mut hub, b, at(1, 5)), "record 6 was not sent to bob");
     assert!(hub.replay(&room(), b, &record(1, 6, "")));
     assert!(go_live(&mut hub, b, at(1, 6)));
     assert_eq!(hint(&mut hub, 1, 7), Dispatch::Delivered);
@@ -150,12 +150,12 @@ fn a_replaying_subscription_gets_nothing_live_and_goes_live_only_where_the_room_
 }
 
 #[test]
-fn a_subscription_ahead_of_the_room_is_not_sent_the_same_record_twice() {
+fn subscription_ahead_of_room_gets_no_record_twice() {
     let mut hub = Hub::default();
     let (alice, a) = listener(&mut hub, "alice");
     assert!(go_live(&mut hub, a, at(1, 5)));
     let (bob, b) = listener(&mut hub, "bob");
-    assert!(go_live(&mut hub, b, at(1, 7)), "bob read 6 and 7 before their hints came");
+    assert!(go_live(&mut hub, b, at(1, 7)), "bob read records 6 and 7 before their hints arrived");
     for seq in 6..=8 {
         hint(&mut hub, 1, seq);
     }
@@ -164,35 +164,35 @@ fn a_subscription_ahead_of_the_room_is_not_sent_the_same_record_twice() {
 }
 
 #[test]
-fn a_hint_that_came_before_anybody_was_live_is_not_skipped() {
+fn hint_before_first_live_subscription_is_not_skipped() {
     let mut hub = Hub::default();
     let (_, a) = listener(&mut hub, "alice");
     hint(&mut hub, 1, 9);
-    assert!(!go_live(&mut hub, a, at(1, 8)), "9 exists and was not sent");
+    assert!(!go_live(&mut hub, a, at(1, 8)), "record 9 exists and was not sent");
     assert!(go_live(&mut hub, a, at(1, 9)));
 }
 
 #[test]
-fn a_hole_is_refilled_before_anything_later_is_sent() {
+fn hole_is_refilled_before_later_records_are_sent() {
     let mut hub = Hub::default();
     let (alice, a) = listener(&mut hub, "alice");
     go_live(&mut hub, a, at(1, 5));
     assert_eq!(hint(&mut hub, 1, 8), Dispatch::Refill);
     assert_eq!(hint(&mut hub, 1, 9), Dispatch::RefillUnderWay);
-    assert_eq!(refill(&mut hub, &read(1, 4..=8, "1:0")), Refilled::Again, "9 is known to exist");
+    assert_eq!(refill(&mut hub, &read(1, 4..=8, "1:0")), RefillOutcome::Retry, "record 9 is known to exist");
     assert!(alice.got.borrow().is_empty());
-    assert_eq!(refill(&mut hub, &read(1, 4..=9, "1:0")), Refilled::FromTail);
+    assert_eq!(refill(&mut hub, &read(1, 4..=9, "1:0")), RefillOutcome::FromTail);
     assert_eq!(hint(&mut hub, 1, 9), Dispatch::Stale);
     assert_eq!(*alice.got.borrow(), [json(1, 6), json(1, 7), json(1, 8), json(1, 9)]);
 }
 
 #[test]
-fn a_hole_longer_than_the_tail_is_told_as_a_gap() {
+fn hole_longer_than_tail_is_sent_as_gap() {
     let mut hub = Hub::default();
     let (alice, a) = listener(&mut hub, "alice");
     go_live(&mut hub, a, at(1, 5));
     assert_eq!(hint(&mut hub, 1, 300), Dispatch::Refill);
-    assert_eq!(refill(&mut hub, &read(1, 200..=300, "1:0")), Refilled::Gap);
+    assert_eq!(refill(&mut hub, &read(1, 200..=300, "1:0")), RefillOutcome::Gap);
     hint(&mut hub, 1, 301);
     assert_eq!(
         *alice.got.borrow(),
@@ -204,7 +204,7 @@ fn a_hole_longer_than_the_tail_is_told_as_a_gap() {
 }
 
 #[test]
-fn a_new_epoch_continues_below_its_base_and_is_a_gap_above_it() {
+fn new_epoch_continues_up_to_base_and_is_gap_above_it() {
     for (base, expected) in [(5, None), (3, Some(3))] {
         let mut hub = Hub::default();
         let (alice, a) = listener(&mut hub, "alice");
@@ -217,7 +217,7 @@ fn a_new_epoch_continues_below_its_base_and_is_a_gap_above_it() {
         match expected {
             None => {
                 let caught_up = r#"{"type":"room:caught_up","room":"r","epoch":"2","seq":5}"#.to_owned();
-                assert_eq!(*got, [caught_up, json(2, 6)], "the epoch is told before its first record");
+                assert_eq!(*got, [caught_up, json(2, 6)], "the epoch is sent before its first record");
             }
             Some(after) => assert_eq!(
                 *got,
@@ -230,7 +230,7 @@ fn a_new_epoch_continues_below_its_base_and_is_a_gap_above_it() {
 }
 
 #[test]
-fn a_private_record_reaches_only_those_it_is_for() {
+fn private_record_reaches_only_its_recipients() {
     let mut hub = Hub::default();
     let (alice, a) = listener(&mut hub, "alice");
     let (eve, e) = listener(&mut hub, "eve");
@@ -247,7 +247,7 @@ fn a_private_record_reaches_only_those_it_is_for() {
 }
 
 #[test]
-fn a_subscription_that_ended_stays_dead_when_its_room_comes_back() {
+fn ended_subscription_stays_ended_when_room_returns() {
     let mut hub = Hub::default();
     let (_, old) = listener(&mut hub, "alice");
     hub.unsubscribe(&room(), old);
@@ -260,26 +260,26 @@ fn a_subscription_that_ended_stays_dead_when_its_room_comes_back() {
 }
 
 #[test]
-fn what_was_read_before_hints_were_missed_brings_nobody_live() {
+fn read_before_missed_hints_makes_no_subscription_live() {
     let mut hub = Hub::default();
     let (_, a) = listener(&mut hub, "alice");
     let before = hub.generation();
-    hub.missed();
-    assert!(!hub.go_live(&room(), a, at(1, 10), before), "11 may have been published meanwhile");
+    hub.invalidate_reads();
+    assert!(!hub.go_live(&room(), a, at(1, 10), before), "record 11 may have been published meanwhile");
     assert!(go_live(&mut hub, a, at(1, 11)));
-    hub.suspect(&room());
+    hub.begin_refill(&room());
     let read = RoomRead { tail: &read(1, 1..=11, "1:0"), users: &[], roles: None };
-    assert_eq!(hub.refill(&room(), read, before), Refilled::Again);
+    assert_eq!(hub.refill(&room(), read, before), RefillOutcome::Retry);
 }
 
 #[test]
-fn the_last_subscription_takes_the_room_with_it() {
+fn last_unsubscribe_removes_room() {
     let mut hub = Hub::default();
     let (_, a) = listener(&mut hub, "alice");
     let (_, b) = listener(&mut hub, "bob");
     assert!(!hub.unsubscribe(&room(), a));
     assert!(!hub.has(&room(), a));
-    assert!(!hub.unsubscribe(&room(), a), "the same one again changes nothing");
+    assert!(!hub.unsubscribe(&room(), a), "a second call changes nothing");
     assert!(hub.unsubscribe(&room(), b));
     assert_eq!(hub.room_count(), 0);
 }

@@ -1,7 +1,7 @@
-//! Who is connected to this node, and what of it is still to be put into Redis.
+//! The users connected to this node, and the changes that must still be written to Redis.
 //!
-//! Pure, and told the time. One state for each user, whatever the number of their connections: only changes of it
-//! leave the node, of one user at most one a second, and what came to nothing meanwhile does not leave it at all.
+//! Pure; the caller passes the time. A user has one state for all connections. Only changes of this state are
+//! written, at most one per second and user. Changes that cancel each other out are not written.
 
 use std::mem;
 
@@ -12,24 +12,24 @@ use tidings_shared::{
     protocol::Status,
 };
 
-/// Least time between two changes of one user that leave the node: whoever flaps is told of once in it.
-pub(super) const REST_MS: u32 = 1000;
+/// Minimum interval between two writes of one user: fast changes are combined.
+pub(super) const MIN_CHANGE_INTERVAL_MS: u32 = 1000;
 
-/// What the node holds of one user.
+/// The state of one user on this node.
 #[derive(Default)]
-struct Here {
+struct LocalUser {
     online: u32,
     away: u32,
-    /// What Redis was given last.
-    given: Option<Status>,
-    /// The highest that was lost by a connection's end since then, and is not there again.
+    /// The status that was written to Redis last.
+    written: Option<Status>,
+    /// The highest status that was lost since the last write because a connection closed, and is not there again.
     closed: Option<Status>,
     queued: bool,
-    /// When something was given last.
-    given_at: u32,
+    /// When the last change was written.
+    written_at: u32,
 }
 
-impl Here {
+impl LocalUser {
     fn state(&self) -> Option<Status> {
         match (self.online, self.away) {
             (0, 0) => None,
@@ -46,133 +46,134 @@ impl Here {
     }
 }
 
-/// See the module. Times are milliseconds of a clock of the caller's that may wrap around.
+/// See the module. Times are milliseconds of the caller's clock, which may wrap around.
 #[derive(Default)]
-pub(super) struct Registry {
-    here: FxHashMap<UserId, Here>,
+pub(super) struct PresenceRegistry {
+    users: FxHashMap<UserId, LocalUser>,
     due: Vec<UserId>,
-    resting: Vec<UserId>,
-    /// Who polls, with what they say of themselves.
+    waiting: Vec<UserId>,
+    /// Users who poll, with the status that they set.
     polls: FxHashMap<UserId, Option<Status>>,
 }
 
-impl Registry {
-    /// A connection opened. True: there is something to be put.
+impl PresenceRegistry {
+    /// A connection was opened. Returns true if there is a change to write.
     pub fn opened(&mut self, user: &UserId, status: Status, now: u32) -> bool {
-        let here = self.here.entry(user.clone()).or_insert_with(|| Here {
-            // Someone new has no reason to wait.
-            given_at: now.wrapping_sub(REST_MS),
-            ..Here::default()
+        let user_state = self.users.entry(user.clone()).or_insert_with(|| LocalUser {
+            // The first change of a new user need not wait.
+            written_at: now.wrapping_sub(MIN_CHANGE_INTERVAL_MS),
+            ..LocalUser::default()
         });
-        *here.count(status) += 1;
+        *user_state.count(status) += 1;
         self.changed(user, None, now)
     }
 
-    /// A connection closed.
+    /// A connection was closed.
     pub fn closed(&mut self, user: &UserId, status: Status, now: u32) -> bool {
-        let Some(here) = self.here.get_mut(user) else { return false };
-        let before = here.state();
-        let count = here.count(status);
+        let Some(user_state) = self.users.get_mut(user) else { return false };
+        let before = user_state.state();
+        let count = user_state.count(status);
         *count = count.saturating_sub(1);
         self.changed(user, before, now)
     }
 
-    /// A connection says something else of itself.
-    pub fn moved(&mut self, user: &UserId, from: Status, to: Status, now: u32) -> bool {
-        let Some(here) = self.here.get_mut(user) else { return false };
-        let count = here.count(from);
+    /// A connection changed its status.
+    pub fn status_changed(&mut self, user: &UserId, from: Status, to: Status, now: u32) -> bool {
+        let Some(user_state) = self.users.get_mut(user) else { return false };
+        let count = user_state.count(from);
         *count = count.saturating_sub(1);
-        *here.count(to) += 1;
+        *user_state.count(to) += 1;
         self.changed(user, None, now)
     }
 
-    /// Somebody polls.
+    /// A user polls.
     pub fn polled(&mut self, user: &UserId, status: Option<Status>) -> bool {
         let polled = self.polls.entry(user.clone()).or_default();
         *polled = status.or(*polled);
         true
     }
 
-    /// These could not be put.
-    pub fn poll_again(&mut self, polls: Vec<(UserId, Option<Status>)>) {
+    /// Puts back polls that could not be written.
+    pub fn requeue_polls(&mut self, polls: Vec<(UserId, Option<Status>)>) {
         for (user, status) in polls {
             let polled = self.polls.entry(user).or_default();
-            // What was said meanwhile is newer.
+            // A status that was set meanwhile is newer.
             *polled = polled.or(status);
         }
     }
 
-    /// `before`: what the user was before a connection closed.
+    /// `before`: the user's status before a connection closed.
     fn changed(&mut self, user: &UserId, before: Option<Status>, now: u32) -> bool {
-        let Some(here) = self.here.get_mut(user) else { return false };
-        let state = here.state();
+        let Some(user_state) = self.users.get_mut(user) else { return false };
+        let state = user_state.state();
         if rank(state) < rank(before) {
-            here.closed = higher(here.closed, before);
+            user_state.closed = higher(user_state.closed, before);
         }
-        if rank(state) >= rank(here.closed) {
-            here.closed = None;
+        if rank(state) >= rank(user_state.closed) {
+            user_state.closed = None;
         }
-        if mem::replace(&mut here.queued, true) {
+        if mem::replace(&mut user_state.queued, true) {
             return false;
         }
-        let rested = now.wrapping_sub(here.given_at) >= REST_MS;
-        if rested {
+        let may_be_written = now.wrapping_sub(user_state.written_at) >= MIN_CHANGE_INTERVAL_MS;
+        if may_be_written {
             self.due.push(user.clone())
         } else {
-            self.resting.push(user.clone())
+            self.waiting.push(user.clone())
         }
-        rested
+        may_be_written
     }
 
-    /// What is to be put now, of up to `most` users; those who rested long enough are among them.
-    pub fn take(&mut self, most: usize, now: u32) -> Vec<Put> {
-        let here = &self.here;
-        let rested =
-            |user: &mut UserId| here.get(user).is_none_or(|h| now.wrapping_sub(h.given_at) >= REST_MS);
-        self.due.extend(self.resting.extract_if(.., rested));
+    /// Takes the changes to write now, of up to `max_users` users, including users that have waited long enough.
+    pub fn take_changes(&mut self, max_users: usize, now: u32) -> Vec<Put> {
+        let users = &self.users;
+        let may_be_written = |user: &mut UserId| {
+            users.get(user).is_none_or(|state| now.wrapping_sub(state.written_at) >= MIN_CHANGE_INTERVAL_MS)
+        };
+        self.due.extend(self.waiting.extract_if(.., may_be_written));
         let mut puts = Vec::new();
-        while puts.len() < most {
+        while puts.len() < max_users {
             let Some(user) = self.due.pop() else { break };
-            let Some(here) = self.here.get_mut(&user) else { continue };
-            here.queued = false;
-            let (status, grace) = (here.state(), here.closed.take());
-            let nothing_new = status == here.given && grace.is_none();
-            here.given = status;
-            if !nothing_new {
-                here.given_at = now;
+            let Some(user_state) = self.users.get_mut(&user) else { continue };
+            user_state.queued = false;
+            let (status, grace) = (user_state.state(), user_state.closed.take());
+            let unchanged = status == user_state.written && grace.is_none();
+            user_state.written = status;
+            if !unchanged {
+                user_state.written_at = now;
                 puts.push(Put { user: user.clone(), status, grace });
             }
             if status.is_none() {
-                self.here.remove(&user);
+                self.users.remove(&user);
             }
         }
         if self.due.is_empty() {
-            // What a burst left behind is given back.
-            self.due.shrink_to(most);
-            self.resting.shrink_to(most);
-            self.here.shrink_to(self.here.len() * 2);
+            // Releases the memory that a burst has used.
+            self.due.shrink_to(max_users);
+            self.waiting.shrink_to(max_users);
+            self.users.shrink_to(self.users.len() * 2);
         }
         puts
     }
 
-    /// Who polls since the last time.
+    /// Takes the users who polled since the last call.
     pub fn take_polls(&mut self) -> Vec<(UserId, Option<Status>)> {
         mem::take(&mut self.polls).into_iter().collect()
     }
 
-    /// Redis knows nothing of anybody any more.
-    pub fn forgotten(&mut self) {
-        for (user, here) in &mut self.here {
-            here.given = None;
-            if !mem::replace(&mut here.queued, true) {
+    /// Redis has lost all users: all must be written again.
+    pub fn reset_written(&mut self) {
+        for (user, user_state) in &mut self.users {
+            user_state.written = None;
+            if !mem::replace(&mut user_state.queued, true) {
                 self.due.push(user.clone());
             }
         }
     }
 
-    /// Users that the node holds.
+    /// The number of users connected to this node.
     pub fn len(&self) -> usize {
-        self.here.len()
+        self.users.len()
     }
 }
 
@@ -185,73 +186,73 @@ mod tests {
         UserId::parse(id).unwrap()
     }
 
-    /// What is put at a time, as (status, grace); nobody but `a` is here.
-    fn taken(registry: &mut Registry, now: u32) -> Vec<(Option<Status>, Option<Status>)> {
-        registry.take(10, now).into_iter().map(|put| (put.status, put.grace)).collect()
+    /// Takes the changes as (status, grace). Only user `a` is connected.
+    fn changes(registry: &mut PresenceRegistry, now: u32) -> Vec<(Option<Status>, Option<Status>)> {
+        registry.take_changes(10, now).into_iter().map(|put| (put.status, put.grace)).collect()
     }
 
     #[test]
-    fn only_a_change_of_the_whole_is_put() {
-        let (mut registry, a) = (Registry::default(), user("a"));
+    fn only_change_of_combined_status_is_written() {
+        let (mut registry, a) = (PresenceRegistry::default(), user("a"));
         assert!(registry.opened(&a, Online, 0));
-        assert_eq!(taken(&mut registry, 0), [(Some(Online), None)]);
+        assert_eq!(changes(&mut registry, 0), [(Some(Online), None)]);
         registry.opened(&a, Away, 1000);
         registry.opened(&a, Online, 1000);
         registry.closed(&a, Online, 1000);
-        assert_eq!(taken(&mut registry, 2000), []);
+        assert_eq!(changes(&mut registry, 2000), []);
         registry.closed(&a, Online, 3000);
-        assert_eq!(taken(&mut registry, 3000), [(Some(Away), Some(Online))]);
+        assert_eq!(changes(&mut registry, 3000), [(Some(Away), Some(Online))]);
         registry.closed(&a, Away, 5000);
-        assert_eq!(taken(&mut registry, 5000), [(None, Some(Away))]);
+        assert_eq!(changes(&mut registry, 5000), [(None, Some(Away))]);
         assert_eq!(registry.len(), 0);
     }
 
     #[test]
-    fn a_connection_that_closes_leaves_a_grace_and_one_that_says_away_does_not() {
-        let (mut registry, a) = (Registry::default(), user("a"));
+    fn closing_leaves_grace_but_setting_away_does_not() {
+        let (mut registry, a) = (PresenceRegistry::default(), user("a"));
         registry.opened(&a, Online, 0);
-        taken(&mut registry, 0);
-        registry.moved(&a, Online, Away, 2000);
+        changes(&mut registry, 0);
+        registry.status_changed(&a, Online, Away, 2000);
         registry.closed(&a, Away, 2000);
-        // Away was said before it closed: that is what the grace keeps.
-        assert_eq!(taken(&mut registry, 2000), [(None, Some(Away))]);
+        // The status was away before the connection closed, so the grace keeps away.
+        assert_eq!(changes(&mut registry, 2000), [(None, Some(Away))]);
         registry.opened(&a, Online, 2100);
         registry.closed(&a, Online, 2100);
         registry.opened(&a, Online, 2100);
-        assert_eq!(taken(&mut registry, 3100), [(Some(Online), None)], "it is there again");
+        assert_eq!(changes(&mut registry, 3100), [(Some(Online), None)], "the user is online again");
     }
 
     #[test]
-    fn who_flaps_is_put_once_a_second_and_not_at_all_when_it_comes_to_nothing() {
-        let (mut registry, a) = (Registry::default(), user("a"));
+    fn flapping_user_is_written_once_a_second_or_not_at_all() {
+        let (mut registry, a) = (PresenceRegistry::default(), user("a"));
         registry.opened(&a, Online, 0);
-        assert_eq!(taken(&mut registry, 0), [(Some(Online), None)]);
-        assert!(!registry.moved(&a, Online, Away, 10), "it rests");
-        assert_eq!(taken(&mut registry, 999), []);
-        registry.moved(&a, Away, Online, 999);
-        registry.moved(&a, Online, Away, 999);
-        assert_eq!(taken(&mut registry, 1000), [(Some(Away), None)]);
-        registry.moved(&a, Away, Online, 1100);
-        registry.moved(&a, Online, Away, 1200);
-        assert_eq!(taken(&mut registry, 2200), []);
+        assert_eq!(changes(&mut registry, 0), [(Some(Online), None)]);
+        assert!(!registry.status_changed(&a, Online, Away, 10), "the change must wait");
+        assert_eq!(changes(&mut registry, 999), []);
+        registry.status_changed(&a, Away, Online, 999);
+        registry.status_changed(&a, Online, Away, 999);
+        assert_eq!(changes(&mut registry, 1000), [(Some(Away), None)]);
+        registry.status_changed(&a, Away, Online, 1100);
+        registry.status_changed(&a, Online, Away, 1200);
+        assert_eq!(changes(&mut registry, 2200), []);
     }
 
     #[test]
-    fn after_redis_forgot_everybody_is_put_again_in_pieces() {
-        let mut registry = Registry::default();
+    fn after_reset_all_users_are_written_again_in_batches() {
+        let mut registry = PresenceRegistry::default();
         for n in 0..25 {
             registry.opened(&user(&n.to_string()), Online, u32::MAX);
         }
-        assert_eq!(registry.take(100, u32::MAX).len(), 25);
-        registry.forgotten();
-        registry.forgotten();
-        let pieces: Vec<usize> = (0..4).map(|_| registry.take(10, 5).len()).collect();
-        assert_eq!((pieces, registry.len()), (vec![10, 10, 5, 0], 25));
+        assert_eq!(registry.take_changes(100, u32::MAX).len(), 25);
+        registry.reset_written();
+        registry.reset_written();
+        let batches: Vec<usize> = (0..4).map(|_| registry.take_changes(10, 5).len()).collect();
+        assert_eq!((batches, registry.len()), (vec![10, 10, 5, 0], 25));
     }
 
     #[test]
-    fn what_a_poller_says_of_themselves_stands_until_they_say_else() {
-        let (mut registry, a) = (Registry::default(), user("a"));
+    fn status_of_polling_user_stays_until_changed() {
+        let (mut registry, a) = (PresenceRegistry::default(), user("a"));
         registry.polled(&a, Some(Away));
         registry.polled(&a, None);
         assert_eq!(registry.take_polls(), [(a.clone(), Some(Away))]);
@@ -259,7 +260,7 @@ mod tests {
         let failed = registry.take_polls();
         assert_eq!(failed, [(a.clone(), None)]);
         registry.polled(&a, Some(Online));
-        registry.poll_again(vec![(a.clone(), Some(Away))]);
+        registry.requeue_polls(vec![(a.clone(), Some(Away))]);
         assert_eq!(registry.take_polls(), [(a, Some(Online))]);
     }
 }

@@ -1,75 +1,77 @@
-//! The sweep: finds lives that are over, and users of whom something ran out or was not told. Any node does it, one at
-//! a time; scripts decide, so that two at once do no harm.
+//! The sweep finds expired leases of other nodes, and users whose presence expired or was not published. Any node
+//! does it, one at a time. Redis scripts decide, so that two sweeps at the same time do no harm.
 
 use std::{sync::Arc, time::Duration};
 
-use tidings_shared::presence::{Life, Partition, PutOutcome};
+use tidings_shared::presence::{NodeLease, PresencePartition, PutOutcome};
 use tokio::time::Instant;
 
-use super::telling::tell;
+use super::publish::publish;
 use crate::{
-    bus::{Bus, PeopleError},
+    bus::{Bus, LookupError},
     metrics::Metrics,
 };
 
 const SWEEP_EVERY: Duration = Duration::from_secs(1);
-/// So long nobody else begins a turn.
-const TURN: Duration = Duration::from_millis(900);
-/// A turn ends after this; the next goes on with what is left.
-const TURN_PATIENCE: Duration = Duration::from_secs(5);
-/// Users looked at in one go, of each partition.
-const USERS_AT_ONCE: usize = 64;
-/// Lives that are over, looked at in one turn, of each partition.
-const LIVES_AT_ONCE: usize = 16;
+/// Time for which a node holds the lock of the sweep.
+const LOCK_FOR: Duration = Duration::from_millis(900);
+/// Maximum duration of a sweep. The next one continues.
+const MAX_SWEEP_DURATION: Duration = Duration::from_secs(5);
+/// Users per partition that are handled in one command.
+const USERS_PER_COMMAND: usize = 64;
+/// Expired leases per partition that are handled in one sweep.
+const LEASES_PER_SWEEP: usize = 16;
 
-/// Sweeps as long as the node runs.
+/// Sweeps until the node ends.
 pub(super) async fn sweep(bus: Arc<Bus>, metrics: Metrics) {
     loop {
         tokio::time::sleep(SWEEP_EVERY).await;
-        if let Err(error) = turn(&bus, &metrics).await {
-            tracing::debug!(%error, "presence is not swept");
+        if let Err(error) = sweep_once(&bus, &metrics).await {
+            tracing::debug!(%error, "the presence sweep failed; retrying");
             metrics.presence_failures.with_label_values(&["sweep"]).inc();
         }
     }
 }
 
-async fn turn(bus: &Bus, metrics: &Metrics) -> Result<(), PeopleError> {
-    let Some(now_ms) = bus.sweep_turn(TURN).await? else { return Ok(()) };
-    let deadline = Instant::now() + TURN_PATIENCE;
-    for (partition, lives) in bus.lapsed_lives(now_ms, LIVES_AT_ONCE).await? {
-        for life in lives {
-            reap(bus, metrics, partition, &life, deadline).await?;
+async fn sweep_once(bus: &Bus, metrics: &Metrics) -> Result<(), LookupError> {
+    let Some(now_ms) = bus.lock_sweep(LOCK_FOR).await? else { return Ok(()) };
+    let deadline = Instant::now() + MAX_SWEEP_DURATION;
+    for (partition, leases) in bus.expired_node_leases(now_ms, LEASES_PER_SWEEP).await? {
+        for life in leases {
+            remove_expired(bus, metrics, partition, &life, deadline).await?;
         }
     }
     while Instant::now() < deadline {
-        let due = bus.due_presence(now_ms, USERS_AT_ONCE).await?;
+        let due = bus.due_presence(now_ms, USERS_PER_COMMAND).await?;
         if due.is_empty() {
             return Ok(());
         }
-        tell(bus, metrics, &due).await?;
+        publish(bus, metrics, &due).await?;
     }
     Ok(())
 }
 
-/// Takes away what a life that is over holds, and tells what that changes.
-async fn reap(
+/// Removes the users of an expired lease, and publishes the changes.
+async fn remove_expired(
     bus: &Bus,
     metrics: &Metrics,
-    partition: Partition,
-    life: &Life,
+    partition: PresencePartition,
+    life: &NodeLease,
     deadline: Instant,
-) -> Result<(), PeopleError> {
+) -> Result<(), LookupError> {
     while Instant::now() < deadline {
-        let users = bus.claim_presence(partition, life, USERS_AT_ONCE).await?;
+        let users = bus.claim_presence(partition, life, USERS_PER_COMMAND).await?;
         if users.is_empty() {
             return Ok(());
         }
-        let outcomes = bus.reap_presence(life, &users).await?;
+        let outcomes = bus.remove_presence(life, &users).await?;
         metrics.presence_reaped.inc_by(users.len() as u64);
         let outcomes = users.into_iter().zip(outcomes);
-        let to_tell: Vec<_> =
-            outcomes.filter(|(_, outcome)| *outcome == PutOutcome::Tell).map(|(user, _)| user).collect();
-        tell(bus, metrics, &to_tell).await?;
+        let changed: Vec<_> = outcomes
+            .filter(|(_, outcome)| *outcome == PutOutcome::MustPublish)
+            .map(|(user, _)| user)
+            .collect();
+        publish(bus, metrics, &changed).await?;
     }
     Ok(())
 }

@@ -1,4 +1,5 @@
-//! Who may open a WebSocket: path and handshake are already checked, here it is origin, switch and token.
+//! Decides who may open a WebSocket. The transport has checked path and handshake; this checks origin, the setting
+//! and the token.
 
 use std::{rc::Rc, sync::Arc};
 
@@ -11,41 +12,42 @@ use tidings_shared::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{Admitted, ChatSession, admit, welcome};
+use super::{Admitted, ChatSession, admit, send_connected};
 use crate::{
-    asked::Asked,
+    request_context::RequestContext,
     transport::{Acceptor, Connection, HandshakeRequest, Refusal},
     worker::Worker,
 };
 
-/// What decides about handshakes, shared by all workers of a node.
+/// The state that decides about handshakes and polls, shared by all workers of a node.
 #[derive(Debug)]
 pub struct Gate {
     pub origins: AllowedOrigins,
-    /// WebSockets are served; off, clients are told to poll.
+    /// Whether WebSockets are served. If not, clients are told to poll.
     pub websocket: bool,
-    /// The node's end has begun; it serves as ever, but no connection for plain requests outlasts its answer.
-    pub leaving: CancellationToken,
-    /// The node drains: nothing new is taken, polls end as soon as their commands are answered.
-    pub closed: CancellationToken,
-    /// Polls are answered with what they have.
-    pub over: CancellationToken,
+    /// The shutdown of the node has begun. It serves as before, but plain HTTP connections close after their next
+    /// answer.
+    pub shutting_down: CancellationToken,
+    /// The node drains: nothing new is accepted, and polls end when their commands are answered.
+    pub draining: CancellationToken,
+    /// Polls must end now, with the answer that they have.
+    pub polls_must_end: CancellationToken,
 }
 
 impl Gate {
-    /// The refusal of anything new, once the node drains.
+    /// Refuses all new connections and polls once the node drains.
     ///
     /// # Errors
-    /// `unavailable`.
-    pub(super) fn check_open(&self) -> Result<(), Problem> {
-        if self.closed.is_cancelled() {
-            return Err(Problem::unavailable("this node is stopping; try another"));
+    /// `unavailable` while the node drains.
+    pub(super) fn refuse_if_draining(&self) -> Result<(), Problem> {
+        if self.draining.is_cancelled() {
+            return Err(Problem::unavailable("this node is stopping; connect to another"));
         }
         Ok(())
     }
 }
 
-/// One worker's acceptor.
+/// The acceptor of one worker.
 pub struct ChatAcceptor {
     pub worker: Rc<Worker>,
     pub gate: Arc<Gate>,
@@ -53,7 +55,7 @@ pub struct ChatAcceptor {
 
 impl Acceptor for ChatAcceptor {
     type Session = ChatSession;
-    /// `None`: the token comes in the first frame.
+    /// `None`: the token follows in the first frame.
     type Ticket = Option<Box<Ticket>>;
 
     async fn accept(&self, request: HandshakeRequest) -> Result<Self::Ticket, Refusal> {
@@ -61,9 +63,9 @@ impl Acceptor for ChatAcceptor {
         let mut span = telemetry::begin("connect", SpanKind::Server, trace_of(&request));
         drop(request);
         let decided = match (token, &span) {
-            (Ok(Some(token)), None) => self.let_in(&token).await.map(Some),
+            (Ok(Some(token)), None) => self.admit_by_token(&token).await.map(Some),
             (Ok(Some(token)), Some(span)) => {
-                in_trace(span.context(), Box::pin(self.let_in(&token))).await.map(Some)
+                in_trace(span.context(), Box::pin(self.admit_by_token(&token))).await.map(Some)
             }
             (Ok(None), _) => Ok(None),
             (Err(refusal), _) => Err(refusal),
@@ -82,17 +84,17 @@ impl Acceptor for ChatAcceptor {
     fn open(&self, ticket: Self::Ticket, connection: Connection) -> ChatSession {
         let session = ChatSession::open(self.worker.clone(), connection);
         if let Some(ticket) = ticket {
-            welcome(&self.worker, &session.client, &Asked::untold(None), ticket.0);
+            send_connected(&self.worker, &session.client, &RequestContext::unobserved(None), ticket.0);
         }
         session
     }
 }
 
-/// A person who was let in by a token in the handshake.
+/// A user who was authenticated by a token in the handshake.
 pub struct Ticket(Admitted);
 
 impl ChatAcceptor {
-    /// The token of a handshake that may come in as far as it goes without; `None`: it brings none.
+    /// Checks a handshake as far as possible without its token. Returns the token; `None`: the handshake has none.
     fn token(&self, request: &HandshakeRequest) -> Result<Option<String>, Refusal> {
         if !self.gate.websocket {
             return Err(Refusal::new(
@@ -101,7 +103,7 @@ impl ChatAcceptor {
                 r#"{"fallback":"poll"}"#,
             ));
         }
-        self.gate.check_open().map_err(|refusal| problem(&refusal))?;
+        self.gate.refuse_if_draining().map_err(|refusal| problem(&refusal))?;
         let mut origins = request.headers().get_all(header::ORIGIN);
         let origin = origins.next().map(|origin| origin.to_str().unwrap_or("unreadable"));
         if !self.gate.origins.allows(origin) || origins.next().is_some() {
@@ -113,10 +115,10 @@ impl ChatAcceptor {
         token_of(request).map_err(|reason| problem(&reason.into()))
     }
 
-    /// Lets someone in by their token.
-    async fn let_in(&self, token: &str) -> Result<Box<Ticket>, Refusal> {
+    /// Authenticates and admits a user by a token.
+    async fn admit_by_token(&self, token: &str) -> Result<Box<Ticket>, Refusal> {
         let admitted = async {
-            let identity = self.worker.node.verifier.settle(token).await?;
+            let identity = self.worker.node.verifier.verify_or_fetch(token).await?;
             admit(&self.worker, identity).await
         };
         Ok(Box::new(Ticket(admitted.await.map_err(|refusal: Problem| problem(&refusal))?)))
@@ -129,22 +131,22 @@ pub(super) fn bearer(value: &str) -> Result<&str, Reason> {
     if scheme.eq_ignore_ascii_case("bearer") { Ok(token.trim()) } else { Err(Reason::Malformed) }
 }
 
-/// The token of a handshake: from the header, else from the query. `None`: neither names one.
+/// The token of a handshake: from the header, or else from the query. `None`: there is none.
 fn token_of(request: &HandshakeRequest) -> Result<Option<String>, Reason> {
     if let Some(value) = request.headers().get(header::AUTHORIZATION) {
         return bearer(value.to_str().map_err(|_| Reason::Malformed)?).map(|token| Some(token.to_owned()));
     }
     let query = request.query().unwrap_or_default();
-    // A JWT holds nothing that a query would have to escape.
+    // A JWT contains no character that a query must escape.
     Ok(query.split('&').find_map(|pair| pair.strip_prefix("token=")).map(ToOwned::to_owned))
 }
 
-/// The trace of a handshake: from the header, else, since pages cannot set it, from the query.
+/// The trace of a handshake: from the header, or else from the query, because web pages cannot set the header.
 fn trace_of(request: &HandshakeRequest) -> Option<TraceContext> {
     let header = request.headers().get("traceparent").and_then(|value| value.to_str().ok());
     let query = request.query().unwrap_or_default();
-    let named = || query.split('&').find_map(|pair| pair.strip_prefix("traceparent="));
-    TraceContext::parse(header.or_else(named)?)
+    let from_query = || query.split('&').find_map(|pair| pair.strip_prefix("traceparent="));
+    TraceContext::parse(header.or_else(from_query)?)
 }
 
 /// A refused handshake as a problem document (RFC 9457).

@@ -1,4 +1,4 @@
-//! A change of a message: its way into the log, and its one answer.
+//! Appends a change of a message to the log, and answers once.
 
 use std::{rc::Rc, time::Instant};
 
@@ -14,43 +14,43 @@ use tidings_shared::{
 };
 
 use super::{Client, refuse, send};
-use crate::{asked::Asked, worker::Worker};
+use crate::{request_context::RequestContext, worker::Worker};
 
-/// Appends a change; the lane goes on when that is done. The answer comes at the stage that was asked for.
+/// Appends a change; then the lane continues. The answer is sent at the stage that the client asked for.
 pub(super) async fn change(
     worker: &Rc<Worker>,
     client: &Rc<Client>,
     room: &RoomId,
-    asked: Asked,
+    request: RequestContext,
     change: Change,
 ) {
-    let Some(place) = client.take_answer_place() else {
-        return refuse(worker, client, &asked, Some(room), &send::too_many_unanswered());
+    let Some(slot) = client.take_answer_slot() else {
+        return refuse(worker, client, &request, Some(room), &send::too_many_unanswered());
     };
     let started = Instant::now();
     let accepted = match append(worker, client, room, &change).await {
         Ok(accepted) => accepted,
-        Err(refusal) => return refuse(worker, client, &asked, Some(room), &refusal),
+        Err(refusal) => return refuse(worker, client, &request, Some(room), &refusal),
     };
     worker.node.metrics.append_seconds.observe(started.elapsed().as_secs_f64());
-    if asked.trace().is_some() {
+    if request.trace().is_some() {
         tracing::debug!(seq = accepted.seq.0, duplicate = accepted.duplicate, "it stands in the log");
     }
     if accepted.answers(change.ack) {
-        return acknowledge(client, &asked, room, &change, &accepted, AckStage::Accepted);
+        return acknowledge(client, &request, room, &change, &accepted, AckStage::Accepted);
     }
     let (worker, client, room) = (worker.clone(), client.clone(), room.clone());
-    let waits = asked.part("stored answer", SpanKind::Internal);
+    let wait_span = request.child_span("stored answer", SpanKind::Internal);
     tokio::task::spawn_local(async move {
-        let (_place, _waits) = (place, waits);
-        match worker.node.bus.log.reach(&room, change.ack, accepted).await {
+        let (_slot, _wait_span) = (slot, wait_span);
+        match worker.node.bus.log.wait_for_stage(&room, change.ack, accepted).await {
             Ok((accepted, stage)) => {
                 if !accepted.duplicate {
                     worker.node.metrics.stored_seconds.observe(started.elapsed().as_secs_f64());
                 }
-                acknowledge(&client, &asked, &room, &change, &accepted, stage);
+                acknowledge(&client, &request, &room, &change, &accepted, stage);
             }
-            Err(refusal) => refuse(&worker, &client, &asked, Some(&room), &refusal),
+            Err(refusal) => refuse(&worker, &client, &request, Some(&room), &refusal),
         }
     });
 }
@@ -61,8 +61,8 @@ async fn append(
     room: &RoomId,
     change: &Change,
 ) -> Result<Accepted, Refusal> {
-    let gone = || Refusal::unavailable("the connection is gone");
-    let identity = client.identity().ok_or_else(gone)?;
+    let connection_closed = || Refusal::unavailable("the connection is gone");
+    let identity = client.identity().ok_or_else(connection_closed)?;
     let role = send::role_in(worker, client, &identity, room).await?;
     let actor = Actor { user: &identity.user, role: &role, admin: identity.admin };
     worker.node.bus.log.change(room, &actor, change).await
@@ -70,12 +70,12 @@ async fn append(
 
 fn acknowledge(
     client: &Client,
-    asked: &Asked,
+    request: &RequestContext,
     room: &RoomId,
     change: &Change,
     accepted: &Accepted,
     stage: AckStage,
 ) {
     let ack = change.ack(room, accepted, stage);
-    client.reply(&ack.frame(asked.reference()));
+    client.reply(&ack.frame(request.reference()));
 }

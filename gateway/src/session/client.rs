@@ -1,4 +1,4 @@
-//! A connection as hub and tasks see it: who it is, what it has joined, what waits to be done for it.
+//! A connection as the hub and the tasks see it: its user, its joined rooms and its pending work.
 
 use std::{
     cell::{Cell, OnceCell, RefCell},
@@ -16,53 +16,56 @@ use tidings_shared::{
 };
 use tokio::sync::Notify;
 
-use super::{farewell::Farewell, lane::Lanes, line::Line, presence::Said, replay::Replay};
+use super::{
+    client_transport::ClientTransport, drain::DrainState, lane::Lanes, presence::ReportedPresence,
+    replay::Replay,
+};
 use crate::{
-    asked::Asked,
     command::State,
     hub::{Peer, Subscription},
-    limits::Overstepping,
+    limits::AbuseCounter,
+    request_context::RequestContext,
     transport::Frame,
     worker::Worker,
 };
 
-/// Most answers fit; a longer one costs an allocation more.
+/// Most answers fit in this; a longer answer costs another allocation.
 const EXPECTED_REPLY_BYTES: usize = 256;
-/// Commands of one connection whose answer may wait for storage at once; above it they are refused as overloaded.
+/// Maximum of commands of one connection whose answers wait for storage. More are refused as overloaded.
 const MAX_UNANSWERED: u16 = 1000;
 
 /// See the module. Shared by the session, the hub and the tasks of one thread.
 pub struct Client {
-    pub(super) connection: Line,
+    pub(super) connection: ClientTransport,
     pub(super) state: RefCell<State>,
-    /// Name of the user, fixed with the first token.
+    /// The user, set by the first token.
     user: OnceCell<UserId>,
-    /// Rooms that the connection hears of.
+    /// The joined rooms.
     rooms: RefCell<FxHashMap<RoomId, Subscription>>,
     pub(super) lanes: RefCell<Lanes>,
-    /// Rooms to be replayed, one after the other.
+    /// Rooms to be replayed, in order.
     pub(super) replays: RefCell<VecDeque<Replay>>,
-    /// The outbox is low again, or the connection gone.
+    /// Notified when the outbox is low again, or the connection has closed.
     pub(super) drained: Notify,
-    /// Reasons not to read from the connection just now.
+    /// Number of reasons not to read from the connection now.
     holds: Cell<u8>,
-    /// Rooms whose join is under way.
+    /// Number of rooms whose join is in progress.
     joining: Cell<u16>,
-    /// Joins that are not answered yet.
+    /// Number of joins that are not answered yet.
     open_joins: Cell<u16>,
-    /// Commands whose answer waits for storage.
+    /// Number of commands whose answers wait for storage.
     unanswered: Cell<u16>,
-    overstepping: Cell<Overstepping>,
-    /// What it says of itself.
-    pub(super) said: Cell<Said>,
-    /// The worker's last change of presence that it was told.
+    abuse_counter: Cell<AbuseCounter>,
+    /// The presence that the connection reported.
+    pub(super) reported_presence: Cell<ReportedPresence>,
+    /// The number of the last presence change that was sent.
     presence_round: Cell<u32>,
-    /// How far the end of the node has come for it.
-    pub(super) farewell: Cell<Farewell>,
+    /// The state of the node's drain for this connection.
+    pub(super) drain_state: Cell<DrainState>,
 }
 
 impl Client {
-    pub(super) fn new(connection: Line) -> Self {
+    pub(super) fn new(connection: ClientTransport) -> Self {
         Self {
             connection,
             state: RefCell::default(),
@@ -75,10 +78,10 @@ impl Client {
             joining: Cell::new(0),
             open_joins: Cell::new(0),
             unanswered: Cell::new(0),
-            overstepping: Cell::default(),
-            said: Cell::default(),
+            abuse_counter: Cell::default(),
+            reported_presence: Cell::default(),
             presence_round: Cell::new(0),
-            farewell: Cell::default(),
+            drain_state: Cell::default(),
         }
     }
 
@@ -91,12 +94,12 @@ impl Client {
     }
 
     pub(super) fn set_identity(&self, identity: Identity) {
-        // Later tokens are of the same user, so the first stays true.
+        // Later tokens have the same user, so the first value stays valid.
         let _ = self.user.set(identity.user.clone());
         *self.state.borrow_mut() = State::Ready(Rc::new(identity));
     }
 
-    /// Who this is; `None` before the first token was taken.
+    /// The identity; `None` before the first token was accepted.
     pub(super) fn identity(&self) -> Option<Rc<Identity>> {
         match &*self.state.borrow() {
             State::Ready(identity) => Some(identity.clone()),
@@ -104,7 +107,7 @@ impl Client {
         }
     }
 
-    /// Whose connection this is; `None` before the first token was taken.
+    /// The user; `None` before the first token was accepted.
     pub(crate) fn known_user(&self) -> Option<&UserId> {
         self.user.get()
     }
@@ -118,8 +121,8 @@ impl Client {
         self.connection.is_closed()
     }
 
-    /// Sends a frame that others get as well.
-    pub(crate) fn tell(&self, frame: Frame) {
+    /// Sends a frame that other connections also get.
+    pub(crate) fn send_frame(&self, frame: Frame) {
         self.connection.send(frame);
     }
 
@@ -128,11 +131,11 @@ impl Client {
     }
 
     pub(crate) fn refuse_and_close(&self, worker: &Worker, refusal: &Refusal, code: CloseCode) {
-        super::refuse(worker, self, &Asked::untold(None), None, refusal);
+        super::refuse(worker, self, &RequestContext::unobserved(None), None, refusal);
         self.close(code, &refusal.message);
     }
 
-    /// Name and picture are these from now on.
+    /// Sets name and picture of the account.
     pub(crate) fn update_account(&self, name: Option<&str>, picture: Option<&str>) {
         let mut state = self.state.borrow_mut();
         if let State::Ready(identity) = &mut *state
@@ -143,7 +146,7 @@ impl Client {
         }
     }
 
-    /// Has the session's deadline come when its token expires.
+    /// Sets the session's deadline to the expiry of its token.
     pub(super) fn watch_expiry(&self, now_ms: i64) {
         if let State::Ready(identity) = &*self.state.borrow() {
             self.watch_expiry_of(identity, now_ms);
@@ -153,11 +156,11 @@ impl Client {
     pub(super) fn watch_expiry_of(&self, identity: &Identity, now_ms: i64) {
         let left_ms = identity.expires_at_s.saturating_mul(1000).saturating_sub(now_ms);
         let left = Duration::from_millis(u64::try_from(left_ms).unwrap_or(0));
-        // Looked at again at least once a day: no wheel turns for longer.
+        // Checked again at least once a day, because the timer wheel's range is limited.
         self.connection.set_deadline(Some(left.min(Duration::from_secs(86_400))));
     }
 
-    /// Stops reading until as many releases as holds were called.
+    /// Stops reading until `release_reading` was called as often as this.
     pub(super) fn hold_reading(&self) {
         self.holds.set(self.holds.get() + 1);
         self.connection.pause_reading();
@@ -165,74 +168,77 @@ impl Client {
 
     pub(super) fn release_reading(&self) {
         self.holds.set(self.holds.get() - 1);
-        if self.holds.get() == 0 && self.farewell.get() != Farewell::Overstays {
+        if self.holds.get() == 0 && self.drain_state.get() != DrainState::Overdue {
             self.connection.resume_reading();
         }
     }
 
-    /// Whether nothing that came is still to be answered.
+    /// Whether all commands are answered.
     pub(super) fn is_answered(&self) -> bool {
         let counts =
             [self.joining.get(), self.open_joins.get(), self.unanswered.get(), self.holds.get().into()];
         counts == [0; 4] && self.lanes.borrow().are_idle()
     }
 
-    /// Takes a place for a room that is about to be joined; `None`: there is none.
-    pub(super) fn take_room_place(self: &Rc<Self>, max: usize) -> Option<Place> {
-        let taken = self.rooms.borrow().len() + usize::from(self.joining.get());
-        (taken < max).then(|| Place::take(self, |client| &client.joining))
+    /// Takes a slot for a room that is about to be joined; `None`: all slots are taken.
+    pub(super) fn take_room_slot(self: &Rc<Self>, max: usize) -> Option<SlotGuard> {
+        let used = self.rooms.borrow().len() + usize::from(self.joining.get());
+        (used < max).then(|| SlotGuard::take(self, |client| &client.joining))
     }
 
-    /// Takes a place among the commands whose answer waits for storage; `None`: there are too many.
-    pub(super) fn take_answer_place(self: &Rc<Self>) -> Option<Place> {
-        (self.unanswered.get() < MAX_UNANSWERED).then(|| Place::take(self, |client| &client.unanswered))
+    /// Takes a slot for a command whose answer waits for storage; `None`: all slots are taken.
+    pub(super) fn take_answer_slot(self: &Rc<Self>) -> Option<SlotGuard> {
+        (self.unanswered.get() < MAX_UNANSWERED).then(|| SlotGuard::take(self, |client| &client.unanswered))
     }
 
-    /// Counts that this connection ran against a limit; true: it was once too often.
-    pub(super) fn overstepped(&self, now_ms: i64, allowed_per_minute: u32) -> bool {
-        let mut overstepping = self.overstepping.get();
-        let too_often = overstepping.again(now_ms, allowed_per_minute);
-        self.overstepping.set(overstepping);
+    /// Counts that this connection exceeded a limit. Returns true if it did so too often.
+    pub(super) fn exceeds_abuse_limit(&self, now_ms: i64, allowed_per_minute: u32) -> bool {
+        let mut abuse_counter = self.abuse_counter.get();
+        let too_often = abuse_counter.record(now_ms, allowed_per_minute);
+        self.abuse_counter.set(abuse_counter);
         too_often
     }
 
-    /// Sends a change of presence, unless this is the round in which it was sent already.
-    pub(crate) fn tell_presence(&self, round: u32, frame: &Frame) {
+    /// Sends a presence change, unless the connection got it in this round already.
+    pub(crate) fn send_presence(&self, round: u32, frame: &Frame) {
         if self.presence_round.replace(round) != round {
             self.connection.send(frame.clone());
         }
     }
 
-    /// Whether it is one long poll, which keeps nothing for the next.
+    /// Whether this is a long poll, which keeps no state for the next one.
     pub(super) fn is_poll(&self) -> bool {
-        matches!(self.connection, Line::Poll(_))
+        matches!(self.connection, ClientTransport::Poll(_))
     }
 
-    /// The subscription by which this connection hears of a room.
+    /// The connection's subscription in a room.
     pub(crate) fn joined(&self, room: &RoomId) -> Option<Subscription> {
-        self.rooms.borrow().get(room).copied().filter(|held| *held != Subscription::ENDED)
+        self.rooms.borrow().get(room).copied().filter(|subscription| *subscription != Subscription::ENDED)
     }
 
-    /// The rooms that this connection hears of.
+    /// The joined rooms.
     pub(crate) fn rooms(&self) -> Vec<RoomId> {
         self.rooms.borrow().keys().cloned().collect()
     }
 
-    /// Notes a subscription, in the place of an earlier one of the same room, which is returned.
+    /// Stores a subscription. Returns the earlier one of the same room.
     pub(super) fn join(&self, room: RoomId, subscription: Subscription) -> Option<Subscription> {
-        self.rooms.borrow_mut().insert(room, subscription).filter(|held| *held != Subscription::ENDED)
+        self.rooms
+            .borrow_mut()
+            .insert(room, subscription)
+            .filter(|subscription| *subscription != Subscription::ENDED)
     }
 
     pub(super) fn leave(&self, room: &RoomId) -> Option<Subscription> {
-        self.rooms.borrow_mut().remove(room).filter(|held| *held != Subscription::ENDED)
+        self.rooms.borrow_mut().remove(room).filter(|subscription| *subscription != Subscription::ENDED)
     }
 
-    /// A join of several rooms begins: until it is answered, rooms that end meanwhile are remembered.
+    /// A join begins. Until it is answered, rooms that end meanwhile are remembered.
     pub(super) fn begin_join(&self) {
         self.open_joins.set(self.open_joins.get() + 1);
     }
 
-    /// Whether a room has ended since a join began that is not answered yet.
+    /// Whether a room has ended since the start of a join that is not answered yet.
     pub(super) fn has_ended(&self, room: &RoomId) -> bool {
         self.rooms.borrow().get(room) == Some(&Subscription::ENDED)
     }
@@ -240,7 +246,7 @@ impl Client {
     pub(super) fn end_join(&self) {
         self.open_joins.set(self.open_joins.get() - 1);
         if self.open_joins.get() == 0 {
-            self.rooms.borrow_mut().retain(|_, held| *held != Subscription::ENDED);
+            self.rooms.borrow_mut().retain(|_, subscription| *subscription != Subscription::ENDED);
         }
     }
 
@@ -249,38 +255,38 @@ impl Client {
     }
 }
 
-/// A place that is given back when this is dropped.
-pub(super) struct Place {
+/// A taken slot. Dropping it frees the slot.
+pub(super) struct SlotGuard {
     client: Rc<Client>,
     count: fn(&Client) -> &Cell<u16>,
 }
 
-impl Place {
+impl SlotGuard {
     fn take(client: &Rc<Client>, count: fn(&Client) -> &Cell<u16>) -> Self {
         count(client).set(count(client).get() + 1);
         Self { client: client.clone(), count }
     }
 }
 
-impl Drop for Place {
+impl Drop for SlotGuard {
     fn drop(&mut self) {
         let count = (self.count)(&self.client);
         count.set(count.get() - 1);
-        self.client.go_once_answered();
+        self.client.close_if_overdue();
     }
 }
 
 impl Peer for Client {
     fn user(&self) -> &UserId {
-        self.user.get().expect("who subscribes has shown a token")
+        self.user.get().expect("only an authenticated connection subscribes")
     }
 
     fn send(&self, frame: Frame) {
         self.connection.send(frame);
     }
 
-    fn share(&self, frame: &Frame) {
-        self.connection.share(frame);
+    fn send_shared(&self, frame: &Frame) {
+        self.connection.send_shared(frame);
     }
 
     fn ended(&self, room: &str, subscription: Subscription) {

@@ -1,6 +1,7 @@
-//! Joining and leaving rooms: membership, subscription, head; then the answer, then the replays.
+//! Joining and leaving rooms. A join reads membership, subscribes and reads the head; then it is answered, and the
+//! rooms are replayed.
 
-mod standings;
+mod memberships;
 
 use std::{
     cell::{Cell, RefCell},
@@ -27,40 +28,40 @@ use super::{
     send,
 };
 use crate::{
-    asked::Asked,
-    bus::Standing,
+    bus::MembershipSnapshot,
     hub::{Generation, Position, Subscription},
     limits::{Limit, rooms_cost},
+    request_context::RequestContext,
     worker::Worker,
 };
-use standings::Standings;
+use memberships::GroupMemberships;
 
-/// Rooms joined on one connection, at most.
+/// Maximum of rooms that one connection may join.
 const MAX_ROOMS: usize = 1000;
-/// Rooms of one join that are being joined at one time: what it still costs when its connection has gone.
+/// Rooms of one join that are joined at the same time: the work that continues after its connection has closed.
 const ROOMS_AT_ONCE: usize = 32;
-/// How often a join follows the room into another epoch.
-const ROUNDS: usize = 4;
+/// How often a join is retried because the room's epoch changed.
+const MAX_EPOCH_RETRIES: usize = 4;
 
-/// One `room:join`: answered once, when each of its rooms was joined or refused.
+/// One `room:join`. It is answered once, when each of its rooms was joined or refused.
 pub(super) struct JoinGroup {
-    asked: Asked,
-    /// A single room that fails is an `error`, not a `room:joined`.
+    request: RequestContext,
+    /// If a single room fails, the answer is an `error`, not a `room:joined`.
     single: bool,
-    /// It is told of people who come and go in these rooms.
+    /// Whether the connection receives presence changes of these rooms.
     presence: bool,
     more: Option<bool>,
-    standings: Standings,
-    turns: Semaphore,
-    missing: Cell<usize>,
+    memberships: GroupMemberships,
+    permits: Semaphore,
+    remaining: Cell<usize>,
     joined: RefCell<Vec<(usize, JoinedRoom, Replay)>>,
     failed: RefCell<Vec<(RoomId, Refusal)>>,
 }
 
 /// One `room:leave`.
 pub(super) struct LeaveGroup {
-    asked: Asked,
-    missing: Cell<usize>,
+    request: RequestContext,
+    remaining: Cell<usize>,
     rooms: Vec<RoomId>,
 }
 
@@ -68,21 +69,21 @@ pub(super) struct LeaveGroup {
 pub(super) fn start(
     worker: &Rc<Worker>,
     client: &Rc<Client>,
-    asked: Asked,
+    request: RequestContext,
     target: JoinTarget,
     presence: bool,
 ) {
     match target {
         JoinTarget::One { room, after } => {
-            spread(worker, client, asked, vec![(room, after)], true, presence, None);
+            start_group(worker, client, request, vec![(room, after)], true, presence, None);
         }
         JoinTarget::Many { rooms, mut after } => {
             let rooms = rooms.into_iter().map(|room| (room.clone(), after.remove(&room))).collect();
-            spread(worker, client, asked, rooms, false, presence, None);
+            start_group(worker, client, request, rooms, false, presence, None);
         }
         JoinTarget::Mine { mut after } => {
             let (worker, client) = (worker.clone(), client.clone());
-            // Which rooms these are must be known before a later frame can touch them.
+            // The rooms must be known before a later frame can refer to them.
             client.hold_reading();
             tokio::task::spawn_local(async move {
                 if let Some(identity) = client.identity() {
@@ -90,19 +91,19 @@ pub(super) fn start(
                         Ok((rooms, more)) => {
                             let rooms =
                                 rooms.into_iter().map(|room| (room.clone(), after.remove(&room))).collect();
-                            spread(&worker, &client, asked, rooms, false, presence, Some(more));
+                            start_group(&worker, &client, request, rooms, false, presence, Some(more));
                         }
-                        Err(refusal) => refuse(&worker, &client, &asked, None, &refusal),
+                        Err(refusal) => refuse(&worker, &client, &request, None, &refusal),
                     }
                 }
                 client.release_reading();
-                client.go_once_answered();
+                client.close_if_overdue();
             });
         }
     }
 }
 
-/// The rooms that `"mine"` means, and whether there are more. Now that their number is known, they count.
+/// The rooms of `"mine"`, and whether there are more. Their cost is charged here, because their number is known now.
 async fn my_rooms(worker: &Worker, user: &UserId) -> Result<(Vec<RoomId>, bool), Refusal> {
     let (rooms, more) = worker.node.bus.my_rooms(user).await?;
     if let Some(cost) = NonZeroU32::new(rooms_cost(rooms.len())) {
@@ -112,10 +113,10 @@ async fn my_rooms(worker: &Worker, user: &UserId) -> Result<(Vec<RoomId>, bool),
     Ok((rooms, more))
 }
 
-fn spread(
+fn start_group(
     worker: &Rc<Worker>,
     client: &Rc<Client>,
-    asked: Asked,
+    request: RequestContext,
     rooms: Vec<(RoomId, Option<Cursor>)>,
     single: bool,
     presence: bool,
@@ -123,78 +124,78 @@ fn spread(
 ) {
     client.begin_join();
     let idle = |room: &RoomId| client.lanes.borrow().is_idle(room);
-    let standings = rooms.iter().map(|(room, _)| room).filter(|room| idle(room)).cloned();
+    let idle_rooms = rooms.iter().map(|(room, _)| room).filter(|room| idle(room)).cloned();
     let group = Rc::new(JoinGroup {
-        asked,
+        request,
         single,
         presence,
         more,
-        standings: Standings::of(standings.collect()),
-        turns: Semaphore::new(ROOMS_AT_ONCE),
-        missing: Cell::new(rooms.len()),
+        memberships: GroupMemberships::new(idle_rooms.collect()),
+        permits: Semaphore::new(ROOMS_AT_ONCE),
+        remaining: Cell::new(rooms.len()),
         joined: RefCell::default(),
         failed: RefCell::default(),
     });
     if rooms.is_empty() {
         finish(worker, client, &group);
     }
-    for (place, (room, after)) in rooms.into_iter().enumerate() {
-        enqueue(worker, client, room, Job::Join { after, group: group.clone(), place });
+    for (index, (room, after)) in rooms.into_iter().enumerate() {
+        enqueue(worker, client, room, Job::Join { after, group: group.clone(), index });
     }
 }
 
-/// Joins one room of a group; with the last one the group is answered.
+/// Joins one room of a group. After the last room the group is answered.
 pub(super) async fn join(
     worker: &Rc<Worker>,
     client: &Rc<Client>,
     room: &RoomId,
     after: Option<Cursor>,
     group: &Rc<JoinGroup>,
-    place: usize,
+    index: usize,
 ) {
-    // Nobody closes them, so it is a turn. Who has one stands first in the lane of its room, and waits for no other.
-    let _turn = group.turns.acquire().await;
-    match join_room(worker, client, room, after.as_ref(), &group.standings).await {
+    // The semaphore is never closed. A job with a permit is the first in its room's lane and waits for no other job.
+    let _permit = group.permits.acquire().await;
+    match join_room(worker, client, room, after.as_ref(), &group.memberships).await {
         Ok((mut joined, replay)) => {
             if group.presence {
-                worker.hub.borrow_mut().watch(room, replay.subscription);
+                worker.hub.borrow_mut().watch_presence(room, replay.subscription);
                 if group.single {
                     joined.online = presence::snapshot(worker, client, room, joined.members).await;
                 }
             }
-            group.joined.borrow_mut().push((place, joined, replay));
+            group.joined.borrow_mut().push((index, joined, replay));
         }
         Err(refusal) => group.failed.borrow_mut().push((room.clone(), refusal)),
     }
-    group.missing.set(group.missing.get() - 1);
-    if group.missing.get() == 0 {
+    group.remaining.set(group.remaining.get() - 1);
+    if group.remaining.get() == 0 {
         finish(worker, client, group);
     }
 }
 
 fn finish(worker: &Rc<Worker>, client: &Rc<Client>, group: &JoinGroup) {
     let mut joined = group.joined.take();
-    joined.sort_by_key(|(place, ..)| *place);
+    joined.sort_by_key(|(index, ..)| *index);
     let mut failed = group.failed.take();
     for (_, room, _) in joined.iter().filter(|(_, room, _)| client.has_ended(&room.room)) {
         failed.push((room.room.clone(), Refusal::not_found("room")));
     }
     client.end_join();
-    // What was left or joined again while the others were on their way is told by those answers.
+    // Rooms that were left or joined again meanwhile are part of those commands' answers.
     joined.retain(|(_, room, replay)| client.joined(&room.room) == Some(replay.subscription));
-    let asked = &group.asked;
+    let request = &group.request;
     if let ([(room, refusal)], true) = (&failed[..], group.single) {
-        return refuse(worker, client, asked, Some(room), refusal);
+        return refuse(worker, client, request, Some(room), refusal);
     }
     let (rooms, replays): (Vec<_>, Vec<_>) =
         joined.into_iter().map(|(_, room, replay)| (room, replay)).unzip();
     let failed: Vec<_> =
         failed.into_iter().map(|(room, refusal)| FailedRoom { room, code: refusal.code }).collect();
     for room in &failed {
-        worker.node.hot.error(room.code);
+        worker.node.counters.error(room.code);
     }
     let answer = ServerFrame::RoomJoined {
-        reference: asked.reference(),
+        reference: request.reference(),
         rooms: &rooms,
         failed: &failed,
         more: group.more,
@@ -208,39 +209,39 @@ async fn join_room(
     client: &Rc<Client>,
     room: &RoomId,
     after: Option<&Cursor>,
-    standings: &Standings,
+    memberships: &GroupMemberships,
 ) -> Result<(JoinedRoom, Replay), Refusal> {
-    let gone = || Refusal::unavailable("the connection is gone");
-    // Asked before each step: nothing more is done for a connection, or a poll, that has ended.
-    let go_on = || if client.connection.is_closed() { Err(gone()) } else { Ok(()) };
-    go_on()?;
-    let identity = client.identity().ok_or_else(gone)?;
+    let connection_closed = || Refusal::unavailable("the connection is gone");
+    // Checked before each step: a connection or poll that has ended needs no more work.
+    let check_open = || if client.connection.is_closed() { Err(connection_closed()) } else { Ok(()) };
+    check_open()?;
+    let identity = client.identity().ok_or_else(connection_closed)?;
     let already_joined = usize::from(client.joined(room).is_some());
-    let Some(_place) = client.take_room_place(MAX_ROOMS + already_joined) else {
-        let message = format!("at most {MAX_ROOMS} rooms can be joined on one connection");
+    let Some(_slot) = client.take_room_slot(MAX_ROOMS + already_joined) else {
+        let message = format!("a connection can join at most {MAX_ROOMS} rooms");
         return Err(Refusal::new(ErrorCode::TooLarge, message));
     };
     let bus = &worker.node.bus;
-    let standing = standings.in_room(bus, &identity.user, room).await?;
-    go_on()?;
-    if standing.membership.is_none() {
-        send::newcomer(worker, &identity, room).await?;
-        go_on()?;
+    let snapshot = memberships.get(bus, &identity.user, room).await?;
+    check_open()?;
+    if snapshot.membership.is_none() {
+        send::recently_added_role(worker, &identity, room).await?;
+        check_open()?;
     }
     let (shared_id, subscription) = worker.subscribe(room, client.clone());
-    let entered = match enter(worker, room, subscription, &identity.user, standing).await {
-        Ok(entered) if !client.connection.is_closed() => entered,
+    let role_read = match read_role(worker, room, subscription, &identity.user, snapshot).await {
+        Ok(role_read) if !client.connection.is_closed() => role_read,
         other => {
-            // What was joined before, if it was, stays as it is.
+            // An earlier subscription of the room stays.
             worker.unsubscribe(room, subscription);
-            return Err(other.err().unwrap_or_else(gone));
+            return Err(other.err().unwrap_or_else(connection_closed));
         }
     };
-    let Entered { head, role, read_seq, generation } = entered;
+    let RoleRead { head, role, read_seq, generation } = role_read;
     let reached = Position::of(&head);
-    worker.hub.borrow_mut().settle(room, subscription, &role, (reached, generation));
+    worker.hub.borrow_mut().set_initial_role(room, subscription, &role, (reached, generation));
     if let Some(before) = client.join(shared_id.clone(), subscription) {
-        // It starts again at the cursor given now.
+        // The subscription starts again at the new cursor.
         worker.unsubscribe(room, before);
     }
     let position = after.map_or(reached, |cursor| Position { epoch: head.epoch, seq: cursor.seq });
@@ -259,46 +260,44 @@ async fn join_room(
     Ok((joined, replay))
 }
 
-/// What a join has read: the head, and the role as of there.
-struct Entered {
+/// The result of reading a room for a join: the head, and the role as of the head.
+struct RoleRead {
     head: RoomHead,
     role: String,
     read_seq: Seq,
     generation: Generation,
 }
 
-/// Finds a member's role as of the head. A mark is newer than any cache; without one the standing counts, when it is
-/// of the head's epoch.
-async fn enter(
+/// Determines a member's role as of the head. A mark is newer than any cache. Without a mark the snapshot is used, if
+/// it is of the head's epoch.
+async fn read_role(
     worker: &Rc<Worker>,
     room: &RoomId,
     subscription: Subscription,
     user: &UserId,
-    mut standing: Standing,
-) -> Result<Entered, Refusal> {
-    for _ in 0..ROUNDS {
-        let (mut read, generation) = head_of(worker, room, subscription, user).await?;
+    mut snapshot: MembershipSnapshot,
+) -> Result<RoleRead, Refusal> {
+    for _ in 0..MAX_EPOCH_RETRIES {
+        let (mut read, generation) = read_head(worker, room, subscription, user).await?;
         let head = read.head;
         let role = match read.marks.pop().flatten() {
             Some(mark) => mark.role,
-            None if standing.epoch == head.epoch => {
-                standing.membership.as_ref().map(|held| held.role.clone())
-            }
+            None if snapshot.epoch == head.epoch => snapshot.membership.as_ref().map(|it| it.role.clone()),
             None => {
-                standing = worker.node.bus.standing(user, room).await?;
+                snapshot = worker.node.bus.membership_snapshot(user, room).await?;
                 continue;
             }
         };
-        let role = role.ok_or_else(|| send::refused(&head))?;
-        // Whoever was added just now has read nothing.
-        let read_seq = standing.membership.map_or(Seq(0), |held| held.read_seq);
-        return Ok(Entered { head, role, read_seq, generation });
+        let role = role.ok_or_else(|| send::refuse_non_member(&head))?;
+        // A user who was added just now has read nothing.
+        let read_seq = snapshot.membership.map_or(Seq(0), |membership| membership.read_seq);
+        return Ok(RoleRead { head, role, read_seq, generation });
     }
-    Err(Refusal::unavailable("the room is moving to another epoch; try again"))
+    Err(Refusal::unavailable("the room is moving to another epoch; retry"))
 }
 
-/// Makes sure that the node hears of the room, and only then reads its head.
-async fn head_of(
+/// Reads the head of a room, after its channel is confirmed.
+async fn read_head(
     worker: &Rc<Worker>,
     room: &RoomId,
     subscription: Subscription,
@@ -308,7 +307,7 @@ async fn head_of(
     if !confirmed {
         worker.node.bus.subscribe(worker.index, room).await?;
         let mut hub = worker.hub.borrow_mut();
-        // Left meanwhile, it may be another's room by now, whose channel is yet to be confirmed.
+        // If this room was left meanwhile, it may be another subscription's room, whose channel is not confirmed yet.
         if hub.has(room, subscription) {
             hub.confirm(room);
         }
@@ -320,11 +319,11 @@ async fn head_of(
     Ok((worker.node.bus.read(room, None, newest, std::slice::from_ref(user)).await?, generation))
 }
 
-/// Starts a leave: one job per room, so that it does not overtake a join.
-pub(super) fn leave(worker: &Rc<Worker>, client: &Rc<Client>, asked: Asked, rooms: Vec<RoomId>) {
-    let group = Rc::new(LeaveGroup { asked, missing: Cell::new(rooms.len()), rooms: rooms.clone() });
+/// Starts a leave: one job per room, so that it cannot overtake a join.
+pub(super) fn leave(worker: &Rc<Worker>, client: &Rc<Client>, request: RequestContext, rooms: Vec<RoomId>) {
+    let group = Rc::new(LeaveGroup { request, remaining: Cell::new(rooms.len()), rooms: rooms.clone() });
     if rooms.is_empty() {
-        left(client, &group);
+        send_left(client, &group);
     }
     for room in rooms {
         enqueue(worker, client, room, Job::Leave { group: group.clone() });
@@ -335,13 +334,13 @@ pub(super) fn leave_room(worker: &Worker, client: &Client, room: &RoomId, group:
     if let Some(subscription) = client.leave(room) {
         worker.unsubscribe(room, subscription);
     }
-    group.missing.set(group.missing.get() - 1);
-    if group.missing.get() == 0 {
-        left(client, group);
+    group.remaining.set(group.remaining.get() - 1);
+    if group.remaining.get() == 0 {
+        send_left(client, group);
     }
 }
 
-fn left(client: &Client, group: &LeaveGroup) {
-    let left = ServerFrame::RoomLeft { reference: group.asked.reference(), rooms: &group.rooms };
+fn send_left(client: &Client, group: &LeaveGroup) {
+    let left = ServerFrame::RoomLeft { reference: group.request.reference(), rooms: &group.rooms };
     client.reply(&left);
 }

@@ -1,4 +1,4 @@
-//! Lanes: the jobs of one connection on one room, one after the other; lanes of different rooms run side by side.
+//! Lanes: the jobs of one connection on one room run one after the other; lanes of different rooms run concurrently.
 
 use std::{collections::VecDeque, rc::Rc};
 
@@ -16,20 +16,20 @@ use super::{
     join::{self, JoinGroup, LeaveGroup},
     mark, send, signal, typing,
 };
-use crate::{asked::Asked, worker::Worker};
+use crate::{request_context::RequestContext, worker::Worker};
 
-/// Jobs that may wait or run for one connection; at that many it is not read from until half are done.
+/// Maximum of waiting and running jobs of one connection. At the maximum, reading stops until half of them are done.
 const MAX_JOBS: usize = 64;
 
-/// Something to be done in one room.
+/// A job in one room.
 pub(super) enum Job {
-    Join { after: Option<Cursor>, group: Rc<JoinGroup>, place: usize },
+    Join { after: Option<Cursor>, group: Rc<JoinGroup>, index: usize },
     Leave { group: Rc<LeaveGroup> },
-    Send { asked: Asked, draft: Box<Draft> },
-    Change { asked: Asked, change: Box<Change> },
-    Mark { asked: Asked, seq: Seq, delivered: bool },
-    Typing { asked: Asked, started: bool },
-    Signal { asked: Asked, to: Option<UserId>, data: Box<RawValue> },
+    Send { request: RequestContext, draft: Box<Draft> },
+    Change { request: RequestContext, change: Box<Change> },
+    Mark { request: RequestContext, seq: Seq, delivered: bool },
+    Typing { request: RequestContext, started: bool },
+    Signal { request: RequestContext, to: Option<UserId>, data: Box<RawValue> },
 }
 
 /// The jobs of one connection.
@@ -38,23 +38,23 @@ pub(super) struct Lanes {
     waiting: FxHashMap<RoomId, VecDeque<Job>>,
     /// Waiting and running.
     jobs: usize,
-    /// They were so many that the connection is not read from.
+    /// Whether the connection is not read because of too many jobs.
     full: bool,
 }
 
 impl Lanes {
-    /// Whether nothing waits or runs at all.
+    /// Whether no job waits or runs.
     pub fn are_idle(&self) -> bool {
         self.jobs == 0
     }
 
-    /// Whether nothing waits or runs in a room.
+    /// Whether no job waits or runs in a room.
     pub fn is_idle(&self, room: &RoomId) -> bool {
         !self.waiting.contains_key(room)
     }
 
-    /// A room's job is done: the next one of its lane.
-    fn next(&mut self, client: &Client, room: &RoomId) -> Option<Job> {
+    /// Ends a room's job, and takes the next one of its lane.
+    fn finish_job(&mut self, client: &Client, room: &RoomId) -> Option<Job> {
         self.jobs -= 1;
         if self.full && self.jobs <= MAX_JOBS / 2 {
             self.full = false;
@@ -72,7 +72,7 @@ impl Lanes {
     }
 }
 
-/// Puts a job at the end of its room's lane, and starts the lane when it stands still.
+/// Adds a job to its room's lane, and starts the lane if it is idle.
 pub(super) fn enqueue(worker: &Rc<Worker>, client: &Rc<Client>, room: RoomId, job: Job) {
     let mut lanes = client.lanes.borrow_mut();
     lanes.jobs += 1;
@@ -92,34 +92,34 @@ async fn run(worker: Rc<Worker>, client: Rc<Client>, room: RoomId, first: Job) {
     let mut next = Some(first);
     while let Some(job) = next {
         perform(&worker, &client, &room, job).await;
-        next = client.lanes.borrow_mut().next(&client, &room);
-        client.go_once_answered();
+        next = client.lanes.borrow_mut().finish_job(&client, &room);
+        client.close_if_overdue();
     }
 }
 
 async fn perform(worker: &Rc<Worker>, client: &Rc<Client>, room: &RoomId, job: Job) {
     match job {
-        Job::Join { after, group, place } => join::join(worker, client, room, after, &group, place).await,
+        Job::Join { after, group, index } => join::join(worker, client, room, after, &group, index).await,
         Job::Leave { group } => join::leave_room(worker, client, room, &group),
-        Job::Send { asked, draft } => match asked.trace() {
-            None => send::send(worker, client, room, asked, *draft).await,
-            // In a box, so that the way of the many that are not traced is no longer for it.
+        Job::Send { request, draft } => match request.trace() {
+            None => send::send(worker, client, room, request, *draft).await,
+            // Boxed so that the untraced future stays small.
             Some(trace) => {
-                in_trace(trace, Box::pin(send::send(worker, client, room, asked, *draft))).await;
+                in_trace(trace, Box::pin(send::send(worker, client, room, request, *draft))).await;
             }
         },
-        Job::Change { asked, change } => match asked.trace() {
-            None => change::change(worker, client, room, asked, *change).await,
+        Job::Change { request, change } => match request.trace() {
+            None => change::change(worker, client, room, request, *change).await,
             Some(trace) => {
-                in_trace(trace, Box::pin(change::change(worker, client, room, asked, *change))).await;
+                in_trace(trace, Box::pin(change::change(worker, client, room, request, *change))).await;
             }
         },
-        Job::Mark { asked, seq, delivered } => {
-            mark::mark(worker, client, room, asked, seq, delivered).await;
+        Job::Mark { request, seq, delivered } => {
+            mark::mark(worker, client, room, request, seq, delivered).await;
         }
-        Job::Typing { asked, started } => typing::typing(worker, client, room, asked, started).await,
-        Job::Signal { asked, to, data } => {
-            signal::signal(worker, client, room, asked, to, &data).await;
+        Job::Typing { request, started } => typing::typing(worker, client, room, request, started).await,
+        Job::Signal { request, to, data } => {
+            signal::signal(worker, client, room, request, to, &data).await;
         }
     }
 }

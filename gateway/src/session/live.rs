@@ -1,4 +1,5 @@
-//! What is neither stored nor replayed: typing and signals go by the room's lane, presence is not of a room.
+//! Commands that are neither stored nor replayed: typing and signals use the room's lane, presence belongs to no
+//! room.
 
 use std::rc::Rc;
 
@@ -6,7 +7,7 @@ use tidings_shared::{
     auth::Identity,
     error::Refusal,
     ids::RoomId,
-    log::{AppendError, Minimum},
+    log::{AppendError, MinRole},
     role::{self, Permission},
 };
 
@@ -15,35 +16,40 @@ use super::{
     lane::{Job, enqueue},
     presence, send,
 };
-use crate::{asked::Asked, command::Live, worker::Worker};
+use crate::{command::LiveCommand, request_context::RequestContext, worker::Worker};
 
-pub(super) fn start(worker: &Rc<Worker>, client: &Rc<Client>, asked: Asked, live: Live) {
+pub(super) fn start(worker: &Rc<Worker>, client: &Rc<Client>, request: RequestContext, live: LiveCommand) {
     match live {
-        Live::Typing { room, started } => enqueue(worker, client, room, Job::Typing { asked, started }),
-        Live::Signal { room, to, data } => enqueue(worker, client, room, Job::Signal { asked, to, data }),
-        Live::PresenceSet(status) => presence::set(worker, client, &asked, status),
-        Live::PresenceGet(users) => {
+        LiveCommand::Typing { room, started } => {
+            enqueue(worker, client, room, Job::Typing { request, started })
+        }
+        LiveCommand::Signal { room, to, data } => {
+            enqueue(worker, client, room, Job::Signal { request, to, data })
+        }
+        LiveCommand::PresenceSet(status) => presence::set(worker, client, &request, status),
+        LiveCommand::PresenceGet(users) => {
             let (worker, client) = (worker.clone(), client.clone());
             tokio::task::spawn_local(async move {
-                presence::get(&worker, &client, &asked, users).await;
+                presence::get(&worker, &client, &request, users).await;
             });
         }
     }
 }
 
-/// The least rank that someone must still have when what they do goes out; refused when they lack it already.
-pub(super) async fn least_rank(
+/// The minimum role that the user must still have when the record is published. Refuses a user without permission
+/// now.
+pub(super) async fn min_role(
     worker: &Worker,
     client: &Client,
     identity: &Identity,
     room: &RoomId,
-) -> Result<Minimum, Refusal> {
+) -> Result<MinRole, Refusal> {
     let role = send::role_in(worker, client, identity, room).await?;
     if identity.admin {
-        return Ok(Minimum::Anyone);
+        return Ok(MinRole::Anyone);
     }
     if !role::allows(&role, Permission::Send) {
         return Err(AppendError::RoleTooLow.into());
     }
-    Ok(Permission::Send.minimum())
+    Ok(Permission::Send.min_role())
 }

@@ -1,4 +1,4 @@
-//! Read and delivered marks: gathered per room over the whole node, answered when they are stored.
+//! Read and delivered marks: combined per room over the whole node, and answered when they are stored.
 
 use std::rc::Rc;
 
@@ -9,41 +9,41 @@ use tidings_shared::{
 };
 
 use super::{Client, refuse, send};
-use crate::{asked::Asked, worker::Worker};
+use crate::{request_context::RequestContext, worker::Worker};
 
 pub(super) async fn mark(
     worker: &Rc<Worker>,
     client: &Rc<Client>,
     room: &RoomId,
-    asked: Asked,
+    request: RequestContext,
     seq: Seq,
     delivered: bool,
 ) {
-    let refused = |refusal: &Refusal| refuse(worker, client, &asked, Some(room), refusal);
+    let send_refusal = |refusal: &Refusal| refuse(worker, client, &request, Some(room), refusal);
     let Some(identity) = client.identity() else { return };
     match send::role_in(worker, client, &identity, room).await {
-        // Whoever acts in any room by their scope has no mark where they are no member.
+        // An admin can act in any room, but a mark needs a membership.
         Ok(role) if role.is_empty() => {
-            return refused(&Refusal::new(
+            return send_refusal(&Refusal::new(
                 ErrorCode::Forbidden,
                 "only a member of the room has a mark in it",
             ));
         }
         Ok(_) => {}
-        Err(refusal) => return refused(&refusal),
+        Err(refusal) => return send_refusal(&refusal),
     }
-    let Some(place) = client.take_answer_place() else { return refused(&send::too_many_unanswered()) };
+    let Some(slot) = client.take_answer_slot() else { return send_refusal(&send::too_many_unanswered()) };
     let (worker, client, room) = (worker.clone(), client.clone(), room.clone());
-    // Marks never move back, so nothing behind this one in the lane need wait for it.
+    // Marks never move back, so later jobs of the lane need not wait for this one.
     tokio::task::spawn_local(async move {
-        let _place = place;
+        let _slot = slot;
         match worker.node.receipts.mark(&room, &identity.user, seq, delivered).await {
-            Ok(_stands) => {
-                if let Some(reference) = asked.reference() {
+            Ok(_) => {
+                if let Some(reference) = request.reference() {
                     client.reply(&ServerFrame::Ok { reference: Some(reference) });
                 }
             }
-            Err(refusal) => refuse(&worker, &client, &asked, Some(&room), &refusal),
+            Err(refusal) => refuse(&worker, &client, &request, Some(&room), &refusal),
         }
     });
 }

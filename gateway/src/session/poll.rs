@@ -1,7 +1,7 @@
-//! Long poll: `POST /v1/poll`. One poll is a client that joins rooms at cursors, sends its commands, and is answered
-//! when something happened; then it is forgotten. Nothing is kept between polls, so any node answers any poll.
+//! Long poll: `POST /v1/poll`. One poll is a client that joins rooms at cursors, runs its commands, and is answered
+//! when there is something to return. No state is kept between polls, so any node can answer any poll.
 
-mod gathered;
+mod answer;
 mod pace;
 mod request;
 mod route;
@@ -18,37 +18,37 @@ use tidings_shared::{
 use tokio::time::Instant;
 
 use super::{
-    Admitted, ChatSession, Client, Gate, join,
-    line::{Collector, Line},
-    now_ms, presence,
+    Admitted, ChatSession, Client, Gate,
+    client_transport::{ClientTransport, PollBuffer},
+    join, now_ms, presence,
 };
-use crate::{asked::Asked, transport::Session, worker::Worker};
-use gathered::{Answer, Gathered};
+use crate::{request_context::RequestContext, transport::Session, worker::Worker};
+use answer::{AnswerBuilder, AnswerMetadata};
 use request::PollRequest;
 
 pub use route::configure;
 
-/// A poll waits so long for its rooms to catch up and its commands to be answered, however soon its timeout comes:
-/// else a short one would never bring what is there.
-const SETTLE_WITHIN: Duration = Duration::from_secs(3);
-/// An answer does not grow further than this by a replay; the next poll goes on.
-const ENOUGH_BYTES: usize = 64 * 1024;
+/// A poll waits up to this time for its rooms to catch up and its commands to be answered, even if its own timeout is
+/// shorter. Otherwise a poll with a short timeout would never return missed records.
+const SETTLE_TIMEOUT: Duration = Duration::from_secs(3);
+/// Soft limit of an answer: above this, the next poll continues the replay.
+const SOFT_ANSWER_BYTES: usize = 64 * 1024;
 
-/// The rooms of a poll are left however it ends, also when its caller goes away.
+/// Leaves the rooms of a poll when it ends in any way, also when its caller disconnects.
 struct Poll {
     session: ChatSession,
 }
 
 impl Drop for Poll {
     fn drop(&mut self) {
-        // First, so that joins and replays that are still on their way find it closed, and give up.
+        // First, so that joins and replays in progress find the connection closed and stop.
         self.session.client.connection.close(crate::transport::close_code::NORMAL, "");
         self.session.on_closed(crate::transport::close_code::NORMAL);
     }
 }
 
-/// Carries one poll out; with nothing to tell it is answered then. Commands without a trace of their own belong to the
-/// poll's.
+/// Runs one poll. Without anything to return, it is answered when its timeout ends. Commands without a trace of their
+/// own use the poll's trace.
 ///
 /// # Errors
 /// `forbidden` when the user was blocked meanwhile.
@@ -62,18 +62,18 @@ async fn poll(
 ) -> Result<Vec<u8>, Refusal> {
     let expiry = Instant::now() + until_expiry(&admitted.identity);
     let deadline = until.min(expiry);
-    let unsettled_deadline = (Instant::now() + SETTLE_WITHIN).min(expiry).max(deadline);
-    let collector = Collector::new(request.cursors.len());
-    let client = Rc::new(Client::new(Line::Poll(collector.clone())));
+    let unsettled_deadline = (Instant::now() + SETTLE_TIMEOUT).min(expiry).max(deadline);
+    let buffer = PollBuffer::new(request.cursors.len());
+    let client = Rc::new(Client::new(ClientTransport::Poll(buffer.clone())));
     let user = admitted.identity.user.clone();
     client.set_identity(admitted.identity);
-    presence::arrived(worker, &client);
+    presence::opened(worker, &client);
     let mut poll = Poll { session: ChatSession { worker: worker.clone(), client: client.clone() } };
-    worker.enter(&client, admitted.entering, admitted.versions);
+    worker.register(&client, admitted.registration, admitted.versions);
 
-    let mut gathered = Gathered::new(&request);
+    let mut answer = AnswerBuilder::new(&request);
     if request.rooms_version.as_ref().is_some_and(|version| *version != admitted.rooms_version) {
-        gathered.rooms_changed(&admitted.rooms_version);
+        answer.rooms_changed(&admitted.rooms_version);
     }
     let target = JoinTarget::Many {
         rooms: request.cursors.iter().map(|(room, _)| room.clone()).collect(),
@@ -83,45 +83,46 @@ async fn poll(
             .filter_map(|(room, after)| Some((room.clone(), after.clone()?)))
             .collect(),
     };
-    let asked = Asked::untold(Some(gathered::JOIN.to_owned()));
-    join::start(worker, &client, asked, target, true);
-    for (place, command) in request.commands.iter().enumerate() {
-        carry_out(&mut poll, place, command.get(), trace);
+    let request_context = RequestContext::unobserved(Some(answer::JOIN.to_owned()));
+    join::start(worker, &client, request_context, target, true);
+    for (index, command) in request.commands.iter().enumerate() {
+        run_command(&mut poll, index, command.get(), trace);
     }
     loop {
-        if gathered.take(&collector) {
+        if answer.collect(&buffer) {
             client.drained.notify_one();
         }
-        gathered.retain(|room| client.joined(room).is_some());
-        let enough = gathered.is_caught_up() || collector.bytes() >= ENOUGH_BYTES;
-        let settled = enough && gathered.is_answered();
+        answer.retain_replaying(|room| client.joined(room).is_some());
+        let may_return = answer.is_caught_up() || buffer.bytes() >= SOFT_ANSWER_BYTES;
+        let settled = may_return && answer.is_answered();
         let until = if settled { deadline } else { unsettled_deadline };
-        // Of a node that drains the answer comes at once, but for commands that have begun.
-        let draining = gate.closed.is_cancelled();
-        let done = (draining && gathered.is_answered()) || (settled && gathered.has_something());
-        if done || collector.closed().is_some() || gate.over.is_cancelled() || Instant::now() >= until {
+        // A draining node answers at once, except for commands in progress.
+        let draining = gate.draining.is_cancelled();
+        let done = (draining && answer.is_answered()) || (settled && answer.has_content());
+        if done || buffer.closed().is_some() || gate.polls_must_end.is_cancelled() || Instant::now() >= until
+        {
             break;
         }
-        // Whatever it was, it is looked at above.
+        // The loop checks all conditions again after any of these.
         tokio::select! {
-            () = collector.changed.notified() => {}
-            () = gate.closed.cancelled(), if !draining => {}
-            () = gate.over.cancelled() => {}
+            () = buffer.changed.notified() => {}
+            () = gate.draining.cancelled(), if !draining => {}
+            () = gate.polls_must_end.cancelled() => {}
             () = tokio::time::sleep_until(until) => {}
         }
     }
-    // From here on nothing is awaited: what the hub says was sent is in the collector.
-    gathered.take(&collector);
-    match collector.closed() {
-        None => gathered.move_to(|room| live_position(worker, &client, room)),
+    // Nothing is awaited from here on: everything that the hub counts as sent is in the buffer.
+    answer.collect(&buffer);
+    match buffer.closed() {
+        None => answer.advance_cursors(|room| live_position(worker, &client, room)),
         Some(code) if code == CloseCode::Forbidden.code() => {
             let code = tidings_shared::error::ErrorCode::Forbidden;
-            return Err(Refusal::new(code, "this user is blocked or gone"));
+            return Err(Refusal::new(code, "this user is blocked or deleted"));
         }
-        // What came behind the bound is dropped; the cursors say so.
+        // Frames above the limit are dropped. The cursors stay before them.
         Some(_) => {}
     }
-    Ok(gathered.into_json(&Answer {
+    Ok(answer.into_json(&AnswerMetadata {
         rooms_version: &admitted.rooms_version,
         websocket: gate.websocket,
         user: user.as_str(),
@@ -130,11 +131,11 @@ async fn poll(
     }))
 }
 
-/// Reads a command like a frame, and carries it out under a `ref` of ours.
-fn carry_out(poll: &mut Poll, place: usize, text: &str, trace: Option<TraceContext>) {
+/// Parses a command like a frame, and runs it under a `ref` of the server's.
+fn run_command(poll: &mut Poll, index: usize, text: &str, trace: Option<TraceContext>) {
     let limits = &poll.session.worker.node.limits;
     let mut parsed = if text.len() > limits.max_frame_bytes {
-        let message = format!("a command must not be over {} bytes", limits.max_frame_bytes);
+        let message = format!("a command can have at most {} bytes", limits.max_frame_bytes);
         let refusal = Refusal::new(tidings_shared::error::ErrorCode::TooLarge, message);
         Parsed { reference: None, room: None, trace: None, frame: Err(refusal) }
     } else {
@@ -146,11 +147,11 @@ fn carry_out(poll: &mut Poll, place: usize, text: &str, trace: Option<TraceConte
         parsed.frame = Err(refusal);
     }
     parsed.trace = parsed.trace.or(trace);
-    parsed.reference = Some(gathered::reference(place));
+    parsed.reference = Some(answer::reference(index));
     poll.session.on_parsed(parsed);
 }
 
-/// Up to where a room was sent, if it is live. While it replays, others may be further there.
+/// The position up to which a room was sent, if it is live. While it replays, other subscriptions may be further.
 fn live_position(worker: &Worker, client: &Client, room: &RoomId) -> Option<crate::hub::Position> {
     let hub = worker.hub.borrow();
     client.joined(room).filter(|joined| hub.is_live(room, *joined)).and_then(|_| hub.live_position(room))

@@ -1,5 +1,5 @@
-//! Presence on a connection: that it is there, what it says of itself, what it asks about others, and who is here in
-//! a room that it joins. Nothing here keeps a connection from its other business.
+//! Presence on a connection: opening and closing it, `presence:set`, `presence:get`, and the snapshot of a joined
+//! room. Presence never delays other commands of the connection.
 
 use std::{rc::Rc, time::Duration};
 
@@ -14,87 +14,95 @@ use tidings_shared::{
 };
 
 use super::{Client, refuse};
-use crate::{asked::Asked, bus::PeopleError, worker::Worker};
+use crate::{bus::LookupError, request_context::RequestContext, worker::Worker};
 
-/// A join does not wait longer for who is here: it is told without.
-const SNAPSHOT_PATIENCE: Duration = Duration::from_secs(1);
-/// A snapshot that was overtaken by a change is read again, so often.
-const SNAPSHOT_ROUNDS: usize = 3;
+/// Timeout of a snapshot. Without it in time, a join is answered without presence.
+const SNAPSHOT_TIMEOUT: Duration = Duration::from_secs(1);
+/// How often a snapshot is read again because a change arrived during the read.
+const SNAPSHOT_ATTEMPTS: usize = 3;
 
-/// What a connection says of itself.
+/// The presence that a connection reported.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) enum Said {
-    /// Nothing yet: nobody knows who it is.
+pub(super) enum ReportedPresence {
+    /// Nothing yet: the connection is not authenticated.
     #[default]
-    Nothing,
-    Is(Status),
-    /// It is gone, and cannot come back.
-    Gone,
+    None,
+    Status(Status),
+    /// The connection has closed.
+    Closed,
 }
 
-/// Someone was let in: they are online, unless the connection is gone by now. Of a poll: they are here for a while.
-pub(super) fn arrived(worker: &Worker, client: &Client) {
+/// A user was admitted: the user is online, unless the connection has closed already. A poll makes the user present
+/// for a time.
+pub(super) fn opened(worker: &Worker, client: &Client) {
     let Some(identity) = client.identity() else { return };
     if client.is_poll() {
         worker.node.presence.polled(&identity.user, None);
-    } else if client.said.get() == Said::Nothing {
-        client.said.set(Said::Is(Status::Online));
+    } else if client.reported_presence.get() == ReportedPresence::None {
+        client.reported_presence.set(ReportedPresence::Status(Status::Online));
         worker.node.presence.opened(&identity.user, Status::Online);
     }
 }
 
-/// A connection is gone.
-pub(super) fn left(worker: &Worker, client: &Client) {
+/// A connection has closed.
+pub(super) fn closed(worker: &Worker, client: &Client) {
     if client.is_poll() {
         if let Some(identity) = client.identity() {
             worker.node.presence.polled(&identity.user, None);
         }
         return;
     }
-    if let Said::Is(status) = client.said.replace(Said::Gone)
+    if let ReportedPresence::Status(status) = client.reported_presence.replace(ReportedPresence::Closed)
         && let Some(identity) = client.identity()
     {
         worker.node.presence.closed(&identity.user, status);
     }
 }
 
-/// `presence:set`: answered at once, told when its turn comes.
-pub(super) fn set(worker: &Worker, client: &Client, asked: &Asked, status: Status) {
+/// `presence:set`: answered at once, published later.
+pub(super) fn set(worker: &Worker, client: &Client, request: &RequestContext, status: Status) {
     let Some(identity) = client.identity() else { return };
     if client.is_poll() {
         worker.node.presence.polled(&identity.user, Some(status));
-    } else if let Said::Is(before) = client.said.get() {
-        client.said.set(Said::Is(status));
+    } else if let ReportedPresence::Status(before) = client.reported_presence.get() {
+        client.reported_presence.set(ReportedPresence::Status(status));
         if before != status {
-            worker.node.presence.moved(&identity.user, before, status);
+            worker.node.presence.status_changed(&identity.user, before, status);
         }
     }
-    if let reference @ Some(_) = asked.reference() {
+    if let reference @ Some(_) = request.reference() {
         client.reply(&ServerFrame::Ok { reference });
     }
 }
 
-/// `presence:get`: nothing is told of those with whom one shares no room.
-pub(super) async fn get(worker: &Rc<Worker>, client: &Rc<Client>, asked: &Asked, mut users: Vec<UserId>) {
+/// `presence:get`: returns nothing about users who share no room with the asking user.
+pub(super) async fn get(
+    worker: &Rc<Worker>,
+    client: &Rc<Client>,
+    request: &RequestContext,
+    mut users: Vec<UserId>,
+) {
     let Some(identity) = client.identity() else { return };
-    let Some(_place) = client.take_answer_place() else {
-        return refuse(worker, client, asked, None, &super::send::too_many_unanswered());
+    let Some(_slot) = client.take_answer_slot() else {
+        return refuse(worker, client, request, None, &super::send::too_many_unanswered());
     };
-    let mut named = std::collections::HashSet::with_capacity(users.len());
-    users.retain(|user| named.insert(user.clone()));
+    let mut seen = std::collections::HashSet::with_capacity(users.len());
+    users.retain(|user| seen.insert(user.clone()));
     match worker.node.bus.presence_for(&identity.user, &users).await {
-        Ok(users) => client.reply(&ServerFrame::PresenceList { reference: asked.reference(), users: &users }),
+        Ok(users) => {
+            client.reply(&ServerFrame::PresenceList { reference: request.reference(), users: &users })
+        }
         Err(error) => {
-            failed(worker, &error);
-            let refusal = Refusal::unavailable("who is here cannot be found out now; try again");
-            refuse(worker, client, asked, None, &refusal);
+            count_failure(worker, &error);
+            let refusal = Refusal::unavailable("presence is unavailable; retry");
+            refuse(worker, client, request, None, &refusal);
         }
     }
 }
 
-/// Who is here in a small room that was joined, oneself among them. `None`: the room is not small, or it cannot be
-/// found out now. It is not older than any change that was told on this connection; nothing may be awaited between
-/// it and the answer.
+/// The users of a small room that was joined who are online or away, including the connection's user. `None`: the
+/// room is not small, or presence cannot be read now. The snapshot is not older than any change sent on this
+/// connection; so nothing may be awaited between the snapshot and the answer.
 pub(super) async fn snapshot(
     worker: &Rc<Worker>,
     client: &Client,
@@ -104,15 +112,15 @@ pub(super) async fn snapshot(
     if usize::try_from(members).is_ok_and(|members| members > SMALL_ROOM) {
         return None;
     }
-    let read = tokio::time::timeout(SNAPSHOT_PATIENCE, read(worker, client, room)).await;
+    let read = tokio::time::timeout(SNAPSHOT_TIMEOUT, read(worker, client, room)).await;
     match read {
         Ok(Ok(online)) => online,
         Ok(Err(error)) => {
-            failed(worker, &error);
+            count_failure(worker, &error);
             None
         }
         Err(_) => {
-            failed(worker, &"no answer in time");
+            count_failure(worker, &"no answer in time");
             None
         }
     }
@@ -122,12 +130,12 @@ async fn read(
     worker: &Rc<Worker>,
     client: &Client,
     room: &RoomId,
-) -> Result<Option<Vec<Online>>, PeopleError> {
+) -> Result<Option<Vec<Online>>, LookupError> {
     let Some(users) = worker.node.bus.members_of(room).await? else { return Ok(None) };
     let identity = client.identity();
-    let watch = worker.watch_presence(room);
+    let watch = worker.watch_snapshot(room);
     let mut states = None;
-    for _ in 0..SNAPSHOT_ROUNDS {
+    for _ in 0..SNAPSHOT_ATTEMPTS {
         let before = watch.changes();
         let read = worker.node.bus.presence_of(&users).await?;
         if watch.changes() == before {
@@ -136,12 +144,12 @@ async fn read(
         }
     }
     let Some(states) = states else { return Ok(None) };
-    let own = match client.said.get() {
-        Said::Is(status) => Some(status),
-        Said::Nothing | Said::Gone => None,
+    let own = match client.reported_presence.get() {
+        ReportedPresence::Status(status) => Some(status),
+        ReportedPresence::None | ReportedPresence::Closed => None,
     };
     let online = users.into_iter().zip(states).filter_map(|(user, state)| {
-        // One's own state may not have come to Redis yet.
+        // The user's own presence may not be in Redis yet.
         let is_me = identity.as_ref().is_some_and(|identity| identity.user == user);
         let status = if is_me { presence::higher(state.status, own) } else { state.status };
         status.map(|status| Online { user, status })
@@ -149,7 +157,7 @@ async fn read(
     Ok(Some(online.collect()))
 }
 
-fn failed(worker: &Worker, error: &dyn std::fmt::Display) {
+fn count_failure(worker: &Worker, error: &dyn std::fmt::Display) {
     tracing::debug!(%error, "presence cannot be read");
     worker.node.metrics.presence_failures.with_label_values(&["read"]).inc();
 }

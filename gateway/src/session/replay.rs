@@ -1,5 +1,5 @@
-//! Replay: what a connection missed in a room, pulled as its outbox has room, one room after the other, until it
-//! stands where the room stands; then it is told so and goes live.
+//! Replay: sends the records that a connection missed in a room, as fast as its outbox drains, one room after the
+//! other. When the subscription reaches the room's position it gets `room:caught_up` and goes live.
 
 use std::{rc::Rc, time::Duration};
 
@@ -11,13 +11,13 @@ use tidings_shared::{
 
 use super::Client;
 use crate::{
-    hub::{Generation, MarkRead, Peer, Position, Renewed, Subscription},
+    hub::{Generation, MarkRead, Peer, Position, RoleRefresh, Subscription},
     worker::Worker,
 };
 
-/// A replay goes on when fewer bytes than this are queued.
+/// A replay continues when fewer bytes than this are queued.
 const LOW_WATER_BYTES: usize = 64 * 1024;
-/// Between two attempts to read a room that cannot be read, or whose hub is in another epoch.
+/// Delay before another attempt to read a room that cannot be read, or whose hub is in another epoch.
 const RETRY_AFTER: Duration = Duration::from_millis(50);
 
 /// A joined room that is not live yet.
@@ -25,17 +25,17 @@ const RETRY_AFTER: Duration = Duration::from_millis(50);
 pub(super) struct Replay {
     pub room: RoomId,
     pub subscription: Subscription,
-    /// Where the client stands.
+    /// The client's position.
     pub position: Position,
-    /// Where the room stood at the join.
+    /// The room's position at the join.
     pub head: Position,
-    /// The client's cursor is not good above this.
+    /// The client's cursor is not valid above this seq.
     pub gap: Option<Seq>,
-    /// When the head was read.
+    /// The hub's generation before the head was read.
     pub generation: Generation,
 }
 
-/// Adds rooms to be replayed, and starts the connection's one replay task when it stands still.
+/// Adds rooms to be replayed, and starts the connection's replay task if it is not running.
 pub(super) fn enqueue(worker: &Rc<Worker>, client: &Rc<Client>, replays: Vec<Replay>) {
     let mut waiting = client.replays.borrow_mut();
     let idle = waiting.is_empty();
@@ -47,7 +47,7 @@ pub(super) fn enqueue(worker: &Rc<Worker>, client: &Rc<Client>, replays: Vec<Rep
 
 async fn run(worker: Rc<Worker>, client: Rc<Client>) {
     loop {
-        // The one under way stays at the front, so that the queue tells whether the task runs.
+        // The running replay stays at the front: a non-empty queue means that the task runs.
         let Some(replay) = front(&client) else { return };
         replay_room(&worker, &client, &replay).await;
         let mut waiting = client.replays.borrow_mut();
@@ -69,13 +69,13 @@ async fn replay_room(worker: &Rc<Worker>, client: &Rc<Client>, replay: &Replay) 
     let Replay { room, subscription, .. } = replay;
     let (mut reached, mut head, mut generation) = (replay.position, replay.head, replay.generation);
     let mut source = "memory";
-    // Asked for the next read, and for no other: they are out of date soon.
+    // Valid for the next read only, because roles become outdated soon.
     let mut roles = None;
     if !worker.hub.borrow().has(room, *subscription) {
         return;
     }
     if let Some(after) = replay.gap {
-        tell_gap(client, room, after, head);
+        send_gap(client, room, after, head);
         reached = head;
         source = "history";
     }
@@ -96,8 +96,8 @@ async fn replay_room(worker: &Rc<Worker>, client: &Rc<Client>, replay: &Replay) 
         let newest = worker.hub.borrow().newest(room);
         let began = worker.hub.borrow().generation();
         if newest.epoch < reached.epoch {
-            // Redis told of a new epoch before any hint did: those who are live must be taken there first.
-            worker.suspect(room);
+            // Redis reported a new epoch before any hint did: live subscriptions must move to it first.
+            worker.request_refill(room);
         }
         let not_before = newest.epoch.max(reached.epoch);
         let user = std::slice::from_ref(client.user());
@@ -113,16 +113,16 @@ async fn replay_room(worker: &Rc<Worker>, client: &Rc<Client>, replay: &Replay) 
                 continue;
             }
         };
-        let renewed = {
+        let refresh = {
             let mark = read.marks.first().and_then(Option::as_ref);
             let read = MarkRead { head: Position::of(&read.head), mark, generation: began };
-            worker.hub.borrow_mut().renew(room, *subscription, read, roles.as_ref())
+            worker.hub.borrow_mut().refresh_role(room, *subscription, read, roles.as_ref())
         };
-        worker.give_up_ended();
-        match renewed {
-            Renewed::Stands => roles = None,
-            Renewed::Ended => return,
-            Renewed::RoleUnknown => {
+        worker.release_ended();
+        match refresh {
+            RoleRefresh::UpToDate => roles = None,
+            RoleRefresh::Ended => return,
+            RoleRefresh::RoleUnknown => {
                 match worker.node.bus.roles(room, read.head.epoch, user).await {
                     Ok(stored) => roles = Some(stored),
                     Err(_) => tokio::time::sleep(RETRY_AFTER).await,
@@ -131,16 +131,16 @@ async fn replay_room(worker: &Rc<Worker>, client: &Rc<Client>, replay: &Replay) 
             }
         }
         if Position::of(&read.head) == reached {
-            // The hub is behind, or Redis is: give them a moment.
+            // The hub or Redis is behind: wait a moment.
             tokio::time::sleep(RETRY_AFTER).await;
         }
-        // Only with what was read: a read that failed says nothing about what was missed.
+        // Updated only after a successful read: a failed read does not show what was missed.
         (head, generation) = (Position::of(&read.head), began);
         let diverged = read.head.gap_after_position(reached.epoch, reached.seq);
         match (diverged, read.records_after(reached.seq)) {
             (None, Some(records)) => {
                 if read.head.epoch != reached.epoch {
-                    // Before the first record of the epoch: it takes the client's cursor there.
+                    // Sent before the first record of the epoch: it moves the client's cursor to the epoch.
                     let (epoch, seq) = (read.head.epoch, reached.seq);
                     client.reply(&ServerFrame::CaughtUp { room, epoch, seq });
                 }
@@ -152,7 +152,7 @@ async fn replay_room(worker: &Rc<Worker>, client: &Rc<Client>, replay: &Replay) 
                 }
             }
             (after, _) => {
-                tell_gap(client, room, after.unwrap_or(reached.seq), head);
+                send_gap(client, room, after.unwrap_or(reached.seq), head);
                 source = "history";
             }
         }
@@ -160,12 +160,12 @@ async fn replay_room(worker: &Rc<Worker>, client: &Rc<Client>, replay: &Replay) 
     }
 }
 
-fn tell_gap(client: &Client, room: &RoomId, after: Seq, head: Position) {
+fn send_gap(client: &Client, room: &RoomId, after: Seq, head: Position) {
     let head = Cursor::new(head.epoch, head.seq);
     client.reply(&ServerFrame::Gap { room, after, head: &head });
 }
 
-/// Sends records as the outbox has room. False: the subscription is gone.
+/// Sends records as the outbox drains. Returns false if the subscription has ended.
 async fn send_records(worker: &Rc<Worker>, client: &Rc<Client>, replay: &Replay, records: &[Record]) -> bool {
     for record in records {
         while client.connection.queued_bytes() >= LOW_WATER_BYTES {

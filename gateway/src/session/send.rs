@@ -1,4 +1,4 @@
-//! A message's way into the log, and its one answer.
+//! Appends a message to the log, and answers once.
 
 use std::{rc::Rc, time::Instant};
 
@@ -6,7 +6,7 @@ use tidings_shared::{
     auth::Identity,
     error::{ErrorCode, Refusal},
     ids::{ClientId, Epoch, RoomId},
-    log::{Accepted, AppendError, Minimum, RoomHead},
+    log::{Accepted, AppendError, MinRole, RoomHead},
     message::{AckStage, Draft},
     role::{self, Permission},
     sabotage::{self, Sabotage},
@@ -14,10 +14,10 @@ use tidings_shared::{
 };
 
 use super::{Client, refuse};
-use crate::{asked::Asked, limits::Limit, worker::Worker};
+use crate::{limits::Limit, request_context::RequestContext, worker::Worker};
 
-/// The role of a member, none for whoever acts in any room by their scope; strangers are refused in a way that does
-/// not tell them of private rooms. What the log says of the sender when it appends is the last word.
+/// The role of a member; empty for an admin who is not a member. Refuses other users without revealing that a private
+/// room exists. The append checks the sender again and decides.
 pub(super) async fn role_in(
     worker: &Worker,
     client: &Client,
@@ -31,81 +31,85 @@ pub(super) async fn role_in(
     }
     match worker.node.bus.membership(&identity.user, room).await? {
         Some(membership) => Ok(membership.role.into()),
-        // Acts in any room that there is; the log says whether there is one.
+        // An admin acts in any existing room; the log checks that the room exists.
         None if identity.admin => Ok("".into()),
-        None => newcomer(worker, identity, room).await.map(Into::into),
+        None => recently_added_role(worker, identity, room).await.map(Into::into),
     }
 }
 
-/// The role of someone who is not a member as far as the caches know, when they were added just now. All others are
-/// refused: public rooms exist for everyone, others for nobody.
-pub(super) async fn newcomer(worker: &Worker, identity: &Identity, room: &RoomId) -> Result<String, Refusal> {
-    // Asking for rooms that are not there costs PostgreSQL a read each: it is rationed like sending.
+/// The role of a user who was added to the room just now and is not in the caches yet. Refuses all other users: for
+/// them a public room exists, a private room does not.
+pub(super) async fn recently_added_role(
+    worker: &Worker,
+    identity: &Identity,
+    room: &RoomId,
+) -> Result<String, Refusal> {
+    // A check of a room that does not exist costs a read in PostgreSQL, so it counts against the send limit.
     if let Err(retry_after_ms) = worker.node.allow(Limit::Messages, &identity.user) {
         return Err(Limit::Messages.refusal(retry_after_ms));
     }
     let mut read = worker.node.bus.log.read(room, None, Epoch(0), None, &[identity.user.as_str()]).await?;
     match read.marks.pop().flatten().and_then(|mark| mark.role) {
         Some(role) => Ok(role),
-        None => Err(refused(&read.head)),
+        None => Err(refuse_non_member(&read.head)),
     }
 }
 
-/// What someone who is not a member is told of a room.
-pub(super) fn refused(head: &RoomHead) -> Refusal {
+/// The refusal for a user who is not a member.
+pub(super) fn refuse_non_member(head: &RoomHead) -> Refusal {
     if head.kind == "public" {
-        return Refusal::new(ErrorCode::Forbidden, "only members may do this; join the room's members first");
+        return Refusal::new(ErrorCode::Forbidden, "only members of the room may do this");
     }
     Refusal::not_found("room")
 }
 
-/// What a connection is told that has too many commands waiting for storage.
+/// The refusal for a connection with too many commands that wait for storage.
 pub(super) fn too_many_unanswered() -> Refusal {
-    Refusal::overloaded("too many commands of this connection wait for their answers; repeat this one")
+    Refusal::overloaded("too many commands of this connection wait for their answers; repeat this one later")
 }
 
-/// Appends a message; the lane goes on when that is done. The answer comes at the stage that was asked for.
+/// Appends a message; then the lane continues. The answer is sent at the stage that the client asked for.
 pub(super) async fn send(
     worker: &Rc<Worker>,
     client: &Rc<Client>,
     room: &RoomId,
-    mut asked: Asked,
+    mut request: RequestContext,
     draft: Draft,
 ) {
     let Some(identity) = client.identity() else { return };
     let started = Instant::now();
-    let Some(place) = client.take_answer_place() else {
-        asked.sends = false;
-        worker.node.hot.too_many();
-        return refuse(worker, client, &asked, Some(room), &too_many_unanswered());
+    let Some(slot) = client.take_answer_slot() else {
+        request.is_send = false;
+        worker.node.counters.too_many();
+        return refuse(worker, client, &request, Some(room), &too_many_unanswered());
     };
     let metrics = &worker.node.metrics;
-    worker.node.typing.has_sent(room, &identity.user);
+    worker.node.typing.message_sent(room, &identity.user);
     let accepted = match append(worker, client, &identity, room, &draft).await {
         Ok(accepted) => accepted,
-        Err(refusal) => return refuse(worker, client, &asked, Some(room), &refusal),
+        Err(refusal) => return refuse(worker, client, &request, Some(room), &refusal),
     };
     metrics.append_seconds.observe(started.elapsed().as_secs_f64());
-    if asked.trace().is_some() {
+    if request.trace().is_some() {
         tracing::debug!(seq = accepted.seq.0, duplicate = accepted.duplicate, "it stands in the log");
     }
     if accepted.answers(draft.ack) {
-        worker.node.hot.sent(accepted.duplicate);
-        return acknowledge(client, &asked, room, &draft, &accepted, AckStage::Accepted);
+        worker.node.counters.send_accepted(accepted.duplicate);
+        return acknowledge(client, &request, room, &draft, &accepted, AckStage::Accepted);
     }
     let (worker, client, room) = (worker.clone(), client.clone(), room.clone());
-    let waits = asked.part("stored answer", SpanKind::Internal);
+    let wait_span = request.child_span("stored answer", SpanKind::Internal);
     tokio::task::spawn_local(async move {
-        let (_place, _waits) = (place, waits);
-        match worker.node.bus.log.reach(&room, draft.ack, accepted).await {
+        let (_slot, _wait_span) = (slot, wait_span);
+        match worker.node.bus.log.wait_for_stage(&room, draft.ack, accepted).await {
             Ok((accepted, stage)) => {
                 if !accepted.duplicate {
                     worker.node.metrics.stored_seconds.observe(started.elapsed().as_secs_f64());
                 }
-                worker.node.hot.sent(accepted.duplicate);
-                acknowledge(&client, &asked, &room, &draft, &accepted, stage);
+                worker.node.counters.send_accepted(accepted.duplicate);
+                acknowledge(&client, &request, &room, &draft, &accepted, stage);
             }
-            Err(refusal) => refuse(&worker, &client, &asked, Some(&room), &refusal),
+            Err(refusal) => refuse(&worker, &client, &request, Some(&room), &refusal),
         }
     });
 }
@@ -124,9 +128,9 @@ async fn append(
     let (name, picture) = (identity.name.as_deref(), identity.picture.as_deref());
     let mut entry = draft.entry(room, &identity.user, name, picture);
     if identity.admin {
-        entry.minimum = Minimum::Anyone;
+        entry.min_role = MinRole::Anyone;
     }
-    if sabotage::is(Sabotage::Once) && !entry.first_attempt {
+    if sabotage::is_active(Sabotage::Once) && !entry.first_attempt {
         entry.client_id = ClientId::parse(&format!("again-{}", entry.id.as_deref().unwrap_or_default())).ok();
     }
     Ok(worker.node.bus.log.append(&entry).await?)
@@ -134,12 +138,12 @@ async fn append(
 
 fn acknowledge(
     client: &Client,
-    asked: &Asked,
+    request: &RequestContext,
     room: &RoomId,
     draft: &Draft,
     accepted: &Accepted,
     stage: AckStage,
 ) {
     let ack = draft.ack(room, accepted, stage);
-    client.reply(&ack.frame(asked.reference()));
+    client.reply(&ack.frame(request.reference()));
 }

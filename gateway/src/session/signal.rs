@@ -1,4 +1,4 @@
-//! `signal`: opaque payloads from one member to the others of a room, or to one of them. Not stored anywhere.
+//! `signal`: an opaque payload from one member to all other members of a room, or to one of them. It is not stored.
 
 use std::rc::Rc;
 
@@ -11,24 +11,24 @@ use tidings_shared::{
 };
 
 use super::{Client, live, refuse};
-use crate::{asked::Asked, worker::Worker};
+use crate::{request_context::RequestContext, worker::Worker};
 
 pub(super) async fn signal(
     worker: &Rc<Worker>,
     client: &Rc<Client>,
     room: &RoomId,
-    asked: Asked,
+    request: RequestContext,
     to: Option<UserId>,
     data: &RawValue,
 ) {
     match publish(worker, client, room, to.as_ref(), data).await {
         Ok(()) => {
             worker.node.metrics.live.with_label_values(&["signal"]).inc();
-            if let Some(reference) = asked.reference() {
+            if let Some(reference) = request.reference() {
                 client.reply(&ServerFrame::Ok { reference: Some(reference) });
             }
         }
-        Err(refusal) => refuse(worker, client, &asked, Some(room), &refusal),
+        Err(refusal) => refuse(worker, client, &request, Some(room), &refusal),
     }
 }
 
@@ -40,7 +40,7 @@ async fn publish(
     data: &RawValue,
 ) -> Result<(), Refusal> {
     let identity = client.identity().ok_or_else(|| Refusal::unavailable("the connection is gone"))?;
-    let minimum = live::least_rank(worker, client, &identity, room).await?;
+    let min_role = live::min_role(worker, client, &identity, room).await?;
     if let Some(to) = to
         && !worker.node.bus.is_member(to, room).await?
     {
@@ -48,7 +48,7 @@ async fn publish(
     }
     let sender = &identity.user;
     let json = ServerFrame::Signal { room, from: sender, data }.to_json();
-    let entry = LiveEntry { room, kind: "signal", sender, to, minimum, json };
+    let entry = LiveEntry { room, kind: "signal", sender, to, min_role, json };
     // One entry has one outcome.
     worker.node.bus.log.publish_live(&[entry]).await.pop().unwrap_or(Ok(()))
 }

@@ -1,44 +1,45 @@
-//! `typing:start` and `typing:stop`: gathered with what others of the node do, answered when it has gone out.
+//! `typing:start` and `typing:stop`: combined with those of other connections of the node, and answered after they
+//! were published.
 
 use std::rc::Rc;
 
 use tidings_shared::{error::Refusal, ids::RoomId, protocol::server::ServerFrame};
 
 use super::{Client, live, refuse, send};
-use crate::asked::Asked;
-use crate::worker::{Typist, Worker};
+use crate::request_context::RequestContext;
+use crate::worker::{TypingState, Worker};
 
 pub(super) async fn typing(
     worker: &Rc<Worker>,
     client: &Rc<Client>,
     room: &RoomId,
-    asked: Asked,
+    request: RequestContext,
     started: bool,
 ) {
-    let refused = |refusal: &Refusal| refuse(worker, client, &asked, Some(room), refusal);
+    let send_refusal = |refusal: &Refusal| refuse(worker, client, &request, Some(room), refusal);
     let Some(identity) = client.identity() else { return };
-    let minimum = match live::least_rank(worker, client, &identity, room).await {
-        Ok(minimum) => minimum,
-        Err(refusal) => return refused(&refusal),
+    let min_role = match live::min_role(worker, client, &identity, room).await {
+        Ok(min_role) => min_role,
+        Err(refusal) => return send_refusal(&refusal),
     };
-    let Some(place) = client.take_answer_place() else { return refused(&send::too_many_unanswered()) };
-    let typist = Typist { started, name: identity.name.clone(), minimum };
-    let sent = match worker.node.typing.say(room, &identity.user, typist) {
-        Ok(sent) => sent,
-        Err(refusal) => return refused(&refusal),
+    let Some(slot) = client.take_answer_slot() else { return send_refusal(&send::too_many_unanswered()) };
+    let state = TypingState { started, name: identity.name.clone(), min_role };
+    let published = match worker.node.typing.submit(room, &identity.user, state) {
+        Ok(published) => published,
+        Err(refusal) => return send_refusal(&refusal),
     };
     let (worker, client, room) = (worker.clone(), client.clone(), room.clone());
-    // A message behind this one in the lane need not wait for it.
+    // Later jobs of the lane need not wait for this one.
     tokio::task::spawn_local(async move {
-        let _place = place;
+        let _slot = slot;
         let stopping = || Err(Refusal::unavailable("the node is stopping"));
-        match sent.await.unwrap_or_else(|_| stopping()) {
+        match published.await.unwrap_or_else(|_| stopping()) {
             Ok(()) => {
-                if let Some(reference) = asked.reference() {
+                if let Some(reference) = request.reference() {
                     client.reply(&ServerFrame::Ok { reference: Some(reference) });
                 }
             }
-            Err(refusal) => refuse(&worker, &client, &asked, Some(&room), &refusal),
+            Err(refusal) => refuse(&worker, &client, &request, Some(&room), &refusal),
         }
     });
 }

@@ -1,4 +1,4 @@
-//! Settings and limits of the transport, each with its unit and why it has its value.
+//! Settings and limits of the transport, with units and the reasons for the values.
 
 use std::{net::TcpListener, num::NonZeroUsize, sync::Arc, thread, time::Duration};
 
@@ -10,46 +10,47 @@ use super::{
     decoder::Rules,
 };
 
-/// How to serve. [`TransportConfig::new`] gives the defaults named at each field.
+/// The settings of a server. [`TransportConfig::new`] sets the defaults, which are named at each field.
 pub struct TransportConfig {
-    /// Where to listen; already bound, so that port 0 works.
+    /// The listener; already bound, so that port 0 works.
     pub listener: TcpListener,
-    /// Connections the kernel may hold for us before they are accepted (4096): a reconnect storm fits.
+    /// Connections that the kernel may hold before they are accepted (4096): enough for a reconnect storm.
     pub backlog: i32,
     /// Threads, each with its own connections (the number of cores).
     pub workers: usize,
     /// WebSockets per worker above which the handshake is refused with 503 (1,000,000).
     pub max_connections_per_worker: usize,
-    /// The only path that may be upgraded (`None`: every path).
+    /// The path of the WebSocket (`None`: every path).
     pub websocket_path: Option<String>,
-    /// Subprotocol named in the answer when the peer offers it (`tidings.v1`).
+    /// Subprotocol that the answer names if the peer offers it (`tidings.v1`).
     pub subprotocol: Option<String>,
-    /// Bound on one message over all its fragments, in bytes (64 KiB): over it, close 1009.
+    /// Maximum size of a message with all its fragments, in bytes (64 KiB): above it, close 1009.
     pub max_message_bytes: usize,
-    /// Whether binary messages are taken (no: close 1003).
+    /// Whether binary messages are accepted (no: close 1003).
     pub accept_binary: bool,
-    /// Whether compressed messages are agreed to when a peer offers them (yes; permessage-deflate).
+    /// Whether permessage-deflate is negotiated when a peer offers it (yes).
     pub deflate: bool,
-    /// Bound on the frames that a connection may send, control frames and fragments included (100 a second, 200 at
-    /// once, close 4429 after 30 s over it); `None`: no bound.
+    /// Limit on the frames of a connection, control frames and fragments included (100 a second, 200 at once, close
+    /// 4429 after 30 s above it); `None`: no limit.
     pub frame_rate: Option<FrameRate>,
-    /// Bound on what may be queued for one connection, in bytes (256 KiB): over it, close 4413.
+    /// Maximum of bytes that are queued for one connection (256 KiB): above it, close 4413.
     pub outbox_bytes: usize,
-    /// Below this many queued bytes a session hears `on_drained` (64 KiB).
+    /// Below this many queued bytes, `on_drained` of the session is called (64 KiB).
     pub low_water_bytes: usize,
-    /// Time between pings (25 s: under the 30 to 60 s after which common proxies cut idle connections).
-    /// Nothing heard for two of them: close 4408.
+    /// Time between pings (25 s: less than the 30 to 60 s after which common proxies cut idle connections). Without
+    /// any bytes for two intervals: close 4408.
     pub heartbeat: Duration,
-    /// How long a closing connection may take to flush and to answer our close frame (5 s).
+    /// How long a closing connection may take to flush and to answer the close frame (5 s).
     pub close_timeout: Duration,
-    /// From then on answers to plain requests end their connections, so that the next goes to another node (never).
-    pub leaving: CancellationToken,
-    /// What is counted; keep a clone to export it.
+    /// When cancelled, plain HTTP connections close after their next answer, so that clients go to another node
+    /// (never).
+    pub shutting_down: CancellationToken,
+    /// The counters; keep a clone to export them.
     pub counters: Arc<Counters>,
 }
 
 impl TransportConfig {
-    /// The defaults, on this listener.
+    /// The defaults for this listener.
     pub fn new(listener: TcpListener) -> TransportConfig {
         TransportConfig {
             listener,
@@ -66,20 +67,20 @@ impl TransportConfig {
             low_water_bytes: 64 * 1024,
             heartbeat: Duration::from_secs(25),
             close_timeout: Duration::from_secs(5),
-            leaving: CancellationToken::new(),
+            shutting_down: CancellationToken::new(),
             counters: Arc::default(),
         }
     }
 
-    pub(crate) fn limits(&self) -> Limits {
-        // A fiftieth of the heartbeat spreads the pings well; the bounds keep an idle worker asleep and a
-        // test's short heartbeat meaningful.
+    pub(crate) fn limits(&self) -> WorkerLimits {
+        // A fiftieth of the heartbeat spreads the pings well. The bounds let an idle worker sleep, and keep a test's
+        // short heartbeat exact enough.
         let tick = (self.heartbeat / 50).clamp(Duration::from_millis(100), Duration::from_secs(1));
-        Limits {
+        WorkerLimits {
             rules: Rules {
                 max_message_bytes: self.max_message_bytes,
                 accept_binary: self.accept_binary,
-                // As agreed with each peer.
+                // Set for each connection by its handshake.
                 deflate: false,
             },
             frames: self.frame_rate.map(|rate| rate.in_ticks(tick)),
@@ -93,9 +94,9 @@ impl TransportConfig {
     }
 }
 
-/// What a worker needs of the settings.
+/// The settings that a worker needs.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Limits {
+pub(crate) struct WorkerLimits {
     pub rules: Rules,
     pub frames: Option<FrameLimits>,
     pub max_connections: usize,
@@ -106,7 +107,7 @@ pub(crate) struct Limits {
     pub close_ticks: u32,
 }
 
-/// `time` in ticks, rounded up, at least one; further ahead than any connection lives counts as that.
+/// `time` in ticks, rounded up, at least one. Capped at a value beyond the life of any connection.
 pub(crate) fn ticks(time: Duration, tick: Duration) -> u32 {
     let ticks = time.as_nanos().div_ceil(tick.as_nanos().max(1)).max(1);
     u32::try_from(ticks).unwrap_or(u32::MAX).min(u32::MAX / 4)

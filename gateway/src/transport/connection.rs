@@ -1,6 +1,5 @@
-//! The handle to an open WebSocket: what sessions and those they share it with may do.
-//! It touches the link only, so it may be used from anywhere on the worker's thread, also from within another
-//! connection's session.
+//! The handle to an open WebSocket, for sessions and their tasks. It uses only the link, so it may be used from
+//! anywhere on the worker's thread, also within another connection's session.
 
 use std::{fmt, rc::Rc, time::Duration};
 
@@ -9,67 +8,67 @@ use super::{
     link::{Link, Phase},
 };
 
-/// A handle to one WebSocket, cheap to clone. It stays usable when the connection is gone: nothing happens then.
+/// A handle to one WebSocket, cheap to clone. After the connection has closed, its methods do nothing.
 #[derive(Clone)]
 pub struct Connection(pub(super) Rc<Link>);
 
 impl Connection {
-    /// Queues a frame and wakes the connection. Over `outbox_bytes` the queue is dropped and the connection
-    /// closed with 4413. After a close, nothing happens.
+    /// Queues a frame and wakes the connection. Above `outbox_bytes` the queue is dropped and the connection is
+    /// closed with 4413. After a close, does nothing.
     pub fn send(&self, frame: Frame) {
         self.0.send(frame);
     }
 
-    /// As [`send`](Self::send), for a frame that goes to others as well. One that says that nothing follows it now is
-    /// written to the socket at once where nothing is queued; what the socket does not take is queued.
+    /// As [`send`](Self::send), for a frame that other connections also get. A frame marked as immediate is written
+    /// to the socket at once if nothing is queued; the rest that the socket does not accept is queued.
     pub fn send_shared(&self, frame: &Frame) {
         self.0.send_shared(frame);
     }
 
-    /// Bytes queued and not yet taken by the socket.
+    /// Bytes that are queued and not yet written to the socket.
     pub fn queued_bytes(&self) -> usize {
         self.0.outbox.borrow().bytes()
     }
 
-    /// Sends what is queued, then a close frame; the session hears `on_closed` with `code`. Only the first
-    /// close counts.
+    /// Sends the queued frames, then a close frame. `on_closed` of the session gets `code`. Only the first close
+    /// counts.
     pub fn close(&self, code: u16, reason: &str) {
         self.0.close(code, reason);
     }
 
-    /// Stops reading: the peer is held back by TCP, and messages already read wait. Silence is not held
-    /// against a peer that is not listened to.
+    /// Stops reading: TCP slows the peer down, and messages that were read already wait. A paused connection is not
+    /// closed for silence.
     pub fn pause_reading(&self) {
         self.0.paused.set(true);
     }
 
-    /// Reads again.
+    /// Resumes reading.
     pub fn resume_reading(&self) {
         if self.0.paused.replace(false) {
-            self.0.heard.set(self.0.worker.now());
+            self.0.last_received.set(self.0.worker.now());
             self.0.wake();
         }
     }
 
-    /// Has the session's `on_drained` called once fewer than `low_water_bytes` are queued, soon if that is
-    /// so already. Ask from within `on_drained` only after sending something: it would be called in a circle.
+    /// Requests a call of the session's `on_drained` when fewer than `low_water_bytes` are queued, which may be at
+    /// once. Within `on_drained`, request it only after sending something; otherwise it is called in a loop.
     pub fn notify_drained(&self) {
         self.0.drain_wanted.set(true);
         self.0.wake();
     }
 
-    /// Has the session's `on_deadline` called once, after this time; replaces an earlier deadline, `None`
-    /// takes it back.
+    /// Requests one call of the session's `on_deadline` after this time. Replaces an earlier deadline; `None` cancels
+    /// it.
     pub fn set_deadline(&self, after: Option<Duration>) {
         self.0.set_deadline(after);
     }
 
-    /// Whether the connection takes no more frames.
+    /// Whether the connection has closed or is closing.
     pub fn is_closed(&self) -> bool {
         self.0.phase.get() != Phase::Open
     }
 
-    /// Unique among the connections of this worker, ever.
+    /// Unique among all connections of this worker, also earlier ones.
     pub fn id(&self) -> u64 {
         self.0.id
     }

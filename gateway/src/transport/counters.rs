@@ -1,5 +1,5 @@
-//! What the transport counts, for metrics. Each worker writes its own numbers without locks or atomic
-//! read-modify-write (one writer per number); reading adds the workers up. Never reset.
+//! Counters of the transport, for metrics. Each worker writes its own numbers without locks or atomic
+//! read-modify-write, because each number has one writer. A read adds up all workers. Counters are never reset.
 
 use std::{
     collections::BTreeMap,
@@ -9,16 +9,16 @@ use std::{
     },
 };
 
-/// Numbers of all workers of a server. Share it with whoever exports metrics.
+/// The counters of all workers of a server. Share it with the exporter of metrics.
 #[derive(Debug, Default)]
 pub struct Counters {
     workers: Mutex<Vec<Arc<WorkerCounters>>>,
 }
 
-/// The sum over all workers at one moment.
+/// The sums over all workers at one moment.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Totals {
-    /// WebSockets open now, those still closing included.
+    /// WebSockets that are open now, including those that are closing.
     pub connections: u64,
     /// WebSockets ever opened.
     pub opened: u64,
@@ -32,25 +32,25 @@ pub struct Totals {
     pub bytes_out: u64,
     /// Bytes queued in outboxes now.
     pub outbox_bytes: u64,
-    /// Frames that were compressed, each once for all its receivers.
+    /// Frames that were compressed, each counted once for all its receivers.
     pub compressed: u64,
     /// Compressed frames queued.
     pub compressed_out: u64,
-    /// Bytes that these frames were shorter by.
+    /// Bytes saved by compressed frames.
     pub saved_bytes: u64,
-    /// Compressed messages refused because they were too big once inflated.
-    pub bombs: u64,
-    /// Times that a connection was not read for a while because too many frames came.
+    /// Compressed messages that exceeded the size limit after inflating.
+    pub inflate_limit_closes: u64,
+    /// Times that reading from a connection was paused because of too many frames.
     pub frame_rate_holds: u64,
-    /// Connections closed because too many frames came for too long.
+    /// Connections closed because they sent too many frames for too long.
     pub frame_rate_closes: u64,
-    /// Connections told to leave because the server drains.
-    pub drain_told: u64,
-    /// Of them, those that had not left a little after their time.
+    /// Connections that were told when to leave because the server drains.
+    pub drain_notified: u64,
+    /// Connections that did not leave in time.
     pub drain_overstayed: u64,
     /// Connections that were still open at the end of the drain time.
     pub drain_cut: u64,
-    /// Closes by code; codes that neither RFC 6455 nor we (4400 to 4499) name are counted under 0.
+    /// Closes by code. Codes that neither RFC 6455 nor the protocol (4400 to 4499) defines are counted under 0.
     pub closes: BTreeMap<u16, u64>,
 }
 
@@ -62,7 +62,7 @@ impl Totals {
 }
 
 impl Counters {
-    /// Adds up what the workers have counted so far.
+    /// Adds up the counters of all workers.
     pub fn totals(&self) -> Totals {
         let mut totals = Totals::default();
         for worker in locked(&self.workers).iter() {
@@ -76,10 +76,10 @@ impl Counters {
             totals.compressed += worker.compressed.get();
             totals.compressed_out += worker.compressed_out.get();
             totals.saved_bytes += worker.saved_bytes.get();
-            totals.bombs += worker.bombs.get();
+            totals.inflate_limit_closes += worker.inflate_limit_closes.get();
             totals.frame_rate_holds += worker.frame_rate_holds.get();
             totals.frame_rate_closes += worker.frame_rate_closes.get();
-            totals.drain_told += worker.drain_told.get();
+            totals.drain_notified += worker.drain_notified.get();
             totals.drain_overstayed += worker.drain_overstayed.get();
             totals.drain_cut += worker.drain_cut.get();
             for (code, count) in locked(&worker.closes).iter() {
@@ -89,7 +89,7 @@ impl Counters {
         totals
     }
 
-    /// WebSockets open now; cheaper than [`totals`](Self::totals).
+    /// WebSockets that are open now; cheaper than [`totals`](Self::totals).
     pub fn connections(&self) -> u64 {
         locked(&self.workers).iter().map(|worker| worker.connections.get()).sum()
     }
@@ -101,7 +101,7 @@ impl Counters {
     }
 }
 
-/// The numbers of one worker, written by its thread only.
+/// The counters of one worker, written only by its thread.
 #[derive(Debug, Default)]
 pub(crate) struct WorkerCounters {
     pub connections: Tally,
@@ -114,10 +114,10 @@ pub(crate) struct WorkerCounters {
     pub compressed: Tally,
     pub compressed_out: Tally,
     pub saved_bytes: Tally,
-    pub bombs: Tally,
+    pub inflate_limit_closes: Tally,
     pub frame_rate_holds: Tally,
     pub frame_rate_closes: Tally,
-    pub drain_told: Tally,
+    pub drain_notified: Tally,
     pub drain_overstayed: Tally,
     pub drain_cut: Tally,
     closes: Mutex<BTreeMap<u16, u64>>,
@@ -125,7 +125,7 @@ pub(crate) struct WorkerCounters {
 
 impl WorkerCounters {
     pub(crate) fn count_close(&self, code: u16) {
-        // The peer chooses its code: without this, a peer could make as many time series as it likes.
+        // The peer chooses its code. Without this mapping, peers could create any number of time series.
         let code = if matches!(code, 1000..=1015 | 4400..=4499) { code } else { 0 };
         *locked(&self.closes).entry(code).or_default() += 1;
     }
@@ -140,7 +140,7 @@ impl Tally {
         self.0.store(self.get().wrapping_add(count as u64), Ordering::Relaxed);
     }
 
-    pub(crate) fn take(&self, count: usize) {
+    pub(crate) fn subtract(&self, count: usize) {
         self.0.store(self.get().wrapping_sub(count as u64), Ordering::Relaxed);
     }
 
@@ -149,7 +149,7 @@ impl Tally {
     }
 }
 
-/// Counts stay usable when a thread died while holding the lock.
+/// Counters stay usable after a thread panicked while it held the lock.
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

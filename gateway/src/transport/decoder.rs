@@ -1,8 +1,8 @@
-//! From the bytes of one client to its messages, one chunk of any size at a time.
-//! Pure: it owns no socket. It holds memory only while a frame or message is incomplete, and never more than
-//! what arrived, bounded by `max_message_bytes` before anything is stored; a compressed message is gathered as it
-//! is and inflated when it is whole. The events and the verdict depend on the bytes alone, not on how they were
-//! split. After a violation it must not be fed again.
+//! Decodes the bytes of one client into messages, in chunks of any size. Pure: it owns no socket. It holds memory
+//! only while a frame or message is incomplete, and never more than what arrived. `max_message_bytes` is checked
+//! before anything is stored. A compressed message is collected compressed and inflated when it is complete. Events
+//! and errors depend only on the bytes, not on how they were split. After a violation, the decoder must not be used
+//! again.
 
 mod message;
 
@@ -13,29 +13,29 @@ use super::{
     header::{self, Header, LONGEST_HEADER_BYTES, Opcode, Violation},
     inflate::Inflater,
 };
-pub(crate) use message::BOMB;
 use message::OpenMessage;
+pub(crate) use message::TOO_BIG_INFLATED;
 
-/// What the decoder lets pass.
+/// What the decoder accepts.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Rules {
-    /// Bound on a message's payload, over all its fragments, in bytes.
+    /// Maximum payload of a message with all its fragments, in bytes.
     pub max_message_bytes: usize,
     pub accept_binary: bool,
-    /// Whether compressed messages were agreed on.
+    /// Whether compression was negotiated.
     pub deflate: bool,
 }
 
 impl Rules {
-    /// Bound on the payload of a message as it is on the wire. DEFLATE may add a little to what it cannot
-    /// compress: 5 bytes to a block of 16 KiB usually, of less at the worst.
+    /// Maximum payload of a message on the wire. DEFLATE may enlarge incompressible data a little: usually by 5 bytes
+    /// per 16 KiB block, in the worst case by 5 bytes per smaller block.
     fn max_payload_bytes(self, compressed: bool) -> usize {
         let overhead = if compressed { self.max_message_bytes / 128 + 64 } else { 0 };
         self.max_message_bytes + overhead
     }
 }
 
-/// What a frame led to: each that is whole leads to exactly one event.
+/// The event of a frame: each complete frame leads to exactly one event.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Event<'a> {
     /// A fragment that does not end its message, or a compressed message that is not wanted.
@@ -44,7 +44,7 @@ pub(crate) enum Event<'a> {
     Binary(&'a [u8]),
     Ping(&'a [u8]),
     Pong,
-    /// The peer's close frame, already found valid; `None` when it had no code.
+    /// The peer's close frame, already validated; `None`: it had no code.
     Close(Option<u16>),
 }
 
@@ -54,7 +54,7 @@ pub(crate) struct Decoder {
     pending: Option<Box<Pending>>,
 }
 
-/// What is unfinished.
+/// The state of an incomplete frame or message.
 #[derive(Default)]
 struct Pending {
     header: [u8; LONGEST_HEADER_BYTES],
@@ -64,16 +64,16 @@ struct Pending {
     control: Vec<u8>,
 }
 
-/// A frame whose payload is under way.
+/// A frame whose payload is incomplete.
 struct OpenFrame {
     header: Header,
     seen_bytes: usize,
 }
 
 impl Decoder {
-    /// Decodes `chunk` (taking the masks off in place) and calls `each` for every frame, until the chunk is
-    /// used up or `each` breaks. Returns how many bytes were used. A compressed message that is not `wanted` is
-    /// passed over as it is: what stands behind it is found all the same, and inflating costs far more than bytes.
+    /// Decodes `chunk` (unmasks it in place) and calls `each` for every frame, until the chunk is used up or `each`
+    /// breaks. Returns how many bytes were used. A compressed message that is not `wanted` is skipped without
+    /// inflating it, because inflating costs far more than skipping; the frames behind it are found all the same.
     pub(crate) fn decode(
         &mut self,
         rules: Rules,
@@ -96,20 +96,20 @@ impl Decoder {
         Ok(used)
     }
 
-    /// Whether nothing is unfinished, and so nothing held.
+    /// Whether nothing is incomplete, so that no memory is held.
     #[cfg(test)]
     fn is_empty(&self) -> bool {
         self.pending.is_none()
     }
 
-    /// What is held for what is unfinished, in bytes.
+    /// The bytes held for incomplete frames and messages.
     pub(crate) fn held_bytes(&self) -> usize {
         self.pending.as_ref().map_or(0, |pending| {
             pending.control.capacity() + pending.message.as_ref().map_or(0, OpenMessage::held_bytes)
         })
     }
 
-    /// Takes a header, a payload or a part of either.
+    /// Reads a header, a payload, or a part of either.
     fn step(
         &mut self,
         rules: Rules,
@@ -132,7 +132,7 @@ impl Decoder {
         let input = &mut input[used..];
         let alone = header.opcode.is_control() || (header.fin && header.opcode != Opcode::Continuation);
         if alone && input.len() >= header.payload_bytes {
-            // The common case: a whole message lies in the chunk and is handed out from there.
+            // The common case: the chunk holds a complete message, which is passed on from there.
             let payload = &mut input[..header.payload_bytes];
             header::unmask(payload, header.mask, 0);
             let event = match header.opcode {
@@ -172,13 +172,13 @@ impl Decoder {
         Ok((None, input.len()))
     }
 
-    /// The rules that need more than the header alone: the order of fragments, limits, what is taken at all.
+    /// Checks the rules that need more than the header: the order of fragments, limits, and accepted types.
     fn check(&self, rules: Rules, header: &Header) -> Result<(), Violation> {
         let message = self.pending.as_ref().and_then(|pending| pending.message.as_ref());
         match (header.opcode, message) {
             (Opcode::Close | Opcode::Ping | Opcode::Pong, _) => return Ok(()),
             (Opcode::Continuation, None) => {
-                return Err(Violation::protocol("a continuation of nothing"));
+                return Err(Violation::protocol("a continuation without a message"));
             }
             (Opcode::Text | Opcode::Binary, Some(_)) => {
                 return Err(Violation::protocol("a new message within a fragmented one"));
@@ -186,7 +186,7 @@ impl Decoder {
             (Opcode::Binary, None) if !rules.accept_binary => {
                 return Err(Violation {
                     code: close_code::UNSUPPORTED,
-                    reason: "binary messages are not taken",
+                    reason: "binary messages are not accepted",
                 });
             }
             _ => {}
@@ -212,7 +212,7 @@ impl Pending {
         self.frame = Some(OpenFrame { header, seen_bytes: 0 });
     }
 
-    /// Moves what `input` holds of the open frame's payload to where it is gathered.
+    /// Moves the part of the open frame's payload in `input` to its buffer.
     fn take_payload(
         &mut self,
         rules: Rules,

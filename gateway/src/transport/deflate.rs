@@ -1,48 +1,48 @@
-//! Messages to bytes that are fewer (RFC 7692, 7.2.1): one compressor for all connections of a thread, made anew
-//! for each message, so that no context is kept and none is held by a connection.
-//! Pure: bytes in, bytes out. Made when it is first needed, some 0.4 MB; after that it stays.
+//! Compresses messages (RFC 7692, 7.2.1): one compressor for all connections of a thread, reset for each message, so
+//! that no context is kept and connections hold no compressor. Pure: bytes in, bytes out. The compressor is created
+//! when it is first needed (0.4 MB), and stays.
 
 use flate2::{Compress, Compression, FlushCompress};
 
-/// Payloads shorter than this go out as they are, in bytes. A chat message of 340 bytes would lose 110, within the
-/// same packet, for 16 µs here and 5 µs at each receiver; one of 530 loses a third.
-pub(crate) const SHARED_FROM_BYTES: usize = 512;
-/// The same for what goes to one connection only, which has to bear the whole cost: 50 µs for 2 KB less.
-pub(crate) const LONE_FROM_BYTES: usize = 4096;
+/// Shared frames with shorter payloads are not compressed, in bytes. A chat message of 340 bytes would shrink by 110,
+/// within the same packet, for 16 µs here and 5 µs at each receiver; one of 530 bytes shrinks by a third.
+pub(crate) const SHARED_MIN_BYTES: usize = 512;
+/// The same for a frame to a single connection, which bears the whole cost: 50 µs to save 2 KB.
+pub(crate) const UNSHARED_MIN_BYTES: usize = 4096;
 
-/// zlib's scale. For messages of up to some KB the levels above take the same time and less than 1 % off; level 1
-/// takes half the time and half as much off.
+/// zlib's scale. For messages of up to some KB, higher levels take the same time and save less than 1 % more. Level 1
+/// takes half the time and saves half as much.
 const LEVEL: u32 = 3;
-/// Room kept between messages, in bytes: what the protocol's frames need at most.
-const KEPT_BYTES: usize = 128 * 1024;
-/// Room beyond the payload: enough for the flush at the end of what has only just become no longer.
+/// Maximum size of the buffer that is kept between messages, in bytes: enough for the protocol's frames.
+const MAX_KEPT_BYTES: usize = 128 * 1024;
+/// Additional buffer size: enough for the flush of data that has just not become longer.
 const SLACK_BYTES: usize = 16;
 
-/// What a flushed stream ends with; neither sent nor received (RFC 7692, 7.2.1).
+/// The end of a flushed stream, which is neither sent nor received (RFC 7692, 7.2.1).
 pub(super) const TAIL: [u8; 4] = [0x00, 0x00, 0xFF, 0xFF];
 
 /// See the module.
 #[derive(Default)]
 pub(crate) struct Deflater {
     engine: Option<Compress>,
-    room: Vec<u8>,
+    buffer: Vec<u8>,
 }
 
 impl Deflater {
-    /// The payload of the compressed message; `None` when it is not shorter.
+    /// The payload of the compressed message; `None` if it is not shorter.
     pub(crate) fn deflate(&mut self, payload: &[u8]) -> Option<&[u8]> {
         let engine = self.engine.get_or_insert_with(|| Compress::new(Compression::new(LEVEL), false));
         engine.reset();
-        let room_bytes = payload.len() + SLACK_BYTES;
-        if self.room.len() < room_bytes || self.room.len() > room_bytes.max(KEPT_BYTES) {
-            self.room = vec![0; room_bytes];
+        let buffer_bytes = payload.len() + SLACK_BYTES;
+        if self.buffer.len() < buffer_bytes || self.buffer.len() > buffer_bytes.max(MAX_KEPT_BYTES) {
+            self.buffer = vec![0; buffer_bytes];
         }
-        let room = &mut self.room[..room_bytes];
-        engine.compress(payload, room, FlushCompress::Sync).ok()?;
+        let buffer = &mut self.buffer[..buffer_bytes];
+        engine.compress(payload, buffer, FlushCompress::Sync).ok()?;
         let written = usize::try_from(engine.total_out()).ok()?;
-        // With room to spare nothing was left unflushed.
-        let whole = written < room_bytes && engine.total_in() == payload.len() as u64;
-        let deflated = room[..written].strip_suffix(&TAIL)?;
+        // Free space at the end shows that everything was flushed.
+        let whole = written < buffer_bytes && engine.total_in() == payload.len() as u64;
+        let deflated = buffer[..written].strip_suffix(&TAIL)?;
         (whole && deflated.len() < payload.len()).then_some(deflated)
     }
 }
@@ -55,7 +55,7 @@ mod tests {
     use crate::transport::inflate::Inflater;
 
     #[test]
-    fn what_does_not_get_shorter_is_left_alone() {
+    fn incompressible_payload_is_not_compressed() {
         let mut deflater = Deflater::default();
         let mut noise = 1u32;
         let random: Vec<u8> = (0..5_000)
@@ -67,11 +67,11 @@ mod tests {
         for payload in [&b""[..], b"a", b"short", &random] {
             assert_eq!(deflater.deflate(payload), None, "{} bytes", payload.len());
         }
-        assert!(deflater.deflate(&[b'a'; 600]).is_some(), "what failed before leaves nothing behind");
+        assert!(deflater.deflate(&[b'a'; 600]).is_some(), "earlier failures have no effect");
     }
 
     #[test]
-    fn nothing_is_remembered_from_one_message_to_the_next() {
+    fn compressor_keeps_no_context_between_messages() {
         let mut deflater = Deflater::default();
         let payload = b"the same words, the same words, and the same words again".repeat(20);
         let first = deflater.deflate(&payload).unwrap().to_vec();
@@ -79,18 +79,18 @@ mod tests {
     }
 
     #[test]
-    fn room_taken_by_a_giant_is_given_back() {
+    fn buffer_of_huge_message_is_released() {
         let mut deflater = Deflater::default();
-        assert!(deflater.deflate(&vec![b'a'; 4 * KEPT_BYTES]).is_some());
+        assert!(deflater.deflate(&vec![b'a'; 4 * MAX_KEPT_BYTES]).is_some());
         assert!(deflater.deflate(&[b'a'; 600]).is_some());
-        assert!(deflater.room.capacity() <= KEPT_BYTES);
+        assert!(deflater.buffer.capacity() <= MAX_KEPT_BYTES);
     }
 
     proptest! {
         #![proptest_config(ProptestConfig { cases: 500, failure_persistence: None, ..ProptestConfig::default() })]
 
         #[test]
-        fn what_was_deflated_inflates_to_the_same(
+        fn deflated_payload_inflates_to_original(
             pieces in prop::collection::vec(("[a-zé€𝄞 ]{0,60}", 1..30usize), 0..12),
             noise in prop::collection::vec(any::<u8>(), 0..200),
         ) {

@@ -1,6 +1,7 @@
-//! The end of all connections of a server, spread evenly over the drain time: each is told when to leave, by its rank
-//! among those of all workers, and is called upon to go a little after, should it still be there.
-//! It may touch the workers' links, and a session that its connection's task lends. One task per worker and drain, however many connections there are.
+//! The drain of a server: it spreads the end of all connections evenly over the drain time. Each connection is told
+//! when to leave, by its rank among the connections of all workers, and is asked to close if it is still open a
+//! little later. It may use the workers' links, and a session that its connection's task passes in. One task per
+//! worker and drain, independent of the number of connections.
 
 use std::{
     rc::Rc,
@@ -19,64 +20,64 @@ use tokio::{
 
 use super::{
     Session,
-    link::{Farewell, Link, Phase},
-    worker::Worker,
+    link::{DrainNotice, Link, Phase},
+    worker::TransportWorker,
 };
 
-/// Kept free at the end of the drain time, at most, and at most a fifth of it: half of it for those who left a little
-/// late, the rest for the last answers and closes.
+/// Reserved at the end of the drain time, but at most a fifth of it: half for peers that leave a little late, the
+/// rest for the last answers and closes.
 const MARGIN: Duration = Duration::from_secs(2);
-/// How long the workers wait for each other to say how many connections they have. One that does not is not counted.
-const MUSTER_PATIENCE: Duration = Duration::from_secs(1);
-/// Connections told before other tasks of the thread get their turn.
-const TOLD_PER_TURN: usize = 128;
+/// How long the workers wait for each other's number of connections. A worker that does not answer is not counted.
+const COUNT_TIMEOUT: Duration = Duration::from_secs(1);
+/// Connections that are notified before other tasks of the thread run.
+const NOTIFIED_PER_TURN: usize = 128;
 
-/// What the workers of a server share while it drains.
+/// State that the workers of a server share while it drains.
 #[derive(Debug)]
 pub(crate) struct Drain {
-    begun: Instant,
-    /// The first are told to leave at its begin, the last at its end.
+    started: Instant,
+    /// The first connections leave at its start, the last at its end.
     spread: Duration,
-    /// From the moment at which a connection should have left to the one at which it is called upon to go.
-    patience: Duration,
-    /// Connections of each worker.
+    /// The time between the moment when a connection should leave and the request to close.
+    grace: Duration,
+    /// The number of connections of each worker.
     counts: Vec<AtomicUsize>,
     all_counted: Barrier,
 }
 
 impl Drain {
-    /// Begins now, to be over after `time`.
+    /// Starts a drain now, which ends after `time`.
     pub(crate) fn new(workers: usize, time: Duration) -> Drain {
         let margin = (time / 5).min(MARGIN);
         Drain {
-            begun: Instant::now(),
+            started: Instant::now(),
             spread: time - margin,
-            patience: margin / 2,
+            grace: margin / 2,
             counts: (0..workers).map(|_| AtomicUsize::new(0)).collect(),
             all_counted: Barrier::new(workers),
         }
     }
 
-    /// Says how many connections a worker has, and hears how many the others have.
-    async fn muster(&self, worker: usize, connections: usize) -> Vec<usize> {
+    /// Publishes a worker's number of connections, and returns the numbers of all workers.
+    async fn exchange_counts(&self, worker: usize, connections: usize) -> Vec<usize> {
         if let Some(count) = self.counts.get(worker) {
             count.store(connections, Ordering::Release);
         }
-        if timeout(MUSTER_PATIENCE, self.all_counted.wait()).await.is_err() {
-            tracing::warn!("a worker does not answer: the others drain without it");
+        if timeout(COUNT_TIMEOUT, self.all_counted.wait()).await.is_err() {
+            tracing::warn!("a worker does not answer; the other workers drain without it");
         }
         self.counts.iter().map(|count| count.load(Ordering::Acquire)).collect()
     }
 
-    /// How long after the begin a connection of this rank among so many should leave.
+    /// The time after the start at which the connection of this rank should leave.
     fn delay(&self, rank: usize, connections: usize) -> Duration {
         // In the middle of its share of the time.
         self.spread.mul_f64((rank as f64 + 0.5) / connections.max(1) as f64)
     }
 }
 
-/// Rank of a worker's connection of this number among those of all workers, whose numbers are given: their ranks
-/// interleave, so that no worker is ever busier than the others. No two have the same.
+/// The rank of a worker's connection among the connections of all workers. The ranks of the workers interleave, so
+/// that all workers are equally busy. Ranks are unique.
 fn rank(counts: &[usize], worker: usize, number: usize) -> usize {
     let own = counts.get(worker).copied().unwrap_or_default().max(1) as u128;
     // A connection's place is the middle of its share of the whole: (2 × number + 1) / (2 × count).
@@ -85,7 +86,7 @@ fn rank(counts: &[usize], worker: usize, number: usize) -> usize {
         let scaled = place * *count as u128;
         let before = match scaled.checked_sub(own) {
             None => 0,
-            // Of those at the very same place the earlier worker's comes first.
+            // At equal places the earlier worker comes first.
             Some(above) if other < worker => above / (2 * own) + 1,
             Some(above) => above.div_ceil(2 * own),
         };
@@ -94,39 +95,39 @@ fn rank(counts: &[usize], worker: usize, number: usize) -> usize {
     counts.iter().enumerate().map(before).sum()
 }
 
-/// Tells each connection of a worker when to leave, and calls upon those that are still there a little after.
-pub(crate) async fn drain(worker: Rc<Worker>, plan: Arc<Drain>) {
+/// Tells each connection of a worker when to leave, and asks those that are still open later to close.
+pub(crate) async fn drain(worker: Rc<TransportWorker>, plan: Arc<Drain>) {
     let links = worker.links();
-    let counts = plan.muster(worker.number, links.len()).await;
+    let counts = plan.exchange_counts(worker.number, links.len()).await;
     let all = counts.iter().sum();
     let mut leaving: Vec<(Duration, Rc<Link>)> = Vec::with_capacity(links.len());
     for (number, link) in links.into_iter().enumerate() {
         let delay = plan.delay(rank(&counts, worker.number, number), all);
-        link.tell_draining(delay.saturating_sub(plan.begun.elapsed()));
+        link.notify_draining(delay.saturating_sub(plan.started.elapsed()));
         leaving.push((delay, link));
-        if number % TOLD_PER_TURN == TOLD_PER_TURN - 1 {
+        if number % NOTIFIED_PER_TURN == NOTIFIED_PER_TURN - 1 {
             yield_now().await;
         }
     }
     for (delay, link) in leaving {
-        sleep_until(plan.begun + delay + plan.patience).await;
-        link.call_upon();
+        sleep_until(plan.started + delay + plan.grace).await;
+        link.request_close();
     }
 }
 
-/// Tells a session what it is to be told of the end of its server. Called by the connection's own task.
-pub(super) fn bid_farewell(link: &Link, session: &mut impl Session) {
+/// Passes a drain notice of the link to its session. Called by the connection's own task.
+pub(super) fn notify_drain(link: &Link, session: &mut impl Session) {
     if link.phase.get() != Phase::Open {
         return;
     }
     let counters = &link.worker.counters;
-    match link.farewell.replace(Farewell::None) {
-        Farewell::None => {}
-        Farewell::Tell(leave_after_ms) => {
-            counters.drain_told.add(1);
+    match link.drain_notice.replace(DrainNotice::None) {
+        DrainNotice::None => {}
+        DrainNotice::LeaveAfter(leave_after_ms) => {
+            counters.drain_notified.add(1);
             session.on_draining(Duration::from_millis(leave_after_ms.into()));
         }
-        Farewell::CallUpon => {
+        DrainNotice::RequestClose => {
             counters.drain_overstayed.add(1);
             session.on_overstayed();
         }
@@ -138,7 +139,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ranks_of_all_workers_are_all_numbers_once_and_each_workers_are_spread_over_them() {
+    fn ranks_are_unique_and_spread_over_workers() {
         for counts in
             [vec![5], vec![1, 1, 1], vec![100, 100], vec![101, 7, 0, 33], vec![0, 3], vec![2, 2, 2, 1]]
         {
@@ -159,13 +160,13 @@ mod tests {
     }
 
     #[test]
-    fn the_last_leave_in_time_to_be_closed() {
+    fn last_connections_leave_before_drain_time_ends() {
         for (seconds, spread) in [(10, 8.0), (60, 58.0), (5, 4.0), (0, 0.0)] {
             let plan = Drain::new(1, Duration::from_secs(seconds));
             let delays: Vec<f64> = (0..4).map(|rank| plan.delay(rank, 4).as_secs_f64()).collect();
             let expected = [0.125, 0.375, 0.625, 0.875].map(|share| share * spread);
             assert!(delays.iter().zip(expected).all(|(a, b)| (a - b).abs() < 0.001), "{delays:?}");
-            assert!(plan.spread + 2 * plan.patience <= Duration::from_secs(seconds));
+            assert!(plan.spread + 2 * plan.grace <= Duration::from_secs(seconds));
         }
     }
 }

@@ -1,23 +1,22 @@
-//! Which compression is agreed on in the handshake (RFC 7692, 7.1): the peer's offers in, our answer out.
-//! Pure. It promises that the first offer that can be kept is taken, and none that is malformed. Neither side
-//! keeps a context between messages: that is what lets one compressed frame serve all receivers, and what
-//! leaves an idle connection without a compressor.
+//! Negotiates compression in the handshake (RFC 7692, 7.1): the peer's offers in, the answer out. Pure. It accepts
+//! the first offer that can be fulfilled, and no malformed one. Neither side keeps a context between messages. So one
+//! compressed frame serves all receivers, and an idle connection needs no compressor.
 
 use std::num::NonZeroU8;
 
 /// Name of the extension.
 const PERMESSAGE_DEFLATE: &str = "permessage-deflate";
 
-/// How far back the peer can look while it inflates, as a power of two: 8 to 15.
+/// The size of the peer's inflate window, as a power of two: 8 to 15.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Window(NonZeroU8);
 
 impl Window {
-    /// 32 KiB: what a peer has that names no other, and what our compressor looks back at most.
+    /// 32 KiB: the default of a peer that names no window, and the window of the server's compressor.
     const LARGEST: Window = Window(NonZeroU8::MIN.saturating_add(14));
 
-    /// Whether that peer can inflate a message of this length although it was compressed with the largest window:
-    /// within a message nothing lies further back than it is long.
+    /// Whether the peer can inflate a message of this length that was compressed with the largest window. Within a
+    /// message, no reference is further back than the message is long.
     pub(crate) fn holds(self, payload_bytes: usize) -> bool {
         self == Window::LARGEST || payload_bytes <= 1 << self.0.get()
     }
@@ -32,10 +31,10 @@ impl Window {
     }
 }
 
-/// What both sides keep to.
+/// The negotiated parameters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Agreement {
-    /// The peer's window, when it named one: the answer must name it as well.
+    /// The peer's window, if it named one: then the answer must name it too.
     named: Option<Window>,
 }
 
@@ -56,13 +55,14 @@ impl Agreement {
     }
 }
 
-/// Takes the first offer that can be kept; `headers` are the values of all `Sec-WebSocket-Extensions`, in order.
+/// Accepts the first offer that can be fulfilled. `headers` are the values of all `Sec-WebSocket-Extensions`, in
+/// order.
 pub(crate) fn agree<'a>(headers: impl Iterator<Item = &'a str>) -> Option<Agreement> {
     headers.flat_map(|header| split(header, ',')).find_map(|offer| agreement(offer.trim()))
 }
 
-/// What one offer comes to; `None`: it is declined, because it is for another extension, or names a parameter
-/// that there is not, twice, or with a value it cannot have.
+/// Evaluates one offer. `None`: it is declined, because it is for another extension, or has a parameter that is
+/// unknown, repeated, or has an invalid value.
 fn agreement(offer: &str) -> Option<Agreement> {
     let mut parts = split(offer, ';').map(str::trim);
     if parts.next() != Some(PERMESSAGE_DEFLATE) {
@@ -80,7 +80,7 @@ fn agreement(offer: &str) -> Option<Agreement> {
                 "server_no_context_takeover" | "client_no_context_takeover" | "client_max_window_bits",
                 None,
             ) => {}
-            // Ours to look back: we can look back as far as there is.
+            // Limits the server's inflate window: the server may use the largest one.
             ("client_max_window_bits", Some(bits)) => drop(Window::parse(bits)?),
             ("server_max_window_bits", Some(bits)) => named = Some(Window::parse(bits)?),
             _ => return None,
@@ -93,7 +93,7 @@ fn agreement(offer: &str) -> Option<Agreement> {
     Some(Agreement { named })
 }
 
-/// Splits at separators that do not stand in quotes.
+/// Splits at separators that are not in quotes.
 fn split(text: &str, separator: char) -> impl Iterator<Item = &str> {
     let (mut quoted, mut escaped) = (false, false);
     text.split(move |character| {
@@ -110,7 +110,7 @@ fn split(text: &str, separator: char) -> impl Iterator<Item = &str> {
     })
 }
 
-/// A value without its quotes. No value that we know needs an escape, so one with a backslash stays unknown.
+/// A value without its quotes. No known value needs an escape, so a value with a backslash stays unknown.
 fn unquoted(value: &str) -> Option<&str> {
     match value.strip_prefix('"') {
         Some(rest) => rest.strip_suffix('"'),
@@ -129,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn an_offer_that_can_be_kept_is_answered_with_no_takeover_on_both_sides() {
+    fn acceptable_offer_is_answered_without_context_takeover() {
         for offer in [
             "permessage-deflate",
             "permessage-deflate; client_max_window_bits",
@@ -145,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn the_window_that_an_offer_names_is_kept_and_told() {
+    fn window_of_offer_is_kept_and_answered() {
         for bits in 8..=15 {
             for offer in [
                 format!("permessage-deflate; server_max_window_bits={bits}"),
@@ -161,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn an_offer_that_is_malformed_is_declined() {
+    fn malformed_offer_is_declined() {
         for offer in [
             "",
             "permessage-deflat",
@@ -192,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn the_first_offer_that_can_be_kept_is_taken_over_all_headers() {
+    fn first_acceptable_offer_of_all_headers_is_taken() {
         let bits = |bits: u8| format!("{BOTH}; server_max_window_bits={bits}");
         let cases: [(&[&str], String); 4] = [
             (&["permessage-deflate; server_max_window_bits=10, permessage-deflate"], bits(10)),

@@ -1,6 +1,6 @@
-//! Server frames, encoded once and shared: cloning a `Frame` copies a pointer, not the payload. A frame that is
-//! worth it has a compressed twin, made once when the first receiver wants it, whatever thread that is on.
-//! Pure: bytes in, bytes out. What is built here is always one whole, unmasked, unfragmented frame.
+//! Server frames, encoded once and shared: cloning a `Frame` copies a pointer, not the payload. A frame that is long
+//! enough has a compressed copy, which is made once when the first receiver on any thread needs it. Pure: bytes in,
+//! bytes out. A frame built here is always whole, unmasked and unfragmented.
 
 use std::{
     fmt,
@@ -14,17 +14,17 @@ mod buffer;
 pub use buffer::FrameBuffer;
 
 use super::{
-    deflate::{Deflater, LONE_FROM_BYTES, SHARED_FROM_BYTES},
+    deflate::{Deflater, SHARED_MIN_BYTES, UNSHARED_MIN_BYTES},
     header::COMPRESSED,
 };
 
-/// Close codes the transport itself uses.
+/// Close codes that the transport itself uses.
 pub mod close_code {
-    /// The peer went through the closing handshake without trouble.
+    /// The peer completed the closing handshake.
     pub const NORMAL: u16 = 1000;
     /// The peer broke RFC 6455.
     pub const PROTOCOL_ERROR: u16 = 1002;
-    /// The peer sent binary where only text is taken.
+    /// The peer sent a binary message, but only text is accepted.
     pub const UNSUPPORTED: u16 = 1003;
     /// Never sent: the peer's close frame had no code.
     pub const NO_CODE: u16 = 1005;
@@ -36,11 +36,11 @@ pub mod close_code {
     pub const TOO_BIG: u16 = 1009;
     /// The session failed.
     pub const INTERNAL: u16 = 1011;
-    /// Nothing heard for two heartbeats.
+    /// No bytes arrived for two heartbeats.
     pub const SILENT: u16 = 4408;
-    /// The outbox is over its bound: the peer reads too slowly.
+    /// The outbox exceeded its limit: the peer reads too slowly.
     pub const TOO_SLOW: u16 = 4413;
-    /// More frames than may be, for too long.
+    /// The peer exceeded the frame rate for too long.
     pub const ABUSE: u16 = 4429;
 
     /// Whether a peer may put `code` into a close frame (RFC 6455, 7.4).
@@ -58,37 +58,37 @@ const PONG: u8 = 0xA;
 
 /// The longest header of an unmasked frame: 2 bytes and a 64 bit length.
 const LONGEST_HEADER_BYTES: usize = 10;
-/// The most a control frame may carry (RFC 6455, 5.5).
+/// Maximum payload of a control frame (RFC 6455, 5.5).
 pub(crate) const CONTROL_PAYLOAD_BYTES: usize = 125;
 
 /// One encoded server frame. Cheap to clone; send the same frame to any number of connections.
 #[derive(Clone)]
 pub struct Frame {
     bytes: Bytes,
-    /// Where the compressed twin is, once it was asked for; short frames have none.
-    twin: Option<Arc<Twin>>,
-    /// See [`Frame::alone`].
-    alone: bool,
+    /// Holds the compressed copy once it was made; short frames have none.
+    compressed_copy: Option<Arc<CompressedCopy>>,
+    /// See [`Frame::immediate`].
+    immediate: bool,
 }
 
-/// `None` within: compressed it is not shorter.
-type Twin = OnceLock<Option<Bytes>>;
+/// `None` within: the compressed message is not shorter.
+type CompressedCopy = OnceLock<Option<Bytes>>;
 
 impl Frame {
-    /// A text frame for any number of receivers. The caller gives UTF-8: what is sent is not checked again.
+    /// A text frame for any number of receivers. The payload must be UTF-8; it is not checked again.
     pub fn text(payload: impl AsRef<[u8]>) -> Frame {
         let payload = payload.as_ref();
-        let twin = (payload.len() >= SHARED_FROM_BYTES).then(Arc::default);
-        Frame { twin, ..Frame::copied(TEXT, payload) }
+        let compressed_copy = (payload.len() >= SHARED_MIN_BYTES).then(Arc::default);
+        Frame { compressed_copy, ..Frame::copied(TEXT, payload) }
     }
 
-    /// The same for one receiver.
+    /// A text frame for one receiver.
     pub fn text_once(payload: impl AsRef<[u8]>) -> Frame {
         Frame::copied(TEXT, payload.as_ref())
     }
 
-    /// The same, whose payload `write` lays right behind the header, without a second copy.
-    /// `expected_bytes` is a guess at the payload's length; a wrong guess costs an allocation only.
+    /// A text frame for one receiver, whose payload `write` appends directly behind the header, without a second
+    /// copy. `expected_bytes` is a guess of the payload's length; a wrong guess only costs an allocation.
     pub fn text_with(expected_bytes: usize, write: impl FnOnce(&mut FrameBuffer)) -> Frame {
         let mut buffer = BytesMut::with_capacity(LONGEST_HEADER_BYTES + expected_bytes);
         buffer.put_bytes(0, LONGEST_HEADER_BYTES);
@@ -100,19 +100,19 @@ impl Frame {
         let start = LONGEST_HEADER_BYTES - header_bytes;
         buffer.advance(start);
         buffer[..header_bytes].copy_from_slice(&header[..header_bytes]);
-        Frame { bytes: buffer.freeze(), twin: None, alone: false }
+        Frame { bytes: buffer.freeze(), compressed_copy: None, immediate: false }
     }
 
-    /// The same frame, with nothing known to follow it soon: worth a write of its own at once, which saves each
-    /// receiver's queue and task a turn. What may be followed is better queued, and written together.
+    /// The same frame, marked as not followed by others soon. It is written at once, which saves each receiver's
+    /// queue and task a step. Frames that may be followed by others are better queued and written together.
     #[must_use]
-    pub fn alone(&self) -> Frame {
-        Frame { alone: true, ..self.clone() }
+    pub fn immediate(&self) -> Frame {
+        Frame { immediate: true, ..self.clone() }
     }
 
-    /// See [`alone`](Self::alone).
-    pub(crate) fn is_alone(&self) -> bool {
-        self.alone
+    /// See [`immediate`](Self::immediate).
+    pub(crate) fn is_immediate(&self) -> bool {
+        self.immediate
     }
 
     /// A binary frame.
@@ -120,18 +120,18 @@ impl Frame {
         Frame::copied(BINARY, payload.as_ref())
     }
 
-    /// A ping; what is over 125 bytes is cut off.
+    /// A ping. The payload is cut at 125 bytes.
     pub fn ping(payload: &[u8]) -> Frame {
         Frame::copied(PING, &payload[..payload.len().min(CONTROL_PAYLOAD_BYTES)])
     }
 
-    /// A pong; what is over 125 bytes is cut off.
+    /// A pong. The payload is cut at 125 bytes.
     pub(crate) fn pong(payload: &[u8]) -> Frame {
         Frame::copied(PONG, &payload[..payload.len().min(CONTROL_PAYLOAD_BYTES)])
     }
 
-    /// A close frame; `reason` is cut at a character to fit 123 bytes. 1005 and 1006 stand for "no code":
-    /// the frame is empty then.
+    /// A close frame. `reason` is cut at a character to fit 123 bytes. 1005 and 1006 stand for "no code": then the
+    /// frame has no payload.
     pub fn close(code: u16, reason: &str) -> Frame {
         if matches!(code, close_code::NO_CODE | close_code::ABNORMAL) {
             return Frame::copied(CLOSE, &[]);
@@ -161,7 +161,7 @@ impl Frame {
         &self.bytes
     }
 
-    /// What it carries, uncompressed, without its header.
+    /// The uncompressed payload, without the header.
     pub fn payload(&self) -> &[u8] {
         let header_bytes = match self.bytes.get(1) {
             Some(127) => LONGEST_HEADER_BYTES,
@@ -175,22 +175,22 @@ impl Frame {
         self.bytes
     }
 
-    /// Whether compressing may save more than it costs.
+    /// Whether compression may save more than it costs.
     pub(crate) fn is_worth_compressing(&self) -> bool {
-        self.twin.is_some() || self.payload_bytes() >= LONE_FROM_BYTES
+        self.compressed_copy.is_some() || self.payload_bytes() >= UNSHARED_MIN_BYTES
     }
 
-    /// The same message as a compressed frame; `None` when that is not shorter. Made by whoever asks first: who
-    /// asks meanwhile on another thread waits, for less time than making one more would take. `count` hears of a
-    /// making.
+    /// The same message as a compressed frame; `None` if that is not shorter. The first caller makes it. A caller on
+    /// another thread waits meanwhile, for less time than making another one would take. `count` is called when it is
+    /// made.
     pub(crate) fn compressed(&self, deflater: &mut Deflater, count: impl FnOnce()) -> Option<Bytes> {
         let make = || {
             count();
             let deflated = deflater.deflate(&self.bytes[self.header_bytes()..])?;
             Some(encoded(self.bytes[0] | COMPRESSED, deflated))
         };
-        match &self.twin {
-            Some(twin) => twin.get_or_init(make).clone(),
+        match &self.compressed_copy {
+            Some(compressed_copy) => compressed_copy.get_or_init(make).clone(),
             None => make(),
         }
     }
@@ -204,7 +204,7 @@ impl Frame {
     }
 
     fn copied(opcode: u8, payload: &[u8]) -> Frame {
-        Frame { bytes: encoded(FIN | opcode, payload), twin: None, alone: false }
+        Frame { bytes: encoded(FIN | opcode, payload), compressed_copy: None, immediate: false }
     }
 }
 
@@ -262,7 +262,7 @@ mod tests {
     use crate::transport::inflate::Inflater;
 
     #[test]
-    fn a_frame_written_in_place_equals_the_copied_one_at_every_header_length() {
+    fn frame_written_in_place_equals_copied_frame() {
         for length in [0, 1, 125, 126, 127, 65_535, 65_536, 70_000] {
             let payload = vec![b'x'; length];
             for guess in [0, length] {
@@ -276,7 +276,7 @@ mod tests {
     }
 
     #[test]
-    fn the_shortest_length_encoding_is_used() {
+    fn frame_uses_shortest_length_encoding() {
         assert_eq!(&Frame::text([b'x'; 125]).bytes[..2], [0x81, 125]);
         assert_eq!(&Frame::text([b'x'; 126]).bytes[..4], [0x81, 126, 0, 126]);
         assert_eq!(&Frame::binary(vec![0; 65_535]).bytes[..4], [0x82, 126, 255, 255]);
@@ -287,41 +287,46 @@ mod tests {
     }
 
     #[test]
-    fn a_long_close_reason_is_cut_at_a_character() {
+    fn long_close_reason_is_cut_at_a_character() {
         let frame = Frame::close(1001, &"é".repeat(100));
         assert_eq!(frame.bytes[1], 124, "two bytes of code and 61 characters of two bytes");
         assert!(std::str::from_utf8(&frame.bytes[4..]).is_ok());
     }
 
     #[test]
-    fn a_close_without_a_code_is_empty() {
+    fn close_without_code_is_empty() {
         assert_eq!(&Frame::close(close_code::NO_CODE, "gone").bytes[..], [0x88, 0]);
     }
 
     #[test]
-    fn the_compressed_twin_is_made_once_for_all_threads_and_all_clones() {
+    fn compressed_copy_is_made_once_for_all_threads() {
         let frame = Frame::text("the same words over and over ".repeat(40));
-        let makings = AtomicUsize::new(0);
-        let twins: Vec<Bytes> = thread::scope(|scope| {
+        let made = AtomicUsize::new(0);
+        let copies: Vec<Bytes> = thread::scope(|scope| {
             let ask = || {
                 let frame = frame.clone();
-                let count = || _ = makings.fetch_add(1, Ordering::Relaxed);
+                let count = || _ = made.fetch_add(1, Ordering::Relaxed);
                 frame.compressed(&mut Deflater::default(), count).unwrap()
             };
             let asking: Vec<_> = (0..8).map(|_| scope.spawn(ask)).collect();
             asking.into_iter().map(|asked| asked.join().unwrap()).collect()
         });
-        assert_eq!(makings.into_inner(), 1);
-        assert!(twins.iter().all(|twin| twin.as_ptr() == twins[0].as_ptr()), "the bytes are shared");
-        assert_eq!(twins[0][0], 0xC1);
-        let inflated = Inflater::default().inflate(&twins[0][2..], 10_000).unwrap().to_vec();
+        assert_eq!(made.into_inner(), 1);
+        assert!(
+            copies.iter().all(|compressed_copy| compressed_copy.as_ptr() == copies[0].as_ptr()),
+            "all threads share the bytes"
+        );
+        assert_eq!(copies[0][0], 0xC1);
+        let inflated = Inflater::default().inflate(&copies[0][2..], 10_000).unwrap().to_vec();
         assert_eq!(inflated, frame.bytes[4..]);
     }
 
     #[test]
-    fn what_is_not_worth_it_has_no_place_for_a_twin() {
-        assert!(Frame::text([b'x'; SHARED_FROM_BYTES - 1]).twin.is_none());
-        assert!(Frame::text([b'x'; SHARED_FROM_BYTES]).twin.is_some());
-        assert!(Frame::text_with(0, |buffer| buffer.put(&[b'x'; SHARED_FROM_BYTES])).twin.is_none());
+    fn short_or_unshared_frame_has_no_compressed_copy() {
+        assert!(Frame::text([b'x'; SHARED_MIN_BYTES - 1]).compressed_copy.is_none());
+        assert!(Frame::text([b'x'; SHARED_MIN_BYTES]).compressed_copy.is_some());
+        assert!(
+            Frame::text_with(0, |buffer| buffer.put(&[b'x'; SHARED_MIN_BYTES])).compressed_copy.is_none()
+        );
     }
 }

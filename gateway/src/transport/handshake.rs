@@ -1,5 +1,5 @@
-//! The HTTP side of an upgrade (RFC 6455, 4.2): is this a proper handshake, and what is answered.
-//! Pure: request heads in, bytes to write out.
+//! The HTTP part of an upgrade (RFC 6455, 4.2): checks the handshake and builds the answer. Pure: request heads in,
+//! bytes to write out.
 
 use std::{fmt::Write as _, net::SocketAddr};
 
@@ -25,7 +25,7 @@ impl HandshakeRequest {
         self.0.path()
     }
 
-    /// What follows `?` in the request, as sent.
+    /// The query of the request, as sent.
     pub fn query(&self) -> Option<&str> {
         self.0.uri().query()
     }
@@ -35,18 +35,18 @@ impl HandshakeRequest {
         self.0.headers()
     }
 
-    /// The first header of that name (in lower case), when it is visible ASCII.
+    /// The first header of this name (in lower case), if it is visible ASCII.
     pub fn header(&self, name: &str) -> Option<&str> {
         self.0.headers().get(name)?.to_str().ok()
     }
 
-    /// Where the connection comes from.
+    /// The address of the peer.
     pub fn peer(&self) -> Option<SocketAddr> {
         self.0.peer_addr()
     }
 }
 
-/// The HTTP answer to a handshake that is not accepted. The connection is closed behind it.
+/// The HTTP answer to a refused handshake. The connection is closed after it.
 #[derive(Debug, Clone)]
 pub struct Refusal {
     /// Status of the answer.
@@ -110,7 +110,7 @@ pub(crate) fn problem_document(status: StatusCode, code: &str, detail: &str) -> 
     )
 }
 
-/// The answer to a request that wants a WebSocket in a way we do not speak, or does not want one.
+/// The answer to a request that asks for an unknown WebSocket version, or for no WebSocket.
 pub(crate) fn upgrade_required() -> Refusal {
     Refusal::problem(
         StatusCode::UPGRADE_REQUIRED,
@@ -121,30 +121,34 @@ pub(crate) fn upgrade_required() -> Refusal {
     .header(header::UPGRADE, HeaderValue::from_static("websocket"))
 }
 
-/// What is offered to those who want a WebSocket.
+/// The handshake options of the server.
 #[derive(Debug, Clone)]
-pub(crate) struct Terms {
-    /// The only path that may be upgraded; `None`: every path.
+pub(crate) struct HandshakeOptions {
+    /// The path of the WebSocket; `None`: every path.
     pub path: Option<String>,
     pub subprotocol: Option<String>,
-    /// Whether compressed messages are agreed to.
+    /// Whether permessage-deflate is negotiated.
     pub deflate: bool,
 }
 
-/// A handshake that was found good.
+/// A valid handshake.
 pub(crate) struct Handshake {
     pub request: HandshakeRequest,
-    /// The 101 answer, to be sent once it is accepted.
+    /// The 101 answer, which is sent after the handshake is accepted.
     pub answer: Bytes,
-    /// The peer's window, when compressed messages are agreed on.
+    /// The peer's inflate window, if compression was negotiated.
     pub window: Option<Window>,
 }
 
 /// Checks the handshake.
-pub(crate) fn check(request: Request, terms: &Terms) -> Result<Handshake, Refusal> {
+pub(crate) fn check(request: Request, options: &HandshakeOptions) -> Result<Handshake, Refusal> {
     let bad = |detail| Refusal::problem(StatusCode::BAD_REQUEST, "bad_request", detail);
-    if terms.path.as_deref().is_some_and(|path| path != request.path()) {
-        return Err(Refusal::problem(StatusCode::NOT_FOUND, "not_found", "nothing to upgrade at this path"));
+    if options.path.as_deref().is_some_and(|path| path != request.path()) {
+        return Err(Refusal::problem(
+            StatusCode::NOT_FOUND,
+            "not_found",
+            "there is no WebSocket at this path",
+        ));
     }
     if *request.method() != Method::GET {
         let refusal = Refusal::problem(
@@ -177,12 +181,12 @@ pub(crate) fn check(request: Request, terms: &Terms) -> Result<Handshake, Refusa
     let mut answer = String::with_capacity(320);
     answer.push_str("HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\nconnection: upgrade\r\n");
     let _ = write!(answer, "sec-websocket-accept: {}\r\n", accept_key(key));
-    if let Some(subprotocol) = &terms.subprotocol
+    if let Some(subprotocol) = &options.subprotocol
         && offers(headers, subprotocol)
     {
         let _ = write!(answer, "sec-websocket-protocol: {subprotocol}\r\n");
     }
-    let agreement = if terms.deflate { extension::agree(extensions(headers)) } else { None };
+    let agreement = if options.deflate { extension::agree(extensions(headers)) } else { None };
     if let Some(agreement) = agreement {
         let _ = write!(answer, "sec-websocket-extensions: {}\r\n", agreement.answer());
     }
@@ -211,7 +215,7 @@ fn names(headers: &HeaderMap, name: &HeaderName, token: &str) -> bool {
     entries(headers, name).any(|entry| entry.eq_ignore_ascii_case(token))
 }
 
-/// Subprotocol names, unlike tokens of `Connection`, are case sensitive.
+/// Subprotocol names are case sensitive, unlike the tokens of `Connection`.
 fn offers(headers: &HeaderMap, subprotocol: &str) -> bool {
     entries(headers, &header::SEC_WEBSOCKET_PROTOCOL).any(|entry| entry == subprotocol)
 }
@@ -240,7 +244,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_accept_key_is_that_of_the_rfc() {
+    fn accept_key_matches_example_of_rfc() {
         assert_eq!(accept_key("dGhlIHNhbXBsZSBub25jZQ=="), "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
     }
 }

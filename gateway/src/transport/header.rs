@@ -1,10 +1,10 @@
-//! The header of a client frame (RFC 6455, 5.2), parsed and checked in one go.
-//! Pure: a prefix of the stream in, a header, a violation or "not enough yet" out. The verdict on a prefix
-//! never changes when more bytes follow, which is what makes the decoder blind to how bytes were split.
+//! Parses and checks the header of a client frame (RFC 6455, 5.2). Pure: a prefix of the stream in; a header, a
+//! violation or "not enough yet" out. The result for a prefix does not change when more bytes follow, so the decoder
+//! does not depend on how the bytes are split.
 
 use super::frame::{CONTROL_PAYLOAD_BYTES, close_code};
 
-/// Why the peer is closed: the code to send and a sentence for the reason field.
+/// Why the connection is closed: the close code and the reason text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Violation {
     pub code: u16,
@@ -48,11 +48,11 @@ pub(crate) const LONGEST_HEADER_BYTES: usize = 14;
 
 /// Reserved bit 1: the message is compressed (RFC 7692, 6).
 pub(crate) const COMPRESSED: u8 = 0x40;
-/// The reserved bits that nothing is agreed on for.
+/// The reserved bits that no extension uses.
 const RESERVED: u8 = 0x30;
 
-/// Parses the header at the start of `bytes`; with it comes its own length. `None`: more bytes are needed.
-/// `deflate`: compressed messages were agreed on.
+/// Parses the header at the start of `bytes`, and returns it with its length. `None`: more bytes are needed.
+/// `deflate`: compression was negotiated.
 pub(crate) fn parse(bytes: &[u8], deflate: bool) -> Result<Option<(Header, usize)>, Violation> {
     let Some(&first) = bytes.first() else { return Ok(None) };
     let compressed = first & COMPRESSED != 0;
@@ -104,7 +104,7 @@ pub(crate) fn parse(bytes: &[u8], deflate: bool) -> Result<Option<(Header, usize
             if length <= u64::from(u16::MAX) {
                 return Err(Violation::protocol("length not in its shortest form"));
             }
-            // A length no address space holds is over any limit: saturating keeps the verdict.
+            // A length beyond the address space exceeds any limit, so saturating gives the same result.
             (usize::try_from(length).unwrap_or(usize::MAX), 10)
         }
         short => (short, 2),
@@ -115,7 +115,7 @@ pub(crate) fn parse(bytes: &[u8], deflate: bool) -> Result<Option<(Header, usize
     Ok(Some((Header { fin, compressed, opcode, mask, payload_bytes }, mask_at + 4)))
 }
 
-/// Takes the mask off `payload`, which starts `offset` bytes into the frame's payload.
+/// Unmasks `payload`, which starts `offset` bytes into the frame's payload.
 pub(crate) fn unmask(payload: &mut [u8], mask: [u8; 4], offset: usize) {
     let mut turned = mask;
     turned.rotate_left(offset % 4);
@@ -136,7 +136,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_prefix_of_a_good_header_asks_for_more() {
+    fn prefix_of_valid_header_needs_more_bytes() {
         let headers: [&[u8]; 3] = [
             &[0x81, 0x85, 1, 2, 3, 4],
             &[0x82, 0xFE, 1, 0, 1, 2, 3, 4],
@@ -152,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn bit_1_is_for_the_first_frame_of_a_message_and_only_where_it_was_agreed_on() {
+    fn bit_1_is_valid_on_first_data_frame_if_negotiated() {
         for first in 0..=u8::MAX {
             let good = matches!(first & 0x0F, 0..=2) || first & 0x8F >= 0x88 && first & 0x0F <= 0xA;
             let plain = good && first & 0x70 == 0;

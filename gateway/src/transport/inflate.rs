@@ -1,25 +1,24 @@
-//! Compressed messages to what they were (RFC 7692, 7.2.2): one for all connections of a thread, made anew for each
-//! message, so that a peer that keeps its context is found out.
-//! Pure: bytes in, bytes out. It promises to hold no more than the bound it is given and one byte, however much
-//! the message would come to.
+//! Inflates compressed messages (RFC 7692, 7.2.2): one inflater for all connections of a thread, reset for each
+//! message, so that a message of a peer that keeps its context is refused. Pure: bytes in, bytes out. It holds at
+//! most one byte more than the given limit, however large the message would be.
 
 use flate2::{Decompress, FlushDecompress, Status};
 
 use super::deflate::TAIL;
 
-/// An empty last block: a stream that stands between two blocks ends with it, and no other does.
+/// An empty last block. Only a stream that is between two blocks ends with it.
 const LAST_BLOCK: [u8; 2] = [0x03, 0x00];
-/// Room to begin with; it doubles as it fills.
-const FIRST_ROOM_BYTES: usize = 4 * 1024;
-/// Room kept between messages, in bytes: a whole message of the protocol.
-const KEPT_BYTES: usize = 64 * 1024 + 1;
+/// Initial size of the buffer, which doubles when it is full.
+const INITIAL_BUFFER_BYTES: usize = 4 * 1024;
+/// Maximum size of the buffer that is kept between messages, in bytes: a whole message of the protocol.
+const MAX_KEPT_BYTES: usize = 64 * 1024 + 1;
 
 /// Why a message cannot be inflated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum InflateError {
-    /// It comes to more than the bound.
+    /// The message exceeds the limit.
     TooBig,
-    /// It is no DEFLATE, not whole, or leans on an earlier message.
+    /// The data is no valid DEFLATE stream, is incomplete, or refers to an earlier message.
     Broken,
 }
 
@@ -27,42 +26,42 @@ pub(crate) enum InflateError {
 #[derive(Default)]
 pub(crate) struct Inflater {
     engine: Option<Decompress>,
-    /// All of it is room, what is inflated stands at its front.
-    room: Vec<u8>,
+    /// The buffer; the inflated bytes are at its front.
+    buffer: Vec<u8>,
 }
 
 impl Inflater {
-    /// What the payload of a compressed message was, at most `max_bytes` of it.
+    /// Inflates the payload of a message to at most `max_bytes`.
     pub(crate) fn inflate(&mut self, payload: &[u8], max_bytes: usize) -> Result<&[u8], InflateError> {
         let engine = self.engine.get_or_insert_with(|| Decompress::new(false));
-        if self.room.len() > KEPT_BYTES {
-            self.room = Vec::new();
+        if self.buffer.len() > MAX_KEPT_BYTES {
+            self.buffer = Vec::new();
         }
-        let mut run = Run { engine, room: &mut self.room, filled: 0, max_bytes };
+        let mut run = MessageRun { engine, buffer: &mut self.buffer, filled: 0, max_bytes };
         run.message(payload)?;
         let filled = run.filled;
-        Ok(&self.room[..filled])
+        Ok(&self.buffer[..filled])
     }
 
-    /// What is kept for the next message, in bytes.
+    /// The bytes that are kept for the next message.
     pub(crate) fn held_bytes(&self) -> usize {
-        self.room.capacity()
+        self.buffer.capacity()
     }
 }
 
-/// The inflating of one message.
-struct Run<'a> {
+/// The state while one message is inflated.
+struct MessageRun<'a> {
     engine: &'a mut Decompress,
-    room: &'a mut Vec<u8>,
+    buffer: &'a mut Vec<u8>,
     filled: usize,
     max_bytes: usize,
 }
 
-impl Run<'_> {
+impl MessageRun<'_> {
     fn message(&mut self, payload: &[u8]) -> Result<(), InflateError> {
         self.engine.reset(false);
         let mut rest = payload;
-        // A peer may end streams within a message (7.2.3.4): the next one begins anew.
+        // A peer may end a stream within a message (7.2.3.4): the next stream starts anew.
         while let (used, true) = self.feed(rest)? {
             rest = &rest[used..];
             self.engine.reset(false);
@@ -79,16 +78,17 @@ impl Run<'_> {
         }
     }
 
-    /// Inflates all of `input`, or as far as a stream's end: how much was used, and whether it ended.
+    /// Inflates all of `input`, or up to the end of a stream. Returns how much was used, and whether the stream
+    /// ended.
     fn feed(&mut self, input: &[u8]) -> Result<(usize, bool), InflateError> {
         let mut used = 0;
         loop {
-            if self.filled == self.room.len() {
+            if self.filled == self.buffer.len() {
                 self.grow();
             }
             let (before_in, before_out) = (self.engine.total_in(), self.engine.total_out());
-            let room = &mut self.room[self.filled..];
-            let status = self.engine.decompress(&input[used..], room, FlushDecompress::Sync);
+            let buffer = &mut self.buffer[self.filled..];
+            let status = self.engine.decompress(&input[used..], buffer, FlushDecompress::Sync);
             let status = status.map_err(|_| InflateError::Broken)?;
             used += as_count(self.engine.total_in() - before_in);
             self.filled += as_count(self.engine.total_out() - before_out);
@@ -98,22 +98,22 @@ impl Run<'_> {
             if status == Status::StreamEnd {
                 return Ok((used, true));
             }
-            // With room to spare there was nothing more to be had from what was given.
-            if self.filled < self.room.len() {
+            // Free space at the end shows that the input gives no more output.
+            if self.filled < self.buffer.len() {
                 return if used == input.len() { Ok((used, false)) } else { Err(InflateError::Broken) };
             }
         }
     }
 
-    /// One byte more than the bound at most: that byte tells that the message goes over it.
+    /// Grows to at most one byte more than the limit: this byte shows that the message exceeds it.
     fn grow(&mut self) {
-        let room_bytes = (2 * self.room.len()).max(FIRST_ROOM_BYTES).min(self.max_bytes + 1);
-        self.room.reserve_exact(room_bytes - self.room.len());
-        self.room.resize(room_bytes, 0);
+        let buffer_bytes = (2 * self.buffer.len()).max(INITIAL_BUFFER_BYTES).min(self.max_bytes + 1);
+        self.buffer.reserve_exact(buffer_bytes - self.buffer.len());
+        self.buffer.resize(buffer_bytes, 0);
     }
 }
 
-/// Differences of counts within one slice.
+/// A difference of counters within one slice.
 fn as_count(difference: u64) -> usize {
     usize::try_from(difference).unwrap_or(usize::MAX)
 }
@@ -138,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn the_examples_of_the_rfc_are_read() {
+    fn examples_of_rfc_are_inflated() {
         assert_eq!(inflate(&[0xf2, 0x48, 0xcd, 0xc9, 0xc9, 0x07, 0x00]), hello(), "7.2.3.1");
         let stored = [0x00, 0x05, 0x00, 0xfa, 0xff, 0x48, 0x65, 0x6c, 0x6c, 0x6f, 0x00];
         assert_eq!(inflate(&stored), hello(), "7.2.3.3: not compressed");
@@ -149,21 +149,21 @@ mod tests {
         );
         let two = [0xf2, 0x48, 0x05, 0x00, 0x00, 0x00, 0xff, 0xff, 0xca, 0xc9, 0xc9, 0x07, 0x00];
         assert_eq!(inflate(&two), hello(), "7.2.3.5: two blocks");
-        assert_eq!(inflate(&[0x00]), Ok(String::new()), "7.2.3.6: nothing");
-        assert_eq!(inflate(&[0x01]), Ok(String::new()), "nothing, in a last block");
-        assert_eq!(inflate(&[0xf3, 0x48, 0xcd, 0xc9, 0xc9, 0x07, 0x00]), hello(), "ended without more");
+        assert_eq!(inflate(&[0x00]), Ok(String::new()), "7.2.3.6: an empty message");
+        assert_eq!(inflate(&[0x01]), Ok(String::new()), "an empty message in a last block");
+        assert_eq!(inflate(&[0xf3, 0x48, 0xcd, 0xc9, 0xc9, 0x07, 0x00]), hello(), "a stream that ended");
     }
 
     #[test]
-    fn what_leans_on_an_earlier_message_is_refused() {
+    fn message_with_reference_to_earlier_one_is_refused() {
         let mut inflater = Inflater::default();
         assert!(inflater.inflate(&[0xf2, 0x48, 0xcd, 0xc9, 0xc9, 0x07, 0x00], MAX).is_ok());
-        // 7.2.3.2: the second "Hello" of a peer that kept its context.
+        // 7.2.3.2: the second "Hello" of a peer that keeps its context.
         assert_eq!(inflater.inflate(&[0xf2, 0x00, 0x11, 0x00, 0x00], MAX), Err(InflateError::Broken));
     }
 
     #[test]
-    fn what_is_not_whole_or_no_deflate_is_refused() {
+    fn incomplete_or_invalid_stream_is_refused() {
         let whole = [0xf2, 0x48, 0xcd, 0xc9, 0xc9, 0x07, 0x00];
         for end in 0..whole.len() - 1 {
             assert_eq!(inflate(&whole[..end]), Err(InflateError::Broken), "cut at {end}");
@@ -178,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn the_bound_is_kept_to_the_byte_and_a_bomb_costs_no_more() {
+    fn limit_holds_to_the_byte_and_bomb_costs_no_more() {
         let deflated = |bytes: usize| {
             let mut encoder = DeflateEncoder::new(Vec::new(), Compression::best());
             encoder.write_all(&vec![b'a'; bytes]).unwrap();
@@ -191,8 +191,8 @@ mod tests {
         assert!(bomb.len() < MAX + 1, "a message that may be received: {}", bomb.len());
         for mut inflater in [inflater, Inflater::default()] {
             assert_eq!(inflater.inflate(&bomb, MAX), Err(InflateError::TooBig));
-            assert!(inflater.room.capacity() <= MAX + 1, "held {}", inflater.room.capacity());
-            assert_eq!(inflater.inflate(&[0x00], MAX), Ok(&b""[..]), "the next message is not harmed");
+            assert!(inflater.buffer.capacity() <= MAX + 1, "held {}", inflater.buffer.capacity());
+            assert_eq!(inflater.inflate(&[0x00], MAX), Ok(&b""[..]), "the next message is inflated");
         }
     }
 
@@ -200,7 +200,7 @@ mod tests {
         #![proptest_config(ProptestConfig { cases: 2_000, failure_persistence: None, ..ProptestConfig::default() })]
 
         #[test]
-        fn no_bytes_make_it_panic_or_go_over_the_bound(
+        fn inflater_neither_panics_nor_exceeds_limit(
             payload in prop::collection::vec(any::<u8>(), 0..300),
             max_bytes in 0..3_000usize,
         ) {

@@ -1,6 +1,6 @@
-//! What a connection's handle, its task and the timer wheel share: outbox, phase, moments at which something is due.
-//! It queues, marks and wakes, and writes a frame that comes alone to an idle socket; it never calls a session. There is
-//! one per connection, and most of them are idle: each field counts.
+//! State shared by a connection's handle, its task and the timer wheel: outbox, phase, and timers. It queues, marks
+//! and wakes, and writes an immediate frame to an idle socket; it never calls a session. There is one per connection,
+//! and most connections are idle, so each field counts.
 
 use std::{
     cell::{Cell, RefCell},
@@ -20,68 +20,68 @@ use super::{
     extension::Window,
     frame::{Frame, close_code},
     outbox::Outbox,
-    worker::Worker,
+    worker::TransportWorker,
 };
 
-/// How far the closing of a connection has come.
+/// The phases of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Phase {
     Open,
-    /// Our close frame is queued or sent; the peer's is awaited.
+    /// The server's close frame is queued or sent; the peer's is awaited.
     Closing,
-    /// Both sides have closed: only what is queued is still to be written.
+    /// Both sides have closed: only queued bytes remain to be written.
     Ended,
-    /// The peer's stream cannot be understood any more. What still comes is read and dropped, because closing
-    /// a socket with unread bytes resets it, and our last frames with it.
+    /// The peer's stream cannot be decoded any more. The remaining input is read and dropped, because closing a
+    /// socket with unread bytes resets it and destroys the last frames.
     Discarding,
 }
 
-/// What a session is to be told of the end of its server.
+/// A drain notice for a session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Farewell {
+pub(super) enum DrainNotice {
     None,
-    /// Its peer should leave after so many milliseconds.
-    Tell(u32),
-    /// Its peer should have left.
-    CallUpon,
+    /// The peer should leave after this many milliseconds.
+    LeaveAfter(u32),
+    /// The peer did not leave in time.
+    RequestClose,
 }
 
 /// Never, in ticks.
 const NEVER: u32 = u32::MAX;
 
 pub(super) struct Link {
-    pub worker: Rc<Worker>,
-    /// Gone with the task, however many handles there still are; out for the moment in which it is used.
+    pub worker: Rc<TransportWorker>,
+    /// Removed with the task, even if handles remain. Taken out while it is used.
     socket: Cell<Option<TcpStream>>,
     pub outbox: RefCell<Outbox>,
     pub waker: RefCell<Option<Waker>>,
     pub id: u64,
     pub key: u32,
     /// Last tick at which bytes came from the peer.
-    pub heard: Cell<u32>,
+    pub last_received: Cell<u32>,
     ping_at: Cell<u32>,
     deadline_at: Cell<u32>,
     close_by: Cell<u32>,
-    /// Not read before this tick, because too many frames came; `NEVER`: nothing is in the way.
+    /// Reading is paused until this tick because of too many frames; `NEVER`: not paused.
     hold_until: Cell<u32>,
-    /// The tick of the wheel entry that counts; other entries are leftovers.
+    /// The tick of the valid wheel entry; other entries are obsolete.
     timer_at: Cell<u32>,
-    pub farewell: Cell<Farewell>,
+    pub drain_notice: Cell<DrainNotice>,
     pub close_code: Cell<u16>,
     pub phase: Cell<Phase>,
-    /// The task is already going to run: no need to wake it again.
+    /// The task will run anyway: another wake is not needed.
     pub awake: Cell<bool>,
-    /// That of the peer, when compressed messages were agreed on.
+    /// The peer's inflate window, if compression was negotiated.
     pub window: Cell<Option<Window>>,
     pub paused: Cell<bool>,
     pub drain_wanted: Cell<bool>,
     pub deadline_due: Cell<bool>,
-    /// To be dropped without further ado.
+    /// The connection must be dropped at once.
     pub aborted: Cell<bool>,
 }
 
 impl Link {
-    pub(super) fn new(worker: Rc<Worker>, key: u32, id: u64, now: u32, first_ping: u32) -> Link {
+    pub(super) fn new(worker: Rc<TransportWorker>, key: u32, id: u64, now: u32, first_ping: u32) -> Link {
         Link {
             worker,
             socket: Cell::new(None),
@@ -89,13 +89,13 @@ impl Link {
             waker: RefCell::default(),
             id,
             key,
-            heard: Cell::new(now),
+            last_received: Cell::new(now),
             ping_at: Cell::new(now.saturating_add(first_ping)),
             deadline_at: Cell::new(NEVER),
             close_by: Cell::new(NEVER),
             hold_until: Cell::new(NEVER),
             timer_at: Cell::new(NEVER),
-            farewell: Cell::new(Farewell::None),
+            drain_notice: Cell::new(DrainNotice::None),
             close_code: Cell::new(close_code::ABNORMAL),
             phase: Cell::new(Phase::Open),
             awake: Cell::new(true),
@@ -107,12 +107,12 @@ impl Link {
         }
     }
 
-    /// Gives the link its socket, or takes it away.
+    /// Sets or removes the socket.
     pub(super) fn set_socket(&self, socket: Option<TcpStream>) {
         self.socket.set(socket);
     }
 
-    /// Uses the socket; an error when it is gone.
+    /// Calls `act` with the socket. Fails if the socket was removed.
     pub(super) fn with_socket<R>(&self, act: impl FnOnce(&mut TcpStream) -> R) -> io::Result<R> {
         let mut socket = self.socket.take().ok_or(io::ErrorKind::NotConnected)?;
         let result = act(&mut socket);
@@ -120,8 +120,11 @@ impl Link {
         Ok(result)
     }
 
-    /// What wheel entries carry to tell this connection from an earlier one at the same key.
-    #[allow(clippy::cast_possible_truncation, reason = "the low half of a counter tells neighbours apart")]
+    /// Distinguishes this connection in wheel entries from an earlier one with the same key.
+    #[allow(
+        clippy::cast_possible_truncation,
+        reason = "the low half of the id distinguishes connections with the same key"
+    )]
     pub(super) fn generation(&self) -> u32 {
         self.id as u32
     }
@@ -134,14 +137,14 @@ impl Link {
         }
     }
 
-    /// Queues bytes whatever the bound: for the handshake's answer and control frames.
+    /// Queues bytes regardless of the limit: for the handshake's answer and control frames.
     pub(super) fn queue(&self, bytes: Bytes) {
         self.worker.counters.outbox_bytes.add(bytes.len());
         self.outbox.borrow_mut().push(bytes);
         self.wake();
     }
 
-    /// Queues a ping or pong. A peer that floods us with pings and does not read is too slow like any other.
+    /// Queues a ping or pong. A peer that sends many pings and does not read is closed as too slow.
     pub(super) fn queue_control(&self, frame: Frame) {
         if self.phase.get() != Phase::Open {
             return;
@@ -158,7 +161,7 @@ impl Link {
             let mut outbox = self.outbox.borrow_mut();
             let before = outbox.bytes();
             outbox.drop_unbegun();
-            self.worker.counters.outbox_bytes.take(before - outbox.bytes());
+            self.worker.counters.outbox_bytes.subtract(before - outbox.bytes());
         }
         self.close(close_code::TOO_SLOW, "too slow");
     }
@@ -167,7 +170,7 @@ impl Link {
         self.begin_close(Phase::Closing, code, reason);
     }
 
-    /// Leaves the open phase: queues the close frame and starts the time limit.
+    /// Leaves the open phase: queues the close frame and starts the close timeout.
     pub(super) fn begin_close(&self, phase: Phase, code: u16, reason: &str) {
         if self.phase.get() != Phase::Open {
             return;
@@ -180,30 +183,32 @@ impl Link {
         self.wake();
     }
 
-    /// Has the session told that the node drains.
-    pub(super) fn tell_draining(&self, leave_after: Duration) {
-        self.bid(Farewell::Tell(u32::try_from(leave_after.as_millis()).unwrap_or(u32::MAX)));
+    /// Tells the session that the server drains.
+    pub(super) fn notify_draining(&self, leave_after: Duration) {
+        self.set_drain_notice(DrainNotice::LeaveAfter(
+            u32::try_from(leave_after.as_millis()).unwrap_or(u32::MAX),
+        ));
     }
 
-    /// Has the session told that its peer should have left.
-    pub(super) fn call_upon(&self) {
-        self.bid(Farewell::CallUpon);
+    /// Tells the session that its peer did not leave in time.
+    pub(super) fn request_close(&self) {
+        self.set_drain_notice(DrainNotice::RequestClose);
     }
 
-    fn bid(&self, farewell: Farewell) {
+    fn set_drain_notice(&self, drain_notice: DrainNotice) {
         if self.phase.get() == Phase::Open {
-            self.farewell.set(farewell);
+            self.drain_notice.set(drain_notice);
             self.wake();
         }
     }
 
-    /// Has the connection not read before this tick.
+    /// Pauses reading until this tick.
     pub(super) fn hold_until(&self, tick: u32) {
         self.hold_until.set(tick);
         self.schedule();
     }
 
-    /// Whether too many frames came just now.
+    /// Whether reading is paused because of too many frames.
     pub(super) fn is_held(&self) -> bool {
         self.hold_until.get() != NEVER
     }
@@ -213,27 +218,27 @@ impl Link {
         self.wake();
     }
 
-    /// Empties the outbox of a connection that is gone; handles may live on.
+    /// Empties the outbox of a closed connection, whose handles may still exist.
     pub(super) fn drop_outbox(&self) {
         let mut outbox = self.outbox.borrow_mut();
-        self.worker.counters.outbox_bytes.take(outbox.bytes());
+        self.worker.counters.outbox_bytes.subtract(outbox.bytes());
         outbox.clear();
     }
 
     pub(super) fn set_deadline(&self, after: Option<Duration>) {
         self.deadline_due.set(false);
         self.deadline_at.set(match after {
-            // The current tick is partly over: one more makes sure that the call is never early.
+            // The current tick is partly over: with one more tick, the call is never early.
             Some(time) => self.worker.now().saturating_add(ticks(time, self.worker.limits.tick) + 1),
             None => NEVER,
         });
         self.schedule();
     }
 
-    /// Puts the next moment at which something is due on the wheel, unless an earlier entry stands.
+    /// Adds the earliest timer to the wheel, unless an earlier entry exists.
     pub(super) fn schedule(&self) {
         let next = if self.phase.get() == Phase::Open {
-            let silent_at = self.heard.get().saturating_add(2 * self.worker.limits.heartbeat_ticks);
+            let silent_at = self.last_received.get().saturating_add(2 * self.worker.limits.heartbeat_ticks);
             self.ping_at.get().min(silent_at).min(self.deadline_at.get()).min(self.hold_until.get())
         } else {
             self.close_by.get()
@@ -245,7 +250,7 @@ impl Link {
         }
     }
 
-    /// The wheel has come to an entry of this connection.
+    /// Handles a wheel entry of this connection.
     pub(super) fn on_timer(&self, due: u32) {
         if due != self.timer_at.get() {
             return;
@@ -269,9 +274,9 @@ impl Link {
             self.wake();
         }
         if self.paused.get() || self.is_held() {
-            self.heard.set(now);
-        } else if now >= self.heard.get().saturating_add(2 * heartbeat) {
-            self.close(close_code::SILENT, "nothing heard");
+            self.last_received.set(now);
+        } else if now >= self.last_received.get().saturating_add(2 * heartbeat) {
+            self.close(close_code::SILENT, "no data received for two heartbeats");
             return;
         }
         if self.hold_until.get() <= now {
@@ -290,8 +295,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_link_stays_within_its_size_class() {
-        // With the two counts of its `Rc` within 224 bytes, a size class of the allocator; the next is 256.
+    fn link_stays_within_its_size_class() {
+        // With the two counters of its `Rc` it fits in 224 bytes, a size class of the allocator; the next is 256.
         assert!(size_of::<Link>() <= 208, "{}", size_of::<Link>());
     }
 }

@@ -1,6 +1,5 @@
-//! The frames one connection has still to write, in order.
-//! Pure: the task does the writing. It promises that memory is held only while something is queued, and that
-//! a frame already begun is never torn: the peer must be able to find the next frame's start.
+//! The frames that one connection still has to write, in order. Pure: the task does the writing. Memory is held only
+//! while something is queued. A begun frame is never cut: the peer must be able to find the start of the next frame.
 
 use std::{collections::VecDeque, io::IoSlice};
 
@@ -29,7 +28,7 @@ impl Outbox {
         self.frames.is_empty()
     }
 
-    /// What is queued, when it is a single piece.
+    /// The queued frame, if there is only one.
     pub(crate) fn single(&self) -> Option<&[u8]> {
         match self.frames.front() {
             Some(only) if self.frames.len() == 1 => Some(only),
@@ -37,7 +36,7 @@ impl Outbox {
         }
     }
 
-    /// Fills `slices` with what comes next and returns how many were filled.
+    /// Fills `slices` with the next frames, and returns how many were filled.
     pub(crate) fn gather<'a>(&'a self, slices: &mut [IoSlice<'a>]) -> usize {
         let mut filled = 0;
         for (slice, frame) in slices.iter_mut().zip(&self.frames) {
@@ -47,7 +46,7 @@ impl Outbox {
         filled
     }
 
-    /// Takes `written` bytes off the front.
+    /// Removes `written` bytes from the front.
     pub(crate) fn advance(&mut self, mut written: usize) {
         self.bytes = self.bytes.saturating_sub(written);
         while let Some(first) = self.frames.front_mut() {
@@ -63,7 +62,7 @@ impl Outbox {
         self.frames = VecDeque::new();
     }
 
-    /// Drops everything but the rest of a frame already begun.
+    /// Drops everything except the rest of a begun frame.
     pub(crate) fn drop_unbegun(&mut self) {
         self.frames.truncate(usize::from(self.begun));
         self.frames.shrink_to_fit();
@@ -93,7 +92,7 @@ mod tests {
     }
 
     #[test]
-    fn any_cut_of_the_writes_keeps_the_order_and_the_count() {
+    fn partial_writes_keep_order_and_byte_count() {
         for cut in 0..=9 {
             let mut outbox = outbox(&["abc", "de", "fghi"]);
             outbox.advance(cut);
@@ -103,7 +102,7 @@ mod tests {
     }
 
     #[test]
-    fn an_emptied_outbox_holds_no_memory() {
+    fn empty_outbox_holds_no_memory() {
         let mut outbox = outbox(&["abc", "de"]);
         outbox.advance(5);
         assert!(outbox.is_empty());
@@ -111,7 +110,7 @@ mod tests {
     }
 
     #[test]
-    fn dropping_the_queue_keeps_the_rest_of_a_begun_frame_only() {
+    fn dropping_queue_keeps_only_rest_of_begun_frame() {
         let mut begun = outbox(&["abc", "de", "f"]);
         begun.advance(1);
         begun.drop_unbegun();

@@ -1,6 +1,6 @@
-//! The decoder and the compression by themselves, for fuzz targets and property tests (docs/SECURITY.md): no socket, no
-//! session, no clock. Hidden: no part of what the transport promises, and used by no service.
-//! Pure: bytes in, what was understood out.
+//! Access to the decoder and the compression for fuzz targets and property tests (docs/SECURITY.md): no socket, no
+//! session, no clock. Hidden: not part of the transport's interface, and not used by any service. Pure: bytes in,
+//! decoded events out.
 
 use std::ops::ControlFlow;
 
@@ -13,7 +13,7 @@ use super::{
     inflate::Inflater,
 };
 
-/// What a decoder was told to let pass.
+/// The rules of a decoder.
 #[derive(Debug, Clone, Copy)]
 pub struct Terms {
     pub max_message_bytes: usize,
@@ -21,7 +21,7 @@ pub struct Terms {
     pub deflate: bool,
 }
 
-/// What one whole frame led to.
+/// The event of one complete frame.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Seen {
     Part,
@@ -32,18 +32,19 @@ pub enum Seen {
     Close(Option<u16>),
 }
 
-/// How a stream was understood.
+/// The result of decoding a stream.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Verdict {
     pub seen: Vec<Seen>,
-    /// The close code of the violation that ended it.
+    /// The close code of the violation that ended decoding.
     pub violation: Option<u16>,
-    /// The most that was held for what was not whole, in bytes.
+    /// The maximum of bytes held for incomplete frames and messages.
     pub held_bytes: usize,
 }
 
-/// Decodes client frames that arrive in pieces of these lengths, over and over; none or 0: all the rest. With `pause`
-/// the reader stops after each frame and is given the rest again, as a session does that wants no more for now.
+/// Decodes client frames that arrive in pieces of these lengths, repeated; without lengths, or for a length of 0, all
+/// the rest arrives at once. With `pause`, decoding stops after each frame and continues with the rest, like for a
+/// session that pauses reading.
 #[must_use]
 pub fn decode(terms: Terms, bytes: &[u8], pieces: &[usize], pause: bool) -> Verdict {
     let Terms { max_message_bytes, accept_binary, deflate } = terms;
@@ -87,17 +88,17 @@ fn owned(event: Event<'_>) -> Seen {
     }
 }
 
-/// One inflater over several messages, as each thread has one.
+/// One inflater for several messages, as each thread has one.
 #[derive(Default)]
 pub struct Inflating(Inflater);
 
 impl Inflating {
-    /// What the payload of a compressed message was; `None`: refused.
+    /// Inflates the payload of a compressed message; `None`: it was refused.
     pub fn inflate(&mut self, payload: &[u8], max_bytes: usize) -> Option<Vec<u8>> {
         self.0.inflate(payload, max_bytes).ok().map(<[u8]>::to_vec)
     }
 
-    /// What it keeps for the next one, in bytes.
+    /// The bytes that are kept for the next message.
     #[must_use]
     pub fn held_bytes(&self) -> usize {
         self.0.held_bytes()
@@ -110,7 +111,7 @@ pub fn deflate(payload: &[u8]) -> Option<Vec<u8>> {
     Deflater::default().deflate(payload).map(<[u8]>::to_vec)
 }
 
-/// A server frame as it goes out.
+/// The bytes of a server frame on the wire.
 #[must_use]
 pub fn wire(frame: Frame) -> Bytes {
     frame.into_bytes()

@@ -1,5 +1,5 @@
-//! Listening, HTTP, and the hand-over at the upgrade. Wires `actix_server` to workers and connection tasks.
-//! What was read behind the handshake goes along with the socket, so nothing the peer sent early is lost.
+//! Listening, HTTP, and the hand-over of sockets at the upgrade. Connects `actix_server` with workers and connection
+//! tasks. Bytes that were read behind the handshake are passed on with the socket, so that no early frame is lost.
 
 use std::{
     io,
@@ -27,7 +27,7 @@ use actix_web::{
     web,
 };
 use bytes::Bytes;
-use tidings_shared::patience::Patient;
+use tidings_shared::write_idle_timeout::WriteIdleTimeout;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpStream,
@@ -40,23 +40,23 @@ use super::{
     Acceptor, Counters, Refusal, TransportConfig,
     drain::Drain,
     extension::Window,
-    handshake::{self, Handshake, Terms},
+    handshake::{self, Handshake, HandshakeOptions},
     task::ConnectionTask,
-    worker::{Order, Worker, keep_time, obey},
+    worker::{Order, TransportWorker, follow_orders, run_timers},
 };
 
 /// How long a refused peer may take to read the answer.
 const REFUSAL_TIMEOUT: Duration = Duration::from_secs(5);
-/// What those are told to wait, in seconds, who come to a node that stops: another one takes them.
+/// The `Retry-After` of a stopping node, in seconds: another node will accept the client.
 const RETRY_AFTER: HeaderValue = HeaderValue::from_static("1");
-/// How long plain HTTP requests may take to end once the WebSockets are closed, in seconds.
+/// How long plain HTTP requests may take to end after the WebSockets are closed, in seconds.
 const HTTP_STOP_SECONDS: u64 = 5;
 /// How long a plain HTTP connection may take to be shut down.
 const HTTP_DISCONNECT_TIMEOUT: Duration = Duration::from_secs(1);
-/// A plain HTTP connection on which nothing was answered for so long is cut off: longer than it may rest, and any poll
-/// takes then, with the head and the body of its request.
-const HTTP_PATIENCE: Duration = Duration::from_secs(75);
-/// How often a stop looks whether the connections are gone.
+/// A plain HTTP connection on which nothing was written for this time is cut off. It covers the keep-alive time plus
+/// the longest poll, with the head and body of its request.
+const HTTP_IDLE_TIMEOUT: Duration = Duration::from_secs(75);
+/// Interval at which a stop checks whether all connections have closed.
 const STOP_POLL: Duration = Duration::from_millis(20);
 
 /// A running server. Dropping it leaves the server running; see [`Server::stop`].
@@ -70,58 +70,58 @@ pub struct Server {
 }
 
 impl Server {
-    /// Where it listens.
+    /// The address on which the server listens.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// What it counts.
+    /// The counters of the server.
     pub fn counters(&self) -> &Arc<Counters> {
         &self.counters
     }
 
-    /// Refuses new WebSockets with 503, tells each that is open when to leave (see [`Session::on_draining`]
-    /// (super::Session::on_draining)), spread evenly over the time, and waits for all to be gone, or for the time to be
-    /// up. Plain HTTP goes on. To be followed by [`stop`](Self::stop).
+    /// Refuses new WebSockets with 503, and tells each open one when to leave (see
+    /// [`on_draining`](super::Session::on_draining)), spread evenly over the time. Returns when all have closed or
+    /// the time is over. Plain HTTP continues. To be followed by [`stop`](Self::stop).
     pub async fn drain(&self, time: Duration) {
         self.orders.send_replace(Order::Drain(Arc::new(Drain::new(self.workers, time))));
-        // Whoever is left is closed by the stop.
-        let _ = timeout(time, self.gone()).await;
+        // `stop` closes the remaining connections.
+        let _ = timeout(time, self.all_closed()).await;
     }
 
     /// Waits until no WebSocket is open.
-    async fn gone(&self) {
+    async fn all_closed(&self) {
         while self.counters.connections() > 0 {
             sleep(STOP_POLL).await;
         }
     }
 
-    /// Closes every WebSocket with `code` and `reason` (what is queued is sent first), refuses new ones with
-    /// 503, waits up to `wait` for them to be gone, drops the rest, then stops listening and ends.
+    /// Closes every WebSocket with `code` and `reason` after its queued frames, refuses new ones with 503, waits up
+    /// to `wait` for all to close, drops the rest, then stops listening.
     ///
     /// # Errors
-    /// What ended the listening, if it had failed before.
+    /// The error that ended listening, if listening had failed before.
     pub async fn stop(self, code: u16, reason: &str, wait: Duration) -> io::Result<()> {
         self.orders.send_replace(Order::Close(code, reason.to_owned()));
-        if timeout(wait, self.gone()).await.is_err() {
+        if timeout(wait, self.all_closed()).await.is_err() {
             self.orders.send_replace(Order::Abort);
         }
         self.handle.stop(true).await;
         self.finished().await
     }
 
-    /// Waits until the server has ended by itself: only when it failed.
+    /// Waits until the server ends by itself, which happens only when it fails.
     ///
     /// # Errors
-    /// What made it fail, a worker that could not be started for instance.
+    /// The cause of the failure, for instance a worker that could not be started.
     pub async fn finished(self) -> io::Result<()> {
         self.running.await.map_err(io::Error::other)?
     }
 }
 
-/// Serves WebSockets and plain HTTP on one listener. On each worker's thread `acceptor` is called first with
-/// the number of the worker (from 0; a worker restarted after a panic gets a new number), then `routes` with
-/// that worker's acceptor, so that both can share the thread's state. Call it within a Tokio runtime.
+/// Serves WebSockets and plain HTTP on one listener. On each worker's thread, `acceptor` is called first with the
+/// number of the worker (from 0; a worker restarted after a panic gets a new number), then `routes` with that
+/// worker's acceptor, so that both can share the thread's state. Must be called within a Tokio runtime.
 ///
 /// # Errors
 /// When the listener cannot be used.
@@ -135,14 +135,17 @@ where
     let (address, workers) = (config.listener.local_addr()?, config.workers);
     socket2::SockRef::from(&config.listener).listen(config.backlog)?;
     let (orders, watch_orders) = watch::channel(Order::Serve);
-    let (counters, leaving) = (Arc::clone(&config.counters), config.leaving);
+    let (counters, shutting_down) = (Arc::clone(&config.counters), config.shutting_down);
     let started = Arc::new(AtomicUsize::new(0));
-    let terms =
-        Terms { path: config.websocket_path, subprotocol: config.subprotocol, deflate: config.deflate };
+    let options = HandshakeOptions {
+        path: config.websocket_path,
+        subprotocol: config.subprotocol,
+        deflate: config.deflate,
+    };
 
     let builder = actix_server::Server::build()
         .workers(workers)
-        // Upgraded sockets leave actix's count; this bounds plain HTTP connections only.
+        // actix does not count upgraded sockets; this limits plain HTTP connections only.
         .max_concurrent_connections(config.max_connections_per_worker)
         .shutdown_timeout(HTTP_STOP_SECONDS)
         .disable_signals();
@@ -153,28 +156,28 @@ where
         .listen("tidings", config.listener, move || {
             let number = started.fetch_add(1, Ordering::Relaxed);
             let acceptor = Rc::new(acceptor(number));
-            let worker = Rc::new(Worker::new(number, limits, worker_counters.add_worker()));
-            spawn_local(keep_time(Rc::clone(&worker)));
-            spawn_local(obey(Rc::clone(&worker), watch_orders.clone()));
+            let worker = Rc::new(TransportWorker::new(number, limits, worker_counters.add_worker()));
+            spawn_local(run_timers(Rc::clone(&worker)));
+            spawn_local(follow_orders(Rc::clone(&worker), watch_orders.clone()));
 
-            let leaving = leaving.clone();
-            let end_connection = from_fn(move |request, next: Next<_>| {
-                let leaving = leaving.clone();
+            let shutting_down = shutting_down.clone();
+            let close_when_shutting_down = from_fn(move |request, next: Next<_>| {
+                let shutting_down = shutting_down.clone();
                 async move {
                     let mut answer = next.call(request).await?;
-                    if leaving.is_cancelled() {
+                    if shutting_down.is_cancelled() {
                         answer.response_mut().head_mut().set_connection_type(ConnectionType::Close);
                     }
                     Ok(answer)
                 }
             });
-            let app = App::new().wrap(end_connection).configure(|app| {
+            let app = App::new().wrap(close_when_shutting_down).configure(|app| {
                 routes(&acceptor, app);
-                if let Some(path) = &terms.path {
+                if let Some(path) = &options.path {
                     app.route(path, web::to(not_a_websocket));
                 }
             });
-            let entrance = Rc::new(Entrance { acceptor, worker, terms: terms.clone() });
+            let upgrade_handler = Rc::new(UpgradeHandler { acceptor, worker, options: options.clone() });
             let stopping = stopping.clone();
             let http = HttpService::build()
                 .graceful_shutdown_signal(move || {
@@ -182,21 +185,22 @@ where
                     async move { stopping.notified().await }
                 })
                 .client_disconnect_timeout(HTTP_DISCONNECT_TIMEOUT)
-                // Who closes their side does not wait for an answer: a long poll ends with its caller.
+                // A client that closes its side does not wait for an answer: a long poll ends when its caller
+                // disconnects.
                 .h1_allow_half_closed(false)
                 .upgrade(fn_service(move |(request, framed)| {
-                    let entrance = Rc::clone(&entrance);
+                    let upgrade_handler = Rc::clone(&upgrade_handler);
                     async move {
-                        entrance.enter(request, framed).await;
+                        upgrade_handler.handle(request, framed).await;
                         Ok::<_, actix_http::Error>(())
                     }
                 }))
                 .finish(map_config(app, |_| AppConfig::default()));
             fn_service(|socket: TcpStream| async move {
-                // A socket that is gone already tells so when it is read.
+                // An error here also shows when the socket is read.
                 let _ = socket.set_nodelay(true);
                 let peer = socket.peer_addr().ok();
-                Ok((Patient::new(socket, HTTP_PATIENCE), Protocol::Http1, peer))
+                Ok((WriteIdleTimeout::new(socket, HTTP_IDLE_TIMEOUT), Protocol::Http1, peer))
             })
             .and_then(http)
         })?
@@ -205,7 +209,7 @@ where
     Ok(Server { address, workers, counters, orders, handle, running: tokio::spawn(server) })
 }
 
-/// The WebSocket path, asked for without wanting a WebSocket.
+/// Answers a request for the WebSocket path without an upgrade.
 async fn not_a_websocket() -> HttpResponse {
     let refusal = handshake::upgrade_required();
     let mut answer = HttpResponse::build(refusal.status);
@@ -215,44 +219,44 @@ async fn not_a_websocket() -> HttpResponse {
     answer.content_type(refusal.content_type).body(refusal.body)
 }
 
-/// Where upgrade requests of one worker come in.
-struct Entrance<A> {
+/// Handles the upgrade requests of one worker.
+struct UpgradeHandler<A> {
     acceptor: Rc<A>,
-    worker: Rc<Worker>,
-    terms: Terms,
+    worker: Rc<TransportWorker>,
+    options: HandshakeOptions,
 }
 
-/// Someone who gets a WebSocket.
-struct Admitted<T> {
+/// An accepted upgrade.
+struct AcceptedUpgrade<T> {
     ticket: T,
     answer: Bytes,
     window: Option<Window>,
 }
 
-impl<A: Acceptor> Entrance<A> {
-    async fn enter(&self, request: Request, framed: Framed<Patient<TcpStream>, h1::Codec>) {
+impl<A: Acceptor> UpgradeHandler<A> {
+    async fn handle(&self, request: Request, framed: Framed<WriteIdleTimeout<TcpStream>, h1::Codec>) {
         let parts = framed.into_parts();
-        // Only what is in them is kept: their 16 KB would otherwise wait for the acceptor.
+        // Keeps only the content of the buffers: otherwise their 16 KB would wait for the acceptor.
         let (read, unsent) = (parts.read_buf.to_vec(), Bytes::copy_from_slice(&parts.write_buf));
         drop((parts.read_buf, parts.write_buf));
         let socket = parts.io.into_inner();
-        match self.admit(request).await {
-            Ok(admitted) => self.open(socket, read, unsent, admitted),
+        match self.accept(request).await {
+            Ok(accepted) => self.open(socket, read, unsent, accepted),
             Err(refusal) => refuse(socket, unsent, &refusal).await,
         }
     }
 
-    async fn admit(&self, request: Request) -> Result<Admitted<A::Ticket>, Refusal> {
-        let Handshake { request, answer, window } = handshake::check(request, &self.terms)?;
-        // Before the wait: whoever cannot come in must not cost what it takes to find out who they are.
+    async fn accept(&self, request: Request) -> Result<AcceptedUpgrade<A::Ticket>, Refusal> {
+        let Handshake { request, answer, window } = handshake::check(request, &self.options)?;
+        // Before the wait: a request that must be refused should not cost an authentication.
         self.refuse_unless_open()?;
         let ticket = self.acceptor.accept(request).await?;
-        // After it: the worker may have become full, or been told to stop, meanwhile.
+        // After the wait: meanwhile the worker may have become full, or begun to stop.
         self.refuse_unless_open()?;
-        Ok(Admitted { ticket, answer, window })
+        Ok(AcceptedUpgrade { ticket, answer, window })
     }
 
-    /// Refuses while the worker stops, or holds as many connections as it may.
+    /// Refuses while the worker stops or is full.
     fn refuse_unless_open(&self) -> Result<(), Refusal> {
         let refusal = |code, detail| Refusal::problem(StatusCode::SERVICE_UNAVAILABLE, code, detail);
         if self.worker.is_stopping() {
@@ -260,13 +264,13 @@ impl<A: Acceptor> Entrance<A> {
                 .header(header::RETRY_AFTER, RETRY_AFTER));
         }
         if !self.worker.has_room() {
-            return Err(refusal("overloaded", "no more connections here, try another time"));
+            return Err(refusal("overloaded", "this node has too many connections; retry later"));
         }
         Ok(())
     }
 
-    fn open(&self, socket: TcpStream, read: Vec<u8>, unsent: Bytes, admitted: Admitted<A::Ticket>) {
-        let Admitted { ticket, answer, window } = admitted;
+    fn open(&self, socket: TcpStream, read: Vec<u8>, unsent: Bytes, accepted: AcceptedUpgrade<A::Ticket>) {
+        let AcceptedUpgrade { ticket, answer, window } = accepted;
         let connection = self.worker.open();
         let link = Rc::clone(&connection.0);
         link.window.set(window);
@@ -274,16 +278,16 @@ impl<A: Acceptor> Entrance<A> {
             link.queue(unsent);
         }
         link.queue(answer);
-        // The task is there before the session: should `open` panic, dropping the task cleans up.
+        // The task exists before the session: if `open` panics, dropping the task cleans up.
         let mut task = ConnectionTask::new(socket, link, read);
         task.attach(self.acceptor.open(ticket, connection));
         spawn_local(task);
     }
 }
 
-/// Answers, then waits for the peer to close: closing first could destroy the answer on its way.
+/// Answers, then waits until the peer closes, because closing first could destroy the answer on its way.
 async fn refuse(mut socket: TcpStream, unsent: Bytes, refusal: &Refusal) {
-    let farewell = async {
+    let answer = async {
         socket.write_all(&unsent).await?;
         socket.write_all(&refusal.encode()).await?;
         socket.shutdown().await?;
@@ -291,6 +295,6 @@ async fn refuse(mut socket: TcpStream, unsent: Bytes, refusal: &Refusal) {
         while socket.read(&mut rest).await? > 0 {}
         io::Result::Ok(())
     };
-    // Whether the peer took the answer changes nothing for us.
-    let _ = timeout(REFUSAL_TIMEOUT, farewell).await;
+    // It does not matter whether the peer read the answer.
+    let _ = timeout(REFUSAL_TIMEOUT, answer).await;
 }

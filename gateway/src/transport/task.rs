@@ -1,6 +1,6 @@
-//! The future of one connection: reads, calls the session, writes, closes. Besides [`Link`], which writes what comes
-//! alone, the only place that touches an upgraded socket. Kept small on purpose: there is one per connection, and most of
-//! them are idle.
+//! The future of one connection: reads, calls the session, writes, closes. Only this and [`Link`], which writes
+//! immediate frames, touch an upgraded socket. Kept small, because there is one per connection, and most connections
+//! are idle.
 
 use std::{
     future::Future,
@@ -20,30 +20,30 @@ use tokio::{
 
 use super::{
     Session,
-    bucket::{Allowance, Bucket},
-    decoder::{BOMB, Decoder, Event, Rules},
+    bucket::{FrameVerdict, TokenBucket},
+    decoder::{Decoder, Event, Rules, TOO_BIG_INFLATED},
     drain,
     frame::{Frame, close_code},
     link::{Link, Phase},
 };
 
-/// Reads per poll before others get their turn.
+/// Reads per poll before other tasks run.
 const READS_PER_POLL: usize = 4;
-/// Rounds of "written, so the session queues more" per poll before others get their turn.
+/// Repetitions per poll of writing and letting the session queue more, before other tasks run.
 const REFILLS_PER_POLL: usize = 4;
-/// Frames handed to the kernel in one call.
+/// Frames that are passed to the kernel in one call.
 const SLICES_PER_WRITE: usize = 64;
 
 pub(super) struct ConnectionTask<S: Session> {
     link: Rc<Link>,
     decoder: Decoder,
-    /// Read but not decoded yet: what came behind the handshake, or what a pause has left over.
+    /// Bytes that were read but not decoded yet: bytes behind the handshake, or the rest after a pause.
     unread: Vec<u8>,
-    frames: Bucket,
-    /// Gone once it has heard `on_closed`.
+    frames: TokenBucket,
+    /// Removed when `on_closed` was called.
     session: Option<S>,
     peer_ended: bool,
-    shut: bool,
+    write_closed: bool,
 }
 
 impl<S: Session> ConnectionTask<S> {
@@ -53,31 +53,31 @@ impl<S: Session> ConnectionTask<S> {
             link,
             decoder: Decoder::default(),
             unread,
-            frames: Bucket::default(),
+            frames: TokenBucket::default(),
             session: None,
             peer_ended: false,
-            shut: false,
+            write_closed: false,
         }
     }
 
-    /// Gives the task its session; to be done before it is first polled.
+    /// Sets the session. Must be called before the first poll.
     pub(super) fn attach(&mut self, session: S) {
         self.session = Some(session);
     }
 
-    /// One read and what it brings. Ready when there may be more to read at once.
+    /// Reads once and handles the bytes. Ready if there may be more to read at once.
     fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if !self.unread.is_empty() && !self.holds_back() {
+        if !self.unread.is_empty() && !self.is_paused() {
             let mut unread = mem::take(&mut self.unread);
-            let used = self.take(&mut unread);
-            if used < unread.len() && self.holds_back() {
+            let used = self.handle_chunk(&mut unread);
+            if used < unread.len() && self.is_paused() {
                 unread.drain(..used);
                 unread.shrink_to_fit();
                 self.unread = unread;
             }
             return Poll::Ready(Ok(()));
         }
-        if self.holds_back() || self.peer_ended {
+        if self.is_paused() || self.peer_ended {
             return Poll::Pending;
         }
         let worker = Rc::clone(&self.link.worker);
@@ -94,23 +94,23 @@ impl<S: Session> ConnectionTask<S> {
                 return Poll::Pending;
             }
             self.link.worker.counters.bytes_in.add(chunk.len());
-            self.link.heard.set(self.link.worker.now());
-            let used = self.take(chunk);
-            if self.holds_back() {
+            self.link.last_received.set(self.link.worker.now());
+            let used = self.handle_chunk(chunk);
+            if self.is_paused() {
                 self.unread = chunk[used..].to_vec();
             }
             Poll::Ready(Ok(()))
         })
     }
 
-    /// The session wants no more for now, or too many frames came. A closing connection reads on regardless: its close frame may be
-    /// next.
-    fn holds_back(&self) -> bool {
+    /// Whether reading is paused, by the session or because of too many frames. A closing connection reads on,
+    /// because the peer's close frame may be next.
+    fn is_paused(&self) -> bool {
         (self.link.paused.get() || self.link.is_held()) && self.link.phase.get() == Phase::Open
     }
 
-    /// Decodes a chunk and acts on it. Returns how much was used; less than all only when no more is wanted now.
-    fn take(&mut self, chunk: &mut [u8]) -> usize {
+    /// Decodes a chunk and handles its events. Returns how much was used; less than all only if reading is paused.
+    fn handle_chunk(&mut self, chunk: &mut [u8]) -> usize {
         if matches!(self.link.phase.get(), Phase::Ended | Phase::Discarding) {
             return chunk.len();
         }
@@ -119,7 +119,7 @@ impl<S: Session> ConnectionTask<S> {
         let frames = &mut self.frames;
         let counters = &link.worker.counters;
         let rules = Rules { deflate: link.window.get().is_some(), ..link.worker.limits.rules };
-        // Asked at each message: the one before it may have been the last that is wanted.
+        // Checked at each message: the message before it may have closed the connection.
         let wanted = || link.phase.get() == Phase::Open;
         let act = |event: Event<'_>| {
             count_frame(link, frames);
@@ -150,7 +150,7 @@ impl<S: Session> ConnectionTask<S> {
         match link.worker.with_inflater(|inflater| decoder.decode(rules, inflater, &wanted, chunk, act)) {
             Ok(used) => used,
             Err(violation) => {
-                counters.bombs.add(usize::from(violation == BOMB));
+                counters.inflate_limit_closes.add(usize::from(violation == TOO_BIG_INFLATED));
                 link.begin_close(Phase::Discarding, violation.code, violation.reason);
                 link.phase.set(Phase::Discarding);
                 chunk.len()
@@ -158,13 +158,13 @@ impl<S: Session> ConnectionTask<S> {
         }
     }
 
-    /// Writes as much as the socket takes.
+    /// Writes as much as the socket accepts.
     fn write(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
         let mut outbox = self.link.outbox.borrow_mut();
         while !outbox.is_empty() {
             let polled = self.link.with_socket(|socket| {
                 if let Some(frame) = outbox.single() {
-                    // A plain write costs the kernel a few percent less than a gathered one.
+                    // A plain write costs the kernel a few percent less than a vectored one.
                     return Pin::new(socket).poll_write(cx, frame);
                 }
                 let mut slices = [IoSlice::new(&[]); SLICES_PER_WRITE];
@@ -181,12 +181,12 @@ impl<S: Session> ConnectionTask<S> {
             outbox.advance(written);
             let counters = &self.link.worker.counters;
             counters.bytes_out.add(written);
-            counters.outbox_bytes.take(written);
+            counters.outbox_bytes.subtract(written);
         }
         Ok(())
     }
 
-    /// Writes, and lets the session refill an outbox that has run low.
+    /// Writes, and lets the session refill an outbox that is low.
     fn write_and_refill(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
         for _ in 0..REFILLS_PER_POLL {
             self.write(cx)?;
@@ -198,7 +198,7 @@ impl<S: Session> ConnectionTask<S> {
                 session.on_drained();
             }
         }
-        // The rest in the next turn.
+        // The rest follows in the next poll.
         self.link.awake.set(true);
         cx.waker().wake_by_ref();
         Ok(())
@@ -212,7 +212,7 @@ impl<S: Session> ConnectionTask<S> {
             session.on_deadline();
         }
         if let Some(session) = &mut self.session {
-            drain::bid_farewell(&self.link, session);
+            drain::notify_drain(&self.link, session);
         }
         let mut reads = 0;
         loop {
@@ -233,40 +233,41 @@ impl<S: Session> ConnectionTask<S> {
             return Ok(ControlFlow::Break(()));
         }
         if self.link.phase.get() != Phase::Open {
-            self.tell_closed();
+            self.notify_closed();
             if self.link.outbox.borrow().is_empty() {
                 let phase = self.link.phase.get();
                 if self.peer_ended || phase == Phase::Ended {
                     return Ok(ControlFlow::Break(()));
                 }
-                if phase == Phase::Discarding && !self.shut {
-                    let shut = self.link.with_socket(|socket| Pin::new(socket).poll_shutdown(cx))?;
-                    self.shut = shut?.is_ready();
+                if phase == Phase::Discarding && !self.write_closed {
+                    let write_closed = self.link.with_socket(|socket| Pin::new(socket).poll_shutdown(cx))?;
+                    self.write_closed = write_closed?.is_ready();
                 }
             }
         }
         Ok(ControlFlow::Continue(()))
     }
 
-    fn tell_closed(&mut self) {
+    fn notify_closed(&mut self) {
         if let Some(mut session) = self.session.take() {
             session.on_closed(self.link.close_code.get());
         }
     }
 }
 
-/// Takes a frame off what the peer may send. Over it the peer is held back by TCP; a flood is ended.
-fn count_frame(link: &Link, frames: &mut Bucket) {
+/// Counts a frame against the peer's limit. Above it, reading is paused so that TCP slows the peer down; a flood is
+/// closed.
+fn count_frame(link: &Link, frames: &mut TokenBucket) {
     let Some(limits) = link.worker.limits.frames.filter(|_| link.phase.get() == Phase::Open) else { return };
     match frames.take(&limits, link.worker.now()) {
-        Allowance::More => {}
-        Allowance::Hold(until) => {
+        FrameVerdict::Continue => {}
+        FrameVerdict::Hold(until) => {
             link.worker.counters.frame_rate_holds.add(1);
             link.hold_until(until);
         }
-        Allowance::Abused => {
+        FrameVerdict::Abused => {
             link.worker.counters.frame_rate_closes.add(1);
-            // As much as comes: not worth being understood any more.
+            // The peer sends too much, so its input is not decoded any more.
             link.begin_close(Phase::Discarding, close_code::ABUSE, "too many frames");
         }
     }
@@ -291,14 +292,14 @@ impl<S: Session> Future for ConnectionTask<S> {
         }
         match this.run(cx) {
             Ok(ControlFlow::Continue(())) => Poll::Pending,
-            // What is left to do is the same however it ended: see `drop`.
+            // The clean-up is the same in both cases: see `drop`.
             Ok(ControlFlow::Break(())) | Err(_) => Poll::Ready(()),
         }
     }
 }
 
 impl<S: Session> Drop for ConnectionTask<S> {
-    /// The end of every connection, also of one whose session panicked or whose worker is torn down.
+    /// Ends every connection, also one whose session panicked or whose worker is shut down.
     fn drop(&mut self) {
         let link = Rc::clone(&self.link);
         link.waker.take();
@@ -309,10 +310,10 @@ impl<S: Session> Drop for ConnectionTask<S> {
             }
         }
         link.drop_outbox();
-        link.worker.forget(link.key, link.close_code.get());
-        // A second panic while the first one unwinds would end the process.
-        let told = catch_unwind(AssertUnwindSafe(|| self.tell_closed()));
-        if told.is_err() {
+        link.worker.remove(link.key, link.close_code.get());
+        // A second panic while the first one unwinds would abort the process.
+        let result = catch_unwind(AssertUnwindSafe(|| self.notify_closed()));
+        if result.is_err() {
             tracing::error!(connection = link.id, "a session panicked while it was closed");
         }
         link.set_socket(None);
@@ -325,7 +326,7 @@ mod tests {
 
     use super::*;
 
-    /// As large as a session of the chat: two pointers.
+    /// A session of the size of a chat session: two pointers.
     struct Pair(#[allow(dead_code, reason = "only its size counts")] [usize; 2]);
 
     impl Session for Pair {
@@ -339,8 +340,9 @@ mod tests {
     }
 
     #[test]
-    fn a_task_stays_within_its_size_class() {
-        // Tokio adds about 100 bytes and aligns to 128: two such lines, the next would be three.
+    fn task_stays_within_its_size_class() {
+        // Tokio adds about 100 bytes and aligns to 128: the task uses two such lines, and the next size would be
+        // three.
         assert!(size_of::<ConnectionTask<Pair>>() <= 128, "{}", size_of::<ConnectionTask<Pair>>());
     }
 }

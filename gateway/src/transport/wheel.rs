@@ -1,17 +1,17 @@
-//! A timer wheel for all connections of a worker: one task turns it, no connection owns a timer.
-//! Pure: time is a tick count given by the caller. An entry names its connection and when it is due; whether
-//! it still means something (the connection may be gone, or its timer moved) is for the owner to tell.
+//! A timer wheel for all connections of a worker: one task turns it, and no connection has a timer of its own. Pure:
+//! the caller passes the time as a tick count. An entry names its connection and its tick. The owner checks whether
+//! the entry is still valid, because the connection may be closed or its timer moved.
 
-/// Slots on the wheel. An entry further ahead than this goes round again.
+/// Slots on the wheel. An entry further ahead stays for more turns.
 const SLOTS: u32 = 256;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Entry {
-    /// Where the connection is registered.
+    /// The key of the connection in the worker.
     pub key: u32,
-    /// Tells a registered connection from an earlier one at the same key.
+    /// Distinguishes the connection from an earlier one with the same key.
     pub generation: u32,
-    /// The tick it is due.
+    /// The tick at which the entry is due.
     pub due: u32,
 }
 
@@ -29,7 +29,7 @@ impl Wheel {
         self.slots[(entry.due % SLOTS) as usize].push(entry);
     }
 
-    /// Moves what is due at `tick` to `due`. Every tick is to be turned once, in order.
+    /// Moves the entries that are due at `tick` to `due`. Every tick must be turned once, in order.
     pub(crate) fn turn(&mut self, tick: u32, due: &mut Vec<Entry>) {
         let slot = &mut self.slots[(tick % SLOTS) as usize];
         slot.retain(|entry| {
@@ -50,7 +50,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn entries_come_out_at_their_tick_however_far_ahead() {
+    fn entries_come_out_at_their_tick() {
         let mut wheel = Wheel::new();
         let dues = [1, 2, 2, 255, 256, 257, 258, 1_000];
         for (key, due) in (0..).zip(dues) {

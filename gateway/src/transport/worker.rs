@@ -1,6 +1,6 @@
-//! What the connections of one worker thread share: registry, timer wheel, read buffer, compressor, limits, counters.
-//! It may touch the connections' links, never their sockets or sessions. One task per worker turns the wheel,
-//! one waits for the order to stop.
+//! State shared by the connections of one worker thread: the connections, timer wheel, read buffer, compressor,
+//! limits and counters. It may use the connections' links, never their sockets or sessions. One task per worker turns
+//! the wheel, one waits for orders of the server.
 
 use std::{
     cell::{Cell, RefCell},
@@ -18,7 +18,7 @@ use tokio::{
 };
 
 use super::{
-    config::Limits,
+    config::WorkerLimits,
     connection::Connection,
     counters::WorkerCounters,
     deflate::Deflater,
@@ -29,30 +29,30 @@ use super::{
     wheel::{Entry, Wheel},
 };
 
-/// Read at once from a socket, in bytes: a flood is taken in few calls, and there is one per worker only.
+/// Bytes read at once from a socket: large, because few reads handle a flood and there is only one buffer per worker.
 const READ_BUFFER_BYTES: usize = 64 * 1024;
 
-/// Ticks made up for in one go after the thread was held up. More are forgotten: time in which we could not
-/// hear anybody must not make everybody look silent.
+/// Maximum of ticks that are caught up after the thread was blocked. More are skipped: while the thread was blocked
+/// it received nothing, so peers must not count as silent.
 const CATCH_UP_TICKS: u32 = 10;
 
-/// What all workers are told.
+/// An order of the server for all workers.
 #[derive(Debug, Clone, Default)]
 pub(crate) enum Order {
     #[default]
     Serve,
-    /// Tell every connection when to leave, open no more.
+    /// Tell every connection when to leave, and open no more.
     Drain(Arc<Drain>),
-    /// Close every connection with this code and reason, open no more.
+    /// Close every connection with this code and reason, and open no more.
     Close(u16, String),
-    /// Drop what is still there.
+    /// Drop all remaining connections.
     Abort,
 }
 
-pub(crate) struct Worker {
-    /// From 0.
+pub(crate) struct TransportWorker {
+    /// The number of the worker, from 0.
     pub number: usize,
-    pub limits: Limits,
+    pub limits: WorkerLimits,
     pub counters: Arc<WorkerCounters>,
     pub ping: Frame,
     connections: RefCell<Slab<Rc<Link>>>,
@@ -65,9 +65,9 @@ pub(crate) struct Worker {
     deflater: RefCell<Deflater>,
 }
 
-impl Worker {
-    pub(crate) fn new(number: usize, limits: Limits, counters: Arc<WorkerCounters>) -> Worker {
-        Worker {
+impl TransportWorker {
+    pub(crate) fn new(number: usize, limits: WorkerLimits, counters: Arc<WorkerCounters>) -> TransportWorker {
+        TransportWorker {
             number,
             limits,
             counters,
@@ -83,12 +83,12 @@ impl Worker {
         }
     }
 
-    /// Whether it was told to drain or to close everything, and opens nothing more.
+    /// Whether the worker drains or closes, so that it opens no more connections.
     pub(crate) fn is_stopping(&self) -> bool {
         self.stopping.get()
     }
 
-    /// Whether it holds fewer WebSockets than it may.
+    /// Whether the worker may open another WebSocket.
     pub(crate) fn has_room(&self) -> bool {
         self.connections.borrow().len() < self.limits.max_connections
     }
@@ -97,7 +97,7 @@ impl Worker {
     pub(crate) fn open(self: &Rc<Self>) -> Connection {
         let id = self.next_id.get();
         self.next_id.set(id + 1);
-        // Consecutive connections ping at different ticks: a reconnect storm must not become a ping storm.
+        // Consecutive connections ping at different ticks, so that a reconnect storm does not become a ping storm.
         let heartbeat = u64::from(self.limits.heartbeat_ticks);
         let first_ping = u32::try_from(1 + id % heartbeat).unwrap_or(1);
         let mut connections = self.connections.borrow_mut();
@@ -112,10 +112,10 @@ impl Worker {
         Connection(link)
     }
 
-    /// Forgets a connection that is gone.
-    pub(crate) fn forget(&self, key: u32, code: u16) {
+    /// Removes a closed connection.
+    pub(crate) fn remove(&self, key: u32, code: u16) {
         if self.connections.borrow_mut().try_remove(key as usize).is_some() {
-            self.counters.connections.take(1);
+            self.counters.connections.subtract(1);
             self.counters.count_close(code);
         }
     }
@@ -125,13 +125,12 @@ impl Worker {
         self.now.get()
     }
 
-    /// Has `link.on_timer` called at tick `due`.
+    /// Schedules a call of `link.on_timer` at tick `due`.
     pub(crate) fn wake_at(&self, link: &Link, due: u32) {
         self.wheel.borrow_mut().add(Entry { key: link.key, generation: link.generation(), due });
     }
 
-    /// Lends the shared read buffer. The caller may call sessions meanwhile: should one of them end up here
-    /// again it gets a buffer of its own.
+    /// Lends the shared read buffer. The caller may call sessions meanwhile: a nested call gets its own buffer.
     pub(crate) fn with_read_buffer<R>(&self, read: impl FnOnce(&mut [u8]) -> R) -> R {
         let mut buffer = mem::take(&mut *self.read_buffer.borrow_mut());
         buffer.resize(READ_BUFFER_BYTES, 0);
@@ -148,12 +147,12 @@ impl Worker {
         result
     }
 
-    /// A frame's compressed twin; `None` when it is not shorter.
+    /// A frame's compressed copy; `None` if it is not shorter.
     pub(crate) fn compressed(&self, frame: &Frame) -> Option<Bytes> {
         frame.compressed(&mut self.deflater.borrow_mut(), || self.counters.compressed.add(1))
     }
 
-    fn turn(&self) {
+    fn advance_tick(&self) {
         let tick = self.now.get() + 1;
         self.now.set(tick);
         let mut due = Vec::new();
@@ -168,18 +167,18 @@ impl Worker {
         }
     }
 
-    /// All connections, those that are closing included.
+    /// All connections, including closing ones.
     pub(crate) fn links(&self) -> Vec<Rc<Link>> {
         self.connections.borrow().iter().map(|(_, link)| Rc::clone(link)).collect()
     }
 
-    fn each(&self, tell: impl Fn(&Link)) {
-        self.links().iter().for_each(|link| tell(link));
+    fn for_each_link(&self, act: impl Fn(&Link)) {
+        self.links().iter().for_each(|link| act(link));
     }
 }
 
-/// Turns the wheel for as long as the worker lives.
-pub(crate) async fn keep_time(worker: Rc<Worker>) {
+/// Turns the wheel as long as the worker exists.
+pub(crate) async fn run_timers(worker: Rc<TransportWorker>) {
     let tick = worker.limits.tick;
     let mut last = Instant::now();
     let mut interval = interval_at(last + tick, tick);
@@ -194,13 +193,13 @@ pub(crate) async fn keep_time(worker: Rc<Worker>) {
             last += tick * passed;
         }
         for _ in 0..passed.min(CATCH_UP_TICKS) {
-            worker.turn();
+            worker.advance_tick();
         }
     }
 }
 
-/// Carries out what all workers are told.
-pub(crate) async fn obey(worker: Rc<Worker>, mut orders: watch::Receiver<Order>) {
+/// Carries out the server's orders.
+pub(crate) async fn follow_orders(worker: Rc<TransportWorker>, mut orders: watch::Receiver<Order>) {
     loop {
         let order = orders.borrow_and_update().clone();
         match order {
@@ -214,11 +213,11 @@ pub(crate) async fn obey(worker: Rc<Worker>, mut orders: watch::Receiver<Order>)
                     let open = worker.links().iter().filter(|link| link.phase.get() == Phase::Open).count();
                     worker.counters.drain_cut.add(open);
                 }
-                worker.each(|link| link.close(code, &reason));
+                worker.for_each_link(|link| link.close(code, &reason));
             }
             Order::Abort => {
                 worker.stopping.set(true);
-                worker.each(Link::abort);
+                worker.for_each_link(Link::abort);
             }
         }
         if orders.changed().await.is_err() {

@@ -1,4 +1,5 @@
-//! Changes of presence on their way to the connections of one worker; and snapshots that none of them overtakes.
+//! Passes presence changes to the connections of one worker, and detects changes that arrive while a snapshot is
+//! read.
 
 use std::{cell::RefCell, rc::Rc};
 
@@ -7,7 +8,7 @@ use tidings_shared::ids::RoomId;
 use tokio::sync::broadcast::error::RecvError;
 
 use super::Worker;
-use crate::bus::Heard;
+use crate::bus::PresenceUpdate;
 
 /// Rooms of which a snapshot is being read.
 #[derive(Default)]
@@ -16,38 +17,38 @@ pub(super) struct Snapshots(RefCell<FxHashMap<RoomId, Snapshot>>);
 #[derive(Default)]
 struct Snapshot {
     readers: usize,
-    /// Changes that came meanwhile.
+    /// The number of changes that arrived meanwhile.
     changes: u64,
 }
 
 impl Snapshots {
-    fn changed(&self, room: &str) {
+    fn count_change(&self, room: &str) {
         let mut snapshots = self.0.borrow_mut();
         if let Some(snapshot) = snapshots.get_mut(room) {
             snapshot.changes += 1;
         }
     }
 
-    fn any(&self) -> bool {
+    fn is_reading(&self) -> bool {
         !self.0.borrow().is_empty()
     }
 }
 
-/// Says, as long as it is held, whether a change was told in a room.
-pub struct Watch {
+/// Counts the changes that arrive in a room while it is held.
+pub struct SnapshotWatch {
     worker: Rc<Worker>,
     room: RoomId,
 }
 
-impl Watch {
-    /// Counts up with every change that is told in the room.
+impl SnapshotWatch {
+    /// The number of changes so far.
     #[must_use]
     pub fn changes(&self) -> u64 {
         self.worker.snapshots.0.borrow().get(&self.room).map_or(0, |snapshot| snapshot.changes)
     }
 }
 
-impl Drop for Watch {
+impl Drop for SnapshotWatch {
     fn drop(&mut self) {
         let mut snapshots = self.worker.snapshots.0.borrow_mut();
         if let Some(snapshot) = snapshots.get_mut(&self.room) {
@@ -60,36 +61,36 @@ impl Drop for Watch {
 }
 
 impl Worker {
-    /// Watches what is told in a room while a snapshot of it is read.
+    /// Counts the changes of a room while a snapshot of it is read.
     #[must_use]
-    pub fn watch_presence(self: &Rc<Self>, room: &RoomId) -> Watch {
+    pub fn watch_snapshot(self: &Rc<Self>, room: &RoomId) -> SnapshotWatch {
         self.snapshots.0.borrow_mut().entry(room.clone()).or_default().readers += 1;
-        Watch { worker: self.clone(), room: room.clone() }
+        SnapshotWatch { worker: self.clone(), room: room.clone() }
     }
 
-    /// Sends a change to each connection that hears of one of the rooms, once.
-    fn tell_presence(&self, heard: &Heard) {
+    /// Sends a change once to each connection that receives presence changes in one of the rooms.
+    fn send_presence(&self, update: &PresenceUpdate) {
         let round = self.presence_rounds.get().wrapping_add(1);
         self.presence_rounds.set(round);
-        let snapshots = self.snapshots.any();
+        let snapshots = self.snapshots.is_reading();
         let hub = self.hub.borrow();
-        for room in heard.rooms() {
+        for room in update.rooms() {
             if snapshots {
-                self.snapshots.changed(room);
+                self.snapshots.count_change(room);
             }
-            for client in hub.watchers(room) {
-                client.tell_presence(round, &heard.frame);
+            for client in hub.presence_watchers(room) {
+                client.send_presence(round, &update.frame);
             }
         }
     }
 }
 
-/// Brings what is heard to the connections of a worker, as long as the node runs.
+/// Passes presence changes to the connections of a worker, until the node ends.
 pub(super) async fn follow(worker: Rc<Worker>) {
-    let mut heard = worker.node.bus.heard_presence();
+    let mut updates = worker.node.bus.subscribe_presence();
     loop {
-        match heard.recv().await {
-            Ok(heard) if heard.concerns(worker.index) => worker.tell_presence(&heard),
+        match updates.recv().await {
+            Ok(update) if update.is_for_worker(worker.index) => worker.send_presence(&update),
             Ok(_) => {}
             Err(RecvError::Lagged(missed)) => worker.node.metrics.presence_dropped.inc_by(missed),
             Err(RecvError::Closed) => return,

@@ -1,5 +1,5 @@
-//! Bringing rooms up to their heads: after a hole, after the pub/sub connection was away, and by a slow sweep that
-//! finds what no hint told of.
+//! Brings rooms up to their heads: after a hole, after a reconnect of pub/sub, and by a slow sweep that finds records
+//! whose hints were lost.
 
 use std::{
     rc::Rc,
@@ -13,25 +13,25 @@ use tidings_shared::{
 
 use super::Worker;
 use crate::{
-    bus::{MARKS_TRUSTED, take_time},
-    hub::{Position, Refilled, Roles, RoomRead},
+    bus::{MARKS_TRUSTED_FOR, observe_delivery},
+    hub::{Position, RefillOutcome, Roles, RoomRead},
 };
 
-/// Between two attempts to read a room that cannot be read, or is not yet where it is known to be.
+/// Delay before another attempt to read a room that cannot be read, or whose read is not up to a known position.
 const RETRY_AFTER: Duration = Duration::from_millis(100);
 const SWEEP_EVERY: Duration = Duration::from_secs(1);
-/// Heads compared in one turn of the sweep: 500 rooms a second cost Redis less than 1 ms of CPU.
-const ROOMS_PER_SWEEP: usize = 500;
+/// Heads that the sweep compares per interval: 500 rooms a second cost Redis less than 1 ms of CPU.
+const ROOMS_PER_INTERVAL: usize = 500;
 
-/// Reads a room until its live subscriptions are at its head, or nobody is live any more.
+/// Reads a room until its live subscriptions are at its head, or no subscription is live.
 pub(super) async fn refill(worker: Rc<Worker>, room: RoomId) {
     let began = Instant::now();
-    let mut told = false;
-    // Asked for the next read, and for no other: they are out of date soon.
+    let mut logged = false;
+    // Valid for the next read only, because roles become outdated soon.
     let mut roles: Option<Roles> = None;
     loop {
-        let turn = worker.refills.acquire().await;
-        // They may have gone while it waited for its turn.
+        let permit = worker.refills.acquire().await;
+        // The live subscriptions may have ended while this waited for a permit.
         if worker.hub.borrow().live_position(&room).is_none() {
             worker.hub.borrow_mut().abandon_refill(&room);
             return;
@@ -42,55 +42,57 @@ pub(super) async fn refill(worker: Rc<Worker>, room: RoomId) {
             (position, hub.newest(&room), hub.generation(), hub.users(&room))
         };
         let read = worker.node.bus.read(&room, Some(position.seq), newest.epoch, &users).await;
-        drop(turn);
+        drop(permit);
         match read {
             Ok(tail) => {
-                if began.elapsed() > MARKS_TRUSTED {
-                    worker.hub.borrow_mut().doubt(&room);
+                if began.elapsed() > MARKS_TRUSTED_FOR {
+                    worker.hub.borrow_mut().expire_marks(&room);
                 }
-                let asked = roles.take();
-                let read = RoomRead { tail: &tail, users: &users, roles: asked.as_ref() };
-                let somebody_is_live = worker.hub.borrow().live_position(&room).is_some();
+                let read_roles = roles.take();
+                let read = RoomRead { tail: &tail, users: &users, roles: read_roles.as_ref() };
+                let had_live = worker.hub.borrow().live_position(&room).is_some();
                 let outcome = worker.hub.borrow_mut().refill(&room, read, generation);
-                worker.give_up_ended();
+                worker.release_ended();
                 match outcome {
-                    Refilled::FromTail | Refilled::Gap => {
-                        // Of what a gap passes over, that which the tail still has: it came to nobody in time.
-                        let behind = |record: &&Record| Position::of_record(record) > position;
-                        let late = tail.records.iter().filter(|_| somebody_is_live).filter(behind);
+                    RefillOutcome::FromTail | RefillOutcome::Gap => {
+                        // Records of the tail that a gap skips also count as late: no subscription got them in time.
+                        let is_late = |record: &&Record| Position::of_record(record) > position;
+                        let late = tail.records.iter().filter(|_| had_live).filter(is_late);
                         for record in late {
-                            if worker.node.late.is_first(&room, Position::of_record(record)) {
-                                take_time(&worker.node.metrics.deliver_seconds, record);
+                            if worker.node.late_deliveries.is_first(&room, Position::of_record(record)) {
+                                observe_delivery(&worker.node.metrics.deliver_seconds, record);
                             }
                         }
-                        let source = if outcome == Refilled::FromTail { "tail" } else { "history" };
-                        return counted(&worker, source);
+                        let source = if outcome == RefillOutcome::FromTail { "tail" } else { "history" };
+                        return count_refill(&worker, source);
                     }
-                    Refilled::Again => {
+                    RefillOutcome::Retry => {
                         tokio::time::sleep(RETRY_AFTER).await;
                         continue;
                     }
-                    Refilled::RolesUnknown => {
+                    RefillOutcome::RolesUnknown => {
                         match worker.node.bus.roles(&room, tail.head.epoch, &users).await {
                             Ok(stored) => {
                                 roles = Some(stored);
                                 continue;
                             }
-                            Err(error) => tracing::debug!(%room, %error, "refill waits for roles"),
+                            Err(error) => {
+                                tracing::debug!(%room, %error, "the roles for a refill cannot be read; retrying")
+                            }
                         }
                     }
                 }
             }
             Err(AppendError::NoSuchRoom) => {
-                if !told {
-                    tracing::error!(%room, "a room that was live is not in PostgreSQL");
-                    told = true;
+                if !logged {
+                    tracing::error!(%room, "a room with live subscriptions does not exist in PostgreSQL");
+                    logged = true;
                 }
                 tokio::time::sleep(SWEEP_EVERY).await;
             }
             Err(error) => {
                 roles = None;
-                tracing::debug!(%room, %error, "refill waits");
+                tracing::debug!(%room, %error, "a room cannot be read for a refill; retrying");
             }
         }
         tokio::time::sleep(RETRY_AFTER).await;
@@ -101,13 +103,13 @@ pub(super) async fn refill(worker: Rc<Worker>, room: RoomId) {
     }
 }
 
-fn counted(worker: &Worker, source: &str) {
+fn count_refill(worker: &Worker, source: &str) {
     worker.node.metrics.refills.with_label_values(&[source]).inc();
 }
 
-/// Compares the heads of rooms with Redis, some a second, round and round. What a head tells is held against where the
-/// room is a turn later: the hints up to it may still have been on their way, and a room in which so much is said that
-/// its tail holds no more than some milliseconds would be told a gap for nothing.
+/// Compares the heads of rooms with Redis, some rooms per second, in turn. A head is compared with the room's
+/// position one interval later, because the hints up to the head may still be on their way. Otherwise a busy room,
+/// whose tail holds only some milliseconds, would be sent a gap without need.
 pub(super) async fn sweep(worker: Rc<Worker>) {
     let mut due: Vec<RoomId> = Vec::new();
     let mut read: Vec<(RoomId, Position)> = Vec::new();
@@ -116,13 +118,13 @@ pub(super) async fn sweep(worker: Rc<Worker>) {
         for (room, head) in read.drain(..) {
             let sent = worker.hub.borrow().live_position(&room);
             if sent.is_some_and(|sent| sent < head) {
-                worker.suspect(&room);
+                worker.request_refill(&room);
             }
         }
         if due.is_empty() {
             due = worker.hub.borrow().live_rooms().cloned().collect();
         }
-        let rooms = due.split_off(due.len().saturating_sub(ROOMS_PER_SWEEP));
+        let rooms = due.split_off(due.len().saturating_sub(ROOMS_PER_INTERVAL));
         if rooms.is_empty() {
             continue;
         }

@@ -1,11 +1,11 @@
-//! Random messages, frames and pieces.
+//! Strategies for random messages, frames and pieces.
 
 use proptest::{prelude::*, sample::Index};
 
-/// Bound on a message, in bytes: all three forms of a length are below it.
+/// Maximum message size, in bytes: it covers all three encodings of a length.
 pub const MAX: usize = 70_000;
 
-/// A message as a client writes it: where its payload is cut into fragments, and with what between them.
+/// A message of a client, with the cuts between its fragments and what is sent between them.
 #[derive(Debug, Clone)]
 pub struct MessageOut {
     pub kind: Kind,
@@ -23,12 +23,12 @@ pub enum Kind {
     Close(u16, String),
 }
 
-/// A frame as we write it.
+/// A frame of the server.
 #[derive(Debug, Clone)]
 pub enum FrameOut {
     Text(String),
     Once(String),
-    /// With a guess at its length.
+    /// Built with this guess of its length.
     With(String, usize),
     Binary(Vec<u8>),
     Ping(Vec<u8>),
@@ -85,7 +85,7 @@ pub fn any_frames_out() -> impl Strategy<Value = Vec<FrameOut>> {
     prop::collection::vec(frame, 0..8)
 }
 
-/// Lengths in which bytes arrive.
+/// The lengths of the pieces in which bytes arrive.
 pub fn any_pieces() -> impl Strategy<Value = Vec<usize>> {
     let piece = prop_oneof![4 => 1..30usize, 2 => 100..2_000usize, 1 => Just(100_000)];
     prop::collection::vec(piece, 1..6)
@@ -95,7 +95,7 @@ pub fn any_mutations() -> impl Strategy<Value = Vec<(Index, u8)>> {
     prop::collection::vec((any::<Index>(), any::<u8>()), 0..4)
 }
 
-/// Noise that often begins as a frame does.
+/// Random bytes that often begin like a frame.
 pub fn any_bytes() -> impl Strategy<Value = Vec<u8>> {
     let first = prop::sample::select(vec![0x81u8, 0x01, 0x80, 0x82, 0x88, 0x89, 0x8A]);
     let head = (first, 0x80..=0xFFu8).prop_map(|(first, length)| vec![first, length, 0, 0, 0, 0]);

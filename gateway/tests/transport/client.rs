@@ -1,4 +1,4 @@
-//! A WebSocket client on bare bytes: it sends what it is told, proper or not.
+//! A WebSocket client that sends any bytes, valid or not.
 
 use std::{future::Future, net::SocketAddr, time::Duration};
 
@@ -14,13 +14,13 @@ pub const CLOSE: u8 = 0x88;
 pub const PING: u8 = 0x89;
 pub const PONG: u8 = 0x8A;
 
-/// Longer than anything here takes, short enough to fail in this life.
-const PATIENCE: Duration = Duration::from_secs(20);
+/// Longer than anything here takes.
+const TIMEOUT: Duration = Duration::from_secs(20);
 
-pub async fn patiently<T>(what: &str, wait: impl Future<Output = T>) -> T {
-    match timeout(PATIENCE, wait).await {
+pub async fn within_timeout<T>(what: &str, wait: impl Future<Output = T>) -> T {
+    match timeout(TIMEOUT, wait).await {
         Ok(result) => result,
-        Err(_) => panic!("{what} did not happen within {PATIENCE:?}"),
+        Err(_) => panic!("{what} did not happen within {TIMEOUT:?}"),
     }
 }
 
@@ -31,7 +31,7 @@ pub fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
     bytes
 }
 
-/// The header of a masked frame whose payload may never come.
+/// The header of a masked frame without its payload.
 pub fn header(first: u8, length: usize) -> Vec<u8> {
     let mut bytes = vec![first];
     if length < 126 {
@@ -62,7 +62,7 @@ pub struct Client {
 }
 
 impl Client {
-    /// Connects and sends `bytes`, whatever they are.
+    /// Connects and sends any bytes.
     pub async fn raw(address: SocketAddr, bytes: &[u8]) -> Client {
         let socket = TcpStream::connect(address).await.unwrap();
         socket.set_nodelay(true).unwrap();
@@ -71,7 +71,7 @@ impl Client {
         client
     }
 
-    /// Connects and goes through the handshake on `/ws`.
+    /// Connects and completes the handshake on `/ws`.
     pub async fn open(address: SocketAddr) -> Client {
         let mut client = Client::raw(address, handshake("/ws").as_bytes()).await;
         let head = client.head().await;
@@ -79,7 +79,7 @@ impl Client {
         client
     }
 
-    /// Connects and offers compression; the client, and what was agreed on (empty: nothing).
+    /// Connects and offers compression. Returns the client and the negotiated extension, which may be empty.
     pub async fn offering(address: SocketAddr, offer: &str) -> (Client, String) {
         let offer = format!("\r\nSec-WebSocket-Extensions: {offer}\r\n\r\n");
         let mut client = Client::raw(address, handshake("/ws").replace("\r\n\r\n", &offer).as_bytes()).await;
@@ -89,14 +89,14 @@ impl Client {
         (client, agreed.unwrap_or_default().to_owned())
     }
 
-    /// The head of an HTTP answer, in lower case but for the status line.
+    /// The head of an HTTP answer.
     pub async fn head(&mut self) -> String {
         loop {
             if let Some(end) = self.read.windows(4).position(|window| window == b"\r\n\r\n") {
                 let head: Vec<u8> = self.read.drain(..end + 4).collect();
                 return String::from_utf8(head).unwrap();
             }
-            assert!(self.fill().await, "the server hung up instead of answering");
+            assert!(self.fill().await, "the server closed the connection instead of answering");
         }
     }
 
@@ -108,10 +108,10 @@ impl Client {
         self.send(&frame(TEXT, text.as_bytes())).await;
     }
 
-    /// Sends byte by byte, each in a packet of its own where the kernel has it so.
+    /// Sends byte by byte, each in its own packet if the kernel does so.
     pub async fn send_dripping(&mut self, bytes: &[u8]) {
         for byte in bytes {
-            // The server may have hung up on what came before.
+            // The server may have closed the connection already.
             if self.socket.write_all(&[*byte]).await.is_err() {
                 return;
             }
@@ -132,7 +132,7 @@ impl Client {
         }
     }
 
-    /// The next frame that is not a ping: those come when they come.
+    /// The next frame that is not a ping: pings arrive at any time.
     pub async fn next_message(&mut self) -> Option<(u8, Vec<u8>)> {
         loop {
             match self.next().await {
@@ -142,7 +142,7 @@ impl Client {
         }
     }
 
-    /// The next text, skipping pings.
+    /// The next text; skips pings.
     pub async fn text(&mut self) -> String {
         loop {
             match self.next().await {
@@ -153,7 +153,7 @@ impl Client {
         }
     }
 
-    /// Reads on to the close frame and returns its code (0 when it has none).
+    /// Reads up to the close frame and returns its code (0 if it has none).
     pub async fn close_code(&mut self) -> u16 {
         loop {
             match self.next().await {
@@ -166,14 +166,14 @@ impl Client {
         }
     }
 
-    /// Waits for the server to end the stream; nothing but pings may come before.
+    /// Waits for the server to end the stream; only pings may arrive before.
     pub async fn end(&mut self) {
         while let Some((first, payload)) = self.next().await {
             assert_eq!(first, PING, "expected the end, got {payload:?}");
         }
     }
 
-    /// Everything until the end of the stream.
+    /// All bytes until the end of the stream.
     pub async fn rest(&mut self) -> String {
         while self.fill().await {}
         String::from_utf8(std::mem::take(&mut self.read)).unwrap()
@@ -196,7 +196,7 @@ impl Client {
     /// Reads more; false at the end of the stream.
     async fn fill(&mut self) -> bool {
         let mut buffer = vec![0; 64 * 1024];
-        let read = patiently("a read", self.socket.read(&mut buffer)).await.unwrap();
+        let read = within_timeout("a read", self.socket.read(&mut buffer)).await.unwrap();
         self.read.extend_from_slice(&buffer[..read]);
         read > 0
     }

@@ -1,30 +1,30 @@
-//! How connections end: by either side, by accident, by a stop.
+//! How connections end: closed by either side, by errors, by a stop.
 
 use std::{sync::Arc, time::Duration};
 
 use crate::{
-    client::{CLOSE, Client, TEXT, frame, handshake, patiently},
+    client::{CLOSE, Client, TEXT, frame, handshake, within_timeout},
     server::Fixture,
 };
 
 // Covers: 1000.
 #[tokio::test]
-async fn a_peers_close_is_echoed_and_the_stream_ended() {
+async fn close_of_peer_is_echoed_and_ends_stream() {
     let mut fixture = Fixture::start();
     let mut client = fixture.client().await;
-    let bytes = [frame(CLOSE, b"\x0F\xA1bye"), frame(TEXT, b"!note nobody hears this")].concat();
+    let bytes = [frame(CLOSE, b"\x0F\xA1bye"), frame(TEXT, b"!note this is dropped")].concat();
     client.send(&bytes).await;
     assert_eq!(client.next().await, Some((CLOSE, 4001u16.to_be_bytes().to_vec())));
     assert_eq!(client.next().await, None);
     assert_eq!(fixture.report().await, "closed 4001");
     drop(client);
     let (counters, reports) = fixture.stop().await;
-    assert_eq!(reports, Vec::<String>::new(), "closed is told once, and nothing after it");
+    assert_eq!(reports, Vec::<String>::new(), "on_closed is called once, and nothing after it");
     assert_eq!(counters.totals().connections, 0);
 }
 
 #[tokio::test]
-async fn a_close_without_a_code_is_echoed_without_one() {
+async fn close_without_code_is_echoed_without_code() {
     let mut fixture = Fixture::start();
     let mut client = fixture.client().await;
     client.send(&frame(CLOSE, b"")).await;
@@ -33,17 +33,17 @@ async fn a_close_without_a_code_is_echoed_without_one() {
 }
 
 #[tokio::test]
-async fn our_close_comes_behind_what_is_queued_and_waits_for_the_answer() {
+async fn close_follows_queued_frames_and_waits_for_answer() {
     let mut fixture = Fixture::start();
     let mut client = fixture.client().await;
     client.send_text("!close 4403").await;
     for number in 1..=3 {
         assert_eq!(client.text().await, format!("last {number}"));
     }
-    assert_eq!(client.next().await, Some((CLOSE, b"\x11\x33as told".to_vec())));
+    assert_eq!(client.next().await, Some((CLOSE, b"\x11\x33as requested".to_vec())));
     assert_eq!(fixture.report().await, "closed 4403");
-    // What was under way when the peer had not yet seen our close is dropped.
-    client.send_text("!note nobody hears this").await;
+    // A message that the peer sent before it saw the close frame is dropped.
+    client.send_text("!note this is dropped").await;
     client.send(&frame(CLOSE, &4403u16.to_be_bytes())).await;
     client.end().await;
     let (_, reports) = fixture.stop().await;
@@ -51,7 +51,7 @@ async fn our_close_comes_behind_what_is_queued_and_waits_for_the_answer() {
 }
 
 #[tokio::test]
-async fn a_peer_that_does_not_answer_our_close_is_dropped_after_the_limit() {
+async fn unanswered_close_drops_peer_after_timeout() {
     let fixture = Fixture::with(|config| config.close_timeout = Duration::from_millis(500));
     let mut client = fixture.client().await;
     client.send_text("!close 4403").await;
@@ -62,14 +62,14 @@ async fn a_peer_that_does_not_answer_our_close_is_dropped_after_the_limit() {
 }
 
 #[tokio::test]
-async fn a_peer_that_vanishes_is_told_as_1006() {
+async fn lost_peer_is_reported_as_1006() {
     let mut fixture = Fixture::start();
     drop(fixture.client().await);
     assert_eq!(fixture.report().await, "closed 1006");
 }
 
 #[tokio::test]
-async fn a_session_that_panics_takes_only_its_own_connection_along() {
+async fn panicking_session_ends_only_its_own_connection() {
     let mut fixture = Fixture::start();
     let mut other = fixture.client().await;
     let mut client = fixture.client().await;
@@ -85,7 +85,7 @@ async fn a_session_that_panics_takes_only_its_own_connection_along() {
 
 // Covers: 1012.
 #[tokio::test]
-async fn a_stop_closes_everybody_with_the_given_code_and_ends() {
+async fn stop_closes_all_connections_with_given_code() {
     let fixture = Fixture::start();
     let address = fixture.address();
     let mut clients = Vec::new();
@@ -103,42 +103,42 @@ async fn a_stop_closes_everybody_with_the_given_code_and_ends() {
     drop(keep_alive);
     assert_eq!(reports, vec!["closed 1001"; 20]);
     assert_eq!(counters.totals().closes.get(&1001), Some(&20));
-    assert!(tokio::net::TcpStream::connect(address).await.is_err(), "nobody listens any more");
+    assert!(tokio::net::TcpStream::connect(address).await.is_err(), "the server does not listen any more");
 }
 
 #[tokio::test]
-async fn a_stop_does_not_wait_longer_than_told_and_opens_nothing_new() {
+async fn stop_waits_no_longer_than_told_and_opens_nothing() {
     let fixture = Fixture::with(|config| config.close_timeout = Duration::from_secs(600));
     let address = fixture.address();
-    let mut deaf = fixture.client().await;
+    let mut silent = fixture.client().await;
     let stop = tokio::spawn(fixture.server.stop(1012, "restart", Duration::from_secs(2)));
-    assert_eq!(deaf.close_code().await, 1012);
+    assert_eq!(silent.close_code().await, 1012);
     let head = Client::raw(address, handshake("/ws").as_bytes()).await.head().await;
     assert!(head.starts_with("HTTP/1.1 503 ") && head.contains("\r\nretry-after: 1\r\n"), "{head}");
-    patiently("the stop", stop).await.unwrap().unwrap();
+    within_timeout("the stop", stop).await.unwrap().unwrap();
 }
 
 #[tokio::test]
-async fn who_is_being_let_in_as_a_stop_begins_is_sent_away_as_from_a_node_that_stops() {
+async fn handshake_in_progress_is_refused_when_stop_begins() {
     let mut fixture = Fixture::start();
-    let mut inside = fixture.client().await;
-    let mut coming = Client::raw(fixture.address(), handshake("/ws?wait").as_bytes()).await;
-    assert_eq!(fixture.report().await, "somebody waits");
+    let mut open = fixture.client().await;
+    let mut waiting = Client::raw(fixture.address(), handshake("/ws?wait").as_bytes()).await;
+    assert_eq!(fixture.report().await, "handshake waits");
     let gate = Arc::clone(&fixture.gate);
     let stop = tokio::spawn(fixture.stop());
-    assert_eq!(inside.close_code().await, 1001);
+    assert_eq!(open.close_code().await, 1001);
     gate.add_permits(1);
-    let head = coming.head().await;
+    let head = waiting.head().await;
     assert!(head.starts_with("HTTP/1.1 503 ") && head.contains("\r\nretry-after: 1\r\n"), "{head}");
-    let problem = coming.rest().await;
+    let problem = waiting.rest().await;
     assert!(problem.contains(r#""code":"unavailable""#), "{problem}");
-    drop((inside, coming));
+    drop((open, waiting));
     let (counters, _) = stop.await.unwrap();
     assert_eq!(counters.totals().opened, 1);
 }
 
 #[tokio::test]
-async fn a_drain_tells_everybody_when_to_leave_and_calls_upon_those_who_stay() {
+async fn drain_notifies_all_and_requests_close_of_those_who_stay() {
     let fixture = Fixture::with(|config| config.workers = 2);
     let counters = Arc::clone(fixture.server.counters());
     let mut clients = Vec::new();
@@ -151,28 +151,28 @@ async fn a_drain_tells_everybody_when_to_leave_and_calls_upon_those_who_stay() {
     let (address, server) = (fixture.address(), fixture.server);
     let stop = tokio::spawn(async move {
         server.drain(Duration::from_secs(5)).await;
-        server.stop(1001, "the time is up", Duration::from_secs(60)).await
+        server.stop(1001, "the drain time is over", Duration::from_secs(60)).await
     });
-    let mut told = Vec::new();
+    let mut delays = Vec::new();
     for client in &mut clients {
         let text = client.text().await;
-        told.push(text.strip_prefix("leave after ").unwrap().parse::<i64>().unwrap());
+        delays.push(text.strip_prefix("leave after ").unwrap().parse::<i64>().unwrap());
     }
-    told.sort_unstable();
-    // Over four of five seconds, each in the middle of its quarter.
-    let apart: Vec<i64> = told.windows(2).map(|pair| pair[1] - pair[0]).collect();
-    assert!(apart.iter().all(|apart| (500..=1500).contains(apart)), "{told:?}");
+    delays.sort_unstable();
+    // Spread over four of five seconds, each in the middle of its quarter.
+    let apart: Vec<i64> = delays.windows(2).map(|pair| pair[1] - pair[0]).collect();
+    assert!(apart.iter().all(|apart| (500..=1500).contains(apart)), "{delays:?}");
     let head = Client::raw(address, handshake("/ws").as_bytes()).await.head().await;
     assert!(head.starts_with("HTTP/1.1 503 ") && head.contains("\r\nretry-after: 1\r\n"), "{head}");
-    // Until then all goes on as ever.
+    // Until the end the connection is served as before.
     clients[3].send_text("still here").await;
     assert_eq!(clients[3].text().await, "still here");
     for (client, code) in clients.iter_mut().zip([1012, 1012, 1012, 1001]) {
         assert_eq!(client.close_code().await, code);
         client.send(&frame(CLOSE, &code.to_be_bytes())).await;
     }
-    patiently("the stop", stop).await.unwrap().unwrap();
+    within_timeout("the stop", stop).await.unwrap().unwrap();
     let totals = counters.totals();
-    assert_eq!((totals.drain_told, totals.drain_overstayed, totals.drain_cut), (4, 4, 1));
+    assert_eq!((totals.drain_notified, totals.drain_overstayed, totals.drain_cut), (4, 4, 1));
     assert_eq!((totals.closes.get(&1012), totals.closes.get(&1001)), (Some(&3), Some(&1)));
 }

@@ -1,5 +1,5 @@
-//! permessage-deflate on the wire. How offers are read and streams inflated is tested at the transport; here: that
-//! what was agreed on is what happens.
+//! permessage-deflate on the wire. The transport's unit tests cover the reading of offers and inflating; these tests
+//! check that connections do what was negotiated.
 
 use std::{collections::BTreeSet, time::Duration};
 
@@ -20,7 +20,7 @@ async fn deflating(fixture: &Fixture) -> Client {
     client
 }
 
-/// Words that repeat, as people's do.
+/// Text with repeated words.
 fn words(length: usize) -> String {
     let mut text = "we meet at eight, or at nine, and then we eat. ".repeat(length / 40 + 1);
     text.truncate(length);
@@ -28,7 +28,7 @@ fn words(length: usize) -> String {
 }
 
 #[tokio::test]
-async fn every_offer_leads_to_a_connection_that_keeps_to_the_answer() {
+async fn connection_follows_negotiated_answer_for_every_offer() {
     let fixture = Fixture::start();
     let with_bits = |bits: u8| (format!("{AGREED}; server_max_window_bits={bits}"), bits);
     let cases = [
@@ -59,8 +59,8 @@ async fn every_offer_leads_to_a_connection_that_keeps_to_the_answer() {
             client.send_text(&format!("!share {text}")).await;
             let (echo, compressed) = client.either_text(bits).await;
             assert_eq!(echo, text, "{offer}");
-            let holds = bits == 15 || length <= 1 << bits;
-            assert_eq!(compressed, !agreed.is_empty() && holds, "{offer}: {length} bytes");
+            let fits_window = bits == 15 || length <= 1 << bits;
+            assert_eq!(compressed, !agreed.is_empty() && fits_window, "{offer}: {length} bytes");
         }
         if !agreed.is_empty() {
             client.send_compressed("hello").await;
@@ -70,7 +70,7 @@ async fn every_offer_leads_to_a_connection_that_keeps_to_the_answer() {
 }
 
 #[tokio::test]
-async fn nothing_is_agreed_on_where_compression_is_switched_off() {
+async fn disabled_compression_is_not_negotiated() {
     let fixture = Fixture::with(|config| config.deflate = false);
     let (mut client, agreed) = Client::offering(fixture.address(), OFFER).await;
     assert_eq!(agreed, "");
@@ -81,7 +81,7 @@ async fn nothing_is_agreed_on_where_compression_is_switched_off() {
 }
 
 #[tokio::test]
-async fn messages_of_every_size_come_through_both_ways_whole_and_in_fragments() {
+async fn messages_of_every_size_pass_whole_and_in_fragments() {
     let fixture = Fixture::with(|config| {
         config.accept_binary = true;
         config.max_message_bytes = 128 * 1024;
@@ -115,7 +115,7 @@ async fn messages_of_every_size_come_through_both_ways_whole_and_in_fragments() 
 }
 
 #[tokio::test]
-async fn plain_and_compressed_messages_take_turns_and_control_frames_come_between() {
+async fn plain_and_compressed_messages_and_control_frames_alternate() {
     let fixture = Fixture::start();
     let mut client = deflating(&fixture).await;
     let payload = deflated("grüß dich ".repeat(50).as_bytes());
@@ -131,14 +131,14 @@ async fn plain_and_compressed_messages_take_turns_and_control_frames_come_betwee
 }
 
 #[tokio::test]
-async fn a_shared_frame_is_compressed_once_for_all_connections_of_all_workers() {
+async fn shared_frame_is_compressed_once_for_all_workers() {
     let fixture = Fixture::with(|config| config.workers = 3);
     let mut payloads = BTreeSet::new();
     for _ in 0..20 {
-        let (mut packing, mut plain) = (deflating(&fixture).await, fixture.client().await);
-        packing.send_text("!banner").await;
+        let (mut compressing, mut plain) = (deflating(&fixture).await, fixture.client().await);
+        compressing.send_text("!banner").await;
         plain.send_text("!banner").await;
-        let (first, payload) = packing.next_message().await.unwrap();
+        let (first, payload) = compressing.next_message().await.unwrap();
         assert_eq!(first, TEXT | COMPRESSED);
         assert_eq!(inflated(&payload, 15), BANNER.repeat(40).as_bytes());
         payloads.insert(payload);
@@ -152,38 +152,38 @@ async fn a_shared_frame_is_compressed_once_for_all_connections_of_all_workers() 
 }
 
 #[tokio::test]
-async fn what_is_short_or_does_not_get_shorter_goes_out_as_it_is() {
+async fn short_or_incompressible_frame_is_sent_plain() {
     let fixture = Fixture::start();
     let mut client = deflating(&fixture).await;
     let cases = [
         (format!("!share {}", words(511)), false),
         (format!("!share {}", words(512)), true),
-        // To one connection only: not before it is worth more.
+        // A frame for one connection has a higher minimum size.
         (words(4_095), false),
         (words(4_096), true),
     ];
-    for (text, packed) in cases {
+    for (text, is_compressed) in cases {
         client.send_text(&text).await;
         let (echo, compressed) = client.either_text(15).await;
-        assert_eq!((echo.as_str(), compressed), (text.trim_start_matches("!share "), packed));
+        assert_eq!((echo.as_str(), compressed), (text.trim_start_matches("!share "), is_compressed));
     }
-    // Of 600 characters of more than 10 bits each no byte can be saved.
+    // These 600 characters have more than 10 bits each, so compression hardly saves a byte.
     let dense: String = (0..600u32).map(|n| char::from_u32(0x4E00 + n * 7_919 % 20_000).unwrap()).collect();
     let before = fixture.server.counters().totals();
     client.send_text(&format!("!share {dense}")).await;
     let (echo, compressed) = client.either_text(15).await;
     assert_eq!(echo, dense);
     let after = fixture.server.counters().totals();
-    assert_eq!(after.compressed - before.compressed, 1, "tried once");
+    assert_eq!(after.compressed - before.compressed, 1, "compression was tried once");
     assert_eq!(after.compressed_out - before.compressed_out, u64::from(compressed));
 }
 
 #[tokio::test]
-async fn what_breaks_the_extension_is_closed_with_its_code() {
+async fn violation_of_extension_is_closed_with_its_code() {
     let mut fixture = Fixture::start();
-    let mut keeping = Compress::new(Compression::default(), false);
-    deflated_by(&mut keeping, words(2_000).as_bytes());
-    let leaning = deflated_by(&mut keeping, words(2_000).as_bytes());
+    let mut context_keeping = Compress::new(Compression::default(), false);
+    deflated_by(&mut context_keeping, words(2_000).as_bytes());
+    let with_context = deflated_by(&mut context_keeping, words(2_000).as_bytes());
     let bomb = deflated(&vec![b'a'; 8 * 1024 * 1024]);
     let text = deflated(words(300).as_bytes());
     let first = TEXT | COMPRESSED;
@@ -195,14 +195,14 @@ async fn what_breaks_the_extension_is_closed_with_its_code() {
         ("compressed binary", frame(BINARY | COMPRESSED, &text), 1003),
         ("no DEFLATE", frame(first, b"{\"type\":\"ping\"}"), 1007),
         ("half a stream", frame(first, &text[..text.len() / 2]), 1007),
-        ("a payload of nothing", frame(first, b""), 1007),
-        ("a kept context", frame(first, &leaning), 1007),
+        ("an empty payload", frame(first, b""), 1007),
+        ("a kept context", frame(first, &with_context), 1007),
         ("text that is not UTF-8", frame(first, &deflated(b"gr\xC3\xC3")), 1007),
         ("text that ends within a character", frame(first, &deflated(b"gr\xC3")), 1007),
         ("a bomb", frame(first, &bomb), 1009),
         ("a bomb in fragments", [frame(0x41, &bomb[..100]), frame(0x80, &bomb[100..])].concat(), 1009),
         ("one byte too many", frame(first, &deflated(&vec![b'a'; 64 * 1024 + 1])), 1009),
-        ("a payload that is too big as it is", header(first, 64 * 1024 + 600), 1009),
+        ("a payload that is too big on the wire", header(first, 64 * 1024 + 600), 1009),
     ];
     for (what, bytes, code) in cases {
         let mut client = deflating(&fixture).await;
@@ -213,7 +213,7 @@ async fn what_breaks_the_extension_is_closed_with_its_code() {
         assert_eq!(client.next().await, None, "{what}");
         assert_eq!(fixture.report().await, format!("closed {code}"), "{what}");
     }
-    assert_eq!(fixture.server.counters().totals().bombs, 3);
+    assert_eq!(fixture.server.counters().totals().inflate_limit_closes, 3);
     let mut client = deflating(&fixture).await;
     let largest = words(64 * 1024);
     client.send_compressed(&largest).await;
@@ -221,20 +221,20 @@ async fn what_breaks_the_extension_is_closed_with_its_code() {
 }
 
 #[tokio::test]
-async fn what_a_peer_says_once_we_close_is_not_inflated_and_its_close_frame_behind_it_is_found() {
+async fn messages_after_close_are_not_inflated_and_close_is_found() {
     let first = TEXT | COMPRESSED;
     let broken = deflated(words(300).as_bytes()).split_off(9);
     let bomb = deflated(&vec![b'a'; 8 * 1024 * 1024]);
-    let unheard = [
+    let dropped = [
         frame(first, &broken),
         frame(first, &bomb),
         frame(0x41, &broken[..5]),
         frame(0x80, &broken[5..]),
-        frame(TEXT, b"!note nobody hears this"),
+        frame(TEXT, b"!note this is dropped"),
     ]
     .concat();
     let end = frame(CLOSE, &4403u16.to_be_bytes());
-    // At once, in one packet with what ends the connection; and later.
+    // Once in one packet with the frame that closes the connection, once later.
     for late in [false, true] {
         let mut fixture = Fixture::with(|config| config.close_timeout = Duration::from_secs(600));
         let mut client = deflating(&fixture).await;
@@ -242,21 +242,21 @@ async fn what_a_peer_says_once_we_close_is_not_inflated_and_its_close_frame_behi
         if late {
             client.send(&close).await;
             assert_eq!(fixture.report().await, "closed 4403");
-            client.send(&[&unheard[..], &end].concat()).await;
+            client.send(&[&dropped[..], &end].concat()).await;
         } else {
-            client.send(&[&close[..], &unheard, &end].concat()).await;
+            client.send(&[&close[..], &dropped, &end].concat()).await;
             assert_eq!(fixture.report().await, "closed 4403");
         }
         assert_eq!(client.close_code().await, 4403);
-        // The peer keeps its socket open: that its close frame was found is what ends it.
+        // The peer keeps its socket open, so only its close frame can end the connection.
         client.end().await;
         let (counters, reports) = fixture.stop().await;
-        assert_eq!((counters.totals().bombs, reports), (0, vec![]), "late: {late}");
+        assert_eq!((counters.totals().inflate_limit_closes, reports), (0, vec![]), "late: {late}");
     }
 }
 
 #[tokio::test]
-async fn a_slow_reader_of_compressed_frames_is_closed_with_4413_and_gets_whole_ones() {
+async fn slow_reader_of_compressed_frames_is_closed_with_4413() {
     let mut fixture = Fixture::start();
     let mut slow = deflating(&fixture).await;
     let mut other = deflating(&fixture).await;
@@ -283,7 +283,7 @@ async fn a_slow_reader_of_compressed_frames_is_closed_with_4413_and_gets_whole_o
 }
 
 #[tokio::test]
-async fn what_a_session_sends_on_opening_may_be_compressed_already() {
+async fn first_frame_of_session_may_be_compressed() {
     let fixture = Fixture::start();
     let greeting = "a".repeat(5_000);
     let request = handshake(&format!("/ws?{greeting}"))

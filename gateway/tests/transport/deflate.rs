@@ -1,4 +1,4 @@
-//! permessage-deflate as a client speaks it, by flate2, without context takeover unless told.
+//! permessage-deflate of a client, by flate2. Without context takeover, except by [`deflated_by`].
 
 use flate2::{Compress, Compression, Decompress, FlushCompress, FlushDecompress, Status};
 
@@ -13,7 +13,7 @@ pub fn deflated(text: &[u8]) -> Vec<u8> {
     deflated_by(&mut Compress::new(Compression::default(), false), text)
 }
 
-/// The same, by a compressor that may remember what it was given before.
+/// The same, with a compressor that may keep its context.
 pub fn deflated_by(engine: &mut Compress, text: &[u8]) -> Vec<u8> {
     let mut payload = Vec::with_capacity(text.len() + text.len() / 100 + 64);
     engine.compress_vec(text, &mut payload, FlushCompress::Sync).unwrap();
@@ -21,22 +21,22 @@ pub fn deflated_by(engine: &mut Compress, text: &[u8]) -> Vec<u8> {
     payload
 }
 
-/// What a payload was, by a client whose window has this many bits.
+/// Inflates a payload like a client whose window has this many bits.
 pub fn inflated(payload: &[u8], window_bits: u8) -> Vec<u8> {
     let mut engine = Decompress::new_with_window_bits(false, window_bits);
     let (whole, mut text) = ([payload, &TAIL].concat(), Vec::with_capacity(1024));
-    // Fed in small pieces: inflate can look back into what it has just written, which no window bounds.
+    // In small pieces, because inflate can refer to bytes of the current call, which no window limits.
     for piece in whole.chunks(16) {
         let mut rest = piece;
         while !rest.is_empty() || text.len() == text.capacity() {
             text.reserve(16);
-            let mut room = [0; 16];
+            let mut output = [0; 16];
             let (before_in, before_out) = (engine.total_in(), engine.total_out());
-            let status = engine.decompress(rest, &mut room, FlushDecompress::Sync).unwrap();
+            let status = engine.decompress(rest, &mut output, FlushDecompress::Sync).unwrap();
             assert_ne!(status, Status::StreamEnd);
             rest = &rest[usize::try_from(engine.total_in() - before_in).unwrap()..];
             let written = usize::try_from(engine.total_out() - before_out).unwrap();
-            text.extend_from_slice(&room[..written]);
+            text.extend_from_slice(&output[..written]);
             if written == 0 && rest.is_empty() {
                 break;
             }
@@ -51,7 +51,7 @@ impl Client {
         self.send(&frame(TEXT | COMPRESSED, &deflated(text.as_bytes()))).await;
     }
 
-    /// The next text, and whether it came compressed. Pings are skipped.
+    /// The next text, and whether it was compressed. Skips pings.
     pub async fn either_text(&mut self, window_bits: u8) -> (String, bool) {
         match self.next_message().await {
             Some((TEXT, payload)) => (String::from_utf8(payload).unwrap(), false),
@@ -62,7 +62,7 @@ impl Client {
         }
     }
 
-    /// The next binary message. Pings are skipped.
+    /// The next binary message. Skips pings.
     pub async fn either_binary(&mut self) -> Vec<u8> {
         match self.next_message().await {
             Some((BINARY, payload)) => payload,

@@ -1,4 +1,4 @@
-//! Peers that send too many frames: read more slowly at first, closed when they do not stop.
+//! Peers that send too many frames: they are read more slowly at first, and closed if they continue.
 
 use std::{
     num::NonZeroU32,
@@ -12,18 +12,18 @@ use crate::{
     server::Fixture,
 };
 
-/// A server that lets through so many frames a second, and so many at once.
-fn fixture(per_second: u32, burst: u32, patience: Duration) -> Fixture {
+/// A server that accepts this many frames per second, and this many at once.
+fn fixture(per_second: u32, burst: u32, grace: Duration) -> Fixture {
     let of = |count| NonZeroU32::new(count).unwrap();
     Fixture::with(|config| {
-        config.frame_rate = Some(FrameRate { per_second: of(per_second), burst: of(burst), patience });
+        config.frame_rate = Some(FrameRate { per_second: of(per_second), burst: of(burst), grace });
     })
 }
 
 const LONG: Duration = Duration::from_secs(600);
 
 #[tokio::test]
-async fn a_burst_is_served_at_once_and_what_is_above_it_later_but_whole_and_in_order() {
+async fn burst_is_served_at_once_and_rest_later_in_order() {
     let fixture = fixture(40, 100, LONG);
     let mut client = fixture.client().await;
     let began = Instant::now();
@@ -33,11 +33,11 @@ async fn a_burst_is_served_at_once_and_what_is_above_it_later_but_whole_and_in_o
     for text in &texts[..100] {
         assert_eq!(&client.text().await, text);
     }
-    assert!(fixture.server.counters().totals().messages_in < 220, "the burst, and not the rest at once");
+    assert!(fixture.server.counters().totals().messages_in < 220, "only the burst is read at once");
     for text in &texts[100..] {
         assert_eq!(&client.text().await, text);
     }
-    // 120 more at 40 a second; the clock of the transport may be off by a tick on either side.
+    // 120 more frames at 40 a second. The transport's clock may be off by a tick on either side.
     assert!(began.elapsed() >= Duration::from_secs(1), "after {:?}", began.elapsed());
     let totals = fixture.server.counters().totals();
     assert!(totals.frame_rate_holds >= 2, "{totals:?}");
@@ -45,7 +45,7 @@ async fn a_burst_is_served_at_once_and_what_is_above_it_later_but_whole_and_in_o
 }
 
 #[tokio::test]
-async fn others_are_served_while_a_flood_is_held_back() {
+async fn others_are_served_while_flood_is_paused() {
     let fixture = fixture(5, 10, LONG);
     let (mut flood, mut other) = (fixture.client().await, fixture.client().await);
     flood.send(&frame(TEXT, b"flood").repeat(500)).await;
@@ -58,7 +58,7 @@ async fn others_are_served_while_a_flood_is_held_back() {
 }
 
 #[tokio::test]
-async fn floods_of_pings_and_of_empty_fragments_are_closed_with_4429_when_they_do_not_stop() {
+async fn lasting_flood_of_pings_or_fragments_is_closed_with_4429() {
     let fragments = [frame(0x01, b""), frame(0x00, b"").repeat(20_000)].concat();
     for (what, flood) in [("pings", frame(PING, b"?").repeat(20_000)), ("fragments", fragments)] {
         let mut fixture = fixture(50, 100, Duration::from_secs(2));
@@ -78,14 +78,14 @@ async fn floods_of_pings_and_of_empty_fragments_are_closed_with_4429_when_they_d
         };
         assert_eq!(code, 4429, "{what}");
         assert_eq!(fixture.report().await, "closed 4429");
-        // 100 and two seconds' worth; far below what was sent, however late the clock.
+        // 100 and the frames of two seconds: far less than was sent, however late the clock is.
         assert!(pongs < 1_000, "{pongs} {what} were answered");
         assert_eq!(fixture.server.counters().totals().frame_rate_closes, 1);
     }
 }
 
 #[tokio::test]
-async fn bursts_with_rests_between_them_are_never_closed() {
+async fn bursts_with_pauses_are_never_closed() {
     let fixture = fixture(50, 20, Duration::from_secs(1));
     let mut client = fixture.client().await;
     for _ in 0..2 {
@@ -101,14 +101,14 @@ async fn bursts_with_rests_between_them_are_never_closed() {
 }
 
 #[tokio::test]
-async fn a_peer_that_is_held_back_is_neither_taken_for_silent_nor_kept_from_closing() {
+async fn paused_flood_is_not_silent_and_can_close() {
     let of = |count| NonZeroU32::new(count).unwrap();
     let mut fixture = Fixture::with(|config| {
         config.heartbeat = Duration::from_millis(200);
-        config.frame_rate = Some(FrameRate { per_second: of(1), burst: of(1), patience: LONG });
+        config.frame_rate = Some(FrameRate { per_second: of(1), burst: of(1), grace: LONG });
     });
     let mut client = fixture.client().await;
-    // Each takes a second: longer than two heartbeats.
+    // Each message takes a second: longer than two heartbeats.
     for number in 0..3 {
         client.send_text(&format!("message {number}")).await;
     }
@@ -121,7 +121,7 @@ async fn a_peer_that_is_held_back_is_neither_taken_for_silent_nor_kept_from_clos
 }
 
 #[tokio::test]
-async fn a_stop_does_not_wait_for_who_is_held_back() {
+async fn stop_does_not_wait_for_paused_flood() {
     let fixture = fixture(1, 1, LONG);
     let mut client = fixture.client().await;
     client.send(&frame(TEXT, b"flood").repeat(100)).await;

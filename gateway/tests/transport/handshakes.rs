@@ -1,4 +1,4 @@
-//! Who gets a WebSocket, and what the others are told.
+//! Which handshakes are accepted, and how the others are refused.
 
 use tokio_tungstenite::tungstenite::{Message, client::IntoClientRequest as _};
 
@@ -8,17 +8,17 @@ use crate::{
 };
 
 #[tokio::test]
-async fn a_proper_handshake_is_answered_with_the_accept_key() {
+async fn valid_handshake_is_answered_with_accept_key() {
     let fixture = Fixture::start();
     let mut client = Client::raw(fixture.address(), handshake("/ws").as_bytes()).await;
     let head = client.head().await;
     assert!(head.starts_with("HTTP/1.1 101 Switching Protocols\r\n"));
     assert!(head.contains("\r\nsec-websocket-accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n"), "{head}");
-    assert!(!head.contains("sec-websocket-protocol"), "none was offered: {head}");
+    assert!(!head.contains("sec-websocket-protocol"), "no subprotocol was offered: {head}");
 }
 
 #[tokio::test]
-async fn our_subprotocol_is_picked_from_those_offered() {
+async fn supported_subprotocol_is_picked_from_offers() {
     let fixture = Fixture::start();
     for (offer, picked) in [("v0, tidings.v1", true), ("tidings.v2", false), ("TIDINGS.V1", false)] {
         let with_offer =
@@ -30,7 +30,7 @@ async fn our_subprotocol_is_picked_from_those_offered() {
 }
 
 #[tokio::test]
-async fn improper_handshakes_are_refused_with_the_fitting_status() {
+async fn invalid_handshake_is_refused_with_matching_status() {
     let fixture = Fixture::start();
     let good = handshake("/ws");
     let key = "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
@@ -63,17 +63,17 @@ async fn improper_handshakes_are_refused_with_the_fitting_status() {
 }
 
 #[tokio::test]
-async fn the_acceptors_refusal_is_sent_as_it_is() {
+async fn refusal_of_acceptor_is_sent_unchanged() {
     let fixture = Fixture::start();
     let mut client = Client::raw(fixture.address(), handshake("/ws?refuse").as_bytes()).await;
     let head = client.head().await;
     assert!(head.starts_with("HTTP/1.1 401 Unauthorized\r\n"), "{head}");
     assert!(head.contains("\r\ncontent-type: text/plain\r\n"), "{head}");
-    assert_eq!(client.rest().await, "who are you?");
+    assert_eq!(client.rest().await, "a token is needed");
 }
 
 #[tokio::test]
-async fn a_full_worker_refuses_with_503_until_somebody_leaves() {
+async fn full_worker_refuses_with_503_until_a_connection_ends() {
     let mut fixture = Fixture::with(|config| config.max_connections_per_worker = 2);
     let first = fixture.client().await;
     let _second = fixture.client().await;
@@ -88,32 +88,32 @@ async fn a_full_worker_refuses_with_503_until_somebody_leaves() {
 }
 
 #[tokio::test]
-async fn a_full_worker_does_not_ask_who_it_is_that_it_refuses() {
+async fn full_worker_refuses_without_asking_acceptor() {
     let mut fixture = Fixture::with(|config| config.max_connections_per_worker = 1);
-    let mut inside = fixture.client().await;
-    // Whoever is asked waits at the gate, which stays shut.
+    let mut open = fixture.client().await;
+    // A handshake that reaches the acceptor waits at the gate, which stays closed.
     let head = Client::raw(fixture.address(), handshake("/ws?wait").as_bytes()).await.head().await;
     assert!(head.starts_with("HTTP/1.1 503 "), "{head}");
-    inside.send_text("!note nothing was reported before").await;
+    open.send_text("!note nothing was reported before").await;
     assert_eq!(fixture.report().await, "nothing was reported before");
 }
 
 #[tokio::test]
-async fn a_worker_that_became_full_while_somebody_was_let_in_refuses_them() {
+async fn worker_that_fills_during_handshake_refuses_it() {
     let mut fixture = Fixture::with(|config| config.max_connections_per_worker = 2);
     let _inside = fixture.client().await;
-    let mut coming = Client::raw(fixture.address(), handshake("/ws?wait").as_bytes()).await;
-    assert_eq!(fixture.report().await, "somebody waits");
+    let mut waiting = Client::raw(fixture.address(), handshake("/ws?wait").as_bytes()).await;
+    assert_eq!(fixture.report().await, "handshake waits");
     let _faster = fixture.client().await;
     fixture.gate.add_permits(1);
-    assert!(coming.head().await.starts_with("HTTP/1.1 503 "));
-    let problem = coming.rest().await;
+    assert!(waiting.head().await.starts_with("HTTP/1.1 503 "));
+    let problem = waiting.rest().await;
     assert!(problem.contains(r#""code":"overloaded""#), "{problem}");
     assert_eq!(fixture.server.counters().totals().connections, 2);
 }
 
 #[tokio::test]
-async fn plain_http_shares_the_listener_and_the_workers_state() {
+async fn plain_http_shares_listener_and_worker_state() {
     let fixture = Fixture::start();
     let _client = fixture.client().await;
     let request = b"GET /count HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n";
@@ -123,7 +123,7 @@ async fn plain_http_shares_the_listener_and_the_workers_state() {
 }
 
 #[tokio::test]
-async fn frames_sent_right_behind_the_handshake_are_not_lost() {
+async fn frames_directly_after_handshake_are_not_lost() {
     let fixture = Fixture::start();
     let mut bytes = handshake("/ws?hello").into_bytes();
     bytes.extend(frame(TEXT, b"one"));
@@ -131,25 +131,25 @@ async fn frames_sent_right_behind_the_handshake_are_not_lost() {
     let split = bytes.len() - 3;
     let mut client = Client::raw(fixture.address(), &bytes[..split]).await;
     assert!(client.head().await.starts_with("HTTP/1.1 101 "));
-    assert_eq!(client.text().await, "hello", "what the session sends on opening comes first");
+    assert_eq!(client.text().await, "hello", "the frame that the session sends on opening comes first");
     assert_eq!(client.text().await, "one");
     client.send(&bytes[split..]).await;
     assert_eq!(client.text().await, "two");
 }
 
 #[tokio::test]
-async fn a_request_pipelined_before_the_handshake_gets_its_answer_first() {
+async fn request_pipelined_before_handshake_is_answered_first() {
     let fixture = Fixture::start();
     let bytes = format!("GET /count HTTP/1.1\r\nHost: test\r\n\r\n{}", handshake("/ws"));
     let mut client = Client::raw(fixture.address(), bytes.as_bytes()).await;
     assert!(client.head().await.starts_with("HTTP/1.1 200 "));
-    assert!(client.head().await.contains("HTTP/1.1 101 "), "the count's body, then the upgrade");
+    assert!(client.head().await.contains("HTTP/1.1 101 "), "the answer of /count comes before the upgrade");
     client.send_text("hello").await;
     assert_eq!(client.text().await, "hello");
 }
 
 #[tokio::test]
-async fn a_foreign_client_library_gets_along_with_it() {
+async fn other_client_library_works() {
     use futures_util::{SinkExt as _, StreamExt as _};
 
     let mut fixture = Fixture::with(|config| config.accept_binary = true);

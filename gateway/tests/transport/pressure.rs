@@ -3,20 +3,20 @@
 use std::time::Duration;
 
 use crate::{
-    client::{TEXT, patiently},
+    client::{TEXT, within_timeout},
     server::Fixture,
 };
 
 // Covers: 4413.
 #[tokio::test]
-async fn a_slow_reader_is_closed_with_4413_while_others_go_on() {
-    // Queued, and written at once as far as goes.
-    for flood in ["!flood", "!flood alone"] {
-        closed_while_others_go_on(flood).await;
+async fn slow_reader_is_closed_with_4413_while_others_go_on() {
+    // Queued frames, and frames that are written at once.
+    for flood in ["!flood", "!flood immediate"] {
+        check_slow_reader(flood).await;
     }
 }
 
-async fn closed_while_others_go_on(flood: &str) {
+async fn check_slow_reader(flood: &str) {
     let mut fixture = Fixture::start();
     let mut slow = fixture.client().await;
     let mut other = fixture.client().await;
@@ -24,7 +24,7 @@ async fn closed_while_others_go_on(flood: &str) {
     assert_eq!(fixture.report().await, "closed 4413");
     other.send_text("still here").await;
     assert_eq!(other.text().await, "still here");
-    // What it gets when it reads at last: whole frames, then the close frame.
+    // When the peer reads at last, it gets whole frames, then the close frame.
     loop {
         match slow.next_message().await {
             Some((TEXT, payload)) => assert_eq!(payload.len(), 16 * 1024),
@@ -42,12 +42,12 @@ async fn closed_while_others_go_on(flood: &str) {
 }
 
 #[tokio::test]
-async fn frames_written_at_once_and_queued_ones_arrive_whole_and_in_order_through_a_socket_that_fills() {
+async fn immediate_and_queued_frames_keep_order_on_full_socket() {
     const FRAMES: usize = 3_000;
     let fixture = Fixture::start();
     let mut client = fixture.client().await;
-    client.send_text(&format!("!alone {FRAMES}")).await;
-    // 24 MB are more than any socket takes: frames are cut, and wait.
+    client.send_text(&format!("!immediate {FRAMES}")).await;
+    // 24 MB exceed any socket buffer: frames are cut and must wait.
     tokio::time::sleep(Duration::from_millis(300)).await;
     for number in 1..=FRAMES {
         let text = client.text().await;
@@ -60,7 +60,7 @@ async fn frames_written_at_once_and_queued_ones_arrive_whole_and_in_order_throug
 }
 
 #[tokio::test]
-async fn a_session_can_send_more_than_the_outbox_holds_as_it_drains() {
+async fn session_can_send_more_than_outbox_holds() {
     let fixture = Fixture::start();
     let mut client = fixture.client().await;
     client.send_text("!pull 2000").await;
@@ -73,7 +73,7 @@ async fn a_session_can_send_more_than_the_outbox_holds_as_it_drains() {
 async fn messages_wait_in_order_while_reading_is_paused() {
     let mut fixture = Fixture::start();
     let mut client = fixture.client().await;
-    // The pause, what came in the same packet, and what comes later.
+    // The pause, frames of the same packet, and frames that arrive later.
     let frames = ["!note one", "!pause 300", "!note two", "!pause 300", "!note three"];
     let bytes: Vec<u8> = frames.iter().flat_map(|text| crate::client::frame(TEXT, text.as_bytes())).collect();
     client.send(&bytes).await;
@@ -84,7 +84,7 @@ async fn messages_wait_in_order_while_reading_is_paused() {
 }
 
 #[tokio::test]
-async fn a_session_may_send_to_all_connections_from_within_a_call() {
+async fn session_may_send_to_all_connections_within_a_call() {
     let fixture = Fixture::start();
     let mut clients = Vec::new();
     for _ in 0..50 {
@@ -96,11 +96,11 @@ async fn a_session_may_send_to_all_connections_from_within_a_call() {
     }
     let totals = fixture.server.counters().totals();
     assert_eq!((totals.connections, totals.opened, totals.messages_in, totals.messages_out), (50, 50, 1, 50));
-    // What a client has read may not yet be off the count.
-    let emptied = async {
+    // Frames that a client has read may still be counted for a moment.
+    let empty_outboxes = async {
         while fixture.server.counters().totals().outbox_bytes > 0 {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     };
-    patiently("the outboxes' emptying", emptied).await;
+    within_timeout("empty outboxes", empty_outboxes).await;
 }

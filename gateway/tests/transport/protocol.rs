@@ -1,11 +1,11 @@
-//! RFC 6455 as seen on the wire. The finer rules are tested at the decoder; here: that they reach the peer.
+//! RFC 6455 on the wire. The decoder's tests cover the details; these tests check the effects for the peer.
 
 use crate::{
     client::{BINARY, CLOSE, PING, PONG, TEXT, frame, header},
     server::Fixture,
 };
 
-/// What a peer may send wrong, and the code it is closed with.
+/// Violations, and the codes with which they are closed.
 fn violations() -> Vec<(&'static str, Vec<u8>, u16)> {
     vec![
         ("an unmasked frame", vec![TEXT, 2, b'h', b'i'], 1002),
@@ -20,7 +20,7 @@ fn violations() -> Vec<(&'static str, Vec<u8>, u16)> {
         ("a length of 2 in 16 bits", vec![TEXT, 0x80 | 126, 0, 2], 1002),
         ("a length of 300 in 64 bits", vec![TEXT, 0x80 | 127, 0, 0, 0, 0, 0, 0, 1, 44], 1002),
         ("a length with its highest bit set", vec![TEXT, 0x80 | 127, 128, 0, 0, 0, 0, 1, 0, 0], 1002),
-        ("a continuation of nothing", frame(0x80, b"hi"), 1002),
+        ("a continuation without a message", frame(0x80, b"hi"), 1002),
         ("a new text within a fragmented one", [frame(0x01, b"a"), frame(TEXT, b"b")].concat(), 1002),
         ("a continuation after the end", [frame(TEXT, b"a"), frame(0x80, b"b")].concat(), 1002),
         ("binary", frame(BINARY, b"hi"), 1003),
@@ -38,7 +38,7 @@ fn violations() -> Vec<(&'static str, Vec<u8>, u16)> {
 }
 
 #[tokio::test]
-async fn each_violation_is_closed_with_its_code_and_the_stream_ended() {
+async fn violation_is_closed_with_its_code_and_ends_stream() {
     let mut fixture = Fixture::start();
     for (what, bytes, code) in violations() {
         let mut client = fixture.client().await;
@@ -52,7 +52,7 @@ async fn each_violation_is_closed_with_its_code_and_the_stream_ended() {
 }
 
 #[tokio::test]
-async fn violations_are_found_however_the_bytes_trickle_in() {
+async fn violation_is_found_when_bytes_arrive_one_by_one() {
     let fixture = Fixture::start();
     for (what, bytes, code) in violations().into_iter().filter(|(_, bytes, _)| bytes.len() < 1_000) {
         let mut client = fixture.client().await;
@@ -62,7 +62,7 @@ async fn violations_are_found_however_the_bytes_trickle_in() {
 }
 
 #[tokio::test]
-async fn a_fragmented_message_arrives_whole_and_pings_within_it_are_answered() {
+async fn fragmented_message_arrives_whole_and_pings_are_answered() {
     let fixture = Fixture::start();
     let mut client = fixture.client().await;
     let bytes = [
@@ -86,7 +86,7 @@ async fn a_fragmented_message_arrives_whole_and_pings_within_it_are_answered() {
 }
 
 #[tokio::test]
-async fn many_messages_in_one_packet_are_answered_in_order() {
+async fn messages_in_one_packet_are_answered_in_order() {
     let fixture = Fixture::start();
     let mut client = fixture.client().await;
     let texts: Vec<String> = (0..2_000).map(|number| format!("message {number}")).collect();
@@ -108,7 +108,7 @@ async fn text_is_refused_before_its_frame_is_complete() {
 }
 
 #[tokio::test]
-async fn a_message_of_exactly_the_limit_is_taken() {
+async fn message_of_exactly_the_limit_is_accepted() {
     let fixture = Fixture::start();
     let mut client = fixture.client().await;
     let text = "x".repeat(64 * 1024);
@@ -117,11 +117,11 @@ async fn a_message_of_exactly_the_limit_is_taken() {
 }
 
 #[tokio::test]
-async fn a_refused_giant_is_read_no_further_than_to_tell_the_peer() {
+async fn close_of_oversized_message_reaches_sending_peer() {
     let fixture = Fixture::start();
     let mut client = fixture.client().await;
     client.send(&header(TEXT, 1 << 40)).await;
-    // Were the close frame followed by a reset, sending on would destroy it before it is read.
+    // A reset after the close frame would destroy it before the peer, which is still sending, reads it.
     for _ in 0..100 {
         client.send(&[b'x'; 10_000]).await;
     }

@@ -1,4 +1,4 @@
-//! The server under test: each session does what its peer's texts tell it, and reports what happened to it.
+//! The server under test: each session executes the commands in its peer's texts, and reports its events.
 
 use std::{cell::RefCell, net::SocketAddr, net::TcpListener, rc::Rc, sync::Arc, time::Duration};
 
@@ -13,15 +13,15 @@ use tokio::{
     time::sleep,
 };
 
-use crate::client::{Client, patiently};
+use crate::client::{Client, within_timeout};
 
-/// What `!banner` answers, forty times over: one frame for all connections of all workers.
+/// `!banner` answers with this text forty times, in one frame that all connections of all workers share.
 pub const BANNER: &str = "the same words for everybody, ";
 
-/// A server with one worker, and what its sessions report.
+/// A server with one worker, and the reports of its sessions.
 pub struct Fixture {
     pub server: Server,
-    /// Each permit lets in one of those whose handshake says `?wait`.
+    /// Each permit accepts one handshake with `?wait`.
     pub gate: Arc<Semaphore>,
     reports: UnboundedReceiver<String>,
 }
@@ -35,25 +35,25 @@ impl Fixture {
         let mut config = TransportConfig::new(TcpListener::bind("127.0.0.1:0").unwrap());
         config.workers = 1;
         config.websocket_path = Some("/ws".to_owned());
-        // Tests send as fast as they can; those of the frame rate set their own.
+        // Tests send as fast as they can. Tests of the frame rate set their own limit.
         config.frame_rate = None;
         adjust(&mut config);
         let (report, reports) = unbounded_channel();
         let banner = Frame::text(BANNER.repeat(40));
         let gate = Arc::new(Semaphore::new(0));
-        let stage_gate = Arc::clone(&gate);
+        let acceptor_gate = Arc::clone(&gate);
         let server = serve(
             config,
-            move |_| Stage {
+            move |_| TestAcceptor {
                 report: report.clone(),
-                gate: Arc::clone(&stage_gate),
-                cast: Rc::default(),
+                gate: Arc::clone(&acceptor_gate),
+                connections: Rc::default(),
                 banner: banner.clone(),
             },
-            |stage, routes| {
-                let cast = Rc::clone(&stage.cast);
+            |acceptor, routes| {
+                let connections = Rc::clone(&acceptor.connections);
                 let count = move || {
-                    let count = cast.borrow().len().to_string();
+                    let count = connections.borrow().len().to_string();
                     async move { HttpResponse::Ok().body(count) }
                 };
                 routes.route("/count", web::get().to(count));
@@ -70,15 +70,17 @@ impl Fixture {
         Client::open(self.address()).await
     }
 
-    /// The next thing a session reports.
+    /// The next report of a session.
     pub async fn report(&mut self) -> String {
-        patiently("a report of a session", self.reports.recv()).await.unwrap()
+        within_timeout("a report of a session", self.reports.recv()).await.unwrap()
     }
 
-    /// Stops the server, which must not take the whole wait, and hands out the reports not yet read.
+    /// Stops the server, which must end before its wait is over, and returns the remaining reports.
     pub async fn stop(mut self) -> (Arc<Counters>, Vec<String>) {
         let counters = Arc::clone(self.server.counters());
-        patiently("the stop", self.server.stop(1001, "going away", Duration::from_secs(60))).await.unwrap();
+        within_timeout("the stop", self.server.stop(1001, "going away", Duration::from_secs(60)))
+            .await
+            .unwrap();
         let mut reports = Vec::new();
         while let Ok(report) = self.reports.try_recv() {
             reports.push(report);
@@ -87,7 +89,7 @@ impl Fixture {
     }
 }
 
-/// Text that compresses to little less than half.
+/// Text that compresses to a little less than half.
 pub fn noise(length: usize) -> String {
     let mut state = 1u32;
     let digit = |_| {
@@ -97,24 +99,24 @@ pub fn noise(length: usize) -> String {
     (0..length).map(digit).collect()
 }
 
-/// What the sessions of the worker share.
-struct Stage {
+/// State shared by the sessions of the worker.
+struct TestAcceptor {
     report: UnboundedSender<String>,
     gate: Arc<Semaphore>,
-    cast: Rc<RefCell<Vec<Connection>>>,
+    connections: Rc<RefCell<Vec<Connection>>>,
     banner: Frame,
 }
 
-impl Acceptor for Stage {
-    type Session = Actor;
+impl Acceptor for TestAcceptor {
+    type Session = TestSession;
     type Ticket = String;
 
     async fn accept(&self, request: HandshakeRequest) -> Result<String, Refusal> {
         yield_now().await;
         match request.query() {
-            Some("refuse") => Err(Refusal::new(StatusCode::UNAUTHORIZED, "text/plain", "who are you?")),
+            Some("refuse") => Err(Refusal::new(StatusCode::UNAUTHORIZED, "text/plain", "a token is needed")),
             Some("wait") => {
-                let _ = self.report.send("somebody waits".to_owned());
+                let _ = self.report.send("handshake waits".to_owned());
                 self.gate.acquire().await.unwrap().forget();
                 Ok(String::new())
             }
@@ -122,37 +124,37 @@ impl Acceptor for Stage {
         }
     }
 
-    fn open(&self, greeting: String, connection: Connection) -> Actor {
+    fn open(&self, greeting: String, connection: Connection) -> TestSession {
         if !greeting.is_empty() {
             connection.send(Frame::text(&greeting));
         }
-        self.cast.borrow_mut().push(connection.clone());
-        Actor {
+        self.connections.borrow_mut().push(connection.clone());
+        TestSession {
             connection,
             report: self.report.clone(),
-            cast: Rc::clone(&self.cast),
+            connections: Rc::clone(&self.connections),
             banner: self.banner.clone(),
             to_pull: 0,
-            owes: false,
+            stays_open: false,
         }
     }
 }
 
-struct Actor {
+struct TestSession {
     connection: Connection,
     report: UnboundedSender<String>,
-    cast: Rc<RefCell<Vec<Connection>>>,
+    connections: Rc<RefCell<Vec<Connection>>>,
     banner: Frame,
     to_pull: usize,
-    owes: bool,
+    stays_open: bool,
 }
 
-impl Actor {
+impl TestSession {
     fn report(&self, what: impl Into<String>) {
         let _ = self.report.send(what.into());
     }
 
-    /// Sends until there is enough in the outbox; the rest when it has drained.
+    /// Sends until the outbox is full enough; the rest when it has drained.
     fn pull(&mut self) {
         while self.to_pull > 0 && self.connection.queued_bytes() < 64 * 1024 {
             self.connection.send(Frame::text(format!("{:010000}", self.to_pull)));
@@ -161,21 +163,21 @@ impl Actor {
     }
 }
 
-impl Session for Actor {
+impl Session for TestSession {
     fn on_text(&mut self, text: &str) {
         let connection = self.connection.clone();
-        let (order, argument) = text.split_once(' ').unwrap_or((text, ""));
-        match order {
+        let (command, argument) = text.split_once(' ').unwrap_or((text, ""));
+        match command {
             "!close" => {
                 for number in 1..=3 {
                     connection.send(Frame::text(format!("last {number}")));
                 }
-                connection.close(argument.parse().unwrap(), "as told");
+                connection.close(argument.parse().unwrap(), "as requested");
                 connection.send(Frame::text("too late"));
             }
             "!flood" => {
                 let frame = Frame::text(vec![b'x'; 16 * 1024]);
-                let frame = if argument == "alone" { frame.alone() } else { frame };
+                let frame = if argument == "immediate" { frame.immediate() } else { frame };
                 spawn_local(async move {
                     while !connection.is_closed() {
                         connection.send_shared(&frame);
@@ -183,7 +185,7 @@ impl Session for Actor {
                     }
                 });
             }
-            "!alone" => {
+            "!immediate" => {
                 let count: usize = argument.parse().unwrap();
                 spawn_local(async move {
                     for number in 1..=count {
@@ -191,8 +193,8 @@ impl Session for Actor {
                             sleep(Duration::from_millis(1)).await;
                         }
                         let frame = Frame::text(format!("{number:08192}"));
-                        // Two written at once, the third queued behind whatever waits.
-                        connection.send_shared(&if number % 3 == 0 { frame } else { frame.alone() });
+                        // Two frames are written at once, the third is queued.
+                        connection.send_shared(&if number % 3 == 0 { frame } else { frame.immediate() });
                         if number % 7 == 0 {
                             yield_now().await;
                         }
@@ -204,13 +206,13 @@ impl Session for Actor {
                 self.pull();
             }
             "!all" => {
-                for other in self.cast.borrow().iter() {
+                for other in self.connections.borrow().iter() {
                     other.send(Frame::text(argument));
                 }
             }
             "!share" => {
                 let frame = Frame::text(argument);
-                for other in self.cast.borrow().iter() {
+                for other in self.connections.borrow().iter() {
                     other.send_shared(&frame);
                 }
             }
@@ -237,8 +239,8 @@ impl Session for Actor {
             "!deadline" => {
                 connection.set_deadline(argument.parse().ok().map(Duration::from_millis));
             }
-            "!panic" => panic!("told to panic, this is part of the test"),
-            "!owe" => self.owes = true,
+            "!panic" => panic!("panic requested by the test"),
+            "!owe" => self.stays_open = true,
             "!note" => self.report(argument),
             _ => connection.send(Frame::text_once(text)),
         }
@@ -262,14 +264,14 @@ impl Session for Actor {
     }
 
     fn on_overstayed(&mut self) {
-        if !self.owes {
+        if !self.stays_open {
             self.connection.close(1012, "overstayed");
         }
     }
 
     fn on_closed(&mut self, code: u16) {
         assert!(self.connection.is_closed());
-        self.cast.borrow_mut().retain(|other| other.id() != self.connection.id());
+        self.connections.borrow_mut().retain(|other| other.id() != self.connection.id());
         self.report(format!("closed {code}"));
     }
 }

@@ -8,7 +8,7 @@ use crate::{
 };
 
 #[tokio::test]
-async fn a_peer_that_says_nothing_is_pinged_and_then_closed_with_4408() {
+async fn silent_peer_is_pinged_and_then_closed_with_4408() {
     let mut fixture = Fixture::with(|config| config.heartbeat = Duration::from_millis(500));
     let mut client = fixture.client().await;
     assert_eq!(client.next().await, Some((PING, vec![])));
@@ -17,10 +17,10 @@ async fn a_peer_that_says_nothing_is_pinged_and_then_closed_with_4408() {
 }
 
 #[tokio::test]
-async fn a_peer_that_answers_pings_stays() {
+async fn peer_that_answers_pings_stays_open() {
     let fixture = Fixture::with(|config| config.heartbeat = Duration::from_millis(500));
     let mut client = fixture.client().await;
-    // Longer than the two intervals after which silence would have ended it.
+    // Longer than the two intervals after which a silent peer is closed.
     for _ in 0..6 {
         assert_eq!(client.next().await, Some((PING, vec![])));
         client.send(&frame(PONG, b"")).await;
@@ -30,7 +30,7 @@ async fn a_peer_that_answers_pings_stays() {
 }
 
 #[tokio::test]
-async fn a_paused_peer_is_not_taken_for_silent() {
+async fn paused_peer_is_not_closed_as_silent() {
     let mut fixture = Fixture::with(|config| config.heartbeat = Duration::from_millis(300));
     let mut client = fixture.client().await;
     client.send_text("!pause 2000").await;
@@ -40,7 +40,7 @@ async fn a_paused_peer_is_not_taken_for_silent() {
 }
 
 #[tokio::test]
-async fn a_deadline_comes_once_unless_taken_back() {
+async fn deadline_fires_once_unless_cancelled() {
     let mut fixture = Fixture::start();
     let mut client = fixture.client().await;
     client.send_text("!deadline 100").await;
@@ -52,5 +52,5 @@ async fn a_deadline_comes_once_unless_taken_back() {
     client.send_text("!deadline never").await;
     tokio::time::sleep(Duration::from_secs(2)).await;
     drop(client);
-    assert_eq!(fixture.report().await, "closed 1006", "no deadline before it");
+    assert_eq!(fixture.report().await, "closed 1006", "a cancelled deadline does not fire");
 }

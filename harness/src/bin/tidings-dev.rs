@@ -1,4 +1,4 @@
-//! What `./dev` calls once everything is built: up, down, reset, status, token.
+//! The program behind `./dev`, called after the build: up, down, reset, status, token.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -8,7 +8,7 @@ use clap::{Parser, Subcommand};
 use tidings_harness::Token;
 use tidings_harness::dev::state::State;
 use tidings_harness::dev::status::Status;
-use tidings_harness::dev::up::Wishes;
+use tidings_harness::dev::up::UpOptions;
 use tidings_harness::dev::{Home, down, hints, up};
 use tidings_harness::say;
 
@@ -25,15 +25,15 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Start what is missing and wait until all of it is ready.
+    /// Start everything that does not run and wait until all of it is ready.
     Up {
-        /// How many gateways (last time's number, or 2).
+        /// How many gateways. Default: as last time, or 2.
         #[arg(long)]
         gateways: Option<usize>,
-        /// How many persistence nodes (last time's number, or 1).
+        /// How many persistence nodes. Default: as last time, or 1.
         #[arg(long)]
         persistence: Option<usize>,
-        /// Port of the first gateway (last time's, or 8080); persistence listens one above.
+        /// Port of the first gateway; persistence uses the next one. Default: as last time, or 8080.
         #[arg(long)]
         port: Option<u16>,
         /// Return when all is ready, instead of staying until Ctrl-C.
@@ -103,8 +103,9 @@ async fn run(arguments: Arguments) -> Result<()> {
     let home = Home::new(&arguments.folder)?;
     match arguments.command {
         Command::Up { gateways, persistence, port, detach, redis_url, database_url, demo, demo_follows } => {
-            let wishes = Wishes { gateways, persistence, port, redis_url, database_url, demo, demo_follows };
-            start(&home, &wishes, detach).await
+            let options =
+                UpOptions { gateways, persistence, port, redis_url, database_url, demo, demo_follows };
+            start(&home, &options, detach).await
         }
         Command::Demo { program, stay } => {
             up::add_demo(&home, program.as_deref()).await?;
@@ -137,17 +138,17 @@ async fn run(arguments: Arguments) -> Result<()> {
     }
 }
 
-/// In the foreground Ctrl-C stops all, also in the middle of the start.
-async fn start(home: &Home, wishes: &Wishes, detach: bool) -> Result<()> {
+/// In the foreground Ctrl-C stops everything, even during the start.
+async fn start(home: &Home, options: &UpOptions, detach: bool) -> Result<()> {
     let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
     let started = tokio::select! {
-        started = up::up(home, wishes) => Some(started?),
+        started = up::up(home, options) => Some(started?),
         _ = tokio::signal::ctrl_c() => None,
         _ = terminate.recv() => None,
     };
     if let Some(state) = started {
         say!("{}", hints::hints(&Status::of(&state)?));
-        if wishes.demo_follows {
+        if options.demo_follows {
             say!("The demo is built now; the system can be used meanwhile.");
         }
         if detach {

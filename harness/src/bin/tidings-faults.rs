@@ -1,4 +1,4 @@
-//! What `./dev faults` calls: random faults under load, and the verdict on what everybody saw.
+//! The program behind `./dev faults`: random faults under load, and the verdict on the recorded history.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -6,27 +6,27 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use clap::Parser;
-use tidings_harness::faults::{Plan, Report, run};
+use tidings_harness::faults::{FaultReport, Plan, run};
 use tidings_harness::say;
 
-/// Breaks what can break around a system of its own, under load, and checks that nothing is lost, doubled, out of order
-/// or seen by whom it is not for. Exits with 1 when anything is.
+/// Injects faults into a system of its own, under load, and checks that nothing is lost, duplicated, out of order or
+/// shown to the wrong users. Exits with 1 if a check fails.
 #[derive(Parser)]
 #[command(name = "faults", bin_name = "./dev faults")]
 struct Arguments {
-    /// How long faults are begun.
+    /// How long faults are injected, in seconds.
     #[arg(long, default_value_t = 60)]
     seconds: u64,
-    /// Draws the faults; the same seed draws the same. Without it, one is chosen.
+    /// Seed of the random faults; the same seed gives the same faults. Default: a random seed.
     #[arg(long)]
     seed: Option<u64>,
-    /// Runs of so many seeds, from this one on, one after the other.
+    /// Number of runs, one after the other, with consecutive seeds from `--seed` on.
     #[arg(long, default_value_t = 1)]
     seeds: u64,
-    /// Messages a second, of all together.
+    /// Messages per second of all users together.
     #[arg(long, default_value_t = 300)]
     rate: u32,
-    /// Also write the reports there, as JSON.
+    /// Also write the reports to this file, as JSON.
     #[arg(long)]
     json: Option<PathBuf>,
 }
@@ -50,8 +50,8 @@ async fn begin(arguments: &Arguments) -> Result<bool> {
         eprintln!("seed {seed}: {} s", arguments.seconds);
         let plan =
             Plan { rate: arguments.rate, ..Plan::random(seed, Duration::from_secs(arguments.seconds)) };
-        // The seeds after one that comes to no verdict are run all the same.
-        let report = run(&plan).await.unwrap_or_else(|error| Report::of_none(seed, &error));
+        // A run without a verdict does not stop the runs of the next seeds.
+        let report = run(&plan).await.unwrap_or_else(|error| FaultReport::of_none(seed, &error));
         tell(&report);
         reports.push(report);
         if let Some(file) = &arguments.json {
@@ -67,7 +67,7 @@ async fn begin(arguments: &Arguments) -> Result<bool> {
     Ok(failed.is_empty())
 }
 
-fn tell(report: &Report) {
+fn tell(report: &FaultReport) {
     if let Some(error) = &report.error {
         say!("seed {}: no verdict: {error}", report.seed);
         return;

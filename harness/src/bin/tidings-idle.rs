@@ -1,4 +1,4 @@
-//! What `./dev idle` calls: the memory of idle connections, as JSON and as a sentence.
+//! The program behind `./dev idle`: the memory of idle connections, as JSON and as a sentence.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -12,7 +12,7 @@ use tidings_harness::dev::status::Status;
 use tidings_harness::idle;
 use tidings_harness::say;
 
-/// Files beside the connections themselves.
+/// File descriptors that are needed besides the connections.
 const SPARE_FILES: u64 = 200;
 
 /// Measures what an idle connection, authenticated and in two rooms, costs the gateways in memory.

@@ -1,4 +1,4 @@
-//! What `./dev play` calls: plays conversations through the running system and prints the comparison.
+//! The program behind `./dev play`: plays conversations through the running system and prints the comparison.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -11,7 +11,7 @@ use tidings_harness::dev::Home;
 use tidings_harness::dev::status::Status;
 use tidings_harness::play::kit::Kit;
 use tidings_harness::play::player::Players;
-use tidings_harness::play::run::{self, Direction, Progress, Speed};
+use tidings_harness::play::run::{self, PlayOptions, Progress, Speed};
 use tidings_harness::play::transcript;
 use tidings_harness::say;
 
@@ -25,7 +25,7 @@ struct Arguments {
     /// Times the original pace, or max: as fast as the limits allow.
     #[arg(long, default_value = "max", value_parser = speed)]
     speed: Speed,
-    /// More members of each room, who only listen.
+    /// Additional members of each room, who only listen.
     #[arg(long, default_value_t = 2)]
     observers: usize,
     /// Which client plays.
@@ -46,7 +46,7 @@ struct Arguments {
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum PlayClient {
-    /// The harness's own, written from the protocol page.
+    /// The client of this harness, written from the protocol page.
     Harness,
     /// The TypeScript kit.
     Ts,
@@ -69,7 +69,7 @@ async fn main() -> ExitCode {
         Ok(false) => ExitCode::FAILURE,
         Err(error) => {
             eprintln!("play: {error:#}");
-            // Whoever reads the file must not find an earlier run's figures there.
+            // A reader of the file must not find the figures of an earlier run.
             let told = serde_json::json!({ "error": format!("{error:#}") });
             if let Some(file) = json
                 && let Err(error) = std::fs::write(&file, format!("{told}\n"))
@@ -83,7 +83,7 @@ async fn main() -> ExitCode {
 
 async fn play(arguments: Arguments) -> Result<bool> {
     if let Some(file) = &arguments.json {
-        // Told now rather than after the run.
+        // An unwritable file is reported now and not after the run.
         std::fs::write(file, "").with_context(|| format!("write {}", file.display()))?;
     }
     let conversations = transcript::read(&arguments.files)?;
@@ -100,7 +100,7 @@ async fn play(arguments: Arguments) -> Result<bool> {
         http: tidings_harness::http::client(),
     };
     ensure!(!nodes.gateways.is_empty() && !nodes.persistence.is_empty(), "no nodes to play through");
-    let direction = Direction::new(arguments.speed, arguments.observers);
+    let direction = PlayOptions::new(arguments.speed, arguments.observers);
     let players = match arguments.client {
         PlayClient::Harness => Players::Harness,
         PlayClient::Ts => Players::Kit(Arc::new(Kit::start(&arguments.player).await?)),

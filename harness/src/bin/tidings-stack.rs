@@ -1,4 +1,5 @@
-//! A system for tests in other languages: begun here, told in one line, steered by lines (see `tidings_harness::steered`).
+//! Starts a system for tests in other languages, describes it in one line, and obeys commands from stdin (see
+//! `tidings_harness::steered`).
 
 use std::process::ExitCode;
 
@@ -21,10 +22,10 @@ struct Arguments {
     /// A setting of every persistence node, NAME=VALUE.
     #[arg(long, value_parser = setting)]
     persistence_env: Vec<(String, String)>,
-    /// Starts a PostgreSQL alone, for all tests of a run; tells its port, and ends with stdin.
+    /// Starts only a PostgreSQL, for all tests of a run; prints its port, and ends when stdin ends.
     #[arg(long)]
     postgres_alone: bool,
-    /// Clients come through proxies, whose weather can be made.
+    /// Clients connect through proxies, which can simulate network faults.
     #[arg(long)]
     proxied: bool,
 }
@@ -54,7 +55,7 @@ async fn run(arguments: Arguments) -> Result<()> {
         return Ok(());
     }
     let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
-    // Its PostgreSQL may be killed by a line, so it is never that of a run.
+    // A command may kill its PostgreSQL, so it must not be the shared one of a run.
     let builder = Stack::builder().own_postgres();
     let mut builder = builder.gateways(arguments.gateways).persistence(arguments.persistence);
     if arguments.proxied {
@@ -78,7 +79,7 @@ async fn run(arguments: Arguments) -> Result<()> {
     }
 }
 
-/// Read by a thread of its own, which ends with the program.
+/// A separate thread reads stdin; it ends with the program.
 fn lines_of_stdin() -> mpsc::UnboundedReceiver<String> {
     let (lines, incoming) = mpsc::unbounded_channel();
     std::thread::spawn(move || {

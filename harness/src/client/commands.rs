@@ -7,7 +7,7 @@ use tokio_tungstenite::tungstenite::Message;
 
 use super::{Ack, CaughtUp, Client, ClientError, Cursor, Joined, JoinedRoom, ServerFrame};
 
-/// How long what follows a join may take.
+/// How long the replay after a join may take.
 const REPLAY_TIMEOUT: Duration = Duration::from_secs(30);
 
 impl Client {
@@ -94,8 +94,8 @@ impl Client {
         }
     }
 
-    /// Changes a message: `kind` is `message:edit`, `message:delete`, `reaction:add` or `reaction:remove`, `fields` what
-    /// it takes besides room and seq.
+    /// Changes a message: `kind` is `message:edit`, `message:delete`, `reaction:add` or `reaction:remove`; `fields` are
+    /// the fields besides room and seq.
     ///
     /// # Errors
     /// What the server answers.
@@ -146,7 +146,7 @@ impl Client {
         self.ask_for("ok", frame).await.map(|_| ())
     }
 
-    /// Asks for a sign of life; the server's time.
+    /// Sends a ping; returns the server's time.
     ///
     /// # Errors
     /// What the server answers.

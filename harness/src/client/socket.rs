@@ -1,5 +1,5 @@
 //! A WebSocket to a gateway: the handshake with a token, then text frames in and out.
-//! Touches one connection. Both the test client and the listener stand on it; neither hides a close.
+//! Touches one connection. The test client and the listener both use it; neither hides a close.
 
 use std::fmt;
 use std::time::Duration;
@@ -18,10 +18,10 @@ use crate::http::encode;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
 
-/// Small, since a test holds thousands of these.
+/// Small, because a test holds thousands of these.
 const READ_BUFFER_BYTES: usize = 8 * 1024;
 
-/// Where the token goes.
+/// Where the token is sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TokenBy {
     /// `Authorization: Bearer …`
@@ -30,7 +30,7 @@ pub enum TokenBy {
     Query,
     /// The first frame.
     FirstFrame,
-    /// Nowhere: the caller sends what it wants.
+    /// It is not sent: the caller sends its own frames.
     Nothing,
 }
 
@@ -39,7 +39,7 @@ pub enum TokenBy {
 pub struct Closed {
     /// The close code, when the server sent a close frame.
     pub code: Option<u16>,
-    /// Its reason, or what broke.
+    /// The reason of the close frame, or the error.
     pub reason: String,
 }
 
@@ -52,7 +52,7 @@ impl fmt::Display for Closed {
     }
 }
 
-/// What came in.
+/// An incoming message.
 #[derive(Debug)]
 pub(crate) enum Incoming {
     Text(String),
@@ -128,7 +128,7 @@ where
     sink.send(message).await.map_err(|error| ClientError::Broken(error.to_string()))
 }
 
-/// Waits for what comes next; after `Closed` there is nothing more.
+/// Waits for the next message; nothing comes after `Closed`.
 pub(crate) async fn next<S>(stream: &mut S) -> Incoming
 where
     S: Stream<Item = Result<Message, Error>> + Unpin,

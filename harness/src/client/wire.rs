@@ -1,6 +1,6 @@
-//! The stream under a WebSocket library that cannot compress: where the server agrees, every message goes out
-//! compressed, and what comes compressed is handed up plain. Touches one connection.
-//! The library sees bytes as it would send and get them without the extension, so all else stays as it is.
+//! Adds compression below a WebSocket library that does not support it. If the server agrees, every outgoing message is
+//! compressed, and compressed messages from the server are inflated. Touches one connection.
+//! The library sees the same bytes as without the extension.
 
 use std::io::{Error, Result};
 use std::pin::Pin;
@@ -15,50 +15,50 @@ mod stream;
 
 pub(super) use stream::Stream;
 
-/// In the answer: agreed.
+/// This name in the server's answer means that it agrees.
 const NAME: &str = "permessage-deflate";
 const READ_BYTES: usize = 8 * 1024;
-/// Written by the library and not yet taken by the server; above it the library waits.
+/// Bytes that the library has written and the server has not taken; above this the library must wait.
 const WRITE_BYTES: usize = 256 * 1024;
 const HEAD_LIMIT_BYTES: usize = 64 * 1024;
 const FRAME_LIMIT_BYTES: u64 = 16 * 1024 * 1024;
 
-/// A stream that compresses where that was agreed on.
+/// A stream that compresses if both sides agree.
 pub(crate) struct Wire {
     stream: Stream,
-    /// `None`: bytes pass as they are.
+    /// `None`: bytes pass unchanged.
     translation: Option<Box<Translation>>,
 }
 
 impl Wire {
-    /// A stream as it is.
+    /// A stream without translation.
     pub(crate) fn plain(stream: Stream) -> Wire {
         Wire { stream, translation: None }
     }
 
-    /// A stream on which a handshake follows that offers compression.
+    /// A stream whose handshake offers compression.
     pub(crate) fn offering(stream: Stream) -> Wire {
         Wire { stream, translation: Some(Box::default()) }
     }
 }
 
-/// What is between the library and the server.
+/// The translation between the library and the server.
 #[derive(Default)]
 struct Translation {
-    /// What the handshake's answer says, once it was read.
+    /// Whether the server agreed; `None` before its answer was read.
     agreed: Option<bool>,
-    /// From the server, not yet translated.
+    /// Bytes from the server that are not translated yet.
     coming: Vec<u8>,
-    /// For the library.
+    /// Translated bytes for the library.
     come: Vec<u8>,
-    /// From the library, not yet translated.
+    /// Bytes from the library that are not translated yet.
     going: Vec<u8>,
-    /// For the server.
+    /// Translated bytes for the server.
     gone: Vec<u8>,
 }
 
 impl Translation {
-    /// Translates what has come.
+    /// Translates the bytes from the server.
     fn take_coming(&mut self) -> Result<()> {
         if self.agreed.is_none() {
             let Some(end) = self.coming.windows(4).position(|window| window == b"\r\n\r\n") else {
@@ -85,7 +85,7 @@ impl Translation {
         Ok(())
     }
 
-    /// Translates what the library has written.
+    /// Translates the bytes of the library.
     fn take_going(&mut self) -> Result<()> {
         if self.agreed != Some(true) {
             self.gone.append(&mut self.going);
@@ -106,7 +106,7 @@ impl Translation {
     }
 }
 
-/// Where the first frame of some bytes lies.
+/// The position of the first frame in a buffer.
 struct Frame {
     first: u8,
     mask: Option<[u8; 4]>,
@@ -115,7 +115,7 @@ struct Frame {
 }
 
 impl Frame {
-    /// `None`: it is not whole yet.
+    /// `None`: the frame is not complete yet.
     fn parse(bytes: &[u8]) -> Result<Option<Frame>> {
         let Some(&[first, second]) = bytes.first_chunk() else { return Ok(None) };
         let (length, mut start) = match second & 0x7f {
@@ -197,7 +197,7 @@ impl AsyncWrite for Wire {
 }
 
 impl Wire {
-    /// Writes what is translated.
+    /// Writes the translated bytes.
     fn poll_drain(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<()>> {
         let Wire { stream, translation } = &mut *self;
         let Some(between) = translation else { return Poll::Ready(Ok(())) };

@@ -1,5 +1,5 @@
-//! The demo: a page with its own small server, which Node runs beside the nodes. Everything else works without it, so
-//! that what keeps it from starting is told in a line, and is no failure. Touches one child and its log.
+//! The demo: a page with its own small server on Node.js. Everything else works without it, so a failure to start it is
+//! only printed. Touches one child and its log.
 
 use std::path::Path;
 use std::process::Command;
@@ -15,12 +15,12 @@ use crate::node::{Service, with_environment};
 use crate::ports;
 use crate::say;
 
-/// Above the first gateway's.
+/// Distance from the first gateway's port.
 const PORT_OFFSET: u16 = 2;
 const PATIENCE: Duration = Duration::from_secs(20);
 const END_PATIENCE: Duration = Duration::from_secs(5);
 const LEFT_PATIENCE: Duration = Duration::from_secs(2);
-/// The setting of the services with the origins whose pages may talk to them.
+/// The setting of the services with the allowed origins.
 pub(super) const ALLOWED_ORIGINS: &str = "TIDINGS_ALLOWED_ORIGINS";
 
 /// Its port.
@@ -28,12 +28,12 @@ pub(super) fn port(first: u16) -> Result<u16> {
     first.checked_add(PORT_OFFSET).context("the port is too high")
 }
 
-/// Where it is told to be.
+/// Its URL.
 pub(super) fn url(first: u16) -> Result<String> {
     Ok(format!("http://127.0.0.1:{}", port(first)?))
 }
 
-/// The origins that the developer allows, and the demo's. Where nothing is set, and where all is allowed, it may already.
+/// The origins that the developer allows, and the demo's origin. An empty list and `*` already allow the demo.
 pub(super) fn with_its_origins(allowed: &str, first: u16) -> Result<String> {
     let mut entries = allowed.split(',').map(str::trim).filter(|entry| !entry.is_empty()).peekable();
     if entries.peek().is_none() || entries.any(|entry| entry == "*") {
@@ -43,7 +43,7 @@ pub(super) fn with_its_origins(allowed: &str, first: u16) -> Result<String> {
     Ok(format!("{},http://127.0.0.1:{port},http://localhost:{port}", allowed.trim().trim_end_matches(',')))
 }
 
-/// Has this program of the demo's server run, with these nodes; without one, none.
+/// Runs this program as the demo's server, with these nodes; without a program stops the server.
 pub(super) async fn up(home: &Home, state: &mut State, program: Option<&Path>) -> Result<()> {
     let Some(program) = program else {
         stop(state).await;
@@ -71,7 +71,7 @@ pub(super) async fn up(home: &Home, state: &mut State, program: Option<&Path>) -
     Ok(())
 }
 
-/// Starts it unless it runs with these very settings.
+/// Starts it unless it already runs with the same settings.
 async fn launch(state: &mut State, program: &Path, log: &Path) -> Result<()> {
     let settings = settings(state, program)?;
     if state.demo.running.as_ref().is_some_and(Detached::is_alive) && state.demo.settings == settings {
@@ -90,7 +90,7 @@ async fn launch(state: &mut State, program: &Path, log: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Whether nobody listens on the port, now or soon: threads of a process that counts as ended may hold it a little longer.
+/// Whether the port becomes free soon: threads of a process that has ended may hold it a little longer.
 async fn is_left(port: u16) -> bool {
     let begun = Instant::now();
     while !ports::is_free(port) {
@@ -102,7 +102,7 @@ async fn is_left(port: u16) -> bool {
     true
 }
 
-/// Ends it, if it runs.
+/// Stops it, if it runs.
 pub(super) async fn stop(state: &mut State) -> bool {
     let Some(running) = state.demo.running.take().filter(Detached::is_alive) else { return false };
     running.signal(Signal::SIGTERM);
@@ -118,7 +118,7 @@ fn settings(state: &State, program: &Path) -> Result<Vec<(String, String)>> {
         let urls = ports?.into_iter().map(|ports| format!("http://127.0.0.1:{}", ports.public));
         Ok(urls.collect::<Vec<_>>().join(","))
     };
-    // So that it is started anew once it was built anew.
+    // A new build changes the settings, so that the server is restarted.
     let page = program.with_file_name("dist").join("index.html");
     let built = page.metadata().and_then(|page| page.modified()).context("it is not built")?;
     let built = built.duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
@@ -141,7 +141,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_demo_is_added_to_a_list_of_origins_and_to_nothing_else() {
+    fn demo_origin_is_added_only_to_a_list_of_origins() {
         let with = |allowed| with_its_origins(allowed, 8080).unwrap();
         assert_eq!(with(""), "");
         assert_eq!(with(" *"), " *");

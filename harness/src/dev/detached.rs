@@ -1,5 +1,5 @@
-//! A program that outlives the one that started it: found again by pid and start time.
-//! Promises never to signal a pid that has been given to somebody else since.
+//! A process that outlives its parent, and is found again by pid and start time.
+//! Guarantees that it never signals a pid that now belongs to another process.
 
 use std::fs::OpenOptions;
 use std::path::Path;
@@ -14,24 +14,24 @@ use serde::{Deserialize, Serialize};
 use crate::daemon::log_tail;
 use crate::node::with_environment;
 
-/// Which process: a pid alone is given out again, together with boot and start time it is not.
+/// Identifies a process. Pids are reused, but not together with boot id and start time.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Detached {
     /// Its pid.
     pub pid: u32,
-    /// Clock ticks from boot to its start.
+    /// Its start time, in clock ticks since boot.
     started: u64,
     boot: String,
 }
 
 impl Detached {
-    /// Starts a program in a session of its own, its output appended to `log`.
+    /// Starts a program in a new session; its output is appended to `log`.
     ///
     /// # Errors
     /// When it cannot be started.
     pub fn start(command: &Command, log: &Path) -> Result<Detached> {
         let log = OpenOptions::new().create(true).append(true).open(log)?;
-        // `setsid` becomes the program itself, so the child's pid is the program's.
+        // `setsid` replaces itself by the program, so the child's pid is that of the program.
         let mut own_session = Command::new("setsid");
         own_session.arg(command.get_program()).args(command.get_args());
         if let Some(folder) = command.get_current_dir() {
@@ -52,15 +52,15 @@ impl Detached {
         same_boot && stat(self.pid).is_some_and(|(state, started)| state != 'Z' && started == self.started)
     }
 
-    /// Sends a signal, if it still is the one we started.
+    /// Sends a signal if it is still the process we started.
     pub fn signal(&self, signal: Signal) {
         if let (true, Ok(pid)) = (self.is_alive(), i32::try_from(self.pid)) {
-            // It may end between the check and the signal; then all is well.
+            // It may end between the check and the signal, which is no problem.
             let _ = kill(Pid::from_raw(pid), signal);
         }
     }
 
-    /// Waits for its end, kills it after `patience`. Returns whether it had to be killed.
+    /// Waits for its end and kills it after `patience`. Returns whether it was killed.
     pub async fn until_ended(&self, patience: Duration) -> bool {
         let deadline = Instant::now() + patience;
         while self.is_alive() {
@@ -73,7 +73,7 @@ impl Detached {
         false
     }
 
-    /// Waits until `ready` says so.
+    /// Waits until `ready` returns true.
     ///
     /// # Errors
     /// When it ends first or takes longer than `patience`; with the end of its log.
@@ -98,7 +98,7 @@ impl Detached {
 /// State and start time of a process.
 fn stat(pid: u32) -> Option<(char, u64)> {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    // The name in parentheses may hold anything; what follows the last one does not.
+    // The name in parentheses may contain anything, so parsing begins after the last parenthesis.
     let (_, rest) = stat.rsplit_once(") ")?;
     let fields: Vec<&str> = rest.split(' ').collect();
     Some((fields.first()?.chars().next()?, fields.get(19)?.parse().ok()?))

@@ -1,4 +1,4 @@
-//! `./dev down` and `./dev reset`: nodes drain, servers write what they have, then the data may go.
+//! `./dev down` and `./dev reset`: nodes drain, servers write their data and stop; `reset` then deletes the data.
 
 use std::fs;
 use std::time::Duration;
@@ -15,10 +15,10 @@ use crate::say;
 const NODE_PATIENCE: Duration = Duration::from_secs(40);
 const SERVER_PATIENCE: Duration = Duration::from_secs(60);
 
-/// What a reset leaves: tools that took long to fetch, and the lock it holds itself.
+/// What `reset` keeps: downloaded tools, and its own lock.
 const KEPT: [&str; 2] = ["tools", "lock"];
 
-/// Stops everything we started; ports, numbers, secrets and data stay.
+/// Stops everything we started; keeps ports, numbers, secrets and data.
 ///
 /// # Errors
 /// When the state cannot be read or written.
@@ -27,7 +27,7 @@ pub async fn down(home: &Home) -> Result<()> {
     stop_all(home).await
 }
 
-/// The same, and wipes the data of the private servers.
+/// Like [`down`], but also deletes the data of the private servers.
 ///
 /// # Errors
 /// When the state cannot be read, or the folder not be emptied.
@@ -56,10 +56,10 @@ async fn stop_all(home: &Home) -> Result<()> {
         say!("demo         stopped");
     }
     stop_nodes(&mut state, 0, 0).await;
-    // The numbers are remembered.
+    // The numbers of nodes are kept.
     state.gateways.resize_with(counts.0, Default::default);
     state.persistence.resize_with(counts.1, Default::default);
-    // SIGINT is PostgreSQL's fast shutdown: it cuts connections instead of waiting for them.
+    // SIGINT is PostgreSQL's fast shutdown: it closes connections instead of waiting for them.
     for (name, server, signal) in
         [("redis", &mut state.redis, Signal::SIGTERM), ("postgres", &mut state.postgres, Signal::SIGINT)]
     {
@@ -88,7 +88,7 @@ async fn stop(running: &[(&str, Detached)], signal: Signal, patience: Duration) 
     let alive: Vec<_> = running.iter().filter(|(_, running)| running.is_alive()).collect();
     for (_, running) in &alive {
         running.signal(signal);
-        // A paused one takes its signal only when it goes on.
+        // A paused process handles the signal only after it continues.
         running.signal(Signal::SIGCONT);
     }
     for (name, running) in alive {

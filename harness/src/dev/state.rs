@@ -1,4 +1,4 @@
-//! What `./dev` remembers between calls: ports, numbers, secrets and pids. One JSON file, replaced whole.
+//! The state that `./dev` keeps between calls: ports, numbers, secrets and pids. One JSON file, replaced atomically.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -13,7 +13,7 @@ use crate::token;
 /// A private server.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Server {
-    /// Its port, kept for life.
+    /// Its port, which does not change.
     pub port: Option<u16>,
     /// It, when it was started.
     pub running: Option<Detached>,
@@ -24,11 +24,11 @@ pub struct Server {
 pub struct DevNode {
     /// It, when it was started.
     pub running: Option<Detached>,
-    /// What it was started with: when that changes, it is started anew.
+    /// The settings it was started with. If they change, it is restarted.
     pub settings: Vec<(String, String)>,
 }
 
-/// All of it.
+/// The whole state.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct State {
     /// The first gateway's port.
@@ -48,14 +48,14 @@ pub struct State {
     /// The demo's server.
     #[serde(default)]
     pub demo: DevNode,
-    /// Signs tokens (HS256).
+    /// Secret for tokens (HS256).
     pub jwt_secret: String,
-    /// Between the services.
+    /// Secret between the services.
     pub internal_secret: String,
 }
 
 impl State {
-    /// What was remembered; a new state with new secrets when nothing was.
+    /// Reads the state, or creates one with new secrets if there is none.
     ///
     /// # Errors
     /// When the file is not readable.
@@ -79,7 +79,7 @@ impl State {
         serde_json::from_str(&text).with_context(|| format!("{} is broken: ./dev reset", path.display()))
     }
 
-    /// Remembers it, readable by its owner only: there are secrets in it.
+    /// Writes the state; only its owner can read the file, because it contains secrets.
     ///
     /// # Errors
     /// When the file cannot be written.

@@ -1,5 +1,4 @@
-//! `./dev status`: what runs where. The JSON form is part of the project's contract; `play` and the other
-//! tools find the nodes by it.
+//! `./dev status`: what runs where. The JSON form is a public interface: `play` and other tools find the nodes with it.
 
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
@@ -10,7 +9,7 @@ use super::{Home, demo, ports_of};
 use crate::node::Service;
 use crate::say;
 
-/// Everything an outsider needs to talk to the system.
+/// Everything that a client needs to use the system.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Status {
     /// Redis, private or not.
@@ -69,7 +68,7 @@ impl Status {
     /// The status of this state.
     ///
     /// # Errors
-    /// When the ports make no sense.
+    /// When the ports are invalid.
     pub fn of(state: &State) -> Result<Status> {
         let pid = |running: &Option<Detached>| running.as_ref().filter(|it| it.is_alive()).map(|it| it.pid);
         let mut gateways = Vec::new();
@@ -103,7 +102,7 @@ impl Status {
         })
     }
 
-    /// For people.
+    /// Prints a table for humans.
     pub fn print(&self) {
         let state = |pid: Option<u32>| pid.map_or_else(|| "down".to_owned(), |pid| format!("pid {pid}"));
         for gateway in &self.gateways {

@@ -1,4 +1,4 @@
-//! `./dev up`: whatever is missing is started, on the ports and in the numbers of last time.
+//! `./dev up`: starts everything that does not run, with the ports and numbers of last time.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -20,40 +20,40 @@ const DATABASE: &str = "tidings";
 const SERVER_PATIENCE: Duration = Duration::from_secs(60);
 const NODE_PATIENCE: Duration = Duration::from_secs(30);
 
-/// What the caller wants changed; `None` leaves it as it was last time.
+/// What the caller wants to change; `None`: as last time.
 #[derive(Debug, Clone, Default)]
-pub struct Wishes {
+pub struct UpOptions {
     /// How many gateways.
     pub gateways: Option<usize>,
     /// How many persistence nodes.
     pub persistence: Option<usize>,
     /// The first gateway's port.
     pub port: Option<u16>,
-    /// A Redis that is there already.
+    /// An existing Redis.
     pub redis_url: Option<String>,
-    /// A database that is there already.
+    /// An existing database.
     pub database_url: Option<String>,
-    /// The program of the demo's server, where it is built and Node is there.
+    /// The program of the demo's server, if it is built and Node.js is installed.
     pub demo: Option<PathBuf>,
-    /// Whether [`add_demo`] is called later, because the demo is still to be built.
+    /// Whether [`add_demo`] is called later, because the demo is not built yet.
     pub demo_follows: bool,
 }
 
-/// Starts what is missing and returns when all of it is ready.
+/// Starts everything that does not run and returns when all of it is ready.
 ///
 /// # Errors
-/// When something does not come up or a port is taken; what was started stays, `./dev down` stops it.
-pub async fn up(home: &Home, wishes: &Wishes) -> Result<State> {
+/// When something does not start or a port is in use. Started processes keep running; `./dev down` stops them.
+pub async fn up(home: &Home, options: &UpOptions) -> Result<State> {
     let _lock = home.lock()?;
     let mut state = State::load(home)?;
-    if wishes.port.is_some_and(|port| port != state.first_port) {
+    if options.port.is_some_and(|port| port != state.first_port) {
         demo::stop(&mut state).await;
         down::stop_nodes(&mut state, 0, 0).await;
-        state.first_port = wishes.port.unwrap_or(state.first_port);
+        state.first_port = options.port.unwrap_or(state.first_port);
     }
     let remembered = |count: usize, default| if count == 0 { default } else { count };
-    let gateways = wishes.gateways.unwrap_or(remembered(state.gateways.len(), DEFAULT_GATEWAYS));
-    let persistence = wishes.persistence.unwrap_or(remembered(state.persistence.len(), DEFAULT_PERSISTENCE));
+    let gateways = options.gateways.unwrap_or(remembered(state.gateways.len(), DEFAULT_GATEWAYS));
+    let persistence = options.persistence.unwrap_or(remembered(state.persistence.len(), DEFAULT_PERSISTENCE));
     if gateways == 0 || persistence == 0 {
         bail!("at least one gateway and one persistence node are needed");
     }
@@ -62,12 +62,12 @@ pub async fn up(home: &Home, wishes: &Wishes) -> Result<State> {
     state.persistence.resize_with(persistence, DevNode::default);
     state.save(home)?;
 
-    state.redis_url = match &wishes.redis_url {
+    state.redis_url = match &options.redis_url {
         Some(url) => url.clone(),
         None => start_redis(home, &mut state).await.context("redis-server")?,
     };
     state.save(home)?;
-    state.database_url = match &wishes.database_url {
+    state.database_url = match &options.database_url {
         Some(url) => url.clone(),
         None => start_postgres(home, &mut state).await.context("postgres")?,
     };
@@ -75,8 +75,8 @@ pub async fn up(home: &Home, wishes: &Wishes) -> Result<State> {
     stack::migrate(&state.database_url).await?;
     say!("database     has today's tables");
 
-    let with_demo = wishes.demo.is_some() || wishes.demo_follows;
-    // All are launched before any is waited for, persistence first: gateways lean on it.
+    let with_demo = options.demo.is_some() || options.demo_follows;
+    // All nodes are launched before any is awaited, persistence first, because gateways depend on it.
     for service in [Service::Persistence, Service::Gateway] {
         let count = if service == Service::Gateway { gateways } else { persistence };
         let launched: Result<Vec<()>> =
@@ -87,11 +87,11 @@ pub async fn up(home: &Home, wishes: &Wishes) -> Result<State> {
             await_node(home, &state, service, number).await?;
         }
     }
-    demo::up(home, &mut state, wishes.demo.as_deref()).await?;
+    demo::up(home, &mut state, options.demo.as_deref()).await?;
     Ok(state)
 }
 
-/// Starts the demo's server beside nodes that [`up`] has started; without a program it stops the one that runs.
+/// Starts the demo's server for nodes that [`up`] has started; without a program stops it.
 ///
 /// # Errors
 /// When the state cannot be read or written.
@@ -133,7 +133,7 @@ async fn start_postgres(home: &Home, state: &mut State) -> Result<String> {
     Ok(postgres::url(port, DATABASE))
 }
 
-/// Starts a private server unless it runs; on its old port unless somebody took it.
+/// Starts a private server unless it runs; on its old port unless that is in use.
 fn start(server: &mut Server, log: &Path, command: impl Fn(u16) -> Command) -> Result<u16> {
     let alive = server.running.as_ref().is_some_and(Detached::is_alive);
     if let (true, Some(port)) = (alive, server.port) {
@@ -148,7 +148,7 @@ fn start(server: &mut Server, log: &Path, command: impl Fn(u16) -> Command) -> R
     Ok(port)
 }
 
-/// Starts a node unless it runs with these very settings.
+/// Starts a node unless it already runs with the same settings.
 fn launch(home: &Home, state: &mut State, service: Service, number: usize, with_demo: bool) -> Result<()> {
     let ports = ports_of(service, state.first_port, number)?;
     let settings = settings(state, service, ports, with_demo)?;
@@ -207,11 +207,11 @@ fn settings(state: &State, service: Service, ports: Ports, with_demo: bool) -> R
                 urls.push(format!("http://127.0.0.1:{}", ports.internal));
             }
             add("TIDINGS_PERSISTENCE_URLS", urls.join(","));
-            // What a burst of handshakes needed goes back to the system at once: see docs/OPERATIONS.md, "Memory".
+            // Returns memory after a burst of handshakes to the system at once: see docs/OPERATIONS.md, "Memory".
             add("MIMALLOC_PURGE_DELAY", "0".to_owned());
         }
     }
-    // What a developer sets for `./dev up` itself reaches the nodes too, but never the listeners' ports.
+    // Settings in the developer's environment are passed to the nodes, except the ports of listeners.
     for (name, mut value) in std::env::vars().filter(|(name, _)| passes_through(name)) {
         if with_demo && name == demo::ALLOWED_ORIGINS {
             value = demo::with_its_origins(&value, state.first_port)?;

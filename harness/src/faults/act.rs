@@ -1,4 +1,4 @@
-//! Carries a fault out, and mends what it broke.
+//! Injects a fault, and repairs it afterwards.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -6,15 +6,15 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use tokio::time::sleep;
 
-use super::{Fault, LinkFault, Strangers, World, clock, crowd, postgres, strangers};
-use crate::proxy::Weather;
+use super::{Fault, LinkFault, MisbehavingClients, World, clock, crowd, misbehaving, postgres};
+use crate::proxy::LinkConditions;
 use crate::stack::Link;
 
-/// Dead for so long before a new start.
-const DEAD: Duration = Duration::from_millis(500);
+/// How long a killed process stays dead before it is started again.
+const DOWNTIME: Duration = Duration::from_millis(500);
 const SLOW: Duration = Duration::from_millis(250);
 
-pub(super) async fn act(world: &World, strangers: &Arc<Strangers>, fault: &Fault) -> Result<()> {
+pub(super) async fn act(world: &World, misbehaving: &Arc<MisbehavingClients>, fault: &Fault) -> Result<()> {
     let stack = &world.stack;
     let server = stack.database().server();
     match *fault {
@@ -24,7 +24,7 @@ pub(super) async fn act(world: &World, strangers: &Arc<Strangers>, fault: &Fault
         }
         Fault::KillGateway(number) => {
             stack.gateway(number).kill();
-            sleep(DEAD).await;
+            sleep(DOWNTIME).await;
             stack.gateway(number).restart().await
         }
         Fault::PauseGateway(number, time) => {
@@ -34,7 +34,7 @@ pub(super) async fn act(world: &World, strangers: &Arc<Strangers>, fault: &Fault
         }
         Fault::KillPersistence(number) => {
             stack.persistence(number).kill();
-            sleep(DEAD).await;
+            sleep(DOWNTIME).await;
             stack.persistence(number).restart().await
         }
         Fault::PausePersistence(number, time) => {
@@ -44,7 +44,7 @@ pub(super) async fn act(world: &World, strangers: &Arc<Strangers>, fault: &Fault
         }
         Fault::KillRedis => {
             world.redis().kill();
-            sleep(DEAD).await;
+            sleep(DOWNTIME).await;
             world.redis().restart().await
         }
         Fault::TruncateRedis(bytes) => world.redis().restart_truncated(bytes).await,
@@ -58,7 +58,7 @@ pub(super) async fn act(world: &World, strangers: &Arc<Strangers>, fault: &Fault
         Fault::SplitBrain(time) => world.split_brain(time).await,
         Fault::KillPostgres => {
             server.kill();
-            sleep(DEAD).await;
+            sleep(DOWNTIME).await;
             server.restart().await
         }
         Fault::PausePostgres(time) => {
@@ -71,9 +71,9 @@ pub(super) async fn act(world: &World, strangers: &Arc<Strangers>, fault: &Fault
         Fault::CrowdedPostgres(time) => crowd::crowded(stack.database(), time).await,
         Fault::LockedPostgres(time) => postgres::locked(stack.database(), time).await,
         Fault::Link(link, fault, time) => between(world, link, fault, time).await,
-        Fault::Vanish(many) => strangers::vanish(world, strangers, many).await,
-        Fault::Stall(time) => strangers::stall(world, strangers, time).await,
-        Fault::Flood(time) => strangers::flood(world, strangers, time).await,
+        Fault::Vanish(many) => misbehaving::vanish(world, misbehaving, many).await,
+        Fault::Stall(time) => misbehaving::stall(world, misbehaving, time).await,
+        Fault::Flood(time) => misbehaving::flood(world, misbehaving, time).await,
         Fault::Clock(part, seconds, time) => clock::jump(world, part, seconds, time).await,
         Fault::Storm => {
             for proxy in &stack.links().clients_gateways {
@@ -99,13 +99,13 @@ async fn between(world: &World, link: Link, fault: LinkFault, time: Duration) ->
             proxy.half_open();
             return Ok(());
         }
-        LinkFault::BlackHole => Weather::BLACK_HOLE,
-        LinkFault::OneWayUp => Weather { holds_up: true, ..Weather::default() },
-        LinkFault::OneWayDown => Weather { holds_down: true, ..Weather::default() },
-        LinkFault::Slow => Weather { delay: SLOW, ..Weather::default() },
+        LinkFault::BlackHole => LinkConditions::BLACK_HOLE,
+        LinkFault::OneWayUp => LinkConditions { holds_up: true, ..LinkConditions::default() },
+        LinkFault::OneWayDown => LinkConditions { holds_down: true, ..LinkConditions::default() },
+        LinkFault::Slow => LinkConditions { delay: SLOW, ..LinkConditions::default() },
         LinkFault::Refused => {
             proxy.cut();
-            Weather { refuses: true, ..Weather::default() }
+            LinkConditions { refuses: true, ..LinkConditions::default() }
         }
     };
     proxy.set(weather);

@@ -1,5 +1,5 @@
-//! What the services hold, looked at during the whole run: what is queued for connections, and memory. Each has a bound,
-//! whatever is done to them.
+//! Checks the resource usage of the services during the whole run: bytes queued for connections, and memory. Both must
+//! stay within a bound, whatever clients do.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -12,18 +12,18 @@ use crate::history::{Rule, Violation};
 use crate::{Node, Service, Stack, memory};
 
 const PACE: Duration = Duration::from_millis(500);
-/// One that is paused, or ends, does not answer.
+/// Timeout for the metrics of a node; a paused or stopping node does not answer.
 const PATIENCE: Duration = Duration::from_secs(1);
-/// What may be queued for a connection: what [PROTOCOL](../../../docs/PROTOCOL.md) says, and one message.
+/// Limit of the bytes queued for one connection: the limit in [PROTOCOL](../../../docs/PROTOCOL.md), and one message.
 const CONNECTION_BYTES: u64 = (256 + 64) * 1024;
-/// By how much a process may grow after it was first seen: several times what it takes to hold all that has a bound at
-/// the load of a run, and less than what a queue without one takes in a minute.
+/// Limit of a process's growth after its first measurement. It is several times the size of all bounded buffers at the
+/// load of a run, and less than an unbounded queue needs in a minute.
 const GROWTH_BYTES: u64 = 256 * 1024 * 1024;
 
-/// What was seen.
+/// The measured values.
 #[derive(Debug, Default, Clone)]
-pub(super) struct Seen {
-    /// The most that was queued in one gateway.
+pub(super) struct ObservedLimits {
+    /// The most bytes that were queued in one gateway.
     pub outbox_bytes: u64,
     /// The most memory of one process, by service.
     pub resident_bytes: BTreeMap<String, u64>,
@@ -36,7 +36,7 @@ pub(super) struct Seen {
     last: BTreeMap<(u32, String), u64>,
 }
 
-impl Seen {
+impl ObservedLimits {
     pub fn violations(&self) -> Vec<Violation> {
         let broken = |what: &String| Violation {
             rule: Rule::Bounded,
@@ -67,7 +67,7 @@ impl Seen {
             page.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.parse().ok())
         };
         let queued = value("tidings_gateway_outbox_bytes").unwrap_or_default();
-        // Counted apart, one after the other: one connection more may have come or gone in between.
+        // The gauges are read one after the other, so one connection may have been added or removed in between.
         let connections = value("tidings_gateway_connections").unwrap_or_default() + 1;
         self.outbox_bytes = self.outbox_bytes.max(queued);
         let bound = connections * CONNECTION_BYTES;
@@ -87,17 +87,17 @@ impl Seen {
     }
 }
 
-/// Looks until it is told to stop.
+/// Measures until it is stopped.
 pub(super) struct Monitor {
     stop: tokio::sync::watch::Sender<bool>,
-    looking: JoinHandle<Seen>,
+    looking: JoinHandle<ObservedLimits>,
 }
 
 impl Monitor {
     pub fn start(stack: Arc<Stack>) -> Monitor {
         let (stop, mut stopped) = tokio::sync::watch::channel(false);
         let looking = tokio::spawn(async move {
-            let mut seen = Seen::default();
+            let mut seen = ObservedLimits::default();
             let mut tick = interval(PACE);
             tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
             loop {
@@ -112,14 +112,14 @@ impl Monitor {
         Monitor { stop, looking }
     }
 
-    /// A last look, and what was seen.
-    pub async fn finish(self) -> anyhow::Result<Seen> {
+    /// Measures a last time, and returns the values.
+    pub async fn finish(self) -> anyhow::Result<ObservedLimits> {
         self.stop.send_replace(true);
         Ok(self.looking.await?)
     }
 }
 
-async fn look(stack: &Stack, seen: &mut Seen) {
+async fn look(stack: &Stack, seen: &mut ObservedLimits) {
     for node in stack.gateways().iter().chain(stack.persistence_nodes()) {
         let Some(pid) = node.pid() else { continue };
         seen.resident(node, pid);
@@ -144,8 +144,8 @@ mod tests {
     }
 
     #[test]
-    fn what_is_queued_is_held_against_the_connections_there_are() {
-        let mut seen = Seen::default();
+    fn queued_bytes_are_limited_per_connection() {
+        let mut seen = ObservedLimits::default();
         seen.metrics(1, &page(3, 4 * CONNECTION_BYTES, 0));
         assert_eq!(seen.violations(), []);
         seen.metrics(1, &page(2, 4 * CONNECTION_BYTES, 0));
@@ -154,8 +154,8 @@ mod tests {
     }
 
     #[test]
-    fn closes_of_a_process_that_began_anew_are_added() {
-        let mut seen = Seen::default();
+    fn closes_of_a_restarted_process_are_added() {
+        let mut seen = ObservedLimits::default();
         for (pid, slow) in [(1, 2), (1, 3), (2, 1)] {
             seen.metrics(pid, &page(1, 0, slow));
         }

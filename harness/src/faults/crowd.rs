@@ -1,5 +1,5 @@
-//! A PostgreSQL all of whose connections others have. Ours are ended from a connection that was there before the crowd,
-//! again and again, until the crowd has each of their places; then nobody comes in until it goes.
+//! Makes other clients use all connections of PostgreSQL. A connection that exists before them terminates the services'
+//! connections repeatedly, until the other clients have taken all slots; then no service can connect until they leave.
 
 use std::process::Stdio;
 use std::time::{Duration, Instant};
@@ -12,13 +12,13 @@ use tokio::time::{sleep, timeout};
 
 use crate::postgres::{Database, ROLE, program};
 
-/// How many connections of the services there are; each is told to end.
+/// Terminates the connections of the services; returns their number.
 const END_OURS: &str = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity \
     WHERE datname = current_database() AND backend_type = 'client backend' AND pid <> pg_backend_pid();";
-/// How many there are.
+/// Counts the connections of the services.
 const OURS: &str = "SELECT count(*) FROM pg_stat_activity \
     WHERE datname = current_database() AND backend_type = 'client backend' AND pid <> pg_backend_pid();";
-/// Until all are taken, and for an answer.
+/// Timeout until all connections are taken, and for an answer.
 const PATIENCE: Duration = Duration::from_secs(20);
 const PAUSE: Duration = Duration::from_millis(20);
 
@@ -28,7 +28,7 @@ pub(super) async fn crowded(database: &Database, time: Duration) -> Result<()> {
     let (mut crowd, begun) = (Vec::new(), Instant::now());
     loop {
         let ours: u64 = session.value(END_OURS).await?.parse()?;
-        // Ours and the crowd come at the same time for what has become free: whoever of ours got in is ended again.
+        // The services and the other clients compete for free slots, so services that got one are terminated again.
         while let Some(stream) = enter(port).await? {
             crowd.push(stream);
             ensure!(begun.elapsed() < PATIENCE, "there are always more than {}", crowd.len());
@@ -49,7 +49,7 @@ pub(super) async fn crowded(database: &Database, time: Duration) -> Result<()> {
     Ok(())
 }
 
-/// A connection that wants nothing; `None`: there are too many already.
+/// Opens an idle connection; `None`: PostgreSQL has too many.
 async fn enter(port: u16) -> Result<Option<TcpStream>> {
     let entering = async {
         let mut stream = TcpStream::connect(("127.0.0.1", port)).await?;
@@ -63,7 +63,7 @@ async fn enter(port: u16) -> Result<Option<TcpStream>> {
         let mut startup = [length.to_be_bytes(), 196_608_u32.to_be_bytes()].concat();
         startup.extend_from_slice(&parameters);
         stream.write_all(&startup).await?;
-        // `R`: it is let in. It stays so once the server has told its settings, of which nothing is read.
+        // `R`: the connection is accepted. The following parameter messages are not read.
         match stream.read_u8().await? {
             b'R' => Ok(Some(stream)),
             b'E' => {
@@ -80,7 +80,7 @@ async fn enter(port: u16) -> Result<Option<TcpStream>> {
     timeout(PATIENCE, entering).await.context("the server does not answer the crowd")?
 }
 
-/// One connection through which questions are asked one after the other.
+/// One connection for queries, one after the other.
 struct Session {
     questions: ChildStdin,
     answers: Lines<BufReader<ChildStdout>>,
@@ -112,17 +112,17 @@ mod tests {
     use super::*;
     use crate::postgres::Postgres;
 
-    /// Somebody who comes back whenever they are ended, as a pool does.
+    /// A client that reconnects whenever it is terminated, like a pool.
     async fn persist(url: String) {
         loop {
-            // Refused, or ended: both are what is tried here.
+            // The connection may be refused or terminated; the test wants both.
             let _ = crate::postgres::sql(&url, "SELECT pg_sleep(60)").await;
             sleep(PAUSE).await;
         }
     }
 
     #[tokio::test]
-    async fn while_it_is_crowded_nobody_else_has_a_connection() {
+    async fn crowd_takes_every_connection() {
         let server = std::sync::Arc::new(Postgres::start().await.unwrap());
         let database = server.database().await.unwrap();
         let pool: Vec<_> = (0..10).map(|_| tokio::spawn(persist(database.url().to_owned()))).collect();

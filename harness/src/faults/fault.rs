@@ -1,4 +1,4 @@
-//! The faults there are, and how a seed draws them.
+//! The faults, and how they are chosen at random.
 
 use std::fmt;
 use std::time::Duration;
@@ -9,24 +9,24 @@ use rand::rngs::StdRng;
 use super::World;
 use crate::stack::Link;
 
-/// What happens to the connections of a link.
+/// A fault of the connections of a link.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LinkFault {
     /// All are closed.
     Cut,
     /// All are reset.
     Reset,
-    /// The server's side is gone, the other's stands.
+    /// The server's side is closed, the client's side stays open.
     HalfOpen,
-    /// Nothing comes through for a while.
+    /// No bytes pass for a while.
     BlackHole,
-    /// Nothing comes through from the client for a while.
+    /// No bytes pass from the client for a while.
     OneWayUp,
-    /// Nothing comes through from the server for a while.
+    /// No bytes pass from the server for a while.
     OneWayDown,
-    /// All comes late for a while.
+    /// All bytes are delayed for a while.
     Slow,
-    /// New ones are refused for a while, those that stand are cut.
+    /// New connections are refused for a while, and existing ones are closed.
     Refused,
 }
 
@@ -54,10 +54,10 @@ pub enum Part {
     Postgres,
 }
 
-/// How far clocks jump, in seconds: to where leases have run out, tokens are old, what is remembered is forgotten.
+/// How far clocks jump, in seconds: far enough that leases and tokens expire and client ids are forgotten.
 const JUMPS: [i64; 6] = [-3600, -300, -20, 20, 300, 3600];
 
-/// Something that breaks, and is whole again afterwards.
+/// A fault, which is repaired afterwards.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Fault {
     /// Nothing, for a while.
@@ -70,46 +70,46 @@ pub enum Fault {
     KillPersistence(usize),
     /// SIGSTOP, and SIGCONT after a while.
     PausePersistence(usize, Duration),
-    /// SIGKILL, and a new start with its append-only file.
+    /// SIGKILL, and a restart with its append-only file.
     KillRedis,
-    /// As killed, with so many bytes missing at the end of its file.
+    /// Like a kill, but this many bytes are missing at the end of the file.
     TruncateRedis(u64),
-    /// As killed, without anything.
+    /// Like a kill, but all data are lost.
     EmptyRedis,
     /// SIGSTOP, and SIGCONT after a while.
     PauseRedis(Duration),
-    /// The replica, which is behind by this much, takes over; the old primary goes on meanwhile, unheard.
+    /// The replica, which lags by this time, takes over. The old primary keeps running, but is cut off.
     FailOver(Duration),
-    /// The replica takes over for persistence; gateways go on with the old primary for this long.
+    /// The replica takes over for persistence; gateways use the old primary for this time.
     SplitBrain(Duration),
-    /// SIGKILL of the postmaster, and a new start.
+    /// SIGKILL of the postmaster, and a restart.
     KillPostgres,
     /// SIGSTOP of all its processes.
     PausePostgres(Duration),
-    /// Every transaction may only read.
+    /// Every transaction is read-only.
     ReadOnlyPostgres(Duration),
-    /// What writes messages is told that the disk is full.
+    /// Statements that write messages fail with "disk full".
     FullPostgres(Duration),
-    /// Somebody else has all connections.
+    /// Other clients use all connections.
     CrowdedPostgres(Duration),
-    /// Somebody else locks the table of messages.
+    /// Another session locks the table of messages.
     LockedPostgres(Duration),
-    /// Something with the connections between two parts.
+    /// A fault of the connections between two parts.
     Link(Link, LinkFault, Duration),
-    /// All clients connect at the same time, and again.
+    /// All clients reconnect at the same time, repeatedly.
     Storm,
-    /// So many more clients come, and are gone without a word.
+    /// This many additional clients connect, and disappear without a close.
     Vanish(usize),
-    /// More clients come, and do not read what they are told.
+    /// Additional clients connect, and do not read.
     Stall(Duration),
-    /// More clients come, and send as fast as they can.
+    /// Additional clients connect, and send as fast as they can.
     Flood(Duration),
-    /// The wall clock of one process is so many seconds ahead for a while, or behind.
+    /// The wall clock of one process is ahead or behind by this many seconds for a while.
     Clock(Part, i64, Duration),
 }
 
 impl Fault {
-    /// One of them.
+    /// A random fault.
     pub fn random(rng: &mut StdRng, world: &World) -> Fault {
         let stack = &world.stack;
         let (gateway, persistence) = (
@@ -156,7 +156,7 @@ impl Fault {
     }
 }
 
-/// Between two faults: sometimes none, so that the second meets what the first has left.
+/// A pause between two faults; sometimes zero, so that the second fault happens during the recovery from the first.
 pub(super) fn pause(rng: &mut StdRng) -> Duration {
     Duration::from_millis(if rng.random_ratio(1, 4) { 0 } else { rng.random_range(100..2500) })
 }

@@ -1,5 +1,5 @@
-//! People who talk all the time: some to all, some to few, some content with `accepted`; who edit, react and delete
-//! now and then; each in all rooms, so that everybody's view of everything is held against the others'.
+//! Users who send all the time: to all or to some members, with `stored` or `accepted`; sometimes they edit, react and
+//! delete. Each is in all rooms, so that all views of all rooms can be compared.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -12,12 +12,12 @@ use serde_json::json;
 use tokio::task::JoinSet;
 use tokio::time::interval;
 
-use super::strangers::GHOST;
+use super::misbehaving::GHOST;
 use super::{Plan, World};
 use crate::frames::Cursor;
 use crate::history::{Changes, History};
 use crate::http::Http;
-use crate::listener::{Begin, Listener, Manner, Nodes, TOKEN_TTL_S, lock};
+use crate::listener::{Begin, Listener, Nodes, SendOptions, TOKEN_TTL_S, lock};
 use crate::play::history::{create_room, head};
 use crate::recorder::Interner;
 use crate::token::Token;
@@ -27,16 +27,16 @@ mod changing;
 use changing::Intent;
 
 const ROOMS: usize = 5;
-/// Everybody is in every room.
+/// Number of users; each is in every room.
 const PEOPLE: usize = 12;
-/// Those of them who only listen.
+/// How many of them only listen.
 const SILENT: usize = 2;
 const FLOWING_PATIENCE: Duration = Duration::from_secs(30);
-/// Messages of one person that are not answered yet.
+/// Unanswered messages of one user.
 const MAX_UNANSWERED: usize = 100;
 const PAUSE: Duration = Duration::from_millis(200);
 
-/// A person with a connection.
+/// A user with a connection.
 struct Person {
     name: String,
     listener: Listener,
@@ -112,12 +112,12 @@ impl Load {
         }
     }
 
-    /// Where they talk.
+    /// The rooms.
     pub fn rooms(&self) -> &[String] {
         &self.rooms
     }
 
-    /// Once everybody is heard.
+    /// Waits until messages of all users arrive.
     pub async fn until_flowing(&self) -> Result<()> {
         let begun = Instant::now();
         while self.stored.load(Ordering::Relaxed) < 100 {
@@ -127,7 +127,7 @@ impl Load {
         Ok(())
     }
 
-    /// Nothing more is said; what is under way comes to its end.
+    /// Stops sending, and waits for the answers to sent messages.
     pub async fn finish(&mut self) -> Result<()> {
         self.over.store(true, Ordering::Relaxed);
         while let Some(spoke) = self.speaking.join_next().await {
@@ -136,13 +136,13 @@ impl Load {
         Ok(())
     }
 
-    /// Until everybody holds a last message to all in each room, and nothing is behind it: not everybody sees what
-    /// happens to be the last, so that where one stands does not tell whether one has all.
+    /// Sends a last message to all in each room, and waits until every listener has it and nothing comes after it.
+    /// Positions alone do not show whether a listener is complete, because not everyone may see the last event.
     pub async fn until_caught_up(&self, world: &World) -> Result<()> {
         let speaker = &self.people[0].listener;
         loop {
             for room in &self.rooms {
-                let sent = speaker.send_as(room, "the end", Manner::default()).await;
+                let sent = speaker.send_as(room, "the end", SendOptions::default()).await;
                 let end = sent.map_err(|why| anyhow!("the end could not be sent: {why}"))?.seq;
                 while self.people.iter().any(|person| !person.listener.is_at(room, end)) {
                     tokio::time::sleep(PAUSE).await;
@@ -155,7 +155,7 @@ impl Load {
         }
     }
 
-    /// Records that came after the last message of their room, and voids that nobody was told of.
+    /// Counts records after the last message of their rooms, and voids that are not published yet.
     async fn behind_the_end(&self, world: &World) -> Result<u64> {
         let behind = "SELECT (SELECT sum(head_seq - (SELECT max(seq) FROM messages m \
               WHERE m.room_id = r.id AND content = 'the end')) FROM rooms r) \
@@ -164,7 +164,7 @@ impl Load {
         Ok(stored + self.backlog(world).await?)
     }
 
-    /// How far the logs in Redis are ahead of what is stored.
+    /// How many records in Redis are not stored yet.
     async fn backlog(&self, world: &World) -> Result<u64> {
         let mut ahead = 0;
         for room in &self.rooms {
@@ -183,7 +183,7 @@ impl Load {
         Ok(ahead)
     }
 
-    /// What clients say was wrong beside the rules of the history.
+    /// Errors that clients noticed themselves, besides the rules of the history.
     pub fn broken(&self) -> Vec<String> {
         let mut broken = lock(&self.failed).clone();
         for person in &self.people {
@@ -194,7 +194,7 @@ impl Load {
         broken
     }
 
-    /// Where services said that they failed inside.
+    /// Answers by which services reported an internal error.
     pub fn unsound(&self) -> Vec<String> {
         let mut unsound = lock(&self.unsound).clone();
         for person in &self.people {
@@ -204,17 +204,17 @@ impl Load {
         unsound
     }
 
-    /// What was asked for beside what was said.
+    /// The requested changes of messages.
     pub fn changes(&self) -> &Changes {
         &self.changes
     }
 
-    /// How many messages were answered so that their senders are content.
+    /// How many messages have the answer that their senders wanted.
     pub fn answered(&self) -> u64 {
         self.stored.load(Ordering::Relaxed)
     }
 
-    /// Where everybody stands, in words.
+    /// The state of all listeners, in words.
     pub fn state(&self) -> String {
         let state = |person: &Arc<Person>| {
             let at: Vec<String> = self
@@ -252,7 +252,7 @@ struct Speaker {
 }
 
 impl Speaker {
-    /// Goes on while earlier messages are not answered yet, up to a bound; what that cost in time is made good.
+    /// Sends at this pace, without waiting for answers up to a limit; afterwards catches up with the pace.
     async fn speak(self, pace: Duration, mut rng: StdRng) -> Result<()> {
         let mut tick = interval(pace);
         let mut sending = JoinSet::new();
@@ -265,20 +265,20 @@ impl Speaker {
             while sending.try_join_next().is_some() {}
             said += 1;
             let room = self.rooms[rng.random_range(0..self.rooms.len())].clone();
-            let mut manner = Manner { accepted: rng.random_ratio(1, 4), ..Manner::default() };
+            let mut options = SendOptions { accepted: rng.random_ratio(1, 4), ..SendOptions::default() };
             if rng.random_ratio(1, 6) {
-                manner.visible_to = vec![self.others[rng.random_range(0..self.others.len())].clone()];
+                options.visible_to = vec![self.others[rng.random_range(0..self.others.len())].clone()];
             }
-            let change = (!manner.accepted && rng.random_ratio(1, 20)).then(|| Intent::random(&mut rng));
+            let change = (!options.accepted && rng.random_ratio(1, 20)).then(|| Intent::random(&mut rng));
             let text = format!("{} says {said} in {room}", self.person.name);
-            sending.spawn(self.clone().send(room, text, manner, change));
+            sending.spawn(self.clone().send(room, text, options, change));
         }
         sending.join_all().await;
         Ok(())
     }
 
-    async fn send(self, room: String, text: String, manner: Manner, change: Option<Intent>) {
-        match self.person.listener.send_as(&room, &text, manner).await {
+    async fn send(self, room: String, text: String, options: SendOptions, change: Option<Intent>) {
+        match self.person.listener.send_as(&room, &text, options).await {
             Ok(sent) => {
                 self.stored.fetch_add(1, Ordering::Relaxed);
                 if let Some(change) = change {

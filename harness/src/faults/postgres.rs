@@ -1,4 +1,4 @@
-//! What may be wrong with a PostgreSQL that runs.
+//! Faults of a running PostgreSQL.
 
 use std::time::Duration;
 
@@ -7,25 +7,27 @@ use tokio::time::sleep;
 
 use crate::postgres::Database;
 
-/// Ends all connections but the one that says so: what is set for a database holds from the next on.
-const HANG_UP: &str = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity \
+/// Terminates all other connections, because settings of a database apply to new connections only.
+const TERMINATE_OTHERS: &str = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity \
     WHERE datname = current_database() AND pid <> pg_backend_pid()";
 
-/// `ALTER DATABASE` of the present one.
+/// `ALTER DATABASE` for the current database.
 fn alter(what: &str) -> String {
     format!("DO $$ BEGIN EXECUTE format('ALTER DATABASE %I {what}', current_database()); END $$")
 }
 
 pub(super) async fn read_only(database: &Database, time: Duration) -> Result<()> {
-    database.query(&format!("{}; {HANG_UP}", alter("SET default_transaction_read_only = on"))).await?;
+    database
+        .query(&format!("{}; {TERMINATE_OTHERS}", alter("SET default_transaction_read_only = on")))
+        .await?;
     sleep(time).await;
-    // Sessions that began meanwhile stay as they are: nobody hangs them up when another server takes over.
+    // Sessions that began in the meantime keep the old setting: they are not terminated, as after a real failover.
     let writable = "SET TRANSACTION READ WRITE";
     database.query(&format!("{writable}; {}", alter("RESET default_transaction_read_only"))).await?;
     Ok(())
 }
 
-/// SQLSTATE 53100, as a disk that is full gives.
+/// Writes fail with SQLSTATE 53100, as with a full disk.
 pub(super) async fn full(database: &Database, time: Duration) -> Result<()> {
     let full = "CREATE FUNCTION disk_full() RETURNS trigger LANGUAGE plpgsql AS \
         $$ BEGIN RAISE EXCEPTION 'could not extend file' USING ERRCODE = '53100'; END $$; \

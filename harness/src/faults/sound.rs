@@ -1,14 +1,13 @@
-//! Whether services panicked: whoever was being served may have seen no more than a connection that ended, as they do when
-//! anything is away.
+//! Finds panics of services. A client may only see a closed connection, which other faults cause too.
 
 use anyhow::{Context, Result};
 
 use crate::Stack;
 
-/// Lines told of each panic: where it was, and what it said.
+/// Lines that are reported of each panic: its location and its message.
 const LINES: usize = 2;
 
-/// The panics of all nodes, those that were killed and started again included: a node goes on with its log.
+/// The panics of all nodes, including restarted ones, because a node continues its log.
 pub(super) fn panics(stack: &Stack) -> Result<Vec<String>> {
     let mut panics = Vec::new();
     for (number, node) in stack.gateways().iter().chain(stack.persistence_nodes()).enumerate() {
@@ -31,7 +30,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_panic_is_told_with_its_place_and_its_words_and_nothing_else_is_one() {
+    fn panic_is_found_with_its_location_and_message() {
         let log = "it starts\n\nthread 'tokio-runtime-worker' (7) panicked at gateway/src/bus.rs:3:5:\nno redis\n\
                    note: run with `RUST_BACKTRACE=1`\nthe database is out of reach\n";
         let told = of(log);

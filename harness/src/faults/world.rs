@@ -1,4 +1,4 @@
-//! The system of a run: a stack behind proxies, and a second Redis that follows the first.
+//! The system of a run: a stack behind proxies, and a second Redis that replicates the first.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -9,13 +9,13 @@ use tokio::time::sleep;
 
 use super::Plan;
 use crate::folder::Folder;
-use crate::proxy::{Proxy, Weather};
+use crate::proxy::{LinkConditions, Proxy};
 use crate::redis::Redis;
 use crate::wall_clock::WallClock;
 use crate::{Nodes, Stack};
 
-/// Between two steps of a fail-over.
-const UNHEARD: Duration = Duration::from_secs(1);
+/// Pause between two steps of a failover.
+const FAILOVER_PAUSE: Duration = Duration::from_secs(1);
 const IN_STEP_PATIENCE: Duration = Duration::from_secs(30);
 
 /// See the module.
@@ -23,9 +23,9 @@ pub struct World {
     /// The nodes, and the first Redis.
     pub stack: Arc<Stack>,
     second: Redis,
-    /// What one Redis follows the other through.
+    /// The proxy for the replication between the two Redis.
     following: Proxy,
-    /// The second Redis is the primary.
+    /// Whether the second Redis is the primary.
     swapped: AtomicBool,
     _folder: Folder,
 }
@@ -42,7 +42,7 @@ impl World {
         Ok(world)
     }
 
-    /// The Redis in use, and the one that follows it.
+    /// The primary and its replica.
     fn both(&self) -> (&Redis, &Redis) {
         if self.swapped.load(Ordering::Relaxed) {
             (&self.second, self.stack.redis())
@@ -51,12 +51,12 @@ impl World {
         }
     }
 
-    /// The Redis in use.
+    /// The primary.
     pub fn redis(&self) -> &Redis {
         self.both().0
     }
 
-    /// Where clients find the nodes: behind proxies.
+    /// The nodes as clients reach them: behind proxies.
     pub fn nodes(&self) -> Nodes {
         let links = self.stack.links();
         let ws = |proxy: &Proxy| format!("ws://127.0.0.1:{}/v1/ws", proxy.port());
@@ -78,16 +78,16 @@ impl World {
         Ok(())
     }
 
-    /// The second Redis takes over with what it has, which is what the first had so long ago. The first stands still
-    /// while the address is moved, then goes on, unheard, and follows in the end.
+    /// The replica takes over with data that lag by this time. The old primary is paused while the address moves; then
+    /// it continues without clients, and becomes the replica in the end.
     pub(super) async fn fail_over(&self, lag: Duration) -> Result<()> {
         self.until_in_step().await?;
         let (old, new) = self.both();
-        self.following.set(Weather { holds_down: true, ..Weather::default() });
+        self.following.set(LinkConditions { holds_down: true, ..LinkConditions::default() });
         sleep(lag).await;
         old.pause()?;
-        // What was under way to it is lost with the link.
-        self.following.set(Weather { refuses: true, ..Weather::BLACK_HOLE });
+        // Replication data in flight is lost with the link.
+        self.following.set(LinkConditions { refuses: true, ..LinkConditions::BLACK_HOLE });
         self.following.cut();
         new.promote().await?;
         let links = self.stack.links();
@@ -96,18 +96,17 @@ impl World {
             link.cut();
         }
         self.swapped.fetch_xor(true, Ordering::Relaxed);
-        sleep(UNHEARD).await;
+        sleep(FAILOVER_PAUSE).await;
         old.resume()?;
-        sleep(UNHEARD).await;
+        sleep(FAILOVER_PAUSE).await;
         self.follow(old, new).await
     }
 
-    /// The second Redis takes over, but only persistence hears of it at first: gateways go on for so long with the first,
-    /// which is as well as ever.
+    /// The replica takes over for persistence first; gateways use the old primary for this time, which works as before.
     pub(super) async fn split_brain(&self, time: Duration) -> Result<()> {
         self.until_in_step().await?;
         let (old, new) = self.both();
-        self.following.set(Weather { refuses: true, ..Weather::BLACK_HOLE });
+        self.following.set(LinkConditions { refuses: true, ..LinkConditions::BLACK_HOLE });
         self.following.cut();
         new.promote().await?;
         let links = self.stack.links();
@@ -117,7 +116,7 @@ impl World {
         links.gateways_redis.point_to(new.port());
         links.gateways_redis.cut();
         self.swapped.fetch_xor(true, Ordering::Relaxed);
-        sleep(UNHEARD).await;
+        sleep(FAILOVER_PAUSE).await;
         self.follow(old, new).await
     }
 

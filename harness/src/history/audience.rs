@@ -1,11 +1,11 @@
-//! For whom an event is: the rule `Private`. What was said is judged by what its sender asked for, whether it is stored or
-//! not; what changes a message by whom that message is for.
+//! The audience of events: the rule `Private`. The audience of a message is what its sender requested, whether it is
+//! stored or not. The audience of a change is that of its message.
 
 use std::collections::{BTreeMap, HashMap};
 
 use super::{Entry, Event, Rule, Stored, StoredEvent, Violation, What};
 
-/// Of each message that was sent: who sent it, and for whom; nobody named: for all.
+/// Sender and audience of each sent message; an empty audience: everyone.
 pub(super) struct Audiences<'a>(HashMap<(&'a str, &'a str), (&'a str, &'a [String])>);
 
 impl<'a> Audiences<'a> {
@@ -19,7 +19,7 @@ impl<'a> Audiences<'a> {
         Self(sent.collect())
     }
 
-    /// Whether a user may be given an event.
+    /// Whether a user may receive an event.
     pub fn allow(&self, room: &str, event: &Event, log: Option<&Stored>, user: &str) -> bool {
         if event.kind == "message:new" {
             let sent = self.0.get(&(room, &*event.client_id));
@@ -27,7 +27,7 @@ impl<'a> Audiences<'a> {
                 visible_to.is_empty() || *sender == user || visible_to.iter().any(|visible| visible == user)
             });
         }
-        // What it is about may be another message in a later epoch: only what is stored says what it was.
+        // Its target may be another message in a later epoch, so only a stored event shows which message it was.
         let Some(log) = log else { return true };
         let stored = log.events.get(&event.seq).and_then(|events| events.first());
         let Some(stored) = stored.filter(|stored| stored.event == *event) else { return true };
@@ -35,13 +35,13 @@ impl<'a> Audiences<'a> {
     }
 }
 
-/// The message that an event is about.
+/// The message that an event changes.
 fn target<'a>(log: &'a Stored, event: &StoredEvent) -> Option<&'a StoredEvent> {
     let target = event.event.about.parse().ok().filter(|_| event.event.kind != "message:new")?;
     log.events.get(&target)?.first().filter(|target| target.event.kind == "message:new")
 }
 
-/// What is stored of a message is for nobody whom the message is not for.
+/// Checks that stored changes have no larger audience than their message.
 pub(super) fn check(stored: &BTreeMap<String, Stored>, violations: &mut Vec<Violation>) {
     for (room, log) in stored {
         for event in log.events.values().flatten() {

@@ -1,5 +1,5 @@
-//! What became of changes of messages: the rule `Changed`. They are asked for over HTTP, beside the connections that the
-//! history is of, so they are written down apart.
+//! The outcomes of changes of messages: the rule `Changed`. Changes are requested over HTTP and not on the connections
+//! of the history, so they are recorded separately.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -9,19 +9,19 @@ use anyhow::{Context, Result};
 use super::{Entry, Event, Rule, Stored, StoredEvent, Violation, What};
 use crate::postgres::Database;
 
-/// What is done to a message after it was said.
+/// A change of a message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Change {
-    /// It says this from now on.
+    /// The message gets this text.
     Edit(String),
-    /// It says nothing any more.
+    /// The message is deleted.
     Delete,
-    /// It is given this emoji.
+    /// The message gets this reaction.
     React(String),
 }
 
 impl Change {
-    /// Wire type of the event that it makes.
+    /// Wire type of its event.
     pub fn kind(&self) -> &'static str {
         match self {
             Change::Edit(_) => "message:edited",
@@ -30,7 +30,7 @@ impl Change {
         }
     }
 
-    /// What the message says after it; `None`: what it said before.
+    /// The text of the message after the change; `None`: unchanged.
     fn text(&self) -> Option<&str> {
         match self {
             Change::Edit(text) => Some(text),
@@ -40,61 +40,61 @@ impl Change {
     }
 }
 
-/// What whoever asked for a change was told.
+/// The answer to a requested change.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Outcome {
-    /// Nothing, or that it may be tried again: it may have been made.
+pub enum ChangeOutcome {
+    /// No answer, or a temporary error: the change may have been made.
     Unknown,
-    /// It is stored, as the event at this place.
+    /// It is stored, as the event at this position.
     Stored(u64),
-    /// Never, although the message is stored and is theirs.
+    /// It was refused finally, although the message is stored and belongs to the user.
     Refused(String),
 }
 
-/// A change that was asked for.
+/// A requested change.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Asked {
     /// In which room.
     pub room: String,
     /// By whom.
     pub user: String,
-    /// Place of the message.
+    /// Seq of the message.
     pub target: u64,
     /// What.
     pub change: Change,
-    /// What they were told.
-    pub outcome: Outcome,
+    /// The answer.
+    pub outcome: ChangeOutcome,
 }
 
-/// Where people write down what they asked for. Each message is changed by one request at most, so that one outcome only
-/// is right.
+/// Records the requested changes. Each message is changed by one request at most, so that exactly one outcome is
+/// correct.
 #[derive(Debug, Clone, Default)]
 pub struct Changes(Arc<Mutex<Vec<Asked>>>);
 
 impl Changes {
-    /// A request goes out; the number is for its answer.
+    /// Records a request; returns the number for its answer.
     pub fn ask(&self, room: &str, user: &str, target: u64, change: Change) -> usize {
         let (room, user) = (room.to_owned(), user.to_owned());
         let mut asked = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        asked.push(Asked { room, user, target, change, outcome: Outcome::Unknown });
+        asked.push(Asked { room, user, target, change, outcome: ChangeOutcome::Unknown });
         asked.len() - 1
     }
 
     /// The answer.
-    pub fn answer(&self, number: usize, outcome: Outcome) {
+    pub fn answer(&self, number: usize, outcome: ChangeOutcome) {
         let mut asked = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(asked) = asked.get_mut(number) {
             asked.outcome = outcome;
         }
     }
 
-    /// All that was asked for so far.
+    /// All requested changes so far.
     pub fn all(&self) -> Vec<Asked> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 
-/// What stands in a room's reactions: (room, place of the message, user, emoji).
+/// The stored reactions: (room, seq of the message, user, emoji).
 pub type Reactions = BTreeSet<(String, u64, String, String)>;
 
 /// Reads the reactions of all rooms.
@@ -112,7 +112,7 @@ pub async fn read_reactions(database: &Database) -> Result<Reactions> {
     Ok(reactions)
 }
 
-/// Holds what was asked for against what is stored, and against the texts that listeners were given.
+/// Compares the requested changes with the stored data and with the texts that listeners received.
 pub fn check_changes(
     asked: &[Asked],
     entries: &[Entry],
@@ -142,7 +142,7 @@ pub fn check_changes(
 }
 
 struct Judge<'a> {
-    /// By room and place of the message.
+    /// By room and seq of the message.
     asked: HashMap<(&'a str, u64), Vec<&'a Asked>>,
     stored: &'a BTreeMap<String, Stored>,
     violations: Vec<Violation>,
@@ -163,21 +163,21 @@ impl Judge<'_> {
         asked.filter(|asked| asked.user == user && which(asked)).count()
     }
 
-    /// Whether somebody asked for a message to say this.
+    /// Whether somebody requested this text for a message.
     fn may_say(&self, room: &str, target: u64, text: &str) -> bool {
         let mut asked = self.asked.get(&(room, target)).into_iter().flatten();
         asked.any(|asked| asked.change.text() == Some(text))
     }
 
-    /// What was answered stored has its event, and its effect.
+    /// Checks that a change with the answer `stored` has its event and its effect.
     fn answer(&mut self, asked: &Asked, reactions: &Reactions) {
         let Asked { room, user, target, change, outcome } = asked;
         let seq = match outcome {
-            Outcome::Unknown => return,
-            Outcome::Refused(why) => {
+            ChangeOutcome::Unknown => return,
+            ChangeOutcome::Refused(why) => {
                 return self.break_rule(room, *target, user, format!("{change:?} was refused: {why}"));
             }
-            Outcome::Stored(seq) => *seq,
+            ChangeOutcome::Stored(seq) => *seq,
         };
         let event = self.at(room, seq);
         let is_there = |stored: &StoredEvent| {
@@ -200,7 +200,7 @@ impl Judge<'_> {
         }
     }
 
-    /// What is changed, and each event of a change, was asked for.
+    /// Checks that every stored change was requested.
     fn stored(&mut self, room: &str, stored: &StoredEvent) {
         let Event { seq, kind, about, .. } = &stored.event;
         match kind.as_str() {
@@ -225,7 +225,7 @@ impl Judge<'_> {
         }
     }
 
-    /// Whoever was given a message was given what it said first, or what somebody asked for it to say.
+    /// Checks that listeners received only original or requested texts.
     fn given(&mut self, entries: &[Entry]) {
         let mut said: HashMap<(&str, &str), &str> = HashMap::new();
         for entry in entries {

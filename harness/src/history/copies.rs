@@ -1,6 +1,6 @@
-//! What listeners were given: the rules `Order`, `Complete`, `Private`, `Agreement` and `Protocol`.
-//! Each listener's place in a room is followed by the rules that the protocol gives to clients, so what it must hold at
-//! the end is known without asking the client.
+//! The views of listeners: the rules `Order`, `Complete`, `Private`, `Agreement` and `Protocol`.
+//! The position of each listener in a room is computed by the protocol's rules for clients, so the events it must have
+//! at the end are known without asking the client.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use super::audience::Audiences;
 use super::{Checked, Entry, Event, Rule, Stored, StoredEvent, Violation, What};
 use crate::frames::Cursor;
 
-/// What was first given at a place in an epoch: (room, epoch, seq).
+/// The first event that a listener received at each position: (room, epoch, seq).
 type Given<'a> = HashMap<(&'a str, String, u64), (&'a str, Arc<Event>)>;
 
 pub(super) fn check(
@@ -47,29 +47,29 @@ pub(super) fn check(
 enum Phase {
     #[default]
     Away,
-    /// Asked to join on a connection on which it had joined before: what still comes is of before.
+    /// It joins again on the same connection: frames that still come belong to the previous join.
     Asking,
     Joined,
-    /// A gap is filled up to this head; live events wait.
+    /// A gap is being filled up to this head; live events wait.
     Filling {
         head: u64,
         waiting: Vec<Arc<Event>>,
     },
 }
 
-/// What one listener holds of one room.
+/// One listener's view of one room.
 #[derive(Debug, Default)]
 struct Copy {
     phase: Phase,
     cursor: Option<Cursor>,
-    /// The head told by `room:joined`, until the first event shows that its epoch is taken.
+    /// The head in `room:joined`, until the first event shows that its epoch applies.
     told: Option<Cursor>,
-    /// Everything above this is owed.
+    /// The listener must get everything above this.
     start: Option<u64>,
     held: BTreeMap<u64, Arc<Event>>,
 }
 
-/// Where broken rules go.
+/// Collects the violations.
 struct Judge<'a, 'b> {
     entry: &'a Entry,
     given: &'b mut Given<'a>,
@@ -84,7 +84,7 @@ impl Judge<'_, '_> {
         self.violations.push(Violation { rule, room, seq, user, what });
     }
 
-    /// Whatever becomes of an event, whoever was given it has it.
+    /// Counts an event as received, whatever the client does with it.
     fn received(&mut self, event: &Event) {
         if !self.audiences.allow(&self.entry.room, event, self.log, &self.entry.user) {
             self.break_rule(Rule::Private, event.seq, format!("{event:?} is not for them"));
@@ -148,7 +148,7 @@ impl Copy {
             let what = format!("caught up at {}, below {}", at.seq, cursor.seq);
             judge.break_rule(Rule::Protocol, at.seq, what);
         }
-        // Where storage had all that Redis lost there is nothing to take back, and no gap.
+        // If PostgreSQL had everything that Redis lost, the epoch changes without a gap.
         if self.cursor.as_ref().is_some_and(|cursor| cursor.epoch != at.epoch) {
             checked.new_epochs += 1;
         }
@@ -193,7 +193,7 @@ impl Copy {
         events.iter().for_each(|event| judge.received(event));
         let filling = matches!(self.phase, Phase::Filling { .. });
         if !filling || self.cursor.as_ref().is_none_or(|cursor| cursor.seq != after) {
-            // Of a fill that is over.
+            // The page belongs to a fill that has ended.
             return;
         }
         for event in events.iter().filter(|event| event.seq <= upto) {
@@ -218,7 +218,7 @@ impl Copy {
         }
     }
 
-    /// Takes an event, which must be above all that came before.
+    /// Takes an event, which must be above all previous ones.
     fn take(&mut self, judge: &mut Judge<'_, '_>, event: &Arc<Event>) {
         let Some(cursor) = self.cursor.as_mut() else {
             judge.break_rule(Rule::Protocol, event.seq, format!("{event:?} came before any head was told"));
@@ -245,7 +245,7 @@ impl Copy {
         }
     }
 
-    /// At the end: all that is owed is held, and nothing but what is stored.
+    /// Checks at the end that the listener has all events it must have, and only stored events.
     fn conclude(
         &self,
         room: &str,
@@ -297,8 +297,8 @@ impl Copy {
     }
 }
 
-/// Whether what was given is what is stored. In the place of a void its record was shown before it was taken back; the wire
-/// tells no client id of what changes a message.
+/// Whether a received event equals the stored one. At the position of a void, a listener may have received the record
+/// before it became void. Frames of changes contain no client id.
 fn is_same(event: &Event, stored: &StoredEvent) -> bool {
     let Event { kind, id, client_id, about, .. } = &stored.event;
     match kind.as_str() {
@@ -313,7 +313,7 @@ fn is_same(event: &Event, stored: &StoredEvent) -> bool {
     }
 }
 
-/// Whether two were given one event. One may have read it from history, after it was edited or deleted.
+/// Whether two listeners received the same event. One may have read it from history, after an edit or delete.
 fn are_one(one: &Event, other: &Event) -> bool {
     let about = one.kind == "message:new" || one.about == other.about;
     about && one.kind == other.kind && one.id == other.id && one.client_id == other.client_id

@@ -1,9 +1,9 @@
-//! What became of what was sent: the rules `Stored`, `Accepted`, `Once`, `Dense` and `Sent`.
+//! The outcomes of sent messages: the rules `Stored`, `Accepted`, `Once`, `Dense` and `Sent`.
 
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
-use super::{Answer, Checked, Entry, Rule, Stored, StoredEvent, Violation, What};
+use super::{AckOutcome, Checked, Entry, Rule, Stored, StoredEvent, Violation, What};
 
 /// One message of one sender.
 #[derive(Default)]
@@ -99,11 +99,11 @@ fn gather(entries: &[Entry]) -> HashMap<Key<'_>, Message<'_>> {
             What::Answered { client_id, answer } => {
                 let message = messages.entry((&entry.room, &entry.user, client_id)).or_default();
                 match answer {
-                    Answer::Stored { seq, id } => message.stored.push((*seq, id)),
-                    Answer::Accepted { epoch, seq, id } => {
+                    AckOutcome::Stored { seq, id } => message.stored.push((*seq, id)),
+                    AckOutcome::Accepted { epoch, seq, id } => {
                         message.accepted.push(Accepted { at: entry.at, epoch, seq: *seq, id });
                     }
-                    Answer::Refused { .. } => {}
+                    AckOutcome::Refused { .. } => {}
                 }
             }
             _ => {}
@@ -112,8 +112,8 @@ fn gather(entries: &[Entry]) -> HashMap<Key<'_>, Message<'_>> {
     messages
 }
 
-/// Since it was accepted: by `message:void` of its client id, by a gap of a later epoch that begins below it, or by a
-/// `room:caught_up` of a later epoch, up to which whatever is not held is not there.
+/// Whether the sender was informed of the loss after it was accepted: by `message:void` with its client id, by a gap of
+/// a later epoch that begins below it, or by a `room:caught_up` of a later epoch without the message.
 fn was_told(entries: &[Entry], room: &str, sender: &str, client_id: &str, accepted: &Accepted<'_>) -> bool {
     let later = |epoch: &str| number(epoch) > number(accepted.epoch);
     let voids = |event: &super::Event| event.kind == "message:void" && event.client_id == client_id;

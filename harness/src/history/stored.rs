@@ -1,4 +1,4 @@
-//! What is stored at the end, read from PostgreSQL's tables without the services.
+//! The stored data at the end, read from PostgreSQL's tables without the services.
 
 use std::collections::BTreeMap;
 
@@ -7,16 +7,16 @@ use anyhow::{Context, Result};
 use super::Event;
 use crate::postgres::Database;
 
-/// An event as it is stored.
+/// A stored event.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StoredEvent {
-    /// A place that came to nothing has the kind `void`.
+    /// A void has the kind `void`.
     pub event: Event,
-    /// Who sent it, or made it.
+    /// Its sender.
     pub by: String,
-    /// For whom; `None`: for all members.
+    /// Its audience; `None`: all members.
     pub visible_to: Option<Vec<String>>,
-    /// Its text is not what was sent any more: edited, or deleted.
+    /// Whether its text was changed: edited, or deleted.
     pub changed: bool,
 }
 
@@ -28,16 +28,16 @@ impl StoredEvent {
     }
 }
 
-/// A room's log as it is stored.
+/// A stored room log.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Stored {
-    /// What the room says is its head.
+    /// The head in the room's row.
     pub head: u64,
-    /// By place; more than one at a place is a fault.
+    /// By position; more than one event at a position is a violation.
     pub events: BTreeMap<u64, Vec<StoredEvent>>,
 }
 
-/// Reads all rooms. Visibility by role is not told: histories use users.
+/// Reads all rooms. Visibility by role is ignored, because histories only use users.
 ///
 /// # Errors
 /// When the database cannot be read.

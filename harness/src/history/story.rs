@@ -1,13 +1,13 @@
-//! The smallest story of a violation: what everybody saw of that place of that room, in the order of time.
+//! The story of a violation: the entries of all clients near its position, in the order of time.
 
 use std::fmt::Write;
 
 use super::{Entry, Violation, What};
 
-/// Lines told of each violation, at most.
-const LINES: usize = 60;
+/// Longest story of a violation, in lines.
+const MAX_LINES: usize = 60;
 
-/// What is near the place of a violation, with what happened to those connections, and the faults of that time.
+/// The entries near the position of a violation, the connections of these clients, and the faults of that time.
 pub fn story(entries: &[Entry], violation: &Violation, faults: &[(std::time::Duration, String)]) -> String {
     let mut lines: Vec<(std::time::Duration, String)> = Vec::new();
     for entry in entries {
@@ -22,11 +22,11 @@ pub fn story(entries: &[Entry], violation: &Violation, faults: &[(std::time::Dur
             lines.push((entry.at, text));
         }
     }
-    // Those around the first that names the place.
+    // Keeps the lines around the first one that names the position.
     let named = |(_, text): &(std::time::Duration, String)| text.contains(&format!("seq: {}", violation.seq));
     let centre = lines.iter().position(named).unwrap_or(lines.len().saturating_sub(1));
-    let from = centre.saturating_sub(LINES / 2);
-    lines.truncate((from + LINES).min(lines.len()));
+    let from = centre.saturating_sub(MAX_LINES / 2);
+    lines.truncate((from + MAX_LINES).min(lines.len()));
     lines.drain(..from);
     let (begin, end) = (lines.first().map(|line| line.0), lines.last().map(|line| line.0));
     let within = |at: &std::time::Duration| {
@@ -44,11 +44,11 @@ pub fn story(entries: &[Entry], violation: &Violation, faults: &[(std::time::Dur
     text
 }
 
-/// Faults this long before and after are told.
+/// Faults are included up to this time before and after.
 const AROUND: std::time::Duration = std::time::Duration::from_secs(5);
-/// Places so near are told of others.
+/// Distance of positions that are included for other users.
 const NEAR: u64 = 1;
-/// And of who it happened to.
+/// Distance of positions that are included for the user of the violation.
 const NEAR_MINE: u64 = 3;
 
 fn is_near(what: &What, seq: u64, mine: bool) -> bool {
@@ -60,7 +60,7 @@ fn is_near(what: &What, seq: u64, mine: bool) -> bool {
         What::CaughtUp(cursor) | What::Joined(cursor) => mine || near(cursor.seq),
         What::Gap { .. } | What::Joining(_) => mine,
         What::Answered {
-            answer: super::Answer::Stored { seq, .. } | super::Answer::Accepted { seq, .. },
+            answer: super::AckOutcome::Stored { seq, .. } | super::AckOutcome::Accepted { seq, .. },
             ..
         } => near(*seq),
         What::Answered { .. } | What::Sent { .. } => seq == 0 && mine,

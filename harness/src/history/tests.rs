@@ -1,4 +1,4 @@
-//! A good history is clean, and for each rule one that breaks it is found out.
+//! A correct history breaks no rule, and for each rule a history that breaks it is found.
 
 use super::*;
 
@@ -24,8 +24,8 @@ fn stored_event(seq: u64) -> StoredEvent {
     StoredEvent { event: event(seq), by: "alice".to_owned(), visible_to: None, changed: false }
 }
 
-/// A room of four messages of alice's, the third for carol alone; all of them heard by bob, live from 1 on, over two
-/// connections, with a gap filled by HTTP in between.
+/// A room with four messages of alice, the third only for carol. Bob receives them over two connections, with a gap in
+/// between that is filled by HTTP.
 struct Run {
     history: History,
     stored: Stored,
@@ -49,7 +49,7 @@ impl Run {
         self.bob(What::Event(Arc::new(event(seq))));
     }
 
-    fn sends(&self, seq: u64, answer: Option<Answer>) {
+    fn sends(&self, seq: u64, answer: Option<AckOutcome>) {
         let visible_to = if seq == 3 { vec!["carol".to_owned()] } else { Vec::new() };
         let client_id = format!("c-{seq}");
         let sent = What::Sent { client_id: client_id.clone(), text: format!("text {seq}"), visible_to };
@@ -59,8 +59,8 @@ impl Run {
         }
     }
 
-    fn stored_answer(seq: u64) -> Option<Answer> {
-        Some(Answer::Stored { seq, id: format!("id-{seq}") })
+    fn stored_answer(seq: u64) -> Option<AckOutcome> {
+        Some(AckOutcome::Stored { seq, id: format!("id-{seq}") })
     }
 
     fn all_is_sent(&self) {
@@ -83,7 +83,7 @@ impl Run {
     }
 }
 
-/// Everything is sent and stored, and bob hears it well, up to this many messages.
+/// A run in which this many messages are sent and stored, and bob receives them correctly.
 fn heard(upto: u64) -> Run {
     let run = Run::new();
     run.all_is_sent();
@@ -93,7 +93,7 @@ fn heard(upto: u64) -> Run {
 }
 
 #[test]
-fn a_good_history_is_clean_and_counted() {
+fn correct_history_breaks_no_rule_and_is_counted() {
     let run = Run::new();
     run.all_is_sent();
     run.bob_joins();
@@ -124,14 +124,17 @@ fn a_good_history_is_clean_and_counted() {
 }
 
 #[test]
-fn an_answer_stored_that_is_not_stored_there_breaks_stored() {
+fn answer_stored_without_the_stored_event_breaks_stored() {
     for (seq, id) in [(2, "id-9"), (3, "id-2")] {
         let run = heard(4);
         run.history.add(
             "alice",
             1,
             ROOM,
-            What::Answered { client_id: "c-2".to_owned(), answer: Answer::Stored { seq, id: id.to_owned() } },
+            What::Answered {
+                client_id: "c-2".to_owned(),
+                answer: AckOutcome::Stored { seq, id: id.to_owned() },
+            },
         );
         assert_eq!(run.broken(), [Rule::Stored]);
     }
@@ -141,12 +144,12 @@ fn an_answer_stored_that_is_not_stored_there_breaks_stored() {
 }
 
 #[test]
-fn what_was_accepted_and_is_lost_breaks_accepted_unless_its_sender_was_told() {
-    let accepted = |seq| Some(Answer::Accepted { epoch: "2".to_owned(), seq, id: "id-5".to_owned() });
+fn unreported_loss_of_an_accepted_message_breaks_accepted() {
+    let accepted = |seq| Some(AckOutcome::Accepted { epoch: "2".to_owned(), seq, id: "id-5".to_owned() });
     let run = heard(4);
     run.sends(5, accepted(5));
     assert_eq!(run.broken(), [Rule::Accepted]);
-    // It stands, but not as was answered.
+    // It is stored, but not as the answer says.
     let run = heard(4);
     run.sends(4, accepted(4));
     assert_eq!(run.broken(), [Rule::Accepted]);
@@ -155,12 +158,12 @@ fn what_was_accepted_and_is_lost_breaks_accepted_unless_its_sender_was_told() {
     run.history.add("alice", 1, ROOM, What::Joining(Some(cursor("1", 4))));
     run.history.add("alice", 1, ROOM, What::Joined(cursor("1", 4)));
     run.history.add("alice", 1, ROOM, What::CaughtUp(cursor("1", 4)));
-    // A gap before it was accepted says nothing of it, one in the same epoch neither.
+    // A gap before it was accepted does not report its loss, and a gap in the same epoch neither.
     run.history.add("alice", 1, ROOM, What::Gap { after: 4, head: cursor("2", 4) });
     run.sends(5, accepted(5));
     run.history.add("alice", 1, ROOM, What::CaughtUp(cursor("2", 4)));
     run.history.add("alice", 1, ROOM, What::Gap { after: 4, head: cursor("2", 4) });
-    // One that begins above it neither.
+    // A gap that begins above it neither.
     run.history.add("alice", 1, ROOM, What::Gap { after: 5, head: cursor("3", 5) });
     let entries = run.history.take();
     let rooms: BTreeMap<_, _> = [(ROOM.to_owned(), run.stored.clone())].into_iter().collect();
@@ -188,7 +191,7 @@ fn what_was_accepted_and_is_lost_breaks_accepted_unless_its_sender_was_told() {
 }
 
 #[test]
-fn a_client_id_in_two_places_breaks_once() {
+fn client_id_at_two_positions_breaks_once() {
     let mut run = heard(4);
     run.stored.head = 5;
     let event = Event { client_id: "c-4".to_owned(), about: "text 4".to_owned(), ..event(5) };
@@ -198,10 +201,10 @@ fn a_client_id_in_two_places_breaks_once() {
 }
 
 #[test]
-fn a_void_that_its_listener_was_not_told_of_breaks_complete_and_two_of_one_message_once() {
+fn missing_void_breaks_complete_and_two_copies_break_once() {
     for told in [false, true] {
         let mut run = heard(4);
-        // Twice in what bob heard: the second is a void since.
+        // Bob received it twice; the second is a void in the meantime.
         let again = Event { client_id: "c-4".to_owned(), ..event(5) };
         let void =
             Event { kind: "void".to_owned(), id: String::new(), about: String::new(), ..again.clone() };
@@ -222,7 +225,7 @@ fn a_void_that_its_listener_was_not_told_of_breaks_complete_and_two_of_one_messa
 }
 
 #[test]
-fn a_hole_two_in_one_place_and_a_head_elsewhere_break_dense() {
+fn gap_double_position_and_wrong_head_break_dense() {
     let mut run = heard(4);
     run.stored.events.remove(&3);
     run.sends(3, None);
@@ -237,7 +240,7 @@ fn a_hole_two_in_one_place_and_a_head_elsewhere_break_dense() {
 }
 
 #[test]
-fn what_nobody_sent_or_was_sent_otherwise_breaks_sent() {
+fn stored_event_that_was_not_sent_like_this_breaks_sent() {
     let spoil: [fn(&mut StoredEvent); 3] = [
         |event| event.event.client_id = "another".to_owned(),
         |event| event.event.about.push('!'),
@@ -255,7 +258,7 @@ fn what_nobody_sent_or_was_sent_otherwise_breaks_sent() {
 }
 
 #[test]
-fn a_story_tells_the_place_and_the_faults_around_it() {
+fn story_contains_the_position_and_nearby_faults() {
     let run = heard(2);
     run.hears(3);
     let entries = run.history.take();

@@ -1,5 +1,5 @@
-//! A provider's key, made for one test: signs tokens and shows its public half as a JWK (RFC 7517). The bytes of both
-//! are put together here, not by the library that the services check them with.
+//! A provider's key for one test: signs tokens and gives its public half as a JWK (RFC 7517). Both are encoded here,
+//! and not by the library with which the services verify tokens.
 
 use anyhow::{Result, anyhow};
 use aws_lc_rs::rand::SystemRandom;
@@ -92,7 +92,7 @@ impl SigningKey {
         self.sign_as(&json!({ "alg": self.algorithm(), "kid": self.id, "typ": "JWT" }), claims)
     }
 
-    /// A token with these claims and any header, also one that lies.
+    /// A token with these claims and any header, even a wrong one.
     pub fn sign_as(&self, header: &Value, claims: &Map<String, Value>) -> String {
         let part = |json: &dyn ToString| URL_SAFE_NO_PAD.encode(json.to_string());
         let signed = format!("{}.{}", part(header), part(&Value::Object(claims.clone())));

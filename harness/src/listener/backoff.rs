@@ -1,4 +1,4 @@
-//! How long to wait before trying again: full jitter below a bound that doubles.
+//! The backoff before a retry: full jitter below a limit that doubles.
 
 use std::time::Duration;
 

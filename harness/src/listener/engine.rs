@@ -1,5 +1,5 @@
-//! The life of one person's connection: connect, hear, send, notice silence, come back.
-//! One task, one socket. Everything that is decided about a room's log is decided by its recorder.
+//! The connection loop of one listener: connect, receive, send, detect silence, reconnect.
+//! One task, one socket. The recorder of a room makes all decisions about its log.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
@@ -13,9 +13,9 @@ use tokio_tungstenite::tungstenite::Message;
 
 use super::backoff::Backoff;
 use super::fetch::{self, Fetched};
-use super::outbox::{Lapse, Outgoing};
+use super::outbox::{DeadlineAction, Outgoing};
 use super::outboxes::Outboxes;
-use super::{Nodes, Order, Shared, Taps, lock};
+use super::{Nodes, Observers, Order, Shared, lock};
 use crate::client::socket::{self, Incoming};
 use crate::history::What;
 use crate::recorder::{Fill, Recorder};
@@ -23,29 +23,29 @@ use crate::recorder::{Fill, Recorder};
 mod hear;
 mod line;
 
-use line::Line;
+use line::ClientLine;
 
 const PONG_PATIENCE: Duration = Duration::from_secs(5);
 const CLOSE_PATIENCE: Duration = Duration::from_secs(1);
-/// Nothing new is sent so long before leaving: what is under way has as long to be answered.
+/// For this time before leaving no new message is sent, so that the current one can be answered.
 const FINISHING: Duration = Duration::from_secs(1);
 
-/// A room this person listens to.
+/// A room of this listener.
 struct Room {
     recorder: Arc<Mutex<Recorder>>,
-    /// Its history is to be loaded before the join.
+    /// Its history must be loaded before the join.
     load: bool,
     rejoin_at: Option<Instant>,
 }
 
-/// What is read over HTTP.
+/// A request over HTTP.
 #[derive(Clone)]
 enum Wanted {
     Latest,
     Page(Fill),
 }
 
-/// What made the engine wake.
+/// Why the engine woke up.
 enum Wake {
     Order(Option<Order>),
     Incoming(Incoming),
@@ -57,18 +57,18 @@ pub(super) struct Engine {
     user: String,
     nodes: Arc<Nodes>,
     gateway: usize,
-    taps: Taps,
+    observers: Observers,
     shared: Arc<Shared>,
     rooms: HashMap<String, Room>,
     outboxes: Outboxes,
     fetches: JoinSet<(String, Wanted, Fetched)>,
     wanted: bool,
-    line: Option<Line>,
+    line: Option<ClientLine>,
     backoff: Backoff,
     connect_at: Instant,
-    /// Told to leave: a new connection at this time, and no new sends shortly before.
+    /// The server drains: reconnect at this time, and start no new sends shortly before.
     draining: Option<Instant>,
-    /// Since when (since 1970) messages are expected to come at once.
+    /// From when on (since 1970) messages are expected without delay.
     online_since: Option<Duration>,
     given_up: bool,
 }
@@ -78,14 +78,14 @@ impl Engine {
         user: &str,
         nodes: Arc<Nodes>,
         gateway: usize,
-        taps: Taps,
+        observers: Observers,
         shared: Arc<Shared>,
     ) -> Engine {
         Engine {
             user: user.to_owned(),
             nodes,
             gateway,
-            taps,
+            observers,
             shared,
             rooms: HashMap::new(),
             outboxes: Outboxes::default(),
@@ -157,7 +157,7 @@ impl Engine {
                 }
                 self.wanted = wanted;
                 if !wanted && let Some(mut line) = self.hang_up() {
-                    // A server that does not answer the close is cut off: we are leaving either way.
+                    // If the server does not answer the close, the connection is dropped anyway.
                     let _ = timeout(CLOSE_PATIENCE, line.socket.close(None)).await;
                 }
             }
@@ -169,7 +169,7 @@ impl Engine {
         }
     }
 
-    /// Joins at the cursor, or loads first. Does nothing while offline: connecting does it then.
+    /// Joins at the cursor, or loads history first. Does nothing while offline, because connecting joins all rooms.
     async fn join(&mut self, name: &str) {
         let Some(room) = self.rooms.get_mut(name).filter(|_| self.line.is_some()) else { return };
         room.rejoin_at = None;
@@ -202,7 +202,7 @@ impl Engine {
             self.broken(again);
         }
         let Some(line) = self.line.as_mut() else { return };
-        // A broken connection is told by its reading side, with the reason.
+        // The reading side reports a broken connection, with the reason.
         let _ = socket::send(&mut line.socket, Message::text(frame)).await;
     }
 
@@ -218,7 +218,7 @@ impl Engine {
         });
     }
 
-    /// Some deadline passed: whatever is due is done.
+    /// Handles passed deadlines.
     async fn time(&mut self) {
         let now = Instant::now();
         let due = |at: &Instant| *at <= now;
@@ -230,13 +230,13 @@ impl Engine {
             return;
         }
         if self.outboxes.deadline(self.is_leaving()).as_ref().is_some_and(due) && self.line.is_some() {
-            match self.outboxes.lapse(self.is_leaving()) {
-                Some(Lapse::Send(Outgoing { frame, room, client_id, text, visible_to })) => {
+            match self.outboxes.on_deadline(self.is_leaving()) {
+                Some(DeadlineAction::Send(Outgoing { frame, room, client_id, text, visible_to })) => {
                     self.note(&room, What::Sent { client_id, text, visible_to });
                     let reference = hear::reference(&frame);
                     self.send(&reference, frame).await;
                 }
-                Some(Lapse::Unanswered) => {
+                Some(DeadlineAction::Unanswered) => {
                     self.broken("a send was not answered within 40 s".to_owned());
                     self.lost(Duration::ZERO);
                     return;
@@ -261,14 +261,14 @@ impl Engine {
         }
     }
 
-    /// Whether what were sent now might be answered only when we have left.
+    /// Whether a message that is sent now may be answered only after we have left.
     fn is_leaving(&self) -> bool {
         self.draining.is_some_and(|at| at <= Instant::now() + FINISHING)
     }
 
-    /// Writes down what happened.
+    /// Adds an entry to the history.
     fn note(&self, room: &str, what: What) {
-        if let Some(history) = &self.taps.history {
+        if let Some(history) = &self.observers.history {
             let connection = lock(&self.shared.state).connections.len() as u64;
             history.add(&self.user, connection, room, what);
         }

@@ -1,5 +1,5 @@
-//! What a listener reads over HTTP: the page it starts with, and the pages of a gap.
-//! Touches persistence nodes; tells the engine what came, it never decides what that means.
+//! The HTTP requests of a listener: the first page, and the pages of a gap.
+//! Touches persistence nodes. It passes results to the engine and makes no decisions.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -12,21 +12,21 @@ use crate::token::Token;
 const PAGE: u32 = 200;
 pub(super) const RETRY: Duration = Duration::from_millis(200);
 
-/// What became of a request.
+/// The result of a request.
 pub(super) enum Fetched {
     Page(EventsPage),
     Loaded(MessagesPage),
-    /// The epoch is not good any more: join again.
+    /// The epoch is not valid any more: join again.
     Stale,
     /// Ask again after this.
     Later(Duration),
-    /// The node says that it failed inside; ask again.
+    /// The node reports an internal error; ask again.
     Unsound(String),
-    /// Nothing a repetition would change.
+    /// A final error.
     Failed(String),
 }
 
-/// The next node is asked after one that did not answer.
+/// Index of the node to ask; incremented after a node did not answer.
 static NODE: AtomicUsize = AtomicUsize::new(0);
 
 fn http(nodes: &Nodes, user: &str) -> Http {
@@ -62,7 +62,7 @@ fn read(
         Ok(answer) => match answer.status {
             200 => parse(&answer).unwrap_or_else(|error| Fetched::Failed(error.to_string())),
             409 => Fetched::Stale,
-            // 408: the server gave up on a pooled connection just as we took it; repeating is what it asks.
+            // 408: the server closed an idle pooled connection just as we used it; it asks for a retry.
             408 | 429 | 503 => {
                 let told = answer.body["retry_after_ms"].as_u64();
                 Fetched::Later(told.map_or(RETRY, Duration::from_millis))
@@ -84,7 +84,7 @@ mod tests {
     }
 
     #[test]
-    fn a_node_that_failed_inside_is_told_apart_from_one_that_is_to_be_asked_again() {
+    fn internal_error_is_distinguished_from_a_retry() {
         for status in [500, 502] {
             assert!(matches!(read_as(status), Fetched::Unsound(_)), "{status}");
         }

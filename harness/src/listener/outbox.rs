@@ -1,5 +1,5 @@
-//! Messages of one room on their way out: one at a time, the same client id until `stored`, patient as told.
-//! Pure but for the clock; the engine moves the bytes.
+//! The send queue of one room: one message at a time, with the same client id until `stored`, and the requested pauses.
+//! Pure except for the clock; the engine sends the bytes.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -8,11 +8,11 @@ use serde_json::json;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-use super::{Manner, Sent, Stored};
+use super::{SendOptions, Sent, Stored};
 use crate::clock;
 use crate::frames::{Ack, ErrorFrame};
 
-/// The server gives up on an answer after 30 s; nothing by now is a broken promise.
+/// The server must answer within 30 s; no answer by now is a violation.
 const ANSWER_PATIENCE: Duration = Duration::from_secs(40);
 const DEFAULT_RETRY: Duration = Duration::from_millis(200);
 
@@ -20,7 +20,7 @@ const DEFAULT_RETRY: Duration = Duration::from_millis(200);
 pub(super) struct Sending {
     room: String,
     text: String,
-    manner: Manner,
+    options: SendOptions,
     client_id: String,
     attempts: u32,
     first: Option<Instant>,
@@ -28,10 +28,10 @@ pub(super) struct Sending {
 }
 
 impl Sending {
-    pub(super) fn new(room: &str, text: &str, manner: Manner) -> (Sending, Stored) {
+    pub(super) fn new(room: &str, text: &str, options: SendOptions) -> (Sending, Stored) {
         let (stored, waiting) = oneshot::channel();
         let (room, text) = (room.to_owned(), text.to_owned());
-        (Sending { room, text, manner, client_id: String::new(), attempts: 0, first: None, stored }, waiting)
+        (Sending { room, text, options, client_id: String::new(), attempts: 0, first: None, stored }, waiting)
     }
 
     pub(super) fn room(&self) -> &str {
@@ -39,21 +39,21 @@ impl Sending {
     }
 }
 
-/// When the message at the front is to be sent, or answered.
+/// When the first message must be sent, or answered.
 enum Due {
     Send(Instant),
     Answer(Instant),
 }
 
-/// What the lapse of a deadline means.
-pub(super) enum Lapse {
+/// What to do after a deadline.
+pub(super) enum DeadlineAction {
     /// Send this frame.
     Send(Outgoing),
     /// An answer is overdue.
     Unanswered,
 }
 
-/// A message that goes out now.
+/// A message to send now.
 pub(super) struct Outgoing {
     pub(super) frame: String,
     pub(super) room: String,
@@ -62,7 +62,7 @@ pub(super) struct Outgoing {
     pub(super) visible_to: Vec<String>,
 }
 
-/// The queue; only the first message is under way.
+/// The queue; only the first message has been sent.
 #[derive(Default)]
 pub(super) struct Outbox {
     queue: VecDeque<Sending>,
@@ -77,7 +77,7 @@ impl Outbox {
         }
     }
 
-    /// A new connection stands, or a new epoch began: what is not stored goes out again.
+    /// After a reconnect or a new epoch: sends the first message again if it is not stored.
     pub(super) fn repeat(&mut self) {
         if !self.queue.is_empty() {
             self.due = Some(Due::Send(Instant::now()));
@@ -94,7 +94,7 @@ impl Outbox {
         matches!(self.due, Some(Due::Answer(_)))
     }
 
-    /// When something is to be done. While `holding`, nothing new goes out.
+    /// The next deadline. While `holding`, no new message is sent.
     pub(super) fn deadline(&self, holding: bool) -> Option<Instant> {
         match self.due {
             Some(Due::Send(at)) if !holding => Some(at),
@@ -103,12 +103,12 @@ impl Outbox {
         }
     }
 
-    /// The deadline passed.
-    pub(super) fn lapse(&mut self) -> Option<Lapse> {
+    /// Handles a passed deadline.
+    pub(super) fn on_deadline(&mut self) -> Option<DeadlineAction> {
         match self.due {
             Some(Due::Answer(_)) => {
                 self.repeat();
-                Some(Lapse::Unanswered)
+                Some(DeadlineAction::Unanswered)
             }
             Some(Due::Send(_)) => {
                 let front = self.queue.front_mut()?;
@@ -123,14 +123,14 @@ impl Outbox {
                     "room": front.room, "client_id": front.client_id, "content": front.text,
                     "attempt": front.attempts,
                 });
-                let Manner { visible_to, accepted } = &front.manner;
+                let SendOptions { visible_to, accepted } = &front.options;
                 if !visible_to.is_empty() {
                     frame["visible_to"] = json!({ "users": visible_to });
                 }
                 if *accepted {
                     frame["ack"] = json!("accepted");
                 }
-                Some(Lapse::Send(Outgoing {
+                Some(DeadlineAction::Send(Outgoing {
                     frame: frame.to_string(),
                     room: front.room.clone(),
                     client_id: front.client_id.clone(),
@@ -142,12 +142,12 @@ impl Outbox {
         }
     }
 
-    /// An ack came. An earlier attempt's is as good: the client id is the same.
+    /// Handles an ack. The ack of an earlier attempt counts too, because the client id is the same.
     pub(super) fn acked(&mut self, client_id: &str, ack: Ack) {
         if self.queue.front().is_none_or(|front| front.client_id != client_id) {
             return;
         }
-        let enough = self.queue.front().is_some_and(|front| front.manner.accepted);
+        let enough = self.queue.front().is_some_and(|front| front.options.accepted);
         if ack.stage != "stored" && !enough {
             self.due = Some(Due::Send(Instant::now() + DEFAULT_RETRY));
             return;
@@ -159,7 +159,7 @@ impl Outbox {
         });
     }
 
-    /// An error came: repeat, or give up where repeating cannot help.
+    /// Handles an error: repeats the message, or fails it if a retry cannot help.
     pub(super) fn refused(&mut self, client_id: &str, error: &ErrorFrame) {
         if self.queue.front().is_none_or(|front| front.client_id != client_id) {
             return;
@@ -172,7 +172,7 @@ impl Outbox {
         }
     }
 
-    /// The person gave up: so does everything not yet stored.
+    /// The listener has stopped: fails all messages that are not stored.
     pub(super) fn abandon(&mut self, why: &str) {
         while !self.queue.is_empty() {
             self.finish(|_| Err(why.to_owned()));
@@ -182,7 +182,7 @@ impl Outbox {
     fn finish(&mut self, outcome: impl FnOnce(&Sending) -> Result<Sent, String>) {
         if let Some(front) = self.queue.pop_front() {
             let outcome = outcome(&front);
-            // Nobody waits for it when the sender's task was dropped.
+            // The receiver is gone if the sender's task was cancelled.
             let _ = front.stored.send(outcome);
         }
         self.due = (!self.queue.is_empty()).then(|| Due::Send(Instant::now()));

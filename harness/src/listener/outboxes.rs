@@ -1,10 +1,10 @@
-//! An outbox for each room: what waits for its answer in one holds nothing up in another.
+//! One outbox per room, so that rooms do not wait for each other.
 
 use std::collections::BTreeMap;
 
 use tokio::time::Instant;
 
-use super::outbox::{Lapse, Outbox, Sending};
+use super::outbox::{DeadlineAction, Outbox, Sending};
 use crate::frames::{Ack, ErrorFrame};
 
 /// See the module.
@@ -16,29 +16,29 @@ impl Outboxes {
         self.0.entry(sending.room().to_owned()).or_default().push(sending);
     }
 
-    /// A new connection stands: what is not stored goes out again.
+    /// After a reconnect: sends unstored messages again.
     pub(super) fn repeat(&mut self) {
         self.0.values_mut().for_each(Outbox::repeat);
     }
 
-    /// A new epoch began in a room: what is under way there goes out again.
+    /// After a new epoch in a room: sends its unstored message again.
     pub(super) fn repeat_in(&mut self, room: &str) {
         if let Some(outbox) = self.0.get_mut(room).filter(|outbox| outbox.is_sending()) {
             outbox.repeat();
         }
     }
 
-    /// When something is to be done. While `holding`, nothing new goes out.
+    /// The next deadline. While `holding`, no new message is sent.
     pub(super) fn deadline(&self, holding: bool) -> Option<Instant> {
         self.0.values().filter_map(|outbox| outbox.deadline(holding)).min()
     }
 
-    /// The deadline of one passed.
-    pub(super) fn lapse(&mut self, holding: bool) -> Option<Lapse> {
+    /// Handles a passed deadline of one outbox.
+    pub(super) fn on_deadline(&mut self, holding: bool) -> Option<DeadlineAction> {
         self.0
             .values_mut()
             .min_by_key(|outbox| outbox.deadline(holding).map_or((true, None), |at| (false, Some(at))))?
-            .lapse()
+            .on_deadline()
     }
 
     pub(super) fn acked(&mut self, client_id: &str, ack: Ack) {
@@ -51,12 +51,12 @@ impl Outboxes {
         self.0.values_mut().for_each(|outbox| outbox.refused(client_id, error));
     }
 
-    /// The room of a message under way.
+    /// The room of a sent message that is not answered yet.
     pub(super) fn room_of(&self, client_id: &str) -> Option<&str> {
         Some(self.0.iter().find(|(_, outbox)| outbox.front() == Some(client_id))?.0)
     }
 
-    /// The person gave up: so does everything not yet stored.
+    /// The listener has stopped: fails all messages that are not stored.
     pub(super) fn abandon(&mut self, why: &str) {
         self.0.values_mut().for_each(|outbox| outbox.abandon(why));
     }

@@ -1,4 +1,4 @@
-//! The people of a run: who listens where, from when on, and the clock of their messages.
+//! The users of a run: in which rooms they listen, from when on, and the latencies of their messages.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -13,24 +13,24 @@ use super::player::{Player, Players};
 use super::transcript::{Act, Conversation, Line};
 use crate::frames::Cursor;
 use crate::http::Http;
-use crate::listener::{Hearing, Nodes, lock};
+use crate::listener::{LatencyObserver, Nodes, lock};
 use crate::recorder::Interner;
 
-/// A room is created with all its people at once; the creator is one more.
+/// Most members that a room is created with; the creator is one more.
 const MOST_MEMBERS: usize = 1000;
-/// How many connect at once: a crowd at the door only makes all of them late.
+/// Concurrent connection attempts; more would only delay all of them.
 const CONNECTING: usize = 64;
 const SHARDS: usize = 16;
 
-/// The person who creates the rooms.
+/// The user who creates the rooms.
 pub const HOST: &str = "play-host";
 
-/// Microseconds up to ten minutes, to three digits.
+/// A histogram of microseconds up to ten minutes, with three digits.
 pub fn histogram() -> Histogram<u64> {
     Histogram::new_with_bounds(1, 600_000_000, 3).expect("these bounds are valid")
 }
 
-/// How long messages were under way, gathered from all listeners.
+/// The latencies of messages at all listeners.
 pub struct Delays(Vec<Arc<Mutex<Histogram<u64>>>>);
 
 impl Delays {
@@ -38,38 +38,38 @@ impl Delays {
         Delays((0..SHARDS).map(|_| Arc::new(Mutex::new(histogram()))).collect())
     }
 
-    fn hearing(&self, number: usize) -> Hearing {
+    fn on_latency(&self, number: usize) -> LatencyObserver {
         let shard = Arc::clone(&self.0[number % SHARDS]);
         Arc::new(move |delay: Duration| {
             lock(&shard).saturating_record(u64::try_from(delay.as_micros()).unwrap_or(u64::MAX).max(1));
         })
     }
 
-    /// All of them.
+    /// The sum of all histograms.
     pub fn total(&self) -> Histogram<u64> {
         let mut total = histogram();
         for shard in &self.0 {
-            // The bounds are the same, so this cannot fail.
+            // This cannot fail, because the bounds are the same.
             let _ = total.add(&*lock(shard));
         }
         total
     }
 }
 
-/// Somebody in one room.
-pub struct Person {
+/// A user in one room.
+pub struct CastMember {
     /// User id.
     pub user: String,
     /// Their client.
     pub player: Player,
-    /// What they do; nothing for observers.
+    /// What they do; empty for observers.
     pub lines: Vec<Line>,
-    /// Whether they were there before the conversation began.
+    /// Whether they are present before the conversation begins.
     pub from_start: bool,
 }
 
-impl Person {
-    /// How many messages they are to send.
+impl CastMember {
+    /// How many messages they send.
     pub fn says(&self) -> usize {
         self.lines.iter().filter(|line| matches!(line.act, Act::Say(_))).count()
     }
@@ -77,49 +77,49 @@ impl Person {
 
 /// One room of the run.
 pub struct Stage {
-    /// The id the server gave.
+    /// The room id.
     pub room: String,
     /// Its name.
     pub name: String,
     /// Its head when created.
     pub head: Cursor,
-    /// Equal messages are held once.
+    /// Stores equal messages once.
     pub interner: Arc<Interner>,
-    /// People and observers.
-    pub people: Vec<Person>,
+    /// Users and observers.
+    pub people: Vec<CastMember>,
 }
 
 impl Stage {
-    /// Has this person come in: at the creation's head from the start, later by loading the last page.
-    async fn bring_in(&self, person: &Person) {
+    /// Lets this user join: at the head of the room's creation, or later by loading the last page.
+    async fn bring_in(&self, person: &CastMember) {
         let head = person.from_start.then_some(&self.head);
         person.player.come(&self.room, head, &self.interner).await;
     }
 }
 
-/// Lets a few connect at a time.
-pub struct Door(Semaphore);
+/// Limits concurrent connection attempts.
+pub struct ConnectLimiter(Semaphore);
 
-impl Door {
-    /// Brings somebody in and waits until the connection stands, or it takes too long to wait for it.
-    pub async fn enter(&self, stage: &Stage, person: &Person) {
+impl ConnectLimiter {
+    /// Lets a user join, and waits for the connection for a limited time.
+    pub async fn enter(&self, stage: &Stage, person: &CastMember) {
         let Ok(_permit) = self.0.acquire().await else { return };
         stage.bring_in(person).await;
     }
 }
 
-/// Everybody.
+/// All users of a run.
 pub struct Cast {
     /// The rooms.
     pub stages: Vec<Stage>,
-    /// How long messages were under way.
+    /// The latencies of messages.
     pub delays: Delays,
-    /// Where they come in.
-    pub door: Door,
+    /// Limits connection attempts.
+    pub connect_limiter: ConnectLimiter,
 }
 
 impl Cast {
-    /// Creates the rooms and hires the people, all still offline.
+    /// Creates the rooms and the users, who are still offline.
     ///
     /// # Errors
     /// When a room has too many people, or cannot be created.
@@ -149,14 +149,14 @@ impl Cast {
             let (room, head) = history::create_room(host, &name, members).await?;
             let mut people = Vec::new();
             for (user, lines) in parts {
-                let hearing = delays.hearing(number);
-                let player = players.hire(&user, &room, nodes, number, hearing);
+                let on_latency = delays.on_latency(number);
+                let player = players.hire(&user, &room, nodes, number, on_latency);
                 number += 1;
                 let from_start = lines.first().is_none_or(|line| line.act != Act::Come);
-                people.push(Person { user, player, lines, from_start });
+                people.push(CastMember { user, player, lines, from_start });
             }
             stages.push(Stage { room, name, head, interner: Arc::default(), people });
         }
-        Ok(Cast { stages, delays, door: Door(Semaphore::new(CONNECTING)) })
+        Ok(Cast { stages, delays, connect_limiter: ConnectLimiter(Semaphore::new(CONNECTING)) })
     }
 }

@@ -1,4 +1,4 @@
-//! What one listener holds of a room in the end, whichever client it spoke through: what is compared. Pure.
+//! One listener's view of a room at the end, whichever client it used; this is compared. Pure.
 
 use std::sync::Arc;
 
@@ -7,13 +7,13 @@ use crate::recorder::{Received, Recorder, Violations};
 /// See the module.
 #[derive(Debug, Clone, Default)]
 pub struct Heard {
-    /// The messages that count, in the order in which they came.
+    /// The messages without voids, in the order of arrival.
     pub messages: Vec<Arc<Received>>,
-    /// Everything above this seq, up to the cursor, must be held; `None`: it never came so far.
+    /// Everything above this seq, up to the cursor, must be present; `None`: nothing is required.
     pub start: Option<u64>,
-    /// How far it has come.
+    /// Its position.
     pub cursor: Option<u64>,
-    /// What was done that may not be done.
+    /// Violations of the server.
     pub violations: Violations,
 }
 

@@ -13,7 +13,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 const PAUSE: Duration = Duration::from_millis(300);
 const LIMIT: u32 = 200;
 
-/// Asks until a node answers with neither an overload nor a fault: one may be starting again just now.
+/// Repeats a request until a node gives a definite answer, because a node may be restarting.
 pub async fn patiently<F>(nodes: &[Http], what: &str, ask: impl Fn(Http) -> F) -> Result<Answer>
 where
     F: Future<Output = Result<Answer, reqwest::Error>>,
@@ -63,7 +63,7 @@ pub async fn head(nodes: &[Http], room: &str) -> Result<u64> {
 /// All messages, by pages from the start.
 ///
 /// # Errors
-/// When no node answers within a minute, an answer is not of the form, or a page does not go on from the one before.
+/// When no node answers within a minute, an answer is malformed, or a page does not continue the previous one.
 pub async fn messages(nodes: &[Http], room: &str) -> Result<Vec<Received>> {
     let mut all = Vec::new();
     let mut after = 0;

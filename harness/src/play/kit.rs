@@ -1,6 +1,6 @@
-//! People whose connections are the TypeScript kit's. A process of Node holds all of them (`clients/ts/play/player.mjs`),
-//! and is spoken with in lines of JSON: orders with a number go in, answers with that number and news come out.
-//! Promises that an order has an answer, also when the process ends; it ends with the value.
+//! Users with clients of the TypeScript kit. One Node.js process holds all of them (`clients/ts/play/player.mjs`). Its
+//! protocol is lines of JSON: numbered orders in, answers with that number and updates out.
+//! Guarantees that every order gets an answer, even if the process ends. Dropping the value ends the process.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -19,21 +19,21 @@ mod person;
 
 pub use person::KitPerson;
 
-use crate::listener::{Hearing, Nodes, lock};
+use crate::listener::{LatencyObserver, Nodes, lock};
 use crate::token::Token;
 
 const TOKEN_TTL_S: i64 = 24 * 3600;
 
-/// What is known of a person between orders.
+/// The last update about a user.
 #[derive(Default)]
-struct News {
+struct PersonState {
     seq: AtomicU64,
     connections: AtomicU64,
 }
 
 struct Part {
-    news: Arc<News>,
-    hearing: Hearing,
+    state: Arc<PersonState>,
+    on_latency: LatencyObserver,
 }
 
 #[derive(Default)]
@@ -66,29 +66,29 @@ impl Kit {
             .context("start node")?;
         let (stdin, stdout) =
             (child.stdin.take().context("no stdin")?, child.stdout.take().context("no stdout")?);
-        let mut news = BufReader::new(stdout).lines();
-        let first = news.next_line().await?.unwrap_or_default();
+        let mut output = BufReader::new(stdout).lines();
+        let first = output.next_line().await?.unwrap_or_default();
         ensure!(first.contains("\"ready\""), "{} did not begin: is the kit built?", program.display());
         let (lines, outgoing) = mpsc::unbounded_channel();
         let shared = Arc::new(Shared::default());
         tokio::spawn(write(stdin, outgoing));
-        tokio::spawn(read(news, Arc::clone(&shared)));
+        tokio::spawn(read(output, Arc::clone(&shared)));
         Ok(Kit { lines, shared, _child: child })
     }
 
-    /// One more person; not there until they come.
+    /// Creates a user, who is offline at first.
     pub(super) fn hire(
         self: &Arc<Self>,
         user: &str,
         room: &str,
         nodes: &Nodes,
         number: usize,
-        hearing: Hearing,
+        on_latency: LatencyObserver,
     ) -> KitPerson {
-        let news = Arc::new(News::default());
+        let state = Arc::new(PersonState::default());
         let person = {
             let mut people = lock(&self.shared.people);
-            people.push(Part { news: Arc::clone(&news), hearing });
+            people.push(Part { state: Arc::clone(&state), on_latency });
             people.len() - 1
         };
         let origin = |ws: &String| ws.replacen("ws", "http", 1).trim_end_matches("/v1/ws").to_owned();
@@ -99,23 +99,23 @@ impl Kit {
             "persistence": nodes.persistence,
         });
         self.tell(&order);
-        KitPerson::new(person, Arc::clone(self), news)
+        KitPerson::new(person, Arc::clone(self), state)
     }
 
-    /// Without an answer.
+    /// Sends an order without waiting for an answer.
     fn tell(&self, order: &Value) {
-        // Whoever waits is told by `read` that it has ended.
+        // If the process has ended, `read` fails all waiting orders.
         let _ = self.lines.send(order.to_string());
     }
 
-    /// The answer to an order.
+    /// Sends an order and returns its answer.
     async fn ask(&self, mut order: Value) -> Result<Value, String> {
         let id = self.shared.orders.fetch_add(1, Ordering::Relaxed);
         order["id"] = id.into();
         let (answered, answer) = oneshot::channel();
         lock(&self.shared.waiting).insert(id, answered);
         self.tell(&order);
-        // Looked at once the order waits, so that an end that comes now is seen by one of the two.
+        // Checked after the order was registered, so that an end at this moment is not missed.
         if let Some(why) = lock(&self.shared.ended).clone() {
             return Err(why);
         }
@@ -140,7 +140,7 @@ async fn read(mut lines: Lines<BufReader<ChildStdout>>, shared: Arc<Shared>) {
         let Ok(mut said) = serde_json::from_str::<Value>(&line) else { continue };
         if let Some(id) = said["id"].as_u64() {
             if let Some(waiting) = lock(&shared.waiting).remove(&id) {
-                // Nobody waits for it when what asked was given up.
+                // The receiver is gone if the caller was cancelled.
                 let _ = waiting.send(said);
             }
         } else {
@@ -151,14 +151,16 @@ async fn read(mut lines: Lines<BufReader<ChildStdout>>, shared: Arc<Shared>) {
     lock(&shared.waiting).clear();
 }
 
-/// News of people: `[[person, seq, connections, [microseconds under way, …]], …]`.
-fn take(shared: &Shared, news: Value) {
-    type Told = (usize, u64, u64, Vec<u64>);
+/// Handles updates: `[[person, seq, connections, [latency in microseconds, …]], …]`.
+fn take(shared: &Shared, updates: Value) {
+    type Update = (usize, u64, u64, Vec<u64>);
     let people = lock(&shared.people);
-    for (person, seq, connections, delays) in serde_json::from_value::<Vec<Told>>(news).unwrap_or_default() {
+    for (person, seq, connections, delays) in
+        serde_json::from_value::<Vec<Update>>(updates).unwrap_or_default()
+    {
         let Some(part) = people.get(person) else { continue };
-        part.news.seq.store(seq, Ordering::Relaxed);
-        part.news.connections.store(connections, Ordering::Relaxed);
-        delays.into_iter().for_each(|us| (part.hearing)(Duration::from_micros(us)));
+        part.state.seq.store(seq, Ordering::Relaxed);
+        part.state.connections.store(connections, Ordering::Relaxed);
+        delays.into_iter().for_each(|us| (part.on_latency)(Duration::from_micros(us)));
     }
 }

@@ -1,12 +1,12 @@
-//! What is left of a run: the people with all they were given, and what became of every line.
-//! Compares it with history over HTTP, at any time and as often as one likes.
+//! The result of a run: the users with everything they received, and the outcome of every line.
+//! Compares it with the history over HTTP; this can be repeated at any time.
 
 use std::time::Duration;
 
 use anyhow::Result;
 use hdrhistogram::Histogram;
 
-use super::cast::{self, Cast, Person, Stage};
+use super::cast::{self, Cast, CastMember, Stage};
 use super::history;
 use super::report::Report;
 use super::verdict::{self, Expected, Verdict};
@@ -14,20 +14,20 @@ use crate::http::Http;
 use crate::listener::Sent;
 use crate::recorder::Received;
 
-/// One message and what became of it.
+/// One message and its outcome.
 pub(super) struct Outcome {
     pub(super) text: String,
     pub(super) sent: Result<Sent, String>,
 }
 
-/// A run after its last copy.
+/// A finished run.
 pub struct Played {
     cast: Cast,
     pub(super) host: Vec<Http>,
     names: usize,
     expected: Vec<Expected>,
     acks: Histogram<u64>,
-    /// What went wrong with the sends.
+    /// Errors of the sends.
     unsent: Verdict,
     took: Duration,
 }
@@ -45,23 +45,23 @@ impl Played {
         self.took = took;
     }
 
-    /// Each room with what was sent into it.
+    /// Each room with the messages sent to it.
     pub(super) fn rooms(&self) -> impl Iterator<Item = (&Stage, &Expected)> {
         self.cast.stages.iter().zip(&self.expected)
     }
 
-    /// The ids the server gave to the rooms.
+    /// The ids of the rooms.
     pub fn room_ids(&self) -> impl Iterator<Item = &str> {
         self.cast.stages.iter().map(|stage| stage.room.as_str())
     }
 
-    /// How many connections were made beyond everybody's first.
+    /// The number of reconnects of all users.
     pub fn reconnects(&self) -> u64 {
         let people = self.cast.stages.iter().flat_map(|stage| &stage.people);
         people.map(|person| person.player.connections().saturating_sub(1)).sum()
     }
 
-    /// Compares everything with everything.
+    /// Compares sent messages, received copies and the history.
     pub async fn judged(&self) -> (Report, Verdict) {
         let mut verdict = Verdict::default();
         verdict.add(self.unsent.clone());
@@ -81,7 +81,7 @@ impl Played {
     }
 }
 
-/// What was stored; what was not is missing.
+/// The stored messages; messages that are not stored count as missing.
 fn gather(
     stage: &Stage,
     outcomes: Vec<Vec<Outcome>>,
@@ -118,7 +118,7 @@ fn gather(
     expected
 }
 
-async fn of_person(stage: &Stage, person: &Person, expected: &Expected) -> Verdict {
+async fn of_person(stage: &Stage, person: &CastMember, expected: &Expected) -> Verdict {
     let mut verdict = Verdict::default();
     let who = format!("{} in {}", person.user, stage.name);
     let (heard, broken) = person.player.heard(&stage.room, &stage.interner).await;
@@ -137,7 +137,7 @@ async fn of_person(stage: &Stage, person: &Person, expected: &Expected) -> Verdi
     verdict
 }
 
-/// History that cannot be read matches nothing.
+/// Compares a history; one that cannot be read matches nothing.
 fn of_pages(what: &str, expected: &Expected, pages: Result<Vec<Received>>) -> Verdict {
     match pages {
         Ok(messages) => verdict::of_history(what, expected, &messages),

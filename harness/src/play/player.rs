@@ -1,4 +1,4 @@
-//! Whoever plays a person: the harness's own client, or the TypeScript kit's. One and the same for the direction.
+//! The client of a user: that of the harness, or of the TypeScript kit, with the same interface.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::heard::Heard;
 use super::kit::{Kit, KitPerson};
 use crate::frames::Cursor;
-use crate::listener::{Begin, Hearing, Listener, Nodes, Sent, lock};
+use crate::listener::{Begin, LatencyObserver, Listener, Nodes, Sent, lock};
 use crate::recorder::Interner;
 
 const CONNECT_PATIENCE: Duration = Duration::from_secs(30);
@@ -15,48 +15,47 @@ const CONNECT_PAUSE: Duration = Duration::from_millis(5);
 /// Which client plays.
 #[derive(Clone, Default)]
 pub enum Players {
-    /// The harness's own.
+    /// The client of the harness.
     #[default]
     Harness,
-    /// The TypeScript kit, in a process of its own.
+    /// The TypeScript kit, in a separate process.
     Kit(Arc<Kit>),
 }
 
 impl Players {
-    /// Somebody who prefers the gateway of this number; not there until they come.
+    /// Creates a user who prefers the gateway of this number; offline at first.
     pub(super) fn hire(
         &self,
         user: &str,
         room: &str,
         nodes: &Arc<Nodes>,
         number: usize,
-        hearing: Hearing,
+        on_latency: LatencyObserver,
     ) -> Player {
         match self {
             Players::Harness => {
-                Player::Harness(Listener::new(user, Arc::clone(nodes), number, Some(hearing)))
+                Player::Harness(Listener::new(user, Arc::clone(nodes), number, Some(on_latency)))
             }
-            Players::Kit(kit) => Player::Kit(kit.hire(user, room, nodes, number, hearing)),
+            Players::Kit(kit) => Player::Kit(kit.hire(user, room, nodes, number, on_latency)),
         }
     }
 }
 
-/// One person's client.
+/// One user's client.
 pub enum Player {
-    /// The harness's own.
+    /// The client of the harness.
     Harness(Listener),
-    /// The TypeScript kit's.
+    /// A client of the TypeScript kit.
     Kit(KitPerson),
 }
 
 impl Player {
-    /// Comes into the room, and waits until the connection stands, or it takes too long to wait for it: from the room's
-    /// creation on, or with its last page.
+    /// Joins the room, from its creation on or with its last page, and waits for the connection for a limited time.
     pub(super) async fn come(&self, room: &str, head: Option<&Cursor>, interner: &Arc<Interner>) {
         let listener = match self {
             Player::Harness(listener) => listener,
             Player::Kit(person) => {
-                // Later than that it comes by itself.
+                // After the timeout it connects in the background.
                 let _ = tokio::time::timeout(CONNECT_PATIENCE, person.come()).await;
                 return;
             }
@@ -75,7 +74,7 @@ impl Player {
         }
     }
 
-    /// Goes, and stays away until they come again.
+    /// Goes offline until the next [`Player::come`].
     pub(super) fn go(&self) {
         match self {
             Player::Harness(listener) => listener.offline(),
@@ -83,7 +82,7 @@ impl Player {
         }
     }
 
-    /// Says something, until it is stored.
+    /// Sends a message, and repeats it until it is stored.
     pub(super) async fn say(&self, room: &str, text: &str) -> Result<Sent, String> {
         match self {
             Player::Harness(listener) => listener.send(room, text).await,
@@ -91,7 +90,7 @@ impl Player {
         }
     }
 
-    /// How far they have come in the room.
+    /// Its position in the room.
     pub(super) fn seq(&self, room: &str) -> u64 {
         match self {
             Player::Harness(listener) => listener.cursor(room).map_or(0, |cursor| cursor.seq),
@@ -99,7 +98,7 @@ impl Player {
         }
     }
 
-    /// Whether they came last, and did not go.
+    /// Whether it is online by the last order.
     pub(super) fn is_here(&self) -> bool {
         match self {
             Player::Harness(listener) => listener.is_wanted_online(),
@@ -115,7 +114,7 @@ impl Player {
         }
     }
 
-    /// All they hold of the room; `None` when they never came. And what else went wrong.
+    /// Its view of the room, `None` if it never came; and other errors.
     pub(super) async fn heard(&self, room: &str, interner: &Interner) -> (Option<Heard>, Vec<String>) {
         match self {
             Player::Harness(listener) => {

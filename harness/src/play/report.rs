@@ -1,11 +1,11 @@
-//! What `./dev play` prints: the JSON of the contract, nothing more and nothing less.
+//! The report of `./dev play`, exactly with the documented JSON keys.
 
 use hdrhistogram::Histogram;
 use serde::Serialize;
 
 use super::verdict::Verdict;
 
-/// The keys of the contract.
+/// The documented keys.
 #[derive(Debug, Serialize)]
 pub struct Report {
     /// Sent and stored.
@@ -37,7 +37,7 @@ pub struct Report {
 }
 
 impl Report {
-    /// Puts it together; the histograms are in microseconds.
+    /// Makes the report; the histograms are in microseconds.
     pub fn new(
         (messages, rooms, people): (u64, usize, usize),
         verdict: &Verdict,

@@ -1,4 +1,4 @@
-//! A run from the first connection to the last copy. What is to be said about it, `outcome` says.
+//! A run from the first connection to the last copy. `outcome` evaluates it.
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 use futures_util::future::join_all;
 
-use super::cast::{self, Cast, Person, Stage};
+use super::cast::{self, Cast, CastMember, Stage};
 use super::history;
 use super::outcome::{Outcome, Played};
 use super::player::Players;
@@ -33,23 +33,23 @@ pub enum Speed {
 
 /// How a conversation is played.
 #[derive(Debug, Clone, Copy)]
-pub struct Direction {
+pub struct PlayOptions {
     /// How fast.
     pub speed: Speed,
-    /// More members of each room, who only listen.
+    /// Additional members of each room, who only listen.
     pub observers: usize,
-    /// Where nothing moved for this long, nothing will any more: neither a send nor a copy.
+    /// If no message was stored or received for this time, the run ends.
     pub standstill: Duration,
 }
 
-impl Direction {
-    /// At this speed before so many observers, with two minutes of patience.
-    pub fn new(speed: Speed, observers: usize) -> Direction {
-        Direction { speed, observers, standstill: Duration::from_secs(120) }
+impl PlayOptions {
+    /// Plays at this speed with this many observers, and ends after two minutes without progress.
+    pub fn new(speed: Speed, observers: usize) -> PlayOptions {
+        PlayOptions { speed, observers, standstill: Duration::from_secs(120) }
     }
 }
 
-/// How far a run is, for those who look on.
+/// The progress of a run, for display.
 #[derive(Debug, Default)]
 pub struct Progress {
     total: AtomicUsize,
@@ -72,10 +72,10 @@ impl Progress {
 /// Plays the conversations and compares everything.
 ///
 /// # Errors
-/// When the rooms cannot be created; whatever the system does wrong later is in the verdict.
+/// When the rooms cannot be created; later errors of the system are in the verdict.
 pub async fn play(
     conversations: BTreeMap<String, Conversation>,
-    direction: Direction,
+    direction: PlayOptions,
     nodes: Nodes,
     progress: &Progress,
 ) -> Result<(Report, Verdict)> {
@@ -89,20 +89,20 @@ pub async fn play(
 pub async fn play_with(
     players: Players,
     conversations: BTreeMap<String, Conversation>,
-    direction: Direction,
+    direction: PlayOptions,
     nodes: Nodes,
     progress: &Progress,
 ) -> Result<(Report, Verdict)> {
     Ok(perform_with(players, conversations, direction, nodes, progress).await?.judged().await)
 }
 
-/// Plays the conversations, until the last copy has come or nothing moves any more.
+/// Plays the conversations until the last copy has come or there is no progress any more.
 ///
 /// # Errors
 /// As [`play`].
 pub async fn perform(
     conversations: BTreeMap<String, Conversation>,
-    direction: Direction,
+    direction: PlayOptions,
     nodes: Nodes,
     progress: &Progress,
 ) -> Result<Played> {
@@ -112,7 +112,7 @@ pub async fn perform(
 async fn perform_with(
     players: Players,
     conversations: BTreeMap<String, Conversation>,
-    direction: Direction,
+    direction: PlayOptions,
     nodes: Nodes,
     progress: &Progress,
 ) -> Result<Played> {
@@ -125,19 +125,21 @@ async fn perform_with(
     let host: Vec<Http> =
         nodes.persistence.iter().map(|base| Http::sharing(nodes.http.clone(), base, &token)).collect();
     let cast = Cast::hire(conversations, direction.observers, &suffix, &nodes, &players, &host).await?;
-    let lines = cast.stages.iter().flat_map(|stage| &stage.people).map(Person::says);
+    let lines = cast.stages.iter().flat_map(|stage| &stage.people).map(CastMember::says);
     progress.total.store(lines.sum(), Ordering::Relaxed);
     eprintln!("play: {rooms} rooms, {names} people, {} messages, run {suffix}", progress.total());
 
     let there = cast.stages.iter().flat_map(|stage| stage.people.iter().map(move |person| (stage, person)));
     join_all(
-        there.filter(|(_, person)| person.from_start).map(|(stage, person)| cast.door.enter(stage, person)),
+        there
+            .filter(|(_, person)| person.from_start)
+            .map(|(stage, person)| cast.connect_limiter.enter(stage, person)),
     )
     .await;
     eprintln!("play: everybody who was there before is there");
 
     let begun = Instant::now();
-    // Kept outside of those who act: what was said counts, also when they come to a standstill.
+    // Kept outside of the acting futures, so that outcomes are kept when these are cancelled without progress.
     let outcomes: Vec<Vec<Mutex<Vec<Outcome>>>> =
         cast.stages.iter().map(|stage| stage.people.iter().map(|_| Mutex::default()).collect()).collect();
     let acting = cast.stages.iter().zip(&outcomes).flat_map(|(stage, outcomes)| {
@@ -160,11 +162,11 @@ async fn perform_with(
     Ok(played)
 }
 
-/// One person's part: line by line, the next when the one before is done.
+/// Plays one user's lines, one after the other.
 async fn act(
     cast: &Cast,
     stage: &Stage,
-    person: &Person,
+    person: &CastMember,
     speed: Speed,
     begun: Instant,
     progress: &Progress,
@@ -182,7 +184,7 @@ async fn act(
                 here = false;
             }
             Act::Come | Act::Say(_) if !here => {
-                cast.door.enter(stage, person).await;
+                cast.connect_limiter.enter(stage, person).await;
                 here = true;
             }
             Act::Come | Act::Say(_) => {}
@@ -197,7 +199,7 @@ async fn act(
     }
 }
 
-/// Tells how far it is; returns when sends are under way and none was stored for this long.
+/// Shows the progress; returns when messages are waiting and none was stored for this time.
 async fn until_standstill(progress: &Progress, standstill: Duration) {
     let (mut before, mut moved, mut told) = (0, Instant::now(), Instant::now());
     while moved.elapsed() < standstill {
@@ -213,7 +215,7 @@ async fn until_standstill(progress: &Progress, standstill: Duration) {
     }
 }
 
-/// Waits until everybody online stands at the head of their room, or nothing moves any more.
+/// Waits until everybody online has reached the head of their room, or there is no progress any more.
 async fn until_caught_up(played: &Played, standstill: Duration) {
     let mut moved = Instant::now();
     let mut before = 0;

@@ -6,7 +6,7 @@ use std::path::Path;
 use anyhow::{Context, Result, bail};
 use serde::Deserialize;
 
-/// What one line tells.
+/// The action of one line.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Act {
     /// Said something.
@@ -87,7 +87,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lines_are_gathered_by_room_and_person_in_order() {
+    fn lines_are_grouped_by_room_and_user_in_order() {
         let mut rooms = BTreeMap::new();
         for line in [
             r#"{"at_ms":0,"room":"r","user":"|trey|","event":"message","text":"hi"}"#,
@@ -103,7 +103,7 @@ mod tests {
     }
 
     #[test]
-    fn a_message_without_a_text_is_refused() {
+    fn message_without_a_text_is_refused() {
         let line = r#"{"at_ms":0,"room":"r","user":"a","event":"message"}"#;
         assert!(add(&mut BTreeMap::new(), line).is_err());
     }

@@ -1,16 +1,16 @@
-//! The comparison: what was sent against what each listener holds and what history says. Pure.
+//! Compares the sent messages with each listener's copies and with the history. Pure.
 
 use std::collections::{BTreeMap, HashSet};
 
 use super::heard::Heard;
 use crate::recorder::Received;
 
-/// What was sent into one room and stored, by seq.
+/// The messages that were sent to one room and stored, by seq.
 #[derive(Debug, Default)]
 pub struct Expected {
     by_seq: BTreeMap<u64, Received>,
     client_ids: HashSet<String>,
-    /// Two messages were acked with one seq.
+    /// How often two messages were acked with the same seq.
     collisions: u64,
 }
 
@@ -39,20 +39,20 @@ impl Expected {
     }
 }
 
-/// The four counts, and the first few of what they count in words.
+/// The four counts, and the first errors in words.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Verdict {
-    /// Sent, but not held by a listener that must hold it.
+    /// Copies that a listener lacks.
     pub missing: u64,
-    /// Held or delivered more than once.
+    /// Copies that were delivered more than once.
     pub duplicated: u64,
-    /// Delivered after a later one.
+    /// Copies that were delivered after a later message.
     pub reordered: u64,
-    /// History, or a copy, that is not what was sent.
+    /// Differences between sent messages and history or copies.
     pub history_mismatch: u64,
     /// Messages held by listeners.
     pub deliveries: u64,
-    /// Promises broken beside the four.
+    /// Other violations.
     pub others: u64,
     /// In words.
     pub told: Vec<String>,
@@ -66,7 +66,7 @@ impl Verdict {
         self.missing + self.duplicated + self.reordered + self.history_mismatch + self.others == 0
     }
 
-    /// Says something to be shown in the end.
+    /// Adds a sentence that is shown at the end.
     pub fn tell(&mut self, what: String) {
         if self.told.len() < TOLD {
             self.told.push(what);
@@ -85,7 +85,7 @@ impl Verdict {
     }
 }
 
-/// A listener must hold, exactly once and byte for byte, all that was sent above its start up to its cursor.
+/// Checks that a listener has, exactly once and byte by byte, all messages above its start up to its cursor.
 pub fn of_listener(who: &str, expected: &Expected, heard: &Heard) -> Verdict {
     let mut verdict = Verdict::default();
     let violations = &heard.violations;
@@ -109,7 +109,7 @@ pub fn of_listener(who: &str, expected: &Expected, heard: &Heard) -> Verdict {
         }
     }
     let (Some(start), Some(cursor)) = (heard.start, heard.cursor) else { return verdict };
-    // A page loaded at the start may reach below it only by what it holds; nothing is owed there.
+    // The first page may contain messages below the start, but does not have to.
     for (seq, message) in expected.by_seq.range(start + 1..).take_while(|(seq, _)| **seq <= cursor) {
         if !held.contains(seq) {
             verdict.missing += 1;
@@ -119,7 +119,7 @@ pub fn of_listener(who: &str, expected: &Expected, heard: &Heard) -> Verdict {
     verdict
 }
 
-/// History must hold exactly what was sent.
+/// Checks that the history contains exactly the sent messages.
 pub fn of_history(what: &str, expected: &Expected, history: &[Received]) -> Verdict {
     let mut verdict = Verdict::default();
     let mut seen = HashSet::new();
@@ -168,7 +168,7 @@ mod tests {
         expected
     }
 
-    /// A listener that was sent these messages live, as (seq, client id's number).
+    /// A listener that received these messages live, as (seq, number in the client id).
     fn listener(messages: &[(u64, u64)]) -> Heard {
         let mut recorder = Recorder::new("r", Arc::new(Interner::default()));
         recorder.begin(Cursor { epoch: "1".to_owned(), seq: 0 });
@@ -189,32 +189,32 @@ mod tests {
     }
 
     #[test]
-    fn a_listener_with_everything_is_clean() {
+    fn complete_listener_is_clean() {
         let verdict = of_listener("bob", &expected(&[1, 2, 3]), &listener(&[(1, 1), (2, 2), (3, 3)]));
         assert!(verdict.is_clean(), "{verdict:?}");
         assert_eq!(verdict.deliveries, 3);
     }
 
     #[test]
-    fn a_message_below_the_cursor_that_never_came_is_missing() {
+    fn absent_message_below_the_cursor_is_missing() {
         let verdict = of_listener("bob", &expected(&[1, 2, 3]), &listener(&[(1, 1), (3, 3)]));
         assert_eq!((verdict.missing, verdict.duplicated), (1, 0));
     }
 
     #[test]
-    fn a_message_that_came_again_under_another_seq_is_duplicated() {
+    fn repeated_message_with_another_seq_is_duplicated() {
         let verdict = of_listener("bob", &expected(&[1, 2]), &listener(&[(1, 1), (2, 2), (3, 1)]));
         assert_eq!((verdict.missing, verdict.duplicated), (0, 1));
     }
 
     #[test]
-    fn a_message_delivered_after_a_later_one_is_reordered() {
+    fn message_after_a_later_one_is_reordered() {
         let verdict = of_listener("bob", &expected(&[1, 2]), &listener(&[(2, 2), (1, 1)]));
         assert_eq!((verdict.missing, verdict.reordered), (1, 1));
     }
 
     #[test]
-    fn history_that_lacks_repeats_or_changes_a_message_does_not_match() {
+    fn history_with_missing_or_changed_messages_does_not_match() {
         let sent = expected(&[1, 2]);
         assert!(of_history("messages", &sent, &[received(1), received(2)]).is_clean());
         assert_eq!(of_history("messages", &sent, &[received(1)]).history_mismatch, 1);

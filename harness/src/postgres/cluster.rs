@@ -1,5 +1,5 @@
-//! The data folder of a private PostgreSQL: initdb, its settings, and a template that tests copy, since
-//! initdb takes most of a second. Promises that a template is whole or absent: it is renamed into place.
+//! The data folder of a private PostgreSQL: initdb, its settings, and a template that tests copy, because initdb takes
+//! nearly a second. A template is complete or absent, because it is renamed into place.
 
 use std::fs;
 use std::io::Write;
@@ -11,7 +11,7 @@ use anyhow::{Context, Result, ensure};
 
 use super::{ROLE, identity};
 
-/// Counted up when the settings below change, so that old templates are not used.
+/// Must be incremented when the settings below change, so that old templates are not used.
 const TEMPLATE_VERSION: u32 = 1;
 
 const SETTINGS: &str = "
@@ -23,14 +23,14 @@ timezone = 'UTC'
 log_timezone = 'UTC'
 ";
 
-/// Tests kill processes, never the machine: what the kernel has is safe. Commits stay synchronous, so that
-/// a killed server has lost nothing it acknowledged.
+/// Tests kill processes and never the machine, so data in the kernel are safe. Commits stay synchronous, so that a
+/// killed server loses nothing that it acknowledged.
 const TEST_SETTINGS: &str = "
 fsync = off
 full_page_writes = off
 ";
 
-/// Takes back what tests do without; of two settings the later one counts.
+/// Restores durability; the last of several equal settings applies.
 pub(crate) const DURABLE: &str = "
 fsync = on
 full_page_writes = on
@@ -38,7 +38,7 @@ full_page_writes = on
 
 const ACCESS: &str = "host all all 127.0.0.1/32 trust\n";
 
-/// Makes a new cluster in `data` with PostgreSQL's own durable settings; whole, or not at all.
+/// Creates a cluster in `data` with PostgreSQL's default, durable settings; completely or not at all.
 pub(crate) fn create(data: &Path) -> Result<()> {
     let draft = data.with_extension("new");
     if draft.exists() {
@@ -48,7 +48,7 @@ pub(crate) fn create(data: &Path) -> Result<()> {
     fs::rename(draft, data).context("move the new cluster into place")
 }
 
-/// Copies the template of tests to `data`, making the template first when there is none, and adds settings.
+/// Copies the template of tests to `data`, and adds settings. Creates the template if there is none.
 pub(crate) fn copy_for_tests(data: &Path, settings: &str) -> Result<()> {
     let template = template()?;
     if !template.exists() {
@@ -58,7 +58,7 @@ pub(crate) fn copy_for_tests(data: &Path, settings: &str) -> Result<()> {
         fs::set_permissions(draft.path(), fs::Permissions::from_mode(0o755))?;
         let cluster = draft.path().join("cluster");
         initdb(&cluster, &["--no-sync"], TEST_SETTINGS)?;
-        // Another test process may have been faster; its template is as good.
+        // Another test process may have been faster; its template is equivalent.
         if let Err(error) = fs::rename(&cluster, &template) {
             ensure!(template.exists(), "move the template into place: {error}");
         }
@@ -85,7 +85,7 @@ fn template() -> Result<PathBuf> {
 fn initdb(data: &Path, options: &[&str], settings: &str) -> Result<()> {
     let program = identity::program("initdb");
     ensure!(program.exists(), "{} is missing: install postgresql-15 (./dev up does it)", program.display());
-    // Made first, since whoever PostgreSQL runs as may not write beside it.
+    // Created here, because the user of PostgreSQL may not write into the parent folder.
     fs::create_dir_all(data)?;
     fs::set_permissions(data, fs::Permissions::from_mode(0o700))?;
     identity::hand_over(data)?;

@@ -1,4 +1,4 @@
-//! The database of one test: queries, waits for what it is to come to, and its end.
+//! The database of one test: queries, waits for a value, and its removal.
 
 use std::process::{Command, Stdio};
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use super::{Postgres, identity::program, sql};
 
 const VALUE_PATIENCE: Duration = Duration::from_secs(60);
 const VALUE_PAUSE: Duration = Duration::from_millis(20);
-/// Statements of this database, and of no other of a shared server, that wait for a lock.
+/// Whether statements of this database wait for a lock; ignores other databases of a shared server.
 const BLOCKED: &str = "SELECT (count(*) > 0)::text FROM pg_stat_activity \
                        WHERE wait_event_type = 'Lock' AND datname = current_database()";
 const ASLEEP: &str = "SELECT (count(*) > 0)::text FROM pg_stat_activity \
@@ -28,7 +28,7 @@ impl Database {
         &self.url
     }
 
-    /// The server it lives on.
+    /// Its server.
     pub fn server(&self) -> &Arc<Postgres> {
         &self.server
     }
@@ -53,7 +53,7 @@ impl Database {
     /// Waits until a query's value is this one.
     ///
     /// # Errors
-    /// What PostgreSQL says, or when it is another one for a minute.
+    /// What PostgreSQL says, or when the value is different for a minute.
     pub async fn until(&self, statement: &str, value: &str) -> Result<()> {
         let begun = Instant::now();
         loop {
@@ -84,7 +84,7 @@ impl Database {
 }
 
 impl Drop for Database {
-    /// A server that outlives the test would keep it.
+    /// Drops the database, because the server may outlive the test.
     fn drop(&mut self) {
         if self.server.daemon.is_some() {
             return;
@@ -92,7 +92,7 @@ impl Drop for Database {
         let name = self.url.rsplit('/').next().unwrap_or_default();
         let mut command = Command::new(program("psql"));
         command.args(["--no-psqlrc", "--quiet", "--command", &format!("DROP DATABASE {name} WITH (FORCE)")]);
-        // Nobody waits for it, and at the end of the run the whole server goes.
+        // Nobody waits for this, and the whole server is removed at the end of the run.
         let _ = command
             .arg(self.server.url_of("postgres"))
             .stdin(Stdio::null())

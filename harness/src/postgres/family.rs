@@ -1,5 +1,5 @@
-//! The processes of one PostgreSQL: its postmaster and the children that it forks, as /proc tells of them.
-//! Sends signals; promises that nothing of a frozen family runs.
+//! The processes of one PostgreSQL, by /proc: its postmaster and the children that it forks.
+//! Sends signals. Guarantees that no process of a frozen server runs.
 
 use std::time::{Duration, Instant};
 
@@ -16,17 +16,17 @@ pub(super) fn children(postmaster: u32) -> Vec<u32> {
     pids.filter(|pid| status(*pid).is_some_and(|(_, parent)| parent == postmaster)).collect()
 }
 
-/// Signals those that are still there.
+/// Signals the processes that still exist.
 pub(super) fn signal(pids: &[u32], signal: Signal) {
     for pid in pids.iter().filter_map(|pid| i32::try_from(*pid).ok()) {
-        // It may have ended meanwhile.
+        // The process may have ended.
         let _ = kill(Pid::from_raw(pid), signal);
     }
 }
 
-/// Stops the children of a postmaster that has got its SIGSTOP, and waits until all of them stand still.
+/// Stops the children of a postmaster that got SIGSTOP, and waits until all of them have stopped.
 pub(super) fn freeze(postmaster: u32) -> Result<()> {
-    // First the postmaster: from then on there are no new children.
+    // First waits for the postmaster, so that there are no new children.
     until_still(&[postmaster])?;
     let children = children(postmaster);
     signal(&children, Signal::SIGSTOP);
@@ -35,7 +35,7 @@ pub(super) fn freeze(postmaster: u32) -> Result<()> {
 
 fn until_still(pids: &[u32]) -> Result<()> {
     let deadline = Instant::now() + PATIENCE;
-    // Stopped, traced, ended but not yet reaped, or gone.
+    // Stopped, traced, zombie, or ended.
     let is_still = |pid: &u32| status(*pid).is_none_or(|(state, _)| "TtZX".contains(state));
     while !pids.iter().all(is_still) {
         ensure!(Instant::now() < deadline, "of {pids:?} not all stopped in {PATIENCE:?}");
@@ -44,10 +44,10 @@ fn until_still(pids: &[u32]) -> Result<()> {
     Ok(())
 }
 
-/// State and parent of a process, while it is there.
+/// State and parent of a process, if it exists.
 fn status(pid: u32) -> Option<(char, u32)> {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    // The name before may hold anything, brackets too.
+    // The name may contain anything, even brackets.
     let mut fields = stat.get(stat.rfind(')')? + 1..)?.split_whitespace();
     Some((fields.next()?.chars().next()?, fields.next()?.parse().ok()?))
 }

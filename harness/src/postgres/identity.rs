@@ -1,6 +1,6 @@
-//! Who PostgreSQL runs as, and where its programs are. It refuses to run as root: as root it gets a user
-//! namespace in which we are user 1000 (works in any folder, even 0700 ones), or, where the kernel
-//! forbids that, the user `nobody`.
+//! The user of PostgreSQL, and the paths of its programs. PostgreSQL refuses to run as root. If we are root, it runs in
+//! a user namespace as user 1000 (which works in any folder, even with mode 0700), or, if the kernel forbids that, as
+//! the user `nobody`.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -30,13 +30,13 @@ static IDENTITY: LazyLock<Identity> = LazyLock::new(|| {
     }
 });
 
-/// A program of PostgreSQL 15: from `TIDINGS_POSTGRES_BIN`, else where Debian puts it.
+/// A program of PostgreSQL 15: in `TIDINGS_POSTGRES_BIN`, else in Debian's folder.
 pub(crate) fn program(name: &str) -> PathBuf {
     let folder = std::env::var_os("TIDINGS_POSTGRES_BIN").map_or_else(|| DEBIAN.into(), PathBuf::from);
     folder.join(name)
 }
 
-/// The command that runs a server program as somebody PostgreSQL accepts.
+/// The command that runs a server program as a user that PostgreSQL accepts.
 pub(crate) fn command(name: &str) -> Command {
     let program = program(name);
     match *IDENTITY {
@@ -54,7 +54,7 @@ pub(crate) fn command(name: &str) -> Command {
     }
 }
 
-/// Gives a folder to whoever the server runs as.
+/// Gives a folder to the user of the server.
 pub(crate) fn hand_over(folder: &Path) -> Result<()> {
     if *IDENTITY == Identity::Nobody {
         let owner = format!("{NOBODY}:{NOBODY}");

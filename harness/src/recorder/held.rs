@@ -1,4 +1,4 @@
-//! What a listener holds: messages as they were received, each held once for all who hold the same.
+//! The received events of a listener. Equal messages of several listeners are stored once.
 
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -21,8 +21,8 @@ pub struct Received {
     pub text: String,
 }
 
-/// Holds equal messages once: thousands of listeners receive the same bytes, and each receipt is compared
-/// with them byte for byte on the way in.
+/// Stores equal messages once: thousands of listeners receive the same bytes, and each copy is compared byte by byte
+/// when it arrives.
 #[derive(Debug, Default)]
 pub struct Interner(Mutex<HashSet<Arc<Received>>>);
 
@@ -38,14 +38,14 @@ impl Interner {
     }
 }
 
-/// What a listener holds at one place of the log.
+/// A received event at one position of the log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Held {
     /// A message.
     Message(Arc<Received>),
     /// Any other event.
     Event(u64),
-    /// `message:void` at the first seq takes back what is at the second.
+    /// `message:void` at the first seq makes the record at the second seq void.
     Void(u64, u64),
 }
 

@@ -1,4 +1,4 @@
-//! The recorder sees what a server does wrong, and lets a client drop only what the rules let it drop.
+//! The recorder finds errors of the server, and drops only what the rules allow to drop.
 
 use std::sync::Arc;
 
@@ -59,7 +59,7 @@ fn seqs(recorder: &Recorder) -> Vec<u64> {
 }
 
 #[test]
-fn events_in_order_are_held_and_break_nothing() {
+fn events_in_order_are_recorded_without_violation() {
     let mut recorder = live(2);
     recorder.event(frame(3));
     recorder.event(frame(5));
@@ -69,7 +69,7 @@ fn events_in_order_are_held_and_break_nothing() {
 }
 
 #[test]
-fn an_event_that_comes_twice_is_a_duplicate() {
+fn repeated_event_is_a_duplicate() {
     let mut recorder = live(2);
     recorder.event(frame(3));
     recorder.event(frame(3));
@@ -79,7 +79,7 @@ fn an_event_that_comes_twice_is_a_duplicate() {
 }
 
 #[test]
-fn an_event_that_comes_after_a_later_one_is_out_of_order() {
+fn event_after_a_later_one_is_out_of_order() {
     let mut recorder = live(0);
     recorder.event(frame(2));
     recorder.event(frame(1));
@@ -87,7 +87,7 @@ fn an_event_that_comes_after_a_later_one_is_out_of_order() {
 }
 
 #[test]
-fn the_same_seq_with_another_message_is_not_taken_for_a_duplicate() {
+fn same_seq_with_another_message_is_not_a_duplicate() {
     let mut recorder = live(1);
     let mut other = message(1);
     other["content"] = json!("something else");
@@ -96,7 +96,7 @@ fn the_same_seq_with_another_message_is_not_taken_for_a_duplicate() {
 }
 
 #[test]
-fn a_replay_that_starts_at_the_cursor_itself_is_a_duplicate() {
+fn replay_from_the_cursor_itself_is_a_duplicate() {
     let mut recorder = live(3);
     recorder.disconnected();
     joined(&mut recorder, "1", 4);
@@ -106,7 +106,7 @@ fn a_replay_that_starts_at_the_cursor_itself_is_a_duplicate() {
 }
 
 #[test]
-fn a_replay_from_the_cursor_goes_on_without_a_seam() {
+fn replay_after_the_cursor_continues_the_record() {
     let mut recorder = live(3);
     recorder.disconnected();
     joined(&mut recorder, "1", 5);
@@ -118,7 +118,7 @@ fn a_replay_from_the_cursor_goes_on_without_a_seam() {
 }
 
 #[test]
-fn an_event_without_a_join_is_a_violation() {
+fn event_without_a_join_is_a_violation() {
     let mut recorder = live(1);
     recorder.disconnected();
     recorder.event(frame(2));
@@ -134,7 +134,7 @@ fn caught_up_below_the_cursor_is_a_violation() {
 }
 
 #[test]
-fn an_epoch_is_taken_from_the_first_event_but_not_from_the_join_alone() {
+fn epoch_changes_with_the_first_event_and_not_with_the_join() {
     let mut recorder = live(1);
     recorder.disconnected();
     joined(&mut recorder, "2", 1);
@@ -144,7 +144,7 @@ fn an_epoch_is_taken_from_the_first_event_but_not_from_the_join_alone() {
 }
 
 #[test]
-fn a_gap_discards_what_is_above_it_and_is_filled_up_to_its_head() {
+fn gap_discards_events_above_it_and_is_filled_to_its_head() {
     let mut recorder = live(5);
     let (fill, new_epoch) = gap(&mut recorder, 3, cursor("2", 6));
     assert!(new_epoch);
@@ -161,7 +161,7 @@ fn a_gap_discards_what_is_above_it_and_is_filled_up_to_its_head() {
 }
 
 #[test]
-fn a_live_event_below_the_head_of_a_gap_is_dropped_and_counted() {
+fn live_event_below_the_gap_head_is_dropped_and_counted() {
     let mut recorder = live(2);
     let fill = gap(&mut recorder, 2, cursor("1", 3)).0.unwrap();
     recorder.event(frame(3));
@@ -172,7 +172,7 @@ fn a_live_event_below_the_head_of_a_gap_is_dropped_and_counted() {
 }
 
 #[test]
-fn what_a_page_brings_beyond_the_head_of_its_gap_may_still_come_live() {
+fn events_of_a_page_above_the_gap_head_come_live() {
     let mut recorder = live(2);
     let fill = gap(&mut recorder, 2, cursor("1", 3)).0.unwrap();
     recorder.page(&fill, page(3..=5));
@@ -183,7 +183,7 @@ fn what_a_page_brings_beyond_the_head_of_its_gap_may_still_come_live() {
 }
 
 #[test]
-fn a_duplicate_among_the_events_held_during_a_fill_is_caught() {
+fn duplicate_among_held_events_of_a_fill_is_found() {
     let mut recorder = live(2);
     let fill = gap(&mut recorder, 2, cursor("1", 3)).0.unwrap();
     recorder.event(frame(4));
@@ -193,7 +193,7 @@ fn a_duplicate_among_the_events_held_during_a_fill_is_caught() {
 }
 
 #[test]
-fn a_second_gap_makes_pages_of_the_first_fill_worthless() {
+fn second_gap_invalidates_pages_of_the_first_fill() {
     let mut recorder = live(2);
     let first = gap(&mut recorder, 2, cursor("1", 9)).0.unwrap();
     let second = gap(&mut recorder, 1, cursor("2", 3)).0.unwrap();
@@ -205,7 +205,7 @@ fn a_second_gap_makes_pages_of_the_first_fill_worthless() {
 }
 
 #[test]
-fn a_page_that_repeats_an_event_is_caught() {
+fn page_that_repeats_an_event_is_a_violation() {
     let mut recorder = live(2);
     let fill = gap(&mut recorder, 2, cursor("1", 4)).0.unwrap();
     recorder.page(&fill, page(2..=4));
@@ -213,7 +213,7 @@ fn a_page_that_repeats_an_event_is_caught() {
 }
 
 #[test]
-fn what_was_taken_back_counts_for_nothing() {
+fn void_message_does_not_count() {
     let mut recorder = live(2);
     let void = json!({
         "type": "message:void", "room": "r", "seq": 3, "at": "", "target": 2, "client_id": "c-2",
@@ -225,7 +225,7 @@ fn what_was_taken_back_counts_for_nothing() {
 }
 
 #[test]
-fn a_join_without_a_cursor_starts_at_the_head() {
+fn join_without_a_cursor_starts_at_the_head() {
     let mut recorder = Recorder::new("r", Arc::new(Interner::default()));
     joined(&mut recorder, "1", 7);
     caught_up(&mut recorder, "1", 7);

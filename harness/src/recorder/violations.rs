@@ -1,9 +1,9 @@
-//! What a server did that it may not do: all of it counted, the first few told.
+//! Violations of a server: all are counted, the first ones are described.
 
-/// How many sentences are kept; the counts go on.
+/// How many descriptions are kept; all violations are counted.
 const KEPT: usize = 20;
 
-/// Counts of broken promises.
+/// Counts of violations.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Violations {
     /// Events delivered twice within a chain.

@@ -1,8 +1,8 @@
-//! One trace as a picture: a bar for each span, below each other as in the tree, along the time.
+//! One trace as a picture: a bar for each span over time, in the order of the tree.
 
 use std::fmt::Write as _;
 
-use super::Seen;
+use super::ReceivedSpan;
 use super::tree::{name_of, names};
 
 const WIDTH: f64 = 900.0;
@@ -12,13 +12,13 @@ const TOP: f64 = 44.0;
 const COLORS: [&str; 4] = ["#2563eb", "#0d9488", "#b45309", "#7c3aed"];
 
 /// An SVG of the spans of one trace.
-pub fn picture(spans: &[Seen]) -> String {
-    let mut rows: Vec<(&Seen, usize)> = Vec::new();
-    let is_here = |span: &Seen| spans.iter().any(|other| Some(&other.id) == span.parent.as_ref());
+pub fn picture(spans: &[ReceivedSpan]) -> String {
+    let mut rows: Vec<(&ReceivedSpan, usize)> = Vec::new();
+    let is_here = |span: &ReceivedSpan| spans.iter().any(|other| Some(&other.id) == span.parent.as_ref());
     for root in spans.iter().filter(|span| !is_here(span)) {
         below(root, spans, 0, &mut rows);
     }
-    let all: Vec<&Seen> = spans.iter().collect();
+    let all: Vec<&ReceivedSpan> = spans.iter().collect();
     let names = names(&all);
     let begun = spans.iter().map(|span| span.start_ns).min().unwrap_or(0);
     let whole = spans.iter().map(|span| span.end_ns).max().unwrap_or(0).saturating_sub(begun).max(1) as f64;
@@ -59,7 +59,12 @@ pub fn picture(spans: &[Seen]) -> String {
     svg
 }
 
-fn below<'a>(span: &'a Seen, all: &'a [Seen], depth: usize, rows: &mut Vec<(&'a Seen, usize)>) {
+fn below<'a>(
+    span: &'a ReceivedSpan,
+    all: &'a [ReceivedSpan],
+    depth: usize,
+    rows: &mut Vec<(&'a ReceivedSpan, usize)>,
+) {
     rows.push((span, depth));
     for child in all.iter().filter(|child| child.parent.as_deref() == Some(&span.id)) {
         below(child, all, depth + 1, rows);

@@ -1,14 +1,14 @@
-//! Traces as text: each span below its parent, with who made it, when it began in its trace and how long it took.
+//! Traces as text: each span below its parent, with its process, its start within the trace and its duration.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use super::Seen;
+use super::ReceivedSpan;
 
-/// A line for each span, in the order of their beginnings; those without a parent here stand at the left.
-pub fn tree(spans: &[Seen]) -> String {
+/// A line for each span, ordered by start; spans without a parent in the list are roots.
+pub fn tree(spans: &[ReceivedSpan]) -> String {
     let mut text = String::new();
-    let mut traces: BTreeMap<&str, Vec<&Seen>> = BTreeMap::new();
+    let mut traces: BTreeMap<&str, Vec<&ReceivedSpan>> = BTreeMap::new();
     for span in spans {
         traces.entry(&span.trace).or_default().push(span);
     }
@@ -28,8 +28,8 @@ pub fn tree(spans: &[Seen]) -> String {
     text
 }
 
-/// Instances of a service by letters, in the order of their first spans.
-pub(super) fn names(spans: &[&Seen]) -> BTreeMap<String, String> {
+/// Letters for the instances of each service, in the order of their first spans.
+pub(super) fn names(spans: &[&ReceivedSpan]) -> BTreeMap<String, String> {
     let mut names: BTreeMap<String, String> = BTreeMap::new();
     for span in spans {
         let before = names.keys().filter(|key| key.starts_with(&format!("{} ", span.service))).count();
@@ -40,14 +40,14 @@ pub(super) fn names(spans: &[&Seen]) -> BTreeMap<String, String> {
     names
 }
 
-pub(super) fn name_of<'a>(names: &'a BTreeMap<String, String>, span: &Seen) -> &'a str {
+pub(super) fn name_of<'a>(names: &'a BTreeMap<String, String>, span: &ReceivedSpan) -> &'a str {
     names.get(&format!("{} {}", span.service, span.instance)).map_or("?", String::as_str)
 }
 
 fn lines(
     text: &mut String,
-    span: &Seen,
-    all: &[&Seen],
+    span: &ReceivedSpan,
+    all: &[&ReceivedSpan],
     names: &BTreeMap<String, String>,
     begun: u64,
     depth: usize,

@@ -1,11 +1,11 @@
-//! The proxies between the parts of a stack: whatever goes over the network in production goes through one of them.
+//! The proxies between the parts of a stack: all traffic that uses the network in production passes one of them.
 
 use anyhow::Result;
 
 use crate::node::Node;
 use crate::proxy::Proxy;
 
-/// Whose connections to whom; nodes by their numbers.
+/// A link by its two ends; nodes by their numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Link {
     /// From all gateways to Redis.
@@ -22,7 +22,7 @@ pub enum Link {
     ClientsPersistence(usize),
 }
 
-/// One proxy for each kind of connection, one for each node that is connected to.
+/// One proxy for each kind of connection and target node.
 pub struct Links {
     /// From all gateways to Redis.
     pub gateways_redis: Proxy,
@@ -65,7 +65,7 @@ impl Links {
         vec![("REDIS_URL".to_owned(), redis_url(&self.gateways_redis))]
     }
 
-    /// Puts proxies in front of persistence; what gateways are told instead of its addresses.
+    /// Puts proxies in front of persistence; returns the addresses for gateways.
     pub(super) async fn put_before_persistence(&mut self, nodes: &[Node]) -> Result<String> {
         let mut urls = Vec::with_capacity(nodes.len());
         for node in nodes {
@@ -84,7 +84,7 @@ impl Links {
         Ok(())
     }
 
-    /// All of them.
+    /// All links.
     pub fn all(&self) -> Vec<Link> {
         let mut all = vec![Link::GatewaysRedis, Link::PersistenceRedis, Link::PersistencePostgres];
         all.extend((0..self.gateways_persistence.len()).map(Link::GatewaysPersistence));
@@ -93,7 +93,7 @@ impl Links {
         all
     }
 
-    /// The proxy of one; `None`: there is no such node.
+    /// The proxy of a link; `None`: there is no such node.
     pub fn proxy(&self, link: Link) -> Option<&Proxy> {
         match link {
             Link::GatewaysRedis => Some(&self.gateways_redis),

@@ -1,8 +1,8 @@
-//! What the nodes of a stack are told: where the others are, their secrets, and what suits tests.
+//! The settings of a stack's nodes: addresses, secrets, and values for tests.
 
 use crate::node::Service;
 
-/// What the nodes of one stack are told.
+/// The settings of the nodes of one stack.
 pub(super) struct Settings {
     pub(super) redis_url: String,
     pub(super) database_url: String,
@@ -23,15 +23,15 @@ impl Settings {
         let more = match service {
             Service::Gateway => {
                 settings.push(("TIDINGS_PERSISTENCE_URLS", &self.persistence_urls));
-                // Each a full runtime: a test machine holds many nodes at once.
+                // Each worker is a full runtime, and many nodes run on a test machine at once.
                 settings.push(("TIDINGS_WORKERS", "2"));
-                // Those of the drain set their own.
+                // Tests of draining set their own time.
                 settings.push(("TIDINGS_DRAIN_MS", "1000"));
                 &self.gateway
             }
             Service::Persistence => {
                 settings.push(("DATABASE_URL", &self.database_url));
-                // Tests are faster than people; those of the limits set their own.
+                // Tests are faster than humans; tests of the limits set their own rates.
                 settings.push(("TIDINGS_MESSAGES_PER_SECOND", "100000"));
                 settings.push(("TIDINGS_MESSAGES_BURST", "100000"));
                 settings.push(("TIDINGS_MARKS_PER_SECOND", "100000"));

@@ -1,11 +1,11 @@
-//! Carries one order out on the system. What the answer holds beside its id is what comes back.
+//! Carries out one order. Returns the fields of the answer besides the id.
 
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use serde_json::{Map, Value, json};
 
-use super::order::{Order, Part, To, Weather};
+use super::order::{LinkOrder, Order, StackPart, To};
 use super::values;
 use crate::node::Node;
 use crate::proxy;
@@ -48,53 +48,53 @@ fn node(stack: &Stack, of: To, number: usize) -> Result<&Node> {
     nodes.get(number).with_context(|| format!("there is no {of:?} {number}"))
 }
 
-fn kill(stack: &Stack, of: Part, number: usize) -> Result<()> {
+fn kill(stack: &Stack, of: StackPart, number: usize) -> Result<()> {
     match of {
-        Part::Gateway => node(stack, To::Gateway, number)?.kill(),
-        Part::Persistence => node(stack, To::Persistence, number)?.kill(),
-        Part::Redis => stack.redis().kill(),
-        Part::Postgres => stack.database().server().kill(),
+        StackPart::Gateway => node(stack, To::Gateway, number)?.kill(),
+        StackPart::Persistence => node(stack, To::Persistence, number)?.kill(),
+        StackPart::Redis => stack.redis().kill(),
+        StackPart::Postgres => stack.database().server().kill(),
     }
     Ok(())
 }
 
-fn pause(stack: &Stack, of: Part, number: usize) -> Result<()> {
+fn pause(stack: &Stack, of: StackPart, number: usize) -> Result<()> {
     match of {
-        Part::Gateway => node(stack, To::Gateway, number)?.pause(),
-        Part::Persistence => node(stack, To::Persistence, number)?.pause(),
-        Part::Redis => stack.redis().pause(),
-        Part::Postgres => stack.database().server().pause(),
+        StackPart::Gateway => node(stack, To::Gateway, number)?.pause(),
+        StackPart::Persistence => node(stack, To::Persistence, number)?.pause(),
+        StackPart::Redis => stack.redis().pause(),
+        StackPart::Postgres => stack.database().server().pause(),
     }
 }
 
-fn resume(stack: &Stack, of: Part, number: usize) -> Result<()> {
+fn resume(stack: &Stack, of: StackPart, number: usize) -> Result<()> {
     match of {
-        Part::Gateway => node(stack, To::Gateway, number)?.resume(),
-        Part::Persistence => node(stack, To::Persistence, number)?.resume(),
-        Part::Redis => stack.redis().resume(),
-        Part::Postgres => stack.database().server().resume(),
+        StackPart::Gateway => node(stack, To::Gateway, number)?.resume(),
+        StackPart::Persistence => node(stack, To::Persistence, number)?.resume(),
+        StackPart::Redis => stack.redis().resume(),
+        StackPart::Postgres => stack.database().server().resume(),
     }
 }
 
-async fn drain(stack: &Stack, of: Part, number: usize) -> Result<()> {
+async fn drain(stack: &Stack, of: StackPart, number: usize) -> Result<()> {
     match of {
-        Part::Gateway => node(stack, To::Gateway, number)?.stop().await,
-        Part::Persistence => node(stack, To::Persistence, number)?.stop().await,
-        Part::Redis => stack.redis().stop().await,
-        Part::Postgres => stack.database().server().stop().await,
+        StackPart::Gateway => node(stack, To::Gateway, number)?.stop().await,
+        StackPart::Persistence => node(stack, To::Persistence, number)?.stop().await,
+        StackPart::Redis => stack.redis().stop().await,
+        StackPart::Postgres => stack.database().server().stop().await,
     }
 }
 
-async fn start(stack: &Stack, of: Part, number: usize) -> Result<()> {
+async fn start(stack: &Stack, of: StackPart, number: usize) -> Result<()> {
     match of {
-        Part::Gateway => node(stack, To::Gateway, number)?.restart().await,
-        Part::Persistence => node(stack, To::Persistence, number)?.restart().await,
-        Part::Redis => stack.redis().restart().await,
-        Part::Postgres => stack.database().server().restart().await,
+        StackPart::Gateway => node(stack, To::Gateway, number)?.restart().await,
+        StackPart::Persistence => node(stack, To::Persistence, number)?.restart().await,
+        StackPart::Redis => stack.redis().restart().await,
+        StackPart::Postgres => stack.database().server().restart().await,
     }
 }
 
-fn change(stack: &Stack, to: To, number: usize, weather: Weather, delay: Duration) -> Result<()> {
+fn change(stack: &Stack, to: To, number: usize, weather: LinkOrder, delay: Duration) -> Result<()> {
     if !stack.is_proxied() {
         bail!("links can be broken only in a system that was started with --proxied");
     }
@@ -104,16 +104,16 @@ fn change(stack: &Stack, to: To, number: usize, weather: Weather, delay: Duratio
     };
     let proxy = stack.links().proxy(link).with_context(|| format!("there is no {to:?} {number}"))?;
     match weather {
-        Weather::Cut => proxy.cut(),
-        Weather::Reset => proxy.reset(),
-        Weather::HalfOpen => proxy.half_open(),
-        Weather::BlackHole => proxy.set(proxy::Weather::BLACK_HOLE),
-        Weather::Refuse => {
-            proxy.set(proxy::Weather { refuses: true, ..proxy::Weather::default() });
+        LinkOrder::Cut => proxy.cut(),
+        LinkOrder::Reset => proxy.reset(),
+        LinkOrder::HalfOpen => proxy.half_open(),
+        LinkOrder::BlackHole => proxy.set(proxy::LinkConditions::BLACK_HOLE),
+        LinkOrder::Refuse => {
+            proxy.set(proxy::LinkConditions { refuses: true, ..proxy::LinkConditions::default() });
             proxy.cut();
         }
-        Weather::Delay => proxy.set(proxy::Weather { delay, ..proxy::Weather::default() }),
-        Weather::Heal => proxy.heal(),
+        LinkOrder::Delay => proxy.set(proxy::LinkConditions { delay, ..proxy::LinkConditions::default() }),
+        LinkOrder::Heal => proxy.heal(),
     }
     Ok(())
 }

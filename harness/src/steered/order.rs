@@ -1,18 +1,18 @@
-//! The orders there are, as they come: `{"id": 1, "do": "kill", "of": "gateway", "number": 0}`. Pure.
+//! The orders in JSON: `{"id": 1, "do": "kill", "of": "gateway", "number": 0}`. Pure.
 
 use serde::Deserialize;
 
-/// Whom an order is for.
+/// The target of an order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub(super) enum Part {
+pub(super) enum StackPart {
     Gateway,
     Persistence,
     Redis,
     Postgres,
 }
 
-/// Whose clients a link is of.
+/// The service whose client links are meant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(super) enum To {
@@ -20,57 +20,57 @@ pub(super) enum To {
     Persistence,
 }
 
-/// What becomes of a link.
+/// The fault of a link.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub(super) enum Weather {
+pub(super) enum LinkOrder {
     /// All connections are closed.
     Cut,
-    /// All are ended with RST.
+    /// All connections end with RST.
     Reset,
-    /// The server's side is gone, the client is told nothing.
+    /// The server's side is closed, the client's side stays open.
     HalfOpen,
-    /// Nothing comes through until it heals.
+    /// No bytes pass until `heal`.
     BlackHole,
-    /// All are closed, and new ones at once, until it heals.
+    /// Open and new connections are closed until `heal`.
     Refuse,
-    /// All comes so much later, until it heals.
+    /// Bytes are delayed by this time until `heal`.
     Delay,
-    /// Fair weather again.
+    /// Removes the fault.
     Heal,
 }
 
-/// What is to be done. Nodes are counted from 0.
+/// An order. Nodes are counted from 0.
 #[derive(Debug, PartialEq, Eq, Deserialize)]
 #[serde(tag = "do", rename_all = "snake_case")]
 pub(super) enum Order {
     /// SIGKILL.
     Kill {
-        of: Part,
+        of: StackPart,
         #[serde(default)]
         number: usize,
     },
     /// SIGSTOP.
     Pause {
-        of: Part,
+        of: StackPart,
         #[serde(default)]
         number: usize,
     },
     /// SIGCONT.
     Resume {
-        of: Part,
+        of: StackPart,
         #[serde(default)]
         number: usize,
     },
-    /// SIGTERM, answered once it has ended.
+    /// SIGTERM; answered when the process has ended.
     Drain {
-        of: Part,
+        of: StackPart,
         #[serde(default)]
         number: usize,
     },
-    /// On its old port, answered once it is ready; drained first when it runs.
+    /// Starts it on its old port, after draining it if it runs; answered when it is ready.
     Start {
-        of: Part,
+        of: StackPart,
         #[serde(default)]
         number: usize,
     },
@@ -81,7 +81,7 @@ pub(super) enum Order {
         to: To,
         #[serde(default)]
         number: usize,
-        weather: Weather,
+        weather: LinkOrder,
         #[serde(default)]
         delay_ms: u64,
     },
@@ -108,12 +108,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn orders_are_read_by_what_is_to_be_done() {
+    fn orders_are_parsed_by_their_action() {
         let read = |text: &str| serde_json::from_str::<Order>(text);
         let kill = read(r#"{"id":7,"do":"kill","of":"gateway","number":1}"#).unwrap();
-        assert_eq!(kill, Order::Kill { of: Part::Gateway, number: 1 });
+        assert_eq!(kill, Order::Kill { of: StackPart::Gateway, number: 1 });
         let link = read(r#"{"do":"link","to":"gateway","weather":"delay","delay_ms":20}"#).unwrap();
-        let delay = Order::Link { to: To::Gateway, number: 0, weather: Weather::Delay, delay_ms: 20 };
+        let delay = Order::Link { to: To::Gateway, number: 0, weather: LinkOrder::Delay, delay_ms: 20 };
         assert_eq!(link, delay);
         assert!(read(r#"{"do":"explode","of":"gateway"}"#).is_err());
     }

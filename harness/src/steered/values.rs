@@ -1,9 +1,9 @@
-//! What Redis says, as JSON: texts, numbers, lists and maps by their looks. Pure.
+//! Answers of Redis as JSON. Pure.
 
 use redis::Value as Said;
 use serde_json::{Map, Value};
 
-/// Bytes that are no text are shown as far as they are one.
+/// Converts an answer; invalid UTF-8 is replaced.
 pub(super) fn json(said: Said) -> Value {
     match said {
         Said::Nil => Value::Null,
@@ -32,7 +32,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lists_numbers_and_texts_keep_their_form() {
+    fn lists_numbers_and_texts_keep_their_types() {
         let text = |text: &str| Said::BulkString(text.as_bytes().to_vec());
         let said =
             Said::Array(vec![text("a"), Said::Int(2), Said::Nil, Said::Map(vec![(text("k"), Said::Okay)])]);

@@ -1,5 +1,5 @@
-//! The bad days of a key server: down, slow, silent, endless, wrong. Who can be checked is served, who cannot is told
-//! to come again; the last good keys stay; TLS is checked.
+//! Failures of a key server: down, slow, silent, endless, wrong. Tokens with known keys are served, others get
+//! `unavailable`; the last good keys stay; TLS is verified.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,9 +14,9 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::{self, pki_types::PrivatePkcs8KeyDer};
 
-const PATIENCE: Duration = Duration::from_secs(15);
+const WAIT_TIMEOUT: Duration = Duration::from_secs(15);
 
-/// Keys of a URL beside the secret of the stack.
+/// A stack that takes keys from a URL, besides its own secret.
 fn with_keys_at(url: &str) -> StackBuilder {
     Stack::builder().env("TIDINGS_JWKS_URL", url).env("TIDINGS_JWT_AUDIENCE", "tidings")
 }
@@ -25,18 +25,18 @@ fn token(user: &str) -> Token {
     Token::of(user).claim("aud", json!("tidings"))
 }
 
-/// Status and code of a refused handshake.
-async fn refused(ws: &str, token: &str) -> Result<(u16, String, Option<u64>)> {
+/// Status, reason or else code, and `Retry-After` of a refused handshake.
+async fn refusal(ws: &str, token: &str) -> Result<(u16, String, Option<u64>)> {
     match Client::connect(ws, token).await {
         Err(ref error @ ClientError::Refused { status, retry_after_s, .. }) => {
             let why = if error.reason().is_empty() { error.code() } else { error.reason() };
             Ok((status, why.to_owned(), retry_after_s))
         }
-        other => bail!("not refused: {:?}", other.err()),
+        other => bail!("the handshake was not refused: {:?}", other.err()),
     }
 }
 
-async fn until_let_in(ws: &str, token: &str) -> Result<Client> {
+async fn connect_when_available(ws: &str, token: &str) -> Result<Client> {
     let deadline = Instant::now() + Duration::from_secs(30);
     loop {
         match Client::connect(ws, token).await {
@@ -50,43 +50,43 @@ async fn until_let_in(ws: &str, token: &str) -> Result<Client> {
 
 // Covers: 1013, unavailable.
 #[tokio::test]
-async fn without_keys_a_token_is_unavailable_and_not_unauthorized_until_they_come() -> Result<()> {
+async fn token_before_first_keys_is_unavailable_not_unauthorized() -> Result<()> {
     let key = SigningKey::es256("k")?;
     let keys = KeyServer::start(&[&key]).await?;
     keys.turn(Day::Down);
     let stack = with_keys_at(keys.url()).start().await?;
     let (ws, good) = (stack.gateway(0).ws(), token("alice").sign_with(&key));
 
-    let (status, code, retry_after_s) = refused(&ws, &good).await?;
+    let (status, code, retry_after_s) = refusal(&ws, &good).await?;
     ensure!((status, code.as_str()) == (503, "unavailable") && retry_after_s.is_some());
     let answer = Http::new(&stack.persistence(0).url(), &good).my_rooms("").await?.expect(503);
     ensure!(answer.code() == "unavailable" && answer.body["retry_after_ms"].is_u64(), "{}", answer.body);
     let client = Client::connect_by(TokenBy::Nothing, &ws, "").await?;
     client.send_json(&json!({"type": "auth", "token": good})).await?;
-    match client.next_event(PATIENCE).await? {
+    match client.next_event(WAIT_TIMEOUT).await? {
         ServerFrame::Error(error) => ensure!(error.code == "unavailable", "{error:?}"),
         other => bail!("{other:?}"),
     }
     ensure!(client.until_closed().await?.code == Some(1013));
 
-    // What needs no key of the URL goes on, and what is wrong with any key is told.
-    let ours = token("bob").sign(stack.jwt_secret());
-    let bob = Client::connect(&ws, &ours).await?;
-    ensure!(refused(&ws, &token("bob").sign("another secret of 32 bytes or so")).await?.1 == "signature");
-    let later = bob.renew(&token("bob").sign_with(&key)).await.err();
-    ensure!(later.as_ref().is_some_and(|error| error.code() == "unavailable"), "{later:?}");
+    // Tokens of the shared secret work, and tokens that are invalid with any key get their reason.
+    let with_secret = token("bob").sign(stack.jwt_secret());
+    let bob = Client::connect(&ws, &with_secret).await?;
+    ensure!(refusal(&ws, &token("bob").sign("another secret of 32 bytes or so")).await?.1 == "signature");
+    let renewal = bob.renew(&token("bob").sign_with(&key)).await.err();
+    ensure!(renewal.as_ref().is_some_and(|error| error.code() == "unavailable"), "{renewal:?}");
     bob.ping().await?;
 
     keys.turn(Day::Good);
-    until_let_in(&ws, &good).await?.ping().await?;
-    let stranger = token("alice").sign_with(&SigningKey::es256("stranger")?);
-    let (status, why, _) = refused(&ws, &stranger).await?;
-    ensure!((status, why.as_str()) == (401, "unknown_key"));
+    connect_when_available(&ws, &good).await?.ping().await?;
+    let unknown_key = token("alice").sign_with(&SigningKey::es256("other")?);
+    let (status, reason, _) = refusal(&ws, &unknown_key).await?;
+    ensure!((status, reason.as_str()) == (401, "unknown_key"));
     Ok(())
 }
 
 #[tokio::test]
-async fn a_node_without_any_key_is_not_ready_and_a_slow_answer_is_waited_for() -> Result<()> {
+async fn node_without_keys_is_unready_and_awaits_slow_key_server() -> Result<()> {
     let key = SigningKey::es256("k")?;
     let keys = Arc::new(KeyServer::start(&[&key]).await?);
     keys.turn(Day::Silent);
@@ -100,9 +100,9 @@ async fn a_node_without_any_key_is_not_ready_and_a_slow_answer_is_waited_for() -
         turned.store(true, Ordering::SeqCst);
         turning.turn(Day::Good);
     });
-    // Ready is when the stack says so: the first fetch ends with its time, the second is answered.
+    // `start` returns when the nodes are ready: the first fetch times out, the second is answered.
     let stack = with_keys_at(keys.url()).env("TIDINGS_JWT_SECRET", "").start().await?;
-    ensure!(served.load(Ordering::SeqCst), "ready before the keys were there");
+    ensure!(served.load(Ordering::SeqCst), "a node was ready before it had keys");
     ensure!(keys.asked() >= 3, "{} fetches", keys.asked());
 
     keys.turn(Day::Slow(Duration::from_secs(2)));
@@ -113,7 +113,7 @@ async fn a_node_without_any_key_is_not_ready_and_a_slow_answer_is_waited_for() -
 }
 
 #[tokio::test]
-async fn the_last_good_keys_stay_whatever_the_server_says_later() -> Result<()> {
+async fn last_good_keys_survive_key_server_failures() -> Result<()> {
     let key = SigningKey::es256("k")?;
     let other = KeyServer::start(&[&SigningKey::es256("other")?]).await?;
     for day in [
@@ -130,42 +130,42 @@ async fn the_last_good_keys_stay_whatever_the_server_says_later() -> Result<()> 
         let ws = stack.gateway(0).ws();
         keys.turn(day.clone());
         let asked = keys.asked();
-        // An id that is not known makes the gateway look; what it finds is no answer.
-        let stranger = token("alice").sign_with(&SigningKey::es256("new")?);
-        let (status, code, _) = refused(&ws, &stranger).await?;
+        // An unknown key id makes the gateway fetch the keys; this answer is unusable.
+        let unknown_key = token("alice").sign_with(&SigningKey::es256("new")?);
+        let (status, code, _) = refusal(&ws, &unknown_key).await?;
         ensure!((status, code.as_str()) == (503, "unavailable"), "{day:?}: {status} {code}");
         ensure!(keys.asked() == asked + 1, "{day:?}");
         Client::connect(&ws, &token("alice").sign_with(&key)).await?.ping().await?;
-        // What the kernel had buffered is beyond the bound of 1 MiB.
-        ensure!(keys.sent_bytes() < 16 * 1024 * 1024, "{day:?}: {} bytes were taken", keys.sent_bytes());
+        // More than the bound of 1 MiB, because the kernel buffers some of it.
+        ensure!(keys.sent_bytes() < 16 * 1024 * 1024, "{day:?}: {} bytes were read", keys.sent_bytes());
     }
     ensure!(other.asked() == 0, "a redirect was followed");
     Ok(())
 }
 
 #[tokio::test]
-async fn a_server_that_says_nothing_holds_nobody_up_for_more_than_five_seconds() -> Result<()> {
+async fn silent_key_server_delays_handshake_five_seconds_at_most() -> Result<()> {
     let key = SigningKey::es256("k")?;
     let keys = KeyServer::start(&[&key]).await?;
     let stack = with_keys_at(keys.url()).start().await?;
     keys.turn(Day::Silent);
-    let stranger = token("alice").sign_with(&SigningKey::es256("new")?);
+    let unknown_key = token("alice").sign_with(&SigningKey::es256("new")?);
     let asked = Instant::now();
-    let (status, code, _) = refused(&stack.gateway(0).ws(), &stranger).await?;
+    let (status, code, _) = refusal(&stack.gateway(0).ws(), &unknown_key).await?;
     ensure!((status, code.as_str()) == (503, "unavailable"), "{status} {code}");
-    ensure!(asked.elapsed() < PATIENCE, "{:?}", asked.elapsed());
-    // Meanwhile, and afterwards, known keys need no wait.
+    ensure!(asked.elapsed() < WAIT_TIMEOUT, "{:?}", asked.elapsed());
+    // Known keys still need no fetch.
     Client::connect(&stack.gateway(0).ws(), &token("alice").sign_with(&key)).await?.ping().await?;
     Ok(())
 }
 
 #[tokio::test]
-async fn keys_come_over_tls_only_from_who_has_a_certificate_that_the_system_trusts() -> Result<()> {
+async fn key_server_with_untrusted_certificate_is_refused() -> Result<()> {
     let key = SigningKey::es256("k")?;
     let keys = KeyServer::start(&[&key]).await?;
     let rcgen::CertifiedKey { cert, signing_key } =
         rcgen::generate_simple_self_signed(vec!["localhost".to_owned()])?;
-    let port = in_tls(keys.url(), &cert, &signing_key).await?;
+    let port = tls_proxy(keys.url(), &cert, &signing_key).await?;
     let url = format!("https://localhost:{port}/keys");
     let folder = tempfile::tempdir()?;
     let trusted = folder.path().join("trusted.pem");
@@ -173,21 +173,21 @@ async fn keys_come_over_tls_only_from_who_has_a_certificate_that_the_system_trus
     let good = token("alice").sign_with(&key);
 
     let stack = with_keys_at(&url).env("SSL_CERT_FILE", trusted.display()).start().await?;
-    until_let_in(&stack.gateway(0).ws(), &good).await?.ping().await?;
+    connect_when_available(&stack.gateway(0).ws(), &good).await?.ping().await?;
     Http::new(&stack.persistence(0).url(), &good).my_rooms("").await?.expect(200);
 
     let other = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()])?;
     std::fs::write(&trusted, other.cert.pem())?;
     let asked = keys.asked();
     let stack = with_keys_at(&url).env("SSL_CERT_FILE", trusted.display()).start().await?;
-    let (status, code, _) = refused(&stack.gateway(0).ws(), &good).await?;
+    let (status, code, _) = refusal(&stack.gateway(0).ws(), &good).await?;
     ensure!((status, code.as_str()) == (503, "unavailable"), "{status} {code}");
-    ensure!(keys.asked() == asked, "it was asked all the same");
+    ensure!(keys.asked() == asked, "the untrusted server was asked");
     Ok(())
 }
 
-/// Puts TLS in front of a server of this machine; returns the port.
-async fn in_tls(url: &str, cert: &rcgen::Certificate, key: &rcgen::KeyPair) -> Result<u16> {
+/// Starts a TLS proxy in front of a local server; returns its port.
+async fn tls_proxy(url: &str, cert: &rcgen::Certificate, key: &rcgen::KeyPair) -> Result<u16> {
     let inner = url.split('/').nth(2).context("a URL with a host")?.to_owned();
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let key = PrivatePkcs8KeyDer::from(key.serialize_der());

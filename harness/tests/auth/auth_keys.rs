@@ -1,5 +1,5 @@
-//! Tokens whose keys are those of an identity provider, fetched from its address: all ways in, rotation, attacks.
-//! Touches a whole stack and a key server of its own.
+//! Tokens signed with keys of an identity provider, which nodes fetch from its URL: all transports, rotation, attacks.
+//! Uses a whole stack and its own key server.
 
 use std::time::{Duration, Instant};
 
@@ -9,12 +9,12 @@ use tidings_harness::jwks::{KeyServer, SigningKey};
 use tidings_harness::stack::StackBuilder;
 use tidings_harness::{Client, ClientError, Http, ServerFrame, Stack, Token, TokenBy};
 
-const PATIENCE: Duration = Duration::from_secs(10);
-/// Tokens make a node ask for keys no more often.
-const FLOOR: Duration = Duration::from_secs(10);
+const WAIT_TIMEOUT: Duration = Duration::from_secs(10);
+/// The least interval between two fetches of keys because of unknown key ids.
+const MIN_FETCH_INTERVAL: Duration = Duration::from_secs(10);
 const PROJECT: &str = "tea-party";
 
-/// A Firebase project, by configuration alone: the settings of docs/TOKENS.md with another address of keys.
+/// A Firebase project by configuration alone: the settings of docs/TOKENS.md with another key URL.
 fn firebase(keys: &KeyServer) -> StackBuilder {
     Stack::builder()
         .env("TIDINGS_JWT_SECRET", "")
@@ -23,7 +23,7 @@ fn firebase(keys: &KeyServer) -> StackBuilder {
         .env("TIDINGS_JWT_AUDIENCE", PROJECT)
 }
 
-/// An ID token as Firebase mints it.
+/// An ID token as Firebase issues it.
 fn id_token(user: &str) -> Token {
     Token::of(user)
         .claim("iss", json!(format!("https://securetoken.google.com/{PROJECT}")))
@@ -35,18 +35,18 @@ fn id_token(user: &str) -> Token {
         .claim("firebase", json!({"identities": {"google.com": ["1"]}, "sign_in_provider": "google.com"}))
 }
 
-async fn refused(ws: &str, token: &str) -> Result<(u16, String)> {
+async fn refusal(ws: &str, token: &str) -> Result<(u16, String)> {
     match Client::connect(ws, token).await {
         Err(ref error @ ClientError::Refused { status, .. }) => {
             let why = if error.reason().is_empty() { error.code() } else { error.reason() };
             Ok((status, why.to_owned()))
         }
-        other => bail!("not refused: {:?}", other.err()),
+        other => bail!("the handshake was not refused: {:?}", other.err()),
     }
 }
 
 #[tokio::test]
-async fn a_firebase_id_token_is_taken_on_every_way_in_by_configuration_alone() -> Result<()> {
+async fn firebase_id_token_is_accepted_by_configuration_alone() -> Result<()> {
     let key = SigningKey::rs256("firebase-1")?;
     let keys = KeyServer::start(&[&key]).await?;
     let stack = firebase(&keys).start().await?;
@@ -62,20 +62,20 @@ async fn a_firebase_id_token_is_taken_on_every_way_in_by_configuration_alone() -
     let members = http.members(&room, "").await?.expect(200).body;
     let alice = &members["members"][0];
     ensure!(alice["picture"] == "https://lh3.example/alice", "{members}");
-    // One fetch per node: nobody else had to ask.
+    // One fetch per node; more requests caused no more fetches.
     ensure!(keys.asked() == 2, "{} fetches", keys.asked());
 
-    let elsewhere = id_token("alice").claim("aud", json!("another-project")).sign_with(&key);
-    ensure!(refused(&ws, &elsewhere).await? == (401, "claims".to_owned()));
-    let forged =
+    let other_audience = id_token("alice").claim("aud", json!("another-project")).sign_with(&key);
+    ensure!(refusal(&ws, &other_audience).await? == (401, "claims".to_owned()));
+    let other_issuer =
         id_token("alice").claim("iss", json!("https://securetoken.google.com/another")).sign_with(&key);
-    let answer = http.with_token(&forged).my_rooms("").await?.expect(401);
+    let answer = http.with_token(&other_issuer).my_rooms("").await?.expect(401);
     ensure!(answer.body["reason"] == "claims", "{}", answer.body);
     Ok(())
 }
 
 #[tokio::test]
-async fn a_new_key_is_found_with_the_first_token_that_names_it_and_the_old_one_ends() -> Result<()> {
+async fn rotated_key_is_fetched_on_first_use_and_old_key_ends() -> Result<()> {
     let (old, new) = (SigningKey::es256("march")?, SigningKey::eddsa("april")?);
     let keys = KeyServer::start(&[&old]).await?;
     let stack = firebase(&keys).start().await?;
@@ -85,18 +85,18 @@ async fn a_new_key_is_found_with_the_first_token_that_names_it_and_the_old_one_e
     let left_alone = Client::connect(&ws, &short(&old)).await?;
 
     keys.hold(&[&new]);
-    let looked = Instant::now();
+    let fetched_at = Instant::now();
     let long = id_token("alice").sign_with(&new);
     renewed.renew(&long).await?;
     Client::connect(&ws, &long).await?.ping().await?;
     Http::new(&stack.persistence(0).url(), &long).my_rooms("").await?.expect(200);
 
-    // The old key is withdrawn. Within ten seconds of a look nobody looks again: it is refused out of hand.
+    // The old key is withdrawn. No node fetches again within ten seconds, so the token is refused at once.
     let before = keys.asked();
-    ensure!(refused(&ws, &id_token("alice").sign_with(&old)).await? == (401, "unknown_key".to_owned()));
-    ensure!(keys.asked() == before || looked.elapsed() > FLOOR);
+    ensure!(refusal(&ws, &id_token("alice").sign_with(&old)).await? == (401, "unknown_key".to_owned()));
+    ensure!(keys.asked() == before || fetched_at.elapsed() > MIN_FETCH_INTERVAL);
 
-    // Who was renewed stays; a bad renewal changes nothing; another's token does not make one somebody else.
+    // The renewed connection stays. A failed renewal changes nothing, and a token of another user is refused.
     let other = renewed.renew(&id_token("bob").sign_with(&new)).await.err();
     ensure!(other.as_ref().is_some_and(|error| error.reason() == "user_changed"), "{other:?}");
     let withdrawn = renewed.renew(&id_token("alice").sign_with(&old)).await.err();
@@ -108,12 +108,12 @@ async fn a_new_key_is_found_with_the_first_token_that_names_it_and_the_old_one_e
 }
 
 #[tokio::test]
-async fn a_failed_renewal_leaves_the_old_token_valid_until_it_expires() -> Result<()> {
-    let (key, stranger) = (SigningKey::es256("march")?, SigningKey::es256("stranger")?);
+async fn failed_renewal_keeps_old_token_valid_until_expiry() -> Result<()> {
+    let (key, unknown_key) = (SigningKey::es256("march")?, SigningKey::es256("other")?);
     let keys = KeyServer::start(&[&key]).await?;
     let stack = firebase(&keys).start().await?;
     let client = Client::connect(&stack.gateway(0).ws(), &id_token("alice").ttl_s(5).sign_with(&key)).await?;
-    let error = client.renew(&id_token("alice").sign_with(&stranger)).await.err();
+    let error = client.renew(&id_token("alice").sign_with(&unknown_key)).await.err();
     ensure!(error.as_ref().is_some_and(|error| error.reason() == "unknown_key"), "{error:?}");
     client.ping().await?;
     ensure!(client.until_closed().await?.code == Some(4401));
@@ -121,7 +121,7 @@ async fn a_failed_renewal_leaves_the_old_token_valid_until_it_expires() -> Resul
 }
 
 #[tokio::test]
-async fn a_flood_of_unknown_keys_asks_the_provider_hardly_more_than_once() -> Result<()> {
+async fn unknown_key_flood_fetches_keys_once_per_interval() -> Result<()> {
     let key = SigningKey::es256("known")?;
     let keys = KeyServer::start(&[&key]).await?;
     let stack = firebase(&keys).persistence(1).start().await?;
@@ -130,22 +130,26 @@ async fn a_flood_of_unknown_keys_asks_the_provider_hardly_more_than_once() -> Re
     let (before, mut attempts) = (keys.asked(), tokio::task::JoinSet::new());
     for n in 0..100 {
         let (ws, token) = (ws.clone(), id_token("alice").sign_with(&SigningKey::es256(&format!("k{n}"))?));
-        attempts.spawn(async move { refused(&ws, &token).await });
+        attempts.spawn(async move { refusal(&ws, &token).await });
     }
     while let Some(answer) = attempts.join_next().await {
         let answer = answer??;
         ensure!(answer == (401, "unknown_key".to_owned()), "{answer:?}");
     }
-    // Meanwhile whoever has a known key is not held up.
+    // A token with a known key is accepted without a fetch.
     Client::connect(&ws, &id_token("alice").sign_with(&key)).await?.ping().await?;
-    let most = 1 + usize::try_from(started.elapsed().as_secs() / FLOOR.as_secs())?;
-    ensure!(keys.asked() - before <= most, "{} fetches, at most {most}", keys.asked() - before);
+    let max_fetches = 1 + usize::try_from(started.elapsed().as_secs() / MIN_FETCH_INTERVAL.as_secs())?;
+    ensure!(
+        keys.asked() - before <= max_fetches,
+        "{} fetches, at most {max_fetches} allowed",
+        keys.asked() - before
+    );
 
-    // As a first frame the same is an error and a close.
+    // In the first frame an unknown key leads to an error and a close.
     let client = Client::connect_by(TokenBy::Nothing, &ws, "").await?;
     let token = id_token("alice").sign_with(&SigningKey::es256("none")?);
     client.send_json(&json!({"type": "auth", "token": token, "ref": "r"})).await?;
-    match client.next_event(PATIENCE).await? {
+    match client.next_event(WAIT_TIMEOUT).await? {
         ServerFrame::Error(error) => {
             ensure!(
                 error.code == "unauthorized" && error.reason.as_deref() == Some("unknown_key"),
@@ -158,9 +162,9 @@ async fn a_flood_of_unknown_keys_asks_the_provider_hardly_more_than_once() -> Re
     Ok(())
 }
 
-/// Mallory knows everything that is public and has keys of their own.
+/// Mallory knows all public data and has her own keys.
 #[tokio::test]
-async fn what_mallory_signs_is_refused_on_every_way_in() -> Result<()> {
+async fn forged_token_is_refused_over_http_handshake_and_frame() -> Result<()> {
     let (ours, mallory) = (SigningKey::rs256("ours")?, SigningKey::rs256("mallory")?);
     let keys = KeyServer::start(&[&ours]).await?;
     let stack = firebase(&keys).start().await?;
@@ -196,9 +200,9 @@ async fn what_mallory_signs_is_refused_on_every_way_in() -> Result<()> {
             hmac(json!({"alg": "HS256", "kid": "../../dev/null"}), b""),
             "algorithm",
         ),
-        ("a key of its own in the header", with(json!({"jwk": mallory.public_jwk()})), "signature"),
+        ("the attacker's key in the header", with(json!({"jwk": mallory.public_jwk()})), "signature"),
         (
-            "its key behind a URL",
+            "the attacker's key behind a URL",
             with(json!({"jku": "http://127.0.0.1:9/", "kid": "mallory"})),
             "unknown_key",
         ),
@@ -217,7 +221,7 @@ async fn what_mallory_signs_is_refused_on_every_way_in() -> Result<()> {
     for (name, token, reason) in cases {
         let answer = http.with_token(&token).my_rooms("").await?.expect(401);
         ensure!(answer.body["reason"] == reason, "{name} over HTTP: {}", answer.body);
-        ensure!(refused(&ws, &token).await? == (401, reason.to_owned()), "{name} in the handshake");
+        ensure!(refusal(&ws, &token).await? == (401, reason.to_owned()), "{name} in the handshake");
         let client = Client::connect_by(TokenBy::Nothing, &ws, "").await?;
         let error = client.ask(json!({"type": "auth", "token": token})).await.err();
         ensure!(error.as_ref().is_some_and(|error| error.reason() == reason), "{name} as a frame: {error:?}");

@@ -1,11 +1,11 @@
-//! Whose pages may connect, on the WebSocket and over HTTP (CORS): listed ones, hosts below a listed one, and without
-//! a setting pages of this machine. Touches a whole stack.
+//! Origins that may connect by WebSocket and over HTTP (CORS): listed ones, subdomains of a wildcard, and by default
+//! pages of this machine. Uses a whole stack.
 
 use anyhow::{Result, ensure};
 use reqwest::Method;
 use tidings_harness::{Client, ClientError, Stack, TokenBy};
 
-/// Whether a page of this origin gets a WebSocket, and whether its browser lets it call HTTP.
+/// Whether a page of this origin gets a WebSocket, and whether CORS lets it call HTTP.
 async fn may(stack: &Stack, origin: &str) -> Result<(bool, bool)> {
     let headers = [("origin", origin.to_owned())];
     let connected =
@@ -17,7 +17,7 @@ async fn may(stack: &Stack, origin: &str) -> Result<(bool, bool)> {
     };
     let url = format!("{}/v1/me/rooms", stack.persistence(0).url());
     let http = tidings_harness::http::client();
-    // What a browser asks before it sends a token.
+    // The preflight request that a browser sends before a request with a token.
     let preflight = http
         .request(Method::OPTIONS, &url)
         .header("origin", origin)
@@ -32,8 +32,8 @@ async fn may(stack: &Stack, origin: &str) -> Result<(bool, bool)> {
     let before = preflight.status().is_success() && allowed(&preflight).as_deref() == Some(origin);
     let answer = http.get(&url).header("origin", origin).bearer_auth(stack.token("alice")).send().await?;
     let after = allowed(&answer).as_deref() == Some(origin);
-    ensure!(before == after, "{origin}: asked before {before}, after {after}");
-    // A cache between must not give one page's answer to another.
+    ensure!(before == after, "{origin}: the preflight allows it: {before}, the answer: {after}");
+    // A cache must not serve the answer for one origin to another.
     ensure!(
         answer.headers().get_all("vary").iter().any(|vary| vary.to_str().is_ok_and(|v| v.contains("Origin")))
     );
@@ -41,7 +41,7 @@ async fn may(stack: &Stack, origin: &str) -> Result<(bool, bool)> {
 }
 
 #[tokio::test]
-async fn listed_origins_and_those_below_a_wildcard_may_connect_and_nobody_else() -> Result<()> {
+async fn only_listed_and_wildcard_origins_may_connect() -> Result<()> {
     let origins = "https://chat.example, https://*.tea.example:8443";
     let stack = Stack::builder().env("TIDINGS_ALLOWED_ORIGINS", origins).start().await?;
     for good in ["https://chat.example", "https://a.tea.example:8443", "https://a.b.tea.example:8443"] {
@@ -64,7 +64,7 @@ async fn listed_origins_and_those_below_a_wildcard_may_connect_and_nobody_else()
 }
 
 #[tokio::test]
-async fn without_a_setting_only_pages_of_this_machine_may_connect() -> Result<()> {
+async fn default_origins_allow_only_localhost_pages() -> Result<()> {
     let stack = Stack::start().await?;
     for good in ["http://localhost:5173", "http://127.0.0.1:8080", "https://[::1]"] {
         ensure!(may(&stack, good).await? == (true, true), "{good}");
@@ -72,13 +72,13 @@ async fn without_a_setting_only_pages_of_this_machine_may_connect() -> Result<()
     for bad in ["https://chat.example", "http://localhost.evil.test", "null", "file://"] {
         ensure!(may(&stack, bad).await? == (false, false), "{bad}");
     }
-    // Programs send no origin.
+    // Clients that are not browsers send no origin.
     stack.connect("alice").await?.ping().await?;
     Ok(())
 }
 
 #[tokio::test]
-async fn a_refusal_can_be_read_by_the_page_that_caused_it() -> Result<()> {
+async fn refusal_has_cors_headers_for_its_page() -> Result<()> {
     let stack = Stack::start().await?;
     let url = format!("{}/v1/me/rooms", stack.persistence(0).url());
     let origin = "http://localhost:5173";

@@ -1,5 +1,5 @@
-//! Settings of tokens: what cannot work ends the start with a sentence, what works does so on real nodes, and nothing
-//! secret is ever printed. Touches the services' programs and a whole stack.
+//! Token settings: invalid ones fail the startup with a message, valid ones work on real nodes, and no secret is ever
+//! printed. Uses the services' programs and a whole stack.
 
 use std::process::Command;
 
@@ -9,7 +9,7 @@ use tidings_harness::{Client, Http, Service, Stack, Token, TokenBy};
 
 const SECRET: &str = "hunter2hunter2hunter2hunter2";
 
-/// Starts a program that must give up at once; what it said.
+/// Starts a program that must fail at once; returns its output.
 fn fails(service: Service, flags: &[&str]) -> Result<String> {
     let mut command = Command::new(tidings_harness::node::program(service.program())?);
     command.env_clear().args(["--redis-url=redis://:hunter2@127.0.0.1:1", "--listen=127.0.0.1:0"]);
@@ -20,15 +20,15 @@ fn fails(service: Service, flags: &[&str]) -> Result<String> {
             .args(["--database-url=postgres://u:hunter2@127.0.0.1:1/x", "--internal-listen=127.0.0.1:0"]),
     };
     let output = command.args(flags).output()?;
-    let said =
+    let output_text =
         format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    ensure!(!output.status.success(), "{flags:?}: {said}");
-    ensure!(!said.contains("hunter2"), "{flags:?} prints a secret: {said}");
-    Ok(said)
+    ensure!(!output.status.success(), "{flags:?}: {output_text}");
+    ensure!(!output_text.contains("hunter2"), "{flags:?} prints a secret: {output_text}");
+    Ok(output_text)
 }
 
 #[test]
-fn settings_that_cannot_work_end_the_start_with_their_name() -> Result<()> {
+fn invalid_setting_fails_startup_and_is_named() -> Result<()> {
     let folder = tempfile::tempdir()?;
     let file = |name: &str, text: &str| -> Result<String> {
         let path = folder.path().join(name);
@@ -63,17 +63,17 @@ fn settings_that_cannot_work_end_the_start_with_their_name() -> Result<()> {
             (vec![secret.clone(), "--allowed-origins=chat.example".to_owned()], "--allowed-origins"),
         ] {
             let flags: Vec<&str> = flags.iter().map(String::as_str).collect();
-            let said = fails(service, &flags)?;
-            ensure!(said.contains(name), "{flags:?} does not tell of {name}: {said}");
+            let output_text = fails(service, &flags)?;
+            ensure!(output_text.contains(name), "{flags:?} does not name {name}: {output_text}");
         }
     }
-    let said = fails(Service::Persistence, &[&secret, "--users=everybody"])?;
-    ensure!(said.contains("--users"), "{said}");
+    let output_text = fails(Service::Persistence, &[&secret, "--users=everybody"])?;
+    ensure!(output_text.contains("--users"), "{output_text}");
     Ok(())
 }
 
 #[tokio::test]
-async fn claims_are_found_where_the_settings_say() -> Result<()> {
+async fn claims_are_read_from_configured_paths() -> Result<()> {
     let stack = Stack::builder()
         .env("TIDINGS_JWT_USER_CLAIM", "user.id")
         .env("TIDINGS_JWT_NAME_CLAIM", "nickname")
@@ -96,7 +96,7 @@ async fn claims_are_found_where_the_settings_say() -> Result<()> {
     let client = Client::connect(&stack.gateway(0).ws(), &token(|it| it)).await?;
     ensure!((client.connected().user.as_str(), client.connected().name.as_deref()) == ("42", Some("Al")));
     let http = Http::new(&stack.persistence(0).url(), &token(|it| it));
-    // Only the scope may choose a room's id.
+    // Choosing a room's id needs the admin scope.
     let room = json!({"kind": "private", "id": "chosen", "members": []});
     http.post("/rooms", room).await?.expect(201);
     let members = http.members("chosen", "").await?.expect(200).body;
@@ -109,14 +109,14 @@ async fn claims_are_found_where_the_settings_say() -> Result<()> {
     ] {
         ensure!(http.with_token(&other).my_rooms("").await?.expect(401).body["reason"] == reason, "{reason}");
     }
-    // Let in by the leeway, the connection lasts as long as that.
+    // The leeway also extends the life of the connection.
     tokio::time::sleep(std::time::Duration::from_secs(1)).await;
     client.ping().await?;
     Ok(())
 }
 
 #[tokio::test]
-async fn no_token_and_no_secret_is_ever_logged() -> Result<()> {
+async fn tokens_and_secrets_are_never_logged() -> Result<()> {
     let stack = Stack::builder().env("TIDINGS_LOG", "trace").start().await?;
     let (ws, good) = (stack.gateway(0).ws(), stack.token("alice"));
     let bad = Token::of("alice").sign("another secret than the right one");
@@ -133,14 +133,14 @@ async fn no_token_and_no_secret_is_ever_logged() -> Result<()> {
     let nodes = stack.gateways().iter().chain(stack.persistence_nodes());
     for node in nodes {
         let log = node.log()?;
-        ensure!(log.len() > 1000, "nothing was logged");
+        ensure!(log.len() > 1000, "too little was logged");
         for (name, secret) in [
             ("a good token", good.as_str()),
             ("a bad token", bad.as_str()),
             ("the secret", stack.jwt_secret()),
             ("the internal secret", stack.internal_secret()),
         ] {
-            // A part of it is enough.
+            // A part of a secret in the log is already a leak.
             let part = &secret[secret.len() - 20..];
             ensure!(!log.contains(part), "{name} is in the log of the {:?}", node.service());
         }

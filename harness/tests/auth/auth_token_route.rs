@@ -1,4 +1,4 @@
-//! The token route of docs/TOKENS.md for Auth.js, as Node runs it: its tokens are taken. Touches Node and a whole stack.
+//! The token route of docs/TOKENS.md for Auth.js, run by Node: its tokens are accepted. Uses Node and a whole stack.
 
 use std::path::Path;
 use std::process::Command;
@@ -7,7 +7,7 @@ use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 use tidings_harness::{Client, Http, Stack};
 
-/// Calls the route while this session is the one of who asks; status and body.
+/// Calls the route with this session; returns status and body.
 fn ask_route(session: &Value, secret: &str) -> Result<(u64, Value)> {
     let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/examples/chat-token.mjs");
     let script = r#"
@@ -31,7 +31,7 @@ fn ask_route(session: &Value, secret: &str) -> Result<(u64, Value)> {
 }
 
 #[tokio::test]
-async fn who_is_signed_in_with_auth_js_gets_a_token_that_is_taken_and_nobody_else_does() -> Result<()> {
+async fn auth_js_session_gets_valid_token_and_no_session_gets_none() -> Result<()> {
     let stack = Stack::start().await?;
     let session =
         json!({"user": {"id": "clx0alice", "name": "Älice \"A\" ☕", "image": "https://x.example/a.png"}});
@@ -47,9 +47,9 @@ async fn who_is_signed_in_with_auth_js_gets_a_token_that_is_taken_and_nobody_els
             == "https://x.example/a.png"
     );
 
-    for nobody in [json!(null), json!({}), json!({"user": {"name": "Eve"}})] {
-        let (status, answer) = ask_route(&nobody, stack.jwt_secret())?;
-        ensure!(status == 401 && answer.get("token").is_none(), "{nobody}: {answer}");
+    for no_user in [json!(null), json!({}), json!({"user": {"name": "Eve"}})] {
+        let (status, answer) = ask_route(&no_user, stack.jwt_secret())?;
+        ensure!(status == 401 && answer.get("token").is_none(), "{no_user}: {answer}");
     }
     Ok(())
 }

@@ -1,10 +1,10 @@
-//! Users who must be known: with `--users required` a token alone makes nobody. Touches a whole stack.
+//! Required users: with `--users required` a token does not create its user. Uses a whole stack.
 
 use anyhow::{Result, bail, ensure};
 use serde_json::json;
 use tidings_harness::{Client, ClientError, ServerFrame, Stack, Token, TokenBy};
 
-const PATIENCE: std::time::Duration = std::time::Duration::from_secs(10);
+const WAIT_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(10);
 
 async fn stack() -> Result<Stack> {
     let stack = Stack::builder().persistence_env("TIDINGS_USERS", "required").start().await?;
@@ -13,7 +13,7 @@ async fn stack() -> Result<Stack> {
 }
 
 #[tokio::test]
-async fn a_token_of_an_unknown_user_is_refused_on_every_way_in_and_creates_nobody() -> Result<()> {
+async fn unknown_user_token_is_refused_and_creates_no_user() -> Result<()> {
     let stack = stack().await?;
     let (ws, token) = (stack.gateway(0).ws(), Token::of("eve").name("Eve").sign(stack.jwt_secret()));
     for by in [TokenBy::Header, TokenBy::Query] {
@@ -29,7 +29,7 @@ async fn a_token_of_an_unknown_user_is_refused_on_every_way_in_and_creates_nobod
     }
     let client = Client::connect_by(TokenBy::Nothing, &ws, "").await?;
     client.send_json(&json!({"type": "auth", "token": token, "ref": "r"})).await?;
-    match client.next_event(PATIENCE).await? {
+    match client.next_event(WAIT_TIMEOUT).await? {
         ServerFrame::Error(error) => {
             ensure!(
                 error.code == "unauthorized" && error.reason.as_deref() == Some("unknown_user"),
@@ -44,7 +44,7 @@ async fn a_token_of_an_unknown_user_is_refused_on_every_way_in_and_creates_nobod
     ensure!(answer.code() == "unauthorized" && answer.body["reason"] == "unknown_user", "{}", answer.body);
     ensure!(stack.database().value("SELECT count(*) FROM users").await? == "2");
 
-    // As soon as somebody has created them they come in.
+    // Once the user exists, the same token is accepted.
     stack.database().query("INSERT INTO users (id) VALUES ('eve')").await?;
     Client::connect(&ws, &token).await?.ping().await?;
     ensure!(stack.database().value("SELECT name FROM users WHERE id = 'eve'").await? == "Eve");
@@ -52,7 +52,7 @@ async fn a_token_of_an_unknown_user_is_refused_on_every_way_in_and_creates_nobod
 }
 
 #[tokio::test]
-async fn known_users_come_in_with_what_their_token_tells_anew() -> Result<()> {
+async fn known_user_connects_with_name_from_token() -> Result<()> {
     let stack = stack().await?;
     let alice = stack.connect("alice").await?;
     ensure!(alice.connected().name.as_deref() == Some("Alice"));
@@ -63,7 +63,7 @@ async fn known_users_come_in_with_what_their_token_tells_anew() -> Result<()> {
 }
 
 #[tokio::test]
-async fn a_room_with_an_unknown_member_is_not_created() -> Result<()> {
+async fn room_with_unknown_member_is_not_created() -> Result<()> {
     let stack = stack().await?;
     let http = stack.http("alice");
     let answer = http.create_room("private", &["bob", "eve"]).await?.expect(404);

@@ -1,5 +1,5 @@
-//! Who may come in, and what is shown to whom: tokens, revocation, hostile clients, visibility, TLS.
-//! One program per subject, a module per behaviour: linking each file by itself took minutes.
+//! Access: tokens, revocation, hostile clients, visibility, TLS.
+//! All these modules are one test program, because linking each file separately took minutes.
 
 #![allow(clippy::unwrap_used)]
 

@@ -1,9 +1,9 @@
-//! Removals that meet a fault: a cache that is filled while they are being written, Redis that becomes another
-//! meanwhile, pub/sub connections that are cut. Still nothing behind them gets through, either way.
+//! Removals during a fault: a cache that is filled before the commit, a Redis that is replaced, cut pub/sub
+//! connections. Still nothing passes after the removal, in either direction.
 
 use std::time::Duration;
 
-use crate::behind::Behind;
+use crate::behind::MembershipChangeCheck;
 use crate::room_log::{PATIENCE, RoomLog, hold};
 use anyhow::{Context, Result, ensure};
 use futures_util::{StreamExt, TryStreamExt, stream};
@@ -11,21 +11,21 @@ use serde_json::json;
 use tidings_harness::{Client, ClientError, ServerFrame, Stack};
 use tidings_shared::{
     ids::UserId,
-    log::{Accepted, Entry, Minimum},
+    log::{Accepted, Entry, MinRole},
     membership,
 };
 
 const ROOMY: u64 = 100_000;
-/// Keeps memberships from being committed; they can be read.
+/// Blocks commits of memberships, but not reads.
 const HOLD_MEMBERS: &str = "LOCK TABLE members IN SHARE MODE";
 
-fn refused(answer: Result<impl std::fmt::Debug, ClientError>, code: &str) -> Result<()> {
-    let error = answer.err().context("it was let through")?;
+fn ensure_refused(answer: Result<impl std::fmt::Debug, ClientError>, code: &str) -> Result<()> {
+    let error = answer.err().context("the request succeeded")?;
     ensure!(error.code() == code, "{error:?}");
     Ok(())
 }
 
-/// What Redis has cached of a user in a room; `None`: nothing of this user.
+/// The cached role of a user in a room; `None` if Redis caches nothing of this user.
 async fn cached(room: &RoomLog, user: &UserId) -> Result<Option<Option<String>>> {
     let session = room.log.session().await?;
     let rooms = std::slice::from_ref(&room.room);
@@ -33,21 +33,21 @@ async fn cached(room: &RoomLog, user: &UserId) -> Result<Option<Option<String>>>
     Ok(cached.map(|mut cached| cached.pop().flatten().map(|membership| membership.role)))
 }
 
-/// Appends an event of a membership as the scope of administrators may, through Redis alone.
+/// Appends a membership event with the rights of the admin scope, through Redis alone.
 async fn append(room: &RoomLog, user: &UserId, role: &str) -> Result<Accepted> {
     let kind = if role == "removed" { "member:removed" } else { "member:added" };
     let body = json!({"user": user, "role": role, "by": "alice"}).to_string();
     let entry = Entry {
         sender: Some(&room.alice),
         membership: Some((user, role)),
-        minimum: Minimum::Anyone,
+        min_role: MinRole::Anyone,
         ..Entry::new(&room.room, kind, body)
     };
     Ok(room.log.append(&entry).await?)
 }
 
 #[tokio::test]
-async fn a_cache_filled_before_the_removals_commit_lets_nobody_in_again() -> Result<()> {
+async fn cache_filled_before_removal_commit_readmits_nobody() -> Result<()> {
     let stack = Stack::start().await?;
     let room = RoomLog::new(&stack, ROOMY).await?;
     let (id, bob) = (room.room.as_str(), UserId::parse("bob")?);
@@ -60,32 +60,32 @@ async fn a_cache_filled_before_the_removals_commit_lets_nobody_in_again() -> Res
         async move { alice.remove_member(&id, "bob").await }
     });
     ensure!(
-        matches!(live.next_of_log(PATIENCE).await?, ServerFrame::Other(told) if told["type"] == "member:removed")
+        matches!(live.next_of_log(PATIENCE).await?, ServerFrame::Other(event) if event["type"] == "member:removed")
     );
-    // It stands in the log and is not committed: whoever fills the cache now reads the membership of before. The one
-    // who appended drops the cache once, a moment after.
+    // The removal is in the log but not committed, so a cache fill now reads the old membership. The node that
+    // appended it drops the cache once, shortly afterwards.
     let filled = async {
         loop {
-            refused(later.join(id).await, "not_found")?;
+            ensure_refused(later.join(id).await, "not_found")?;
             if cached(&room, &bob).await? == Some(Some("member".to_owned())) {
                 return anyhow::Ok(());
             }
         }
     };
     tokio::time::timeout(PATIENCE, filled).await??;
-    refused(later.join(id).await, "not_found")?;
-    refused(later.send(id, "still here").await, "not_found")?;
-    ensure!(!removing.is_finished(), "the commit was not held up");
+    ensure_refused(later.join(id).await, "not_found")?;
+    ensure_refused(later.send(id, "still here").await, "not_found")?;
+    ensure!(!removing.is_finished(), "the commit was not blocked");
     removing.await??.expect(200);
     held.await?;
-    ensure!(cached(&room, &bob).await?.flatten().is_none(), "the cache still knows them");
-    refused(later.join(id).await, "not_found")?;
-    refused(later.send(id, "still here").await, "not_found")?;
+    ensure!(cached(&room, &bob).await?.flatten().is_none(), "the cache still has the membership");
+    ensure_refused(later.join(id).await, "not_found")?;
+    ensure_refused(later.send(id, "still here").await, "not_found")?;
     Ok(())
 }
 
 #[tokio::test]
-async fn a_removal_that_is_committed_while_redis_becomes_another_counts_in_the_new_epoch() -> Result<()> {
+async fn removal_committed_during_redis_swap_holds_in_new_epoch() -> Result<()> {
     let stack = Stack::start().await?;
     let room = RoomLog::new(&stack, ROOMY).await?;
     let (id, bob) = (room.room.as_str(), UserId::parse("bob")?);
@@ -93,7 +93,7 @@ async fn a_removal_that_is_committed_while_redis_becomes_another_counts_in_the_n
     let held = hold(&stack, HOLD_MEMBERS, 3.0).await?;
     append(&room, &bob, "removed").await?;
     stack.database().until_blocked().await?;
-    // The writer is in its transaction. The new Redis knows nothing of the removal, and has no mark.
+    // The writer is in its transaction. The new Redis has no mark of the removal.
     stack.redis().restart_empty().await?;
     let begun = tokio::time::Instant::now();
     loop {
@@ -101,7 +101,7 @@ async fn a_removal_that_is_committed_while_redis_becomes_another_counts_in_the_n
             Ok(bob) => bob.join(id).await,
             Err(error) => Err(error),
         };
-        match answer.err().context("bob was let in")? {
+        match answer.err().context("bob's join succeeded")? {
             error if error.code() == "not_found" => break,
             error if error.code() == "unavailable" && begun.elapsed() < PATIENCE => {
                 tokio::time::sleep(Duration::from_millis(20)).await;
@@ -114,13 +114,13 @@ async fn a_removal_that_is_committed_while_redis_becomes_another_counts_in_the_n
         stack.database().value(&format!("SELECT count(*) FROM members WHERE room_id = '{id}'")).await? == "1"
     );
     let client = stack.connect("bob").await?;
-    refused(client.send(id, "still here").await, "not_found")?;
+    ensure_refused(client.send(id, "still here").await, "not_found")?;
     ensure!(cached(&room, &bob).await?.flatten().is_none());
     Ok(())
 }
 
 #[tokio::test]
-async fn who_was_added_and_is_lost_with_redis_hears_and_says_nothing_more() -> Result<()> {
+async fn member_lost_with_redis_receives_and_sends_nothing() -> Result<()> {
     let stack = Stack::start().await?;
     let room = RoomLog::new(&stack, ROOMY).await?;
     let (id, carol) = (room.room.as_str(), UserId::parse("carol")?);
@@ -128,22 +128,25 @@ async fn who_was_added_and_is_lost_with_redis_hears_and_says_nothing_more() -> R
     room.send("stored").await?;
     stack.http("carol").new_room(&[]).await?;
     let client = stack.connect("carol").await?;
-    refused(client.join(id).await, "not_found")?;
+    ensure_refused(client.join(id).await, "not_found")?;
     stack.persistence(0).kill();
     append(&room, &carol, "guest").await?;
     let joined = client.join(id).await?;
-    ensure!((joined.role.as_str(), joined.read_seq) == ("guest", 0), "by the mark alone: {joined:?}");
+    ensure!(
+        (joined.role.as_str(), joined.read_seq) == ("guest", 0),
+        "not joined by the mark alone: {joined:?}"
+    );
     stack.redis().restart_empty().await?;
     stack.persistence(0).restart().await?;
     let sent = until_stored(&alice, id).await?;
-    ensure!(sent == 2, "the addition is lost: {sent}");
-    refused_in_time(&client, id).await?;
+    ensure!(sent == 2, "the lost addition still has a seq: {sent}");
+    ensure_refused_in_time(&client, id).await?;
     client.ping().await?;
-    let mut told = Vec::new();
+    let mut frames = Vec::new();
     while let Ok(frame) = client.next_of_log(Duration::from_millis(300)).await {
-        told.push(frame);
+        frames.push(frame);
     }
-    let later = told.iter().find(|frame| frame.kind() == "message:new" || frame.kind() == "room:gap");
+    let later = frames.iter().find(|frame| frame.kind() == "message:new" || frame.kind() == "room:gap");
     ensure!(later.is_none(), "{later:?}");
     Ok(())
 }
@@ -158,24 +161,24 @@ async fn until_stored(client: &Client, room: &str) -> Result<u64> {
             Err(error) => return Err(error.into()),
         }
     }
-    anyhow::bail!("never stored")
+    anyhow::bail!("the message was never stored")
 }
 
-async fn refused_in_time(client: &Client, room: &str) -> Result<()> {
+async fn ensure_refused_in_time(client: &Client, room: &str) -> Result<()> {
     for _ in 0..60 {
         match client.send(room, "still here").await.err().context("accepted")? {
             error if error.code() == "unavailable" => tokio::time::sleep(Duration::from_millis(250)).await,
-            error => return refused(Err::<(), _>(error), "not_found"),
+            error => return ensure_refused(Err::<(), _>(error), "not_found"),
         }
     }
-    anyhow::bail!("unavailable for ever")
+    anyhow::bail!("the send stayed unavailable")
 }
 
 const CUT_ROUNDS: usize = 40;
 const MESSAGES: usize = 80;
 
 #[tokio::test]
-async fn with_pub_sub_cut_around_the_removal_nothing_behind_it_gets_through() -> Result<()> {
+async fn removal_during_pub_sub_cut_leaks_nothing_after_it() -> Result<()> {
     let mut builder = Stack::builder().gateways(2);
     for limit in ["MESSAGES_PER_SECOND", "MESSAGES_BURST", "COMMANDS_PER_SECOND", "JOINS_PER_SECOND"] {
         builder = builder.gateway_env(&format!("TIDINGS_{limit}"), 100_000);
@@ -189,7 +192,7 @@ async fn with_pub_sub_cut_around_the_removal_nothing_behind_it_gets_through() ->
     let refills = stack.gateway(1).metrics().await?;
     let refilled =
         refills.lines().find(|line| line.starts_with("tidings_gateway_refills_total{source=\"tail\"}"));
-    ensure!(refilled.is_some(), "no room was ever refilled: the cuts met nothing");
+    ensure!(refilled.is_some(), "no room was refilled: the cuts had no effect");
     Ok(())
 }
 
@@ -220,7 +223,7 @@ async fn cut_round(stack: &Stack, number: usize) -> Result<()> {
         }
         anyhow::Ok(())
     };
-    let speaking = async {
+    let sending = async {
         let mut tick = tokio::time::interval(Duration::from_millis(5));
         for number in 0..MESSAGES {
             tick.tick().await;
@@ -232,23 +235,23 @@ async fn cut_round(stack: &Stack, number: usize) -> Result<()> {
         }
         anyhow::Ok(())
     };
-    let (changed, cut, spoken) = tokio::join!(changing, cutting, speaking);
-    let (changed, (), ()) = (changed?, cut?, spoken?);
+    let (changed, cut, sent) = tokio::join!(changing, cutting, sending);
+    let (changed, (), ()) = (changed?, cut?, sent?);
     loop {
         let frame = witness.next_of_log(PATIENCE).await?;
-        ensure!(frame.kind() != "room:gap", "so short an absence is healed from the tail: {frame:?}");
+        ensure!(frame.kind() != "room:gap", "the tail must heal a cut this short: {frame:?}");
         if matches!(&frame, ServerFrame::Message(message) if message.client_id == (MESSAGES - 1).to_string())
         {
             break;
         }
     }
-    // Its own thread may still be looking for what it missed.
-    let mut heard = Behind::new(&room, changed, false);
-    heard.until(&device, 0, usize::try_from(changed)?.saturating_sub(1)).await?;
+    // The device's worker thread may still be refilling the room.
+    let mut check = MembershipChangeCheck::new(&room, changed, false);
+    check.receive_until(&device, 0, usize::try_from(changed)?.saturating_sub(1)).await?;
     device.ping().await?;
     tokio::time::sleep(Duration::from_millis(150)).await;
     device.ping().await?;
-    heard.look(&device).await?;
-    refused(device.send(&room, "still here").await, "not_found")?;
+    check.check_arrived(&device).await?;
+    ensure_refused(device.send(&room, "still here").await, "not_found")?;
     Ok(())
 }

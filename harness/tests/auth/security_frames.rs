@@ -1,9 +1,9 @@
-//! Hostile frames on connections to a gateway: slow, deep, compressed, not UTF-8. Each states what it may cost;
-//! docs/SECURITY.md has the table.
+//! Hostile frames to a gateway: slow, deep, compressed, not UTF-8. Each test states a memory bound; docs/SECURITY.md
+//! lists them.
 
 use std::time::Duration;
 
-use crate::hostile::{KIB, MIB, PATIENCE, Watch};
+use crate::hostile::{KIB, MIB, MemoryWatch, WAIT_TIMEOUT};
 use anyhow::{Context, Result, ensure};
 use futures_util::future::try_join_all;
 use serde_json::Value;
@@ -16,7 +16,7 @@ use tidings_harness::{
 const MASK: Option<[u8; 4]> = Some([1, 2, 3, 4]);
 const TEXT: u8 = 0x80 | opcode::TEXT;
 
-/// Connections of these many users; one has up to 100 of them.
+/// Opens `count` connections of 20 users, because one user may have at most 100.
 async fn sockets(stack: &Stack, count: usize, headers: &str) -> Result<Vec<RawSocket>> {
     let mut sockets = Vec::new();
     for number in 0..count {
@@ -29,10 +29,11 @@ async fn sockets(stack: &Stack, count: usize, headers: &str) -> Result<Vec<RawSo
     Ok(sockets)
 }
 
-/// The next JSON.
+/// The next JSON frame.
 async fn answer(socket: &mut RawSocket) -> Result<Value> {
     loop {
-        let frame = tokio::time::timeout(PATIENCE, socket.next()).await??.context("the connection ended")?;
+        let frame =
+            tokio::time::timeout(WAIT_TIMEOUT, socket.next()).await??.context("the connection ended")?;
         match frame.opcode {
             opcode::TEXT => return Ok(serde_json::from_str(frame.text())?),
             opcode::CLOSE => anyhow::bail!("closed with {:?}", frame.close_code()),
@@ -42,13 +43,13 @@ async fn answer(socket: &mut RawSocket) -> Result<Value> {
 }
 
 #[tokio::test]
-async fn frames_that_come_byte_by_byte_hold_no_more_than_they_may_be_long() -> Result<()> {
+async fn byte_by_byte_frame_memory_is_bounded_by_frame_limit() -> Result<()> {
     const COUNT: usize = 300;
-    // A message of up to 64 KiB; its room doubles as it grows, and the old one lives while it is copied.
+    // A message of up to 64 KiB; its buffer doubles as it grows, and the old buffer lives during the copy.
     const BOUND: u64 = COUNT as u64 * 256 * KIB;
     let stack = Stack::start().await?;
     let mut slow = sockets(&stack, COUNT, "").await?;
-    let watch = Watch::begin(stack.gateway(0))?;
+    let watch = MemoryWatch::begin(stack.gateway(0))?;
     let long = format!(r#"{{"type":"ping","ref":"r","x":"{}"}}"#, "a".repeat(60_000));
     let bytes = frame(TEXT, long.as_bytes(), MASK);
     let (most, rest) = bytes.split_at(bytes.len() - 20);
@@ -71,21 +72,21 @@ async fn frames_that_come_byte_by_byte_hold_no_more_than_they_may_be_long() -> R
 }
 
 #[tokio::test]
-async fn fragments_that_never_end_are_refused_at_the_bound() -> Result<()> {
+async fn endless_fragments_are_refused_at_frame_limit() -> Result<()> {
     const COUNT: usize = 100;
     const BOUND: u64 = COUNT as u64 * 256 * KIB;
     let stack = Stack::start().await?;
     let mut endless = sockets(&stack, COUNT, "").await?;
-    let watch = Watch::begin(stack.gateway(0))?;
+    let watch = MemoryWatch::begin(stack.gateway(0))?;
     let begin = frame(opcode::TEXT, &[b'a'; 1_000], MASK);
     let more = frame(opcode::CONTINUATION, &[b'a'; 1_000], MASK).repeat(70);
     for socket in &mut endless {
         socket.send_bytes(&begin).await?;
-        // It may be refused before all are sent.
+        // The server may refuse it before all fragments are sent.
         let _ = socket.send_bytes(&more).await;
     }
     for socket in &mut endless {
-        let code = socket.until_close(PATIENCE).await?;
+        let code = socket.until_close(WAIT_TIMEOUT).await?;
         ensure!(code == Some(1009), "{code:?}");
     }
     watch.stayed_within(BOUND, "endless fragments")
@@ -93,14 +94,14 @@ async fn fragments_that_never_end_are_refused_at_the_bound() -> Result<()> {
 
 // Covers: bad_request.
 #[tokio::test]
-async fn huge_refs_and_deep_json_are_answered_in_few_words_and_leave_nothing_behind() -> Result<()> {
+async fn huge_ref_and_deep_json_get_short_error_and_free_memory() -> Result<()> {
     const COUNT: usize = 20;
     const FRAMES: usize = 50;
-    // Frames are read one at a time by each thread; what is held does not grow with their number.
+    // Each thread reads one frame at a time, so the memory does not grow with the number of frames.
     const BOUND: u64 = 32 * MIB;
     let stack = Stack::start().await?;
     let mut hostile = sockets(&stack, COUNT, "").await?;
-    let watch = Watch::begin(stack.gateway(0))?;
+    let watch = MemoryWatch::begin(stack.gateway(0))?;
     let huge = format!(r#"{{"type":"ping","ref":"{}"}}"#, "r".repeat(65_000));
     let lists =
         format!(r#"{{"type":"signal","room":"a","data":{}{}}}"#, "[".repeat(32_000), "]".repeat(32_000));
@@ -131,7 +132,7 @@ async fn huge_refs_and_deep_json_are_answered_in_few_words_and_leave_nothing_beh
 
 // Covers: 1007.
 #[tokio::test]
-async fn what_is_not_utf_8_is_refused_wherever_it_is_split() -> Result<()> {
+async fn invalid_utf8_is_refused_at_every_split() -> Result<()> {
     let stack = Stack::start().await?;
     let port = stack.gateway(0).ports().public;
     let broken: [&[u8]; 9] = [
@@ -148,7 +149,7 @@ async fn what_is_not_utf_8_is_refused_wherever_it_is_split() -> Result<()> {
     for broken in broken {
         let text = [br#"{"ref":""#, broken, br#""}"#].concat();
         for cut in 8..=8 + broken.len() {
-            // Split between frames, and within one by the packets that it comes in.
+            // Split into two frames, and within one frame into two packets.
             let fragments =
                 [frame(opcode::TEXT, &text[..cut], MASK), frame(0x80, &text[cut..], MASK)].concat();
             let whole = frame(TEXT, &text, MASK);
@@ -156,9 +157,9 @@ async fn what_is_not_utf_8_is_refused_wherever_it_is_split() -> Result<()> {
                 let mut socket = RawSocket::open(port, &stack.token("alice")).await?;
                 socket.send_bytes(&bytes[..at]).await?;
                 tokio::time::sleep(Duration::from_millis(2)).await;
-                // The first part may have been enough.
+                // The server may already have closed after the first part.
                 let _ = socket.send_bytes(&bytes[at..]).await;
-                let code = socket.until_close(PATIENCE).await?;
+                let code = socket.until_close(WAIT_TIMEOUT).await?;
                 ensure!(code == Some(1007), "{broken:?} cut at {cut}: {code:?}");
             }
         }
@@ -169,18 +170,18 @@ async fn what_is_not_utf_8_is_refused_wherever_it_is_split() -> Result<()> {
 
 // Covers: 1009.
 #[tokio::test]
-async fn many_bombs_at_once_cost_no_more_than_one_inflater_for_each_thread() -> Result<()> {
+async fn concurrent_bombs_cost_one_inflater_per_thread() -> Result<()> {
     const COUNT: usize = 100;
-    // What arrived (up to 64 KiB each, not inflated), and 64 KiB for each thread's inflater.
+    // The received frames (up to 64 KiB each, not inflated), and 64 KiB for each thread's inflater.
     const BOUND: u64 = COUNT as u64 * 256 * KIB;
     let stack = Stack::start().await?;
     let mut bombers = sockets(&stack, COUNT, &format!("Sec-WebSocket-Extensions: {OFFER}\r\n")).await?;
-    let watch = Watch::begin(stack.gateway(0))?;
+    let watch = MemoryWatch::begin(stack.gateway(0))?;
     let bomb = frame(TEXT | COMPRESSED, &deflated(&vec![b' '; 48 * 1024 * 1024]), MASK);
     ensure!(bomb.len() < 64 * 1024, "{}", bomb.len());
     let attacks = bombers.iter_mut().map(async |socket| {
         socket.send_bytes(&bomb).await?;
-        let code = socket.until_close(PATIENCE).await?;
+        let code = socket.until_close(WAIT_TIMEOUT).await?;
         ensure!(code == Some(1009), "{code:?}");
         Ok(())
     });

@@ -1,36 +1,38 @@
-//! Hostile requests to persistence's HTTP and to a gateway's: heads that are never finished, on new connections and on
-//! those that were answered before, heads that never end, and JSON that is deep. Each states what it may cost;
-//! docs/SECURITY.md has the table.
+//! Hostile HTTP requests to persistence and to a gateway: unfinished heads on new and on used connections, endless
+//! heads, and deep JSON. Each test states a memory bound; docs/SECURITY.md lists them.
 
 use std::time::{Duration, Instant};
 
-use crate::hostile::{GRACE, KIB, MIB, Watch, drip, having_sent, is_refusal, status, until_ended};
+use crate::hostile::{
+    DEADLINE_SLACK, KIB, MIB, MemoryWatch, connections_having_sent, drip, is_refusal, read_until_closed,
+    status,
+};
 use anyhow::{Context, Result, ensure};
 use serde_json::json;
 use tidings_harness::Stack;
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 
-/// How long persistence waits for the head of a connection's first request.
-const FIRST_HEAD: Duration = Duration::from_secs(60);
-/// After so long without an answer a gateway and persistence cut a connection off.
-const GATEWAY_PATIENCE: Duration = Duration::from_secs(75);
-const PERSISTENCE_PATIENCE: Duration = Duration::from_secs(140);
+/// Persistence's deadline for the head of the first request of a connection.
+const FIRST_HEAD_DEADLINE: Duration = Duration::from_secs(60);
+/// A gateway and persistence close a connection after this time without an answer on it.
+const GATEWAY_IDLE_TIMEOUT: Duration = Duration::from_secs(75);
+const PERSISTENCE_IDLE_TIMEOUT: Duration = Duration::from_secs(140);
 
-/// Bytes of a head that has not ended, from which on it is refused.
-const LARGEST_HEAD: usize = 128 * KIB as usize;
+/// An unfinished head of this many bytes is refused.
+const REFUSED_HEAD_BYTES: usize = 128 * KIB as usize;
 
-const HALF: &[u8] = b"GET /v1/transport HTTP/1.1\r\nHost: x\r\nX-Slow: ";
+const UNFINISHED_HEAD: &[u8] = b"GET /v1/transport HTTP/1.1\r\nHost: x\r\nX-Slow: ";
 
-/// Reads an answer, whose body is known by its length.
-async fn answered(stream: &mut TcpStream) -> Result<()> {
-    let mut said = String::new();
+/// Reads one answer, whose end follows from `content-length`.
+async fn read_answer(stream: &mut TcpStream) -> Result<()> {
+    let mut text = String::new();
     loop {
         let mut bytes = [0; 4096];
-        let count = tokio::time::timeout(GRACE, stream.read(&mut bytes)).await??;
+        let count = tokio::time::timeout(DEADLINE_SLACK, stream.read(&mut bytes)).await??;
         ensure!(count > 0, "closed without an answer");
-        said.push_str(&String::from_utf8_lossy(&bytes[..count]));
-        let Some((head, body)) = said.split_once("\r\n\r\n") else { continue };
+        text.push_str(&String::from_utf8_lossy(&bytes[..count]));
+        let Some((head, body)) = text.split_once("\r\n\r\n") else { continue };
         let length = head.lines().find_map(|line| line.strip_prefix("content-length: "));
         let length: usize = length.context("no length")?.parse()?;
         if body.len() >= length {
@@ -39,50 +41,51 @@ async fn answered(stream: &mut TcpStream) -> Result<()> {
     }
 }
 
-/// Half a request on each connection, then a byte every ten seconds: all are cut off between these two moments.
-async fn are_cut_off(mut slow: Vec<TcpStream>, after: Duration, what: &str) -> Result<()> {
+/// Sends one byte every five seconds on each connection; all must be closed at `after` plus slack at the latest.
+async fn expect_cut_off(mut slow: Vec<TcpStream>, after: Duration, what: &str) -> Result<()> {
     let begun = Instant::now();
     while begun.elapsed() + Duration::from_secs(5) < after {
         tokio::time::sleep(Duration::from_secs(5)).await;
         drip(&mut slow, b'a').await;
     }
     for stream in &mut slow {
-        let end = (after + GRACE).saturating_sub(begun.elapsed());
-        let answer = until_ended(stream, end).await.with_context(|| format!("{what} was waited for"))?;
+        let end = (after + DEADLINE_SLACK).saturating_sub(begun.elapsed());
+        let answer =
+            read_until_closed(stream, end).await.with_context(|| format!("{what} was not cut off"))?;
         ensure!(answer.is_empty() || status(&answer) == Some(408), "{what}: {answer}");
     }
     Ok(())
 }
 
-/// Connections that were answered once and then began another request.
-async fn answered_before(port: u16, path: &str, count: usize) -> Result<Vec<TcpStream>> {
+/// Connections that got one answer and then sent a part of a second request.
+async fn used_connections(port: u16, path: &str, count: usize) -> Result<Vec<TcpStream>> {
     let first = format!("GET {path} HTTP/1.1\r\nHost: x\r\n\r\n");
-    let mut streams = having_sent(port, count, first.as_bytes()).await?;
+    let mut streams = connections_having_sent(port, count, first.as_bytes()).await?;
     for stream in &mut streams {
-        answered(stream).await?;
+        read_answer(stream).await?;
     }
-    for byte in HALF {
+    for byte in UNFINISHED_HEAD {
         drip(&mut streams, *byte).await;
     }
     Ok(streams)
 }
 
 #[tokio::test]
-async fn heads_that_are_never_finished_are_cut_off_on_new_connections_and_on_used_ones() -> Result<()> {
+async fn unfinished_heads_are_cut_off_on_new_and_used_connections() -> Result<()> {
     const COUNT: usize = 500;
     const LARGE: usize = 50;
-    // A connection's buffers are 16 KiB, its socket and timers a little more; large heads as below.
+    // The buffers of a connection are 16 KiB, its socket and timers a little more; large heads as below.
     const BOUND: u64 = 2 * COUNT as u64 * 32 * KIB + LARGE as u64 * 400 * KIB;
     let stack = Stack::start().await?;
     let (gateway, persistence) = (stack.gateway(0), stack.persistence(0));
-    let watches = [Watch::begin(gateway)?, Watch::begin(persistence)?];
+    let watches = [MemoryWatch::begin(gateway)?, MemoryWatch::begin(persistence)?];
     let (at_gateway, at_persistence) = (gateway.ports().public, persistence.ports().public);
-    let new = having_sent(at_persistence, COUNT, HALF).await?;
-    // Some bytes short of what is refused, for those that follow.
-    let large = [HALF, &vec![b'a'; LARGEST_HEAD - 1_000]].concat();
-    let large = having_sent(at_persistence, LARGE, &large).await?;
-    let used = answered_before(at_persistence, "/v1/nothing", COUNT).await?;
-    let used_at_gateway = answered_before(at_gateway, "/v1/transport", COUNT).await?;
+    let new = connections_having_sent(at_persistence, COUNT, UNFINISHED_HEAD).await?;
+    // Slightly less than the refused size, because more bytes follow.
+    let large = [UNFINISHED_HEAD, &vec![b'a'; REFUSED_HEAD_BYTES - 1_000]].concat();
+    let large = connections_having_sent(at_persistence, LARGE, &large).await?;
+    let used = used_connections(at_persistence, "/v1/nothing", COUNT).await?;
+    let used_at_gateway = used_connections(at_gateway, "/v1/transport", COUNT).await?;
     let others = async {
         let room = stack.http("alice").new_room(&[]).await?;
         stack.http("alice").messages(&room, "").await?.expect(200);
@@ -90,24 +93,24 @@ async fn heads_that_are_never_finished_are_cut_off_on_new_connections_and_on_use
         Ok(())
     };
     tokio::try_join!(
-        are_cut_off(new, FIRST_HEAD, "a first head"),
-        are_cut_off(large, FIRST_HEAD, "a large first head"),
-        are_cut_off(used, PERSISTENCE_PATIENCE, "a later head"),
-        are_cut_off(used_at_gateway, GATEWAY_PATIENCE, "a later head at a gateway"),
+        expect_cut_off(new, FIRST_HEAD_DEADLINE, "a first head"),
+        expect_cut_off(large, FIRST_HEAD_DEADLINE, "a large first head"),
+        expect_cut_off(used, PERSISTENCE_IDLE_TIMEOUT, "a later head"),
+        expect_cut_off(used_at_gateway, GATEWAY_IDLE_TIMEOUT, "a later head at a gateway"),
         others,
     )?;
     watches.iter().try_for_each(|watch| watch.stayed_within(BOUND, "slow heads"))
 }
 
 #[tokio::test]
-async fn heads_that_are_too_large_are_refused_and_hold_no_more_than_128_kib_each() -> Result<()> {
+async fn oversized_heads_are_refused_and_hold_128_kib_at_most() -> Result<()> {
     const COUNT: usize = 100;
-    // Up to 128 KiB of head; the buffer doubles as it grows, and an old one lives while it is copied.
+    // Up to 128 KiB of head; the buffer doubles as it grows, and the old buffer lives during the copy.
     const BOUND: u64 = COUNT as u64 * 400 * KIB;
-    // Five times the bound, were it all kept.
+    // Five times the bound, if persistence kept all of it.
     const SENT: usize = 2 * MIB as usize;
     let stack = Stack::start().await?;
-    let (port, watch) = (stack.persistence(0).ports().public, Watch::begin(stack.persistence(0))?);
+    let (port, watch) = (stack.persistence(0).ports().public, MemoryWatch::begin(stack.persistence(0))?);
     let long = "a".repeat(SENT);
     let head = "GET /v1/me/rooms HTTP/1.1\r\nHost: x\r\n";
     let bombs = [
@@ -122,17 +125,20 @@ async fn heads_that_are_too_large_are_refused_and_hold_no_more_than_128_kib_each
         ("no HTTP", long.clone()),
     ];
     for (name, bomb) in bombs {
-        for mut stream in having_sent(port, COUNT, bomb.as_bytes()).await? {
-            let answer = until_ended(&mut stream, GRACE).await.with_context(|| name.to_owned())?;
+        for mut stream in connections_having_sent(port, COUNT, bomb.as_bytes()).await? {
+            let answer =
+                read_until_closed(&mut stream, DEADLINE_SLACK).await.with_context(|| name.to_owned())?;
             ensure!(is_refusal(&answer) && !answer.contains("aaaa"), "{name}: {answer}");
         }
         watch.stayed_within(BOUND, name)?;
     }
-    // Read to its last byte, so that the answer cannot be lost. What a little less costs the first test here sees.
+    // The server reads exactly these bytes, so no reset can discard the answer. The first test covers smaller heads.
     let started = format!("{head}X-Bomb: ");
-    let largest = format!("{started}{}", &long[..LARGEST_HEAD - started.len()]);
-    for mut stream in having_sent(port, COUNT, largest.as_bytes()).await? {
-        let answer = until_ended(&mut stream, GRACE).await.context("a head of 128 KiB was kept")?;
+    let largest = format!("{started}{}", &long[..REFUSED_HEAD_BYTES - started.len()]);
+    for mut stream in connections_having_sent(port, COUNT, largest.as_bytes()).await? {
+        let answer = read_until_closed(&mut stream, DEADLINE_SLACK)
+            .await
+            .context("a head of 128 KiB was not refused")?;
         ensure!(status(&answer) == Some(431), "{answer}");
     }
     watch.stayed_within(BOUND, "heads of 128 KiB")?;
@@ -142,13 +148,13 @@ async fn heads_that_are_too_large_are_refused_and_hold_no_more_than_128_kib_each
 
 // Covers: bad_request, too_large.
 #[tokio::test]
-async fn deep_and_large_bodies_are_refused_in_few_words() -> Result<()> {
-    // Up to 256 KiB of body for each request under way, and what reads it.
+async fn deep_and_large_bodies_get_short_refusal() -> Result<()> {
+    // Up to 256 KiB of body for each request in progress, and its reader.
     const BOUND: u64 = 32 * MIB;
     let stack = Stack::start().await?;
     let alice = stack.http("alice");
     let room = alice.new_room(&[]).await?;
-    let watches = [Watch::begin(stack.gateway(0))?, Watch::begin(stack.persistence(0))?];
+    let watches = [MemoryWatch::begin(stack.gateway(0))?, MemoryWatch::begin(stack.persistence(0))?];
     let deep = format!("{}{}", "[".repeat(30_000), "]".repeat(30_000));
     let objects = r#"{"a":"#.repeat(10_000);
     let (poll, rooms) =
@@ -175,7 +181,7 @@ async fn deep_and_large_bodies_are_refused_in_few_words() -> Result<()> {
             let request = client.post(*place).bearer_auth(stack.token("alice")).body(body.clone());
             let answer = request.send().await?;
             let (status, text) = (answer.status().as_u16(), answer.text().await?);
-            // A poll answers each of its commands.
+            // A poll answers 200 and refuses the command inside.
             let refused = matches!(status, 400 | 413 | 429) || *place == poll && text.contains("bad_request");
             ensure!(refused && text.len() < 1_000, "{place} {}: {status} {text}", &body[..20]);
         }

@@ -1,14 +1,14 @@
-//! Who joins more rooms than anybody needs, and joins all the time. Each states what it may cost; docs/SECURITY.md has
-//! the table.
+//! Clients that join too many rooms, or join all the time. Each test states a memory bound; docs/SECURITY.md lists
+//! them.
 
-use crate::hostile::{KIB, MIB, Watch};
+use crate::hostile::{KIB, MIB, MemoryWatch};
 use anyhow::{Context, Result, ensure};
 use futures_util::future::try_join_all;
 use serde_json::{Value, json};
 use tidings_harness::{ClientError, Stack};
 
-/// Rooms of alice, put into the database as they are.
-async fn rooms(stack: &Stack, count: usize) -> Result<Vec<String>> {
+/// Inserts rooms of alice directly into the database.
+async fn insert_rooms(stack: &Stack, count: usize) -> Result<Vec<String>> {
     let database = stack.database();
     stack.http("alice").new_room(&[]).await?;
     database
@@ -24,18 +24,18 @@ async fn rooms(stack: &Stack, count: usize) -> Result<Vec<String>> {
 
 // Covers: too_large, room:joined.
 #[tokio::test]
-async fn a_connection_joins_a_thousand_rooms_and_no_more_whatever_it_asks_for() -> Result<()> {
+async fn connection_joins_at_most_thousand_rooms() -> Result<()> {
     const CONNECTIONS: usize = 10;
-    // A thousand rooms on each of ten connections: who hears what, and the names that join answers with.
+    // A thousand rooms on each of ten connections: the subscriptions, and the names in the join answers.
     const BOUND: u64 = 10_000 * 8 * KIB;
     let stack = Stack::builder().gateway_env("TIDINGS_JOINS_PER_SECOND", 10_000);
     let stack = stack.gateway_env("TIDINGS_MESSAGES_BURST", 10_000).start().await?;
-    let rooms = rooms(&stack, 1_200).await?;
-    let watch = Watch::begin(stack.gateway(0))?;
+    let rooms = insert_rooms(&stack, 1_200).await?;
+    let watch = MemoryWatch::begin(stack.gateway(0))?;
     let joining = (0..CONNECTIONS).map(async |_| {
         let alice = stack.connect("alice").await?;
         let over = json!({"type": "room:join", "rooms": rooms[..201].to_vec()});
-        let refused = alice.ask(over).await.err().context("201 rooms in one join")?;
+        let refused = alice.ask(over).await.err().context("a join of 201 rooms succeeded")?;
         ensure!(refused.code() == "too_large", "{refused}");
         let mut joined = 0;
         for some in rooms.chunks(200) {
@@ -45,7 +45,7 @@ async fn a_connection_joins_a_thousand_rooms_and_no_more_whatever_it_asks_for() 
             let too_large = |room: &Value| room["code"] == "too_large";
             let failed = answer["failed"].as_array().context("failed")?;
             ensure!(failed.iter().all(too_large), "{failed:?}");
-            ensure!(count("rooms") + failed.len() == some.len(), "each room is told of once");
+            ensure!(count("rooms") + failed.len() == some.len(), "each room must be in the answer once");
         }
         ensure!(joined == 1_000, "{joined}");
         Ok(alice)
@@ -60,13 +60,13 @@ async fn a_connection_joins_a_thousand_rooms_and_no_more_whatever_it_asks_for() 
 
 // Covers: rate_limited, 4429.
 #[tokio::test]
-async fn joins_without_end_are_held_back_and_at_last_closed_while_others_are_served() -> Result<()> {
+async fn endless_joins_are_limited_then_closed_while_others_continue() -> Result<()> {
     const BOUND: u64 = 32 * MIB;
     let stack = Stack::builder().gateway_env("TIDINGS_ABUSE_PER_MINUTE", 300).start().await?;
-    let rooms = rooms(&stack, 200).await?;
+    let rooms = insert_rooms(&stack, 200).await?;
     let bob = stack.connect("bob").await?;
     let alice = stack.connect("alice").await?;
-    let watch = Watch::begin(stack.gateway(0))?;
+    let watch = MemoryWatch::begin(stack.gateway(0))?;
     let unknown: Vec<String> = (0..200).map(|n| format!("unknown{n}")).collect();
     let joins = [
         json!({"type": "room:join", "rooms": rooms}),
@@ -85,7 +85,7 @@ async fn joins_without_end_are_held_back_and_at_last_closed_while_others_are_ser
     ensure!(closed.code == Some(4429), "{closed}");
     bob.ping().await?;
     watch.stayed_within(BOUND, "many joins")?;
-    // What she asked for does not bar her from coming back.
+    // Her limits do not prevent a new connection.
     match stack.connect("alice").await?.join(&rooms[0]).await {
         Ok(_) => Ok(()),
         Err(ClientError::Answered(error)) if error.code == "rate_limited" => Ok(()),

@@ -1,40 +1,40 @@
-//! Redis and PostgreSQL as production should have them: TLS verified, a user for each service limited to the commands,
-//! keys and channels that it uses, a role that may touch rows only. A real conversation is played through such a system;
-//! whoever is not who they should be is refused.
+//! Redis and PostgreSQL as production should run them: verified TLS, one Redis user for each service with only the
+//! commands, keys and channels that it needs, and a PostgreSQL role that may change only rows. A real conversation
+//! works with these rights; wrong certificates, passwords and roles are refused.
 
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use crate::secured::{GATEWAY, HOST, PERSISTENCE, Secured};
+use crate::secured::{GATEWAY, HOST, PERSISTENCE, SecuredServers};
 use anyhow::{Result, ensure};
 use redis::cmd;
 use serde_json::json;
-use tidings_harness::play::run::{Direction, Progress, Speed, play};
+use tidings_harness::play::run::{PlayOptions, Progress, Speed, play};
 use tidings_harness::play::transcript;
 use tidings_harness::{Client, Node, Nodes, Service, Token, http::Http, node, token};
 
 const OWNER: &str = "tidings_owner";
 const SERVICE: &str = "tidings_service";
-/// Where one of the rights is missing, nothing comes through for ever.
+/// If a right is missing, the play makes no progress; it ends after this time.
 const STANDSTILL: Duration = Duration::from_secs(30);
 
-/// What a program is told, so that it reaches Redis as its user, and persistence also PostgreSQL.
-fn reaching(secured: &Secured, user: &str) -> BTreeMap<&'static str, String> {
-    let mut reaching = BTreeMap::from([
+/// The settings by which a program connects to Redis as its user, and persistence also to PostgreSQL.
+fn connection_settings(secured: &SecuredServers, user: &str) -> BTreeMap<&'static str, String> {
+    let mut settings = BTreeMap::from([
         ("REDIS_URL", secured.redis_url(user, HOST)),
         ("TIDINGS_REDIS_PASSWORD", secured.redis_password().to_owned()),
         ("TIDINGS_REDIS_CA_FILE", secured.authority.display().to_string()),
     ]);
     if user == PERSISTENCE {
-        reaching.insert("DATABASE_URL", secured.database_url(SERVICE, HOST));
+        settings.insert("DATABASE_URL", secured.database_url(SERVICE, HOST));
     }
-    reaching
+    settings
 }
 
 /// Two gateways and two persistence nodes.
-async fn nodes(secured: &Secured) -> Result<(Vec<Node>, Vec<Node>, Nodes)> {
+async fn nodes(secured: &SecuredServers) -> Result<(Vec<Node>, Vec<Node>, Nodes)> {
     let jwt_secret = token::secret();
     let mut both = vec![
         ("TIDINGS_JWT_SECRET".to_owned(), jwt_secret.clone()),
@@ -44,8 +44,9 @@ async fn nodes(secured: &Secured) -> Result<(Vec<Node>, Vec<Node>, Nodes)> {
         both.push((limit.to_owned(), "1000".to_owned()));
     }
     let settings_of = |user: &str| -> Vec<(String, String)> {
-        let reaching = reaching(secured, user).into_iter().map(|(name, value)| (name.to_owned(), value));
-        both.iter().cloned().chain(reaching).collect()
+        let settings =
+            connection_settings(secured, user).into_iter().map(|(name, value)| (name.to_owned(), value));
+        both.iter().cloned().chain(settings).collect()
     };
     let (settings, mut persistence) = (settings_of(PERSISTENCE), Vec::new());
     for name in ["persistence-0", "persistence-1"] {
@@ -67,16 +68,17 @@ async fn nodes(secured: &Secured) -> Result<(Vec<Node>, Vec<Node>, Nodes)> {
     Ok((gateways, persistence, nodes))
 }
 
-/// Runs one of the jobs; what it printed.
-fn job(secured: &Secured, arguments: &[&str]) -> Result<String> {
+/// Runs a job of persistence; returns its output.
+fn job(secured: &SecuredServers, arguments: &[&str]) -> Result<String> {
     let mut command = Command::new(node::program("tidings-persistence")?);
-    let output = command.env_clear().envs(reaching(secured, PERSISTENCE)).args(arguments).output()?;
+    let output =
+        command.env_clear().envs(connection_settings(secured, PERSISTENCE)).args(arguments).output()?;
     ensure!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
     Ok(String::from_utf8(output.stdout)?)
 }
 
-/// Each command once that gateways carry out, by WebSocket and by poll; none may be out of reach.
-async fn by_gateways(client: &Client, polls: &Http, room: &str) -> Result<()> {
+/// Runs each command of gateways once, by WebSocket and by poll; none may be `unavailable` or `internal`.
+async fn run_gateway_commands(client: &Client, polls: &Http, room: &str) -> Result<()> {
     client.join_mine().await?;
     client.edit(room, 1, "goodbye").await?;
     let read = json!({"type": "message:read", "room": room, "seq": 1});
@@ -105,13 +107,13 @@ async fn by_gateways(client: &Client, polls: &Http, room: &str) -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_conversation_goes_through_a_system_in_which_each_may_only_what_they_need() -> Result<()> {
-    let secured = Secured::start().await?;
+async fn conversation_completes_with_least_privilege_users() -> Result<()> {
+    let secured = SecuredServers::start().await?;
     let (gateways, persistence, nodes) = nodes(&secured).await?;
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("data/ubuntu-2004-11-15.jsonl");
     let (report, verdict) = play(
         transcript::read(&[file])?,
-        Direction { standstill: STANDSTILL, ..Direction::new(Speed::Max, 3) },
+        PlayOptions { standstill: STANDSTILL, ..PlayOptions::new(Speed::Max, 3) },
         nodes.clone(),
         &Progress::default(),
     )
@@ -120,12 +122,13 @@ async fn a_conversation_goes_through_a_system_in_which_each_may_only_what_they_n
     let refused: redis::Value = secured.as_admin(cmd("ACL").arg("LOG")).await?;
     ensure!(verdict.is_clean() && report.messages > 50, "{verdict:?} {refused:?} {}", gateways[0].log()?);
 
-    // What a conversation has not: changes of messages and rooms, marks, presence, typing, an erasure, a job.
+    // Functions that a conversation does not use: changes of messages and rooms, marks, presence, typing, erasure, a
+    // job.
     let http = |user: &str| Http::new(&persistence[0].url(), &Token::of(user).sign(&nodes.jwt_secret));
     let alice = http("alice");
     let room = alice.new_room(&["bob"]).await?;
     let client = Client::connect(&gateways[0].ws(), &Token::of("bob").sign(&nodes.jwt_secret)).await?;
-    let told = job(&secured, &["retain", "--older-than", "1d", "--archive"])?;
+    let printed = job(&secured, &["retain", "--older-than", "1d", "--archive"])?;
     let sent = client.send(&room, "hello").await?;
     ensure!(alice.get(&format!("/rooms/{room}/search?q=hello")).await?.status < 500);
     for (method, path, body) in [
@@ -143,13 +146,17 @@ async fn a_conversation_goes_through_a_system_in_which_each_may_only_what_they_n
         let answer = alice.request(method.parse()?, &path, body).await?;
         ensure!(answer.status < 500, "{method} {path}: {} {}", answer.status, answer.body);
     }
-    println!("{sent:?}\n{told}");
-    by_gateways(&client, &Http::new(&gateways[1].url(), &Token::of("bob").sign(&nodes.jwt_secret)), &room)
-        .await?;
+    println!("{sent:?}\n{printed}");
+    run_gateway_commands(
+        &client,
+        &Http::new(&gateways[1].url(), &Token::of("bob").sign(&nodes.jwt_secret)),
+        &room,
+    )
+    .await?;
     for node in gateways.iter().chain(&persistence) {
         let log = node.log()?;
-        for told in ["NOPERM", "permission denied", "must be owner"] {
-            ensure!(!log.contains(told), "{:?}: {}", node.service(), log);
+        for refusal in ["NOPERM", "permission denied", "must be owner"] {
+            ensure!(!log.contains(refusal), "{:?}: {}", node.service(), log);
         }
     }
     let refused: redis::Value = secured.as_admin(cmd("ACL").arg("LOG")).await?;
@@ -161,9 +168,9 @@ async fn a_conversation_goes_through_a_system_in_which_each_may_only_what_they_n
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn whoever_is_not_who_they_should_be_is_refused() -> Result<()> {
-    let secured = Secured::start().await?;
-    // It does, with all as it should be: a job reaches both.
+async fn wrong_certificate_password_or_role_is_refused() -> Result<()> {
+    let secured = SecuredServers::start().await?;
+    // With correct settings a job reaches both servers.
     let list = ["dead-letter", "list"];
     job(&secured, &list)?;
     let open = |url: &str, authority: Option<&Path>| {
@@ -173,10 +180,11 @@ async fn whoever_is_not_who_they_should_be_is_refused() -> Result<()> {
         client.map_err(|unfit| anyhow::anyhow!("{unfit:?}"))
     };
     let plain = format!("redis://{GATEWAY}@{HOST}:{}", secured.redis_port());
-    let (authority, stranger) = (Some(secured.authority.as_path()), Some(secured.stranger.as_path()));
+    let (authority, other_authority) =
+        (Some(secured.authority.as_path()), Some(secured.other_authority.as_path()));
     for (url, authority, why) in [
         (secured.redis_url(GATEWAY, HOST), authority, None),
-        (secured.redis_url(GATEWAY, HOST), stranger, Some("certificate")),
+        (secured.redis_url(GATEWAY, HOST), other_authority, Some("certificate")),
         (secured.redis_url(GATEWAY, HOST), None, Some("certificate")),
         (secured.redis_url(GATEWAY, "127.0.0.1"), authority, Some("certificate")),
         (plain, None, Some("")),
@@ -194,18 +202,22 @@ async fn whoever_is_not_who_they_should_be_is_refused() -> Result<()> {
     for (url, why) in [
         (right.clone(), None),
         (secured.database_url(SERVICE, "127.0.0.1"), Some("")),
-        (name(&right, &ca, &secured.stranger.display().to_string()), Some("")),
+        (name(&right, &ca, &secured.other_authority.display().to_string()), Some("")),
         (name(&right, "verify-full", "disable"), Some("")),
         (name(&right, "correct", "wrong"), Some("")),
     ] {
         let mut command = Command::new(node::program("tidings-persistence")?);
-        command.env_clear().envs(reaching(&secured, PERSISTENCE)).env("DATABASE_URL", &url).args(list);
+        command
+            .env_clear()
+            .envs(connection_settings(&secured, PERSISTENCE))
+            .env("DATABASE_URL", &url)
+            .args(list);
         let output = command.output()?;
-        let told = String::from_utf8_lossy(&output.stderr).into_owned();
-        ensure!(output.status.success() == why.is_none(), "{url}: {told}");
-        ensure!(!told.contains("correct") && !told.contains("horse"), "{told}");
+        let printed = String::from_utf8_lossy(&output.stderr).into_owned();
+        ensure!(output.status.success() == why.is_none(), "{url}: {printed}");
+        ensure!(!printed.contains("correct") && !printed.contains("horse"), "{printed}");
     }
-    // Rows are theirs, tables are not.
+    // The service role may change rows, but not tables.
     let refused = |role: &str, sql: &str| {
         let url = format!("SET ROLE {role}; {sql}");
         let database = &secured.database;
@@ -214,8 +226,8 @@ async fn whoever_is_not_who_they_should_be_is_refused() -> Result<()> {
     for sql in
         ["CREATE TABLE t (x int)", "TRUNCATE messages", "DROP TABLE messages", "ALTER TABLE users ADD x int"]
     {
-        let told = refused(SERVICE, sql).await.unwrap_or_default();
-        ensure!(told.contains("permission denied") || told.contains("must be owner"), "{sql}: {told}");
+        let error = refused(SERVICE, sql).await.unwrap_or_default();
+        ensure!(error.contains("permission denied") || error.contains("must be owner"), "{sql}: {error}");
     }
     ensure!(refused(SERVICE, "SELECT count(*) FROM messages").await.is_none());
     ensure!(refused(OWNER, "CREATE TABLE t (x int); DROP TABLE t").await.is_none());
@@ -223,8 +235,8 @@ async fn whoever_is_not_who_they_should_be_is_refused() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_services_role_reads_which_migrations_are_applied_and_never_writes_it() -> Result<()> {
-    let secured = Secured::start().await?;
+async fn service_role_reads_migrations_table_but_cannot_write_it() -> Result<()> {
+    let secured = SecuredServers::start().await?;
     let roles = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/postgres/roles.sql");
     let roles = std::fs::read_to_string(roles)?;
     let name = secured.database.value("SELECT current_database()").await?;
@@ -235,7 +247,8 @@ async fn the_services_role_reads_which_migrations_are_applied_and_never_writes_i
         ensure!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
         Ok(())
     };
-    // After the first run, one of all tables anew, one that finds nothing to do, and the roles once more.
+    // Round 0: after the first migration. 1: after `fresh`. 2: after an `up` without pending migrations. 3: after the
+    // roles were created again.
     for round in 0..4 {
         match round {
             1 => migrate(&["fresh", "--drop-everything", &name])?,
@@ -255,10 +268,10 @@ async fn the_services_role_reads_which_migrations_are_applied_and_never_writes_i
             ("TRUNCATE seaql_migrations", false),
         ] {
             let outcome = secured.database.query(&format!("SET ROLE {SERVICE}; {sql}")).await;
-            let told = outcome.err().map(|error| error.to_string()).unwrap_or_default();
+            let error = outcome.err().map(|error| error.to_string()).unwrap_or_default();
             ensure!(
-                told.contains("permission denied") != may && (told.is_empty() == may),
-                "{round} {sql}: {told}"
+                error.contains("permission denied") != may && (error.is_empty() == may),
+                "{round} {sql}: {error}"
             );
         }
         ensure!(job(&secured, &["dead-letter", "list"]).is_ok());
@@ -266,18 +279,18 @@ async fn the_services_role_reads_which_migrations_are_applied_and_never_writes_i
     Ok(())
 }
 
-/// Whether Redis refused a user a command. Of a script it is told in other words.
-async fn is_refused(secured: &Secured, user: &str, command: &redis::Cmd) -> Result<bool> {
+/// Whether Redis refused a command to a user. The error of a script has another wording.
+async fn is_refused(secured: &SecuredServers, user: &str, command: &redis::Cmd) -> Result<bool> {
     let outcome = secured.as_user::<redis::Value>(user, command).await;
-    let told = outcome.err().map(|error| format!("{error:#}")).unwrap_or_default();
-    let refused = ["no permissions", "can't run this command"].iter().any(|word| told.contains(word));
-    ensure!(refused || told.is_empty(), "{user} {command:?}: {told}");
+    let error = outcome.err().map(|error| format!("{error:#}")).unwrap_or_default();
+    let refused = ["no permissions", "can't run this command"].iter().any(|word| error.contains(word));
+    ensure!(refused || error.is_empty(), "{user} {command:?}: {error}");
     Ok(refused)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn each_user_of_redis_is_refused_what_only_the_other_needs_and_what_neither_does() -> Result<()> {
-    let secured = Secured::start().await?;
+async fn redis_user_is_refused_commands_outside_its_service() -> Result<()> {
+    let secured = SecuredServers::start().await?;
     let of = |words: &str| {
         let mut words = words.split(' ');
         let mut command = cmd(words.next().unwrap_or_default());
@@ -289,7 +302,7 @@ async fn each_user_of_redis_is_refused_what_only_the_other_needs_and_what_neithe
     let mut flush = cmd("EVAL");
     flush.arg("return redis.call('FLUSHALL')").arg(0);
     for (command, gateway, persistence) in [
-        // Neither: other commands, keys, channels.
+        // Neither user: commands, keys and channels that no service uses.
         (of("FLUSHALL"), false, false),
         (of("CONFIG GET *"), false, false),
         (of("KEYS *"), false, false),
@@ -297,7 +310,7 @@ async fn each_user_of_redis_is_refused_what_only_the_other_needs_and_what_neithe
         (of("PUBLISH other 1"), false, false),
         (of("SUBSCRIBE other"), false, false),
         (flush, false, false),
-        // What is stored and by whom partitions are taken, accounts, the streams that are written down.
+        // Persistence only, or read-only for gateways: exceptions, leases, accounts, ingest streams, last-seen times.
         (of("HMGET {07}:exceptions room"), true, true),
         (of("DEL {07}:exceptions"), false, true),
         (set, false, true),
@@ -307,13 +320,13 @@ async fn each_user_of_redis_is_refused_what_only_the_other_needs_and_what_neithe
         (of("XREVRANGE {07}:ingest + -"), false, true),
         (of("HRANDFIELD {u07}:presence:gone 1"), false, true),
         (of("SET presence:writer 1"), false, true),
-        // Who is connected, and members of rooms.
+        // Gateways only: presence of connections, and members of rooms.
         (of("SADD {u07}:presence:life:x ann"), true, false),
         (of("DEL {u07}:presence:life:x"), true, false),
         (of("ZRANGEBYSCORE {u07}:presence:lives 0 1"), true, false),
         (of("SET presence:sweeper 1"), true, false),
         (of("GET {07}:members:tea"), true, false),
-        // Both.
+        // Both users.
         (of("XLEN {07}:ingest"), true, true),
         (of("PUBLISH {07}:room:tea 1"), true, true),
         (of("PUBLISH user:ann 1"), true, true),

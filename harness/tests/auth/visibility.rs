@@ -1,6 +1,6 @@
-//! Random rooms, roles, private messages, changes and membership changes: by no way does anybody see what a plain
-//! model says they may not, and by each way they see all that they may.
-//! Long because one world is changed and read in all ways, and the ways check each other.
+//! Random rooms, roles, private messages, changes and membership changes, compared with a simple model: no read path
+//! shows a user anything that the model forbids, and each path shows all that the model allows.
+//! Long because one world is changed, and all read paths check it and each other.
 
 mod model;
 mod shown;
@@ -22,40 +22,40 @@ use shown::{Reader, Shown};
 const USERS: [&str; 5] = ["ann", "ben", "cat", "dan", "eve"];
 const ROLES: [&str; 4] = ["admin", "member", "vip", "guest"];
 const OWNER: &str = "ann";
-const PATIENCE: Duration = Duration::from_secs(30);
-/// Who is sent nothing for so long has been sent all.
-const QUIET: Duration = Duration::from_millis(150);
+const WAIT_TIMEOUT: Duration = Duration::from_secs(30);
+/// A connection that receives nothing for this long has received everything.
+const QUIET_PERIOD: Duration = Duration::from_millis(150);
 
 struct World {
     stack: Stack,
     rng: StdRng,
     rooms: BTreeMap<String, Room>,
-    /// Who listens to what, from after which seq on.
+    /// By room and user: the listening connection, and the seq after which it listens.
     listening: BTreeMap<(String, String), (Client, u64)>,
     texts: u64,
-    judged: Judged,
+    checked: Checked,
 }
 
-/// How much was looked at: a judge who was shown nothing finds no fault.
+/// How much was checked. A run that checked nothing proves nothing.
 #[derive(Debug, Default)]
-struct Judged {
-    /// Log events that came live.
+struct Checked {
+    /// Log events that arrived live.
     live: usize,
     /// Log events replayed by WebSocket, and by poll.
     replayed: [usize; 2],
-    /// Gaps told by WebSocket, and by poll, and filled.
+    /// Gaps reported by WebSocket, and by poll, and then filled.
     gaps: [usize; 2],
-    /// Texts looked for where they must not be.
+    /// Hidden texts whose absence was checked.
     hidden: usize,
 }
 
-impl Judged {
+impl Checked {
     fn add(&mut self, way: usize, shown: &Shown) {
         self.replayed[way] += shown.replayed;
         self.gaps[way] += usize::from(shown.gap);
     }
 
-    /// Whether it is as much as random worlds of so many steps come to, or half of that.
+    /// Whether it is at least half of what random worlds with this many steps usually reach.
     fn is_enough(&self, steps: usize) -> bool {
         let is_enough = |way: usize| self.replayed[way] > steps && self.gaps[way] >= 2;
         self.live > steps && self.hidden > steps / 4 && is_enough(0) && is_enough(1)
@@ -80,7 +80,7 @@ impl World {
             rooms: BTreeMap::new(),
             listening: BTreeMap::new(),
             texts: 0,
-            judged: Judged::default(),
+            checked: Checked::default(),
         };
         for _ in 0..2 {
             let members = [("ben", "member"), ("cat", "vip"), ("dan", "guest")];
@@ -111,7 +111,7 @@ impl World {
         format!("text{}of", self.texts)
     }
 
-    /// Joins a room at its head on a connection of its own, when they are a member.
+    /// If the user is a member: joins the room at its head on a new connection.
     async fn listen(&mut self, room: &str, user: &str) -> Result<()> {
         if self.rooms[room].role(user).is_none() {
             return Ok(());
@@ -240,42 +240,42 @@ impl World {
         Ok(())
     }
 
-    /// What a listener was sent live up to `upto` is exactly what the model says; then it listens no more.
+    /// Checks that a listener received live exactly what the model allows up to `upto`, and removes the listener.
     async fn check_live(&mut self, room: &str, user: &str, upto: u64) -> Result<()> {
         let Some((client, from)) = self.listening.remove(&(room.to_owned(), user.to_owned())) else {
             return Ok(());
         };
         let known = &self.rooms[room];
         let expected = known.live(user, from, upto);
-        let mut heard = Vec::new();
+        let mut received = Vec::new();
         loop {
-            let is_all = heard.last() >= expected.last();
-            let patience = if is_all { QUIET } else { PATIENCE };
-            let frame = match client.next_event(patience).await {
-                // Only when nothing more comes, and not when the connection ends, was it sent no more.
+            let is_all = received.last() >= expected.last();
+            let timeout = if is_all { QUIET_PERIOD } else { WAIT_TIMEOUT };
+            let frame = match client.next_event(timeout).await {
+                // Silence proves the end; a closed connection would not.
                 Err(ClientError::Silent(_)) if is_all => break,
-                frame => frame.context("a listener was not sent all")?,
+                frame => frame.context("a listener did not receive everything")?,
             };
-            ensure!(!matches!(frame, ServerFrame::Gap(_)), "{user} was told of a gap");
+            ensure!(!matches!(frame, ServerFrame::Gap(_)), "{user} received a gap");
             let Some((of, seq)) = frame.place() else { continue };
             ensure!(of == room, "a frame of {of}");
-            heard.push(seq);
+            received.push(seq);
             let shown = format!("{frame:?}");
             let others =
                 (1..).zip(&known.log).filter(|(other, event)| *other != seq && !event.text.is_empty());
             for (other, event) in others {
                 ensure!(
                     !shown.contains(&event.text),
-                    "{user} was told at {seq} what is said at {other}: {shown}"
+                    "{user} received at {seq} the text of {other}: {shown}"
                 );
             }
         }
-        ensure!(heard == expected, "{user} from {from}: heard {heard:?}, may hear {expected:?}");
-        self.judged.live += heard.len();
+        ensure!(received == expected, "{user} from {from}: received {received:?}, expected {expected:?}");
+        self.checked.live += received.len();
         Ok(())
     }
 
-    /// All ways to read, as one of the users.
+    /// Checks all read paths as one user.
     async fn check_reads(&mut self, room: &str, user: &str) -> Result<()> {
         let http = self.http(user);
         let known = &self.rooms[room];
@@ -322,37 +322,37 @@ impl World {
         ensure!(hits.iter().all(|seq| messages.contains(seq) && !known.is_deleted(*seq)), "{user}: {found}");
         given.push(found);
         let mut given: Vec<String> = given.iter().map(Value::to_string).collect();
-        let mut judged = std::mem::take(&mut self.judged);
-        // From the beginning; and from the last delete, up to which the memory of the last events goes back.
+        let mut checked = std::mem::take(&mut self.checked);
+        // From the beginning, and from the last delete, which is where the tail begins.
         for from in [0, known.last_deleted()] {
             let reader = Reader { stack: &self.stack, user, room, from };
             for (way, shown) in [reader.by_socket(1).await?, reader.by_poll(0).await?].into_iter().enumerate()
             {
                 let may = visible.iter().copied().filter(|seq| *seq > from);
                 ensure!(
-                    may.eq(shown.places.iter().copied()),
+                    may.eq(shown.seqs.iter().copied()),
                     "{user} from {from}, may {visible:?}: {:?}",
-                    shown.places
+                    shown.seqs
                 );
-                judged.add(way, &shown);
+                checked.add(way, &shown);
                 given.push(shown.text);
             }
         }
         for text in known.hidden_texts(user) {
             let shown = given.iter().find(|given| given.contains(text));
             ensure!(shown.is_none(), "{user} was shown {text}: {shown:?}");
-            judged.hidden += 1;
+            checked.hidden += 1;
         }
-        self.judged = judged;
+        self.checked = checked;
         Ok(())
     }
 
-    /// In the end the index has all: search finds exactly what is there to be found.
+    /// Checks that search, once the index has caught up, finds exactly the visible messages.
     async fn check_search(&self, room: &str, user: &str) -> Result<()> {
         let known = &self.rooms[room];
         let expected: BTreeSet<u64> =
             known.messages(user).into_iter().filter(|seq| !known.is_deleted(*seq)).collect();
-        let deadline = std::time::Instant::now() + PATIENCE;
+        let deadline = std::time::Instant::now() + WAIT_TIMEOUT;
         loop {
             let path = format!("/search?q=text&room={room}&limit=200");
             let found = self.http(user).get(&path).await?.expect(200).body;
@@ -380,10 +380,10 @@ impl World {
         ensure!(text.lines().last().is_some_and(|line| line.contains("\"end\"")), "{user}: cut off: {text}");
         for room in self.rooms.values() {
             for event in room.log.iter().filter(|event| !event.text.is_empty()) {
-                // What others made of one's own message is of one's own message.
+                // Edits of the user's own message by others belong to the export too.
                 let of = event.target.map_or(event, |target| &room.log[target as usize - 1]);
-                let theirs = event.by == user || of.by == user;
-                ensure!(theirs || !text.contains(&event.text), "{user} exports {event:?}");
+                let is_exported = event.by == user || of.by == user;
+                ensure!(is_exported || !text.contains(&event.text), "{user} exports {event:?}");
             }
             let kept = (1..).zip(&room.log).filter(|(seq, event)| {
                 event.kind == "message:new" && event.by == user && !room.is_deleted(*seq)
@@ -420,8 +420,8 @@ async fn run(seed: u64, steps: usize) -> Result<()> {
             world.check_export(user).await?;
         }
     }
-    println!("seed {seed}: {:?}", world.judged);
-    ensure!(world.judged.is_enough(steps), "hardly anything was looked at: {:?}", world.judged);
+    println!("seed {seed}: {:?}", world.checked);
+    ensure!(world.checked.is_enough(steps), "too little was checked: {:?}", world.checked);
     Ok(())
 }
 
@@ -429,17 +429,17 @@ async fn run(seed: u64, steps: usize) -> Result<()> {
 // Covers: GET /search, GET /me/export, GET /rooms/{room}/events, GET /rooms/{room}/messages, GET /me/rooms.
 // Covers: PUT /rooms/{room}/members/{user}, DELETE /rooms/{room}/members/{user}.
 #[tokio::test]
-async fn nobody_is_shown_by_any_way_what_the_model_says_they_may_not_see() -> Result<()> {
+async fn every_read_path_shows_only_what_model_allows() -> Result<()> {
     for seed in [1, 2] {
         run(seed, 150).await.with_context(|| format!("seed {seed}"))?;
     }
     Ok(())
 }
 
-/// As many random rooms as one has time for: `TIDINGS_SEEDS=100 ./dev test --long visibility`.
+/// More random rooms; `TIDINGS_SEEDS=100 ./dev test --long visibility` sets the number.
 #[tokio::test]
 #[ignore = "long: twenty more random rooms"]
-async fn nobody_is_shown_what_they_may_not_see_in_many_more_random_rooms() -> Result<()> {
+async fn many_random_rooms_show_only_what_model_allows() -> Result<()> {
     let seeds: u64 = std::env::var("TIDINGS_SEEDS").ok().and_then(|seeds| seeds.parse().ok()).unwrap_or(20);
     for seed in 100..100 + seeds {
         run(seed, 300).await.with_context(|| format!("seed {seed}"))?;

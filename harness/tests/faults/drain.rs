@@ -1,12 +1,12 @@
-//! The end of a gateway: unready, nothing new, everybody told when to leave, and closed when they do not; what was
-//! asked is answered as long as there is time.
+//! Drain of a gateway: it becomes unready, refuses new connections, tells each connection when to leave, and closes
+//! those that stay. It answers pending commands until the drain time is over.
 
 use crate::room_log;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::draining::{
-    PATIENCE, closed_without_a_word, metric, told, until_gone, until_metric, until_unready,
+    PATIENCE, close_code_without_frames, metric, reconnect_delay, until_gone, until_metric, until_unready,
 };
 use anyhow::{Result, ensure};
 use futures_util::future::try_join_all;
@@ -19,32 +19,32 @@ async fn stack(drain_ms: u64) -> Result<Stack> {
 
 // Covers: draining, 1012.
 #[tokio::test]
-async fn each_connection_is_told_once_when_to_leave_evenly_spread_and_closed_a_little_after() -> Result<()> {
-    const PEOPLE: usize = 60;
+async fn drain_notices_are_spread_evenly_and_followed_by_close() -> Result<()> {
+    const CONNECTIONS: usize = 60;
     let stack = stack(7_500).await?;
-    let people: Vec<String> = (0..PEOPLE).map(|number| format!("p{number}")).collect();
+    let people: Vec<String> = (0..CONNECTIONS).map(|number| format!("p{number}")).collect();
     let clients = try_join_all(people.iter().map(|user| stack.connect(user))).await?;
     stack.gateway(0).terminate()?;
     let begun = Instant::now();
     let ends = clients.iter().map(|client| async {
-        let told = told(client).await?;
-        ensure!(closed_without_a_word(client).await? == Some(1012));
-        Ok((told, begun.elapsed()))
+        let delay = reconnect_delay(client).await?;
+        ensure!(close_code_without_frames(client).await? == Some(1012));
+        Ok((delay, begun.elapsed()))
     });
     let mut ends = try_join_all(ends).await?;
     ends.sort();
 
-    // Of 7.5 s a fifth is kept for the closes: 60 connections over 6 s.
+    // A fifth of the 7.5 s is reserved for the closes, so the 60 notices are spread over 6 s.
     let first = ends[0].0;
     let mut slices = [0; 10];
-    for (told, _) in &ends {
-        slices[usize::try_from((*told - first).as_millis() / 600)?.min(9)] += 1;
+    for (delay, _) in &ends {
+        slices[usize::try_from((*delay - first).as_millis() / 600)?.min(9)] += 1;
     }
     ensure!(slices.iter().all(|count| (4..=8).contains(count)), "{slices:?}");
-    let last = ends[PEOPLE - 1].0;
+    let last = ends[CONNECTIONS - 1].0;
     ensure!((4..=6).contains(&last.as_secs()) && first < Duration::from_secs(1), "{first:?} to {last:?}");
-    for (told, closed) in &ends {
-        ensure!(closed >= told && *closed < *told + Duration::from_secs(4), "{told:?}: {closed:?}");
+    for (delay, closed) in &ends {
+        ensure!(closed >= delay && *closed < *delay + Duration::from_secs(4), "{delay:?}: {closed:?}");
     }
     until_gone(stack.gateway(0)).await?;
     let log = stack.gateway(0).log()?;
@@ -53,14 +53,14 @@ async fn each_connection_is_told_once_when_to_leave_evenly_spread_and_closed_a_l
 }
 
 #[tokio::test]
-async fn a_draining_node_is_unready_and_refuses_but_serves_who_is_there_until_they_leave() -> Result<()> {
+async fn draining_gateway_refuses_new_and_serves_old_connections() -> Result<()> {
     let stack = stack(60_000).await?;
     let room = stack.http("alice").new_room(&["bob"]).await?;
     let (alice, bob) = (stack.connect("alice").await?, stack.connect("bob").await?);
     bob.join_and_catch_up(&room).await?;
     stack.gateway(0).terminate()?;
     until_unready(stack.gateway(0)).await?;
-    told(&alice).await?;
+    reconnect_delay(&alice).await?;
 
     match stack.connect("carol").await {
         Err(refused @ ClientError::Refused { status: 503, retry_after_s: Some(1), .. }) => {
@@ -72,7 +72,7 @@ async fn a_draining_node_is_unready_and_refuses_but_serves_who_is_there_until_th
     let polled = gateway.post("/poll", json!({})).await?.expect(503);
     ensure!(polled.code() == "unavailable");
     let transport = gateway.get("/transport").await?.expect(200);
-    // The next request goes where the load balancer leads it.
+    // `Connection: close` sends the next request through the load balancer again.
     ensure!(polled.closes && transport.closes);
     let transport = transport.body;
     ensure!(transport == json!({"websocket": true, "retry_after_ms": 1000}), "{transport}");
@@ -83,7 +83,7 @@ async fn a_draining_node_is_unready_and_refuses_but_serves_who_is_there_until_th
         ServerFrame::Message(message) => ensure!(message.content == "still here"),
         other => anyhow::bail!("{other:?}"),
     }
-    // Once everybody has left nothing is waited for.
+    // The node exits as soon as the last connection has left.
     alice.close().await?;
     bob.close().await?;
     let took = until_gone(stack.gateway(0)).await?;
@@ -92,20 +92,20 @@ async fn a_draining_node_is_unready_and_refuses_but_serves_who_is_there_until_th
 }
 
 #[tokio::test]
-async fn who_shows_their_token_while_the_node_drains_is_let_in_and_then_told() -> Result<()> {
+async fn client_authenticating_during_drain_connects_and_gets_notice() -> Result<()> {
     let stack = stack(60_000).await?;
-    let stranger = Client::connect_by(TokenBy::Nothing, &stack.gateway(0).ws(), "").await?;
-    let known = stack.connect("bob").await?;
+    let unauthenticated = Client::connect_by(TokenBy::Nothing, &stack.gateway(0).ws(), "").await?;
+    let bob = stack.connect("bob").await?;
     stack.gateway(0).terminate()?;
-    told(&known).await?;
-    let (answer, _) = stranger.ask(json!({"type": "auth", "token": stack.token("alice")})).await?;
+    reconnect_delay(&bob).await?;
+    let (answer, _) = unauthenticated.ask(json!({"type": "auth", "token": stack.token("alice")})).await?;
     ensure!(answer.kind() == "connected", "{answer:?}");
-    told(&stranger).await?;
+    reconnect_delay(&unauthenticated).await?;
     Ok(())
 }
 
 #[tokio::test]
-async fn an_answer_in_flight_comes_before_the_close_however_long_overdue_that_is() -> Result<()> {
+async fn overdue_connection_gets_pending_answer_before_close() -> Result<()> {
     let stack = stack(20_000).await?;
     let room = stack.http("alice").new_room(&[]).await?;
     let alice = Arc::new(stack.connect("alice").await?);
@@ -115,8 +115,9 @@ async fn an_answer_in_flight_comes_before_the_close_however_long_overdue_that_is
         async move { alice.send(&room, "in flight").await }
     });
     stack.gateway(0).terminate()?;
-    told(&alice).await?;
-    // The only one of them leaves in the middle of the time, and is called upon a second after: some 10 s from here.
+    reconnect_delay(&alice).await?;
+    // The only connection should leave in the middle of the drain time and is asked to close one second later: about
+    // 10 s from here.
     until_metric(stack.gateway(0), "tidings_gateway_drain_overstayed_total", 1.0).await?;
     tokio::time::sleep(Duration::from_millis(500)).await;
     ensure!(alice.closed().is_none() && !sending.is_finished(), "{:?}", alice.closed());
@@ -129,7 +130,7 @@ async fn an_answer_in_flight_comes_before_the_close_however_long_overdue_that_is
 }
 
 #[tokio::test]
-async fn when_the_drain_time_is_up_the_unanswered_are_closed_as_well() -> Result<()> {
+async fn expired_drain_time_closes_connections_with_pending_answers() -> Result<()> {
     let stack = stack(2_000).await?;
     let room = stack.http("alice").new_room(&[]).await?;
     let alice = stack.connect("alice").await?;
@@ -139,12 +140,12 @@ async fn when_the_drain_time_is_up_the_unanswered_are_closed_as_well() -> Result
     alice.send_json(&frame).await?;
     alice.ask(json!({"type": "ping"})).await?;
     stack.gateway(0).terminate()?;
-    told(&alice).await?;
-    ensure!(closed_without_a_word(&alice).await? == Some(1012));
+    reconnect_delay(&alice).await?;
+    ensure!(close_code_without_frames(&alice).await? == Some(1012));
     until_gone(stack.gateway(0)).await?;
     ensure!(stack.gateway(0).log()?.contains(r#""told":1,"overstayed":1,"cut":1"#));
     held.await?;
-    // What was accepted is stored all the same, once.
+    // The accepted message is stored once nevertheless.
     stack.gateway(0).restart().await?;
     let again = stack.connect("alice").await?.send_as(&room, &client_id, "too late").await?;
     ensure!(again.duplicate && again.seq == 1, "{again:?}");
@@ -152,10 +153,10 @@ async fn when_the_drain_time_is_up_the_unanswered_are_closed_as_well() -> Result
 }
 
 #[tokio::test]
-async fn a_poll_under_way_is_answered_with_its_commands_answers() -> Result<()> {
+async fn pending_poll_is_answered_during_drain() -> Result<()> {
     let stack = stack(20_000).await?;
     let room = stack.http("alice").new_room(&[]).await?;
-    // Whose time has not come keeps the node there.
+    // A connection that may still stay keeps the node running.
     let _bob = stack.connect("bob").await?;
     let http = Http::new(&stack.gateway(0).url(), &stack.token("alice"));
     let held = room_log::hold_messages(&stack, 4.0).await?;
@@ -164,7 +165,7 @@ async fn a_poll_under_way_is_answered_with_its_commands_answers() -> Result<()> 
     });
     let body = json!({"cursors": {&room: null}, "commands": [send], "timeout_ms": 30_000});
     let poll = tokio::spawn(async move { http.post("/poll", body).await });
-    until_polls(&stack).await?;
+    until_command_received(&stack).await?;
     stack.gateway(0).terminate()?;
     let answer = poll.await??.expect(200).body;
     ensure!(answer["answers"][0]["stage"] == "stored", "{answer}");
@@ -172,19 +173,19 @@ async fn a_poll_under_way_is_answered_with_its_commands_answers() -> Result<()> 
     Ok(())
 }
 
-/// Waits until the command of a poll is carried out.
-async fn until_polls(stack: &Stack) -> Result<()> {
+/// Waits until the gateway has received the command of the poll.
+async fn until_command_received(stack: &Stack) -> Result<()> {
     let begun = Instant::now();
     let sent = "tidings_gateway_frames_total{type=\"message:send\"} 1";
     while !stack.gateway(0).metrics().await?.contains(sent) {
-        ensure!(begun.elapsed() < PATIENCE, "no command came");
+        ensure!(begun.elapsed() < PATIENCE, "the gateway received no command");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     Ok(())
 }
 
 #[tokio::test]
-async fn for_a_while_after_the_signal_a_node_serves_as_ever_though_it_is_unready() -> Result<()> {
+async fn unready_gateway_accepts_connections_before_drain_begins() -> Result<()> {
     let builder = Stack::builder().gateway_env("TIDINGS_UNREADY_MS", 3_000);
     let stack = builder.gateway_env("TIDINGS_DRAIN_MS", 60_000).start().await?;
     let alice = stack.connect("alice").await?;
@@ -192,8 +193,8 @@ async fn for_a_while_after_the_signal_a_node_serves_as_ever_though_it_is_unready
     until_unready(stack.gateway(0)).await?;
     let bob = stack.connect("bob").await?;
     ensure!(metric(stack.gateway(0), "tidings_gateway_drain_told_total").await? == 0.0);
-    told(&alice).await?;
-    told(&bob).await?;
+    reconnect_delay(&alice).await?;
+    reconnect_delay(&bob).await?;
     ensure!(matches!(stack.connect("carol").await, Err(ClientError::Refused { status: 503, .. })));
     Ok(())
 }
@@ -203,8 +204,8 @@ async fn a_second_signal_ends_a_gateway_at_once() -> Result<()> {
     let stack = stack(60_000).await?;
     let alice = stack.connect("alice").await?;
     stack.gateway(0).terminate()?;
-    let told = told(&alice).await?;
-    ensure!(told > Duration::from_secs(20), "{told:?}");
+    let delay = reconnect_delay(&alice).await?;
+    ensure!(delay > Duration::from_secs(20), "{delay:?}");
     stack.gateway(0).terminate()?;
     let took = until_gone(stack.gateway(0)).await?;
     ensure!(took < Duration::from_secs(10), "{took:?}");

@@ -1,4 +1,5 @@
-//! The end of a persistence node: unready, what is under way is finished, and its partitions are taken over at once.
+//! Shutdown of a persistence node: it becomes unready, finishes pending requests and releases its partitions, which
+//! another node takes over at once.
 
 use crate::room_log;
 use std::time::{Duration, Instant};
@@ -8,8 +9,8 @@ use anyhow::{Result, ensure};
 use serde_json::json;
 use tidings_harness::{Stack, clock, http};
 
-/// Waits until so many records wait to be stored.
-async fn until_waiting(stack: &Stack, room: &str) -> Result<()> {
+/// Waits until the first event of the room is appended in Redis.
+async fn until_first_append(stack: &Stack, room: &str) -> Result<()> {
     let begun = Instant::now();
     let client = redis::Client::open(stack.redis().url())?;
     let mut connection = client.get_multiplexed_async_connection().await?;
@@ -25,7 +26,7 @@ async fn until_waiting(stack: &Stack, room: &str) -> Result<()> {
 }
 
 #[tokio::test]
-async fn who_waits_for_stored_is_answered_and_nobody_else_is_let_in() -> Result<()> {
+async fn stopping_node_answers_pending_send_and_refuses_new_requests() -> Result<()> {
     let stack = Stack::start().await?;
     let room = stack.http("alice").new_room(&[]).await?;
     let held = room_log::hold_messages(&stack, 4.0).await?;
@@ -33,13 +34,13 @@ async fn who_waits_for_stored_is_answered_and_nobody_else_is_let_in() -> Result<
         let (http, room) = (stack.http("alice"), room.clone());
         async move { http.send(&room, &clock::client_id(), "in flight").await }
     });
-    until_waiting(&stack, &room).await?;
+    until_first_append(&stack, &room).await?;
     stack.persistence(0).terminate()?;
     until_unready(stack.persistence(0)).await?;
     let begun = Instant::now();
-    // Whoever came in the very moment of the end may be cut off instead.
+    // A connection made while the listener closes may be reset instead of refused.
     while !stack.http("alice").get("/me/rooms").await.is_err_and(|error| error.is_connect()) {
-        ensure!(begun.elapsed() < PATIENCE, "it still listens");
+        ensure!(begun.elapsed() < PATIENCE, "the node still accepts connections");
     }
     let answer = sending.await??.expect(201).body;
     ensure!(answer["stage"] == "stored", "{answer}");
@@ -51,7 +52,7 @@ async fn who_waits_for_stored_is_answered_and_nobody_else_is_let_in() -> Result<
 }
 
 #[tokio::test]
-async fn partitions_that_are_given_back_are_taken_at_once_and_not_at_the_next_renewal() -> Result<()> {
+async fn released_partitions_are_taken_over_before_next_renewal() -> Result<()> {
     const LEASE: Duration = Duration::from_secs(60);
     let stack = Stack::builder()
         .persistence(2)
@@ -62,7 +63,7 @@ async fn partitions_that_are_given_back_are_taken_at_once_and_not_at_the_next_re
     let alice = stack.connect("alice").await?;
     let ack = alice.send(&room, "before").await?;
     ensure!(ack.seq == 1);
-    // The first to start has all of them: a renewal is far away.
+    // The first node owns all partitions, because the next renewal is far away.
     let owners = "SELECT count(DISTINCT owner) FROM partitions WHERE owner IS NOT NULL";
     ensure!(stack.database().value(owners).await? == "1");
     stack.persistence(0).stop().await?;
@@ -73,7 +74,7 @@ async fn partitions_that_are_given_back_are_taken_at_once_and_not_at_the_next_re
 }
 
 #[tokio::test]
-async fn for_a_while_after_the_signal_requests_are_served_and_told_to_connect_elsewhere() -> Result<()> {
+async fn unready_persistence_serves_requests_with_connection_close() -> Result<()> {
     let stack = Stack::builder().persistence_env("TIDINGS_UNREADY_MS", 3_000).start().await?;
     let ask = || http::client().get(format!("{}/v1/me/rooms", stack.persistence(0).url()));
     let ask = || ask().bearer_auth(stack.token("alice")).send();
@@ -96,7 +97,7 @@ async fn a_second_signal_ends_persistence_at_once() -> Result<()> {
         let body = json!({"client_id": clock::client_id(), "content": "cut off"});
         async move { http.post(&format!("/rooms/{room}/messages"), body).await }
     });
-    until_waiting(&stack, &room).await?;
+    until_first_append(&stack, &room).await?;
     stack.persistence(0).terminate()?;
     until_unready(stack.persistence(0)).await?;
     stack.persistence(0).terminate()?;

@@ -1,49 +1,51 @@
-//! Schedules of faults under load, and the verdict on what everybody saw: nothing that was stored is lost, nothing is
-//! doubled, out of order, incomplete or seen by whom it is not for, and everybody comes to rest. One is drawn by the
-//! date; the fixed ones, one for each kind of fault, are long. More random schedules: `./dev faults`.
+//! Runs schedules of faults under load and checks the recorded history: no stored message is lost, no event is
+//! duplicated, out of order, missing or seen by an unauthorized user, and all clients catch up. One schedule is random,
+//! with the date as its seed. The fixed ones, one for each kind of fault, are long. More random schedules: `./dev
+//! faults`.
 
 use std::time::{Duration, SystemTime};
 
 use anyhow::{Result, ensure};
-use tidings_harness::faults::{Fault, LinkFault, Plan, Report, run};
+use tidings_harness::faults::{Fault, FaultReport, LinkFault, Plan, run};
 use tidings_harness::stack::Link;
 
-/// Messages a second, of all together, which a build without optimisation delivers twelve times over.
+/// Messages per second of all senders together. Each goes to twelve clients, which a debug build can sustain.
 const RATE: u32 = 120;
 const SEED: u64 = 4;
-/// Of what waits the longest: a client's patience with a connection that fell silent, and its pauses between attempts.
+/// Seconds until all clients have caught up. The longest wait is a client's timeout for a silent connection, plus its
+/// pauses between attempts.
 const SETTLED_WITHIN_S: f64 = 45.0;
 
 const fn ms(milliseconds: u64) -> Duration {
     Duration::from_millis(milliseconds)
 }
 
-async fn nothing_is_broken_by(faults: Vec<Fault>) -> Result<Report> {
+async fn run_without_violations(faults: Vec<Fault>) -> Result<FaultReport> {
     let report = run(&Plan { rate: RATE, ..Plan::once(SEED, faults) }).await?;
     ensure!(report.violations == 0, "{} violations\n{}", report.violations, report.stories.join("\n"));
     eprintln!("{report:?}");
-    shows_something(&report)?;
+    ensure_meaningful(&report)?;
     Ok(report)
 }
 
-/// A run in which hardly anything was said, or only before anything broke, or hardly anything was changed, shows nothing.
-/// And what was broken is over soon.
-fn shows_something(report: &Report) -> Result<()> {
+/// Checks that the run proves something: enough messages were stored, also during the faults, and enough of them were
+/// changed. Checks also that the clients caught up soon.
+fn ensure_meaningful(report: &FaultReport) -> Result<()> {
     ensure!(report.stored > 200 && report.deliveries > 2_000, "{report:?}");
-    // Half of the time and more something is away for which a message waits.
+    // For more than half of the time a message waits for a service that is away.
     let due = f64::from(RATE) * report.fault_seconds;
     ensure!(report.answered as f64 > due / 5.0, "{} of {due:.0} were answered: {report:?}", report.answered);
     for kind in ["message:edited", "message:deleted", "reaction:added"] {
         ensure!(report.changes.contains_key(kind), "no {kind}: {report:?}");
     }
-    ensure!(report.changes.values().sum::<u64>() >= 10, "hardly anything was changed: {report:?}");
-    ensure!(report.settle_seconds < SETTLED_WITHIN_S, "at rest late: {report:?}");
+    ensure!(report.changes.values().sum::<u64>() >= 10, "too few changes: {report:?}");
+    ensure!(report.settle_seconds < SETTLED_WITHIN_S, "clients caught up too late: {report:?}");
     Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "long: a schedule of faults"]
-async fn gateways_that_are_killed_and_stand_still_lose_nothing() -> Result<()> {
+async fn killed_and_paused_gateways_lose_nothing() -> Result<()> {
     let faults = vec![
         Fault::KillGateway(0),
         Fault::PauseGateway(1, ms(4000)),
@@ -51,26 +53,26 @@ async fn gateways_that_are_killed_and_stand_still_lose_nothing() -> Result<()> {
         Fault::KillGateway(1),
         Fault::Storm,
     ];
-    nothing_is_broken_by(faults).await?;
+    run_without_violations(faults).await?;
     Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "long: a schedule of faults"]
-async fn writers_that_are_killed_and_stand_still_longer_than_their_leases_do_no_harm() -> Result<()> {
+async fn killed_writers_and_expired_leases_break_nothing() -> Result<()> {
     let faults = vec![
         Fault::KillPersistence(0),
         Fault::PausePersistence(0, ms(7000)),
         Fault::PausePersistence(1, ms(1500)),
         Fault::KillPersistence(1),
     ];
-    nothing_is_broken_by(faults).await?;
+    run_without_violations(faults).await?;
     Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "long: a schedule of faults"]
-async fn a_redis_that_starts_again_with_what_it_has_kept_opens_a_new_epoch_without_loss() -> Result<()> {
+async fn redis_restart_with_kept_data_opens_epoch_without_loss() -> Result<()> {
     let faults = vec![
         Fault::KillRedis,
         Fault::TruncateRedis(30_000),
@@ -78,15 +80,15 @@ async fn a_redis_that_starts_again_with_what_it_has_kept_opens_a_new_epoch_witho
         Fault::KillRedis,
         Fault::TruncateRedis(300),
     ];
-    let report = nothing_is_broken_by(faults).await?;
-    ensure!(report.new_epochs > 0, "nobody was told: {report:?}");
+    let report = run_without_violations(faults).await?;
+    ensure!(report.new_epochs > 0, "no client saw a new epoch: {report:?}");
     Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "long: a schedule of faults"]
-async fn a_redis_that_comes_back_empty_is_seeded_from_what_is_stored() -> Result<()> {
-    let report = nothing_is_broken_by(vec![
+async fn empty_redis_is_seeded_from_stored_events() -> Result<()> {
+    let report = run_without_violations(vec![
         Fault::EmptyRedis,
         Fault::EmptyRedis,
         Fault::Nothing(ms(5000)),
@@ -95,27 +97,27 @@ async fn a_redis_that_comes_back_empty_is_seeded_from_what_is_stored() -> Result
         Fault::EmptyRedis,
     ])
     .await?;
-    ensure!(report.new_epochs > 0, "nobody was told: {report:?}");
+    ensure!(report.new_epochs > 0, "no client saw a new epoch: {report:?}");
     Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "long: a schedule of faults"]
-async fn an_older_replica_that_takes_over_loses_nothing_that_was_stored() -> Result<()> {
+async fn redis_failover_to_older_replica_loses_nothing_stored() -> Result<()> {
     let faults = vec![
         Fault::FailOver(ms(2000)),
         Fault::FailOver(ms(0)),
         Fault::SplitBrain(ms(3000)),
         Fault::FailOver(ms(500)),
     ];
-    let report = nothing_is_broken_by(faults).await?;
-    ensure!(report.new_epochs > 0, "nobody was told: {report:?}");
+    let report = run_without_violations(faults).await?;
+    ensure!(report.new_epochs > 0, "no client saw a new epoch: {report:?}");
     Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "long: a schedule of faults"]
-async fn a_postgres_that_dies_stands_still_or_takes_no_writes_is_waited_for() -> Result<()> {
+async fn writer_waits_for_killed_paused_or_read_only_postgres() -> Result<()> {
     let faults = vec![
         Fault::KillPostgres,
         Fault::PausePostgres(ms(4000)),
@@ -124,25 +126,25 @@ async fn a_postgres_that_dies_stands_still_or_takes_no_writes_is_waited_for() ->
         Fault::Nothing(ms(4000)),
         Fault::KillPostgres,
     ];
-    nothing_is_broken_by(faults).await?;
+    run_without_violations(faults).await?;
     Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "long: a schedule of faults"]
-async fn a_postgres_that_is_full_crowded_or_locked_for_ten_seconds_is_waited_for() -> Result<()> {
+async fn writer_waits_for_full_crowded_or_locked_postgres() -> Result<()> {
     let faults = vec![
         Fault::FullPostgres(ms(3000)),
         Fault::CrowdedPostgres(ms(3000)),
         Fault::LockedPostgres(ms(10_000)),
     ];
-    nothing_is_broken_by(faults).await?;
+    run_without_violations(faults).await?;
     Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "long: a schedule of faults"]
-async fn whatever_happens_to_the_connections_to_redis_is_made_good() -> Result<()> {
+async fn redis_link_faults_break_nothing() -> Result<()> {
     let faults = vec![
         Fault::Link(Link::GatewaysRedis, LinkFault::Reset, ms(0)),
         Fault::Link(Link::GatewaysRedis, LinkFault::BlackHole, ms(4000)),
@@ -153,13 +155,13 @@ async fn whatever_happens_to_the_connections_to_redis_is_made_good() -> Result<(
         Fault::Link(Link::PersistenceRedis, LinkFault::HalfOpen, ms(0)),
         Fault::Link(Link::PersistenceRedis, LinkFault::Refused, ms(2000)),
     ];
-    nothing_is_broken_by(faults).await?;
+    run_without_violations(faults).await?;
     Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "long: a schedule of faults"]
-async fn whatever_happens_to_the_other_connections_is_made_good() -> Result<()> {
+async fn postgres_persistence_and_client_link_faults_break_nothing() -> Result<()> {
     let faults = vec![
         Fault::Link(Link::PersistencePostgres, LinkFault::HalfOpen, ms(0)),
         Fault::Link(Link::PersistencePostgres, LinkFault::BlackHole, ms(4000)),
@@ -170,20 +172,20 @@ async fn whatever_happens_to_the_other_connections_is_made_good() -> Result<()> 
         Fault::Link(Link::ClientsGateway(0), LinkFault::OneWayUp, ms(3000)),
         Fault::Link(Link::ClientsPersistence(0), LinkFault::Slow, ms(2000)),
     ];
-    nothing_is_broken_by(faults).await?;
+    run_without_violations(faults).await?;
     Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "long: a schedule of faults"]
-async fn faults_drawn_by_a_fixed_seed_break_nothing() -> Result<()> {
+async fn fixed_seed_faults_break_nothing() -> Result<()> {
     let report = run(&Plan { rate: RATE, ..Plan::random(SEED, Duration::from_secs(40)) }).await?;
     ensure!(report.violations == 0, "{} violations\n{}", report.violations, report.stories.join("\n"));
     ensure!(report.stored > 500 && report.faults.len() > 5, "{report:?}");
-    shows_something(&report)
+    ensure_meaningful(&report)
 }
 
-/// Another one each day; `TIDINGS_FAULT_SEED` draws that of an earlier day again.
+/// A new seed each day. `TIDINGS_FAULT_SEED` repeats the schedule of an earlier day.
 fn seed_of_today() -> Result<u64> {
     match std::env::var("TIDINGS_FAULT_SEED") {
         Ok(seed) => Ok(seed.parse()?),
@@ -194,11 +196,11 @@ fn seed_of_today() -> Result<u64> {
 #[tokio::test(flavor = "multi_thread")]
 async fn random_faults_break_nothing() -> Result<()> {
     let seed = seed_of_today()?;
-    eprintln!("again: TIDINGS_FAULT_SEED={seed} ./dev test random_faults_break_nothing");
+    eprintln!("to repeat: TIDINGS_FAULT_SEED={seed} ./dev test random_faults_break_nothing");
     let report = run(&Plan { rate: RATE, ..Plan::random(seed, Duration::from_secs(40)) }).await?;
     ensure!(report.violations == 0, "{} violations\n{}", report.violations, report.stories.join("\n"));
-    // Less than of a fixed schedule: a seed may draw outages alone.
+    // The bound is lower than for a fixed schedule, because a seed may produce only outages.
     ensure!(report.stored > 200 && report.faults.len() > 2, "{report:?}");
-    ensure!(report.settle_seconds < SETTLED_WITHIN_S, "at rest late: {report:?}");
+    ensure!(report.settle_seconds < SETTLED_WITHIN_S, "clients caught up too late: {report:?}");
     Ok(())
 }

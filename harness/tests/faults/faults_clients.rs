@@ -1,26 +1,26 @@
-//! Clients that vanish, stall and flood, beside people who talk: nobody else notices.
+//! Some clients vanish, stall or flood while others talk. The others must not be affected.
 
 use std::time::Duration;
 
 use anyhow::Result;
-use tidings_harness::faults::{Fault, Plan, Report, run};
+use tidings_harness::faults::{Fault, FaultReport, Plan, run};
 
-/// So many people talk; each is to keep the connection that they began with.
-const PEOPLE: u64 = 12;
+/// The number of talking clients. Each must keep its first connection.
+const TALKING_CLIENTS: u64 = 12;
 
-fn assert_unnoticed(report: &Report) {
+fn assert_others_unaffected(report: &FaultReport) {
     assert_eq!(report.violations, 0, "{report:#?}");
-    assert_eq!(report.connections, PEOPLE, "somebody lost a connection: {report:#?}");
+    assert_eq!(report.connections, TALKING_CLIENTS, "a talking client lost its connection: {report:#?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "long: a schedule of faults"]
-async fn clients_that_vanish_are_forgotten_after_two_heartbeats_and_nobody_else_notices() -> Result<()> {
+async fn vanished_clients_are_closed_after_two_heartbeats() -> Result<()> {
     let flood = Fault::Flood(Duration::from_secs(5));
     let mut plan = Plan::once(41, vec![Fault::Vanish(12), flood.clone(), flood]);
     plan.settings = vec![("TIDINGS_HEARTBEAT_MS".to_owned(), "2000".to_owned())];
     let report = run(&plan).await?;
-    assert_unnoticed(&report);
+    assert_others_unaffected(&report);
     assert_eq!((report.strangers["vanished"], report.strangers["reset"]), (8, 4), "{report:#?}");
     assert!(report.closes.get("4408").is_some_and(|closes| *closes >= 8), "{report:#?}");
     Ok(())
@@ -28,9 +28,9 @@ async fn clients_that_vanish_are_forgotten_after_two_heartbeats_and_nobody_else_
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "long: a schedule of faults"]
-async fn clients_that_do_not_read_are_closed_before_much_is_held_for_them() -> Result<()> {
+async fn non_reading_clients_are_closed_at_outbox_limit() -> Result<()> {
     let report = run(&Plan::once(42, vec![Fault::Stall(Duration::from_secs(10))])).await?;
-    assert_unnoticed(&report);
+    assert_others_unaffected(&report);
     assert_eq!(report.strangers["stalled"], 8, "{report:#?}");
     assert_eq!(report.closes.get("4413"), Some(&8), "{report:#?}");
     assert!(report.max_outbox_bytes > 0, "{report:#?}");
@@ -39,15 +39,15 @@ async fn clients_that_do_not_read_are_closed_before_much_is_held_for_them() -> R
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "long: a schedule of faults"]
-async fn clients_that_flood_are_limited_or_closed_and_nobody_else_notices() -> Result<()> {
+async fn flooding_clients_are_limited_and_disturb_nobody() -> Result<()> {
     let report = run(&Plan::once(43, vec![Fault::Flood(Duration::from_secs(16))])).await?;
-    assert_unnoticed(&report);
-    let told = |what: &str| report.strangers.get(what).copied().unwrap_or_default();
-    for what in ["rate_limited", "bad_request", "accepted", "HTTP 400", "HTTP 201"] {
-        assert!(told(what) > 20, "{what}: {report:#?}");
+    assert_others_unaffected(&report);
+    let count = |outcome: &str| report.strangers.get(outcome).copied().unwrap_or_default();
+    for outcome in ["rate_limited", "bad_request", "accepted", "HTTP 400", "HTTP 201"] {
+        assert!(count(outcome) > 20, "{outcome}: {report:#?}");
     }
-    for what in ["Breaches closed 1003", "Breaches closed 1009", "Live closed 4429"] {
-        assert!(told(what) > 0, "{what}: {report:#?}");
+    for outcome in ["Breaches closed 1003", "Breaches closed 1009", "Live closed 4429"] {
+        assert!(count(outcome) > 0, "{outcome}: {report:#?}");
     }
     Ok(())
 }

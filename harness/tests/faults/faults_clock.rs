@@ -1,4 +1,4 @@
-//! The wall clock of one process jumps while people talk: no promise hangs on it.
+//! The wall clock of one process jumps while clients talk. No guarantee may depend on it.
 
 use std::time::{Duration, Instant};
 
@@ -9,42 +9,43 @@ use tidings_harness::{Stack, clock};
 
 const HOUR: i64 = 3600;
 
-/// Seconds since 1970, by Redis and by PostgreSQL.
-async fn servers_say(stack: &Stack) -> Result<[i64; 2]> {
+/// The clocks of Redis and PostgreSQL, in seconds since 1970.
+async fn server_clocks(stack: &Stack) -> Result<[i64; 2]> {
     let (redis, _): (i64, i64) = stack.redis().command(&redis::cmd("TIME")).await?;
     let postgres = stack.database().value("SELECT extract(epoch FROM now())::bigint").await?.parse()?;
     Ok([redis, postgres])
 }
 
 #[tokio::test]
-async fn a_clock_that_is_moved_moves_for_its_process_alone_and_while_it_runs() -> Result<()> {
+async fn clock_shift_affects_only_its_running_process() -> Result<()> {
     let stack = Stack::builder().own_postgres().clocks().start().await?;
     let now = i64::try_from(clock::now().as_secs())?;
     let near = |at: i64, expected: i64| (at - expected).abs() < 60;
-    let [redis, postgres] = servers_say(&stack).await?;
+    let [redis, postgres] = server_clocks(&stack).await?;
     ensure!(near(redis, now) && near(postgres, now), "{redis} and {postgres} at {now}");
     stack.redis().clock().shift(HOUR)?;
     stack.database().server().clock().shift(-HOUR)?;
-    let [redis, postgres] = servers_say(&stack).await?;
+    let [redis, postgres] = server_clocks(&stack).await?;
     ensure!(near(redis, now + HOUR) && near(postgres, now - HOUR), "{redis} and {postgres} at {now}");
 
-    // Tokens of the harness last an hour.
+    // Tokens of the harness are valid for one hour.
     ensure!(stack.http("alice").get("/rooms").await?.status == 200);
     stack.connect("alice").await?;
     stack.persistence(0).clock().shift(2 * HOUR)?;
     ensure!(stack.http("alice").get("/rooms").await?.status == 401);
     stack.connect("alice").await?;
     stack.gateway(0).clock().shift(2 * HOUR)?;
-    ensure!(stack.connect("alice").await.is_err(), "the token should have run out");
+    ensure!(stack.connect("alice").await.is_err(), "the token should have expired");
     stack.gateway(0).clock().shift(0)?;
     stack.connect("alice").await?;
     Ok(())
 }
 
-/// Its leases say an hour from now, once the clock is right again: nobody is to wait for that.
+/// When the clock is corrected, the leases of the dead replica end an hour from now. The other replica must not wait
+/// for that.
 #[tokio::test]
 #[ignore = "long: a schedule of faults"]
-async fn a_replica_that_dies_while_the_database_is_ahead_is_followed_within_some_leases() -> Result<()> {
+async fn dead_replica_with_lease_in_future_is_replaced() -> Result<()> {
     let builder = Stack::builder().persistence(2).own_postgres().clocks();
     let stack = builder.persistence_env("TIDINGS_LEASE_MS", 1000).start().await?;
     let http = stack.http_at(1, "alice");
@@ -57,21 +58,21 @@ async fn a_replica_that_dies_while_the_database_is_ahead_is_followed_within_some
     postgres.shift(HOUR)?;
     let ahead = "SELECT count(DISTINCT owner) FROM partitions WHERE lease_until > now()";
     tokio::time::sleep(Duration::from_secs(2)).await;
-    assert_eq!(stack.database().value(ahead).await?, "2", "both hold leases by the clock that is ahead");
+    assert_eq!(stack.database().value(ahead).await?, "2", "both replicas hold leases by the fast clock");
     stack.persistence(0).kill();
     postgres.shift(0)?;
 
     let begun = Instant::now();
     for room in rooms {
-        let message = json!({ "client_id": "after", "content": "who stores this?" });
+        let message = json!({ "client_id": "after", "content": "after the replica died" });
         while http.post(&format!("/rooms/{room}/messages"), message.clone()).await?.status >= 300 {
-            ensure!(begun.elapsed() < Duration::from_secs(60), "nobody stores what is said in {room}");
+            ensure!(begun.elapsed() < Duration::from_secs(60), "no replica stores the messages of {room}");
         }
     }
     Ok(())
 }
 
-async fn jumps(seed: u64, part: Part) -> Result<()> {
+async fn run_with_clock_jumps(seed: u64, part: Part) -> Result<()> {
     let time = Duration::from_secs(3);
     let faults = [3600, -3600, 300, -20].map(|seconds| Fault::Clock(part, seconds, time)).to_vec();
     let report = run(&Plan::once(seed, faults)).await?;
@@ -81,24 +82,24 @@ async fn jumps(seed: u64, part: Part) -> Result<()> {
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "long: a schedule of faults"]
-async fn a_gateway_whose_clock_jumps_keeps_all_promises() -> Result<()> {
-    jumps(51, Part::Gateway(0)).await
+async fn gateway_clock_jumps_break_nothing() -> Result<()> {
+    run_with_clock_jumps(51, Part::Gateway(0)).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "long: a schedule of faults"]
-async fn a_persistence_node_whose_clock_jumps_keeps_all_promises() -> Result<()> {
-    jumps(52, Part::Persistence(0)).await
+async fn persistence_clock_jumps_break_nothing() -> Result<()> {
+    run_with_clock_jumps(52, Part::Persistence(0)).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "long: a schedule of faults"]
-async fn a_redis_whose_clock_jumps_keeps_all_promises() -> Result<()> {
-    jumps(53, Part::Redis).await
+async fn redis_clock_jumps_break_nothing() -> Result<()> {
+    run_with_clock_jumps(53, Part::Redis).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "long: a schedule of faults"]
-async fn a_postgres_whose_clock_jumps_keeps_all_promises() -> Result<()> {
-    jumps(54, Part::Postgres).await
+async fn postgres_clock_jumps_break_nothing() -> Result<()> {
+    run_with_clock_jumps(54, Part::Postgres).await
 }

@@ -1,19 +1,19 @@
-//! Real conversations while nodes and Redis are killed, paused and restarted under them: nothing is missing,
-//! duplicated, reordered or different in history, and the log in the database has no hole.
+//! Plays real conversations while nodes and Redis are killed, paused and restarted. Nothing may be missing, duplicated,
+//! reordered or different in history, and the log in the database must have no hole.
 
 use std::time::{Duration, Instant};
 
-use crate::show::{OBSERVERS, Show, conversations, stage};
+use crate::show::{OBSERVERS, RunningPlay, conversations, stage};
 use anyhow::{Context, Result, ensure};
 use tidings_harness::Stack;
 
-/// How often everybody repeats their part.
-const TIMES: usize = 12;
+/// How often each player repeats its part.
+const REPETITIONS: usize = 12;
 const LEASE: Duration = Duration::from_millis(1500);
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Every room's log is dense from 1 to its head, in the two tables that share it.
-async fn dense(stack: &Stack) -> Result<()> {
+/// Checks that every room's log is dense from 1 to its head in `messages` and `events` together.
+async fn ensure_dense(stack: &Stack) -> Result<()> {
     let holes = "SELECT r.id, r.head_seq, count(l.seq), min(l.seq), max(l.seq), count(DISTINCT l.seq) FROM rooms r \
          LEFT JOIN (SELECT room_id, seq FROM messages UNION ALL SELECT room_id, seq FROM events) l \
          ON l.room_id = r.id GROUP BY r.id \
@@ -27,18 +27,18 @@ async fn dense(stack: &Stack) -> Result<()> {
 }
 
 #[tokio::test]
-async fn a_quiet_play_is_clean() -> Result<()> {
+async fn play_without_faults_is_clean() -> Result<()> {
     let stack = stage().start().await?;
-    let played = Show::begin(&stack, conversations(1)?).ends_well().await?;
-    // Those who leave come back once in a while; nobody else needs to.
+    let played = RunningPlay::begin(&stack, conversations(1)?).finish_clean().await?;
+    // Only players that leave in the transcript reconnect.
     ensure!(played.reconnects() <= 4, "{} reconnects", played.reconnects());
-    dense(&stack).await
+    ensure_dense(&stack).await
 }
 
 #[tokio::test]
-async fn a_row_altered_or_deleted_behind_everybodys_back_is_found_out() -> Result<()> {
+async fn row_altered_or_deleted_in_database_is_detected() -> Result<()> {
     let stack = stage().start().await?;
-    let played = Show::begin(&stack, conversations(1)?).ends_well().await?;
+    let played = RunningPlay::begin(&stack, conversations(1)?).finish_clean().await?;
     let room = played.room_ids().next().context("there are two rooms")?;
     let row = format!("WHERE room_id = '{room}' AND seq = 7");
     let change = |set: &str| format!("UPDATE messages SET {set} {row}");
@@ -46,27 +46,27 @@ async fn a_row_altered_or_deleted_behind_everybodys_back_is_found_out() -> Resul
     stack.database().query(&change("content = content || ' '")).await?;
     let (altered, verdict) = played.judged().await;
     ensure!(altered.history_mismatch > 0 && !verdict.is_clean(), "{altered:?}");
-    ensure!(verdict.told.iter().any(|what| what.contains("seq: 7")), "{:?}", verdict.told);
+    ensure!(verdict.told.iter().any(|line| line.contains("seq: 7")), "{:?}", verdict.told);
     ensure!(altered.missing + altered.duplicated + altered.reordered == 0, "{altered:?}");
 
     stack.database().query(&change("content = left(content, -1)")).await?;
-    ensure!(played.judged().await.1.is_clean(), "the row is as it was");
+    ensure!(played.judged().await.1.is_clean(), "the row is restored");
 
     stack.database().query(&format!("DELETE FROM messages {row}")).await?;
     let (deleted, _) = played.judged().await;
-    ensure!(deleted.history_mismatch == 2, "lacking in messages and in events: {deleted:?}");
-    ensure!(dense(&stack).await.is_err(), "a hole was not seen");
+    ensure!(deleted.history_mismatch == 2, "missing in messages and in events: {deleted:?}");
+    ensure!(ensure_dense(&stack).await.is_err(), "the hole was not detected");
     Ok(())
 }
 
 #[tokio::test]
 async fn killed_gateways_and_a_killed_persistence_node_lose_nothing() -> Result<()> {
     let stack = stage().start().await?;
-    let show = Show::begin(&stack, conversations(TIMES)?);
-    // After a gateway's death everybody is on the other one, so that one is killed as well.
+    let show = RunningPlay::begin(&stack, conversations(REPETITIONS)?);
+    // After a gateway is killed all clients are on the other one, so the other one is killed next.
     for (percent, gateway) in [(10, 0), (20, 1), (50, 0)] {
         show.until_percent(percent).await?;
-        show.ensure_in_full_swing()?;
+        show.ensure_under_way()?;
         stack.gateway(gateway).kill();
         show.until_more(20).await?;
         stack.gateway(gateway).restart().await?;
@@ -77,65 +77,65 @@ async fn killed_gateways_and_a_killed_persistence_node_lose_nothing() -> Result<
             show.until_more(20).await?;
         }
     }
-    show.ensure_in_full_swing()?;
-    let played = show.ends_well().await?;
-    // The observers alone: half of each room's are on gateway 0 at first, then all on the next to die.
+    show.ensure_under_way()?;
+    let played = show.finish_clean().await?;
+    // A lower bound by the observers: at first half of them are on gateway 0, later all are on the next killed gateway.
     let least = 2 * (OBSERVERS / 2 + OBSERVERS + OBSERVERS) as u64;
     ensure!(played.reconnects() >= least, "{} reconnects", played.reconnects());
-    dense(&stack).await
+    ensure_dense(&stack).await
 }
 
-/// The persistence node that owns the partition of some room, and how many rooms are its.
+/// The number and the owner name of a persistence node that owns the partition of a room.
 async fn busy_owner(stack: &Stack) -> Result<(usize, String)> {
     let sql = "SELECT p.owner FROM partitions p JOIN rooms r USING (partition) WHERE p.owner IS NOT NULL";
     let owner = stack.database().value(sql).await?;
     let prefix = |node: &tidings_harness::Node| format!("127.0.0.1:{}/", node.ports().public);
     let number = stack.persistence_nodes().iter().position(|node| owner.starts_with(&prefix(node)));
-    Ok((number.with_context(|| format!("nobody is {owner}"))?, owner))
+    Ok((number.with_context(|| format!("no node is called {owner}"))?, owner))
 }
 
 #[tokio::test]
-async fn a_paused_persistence_node_is_replaced_and_does_no_harm_when_it_goes_on() -> Result<()> {
+async fn resumed_persistence_node_does_no_harm_after_takeover() -> Result<()> {
     let stack = stage().persistence(2).persistence_env("TIDINGS_LEASE_MS", LEASE.as_millis()).start().await?;
-    let show = Show::begin(&stack, conversations(TIMES)?);
+    let show = RunningPlay::begin(&stack, conversations(REPETITIONS)?);
     show.until_percent(20).await?;
     let (paused, owner) = busy_owner(&stack).await?;
     stack.persistence(paused).pause()?;
     let begun = Instant::now();
     let left = format!("SELECT count(*) FROM partitions WHERE owner = '{owner}'");
     while stack.database().value(&left).await? != "0" {
-        ensure!(begun.elapsed() < PATIENCE, "nobody took over");
+        ensure!(begun.elapsed() < PATIENCE, "no other node took over");
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
-    ensure!(begun.elapsed() > LEASE / 2, "the lease was not waited for: {:?}", begun.elapsed());
+    ensure!(begun.elapsed() > LEASE / 2, "the takeover did not wait for the lease: {:?}", begun.elapsed());
     show.until_more(200).await.context("under the new owner")?;
     stack.persistence(paused).resume()?;
-    show.ensure_in_full_swing()?;
+    show.ensure_under_way()?;
     show.until_more(200).await.context("after SIGCONT")?;
-    show.ends_well().await?;
-    dense(&stack).await
+    show.finish_clean().await?;
+    ensure_dense(&stack).await
 }
 
 #[tokio::test]
-async fn a_redis_that_comes_back_with_what_it_had_or_empty_loses_nothing_stored() -> Result<()> {
+async fn redis_restart_with_or_without_data_loses_nothing_stored() -> Result<()> {
     let stack = stage().start().await?;
-    let show = Show::begin(&stack, conversations(TIMES)?);
+    let show = RunningPlay::begin(&stack, conversations(REPETITIONS)?);
     for percent in [20, 40, 60] {
         show.until_percent(percent).await?;
-        show.ensure_in_full_swing()?;
+        show.ensure_under_way()?;
         if percent == 60 {
             stack.redis().restart_empty().await?;
         } else {
-            // What was appended within the last second may be gone; who sent it was not told `stored`, or
-            // history has it.
+            // Redis may lose the appends of its last second. Their senders got no `stored`, or history has the
+            // messages.
             stack.redis().kill();
             stack.redis().restart().await?;
         }
         show.until_more(20).await?;
     }
-    show.ensure_in_full_swing()?;
-    show.ends_well().await?;
+    show.ensure_under_way()?;
+    show.finish_clean().await?;
     let epochs = stack.database().value("SELECT count(*) FROM epochs_opened").await?;
     ensure!(epochs == "4", "{epochs} epochs were opened");
-    dense(&stack).await
+    ensure_dense(&stack).await
 }

@@ -1,5 +1,5 @@
-//! What breaks: processes, links, disks and clocks under load, drains, rolling restarts.
-//! One program per subject, a module per behaviour: linking each file by itself took minutes.
+//! Faults of processes, links, disks and clocks under load; drains and rolling restarts.
+//! One test program per subject with a module per behaviour, because linking each file by itself took minutes.
 
 #![allow(clippy::unwrap_used)]
 

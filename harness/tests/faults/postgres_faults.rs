@@ -1,5 +1,6 @@
-//! PostgreSQL is there and takes nothing, or not from us: read-only, its disk full, no connection left, tables locked.
-//! Each passes without anybody's help, nothing is lost or put aside, and meanwhile whoever asks is told `unavailable`.
+//! PostgreSQL is reachable but unusable: read-only, disk full, no free connection, or tables locked. The services
+//! recover from each fault without help, nothing is lost or becomes a dead letter, and meanwhile requests are
+//! `unavailable`.
 
 use std::time::{Duration, Instant};
 
@@ -9,9 +10,9 @@ use serde_json::json;
 use tidings_harness::{Stack, http};
 use tokio::process::{Child, Command};
 
-const ROOMY: u64 = 10_000;
+const MAX_BACKLOG: u64 = 10_000;
 
-/// Appends what is waiting to be stored.
+/// Appends messages without waiting until they are stored.
 async fn append(room: &RoomLog, names: std::ops::RangeInclusive<u32>) -> Result<()> {
     for name in names {
         room.append(&format!("m{name}")).await?;
@@ -19,8 +20,8 @@ async fn append(room: &RoomLog, names: std::ops::RangeInclusive<u32>) -> Result<
     Ok(())
 }
 
-/// Everything is stored once, in order, nothing was put aside, and no partition was taken for stuck.
-async fn healed(stack: &Stack, room: &RoomLog, count: u32) -> Result<()> {
+/// Checks that all messages are stored once and in order, without dead letters, and that no partition counted as stuck.
+async fn ensure_recovered(stack: &Stack, room: &RoomLog, count: u32) -> Result<()> {
     room.until_head(stack, count as usize).await?;
     let expected: Vec<String> = (1..=count).map(|n| format!("m{n}")).collect();
     ensure!(room.texts(stack).await? == expected);
@@ -32,21 +33,21 @@ async fn healed(stack: &Stack, room: &RoomLog, count: u32) -> Result<()> {
     Ok(())
 }
 
-async fn retried_since_it_was_away(stack: &Stack) -> Result<()> {
+async fn until_writer_retries(stack: &Stack) -> Result<()> {
     let begun = Instant::now();
     while metric(stack, 0, r#"tidings_persistence_retries_total{cause="away"}"#).await.unwrap_or(0.0) < 5.0 {
-        ensure!(begun.elapsed() < PATIENCE, "the writer does not try again");
+        ensure!(begun.elapsed() < PATIENCE, "the writer does not retry");
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
     Ok(())
 }
 
 #[tokio::test]
-async fn a_read_only_server_is_read_from_and_what_is_sent_waits() -> Result<()> {
-    // The lease outlasts it: the writer itself finds out.
+async fn read_only_postgres_serves_history_and_delays_writes() -> Result<()> {
+    // The lease outlasts the fault, so the writer itself must detect it.
     let builder = Stack::builder().gateways(0).own_postgres().persistence_env("TIDINGS_LEASE_MS", 60_000);
     let stack = builder.start().await?;
-    let room = RoomLog::new(&stack, ROOMY).await?;
+    let room = RoomLog::new(&stack, MAX_BACKLOG).await?;
     room.send("m1").await?;
     let set = |value: &str| format!("ALTER SYSTEM SET default_transaction_read_only = {value}");
     let (reload, alice) = ("SELECT pg_reload_conf()", stack.http("alice"));
@@ -56,24 +57,25 @@ async fn a_read_only_server_is_read_from_and_what_is_sent_waits() -> Result<()> 
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     append(&room, 2..=40).await?;
-    retried_since_it_was_away(&stack).await?;
+    until_writer_retries(&stack).await?;
     alice.messages(room.room.as_str(), "").await?.expect(200);
     let made = alice.create_room("private", &["bob"]).await?.expect(503);
     ensure!((made.code(), &made.body["retry_after_ms"]) == ("unavailable", &json!(1000)), "{made:?}");
     ensure!(room.texts(&stack).await? == ["m1"]);
     stack.database().query(&set("off")).await?;
     stack.database().query(reload).await?;
-    healed(&stack, &room, 40).await?;
+    ensure_recovered(&stack, &room, 40).await?;
     alice.new_room(&["bob"]).await?;
     Ok(())
 }
 
-/// Behind an address there may be a replica for a moment, then the new primary: whoever connected meanwhile must not stay.
+/// An address may lead to a replica for a moment and then to the new primary. Connections made in between must be
+/// replaced.
 #[tokio::test]
-async fn connections_that_may_only_read_are_given_up_once_others_may_write() -> Result<()> {
+async fn read_only_connections_are_replaced_when_writes_return() -> Result<()> {
     let builder = Stack::builder().gateways(0).own_postgres().persistence_env("TIDINGS_LEASE_MS", 60_000);
     let stack = builder.start().await?;
-    let room = RoomLog::new(&stack, ROOMY).await?;
+    let room = RoomLog::new(&stack, MAX_BACKLOG).await?;
     room.send("m1").await?;
     let database = stack.database();
     let set = |to: &str| {
@@ -83,29 +85,29 @@ async fn connections_that_may_only_read_are_given_up_once_others_may_write() -> 
                    WHERE datname = current_database() AND pid <> pg_backend_pid()";
     database.query(&format!("{}; {hang_up}", set("SET default_transaction_read_only = on"))).await?;
     append(&room, 2..=40).await?;
-    retried_since_it_was_away(&stack).await?;
+    until_writer_retries(&stack).await?;
     database
         .query(&format!("SET TRANSACTION READ WRITE; {}", set("RESET default_transaction_read_only")))
         .await?;
-    healed(&stack, &room, 40).await?;
+    ensure_recovered(&stack, &room, 40).await?;
     stack.http("alice").new_room(&["bob"]).await?;
     Ok(())
 }
 
 #[tokio::test]
-async fn a_full_disk_is_waited_out() -> Result<()> {
+async fn writer_waits_for_full_disk() -> Result<()> {
     let stack = Stack::builder().gateways(0).start().await?;
-    let room = RoomLog::new(&stack, ROOMY).await?;
+    let room = RoomLog::new(&stack, MAX_BACKLOG).await?;
     room.send("m1").await?;
     let full = "CREATE FUNCTION full_disk() RETURNS trigger LANGUAGE plpgsql AS \
                   $$ BEGIN RAISE EXCEPTION 'could not extend file' USING ERRCODE = '53100'; END $$; \
                 CREATE TRIGGER full_disk BEFORE INSERT ON messages FOR EACH STATEMENT EXECUTE FUNCTION full_disk()";
     stack.database().query(full).await?;
     append(&room, 2..=40).await?;
-    retried_since_it_was_away(&stack).await?;
+    until_writer_retries(&stack).await?;
     ensure!(room.texts(&stack).await? == ["m1"]);
     stack.database().query("DROP TRIGGER full_disk ON messages").await?;
-    healed(&stack, &room, 40).await
+    ensure_recovered(&stack, &room, 40).await
 }
 
 /// Takes connections until the server has none left. Each is free again soon after its client is dropped, because its
@@ -127,19 +129,19 @@ async fn take_all_connections(stack: &Stack) -> Result<Vec<Child>> {
         {
             return Ok(taken);
         }
-        ensure!(begun.elapsed() < PATIENCE, "there are always more");
+        ensure!(begun.elapsed() < PATIENCE, "the server always has free connections");
     }
 }
 
 #[tokio::test]
-async fn a_server_whose_connections_are_all_taken_is_waited_for() -> Result<()> {
+async fn writer_waits_for_exhausted_connections() -> Result<()> {
     let stack = Stack::builder().gateways(0).own_postgres().start().await?;
     let database = stack.database();
     // More than the 32 that persistence may open, so that the test can look into the database afterwards.
     database.query("ALTER SYSTEM SET max_connections = 40").await?;
     database.server().restart().await?;
     stack.persistence(0).restart().await?;
-    let room = RoomLog::new(&stack, ROOMY).await?;
+    let room = RoomLog::new(&stack, MAX_BACKLOG).await?;
     room.send("m1").await?;
     let (node, alice) = (stack.persistence(0), stack.http("alice"));
     node.pause()?;
@@ -153,20 +155,20 @@ async fn a_server_whose_connections_are_all_taken_is_waited_for() -> Result<()> 
     for answer in futures_util::future::try_join_all(asked).await? {
         ensure!((answer.status, answer.code()) == (503, "unavailable"), "{answer:?}");
     }
-    retried_since_it_was_away(&stack).await?;
+    until_writer_retries(&stack).await?;
     let ready = http::client().get(format!("{}/readyz", node.admin())).send().await?;
     ensure!(ready.status() == 503 && ready.text().await?.contains("database"));
     drop(taken);
     node.until_ready().await?;
-    healed(&stack, &room, 40).await?;
+    ensure_recovered(&stack, &room, 40).await?;
     alice.messages(room.room.as_str(), "").await?.expect(200);
     Ok(())
 }
 
-/// A lock that somebody holds for longer than a statement may take.
-async fn locked(table: &str, history: &[(u16, &str)]) -> Result<()> {
+/// Locks a table for longer than the statement timeout, and checks the answers of history meanwhile.
+async fn run_with_locked_table(table: &str, history: &[(u16, &str)]) -> Result<()> {
     let stack = Stack::builder().gateways(0).start().await?;
-    let room = RoomLog::new(&stack, ROOMY).await?;
+    let room = RoomLog::new(&stack, MAX_BACKLOG).await?;
     room.send("m1").await?;
     let held = hold(&stack, &format!("LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE"), 12.0).await?;
     append(&room, 2..=40).await?;
@@ -176,17 +178,17 @@ async fn locked(table: &str, history: &[(u16, &str)]) -> Result<()> {
         ensure!(history.contains(&(answer.status, answer.code())), "{answer:?}");
     }
     held.await?;
-    healed(&stack, &room, 40).await?;
+    ensure_recovered(&stack, &room, 40).await?;
     alice.messages(room.room.as_str(), "").await?.expect(200);
     Ok(())
 }
 
 #[tokio::test]
-async fn while_the_messages_are_locked_history_is_unavailable_in_time_and_what_is_sent_waits() -> Result<()> {
-    locked("messages", &[(503, "unavailable")]).await
+async fn locked_messages_make_history_unavailable_and_delay_writes() -> Result<()> {
+    run_with_locked_table("messages", &[(503, "unavailable")]).await
 }
 
 #[tokio::test]
-async fn while_the_partitions_are_locked_history_is_read_and_what_is_sent_waits() -> Result<()> {
-    locked("partitions", &[(200, "")]).await
+async fn locked_partitions_keep_history_readable_and_delay_writes() -> Result<()> {
+    run_with_locked_table("partitions", &[(200, "")]).await
 }

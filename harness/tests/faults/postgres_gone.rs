@@ -1,5 +1,5 @@
-//! Without PostgreSQL: every answer that needs it is a coded `unavailable`, in time, however many ask at once; what
-//! does not need it goes on; and all of it is as before when it is back.
+//! PostgreSQL is away. Every answer that needs it is a coded `unavailable` within a bounded time, however many requests
+//! come at once. Everything else goes on, and all works again when PostgreSQL is back.
 
 use std::time::{Duration, Instant};
 
@@ -10,8 +10,8 @@ use serde_json::{Value, json};
 use tidings_harness::http::{Answer, client};
 use tidings_harness::{ClientError, Http, Stack};
 
-/// A request waits for a connection for 5 s, and may find a statement of 10 s before it.
-const IN_TIME: Duration = Duration::from_secs(25);
+/// Bound for an answer: a request waits up to 5 s for a connection, possibly behind a statement that takes 10 s.
+const ANSWER_BOUND: Duration = Duration::from_secs(25);
 const PATIENCE: Duration = Duration::from_secs(60);
 
 async fn stack() -> Result<Stack> {
@@ -24,7 +24,7 @@ fn unavailable(answer: &Answer) -> bool {
     problem == (503, "unavailable", true) && answer.content_type.starts_with("application/problem+json")
 }
 
-/// Everything that needs the database, of a room with a message.
+/// All requests that need the database, for a room with one message.
 fn requests(room: &str) -> Vec<(Method, String, Option<Value>)> {
     let room = format!("/rooms/{room}");
     let message = |client_id: &str| json!({"client_id": client_id, "content": "x"});
@@ -59,8 +59,7 @@ fn requests(room: &str) -> Vec<(Method, String, Option<Value>)> {
 }
 
 #[tokio::test]
-async fn every_request_that_needs_the_database_is_unavailable_in_time_and_works_again_afterwards()
--> Result<()> {
+async fn requests_without_database_are_unavailable_then_recover() -> Result<()> {
     let stack = stack().await?;
     let alice = Http::new(&stack.persistence(0).url(), &stack.admin_token("alice"));
     let room = alice.new_room(&["bob"]).await?;
@@ -71,11 +70,11 @@ async fn every_request_that_needs_the_database_is_unavailable_in_time_and_works_
         let alice = &alice;
         async move { (format!("{method} {path}"), alice.request(method, &path, body).await) }
     });
-    for (what, answer) in join_all(asked).await {
+    for (request, answer) in join_all(asked).await {
         let answer = answer?;
-        ensure!(unavailable(&answer), "{what}: {answer:?}");
+        ensure!(unavailable(&answer), "{request}: {answer:?}");
     }
-    ensure!(begun.elapsed() < IN_TIME, "{:?}", begun.elapsed());
+    ensure!(begun.elapsed() < ANSWER_BOUND, "{:?}", begun.elapsed());
     let node = stack.persistence(0);
     let health = async |path: &str| client().get(format!("{}{path}", node.admin())).send().await;
     ensure!(health("/healthz").await?.status() == 200 && health("/readyz").await?.status() == 503);
@@ -91,24 +90,24 @@ async fn every_request_that_needs_the_database_is_unavailable_in_time_and_works_
 }
 
 #[tokio::test]
-async fn a_thousand_who_ask_at_once_are_all_told_in_time_and_leave_nothing_behind() -> Result<()> {
+async fn thousand_requests_to_paused_database_answer_in_time() -> Result<()> {
     let stack = stack().await?;
     let alice = stack.http("alice");
     let room = alice.new_room(&["bob"]).await?;
     alice.send(&room, "one", "tea").await?.expect(201);
-    // Its connections stay open and nothing is answered: the worst of ways to be away.
+    // The worst outage: connections stay open and nothing is answered.
     stack.database().server().pause()?;
     let begun = Instant::now();
     let asked = (0..1000).map(|_| alice.messages(&room, ""));
     for answer in try_join_all(asked).await? {
         ensure!(unavailable(&answer), "{answer:?}");
     }
-    ensure!(begun.elapsed() < IN_TIME, "{:?}", begun.elapsed());
+    ensure!(begun.elapsed() < ANSWER_BOUND, "{:?}", begun.elapsed());
     stack.database().server().resume()?;
     stack.persistence(0).until_ready().await?;
     let begun = Instant::now();
     while alice.messages(&room, "").await?.status != 200 {
-        ensure!(begun.elapsed() < PATIENCE, "history does not come back");
+        ensure!(begun.elapsed() < PATIENCE, "history stays unavailable");
     }
     alice.send(&room, "two", "more").await?.expect(201);
     ensure!(!stack.persistence(0).log()?.contains("panicked"));
@@ -116,7 +115,7 @@ async fn a_thousand_who_ask_at_once_are_all_told_in_time_and_leave_nothing_behin
 }
 
 #[tokio::test]
-async fn over_a_websocket_what_needs_the_database_is_unavailable_and_the_rest_goes_on() -> Result<()> {
+async fn websocket_without_database_refuses_only_database_commands() -> Result<()> {
     let stack = stack().await?;
     let room = stack.http("alice").new_room(&["bob"]).await?;
     let hidden = stack.http("alice").new_room(&["bob"]).await?;
@@ -130,25 +129,26 @@ async fn over_a_websocket_what_needs_the_database_is_unavailable_and_the_rest_go
         ClientError::Refused { status, body, .. } => *status == 503 && body["code"] == "unavailable",
         _ => false,
     };
-    // Known to Redis: it goes on.
+    // Commands go on where Redis has the data.
     let quick = json!({"room": room, "client_id": "a", "content": "hello", "ack": "accepted", "attempt": 1});
     alice.send_with(quick).await?;
-    bob.wait_for("message:new", IN_TIME).await?;
+    bob.wait_for("message:new", ANSWER_BOUND).await?;
     let again = stack.connect("bob").await?;
     again.join_and_catch_up(&room).await?;
-    // Not known there: a room without a hash, a person without an account, a client id that may be old.
-    let (stranger, unseeded, repeated) = tokio::join!(
-        stack.connect("stranger"),
+    // Redis lacks the data: a room without a hash, a user without an account, a client id that may be old.
+    let (newcomer, unseeded, repeated) = tokio::join!(
+        stack.connect("newcomer"),
         bob.join(&hidden),
         alice.send_with(
             json!({"room": room, "client_id": "b", "content": "x", "ack": "accepted", "attempt": 2})
         ),
     );
-    for (what, error) in [("connect", stranger.err()), ("join", unseeded.err()), ("send", repeated.err())] {
-        ensure!(error.as_ref().is_some_and(is_unavailable), "{what}: {error:?}");
+    for (request, error) in [("connect", newcomer.err()), ("join", unseeded.err()), ("send", repeated.err())]
+    {
+        ensure!(error.as_ref().is_some_and(is_unavailable), "{request}: {error:?}");
     }
-    // An outbox that is sent again: each of it is answered in time, though they go one after the other, and keeps
-    // nobody waiting who needs no look-up.
+    // A client sends its outbox again. Each send is answered in time, although they run one after the other, and delays
+    // no command that needs no look-up.
     let many = (0..60).map(|n| {
         let (alice, room) = (&alice, &room);
         let fields = json!({"room": room, "client_id": n.to_string(), "content": "x", "attempt": 2, "ack": "accepted"});
@@ -171,13 +171,13 @@ async fn over_a_websocket_what_needs_the_database_is_unavailable_and_the_rest_go
     stack.persistence(0).until_ready().await?;
     let begun = Instant::now();
     while alice.send(&room, "back").await.is_err() {
-        ensure!(begun.elapsed() < PATIENCE, "nothing is stored");
+        ensure!(begun.elapsed() < PATIENCE, "no message is stored");
         tokio::time::sleep(Duration::from_millis(200)).await;
     }
     bob.join(&hidden).await?;
-    stack.connect("stranger").await?;
+    stack.connect("newcomer").await?;
     for node in stack.gateways().iter().chain(stack.persistence_nodes()) {
-        ensure!(!node.log()?.contains("panicked"), "a panic");
+        ensure!(!node.log()?.contains("panicked"), "a node panicked");
     }
     Ok(())
 }

@@ -1,5 +1,5 @@
-//! A rolling restart of three gateways and two persistence nodes under load: no error reaches a sender, nothing is
-//! missing or double, and nobody sees all come back at once.
+//! A rolling restart of three gateways and two persistence nodes under load: no sender gets an error, nothing is
+//! missing or duplicated, and clients do not reconnect all at once.
 
 use crate::crowd;
 use std::time::{Duration, Instant};
@@ -9,12 +9,12 @@ use anyhow::{Result, ensure};
 use tidings_harness::{Node, Stack};
 
 const DRAIN: Duration = Duration::from_secs(10);
-/// Reconnects are counted in so many slices of the drain time.
+/// The number of slices of the drain time in which reconnects are counted.
 const SLICES: u32 = 10;
-/// Of load between two restarts.
+/// Time under load between two restarts.
 const PAUSE: Duration = Duration::from_secs(2);
 
-/// One node's end and new beginning.
+/// Restarts a node; returns when the stop began and when the process was gone.
 async fn restart(node: &Node) -> Result<(Instant, Instant)> {
     let begun = Instant::now();
     node.stop().await?;
@@ -24,7 +24,7 @@ async fn restart(node: &Node) -> Result<(Instant, Instant)> {
     Ok((begun, gone))
 }
 
-/// How many of these moments lie in each slice of the drain time.
+/// Counts the moments in each slice of the drain time.
 fn slices(moments: &[Instant], begun: Instant) -> Vec<usize> {
     let slice = DRAIN / SLICES;
     let mut counts = vec![0; SLICES as usize];
@@ -38,12 +38,12 @@ fn slices(moments: &[Instant], begun: Instant) -> Vec<usize> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "long: a rolling restart"]
-async fn a_rolling_restart_under_load_loses_nothing_and_no_sender_is_told_of_an_error() -> Result<()> {
+async fn rolling_restart_under_load_loses_nothing_without_errors() -> Result<()> {
     let builder = Stack::builder().gateways(3).persistence(2);
     let builder = builder.gateway_env("TIDINGS_DRAIN_MS", DRAIN.as_millis());
     let builder = builder.gateway_env("TIDINGS_MESSAGES_PER_SECOND", 1_000);
     let stack = builder.persistence_env("TIDINGS_UNREADY_MS", 1_000).start().await?;
-    let crowd = Crowd::gather(&stack).await?;
+    let crowd = Crowd::start(&stack).await?;
     tokio::time::sleep(PAUSE).await;
 
     let mut drains = Vec::new();
@@ -53,9 +53,9 @@ async fn a_rolling_restart_under_load_loses_nothing_and_no_sender_is_told_of_an_
             restart(stack.persistence(number)).await?;
         }
     }
-    let done = crowd.disperse().await?;
+    let done = crowd.finish().await?;
 
-    println!("{} turned away, {} refused by HTTP", done.turned_away.len(), done.refused);
+    println!("{} connects refused, {} requests refused by HTTP", done.turned_away.len(), done.refused);
     println!("{} messages in {:?}, {} a second", done.messages, done.took, done.rate());
     let mut reconnects = 0;
     for (number, (begun, gone)) in drains {
@@ -64,18 +64,15 @@ async fn a_rolling_restart_under_load_loses_nothing_and_no_sender_is_told_of_an_
         println!("gateway {number}: {} reconnects in {:?}: {slices:?}", moments.len(), gone - begun);
         let (mean, peak) =
             (moments.len() as f64 / f64::from(SLICES), slices.iter().max().copied().unwrap_or(0));
-        ensure!(
-            peak as f64 <= 3.0 * mean,
-            "gateway {number}: {peak} at once, {mean} in the mean: {slices:?}"
-        );
+        ensure!(peak as f64 <= 3.0 * mean, "gateway {number}: peak {peak}, mean {mean}: {slices:?}");
         let log = stack.gateway(number).log()?;
-        ensure!(log.contains(r#""cut":0"#), "who obeys is not cut off: {log}");
+        ensure!(log.contains(r#""cut":0"#), "a connection that left in time was cut off: {log}");
         reconnects += moments.len();
     }
-    // Everybody of the first, who then are on the second, and all of those on the third.
+    // Every gateway is restarted, so each client reconnects at least once.
     ensure!(reconnects >= crowd::CONNECTIONS, "{reconnects} reconnects");
     ensure!(done.errors.is_empty(), "{} errors: {:#?}", done.errors.len(), done.errors);
-    // Whoever comes to a node that stops is sent on, or finds nobody.
+    // A stopping node refuses connections, or its port is closed already.
     let known = |why: &&String| why.contains("this node is stopping") || why.contains("Connection refused");
     let unknown: Vec<&String> = done.turned_away.iter().filter(|why| !known(why)).collect();
     ensure!(unknown.is_empty(), "{unknown:#?}");

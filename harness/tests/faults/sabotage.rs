@@ -1,5 +1,5 @@
-//! Each promise, broken on purpose by the services themselves (`shared/src/sabotage.rs`), is noticed: a checker that saw
-//! nothing here would show nothing elsewhere. `Bounded` has its own file.
+//! The services break each promise on purpose (`shared/src/sabotage.rs`), and the checker must detect it. A checker
+//! that finds nothing here would find nothing elsewhere. `Bounded` has its own file.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -11,18 +11,18 @@ use tidings_harness::history::Rule;
 const RATE: u32 = 120;
 const SEED: u64 = 8;
 
-/// Some cannot come to rest: nobody is given what is missing.
-const NEVER_AT_REST: [&str; 2] = ["prefix", "complete"];
+/// With these switches the clients never catch up, because nothing delivers the missing events.
+const NEVER_CAUGHT_UP: [&str; 2] = ["prefix", "complete"];
 
-/// Faults that give it the occasion, and the rules of which one at least must be seen broken. A run that does not come to
-/// rest breaks rules by that alone, sabotage or not.
-async fn is_noticed(sabotage: &str, faults: Vec<Fault>, rules: &[Rule]) -> Result<()> {
+/// Runs faults that trigger the sabotage, and requires that the checker reports at least one of the rules. The clients
+/// must catch up, because a run in which they do not breaks rules even without sabotage.
+async fn ensure_detected(sabotage: &str, faults: Vec<Fault>, rules: &[Rule]) -> Result<()> {
     let settings = vec![("TIDINGS_SABOTAGE".to_owned(), sabotage.to_owned())];
     let plan = Plan { rate: RATE, settle: Duration::from_secs(20), settings, ..Plan::once(SEED, faults) };
     let report = run(&plan).await?;
     let expected: BTreeSet<Rule> = rules.iter().copied().collect();
-    ensure!(report.at_rest || NEVER_AT_REST.contains(&sabotage), "{report:?}");
-    ensure!(!report.broken.is_disjoint(&expected), "{sabotage} was not noticed: {report:?}");
+    ensure!(report.at_rest || NEVER_CAUGHT_UP.contains(&sabotage), "{report:?}");
+    ensure!(!report.broken.is_disjoint(&expected), "{sabotage} was not detected: {report:?}");
     eprintln!("{sabotage}: {:?}", report.broken);
     Ok(())
 }
@@ -32,40 +32,41 @@ fn ms(milliseconds: u64) -> Duration {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_gateway_that_delivers_what_is_old_is_noticed() -> Result<()> {
+async fn delivery_of_old_events_is_detected() -> Result<()> {
     let faults = vec![Fault::Storm, Fault::Storm, Fault::PauseGateway(0, ms(1000)), Fault::Storm];
-    is_noticed("order", faults, &[Rule::Order]).await
+    ensure_detected("order", faults, &[Rule::Order]).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_gateway_that_appends_a_repetition_again_is_noticed() -> Result<()> {
-    // Whatever is stored soon is seldom repeated: it takes many cuts until one comes between a message and its answer.
+async fn second_append_of_repeated_send_is_detected() -> Result<()> {
+    // A message that is stored soon is seldom repeated, so it takes many cuts until one hits between a message and its
+    // answer.
     let faults = [Fault::Storm, Fault::KillGateway(0), Fault::KillGateway(1), Fault::Storm];
-    is_noticed("once", faults.iter().cycle().take(20).cloned().collect(), &[Rule::Sent]).await
+    ensure_detected("once", faults.iter().cycle().take(20).cloned().collect(), &[Rule::Sent]).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_answer_stored_before_it_is_stored_is_noticed() -> Result<()> {
-    is_noticed("stored", vec![Fault::SplitBrain(ms(3000))], &[Rule::Stored]).await
+async fn premature_stored_answer_is_detected() -> Result<()> {
+    ensure_detected("stored", vec![Fault::SplitBrain(ms(3000))], &[Rule::Stored]).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_writer_that_leaves_records_out_is_noticed() -> Result<()> {
-    is_noticed("prefix", vec![Fault::Nothing(ms(5000))], &[Rule::Dense]).await
+async fn records_skipped_by_writer_are_detected() -> Result<()> {
+    ensure_detected("prefix", vec![Fault::Nothing(ms(5000))], &[Rule::Dense]).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_gateway_that_goes_on_behind_a_hole_is_noticed() -> Result<()> {
-    is_noticed("complete", vec![Fault::Nothing(ms(5000))], &[Rule::Complete]).await
+async fn delivery_past_a_hole_is_detected() -> Result<()> {
+    ensure_detected("complete", vec![Fault::Nothing(ms(5000))], &[Rule::Complete]).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_gateway_that_does_not_ask_for_whom_a_message_is_is_noticed() -> Result<()> {
-    is_noticed("private", vec![Fault::Nothing(ms(5000))], &[Rule::Private]).await
+async fn delivery_without_visibility_check_is_detected() -> Result<()> {
+    ensure_detected("private", vec![Fault::Nothing(ms(5000))], &[Rule::Private]).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn cursors_that_outlive_their_epoch_are_noticed() -> Result<()> {
+async fn cursor_accepted_after_its_epoch_is_detected() -> Result<()> {
     let rules = [Rule::Agreement, Rule::Complete, Rule::Accepted, Rule::Order];
-    is_noticed("epoch", vec![Fault::SplitBrain(ms(3000)), Fault::Storm], &rules).await
+    ensure_detected("epoch", vec![Fault::SplitBrain(ms(3000)), Fault::Storm], &rules).await
 }

@@ -1,23 +1,23 @@
-//! Whether a gateway that holds whatever comes for a slow connection would be noticed.
+//! The checker detects a gateway that buffers without a limit for a slow connection.
 
 use std::time::Duration;
 
 use anyhow::Result;
-use tidings_harness::faults::{Fault, Plan, Report, run};
+use tidings_harness::faults::{Fault, FaultReport, Plan, run};
 use tidings_harness::history::Rule;
 
-async fn stalled(settings: &[(&str, &str)]) -> Result<Report> {
+async fn run_with_stalled_client(settings: &[(&str, &str)]) -> Result<FaultReport> {
     let settings = settings.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
     let faults = vec![Fault::Stall(Duration::from_secs(10))];
     run(&Plan { settings, rate: 120, ..Plan::once(7, faults) }).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_gateway_that_holds_all_that_a_slow_client_does_not_read_breaks_the_rule_bounded() -> Result<()> {
-    let report = stalled(&[("TIDINGS_SABOTAGE", "bounded")]).await?;
+async fn unbounded_outbox_of_slow_client_is_detected() -> Result<()> {
+    let report = run_with_stalled_client(&[("TIDINGS_SABOTAGE", "bounded")]).await?;
     assert!(report.broken.contains(&Rule::Bounded), "{report:#?}");
     assert!(report.max_outbox_bytes > 4 << 20, "{report:#?}");
-    let report = stalled(&[]).await?;
+    let report = run_with_stalled_client(&[]).await?;
     assert!(!report.broken.contains(&Rule::Bounded), "{report:#?}");
     Ok(())
 }

@@ -1,19 +1,20 @@
-//! The users that Redis is shipped with may what the sources of their service do, no more and no less.
+//! The shipped Redis users may run exactly the commands that the sources of their service use.
 
 use std::collections::BTreeSet;
 
 use crate::tree::{File, read, tree};
 
 const USERS: &str = "deploy/redis/users.acl";
-/// The client library has functions for these.
-const OF_THE_LIBRARY: [(&[&str], &str); 3] = [
+/// Commands that the client library sends from functions of its own, by service.
+const LIBRARY_COMMANDS: [(&[&str], &str); 3] = [
     (&["gateway", "persistence"], "subscribe"),
     (&["gateway"], "unsubscribe"),
     (&["persistence"], "multi exec"),
 ];
-/// What of `shared/` only one service does, by script or by function, and the calls that tell so: they stand in its
-/// sources, and neither in those of the other nor in `shared/` itself. Everything else is counted as done by both.
-const ONLY: [(&str, &str, &[&str]); 33] = [
+/// Scripts and functions of `shared/` that only one service uses, with the calls that prove it: the calls are in the
+/// sources of this service, and neither in those of the other nor in `shared/`. All other commands count for both
+/// services.
+const USED_BY_ONE_SERVICE: [(&str, &str, &[&str]); 33] = [
     ("gateway", "log/live.lua", &[".publish_live("]),
     ("gateway", "log/live.rs command", &[".publish_live("]),
     ("gateway", "membership.rs versions", &["membership::versions("]),
@@ -22,35 +23,35 @@ const ONLY: [(&str, &str, &[&str]); 33] = [
     ("gateway", "membership.rs account", &["membership::account("]),
     ("gateway", "presence/claim.lua", &["presence::claim("]),
     ("gateway", "presence/lease.lua", &["presence::begin(", "presence::renew(", "presence::end("]),
-    ("gateway", "presence/lives.rs dues", &["presence::dues("]),
-    ("gateway", "presence/lives.rs lapsed", &["presence::lapsed("]),
-    ("gateway", "presence/lives.rs put_off", &["presence::put_off("]),
+    ("gateway", "presence/node_leases.rs due_users", &["presence::due_users("]),
+    ("gateway", "presence/node_leases.rs expired_leases", &["presence::expired_leases("]),
+    ("gateway", "presence/node_leases.rs postpone", &["presence::postpone("]),
     ("gateway", "presence/members.rs cached", &["members::cached("]),
     ("gateway", "presence/members.rs keep", &["members::keep("]),
     ("gateway", "presence/put.lua", &["presence::put(", "presence::reap("]),
     ("gateway", "presence/rooms.lua", &["presence::cached_rooms("]),
-    ("gateway", "presence/told.rs missed", &["presence::missed("]),
+    ("gateway", "presence/changes.rs changes_after", &["presence::changes_after("]),
     ("persistence", "log/blank.lua", &[".append_blank("]),
-    ("persistence", "log/forgetting.rs append_blank", &[".append_blank("]),
-    ("persistence", "log/forgetting.rs drop_tails", &[".drop_tails("]),
-    ("persistence", "log/forgetting.rs forbid", &[".forbid("]),
-    ("persistence", "log/forgetting.rs last_record", &[".last_record("]),
-    ("persistence", "log/forgetting.rs tail_begins", &[".tail_begins("]),
-    ("persistence", "log/owner.rs tell_stored", &[".tell_stored("]),
+    ("persistence", "log/purge.rs append_blank", &[".append_blank("]),
+    ("persistence", "log/purge.rs drop_tails", &[".drop_tails("]),
+    ("persistence", "log/purge.rs block_appends", &[".block_appends("]),
+    ("persistence", "log/purge.rs last_record", &[".last_record("]),
+    ("persistence", "log/purge.rs first_tail_seq", &[".first_tail_seq("]),
+    ("persistence", "log/owner.rs publish_stored", &[".publish_stored("]),
     ("persistence", "log/owner.rs write_seed", &[".write_seed("]),
     ("persistence", "log/seed.lua", &[".write_seed("]),
-    ("persistence", "log/stored.lua", &[".tell_stored("]),
+    ("persistence", "log/stored.lua", &[".publish_stored("]),
     ("persistence", "membership.rs stamp", &["membership::stamp("]),
     ("persistence", "membership/changed.lua", &["membership::changed(", "membership::account_changed("]),
     ("persistence", "membership/fill.lua", &["membership::fill("]),
     ("persistence", "membership/remember.lua", &["membership::remember_account("]),
-    ("persistence", "people.rs tell", &["people::tell("]),
-    ("persistence", "presence/drained.lua", &["presence::drained("]),
-    ("persistence", "presence/lives.rs gone", &["presence::gone("]),
+    ("persistence", "people.rs publish", &["people::publish("]),
+    ("persistence", "presence/drained.lua", &["presence::last_seen_stored("]),
+    ("persistence", "presence/node_leases.rs unstored_last_seen", &["presence::unstored_last_seen("]),
 ];
 
-/// The commands that are named right behind one of these words, each with where: the file, and of Rust the function.
-fn named(file: &File) -> BTreeSet<(String, String)> {
+/// The Redis commands in a file, each with its place: the file, and in Rust sources the function.
+fn commands_in(file: &File) -> BTreeSet<(String, String)> {
     let path = file.path.trim_start_matches("shared/src/");
     let mut commands = BTreeSet::new();
     for opening in ["cmd(", ".call(", ".pcall("] {
@@ -82,46 +83,48 @@ fn sources(folder: &str) -> Vec<File> {
 }
 
 #[test]
-fn the_users_of_redis_may_what_their_service_does_no_more_and_no_less() {
-    let shared: BTreeSet<(String, String)> = sources("shared/src/").iter().flat_map(named).collect();
+fn redis_users_may_run_exactly_their_services_commands() {
+    let shared: BTreeSet<(String, String)> = sources("shared/src/").iter().flat_map(commands_in).collect();
     let users = read(USERS);
     for (service, other) in [("gateway", "persistence"), ("persistence", "gateway")] {
-        let of_other = |place: &str| ONLY.iter().any(|(whose, only, _)| *whose == other && *only == place);
+        let of_other = |place: &str| {
+            USED_BY_ONE_SERVICE.iter().any(|(whose, only, _)| *whose == other && *only == place)
+        };
         let mut used: BTreeSet<String> = shared
             .iter()
             .filter(|(place, _)| !of_other(place))
             .cloned()
-            .chain(sources(&format!("{service}/src/")).iter().flat_map(named))
+            .chain(sources(&format!("{service}/src/")).iter().flat_map(commands_in))
             .map(|(_, command)| command)
             .collect();
         assert!(used.len() > 20, "the commands were not found: {used:?}");
-        let of_library = OF_THE_LIBRARY.iter().filter(|(services, _)| services.contains(&service));
+        let of_library = LIBRARY_COMMANDS.iter().filter(|(services, _)| services.contains(&service));
         used.extend(of_library.flat_map(|(_, commands)| commands.split(' ').map(str::to_owned)));
         let user = users.lines().find(|line| line.starts_with(&format!("user tidings-{service} "))).unwrap();
         let allowed: BTreeSet<String> =
             user.split(' ').filter_map(|word| word.strip_prefix('+')).map(str::to_owned).collect();
         let missing: Vec<_> = used.difference(&allowed).collect();
-        let idle: Vec<_> = allowed.difference(&used).collect();
+        let unused: Vec<_> = allowed.difference(&used).collect();
         assert!(
-            missing.is_empty() && idle.is_empty(),
-            "{service}: used and not allowed: {missing:?}; allowed and not used: {idle:?}"
+            missing.is_empty() && unused.is_empty(),
+            "{service}: used and not allowed: {missing:?}; allowed and not used: {unused:?}"
         );
     }
 }
 
 #[test]
-fn what_is_told_to_be_of_one_service_is_called_by_no_other() {
-    let shared: BTreeSet<(String, String)> = sources("shared/src/").iter().flat_map(named).collect();
+fn commands_of_one_service_are_called_by_no_other() {
+    let shared: BTreeSet<(String, String)> = sources("shared/src/").iter().flat_map(commands_in).collect();
     let calls = |service: &str, call: &str| {
         sources(&format!("{service}/src/")).iter().any(|file| file.text.contains(call))
     };
-    for (whose, place, by) in ONLY {
+    for (whose, place, by) in USED_BY_ONE_SERVICE {
         assert!(shared.iter().any(|(there, _)| there == place), "no commands in {place}");
         let other = if whose == "gateway" { "persistence" } else { "gateway" };
         for call in by {
-            assert!(calls(whose, call), "{place}: {whose} does not say {call}");
+            assert!(calls(whose, call), "{place}: {whose} does not call {call}");
             for other in [other, "shared"] {
-                assert!(!calls(other, call), "{place}: {other} says {call} as well");
+                assert!(!calls(other, call), "{place}: {other} calls {call} as well");
             }
         }
     }

@@ -1,6 +1,6 @@
-//! Which test proves what of the contract: `// Covers: …` lines above tests, gathered into docs/COVERAGE.md.
+//! Collects the `// Covers: …` lines above tests into docs/COVERAGE.md: which tests prove which part of the protocol.
 //!
-//! With `TIDINGS_WRITE_COVERAGE=1` the page is written anew; otherwise it must be what would be written.
+//! `TIDINGS_WRITE_COVERAGE=1` rewrites the page. Without it the page must be up to date.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
@@ -13,7 +13,7 @@ use crate::tree::{assert_none, read, root, section, sources};
 const PAGE: &str = "docs/COVERAGE.md";
 const MARK: &str = "// Covers: ";
 
-/// What must be covered: by section of the page, the rows in order.
+/// The rows that must be covered, in order, by section of the page.
 fn rows() -> Vec<(&'static str, Vec<String>)> {
     let names = |names: &[&str]| names.iter().map(ToString::to_string).collect::<Vec<_>>();
     vec![
@@ -36,7 +36,7 @@ fn first_cells(heading: &str) -> Vec<String> {
         .collect()
 }
 
-/// Method and path of each row of the tables of paths; parameters of the query are left out.
+/// Method and path of each row in the tables of paths, without query parameters.
 fn http_rows() -> Vec<String> {
     let page = read("docs/PROTOCOL.md");
     let mut rows = BTreeSet::new();
@@ -55,17 +55,17 @@ fn http_rows() -> Vec<String> {
         .collect()
 }
 
-/// What each test says that it covers.
+/// The tests that cover each row.
 fn covered() -> BTreeMap<String, BTreeSet<String>> {
     let mut covered: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
     for file in sources("") {
-        let mut told: Vec<String> = Vec::new();
+        let mut marks: Vec<String> = Vec::new();
         for line in file.text.lines().map(str::trim) {
             if let Some(list) = line.strip_prefix(MARK) {
-                told.extend(list.trim_end_matches('.').split(", ").map(ToOwned::to_owned));
+                marks.extend(list.trim_end_matches('.').split(", ").map(ToOwned::to_owned));
             } else if let Some(rest) = line.strip_prefix("async fn ").or_else(|| line.strip_prefix("fn ")) {
                 let name = rest.split('(').next().unwrap_or_default();
-                for row in told.drain(..) {
+                for row in marks.drain(..) {
                     covered.entry(row).or_default().insert(format!("{} `{name}`", file.path));
                 }
             }
@@ -75,15 +75,15 @@ fn covered() -> BTreeMap<String, BTreeSet<String>> {
 }
 
 #[test]
-fn every_row_of_the_contract_has_a_test_that_names_it_and_the_page_lists_them() {
+fn every_contract_row_has_a_test_on_the_coverage_page() {
     let (rows, covered) = (rows(), covered());
     let known: BTreeSet<&String> = rows.iter().flat_map(|(_, rows)| rows).collect();
     let uncovered =
         known.iter().filter(|row| !covered.contains_key(**row)).map(|row| format!("{row}: no test"));
     let unknown =
-        covered.keys().filter(|row| !known.contains(row)).map(|row| format!("{row}: not in the contract"));
+        covered.keys().filter(|row| !known.contains(row)).map(|row| format!("{row}: not in the protocol"));
     let mut page = String::from(
-        "# Coverage\n\nWhich tests hold the service to which part of [the protocol](PROTOCOL.md). Written from the \
+        "# Coverage\n\nWhich tests prove which part of [the protocol](PROTOCOL.md). Written from the \
          `Covers:` lines above\ntests by `TIDINGS_WRITE_COVERAGE=1 cargo test -p tidings-harness --test house coverage`.\n",
     );
     for (heading, rows) in &rows {
@@ -93,9 +93,9 @@ fn every_row_of_the_contract_has_a_test_that_names_it_and_the_page_lists_them() 
             writeln!(page, "| `{row}` | {tests} |").unwrap();
         }
     }
-    assert_none("the contract and its tests", &uncovered.chain(unknown).collect::<Vec<_>>());
+    assert_none("rows of the protocol and their tests", &uncovered.chain(unknown).collect::<Vec<_>>());
     if std::env::var_os("TIDINGS_WRITE_COVERAGE").is_some() {
         fs::write(root().join(PAGE), &page).unwrap();
     }
-    assert_eq!(read(PAGE), page, "write it anew, as its head says");
+    assert_eq!(read(PAGE), page, "rewrite the page as its head says");
 }

@@ -1,13 +1,13 @@
-//! How files are kept: heads, lengths, names, and nothing of one person's machine.
+//! Rules for files: heads, lengths, names, and no paths of a local machine.
 
 use crate::tree::{assert_none, sources, tree};
 
-/// Longer files say in their head why; the words that say so.
+/// A longer file must give the reason in its head, after the words `LONG_BECAUSE`.
 const LONG_FILE_LINES: usize = 350;
 const LONG_BECAUSE: &str = "Long because";
 
 #[test]
-fn every_source_file_opens_with_what_it_is_for_and_long_ones_with_why() {
+fn source_files_state_their_purpose_and_reason_for_length() {
     let mut broken = Vec::new();
     for file in sources("") {
         let (head, lines) = (file.head(), file.text.lines().count());
@@ -22,11 +22,11 @@ fn every_source_file_opens_with_what_it_is_for_and_long_ones_with_why() {
             broken.push(format!("{}: name it after its folder, beside it", file.path));
         }
     }
-    assert_none("how files are kept", &broken);
+    assert_none("rules for files", &broken);
 }
 
 #[test]
-fn no_file_names_a_path_of_somebodys_machine() {
+fn no_file_names_a_local_machine_path() {
     let machine =
         [concat!("/ro", "ot/"), concat!("/wo", "rk/"), concat!("/ho", "me/"), concat!("/tmp/", "bash_jobs")];
     let mut broken = Vec::new();
@@ -36,5 +36,5 @@ fn no_file_names_a_path_of_somebodys_machine() {
             broken.extend(named.map(|path| format!("{}:{} names {path}", file.path, number + 1)));
         }
     }
-    assert_none("paths of a machine", &broken);
+    assert_none("paths of a local machine", &broken);
 }

@@ -1,6 +1,5 @@
-//! The page of guarantees stays true: the tests that it names are there and run in the gate that it names, none that
-//! breaks something is left out, and it has every invariant, every rule of the checker and every switch that breaks a
-//! promise.
+//! docs/GUARANTEES.md is up to date: the tests that it names exist and run in the stated gate, it names every fault
+//! test, and it has every invariant, every rule of the checker and every sabotage switch.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -11,18 +10,18 @@ use crate::tree::{assert_none, read, root, section, sources};
 
 const PAGE: &str = "docs/GUARANTEES.md";
 const TESTS: &str = "harness/tests/";
-/// Leaves tests that are started by hand out of the second gate.
+/// Excludes tests that are started by hand from the second gate.
 const NEXTEST: &str = ".config/nextest.toml";
 
-/// Follows the name of a test that only the second gate runs.
+/// Comes after the name of a test that only the second gate runs.
 const LONG_MARK: &str = " (long)";
 /// Begins the reason of `#[ignore]` of such a test.
 const LONG: &str = "long: ";
 /// Begins the reason of a function that people start by hand and no gate runs.
 const BY_HAND: &str = "by hand: ";
 
-/// What the page names as `file::test`: path and name, and whether it says that the test is long. A file without a
-/// folder is one of the tests across services.
+/// The tests that the page names as `file::test`: path and name, and whether the page marks them as long. A file
+/// without a folder is in `harness/tests/`.
 fn named() -> BTreeMap<(String, String), bool> {
     let files = sources(TESTS);
     let path = |file: &str| {
@@ -41,8 +40,8 @@ fn named() -> BTreeMap<(String, String), bool> {
     tests.collect()
 }
 
-/// The tests of a source file, each with the reason of its `#[ignore]`, which is empty where it has none.
-fn tests_of(text: &str) -> BTreeMap<&str, &str> {
+/// The tests of a source file, each with the reason of its `#[ignore]`. Without `#[ignore]` the reason is empty.
+pub fn tests_of(text: &str) -> BTreeMap<&str, &str> {
     let (mut found, mut is_test, mut ignored) = (BTreeMap::new(), false, "");
     for line in text.lines().map(str::trim) {
         if let Some(function) = line.strip_prefix("async ").unwrap_or(line).strip_prefix("fn ") {
@@ -63,19 +62,19 @@ fn tests_of(text: &str) -> BTreeMap<&str, &str> {
 }
 
 #[test]
-fn each_test_that_the_guarantees_name_is_in_the_gate_that_they_say() {
+fn tests_named_in_guarantees_exist_in_the_stated_gate() {
     let named = named();
     let wrong = named.iter().filter_map(|((path, test), long)| {
         let Ok(text) = fs::read_to_string(root().join(path)) else { return Some(format!("{path}: no file")) };
         let Some(ignored) = tests_of(&text).get(test.as_str()).copied() else {
-            return Some(format!("{path}: {test} is not there"));
+            return Some(format!("{path}: {test} does not exist"));
         };
         let is_long = ignored.starts_with(LONG);
         (*long != is_long || !is_long && !ignored.is_empty())
             .then(|| format!("{path}: {test} is ignored for {ignored:?}, and the page says long: {long}"))
     });
-    assert_none("named on the page of guarantees", &wrong.collect::<Vec<_>>());
-    // So that a change of form in the page cannot make the search find nothing.
+    assert_none("wrong names on the page of guarantees", &wrong.collect::<Vec<_>>());
+    // Fails if the page changes its form and the search finds nothing.
     assert!(named.len() > 50, "only {} tests are named", named.len());
 }
 
@@ -101,9 +100,9 @@ fn the_page_lists_every_long_test_with_its_reason() {
     assert_eq!(listed, long, "the table of {PAGE} must be\n{}", long.join("\n"));
 }
 
-/// Tests share a server: what others do in their databases is not for this one.
+/// Tests share a server, so a test must not depend on the databases of other tests.
 #[test]
-fn tests_look_at_the_sessions_and_locks_of_their_own_database_only() {
+fn tests_query_sessions_and_locks_of_own_database_only() {
     let mut wrong = Vec::new();
     let of_its_own =
         |text: &str| ["own_postgres()", "durable_postgres("].iter().any(|way| text.contains(way));
@@ -120,7 +119,7 @@ fn tests_look_at_the_sessions_and_locks_of_their_own_database_only() {
 }
 
 #[test]
-fn every_test_that_breaks_something_under_load_is_named_among_the_guarantees() {
+fn fault_tests_are_named_in_guarantees() {
     let named = named();
     let breaks = |path: &str| {
         path.strip_prefix(TESTS)
@@ -151,7 +150,7 @@ fn the_guarantees_have_every_invariant_rule_and_switch() {
     let rules = history.split("pub enum Rule {").nth(1).and_then(|rest| rest.split('}').next()).unwrap();
     let rules = rules.lines().filter_map(|line| line.trim().strip_suffix(','));
     let switches = Sabotage::ALL.into_iter().map(|(name, _)| name);
-    let untold: Vec<String> =
+    let missing: Vec<String> =
         rules.chain(switches).filter(|name| !row(name)).map(ToOwned::to_owned).collect();
-    assert_none("no row tells of it", &untold);
+    assert_none("rows are missing", &missing);
 }

@@ -1,4 +1,4 @@
-//! Who may import and name what, and what is pure: the rules of docs/ARCHITECTURE.md.
+//! The rules of docs/ARCHITECTURE.md about imports, libraries and pure modules.
 
 use std::collections::BTreeSet;
 
@@ -33,7 +33,7 @@ fn the_crates_import_each_other_only_as_the_architecture_says() {
 }
 
 #[test]
-fn only_the_modules_made_for_it_speak_redis_read_streams_or_speak_sql() {
+fn only_designated_modules_use_redis_streams_and_sql() {
     const SQL: &[&str] = &[
         "_raw(",
         "_unprepared(",
@@ -88,13 +88,13 @@ fn only_the_modules_made_for_it_speak_redis_read_streams_or_speak_sql() {
                 broken.extend(named.map(|word| format!("{} names {word:?}", file.path)));
             }
         }
-        assert!(used || allowed.is_empty(), "{allowed:?} name none of {words:?}: the rule looks at nothing");
+        assert!(used || allowed.is_empty(), "{allowed:?} name none of {words:?}: the rule checks nothing");
     }
-    assert_none("not their business", &broken);
+    assert_none("used outside the designated modules", &broken);
 }
 
 #[test]
-fn pure_modules_do_no_io_and_ask_no_clock() {
+fn pure_modules_use_no_io_and_no_clock() {
     const PURE: &[&str] = &[
         "gateway/src/hub.rs",
         "gateway/src/hub/",
@@ -115,7 +115,7 @@ fn pure_modules_do_no_io_and_ask_no_clock() {
         "persistence/src/import/line.rs",
         "persistence/src/ingest/batch.rs",
         "persistence/src/ingest/batch/",
-        "persistence/src/ingest/holdings.rs",
+        "persistence/src/ingest/owned_partitions.rs",
         "persistence/src/membership/deciding.rs",
         "persistence/src/query/cursor.rs",
         "persistence/src/query/search/frontier.rs",
@@ -148,7 +148,7 @@ fn pure_modules_do_no_io_and_ask_no_clock() {
     let mut broken = Vec::new();
     for place in PURE {
         let files: Vec<&File> = sources.iter().filter(|file| file.is_in(&[place])).collect();
-        assert!(!files.is_empty(), "{place} is not there");
+        assert!(!files.is_empty(), "{place} does not exist");
         for file in files {
             let code = file.code();
             let named = IMPURE.iter().filter(|word| code.contains(**word));

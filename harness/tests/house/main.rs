@@ -1,6 +1,5 @@
-//! The rules of the house, held against the sources and the pages themselves: who may import and name what, what is
-//! pure, how files are kept, and that the documents say what the code does. Reads the tree, and asks the
-//! programs for their settings.
+//! Project rules, checked against the sources and the pages: imports, pure modules, files, language, and documents that
+//! match the code. Reads the tree, and asks the programs for their settings.
 
 #![allow(clippy::unwrap_used)]
 
@@ -9,6 +8,7 @@ mod coverage;
 mod files;
 mod guarantees;
 mod imports;
+mod language;
 mod pages;
 mod settings;
 mod tree;

@@ -1,4 +1,4 @@
-//! The pages say what the code does: map, tables, protocol names, commands, links.
+//! The pages match the code: map, tables, protocol names, commands, links.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -7,19 +7,19 @@ use std::path::{Path, PathBuf};
 use crate::tree::{assert_none, pages, quoted, read, root, section};
 
 #[test]
-fn the_map_names_only_what_is_there_and_every_crate() {
+fn architecture_map_names_existing_paths_and_every_crate() {
     let map = quoted(&section("docs/ARCHITECTURE.md", "## The map"));
     let places: Vec<&String> =
         map.iter().filter(|name| name.ends_with('/') || name.contains(".rs")).collect();
-    let gone = places.iter().filter(|place| !root().join(place).exists()).map(ToString::to_string);
-    assert_none("named in the map and not there", &gone.collect::<Vec<_>>());
+    let missing = places.iter().filter(|place| !root().join(place).exists()).map(ToString::to_string);
+    assert_none("in the map but not in the tree", &missing.collect::<Vec<_>>());
     for member in ["shared/", "gateway/", "persistence/", "migrations/", "harness/", "docs/"] {
         assert!(places.iter().any(|place| *place == member), "the map leaves out {member}");
     }
 }
 
 #[test]
-fn the_metrics_tables_list_exactly_what_is_declared() {
+fn metrics_tables_list_exactly_the_declared_metrics() {
     for (service, heading) in [("gateway", "### Gateway metrics"), ("persistence", "### Persistence metrics")]
     {
         let declared = read(&format!("{service}/src/metrics.rs"));
@@ -37,8 +37,8 @@ fn the_metrics_tables_list_exactly_what_is_declared() {
         let declared: Vec<String> = declared.lines().filter_map(metric).collect();
         assert!(declared.len() > 10, "{service}: the declarations were not understood");
         let section = section("docs/OPERATIONS.md", heading);
-        let told: Vec<&str> = section.lines().filter(|line| line.starts_with("| `")).collect();
-        assert_eq!(told, declared, "{service}: the table must be\n{}", declared.join("\n"));
+        let listed: Vec<&str> = section.lines().filter(|line| line.starts_with("| `")).collect();
+        assert_eq!(listed, declared, "{service}: the table must be\n{}", declared.join("\n"));
     }
 }
 
@@ -72,16 +72,16 @@ fn the_protocol_page_names_every_frame_code_reason_and_route() {
         text.trim_start().strip_prefix('"').and_then(|t| t.split('"').next()).map(ToOwned::to_owned)
     };
     names.extend(routes.split("resource(").filter_map(route).filter(|path| path.starts_with('/')));
-    // So that a change of form in the sources cannot make the search find nothing.
+    // Fails if the sources change their form and the search finds nothing.
     assert!(names.len() > 40, "only {} names were found", names.len());
-    let told = quoted(&read("docs/PROTOCOL.md")).join(" ");
-    let told: BTreeSet<&str> = told.split_whitespace().collect();
-    let untold = names.into_iter().filter(|name| !told.contains(name.as_str()));
-    assert_none("not on the protocol page", &untold.collect::<Vec<_>>());
+    let documented = quoted(&read("docs/PROTOCOL.md")).join(" ");
+    let documented: BTreeSet<&str> = documented.split_whitespace().collect();
+    let missing = names.into_iter().filter(|name| !documented.contains(name.as_str()));
+    assert_none("not on the protocol page", &missing.collect::<Vec<_>>());
 }
 
 #[test]
-fn commands_of_the_developer_script_are_named_as_they_are() {
+fn pages_name_only_existing_dev_commands() {
     let script = read("dev");
     let usage = script.split("TEXT").nth(1).unwrap();
     let word = |text: &str| text.chars().take_while(char::is_ascii_lowercase).collect::<String>();
@@ -93,11 +93,11 @@ fn commands_of_the_developer_script_are_named_as_they_are() {
             named.filter(|name| !offered.contains(name)).map(|name| format!("{}: ./dev {name}", page.path)),
         );
     }
-    assert_none("not offered by ./dev", &broken);
+    assert_none("not a command of ./dev", &broken);
 }
 
 #[test]
-fn relative_links_lead_somewhere() {
+fn relative_links_have_existing_targets() {
     let anchor = |heading: &str| {
         let kept = heading.trim_start_matches('#').trim().to_lowercase();
         let kept = kept.chars().filter(|c| c.is_alphanumeric() || matches!(c, ' ' | '-' | '_'));
@@ -122,5 +122,5 @@ fn relative_links_lead_somewhere() {
         }
     }
     assert!(links > 10, "no links were found");
-    assert_none("links to nothing", &broken);
+    assert_none("links without a target", &broken);
 }

@@ -1,4 +1,4 @@
-//! The tables of settings on the operations page are what the programs say of themselves. Runs the programs.
+//! The tables of settings on the operations page equal the output of the programs. Runs the programs.
 
 use std::collections::BTreeSet;
 use std::process::Command;
@@ -25,7 +25,7 @@ fn row(setting: &Value) -> String {
     format!("| `{flag}` | `{variable}` | {default} | {unit} | {} |", words.join(" "))
 }
 
-/// A page that is named becomes a link as the operations page has it.
+/// Turns the name of a page into a link from the operations page.
 fn linked(word: &str) -> String {
     let Some(target) = word.strip_prefix("docs/") else { return word.to_owned() };
     match target.split_once(".md#") {
@@ -35,12 +35,12 @@ fn linked(word: &str) -> String {
 }
 
 #[test]
-fn the_settings_tables_are_what_the_programs_say() {
+fn settings_tables_equal_program_output() {
     let (gateway, persistence) = (settings("tidings-gateway"), settings("tidings-persistence"));
     let (both, gateways): (Vec<&Value>, Vec<&Value>) =
         gateway.iter().partition(|it| persistence.contains(it));
     let persistences = persistence.iter().filter(|it| !gateway.contains(it)).collect();
-    assert!(both.len() > 10 && gateways.len() > 10, "the programs tell little");
+    assert!(both.len() > 10 && gateways.len() > 10, "the programs print too few settings");
     let mut page = read(PAGE);
     for (heading, settings) in [
         ("### Both services\n", both),
@@ -58,12 +58,12 @@ fn the_settings_tables_are_what_the_programs_say() {
     }
     assert!(
         read(PAGE) == page,
-        "write it anew: {WRITE}=1 cargo test -p tidings-harness --test house settings"
+        "rewrite the page: {WRITE}=1 cargo test -p tidings-harness --test house settings"
     );
 }
 
 #[test]
-fn every_setting_has_a_unit_and_a_meaning_and_its_variable_is_named_after_its_flag() {
+fn settings_have_unit_meaning_and_matching_variable() {
     let mut names = BTreeSet::new();
     for setting in settings("tidings-gateway").into_iter().chain(settings("tidings-persistence")) {
         let cell = |name: &str| setting[name].as_str().unwrap().to_owned();
@@ -77,8 +77,8 @@ fn every_setting_has_a_unit_and_a_meaning_and_its_variable_is_named_after_its_fl
         );
         names.insert(variable);
     }
-    // What a variable that nobody knows is held against, so that one file of variables may serve both.
-    let known = tidings_shared::config::OF_A_SERVICE.iter().map(ToString::to_string);
+    // Unknown variables are compared with this list, so that one file of variables may serve both services.
+    let known = tidings_shared::config::SERVICE_VARIABLES.iter().map(ToString::to_string);
     assert_eq!(
         names.into_iter().filter(|it| it.starts_with("TIDINGS_")).collect::<Vec<_>>(),
         known.collect::<Vec<_>>()

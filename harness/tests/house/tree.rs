@@ -1,10 +1,10 @@
-//! The files of the project, and what of them a rule looks at. Reads, changes nothing.
+//! Reads the files of the project and the parts of them that rules check.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
 pub struct File {
-    /// From the root, with `/`.
+    /// The path from the root, with `/`.
     pub path: String,
     pub text: String,
 }
@@ -18,7 +18,7 @@ impl File {
         self.text.lines().take_while(|line| line.starts_with("//!")).collect::<Vec<_>>().join("\n")
     }
 
-    /// What the program does: no comments, no tests.
+    /// The code without comments and tests.
     pub fn code(&self) -> String {
         if self.path.ends_with("/tests.rs") {
             return String::new();
@@ -77,7 +77,7 @@ pub fn section(page: &str, heading: &str) -> String {
     lines.take_while(|line| !ends(line)).collect::<Vec<_>>().join("\n")
 }
 
-/// What stands between backticks, outside fenced code.
+/// The code spans outside fenced code.
 pub fn quoted(text: &str) -> Vec<String> {
     let outside = text.split("```").step_by(2);
     outside.flat_map(|part| part.split('`').skip(1).step_by(2)).map(ToOwned::to_owned).collect()

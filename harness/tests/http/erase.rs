@@ -1,8 +1,8 @@
-//! `DELETE /me`: nothing is left of whoever is erased, in no table and in no key of Redis, whatever happens meanwhile.
+//! `DELETE /me`: an erased user leaves no trace in any table or Redis key, whatever happens during the erasure.
 
 use std::time::{Duration, Instant};
 
-use crate::marked::{MARK, erase, live, mallory, stack, token, until_indexed};
+use crate::marked::{MARK, create_data, erase, mallory, stack, token, until_indexed};
 use crate::traces::traces;
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
@@ -10,7 +10,7 @@ use tidings_harness::{Client, Http, Stack};
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
-async fn nothing_is_left(stack: &Stack) -> Result<()> {
+async fn ensure_no_trace(stack: &Stack) -> Result<()> {
     until_indexed(stack).await?;
     let left = traces(stack, MARK).await?;
     ensure!(left.is_empty(), "left behind:\n{}", left.join("\n"));
@@ -19,16 +19,16 @@ async fn nothing_is_left(stack: &Stack) -> Result<()> {
 
 // Covers: DELETE /me.
 #[tokio::test]
-async fn nothing_of_whoever_is_erased_is_left_anywhere() -> Result<()> {
+async fn erasure_leaves_no_trace_in_tables_or_redis() -> Result<()> {
     let stack = stack().await?;
-    let rooms = live(&stack).await?;
+    let rooms = create_data(&stack).await?;
     until_indexed(&stack).await?;
     let before: Vec<String> = traces(&stack, MARK)
         .await?
         .iter()
         .map(|trace| trace.split(':').next().unwrap_or_default().to_owned())
         .collect();
-    for place in [
+    for table in [
         "dead_letters",
         "events",
         "message_search",
@@ -39,8 +39,8 @@ async fn nothing_of_whoever_is_erased_is_left_anywhere() -> Result<()> {
         "users",
     ] {
         ensure!(
-            before.iter().any(|found| found == place),
-            "there is nothing to erase in {place}: {before:?}"
+            before.iter().any(|found| found == table),
+            "there is nothing to erase in {table}: {before:?}"
         );
     }
     ensure!(before.iter().any(|found| found.starts_with("redis account")), "{before:?}");
@@ -50,9 +50,9 @@ async fn nothing_of_whoever_is_erased_is_left_anywhere() -> Result<()> {
     let ids_before = stack.database().query(ids).await?;
 
     assert_eq!(erase(&mallory(&stack)).await?, 204);
-    nothing_is_left(&stack).await?;
+    ensure_no_trace(&stack).await?;
 
-    // Places, ids and client ids stay; heads moved on by her leaving, and by handing on what was hers.
+    // Seqs, ids and client ids stay. The heads moved only by her leaving and by the transfer of her rooms.
     assert_eq!(stack.database().query(ids).await?, ids_before);
     for (before, after) in heads_before.iter().zip(stack.database().query(heads).await?) {
         let moved = after[1].parse::<u64>()? - before[1].parse::<u64>()?;
@@ -78,7 +78,7 @@ async fn nothing_of_whoever_is_erased_is_left_anywhere() -> Result<()> {
         (&second["deleted"], &second["content"], &second["sender"], &second["reactions"]),
         (&json!(true), &json!(""), &json!({"id": "mallory", "name": null, "picture": null}), &json!([]))
     );
-    // The log is dense, and others find their texts again.
+    // The log is dense, and search still finds the messages of others.
     let events = alice.events(&rooms[0], "limit=200").await?.expect(200).body;
     let seqs: Vec<u64> =
         events["events"].as_array().into_iter().flatten().filter_map(|event| event["seq"].as_u64()).collect();
@@ -87,18 +87,21 @@ async fn nothing_of_whoever_is_erased_is_left_anywhere() -> Result<()> {
     assert_eq!(found["results"].as_array().map(Vec::len), Some(1));
     assert_eq!(stack.database().value("SELECT count(*) FROM members WHERE user_id = 'mallory'").await?, "0");
 
-    // Again is the same; whoever comes with an old token is shut out, and tells us nothing new.
+    // A second erasure has the same result. Requests with an old token are refused, and its name is not stored.
     assert_eq!(erase(&mallory(&stack)).await?, 204);
     assert_eq!(mallory(&stack).get("/me/rooms").await?.expect(403).code(), "forbidden");
-    let refused = Client::connect(&stack.gateway(0).ws(), &token(&stack)).await.err().context("let in")?;
+    let refused = Client::connect(&stack.gateway(0).ws(), &token(&stack))
+        .await
+        .err()
+        .context("the connection was accepted")?;
     assert_eq!(refused.code(), "forbidden");
     let root = Http::new(&stack.persistence(0).url(), &stack.admin_token("root"));
     assert_eq!(root.put_user("mallory", json!({"name": MARK, "blocked": false})).await?.status, 409);
-    nothing_is_left(&stack).await
+    ensure_no_trace(&stack).await
 }
 
 #[tokio::test]
-async fn the_last_owner_hands_the_room_to_whoever_was_there_longest() -> Result<()> {
+async fn erased_last_owner_hands_room_to_senior_member() -> Result<()> {
     let stack = stack().await?;
     let http = mallory(&stack);
     let members = json!([{"user": "greg", "role": "guest"}, {"user": "mia"}, {"user": "ada", "role": "admin"}, {"user": "bea", "role": "admin"}]);
@@ -120,7 +123,7 @@ async fn the_last_owner_hands_the_room_to_whoever_was_there_longest() -> Result<
     let direct = create("direct", json!([{"user": "mia"}])).await?;
     let archived = create("private", json!([{"user": "mia"}])).await?;
     http.archive_room(&archived).await?.expect(204);
-    // In the order in which they came.
+    // Sets when each member joined.
     for (user, days) in [("bea", 3), ("ada", 2), ("vip", 3), ("mia", 2), ("greg", 9)] {
         stack
             .database()
@@ -152,11 +155,11 @@ async fn the_last_owner_hands_the_room_to_whoever_was_there_longest() -> Result<
         assert_eq!(owner_of(room).await?, [[owner]], "{room}");
     }
     assert!(owner_of(&alone).await?.is_empty());
-    let told = socket.wait_for("member:changed", PATIENCE).await?;
-    let went = socket.wait_for("member:removed", PATIENCE).await?;
+    let changed = socket.wait_for("member:changed", PATIENCE).await?;
+    let removed = socket.wait_for("member:removed", PATIENCE).await?;
     ensure!(
-        format!("{told:?}").contains("vip") && format!("{went:?}").contains("mallory"),
-        "{told:?} {went:?}"
+        format!("{changed:?}").contains("vip") && format!("{removed:?}").contains("mallory"),
+        "{changed:?} {removed:?}"
     );
     let counts = "SELECT count(*) FROM rooms r WHERE r.member_count <> (SELECT count(*) FROM members m WHERE m.room_id = r.id)";
     assert_eq!(stack.database().value(counts).await?, "0");
@@ -164,14 +167,14 @@ async fn the_last_owner_hands_the_room_to_whoever_was_there_longest() -> Result<
 }
 
 #[tokio::test]
-async fn whoever_is_erased_while_talking_is_cut_off_and_leaves_nothing() -> Result<()> {
+async fn user_erased_while_sending_is_disconnected_without_trace() -> Result<()> {
     let stack = stack().await?;
     let room = stack.http("alice").new_room(&["mallory"]).await?;
-    let mut talking = Vec::new();
+    let mut senders = Vec::new();
     for number in 0..3 {
         let socket = Client::connect(&stack.gateway(0).ws(), &token(&stack)).await?;
         let room = room.clone();
-        talking.push(tokio::spawn(async move {
+        senders.push(tokio::spawn(async move {
             for n in 0.. {
                 let send = json!({"room": room, "client_id": format!("{number}-{n}"), "content": format!("{MARK} {n}"), "ack": "accepted"});
                 if socket.send_with(send).await.is_err() {
@@ -184,21 +187,21 @@ async fn whoever_is_erased_while_talking_is_cut_off_and_leaves_nothing() -> Resu
     let stored = "SELECT count(*) FROM messages";
     let begun = Instant::now();
     while stack.database().value(stored).await?.parse::<u32>()? < 100 {
-        ensure!(begun.elapsed() < PATIENCE, "nobody talks");
+        ensure!(begun.elapsed() < PATIENCE, "no message is stored");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     assert_eq!(erase(&mallory(&stack)).await?, 204);
-    for closed in talking {
+    for closed in senders {
         assert_eq!(closed.await??.code, Some(4403));
     }
-    nothing_is_left(&stack).await
+    ensure_no_trace(&stack).await
 }
 
 #[tokio::test]
-async fn an_erasure_that_was_cut_off_is_finished_by_whoever_is_left() -> Result<()> {
+async fn interrupted_erasure_is_finished_by_another_replica() -> Result<()> {
     let mut stack = stack().await?;
-    live(&stack).await?;
-    // It can begin, and not come to its end.
+    create_data(&stack).await?;
+    // The lock lets the erasure begin but not finish.
     let url = stack.database().url().to_owned();
     let mut holder = tokio::process::Command::new("psql")
         .args([
@@ -219,7 +222,7 @@ async fn an_erasure_that_was_cut_off_is_finished_by_whoever_is_left() -> Result<
     assert_eq!(
         mallory(&stack).get("/me/rooms").await?.expect(403).code(),
         "forbidden",
-        "shut out from the start"
+        "the user is refused from the start"
     );
     ensure!(!traces(&stack, MARK).await?.is_empty());
     stack.persistence(0).kill();
@@ -230,29 +233,29 @@ async fn an_erasure_that_was_cut_off_is_finished_by_whoever_is_left() -> Result<
 
     stack.add_persistence(tidings_harness::Ports::free()?).await?;
     stack.database().until(under_way, "0").await?;
-    nothing_is_left(&stack).await?;
+    ensure_no_trace(&stack).await?;
     let again = Http::new(&stack.persistence(1).url(), &token(&stack));
     assert_eq!(erase(&again).await?, 204);
     Ok(())
 }
 
 #[tokio::test]
-async fn what_is_erased_is_not_put_back_by_an_indexer_that_was_under_way() -> Result<()> {
+async fn indexer_in_progress_does_not_restore_erased_content() -> Result<()> {
     let stack = Stack::builder().gateways(0).start().await?;
     let http = mallory(&stack);
     let room = http.new_room(&["bob"]).await?;
-    // The indexer has read what she said, and takes its time to commit it.
+    // The indexer has read her message and takes four seconds to commit it.
     let slow = "CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN PERFORM pg_sleep(4); RETURN NULL; END'; \
                 CREATE TRIGGER slow AFTER INSERT ON message_search EXECUTE FUNCTION slow()";
     stack.database().query(slow).await?;
     http.send(&room, "c", &format!("words {MARK}")).await?.expect(201);
     stack.database().until_asleep().await?;
     assert_eq!(erase(&http).await?, 204);
-    nothing_is_left(&stack).await
+    ensure_no_trace(&stack).await
 }
 
 #[tokio::test]
-async fn a_name_that_is_told_while_an_erasure_begins_is_not_taken_over() -> Result<()> {
+async fn name_from_token_is_not_stored_when_erasure_begins() -> Result<()> {
     let stack = Stack::builder().gateways(0).start().await?;
     stack.http("mallory").get("/me/rooms").await?.expect(200);
     let begins = "BEGIN; SELECT FROM users WHERE id = 'mallory' FOR UPDATE; SELECT pg_sleep(2); \
@@ -261,14 +264,14 @@ async fn a_name_that_is_told_while_an_erasure_begins_is_not_taken_over() -> Resu
         .args(["--no-psqlrc", "--quiet", "--output=/dev/null", "--command", begins, stack.database().url()])
         .spawn()?;
     stack.database().until_asleep().await?;
-    // It has read that she is not being erased, and waits to write her name.
+    // The request has read that she is not being erased, and waits to write her name.
     assert_eq!(mallory(&stack).get("/me/rooms").await?.status, 403);
     ensure!(beginning.wait().await?.success());
-    nothing_is_left(&stack).await
+    ensure_no_trace(&stack).await
 }
 
 #[tokio::test]
-async fn only_whoever_may_use_the_service_is_erased_by_asking() -> Result<()> {
+async fn erasure_requires_valid_token_and_unblocked_user() -> Result<()> {
     let stack = Stack::builder().gateways(0).start().await?;
     let alice = stack.http("alice");
     assert_eq!(erase(&alice.with_token("")).await?, 401);
@@ -276,7 +279,7 @@ async fn only_whoever_may_use_the_service_is_erased_by_asking() -> Result<()> {
     stack.database().query("UPDATE users SET blocked = true").await?;
     assert_eq!(erase(&alice).await?, 403);
     assert_eq!(stack.database().value("SELECT count(*) FROM users WHERE erasing_at IS NOT NULL").await?, "0");
-    assert_eq!(erase(&stack.http("stranger")).await?, 204, "there is nothing of them");
-    assert_eq!(stack.database().value("SELECT count(*) FROM users WHERE id = 'stranger'").await?, "0");
+    assert_eq!(erase(&stack.http("unknown")).await?, 204, "an unknown user has nothing to erase");
+    assert_eq!(stack.database().value("SELECT count(*) FROM users WHERE id = 'unknown'").await?, "0");
     Ok(())
 }

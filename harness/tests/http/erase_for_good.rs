@@ -1,4 +1,4 @@
-//! Who is erased stays erased: nobody makes a member of them, whatever was under way.
+//! An erased user stays erased and never becomes a member again, whatever was in progress.
 
 use std::time::{Duration, Instant};
 
@@ -9,7 +9,7 @@ use serde_json::json;
 use tidings_harness::{Http, Stack};
 use tidings_shared::{
     ids::UserId,
-    log::{Entry, Minimum, stored::Stored},
+    log::{Entry, MinRole, stored::Stored},
 };
 
 async fn erase(user: &Http) -> Result<u16> {
@@ -20,7 +20,7 @@ const MEMBERSHIPS: &str = "SELECT count(*) FROM members WHERE user_id = 'mallory
 const ERASED: &str = "SELECT count(*) FROM users WHERE id = 'mallory' AND erased_at IS NOT NULL";
 
 #[tokio::test]
-async fn nobody_adds_whoever_is_erased_or_names_them_in_a_new_room() -> Result<()> {
+async fn erased_user_cannot_be_added_or_named_in_new_room() -> Result<()> {
     let stack = Stack::builder().gateways(0).start().await?;
     let alice = stack.http("alice");
     let room = alice.new_room(&["mallory"]).await?;
@@ -37,18 +37,18 @@ async fn nobody_adds_whoever_is_erased_or_names_them_in_a_new_room() -> Result<(
     }
     ensure!(stack.database().value("SELECT count(*) FROM rooms").await? == "1", "a room was left behind");
     ensure!(stack.database().value(MEMBERSHIPS).await? == "0");
-    // So nobody hands on what they own to nobody.
+    // The erased user could not become an owner, so alice is the last owner and cannot leave.
     ensure!(alice.remove_member(&room, "alice").await?.expect(409).code() == "conflict");
     Ok(())
 }
 
 #[tokio::test]
-async fn a_creation_that_was_under_way_is_before_an_erasure_or_not_at_all() -> Result<()> {
+async fn erasure_waits_for_pending_room_creation() -> Result<()> {
     let stack = Stack::builder().gateways(0).start().await?;
     for user in ["alice", "mallory"] {
         stack.http(user).my_rooms("").await?.expect(200);
     }
-    // The creation is held behind the look at its members: then no erasure begins before it is through.
+    // The creation is held after it has checked its members. No erasure begins before the creation is done.
     let held = hold(&stack, "LOCK TABLE members IN SHARE MODE", 1.5).await?;
     let alice = stack.http("alice");
     let creating = tokio::spawn(async move { alice.create_room("private", &["mallory"]).await });
@@ -56,12 +56,12 @@ async fn a_creation_that_was_under_way_is_before_an_erasure_or_not_at_all() -> R
     assert_eq!(erase(&stack.http("mallory")).await?, 204);
     creating.await??.expect(201);
     held.await?;
-    ensure!(stack.database().value(MEMBERSHIPS).await? == "0", "a room that the erasure did not see");
+    ensure!(stack.database().value(MEMBERSHIPS).await? == "0", "the erasure missed a room");
     Ok(())
 }
 
 #[tokio::test]
-async fn an_addition_that_was_accepted_before_and_is_stored_late_is_taken_back() -> Result<()> {
+async fn accepted_addition_stored_after_erasure_is_reverted() -> Result<()> {
     let stack = Stack::builder().gateways(0).persistence(2).start().await?;
     let room = RoomLog::new(&stack, 10_000).await?;
     room.send("m1").await?;
@@ -74,28 +74,28 @@ async fn an_addition_that_was_accepted_before_and_is_stored_late_is_taken_back()
         ensure!(begun.elapsed() < PATIENCE, "nothing was accepted");
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
-    // In no room as far as PostgreSQL knows.
+    // PostgreSQL does not know of the membership yet.
     assert_eq!(erase(&stack.http_at(1, "mallory")).await?, 204);
     held.await?;
     adding.await??.expect(200);
-    ensure!(stack.database().value(MEMBERSHIPS).await? == "0", "a member for ever");
+    ensure!(stack.database().value(MEMBERSHIPS).await? == "0", "the erased user stayed a member");
     Ok(())
 }
 
 #[tokio::test]
-async fn whoever_is_added_after_their_erasure_by_a_node_that_did_not_know_leaves_again() -> Result<()> {
+async fn addition_by_stale_node_after_erasure_is_reverted() -> Result<()> {
     let stack = Stack::builder().gateways(0).start().await?;
     let room = RoomLog::new(&stack, 10_000).await?;
     stack.http("mallory").my_rooms("").await?.expect(200);
     assert_eq!(erase(&stack.http("mallory")).await?, 204);
-    // Decided before the erasure began, and appended when it was done.
+    // A change that was decided before the erasure began and is appended after it.
     let (mallory, body) =
         (UserId::parse("mallory")?, json!({"user": "mallory", "role": "owner", "by": "alice"}));
     let late = Entry {
         sender: Some(&room.alice),
         membership: Some((&mallory, "owner")),
         members_delta: 1,
-        minimum: Minimum::Admin,
+        min_role: MinRole::Admin,
         ..Entry::new(&room.room, "member:added", body.to_string())
     };
     let accepted = room.log.append(&late).await?;

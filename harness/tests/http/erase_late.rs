@@ -1,4 +1,4 @@
-//! `DELETE /me` while something of theirs is still on its way, and while something stands in its own way.
+//! `DELETE /me` while writes of the user are still in progress, and while something blocks the erasure.
 
 use crate::marked;
 use std::time::Duration;
@@ -10,17 +10,17 @@ use anyhow::{Context, Result, ensure};
 use serde_json::json;
 use tidings_harness::{Client, Http, Ports, Stack, Token};
 use tidings_shared::ids::UserId;
-use tidings_shared::log::{AppendError, Entry, Minimum};
+use tidings_shared::log::{AppendError, Entry, MinRole};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::process::{Child, Command};
 
-/// Mallory may act in any room.
+/// A token with which mallory may act in any room.
 fn token(stack: &Stack) -> String {
     Token::of("mallory").name(&format!("Mallory {MARK}")).scope("tidings.admin").sign(stack.jwt_secret())
 }
 
-async fn nothing_is_left(stack: &Stack) -> Result<()> {
+async fn ensure_no_trace(stack: &Stack) -> Result<()> {
     let left = traces(stack, MARK).await?;
     ensure!(left.is_empty(), "left behind:\n{}", left.join("\n"));
     Ok(())
@@ -37,7 +37,7 @@ async fn hold(stack: &Stack, locks: &str) -> Result<Child> {
     Ok(holder)
 }
 
-async fn let_go(stack: &Stack, mut holder: Child) -> Result<()> {
+async fn release(stack: &Stack, mut holder: Child) -> Result<()> {
     holder.kill().await?;
     let end = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE '%pg_sleep%' \
                AND pid <> pg_backend_pid() AND datname = current_database()";
@@ -47,7 +47,7 @@ async fn let_go(stack: &Stack, mut holder: Child) -> Result<()> {
 const ERASED: &str = "SELECT count(*) FROM users WHERE id = 'mallory' AND erased_at IS NOT NULL";
 
 #[tokio::test]
-async fn what_was_accepted_in_a_room_of_others_is_waited_for_and_goes_too() -> Result<()> {
+async fn erasure_waits_for_accepted_message_and_removes_it() -> Result<()> {
     let stack = Stack::start().await?;
     let room = stack.http("alice").new_room(&[]).await?;
     let socket = Client::connect(&stack.gateway(0).ws(), &token(&stack)).await?;
@@ -55,39 +55,39 @@ async fn what_was_accepted_in_a_room_of_others_is_waited_for_and_goes_too() -> R
     socket.send_with(json!({"room": room, "client_id": "c", "content": MARK, "ack": "accepted"})).await?;
     let http = Http::new(&stack.persistence(0).url(), &token(&stack));
     let erasing = tokio::spawn(async move { erase(&http).await });
-    // Time enough for one that does not wait.
+    // Enough time for an erasure that does not wait.
     tokio::time::sleep(Duration::from_secs(3)).await;
-    assert_eq!(stack.database().value(ERASED).await?, "0", "a text of hers is not stored yet");
-    let_go(&stack, holder).await?;
+    assert_eq!(stack.database().value(ERASED).await?, "0", "the erasure did not wait for her message");
+    release(&stack, holder).await?;
     stack.database().until("SELECT count(*) FROM messages", "1").await?;
     assert_eq!(erasing.await??, 204);
     marked::until_indexed(&stack).await?;
-    nothing_is_left(&stack).await
+    ensure_no_trace(&stack).await
 }
 
 #[tokio::test]
-async fn a_node_that_does_not_know_of_it_yet_appends_nothing_of_theirs() -> Result<()> {
+async fn stale_node_cannot_append_for_erased_user() -> Result<()> {
     let stack = Stack::builder().gateways(0).start().await?;
     let (room, user) = (RoomLog::new(&stack, 10_000).await?, UserId::parse("mallory")?);
-    let entry = |minimum| Entry {
+    let entry = |min_role| Entry {
         sender: Some(&user),
-        minimum,
+        min_role,
         ..Entry::new(&room.room, "member:removed", json!({"content": MARK}).to_string())
     };
     mallory(&stack).get("/me/rooms").await?.expect(200);
     assert_eq!(erase(&mallory(&stack)).await?, 204);
-    for minimum in [Minimum::Anyone, Minimum::Guest, Minimum::Owner] {
-        let refused = room.log.append(&entry(minimum)).await;
-        ensure!(refused == Err(AppendError::Revoked), "{minimum:?}: {refused:?}");
+    for min_role in [MinRole::Anyone, MinRole::Guest, MinRole::Owner] {
+        let refused = room.log.append(&entry(min_role)).await;
+        ensure!(refused == Err(AppendError::Revoked), "{min_role:?}: {refused:?}");
     }
-    nothing_is_left(&stack).await?;
-    // But that they leave a room where somebody put them all the same.
-    room.stored(&room.log.append(&entry(Minimum::Always)).await?).await;
+    ensure_no_trace(&stack).await?;
+    // Only the removal of the erased user from a room may still be appended.
+    room.stored(&room.log.append(&entry(MinRole::Always)).await?).await;
     Ok(())
 }
 
 #[tokio::test]
-async fn a_request_that_was_let_in_before_appends_nothing_afterwards() -> Result<()> {
+async fn request_admitted_before_erasure_appends_nothing() -> Result<()> {
     let stack = Stack::builder().gateways(0).start().await?;
     let room = stack.http("alice").new_room(&[]).await?;
     let body = json!({"client_id": "late", "content": MARK}).to_string();
@@ -102,18 +102,18 @@ async fn a_request_that_was_let_in_before_appends_nothing_afterwards() -> Result
     );
     slow.write_all(head.as_bytes()).await?;
     slow.write_all(&body.as_bytes()[..1]).await?;
-    // She is known: so she was let in.
+    // Her account exists, so the request was admitted.
     stack.database().until("SELECT count(*) FROM users WHERE id = 'mallory'", "1").await?;
     assert_eq!(erase(&Http::new(&url, &token(&stack))).await?, 204);
     slow.write_all(&body.as_bytes()[1..]).await?;
     let mut answer = String::new();
     slow.read_to_string(&mut answer).await?;
     ensure!(answer.starts_with("HTTP/1.1 40"), "{answer}");
-    nothing_is_left(&stack).await
+    ensure_no_trace(&stack).await
 }
 
 #[tokio::test]
-async fn what_was_only_edited_is_out_of_redis_before_the_tables_forget_where_it_was() -> Result<()> {
+async fn edited_text_leaves_redis_before_its_rows_are_cleared() -> Result<()> {
     let mut stack = Stack::builder().gateways(0).start().await?;
     let alice = stack.http("alice");
     let room = alice.new_room(&["mallory"]).await?;
@@ -124,27 +124,27 @@ async fn what_was_only_edited_is_out_of_redis_before_the_tables_forget_where_it_
     let path = format!("/rooms/{room}/messages/{seq}");
     mallory(&stack).request("PATCH".parse()?, &path, Some(edit)).await?.expect(200);
     alice.remove_member(&room, "mallory").await?.expect(200);
-    let in_a_tail = async |stack: &Stack| -> Result<bool> {
+    let is_in_a_tail = async |stack: &Stack| -> Result<bool> {
         Ok(traces(stack, MARK).await?.iter().any(|trace| trace.contains(":tail:")))
     };
-    ensure!(in_a_tail(&stack).await?);
+    ensure!(is_in_a_tail(&stack).await?);
 
     let holder = hold(&stack, &format!("SELECT FROM messages WHERE room_id = '{room}' FOR UPDATE")).await?;
     let http = mallory(&stack);
     let erasing = tokio::spawn(async move { erase(&http).await });
     stack.database().until_blocked().await?;
-    ensure!(!in_a_tail(&stack).await?, "whoever goes on could not know of this tail");
+    ensure!(!is_in_a_tail(&stack).await?, "the next replica could not know of this tail");
     stack.persistence(0).kill();
     ensure!(erasing.await?.is_err());
-    let_go(&stack, holder).await?;
+    release(&stack, holder).await?;
     stack.add_persistence(Ports::free()?).await?;
     stack.database().until(ERASED, "1").await?;
     marked::until_indexed(&stack).await?;
-    nothing_is_left(&stack).await
+    ensure_no_trace(&stack).await
 }
 
 #[tokio::test]
-async fn erasures_that_fail_again_and_again_do_not_keep_others_from_their_turn() -> Result<()> {
+async fn failing_erasures_do_not_block_others() -> Result<()> {
     let stack = Stack::builder().gateways(0).start().await?;
     let stuck = "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RAISE EXCEPTION ''stuck''; END'; \
                  CREATE TRIGGER stuck BEFORE UPDATE ON users FOR EACH ROW \

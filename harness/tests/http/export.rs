@@ -1,4 +1,5 @@
-//! `GET /me/export`: all that is kept of a person, whole or visibly not, and never much of it in memory.
+//! `GET /me/export`: all data about a user, either complete or visibly broken off, with little of it in memory at a
+//! time.
 
 use std::time::{Duration, Instant};
 
@@ -17,7 +18,7 @@ fn mallory(stack: &Stack) -> Http {
     Http::new(&stack.persistence(0).url(), &token(stack))
 }
 
-/// The lines of an export, each checked to be JSON, and whether it came to its end.
+/// The lines of an export, each parsed as JSON.
 async fn export(user: &Http, token: &str) -> Result<Vec<Value>> {
     let answer = tidings_harness::http::client()
         .get(format!("{}/v1/me/export", user.base()))
@@ -37,7 +38,7 @@ fn of_type<'a>(lines: &'a [Value], kind: &str) -> Vec<&'a Value> {
 
 // Covers: GET /me/export.
 #[tokio::test]
-async fn an_export_holds_all_that_is_kept_of_me_and_nothing_of_others() -> Result<()> {
+async fn export_holds_all_own_data_and_nothing_of_others() -> Result<()> {
     let stack = Stack::builder().gateways(0).start().await?;
     let (alice, mallory) = (stack.http("alice"), mallory(&stack));
     let (stays, left) = (alice.new_room(&["mallory"]).await?, alice.new_room(&["mallory"]).await?);
@@ -82,7 +83,7 @@ async fn an_export_holds_all_that_is_kept_of_me_and_nothing_of_others() -> Resul
     assert_eq!((reactions.len(), &reactions[0]["emoji"], &reactions[0]["seq"]), (1, &json!("☕"), &json!(1)));
     ensure!(!serde_json::to_string(&lines)?.contains("of alice"));
 
-    // What retention has put into the archive is still kept of me.
+    // The export includes messages that retention has archived.
     stack.database().query("UPDATE messages SET at = at - interval '9 days'").await?;
     let mut job = tokio::process::Command::new(node::program("tidings-persistence")?);
     job.args(["retain", "--older-than", "1d", "--archive", "--database-url", stack.database().url()]);
@@ -97,7 +98,7 @@ async fn an_export_holds_all_that_is_kept_of_me_and_nothing_of_others() -> Resul
     Ok(())
 }
 
-/// So many messages of alice's in one room, without the way through the log; each of 800 characters.
+/// Inserts messages of alice, each of 800 characters, directly into the tables.
 async fn many_messages(stack: &Stack, room: &str, count: u32) -> Result<()> {
     stack
         .database()
@@ -112,28 +113,28 @@ async fn many_messages(stack: &Stack, room: &str, count: u32) -> Result<()> {
 }
 
 #[tokio::test]
-async fn a_long_export_needs_little_memory_and_ends_with_whoever_asked_for_it() -> Result<()> {
+async fn long_export_needs_little_memory_and_stops_with_its_reader() -> Result<()> {
     let stack = Stack::builder().gateways(0).start().await?;
     let alice = stack.http("alice");
     let room = alice.new_room(&["bob", "carol", "dave"]).await?;
     many_messages(&stack, &room, 60_000).await?;
-    // Once before, so that what is kept for any export is there.
+    // One request before the measurement, so that memory that any request needs is already allocated.
     let url = format!("{}/v1/me/export", alice.base());
     let client = tidings_harness::http::client();
     let begin = async || client.get(&url).bearer_auth(stack.token("alice")).send().await;
-    let pid = stack.persistence(0).pid().context("it does not run")?;
+    let pid = stack.persistence(0).pid().context("persistence does not run")?;
     alice.get("/me/rooms").await?.expect(200);
     let before = resident(pid)?;
     let mut answer = begin().await?.error_for_status()?;
-    let (mut bytes, mut most) = (0, 0);
+    let (mut bytes, mut peak) = (0, 0);
     while let Some(chunk) = answer.chunk().await? {
         bytes += chunk.len();
-        most = most.max(resident(pid)?);
+        peak = peak.max(resident(pid)?);
     }
     ensure!(bytes > 50 * 1024 * 1024, "{bytes} bytes");
-    ensure!(most < before + 32 * 1024 * 1024, "from {before} to {most} bytes for {bytes} bytes");
+    ensure!(peak < before + 32 * 1024 * 1024, "from {before} to {peak} bytes for {bytes} bytes");
 
-    // One of each person and four in all may be under way; those whose askers are gone make room.
+    // At most one export per user and four in all may run. An export ends when its client is gone.
     let people = ["alice", "bob", "carol", "dave"];
     stack
         .database()
@@ -141,7 +142,7 @@ async fn a_long_export_needs_little_memory_and_ends_with_whoever_asked_for_it() 
         .await?;
     stack.database().query("VACUUM ANALYZE messages").await?;
     let begin = async |user: &str| client.get(&url).bearer_auth(stack.token(user)).send().await;
-    // Somebody who went away is noticed when the next bytes cannot be sent: their place is free a moment later.
+    // The server notices a closed connection when it cannot send the next bytes, so the slot is free a moment later.
     let begun = async |user: &str| {
         let asked = Instant::now();
         loop {
@@ -149,7 +150,7 @@ async fn a_long_export_needs_little_memory_and_ends_with_whoever_asked_for_it() 
             if answer.status() == 200 {
                 return anyhow::Ok(answer);
             }
-            ensure!(asked.elapsed() < PATIENCE, "exports go on without their askers");
+            ensure!(asked.elapsed() < PATIENCE, "exports go on without their clients");
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     };
@@ -159,9 +160,9 @@ async fn a_long_export_needs_little_memory_and_ends_with_whoever_asked_for_it() 
             let mut answer = begun(user).await?;
             answer.chunk().await?;
             unread.push(answer);
-            assert_eq!(begin(user).await?.status(), 429, "a second of {user} waits");
+            assert_eq!(begin(user).await?.status(), 429, "a second export of {user} is refused");
         }
-        assert_eq!(begin("erin").await?.status(), 503, "a fifth waits");
+        assert_eq!(begin("erin").await?.status(), 503, "a fifth export is refused");
         drop(unread);
         for user in people {
             begun(user).await?;
@@ -171,7 +172,7 @@ async fn a_long_export_needs_little_memory_and_ends_with_whoever_asked_for_it() 
 }
 
 #[tokio::test]
-async fn an_export_that_cannot_be_whole_is_cut_off() -> Result<()> {
+async fn failed_export_breaks_off_without_end_line() -> Result<()> {
     let stack = Stack::builder().gateways(0).start().await?;
     let alice = stack.http("alice");
     let room = alice.new_room(&[]).await?;
@@ -189,7 +190,7 @@ async fn an_export_that_cannot_be_whole_is_cut_off() -> Result<()> {
             Err(_) => break false,
         }
     };
-    ensure!(!ended, "it ended as if it were whole");
+    ensure!(!ended, "the export ended as if it were complete");
     ensure!(!String::from_utf8_lossy(&text).contains("\"type\":\"end\""));
     Ok(())
 }

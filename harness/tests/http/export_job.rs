@@ -1,4 +1,4 @@
-//! `tidings-persistence export`: all that is there, as lines that `import` reads elsewhere, and that can be gone on with.
+//! `tidings-persistence export`: all data as lines that `import` reads on another system; an export can be resumed.
 
 use crate::importing::{file, import, message, stack};
 use anyhow::{Result, ensure};
@@ -6,11 +6,11 @@ use serde_json::{Value, json};
 use tidings_harness::{Stack, node};
 
 async fn export(stack: &Stack, arguments: &[&str]) -> Result<Vec<Value>> {
-    Ok(export_telling(stack, arguments).await?.0)
+    Ok(export_with_stderr(stack, arguments).await?.0)
 }
 
-/// And what was told beside.
-async fn export_telling(stack: &Stack, arguments: &[&str]) -> Result<(Vec<Value>, String)> {
+/// Returns the lines and the text on standard error.
+async fn export_with_stderr(stack: &Stack, arguments: &[&str]) -> Result<(Vec<Value>, String)> {
     let mut command = tokio::process::Command::new(node::program("tidings-persistence")?);
     let output = command
         .arg("export")
@@ -24,30 +24,30 @@ async fn export_telling(stack: &Stack, arguments: &[&str]) -> Result<(Vec<Value>
     Ok((lines, String::from_utf8(output.stderr)?))
 }
 
-/// The lines without the places of messages, which an import numbers anew; an answer tells what it answers instead.
-fn placeless(lines: &[Value]) -> Vec<Value> {
-    let said = |room: &Value, id: &Value| {
+/// The lines without the seqs of messages, which an import assigns anew. `reply_to` becomes the text of that message.
+fn without_seqs(lines: &[Value]) -> Vec<Value> {
+    let text_of = |room: &Value, id: &Value| {
         let is_it = |line: &&Value| line["type"] == "message" && line["room"] == *room && line["id"] == *id;
         lines.iter().find(is_it).map_or(Value::Null, |line| line["content"].clone())
     };
-    let mut placeless: Vec<Value> = lines
+    let mut without_seqs: Vec<Value> = lines
         .iter()
         .map(|line| {
-            let mut told = line.clone();
+            let mut copy = line.clone();
             if line["type"] == "message" {
-                told["id"] = Value::Null;
-                told["reply_to"] = said(&line["room"], &line["reply_to"]);
+                copy["id"] = Value::Null;
+                copy["reply_to"] = text_of(&line["room"], &line["reply_to"]);
             }
-            told
+            copy
         })
         .collect();
-    // Members are in the line of their room, or behind it: all the same in the end.
-    placeless.retain(|line| line["type"] != "member");
-    placeless
+    // Members may be in the line of their room or in lines of their own; the result is the same.
+    without_seqs.retain(|line| line["type"] != "member");
+    without_seqs
 }
 
 #[tokio::test]
-async fn what_is_exported_can_be_imported_elsewhere_and_be_gone_on_with() -> Result<()> {
+async fn exported_data_can_be_imported_and_resumed() -> Result<()> {
     let (here, there) = (stack().await?, stack().await?);
     let mut lines = vec![
         json!({"type": "user", "id": "alice", "name": "Alice A.", "picture": "https://example.org/a"}),
@@ -84,12 +84,16 @@ async fn what_is_exported_can_be_imported_elsewhere_and_be_gone_on_with() -> Res
 
     let all = export(&here, &[]).await?;
     let count = |kind: &str| all.iter().filter(|line| line["type"] == kind).count();
-    assert_eq!((count("user"), count("room"), count("message")), (704, 4, 1 + 1 + 1 + 1089 + 1), "of each");
+    assert_eq!(
+        (count("user"), count("room"), count("message")),
+        (704, 4, 1 + 1 + 1 + 1089 + 1),
+        "lines by type"
+    );
     ensure!(all.iter().all(|line| line["metadata"]["imported"].is_null() && line["content"] != "words 10"));
-    let told = import(&there, &file(&there, "b.jsonl", all.clone())?, &["--strict"]).await?;
-    ensure!(told.starts_with("1093 messages, 4 rooms"), "{told}");
+    let summary = import(&there, &file(&there, "b.jsonl", all.clone())?, &["--strict"]).await?;
+    ensure!(summary.starts_with("1093 messages, 4 rooms"), "{summary}");
     let again = export(&there, &[]).await?;
-    for (was, is) in placeless(&all).iter().zip(&placeless(&again)) {
+    for (was, is) in without_seqs(&all).iter().zip(&without_seqs(&again)) {
         ensure!(was == is || was["content"] == "live", "{was}\nbecame {is}");
     }
     let members = "SELECT room_id, user_id, role FROM members ORDER BY 1, 2";
@@ -101,7 +105,7 @@ async fn what_is_exported_can_be_imported_elsewhere_and_be_gone_on_with() -> Res
             .collect();
         let at = places[number];
         let rest = export(&here, &["--after", &format!("general/{}", all[at]["id"])]).await?;
-        ensure!(rest == all[at + 1..], "behind line {at}: {:?}", rest.first());
+        ensure!(rest == all[at + 1..], "after line {at}: {:?}", rest.first());
     }
     let room = export(&here, &["--room", "two"]).await?;
     assert_eq!(
@@ -115,9 +119,9 @@ async fn what_is_exported_can_be_imported_elsewhere_and_be_gone_on_with() -> Res
     Ok(())
 }
 
-/// Asks for each, as its user; all of it must be granted.
-async fn asked(stack: &Stack, asked: &[(&str, &str, &str, Option<Value>)]) -> Result<()> {
-    for (user, method, path, body) in asked {
+/// Sends each request as its user; all of them must succeed.
+async fn send_all(stack: &Stack, requests: &[(&str, &str, &str, Option<Value>)]) -> Result<()> {
+    for (user, method, path, body) in requests {
         let answer = stack.http(user).request(method.parse()?, path, body.clone()).await?;
         ensure!(answer.status < 300, "{path}: {} {}", answer.status, answer.body);
     }
@@ -125,7 +129,7 @@ async fn asked(stack: &Stack, asked: &[(&str, &str, &str, Option<Value>)]) -> Re
 }
 
 #[tokio::test]
-async fn who_created_a_room_does_not_get_it_back() -> Result<()> {
+async fn former_creator_does_not_regain_room_after_import() -> Result<()> {
     let (here, there) = (stack().await?, stack().await?);
     let room = |id: &str, by: &str, members: Value| json!({"type": "room", "id": id, "kind": "private", "created_by": by, "members": members});
     // The new owner of the crowd is on its second page of members, its creator on the first.
@@ -148,7 +152,7 @@ async fn who_created_a_room_does_not_get_it_back() -> Result<()> {
     ];
     import(&here, &file(&here, "a.jsonl", lines)?, &["--strict"]).await?;
     let whisper = json!({"client_id": "w", "content": "for eve", "visible_to": {"users": ["eve"]}});
-    asked(
+    send_all(
         &here,
         &[
             ("carol", "DELETE", "/rooms/removed/members/alice", None),
@@ -157,12 +161,12 @@ async fn who_created_a_room_does_not_get_it_back() -> Result<()> {
         ],
     )
     .await?;
-    // At the moment at which the erasure has begun and changed nothing else yet.
+    // The erasure has begun and has changed nothing else yet.
     here.database()
         .query("UPDATE users SET erasing_at = now(), erasure_lease = now() + '1 hour' WHERE id = 'eve'")
         .await?;
 
-    let (all, told) = export_telling(&here, &[]).await?;
+    let (all, warnings) = export_with_stderr(&here, &[]).await?;
     let creator = |id: &str| {
         all.iter().find(|line| line["type"] == "room" && line["id"] == id).map(|line| &line["created_by"])
     };
@@ -170,8 +174,11 @@ async fn who_created_a_room_does_not_get_it_back() -> Result<()> {
     let names = ["carol", "zoe", "carol", "zoe"].map(|name| Some(json!(name)));
     assert_eq!(creators[..4].iter().map(|name| name.cloned()).collect::<Vec<_>>(), names);
     assert_eq!(creators[4..], [None, None]);
-    ensure!(told.contains("room left is left out") && told.contains("room one is left out"), "{told}");
-    ensure!(!all.iter().any(|line| line.to_string().contains("\"eve\"")), "who is erased is named");
+    ensure!(
+        warnings.contains("room left is left out") && warnings.contains("room one is left out"),
+        "{warnings}"
+    );
+    ensure!(!all.iter().any(|line| line.to_string().contains("\"eve\"")), "the export names the erased user");
     let whispered =
         all.iter().find(|line| line["content"] == "for eve").map(|line| &line["visible_to"]["users"]);
     assert_eq!(whispered, Some(&json!(["bob"])));
@@ -193,13 +200,13 @@ async fn who_created_a_room_does_not_get_it_back() -> Result<()> {
 }
 
 #[tokio::test]
-async fn what_a_client_wrote_under_the_key_of_imports_stays() -> Result<()> {
+async fn client_metadata_under_import_key_is_exported_unchanged() -> Result<()> {
     let here = stack().await?;
     let room = json!({"type": "room", "id": "r", "kind": "private", "created_by": "alice"});
     import(&here, &file(&here, "a.jsonl", [room, message("r", 1, "alice")])?, &["--strict"]).await?;
     let mine = json!({"imported": {"id": "1", "at": "1999-01-01T00:00:00Z"}, "a": 1});
     let metadata = json!({"imported": "by hand"});
-    asked(
+    send_all(
         &here,
         &[
             (

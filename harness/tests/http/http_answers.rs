@@ -1,5 +1,5 @@
-//! How answers come over HTTP, whatever they say: told to be unchanged, compressed, streamed; and that what is malformed
-//! is refused with a code. Touches a whole stack.
+//! How HTTP answers are sent: not modified, compressed or streamed; and that malformed requests are refused with a
+//! code. Uses a whole stack.
 
 use std::io::Read;
 
@@ -14,7 +14,7 @@ async fn stack() -> Result<Stack> {
     Stack::builder().gateways(0).start().await
 }
 
-/// One request as it is given, and the bytes of its answer as they came.
+/// Sends one GET request; returns status, headers and the bytes of the body.
 async fn ask(stack: &Stack, path: &str, headers: &[(&str, &str)]) -> Result<(u16, HeaderMap, Vec<u8>)> {
     request(stack, reqwest::Method::GET, path, headers).await
 }
@@ -39,7 +39,7 @@ fn header<'a>(headers: &'a HeaderMap, name: &str) -> &'a str {
     headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
 }
 
-/// Whether caches are told that the answer depends on what encodings are taken.
+/// Whether `Vary` tells caches that the answer depends on `Accept-Encoding`.
 fn varies(headers: &HeaderMap) -> bool {
     let lists = headers.get_all("vary").iter().filter_map(|value| value.to_str().ok());
     lists.flat_map(|list| list.split(',')).any(|name| name.trim() == "accept-encoding")
@@ -64,7 +64,7 @@ async fn talk(stack: &Stack, count: usize) -> Result<String> {
 }
 
 #[tokio::test]
-async fn who_has_an_answer_is_told_that_it_is_unchanged_until_it_is_not() -> Result<()> {
+async fn known_answer_is_not_modified_until_it_changes() -> Result<()> {
     let stack = stack().await?;
     let room = talk(&stack, 3).await?;
     for path in [format!("/rooms/{room}/messages"), "/me/rooms".to_owned(), "/openapi.json".to_owned()] {
@@ -90,9 +90,9 @@ async fn who_has_an_answer_is_told_that_it_is_unchanged_until_it_is_not() -> Res
     let tag = header(&ask(&stack, &path, &[]).await?.1, "etag").to_owned();
     stack.http("alice").send(&room, "more", "x").await?.expect(201);
     let (status, headers, _) = ask(&stack, &path, &[("if-none-match", &tag)]).await?;
-    ensure!(status == 200 && header(&headers, "etag") != tag, "it changed");
+    ensure!(status == 200 && header(&headers, "etag") != tag, "the answer changed");
 
-    // Refusals and what commands are answered with have no tag.
+    // Refusals and answers to commands have no ETag.
     let (status, headers, _) = ask(&stack, "/rooms/nowhere", &[("if-none-match", "*")]).await?;
     ensure!(status == 404 && header(&headers, "etag").is_empty(), "{headers:?}");
     let (status, headers, _) =
@@ -102,34 +102,34 @@ async fn who_has_an_answer_is_told_that_it_is_unchanged_until_it_is_not() -> Res
 }
 
 #[tokio::test]
-async fn what_is_long_comes_compressed_to_who_takes_that() -> Result<()> {
+async fn long_answer_is_compressed_when_client_accepts_gzip() -> Result<()> {
     let stack = stack().await?;
     let room = talk(&stack, 20).await?;
     let path = format!("/rooms/{room}/messages");
     let (_, plain_headers, plain) = ask(&stack, &path, &[]).await?;
     ensure!(header(&plain_headers, "content-encoding").is_empty(), "{plain_headers:?}");
-    for taken in ["gzip", "br, gzip;q=0.5", "gzip, deflate, br, zstd"] {
-        let (status, headers, body) = ask(&stack, &path, &[("accept-encoding", taken)]).await?;
-        assert_eq!((status, header(&headers, "content-encoding")), (200, "gzip"), "{taken}");
+    for accepted in ["gzip", "br, gzip;q=0.5", "gzip, deflate, br, zstd"] {
+        let (status, headers, body) = ask(&stack, &path, &[("accept-encoding", accepted)]).await?;
+        assert_eq!((status, header(&headers, "content-encoding")), (200, "gzip"), "{accepted}");
         ensure!(header(&headers, "content-type").starts_with("application/json"), "{headers:?}");
         ensure!(body.len() * 3 < plain.len(), "{} of {}", body.len(), plain.len());
         assert_eq!(inflate(&body)?, plain);
-        // It is the same answer.
+        // Both forms have the same ETag.
         assert_eq!(header(&headers, "etag"), header(&plain_headers, "etag"));
     }
-    for taken in ["", "br", "gzip;q=0", "identity;q=0", "identity;q=0, gzip;q=0", "*;q=0", "gzip;q=x"] {
-        let (status, headers, body) = ask(&stack, &path, &[("accept-encoding", taken)]).await?;
-        assert_eq!((status, header(&headers, "content-encoding")), (200, ""), "{taken}");
-        assert_eq!(body, plain, "{taken}");
+    for accepted in ["", "br", "gzip;q=0", "identity;q=0", "identity;q=0, gzip;q=0", "*;q=0", "gzip;q=x"] {
+        let (status, headers, body) = ask(&stack, &path, &[("accept-encoding", accepted)]).await?;
+        assert_eq!((status, header(&headers, "content-encoding")), (200, ""), "{accepted}");
+        assert_eq!(body, plain, "{accepted}");
     }
-    // What is short stays as it is, refusals too. All vary alike.
+    // Short answers and refusals stay uncompressed. All of them have `Vary`.
     for (path, status) in [(format!("/rooms/{room}/receipts"), 200), ("/rooms/nowhere".to_owned(), 404)] {
         let (got, headers, body) = ask(&stack, &path, &[("accept-encoding", "gzip")]).await?;
         assert_eq!((got, header(&headers, "content-encoding")), (status, ""), "{path}");
         ensure!(serde_json::from_slice::<Value>(&body).is_ok());
         ensure!(varies(&headers), "{headers:?}");
     }
-    // HEAD leaves the connection as it was.
+    // HEAD leaves the connection usable.
     let client = tidings_harness::http::client();
     let url = format!("{}/v1{path}", stack.persistence(0).url());
     for _ in 0..3 {
@@ -141,10 +141,10 @@ async fn what_is_long_comes_compressed_to_who_takes_that() -> Result<()> {
 }
 
 #[tokio::test]
-async fn an_export_stays_a_stream_compressed_or_not() -> Result<()> {
+async fn export_streams_with_and_without_compression() -> Result<()> {
     let stack = stack().await?;
     let room = stack.http("alice").new_room(&[]).await?;
-    // Random text, so that it is long compressed too.
+    // Random text stays long when it is compressed.
     stack
         .database()
         .query(&format!(
@@ -155,7 +155,7 @@ async fn an_export_stays_a_stream_compressed_or_not() -> Result<()> {
              INSERT INTO search_progress VALUES ('{room}', 40000)"
         ))
         .await?;
-    let pid = stack.persistence(0).pid().context("it does not run")?;
+    let pid = stack.persistence(0).pid().context("persistence does not run")?;
     let url = format!("{}/v1/me/export", stack.persistence(0).url());
     for coding in ["identity", "gzip"] {
         let before = resident(pid)?;
@@ -166,15 +166,15 @@ async fn an_export_stays_a_stream_compressed_or_not() -> Result<()> {
         assert_eq!((answer.status().as_u16(), header(&headers, "etag")), (200, ""), "{coding}");
         assert_eq!(header(&headers, "content-encoding"), coding.trim_start_matches("identity"));
         assert_eq!((header(&headers, "content-length"), header(&headers, "cache-control")), ("", "no-store"));
-        let (mut body, mut most) = (Vec::new(), 0);
+        let (mut body, mut peak) = (Vec::new(), 0);
         while let Some(chunk) = answer.chunk().await? {
             body.extend_from_slice(&chunk);
-            most = most.max(resident(pid)?);
+            peak = peak.max(resident(pid)?);
         }
         ensure!(body.len() > 17 * 1024 * 1024, "{coding}: {} bytes", body.len());
         ensure!(
-            most < before + 16 * 1024 * 1024,
-            "{coding}: from {before} to {most} bytes for {} bytes",
+            peak < before + 16 * 1024 * 1024,
+            "{coding}: from {before} to {peak} bytes for {} bytes",
             body.len()
         );
         let plain = if coding == "gzip" { inflate(&body)? } else { body };
@@ -185,7 +185,7 @@ async fn an_export_stays_a_stream_compressed_or_not() -> Result<()> {
     Ok(())
 }
 
-/// Sends bytes as they are; status, `Content-Type` and body of the answer.
+/// Sends raw bytes; returns status, `Content-Type` and body of the answer.
 async fn raw(stack: &Stack, head: &str, body: &[u8]) -> Result<(u16, String, String)> {
     let mut stream = TcpStream::connect(("127.0.0.1", stack.persistence(0).ports().public)).await?;
     let token = stack.token("alice");
@@ -194,7 +194,7 @@ async fn raw(stack: &Stack, head: &str, body: &[u8]) -> Result<(u16, String, Str
     let head =
         format!("{head}\r\nhost: x\r\nconnection: close\r\nauthorization: Bearer {token}\r\n{length}\r\n");
     stream.write_all(head.as_bytes()).await?;
-    // Whoever is refused early may find the connection shut while they still send.
+    // A request that is refused early may find the connection closed while it is still being sent.
     let _ = stream.write_all(body).await;
     let mut answer = Vec::new();
     let _ = stream.read_to_end(&mut answer).await;
@@ -207,7 +207,7 @@ async fn raw(stack: &Stack, head: &str, body: &[u8]) -> Result<(u16, String, Str
 }
 
 #[tokio::test]
-async fn what_is_malformed_is_refused_with_a_code_and_never_breaks_anything() -> Result<()> {
+async fn malformed_request_is_refused_with_a_code() -> Result<()> {
     let stack = stack().await?;
     let room = talk(&stack, 1).await?;
     let long = format!("/v1/rooms?query={}", "a".repeat(20_000));

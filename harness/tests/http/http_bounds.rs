@@ -1,4 +1,4 @@
-//! What a single asker may hold of persistence: slow bodies, long waits, and how much one page looks through.
+//! Bounds on what a single client can occupy of persistence: slow bodies, long waits, and rows that one page scans.
 
 use std::time::{Duration, Instant};
 
@@ -13,14 +13,14 @@ use tokio::net::TcpStream;
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A request whose body is not finished yet.
-struct Slow {
+struct SlowRequest {
     stream: TcpStream,
     rest: String,
 }
 
-impl Slow {
-    /// Sends a request but for the last byte of its body.
-    async fn begin(base: &str, path: &str, headers: &str, body: &str) -> Result<Slow> {
+impl SlowRequest {
+    /// Sends a request without the last byte of its body.
+    async fn begin(base: &str, path: &str, headers: &str, body: &str) -> Result<SlowRequest> {
         let host = base.strip_prefix("http://").context("an address")?;
         let mut stream = TcpStream::connect(host).await?;
         let (most, rest) = body.split_at(body.len() - 1);
@@ -29,7 +29,7 @@ impl Slow {
             "POST {path} HTTP/1.1\r\nhost: {host}\r\ncontent-length: {length}\r\n{headers}\r\n\r\n{most}"
         );
         stream.write_all(request.as_bytes()).await?;
-        Ok(Slow { stream, rest: rest.to_owned() })
+        Ok(SlowRequest { stream, rest: rest.to_owned() })
     }
 
     /// Status and text of the answer.
@@ -54,14 +54,15 @@ impl Slow {
 }
 
 /// A message whose body is not finished yet.
-async fn slow_send(stack: &Stack, room: &str, token: &str) -> Result<Slow> {
+async fn slow_send(stack: &Stack, room: &str, token: &str) -> Result<SlowRequest> {
     let body = json!({"client_id": token.len().to_string(), "content": "late"}).to_string();
     let path = format!("/v1/rooms/{room}/messages");
-    Slow::begin(&stack.persistence(0).url(), &path, &format!("authorization: Bearer {token}"), &body).await
+    SlowRequest::begin(&stack.persistence(0).url(), &path, &format!("authorization: Bearer {token}"), &body)
+        .await
 }
 
 #[tokio::test]
-async fn who_is_shut_out_while_a_body_comes_changes_nothing_any_more() -> Result<()> {
+async fn request_is_refused_when_access_ends_before_its_body() -> Result<()> {
     let stack = Stack::builder().gateways(0).start().await?;
     let root = stack.http("root").with_token(&stack.admin_token("root"));
     let room = stack.http("alice").new_room(&["bob", "carol", "dave"]).await?;
@@ -69,7 +70,7 @@ async fn who_is_shut_out_while_a_body_comes_changes_nothing_any_more() -> Result
     let blocked = slow_send(&stack, &room, &stack.token("bob")).await?;
     let expired = slow_send(&stack, &room, &short).await?;
     let good = slow_send(&stack, &room, &stack.token("alice")).await?;
-    // All of them are under way by then.
+    // The server handles all of them by then.
     tokio::time::sleep(Duration::from_secs(1)).await;
     root.put_user("bob", json!({"blocked": true})).await?.expect(200);
     tokio::time::sleep(Duration::from_secs(2)).await;
@@ -77,20 +78,21 @@ async fn who_is_shut_out_while_a_body_comes_changes_nothing_any_more() -> Result
     ensure!(status == 403 && text.contains("forbidden"), "{text}");
     let (status, text) = expired.finish().await?;
     ensure!(status == 401 && text.contains("expired"), "{text}");
-    ensure!(good.finish().await?.0 == 201, "being slow alone is no fault");
+    ensure!(good.finish().await?.0 == 201, "a slow body alone is no reason to refuse");
     let page = stack.http("dave").messages(&room, "").await?.expect(200).body;
     ensure!(page["messages"].as_array().map(Vec::len) == Some(1), "{page}");
     Ok(())
 }
 
 #[tokio::test]
-async fn a_body_that_does_not_come_to_its_end_is_not_waited_for() -> Result<()> {
+async fn unfinished_request_body_times_out() -> Result<()> {
     let stack = Stack::builder().gateways(0).start().await?;
     let room = stack.http("alice").new_room(&[]).await?;
     let public = slow_send(&stack, &room, &stack.token("alice")).await?;
     let secret = format!("{}: {}", tidings_shared::internal::SECRET_HEADER, stack.internal_secret());
     let internal =
-        Slow::begin(&stack.persistence(0).internal(), tidings_shared::internal::SEED, &secret, "{}").await?;
+        SlowRequest::begin(&stack.persistence(0).internal(), tidings_shared::internal::SEED, &secret, "{}")
+            .await?;
     for (name, slow) in [("internal", internal), ("public", public)] {
         let (status, text) = slow.answer().await?;
         ensure!(status == 400, "{name}: {text}");
@@ -99,11 +101,11 @@ async fn a_body_that_does_not_come_to_its_end_is_not_waited_for() -> Result<()> 
 }
 
 #[tokio::test]
-async fn few_requests_of_one_user_wait_for_their_erasure() -> Result<()> {
+async fn waiting_erasure_requests_of_one_user_are_limited() -> Result<()> {
     let stack = Stack::builder().gateways(0).start().await?;
     let alice = stack.http("alice");
     alice.new_room(&["bob"]).await?;
-    // From here on no room can be left.
+    // From here on no erasure can proceed, because Redis does not answer.
     stack.redis().pause()?;
     let mut asked: FuturesUnordered<_> =
         (0..20).map(|_| alice.request(Method::DELETE, "/me", None)).collect();
@@ -111,30 +113,33 @@ async fn few_requests_of_one_user_wait_for_their_erasure() -> Result<()> {
         let refused = tokio::time::timeout(Duration::from_secs(15), asked.next()).await?;
         refused.context("an answer")??.expect(503);
     }
-    ensure!(tokio::time::timeout(Duration::from_secs(2), asked.next()).await.is_err(), "the others wait");
+    ensure!(
+        tokio::time::timeout(Duration::from_secs(2), asked.next()).await.is_err(),
+        "the other requests must wait"
+    );
     stack.redis().resume()?;
     let begun = Instant::now();
     while stack.http("alice").request(Method::DELETE, "/me", None).await?.status != 204 {
-        ensure!(begun.elapsed() < PATIENCE, "it is never done");
+        ensure!(begun.elapsed() < PATIENCE, "the erasure never finishes");
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
     Ok(())
 }
 
-/// Bob's view of a page: positions, and whether there is more.
-async fn page(bob: &Http, room: &str, query: &str) -> Result<(Vec<u64>, bool, bool)> {
-    let page = bob.messages(room, query).await?.expect(200).body;
+/// A page as a user sees it: seqs, `has_before` and `has_after`.
+async fn page(user: &Http, room: &str, query: &str) -> Result<(Vec<u64>, bool, bool)> {
+    let page = user.messages(room, query).await?.expect(200).body;
     let messages = page["messages"].as_array().context("no messages")?;
     let seqs = messages.iter().filter_map(|message| message["seq"].as_u64()).collect();
     Ok((seqs, page["has_before"] == true, page["has_after"] == true))
 }
 
 #[tokio::test]
-async fn history_leads_over_any_number_of_messages_that_are_private_to_others() -> Result<()> {
+async fn history_pages_skip_any_number_of_hidden_messages() -> Result<()> {
     let stack = Stack::builder().gateways(0).start().await?;
     let (alice, bob) = (stack.http("alice"), stack.http("bob"));
     let room = alice.new_room(&["bob"]).await?;
-    // Said aloud: 1 to 3, 50,001 to 50,003, 120,001 to 120,003. In between some are gone from the log.
+    // Public are 1 to 3, 50,001 to 50,003 and 120,001 to 120,003. The others are private; 60,000 to 95,000 are missing.
     stack
         .database()
         .query(&format!(
@@ -167,17 +172,17 @@ async fn history_leads_over_any_number_of_messages_that_are_private_to_others() 
             page(&bob, &room, query).await?
         );
     }
-    // Whoever sees them all reads on as ever.
+    // A user who sees all messages gets full pages.
     let own = page(&alice, &room, "limit=3&before=50000").await?;
     ensure!(own == (vec![49_997, 49_998, 49_999], true, true), "{own:?}");
     Ok(())
 }
 
 #[tokio::test]
-async fn public_rooms_are_paged_one_by_one_whatever_moment_they_share() -> Result<()> {
+async fn public_rooms_with_equal_timestamps_are_each_listed_once() -> Result<()> {
     let stack = Stack::builder().gateways(0).start().await?;
     let alice = stack.http("alice");
-    // Of the same moment seven at a time; one among 12,000 has the name that is looked for, and it is the oldest.
+    // Seven rooms at a time share a timestamp. Among 12,000 rooms the oldest public one has the name that is searched.
     stack
         .database()
         .query(
@@ -206,7 +211,7 @@ async fn public_rooms_are_paged_one_by_one_whatever_moment_they_share() -> Resul
     };
     ensure!(read("limit=3", 30).await? == (expected(90), 30));
     ensure!(read("limit=200", usize::MAX).await? == (expected(12_000), 48));
-    // No page looks at more than 5,000 names: the one that is looked for comes with the second.
+    // A page scans at most 5,000 names, so the search finds the room on its second page.
     ensure!(read("query=NEEDLE", usize::MAX).await? == (vec!["r11999".to_owned()], 2));
     ensure!(read("query=room%201&limit=50", 3).await?.0.len() == 150);
     Ok(())

@@ -1,4 +1,4 @@
-//! History over HTTP: pages by position, the raw log, and what of it a reader may see.
+//! History over HTTP: pages by seq, the raw log, and visibility for the reader.
 
 use anyhow::Result;
 use serde_json::{Value, json};
@@ -9,8 +9,8 @@ async fn stack() -> Result<Stack> {
     Stack::builder().gateways(0).start().await
 }
 
-/// Says something in a room and returns its seq.
-async fn say(who: &Http, room: &str, body: Value) -> Result<u64> {
+/// Sends a message and returns its seq.
+async fn send(who: &Http, room: &str, body: Value) -> Result<u64> {
     let answer = who.post(&format!("/rooms/{room}/messages"), body).await?.expect(201);
     Ok(answer.body["seq"].as_u64().unwrap_or_default())
 }
@@ -30,13 +30,13 @@ fn seqs(page: &EventsPage) -> Vec<u64> {
 
 // Covers: GET /rooms/{room}/messages.
 #[tokio::test]
-async fn pages_hold_what_lies_before_after_and_around_a_position() -> Result<()> {
+async fn history_pages_lie_before_after_or_around_a_seq() -> Result<()> {
     let stack = stack().await?;
     let alice = stack.http("alice");
     let room = alice.new_room(&["bob"]).await?;
     for n in 1..=9 {
         assert_eq!(
-            say(&alice, &room, json!({"client_id": format!("c{n}"), "content": format!("m{n}")})).await?,
+            send(&alice, &room, json!({"client_id": format!("c{n}"), "content": format!("m{n}")})).await?,
             n
         );
     }
@@ -75,7 +75,7 @@ async fn a_message_comes_back_as_it_was_sent() -> Result<()> {
         "client_id": "c 1", "content": content, "kind": "image", "reply_to": 1,
         "attachments": [attachment], "metadata": {"z": 1, "a": {"y": [null]}},
     });
-    let seq = say(&alice, &room, body).await?;
+    let seq = send(&alice, &room, body).await?;
     let message = alice.get(&format!("/rooms/{room}/messages/{seq}")).await?.expect(200).body;
     assert_eq!(
         (&message["content"], &message["client_id"], &message["kind"]),
@@ -109,17 +109,17 @@ async fn a_message_comes_back_as_it_was_sent() -> Result<()> {
 }
 
 #[tokio::test]
-async fn a_private_message_is_shown_to_its_sender_and_whom_it_names_alone() -> Result<()> {
+async fn private_message_is_visible_to_sender_and_recipients_only() -> Result<()> {
     let stack = stack().await?;
     let (alice, bob, carol, dave) =
         (stack.http("alice"), stack.http("bob"), stack.http("carol"), stack.http("dave"));
     let body = json!({"kind": "private", "members": [{"user": "bob"}, {"user": "carol"}, {"user": "dave", "role": "vip"}]});
     let room =
         alice.post("/rooms", body).await?.expect(201).body["room"].as_str().unwrap_or_default().to_owned();
-    say(&alice, &room, json!({"client_id": "1", "content": "to all"})).await?;
-    say(&alice, &room, json!({"client_id": "2", "content": "to bob", "visible_to": {"users": ["bob"]}}))
+    send(&alice, &room, json!({"client_id": "1", "content": "to all"})).await?;
+    send(&alice, &room, json!({"client_id": "2", "content": "to bob", "visible_to": {"users": ["bob"]}}))
         .await?;
-    say(&alice, &room, json!({"client_id": "3", "content": "to vips", "visible_to": {"roles": ["vip"]}}))
+    send(&alice, &room, json!({"client_id": "3", "content": "to vips", "visible_to": {"roles": ["vip"]}}))
         .await?;
 
     let admin = stack.http("root").with_token(&stack.admin_token("root"));
@@ -142,7 +142,7 @@ async fn a_private_message_is_shown_to_its_sender_and_whom_it_names_alone() -> R
         let room = who.room(&room).await?.expect(200).body;
         assert_eq!((&room["last_message"]["content"], &room["unread"]), (&json!(last), &json!(unread)));
     }
-    // A page that holds nothing for the reader is complete all the same.
+    // A page without visible events is complete nevertheless.
     let hidden = log(&carol, &room, "after=1&limit=1").await?;
     assert_eq!((seqs(&hidden), hidden.next.seq, hidden.more), (vec![], 2, true));
     Ok(())
@@ -157,7 +157,7 @@ async fn the_log_is_read_in_pages_up_to_its_head() -> Result<()> {
     let empty = log(&alice, &room, "").await?;
     assert_eq!((seqs(&empty), empty.next.seq, empty.head.seq, empty.more), (vec![], 0, 0, false));
     for n in 1..=5 {
-        say(&alice, &room, json!({"client_id": format!("c{n}"), "content": "x"})).await?;
+        send(&alice, &room, json!({"client_id": format!("c{n}"), "content": "x"})).await?;
     }
     let first = log(&alice, &room, "limit=3").await?;
     assert_eq!((seqs(&first), first.next.seq, first.head.seq, first.more), (vec![1, 2, 3], 3, 5, true));
@@ -168,11 +168,11 @@ async fn the_log_is_read_in_pages_up_to_its_head() -> Result<()> {
 
 // Covers: void.
 #[tokio::test]
-async fn a_void_position_tells_nothing_but_that_it_is_void() -> Result<()> {
+async fn void_event_exposes_only_its_seq_and_time() -> Result<()> {
     let stack = stack().await?;
     let alice = stack.http("alice");
     let room = alice.new_room(&[]).await?;
-    say(&alice, &room, json!({"client_id": "c1", "content": "x"})).await?;
+    send(&alice, &room, json!({"client_id": "c1", "content": "x"})).await?;
     let rows = format!(
         "INSERT INTO events (room_id, seq, type, actor_id, client_id, at, body, void_reason, void_of, void_told) \
          VALUES ('{room}', 2, 'void', 'alice', 'c1', '2024-05-06T07:08:09.1234Z', '{{}}', 'duplicate', 1, true); \
@@ -187,12 +187,12 @@ async fn a_void_position_tells_nothing_but_that_it_is_void() -> Result<()> {
 }
 
 #[tokio::test]
-async fn an_epoch_that_no_longer_holds_is_told_with_the_position_up_to_which_it_did() -> Result<()> {
+async fn outdated_epoch_conflict_names_last_valid_seq() -> Result<()> {
     let stack = stack().await?;
     let alice = stack.http("alice");
     let room = alice.new_room(&[]).await?;
     for n in 1..=4 {
-        say(&alice, &room, json!({"client_id": format!("c{n}"), "content": "x"})).await?;
+        send(&alice, &room, json!({"client_id": format!("c{n}"), "content": "x"})).await?;
     }
     let epoch: u64 = log(&alice, &room, "").await?.head.epoch.parse()?;
     for unknown in [format!("{}", epoch + 1), "x".into(), "0".into(), format!("0{epoch}"), "-1".into()] {
@@ -218,7 +218,7 @@ async fn an_epoch_that_no_longer_holds_is_told_with_the_position_up_to_which_it_
 }
 
 #[tokio::test]
-async fn a_position_that_is_not_stored_in_five_seconds_is_told_as_unavailable() -> Result<()> {
+async fn unstored_upto_is_unavailable_after_five_seconds() -> Result<()> {
     let stack = stack().await?;
     let alice = stack.http("alice");
     let room = alice.new_room(&[]).await?;
@@ -235,15 +235,15 @@ async fn a_position_that_is_not_stored_in_five_seconds_is_told_as_unavailable() 
         tokio::spawn(async move { log(&alice, &room, "upto=1").await })
     };
     tokio::time::sleep(std::time::Duration::from_millis(300)).await;
-    say(&alice, &room, json!({"client_id": "c", "content": "x"})).await?;
+    send(&alice, &room, json!({"client_id": "c", "content": "x"})).await?;
     assert_eq!(seqs(&waiting.await??), [1]);
     Ok(())
 }
 
 #[tokio::test]
-async fn only_so_many_readers_may_wait_for_the_log_to_be_stored_and_few_of_one_user() -> Result<()> {
-    const PLACES: usize = 256;
-    const OF_ONE: usize = 16;
+async fn readers_waiting_for_storage_are_limited_in_all_and_per_user() -> Result<()> {
+    const MAX_WAITING: usize = 256;
+    const MAX_WAITING_PER_USER: usize = 16;
     let stack = stack().await?;
     let alice = stack.http("alice");
     let names: Vec<String> = (0..20).map(|n| format!("u{n}")).collect();
@@ -253,21 +253,21 @@ async fn only_so_many_readers_may_wait_for_the_log_to_be_stored_and_few_of_one_u
     let codes = |answers: &[tidings_harness::http::Answer], code: &str| {
         answers.iter().filter(|answer| answer.code() == code).count()
     };
-    let own = futures_util::future::try_join_all((0..OF_ONE + 4).map(|_| ask(&alice))).await?;
-    assert_eq!((codes(&own, "rate_limited"), codes(&own, "unavailable")), (4, OF_ONE));
-    let waiting = (0..PLACES + 20).map(|n| ask(&people[n % people.len()]));
+    let own = futures_util::future::try_join_all((0..MAX_WAITING_PER_USER + 4).map(|_| ask(&alice))).await?;
+    assert_eq!((codes(&own, "rate_limited"), codes(&own, "unavailable")), (4, MAX_WAITING_PER_USER));
+    let waiting = (0..MAX_WAITING + 20).map(|n| ask(&people[n % people.len()]));
     let all = futures_util::future::try_join_all(waiting).await?;
     let overloaded = codes(&all, "overloaded");
     assert!((1..=20).contains(&overloaded), "{overloaded} of {}", all.len());
     assert_eq!(overloaded + codes(&all, "unavailable"), all.len());
-    // All places are free again.
+    // All slots are free again.
     alice.send(&room, "c", "x").await?.expect(201);
     alice.messages(&room, "upto=1").await?.expect(200);
     Ok(())
 }
 
 #[tokio::test]
-async fn head_is_answered_as_get_without_the_body() -> Result<()> {
+async fn head_request_is_answered_as_get_without_body() -> Result<()> {
     let stack = stack().await?;
     let alice = stack.http("alice");
     let room = alice.new_room(&[]).await?;
@@ -282,7 +282,7 @@ async fn head_is_answered_as_get_without_the_body() -> Result<()> {
 }
 
 #[tokio::test]
-async fn what_one_may_not_see_is_not_searched_without_end() -> Result<()> {
+async fn last_message_and_unread_lookup_stop_at_scan_limit() -> Result<()> {
     let stack = Stack::builder().gateways(0).start().await?;
     let (alice, bob) = (stack.http("alice"), stack.http("bob"));
     let room = alice.new_room(&["bob"]).await?;
@@ -294,16 +294,16 @@ async fn what_one_may_not_see_is_not_searched_without_end() -> Result<()> {
         );
         stack.database().query(&sql).await.map(drop)
     };
-    let told = async || -> Result<_> {
+    let summary = async || -> Result<_> {
         let room = bob.room(&room).await?.expect(200).body;
         let last = room["last_message"]["content"].clone();
         Ok((last, room["unread"].clone(), room["unread_capped"].clone()))
     };
     insert(1, 3, "NULL").await?;
     insert(4, 2000, "ARRAY['alice']").await?;
-    assert_eq!(told().await?, (json!("m3"), json!(3), json!(false)), "all of them are looked at");
+    assert_eq!(summary().await?, (json!("m3"), json!(3), json!(false)), "all messages are scanned");
     insert(2001, 2100, "ARRAY['alice']").await?;
-    assert_eq!(told().await?, (Value::Null, json!(3), json!(true)), "there may be more");
+    assert_eq!(summary().await?, (Value::Null, json!(3), json!(true)), "the scan stopped early");
     let own = alice.room(&room).await?.expect(200).body;
     assert_eq!(own["last_message"]["content"], "m2100");
     Ok(())
@@ -311,7 +311,7 @@ async fn what_one_may_not_see_is_not_searched_without_end() -> Result<()> {
 
 // Covers: GET /rooms/{room}/receipts.
 #[tokio::test]
-async fn receipts_of_a_large_room_are_of_those_who_read_last() -> Result<()> {
+async fn large_room_receipts_list_most_recent_readers() -> Result<()> {
     let stack = Stack::builder().gateways(0).start().await?;
     let alice = stack.http("alice");
     let room = alice.new_room(&[]).await?;
@@ -327,6 +327,9 @@ async fn receipts_of_a_large_room_are_of_those_who_read_last() -> Result<()> {
     let receipts = answer["receipts"].as_array().cloned().unwrap_or_default();
     let users: Vec<&str> = receipts.iter().filter_map(|receipt| receipt["user"].as_str()).collect();
     assert_eq!((users.len(), users.is_sorted()), (1000, true));
-    assert!((301..=1200).all(|n| users.contains(&format!("u{n}").as_str())), "those who read come first");
+    assert!(
+        (301..=1200).all(|n| users.contains(&format!("u{n}").as_str())),
+        "members who have read come first"
+    );
     Ok(())
 }

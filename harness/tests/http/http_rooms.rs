@@ -1,4 +1,4 @@
-//! Rooms over HTTP: who may create them and how, who sees them, and how they are listed.
+//! Rooms over HTTP: creation, access and lists.
 
 use std::time::{Duration, Instant};
 
@@ -21,7 +21,7 @@ fn names(list: &Value, field: &str) -> Vec<String> {
 
 // Covers: POST /rooms, GET /rooms/{room}.
 #[tokio::test]
-async fn a_new_room_is_as_its_creator_said() -> Result<()> {
+async fn new_room_has_the_requested_properties() -> Result<()> {
     let stack = stack().await?;
     let alice = stack.http("alice");
     let body = json!({
@@ -44,7 +44,7 @@ async fn a_new_room_is_as_its_creator_said() -> Result<()> {
     let members = alice.members(id, "").await?.expect(200).body;
     assert_eq!(names(&members["members"], "user"), ["alice", "bob", "carol", "dave"]);
     assert_eq!(names(&members["members"], "role"), ["owner", "member", "guest", "vip"]);
-    // Named before they ever came: without a name until their token tells it.
+    // A member who never connected has no name until a token brings it.
     assert_eq!(members["members"][1]["name"], Value::Null);
     let own = stack.http("bob").room(id).await?.expect(200).body;
     assert_eq!(
@@ -55,7 +55,7 @@ async fn a_new_room_is_as_its_creator_said() -> Result<()> {
 }
 
 #[tokio::test]
-async fn a_direct_room_is_one_per_pair_however_many_ask_at_once() -> Result<()> {
+async fn concurrent_requests_create_one_direct_room_per_pair() -> Result<()> {
     let stack = stack().await?;
     let (alice, bob) = (stack.http("alice"), stack.http("bob"));
     let asked = (0..20).map(|n| {
@@ -72,7 +72,7 @@ async fn a_direct_room_is_one_per_pair_however_many_ask_at_once() -> Result<()> 
     }
     rooms.dedup();
     assert_eq!((rooms.len(), created), (1, 1));
-    // Another pair has another one, and a direct room is never of one or three.
+    // Another pair gets another room, and a direct room has exactly two members.
     let other = alice.create_room("direct", &["carol"]).await?.expect(201).body;
     assert_ne!(other["room"], rooms[0]);
     alice.create_room("direct", &[]).await?.expect(400);
@@ -81,7 +81,7 @@ async fn a_direct_room_is_one_per_pair_however_many_ask_at_once() -> Result<()> 
 }
 
 #[tokio::test]
-async fn a_stranger_cannot_tell_a_foreign_room_from_none() -> Result<()> {
+async fn non_member_gets_same_answer_for_foreign_and_missing_room() -> Result<()> {
     let stack = stack().await?;
     let (alice, mallory) = (stack.http("alice"), stack.http("mallory"));
     let private = alice.new_room(&["bob"]).await?;
@@ -121,7 +121,7 @@ async fn only_an_admin_chooses_a_room_id_and_acts_on_any_room() -> Result<()> {
 }
 
 #[tokio::test]
-async fn what_breaks_a_rule_is_refused_with_its_field() -> Result<()> {
+async fn invalid_room_is_refused_with_its_field() -> Result<()> {
     let stack = stack().await?;
     let alice = stack.http("alice");
     let crowd: Vec<Value> = (0..1001).map(|n| json!({"user": format!("u{n}")})).collect();
@@ -149,7 +149,7 @@ async fn what_breaks_a_rule_is_refused_with_its_field() -> Result<()> {
 
 // Covers: GET /rooms/{room}/members.
 #[tokio::test]
-async fn a_thousand_first_members_are_taken_and_listed_in_pages() -> Result<()> {
+async fn room_with_thousand_initial_members_is_listed_in_pages() -> Result<()> {
     let stack = stack().await?;
     let alice = stack.http("alice");
     let users: Vec<String> = (0..999).map(|n| format!("u{n:03}")).collect();
@@ -173,7 +173,7 @@ async fn a_thousand_first_members_are_taken_and_listed_in_pages() -> Result<()> 
 
 // Covers: GET /me/rooms.
 #[tokio::test]
-async fn my_rooms_come_newest_activity_first_with_last_message_and_unread() -> Result<()> {
+async fn my_rooms_are_ordered_by_latest_activity_with_unread() -> Result<()> {
     let stack = stack().await?;
     let (alice, bob) = (stack.http("alice"), stack.http("bob"));
     let mut rooms = Vec::new();
@@ -201,7 +201,7 @@ async fn my_rooms_come_newest_activity_first_with_last_message_and_unread() -> R
 }
 
 #[tokio::test]
-async fn the_version_of_my_rooms_changes_when_i_am_put_into_one() -> Result<()> {
+async fn rooms_version_changes_when_user_is_added() -> Result<()> {
     let stack = stack().await?;
     let (alice, bob) = (stack.http("alice"), stack.http("bob"));
     let before = bob.my_rooms("").await?.expect(200).body["rooms_version"].clone();
@@ -212,11 +212,11 @@ async fn the_version_of_my_rooms_changes_when_i_am_put_into_one() -> Result<()> 
 }
 
 #[tokio::test]
-async fn the_version_changes_also_when_a_direct_room_is_found_to_exist() -> Result<()> {
+async fn rooms_version_changes_when_direct_room_already_exists() -> Result<()> {
     let stack = stack().await?;
     let (alice, bob) = (stack.http("alice"), stack.http("bob"));
     alice.create_room("direct", &["bob"]).await?.expect(201);
-    // Whoever created it may have died before they told of it.
+    // The node that created the room may have died before it announced the room.
     let before = bob.my_rooms("").await?.expect(200).body["rooms_version"].clone();
     alice.create_room("direct", &["bob"]).await?.expect(200);
     assert_ne!(bob.my_rooms("").await?.body["rooms_version"], before);
@@ -224,7 +224,7 @@ async fn the_version_changes_also_when_a_direct_room_is_found_to_exist() -> Resu
 }
 
 #[tokio::test]
-async fn while_redis_does_not_answer_my_rooms_come_at_once_and_none_is_created() -> Result<()> {
+async fn paused_redis_keeps_my_rooms_fast_and_blocks_creation() -> Result<()> {
     let stack = stack().await?;
     let bob = stack.http("bob");
     bob.new_room(&[]).await?;
@@ -239,11 +239,11 @@ async fn while_redis_does_not_answer_my_rooms_come_at_once_and_none_is_created()
         .await?
         .contains("no Redis session")
     {
-        assert!(begun.elapsed() < Duration::from_secs(30), "the session stays");
+        assert!(begun.elapsed() < Duration::from_secs(30), "the Redis session does not end");
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
     let begun = Instant::now();
-    // Another name than the one that is known: what a token tells is written, and no cache is waited for.
+    // The token brings a new name, which is written to the database without waiting for the cache.
     let token = tidings_harness::token::Token::of("bob").name("Bob B.").sign(stack.jwt_secret());
     let mine = bob.with_token(&token).my_rooms("").await?.expect(200).body;
     assert!(begun.elapsed() < Duration::from_secs(1), "{:?}", begun.elapsed());
@@ -284,7 +284,7 @@ async fn public_rooms_are_found_by_a_part_of_their_name() -> Result<()> {
 }
 
 #[tokio::test]
-async fn a_blocked_user_is_let_in_nowhere() -> Result<()> {
+async fn blocked_user_is_forbidden() -> Result<()> {
     let stack = stack().await?;
     let alice = stack.http("alice");
     alice.my_rooms("").await?.expect(200);

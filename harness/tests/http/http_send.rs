@@ -11,7 +11,7 @@ async fn stack() -> Result<Stack> {
 
 // Covers: POST /rooms/{room}/messages.
 #[tokio::test]
-async fn a_repeated_send_is_answered_with_the_first() -> Result<()> {
+async fn repeated_send_is_answered_with_first_message() -> Result<()> {
     let stack = stack().await?;
     let (alice, bob) = (stack.http("alice"), stack.http("bob"));
     let room = alice.new_room(&["bob"]).await?;
@@ -25,7 +25,7 @@ async fn a_repeated_send_is_answered_with_the_first() -> Result<()> {
     for field in ["room", "seq", "epoch", "at", "id", "client_id"] {
         assert_eq!(again[field], first[field], "{field}");
     }
-    // Another sender's client ids are their own.
+    // Client ids are separate for each sender.
     assert_eq!(bob.send(&room, "c", "mine").await?.expect(201).body["seq"], 2);
     let stored = alice.messages(&room, "").await?.expect(200).body;
     assert_eq!(stored["messages"].as_array().map(Vec::len), Some(2));
@@ -34,7 +34,7 @@ async fn a_repeated_send_is_answered_with_the_first() -> Result<()> {
 }
 
 #[tokio::test]
-async fn a_send_that_was_lost_from_the_memory_of_redis_is_still_the_first() -> Result<()> {
+async fn repeated_send_is_duplicate_after_redis_lost_it() -> Result<()> {
     let stack = stack().await?;
     let alice = stack.http("alice");
     let room = alice.new_room(&[]).await?;
@@ -57,13 +57,13 @@ async fn a_send_that_was_lost_from_the_memory_of_redis_is_still_the_first() -> R
     Ok(())
 }
 
-/// As `message:send` of someone who promises that it is the first time.
+/// A send that claims to be the first attempt.
 fn first_attempt(client_id: &str, content: &str) -> Value {
     json!({"client_id": client_id, "content": content, "attempt": 1})
 }
 
 #[tokio::test]
-async fn a_duplicate_that_only_the_writer_finds_is_answered_with_the_first() -> Result<()> {
+async fn duplicate_found_by_writer_is_answered_with_first_message() -> Result<()> {
     let stack = stack().await?;
     let (alice, room) = (stack.http("alice"), RoomLog::new(&stack, 10_000).await?);
     let path = format!("/rooms/{}/messages", room.room);
@@ -79,7 +79,7 @@ async fn a_duplicate_that_only_the_writer_finds_is_answered_with_the_first() -> 
 }
 
 #[tokio::test]
-async fn a_message_that_cannot_be_written_is_refused_for_good() -> Result<()> {
+async fn unwritable_message_is_refused_permanently() -> Result<()> {
     let stack = stack().await?;
     let (alice, room) = (stack.http("alice"), RoomLog::new(&stack, 10_000).await?);
     let path = format!("/rooms/{}/messages", room.room);
@@ -90,7 +90,7 @@ async fn a_message_that_cannot_be_written_is_refused_for_good() -> Result<()> {
         let problem = alice.post(&path, repeated.clone()).await?.expect(400).body;
         assert_eq!((&problem["code"], &problem["reason"]), (&json!("bad_request"), &json!("rejected")));
         if attempt == 2 {
-            // From here on only PostgreSQL knows of it.
+            // From here on only PostgreSQL knows the client id.
             room.forget_client_ids().await?;
         }
     }
@@ -100,7 +100,7 @@ async fn a_message_that_cannot_be_written_is_refused_for_good() -> Result<()> {
 }
 
 #[tokio::test]
-async fn who_asks_for_accepted_is_answered_at_once_and_finds_it_stored() -> Result<()> {
+async fn accepted_send_is_answered_at_once_and_stored_later() -> Result<()> {
     let stack = stack().await?;
     let alice = stack.http("alice");
     let room = alice.new_room(&[]).await?;
@@ -113,7 +113,7 @@ async fn who_asks_for_accepted_is_answered_at_once_and_finds_it_stored() -> Resu
 }
 
 #[tokio::test]
-async fn who_repeats_for_accepted_is_told_what_became_of_the_first() -> Result<()> {
+async fn repeated_accepted_send_reports_outcome_of_first() -> Result<()> {
     let stack = stack().await?;
     let (alice, room) = (stack.http("alice"), RoomLog::new(&stack, 10_000).await?);
     let path = format!("/rooms/{}/messages", room.room);
@@ -125,7 +125,7 @@ async fn who_repeats_for_accepted_is_told_what_became_of_the_first() -> Result<(
 
     let first = alice.post(&path, first_attempt("c", "hello")).await?.expect(201).body;
     room.forget_client_ids().await?;
-    // The place that Redis remembers from here on is a void.
+    // From here on Redis remembers the seq of a void.
     alice.post(&path, first_attempt("c", "hello")).await?.expect(200);
     let again = alice.post(&path, accepted("c", "hello")).await?.expect(200).body;
     for field in ["seq", "at", "id"] {
@@ -135,7 +135,7 @@ async fn who_repeats_for_accepted_is_told_what_became_of_the_first() -> Result<(
 }
 
 #[tokio::test]
-async fn what_may_not_be_sent_is_refused_with_its_code() -> Result<()> {
+async fn invalid_send_is_refused_with_its_code() -> Result<()> {
     let stack = stack().await?;
     let alice = stack.http("alice");
     let body = json!({"kind": "private", "members": [{"user": "greg", "role": "guest"}, {"user": "vera", "role": "vip"}]});
@@ -162,7 +162,7 @@ async fn what_may_not_be_sent_is_refused_with_its_code() -> Result<()> {
 
 // Covers: POST /rooms/{room}/read.
 #[tokio::test]
-async fn reading_moves_my_mark_forward_only_and_never_beyond_the_head() -> Result<()> {
+async fn read_mark_moves_forward_only_and_stops_at_head() -> Result<()> {
     let stack = stack().await?;
     let (alice, bob) = (stack.http("alice"), stack.http("bob"));
     let room = alice.new_room(&["bob"]).await?;
@@ -170,7 +170,7 @@ async fn reading_moves_my_mark_forward_only_and_never_beyond_the_head() -> Resul
         let (sender, client_id) = if n % 52 == 0 { (&bob, "b") } else { (&alice, "a") };
         sender.send(&room, &format!("{client_id}{n}"), "x").await?.expect(201);
     }
-    // 102 of the 103 are of another, and no more than 100 are told.
+    // Alice sent 102 of the 103 messages, and the unread count stops at 100.
     let unread = async || -> Result<_> {
         let room = bob.room(&room).await?.expect(200).body;
         Ok((room["unread"].clone(), room["unread_capped"].clone(), room["read_seq"].clone()))

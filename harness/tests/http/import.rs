@@ -1,4 +1,4 @@
-//! `tidings-persistence import`: what another system held is there afterwards, once, in its order.
+//! `tidings-persistence import`: the data of another system is imported once and in its order.
 
 use crate::importing::{file, import, message, run, stack};
 use anyhow::{Result, ensure};
@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use tidings_harness::node;
 
 #[tokio::test]
-async fn rooms_people_and_messages_are_there_with_what_they_were() -> Result<()> {
+async fn import_keeps_rooms_users_and_messages_with_their_fields() -> Result<()> {
     let stack = stack().await?;
     let lines = [
         json!({"type": "user", "id": "alice", "name": "Alice A.", "picture": "https://example.org/a"}),
@@ -20,9 +20,9 @@ async fn rooms_people_and_messages_are_there_with_what_they_were() -> Result<()>
         json!({"type": "member", "room": "general", "user": "carol", "role": "guest"}),
     ];
     let path = file(&stack, "a.jsonl", lines)?;
-    let told = import(&stack, &path, &[]).await?;
+    let summary = import(&stack, &path, &[]).await?;
     assert_eq!(
-        told,
+        summary,
         "3 messages, 1 rooms, 1 members, 1 users imported; 0 were there already; 0 lines refused"
     );
 
@@ -47,14 +47,10 @@ async fn rooms_people_and_messages_are_there_with_what_they_were() -> Result<()>
         (&page["messages"][1]["reply_to"], &page["messages"][1]["sender"]["id"]),
         (&json!(1), &json!("gone"))
     );
-    assert_eq!(page["messages"][2]["reply_to"], Value::Null, "the message it answers is not there");
+    assert_eq!(page["messages"][2]["reply_to"], Value::Null, "the answered message does not exist");
     assert_eq!(page["messages"][2]["metadata"]["imported"]["reply_to"], "m/0");
     let seen = carol.messages("general", "").await?.expect(200).body;
-    assert_eq!(
-        seen["messages"].as_array().map(Vec::len),
-        Some(2),
-        "private messages are as private as before"
-    );
+    assert_eq!(seen["messages"].as_array().map(Vec::len), Some(2), "private messages stay private");
     let events = alice.events("general", "after=3").await?.expect(200).body;
     assert_eq!(
         (&events["events"][0]["type"], &events["events"][0]["user"], &events["events"][0]["role"]),
@@ -64,7 +60,7 @@ async fn rooms_people_and_messages_are_there_with_what_they_were() -> Result<()>
 }
 
 #[tokio::test]
-async fn a_repeated_import_changes_nothing_and_what_was_missing_comes_in() -> Result<()> {
+async fn repeated_import_adds_only_missing_lines() -> Result<()> {
     let stack = stack().await?;
     let room = json!({"type": "room", "id": "r", "kind": "private", "created_by": "alice"});
     let member = json!({"type": "member", "room": "r", "user": "bob"});
@@ -77,10 +73,13 @@ async fn a_repeated_import_changes_nothing_and_what_was_missing_comes_in() -> Re
     let whole = file(&stack, "whole.jsonl", lines(1200))?;
     // Only PostgreSQL remembers the first half.
     stack.redis().restart_empty().await?;
-    let told = import(&stack, &whole, &[]).await?;
-    ensure!(told.starts_with("500 messages, 0 rooms") && told.contains("701 were there already"), "{told}");
-    let told = import(&stack, &whole, &[]).await?;
-    ensure!(told.starts_with("0 messages, 0 rooms"), "{told}");
+    let summary = import(&stack, &whole, &[]).await?;
+    ensure!(
+        summary.starts_with("500 messages, 0 rooms") && summary.contains("701 were there already"),
+        "{summary}"
+    );
+    let summary = import(&stack, &whole, &[]).await?;
+    ensure!(summary.starts_with("0 messages, 0 rooms"), "{summary}");
     let stored =
         stack.database().query("SELECT content FROM messages WHERE room_id = 'r' ORDER BY seq").await?;
     let expected: Vec<_> = (1..=1200).map(|id| vec![format!("words {id}")]).collect();
@@ -90,20 +89,20 @@ async fn a_repeated_import_changes_nothing_and_what_was_missing_comes_in() -> Re
     Ok(())
 }
 
-/// A multiple of the number of rooms.
-const BACK: u32 = 999;
+/// The distance between a message and its answer; a multiple of the number of rooms.
+const REPLY_DISTANCE: u32 = 999;
 
 #[tokio::test]
-async fn an_import_that_was_killed_goes_on_where_it_was() -> Result<()> {
+async fn killed_import_resumes_at_its_checkpoint() -> Result<()> {
     let stack = stack().await?;
     let rooms = ["r1", "r2", "r3"];
     let created =
         rooms.iter().map(|room| json!({"type": "room", "id": room, "kind": "public", "created_by": "alice"}));
-    // Each answers one that is further back than what the next run reads again.
+    // Each message answers one that lies further back than the lines that the next run reads again.
     let messages = (1..=6000).map(|id| {
         let mut message = message(rooms[id as usize % 3], id, "alice");
-        if id > BACK {
-            message["reply_to"] = json!(id - BACK);
+        if id > REPLY_DISTANCE {
+            message["reply_to"] = json!(id - REPLY_DISTANCE);
         }
         message
     });
@@ -121,11 +120,11 @@ async fn an_import_that_was_killed_goes_on_where_it_was() -> Result<()> {
         tokio::time::sleep(std::time::Duration::from_millis(20)).await;
     }
     job.kill().await?;
-    ensure!(stack.database().value(stored).await?.parse::<u32>()? < 6000, "it was over already");
-    let told = import(&stack, &path, &["--checkpoint", checkpoint]).await?;
+    ensure!(stack.database().value(stored).await?.parse::<u32>()? < 6000, "the import was already finished");
+    let summary = import(&stack, &path, &["--checkpoint", checkpoint]).await?;
     ensure!(
-        told.contains("0 lines refused") && !told.starts_with("6000") && !told.contains(" 3 rooms"),
-        "{told}"
+        summary.contains("0 lines refused") && !summary.starts_with("6000") && !summary.contains(" 3 rooms"),
+        "{summary}"
     );
     for (number, room) in rooms.iter().enumerate() {
         let sql = format!("SELECT content FROM messages WHERE room_id = '{room}' ORDER BY seq");
@@ -135,16 +134,20 @@ async fn an_import_that_was_killed_goes_on_where_it_was() -> Result<()> {
     }
     let lost = format!(
         "SELECT count(*) FROM messages WHERE seq > {0} AND reply_to IS DISTINCT FROM seq - {0}",
-        BACK / 3
+        REPLY_DISTANCE / 3
     );
-    assert_eq!(stack.database().value(&lost).await?, "0", "answers to what was imported before the kill");
-    let told = import(&stack, &path, &["--checkpoint", checkpoint]).await?;
-    ensure!(told.starts_with("0 messages") && told.contains(" 0 were there already"), "{told}");
+    assert_eq!(
+        stack.database().value(&lost).await?,
+        "0",
+        "answers to messages from before the kill lost their reference"
+    );
+    let summary = import(&stack, &path, &["--checkpoint", checkpoint]).await?;
+    ensure!(summary.starts_with("0 messages") && summary.contains(" 0 were there already"), "{summary}");
     Ok(())
 }
 
 #[tokio::test]
-async fn lines_that_cannot_be_imported_are_told_with_their_numbers() -> Result<()> {
+async fn invalid_import_lines_are_reported_with_line_numbers() -> Result<()> {
     let stack = stack().await?;
     let lines = [
         json!({"type": "room", "id": "r", "kind": "private", "created_by": "alice"}),
@@ -175,13 +178,13 @@ async fn lines_that_cannot_be_imported_are_told_with_their_numbers() -> Result<(
 }
 
 #[tokio::test]
-async fn a_direct_room_without_an_id_is_the_one_that_the_two_have() -> Result<()> {
+async fn imported_direct_room_without_id_reuses_existing_room() -> Result<()> {
     let stack = stack().await?;
     let direct =
         json!({"type": "room", "kind": "direct", "created_by": "alice", "members": [{"user": "bob"}]});
     let path = file(&stack, "direct.jsonl", [direct.clone(), direct])?;
-    let told = import(&stack, &path, &["--strict"]).await?;
-    ensure!(told.contains(" 1 rooms,") && told.contains(" 1 were there already"), "{told}");
+    let summary = import(&stack, &path, &["--strict"]).await?;
+    ensure!(summary.contains(" 1 rooms,") && summary.contains(" 1 were there already"), "{summary}");
     let nameless = json!({"type": "room", "kind": "private", "created_by": "alice"});
     let output = run(&stack, &file(&stack, "nameless.jsonl", [nameless])?, &[]).await?;
     ensure!(
@@ -193,7 +196,7 @@ async fn a_direct_room_without_an_id_is_the_one_that_the_two_have() -> Result<()
 }
 
 #[tokio::test]
-async fn nothing_of_whoever_is_erased_is_brought_back() -> Result<()> {
+async fn import_brings_back_nothing_of_erased_user() -> Result<()> {
     let stack = stack().await?;
     let room = json!({"type": "room", "id": "r", "kind": "private", "created_by": "mallory", "members": [{"user": "alice"}]});
     let first =
@@ -218,18 +221,18 @@ async fn nothing_of_whoever_is_erased_is_brought_back() -> Result<()> {
     let errors = String::from_utf8(output.stderr)?;
     let mut refused: Vec<&str> = errors
         .lines()
-        .filter(|line| line.ends_with(" erased"))
+        .filter(|line| line.ends_with("it belongs to an erased user"))
         .filter_map(|line| line.split(':').nth(1))
         .collect();
     refused.sort_unstable();
     assert_eq!(refused, ["4", "5", "6", "7"], "{errors}");
-    let told = String::from_utf8(output.stdout)?;
+    let summary = String::from_utf8(output.stdout)?;
     ensure!(
-        told.contains("1 messages, 0 rooms") && told.contains("3 were there already; 4 lines refused"),
-        "{told}"
+        summary.contains("1 messages, 0 rooms") && summary.contains("3 were there already; 4 lines refused"),
+        "{summary}"
     );
-    let said = "SELECT count(*) FROM messages WHERE sender_id = 'mallory' AND content <> ''";
-    assert_eq!(stack.database().value(said).await?, "0");
+    let contents = "SELECT count(*) FROM messages WHERE sender_id = 'mallory' AND content <> ''";
+    assert_eq!(stack.database().value(contents).await?, "0");
     assert_eq!(stack.database().value("SELECT count(*) FROM members WHERE user_id = 'mallory'").await?, "0");
     Ok(())
 }

@@ -1,4 +1,5 @@
-//! The listener that gateways ask: who knows the secret is answered, and nobody gets an epoch for another process.
+//! The internal listener for gateways: it answers only requests with the secret, and opens epochs only for the Redis
+//! process that persistence uses.
 
 use std::time::{Duration, Instant};
 
@@ -31,7 +32,7 @@ async fn post(stack: &Stack, path: &str, secret: Option<&str>, body: String) -> 
 }
 
 #[tokio::test]
-async fn only_who_knows_the_secret_is_answered() -> Result<()> {
+async fn request_without_internal_secret_is_unauthorized() -> Result<()> {
     let stack = Stack::builder().gateways(0).start().await?;
     let ask = json!({"user": "alice"}).to_string();
     for path in ["epoch", "seed", "look-up", "target", "rooms", "roles", "accounts", "connect-user"] {
@@ -53,13 +54,13 @@ async fn only_who_knows_the_secret_is_answered() -> Result<()> {
 }
 
 #[tokio::test]
-async fn behind_one_address_another_replica_is_asked_when_the_connection_breaks() -> Result<()> {
+async fn broken_connection_is_retried_at_another_replica() -> Result<()> {
     let stack = Stack::builder().gateways(0).start().await?;
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
     let address = listener.local_addr()?;
     let behind = stack.persistence(0).ports().internal;
     let balancer = tokio::spawn(async move {
-        // A replica that is gone, and one that is there.
+        // The first connection breaks as with a dead replica; the second one reaches a live replica.
         drop(listener.accept().await?);
         let (mut from, _) = listener.accept().await?;
         let mut to = TcpStream::connect(("127.0.0.1", behind)).await?;
@@ -75,7 +76,7 @@ async fn behind_one_address_another_replica_is_asked_when_the_connection_breaks(
 }
 
 #[tokio::test]
-async fn an_epoch_is_opened_only_for_the_process_that_persistence_reaches() -> Result<()> {
+async fn epoch_is_opened_only_for_the_redis_process_in_use() -> Result<()> {
     let stack = Stack::builder().gateways(0).start().await?;
     let client = client(&stack)?;
     let refused = client.open_epoch("0123456789012345678901234567890123456789").await;
@@ -89,7 +90,7 @@ async fn an_epoch_is_opened_only_for_the_process_that_persistence_reaches() -> R
 }
 
 #[tokio::test]
-async fn a_seed_is_for_the_epoch_in_use_and_for_rooms_that_exist() -> Result<()> {
+async fn seed_requires_current_epoch_and_existing_room() -> Result<()> {
     let stack = Stack::builder().gateways(0).start().await?;
     let (client, room) = (client(&stack)?, RoomLog::new(&stack, 100).await?);
     let epoch = room.log.session().await?.epoch;
@@ -102,7 +103,7 @@ async fn a_seed_is_for_the_epoch_in_use_and_for_rooms_that_exist() -> Result<()>
     ensure!(
         outcomes[0] == SeedOutcome::NoSuchRoom && outcomes[1..].iter().all(|o| *o == SeedOutcome::Seeded)
     );
-    ensure!(client.seed(epoch, &rooms).await? == outcomes, "once more changes nothing");
+    ensure!(client.seed(epoch, &rooms).await? == outcomes, "a second seed changes nothing");
     ensure!(stack.database().value("SELECT count(*) FROM room_epochs").await? == "150");
     for other in [Epoch(epoch.0 + 1), Epoch(0)] {
         ensure!(client.seed(other, &rooms[..2]).await == Err(AuthorityError::PastEpoch), "{other}");
@@ -113,7 +114,7 @@ async fn a_seed_is_for_the_epoch_in_use_and_for_rooms_that_exist() -> Result<()>
 }
 
 #[tokio::test]
-async fn a_partition_that_is_busy_holds_up_its_own_rooms_only() -> Result<()> {
+async fn busy_partition_delays_seeds_of_its_own_rooms_only() -> Result<()> {
     let stack = Stack::builder().gateways(0).start().await?;
     let (client, busy) = (client(&stack)?, RoomLog::new(&stack, 100).await?);
     let mut free = RoomLog::new(&stack, 100).await?;
@@ -132,13 +133,13 @@ async fn a_partition_that_is_busy_holds_up_its_own_rooms_only() -> Result<()> {
 }
 
 #[tokio::test]
-async fn marks_above_a_base_are_taken_back_with_what_was_lost() -> Result<()> {
+async fn marks_above_base_are_lowered_when_redis_loses_events() -> Result<()> {
     let stack = Stack::builder().gateways(0).start().await?;
     let room = RoomLog::new(&stack, 100).await?;
     for n in 1..=3 {
         room.send(&n.to_string()).await?;
     }
-    // As if marks of events that only Redis had were written, before both were lost.
+    // As if the marks were written for events that only Redis had and then lost.
     stack
         .database()
         .query("UPDATE members SET read_seq = 9, delivered_seq = 2 WHERE user_id = 'bob'")
@@ -152,7 +153,7 @@ async fn marks_above_a_base_are_taken_back_with_what_was_lost() -> Result<()> {
 }
 
 #[tokio::test]
-async fn a_connecting_user_is_created_and_keeps_what_is_not_told_anew() -> Result<()> {
+async fn connecting_user_is_created_and_keeps_omitted_fields() -> Result<()> {
     let stack = Stack::builder().gateways(0).start().await?;
     let (client, user) = (client(&stack)?, UserId::parse("zoë")?);
     let connect = async |name: Option<&str>, picture: Option<&str>| {
@@ -171,7 +172,7 @@ async fn a_connecting_user_is_created_and_keeps_what_is_not_told_anew() -> Resul
     let version = "SELECT xmin::text FROM users WHERE id = 'zoë'";
     let before = stack.database().value(version).await?;
     ensure!(connect(Some("Zoë"), Some("p")).await? == account(Some("Zoë"), Some("p"), false));
-    ensure!(stack.database().value(version).await? == before, "nothing new, nothing written");
+    ensure!(stack.database().value(version).await? == before, "the row was written without a change");
     stack.database().query("UPDATE users SET blocked = true WHERE id = 'zoë'").await?;
     ensure!(connect(Some("Z"), None).await? == account(Some("Z"), Some("p"), true));
     let room = RoomLog::new(&stack, 100).await?;
@@ -182,7 +183,7 @@ async fn a_connecting_user_is_created_and_keeps_what_is_not_told_anew() -> Resul
 }
 
 #[tokio::test]
-async fn http_and_gateways_take_over_what_a_token_tells_by_one_rule() -> Result<()> {
+async fn http_and_gateway_update_account_from_token_alike() -> Result<()> {
     let stack = Stack::builder().gateways(0).start().await?;
     let (client, user) = (client(&stack)?, UserId::parse("zoë")?);
     let room = RoomLog::new(&stack, 100).await?;
@@ -204,7 +205,7 @@ async fn http_and_gateways_take_over_what_a_token_tells_by_one_rule() -> Result<
     client.connect_user(&ConnectUserRequest { user: user.clone(), name, picture }).await?;
     ensure!(cached().await? == account("Zoë", "p"));
     ask(Some("Zoé"), None).await?;
-    ensure!(cached().await? == account("Zoé", "p"), "the cache follows: {:?}", cached().await?);
+    ensure!(cached().await? == account("Zoé", "p"), "the cache is outdated: {:?}", cached().await?);
     ask(None, Some("q")).await?;
     ensure!(cached().await? == account("Zoé", "q"));
     let row = "SELECT name, picture, xmin FROM users WHERE id = 'zoë'";
@@ -213,19 +214,19 @@ async fn http_and_gateways_take_over_what_a_token_tells_by_one_rule() -> Result<
     for (name, picture) in [(None, None), (Some("Zoé"), None), (Some("Zoé"), Some("q"))] {
         ask(name, picture).await?;
     }
-    ensure!(stack.database().query(row).await? == before, "nothing new, nothing written");
+    ensure!(stack.database().query(row).await? == before, "the row was written without a change");
     Ok(())
 }
 
 #[tokio::test]
-async fn a_connection_that_waits_in_a_pool_before_its_first_request_is_kept() -> Result<()> {
+async fn idle_connection_stays_open_before_its_first_request() -> Result<()> {
     let stack = Stack::builder().gateways(0).start().await?;
     let node = stack.persistence(0).ports();
     let mut waiting = Vec::new();
     for (port, path) in [(node.public, "/v1/openapi.json"), (node.internal, "/internal/v1/else")] {
         waiting.push((TcpStream::connect(("127.0.0.1", port)).await?, path));
     }
-    // Longer than actix gives the first request by itself.
+    // Longer than the default timeout of actix for the first request.
     tokio::time::sleep(Duration::from_secs(7)).await;
     for (mut stream, path) in waiting {
         let request = format!("GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
@@ -239,7 +240,7 @@ async fn a_connection_that_waits_in_a_pool_before_its_first_request_is_kept() ->
 }
 
 #[tokio::test]
-async fn a_rejected_client_id_is_looked_up_by_its_index() -> Result<()> {
+async fn rejected_client_id_lookup_uses_its_index() -> Result<()> {
     let stack = Stack::builder().gateways(0).start().await?;
     let (client, room) = (client(&stack)?, RoomId::parse(&stack.http("alice").new_room(&[]).await?)?);
     stack
@@ -257,7 +258,7 @@ async fn a_rejected_client_id_is_looked_up_by_its_index() -> Result<()> {
     ensure!(look_up("c3").await?.is_none());
     let scans = "SELECT idx_scan FROM pg_stat_user_indexes WHERE indexrelname = 'events_rejected'";
     let begun = Instant::now();
-    // PostgreSQL counts a moment later.
+    // PostgreSQL updates its statistics with a delay.
     while stack.database().value(scans).await? == "0" {
         ensure!(look_up("c2000").await? == Some(Known::Rejected));
         ensure!(begun.elapsed() < Duration::from_secs(20), "the index is not used");
@@ -267,7 +268,7 @@ async fn a_rejected_client_id_is_looked_up_by_its_index() -> Result<()> {
 }
 
 #[tokio::test]
-async fn memberships_are_told_and_cached_with_the_latest_rooms_first() -> Result<()> {
+async fn memberships_are_returned_and_cached_latest_rooms_first() -> Result<()> {
     let stack = Stack::builder().gateways(0).start().await?;
     let (client, bob) = (client(&stack)?, UserId::parse("bob")?);
     let (quiet, busy) = (RoomLog::new(&stack, 100).await?, RoomLog::new(&stack, 100).await?);
@@ -284,7 +285,7 @@ async fn memberships_are_told_and_cached_with_the_latest_rooms_first() -> Result
 }
 
 #[tokio::test]
-async fn roles_and_accounts_are_told_in_the_order_asked_and_nobody_is_created() -> Result<()> {
+async fn roles_and_accounts_keep_request_order_and_create_nobody() -> Result<()> {
     let stack = Stack::builder().gateways(0).start().await?;
     let (client, room) =
         (client(&stack)?, RoomId::parse(&stack.http("alice").new_room(&["zoë", "bob"]).await?)?);
@@ -302,7 +303,7 @@ async fn roles_and_accounts_are_told_in_the_order_asked_and_nobody_is_created() 
     ensure!(accounts[0].as_ref().and_then(|account| account.name.as_deref()) == Some("Bob"), "{accounts:?}");
     ensure!(stack.database().value("SELECT count(*) FROM users WHERE id = 'nobody'").await? == "0");
 
-    // More than fit in one request are asked in several; a request of more is refused.
+    // The client splits a long list into several requests. The server refuses a request that is too long.
     let longest = |n: usize| format!("{n:04}{}", "🙂".repeat(124));
     let many: Vec<UserId> = (0..400).map(|n| UserId::parse(&longest(n)).unwrap()).collect();
     ensure!(client.roles(&room, &many).await?.len() == 400 && client.accounts(&many).await?.len() == 400);
@@ -316,7 +317,7 @@ async fn roles_and_accounts_are_told_in_the_order_asked_and_nobody_is_created() 
 }
 
 #[tokio::test]
-async fn without_the_database_the_answer_is_unavailable_and_comes_in_time() -> Result<()> {
+async fn internal_request_without_database_is_unavailable_in_time() -> Result<()> {
     let stack = Stack::builder().gateways(0).own_postgres().start().await?;
     stack.database().server().stop().await?;
     let ask = json!({"user": "alice"}).to_string();

@@ -1,4 +1,4 @@
-//! The same command by WebSocket, by HTTP and by poll: the same answer, the same refusal, the same effect.
+//! A command has the same answer, refusal and effect by WebSocket, by HTTP and by poll.
 
 mod outcome;
 mod steps;
@@ -11,20 +11,26 @@ use steps::{Step, refused, send, steps};
 use tidings_harness::{Client, ClientError, Http, Stack, http::encode};
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Way {
+enum Transport {
     Frame,
     Http,
     Poll,
 }
 
-const WAYS: [Way; 3] = [Way::Frame, Way::Http, Way::Poll];
+const TRANSPORTS: [Transport; 3] = [Transport::Frame, Transport::Http, Transport::Poll];
 
-async fn carry_out(stack: &Stack, way: Way, room: &str, user: &str, frame: &Value) -> Result<Outcome> {
+async fn execute(
+    stack: &Stack,
+    transport: Transport,
+    room: &str,
+    user: &str,
+    frame: &Value,
+) -> Result<Outcome> {
     let token = if user == "root" { stack.admin_token(user) } else { stack.token(user) };
     let mut frame = frame.clone();
     frame["room"] = json!(room);
-    match way {
-        Way::Frame => {
+    match transport {
+        Transport::Frame => {
             let client = Client::connect(&stack.gateway(0).ws(), &token).await?;
             match client.ask(frame).await {
                 Ok((_, answer)) => Ok(Outcome::of_frame(&answer)),
@@ -34,13 +40,13 @@ async fn carry_out(stack: &Stack, way: Way, room: &str, user: &str, frame: &Valu
                 Err(error) => Err(error.into()),
             }
         }
-        Way::Poll => {
+        Transport::Poll => {
             let http = Http::new(&stack.gateway(1).url(), &token);
             let answer = http.post("/poll", json!({"commands": [frame]})).await?.expect(200).body;
             ensure!(answer["answers"].as_array().is_some_and(|answers| answers.len() == 1), "{answer}");
             Ok(Outcome::of_frame(&answer["answers"][0]))
         }
-        Way::Http => {
+        Transport::Http => {
             let http = stack.http(user).with_token(&token);
             let part = |value: &Value| match value {
                 Value::String(text) => encode(text),
@@ -72,7 +78,7 @@ async fn carry_out(stack: &Stack, way: Way, room: &str, user: &str, frame: &Valu
     }
 }
 
-/// A room's log without ids and times, as somebody sees it.
+/// A room's log as a user sees it, without ids and times.
 async fn log_of(stack: &Stack, room: &str, user: &str) -> Result<Vec<Value>> {
     let page = stack.http(user).events(room, "after=0&limit=200").await?.expect(200).body;
     let mut events: Vec<Value> = page["events"].as_array().unwrap().clone();
@@ -81,7 +87,7 @@ async fn log_of(stack: &Stack, room: &str, user: &str) -> Result<Vec<Value>> {
         for name in ["id", "at", "edited_at", "target_id", "room"] {
             fields.remove(name);
         }
-        // Changes that were given no client id have one of the server's.
+        // The server chooses a client id for changes that come without one.
         if fields["type"] != "message:new" {
             fields.remove("client_id");
         }
@@ -95,7 +101,7 @@ async fn log_of(stack: &Stack, room: &str, user: &str) -> Result<Vec<Value>> {
 // Covers: POST /rooms/{room}/read, POST /rooms/{room}/delivered, POST /poll.
 // Covers: bad_request, forbidden, not_found, conflict, too_large.
 #[tokio::test]
-async fn each_command_has_one_result_whichever_way_it_comes() -> Result<()> {
+async fn command_result_is_equal_by_frame_http_and_poll() -> Result<()> {
     let stack = Stack::builder().gateways(2);
     let stack = stack
         .gateway_env("TIDINGS_MESSAGES_PER_SECOND", 10_000)
@@ -105,7 +111,7 @@ async fn each_command_has_one_result_whichever_way_it_comes() -> Result<()> {
         .start()
         .await?;
     let mut rooms = Vec::new();
-    for _ in WAYS {
+    for _ in TRANSPORTS {
         let members = json!([
             {"user": "bob"}, {"user": "carol"}, {"user": "gil", "role": "guest"}, {"user": "tim", "role": "tutor"},
             {"user": "rita"},
@@ -119,10 +125,10 @@ async fn each_command_has_one_result_whichever_way_it_comes() -> Result<()> {
     }
     let mut differing = Vec::new();
     for (user, frame, expected) in steps() {
-        for (way, room) in WAYS.into_iter().zip(&rooms) {
-            let outcome = carry_out(&stack, way, room, user, &frame).await?;
-            if !outcome.is(&expected, way) {
-                differing.push(format!("{way:?}: {user} {frame}: {outcome:?}, expected {expected:?}"));
+        for (transport, room) in TRANSPORTS.into_iter().zip(&rooms) {
+            let outcome = execute(&stack, transport, room, user, &frame).await?;
+            if !outcome.is(&expected, transport) {
+                differing.push(format!("{transport:?}: {user} {frame}: {outcome:?}, expected {expected:?}"));
             }
         }
     }
@@ -146,7 +152,8 @@ async fn each_command_has_one_result_whichever_way_it_comes() -> Result<()> {
     Ok(())
 }
 
-/// Who does not see what of it: what alice said to bob and tutors, to bob, and to tutors, and reactions to the first.
+/// The seqs that each user does not see: alice's messages to bob and tutors (4), to bob (5) and to tutors (6), and the
+/// reactions to the first of them (13 to 15).
 const HIDDEN: [(&str, &[u64]); 5] = [
     ("alice", &[]),
     ("bob", &[6]),
@@ -155,7 +162,7 @@ const HIDDEN: [(&str, &[u64]); 5] = [
     ("tim", &[5]),
 ];
 
-/// The log that the steps lead to, less what is hidden: seqs and types.
+/// Seqs and types of the log after all steps, without the hidden ones.
 fn log_without(hidden: &[u64]) -> Vec<(u64, &'static str)> {
     let stored = steps().into_iter().filter_map(|(_, frame, outcome)| {
         let Outcome::Stored(seq) = outcome else { return None };
@@ -173,7 +180,7 @@ fn log_without(hidden: &[u64]) -> Vec<(u64, &'static str)> {
 
 // Covers: conflict.
 #[tokio::test]
-async fn an_archived_room_refuses_changes_whichever_way_they_come() -> Result<()> {
+async fn archived_room_refuses_changes_by_frame_http_and_poll() -> Result<()> {
     let stack = Stack::builder().gateways(2).start().await?;
     let room = stack.http("alice").new_room(&["bob"]).await?;
     stack.http("alice").send(&room, "1", "before").await?.expect(201);
@@ -185,10 +192,10 @@ async fn an_archived_room_refuses_changes_whichever_way_they_come() -> Result<()
         ("alice", json!({"type": "message:delete", "seq": 1}), refused("conflict")),
         ("bob", json!({"type": "message:read", "seq": 1}), Outcome::Marked(Some(1))),
     ];
-    for way in WAYS {
+    for transport in TRANSPORTS {
         for (user, frame, expected) in &steps {
-            let outcome = carry_out(&stack, way, &room, user, frame).await?;
-            ensure!(outcome.is(expected, way), "{way:?}: {user} {frame}: {outcome:?}");
+            let outcome = execute(&stack, transport, &room, user, frame).await?;
+            ensure!(outcome.is(expected, transport), "{transport:?}: {user} {frame}: {outcome:?}");
         }
     }
     Ok(())

@@ -1,5 +1,5 @@
-//! The service keeps to its OpenAPI document: schemathesis asks what it allows and what it forbids, and every answer must
-//! be one that it tells. Touches a whole stack, and a program that `./dev test` installs.
+//! The service follows its OpenAPI document: schemathesis sends requests that the document allows and requests that it
+//! forbids, and every answer must be documented. Needs a whole stack, and a program that `./dev test` installs.
 
 mod stage;
 mod strict;
@@ -7,10 +7,10 @@ mod tool;
 
 use anyhow::{Result, ensure};
 use serde_json::Value;
-use stage::{furnish, stack};
+use stage::{create_rooms, stack};
 use strict::{operations, strict};
 use tidings_harness::Stack;
-use tool::Round;
+use tool::ToolRun;
 
 const ERASURE: &str = "eraseMe";
 
@@ -20,33 +20,39 @@ async fn document(stack: &Stack) -> Result<Value> {
     Ok(strict(document))
 }
 
-/// Asks everything but for the end of who asks; which operations were never carried out.
+/// Calls all operations except the erasure of the caller; returns the operations that never succeeded.
 async fn never_accepted(token: impl Fn(&Stack) -> String) -> Result<Vec<String>> {
     let stack = stack().await?;
-    furnish(&stack).await?;
+    create_rooms(&stack).await?;
     let (document, url) = (document(&stack).await?, stack.persistence(0).url());
     let arguments = ["--exclude-operation-id", ERASURE];
-    let report =
-        Round { document: &document, url: &url, token: &token(&stack), arguments: &arguments }.ask().await?;
+    let report = ToolRun { document: &document, url: &url, token: &token(&stack), arguments: &arguments }
+        .run()
+        .await?;
     let asked: Vec<String> = operations(&document)
         .filter(|(_, operation)| operation["operationId"] != ERASURE)
         .map(|(name, _)| name)
         .collect();
-    ensure!(report.tested() == asked.len(), "asked of {} operations, not {}", report.tested(), asked.len());
+    ensure!(
+        report.tested() == asked.len(),
+        "{} operations were tested, not {}",
+        report.tested(),
+        asked.len()
+    );
     Ok(asked.into_iter().filter(|name| !report.accepted(name)).collect())
 }
 
 #[tokio::test]
-async fn what_a_user_asks_is_answered_as_the_document_says() -> Result<()> {
+async fn user_requests_are_answered_as_documented() -> Result<()> {
     let refused = never_accepted(|stack| stack.token("alice")).await?;
     assert_eq!(refused, ["PUT /v1/users/{user}"]);
     Ok(())
 }
 
 #[tokio::test]
-async fn what_a_back_end_asks_is_answered_as_the_document_says() -> Result<()> {
+async fn admin_requests_are_answered_as_documented() -> Result<()> {
     let mut refused = never_accepted(|stack| stack.admin_token("root")).await?;
-    // Only a member has marks, and this one may be in no room.
+    // Only members have marks, and this user may be a member of no room.
     refused.retain(|name| {
         !["POST /v1/rooms/{room}/delivered", "POST /v1/rooms/{room}/read"].contains(&name.as_str())
     });
@@ -55,13 +61,14 @@ async fn what_a_back_end_asks_is_answered_as_the_document_says() -> Result<()> {
 }
 
 #[tokio::test]
-async fn an_erasure_is_answered_as_the_document_says() -> Result<()> {
+async fn erasure_is_answered_as_documented() -> Result<()> {
     let stack = stack().await?;
-    furnish(&stack).await?;
+    create_rooms(&stack).await?;
     let (document, url, token) = (document(&stack).await?, stack.persistence(0).url(), stack.token("alice"));
     let arguments = ["--include-operation-id", ERASURE];
-    let report = Round { document: &document, url: &url, token: &token, arguments: &arguments }.ask().await?;
-    ensure!(report.tested() == 1 && report.accepted("DELETE /v1/me"), "it was not erased");
+    let report =
+        ToolRun { document: &document, url: &url, token: &token, arguments: &arguments }.run().await?;
+    ensure!(report.tested() == 1 && report.accepted("DELETE /v1/me"), "the user was not erased");
     stack.http("alice").my_rooms("").await?.expect(403);
     Ok(())
 }

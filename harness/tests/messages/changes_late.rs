@@ -1,16 +1,16 @@
-//! Changes that come early, late, twice or cannot be written: what is not stored yet, what storage cannot be asked for,
-//! what is aimed at a late duplicate, what PostgreSQL refuses.
+//! Changes in unusual states: of a message that is not stored yet, without PostgreSQL, of a late duplicate, received
+//! twice, and refused by PostgreSQL.
 
 use std::time::Duration;
 
 use crate::room_log::{RoomLog, hold_messages};
-use crate::ways::{ADD, DELETE, EDIT, Told, Way, both};
+use crate::ways::{ADD, ChangeOutcome, DELETE, EDIT, Transport, both_transports};
 use anyhow::{Result, ensure};
 use serde_json::{Value, json};
 use tidings_harness::{Stack, frames::ServerFrame, http::Http};
 use tidings_shared::log::keys;
 
-const PATIENCE: Duration = Duration::from_secs(10);
+const WAIT_TIMEOUT: Duration = Duration::from_secs(10);
 
 async fn message(http: &Http, room: &str, seq: u64) -> Result<Value> {
     Ok(http.get(&format!("/rooms/{room}/messages/{seq}")).await?.expect(200).body)
@@ -20,17 +20,17 @@ async fn events(http: &Http, room: &str) -> Result<Vec<Value>> {
     Ok(http.events(room, "").await?.expect(200).body["events"].as_array().cloned().unwrap_or_default())
 }
 
-fn rejected() -> Told {
+fn rejected() -> ChangeOutcome {
     let text = |text: &str| text.to_owned();
-    Told::Refused { code: text("bad_request"), reason: text("rejected"), field: text("") }
+    ChangeOutcome::Refused { code: text("bad_request"), reason: text("rejected"), field: text("") }
 }
 
 #[tokio::test]
-async fn a_message_is_changed_before_it_is_stored() -> Result<()> {
+async fn message_is_changed_before_it_is_stored() -> Result<()> {
     let stack = Stack::start().await?;
     let (room, alice) = (RoomLog::new(&stack, 10_000).await?, stack.connect("alice").await?);
     let id = room.room.as_str();
-    // The room is known to gateway and Redis.
+    // The first send creates the room's state in Redis and in the gateway.
     alice.send(id, "before").await?;
     let hold = hold_messages(&stack, 2.0).await?;
     let fields = json!({"room": id, "client_id": "c", "content": "first", "ack": "accepted"});
@@ -42,7 +42,7 @@ async fn a_message_is_changed_before_it_is_stored() -> Result<()> {
     for (kind, fields) in [(EDIT, json!({"content": "second"})), (ADD, json!({"emoji": "+"}))] {
         ensure!(alice.change(kind, id, sent.seq, accepted(fields)).await?.stage == "accepted");
     }
-    // With the delete goes the tail: what is aimed at the message from here on waits until it is stored.
+    // The delete drops the tail: from now on a change of the message waits until it is stored.
     let other =
         alice.send_with(json!({"room": id, "client_id": "d", "content": "x", "ack": "accepted"})).await?;
     alice.change(DELETE, id, other.seq, accepted(json!({}))).await?;
@@ -56,7 +56,7 @@ async fn a_message_is_changed_before_it_is_stored() -> Result<()> {
 }
 
 #[tokio::test]
-async fn without_postgresql_what_the_tail_holds_is_changed_and_the_rest_is_unavailable() -> Result<()> {
+async fn change_without_postgresql_works_only_within_tail() -> Result<()> {
     let stack = Stack::builder().own_postgres().start().await?;
     let (room, alice) = (RoomLog::new(&stack, 10_000).await?, stack.connect("alice").await?);
     let id = room.room.as_str();
@@ -67,33 +67,33 @@ async fn without_postgresql_what_the_tail_holds_is_changed_and_the_rest_is_unava
 
     stack.database().server().pause()?;
     let fields = |content: &str| json!({"content": content, "ack": "accepted", "client_id": content});
-    let way = Way::Frame(Box::new(alice));
-    let told = way.change(EDIT, id, second.seq, fields("edited")).await?;
-    ensure!(told.seq()? == second.seq + 1, "{told:?}");
-    let told = way.change(EDIT, id, first.seq, fields("later")).await?;
-    ensure!(told.code() == "unavailable", "{told:?}");
-    // What cannot be looked up was not appended, and what needs no look-up is refused as ever.
-    ensure!(way.change(EDIT, id, 99, fields("x")).await?.code() == "not_found");
+    let transport = Transport::Frame(Box::new(alice));
+    let outcome = transport.change(EDIT, id, second.seq, fields("edited")).await?;
+    ensure!(outcome.seq()? == second.seq + 1, "{outcome:?}");
+    let outcome = transport.change(EDIT, id, first.seq, fields("later")).await?;
+    ensure!(outcome.code() == "unavailable", "{outcome:?}");
+    // The unavailable change was not appended, and a change that needs no look-up is refused as usual.
+    ensure!(transport.change(EDIT, id, 99, fields("x")).await?.code() == "not_found");
     stack.database().server().resume()?;
 
-    let mut told = way.change(EDIT, id, first.seq, fields("later")).await?;
+    let mut outcome = transport.change(EDIT, id, first.seq, fields("later")).await?;
     for _ in 0..100 {
-        if told.code() != "unavailable" {
+        if outcome.code() != "unavailable" {
             break;
         }
         tokio::time::sleep(Duration::from_millis(100)).await;
-        told = way.change(EDIT, id, first.seq, fields("later")).await?;
+        outcome = transport.change(EDIT, id, first.seq, fields("later")).await?;
     }
-    ensure!(told.seq()? == second.seq + 2, "{told:?}");
+    ensure!(outcome.seq()? == second.seq + 2, "{outcome:?}");
     let alice = stack.http("alice");
-    alice.messages(id, &format!("upto={}", told.seq()?)).await?.expect(200);
+    alice.messages(id, &format!("upto={}", outcome.seq()?)).await?.expect(200);
     ensure!(message(&alice, id, first.seq).await?["content"] == "later");
     ensure!(message(&alice, id, second.seq).await?["content"] == "edited");
     Ok(())
 }
 
 #[tokio::test]
-async fn what_is_aimed_at_a_late_duplicate_changes_nothing() -> Result<()> {
+async fn change_of_late_duplicate_has_no_effect() -> Result<()> {
     let stack = Stack::start().await?;
     let (room, alice) = (RoomLog::new(&stack, 10_000).await?, stack.http("alice"));
     let id = room.room.as_str();
@@ -103,9 +103,9 @@ async fn what_is_aimed_at_a_late_duplicate_changes_nothing() -> Result<()> {
     let body = json!({"client_id": "c", "content": "hello", "attempt": 1});
     alice.post(&path, body).await?.expect(200);
     room.until_head(&stack, 3).await?;
-    // Its record lies in the tail, so it is taken for a message.
-    for (way, seq) in both(&stack, "alice").await?.iter().zip([4, 5]) {
-        ensure!(way.change(EDIT, id, 2, json!({"content": "nothing"})).await?.seq()? == seq);
+    // The record of the duplicate is in the tail, so the look-up takes it for a message.
+    for (transport, seq) in both_transports(&stack, "alice").await?.iter().zip([4, 5]) {
+        ensure!(transport.change(EDIT, id, 2, json!({"content": "nothing"})).await?.seq()? == seq);
     }
     ensure!(room.texts(&stack).await? == ["hello"]);
     let kinds: Vec<Value> = events(&alice, id).await?.iter().map(|event| event["type"].clone()).collect();
@@ -113,30 +113,30 @@ async fn what_is_aimed_at_a_late_duplicate_changes_nothing() -> Result<()> {
         kinds == ["message:new", "void", "message:void", "message:edited", "message:edited"],
         "{kinds:?}"
     );
-    // Beyond the tail it is known for what it is.
+    // Without the tail the look-up sees that it is a void.
     room.redis::<()>(redis::cmd("DEL").arg(keys::tail(&room.room))).await?;
-    for way in both(&stack, "alice").await? {
-        ensure!(way.change(EDIT, id, 2, json!({"content": "nothing"})).await?.code() == "not_found");
+    for transport in both_transports(&stack, "alice").await? {
+        ensure!(transport.change(EDIT, id, 2, json!({"content": "nothing"})).await?.code() == "not_found");
     }
     Ok(())
 }
 
 #[tokio::test]
-async fn a_change_that_came_twice_changes_no_more_than_once() -> Result<()> {
+async fn change_received_twice_applies_once() -> Result<()> {
     let stack = Stack::builder().gateways(0).start().await?;
     let (room, alice) = (RoomLog::new(&stack, 10_000).await?, stack.http("alice"));
-    let (id, way) = (room.room.as_str(), Way::Http(alice.clone()));
+    let (id, transport) = (room.room.as_str(), Transport::Http(alice.clone()));
     alice.send(id, "c", "x").await?.expect(201);
     let changes =
         [(ADD, json!({"emoji": "+", "client_id": "a"})), (EDIT, json!({"content": "y", "client_id": "e"}))];
     for (kind, fields) in &changes {
-        way.change(kind, id, 1, fields.clone()).await?.seq()?;
+        transport.change(kind, id, 1, fields.clone()).await?.seq()?;
     }
     let before = message(&alice, id, 1).await?;
-    // Redis remembers changes for some minutes; a repetition from beyond that is another event of the same effect.
+    // Redis remembers client ids for some minutes; a later repetition is another event with the same effect.
     room.forget_client_ids().await?;
     for ((kind, fields), seq) in changes.iter().zip(4..) {
-        ensure!(way.change(kind, id, 1, fields.clone()).await?.seq()? == seq);
+        ensure!(transport.change(kind, id, 1, fields.clone()).await?.seq()? == seq);
     }
     let after = message(&alice, id, 1).await?;
     for field in ["content", "reactions"] {
@@ -147,7 +147,7 @@ async fn a_change_that_came_twice_changes_no_more_than_once() -> Result<()> {
 
 // Covers: message:void.
 #[tokio::test]
-async fn a_change_that_cannot_be_written_is_taken_back_and_names_its_message() -> Result<()> {
+async fn unwritable_change_is_voided_and_names_its_message() -> Result<()> {
     let stack = Stack::start().await?;
     let (room, alice, bob) =
         (RoomLog::new(&stack, 10_000).await?, stack.http("alice"), stack.connect("bob").await?);
@@ -155,19 +155,21 @@ async fn a_change_that_cannot_be_written_is_taken_back_and_names_its_message() -
     bob.join_and_catch_up(id).await?;
     let sent = alice.send(id, "c", "good").await?.expect(201).body;
     stack.database().query("ALTER TABLE messages ADD CHECK (content <> 'poison')").await?;
-    for (way, client_id) in both(&stack, "alice").await?.iter().zip(["p", "q"]) {
+    for (transport, client_id) in both_transports(&stack, "alice").await?.iter().zip(["p", "q"]) {
         let fields = json!({"content": "poison", "client_id": client_id});
         for _ in 0..2 {
-            assert_eq!(way.change(EDIT, id, 1, fields.clone()).await?, rejected());
+            assert_eq!(transport.change(EDIT, id, 1, fields.clone()).await?, rejected());
         }
-        let ServerFrame::Other(edited) = bob.wait_for("message:edited", PATIENCE).await? else {
+        let ServerFrame::Other(edited) = bob.wait_for("message:edited", WAIT_TIMEOUT).await? else {
             unreachable!()
         };
-        let ServerFrame::Void(void) = bob.wait_for("message:void", PATIENCE).await? else { unreachable!() };
+        let ServerFrame::Void(void) = bob.wait_for("message:void", WAIT_TIMEOUT).await? else {
+            unreachable!()
+        };
         assert_eq!((Some(void.target), void.message, void.of), (edited["seq"].as_u64(), Some(1), None));
         assert_eq!((void.reason.as_str(), void.client_id.as_deref()), ("rejected", Some(client_id)));
     }
-    // What it was to change is as it was, and what stands behind it is written.
+    // The message is unchanged, and later events are stored.
     let now = message(&alice, id, 1).await?;
     assert_eq!(
         (&now["content"], &now["last_seq"], &now["edited_at"]),
@@ -178,17 +180,17 @@ async fn a_change_that_cannot_be_written_is_taken_back_and_names_its_message() -
     assert_eq!((&void["message"], &void["by"]), (&json!(1), &json!("alice")));
     ensure!(log.iter().filter(|event| event["type"] == "void").count() == 2, "{log:?}");
     ensure!(!json!(log).to_string().contains("poison"));
-    Way::Http(alice.clone()).change(EDIT, id, 1, json!({"content": "better"})).await?.seq()?;
+    Transport::Http(alice.clone()).change(EDIT, id, 1, json!({"content": "better"})).await?.seq()?;
     assert_eq!(message(&alice, id, 1).await?["content"], "better");
 
-    // A message of the same client id was never refused, whoever is asked.
+    // A new message with the client id of the rejected change is accepted.
     room.forget_client_ids().await?;
     alice.send(id, "p", "new").await?.expect(201);
     Ok(())
 }
 
 #[tokio::test]
-async fn a_private_change_that_cannot_be_written_is_taken_back_before_nobody_else() -> Result<()> {
+async fn unwritable_private_change_is_hidden_from_others() -> Result<()> {
     let stack = Stack::start().await?;
     let (room, alice, bob) =
         (RoomLog::new(&stack, 10_000).await?, stack.http("alice"), stack.connect("bob").await?);
@@ -197,11 +199,14 @@ async fn a_private_change_that_cannot_be_written_is_taken_back_before_nobody_els
     let body = json!({"client_id": "c", "content": "good", "visible_to": {"users": ["nobody"]}});
     alice.post(&format!("/rooms/{id}/messages"), body).await?.expect(201);
     stack.database().query("ALTER TABLE messages ADD CHECK (content <> 'poison')").await?;
-    assert_eq!(Way::Http(alice.clone()).change(EDIT, id, 1, json!({"content": "poison"})).await?, rejected());
+    assert_eq!(
+        Transport::Http(alice.clone()).change(EDIT, id, 1, json!({"content": "poison"})).await?,
+        rejected()
+    );
     room.until_head(&stack, 3).await?;
     alice.send(id, "d", "for all").await?.expect(201);
     loop {
-        let event = bob.next_event(PATIENCE).await?;
+        let event = bob.next_event(WAIT_TIMEOUT).await?;
         if event.place().is_some() {
             ensure!(event.kind() == "message:new", "{event:?}");
             break;

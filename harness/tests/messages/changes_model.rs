@@ -1,4 +1,4 @@
-//! What the writer makes of random changes in random batches, against a plain model that folds one after the other.
+//! Random changes in random batches: the writer's result must equal a simple model that folds them one by one.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
@@ -18,7 +18,7 @@ const ROUNDS: usize = 16;
 const PEOPLE: [&str; 4] = ["alice", "bob", "carol", "dora"];
 const EMOJI: [&str; 4] = ["👍", "👎", "a/b", "é"];
 
-/// A message as the rules of the protocol have it.
+/// A message in the model, by the rules of the protocol.
 #[derive(Debug, Clone, Default)]
 struct Message {
     id: String,
@@ -27,7 +27,7 @@ struct Message {
     edited_at_ms: Option<i64>,
     deleted: bool,
     last_seq: u64,
-    /// (emoji, user) and the seq of the event that gave it.
+    /// By (emoji, user): the seq of the event that added the reaction.
     reactions: BTreeMap<(String, String), u64>,
     versions: Vec<(u64, String, String)>,
 }
@@ -38,36 +38,36 @@ struct Room {
     messages: BTreeMap<u64, Message>,
 }
 
-/// What is appended next.
+/// The next event to append.
 enum Step {
     Send { id: String, content: String },
     Change { kind: &'static str, target: u64, target_id: String, fields: Value },
 }
 
 fn step(random: &mut StdRng, room: &Room, by: &str) -> Step {
-    let what = random.random_range(0..100);
-    if room.head == 0 || what < 12 {
-        return Step::Send { id: uuid::Uuid::now_v7().to_string(), content: format!("text {what}") };
+    let roll = random.random_range(0..100);
+    if room.head == 0 || roll < 12 {
+        return Step::Send { id: uuid::Uuid::now_v7().to_string(), content: format!("text {roll}") };
     }
-    // Mostly at messages, now and then at something else; mostly naming the right one.
+    // The target is usually a message and the target id usually correct, but not always.
     let messages: Vec<u64> = room.messages.keys().copied().collect();
     let target = match random.random_range(0..10) {
         0 => random.random_range(1..=room.head),
-        // Among the last ones changes meet.
+        // Recent messages get several changes in one batch.
         1..=6 => messages[messages.len() - 1 - random.random_range(0..messages.len().min(3))],
         _ => messages[random.random_range(0..messages.len())],
     };
     let named = if random.random_bool(0.05) { messages.first().copied().unwrap_or(1) } else { target };
     let target_id = room.messages.get(&named).map_or_else(|| uuid::Uuid::nil().to_string(), |m| m.id.clone());
-    // One that this person gave already, where there is one: given again, or taken back.
+    // If the user already reacted to the target: that emoji, to add it again or to remove it.
     let mine = room.messages.get(&target).and_then(|message| {
         message.reactions.keys().filter(|(_, user)| user == by).map(|(emoji, _)| emoji.clone()).next()
     });
     let any = EMOJI[random.random_range(0..EMOJI.len())].to_owned();
     let emoji = json!({"emoji": if random.random_bool(0.5) { mine.unwrap_or(any) } else { any }});
-    let (kind, fields) = match what {
-        12..=29 => ("message:edited", json!({"content": format!("edit {what}")})),
-        30..=36 => ("message:edited", json!({"content": format!("edit {what}"), "metadata": {"n": what}})),
+    let (kind, fields) = match roll {
+        12..=29 => ("message:edited", json!({"content": format!("edit {roll}")})),
+        30..=36 => ("message:edited", json!({"content": format!("edit {roll}"), "metadata": {"n": roll}})),
         37..=39 => ("message:deleted", json!({})),
         40..=70 => ("reaction:added", emoji),
         _ => ("reaction:removed", emoji),
@@ -76,7 +76,7 @@ fn step(random: &mut StdRng, room: &Room, by: &str) -> Step {
 }
 
 impl Room {
-    /// Folds an event that was appended at the next place.
+    /// Folds the event with the next seq.
     fn fold(&mut self, step: &Step, by: &str, at_ms: i64) {
         self.head += 1;
         let seq = self.head;
@@ -124,7 +124,7 @@ impl Room {
         message.last_seq = seq;
     }
 
-    /// What the database must hold, row by row as text.
+    /// The expected rows of the database, as text.
     fn expected(&self) -> BTreeSet<Vec<String>> {
         let mut rows = BTreeSet::new();
         for (seq, message) in &self.messages {
@@ -158,7 +158,7 @@ impl Room {
                     count.to_string(),
                 ]);
             }
-            // One that was never overwritten is its own only version.
+            // A message that was never changed has no rows in `message_versions`.
             if message.versions.len() > 1 || message.deleted {
                 for (version, content, by) in &message.versions {
                     let version = version.to_string();
@@ -169,7 +169,7 @@ impl Room {
         rows
     }
 
-    /// The reactions as history tells them to somebody who gave none.
+    /// The reactions as history shows them to a user without own reactions.
     fn reactions(&self, seq: u64) -> Value {
         let mut by_emoji: BTreeMap<&str, Vec<(u64, &str)>> = BTreeMap::new();
         for ((emoji, user), given) in &self.messages[&seq].reactions {
@@ -178,11 +178,11 @@ impl Room {
         let mut lists: Vec<(&str, Vec<(u64, &str)>)> = by_emoji.into_iter().collect();
         lists.iter_mut().for_each(|(_, users)| users.sort_unstable());
         lists.sort_by_key(|(_, users)| users[0].0);
-        let told = lists.iter().map(|(emoji, users)| {
+        let shown = lists.iter().map(|(emoji, users)| {
             let names: Vec<&str> = users.iter().map(|(_, user)| *user).collect();
             json!({"emoji": emoji, "count": names.len(), "mine": false, "users": names})
         });
-        told.collect()
+        shown.collect()
     }
 }
 
@@ -209,7 +209,7 @@ async fn until_stored(stack: &Stack, room: &Room) -> Result<()> {
 }
 
 #[tokio::test]
-async fn random_changes_in_random_batches_come_to_what_one_after_the_other_comes_to() -> Result<()> {
+async fn random_batched_changes_match_sequential_model() -> Result<()> {
     let seed = u64::try_from(clock::now().as_millis())?;
     let stack = Stack::builder().gateways(0).start().await?;
     let owner = stack.http("olga");
@@ -220,12 +220,12 @@ async fn random_changes_in_random_batches_come_to_what_one_after_the_other_comes
         rooms.push(Room { id, head: 0, messages: BTreeMap::new() });
     }
     let mut random = StdRng::seed_from_u64(seed);
-    let (mut met, mut in_batches) = (0.0, 0.0);
+    let (mut records, mut batches) = (0.0, 0.0);
     for round in 0..ROUNDS {
-        // What is appended while the writer stands still is one batch, else as many as it comes to.
-        let together = round > 0 && random.random_bool(0.6);
+        // Events that are appended while the writer is paused become one batch; otherwise the number of batches varies.
+        let in_one_batch = round > 0 && random.random_bool(0.6);
         let before = counts(&stack).await?;
-        if together {
+        if in_one_batch {
             stack.persistence(0).pause()?;
         }
         for _ in 0..random.random_range(1..60) {
@@ -235,7 +235,7 @@ async fn random_changes_in_random_batches_come_to_what_one_after_the_other_comes
             let at_ms = append(&log, &rooms[room], by, &step).await?;
             rooms[room].fold(&step, by, at_ms);
         }
-        if together {
+        if in_one_batch {
             stack.persistence(0).resume()?;
         }
         for room in &rooms {
@@ -248,10 +248,10 @@ async fn random_changes_in_random_batches_come_to_what_one_after_the_other_comes
                 "seed {seed}, round {round}: missing {missing:?}, wrong {wrong:?}"
             );
         }
-        if together {
+        if in_one_batch {
             let after = counts(&stack).await?;
-            met += after.0 - before.0;
-            in_batches += after.1 - before.1;
+            records += after.0 - before.0;
+            batches += after.1 - before.1;
         }
     }
     for room in &rooms {
@@ -263,13 +263,13 @@ async fn random_changes_in_random_batches_come_to_what_one_after_the_other_comes
     }
     ensure!(stack.database().value("SELECT count(*) FROM dead_letters").await? == "0");
     ensure!(
-        met > 4.0 * in_batches,
-        "seed {seed}: {met} records in {in_batches} batches: hardly any met in one"
+        records > 4.0 * batches,
+        "seed {seed}: {records} records in {batches} batches: the batches are too small"
     );
     Ok(())
 }
 
-/// Records written so far, and batches.
+/// The numbers of records and batches written so far.
 async fn counts(stack: &Stack) -> Result<(f64, f64)> {
     let records = metric(stack, 0, "tidings_persistence_batch_records_sum").await?;
     Ok((records, metric(stack, 0, "tidings_persistence_batch_records_count").await?))
@@ -298,6 +298,6 @@ async fn append(log: &tidings_shared::log::Log, room: &Room, by: &str, step: &St
         }
     };
     let accepted = log.append(&entry).await?;
-    ensure!(accepted.seq.0 == room.head + 1, "{accepted:?} behind {}", room.head);
+    ensure!(accepted.seq.0 == room.head + 1, "{accepted:?} after {}", room.head);
     Ok(accepted.at_ms)
 }

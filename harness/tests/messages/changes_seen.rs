@@ -1,14 +1,13 @@
-//! What is seen of changes, where and by whom: live, in replays, in the log, in history, in versions.
+//! Visibility of changes: live, in replays, in the log, in history and in versions.
 
-use crate::ways;
 use std::time::Duration;
 
-use crate::ways::{ADD, CHANGES, DELETE, EDIT, REMOVE, Way, both};
+use crate::ways::{ADD, CHANGES, ChangeOutcome, DELETE, EDIT, REMOVE, Transport, both_transports};
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 use tidings_harness::{Stack, client::Client, frames::Cursor, frames::ServerFrame, http::Http};
 
-const PATIENCE: Duration = Duration::from_secs(10);
+const WAIT_TIMEOUT: Duration = Duration::from_secs(10);
 
 async fn stack() -> Result<Stack> {
     let builder = Stack::builder().gateway_env("TIDINGS_MESSAGES_PER_SECOND", 1000);
@@ -29,12 +28,12 @@ async fn versions(http: &Http, room: &str, seq: u64) -> Result<Vec<Value>> {
     Ok(answer["versions"].as_array().cloned().unwrap_or_default())
 }
 
-/// Joins from the start, and takes all that is replayed.
+/// Joins from the start and returns the whole replay.
 async fn replay(client: &Client, room: &str, epoch: &str) -> Result<Vec<Value>> {
     client.join_after(room, &Cursor { epoch: epoch.to_owned(), seq: 0 }).await?;
     let mut replayed = Vec::new();
     loop {
-        match client.next_event(PATIENCE).await? {
+        match client.next_event(WAIT_TIMEOUT).await? {
             ServerFrame::Other(value) if !value["target"].is_u64() => {}
             ServerFrame::CaughtUp(_) => return Ok(replayed),
             ServerFrame::Gap(gap) => replayed.push(json!({"type": "room:gap", "after": gap.after})),
@@ -51,7 +50,7 @@ async fn replay(client: &Client, room: &str, epoch: &str) -> Result<Vec<Value>> 
 }
 
 #[tokio::test]
-async fn a_private_message_is_changed_before_those_who_may_see_it_and_nobody_else() -> Result<()> {
+async fn private_message_changes_are_visible_only_to_its_readers() -> Result<()> {
     let stack = stack().await?;
     let alice = stack.http("alice");
     let members = json!([{"user": "bob"}, {"user": "eve"}, {"user": "vera", "role": "vip"}, {"user": "adam", "role": "admin"}]);
@@ -67,23 +66,23 @@ async fn a_private_message_is_changed_before_those_who_may_see_it_and_nobody_els
         listeners.push((user, client));
     }
 
-    // Who may not see it learns not even that it is there; neither owner nor admin nor scope makes a difference.
+    // Users who may not see it get `not_found`: the owner, an admin and the admin scope too.
     let root = Http::new(&stack.persistence(0).url(), &stack.admin_token("root"));
-    let mut blind = vec![Way::Http(root.clone())];
+    let mut excluded = vec![Transport::Http(root.clone())];
     for user in ["alice", "eve", "adam"] {
-        blind.extend(both(&stack, user).await?);
+        excluded.extend(both_transports(&stack, user).await?);
     }
-    for way in &blind {
+    for transport in &excluded {
         for (kind, fields) in CHANGES {
-            let told = way.change(kind, room, 1, serde_json::from_str(fields)?).await?;
-            assert_eq!(told.code(), "not_found", "{kind}");
+            let outcome = transport.change(kind, room, 1, serde_json::from_str(fields)?).await?;
+            assert_eq!(outcome.code(), "not_found", "{kind}");
         }
     }
     for user in [&alice, &stack.http("adam"), &root] {
         user.get(&format!("/rooms/{room}/messages/1/versions")).await?.expect(404);
     }
 
-    let [bob, vera] = [Way::Http(stack.http("bob")), Way::Http(stack.http("vera"))];
+    let [bob, vera] = [Transport::Http(stack.http("bob")), Transport::Http(stack.http("vera"))];
     bob.change(EDIT, room, 1, json!({"content": "more secret"})).await?.seq()?;
     vera.change(ADD, room, 1, json!({"emoji": "👀"})).await?.seq()?;
     vera.change(REMOVE, room, 1, json!({"emoji": "👀"})).await?.seq()?;
@@ -93,7 +92,7 @@ async fn a_private_message_is_changed_before_those_who_may_see_it_and_nobody_els
     for (user, client) in &listeners {
         let mut seen = Vec::new();
         loop {
-            let event = client.next_event(PATIENCE).await?;
+            let event = client.next_event(WAIT_TIMEOUT).await?;
             if event.kind() == "message:new" {
                 break;
             }
@@ -113,26 +112,29 @@ async fn a_private_message_is_changed_before_those_who_may_see_it_and_nobody_els
         );
         let replayed = replay(&stack.connect(user).await?, room, epoch).await?;
         assert_eq!(replayed.len(), seen.len(), "{user}, replayed: {replayed:?}");
-        let told = format!("{log:?}{replayed:?}");
-        assert_eq!(told.contains("secret"), !expected.is_empty(), "{user}");
+        let received = format!("{log:?}{replayed:?}");
+        assert_eq!(received.contains("secret"), !expected.is_empty(), "{user}");
     }
     assert_eq!(message(&stack.http("vera"), room, 1).await?["content"], "most secret");
     Ok(())
 }
 
 #[tokio::test]
-async fn what_a_deleted_message_said_is_told_nowhere_but_to_admins() -> Result<()> {
+async fn deleted_text_is_shown_only_in_versions_to_admins() -> Result<()> {
     let stack = stack().await?;
     let (alice, bob) = (stack.http("alice"), stack.http("bob"));
     let room = alice.new_room(&["bob"]).await?;
     let body = json!({"client_id": "c", "content": "secret", "metadata": {"a": "secret"}});
     let sent = bob.post(&format!("/rooms/{room}/messages"), body).await?.expect(201).body;
     let epoch = sent["epoch"].as_str().context("epoch")?;
-    let way = Way::Http(bob.clone());
-    way.change(EDIT, &room, 1, json!({"content": "secret too", "metadata": {"b": "secret"}})).await?.seq()?;
-    way.change(ADD, &room, 1, json!({"emoji": "👍"})).await?.seq()?;
+    let transport = Transport::Http(bob.clone());
+    transport
+        .change(EDIT, &room, 1, json!({"content": "secret too", "metadata": {"b": "secret"}}))
+        .await?
+        .seq()?;
+    transport.change(ADD, &room, 1, json!({"emoji": "👍"})).await?.seq()?;
 
-    // Before: an original followed by its changes.
+    // Before the delete the replay has the original text and its changes.
     let replayed = replay(&stack.connect("alice").await?, &room, epoch).await?;
     let contents: Vec<&Value> = replayed.iter().map(|event| &event["content"]).collect();
     assert_eq!(contents, [&json!("secret"), &json!("secret too"), &Value::Null]);
@@ -140,15 +142,15 @@ async fn what_a_deleted_message_said_is_told_nowhere_but_to_admins() -> Result<(
     assert_eq!((&log[0]["content"], &log[0]["metadata"]), (&json!("secret too"), &json!({"b": "secret"})));
     assert_eq!(log[0]["edited_at"], log[1]["at"]);
 
-    let deleted = way.change(DELETE, &room, 1, json!({})).await?.seq()?;
+    let deleted = transport.change(DELETE, &room, 1, json!({})).await?.seq()?;
     for user in [&alice, &bob] {
-        let mut told = vec![message(user, &room, 1).await?];
-        told.push(user.messages(&room, "").await?.body);
-        told.push(user.room(&room).await?.body);
-        told.push(user.my_rooms("").await?.body);
-        told.extend(events(user, &room).await?);
-        let told = json!(told).to_string();
-        ensure!(!told.contains("secret"), "{told}");
+        let mut answers = vec![message(user, &room, 1).await?];
+        answers.push(user.messages(&room, "").await?.body);
+        answers.push(user.room(&room).await?.body);
+        answers.push(user.my_rooms("").await?.body);
+        answers.extend(events(user, &room).await?);
+        let answers = json!(answers).to_string();
+        ensure!(!answers.contains("secret"), "{answers}");
     }
     let log = events(&alice, &room).await?;
     assert_eq!(
@@ -161,13 +163,13 @@ async fn what_a_deleted_message_said_is_told_nowhere_but_to_admins() -> Result<(
         (&json!(true), &json!(deleted), &json!([]))
     );
 
-    // The tail begins anew, so a replay from before is read over HTTP. Nothing is left in the bytes of its key.
+    // The tail was dropped, so an older replay is a gap. The bytes of its key no longer contain the text.
     let replayed = replay(&stack.connect("alice").await?, &room, epoch).await?;
     assert_eq!(replayed, [json!({"type": "room:gap", "after": 0})]);
     ensure!(!dump_of_tail(&stack, &room).await?.contains("secret"));
 
-    // Deleting it again is an event, and drops nothing more.
-    let again = way.change(DELETE, &room, 1, json!({})).await?.seq()?;
+    // A second delete is an event, but does not drop the tail again.
+    let again = transport.change(DELETE, &room, 1, json!({})).await?.seq()?;
     assert_eq!(again, deleted + 1);
     assert_eq!(message(&alice, &room, 1).await?["last_seq"], deleted);
     ensure!(dump_of_tail(&stack, &room).await?.matches("\"type\":\"message:deleted\"").count() == 2);
@@ -178,7 +180,7 @@ async fn what_a_deleted_message_said_is_told_nowhere_but_to_admins() -> Result<(
     Ok(())
 }
 
-/// The bytes of a room's tail as Redis keeps them, compression off.
+/// The bytes of a room's tail as Redis stores them, without compression.
 async fn dump_of_tail(stack: &Stack, room: &str) -> Result<String> {
     let room = tidings_shared::ids::RoomId::parse(room)?;
     let client = tidings_shared::log::client(&stack.redis().url())?;
@@ -191,7 +193,7 @@ async fn dump_of_tail(stack: &Stack, room: &str) -> Result<String> {
         .await?;
     let key = tidings_shared::log::keys::tail(&room);
     let dump: Vec<u8> = redis::cmd("DUMP").arg(key).query_async(&mut connection).await?;
-    ensure!(!dump.is_empty(), "there is no tail");
+    ensure!(!dump.is_empty(), "the room has no tail");
     Ok(String::from_utf8_lossy(&dump).into_owned())
 }
 
@@ -209,7 +211,7 @@ async fn admins_read_every_version_oldest_first() -> Result<()> {
     let mut expected = vec![json!({"content": "one", "at": sent["at"], "by": "mary"})];
     assert_eq!(versions(&olga, room, 1).await?, expected);
 
-    Way::Http(mary.clone()).change(ADD, room, 1, json!({"emoji": "+"})).await?.seq()?;
+    Transport::Http(mary.clone()).change(ADD, room, 1, json!({"emoji": "+"})).await?.seq()?;
     assert_eq!(versions(&olga, room, 1).await?.len(), 1, "a reaction makes no version");
     for (user, content) in [(&mary, "two"), (&olga, "three"), (&mary, "two")] {
         let path = format!("/rooms/{room}/messages/1");
@@ -222,17 +224,17 @@ async fn admins_read_every_version_oldest_first() -> Result<()> {
     for user in [&olga, &stack.http("adam"), &root] {
         assert_eq!(versions(user, room, 1).await?, expected);
     }
-    Way::Http(mary.clone()).change(DELETE, room, 1, json!({})).await?.seq()?;
+    Transport::Http(mary.clone()).change(DELETE, room, 1, json!({})).await?.seq()?;
     assert_eq!(versions(&olga, room, 1).await?, expected);
 
     let path = format!("/rooms/{room}/messages/1/versions");
     for (user, status) in [("mary", 403), ("greg", 403), ("eve", 404)] {
         stack.http(user).get(&path).await?.expect(status);
     }
-    for nothing in [2, 99] {
-        olga.get(&format!("/rooms/{room}/messages/{nothing}/versions")).await?.expect(404);
+    for no_message in [2, 99] {
+        olga.get(&format!("/rooms/{room}/messages/{no_message}/versions")).await?.expect(404);
     }
-    // Of many the original and the last are told.
+    // Of more than 200 versions the answer has the original and the latest ones.
     stack
         .database()
         .query(&format!(
@@ -250,7 +252,7 @@ async fn admins_read_every_version_oldest_first() -> Result<()> {
 
 // Covers: GET /rooms/{room}/messages/{seq}.
 #[tokio::test]
-async fn reactions_are_told_in_the_order_they_were_given_with_the_first_twenty_names() -> Result<()> {
+async fn reactions_are_listed_in_given_order_with_first_twenty_users() -> Result<()> {
     let stack = stack().await?;
     let alice = stack.http("alice");
     let people: Vec<String> = (0..25).map(|n| format!("p{n:02}")).collect();
@@ -258,7 +260,7 @@ async fn reactions_are_told_in_the_order_they_were_given_with_the_first_twenty_n
     let room = alice.new_room(&names).await?;
     alice.send(&room, "c", "x").await?.expect(201);
     let react = async |user: &str, kind: &str, emoji: &str| -> Result<u64> {
-        Way::Http(stack.http(user)).change(kind, &room, 1, json!({"emoji": emoji})).await?.seq()
+        Transport::Http(stack.http(user)).change(kind, &room, 1, json!({"emoji": emoji})).await?.seq()
     };
     react("p24", ADD, "z").await?;
     for user in people.iter().rev() {
@@ -285,7 +287,7 @@ async fn reactions_are_told_in_the_order_they_were_given_with_the_first_twenty_n
     assert_eq!(
         message(&stack.http("p00"), &room, 1).await?["reactions"],
         expected,
-        "mine beyond the names told"
+        "`mine` must count users beyond the listed ones"
     );
 
     react("p24", REMOVE, "z").await?;
@@ -299,39 +301,42 @@ async fn reactions_are_told_in_the_order_they_were_given_with_the_first_twenty_n
 }
 
 #[tokio::test]
-async fn an_emoji_too_many_is_refused_for_good_and_everyone_is_told_to_read_again() -> Result<()> {
+async fn emoji_over_limit_is_rejected_and_voided_for_everyone() -> Result<()> {
     let stack = stack().await?;
     let (alice, bob) = (stack.http("alice"), stack.connect("bob").await?);
     let room = alice.new_room(&["bob"]).await?;
     alice.send(&room, "c", "x").await?.expect(201);
-    let way = Way::Http(alice.clone());
+    let transport = Transport::Http(alice.clone());
     for n in 0..100 {
-        way.change(ADD, &room, 1, json!({"emoji": n.to_string(), "ack": "accepted"})).await?.seq()?;
+        transport.change(ADD, &room, 1, json!({"emoji": n.to_string(), "ack": "accepted"})).await?.seq()?;
     }
     bob.join_and_catch_up(&room).await?;
-    for (way, client_id) in both(&stack, "alice").await?.iter().zip(["a", "b"]) {
+    for (transport, client_id) in both_transports(&stack, "alice").await?.iter().zip(["a", "b"]) {
         for _ in 0..2 {
-            let told = way.change(ADD, &room, 1, json!({"emoji": "new", "client_id": client_id})).await?;
-            let refused = ways::Told::Refused {
+            let outcome =
+                transport.change(ADD, &room, 1, json!({"emoji": "new", "client_id": client_id})).await?;
+            let refused = ChangeOutcome::Refused {
                 code: "bad_request".to_owned(),
                 reason: "rejected".to_owned(),
                 field: String::new(),
             };
-            assert_eq!(told, refused);
+            assert_eq!(outcome, refused);
         }
-        let ServerFrame::Other(added) = bob.wait_for("reaction:added", PATIENCE).await? else {
+        let ServerFrame::Other(added) = bob.wait_for("reaction:added", WAIT_TIMEOUT).await? else {
             unreachable!()
         };
-        let ServerFrame::Void(void) = bob.wait_for("message:void", PATIENCE).await? else { unreachable!() };
+        let ServerFrame::Void(void) = bob.wait_for("message:void", WAIT_TIMEOUT).await? else {
+            unreachable!()
+        };
         assert_eq!(Some(void.target), added["seq"].as_u64());
         assert_eq!((void.message, void.reason.as_str(), void.of), (Some(1), "rejected", None));
         assert_eq!(void.client_id.as_deref(), Some(client_id));
     }
-    way.change(ADD, &room, 1, json!({"emoji": "7"})).await?.seq()?;
+    transport.change(ADD, &room, 1, json!({"emoji": "7"})).await?.seq()?;
     let now = message(&alice, &room, 1).await?;
     assert_eq!((now["reactions"].as_array().map(Vec::len), &now["last_seq"]), (Some(100), &json!(101)));
     assert_eq!(stack.database().value("SELECT count(*) FROM dead_letters").await?, "0");
-    // That client id is still free for a message.
+    // The client id of the rejected change is still free for a message.
     alice.send(&room, "a", "y").await?.expect(201);
     Ok(())
 }

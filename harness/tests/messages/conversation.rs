@@ -1,4 +1,4 @@
-//! People talk through two gateways: joins, order, answers, duplicates, replay, leaving.
+//! Users talk through two gateways: joins, order, answers, duplicates, replay, leaving.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use anyhow::{Result, ensure};
 use serde_json::{Value, json};
 use tidings_harness::{Client, ClientError, Cursor, ServerFrame, Stack};
 
-const PATIENCE: Duration = Duration::from_secs(20);
+const WAIT_TIMEOUT: Duration = Duration::from_secs(20);
 
 async fn two_gateways() -> Result<Stack> {
     let stack = Stack::builder().gateways(2);
@@ -18,7 +18,7 @@ async fn two_gateways() -> Result<Stack> {
 }
 
 async fn next_message(client: &Client) -> Result<(u64, String, String)> {
-    match client.next_of_log(PATIENCE).await? {
+    match client.next_of_log(WAIT_TIMEOUT).await? {
         ServerFrame::Message(message) => Ok((message.seq, message.sender.id, message.content)),
         other => anyhow::bail!("expected a message, got {other:?}"),
     }
@@ -26,7 +26,7 @@ async fn next_message(client: &Client) -> Result<(u64, String, String)> {
 
 // Covers: message:new, message:send, ack.
 #[tokio::test]
-async fn what_one_says_at_one_gateway_is_heard_at_the_other_in_order() -> Result<()> {
+async fn messages_cross_gateways_in_order() -> Result<()> {
     let stack = two_gateways().await?;
     let room = stack.http("alice").new_room(&["bob"]).await?;
     let (alice, bob) = (stack.connect_at(0, "alice").await?, stack.connect_at(1, "bob").await?);
@@ -38,8 +38,8 @@ async fn what_one_says_at_one_gateway_is_heard_at_the_other_in_order() -> Result
         let ack = who.send(&room, &format!("<b>{n}</b>\n🙂")).await?;
         ensure!((ack.seq, ack.stage.as_str(), ack.duplicate) == (n, "stored", false), "{ack:?}");
         for listener in [&alice, &bob] {
-            let heard = next_message(listener).await?;
-            ensure!(heard == (n, other.to_owned(), format!("<b>{n}</b>\n🙂")), "{heard:?}");
+            let received = next_message(listener).await?;
+            ensure!(received == (n, other.to_owned(), format!("<b>{n}</b>\n🙂")), "{received:?}");
         }
     }
     let page = stack.http("bob").messages(&room, "limit=200").await?.expect(200).body;
@@ -51,7 +51,7 @@ async fn what_one_says_at_one_gateway_is_heard_at_the_other_in_order() -> Result
 
 // Covers: room:joined.
 #[tokio::test]
-async fn joined_tells_of_the_room_and_of_me() -> Result<()> {
+async fn join_answer_describes_room_and_own_membership() -> Result<()> {
     let stack = two_gateways().await?;
     let body = json!({"kind": "private", "name": "Tea", "members": [{"user": "bob", "role": "guest"}, {"user": "carol"}]});
     let room = stack.http("alice").post("/rooms", body).await?.expect(201).body;
@@ -76,7 +76,7 @@ async fn joined_tells_of_the_room_and_of_me() -> Result<()> {
 
 // Covers: room:join, room:joined.
 #[tokio::test]
-async fn several_and_all_of_my_rooms_are_joined_at_once_and_failures_are_told() -> Result<()> {
+async fn bulk_join_joins_own_rooms_and_reports_failures() -> Result<()> {
     let stack = two_gateways().await?;
     let mut mine = Vec::new();
     for _ in 0..5 {
@@ -98,13 +98,13 @@ async fn several_and_all_of_my_rooms_are_joined_at_once_and_failures_are_told() 
     rooms.sort_unstable();
     mine.sort_unstable();
     ensure!(rooms == mine && !all.more, "{all:?}");
-    // A room made after the connect is joined as well.
+    // A room that is created after the connect can be joined too.
     let later = stack.http("bob").new_room(&["alice"]).await?;
     ensure!(alice.join(&later).await?.role == "member");
     stack.http("bob").send(&later, "hello", "hello").await?.expect(201);
     loop {
-        // Those of the rooms joined before it may come first.
-        match alice.next_of_log(PATIENCE).await? {
+        // The `room:caught_up` frames of the other rooms may arrive first.
+        match alice.next_of_log(WAIT_TIMEOUT).await? {
             ServerFrame::CaughtUp(_) => {}
             ServerFrame::Message(message) => {
                 ensure!((message.room.as_str(), message.content.as_str()) == (later.as_str(), "hello"));
@@ -117,27 +117,27 @@ async fn several_and_all_of_my_rooms_are_joined_at_once_and_failures_are_told() 
 }
 
 #[tokio::test]
-async fn the_same_client_id_is_one_message_through_any_gateway_and_after_a_restart() -> Result<()> {
+async fn client_id_is_one_message_across_gateways_and_redis_loss() -> Result<()> {
     let stack = two_gateways().await?;
     let room = stack.http("alice").new_room(&["bob"]).await?;
     let alice = stack.connect_at(0, "alice").await?;
     let first = alice.send_as(&room, "the-id", "once").await?;
     ensure!(!first.duplicate);
     let again = alice.send_as(&room, "the-id", "other content").await?;
-    let elsewhere = stack.connect_at(1, "alice").await?;
-    let there = elsewhere.send_as(&room, "the-id", "once").await?;
-    for repeated in [&again, &there] {
+    let other_gateway = stack.connect_at(1, "alice").await?;
+    let through_other = other_gateway.send_as(&room, "the-id", "once").await?;
+    for repeated in [&again, &through_other] {
         ensure!(repeated.duplicate, "{repeated:?}");
         ensure!(
             (repeated.seq, &repeated.id, &repeated.at) == (first.seq, &first.id, &first.at),
             "{repeated:?}"
         );
     }
-    // Redis has forgotten everything: PostgreSQL remembers.
+    // Redis has lost everything; PostgreSQL still knows the client id.
     stack.redis().restart_empty().await?;
     let mut repeated = None;
     for _ in 0..60 {
-        match elsewhere.send_as(&room, "the-id", "once").await {
+        match other_gateway.send_as(&room, "the-id", "once").await {
             Ok(ack) => {
                 repeated = Some(ack);
                 break;
@@ -148,7 +148,7 @@ async fn the_same_client_id_is_one_message_through_any_gateway_and_after_a_resta
             Err(error) => return Err(error.into()),
         }
     }
-    let repeated = repeated.ok_or_else(|| anyhow::anyhow!("unavailable for ever"))?;
+    let repeated = repeated.ok_or_else(|| anyhow::anyhow!("the send stayed unavailable"))?;
     ensure!(repeated.duplicate && repeated.seq == first.seq && repeated.id == first.id, "{repeated:?}");
     let page = stack.http("alice").messages(&room, "").await?.expect(200).body;
     ensure!(page["messages"].as_array().map(Vec::len) == Some(1), "{page}");
@@ -157,7 +157,7 @@ async fn the_same_client_id_is_one_message_through_any_gateway_and_after_a_resta
 
 // Covers: ack.
 #[tokio::test]
-async fn an_accepted_answer_comes_without_waiting_for_storage() -> Result<()> {
+async fn accepted_ack_does_not_wait_for_storage() -> Result<()> {
     let stack = Stack::start().await?;
     let room = stack.http("alice").new_room(&["bob"]).await?;
     let (alice, bob) = (stack.connect("alice").await?, stack.connect("bob").await?);
@@ -167,10 +167,10 @@ async fn an_accepted_answer_comes_without_waiting_for_storage() -> Result<()> {
     stack.persistence(0).pause()?;
     let fields = json!({"type": "message:send", "room": room, "client_id": "a", "content": "now", "ack": "accepted", "attempt": 1});
     let ack = alice.send_with(fields).await;
-    let heard = next_message(&bob).await;
+    let received = next_message(&bob).await;
     stack.persistence(0).resume()?;
     ensure!(ack?.stage == "accepted");
-    ensure!(heard?.2 == "now", "live delivery goes on while nothing is being stored");
+    ensure!(received?.2 == "now", "live delivery must work while nothing is stored");
     let stored = alice.send_as(&room, "a", "now").await?;
     ensure!(stored.duplicate && stored.stage == "stored" && stored.seq == 2, "{stored:?}");
     Ok(())
@@ -178,7 +178,7 @@ async fn an_accepted_answer_comes_without_waiting_for_storage() -> Result<()> {
 
 // Covers: room:caught_up, room:join.
 #[tokio::test]
-async fn a_cursor_gets_everything_after_it_once_in_order_then_caught_up_then_live() -> Result<()> {
+async fn cursor_join_replays_in_order_then_catches_up_then_goes_live() -> Result<()> {
     let stack = two_gateways().await?;
     let room = stack.http("alice").new_room(&["bob"]).await?;
     let alice = stack.connect_at(0, "alice").await?;
@@ -189,10 +189,10 @@ async fn a_cursor_gets_everything_after_it_once_in_order_then_caught_up_then_liv
     let bob = stack.connect_at(1, "bob").await?;
     bob.join_after(&room, &Cursor { epoch, seq: 15 }).await?;
     for n in 16..=40 {
-        let heard = next_message(&bob).await?;
-        ensure!(heard == (n, "alice".to_owned(), n.to_string()), "{heard:?}");
+        let received = next_message(&bob).await?;
+        ensure!(received == (n, "alice".to_owned(), n.to_string()), "{received:?}");
     }
-    match bob.next_of_log(PATIENCE).await? {
+    match bob.next_of_log(WAIT_TIMEOUT).await? {
         ServerFrame::CaughtUp(caught_up) => ensure!(caught_up.seq == 40, "{caught_up:?}"),
         other => anyhow::bail!("{other:?}"),
     }
@@ -203,7 +203,7 @@ async fn a_cursor_gets_everything_after_it_once_in_order_then_caught_up_then_liv
 
 // Covers: room:gap, GET /rooms/{room}/events.
 #[tokio::test]
-async fn a_replay_longer_than_the_tail_is_a_gap_to_be_read_over_http() -> Result<()> {
+async fn replay_beyond_tail_is_gap_readable_over_http() -> Result<()> {
     let stack = two_gateways().await?;
     let room = stack.http("alice").new_room(&["bob"]).await?;
     let alice = stack.connect("alice").await?;
@@ -213,10 +213,10 @@ async fn a_replay_longer_than_the_tail_is_a_gap_to_be_read_over_http() -> Result
     }
     let bob = stack.connect_at(1, "bob").await?;
     bob.join_after(&room, &Cursor { epoch, seq: 3 }).await?;
-    let ServerFrame::Gap(gap) = bob.next_of_log(PATIENCE).await? else { anyhow::bail!("expected a gap") };
+    let ServerFrame::Gap(gap) = bob.next_of_log(WAIT_TIMEOUT).await? else { anyhow::bail!("expected a gap") };
     ensure!((gap.after, gap.head.seq) == (3, 300), "{gap:?}");
     alice.send(&room, "301").await?;
-    ensure!(next_message(&bob).await?.0 == 301, "live goes on above the gap's head, without a caught_up");
+    ensure!(next_message(&bob).await?.0 == 301, "live delivery must continue above the gap's head");
     let query = format!("after=3&upto=300&limit=200&epoch={}", gap.head.epoch);
     let page = stack.http("bob").events(&room, &query).await?.expect(200).body;
     ensure!(
@@ -229,7 +229,7 @@ async fn a_replay_longer_than_the_tail_is_a_gap_to_be_read_over_http() -> Result
 
 // Covers: room:gap.
 #[tokio::test]
-async fn unknown_epochs_and_cursors_above_the_head_are_gaps() -> Result<()> {
+async fn unknown_epoch_or_cursor_above_head_is_gap() -> Result<()> {
     let stack = Stack::start().await?;
     let room = stack.http("alice").new_room(&["bob"]).await?;
     let alice = stack.connect("alice").await?;
@@ -238,7 +238,7 @@ async fn unknown_epochs_and_cursors_above_the_head_are_gaps() -> Result<()> {
     for (epoch, seq, after) in cases {
         let bob = stack.connect("bob").await?;
         bob.join_after(&room, &Cursor { epoch: epoch.clone(), seq }).await?;
-        match bob.next_of_log(PATIENCE).await? {
+        match bob.next_of_log(WAIT_TIMEOUT).await? {
             ServerFrame::Gap(gap) => ensure!((gap.after, gap.head.seq) == (after, 1), "{epoch}: {gap:?}"),
             other => anyhow::bail!("{epoch}: {other:?}"),
         }
@@ -248,22 +248,22 @@ async fn unknown_epochs_and_cursors_above_the_head_are_gaps() -> Result<()> {
 
 // Covers: room:leave, room:left.
 #[tokio::test]
-async fn a_left_room_is_silent_and_can_be_joined_again() -> Result<()> {
+async fn left_room_is_silent_and_can_be_rejoined() -> Result<()> {
     let stack = Stack::start().await?;
     let room = stack.http("alice").new_room(&["bob"]).await?;
     let (alice, bob) = (stack.connect("alice").await?, stack.connect("bob").await?);
     let caught_up = bob.join_and_catch_up(&room).await?;
     ensure!(bob.leave(&room).await? == json!([room]));
-    alice.send(&room, "unheard").await?;
+    alice.send(&room, "missed").await?;
     bob.ping().await?;
     ensure!(matches!(bob.next_of_log(Duration::from_millis(300)).await, Err(ClientError::Silent(_))));
     bob.join_after(&room, &Cursor { epoch: caught_up.epoch, seq: 0 }).await?;
-    ensure!(next_message(&bob).await?.2 == "unheard");
+    ensure!(next_message(&bob).await?.2 == "missed");
     Ok(())
 }
 
 #[tokio::test]
-async fn a_private_message_reaches_only_those_it_is_for_live_and_in_replay() -> Result<()> {
+async fn private_message_reaches_only_recipients_live_and_replayed() -> Result<()> {
     let stack = two_gateways().await?;
     let room = stack.http("alice").new_room(&["bob", "carol"]).await?;
     let (alice, bob, carol) = (
@@ -294,7 +294,7 @@ async fn a_private_message_reaches_only_those_it_is_for_live_and_in_replay() -> 
 
 // Covers: message:read, ok.
 #[tokio::test]
-async fn reading_moves_the_unread_count_and_never_back() -> Result<()> {
+async fn read_mark_lowers_unread_count_and_never_moves_back() -> Result<()> {
     let stack = Stack::start().await?;
     let room = stack.http("alice").new_room(&["bob"]).await?;
     let (alice, bob) = (stack.connect("alice").await?, stack.connect("bob").await?);
@@ -309,9 +309,9 @@ async fn reading_moves_the_unread_count_and_never_back() -> Result<()> {
     bob.read(&room, 3).await?;
     ensure!(unread().await? == (json!(2), json!(3)));
     bob.read(&room, 1).await?;
-    ensure!(unread().await? == (json!(2), json!(3)), "a mark never moves back");
+    ensure!(unread().await? == (json!(2), json!(3)), "a mark must not move back");
     bob.read(&room, 1_000_000).await?;
-    ensure!(unread().await? == (json!(0), json!(5)), "above the head it is clamped");
+    ensure!(unread().await? == (json!(0), json!(5)), "a mark above the head must be clamped");
     let by_http = stack.http("alice").read(&room, 4).await?.expect(200).body;
     ensure!(by_http["seq"] == 4, "{by_http}");
     Ok(())

@@ -1,6 +1,6 @@
-//! Compression through the whole system: a room's message once for all, histories the same, bombs that cost nothing.
-//! How offers are read and streams inflated is tested at the gateway's transport. With `TIDINGS_TEST_DEFLATE=1` every
-//! other test here speaks compressed as well.
+//! Compression in the whole system: a room message is compressed once for all receivers, history is unchanged, and
+//! decompression bombs cost little memory. Tests of the gateway's transport cover offers and inflating. With
+//! `TIDINGS_TEST_DEFLATE=1` all other tests here use compression too.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use tidings_harness::{
     raw::{RawSocket, frame, opcode},
 };
 
-const PATIENCE: Duration = Duration::from_secs(20);
+const WAIT_TIMEOUT: Duration = Duration::from_secs(20);
 
 async fn deflating(stack: &Stack, user: &str) -> Result<Client> {
     Ok(Client::connect_deflating(&stack.gateway(0).ws(), &stack.token(user)).await?)
@@ -30,17 +30,17 @@ async fn metric(stack: &Stack, name: &str) -> Result<u64> {
     Ok(value.with_context(|| format!("no {name}"))?.parse()?)
 }
 
-/// The next message, its content.
-async fn heard(client: &Client) -> Result<String> {
+/// The content of the next message.
+async fn next_content(client: &Client) -> Result<String> {
     loop {
-        if let ServerFrame::Message(message) = client.next_event(PATIENCE).await? {
+        if let ServerFrame::Message(message) = client.next_event(WAIT_TIMEOUT).await? {
             return Ok(message.content);
         }
     }
 }
 
 #[tokio::test]
-async fn a_rooms_message_is_compressed_once_and_reaches_all_as_it_was_sent() -> Result<()> {
+async fn room_message_is_compressed_once_for_all_receivers() -> Result<()> {
     let stack = Stack::start().await?;
     let room = stack.http("alice").new_room(&["bob"]).await?;
     let mut listeners = Vec::new();
@@ -55,9 +55,12 @@ async fn a_rooms_message_is_compressed_once_and_reaches_all_as_it_was_sent() -> 
     alice.send(&room, "short").await?;
     alice.send(&room, &words).await?;
     for listener in &listeners {
-        ensure!(heard(listener).await? == "short" && heard(listener).await? == words);
+        ensure!(next_content(listener).await? == "short" && next_content(listener).await? == words);
     }
-    ensure!(metric(&stack, "tidings_gateway_frames_compressed_total").await? == 1, "the long one, once");
+    ensure!(
+        metric(&stack, "tidings_gateway_frames_compressed_total").await? == 1,
+        "only the long message must be compressed, once"
+    );
     ensure!(metric(&stack, "tidings_gateway_compressed_frames_sent_total").await? == 8);
     ensure!(metric(&stack, "tidings_gateway_compression_saved_bytes_total").await? > 8 * 500);
     let page = stack.http("bob").get(&format!("/rooms/{room}/messages")).await?.expect(200);
@@ -66,7 +69,7 @@ async fn a_rooms_message_is_compressed_once_and_reaches_all_as_it_was_sent() -> 
 }
 
 #[tokio::test]
-async fn who_does_not_offer_it_gets_plain_frames_and_who_does_may_send_either() -> Result<()> {
+async fn client_without_deflate_offer_gets_plain_frames() -> Result<()> {
     let stack = Stack::start().await?;
     let room = stack.http("alice").new_room(&[]).await?;
     let content = "again and again ".repeat(60);
@@ -74,23 +77,23 @@ async fn who_does_not_offer_it_gets_plain_frames_and_who_does_may_send_either() 
         json!({"type": "message:send", "ref": client_id, "room": room, "client_id": client_id, "content": content})
             .to_string()
     };
-    let mut packing = raw_deflating(&stack, "alice").await?;
+    let mut compressing = raw_deflating(&stack, "alice").await?;
     let mut plain = RawSocket::open(stack.gateway(0).ports().public, &stack.token("alice")).await?;
     let join = json!({"type": "room:join", "room": room}).to_string();
-    for socket in [&mut packing, &mut plain] {
+    for socket in [&mut compressing, &mut plain] {
         socket.send(opcode::TEXT, join.as_bytes()).await?;
         while text(socket).await?.0["type"] != "room:caught_up" {}
     }
-    packing.send(opcode::TEXT, send("plainly").as_bytes()).await?;
+    compressing.send(opcode::TEXT, send("plainly").as_bytes()).await?;
     let mask = Some([9, 8, 7, 6]);
     let payload = deflated(send("compressed").as_bytes());
-    packing.send_bytes(&frame(0x80 | COMPRESSED | opcode::TEXT, &payload, mask)).await?;
-    for (socket, compressed) in [(&mut packing, true), (&mut plain, false)] {
+    compressing.send_bytes(&frame(0x80 | COMPRESSED | opcode::TEXT, &payload, mask)).await?;
+    for (socket, compressed) in [(&mut compressing, true), (&mut plain, false)] {
         let mut messages = 0;
         while messages < 2 {
-            let (value, marked) = text(socket).await?;
+            let (value, is_compressed) = text(socket).await?;
             if value["type"] == "message:new" {
-                ensure!(value["content"] == content.as_str() && marked == compressed, "{value}");
+                ensure!(value["content"] == content.as_str() && is_compressed == compressed, "{value}");
                 messages += 1;
             }
         }
@@ -99,7 +102,7 @@ async fn who_does_not_offer_it_gets_plain_frames_and_who_does_may_send_either() 
 }
 
 #[tokio::test]
-async fn bombs_are_refused_without_ever_being_held() -> Result<()> {
+async fn bombs_are_refused_within_memory_bound() -> Result<()> {
     let stack = Stack::start().await?;
     let bomb =
         frame(0x80 | COMPRESSED | opcode::TEXT, &deflated(&vec![b' '; 32 * 1024 * 1024]), Some([1, 2, 3, 4]));
@@ -110,36 +113,37 @@ async fn bombs_are_refused_without_ever_being_held() -> Result<()> {
     for _ in 0..10 {
         let mut socket = raw_deflating(&stack, "alice").await?;
         socket.send_bytes(&bomb).await?;
-        ensure!(socket.until_close(PATIENCE).await? == Some(1009));
+        ensure!(socket.until_close(WAIT_TIMEOUT).await? == Some(1009));
     }
     let grown = peak()? - before;
-    ensure!(grown < 16 * 1024 * 1024, "the gateway has held {grown} bytes more");
+    ensure!(grown < 16 * 1024 * 1024, "the gateway held {grown} bytes more");
     ensure!(metric(&stack, "tidings_gateway_bombs_refused_total").await? == 10);
     stack.connect("alice").await?.ping().await?;
     Ok(())
 }
 
 #[tokio::test]
-async fn switched_off_nothing_is_agreed_on_and_all_goes_on() -> Result<()> {
+async fn disabled_deflate_is_not_negotiated_and_messages_flow() -> Result<()> {
     let stack = Stack::builder().gateway_env("TIDINGS_DEFLATE", "false").start().await?;
     let room = stack.http("alice").new_room(&[]).await?;
     let alice = deflating(&stack, "alice").await?;
     alice.join_and_catch_up(&room).await?;
     let words = "the same words ".repeat(60);
     alice.send(&room, &words).await?;
-    ensure!(heard(&alice).await? == words);
+    ensure!(next_content(&alice).await? == words);
     ensure!(metric(&stack, "tidings_gateway_compressed_frames_sent_total").await? == 0);
     let mut socket = raw_deflating(&stack, "alice").await?;
     let marked = frame(0x80 | COMPRESSED | opcode::TEXT, &deflated(b"{}"), Some([1, 2, 3, 4]));
     socket.send_bytes(&marked).await?;
-    ensure!(socket.until_close(PATIENCE).await? == Some(1002));
+    ensure!(socket.until_close(WAIT_TIMEOUT).await? == Some(1002));
     Ok(())
 }
 
-/// The next JSON, and whether it came compressed.
+/// The next JSON frame, and whether it was compressed.
 async fn text(socket: &mut RawSocket) -> Result<(serde_json::Value, bool)> {
     loop {
-        let frame = tokio::time::timeout(PATIENCE, socket.next()).await??.context("the connection ended")?;
+        let frame =
+            tokio::time::timeout(WAIT_TIMEOUT, socket.next()).await??.context("the connection ended")?;
         match (frame.opcode, frame.compressed) {
             (opcode::TEXT, true) => return Ok((serde_json::from_slice(&inflated(&frame.payload)?)?, true)),
             (opcode::TEXT, false) => return Ok((serde_json::from_str(frame.text())?, false)),
@@ -149,7 +153,7 @@ async fn text(socket: &mut RawSocket) -> Result<(serde_json::Value, bool)> {
     }
 }
 
-/// The most memory that a process ever had.
+/// The peak memory of a process.
 fn peak_bytes(pid: u32) -> Result<u64> {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
     let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).context("no VmHWM")?;

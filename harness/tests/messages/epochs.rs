@@ -1,4 +1,5 @@
-//! Redis loses its data, or its process: numbering goes on, cursors are judged, nothing stored is lost.
+//! Redis loses its data or its process: numbering continues, cursors stay valid or become gaps, and no stored message
+//! is lost.
 
 use std::time::Duration;
 
@@ -10,9 +11,9 @@ use tidings_harness::{
 };
 use tidings_shared::{ids::RoomId, log::keys};
 
-const PATIENCE: Duration = Duration::from_secs(30);
+const WAIT_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Repeats a send with its client id until it is stored, as the contract tells senders to.
+/// Repeats a send with its client id until it is stored, as the protocol requires.
 async fn send_until_stored(client: &Client, room: &str, text: &str) -> Result<Ack> {
     for _ in 0..120 {
         match client.send_as(room, text, text).await {
@@ -31,12 +32,15 @@ async fn send_until_stored(client: &Client, room: &str, text: &str) -> Result<Ac
 async fn contents(stack: &Stack, room: &str) -> Result<Vec<String>> {
     let page = stack.http("alice").messages(room, "limit=200").await?.expect(200).body;
     let messages = page["messages"].as_array().cloned().unwrap_or_default();
-    ensure!(messages.iter().zip(1..).all(|(message, seq)| message["seq"] == json!(seq)), "not dense: {page}");
+    ensure!(
+        messages.iter().zip(1..).all(|(message, seq)| message["seq"] == json!(seq)),
+        "the seqs have a hole: {page}"
+    );
     Ok(messages.iter().map(|message| message["content"].as_str().unwrap_or_default().to_owned()).collect())
 }
 
 #[tokio::test]
-async fn after_redis_came_back_empty_numbering_goes_on_under_a_new_epoch() -> Result<()> {
+async fn empty_redis_continues_numbering_in_new_epoch() -> Result<()> {
     let stack = Stack::builder().gateways(2).start().await?;
     let room = stack.http("alice").new_room(&["bob"]).await?;
     let (alice, live) = (stack.connect_at(0, "alice").await?, stack.connect_at(1, "bob").await?);
@@ -48,27 +52,29 @@ async fn after_redis_came_back_empty_numbering_goes_on_under_a_new_epoch() -> Re
     stack.redis().restart_empty().await?;
     let ack = send_until_stored(&alice, &room, "6").await?;
     ensure!(ack.seq == 6 && ack.epoch != old_epoch, "{ack:?}");
-    // The one who stayed joined goes on without a gap: all it holds is below the base.
-    let mut heard = Vec::new();
-    while heard.len() < 6 {
-        match live.next_of_log(PATIENCE).await? {
-            ServerFrame::Message(message) => heard.push(message.content),
+    // The live connection continues without a gap, because all its messages are at or below the base.
+    let mut received = Vec::new();
+    while received.len() < 6 {
+        match live.next_of_log(WAIT_TIMEOUT).await? {
+            ServerFrame::Message(message) => received.push(message.content),
             ServerFrame::CaughtUp(CaughtUp { epoch, .. }) => ensure!(epoch == ack.epoch),
             other => anyhow::bail!("{other:?}"),
         }
     }
-    ensure!(heard == ["1", "2", "3", "4", "5", "6"], "{heard:?}");
+    ensure!(received == ["1", "2", "3", "4", "5", "6"], "{received:?}");
 
-    // At the base or below a cursor simply goes on; beyond it there is a gap.
+    // A cursor at or below the base continues; a cursor above it gets a gap.
     let back = stack.connect_at(1, "bob").await?;
     back.join_after(&room, &Cursor { epoch: old_epoch.clone(), seq: 5 }).await?;
-    ensure!(matches!(back.next_of_log(PATIENCE).await?, ServerFrame::Message(message) if message.seq == 6));
     ensure!(
-        matches!(back.next_of_log(PATIENCE).await?, ServerFrame::CaughtUp(at) if at.seq == 6 && at.epoch == ack.epoch)
+        matches!(back.next_of_log(WAIT_TIMEOUT).await?, ServerFrame::Message(message) if message.seq == 6)
+    );
+    ensure!(
+        matches!(back.next_of_log(WAIT_TIMEOUT).await?, ServerFrame::CaughtUp(at) if at.seq == 6 && at.epoch == ack.epoch)
     );
     let beyond = stack.connect_at(0, "bob").await?;
     beyond.join_after(&room, &Cursor { epoch: old_epoch, seq: 6 }).await?;
-    match beyond.next_of_log(PATIENCE).await? {
+    match beyond.next_of_log(WAIT_TIMEOUT).await? {
         ServerFrame::Gap(Gap { after, head, .. }) => {
             ensure!((after, head.seq) == (5, 6) && head.epoch == ack.epoch)
         }
@@ -79,7 +85,7 @@ async fn after_redis_came_back_empty_numbering_goes_on_under_a_new_epoch() -> Re
 }
 
 #[tokio::test]
-async fn a_restart_of_redis_with_its_data_loses_nothing_and_moves_nobodys_cursor_back() -> Result<()> {
+async fn redis_restart_with_data_loses_no_message_and_no_cursor() -> Result<()> {
     let stack = Stack::builder().gateways(2).start().await?;
     let room = stack.http("alice").new_room(&["bob"]).await?;
     let (alice, bob) = (stack.connect_at(0, "alice").await?, stack.connect_at(1, "bob").await?);
@@ -90,22 +96,22 @@ async fn a_restart_of_redis_with_its_data_loses_nothing_and_moves_nobodys_cursor
             stack.redis().restart().await?;
         }
     }
-    let mut heard = Vec::new();
-    while heard.len() < 10 {
-        match bob.next_of_log(PATIENCE).await? {
-            ServerFrame::Message(message) => heard.push(message.seq),
+    let mut received = Vec::new();
+    while received.len() < 10 {
+        match bob.next_of_log(WAIT_TIMEOUT).await? {
+            ServerFrame::Message(message) => received.push(message.seq),
             ServerFrame::CaughtUp(_) => {}
             other => anyhow::bail!("{other:?}"),
         }
     }
-    ensure!(heard == (1..=10).collect::<Vec<_>>(), "{heard:?}");
+    ensure!(received == (1..=10).collect::<Vec<_>>(), "{received:?}");
     ensure!(contents(&stack, &room).await?.len() == 10);
     Ok(())
 }
 
 // Covers: room:gap.
 #[tokio::test]
-async fn what_was_accepted_and_lost_with_redis_is_told_as_a_gap_and_repeated_once() -> Result<()> {
+async fn accepted_message_lost_with_redis_is_gap_and_resent_once() -> Result<()> {
     let stack = Stack::start().await?;
     let room = stack.http("alice").new_room(&["bob"]).await?;
     let (alice, bob) = (stack.connect("alice").await?, stack.connect("bob").await?);
@@ -116,14 +122,14 @@ async fn what_was_accepted_and_lost_with_redis_is_told_as_a_gap_and_repeated_onc
     ensure!(alice.send_with(accepted).await?.seq == 2);
     for seq in 1..=2 {
         ensure!(
-            matches!(bob.next_of_log(PATIENCE).await?, ServerFrame::Message(message) if message.seq == seq)
+            matches!(bob.next_of_log(WAIT_TIMEOUT).await?, ServerFrame::Message(message) if message.seq == seq)
         );
     }
     stack.redis().restart_empty().await?;
     stack.persistence(0).restart().await?;
     let again = send_until_stored(&alice, &room, "lost").await?;
     ensure!(again.seq == 2 && !again.duplicate, "{again:?}");
-    match bob.next_of_log(PATIENCE).await? {
+    match bob.next_of_log(WAIT_TIMEOUT).await? {
         ServerFrame::Gap(gap) => ensure!(gap.after == 1, "{gap:?}"),
         other => anyhow::bail!("{other:?}"),
     }
@@ -132,7 +138,7 @@ async fn what_was_accepted_and_lost_with_redis_is_told_as_a_gap_and_repeated_onc
 }
 
 #[tokio::test]
-async fn a_gateway_whose_pub_sub_connection_is_cut_heals_before_anything_later() -> Result<()> {
+async fn cut_pub_sub_heals_before_later_messages() -> Result<()> {
     let stack = Stack::builder().gateways(2).start().await?;
     let room = stack.http("alice").new_room(&["bob"]).await?;
     let (alice, bob) = (stack.connect_at(0, "alice").await?, stack.connect_at(1, "bob").await?);
@@ -148,20 +154,20 @@ async fn a_gateway_whose_pub_sub_connection_is_cut_heals_before_anything_later()
                 redis::cmd("CLIENT").arg("KILL").arg("TYPE").arg("pubsub").query_async(&mut admin).await?;
         }
     }
-    let mut heard = Vec::new();
-    while heard.len() < expected.len() {
-        match bob.next_of_log(PATIENCE).await? {
-            ServerFrame::Message(message) => heard.push(message.seq),
+    let mut received = Vec::new();
+    while received.len() < expected.len() {
+        match bob.next_of_log(WAIT_TIMEOUT).await? {
+            ServerFrame::Message(message) => received.push(message.seq),
             other => anyhow::bail!("{other:?}"),
         }
     }
-    ensure!(heard == expected, "{heard:?}");
+    ensure!(received == expected, "{received:?}");
     Ok(())
 }
 
 // Covers: unavailable.
 #[tokio::test]
-async fn while_redis_hangs_senders_are_told_and_afterwards_nothing_is_missing_or_double() -> Result<()> {
+async fn redis_hang_refuses_sends_and_loses_or_doubles_nothing() -> Result<()> {
     let stack = Stack::builder().gateways(2).start().await?;
     let room = stack.http("alice").new_room(&["bob"]).await?;
     let (alice, bob) = (stack.connect_at(0, "alice").await?, stack.connect_at(1, "bob").await?);
@@ -175,22 +181,21 @@ async fn while_redis_hangs_senders_are_told_and_afterwards_nothing_is_missing_or
     for text in ["during", "after"] {
         send_until_stored(&alice, &room, text).await?;
     }
-    let mut heard = Vec::new();
-    while heard.len() < 3 {
-        match bob.next_of_log(PATIENCE).await? {
-            ServerFrame::Message(message) => heard.push(message.content),
+    let mut received = Vec::new();
+    while received.len() < 3 {
+        match bob.next_of_log(WAIT_TIMEOUT).await? {
+            ServerFrame::Message(message) => received.push(message.content),
             ServerFrame::CaughtUp(_) => {}
             other => anyhow::bail!("{other:?}"),
         }
     }
-    ensure!(heard == ["before", "during", "after"], "{heard:?}");
-    ensure!(contents(&stack, &room).await? == heard);
+    ensure!(received == ["before", "during", "after"], "{received:?}");
+    ensure!(contents(&stack, &room).await? == received);
     Ok(())
 }
 
 #[tokio::test]
-async fn a_membership_that_redis_lost_after_it_was_stored_counts_and_not_what_redis_still_says() -> Result<()>
-{
+async fn stored_membership_overrides_older_redis_state() -> Result<()> {
     let stack = Stack::start().await?;
     let http = stack.http("alice");
     let room = http.new_room(&["bob", "carol"]).await?;
@@ -201,16 +206,17 @@ async fn a_membership_that_redis_lost_after_it_was_stored_counts_and_not_what_re
     let before: Vec<String> = redis::cmd("HGETALL").arg(keys::room(&id)).query_async(&mut redis).await?;
     http.remove_member(&room, "bob").await?.expect(200);
     http.put_member(&room, "carol", "member").await?.expect(200);
-    // As after a power cut: the last second of what Redis wrote is gone.
-    let mut back = redis::pipe();
-    back.del(keys::room(&id))
+    // Simulates a power cut: Redis loses the last second of its writes.
+    let mut restore = redis::pipe();
+    restore
+        .del(keys::room(&id))
         .ignore()
         .cmd("HSET")
         .arg(keys::room(&id))
         .arg(before)
         .ignore()
         .del(keys::tail(&id));
-    let _: () = back.query_async(&mut redis).await?;
+    let _: () = restore.query_async(&mut redis).await?;
     stack.redis().restart().await?;
     let connect = async |user| {
         for _ in 0..100 {

@@ -1,5 +1,4 @@
-//! A support desk: the last fifty messages and older ones by cursor, who is there, and coming back after the network
-//! was away.
+//! A support desk: the last fifty messages and older pages by cursor, presence, and reconnects after a network failure.
 
 use std::time::Duration;
 
@@ -7,9 +6,9 @@ use anyhow::{Context, Result, bail, ensure};
 use serde_json::{Value, json};
 use tidings_harness::{Client, Stack};
 
-const PATIENCE: Duration = Duration::from_secs(20);
+const WAIT_TIMEOUT: Duration = Duration::from_secs(20);
 
-async fn lively() -> Result<Stack> {
+async fn two_gateways() -> Result<Stack> {
     let stack = Stack::builder().gateways(2);
     stack
         .gateway_env("TIDINGS_MESSAGES_PER_SECOND", 10_000)
@@ -23,8 +22,8 @@ fn seqs(page: &Value) -> Vec<u64> {
 }
 
 #[tokio::test]
-async fn history_comes_fifty_at_a_time_and_older_pages_follow_without_a_seam() -> Result<()> {
-    let stack = lively().await?;
+async fn history_pages_hold_fifty_and_follow_without_gap() -> Result<()> {
+    let stack = two_gateways().await?;
     let room = stack.http("desk").new_room(&["guest-7"]).await?;
     let desk = stack.connect("desk").await?;
     for n in 1..=130 {
@@ -44,30 +43,30 @@ async fn history_comes_fifty_at_a_time_and_older_pages_follow_without_a_seam() -
     }
     ensure!(all == (1..=131).collect::<Vec<_>>(), "{all:?}");
 
-    // From the head of the page on live: nothing is missed between the two.
+    // Joining after the page's head misses nothing between the page and live messages.
     let page = guest.messages(&room, "").await?.expect(200).body;
     desk.send(&room, "132").await?;
     let live = stack.connect_at(1, "guest-7").await?;
     live.join_after(&room, &serde_json::from_value(page["head"].clone())?).await?;
-    ensure!(live.wait_for("message:new", PATIENCE).await?.place() == Some((room.as_str(), 132)));
+    ensure!(live.wait_for("message:new", WAIT_TIMEOUT).await?.place() == Some((room.as_str(), 132)));
     Ok(())
 }
 
 #[tokio::test]
-async fn who_is_there_is_told_at_join_when_it_changes_and_when_asked() -> Result<()> {
-    let stack = lively().await?;
+async fn presence_is_reported_on_join_change_and_request() -> Result<()> {
+    let stack = two_gateways().await?;
     let room = stack.http("desk").new_room(&["guest-7", "guest-8"]).await?;
     let desk = stack.connect_at(0, "desk").await?;
     desk.join_and_catch_up(&room).await?;
     let guest = stack.connect_at(1, "guest-7").await?;
-    until(&desk, "guest-7", "online").await?;
+    wait_for_status(&desk, "guest-7", "online").await?;
     let (_, joined) = guest.ask(json!({"type": "room:join", "room": room})).await?;
     let online: Vec<_> =
         joined["rooms"][0]["online"].as_array().context("no list")?.iter().map(|one| &one["user"]).collect();
     ensure!(online.contains(&&json!("desk")) && !online.contains(&&json!("guest-8")), "{joined}");
 
     guest.ask(json!({"type": "presence:set", "status": "away"})).await?;
-    until(&desk, "guest-7", "away").await?;
+    wait_for_status(&desk, "guest-7", "away").await?;
     let (_, list) =
         desk.ask(json!({"type": "presence:get", "users": ["guest-7", "guest-8", "stranger"]})).await?;
     let status: Vec<_> = list["users"].as_array().into_iter().flatten().map(|one| &one["status"]).collect();
@@ -76,31 +75,32 @@ async fn who_is_there_is_told_at_join_when_it_changes_and_when_asked() -> Result
     ensure!(by_http["users"][0]["status"] == "away", "{by_http}");
 
     guest.close().await?;
-    until(&desk, "guest-7", "offline").await?;
+    wait_for_status(&desk, "guest-7", "offline").await?;
     Ok(())
 }
 
-/// Waits for somebody's status.
-async fn until(client: &Client, user: &str, status: &str) -> Result<()> {
+/// Waits until an update shows this status of the user.
+async fn wait_for_status(client: &Client, user: &str, status: &str) -> Result<()> {
     for _ in 0..50 {
         let frame = client.wait_for("presence", Duration::from_secs(40)).await?;
-        let tidings_harness::ServerFrame::Other(frame) = frame else { bail!("not presence") };
+        let tidings_harness::ServerFrame::Other(frame) = frame else { bail!("not a presence frame") };
         if frame["user"] == user && frame["status"] == status {
             return Ok(());
         }
     }
-    bail!("{user} never was {status}")
+    bail!("{user} never became {status}")
 }
 
 #[tokio::test]
-async fn coming_back_after_a_while_with_growing_pauses_misses_nothing() -> Result<()> {
-    let stack = lively().await?;
+async fn reconnect_with_backoff_misses_nothing() -> Result<()> {
+    let stack = two_gateways().await?;
     let room = stack.http("desk").new_room(&["guest-7"]).await?;
     let desk = stack.connect_at(0, "desk").await?;
     let guest = stack.connect_at(1, "guest-7").await?;
     let mut cursor = guest.join(&room).await?.head;
     drop(guest);
-    // The node is away while the guest tries again after 1, 2, 4 … s, at most 30, scaled down for the test.
+    // The guest retries after 1, 2, 4 … s, at most 30 s, scaled down for the test; the node restarts after the fourth
+    // try.
     stack.gateway(1).kill();
     for n in 1..=5 {
         desk.send(&room, &n.to_string()).await?;
@@ -117,14 +117,14 @@ async fn coming_back_after_a_while_with_growing_pauses_misses_nothing() -> Resul
         tokio::time::sleep(pause).await;
         pause = (pause * 2).min(Duration::from_millis(1500));
     };
-    ensure!(tries > 4, "the node was not away");
+    ensure!(tries > 4, "the node was not down");
     back.join_after(&room, &cursor).await?;
     for n in 1..=5 {
-        let missed = back.wait_for("message:new", PATIENCE).await?;
+        let missed = back.wait_for("message:new", WAIT_TIMEOUT).await?;
         ensure!(missed.place() == Some((room.as_str(), n)), "{missed:?}");
         cursor.seq = n;
     }
-    back.wait_for("room:caught_up", PATIENCE).await?;
+    back.wait_for("room:caught_up", WAIT_TIMEOUT).await?;
     let before = back.ping().await?;
     ensure!(back.ping().await? >= before);
     Ok(())

@@ -1,5 +1,5 @@
-//! A classroom behind a strict firewall: sending by HTTP, hearing it live, private messages by user and by role, and
-//! polling where WebSockets are switched off.
+//! A classroom behind a strict firewall: sends over HTTP with live delivery, private messages by user and by role, and
+//! polling without WebSockets.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 use tidings_harness::{ClientError, Http, ServerFrame, Stack, clock};
 
-const PATIENCE: Duration = Duration::from_secs(20);
+const WAIT_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// A room with a teacher, two tutors and two pupils.
 async fn classroom(stack: &Stack) -> Result<String> {
@@ -25,7 +25,7 @@ fn private(content: &str, visible_to: &Value) -> Value {
 }
 
 #[tokio::test]
-async fn what_is_sent_by_http_is_heard_live_and_private_ones_only_by_those_named() -> Result<()> {
+async fn http_sends_arrive_live_and_private_ones_only_at_recipients() -> Result<()> {
     let stack = Stack::builder().gateways(2).start().await?;
     let room = classroom(&stack).await?;
     let everyone = ["teacher", "tutor-1", "tutor-2", "pupil-1", "pupil-2"];
@@ -50,7 +50,7 @@ async fn what_is_sent_by_http_is_heard_live_and_private_ones_only_by_those_named
     let visible: [&[u64]; 5] = [&[1, 2, 3, 4], &[1, 2, 4], &[1, 2, 4], &[1, 3, 4], &[1, 4]];
     for ((user, client), seqs) in everyone.into_iter().zip(&listeners).zip(visible) {
         for seq in seqs {
-            let ServerFrame::Message(message) = client.wait_for("message:new", PATIENCE).await? else {
+            let ServerFrame::Message(message) = client.wait_for("message:new", WAIT_TIMEOUT).await? else {
                 anyhow::bail!("{user}: not a message");
             };
             ensure!(message.seq == *seq, "{user}: {message:?}");
@@ -59,7 +59,7 @@ async fn what_is_sent_by_http_is_heard_live_and_private_ones_only_by_those_named
             client.wait_for("message:new", Duration::from_millis(300)).await,
             Err(ClientError::Silent(_))
         ));
-        // The same by history, events and search of text that only some may find.
+        // History, events and single messages show the same.
         let http = stack.http(user);
         let page = http.messages(&room, "").await?.expect(200).body;
         let listed: Vec<_> =
@@ -78,15 +78,15 @@ async fn what_is_sent_by_http_is_heard_live_and_private_ones_only_by_those_named
 }
 
 #[tokio::test]
-async fn with_websockets_switched_off_a_class_goes_on_by_polling() -> Result<()> {
+async fn conversation_works_by_polling_without_websockets() -> Result<()> {
     let stack = Stack::builder().gateways(2).gateway_env("TIDINGS_WEBSOCKET", false).start().await?;
     let room = classroom(&stack).await?;
-    let told = tidings_harness::http::get(&format!("{}/v1/transport", stack.gateway(0).url()))
+    let transport = tidings_harness::http::get(&format!("{}/v1/transport", stack.gateway(0).url()))
         .await?
         .json::<Value>()
         .await?;
-    ensure!(told["websocket"] == false, "{told}");
-    let refused = stack.connect("teacher").await.err().context("let in")?;
+    ensure!(transport["websocket"] == false, "{transport}");
+    let refused = stack.connect("teacher").await.err().context("the WebSocket was accepted")?;
     ensure!(
         matches!(&refused, ClientError::Refused { status: 503, body, .. } if body["fallback"] == "poll"),
         "{refused}"
@@ -103,19 +103,19 @@ async fn with_websockets_switched_off_a_class_goes_on_by_polling() -> Result<()>
     ensure!(answer["answers"][0]["type"] == "ack" && answer["websocket"] == false, "{answer}");
     let secret = json!({"type": "message:send", "room": room, "client_id": "2", "content": "for tutors", "visible_to": {"roles": ["tutor"]}});
     poll(1, "teacher", json!({"commands": [secret]})).await?;
-    let heard = |answer: &Value| -> Vec<u64> {
+    let seqs = |answer: &Value| -> Vec<u64> {
         answer["events"].as_array().into_iter().flatten().filter_map(|event| event["seq"].as_u64()).collect()
     };
     let tutor = poll(1, "tutor-1", json!({"cursors": {&room: start}})).await?;
-    ensure!(heard(&tutor) == [1, 2], "{tutor}");
+    ensure!(seqs(&tutor) == [1, 2], "{tutor}");
     let pupil = poll(1, "pupil-1", json!({"cursors": {&room: start}})).await?;
     ensure!(
-        heard(&pupil) == [1]
+        seqs(&pupil) == [1]
             && pupil["cursors"][&room]["seq"] == 2
             && !pupil.to_string().contains("for tutors"),
         "{pupil}"
     );
     let nothing = poll(0, "pupil-1", json!({"cursors": pupil["cursors"], "timeout_ms": 200})).await?;
-    ensure!(heard(&nothing).is_empty(), "{nothing}");
+    ensure!(seqs(&nothing).is_empty(), "{nothing}");
     Ok(())
 }

@@ -1,5 +1,5 @@
-//! A messenger's list of chats: joined by itself on connect, ordered by activity, with unread counts that fall when
-//! something is read, on every device; and the sender sees that it was read.
+//! A messenger's list of chats: ordered by activity, with unread counts that a read lowers on every device, and read
+//! receipts for the sender.
 
 use std::time::Duration;
 
@@ -7,16 +7,16 @@ use anyhow::{Result, bail, ensure};
 use serde_json::{Value, json};
 use tidings_harness::{Client, ServerFrame, Stack};
 
-const PATIENCE: Duration = Duration::from_secs(20);
+const WAIT_TIMEOUT: Duration = Duration::from_secs(20);
 
-async fn other(client: &Client, kind: &str) -> Result<Value> {
-    match client.wait_for(kind, PATIENCE).await? {
+async fn next_json(client: &Client, kind: &str) -> Result<Value> {
+    match client.wait_for(kind, WAIT_TIMEOUT).await? {
         ServerFrame::Other(frame) => Ok(frame),
         frame => bail!("{frame:?}"),
     }
 }
 
-/// Room, unread, read position, and whether its last message is this.
+/// For each room: its id, its unread count and its read mark.
 fn summary(rooms: &Value) -> Vec<(String, u64, u64)> {
     let number = |value: &Value| value.as_u64().unwrap_or(u64::MAX);
     let line = |room: &Value| {
@@ -30,7 +30,7 @@ fn summary(rooms: &Value) -> Vec<(String, u64, u64)> {
 }
 
 #[tokio::test]
-async fn all_chats_are_joined_on_connect_and_a_new_one_arrives_without_a_reconnect() -> Result<()> {
+async fn join_mine_joins_all_chats_and_new_chat_needs_no_reconnect() -> Result<()> {
     let stack = Stack::builder().gateways(2).start().await?;
     let mut rooms = Vec::new();
     for _ in 0..3 {
@@ -40,11 +40,11 @@ async fn all_chats_are_joined_on_connect_and_a_new_one_arrives_without_a_reconne
     let joined = ben.join_mine().await?;
     ensure!(joined.rooms.len() == 3 && joined.failed.is_empty() && !joined.more, "{joined:?}");
 
-    // The first message of a new direct chat reaches him at once.
+    // The first message of a new direct chat arrives at once.
     let direct = json!({"kind": "direct", "members": [{"user": "ben"}]});
     let direct = stack.http("ann").post("/rooms", direct).await?.expect(201).body;
     let direct = direct["room"].as_str().unwrap_or_default();
-    let added = other(&ben, "room:added").await?;
+    let added = next_json(&ben, "room:added").await?;
     ensure!(
         (added["room"].as_str(), added["kind"].as_str(), added["role"].as_str())
             == (Some(direct), Some("direct"), Some("member")),
@@ -53,12 +53,12 @@ async fn all_chats_are_joined_on_connect_and_a_new_one_arrives_without_a_reconne
     let ann = stack.connect_at(0, "ann").await?;
     ann.send(direct, "psst").await?;
     ben.join_after(direct, &serde_json::from_value(added["from"].clone())?).await?;
-    ensure!(ben.wait_for("message:new", PATIENCE).await?.place() == Some((direct, 1)));
+    ensure!(ben.wait_for("message:new", WAIT_TIMEOUT).await?.place() == Some((direct, 1)));
     Ok(())
 }
 
 #[tokio::test]
-async fn reading_on_one_device_clears_the_others_and_is_told_to_the_sender() -> Result<()> {
+async fn read_on_one_device_reaches_other_devices_and_sender() -> Result<()> {
     let stack = Stack::builder().gateways(2).start().await?;
     let quiet = stack.http("ann").new_room(&["ben"]).await?;
     let busy = stack.http("ann").new_room(&["ben"]).await?;
@@ -77,19 +77,19 @@ async fn reading_on_one_device_clears_the_others_and_is_told_to_the_sender() -> 
     let (phone, laptop) = (stack.connect_at(0, "ben").await?, stack.connect_at(1, "ben").await?);
     phone.join_mine().await?;
     phone.read(&busy, 2).await?;
-    // The sender sees it, and so does the other device, which joined nothing.
-    let seen = other(&ann, "receipt:read").await?;
+    // The sender gets the receipt, and so does ben's other device, which joined no room.
+    let seen = next_json(&ann, "receipt:read").await?;
     ensure!(
         seen["room"] == busy.as_str() && seen["marks"][0]["user"] == "ben" && seen["marks"][0]["seq"] == 2,
         "{seen}"
     );
     ensure!(seen["marks"][0]["at"].is_string());
-    let mine = other(&laptop, "receipt:read").await?;
+    let mine = next_json(&laptop, "receipt:read").await?;
     ensure!(mine["room"] == busy.as_str() && mine["marks"][0]["seq"] == 2, "{mine}");
     let list = http.my_rooms("").await?.expect(200).body;
     ensure!(summary(&list) == [(busy.clone(), 1, 2), (quiet.clone(), 1, 0)], "{list}");
 
-    // It never moves back, what is above the head counts as the head, and the time of reading is kept.
+    // The mark never moves back, a mark above the head is clamped, and the read time is stored.
     phone.read(&busy, 1).await?;
     phone.read(&quiet, 1_000).await?;
     let list = http.my_rooms("").await?.expect(200).body;

@@ -1,5 +1,5 @@
-//! A field app on a bad network: every send has its own id, waits five seconds for its answer, is tried again three
-//! times, and lands once; what was missed offline is fetched without loss or doubles.
+//! A field app on a bad network: each send has its own client id, waits five seconds for its answer, is retried three
+//! times and is stored once. Messages missed offline are fetched without loss and without duplicates.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -8,8 +8,8 @@ use serde_json::json;
 use tidings_harness::{Client, ClientError, Cursor, ServerFrame, Stack, clock};
 use tokio::time::timeout;
 
-const ANSWER_WITHIN: Duration = Duration::from_secs(5);
-const PAUSES: [Duration; 3] = [Duration::from_secs(1), Duration::from_secs(2), Duration::from_secs(4)];
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
+const RETRY_PAUSES: [Duration; 3] = [Duration::from_secs(1), Duration::from_secs(2), Duration::from_secs(4)];
 
 async fn stack() -> Result<Stack> {
     let stack = Stack::builder().gateways(2);
@@ -20,13 +20,13 @@ async fn stack() -> Result<Stack> {
         .await
 }
 
-/// Sends through whichever gateway answers; the seq and how often it was tried.
-async fn send_surely(stack: &Stack, room: &str, client_id: &str, text: &str) -> Result<(u64, usize)> {
-    for (tried, pause) in PAUSES.into_iter().chain([Duration::ZERO]).enumerate() {
+/// Sends through any gateway that answers; returns the seq and the number of tries.
+async fn send_with_retries(stack: &Stack, room: &str, client_id: &str, text: &str) -> Result<(u64, usize)> {
+    for (tried, pause) in RETRY_PAUSES.into_iter().chain([Duration::ZERO]).enumerate() {
         for gateway in [tried % 2, (tried + 1) % 2] {
             let Ok(client) = stack.connect_at(gateway, "rover").await else { continue };
             let frame = json!({"room": room, "client_id": client_id, "content": text, "attempt": null});
-            match timeout(ANSWER_WITHIN, client.send_with(frame)).await {
+            match timeout(ANSWER_TIMEOUT, client.send_with(frame)).await {
                 Ok(Ok(ack)) if ack.stage == "stored" => return Ok((ack.seq, tried + 1)),
                 Ok(Err(ClientError::Answered(error))) if error.code == "bad_request" => {
                     anyhow::bail!("{error:?}")
@@ -36,11 +36,11 @@ async fn send_surely(stack: &Stack, room: &str, client_id: &str, text: &str) -> 
         }
         tokio::time::sleep(pause).await;
     }
-    anyhow::bail!("{client_id} failed for good")
+    anyhow::bail!("{client_id} failed after all retries")
 }
 
 #[tokio::test]
-async fn a_duplicate_is_given_the_same_answer_through_any_gateway() -> Result<()> {
+async fn duplicate_send_gets_same_answer_from_any_gateway() -> Result<()> {
     let stack = stack().await?;
     let room = stack.http("rover").new_room(&["base"]).await?;
     let client_id = clock::client_id();
@@ -63,10 +63,10 @@ async fn a_duplicate_is_given_the_same_answer_through_any_gateway() -> Result<()
 }
 
 #[tokio::test]
-async fn sends_into_a_dying_gateway_land_once_and_in_history() -> Result<()> {
+async fn sends_during_gateway_crash_are_stored_once() -> Result<()> {
     let stack = stack().await?;
     let room = stack.http("rover").new_room(&["base"]).await?;
-    let mut landed = BTreeMap::new();
+    let mut acked = BTreeMap::new();
     for n in 0..12 {
         if n == 4 {
             stack.gateway(0).kill();
@@ -75,13 +75,13 @@ async fn sends_into_a_dying_gateway_land_once_and_in_history() -> Result<()> {
             stack.gateway(0).restart().await?;
         }
         let client_id = clock::client_id();
-        // The first try may go nowhere: the app does not know, and sends it again.
+        // The app does not know whether this first try was received, so it sends the message again.
         if let Ok(client) = stack.connect_at(n % 2, "rover").await {
             let frame = json!({"type": "message:send", "room": room, "client_id": client_id, "content": n.to_string()});
             client.send_json(&frame).await.ok();
         }
-        let (seq, _) = send_surely(&stack, &room, &client_id, &n.to_string()).await?;
-        ensure!(landed.insert(seq, n.to_string()).is_none(), "two at {seq}");
+        let (seq, _) = send_with_retries(&stack, &room, &client_id, &n.to_string()).await?;
+        ensure!(acked.insert(seq, n.to_string()).is_none(), "two messages at seq {seq}");
     }
     let page = stack.http("base").messages(&room, "limit=200").await?.expect(200).body;
     let stored: BTreeMap<u64, String> = page["messages"]
@@ -90,17 +90,17 @@ async fn sends_into_a_dying_gateway_land_once_and_in_history() -> Result<()> {
         .flatten()
         .filter_map(|message| Some((message["seq"].as_u64()?, message["content"].as_str()?.to_owned())))
         .collect();
-    ensure!(stored == landed, "{stored:?} against {landed:?}");
+    ensure!(stored == acked, "{stored:?} against {acked:?}");
     Ok(())
 }
 
 #[tokio::test]
-async fn what_was_said_while_offline_arrives_once_and_in_order_from_memory_or_history() -> Result<()> {
+async fn messages_missed_offline_arrive_once_in_order() -> Result<()> {
     let stack = stack().await?;
     let room = stack.http("base").new_room(&["rover"]).await?;
     let base = stack.connect_at(0, "base").await?;
     let cursor = stack.connect_at(1, "rover").await?.join(&room).await?.head;
-    let mut heard = Vec::new();
+    let mut received = Vec::new();
     let mut cursor = cursor;
     for missed in [10_u64, 400] {
         for n in 0..missed {
@@ -109,19 +109,24 @@ async fn what_was_said_while_offline_arrives_once_and_in_order_from_memory_or_hi
         }
         let rover = stack.connect_at(1, "rover").await?;
         rover.join_after(&room, &cursor).await?;
-        sync(&stack, &rover, &room, &mut cursor, &mut heard).await?;
+        catch_up(&stack, &rover, &room, &mut cursor, &mut received).await?;
     }
-    ensure!(heard == (1..=410).collect::<Vec<u64>>(), "{} events, last {:?}", heard.len(), heard.last());
+    ensure!(
+        received == (1..=410).collect::<Vec<u64>>(),
+        "{} events, last {:?}",
+        received.len(),
+        received.last()
+    );
     Ok(())
 }
 
-/// Takes the replay, and reads a gap over HTTP.
-async fn sync(
+/// Reads the replay, and a gap over HTTP.
+async fn catch_up(
     stack: &Stack,
     rover: &Client,
     room: &str,
     cursor: &mut Cursor,
-    heard: &mut Vec<u64>,
+    received: &mut Vec<u64>,
 ) -> Result<()> {
     loop {
         match rover.next_event(Duration::from_secs(20)).await? {
@@ -137,7 +142,7 @@ async fn sync(
                         cursor.seq, cursor.epoch, gap.head.seq
                     );
                     let page = stack.http("rover").events(room, &query).await?.expect(200).body;
-                    heard.extend(
+                    received.extend(
                         page["events"]
                             .as_array()
                             .into_iter()
@@ -146,12 +151,12 @@ async fn sync(
                     );
                     cursor.seq = page["next"]["seq"].as_u64().unwrap_or(u64::MAX);
                 }
-                heard.retain(|seq| *seq <= gap.head.seq);
+                received.retain(|seq| *seq <= gap.head.seq);
                 return Ok(());
             }
             event => {
                 if let Some((_, seq)) = event.place() {
-                    heard.push(seq);
+                    received.push(seq);
                     cursor.seq = seq;
                 }
             }

@@ -1,4 +1,4 @@
-//! Frames that are too many or too deep: the connection survives what a client may do by accident.
+//! Too many or too deeply nested frames: the connection survives mistakes of a client.
 
 use std::time::Duration;
 
@@ -9,14 +9,14 @@ use tidings_harness::{
     raw::{RawSocket, frame, opcode},
 };
 
-const PATIENCE: Duration = Duration::from_secs(20);
+const WAIT_TIMEOUT: Duration = Duration::from_secs(20);
 
 #[tokio::test]
-async fn json_that_is_nested_too_deep_is_a_bad_request_and_the_connection_goes_on() -> Result<()> {
+async fn too_deep_json_is_bad_request_and_connection_survives() -> Result<()> {
     let stack = Stack::start().await?;
     let room = stack.http("alice").new_room(&["bob"]).await?;
     let mut socket = RawSocket::open(stack.gateway(0).ports().public, &stack.token("alice")).await?;
-    next(&mut socket).await?;
+    next_json(&mut socket).await?;
     let lists = |depth: usize| format!("{}{}", "[".repeat(depth), "]".repeat(depth));
     let objects = |depth: usize| format!("{}{{}}{}", r#"{"a":"#.repeat(depth - 1), "}".repeat(depth - 1));
     let send = |metadata: &str| {
@@ -60,11 +60,11 @@ async fn json_that_is_nested_too_deep_is_a_bad_request_and_the_connection_goes_o
     ];
     for (name, text, field) in refused {
         socket.send(opcode::TEXT, text.as_bytes()).await?;
-        let error = next(&mut socket).await?;
+        let error = next_json(&mut socket).await?;
         ensure!(error["type"] == "error" && error["code"] == "bad_request", "{name}: {error}");
         ensure!(error["field"] == field, "{name}: {error}");
     }
-    // As deep as may be, brackets in strings not counted; and what nobody looks at.
+    // The greatest allowed depth, brackets in strings, which do not count, and a deep unknown field.
     let brackets = format!(r#"{{"a":"{}\"[["}}"#, "[".repeat(1_000));
     let taken = [
         (send(&objects(100)), "ack"),
@@ -74,8 +74,8 @@ async fn json_that_is_nested_too_deep_is_a_bad_request_and_the_connection_goes_o
     ];
     for (text, answer) in taken {
         socket.send(opcode::TEXT, text.as_bytes()).await?;
-        let given = next(&mut socket).await?;
-        ensure!(given["type"] == answer && given["ref"] == "r", "{given}");
+        let answered = next_json(&mut socket).await?;
+        ensure!(answered["type"] == answer && answered["ref"] == "r", "{answered}");
     }
     let page = stack.http("bob").get(&format!("/rooms/{room}/messages")).await?.expect(200);
     ensure!(page.body["messages"].as_array().is_some_and(|messages| messages.len() == 2), "{}", page.body);
@@ -83,31 +83,32 @@ async fn json_that_is_nested_too_deep_is_a_bad_request_and_the_connection_goes_o
 }
 
 #[tokio::test]
-async fn a_burst_of_frames_after_a_reconnect_hurts_nobody_and_a_longer_one_only_takes_longer() -> Result<()> {
+async fn frame_burst_is_served_and_longer_burst_is_throttled() -> Result<()> {
     let stack = Stack::start().await?;
     let mut socket = RawSocket::open(stack.gateway(0).ports().public, &stack.token("alice")).await?;
-    next(&mut socket).await?;
-    for (pings, held) in [(150, false), (500, true)] {
+    next_json(&mut socket).await?;
+    for (pings, throttled) in [(150, false), (500, true)] {
         socket.send_bytes(&frame(0x80 | opcode::PING, b"?", Some([1, 2, 3, 4])).repeat(pings)).await?;
         let mut pongs = 0;
         while pongs < pings {
-            let frame = tokio::time::timeout(PATIENCE, socket.next()).await??.context("ended")?;
+            let frame = tokio::time::timeout(WAIT_TIMEOUT, socket.next()).await??.context("ended")?;
             ensure!(matches!(frame.opcode, opcode::PONG | opcode::PING), "{frame:?}");
             pongs += usize::from(frame.opcode == opcode::PONG && frame.payload == b"?");
         }
         let metrics = stack.gateway(0).metrics().await?;
         let line =
             metrics.lines().find_map(|line| line.strip_prefix("tidings_gateway_frame_rate_holds_total "));
-        ensure!((line != Some("0")) == held, "{pings} pings: {line:?}");
+        ensure!((line != Some("0")) == throttled, "{pings} pings: {line:?}");
     }
     socket.send(opcode::TEXT, br#"{"type":"ping","ref":"p"}"#).await?;
-    ensure!(next(&mut socket).await?["type"] == "pong");
+    ensure!(next_json(&mut socket).await?["type"] == "pong");
     Ok(())
 }
 
-async fn next(socket: &mut RawSocket) -> Result<Value> {
+async fn next_json(socket: &mut RawSocket) -> Result<Value> {
     loop {
-        let frame = tokio::time::timeout(PATIENCE, socket.next()).await??.context("the connection ended")?;
+        let frame =
+            tokio::time::timeout(WAIT_TIMEOUT, socket.next()).await??.context("the connection ended")?;
         match frame.opcode {
             opcode::TEXT => return Ok(serde_json::from_str(frame.text())?),
             opcode::CLOSE => anyhow::bail!("closed with {:?}", frame.close_code()),

@@ -1,4 +1,4 @@
-//! Bad input at the gateway: each has its code, and the connection stays open unless the contract closes it.
+//! Bad input at the gateway: each kind gets its code, and the connection stays open unless the protocol closes it.
 
 use std::time::Duration;
 
@@ -9,11 +9,11 @@ use tidings_harness::{
     raw::{RawSocket, frame, opcode},
 };
 
-const PATIENCE: Duration = Duration::from_secs(20);
+const WAIT_TIMEOUT: Duration = Duration::from_secs(20);
 
 // Covers: error, bad_request, too_large, not_found, ping, pong.
 #[tokio::test]
-async fn each_bad_frame_gets_its_code_and_the_connection_goes_on() -> Result<()> {
+async fn bad_frame_gets_its_code_and_connection_survives() -> Result<()> {
     let stack = Stack::start().await?;
     let room = stack.http("alice").new_room(&["bob"]).await?;
     let foreign = stack.http("mallory").new_room(&["eve"]).await?;
@@ -70,7 +70,7 @@ async fn each_bad_frame_gets_its_code_and_the_connection_goes_on() -> Result<()>
 
 // Covers: 1002, 1003, 1007, 1009.
 #[tokio::test]
-async fn what_breaks_the_transport_closes_with_the_contracts_code() -> Result<()> {
+async fn transport_violation_closes_with_documented_code() -> Result<()> {
     let stack = Stack::start().await?;
     let mask = Some([1, 2, 3, 4]);
     let cases = [
@@ -84,17 +84,17 @@ async fn what_breaks_the_transport_closes_with_the_contracts_code() -> Result<()
     for (name, bytes, code) in cases {
         let mut socket = RawSocket::open(stack.gateway(0).ports().public, &stack.token("alice")).await?;
         socket.send_bytes(&bytes).await?;
-        let closed = socket.until_close(PATIENCE).await?;
+        let closed = socket.until_close(WAIT_TIMEOUT).await?;
         ensure!(closed == Some(code), "{name}: {closed:?}");
     }
-    // A fresh connection is served as before.
+    // A new connection works.
     stack.connect("alice").await?.ping().await?;
     Ok(())
 }
 
 // Covers: unauthorized, 4401, auth.
 #[tokio::test]
-async fn a_bad_token_is_refused_with_its_reason_before_the_upgrade_and_after() -> Result<()> {
+async fn bad_token_is_refused_with_reason_before_and_after_upgrade() -> Result<()> {
     let stack = Stack::start().await?;
     let secret = stack.jwt_secret();
     let cases = [
@@ -119,7 +119,7 @@ async fn a_bad_token_is_refused_with_its_reason_before_the_upgrade_and_after() -
         }
         let client = Client::connect_by(TokenBy::Nothing, &ws, "").await?;
         client.send_json(&json!({"type": "auth", "token": token})).await?;
-        match client.next_event(PATIENCE).await? {
+        match client.next_event(WAIT_TIMEOUT).await? {
             tidings_harness::ServerFrame::Error(error) => {
                 ensure!(error.code == "unauthorized" && error.reason.as_deref() == Some(reason), "{error:?}");
             }
@@ -132,7 +132,7 @@ async fn a_bad_token_is_refused_with_its_reason_before_the_upgrade_and_after() -
 
 // Covers: 4408, connected.
 #[tokio::test]
-async fn before_a_token_nothing_is_served_and_without_one_the_connection_ends() -> Result<()> {
+async fn connection_without_token_is_not_served_and_closes() -> Result<()> {
     let stack = Stack::start().await?;
     let client = Client::connect_by(TokenBy::Nothing, &stack.gateway(0).ws(), "").await?;
     let error = client.ask(json!({"type": "ping"})).await.err();
@@ -143,7 +143,7 @@ async fn before_a_token_nothing_is_served_and_without_one_the_connection_ends() 
 
 // Covers: auth:ok, 4401.
 #[tokio::test]
-async fn a_token_that_expires_closes_unless_it_was_renewed() -> Result<()> {
+async fn expired_token_closes_connection_unless_renewed() -> Result<()> {
     let stack = Stack::start().await?;
     let short = |ttl: i64| Token::of("alice").ttl_s(ttl).sign(stack.jwt_secret());
     let (left_alone, renewed) = (
@@ -159,7 +159,7 @@ async fn a_token_that_expires_closes_unless_it_was_renewed() -> Result<()> {
 
 // Covers: 4403, forbidden.
 #[tokio::test]
-async fn a_blocked_user_is_refused_before_the_upgrade_and_closed_after_it() -> Result<()> {
+async fn blocked_user_is_refused_before_and_closed_after_upgrade() -> Result<()> {
     let stack = Stack::start().await?;
     stack.database().query("INSERT INTO users (id, blocked) VALUES ('mallory', true)").await?;
     let (ws, token) = (stack.gateway(0).ws(), stack.token("mallory"));
@@ -176,7 +176,7 @@ async fn a_blocked_user_is_refused_before_the_upgrade_and_closed_after_it() -> R
 }
 
 #[tokio::test]
-async fn handshakes_are_refused_as_the_contract_says() -> Result<()> {
+async fn invalid_handshake_is_refused_as_documented() -> Result<()> {
     let stack =
         Stack::builder().gateway_env("TIDINGS_ALLOWED_ORIGINS", "https://chat.example").start().await?;
     let (ws, token) = (stack.gateway(0).ws(), stack.token("alice"));
@@ -203,8 +203,8 @@ async fn handshakes_are_refused_as_the_contract_says() -> Result<()> {
 
 // Covers: rate_limited.
 #[tokio::test]
-async fn a_user_over_the_allowance_is_told_when_to_come_again() -> Result<()> {
-    // One a second: on a busy machine ten of them may take that long by themselves.
+async fn user_over_message_limit_gets_retry_after() -> Result<()> {
+    // Only one message per second: a busy machine may need a second for ten sends and would not reach a higher limit.
     let stack = Stack::builder().gateway_env("TIDINGS_MESSAGES_BURST", 3);
     let stack = stack.gateway_env("TIDINGS_MESSAGES_PER_SECOND", 1).start().await?;
     let room = stack.http("alice").new_room(&["bob"]).await?;
@@ -220,14 +220,14 @@ async fn a_user_over_the_allowance_is_told_when_to_come_again() -> Result<()> {
             Err(error) => return Err(error.into()),
         }
     }
-    ensure!(refusals > 0, "nobody was held back");
+    ensure!(refusals > 0, "no message was refused");
     alice.ping().await?;
     Ok(())
 }
 
 async fn next_json(socket: &mut RawSocket) -> Result<Value> {
     loop {
-        let frame = tokio::time::timeout(PATIENCE, socket.next()).await??;
+        let frame = tokio::time::timeout(WAIT_TIMEOUT, socket.next()).await??;
         let frame = frame.ok_or_else(|| anyhow::anyhow!("the connection ended"))?;
         match frame.opcode {
             opcode::TEXT => return Ok(serde_json::from_str(frame.text())?),

@@ -1,5 +1,5 @@
-//! Messages on their way: the log, sending, changing, joining, replay, polling, search, frames.
-//! One program per subject, a module per behaviour: linking each file by itself took minutes.
+//! Messages: the log, sending, changing, joining, replay, polling, search, frames.
+//! All these modules are one test program, because linking each file separately took minutes.
 
 #![allow(clippy::unwrap_used)]
 

@@ -1,4 +1,4 @@
-//! Long poll: the same commands and events without a WebSocket, and nothing kept between two polls.
+//! Long polls: the same commands and events without a WebSocket, and no state between two polls.
 
 use std::{collections::BTreeMap, time::Duration, time::Instant};
 
@@ -15,7 +15,7 @@ async fn stack(websocket: bool) -> Result<Stack> {
         .await
 }
 
-/// Someone who polls, at any gateway.
+/// A polling user who alternates between gateways.
 struct Poller {
     nodes: Vec<Http>,
     turn: usize,
@@ -33,14 +33,14 @@ impl Poller {
         self
     }
 
-    /// One poll, each at the next gateway.
+    /// Sends one poll to the next gateway.
     async fn ask(&mut self, commands: Value, timeout_ms: u64) -> Result<Answer> {
         self.turn += 1;
         let body = json!({"cursors": self.cursors, "commands": commands, "timeout_ms": timeout_ms});
         Ok(self.nodes[self.turn % self.nodes.len()].post("/poll", body).await?)
     }
 
-    /// One poll whose cursors are taken over, as a client does that fills no gaps.
+    /// Sends one poll and keeps its cursors, like a client that does not fill gaps.
     async fn poll(&mut self, commands: Value, timeout_ms: u64) -> Result<Value> {
         let answer = self.ask(commands, timeout_ms).await?.expect(200).body;
         self.cursors = answer["cursors"].as_object().unwrap().clone();
@@ -48,8 +48,8 @@ impl Poller {
     }
 }
 
-/// A message that is acked when it stands in the log.
-fn quick(room: &str, content: &str) -> Value {
+/// A message with the ack `accepted`.
+fn accepted_message(room: &str, content: &str) -> Value {
     json!({"room": room, "client_id": clock::client_id(), "content": content, "ack": "accepted"})
 }
 
@@ -57,8 +57,8 @@ fn types(frames: &Value) -> Vec<&str> {
     frames.as_array().unwrap().iter().map(|frame| frame["type"].as_str().unwrap()).collect()
 }
 
-/// The log's events among those of an answer: not who comes and goes.
-fn of_the_log(answer: &Value) -> Vec<&Value> {
+/// The log events of an answer, without presence.
+fn log_events(answer: &Value) -> Vec<&Value> {
     answer["events"].as_array().unwrap().iter().filter(|event| event["type"] != "presence").collect()
 }
 
@@ -68,7 +68,7 @@ fn start() -> Value {
 
 // Covers: POST /poll.
 #[tokio::test]
-async fn commands_by_poll_are_answered_in_order_each_under_its_ref() -> Result<()> {
+async fn poll_commands_are_answered_in_order_with_their_ref() -> Result<()> {
     let stack = stack(false).await?;
     let room = stack.http("alice").new_room(&["bob"]).await?;
     let mut alice = Poller::new(&stack, "alice").at(&room, Value::Null);
@@ -108,22 +108,22 @@ async fn commands_by_poll_are_answered_in_order_each_under_its_ref() -> Result<(
 }
 
 #[tokio::test]
-async fn a_poll_returns_with_the_first_event_and_else_at_its_timeout() -> Result<()> {
+async fn poll_returns_at_first_event_or_timeout() -> Result<()> {
     let stack = stack(true).await?;
     let room = stack.http("alice").new_room(&["bob"]).await?;
     let alice = stack.connect("alice").await?;
     let mut bob = Poller::new(&stack, "bob").at(&room, Value::Null);
-    let quiet = async |bob: &mut Poller, timeout_ms| loop {
+    let poll_without_presence = async |bob: &mut Poller, timeout_ms| loop {
         let began = Instant::now();
         let answer = bob.poll(json!([]), timeout_ms).await?;
-        if answer["events"] == json!([]) || !of_the_log(&answer).is_empty() {
+        if answer["events"] == json!([]) || !log_events(&answer).is_empty() {
             return anyhow::Ok((answer, began));
         }
     };
-    let (empty, began) = quiet(&mut bob, 1_500).await?;
+    let (empty, began) = poll_without_presence(&mut bob, 1_500).await?;
     ensure!(empty["events"] == json!([]) && began.elapsed() >= Duration::from_millis(1_400), "{empty}");
     ensure!(empty["cursors"][&room]["seq"] == 0, "{empty}");
-    let (answer, sent) = tokio::join!(quiet(&mut bob, 25_000), async {
+    let (answer, sent) = tokio::join!(poll_without_presence(&mut bob, 25_000), async {
         tokio::time::sleep(Duration::from_millis(700)).await;
         alice.send(&room, "hello").await
     });
@@ -137,7 +137,7 @@ async fn a_poll_returns_with_the_first_event_and_else_at_its_timeout() -> Result
 }
 
 #[tokio::test]
-async fn alternating_between_nodes_loses_and_doubles_no_event_of_any_room() -> Result<()> {
+async fn alternating_nodes_lose_and_duplicate_no_event() -> Result<()> {
     let stack = stack(true).await?;
     let mut rooms = Vec::new();
     for _ in 0..3 {
@@ -152,39 +152,39 @@ async fn alternating_between_nodes_loses_and_doubles_no_event_of_any_room() -> R
     let sending = async {
         for n in 0..per_room {
             for room in &rooms {
-                alice.send_with(quick(room, &n.to_string())).await?;
+                alice.send_with(accepted_message(room, &n.to_string())).await?;
             }
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
         anyhow::Ok(())
     };
-    let hearing = async {
-        let mut heard: BTreeMap<String, Vec<u64>> = BTreeMap::new();
+    let polling = async {
+        let mut received: BTreeMap<String, Vec<u64>> = BTreeMap::new();
         let mut polls = 0;
-        while heard.values().map(Vec::len).sum::<usize>() < per_room * rooms.len() {
+        while received.values().map(Vec::len).sum::<usize>() < per_room * rooms.len() {
             let answer = bob.poll(json!([]), 5_000).await?;
             polls += 1;
-            ensure!(polls < 2_000, "{heard:?}");
-            for event in of_the_log(&answer) {
+            ensure!(polls < 2_000, "{received:?}");
+            for event in log_events(&answer) {
                 ensure!(event["type"] == "message:new", "{event}");
                 let room = event["room"].as_str().unwrap().to_owned();
-                heard.entry(room).or_default().push(event["seq"].as_u64().unwrap());
+                received.entry(room).or_default().push(event["seq"].as_u64().unwrap());
             }
         }
-        Ok((heard, polls))
+        Ok((received, polls))
     };
-    let (sent, heard) = tokio::join!(sending, hearing);
+    let (sent, received) = tokio::join!(sending, polling);
     sent?;
-    let (heard, polls) = heard?;
+    let (received, polls) = received?;
     ensure!(polls > 10, "{polls}");
     for room in &rooms {
-        ensure!(heard[room] == (1..=per_room as u64).collect::<Vec<_>>(), "{room}: {:?}", heard[room]);
+        ensure!(received[room] == (1..=per_room as u64).collect::<Vec<_>>(), "{room}: {:?}", received[room]);
     }
     Ok(())
 }
 
 #[tokio::test]
-async fn a_lost_answer_costs_nothing_and_a_long_absence_is_a_gap() -> Result<()> {
+async fn lost_answer_is_repeated_and_long_absence_is_gap() -> Result<()> {
     let stack = stack(true).await?;
     let room = stack.http("alice").new_room(&["bob"]).await?;
     let alice = stack.connect("alice").await?;
@@ -194,20 +194,20 @@ async fn a_lost_answer_costs_nothing_and_a_long_absence_is_a_gap() -> Result<()>
     let mut bob = Poller::new(&stack, "bob").at(&room, start());
     let first = bob.ask(json!([]), 5_000).await?.expect(200).body;
     let second = bob.poll(json!([]), 5_000).await?;
-    // That bob is online may be told in one of them and not in the other.
-    ensure!(of_the_log(&first) == of_the_log(&second) && of_the_log(&first).len() == 5, "{first} {second}");
+    // Bob's own presence may be in only one of them.
+    ensure!(log_events(&first) == log_events(&second) && log_events(&first).len() == 5, "{first} {second}");
     for n in 0..300 {
-        alice.send_with(quick(&room, &n.to_string())).await?;
+        alice.send_with(accepted_message(&room, &n.to_string())).await?;
     }
     let third = bob.poll(json!([]), 5_000).await?;
-    let gap = of_the_log(&third)[0];
+    let gap = log_events(&third)[0];
     ensure!(gap["type"] == "room:gap" && gap["after"] == 5, "{third}");
     ensure!(third["cursors"][&room] == gap["head"], "{third}");
     Ok(())
 }
 
 #[tokio::test]
-async fn an_answer_that_grew_long_is_gone_on_with_by_the_next_poll() -> Result<()> {
+async fn long_answer_is_continued_by_next_poll() -> Result<()> {
     let stack = stack(true).await?;
     let mut rooms = Vec::new();
     for _ in 0..4 {
@@ -218,32 +218,32 @@ async fn an_answer_that_grew_long_is_gone_on_with_by_the_next_poll() -> Result<(
     let mut bob = Poller::new(&stack, "bob");
     for room in &rooms {
         for _ in 0..45 {
-            alice.send_with(quick(room, &text)).await?;
+            alice.send_with(accepted_message(room, &text)).await?;
         }
         bob = bob.at(room, start());
     }
-    let mut heard: BTreeMap<String, Vec<u64>> = BTreeMap::new();
+    let mut received: BTreeMap<String, Vec<u64>> = BTreeMap::new();
     let mut polls = 0;
-    while heard.values().map(Vec::len).sum::<usize>() < 180 {
+    while received.values().map(Vec::len).sum::<usize>() < 180 {
         let answer = bob.poll(json!([]), 3_000).await?;
         polls += 1;
         ensure!(polls < 30 && answer.to_string().len() < 200_000);
-        for event in of_the_log(&answer) {
-            heard
+        for event in log_events(&answer) {
+            received
                 .entry(event["room"].as_str().unwrap().into())
                 .or_default()
                 .push(event["seq"].as_u64().unwrap());
         }
     }
-    ensure!(polls > 1, "one answer held everything");
-    for (room, seqs) in heard {
+    ensure!(polls > 1, "one answer contained everything");
+    for (room, seqs) in received {
         ensure!(seqs == (1..=45).collect::<Vec<_>>(), "{room}: {seqs:?}");
     }
     Ok(())
 }
 
 #[tokio::test]
-async fn what_one_may_not_see_moves_the_cursor_and_is_not_told() -> Result<()> {
+async fn invisible_event_moves_cursor_without_being_sent() -> Result<()> {
     let stack = stack(true).await?;
     let room = stack.http("alice").new_room(&["bob", "carol"]).await?;
     let alice = stack.connect("alice").await?;
@@ -254,7 +254,7 @@ async fn what_one_may_not_see_moves_the_cursor_and_is_not_told() -> Result<()> {
     let mut bob = Poller::new(&stack, "bob").at(&room, start());
     alice.send_with(private()).await?;
     let answer = bob.poll(json!([]), 300).await?;
-    ensure!(of_the_log(&answer).is_empty() && answer["cursors"][&room]["seq"] == 1, "{answer}");
+    ensure!(log_events(&answer).is_empty() && answer["cursors"][&room]["seq"] == 1, "{answer}");
     let (answer, sent) = tokio::join!(bob.poll(json!([]), 1_500), alice.send_with(private()));
     sent?;
     let mut answer = answer?;
@@ -263,33 +263,33 @@ async fn what_one_may_not_see_moves_the_cursor_and_is_not_told() -> Result<()> {
             answer = bob.poll(json!([]), 1_500).await?;
         }
     }
-    ensure!(of_the_log(&answer).is_empty() && answer["cursors"][&room]["seq"] == 2, "{answer}");
+    ensure!(log_events(&answer).is_empty() && answer["cursors"][&room]["seq"] == 2, "{answer}");
     ensure!(!answer.to_string().contains("psst"));
     Ok(())
 }
 
 #[tokio::test]
-async fn rooms_that_are_not_ones_own_fail_alone() -> Result<()> {
+async fn inaccessible_room_fails_without_failing_poll() -> Result<()> {
     let stack = stack(true).await?;
-    let mine = stack.http("alice").new_room(&["bob"]).await?;
-    let theirs = stack.http("alice").new_room(&["carol"]).await?;
+    let own = stack.http("alice").new_room(&["bob"]).await?;
+    let foreign = stack.http("alice").new_room(&["carol"]).await?;
     let public = stack.http("alice").post("/rooms", json!({"kind": "public"})).await?.expect(201).body;
     let public = public["room"].as_str().unwrap();
-    let mut bob = Poller::new(&stack, "bob").at(&mine, Value::Null).at(&theirs, start()).at(public, start());
+    let mut bob = Poller::new(&stack, "bob").at(&own, Value::Null).at(&foreign, start()).at(public, start());
     let answer = bob.poll(json!([]), 2_000).await?;
     let mut failed: Vec<_> =
         answer["failed"].as_array().unwrap().iter().map(|room| room["code"].clone()).collect();
     failed.sort_by_key(ToString::to_string);
     ensure!(failed == ["forbidden", "not_found"], "{answer}");
     ensure!(
-        answer["cursors"].as_object().unwrap().len() == 3 && answer["cursors"][&theirs] == start(),
+        answer["cursors"].as_object().unwrap().len() == 3 && answer["cursors"][&foreign] == start(),
         "{answer}"
     );
     Ok(())
 }
 
 #[tokio::test]
-async fn who_may_not_poll_is_told_why() -> Result<()> {
+async fn unauthorized_or_invalid_poll_is_refused_with_reason() -> Result<()> {
     let stack = stack(true).await?;
     let url = format!("{}/v1/poll", stack.gateway(0).url());
     let http = tidings_harness::http::client();
@@ -312,7 +312,7 @@ async fn who_may_not_poll_is_told_why() -> Result<()> {
 }
 
 #[tokio::test]
-async fn the_list_of_rooms_being_another_is_told_at_once() -> Result<()> {
+async fn changed_room_list_ends_poll_at_once() -> Result<()> {
     let stack = stack(true).await?;
     stack.http("alice").new_room(&["bob"]).await?;
     let http = Http::new(&stack.gateway(0).url(), &stack.token("bob"));
@@ -329,7 +329,7 @@ async fn the_list_of_rooms_being_another_is_told_at_once() -> Result<()> {
 }
 
 #[tokio::test]
-async fn a_stopping_node_answers_its_polls_at_once() -> Result<()> {
+async fn stopping_node_answers_polls_at_once() -> Result<()> {
     let stack = stack(true).await?;
     let room = stack.http("alice").new_room(&["bob"]).await?;
     let http = Http::new(&stack.gateway(0).url(), &stack.token("bob"));

@@ -1,4 +1,4 @@
-//! How long polls end, and what they leave behind: nothing. And polls of as many rooms as there may be.
+//! The end of long polls, after which they leave no state; and polls of very many rooms.
 
 use std::{collections::BTreeSet, time::Duration};
 
@@ -41,7 +41,7 @@ async fn gauge(stack: &Stack, name: &str) -> Result<f64> {
 }
 
 #[tokio::test]
-async fn a_poll_leaves_its_rooms_however_it_ends() -> Result<()> {
+async fn ended_poll_leaves_its_rooms() -> Result<()> {
     let stack = stack().await?;
     let rooms = new_rooms(&stack, 20).await?;
     let alice = stack.connect("alice").await?;
@@ -54,11 +54,11 @@ async fn a_poll_leaves_its_rooms_however_it_ends() -> Result<()> {
     let bob = poller(&stack, "bob");
     let body = |timeout_ms| json!({"cursors": cursors(&rooms), "timeout_ms": timeout_ms});
     for _ in 0..10 {
-        // At once; when its answer is long enough.
+        // The first poll ends at once; the second one when its answer is long enough.
         bob.post("/poll", body(0)).await?.expect(200);
         bob.post("/poll", body(3_000)).await?.expect(200);
     }
-    // Its caller is gone before its joins are done.
+    // The caller disconnects before the joins are done.
     let url = format!("{}/v1/poll", stack.gateway(0).url());
     for _ in 0..5 {
         let request =
@@ -71,45 +71,45 @@ async fn a_poll_leaves_its_rooms_however_it_ends() -> Result<()> {
         }
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
-    anyhow::bail!("{} rooms are still heard of", gauge(&stack, "tidings_gateway_rooms").await?)
+    anyhow::bail!("{} rooms are still subscribed", gauge(&stack, "tidings_gateway_rooms").await?)
 }
 
 #[tokio::test]
-async fn a_poll_of_many_rooms_is_brought_what_was_said_in_any_of_them() -> Result<()> {
+async fn poll_of_many_rooms_receives_messages_of_all() -> Result<()> {
     let stack = stack().await?;
     let rooms = new_rooms(&stack, 320).await?;
     let alice = stack.connect("alice").await?;
-    let spoken: BTreeSet<&str> = rooms.iter().step_by(40).map(String::as_str).collect();
-    for room in &spoken {
+    let active: BTreeSet<&str> = rooms.iter().step_by(40).map(String::as_str).collect();
+    for room in &active {
         alice.send(room, "hello").await?;
     }
     let mut cursors = cursors(&rooms);
-    let mut heard = BTreeSet::new();
+    let mut received = BTreeSet::new();
     for _ in 0..10 {
         let body = json!({"cursors": cursors, "timeout_ms": 5_000});
         let answer = poller(&stack, "bob").post("/poll", body).await?.expect(200).body;
         for event in
             answer["events"].as_array().unwrap().iter().filter(|event| event["type"] == "message:new")
         {
-            ensure!(heard.insert(event["room"].as_str().unwrap().to_owned()), "twice: {event}");
+            ensure!(received.insert(event["room"].as_str().unwrap().to_owned()), "received twice: {event}");
         }
         cursors = answer["cursors"].as_object().unwrap().clone();
-        if heard.len() == spoken.len() {
+        if received.len() == active.len() {
             break;
         }
     }
     ensure!(
-        heard.iter().map(String::as_str).eq(spoken.iter().copied()),
-        "{} of {}",
-        heard.len(),
-        spoken.len()
+        received.iter().map(String::as_str).eq(active.iter().copied()),
+        "{} of {} active rooms",
+        received.len(),
+        active.len()
     );
     ensure!(cursors.len() == rooms.len());
     Ok(())
 }
 
 #[tokio::test]
-async fn one_persons_polls_are_bounded_and_leave_others_their_place() -> Result<()> {
+async fn concurrent_polls_are_limited_per_user() -> Result<()> {
     let stack = stack().await?;
     let (bob, carol) = (poller(&stack, "bob"), poller(&stack, "carol"));
     let polls = join_all((0..40).map(|_| bob.post("/poll", json!({"timeout_ms": 3_000}))));
@@ -130,7 +130,7 @@ async fn one_persons_polls_are_bounded_and_leave_others_their_place() -> Result<
 }
 
 #[tokio::test]
-async fn a_poll_that_does_not_wait_brings_what_is_there() -> Result<()> {
+async fn zero_timeout_poll_returns_available_events() -> Result<()> {
     let stack = stack().await?;
     let rooms = new_rooms(&stack, 20).await?;
     let alice = stack.connect("alice").await?;
@@ -141,15 +141,18 @@ async fn a_poll_that_does_not_wait_brings_what_is_there() -> Result<()> {
     for _ in 0..5 {
         let body = json!({"cursors": cursors(&rooms), "timeout_ms": 0});
         let answer = bob.post("/poll", body).await?.expect(200).body;
-        let heard = answer["events"].as_array().context("no events")?;
-        let seqs: Vec<_> =
-            heard.iter().filter(|event| event["type"] == "message:new").map(|event| &event["seq"]).collect();
+        let received = answer["events"].as_array().context("no events")?;
+        let seqs: Vec<_> = received
+            .iter()
+            .filter(|event| event["type"] == "message:new")
+            .map(|event| &event["seq"])
+            .collect();
         ensure!(seqs == [1, 2, 3, 4, 5] && answer["cursors"][&rooms[0]]["seq"] == 5, "{answer}");
     }
     let send = json!({"type": "message:send", "room": rooms[1], "client_id": "c", "content": "hello"});
     let answer = bob.post("/poll", json!({"commands": [send], "timeout_ms": 0})).await?.expect(200).body;
     ensure!(answer["answers"][0]["type"] == "ack" && answer["answers"][0]["stage"] == "stored", "{answer}");
-    // Where nothing is there it does not wait: a hundred of these would take minutes.
+    // Polls without events do not wait either; otherwise a hundred of them would take minutes.
     let began = std::time::Instant::now();
     for _ in 0..100 {
         bob.post("/poll", json!({"cursors": {rooms[2].clone(): null}, "timeout_ms": 0})).await?.expect(200);
@@ -159,7 +162,7 @@ async fn a_poll_that_does_not_wait_brings_what_is_there() -> Result<()> {
 }
 
 #[tokio::test]
-async fn a_poll_ends_when_its_caller_goes_away() -> Result<()> {
+async fn poll_ends_when_caller_disconnects() -> Result<()> {
     let stack = stack().await?;
     let rooms = new_rooms(&stack, 5).await?;
     let url = format!("{}/v1/poll", stack.gateway(0).url());
@@ -176,5 +179,5 @@ async fn a_poll_ends_when_its_caller_goes_away() -> Result<()> {
         }
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
-    anyhow::bail!("{} rooms are still heard of", gauge(&stack, "tidings_gateway_rooms").await?)
+    anyhow::bail!("{} rooms are still subscribed", gauge(&stack, "tidings_gateway_rooms").await?)
 }

@@ -1,5 +1,5 @@
-//! What polls may cost: how often one person may poll by the number of rooms, what a poll asks of Redis, and that
-//! nothing of it goes on when its caller has gone.
+//! The cost of polls: their rate limit by number of rooms, their reads of Redis, and that a poll stops when its caller
+//! disconnects.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use futures_util::{StreamExt, TryStreamExt, future::join_all, stream};
 use serde_json::{Value, json};
 use tidings_harness::{Http, Stack};
 
-/// Rooms of the polls that are too many.
+/// Number of rooms of each poll over the limit.
 const ROOMS: usize = 200;
 
 async fn stack(polls_per_second: u32) -> Result<Stack> {
@@ -22,7 +22,7 @@ fn poller(stack: &Stack, user: &str) -> Http {
     Http::new(&stack.gateway(0).url(), &stack.token(user))
 }
 
-/// New rooms of alice and bob, known to Redis as in a system that runs.
+/// New rooms of alice and bob, cached in Redis as in a running system.
 async fn new_rooms(stack: &Stack, count: usize) -> Result<Vec<String>> {
     let http = stack.http("alice");
     let rooms = stream::iter(0..count).map(async |_| http.new_room(&["bob"]).await);
@@ -40,7 +40,7 @@ fn body(rooms: &[String], timeout_ms: u64) -> Value {
     json!({"cursors": cursors, "timeout_ms": timeout_ms})
 }
 
-/// How often Redis was asked for fields of hashes: the memberships of a user, the head of a room.
+/// Number of `HMGET` calls in Redis: memberships of users and heads of rooms.
 async fn reads(stack: &Stack) -> Result<u64> {
     let client = redis::Client::open(stack.redis().url())?;
     let mut connection = client.get_multiplexed_async_connection().await?;
@@ -55,20 +55,20 @@ async fn gauge(stack: &Stack, name: &str) -> Result<f64> {
     Ok(line.context("no such gauge")?.parse()?)
 }
 
-/// Until no room is heard of any more.
-async fn until_left(stack: &Stack) -> Result<()> {
+/// Waits until no room is subscribed.
+async fn until_unsubscribed(stack: &Stack) -> Result<()> {
     for _ in 0..100 {
         if gauge(stack, "tidings_gateway_rooms").await? == 0.0 {
             return Ok(());
         }
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
-    anyhow::bail!("{} rooms are still heard of", gauge(stack, "tidings_gateway_rooms").await?)
+    anyhow::bail!("{} rooms are still subscribed", gauge(stack, "tidings_gateway_rooms").await?)
 }
 
 #[tokio::test]
-async fn a_poll_counts_by_its_rooms_and_who_does_not_wait_is_told_when_to_come_again() -> Result<()> {
-    // At once 40, and each poll of 200 rooms is worth 5.
+async fn zero_timeout_polls_over_limit_get_retry_after() -> Result<()> {
+    // The burst is 40, and each poll of 200 rooms costs 5.
     let stack = stack(10).await?;
     let rooms = new_rooms(&stack, ROOMS).await?;
     let alice = stack.connect("alice").await?;
@@ -82,7 +82,7 @@ async fn a_poll_counts_by_its_rooms_and_who_does_not_wait_is_told_when_to_come_a
         let status = asked.status().as_u16();
         anyhow::Ok((status, retry_after.transpose()?, asked.json::<Value>().await?))
     }));
-    // Others are served meanwhile.
+    // Another user is served meanwhile.
     let others = async {
         alice.join_and_catch_up(&rooms[0]).await?;
         poller(&stack, "alice").post("/poll", json!({"timeout_ms": 0})).await?.expect(200);
@@ -94,21 +94,21 @@ async fn a_poll_counts_by_its_rooms_and_who_does_not_wait_is_told_when_to_come_a
     let (refused, answered): (Vec<_>, Vec<_>) = polls.iter().partition(|(status, ..)| *status == 429);
     ensure!(refused.len() >= 15 && !answered.is_empty(), "{} of 30 were refused", refused.len());
     for (_, retry_after, problem) in &refused {
-        let ms = problem["retry_after_ms"].as_u64().context("no time to come again")?;
+        let ms = problem["retry_after_ms"].as_u64().context("no retry_after_ms")?;
         ensure!(problem["code"] == "rate_limited" && (1..=20_000).contains(&ms), "{problem}");
         ensure!(retry_after.as_deref() == Some(ms.div_ceil(1000).to_string().as_str()), "{retry_after:?}");
     }
     let asked = reads(&stack).await? - before;
-    // Once for the memberships, and once for each head.
-    let most = answered.len() * (ROOMS + 20) + 100;
-    ensure!(asked <= most as u64, "{asked} reads for {} answers", answered.len());
+    // One read for the memberships, and one for each head.
+    let max_reads = answered.len() * (ROOMS + 20) + 100;
+    ensure!(asked <= max_reads as u64, "{asked} reads for {} answers", answered.len());
     alice.close().await?;
-    until_left(&stack).await?;
+    until_unsubscribed(&stack).await?;
     Ok(())
 }
 
 #[tokio::test]
-async fn who_polls_faster_than_allowed_is_answered_more_slowly_and_misses_nothing() -> Result<()> {
+async fn waiting_polls_over_limit_are_slowed_and_miss_nothing() -> Result<()> {
     const MESSAGES: usize = 8;
     let stack = stack(1).await?;
     let room = stack.http("alice").new_room(&["bob"]).await?;
@@ -116,7 +116,7 @@ async fn who_polls_faster_than_allowed_is_answered_more_slowly_and_misses_nothin
     let bob = poller(&stack, "bob");
     let mut cursor = json!({"epoch": "1", "seq": 0});
     let began = std::time::Instant::now();
-    let mut heard = Vec::new();
+    let mut received = Vec::new();
     for n in 0..MESSAGES {
         alice.send(&room, &n.to_string()).await?;
         let body = json!({"cursors": {room.clone(): cursor}, "timeout_ms": 20_000});
@@ -124,23 +124,23 @@ async fn who_polls_faster_than_allowed_is_answered_more_slowly_and_misses_nothin
         cursor = answer["cursors"][&room].clone();
         let events = answer["events"].as_array().context("no events")?;
         let messages = events.iter().filter(|event| event["type"] == "message:new");
-        heard.extend(messages.map(|event| event["seq"].clone()));
+        received.extend(messages.map(|event| event["seq"].clone()));
     }
-    ensure!(heard == (1..=MESSAGES).map(|seq| json!(seq)).collect::<Vec<_>>(), "{heard:?}");
-    // Four at once, then one a second.
+    ensure!(received == (1..=MESSAGES).map(|seq| json!(seq)).collect::<Vec<_>>(), "{received:?}");
+    // A burst of four, then one per second.
     ensure!(began.elapsed() >= Duration::from_secs(3), "{:?}", began.elapsed());
     Ok(())
 }
 
 #[tokio::test]
-async fn what_a_poll_has_begun_ends_with_it() -> Result<()> {
+async fn aborted_poll_stops_its_redis_reads() -> Result<()> {
     const POLLS: usize = 4;
     let stack = stack(10_000).await?;
     let rooms = new_rooms(&stack, POLLS * ROOMS / 2).await?;
-    until_left(&stack).await?;
+    until_unsubscribed(&stack).await?;
     let bob = poller(&stack, "bob");
     let before = reads(&stack).await?;
-    // Each of rooms of its own; its caller goes when Redis has been asked for the first of them.
+    // Each poll has its own rooms; its caller disconnects after the first reads of Redis.
     for rooms in rooms.chunks(ROOMS / 2) {
         let seen = reads(&stack).await?;
         let caller = tokio::spawn({
@@ -148,18 +148,14 @@ async fn what_a_poll_has_begun_ends_with_it() -> Result<()> {
             async move { bob.post("/poll", body).await }
         });
         while reads(&stack).await? < seen + 2 {
-            ensure!(!caller.is_finished(), "it was answered");
+            ensure!(!caller.is_finished(), "the poll was answered before the abort");
         }
         caller.abort();
     }
-    until_left(&stack).await?;
-    // What goes on all the same would show by now.
+    until_unsubscribed(&stack).await?;
+    // A poll that continued would show within this time.
     tokio::time::sleep(Duration::from_secs(3)).await;
     let asked = reads(&stack).await? - before;
-    ensure!(
-        asked < rooms.len() as u64 * 2 / 3,
-        "{asked} reads for {} rooms of polls that ended",
-        rooms.len()
-    );
+    ensure!(asked < rooms.len() as u64 * 2 / 3, "{asked} reads for {} rooms of aborted polls", rooms.len());
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! Search over HTTP: what is found, in which order, by whom, and what never is.
+//! Search over HTTP: results, their order, and their visibility.
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use tidings_harness::http::encode;
 use tidings_harness::{Http, Stack, clock};
 
-const PATIENCE: Duration = Duration::from_secs(30);
+const WAIT_TIMEOUT: Duration = Duration::from_secs(30);
 
 async fn stack() -> Result<Stack> {
     Stack::builder().gateways(0).start().await
@@ -18,7 +18,7 @@ async fn search(user: &Http, query: &str, more: &str) -> Result<Value> {
     Ok(user.get(&format!("/search?q={}{more}", encode(query))).await?.expect(200).body)
 }
 
-/// The texts found, newest first.
+/// The texts of the results, newest first.
 async fn texts(user: &Http, query: &str, more: &str) -> Result<Vec<String>> {
     let page = search(user, query, more).await?;
     let text = |result: &Value| result["message"]["content"].as_str().unwrap_or_default().to_owned();
@@ -32,7 +32,7 @@ async fn until_indexed(stack: &Stack) -> Result<()> {
     stack.database().until(behind, "0").await
 }
 
-async fn say(user: &Http, room: &str, texts: &[&str]) -> Result<()> {
+async fn send_all(user: &Http, room: &str, texts: &[&str]) -> Result<()> {
     for text in texts {
         user.send(room, &clock::client_id(), text).await?.expect(201);
     }
@@ -41,18 +41,18 @@ async fn say(user: &Http, room: &str, texts: &[&str]) -> Result<()> {
 
 // Covers: GET /search.
 #[tokio::test]
-async fn messages_are_found_by_all_their_words_newest_first_with_what_shows_why() -> Result<()> {
+async fn search_matches_all_words_newest_first_with_snippet() -> Result<()> {
     let stack = stack().await?;
     let (alice, bob) = (stack.http("alice"), stack.http("bob"));
     let (one, other) = (alice.new_room(&["bob"]).await?, alice.new_room(&["bob"]).await?);
-    say(&alice, &one, &["Tea for Zoë?", "coffee", "no <b>TEA</b> today"]).await?;
-    say(&bob, &other, &["more tea, Zoe"]).await?;
+    send_all(&alice, &one, &["Tea for Zoë?", "coffee", "no <b>TEA</b> today"]).await?;
+    send_all(&bob, &other, &["more tea, Zoe"]).await?;
     until_indexed(&stack).await?;
 
     assert_eq!(texts(&bob, "tea", "").await?, ["more tea, Zoe", "no <b>TEA</b> today", "Tea for Zoë?"]);
     assert_eq!(texts(&bob, "zoe tea", "").await?, ["more tea, Zoe", "Tea for Zoë?"]);
-    assert_eq!(texts(&bob, "te", "").await?.len(), 3, "the last word is open");
-    assert!(texts(&bob, "te zoe", "").await?.is_empty(), "the others are not");
+    assert_eq!(texts(&bob, "te", "").await?.len(), 3, "the last word must match as a prefix");
+    assert!(texts(&bob, "te zoe", "").await?.is_empty(), "other words must match exactly");
     assert_eq!(texts(&bob, "tea", &format!("&room={one}")).await?, ["no <b>TEA</b> today", "Tea for Zoë?"]);
 
     let page = search(&bob, "today tea", "").await?;
@@ -65,13 +65,13 @@ async fn messages_are_found_by_all_their_words_newest_first_with_what_shows_why(
         ])
     );
     let message = bob.get(&format!("/rooms/{one}/messages/3")).await?.expect(200).body;
-    assert_eq!(found["message"], message, "the message object of history");
+    assert_eq!(found["message"], message, "the result must contain the message object of history");
     assert_eq!(page["next"], Value::Null);
     Ok(())
 }
 
 #[tokio::test]
-async fn nothing_is_found_that_the_asker_may_not_see_now() -> Result<()> {
+async fn search_finds_only_currently_visible_messages() -> Result<()> {
     let stack = stack().await?;
     let alice = stack.http("alice");
     let members =
@@ -84,7 +84,7 @@ async fn nothing_is_found_that_the_asker_may_not_see_now() -> Result<()> {
             json!({"client_id": client_id, "content": format!("secret {client_id}"), "visible_to": to});
         alice.post(&path, body).await?.expect(201);
     }
-    say(&stack.http("eve"), &stack.http("eve").new_room(&[]).await?, &["secret of eve"]).await?;
+    send_all(&stack.http("eve"), &stack.http("eve").new_room(&[]).await?, &["secret of eve"]).await?;
     until_indexed(&stack).await?;
 
     let found = async |user: &str| texts(&stack.http(user), "secret", "").await;
@@ -92,36 +92,39 @@ async fn nothing_is_found_that_the_asker_may_not_see_now() -> Result<()> {
     assert_eq!(found("bob").await?, ["secret b"]);
     assert_eq!(found("vera").await?, ["secret v"]);
     assert!(found("greg").await?.is_empty());
-    assert_eq!(found("eve").await?, ["secret of eve"], "a public room too is for its members");
+    assert_eq!(found("eve").await?, ["secret of eve"], "a public room must be searchable only for members");
     for (user, query) in [("greg", "secret"), ("eve", "secret b"), ("bob", "secret v")] {
         let page = search(&stack.http(user), query, "&limit=1").await?;
         assert_eq!(
             (&page["next"], page.get("total")),
             (&Value::Null, None),
-            "{user}: nothing tells that there is one"
+            "{user}: the page must not reveal hidden results"
         );
     }
     let in_room = format!("&room={room}");
     assert_eq!(stack.http("eve").get(&format!("/search?q=secret{in_room}")).await?.status, 404);
     let root = Http::new(&stack.persistence(0).url(), &stack.admin_token("root"));
-    assert!(texts(&root, "secret", &in_room).await?.is_empty(), "an admin sees no private message either");
+    assert!(
+        texts(&root, "secret", &in_room).await?.is_empty(),
+        "the admin scope must not find private messages"
+    );
     assert!(texts(&root, "secret", "").await?.is_empty());
 
     stack.database().query("UPDATE members SET role = 'member' WHERE user_id = 'vera'").await?;
-    assert!(found("vera").await?.is_empty(), "by the role now");
+    assert!(found("vera").await?.is_empty(), "search must use the current role");
     stack.database().query("DELETE FROM members WHERE user_id = 'bob'").await?;
-    assert!(found("bob").await?.is_empty(), "who went finds nothing");
+    assert!(found("bob").await?.is_empty(), "a former member must find nothing");
     Ok(())
 }
 
 #[tokio::test]
-async fn what_is_deleted_or_changed_is_not_found_however_far_the_index_is_behind() -> Result<()> {
+async fn stale_index_never_finds_deleted_or_changed_message() -> Result<()> {
     let stack = stack().await?;
     let alice = stack.http("alice");
     let room = alice.new_room(&[]).await?;
-    say(&alice, &room, &["needle one", "needle two", "needle three"]).await?;
+    send_all(&alice, &room, &["needle one", "needle two", "needle three"]).await?;
     until_indexed(&stack).await?;
-    // No event tells the index of it.
+    // These changes have no event, so the index does not notice them.
     stack.database().query("UPDATE messages SET deleted = true WHERE seq = 1").await?;
     stack.database().query("UPDATE messages SET content = 'thread two' WHERE seq = 2").await?;
     assert_eq!(stack.database().value("SELECT count(*) FROM message_search").await?, "3");
@@ -130,11 +133,11 @@ async fn what_is_deleted_or_changed_is_not_found_however_far_the_index_is_behind
 }
 
 #[tokio::test]
-async fn edits_and_deletes_reach_the_index_too() -> Result<()> {
+async fn edits_and_deletes_reach_index() -> Result<()> {
     let stack = stack().await?;
     let alice = stack.http("alice");
     let room = alice.new_room(&[]).await?;
-    say(&alice, &room, &["needle one", "needle two"]).await?;
+    send_all(&alice, &room, &["needle one", "needle two"]).await?;
     until_indexed(&stack).await?;
     let path = format!("/rooms/{room}/messages");
     alice
@@ -156,11 +159,11 @@ async fn edits_and_deletes_reach_the_index_too() -> Result<()> {
 }
 
 #[tokio::test]
-async fn a_message_of_countless_words_does_not_hold_up_its_room() -> Result<()> {
+async fn huge_message_does_not_block_indexing_of_room() -> Result<()> {
     let stack = stack().await?;
     let alice = stack.http("alice");
     let room = alice.new_room(&[]).await?;
-    // More than the index takes of one message; longer than the interface lets through.
+    // More words than the index takes from one message, and longer than the API accepts.
     stack
         .database()
         .query(&format!(
@@ -172,7 +175,7 @@ async fn a_message_of_countless_words_does_not_hold_up_its_room() -> Result<()> 
     stack.redis().restart_empty().await?;
     let begun = Instant::now();
     while alice.send(&room, "after", "needle").await?.status == 503 {
-        ensure!(begun.elapsed() < PATIENCE, "Redis does not come back");
+        ensure!(begun.elapsed() < WAIT_TIMEOUT, "Redis did not recover");
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
     until_indexed(&stack).await?;
@@ -182,11 +185,11 @@ async fn a_message_of_countless_words_does_not_hold_up_its_room() -> Result<()> 
 }
 
 #[tokio::test]
-async fn a_page_ends_early_rather_than_to_read_on_and_on() -> Result<()> {
+async fn page_ends_early_after_bounded_reading() -> Result<()> {
     let stack = stack().await?;
     let alice = stack.http("alice");
     let room = alice.new_room(&["bob"]).await?;
-    // Bob may see the oldest only.
+    // Bob may see only the oldest message.
     stack
         .database()
         .query(&format!(
@@ -212,14 +215,14 @@ async fn a_page_ends_early_rather_than_to_read_on_and_on() -> Result<()> {
 }
 
 #[tokio::test]
-async fn pages_follow_on_each_other_without_a_hole_or_a_repetition() -> Result<()> {
+async fn search_pages_have_no_hole_and_no_repetition() -> Result<()> {
     let stack = stack().await?;
     let alice = stack.http("alice");
     let mut rooms = Vec::new();
     for _ in 0..3 {
         rooms.push(alice.new_room(&[]).await?);
     }
-    // As many of one moment as there can be, over more than one slice of a room.
+    // Groups of fifty messages with equal times, in more than one slice of each room.
     let database = stack.database();
     for (number, room) in rooms.iter().enumerate() {
         database
@@ -251,7 +254,7 @@ async fn pages_follow_on_each_other_without_a_hole_or_a_repetition() -> Result<(
                 found.push((message["room"].to_string(), message["seq"].as_u64().unwrap_or_default()));
             }
             let Some(next) = page["next"].as_str() else { break };
-            ensure!(results.len() == limit, "a full page goes before a next one here");
+            ensure!(results.len() == limit, "a page with a next page must be full here");
             cursor = format!("&cursor={next}");
         }
         let distinct: BTreeSet<_> = found.iter().collect();
@@ -261,11 +264,11 @@ async fn pages_follow_on_each_other_without_a_hole_or_a_repetition() -> Result<(
 }
 
 #[tokio::test]
-async fn whatever_is_typed_is_answered() -> Result<()> {
+async fn any_query_text_is_answered() -> Result<()> {
     let stack = stack().await?;
     let alice = stack.http("alice");
     let room = alice.new_room(&[]).await?;
-    say(&alice, &room, &["it's 'quoted' \\ & (odd) | !x:* 東京タワー 🙂"]).await?;
+    send_all(&alice, &room, &["it's 'quoted' \\ & (odd) | !x:* 東京タワー 🙂"]).await?;
     until_indexed(&stack).await?;
     for query in [
         "it's",
@@ -305,11 +308,11 @@ async fn whatever_is_typed_is_answered() -> Result<()> {
 }
 
 #[tokio::test]
-async fn the_index_is_filled_behind_the_writer_and_by_whoever_is_left() -> Result<()> {
+async fn index_fills_behind_writer_and_by_surviving_replica() -> Result<()> {
     let mut stack = stack().await?;
     let alice = stack.http("alice");
     let room = alice.new_room(&[]).await?;
-    // Nothing can be indexed, and yet all is stored.
+    // The lock blocks indexing; messages must still be stored.
     let url = stack.database().url().to_owned();
     let hold = "BEGIN; LOCK TABLE message_search IN SHARE MODE; SELECT pg_sleep(60)";
     let mut holder = tokio::process::Command::new("psql")
@@ -319,9 +322,9 @@ async fn the_index_is_filled_behind_the_writer_and_by_whoever_is_left() -> Resul
     let locked = "SELECT count(*) FROM pg_locks WHERE relation = 'message_search'::regclass AND granted AND mode = 'ShareLock' \
                   AND database = (SELECT oid FROM pg_database WHERE datname = current_database())";
     stack.database().until(locked, "1").await?;
-    say(&alice, &room, &["needle"]).await?;
+    send_all(&alice, &room, &["needle"]).await?;
     assert!(texts(&alice, "needle", "").await?.is_empty());
-    // The one that wrote it goes without having indexed it.
+    // The replica that stored the message crashes before it indexes it.
     stack.persistence(0).kill();
     holder.kill().await?;
     let end = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE '%pg_sleep%' AND pid <> pg_backend_pid() AND datname = current_database()";

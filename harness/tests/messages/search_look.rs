@@ -1,4 +1,4 @@
-//! The index of search finds rooms of which nobody told it, however much is written meanwhile.
+//! The indexer finds rooms that no writer marked, even under constant writes.
 
 use std::time::{Duration, Instant};
 
@@ -6,7 +6,7 @@ use anyhow::{Result, ensure};
 use serde_json::json;
 use tidings_harness::{Stack, clock};
 
-const PATIENCE: Duration = Duration::from_secs(30);
+const WAIT_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Waits until every room is indexed up to its head.
 async fn until_indexed(stack: &Stack) -> Result<()> {
@@ -16,43 +16,43 @@ async fn until_indexed(stack: &Stack) -> Result<()> {
 }
 
 #[tokio::test]
-async fn rooms_that_nobody_marked_are_found_while_others_are_talked_in_without_a_pause() -> Result<()> {
+async fn unmarked_room_is_indexed_while_others_are_busy() -> Result<()> {
     let builder = Stack::builder().gateways(0).persistence(2);
     let builder = builder.persistence_env("TIDINGS_MESSAGES_PER_SECOND", 1000);
     let stack = builder.persistence_env("TIDINGS_MESSAGES_BURST", 1000).start().await?;
-    let (alice, talker) = (stack.http("alice"), stack.http("bob"));
+    let (alice, sender) = (stack.http("alice"), stack.http("bob"));
     let quiet = alice.new_room(&[]).await?;
     let mut busy = Vec::new();
     for _ in 0..6 {
-        busy.push(talker.new_room(&[]).await?);
+        busy.push(sender.new_room(&[]).await?);
     }
-    // Both own half, and have looked through all rooms since.
+    // Both replicas own half of the partitions and have scanned all rooms since.
     let begun = Instant::now();
     while !stack.persistence(1).metrics().await?.contains("tidings_persistence_leases 32\n") {
-        ensure!(begun.elapsed() < PATIENCE, "the partitions are not shared out");
+        ensure!(begun.elapsed() < WAIT_TIMEOUT, "the partitions are not shared equally");
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
     until_indexed(&stack).await?;
-    // Whenever something was indexed, there is more.
+    // A slow index, so that there is always more to index.
     let slow = "CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN PERFORM pg_sleep(1); RETURN NULL; END'; \
                 CREATE TRIGGER slow AFTER INSERT ON message_search FOR EACH STATEMENT EXECUTE FUNCTION slow()";
     stack.database().query(slow).await?;
-    let talking: Vec<_> = busy
+    let senders: Vec<_> = busy
         .into_iter()
         .map(|room| {
-            let talker = talker.clone();
+            let sender = sender.clone();
             tokio::spawn(async move {
                 loop {
                     let body = json!({"client_id": clock::client_id(), "content": "hay", "ack": "accepted"});
-                    // Partitions change hands meanwhile.
-                    let _ = talker.post(&format!("/rooms/{room}/messages"), body).await;
+                    // A send may fail while a partition moves to the other replica.
+                    let _ = sender.post(&format!("/rooms/{room}/messages"), body).await;
                     tokio::time::sleep(Duration::from_millis(5)).await;
                 }
             })
         })
         .collect();
     tokio::time::sleep(Duration::from_secs(3)).await;
-    // No writer tells of it: only the look that follows when partitions are taken over finds it.
+    // No writer marks this room: only the scan after a take-over of partitions can find it.
     stack
         .database()
         .query(&format!(
@@ -63,16 +63,16 @@ async fn rooms_that_nobody_marked_are_found_while_others_are_talked_in_without_a
         .await?;
     let found = format!("SELECT count(*) FROM message_search WHERE room_id = '{quiet}'");
     tokio::time::sleep(Duration::from_secs(1)).await;
-    assert_eq!(stack.database().value(&found).await?, "0", "found for another reason");
+    assert_eq!(stack.database().value(&found).await?, "0", "the room was indexed before the take-over");
     stack.persistence(1).kill();
     let begun = Instant::now();
     while stack.database().value(&found).await? == "0" {
-        ensure!(begun.elapsed() < Duration::from_secs(60), "nobody looked through all rooms");
+        ensure!(begun.elapsed() < Duration::from_secs(60), "no replica scanned all rooms");
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
-    for talk in talking {
-        ensure!(!talk.is_finished());
-        talk.abort();
+    for sender in senders {
+        ensure!(!sender.is_finished());
+        sender.abort();
     }
     Ok(())
 }

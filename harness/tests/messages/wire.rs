@@ -1,6 +1,6 @@
-//! The frames and answers of `harness/fixtures/wire/`, by which the TypeScript kit is tested too, held against the types
-//! and the document of the services: what stands there is what goes over the wire, field by field. Where one side changes,
-//! its test fails until the fixtures, and with them the other side, are changed.
+//! Compares the frames and answers of `harness/fixtures/wire/`, field by field, with the services' types and OpenAPI
+//! document. The TypeScript kit is tested with the same fixtures, so a change on one side fails until both sides
+//! change.
 
 mod document;
 mod rebuilt;
@@ -27,7 +27,7 @@ fn kinds(frames: &[Value]) -> BTreeSet<&str> {
 }
 
 #[test]
-fn every_client_frame_of_the_fixtures_is_understood_with_all_its_fields() {
+fn client_fixture_frames_parse_with_all_fields() {
     let frames = fixtures("client.json");
     for frame in &frames {
         let text = frame.to_string();
@@ -35,33 +35,33 @@ fn every_client_frame_of_the_fixtures_is_understood_with_all_its_fields() {
         let command = parsed.frame.unwrap_or_else(|refusal| panic!("{text}: {refusal}"));
         assert_eq!(command.frame(), frame["type"]);
         assert_eq!(parsed.reference.as_deref(), frame["ref"].as_str());
-        // A field whose name nobody knows is ignored; of a wrong form, it is refused only where somebody knows it.
-        for field in frame.as_object().unwrap().keys().filter(|field| !is_kept_as_it_comes(field)) {
+        // The parser ignores unknown fields, so it refuses a wrong value only in a field that it knows.
+        for field in frame.as_object().unwrap().keys().filter(|field| !is_opaque(field)) {
             let mut wrong = frame.clone();
             wrong[field] = json!([[0]]);
             let refused = parse(&wrong.to_string(), MAX_MESSAGE_CHARS).frame;
-            assert!(refused.is_err(), "{field} of {text} is nothing that the server knows");
+            assert!(refused.is_err(), "the server does not know {field} of {text}");
         }
     }
     assert_eq!(kinds(&frames), BTreeSet::from(CLIENT_FRAMES));
 }
 
-fn is_kept_as_it_comes(field: &str) -> bool {
+fn is_opaque(field: &str) -> bool {
     field == "data"
 }
 
 #[test]
-fn every_server_frame_of_the_fixtures_is_what_the_servers_types_make() {
+fn server_fixture_frames_match_server_types() {
     let frames = fixtures("server.json");
     for frame in &frames {
         if let Some(rebuilt) = rebuilt(frame) {
             assert_eq!(&rebuilt, frame);
         } else {
             let kind = frame["type"].as_str().unwrap();
-            assert!(LOG_EVENTS.contains(&kind) || kind == "void", "nobody knows {kind}");
+            assert!(LOG_EVENTS.contains(&kind) || kind == "void", "the server has no type for {kind}");
         }
     }
-    // `typing` has the client's names.
+    // Typing and signal frames share the names of the client's frames and are in no list of the server's.
     let all = ANSWERS.iter().chain(&LOG_EVENTS).chain(&OTHER_FRAMES).chain(&[
         "typing:start",
         "typing:stop",
@@ -71,21 +71,21 @@ fn every_server_frame_of_the_fixtures_is_what_the_servers_types_make() {
 }
 
 #[tokio::test]
-async fn log_events_and_answers_of_the_fixtures_are_as_the_document_has_them() {
+async fn fixture_events_and_answers_match_openapi_document() {
     let stack = Stack::start().await.unwrap();
     let document = stack.http("alice").get("/openapi.json").await.unwrap().expect(200).body;
     let document = Document(document);
     let frames = fixtures("server.json");
     let events = frames.iter().filter(|frame| rebuilt(frame).is_none());
-    let mut complaints: Vec<String> = events.flat_map(|event| document.complaints("Event", event)).collect();
+    let mut violations: Vec<String> = events.flat_map(|event| document.violations("Event", event)).collect();
     for answer in fixtures("http.json") {
-        complaints.extend(document.complaints(answer["form"].as_str().unwrap(), &answer["object"]));
+        violations.extend(document.violations(answer["form"].as_str().unwrap(), &answer["object"]));
     }
-    assert!(complaints.is_empty(), "{complaints:#?}");
+    assert!(violations.is_empty(), "{violations:#?}");
 
-    // So that a document that says nothing cannot pass everything.
+    // A wrong event must be reported; otherwise an empty document would accept everything.
     let mut wrong = frames.iter().find(|frame| frame["type"] == "message:new").unwrap().clone();
     wrong["sender"] = json!({ "id": 7, "nick": "Al" });
     wrong.as_object_mut().unwrap().remove("content");
-    assert_eq!(document.complaints("Event", &wrong).len(), 3, "{:?}", document.complaints("Event", &wrong));
+    assert_eq!(document.violations("Event", &wrong).len(), 3, "{:?}", document.violations("Event", &wrong));
 }

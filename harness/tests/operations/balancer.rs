@@ -1,5 +1,5 @@
-//! The shipped load balancer in front of two gateways and two persistence nodes: one origin with TLS, for WebSockets,
-//! polls and requests; and what it keeps from whom.
+//! The shipped load balancer in front of two gateways and two persistence nodes: WebSockets, polls and requests share
+//! one origin with TLS; forged headers do not reach the nodes, and the log holds no tokens.
 
 use std::time::{Duration, Instant};
 
@@ -17,7 +17,7 @@ async fn stack() -> Result<Stack> {
 }
 
 #[tokio::test]
-async fn websockets_are_spread_over_the_gateways_and_hear_each_other() -> Result<()> {
+async fn websockets_are_spread_over_gateways_and_exchange_messages() -> Result<()> {
     let stack = stack().await?;
     let balancer = Balancer::of(&stack).await?;
     let https = Http::new(&balancer.url(), &stack.token("ann"));
@@ -30,9 +30,9 @@ async fn websockets_are_spread_over_the_gateways_and_hear_each_other() -> Result
     }
     for gateway in stack.gateways() {
         let page = gateway.metrics().await?;
-        let held = page.lines().find_map(|line| line.strip_prefix("tidings_gateway_connections "));
-        let held: u32 = held.context("it does not say how many it holds")?.parse()?;
-        ensure!((9..=11).contains(&held), "{held} of 20");
+        let connections = page.lines().find_map(|line| line.strip_prefix("tidings_gateway_connections "));
+        let connections: u32 = connections.context("there is no metric of connections")?.parse()?;
+        ensure!((9..=11).contains(&connections), "{connections} of 20");
     }
     for client in &clients {
         client.join_and_catch_up(&room).await?;
@@ -51,7 +51,7 @@ async fn websockets_are_spread_over_the_gateways_and_hear_each_other() -> Result
 }
 
 #[tokio::test]
-async fn compression_and_the_token_of_a_page_pass_and_the_log_holds_no_token() -> Result<()> {
+async fn balancer_passes_compression_and_tokens_but_logs_no_token() -> Result<()> {
     let stack = stack().await?;
     let balancer = Balancer::of(&stack).await?;
     let token = stack.token("ann");
@@ -83,7 +83,7 @@ async fn compression_and_the_token_of_a_page_pass_and_the_log_holds_no_token() -
 }
 
 #[tokio::test]
-async fn a_poll_waits_its_time_and_comes_back_at_once_with_a_message() -> Result<()> {
+async fn poll_waits_for_its_timeout_or_returns_with_a_message() -> Result<()> {
     let stack = stack().await?;
     let balancer = Balancer::of(&stack).await?;
     let ann = Http::new(&balancer.url(), &stack.token("ann"));
@@ -91,7 +91,7 @@ async fn a_poll_waits_its_time_and_comes_back_at_once_with_a_message() -> Result
     let epoch = ann.room(&room).await?.expect(200).body["head"]["epoch"].clone();
     let poll = json!({ "cursors": { &room: { "epoch": epoch, "seq": 0 } }, "timeout_ms": 25_000 });
 
-    // Whoever comes is told as present.
+    // The first poll makes ann present. The event about that would end the measured poll early.
     ann.post("/poll", json!({ "cursors": poll["cursors"], "timeout_ms": 3_000 })).await?.expect(200);
     let begun = Instant::now();
     let quiet = ann.post("/poll", poll.clone()).await?.expect(200);
@@ -104,14 +104,14 @@ async fn a_poll_waits_its_time_and_comes_back_at_once_with_a_message() -> Result
     tokio::time::sleep(Duration::from_millis(500)).await;
     let begun = Instant::now();
     stack.http("ben").send(&room, &uuid::Uuid::now_v7().to_string(), "are you there?").await?.expect(201);
-    let told = waiting.await??.expect(200);
-    ensure!(told.body.to_string().contains("are you there?"), "{:?}", told.body);
-    ensure!(begun.elapsed() < Duration::from_secs(15), "only with its timeout");
+    let answer = waiting.await??.expect(200);
+    ensure!(answer.body.to_string().contains("are you there?"), "{:?}", answer.body);
+    ensure!(begun.elapsed() < Duration::from_secs(15), "the poll returned only at its timeout");
     Ok(())
 }
 
 #[tokio::test]
-async fn a_request_that_does_not_come_to_its_end_is_cut_off() -> Result<()> {
+async fn unfinished_request_head_is_answered_408() -> Result<()> {
     let balancer = Balancer::of(&stack().await?).await?;
     let mut stream = TcpStream::connect(("127.0.0.1", balancer.http_port())).await?;
     stream.write_all(b"GET /v1/rooms HTTP/1.1\r\nHost: localhost\r\nX-Slow: ").await?;
@@ -121,7 +121,7 @@ async fn a_request_that_does_not_come_to_its_end_is_cut_off() -> Result<()> {
     Ok(())
 }
 
-/// Answers every request with its own head.
+/// Two listeners that answer every request with its own head.
 async fn echo() -> Result<Ports> {
     let (public, admin) = (TcpListener::bind("127.0.0.1:0").await?, TcpListener::bind("127.0.0.1:0").await?);
     let ports = Ports {
@@ -144,7 +144,7 @@ async fn echo() -> Result<Ports> {
                         "HTTP/1.1 200 OK\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
                         head.len()
                     );
-                    // Whoever has gone needs no answer.
+                    // A closed connection needs no answer.
                     let _ = stream.write_all(&[answer.as_bytes(), &head].concat()).await;
                 });
             }
@@ -154,7 +154,7 @@ async fn echo() -> Result<Ports> {
 }
 
 #[tokio::test]
-async fn nodes_are_told_the_clients_real_address_whatever_it_says_itself() -> Result<()> {
+async fn nodes_receive_real_client_address_despite_forged_headers() -> Result<()> {
     let nodes = [echo().await?, echo().await?];
     let balancer = Balancer::before(&nodes, &nodes).await?;
     for path in ["/v1/poll", "/v1/rooms"] {

@@ -1,4 +1,4 @@
-//! Whoever reads a program's standard output may go away before it ends, as `head` does.
+//! The reader of a program's standard output may close it before the program ends, as `head` does.
 
 use crate::base;
 use std::process::{Command, Output, Stdio};
@@ -6,8 +6,8 @@ use std::process::{Command, Output, Stdio};
 use anyhow::{Result, ensure};
 use tidings_harness::folder::Folder;
 
-/// Runs `tidings-dev`, with nobody at the other end of its standard output.
-fn unread(folder: &Folder, arguments: &[&str]) -> Result<Output> {
+/// Runs `tidings-dev` with a closed standard output.
+fn run_with_closed_stdout(folder: &Folder, arguments: &[&str]) -> Result<Output> {
     let (reader, writer) = std::io::pipe()?;
     drop(reader);
     let mut command = Command::new(env!("CARGO_BIN_EXE_tidings-dev"));
@@ -16,35 +16,36 @@ fn unread(folder: &Folder, arguments: &[&str]) -> Result<Output> {
     Ok(command.stdout(writer).stderr(Stdio::piped()).output()?)
 }
 
-fn quiet(output: &Output) -> Result<()> {
-    let told = String::from_utf8_lossy(&output.stderr);
-    ensure!(output.status.success() && told.is_empty(), "{}: {told}", output.status);
+fn ensure_quiet(output: &Output) -> Result<()> {
+    let errors = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.success() && errors.is_empty(), "{}: {errors}", output.status);
     Ok(())
 }
 
 #[test]
-fn with_nobody_reading_what_it_prints_the_developers_program_does_its_work_to_the_end() -> Result<()> {
+fn dev_program_completes_when_stdout_is_closed() -> Result<()> {
     let folder = Folder::new()?;
     let base = base::free_base().to_string();
-    let mut outcome = unread(&folder, &["up", "--detach", "--port", &base]).and_then(|output| quiet(&output));
+    let mut outcome = run_with_closed_stdout(&folder, &["up", "--detach", "--port", &base])
+        .and_then(|output| ensure_quiet(&output));
     for arguments in [&["status"][..], &["status", "--json"], &["token", "ann"]] {
-        outcome = outcome.and_then(|()| quiet(&unread(&folder, arguments)?));
+        outcome = outcome.and_then(|()| ensure_quiet(&run_with_closed_stdout(&folder, arguments)?));
     }
     let state = std::fs::read_to_string(folder.path().join(".dev/state.json")).unwrap_or_default();
-    let down = unread(&folder, &["down"]);
+    let down = run_with_closed_stdout(&folder, &["down"]);
     outcome?;
-    quiet(&down?)?;
-    // It came to the last of what it stops, and not only to the first line.
+    ensure_quiet(&down?)?;
+    // `down` stopped all processes and did not end after its first line of output.
     let left: Vec<u32> = pids(&serde_json::from_str(&state)?);
-    ensure!(left.len() >= 4, "it told of no processes: {state}");
+    ensure!(left.len() >= 4, "the state lists too few processes: {state}");
     for pid in left {
         let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-        ensure!(line.is_empty(), "{pid} goes on: {}", String::from_utf8_lossy(&line));
+        ensure!(line.is_empty(), "{pid} still runs: {}", String::from_utf8_lossy(&line));
     }
     Ok(())
 }
 
-/// All that is called `pid`, however deep.
+/// All values of fields called `pid`, at any depth.
 fn pids(state: &serde_json::Value) -> Vec<u32> {
     match state {
         serde_json::Value::Object(fields) => {

@@ -1,5 +1,5 @@
-//! Settings of the programs: what cannot work is told all at once before anything starts, secrets come from files and
-//! are never printed, and what the programs tell about themselves.
+//! Settings of the programs: all invalid settings are reported at once before anything starts, secrets come from files
+//! and are never printed, and the programs describe themselves.
 
 use std::collections::BTreeMap;
 use std::process::{Command, Output};
@@ -8,11 +8,11 @@ use anyhow::{Result, ensure};
 use tidings_harness::folder::Folder;
 use tidings_harness::{Service, Stack, node};
 
-/// Part of every secret here.
+/// Part of every secret in this file.
 const MARK: &str = "hunter2hunter2hunter2";
 const PROGRAMS: [Service; 2] = [Service::Gateway, Service::Persistence];
 
-/// Settings that would work, were there somebody at the addresses.
+/// Valid settings; no server listens at the addresses.
 fn good(service: Service) -> BTreeMap<&'static str, String> {
     let mut settings = BTreeMap::from([
         ("REDIS_URL", format!("redis://:{MARK}@127.0.0.1:1")),
@@ -28,17 +28,17 @@ fn good(service: Service) -> BTreeMap<&'static str, String> {
     settings
 }
 
-/// The exit code, and all that was said. Nothing of a secret may be in it.
-fn said(program: &str, flags: &[&str], settings: &BTreeMap<&str, String>) -> Result<(i32, String)> {
+/// Runs a program; returns the exit code and all output, which must not contain a secret.
+fn run_program(program: &str, flags: &[&str], settings: &BTreeMap<&str, String>) -> Result<(i32, String)> {
     let mut command = Command::new(node::program(program)?);
     let Output { status, stdout, stderr } = command.env_clear().envs(settings).args(flags).output()?;
-    let said = format!("{}{}", String::from_utf8(stdout)?, String::from_utf8(stderr)?);
-    ensure!(!said.contains(MARK), "{program} {flags:?} prints a secret: {said}");
-    Ok((status.code().unwrap_or(-1), said))
+    let output = format!("{}{}", String::from_utf8(stdout)?, String::from_utf8(stderr)?);
+    ensure!(!output.contains(MARK), "{program} {flags:?} prints a secret: {output}");
+    Ok((status.code().unwrap_or(-1), output))
 }
 
 fn check(service: Service, settings: &BTreeMap<&str, String>) -> Result<(i32, String)> {
-    said(service.program(), &["--check-config"], settings)
+    run_program(service.program(), &["--check-config"], settings)
 }
 
 fn file(folder: &Folder, name: &str, text: &str) -> Result<String> {
@@ -48,7 +48,7 @@ fn file(folder: &Folder, name: &str, text: &str) -> Result<String> {
 }
 
 #[test]
-fn good_settings_are_ok_and_nothing_is_started_or_reached() -> Result<()> {
+fn valid_settings_pass_check_without_starting_anything() -> Result<()> {
     for service in PROGRAMS {
         assert_eq!(check(service, &good(service))?, (0, "ok\n".to_owned()));
     }
@@ -56,7 +56,7 @@ fn good_settings_are_ok_and_nothing_is_started_or_reached() -> Result<()> {
 }
 
 #[test]
-fn all_that_is_wrong_is_told_at_once_with_flag_variable_value_and_why() -> Result<()> {
+fn all_invalid_settings_are_reported_at_once_with_reasons() -> Result<()> {
     let folder = Folder::new()?;
     for service in PROGRAMS {
         let mut settings = good(service);
@@ -68,7 +68,7 @@ fn all_that_is_wrong_is_told_at_once_with_flag_variable_value_and_why() -> Resul
         settings.insert("TIDINGS_LOG", "tidings=loud".to_owned());
         settings.remove("TIDINGS_INTERNAL_SECRET");
         settings.insert("TIDINGS_INTERNAL_SECRET_FILE", file(&folder, "short", &MARK[..9])?);
-        let mut told = vec![
+        let mut expected = vec![
             "--redis-url (REDIS_URL): is not a URL",
             "--listen (TIDINGS_LISTEN): \"somewhere\": invalid socket address",
             "--unready-ms (TIDINGS_UNREADY_MS): \"700000\": 700000 is not in 0..=600000",
@@ -80,29 +80,29 @@ fn all_that_is_wrong_is_told_at_once_with_flag_variable_value_and_why() -> Resul
             settings.insert("DATABASE_URL", format!("postgres://tidings:{MARK}@x/y?sslrootcert=/no/file"));
             settings.insert("TIDINGS_LEASE_MS", "5".to_owned());
             settings.insert("TIDINGS_USERS", "everybody".to_owned());
-            told.extend([
+            expected.extend([
                 "--database-url (DATABASE_URL): names the file /no/file as sslrootcert",
                 "--lease-ms (TIDINGS_LEASE_MS): must be from 1000 to 60000",
-                "--users (TIDINGS_USERS): \"everybody\": it is none of create, required",
+                "--users (TIDINGS_USERS): \"everybody\": it must be one of create, required",
             ]);
         } else {
             settings.insert("TIDINGS_PERSISTENCE_URLS", "http://127.0.0.1:1,ftp://x".to_owned());
-            told.push("--persistence-url (TIDINGS_PERSISTENCE_URLS): must begin with http://");
+            expected.push("--persistence-url (TIDINGS_PERSISTENCE_URLS): must begin with http://");
         }
-        let (code, said) = check(service, &settings)?;
-        for told in &told {
-            ensure!(said.contains(told), "{told} is not in:\n{said}");
+        let (code, output) = check(service, &settings)?;
+        for line in &expected {
+            ensure!(output.contains(line), "{line} is not in:\n{output}");
         }
-        ensure!(code == 2 && said.lines().count() == told.len(), "{code}:\n{said}");
-        // The same without being asked to check: it does not start.
-        let (code, started) = self::said(service.program(), &[], &settings)?;
-        ensure!(code == 2 && started == said, "{code}:\n{started}");
+        ensure!(code == 2 && output.lines().count() == expected.len(), "{code}:\n{output}");
+        // Without `--check-config` the program does not start and reports the same.
+        let (code, started) = run_program(service.program(), &[], &settings)?;
+        ensure!(code == 2 && started == output, "{code}:\n{started}");
     }
     Ok(())
 }
 
 #[test]
-fn secrets_come_from_files_and_never_from_both() -> Result<()> {
+fn secrets_are_read_from_files_but_not_from_both_sources() -> Result<()> {
     let folder = Folder::new()?;
     for service in PROGRAMS {
         for secret in ["REDIS_URL", "DATABASE_URL", "TIDINGS_JWT_SECRET", "TIDINGS_INTERNAL_SECRET"] {
@@ -113,13 +113,19 @@ fn secrets_come_from_files_and_never_from_both() -> Result<()> {
             settings.insert(&variable, path);
             assert_eq!(check(service, &settings)?, (0, "ok\n".to_owned()), "{variable}");
             settings.insert(secret, value);
-            let (code, told) = check(service, &settings)?;
-            ensure!(code == 2 && told.contains(secret) && told.contains(&variable), "{told}");
+            let (code, output) = check(service, &settings)?;
+            ensure!(code == 2 && output.contains(secret) && output.contains(&variable), "{output}");
             settings.remove(secret);
             settings.insert(&variable, "/no/such/secret".to_owned());
-            let (code, told) = check(service, &settings)?;
-            ensure!(code == 2 && told.contains(&variable) && told.contains("/no/such/secret"), "{told}");
-            ensure!(told.lines().count() == 1, "one file, and more than one thing is wrong with it:\n{told}");
+            let (code, output) = check(service, &settings)?;
+            ensure!(
+                code == 2 && output.contains(&variable) && output.contains("/no/such/secret"),
+                "{output}"
+            );
+            ensure!(
+                output.lines().count() == 1,
+                "a single missing file causes more than one error:\n{output}"
+            );
         }
     }
     // Jobs and migrations read them the same way.
@@ -134,56 +140,56 @@ fn secrets_come_from_files_and_never_from_both() -> Result<()> {
         ("tidings-persistence", &["migrate", "up"]),
         ("tidings-migrations", &["status"]),
     ] {
-        let (code, told) = said(program, job, &settings)?;
+        let (code, output) = run_program(program, job, &settings)?;
         let why = "--database-url (DATABASE_URL): must begin with postgres://";
-        ensure!(code == 2 && told.contains(why), "{job:?}: {told}");
-        let (code, told) = said(program, job, &BTreeMap::new())?;
-        ensure!(code == 2 && told.contains("DATABASE_URL_FILE"), "{job:?}: {told}");
+        ensure!(code == 2 && output.contains(why), "{job:?}: {output}");
+        let (code, output) = run_program(program, job, &BTreeMap::new())?;
+        ensure!(code == 2 && output.contains("DATABASE_URL_FILE"), "{job:?}: {output}");
     }
-    // To a job as to a service, no bound is none.
+    // A job refuses a bound of zero, as a service does.
     let mut settings = good(Service::Persistence);
     settings.insert("TIDINGS_MAX_BACKLOG_RECORDS", "0".to_owned());
-    let (code, told) = said("tidings-persistence", &["import", "x"], &settings)?;
-    ensure!(code == 2 && told.contains("--max-backlog-records"), "{told}");
+    let (code, output) = run_program("tidings-persistence", &["import", "x"], &settings)?;
+    ensure!(code == 2 && output.contains("--max-backlog-records"), "{output}");
     Ok(())
 }
 
 #[test]
-fn a_variable_that_is_no_setting_is_warned_of_and_one_of_the_other_service_is_not() -> Result<()> {
+fn only_unknown_variables_cause_a_warning() -> Result<()> {
     let mut settings = good(Service::Gateway);
     settings.insert("TIDINGS_HARTBEAT_MS", "5".to_owned());
     settings.insert("TIDINGS_LEASE_MS", "5".to_owned());
-    let (code, told) = check(Service::Gateway, &settings)?;
-    let warning = "tidings-gateway: warning: the variable TIDINGS_HARTBEAT_MS is no setting: is TIDINGS_HEARTBEAT_MS meant?";
-    ensure!(code == 0 && told.contains(warning) && told.lines().count() == 2, "{told}");
+    let (code, output) = check(Service::Gateway, &settings)?;
+    let warning = "tidings-gateway: warning: the variable TIDINGS_HARTBEAT_MS is not a setting; did you mean TIDINGS_HEARTBEAT_MS?";
+    ensure!(code == 0 && output.contains(warning) && output.lines().count() == 2, "{output}");
     Ok(())
 }
 
 #[test]
-fn help_version_settings_and_completions_are_told_without_secrets() -> Result<()> {
+fn help_version_settings_and_completions_print_no_secrets() -> Result<()> {
     for service in PROGRAMS {
         let (program, settings) = (service.program(), good(service));
-        let tell = |flags: &[&str]| -> Result<String> {
-            let (code, said) = said(program, flags, &settings)?;
-            ensure!(code == 0, "{flags:?}: {said}");
-            Ok(said)
+        let run = |flags: &[&str]| -> Result<String> {
+            let (code, output) = run_program(program, flags, &settings)?;
+            ensure!(code == 0, "{flags:?}: {output}");
+            Ok(output)
         };
-        let help = tell(&["--help"])?;
+        let help = run(&["--help"])?;
         for part in ["health", "completions", "--check-config", "--redis-url-file", "REDIS_URL_FILE"] {
             ensure!(help.contains(part), "{part} is not in {help}");
         }
-        let version = tell(&["--version"])?;
+        let version = run(&["--version"])?;
         let (named, commit) = version.trim().split_once(" (").unwrap_or_default();
         assert_eq!(named, format!("{program} {}", env!("CARGO_PKG_VERSION")));
         ensure!(commit.len() > 7 && commit.ends_with(')'), "{version}");
         for shell in ["bash", "zsh", "fish"] {
-            let script = tell(&["completions", shell])?;
+            let script = run(&["completions", shell])?;
             ensure!(script.contains("heartbeat-ms") || script.contains("lease-ms"), "{shell}: {script}");
         }
-        ensure!(tell(&["settings"])?.contains("| `--redis-url` | `REDIS_URL` | required | url |"));
+        ensure!(run(&["settings"])?.contains("| `--redis-url` | `REDIS_URL` | required | url |"));
     }
     let completed = r#"source /dev/stdin && COMP_WORDS=(tidings-persistence mig) COMP_CWORD=1 && _tidings__persistence tidings-persistence mig tidings-persistence && echo "${COMPREPLY[0]}""#;
-    let (_, script) = said("tidings-persistence", &["completions", "bash"], &BTreeMap::new())?;
+    let (_, script) = run_program("tidings-persistence", &["completions", "bash"], &BTreeMap::new())?;
     let folder = Folder::new()?;
     let path = file(&folder, "completions", &script)?;
     let output = Command::new("bash").args(["-c", completed]).stdin(std::fs::File::open(path)?).output()?;
@@ -192,7 +198,7 @@ fn help_version_settings_and_completions_are_told_without_secrets() -> Result<()
 }
 
 #[tokio::test]
-async fn health_asks_the_port_that_the_same_settings_name() -> Result<()> {
+async fn health_command_uses_the_configured_admin_port() -> Result<()> {
     let stack = Stack::start().await?;
     for node in [stack.gateway(0), stack.persistence(0)] {
         let program = node.service().program();
@@ -200,23 +206,23 @@ async fn health_asks_the_port_that_the_same_settings_name() -> Result<()> {
             // As in a container.
             ("TIDINGS_ADMIN_LISTEN", format!("0.0.0.0:{}", node.ports().admin)),
         ]);
-        assert_eq!(said(program, &["health"], &settings)?, (0, "ready\n".to_owned()));
-        assert_eq!(said(program, &["health", "--live"], &settings)?, (0, "alive\n".to_owned()));
+        assert_eq!(run_program(program, &["health"], &settings)?, (0, "ready\n".to_owned()));
+        assert_eq!(run_program(program, &["health", "--live"], &settings)?, (0, "alive\n".to_owned()));
     }
     stack.redis().kill();
     let settings =
         BTreeMap::from([("TIDINGS_ADMIN_LISTEN", format!("127.0.0.1:{}", stack.gateway(0).ports().admin))]);
     let begun = std::time::Instant::now();
     loop {
-        let (code, told) = said("tidings-gateway", &["health"], &settings)?;
-        if code == 1 && told.contains("503 not ready: ") {
+        let (code, output) = run_program("tidings-gateway", &["health"], &settings)?;
+        if code == 1 && output.contains("503 not ready: ") {
             break;
         }
-        ensure!(begun.elapsed().as_secs() < 30, "{code}: {told}");
+        ensure!(begun.elapsed().as_secs() < 30, "{code}: {output}");
     }
-    assert_eq!(said("tidings-gateway", &["health", "--live"], &settings)?, (0, "alive\n".to_owned()));
+    assert_eq!(run_program("tidings-gateway", &["health", "--live"], &settings)?, (0, "alive\n".to_owned()));
     stack.gateway(0).kill();
-    let (code, told) = said("tidings-gateway", &["health"], &settings)?;
-    ensure!(code == 1 && told.contains("refused"), "{told}");
+    let (code, output) = run_program("tidings-gateway", &["health"], &settings)?;
+    ensure!(code == 1 && output.contains("refused"), "{output}");
     Ok(())
 }

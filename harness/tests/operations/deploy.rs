@@ -1,6 +1,6 @@
-//! What is shipped to run Tidings with, tried without Docker: the images, laid out in a folder as the Dockerfile says, run
-//! read-only and as nobody, and carry a conversation; the roles and the Redis users that compose.yaml makes are enough for
-//! the services, and no more. What else is checked of them is in `deploy/tools/deploy.sh`.
+//! The shipped deployment files, tested without Docker. The images, built in a folder as the Dockerfile says, run
+//! read-only and as nobody, and deliver messages. The roles and Redis users of compose.yaml have the rights that the
+//! services need and no more. `deploy/tools/deploy.sh` checks the rest.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -17,8 +17,8 @@ use tidings_harness::{ServerFrame, Stack};
 const PATIENCE: Duration = Duration::from_secs(20);
 /// The user of the images.
 const NOBODY: &str = "65532";
-/// Of `build-in-folder.sh`: nobody may have a root file system of their own here.
-const NOT_HERE: i32 = 3;
+/// Exit code of `build-in-folder.sh` on a machine that does not allow a separate root file system.
+const UNSUPPORTED: i32 = 3;
 
 fn shipped(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy").join(path)
@@ -34,7 +34,7 @@ fn text(output: &Output) -> String {
     format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
 }
 
-/// The images in a folder, of the programs that were built for the tests.
+/// Builds the images in a folder, with the programs of the test build.
 fn images() -> Result<Folder> {
     let folder = Folder::new()?;
     let built = node::program("tidings-gateway")?;
@@ -45,10 +45,10 @@ fn images() -> Result<Folder> {
     Ok(folder)
 }
 
-/// Whether images can be started here; says so where they cannot.
+/// Whether images can be started on this machine. Prints a notice if they cannot.
 fn can_start(images: &Folder) -> Result<bool> {
     let output = in_folder(&["run", images.path().to_str().unwrap(), "gateway", "--version"]).output()?;
-    if output.status.code() == Some(NOT_HERE) {
+    if output.status.code() == Some(UNSUPPORTED) {
         eprintln!("NOT CHECKED: {}", text(&output).trim());
         return Ok(false);
     }
@@ -62,7 +62,7 @@ fn launcher(images: &Folder, image: &str) -> Vec<String> {
 }
 
 #[test]
-fn an_image_holds_the_program_and_what_it_is_linked_with() -> Result<()> {
+fn image_holds_only_the_program_and_its_libraries() -> Result<()> {
     let images = images()?;
     for (image, program) in [
         ("gateway", "tidings-gateway"),
@@ -79,7 +79,7 @@ fn an_image_holds_the_program_and_what_it_is_linked_with() -> Result<()> {
 }
 
 #[tokio::test]
-async fn the_images_serve_read_only_as_nobody_and_stop_when_told() -> Result<()> {
+async fn images_run_read_only_as_nobody_and_stop_on_sigterm() -> Result<()> {
     let images = images()?;
     if !can_start(&images)? {
         return Ok(());
@@ -90,13 +90,13 @@ async fn the_images_serve_read_only_as_nobody_and_stop_when_told() -> Result<()>
         .start()
         .await?;
     for (node, image) in [(stack.gateway(0), "gateway"), (stack.persistence(0), "persistence")] {
-        let pid = node.pid().context("it runs")?;
+        let pid = node.pid().context("the node does not run")?;
         let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
         let line = |name: &str| {
             let found = status.lines().find(|line| line.starts_with(name)).unwrap_or_default();
             found.split_whitespace().skip(1).map(ToOwned::to_owned).collect::<Vec<_>>()
         };
-        // Without root here it is ourselves, seen as nobody from within.
+        // Without root rights it is our own user id, which the process sees as nobody.
         let ours = nix::unistd::Uid::effective();
         let expected = if ours.is_root() { NOBODY.to_owned() } else { ours.to_string() };
         ensure!(line("Uid:").iter().all(|uid| *uid == expected), "{image}: {:?}", line("Uid:"));
@@ -107,10 +107,10 @@ async fn the_images_serve_read_only_as_nobody_and_stop_when_told() -> Result<()>
             let fields: Vec<&str> = line.split(' ').collect();
             (fields[4] == "/").then(|| fields[5].to_owned())
         });
-        let root = root.next_back().context("it has a root")?;
+        let root = root.next_back().context("there is no root mount")?;
         ensure!(root.split(',').any(|option| option == "ro"), "{image}: its root is {root}");
 
-        // Its health, as Docker would ask it: by the program itself, with the image's environment.
+        // The health check as Docker runs it: by the program itself, with the image's environment.
         let admin = node.admin().rsplit(':').next().unwrap().to_owned();
         let mut ask = in_folder(&["health", images.path().to_str().unwrap(), image]);
         let output = ask.env("TIDINGS_ADMIN_LISTEN", format!("127.0.0.1:{admin}")).output()?;
@@ -129,7 +129,7 @@ async fn the_images_serve_read_only_as_nobody_and_stop_when_told() -> Result<()>
     };
     ensure!(message.content == "from within");
 
-    // SIGTERM reaches the program itself, which says goodbye.
+    // SIGTERM reaches the program itself, which closes the connection with 1012.
     stack.gateway(0).stop().await?;
     let closed = ann.until_closed().await?;
     ensure!(closed.code == Some(1012), "{closed:?}");
@@ -138,7 +138,7 @@ async fn the_images_serve_read_only_as_nobody_and_stop_when_told() -> Result<()>
 }
 
 #[tokio::test]
-async fn the_roles_and_the_users_of_compose_are_enough_and_no_more() -> Result<()> {
+async fn compose_roles_and_redis_users_have_minimal_rights() -> Result<()> {
     let folder = Folder::new()?;
     let secrets = folder.path().join("secrets");
     let made = Command::new(shipped("compose/secrets.sh")).arg(&secrets).output()?;
@@ -146,12 +146,12 @@ async fn the_roles_and_the_users_of_compose_are_enough_and_no_more() -> Result<(
     let secret =
         |name: &str| -> Result<String> { Ok(std::fs::read_to_string(secrets.join(name))?.trim().to_owned()) };
     let before = secret("jwt_secret")?;
-    // Run once more it leaves all as it is, and it never prints a secret.
+    // A second run changes nothing, and the script never prints a secret.
     let again = Command::new(shipped("compose/secrets.sh")).arg(&secrets).output()?;
     ensure!(again.status.success() && text(&again).is_empty() && secret("jwt_secret")? == before);
     ensure!(!text(&made).contains(&before));
 
-    // Redis: the user as the file describes it.
+    // Redis gets the users as the file describes them.
     let redis = Redis::start().await?;
     let users = secret("redis_acl")?;
     for line in users.lines() {
@@ -166,7 +166,7 @@ async fn the_roles_and_the_users_of_compose_are_enough_and_no_more() -> Result<(
         Ok(url.replace("@redis:6379/", &format!("@127.0.0.1:{}/", redis.port())))
     };
 
-    // PostgreSQL: the roles, on a database of their own; the owner migrates, the services serve.
+    // PostgreSQL gets the roles and a database. The owner migrates; the services use their own role.
     let postgres = std::sync::Arc::new(Postgres::start().await?);
     let database = postgres.database().await?;
     let (server, name) = database.url().rsplit_once('/').unwrap();
@@ -220,7 +220,7 @@ async fn the_roles_and_the_users_of_compose_are_enough_and_no_more() -> Result<(
     http.messages(&room, "").await?.expect(200);
     stack.http("ben").request(reqwest::Method::DELETE, "/me", None).await?.expect(204);
 
-    // It is their Redis and their database that were used, and not more than that is allowed there.
+    // The services used this Redis and this database, and have no more rights there than they need.
     let rows = database.value("SELECT count(*) FROM messages").await?;
     ensure!(rows == "1", "{rows} messages");
     for service in ["gateway", "persistence"] {

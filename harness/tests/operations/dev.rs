@@ -1,5 +1,5 @@
-//! `tidings-dev`, which `./dev` calls: it starts everything, starts again what died where it was, and
-//! stops all it started.
+//! `tidings-dev`, which `./dev` calls: it starts everything, restarts dead processes on their ports, and stops all that
+//! it started.
 
 use std::path::Path;
 use std::process::{Command, Output};
@@ -10,7 +10,7 @@ use nix::unistd::Pid;
 use tidings_harness::dev::status::Status;
 use tidings_harness::folder::Folder;
 
-/// A developer's system of its own, gone with the value.
+/// A separate developer system, removed when the value is dropped.
 struct Dev(Folder);
 
 impl Dev {
@@ -59,11 +59,11 @@ fn is_alive(pid: u32) -> bool {
 }
 
 #[test]
-fn up_starts_again_what_died_on_the_same_ports_and_down_stops_all() {
+fn up_restarts_dead_processes_on_same_ports_and_down_stops_all() {
     let dev = Dev(Folder::new().unwrap());
     let base = free_base().to_string();
-    let told = dev.succeeds(&["up", "--detach", "--gateways", "2", "--port", &base]);
-    assert!(told.contains("curl") && told.contains("TOKEN="), "{told}");
+    let output = dev.succeeds(&["up", "--detach", "--gateways", "2", "--port", &base]);
+    assert!(output.contains("curl") && output.contains("TOKEN="), "{output}");
 
     let before = dev.status();
     assert_eq!((before.gateways.len(), before.persistence.len()), (2, 1));
@@ -87,10 +87,10 @@ fn up_starts_again_what_died_on_the_same_ports_and_down_stops_all() {
     for pid in pids.chain([after.redis_pid, after.postgres_pid]) {
         assert!(!is_alive(pid.unwrap()));
     }
-    assert_eq!(dev.status().gateways.len(), 2, "numbers are remembered");
+    assert_eq!(dev.status().gateways.len(), 2, "the number of gateways is remembered");
 }
 
-/// Stands for the demo's server: says that it is well, and what it was told.
+/// A stand-in for the demo's server: it is healthy, and returns its environment.
 const SERVER: &str = r#"import http from "node:http";
 const port = Number(process.argv[process.argv.indexOf("--port") + 1]);
 const { TIDINGS_DEMO_GATEWAYS: gateways, TIDINGS_DEMO_PERSISTENCE: persistence } = process.env;
@@ -100,7 +100,7 @@ http
   .listen(port, "127.0.0.1");
 "#;
 
-/// A built demo in this folder; what `./dev` gives as its program.
+/// Writes a built demo into a folder; returns its program for `--demo`.
 fn built_demo(folder: &Path) -> String {
     std::fs::create_dir_all(folder.join("dist")).unwrap();
     std::fs::write(folder.join("dist/index.html"), "").unwrap();
@@ -108,22 +108,22 @@ fn built_demo(folder: &Path) -> String {
     folder.join("serve.mjs").to_str().unwrap().to_owned()
 }
 
-async fn says(url: &str) -> serde_json::Value {
+async fn get_json(url: &str) -> serde_json::Value {
     tidings_harness::http::client().get(url).send().await.unwrap().json().await.unwrap()
 }
 
 #[tokio::test]
-async fn the_demo_is_kept_like_a_node_and_knows_all_of_them() {
+async fn demo_is_restarted_like_a_node_and_knows_all_nodes() {
     let dev = Dev(Folder::new().unwrap());
     let base = free_base();
     let program = built_demo(&dev.0.path().join("web"));
     let (port, up) = (base.to_string(), ["up", "--detach", "--demo", &program]);
-    let told = dev.succeeds(&[&up[..], &["--gateways", "1", "--port", &port]].concat());
+    let output = dev.succeeds(&[&up[..], &["--gateways", "1", "--port", &port]].concat());
     let url = format!("http://127.0.0.1:{}", base + 2);
-    assert!(told.contains(&format!("The demo, in a browser: {url}")), "{told}");
+    assert!(output.contains(&format!("The demo, in a browser: {url}")), "{output}");
     assert_eq!(dev.status().demo.as_deref(), Some(url.as_str()));
     let gateway = format!("http://127.0.0.1:{base}");
-    assert_eq!(says(&url).await["gateways"], gateway);
+    assert_eq!(get_json(&url).await["gateways"], gateway);
 
     let pid = |dev: &Dev| {
         let state = std::fs::read_to_string(dev.0.path().join(".dev/state.json")).unwrap();
@@ -139,8 +139,8 @@ async fn the_demo_is_kept_like_a_node_and_knows_all_of_them() {
     let second = pid(&dev);
     assert!(second != first && dev.status().demo.is_some());
     dev.succeeds(&[&up[..], &["--gateways", "2"]].concat());
-    assert_ne!(pid(&dev), second, "it is started anew with the new gateway");
-    assert_eq!(says(&url).await["gateways"], format!("{gateway},http://127.0.0.1:{}", base + 10));
+    assert_ne!(pid(&dev), second, "the demo is restarted with the new gateway");
+    assert_eq!(get_json(&url).await["gateways"], format!("{gateway},http://127.0.0.1:{}", base + 10));
 
     let last = pid(&dev);
     dev.succeeds(&["down"]);
@@ -149,30 +149,30 @@ async fn the_demo_is_kept_like_a_node_and_knows_all_of_them() {
 }
 
 #[test]
-fn without_the_demo_all_else_works_and_why_is_told() {
+fn failed_demo_leaves_nodes_running_and_reports_reason() {
     let dev = Dev(Folder::new().unwrap());
     let base = free_base();
     let _taken = std::net::TcpListener::bind(("127.0.0.1", base + 2)).unwrap();
     let program = built_demo(&dev.0.path().join("web"));
-    let told = dev.succeeds(&["up", "--detach", "--demo", &program, "--port", &base.to_string()]);
-    assert!(told.contains(&format!("not started: port {} of 127.0.0.1 is taken", base + 2)), "{told}");
+    let output = dev.succeeds(&["up", "--detach", "--demo", &program, "--port", &base.to_string()]);
+    assert!(output.contains(&format!("not started: port {} of 127.0.0.1 is taken", base + 2)), "{output}");
     let status = dev.status();
     assert_eq!((status.demo, status.gateways.iter().filter(|node| node.pid.is_some()).count()), (None, 2));
 }
 
 #[test]
-fn a_taken_port_is_told_with_its_number() {
+fn taken_port_is_reported_with_its_number() {
     let dev = Dev(Folder::new().unwrap());
     let base = free_base();
     let _taken = std::net::TcpListener::bind(("127.0.0.1", base + 1)).unwrap();
     let output = dev.run(&["up", "--detach", "--port", &base.to_string()]);
     assert!(!output.status.success());
-    let said = String::from_utf8(output.stderr).unwrap();
-    assert!(said.contains(&format!("port {} of 127.0.0.1 is taken", base + 1)), "{said}");
+    let errors = String::from_utf8(output.stderr).unwrap();
+    assert!(errors.contains(&format!("port {} of 127.0.0.1 is taken", base + 1)), "{errors}");
 }
 
 #[test]
-fn a_token_is_good_for_whom_it_names() {
+fn token_command_signs_the_requested_claims() {
     let dev = Dev(Folder::new().unwrap());
     let token =
         dev.succeeds(&["token", "alice", "--name", "Alice", "--ttl", "60", "--scope", "tidings.admin"]);

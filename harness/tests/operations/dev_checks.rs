@@ -1,12 +1,13 @@
-//! `./dev test` and `./dev lint` in rehearsal: which checks they run in which order, what they count, and what they say
-//! of what cannot be checked. The script is the real one; cargo, npm and all other programs only say what they were asked.
+//! Dry runs of `./dev test` and `./dev lint`: which checks they run in which order, what they count, and what they
+//! report about checks that cannot run. The script is the real one; cargo, npm and all other programs are stubs that
+//! log their calls.
 
 use std::path::Path;
 use std::process::Command;
 
 use tidings_harness::folder::Folder;
 
-/// Counts as little as it is told to.
+/// Stub of `tidings-guard`; fails as `FAILING` says.
 const GUARD: &str = r#"#!/bin/sh
 echo guard >>"$ASKED"
 case " $FAILING " in *" guard "*) exit 1 ;; *" valgrind "*) exit 3 ;; esac
@@ -17,14 +18,14 @@ echo watch >>"$ASKED"
 case " $FAILING " in *" watch "*) exit 1 ;; esac
 "#;
 
-/// Two checks, of which one may fail.
+/// Stub of two deployment checks, of which one may fail.
 const DEPLOY: &str = r#"#!/bin/sh
 echo "deploy-$1" >>"$ASKED"
 case " $FAILING " in *" deploy "*) echo 1 passed, 1 failed; exit 1 ;; esac
 echo 2 passed, 0 failed
 "#;
 
-/// Says what it was asked, and leaves the figures of tests that it is told to.
+/// Stub of npm: logs its calls, and writes the test results given in `FIGURES`.
 const NPM: &str = r#"#!/bin/sh
 [ "$3" = run ] && asked=$4 || asked=$3
 echo "npm-$asked" >>"$ASKED"
@@ -32,13 +33,13 @@ for word; do case $word in --outputFile.json=*) [ -z "$FIGURES" ] || echo "$FIGU
 case " $FAILING " in *" npm-$asked "*) exit 1 ;; esac
 "#;
 
-/// Knows its version, and reads the figures aloud.
+/// Stub of node: prints its version, or the test results.
 const NODE: &str = r#"#!/bin/sh
 case " $FAILING " in *" node "*) exit 127 ;; esac
 if [ "$1" = -p ]; then echo 20.19.0; else cat "$3"; fi
 "#;
 
-/// Says the results that it is told to, and which tests are long.
+/// Stub of nextest: prints the results given in `RESULTS`, or lists the long tests.
 const NEXTEST: &str = r#"#!/bin/sh
 [ "$2" = list ] && { printf 'harness::faults a::one\nharness::auth b::two\nharness::auth c::three\n'; exit; }
 case "$*" in *--run-ignored*) for last; do :; done; echo "long:$last" | tr -d ' ' >>"$ASKED" ;; *) echo nextest >>"$ASKED" ;; esac
@@ -46,14 +47,14 @@ printf '%s\n' "$RESULTS"
 case " $FAILING " in *" nextest "*) exit 100 ;; esac
 "#;
 
-/// Is there as long as its input is open.
+/// Stub of `tidings-stack`: runs until its input is closed.
 const STACK: &str = "#!/bin/sh\necho 5432\ncat >/dev/null\n";
 
-/// The script in a folder of its own, with a `cargo` and an `npm` that only say what they were asked.
-struct Rehearsal(Folder);
+/// The script in a separate folder with the stubs.
+struct DryRun(Folder);
 
-impl Rehearsal {
-    fn new() -> Rehearsal {
+impl DryRun {
+    fn new() -> DryRun {
         let folder = Folder::new().unwrap();
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../dev");
         std::fs::copy(script, folder.path().join("dev")).unwrap();
@@ -78,7 +79,7 @@ done
 echo "deny$of-$word" >>"$ASKED"
 case " $FAILING " in *" deny$of-$word "*) exit 1 ;; esac
 "#;
-        // Installs nothing, but makes the folders that it is asked for.
+        // Installs nothing, but creates the requested folders.
         let python = "#!/bin/sh\nfor last; do :; done\n[ \"$2\" != venv ] || mkdir -p \"$last\"\n";
         let clients = folder.path().join("clients");
         std::fs::create_dir_all(clients.join("tools")).unwrap();
@@ -117,15 +118,15 @@ case " $FAILING " in *" deny$of-$word "*) exit 1 ;; esac
             let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
             std::fs::set_permissions(place.join(name), mode).unwrap();
         }
-        Rehearsal(folder)
+        DryRun(folder)
     }
 
-    /// Exit code and last line of `./dev test` (or `lint`), and what cargo and npm were asked in which order.
+    /// Exit code and last line of `./dev test` (or `lint`), and the logged calls of the stubs in order.
     fn dev(&self, command: &str, results: &str, failing: &str) -> (i32, String, String) {
         self.dev_with(&[command], results, "", failing)
     }
 
-    /// The same, with figures that each run of vitest leaves.
+    /// Like `dev`, with the test results that each run of vitest writes.
     fn dev_with(
         &self,
         command: &[&str],
@@ -147,24 +148,24 @@ case " $FAILING " in *" deny$of-$word "*) exit 1 ;; esac
             .stdin(std::process::Stdio::null())
             .output()
             .unwrap();
-        std::fs::write(folder.join("told"), &output.stderr).unwrap();
-        let said = String::from_utf8(output.stdout).unwrap();
-        std::fs::write(folder.join("said"), &said).unwrap();
+        std::fs::write(folder.join("stderr"), &output.stderr).unwrap();
+        let stdout = String::from_utf8(output.stdout).unwrap();
+        std::fs::write(folder.join("stdout"), &stdout).unwrap();
         let asked = std::fs::read_to_string(folder.join("asked")).unwrap();
-        let last = said.lines().last().unwrap_or_default().to_owned();
+        let last = stdout.lines().last().unwrap_or_default().to_owned();
         (output.status.code().unwrap(), last, asked.replace('\n', " ").trim().to_owned())
     }
 }
 
-impl Rehearsal {
-    /// What the last run told beside its results.
-    fn told(&self) -> String {
-        std::fs::read_to_string(self.0.path().join("told")).unwrap()
+impl DryRun {
+    /// Standard error of the last run.
+    fn stderr(&self) -> String {
+        std::fs::read_to_string(self.0.path().join("stderr")).unwrap()
     }
 
-    /// All that it printed as its result.
-    fn said(&self) -> String {
-        std::fs::read_to_string(self.0.path().join("said")).unwrap()
+    /// Standard output of the last run.
+    fn stdout(&self) -> String {
+        std::fs::read_to_string(self.0.path().join("stdout")).unwrap()
     }
 }
 
@@ -175,24 +176,24 @@ const STOPPED: &str = "     Summary [   1.234s] 2/3 tests run: 1 passed, 1 timed
 #[rstest::rstest]
 #[case::all_is_well(GOOD, "", 0, "5 passed, 0 failed")]
 #[case::a_test_fails(BAD, "nextest", 1, "4 passed, 1 failed")]
-#[case::a_test_stands_still(STOPPED, "nextest", 1, "3 passed, 2 failed")]
+#[case::a_test_times_out(STOPPED, "nextest", 1, "3 passed, 2 failed")]
 #[case::clippy_complains(GOOD, "clippy", 1, "5 passed, 1 failed")]
 #[case::a_manifest_is_refused(GOOD, "deploy", 1, "4 passed, 1 failed")]
-#[case::an_alert_stays_silent(GOOD, "watch", 1, "5 passed, 1 failed")]
+#[case::an_alert_test_fails(GOOD, "watch", 1, "5 passed, 1 failed")]
 #[case::the_runner_crashes(GOOD, "nextest", 1, "5 passed, 1 failed")]
 #[case::clippy_complains_and_a_test_fails(BAD, "clippy nextest", 1, "4 passed, 2 failed")]
 #[case::nothing_builds("", "clippy build nextest", 1, "2 passed, 4 failed")]
 #[case::a_hot_path_costs_more(GOOD, "guard", 1, "5 passed, 1 failed")]
 #[case::instructions_cannot_be_counted(GOOD, "valgrind", 0, "5 passed, 0 failed")]
-#[case::advisories_cannot_be_had(GOOD, "deny-fetch", 0, "5 passed, 0 failed")]
-fn test_says_in_its_last_line_and_its_exit_code_how_it_went(
+#[case::advisories_cannot_be_fetched(GOOD, "deny-fetch", 0, "5 passed, 0 failed")]
+fn test_reports_result_in_last_line_and_exit_code(
     #[case] results: &str,
     #[case] failing: &str,
     #[case] code: i32,
     #[case] last: &str,
 ) {
-    let (exited, said, asked) = Rehearsal::new().dev("test", results, failing);
-    assert_eq!((exited, said.as_str()), (code, last));
+    let (exited, last_line, asked) = DryRun::new().dev("test", results, failing);
+    assert_eq!((exited, last_line.as_str()), (code, last));
     let asked: Vec<&str> = asked.split(' ').filter(|asked| !asked.starts_with("deny")).collect();
     assert_eq!(
         asked.join(" "),
@@ -207,70 +208,70 @@ fn test_says_in_its_last_line_and_its_exit_code_how_it_went(
 #[case::a_test_fails("3 1", "npm-test npm-e2e", 1, "11 passed, 2 failed")]
 #[case::vitest_itself_fails("", "npm-test", 1, "5 passed, 1 failed")]
 #[case::a_type_is_wrong("4 0", "npm-types", 1, "13 passed, 1 failed")]
-#[case::a_package_holds_too_much("4 0", "npm-check-packages", 1, "13 passed, 1 failed")]
-#[case::packages_cannot_be_had("4 0", "npm-ci", 1, "5 passed, 1 failed")]
-fn tests_of_the_clients_count_as_those_of_the_services_do(
+#[case::a_package_has_extra_files("4 0", "npm-check-packages", 1, "13 passed, 1 failed")]
+#[case::packages_cannot_be_fetched("4 0", "npm-ci", 1, "5 passed, 1 failed")]
+fn client_tests_are_counted_like_service_tests(
     #[case] figures: &str,
     #[case] failing: &str,
     #[case] code: i32,
     #[case] last: &str,
 ) {
-    let (exited, said, _) = Rehearsal::new().dev_with(&["test"], GOOD, figures, failing);
-    assert_eq!((exited, said.as_str()), (code, last));
+    let (exited, last_line, _) = DryRun::new().dev_with(&["test"], GOOD, figures, failing);
+    assert_eq!((exited, last_line.as_str()), (code, last));
 }
 
 #[test]
-fn with_a_name_only_the_tests_with_that_name_run_and_no_lint() {
-    let (exited, said, asked) = Rehearsal::new().dev_with(&["test", "a_name"], GOOD, "1 0", "");
-    assert_eq!((exited, said.as_str(), asked.as_str()), (0, "3 passed, 0 failed", "build nextest"));
+fn test_with_name_runs_matching_tests_and_no_lint() {
+    let (exited, last_line, asked) = DryRun::new().dev_with(&["test", "a_name"], GOOD, "1 0", "");
+    assert_eq!((exited, last_line.as_str(), asked.as_str()), (0, "3 passed, 0 failed", "build nextest"));
 
-    let rehearsal = Rehearsal::new();
-    let tests = rehearsal.0.path().join("clients/ts/test");
+    let dry_run = DryRun::new();
+    let tests = dry_run.0.path().join("clients/ts/test");
     std::fs::create_dir_all(&tests).unwrap();
     std::fs::write(tests.join("a.test.ts"), "it('has a_name', () => {})").unwrap();
-    let (exited, said, asked) = rehearsal.dev_with(&["test", "a_name"], GOOD, "1 0", "");
-    assert_eq!((exited, said.as_str()), (0, "4 passed, 0 failed"));
+    let (exited, last_line, asked) = dry_run.dev_with(&["test", "a_name"], GOOD, "1 0", "");
+    assert_eq!((exited, last_line.as_str()), (0, "4 passed, 0 failed"));
     assert_eq!(asked, "build nextest npm-ci npm-build npm-test");
 }
 
 #[test]
-fn long_tests_run_one_by_one_until_the_time_is_over_and_the_output_says_how_many() {
-    let rehearsal = Rehearsal::new();
-    let (exited, said, asked) = rehearsal.dev_with(&["test", "--long"], GOOD, "", "");
-    assert_eq!((exited, said.as_str()), (0, "9 passed, 0 failed"));
+fn long_tests_run_until_time_is_over_and_are_counted() {
+    let dry_run = DryRun::new();
+    let (exited, last_line, asked) = dry_run.dev_with(&["test", "--long"], GOOD, "", "");
+    assert_eq!((exited, last_line.as_str()), (0, "9 passed, 0 failed"));
     let mut long: Vec<&str> = asked.split(' ').filter(|asked| asked.starts_with("long:")).collect();
     long.sort_unstable();
     let of = |binary: &str, test: &str| format!("long:binary_id({binary})&test(={test})");
     let all =
         [of("harness::auth", "b::two"), of("harness::auth", "c::three"), of("harness::faults", "a::one")];
     assert_eq!(long, all);
-    assert!(rehearsal.said().contains("long: 4 of 4 run"), "{}", rehearsal.said());
+    assert!(dry_run.stdout().contains("long: 4 of 4 run"), "{}", dry_run.stdout());
     assert!(asked.contains("npm-test:long npm-e2e:long"), "{asked}");
 
-    let rehearsal = Rehearsal::new();
-    let (exited, said, _) = rehearsal.dev_with(&["test", "--long", "--seconds", "0"], GOOD, "", "");
-    assert_eq!((exited, said.as_str()), (0, "0 passed, 0 failed"));
-    assert!(rehearsal.said().contains("long: 0 of 4 run"), "{}", rehearsal.said());
+    let dry_run = DryRun::new();
+    let (exited, last_line, _) = dry_run.dev_with(&["test", "--long", "--seconds", "0"], GOOD, "", "");
+    assert_eq!((exited, last_line.as_str()), (0, "0 passed, 0 failed"));
+    assert!(dry_run.stdout().contains("long: 0 of 4 run"), "{}", dry_run.stdout());
 
-    let (exited, said, _) = Rehearsal::new().dev_with(&["test", "--long"], BAD, "", "nextest");
-    assert_eq!((exited, said.as_str()), (1, "6 passed, 3 failed"));
+    let (exited, last_line, _) = DryRun::new().dev_with(&["test", "--long"], BAD, "", "nextest");
+    assert_eq!((exited, last_line.as_str()), (1, "6 passed, 3 failed"));
 }
 
 #[test]
-fn test_ends_with_a_table_of_where_the_time_went() {
-    let rehearsal = Rehearsal::new();
-    let junit = rehearsal.0.path().join("target/nextest/default");
+fn test_ends_with_a_table_of_durations() {
+    let dry_run = DryRun::new();
+    let junit = dry_run.0.path().join("target/nextest/default");
     std::fs::create_dir_all(&junit).unwrap();
     let case =
         r#"<testcase name="slow::one" classname="harness::auth" timestamp="2026-01-01" time="12.345">"#;
-    // More than a pipe holds.
+    // More test cases than a pipe can hold.
     let quick =
         r#"<testcase name="quick::one" classname="harness::rooms" timestamp="2026-01-01" time="0.001">"#;
     let cases = std::iter::once(case).chain(std::iter::repeat_n(quick, 5_000)).collect::<Vec<_>>();
     std::fs::write(junit.join("junit.xml"), cases.join("\n")).unwrap();
-    let (exited, last, _) = rehearsal.dev("test", GOOD, "");
+    let (exited, last, _) = dry_run.dev("test", GOOD, "");
     assert_eq!((exited, last.as_str()), (0, "5 passed, 0 failed"));
-    let said = rehearsal.said();
+    let stdout = dry_run.stdout();
     for line in [
         "seconds  step",
         "cargo clippy",
@@ -278,7 +279,7 @@ fn test_ends_with_a_table_of_where_the_time_went() {
         "     12  harness::auth",
         "   12.3  harness::auth slow::one",
     ] {
-        assert!(said.contains(line), "{line:?} is missing:\n{said}");
+        assert!(stdout.contains(line), "{line:?} is missing:\n{stdout}");
     }
 }
 
@@ -292,44 +293,44 @@ fn test_ends_with_a_table_of_where_the_time_went() {
 #[case("npm-lint", 1)]
 #[case("npm-build", 1)]
 #[case("npm-types", 1)]
-fn lint_exits_with_1_after_a_complaint_but_runs_every_check(#[case] failing: &str, #[case] code: i32) {
-    let (exited, _, asked) = Rehearsal::new().dev("lint", "", failing);
+fn failed_lint_exits_with_1_after_running_every_check(#[case] failing: &str, #[case] code: i32) {
+    let (exited, _, asked) = DryRun::new().dev("lint", "", failing);
     let all = "fmt clippy deny-check fetch deny-fuzz-check deny-fetch deny-check deny-fuzz-check \
         watch npm-ci npm-lint npm-build npm-types";
     assert_eq!((exited, asked.as_str()), (code, all));
 }
 
-/// What lint does with what is watched, and with the clients.
+/// The calls of lint for the watch files and for the clients.
 const CLIENTS: &str = " watch npm-ci npm-lint npm-build npm-types";
 
 #[rstest::rstest]
-#[case::too_old_here("deny-version", 0, "info install deny-check fetch deny-fuzz-check", None)]
-#[case::and_crates_cannot_be_had("deny-version info", 0, "info", Some("dependencies"))]
-#[case::and_it_does_not_build("deny-version install", 1, "info install", None)]
+#[case::the_tool_is_too_old("deny-version", 0, "info install deny-check fetch deny-fuzz-check", None)]
+#[case::crates_cannot_be_fetched("deny-version info", 0, "info", Some("dependencies"))]
+#[case::the_tool_does_not_build("deny-version install", 1, "info install", None)]
 #[case::fuzz_was_never_fetched("fetch info", 0, "deny-check fetch info", Some("dependencies of fuzz/"))]
-#[case::the_lock_of_fuzz_does_not_fit("fetch", 0, "deny-check fetch info deny-fuzz-check", None)]
-fn dependencies_go_unchecked_only_for_want_of_network_and_lint_says_so(
+#[case::the_lock_of_fuzz_is_outdated("fetch", 0, "deny-check fetch info deny-fuzz-check", None)]
+fn unchecked_dependencies_are_reported_without_network(
     #[case] failing: &str,
     #[case] code: i32,
     #[case] expected: &str,
     #[case] unchecked: Option<&str>,
 ) {
-    let rehearsal = Rehearsal::new();
-    let (exited, _, asked) = rehearsal.dev("lint", "", &format!("deny-fetch {failing}"));
+    let dry_run = DryRun::new();
+    let (exited, _, asked) = dry_run.dev("lint", "", &format!("deny-fetch {failing}"));
     let asked = asked.strip_prefix("fmt clippy ").unwrap();
     let asked = asked.trim_end_matches(CLIENTS).trim_end_matches(" deny-fetch");
     assert_eq!((exited, asked), (code, expected));
-    let told = rehearsal.told();
-    let mut lines = told.lines().filter(|line| !line.starts_with("advisories"));
-    let told = lines.find_map(|line| line.split_once(": NOT CHECKED")).map(|(what, _)| what);
-    assert_eq!(told, unchecked);
+    let stderr = dry_run.stderr();
+    let mut lines = stderr.lines().filter(|line| !line.starts_with("advisories"));
+    let reported = lines.find_map(|line| line.split_once(": NOT CHECKED")).map(|(what, _)| what);
+    assert_eq!(reported, unchecked);
 }
 
 #[test]
-fn without_the_database_of_advisories_lint_says_so_and_checks_the_rest() {
-    let rehearsal = Rehearsal::new();
-    let (exited, _, asked) = rehearsal.dev("lint", "", "deny-fetch");
+fn missing_advisory_database_is_reported_and_rest_is_checked() {
+    let dry_run = DryRun::new();
+    let (exited, _, asked) = dry_run.dev("lint", "", "deny-fetch");
     let asked = asked.trim_end_matches(CLIENTS);
     assert_eq!((exited, asked), (0, "fmt clippy deny-check fetch deny-fuzz-check deny-fetch"));
-    assert!(rehearsal.told().contains("advisories: NOT CHECKED"), "{}", rehearsal.told());
+    assert!(dry_run.stderr().contains("advisories: NOT CHECKED"), "{}", dry_run.stderr());
 }

@@ -1,5 +1,5 @@
-//! `./dev idle` against a small system: its figures make sense and its exit code follows them. How many bytes
-//! a connection may cost is asked of release builds, by hand: a debug build's memory proves nothing.
+//! `./dev idle` against a small system: its figures are consistent and its exit code follows them. The bound on bytes
+//! per connection is checked by hand with release builds, because the memory of a debug build proves nothing.
 
 use std::process::{Command, Output};
 use std::time::{Duration, Instant};
@@ -11,7 +11,7 @@ use tidings_harness::Stack;
 const CONNECTIONS: usize = 100;
 const PATIENCE: Duration = Duration::from_secs(60);
 const IDLE_S: u64 = 3;
-/// Pings come often enough for each connection to answer at least one while it idles.
+/// Short enough for each connection to answer at least one ping while it is idle.
 const HEARTBEAT_MS: u64 = 1000;
 /// No bound at all.
 const ANY_BYTES: u64 = 1 << 40;
@@ -37,19 +37,19 @@ async fn idle(stack: &Stack, max_bytes: u64) -> Result<(Output, Value)> {
     command.args(["--connections", &CONNECTIONS.to_string(), "--idle", &IDLE_S.to_string()]);
     command.args(["--max-bytes", &max_bytes.to_string()]);
     let output = tokio::process::Command::from(command).output().await?;
-    let said = String::from_utf8_lossy(&output.stdout).into_owned();
-    let figures = serde_json::from_str(said.lines().next().unwrap_or_default());
+    let stdout = String::from_utf8_lossy(&output.stdout).into_owned();
+    let figures = serde_json::from_str(stdout.lines().next().unwrap_or_default());
     let figures = figures
-        .map_err(|error| anyhow::anyhow!("{error} in {said}{}", String::from_utf8_lossy(&output.stderr)))?;
+        .map_err(|error| anyhow::anyhow!("{error} in {stdout}{}", String::from_utf8_lossy(&output.stderr)))?;
     Ok((output, figures))
 }
 
 #[tokio::test]
-async fn idle_connections_are_counted_weighed_and_held_to_the_bound() -> Result<()> {
+async fn idle_reports_memory_per_connection_and_enforces_bound() -> Result<()> {
     let builder = Stack::builder().gateways(2).gateway_env("TIDINGS_HEARTBEAT_MS", HEARTBEAT_MS);
     let stack = builder.start().await?;
 
-    // The first hundred connections of a new process cost something, so they cost too much for a bound of 0.
+    // The first hundred connections of a new process need memory, so they exceed a bound of 0.
     let (output, figures) = idle(&stack, 0).await?;
     ensure!(output.status.code() == Some(1), "{output:?}");
     ensure!(String::from_utf8_lossy(&output.stdout).contains("TOO MUCH"), "{output:?}");
@@ -62,7 +62,7 @@ async fn idle_connections_are_counted_weighed_and_held_to_the_bound() -> Result<
     ensure!(figures["lost"] == 0 && figures["idle_seconds"] == IDLE_S, "{figures}");
     let number = |name: &str| figures[name].as_u64().unwrap_or_default();
     ensure!(number("pings_answered") >= CONNECTIONS as u64, "{figures}");
-    // Two whole services of a few megabytes each at least.
+    // Two services need at least a few megabytes each.
     ensure!(number("rss_before_bytes") > 8 << 20, "{figures}");
     let grown = number("rss_after_bytes").saturating_sub(number("rss_before_bytes"));
     ensure!(number("bytes_per_connection") == grown / CONNECTIONS as u64, "{figures}");
@@ -70,7 +70,7 @@ async fn idle_connections_are_counted_weighed_and_held_to_the_bound() -> Result<
 }
 
 #[tokio::test]
-async fn a_gateway_that_dies_meanwhile_is_told() -> Result<()> {
+async fn gateway_death_during_idle_run_is_reported() -> Result<()> {
     let stack = Stack::start().await?;
     let begun = Instant::now();
     let killed = async {
@@ -80,7 +80,7 @@ async fn a_gateway_that_dies_meanwhile_is_told() -> Result<()> {
             .await?
             .contains(&format!("tidings_gateway_connections {CONNECTIONS}\n"))
         {
-            ensure!(begun.elapsed() < PATIENCE, "they do not all connect");
+            ensure!(begun.elapsed() < PATIENCE, "not all connections were made");
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
         stack.gateway(0).kill();
@@ -88,8 +88,8 @@ async fn a_gateway_that_dies_meanwhile_is_told() -> Result<()> {
     };
     let (idled, killed) = tokio::join!(idle(&stack, ANY_BYTES), killed);
     killed?;
-    let told = format!("{:#}", idled.err().context("figures of a dead gateway")?);
-    // Before its memory is read, or while the last connection still joins.
-    ensure!(told.contains("has ended") || told.contains("connection"), "{told}");
+    let error = format!("{:#}", idled.err().context("there are figures of a dead gateway")?);
+    // The gateway dies before its memory is read, or while the last connection joins.
+    ensure!(error.contains("has ended") || error.contains("connection"), "{error}");
     Ok(())
 }

@@ -1,6 +1,6 @@
-//! The listener against a server that misbehaves on demand: it comes back, repeats what was not stored,
-//! fills gaps as the protocol says, and tells on a server that breaks a promise.
-//! To add a case, write what the fake answers to each frame (`script`) and to `GET events` (`pages`).
+//! The listener of the harness against a server that misbehaves on demand: the listener reconnects, repeats sends that
+//! were not stored, fills gaps as the protocol says, and reports a server that breaks a promise. To add a case, write
+//! what the fake answers to each frame (`script`) and to `GET events` (`pages`).
 
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -14,7 +14,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio_tungstenite::tungstenite::Message;
 
 /// What the fake does after a frame.
-enum Do {
+enum Action {
     Send(Value),
     Cut,
 }
@@ -23,29 +23,29 @@ enum Do {
 struct Fake {
     ws: String,
     http: String,
-    heard: Arc<Mutex<Vec<(usize, Value)>>>,
+    received: Arc<Mutex<Vec<(usize, Value)>>>,
 }
 
-type Script = dyn Fn(usize, &Value) -> Vec<Do> + Send + Sync;
+type Script = dyn Fn(usize, &Value) -> Vec<Action> + Send + Sync;
 type Pages = dyn Fn(&str) -> (u16, Value) + Send + Sync;
 
 impl Fake {
     async fn start(
-        script: impl Fn(usize, &Value) -> Vec<Do> + Send + Sync + 'static,
+        script: impl Fn(usize, &Value) -> Vec<Action> + Send + Sync + 'static,
         pages: impl Fn(&str) -> (u16, Value) + Send + Sync + 'static,
     ) -> Fake {
         let (script, pages): (Arc<Script>, Arc<Pages>) = (Arc::new(script), Arc::new(pages));
-        let heard = Arc::new(Mutex::new(Vec::new()));
+        let received = Arc::new(Mutex::new(Vec::new()));
         let gateway = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let persistence = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let ws = format!("ws://{}/v1/ws", gateway.local_addr().unwrap());
         let http = format!("http://{}", persistence.local_addr().unwrap());
         tokio::spawn({
-            let heard = Arc::clone(&heard);
+            let received = Arc::clone(&received);
             async move {
                 for number in 0.. {
                     let (stream, _) = gateway.accept().await.unwrap();
-                    tokio::spawn(serve(number, stream, Arc::clone(&script), Arc::clone(&heard)));
+                    tokio::spawn(serve(number, stream, Arc::clone(&script), Arc::clone(&received)));
                 }
             }
         });
@@ -55,10 +55,10 @@ impl Fake {
                 tokio::spawn(answer(stream, Arc::clone(&pages)));
             }
         });
-        Fake { ws, http, heard }
+        Fake { ws, http, received }
     }
 
-    fn person(&self) -> Listener {
+    fn user(&self) -> Listener {
         let nodes = Nodes {
             gateways: vec![self.ws.clone()],
             persistence: vec![self.http.clone()],
@@ -70,15 +70,15 @@ impl Fake {
 
     /// Someone online who listens to room `r` from its start.
     fn listener(&self) -> Listener {
-        let bob = self.person();
+        let bob = self.user();
         bob.join("r", Begin::At(Cursor { epoch: "1".to_owned(), seq: 0 }), Arc::default());
         bob.online();
         bob
     }
 
-    fn heard(&self, kind: &str) -> Vec<Value> {
-        let heard = self.heard.lock().unwrap();
-        heard.iter().map(|(_, frame)| frame.clone()).filter(|frame| frame["type"] == kind).collect()
+    fn received(&self, kind: &str) -> Vec<Value> {
+        let received = self.received.lock().unwrap();
+        received.iter().map(|(_, frame)| frame.clone()).filter(|frame| frame["type"] == kind).collect()
     }
 }
 
@@ -86,7 +86,7 @@ async fn serve(
     number: usize,
     stream: TcpStream,
     script: Arc<Script>,
-    heard: Arc<Mutex<Vec<(usize, Value)>>>,
+    received: Arc<Mutex<Vec<(usize, Value)>>>,
 ) {
     let mut socket = tokio_tungstenite::accept_async(stream).await.unwrap();
     let connected = json!({
@@ -98,11 +98,11 @@ async fn serve(
     while let Some(Ok(message)) = socket.next().await {
         let Message::Text(text) = message else { continue };
         let frame: Value = serde_json::from_str(&text).unwrap();
-        heard.lock().unwrap().push((number, frame.clone()));
+        received.lock().unwrap().push((number, frame.clone()));
         for action in script(number, &frame) {
             match action {
-                Do::Send(frame) => socket.send(Message::text(frame.to_string())).await.unwrap(),
-                Do::Cut => return,
+                Action::Send(frame) => socket.send(Message::text(frame.to_string())).await.unwrap(),
+                Action::Cut => return,
             }
         }
     }
@@ -129,19 +129,19 @@ fn message(seq: u64) -> Value {
     })
 }
 
-fn joined(frame: &Value, head: u64) -> Do {
-    Do::Send(json!({ "type": "room:joined", "ref": frame["ref"], "failed": [], "rooms": [{
+fn joined(frame: &Value, head: u64) -> Action {
+    Action::Send(json!({ "type": "room:joined", "ref": frame["ref"], "failed": [], "rooms": [{
         "room": "r", "kind": "private", "name": null, "role": "member", "read_seq": 0, "members": 2,
         "head": { "epoch": "1", "seq": head },
     }] }))
 }
 
-fn caught_up(seq: u64) -> Do {
-    Do::Send(json!({ "type": "room:caught_up", "room": "r", "epoch": "1", "seq": seq }))
+fn caught_up(seq: u64) -> Action {
+    Action::Send(json!({ "type": "room:caught_up", "room": "r", "epoch": "1", "seq": seq }))
 }
 
-fn stored(frame: &Value, seq: u64) -> Do {
-    Do::Send(json!({
+fn stored(frame: &Value, seq: u64) -> Action {
+    Action::Send(json!({
         "type": "ack", "ref": frame["ref"], "room": "r", "seq": seq, "epoch": "1", "at": "",
         "stage": "stored", "duplicate": false, "id": "id", "client_id": frame["client_id"],
     }))
@@ -154,7 +154,7 @@ fn no_pages(path: &str) -> (u16, Value) {
 async fn until(what: &str, done: impl Fn() -> bool) {
     let deadline = Instant::now() + Duration::from_secs(10);
     while !done() {
-        assert!(Instant::now() < deadline, "{what}");
+        assert!(Instant::now() < deadline, "not reached: {what}");
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
 }
@@ -164,36 +164,36 @@ fn seqs(bob: &Listener) -> Vec<u64> {
 }
 
 #[tokio::test]
-async fn a_send_that_was_not_answered_is_repeated_under_the_same_client_id() {
+async fn unanswered_send_is_repeated_with_same_client_id() {
     let script = |connection, frame: &Value| match connection {
-        0 => vec![Do::Cut],
+        0 => vec![Action::Cut],
         _ => vec![stored(frame, 7)],
     };
     let fake = Fake::start(script, no_pages).await;
-    let bob = fake.person();
+    let bob = fake.user();
     bob.online();
     let sent = bob.send("r", "hello").await.unwrap();
     assert_eq!((sent.seq, sent.attempts), (7, 2));
-    let sends = fake.heard("message:send");
+    let sends = fake.received("message:send");
     assert_eq!(sends.len(), 2);
     assert_eq!(sends[0]["client_id"], sends[1]["client_id"]);
     assert_eq!((&sends[0]["attempt"], &sends[1]["attempt"]), (&json!(1), &json!(2)));
 }
 
 #[tokio::test]
-async fn a_refused_send_waits_as_long_as_it_is_told() {
+async fn refused_send_waits_for_retry_after() {
     let script = |_, frame: &Value| {
         if frame["attempt"] == 1 {
             let error = json!({
                 "type": "error", "ref": frame["ref"], "code": "rate_limited", "message": "",
                 "retry_after_ms": 300,
             });
-            return vec![Do::Send(error)];
+            return vec![Action::Send(error)];
         }
         vec![stored(frame, 1)]
     };
     let fake = Fake::start(script, no_pages).await;
-    let bob = fake.person();
+    let bob = fake.user();
     bob.online();
     let begun = Instant::now();
     bob.send("r", "hello").await.unwrap();
@@ -201,25 +201,31 @@ async fn a_refused_send_waits_as_long_as_it_is_told() {
 }
 
 #[tokio::test]
-async fn a_send_refused_for_good_is_not_repeated() {
+async fn permanently_refused_send_is_not_repeated() {
     let script = |_, frame: &Value| {
         let error = json!({ "type": "error", "ref": frame["ref"], "code": "forbidden", "message": "no" });
-        vec![Do::Send(error)]
+        vec![Action::Send(error)]
     };
     let fake = Fake::start(script, no_pages).await;
-    let bob = fake.person();
+    let bob = fake.user();
     bob.online();
     assert!(bob.send("r", "hello").await.unwrap_err().contains("forbidden"));
-    assert_eq!(fake.heard("message:send").len(), 1);
+    assert_eq!(fake.received("message:send").len(), 1);
 }
 
 #[tokio::test]
-async fn a_new_connection_joins_at_the_cursor_and_misses_nothing() {
+async fn new_connection_joins_at_cursor_and_misses_nothing() {
     let script = |connection, frame: &Value| match (connection, frame["after"]["seq"].as_u64()) {
         (0, _) => {
-            vec![joined(frame, 0), caught_up(0), Do::Send(message(1)), Do::Send(message(2)), Do::Cut]
+            vec![
+                joined(frame, 0),
+                caught_up(0),
+                Action::Send(message(1)),
+                Action::Send(message(2)),
+                Action::Cut,
+            ]
         }
-        (_, Some(2)) => vec![joined(frame, 3), Do::Send(message(3)), caught_up(3)],
+        (_, Some(2)) => vec![joined(frame, 3), Action::Send(message(3)), caught_up(3)],
         _ => vec![],
     };
     let fake = Fake::start(script, no_pages).await;
@@ -230,12 +236,12 @@ async fn a_new_connection_joins_at_the_cursor_and_misses_nothing() {
 }
 
 #[tokio::test]
-async fn a_gap_is_filled_over_http_with_epoch_and_bound_while_live_events_wait() {
+async fn gap_is_filled_over_http_while_live_events_wait() {
     let script = |_, frame: &Value| {
         let gap = json!({
             "type": "room:gap", "room": "r", "after": 0, "head": { "epoch": "2", "seq": 3 },
         });
-        vec![joined(frame, 3), Do::Send(gap), Do::Send(message(4))]
+        vec![joined(frame, 3), Action::Send(gap), Action::Send(message(4))]
     };
     let asked = Arc::new(Mutex::new(Vec::new()));
     let pages = {
@@ -267,14 +273,14 @@ async fn a_gap_is_filled_over_http_with_epoch_and_bound_while_live_events_wait()
 }
 
 #[tokio::test]
-async fn an_epoch_that_went_bad_during_a_fill_leads_to_a_new_join() {
+async fn outdated_epoch_during_gap_fill_causes_new_join() {
     let script = |_, frame: &Value| {
         let gap = json!({
             "type": "room:gap", "room": "r", "after": 0, "head": { "epoch": "2", "seq": 1 },
         });
         match frame["after"]["epoch"].as_str() {
-            Some("1") => vec![joined(frame, 1), Do::Send(gap), Do::Send(message(2))],
-            _ => vec![joined(frame, 2), Do::Send(message(1)), Do::Send(message(2)), caught_up(2)],
+            Some("1") => vec![joined(frame, 1), Action::Send(gap), Action::Send(message(2))],
+            _ => vec![joined(frame, 2), Action::Send(message(1)), Action::Send(message(2)), caught_up(2)],
         }
     };
     let fake = Fake::start(script, |_| (409, json!({ "code": "conflict", "after": 0 }))).await;
@@ -284,9 +290,10 @@ async fn an_epoch_that_went_bad_during_a_fill_leads_to_a_new_join() {
 }
 
 #[tokio::test]
-async fn a_server_that_delivers_an_event_twice_is_told_on() {
-    let script =
-        |_, frame: &Value| vec![joined(frame, 0), caught_up(0), Do::Send(message(1)), Do::Send(message(1))];
+async fn duplicate_delivery_is_counted_as_violation() {
+    let script = |_, frame: &Value| {
+        vec![joined(frame, 0), caught_up(0), Action::Send(message(1)), Action::Send(message(1))]
+    };
     let fake = Fake::start(script, no_pages).await;
     let bob = fake.listener();
     until("the duplicate is counted", || {
@@ -296,21 +303,21 @@ async fn a_server_that_delivers_an_event_twice_is_told_on() {
 }
 
 #[tokio::test]
-async fn a_second_answer_to_one_ref_is_told_on() {
+async fn second_answer_to_one_ref_is_counted_as_violation() {
     let script = |_, frame: &Value| vec![stored(frame, 1), stored(frame, 1)];
     let fake = Fake::start(script, no_pages).await;
-    let bob = fake.person();
+    let bob = fake.user();
     bob.online();
     bob.send("r", "hello").await.unwrap();
     until("the second answer is counted", || bob.broken_rules().len() == 1).await;
 }
 
 #[tokio::test]
-async fn a_draining_node_is_left_after_the_delay_it_tells() {
+async fn draining_node_is_left_after_announced_delay() {
     let script = |connection, frame: &Value| match connection {
         0 => {
             let draining = json!({ "type": "draining", "reconnect_after_ms": 300 });
-            vec![joined(frame, 0), caught_up(0), Do::Send(draining)]
+            vec![joined(frame, 0), caught_up(0), Action::Send(draining)]
         }
         _ => vec![joined(frame, 0), caught_up(0)],
     };

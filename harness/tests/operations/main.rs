@@ -1,5 +1,5 @@
-//! What operators and developers use: settings, deployment, balancer, telemetry, alerts, ./dev.
-//! One program per subject, a module per behaviour: linking each file by itself took minutes.
+//! Tools of operators and developers: settings, deployment, balancer, telemetry, alerts, ./dev.
+//! One test program per subject with a module per behaviour, because linking each file by itself took minutes.
 
 #![allow(clippy::unwrap_used)]
 

@@ -1,5 +1,5 @@
-//! `deploy/release.sh` in rehearsal: what it refuses, and what it makes. The script and git are the real ones; `./dev` and
-//! cargo only say what they were asked.
+//! Dry runs of `deploy/release.sh`: what it refuses and what it makes. The script and git are the real ones; `./dev`
+//! and cargo are stubs that log their calls.
 
 use std::path::Path;
 use std::process::{Command, Output};
@@ -10,7 +10,7 @@ use tidings_harness::folder::Folder;
 const MANIFEST: &str = "[workspace]\nmembers = []\n\n[workspace.package]\nversion = \"1.2.3\"\n\n[workspace.dependencies]\nx = { version = \"9\" }\n";
 const CHANGELOG: &str =
     "# Changelog\n\n## Unreleased\n\n## 1.2.3 - 2026-01-01\n\n- something\n\n## 1.2.2\n\n- less\n";
-/// Builds what prints a completion.
+/// Stub of cargo: builds programs that print a completion.
 const CARGO: &str = r#"#!/bin/sh
 echo "cargo $* commit=$TIDINGS_COMMIT" >>"$ASKED"
 mkdir -p target/release
@@ -24,16 +24,16 @@ const DOCKERFILE: &str =
 const DEPLOYED: &str = "k8s/overlays/production/version/kustomization.yaml";
 const DEV: &str = "#!/bin/sh\necho \"dev $*\" >>\"$ASKED\"\n[ -z \"$FAILING\" ]\n";
 
-struct Rehearsal(Folder);
+struct Project(Folder);
 
-impl Rehearsal {
+impl Project {
     /// A project that can be released.
-    fn new() -> Result<Rehearsal> {
-        let rehearsal = Rehearsal(Folder::new()?);
+    fn new() -> Result<Project> {
+        let project = Project(Folder::new()?);
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/release.sh");
-        rehearsal.put("deploy/release.sh", &std::fs::read_to_string(script)?)?;
-        rehearsal.put("deploy/compose.yaml", "services: {}\n")?;
-        rehearsal.put("docs/OPERATIONS.md", "# Operations\n")?;
+        project.put("deploy/release.sh", &std::fs::read_to_string(script)?)?;
+        project.put("deploy/compose.yaml", "services: {}\n")?;
+        project.put("docs/OPERATIONS.md", "# Operations\n")?;
         for (path, text) in [
             ("Cargo.toml", MANIFEST),
             ("CHANGELOG.md", CHANGELOG),
@@ -45,11 +45,11 @@ impl Rehearsal {
             ("dev", DEV),
             ("bin/cargo", CARGO),
         ] {
-            rehearsal.put(path, text)?;
+            project.put(path, text)?;
         }
-        rehearsal.git(&["init", "-q"])?;
-        rehearsal.commit()?;
-        Ok(rehearsal)
+        project.git(&["init", "-q"])?;
+        project.commit()?;
+        Ok(project)
     }
 
     fn put(&self, path: &str, text: &str) -> Result<()> {
@@ -83,34 +83,34 @@ impl Rehearsal {
         self.git(&["commit", "-q", "-m", "all"]).map(drop)
     }
 
-    /// The exit code, and what was said.
+    /// The exit code and all output.
     fn release(&self, arguments: &[&str], failing: &str) -> Result<(i32, String)> {
         let output = self.run("deploy/release.sh", arguments, failing)?;
-        let said = String::from_utf8(output.stdout)? + &String::from_utf8(output.stderr)?;
-        Ok((output.status.code().unwrap_or(-1), said))
+        let printed = String::from_utf8(output.stdout)? + &String::from_utf8(output.stderr)?;
+        Ok((output.status.code().unwrap_or(-1), printed))
     }
 
-    fn asked(&self) -> String {
+    fn calls(&self) -> String {
         std::fs::read_to_string(self.0.path().join("asked")).unwrap_or_default()
     }
 }
 
 #[test]
-fn what_is_not_fit_is_refused_before_anything_is_done() -> Result<()> {
-    let refused = |change: &dyn Fn(&Rehearsal) -> Result<()>, why: &[&str]| -> Result<()> {
-        let rehearsal = Rehearsal::new()?;
-        change(&rehearsal)?;
+fn unfit_release_is_refused_before_any_action() -> Result<()> {
+    let refused = |change: &dyn Fn(&Project) -> Result<()>, why: &[&str]| -> Result<()> {
+        let project = Project::new()?;
+        change(&project)?;
         for arguments in [&["--dry-run"][..], &[]] {
-            let (code, said) = rehearsal.release(arguments, "")?;
-            ensure!(code == 1 && why.iter().all(|why| said.contains(why)), "{why:?}: {code}: {said}");
+            let (code, printed) = project.release(arguments, "")?;
+            ensure!(code == 1 && why.iter().all(|why| printed.contains(why)), "{why:?}: {code}: {printed}");
         }
-        ensure!(rehearsal.asked().is_empty(), "{}", rehearsal.asked());
+        ensure!(project.calls().is_empty(), "{}", project.calls());
         Ok(())
     };
     refused(&|it| it.put("new.txt", "x"), &["not committed"])?;
     refused(&|it| it.git(&["tag", "v1.2.3"]).map(drop), &["a tag v1.2.3 already"])?;
     let committed = |path: &'static str, text: String| {
-        move |it: &Rehearsal| {
+        move |it: &Project| {
             it.put(path, &text)?;
             it.commit()
         }
@@ -122,7 +122,7 @@ fn what_is_not_fit_is_refused_before_anything_is_done() -> Result<()> {
     refused(&committed("deploy/Dockerfile", half), &["deploy/Dockerfile", "\"1.2.2\", \"1.2.3\""])?;
     refused(&committed(DEPLOYED, "images:\n  - newTag: 1.2.2\n".to_owned()), &[DEPLOYED, "\"1.2.2\""])?;
     refused(&|it| it.git(&["rm", "-q", DEPLOYED]).and_then(|_| it.commit()), &[DEPLOYED, "of version \"\""])?;
-    let all = |it: &Rehearsal| {
+    let all = |it: &Project| {
         it.git(&["tag", "v1.2.3"])?;
         it.put("CHANGELOG.md", "# Changelog\n")
     };
@@ -130,36 +130,36 @@ fn what_is_not_fit_is_refused_before_anything_is_done() -> Result<()> {
 }
 
 #[test]
-fn nothing_is_tagged_when_a_check_fails_or_when_only_asked() -> Result<()> {
-    let rehearsal = Rehearsal::new()?;
-    let (code, said) = rehearsal.release(&["--dry-run"], "")?;
+fn failed_check_or_dry_run_sets_no_tag() -> Result<()> {
+    let project = Project::new()?;
+    let (code, printed) = project.release(&["--dry-run"], "")?;
     ensure!(
-        code == 0 && said.contains("would set the tag v1.2.3") && said.contains("would run ./dev test"),
-        "{said}"
+        code == 0 && printed.contains("would set the tag v1.2.3") && printed.contains("would run ./dev test"),
+        "{printed}"
     );
-    ensure!(rehearsal.asked().is_empty(), "{}", rehearsal.asked());
-    let (code, said) = rehearsal.release(&[], "yes")?;
-    ensure!(code != 0, "{said}");
-    assert_eq!(rehearsal.asked(), "dev test\n");
-    assert_eq!(rehearsal.git(&["tag"])?, "");
-    ensure!(rehearsal.release(&["--wrong"], "")?.0 == 2);
+    ensure!(project.calls().is_empty(), "{}", project.calls());
+    let (code, printed) = project.release(&[], "yes")?;
+    ensure!(code != 0, "{printed}");
+    assert_eq!(project.calls(), "dev test\n");
+    assert_eq!(project.git(&["tag"])?, "");
+    ensure!(project.release(&["--wrong"], "")?.0 == 2);
     Ok(())
 }
 
 #[test]
 fn a_release_is_an_archive_with_its_checksum_and_a_tag() -> Result<()> {
-    let rehearsal = Rehearsal::new()?;
-    let (code, said) = rehearsal.release(&[], "")?;
-    ensure!(code == 0 && said.contains("git push origin v1.2.3"), "{said}");
-    let commit = rehearsal.git(&["rev-parse", "--short=12", "HEAD"])?;
-    let asked = rehearsal.asked();
+    let project = Project::new()?;
+    let (code, printed) = project.release(&[], "")?;
+    ensure!(code == 0 && printed.contains("git push origin v1.2.3"), "{printed}");
+    let commit = project.git(&["rev-parse", "--short=12", "HEAD"])?;
+    let calls = project.calls();
     ensure!(
-        asked.starts_with("dev test\ncargo build --release --locked")
-            && asked.contains(&format!("commit={commit}")),
-        "{asked}"
+        calls.starts_with("dev test\ncargo build --release --locked")
+            && calls.contains(&format!("commit={commit}")),
+        "{calls}"
     );
-    assert_eq!(rehearsal.git(&["tag", "--points-at", "HEAD"])?, "v1.2.3\n");
-    let packed = rehearsal.run("sh", &["-c", "cd dist && sha256sum -c *.sha256 && tar -tzf *.tar.gz"], "")?;
+    assert_eq!(project.git(&["tag", "--points-at", "HEAD"])?, "v1.2.3\n");
+    let packed = project.run("sh", &["-c", "cd dist && sha256sum -c *.sha256 && tar -tzf *.tar.gz"], "")?;
     let packed = String::from_utf8(packed.stdout)?;
     for part in [
         ".tar.gz: OK",
@@ -173,12 +173,12 @@ fn a_release_is_an_archive_with_its_checksum_and_a_tag() -> Result<()> {
         ensure!(packed.contains(part), "{part} is not in {packed}");
     }
     ensure!(!packed.contains("asked"), "{packed}");
-    // Once more, without the checks: the same bytes.
-    let first = rehearsal.run("sh", &["-c", "cat dist/*.sha256"], "")?.stdout;
-    rehearsal.git(&["tag", "-d", "v1.2.3"])?;
-    let (code, said) = rehearsal.release(&["--no-gate"], "")?;
-    ensure!(code == 0, "{said}");
-    assert_eq!(first, rehearsal.run("sh", &["-c", "cat dist/*.sha256"], "")?.stdout);
-    assert_eq!(rehearsal.asked().matches("dev test").count(), 1);
+    // A second release without the checks has the same bytes.
+    let first = project.run("sh", &["-c", "cat dist/*.sha256"], "")?.stdout;
+    project.git(&["tag", "-d", "v1.2.3"])?;
+    let (code, printed) = project.release(&["--no-gate"], "")?;
+    ensure!(code == 0, "{printed}");
+    assert_eq!(first, project.run("sh", &["-c", "cat dist/*.sha256"], "")?.stdout);
+    assert_eq!(project.calls().matches("dev test").count(), 1);
     Ok(())
 }

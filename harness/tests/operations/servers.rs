@@ -1,4 +1,5 @@
-//! The private servers: they start, come back as told, keep tests apart, and leave nothing behind.
+//! The private servers of tests: they start, restart on demand, isolate tests from each other, and leave nothing
+//! behind.
 
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
@@ -15,7 +16,7 @@ async fn connection(redis: &Redis) -> redis::aio::MultiplexedConnection {
 }
 
 fn is_alive(pid: u32) -> bool {
-    // A zombie has an empty command line: it is gone, only nobody asked yet.
+    // A zombie has an empty command line: the process has ended and was not reaped yet.
     std::fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|command| !command.is_empty())
 }
 
@@ -51,7 +52,7 @@ async fn a_redis_restarted_empty_has_nothing_but_its_port() {
 }
 
 #[tokio::test]
-async fn a_paused_redis_answers_only_when_it_goes_on() {
+async fn paused_redis_answers_only_after_resume() {
     let redis = Redis::start().await.unwrap();
     let mut connection = connection(&redis).await;
     redis.pause().unwrap();
@@ -73,7 +74,7 @@ async fn tests_share_a_postgres_but_no_database() {
 }
 
 #[tokio::test]
-async fn the_rows_of_a_query_are_all_given_empty_ones_too() {
+async fn query_returns_all_rows_including_empty_ones() {
     let database = Postgres::shared().await.unwrap().database().await.unwrap();
     let none = Vec::<Vec<String>>::new();
     assert_eq!(database.query("SELECT 1 WHERE false").await.unwrap(), none);
@@ -88,7 +89,7 @@ async fn the_rows_of_a_query_are_all_given_empty_ones_too() {
 }
 
 #[tokio::test]
-async fn a_killed_postgres_comes_back_with_what_it_committed() {
+async fn killed_postgres_keeps_committed_data_after_restart() {
     let server = std::sync::Arc::new(Postgres::start().await.unwrap());
     let database = server.database().await.unwrap();
     database.query("CREATE TABLE rooms (id text); INSERT INTO rooms VALUES ('kitchen')").await.unwrap();
@@ -99,10 +100,10 @@ async fn a_killed_postgres_comes_back_with_what_it_committed() {
 }
 
 #[tokio::test]
-async fn a_paused_postgres_keeps_open_connections_waiting_and_answers_when_it_goes_on() {
+async fn paused_postgres_holds_open_connections_until_resume() {
     let server = std::sync::Arc::new(Postgres::start().await.unwrap());
     let database = server.database().await.unwrap();
-    // One connection for all of it: an endless psql that takes statements line by line.
+    // One connection for the whole test: a psql that reads statements line by line.
     let mut psql = Command::new("psql")
         .args(["--no-psqlrc", "--quiet", "--tuples-only", "--no-align", database.url()])
         .stdin(Stdio::piped())
@@ -120,11 +121,11 @@ async fn a_paused_postgres_keeps_open_connections_waiting_and_answers_when_it_go
 
     server.pause().unwrap();
     writeln!(asks, "SELECT 'late';").unwrap();
-    assert!(answers.recv_timeout(Duration::from_millis(500)).is_err(), "an open connection goes on");
+    assert!(answers.recv_timeout(Duration::from_millis(500)).is_err(), "the paused server answered");
     server.resume().unwrap();
     assert_eq!(answers.recv_timeout(patience).unwrap(), "late");
 
-    // A paused one ends all the same, with all its children.
+    // A paused server can be stopped too, with all its children.
     server.pause().unwrap();
     server.restart().await.unwrap();
     assert_eq!(database.value("SELECT 1").await.unwrap(), "1");
@@ -163,7 +164,7 @@ async fn a_panicking_owner_leaves_no_process() {
     assert!(!is_alive(pids.recv().unwrap()));
 }
 
-/// Runs this very test again in a child, which starts servers and is then killed.
+/// Runs this test again in a child process, which starts servers and is then killed.
 #[tokio::test]
 async fn a_killed_owner_leaves_no_process_and_no_folder() {
     const ROLE: &str = "TIDINGS_TEST_OWNER";

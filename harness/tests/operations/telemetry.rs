@@ -1,21 +1,21 @@
-//! Traces: one sampled message is one trace through both gateways, Redis and PostgreSQL; what is not sampled makes no
-//! span, and a collector that is away does no harm.
+//! Traces: one sampled message is one trace through both gateways, Redis and PostgreSQL; unsampled requests create no
+//! span, and an unavailable collector does no harm.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
-use tidings_harness::sink::{Seen, picture, tree};
+use tidings_harness::sink::{ReceivedSpan, picture, tree};
 use tidings_harness::{Client, ServerFrame, Sink, Stack, TokenBy};
 
-/// What a gateway says once when its collector does not take spans.
+/// The words that a gateway logs once when its collector takes no spans.
 const COMPLAINT: &str = "spans cannot be exported";
 const PATIENCE: Duration = Duration::from_secs(30);
 const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
 const CALLER: &str = "00f067aa0ba902b7";
-/// Spans of one message that people hear on two gateways.
-const WHOLE: usize = 7;
+/// The number of spans of one message that is delivered on two gateways.
+const SPANS_PER_MESSAGE: usize = 7;
 /// The span of a message that is sent over HTTP.
 const BY_HTTP: &str = "POST /v1/rooms/{room}/messages";
 
@@ -31,7 +31,7 @@ async fn stack(sink: &str, ratio: &str) -> Result<Stack> {
     stack.env("TIDINGS_TRACE_RATIO", ratio).env("TIDINGS_LOG", filter).start().await
 }
 
-/// Ann at the first gateway, Ben twice at the second, all in one room.
+/// Connects Ann to the first gateway and Ben twice to the second; all of them join one room.
 async fn people(stack: &Stack) -> Result<(String, [Client; 3])> {
     let room = stack.http("ann").new_room(&["ben"]).await?;
     let ann = stack.connect_at(0, "ann").await?;
@@ -51,14 +51,14 @@ fn message(room: &str, traceparent: Option<Value>) -> Value {
     message
 }
 
-fn only<'a>(spans: &'a [Seen], name: &str) -> Result<&'a Seen> {
-    let found: Vec<&Seen> = spans.iter().filter(|span| span.name == name).collect();
+fn only<'a>(spans: &'a [ReceivedSpan], name: &str) -> Result<&'a ReceivedSpan> {
+    let found: Vec<&ReceivedSpan> = spans.iter().filter(|span| span.name == name).collect();
     ensure!(found.len() == 1, "{} of {name}:\n{}", found.len(), tree(spans));
     Ok(found[0])
 }
 
-/// Checks the tree of one message that was sent by a frame; `caller` is the parent that came along.
-fn check_message(spans: &[Seen], caller: Option<&str>) -> Result<()> {
+/// Checks the tree of one message that was sent by a frame; `caller` is the parent span that the frame named.
+fn check_message(spans: &[ReceivedSpan], caller: Option<&str>) -> Result<()> {
     let shown = tree(spans);
     let names: BTreeMap<&str, usize> = spans.iter().fold(BTreeMap::new(), |mut names, span| {
         *names.entry(span.name.as_str()).or_default() += 1;
@@ -91,13 +91,13 @@ fn check_message(spans: &[Seen], caller: Option<&str>) -> Result<()> {
         );
         ensure!(child.start_ns >= parent.start_ns, "{} begins before {}:\n{shown}", child.name, parent.name);
     }
-    // One on each node, however many hear it there.
+    // There is one `deliver` span on each node, however many clients receive the message there.
     let append = only(spans, "append")?;
-    let delivers: Vec<&Seen> = spans.iter().filter(|span| span.name == "deliver").collect();
+    let delivers: Vec<&ReceivedSpan> = spans.iter().filter(|span| span.name == "deliver").collect();
     ensure!(delivers.iter().all(|span| span.parent.as_ref() == Some(&append.id)), "{shown}");
     ensure!(delivers.iter().all(|span| span.start_ns >= append.start_ns), "{shown}");
     ensure!(delivers[0].instance != delivers[1].instance, "{shown}");
-    // Within: what is answered is stored, and stored is what is committed.
+    // The spans end in this order, because only a committed message is answered as stored.
     let (write, commit) = (only(spans, "batch write")?, only(spans, "commit")?);
     let stored = only(spans, "stored answer")?;
     let ends = [commit.end_ns, write.end_ns, stored.end_ns, receive.end_ns];
@@ -113,7 +113,7 @@ fn check_message(spans: &[Seen], caller: Option<&str>) -> Result<()> {
 }
 
 #[tokio::test]
-async fn a_sampled_message_is_one_trace_through_two_gateways_and_nothing_else_is_recorded() -> Result<()> {
+async fn sampled_message_is_one_trace_through_two_gateways() -> Result<()> {
     let sink = Sink::start().await?;
     let stack = stack(&sink.endpoint(), "0").await?;
     let (room, [ann, ben, _]) = people(&stack).await?;
@@ -129,15 +129,15 @@ async fn a_sampled_message_is_one_trace_through_two_gateways_and_nothing_else_is
 
     ann.send_with(message(&room, Some(json!(traceparent(true))))).await?;
     ben.wait_for("message:new", PATIENCE).await?;
-    let spans = sink.until(PATIENCE, |spans| spans.len() >= WHOLE).await?;
-    // Nothing of the others was late either: what is exported later was recorded later.
+    let spans = sink.until(PATIENCE, |spans| spans.len() >= SPANS_PER_MESSAGE).await?;
+    // Waits for late exports: the unsampled messages must not create spans later.
     tokio::time::sleep(Duration::from_secs(2)).await;
-    ensure!(sink.spans().len() == WHOLE, "{}", tree(&sink.spans()));
+    ensure!(sink.spans().len() == SPANS_PER_MESSAGE, "{}", tree(&sink.spans()));
     ensure!(spans.iter().all(|span| span.trace == TRACE), "{}", tree(&spans));
     check_message(&spans, Some(CALLER))?;
     println!("{}", tree(&spans));
 
-    // Lines about it name the span, others none.
+    // Only the log lines about the sampled message name a span.
     for (node, words) in
         [(stack.gateway(0), "it stands in the log"), (stack.persistence(0), "a batch is committed")]
     {
@@ -155,22 +155,22 @@ async fn a_sampled_message_is_one_trace_through_two_gateways_and_nothing_else_is
 }
 
 #[tokio::test]
-async fn without_a_context_each_message_and_each_request_has_a_trace_of_its_own() -> Result<()> {
+async fn messages_and_requests_without_context_start_own_traces() -> Result<()> {
     let sink = Sink::start().await?;
     let stack = stack(&sink.endpoint(), "1").await?;
     let (room, [ann, ben, _]) = people(&stack).await?;
     ann.send_with(message(&room, None)).await?;
     ben.wait_for("message:new", PATIENCE).await?;
-    let refused = ann.send_with(message("nowhere", None)).await.err().context("taken")?;
+    let refused = ann.send_with(message("nowhere", None)).await.err().context("the send was accepted")?;
     ensure!(refused.code() == "not_found", "{refused}");
     let client_id = uuid::Uuid::now_v7().to_string();
     stack.http("ann").send(&room, &client_id, "hello").await?.expect(201);
-    // Each process exports by itself: what one has told does not say what the others have.
+    // Each process exports by itself, so spans of one process do not show that the others have exported theirs.
     let all = [("deliver", 4), ("commit", 2), ("receive", 2), ("connect", 3), (BY_HTTP, 1)];
-    let count = |spans: &[Seen], name: &str| spans.iter().filter(|span| span.name == name).count();
-    let whole = |spans: &[Seen]| all.iter().all(|(name, wanted)| count(spans, name) >= *wanted);
+    let count = |spans: &[ReceivedSpan], name: &str| spans.iter().filter(|span| span.name == name).count();
+    let whole = |spans: &[ReceivedSpan]| all.iter().all(|(name, wanted)| count(spans, name) >= *wanted);
     let spans = sink.until(PATIENCE, whole).await?;
-    let traces = |root: &str| -> Vec<Vec<Seen>> {
+    let traces = |root: &str| -> Vec<Vec<ReceivedSpan>> {
         let roots = spans.iter().filter(|span| span.name == root && span.parent.is_none());
         roots.map(|root| spans.iter().filter(|span| span.trace == root.trace).cloned().collect()).collect()
     };
@@ -191,7 +191,7 @@ async fn without_a_context_each_message_and_each_request_has_a_trace_of_its_own(
 }
 
 #[tokio::test]
-async fn handshakes_and_requests_go_on_with_the_trace_that_they_bring() -> Result<()> {
+async fn handshakes_and_requests_continue_their_incoming_trace() -> Result<()> {
     let sink = Sink::start().await?;
     let stack = stack(&sink.endpoint(), "0").await?;
     let by_query = format!("{}?traceparent={}", stack.gateway(0).ws(), traceparent(true));
@@ -200,7 +200,8 @@ async fn handshakes_and_requests_go_on_with_the_trace_that_they_bring() -> Resul
     Client::connect_by(TokenBy::Header, &malformed, &stack.token("ann")).await?.ping().await?;
     let asked = tidings_harness::http::client().get(format!("{}/v1/me/rooms", stack.persistence(0).url()));
     for header in [traceparent(true), traceparent(false), "nonsense".to_owned()] {
-        let request = asked.try_clone().context("it has no body")?.header("traceparent", header);
+        let request =
+            asked.try_clone().context("the request cannot be cloned")?.header("traceparent", header);
         let answer = request.bearer_auth(stack.token("ann")).send().await?;
         ensure!(answer.status().is_success(), "{answer:?}");
     }
@@ -214,7 +215,7 @@ async fn handshakes_and_requests_go_on_with_the_trace_that_they_bring() -> Resul
 }
 
 #[tokio::test]
-async fn commands_of_a_poll_belong_to_its_trace_unless_they_bring_their_own() -> Result<()> {
+async fn poll_commands_join_its_trace_unless_they_bring_their_own() -> Result<()> {
     const OTHER: &str = "11111111111111111111111111111111";
     let sink = Sink::start().await?;
     let stack = stack(&sink.endpoint(), "0").await?;
@@ -232,7 +233,7 @@ async fn commands_of_a_poll_belong_to_its_trace_unless_they_bring_their_own() ->
     poll(vec![command(None)]).send().await?.error_for_status()?;
     let commands = vec![command(None), command(Some(format!("00-{OTHER}-{CALLER}-01")))];
     poll(commands).header("traceparent", traceparent(true)).send().await?.error_for_status()?;
-    let received = |spans: &[Seen]| spans.iter().filter(|span| span.name == "receive").count();
+    let received = |spans: &[ReceivedSpan]| spans.iter().filter(|span| span.name == "receive").count();
     let spans = sink.until(PATIENCE, |spans| received(spans) >= 2).await?;
     let mut traces: Vec<_> =
         spans.iter().filter(|span| span.name == "receive").map(|span| span.trace.as_str()).collect();
@@ -242,7 +243,7 @@ async fn commands_of_a_poll_belong_to_its_trace_unless_they_bring_their_own() ->
 }
 
 #[tokio::test]
-async fn a_change_of_a_membership_has_the_tree_of_a_message_below_its_request() -> Result<()> {
+async fn membership_change_is_traced_below_its_request() -> Result<()> {
     let sink = Sink::start().await?;
     let stack = stack(&sink.endpoint(), "0").await?;
     let (room, [_ann, ben, _second]) = people(&stack).await?;
@@ -251,9 +252,9 @@ async fn a_change_of_a_membership_has_the_tree_of_a_message_below_its_request() 
     let put = put.header("traceparent", traceparent(true)).json(&json!({"role": "member"}));
     put.send().await?.error_for_status()?;
     ben.wait_for("member:added", PATIENCE).await?;
-    let of = |spans: &[Seen], name: &str| spans.iter().filter(|span| span.name == name).count();
+    let of = |spans: &[ReceivedSpan], name: &str| spans.iter().filter(|span| span.name == name).count();
     let whole = [("append", 1), ("batch write", 1), ("commit", 1), ("deliver", 2)];
-    let enough = |spans: &[Seen]| whole.iter().all(|(name, count)| of(spans, name) == *count);
+    let enough = |spans: &[ReceivedSpan]| whole.iter().all(|(name, count)| of(spans, name) == *count);
     let spans = sink.until(PATIENCE, enough).await?;
     let request = spans.iter().find(|span| span.parent.as_deref() == Some(CALLER)).context("no request")?;
     let append = only(&spans, "append")?;
@@ -266,8 +267,8 @@ async fn a_change_of_a_membership_has_the_tree_of_a_message_below_its_request() 
 }
 
 #[tokio::test]
-async fn a_collector_that_is_away_or_silent_slows_nothing_and_is_told_once() -> Result<()> {
-    // Takes connections, and says nothing on them.
+async fn unavailable_collector_slows_nothing_and_is_logged_once() -> Result<()> {
+    // Accepts connections and never answers.
     let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
     let silent_at = format!("http://{}", silent.local_addr()?);
     let gone = format!("http://127.0.0.1:{}", tidings_harness::ports::free()?);
@@ -291,16 +292,16 @@ async fn a_collector_that_is_away_or_silent_slows_nothing_and_is_told_once() -> 
         }
         // Gives the exporter time for several more attempts.
         tokio::time::sleep(Duration::from_secs(6)).await;
-        let told = complaints()?;
-        ensure!(told == usize::from(!endpoint.is_empty()), "{endpoint}: told {told} times");
+        let count = complaints()?;
+        ensure!(count == usize::from(!endpoint.is_empty()), "{endpoint}: logged {count} times");
         let begun = Instant::now();
         stack.gateway(0).stop().await?;
         stack.persistence(0).stop().await?;
         let ending = begun.elapsed();
-        // Without a collector first.
+        // The first round runs without a collector and is the baseline.
         let (sent, ended) = *undisturbed.get_or_insert((sending, ending));
         ensure!(sending < 2 * sent + Duration::from_secs(3), "{endpoint}: {sending:?}, else {sent:?}");
-        // Two seconds for the last spans of each of the two.
+        // Each of the two nodes may take two seconds to export its last spans.
         ensure!(
             ending < ended + Duration::from_secs(8),
             "{endpoint}: the end took {ending:?}, else {ended:?}"
@@ -309,7 +310,7 @@ async fn a_collector_that_is_away_or_silent_slows_nothing_and_is_told_once() -> 
     Ok(())
 }
 
-/// The picture of docs/TELEMETRY.md, and the tree beside it.
+/// Writes the picture of docs/TELEMETRY.md, and prints the tree.
 #[tokio::test]
 #[ignore = "by hand: writes docs/telemetry/trace.svg"]
 async fn the_picture_of_a_message() -> Result<()> {
@@ -321,7 +322,7 @@ async fn the_picture_of_a_message() -> Result<()> {
     }
     ann.send_with(message(&room, Some(json!(traceparent(true))))).await?;
     ben.wait_for("message:new", PATIENCE).await?;
-    let spans = sink.until(PATIENCE, |spans| spans.len() >= WHOLE).await?;
+    let spans = sink.until(PATIENCE, |spans| spans.len() >= SPANS_PER_MESSAGE).await?;
     check_message(&spans, Some(CALLER))?;
     let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/telemetry/trace.svg");
     std::fs::create_dir_all(path.parent().context("a folder")?)?;

@@ -1,4 +1,4 @@
-//! What a message does to the metrics of the nodes that it passes.
+//! The metrics of the nodes: how messages, connections and requests are counted.
 
 use std::time::{Duration, Instant};
 
@@ -8,12 +8,12 @@ use tidings_harness::{Client, Node, Stack, TokenBy};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// The value of a line of the page that begins with this.
+/// The value of a series on a page of metrics.
 fn value(page: &str, series: &str) -> Option<f64> {
     page.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' ')?.parse().ok())
 }
 
-/// Waits until a series has this value; what it has at last.
+/// Waits until a series has this value.
 async fn until(node: &Node, series: &str, wanted: f64) -> Result<()> {
     let begun = Instant::now();
     loop {
@@ -27,7 +27,7 @@ async fn until(node: &Node, series: &str, wanted: f64) -> Result<()> {
 }
 
 #[tokio::test]
-async fn a_message_is_counted_once_at_each_step_of_its_way() -> Result<()> {
+async fn message_is_counted_once_at_each_step() -> Result<()> {
     let stack = Stack::builder().gateways(2).start().await?;
     let room = stack.http("ann").new_room(&["ben"]).await?;
     let (ann, ben) = (stack.connect_at(0, "ann").await?, stack.connect_at(1, "ben").await?);
@@ -41,12 +41,13 @@ async fn a_message_is_counted_once_at_each_step_of_its_way() -> Result<()> {
         client.wait_for("message:new", PATIENCE).await?;
     }
     ensure!(ann.send_with(message).await?.duplicate);
-    ann.send(&room, "").await.err().context("an empty one is taken")?;
-    ann.send("nowhere", "hello").await.err().context("there is no such room")?;
+    ann.send(&room, "").await.err().context("an empty message was accepted")?;
+    ann.send("nowhere", "hello").await.err().context("a message to a missing room was accepted")?;
     ann.edit(&room, 1, "hello again").await?;
 
     let (sender, receiver) = (stack.gateway(0), stack.gateway(1));
-    // The message once on each node, whoever hears it there; its edit is no message, and neither is sent again.
+    // Each node counts the message once, however many clients receive it. The edit counts only for pub/sub, and the
+    // repeated send is not published.
     for node in [sender, receiver] {
         until(node, "tidings_gateway_deliver_seconds_count", 1.0).await?;
         until(node, "tidings_gateway_pubsub_seconds_count", 2.0).await?;
@@ -64,7 +65,7 @@ async fn a_message_is_counted_once_at_each_step_of_its_way() -> Result<()> {
         ("tidings_gateway_errors_total{code=\"not_found\"}", 1.0),
         ("tidings_gateway_connections_opened_total", 1.0),
     ] {
-        until(sender, series, wanted).await.context("of the sender's node")?;
+        until(sender, series, wanted).await.context("on the sender's node")?;
     }
     let page = sender.metrics().await?;
     for step in ["append", "read", "subscribe", "people", "presence"] {
@@ -83,7 +84,7 @@ async fn a_message_is_counted_once_at_each_step_of_its_way() -> Result<()> {
 }
 
 #[tokio::test]
-async fn both_services_tell_what_they_are_and_what_they_use_and_counters_never_fall() -> Result<()> {
+async fn build_and_process_metrics_exist_and_counters_never_fall() -> Result<()> {
     let stack = Stack::start().await?;
     for (node, service) in [(stack.gateway(0), "gateway"), (stack.persistence(0), "persistence")] {
         let page = node.metrics().await?;
@@ -93,7 +94,7 @@ async fn both_services_tell_what_they_are_and_what_they_use_and_counters_never_f
         let used = |name: &str| value(&page, name).with_context(|| format!("{service}: no {name}"));
         ensure!(used("process_resident_memory_bytes")? > 1e6 && used("process_open_fds")? > 3.0);
         ensure!(used("process_max_fds")? >= used("process_open_fds")?);
-        // Told in hundredths of a second, which a process that has just started may not have used.
+        // The metric counts hundredths of a second; a process that has just started may have used less.
         let begun = Instant::now();
         while value(&node.metrics().await?, "process_cpu_seconds_total").context("no CPU time")? <= 0.0 {
             ensure!(begun.elapsed() < PATIENCE, "{service} uses no CPU time");
@@ -118,8 +119,7 @@ async fn both_services_tell_what_they_are_and_what_they_use_and_counters_never_f
 }
 
 #[tokio::test]
-async fn while_what_they_need_is_away_nodes_tell_that_they_are_not_ready_and_whom_they_turn_away()
--> Result<()> {
+async fn unready_nodes_report_readiness_and_refused_connections() -> Result<()> {
     let stack = Stack::builder().own_postgres().start().await?;
     let (gateway, persistence) = (stack.gateway(0), stack.persistence(0));
     let connect = async || Client::connect_by(TokenBy::FirstFrame, &gateway.ws(), &stack.token("ann")).await;
@@ -130,7 +130,7 @@ async fn while_what_they_need_is_away_nodes_tell_that_they_are_not_ready_and_who
 
     stack.redis().pause()?;
     until(gateway, "tidings_gateway_ready", 0.0).await?;
-    let refused = connect().await.err().context("let in without Redis")?;
+    let refused = connect().await.err().context("a connection was accepted without Redis")?;
     ensure!(refused.code() == "unavailable", "{refused}");
     until(gateway, "tidings_gateway_auths_total{result=\"unavailable\"}", 1.0).await?;
     stack.redis().resume()?;
@@ -143,7 +143,7 @@ async fn while_what_they_need_is_away_nodes_tell_that_they_are_not_ready_and_who
 }
 
 #[tokio::test]
-async fn handshakes_where_websockets_are_switched_off_count_as_no_fault() -> Result<()> {
+async fn handshake_with_websockets_disabled_is_not_unavailable() -> Result<()> {
     let stack = Stack::builder().gateway_env("TIDINGS_WEBSOCKET", false).start().await?;
     stack.connect("ann").await.err().context("a WebSocket was opened")?;
     until(stack.gateway(0), "tidings_gateway_handshakes_total{result=\"switched_off\"}", 1.0).await?;

@@ -1,6 +1,6 @@
-//! Nothing of a person in what operators see: a system with every trace and debug logs is told marked texts, tokens,
-//! names, ids of users, metadata, attachments and payloads in every way there is, good and bad; none of the marks is in a
-//! log, a span or a metric of any process.
+//! Logs, spans and metrics hold no personal data. A system with all traces and debug logs gets marked texts, tokens,
+//! names, user ids, metadata, attachments and payloads in every way, valid and invalid. No process may write a mark to
+//! a log, a span or a metric.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use tidings_harness::{Client, Http, Sink, Stack, Token, TokenBy};
 
 const PATIENCE: Duration = Duration::from_secs(30);
-/// Stands in whatever is told to the system, and nowhere else.
+/// Part of all data that is sent to the system, and of nothing else.
 const MARK: &str = "xq7mark";
 
 fn marked(words: &str) -> String {
@@ -21,7 +21,7 @@ fn user(name: &str) -> String {
     format!("{name}-{MARK}")
 }
 
-/// A token with a marked name and picture. Its claims are in base64, so its signature is looked for as well.
+/// A token with a marked name and picture. Its claims are in base64, so the test also searches for its signature.
 fn token(stack: &Stack, name: &str) -> String {
     let token = Token::of(&user(name)).name(&marked("Display Name"));
     let token = token.claim("picture", json!(format!("https://example.org/{MARK}.png")));
@@ -40,7 +40,7 @@ fn message(room: &str, text: &str) -> Value {
     })
 }
 
-/// Frames of every kind, good ones and bad ones.
+/// Frames of every kind, valid and invalid.
 fn frames(room: &str) -> Vec<Value> {
     let mut frames = vec![
         message(room, "sent"),
@@ -75,7 +75,7 @@ fn frames(room: &str) -> Vec<Value> {
     frames
 }
 
-async fn by_socket(stack: &Stack, room: &str) -> Result<()> {
+async fn send_by_socket(stack: &Stack, room: &str) -> Result<()> {
     let (ws, token) = (stack.gateway(0).ws(), token(stack, "ann"));
     let ben = Client::connect(&stack.gateway(1).ws(), &self::token(stack, "ben")).await?;
     ben.join_and_catch_up(room).await?;
@@ -93,7 +93,7 @@ async fn by_socket(stack: &Stack, room: &str) -> Result<()> {
         Token::of(&user("late")).ttl_s(-60).sign(stack.jwt_secret()),
     ] {
         for by in [TokenBy::Header, TokenBy::Query] {
-            Client::connect_by(by, &ws, &bad).await.err().context("let in")?;
+            Client::connect_by(by, &ws, &bad).await.err().context("the connection was accepted")?;
         }
     }
     ann.send_binary(marked("binary").into_bytes()).await?;
@@ -101,7 +101,7 @@ async fn by_socket(stack: &Stack, room: &str) -> Result<()> {
     Ok(())
 }
 
-async fn by_poll(stack: &Stack, room: &str) -> Result<()> {
+async fn send_by_poll(stack: &Stack, room: &str) -> Result<()> {
     let poll = |token: String, body: String| {
         let request =
             tidings_harness::http::client().post(format!("{}/v1/poll?mark={MARK}", stack.gateway(0).url()));
@@ -119,7 +119,7 @@ async fn by_poll(stack: &Stack, room: &str) -> Result<()> {
     Ok(())
 }
 
-async fn by_http(stack: &Stack, room: &str) -> Result<()> {
+async fn send_by_http(stack: &Stack, room: &str) -> Result<()> {
     let ann = Http::new(&stack.persistence(0).url(), &token(stack, "ann"));
     let bad = Http::new(&stack.persistence(0).url(), &marked("token"));
     for http in [&ann, &bad] {
@@ -153,8 +153,8 @@ async fn by_http(stack: &Stack, room: &str) -> Result<()> {
     Ok(())
 }
 
-/// A record that can be neither read nor written, straight into the stream.
-async fn by_the_stream(stack: &Stack, room: &str) -> Result<()> {
+/// Puts a record that can be neither read nor written directly into the stream.
+async fn append_to_stream(stack: &Stack, room: &str) -> Result<()> {
     let keys: Vec<String> = stack.redis().command(redis::cmd("KEYS").arg("*:ingest")).await?;
     let stream = keys.first().context("nothing was sent")?;
     let record = format!("1\u{1f}1\u{1f}99\u{1f}0\u{1f}{room}\u{1f}{MARK}\u{1f}{MARK}\u{1f}{MARK}\n{{{MARK}");
@@ -165,27 +165,27 @@ async fn by_the_stream(stack: &Stack, room: &str) -> Result<()> {
 }
 
 #[tokio::test]
-async fn nothing_of_a_person_is_in_logs_spans_or_metrics() -> Result<()> {
+async fn logs_spans_and_metrics_hold_no_personal_data() -> Result<()> {
     let sink = Sink::start().await?;
     let builder = Stack::builder().gateways(2).env("TIDINGS_OTLP_ENDPOINT", sink.endpoint());
     let builder = builder.env("TIDINGS_TRACE_RATIO", "1").env("TIDINGS_LOG", "debug");
     let stack = builder.gateway_env("TIDINGS_MESSAGES_BURST", 1000).start().await?;
     let http = Http::new(&stack.persistence(0).url(), &token(&stack, "ann"));
     let room = http.new_room(&[&user("ben")]).await?;
-    by_socket(&stack, &room).await?;
-    by_poll(&stack, &room).await?;
-    by_http(&stack, &room).await?;
-    by_the_stream(&stack, &room).await?;
-    // What is away brings out the lines that are logged otherwise never.
+    send_by_socket(&stack, &room).await?;
+    send_by_poll(&stack, &room).await?;
+    send_by_http(&stack, &room).await?;
+    append_to_stream(&stack, &room).await?;
+    // An outage of Redis produces log lines that are never written otherwise.
     stack.redis().stop().await?;
     let socket = Client::connect(&stack.gateway(0).ws(), &token(&stack, "ann")).await;
-    ensure!(socket.is_err(), "let in without Redis");
-    by_poll(&stack, &room).await?;
+    ensure!(socket.is_err(), "a connection was accepted without Redis");
+    send_by_poll(&stack, &room).await?;
     http.request(Method::POST, &format!("/rooms/{room}/messages"), Some(message(&room, "away"))).await?;
     stack.redis().restart().await?;
     tokio::time::sleep(Duration::from_secs(3)).await;
 
-    // All that was told is there for those whom it is meant for.
+    // The spans were exported, so the check below covers real data.
     let spans = sink.until(PATIENCE, |spans| spans.iter().any(|span| span.name == "deliver")).await?;
     ensure!(spans.len() > 50, "only {} spans", spans.len());
     let secrets = [

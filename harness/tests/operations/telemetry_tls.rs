@@ -1,4 +1,4 @@
-//! A collector that is spoken to over TLS: who it is, is verified.
+//! Export to a collector over TLS: the certificate is verified.
 
 use std::time::{Duration, Instant};
 
@@ -9,17 +9,16 @@ use tidings_harness::{Sink, Stack, tls};
 const PATIENCE: Duration = Duration::from_secs(30);
 
 #[tokio::test]
-async fn a_collector_with_a_certificate_is_told_over_tls_when_its_authority_is_trusted_and_nothing_else()
--> Result<()> {
+async fn spans_are_exported_only_to_a_trusted_tls_collector() -> Result<()> {
     let folder = tidings_harness::folder::Folder::new()?;
-    let [ca, stranger] = ["ca.pem", "stranger.pem"].map(|name| folder.path().join(name));
+    let [ca, other_ca] = ["ca.pem", "other-ca.pem"].map(|name| folder.path().join(name));
     std::fs::write(&ca, tls::authority()?.pem())?;
-    std::fs::write(&stranger, tls::Authority::new("somebody else")?.pem())?;
+    std::fs::write(&other_ca, tls::Authority::new("somebody else")?.pem())?;
     for (name, authority, trusted) in
-        [("localhost", &ca, true), ("localhost", &stranger, false), ("other.example", &ca, false)]
+        [("localhost", &ca, true), ("localhost", &other_ca, false), ("other.example", &ca, false)]
     {
         let sink = Sink::start_tls(name).await?;
-        // What the certificate is for, and where it is asked for, may differ.
+        // The name in the certificate may differ from the host in the endpoint.
         let endpoint = sink.endpoint().replace(name, "localhost");
         let stack = Stack::builder().env("TIDINGS_OTLP_ENDPOINT", endpoint).env("TIDINGS_TRACE_RATIO", 1);
         let stack = stack.env("TIDINGS_OTLP_CA_FILE", authority.display()).start().await?;

@@ -1,5 +1,5 @@
-//! What operators watch the system with, held against the running system: a real Prometheus with the shipped rules asks
-//! two gateways and persistence, and every rule and every expression of the dashboards finds what it names.
+//! The shipped monitoring against a running system: a real Prometheus with the shipped rules scrapes two gateways and
+//! persistence, and every rule and every expression of the dashboards finds the metrics that it names.
 
 mod dashboards;
 pub mod flow;
@@ -20,7 +20,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// Two gateways, persistence, and Prometheus itself.
 const TARGETS: usize = 4;
 
-/// Two who talk through two gateways, and one who looks into history.
+/// Two users talk through two gateways, and one of them reads history.
 async fn talk(stack: &Stack) -> Result<()> {
     let room = stack.http("ann").new_room(&["ben"]).await?;
     let (ann, ben) = (stack.connect_at(0, "ann").await?, stack.connect_at(1, "ben").await?);
@@ -31,19 +31,19 @@ async fn talk(stack: &Stack) -> Result<()> {
         ben.send(&room, &format!("from ben {number}")).await?;
         tokio::time::sleep(Duration::from_millis(200)).await;
     }
-    ben.send(&room, "so much for today").await?;
+    ben.send(&room, "the last message").await?;
     stack.http("ann").messages(&room, "").await?.expect(200);
     ann.close().await?;
     ben.close().await?;
     Ok(())
 }
 
-/// Waits until every target answers with what Prometheus understands.
-async fn until_all_are_up(prometheus: &Prometheus) -> Result<()> {
+/// Waits until Prometheus can scrape every target.
+async fn until_targets_are_up(prometheus: &Prometheus) -> Result<()> {
     let begun = Instant::now();
     loop {
-        let told = prometheus.ask("targets", &[("state", "active")]).await?;
-        let targets = told["activeTargets"].as_array().cloned().unwrap_or_default();
+        let answer = prometheus.ask("targets", &[("state", "active")]).await?;
+        let targets = answer["activeTargets"].as_array().cloned().unwrap_or_default();
         if targets.len() == TARGETS && targets.iter().all(|target| target["health"] == "up") {
             return Ok(());
         }
@@ -52,8 +52,8 @@ async fn until_all_are_up(prometheus: &Prometheus) -> Result<()> {
     }
 }
 
-/// Waits until every rule was worked out, and none with an error.
-async fn until_all_are_worked_out(prometheus: &Prometheus) -> Result<Vec<Value>> {
+/// Waits until every rule is evaluated; fails if one has an error.
+async fn until_rules_are_evaluated(prometheus: &Prometheus) -> Result<Vec<Value>> {
     let begun = Instant::now();
     loop {
         let rules = prometheus.rules().await?;
@@ -62,12 +62,12 @@ async fn until_all_are_worked_out(prometheus: &Prometheus) -> Result<Vec<Value>>
         if rules.iter().all(|rule| rule["health"] == "ok") {
             return Ok(rules);
         }
-        ensure!(begun.elapsed() < PATIENCE, "not all rules are worked out: {rules:#?}");
+        ensure!(begun.elapsed() < PATIENCE, "not all rules are evaluated: {rules:#?}");
         tokio::time::sleep(Duration::from_millis(500)).await;
     }
 }
 
-/// Names that no series has, each with who asks for it.
+/// Metric names without a series, each with the rule or panel that uses it.
 async fn missing(
     prometheus: &Prometheus,
     asked: &BTreeMap<String, String>,
@@ -77,7 +77,7 @@ async fn missing(
     for (place, expression) in asked {
         for name in names::of(expression).into_iter().filter(|name| !late.contains_key(name)) {
             if prometheus.query(&format!("{{__name__=\"{name}\"}}")).await?.is_empty() {
-                missing.insert(format!("{name}, which {place} names"));
+                missing.insert(format!("{name}, used by {place}"));
             }
         }
     }
@@ -85,13 +85,13 @@ async fn missing(
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn every_rule_and_dashboard_finds_what_it_names_in_the_running_system() -> Result<()> {
+async fn rules_and_dashboards_find_their_metrics_in_running_system() -> Result<()> {
     let stack = Stack::builder().gateways(2).start().await?;
-    // Rules of groups with an interval of their own would keep the test waiting.
+    // Rule groups with an interval of their own would delay the test.
     let prometheus = Prometheus::start(&stack, |rules| names::without_intervals(&rules)).await?;
-    until_all_are_up(&prometheus).await?;
+    until_targets_are_up(&prometheus).await?;
     talk(&stack).await?;
-    let rules = until_all_are_worked_out(&prometheus).await?;
+    let rules = until_rules_are_evaluated(&prometheus).await?;
     ensure!(rules.len() > 50, "only {} rules were found", rules.len());
 
     let mut asked: BTreeMap<String, String> = BTreeMap::new();
@@ -111,18 +111,17 @@ async fn every_rule_and_dashboard_finds_what_it_names_in_the_running_system() ->
 
     let (late, begun) = (names::late()?, Instant::now());
     loop {
-        // What happened last is asked for only with the next scrape.
+        // The latest events are visible only after the next scrape.
         let missing = missing(&prometheus, &asked, &late).await?;
         if missing.is_empty() {
             break;
         }
-        ensure!(begun.elapsed() < PATIENCE / 4, "nobody tells:\n  {}", missing.join("\n  "));
+        ensure!(begun.elapsed() < PATIENCE / 4, "metrics without a series:\n  {}", missing.join("\n  "));
         tokio::time::sleep(Duration::from_millis(500)).await;
     }
 
-    // A quiet system: only what needs hours of the past may be pending, and nothing fires but what a busy machine alone
-    // can bring about.
-    let of_lateness = prometheus::OF_LATENESS;
+    // The system is quiet, so nothing may fire except alerts that a busy machine alone can cause.
+    let of_lateness = prometheus::LATENCY_ALERTS;
     let firing = format!(r#"ALERTS{{alertstate="firing",alertname!~"{of_lateness}"}}"#);
     let firing = prometheus.query(&firing).await?;
     ensure!(firing.is_empty(), "{firing:#?}");

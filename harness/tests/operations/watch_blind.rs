@@ -1,5 +1,5 @@
-//! Alerts of what makes watching blind, or will keep people out later: a rule that fails, gateways that are asked at the
-//! wrong place, a server of keys that is away. By hand, with a table of fault, alert and value:
+//! Alerts on faults of the monitoring itself, and on failing fetches of keys, which would refuse users later: a rule
+//! that fails, wrong scrape targets, an unavailable key server. Prints a table of fault, alert and value:
 //!
 //!     ./dev test --long watch_blind
 
@@ -7,15 +7,15 @@ use crate::watch::shortened;
 use std::time::Duration;
 
 use crate::prometheus::Prometheus;
-use crate::watch::scene::Scene;
+use crate::watch::scene::AlertRecorder;
 use anyhow::{Result, ensure};
 use serde_json::json;
 use tidings_harness::jwks::{Day, KeyServer, SigningKey};
 use tidings_harness::{Client, Stack, Token};
 
-/// Until all targets were asked, and what was missing is not.
-const CALM: Duration = Duration::from_secs(15);
-/// Two gateways, so two series for each of the other side's.
+/// Time until all targets are scraped and alerts on missing data have ended.
+const WARM_UP: Duration = Duration::from_secs(15);
+/// With two gateways each side of the join has two series, so the rule fails.
 const FAILING: &str = "groups:
   - name: broken
     rules:
@@ -23,63 +23,64 @@ const FAILING: &str = "groups:
         expr: process_open_fds * on (job) process_open_fds
 ";
 
-async fn rules(prometheus: &Prometheus, scene: &mut Scene<'_>) -> Result<()> {
-    scene.fault("a rule finds two series where it expects one");
+async fn rules(prometheus: &Prometheus, recorder: &mut AlertRecorder<'_>) -> Result<()> {
+    recorder.begin_fault("a rule finds two series where it expects one");
     prometheus.configure("rules/broken.yml", |_| FAILING.to_owned())?;
-    scene.until(&["TidingsRulesFailing"]).await?;
+    recorder.until_firing(&["TidingsRulesFailing"]).await?;
     prometheus.configure("rules/broken.yml", |_| "groups: []\n".to_owned())?;
-    scene.calm(&["TidingsRulesFailing"]).await
+    recorder.until_resolved(&["TidingsRulesFailing"]).await
 }
 
-async fn targets(stack: &Stack, prometheus: &Prometheus, scene: &mut Scene<'_>) -> Result<()> {
-    let places: Vec<String> = stack.gateways().iter().map(|node| node.admin()).collect();
-    let places: Vec<&str> = places.iter().map(|place| place.trim_start_matches("http://")).collect();
-    let led = |from: usize, to: usize| {
-        let own = prometheus.place();
-        // One after the other: two targets with one address would be one.
+async fn targets(stack: &Stack, prometheus: &Prometheus, recorder: &mut AlertRecorder<'_>) -> Result<()> {
+    let addresses: Vec<String> = stack.gateways().iter().map(|node| node.admin()).collect();
+    let addresses: Vec<&str> = addresses.iter().map(|place| place.trim_start_matches("http://")).collect();
+    let redirect = |from: usize, to: usize| {
+        let own = prometheus.address();
+        // Two spellings of the same address, because Prometheus merges equal targets.
         let elsewhere = [own, &own.replace("127.0.0.1", "localhost")].map(str::to_owned);
-        let places = [places.iter().map(|place| (*place).to_owned()).collect::<Vec<_>>(), elsewhere.to_vec()];
+        let addresses =
+            [addresses.iter().map(|place| (*place).to_owned()).collect::<Vec<_>>(), elsewhere.to_vec()];
         prometheus.configure("prometheus.yml", |text| {
-            let pairs = places[from].iter().zip(&places[to]);
+            let pairs = addresses[from].iter().zip(&addresses[to]);
             pairs
                 .fold(text, |text, (from, to)| text.replacen(&format!("- {from}\n"), &format!("- {to}\n"), 1))
         })
     };
-    scene.fault("the targets of the gateways lead to somebody else, who has metrics too");
-    led(0, 1)?;
-    scene.until(&["TidingsMetricsAbsent", "TidingsNoGateway"]).await?;
-    led(1, 0)?;
-    scene.calm(&["TidingsMetricsAbsent", "TidingsNoGateway"]).await
+    recorder.begin_fault("the gateway targets point to another program that has metrics too");
+    redirect(0, 1)?;
+    recorder.until_firing(&["TidingsMetricsAbsent", "TidingsNoGateway"]).await?;
+    redirect(1, 0)?;
+    recorder.until_resolved(&["TidingsMetricsAbsent", "TidingsNoGateway"]).await
 }
 
-/// Somebody with a token whose key nobody knows has the keys looked for again and again.
-async fn stranger(ws: &str, token: &str) {
+/// Connects again and again with a token of an unknown key, which makes the gateway fetch the keys.
+async fn connect_with_unknown_key(ws: &str, token: &str) {
     loop {
         let _ = Client::connect(ws, token).await;
         tokio::time::sleep(Duration::from_secs(1)).await;
     }
 }
 
-async fn keys(stack: &Stack, server: &KeyServer, scene: &mut Scene<'_>) -> Result<()> {
-    scene.fault("the server of the keys hangs up");
+async fn keys(stack: &Stack, server: &KeyServer, recorder: &mut AlertRecorder<'_>) -> Result<()> {
+    recorder.begin_fault("the key server closes connections");
     server.turn(Day::Down);
     let key = SigningKey::rs256("of tomorrow")?;
     let token = Token::of("eve").claim("aud", json!("tidings")).sign_with(&key);
     let ws = stack.gateway(0).ws();
     tokio::select! {
-        () = stranger(&ws, &token) => {}
-        seen = scene.until(&["TidingsKeyFetchesFailing"]) => seen?,
+        () = connect_with_unknown_key(&ws, &token) => {}
+        fired = recorder.until_firing(&["TidingsKeyFetchesFailing"]) => fired?,
     }
     server.turn(Day::Good);
     tokio::select! {
-        () = stranger(&ws, &token) => Ok(()),
-        seen = scene.calm(&["TidingsKeyFetchesFailing"]) => seen,
+        () = connect_with_unknown_key(&ws, &token) => Ok(()),
+        fired = recorder.until_resolved(&["TidingsKeyFetchesFailing"]) => fired,
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "long: alerts by real faults"]
-async fn what_makes_watching_blind_or_keeps_people_out_later_fires_an_alert() -> Result<()> {
+async fn monitoring_faults_and_failing_key_fetches_fire_alerts() -> Result<()> {
     let server = KeyServer::start(&[&SigningKey::rs256("of today")?]).await?;
     let stack = Stack::builder()
         .gateways(2)
@@ -88,18 +89,18 @@ async fn what_makes_watching_blind_or_keeps_people_out_later_fires_an_alert() ->
         .start()
         .await?;
     let prometheus = Prometheus::start(&stack, shortened::rules).await?;
-    tokio::time::sleep(CALM).await;
-    let mut scene = Scene::of(&prometheus);
-    scene.fault("none");
-    scene.look().await?;
+    tokio::time::sleep(WARM_UP).await;
+    let mut recorder = AlertRecorder::of(&prometheus);
+    recorder.begin_fault("none");
+    recorder.poll().await?;
     let played = async {
-        rules(&prometheus, &mut scene).await?;
-        targets(&stack, &prometheus, &mut scene).await?;
-        keys(&stack, &server, &mut scene).await
+        rules(&prometheus, &mut recorder).await?;
+        targets(&stack, &prometheus, &mut recorder).await?;
+        keys(&stack, &server, &mut recorder).await
     };
     let outcome = played.await;
-    println!("{}", scene.table());
+    println!("{}", recorder.table());
     outcome?;
-    ensure!(scene.missed().is_empty(), "did not fire: {:#?}", scene.missed());
+    ensure!(recorder.missed().is_empty(), "did not fire: {:#?}", recorder.missed());
     Ok(())
 }

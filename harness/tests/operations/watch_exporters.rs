@@ -1,6 +1,6 @@
-//! Alerts of Redis and PostgreSQL by what their exporters tell: real exporters (Debian's `prometheus-redis-exporter` and
-//! `prometheus-postgres-exporter`; where one is missing the test says so and checks nothing), the shipped rules sixty times
-//! faster, and that every metric of theirs that rules and dashboards name is told. By hand, with a table:
+//! Alerts on Redis and PostgreSQL by metrics of real exporters (Debian's `prometheus-redis-exporter` and
+//! `prometheus-postgres-exporter`; if one is missing the test prints a notice and checks nothing), with the shipped
+//! rules sixty times faster. Every exporter metric in rules and dashboards must exist. Prints a table:
 //!
 //!     ./dev test --long watch_exporters
 
@@ -10,7 +10,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use crate::prometheus::Prometheus;
-use crate::watch::scene::Scene;
+use crate::watch::scene::AlertRecorder;
 use anyhow::{Context, Result, ensure};
 use nix::sys::signal::Signal;
 use serde_json::Value;
@@ -20,13 +20,13 @@ use tokio::task::JoinSet;
 const REDIS: &str = "prometheus-redis-exporter";
 const POSTGRES: &str = "prometheus-postgres-exporter";
 const PATIENCE: Duration = Duration::from_secs(20);
-const CALM: Duration = Duration::from_secs(5);
-/// Of PostgreSQL: persistence takes up to 34 of them.
+const WARM_UP: Duration = Duration::from_secs(5);
+/// `max_connections` of PostgreSQL. Persistence takes up to 34 of them.
 const MAX_CONNECTIONS: u64 = 60;
 const MB: u64 = 1024 * 1024;
 
-/// Whether both are on this machine; says so where they are not.
-fn are_there() -> bool {
+/// Whether both exporters are installed. Prints a notice if one is not.
+fn are_installed() -> bool {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let folders: Vec<_> = std::env::split_paths(&path).collect();
     [REDIS, POSTGRES].iter().all(|name| {
@@ -38,7 +38,7 @@ fn are_there() -> bool {
     })
 }
 
-/// Starts an exporter; who it is, and where it answers.
+/// Starts an exporter; returns its process and its address.
 async fn exporter(stack: &Stack, name: &'static str) -> Result<(Daemon, String)> {
     let place = format!("127.0.0.1:{}", ports::free()?);
     let listen = format!("--web.listen-address={place}");
@@ -59,16 +59,16 @@ async fn exporter(stack: &Stack, name: &'static str) -> Result<(Daemon, String)>
     Ok((daemon, place))
 }
 
-/// What rules and dashboards take from these programs, all of it is told by them.
-async fn names(prometheus: &Prometheus) -> Result<()> {
+/// Checks that the exporters have all metrics that rules and dashboards use.
+async fn ensure_metrics_exist(prometheus: &Prometheus) -> Result<()> {
     let late: Value =
         serde_json::from_str(&std::fs::read_to_string(prometheus::shipped().join("late-metrics.json"))?)?;
     for group in ["redis_exporter", "postgres_exporter"] {
         for name in late[group].as_object().context(group)?.keys() {
             let begun = Instant::now();
-            // Targets that are new are taken up within seconds.
+            // Prometheus finds new targets within seconds.
             while prometheus.query(name).await?.is_empty() {
-                ensure!(begun.elapsed() < PATIENCE, "{group} does not tell {name}");
+                ensure!(begun.elapsed() < PATIENCE, "{group} has no metric {name}");
                 tokio::time::sleep(Duration::from_millis(250)).await;
             }
         }
@@ -76,12 +76,12 @@ async fn names(prometheus: &Prometheus) -> Result<()> {
     Ok(())
 }
 
-async fn redis(stack: &Stack, scene: &mut Scene<'_>) -> Result<()> {
-    scene.fault("Redis is killed (SIGKILL)");
+async fn redis(stack: &Stack, recorder: &mut AlertRecorder<'_>) -> Result<()> {
+    recorder.begin_fault("Redis is killed (SIGKILL)");
     stack.redis().kill();
-    scene.until(&["TidingsDependencyDown"]).await?;
+    recorder.until_firing(&["TidingsDependencyDown"]).await?;
     stack.redis().restart().await?;
-    scene.calm(&["TidingsDependencyDown"]).await?;
+    recorder.until_resolved(&["TidingsDependencyDown"]).await?;
 
     let set = |name: &str, value: String| {
         let mut command = redis::cmd("CONFIG");
@@ -92,29 +92,32 @@ async fn redis(stack: &Stack, scene: &mut Scene<'_>) -> Result<()> {
         let mut command = redis::cmd("SETRANGE");
         stack.redis().command::<u64>(command.arg(key).arg(bytes - 1).arg("x")).await
     };
-    scene.fault("somebody else fills Redis to nine tenths of its maxmemory");
+    recorder.begin_fault("somebody else fills Redis to nine tenths of its maxmemory");
     fill("other:0".to_owned(), 33 * MB).await?;
     let info: String = stack.redis().command(redis::cmd("INFO").arg("memory")).await?;
     let used = info.lines().find_map(|line| line.strip_prefix("used_memory:")).context("no used_memory")?;
     set("maxmemory", (used.trim().parse::<u64>()? * 10 / 9).to_string()).await?;
-    scene.until(&["TidingsRedisMemoryHigh"]).await?;
+    recorder.until_firing(&["TidingsRedisMemoryHigh"]).await?;
 
-    scene.fault("maxmemory-policy is allkeys-lru, and Redis is filled over its maxmemory");
+    recorder.begin_fault("maxmemory-policy is allkeys-lru, and Redis is filled over its maxmemory");
     set("maxmemory-policy", "allkeys-lru".to_owned()).await?;
     for number in 1..20 {
         fill(format!("other:{number}"), MB).await?;
     }
-    scene.until(&["TidingsRedisEvicts"]).await?;
+    recorder.until_firing(&["TidingsRedisEvicts"]).await?;
     set("maxmemory-policy", "noeviction".to_owned()).await?;
     set("maxmemory", "0".to_owned()).await?;
-    scene.calm(&["TidingsRedisMemoryHigh"]).await
+    recorder.until_resolved(&["TidingsRedisMemoryHigh"]).await
 }
 
-/// Takes connections as they become free, until nine tenths are in use; fails or goes on.
-async fn hold(stack: &Stack, others: &mut JoinSet<std::io::Result<std::process::Output>>) -> Result<()> {
+/// Takes connections as they become free, so that nine tenths are in use. Returns only on an error.
+async fn hold_connections(
+    stack: &Stack,
+    others: &mut JoinSet<std::io::Result<std::process::Output>>,
+) -> Result<()> {
     let taken = "SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend'";
     loop {
-        // Before the next look those of the last one are in.
+        // The connections of the last round are established by now.
         let taken = match stack.database().value(taken).await {
             Ok(taken) => taken.parse()?,
             Err(error) if error.to_string().contains("too many clients") => MAX_CONNECTIONS,
@@ -130,36 +133,37 @@ async fn hold(stack: &Stack, others: &mut JoinSet<std::io::Result<std::process::
     }
 }
 
-async fn postgres(stack: &Stack, scene: &mut Scene<'_>) -> Result<()> {
-    scene.fault("PostgreSQL is killed (SIGKILL)");
+async fn postgres(stack: &Stack, recorder: &mut AlertRecorder<'_>) -> Result<()> {
+    recorder.begin_fault("PostgreSQL is killed (SIGKILL)");
     stack.database().server().kill();
-    scene.until(&["TidingsDependencyDown"]).await?;
+    recorder.until_firing(&["TidingsDependencyDown"]).await?;
     stack.database().server().restart().await?;
-    scene.calm(&["TidingsDependencyDown"]).await?;
+    recorder.until_resolved(&["TidingsDependencyDown"]).await?;
 
-    scene.fault("somebody else holds connections, until nine tenths are taken");
+    recorder.begin_fault("somebody else holds connections, until nine tenths are taken");
     let mut others = JoinSet::new();
     tokio::select! {
-        failed = hold(stack, &mut others) => failed?,
-        seen = scene.until(&["TidingsPostgresConnectionsHigh"]) => seen?,
+        failed = hold_connections(stack, &mut others) => failed?,
+        fired = recorder.until_firing(&["TidingsPostgresConnectionsHigh"]) => fired?,
     }
     others.shutdown().await;
     let end =
         "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE query LIKE '%pg_sleep(120)'";
     stack.database().query(&format!("{end} AND pid <> pg_backend_pid()")).await?;
-    scene.calm(&["TidingsPostgresConnectionsHigh"]).await
+    recorder.until_resolved(&["TidingsPostgresConnectionsHigh"]).await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "long: alerts by real faults"]
-async fn what_exporters_tell_of_redis_and_postgres_fires_the_alerts() -> Result<()> {
-    if !are_there() {
+async fn exporter_metrics_of_redis_and_postgres_fire_alerts() -> Result<()> {
+    if !are_installed() {
         return Ok(());
     }
     let connections = format!("max_connections = {MAX_CONNECTIONS}\n");
     let stack = Stack::builder().gateways(2).durable_postgres(&connections).start().await?;
     let prometheus = Prometheus::start(&stack, shortened::rules).await?;
-    // PostgreSQL's tries for a second before it tells that there is no server: more than it is given here.
+    // The PostgreSQL exporter tries for a second before it reports a missing server, which is longer than the timeout
+    // here.
     prometheus.configure("prometheus.yml", |text| {
         text.replace(
             "job_name: postgres\n",
@@ -172,21 +176,21 @@ async fn what_exporters_tell_of_redis_and_postgres_fires_the_alerts() -> Result<
         exporters.push(daemon);
         prometheus.configure(&format!("targets/{job}.yml"), |_| format!("- targets: [\"{place}\"]\n"))?;
     }
-    names(&prometheus).await?;
-    tokio::time::sleep(CALM).await;
-    let mut scene = Scene::of(&prometheus);
-    scene.fault("none");
-    scene.look().await?;
+    ensure_metrics_exist(&prometheus).await?;
+    tokio::time::sleep(WARM_UP).await;
+    let mut recorder = AlertRecorder::of(&prometheus);
+    recorder.begin_fault("none");
+    recorder.poll().await?;
     let played = async {
-        redis(&stack, &mut scene).await?;
-        postgres(&stack, &mut scene).await?;
-        scene.fault("an exporter is killed (SIGKILL)");
+        redis(&stack, &mut recorder).await?;
+        postgres(&stack, &mut recorder).await?;
+        recorder.begin_fault("an exporter is killed (SIGKILL)");
         exporters[0].kill();
-        scene.until(&["TidingsTargetDown"]).await
+        recorder.until_firing(&["TidingsTargetDown"]).await
     };
     let outcome = played.await;
-    println!("{}", scene.table());
+    println!("{}", recorder.table());
     outcome?;
-    ensure!(scene.missed().is_empty(), "did not fire: {:#?}", scene.missed());
+    ensure!(recorder.missed().is_empty(), "did not fire: {:#?}", recorder.missed());
     Ok(())
 }

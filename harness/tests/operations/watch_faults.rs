@@ -1,58 +1,58 @@
-//! The alerts for real: faults are made while people use the system, and a real Prometheus with the shipped rules,
-//! sixty times faster, says which alerts fire. Takes some minutes, prints a table of fault, alert and value:
+//! Alerts under real faults: the test causes faults while clients use the system, and a real Prometheus with the
+//! shipped rules, sixty times faster, fires alerts. Takes some minutes and prints a table of fault, alert and value:
 //!
 //!     ./dev test --long watch_faults
 
 use std::time::Duration;
 
 use crate::prometheus::Prometheus;
-use crate::watch::flow::Flow;
-use crate::watch::scene::Scene;
+use crate::watch::flow::Load;
+use crate::watch::scene::AlertRecorder;
 use crate::watch::shortened::rules;
 use anyhow::{Context, Result, ensure};
 use serde_json::json;
 use tidings_harness::{Stack, clock, raw::RawSocket, stack::StackBuilder};
 use tokio::task::JoinSet;
 
-/// Of calm before the first fault.
-const CALM: Duration = Duration::from_secs(15);
+/// Time before the first fault.
+const WARM_UP: Duration = Duration::from_secs(15);
 const SLOW_READERS: usize = 20;
 
 async fn pause(seconds: u64) {
     tokio::time::sleep(Duration::from_secs(seconds)).await;
 }
 
-async fn gateways(stack: &Stack, scene: &mut Scene<'_>) -> Result<()> {
-    scene.fault("a gateway is killed (SIGKILL)");
+async fn gateways(stack: &Stack, recorder: &mut AlertRecorder<'_>) -> Result<()> {
+    recorder.begin_fault("a gateway is killed (SIGKILL)");
     stack.gateway(1).kill();
-    scene.until(&["TidingsTargetDown"]).await?;
+    recorder.until_firing(&["TidingsTargetDown"]).await?;
 
-    scene.fault("all gateways are killed (SIGKILL)");
+    recorder.begin_fault("all gateways are killed (SIGKILL)");
     stack.gateway(0).kill();
-    scene.until(&["TidingsNoGateway"]).await?;
+    recorder.until_firing(&["TidingsNoGateway"]).await?;
     for gateway in stack.gateways() {
         gateway.restart().await?;
     }
-    scene.calm(&["TidingsNoGateway", "TidingsTargetDown"]).await?;
+    recorder.until_resolved(&["TidingsNoGateway", "TidingsTargetDown"]).await?;
 
-    scene.fault("a gateway is killed and started again and again");
+    recorder.begin_fault("a gateway is killed and started again and again");
     for _ in 0..4 {
         stack.gateway(1).kill();
         stack.gateway(1).restart().await?;
         pause(3).await;
     }
-    scene.until(&["TidingsRestarting"]).await?;
+    recorder.until_firing(&["TidingsRestarting"]).await?;
 
-    scene.fault("a gateway stands still for seconds again and again (SIGSTOP, SIGCONT)");
+    recorder.begin_fault("a gateway is paused for seconds again and again (SIGSTOP, SIGCONT)");
     for _ in 0..6 {
         stack.gateway(1).pause()?;
         pause(2).await;
         stack.gateway(1).resume()?;
         pause(1).await;
     }
-    scene.until(&["TidingsDeliveryLate"]).await?;
+    recorder.until_firing(&["TidingsDeliveryLate"]).await?;
 
-    scene.fault("a gateway may open hardly more files than it has (prlimit)");
+    recorder.begin_fault("a gateway may open hardly more files than it has (prlimit)");
     let pid = stack.gateway(0).pid().context("gateway 0 does not run")?;
     let open = std::fs::read_dir(format!("/proc/{pid}/fd"))?.count();
     let limits = std::fs::read_to_string(format!("/proc/{pid}/limits"))?;
@@ -66,61 +66,62 @@ async fn gateways(stack: &Stack, scene: &mut Scene<'_>) -> Result<()> {
         Ok(())
     };
     set(&(open + 2).to_string())?;
-    scene.until(&["TidingsFilesNearLimit"]).await?;
+    recorder.until_firing(&["TidingsFilesNearLimit"]).await?;
     set(limit.context("no limit of open files")?)?;
-    scene.calm(&["TidingsFilesNearLimit"]).await
+    recorder.until_resolved(&["TidingsFilesNearLimit"]).await
 }
 
-async fn redis(stack: &Stack, scene: &mut Scene<'_>) -> Result<()> {
-    scene.fault("connections of pub/sub are cut off again and again (CLIENT KILL TYPE pubsub)");
+async fn redis(stack: &Stack, recorder: &mut AlertRecorder<'_>) -> Result<()> {
+    recorder.begin_fault("connections of pub/sub are cut off again and again (CLIENT KILL TYPE pubsub)");
     for _ in 0..7 {
         let mut cut = redis::cmd("CLIENT");
         stack.redis().command::<i64>(cut.arg("KILL").arg("TYPE").arg("pubsub")).await?;
         pause(2).await;
     }
-    scene.until(&["TidingsPubsubReconnecting"]).await?;
+    recorder.until_firing(&["TidingsPubsubReconnecting"]).await?;
 
-    scene.fault("Redis answers late (SIGSTOP for 0.2 s each 0.5 s)");
+    recorder.begin_fault("Redis answers late (SIGSTOP for 0.2 s each 0.5 s)");
     for _ in 0..60 {
         stack.redis().pause()?;
         tokio::time::sleep(Duration::from_millis(200)).await;
         stack.redis().resume()?;
         tokio::time::sleep(Duration::from_millis(300)).await;
     }
-    scene.until(&["TidingsRedisSlow"]).await?;
+    recorder.until_firing(&["TidingsRedisSlow"]).await?;
 
-    scene.fault("Redis stands still (SIGSTOP)");
+    recorder.begin_fault("Redis is paused (SIGSTOP)");
     stack.redis().pause()?;
-    scene.until(&["TidingsSendsFailing", "TidingsNobodyGetsIn"]).await?;
+    recorder.until_firing(&["TidingsSendsFailing", "TidingsNobodyGetsIn"]).await?;
     stack.redis().resume()?;
-    scene.calm(&["TidingsNobodyGetsIn", "TidingsSendsFailing"]).await
+    recorder.until_resolved(&["TidingsNobodyGetsIn", "TidingsSendsFailing"]).await
 }
 
-async fn postgres(stack: &Stack, scene: &mut Scene<'_>) -> Result<()> {
-    scene.fault("a table of messages is locked for 45 s (LOCK TABLE)");
+async fn postgres(stack: &Stack, recorder: &mut AlertRecorder<'_>) -> Result<()> {
+    recorder.begin_fault("a table of messages is locked for 45 s (LOCK TABLE)");
     let lock = "BEGIN; LOCK TABLE messages IN ACCESS EXCLUSIVE MODE; SELECT pg_sleep(45); COMMIT";
-    let (locked, seen) = tokio::join!(
+    let (locked, fired) = tokio::join!(
         stack.database().query(lock),
-        scene.until(&["TidingsPoolExhausted", "TidingsBacklogOld"])
+        recorder.until_firing(&["TidingsPoolExhausted", "TidingsBacklogOld"])
     );
     locked?;
-    seen?;
-    scene.until(&["TidingsHttpFailing", "TidingsStoringLate"]).await?;
+    fired?;
+    recorder.until_firing(&["TidingsHttpFailing", "TidingsStoringLate"]).await?;
 
-    scene.fault("the index of search is locked for 45 s (LOCK TABLE)");
+    recorder.begin_fault("the index of search is locked for 45 s (LOCK TABLE)");
     let lock = "BEGIN; LOCK TABLE message_search IN ACCESS EXCLUSIVE MODE; SELECT pg_sleep(45); COMMIT";
-    let (locked, seen) = tokio::join!(stack.database().query(lock), scene.until(&["TidingsSearchBehind"]));
+    let (locked, fired) =
+        tokio::join!(stack.database().query(lock), recorder.until_firing(&["TidingsSearchBehind"]));
     locked?;
-    seen?;
+    fired?;
 
-    scene.fault("PostgreSQL is killed (SIGKILL)");
+    recorder.begin_fault("PostgreSQL is killed (SIGKILL)");
     stack.database().server().kill();
-    scene.until(&["TidingsBacklogOld", "TidingsHistoryAway"]).await?;
+    recorder.until_firing(&["TidingsBacklogOld", "TidingsHistoryAway"]).await?;
     stack.database().server().restart().await?;
-    scene.calm(&["TidingsBacklogOld", "TidingsHistoryAway"]).await
+    recorder.until_resolved(&["TidingsBacklogOld", "TidingsHistoryAway"]).await
 }
 
-/// A message with a content of its own, through the first gateway.
+/// Sends a message through the first gateway.
 async fn send(stack: &Stack, room: &str, content: &str) -> Result<()> {
     let ann = stack.connect("ann").await?;
     let id = clock::client_id();
@@ -131,7 +132,7 @@ async fn send(stack: &Stack, room: &str, content: &str) -> Result<()> {
     Ok(())
 }
 
-/// The ids of some entries of a stream.
+/// The ids of the first five entries in a range of a stream.
 async fn entries(stack: &Stack, command: &str, stream: &str, from: &str, to: &str) -> Result<Vec<String>> {
     let mut command = redis::cmd(command);
     command.arg(stream).arg(from).arg(to).arg("COUNT").arg(5);
@@ -139,29 +140,29 @@ async fn entries(stack: &Stack, command: &str, stream: &str, from: &str, to: &st
     Ok(entries.into_iter().map(|(id, _)| id).collect())
 }
 
-async fn records(stack: &Stack, room: &str, scene: &mut Scene<'_>) -> Result<()> {
-    scene.fault("a constraint refuses a message");
+async fn records(stack: &Stack, room: &str, recorder: &mut AlertRecorder<'_>) -> Result<()> {
+    recorder.begin_fault("a constraint refuses a message");
     stack.database().query("ALTER TABLE messages ADD CONSTRAINT taboo CHECK (content <> 'taboo')").await?;
     send(stack, room, "taboo").await?;
-    scene.until(&["TidingsDeadLetters"]).await?;
+    recorder.until_firing(&["TidingsDeadLetters"]).await?;
     stack.database().query("ALTER TABLE messages DROP CONSTRAINT taboo").await?;
 
-    scene.fault("a trigger refuses a message");
+    recorder.begin_fault("a trigger refuses a message");
     let refuse = "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RAISE EXCEPTION ''no''; END'; \
                   CREATE TRIGGER refuse BEFORE INSERT ON messages FOR EACH ROW \
                   WHEN (NEW.content = 'refused') EXECUTE FUNCTION refuse()";
     stack.database().query(refuse).await?;
     send(stack, room, "refused").await?;
-    scene.until(&["TidingsRecordStuck"]).await?;
+    recorder.until_firing(&["TidingsRecordStuck"]).await?;
     stack.database().query("DROP TRIGGER refuse ON messages").await?;
     pause(5).await;
 
-    scene.fault("persistence stands still (SIGSTOP), then is killed");
+    recorder.begin_fault("persistence is paused (SIGSTOP), then killed");
     stack.persistence(0).pause()?;
-    scene.until(&["TidingsPartitionsWithoutOwner"]).await?;
+    recorder.until_firing(&["TidingsPartitionsWithoutOwner"]).await?;
     stack.persistence(0).kill();
 
-    // What gathers meanwhile: somebody takes a record away, near the beginning.
+    // Records gather while persistence is down. Then one record near the beginning of each stream is deleted.
     let streams: Vec<String> = stack.redis().command(redis::cmd("KEYS").arg("*ingest*")).await?;
     let mut lasts = Vec::new();
     for stream in &streams {
@@ -175,10 +176,10 @@ async fn records(stack: &Stack, room: &str, scene: &mut Scene<'_>) -> Result<()>
             taken += stack.redis().command::<i64>(redis::cmd("XDEL").arg(stream).arg(id)).await?;
         }
     }
-    ensure!(taken > 0, "nothing was waiting");
-    scene.fault("records were taken out of the streams of Redis (XDEL), 5,500 wait");
+    ensure!(taken > 0, "no record was deleted");
+    recorder.begin_fault("records were taken out of the streams of Redis (XDEL), 5,500 wait");
     stack.persistence(0).restart().await?;
-    scene.until(&["TidingsBacklogLarge", "TidingsPersistenceHoles"]).await
+    recorder.until_firing(&["TidingsBacklogLarge", "TidingsPersistenceHoles"]).await
 }
 
 async fn flood(stack: &Stack, room: &str, count: usize, content: &str) -> Result<()> {
@@ -195,7 +196,7 @@ async fn flood(stack: &Stack, room: &str, count: usize, content: &str) -> Result
     Ok(())
 }
 
-/// Joins, and does not read for a while; again and again.
+/// Joins and then does not read for a while, again and again.
 async fn read_nothing(port: u16, token: String, room: String) -> Result<()> {
     loop {
         let mut socket = RawSocket::open(port, &token).await?;
@@ -213,7 +214,7 @@ fn stack() -> StackBuilder {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "long: an alert by a real fault"]
-async fn people_who_do_not_read_fire_an_alert() -> Result<()> {
+async fn slow_readers_fire_an_alert() -> Result<()> {
     let stack = stack().start().await?;
     let prometheus = Prometheus::start(&stack, rules).await?;
     let room = stack.http("ann").new_room(&["ben"]).await?;
@@ -222,9 +223,11 @@ async fn people_who_do_not_read_fire_an_alert() -> Result<()> {
     for _ in 0..SLOW_READERS {
         readers.spawn(read_nothing(stack.gateway(1).ports().public, stack.token("ben"), room.clone()));
     }
-    tokio::time::sleep(CALM).await;
-    let mut scene = Scene::of(&prometheus);
-    scene.fault("twenty do not read, and a room says four kilobytes a hundred times a second and more");
+    tokio::time::sleep(WARM_UP).await;
+    let mut recorder = AlertRecorder::of(&prometheus);
+    recorder.begin_fault(
+        "twenty clients do not read, and their room gets more than a hundred messages of 4 kB per second",
+    );
     let text = "\u{1f525}".repeat(1_000);
     let said = async {
         loop {
@@ -235,32 +238,32 @@ async fn people_who_do_not_read_fire_an_alert() -> Result<()> {
     };
     tokio::select! {
         said = said => said?,
-        seen = scene.until(&["TidingsSlowCloses"]) => seen?,
+        fired = recorder.until_firing(&["TidingsSlowCloses"]) => fired?,
     }
-    println!("{}", scene.table());
-    ensure!(scene.missed().is_empty(), "did not fire: {:#?}", scene.missed());
+    println!("{}", recorder.table());
+    ensure!(recorder.missed().is_empty(), "did not fire: {:#?}", recorder.missed());
     Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "long: alerts by real faults"]
-async fn faults_fire_the_alerts_that_are_meant_for_them() -> Result<()> {
+async fn faults_fire_their_alerts() -> Result<()> {
     let stack = stack().start().await?;
     let prometheus = Prometheus::start(&stack, rules).await?;
-    let flow = Flow::begin(&stack).await?;
-    tokio::time::sleep(CALM).await;
-    let mut scene = Scene::of(&prometheus);
-    scene.fault("none");
-    scene.look().await?;
+    let load = Load::begin(&stack).await?;
+    tokio::time::sleep(WARM_UP).await;
+    let mut recorder = AlertRecorder::of(&prometheus);
+    recorder.begin_fault("none");
+    recorder.poll().await?;
     let played = async {
-        gateways(&stack, &mut scene).await?;
-        redis(&stack, &mut scene).await?;
-        postgres(&stack, &mut scene).await?;
-        records(&stack, &flow.room, &mut scene).await
+        gateways(&stack, &mut recorder).await?;
+        redis(&stack, &mut recorder).await?;
+        postgres(&stack, &mut recorder).await?;
+        records(&stack, &load.room, &mut recorder).await
     };
     let outcome = played.await;
-    println!("{}", scene.table());
+    println!("{}", recorder.table());
     outcome?;
-    ensure!(scene.missed().is_empty(), "did not fire: {:#?}", scene.missed());
+    ensure!(recorder.missed().is_empty(), "did not fire: {:#?}", recorder.missed());
     Ok(())
 }

@@ -1,5 +1,5 @@
-//! Alerts of gateways that are at their end: memory near the limit, and threads that get no CPU. Real gateways, the shipped
-//! rules sixty times faster, with the limit of memory that the rules are told. By hand, with a table:
+//! Alerts on overloaded gateways: memory near the limit, and threads without CPU. Uses real gateways and the shipped
+//! rules, sixty times faster, and lowers the memory limit in the rules. Prints a table:
 //!
 //!     ./dev test --long watch_load
 
@@ -9,15 +9,15 @@ use std::process::{Child, Command};
 use std::time::Duration;
 
 use crate::prometheus::Prometheus;
-use crate::watch::scene::Scene;
+use crate::watch::scene::AlertRecorder;
 use anyhow::{Context, Result, ensure};
 use serde_json::json;
 use tidings_harness::{Client, Stack, clock};
 
-const CALM: Duration = Duration::from_secs(15);
-/// As deploy/prometheus/rules/recording.yml has it.
+const WARM_UP: Duration = Duration::from_secs(15);
+/// The memory limit as in deploy/prometheus/rules/recording.yml.
 const LIMIT: &str = "vector(768 * 1024 * 1024)";
-/// Of one room, on the gateway whose threads get no CPU.
+/// Clients in one room, on the gateway whose thread gets no CPU.
 const LISTENERS: usize = 30;
 const SENDERS: usize = 4;
 
@@ -27,47 +27,47 @@ fn resident_bytes(pid: u32) -> Result<u64> {
     Ok(line.trim().trim_end_matches(" kB").parse::<u64>()? * 1024)
 }
 
-async fn memory(stack: &Stack, prometheus: &Prometheus, scene: &mut Scene<'_>) -> Result<()> {
+async fn memory(stack: &Stack, prometheus: &Prometheus, recorder: &mut AlertRecorder<'_>) -> Result<()> {
     let pid = stack.gateway(0).pid().context("gateway 0 does not run")?;
     let limit = format!("vector({})", resident_bytes(pid)? * 10 / 9);
-    scene.fault("the limit of a gateway's memory is a ninth above what it holds");
+    recorder.begin_fault("the limit of a gateway's memory is a ninth above what it holds");
     let limited = |from: &str, to: &str| {
         prometheus.configure("rules/recording.yml", |text| {
-            assert!(text.contains(from), "recording.yml does not say {from}");
+            assert!(text.contains(from), "recording.yml does not contain {from}");
             text.replace(from, to)
         })
     };
     limited(LIMIT, &limit)?;
-    scene.until(&["TidingsMemoryHigh"]).await?;
+    recorder.until_firing(&["TidingsMemoryHigh"]).await?;
     limited(&limit, LIMIT)?;
-    scene.calm(&["TidingsMemoryHigh"]).await
+    recorder.until_resolved(&["TidingsMemoryHigh"]).await
 }
 
-/// What takes all CPU of one core, and gives it back with the value.
-struct Hog(Child);
+/// A process that uses all CPU of one core until the value is dropped.
+struct CpuHog(Child);
 
-impl Hog {
-    fn on(core: &str) -> Result<Hog> {
-        Ok(Hog(Command::new("taskset").args(["-c", core, "sh", "-c", "while :; do :; done"]).spawn()?))
+impl CpuHog {
+    fn on(core: &str) -> Result<CpuHog> {
+        Ok(CpuHog(Command::new("taskset").args(["-c", core, "sh", "-c", "while :; do :; done"]).spawn()?))
     }
 }
 
-impl Drop for Hog {
+impl Drop for CpuHog {
     fn drop(&mut self) {
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
 }
 
-/// The thread of a process that has needed the most CPU so far, of those whose names begin so: the one for metrics and
-/// health has the same name, and must go on.
+/// The thread with the most CPU time among those whose names begin with `beginning`. The thread for metrics and health
+/// has the same name and must not be slowed down.
 fn busiest(pid: u32, beginning: &str) -> Result<String> {
     let mut found = Vec::new();
     for task in fs::read_dir(format!("/proc/{pid}/task"))? {
         let task = task?;
         if fs::read_to_string(task.path().join("comm"))?.starts_with(beginning) {
-            let told = fs::read_to_string(task.path().join("schedstat"))?;
-            let nanoseconds: u64 = told.split(' ').next().unwrap_or_default().parse()?;
+            let times = fs::read_to_string(task.path().join("schedstat"))?;
+            let nanoseconds: u64 = times.split(' ').next().unwrap_or_default().parse()?;
             found.push((nanoseconds, task.file_name().to_string_lossy().into_owned()));
         }
     }
@@ -86,7 +86,7 @@ async fn say(client: &Client, room: &str) {
     }
 }
 
-async fn threads_without_cpu(stack: &Stack, scene: &mut Scene<'_>) -> Result<()> {
+async fn threads_without_cpu(stack: &Stack, recorder: &mut AlertRecorder<'_>) -> Result<()> {
     let room = stack.http("ann").new_room(&["ben"]).await?;
     let (mut listeners, mut senders) = (Vec::new(), Vec::new());
     for _ in 0..LISTENERS {
@@ -99,7 +99,7 @@ async fn threads_without_cpu(stack: &Stack, scene: &mut Scene<'_>) -> Result<()>
     }
     let pid = stack.gateway(1).pid().context("gateway 1 does not run")?;
     let worker = busiest(pid, "actix-server wo")?;
-    scene.fault(
+    recorder.begin_fault(
         "the thread of a gateway shares a core with somebody who takes all of it, while a room is busy",
     );
     for (program, arguments) in [("taskset", ["-p", "-c", "0"].as_slice()), ("chrt", &["--idle", "-p", "0"])]
@@ -107,34 +107,34 @@ async fn threads_without_cpu(stack: &Stack, scene: &mut Scene<'_>) -> Result<()>
         let output = Command::new(program).args(arguments).arg(&worker).output()?;
         ensure!(output.status.success(), "{program}: {}", String::from_utf8_lossy(&output.stderr));
     }
-    let _hog = Hog::on("0")?;
+    let _hog = CpuHog::on("0")?;
     let saying = futures_util::future::join_all(senders.iter().map(|sender| say(sender, &room)));
     tokio::select! {
         _ = saying => Ok(()),
-        seen = scene.until(&["TidingsHintsDropped"]) => seen,
+        fired = recorder.until_firing(&["TidingsHintsDropped"]) => fired,
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "long: alerts by real load"]
-async fn gateways_at_their_end_fire_the_alerts_that_are_meant_for_them() -> Result<()> {
+async fn overloaded_gateways_fire_their_alerts() -> Result<()> {
     let mut builder = Stack::builder().gateways(2).gateway_env("TIDINGS_WORKERS", 1);
     for limit in ["TIDINGS_MESSAGES_PER_SECOND", "TIDINGS_MESSAGES_BURST", "TIDINGS_COMMANDS_PER_SECOND"] {
         builder = builder.gateway_env(limit, 100_000);
     }
     let stack = builder.start().await?;
     let prometheus = Prometheus::start(&stack, shortened::rules).await?;
-    tokio::time::sleep(CALM).await;
-    let mut scene = Scene::of(&prometheus);
-    scene.fault("none");
-    scene.look().await?;
+    tokio::time::sleep(WARM_UP).await;
+    let mut recorder = AlertRecorder::of(&prometheus);
+    recorder.begin_fault("none");
+    recorder.poll().await?;
     let played = async {
-        memory(&stack, &prometheus, &mut scene).await?;
-        threads_without_cpu(&stack, &mut scene).await
+        memory(&stack, &prometheus, &mut recorder).await?;
+        threads_without_cpu(&stack, &mut recorder).await
     };
     let outcome = played.await;
-    println!("{}", scene.table());
+    println!("{}", recorder.table());
     outcome?;
-    ensure!(scene.missed().is_empty(), "did not fire: {:#?}", scene.missed());
+    ensure!(recorder.missed().is_empty(), "did not fire: {:#?}", recorder.missed());
     Ok(())
 }

@@ -1,6 +1,6 @@
-//! How much one person may do through a gateway, and what becomes of a connection that does not care.
+//! Rate limits of a user at a gateway, and the close of a connection that ignores them.
 
-use crate::hearing::{refused, room_with, typing};
+use crate::hearing::{refusal_code, room_with, typing};
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 use tidings_harness::{Client, ClientError, Http, Stack};
@@ -15,7 +15,7 @@ async fn metric(stack: &Stack, line: &str) -> Result<u64> {
 
 // Covers: rate_limited.
 #[tokio::test]
-async fn each_kind_of_command_has_its_own_limit_which_tells_when_to_come_again() -> Result<()> {
+async fn each_command_kind_has_own_limit_with_retry_after() -> Result<()> {
     let mut builder = Stack::builder().gateway_env("TIDINGS_MESSAGES_PER_SECOND", 1);
     builder = builder.gateway_env("TIDINGS_MESSAGES_BURST", 4);
     for limit in LIMITS {
@@ -57,17 +57,17 @@ async fn each_kind_of_command_has_its_own_limit_which_tells_when_to_come_again()
                 Err(error) => anyhow::bail!("{limit}: {error}, {:?}", alice.until_closed().await),
             }
         }
-        ensure!(others >= 4 && limited >= 1, "{limit}: {others} answered, {limited} refused");
+        ensure!(others >= 4 && limited >= 1, "{limit}: {others} other answers, {limited} refused");
         let counted = metric(&stack, &format!("tidings_gateway_limited_total{{limit=\"{limit}\"}}")).await?;
         ensure!(counted == limited, "{limit}: {counted} counted, {limited} refused");
     }
-    // Whoever is over it is answered a ping all the same.
+    // A user over the limit still gets an answer to a ping.
     stack.connect("alice").await?.ping().await?;
     Ok(())
 }
 
 #[tokio::test]
-async fn a_limit_counts_a_person_over_all_their_connections() -> Result<()> {
+async fn limit_counts_all_connections_of_user() -> Result<()> {
     let stack = Stack::builder().gateway_env("TIDINGS_SIGNALS_PER_SECOND", 1).start().await?;
     let room = room_with(&stack, "alice", &[("bob", "member")]).await?;
     let signal = json!({"type": "signal", "room": room, "data": 1});
@@ -80,14 +80,14 @@ async fn a_limit_counts_a_person_over_all_their_connections() -> Result<()> {
             Err(error) => return Err(error.into()),
         }
     }
-    ensure!(limited > 0, "eight connections went eight times as far");
+    ensure!(limited > 0, "each of the eight connections had its own limit");
     stack.connect("bob").await?.ask(signal).await?;
     Ok(())
 }
 
 // Covers: 4429.
 #[tokio::test]
-async fn a_connection_that_runs_against_limits_all_the_time_is_closed_and_no_other() -> Result<()> {
+async fn connection_flooding_limits_is_closed_and_others_stay() -> Result<()> {
     let stack = Stack::builder()
         .gateway_env("TIDINGS_TYPING_PER_SECOND", 1)
         .gateway_env("TIDINGS_COMMANDS_PER_SECOND", 1)
@@ -97,9 +97,9 @@ async fn a_connection_that_runs_against_limits_all_the_time_is_closed_and_no_oth
     let room = room_with(&stack, "alice", &[("bob", "member")]).await?;
     let floods = [
         ("typing", typing(&room, true)),
-        // A ping is answered, and counts.
+        // A ping is answered, but counts.
         ("ping", json!({"type": "ping"})),
-        // What cannot be read does too.
+        // An invalid frame counts too.
         ("nonsense", json!({"type": 7})),
     ];
     for (name, frame) in floods {
@@ -109,21 +109,21 @@ async fn a_connection_that_runs_against_limits_all_the_time_is_closed_and_no_oth
         calm.ping().await?;
     }
     ensure!(metric(&stack, "tidings_gateway_closes_total{code=\"4429\"}").await? == 3);
-    // Now and then over it is no abuse.
+    // Exceeding a limit now and then is no abuse.
     let alice = stack.connect("alice").await?;
     let mut codes = Vec::new();
     for _ in 0..20 {
-        codes.push(refused(&alice, json!({"type": 7})).await?);
+        codes.push(refusal_code(&alice, json!({"type": 7})).await?);
     }
     ensure!(codes.iter().any(|code| code == "rate_limited"), "{codes:?}");
     alice.ping().await?;
     Ok(())
 }
 
-/// Sends a frame so many times, and waits for the close.
+/// Sends a frame up to `times` times and waits for the close.
 async fn flood(client: &Client, frame: &Value, times: usize) -> Result<Option<u16>> {
     for _ in 0..times {
-        // The server may be done with it before all are sent.
+        // The server may close before all frames are sent.
         if client.send_json(frame).await.is_err() {
             break;
         }
@@ -132,7 +132,7 @@ async fn flood(client: &Client, frame: &Value, times: usize) -> Result<Option<u1
 }
 
 #[tokio::test]
-async fn polls_are_bounded_and_cost_more_the_more_rooms_they_name() -> Result<()> {
+async fn poll_limit_cost_grows_with_number_of_rooms() -> Result<()> {
     let stack = Stack::builder().gateway_env("TIDINGS_POLLS_PER_SECOND", 2).start().await?;
     let node = stack.gateway(0).url();
     let poll = async |user: &str, rooms: u32| {
@@ -152,8 +152,8 @@ async fn polls_are_bounded_and_cost_more_the_more_rooms_they_name() -> Result<()
             answer.expect(200);
         }
     }
-    ensure!(limited > 0, "twenty polls at once");
-    // Of two with 350 rooms each the first takes all that may come at once.
+    ensure!(limited > 0, "twenty polls at once were all accepted");
+    // The first poll of 349 rooms uses the whole burst, so the second is refused.
     poll("bob", 349).await?.expect(200);
     ensure!(poll("bob", 349).await?.expect(429).body["retry_after_ms"].as_u64().is_some_and(|ms| ms > 500));
     let counted = metric(&stack, "tidings_gateway_limited_total{limit=\"polls\"}").await?;

@@ -1,5 +1,5 @@
-//! Rooms and the people in them: membership, presence, typing, receipts, limits of a room.
-//! One program per subject, a module per behaviour: linking each file by itself took minutes.
+//! Rooms and their members: membership, presence, typing, receipts, limits.
+//! All these modules are one test program, because linking each file separately took minutes.
 
 #![allow(clippy::unwrap_used)]
 

@@ -1,4 +1,4 @@
-//! Who may change who is in a room, what each change leaves behind, and changes of the room itself.
+//! Changes of memberships: who may make them, their effects, and changes of the room itself.
 
 use anyhow::{Result, ensure};
 use serde_json::{Value, json};
@@ -13,7 +13,7 @@ fn admin(stack: &Stack) -> Http {
     stack.http("root").with_token(&stack.admin_token("root"))
 }
 
-/// A room of alice's with these members.
+/// A room of alice with these members.
 async fn room_of(stack: &Stack, kind: &str, members: &[(&str, &str)]) -> Result<String> {
     let members: Vec<Value> =
         members.iter().map(|(user, role)| json!({"user": user, "role": role})).collect();
@@ -22,7 +22,7 @@ async fn room_of(stack: &Stack, kind: &str, members: &[(&str, &str)]) -> Result<
     Ok(room["room"].as_str().unwrap_or_default().to_owned())
 }
 
-/// Users with their roles, as alice lists them.
+/// Users with their roles, as in alice's list of members.
 async fn roles(stack: &Stack, room: &str) -> Result<Vec<String>> {
     let members = stack.http("alice").members(room, "").await?.expect(200).body;
     let members = members["members"].as_array().cloned().unwrap_or_default();
@@ -38,7 +38,7 @@ fn seq(answer: &Answer) -> u64 {
 
 // Covers: PUT /rooms/{room}/members/{user}, DELETE /rooms/{room}/members/{user}, member:added, member:changed, member:removed.
 #[tokio::test]
-async fn each_change_is_an_event_in_the_log_and_leaves_the_room_as_it_says() -> Result<()> {
+async fn membership_change_is_logged_and_applied() -> Result<()> {
     let stack = stack().await?;
     let (alice, room) = (stack.http("alice"), room_of(&stack, "private", &[("bob", "admin")]).await?);
     let bob = stack.http("bob");
@@ -47,23 +47,23 @@ async fn each_change_is_an_event_in_the_log_and_leaves_the_room_as_it_says() -> 
     ensure!(added == json!({"user": "carol", "role": "guest", "seq": 2}), "{added}");
     let changed = alice.put_member(&room, "carol", "vip").await?.expect(200).body;
     ensure!(changed == json!({"user": "carol", "role": "vip", "seq": 3}), "{changed}");
-    // Once more the same: nothing happens.
+    // The same role again changes nothing.
     let same = alice.put_member(&room, "carol", "vip").await?.expect(200).body;
     ensure!(same == json!({"user": "carol", "role": "vip", "seq": 3}), "{same}");
     let without_role = alice.join_room(&room, "carol").await?.expect(200).body;
-    ensure!(without_role["role"] == "vip", "left out, the role stays: {without_role}");
+    ensure!(without_role["role"] == "vip", "a request without a role must keep the role: {without_role}");
     ensure!(alice.remove_member(&room, "bob").await?.expect(200).body == json!({"seq": 4}));
     ensure!(stack.http("carol").remove_member(&room, "carol").await?.expect(200).body == json!({"seq": 5}));
 
     let events = alice.events(&room, "after=1").await?.expect(200).body["events"].clone();
-    let told: Vec<Value> = events.as_array().into_iter().flatten().cloned().map(without_time).collect();
+    let logged: Vec<Value> = events.as_array().into_iter().flatten().cloned().map(without_time).collect();
     let expected = [
         json!({"type": "member:added", "room": room, "seq": 2, "user": "carol", "role": "guest", "by": "bob"}),
         json!({"type": "member:changed", "room": room, "seq": 3, "user": "carol", "role": "vip", "by": "alice"}),
         json!({"type": "member:removed", "room": room, "seq": 4, "user": "bob", "by": "alice"}),
         json!({"type": "member:removed", "room": room, "seq": 5, "user": "carol", "by": "carol"}),
     ];
-    ensure!(told == expected, "{told:?}");
+    ensure!(logged == expected, "{logged:?}");
     ensure!(roles(&stack, &room).await? == ["alice owner"]);
     let seen = alice.room(&room).await?.expect(200).body;
     ensure!((&seen["members"], &seen["head"]["seq"]) == (&json!(1), &json!(5)), "{seen}");
@@ -77,14 +77,14 @@ fn without_time(mut event: Value) -> Value {
 
 // Covers: forbidden.
 #[tokio::test]
-async fn who_may_is_as_the_table_of_roles_says() -> Result<()> {
+async fn membership_permissions_match_role_table() -> Result<()> {
     let stack = stack().await?;
     let of_each =
         [("o2", "owner"), ("a", "admin"), ("a2", "admin"), ("m", "member"), ("v", "vip"), ("g", "guest")];
     let room = room_of(&stack, "public", &of_each).await?;
     let put = |user: &'static str, role: &'static str| (user, Some(role));
     let remove = |user: &'static str| (user, None);
-    // Who asks, for what, and the answer; in order.
+    // In order: who asks, for which change, and the status of the answer.
     for (who, (user, role), status) in [
         ("g", put("new", "member"), 403),
         ("m", put("new", "member"), 403),
@@ -133,7 +133,7 @@ async fn who_may_is_as_the_table_of_roles_says() -> Result<()> {
 }
 
 #[tokio::test]
-async fn the_scope_acts_in_any_room_as_an_owner_and_still_leaves_it_one() -> Result<()> {
+async fn admin_scope_acts_as_owner_but_cannot_remove_last_owner() -> Result<()> {
     let stack = stack().await?;
     let (root, room) = (admin(&stack), room_of(&stack, "private", &[]).await?);
     ensure!(root.remove_member(&room, "alice").await?.expect(409).code() == "conflict");
@@ -147,7 +147,7 @@ async fn the_scope_acts_in_any_room_as_an_owner_and_still_leaves_it_one() -> Res
 }
 
 #[tokio::test]
-async fn a_public_room_is_joined_by_anyone_always_as_a_member() -> Result<()> {
+async fn anyone_joins_public_room_always_as_member() -> Result<()> {
     let stack = stack().await?;
     let room = room_of(&stack, "public", &[("gus", "guest")]).await?;
     let bob = stack.http("bob");
@@ -155,17 +155,17 @@ async fn a_public_room_is_joined_by_anyone_always_as_a_member() -> Result<()> {
     let joined = bob.put_member(&room, "bob", "owner").await?.expect(200).body;
     ensure!(joined == json!({"user": "bob", "role": "member", "seq": 1}), "{joined}");
     bob.send(&room, "b1", "hi").await?.expect(201);
-    // Once more: as they are.
+    // Joining again keeps each role.
     ensure!(bob.join_room(&room, "bob").await?.expect(200).body["role"] == "member");
     ensure!(stack.http("alice").join_room(&room, "alice").await?.expect(200).body["role"] == "owner");
     ensure!(stack.http("gus").join_room(&room, "gus").await?.expect(200).body["role"] == "guest");
-    // Left and back again, while the room's hash still says that they went.
+    // Leaves and joins again, while the room's hash still has the mark of the removal.
     bob.remove_member(&room, "bob").await?.expect(200);
     bob.room(&room).await?.expect(404);
     ensure!(bob.send(&room, "b2", "again?").await?.expect(404).code() == "not_found");
     bob.join_room(&room, "bob").await?.expect(200);
     bob.send(&room, "b3", "back").await?.expect(201);
-    // A room that is not public is not joined, and is not told from none.
+    // A private room cannot be joined, and the answer is the same as for a missing room.
     let private = room_of(&stack, "private", &[]).await?;
     let foreign = bob.join_room(&private, "bob").await?.expect(404).body;
     ensure!(foreign == bob.join_room("no-such-room", "bob").await?.expect(404).body);
@@ -173,7 +173,7 @@ async fn a_public_room_is_joined_by_anyone_always_as_a_member() -> Result<()> {
 }
 
 #[tokio::test]
-async fn the_members_of_a_direct_room_are_fixed() -> Result<()> {
+async fn direct_room_members_cannot_change() -> Result<()> {
     let stack = stack().await?;
     let alice = stack.http("alice");
     let room = alice.create_room("direct", &["bob"]).await?.expect(201).body;
@@ -189,7 +189,7 @@ async fn the_members_of_a_direct_room_are_fixed() -> Result<()> {
 }
 
 #[tokio::test]
-async fn who_was_removed_reads_and_sends_nothing_after_the_answer() -> Result<()> {
+async fn removed_member_reads_and_sends_nothing_after_answer() -> Result<()> {
     let stack = stack().await?;
     let room = room_of(&stack, "private", &[("bob", "member")]).await?;
     let (alice, bob) = (stack.http("alice"), stack.http("bob"));
@@ -201,13 +201,13 @@ async fn who_was_removed_reads_and_sends_nothing_after_the_answer() -> Result<()
     bob.send(&room, "b2", "still here?").await?.expect(404);
     bob.read(&room, 1).await?.expect(404);
     ensure!(bob.my_rooms("").await?.body["rooms"] == json!([]));
-    // Nor is the answer to what they sent before given again.
+    // A repeated send of an earlier message gets no answer either.
     bob.send(&room, "b1", "hi").await?.expect(404);
     Ok(())
 }
 
 #[tokio::test]
-async fn who_comes_back_begins_with_fresh_marks_and_sees_the_whole_log() -> Result<()> {
+async fn returning_member_has_fresh_marks_and_sees_whole_log() -> Result<()> {
     let stack = stack().await?;
     let room = room_of(&stack, "private", &[("bob", "member")]).await?;
     let (alice, bob) = (stack.http("alice"), stack.http("bob"));
@@ -224,7 +224,7 @@ async fn who_comes_back_begins_with_fresh_marks_and_sees_the_whole_log() -> Resu
     ensure!(mine["last_message"]["content"] == "two" && mine["head"]["seq"] == back);
     bob.read(&room, back).await?.expect(200);
     ensure!(bob.room(&room).await?.body["unread"] == 0);
-    // When they came is when they were added.
+    // `joined_at` is the time of the addition.
     let joined = format!(
         "SELECT m.joined_at = e.at FROM members m JOIN events e USING (room_id) \
          WHERE m.user_id = 'bob' AND e.seq = {back}"
@@ -235,7 +235,7 @@ async fn who_comes_back_begins_with_fresh_marks_and_sees_the_whole_log() -> Resu
 }
 
 #[tokio::test]
-async fn what_a_role_may_see_follows_the_role() -> Result<()> {
+async fn role_change_changes_visible_messages() -> Result<()> {
     let stack = stack().await?;
     let room = room_of(&stack, "private", &[("bob", "member")]).await?;
     let (alice, bob) = (stack.http("alice"), stack.http("bob"));
@@ -255,7 +255,7 @@ async fn what_a_role_may_see_follows_the_role() -> Result<()> {
 }
 
 #[tokio::test]
-async fn whoever_is_named_becomes_known_whatever_their_id_holds() -> Result<()> {
+async fn added_user_is_created_for_any_valid_id() -> Result<()> {
     let stack = stack().await?;
     let room = room_of(&stack, "private", &[]).await?;
     for user in ["zoë/ü", "a+b%2F@c", "x?y#z"] {
@@ -271,7 +271,7 @@ async fn whoever_is_named_becomes_known_whatever_their_id_holds() -> Result<()> 
 }
 
 #[tokio::test]
-async fn where_users_must_be_known_nobody_else_is_added() -> Result<()> {
+async fn required_users_mode_refuses_unknown_member() -> Result<()> {
     let stack = Stack::builder().gateways(0).persistence_env("TIDINGS_USERS", "required").start().await?;
     stack.database().query("INSERT INTO users (id) VALUES ('alice'), ('root')").await?;
     let room = room_of(&stack, "private", &[]).await?;
@@ -286,12 +286,12 @@ async fn where_users_must_be_known_nobody_else_is_added() -> Result<()> {
 
 // Covers: PATCH /rooms/{room}, DELETE /rooms/{room}, room:updated.
 #[tokio::test]
-async fn a_room_is_renamed_described_archived_and_taken_back() -> Result<()> {
+async fn room_is_renamed_described_archived_and_unarchived() -> Result<()> {
     let stack = stack().await?;
     let room = room_of(&stack, "public", &[("ada", "admin"), ("bob", "member")]).await?;
     let (ada, bob) = (stack.http("ada"), stack.http("bob"));
     let before = ada.room(&room).await?.expect(200).body;
-    ensure!(ada.change_room(&room, json!({})).await?.expect(200).body["head"]["seq"] == 0, "nothing given");
+    ensure!(ada.change_room(&room, json!({})).await?.expect(200).body["head"]["seq"] == 0, "no event added");
     bob.change_room(&room, json!({"name": "Bob's"})).await?.expect(403);
     stack.http("eve").change_room(&room, json!({"name": "Eve's"})).await?.expect(404);
     let body = json!({"name": "Coffee ☕", "metadata": {"b": 1.0, "a": [2]}});
@@ -299,7 +299,7 @@ async fn a_room_is_renamed_described_archived_and_taken_back() -> Result<()> {
     ensure!((&changed["name"], &changed["metadata"]) == (&body["name"], &body["metadata"]), "{changed}");
     ensure!((&changed["role"], &changed["head"]["seq"]) == (&json!("admin"), &json!(1)));
     ensure!(changed["updated_at"].as_str() > before["updated_at"].as_str(), "a rename is activity");
-    ensure!(ada.change_room(&room, body).await?.expect(200).body["head"]["seq"] == 1, "so it is already");
+    ensure!(ada.change_room(&room, body).await?.expect(200).body["head"]["seq"] == 1, "no event added");
     ensure!(ada.change_room(&room, json!({"name": ""})).await?.expect(200).body["name"] == Value::Null);
 
     bob.archive_room(&room).await?.expect(403);
@@ -311,28 +311,28 @@ async fn a_room_is_renamed_described_archived_and_taken_back() -> Result<()> {
     bob.remove_member(&room, "bob").await?.expect(409);
     stack.http("eve").join_room(&room, "eve").await?.expect(409);
     ada.change_room(&room, json!({"name": "Tea"})).await?.expect(409);
-    ensure!(bob.room(&room).await?.expect(200).body["archived"] == true, "reading stays");
+    ensure!(bob.room(&room).await?.expect(200).body["archived"] == true, "must stay readable");
     let back = ada.change_room(&room, json!({"name": "Tea", "archived": false})).await?.expect(200).body;
     ensure!((&back["name"], &back["archived"]) == (&json!("Tea"), &json!(false)), "{back}");
     bob.send(&room, "b1", "hello!").await?.expect(201);
     admin(&stack).archive_room(&room).await?.expect(204);
 
     let events = ada.events(&room, "").await?.expect(200).body["events"].clone();
-    let told: Vec<Value> = events.as_array().into_iter().flatten().cloned().map(without_time).collect();
+    let logged: Vec<Value> = events.as_array().into_iter().flatten().cloned().map(without_time).collect();
     ensure!(
-        told[1..4]
+        logged[1..4]
             == [
                 json!({"type": "room:updated", "room": room, "seq": 2, "name": "", "by": "ada"}),
                 json!({"type": "room:updated", "room": room, "seq": 3, "archived": true, "by": "ada"}),
                 json!({"type": "room:updated", "room": room, "seq": 4, "name": "Tea", "archived": false, "by": "ada"}),
             ],
-        "{told:?}"
+        "{logged:?}"
     );
     Ok(())
 }
 
 #[tokio::test]
-async fn memberships_are_no_activity_and_messages_are() -> Result<()> {
+async fn membership_change_is_no_activity_but_message_is() -> Result<()> {
     let stack = stack().await?;
     let (first, second) = (room_of(&stack, "private", &[]).await?, room_of(&stack, "private", &[]).await?);
     let alice = stack.http("alice");

@@ -1,5 +1,5 @@
-//! Changes that are accepted and pushed while storage is behind: no answer is of what was before them, also none that
-//! changes nothing.
+//! Changes that are accepted and pushed while storage lags: no later answer uses the state before them, not even an
+//! answer that changes nothing.
 
 use std::time::{Duration, Instant};
 
@@ -11,10 +11,10 @@ use tidings_harness::{Http, Stack};
 use tidings_shared::ids::{Epoch, Seq};
 use tokio::task::JoinHandle;
 
-/// So long the writer is kept from what was accepted.
+/// How long the writer is blocked from storing the accepted change.
 const HELD_S: f32 = 2.0;
 
-/// Alice's room with bob in it, stored up to its head, two nodes, and storage that can be held.
+/// Alice's room with bob, stored up to its head; two persistence nodes; storage that a test can block.
 struct Room {
     stack: Stack,
     log: RoomLog,
@@ -24,7 +24,7 @@ impl Room {
     async fn new() -> Result<Self> {
         let stack = Stack::builder().gateways(0).persistence(2).start().await?;
         let log = RoomLog::new(&stack, 10_000).await?;
-        // The first event makes the room's hash, whose seed would wait for the lock.
+        // The first event creates the room's hash; its seed would wait for the lock.
         log.send("m1").await?;
         Ok(Self { stack, log })
     }
@@ -37,7 +37,7 @@ impl Room {
         Ok(self.log.log.read(&self.log.room, None, Epoch(0), None, &[]).await?.head.seq)
     }
 
-    /// Holds storage, has something asked of one node, and returns once it is accepted, which is when it is pushed.
+    /// Blocks storage, sends a request to one node, and returns once its event is appended and therefore pushed.
     async fn accepted<F>(
         &self,
         ask: impl FnOnce(Http) -> F,
@@ -63,14 +63,14 @@ impl Room {
 }
 
 #[tokio::test]
-async fn whoever_was_removed_this_moment_and_is_put_back_is_a_member() -> Result<()> {
+async fn readded_member_with_unstored_removal_is_member() -> Result<()> {
     let room = Room::new().await?;
     let id = room.id().to_owned();
     let (hold, removed) = room.accepted(|alice| async move { alice.remove_member(&id, "bob").await }).await?;
     let back = room.stack.http_at(1, "alice").put_member(room.id(), "bob", "member").await?.expect(200);
     removed.await??.expect(200);
     hold.await?;
-    ensure!(room.role_of("bob").await? == [["member"]], "answered 200, and bob is out");
+    ensure!(room.role_of("bob").await? == [["member"]], "the answer was 200, but bob is not a member");
     let added = back.body["seq"].as_u64();
     let kinds = format!("SELECT seq, type FROM events WHERE room_id = '{}' ORDER BY seq", room.id());
     let kinds = room.stack.database().query(&kinds).await?;
@@ -82,7 +82,7 @@ async fn whoever_was_removed_this_moment_and_is_put_back_is_a_member() -> Result
 }
 
 #[tokio::test]
-async fn whoever_was_added_this_moment_can_be_removed() -> Result<()> {
+async fn member_with_unstored_addition_can_be_removed() -> Result<()> {
     let room = Room::new().await?;
     let id = room.id().to_owned();
     let (hold, added) =
@@ -95,7 +95,7 @@ async fn whoever_was_added_this_moment_can_be_removed() -> Result<()> {
 }
 
 #[tokio::test]
-async fn whoever_was_promoted_this_moment_may_what_they_may_now() -> Result<()> {
+async fn member_with_unstored_promotion_has_new_rights() -> Result<()> {
     let room = Room::new().await?;
     let id = room.id().to_owned();
     let (hold, promoted) =
@@ -108,7 +108,7 @@ async fn whoever_was_promoted_this_moment_may_what_they_may_now() -> Result<()> 
 }
 
 #[tokio::test]
-async fn a_room_that_was_archived_or_named_this_moment_can_be_changed_back() -> Result<()> {
+async fn unstored_archive_or_rename_can_be_reverted() -> Result<()> {
     let room = Room::new().await?;
     let other = room.stack.http_at(1, "alice");
     let stored = async || -> Result<(serde_json::Value, serde_json::Value)> {
@@ -126,13 +126,13 @@ async fn a_room_that_was_archived_or_named_this_moment_can_be_changed_back() -> 
         changed.await??.expect(200);
         hold.await?;
         ensure!((&answer["archived"], &answer["name"]) == (&json!(false), &json!(null)), "{answer}");
-        ensure!(stored().await? == (json!(false), json!(null)), "answered so, and it is not");
+        ensure!(stored().await? == (json!(false), json!(null)), "the stored room differs from the answer");
     }
     Ok(())
 }
 
 #[tokio::test]
-async fn an_archive_that_is_taken_back_this_moment_hinders_no_change() -> Result<()> {
+async fn unstored_unarchive_blocks_no_change() -> Result<()> {
     let room = Room::new().await?;
     let other = room.stack.http_at(1, "alice");
     other.archive_room(room.id()).await?.expect(204);
@@ -152,17 +152,17 @@ async fn an_archive_that_is_taken_back_this_moment_hinders_no_change() -> Result
 }
 
 #[tokio::test]
-async fn a_stranger_is_told_of_no_room_by_how_long_it_takes() -> Result<()> {
+async fn non_member_refusal_does_not_wait_for_storage() -> Result<()> {
     let room = Room::new().await?;
     let id = room.id().to_owned();
     let (hold, named) =
         room.accepted(|alice| async move { alice.change_room(&id, json!({"name": "Tea"})).await }).await?;
-    let stranger = room.stack.http_at(1, "stranger");
-    stranger.put_member(room.id(), "bob", "guest").await?.expect(404);
-    stranger.put_member(room.id(), "stranger", "member").await?.expect(404);
-    stranger.remove_member(room.id(), "bob").await?.expect(404);
-    stranger.change_room(room.id(), json!({"archived": false})).await?.expect(404);
-    ensure!(!hold.is_finished(), "answered only once all was stored");
+    let outsider = room.stack.http_at(1, "outsider");
+    outsider.put_member(room.id(), "bob", "guest").await?.expect(404);
+    outsider.put_member(room.id(), "outsider", "member").await?.expect(404);
+    outsider.remove_member(room.id(), "bob").await?.expect(404);
+    outsider.change_room(room.id(), json!({"archived": false})).await?.expect(404);
+    ensure!(!hold.is_finished(), "the refusal waited for storage");
     hold.await?;
     named.await??.expect(200);
     Ok(())

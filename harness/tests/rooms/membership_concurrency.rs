@@ -1,4 +1,4 @@
-//! Changes of memberships at the same time: what was decided by what is past is decided anew, and nothing is locked.
+//! Concurrent changes of memberships: a decision on stale data is made again, and nothing is locked.
 
 use crate::room_log::{PATIENCE, RoomLog, hold_partition};
 use anyhow::{Result, ensure};
@@ -7,7 +7,7 @@ use serde_json::json;
 use tidings_harness::{Http, Stack};
 use tidings_shared::{
     ids::{RoomId, Seq, UserId},
-    log::{AppendError, Entry, KnownUpto, Minimum, keys::Partition},
+    log::{AppendError, Entry, KnownUpto, MinRole, keys::Partition},
 };
 
 const ROOMY: u64 = 10_000;
@@ -27,12 +27,12 @@ async fn new_room(http: &Http, body: serde_json::Value) -> Result<RoomId> {
 }
 
 #[tokio::test]
-async fn of_two_owners_who_leave_at_once_one_stays() -> Result<()> {
+async fn two_owners_leaving_at_once_leave_one_owner() -> Result<()> {
     let stack = two_nodes().await?;
     for round in 0..10 {
         let room = new_room(&stack.http("alice"), owners(&["bob"])).await?;
         let (alice, bob) = (stack.http_at(0, "alice"), stack.http_at(1, "bob"));
-        let other_ways = match round % 3 {
+        let answers = match round % 3 {
             0 => tokio::join!(
                 alice.remove_member(room.as_str(), "alice"),
                 bob.remove_member(room.as_str(), "bob")
@@ -46,9 +46,9 @@ async fn of_two_owners_who_leave_at_once_one_stays() -> Result<()> {
                 bob.put_member(room.as_str(), "alice", "guest")
             ),
         };
-        let mut statuses = [other_ways.0?.status, other_ways.1?.status];
+        let mut statuses = [answers.0?.status, answers.1?.status];
         statuses.sort_unstable();
-        // Whoever comes second is refused: the last owner (409), or no owner any more (403, 404).
+        // The second request is refused: its user is the last owner (409), or no longer an owner (403, 404).
         ensure!(statuses[0] == 200 && [403, 404, 409].contains(&statuses[1]), "round {round}: {statuses:?}");
         let owners = format!("SELECT count(*) FROM members WHERE room_id = '{room}' AND role = 'owner'");
         ensure!(stack.database().value(&owners).await? == "1", "round {round}");
@@ -57,10 +57,10 @@ async fn of_two_owners_who_leave_at_once_one_stays() -> Result<()> {
 }
 
 #[tokio::test]
-async fn what_another_change_overtook_is_decided_anew_once_that_is_stored() -> Result<()> {
+async fn overtaken_change_is_decided_again_after_store() -> Result<()> {
     let stack = two_nodes().await?;
     let room = new_room(&stack.http("alice"), owners(&["bob", "carol"])).await?;
-    // The first change makes the room's hash, and waits for no lock of its seed.
+    // The first change creates the room's hash, so that later changes do not wait for its seed.
     stack.http("alice").put_member(room.as_str(), "dave", "member").await?.expect(200);
     let hold = hold_partition(&stack, Partition::of(&room), 2.0).await?;
     let leave = |node: usize, user: &'static str| {
@@ -84,7 +84,7 @@ async fn what_another_change_overtook_is_decided_anew_once_that_is_stored() -> R
 }
 
 #[tokio::test]
-async fn an_append_on_condition_is_refused_where_what_it_hangs_on_changed() -> Result<()> {
+async fn conditional_append_is_refused_after_relevant_change() -> Result<()> {
     let stack = Stack::builder().gateways(0).start().await?;
     let log = RoomLog::new(&stack, ROOMY).await?;
     let [bob, carol] = ["bob", "carol"].map(|user| UserId::parse(user).unwrap());
@@ -94,7 +94,7 @@ async fn an_append_on_condition_is_refused_where_what_it_hangs_on_changed() -> R
             sender: Some(&log.alice),
             membership: Some((user, role)),
             members_upto: Some(upto),
-            minimum: Minimum::Anyone,
+            min_role: MinRole::Anyone,
             ..Entry::new(&log.room, "member:changed", "{}".to_owned())
         };
         let log = &log.log;
@@ -103,13 +103,16 @@ async fn an_append_on_condition_is_refused_where_what_it_hangs_on_changed() -> R
     log.append("m1").await?;
     ensure!(
         change("bob", "vip", KnownUpto::Room(Seq(0))).await == Ok(Seq(2)),
-        "messages change no membership"
+        "a message must not make a change stale"
     );
     ensure!(change("carol", "vip", KnownUpto::Room(Seq(1))).await == Err(AppendError::Stale(Seq(2))));
-    ensure!(change("carol", "vip", KnownUpto::User(Seq(1))).await == Ok(Seq(3)), "bob's is not hers");
+    ensure!(
+        change("carol", "vip", KnownUpto::User(Seq(1))).await == Ok(Seq(3)),
+        "a change of bob must not make carol's change stale"
+    );
     ensure!(change("bob", "guest", KnownUpto::User(Seq(1))).await == Err(AppendError::Stale(Seq(2))));
     ensure!(change("bob", "guest", KnownUpto::User(Seq(2))).await == Ok(Seq(4)));
-    // Where the marks are lost with the hash, whatever came before it must be known.
+    // If the marks are lost with the hash, the change must know everything up to the base.
     log.until_head(&stack, 4).await?;
     stack.redis().restart_empty().await?;
     let begun = std::time::Instant::now();
@@ -123,7 +126,7 @@ async fn an_append_on_condition_is_refused_where_what_it_hangs_on_changed() -> R
 }
 
 #[tokio::test]
-async fn a_crowd_joins_a_public_room_at_once() -> Result<()> {
+async fn three_hundred_users_join_public_room_at_once() -> Result<()> {
     let stack = two_nodes().await?;
     let room = new_room(&stack.http("alice"), json!({"kind": "public"})).await?;
     let begun = std::time::Instant::now();
@@ -142,7 +145,7 @@ async fn a_crowd_joins_a_public_room_at_once() -> Result<()> {
 }
 
 #[tokio::test]
-async fn the_same_person_is_added_and_removed_once_however_many_ask_at_once() -> Result<()> {
+async fn concurrent_add_and_remove_of_member_apply_once() -> Result<()> {
     let stack = two_nodes().await?;
     let room = new_room(&stack.http("alice"), json!({"kind": "private"})).await?;
     let nodes: Vec<Http> = (0..20).map(|n| stack.http_at(n % 2, "alice")).collect();
@@ -161,7 +164,7 @@ async fn the_same_person_is_added_and_removed_once_however_many_ask_at_once() ->
 }
 
 #[tokio::test]
-async fn one_who_loses_their_role_at_the_same_time_acts_before_it_or_not_at_all() -> Result<()> {
+async fn concurrently_demoted_admin_acts_before_demotion_or_fails() -> Result<()> {
     let stack = two_nodes().await?;
     for round in 0..10 {
         let members = json!({"kind": "private", "members": [{"user": "ada", "role": "admin"}]});
@@ -187,7 +190,7 @@ async fn one_who_loses_their_role_at_the_same_time_acts_before_it_or_not_at_all(
 }
 
 #[tokio::test]
-async fn a_direct_room_is_one_whichever_node_and_whichever_side_asks() -> Result<()> {
+async fn concurrent_direct_room_creation_yields_one_room() -> Result<()> {
     let stack = two_nodes().await?;
     let asked = (0..20).map(|n| {
         let (who, other) = if n % 2 == 0 { ("alice", "bob") } else { ("bob", "alice") };
@@ -203,10 +206,10 @@ async fn a_direct_room_is_one_whichever_node_and_whichever_side_asks() -> Result
 }
 
 #[tokio::test]
-async fn people_come_and_go_and_the_count_stays_exact() -> Result<()> {
+async fn concurrent_joins_and_leaves_keep_member_count_exact() -> Result<()> {
     let stack = two_nodes().await?;
     let room = new_room(&stack.http("alice"), json!({"kind": "public"})).await?;
-    let busy = (0..12).map(|n| {
+    let users = (0..12).map(|n| {
         let (user, room) = (format!("u{}", n % 6), room.clone());
         let http = stack.http_at(n % 2, &user);
         async move {
@@ -218,13 +221,13 @@ async fn people_come_and_go_and_the_count_stays_exact() -> Result<()> {
             Ok(())
         }
     });
-    try_join_all(busy).await?;
+    try_join_all(users).await?;
     let count = format!(
         "SELECT r.member_count = (SELECT count(*) FROM members m WHERE m.room_id = r.id) FROM rooms r \
          WHERE r.id = '{room}'"
     );
     ensure!(stack.database().value(&count).await? == "t");
-    // In the order of the log each added person was absent and each removed one present.
+    // In log order, each added user was absent and each removed user was present.
     let events = format!("SELECT type, body->>'user' FROM events WHERE room_id = '{room}' ORDER BY seq");
     let mut present = std::collections::HashSet::new();
     for row in stack.database().query(&events).await? {
@@ -237,7 +240,7 @@ async fn people_come_and_go_and_the_count_stays_exact() -> Result<()> {
 }
 
 #[tokio::test]
-async fn a_room_that_many_archive_at_once_is_archived_for_all_of_them() -> Result<()> {
+async fn concurrent_archive_requests_all_succeed() -> Result<()> {
     let stack = two_nodes().await?;
     let room = new_room(&stack.http("alice"), json!({"kind": "private"})).await?;
     let nodes: Vec<Http> = (0..10).map(|n| stack.http_at(n % 2, "alice")).collect();

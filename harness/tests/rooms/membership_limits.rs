@@ -1,11 +1,11 @@
-//! Bounds of rooms, of people in rooms, and of commands over HTTP.
+//! Limits of members per room, of rooms per user, and of commands over HTTP.
 
 use anyhow::{Context, Result, ensure};
 use serde_json::json;
 use tidings_harness::Stack;
 
 #[tokio::test]
-async fn a_full_room_takes_nobody_until_somebody_goes() -> Result<()> {
+async fn full_room_refuses_joins_until_member_leaves() -> Result<()> {
     let stack =
         Stack::builder().gateways(0).persistence_env("TIDINGS_MAX_MEMBERS_PER_ROOM", 2).start().await?;
     let alice = stack.http("alice");
@@ -20,7 +20,7 @@ async fn a_full_room_takes_nobody_until_somebody_goes() -> Result<()> {
 }
 
 #[tokio::test]
-async fn a_room_begins_with_no_more_members_than_it_may_have() -> Result<()> {
+async fn new_room_over_member_limit_is_refused() -> Result<()> {
     let stack =
         Stack::builder().gateways(0).persistence_env("TIDINGS_MAX_MEMBERS_PER_ROOM", 2).start().await?;
     let alice = stack.http("alice");
@@ -36,7 +36,7 @@ async fn a_room_begins_with_no_more_members_than_it_may_have() -> Result<()> {
 }
 
 #[tokio::test]
-async fn nobody_is_in_more_rooms_than_the_bound() -> Result<()> {
+async fn user_at_room_limit_cannot_join_another() -> Result<()> {
     let stack = Stack::builder().gateways(0).persistence_env("TIDINGS_MAX_ROOMS_PER_USER", 2).start().await?;
     let (alice, bob) = (stack.http("alice"), stack.http("bob"));
     let first = alice.new_room(&["bob"]).await?;
@@ -53,7 +53,7 @@ async fn nobody_is_in_more_rooms_than_the_bound() -> Result<()> {
 }
 
 #[tokio::test]
-async fn commands_over_http_are_bounded_per_user_and_tell_when_to_come_again() -> Result<()> {
+async fn http_commands_are_limited_per_user_with_retry_after() -> Result<()> {
     let stack = Stack::builder()
         .gateways(0)
         .persistence_env("TIDINGS_MESSAGES_PER_SECOND", 1)
@@ -63,7 +63,7 @@ async fn commands_over_http_are_bounded_per_user_and_tell_when_to_come_again() -
     let (alice, root) = (stack.http("alice"), stack.http("root").with_token(&stack.admin_token("root")));
     let room = alice.new_room(&["bob", "carol"]).await?;
     let other = alice.new_room(&[]).await?;
-    // One is allowed again every second, which may pass on a busy machine: each kind is repeated.
+    // One more command is allowed each second, and a busy machine may need that long: each kind is repeated.
     for kind in 0..6 {
         let mut refused = None;
         for n in 0..40 {
@@ -82,26 +82,26 @@ async fn commands_over_http_are_bounded_per_user_and_tell_when_to_come_again() -
                 break;
             }
         }
-        let refused = refused.context("never refused")?;
+        let refused = refused.context("no request was refused")?;
         ensure!(refused.code() == "rate_limited", "{kind}: {}", refused.body);
         ensure!(refused.body["retry_after_ms"].as_u64().is_some_and(|ms| (1..=1000).contains(&ms)));
     }
-    // Each user for themselves; whoever acts for all of them is not counted; reading is free.
+    // Each user has an own limit; the admin scope is not limited; reads are not limited.
     stack.http("bob").send(&room, "b1", "hi").await?.expect(201);
     for n in 0..10 {
         root.put_member(&room, &format!("u{n}"), "member").await?.expect(200);
         alice.messages(&room, "").await?.expect(200);
     }
-    let until = std::time::Instant::now();
+    let begun = std::time::Instant::now();
     while alice.send(&room, "a2", "two").await?.status == 429 {
-        ensure!(until.elapsed().as_secs() < 20, "never allowed again");
+        ensure!(begun.elapsed().as_secs() < 20, "sending was not allowed again");
         tokio::time::sleep(std::time::Duration::from_millis(200)).await;
     }
     Ok(())
 }
 
 #[tokio::test]
-async fn marks_and_presence_over_http_are_bounded_each_by_themselves() -> Result<()> {
+async fn http_marks_and_presence_have_separate_limits() -> Result<()> {
     let stack = Stack::builder()
         .gateways(0)
         .persistence_env("TIDINGS_MARKS_PER_SECOND", 1)
@@ -114,18 +114,18 @@ async fn marks_and_presence_over_http_are_bounded_each_by_themselves() -> Result
     let (delivered, away) = (json!({"seq": 1}), json!({"status": "away"}));
     let (mut marks, mut presence) = (0, 0);
     for _ in 0..8 {
-        let told = [
+        let answers = [
             alice.read(&room, 1).await?,
             alice.post(&format!("/rooms/{room}/delivered"), delivered.clone()).await?,
         ];
-        marks += told.iter().filter(|answer| answer.code() == "rate_limited").count();
-        let told = [alice.get("/presence?user=bob").await?, alice.post("/presence", away.clone()).await?];
-        presence += told.iter().filter(|answer| answer.code() == "rate_limited").count();
+        marks += answers.iter().filter(|answer| answer.code() == "rate_limited").count();
+        let answers = [alice.get("/presence?user=bob").await?, alice.post("/presence", away.clone()).await?];
+        presence += answers.iter().filter(|answer| answer.code() == "rate_limited").count();
     }
-    // Four at once, and one a second from then on.
+    // A burst of four, then one per second.
     ensure!(
         (1..=12).contains(&marks) && (1..=12).contains(&presence),
-        "{marks} marks, {presence} of presence"
+        "{marks} marks and {presence} presence requests were refused"
     );
     alice.send(&room, "d", "not held up by these").await?.expect(201);
     ensure!(stack.http("bob").get("/presence?user=alice").await?.status == 200);
@@ -133,7 +133,7 @@ async fn marks_and_presence_over_http_are_bounded_each_by_themselves() -> Result
 }
 
 #[tokio::test]
-async fn a_room_of_many_first_members_is_worth_several_commands() -> Result<()> {
+async fn large_room_creation_costs_several_commands() -> Result<()> {
     let stack = Stack::builder()
         .gateways(0)
         .persistence_env("TIDINGS_MESSAGES_PER_SECOND", 1)

@@ -1,4 +1,4 @@
-//! Who comes into a room in the midst of a conversation, as they hear it.
+//! A user who becomes a member during a conversation receives all of it from that point on.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
@@ -9,36 +9,36 @@ use anyhow::{Result, ensure};
 use serde_json::json;
 use tidings_harness::{Cursor, Stack};
 
-const PATIENCE: Duration = Duration::from_secs(20);
+const WAIT_TIMEOUT: Duration = Duration::from_secs(20);
 
 #[tokio::test]
-async fn who_is_added_in_the_midst_of_it_joins_from_where_they_are_told_and_misses_nothing() -> Result<()> {
+async fn member_added_mid_conversation_misses_nothing() -> Result<()> {
     let stack = Stack::start().await?;
     let alice = stack.http("alice");
     let room = alice.new_room(&[]).await?;
     let mut channel = UserChannel::of(&stack, "bob").await?;
-    // Alice talks on until she is told that bob heard enough.
-    let (said, enough) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicBool::new(false)));
-    let talking = {
-        let (alice, room, said, enough) = (alice.clone(), room.clone(), said.clone(), enough.clone());
+    // Alice sends until `enough` is set.
+    let (sent, enough) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicBool::new(false)));
+    let sending = {
+        let (alice, room, sent, enough) = (alice.clone(), room.clone(), sent.clone(), enough.clone());
         tokio::spawn(async move {
             while !enough.load(Relaxed) {
-                let n = said.load(Relaxed);
+                let n = sent.load(Relaxed);
                 alice.send(&room, &format!("m{n}"), &n.to_string()).await?.expect(201);
-                said.fetch_add(1, Relaxed);
+                sent.fetch_add(1, Relaxed);
             }
             anyhow::Ok(())
         })
     };
-    let until = async |count: u64| -> Result<()> {
+    let until_sent = async |count: u64| -> Result<()> {
         let begun = Instant::now();
-        while said.load(Relaxed) < count {
-            ensure!(begun.elapsed() < PATIENCE, "{} of {count} were said", said.load(Relaxed));
+        while sent.load(Relaxed) < count {
+            ensure!(begun.elapsed() < WAIT_TIMEOUT, "{} of {count} messages were sent", sent.load(Relaxed));
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
         Ok(())
     };
-    until(20).await?;
+    until_sent(20).await?;
     let adding = {
         let (alice, room) = (alice.clone(), room.clone());
         tokio::spawn(async move { alice.put_member(&room, "bob", "vip").await })
@@ -49,36 +49,36 @@ async fn who_is_added_in_the_midst_of_it_joins_from_where_they_are_told_and_miss
     let joined = bob.join_after(&room, &from).await?;
     ensure!((joined.role.as_str(), joined.members) == ("vip", 2), "{joined:?}");
     adding.await??.expect(200);
-    until(said.load(Relaxed) + 20).await?;
+    until_sent(sent.load(Relaxed) + 20).await?;
     enough.store(true, Relaxed);
-    talking.await??;
-    ensure!(from.seq >= 20, "in the midst of it: {from:?}");
-    // All that was said, and that he was added.
-    for seq in from.seq + 1..=said.load(Relaxed) + 1 {
-        let mut heard = bob.next_of_log(PATIENCE).await?;
-        if heard.kind() == "room:caught_up" {
-            heard = bob.next_of_log(PATIENCE).await?;
+    sending.await??;
+    ensure!(from.seq >= 20, "bob was added too early: {from:?}");
+    // Bob receives his own addition and all later messages.
+    for seq in from.seq + 1..=sent.load(Relaxed) + 1 {
+        let mut event = bob.next_of_log(WAIT_TIMEOUT).await?;
+        if event.kind() == "room:caught_up" {
+            event = bob.next_of_log(WAIT_TIMEOUT).await?;
         }
-        ensure!(heard.place() == Some((room.as_str(), seq)), "{seq}: {heard:?}");
-        ensure!((heard.kind() == "member:added") == (seq == from.seq + 1), "{heard:?}");
+        ensure!(event.place() == Some((room.as_str(), seq)), "{seq}: {event:?}");
+        ensure!((event.kind() == "member:added") == (seq == from.seq + 1), "{event:?}");
     }
     Ok(())
 }
 
 #[tokio::test]
-async fn what_a_join_tells_of_the_room_is_what_it_was_changed_to() -> Result<()> {
+async fn join_reports_changed_room_and_role() -> Result<()> {
     let stack = Stack::start().await?;
     let alice = stack.http("alice");
     let room = alice.new_room(&["bob", "carol"]).await?;
-    // The room's hash is there from now on.
+    // The first message creates the room's hash.
     alice.send(&room, "m1", "hi").await?.expect(201);
     alice.change_room(&room, json!({"name": "Coffee"})).await?.expect(200);
     alice.put_member(&room, "bob", "guest").await?.expect(200);
     alice.remove_member(&room, "carol").await?.expect(200);
     let (bob, carol) = (stack.connect("bob").await?, stack.connect("carol").await?);
     let joined = bob.join(&room).await?;
-    let told = (joined.name.as_deref(), joined.role.as_str(), joined.members, joined.head.seq);
-    ensure!(told == (Some("Coffee"), "guest", 2, 4), "{joined:?}");
+    let described = (joined.name.as_deref(), joined.role.as_str(), joined.members, joined.head.seq);
+    ensure!(described == (Some("Coffee"), "guest", 2, 4), "{joined:?}");
     ensure!(bob.send(&room, "may I?").await.is_err_and(|error| error.code() == "forbidden"));
     ensure!(carol.join(&room).await.is_err_and(|error| error.code() == "not_found"));
     alice.archive_room(&room).await?.expect(204);

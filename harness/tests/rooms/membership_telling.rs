@@ -1,5 +1,5 @@
-//! Who hears of a changed membership, and when: the cache and the user's channel are told of what is committed, before
-//! anybody is told that it is stored.
+//! Announcements of membership changes: the cache and the user's channel get a committed change before anybody gets
+//! `stored` for it.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -13,7 +13,7 @@ use tidings_shared::{
     ids::{Epoch, Seq, UserId},
     internal::{ConnectUserRequest, InternalClient},
     membership::{self, Account, Membership},
-    people::Notice,
+    people::UserNotice,
 };
 
 const ROOMY: u64 = 10_000;
@@ -30,14 +30,14 @@ fn admin(stack: &Stack) -> Http {
     stack.http("root").with_token(&stack.admin_token("root"))
 }
 
-/// The version of a user's list of rooms, as HTTP tells it.
+/// The `rooms_version` of a user over HTTP.
 async fn version(stack: &Stack, name: &str) -> Result<Value> {
     Ok(stack.http(name).my_rooms("").await?.expect(200).body["rooms_version"].clone())
 }
 
 // Covers: room:added.
 #[tokio::test]
-async fn who_is_added_hears_of_it_before_the_answer_and_misses_nothing_from_there() -> Result<()> {
+async fn added_user_is_notified_before_answer_and_misses_nothing() -> Result<()> {
     let stack = stack().await?;
     let alice = stack.http("alice");
     let body = json!({"kind": "private", "name": "Tea"});
@@ -64,7 +64,7 @@ async fn who_is_added_hears_of_it_before_the_answer_and_misses_nothing_from_ther
         .collect();
     ensure!(kinds == ["member:added", "message:new"], "{kinds:?}");
 
-    // Of another role the room itself tells; the list of rooms is another all the same.
+    // A role change is announced in the room only, but it also changes the list of rooms.
     let before = version(&stack, "bob").await?;
     alice.put_member(room, "bob", "guest").await?.expect(200);
     ensure!(version(&stack, "bob").await? != before);
@@ -76,7 +76,7 @@ async fn who_is_added_hears_of_it_before_the_answer_and_misses_nothing_from_ther
 }
 
 #[tokio::test]
-async fn all_first_members_hear_of_a_new_room() -> Result<()> {
+async fn all_initial_members_are_notified_of_new_room() -> Result<()> {
     let stack = stack().await?;
     let users: Vec<String> = (0..450).map(|n| format!("u{n:03}")).collect();
     let mut channels = Vec::new();
@@ -98,29 +98,29 @@ async fn all_first_members_hear_of_a_new_room() -> Result<()> {
 }
 
 #[tokio::test]
-async fn a_direct_room_that_is_found_is_told_of_as_long_as_nothing_was_said_in_it() -> Result<()> {
+async fn existing_empty_direct_room_is_announced_again() -> Result<()> {
     let stack = stack().await?;
-    let (alice, mut bobs) = (stack.http("alice"), UserChannel::of(&stack, "bob").await?);
+    let (alice, mut channel) = (stack.http("alice"), UserChannel::of(&stack, "bob").await?);
     let room = alice.create_room("direct", &["bob"]).await?.expect(201).body["room"].clone();
-    ensure!(bobs.next_frame().await?["room"] == room);
-    // Whoever created it may have died before they told of it.
+    ensure!(channel.next_frame().await?["room"] == room);
+    // The creator may have crashed before the announcement.
     alice.create_room("direct", &["bob"]).await?.expect(200);
-    let again = bobs.next_frame().await?;
+    let again = channel.next_frame().await?;
     ensure!((&again["role"], &again["kind"]) == (&json!("member"), &json!("direct")), "{again}");
     alice.send(room.as_str().unwrap_or_default(), "a1", "hi").await?.expect(201);
     let before = version(&stack, "bob").await?;
     alice.create_room("direct", &["bob"]).await?.expect(200);
-    ensure!(version(&stack, "bob").await? == before && bobs.is_silent());
+    ensure!(version(&stack, "bob").await? == before && channel.is_silent());
     Ok(())
 }
 
 #[tokio::test]
-async fn what_was_committed_and_not_told_is_told_by_whoever_writes_next() -> Result<()> {
+async fn committed_change_is_announced_by_next_writer_after_crash() -> Result<()> {
     let stack = Stack::builder().gateways(0).persistence_env("TIDINGS_LEASE_MS", 1000).start().await?;
     let room = RoomLog::new(&stack, ROOMY).await?;
     room.send("m1").await?;
     let mut channel = UserChannel::of(&stack, "carol").await?;
-    // The writer stands before the rows of members when Redis falls silent: it commits, and cannot tell.
+    // The writer waits for the rows of members when Redis hangs: it commits, but cannot announce the change.
     let held = hold(&stack, "LOCK TABLE members IN SHARE MODE", 2.0).await?;
     let (alice, id) = (stack.http("alice"), room.room.clone());
     let adding = tokio::spawn(async move { alice.put_member(id.as_str(), "carol", "member").await });
@@ -130,24 +130,24 @@ async fn what_was_committed_and_not_told_is_told_by_whoever_writes_next() -> Res
     let is_there =
         format!("SELECT count(*) FROM members WHERE room_id = '{}' AND user_id = 'carol'", room.room);
     stack.database().until(&is_there, "1").await?;
-    // It dies at this very moment.
+    // The writer crashes now.
     stack.persistence(0).kill();
-    ensure!(!adding.await?.is_ok_and(|answer| answer.status == 200), "answered before it was told");
+    ensure!(!adding.await?.is_ok_and(|answer| answer.status == 200), "answered before the announcement");
     stack.redis().resume()?;
-    ensure!(channel.is_silent(), "it was told before it died");
+    ensure!(channel.is_silent(), "announced before the crash");
     stack.persistence(0).restart().await?;
     let added = channel.next_frame().await?;
     ensure!((&added["type"], &added["from"]["seq"]) == (&json!("room:added"), &json!(1)), "{added}");
-    // Told again, and written once.
+    // Announced after the restart, and written once.
     room.send("m2").await?;
-    ensure!(room.stands(&stack).await?.len() == 3);
+    ensure!(room.stored_log(&stack).await?.len() == 3);
     let count = format!("SELECT member_count FROM rooms WHERE id = '{}'", room.room);
     ensure!(stack.database().value(&count).await? == "3");
     Ok(())
 }
 
 #[tokio::test]
-async fn a_fill_that_was_overtaken_by_a_read_mark_or_a_change_does_not_count() -> Result<()> {
+async fn overtaken_cache_fill_is_discarded() -> Result<()> {
     let stack = stack().await?;
     let log = RoomLog::new(&stack, ROOMY).await?;
     let (session, bob) = (log.log.session().await?, user("bob"));
@@ -165,7 +165,7 @@ async fn a_fill_that_was_overtaken_by_a_read_mark_or_a_change_does_not_count() -
     ensure!(cached(&mut connection).await?.is_none());
     let stamp = membership::stamp(&mut connection, &bob).await?;
     ensure!(membership::fill(&mut connection, &bob, session.epoch, stamp, &rooms(9)).await?);
-    // A cache that another filled meanwhile holds the mark; an older fill must not undo it.
+    // A cache that was filled meanwhile has the new mark; an older fill must not undo it.
     membership::advance_read(&mut connection, &log.room, [(&bob, Seq(11))]).await?;
     ensure!(!membership::fill(&mut connection, &bob, session.epoch, stamp, &rooms(9)).await?);
     ensure!(cached(&mut connection).await? == Some(11));
@@ -177,7 +177,7 @@ async fn a_fill_that_was_overtaken_by_a_read_mark_or_a_change_does_not_count() -
 }
 
 #[tokio::test]
-async fn a_changed_membership_is_never_found_in_the_cache_as_it_was() -> Result<()> {
+async fn changed_membership_is_never_stale_in_cache() -> Result<()> {
     let stack = stack().await?;
     let log = RoomLog::new(&stack, ROOMY).await?;
     let (session, bob) = (log.log.session().await?, user("bob"));
@@ -191,14 +191,14 @@ async fn a_changed_membership_is_never_found_in_the_cache_as_it_was() -> Result<
     let alice = stack.http("alice");
     for role in ["vip", "guest", "admin", "member"] {
         persistence.rooms(&bob, session.epoch).await?;
-        ensure!(cached().await?.is_some(), "filled");
+        ensure!(cached().await?.is_some(), "the cache must be filled");
         alice.put_member(log.room.as_str(), "bob", role).await?.expect(200);
         ensure!(cached().await?.is_none_or(|found| found.as_deref() == Some(role)), "{role}");
     }
     persistence.rooms(&bob, session.epoch).await?;
     alice.remove_member(log.room.as_str(), "bob").await?.expect(200);
     ensure!(cached().await?.is_none_or(|found| found.is_none()));
-    // Also when it is filled between the append and the commit.
+    // The same if the cache is filled between the append and the commit.
     let hold = hold(&stack, "LOCK TABLE members IN SHARE MODE", 1.5).await?;
     let (http, id) = (stack.http("alice"), log.room.clone());
     let adding = tokio::spawn(async move { http.put_member(id.as_str(), "bob", "member").await });
@@ -207,10 +207,10 @@ async fn a_changed_membership_is_never_found_in_the_cache_as_it_was() -> Result<
         persistence.rooms(&bob, session.epoch).await?;
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
-    ensure!(cached().await? == Some(None), "filled with what was before");
+    ensure!(cached().await? == Some(None), "the cache must hold the state before the commit");
     hold.await?;
     adding.await??.expect(200);
-    ensure!(cached().await?.is_none(), "dropped when it was committed");
+    ensure!(cached().await?.is_none(), "the commit must drop the cache");
     Ok(())
 }
 
@@ -221,13 +221,14 @@ fn internal(stack: &Stack) -> Result<InternalClient> {
 
 // Covers: PUT /users/{user}.
 #[tokio::test]
-async fn a_user_is_made_known_changed_and_blocked_by_whoever_has_the_scope() -> Result<()> {
+async fn admin_scope_creates_changes_and_blocks_user() -> Result<()> {
     let stack = stack().await?;
     let (root, bob) = (admin(&stack), stack.http("bob"));
     bob.put_user("bob", json!({"name": "Bob"})).await?.expect(403);
-    let made = root.put_user("bob", json!({"name": "Bob", "picture": "https://x/p"})).await?.expect(200).body;
+    let created =
+        root.put_user("bob", json!({"name": "Bob", "picture": "https://x/p"})).await?.expect(200).body;
     let expected = json!({"user": "bob", "name": "Bob", "picture": "https://x/p", "blocked": false});
-    ensure!(made == expected, "{made}");
+    ensure!(created == expected, "{created}");
     let changed = root.put_user("bob", json!({"picture": "", "name": null})).await?.expect(200).body;
     ensure!(changed == json!({"user": "bob", "name": "Bob", "picture": null, "blocked": false}), "{changed}");
     bob.my_rooms("").await?.expect(200);
@@ -241,7 +242,7 @@ async fn a_user_is_made_known_changed_and_blocked_by_whoever_has_the_scope() -> 
 }
 
 #[tokio::test]
-async fn nodes_hear_of_a_changed_account_and_find_it_in_no_cache_as_it_was() -> Result<()> {
+async fn changed_account_is_announced_and_never_stale_in_cache() -> Result<()> {
     let stack = stack().await?;
     let (root, bob) = (admin(&stack), user("bob"));
     let log = RoomLog::new(&stack, ROOMY).await?;
@@ -256,9 +257,9 @@ async fn nodes_hear_of_a_changed_account_and_find_it_in_no_cache_as_it_was() -> 
     ensure!(cached().await? == Some(false));
     let mut channel = UserChannel::of(&stack, "bob").await?;
     root.put_user("bob", json!({"blocked": true})).await?.expect(200);
-    ensure!(channel.next().await? == Notice::Account);
+    ensure!(channel.next().await? == UserNotice::Account);
     ensure!(cached().await?.is_none_or(|blocked| blocked));
-    // Whoever read the account before it changed caches nothing of it.
+    // A read that began before the change must not fill the cache.
     let mut connection = session.connection();
     let version = membership::account_version(&mut connection, &bob).await?;
     root.put_user("bob", json!({"blocked": false})).await?.expect(200);
@@ -269,7 +270,7 @@ async fn nodes_hear_of_a_changed_account_and_find_it_in_no_cache_as_it_was() -> 
 }
 
 #[tokio::test]
-async fn a_full_redis_is_told_of_what_is_committed_all_the_same() -> Result<()> {
+async fn full_redis_still_receives_committed_changes() -> Result<()> {
     let stack = stack().await?;
     let room = RoomLog::new(&stack, ROOMY).await?;
     room.send("m1").await?;
@@ -284,7 +285,7 @@ async fn a_full_redis_is_told_of_what_is_committed_all_the_same() -> Result<()> 
     }
     let _: String = room.redis(redis::cmd("CONFIG").arg("SET").arg("maxmemory").arg("1mb")).await?;
     let refused = room.redis::<String>(redis::cmd("SET").arg("x").arg("y")).await;
-    ensure!(refused.is_err_and(|error| error.to_string().contains("OOM")), "its memory is not full");
+    ensure!(refused.is_err_and(|error| error.to_string().contains("OOM")), "the memory of Redis is not full");
     held.await?;
     removing.await??.expect(200);
     ensure!(channel.next_frame().await?["type"] == "room:removed");

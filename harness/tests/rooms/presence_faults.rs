@@ -1,37 +1,40 @@
-//! Presence when nodes die, stand still, and when Redis loses its data.
+//! Presence when nodes crash or hang, and when Redis hangs or loses its data.
 
 use std::time::{Duration, Instant};
 
-use crate::watching::{GRACE_OVER, SOON, asks, ms, now_ms, says, silence, told, until, watcher};
+use crate::watching::{
+    GRACE_AND_SWEEP, UPDATE_TIMEOUT, connect_watcher, expect_no_update, expect_update, get_presence, ms,
+    now_ms, set_status, wait_for_status,
+};
 use anyhow::{Result, ensure};
 use tidings_harness::Stack;
 
-/// A lease, its grace, and what the sweep needs.
+/// A node lease, its grace, and the time that the sweep needs.
 const LEASE_AND_GRACE: Duration = Duration::from_secs(32);
 
 #[tokio::test]
-async fn users_of_a_killed_node_go_when_its_lease_and_grace_are_over() -> Result<()> {
+async fn killed_node_users_go_offline_after_lease_and_grace() -> Result<()> {
     let stack = Stack::builder().gateways(3).start().await?;
     let room = stack.http("alice").new_room(&["bob", "carol", "dave"]).await?;
-    let alice = watcher(&stack, 0, &room).await?;
+    let alice = connect_watcher(&stack, 0, &room).await?;
     let _bob = stack.connect_at(1, "bob").await?;
-    told(&alice, "bob", "online", SOON).await?;
-    // Carol is on another node as well, where she is away; dave comes back elsewhere in time.
+    expect_update(&alice, "bob", "online", UPDATE_TIMEOUT).await?;
+    // Carol is also connected to another node, with status away; dave reconnects to another node in time.
     let _carol = stack.connect_at(1, "carol").await?;
-    told(&alice, "carol", "online", SOON).await?;
+    expect_update(&alice, "carol", "online", UPDATE_TIMEOUT).await?;
     let other = stack.connect_at(2, "carol").await?;
-    says(&other, "away").await?;
+    set_status(&other, "away").await?;
     let _dave = stack.connect_at(1, "dave").await?;
-    told(&alice, "dave", "online", SOON).await?;
-    // Time for a renewal or two, so that the lease is not the first.
+    expect_update(&alice, "dave", "online", UPDATE_TIMEOUT).await?;
+    // Waits for one or two renewals of the lease.
     tokio::time::sleep(Duration::from_secs(8)).await;
 
     let (killed, killed_at) = (Instant::now(), now_ms());
     stack.gateway(1).kill();
     tokio::time::sleep(Duration::from_secs(5)).await;
     let _back = stack.connect_at(2, "dave").await?;
-    // The last renewal may be five seconds old: not before twenty, fifteen to be safe.
-    silence(&alice, Duration::from_secs(15).saturating_sub(killed.elapsed())).await?;
+    // The last renewal may be five seconds old, so nothing can happen before 20 seconds; 15 is safe.
+    expect_no_update(&alice, Duration::from_secs(15).saturating_sub(killed.elapsed())).await?;
     let mut frames = Vec::new();
     for _ in 0..2 {
         let frame = alice.wait_for("presence", LEASE_AND_GRACE.saturating_sub(killed.elapsed())).await?;
@@ -43,101 +46,101 @@ async fn users_of_a_killed_node_go_when_its_lease_and_grace_are_over() -> Result
     frames.sort_unstable_by_key(|frame| frame["user"].to_string());
     ensure!(frames[0]["user"] == "bob" && frames[0]["status"] == "offline", "{frames:?}");
     ensure!(frames[1]["user"] == "carol" && frames[1]["status"] == "away", "{frames:?}");
-    // Seen last when the node was heard of last.
+    // `last_seen` is the last renewal of the node's lease.
     let seen = killed_at - ms(&frames[0]["last_seen"])?;
-    ensure!((-1000..7000).contains(&seen), "{seen} ms before the end: {frames:?}");
-    silence(&alice, Duration::from_secs(4)).await?;
-    ensure!(asks(&alice, "dave").await?["status"] == "online");
+    ensure!((-1000..7000).contains(&seen), "last_seen is {seen} ms before the kill: {frames:?}");
+    expect_no_update(&alice, Duration::from_secs(4)).await?;
+    ensure!(get_presence(&alice, "dave").await?["status"] == "online");
     Ok(())
 }
 
 #[tokio::test]
-async fn the_grace_of_a_connection_outlives_its_node() -> Result<()> {
+async fn connection_grace_outlives_killed_node() -> Result<()> {
     let stack = Stack::builder().gateways(2).start().await?;
     let room = stack.http("alice").new_room(&["bob"]).await?;
-    let alice = watcher(&stack, 0, &room).await?;
+    let alice = connect_watcher(&stack, 0, &room).await?;
     let bob = stack.connect_at(1, "bob").await?;
-    told(&alice, "bob", "online", SOON).await?;
+    expect_update(&alice, "bob", "online", UPDATE_TIMEOUT).await?;
     tokio::time::sleep(Duration::from_secs(2)).await;
     let closed = Instant::now();
     bob.close().await?;
     tokio::time::sleep(Duration::from_secs(2)).await;
     stack.gateway(1).kill();
-    told(&alice, "bob", "offline", GRACE_OVER).await?;
+    expect_update(&alice, "bob", "offline", GRACE_AND_SWEEP).await?;
     ensure!((8..17).contains(&closed.elapsed().as_secs()), "{:?}", closed.elapsed());
     Ok(())
 }
 
 #[tokio::test]
-async fn a_node_that_stops_leaves_its_users_the_grace_and_no_more() -> Result<()> {
+async fn stopped_node_users_go_offline_after_grace() -> Result<()> {
     let stack = Stack::builder().gateways(2).start().await?;
     let room = stack.http("alice").new_room(&["bob", "carol"]).await?;
-    let alice = watcher(&stack, 0, &room).await?;
+    let alice = connect_watcher(&stack, 0, &room).await?;
     let _bob = stack.connect_at(1, "bob").await?;
-    told(&alice, "bob", "online", SOON).await?;
+    expect_update(&alice, "bob", "online", UPDATE_TIMEOUT).await?;
     let _carol = stack.connect_at(1, "carol").await?;
-    told(&alice, "carol", "online", SOON).await?;
+    expect_update(&alice, "carol", "online", UPDATE_TIMEOUT).await?;
     let stopped = Instant::now();
     stack.gateway(1).stop().await?;
     let _back = stack.connect_at(0, "carol").await?;
-    told(&alice, "bob", "offline", GRACE_OVER).await?;
+    expect_update(&alice, "bob", "offline", GRACE_AND_SWEEP).await?;
     ensure!((7..20).contains(&stopped.elapsed().as_secs()), "{:?}", stopped.elapsed());
-    silence(&alice, Duration::from_secs(4)).await?;
+    expect_no_update(&alice, Duration::from_secs(4)).await?;
     Ok(())
 }
 
 #[tokio::test]
-async fn users_of_a_node_that_stood_still_come_back_with_it() -> Result<()> {
+async fn paused_node_users_return_on_resume() -> Result<()> {
     let stack = Stack::builder().gateways(2).start().await?;
     let room = stack.http("alice").new_room(&["bob"]).await?;
-    let alice = watcher(&stack, 0, &room).await?;
+    let alice = connect_watcher(&stack, 0, &room).await?;
     let bob = stack.connect_at(1, "bob").await?;
-    told(&alice, "bob", "online", SOON).await?;
+    expect_update(&alice, "bob", "online", UPDATE_TIMEOUT).await?;
     stack.gateway(1).pause()?;
-    told(&alice, "bob", "offline", LEASE_AND_GRACE).await?;
+    expect_update(&alice, "bob", "offline", LEASE_AND_GRACE).await?;
     stack.gateway(1).resume()?;
-    told(&alice, "bob", "online", Duration::from_secs(15)).await?;
-    // The life that was over counts no more: what it held goes with a close as ever.
+    expect_update(&alice, "bob", "online", Duration::from_secs(15)).await?;
+    // The expired lease no longer counts: a close still makes the user go offline.
     bob.close().await?;
-    told(&alice, "bob", "offline", GRACE_OVER).await?;
-    silence(&alice, Duration::from_secs(3)).await?;
+    expect_update(&alice, "bob", "offline", GRACE_AND_SWEEP).await?;
+    expect_no_update(&alice, Duration::from_secs(3)).await?;
     Ok(())
 }
 
 #[tokio::test]
-async fn after_redis_lost_everything_who_is_connected_is_online_and_who_went_is_remembered() -> Result<()> {
+async fn empty_redis_restores_online_users_and_last_seen() -> Result<()> {
     let stack = Stack::builder().gateways(2).start().await?;
     let room = stack.http("alice").new_room(&["bob", "carol"]).await?;
-    let alice = watcher(&stack, 0, &room).await?;
+    let alice = connect_watcher(&stack, 0, &room).await?;
     let bob = stack.connect_at(1, "bob").await?;
-    told(&alice, "bob", "online", SOON).await?;
-    says(&bob, "away").await?;
-    told(&alice, "bob", "away", SOON).await?;
+    expect_update(&alice, "bob", "online", UPDATE_TIMEOUT).await?;
+    set_status(&bob, "away").await?;
+    expect_update(&alice, "bob", "away", UPDATE_TIMEOUT).await?;
     let carol = stack.connect_at(1, "carol").await?;
-    told(&alice, "carol", "online", SOON).await?;
+    expect_update(&alice, "carol", "online", UPDATE_TIMEOUT).await?;
     carol.close().await?;
-    let gone = told(&alice, "carol", "offline", GRACE_OVER).await?;
+    let gone = expect_update(&alice, "carol", "offline", GRACE_AND_SWEEP).await?;
     let stored = "SELECT count(*) FROM presence WHERE user_id = 'carol' AND last_seen IS NOT NULL";
-    let deadline = Instant::now() + SOON;
+    let deadline = Instant::now() + UPDATE_TIMEOUT;
     while stack.database().value(stored).await? != "1" {
-        ensure!(Instant::now() < deadline, "who went is not written down");
+        ensure!(Instant::now() < deadline, "last_seen is not stored");
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
 
     stack.redis().restart_empty().await?;
-    let patience = Duration::from_secs(30);
-    let deadline = Instant::now() + patience;
-    while asks(&alice, "bob").await.is_err() {
-        ensure!(Instant::now() < deadline, "nobody is answered");
+    let timeout = Duration::from_secs(30);
+    let deadline = Instant::now() + timeout;
+    while get_presence(&alice, "bob").await.is_err() {
+        ensure!(Instant::now() < deadline, "presence requests are not answered");
         tokio::time::sleep(Duration::from_secs(1)).await;
     }
-    until(&alice, "bob", "away", patience).await?;
-    until(&alice, "alice", "online", patience).await?;
-    let asked = asks(&alice, "carol").await?;
+    wait_for_status(&alice, "bob", "away", timeout).await?;
+    wait_for_status(&alice, "alice", "online", timeout).await?;
+    let asked = get_presence(&alice, "carol").await?;
     ensure!(asked["status"] == "offline" && asked["last_seen"] == gone["last_seen"], "{asked} {gone}");
-    // And all goes on as before.
-    says(&bob, "online").await?;
-    let deadline = Instant::now() + patience;
+    // Updates work again.
+    set_status(&bob, "online").await?;
+    let deadline = Instant::now() + timeout;
     loop {
         let frame = format!("{:?}", alice.wait_for("presence", deadline - Instant::now()).await?);
         if frame.contains("bob") && frame.contains("online") {
@@ -145,69 +148,69 @@ async fn after_redis_lost_everything_who_is_connected_is_online_and_who_went_is_
         }
     }
     bob.close().await?;
-    until(&alice, "bob", "offline", GRACE_OVER).await?;
+    wait_for_status(&alice, "bob", "offline", GRACE_AND_SWEEP).await?;
     Ok(())
 }
 
 #[tokio::test]
-async fn what_is_said_while_redis_hangs_is_told_once_it_is_back() -> Result<()> {
+async fn status_set_during_redis_hang_is_published_after_it() -> Result<()> {
     let stack = Stack::builder().gateways(2).start().await?;
     let room = stack.http("alice").new_room(&["bob"]).await?;
-    let alice = watcher(&stack, 0, &room).await?;
+    let alice = connect_watcher(&stack, 0, &room).await?;
     let bob = stack.connect_at(1, "bob").await?;
-    told(&alice, "bob", "online", SOON).await?;
+    expect_update(&alice, "bob", "online", UPDATE_TIMEOUT).await?;
     stack.redis().pause()?;
-    // Said while nobody listens: it is answered, and told when it can be.
-    says(&bob, "away").await?;
+    // The command is answered at once and published when Redis is back.
+    set_status(&bob, "away").await?;
     tokio::time::sleep(Duration::from_secs(6)).await;
     stack.redis().resume()?;
-    until(&alice, "bob", "away", Duration::from_secs(20)).await?;
+    wait_for_status(&alice, "bob", "away", Duration::from_secs(20)).await?;
     Ok(())
 }
 
 #[tokio::test]
-async fn what_a_node_did_not_hear_it_tells_when_it_hears_again() -> Result<()> {
+async fn presence_missed_during_pub_sub_cut_is_delivered_after_it() -> Result<()> {
     let stack = Stack::builder().gateways(2).start().await?;
     let room = stack.http("alice").new_room(&["bob", "carol"]).await?;
-    let alice = watcher(&stack, 0, &room).await?;
+    let alice = connect_watcher(&stack, 0, &room).await?;
     let bob = stack.connect_at(1, "bob").await?;
-    told(&alice, "bob", "online", SOON).await?;
+    expect_update(&alice, "bob", "online", UPDATE_TIMEOUT).await?;
     let client = redis::Client::open(stack.redis().url())?;
     let mut connection = client.get_multiplexed_async_connection().await?;
-    // Nobody hears anything for two seconds: each connection for pub/sub is cut as soon as it is there.
+    // No pub/sub message arrives for two seconds: each pub/sub connection is cut as soon as it exists.
     let cut_until = Instant::now() + Duration::from_secs(2);
-    let mut said = false;
+    let mut sent = false;
     while Instant::now() < cut_until {
         redis::cmd("CLIENT").arg("KILL").arg("TYPE").arg("pubsub").exec_async(&mut connection).await?;
-        if !said && cut_until - Instant::now() < Duration::from_millis(1500) {
-            says(&bob, "away").await?;
-            said = true;
+        if !sent && cut_until - Instant::now() < Duration::from_millis(1500) {
+            set_status(&bob, "away").await?;
+            sent = true;
         }
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
-    told(&alice, "bob", "away", SOON).await?;
-    // Once, and nothing of before.
-    silence(&alice, Duration::from_secs(2)).await?;
+    expect_update(&alice, "bob", "away", UPDATE_TIMEOUT).await?;
+    // The update arrives once, and no older one does.
+    expect_no_update(&alice, Duration::from_secs(2)).await?;
     let _carol = stack.connect_at(1, "carol").await?;
-    told(&alice, "carol", "online", SOON).await?;
+    expect_update(&alice, "carol", "online", UPDATE_TIMEOUT).await?;
     Ok(())
 }
 
 #[tokio::test]
-async fn who_goes_while_nobody_can_say_which_rooms_they_are_in_is_told_of_once_somebody_can() -> Result<()> {
+async fn offline_is_published_once_rooms_can_be_looked_up_again() -> Result<()> {
     let stack = Stack::builder().gateways(2).start().await?;
     let room = stack.http("alice").new_room(&["bob"]).await?;
-    let alice = watcher(&stack, 0, &room).await?;
+    let alice = connect_watcher(&stack, 0, &room).await?;
     let bob = stack.connect_at(1, "bob").await?;
-    told(&alice, "bob", "online", SOON).await?;
+    expect_update(&alice, "bob", "online", UPDATE_TIMEOUT).await?;
     stack.persistence(0).pause()?;
     let client = redis::Client::open(stack.redis().url())?;
     let mut connection = client.get_multiplexed_async_connection().await?;
     redis::cmd("DEL").arg("rooms:{bob}").exec_async(&mut connection).await?;
     bob.close().await?;
-    // The grace, and some sweeps that find nobody to tell.
-    silence(&alice, GRACE_OVER).await?;
+    // The grace passes, and some sweeps cannot look up the user's rooms.
+    expect_no_update(&alice, GRACE_AND_SWEEP).await?;
     stack.persistence(0).resume()?;
-    told(&alice, "bob", "offline", Duration::from_secs(20)).await?;
+    expect_update(&alice, "bob", "offline", Duration::from_secs(20)).await?;
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! A replica of persistence that is there before its tables, as in a rollout whose migration takes long.
+//! A persistence replica starts before its tables exist, as in a rollout with a long migration.
 
 use std::time::{Duration, Instant};
 
@@ -12,7 +12,7 @@ use tokio::net::TcpStream;
 const PATIENCE: Duration = Duration::from_secs(20);
 
 #[tokio::test]
-async fn it_takes_no_connection_and_serves_once_they_are_made() -> Result<()> {
+async fn persistence_waits_for_tables_before_it_listens() -> Result<()> {
     let (database, redis) = (Postgres::shared().await?.database().await?, Redis::start().await?);
     let (folder, ports) = (Folder::new()?, Ports::free()?);
     let settings = [
@@ -29,13 +29,13 @@ async fn it_takes_no_connection_and_serves_once_they_are_made() -> Result<()> {
     let watching = async {
         let begun = Instant::now();
         while asked("/healthz").await != 200 {
-            ensure!(begun.elapsed() < PATIENCE, "it is not alive");
+            ensure!(begun.elapsed() < PATIENCE, "the node is not alive");
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
         ensure!(asked("/readyz").await == 503, "ready without tables");
         for port in [ports.public, ports.internal] {
             let refused = TcpStream::connect(("127.0.0.1", port)).await;
-            ensure!(refused.is_err(), "{port}: who comes is kept waiting");
+            ensure!(refused.is_err(), "{port}: a connection is accepted before the tables exist");
         }
         stack::migrate(database.url()).await
     };

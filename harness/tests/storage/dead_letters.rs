@@ -1,5 +1,5 @@
-//! `tidings-persistence dead-letter`: what PostgreSQL refused is appended anew once the cause is mended, once, before
-//! everyone; what makes no sense any more is left and told.
+//! `tidings-persistence dead-letter`: a record that PostgreSQL refused is appended again after the cause is fixed, once
+//! and for all its readers. Letters that no longer make sense are kept and reported.
 
 use crate::room_log;
 use std::time::Duration;
@@ -25,8 +25,8 @@ async fn head(stack: &Stack, room: &str) -> Result<String> {
     stack.database().value(&format!("SELECT head_seq FROM rooms WHERE id = '{room}'")).await
 }
 
-/// The next message that a device hears.
-async fn heard(device: &Client) -> Result<Value> {
+/// The next message that a device receives.
+async fn next_message(device: &Client) -> Result<Value> {
     loop {
         match device.next_of_log(PATIENCE).await? {
             ServerFrame::Message(message) => {
@@ -39,7 +39,7 @@ async fn heard(device: &Client) -> Result<Value> {
 }
 
 #[tokio::test]
-async fn a_refused_message_is_appended_anew_before_everyone_who_may_see_it_and_once() -> Result<()> {
+async fn replayed_message_is_appended_once_for_its_readers() -> Result<()> {
     let stack = Stack::start().await?;
     let room = stack.http("alice").new_room(&["bob", "carol"]).await?;
     let (alice, bob, carol) =
@@ -58,12 +58,15 @@ async fn a_refused_message_is_appended_anew_before_everyone_who_may_see_it_and_o
     ensure!(alice.send(&room, "coffee").await?.seq > 2);
     for (device, count) in [(&bob, 3), (&carol, 2)] {
         for _ in 0..count {
-            heard(device).await?;
+            next_message(device).await?;
         }
     }
 
-    let told = done(&stack, &["list"]).await?;
-    ensure!(told.lines().count() == 3 && told.contains("SQLSTATE 23514") && !told.contains("tea"), "{told}");
+    let output = done(&stack, &["list"]).await?;
+    ensure!(
+        output.lines().count() == 3 && output.contains("SQLSTATE 23514") && !output.contains("tea"),
+        "{output}"
+    );
     let letters = list(&stack, &["--show", "--room", &room]).await?;
     let fields = ["room", "seq", "type", "sender", "client_id"].map(|field| letters[0][field].clone());
     assert_eq!(fields, [json!(room), json!(1), json!("message:new"), json!("alice"), json!("open")]);
@@ -75,28 +78,28 @@ async fn a_refused_message_is_appended_anew_before_everyone_who_may_see_it_and_o
     ensure!(list(&stack, &["--limit", "1"]).await?.len() == 1);
 
     allow_tea(&stack).await?;
-    let told = done(&stack, &["replay", &first, &second]).await?;
-    ensure!(told.contains("2 replayed, 0 refused again, 0 not replayed"), "{told}");
+    let output = done(&stack, &["replay", &first, &second]).await?;
+    ensure!(output.contains("2 replayed, 0 refused again, 0 not replayed"), "{output}");
     let open = json!([format!("replay:{first}"), "tea for all", "note", "alice"]);
     let private = json!([format!("replay:{second}"), "tea for bob", "text", "alice"]);
     for device in [&alice, &bob] {
-        // The sender hears what they never sent like anyone else.
-        let mut all = vec![heard(device).await?];
+        // The sender receives the replayed messages like every other member.
+        let mut all = vec![next_message(device).await?];
         while all.last() != Some(&private) {
-            all.push(heard(device).await?);
+            all.push(next_message(device).await?);
         }
         ensure!(all.ends_with(&[open.clone(), private.clone()]), "{all:?}");
     }
-    assert_eq!(heard(&carol).await?, open);
+    assert_eq!(next_message(&carol).await?, open);
     ensure!(list(&stack, &[]).await?.is_empty());
 
-    let stands = head(&stack, &room).await?;
-    let told = done(&stack, &["replay", &first, &second]).await?;
-    ensure!(told.contains("no such letter") && told.contains("0 replayed"), "{told}");
+    let head_before = head(&stack, &room).await?;
+    let output = done(&stack, &["replay", &first, &second]).await?;
+    ensure!(output.contains("no such letter") && output.contains("0 replayed"), "{output}");
     ensure!(done(&stack, &["replay", "--all"]).await?.contains("0 replayed"));
-    assert_eq!(head(&stack, &room).await?, stands, "nothing was appended");
+    assert_eq!(head(&stack, &room).await?, head_before, "nothing was appended");
     alice.send(&room, "end").await?;
-    assert_eq!(heard(&carol).await?[1], "end", "neither the private message nor a second one");
+    assert_eq!(next_message(&carol).await?[1], "end", "carol receives no private message and no second copy");
     let all = messages(&stack.http("bob"), &room).await?;
     let texts: Vec<&Value> = all.iter().map(|message| &message["content"]).collect();
     assert_eq!(texts, ["coffee", "tea for all", "tea for bob", "end"]);
@@ -106,23 +109,23 @@ async fn a_refused_message_is_appended_anew_before_everyone_who_may_see_it_and_o
 }
 
 #[tokio::test]
-async fn a_replay_that_was_cut_off_is_repeated_without_a_second_message() -> Result<()> {
+async fn interrupted_replay_is_repeated_without_second_message() -> Result<()> {
     let stack = stack().await?;
     let alice = stack.http("alice");
     let room = alice.new_room(&[]).await?;
     let letter = put_message(&stack, &room, "alice").await?;
-    // Stored, and then the letter cannot be taken away: as if the command died in between.
+    // The message is stored, but the letter cannot be deleted, as if the command died in between.
     let keep = "CREATE FUNCTION keep() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'kept'; END $$; \
                 CREATE TRIGGER keep BEFORE DELETE ON dead_letters FOR EACH ROW EXECUTE FUNCTION keep()";
     stack.database().query(keep).await?;
     failed(&stack, &["replay", &letter]).await?;
     assert_eq!(messages(&alice, &room).await?.len(), 1);
     failed(&stack, &["replay", &letter]).await?;
-    // Redis forgets it all: PostgreSQL knows the client id.
+    // Redis forgets everything, but PostgreSQL knows the client id.
     stack.redis().restart_empty().await?;
     stack.database().query("DROP TRIGGER keep ON dead_letters").await?;
-    let told = done(&stack, &["replay", "--all"]).await?;
-    ensure!(told.contains(&format!("{letter}: stands in {room} at 1")), "{told}");
+    let output = done(&stack, &["replay", "--all"]).await?;
+    ensure!(output.contains(&format!("{letter}: stored in {room} at 1")), "{output}");
     assert_eq!(messages(&alice, &room).await?.len(), 1);
     assert_eq!(head(&stack, &room).await?, "1");
     ensure!(list(&stack, &[]).await?.is_empty());
@@ -130,22 +133,22 @@ async fn a_replay_that_was_cut_off_is_repeated_without_a_second_message() -> Res
 }
 
 #[tokio::test]
-async fn one_that_is_refused_again_is_another_letter_and_the_command_fails() -> Result<()> {
+async fn letter_refused_again_becomes_new_letter_and_command_fails() -> Result<()> {
     let stack = stack().await?;
     let alice = stack.http("alice");
     let room = alice.new_room(&[]).await?;
     refuse_tea(&stack).await?;
     alice.send(&room, "c", "tea").await?.expect(400);
     let first = only(&stack).await?;
-    let told = failed(&stack, &["replay", &first]).await?;
+    let output = failed(&stack, &["replay", &first]).await?;
     let second = only(&stack).await?;
     ensure!(second != first, "it is another letter");
-    ensure!(told.contains("refused again") && told.contains(&format!("letter {second} now")), "{told}");
-    // Both places are void, and the room was told of both.
+    ensure!(output.contains("refused again") && output.contains(&format!("letter {second} now")), "{output}");
+    // Both attempts became voids.
     let voids = "SELECT count(*) FROM events WHERE type = 'void' AND void_reason = 'rejected'";
     assert_eq!(stack.database().value(voids).await?, "2");
-    let told = failed(&stack, &["replay", "--all"]).await?;
-    ensure!(told.matches("refused again").count() == 1, "what comes back is not of the same run: {told}");
+    let output = failed(&stack, &["replay", "--all"]).await?;
+    ensure!(output.matches("refused again").count() == 1, "the run replays the new letter again: {output}");
 
     allow_tea(&stack).await?;
     done(&stack, &["replay", "--all"]).await?;
@@ -156,7 +159,7 @@ async fn one_that_is_refused_again_is_another_letter_and_the_command_fails() -> 
 }
 
 #[tokio::test]
-async fn a_cause_that_is_not_mended_does_not_cost_a_room_a_void_for_every_letter() -> Result<()> {
+async fn replay_stops_after_ten_refusals_in_a_row() -> Result<()> {
     let stack = stack().await?;
     let alice = stack.http("alice");
     let room = alice.new_room(&[]).await?;
@@ -166,9 +169,12 @@ async fn a_cause_that_is_not_mended_does_not_cost_a_room_a_void_for_every_letter
         async move { alice.send(&room, &n.to_string(), "tea").await.map(|answer| answer.status) }
     });
     ensure!(futures_util::future::try_join_all(refused).await?.iter().all(|status| *status == 400));
-    let told = failed(&stack, &["replay", "--all"]).await?;
-    ensure!(told.contains("10 letters in a row") && told.matches("refused again").count() == 11, "{told}");
-    ensure!(list(&stack, &[]).await?.len() == 15, "none is lost");
+    let output = failed(&stack, &["replay", "--all"]).await?;
+    ensure!(
+        output.contains("10 letters in a row") && output.matches("refused again").count() == 11,
+        "{output}"
+    );
+    ensure!(list(&stack, &[]).await?.len() == 15, "no letter is lost");
     allow_tea(&stack).await?;
     done(&stack, &["replay", "--all"]).await?;
     assert_eq!(messages(&alice, &room).await?.len(), 15);
@@ -176,7 +182,7 @@ async fn a_cause_that_is_not_mended_does_not_cost_a_room_a_void_for_every_letter
 }
 
 #[tokio::test]
-async fn a_refused_edit_is_made_unless_the_message_was_changed_since() -> Result<()> {
+async fn refused_edit_is_replayed_unless_message_changed_since() -> Result<()> {
     let stack = stack().await?;
     let alice = stack.http("alice");
     let room = alice.new_room(&[]).await?;
@@ -192,8 +198,8 @@ async fn a_refused_edit_is_made_unless_the_message_was_changed_since() -> Result
     edit(2, "tea two", 400).await?;
     allow_tea(&stack).await?;
     edit(2, "coffee two", 200).await?;
-    let told = failed(&stack, &["replay", "--all"]).await?;
-    ensure!(told.contains("changed once more since"), "{told}");
+    let output = failed(&stack, &["replay", "--all"]).await?;
+    ensure!(output.contains("changed once more since"), "{output}");
     let all = messages(&alice, &room).await?;
     assert_eq!(all.iter().map(|message| &message["content"]).collect::<Vec<_>>(), ["tea one", "coffee two"]);
     let letter = only(&stack).await?;
@@ -203,7 +209,7 @@ async fn a_refused_edit_is_made_unless_the_message_was_changed_since() -> Result
 }
 
 #[tokio::test]
-async fn an_edit_does_not_outdo_one_that_was_accepted_since_and_is_not_stored_yet() -> Result<()> {
+async fn replayed_edit_does_not_override_newer_accepted_edit() -> Result<()> {
     let stack = stack().await?;
     let alice = stack.http("alice");
     let room = alice.new_room(&[]).await?;
@@ -216,16 +222,18 @@ async fn an_edit_does_not_outdo_one_that_was_accepted_since_and_is_not_stored_ye
     let held = room_log::hold(&stack, &row, 6.0).await?;
     let coffee = json!({"content": "coffee", "ack": "accepted"});
     alice.request(Method::PATCH, &path, Some(coffee)).await?.expect(200);
-    let told = failed(&stack, &["replay", "--all"]).await?;
-    // The row is let go before who holds it has ended.
-    tokio::time::timeout(Duration::from_secs(2), held).await.context("it was not waited for")??;
-    ensure!(told.contains("changed once more since"), "{told}");
+    let output = failed(&stack, &["replay", "--all"]).await?;
+    // The row is released before the holding process has ended.
+    tokio::time::timeout(Duration::from_secs(2), held)
+        .await
+        .context("the replay did not wait for the accepted edit")??;
+    ensure!(output.contains("changed once more since"), "{output}");
     assert_eq!(messages(&alice, &room).await?[0]["content"], "coffee");
     Ok(())
 }
 
 #[tokio::test]
-async fn what_makes_no_sense_any_more_is_left_with_the_reason() -> Result<()> {
+async fn obsolete_letter_is_kept_with_the_reason() -> Result<()> {
     let stack = stack().await?;
     let (alice, bob, eve) = (stack.http("alice"), stack.http("bob"), stack.http("eve"));
     let room = alice.new_room(&["bob", "eve", "gina"]).await?;
@@ -252,21 +260,21 @@ async fn what_makes_no_sense_any_more_is_left_with_the_reason() -> Result<()> {
     cases.push((put_message(&stack, &room, "mallory").await?, "blocked"));
     let before = head(&stack, &room).await?;
     for (letter, reason) in &cases {
-        let told = failed(&stack, &["replay", letter]).await?;
-        ensure!(told.contains("not replayed") && told.contains(reason), "{reason}: {told}");
+        let output = failed(&stack, &["replay", letter]).await?;
+        ensure!(output.contains("not replayed") && output.contains(reason), "{reason}: {output}");
     }
     assert_eq!(head(&stack, &room).await?, before, "nothing was appended");
-    ensure!(list(&stack, &[]).await?.len() == cases.len(), "nothing was taken away");
+    ensure!(list(&stack, &[]).await?.len() == cases.len(), "a letter was removed");
 
-    let told = done(&stack, &["replay", "--any-sender", &cases[1].0]).await?;
-    ensure!(told.contains("1 replayed"), "{told}");
-    let told = failed(&stack, &["replay", "--any-sender", &cases[3].0]).await?;
-    ensure!(told.contains("erased"), "whoever is erased stays so: {told}");
+    let output = done(&stack, &["replay", "--any-sender", &cases[1].0]).await?;
+    ensure!(output.contains("1 replayed"), "{output}");
+    let output = failed(&stack, &["replay", "--any-sender", &cases[3].0]).await?;
+    ensure!(output.contains("erased"), "an erased user stays erased: {output}");
     Ok(())
 }
 
 #[tokio::test]
-async fn letters_are_dropped_one_by_one_by_room_or_all_and_go_with_whom_they_are_of() -> Result<()> {
+async fn letters_are_dropped_by_id_room_or_all_and_by_erasure() -> Result<()> {
     let stack = stack().await?;
     let (alice, mallory) = (stack.http("alice"), stack.http("mallory"));
     let room = alice.new_room(&["mallory"]).await?;
@@ -279,8 +287,8 @@ async fn letters_are_dropped_one_by_one_by_room_or_all_and_go_with_whom_they_are
     let letters = list(&stack, &[]).await?;
     ensure!(letters.len() == 4 && letters[0]["sender"] == "mallory", "{letters:?}");
     ensure!(mallory.request(Method::DELETE, "/me", None).await?.status == 204);
-    let told = done(&stack, &["replay", &letters[0]["id"].to_string()]).await?;
-    ensure!(told.contains("no such letter"), "{told}");
+    let output = done(&stack, &["replay", &letters[0]["id"].to_string()]).await?;
+    ensure!(output.contains("no such letter"), "{output}");
 
     let id = letters[1]["id"].to_string();
     ensure!(done(&stack, &["drop", &id]).await?.contains("1 dropped"));

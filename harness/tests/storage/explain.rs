@@ -1,6 +1,6 @@
-//! How PostgreSQL carries out what HTTP reads, over a million messages in a thousand rooms: by key, never by reading a
-//! whole table, and never sorting more than a page. The plans are those of the service's own statements, as the server
-//! logs them, with its settings for the planner as they are.
+//! Query plans of HTTP reads over a million messages in a thousand rooms: PostgreSQL uses keys, never scans a whole
+//! table and never sorts more than a page. The plans are those of the service's own statements as the server logs them,
+//! with unchanged planner settings.
 
 use std::time::Duration;
 
@@ -8,27 +8,28 @@ use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 use tidings_harness::{Http, Stack};
 
-/// Entries of the longest page, and one that tells whether there are more.
+/// Entries of the longest page, plus one that shows whether there are more.
 const PAGE: f64 = 201.0;
-/// `GET receipts` tells of so many members.
+/// Members in an answer of `GET receipts`.
 const RECEIPTS: f64 = 1000.0;
-/// Slices of the search index are listed so many at a time.
+/// Slices of the search index that are listed at a time.
 const SLICES: f64 = 512.0;
-/// Unread messages and the last message are looked for among so many, and one that tells whether there are more.
-const LOOKED_AT: f64 = 2001.0;
-/// A page of history walks over what is private to others in steps that span so many positions.
+/// Messages scanned for the unread count and the last message, plus one that shows whether there are more.
+const SCANNED: f64 = 2001.0;
+/// Seqs in one step of a history page that skips messages private to others.
 const STEP: f64 = 10_000.0;
-/// Names of public rooms that one page looks at for a part of them; without one, twice a page: those of the cursor's
-/// moment, and those before it.
+/// Names of public rooms that one page of a search by name scans. A page without a search reads twice its length: rooms
+/// with the cursor's timestamp, and earlier ones.
 const NAMES: f64 = 5_000.0;
 const TWO_PAGES: f64 = 2.0 * PAGE;
-/// Often enough for PostgreSQL to settle on a plan that does not know the parameters.
-const TIMES: usize = 8;
-/// What grows with what is said.
-const LARGE: [&str; 6] = ["messages", "events", "members", "message_search", "reactions", "message_versions"];
+/// Enough executions for PostgreSQL to switch to a generic plan.
+const EXECUTIONS: usize = 8;
+/// The tables that grow with the number of messages.
+const LARGE_TABLES: [&str; 6] =
+    ["messages", "events", "members", "message_search", "reactions", "message_versions"];
 
-/// 1,000 rooms of 1,000 messages and 50 other events; `me` is in the first 100, in the first with 999 others. One room
-/// more in which 30,000 messages are private to others, and 20,000 public ones in which nothing was said.
+/// 1,000 rooms with 1,000 messages and 50 other events each. `me` is in the first 100 rooms; the first room has 999
+/// other members. One more room has 30,000 messages that are private to others, and 20,000 more public rooms are empty.
 const LOAD: &str = "
 SET synchronous_commit = off;
 INSERT INTO users (id, name) SELECT 'u' || n, 'User ' || n FROM generate_series(1, 5000) n;
@@ -75,7 +76,7 @@ INSERT INTO search_progress SELECT id, head_seq FROM rooms;
 INSERT INTO room_epochs SELECT id, 1, 0 FROM rooms;
 ANALYZE";
 
-/// The settings of the database under which each statement's plan is logged.
+/// Database settings that make the server log the plan of each statement.
 const LOG_PLANS: [&str; 6] = [
     "session_preload_libraries = 'auto_explain'",
     "auto_explain.log_min_duration = 0",
@@ -109,7 +110,7 @@ fn number(node: &Value, field: &str) -> f64 {
     node[field].as_f64().unwrap_or(0.0)
 }
 
-/// Calls `look` for each part of a plan that was carried out.
+/// Calls `look` for each executed node of a plan.
 fn walk<'a>(node: &'a Value, look: &mut impl FnMut(&'a Value)) {
     if number(node, "Actual Loops") == 0.0 {
         return;
@@ -119,11 +120,11 @@ fn walk<'a>(node: &'a Value, look: &mut impl FnMut(&'a Value)) {
 }
 
 /// What is wrong with a plan.
-fn faults(plan: &Value, sorted_at_most: f64, looked_at_most: f64) -> Vec<String> {
+fn faults(plan: &Value, sorted_at_most: f64, scanned_at_most: f64) -> Vec<String> {
     let mut faults = Vec::new();
     walk(&plan["Plan"], &mut |node| {
         let (kind, table) = (node["Node Type"].as_str().unwrap_or_default(), node["Relation Name"].as_str());
-        if kind == "Seq Scan" && table.is_some_and(|table| LARGE.contains(&table)) {
+        if kind == "Seq Scan" && table.is_some_and(|table| LARGE_TABLES.contains(&table)) {
             faults.push(format!("a sequential scan of {}", table.unwrap_or_default()));
         }
         if kind.contains("Sort") {
@@ -133,9 +134,9 @@ fn faults(plan: &Value, sorted_at_most: f64, looked_at_most: f64) -> Vec<String>
             }
         }
         if let Some(table @ ("messages" | "rooms")) = table {
-            let looked_at = number(node, "Actual Rows") + number(node, "Rows Removed by Filter");
-            if looked_at > looked_at_most {
-                faults.push(format!("{looked_at} {table} are looked at in one go"));
+            let scanned = number(node, "Actual Rows") + number(node, "Rows Removed by Filter");
+            if scanned > scanned_at_most {
+                faults.push(format!("{scanned} rows of {table} are scanned at once"));
             }
         }
     });
@@ -143,7 +144,7 @@ fn faults(plan: &Value, sorted_at_most: f64, looked_at_most: f64) -> Vec<String>
 }
 
 #[tokio::test]
-async fn reading_is_by_key_and_sorts_no_more_than_a_page() -> Result<()> {
+async fn reads_use_keys_and_sort_at_most_one_page() -> Result<()> {
     let stack = Stack::builder()
         .gateways(0)
         .own_postgres()
@@ -188,7 +189,7 @@ async fn reading_is_by_key_and_sorts_no_more_than_a_page() -> Result<()> {
         ("/search?q=c", SLICES, "message_search"),
         ("/search?q=common%20nee&room=room1", SLICES, "message_search"),
     ];
-    let paths = paths.map(|(path, sorted_at_most, reads)| (path, sorted_at_most, LOOKED_AT, reads));
+    let paths = paths.map(|(path, sorted_at_most, reads)| (path, sorted_at_most, SCANNED, reads));
     let wider = [
         ("/rooms/hidden/messages?limit=200", PAGE, STEP, "messages"),
         ("/rooms/hidden/messages?after=1&limit=200", PAGE, STEP, "messages"),
@@ -196,10 +197,10 @@ async fn reading_is_by_key_and_sorts_no_more_than_a_page() -> Result<()> {
         (&deep, TWO_PAGES, PAGE, "rooms"),
         (&named, 2.0 * NAMES, NAMES, "rooms"),
     ];
-    for (path, sorted_at_most, looked_at_most, reads) in paths.into_iter().chain(wider) {
-        // Whoever asks is looked up too, and may be left out by one that comes late.
+    for (path, sorted_at_most, scanned_at_most, reads) in paths.into_iter().chain(wider) {
+        // Discards the plans of earlier requests.
         plans.next()?;
-        for _ in 0..TIMES {
+        for _ in 0..EXECUTIONS {
             let asker = if path.contains("hidden") { &guest } else { &me };
             asker.get(path).await?.expect(200);
         }
@@ -209,27 +210,30 @@ async fn reading_is_by_key_and_sorts_no_more_than_a_page() -> Result<()> {
         for plan in &plans {
             walk(&plan["Plan"], &mut |node| used += usize::from(node["Relation Name"] == reads));
             let text = plan["Query Text"].as_str().unwrap_or_default();
-            // The indexer's look through all rooms goes on beside.
+            // The indexer scans all rooms in the background.
             let faults = if text.contains("search_progress") {
                 Vec::new()
             } else {
-                faults(plan, sorted_at_most, looked_at_most)
+                faults(plan, sorted_at_most, scanned_at_most)
             };
             if !faults.is_empty() {
                 wrong.push(format!("{path}: {}\n{text}", faults.join("; ")));
             }
         }
-        ensure!(used >= TIMES, "{path}: {used} plans of {} read {reads}", plans.len());
+        ensure!(used >= EXECUTIONS, "{path}: {used} plans of {} read {reads}", plans.len());
     }
     wrong.sort();
     wrong.dedup();
     ensure!(wrong.is_empty(), "{}", wrong.join("\n\n"));
 
-    // What was looked at is there: a search finds the same as the messages hold.
+    // The measured search finds exactly the messages that contain the word.
     let found = me.get("/search?q=needle&limit=200").await?.expect(200).body;
-    let held = "SELECT count(*) FROM messages m JOIN members b ON b.room_id = m.room_id AND b.user_id = 'me' \
+    let matching = "SELECT count(*) FROM messages m JOIN members b ON b.room_id = m.room_id AND b.user_id = 'me' \
                 WHERE m.content LIKE '% needle' AND (m.visible_users IS NULL OR m.sender_id = 'me')";
-    let held: usize = database.value(held).await?.parse()?;
-    ensure!(held > 0 && found["results"].as_array().map(Vec::len) == Some(held), "{held} are held, {found}");
+    let matching: usize = database.value(matching).await?.parse()?;
+    ensure!(
+        matching > 0 && found["results"].as_array().map(Vec::len) == Some(matching),
+        "{matching} messages match, {found}"
+    );
     Ok(())
 }

@@ -1,4 +1,5 @@
-//! Redis or PostgreSQL fail under the writer: what was accepted and not lost with Redis is stored, once, in order.
+//! Redis or PostgreSQL fail under the writer. Every accepted record that Redis did not lose is stored, once and in
+//! order.
 
 use std::time::{Duration, Instant};
 
@@ -10,20 +11,20 @@ use tidings_shared::{
     log::AppendError,
 };
 
-const ROOMY: u64 = 10_000;
+const MAX_BACKLOG: u64 = 10_000;
 
 fn names(range: std::ops::RangeInclusive<u32>) -> Vec<String> {
     range.map(|n| format!("m{n}")).collect()
 }
 
 #[tokio::test]
-async fn what_redis_kept_through_a_restart_is_stored_and_numbering_goes_on() -> Result<()> {
+async fn records_kept_by_redis_restart_are_stored_in_sequence() -> Result<()> {
     let stack = Stack::builder().gateways(0).persistence_env("TIDINGS_LEASE_MS", 1000).start().await?;
-    let room = RoomLog::new(&stack, ROOMY).await?;
+    let room = RoomLog::new(&stack, MAX_BACKLOG).await?;
     for name in names(1..=5) {
         room.send(&name).await?;
     }
-    // Nobody writes for a while: what is accepted stands in Redis alone when the room is seeded anew.
+    // No replica writes for a while, so the accepted records are only in Redis when the room is seeded again.
     let away = "UPDATE partitions SET owner = 'away', token = token + 1, \
                 lease_until = clock_timestamp() + interval '4 seconds'";
     stack.database().query(away).await?;
@@ -37,7 +38,7 @@ async fn what_redis_kept_through_a_restart_is_stored_and_numbering_goes_on() -> 
         ensure!(begun.elapsed() < PATIENCE, "the room is not seeded");
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
-    ensure!(room.stands(&stack).await?.len() == 5, "seeded before anything was written");
+    ensure!(room.stored_log(&stack).await?.len() == 5, "seeded before anything was written");
     ensure!(room.send("m61").await? == Seq(61));
     ensure!(room.texts(&stack).await? == names(1..=61));
     let epoch = room.log.session().await?.epoch;
@@ -47,9 +48,9 @@ async fn what_redis_kept_through_a_restart_is_stored_and_numbering_goes_on() -> 
 }
 
 #[tokio::test]
-async fn an_empty_redis_goes_on_from_what_is_stored_and_takes_back_nothing_else() -> Result<()> {
+async fn empty_redis_continues_from_stored_head() -> Result<()> {
     let stack = Stack::builder().gateways(0).start().await?;
-    let room = RoomLog::new(&stack, ROOMY).await?;
+    let room = RoomLog::new(&stack, MAX_BACKLOG).await?;
     for name in names(1..=5) {
         room.send(&name).await?;
     }
@@ -57,7 +58,7 @@ async fn an_empty_redis_goes_on_from_what_is_stored_and_takes_back_nothing_else(
     for (name, seq) in names(6..=10).iter().zip(6..) {
         ensure!(room.send(name).await? == Seq(seq));
     }
-    // Known in PostgreSQL alone.
+    // Only PostgreSQL knows this client id.
     let mut entry = room.message("m3", "again");
     entry.first_attempt = false;
     let known = room.log.append(&entry).await?;
@@ -72,13 +73,13 @@ async fn an_empty_redis_goes_on_from_what_is_stored_and_takes_back_nothing_else(
 }
 
 #[tokio::test]
-async fn an_earlier_state_of_redis_does_not_bring_back_numbers_that_went_to_others() -> Result<()> {
+async fn older_redis_state_does_not_reuse_assigned_seqs() -> Result<()> {
     let stack = Stack::builder().gateways(0).start().await?;
-    let room = RoomLog::new(&stack, ROOMY).await?;
+    let room = RoomLog::new(&stack, MAX_BACKLOG).await?;
     for name in names(1..=3) {
         room.send(&name).await?;
     }
-    // The hash and the tail as a lagging replica would have them, put into the next process before it is used.
+    // The hash of a lagging replica, put into the next Redis process before it is used.
     let key = tidings_shared::log::keys::room(&room.room);
     let lagging: Vec<String> = room.redis(redis::cmd("HGETALL").arg(&key)).await?;
     for name in names(4..=8) {
@@ -92,9 +93,9 @@ async fn an_earlier_state_of_redis_does_not_bring_back_numbers_that_went_to_othe
 }
 
 #[tokio::test]
-async fn what_was_accepted_while_postgres_was_away_is_stored_when_it_is_back() -> Result<()> {
+async fn records_accepted_during_postgres_outage_are_stored_later() -> Result<()> {
     let stack = Stack::builder().gateways(0).own_postgres().start().await?;
-    let room = RoomLog::new(&stack, ROOMY).await?;
+    let room = RoomLog::new(&stack, MAX_BACKLOG).await?;
     room.send("m1").await?;
     stack.database().server().kill();
     for name in names(2..=200) {
@@ -103,7 +104,7 @@ async fn what_was_accepted_while_postgres_was_away_is_stored_when_it_is_back() -
     stack.database().server().restart().await?;
     room.until_head(&stack, 200).await?;
     ensure!(room.texts(&stack).await? == names(1..=200));
-    // And killed in the midst of writing, again and again.
+    // PostgreSQL is also killed several times while it writes.
     for round in 0..3_u32 {
         for name in names(201 + round * 100..=300 + round * 100) {
             room.append(&name).await?;
@@ -120,7 +121,7 @@ async fn what_was_accepted_while_postgres_was_away_is_stored_when_it_is_back() -
 
 // Covers: overloaded.
 #[tokio::test]
-async fn a_backlog_that_reaches_its_bound_is_overload_and_passes() -> Result<()> {
+async fn full_backlog_is_overloaded_until_postgres_returns() -> Result<()> {
     let stack = Stack::builder().gateways(0).own_postgres().start().await?;
     let room = RoomLog::new(&stack, 50).await?;
     room.send("m1").await?;
@@ -131,7 +132,7 @@ async fn a_backlog_that_reaches_its_bound_is_overload_and_passes() -> Result<()>
             Ok(_) => accepted += 1,
             Err(error) => break error,
         }
-        ensure!(accepted <= 60, "no bound");
+        ensure!(accepted <= 60, "the backlog has no bound");
     };
     ensure!(refused == AppendError::Overloaded && (45..=51).contains(&accepted), "{accepted}: {refused:?}");
     let begun = Instant::now();
@@ -149,11 +150,11 @@ async fn a_backlog_that_reaches_its_bound_is_overload_and_passes() -> Result<()>
 }
 
 #[tokio::test]
-async fn a_process_that_comes_back_into_use_gets_a_new_epoch() -> Result<()> {
+async fn redis_process_used_again_gets_a_new_epoch() -> Result<()> {
     let stack = Stack::builder().gateways(0).start().await?;
-    let room = RoomLog::new(&stack, ROOMY).await?;
+    let room = RoomLog::new(&stack, MAX_BACKLOG).await?;
     room.send("m1").await?;
-    // Another process was opened meanwhile, and then this one serves again.
+    // Another process was opened meanwhile, and then the first one is used again.
     stack.database().query("INSERT INTO epochs_opened (run_id) VALUES ('another')").await?;
     let session = room.log.session().await?;
     ensure!(session.epoch == Epoch(1));
@@ -167,14 +168,14 @@ async fn a_process_that_comes_back_into_use_gets_a_new_epoch() -> Result<()> {
 }
 
 #[tokio::test]
-async fn a_record_that_is_stuck_holds_up_its_partition_only_and_is_not_given_up() -> Result<()> {
+async fn stuck_record_blocks_only_its_partition_and_is_retried() -> Result<()> {
     let stack = Stack::builder().gateways(0).start().await?;
-    let room = RoomLog::new(&stack, ROOMY).await?;
-    let mut other = RoomLog::new(&stack, ROOMY).await?;
+    let room = RoomLog::new(&stack, MAX_BACKLOG).await?;
+    let mut other = RoomLog::new(&stack, MAX_BACKLOG).await?;
     while other.partition() == room.partition() {
-        other = RoomLog::new(&stack, ROOMY).await?;
+        other = RoomLog::new(&stack, MAX_BACKLOG).await?;
     }
-    // As a server answers that meets a limit of its own.
+    // The error of a server that reaches one of its own limits.
     stack
         .database()
         .query(
@@ -194,7 +195,7 @@ async fn a_record_that_is_stuck_holds_up_its_partition_only_and_is_not_given_up(
     hold.await?;
     other.until_head(&stack, 20).await?;
     other.send("m21").await?;
-    ensure!(room.texts(&stack).await? == ["before"], "what stands before it is stored");
+    ensure!(room.texts(&stack).await? == ["before"], "only the record before the stuck one is stored");
     stack.database().query("DROP TRIGGER refuse ON messages").await?;
     room.until_head(&stack, 3).await?;
     ensure!(room.texts(&stack).await? == ["before", "stuck", "after"]);
@@ -203,19 +204,19 @@ async fn a_record_that_is_stuck_holds_up_its_partition_only_and_is_not_given_up(
 }
 
 #[tokio::test]
-async fn a_record_that_is_read_again_is_one_dead_letter() -> Result<()> {
+async fn record_read_twice_is_one_dead_letter() -> Result<()> {
     let stack = Stack::builder().gateways(0).persistence_env("TIDINGS_LEASE_MS", 1000).start().await?;
-    let room = RoomLog::new(&stack, ROOMY).await?;
+    let room = RoomLog::new(&stack, MAX_BACKLOG).await?;
     room.send("before").await?;
     let mut add = redis::cmd("XADD");
     let _: String = room.redis(add.arg(room.partition().ingest()).arg("*").arg("r").arg("garbage")).await?;
     let letters = "SELECT count(*) FROM dead_letters";
     let begun = Instant::now();
     while stack.database().value(letters).await? != "1" {
-        ensure!(begun.elapsed() < PATIENCE, "it is not put aside");
+        ensure!(begun.elapsed() < PATIENCE, "there is no dead letter");
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
-    // The place that Redis knew is lost: the stream is read from its start, under another lease.
+    // Redis loses the watermark, so the stream is read from its start under a new lease.
     let settlings = metric(&stack, 0, "tidings_persistence_settlings_total").await?;
     let _: i64 = room.redis(redis::cmd("DEL").arg(room.partition().stored())).await?;
     let take = format!(
@@ -228,7 +229,10 @@ async fn a_record_that_is_read_again_is_one_dead_letter() -> Result<()> {
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     room.send("after").await?;
-    ensure!(metric(&stack, 0, "tidings_persistence_dead_letters_total").await? == 2.0, "it was read again");
+    ensure!(
+        metric(&stack, 0, "tidings_persistence_dead_letters_total").await? == 2.0,
+        "the record is read twice"
+    );
     ensure!(stack.database().value(letters).await? == "1");
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! Replicas share the partitions; whoever stands still, dies or leaves is replaced and can do no harm afterwards.
+//! Replicas share the partitions. A replica that is paused, dies or leaves is replaced and can do no harm afterwards.
 
 use std::time::{Duration, Instant};
 
@@ -6,7 +6,7 @@ use crate::room_log::{PATIENCE, RoomLog, hold_messages, metric};
 use anyhow::{Result, ensure};
 use tidings_harness::Stack;
 
-const ROOMY: u64 = 10_000;
+const MAX_BACKLOG: u64 = 10_000;
 const LEASE: Duration = Duration::from_millis(1500);
 
 async fn stack(replicas: usize) -> Result<Stack> {
@@ -14,7 +14,7 @@ async fn stack(replicas: usize) -> Result<Stack> {
     builder.persistence_env("TIDINGS_LEASE_MS", LEASE.as_millis()).start().await
 }
 
-/// Partitions by owner, largest share first; those without a living owner are left out.
+/// The number of partitions of each owner with a valid lease, largest first.
 async fn shares(stack: &Stack) -> Result<Vec<String>> {
     let sql = "SELECT count(*) FROM partitions WHERE owner IS NOT NULL AND lease_until > clock_timestamp() \
                GROUP BY owner ORDER BY 1 DESC";
@@ -34,16 +34,16 @@ async fn until_shares(stack: &Stack, expected: &[&str]) -> Result<()> {
 }
 
 #[tokio::test]
-async fn replicas_share_the_partitions_and_take_over_what_is_left() -> Result<()> {
+async fn replicas_share_partitions_and_take_over_free_ones() -> Result<()> {
     let stack = stack(3).await?;
     until_shares(&stack, &["22", "22", "20"]).await?;
     stack.persistence(2).stop().await?;
-    // Given back, not run out: there is no wait for the lease.
+    // The replica released its partitions, so the others do not wait for its lease.
     ensure!(stack.database().value("SELECT count(*) FROM replicas").await? == "2");
     until_shares(&stack, &["32", "32"]).await?;
     stack.persistence(1).kill();
     until_shares(&stack, &["64"]).await?;
-    let room = RoomLog::new(&stack, ROOMY).await?;
+    let room = RoomLog::new(&stack, MAX_BACKLOG).await?;
     room.send("after all that").await?;
     stack.persistence(1).restart().await?;
     until_shares(&stack, &["32", "32"]).await
@@ -60,20 +60,20 @@ async fn owner(stack: &Stack, room: &RoomLog) -> Result<usize> {
         {
             return Ok(number);
         }
-        ensure!(begun.elapsed() < PATIENCE, "nobody owns the partition");
+        ensure!(begun.elapsed() < PATIENCE, "the partition has no owner");
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
 }
 
 #[tokio::test]
-async fn a_paused_owner_is_replaced_and_does_no_harm_when_it_goes_on() -> Result<()> {
+async fn resumed_owner_does_no_harm_after_takeover() -> Result<()> {
     let stack = stack(2).await?;
     until_shares(&stack, &["32", "32"]).await?;
-    let room = RoomLog::new(&stack, ROOMY).await?;
+    let room = RoomLog::new(&stack, MAX_BACKLOG).await?;
     let mut expected = Vec::new();
     for round in 0..3 {
         let first = owner(&stack, &room).await?;
-        // In the midst of a batch: it is read, its transaction has begun and waits to insert.
+        // Pauses the owner during a batch, while its transaction waits to insert.
         let hold = hold_messages(&stack, 1.0).await?;
         for n in 0..50 {
             let name = format!("{round}.{n}");
@@ -85,7 +85,7 @@ async fn a_paused_owner_is_replaced_and_does_no_harm_when_it_goes_on() -> Result
         hold.await?;
         let begun = Instant::now();
         while owner(&stack, &room).await? == first {
-            ensure!(begun.elapsed() < PATIENCE, "the paused replica stays owner");
+            ensure!(begun.elapsed() < PATIENCE, "the paused replica is still the owner");
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
         for n in 50..100 {
@@ -112,9 +112,9 @@ async fn a_paused_owner_is_replaced_and_does_no_harm_when_it_goes_on() -> Result
 }
 
 #[tokio::test]
-async fn owners_that_are_killed_again_and_again_lose_and_double_nothing() -> Result<()> {
+async fn repeatedly_killed_owners_lose_and_duplicate_nothing() -> Result<()> {
     let stack = stack(2).await?;
-    let room = RoomLog::new(&stack, ROOMY).await?;
+    let room = RoomLog::new(&stack, MAX_BACKLOG).await?;
     let mut expected = Vec::new();
     for round in 0..4 {
         let first = owner(&stack, &room).await?;
@@ -132,9 +132,9 @@ async fn owners_that_are_killed_again_and_again_lose_and_double_nothing() -> Res
 }
 
 #[tokio::test]
-async fn a_replica_that_is_told_to_end_gives_everything_back_and_ends_in_time() -> Result<()> {
+async fn stopping_replica_releases_partitions_in_time() -> Result<()> {
     let stack = stack(1).await?;
-    let room = RoomLog::new(&stack, ROOMY).await?;
+    let room = RoomLog::new(&stack, MAX_BACKLOG).await?;
     for n in 0..300 {
         room.append(&n.to_string()).await?;
     }
@@ -148,10 +148,10 @@ async fn a_replica_that_is_told_to_end_gives_everything_back_and_ends_in_time() 
 }
 
 #[tokio::test]
-async fn whoever_has_lost_the_token_writes_nothing() -> Result<()> {
-    // Renewals are too rare to tell the replica of its loss: only the guard of its batches can.
+async fn replica_with_outdated_fencing_token_writes_nothing() -> Result<()> {
+    // Renewals are too rare to reveal the loss; only the check in each batch can.
     let stack = Stack::builder().gateways(0).persistence_env("TIDINGS_LEASE_MS", 30_000).start().await?;
-    let room = RoomLog::new(&stack, ROOMY).await?;
+    let room = RoomLog::new(&stack, MAX_BACKLOG).await?;
     room.send("mine").await?;
     let partition = room.partition().0;
     let take = format!(
@@ -163,7 +163,7 @@ async fn whoever_has_lost_the_token_writes_nothing() -> Result<()> {
     tokio::time::sleep(Duration::from_millis(1500)).await;
     ensure!(room.texts(&stack).await? == ["mine"]);
     ensure!(metric(&stack, 0, "tidings_persistence_retries_total{cause=\"lost\"}").await? == 1.0);
-    // The lease of the other runs out, and the next round takes the partition.
+    // The other lease expires, and the next round takes the partition.
     room.until_head(&stack, 2).await?;
     Ok(())
 }

@@ -1,4 +1,5 @@
-//! What is appended is stored as it was, once; what cannot be is taken back, and everyone is told.
+//! Each appended record is stored once and unchanged. A record that cannot be stored becomes a void, which is
+//! announced.
 
 use crate::room_log::{RoomLog, hold_messages, metric};
 use anyhow::{Result, ensure};
@@ -9,7 +10,7 @@ use tidings_shared::{
     log::{AppendError, ReadMark, record::Visibility, stored::Stored},
 };
 
-const ROOMY: u64 = 10_000;
+const MAX_BACKLOG: u64 = 10_000;
 
 async fn stack() -> Result<Stack> {
     Stack::builder().gateways(0).start().await
@@ -18,7 +19,7 @@ async fn stack() -> Result<Stack> {
 #[tokio::test]
 async fn every_part_of_a_message_is_stored_byte_for_byte() -> Result<()> {
     let stack = stack().await?;
-    let room = RoomLog::new(&stack, ROOMY).await?;
+    let room = RoomLog::new(&stack, MAX_BACKLOG).await?;
     let mut entry = room.message("c-1", "");
     let id = entry.id.clone().unwrap_or_default();
     entry.body = format!(
@@ -66,9 +67,9 @@ async fn every_part_of_a_message_is_stored_byte_for_byte() -> Result<()> {
 }
 
 #[tokio::test]
-async fn many_at_once_stand_in_the_order_they_were_accepted() -> Result<()> {
+async fn concurrent_messages_are_stored_in_accepted_order() -> Result<()> {
     let stack = stack().await?;
-    let room = RoomLog::new(&stack, ROOMY).await?;
+    let room = RoomLog::new(&stack, MAX_BACKLOG).await?;
     let names: Vec<String> = (1..=1500).map(|n| format!("m{n}")).collect();
     let mut accepted = Vec::new();
     for names in names.chunks(100) {
@@ -76,7 +77,7 @@ async fn many_at_once_stand_in_the_order_they_were_accepted() -> Result<()> {
         accepted.extend(futures_util::future::try_join_all(appends).await?);
     }
     accepted.sort_by_key(|(accepted, _)| accepted.seq);
-    let (last, _) = accepted.last().expect("there were some");
+    let (last, _) = accepted.last().expect("there are appends");
     ensure!(last.seq == Seq(1500) && room.stored(last).await == Stored::Here);
     let texts = room.texts(&stack).await?;
     ensure!(texts.iter().eq(accepted.iter().map(|(_, name)| *name)));
@@ -86,9 +87,9 @@ async fn many_at_once_stand_in_the_order_they_were_accepted() -> Result<()> {
 
 // Covers: message:void, void.
 #[tokio::test]
-async fn a_late_duplicate_becomes_a_void_that_everyone_is_told_of() -> Result<()> {
+async fn late_duplicate_becomes_an_announced_void() -> Result<()> {
     let stack = stack().await?;
-    let room = RoomLog::new(&stack, ROOMY).await?;
+    let room = RoomLog::new(&stack, MAX_BACKLOG).await?;
     let first = room.append("once").await?;
     ensure!(room.stored(&first).await == Stored::Here);
     let active = format!("SELECT updated_at FROM rooms WHERE id = '{}'", room.room);
@@ -98,13 +99,13 @@ async fn a_late_duplicate_becomes_a_void_that_everyone_is_told_of() -> Result<()
     ensure!((again.seq, again.duplicate) == (Seq(2), false), "Redis remembers nothing: {again:?}");
     let there = Stored::First { seq: Seq(1), id: first.id.clone(), at_ms: first.at_ms };
     ensure!(room.stored(&again).await == there);
-    // Who repeats it now is told the same, although Redis knows the second place only.
+    // A further repetition gets the same answer, although Redis knows only the second seq.
     let third = room.append("once").await?;
     ensure!(third.duplicate && room.stored(&third).await == there);
 
     let stands = room.until_head(&stack, 3).await?;
-    ensure!((stands[1].kind.as_str(), stands[1].what.as_str()) == ("void", "{}"), "{stands:?}");
-    let void: Value = serde_json::from_str(&stands[2].what)?;
+    ensure!((stands[1].kind.as_str(), stands[1].body_text.as_str()) == ("void", "{}"), "{stands:?}");
+    let void: Value = serde_json::from_str(&stands[2].body_text)?;
     let expected = json!({
         "type": "message:void", "room": room.room, "seq": 3, "at": void["at"],
         "target": 2, "client_id": "once", "by": "alice", "reason": "duplicate", "of": 1
@@ -121,9 +122,9 @@ async fn a_late_duplicate_becomes_a_void_that_everyone_is_told_of() -> Result<()
 }
 
 #[tokio::test]
-async fn two_of_the_same_client_id_in_one_batch_are_one_message() -> Result<()> {
+async fn same_client_id_twice_in_a_batch_is_one_message() -> Result<()> {
     let stack = stack().await?;
-    let room = RoomLog::new(&stack, ROOMY).await?;
+    let room = RoomLog::new(&stack, MAX_BACKLOG).await?;
     let hold = hold_messages(&stack, 1.0).await?;
     room.append("before").await?;
     let first = room.append("once").await?;
@@ -137,9 +138,9 @@ async fn two_of_the_same_client_id_in_one_batch_are_one_message() -> Result<()> 
 }
 
 #[tokio::test]
-async fn a_void_of_a_private_message_is_told_to_those_who_saw_it_alone() -> Result<()> {
+async fn void_of_private_message_is_visible_to_its_readers_only() -> Result<()> {
     let stack = stack().await?;
-    let room = RoomLog::new(&stack, ROOMY).await?;
+    let room = RoomLog::new(&stack, MAX_BACKLOG).await?;
     for _ in 0..2 {
         let mut entry = room.message("secret", "secret");
         entry.visibility = Visibility { users: vec!["bob".into()], roles: vec![] };
@@ -157,15 +158,15 @@ async fn a_void_of_a_private_message_is_told_to_those_who_saw_it_alone() -> Resu
 }
 
 #[tokio::test]
-async fn a_poison_record_becomes_a_void_and_the_records_around_it_are_stored() -> Result<()> {
+async fn poison_record_becomes_void_and_its_neighbours_are_stored() -> Result<()> {
     let stack = stack().await?;
-    let room = RoomLog::new(&stack, ROOMY).await?;
+    let room = RoomLog::new(&stack, MAX_BACKLOG).await?;
     let hold = hold_messages(&stack, 1.0).await?;
     room.append("before").await?;
     let mut waits = Vec::new();
     for n in 0..40 {
         waits.push((room.append(&format!("good {n}")).await?, Stored::Here));
-        // PostgreSQL's text holds no NUL: refused by the database. The other lacks what a message must have.
+        // PostgreSQL refuses NUL in text. The other body lacks fields that a message must have.
         let mut poison = room.message(&format!("poison {n}"), "\0");
         if n % 2 == 0 {
             poison.body = r#"{"kind":"text"}"#.to_owned();
@@ -180,8 +181,11 @@ async fn a_poison_record_becomes_a_void_and_the_records_around_it_are_stored() -
     }
     ensure!(room.texts(&stack).await?.len() == 41);
     let stands = room.until_head(&stack, 41 + 8 + 8).await?;
-    let told = stands.iter().filter(|stands| stands.kind == "message:void").count();
-    ensure!(told == 8 && stands.iter().filter(|stands| stands.kind == "void").count() == 8, "{stands:?}");
+    let announced = stands.iter().filter(|stands| stands.kind == "message:void").count();
+    ensure!(
+        announced == 8 && stands.iter().filter(|stands| stands.kind == "void").count() == 8,
+        "{stands:?}"
+    );
     let letters = stack
         .database()
         .value(&format!(
@@ -190,7 +194,7 @@ async fn a_poison_record_becomes_a_void_and_the_records_around_it_are_stored() -
         ))
         .await?;
     ensure!(letters == "8", "{letters}");
-    // The client id is spent, also when Redis has forgotten it.
+    // The client id stays used even when Redis has forgotten it.
     let repeated = room.append("poison 0").await?;
     ensure!(repeated.duplicate && room.stored(&repeated).await == Stored::Rejected);
     room.forget_client_ids().await?;
@@ -201,10 +205,10 @@ async fn a_poison_record_becomes_a_void_and_the_records_around_it_are_stored() -
 }
 
 #[tokio::test]
-async fn neither_the_log_nor_a_reason_holds_what_a_poison_record_says() -> Result<()> {
+async fn log_and_reason_hold_no_content_of_poison_record() -> Result<()> {
     const MARK: &str = "hunter2";
     let stack = Stack::builder().gateways(0).persistence_env("TIDINGS_LOG", "debug").start().await?;
-    let room = RoomLog::new(&stack, ROOMY).await?;
+    let room = RoomLog::new(&stack, MAX_BACKLOG).await?;
     let bodies = [
         format!(r#"{{"kind":"text","content":{{"a":"{MARK}"}}}}"#),
         format!(r#"{{"kind":"text","content":"x","reply_to":"{MARK}"}}"#),
@@ -257,9 +261,9 @@ async fn neither_the_log_nor_a_reason_holds_what_a_poison_record_says() -> Resul
 }
 
 #[tokio::test]
-async fn a_record_of_another_form_is_put_aside_and_the_stream_goes_on() -> Result<()> {
+async fn malformed_record_becomes_dead_letter_and_stream_goes_on() -> Result<()> {
     let stack = stack().await?;
-    let room = RoomLog::new(&stack, ROOMY).await?;
+    let room = RoomLog::new(&stack, MAX_BACKLOG).await?;
     room.send("before").await?;
     for record in ["garbage", "", "9\u{1f}x\n{}"] {
         let mut add = redis::cmd("XADD");
@@ -277,16 +281,16 @@ async fn a_record_of_another_form_is_put_aside_and_the_stream_goes_on() -> Resul
 }
 
 #[tokio::test]
-async fn a_watermark_that_was_not_taken_is_told_again_with_its_exceptions() -> Result<()> {
+async fn lost_watermark_is_written_again_with_its_exceptions() -> Result<()> {
     let stack = stack().await?;
-    let room = RoomLog::new(&stack, ROOMY).await?;
+    let room = RoomLog::new(&stack, MAX_BACKLOG).await?;
     let first = room.append("once").await?;
     ensure!(room.stored(&first).await == Stored::Here);
     room.forget_client_ids().await?;
     let hold = hold_messages(&stack, 1.5).await?;
     let again = room.append("once").await?;
     stack.database().until_blocked().await?;
-    // The batch is under way: when it is committed, the script that tells of it is not there any more.
+    // The batch is in progress. When it is committed, the script that writes the watermark is gone.
     let _: () = room.redis(redis::cmd("SCRIPT").arg("FLUSH")).await?;
     hold.await?;
     let outcome = room.stored(&again).await;
@@ -298,7 +302,7 @@ async fn a_watermark_that_was_not_taken_is_told_again_with_its_exceptions() -> R
 #[tokio::test]
 async fn marks_move_forward_and_never_beyond_the_head() -> Result<()> {
     let stack = stack().await?;
-    let room = RoomLog::new(&stack, ROOMY).await?;
+    let room = RoomLog::new(&stack, MAX_BACKLOG).await?;
     for n in 0..5 {
         room.append(&n.to_string()).await?;
     }

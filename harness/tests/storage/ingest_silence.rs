@@ -1,4 +1,4 @@
-//! The host of PostgreSQL falls silent: connections stay open and nothing is answered, as behind a network that is cut.
+//! PostgreSQL becomes unreachable: connections stay open and nothing is answered, as in a network partition.
 
 use std::time::{Duration, Instant};
 
@@ -13,10 +13,10 @@ use tokio::{
     sync::watch,
 };
 
-/// Longer than a batch is waited for, and a settling after it.
+/// Longer than the timeout of a batch plus the settling of the partition after it.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Leads to `upstream`; what was connected before `silent` turns true stays open and passes nothing on after it.
+/// Relays connections to `upstream`. When `silent` becomes true, older connections stay open but pass nothing on.
 async fn relay(upstream: u16, silent: watch::Receiver<bool>) -> Result<u16> {
     let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
     let port = listener.local_addr()?.port();
@@ -28,7 +28,7 @@ async fn relay(upstream: u16, silent: watch::Receiver<bool>) -> Result<u16> {
                 let before = !*silent.borrow();
                 tokio::select! {
                     _ = tokio::io::copy_bidirectional(&mut client, &mut server) => {}
-                    () = fallen_silent(&mut silent), if before => std::future::pending().await,
+                    () = until_silent(&mut silent), if before => std::future::pending().await,
                 }
             });
         }
@@ -36,12 +36,12 @@ async fn relay(upstream: u16, silent: watch::Receiver<bool>) -> Result<u16> {
     Ok(port)
 }
 
-async fn fallen_silent(silent: &mut watch::Receiver<bool>) {
+async fn until_silent(silent: &mut watch::Receiver<bool>) {
     let _ = silent.wait_for(|silent| *silent).await.map(drop);
 }
 
 #[tokio::test]
-async fn a_writer_does_not_wait_for_connections_that_fell_silent() -> Result<()> {
+async fn writer_abandons_unresponsive_postgres_connections() -> Result<()> {
     let stack = Stack::builder().gateways(0).start().await?;
     let room = RoomLog::new(&stack, 10_000).await?;
     room.send("1").await?;
@@ -65,7 +65,7 @@ async fn a_writer_does_not_wait_for_connections_that_fell_silent() -> Result<()>
     room.append("3").await?;
     room.append("4").await?;
     let begun = Instant::now();
-    while room.stands(&stack).await?.len() < 4 {
+    while room.stored_log(&stack).await?.len() < 4 {
         ensure!(begun.elapsed() < PATIENCE, "nothing is written any more");
         tokio::time::sleep(Duration::from_millis(200)).await;
     }

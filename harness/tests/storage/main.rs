@@ -1,5 +1,5 @@
-//! What is written: ingest, retention, migrations, dead letters, backups, query plans.
-//! One program per subject, a module per behaviour: linking each file by itself took minutes.
+//! Storage: ingest, retention, migrations, dead letters, backups, query plans.
+//! One test program per subject with a module per behaviour, because linking each file by itself took minutes.
 
 #![allow(clippy::unwrap_used)]
 

@@ -1,4 +1,4 @@
-//! The schema on a real server: applied, taken back, applied again, by the program that operators run.
+//! The schema on a real server, applied and reverted by the program that operators run.
 
 use std::process::Output;
 
@@ -52,7 +52,7 @@ async fn tables(database: &Database) -> Result<Vec<String>> {
     Ok(rows.into_iter().flatten().collect())
 }
 
-/// The whole schema as PostgreSQL tells it: columns with types, defaults and collations, constraints, indexes.
+/// The whole schema as PostgreSQL reports it: columns with types, defaults and collations, constraints, indexes.
 async fn schema(database: &Database) -> Result<Vec<Vec<String>>> {
     database
         .query(
@@ -67,7 +67,7 @@ async fn schema(database: &Database) -> Result<Vec<Vec<String>>> {
 }
 
 #[tokio::test]
-async fn the_schema_is_applied_taken_back_without_a_trace_and_applied_again() -> Result<()> {
+async fn schema_is_applied_reverted_and_applied_again() -> Result<()> {
     let database = Postgres::shared().await?.database().await?;
 
     let applied = migrations(&database, &["up"]).await?;
@@ -76,11 +76,11 @@ async fn the_schema_is_applied_taken_back_without_a_trace_and_applied_again() ->
     let first = schema(&database).await?;
 
     let name = database.value("SELECT current_database()").await?;
-    let taken_back = migrations(&database, &["down", "--all", &name]).await?;
+    let reverted = migrations(&database, &["down", "--all", &name]).await?;
     assert_eq!(
-        taken_back.lines().filter(|line| line.ends_with(": taken back")).count(),
+        reverted.lines().filter(|line| line.ends_with(": taken back")).count(),
         MIGRATIONS,
-        "{taken_back}"
+        "{reverted}"
     );
     assert!(tables(&database).await?.is_empty());
     assert_eq!(migrations(&database, &["status"]).await?.matches(": pending").count(), MIGRATIONS);
@@ -91,7 +91,7 @@ async fn the_schema_is_applied_taken_back_without_a_trace_and_applied_again() ->
 }
 
 #[tokio::test]
-async fn applying_what_is_applied_changes_nothing() -> Result<()> {
+async fn repeated_migration_changes_nothing() -> Result<()> {
     let database = Postgres::shared().await?.database().await?;
     migrations(&database, &["up"]).await?;
     database.query("INSERT INTO users (id) VALUES ('alice')").await?;
@@ -102,7 +102,7 @@ async fn applying_what_is_applied_changes_nothing() -> Result<()> {
 }
 
 #[tokio::test]
-async fn a_version_that_is_rolled_back_leaves_the_schema_of_the_later_one_as_it_is() -> Result<()> {
+async fn older_version_leaves_later_schema_unchanged() -> Result<()> {
     let database = Postgres::shared().await?.database().await?;
     migrations(&database, &["up"]).await?;
     database.query("INSERT INTO seaql_migrations (version, applied_at) VALUES ('m9999_later', 0)").await?;
@@ -114,19 +114,19 @@ async fn a_version_that_is_rolled_back_leaves_the_schema_of_the_later_one_as_it_
         "{status}"
     );
     let refused = run(&database, &["down", "--steps", "1"]).await?;
-    let told = String::from_utf8(refused.stderr)?;
-    assert!(!refused.status.success() && told.contains("m9999_later"), "{told}");
+    let error = String::from_utf8(refused.stderr)?;
+    assert!(!refused.status.success() && error.contains("m9999_later"), "{error}");
     assert_eq!(schema(&database).await?, before);
-    // One that lacks what this version needs is not taken for it.
+    // A schema that lacks a migration of this version is refused.
     database.query("DELETE FROM seaql_migrations WHERE version LIKE 'm0007%'").await?;
     let refused = run(&database, &["up"]).await?;
-    let told = String::from_utf8(refused.stderr)?;
-    assert!(!refused.status.success() && told.contains("m0007"), "{told}");
+    let error = String::from_utf8(refused.stderr)?;
+    assert!(!refused.status.success() && error.contains("m0007"), "{error}");
     Ok(())
 }
 
 #[tokio::test]
-async fn jobs_started_at_once_take_turns() -> Result<()> {
+async fn concurrent_migrations_run_one_after_the_other() -> Result<()> {
     let database = Postgres::shared().await?.database().await?;
     let (one, other) = tokio::join!(migrations(&database, &["up"]), migrations(&database, &["up"]));
     let mut printed = [one?, other?];
@@ -137,17 +137,17 @@ async fn jobs_started_at_once_take_turns() -> Result<()> {
 }
 
 #[tokio::test]
-async fn starting_anew_drops_the_data() -> Result<()> {
+async fn fresh_requires_confirmation_and_drops_all_data() -> Result<()> {
     let database = Postgres::shared().await?.database().await?;
     migrations(&database, &["up"]).await?;
     database.query("INSERT INTO users (id) VALUES ('alice')").await?;
     let name = database.value("SELECT current_database()").await?;
-    for (arguments, told) in
+    for (arguments, expected) in
         [(vec!["fresh"], "--drop-everything"), (vec!["fresh", "--drop-everything", "other"], &*name)]
     {
         let refused = run(&database, &arguments).await?;
         let error = String::from_utf8_lossy(&refused.stderr).into_owned();
-        ensure!(!refused.status.success() && error.contains(told), "{arguments:?}: {error}");
+        ensure!(!refused.status.success() && error.contains(expected), "{arguments:?}: {error}");
         assert_eq!(database.value("SELECT count(*) FROM users").await?, "1", "{arguments:?}");
     }
     migrations(&database, &["fresh", "--drop-everything", &name]).await?;
@@ -157,12 +157,12 @@ async fn starting_anew_drops_the_data() -> Result<()> {
 }
 
 #[tokio::test]
-async fn taking_back_wants_a_number_or_the_name_of_the_database() -> Result<()> {
+async fn down_requires_steps_or_database_name() -> Result<()> {
     let database = Postgres::shared().await?.database().await?;
     migrations(&database, &["up"]).await?;
     database.query("INSERT INTO users (id) VALUES ('alice')").await?;
     let name = database.value("SELECT current_database()").await?;
-    for (arguments, told) in [
+    for (arguments, expected) in [
         (vec!["down"], "--steps"),
         (vec!["down"], "--all"),
         (vec!["down", "--all"], "DATABASE_NAME"),
@@ -171,7 +171,7 @@ async fn taking_back_wants_a_number_or_the_name_of_the_database() -> Result<()> 
     ] {
         let refused = run(&database, &arguments).await?;
         let error = String::from_utf8_lossy(&refused.stderr).into_owned();
-        ensure!(!refused.status.success() && error.contains(told), "{arguments:?}: {error}");
+        ensure!(!refused.status.success() && error.contains(expected), "{arguments:?}: {error}");
         ensure!(!migrations(&database, &["status"]).await?.contains("pending"), "{arguments:?}");
     }
     migrations(&database, &["down", "--steps", "1"]).await?;
@@ -181,7 +181,7 @@ async fn taking_back_wants_a_number_or_the_name_of_the_database() -> Result<()> 
 }
 
 #[tokio::test]
-async fn the_constraints_stand_guard_over_what_must_be_once() -> Result<()> {
+async fn constraints_refuse_duplicate_rows() -> Result<()> {
     let database = Postgres::shared().await?.database().await?;
     migrations(&database, &["up"]).await?;
     database
@@ -216,7 +216,7 @@ async fn the_constraints_stand_guard_over_what_must_be_once() -> Result<()> {
         assert!(database.query(&refused).await.is_err(), "{refused}");
     }
     database.query(&message(2, 2, "d")).await?;
-    // What is read again is put aside once; the same place in another epoch is another record.
+    // A record that is read again is one dead letter; the same ingest id in another epoch is another record.
     let letter = |epoch: i64| {
         format!(
             "INSERT INTO dead_letters (partition, epoch, ingest_id, record, reason) \
@@ -230,7 +230,7 @@ async fn the_constraints_stand_guard_over_what_must_be_once() -> Result<()> {
 }
 
 #[tokio::test]
-async fn without_a_database_the_program_says_what_is_missing() -> Result<()> {
+async fn missing_database_url_is_named_in_error() -> Result<()> {
     let program = node::program("tidings-migrations")?;
     let output = tokio::process::Command::new(program).arg("up").env_remove("DATABASE_URL").output().await?;
     assert!(!output.status.success());

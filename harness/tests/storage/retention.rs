@@ -1,5 +1,5 @@
-//! `tidings-persistence retain`: what is old goes, nothing is renumbered, a late repetition is still a duplicate, and
-//! nobody who talks meanwhile notices.
+//! `tidings-persistence retain`: old messages are removed, nothing is renumbered, a late repetition is still a
+//! duplicate, and concurrent senders are not delayed.
 
 use std::ops::RangeInclusive;
 use std::process::Output;
@@ -20,20 +20,21 @@ async fn run(stack: &Stack, arguments: &[&str]) -> Result<Output> {
     Ok(command.output().await?)
 }
 
-/// Runs the job to its end; what it printed.
+/// Runs the job to its end; returns its output.
 async fn retain(stack: &Stack, arguments: &[&str]) -> Result<String> {
     let output = run(stack, arguments).await?;
     ensure!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
     Ok(String::from_utf8(output.stdout)?)
 }
 
-/// Makes messages and what hangs on them older.
+/// Makes messages older.
 async fn age(stack: &Stack, days: u32, which: &str) -> Result<()> {
     let sql = format!("UPDATE messages SET at = at - interval '{days} days' WHERE {which}");
     stack.database().query(&sql).await.map(drop)
 }
 
-/// A room of alice's and bob's with three messages, the first two of them 200 days old, the second edited and liked.
+/// A room of alice and bob with three messages. The first two are 200 days old; the second is edited and has a
+/// reaction.
 async fn old_room(stack: &Stack) -> Result<String> {
     let (alice, bob) = (stack.http("alice"), stack.http("bob"));
     let room = alice.new_room(&["bob"]).await?;
@@ -52,7 +53,7 @@ async fn old_room(stack: &Stack) -> Result<String> {
     Ok(room)
 }
 
-/// Everything that holds contents, as text.
+/// All rows that hold contents, as text.
 async fn contents(stack: &Stack) -> Result<String> {
     let sql = "SELECT m::text FROM messages m UNION ALL SELECT e::text FROM events e UNION ALL \
                SELECT v::text FROM message_versions v UNION ALL SELECT s::text FROM message_search s UNION ALL \
@@ -61,12 +62,12 @@ async fn contents(stack: &Stack) -> Result<String> {
 }
 
 #[tokio::test]
-async fn old_contents_are_archived_and_shown_as_deleted_in_their_places() -> Result<()> {
+async fn old_messages_are_archived_and_shown_as_deleted() -> Result<()> {
     let stack = stack().await?;
     let (alice, room) = (stack.http("alice"), old_room(&stack).await?);
     let before = alice.messages(&room, "").await?.expect(200).body;
-    let told = retain(&stack, &["--older-than", "180d", "--archive"]).await?;
-    ensure!(told.contains("2 messages in 1 rooms"), "{told}");
+    let summary = retain(&stack, &["--older-than", "180d", "--archive"]).await?;
+    ensure!(summary.contains("2 messages in 1 rooms"), "{summary}");
 
     let page = alice.messages(&room, "").await?.expect(200).body;
     for (place, field) in [(0, "id"), (0, "seq"), (0, "client_id"), (0, "sender"), (1, "id"), (1, "last_seq")]
@@ -81,7 +82,7 @@ async fn old_contents_are_archived_and_shown_as_deleted_in_their_places() -> Res
         );
         assert_eq!(message["reactions"], json!([]));
     }
-    assert_eq!(page["messages"][2], before["messages"][2], "what is younger stays as it is");
+    assert_eq!(page["messages"][2], before["messages"][2], "newer messages stay unchanged");
     assert_eq!(page["head"], before["head"]);
 
     let archived = stack
@@ -109,12 +110,12 @@ async fn old_contents_are_archived_and_shown_as_deleted_in_their_places() -> Res
 }
 
 #[tokio::test]
-async fn a_late_repetition_of_what_went_is_still_a_duplicate() -> Result<()> {
+async fn late_repetition_of_dropped_message_is_a_duplicate() -> Result<()> {
     let stack = stack().await?;
     let (alice, room) = (stack.http("alice"), old_room(&stack).await?);
     let first = alice.messages(&room, "").await?.expect(200).body["messages"][0].clone();
     retain(&stack, &["--older-than", "180d", "--drop"]).await?;
-    // Redis remembers it, then only PostgreSQL does.
+    // In the first round Redis remembers the client id, in the second only PostgreSQL.
     for _ in 0..2 {
         let again = alice.send(&room, "one", "first words").await?.expect(200).body;
         assert_eq!(
@@ -133,7 +134,7 @@ async fn a_late_repetition_of_what_went_is_still_a_duplicate() -> Result<()> {
 }
 
 #[tokio::test]
-async fn what_is_dropped_is_nowhere_any_more_and_neither_is_what_the_archive_held() -> Result<()> {
+async fn drop_removes_messages_and_their_archive_everywhere() -> Result<()> {
     let stack = stack().await?;
     let room = old_room(&stack).await?;
     let other = old_room(&stack).await?;
@@ -144,21 +145,21 @@ async fn what_is_dropped_is_nowhere_any_more_and_neither_is_what_the_archive_hel
         [[room.as_str(), "2"]],
         "the other room is not touched"
     );
-    // Both have a tail that goes back to what was old.
-    let told = retain(&stack, &["--older-than", "180d", "--drop", "--batch", "1"]).await?;
-    ensure!(told.contains("2 messages in 1 rooms") && told.contains("2 contents dropped"), "{told}");
+    // The tails of both rooms reach back to the old messages.
+    let summary = retain(&stack, &["--older-than", "180d", "--drop", "--batch", "1"]).await?;
+    ensure!(summary.contains("2 messages in 1 rooms") && summary.contains("2 contents dropped"), "{summary}");
     assert!(stack.database().query(archive).await?.is_empty());
     let left = contents(&stack).await? + &tails(&stack).await?;
     for gone in ["first words", "second words"] {
         ensure!(!left.contains(gone), "{gone}: {left}");
     }
     ensure!(left.contains("young words") && left.contains(&other));
-    // Again: there is nothing left to do.
+    // A second run has nothing to do.
     ensure!(retain(&stack, &["--older-than", "180d", "--drop"]).await?.contains("0 messages in 0 rooms"));
     Ok(())
 }
 
-/// Every tail of Redis as text. They were written today, whatever their messages say.
+/// All tails in Redis as text. Their entries were written today, whatever the age of their messages.
 async fn tails(stack: &Stack) -> Result<String> {
     let client = redis::Client::open(stack.redis().url())?;
     let mut connection = client.get_multiplexed_async_connection().await?;
@@ -173,7 +174,7 @@ async fn tails(stack: &Stack) -> Result<String> {
 }
 
 #[tokio::test]
-async fn a_message_that_was_deleted_leaves_its_earlier_text_to_the_archive_only() -> Result<()> {
+async fn deleted_message_keeps_earlier_text_only_in_archive() -> Result<()> {
     let stack = stack().await?;
     let alice = stack.http("alice");
     let room = alice.new_room(&[]).await?;
@@ -189,9 +190,9 @@ async fn a_message_that_was_deleted_leaves_its_earlier_text_to_the_archive_only(
 }
 
 #[tokio::test]
-async fn what_it_cannot_do_is_told_before_anything_is_done() -> Result<()> {
+async fn invalid_retain_arguments_are_refused() -> Result<()> {
     let stack = stack().await?;
-    for (arguments, told) in [
+    for (arguments, expected) in [
         (&["--older-than", "180d"][..], "--archive"),
         (&["--archive"], "--older-than"),
         (&["--older-than", "180d", "--drop", "--archive"], "cannot be used with"),
@@ -201,12 +202,12 @@ async fn what_it_cannot_do_is_told_before_anything_is_done() -> Result<()> {
     ] {
         let output = run(&stack, arguments).await?;
         let error = String::from_utf8_lossy(&output.stderr);
-        ensure!(!output.status.success() && error.contains(told), "{arguments:?}: {error}");
+        ensure!(!output.status.success() && error.contains(expected), "{arguments:?}: {error}");
     }
     Ok(())
 }
 
-/// Puts so many messages of the past into one room, without the way through the log.
+/// Inserts old messages into a room, directly into the tables.
 async fn old_messages(stack: &Stack, room: &str, seqs: RangeInclusive<u32>) -> Result<()> {
     let (first, last) = (seqs.start(), seqs.end());
     stack
@@ -221,7 +222,8 @@ async fn old_messages(stack: &Stack, room: &str, seqs: RangeInclusive<u32>) -> R
         .map(drop)
 }
 
-/// Runs the job over `count` messages while people send; the slowest hundredth of their answers, and how many there were.
+/// Runs the job over `count` messages while a user sends; returns the 99th percentile of the answer times, and the
+/// number of answers.
 async fn retain_under_load(count: u32, pause_ms: &str) -> Result<(Duration, usize)> {
     let stack = Stack::builder()
         .gateways(1)
@@ -243,7 +245,7 @@ async fn retain_under_load(count: u32, pause_ms: &str) -> Result<(Duration, usiz
     let job = tokio::spawn(job.wait_with_output());
     let (client, mut took, mut sent) = (stack.connect("bob").await?, Vec::new(), 0);
     while !job.is_finished() {
-        // In the room that is worked on as well as in another.
+        // Sends to the room of the old messages and to another one.
         for room in [&old, &busy] {
             let begun = Instant::now();
             let ack = client.send_as(room, &clock::client_id(), "meanwhile").await?;
@@ -254,9 +256,12 @@ async fn retain_under_load(count: u32, pause_ms: &str) -> Result<(Duration, usiz
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
     let output = job.await??;
-    let told = String::from_utf8(output.stdout)?;
-    ensure!(output.status.success() && told.contains(&format!("{count} messages in 1 rooms")), "{told}");
-    println!("{told}");
+    let summary = String::from_utf8(output.stdout)?;
+    ensure!(
+        output.status.success() && summary.contains(&format!("{count} messages in 1 rooms")),
+        "{summary}"
+    );
+    println!("{summary}");
 
     let database = stack.database();
     assert_eq!(database.value("SELECT count(*) FROM messages_archive").await?, count.to_string());
@@ -269,12 +274,12 @@ async fn retain_under_load(count: u32, pause_ms: &str) -> Result<(Duration, usiz
     let meanwhile = "SELECT count(*) FROM messages WHERE content = 'meanwhile' AND NOT deleted";
     assert_eq!(database.value(meanwhile).await?, sent.to_string());
     took.sort_unstable();
-    let p99 = *took.get(took.len() * 99 / 100).context("nobody sent")?;
+    let p99 = *took.get(took.len() * 99 / 100).context("no message was sent")?;
     Ok((p99, took.len()))
 }
 
 #[tokio::test]
-async fn people_who_send_meanwhile_are_not_held_up() -> Result<()> {
+async fn retention_does_not_delay_concurrent_senders() -> Result<()> {
     let (p99, sent) = retain_under_load(50_000, "0").await?;
     println!("{sent} sends, 99 % stored within {p99:?}");
     ensure!(p99 < Duration::from_secs(3), "{p99:?}");
@@ -292,11 +297,11 @@ async fn a_million_old_messages_are_archived_beside_senders() -> Result<()> {
 }
 
 #[tokio::test]
-async fn a_run_that_was_killed_is_finished_by_the_next() -> Result<()> {
+async fn killed_retention_is_finished_by_next_run() -> Result<()> {
     let stack = stack().await?;
     let alice = stack.http("alice");
     let room = alice.new_room(&[]).await?;
-    // What is said first is in the tail.
+    // The first message is in the tail.
     alice.send(&room, "said", "said long ago").await?.expect(201);
     age(&stack, 400, "true").await?;
     ensure!(tails(&stack).await?.contains("said long ago"));
@@ -313,13 +318,13 @@ async fn a_run_that_was_killed_is_finished_by_the_next() -> Result<()> {
     }
     job.kill().await?;
     let half: u32 = stack.database().value(archived).await?.parse()?;
-    ensure!(half < 20_000, "it was over already");
-    ensure!(!tails(&stack).await?.contains("said long ago"), "nobody comes back to this tail");
+    ensure!(half < 20_000, "the job was already finished");
+    ensure!(!tails(&stack).await?.contains("said long ago"), "the next run does not drop this tail");
     let deleted = "SELECT count(*) FROM messages WHERE deleted";
     assert_eq!(
         stack.database().value(deleted).await?,
         half.to_string(),
-        "what went is in the archive, and no more"
+        "exactly the archived messages are removed"
     );
     retain(&stack, &["--older-than", "180d", "--archive"]).await?;
     assert_eq!(stack.database().value(archived).await?, "20000");

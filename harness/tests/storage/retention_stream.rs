@@ -1,5 +1,5 @@
-//! `tidings-persistence retain` where nobody says anything more: what is old goes from Redis as well, the last record of
-//! a partition included, which stays until there is another.
+//! `tidings-persistence retain` in an idle partition: old records leave Redis too, including the last record of a
+//! partition, which normally stays until another one follows.
 
 use std::time::{Duration, Instant};
 
@@ -8,7 +8,7 @@ use tidings_harness::{Stack, node};
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// All streams of Redis, of which these are keys, as text.
+/// The contents of all Redis streams whose keys match, as text.
 async fn streams(stack: &Stack, keys: &str) -> Result<String> {
     let mut connection = redis::Client::open(stack.redis().url())?.get_multiplexed_async_connection().await?;
     let keys: Vec<String> = redis::cmd("KEYS").arg(keys).query_async(&mut connection).await?;
@@ -22,7 +22,7 @@ async fn streams(stack: &Stack, keys: &str) -> Result<String> {
 }
 
 #[tokio::test]
-async fn the_last_record_of_a_partition_goes_with_its_age_and_the_room_goes_on() -> Result<()> {
+async fn last_record_of_partition_leaves_stream_when_old() -> Result<()> {
     let stack = Stack::builder().gateways(0).start().await?;
     let alice = stack.http("alice");
     let room = alice.new_room(&[]).await?;
@@ -30,11 +30,14 @@ async fn the_last_record_of_a_partition_goes_with_its_age_and_the_room_goes_on()
     let is_old = "SELECT now() > max(at) + interval '2 seconds' FROM messages";
     let begun = Instant::now();
     while stack.database().value(is_old).await? != "t" {
-        ensure!(begun.elapsed() < PATIENCE, "it does not get older");
+        ensure!(begun.elapsed() < PATIENCE, "the message does not get old");
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
     for keys in ["*:ingest", "*:tail:*"] {
-        ensure!(streams(&stack, keys).await?.contains("forgotten words"), "not in {keys} from the start");
+        ensure!(
+            streams(&stack, keys).await?.contains("forgotten words"),
+            "the message is not in {keys} at first"
+        );
     }
     let mut job = tokio::process::Command::new(node::program("tidings-persistence")?);
     job.args(["retain", "--older-than", "1s", "--drop", "--database-url", stack.database().url()]);

@@ -1,60 +1,65 @@
-//! What a device was told of a room behind a change of its user's membership.
+//! Checks the frames that a device receives from a room around a change of its user's membership.
 
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use tidings_harness::{Client, ClientError, ServerFrame};
 
-const PATIENCE: Duration = Duration::from_secs(30);
-/// Content of what is for members only.
+const WAIT_TIMEOUT: Duration = Duration::from_secs(30);
+/// Content of messages that only members may see.
 pub const FOR_MEMBERS: &str = "for members";
 
-/// Holds what one device hears against a change at a seq of a room.
-pub struct Behind<'a> {
+/// Checks that one device receives nothing forbidden after the change at a seq of a room.
+pub struct MembershipChangeCheck<'a> {
     room: &'a str,
     changed: u64,
-    /// The user became a guest; else they were removed.
+    /// True: the user became a guest. False: the user was removed.
     guest: bool,
-    /// It was told so when it joined.
+    /// The answer to its join already named the role `guest`.
     pub joined_as_guest: bool,
     last: u64,
-    /// Messages for everybody.
+    /// Received messages that everybody may see.
     pub for_all: usize,
-    /// Sends of its own.
+    /// The device's own sends.
     pub accepted: usize,
     pub refused: usize,
 }
 
-impl<'a> Behind<'a> {
+impl<'a> MembershipChangeCheck<'a> {
     pub fn new(room: &'a str, changed: u64, guest: bool) -> Self {
         Self { room, changed, guest, joined_as_guest: false, last: 0, for_all: 0, accepted: 0, refused: 0 }
     }
 
-    /// Listens until so many sends were answered and so many messages for everybody came.
-    pub async fn until(&mut self, device: &Client, sends: usize, for_all: usize) -> Result<()> {
+    /// Receives until this many own sends were answered and this many public messages arrived.
+    pub async fn receive_until(&mut self, device: &Client, sends: usize, for_all: usize) -> Result<()> {
         while self.accepted + self.refused < sends || self.for_all < for_all {
-            let frame = device.next_event(PATIENCE).await;
-            let told = (self.accepted, self.refused, self.for_all);
-            self.hear(&frame.with_context(|| format!("accepted, refused, for all: {told:?}"))?)?;
+            let frame = device.next_event(WAIT_TIMEOUT).await;
+            let counts = (self.accepted, self.refused, self.for_all);
+            self.check(&frame.with_context(|| format!("accepted, refused, public: {counts:?}"))?)?;
         }
         Ok(())
     }
 
-    /// Looks at all that is there.
-    pub async fn look(&mut self, device: &Client) -> Result<()> {
+    /// Checks all frames that have already arrived.
+    pub async fn check_arrived(&mut self, device: &Client) -> Result<()> {
         loop {
             match device.next_event(Duration::ZERO).await {
-                Ok(frame) => self.hear(&frame)?,
+                Ok(frame) => self.check(&frame)?,
                 Err(ClientError::Silent(_)) => return Ok(()),
                 Err(error) => return Err(error.into()),
             }
         }
     }
 
-    fn hear(&mut self, frame: &ServerFrame) -> Result<()> {
+    fn check(&mut self, frame: &ServerFrame) -> Result<()> {
         match frame {
             ServerFrame::Ack(ack) => {
-                ensure!(ack.seq < self.changed, "accepted at {}, behind {}", ack.seq, self.changed);
+                ensure!(
+                    ack.seq < self.changed,
+                    "a send was accepted at {}, after the change at {}",
+                    ack.seq,
+                    self.changed
+                );
                 self.accepted += 1;
                 return Ok(());
             }
@@ -65,24 +70,28 @@ impl<'a> Behind<'a> {
                 return Ok(());
             }
             ServerFrame::Message(message) if message.room == self.room => {
-                ensure!(message.seq > self.last, "{} behind {}", message.seq, self.last);
+                ensure!(message.seq > self.last, "seq {} arrived after {}", message.seq, self.last);
                 self.last = message.seq;
                 self.for_all += usize::from(message.content == "for all");
                 if message.content == FOR_MEMBERS {
-                    ensure!(!self.joined_as_guest, "joined as a guest, and told {message:?}");
-                    ensure!(message.seq < self.changed, "behind {}: {message:?}", self.changed);
+                    ensure!(!self.joined_as_guest, "joined as a guest, but received {message:?}");
+                    ensure!(
+                        message.seq < self.changed,
+                        "received after the change at {}: {message:?}",
+                        self.changed
+                    );
                 }
             }
             _ => {}
         }
-        let place = place(frame, self.room).filter(|place| *place > self.changed && !self.guest);
-        ensure!(place.is_none(), "behind {}: {frame:?}", self.changed);
+        let seq = highest_seq(frame, self.room).filter(|seq| *seq > self.changed && !self.guest);
+        ensure!(seq.is_none(), "received after the change at {}: {frame:?}", self.changed);
         Ok(())
     }
 }
 
-/// The highest place of a room that a frame tells of.
-fn place(frame: &ServerFrame, of: &str) -> Option<u64> {
+/// The highest seq of a room that a frame reveals.
+fn highest_seq(frame: &ServerFrame, of: &str) -> Option<u64> {
     match frame {
         ServerFrame::CaughtUp(at) if at.room == of => Some(at.seq),
         ServerFrame::Gap(gap) if gap.room == of => Some(gap.head.seq),

@@ -1,4 +1,4 @@
-//! What a user's channel in Redis carries, as gateways hear it.
+//! Subscribes to a user's channel in Redis, as gateways do.
 
 use std::time::Duration;
 
@@ -8,15 +8,15 @@ use tidings_harness::Stack;
 use tidings_shared::{
     ids::UserId,
     log::subscriber::{Event, Subscriber},
-    people::{self, Notice},
+    people::{self, UserNotice},
 };
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
-/// Far above what anything takes.
-const PATIENCE: Duration = Duration::from_secs(20);
+/// Much longer than any notice takes.
+const WAIT_TIMEOUT: Duration = Duration::from_secs(20);
 
 pub struct UserChannel {
-    notices: UnboundedReceiver<Option<Notice>>,
+    notices: UnboundedReceiver<Option<UserNotice>>,
     _subscriber: Subscriber,
 }
 
@@ -26,7 +26,7 @@ impl UserChannel {
         let redis = tidings_shared::log::client(&stack.redis().url())?;
         let subscriber = Subscriber::start(redis, move |event| {
             if let Event::Message { payload, .. } = event {
-                let _ = sender.send(Notice::parse(&payload));
+                let _ = sender.send(UserNotice::parse(&payload));
             }
         });
         let channel = people::channel(&UserId::parse(user)?);
@@ -38,16 +38,16 @@ impl UserChannel {
         Ok(Self { notices, _subscriber: subscriber })
     }
 
-    pub async fn next(&mut self) -> Result<Notice> {
-        let notice = tokio::time::timeout(PATIENCE, self.notices.recv()).await?;
+    pub async fn next(&mut self) -> Result<UserNotice> {
+        let notice = tokio::time::timeout(WAIT_TIMEOUT, self.notices.recv()).await?;
         notice.flatten().ok_or_else(|| anyhow::anyhow!("not a notice"))
     }
 
-    /// The next one's frame, which must tell of a membership.
+    /// The frame of the next notice, which must be a membership notice.
     pub async fn next_frame(&mut self) -> Result<Value> {
         match self.next().await? {
-            Notice::Membership { frame, .. } => Ok(serde_json::from_slice(&frame)?),
-            other => anyhow::bail!("another notice: {other:?}"),
+            UserNotice::Membership { frame, .. } => Ok(serde_json::from_slice(&frame)?),
+            other => anyhow::bail!("not a membership notice: {other:?}"),
         }
     }
 

@@ -1,4 +1,4 @@
-//! Some three hundred people who talk all the time, most on WebSockets and a few over HTTP, and what came of it.
+//! Three hundred users who send all the time, most by WebSocket and a few over HTTP, and a report of the result.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -16,41 +16,41 @@ use tokio::task::JoinHandle;
 
 const ROOMS: usize = 30;
 const PEOPLE_PER_ROOM: usize = 10;
-/// How many there are on WebSockets.
+/// Number of WebSocket connections.
 pub const CONNECTIONS: usize = ROOMS * PEOPLE_PER_ROOM;
-const EACH_SAYS_EVERY: Duration = Duration::from_millis(1000);
-/// Who sends over HTTP, into one room each.
-const BY_HTTP: usize = 4;
+const SEND_EVERY: Duration = Duration::from_millis(1000);
+/// Number of users that send over HTTP, each into one room.
+const HTTP_SENDERS: usize = 4;
 const HTTP_EVERY: Duration = Duration::from_millis(100);
-const PATIENCE: Duration = Duration::from_secs(60);
+const WAIT_TIMEOUT: Duration = Duration::from_secs(60);
 
 struct Room {
     id: String,
     people: Vec<Arc<Listener>>,
 }
 
-/// What one sender did.
+/// The result of one sender.
 #[derive(Default)]
-struct Said {
+struct SenderResult {
     room: usize,
     stored: Vec<Received>,
     errors: Vec<String>,
     refused: usize,
 }
 
-/// Everybody, talking.
+/// All users, while they send.
 pub struct Crowd {
     rooms: Vec<Room>,
     http: Vec<Http>,
-    talking: Vec<JoinHandle<Said>>,
+    senders: Vec<JoinHandle<SenderResult>>,
     stop: Arc<AtomicBool>,
     begun: Instant,
 }
 
-/// What came of it.
-pub struct Done {
+/// The result of all senders and receivers.
+pub struct CrowdReport {
     connected_at: Vec<Instant>,
-    /// What senders were told that is no ack.
+    /// Failed sends, and errors and broken rules of listeners.
     pub errors: Vec<String>,
     pub turned_away: Vec<String>,
     /// Connections to persistence that were refused.
@@ -60,8 +60,8 @@ pub struct Done {
     pub verdict: Verdict,
 }
 
-impl Done {
-    /// When somebody connected, within this time.
+impl CrowdReport {
+    /// The times within this range at which a user connected.
     pub fn connected_between(&self, begin: Instant, end: Instant) -> Vec<Instant> {
         self.connected_at.iter().copied().filter(|at| (begin..end).contains(at)).collect()
     }
@@ -73,8 +73,8 @@ impl Done {
 }
 
 impl Crowd {
-    /// Everybody comes, and begins to talk.
-    pub async fn gather(stack: &Stack) -> Result<Crowd> {
+    /// Connects all users, then starts all senders.
+    pub async fn start(stack: &Stack) -> Result<Crowd> {
         let nodes = Arc::new(Nodes::of(stack));
         let mut rooms = Vec::new();
         for room in 0..ROOMS {
@@ -99,36 +99,39 @@ impl Crowd {
             for person in &room.people {
                 person.online();
             }
-            until("a room is there", || room.people.iter().all(|person| person.is_connected())).await?;
+            until("all users of a room are connected", || {
+                room.people.iter().all(|person| person.is_connected())
+            })
+            .await?;
         }
         let stop = Arc::new(AtomicBool::new(false));
-        let mut talking = Vec::new();
+        let mut senders = Vec::new();
         for (number, room) in rooms.iter().enumerate() {
             for (place, person) in room.people.iter().enumerate() {
                 let name = format!("p{number}-{place}");
                 let (person, id, stop) = (Arc::clone(person), room.id.clone(), stop.clone());
-                talking.push(tokio::spawn(talk(number, name, person, id, stop)));
+                senders.push(tokio::spawn(send_by_socket(number, name, person, id, stop)));
             }
         }
-        for (number, room) in rooms.iter().enumerate().take(BY_HTTP) {
+        for (number, room) in rooms.iter().enumerate().take(HTTP_SENDERS) {
             let user = format!("h{number}");
             let (token, id, stop) = (stack.token(&user), room.id.clone(), stop.clone());
-            talking.push(tokio::spawn(post(number, user, token, Arc::clone(&nodes), id, stop)));
+            senders.push(tokio::spawn(send_by_http(number, user, token, Arc::clone(&nodes), id, stop)));
         }
         let http = (0..nodes.persistence.len()).map(|node| stack.http_at(node, "host")).collect();
-        Ok(Crowd { rooms, http, talking, stop, begun: Instant::now() })
+        Ok(Crowd { rooms, http, senders, stop, begun: Instant::now() })
     }
 
-    /// Everybody ends what they say, hears all of it, and is asked what they heard.
-    pub async fn disperse(self) -> Result<Done> {
+    /// Stops the senders, waits until all users received everything, and judges what they received.
+    pub async fn finish(self) -> Result<CrowdReport> {
         self.stop.store(true, Ordering::Relaxed);
         let mut expected: Vec<Expected> = self.rooms.iter().map(|_| Expected::default()).collect();
         let (mut errors, mut refused) = (Vec::new(), 0);
-        for talking in self.talking {
-            let said = talking.await?;
-            said.stored.into_iter().for_each(|message| expected[said.room].add(message));
-            errors.extend(said.errors);
-            refused += said.refused;
+        for sender in self.senders {
+            let result = sender.await?;
+            result.stored.into_iter().for_each(|message| expected[result.room].add(message));
+            errors.extend(result.errors);
+            refused += result.refused;
         }
         let took = self.begun.elapsed();
         let (mut verdict, mut connected_at, mut turned_away) = (Verdict::default(), Vec::new(), Vec::new());
@@ -137,7 +140,7 @@ impl Crowd {
             let has_all = |person: &Arc<Listener>| {
                 person.cursor(&room.id).is_some_and(|cursor| cursor.seq >= last) || person.failed().is_some()
             };
-            until("everybody has heard all", || room.people.iter().all(has_all)).await?;
+            until("all users of a room received all messages", || room.people.iter().all(has_all)).await?;
             for (place, person) in room.people.iter().enumerate() {
                 let record = person.record(&room.id).context("joined")?;
                 let record = record.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
@@ -158,46 +161,52 @@ impl Crowd {
             verdict.add(of_history(&room.id, expected, &events));
         }
         let messages = expected.iter().map(Expected::count).sum();
-        Ok(Done { connected_at, errors, turned_away, refused, messages, took, verdict })
+        Ok(CrowdReport { connected_at, errors, turned_away, refused, messages, took, verdict })
     }
 }
 
-/// Says something again and again until everybody is to stop.
-async fn talk(room: usize, name: String, person: Arc<Listener>, id: String, stop: Arc<AtomicBool>) -> Said {
-    let mut said = Said { room, ..Said::default() };
-    // Not all in one moment.
-    let mut turn = tokio::time::Instant::now() + EACH_SAYS_EVERY.mul_f64(rand::random_range(0.0..1.0));
+/// Sends messages until `stop` is set.
+async fn send_by_socket(
+    room: usize,
+    name: String,
+    person: Arc<Listener>,
+    id: String,
+    stop: Arc<AtomicBool>,
+) -> SenderResult {
+    let mut result = SenderResult { room, ..SenderResult::default() };
+    // Spreads the first sends over one interval.
+    let mut turn = tokio::time::Instant::now() + SEND_EVERY.mul_f64(rand::random_range(0.0..1.0));
     for number in 0.. {
         tokio::time::sleep_until(turn).await;
-        turn += EACH_SAYS_EVERY;
+        turn += SEND_EVERY;
         if stop.load(Ordering::Relaxed) {
             break;
         }
         let text = format!("{name} says {number}");
         match person.send(&id, &text).await {
-            Ok(sent) => said.stored.push(Received {
+            Ok(sent) => result.stored.push(Received {
                 seq: sent.seq,
                 id: sent.id,
                 client_id: sent.client_id,
                 sender: name.clone(),
                 text,
             }),
-            Err(error) => said.errors.push(format!("{text}: {error}")),
+            Err(error) => result.errors.push(format!("{text}: {error}")),
         }
     }
-    said
+    result
 }
 
-/// The same over HTTP. A node that refuses a connection, or tells to make another, is left for the next.
-async fn post(
+/// Sends over HTTP. Moves to the next node when a node refuses the connection or answers `Connection: close`.
+async fn send_by_http(
     room: usize,
     user: String,
     token: String,
     nodes: Arc<Nodes>,
     id: String,
     stop: Arc<AtomicBool>,
-) -> Said {
-    let mut said = Said { room, ..Said::default() };
+) -> SenderResult {
+    let mut result = SenderResult { room, ..SenderResult::default() };
     let client = tidings_harness::http::client();
     let mut node = room;
     for number in 0.. {
@@ -211,7 +220,7 @@ async fn post(
             let body = json!({ "client_id": client_id, "content": text });
             match client.post(url).bearer_auth(&token).json(&body).send().await {
                 Err(error) if error.is_connect() => {
-                    said.refused += 1;
+                    result.refused += 1;
                     node += 1;
                 }
                 answer => break answer,
@@ -220,20 +229,20 @@ async fn post(
         match answer {
             Ok(answer) => {
                 node += usize::from(answer.headers().get(header::CONNECTION).is_some_and(|it| it == "close"));
-                match stored(answer).await {
+                match seq_and_id(answer).await {
                     Ok((seq, id)) => {
-                        said.stored.push(Received { seq, id, client_id, sender: user.clone(), text })
+                        result.stored.push(Received { seq, id, client_id, sender: user.clone(), text })
                     }
-                    Err(error) => said.errors.push(format!("{text}: {error:#}")),
+                    Err(error) => result.errors.push(format!("{text}: {error:#}")),
                 }
             }
-            Err(error) => said.errors.push(format!("{text}: {error:?}")),
+            Err(error) => result.errors.push(format!("{text}: {error:?}")),
         }
     }
-    said
+    result
 }
 
-async fn stored(answer: Response) -> Result<(u64, String)> {
+async fn seq_and_id(answer: Response) -> Result<(u64, String)> {
     let status = answer.status().as_u16();
     let body: Value = answer.json().await?;
     ensure!(status == 201 || (status == 200 && body["duplicate"] == true), "{status} {body}");
@@ -244,7 +253,7 @@ async fn stored(answer: Response) -> Result<(u64, String)> {
 async fn until(what: &str, done: impl Fn() -> bool) -> Result<()> {
     let begun = Instant::now();
     while !done() {
-        ensure!(begun.elapsed() < PATIENCE, "not in time: {what}");
+        ensure!(begun.elapsed() < WAIT_TIMEOUT, "not in time: {what}");
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
     Ok(())

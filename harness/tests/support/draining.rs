@@ -1,4 +1,4 @@
-//! What a node that drains tells: on its operators' port, and on its connections.
+//! How a draining node shows its state: on its operators' port, and on its connections.
 
 use std::time::{Duration, Instant};
 
@@ -18,13 +18,13 @@ pub async fn metric(node: &Node, name: &str) -> Result<f64> {
 pub async fn until_metric(node: &Node, name: &str, least: f64) -> Result<()> {
     let begun = Instant::now();
     while metric(node, name).await? < least {
-        ensure!(begun.elapsed() < PATIENCE, "{name} stays below {least}");
+        ensure!(begun.elapsed() < PATIENCE, "{name} stayed below {least}");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     Ok(())
 }
 
-/// Waits until the node says that it drains.
+/// Waits until the node reports on `/readyz` that it drains.
 pub async fn until_unready(node: &Node) -> Result<()> {
     let begun = Instant::now();
     loop {
@@ -32,31 +32,31 @@ pub async fn until_unready(node: &Node) -> Result<()> {
         if answer.status() == 503 && answer.text().await?.contains("draining") {
             return Ok(());
         }
-        ensure!(begun.elapsed() < PATIENCE, "it stays ready");
+        ensure!(begun.elapsed() < PATIENCE, "the node stayed ready");
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
 }
 
-/// Waits until the process is gone; how long that took.
+/// Waits until the process has ended; returns how long that took.
 pub async fn until_gone(node: &Node) -> Result<Duration> {
     let begun = Instant::now();
     while node.pid().is_some() {
-        ensure!(begun.elapsed() < PATIENCE, "it does not end");
+        ensure!(begun.elapsed() < PATIENCE, "the node did not end");
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
     Ok(begun.elapsed())
 }
 
-/// When a connection is told to leave.
-pub async fn told(client: &Client) -> Result<Duration> {
+/// Waits for `draining`; returns its delay until the connection shall reconnect.
+pub async fn reconnect_delay(client: &Client) -> Result<Duration> {
     match client.wait_for("draining", PATIENCE).await? {
         ServerFrame::Draining(draining) => Ok(Duration::from_millis(draining.reconnect_after_ms)),
         other => bail!("{other:?}"),
     }
 }
 
-/// Waits for the close by the server, before which nothing more is told; its code.
-pub async fn closed_without_a_word(client: &Client) -> Result<Option<u16>> {
+/// Waits until the server closes the connection, without any frame before the close; returns the close code.
+pub async fn close_code_without_frames(client: &Client) -> Result<Option<u16>> {
     match client.next_event(PATIENCE).await {
         Err(ClientError::Closed(closed)) => Ok(closed.code),
         other => bail!("{other:?}"),

@@ -1,5 +1,5 @@
-//! A small chat system in memory that errs on demand: one room, `r`, its log and its history.
-//! To add a fault, name it in `Fault` and err where the tenth message passes.
+//! A small in-memory chat system with a fault on demand: one room `r`, its log and its history.
+//! To add a fault, add it to `Fault` and inject it where the tenth message passes.
 
 use std::sync::{Arc, Mutex};
 
@@ -14,8 +14,8 @@ use tokio_tungstenite::tungstenite::handshake::server::{Request, Response};
 
 const SECRET: &str = "a secret of thirty-two characters";
 
-/// What goes wrong with the tenth message, or the first after it that is told to an observer who is there: who
-/// leaves and comes back is told again what was lost on the way, and who comes late is told what was.
+/// The fault of the tenth message, or of the first message after it that an observer receives live. A fault needs a
+/// live observer, because a replay after a (re)join would repair it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
     None,
@@ -26,18 +26,18 @@ pub enum Fault {
     AppendsARetryTwice,
     NeverSaysStored,
     HidesHistory,
-    /// Pages of events tell of more, and go on where they began.
-    StandsStillInHistory,
-    /// Pages of messages tell of more, and are all the first.
-    RepeatsHistory,
+    /// Pages of events announce more, but their `next` cursor stays at the start of the page.
+    RepeatsEventCursor,
+    /// Pages of messages announce more, but each is the first page.
+    RepeatsMessagePage,
 }
 
-pub struct System {
+pub struct FaultySystem {
     fault: Fault,
     log: Mutex<Vec<Value>>,
     subscribers: Mutex<Vec<Subscriber>>,
-    /// The message that an observer is not told as it should be.
-    erred_at: Mutex<Option<usize>>,
+    /// The message whose delivery to an observer is wrong.
+    faulty_seq: Mutex<Option<usize>>,
 }
 
 struct Subscriber {
@@ -45,14 +45,14 @@ struct Subscriber {
     out: UnboundedSender<Value>,
 }
 
-impl System {
-    /// One room, `r`, is enough: every creation answers with it.
+impl FaultySystem {
+    /// Starts it. Each request to create a room answers with the one room `r`.
     pub async fn start(fault: Fault) -> Nodes {
-        let system = Arc::new(System {
+        let system = Arc::new(FaultySystem {
             fault,
             log: Mutex::default(),
             subscribers: Mutex::default(),
-            erred_at: Mutex::default(),
+            faulty_seq: Mutex::default(),
         });
         let gateway = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let persistence = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -111,7 +111,7 @@ impl System {
         for (number, Subscriber { out, .. }) in subscribers.iter().enumerate() {
             let mut events = new.clone();
             if observer == Some(number) && seq >= 10 {
-                let at = *self.erred_at.lock().unwrap().get_or_insert(seq);
+                let at = *self.faulty_seq.lock().unwrap().get_or_insert(seq);
                 match self.fault {
                     Fault::Loses if seq == at => events.clear(),
                     Fault::Repeats if seq == at => events.push(new[0].clone()),
@@ -120,7 +120,7 @@ impl System {
                     _ => {}
                 }
             }
-            // Whoever has gone hears nothing.
+            // A send fails when the subscriber has disconnected; that is no error.
             events.into_iter().for_each(|event| drop(out.send(event)));
         }
         seq = new[0]["seq"].as_u64().unwrap().try_into().unwrap();
@@ -141,12 +141,12 @@ impl System {
         let page: Vec<Value> = log[after..].iter().take(200).cloned().collect();
         let end = after + page.len();
         if path.contains("/events") {
-            let stands_still = self.fault == Fault::StandsStillInHistory;
-            let next = json!({ "epoch": "1", "seq": if stands_still { after } else { end } });
-            let more = stands_still || end < log.len();
+            let repeats_cursor = self.fault == Fault::RepeatsEventCursor;
+            let next = json!({ "epoch": "1", "seq": if repeats_cursor { after } else { end } });
+            let more = repeats_cursor || end < log.len();
             return json!({ "events": page, "next": next, "head": head, "more": more });
         }
-        if self.fault == Fault::RepeatsHistory {
+        if self.fault == Fault::RepeatsMessagePage {
             let first: Vec<Value> = log.iter().map(|event| self.as_object(event.clone())).collect();
             return json!({ "messages": first, "head": head, "has_before": false, "has_after": true });
         }
@@ -164,7 +164,7 @@ impl System {
     }
 }
 
-async fn connection(stream: TcpStream, system: Arc<System>) {
+async fn connection(stream: TcpStream, system: Arc<FaultySystem>) {
     let mut user = String::new();
     #[expect(clippy::result_large_err, reason = "the library's own signature")]
     let read_token = |request: &Request, response: Response| {
@@ -207,7 +207,7 @@ async fn connection(stream: TcpStream, system: Arc<System>) {
     }
 }
 
-async fn request(mut stream: TcpStream, system: Arc<System>) {
+async fn request(mut stream: TcpStream, system: Arc<FaultySystem>) {
     let mut bytes = Vec::new();
     loop {
         let text = String::from_utf8_lossy(&bytes).to_lowercase();

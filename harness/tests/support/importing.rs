@@ -1,4 +1,4 @@
-//! Files of lines, and `tidings-persistence import` of them.
+//! Import files, and `tidings-persistence import` on them.
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -12,7 +12,7 @@ pub async fn stack() -> Result<Stack> {
     Stack::builder().gateways(0).start().await
 }
 
-/// A file with one line for each value.
+/// Writes a file with one line for each value.
 pub fn file(stack: &Stack, name: &str, lines: impl IntoIterator<Item = Value>) -> Result<PathBuf> {
     let path = stack.folder().join(name);
     let mut file = std::io::BufWriter::new(std::fs::File::create(&path)?);
@@ -33,15 +33,15 @@ pub async fn run(stack: &Stack, path: &PathBuf, arguments: &[&str]) -> Result<Ou
     Ok(command.output().await?)
 }
 
-/// Imports to the end; the last line that was printed.
+/// Runs an import that must succeed; returns the last line that it printed.
 pub async fn import(stack: &Stack, path: &PathBuf, arguments: &[&str]) -> Result<String> {
     let output = run(stack, path, arguments).await?;
     ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    let told = String::from_utf8(output.stdout)?;
-    Ok(told.lines().last().unwrap_or_default().to_owned())
+    let printed = String::from_utf8(output.stdout)?;
+    Ok(printed.lines().last().unwrap_or_default().to_owned())
 }
 
-/// A message of the import.
+/// A message line of an import file.
 pub fn message(room: &str, id: u32, sender: &str) -> Value {
     json!({"type": "message", "room": room, "id": id, "sender": sender, "at": "2019-05-06T07:08:09Z", "content": format!("words {id}")})
 }

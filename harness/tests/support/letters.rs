@@ -1,4 +1,4 @@
-//! `tidings-persistence dead-letter` as operators run it, and letters to run it on.
+//! Runs `tidings-persistence dead-letter` as operators do, and makes dead letters for it.
 
 use std::process::Output;
 
@@ -6,13 +6,13 @@ use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 use tidings_harness::{Stack, node};
 
-/// PostgreSQL refuses what says "tea" from here on.
+/// From now on PostgreSQL refuses messages that contain "tea".
 pub async fn refuse_tea(stack: &Stack) -> Result<()> {
     let sql = "ALTER TABLE messages ADD CONSTRAINT no_tea CHECK (content NOT LIKE '%tea%')";
     stack.database().query(sql).await.map(drop)
 }
 
-/// The cause is mended.
+/// Removes the constraint of `refuse_tea`.
 pub async fn allow_tea(stack: &Stack) -> Result<()> {
     stack.database().query("ALTER TABLE messages DROP CONSTRAINT no_tea").await.map(drop)
 }
@@ -24,34 +24,34 @@ pub async fn run(stack: &Stack, arguments: &[&str]) -> Result<Output> {
     Ok(command.output().await?)
 }
 
-/// Runs it to a good end; what it printed.
+/// Runs a command that must succeed; returns its output.
 pub async fn done(stack: &Stack, arguments: &[&str]) -> Result<String> {
     let output = run(stack, arguments).await?;
     ensure!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
     Ok(String::from_utf8(output.stdout)?)
 }
 
-/// Runs it to a bad end; what it complained of.
+/// Runs a command that must fail; returns its error output.
 pub async fn failed(stack: &Stack, arguments: &[&str]) -> Result<String> {
     let output = run(stack, arguments).await?;
     ensure!(!output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stdout));
     Ok(String::from_utf8(output.stderr)?)
 }
 
-/// The letters that there are.
+/// All dead letters.
 pub async fn list(stack: &Stack, arguments: &[&str]) -> Result<Vec<Value>> {
-    let told = done(stack, &[&["list", "--json"], arguments].concat()).await?;
-    told.lines().map(|line| serde_json::from_str(line).context("a line is no JSON")).collect()
+    let printed = done(stack, &[&["list", "--json"], arguments].concat()).await?;
+    printed.lines().map(|line| serde_json::from_str(line).context("a line is not JSON")).collect()
 }
 
-/// The id of the only letter.
+/// The id of the only dead letter.
 pub async fn only(stack: &Stack) -> Result<String> {
     let letters = list(stack, &[]).await?;
     ensure!(letters.len() == 1, "{letters:?}");
     Ok(letters[0]["id"].to_string())
 }
 
-/// Puts a letter there whose record has this header behind the time, and this JSON; its id.
+/// Inserts a dead letter whose record has these header fields after the time, and this JSON; returns its id.
 pub async fn put(stack: &Stack, room: &str, header: &[&str], json: &str) -> Result<String> {
     let record = format!("1\u{1f}1\u{1f}1\u{1f}1\u{1f}{}\n{json}", header.join("\u{1f}"));
     let hex: String = record.bytes().map(|byte| format!("{byte:02x}")).collect();
@@ -62,7 +62,7 @@ pub async fn put(stack: &Stack, room: &str, header: &[&str], json: &str) -> Resu
     stack.database().value(&sql).await
 }
 
-/// A letter with a message of this sender's.
+/// Inserts a dead letter with a message of this sender; returns its id.
 pub async fn put_message(stack: &Stack, room: &str, sender: &str) -> Result<String> {
     let id = uuid::Uuid::now_v7().to_string();
     let json = format!(

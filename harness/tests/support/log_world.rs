@@ -1,4 +1,4 @@
-//! A log on a real Redis, with PostgreSQL's side played by the test, so that each of its answers can be chosen.
+//! A room log on a real Redis with a scripted authority in place of PostgreSQL, so that a test chooses each answer.
 
 use std::{
     collections::HashMap,
@@ -14,36 +14,36 @@ use tidings_harness::redis::Redis;
 use tidings_shared::{
     ids::{ClientId, Epoch, RoomId, Seq, UserId},
     log::{
-        Accepted, AppendError, Authority, AuthorityError, Bases, Entry, Known, Log, LogLimits, Minimum,
+        Accepted, AppendError, Authority, AuthorityError, Bases, Entry, Known, Log, LogLimits, MinRole,
         OpenedEpoch, RoomHead, SeedOutcome, Session, StoredMarks, StoredUpto, Survival, Target,
         keys::{self, Partition},
         record::IngestId,
     },
 };
 
-/// PostgreSQL's answers, as the test wants them.
+/// An authority whose answers the test sets.
 #[derive(Default)]
-pub struct Script {
+pub struct ScriptedAuthority {
     log: OnceLock<Weak<Log>>,
     pub run_ids: Mutex<Vec<String>>,
     pub known: Mutex<HashMap<String, Known>>,
     pub look_ups: Mutex<usize>,
-    /// Where it finds every message that is a target.
+    /// The answer to each look-up of a change's target.
     pub target: Mutex<Option<Target>>,
-    /// It reaches another Redis process.
-    pub elsewhere: AtomicBool,
-    /// It is out of reach.
-    pub away: AtomicBool,
+    /// Persistence reaches another Redis process.
+    pub other_process: AtomicBool,
+    /// Persistence is unreachable.
+    pub unavailable: AtomicBool,
 }
 
 #[async_trait::async_trait]
-impl Authority for Script {
+impl Authority for ScriptedAuthority {
     async fn open_epoch(&self, run_id: &str) -> Result<OpenedEpoch, AuthorityError> {
-        if self.elsewhere.load(Ordering::Relaxed) {
+        if self.other_process.load(Ordering::Relaxed) {
             return Err(AuthorityError::OtherProcess);
         }
-        if self.away.load(Ordering::Relaxed) {
-            return Err(AuthorityError::Unavailable("away".to_owned()));
+        if self.unavailable.load(Ordering::Relaxed) {
+            return Err(AuthorityError::Unavailable("unavailable".to_owned()));
         }
         let mut run_ids = self.run_ids.lock().unwrap();
         if run_ids.last().is_none_or(|last| last != run_id) {
@@ -97,22 +97,22 @@ impl Authority for Script {
     }
 }
 
-pub struct World {
+pub struct LogFixture {
     pub redis: Redis,
-    pub script: Arc<Script>,
+    pub authority: Arc<ScriptedAuthority>,
     pub log: Arc<Log>,
     pub room: RoomId,
     pub alice: UserId,
 }
 
-impl World {
+impl LogFixture {
     pub async fn new(max_backlog_records: u64) -> Result<Self> {
         let redis = Redis::start().await?;
-        let script = Arc::new(Script::default());
+        let authority = Arc::new(ScriptedAuthority::default());
         let client = tidings_shared::log::client(&redis.url())?;
-        let log = Log::start(client, script.clone(), LogLimits { max_backlog_records });
-        script.log.set(Arc::downgrade(&log)).expect("set once");
-        Ok(Self { redis, script, log, room: RoomId::parse("r")?, alice: UserId::parse("alice")? })
+        let log = Log::start(client, authority.clone(), LogLimits { max_backlog_records });
+        authority.log.set(Arc::downgrade(&log)).expect("set once");
+        Ok(Self { redis, authority, log, room: RoomId::parse("r")?, alice: UserId::parse("alice")? })
     }
 
     pub fn entry(&self, client_id: &str) -> Entry<'_> {
@@ -120,7 +120,7 @@ impl World {
             sender: Some(&self.alice),
             client_id: ClientId::parse(client_id).ok(),
             id: Some(format!("id-of-{client_id}")),
-            minimum: Minimum::Member,
+            min_role: MinRole::Member,
             is_change: false,
             ..Entry::new(&self.room, "message:new", format!(r#"{{"client_id":"{client_id}"}}"#))
         }
@@ -130,15 +130,15 @@ impl World {
         self.log.append(&self.entry(client_id)).await
     }
 
-    /// As a writer does it that has committed the room's partition so far.
-    pub async fn tell_stored(
+    /// Moves the stored watermark of the room's partition, as a writer does after a commit.
+    pub async fn publish_stored(
         &self,
         session: &Arc<Session>,
         watermark: IngestId,
         exceptions: Vec<(String, String)>,
     ) -> Result<bool, AppendError> {
-        let told = StoredUpto { partition: Partition::of(&self.room), watermark, exceptions };
-        self.log.tell_stored(session, &[told]).await.pop().expect("an answer for each")
+        let stored = StoredUpto { partition: Partition::of(&self.room), watermark, exceptions };
+        self.log.publish_stored(session, &[stored]).await.pop().expect("one answer for each partition")
     }
 
     pub async fn command<T: redis::FromRedisValue>(&self, command: &mut redis::Cmd) -> Result<T> {

@@ -1,11 +1,11 @@
-//! Mallory, who is to be erased: her token, her name, and what she leaves behind, each text of it with the same mark.
+//! Mallory, a user whom tests erase: her token, her name and all her data. Each of her texts contains the same mark.
 
 use anyhow::{Result, ensure};
 use reqwest::Method;
 use serde_json::json;
 use tidings_harness::{Client, Http, Stack, Token, clock, http::encode, node};
 
-/// Stands in every text and name of mallory's, and nowhere else.
+/// Part of every text and name of mallory, and of nothing else.
 pub const MARK: &str = "xq7mark";
 
 pub async fn stack() -> Result<Stack> {
@@ -26,9 +26,9 @@ pub async fn erase(user: &Http) -> Result<u16> {
     Ok(user.request(Method::DELETE, "/me", None).await?.status)
 }
 
-/// What mallory leaves behind everywhere: rooms that she is in and left, private messages, edits, reactions, the archive,
-/// dead letters, names.
-pub async fn live(stack: &Stack) -> Result<Vec<String>> {
+/// Creates data of mallory in every place: rooms she is in, rooms she left, private messages, edits, reactions, the
+/// archive, dead letters, names. Returns the rooms.
+pub async fn create_data(stack: &Stack) -> Result<Vec<String>> {
     let (alice, http) = (stack.http("alice"), mallory(stack));
     let socket = Client::connect(&stack.gateway(0).ws(), &token(stack)).await?;
     let text = |words: &str| format!("{words} {MARK} \"quoted\"\n\u{1f642} Ж");
@@ -50,7 +50,7 @@ pub async fn live(stack: &Stack) -> Result<Vec<String>> {
             "media_type": "a/b", "size": 1}]});
         http.post(&format!("/rooms/{room}/messages"), body).await?.expect(201);
     }
-    // Edits and reactions: of hers, of others', some taken back; all of them in a room she stays in.
+    // Edits and reactions by her and by others, some of them removed again, in a room in which she stays.
     socket.edit(&stays, 2, &text("edited")).await?;
     socket.edit(&stays, 2, &text("edited again")).await?;
     alice
@@ -67,7 +67,7 @@ pub async fn live(stack: &Stack) -> Result<Vec<String>> {
         http.request(method, &path, None).await?.expect(200);
     }
     alice.request(Method::PUT, &format!("/rooms/{stays}/messages/2/reactions/x"), None).await?.expect(200);
-    // As an admin she writes into what alice said.
+    // As an admin she edits a message of alice.
     alice.put_member(&stays, "mallory", "admin").await?.expect(200);
     http.request(
         Method::PATCH,
@@ -77,10 +77,10 @@ pub async fn live(stack: &Stack) -> Result<Vec<String>> {
     .await?
     .expect(200);
     http.remove_member(&left, "mallory").await?.expect(200);
-    // The last record of its partition.
+    // This edit is the last record of its partition.
     let corrected = json!({"content": text("corrected by alice")});
     alice.request(Method::PATCH, &format!("/rooms/{left}/messages/1"), Some(corrected)).await?.expect(200);
-    // Something of hers is in the archive.
+    // One of her messages is in the archive.
     stack
         .database()
         .query(&format!("UPDATE messages SET at = at - interval '9 days' WHERE room_id = '{old}'"))
@@ -88,7 +88,8 @@ pub async fn live(stack: &Stack) -> Result<Vec<String>> {
     let mut job = tokio::process::Command::new(node::program("tidings-persistence")?);
     job.args(["retain", "--older-than", "1d", "--archive", "--database-url", stack.database().url()]);
     ensure!(job.args(["--redis-url", &stack.redis().url()]).output().await?.status.success());
-    // And something could not be written: also where nothing else is hers, and where she is no more.
+    // One of her messages becomes a dead letter in each of three rooms: a room with other data of hers, a room without,
+    // and a room that she has left.
     let (refused, gone) = (alice.new_room(&["mallory"]).await?, alice.new_room(&["mallory"]).await?);
     stack.database().query("ALTER TABLE messages ADD CHECK (content NOT LIKE '%poison%')").await?;
     for room in [&stays, &refused, &gone] {

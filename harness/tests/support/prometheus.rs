@@ -1,5 +1,5 @@
-//! A real Prometheus for one test: Debian's program as a child, with the rules that are shipped and the scrape
-//! configuration that is shipped, its targets replaced. Touches its folder and its child; ends with its value.
+//! A real Prometheus for one test: Debian's program as a child process, with the shipped rules and the shipped scrape
+//! configuration, whose targets are replaced. It uses only its folder and its child; dropping the value ends the child.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -11,15 +11,15 @@ use nix::sys::signal::Signal;
 use serde_json::Value;
 use tidings_harness::{Stack, daemon::Daemon, http, ports};
 
-const PATIENCE: Duration = Duration::from_secs(60);
+const WAIT_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// Alerts on how long something takes, as a matcher has them. A machine with too few cores for all of its work makes
-/// messages late by itself: who says that nothing fires leaves these out.
-pub const OF_LATENESS: &str = "TidingsDeliveryLate|TidingsStoringLate";
+/// Regex of the alerts on latency. Tests that assert that no alert fires exclude them, because a machine with too few
+/// cores delays messages by itself.
+pub const LATENCY_ALERTS: &str = "TidingsDeliveryLate|TidingsStoringLate";
 
 /// One running Prometheus.
 pub struct Prometheus {
-    // Ends the child before its folder goes.
+    // Dropped first, so that the child ends before its folder is deleted.
     daemon: Daemon,
     folder: PathBuf,
     url: String,
@@ -27,11 +27,11 @@ pub struct Prometheus {
 }
 
 impl Prometheus {
-    /// Starts one that asks the nodes of `stack` each second. `changed` gives the text of each file of rules as it
-    /// shall be, by what is shipped.
+    /// Starts one that scrapes the nodes of `stack` each second. `changed` maps the text of each shipped rule file to
+    /// the text to use.
     ///
     /// # Errors
-    /// When the program is missing, or does not come up; with what it said.
+    /// When the program is missing or does not become ready; contains its output.
     pub async fn start(stack: &Stack, changed: impl Fn(String) -> String) -> Result<Prometheus> {
         let program = program()?;
         let port = ports::free()?;
@@ -44,7 +44,7 @@ impl Prometheus {
             let text = changed(fs::read_to_string(entry.path())?);
             fs::write(folder.join("rules").join(entry.file_name()), text)?;
         }
-        fs::write(folder.join("prometheus.yml"), scrapes(stack, port)?)?;
+        fs::write(folder.join("prometheus.yml"), scrape_config(stack, port)?)?;
         let (log, data) = (stack.folder().join("prometheus.log"), folder.join("data"));
         let configuration = folder.join("prometheus.yml");
         let daemon = Daemon::new("prometheus", log, Signal::SIGKILL, move || {
@@ -60,19 +60,19 @@ impl Prometheus {
             let answer = client.get(format!("{url}/-/ready")).send().await;
             answer.is_ok_and(|answer| answer.status() == 200)
         };
-        daemon.until_ready(PATIENCE, ready).await?;
+        daemon.until_ready(WAIT_TIMEOUT, ready).await?;
         Ok(Prometheus { daemon, folder, url: url.clone(), client })
     }
 
-    /// Where it answers, without a scheme.
-    pub fn place(&self) -> &str {
+    /// Its address, without a scheme.
+    pub fn address(&self) -> &str {
         self.url.trim_start_matches("http://")
     }
 
-    /// Changes a file of its configuration, or makes one, and has it read anew.
+    /// Changes or creates a configuration file and reloads the configuration.
     ///
     /// # Errors
-    /// When there is no such folder, or it does not run.
+    /// When the folder does not exist or Prometheus does not run.
     pub fn configure(&self, file: &str, changed: impl Fn(String) -> String) -> Result<()> {
         let path = self.folder.join(file);
         let text = if path.exists() { fs::read_to_string(&path)? } else { String::new() };
@@ -80,10 +80,10 @@ impl Prometheus {
         self.daemon.signal(Signal::SIGHUP)
     }
 
-    /// What the API answers, as `data`.
+    /// The field `data` of the API's answer.
     ///
     /// # Errors
-    /// When it answers with an error; with its text.
+    /// When the API answers with an error; contains its text.
     pub async fn ask(&self, path: &str, parameters: &[(&str, &str)]) -> Result<Value> {
         let request = self.client.get(format!("{}/api/v1/{path}", self.url)).query(parameters);
         let answer: Value = request.send().await?.json().await?;
@@ -91,7 +91,7 @@ impl Prometheus {
         Ok(answer["data"].clone())
     }
 
-    /// The series that an expression gives now.
+    /// The current series of an expression.
     ///
     /// # Errors
     /// As [`Prometheus::ask`].
@@ -100,7 +100,7 @@ impl Prometheus {
         Ok(data["result"].as_array().cloned().unwrap_or_default())
     }
 
-    /// All rules, as the API tells them.
+    /// All rules, as the API reports them.
     ///
     /// # Errors
     /// As [`Prometheus::ask`].
@@ -111,7 +111,7 @@ impl Prometheus {
     }
 }
 
-/// The folder of what is shipped for Prometheus.
+/// The folder of the shipped Prometheus files.
 pub fn shipped() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).with_file_name("deploy").join("prometheus")
 }
@@ -119,31 +119,29 @@ pub fn shipped() -> PathBuf {
 fn program() -> Result<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let found = std::env::split_paths(&path).map(|folder| folder.join("prometheus")).find(|p| p.is_file());
-    found.context(
-        "there is no prometheus on this machine: install Debian's package `prometheus` (./dev test does)",
-    )
+    found.context("prometheus is not installed: install Debian's package `prometheus` (./dev test does so)")
 }
 
-/// The shipped configuration with our nodes for its targets, asked each second.
-fn scrapes(stack: &Stack, own: u16) -> Result<String> {
+/// The shipped configuration with our nodes as its targets, scraped each second.
+fn scrape_config(stack: &Stack, own: u16) -> Result<String> {
     let mut text = fs::read_to_string(shipped().join("prometheus.yml"))?;
     let gateways = stack.gateways().iter().zip(["gateway-1:18080", "gateway-2:18080"]);
     let mut targets: Vec<_> = gateways.map(|(node, target)| (target, vec![node.ports().admin])).collect();
-    // As many as there are, where a deployment has one.
+    // One target for each persistence node; the shipped file has a single target.
     let persistence = stack.persistence_nodes().iter().map(|node| node.ports().admin);
     targets.push(("persistence:18081", persistence.collect()));
     targets.push(("localhost:9090", vec![own]));
-    // A job without targets: most tests have no load balancer.
+    // This job gets no targets, because most tests have no load balancer.
     targets.push(("haproxy:8405", Vec::new()));
     for (target, ports) in targets {
         let line = format!("          - {target}\n");
-        ensure!(text.contains(&line), "prometheus.yml does not ask {target}");
+        ensure!(text.contains(&line), "prometheus.yml does not scrape {target}");
         let lines: String = ports.iter().map(|port| format!("          - 127.0.0.1:{port}\n")).collect();
         text = text.replace(&line, &lines);
     }
     for interval in ["scrape_interval: 15s", "scrape_timeout: 10s", "evaluation_interval: 15s"] {
         let (name, _) = interval.split_once(' ').context("no value")?;
-        ensure!(text.contains(interval), "prometheus.yml does not say {interval}");
+        ensure!(text.contains(interval), "prometheus.yml does not contain {interval}");
         text = text.replace(interval, &format!("{name} 1s"));
     }
     Ok(text)

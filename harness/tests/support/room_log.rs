@@ -1,4 +1,4 @@
-//! A room whose log a test appends to directly, as a gateway does, and reads back from the database.
+//! A room log to which a test appends directly, as a gateway does, and which it reads back from the database.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -12,7 +12,7 @@ use tidings_shared::{
     log::{
         Accepted, AppendError, Entry, Log, LogLimits,
         keys::Partition,
-        stored::{Notice, Stored},
+        stored::{Stored, WatermarkNotice},
         subscriber::{Event, Subscriber},
     },
 };
@@ -25,19 +25,19 @@ pub struct RoomLog {
     pub room: RoomId,
     pub alice: UserId,
     redis: redis::Client,
-    /// Brings the stored notices, as long as it is kept.
+    /// Delivers the stored notices while it lives.
     _subscriber: Subscriber,
 }
 
-/// One position of a room as the database has it: `message:new` with its text, or an event with its JSON.
+/// One seq of a room in the database: `message:new` with its text, or another event with its JSON.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Stands {
+pub struct StoredEvent {
     pub kind: String,
-    pub what: String,
+    pub body_text: String,
 }
 
 impl RoomLog {
-    /// A new room of alice's; the backlog may grow to `max_backlog_records`.
+    /// A new room of alice; the backlog may grow to `max_backlog_records`.
     pub async fn new(stack: &Stack, max_backlog_records: u64) -> Result<Self> {
         let room = stack.http("alice").new_room(&["bob"]).await?;
         let urls: Vec<String> = stack.persistence_nodes().iter().map(|node| node.internal()).collect();
@@ -49,13 +49,13 @@ impl RoomLog {
         let subscriber = Subscriber::start(redis.clone(), move |event| {
             if let Event::Message { channel, payload } = event
                 && let Some(partition) = Partition::of_stored_channel(&channel)
-                && let Some(notice) = std::str::from_utf8(&payload).ok().and_then(Notice::parse)
+                && let Some(notice) = std::str::from_utf8(&payload).ok().and_then(WatermarkNotice::parse)
             {
                 watermarks.notice(partition, &notice);
             }
         });
         let (room, alice) = (RoomId::parse(&room)?, UserId::parse("alice")?);
-        let confirmed = subscriber.subscribe(Partition::of(&room).stored()).context("the queue is empty")?;
+        let confirmed = subscriber.subscribe(Partition::of(&room).stored()).context("the queue is full")?;
         confirmed.await?;
         Ok(Self { log, room, alice, redis, _subscriber: subscriber })
     }
@@ -64,7 +64,7 @@ impl RoomLog {
         Partition::of(&self.room)
     }
 
-    /// A message of alice's that she promises to send for the first time.
+    /// A message of alice that is marked as a first attempt.
     pub fn message(&self, client_id: &str, text: &str) -> Entry<'_> {
         let id = uuid::Uuid::now_v7().to_string();
         let body = serde_json::json!({
@@ -88,10 +88,10 @@ impl RoomLog {
         self.log.wait_stored(&self.room, accepted).await
     }
 
-    /// Repeats a message until it is stored, as senders do; the seq at which it stands.
+    /// Repeats a message until it is stored, as senders do; returns its seq.
     pub async fn send(&self, client_id: &str) -> Result<Seq> {
         let begun = Instant::now();
-        // Only the first time is the first attempt.
+        // Later tries clear `first_attempt`.
         let mut entry = self.message(client_id, client_id);
         while begun.elapsed() < PATIENCE {
             if let Ok(accepted) = self.log.append(&entry).await {
@@ -105,10 +105,10 @@ impl RoomLog {
             entry.first_attempt = false;
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
-        bail!("{client_id} was not stored in {PATIENCE:?}")
+        bail!("{client_id} was not stored within {PATIENCE:?}")
     }
 
-    /// Redis loses its memory of client ids.
+    /// Deletes the client ids that Redis remembers.
     pub async fn forget_client_ids(&self) -> Result<()> {
         let mut connection = self.redis.get_multiplexed_async_connection().await?;
         let key = self.partition().sent();
@@ -128,8 +128,8 @@ impl RoomLog {
         Ok(command.query_async(&mut connection).await?)
     }
 
-    /// The log of the room in the database, checked: dense, and as long as the head says.
-    pub async fn stands(&self, stack: &Stack) -> Result<Vec<Stands>> {
+    /// The log of the room in the database. Fails unless it is dense and ends at the head.
+    pub async fn stored_log(&self, stack: &Stack) -> Result<Vec<StoredEvent>> {
         let room = &self.room;
         // One statement, so one snapshot: the head is its first row.
         let mut rows = stack
@@ -142,44 +142,47 @@ impl RoomLog {
             .await?;
         let head = rows.remove(0).remove(1);
         for (row, seq) in rows.iter().zip(1..) {
-            ensure!(row[0] == seq.to_string(), "not dense: {rows:?}");
+            ensure!(row[0] == seq.to_string(), "the log has a hole: {rows:?}");
         }
         ensure!(head == rows.len().to_string(), "head {head}, {} rows", rows.len());
-        Ok(rows.into_iter().map(|mut row| Stands { what: row.remove(2), kind: row.remove(1) }).collect())
+        Ok(rows
+            .into_iter()
+            .map(|mut row| StoredEvent { body_text: row.remove(2), kind: row.remove(1) })
+            .collect())
     }
 
     /// The texts of the room's messages.
     pub async fn texts(&self, stack: &Stack) -> Result<Vec<String>> {
-        let messages = self.stands(stack).await?.into_iter().filter(|stands| stands.kind == "message:new");
-        Ok(messages.map(|stands| stands.what).collect())
+        let messages = self.stored_log(stack).await?.into_iter().filter(|event| event.kind == "message:new");
+        Ok(messages.map(|event| event.body_text).collect())
     }
 
-    /// Waits until the database holds this many positions of the room.
-    pub async fn until_head(&self, stack: &Stack, head: usize) -> Result<Vec<Stands>> {
+    /// Waits until the database holds this many events of the room.
+    pub async fn until_head(&self, stack: &Stack, head: usize) -> Result<Vec<StoredEvent>> {
         let begun = Instant::now();
         loop {
-            let stands = self.stands(stack).await?;
-            if stands.len() >= head {
-                return Ok(stands);
+            let events = self.stored_log(stack).await?;
+            if events.len() >= head {
+                return Ok(events);
             }
-            ensure!(begun.elapsed() < PATIENCE, "{} of {head} are stored: {stands:?}", stands.len());
+            ensure!(begun.elapsed() < PATIENCE, "{} of {head} events are stored: {events:?}", events.len());
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     }
 }
 
-/// Keeps the writer from committing messages until the answer ends: `seconds` later.
+/// Prevents the writer from committing messages for `seconds`.
 pub async fn hold_messages(stack: &Stack, seconds: f32) -> Result<JoinHandle<()>> {
     hold(stack, "LOCK TABLE messages IN SHARE MODE", seconds).await
 }
 
-/// Holds the partition's row until the answer ends.
+/// Locks the partition's row for `seconds`.
 pub async fn hold_partition(stack: &Stack, partition: Partition, seconds: f32) -> Result<JoinHandle<()>> {
     let row = format!("SELECT FROM partitions WHERE partition = {} FOR UPDATE", partition.0);
     hold(stack, &row, seconds).await
 }
 
-/// Takes a lock in a transaction that ends with the answer.
+/// Holds a lock for `seconds` in a transaction; returns once the lock is held.
 pub async fn hold(stack: &Stack, lock: &str, seconds: f32) -> Result<JoinHandle<()>> {
     let url = stack.database().url().to_owned();
     let sql = format!("BEGIN; {lock}; SELECT pg_sleep({seconds}); COMMIT");
@@ -190,12 +193,12 @@ pub async fn hold(stack: &Stack, lock: &str, seconds: f32) -> Result<JoinHandle<
             .await;
         assert!(status.is_ok_and(|status| status.success()), "psql");
     });
-    // It sleeps once it has the lock.
+    // The transaction sleeps only after it has the lock.
     stack.database().until_asleep().await?;
     Ok(hold)
 }
 
-/// The value of a metric without labels, or of one line of it: such a line is there once it counted something.
+/// The value of a metric without labels, or of one labelled line, which exists only after its first count.
 pub async fn metric(stack: &Stack, node: usize, line: &str) -> Result<f64> {
     let text = stack.persistence(node).metrics().await?;
     let value = text.lines().find_map(|found| found.strip_prefix(line)?.strip_prefix(' '));

@@ -1,6 +1,5 @@
-//! A Redis and a PostgreSQL as production should have them: TLS with certificates of an authority of their own, the users
-//! of `deploy/redis/users.acl`, the roles of `deploy/postgres/roles.sql`. For the tests' own questions each also has
-//! somebody who may everything.
+//! A Redis and a PostgreSQL as production should run them: TLS with certificates of a private authority, the users of
+//! `deploy/redis/users.acl`, the roles of `deploy/postgres/roles.sql`. Each also has an administrator for the tests.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -18,54 +17,54 @@ use tidings_harness::postgres::{Database, Postgres};
 use tidings_harness::tls::Authority;
 use tidings_harness::{ports, stack};
 
-/// The name in the certificates. The servers also answer at 127.0.0.1, which is not.
+/// The name in the certificates. The servers also listen on 127.0.0.1, which the certificates do not contain.
 pub const HOST: &str = "localhost";
 const PASSWORD: &str = "correct horse battery staple";
-/// As it stands in an address.
+/// The password, URL-encoded.
 const PASSWORD_IN_URL: &str = "correct%20horse%20battery%20staple";
 const ADMIN: &str = "user admin on >admin ~* &* +@all\n";
-/// What no password has, in the file that is shipped.
+/// The placeholder hash in the shipped file. No password has this hash.
 const NO_HASH: &str = "0000000000000000000000000000000000000000000000000000000000000000";
-const PATIENCE: Duration = Duration::from_secs(20);
+const WAIT_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// The users of Redis: of gateways, of persistence and its jobs.
+/// The Redis users of gateways, and of persistence and its jobs.
 pub const GATEWAY: &str = "tidings-gateway";
 pub const PERSISTENCE: &str = "tidings-persistence";
 
-/// Both servers, and their authority.
-pub struct Secured {
+/// Both servers and their certificate authority.
+pub struct SecuredServers {
     redis: Daemon,
     redis_port: u16,
     pub database: Database,
-    /// The certificate of who signed those of the servers, and of somebody else.
+    /// The certificate of the authority that signed the servers' certificates, and that of another authority.
     pub authority: PathBuf,
-    pub stranger: PathBuf,
+    pub other_authority: PathBuf,
     folder: Folder,
 }
 
-impl Secured {
-    /// Starts them; the tables are there, made by the owner.
-    pub async fn start() -> Result<Secured> {
+impl SecuredServers {
+    /// Starts both, and creates the tables as the owner role.
+    pub async fn start() -> Result<SecuredServers> {
         tidings_shared::tls::prepare();
         let folder = Folder::new()?;
         let path = folder.path();
         let authority = certificates(path)?;
-        let stranger = path.join("stranger.pem");
-        fs::write(&stranger, Authority::new("somebody else")?.pem())?;
+        let other_authority = path.join("other_authority.pem");
+        fs::write(&other_authority, Authority::new("somebody else")?.pem())?;
         let (redis, redis_port) = redis(path)?;
         let database = postgres(path).await?;
-        database.query(&project("deploy/postgres/roles.sql")?).await?;
+        database.query(&project_file("deploy/postgres/roles.sql")?).await?;
         for role in ["tidings_owner", "tidings_service"] {
             database.query(&format!("ALTER ROLE {role} PASSWORD '{PASSWORD}'")).await?;
         }
-        let secured = Secured { redis, redis_port, database, authority, stranger, folder };
+        let secured = SecuredServers { redis, redis_port, database, authority, other_authority, folder };
         stack::migrate(&secured.database_url("tidings_owner", HOST)).await?;
         let ready = || async { secured.as_admin::<String>(&::redis::cmd("PING")).await.is_ok() };
-        secured.redis.until_ready(PATIENCE, ready).await?;
+        secured.redis.until_ready(WAIT_TIMEOUT, ready).await?;
         Ok(secured)
     }
 
-    /// Where logs may be put.
+    /// A folder for logs.
     pub fn folder(&self) -> &Path {
         self.folder.path()
     }
@@ -91,12 +90,12 @@ impl Secured {
         )
     }
 
-    /// Has Redis do something as the user of a service.
+    /// Runs a Redis command as the user of a service.
     pub async fn as_user<T: ::redis::FromRedisValue>(&self, user: &str, command: &::redis::Cmd) -> Result<T> {
         self.ask(&format!("rediss://{user}:{PASSWORD_IN_URL}@{HOST}:{}", self.redis_port), command).await
     }
 
-    /// Has Redis do something as somebody who may everything.
+    /// Runs a Redis command as the administrator.
     pub async fn as_admin<T: ::redis::FromRedisValue>(&self, command: &::redis::Cmd) -> Result<T> {
         self.ask(&format!("rediss://admin:admin@{HOST}:{}", self.redis_port), command).await
     }
@@ -112,12 +111,12 @@ impl Secured {
     }
 }
 
-/// A file of the project.
-fn project(path: &str) -> Result<String> {
+/// Reads a file of the project.
+fn project_file(path: &str) -> Result<String> {
     fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(path)).context(path.to_owned())
 }
 
-/// Puts `ca.pem`, `server.pem` and `server.key` into a folder.
+/// Writes `ca.pem`, `server.pem` and `server.key` into a folder.
 fn certificates(folder: &Path) -> Result<PathBuf> {
     let authority = Authority::new("Tidings tests")?;
     let server = authority.identity(&[HOST])?;
@@ -125,17 +124,17 @@ fn certificates(folder: &Path) -> Result<PathBuf> {
     fs::write(&ca, authority.pem())?;
     fs::write(folder.join("server.pem"), server.certificate)?;
     fs::write(folder.join("server.key"), server.key)?;
-    // PostgreSQL takes no key that others may read.
+    // PostgreSQL refuses a key that other users may read.
     fs::set_permissions(folder.join("server.key"), fs::Permissions::from_mode(0o600))?;
     Ok(ca)
 }
 
-/// Only over TLS, and with the users that are shipped.
+/// Starts Redis with TLS only and with the shipped users.
 fn redis(folder: &Path) -> Result<(Daemon, u16)> {
     let hash: String =
         digest(&SHA256, PASSWORD.as_bytes()).as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
-    let users = project("deploy/redis/users.acl")?;
-    assert!(users.contains(NO_HASH), "no password is shipped");
+    let users = project_file("deploy/redis/users.acl")?;
+    assert!(users.contains(NO_HASH), "users.acl lacks the placeholder hash");
     fs::write(folder.join("users.acl"), format!("{}{ADMIN}", users.replace(NO_HASH, &hash)))?;
     let (port, data) = (ports::free()?, folder.to_owned());
     let daemon = Daemon::new("redis-server", folder.join("redis.log"), Signal::SIGKILL, move || {
@@ -173,7 +172,7 @@ fn redis(folder: &Path) -> Result<(Daemon, u16)> {
     Ok((daemon, port))
 }
 
-/// Whoever is not the tests' own role comes over TLS and with a password, or not at all.
+/// Starts PostgreSQL. All roles except the tests' own role need TLS and a password.
 async fn postgres(folder: &Path) -> Result<Database> {
     let hba = folder.join("hba.conf");
     fs::write(&hba, "host all tidings 127.0.0.1/32 trust\nhostssl all all 127.0.0.1/32 scram-sha-256\n")?;

@@ -1,4 +1,4 @@
-//! Two real conversations played through a stack, while a test does harm to it.
+//! Plays two real conversations through a stack while a test injects faults.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -7,13 +7,13 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use tidings_harness::play::outcome::Played;
-use tidings_harness::play::run::{Direction, Progress, Speed, perform};
+use tidings_harness::play::run::{PlayOptions, Progress, Speed, perform};
 use tidings_harness::play::transcript::{self, Conversation};
 use tidings_harness::stack::StackBuilder;
 use tidings_harness::{Nodes, Stack};
 use tokio::task::JoinHandle;
 
-const PATIENCE: Duration = Duration::from_secs(60);
+const WAIT_TIMEOUT: Duration = Duration::from_secs(60);
 pub const OBSERVERS: usize = 5;
 
 /// The transcripts in `harness/data`.
@@ -22,7 +22,7 @@ pub fn transcripts() -> Vec<PathBuf> {
     ["ubuntu-2004-11-15.jsonl", "ubuntu-2016-12-19.jsonl"].map(|name| folder.join(name)).to_vec()
 }
 
-/// Both conversations; everybody says and does all of it `times` over, to be at it for long enough.
+/// Both conversations, with the lines of each person repeated `times` times, so that the play lasts long enough.
 pub fn conversations(times: usize) -> Result<BTreeMap<String, Conversation>> {
     let mut rooms = transcript::read(&transcripts())?;
     for lines in rooms.values_mut().flat_map(|room| room.people.values_mut()) {
@@ -31,40 +31,40 @@ pub fn conversations(times: usize) -> Result<BTreeMap<String, Conversation>> {
     Ok(rooms)
 }
 
-/// Two gateways that let everybody talk as fast as they can.
+/// Two gateways whose message limits do not slow the play.
 pub fn stage() -> StackBuilder {
     let builder = Stack::builder().gateways(2);
     builder.gateway_env("TIDINGS_MESSAGES_PER_SECOND", 10_000).gateway_env("TIDINGS_MESSAGES_BURST", 10_000)
 }
 
-/// A play that goes on.
-pub struct Show {
+/// A running play.
+pub struct RunningPlay {
     progress: Arc<Progress>,
     play: JoinHandle<Result<Played>>,
 }
 
-impl Show {
-    /// Everybody talks at full speed, and five more listen in each room.
-    pub fn begin(stack: &Stack, conversations: BTreeMap<String, Conversation>) -> Show {
+impl RunningPlay {
+    /// Starts it at full speed, with five observers in each room.
+    pub fn begin(stack: &Stack, conversations: BTreeMap<String, Conversation>) -> RunningPlay {
         let (progress, nodes) = (Arc::new(Progress::default()), Nodes::of(stack));
         let play = tokio::spawn({
             let progress = Arc::clone(&progress);
             async move {
-                let direction = Direction::new(Speed::Max, OBSERVERS);
+                let direction = PlayOptions::new(Speed::Max, OBSERVERS);
                 perform(conversations, direction, nodes, &progress).await
             }
         });
-        Show { progress, play }
+        RunningPlay { progress, play }
     }
 
-    /// Waits until this share of all messages, in percent, is stored.
+    /// Waits until this percentage of all messages is stored.
     pub async fn until_percent(&self, percent: usize) -> Result<()> {
         self.until(|progress| progress.total() > 0 && progress.stored() * 100 >= progress.total() * percent)
             .await
             .with_context(|| format!("{percent} %"))
     }
 
-    /// Waits until so many more are stored.
+    /// Waits until this many more messages are stored.
     pub async fn until_more(&self, more: usize) -> Result<()> {
         let goal = self.progress.stored() + more;
         self.until(|progress| progress.stored() >= goal).await.with_context(|| format!("{more} more"))
@@ -74,21 +74,26 @@ impl Show {
         let begun = Instant::now();
         while !done(&self.progress) {
             ensure!(!self.play.is_finished(), "the play has ended");
-            ensure!(begun.elapsed() < PATIENCE, "{} are stored after {PATIENCE:?}", self.progress.stored());
+            ensure!(
+                begun.elapsed() < WAIT_TIMEOUT,
+                "{} messages are stored after {WAIT_TIMEOUT:?}",
+                self.progress.stored()
+            );
             tokio::time::sleep(Duration::from_millis(2)).await;
         }
         Ok(())
     }
 
-    /// Says whether there is still much to be said: harm done now is done in the middle.
-    pub fn ensure_in_full_swing(&self) -> Result<()> {
+    /// Fails unless some messages are stored and more than a tenth is still to come, so that a fault now hits the
+    /// middle.
+    pub fn ensure_under_way(&self) -> Result<()> {
         let (stored, total) = (self.progress.stored(), self.progress.total());
         ensure!(stored > 0 && stored * 10 < total * 9, "{stored} of {total} are stored");
         Ok(())
     }
 
-    /// The end of it: nothing was lost, repeated, reordered or changed.
-    pub async fn ends_well(self) -> Result<Played> {
+    /// Waits for the end, and fails if any message was lost, repeated, reordered or changed.
+    pub async fn finish_clean(self) -> Result<Played> {
         let played = self.play.await??;
         let (report, verdict) = played.judged().await;
         println!("{} reconnects, {}", played.reconnects(), serde_json::to_string(&report)?);

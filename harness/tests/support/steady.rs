@@ -1,5 +1,5 @@
-//! People who send at a steady rate whatever happens: each message until it is answered as asked for, waiting when they
-//! are told to; and people who hear them.
+//! Senders with a steady rate: each repeats a message until it gets the requested ack, and waits when a refusal says
+//! so. And listeners that record the messages.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -11,35 +11,35 @@ use tidings_harness::{Client, ClientError, ServerFrame, clock};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
-const PATIENCE: Duration = Duration::from_secs(120);
+const WAIT_TIMEOUT: Duration = Duration::from_secs(120);
 
-/// A message that was answered as asked for.
+/// A message that got the requested ack.
 #[derive(Debug, Clone)]
 pub struct Sent {
     pub client_id: String,
     pub seq: u64,
-    /// When the try that was answered was sent.
+    /// When the answered try was sent.
     pub at: Instant,
-    /// It asked for `accepted`; else for `stored`.
+    /// True: it requested the ack `accepted`. False: `stored`.
     pub accepted: bool,
     pub tries: u32,
 }
 
-/// What senders met.
+/// The results of one sender.
 #[derive(Debug, Default)]
-pub struct Met {
+pub struct SendResults {
     pub sent: Vec<Sent>,
     /// Refusals by code.
     pub refused: HashMap<String, usize>,
     pub first_refusal: Option<Instant>,
-    /// Nothing is sent before.
+    /// No message is sent before this time.
     hold: Option<Instant>,
 }
 
-/// One who sends to one room.
+/// A user who sends to one room.
 pub struct Sender {
     pub room: String,
-    pub met: Arc<Mutex<Met>>,
+    pub results: Arc<Mutex<SendResults>>,
     task: JoinHandle<Result<()>>,
 }
 
@@ -47,27 +47,28 @@ struct Try {
     client_id: String,
     accepted: bool,
     tries: u32,
-    /// Refused for what meets others too: it goes before what is newer.
+    /// The refusal concerns all messages, not only this one: this message is sent before newer ones.
     held: bool,
 }
 
 impl Sender {
-    /// Sends so many messages of `bytes`, one every `pause`; every other one asks for `accepted`.
+    /// Sends `count` messages of `bytes`, one every `pause`; every other one requests the ack `accepted`.
     pub fn start(client: Client, room: &str, count: usize, pause: Duration, bytes: usize) -> Self {
-        let (room, met) = (room.to_owned(), Arc::<Mutex<Met>>::default());
-        let task = tokio::spawn(send_all(Arc::new(client), room.clone(), met.clone(), count, pause, bytes));
-        Self { room, met, task }
+        let (room, results) = (room.to_owned(), Arc::<Mutex<SendResults>>::default());
+        let task =
+            tokio::spawn(send_all(Arc::new(client), room.clone(), results.clone(), count, pause, bytes));
+        Self { room, results, task }
     }
 
-    /// How many were answered so far.
+    /// The number of answered messages.
     pub fn answered(&self) -> usize {
-        lock(&self.met).sent.len()
+        lock(&self.results).sent.len()
     }
 
-    /// Waits until all were answered.
-    pub async fn finish(self) -> Result<(String, Met)> {
-        tokio::time::timeout(PATIENCE, self.task).await???;
-        Ok((self.room, std::mem::take(&mut *lock(&self.met))))
+    /// Waits until all messages are answered.
+    pub async fn finish(self) -> Result<(String, SendResults)> {
+        tokio::time::timeout(WAIT_TIMEOUT, self.task).await???;
+        Ok((self.room, std::mem::take(&mut *lock(&self.results))))
     }
 }
 
@@ -78,7 +79,7 @@ fn lock<T>(of: &Mutex<T>) -> MutexGuard<'_, T> {
 async fn send_all(
     client: Arc<Client>,
     room: String,
-    met: Arc<Mutex<Met>>,
+    results: Arc<Mutex<SendResults>>,
     count: usize,
     pause: Duration,
     bytes: usize,
@@ -99,13 +100,13 @@ async fn send_all(
                     made += 1;
                     let (client_id, accepted) = (clock::client_id(), made % 2 == 0);
                     waiting.push_back(Try { client_id, accepted, tries: 0, held: false });
-                } else if lock(&met).sent.len() == count {
+                } else if lock(&results).sent.len() == count {
                     return Ok(());
                 }
-                let held = lock(&met).hold.is_some_and(|hold| hold > Instant::now());
-                // Behind a pause twice as fast, so that what waits becomes less.
+                let held = lock(&results).hold.is_some_and(|hold| hold > Instant::now());
+                // Sends up to two waiting messages per tick, so that the queue shrinks after a pause.
                 for message in (0..2).filter_map(|_| if held { None } else { waiting.pop_front() }) {
-                    tokio::spawn(send(client.clone(), room.clone(), met.clone(), message, bytes, back.clone()));
+                    tokio::spawn(send(client.clone(), room.clone(), results.clone(), message, bytes, back.clone()));
                 }
             }
         }
@@ -115,7 +116,7 @@ async fn send_all(
 async fn send(
     client: Arc<Client>,
     room: String,
-    met: Arc<Mutex<Met>>,
+    results: Arc<Mutex<SendResults>>,
     message: Try,
     bytes: usize,
     back: mpsc::UnboundedSender<Result<Try>>,
@@ -128,7 +129,7 @@ async fn send(
     let refused = match client.send_with(fields).await {
         Ok(ack) => {
             let Try { client_id, accepted, .. } = message;
-            lock(&met).sent.push(Sent { client_id, seq: ack.seq, at, accepted, tries });
+            lock(&results).sent.push(Sent { client_id, seq: ack.seq, at, accepted, tries });
             return;
         }
         Err(error) => error,
@@ -136,45 +137,46 @@ async fn send(
     let again = match &refused {
         ClientError::Answered(error) if ["overloaded", "unavailable"].contains(&error.code.as_str()) => {
             {
-                let mut met = lock(&met);
-                *met.refused.entry(error.code.clone()).or_default() += 1;
-                met.first_refusal.get_or_insert_with(Instant::now);
+                let mut results = lock(&results);
+                *results.refused.entry(error.code.clone()).or_default() += 1;
+                results.first_refusal.get_or_insert_with(Instant::now);
             }
-            // A repetition is `unavailable` where it cannot be looked up: no other could be.
+            // `overloaded`, and `unavailable` for a repetition (its client id cannot be looked up), concern all
+            // messages.
             let held = error.code == "overloaded" || tries > 1;
             match error.retry_after_ms.map(Duration::from_millis) {
-                Some(after) if held => lock(&met).hold = Some(Instant::now() + after),
-                // That one is not known to be stored says nothing of the next.
+                Some(after) if held => lock(&results).hold = Some(Instant::now() + after),
+                // `unavailable` on a first try concerns only this message.
                 Some(after) => tokio::time::sleep(after).await,
                 None => {}
             }
-            let told = anyhow::anyhow!("{} without a time to try again", error.code);
-            error.retry_after_ms.map(|_| Try { tries, held, ..message }).ok_or(told)
+            let missing = anyhow::anyhow!("{} without retry_after_ms", error.code);
+            error.retry_after_ms.map(|_| Try { tries, held, ..message }).ok_or(missing)
         }
         other => Err(anyhow::anyhow!("{other}")),
     };
-    // The sender may have given up.
+    // The receiver of the channel may already be gone.
     let _ = back.send(again);
 }
 
-/// One who hears a room.
-pub struct Hearer {
-    pub heard: Arc<Mutex<Vec<(String, u64, Instant)>>>,
+/// A user who records the messages of a room.
+pub struct RoomListener {
+    pub received: Arc<Mutex<Vec<(String, u64, Instant)>>>,
     task: JoinHandle<Result<()>>,
 }
 
-impl Hearer {
-    /// Joins and listens.
+impl RoomListener {
+    /// Joins the room and listens.
     pub async fn start(client: Client, room: &str) -> Result<Self> {
         client.join_and_catch_up(room).await?;
-        let heard = Arc::<Mutex<Vec<_>>>::default();
+        let received = Arc::<Mutex<Vec<_>>>::default();
         let task = tokio::spawn({
-            let heard = heard.clone();
+            let received = received.clone();
             async move {
                 loop {
-                    match client.next_event(PATIENCE).await? {
+                    match client.next_event(WAIT_TIMEOUT).await? {
                         ServerFrame::Message(message) => {
-                            lock(&heard).push((message.client_id, message.seq, Instant::now()));
+                            lock(&received).push((message.client_id, message.seq, Instant::now()));
                         }
                         ServerFrame::Void(void) => bail!("{void:?}"),
                         ServerFrame::Gap(gap) => bail!("{gap:?}"),
@@ -183,22 +185,26 @@ impl Hearer {
                 }
             }
         });
-        Ok(Self { heard, task })
+        Ok(Self { received, task })
     }
 
-    /// Waits until so many messages came; they must have come once, in order.
+    /// Waits until this many messages arrived; fails unless each arrived once and in order.
     pub async fn finish(self, count: usize) -> Result<Vec<(String, u64, Instant)>> {
         let begun = Instant::now();
-        while lock(&self.heard).len() < count && !self.task.is_finished() {
-            ensure!(begun.elapsed() < PATIENCE, "{} of {count} messages came", lock(&self.heard).len());
+        while lock(&self.received).len() < count && !self.task.is_finished() {
+            ensure!(
+                begun.elapsed() < WAIT_TIMEOUT,
+                "{} of {count} messages arrived",
+                lock(&self.received).len()
+            );
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
         if self.task.is_finished() {
             self.task.await??;
         }
-        let heard = std::mem::take(&mut *lock(&self.heard));
-        ensure!(heard.len() == count, "{} messages came, {count} were sent", heard.len());
-        ensure!(heard.is_sorted_by(|a, b| a.1 < b.1), "not in order, or twice");
-        Ok(heard)
+        let received = std::mem::take(&mut *lock(&self.received));
+        ensure!(received.len() == count, "{} messages arrived, {count} were sent", received.len());
+        ensure!(received.is_sorted_by(|a, b| a.1 < b.1), "out of order or repeated");
+        Ok(received)
     }
 }

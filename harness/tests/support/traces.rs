@@ -1,10 +1,10 @@
-//! Everything that a stack holds, in PostgreSQL and in Redis, as text to be searched for what must not be there.
+//! Searches all data of a stack, in PostgreSQL and in Redis, for text that must not be there.
 
 use anyhow::Result;
 use redis::{Value, aio::MultiplexedConnection};
 use tidings_harness::Stack;
 
-/// Places in which `mark` stands, whatever the case: tables with their rows, keys of Redis with what they hold.
+/// All rows of tables and all keys of Redis that contain `mark`, ignoring case.
 pub async fn traces(stack: &Stack, mark: &str) -> Result<Vec<String>> {
     let mark = mark.to_lowercase();
     let mut found = Vec::new();
@@ -16,7 +16,7 @@ pub async fn traces(stack: &Stack, mark: &str) -> Result<Vec<String>> {
     Ok(found)
 }
 
-/// Each row of each table; bytes as text.
+/// Each row of each table, with bytes as text.
 async fn tables(stack: &Stack) -> Result<Vec<(String, String)>> {
     let database = stack.database();
     let tables =
@@ -31,20 +31,20 @@ async fn tables(stack: &Stack) -> Result<Vec<(String, String)>> {
     Ok(rows)
 }
 
-/// Each key of Redis with its name and all it holds.
+/// Each key of Redis with its name and value.
 async fn keys(stack: &Stack) -> Result<Vec<(String, String)>> {
     let client = redis::Client::open(stack.redis().url())?;
     let mut connection = client.get_multiplexed_async_connection().await?;
     let names: Vec<Vec<u8>> = redis::cmd("KEYS").arg("*").query_async(&mut connection).await?;
     let mut held = Vec::new();
     for name in names {
-        let text = holds(&mut connection, &name).await?;
+        let text = value_text(&mut connection, &name).await?;
         held.push((format!("redis {}", String::from_utf8_lossy(&name)), text));
     }
     Ok(held)
 }
 
-async fn holds(connection: &mut MultiplexedConnection, key: &[u8]) -> Result<String> {
+async fn value_text(connection: &mut MultiplexedConnection, key: &[u8]) -> Result<String> {
     let kind: String = redis::cmd("TYPE").arg(key).query_async(connection).await?;
     let mut command = match kind.as_str() {
         "string" => redis::cmd("GET"),
@@ -53,7 +53,7 @@ async fn holds(connection: &mut MultiplexedConnection, key: &[u8]) -> Result<Str
         "set" => redis::cmd("SMEMBERS"),
         "zset" => redis::cmd("ZRANGE"),
         "stream" => redis::cmd("XRANGE"),
-        // It has gone since.
+        // The key was deleted after `KEYS`.
         "none" => return Ok(String::new()),
         other => anyhow::bail!("a key of the type {other}"),
     };

@@ -1,4 +1,4 @@
-//! Watching people come and go: what a connection is told of them, and what it is told when it asks.
+//! Presence as a connection sees it: the updates that it receives, and the answers to its requests.
 
 use std::time::Duration;
 
@@ -6,76 +6,77 @@ use anyhow::{Context, Result, bail, ensure};
 use serde_json::{Value, json};
 use tidings_harness::{Client, ClientError, Http, ServerFrame, Stack};
 
-/// A change that is told at once is there by then.
-pub const SOON: Duration = Duration::from_secs(5);
-/// The grace of a closed connection, with what the sweep needs to find it.
+/// Limit for updates that are sent at once.
+pub const UPDATE_TIMEOUT: Duration = Duration::from_secs(5);
+/// The grace of a closed connection.
 pub const GRACE: Duration = Duration::from_secs(10);
-pub const GRACE_OVER: Duration = Duration::from_secs(17);
+/// The grace, with the time that the sweep needs.
+pub const GRACE_AND_SWEEP: Duration = Duration::from_secs(17);
 
-/// Alice connected on a gateway and told of who comes and goes in a room.
-pub async fn watcher(stack: &Stack, gateway: usize, room: &str) -> Result<Client> {
+/// Connects alice to a gateway and joins a room, so that she receives presence updates.
+pub async fn connect_watcher(stack: &Stack, gateway: usize, room: &str) -> Result<Client> {
     let alice = stack.connect_at(gateway, "alice").await?;
     alice.join_and_catch_up(room).await?;
-    settle(&alice).await;
+    discard_first_updates(&alice).await;
     Ok(alice)
 }
 
-/// Takes what is told in the first moments: one's own coming is told to oneself as well, if one has joined by then.
-pub async fn settle(client: &Client) {
+/// Discards the first updates: a user who has already joined also receives the update of its own connect.
+pub async fn discard_first_updates(client: &Client) {
     while client.wait_for("presence", Duration::from_millis(1500)).await.is_ok() {}
 }
 
-/// The next change must be this.
-pub async fn told(watcher: &Client, user: &str, status: &str, patience: Duration) -> Result<Value> {
-    match watcher.wait_for("presence", patience).await {
+/// The next update must be this one.
+pub async fn expect_update(watcher: &Client, user: &str, status: &str, timeout: Duration) -> Result<Value> {
+    match watcher.wait_for("presence", timeout).await {
         Ok(ServerFrame::Other(frame)) if frame["user"] == user && frame["status"] == status => Ok(frame),
-        other => bail!("wanted {user} {status}, got {other:?}"),
+        other => bail!("expected {user} {status}, got {other:?}"),
     }
 }
 
-/// Nothing is told for so long.
-pub async fn silence(watcher: &Client, time: Duration) -> Result<()> {
+/// Fails if an update arrives within this time.
+pub async fn expect_no_update(watcher: &Client, time: Duration) -> Result<()> {
     match watcher.wait_for("presence", time).await {
         Err(ClientError::Silent(_)) => Ok(()),
-        other => bail!("wanted nothing, got {other:?}"),
+        other => bail!("expected no update, got {other:?}"),
     }
 }
 
-/// Says what a connection is.
-pub async fn says(client: &Client, status: &str) -> Result<()> {
+/// Sets the status of a connection.
+pub async fn set_status(client: &Client, status: &str) -> Result<()> {
     client.ask(json!({ "type": "presence:set", "status": status })).await?;
     Ok(())
 }
 
-/// What a connection is told of one user when it asks.
-pub async fn asks(client: &Client, user: &str) -> Result<Value> {
+/// Requests the presence of one user.
+pub async fn get_presence(client: &Client, user: &str) -> Result<Value> {
     let (_, mut answer) = client.ask(json!({ "type": "presence:get", "users": [user] })).await?;
     ensure!(answer["type"] == "presence:list" && answer["users"][0]["user"] == user, "{answer}");
     Ok(answer["users"][0].take())
 }
 
-/// The same over HTTP.
-pub async fn asks_http(http: &Http, user: &str) -> Result<Value> {
+/// Requests the presence of one user over HTTP.
+pub async fn get_presence_http(http: &Http, user: &str) -> Result<Value> {
     let mut body = http.get(&format!("/presence?user={user}")).await?.expect(200).body;
     ensure!(body["users"][0]["user"] == user, "{body}");
     Ok(body["users"][0].take())
 }
 
-/// Waits until someone is this when asked for.
-pub async fn until(client: &Client, user: &str, status: &str, patience: Duration) -> Result<Value> {
-    let deadline = tokio::time::Instant::now() + patience;
+/// Requests the presence of a user until it has this status.
+pub async fn wait_for_status(client: &Client, user: &str, status: &str, timeout: Duration) -> Result<Value> {
+    let deadline = tokio::time::Instant::now() + timeout;
     loop {
-        let state = asks(client, user).await?;
+        let state = get_presence(client, user).await?;
         if state["status"] == status {
             return Ok(state);
         }
-        ensure!(tokio::time::Instant::now() < deadline, "{user} is not {status} but {state}");
+        ensure!(tokio::time::Instant::now() < deadline, "{user} did not become {status}: {state}");
         tokio::time::sleep(Duration::from_millis(500)).await;
     }
 }
 
-/// Who is here in a room, as a join tells it: `user status`, in order. `None`: not told.
-pub async fn online(client: &Client, join: Value) -> Result<Option<Vec<String>>> {
+/// Joins and returns the answer's `online` list as sorted `user status`; `None` if the answer has no list.
+pub async fn join_and_list_online(client: &Client, join: Value) -> Result<Option<Vec<String>>> {
     let (_, answer) = client.ask(join).await?;
     let room = answer["rooms"].get(0).with_context(|| answer.to_string())?;
     let Some(online) = room.get("online") else { return Ok(None) };
@@ -93,12 +94,12 @@ pub async fn online(client: &Client, join: Value) -> Result<Option<Vec<String>>>
 
 /// Milliseconds from the Unix epoch to an RFC 3339 time of the wire.
 pub fn ms(time: &Value) -> Result<i64> {
-    let text = time.as_str().with_context(|| format!("{time} is no time"))?;
+    let text = time.as_str().with_context(|| format!("{time} is not a time"))?;
     let number = |range: std::ops::Range<usize>| -> Result<i64> {
         Ok(text.get(range).with_context(|| text.to_owned())?.parse()?)
     };
     let (year, month, day) = (number(0..4)?, number(5..7)?, number(8..10)?);
-    // Days from civil, after Howard Hinnant.
+    // Howard Hinnant's algorithm `days_from_civil`.
     let y = if month <= 2 { year - 1 } else { year };
     let (era, yoe) = (y.div_euclid(400), y.rem_euclid(400));
     let doy = (153 * ((month + 9) % 12) + 2) / 5 + day - 1;

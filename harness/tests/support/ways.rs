@@ -1,4 +1,4 @@
-//! The two ways to change a message, so that a test can go both: by frame and by HTTP.
+//! Changes of messages by frame and by HTTP behind one interface, so that a test can run both.
 
 use anyhow::{Result, bail};
 use reqwest::Method;
@@ -13,7 +13,7 @@ pub const EDIT: &str = "message:edit";
 pub const DELETE: &str = "message:delete";
 pub const ADD: &str = "reaction:add";
 pub const REMOVE: &str = "reaction:remove";
-/// All four, each with what it takes besides room and seq.
+/// All four changes, each with its fields besides room and seq.
 pub const CHANGES: [(&str, &str); 4] = [
     (EDIT, r#"{"content":"edited"}"#),
     (ADD, r#"{"emoji":"👍"}"#),
@@ -21,73 +21,73 @@ pub const CHANGES: [(&str, &str); 4] = [
     (DELETE, "{}"),
 ];
 
-/// One user on one way.
-pub enum Way {
+/// One user with one transport.
+pub enum Transport {
     Frame(Box<Client>),
     Http(Http),
 }
 
-/// What a change was answered with: seq, stage, duplicate and client id, or code, reason and field.
+/// The answer to a change.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Told {
+pub enum ChangeOutcome {
     Ack { seq: u64, stage: String, duplicate: bool, client_id: String, at: String },
     Refused { code: String, reason: String, field: String },
 }
 
-impl Told {
-    /// The seq of the change's own event.
+impl ChangeOutcome {
+    /// The seq of the change's event.
     ///
     /// # Errors
-    /// When it was refused.
+    /// When the change was refused.
     pub fn seq(&self) -> Result<u64> {
         match self {
-            Told::Ack { seq, .. } => Ok(*seq),
+            ChangeOutcome::Ack { seq, .. } => Ok(*seq),
             refused => bail!("{refused:?}"),
         }
     }
 
-    /// The code of a refusal, or `ok`.
+    /// `ok`, or the code of the refusal.
     pub fn code(&self) -> &str {
         match self {
-            Told::Ack { .. } => "ok",
-            Told::Refused { code, .. } => code,
+            ChangeOutcome::Ack { .. } => "ok",
+            ChangeOutcome::Refused { code, .. } => code,
         }
     }
 }
 
-/// The same user both ways.
-pub async fn both(stack: &Stack, user: &str) -> Result<[Way; 2]> {
-    Ok([Way::Frame(Box::new(stack.connect(user).await?)), Way::Http(stack.http(user))])
+/// The same user with both transports.
+pub async fn both_transports(stack: &Stack, user: &str) -> Result<[Transport; 2]> {
+    Ok([Transport::Frame(Box::new(stack.connect(user).await?)), Transport::Http(stack.http(user))])
 }
 
-impl Way {
-    /// Makes a change, with what it takes besides room and seq.
+impl Transport {
+    /// Makes a change; `fields` are its fields besides room and seq.
     ///
     /// # Errors
-    /// When there was no answer of the protocol.
-    pub async fn change(&self, kind: &str, room: &str, seq: u64, fields: Value) -> Result<Told> {
+    /// When there was no answer in terms of the protocol.
+    pub async fn change(&self, kind: &str, room: &str, seq: u64, fields: Value) -> Result<ChangeOutcome> {
         match self {
-            Way::Frame(client) => match client.change(kind, room, seq, fields).await {
-                Ok(ack) => Ok(Told::Ack {
+            Transport::Frame(client) => match client.change(kind, room, seq, fields).await {
+                Ok(ack) => Ok(ChangeOutcome::Ack {
                     seq: ack.seq,
                     stage: ack.stage,
                     duplicate: ack.duplicate,
                     client_id: ack.client_id.unwrap_or_default(),
                     at: ack.at,
                 }),
-                Err(ClientError::Answered(error)) => Ok(Told::Refused {
+                Err(ClientError::Answered(error)) => Ok(ChangeOutcome::Refused {
                     code: error.code,
                     reason: error.reason.unwrap_or_default(),
                     field: error.field.unwrap_or_default(),
                 }),
                 Err(error) => Err(error.into()),
             },
-            Way::Http(http) => by_http(http, kind, room, seq, fields).await,
+            Transport::Http(http) => by_http(http, kind, room, seq, fields).await,
         }
     }
 }
 
-async fn by_http(http: &Http, kind: &str, room: &str, seq: u64, mut fields: Value) -> Result<Told> {
+async fn by_http(http: &Http, kind: &str, room: &str, seq: u64, mut fields: Value) -> Result<ChangeOutcome> {
     let message = format!("/rooms/{}/messages/{seq}", encode(room));
     let emoji = fields.as_object_mut().and_then(|fields| fields.remove("emoji"));
     let emoji = emoji.as_ref().and_then(Value::as_str).map(encode).unwrap_or_default();
@@ -97,18 +97,18 @@ async fn by_http(http: &Http, kind: &str, room: &str, seq: u64, mut fields: Valu
         ADD => (Method::PUT, format!("{message}/reactions/{emoji}")),
         _ => (Method::DELETE, format!("{message}/reactions/{emoji}")),
     };
-    // The body is left out where it says nothing.
+    // Omits an empty body.
     let body = (fields != json!({})).then_some(fields);
     let answer = http.request(method, &path, body).await?;
     let text = |name: &str| answer.body[name].as_str().unwrap_or_default().to_owned();
     Ok(match answer.status {
-        200 => Told::Ack {
+        200 => ChangeOutcome::Ack {
             seq: answer.body["seq"].as_u64().unwrap_or_default(),
             stage: text("stage"),
             duplicate: answer.body["duplicate"].as_bool().unwrap_or_default(),
             client_id: text("client_id"),
             at: text("at"),
         },
-        _ => Told::Refused { code: text("code"), reason: text("reason"), field: text("field") },
+        _ => ChangeOutcome::Refused { code: text("code"), reason: text("reason"), field: text("field") },
     })
 }

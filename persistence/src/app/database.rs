@@ -1,6 +1,6 @@
-//! Connections to PostgreSQL: one pool to serve HTTP, one to write with, one for what follows behind the writer and one
-//! for what gateways ask, so that none of them keeps another waiting. Every statement has a time limit, and so has a transaction whose owner stands still: the locks of a
-//! paused replica would keep its partitions from others.
+//! Connections to PostgreSQL. There are four pools, for HTTP, for the writer, for background work and for gateways'
+//! requests, so that none of them delays another. Every statement has a time limit. A transaction that stays idle also
+//! has one, because the locks of a paused replica would keep its partitions from others.
 
 use std::time::{Duration, Instant};
 
@@ -14,34 +14,34 @@ use tidings_shared::config::problem::Problem;
 use tidings_shared::log::keys::PARTITIONS;
 
 use crate::config::Config;
-use crate::metrics::Filled;
-use crate::writer::{failure, leases, sql::takes_writes};
+use crate::metrics::PoolUsage;
+use crate::writer::{failure, leases, sql::accepts_writes};
 
-/// Writer, leases, voids and the end; one of them may be cut off and not be back yet.
-const WRITING_CONNECTIONS: u32 = 6;
-/// What follows behind the writer: the index of search, erasures.
-const BEHIND_CONNECTIONS: u32 = 2;
-/// The seeds of two requests side by side, and look-ups, memberships and accounts between them.
+/// For the writer, leases, voids and the release of leases; one more because a cut-off connection may not be back yet.
+const WRITER_CONNECTIONS: u32 = 6;
+/// For background work: the search index and erasures.
+const BACKGROUND_CONNECTIONS: u32 = 2;
+/// For the seeds of two requests at once, with look-ups, memberships and accounts between them.
 const AUTHORITY_CONNECTIONS: u32 = 10;
-/// A job's own work, and the seeds that it may need.
+/// For the work of a job and the seeds that it may need.
 const JOB_CONNECTIONS: u32 = 4;
 const JOB_STATEMENT_TIMEOUT: Duration = Duration::from_secs(60);
-const JOB_STANDSTILL_MS: u64 = 10_000;
+const JOB_IDLE_IN_TRANSACTION_MS: u64 = 10_000;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
 const STATEMENT_TIMEOUT: Duration = Duration::from_secs(10);
-/// Of the authority: a gateway waits for 4 s, and to be told is better than to wait in vain.
+/// For the authority: a gateway waits for 4 s, and an error within that time is better than no answer.
 const AUTHORITY_TIMEOUT: Duration = Duration::from_secs(2);
-/// So long a connection is used that may only read.
-const ONLY_READS_FOR: Duration = Duration::from_secs(5);
-/// A connection that rested longer is tried before it is used.
-const TRIED_AFTER_IDLE: Duration = Duration::from_secs(5);
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
-const TRY_AGAIN: Duration = Duration::from_millis(250);
-/// How often what is waited for is told.
-const TELL_EVERY: Duration = Duration::from_secs(10);
+/// How long a connection to a read-only server is kept in use.
+const READ_ONLY_CONNECTION_MAX_AGE: Duration = Duration::from_secs(5);
+/// A connection that was idle for longer is tested before use.
+const TEST_AFTER_IDLE: Duration = Duration::from_secs(5);
+const PING_TIMEOUT: Duration = Duration::from_secs(2);
+const RETRY_PAUSE: Duration = Duration::from_millis(250);
+/// How often a wait is logged.
+const LOG_INTERVAL: Duration = Duration::from_secs(10);
 
-/// Where PostgreSQL is, for the service and for jobs.
+/// Where PostgreSQL is; used by the service and by jobs.
 #[derive(Debug, Clone, Args)]
 pub struct DatabaseArgs {
     /// PostgreSQL, `postgres://USER[:PASSWORD]@HOST[:PORT]/DATABASE[?sslmode=verify-full&sslrootcert=PATH]`: see
@@ -51,7 +51,7 @@ pub struct DatabaseArgs {
 }
 
 impl DatabaseArgs {
-    /// What is wrong with the address; no secret.
+    /// What is wrong with the address, without secrets.
     #[must_use]
     pub fn check(&self) -> Vec<Problem> {
         let why = address::check(self.database_url.expose_secret()).err();
@@ -59,43 +59,45 @@ impl DatabaseArgs {
     }
 }
 
-/// What a pool is for.
+/// The purpose of a pool.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub enum Use {
-    Serving,
-    Writing,
-    /// What follows behind the writer.
-    Behind,
-    /// Epochs, seeds, look-ups, memberships and accounts.
+pub enum PoolPurpose {
+    Http,
+    Writer,
+    /// Work behind the writer: search index, erasures, presence.
+    Background,
+    /// For requests of gateways: epochs, seeds, look-ups, memberships and accounts.
     Authority,
 }
 
-/// Prepares a pool; nothing is connected yet.
+/// Prepares a pool without connecting.
 ///
 /// # Errors
 /// When the URL cannot be read.
-pub async fn connect(config: &Config, purpose: Use) -> anyhow::Result<DatabaseConnection> {
+pub async fn connect(config: &Config, purpose: PoolPurpose) -> anyhow::Result<DatabaseConnection> {
     let (name, connections) = match purpose {
-        Use::Serving => ("tidings-persistence http", config.database_connections),
-        Use::Writing => ("tidings-persistence writer", WRITING_CONNECTIONS),
-        Use::Behind => ("tidings-persistence behind", BEHIND_CONNECTIONS),
-        Use::Authority => ("tidings-persistence authority", AUTHORITY_CONNECTIONS),
+        PoolPurpose::Http => ("tidings-persistence http", config.database_connections),
+        PoolPurpose::Writer => ("tidings-persistence writer", WRITER_CONNECTIONS),
+        PoolPurpose::Background => ("tidings-persistence behind", BACKGROUND_CONNECTIONS),
+        PoolPurpose::Authority => ("tidings-persistence authority", AUTHORITY_CONNECTIONS),
     };
     let [connect, acquire, statement] = match purpose {
-        Use::Authority => [AUTHORITY_TIMEOUT; 3],
-        Use::Serving | Use::Writing | Use::Behind => [CONNECT_TIMEOUT, ACQUIRE_TIMEOUT, STATEMENT_TIMEOUT],
+        PoolPurpose::Authority => [AUTHORITY_TIMEOUT; 3],
+        PoolPurpose::Http | PoolPurpose::Writer | PoolPurpose::Background => {
+            [CONNECT_TIMEOUT, ACQUIRE_TIMEOUT, STATEMENT_TIMEOUT]
+        }
     };
     open(&config.database.database_url, name, connections, [connect, acquire, statement], config.lease_ms)
         .await
 }
 
-/// Prepares a pool for a job that is run beside the services.
+/// Prepares a pool for a job that runs beside the services.
 ///
 /// # Errors
 /// When the URL cannot be read.
 pub async fn connect_job(url: &SecretString) -> anyhow::Result<DatabaseConnection> {
     let times = [CONNECT_TIMEOUT, ACQUIRE_TIMEOUT, JOB_STATEMENT_TIMEOUT];
-    open(url, "tidings-persistence job", JOB_CONNECTIONS, times, JOB_STANDSTILL_MS).await
+    open(url, "tidings-persistence job", JOB_CONNECTIONS, times, JOB_IDLE_IN_TRANSACTION_MS).await
 }
 
 async fn open(
@@ -103,9 +105,9 @@ async fn open(
     name: &str,
     connections: u32,
     [connect, acquire, statement]: [Duration; 3],
-    standstill_ms: u64,
+    idle_in_transaction_ms: u64,
 ) -> anyhow::Result<DatabaseConnection> {
-    let standstill_ms = standstill_ms.to_string();
+    let idle_in_transaction_ms = idle_in_transaction_ms.to_string();
     let mut options = ConnectOptions::new(url.expose_secret());
     options
         .max_connections(connections)
@@ -113,67 +115,68 @@ async fn open(
         .connect_timeout(connect)
         .acquire_timeout(acquire)
         .statement_timeout(statement)
-        .test_before_acquire_if_idle_for(TRIED_AFTER_IDLE)
+        .test_before_acquire_if_idle_for(TEST_AFTER_IDLE)
         .set_application_name(name)
         .sqlx_logging(false)
         .connect_lazy(true)
         .map_sqlx_postgres_pool_opts(|options| {
-            options.after_release(|connection, known| Box::pin(returned(connection, known.age)))
+            options.after_release(|connection, known| Box::pin(is_reusable(connection, known.age)))
         })
         .map_sqlx_postgres_opts(move |options| {
-            // All our statements are short: to compile one takes longer than to run it.
-            let standstill = ("idle_in_transaction_session_timeout", standstill_ms.as_str());
-            options.options([standstill, ("jit", "off")])
+            // All statements are short: compiling one takes longer than running it.
+            let idle_timeout = ("idle_in_transaction_session_timeout", idle_in_transaction_ms.as_str());
+            options.options([idle_timeout, ("jit", "off")])
         });
     Database::connect(options).await.context("--database-url cannot be read")
 }
 
-/// Takes a connection back only when it answers. Its last owner may have given it up because the server's host is
-/// silent: without a limit here its place in the pool would be lost until the kernel gives it up. One that may only read
-/// is not kept for long: behind the address there may be another server by now, which takes writes.
-async fn returned(connection: &mut PgConnection, age: Duration) -> Result<bool, SqlxError> {
-    let answer = tokio::time::timeout(ANSWER_TIMEOUT, takes_writes(connection)).await;
-    answer.unwrap_or(Err(SqlxError::PoolTimedOut)).map(|writes| writes || age < ONLY_READS_FOR)
+/// Returns a connection to the pool only when it answers. Its last owner may have given it up because the server's host
+/// is silent; without a limit here, its slot in the pool would be lost until the kernel closes the connection. A
+/// read-only connection is kept only briefly, because the address may lead to another server by now that accepts
+/// writes.
+async fn is_reusable(connection: &mut PgConnection, age: Duration) -> Result<bool, SqlxError> {
+    let answer = tokio::time::timeout(PING_TIMEOUT, accepts_writes(connection)).await;
+    answer.unwrap_or(Err(SqlxError::PoolTimedOut)).map(|writes| writes || age < READ_ONLY_CONNECTION_MAX_AGE)
 }
 
-/// Waits until the tables are there, however long the database is away or migrations run, and checks that this
-/// installation has the partitions we count with.
+/// Waits until the tables exist, however long the database is away or migrations run. Checks that the database has the
+/// number of partitions that this program expects.
 ///
 /// # Errors
-/// When it is another number.
-pub async fn until_migrated(db: &DatabaseConnection) -> anyhow::Result<()> {
-    let mut told: Option<Instant> = None;
+/// When the number differs.
+pub async fn wait_until_migrated(db: &DatabaseConnection) -> anyhow::Result<()> {
+    let mut logged_at: Option<Instant> = None;
     loop {
         match leases::partitions(db).await {
             Ok(rows) if rows == i64::from(PARTITIONS) => return Ok(()),
-            Ok(rows) => bail!("the database has {rows} partitions, this program counts with {PARTITIONS}"),
+            Ok(rows) => bail!("the database has {rows} partitions, this program expects {PARTITIONS}"),
             Err(error) => {
-                if told.is_none_or(|told| told.elapsed() >= TELL_EVERY) {
-                    told = Some(Instant::now());
+                if logged_at.is_none_or(|logged_at| logged_at.elapsed() >= LOG_INTERVAL) {
+                    logged_at = Some(Instant::now());
                     tracing::warn!(
                         cause = failure::without_data(&error),
-                        "waiting for the database and its tables, which `tidings-persistence migrate up` makes"
+                        "waiting for the database and its tables, which `tidings-persistence migrate up` creates"
                     );
                 }
             }
         }
-        tokio::time::sleep(TRY_AGAIN).await;
+        tokio::time::sleep(RETRY_PAUSE).await;
     }
 }
 
-/// How full these pools are, each with its name.
+/// How many connections of each pool are in use, with the pool's name.
 #[must_use]
-pub fn filled(pools: &[(&'static str, DatabaseConnection)]) -> Vec<Filled> {
-    let filled = |(name, db): &(&'static str, DatabaseConnection)| {
+pub fn pool_usage(pools: &[(&'static str, DatabaseConnection)]) -> Vec<PoolUsage> {
+    let pool_usage = |(name, db): &(&'static str, DatabaseConnection)| {
         let pool = db.get_postgres_connection_pool();
         let (all, idle) = (usize::try_from(pool.size()).unwrap_or(usize::MAX), pool.num_idle());
         let limit = pool.options().get_max_connections();
-        Filled { name, idle, used: all.saturating_sub(idle), limit }
+        PoolUsage { name, idle, used: all.saturating_sub(idle), limit }
     };
-    pools.iter().map(filled).collect()
+    pools.iter().map(pool_usage).collect()
 }
 
 /// Whether the database answers now.
-pub async fn answers(db: &DatabaseConnection) -> bool {
-    tokio::time::timeout(ANSWER_TIMEOUT, db.ping()).await.is_ok_and(|answer| answer.is_ok())
+pub async fn is_available(db: &DatabaseConnection) -> bool {
+    tokio::time::timeout(PING_TIMEOUT, db.ping()).await.is_ok_and(|answer| answer.is_ok())
 }

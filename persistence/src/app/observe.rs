@@ -1,5 +1,5 @@
-//! Counts public requests by route and status, and how long they take. Routes, never paths: a path names rooms.
-//! While the service drains, each answer says that its connection ends: the next request goes elsewhere.
+//! Counts public requests by route and status, and measures them. Uses routes, never paths, because a path names rooms.
+//! While the service drains, each answer closes its connection, so that the next request goes to another node.
 
 use std::time::Instant;
 
@@ -15,11 +15,11 @@ use tokio_util::sync::CancellationToken;
 
 use crate::metrics::Metrics;
 
-/// Label of requests that no route takes.
+/// Label of requests that match no route.
 const NO_ROUTE: &str = "none";
 
-/// A method may be any word that a client likes: those without a route are not told.
-fn known(method: &Method) -> &str {
+/// Label of a method. A method can be any word, so methods without a route share one label.
+fn method_label(method: &Method) -> &str {
     match *method {
         Method::GET
         | Method::POST
@@ -40,10 +40,10 @@ pub async fn observe<B: MessageBody>(
 ) -> Result<ServiceResponse<B>, Error> {
     let begun = Instant::now();
     let route = request.match_pattern().unwrap_or_else(|| NO_ROUTE.to_owned());
-    let came = request.headers().get("traceparent").and_then(|value| value.to_str().ok());
-    let mut span = telemetry::begin("request", SpanKind::Server, came.and_then(TraceContext::parse));
+    let traceparent = request.headers().get("traceparent").and_then(|value| value.to_str().ok());
+    let mut span = telemetry::begin("request", SpanKind::Server, traceparent.and_then(TraceContext::parse));
     if let Some(span) = &mut span {
-        span.rename(format!("{} {route}", known(request.method())));
+        span.rename(format!("{} {route}", method_label(request.method())));
     }
     let mut answer = match &span {
         None => next.call(request).await,

@@ -1,15 +1,15 @@
-//! The decision of a seed: which base, which seq to go on from, whether the tail may stay. Pure.
-//! Promises that all that is at or below the base of an epoch is the same in it as in the epochs before.
+//! Decides a seed: the base, the next seq, and whether the tail may stay. Pure.
+//! Keeps the base invariant: everything at or below the base of an epoch is the same as in the epochs before.
 
 use tidings_shared::{
     ids::{Epoch, Seq},
     log::{Bases, Survival},
 };
 
-/// What is known of a room when it is seeded.
+/// The state of a room in Redis when it is seeded.
 #[derive(Debug, Clone, Default)]
-pub struct Survived {
-    /// Epoch and seq of its hash, when there is one.
+pub struct SurvivingState {
+    /// Epoch and seq of the room's hash, if it exists.
     pub hash: Option<(Epoch, Seq)>,
     /// Seq of the tail's last record.
     pub tail_last: Option<Seq>,
@@ -19,23 +19,23 @@ pub struct Survived {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SeedPlan {
     pub base: Seq,
-    /// The base has no row yet.
+    /// The database has no row for this base yet.
     pub is_new: bool,
-    /// Head to go on from.
+    /// The head from which the room continues.
     pub seq: Seq,
-    /// The bases of all epochs of the room, this one's included.
+    /// The bases of all epochs of the room, including this one.
     pub bases: Bases,
     pub survived: Survival,
-    /// Of what goes on only the records are left, not what the room was by then: until all of it is stored nobody
-    /// could tell whether it was archived, or who was removed.
-    pub waits: bool,
+    /// Only the records up to the head survived, not the room's state there. Until all of them are stored, nothing can
+    /// tell whether the room is archived or which members were removed.
+    pub must_wait: bool,
 }
 
-/// Decides. `stored_head` and `bases` (of all epochs with a row) were read under the partition's lock.
+/// Decides the seed. `stored_head` and `bases` (of all epochs with a row) were read under the partition's lock.
 #[must_use]
-pub fn plan(epoch: Epoch, survived: &Survived, stored_head: Seq, bases: &Bases) -> SeedPlan {
+pub fn plan(epoch: Epoch, survived: &SurvivingState, stored_head: Seq, bases: &Bases) -> SeedPlan {
     let (hash_epoch, hash_seq) = survived.hash.unwrap_or_default();
-    // What the hash counts beyond the base of an epoch later than its own is of a history that was given up.
+    // Whatever the hash counts beyond the base of an epoch later than its own belongs to an abandoned history.
     let earlier = bases.0.iter().copied().filter(|(of, _)| *of < epoch).collect();
     let counted = Bases(earlier).limit_of(hash_epoch).map_or(hash_seq, |limit| limit.min(hash_seq));
     let existing = bases.0.iter().find(|(of, _)| *of == epoch).map(|(_, base)| *base);
@@ -46,7 +46,7 @@ pub fn plan(epoch: Epoch, survived: &Survived, stored_head: Seq, bases: &Bases) 
         bases.0.push((epoch, base));
     }
     let whole = survived.hash.is_some() && hash_seq == counted && counted == seq;
-    // All that is stored was in the hash's history too, and so was all up to where it goes on from.
+    // The hash's history contains everything that is stored, and everything up to the head.
     let marked = survived.hash.is_some() && counted >= base && base == seq;
     let survived = match survived.tail_last == Some(seq) {
         true if whole => Survival::HashAndTail,
@@ -54,8 +54,8 @@ pub fn plan(epoch: Epoch, survived: &Survived, stored_head: Seq, bases: &Bases) 
         _ if marked => Survival::Marks,
         _ => Survival::Nothing,
     };
-    let waits = survived == Survival::Marks && stored_head < seq;
-    SeedPlan { base, is_new: existing.is_none(), seq, bases, survived, waits }
+    let must_wait = survived == Survival::Marks && stored_head < seq;
+    SeedPlan { base, is_new: existing.is_none(), seq, bases, survived, must_wait }
 }
 
 #[cfg(test)]
@@ -66,24 +66,24 @@ mod tests {
         Bases::decode(text)
     }
 
-    fn survived(epoch: u64, seq: u64, tail: u64) -> Survived {
-        Survived { hash: Some((Epoch(epoch), Seq(seq))), tail_last: Some(Seq(tail)) }
+    fn survived(epoch: u64, seq: u64, tail: u64) -> SurvivingState {
+        SurvivingState { hash: Some((Epoch(epoch), Seq(seq))), tail_last: Some(Seq(tail)) }
     }
 
     #[test]
-    fn what_redis_kept_beyond_the_stored_head_is_counted() {
+    fn records_kept_in_redis_beyond_stored_head_are_counted() {
         let plan = plan(Epoch(2), &survived(1, 9, 9), Seq(5), &bases("1:0"));
         assert_eq!(
             (plan.base, plan.seq, plan.is_new, plan.survived),
             (Seq(9), Seq(9), true, Survival::HashAndTail)
         );
-        assert!(!plan.waits, "the hash tells what is not stored yet");
+        assert!(!plan.must_wait, "the hash knows the state that is not stored yet");
         assert_eq!(plan.bases, bases("1:0,2:9"));
     }
 
     #[test]
-    fn an_empty_redis_goes_on_from_the_stored_head() {
-        let plan = plan(Epoch(2), &Survived::default(), Seq(5), &bases("1:0"));
+    fn empty_redis_continues_from_stored_head() {
+        let plan = plan(Epoch(2), &SurvivingState::default(), Seq(5), &bases("1:0"));
         assert_eq!(
             (plan.base, plan.seq, plan.is_new, plan.survived),
             (Seq(5), Seq(5), true, Survival::Nothing)
@@ -91,34 +91,38 @@ mod tests {
     }
 
     #[test]
-    fn what_survived_counts_only_up_to_the_base_of_every_epoch_in_between() {
-        // The process of epoch 1 comes back with 9 events, but epoch 2 went on from 6.
+    fn surviving_hash_counts_up_to_bases_of_later_epochs() {
+        // The process of epoch 1 comes back with 9 events, but epoch 2 continued from 6.
         let plan = plan(Epoch(3), &survived(1, 9, 9), Seq(5), &bases("1:0,2:6"));
         assert_eq!((plan.base, plan.seq, plan.survived), (Seq(6), Seq(6), Survival::Marks));
-        assert!(plan.waits, "what the room is at 6 is known once 6 is stored");
+        assert!(plan.must_wait, "the state at 6 is known only when 6 is stored");
         let stored = super::plan(Epoch(3), &survived(1, 9, 9), Seq(6), &bases("1:0,2:6"));
-        assert!(stored.survived == Survival::Marks && !stored.waits);
+        assert!(stored.survived == Survival::Marks && !stored.must_wait);
         let lower_later = super::plan(Epoch(4), &survived(1, 9, 9), Seq(5), &bases("1:0,2:8,3:6"));
         assert_eq!(lower_later.base, Seq(6));
     }
 
     #[test]
-    fn a_base_that_stands_is_kept_and_the_head_goes_on_from_what_is_stored() {
+    fn existing_base_is_kept_and_head_continues_from_stored() {
         let plan = plan(Epoch(2), &survived(1, 20, 20), Seq(14), &bases("1:0,2:9"));
         assert_eq!((plan.base, plan.seq, plan.is_new), (Seq(9), Seq(14), false));
         assert_eq!(plan.bases, bases("1:0,2:9"));
-        assert_eq!(plan.survived, Survival::Nothing, "what survived is of the epoch before");
+        assert_eq!(plan.survived, Survival::Nothing, "the surviving state belongs to the previous epoch");
     }
 
     #[test]
-    fn a_tail_stays_only_when_it_ends_exactly_at_the_head_and_no_mark_where_more_is_stored() {
+    fn tail_survives_only_when_it_ends_at_head() {
         let survival =
-            |survived: &Survived, head| plan(Epoch(2), survived, Seq(head), &bases("1:0")).survived;
+            |survived: &SurvivingState, head| plan(Epoch(2), survived, Seq(head), &bases("1:0")).survived;
         assert_eq!(survival(&survived(1, 9, 8), 5), Survival::Hash);
         assert_eq!(survival(&survived(1, 9, 9), 10), Survival::Nothing);
         let given_up = super::plan(Epoch(3), &survived(1, 9, 9), Seq(8), &bases("1:0,2:6")).survived;
-        assert_eq!(given_up, Survival::Nothing, "what is stored at 8 is not what the hash holds a mark of");
-        let no_hash = Survived { hash: None, tail_last: Some(Seq(5)) };
+        assert_eq!(
+            given_up,
+            Survival::Nothing,
+            "the event stored at 8 is not the one that the hash holds a mark of"
+        );
+        let no_hash = SurvivingState { hash: None, tail_last: Some(Seq(5)) };
         assert_eq!(survival(&no_hash, 5), Survival::Nothing);
     }
 }

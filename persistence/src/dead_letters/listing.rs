@@ -1,15 +1,15 @@
-//! Letters as lines, for people or for programs. What was said is told only where it is asked for.
+//! Prints letters as lines, as text or as JSON. Shows the content of a record only on request.
 
 use serde::Serialize;
 use tidings_shared::log::Record;
 
-use super::{AT_ONCE, List, told};
+use super::{ListArgs, PAGE_SIZE, database_error};
 use crate::query::json::wire_time;
 use crate::writer::dead_letters::{self, DeadLetter};
 
-/// A letter as it is told; what its record does not tell any more is null.
+/// A letter in the output. Fields that the record does not tell (any more) are null.
 #[derive(Debug, Serialize)]
-struct Line {
+struct LetterLine {
     id: i64,
     at: String,
     room: Option<String>,
@@ -18,12 +18,12 @@ struct Line {
     sender: Option<String>,
     client_id: Option<String>,
     reason: String,
-    /// The JSON of the record; of one that cannot be read all of it.
+    /// The JSON of the record; the whole record if it cannot be read.
     #[serde(skip_serializing_if = "Option::is_none")]
     record: Option<String>,
 }
 
-impl Line {
+impl LetterLine {
     fn of(letter: &DeadLetter, show: bool) -> Self {
         let record = Record::parse(letter.record.clone()).ok();
         let field = |of: fn(&Record) -> &str| record.as_ref().map(|record| of(record).to_owned());
@@ -41,7 +41,7 @@ impl Line {
         }
     }
 
-    /// Fields with tabs between them; a terminal is given nothing to obey.
+    /// Fields with tabs between them. Control characters are escaped, so that the text cannot control a terminal.
     fn plain(&self) -> String {
         let text = |text: &Option<String>| text.clone().unwrap_or_else(|| "-".to_owned());
         let seq = self.seq.map_or_else(|| "-".to_owned(), |seq| seq.to_string());
@@ -56,17 +56,18 @@ impl Line {
             self.reason.clone(),
         ];
         let fields = fields.into_iter().chain(self.record.clone());
-        fields.map(|field| harmless(&field)).collect::<Vec<_>>().join("\t")
+        fields.map(|field| escape_controls(&field)).collect::<Vec<_>>().join("\t")
     }
 }
 
-fn harmless(text: &str) -> String {
-    let harmless = |c: char| if c.is_control() { c.escape_unicode().to_string() } else { c.to_string() };
-    text.chars().map(harmless).collect()
+fn escape_controls(text: &str) -> String {
+    let escape_controls =
+        |c: char| if c.is_control() { c.escape_unicode().to_string() } else { c.to_string() };
+    text.chars().map(escape_controls).collect()
 }
 
-pub(super) async fn run(arguments: &List) -> anyhow::Result<()> {
-    let db = arguments.reach.database().await?;
+pub(super) async fn run(arguments: &ListArgs) -> anyhow::Result<()> {
+    let db = arguments.connection.database().await?;
     if !arguments.json {
         let record = if arguments.show { "\trecord" } else { "" };
         println!("id\tat\troom\tseq\ttype\tsender\tclient id\treason{record}");
@@ -74,11 +75,11 @@ pub(super) async fn run(arguments: &List) -> anyhow::Result<()> {
     let (mut after, mut left) = (0, arguments.limit);
     loop {
         let room = arguments.room.as_ref();
-        // One more than is told: then it is known whether there are more.
-        let most = left.min(AT_ONCE) + 1;
-        let page = dead_letters::page(&db, room, after, i64::MAX, most).await.map_err(told)?;
-        for letter in page.iter().take(usize::try_from(left.min(AT_ONCE)).unwrap_or(usize::MAX)) {
-            let line = Line::of(letter, arguments.show);
+        // Reads one letter more than it prints, to know whether there are more.
+        let most = left.min(PAGE_SIZE) + 1;
+        let page = dead_letters::page(&db, room, after, i64::MAX, most).await.map_err(database_error)?;
+        for letter in page.iter().take(usize::try_from(left.min(PAGE_SIZE)).unwrap_or(usize::MAX)) {
+            let line = LetterLine::of(letter, arguments.show);
             println!("{}", if arguments.json { serde_json::to_string(&line)? } else { line.plain() });
             (after, left) = (letter.id, left - 1);
         }
@@ -86,7 +87,7 @@ pub(super) async fn run(arguments: &List) -> anyhow::Result<()> {
             return Ok(());
         }
         if left == 0 {
-            eprintln!("there are more than {}: --limit", arguments.limit);
+            eprintln!("there are more than {} letters; raise --limit", arguments.limit);
             return Ok(());
         }
     }
@@ -111,24 +112,24 @@ mod tests {
     }
 
     #[test]
-    fn what_was_said_is_told_only_when_it_is_asked_for_and_commands_no_terminal() {
+    fn content_is_shown_only_on_request_and_escaped() {
         let whole = letter(
             b"1\x1f1\x1f3\x1f9\x1fr\x1fmessage:new\x1falice\x1fc 1\x1fi\x1f\x1f\x1f\n{\"content\":\"hunter2\x1b[2J\"}",
         );
-        let plain = Line::of(&whole, false).plain();
+        let plain = LetterLine::of(&whole, false).plain();
         assert_eq!(
             plain,
             "7\t1970-01-01T00:00:00.000Z\tr\t3\tmessage:new\talice\tc 1\tPostgreSQL refuses it"
         );
-        let shown = Line::of(&whole, true).plain();
+        let shown = LetterLine::of(&whole, true).plain();
         assert!(shown.contains("hunter2") && !shown.contains('\x1b'), "{shown}");
-        let json = serde_json::to_string(&Line::of(&whole, false)).unwrap();
+        let json = serde_json::to_string(&LetterLine::of(&whole, false)).unwrap();
         assert!(!json.contains("record") && !json.contains("hunter2"), "{json}");
     }
 
     #[test]
-    fn a_record_that_cannot_be_read_is_told_with_what_is_known() {
-        let plain = Line::of(&letter(b"garbage"), false).plain();
+    fn unreadable_record_is_listed_with_known_fields() {
+        let plain = LetterLine::of(&letter(b"garbage"), false).plain();
         assert_eq!(plain, "7\t1970-01-01T00:00:00.000Z\tr\t3\t-\t-\t-\tPostgreSQL refuses it");
     }
 }

@@ -13,10 +13,10 @@ pub struct Model {
     pub name: Option<String>,
     pub created_by: String,
     pub created_at: DateTimeUtc,
-    /// Last activity: what lists of rooms are ordered by.
+    /// Time of the last activity; lists of rooms are ordered by it.
     pub updated_at: DateTimeUtc,
     pub archived: bool,
-    /// JSON text, kept as it came in.
+    /// JSON text, kept byte for byte.
     #[sea_orm(select_as = "text", save_as = "json")]
     pub metadata: String,
     /// The two user ids of a direct room, sorted, joined with U+001F; NULL in other rooms.

@@ -1,4 +1,4 @@
-//! A person or machine that has connected, or was named as a member before it ever did.
+//! A person or machine that has connected, or that was named as a member before it connected.
 
 use sea_orm::entity::prelude::*;
 
@@ -7,13 +7,13 @@ use sea_orm::entity::prelude::*;
 pub struct Model {
     #[sea_orm(primary_key, auto_increment = false)]
     pub id: String,
-    /// None until the user first came with a token that tells it.
+    /// None until a token of the user contains a name.
     pub name: Option<String>,
     pub picture: Option<String>,
     pub blocked: bool,
     pub created_at: DateTimeUtc,
     pub updated_at: DateTimeUtc,
-    /// Since when they are being erased, or were: from then on nothing is taken over of them.
+    /// When the erasure of the user began. From then on, names and pictures from tokens are ignored.
     pub erasing_at: Option<DateTimeUtc>,
 }
 

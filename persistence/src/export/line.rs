@@ -1,6 +1,6 @@
-//! From rows to lines that `import` reads. What an earlier import kept of the original is told as the original again;
-//! what anybody else wrote under the same key stays, unless
-//! they chose the client id that an import would have given to it. Pure.
+//! From rows to lines that `import` reads. Original ids and times that an earlier import kept are exported as originals
+//! again. Metadata that somebody else wrote under the same key stays as it is, unless the message has the client id
+//! that an import would give to it. Pure.
 
 use std::collections::BTreeMap;
 
@@ -9,13 +9,13 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use crate::import::{self, line::IMPORTED};
-use crate::query::exporting::{Member, Message, Room, User};
+use crate::query::exporting::{ExportedMember, ExportedMessage, ExportedRoom, ExportedUser};
 use crate::query::json::wire_time;
 
 /// One line.
 #[derive(Debug, Serialize)]
 #[serde(tag = "type", rename_all = "lowercase")]
-pub enum Line<'a> {
+pub enum ExportLine<'a> {
     User {
         id: &'a str,
         #[serde(skip_serializing_if = "Option::is_none")]
@@ -32,7 +32,7 @@ pub enum Line<'a> {
         name: Option<&'a str>,
         #[serde(skip_serializing_if = "Option::is_none")]
         metadata: Option<Metadata<'a>>,
-        members: Vec<Named<'a>>,
+        members: Vec<RoomLineMember<'a>>,
     },
     Member {
         room: &'a str,
@@ -59,7 +59,7 @@ pub enum Line<'a> {
 
 /// A member in a room's line.
 #[derive(Debug, Serialize)]
-pub struct Named<'a> {
+pub struct RoomLineMember<'a> {
     user: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     role: Option<&'a str>,
@@ -74,8 +74,8 @@ pub struct Audience<'a> {
 #[derive(Debug, Serialize)]
 #[serde(untagged)]
 pub enum Metadata<'a> {
-    AsTheyAre(&'a RawValue),
-    Rest(BTreeMap<String, &'a RawValue>),
+    Unchanged(&'a RawValue),
+    WithoutImported(BTreeMap<String, &'a RawValue>),
 }
 
 /// What an import keeps of a room's original.
@@ -96,22 +96,22 @@ struct ImportedMessage {
 }
 
 impl ImportedMessage {
-    /// Whether the message of this client id is the one that an import made of that original.
-    fn is_of(&self, client_id: &str) -> bool {
+    /// Whether an import made the message with this client id from that original.
+    fn was_made_by_import(&self, client_id: &str) -> bool {
         client_id == import::line::client_id(&self.id)
     }
 }
 
-impl<'a> Line<'a> {
-    pub fn of_user(user: &'a User) -> Self {
+impl<'a> ExportLine<'a> {
+    pub fn of_user(user: &'a ExportedUser) -> Self {
         Self::User { id: &user.id, name: user.name.as_deref(), picture: user.picture.as_deref() }
     }
 
-    /// `owner` as who creates it: to be one, again.
-    pub fn of_room(room: &'a Room, owner: &'a str, members: &'a [Member]) -> Self {
+    /// `owner` becomes the creator, so that an import makes that user owner again.
+    pub fn of_room(room: &'a ExportedRoom, owner: &'a str, members: &'a [ExportedMember]) -> Self {
         let direct = room.kind == "direct";
         let others = members.iter().filter(|member| member.user_id != owner);
-        let named = |member: &'a Member| Named {
+        let named = |member: &'a ExportedMember| RoomLineMember {
             user: &member.user_id,
             role: (!direct).then_some(member.role.as_str()),
         };
@@ -131,13 +131,16 @@ impl<'a> Line<'a> {
         Self::Member { room, user, role }
     }
 
-    pub fn of_message(room: &'a str, message: &'a Message) -> Self {
-        let imported = |imported: ImportedMessage| imported.is_of(&message.client_id).then_some(imported.at);
+    pub fn of_message(room: &'a str, message: &'a ExportedMessage) -> Self {
+        let imported = |imported: ImportedMessage| {
+            imported.was_made_by_import(&message.client_id).then_some(imported.at)
+        };
         let (metadata, at) = without_imported(message.metadata.as_deref(), imported);
         let (users, roles) = (message.visible_users.as_deref(), message.visible_roles.as_deref());
         let mut audience = Audience { users: users.unwrap_or_default(), roles: roles.unwrap_or_default() };
         if audience.users.is_empty() && audience.roles.is_empty() {
-            // Whoever it was for is erased. To name nobody would not be taken, to leave it out would tell everyone.
+            // All users that the message was for are erased. An empty list would be refused, and no list would show the
+            // message to everyone.
             audience.users = std::slice::from_ref(&message.sender);
         }
         Self::Message {
@@ -155,11 +158,11 @@ impl<'a> Line<'a> {
     }
 }
 
-/// Metadata without what an import added, and the original time that it kept. `theirs`: that time, when what was read is
-/// an import's.
+/// Metadata without the part that an import added, and the original time from that part. `original_time` returns that
+/// time if an import wrote the part.
 fn without_imported<T: DeserializeOwned>(
     metadata: Option<&RawValue>,
-    theirs: impl FnOnce(T) -> Option<Option<String>>,
+    original_time: impl FnOnce(T) -> Option<Option<String>>,
 ) -> (Option<Metadata<'_>>, Option<String>) {
     let Some(given) = metadata else { return (None, None) };
     let mut rest: BTreeMap<String, &RawValue> = serde_json::from_str(given.get()).unwrap_or_default();
@@ -167,9 +170,9 @@ fn without_imported<T: DeserializeOwned>(
         return (None, None);
     }
     let imported = rest.remove(IMPORTED).and_then(|imported| serde_json::from_str(imported.get()).ok());
-    match imported.and_then(theirs) {
-        Some(at) => ((!rest.is_empty()).then_some(Metadata::Rest(rest)), at),
-        None => (Some(Metadata::AsTheyAre(given)), None),
+    match imported.and_then(original_time) {
+        Some(at) => ((!rest.is_empty()).then_some(Metadata::WithoutImported(rest)), at),
+        None => (Some(Metadata::Unchanged(given)), None),
     }
 }
 
@@ -179,7 +182,7 @@ mod tests {
 
     fn message(client_id: &str, metadata: &str) -> serde_json::Value {
         let raw = |text: &str| RawValue::from_string(text.to_owned()).unwrap();
-        let message = Message {
+        let message = ExportedMessage {
             seq: 1,
             sender: "alice".into(),
             kind: "text".into(),
@@ -192,11 +195,11 @@ mod tests {
             at: chrono::DateTime::UNIX_EPOCH,
             client_id: client_id.into(),
         };
-        serde_json::to_value(Line::of_message("r", &message)).unwrap()
+        serde_json::to_value(ExportLine::of_message("r", &message)).unwrap()
     }
 
     #[test]
-    fn only_what_an_import_wrote_is_taken_out() {
+    fn only_metadata_written_by_import_is_removed() {
         let now = "1970-01-01T00:00:00.000Z";
         let imported = r#"{"a":1,"imported":{"id":"7","at":"2019","reply_to":"6"}}"#;
         let id = "7".repeat(65);

@@ -1,5 +1,5 @@
-//! The log's events as `GET …/events` gives them, for the OpenAPI document: the frames of docs/PROTOCOL.md, "Log
-//! events". Says what `query::events` and the log write; makes no JSON of theirs.
+//! The log's events as `GET …/events` returns them, for the OpenAPI document: the frames of docs/PROTOCOL.md, "Log
+//! events". Describes the JSON that `query::events` and the log write, and writes none itself.
 
 use std::borrow::Cow;
 
@@ -26,18 +26,18 @@ pub struct SenderForm {
     picture: Option<String>,
 }
 
-/// The schema `Event`: one of those below, told apart by `type`.
+/// The schema `Event`: one of the schemas below, distinguished by `type`.
 pub struct EventForm;
 
 impl PartialSchema for EventForm {
     fn schema() -> RefOr<Schema> {
-        let (mut one_of, mut told_by) = (OneOfBuilder::new(), Discriminator::new("type"));
+        let (mut one_of, mut discriminator) = (OneOfBuilder::new(), Discriminator::new("type"));
         for (kind, _) in all() {
             let part = Ref::from_schema_name(name(kind));
-            told_by.mapping.insert(kind.to_owned(), part.ref_location.clone());
+            discriminator.mapping.insert(kind.to_owned(), part.ref_location.clone());
             one_of = one_of.item(part);
         }
-        one_of.description(Some("An event of a room's log.")).discriminator(Some(told_by)).into()
+        one_of.description(Some("An event of a room's log.")).discriminator(Some(discriminator)).into()
     }
 }
 
@@ -60,72 +60,78 @@ fn name(kind: &str) -> String {
 }
 
 fn all() -> Vec<(&'static str, Object)> {
-    let aimed = || {
-        let by = must("by", UserIdForm::name());
-        [must("target", MessageSeqForm::name()), must("target_id", MessageIdForm::name()), by]
+    let targeted = || {
+        let by = required_field("by", UserIdForm::name());
+        [
+            required_field("target", MessageSeqForm::name()),
+            required_field("target_id", MessageIdForm::name()),
+            by,
+        ]
     };
-    let reaction = || aimed().into_iter().chain([must("emoji", EmojiForm::name())]);
-    let member = || [must("user", UserIdForm::name()), must("by", UserIdForm::name())];
-    let role = || must("role", RoleForm::name());
-    let text = |name, required| own(name, String::schema(), required);
-    let said = [
-        must("id", MessageIdForm::name()),
-        must("client_id", ClientIdForm::name()),
-        must("sender", SenderForm::name()),
-        must("kind", LabelForm::name()),
+    let reaction = || targeted().into_iter().chain([required_field("emoji", EmojiForm::name())]);
+    let member = || [required_field("user", UserIdForm::name()), required_field("by", UserIdForm::name())];
+    let role = || required_field("role", RoleForm::name());
+    let text = |name, required| inline_field(name, String::schema(), required);
+    let message_fields = [
+        required_field("id", MessageIdForm::name()),
+        required_field("client_id", ClientIdForm::name()),
+        required_field("sender", SenderForm::name()),
+        required_field("kind", LabelForm::name()),
         text("content", true),
-        may("reply_to", MessageSeqForm::name()),
-        own("attachments", attachments(), false),
-        may("metadata", MetadataForm::name()),
-        may("visible_to", VisibleTo::name()),
-        may("edited_at", TimeForm::name()),
-        own("deleted", bool::schema(), false),
+        optional_field("reply_to", MessageSeqForm::name()),
+        inline_field("attachments", attachments(), false),
+        optional_field("metadata", MetadataForm::name()),
+        optional_field("visible_to", VisibleTo::name()),
+        optional_field("edited_at", TimeForm::name()),
+        inline_field("deleted", bool::schema(), false),
     ];
     let void = [
-        must("target", MessageSeqForm::name()),
-        must("client_id", ClientIdForm::name()),
-        must("by", UserIdForm::name()),
-        own("reason", one_of(&["duplicate", "rejected"]), true),
-        may("of", MessageSeqForm::name()),
-        may("message", MessageSeqForm::name()),
+        required_field("target", MessageSeqForm::name()),
+        required_field("client_id", ClientIdForm::name()),
+        required_field("by", UserIdForm::name()),
+        inline_field("reason", one_of(&["duplicate", "rejected"]), true),
+        optional_field("of", MessageSeqForm::name()),
+        optional_field("message", MessageSeqForm::name()),
     ];
     let room = [
         text("name", false),
-        may("metadata", MetadataForm::name()),
-        own("archived", bool::schema(), false),
-        must("by", UserIdForm::name()),
+        optional_field("metadata", MetadataForm::name()),
+        inline_field("archived", bool::schema(), false),
+        required_field("by", UserIdForm::name()),
     ];
     vec![
-        event("message:new", "With what the message says now.", said),
+        event("message:new", "Holds the present state of the message.", message_fields),
         event(
             "message:edited",
             "`content` is empty once the message is deleted.",
-            aimed().into_iter().chain([text("content", true), may("metadata", MetadataForm::name())]),
+            targeted()
+                .into_iter()
+                .chain([text("content", true), optional_field("metadata", MetadataForm::name())]),
         ),
-        event("message:deleted", "", aimed()),
+        event("message:deleted", "", targeted()),
         event("reaction:added", "", reaction()),
         event("reaction:removed", "", reaction()),
-        event("message:void", "What was at `target` counts for nothing.", void),
+        event("message:void", "The event at `target` has no effect.", void),
         event("member:added", "", member().into_iter().chain([role()])),
         event("member:changed", "", member().into_iter().chain([role()])),
         event("member:removed", "`by` is `user` when they left.", member()),
-        event("room:updated", "What is not named stays.", room),
-        event("void", "What was here counts for nothing.", []),
+        event("room:updated", "Omitted fields stay as they are.", room),
+        event("void", "The event at this position has no effect.", []),
     ]
 }
 
-/// A field: its name, its schema, whether it is always there. None is ever null.
+/// A field: its name, its schema, whether it is always present. No field is ever null.
 type Field = (&'static str, RefOr<Schema>, bool);
 
-fn must(name: &'static str, schema: Cow<'static, str>) -> Field {
+fn required_field(name: &'static str, schema: Cow<'static, str>) -> Field {
     (name, Ref::from_schema_name(schema).into(), true)
 }
 
-fn may(name: &'static str, schema: Cow<'static, str>) -> Field {
+fn optional_field(name: &'static str, schema: Cow<'static, str>) -> Field {
     (name, Ref::from_schema_name(schema).into(), false)
 }
 
-fn own(name: &'static str, schema: RefOr<Schema>, required: bool) -> Field {
+fn inline_field(name: &'static str, schema: RefOr<Schema>, required: bool) -> Field {
     (name, schema, required)
 }
 
@@ -139,10 +145,10 @@ fn one_of(values: &[&str]) -> RefOr<Schema> {
 
 fn event(kind: &'static str, about: &str, fields: impl IntoIterator<Item = Field>) -> (&'static str, Object) {
     let common = [
-        own("type", one_of(&[kind]), true),
-        must("room", RoomIdForm::name()),
-        must("seq", MessageSeqForm::name()),
-        must("at", TimeForm::name()),
+        inline_field("type", one_of(&[kind]), true),
+        required_field("room", RoomIdForm::name()),
+        required_field("seq", MessageSeqForm::name()),
+        required_field("at", TimeForm::name()),
     ];
     let mut object = ObjectBuilder::new().schema_type(Type::Object);
     for (name, schema, required) in common.into_iter().chain(fields) {

@@ -1,33 +1,33 @@
-//! How much a user may do over HTTP through this node: a bucket for each kind of command.
-//! Who acts in any room by the scope `tidings.admin` is a back end, and is not counted.
+//! Rate limits per user for HTTP requests to this node: one bucket for each kind of command. Callers with the scope
+//! `tidings.admin` are back ends and are not limited.
 
 use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tidings_shared::error::{ErrorCode, Refusal};
-use tidings_shared::rate::{Buckets, Rate};
+use tidings_shared::rate::{Rate, UserRateLimiter};
 
 use super::caller::Caller;
 
-/// How often allowances that are full again are forgotten.
-const FORGET_EVERY: Duration = Duration::from_secs(60);
+/// How often full buckets are dropped.
+const CLEANUP_INTERVAL: Duration = Duration::from_secs(60);
 
-/// What is counted apart.
+/// Kinds of commands that have separate limits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
-    /// Sends, and changes of messages, of rooms and of members; new rooms.
+pub enum CommandKind {
+    /// Sends; changes of messages, rooms and members; new rooms.
     Commands,
     /// Read and delivered marks.
     Marks,
-    /// Telling one's presence, asking for that of others.
+    /// Setting one's own presence and reading that of others.
     Presence,
 }
 
-impl Kind {
+impl CommandKind {
     pub const ALL: [Self; 3] = [Self::Commands, Self::Marks, Self::Presence];
 
-    /// The word that people are told.
+    /// The word in the refusal.
     fn name(self) -> &'static str {
         match self {
             Self::Commands => "commands",
@@ -38,42 +38,42 @@ impl Kind {
 }
 
 /// See the module.
-pub struct Allowance([Buckets; Kind::ALL.len()]);
+pub struct Allowance([UserRateLimiter; CommandKind::ALL.len()]);
 
 impl Allowance {
-    /// Starts on the present runtime.
+    /// Starts the cleaning task on the current runtime.
     #[must_use]
-    pub fn start(rate: impl Fn(Kind) -> Rate) -> Arc<Self> {
-        let allowance = Arc::new(Self(Kind::ALL.map(|kind| Buckets::new(rate(kind)))));
+    pub fn start(rate: impl Fn(CommandKind) -> Rate) -> Arc<Self> {
+        let allowance = Arc::new(Self(CommandKind::ALL.map(|kind| UserRateLimiter::new(rate(kind)))));
         let weak = Arc::downgrade(&allowance);
         tokio::spawn(async move {
             loop {
-                tokio::time::sleep(FORGET_EVERY).await;
+                tokio::time::sleep(CLEANUP_INTERVAL).await;
                 let Some(allowance) = weak.upgrade() else { return };
-                allowance.0.iter().for_each(Buckets::forget_full);
+                allowance.0.iter().for_each(UserRateLimiter::forget_full);
             }
         });
         allowance
     }
 
-    /// Takes one off the caller's allowance.
+    /// Takes one from the caller's bucket.
     ///
     /// # Errors
-    /// `rate_limited`, with the time until there is one.
-    pub fn take(&self, kind: Kind, caller: &Caller) -> Result<(), Refusal> {
+    /// `rate_limited`, with the time until one is available.
+    pub fn take(&self, kind: CommandKind, caller: &Caller) -> Result<(), Refusal> {
         self.take_many(kind, caller, NonZeroU32::MIN)
     }
 
-    /// Takes as many as one command is worth, at most what may come at once.
+    /// Takes the cost of one command, at most the whole burst.
     ///
     /// # Errors
-    /// `rate_limited`, with the time until there are as many.
-    pub fn take_many(&self, kind: Kind, caller: &Caller, many: NonZeroU32) -> Result<(), Refusal> {
+    /// `rate_limited`, with the time until enough is available.
+    pub fn take_many(&self, kind: CommandKind, caller: &Caller, cost: NonZeroU32) -> Result<(), Refusal> {
         if caller.admin {
             return Ok(());
         }
-        self.0[kind as usize].take(&caller.user, many).map_err(|retry_after_ms| {
-            let message = format!("over the limit for {}; repeat this one later", kind.name());
+        self.0[kind as usize].take(&caller.user, cost).map_err(|retry_after_ms| {
+            let message = format!("over the limit for {}; retry later", kind.name());
             Refusal { retry_after_ms: Some(retry_after_ms), ..Refusal::new(ErrorCode::RateLimited, message) }
         })
     }
@@ -91,11 +91,11 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn each_user_has_a_burst_of_their_own_of_each_kind_and_back_ends_are_not_counted() {
+    async fn each_user_and_kind_has_its_own_burst_except_admins() {
         let count = |count: u32| NonZeroU32::new(count).unwrap();
         let allowance = Allowance::start(|_| Rate { per_second: count(2), burst: count(3) });
         let (alice, bob) = (caller("alice", false), caller("bob", false));
-        for kind in Kind::ALL {
+        for kind in CommandKind::ALL {
             assert!((0..3).all(|_| allowance.take(kind, &alice).is_ok()), "{kind:?}");
             let refused = allowance.take(kind, &alice).unwrap_err();
             assert_eq!(refused.code, ErrorCode::RateLimited);
@@ -106,14 +106,14 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_command_may_be_worth_several_but_never_more_than_may_come_at_once() {
+    async fn command_cost_is_capped_at_the_burst() {
         let count = |count: u32| NonZeroU32::new(count).unwrap();
         let allowance = Allowance::start(|_| Rate { per_second: count(1), burst: count(3) });
         let (alice, bob) = (caller("alice", false), caller("bob", false));
-        assert!(allowance.take_many(Kind::Commands, &alice, count(2)).is_ok());
-        assert!(allowance.take_many(Kind::Commands, &alice, count(2)).is_err());
-        assert!(allowance.take(Kind::Commands, &alice).is_ok());
-        assert!(allowance.take_many(Kind::Commands, &bob, count(100)).is_ok());
-        assert!(allowance.take(Kind::Commands, &bob).is_err());
+        assert!(allowance.take_many(CommandKind::Commands, &alice, count(2)).is_ok());
+        assert!(allowance.take_many(CommandKind::Commands, &alice, count(2)).is_err());
+        assert!(allowance.take(CommandKind::Commands, &alice).is_ok());
+        assert!(allowance.take_many(CommandKind::Commands, &bob, count(100)).is_ok());
+        assert!(allowance.take(CommandKind::Commands, &bob).is_err());
     }
 }

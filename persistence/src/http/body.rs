@@ -1,5 +1,5 @@
-//! Request bodies: read as text up to a limit, within a time. Promises that no more than the limit is ever held, and
-//! that who was shut out while they were sending changes nothing any more.
+//! Request bodies: read as text, up to a size and within a deadline. Never holds more than the limit. A caller who was
+//! blocked while sending the body changes nothing any more.
 
 use std::time::Duration;
 
@@ -11,24 +11,24 @@ use super::caller::Caller;
 use super::problem::Problem;
 use super::state::State;
 
-/// Body of a command, in bytes: as large as the largest frame over the WebSocket.
+/// Body of a command, in bytes: the same as the largest frame over the WebSocket.
 pub const COMMAND_BYTES: usize = 64 * 1024;
-/// Body of a room's creation, in bytes: a thousand members with ids of the longest usual kind.
+/// Body of a room creation, in bytes: enough for a thousand members with ids of the longest usual kind.
 pub const ROOM_BYTES: usize = 256 * 1024;
-/// Who does not finish a body by then is gone.
-const WITHIN: Duration = Duration::from_secs(20);
-/// After so long what was found of the caller may be past, and is looked at again.
-const SOON: Duration = Duration::from_millis(500);
+/// Deadline of a body.
+const BODY_TIMEOUT: Duration = Duration::from_secs(20);
+/// When reading took longer than this, the caller's account and token are checked again.
+const RECHECK_AFTER: Duration = Duration::from_millis(500);
 
-/// A body that is text.
+/// A body that is valid UTF-8.
 pub struct Body(Bytes);
 
 impl Body {
-    /// Every body is that of a command: who it comes from is looked at again when it came slowly.
+    /// Reads the body of a command. Checks the caller again when the body came slowly.
     ///
     /// # Errors
-    /// `too_large` above `limit_bytes`; `bad_request` when it is not UTF-8, or the client stops in the middle; and as
-    /// for a request whose caller may not use the service.
+    /// `too_large` above `limit_bytes`; `bad_request` when it is not UTF-8, or when the client stops early; and the
+    /// errors of a caller who may not use the service.
     pub async fn read(
         state: &State,
         caller: &Caller,
@@ -36,9 +36,9 @@ impl Body {
         limit_bytes: usize,
     ) -> Result<Self, Problem> {
         let began = Instant::now();
-        let bytes = bytes(payload, limit_bytes, WITHIN).await?;
-        if began.elapsed() > SOON {
-            caller.check_again(state).await?;
+        let bytes = bytes(payload, limit_bytes, BODY_TIMEOUT).await?;
+        if began.elapsed() > RECHECK_AFTER {
+            caller.recheck(state).await?;
         }
         match std::str::from_utf8(&bytes) {
             Ok(_) => Ok(Self(bytes)),
@@ -51,10 +51,10 @@ impl Body {
     }
 }
 
-/// A body of at most so many bytes, that is there within this time.
+/// Reads a body of at most `limit_bytes` within this time.
 ///
 /// # Errors
-/// `too_large`; `bad_request` when it does not come to its end.
+/// `too_large`; `bad_request` when the body is incomplete.
 pub async fn bytes(payload: web::Payload, limit_bytes: usize, within: Duration) -> Result<Bytes, Problem> {
     match timeout(within, payload.to_bytes_limited(limit_bytes)).await {
         Ok(Ok(Ok(bytes))) => Ok(bytes),
@@ -63,6 +63,6 @@ pub async fn bytes(payload: web::Payload, limit_bytes: usize, within: Duration) 
             let rule = format!("the body must not be over {limit_bytes} bytes");
             Err(Problem::new(ErrorCode::TooLarge, rule))
         }
-        Err(_) => Err(Problem::new(ErrorCode::BadRequest, "the body did not come in time")),
+        Err(_) => Err(Problem::new(ErrorCode::BadRequest, "the body did not arrive in time")),
     }
 }

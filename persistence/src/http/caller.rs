@@ -1,6 +1,6 @@
-//! Who makes a request: the bearer token, and the account behind it.
-//! Promises that a handler which takes a [`Caller`] runs only for a user who may use the service, and that
-//! a token is taken from the `Authorization` header alone.
+//! The caller of a request: the bearer token, and the account behind it.
+//! A handler that takes a [`Caller`] runs only for a user who may use the service. Tokens are read only from the
+//! `Authorization` header.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -17,7 +17,7 @@ use super::state::State;
 use crate::account::{self, Caching};
 use crate::query::{Viewer, users};
 
-/// The user of a request, known to the database by now.
+/// The user of a request; the database has a row of them by now.
 #[derive(Clone, Debug)]
 pub struct Caller {
     pub user: UserId,
@@ -30,11 +30,11 @@ pub struct Caller {
 }
 
 impl Caller {
-    /// Looks at the token and the account again, for who took their time between then and what they change.
+    /// Checks the token and the account again, for a caller that took long between the first check and the change.
     ///
     /// # Errors
-    /// `unauthorized` when the token has expired meanwhile; `forbidden` for who was blocked or erased.
-    pub(super) async fn check_again(&self, state: &State) -> Result<(), Problem> {
+    /// `unauthorized` when the token has expired meanwhile; `forbidden` when the user was blocked or erased.
+    pub(super) async fn recheck(&self, state: &State) -> Result<(), Problem> {
         if chrono::Utc::now().timestamp() >= self.expires_at_s {
             return Err(Refusal::from(Reason::Expired).into());
         }
@@ -57,11 +57,11 @@ impl FromRequest for Caller {
         let token = bearer(request.headers()).map(str::to_owned);
         Box::pin(async move {
             let state = state.ok_or_else(|| Problem::new(ErrorCode::Internal, "the service has no state"))?;
-            let identity = state.auth.settle(&token.map_err(Refusal::from)?).await?;
+            let identity = state.auth.verify_or_fetch(&token.map_err(Refusal::from)?).await?;
             let claims = (identity.name.as_deref(), identity.picture.as_deref());
-            let (user, newcomers) = (&identity.user, state.newcomers);
+            let (user, unknown_users) = (&identity.user, state.unknown_users);
             let admitting =
-                account::admit(&state.db, &state.log, user, claims, Caching::WhenWritten, newcomers);
+                account::admit(&state.db, &state.log, user, claims, Caching::WhenWritten, unknown_users);
             let account = admitting.await?.ok_or_else(|| Refusal::from(Reason::UnknownUser))?;
             if account.blocked {
                 return Err(blocked());
@@ -96,7 +96,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_token_is_taken_from_a_bearer_header_alone() {
+    fn token_is_read_only_from_a_bearer_header() {
         let read = |value: &str| {
             let mut headers = HeaderMap::new();
             headers.insert(AUTHORIZATION, HeaderValue::from_str(value).unwrap());

@@ -1,4 +1,4 @@
-//! Changes of a message by HTTP, with the same result as by WebSocket: `PATCH` and `DELETE` of the message.
+//! Changes of a message over HTTP, with the same result as over WebSocket: `PATCH` and `DELETE` of the message.
 
 use actix_web::web;
 use serde::Deserialize;
@@ -9,7 +9,7 @@ use tidings_shared::protocol::server::Ack;
 use tidings_shared::telemetry::{self, SpanKind};
 use utoipa::ToSchema;
 
-use super::allowance::Kind;
+use super::allowance::CommandKind;
 use super::body::{Body, COMMAND_BYTES};
 use super::caller::Caller;
 use super::parameters;
@@ -21,29 +21,29 @@ use crate::forms::{
 };
 use crate::query::access;
 
-/// What an edit takes, as `message:edit` does.
+/// The body of an edit, as for `message:edit`.
 #[derive(Deserialize, ToSchema)]
 #[schema(as = Edit, example = json!({"content": "Tea was ready"}))]
 #[allow(dead_code, reason = "the form of the body for the OpenAPI document; the shared Change reads it")]
 pub struct EditForm {
-    /// Empty only where the message has attachments.
+    /// Empty only if the message has attachments.
     #[schema(value_type = MessageTextForm)]
     content: String,
-    /// Left out, those of the message stay.
+    /// If omitted, the metadata of the message stays.
     #[schema(value_type = Option<MetadataForm>)]
     metadata: Option<serde_json::Value>,
     /// The message must have this id, else `conflict`.
     #[schema(value_type = Option<MessageIdForm>)]
     id: Option<String>,
-    /// Left out, the server chooses one.
+    /// If omitted, the server chooses one.
     #[schema(value_type = Option<ClientIdForm>)]
     client_id: Option<String>,
-    /// `stored` if left out.
+    /// `stored` if omitted.
     #[schema(value_type = Option<StageForm>)]
     ack: Option<String>,
 }
 
-/// What every other change takes. The whole body may be left out.
+/// The body of every other change. May be omitted.
 #[derive(Deserialize, ToSchema)]
 #[schema(as = Change)]
 #[allow(dead_code, reason = "the form of the body for the OpenAPI document; the shared Change reads it")]
@@ -51,15 +51,15 @@ pub struct ChangeForm {
     /// The message must have this id, else `conflict`.
     #[schema(value_type = Option<MessageIdForm>)]
     id: Option<String>,
-    /// Left out, the server chooses one.
+    /// If omitted, the server chooses one.
     #[schema(value_type = Option<ClientIdForm>)]
     client_id: Option<String>,
-    /// `stored` if left out.
+    /// `stored` if omitted.
     #[schema(value_type = Option<StageForm>)]
     ack: Option<String>,
 }
 
-/// Edits a message: one's own, or any as an admin.
+/// Edits a message: one's own; admins may edit any.
 #[utoipa::path(
     patch, path = "/v1/rooms/{room}/messages/{seq}", operation_id = "editMessage", tag = "messages",
     params(("room" = RoomIdForm, Path), ("seq" = MessageSeqForm, Path)), request_body = EditForm,
@@ -80,7 +80,7 @@ pub async fn edit(
     change(&state, &caller, ChangeKind::Edit, &room, &seq, None, payload).await
 }
 
-/// Deletes a message: one's own, or any as an admin.
+/// Deletes a message: one's own; admins may delete any.
 #[utoipa::path(
     delete, path = "/v1/rooms/{room}/messages/{seq}", operation_id = "deleteMessage", tag = "messages",
     params(("room" = RoomIdForm, Path), ("seq" = MessageSeqForm, Path)), request_body = Option<ChangeForm>,
@@ -100,7 +100,7 @@ pub async fn delete(
     change(&state, &caller, ChangeKind::Delete, &room, &seq, None, payload).await
 }
 
-/// Makes a change of the message at `seq`. What the path tells counts, whatever the body says.
+/// Changes the message at `seq`. The path takes precedence over the body.
 pub(super) async fn change(
     state: &State,
     caller: &Caller,
@@ -117,13 +117,13 @@ pub(super) async fn change(
     fields.seq = Some(&seq);
     fields.emoji = emoji.as_deref();
     let change = Change::from_fields(kind, &fields, state.limits.max_message_chars)?;
-    state.allowance.take(Kind::Commands, caller)?;
+    state.allowance.take(CommandKind::Commands, caller)?;
     let access = access(&state.db, caller.viewer(), &room).await?.ok_or_else(Problem::no_such_room)?;
     let role = access.role.as_deref().unwrap_or_default();
     let actor = Actor { user: &caller.user, role, admin: caller.admin };
     let accepted = state.log.change(&room, &actor, &change).await?;
     let waits = telemetry::part("stored answer", SpanKind::Internal);
-    let (accepted, stage) = state.log.reach(&room, change.ack, accepted).await?;
+    let (accepted, stage) = state.log.wait_for_stage(&room, change.ack, accepted).await?;
     drop(waits);
     Ok(web::Json(change.ack(&room, &accepted, stage)))
 }

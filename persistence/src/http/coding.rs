@@ -1,6 +1,6 @@
-//! Compressed answers (RFC 9110, 8.4 and 12.5.3): gzip for who takes it, where it is worth it. Pages of history are
-//! mostly text. Promises that a stream stays one, and that nobody is refused for what they take: who takes neither
-//! gzip nor plain text gets plain text.
+//! Compressed answers (RFC 9110, 8.4 and 12.5.3): gzip for clients that accept it, if the answer is long enough. Pages
+//! of history are mostly text. A streamed answer stays streamed. No request is refused for its `Accept-Encoding`: a
+//! client that accepts neither gzip nor identity gets identity.
 
 use actix_http::encoding::Encoder;
 use actix_web::Error;
@@ -11,10 +11,10 @@ use actix_web::http::header::{
 };
 use actix_web::middleware::Next;
 
-/// What is shorter goes in one packet as it is.
+/// Shorter answers fit into one packet and stay uncompressed.
 const MIN_BYTES: u64 = 1024;
 
-/// Compresses an answer, or leaves it.
+/// Compresses an answer where it is worth it.
 ///
 /// # Errors
 /// Those of the handler.
@@ -28,7 +28,7 @@ pub async fn answer<B: MessageBody + 'static>(
         let is_small = matches!(body.size(), BodySize::Sized(bytes) if bytes < MIN_BYTES);
         Encoder::response(if is_small { ContentEncoding::Identity } else { wanted }, head, body)
     });
-    // A compressed one has it from the encoder.
+    // The encoder has already added it to a compressed answer.
     if !response.headers().contains_key(CONTENT_ENCODING) {
         response.headers_mut().append(VARY, HeaderValue::from_static("accept-encoding"));
     }
@@ -52,7 +52,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn gzip_is_for_who_takes_it_and_nobody_is_refused() {
+    fn gzip_needs_acceptance_and_no_encoding_is_refused() {
         let gzip = ContentEncoding::Gzip;
         for (taken, coding) in [
             ("gzip", gzip),

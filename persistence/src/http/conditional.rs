@@ -1,6 +1,6 @@
-//! Conditional answers (RFC 9110, 13): a reader that has the same answer already is told so in place of it. Lists of
-//! rooms and pages of history are asked for again and again, and are mostly what they were.
-//! Promises to hold no more than the handler held: what is streamed passes as it is.
+//! Conditional answers (RFC 9110, 13): a client that has the same answer already gets `304`. Clients often ask for
+//! lists of rooms and pages of history that have not changed.
+//! Holds no more in memory than the handler did: streamed answers pass unchanged.
 
 use actix_web::{
     Error, HttpResponse,
@@ -14,12 +14,12 @@ use actix_web::{
 };
 use aws_lc_rs::digest::{SHA256, digest};
 
-/// What is longer has no tag, since making one takes time: a page is far shorter.
+/// Longer answers get no tag, because hashing takes time; a page is far shorter.
 const MAX_TAGGED_BYTES: u64 = 4 * 1024 * 1024;
 const TAG_BYTES: usize = 16;
 
-/// Gives a `200` answer to a `GET` or `HEAD` its entity tag, and answers `304` where the reader has it. The tag is weak:
-/// the same answer may come compressed.
+/// Adds an entity tag to a `200` answer to `GET` or `HEAD`, and answers `304` if the client has that tag. The tag is
+/// weak, because the same answer may be sent compressed.
 ///
 /// # Errors
 /// Those of the handler.
@@ -39,13 +39,13 @@ pub async fn answer(
     let (mut response, body) = response.into_parts();
     let body = match body.try_into_bytes() {
         Ok(body) => body,
-        // Not in memory as a whole: not worth to be put there.
+        // Not in memory as a whole, so it gets no tag.
         Err(body) => return Ok(ServiceResponse::new(request, response.set_body(body))),
     };
     let tag = EntityTag::new_weak(tag_of(&body));
     let headers = response.headers_mut();
     if !headers.contains_key(CACHE_CONTROL) {
-        // What one may see is one's own, and may change at any time.
+        // The answer depends on the user and may change at any time.
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("private, no-cache"));
     }
     if let Ok(value) = HeaderValue::from_str(&tag.to_string()) {
@@ -70,7 +70,7 @@ fn is_known(known: &IfNoneMatch, tag: &EntityTag) -> bool {
     }
 }
 
-/// 128 bits of SHA-256, which processors have instructions for.
+/// 128 bits of SHA-256, for which processors have instructions.
 fn tag_of(body: &[u8]) -> String {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
     let digest = digest(&SHA256, body);
@@ -94,7 +94,7 @@ mod tests {
     use super::*;
 
     #[actix_web::test]
-    async fn what_is_streamed_or_large_passes_without_a_tag() {
+    async fn streamed_or_large_answer_has_no_tag() {
         let large = "x".repeat(usize::try_from(MAX_TAGGED_BYTES).unwrap() + 1);
         let app = App::new()
             .wrap(from_fn(answer))
@@ -128,7 +128,7 @@ mod tests {
     }
 
     #[actix_web::test]
-    async fn who_has_the_answer_is_told_that_it_is_the_same() {
+    async fn known_tag_is_answered_with_not_modified() {
         let app = App::new()
             .wrap(from_fn(answer))
             .route("/", web::get().to(|| async { HttpResponse::Ok().json([1, 2]) }))

@@ -1,5 +1,5 @@
-//! What a client may ask for when it creates a room. Pure: JSON and creator in, a checked [`NewRoom`] out.
-//! Promises that whatever passes can be written as it is.
+//! Checks the body of a room creation. Pure: JSON and creator in, a checked [`NewRoom`] out. A room that passes can be
+//! written as it is.
 
 use std::collections::HashSet;
 use std::num::NonZeroU32;
@@ -13,9 +13,9 @@ use tidings_shared::protocol::Fields;
 use tidings_shared::protocol::fields::{bounded, optional, required};
 use tidings_shared::role::{self, MEMBER, OWNER};
 
-use crate::query::rooms::{Kind, NewRoom};
+use crate::query::rooms::{NewRoom, RoomKind};
 
-/// Members that a creation may name; more are added one by one.
+/// Members that a creation may name; more are added one by one afterwards.
 pub const MAX_FIRST_MEMBERS: usize = 1000;
 /// Longest name of a room, in Unicode scalar values.
 pub const MAX_NAME_CHARS: usize = 200;
@@ -35,14 +35,14 @@ struct Body<'a> {
     metadata: Option<&'a RawValue>,
 }
 
-/// A member as named by the creator.
+/// A member named by the creator.
 #[derive(Deserialize)]
-struct Named {
+struct NamedMember {
     user: UserId,
     role: Option<String>,
 }
 
-/// Checks the body of a creation. `fresh` is the room's id unless an admin gives one.
+/// Checks the body of a creation. `fresh` becomes the room's id unless an admin gives one.
 ///
 /// # Errors
 /// `bad_request`, `too_large` or `forbidden`, with the field's name.
@@ -58,14 +58,15 @@ pub fn read(text: &str, creator: &UserId, admin: bool, fresh: RoomId) -> Result<
         return Err(Refusal::new(ErrorCode::Forbidden, rule).with_field("id"));
     }
     let kind: String = required(body.kind, "kind", "`direct`, `private` or `public`")?;
-    let kind = Kind::parse(&kind)
+    let kind = RoomKind::parse(&kind)
         .ok_or_else(|| Refusal::bad_field("kind", "`kind` must be `direct`, `private` or `public`"))?;
     let name: Option<String> = optional(body.name, "name", "a string")?;
     if let Some(name) = &name {
         check_name(name)?;
     }
     let metadata = Fields::object(body.metadata, "metadata", MAX_METADATA_BYTES)?;
-    let named: Vec<Named> = optional(body.members, "members", "a list of {user, role}")?.unwrap_or_default();
+    let named: Vec<NamedMember> =
+        optional(body.members, "members", "a list of {user, role}")?.unwrap_or_default();
     let members = members(bounded(named, "members", MAX_FIRST_MEMBERS)?, creator, kind)?;
     Ok(NewRoom {
         id: given.unwrap_or(fresh),
@@ -77,15 +78,16 @@ pub fn read(text: &str, creator: &UserId, admin: bool, fresh: RoomId) -> Result<
     })
 }
 
-/// So many first members are worth one more command: each of them is looked up, written and told.
-const MEMBERS_OF_ONE: usize = 100;
+/// A creation costs one more command per this many first members, because each member is looked up, written and
+/// notified.
+const MEMBERS_PER_COMMAND: usize = 100;
 
-/// How many commands a creation is worth.
+/// How many commands a creation counts as.
 pub fn cost(new: &NewRoom) -> NonZeroU32 {
-    NonZeroU32::MIN.saturating_add(u32::try_from(new.members.len() / MEMBERS_OF_ONE).unwrap_or(u32::MAX))
+    NonZeroU32::MIN.saturating_add(u32::try_from(new.members.len() / MEMBERS_PER_COMMAND).unwrap_or(u32::MAX))
 }
 
-/// Checks the name of a room; an empty one is none.
+/// Checks the name of a room; an empty one means no name.
 ///
 /// # Errors
 /// `bad_request` or `too_large` with the field's name.
@@ -97,12 +99,15 @@ pub fn check_name(name: &str) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// The creator as owner, then the others as named; nobody twice. A creator who names themselves
-/// stays owner.
-fn members(named: Vec<Named>, creator: &UserId, kind: Kind) -> Result<Vec<(UserId, String)>, Refusal> {
+/// The creator as owner, then the others as named, each at most once. A creator who is also named stays owner.
+fn members(
+    named: Vec<NamedMember>,
+    creator: &UserId,
+    kind: RoomKind,
+) -> Result<Vec<(UserId, String)>, Refusal> {
     let mut seen = HashSet::with_capacity(named.len());
     let mut members = vec![(creator.clone(), OWNER.to_owned())];
-    for Named { user, role } in named {
+    for NamedMember { user, role } in named {
         let role = role.unwrap_or_else(|| MEMBER.to_owned());
         if !role::is_valid(&role) {
             let rule = "a role is `owner`, `admin`, `member`, `guest` or a name of 1 to 32 of a-z 0-9 _ - other than `removed`";
@@ -114,13 +119,16 @@ fn members(named: Vec<Named>, creator: &UserId, kind: Kind) -> Result<Vec<(UserI
         if user == *creator {
             continue;
         }
-        if kind == Kind::Direct && role != MEMBER {
-            return Err(Refusal::bad_field("members", "the other one of a direct room is always `member`"));
+        if kind == RoomKind::Direct && role != MEMBER {
+            return Err(Refusal::bad_field(
+                "members",
+                "the other member of a direct room is always `member`",
+            ));
         }
         members.push((user, role));
     }
-    if kind == Kind::Direct && members.len() != 2 {
-        return Err(Refusal::bad_field("members", "a direct room is of its creator and one other user"));
+    if kind == RoomKind::Direct && members.len() != 2 {
+        return Err(Refusal::bad_field("members", "a direct room has its creator and one other user"));
     }
     Ok(members)
 }
@@ -142,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn the_creator_is_owner_and_the_others_members_unless_told() {
+    fn creator_is_owner_and_others_are_members_by_default() {
         let room = room(
             r#"{"kind":"private","name":"Tea ☕","metadata":{"b":1.0,"a":2},
                "members":[{"user":"bob"},{"user":"carol","role":"guest"},{"user":"alice","role":"guest"}]}"#,
@@ -153,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn a_direct_room_is_of_two() {
+    fn direct_room_has_exactly_two_members() {
         let direct = room(r#"{"kind":"direct","members":[{"user":"bob"}]}"#).unwrap();
         assert_eq!(roles(&direct), [("alice", "owner"), ("bob", "member")]);
         assert!(room(r#"{"kind":"direct","members":[{"user":"bob"},{"user":"alice"}]}"#).is_ok());
@@ -168,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn only_an_admin_names_a_room_by_its_id() {
+    fn only_admin_may_choose_room_id() {
         let text = r#"{"kind":"public","id":"lobby"}"#;
         let refusal = room(text).unwrap_err();
         assert_eq!((refusal.code, refusal.field.as_deref()), (ErrorCode::Forbidden, Some("id")));
@@ -177,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn what_breaks_a_rule_is_refused_with_its_field() {
+    fn invalid_creation_is_refused_with_its_field() {
         let name = |name: String| serde_json::json!({"kind": "public", "name": name}).to_string();
         let crowd = |count: usize| {
             let members: Vec<_> = (0..count).map(|n| serde_json::json!({"user": format!("u{n}")})).collect();
@@ -220,7 +228,7 @@ mod tests {
             (metadata(4097), ErrorCode::TooLarge, "metadata"),
         ];
         for (text, code, field) in cases {
-            let refusal = room(&text).err().unwrap_or_else(|| panic!("{text} was taken"));
+            let refusal = room(&text).err().unwrap_or_else(|| panic!("{text} was accepted"));
             assert_eq!((refusal.code, refusal.field.as_deref()), (code, Some(field)), "{text}");
         }
         assert!(room(&name("é".repeat(200))).is_ok());

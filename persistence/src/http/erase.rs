@@ -1,4 +1,4 @@
-//! `DELETE /me`: the asker is erased.
+//! `DELETE /me`: erases the caller.
 
 use std::time::Duration;
 
@@ -9,15 +9,15 @@ use tidings_shared::error::{ErrorCode, Refusal};
 use super::caller::bearer;
 use super::problem::{Problem, ProblemDocument};
 use super::state::State;
-use crate::account::Newcomers;
+use crate::account::UnknownUserPolicy;
 use crate::erasure::Erasures;
-use crate::writer::erase::Standing;
+use crate::writer::erase::ErasureStatus;
 
-/// So long an answer waits; what takes longer goes on, and is waited for by asking again.
-const WAIT: Duration = Duration::from_secs(30);
+/// How long an answer waits. A longer erasure continues; the client asks again to wait for it.
+const ANSWER_WAIT: Duration = Duration::from_secs(30);
 
-/// Erases me: I am shut out at once, leave all rooms, and then everything that I wrote goes, and my name and picture
-/// with it. Positions, ids and client ids stay. Answered when it is done; asking again waits again.
+/// Erases me: I am blocked at once, leave all rooms, and then everything that I wrote is deleted, and my name and
+/// picture too. Positions, ids and client ids stay. Answered when it is done; asking again waits again.
 #[utoipa::path(
     delete, path = "/v1/me", operation_id = "eraseMe", tag = "me",
     responses(
@@ -26,30 +26,30 @@ const WAIT: Duration = Duration::from_secs(30);
     )
 )]
 pub async fn erase_me(state: web::Data<State>, request: HttpRequest) -> Result<HttpResponse, Problem> {
-    // Not a `Caller`: whoever is being erased is blocked, and may ask again all the same.
-    let identity = state.auth.settle(bearer(request.headers()).map_err(Refusal::from)?).await?;
+    // Not a `Caller`, because a user whose erasure runs is blocked, and may still ask again.
+    let identity = state.auth.verify_or_fetch(bearer(request.headers()).map_err(Refusal::from)?).await?;
     let user = identity.user;
     let erasures = Erasures::new(state.db.clone(), state.log.clone());
-    match erasures.standing(&user).await? {
-        Standing::Unknown if state.newcomers == Newcomers::Required => {
+    match erasures.status(&user).await? {
+        ErasureStatus::Unknown if state.unknown_users == UnknownUserPolicy::Required => {
             return Err(Refusal::from(Reason::UnknownUser).into());
         }
-        // There is nothing of them.
-        Standing::Unknown | Standing::Erased => return Ok(HttpResponse::NoContent().finish()),
-        Standing::Present { blocked: true } => {
+        // Nothing of the user is kept.
+        ErasureStatus::Unknown | ErasureStatus::Erased => return Ok(HttpResponse::NoContent().finish()),
+        ErasureStatus::Present { blocked: true } => {
             return Err(Problem::new(ErrorCode::Forbidden, "this user is blocked"));
         }
-        Standing::Present { blocked: false } => {
+        ErasureStatus::Present { blocked: false } => {
             erasures.begin(&user).await?;
             let (erasures, user) = (erasures.clone(), user.clone());
-            // Goes on when the asker does not wait. If it fails, or this node ends, it is found and gone on with.
+            // Continues when the client does not wait. If it fails, or this node ends, another replica continues it.
             tokio::spawn(async move { erasures.try_to_erase(&user).await });
         }
-        Standing::UnderWay => {}
+        ErasureStatus::UnderWay => {}
     }
-    // Who finds no place to wait in is told the same: it goes on, whoever waits.
-    if let Ok(_place) = state.waiting.take(&user, "waits for an erasure")
-        && erasures.until_erased(&user, WAIT).await?
+    // A request without a permit to wait gets the same answer: the erasure continues.
+    if let Ok(_permit) = state.waiting.take(&user, "waits for an erasure")
+        && erasures.wait_until_erased(&user, ANSWER_WAIT).await?
     {
         return Ok(HttpResponse::NoContent().finish());
     }

@@ -11,22 +11,22 @@ use crate::forms::{EpochForm, LimitForm, PositionForm, RoomIdForm};
 use crate::query::access;
 use crate::query::events::{EventPage, EventRange, Events, events};
 
-/// The events after a position, ascending, as over the WebSocket. `limit` counts positions of the log, so
-/// a page may hold fewer events than that, or none, and yet be complete up to `next`.
+/// The events after a position, ascending, as over the WebSocket. `limit` counts positions of the log, so a page may
+/// hold fewer events than that, or none, and is still complete up to `next`.
 #[utoipa::path(
     get, path = "/v1/rooms/{room}/events", operation_id = "listEvents", tag = "messages",
     params(
         ("room" = RoomIdForm, Path),
-        ("after" = Option<PositionForm>, Query, description = "Events above this seq; 0 if left out"),
+        ("after" = Option<PositionForm>, Query, description = "Events above this seq; 0 if omitted"),
         ("limit" = Option<LimitForm>, Query),
-        ("epoch" = Option<EpochForm>, Query, description = "Epoch of the cursor that is held"),
+        ("epoch" = Option<EpochForm>, Query, description = "Epoch of the client's cursor"),
         ("upto" = Option<PositionForm>, Query, description = "Wait up to 5 s until this seq is stored, else 503"),
     ),
     responses(
         (status = 200, description = "A page", body = EventPage),
-        (status = 409, description = "The epoch is no longer good: `after` tells above which seq",
+        (status = 409, description = "The epoch is no longer valid: `after` is the last seq that is",
             body = ProblemDocument, content_type = "application/problem+json"),
-        (status = 429, description = "Too many of the asker's requests wait for `upto`",
+        (status = 429, description = "Too many of the caller's requests wait for `upto`",
             body = ProblemDocument, content_type = "application/problem+json"),
     )
 )]
@@ -52,9 +52,9 @@ pub async fn page(
     if let Some(upto) = range.upto {
         let access = access(&state.db, caller.viewer(), &room).await?.ok_or_else(Problem::no_such_room)?;
         if access.head_seq < upto {
-            // A position of a past epoch may never be stored: that is told at once.
+            // A position of a past epoch may never be stored, so this check comes before the wait.
             read().await?;
-            upto::stored(&state, &caller, &room, upto).await?;
+            upto::wait_until_stored(&state, &caller, &room, upto).await?;
         }
     }
     Ok(web::Json(read().await?))

@@ -1,4 +1,4 @@
-//! `/rooms/{room}/members`: who is in a room, and the changes of that.
+//! `/rooms/{room}/members`: the members of a room and changes of memberships.
 
 use actix_web::{HttpRequest, web};
 use serde::{Deserialize, Serialize};
@@ -8,14 +8,14 @@ use tidings_shared::protocol::fields::optional;
 use tidings_shared::role;
 use utoipa::ToSchema;
 
-use super::allowance::Kind;
+use super::allowance::CommandKind;
 use super::body::{Body, COMMAND_BYTES};
 use super::caller::Caller;
 use super::parameters::{self, Parameters};
 use super::problem::{Problem, ProblemDocument};
 use super::state::State;
 use crate::forms::{LimitForm, ListCursorForm, RoleForm, RoomIdForm, SeqForm, UserIdForm};
-use crate::membership::{Asker, MembershipError, Wish};
+use crate::membership::{MembershipError, MembershipRequest, Requester};
 use crate::query::access;
 use crate::query::members::{Members, members};
 
@@ -42,12 +42,12 @@ pub async fn list(
     Ok(web::Json(members(&state.db, &room, after.as_deref(), limit).await?))
 }
 
-/// What a membership is to be. The whole body may be left out.
+/// The wanted membership. The body may be omitted.
 #[derive(Deserialize, ToSchema)]
 #[schema(as = PutMember)]
 #[allow(dead_code, reason = "the form of the body for the OpenAPI document; it is read field by field")]
-pub struct PutForm {
-    /// Left out: `member`, or as they are when they are in the room.
+pub struct PutMemberForm {
+    /// If omitted: `member` for a new member; an existing member keeps their role.
     #[schema(value_type = Option<RoleForm>)]
     role: Option<String>,
 }
@@ -58,19 +58,19 @@ pub struct PutForm {
 pub struct MembershipAnswer {
     user: String,
     role: String,
-    /// Of the event; where nothing was to be changed, the last stored position that was read.
+    /// The seq of the event; if nothing changed, the last stored position that was read.
     #[schema(value_type = SeqForm)]
     seq: u64,
 }
 
-/// Adds somebody to a room or changes their role; of oneself, joins a public room. Answered when it is stored.
+/// Adds a user to a room or changes their role; adding oneself joins a public room. Answered when it is stored.
 ///
-/// Whoever joins a public room by themselves is `member`. An admin manages whoever is not an owner, an owner everybody.
+/// A user who joins a public room becomes `member`. Admins manage everyone except owners, owners manage everyone.
 #[utoipa::path(
     put, path = "/v1/rooms/{room}/members/{user}", operation_id = "putMember", tag = "rooms",
-    params(("room" = RoomIdForm, Path), ("user" = UserIdForm, Path)), request_body = Option<PutForm>,
+    params(("room" = RoomIdForm, Path), ("user" = UserIdForm, Path)), request_body = Option<PutMemberForm>,
     responses(
-        (status = 200, description = "So they are now", body = MembershipAnswer),
+        (status = 200, description = "The membership as it is now", body = MembershipAnswer),
         (status = 409, description = "The last owner, or an archived room", body = ProblemDocument, content_type = "application/problem+json"),
         (status = 413, description = "The room is full, or the user is in too many", body = ProblemDocument, content_type = "application/problem+json"),
         (status = 429, description = "Too many commands", body = ProblemDocument, content_type = "application/problem+json"),
@@ -83,29 +83,29 @@ pub async fn put(
     payload: web::Payload,
 ) -> Result<web::Json<MembershipAnswer>, Problem> {
     let body = Body::read(&state, &caller, payload, COMMAND_BYTES).await?;
-    let wish = Wish::Put(wanted_role(body.text())?);
+    let change = MembershipRequest::Put(wanted_role(body.text())?);
     let (room, user) = (parameters::room(&path.0)?, parameters::user(&path.1)?);
-    state.allowance.take(Kind::Commands, &caller)?;
-    let asker = Asker { user: &caller.user, admin: caller.admin };
-    let outcome = state.memberships.change(asker, &room, &user, &wish).await?;
+    state.allowance.take(CommandKind::Commands, &caller)?;
+    let requester = Requester { user: &caller.user, admin: caller.admin };
+    let outcome = state.memberships.change(requester, &room, &user, &change).await?;
     Ok(web::Json(MembershipAnswer { user: user.into(), role: outcome.role, seq: outcome.seq.0 }))
 }
 
-/// Where a membership ended.
+/// The end of a membership.
 #[derive(Serialize, ToSchema)]
 #[schema(as = RemovedMember)]
 pub struct RemovedAnswer {
-    /// Of the event.
+    /// The seq of the event.
     #[schema(value_type = SeqForm)]
     seq: u64,
 }
 
-/// Removes somebody from a room; of oneself, leaves it. Answered when it is stored.
+/// Removes a user from a room; removing oneself leaves the room. Answered when it is stored.
 #[utoipa::path(
     delete, path = "/v1/rooms/{room}/members/{user}", operation_id = "removeMember", tag = "rooms",
     params(("room" = RoomIdForm, Path), ("user" = UserIdForm, Path)),
     responses(
-        (status = 200, description = "They are no member any more", body = RemovedAnswer),
+        (status = 200, description = "The user is no longer a member", body = RemovedAnswer),
         (status = 409, description = "The last owner, or an archived room", body = ProblemDocument, content_type = "application/problem+json"),
         (status = 429, description = "Too many commands", body = ProblemDocument, content_type = "application/problem+json"),
     )
@@ -116,21 +116,21 @@ pub async fn remove(
     path: web::Path<(String, String)>,
 ) -> Result<web::Json<RemovedAnswer>, Problem> {
     let (room, user) = (parameters::room(&path.0)?, parameters::user(&path.1)?);
-    state.allowance.take(Kind::Commands, &caller)?;
-    let asker = Asker { user: &caller.user, admin: caller.admin };
-    let outcome = state.memberships.change(asker, &room, &user, &Wish::Remove).await?;
+    state.allowance.take(CommandKind::Commands, &caller)?;
+    let requester = Requester { user: &caller.user, admin: caller.admin };
+    let outcome = state.memberships.change(requester, &room, &user, &MembershipRequest::Remove).await?;
     Ok(web::Json(RemovedAnswer { seq: outcome.seq.0 }))
 }
 
 #[derive(Default, Deserialize)]
-struct Wanted<'a> {
+struct PutBody<'a> {
     #[serde(borrow, default)]
     role: Option<&'a RawValue>,
 }
 
 fn wanted_role(body: &str) -> Result<Option<String>, Refusal> {
-    let wanted: Wanted<'_> = match body.trim_start().as_bytes().first() {
-        None => Wanted::default(),
+    let wanted: PutBody<'_> = match body.trim_start().as_bytes().first() {
+        None => PutBody::default(),
         Some(b'{') => serde_json::from_str(body)
             .map_err(|error| Refusal::new(ErrorCode::BadRequest, format!("not a JSON object: {error}")))?,
         Some(_) => return Err(Refusal::new(ErrorCode::BadRequest, "expected one JSON object")),
@@ -158,7 +158,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_role_may_be_left_out_and_is_a_label_else() {
+    fn role_is_optional_and_must_be_a_label() {
         for body in ["", " ", "{}", r#"{"role":null,"x":1}"#] {
             assert_eq!(wanted_role(body), Ok(None), "{body:?}");
         }

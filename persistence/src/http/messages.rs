@@ -16,27 +16,27 @@ use crate::forms::{LimitForm, MessageSeqForm, PositionForm, RoomIdForm};
 use crate::query::access;
 use crate::query::messages::{self as history, Message, MessagePage, Walk, Window};
 
-/// Steps of a page that take no place: what is said aloud is found in the first one.
-const FREE_STEPS: u32 = 4;
-/// So long what lies around a page that leads on is looked for.
-const ENOUGH: Duration = Duration::from_secs(1);
-/// So long a page that leads on is looked for.
-const PATIENCE: Duration = Duration::from_secs(8);
+/// Steps of a page that need no permit: pages of public messages need one step.
+const STEPS_WITHOUT_PERMIT: u32 = 4;
+/// Soft deadline: after this, a page that has a next page is returned as it is.
+const PAGE_SOFT_DEADLINE: Duration = Duration::from_secs(1);
+/// Hard deadline: after this, a page without a next page is refused.
+const PAGE_HARD_DEADLINE: Duration = Duration::from_secs(8);
 
-/// A page of history, ascending. Without a bound the last messages.
+/// A page of history, ascending. Without a bound: the last messages.
 #[utoipa::path(
     get, path = "/v1/rooms/{room}/messages", operation_id = "listMessages", tag = "messages",
     params(
         ("room" = RoomIdForm, Path),
         ("before" = Option<PositionForm>, Query, description = "Messages below this seq"),
         ("after" = Option<PositionForm>, Query, description = "Messages above this seq"),
-        ("around" = Option<PositionForm>, Query, description = "Messages on both sides of this seq, itself included"),
+        ("around" = Option<PositionForm>, Query, description = "Messages on both sides of this seq, including the one at it"),
         ("limit" = Option<LimitForm>, Query),
         ("upto" = Option<PositionForm>, Query, description = "Wait up to 5 s until this seq is stored, else 503"),
     ),
     responses(
         (status = 200, description = "A page", body = MessagePage),
-        (status = 429, description = "Too many of the asker's requests wait, or look through what is private to others",
+        (status = 429, description = "Too many of the caller's requests wait, or search past messages that are private to others",
             body = ProblemDocument, content_type = "application/problem+json"),
     )
 )]
@@ -52,39 +52,39 @@ pub async fn page(
     if let Some(upto) = parameters.seq("upto")? {
         let access = access(&state.db, caller.viewer(), &room).await?.ok_or_else(Problem::no_such_room)?;
         if access.head_seq < upto {
-            upto::stored(&state, &caller, &room, upto).await?;
+            upto::wait_until_stored(&state, &caller, &room, upto).await?;
         }
     }
     Ok(web::Json(walk(&state, &caller, &room, window).await?))
 }
 
-/// Reads a page, however much in between is private to others. A page that leads on is given before all around it is
-/// known; one that does not is looked for, for a while.
+/// Reads a page, past any number of messages that are private to others. Returns a page that has a next page before
+/// both of its ends are known; keeps looking for one until the hard deadline.
 async fn walk(state: &State, caller: &Caller, room: &RoomId, window: Window) -> Result<MessagePage, Problem> {
     let mut walk = Walk::new(window);
-    let (began, mut steps, mut place) = (Instant::now(), 0, None);
+    let (began, mut steps, mut permit) = (Instant::now(), 0, None);
     loop {
         if !walk.step(&state.db, caller.viewer(), room).await? {
             return Err(Problem::no_such_room());
         }
         steps += 1;
-        let leads_on = walk.leads_on();
-        if walk.is_settled() || (leads_on && began.elapsed() > ENOUGH) {
+        let has_next_page = walk.has_next_page();
+        if walk.is_settled() || (has_next_page && began.elapsed() > PAGE_SOFT_DEADLINE) {
             break;
         }
-        if began.elapsed() > PATIENCE {
-            let message = "too many messages next to this place are private to others; try again";
+        if began.elapsed() > PAGE_HARD_DEADLINE {
+            let message = "too many messages next to this position are private to others; retry";
             return Err(Refusal::unavailable(message).into());
         }
-        if steps == FREE_STEPS {
-            match state.walking.take(&caller.user, "pages of what is mostly private to others") {
-                Ok(taken) => place = Some(taken),
-                Err(_) if leads_on => break,
+        if steps == STEPS_WITHOUT_PERMIT {
+            match state.walking.take(&caller.user, "searches past messages that are private to others") {
+                Ok(acquired) => permit = Some(acquired),
+                Err(_) if has_next_page => break,
                 Err(refusal) => return Err(refusal.into()),
             }
         }
     }
-    drop(place);
+    drop(permit);
     walk.into_page(room)?.ok_or_else(Problem::no_such_room)
 }
 
@@ -115,7 +115,7 @@ pub async fn one(
     if let Some(message) = history::one(&state.db, caller.viewer(), &room, seq).await? {
         return Ok(web::Json(message));
     }
-    // Which of the two is missing is told only to those whose room it is.
+    // Only viewers of the room learn whether the room or the message is missing.
     access(&state.db, caller.viewer(), &room).await?.ok_or_else(Problem::no_such_room)?;
     Err(Problem::no_such_message())
 }

@@ -1,4 +1,4 @@
-//! `/me/rooms`: the rooms of which I am a member.
+//! `/me/rooms`: the rooms of which the caller is a member.
 
 use actix_web::{HttpRequest, web};
 use serde::Serialize;
@@ -19,11 +19,11 @@ pub struct MyRooms {
     /// Null at the end.
     #[schema(required)]
     next: Option<String>,
-    /// Another text once my list of rooms has changed.
+    /// Changes whenever my list of rooms changes.
     rooms_version: String,
 }
 
-/// My rooms, newest activity first, each with its last message and what is unread.
+/// My rooms, newest activity first, each with its last message and the number of unread messages.
 #[utoipa::path(
     get, path = "/v1/me/rooms", operation_id = "listMyRooms", tag = "rooms",
     params(

@@ -1,5 +1,5 @@
 //! `/openapi.json`: the OpenAPI 3.1 document, built from the handlers.
-//! Promises that every operation names the token it needs and the problem documents it answers with.
+//! Every operation declares the token that it needs and the problem documents that it answers with.
 
 mod answers;
 
@@ -36,9 +36,9 @@ use crate::query::messages::Reaction;
     tags(
         (name = "rooms", description = "Rooms and their members"),
         (name = "messages", description = "The log of a room"),
-        (name = "presence", description = "Who is here"),
-        (name = "users", description = "Who people are, for back ends"),
-        (name = "me", description = "What is kept of the asker"),
+        (name = "presence", description = "Presence of users"),
+        (name = "users", description = "User accounts, for back ends"),
+        (name = "me", description = "Data of the caller"),
     )
 )]
 struct Document;
@@ -54,7 +54,7 @@ impl Modify for Bearer {
     }
 }
 
-/// Adds the forms that only parameters name: their components are not found from there.
+/// Adds the schemas that only parameters name; they are not collected from there.
 struct Forms;
 
 impl Modify for Forms {
@@ -63,10 +63,10 @@ impl Modify for Forms {
     }
 }
 
-/// The document as it is served, with the limits that are set.
-pub struct Served(Bytes);
+/// The document as it is served, with the configured limits.
+pub struct ServedDocument(Bytes);
 
-impl Served {
+impl ServedDocument {
     #[must_use]
     pub fn new(limits: &Limits) -> Self {
         Self(Bytes::from(with_limits(limits).to_json().unwrap_or_default()))
@@ -88,7 +88,7 @@ fn with_limits(limits: &Limits) -> utoipa::openapi::OpenApi {
     get, path = "/v1/openapi.json", operation_id = "getOpenApi", security(()),
     responses((status = 200, description = "OpenAPI 3.1", content_type = "application/json", body = Object))
 )]
-pub async fn document(served: web::Data<Served>) -> HttpResponse {
+pub async fn document(served: web::Data<ServedDocument>) -> HttpResponse {
     HttpResponse::Ok().content_type("application/json").body(served.0.clone())
 }
 
@@ -112,7 +112,7 @@ mod tests {
             marks: Rate::per_second(two),
             presence: Rate::per_second(two),
         };
-        serde_json::from_slice(&Served::new(&limits).0).unwrap()
+        serde_json::from_slice(&ServedDocument::new(&limits).0).unwrap()
     }
 
     fn operations(document: &Value) -> impl Iterator<Item = (&str, &str, &Value)> {
@@ -124,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn every_operation_tells_what_it_takes_and_how_it_refuses() {
+    fn every_operation_documents_inputs_and_refusals() {
         let document = document();
         assert_eq!(document["openapi"], "3.1.0");
         assert_eq!(document["security"][0]["bearer"], json!([]));
@@ -150,15 +150,16 @@ mod tests {
 
             let in_path = path.split('{').skip(1).filter_map(|rest| rest.split('}').next());
             let parameters = operation["parameters"].as_array().into_iter().flatten();
-            let told =
+            let documented =
                 parameters.filter(|parameter| parameter["in"] == "path" && parameter["required"] == true);
-            let told: Vec<&str> = told.filter_map(|parameter| parameter["name"].as_str()).collect();
-            assert_eq!(told, in_path.collect::<Vec<_>>(), "{method} {path}");
+            let documented: Vec<&str> =
+                documented.filter_map(|parameter| parameter["name"].as_str()).collect();
+            assert_eq!(documented, in_path.collect::<Vec<_>>(), "{method} {path}");
         }
     }
 
     #[test]
-    fn the_limit_of_a_message_is_the_one_that_is_set() {
+    fn message_length_limit_is_the_configured_one() {
         let document = document();
         assert_eq!(document["components"]["schemas"]["MessageText"]["maxLength"], 321);
         for schema in ["Send", "Edit"] {
@@ -168,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn every_operation_has_a_name_of_its_own() {
+    fn every_operation_id_is_unique() {
         let document = document();
         let mut names: Vec<&str> =
             operations(&document).map(|(.., operation)| operation["operationId"].as_str().unwrap()).collect();
@@ -180,18 +181,18 @@ mod tests {
     }
 
     #[test]
-    fn a_body_that_may_be_left_out_is_told_as_such() {
+    fn optional_body_is_documented_as_optional() {
         let document = document();
         let message = &document["paths"]["/v1/rooms/{room}/messages/{seq}"];
         assert_eq!(message["patch"]["requestBody"]["required"], true);
         let body = &message["delete"]["requestBody"];
         assert!(body.is_object() && body["required"] != true, "{body}");
-        // Left out, not null.
+        // Optional, not nullable.
         assert_eq!(body["content"]["application/json"]["schema"]["$ref"], "#/components/schemas/Change");
     }
 
     #[test]
-    fn every_reference_leads_to_a_schema() {
+    fn every_reference_resolves_to_a_schema() {
         let document = document();
         let text = document.to_string();
         let names: Vec<&str> =

@@ -1,5 +1,5 @@
-//! Query strings and path segments, parsed once into what the queries take.
-//! Pure. Promises that every refusal names the parameter at fault and that unknown ones are ignored.
+//! Query strings and path segments, parsed once into the arguments of the queries.
+//! Pure. Every refusal names the parameter at fault; unknown parameters are ignored.
 
 use actix_web::HttpRequest;
 use actix_web::web;
@@ -9,9 +9,9 @@ use super::creation::MAX_NAME_CHARS;
 use super::problem::Problem;
 use crate::query::cursor::{self, ActivityCursor, SearchCursor};
 
-/// Entries of a page when nothing is said.
+/// Entries of a page by default.
 pub const DEFAULT_LIMIT: i64 = 50;
-/// Entries of a page at most; more is cut down to it.
+/// Most entries of a page; higher limits are reduced to it.
 pub const MAX_LIMIT: i64 = 200;
 /// Highest position that is exact in every JSON implementation (2^53 − 1); no room comes near it.
 pub const MAX_SEQ: i64 = (1 << 53) - 1;
@@ -32,19 +32,19 @@ impl Parameters {
             .map_err(|error| Problem::bad_field("query", format!("the query string is malformed: {error}")))
     }
 
-    /// A parameter's text; None when it is not given or empty.
+    /// A parameter's text; None when it is missing or empty.
     pub fn text(&self, name: &str) -> Option<&str> {
         let given = self.0.iter().find(|(given, _)| given == name);
         given.map(|(_, value)| value.as_str()).filter(|value| !value.is_empty())
     }
 
-    /// All texts of a parameter that may be given more than once; empty ones count as left out.
+    /// All texts of a parameter that may be repeated; empty ones are ignored.
     pub fn texts(&self, name: &str) -> impl Iterator<Item = &str> {
         let given = self.0.iter().filter(move |(given, _)| given == name);
         given.map(|(_, value)| value.as_str()).filter(|value| !value.is_empty())
     }
 
-    /// Part of a name to search for.
+    /// A part of a name to search for.
     pub fn name_part(&self, name: &str) -> Result<Option<&str>, Problem> {
         let part = self.text(name);
         if part
@@ -70,17 +70,17 @@ impl Parameters {
         }
     }
 
-    /// Where a list ordered by last activity goes on.
+    /// Where a list ordered by last activity continues.
     pub fn activity_cursor(&self) -> Result<Option<ActivityCursor>, Problem> {
         self.text("cursor").map(|text| ActivityCursor::unpack(text).ok_or_else(bad_cursor)).transpose()
     }
 
-    /// Where a search goes on.
+    /// Where a search continues.
     pub fn search_cursor(&self) -> Result<Option<SearchCursor>, Problem> {
         self.text("cursor").map(|text| SearchCursor::unpack(text).ok_or_else(bad_cursor)).transpose()
     }
 
-    /// Where a list ordered by id goes on.
+    /// Where a list ordered by id continues.
     pub fn id_cursor(&self) -> Result<Option<String>, Problem> {
         self.text("cursor").map(|text| cursor::unpack_id(text).ok_or_else(bad_cursor)).transpose()
     }
@@ -103,14 +103,14 @@ fn digits(text: &str) -> Option<i64> {
     if text.is_empty() || !text.bytes().all(|b| b.is_ascii_digit()) {
         return None;
     }
-    // All digits: the one thing that can go wrong is that it is too big.
+    // Only digits, so parsing can fail only because the number is too big.
     Some(text.parse().unwrap_or(MAX_SEQ).min(MAX_SEQ))
 }
 
 /// The room of a path.
 ///
 /// # Errors
-/// When it has not the form of a room id.
+/// When it is not a valid room id.
 pub fn room(text: &str) -> Result<RoomId, Problem> {
     RoomId::parse(text).map_err(|error| Problem::bad_field("room", error.to_string()))
 }
@@ -118,7 +118,7 @@ pub fn room(text: &str) -> Result<RoomId, Problem> {
 /// The user of a path.
 ///
 /// # Errors
-/// When it has not the form of a user id.
+/// When it is not a valid user id.
 pub fn user(text: &str) -> Result<UserId, Problem> {
     UserId::parse(text).map_err(|error| Problem::bad_field("user", error.to_string()))
 }
@@ -134,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn a_limit_is_fifty_unless_given_and_two_hundred_at_most() {
+    fn limit_defaults_to_50_and_is_capped_at_200() {
         for (query, limit) in [
             ("", 50),
             ("limit=", 50),
@@ -151,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn a_position_is_digits_and_never_beyond_what_json_holds() {
+    fn position_is_digits_clamped_to_json_safe_range() {
         assert_eq!(parameters("after=41").seq("after").unwrap(), Some(41));
         assert_eq!(parameters("before=2").seq("after").unwrap(), None);
         assert_eq!(parameters("after=18446744073709551616").seq("after").unwrap(), Some(MAX_SEQ));
@@ -161,13 +161,13 @@ mod tests {
     }
 
     #[test]
-    fn values_are_decoded_and_unknown_parameters_ignored() {
+    fn values_are_decoded_and_unknown_names_ignored() {
         let parameters = parameters("x=1&query=caf%C3%A9+bar&query=second&y");
         assert_eq!(parameters.text("query"), Some("café bar"));
     }
 
     #[test]
-    fn a_cursor_of_another_list_is_refused() {
+    fn cursor_of_another_list_is_refused() {
         let members = format!("cursor={}", cursor::pack_id("alice"));
         assert!(parameters(&members).activity_cursor().is_err());
         assert_eq!(parameters(&members).id_cursor().unwrap().as_deref(), Some("alice"));

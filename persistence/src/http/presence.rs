@@ -1,4 +1,4 @@
-//! `/presence`: who is here among those with whom one shares a room, and what one says of oneself.
+//! `/presence`: the presence of users who share a room with the caller, and setting one's own.
 
 use std::collections::HashSet;
 
@@ -11,7 +11,7 @@ use tidings_shared::protocol::fields::{self, Fields};
 use tidings_shared::protocol::server::Presence;
 use utoipa::ToSchema;
 
-use super::allowance::Kind;
+use super::allowance::CommandKind;
 use super::body::{Body, COMMAND_BYTES};
 use super::caller::Caller;
 use super::parameters::Parameters;
@@ -23,14 +23,14 @@ use crate::presence;
 /// Users in one request.
 const MAX_USERS: usize = 100;
 
-/// How people are.
+/// The presence of users.
 #[derive(Serialize, ToSchema)]
 pub struct PresenceList {
     #[schema(value_type = Vec<PresenceForm>)]
     users: Vec<Presence>,
 }
 
-/// How somebody is.
+/// The presence of one user.
 #[derive(Serialize, ToSchema)]
 #[schema(as = Presence)]
 #[allow(dead_code, reason = "the form of the shared Presence for the OpenAPI document")]
@@ -38,12 +38,12 @@ pub struct PresenceForm {
     user: String,
     #[schema(value_type = StatusForm)]
     status: String,
-    /// Null of who is not offline, and where nothing is known or to be told.
+    /// Null unless the user is offline, and also if nothing is known or may be shown.
     #[schema(required, value_type = Option<TimeForm>)]
     last_seen: Option<String>,
 }
 
-/// What somebody says of themselves.
+/// What a user sets for themselves.
 #[derive(Deserialize, ToSchema)]
 #[schema(as = PresenceSet)]
 #[allow(dead_code, reason = "the form of the body for the OpenAPI document; the shared fields read it")]
@@ -52,14 +52,14 @@ pub struct PresenceSetForm {
     status: String,
 }
 
-/// How users are, in the order asked; of those with whom the asker shares no room nothing is told.
+/// The presence of users, in the order given; users who share no room with the caller appear as offline.
 #[utoipa::path(
     get, path = "/v1/presence", operation_id = "listPresence", tag = "presence",
-    params(("user" = Option<Vec<UserIdForm>>, Query, description = "One parameter each", max_items = 100)),
+    params(("user" = Option<Vec<UserIdForm>>, Query, description = "One parameter per user", max_items = 100)),
     responses(
         (status = 200, description = "One entry for each user", body = PresenceList),
         (status = 413, description = "More than 100 users", body = ProblemDocument, content_type = "application/problem+json"),
-        (status = 429, description = "Too many questions", body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 429, description = "Too many requests", body = ProblemDocument, content_type = "application/problem+json"),
     )
 )]
 pub async fn list(
@@ -81,18 +81,18 @@ pub async fn list(
             users.push(user);
         }
     }
-    state.allowance.take(Kind::Presence, &caller)?;
-    let users = presence::of(&state.db, &state.log, &caller.user, &users).await?;
+    state.allowance.take(CommandKind::Presence, &caller)?;
+    let users = presence::for_viewer(&state.db, &state.log, &caller.user, &users).await?;
     Ok(web::Json(PresenceList { users }))
 }
 
-/// Says how the asker is; it holds for 60 s, beside what their connections say.
+/// Sets the caller's presence; it holds for 60 s, in addition to that of their connections.
 #[utoipa::path(
     post, path = "/v1/presence", operation_id = "setPresence", tag = "presence",
     request_body = PresenceSetForm,
     responses(
-        (status = 204, description = "Said"),
-        (status = 429, description = "Said too often", body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 204, description = "Set"),
+        (status = 429, description = "Set too often", body = ProblemDocument, content_type = "application/problem+json"),
     )
 )]
 pub async fn set(
@@ -103,7 +103,7 @@ pub async fn set(
     let body = Body::read(&state, &caller, payload, COMMAND_BYTES).await?;
     let status: Status =
         fields::required(Fields::parse(body.text())?.status, "status", "`online` or `away`")?;
-    state.allowance.take(Kind::Presence, &caller)?;
+    state.allowance.take(CommandKind::Presence, &caller)?;
     presence::set(&state.db, &state.log, &caller.user, status).await?;
     Ok(HttpResponse::NoContent().finish())
 }

@@ -1,6 +1,6 @@
 //! Refusals as problem documents (RFC 9457), in one place for every handler.
-//! Promises that whatever goes wrong is answered in this form, with a code of the contract, and that
-//! nothing of the inside is told: causes go to the log.
+//! Every failure is answered in this form, with a code of the contract. The answer reveals no internals; causes go to
+//! the log.
 
 use std::fmt;
 
@@ -22,11 +22,11 @@ pub const PROBLEM_JSON: &str = "application/problem+json";
 #[derive(Debug)]
 pub struct Problem {
     status: StatusCode,
-    /// Boxed to keep results small on the way that goes well.
+    /// Boxed to keep `Result`s small.
     refusal: Box<Refusal>,
-    /// For an epoch that is past: read anew what lies above.
+    /// For a past epoch: everything above this seq must be read anew.
     after: Option<i64>,
-    /// For a wrong method: the right ones.
+    /// For a wrong method: the allowed ones.
     allow: Option<&'static str>,
 }
 
@@ -40,7 +40,7 @@ pub struct ProblemDocument<'a> {
     /// The status in words.
     title: &'a str,
     status: u16,
-    /// What was tried and what to do.
+    /// What failed and what to do.
     detail: &'a str,
     #[schema(value_type = ErrorCodeForm)]
     code: &'static str,
@@ -56,7 +56,7 @@ pub struct ProblemDocument<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     retry_after_ms: Option<u64>,
-    /// Only where an epoch is no longer good: what lies above this seq is to be read anew.
+    /// Only if an epoch is no longer valid: everything above this seq must be read anew.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false, minimum = 0)]
     after: Option<i64>,
@@ -72,30 +72,30 @@ impl Problem {
         Refusal::new(code, detail).into()
     }
 
-    /// The one answer for a room that does not exist and for one that is not the asker's.
+    /// The same answer for a room that does not exist and for one that the caller may not see.
     pub fn no_such_room() -> Self {
         Refusal::not_found("room").into()
     }
 
-    /// For what an admin cannot do in a room that they only look at.
+    /// For actions that need a membership, by an admin who is not a member.
     pub fn not_a_member() -> Self {
-        Self::new(ErrorCode::Forbidden, "only a member of the room has a mark in it")
+        Self::new(ErrorCode::Forbidden, "only members of the room have marks in it")
     }
 
     pub fn no_such_message() -> Self {
         Refusal::not_found("message").into()
     }
 
-    /// The epoch of a cursor no longer holds above `after`.
+    /// The epoch of a cursor is not valid above `after`.
     pub fn epoch_past(after: i64) -> Self {
         let detail = format!(
-            "the epoch is no longer good at the asked position: drop what lies above seq {after} and read it anew"
+            "the epoch is no longer valid at this position: drop everything above seq {after} and read it anew"
         );
         Self { after: Some(after), ..Self::new(ErrorCode::Conflict, detail) }
     }
 
     pub fn wrong_method(allow: &'static str) -> Self {
-        let refusal = Refusal::new(ErrorCode::BadRequest, format!("this resource takes {allow}"));
+        let refusal = Refusal::new(ErrorCode::BadRequest, format!("this resource supports {allow}"));
         Self {
             status: StatusCode::METHOD_NOT_ALLOWED,
             refusal: Box::new(refusal),
@@ -120,20 +120,20 @@ impl From<AppendError> for Problem {
 
 impl From<DbErr> for Problem {
     fn from(error: DbErr) -> Self {
-        if is_away(&error) {
-            tracing::warn!(cause = failure::without_data(&error), "the database is out of reach");
-            return Refusal::unavailable("the database is out of reach; try again").into();
+        if is_unavailable(&error) {
+            tracing::warn!(cause = failure::without_data(&error), "the database is unavailable");
+            return Refusal::unavailable("the database is unavailable; retry").into();
         }
         tracing::error!(cause = failure::without_data(&error), "the database refused a statement");
-        Self::new(ErrorCode::Internal, "something went wrong here; it was logged")
+        Self::new(ErrorCode::Internal, "internal error; it was logged")
     }
 }
 
-/// Whether the database was not there to answer or to write, as opposed to answering with an error. Also for want of
-/// resources (class 53), and by whoever runs it or a time limit (57).
-fn is_away(error: &DbErr) -> bool {
+/// Whether the database was unable to answer or write, instead of refusing the statement. Includes a lack of resources
+/// (class 53), and interventions by an operator or a time limit (57).
+fn is_unavailable(error: &DbErr) -> bool {
     let state = failure::sqlstate(error).unwrap_or_default();
-    failure::is_of_the_connection(error) || state.starts_with("53") || state.starts_with("57")
+    failure::is_connection_error(error) || state.starts_with("53") || state.starts_with("57")
 }
 
 impl fmt::Display for Problem {
@@ -152,7 +152,7 @@ impl ResponseError for Problem {
         let mut response = HttpResponseBuilder::new(self.status);
         if refusal.code == ErrorCode::Unauthorized {
             let challenge = match refusal.reason.as_deref() {
-                // RFC 6750, 3.1: who sent no token is told no error.
+                // RFC 6750, 3.1: a request without a token gets no error code.
                 Some("missing") => "Bearer".to_owned(),
                 _ => "Bearer error=\"invalid_token\"".to_owned(),
             };
@@ -194,7 +194,7 @@ mod tests {
     }
 
     #[actix_web::test]
-    async fn a_problem_document_has_the_fields_of_the_contract() {
+    async fn problem_document_has_the_fields_of_the_contract() {
         let (head, body) = document(Problem::bad_field("limit", "must be a number")).await;
         assert_eq!(head.status(), 400);
         assert_eq!(head.headers().get("content-type").unwrap(), PROBLEM_JSON);
@@ -208,7 +208,7 @@ mod tests {
     }
 
     #[actix_web::test]
-    async fn a_past_epoch_tells_what_to_read_anew() {
+    async fn past_epoch_names_where_to_read_anew() {
         let (head, body) = document(Problem::epoch_past(7)).await;
         assert_eq!(
             (head.status().as_u16(), &body["code"], &body["after"]),
@@ -217,7 +217,7 @@ mod tests {
     }
 
     #[actix_web::test]
-    async fn what_can_be_tried_again_says_when() {
+    async fn retryable_refusal_has_retry_after() {
         let (head, body) = document(Refusal::unavailable("later").into()).await;
         assert_eq!(head.status(), 503);
         assert_eq!(head.headers().get("retry-after").unwrap(), "1");
@@ -225,7 +225,7 @@ mod tests {
     }
 
     #[actix_web::test]
-    async fn a_bad_token_is_challenged_with_its_reason_in_the_document() {
+    async fn bad_token_is_challenged_with_reason() {
         let expired = Refusal::new(ErrorCode::Unauthorized, "expired").with_reason("expired");
         let (head, body) = document(expired.into()).await;
         assert_eq!(head.headers().get("www-authenticate").unwrap(), "Bearer error=\"invalid_token\"");
@@ -235,14 +235,14 @@ mod tests {
     }
 
     #[actix_web::test]
-    async fn a_wrong_method_names_the_right_ones() {
+    async fn wrong_method_names_allowed_ones() {
         let (head, body) = document(Problem::wrong_method("GET, POST")).await;
         assert_eq!((head.status().as_u16(), &body["code"]), (405, &"bad_request".into()));
         assert_eq!(head.headers().get("allow").unwrap(), "GET, POST");
     }
 
     #[actix_web::test]
-    async fn a_failure_inside_is_not_told() {
+    async fn internal_failure_reveals_no_cause() {
         let (head, body) = document(DbErr::Custom("password of the database is hunter2".into()).into()).await;
         assert_eq!(head.status(), 500);
         assert!(!body.to_string().contains("hunter2"));

@@ -11,7 +11,7 @@ use super::send::AckForm;
 use super::state::State;
 use crate::forms::{EmojiForm, MessageSeqForm, RoomIdForm};
 
-/// Adds my reaction; one that is there already stays.
+/// Adds my reaction; an existing one stays.
 #[utoipa::path(
     put, path = "/v1/rooms/{room}/messages/{seq}/reactions/{emoji}", operation_id = "addReaction",
     tag = "messages",
@@ -36,7 +36,7 @@ pub async fn add(
     changes::change(&state, &caller, ChangeKind::AddReaction, &room, &seq, Some(&emoji), payload).await
 }
 
-/// Removes my reaction; where there is none nothing changes.
+/// Removes my reaction; without one nothing changes.
 #[utoipa::path(
     delete, path = "/v1/rooms/{room}/messages/{seq}/reactions/{emoji}", operation_id = "removeReaction",
     tag = "messages",

@@ -1,11 +1,11 @@
-//! `PATCH` and `DELETE` of `/rooms/{room}`: its name, its metadata, whether it is archived.
+//! `PATCH` and `DELETE` of `/rooms/{room}`: the name, the metadata and the archived flag.
 
 use actix_web::{HttpResponse, web};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use tidings_shared::error::{ErrorCode, Refusal};
 use tidings_shared::ids::{RoomId, Seq, UserId};
-use tidings_shared::log::{Entry, Minimum};
+use tidings_shared::log::{Entry, MinRole};
 use tidings_shared::message::MAX_METADATA_BYTES;
 use tidings_shared::protocol::Fields;
 use tidings_shared::protocol::fields::optional;
@@ -13,7 +13,7 @@ use tidings_shared::role::{self, Permission};
 use tokio::time::Instant;
 use utoipa::ToSchema;
 
-use super::allowance::Kind;
+use super::allowance::CommandKind;
 use super::body::{Body, COMMAND_BYTES};
 use super::caller::Caller;
 use super::creation::check_name;
@@ -22,20 +22,20 @@ use super::problem::{Problem, ProblemDocument};
 use super::state::State;
 use crate::forms::{MetadataForm, NameForm, RoomIdForm};
 use crate::ingest::batch::ROOM_UPDATED;
-use crate::membership::{PATIENCE, stored, was_all};
+use crate::membership::{DECISION_TIMEOUT, check_against_log, wait_stored};
 use crate::query::room::{Role, Room, plain_room};
 
-/// What is to be changed of a room; what is left out stays.
+/// The fields of a room to change; omitted fields stay.
 #[derive(Deserialize, ToSchema)]
 #[schema(as = RoomChange)]
 #[allow(dead_code, reason = "the form of the body for the OpenAPI document; it is read field by field")]
 pub struct RoomChangeForm {
     #[schema(value_type = Option<NameForm>)]
     name: Option<String>,
-    /// In the place of all that is there.
+    /// Replaces the whole metadata.
     #[schema(value_type = Option<MetadataForm>)]
     metadata: Option<serde_json::Value>,
-    /// An archived room takes no changes but this one back to false.
+    /// An archived room allows no changes except setting this to false.
     archived: Option<bool>,
 }
 
@@ -44,7 +44,7 @@ pub struct RoomChangeForm {
     patch, path = "/v1/rooms/{room}", operation_id = "changeRoom", tag = "rooms",
     params(("room" = RoomIdForm, Path)), request_body = RoomChangeForm,
     responses(
-        (status = 200, description = "As it is now", body = Room),
+        (status = 200, description = "The changed room", body = Room),
         (status = 409, description = "The room is archived", body = ProblemDocument, content_type = "application/problem+json"),
         (status = 413, description = "Too much text", body = ProblemDocument, content_type = "application/problem+json"),
         (status = 429, description = "Too many commands", body = ProblemDocument, content_type = "application/problem+json"),
@@ -59,11 +59,11 @@ pub async fn change(
     let room = parameters::room(&path)?;
     let body = Body::read(&state, &caller, payload, COMMAND_BYTES).await?;
     let change = RoomChange::read(body.text())?;
-    state.allowance.take(Kind::Commands, &caller)?;
-    Ok(web::Json(carry_out(&state, &caller, &room, &change).await?))
+    state.allowance.take(CommandKind::Commands, &caller)?;
+    Ok(web::Json(apply(&state, &caller, &room, &change).await?))
 }
 
-/// Archives a room. Done already, it stays so.
+/// Archives a room. An archived room stays archived.
 #[utoipa::path(
     delete, path = "/v1/rooms/{room}", operation_id = "archiveRoom", tag = "rooms",
     params(("room" = RoomIdForm, Path)),
@@ -78,33 +78,29 @@ pub async fn archive(
     path: web::Path<String>,
 ) -> Result<HttpResponse, Problem> {
     let room = parameters::room(&path)?;
-    state.allowance.take(Kind::Commands, &caller)?;
+    state.allowance.take(CommandKind::Commands, &caller)?;
     let change = RoomChange { archived: Some(true), ..RoomChange::default() };
-    carry_out(&state, &caller, &room, &change).await?;
+    apply(&state, &caller, &room, &change).await?;
     Ok(HttpResponse::NoContent().finish())
 }
 
-async fn carry_out(
-    state: &State,
-    caller: &Caller,
-    id: &RoomId,
-    change: &RoomChange,
-) -> Result<Room, Problem> {
+async fn apply(state: &State, caller: &Caller, id: &RoomId, change: &RoomChange) -> Result<Room, Problem> {
     let read =
         || async { plain_room(&state.db, caller.viewer(), id).await?.ok_or_else(Problem::no_such_room) };
     let mut room = read().await?;
     let mut checked = change.check(&room, caller.admin);
-    // An answer that appends nothing knows all that the asker may have seen.
+    // The caller may already have seen a change that is not stored yet. So an answer without an append must know
+    // everything that the log has accepted.
     if !matches!(checked, Ok(Some(_))) {
         let head = Seq(u64::try_from(room.head.seq).unwrap_or_default());
-        if !was_all(&state.db, &state.log, id, head, Instant::now() + PATIENCE).await? {
+        if !check_against_log(&state.db, &state.log, id, head, Instant::now() + DECISION_TIMEOUT).await? {
             room = read().await?;
             checked = change.check(&room, caller.admin);
         }
     }
-    let Some(minimum) = checked? else { return Ok(room) };
-    let accepted = state.log.append(&change.entry(id, &caller.user, minimum)).await?;
-    stored(&state.log, id, &accepted).await?;
+    let Some(min_role) = checked? else { return Ok(room) };
+    let accepted = state.log.append(&change.entry(id, &caller.user, min_role)).await?;
+    wait_stored(&state.log, id, &accepted).await?;
     read().await
 }
 
@@ -118,7 +114,7 @@ struct RoomChange {
 
 /// The fields of the body, not yet typed.
 #[derive(Deserialize)]
-struct Given<'a> {
+struct RawFields<'a> {
     #[serde(borrow, default)]
     name: Option<&'a RawValue>,
     #[serde(borrow, default)]
@@ -132,7 +128,7 @@ impl RoomChange {
         if !text.trim_start().starts_with('{') {
             return Err(Refusal::new(ErrorCode::BadRequest, "expected one JSON object"));
         }
-        let given: Given<'_> = serde_json::from_str(text)
+        let given: RawFields<'_> = serde_json::from_str(text)
             .map_err(|error| Refusal::new(ErrorCode::BadRequest, format!("not a JSON object: {error}")))?;
         let name: Option<String> = optional(given.name, "name", "a string")?;
         name.as_deref().map_or(Ok(()), check_name)?;
@@ -143,12 +139,12 @@ impl RoomChange {
         })
     }
 
-    /// Whether whoever sees the room so may change it: the rank they must still have when it is appended. None: it is
-    /// so already.
-    fn check(&self, room: &Room, admin: bool) -> Result<Option<Minimum>, Refusal> {
+    /// Checks whether a caller who sees this state may change the room. Returns the minimum role that the caller must
+    /// still have when the change is appended. None: nothing would change.
+    fn check(&self, room: &Room, admin: bool) -> Result<Option<MinRole>, Refusal> {
         let role = match &room.role {
-            Role::Told(Some(role)) => role.as_str(),
-            Role::Told(None) | Role::Untold => "",
+            Role::Included(Some(role)) => role.as_str(),
+            Role::Included(None) | Role::Omitted => "",
         };
         if !admin && !role::allows(role, Permission::ChangeRoom) {
             return Err(Refusal::new(ErrorCode::Forbidden, "your role in this room does not allow this"));
@@ -160,12 +156,15 @@ impl RoomChange {
             return Ok(None);
         }
         if room.archived && self.archived != Some(false) {
-            return Err(Refusal::new(ErrorCode::Conflict, "the room is archived; take that back with it"));
+            return Err(Refusal::new(
+                ErrorCode::Conflict,
+                "the room is archived; set archived to false in the same change",
+            ));
         }
-        Ok(Some(if admin { Minimum::Anyone } else { Permission::ChangeRoom.minimum() }))
+        Ok(Some(if admin { MinRole::Anyone } else { Permission::ChangeRoom.min_role() }))
     }
 
-    fn entry<'a>(&self, room: &'a RoomId, by: &'a UserId, minimum: Minimum) -> Entry<'a> {
+    fn entry<'a>(&self, room: &'a RoomId, by: &'a UserId, min_role: MinRole) -> Entry<'a> {
         #[derive(Serialize)]
         struct Body<'a> {
             #[serde(skip_serializing_if = "Option::is_none")]
@@ -182,12 +181,12 @@ impl RoomChange {
             name.map(|name| ("name", name.to_owned())),
             archived.map(|archived| ("archived", u8::from(archived).to_string())),
         ];
-        // Who archives what another has archived this moment changes nothing by it.
+        // If another request has just archived the room, archiving it again changes nothing.
         let archives_only = archived == Some(true) && name.is_none() && metadata.is_none();
         Entry {
             sender: Some(by),
             sets: sets.into_iter().flatten().collect(),
-            minimum,
+            min_role,
             allowed_in_archive: archived == Some(false) || archives_only,
             ..Entry::new(room, ROOM_UPDATED, body.expect("strings and checked JSON always serialise"))
         }

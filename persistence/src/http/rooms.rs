@@ -6,11 +6,11 @@ use tidings_shared::error::{ErrorCode, Refusal};
 use tidings_shared::ids::{RoomId, UserId};
 use utoipa::ToSchema;
 
-use super::allowance::Kind;
+use super::allowance::CommandKind;
 use super::body::{Body, ROOM_BYTES};
 use super::caller::Caller;
+use super::change_notices::{ChangeNotice, CreatedRoom};
 use super::creation;
-use super::news::{CreatedRoom, News};
 use super::parameters::{self, MAX_LIMIT, Parameters};
 use super::problem::{Problem, ProblemDocument};
 use super::state::State;
@@ -21,9 +21,11 @@ use crate::query::members::{Member, members};
 use crate::query::room;
 use crate::query::room::{Room, RoomAnswer};
 use crate::query::room_lists::{PublicRooms, public_rooms};
-use crate::query::rooms::{Created, Kind as RoomKind, anyone_is_in_many, create as create_room, existing};
+use crate::query::rooms::{
+    CreationOutcome, RoomKind, anyone_has_many_rooms, create as create_room, find_existing,
+};
 
-/// What `POST /rooms` takes.
+/// The body of `POST /rooms`.
 #[derive(Deserialize, ToSchema)]
 #[schema(as = NewRoom, example = json!({"kind": "private", "name": "Kitchen", "members": [{"user": "bob"}]}))]
 #[allow(
@@ -38,7 +40,7 @@ pub struct NewRoomForm {
     kind: String,
     #[schema(value_type = Option<NameForm>)]
     name: Option<String>,
-    /// Nobody twice; the creator is owner and need not be named. A direct room has one other.
+    /// Each user once. The creator becomes owner and need not be named. A direct room has one other member.
     #[schema(max_items = 1000)]
     members: Option<Vec<NewMemberForm>>,
     #[schema(value_type = Option<MetadataForm>)]
@@ -55,21 +57,21 @@ pub struct NewRoomForm {
 pub struct NewMemberForm {
     #[schema(value_type = UserIdForm)]
     user: String,
-    /// `member` if left out.
+    /// `member` if omitted.
     #[schema(value_type = Option<RoleForm>)]
     role: Option<String>,
 }
 
 /// Creates a room with its first members.
 ///
-/// Whoever creates it is its owner, in a direct room too; the other one of a direct room is `member`, and
-/// the two stay its only members. Users not known yet are created without a name, or refused where users must be known.
+/// The creator becomes owner, in a direct room too; the other member of a direct room is `member`, and the two stay its
+/// only members. Unknown users are created without a name, or refused if the installation requires known users.
 #[utoipa::path(
     post, path = "/v1/rooms", operation_id = "createRoom", tag = "rooms", request_body = NewRoomForm,
     responses(
         (status = 201, description = "Created", body = Room),
         (status = 200, description = "The direct room of the two exists", body = Room),
-        (status = 404, description = "A member is not a known user, and must be; or is erased", body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 404, description = "A member is not a known user, or is erased", body = ProblemDocument, content_type = "application/problem+json"),
         (status = 409, description = "The id is taken", body = ProblemDocument, content_type = "application/problem+json"),
         (status = 413, description = "Too many members, or too much text", body = ProblemDocument, content_type = "application/problem+json"),
         (status = 429, description = "Too many commands", body = ProblemDocument, content_type = "application/problem+json"),
@@ -82,9 +84,9 @@ pub async fn create(
 ) -> Result<HttpResponse, Problem> {
     let body = Body::read(&state, &caller, payload, ROOM_BYTES).await?;
     let new = creation::read(body.text(), &caller.user, caller.admin, RoomId::fresh())?;
-    state.allowance.take_many(Kind::Commands, &caller, creation::cost(&new))?;
-    if let Some(id) = existing(&state.db, &new).await? {
-        return found(&state, &caller, id).await;
+    state.allowance.take_many(CommandKind::Commands, &caller, creation::cost(&new))?;
+    if let Some(id) = find_existing(&state.db, &new).await? {
+        return answer_existing(&state, &caller, id).await;
     }
     let members: Vec<UserId> = new.members.iter().map(|(user, _)| user.clone()).collect();
     let most_members = state.limits.max_members_per_room.get();
@@ -93,43 +95,43 @@ pub async fn create(
         return Err(Refusal::new(ErrorCode::TooLarge, message).with_field("members").into());
     }
     let most_rooms = state.limits.max_rooms_per_user.get();
-    if anyone_is_in_many(&state.db, &members, most_rooms).await? {
-        let message = format!("a member is in {most_rooms} rooms, as many as anybody may be in");
+    if anyone_has_many_rooms(&state.db, &members, most_rooms).await? {
+        let message = format!("a member is already in {most_rooms} rooms, which is the limit");
         return Err(Refusal::new(ErrorCode::TooLarge, message).with_field("members").into());
     }
-    state.tell_before(&News::Memberships(members.clone())).await?;
-    match create_room(&state.db, &new, state.newcomers).await {
-        Ok(Created::New) => {}
-        Ok(Created::Exists(id)) => return found(&state, &caller, id).await,
-        Ok(Created::IdTaken) => {
+    state.notify_before(&ChangeNotice::Memberships(members.clone())).await?;
+    match create_room(&state.db, &new, state.unknown_users).await {
+        Ok(CreationOutcome::New) => {}
+        Ok(CreationOutcome::Exists(id)) => return answer_existing(&state, &caller, id).await,
+        Ok(CreationOutcome::IdTaken) => {
             let refusal = Refusal::new(ErrorCode::Conflict, "a room with this id exists").with_field("id");
             return Err(refusal.into());
         }
-        Ok(Created::UnknownMember) => {
-            let message = "a member is not a known user, or is one no more";
+        Ok(CreationOutcome::UnknownMember) => {
+            let message = "a member is not a known user, or is erased";
             return Err(Refusal::new(ErrorCode::NotFound, message).with_field("members").into());
         }
         Err(error) => {
-            // A COMMIT that is not answered may have been done.
-            state.tell(News::Memberships(members)).await;
+            // The COMMIT may have succeeded without an answer.
+            state.notify(ChangeNotice::Memberships(members)).await;
             return Err(error.into());
         }
     }
     let (kind, name) = (new.kind.as_str().to_owned(), new.name);
     let created = CreatedRoom { room: new.id.clone(), kind, name, members: new.members };
-    state.tell(News::Room(created)).await;
+    state.notify(ChangeNotice::Room(created)).await;
     answer(&state, &caller, &new.id, HttpResponse::Created()).await
 }
 
-/// A direct room that is there already. As long as nothing was said in it, whoever created it may not have come to
-/// tell of it.
-async fn found(state: &State, caller: &Caller, id: RoomId) -> Result<HttpResponse, Problem> {
+/// Answers with the existing direct room. While its log is empty, its creator may have died before sending the notices,
+/// so they are sent again.
+async fn answer_existing(state: &State, caller: &Caller, id: RoomId) -> Result<HttpResponse, Problem> {
     let room = room::plain_room(&state.db, caller.viewer(), &id).await?.ok_or_else(Problem::no_such_room)?;
     if room.head.seq == 0 {
         let members = members(&state.db, &id, None, MAX_LIMIT).await?.members.into_iter();
         let member = |member: Member| Some((UserId::parse(&member.user).ok()?, member.role));
         let (kind, name, members) = (room.kind, room.name, members.filter_map(member).collect());
-        state.tell(News::Room(CreatedRoom { room: id.clone(), kind, name, members })).await;
+        state.notify(ChangeNotice::Room(CreatedRoom { room: id.clone(), kind, name, members })).await;
     }
     answer(state, caller, &id, HttpResponse::Ok()).await
 }
@@ -165,7 +167,7 @@ pub async fn list(
     Ok(web::Json(public_rooms(&state.db, query, cursor.as_ref(), limit).await?))
 }
 
-/// One room. For a member also the last message, what is unread, and the own read position.
+/// One room. For a member also the last message, the number of unread messages, and the read position.
 #[utoipa::path(
     get, path = "/v1/rooms/{room}", operation_id = "getRoom", tag = "rooms",
     params(("room" = RoomIdForm, Path)),

@@ -1,4 +1,4 @@
-//! `/search`: messages by the words in them, newest first.
+//! `/search`: messages by their words, newest first.
 
 use actix_web::{HttpRequest, web};
 
@@ -8,14 +8,14 @@ use super::problem::{Problem, ProblemDocument};
 use super::state::State;
 use crate::forms::{LimitForm, ListCursorForm, RoomIdForm};
 use crate::query::access;
-use crate::query::search::{self, Asked, SearchPage};
+use crate::query::search::{self, SearchPage, SearchRequest};
 use crate::search::words::Query;
 
-/// Longest question, in Unicode scalar values.
+/// Longest query, in Unicode scalar values.
 const MAX_QUERY_CHARS: usize = 200;
 
-/// Messages that hold all words of `q`, newest first: those that the asker may see now, in rooms of which they are a
-/// member. The last word may be only the beginning of one. Case and accents make no difference.
+/// Messages that contain all words of `q`, newest first. Finds only messages that the caller may see now, in rooms of
+/// which they are a member. The last word may be incomplete. Case and accents make no difference.
 #[utoipa::path(
     get, path = "/v1/search", operation_id = "search", tag = "messages",
     params(
@@ -25,8 +25,8 @@ const MAX_QUERY_CHARS: usize = 200;
         ("limit" = Option<LimitForm>, Query),
     ),
     responses(
-        (status = 200, description = "A page; it may be short, and yet have a `next`", body = SearchPage),
-        (status = 404, description = "No such room, or not yours to see", body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 200, description = "A page; it may be short and still have a `next`", body = SearchPage),
+        (status = 404, description = "No such room, or not visible to the caller", body = ProblemDocument, content_type = "application/problem+json"),
     )
 )]
 pub async fn find(
@@ -35,8 +35,9 @@ pub async fn find(
     request: HttpRequest,
 ) -> Result<web::Json<SearchPage>, Problem> {
     let parameters = Parameters::of(&request)?;
-    let text =
-        parameters.text("q").ok_or_else(|| Problem::bad_field("q", "q must hold what to search for"))?;
+    let text = parameters
+        .text("q")
+        .ok_or_else(|| Problem::bad_field("q", "q must contain the words to search for"))?;
     if text.chars().count() > MAX_QUERY_CHARS {
         return Err(Problem::bad_field("q", format!("q must be up to {MAX_QUERY_CHARS} characters")));
     }
@@ -49,6 +50,6 @@ pub async fn find(
         return Ok(web::Json(SearchPage { results: Vec::new(), next: None }));
     };
     let limit = usize::try_from(limit).unwrap_or_default();
-    let asked = Asked { query: &query, room: room.as_ref(), cursor: cursor.as_ref(), limit };
-    Ok(web::Json(search::search(&state.db, caller.viewer(), asked).await?))
+    let search_request = SearchRequest { query: &query, room: room.as_ref(), cursor: cursor.as_ref(), limit };
+    Ok(web::Json(search::search(&state.db, caller.viewer(), search_request).await?))
 }

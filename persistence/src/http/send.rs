@@ -1,16 +1,16 @@
-//! `POST /rooms/{room}/messages`: a message by HTTP, with the same result as by WebSocket.
+//! `POST /rooms/{room}/messages`: sends a message over HTTP, with the same result as over WebSocket.
 
 use actix_web::{HttpResponse, web};
 use serde::{Deserialize, Serialize};
 use tidings_shared::error::ErrorCode;
-use tidings_shared::log::Minimum;
+use tidings_shared::log::MinRole;
 use tidings_shared::message::{AckStage, Draft};
 use tidings_shared::protocol::Fields;
 use tidings_shared::role::{self, Permission};
 use tidings_shared::telemetry::{self, SpanKind};
 use utoipa::ToSchema;
 
-use super::allowance::Kind;
+use super::allowance::CommandKind;
 use super::body::{Body, COMMAND_BYTES};
 use super::caller::Caller;
 use super::parameters;
@@ -22,17 +22,17 @@ use crate::forms::{
 };
 use crate::query::access;
 
-/// What a send takes, as `message:send` does.
+/// The body of a send, as for `message:send`.
 #[derive(Deserialize, ToSchema)]
 #[schema(as = Send, example = json!({"client_id": "0198f2c4-8e7a-7c31-9d42-6b1f0e5a7c90", "content": "Tea is ready"}))]
 #[allow(dead_code, reason = "the form of the body for the OpenAPI document; the shared Draft reads it")]
 pub struct SendForm {
     #[schema(value_type = ClientIdForm)]
     client_id: String,
-    /// Empty or left out only with attachments.
+    /// Empty or omitted only with attachments.
     #[schema(value_type = Option<MessageTextForm>)]
     content: Option<String>,
-    /// `text` if left out.
+    /// `text` if omitted.
     #[schema(value_type = Option<LabelForm>)]
     kind: Option<String>,
     #[schema(value_type = Option<MessageSeqForm>)]
@@ -45,12 +45,12 @@ pub struct SendForm {
     /// 1 promises that this client id was never sent before.
     #[schema(value_type = Option<i64>, minimum = 0, maximum = 4_294_967_295_i64)]
     attempt: Option<u32>,
-    /// `stored` if left out.
+    /// `stored` if omitted.
     #[schema(value_type = Option<StageForm>)]
     ack: Option<String>,
 }
 
-/// Whom a private message is for. Names somebody.
+/// The audience of a private message. Names at least one user or role.
 #[derive(Deserialize, ToSchema)]
 #[schema(as = SendVisibleTo)]
 #[allow(dead_code, reason = "the form of the body for the OpenAPI document; the shared Draft reads it")]
@@ -74,7 +74,7 @@ pub struct AckForm {
     at: String,
     #[schema(value_type = StageForm)]
     stage: String,
-    /// The client id was taken before: all else is the first's.
+    /// The client id was used before: all other fields are those of the first message.
     duplicate: bool,
     #[schema(nullable = false, value_type = Option<MessageIdForm>)]
     id: Option<String>,
@@ -104,19 +104,19 @@ pub async fn send(
     let room = parameters::room(&path)?;
     let body = Body::read(&state, &caller, payload, COMMAND_BYTES).await?;
     let draft = Draft::from_fields(&Fields::parse(body.text())?, state.limits.max_message_chars)?;
-    state.allowance.take(Kind::Commands, &caller)?;
+    state.allowance.take(CommandKind::Commands, &caller)?;
     let access = access(&state.db, caller.viewer(), &room).await?.ok_or_else(Problem::no_such_room)?;
     let role = access.role.as_deref().unwrap_or_default();
     if !caller.admin && !role::allows(role, Permission::Send) {
-        return Err(Problem::new(ErrorCode::Forbidden, "a guest of this room may read, not send"));
+        return Err(Problem::new(ErrorCode::Forbidden, "guests of this room may read but not send"));
     }
     let mut entry = draft.entry(&room, &caller.user, caller.name.as_deref(), caller.picture.as_deref());
     if caller.admin {
-        entry.minimum = Minimum::Anyone;
+        entry.min_role = MinRole::Anyone;
     }
     let accepted = state.log.append(&entry).await?;
     let waits = telemetry::part("stored answer", SpanKind::Internal);
-    let (accepted, stage) = state.log.reach(&room, draft.ack, accepted).await?;
+    let (accepted, stage) = state.log.wait_for_stage(&room, draft.ack, accepted).await?;
     drop(waits);
     let ack = draft.ack(&room, &accepted, stage);
     let mut response = match (ack.duplicate, ack.stage) {

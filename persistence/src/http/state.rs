@@ -1,5 +1,5 @@
-//! What the handlers share: the database, the log, who may come in, and the limits.
-//! The one place of `http` that touches the membership cache.
+//! State that the handlers share: the database, the log, the authentication, and the limits. The only part of `http`
+//! that touches the membership cache.
 
 use std::num::NonZeroU32;
 use std::sync::Arc;
@@ -12,51 +12,51 @@ use tidings_shared::ids::UserId;
 use tidings_shared::log::Log;
 use tidings_shared::membership;
 use tidings_shared::origin::AllowedOrigins;
-use tidings_shared::places::Places;
 use tidings_shared::rate::Rate;
 use tidings_shared::receipts::Receipts;
+use tidings_shared::request_slots::RequestSlots;
 use tokio_util::task::TaskTracker;
 
-use super::allowance::{Allowance, Kind};
-use super::news::News;
+use super::allowance::{Allowance, CommandKind};
+use super::change_notices::ChangeNotice;
 use super::problem::Problem;
-use crate::account::Newcomers;
-use crate::membership::{Bounds, Memberships};
+use crate::account::UnknownUserPolicy;
+use crate::membership::{MembershipLimits, Memberships};
 
-/// Requests that may wait for what is stored by others at one time, and those of one user; each reads one row now and
-/// then.
-const WAITING: (usize, usize) = (256, 16);
-/// Pages of history that may look through many messages which are private to others.
-const WALKING: (usize, usize) = (8, 2);
-/// Exports: each reads as fast as it is taken.
-const EXPORTING: (usize, usize) = (4, 1);
-/// A cache that could not be told of a change is told again this often, with this pause.
-const RETELL_TIMES: u32 = 60;
-const RETELL_PAUSE: Duration = Duration::from_secs(1);
+/// Requests that may wait for others' records to be stored, in total and per user. Each of them reads one row from time
+/// to time.
+const WAIT_PERMITS: (usize, usize) = (256, 16);
+/// Pages of history that may search past many messages that are private to others.
+const WALK_PERMITS: (usize, usize) = (8, 2);
+/// Exports: each reads as fast as its client.
+const EXPORT_PERMITS: (usize, usize) = (4, 1);
+/// How often a failed notice to the cache is sent again, and the pause between attempts.
+const NOTICE_RETRIES: u32 = 60;
+const NOTICE_RETRY_PAUSE: Duration = Duration::from_secs(1);
 
-/// What stands for the version of a list of rooms while it cannot be read.
+/// The version of a list of rooms while Redis is unavailable.
 const UNKNOWN_VERSION: &str = "unknown";
 
-/// Bounds of what clients may send.
+/// Limits on clients.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
     /// Text of a message, in Unicode scalar values.
     pub max_message_chars: usize,
     pub max_members_per_room: NonZeroU32,
     pub max_rooms_per_user: NonZeroU32,
-    /// What one user may do through this node.
+    /// Rates per user and node.
     pub commands: Rate,
     pub marks: Rate,
     pub presence: Rate,
 }
 
 impl Limits {
-    /// How fast commands of this kind may come.
-    fn rate(&self, kind: Kind) -> Rate {
+    /// The rate limit of this kind of command.
+    fn rate(&self, kind: CommandKind) -> Rate {
         match kind {
-            Kind::Commands => self.commands,
-            Kind::Marks => self.marks,
-            Kind::Presence => self.presence,
+            CommandKind::Commands => self.commands,
+            CommandKind::Marks => self.marks,
+            CommandKind::Presence => self.presence,
         }
     }
 }
@@ -66,19 +66,19 @@ pub struct State {
     pub db: DatabaseConnection,
     pub auth: Arc<Verifier>,
     pub log: Arc<Log>,
-    /// The way of read and delivered marks.
+    /// Appends read and delivered marks.
     pub receipts: Arc<Receipts>,
     pub limits: Limits,
     pub origins: AllowedOrigins,
-    pub newcomers: Newcomers,
+    pub unknown_users: UnknownUserPolicy,
     pub(super) memberships: Memberships,
     pub(super) allowance: Arc<Allowance>,
-    /// Changes that the membership cache is still to be told of: the end of the service waits for them.
-    pub telling: TaskTracker,
-    /// Who waits for a position to be stored, or for an erasure.
-    pub(super) waiting: Places,
-    pub(super) walking: Places,
-    pub(super) exporting: Places,
+    /// Notices to the membership cache that are being retried; the drain of the service waits for them.
+    pub notice_retries: TaskTracker,
+    /// Permits to wait for a position to be stored, or for an erasure.
+    pub(super) waiting: RequestSlots,
+    pub(super) walking: RequestSlots,
+    pub(super) exporting: RequestSlots,
 }
 
 impl State {
@@ -89,17 +89,17 @@ impl State {
         log: Arc<Log>,
         limits: Limits,
         origins: AllowedOrigins,
-        newcomers: Newcomers,
+        unknown_users: UnknownUserPolicy,
     ) -> Self {
-        let telling = TaskTracker::new();
+        let notice_retries = TaskTracker::new();
         let [waiting, walking, exporting] =
-            [WAITING, WALKING, EXPORTING].map(|(all, each)| Places::new(all, each));
+            [WAIT_PERMITS, WALK_PERMITS, EXPORT_PERMITS].map(|(all, each)| RequestSlots::new(all, each));
         let receipts = Receipts::start(log.clone());
-        let bounds = Bounds {
+        let bounds = MembershipLimits {
             members_per_room: limits.max_members_per_room.get(),
             rooms_per_user: limits.max_rooms_per_user.get(),
         };
-        let memberships = Memberships { db: db.clone(), log: log.clone(), newcomers, bounds };
+        let memberships = Memberships { db: db.clone(), log: log.clone(), unknown_users, bounds };
         let allowance = Allowance::start(|kind| limits.rate(kind));
         Self {
             db,
@@ -108,19 +108,19 @@ impl State {
             receipts,
             limits,
             origins,
-            newcomers,
+            unknown_users,
             memberships,
             allowance,
-            telling,
+            notice_retries,
             waiting,
             walking,
             exporting,
         }
     }
 
-    /// The version of a user's list of rooms. To be read before the list: then a change in between
-    /// shows as another version, never as a list that is too old for its version. While Redis is out of
-    /// reach the list is given all the same, with a version that no list has: it will be asked for again.
+    /// The version of a user's list of rooms. Must be read before the list: a change in between then shows as another
+    /// version, never as an old list with a new version. While Redis is unavailable the list is returned with a version
+    /// that no list has, so the client will ask again.
     pub(super) async fn rooms_version(&self, user: &UserId) -> String {
         let version = async {
             let session = self.log.current_session()?;
@@ -136,30 +136,30 @@ impl State {
         version.await.unwrap_or_else(|| UNKNOWN_VERSION.to_owned())
     }
 
-    /// Has this told before what it tells of is changed: whoever dies between the change and the telling of it leaves
-    /// nothing behind that was cached before. Proves as well that Redis can be told.
-    pub(super) async fn tell_before(&self, news: &News) -> Result<(), Problem> {
-        if news.tell(&self.db, &self.log).await {
+    /// Sends a notice before its change. It removes older cached values even if this process dies between the change
+    /// and the second notice, and it proves that Redis is reachable.
+    pub(super) async fn notify_before(&self, notice: &ChangeNotice) -> Result<(), Problem> {
+        if notice.send(&self.db, &self.log).await {
             return Ok(());
         }
-        Err(Refusal::unavailable("the room log is out of reach; try again").into())
+        Err(Refusal::unavailable("the room log is unavailable; retry").into())
     }
 
-    /// Has this told after the change is committed. What cannot be told now is told again behind the answer: the
-    /// change itself stands.
-    pub(super) async fn tell(&self, news: News) {
-        if news.tell(&self.db, &self.log).await {
+    /// Sends a notice after the commit of its change. A failed notice is retried in the background; the change itself
+    /// stays.
+    pub(super) async fn notify(&self, notice: ChangeNotice) {
+        if notice.send(&self.db, &self.log).await {
             return;
         }
         let (db, log) = (self.db.clone(), self.log.clone());
-        self.telling.spawn(async move {
-            for _ in 0..RETELL_TIMES {
-                tokio::time::sleep(RETELL_PAUSE).await;
-                if news.tell(&db, &log).await {
+        self.notice_retries.spawn(async move {
+            for _ in 0..NOTICE_RETRIES {
+                tokio::time::sleep(NOTICE_RETRY_PAUSE).await;
+                if notice.send(&db, &log).await {
                     return;
                 }
             }
-            tracing::error!("Redis could not be told of a change that is committed");
+            tracing::error!("a committed change could not be sent to Redis");
         });
     }
 }

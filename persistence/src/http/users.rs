@@ -1,4 +1,4 @@
-//! `PUT /users/{user}`: who people are, told by whoever knows, and who is blocked.
+//! `PUT /users/{user}`: a back end sets the name and picture of users, and blocks them.
 
 use actix_web::web;
 use serde::{Deserialize, Serialize};
@@ -10,27 +10,27 @@ use utoipa::ToSchema;
 
 use super::body::{Body, COMMAND_BYTES};
 use super::caller::Caller;
-use super::news::News;
+use super::change_notices::ChangeNotice;
 use super::parameters;
 use super::problem::{Problem, ProblemDocument};
 use super::state::State;
 use crate::forms::{PersonTextForm, UserIdForm};
 use crate::query::users::{self, AccountChange};
 
-/// Longest name and address of a picture, in Unicode scalar values: what is taken from tokens, too.
+/// Longest name and longest address of a picture, in Unicode scalar values; the same limit as for tokens.
 pub const MAX_CHARS: usize = 512;
 
-/// What is to be known of a user; what is left out stays.
+/// The fields of a user to change; omitted fields stay.
 #[derive(Deserialize, ToSchema)]
 #[schema(as = PutUser)]
 #[allow(dead_code, reason = "the form of the body for the OpenAPI document; it is read field by field")]
-pub struct PutForm {
+pub struct PutUserForm {
     #[schema(value_type = Option<PersonTextForm>)]
     name: Option<String>,
-    /// An address.
+    /// A URL.
     #[schema(value_type = Option<PersonTextForm>)]
     picture: Option<String>,
-    /// Whoever is blocked is let in nowhere, and their connections are closed.
+    /// A blocked user is refused everywhere, and their connections are closed.
     blocked: Option<bool>,
 }
 
@@ -46,13 +46,13 @@ pub struct UserAnswer {
     blocked: bool,
 }
 
-/// Creates a user, or changes what is known of them. Needs the scope `tidings.admin`.
+/// Creates a user, or changes their account. Needs the scope `tidings.admin`.
 #[utoipa::path(
     put, path = "/v1/users/{user}", operation_id = "putUser", tag = "users",
-    params(("user" = UserIdForm, Path)), request_body = PutForm,
+    params(("user" = UserIdForm, Path)), request_body = PutUserForm,
     responses(
-        (status = 200, description = "So they are now", body = UserAnswer),
-        (status = 409, description = "They were erased", body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 200, description = "The account as it is now", body = UserAnswer),
+        (status = 409, description = "The user was erased", body = ProblemDocument, content_type = "application/problem+json"),
         (status = 413, description = "Too much text", body = ProblemDocument, content_type = "application/problem+json"),
     )
 )]
@@ -69,20 +69,21 @@ pub async fn put(
         return Err(Problem::new(ErrorCode::Forbidden, rule));
     }
     let change = read(body.text())?;
-    let news = News::Account(user.clone());
-    state.tell_before(&news).await?;
+    let notice = ChangeNotice::Account(user.clone());
+    state.notify_before(&notice).await?;
     let put = users::put(&state.db, &user, &change).await;
-    // Also when it failed: a COMMIT that is not answered may have been done.
-    state.tell(news).await;
-    let account =
-        put?.ok_or_else(|| Refusal::new(ErrorCode::Conflict, "this user was erased, which is for good"))?;
+    // Also after a failure, because the COMMIT may have succeeded without an answer.
+    state.notify(notice).await;
+    let account = put?.ok_or_else(|| {
+        Refusal::new(ErrorCode::Conflict, "this user was erased; an erasure cannot be undone")
+    })?;
     let (name, picture, blocked) = (account.name, account.picture, account.blocked);
     Ok(web::Json(UserAnswer { user: user.into(), name, picture, blocked }))
 }
 
 /// The fields of the body, not yet typed.
 #[derive(Deserialize)]
-struct Given<'a> {
+struct RawFields<'a> {
     #[serde(borrow, default)]
     name: Option<&'a RawValue>,
     #[serde(borrow, default)]
@@ -95,7 +96,7 @@ fn read(text: &str) -> Result<AccountChange, Refusal> {
     if !text.trim_start().starts_with('{') {
         return Err(Refusal::new(ErrorCode::BadRequest, "expected one JSON object"));
     }
-    let given: Given<'_> = serde_json::from_str(text)
+    let given: RawFields<'_> = serde_json::from_str(text)
         .map_err(|error| Refusal::new(ErrorCode::BadRequest, format!("not a JSON object: {error}")))?;
     Ok(AccountChange {
         name: line(given.name, "name")?,
@@ -120,7 +121,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_left_out_stays_and_what_breaks_a_rule_is_named() {
+    fn omitted_field_stays_and_invalid_one_is_named() {
         let change = read(r#"{"name":"","blocked":true,"picture":null,"x":1}"#).unwrap();
         assert_eq!((change.name.as_deref(), change.picture, change.blocked), (Some(""), None, Some(true)));
         let long = serde_json::json!({"picture": "x".repeat(513)}).to_string();

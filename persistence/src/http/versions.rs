@@ -1,4 +1,4 @@
-//! `/rooms/{room}/messages/{seq}/versions`: what a message said before.
+//! `/rooms/{room}/messages/{seq}/versions`: earlier texts of a message.
 
 use actix_web::web;
 use tidings_shared::error::ErrorCode;
@@ -12,8 +12,8 @@ use crate::forms::{MessageSeqForm, RoomIdForm};
 use crate::query::access;
 use crate::query::versions::{self, Versions};
 
-/// What a message said before, oldest first, also when it is deleted. For admins and owners, and the scope
-/// `tidings.admin`; of more than 200 versions the original and the last 199.
+/// The earlier texts of a message, oldest first, also of a deleted one. For admins and owners, and the scope
+/// `tidings.admin`. If there are more than 200 versions: the original and the last 199.
 #[utoipa::path(
     get, path = "/v1/rooms/{room}/messages/{seq}/versions", operation_id = "listVersions", tag = "messages",
     params(("room" = RoomIdForm, Path), ("seq" = MessageSeqForm, Path)),

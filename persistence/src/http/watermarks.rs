@@ -1,12 +1,13 @@
-//! `/rooms/{room}/receipts`, `/rooms/{room}/read` and `/rooms/{room}/delivered`: how far members have come.
-//! Marks go the way of the gateway's: gathered, appended, pushed.
+//! `/rooms/{room}/receipts`, `/rooms/{room}/read` and `/rooms/{room}/delivered`: how far members have read and
+//! received.
+//! Marks take the same way as those of the gateway: gathered, appended, published.
 
 use actix_web::web;
 use serde::{Deserialize, Serialize};
 use tidings_shared::protocol::Fields;
 use utoipa::ToSchema;
 
-use super::allowance::Kind;
+use super::allowance::CommandKind;
 use super::body::{Body, COMMAND_BYTES};
 use super::caller::Caller;
 use super::parameters::{self, MAX_SEQ};
@@ -22,7 +23,7 @@ pub struct Receipts {
     receipts: Vec<Receipt>,
 }
 
-/// How far each member has read and been delivered to.
+/// How far each member has read and received messages.
 #[utoipa::path(
     get, path = "/v1/rooms/{room}/receipts", operation_id = "listReceipts", tag = "rooms",
     params(("room" = RoomIdForm, Path)),
@@ -41,13 +42,13 @@ pub async fn receipts(
 /// A watermark.
 #[derive(Serialize, Deserialize, ToSchema)]
 pub struct Mark {
-    /// All up to here.
+    /// Everything up to this seq.
     #[schema(value_type = SeqForm)]
     seq: i64,
 }
 
-/// Marks all up to `seq` as read; above the head it is clamped, and it never moves back. Answered when it
-/// is stored, with where the mark is now.
+/// Marks everything up to `seq` as read. A seq above the head is clamped to it, and the mark never moves back. Answered
+/// when it is stored, with the position of the mark.
 #[utoipa::path(
     post, path = "/v1/rooms/{room}/read", operation_id = "markRead", tag = "rooms",
     params(("room" = RoomIdForm, Path)), request_body = Mark,
@@ -65,7 +66,7 @@ pub async fn read(
     mark(&state, &caller, &path, payload, false).await
 }
 
-/// Marks all up to `seq` as delivered, as `read` does.
+/// Marks everything up to `seq` as delivered, in the same way as `read`.
 #[utoipa::path(
     post, path = "/v1/rooms/{room}/delivered", operation_id = "markDelivered", tag = "rooms",
     params(("room" = RoomIdForm, Path)), request_body = Mark,
@@ -92,13 +93,13 @@ async fn mark(
 ) -> Result<web::Json<Mark>, Problem> {
     let room = parameters::room(room)?;
     let body = Body::read(state, caller, payload, COMMAND_BYTES).await?;
-    let asked = Fields::parse(body.text())?.seq()?;
-    state.allowance.take(Kind::Marks, caller)?;
+    let requested = Fields::parse(body.text())?.seq()?;
+    state.allowance.take(CommandKind::Marks, caller)?;
     let access = access(&state.db, caller.viewer(), &room).await?.ok_or_else(Problem::no_such_room)?;
     if access.role.is_none() {
-        // An admin who only looks on has no watermark.
+        // An admin who is not a member has no watermark.
         return Err(Problem::not_a_member());
     }
-    let stands = state.receipts.mark(&room, &caller.user, asked, delivered).await?;
-    Ok(web::Json(Mark { seq: i64::try_from(stands.0).unwrap_or(MAX_SEQ) }))
+    let mark_seq = state.receipts.mark(&room, &caller.user, requested, delivered).await?;
+    Ok(web::Json(Mark { seq: i64::try_from(mark_seq.0).unwrap_or(MAX_SEQ) }))
 }

@@ -1,5 +1,4 @@
-//! How far an import has come, in a small file beside it: a hint that saves looking at lines again, never needed for
-//! what is imported to be right.
+//! The progress of an import, in a small file. It only saves work: an import is right without it.
 
 use std::collections::BTreeMap;
 use std::io::ErrorKind;
@@ -7,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 
-/// Lines that are done, by the name of their file as it was given.
+/// Finished lines, by the name of their file as given.
 #[derive(Debug, Default)]
 pub struct Checkpoint {
     path: Option<PathBuf>,
@@ -15,28 +14,28 @@ pub struct Checkpoint {
 }
 
 impl Checkpoint {
-    /// Reads the file; one that is not there yet is empty. Without a path nothing is kept.
+    /// Reads the file; a missing file is empty. Without a path nothing is kept.
     ///
     /// # Errors
-    /// When it cannot be read, or is none of ours.
+    /// When it cannot be read, or is not a checkpoint.
     pub fn open(path: Option<PathBuf>) -> anyhow::Result<Self> {
         let Some(path) = path else { return Ok(Self::default()) };
         let done = match std::fs::read(&path) {
             Ok(bytes) => serde_json::from_slice(&bytes)
-                .with_context(|| format!("{} is no checkpoint", path.display()))?,
+                .with_context(|| format!("{} is not a checkpoint", path.display()))?,
             Err(error) if error.kind() == ErrorKind::NotFound => BTreeMap::new(),
             Err(error) => return Err(error).with_context(|| path.display().to_string()),
         };
         Ok(Self { path: Some(path), done })
     }
 
-    /// Lines of this file that are done.
+    /// Finished lines of this file.
     #[must_use]
     pub fn lines(&self, file: &Path) -> u64 {
         self.done.get(&file.to_string_lossy().into_owned()).copied().unwrap_or(0)
     }
 
-    /// The first `lines` of this file are stored. Whole or not at all: it is renamed into place.
+    /// Records that the first `lines` of this file are stored. Atomic: the new file is renamed into place.
     ///
     /// # Errors
     /// When it cannot be written.
@@ -55,7 +54,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_was_reached_is_read_back() {
+    fn saved_progress_is_read_back() {
         let path = std::env::temp_dir().join(format!("tidings-checkpoint-{}", uuid::Uuid::now_v7()));
         let file = Path::new("a.jsonl");
         let mut checkpoint = Checkpoint::open(Some(path.clone())).unwrap();

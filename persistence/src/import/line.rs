@@ -1,7 +1,7 @@
-//! A line of an import: one JSON object that is a user, a room, a member or a message. Pure: text in, checked parts out.
-//! Promises that what passes can be appended as it is, and that a repeated line gets the same client id.
+//! A line of an import: one JSON object for a user, a room, a member or a message. Pure: text in, checked parts out.
+//! A line that passes can be appended as it is, and a repeated line gets the same client id.
 
-mod passed;
+mod skipped;
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -14,24 +14,25 @@ use tidings_shared::role;
 use crate::http::creation;
 use crate::query::rooms::{self, NewRoom};
 
-pub use passed::Passed;
+pub use skipped::SkippedMessage;
 
-/// Key of the metadata under which the original id and time are kept.
+/// Key in the metadata under which the original id and time are kept.
 pub const IMPORTED: &str = "imported";
-/// Client ids have up to 64 characters; of an id that is longer with this before it, or not printable, a hash is taken.
+/// Client ids have up to 64 characters. A hash replaces an original id that is too long with this prefix, or not
+/// printable.
 const CLIENT_ID_PREFIX: &str = "import:";
 const HASH_PREFIX: &str = "import-sha1:";
 const MAX_CLIENT_ID_CHARS: usize = 64;
 
-/// What a line says.
+/// The content of a line.
 #[derive(Debug)]
-pub enum Line {
+pub enum ImportLine {
     User {
         user: UserId,
         name: Option<String>,
         picture: Option<String>,
     },
-    /// `named`: its id was given. One that is not is known by its members, or not at all.
+    /// `named`: the line contained an id. A room without an id is identified by its members, which needs a direct room.
     Room {
         room: Box<NewRoom>,
         named: bool,
@@ -41,17 +42,17 @@ pub enum Line {
         user: UserId,
         role: String,
     },
-    Message(Box<Message>),
+    Message(Box<ImportMessage>),
 }
 
 /// A message of another system.
 #[derive(Debug)]
-pub struct Message {
+pub struct ImportMessage {
     pub room: RoomId,
     pub sender: UserId,
-    /// Its id there.
+    /// Its id in the other system.
     pub id: String,
-    /// The id of the message that it answers.
+    /// The id of the message that it replies to.
     pub reply_to: Option<String>,
     pub client_id: String,
     fields: String,
@@ -87,9 +88,9 @@ struct MemberLine {
 struct MessageLine<'a> {
     room: RoomId,
     sender: UserId,
-    id: Original,
+    id: OriginalId,
     at: Option<String>,
-    reply_to: Option<Original>,
+    reply_to: Option<OriginalId>,
     #[serde(borrow)]
     content: Option<&'a RawValue>,
     #[serde(borrow)]
@@ -102,15 +103,15 @@ struct MessageLine<'a> {
     visible_to: Option<&'a RawValue>,
 }
 
-/// An id of another system: text or a number.
+/// An id of the other system: text or a number.
 #[derive(Deserialize)]
 #[serde(untagged)]
-enum Original {
+enum OriginalId {
     Text(String),
     Number(serde_json::Number),
 }
 
-impl Original {
+impl OriginalId {
     fn text(self) -> String {
         match self {
             Self::Text(text) => text,
@@ -119,7 +120,7 @@ impl Original {
     }
 }
 
-impl Line {
+impl ImportLine {
     /// Reads one line.
     ///
     /// # Errors
@@ -138,37 +139,37 @@ impl Line {
                 let MemberLine { room, user, role } = read(text)?;
                 let role = role.unwrap_or_else(|| role::MEMBER.to_owned());
                 if !role::is_valid(&role) {
-                    return Err(format!("{role:?} is no role"));
+                    return Err(format!("{role:?} is not a role"));
                 }
                 Ok(Self::Member { room, user, role })
             }
             "message" => {
                 let message = message(read(text)?)?;
-                // Checked now, so that what is wrong is told with its line.
+                // Checked here, so that an error is reported with its line number.
                 message.draft(None, max_message_chars)?;
                 Ok(Self::Message(Box::new(message)))
             }
-            other => Err(format!("type {other:?} is none of user, room, member, message")),
+            other => Err(format!("type {other:?} is not user, room, member or message")),
         }
     }
 }
 
-fn room(line: RoomLine, text: &str) -> Result<Line, String> {
+fn room(line: RoomLine, text: &str) -> Result<ImportLine, String> {
     let read = creation::read(text, &line.created_by, true, RoomId::fresh());
     let mut room = read.map_err(|refusal| refusal.message)?;
     let named = line.id.is_some();
-    if !named && room.kind != rooms::Kind::Direct {
-        return Err("id is missing: without it the room would be created anew by each repetition".to_owned());
+    if !named && room.kind != rooms::RoomKind::Direct {
+        return Err("id is missing: without it each repetition would create the room again".to_owned());
     }
     if let Some(at) = line.created_at {
         let imported = serde_json::json!({ "at": at }).to_string();
         room.metadata = with_imported(Some(&room.metadata), &imported)?;
     }
-    Ok(Line::Room { room: Box::new(room), named })
+    Ok(ImportLine::Room { room: Box::new(room), named })
 }
 
-fn message(line: MessageLine<'_>) -> Result<Message, String> {
-    let (id, reply_to) = (line.id.text(), line.reply_to.map(Original::text));
+fn message(line: MessageLine<'_>) -> Result<ImportMessage, String> {
+    let (id, reply_to) = (line.id.text(), line.reply_to.map(OriginalId::text));
     if id.is_empty() {
         return Err("id is empty".to_owned());
     }
@@ -193,24 +194,24 @@ fn message(line: MessageLine<'_>) -> Result<Message, String> {
             fields.push_str(&format!(",\"{name}\":{}", value.get()));
         }
     }
-    Ok(Message { room: line.room, sender: line.sender, id, reply_to, client_id, fields })
+    Ok(ImportMessage { room: line.room, sender: line.sender, id, reply_to, client_id, fields })
 }
 
-impl Message {
-    /// The message as it is appended; `reply_to` is where the message that it answers stands.
+impl ImportMessage {
+    /// The message as it is appended; `reply_to` is the seq of the message that it replies to.
     ///
     /// # Errors
     /// A sentence that says what is wrong.
     pub fn draft(&self, reply_to: Option<Seq>, max_message_chars: usize) -> Result<Draft, String> {
         let reply_to = reply_to.map_or_else(String::new, |seq| format!(",\"reply_to\":{seq}"));
-        // All earlier attempts were looked up by then: neither PostgreSQL nor Redis knows the client id.
+        // Every earlier attempt was looked up by then: neither PostgreSQL nor Redis knows the client id.
         let text = format!("{{{},\"attempt\":1{reply_to}}}", self.fields);
         let fields = Fields::parse(&text).map_err(|refusal| refusal.message)?;
         Draft::from_fields(&fields, max_message_chars).map_err(|refusal| refusal.message)
     }
 }
 
-/// The client id of an original id: the same each time.
+/// The client id for an original id: always the same.
 pub fn client_id(original: &str) -> String {
     let printable = original.bytes().all(|byte| (0x20..0x7f).contains(&byte));
     if printable && original.len() + CLIENT_ID_PREFIX.len() <= MAX_CLIENT_ID_CHARS {
@@ -220,20 +221,20 @@ pub fn client_id(original: &str) -> String {
     format!("{HASH_PREFIX}{hash}")
 }
 
-/// Adds what is kept of the original to metadata, which stay as they are otherwise.
+/// Adds the original id and time to the metadata; the other metadata stay as they are.
 fn with_imported(metadata: Option<&str>, imported: &str) -> Result<String, String> {
     let given = metadata.filter(|metadata| *metadata != "null").unwrap_or("{}").trim();
     let object: serde_json::Map<String, serde_json::Value> =
-        serde_json::from_str(given).map_err(|_| "metadata is no object".to_owned())?;
+        serde_json::from_str(given).map_err(|_| "metadata is not an object".to_owned())?;
     if object.contains_key(IMPORTED) {
-        return Err(format!("metadata has a {IMPORTED:?} already"));
+        return Err(format!("metadata already has the key {IMPORTED:?}"));
     }
     let open = given.strip_suffix('}').unwrap_or_default().trim_end();
     let comma = if object.is_empty() { "" } else { "," };
     let metadata = format!("{open}{comma}\"{IMPORTED}\":{imported}}}");
     if metadata.len() > MAX_METADATA_BYTES {
         return Err(format!(
-            "metadata with what is kept of the original are over {MAX_METADATA_BYTES} bytes"
+            "metadata together with the original id and time are over {MAX_METADATA_BYTES} bytes"
         ));
     }
     Ok(metadata)
@@ -243,15 +244,15 @@ fn with_imported(metadata: Option<&str>, imported: &str) -> Result<String, Strin
 mod tests {
     use super::*;
 
-    fn message(text: &str) -> Message {
-        match Line::parse(text, 1000).unwrap() {
-            Line::Message(message) => *message,
+    fn message(text: &str) -> ImportMessage {
+        match ImportLine::parse(text, 1000).unwrap() {
+            ImportLine::Message(message) => *message,
             other => panic!("{other:?}"),
         }
     }
 
     #[test]
-    fn a_message_keeps_its_original_id_and_time_beside_its_metadata() {
+    fn message_keeps_original_id_and_time_in_metadata() {
         let message = message(
             r#"{"type":"message","room":"r","id":"m 1","sender":"alice","at":"2019-05-06T07:08:09Z","content":"hi\n",
                "metadata":{"b":1.0, "a":2 },"reply_to":17,"kind":"note"}"#,
@@ -282,31 +283,31 @@ mod tests {
     }
 
     #[test]
-    fn users_rooms_and_members_are_read() {
+    fn user_room_and_member_lines_are_read() {
         assert!(matches!(
-            Line::parse(r#"{"type":"user","id":"alice","name":"Alice"}"#, 9),
-            Ok(Line::User { name: Some(name), picture: None, .. }) if name == "Alice"
+            ImportLine::parse(r#"{"type":"user","id":"alice","name":"Alice"}"#, 9),
+            Ok(ImportLine::User { name: Some(name), picture: None, .. }) if name == "Alice"
         ));
         assert!(matches!(
-            Line::parse(r#"{"type":"member","room":"r","user":"bob"}"#, 9),
-            Ok(Line::Member { role, .. }) if role == "member"
+            ImportLine::parse(r#"{"type":"member","room":"r","user":"bob"}"#, 9),
+            Ok(ImportLine::Member { role, .. }) if role == "member"
         ));
         let text = r#"{"type":"room","id":"general","kind":"private","name":"General","created_by":"alice",
             "created_at":"2018-01-01T00:00:00Z","members":[{"user":"bob","role":"admin"}]}"#;
-        let Ok(Line::Room { room, named }) = Line::parse(text, 9) else { panic!() };
+        let Ok(ImportLine::Room { room, named }) = ImportLine::parse(text, 9) else { panic!() };
         assert_eq!((room.id.as_str(), room.members.len(), named), ("general", 2, true));
         assert_eq!(room.metadata, r#"{"imported":{"at":"2018-01-01T00:00:00Z"}}"#);
     }
 
     #[test]
-    fn a_direct_room_needs_no_id() {
+    fn direct_room_line_needs_no_id() {
         let text = r#"{"type":"room","kind":"direct","created_by":"a","members":[{"user":"b"}]}"#;
-        assert!(matches!(Line::parse(text, 9), Ok(Line::Room { named: false, .. })));
+        assert!(matches!(ImportLine::parse(text, 9), Ok(ImportLine::Room { named: false, .. })));
     }
 
     #[test]
-    fn what_is_wrong_with_a_line_is_told() {
-        for (text, told) in [
+    fn invalid_line_is_refused_with_its_reason() {
+        for (text, expected) in [
             ("", "EOF"),
             ("[]", "expected"),
             (r#"{"type":"dance"}"#, "dance"),
@@ -329,8 +330,8 @@ mod tests {
                 "imported",
             ),
         ] {
-            let error = Line::parse(text, 5).unwrap_err();
-            assert!(error.contains(told), "{text}: {error}");
+            let error = ImportLine::parse(text, 5).unwrap_err();
+            assert!(error.contains(expected), "{text}: {error}");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Measures what waits to be written in the owned partitions: how much, and how old the oldest is.
+//! Measures the records that wait to be written in the owned partitions: how many, and the age of the oldest.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,13 +8,13 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Ingest, without_data};
 
-const EVERY: Duration = Duration::from_secs(2);
+const MEASURE_INTERVAL: Duration = Duration::from_secs(2);
 
 pub(super) async fn measure(ingest: Arc<Ingest>, done: CancellationToken) {
     loop {
         tokio::select! {
             () = done.cancelled() => return,
-            () = tokio::time::sleep(EVERY) => {}
+            () = tokio::time::sleep(MEASURE_INTERVAL) => {}
         }
         match read(&ingest).await {
             Ok((records, age)) => {
@@ -27,10 +27,10 @@ pub(super) async fn measure(ingest: Arc<Ingest>, done: CancellationToken) {
 }
 
 async fn read(ingest: &Ingest) -> Result<(i64, Duration), String> {
-    let places: Vec<(Partition, IngestId)> = ingest.holdings().places();
+    let positions: Vec<(Partition, IngestId)> = ingest.owned().committed_positions();
     let session = ingest.log.current_session().ok_or("no Redis session")?;
     let mut pipe = redis::pipe();
-    for (partition, after) in &places {
+    for (partition, after) in &positions {
         let key = partition.ingest();
         pipe.cmd("XLEN").arg(key);
         pipe.cmd("XRANGE").arg(key).arg(format!("({after}")).arg("+").arg("COUNT").arg(1);
@@ -39,13 +39,14 @@ async fn read(ingest: &Ingest) -> Result<(i64, Duration), String> {
     let answer: Result<Vec<redis::Value>, _> = pipe.query_async(&mut session.connection()).await;
     let mut values = answer.map_err(|error| without_data(&error))?;
     let now = values.pop().ok_or("no answer to TIME")?;
-    let (seconds, micros): (u64, u64) = redis::from_redis_value(now).map_err(|_| "TIME has another form")?;
+    let (seconds, micros): (u64, u64) =
+        redis::from_redis_value(now).map_err(|_| "TIME has an unexpected form")?;
     let now_ms = seconds * 1000 + micros / 1000;
     let (mut records, mut oldest_ms) = (0, now_ms);
     for pair in values.chunks(2) {
         let pair = redis::Value::Array(pair.to_vec());
         let (length, first): (i64, Vec<(String, redis::Value)>) =
-            redis::from_redis_value(pair).map_err(|_| "a stream has another form")?;
+            redis::from_redis_value(pair).map_err(|_| "a stream has an unexpected form")?;
         if let Some(id) = first.first().and_then(|(id, _)| id.parse::<IngestId>().ok()) {
             records += length;
             oldest_ms = oldest_ms.min(id.ms);

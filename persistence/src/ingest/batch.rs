@@ -1,6 +1,7 @@
-//! What is to become of the records of a batch: pure, no I/O.
-//! Takes records in the order of their partitions' streams and what PostgreSQL holds of their rooms; says what to
-//! insert and how far heads move. Promises that heads move contiguously: a record that does not follow is a [`Hole`].
+//! Decides what is written for the records of a batch: pure, no I/O.
+//! Takes records in the order of their partitions' streams and the stored state of their rooms; returns the rows to
+//! insert and how far heads move. Keeps the prefix invariant: heads move contiguously, and a record that leaves a gap
+//! is a [`Hole`].
 
 mod change;
 pub mod folding;
@@ -26,18 +27,18 @@ use tidings_shared::{
 
 pub use change::{Action, ChangeRow};
 pub use members::{
-    Kind as MembershipKind, MEMBER_ADDED, MEMBER_CHANGED, MEMBER_REMOVED, MemberChanges, MemberEnd,
-    MembershipChange,
+    FinalMembership, MEMBER_ADDED, MEMBER_CHANGED, MEMBER_REMOVED, MemberChanges, MembershipChange,
+    MembershipKind,
 };
 pub use room_update::{ROOM_UPDATED, RoomUpdate};
-pub use row::{EventRow, MESSAGE as MESSAGE_KIND, MESSAGE_VOID as VOID_KIND, MessageRow, VoidReason};
+pub use row::{EventRow, MESSAGE_KIND, MessageRow, VOID_KIND, VoidReason};
 
 /// An entry of an ingest stream.
 #[derive(Debug, Clone)]
 pub struct Entry {
     pub partition: Partition,
     pub id: IngestId,
-    /// As it stands in the stream.
+    /// The bytes in the stream.
     pub raw: Bytes,
     pub record: Result<Record, RecordError>,
 }
@@ -48,7 +49,7 @@ impl Entry {
         Self { partition, id, record: Record::parse(raw.clone()), raw }
     }
 
-    /// The room that the record names, when it has one of this partition.
+    /// The room that the record names, if it belongs to this partition.
     #[must_use]
     pub fn room(&self) -> Option<RoomId> {
         let room = RoomId::parse(self.record.as_ref().ok()?.room()).ok()?;
@@ -56,7 +57,7 @@ impl Entry {
     }
 }
 
-/// What PostgreSQL holds of a room.
+/// The stored state of a room.
 #[derive(Debug, Clone, Default)]
 pub struct StoredRoom {
     pub head: Seq,
@@ -64,16 +65,16 @@ pub struct StoredRoom {
     pub bases: Bases,
 }
 
-/// A room whose head moves.
+/// How a room's head moves.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Advance {
+pub struct HeadAdvance {
     pub from: Seq,
     pub to: Seq,
-    /// When the last message of the batch that counts was appended, ms since 1970.
+    /// When the last valid message of the batch was appended, ms since 1970.
     pub last_message_at_ms: Option<i64>,
 }
 
-/// How far one user has come in one room; 0 where the batch does not tell.
+/// The marks of one user in one room; 0 where the batch has none.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Marks {
     pub read: Seq,
@@ -82,17 +83,17 @@ pub struct Marks {
     pub delivered_at_ms: i64,
 }
 
-/// A record that cannot be written as what it says it is.
+/// A record that cannot be written as it is.
 #[derive(Debug, Clone)]
 pub struct Reject<'a> {
     pub entry: &'a Entry,
-    /// Where it stands, when it names a room of its partition and a seq.
+    /// Its position, when it names a room of its partition and a seq.
     pub at: Option<(RoomId, Seq)>,
-    /// Quotes nothing of the record: it goes to the operators' log.
+    /// Quotes nothing from the record, because it goes to the operators' log.
     pub reason: Cow<'static, str>,
 }
 
-/// A record above what follows on the room's head: must never be.
+/// A record that leaves a gap after the room's head. Must never occur.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Hole {
     pub partition: Partition,
@@ -101,30 +102,30 @@ pub struct Hole {
     pub found: Seq,
 }
 
-/// What to write.
+/// What the batch writes.
 #[derive(Debug, Default)]
 pub struct Plan<'a> {
     pub messages: Vec<MessageRow<'a>>,
-    /// All events but messages, and the voids of rejected records.
+    /// All events except messages, and the voids of rejected records.
     pub events: Vec<EventRow>,
-    /// Those of the events that change a message, in the order of their rooms' logs.
+    /// The events that change a message, in the order of their rooms' logs.
     pub changes: Vec<ChangeRow<'a>>,
     pub members: MemberChanges,
     pub updates: BTreeMap<RoomId, RoomUpdate>,
-    /// Targets of `message:void` records: void rows that need no further telling.
-    pub told: Vec<(RoomId, Seq)>,
+    /// Targets of `message:void` records: void rows that are announced now.
+    pub announced_voids: Vec<(RoomId, Seq)>,
     pub marks: BTreeMap<(RoomId, String), Marks>,
-    pub heads: BTreeMap<RoomId, Advance>,
-    /// Records at or below the head: stored before.
-    pub again: Vec<(&'a Entry, &'a Record, RoomId)>,
+    pub heads: BTreeMap<RoomId, HeadAdvance>,
+    /// Records at or below the head, which were stored before.
+    pub already_stored: Vec<(&'a Entry, &'a Record, RoomId)>,
     pub rejects: Vec<Reject<'a>>,
     /// Records of an epoch whose history ended below them.
     pub passed_over: usize,
 }
 
 impl Plan<'_> {
-    /// Says when the last message of each room came, but for those at the indices `void`, which count for nothing.
-    pub fn date_heads(&mut self, void: &[usize]) {
+    /// Sets when the last message of each room came, without the messages at the indices `void`.
+    pub fn set_last_message_times(&mut self, void: &[usize]) {
         for advance in self.heads.values_mut() {
             advance.last_message_at_ms = None;
         }
@@ -137,8 +138,8 @@ impl Plan<'_> {
     }
 }
 
-/// Decides over a batch. `rooms` holds every room of the batch that exists. With `poison` every record that has a
-/// place in a log is rejected for that reason.
+/// Decides the batch. `rooms` holds every existing room of the batch. With `poison`, every record that has a position
+/// in a log is rejected for that reason.
 ///
 /// # Errors
 /// The first [`Hole`]; then nothing of that partition may be written.
@@ -187,22 +188,22 @@ pub fn classify<'a>(
         }
         let head = plan.heads.get(&room).map_or(stored.head, |advance| advance.to);
         if record.seq <= head {
-            plan.members.note_again(entry.partition, &room, record, &mut plan.marks);
-            plan.again.push((entry, record, room));
+            plan.members.note_stored(entry.partition, &room, record, &mut plan.marks);
+            plan.already_stored.push((entry, record, room));
             continue;
         }
-        if sabotage::is(Sabotage::Prefix) && record.seq.0.is_multiple_of(50) {
+        if sabotage::is_active(Sabotage::Prefix) && record.seq.0.is_multiple_of(50) {
             continue;
         }
-        if record.seq != head.next() && !sabotage::is(Sabotage::Prefix) {
+        if record.seq != head.next() && !sabotage::is_active(Sabotage::Prefix) {
             return Err(Hole { partition: entry.partition, room, head, found: record.seq });
         }
-        place(&mut plan, entry, record, &room, poison);
+        add_row(&mut plan, entry, record, &room, poison);
         let advance =
-            plan.heads.entry(room).or_insert(Advance { from: head, to: head, last_message_at_ms: None });
+            plan.heads.entry(room).or_insert(HeadAdvance { from: head, to: head, last_message_at_ms: None });
         advance.to = record.seq;
     }
-    plan.date_heads(&[]);
+    plan.set_last_message_times(&[]);
     let head_of = |room: &RoomId| {
         plan.heads.get(room).map(|advance| advance.to).or_else(|| rooms.get(room).map(|room| room.head))
     };
@@ -214,11 +215,17 @@ pub fn classify<'a>(
     Ok(plan)
 }
 
-/// Gives a record that follows on the head its row: its own, or that of a void.
-fn place<'a>(plan: &mut Plan<'a>, entry: &'a Entry, record: &'a Record, room: &RoomId, poison: Option<&str>) {
+/// Adds the row of a record that follows the head: its own, or that of a void.
+fn add_row<'a>(
+    plan: &mut Plan<'a>,
+    entry: &'a Entry,
+    record: &'a Record,
+    room: &RoomId,
+    poison: Option<&str>,
+) {
     let outcome = match poison {
         Some(reason) => Err(Cow::Owned(reason.to_owned())),
-        None if record.kind() == row::MESSAGE => {
+        None if record.kind() == row::MESSAGE_KIND => {
             MessageRow::of(room, record).map(|message| plan.messages.push(message)).map_err(Cow::Borrowed)
         }
         None => EventRow::of(room, record)
@@ -226,10 +233,10 @@ fn place<'a>(plan: &mut Plan<'a>, entry: &'a Entry, record: &'a Record, room: &R
                 plan.members.take(entry.partition, room, record, &mut plan.marks)?;
                 room_update::take(&mut plan.updates, room, record)?;
                 plan.changes.extend(ChangeRow::of(room, record, plan.events.len())?);
-                if event.kind == row::MESSAGE_VOID
+                if event.kind == row::VOID_KIND
                     && let Some(target) = event.target
                 {
-                    plan.told.push((room.clone(), target));
+                    plan.announced_voids.push((room.clone(), target));
                 }
                 plan.events.push(event);
                 Ok(())

@@ -1,5 +1,6 @@
-//! Keeps this replica's share of the partitions: renews, takes what is free, gives back what is too much.
-//! Others are told of what was given back. Touches the holdings and the lease columns. A batch in flight needs no notice: its guard finds out.
+//! Keeps this replica's share of the partitions: renews leases, takes free ones, releases the surplus and notifies
+//! other replicas of it. Changes the owned partitions and the lease columns. A batch in flight learns of a lost lease
+//! only by its guard.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -11,10 +12,10 @@ use tokio_util::sync::CancellationToken;
 use super::{Ingest, without_data};
 use crate::writer::{failure, leases, limit::within};
 
-/// Renewals in the time of a lease: two may fail before it runs out.
+/// Renewals per lease time: two may fail before the lease expires.
 const RENEWALS_PER_LEASE: u32 = 3;
 
-/// Partitions that each of `live` replicas may have at most.
+/// Most partitions that each of `live` replicas may own.
 #[must_use]
 fn fair_share(live: usize) -> usize {
     usize::from(PARTITIONS).div_ceil(live.max(1))
@@ -27,51 +28,51 @@ pub(super) async fn keep(ingest: Arc<Ingest>, done: CancellationToken) {
         tokio::select! {
             () = done.cancelled() => return,
             _ = tick.tick() => {}
-            () = ingest.to_take.notified() => {}
+            () = ingest.wake_lease.notified() => {}
         }
-        // What was taken and not told is found by the next renewal.
-        if let Err(error) = within(ingest.lease, round(&ingest)).await {
+        // If the answer to a take is lost, the next renewal finds the lease.
+        if let Err(error) = within(ingest.lease, renew_and_balance(&ingest)).await {
             tracing::warn!(cause = failure::without_data(&error), "leases could not be renewed");
         }
-        ingest.metrics.leases.set(i64::try_from(ingest.holdings().len()).unwrap_or(i64::MAX));
+        ingest.metrics.leases.set(i64::try_from(ingest.owned().len()).unwrap_or(i64::MAX));
     }
 }
 
-async fn round(ingest: &Ingest) -> Result<(), DbErr> {
-    let live = leases::appear(&ingest.db, &ingest.replica, ingest.lease).await?;
+async fn renew_and_balance(ingest: &Ingest) -> Result<(), DbErr> {
+    let live = leases::register(&ingest.db, &ingest.replica, ingest.lease).await?;
     let renewed = leases::renew(&ingest.db, &ingest.replica, ingest.lease).await?;
     let share = fair_share(live);
-    // Under one lock: the surplus is of what is still held, not of what the renewal has just found lost.
+    // Under one lock, so that partitions that the renewal found lost do not count for the surplus.
     let (lost, surplus, held) = {
-        let mut holdings = ingest.holdings();
-        let lost = holdings.renewed(&renewed, Instant::now());
-        (lost, holdings.give_up_above(share), holdings.len())
+        let mut owned = ingest.owned();
+        let lost = owned.apply_renewal(&renewed, Instant::now());
+        (lost, owned.release_above(share), owned.len())
     };
     count(ingest, "lost", lost);
     if !surplus.is_empty() {
         leases::release(&ingest.db, &ingest.replica, &surplus).await?;
         count(ingest, "released", surplus.len());
-        tell_free(ingest).await;
+        publish_free(ingest).await;
     } else if held < share {
-        let taken = leases::take(&ingest.db, &ingest.replica, ingest.lease, share - held).await?;
-        taken.iter().for_each(|lease| ingest.holdings().gained(*lease, Instant::now()));
+        let taken = leases::acquire(&ingest.db, &ingest.replica, ingest.lease, share - held).await?;
+        taken.iter().for_each(|lease| ingest.owned().add(*lease, Instant::now()));
         count(ingest, "taken", taken.len());
         if !taken.is_empty() {
-            ingest.changed.mark_all();
+            ingest.changed_rooms.request_scan();
         }
     }
-    ingest.to_settle.notify_one();
+    ingest.wake_settler.notify_one();
     Ok(())
 }
 
-/// Tells all replicas that partitions are free. Who does not hear of it finds them at its next renewal.
-pub(super) async fn tell_free(ingest: &Ingest) {
+/// Tells all replicas that partitions are free. A replica that misses the notice finds them at its next renewal.
+pub(super) async fn publish_free(ingest: &Ingest) {
     let Some(session) = ingest.log.current_session() else { return };
     let mut connection = session.connection();
-    let told = redis::cmd("PUBLISH").arg(keys::LEASES).arg("").query_async::<i64>(&mut connection).await;
-    if let Err(error) = told {
+    let published = redis::cmd("PUBLISH").arg(keys::LEASES).arg("").query_async::<i64>(&mut connection).await;
+    if let Err(error) = published {
         ingest.log.failed(&session, &error);
-        tracing::debug!(cause = without_data(&error), "that partitions are free cannot be told");
+        tracing::debug!(cause = without_data(&error), "the notice of free partitions cannot be sent");
     }
 }
 
@@ -87,7 +88,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_shares_of_all_replicas_cover_all_partitions() {
+    fn shares_of_all_replicas_cover_all_partitions() {
         assert_eq!([0, 1, 2, 3, 5, 64, 100].map(fair_share), [64, 64, 32, 22, 13, 1, 1]);
         for live in 1..200 {
             assert!(fair_share(live) * live >= usize::from(PARTITIONS));

@@ -1,5 +1,5 @@
-//! Reads the ingest streams of the settled partitions, on a connection of its own to the very process of the
-//! session: what another process holds must never be taken for it. No consumer group: places are in PostgreSQL.
+//! Reads the ingest streams of the settled partitions, on its own connection to the process of the session: records of
+//! another process must never be taken for this one's. Uses no consumer group, because the positions are in PostgreSQL.
 
 use std::fmt::Write;
 use std::sync::Arc;
@@ -14,40 +14,40 @@ use tokio_util::sync::CancellationToken;
 use super::{
     Ingest,
     batch::Entry,
-    holdings::{Holdings, Position},
+    owned_partitions::{OwnedPartitions, Position},
     without_data,
 };
 
-/// Records that one batch holds at most, and so that are read at once.
+/// Records in one batch, and in one read, at most.
 pub(super) const BATCH_RECORDS: usize = 1000;
-/// How long a read blocks: then changed positions are taken up. Far below the connection's response timeout.
+/// How long a read blocks before it looks for changed positions. Far below the response timeout of the connection.
 const BLOCK_MS: u64 = 100;
-/// What is read at once, bytes, as far as the records before tell.
-const READ_BYTES: usize = 8 * 1024 * 1024;
-/// What a record is taken to be as long as none was read.
-const USUAL_RECORD_BYTES: usize = 4 * 1024;
-/// What may lie between reader and writer, bytes.
-const BETWEEN_BYTES: usize = 32 * 1024 * 1024;
-/// How long to rest after a failure, or while there is nothing to read from.
-const PAUSE: Duration = Duration::from_millis(100);
+/// Bytes of one read, estimated from the sizes of earlier records.
+const MAX_READ_BYTES: usize = 8 * 1024 * 1024;
+/// Smallest estimate of the size of a record.
+const MIN_RECORD_ESTIMATE_BYTES: usize = 4 * 1024;
+/// Bytes that may wait between reader and writer.
+const MAX_BUFFERED_BYTES: usize = 32 * 1024 * 1024;
+/// Pause after a failure, and while there is no stream to read.
+const RETRY_PAUSE: Duration = Duration::from_millis(100);
 
-/// What one partition's stream gave in one pass, in order.
+/// The records of one partition's stream from one read, in order.
 #[derive(Debug)]
-pub(super) struct Read {
+pub(super) struct PartitionRead {
     pub partition: Partition,
     pub pass: u64,
-    /// The place from which it was read: nothing lies between it and the first entry.
+    /// The position from which it was read: nothing lies between it and the first entry.
     pub after: IngestId,
     pub entries: Vec<Entry>,
 }
 
-/// What one reading gave. Holds its room in the memory between reader and writer.
+/// The result of one read. Holds a permit for its bytes between reader and writer.
 #[derive(Debug)]
 pub(super) struct Chunk {
-    pub reads: Vec<Read>,
-    /// Nothing more is read until the writer has let go of it. None: more may lie there, and is read meanwhile.
-    pub turn: Option<OwnedSemaphorePermit>,
-    _room: OwnedSemaphorePermit,
+    pub reads: Vec<PartitionRead>,
+    /// The reader waits until the writer drops this permit. None: more records may wait, so the reader does not wait.
+    pub reader_permit: Option<OwnedSemaphorePermit>,
+    _bytes_permit: OwnedSemaphorePermit,
 }
 
 impl Chunk {
@@ -56,117 +56,120 @@ impl Chunk {
     }
 }
 
-struct Source {
+struct StreamConnection {
     session: Arc<Session>,
     connection: MultiplexedConnection,
 }
 
 pub(super) async fn read(ingest: Arc<Ingest>, chunks: mpsc::Sender<Chunk>, stop: CancellationToken) {
-    let between = Arc::new(Semaphore::new(BETWEEN_BYTES));
-    let turns = Arc::new(Semaphore::new(1));
+    let buffered_bytes = Arc::new(Semaphore::new(MAX_BUFFERED_BYTES));
+    let reader_permits = Arc::new(Semaphore::new(1));
     let mut source = None;
-    let mut largest = Largest::default();
-    let mut turn = None;
-    let mut ahead = false;
+    let mut largest = RecordSizeEstimate::default();
+    let mut reader_permit = None;
+    let mut read_ahead = false;
     while !stop.is_cancelled() {
-        // Records gather in Redis while a batch is written: read one by one they would cost more to read than to write.
-        if turn.is_none() && !ahead {
-            turn = stop.run_until_cancelled(turns.clone().acquire_owned()).await.and_then(Result::ok);
-            if turn.is_none() {
+        // Records gather in Redis while a batch is written, because reading them one by one would cost more than
+        // writing them.
+        if reader_permit.is_none() && !read_ahead {
+            reader_permit =
+                stop.run_until_cancelled(reader_permits.clone().acquire_owned()).await.and_then(Result::ok);
+            if reader_permit.is_none() {
                 return;
             }
         }
         let reads = match read_once(&ingest, &mut source, largest.0).await {
             Ok(Some(reads)) => reads,
             Ok(None) => {
-                let _ = tokio::time::timeout(PAUSE, ingest.to_read.notified()).await;
+                let _ = tokio::time::timeout(RETRY_PAUSE, ingest.wake_reader.notified()).await;
                 continue;
             }
             Err(cause) => {
                 tracing::debug!(cause, "ingest streams cannot be read");
                 source = None;
                 largest.failed();
-                tokio::time::sleep(PAUSE).await;
+                tokio::time::sleep(RETRY_PAUSE).await;
                 continue;
             }
         };
-        let reads: Vec<Read> = {
-            let mut holdings = ingest.holdings();
-            reads.into_iter().filter(|read| took(&mut holdings, read)).collect()
+        let reads: Vec<PartitionRead> = {
+            let mut owned = ingest.owned();
+            reads.into_iter().filter(|read| accept_read(&mut owned, read)).collect()
         };
         if reads.is_empty() {
             continue;
         }
         let sizes = || reads.iter().flat_map(|read| &read.entries).map(|entry| entry.raw.len());
-        // Where a reading gave half of what it may, more may lie behind it, which is read while this is written.
+        // A read that returned half of its limit may have left more behind, which is read during the write.
         let many = records(largest.0) / 2;
         largest.read(sizes());
-        let room = u32::try_from(sizes().sum::<usize>().min(BETWEEN_BYTES)).unwrap_or(u32::MAX);
-        ahead = sizes().count() >= many.max(2);
-        let turn = turn.take().filter(|_| !ahead);
+        let room = u32::try_from(sizes().sum::<usize>().min(MAX_BUFFERED_BYTES)).unwrap_or(u32::MAX);
+        read_ahead = sizes().count() >= many.max(2);
+        let reader_permit = reader_permit.take().filter(|_| !read_ahead);
         let sent = async {
-            let room = between.clone().acquire_many_owned(room).await.ok()?;
-            chunks.send(Chunk { reads, turn, _room: room }).await.ok()
+            let room = buffered_bytes.clone().acquire_many_owned(room).await.ok()?;
+            chunks.send(Chunk { reads, reader_permit, _bytes_permit: room }).await.ok()
         };
         tokio::select! {
-            // What was read and cannot be handed on any more is read again by the next owner.
+            // The next owner reads records again that cannot be handed on.
             () = stop.cancelled() => return,
             sent = sent => if sent.is_none() { return },
         }
     }
 }
 
-/// Size of the largest record to expect, bytes: as the last reading had it, never below [`USUAL_RECORD_BYTES`]. A
-/// reading that failed may have failed for its size: the next asks for less, down to one record of each stream.
-struct Largest(usize);
+/// The expected size of the largest record in bytes: that of the last read, at least [`MIN_RECORD_ESTIMATE_BYTES`]. It
+/// doubles after a failed read, which may have been too large, so that the next read asks for less, down to one record
+/// of each stream.
+struct RecordSizeEstimate(usize);
 
-impl Default for Largest {
+impl Default for RecordSizeEstimate {
     fn default() -> Self {
-        Self(USUAL_RECORD_BYTES)
+        Self(MIN_RECORD_ESTIMATE_BYTES)
     }
 }
 
-impl Largest {
+impl RecordSizeEstimate {
     fn read(&mut self, sizes: impl Iterator<Item = usize>) {
-        self.0 = sizes.max().unwrap_or_default().max(USUAL_RECORD_BYTES);
+        self.0 = sizes.max().unwrap_or_default().max(MIN_RECORD_ESTIMATE_BYTES);
     }
 
     fn failed(&mut self) {
-        self.0 = (self.0 * 2).min(READ_BYTES);
+        self.0 = (self.0 * 2).min(MAX_READ_BYTES);
     }
 }
 
-fn took(holdings: &mut Holdings, read: &Read) -> bool {
-    read.entries.last().is_some_and(|last| holdings.was_read(read.partition, read.pass, last.id))
+fn accept_read(owned: &mut OwnedPartitions, read: &PartitionRead) -> bool {
+    read.entries.last().is_some_and(|last| owned.advance_read(read.partition, read.pass, last.id))
 }
 
-/// One reading. `None`: there is nothing that may be read.
+/// One read. `None`: there is no stream to read.
 async fn read_once(
     ingest: &Ingest,
-    source: &mut Option<Source>,
+    source: &mut Option<StreamConnection>,
     largest: usize,
-) -> Result<Option<Vec<Read>>, String> {
+) -> Result<Option<Vec<PartitionRead>>, String> {
     let session = ingest.log.session().await.map_err(|error| error.to_string())?;
     if source.as_ref().is_none_or(|source| !Arc::ptr_eq(&source.session, &session)) {
         *source = Some(connect(ingest, session).await?);
     }
-    let Some(Source { session, connection }) = source else { return Ok(None) };
+    let Some(StreamConnection { session, connection }) = source else { return Ok(None) };
     let positions = {
-        let mut holdings = ingest.holdings();
-        if holdings.unsettle_before(session.epoch, Instant::now()) {
-            ingest.to_settle.notify_one();
+        let mut owned = ingest.owned();
+        if owned.unsettle_before(session.epoch, Instant::now()) {
+            ingest.wake_settler.notify_one();
         }
-        holdings.positions(session.epoch)
+        owned.read_positions(session.epoch)
     };
     if positions.is_empty() {
         return Ok(None);
     }
     let many = count(positions.len(), largest);
     let mut reads = xread(connection, &positions, many, true).await?;
-    let more = behind(&reads, many);
+    let more = full_streams(&reads, many);
     let left = records(largest).saturating_sub(reads.iter().map(|read| read.entries.len()).sum());
     if !more.is_empty() && left >= more.len() {
-        // Those with a crowd in one room: the others had nothing that waits.
+        // Streams that filled their share have a busy room; the other streams are empty behind their share.
         for read in xread(connection, &more, left / more.len(), false).await? {
             match reads.iter_mut().find(|first| first.partition == read.partition) {
                 Some(first) => first.entries.extend(read.entries),
@@ -177,13 +180,13 @@ async fn read_once(
     Ok(Some(reads))
 }
 
-/// Reads behind these places; blocks only while there is nothing at all.
+/// Reads behind these positions; blocks only while there is no record at all.
 async fn xread(
     connection: &mut MultiplexedConnection,
     positions: &[Position],
     count: usize,
     block: bool,
-) -> Result<Vec<Read>, String> {
+) -> Result<Vec<PartitionRead>, String> {
     let mut command = redis::cmd("XREAD");
     command.arg("COUNT").arg(count);
     if block {
@@ -205,10 +208,10 @@ async fn xread(
     Ok(reads_of(positions, streams.unwrap_or_default()))
 }
 
-/// Where the streams go on that gave as many records as they were asked for.
-fn behind(reads: &[Read], asked: usize) -> Vec<Position> {
-    let full = reads.iter().filter(|read| read.entries.len() >= asked);
-    let position = |read: &Read| {
+/// Where to continue in the streams that returned as many records as requested.
+fn full_streams(reads: &[PartitionRead], limit: usize) -> Vec<Position> {
+    let full = reads.iter().filter(|read| read.entries.len() >= limit);
+    let position = |read: &PartitionRead| {
         let after = read.entries.last().map_or(read.after, |last| last.id);
         Position { partition: read.partition, pass: read.pass, after }
     };
@@ -218,28 +221,28 @@ fn behind(reads: &[Read], asked: usize) -> Vec<Position> {
 /// By key: the entries, each an id and its fields.
 type Streams = Vec<(String, Vec<(String, Vec<Bytes>)>)>;
 
-async fn connect(ingest: &Ingest, session: Arc<Session>) -> Result<Source, String> {
+async fn connect(ingest: &Ingest, session: Arc<Session>) -> Result<StreamConnection, String> {
     let reached = connect_to_process(&ingest.redis, AsyncConnectionConfig::new()).await;
     let (connection, run_id) = reached.map_err(|error| error.to_string())?;
     if run_id != session.run_id {
-        // The address leads to another process by now: the session is of the past.
+        // The address leads to another process now, so the session is over.
         ingest.log.discard(&session);
-        return Err("another Redis process answers than the session's".to_owned());
+        return Err("the address leads to another Redis process than the session's".to_owned());
     }
-    Ok(Source { session, connection })
+    Ok(StreamConnection { session, connection })
 }
 
-/// Records that one reading may give.
+/// Records that one read may return.
 fn records(largest_bytes: usize) -> usize {
-    BATCH_RECORDS.min(READ_BYTES / largest_bytes.max(1))
+    BATCH_RECORDS.min(MAX_READ_BYTES / largest_bytes.max(1))
 }
 
-/// Records to ask of each stream.
+/// Records to request from each stream.
 fn count(streams: usize, largest_bytes: usize) -> usize {
     (records(largest_bytes) / streams).max(1)
 }
 
-fn reads_of(positions: &[Position], streams: Streams) -> Vec<Read> {
+fn reads_of(positions: &[Position], streams: Streams) -> Vec<PartitionRead> {
     let mut reads = Vec::with_capacity(streams.len());
     for (key, entries) in streams {
         let Some(position) = positions.iter().find(|position| position.partition.ingest() == key) else {
@@ -247,12 +250,12 @@ fn reads_of(positions: &[Position], streams: Streams) -> Vec<Read> {
         };
         let partition = position.partition;
         let entry = |(id, mut fields): (String, Vec<Bytes>)| {
-            // Redis gives ids of this form only.
+            // Redis returns only ids of this form.
             let id: IngestId = id.parse().ok()?;
             Some(Entry::read(partition, id, fields.pop().unwrap_or_default()))
         };
         let entries = entries.into_iter().filter_map(entry).collect();
-        reads.push(Read { partition, pass: position.pass, after: position.after, entries });
+        reads.push(PartitionRead { partition, pass: position.pass, after: position.after, entries });
     }
     reads
 }
@@ -262,7 +265,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn many_streams_or_large_records_make_small_readings() {
+    fn many_streams_or_large_records_reduce_the_read_size() {
         assert_eq!(count(1, 300), BATCH_RECORDS);
         assert_eq!(count(64, 300), 15);
         assert!(count(64, 300) * 64 <= BATCH_RECORDS);
@@ -271,8 +274,8 @@ mod tests {
     }
 
     #[test]
-    fn readings_that_fail_become_smaller_until_one_comes_through() {
-        let mut largest = Largest::default();
+    fn failed_reads_shrink_until_one_succeeds() {
+        let mut largest = RecordSizeEstimate::default();
         assert_eq!(count(1, largest.0), BATCH_RECORDS);
         let mut counts = Vec::new();
         for _ in 0..12 {
@@ -281,13 +284,13 @@ mod tests {
         }
         assert!(counts.is_sorted_by(|a, b| a >= b) && counts.ends_with(&[2, 1, 1]), "{counts:?}");
         largest.read([300, 70_000].into_iter());
-        assert_eq!(count(1, largest.0), READ_BYTES / 70_000);
+        assert_eq!(count(1, largest.0), MAX_READ_BYTES / 70_000);
         largest.read(std::iter::empty());
         assert_eq!(count(1, largest.0), BATCH_RECORDS);
     }
 
     #[test]
-    fn a_stream_s_entries_are_read_in_the_pass_they_were_asked_for() {
+    fn entries_belong_to_the_pass_of_their_request() {
         let after = IngestId { ms: 4, n: 2 };
         let position = |partition, pass| Position { partition, pass, after };
         let positions = [position(Partition(3), 7), position(Partition(4), 9)];

@@ -1,5 +1,5 @@
-//! Decides where an owned partition is read from: behind the watermark that Redis holds for the session's epoch,
-//! else from the start of the stream. Reading again is idempotent and yields the exceptions again.
+//! Decides from where an owned partition is read: behind the watermark that Redis holds for the session's epoch, else
+//! from the start of the stream. Reading again is idempotent and yields the exceptions again.
 
 use std::time::{Duration, Instant};
 
@@ -8,58 +8,58 @@ use tidings_shared::{
     log::{IngestId, Session, keys::Partition, stored::read_watermark},
 };
 
-use super::{Ingest, holdings::Lease, without_data};
+use super::{Ingest, owned_partitions::Lease, without_data};
 use crate::writer::{Settling, failure, limit};
 
-/// How long a settling that failed rests.
-const PAUSE: Duration = Duration::from_millis(200);
+/// Pause after a failed settling.
+const RETRY_PAUSE: Duration = Duration::from_millis(200);
 
-/// Settles what is due. What cannot be settled now is due again after a pause.
+/// Settles partitions that are due. Those that cannot be settled now are due again after a pause.
 pub(super) async fn settle(ingest: &Ingest) {
-    let due = ingest.holdings().unsettled(Instant::now());
+    let due = ingest.owned().due_for_settling(Instant::now());
     if due.is_empty() {
         return;
     }
-    let settled = tokio::time::timeout(limit::ANSWER, try_settle(ingest, &due)).await;
+    let settled = tokio::time::timeout(limit::ANSWER_DEADLINE, try_settle(ingest, &due)).await;
     if let Err(cause) = settled.unwrap_or_else(|_| Err("no answer in time".to_owned())) {
         tracing::warn!(cause, partitions = due.len(), "partitions cannot be settled yet");
-        let (now, mut holdings) = (Instant::now(), ingest.holdings());
-        due.iter().for_each(|lease| holdings.unsettle(lease.partition, now, PAUSE));
+        let (now, mut owned) = (Instant::now(), ingest.owned());
+        due.iter().for_each(|lease| owned.unsettle(lease.partition, now, RETRY_PAUSE));
     }
 }
 
 async fn try_settle(ingest: &Ingest, due: &[Lease]) -> Result<(), String> {
     let session = ingest.log.session().await.map_err(|error| error.to_string())?;
-    let told = |error| failure::without_data(&error);
-    let settling = Settling::lock(&ingest.db, due).await.map_err(told)?;
+    let database_error = |error| failure::without_data(&error);
+    let settling = Settling::lock(&ingest.db, due).await.map_err(database_error)?;
     {
-        let mut holdings = ingest.holdings();
+        let mut owned = ingest.owned();
         for lease in due.iter().filter(|lease| settling.rows.iter().all(|(ours, _)| ours != *lease)) {
             tracing::info!(partition = lease.partition.0, "lease lost");
-            holdings.lost(lease.partition);
+            owned.remove(lease.partition);
         }
     }
     if settling.rows.iter().any(|(_, epoch)| *epoch > session.epoch) {
-        // Others use a process that was opened after ours.
+        // Other replicas use a process that was opened after this one.
         ingest.log.discard(&session);
         return Err("the session's epoch is past".to_owned());
     }
     let partitions: Vec<Partition> = settling.rows.iter().map(|(lease, _)| lease.partition).collect();
     let marks = watermarks(ingest, &session, &partitions).await?;
     let leases: Vec<Lease> = settling.rows.iter().map(|(lease, _)| *lease).collect();
-    let places: Vec<(Partition, IngestId)> = partitions.into_iter().zip(marks).collect();
-    settling.finish(session.epoch, &places).await.map_err(told)?;
-    let mut holdings = ingest.holdings();
-    for (lease, (_, place)) in leases.iter().zip(&places) {
-        holdings.settled(*lease, session.epoch, *place);
+    let positions: Vec<(Partition, IngestId)> = partitions.into_iter().zip(marks).collect();
+    settling.finish(session.epoch, &positions).await.map_err(database_error)?;
+    let mut owned = ingest.owned();
+    for (lease, (_, position)) in leases.iter().zip(&positions) {
+        owned.mark_settled(*lease, session.epoch, *position);
     }
-    drop(holdings);
+    drop(owned);
     ingest.metrics.settlings.inc_by(leases.len() as u64);
-    ingest.to_read.notify_one();
+    ingest.wake_reader.notify_one();
     Ok(())
 }
 
-/// The watermarks that this process holds for its session's epoch, 0-0 where it holds none.
+/// The watermarks that this process holds for its session's epoch, 0-0 where it has none.
 async fn watermarks(
     ingest: &Ingest,
     session: &std::sync::Arc<Session>,
@@ -74,10 +74,10 @@ async fn watermarks(
         ingest.log.failed(session, &error);
         without_data(&error)
     })?;
-    Ok(values.iter().map(|value| place(session.epoch, value.as_deref())).collect())
+    Ok(values.iter().map(|value| position(session.epoch, value.as_deref())).collect())
 }
 
-fn place(epoch: Epoch, watermark: Option<&str>) -> IngestId {
+fn position(epoch: Epoch, watermark: Option<&str>) -> IngestId {
     let held = watermark.and_then(read_watermark).filter(|(of, _)| *of == epoch);
     held.map_or_else(IngestId::default, |(_, id)| id)
 }
@@ -87,11 +87,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_a_watermark_of_the_same_epoch_is_a_place_to_read_from() {
+    fn only_a_watermark_of_the_same_epoch_is_used() {
         let id = IngestId { ms: 17, n: 3 };
-        assert_eq!(place(Epoch(4), Some("4 17-3")), id);
-        assert_eq!(place(Epoch(5), Some("4 17-3")), IngestId::default());
-        assert_eq!(place(Epoch(3), Some("4 17-3")), IngestId::default());
-        assert_eq!(place(Epoch(4), None), IngestId::default());
+        assert_eq!(position(Epoch(4), Some("4 17-3")), id);
+        assert_eq!(position(Epoch(5), Some("4 17-3")), IngestId::default());
+        assert_eq!(position(Epoch(3), Some("4 17-3")), IngestId::default());
+        assert_eq!(position(Epoch(4), None), IngestId::default());
     }
 }

@@ -1,5 +1,5 @@
-//! Tells the rooms of voids: for every void row of an owned partition that nobody was told of, a `message:void` is
-//! appended, again and again until one is stored.
+//! Announces voids to their rooms: for every void row of an owned partition without a stored `message:void`, it appends
+//! one, and repeats that until one is stored.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,14 +15,14 @@ use super::{Ingest, batch::VOID_KIND};
 use crate::writer::{
     failure,
     limit::{self, within},
-    voids::{Untold, untold},
+    voids::{UnannouncedVoid, unannounced_voids},
 };
 
-const EVERY: Duration = Duration::from_secs(2);
-/// After a batch with voids: first its watermark is told.
-const SOON: Duration = Duration::from_millis(10);
-/// Voids told in one go.
-const AT_ONCE: u64 = 100;
+const SCAN_INTERVAL: Duration = Duration::from_secs(2);
+/// Delay after a batch with voids, so that its watermark is written first.
+const AFTER_BATCH_DELAY: Duration = Duration::from_millis(10);
+/// Voids announced per turn.
+const VOIDS_PER_TURN: u64 = 100;
 
 #[derive(Serialize)]
 struct Body<'a> {
@@ -36,21 +36,23 @@ struct Body<'a> {
     message: Option<Seq>,
 }
 
-pub(super) async fn tell(ingest: Arc<Ingest>, done: CancellationToken) {
+pub(super) async fn announce(ingest: Arc<Ingest>, done: CancellationToken) {
     loop {
         tokio::select! {
             () = done.cancelled() => return,
-            () = ingest.to_tell.notified() => tokio::time::sleep(SOON).await,
-            () = tokio::time::sleep(EVERY) => {}
+            () = ingest.wake_announcer.notified() => tokio::time::sleep(AFTER_BATCH_DELAY).await,
+            () = tokio::time::sleep(SCAN_INTERVAL) => {}
         }
-        let partitions = ingest.holdings().partitions();
+        let partitions = ingest.owned().partitions();
         if partitions.is_empty() {
             continue;
         }
-        match within(limit::ANSWER, untold(&ingest.db, &partitions, AT_ONCE)).await {
+        match within(limit::ANSWER_DEADLINE, unannounced_voids(&ingest.db, &partitions, VOIDS_PER_TURN)).await
+        {
             Ok(voids) => {
                 for void in &voids {
-                    // The rest has its turn later, and need not wait as long for a Redis that is silent.
+                    // The others get their turn later; without the break each of them would wait for an unresponsive
+                    // Redis.
                     if done.is_cancelled() || append(&ingest, void).await.is_err() {
                         break;
                     }
@@ -61,8 +63,8 @@ pub(super) async fn tell(ingest: Arc<Ingest>, done: CancellationToken) {
     }
 }
 
-/// An error is one that others would meet as well.
-async fn append(ingest: &Ingest, void: &Untold) -> Result<(), AppendError> {
+/// An error that other voids would meet as well.
+async fn append(ingest: &Ingest, void: &UnannouncedVoid) -> Result<(), AppendError> {
     let Ok(body) = serde_json::to_string(&Body {
         target: void.target,
         client_id: void.client_id.as_deref().unwrap_or_default(),
@@ -84,7 +86,7 @@ async fn append(ingest: &Ingest, void: &Untold) -> Result<(), AppendError> {
         Ok(accepted) if !accepted.duplicate => ingest.metrics.voids_told.inc(),
         Ok(_) => {}
         Err(error) => {
-            tracing::debug!(%error, room = %void.room, "a void cannot be told yet");
+            tracing::debug!(%error, room = %void.room, "a void cannot be announced yet");
             if matches!(error, AppendError::Unavailable(_) | AppendError::OtherProcess) {
                 return Err(error);
             }
@@ -93,8 +95,8 @@ async fn append(ingest: &Ingest, void: &Untold) -> Result<(), AppendError> {
     Ok(())
 }
 
-/// Who saw the message: the system has no sender, so the message's own is named.
-fn audience(void: &Untold) -> Visibility {
+/// The users and roles that could see the message. A system event has no sender, so the message's sender is added.
+fn audience(void: &UnannouncedVoid) -> Visibility {
     let mut visibility = void.visibility.clone();
     if let Some(by) = &void.by
         && !visibility.is_everyone()
@@ -112,8 +114,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_private_message_is_taken_back_before_its_sender_and_whom_it_was_for_only() {
-        let void = |users: &[&str]| Untold {
+    fn void_of_private_message_reaches_its_audience_only() {
+        let void = |users: &[&str]| UnannouncedVoid {
             room: RoomId::parse("r").unwrap(),
             target: Seq(1),
             by: Some("alice".to_owned()),

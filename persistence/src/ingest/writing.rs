@@ -1,10 +1,10 @@
-//! Writes what was read, batch by batch, and tells Redis how far it is stored.
-//! A batch that fails because the database is away is tried again for ever (its guard knows whether the lease still
-//! holds); one whose data is refused is halved until the poison record stands alone, which then becomes a void and a
-//! dead letter. One that is stuck is halved too, but nothing of it is given up: its partition rests.
+//! Writes the records that were read, batch by batch, and writes the stored watermark to Redis.
+//! A batch that fails because the database is away is retried for ever; its guard checks whether the lease still holds.
+//! A batch whose data is refused is halved until the poison record is alone; that record becomes a void and a dead
+//! letter. A stuck batch is halved too, but no record is given up: its partition pauses.
 
 mod gathered;
-mod traced;
+mod spans;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -16,51 +16,51 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Ingest,
+    Ingest, announcing,
+    partition_backoff::PartitionBackoff,
     reader::{BATCH_RECORDS, Chunk},
-    setbacks::Setbacks,
-    settling, telling,
+    settling,
 };
 use crate::writer::{
-    batch::{Claim, Exception, WriteError, Written, write as write_batch},
+    batch::{BatchClaim, Exception, WriteError, Written, write as write_batch},
     failure,
     limit::{self, within},
 };
 use gathered::Batch;
-use traced::traced;
+use spans::record_spans;
 
-/// Least time from the beginning of one batch to the next, unless what is to be in it lies there already: under load
-/// records gather, else none waits.
-const BATCH_EVERY: Duration = Duration::from_millis(5);
-/// Behind a batch of more records others come: they gather for half as long as it took, since a transaction for many
-/// costs little more than one for a few.
-const FEW_RECORDS: usize = 16;
-const LONGEST_GATHER: Duration = Duration::from_millis(25);
-const FIRST_BACKOFF: Duration = Duration::from_millis(50);
-const LONGEST_BACKOFF: Duration = Duration::from_secs(1);
-/// The same failure so often in a row means that the batch is stuck, not the database.
+/// Shortest time between the starts of two batches, unless records wait already. Under load records gather; otherwise
+/// none waits.
+const MIN_BATCH_INTERVAL: Duration = Duration::from_millis(5);
+/// After a batch of more records, others gather for half of the time that it took, because a transaction for many
+/// records costs little more than one for a few.
+const SMALL_BATCH_RECORDS: usize = 16;
+const MAX_GATHER: Duration = Duration::from_millis(25);
+const MIN_BACKOFF: Duration = Duration::from_millis(50);
+const MAX_BACKOFF: Duration = Duration::from_secs(1);
+/// After this many identical failures in a row the batch counts as stuck, instead of the database as away.
 const STUCK_AFTER: u32 = 3;
-/// A partition that would get a hole rests so long before it is settled again.
+/// Pause of a partition that would get a hole, before it is settled again.
 const HOLE_PAUSE: Duration = Duration::from_secs(1);
-/// One whose watermark was refused.
-const REFUSED_PAUSES: [Duration; 2] = [Duration::from_millis(50), Duration::from_secs(1)];
-/// One whose next record alone is stuck.
-const STUCK_PAUSES: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(60)];
+/// Pauses of a partition whose watermark was refused.
+const WATERMARK_REFUSED_BACKOFF: [Duration; 2] = [Duration::from_millis(50), Duration::from_secs(1)];
+/// Pauses of a partition whose next record alone is stuck.
+const STUCK_BACKOFF: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(60)];
 
-/// What is still to be written of a batch.
+/// The part of a batch that is still to be written.
 struct Piece {
     batch: Batch,
     /// Why its record is to be put aside.
     poison: Option<String>,
-    /// What a larger piece was stuck with.
+    /// The failure of the larger piece that was stuck.
     stuck: Option<String>,
 }
 
-/// Why a piece is not tried again as it is.
-enum GivenUp {
-    /// A record of it is refused for what it holds.
+/// Why a piece is not retried as it is.
+enum PieceFailure {
+    /// A record in it is refused for its content.
     Data(DbErr),
-    /// It failed like this again and again.
+    /// It failed with the same cause again and again.
     Stuck(String),
 }
 
@@ -68,8 +68,8 @@ pub(super) async fn write(ingest: Arc<Ingest>, mut chunks: mpsc::Receiver<Chunk>
     let mut writer = Writer {
         ingest: &ingest,
         stop: &stop,
-        refused: Setbacks::new(REFUSED_PAUSES[0], REFUSED_PAUSES[1]),
-        stuck: Setbacks::new(STUCK_PAUSES[0], STUCK_PAUSES[1]),
+        watermark_backoff: PartitionBackoff::new(WATERMARK_REFUSED_BACKOFF[0], WATERMARK_REFUSED_BACKOFF[1]),
+        stuck_backoff: PartitionBackoff::new(STUCK_BACKOFF[0], STUCK_BACKOFF[1]),
     };
     let mut waiting: Option<Chunk> = None;
     loop {
@@ -79,15 +79,14 @@ pub(super) async fn write(ingest: Arc<Ingest>, mut chunks: mpsc::Receiver<Chunk>
         let first = match waiting.take() {
             Some(chunk) => chunk,
             None => {
-                let settling = ingest.holdings().next_settling();
-                let pause =
-                    settling.map_or(LONGEST_BACKOFF, |at| at.saturating_duration_since(Instant::now()));
+                let settling = ingest.owned().next_settling();
+                let pause = settling.map_or(MAX_BACKOFF, |at| at.saturating_duration_since(Instant::now()));
                 tokio::select! {
                     chunk = chunks.recv() => match chunk {
                         Some(chunk) => chunk,
                         None => return,
                     },
-                    () = ingest.to_settle.notified() => continue,
+                    () = ingest.wake_settler.notified() => continue,
                     () = tokio::time::sleep(pause), if !stop.is_cancelled() => continue,
                 }
             }
@@ -95,46 +94,47 @@ pub(super) async fn write(ingest: Arc<Ingest>, mut chunks: mpsc::Receiver<Chunk>
         let begun = Instant::now();
         let mut batch = Batch::default();
         let mut records = first.records();
-        let mut turn = batch.add(first);
+        let mut reader_permit = batch.add(first);
         while let Ok(chunk) = chunks.try_recv() {
             if records + chunk.records() > BATCH_RECORDS {
                 waiting = Some(chunk);
                 break;
             }
             records += chunk.records();
-            turn = batch.add(chunk).or(turn);
+            reader_permit = batch.add(chunk).or(reader_permit);
         }
         writer.write_all(batch).await;
-        // What was read already waits for nothing more to gather.
+        // Records that are read already do not wait for more to gather.
         if waiting.is_none() && chunks.is_empty() {
-            let _ = stop.run_until_cancelled(tokio::time::sleep(rest(records, begun.elapsed()))).await;
+            let _ =
+                stop.run_until_cancelled(tokio::time::sleep(gather_pause(records, begun.elapsed()))).await;
         }
-        drop(turn);
+        drop(reader_permit);
     }
 }
 
-/// How long nothing more is read behind a batch.
-fn rest(records: usize, took: Duration) -> Duration {
-    let gather = if records > FEW_RECORDS { (took / 2).min(LONGEST_GATHER) } else { Duration::ZERO };
-    BATCH_EVERY.saturating_sub(took).max(gather)
+/// How long the reader pauses after a batch.
+fn gather_pause(records: usize, took: Duration) -> Duration {
+    let gather = if records > SMALL_BATCH_RECORDS { (took / 2).min(MAX_GATHER) } else { Duration::ZERO };
+    MIN_BATCH_INTERVAL.saturating_sub(took).max(gather)
 }
 
 struct Writer<'a> {
     ingest: &'a Ingest,
     stop: &'a CancellationToken,
-    refused: Setbacks,
-    stuck: Setbacks,
+    watermark_backoff: PartitionBackoff,
+    stuck_backoff: PartitionBackoff,
 }
 
 impl Writer<'_> {
-    /// Writes a batch to the end, halving it where data is refused or where it is stuck.
+    /// Writes a whole batch, and halves it where data is refused or where it is stuck.
     async fn write_all(&mut self, batch: Batch) {
         let mut left = vec![Piece { batch, poison: None, stuck: None }];
         while let Some(mut piece) = left.pop() {
-            let Err(given_up) = self.write_piece(&mut piece).await else { continue };
-            let (label, stuck) = match &given_up {
-                GivenUp::Data(_) => ("data", None),
-                GivenUp::Stuck(cause) => ("stuck", Some(cause.clone())),
+            let Err(failed) = self.write_piece(&mut piece).await else { continue };
+            let (label, stuck) = match &failed {
+                PieceFailure::Data(_) => ("data", None),
+                PieceFailure::Stuck(cause) => ("stuck", Some(cause.clone())),
             };
             self.ingest.metrics.retries.with_label_values(&[label]).inc();
             if piece.batch.records() > 1 {
@@ -144,30 +144,32 @@ impl Writer<'_> {
                 }
                 continue;
             }
-            match given_up {
-                GivenUp::Data(error) if piece.poison.is_none() => {
+            match failed {
+                PieceFailure::Data(error) if piece.poison.is_none() => {
                     piece.poison = Some(failure::without_data(&error));
                     left.push(piece);
                 }
-                GivenUp::Data(error) => self.rest(&piece.batch, &failure::without_data(&error)),
-                GivenUp::Stuck(cause) => self.rest(&piece.batch, &cause),
+                PieceFailure::Data(error) => {
+                    self.pause_partitions(&piece.batch, &failure::without_data(&error))
+                }
+                PieceFailure::Stuck(cause) => self.pause_partitions(&piece.batch, &cause),
             }
         }
     }
 
-    /// A person must look: neither the record nor even a void can be written. The partition waits, others go on.
-    fn rest(&mut self, batch: &Batch, cause: &str) {
+    /// Neither the record nor a void can be written: an operator must look. The partition pauses, others continue.
+    fn pause_partitions(&mut self, batch: &Batch, cause: &str) {
         for (partition, part) in &batch.0 {
-            let (number, after, pause) = (partition.0, part.after, self.stuck.pause(*partition));
+            let (number, after, pause) = (partition.0, part.after, self.stuck_backoff.next_pause(*partition));
             tracing::error!(cause, partition = number, %after, ?pause, "a record can neither be written nor put aside");
-            self.ingest.holdings().unsettle(*partition, Instant::now(), pause);
+            self.ingest.owned().unsettle(*partition, Instant::now(), pause);
         }
     }
 
-    /// Writes what of the piece is still ours, however long the database is away.
-    async fn write_piece(&mut self, piece: &mut Piece) -> Result<(), GivenUp> {
+    /// Writes the claimed part of the piece, however long the database is away.
+    async fn write_piece(&mut self, piece: &mut Piece) -> Result<(), PieceFailure> {
         let Self { ingest, stop, .. } = *self;
-        let mut backoff = FIRST_BACKOFF;
+        let mut backoff = MIN_BACKOFF;
         let (mut last, mut in_a_row) = match piece.stuck.take() {
             Some(cause) => (cause, STUCK_AFTER - 1),
             None => (String::new(), 0),
@@ -179,53 +181,51 @@ impl Writer<'_> {
             }
             let entries = piece.batch.entries();
             let (begun, begun_at) = (Instant::now(), SystemTime::now());
-            // Cut off, it may be committed all the same: the guard of the next one finds out.
+            // After a timeout the batch may still be committed; the guard of the next attempt finds out.
             let writing = write_batch(&ingest.db, &claims, &entries, piece.poison.as_deref());
-            match within(limit::ANSWER, writing).await {
+            match within(limit::ANSWER_DEADLINE, writing).await {
                 Ok(written) => {
                     ingest.metrics.write_seconds.observe(begun.elapsed().as_secs_f64());
                     count(ingest, entries.len(), &written);
                     let records = entries.iter().filter_map(|entry| entry.record.as_ref().ok());
-                    ingest.changed.mark(records.map(Record::room), Instant::now());
+                    ingest.changed_rooms.mark(records.map(Record::room), Instant::now());
                     for (claim, part) in claims.iter().zip(piece.batch.0.values()) {
-                        let partition = claim.standing.lease.partition;
-                        ingest.holdings().wrote(partition, part.pass, claim.upto);
-                        self.stuck.over(partition);
+                        let partition = claim.expected.lease.partition;
+                        ingest.owned().advance_committed(partition, part.pass, claim.upto);
+                        self.stuck_backoff.reset(partition);
                     }
                     let (committing_at, committed_at) = (written.committing_at, SystemTime::now());
-                    self.tell_stored(&claims, written).await;
-                    // Senders wait for what was told; nobody waits for this.
-                    traced(&entries, begun_at, committing_at, committed_at);
+                    self.publish_stored(&claims, written).await;
+                    // After the watermark, because senders wait for it and nothing waits for the spans.
+                    record_spans(&entries, begun_at, committing_at, committed_at);
                     return Ok(());
                 }
                 Err(WriteError::Lost(partitions)) => {
                     ingest.metrics.retries.with_label_values(&["lost"]).inc();
                     tracing::info!(partitions = partitions.len(), "rows are not as expected: settling again");
-                    let (now, mut holdings) = (Instant::now(), ingest.holdings());
-                    partitions
-                        .iter()
-                        .for_each(|partition| holdings.unsettle(*partition, now, Duration::ZERO));
+                    let (now, mut owned) = (Instant::now(), ingest.owned());
+                    partitions.iter().for_each(|partition| owned.unsettle(*partition, now, Duration::ZERO));
                     continue;
                 }
                 Err(WriteError::Hole(hole)) => {
                     ingest.metrics.holes.inc();
                     let error = WriteError::Hole(hole.clone());
                     tracing::error!(%error, partition = hole.partition.0, "reading again from the watermark");
-                    ingest.holdings().unsettle(hole.partition, Instant::now(), HOLE_PAUSE);
+                    ingest.owned().unsettle(hole.partition, Instant::now(), HOLE_PAUSE);
                     continue;
                 }
-                Err(WriteError::Data(error)) => return Err(GivenUp::Data(error)),
+                Err(WriteError::Data(error)) => return Err(PieceFailure::Data(error)),
                 Err(WriteError::Stuck(error)) => {
                     let cause = failure::without_data(&error);
                     in_a_row = if cause == last { in_a_row + 1 } else { 1 };
                     if in_a_row >= STUCK_AFTER {
-                        return Err(GivenUp::Stuck(cause));
+                        return Err(PieceFailure::Stuck(cause));
                     }
-                    tracing::warn!(cause, "batch not written, trying again");
+                    tracing::warn!(cause, "batch not written, retrying");
                     last = cause;
                 }
                 Err(WriteError::Transient(error)) => {
-                    tracing::warn!(cause = failure::without_data(&error), "batch not written, trying again");
+                    tracing::warn!(cause = failure::without_data(&error), "batch not written, retrying");
                     in_a_row = 0;
                 }
             }
@@ -237,67 +237,71 @@ impl Writer<'_> {
                 }
                 () = tokio::time::sleep(backoff) => {}
             }
-            backoff = (backoff * 2).min(LONGEST_BACKOFF);
+            backoff = (backoff * 2).min(MAX_BACKOFF);
         }
     }
 
-    /// Tells of memberships that changed, then Redis of each partition's watermark. One that did not take them is
-    /// settled again: what lies above the watermark it holds is read once more, and with it come its exceptions and
-    /// its memberships.
-    async fn tell_stored(&mut self, claims: &[Claim], written: Written) {
+    /// Announces membership changes, then writes each partition's watermark to Redis. A partition whose watermark was
+    /// not accepted is settled again: the records above its watermark are read again, and yield their exceptions and
+    /// membership changes again.
+    async fn publish_stored(&mut self, claims: &[BatchClaim], written: Written) {
         let ingest = self.ingest;
         let mut by_partition: BTreeMap<Partition, Vec<(String, String)>> = BTreeMap::new();
         for Exception { partition, room, seq, outcome } in written.exceptions {
             by_partition.entry(partition).or_default().push((format!("{room}\u{1f}{seq}"), outcome));
-            ingest.to_tell.notify_one();
+            ingest.wake_announcer.notify_one();
         }
         let session = ingest.log.session().await.ok();
-        let untold = telling::tell(ingest, session.as_ref(), &written.memberships).await;
-        let (mut told, mut tells) = (Vec::with_capacity(claims.len()), Vec::with_capacity(claims.len()));
+        let unannounced = announcing::announce(ingest, session.as_ref(), &written.memberships).await;
+        let (mut results, mut updates) = (Vec::with_capacity(claims.len()), Vec::with_capacity(claims.len()));
         for claim in claims {
-            let (partition, watermark) = (claim.standing.lease.partition, claim.upto);
-            let session = session.as_ref().filter(|session| session.epoch == claim.standing.epoch);
-            if session.is_some() && !untold.contains(&partition) {
+            let (partition, watermark) = (claim.expected.lease.partition, claim.upto);
+            let session = session.as_ref().filter(|session| session.epoch == claim.expected.epoch);
+            if session.is_some() && !unannounced.contains(&partition) {
                 let exceptions = by_partition.remove(&partition).unwrap_or_default();
-                tells.push(StoredUpto { partition, watermark, exceptions });
+                updates.push(StoredUpto { partition, watermark, exceptions });
             } else {
-                told.push((partition, Ok(false)));
+                results.push((partition, Ok(false)));
             }
         }
         if let Some(session) = &session {
-            let answers = ingest.log.tell_stored(session, &tells).await;
-            told.extend(tells.iter().map(|tell| tell.partition).zip(answers));
+            let answers = ingest.log.publish_stored(session, &updates).await;
+            results.extend(updates.iter().map(|update| update.partition).zip(answers));
         }
-        for (partition, told) in told {
-            if matches!(told, Ok(true)) {
-                self.refused.over(partition);
+        for (partition, result) in results {
+            if matches!(result, Ok(true)) {
+                self.watermark_backoff.reset(partition);
             } else {
-                tracing::info!(partition = partition.0, ?told, "the watermark was not taken: settling again");
-                let pause = self.refused.pause(partition);
-                ingest.holdings().unsettle(partition, Instant::now(), pause);
+                tracing::info!(
+                    partition = partition.0,
+                    ?result,
+                    "the watermark was not accepted: settling again"
+                );
+                let pause = self.watermark_backoff.next_pause(partition);
+                ingest.owned().unsettle(partition, Instant::now(), pause);
             }
         }
     }
 }
 
-/// What the guard must find for the batch's partitions; those whose pass is over, or that do not follow on what is
-/// committed, are left out of the batch.
-fn claim(ingest: &Ingest, batch: &mut Batch) -> Vec<Claim> {
-    let (now, mut holdings) = (Instant::now(), ingest.holdings());
+/// The claims of the batch's partitions. Removes partitions from the batch whose pass is over, or whose records do not
+/// follow the committed position.
+fn claim(ingest: &Ingest, batch: &mut Batch) -> Vec<BatchClaim> {
+    let (now, mut owned) = (Instant::now(), ingest.owned());
     let mut claims = Vec::with_capacity(batch.0.len());
     batch.0.retain(|partition, part| {
-        let standing = holdings.standing(*partition, part.pass, part.after, now);
-        let claim = standing.map(|standing| Claim { standing, upto: part.upto() });
+        let expected = owned.claim(*partition, part.pass, part.after, now);
+        let claim = expected.map(|expected| BatchClaim { expected, upto: part.upto() });
         claims.extend(claim);
         claim.is_some()
     });
     claims
 }
 
-/// The batch is given up: nothing that was read behind it may be written either. The next owner reads it again.
+/// Gives up a batch: records that were read after it must not be written either. The next owner reads them again.
 fn end_passes(ingest: &Ingest, batch: &Batch) {
-    let (now, mut holdings) = (Instant::now(), ingest.holdings());
-    batch.0.keys().for_each(|partition| holdings.unsettle(*partition, now, Duration::ZERO));
+    let (now, mut owned) = (Instant::now(), ingest.owned());
+    batch.0.keys().for_each(|partition| owned.unsettle(*partition, now, Duration::ZERO));
 }
 
 fn count(ingest: &Ingest, records: usize, written: &Written) {
@@ -308,7 +312,7 @@ fn count(ingest: &Ingest, records: usize, written: &Written) {
     metrics.voids.inc_by(written.voids as u64);
     metrics.dead_letters.inc_by(written.dead_letters as u64);
     metrics.passed_over.inc_by(written.passed_over as u64);
-    // By the clocks of Redis and of this machine.
+    // Compares the clocks of Redis and of this machine.
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     for at_ms in &written.placed_at_ms {
         let at = Duration::from_millis(u64::try_from(*at_ms).unwrap_or_default());
@@ -321,9 +325,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn records_gather_only_behind_a_batch_that_many_were_in() {
+    fn records_gather_only_after_a_large_batch() {
         let ms = Duration::from_millis;
-        assert_eq!((rest(1, ms(2)), rest(1, ms(40))), (ms(3), ms(0)));
-        assert_eq!((rest(100, ms(2)), rest(100, ms(20)), rest(100, ms(900))), (ms(3), ms(10), ms(25)));
+        assert_eq!((gather_pause(1, ms(2)), gather_pause(1, ms(40))), (ms(3), ms(0)));
+        assert_eq!(
+            (gather_pause(100, ms(2)), gather_pause(100, ms(20)), gather_pause(100, ms(900))),
+            (ms(3), ms(10), ms(25))
+        );
     }
 }

@@ -1,4 +1,4 @@
-//! What gateways ask of people: the rooms of one, the roles of many in a room, accounts.
+//! Requests of gateways about users: the rooms of a user, the roles of users in a room, accounts.
 
 use std::collections::HashMap;
 
@@ -16,53 +16,53 @@ use tidings_shared::{
     membership::Membership,
 };
 
-use super::{State, in_time, refused};
+use super::{InternalState, authority_problem, within_deadline};
 use crate::http::problem::Problem;
 use crate::query::{memberships, users};
 
-/// A seed leaves no partition behind the epoch, unless a later one is opened meanwhile.
-const ROUNDS: usize = 3;
+/// One seed brings every partition to the epoch, unless a later epoch is opened meanwhile.
+const MAX_SEED_ATTEMPTS: usize = 3;
 
 pub(super) async fn roles(
-    state: Data<State>,
+    state: Data<InternalState>,
     request: HttpRequest,
     body: Payload,
 ) -> Result<Json<RolesAnswer>, Problem> {
     let RolesRequest { room, users } = state.read(&request, body).await?;
-    bounded(&users)?;
+    check_user_count(&users)?;
     let reading = async { memberships::roles(&state.db, &room, &users).await.map_err(Problem::from) };
-    Ok(Json(RolesAnswer { roles: in_time(reading).await? }))
+    Ok(Json(RolesAnswer { roles: within_deadline(reading).await? }))
 }
 
 pub(super) async fn accounts(
-    state: Data<State>,
+    state: Data<InternalState>,
     request: HttpRequest,
     body: Payload,
 ) -> Result<Json<AccountsAnswer>, Problem> {
     let AccountsRequest { users } = state.read(&request, body).await?;
-    bounded(&users)?;
+    check_user_count(&users)?;
     let reading = async { users::accounts(&state.db, &users).await.map_err(Problem::from) };
-    Ok(Json(AccountsAnswer { accounts: in_time(reading).await? }))
+    Ok(Json(AccountsAnswer { accounts: within_deadline(reading).await? }))
 }
 
-/// A user's memberships, to be used in `epoch`. As long as a partition is of an earlier one, its writer may still
-/// commit a removal: the seed of a room there waits it out, or shuts it out.
+/// A user's memberships, for use in `epoch`. While a partition is of an earlier epoch, its writer may still commit a
+/// removal; seeding a room there waits for that writer or fences it off.
 pub(super) async fn memberships_in(
-    state: &State,
+    state: &InternalState,
     epoch: Epoch,
     user: &UserId,
 ) -> Result<(HashMap<RoomId, Membership>, Vec<RoomId>), Problem> {
-    for _ in 0..ROUNDS {
+    for _ in 0..MAX_SEED_ATTEMPTS {
         let read = memberships::of(&state.db, user, epoch).await?;
         if read.behind.is_empty() {
             return Ok((read.rooms, read.recent));
         }
-        state.authority.seed(epoch, &read.behind).await.map_err(refused)?;
+        state.authority.seed(epoch, &read.behind).await.map_err(authority_problem)?;
     }
-    Err(Refusal::unavailable("not now: another epoch is being opened").into())
+    Err(Refusal::unavailable("another epoch is being opened; retry").into())
 }
 
-fn bounded(users: &[UserId]) -> Result<(), Problem> {
+fn check_user_count(users: &[UserId]) -> Result<(), Problem> {
     if users.len() > MAX_USERS {
         return Err(Problem::new(ErrorCode::TooLarge, format!("more than {MAX_USERS} users")));
     }

@@ -1,4 +1,4 @@
-//! What gateways ask for presence.
+//! Requests of gateways about presence.
 
 use actix_web::{
     HttpRequest,
@@ -13,25 +13,26 @@ use tidings_shared::{
     },
 };
 
-use super::{State, in_time};
+use super::{InternalState, within_deadline};
 use crate::{http::problem::Problem, query::presence};
 
-/// As many as a client may ask for at once.
+/// The most users that a client may ask for at once.
 const MAX_OTHERS: usize = 100;
 
 pub(super) async fn members(
-    state: Data<State>,
+    state: Data<InternalState>,
     request: HttpRequest,
     body: Payload,
 ) -> Result<Json<MembersAnswer>, Problem> {
     let MembersRequest { room } = state.read(&request, body).await?;
-    let members = in_time(async { presence::members(&state.db, &room).await.map_err(Problem::from) }).await?;
-    // Of a room that is not there nobody is told; gateways take a refusal for a database that is away.
+    let members =
+        within_deadline(async { presence::members(&state.db, &room).await.map_err(Problem::from) }).await?;
+    // A missing room has no members to notify. Not a refusal, because gateways would take that for a failed database.
     Ok(Json(members.unwrap_or(MembersAnswer { head: Seq(0), users: None })))
 }
 
 pub(super) async fn acquainted(
-    state: Data<State>,
+    state: Data<InternalState>,
     request: HttpRequest,
     body: Payload,
 ) -> Result<Json<AcquaintedAnswer>, Problem> {
@@ -40,15 +41,15 @@ pub(super) async fn acquainted(
         return Err(Problem::new(ErrorCode::TooLarge, format!("more than {MAX_OTHERS} users")));
     }
     let reading = async { presence::acquainted(&state.db, &user, &others).await.map_err(Problem::from) };
-    Ok(Json(AcquaintedAnswer { users: in_time(reading).await? }))
+    Ok(Json(AcquaintedAnswer { users: within_deadline(reading).await? }))
 }
 
 pub(super) async fn small_rooms(
-    state: Data<State>,
+    state: Data<InternalState>,
     request: HttpRequest,
     body: Payload,
 ) -> Result<Json<SmallRoomsAnswer>, Problem> {
     let SmallRoomsRequest { user } = state.read(&request, body).await?;
     let reading = async { presence::small_rooms(&state.db, &user).await.map_err(Problem::from) };
-    Ok(Json(SmallRoomsAnswer { rooms: in_time(reading).await? }))
+    Ok(Json(SmallRoomsAnswer { rooms: within_deadline(reading).await? }))
 }

@@ -1,4 +1,4 @@
-//! The secret that the services share, compared in a time that does not tell how much of it was right.
+//! The secret that the services share, compared in constant time.
 
 use secrecy::{ExposeSecret, SecretString};
 
@@ -10,7 +10,7 @@ impl Secret {
     }
 
     /// Whether the given bytes are the secret.
-    pub fn is(&self, given: &[u8]) -> bool {
+    pub fn matches(&self, given: &[u8]) -> bool {
         let own = self.0.expose_secret().as_bytes();
         let difference = own.iter().zip(given).fold(0, |all, (a, b)| std::hint::black_box(all | (a ^ b)));
         own.len() == given.len() && difference == 0
@@ -22,13 +22,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_the_whole_secret_is_the_secret() {
+    fn only_the_exact_secret_is_accepted() {
         let secret = Secret::new("0123456789abcdef".to_owned().into());
-        assert!(secret.is(b"0123456789abcdef"));
+        assert!(secret.matches(b"0123456789abcdef"));
         for wrong in
             [&b""[..], b"0123456789abcde", b"0123456789abcdeX", b"0123456789abcdef0", b"X123456789abcdef"]
         {
-            assert!(!secret.is(wrong));
+            assert!(!secret.matches(wrong));
         }
     }
 }

@@ -1,4 +1,4 @@
-//! From a decision to the log, and on until it is stored.
+//! Appends a decision to the log, and waits until it is stored.
 
 use serde::Serialize;
 use tidings_shared::{
@@ -8,7 +8,7 @@ use tidings_shared::{
     role,
 };
 
-use super::deciding::Change;
+use super::deciding::RoleChange;
 use crate::ingest::batch::{MEMBER_ADDED, MEMBER_REMOVED};
 
 #[derive(Serialize)]
@@ -25,7 +25,7 @@ pub(super) fn entry<'a>(
     by: &'a UserId,
     user: &'a UserId,
     kind: &'static str,
-    change: &'a Change,
+    change: &'a RoleChange,
     head: Seq,
 ) -> Entry<'a> {
     let removed = change.role == role::REMOVED;
@@ -34,7 +34,7 @@ pub(super) fn entry<'a>(
     Entry {
         sender: Some(by),
         membership: Some((user, &change.role)),
-        members_upto: Some(if change.hangs_on_owners {
+        members_upto: Some(if change.depends_on_owners {
             KnownUpto::Room(head)
         } else {
             KnownUpto::User(head)
@@ -44,8 +44,8 @@ pub(super) fn entry<'a>(
             MEMBER_REMOVED => -1,
             _ => 0,
         },
-        minimum: change.minimum,
-        // Whoever must go goes, however far storage is behind.
+        min_role: change.min_role,
+        // A removal must succeed however long the backlog is.
         exempt_from_backlog: removed,
         ..Entry::new(room, kind, body)
     }
@@ -54,32 +54,34 @@ pub(super) fn entry<'a>(
 /// Waits until an event is stored.
 ///
 /// # Errors
-/// `unavailable` when that is not known in time; `bad_request`, `rejected` when it could not be written.
-pub async fn stored(log: &Log, room: &RoomId, accepted: &Accepted) -> Result<(), Refusal> {
+/// `unavailable` when the result is not known in time; `bad_request`, `rejected` when it could not be written.
+pub async fn wait_stored(log: &Log, room: &RoomId, accepted: &Accepted) -> Result<(), Refusal> {
     match log.wait_stored(room, accepted).await {
         Stored::Here => Ok(()),
         Stored::Rejected => Err(AppendError::Rejected.into()),
-        // Changes have no client id that could have been taken before.
-        Stored::First { .. } => Err(Refusal::new(ErrorCode::Internal, "the change was taken for a message")),
+        // Membership changes have no client id that could be a duplicate.
+        Stored::First { .. } => {
+            Err(Refusal::new(ErrorCode::Internal, "a membership change was stored as a message"))
+        }
         Stored::Unavailable => Err(Refusal::unavailable(
-            "accepted, but not known to be stored; ask how things stand, then repeat",
+            "accepted, but not known to be stored; read the current state, then retry",
         )),
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use tidings_shared::log::Minimum;
+    use tidings_shared::log::MinRole;
 
     use super::*;
     use crate::ingest::batch::MEMBER_CHANGED;
 
-    fn change(role: &str, hangs_on_owners: bool) -> Change {
-        Change { role: role.to_owned(), minimum: Minimum::Admin, hangs_on_owners }
+    fn change(role: &str, depends_on_owners: bool) -> RoleChange {
+        RoleChange { role: role.to_owned(), min_role: MinRole::Admin, depends_on_owners }
     }
 
     #[test]
-    fn the_events_have_the_wires_form() {
+    fn membership_entries_match_the_wire_format() {
         let room = RoomId::parse("r").unwrap();
         let [alice, bob] = ["alice", "bob"].map(|user| UserId::parse(user).unwrap());
         let added = change("vip", false);

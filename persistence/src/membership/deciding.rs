@@ -1,5 +1,5 @@
-//! Who may change whose membership: a wish and how things stand in, a decision out. Pure; the table of roles is
-//! `shared::role`.
+//! Decides who may change whose membership: takes a request and the stored state, returns a decision. Pure; the table
+//! of roles is `shared::role`.
 
 #[cfg(test)]
 mod tests;
@@ -7,138 +7,149 @@ mod tests;
 use tidings_shared::{
     error::{ErrorCode, Refusal},
     ids::UserId,
-    log::Minimum,
+    log::MinRole,
     role::{self, MEMBER, OWNER, Permission},
 };
 
-use crate::query::standing::Standing;
+use crate::query::membership_snapshot::MembershipSnapshot;
 
-/// Who asks.
+/// The user who makes a request.
 #[derive(Clone, Copy, Debug)]
-pub struct Asker<'a> {
+pub struct Requester<'a> {
     pub user: &'a UserId,
-    /// Acts in any room as if owner.
+    /// Acts in any room like an owner.
     pub admin: bool,
 }
 
-/// What is asked for.
+/// The requested change.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Wish {
-    /// To be a member with this role. None: `member`, or as they are when they are one.
+pub enum MembershipRequest {
+    /// Be a member with this role. None: `member`, or the present role of a member.
     Put(Option<String>),
-    /// To be none.
+    /// Be no member.
     Remove,
 }
 
-/// Upper bounds.
+/// Limits.
 #[derive(Clone, Copy, Debug)]
-pub struct Bounds {
+pub struct MembershipLimits {
     pub members_per_room: u32,
     pub rooms_per_user: u32,
 }
 
-/// What is to be done.
+/// The decided change.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Decision {
-    /// They have this role already.
+    /// The user has this role already.
     Nothing {
         role: String,
     },
-    Add(Change),
-    Change(Change),
-    Remove(Change),
+    Add(RoleChange),
+    Change(RoleChange),
+    Remove(RoleChange),
 }
 
 impl Decision {
-    /// Whether something is to be appended.
+    /// Whether an event is to be appended.
     #[must_use]
     pub fn is_appended(&self) -> bool {
         !matches!(self, Self::Nothing { .. })
     }
 }
 
-/// A change that is to be appended.
+/// A change to append.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Change {
+pub struct RoleChange {
     /// The new role, or `removed`.
     pub role: String,
-    /// Rank that who asks must still have when it is appended.
-    pub minimum: Minimum,
-    /// It hangs on who else is owner, not only on the user's own membership.
-    pub hangs_on_owners: bool,
+    /// Minimum role that the requester must still have when it is appended.
+    pub min_role: MinRole,
+    /// Whether the decision depends on the other owners, not only on the user's own membership.
+    pub depends_on_owners: bool,
 }
 
-/// Whether the room does not exist for whoever asks: they are not in it, and may not come in by this wish.
+/// Whether the room must look missing to the requester: they are not a member, and this request does not let them join.
 #[must_use]
-pub fn is_hidden(standing: &Standing, asker: Asker<'_>, user: &UserId, wish: &Wish) -> bool {
-    standing.asker.is_none() && !asker.admin && !joins(standing, asker, user, wish)
+pub fn is_hidden(
+    snapshot: &MembershipSnapshot,
+    requester: Requester<'_>,
+    user: &UserId,
+    request: &MembershipRequest,
+) -> bool {
+    snapshot.requester.is_none() && !requester.admin && !joins(snapshot, requester, user, request)
 }
 
-/// Whether it is to come into a public room by oneself.
-fn joins(standing: &Standing, asker: Asker<'_>, user: &UserId, wish: &Wish) -> bool {
-    let comes_in = standing.user.is_none() && matches!(wish, Wish::Put(_));
-    asker.user == user && comes_in && standing.kind == "public"
+/// Whether the requester would join a public room.
+fn joins(
+    snapshot: &MembershipSnapshot,
+    requester: Requester<'_>,
+    user: &UserId,
+    request: &MembershipRequest,
+) -> bool {
+    let comes_in = snapshot.user.is_none() && matches!(request, MembershipRequest::Put(_));
+    requester.user == user && comes_in && snapshot.kind == "public"
 }
 
-/// Decides.
+/// Decides the request.
 ///
 /// # Errors
 /// `not_found`, `forbidden`, `conflict`, `too_large`.
 pub fn decide(
-    standing: &Standing,
-    asker: Asker<'_>,
+    snapshot: &MembershipSnapshot,
+    requester: Requester<'_>,
     user: &UserId,
-    wish: &Wish,
-    bounds: Bounds,
+    request: &MembershipRequest,
+    bounds: MembershipLimits,
 ) -> Result<Decision, Refusal> {
-    let own = asker.user == user;
-    let joins = joins(standing, asker, user, wish);
-    if is_hidden(standing, asker, user, wish) {
+    let own = requester.user == user;
+    let joins = joins(snapshot, requester, user, request);
+    if is_hidden(snapshot, requester, user, request) {
         return Err(Refusal::not_found("room"));
     }
-    let rank = match &standing.asker {
-        _ if asker.admin => OWNER,
+    let rank = match &snapshot.requester {
+        _ if requester.admin => OWNER,
         Some(role) => role,
         None => "",
     };
-    if standing.kind == "direct" {
+    if snapshot.kind == "direct" {
         return Err(forbidden("the members of a direct room are fixed"));
     }
-    let (before, after) = (standing.user.as_deref(), role_after(standing, wish, joins && !asker.admin));
+    let (before, after) =
+        (snapshot.user.as_deref(), role_after(snapshot, request, joins && !requester.admin));
     let leaves = own && after.is_none() && before.is_some();
     let needed = needed(before, after);
-    let minimum = match before {
-        _ if asker.admin || joins => Minimum::Anyone,
-        Some(_) if leaves => Minimum::Guest,
+    let min_role = match before {
+        _ if requester.admin || joins => MinRole::Anyone,
+        Some(_) if leaves => MinRole::Guest,
         Some(role) if own && after == before => return Ok(Decision::Nothing { role: role.to_owned() }),
-        // What one may do oneself one may also give up.
+        // A member may always take a lower role.
         Some(role) if own && after.is_some_and(|after| role::rank(after) < role::rank(role)) => {
-            Minimum::Guest
+            MinRole::Guest
         }
-        _ if role::allows(rank, needed) => needed.minimum(),
+        _ if role::allows(rank, needed) => needed.min_role(),
         _ => return Err(forbidden("your role in this room does not allow this")),
     };
     if let Some(role) = before.filter(|_| after == before) {
         return Ok(Decision::Nothing { role: role.to_owned() });
     }
-    if after.is_some() && standing.erased {
+    if after.is_some() && snapshot.erased {
         return Err(Refusal::not_found("user"));
     }
-    if standing.archived {
+    if snapshot.archived {
         return Err(Refusal::new(ErrorCode::Conflict, "the room is archived and takes no changes"));
     }
-    let hangs_on_owners = before == Some(OWNER) && after != Some(OWNER);
-    if hangs_on_owners && standing.owners < 2 {
+    let depends_on_owners = before == Some(OWNER) && after != Some(OWNER);
+    if depends_on_owners && snapshot.owners < 2 {
         return Err(Refusal::new(
             ErrorCode::Conflict,
-            "a room keeps an owner; make somebody else owner first",
+            "a room must have an owner; make another member owner first",
         ));
     }
-    let change = |role: &str| Change { role: role.to_owned(), minimum, hangs_on_owners };
+    let change = |role: &str| RoleChange { role: role.to_owned(), min_role, depends_on_owners };
     match (before, after) {
         (None, None) => Err(Refusal::not_found("member")),
         (None, Some(role)) => {
-            check_room(standing, bounds)?;
+            check_room(snapshot, bounds)?;
             Ok(Decision::Add(change(role)))
         }
         (Some(_), Some(role)) => Ok(Decision::Change(change(role))),
@@ -146,17 +157,21 @@ pub fn decide(
     }
 }
 
-/// The role that the wish leads to; None: no member. Who joins by themselves is always `member`.
-fn role_after<'a>(standing: &'a Standing, wish: &'a Wish, as_member: bool) -> Option<&'a str> {
-    match wish {
-        Wish::Remove => None,
-        Wish::Put(_) if as_member => Some(MEMBER),
-        Wish::Put(Some(role)) => Some(role),
-        Wish::Put(None) => Some(standing.user.as_deref().unwrap_or(MEMBER)),
+/// The role that the request leads to; None: no member. A user who joins a public room is always `member`.
+fn role_after<'a>(
+    snapshot: &'a MembershipSnapshot,
+    request: &'a MembershipRequest,
+    as_member: bool,
+) -> Option<&'a str> {
+    match request {
+        MembershipRequest::Remove => None,
+        MembershipRequest::Put(_) if as_member => Some(MEMBER),
+        MembershipRequest::Put(Some(role)) => Some(role),
+        MembershipRequest::Put(None) => Some(snapshot.user.as_deref().unwrap_or(MEMBER)),
     }
 }
 
-/// What it takes to bring somebody from one role to another.
+/// The permission that a change from one role to another needs.
 fn needed(before: Option<&str>, after: Option<&str>) -> Permission {
     if before == Some(OWNER) || after == Some(OWNER) {
         Permission::ManageOwners
@@ -165,13 +180,13 @@ fn needed(before: Option<&str>, after: Option<&str>) -> Permission {
     }
 }
 
-fn check_room(standing: &Standing, bounds: Bounds) -> Result<(), Refusal> {
-    if u32::try_from(standing.member_count).is_ok_and(|members| members >= bounds.members_per_room) {
+fn check_room(snapshot: &MembershipSnapshot, bounds: MembershipLimits) -> Result<(), Refusal> {
+    if u32::try_from(snapshot.member_count).is_ok_and(|members| members >= bounds.members_per_room) {
         let message = format!("the room has {} members and takes no more", bounds.members_per_room);
         return Err(Refusal::new(ErrorCode::TooLarge, message));
     }
-    if standing.rooms >= i64::from(bounds.rooms_per_user) {
-        let message = format!("the user is in {} rooms, as many as anybody may be in", bounds.rooms_per_user);
+    if snapshot.rooms >= i64::from(bounds.rooms_per_user) {
+        let message = format!("the user is already in {} rooms, which is the limit", bounds.rooms_per_user);
         return Err(Refusal::new(ErrorCode::TooLarge, message));
     }
     Ok(())

@@ -1,4 +1,4 @@
-//! Waiting until what a decision may not know of is stored, so that it can be decided anew.
+//! Waits until changes that a decision did not see are stored, so that it can be decided again.
 
 use std::time::Duration;
 
@@ -11,17 +11,17 @@ use tokio::time::{Instant, sleep};
 use super::MembershipError;
 use crate::query;
 
-/// The stored head is read after the first pause, then after twice that, and so on up to the longest.
+/// The pauses between reads of the stored head double from the first to the longest.
 const FIRST_PAUSE: Duration = Duration::from_millis(5);
 const LONGEST_PAUSE: Duration = Duration::from_millis(160);
 
-/// Holds an answer that appends nothing against the log, as the log does by itself with what is appended: whether what
-/// was read at `head` was all that is accepted. Else it waits until that is stored, and answers false: read anew, it
-/// needs not be held against the log again, whatever comes meanwhile.
+/// Checks an answer that appends nothing against the log, as the log itself checks an append: whether the state read at
+/// `head` includes everything accepted. If not, waits until that is stored and returns false. The caller then reads
+/// again, and need not check a second time.
 ///
 /// # Errors
-/// `unavailable` when Redis is out of reach, or it is not stored before the deadline.
-pub async fn was_all(
+/// `unavailable` when Redis is away, or when it is not stored before the deadline.
+pub async fn check_against_log(
     db: &impl ConnectionTrait,
     log: &Log,
     room: &RoomId,
@@ -32,17 +32,17 @@ pub async fn was_all(
     if accepted <= head {
         return Ok(true);
     }
-    if is_stored(db, room, accepted, deadline).await? {
+    if wait_until_stored(db, room, accepted, deadline).await? {
         return Ok(false);
     }
-    Err(Refusal::unavailable("the room is not stored far enough to tell; try again").into())
+    Err(Refusal::unavailable("recent changes of the room are not stored yet; retry").into())
 }
 
 /// Whether the room is stored up to `seq` before the deadline.
 ///
 /// # Errors
 /// When the database cannot be read.
-pub async fn is_stored(
+pub async fn wait_until_stored(
     db: &impl ConnectionTrait,
     room: &RoomId,
     seq: Seq,
@@ -52,7 +52,7 @@ pub async fn is_stored(
     loop {
         let head = query::stored_head(db, room).await?;
         if head.and_then(|head| u64::try_from(head).ok()).is_none_or(|head| head >= seq.0) {
-            // Without the room there is nothing to wait for.
+            // A missing room has nothing to wait for.
             return Ok(true);
         }
         if Instant::now() + pause >= deadline {

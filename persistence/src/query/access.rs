@@ -1,21 +1,20 @@
-//! Who asks, and whether a room is theirs.
-//! Reads `rooms` and `members`. Promises that a room one may not see and a room that does not exist
-//! give the same answer.
+//! The viewer of a room, and whether they may see it.
+//! Reads `rooms` and `members`. A room that the viewer may not see and a room that does not exist give the same answer.
 
 use sea_orm::{ConnectionTrait, DbErr, FromQueryResult};
 use tidings_shared::ids::{RoomId, UserId};
 
 use super::sql::statement;
 
-/// The user on whose behalf is read. With `admin` (scope `tidings.admin`) any room may be read, though
-/// not what is private to others in it.
+/// The user on whose behalf a query reads. With `admin` (scope `tidings.admin`) any room may be read, but not messages
+/// that are private to others.
 #[derive(Clone, Copy, Debug)]
 pub struct Viewer<'a> {
     pub user: &'a UserId,
     pub admin: bool,
 }
 
-/// What a viewer is in a room that they may see.
+/// The access of a viewer to a room.
 #[derive(Clone, Debug, PartialEq, Eq, FromQueryResult)]
 pub struct Access {
     /// None for an admin who is not a member.
@@ -25,7 +24,7 @@ pub struct Access {
     pub head_seq: i64,
 }
 
-/// The viewer's access to a room; None when there is no such room or it is not theirs.
+/// The viewer's access to a room; None when the room does not exist or they may not see it.
 ///
 /// # Errors
 /// When the database cannot be read.

@@ -1,12 +1,12 @@
-//! Opaque cursors of lists: where a page ended, packed so that nobody takes it apart.
-//! Pure. Promises that what was packed is unpacked unchanged and anything else is refused.
+//! Opaque cursors of lists: the packed position at which a page ended.
+//! Pure. A packed cursor is unpacked unchanged; any other text is refused.
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use chrono::{DateTime, Utc};
 
-/// PostgreSQL's times end later, and nothing of ours is near it: the year 200,000.
+/// The year 200,000: PostgreSQL's times end later, and no time in the system comes near it.
 pub(super) const LATEST: DateTime<Utc> =
-    DateTime::from_timestamp(6_249_000_000_000, 0).expect("within what chrono can tell");
+    DateTime::from_timestamp(6_249_000_000_000, 0).expect("within the range of chrono");
 /// Separates the parts; no id holds a control character.
 const SEPARATOR: char = '\u{1f}';
 
@@ -32,7 +32,7 @@ impl ActivityCursor {
         if room.is_empty() || room.contains(char::is_control) {
             return None;
         }
-        // PostgreSQL's timestamps start in 4713 BC; nothing of ours is older than 1970.
+        // PostgreSQL's timestamps start in 4713 BC; no time in the system is older than 1970.
         let micros = micros.parse().ok().filter(|micros| *micros >= 0)?;
         Some(Self { updated_at: DateTime::from_timestamp_micros(micros)?, room })
     }
@@ -42,13 +42,13 @@ impl ActivityCursor {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SearchCursor {
     pub at: DateTime<Utc>,
-    /// Empty: before the first of that moment.
+    /// Empty: before the first message of that time.
     pub room: String,
     pub seq: i64,
 }
 
 impl SearchCursor {
-    /// All that is newer than this moment has been looked at.
+    /// Everything newer than this time was searched.
     #[must_use]
     pub fn before(at: DateTime<Utc>) -> Self {
         Self { at, room: String::new(), seq: 0 }
@@ -73,7 +73,7 @@ impl SearchCursor {
     }
 }
 
-/// Packs the id after which a list ordered by id goes on.
+/// Packs the id after which a list ordered by id continues.
 #[must_use]
 pub fn pack_id(id: &str) -> String {
     URL_SAFE_NO_PAD.encode(id)
@@ -94,7 +94,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_cursor_of_last_activity_survives_the_way_to_the_client_and_back() {
+    fn activity_cursor_is_unpacked_unchanged() {
         let cursor = ActivityCursor {
             updated_at: DateTime::from_timestamp_micros(1_763_628_170_123_456).unwrap(),
             room: "a:b-c_d.e".into(),
@@ -103,7 +103,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cursor_of_search_survives_the_way_to_the_client_and_back() {
+    fn search_cursor_is_unpacked_unchanged() {
         let at = DateTime::from_timestamp_micros(1_763_628_170_123_456).unwrap();
         for cursor in [SearchCursor { at, room: "a:b".into(), seq: 7 }, SearchCursor::before(at)] {
             assert_eq!(SearchCursor::unpack(&cursor.pack()), Some(cursor));
@@ -121,14 +121,14 @@ mod tests {
     }
 
     #[test]
-    fn a_cursor_of_ids_survives_whatever_a_user_id_holds() {
+    fn id_cursor_is_unpacked_unchanged_for_any_user_id() {
         for id in ["alice", "|trey|", "Zoë/…", "a,b"] {
             assert_eq!(unpack_id(&pack_id(id)).as_deref(), Some(id));
         }
     }
 
     #[test]
-    fn what_was_not_packed_here_is_refused() {
+    fn foreign_cursor_is_refused() {
         for bad in ["", "!", "YWxpY2U", "====", "MTIz", &URL_SAFE_NO_PAD.encode("x\u{1f}room")] {
             assert_eq!(ActivityCursor::unpack(bad), None, "{bad:?}");
         }

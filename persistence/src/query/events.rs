@@ -1,6 +1,6 @@
 //! The raw log of a room after a position: the merge of `messages` and `events`, as event frames.
-//! Promises that a page is complete up to its `next`, whatever the viewer may not see in it, and that
-//! an epoch in which the asked positions no longer hold is told instead of answered.
+//! A page is complete up to its `next`, even if the viewer may not see some of its events. An epoch that is not valid
+//! at the requested positions is reported instead of a page.
 
 mod frame;
 
@@ -11,7 +11,7 @@ use utoipa::ToSchema;
 
 use super::access::Viewer;
 use super::json::{Head, Raw};
-use super::messages::MessageRow;
+use super::messages::SelectedMessage;
 use super::sql::{epoch_of, me, message_columns, statement, visible};
 use crate::forms::events::EventForm;
 
@@ -24,35 +24,35 @@ pub struct EventPage {
     /// All events up to here that the viewer may see are in this page or before it.
     pub next: Head,
     pub head: Head,
-    /// Whether the log goes on behind `next`.
+    /// Whether the log continues after `next`.
     pub more: bool,
 }
 
-/// What is asked of the log.
+/// The requested range of the log.
 #[derive(Clone, Copy, Debug)]
 pub struct EventRange<'a> {
     pub after: i64,
     /// Positions of the log that one page spans, visible or not.
     pub limit: i64,
-    /// The epoch of the asker's cursor, as the client sent it.
+    /// The epoch of the client's cursor, as the client sent it.
     pub epoch: Option<&'a str>,
-    /// The position that must hold in `epoch` too.
+    /// A position that must be valid in `epoch` too.
     pub upto: Option<i64>,
 }
 
-/// How a read of the log ended.
+/// The result of a read of the log.
 #[derive(Debug)]
 pub enum Events {
     Page(EventPage),
-    /// The epoch is no longer good at the asked positions: what lies above `after` is to be read anew.
+    /// The epoch is no longer valid at these positions: everything above `after` must be read anew.
     EpochPast {
         after: i64,
     },
 }
 
-/// `$4` after, `$5` limit, `$6` epoch of the cursor or NULL. Seq is dense, so a page is a range of the
-/// key; the LIMITs cut nothing off, they tell the planner how few rows that is. What aims at a message is
-/// also for the one who sent it. `event_blank`: an edit of a message that is deleted by now.
+/// `$4` after, `$5` limit, `$6` epoch of the cursor or NULL. Seqs are dense, so a page is a range of the key; the
+/// LIMITs remove no rows, they only tell the planner how many to expect. An event with a target is also visible to the
+/// target's sender. `event_blank`: the event edits a message that is deleted now.
 const EVENTS: &str = concat!(
     "WITH ",
     me!(),
@@ -77,7 +77,7 @@ const EVENTS: &str = concat!(
     " FROM me LEFT JOIN m ON true LEFT JOIN users u ON u.id = m.sender_id ORDER BY m.seq"
 );
 
-/// The events after a position; None when the room is not the viewer's.
+/// The events after a position; None when the viewer may not see the room.
 ///
 /// # Errors
 /// When the database cannot be read.
@@ -88,7 +88,7 @@ pub async fn events(
     range: EventRange<'_>,
 ) -> Result<Option<Events>, DbErr> {
     let epoch = range.epoch.map(known_form);
-    let asked: Value = epoch.flatten().into();
+    let cursor_epoch: Value = epoch.flatten().into();
     let rows = db
         .query_all_raw(statement(
             EVENTS,
@@ -98,7 +98,7 @@ pub async fn events(
                 viewer.admin.into(),
                 range.after.into(),
                 range.limit.into(),
-                asked,
+                cursor_epoch,
             ],
         ))
         .await?;
@@ -123,12 +123,12 @@ pub async fn events(
     })))
 }
 
-/// The number of an epoch; None for a text that is no epoch of ours.
+/// The number of an epoch; None for a text that is not a valid epoch.
 fn known_form(text: &str) -> Option<i64> {
     Epoch::parse(text).and_then(|epoch| i64::try_from(epoch.0).ok())
 }
 
-/// What the database knows of the epochs later than the asked one.
+/// The stored facts about epochs later than the requested one.
 struct Bases {
     newest: Option<i64>,
     /// The lowest base of the room in any later epoch.
@@ -136,7 +136,7 @@ struct Bases {
 }
 
 impl Bases {
-    /// The position above which `epoch` is no longer good, if `seq` lies above it.
+    /// The position above which `epoch` is not valid, if `seq` lies above it.
     fn past(&self, epoch: Option<i64>, seq: i64) -> Option<i64> {
         match epoch {
             Some(epoch) if self.newest.is_some_and(|newest| epoch <= newest) => {
@@ -155,7 +155,7 @@ fn read(row: &QueryResult, room: &RoomId) -> Result<Option<Raw>, DbErr> {
         let body = if row.try_get("", "event_blank")? { frame::without_content(&body)? } else { body };
         return frame::event(&kind, &body, room.as_str(), seq, &at).map(Some);
     }
-    let message = MessageRow::of(row)?.map(|row| row.message(room.as_str())).transpose()?;
+    let message = SelectedMessage::of(row)?.map(|row| row.message(room.as_str())).transpose()?;
     message.map(|message| frame::message(&message)).transpose()
 }
 
@@ -164,7 +164,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_epoch_that_was_never_opened_is_good_for_nothing() {
+    fn unopened_epoch_is_never_valid() {
         let bases = Bases { newest: Some(4), lowest: None };
         assert_eq!(bases.past(None, 0), Some(0));
         assert_eq!(bases.past(Some(5), 3), Some(0));
@@ -173,14 +173,14 @@ mod tests {
     }
 
     #[test]
-    fn an_epoch_is_good_up_to_the_lowest_base_of_the_later_ones() {
+    fn epoch_is_valid_up_to_lowest_later_base() {
         let bases = Bases { newest: Some(4), lowest: Some(10) };
         assert_eq!(bases.past(Some(3), 10), None);
         assert_eq!(bases.past(Some(3), 11), Some(10));
     }
 
     #[test]
-    fn only_a_canonical_decimal_names_an_epoch() {
+    fn only_a_canonical_decimal_is_an_epoch() {
         assert_eq!(known_form("7"), Some(7));
         for bad in ["", "07", "x", "-1", "18446744073709551615"] {
             assert_eq!(known_form(bad), None, "{bad:?}");

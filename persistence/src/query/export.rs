@@ -1,5 +1,5 @@
-//! All that is kept of one user, page by page: what they are called, where they are members, what they sent and gave.
-//! Promises that a page holds a bounded number of rows, and that rooms they have left are looked through too.
+//! All data of one user, page by page: profile, memberships, messages, reactions.
+//! A page has a bounded number of rows. Rooms that the user has left are searched too.
 
 use chrono::{DateTime, Utc};
 use sea_orm::{ConnectionTrait, DbErr, FromQueryResult};
@@ -13,10 +13,10 @@ use super::sql::statement;
 
 /// Rows of a page.
 pub const PAGE_ROWS: i64 = 500;
-/// Rooms that are looked through for messages of the user in one statement.
-const ROOMS_AT_ONCE: i64 = 1000;
+/// Rooms searched for messages of the user in one statement.
+const ROOMS_PER_STATEMENT: i64 = 1000;
 
-/// Who they are.
+/// The user's profile.
 #[derive(Debug, Serialize, FromQueryResult)]
 pub struct Profile {
     pub user: String,
@@ -29,9 +29,9 @@ pub struct Profile {
     pub last_seen: Option<DateTime<Utc>>,
 }
 
-/// A room of which they are a member, and how far they have come in it.
+/// A membership of the user, with their marks.
 #[derive(Debug, Serialize, FromQueryResult)]
-pub struct Membership {
+pub struct ExportedMembership {
     pub room: String,
     pub kind: String,
     pub name: Option<String>,
@@ -46,9 +46,9 @@ pub struct Membership {
     pub delivered_at: Option<DateTime<Utc>>,
 }
 
-/// A message that they sent; contents that were moved to the archive are told from there.
+/// A message that the user sent; archived content comes from the archive.
 #[derive(Debug, Serialize)]
-pub struct Sent {
+pub struct SentMessage {
     pub room: String,
     pub seq: i64,
     pub id: Uuid,
@@ -70,9 +70,9 @@ pub struct Sent {
     pub versions: Option<Raw>,
 }
 
-/// What a message of theirs said before.
+/// An earlier text of one of the user's messages.
 #[derive(Debug, Serialize)]
-pub struct Version {
+pub struct ExportedVersion {
     pub room: String,
     pub seq: i64,
     pub content: String,
@@ -82,9 +82,9 @@ pub struct Version {
     pub by: String,
 }
 
-/// A reaction that they gave.
+/// A reaction that the user gave.
 #[derive(Debug, Serialize, FromQueryResult)]
-pub struct Reaction {
+pub struct ExportedReaction {
     pub room: String,
     pub seq: i64,
     pub emoji: String,
@@ -92,7 +92,7 @@ pub struct Reaction {
     pub at: DateTime<Utc>,
 }
 
-/// Who the user is; None when they are not known.
+/// The user's profile; None when the user is unknown.
 ///
 /// # Errors
 /// When the database cannot be read.
@@ -102,7 +102,7 @@ pub async fn profile(db: &impl ConnectionTrait, user: &UserId) -> Result<Option<
     Profile::find_by_statement(statement(sql, [user.as_str().into()])).one(db).await
 }
 
-/// Memberships in rooms behind `after`, by room.
+/// Memberships in rooms after `after`, by room.
 ///
 /// # Errors
 /// When the database cannot be read.
@@ -110,20 +110,21 @@ pub async fn memberships(
     db: &impl ConnectionTrait,
     user: &UserId,
     after: &str,
-) -> Result<Vec<Membership>, DbErr> {
+) -> Result<Vec<ExportedMembership>, DbErr> {
     let sql = "SELECT mb.room_id AS room, r.kind, r.name, mb.role, mb.joined_at, mb.read_seq, mb.read_at, \
                  mb.delivered_seq, mb.delivered_at FROM members mb JOIN rooms r ON r.id = mb.room_id \
                WHERE mb.user_id = $1 AND mb.room_id > $2 ORDER BY mb.room_id LIMIT $3";
     let values = [user.as_str().into(), after.into(), PAGE_ROWS.into()];
-    Membership::find_by_statement(statement(sql, values)).all(db).await
+    ExportedMembership::find_by_statement(statement(sql, values)).all(db).await
 }
 
-/// Looks through rooms behind `after` for messages of the user: the last room looked at, and those that hold any.
-/// None at the end. There is no index of messages by sender: it would cost every send, and this is rare.
+/// Searches rooms after `after` for messages of the user: returns the last searched room, and the rooms with messages.
+/// None at the end. There is no index of messages by sender, because it would make every send slower and this search is
+/// rare.
 ///
 /// # Errors
 /// When the database cannot be read.
-pub async fn rooms_written(
+pub async fn rooms_with_messages(
     db: &impl ConnectionTrait,
     user: &UserId,
     after: &str,
@@ -133,7 +134,7 @@ pub async fn rooms_written(
             "SELECT r.id, m.there IS NOT NULL FROM (SELECT id FROM rooms WHERE id > $2 ORDER BY id LIMIT $3) r \
              LEFT JOIN LATERAL (SELECT true AS there FROM messages m \
                WHERE m.room_id = r.id AND m.sender_id = $1 LIMIT 1) m ON true ORDER BY r.id",
-            [user.as_str().into(), after.into(), ROOMS_AT_ONCE.into()],
+            [user.as_str().into(), after.into(), ROOMS_PER_STATEMENT.into()],
         ))
         .await?;
     let (mut last, mut written) = (None, Vec::new());
@@ -147,7 +148,7 @@ pub async fn rooms_written(
     Ok(last.map(|last| (last, written)))
 }
 
-/// Messages of the user in a room, by client id, behind `after`.
+/// Messages of the user in a room after `after`, by client id.
 ///
 /// # Errors
 /// When the database cannot be read.
@@ -156,7 +157,7 @@ pub async fn sent(
     user: &UserId,
     room: &str,
     after: &str,
-) -> Result<Vec<Sent>, DbErr> {
+) -> Result<Vec<SentMessage>, DbErr> {
     let rows = db
         .query_all_raw(statement(
             "SELECT m.seq, m.id, m.client_id, m.kind, COALESCE(a.content, m.content) AS content, m.reply_to, \
@@ -177,7 +178,7 @@ pub async fn sent(
         let (users, roles) = (list("visible_users")?, list("visible_roles")?);
         let visible_to = (users.is_some() || roles.is_some())
             .then(|| VisibleTo { users: users.unwrap_or_default(), roles: roles.unwrap_or_default() });
-        sent.push(Sent {
+        sent.push(SentMessage {
             room: room.to_owned(),
             seq: row.try_get("", "seq")?,
             id: row.try_get("", "id")?,
@@ -198,7 +199,7 @@ pub async fn sent(
     Ok(sent)
 }
 
-/// Earlier versions of these messages of a room, at most [`PAGE_ROWS`], behind the version `after` (seq, number).
+/// Earlier versions of these messages of a room, at most [`PAGE_ROWS`], after the version `after` (seq, number).
 ///
 /// # Errors
 /// When the database cannot be read.
@@ -207,7 +208,7 @@ pub async fn versions(
     room: &str,
     seqs: &[i64],
     after: (i64, i64),
-) -> Result<Vec<(i64, Version)>, DbErr> {
+) -> Result<Vec<(i64, ExportedVersion)>, DbErr> {
     let rows = db
         .query_all_raw(statement(
             "SELECT v.seq, v.version, v.content, v.metadata::text, v.at, v.by FROM message_versions v \
@@ -218,7 +219,7 @@ pub async fn versions(
         .await?;
     let mut versions = Vec::with_capacity(rows.len());
     for row in &rows {
-        let version = Version {
+        let version = ExportedVersion {
             room: room.to_owned(),
             seq: row.try_get_by_index(0)?,
             content: row.try_get_by_index(2)?,
@@ -231,7 +232,7 @@ pub async fn versions(
     Ok(versions)
 }
 
-/// Reactions of the user behind `after` (room, seq, emoji).
+/// Reactions of the user after `after` (room, seq, emoji).
 ///
 /// # Errors
 /// When the database cannot be read.
@@ -239,10 +240,10 @@ pub async fn reactions(
     db: &impl ConnectionTrait,
     user: &UserId,
     after: (&str, i64, &str),
-) -> Result<Vec<Reaction>, DbErr> {
+) -> Result<Vec<ExportedReaction>, DbErr> {
     let sql = "SELECT x.room_id AS room, x.seq, x.emoji, x.at FROM reactions x \
                WHERE x.user_id = $1 AND (x.room_id, x.seq, x.emoji) > ($2, $3, $4) \
                ORDER BY x.room_id, x.seq, x.emoji LIMIT $5";
     let values = [user.as_str().into(), after.0.into(), after.1.into(), after.2.into(), PAGE_ROWS.into()];
-    Reaction::find_by_statement(statement(sql, values)).all(db).await
+    ExportedReaction::find_by_statement(statement(sql, values)).all(db).await
 }

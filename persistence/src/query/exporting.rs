@@ -1,5 +1,5 @@
-//! Everything that there is, page by page in the order of its keys, for the job that writes it out: users, rooms, their
-//! members, and messages in their present state. Reads `users`, `rooms`, `members`, `messages`.
+//! All data of the installation, page by page in the order of the keys, for the job `export`: users, rooms, members,
+//! and messages in their present state. Reads `users`, `rooms`, `members`, `messages`.
 
 use chrono::{DateTime, Utc};
 use sea_orm::{ConnectionTrait, DbErr, FromQueryResult};
@@ -11,14 +11,14 @@ use super::sql::statement;
 pub const PAGE_ROWS: i64 = 500;
 
 #[derive(Debug, FromQueryResult)]
-pub struct User {
+pub struct ExportedUser {
     pub id: String,
     pub name: Option<String>,
     pub picture: Option<String>,
 }
 
 #[derive(Debug)]
-pub struct Room {
+pub struct ExportedRoom {
     pub id: String,
     pub kind: String,
     pub name: Option<String>,
@@ -28,13 +28,13 @@ pub struct Room {
 }
 
 #[derive(Debug, FromQueryResult)]
-pub struct Member {
+pub struct ExportedMember {
     pub user_id: String,
     pub role: String,
 }
 
 #[derive(Debug)]
-pub struct Message {
+pub struct ExportedMessage {
     pub seq: i64,
     pub sender: String,
     pub kind: String,
@@ -48,40 +48,40 @@ pub struct Message {
     pub client_id: String,
 }
 
-/// Users behind `after` who are not erased.
+/// Users after `after` who are not erased.
 ///
 /// # Errors
 /// When the database cannot be read.
-pub async fn users(db: &impl ConnectionTrait, after: &str) -> Result<Vec<User>, DbErr> {
+pub async fn users(db: &impl ConnectionTrait, after: &str) -> Result<Vec<ExportedUser>, DbErr> {
     let sql = "SELECT id, name, picture FROM users WHERE id > $1 AND erasing_at IS NULL ORDER BY id LIMIT $2";
-    User::find_by_statement(statement(sql, [after.into(), PAGE_ROWS.into()])).all(db).await
+    ExportedUser::find_by_statement(statement(sql, [after.into(), PAGE_ROWS.into()])).all(db).await
 }
 
-/// Rooms behind `after`.
+/// Rooms after `after`.
 ///
 /// # Errors
 /// When the database cannot be read.
-pub async fn rooms(db: &impl ConnectionTrait, after: &str) -> Result<Vec<Room>, DbErr> {
+pub async fn rooms(db: &impl ConnectionTrait, after: &str) -> Result<Vec<ExportedRoom>, DbErr> {
     let sql = "SELECT id, kind, name, created_by, created_at, metadata::text FROM rooms \
                WHERE id > $1 ORDER BY id LIMIT $2";
     rooms_of(db, sql, after).await
 }
 
-/// One room; none when it is not there.
+/// One room; None when it does not exist.
 ///
 /// # Errors
 /// When the database cannot be read.
-pub async fn room(db: &impl ConnectionTrait, room: &str) -> Result<Option<Room>, DbErr> {
+pub async fn room(db: &impl ConnectionTrait, room: &str) -> Result<Option<ExportedRoom>, DbErr> {
     let sql =
         "SELECT id, kind, name, created_by, created_at, metadata::text FROM rooms WHERE id = $1 LIMIT $2";
     Ok(rooms_of(db, sql, room).await?.pop())
 }
 
-async fn rooms_of(db: &impl ConnectionTrait, sql: &str, key: &str) -> Result<Vec<Room>, DbErr> {
+async fn rooms_of(db: &impl ConnectionTrait, sql: &str, key: &str) -> Result<Vec<ExportedRoom>, DbErr> {
     let rows = db.query_all_raw(statement(sql, [key.into(), PAGE_ROWS.into()])).await?;
     rows.iter()
         .map(|row| {
-            Ok(Room {
+            Ok(ExportedRoom {
                 id: row.try_get_by_index(0)?,
                 kind: row.try_get_by_index(1)?,
                 name: row.try_get_by_index(2)?,
@@ -93,12 +93,12 @@ async fn rooms_of(db: &impl ConnectionTrait, sql: &str, key: &str) -> Result<Vec
         .collect()
 }
 
-/// Whom to name as a room's creator: whoever creates a room is its owner, and so must be one who owns it now. Its creator
-/// if they do, else another owner; where there is none, an admin, else any member. None: nobody is left.
+/// The user to name as a room's creator. An import makes the creator owner, so this must be a present owner: the
+/// creator if they are one, else another owner; without any owner an admin, else any member. None: no member is left.
 ///
 /// # Errors
 /// When the database cannot be read.
-pub async fn owner(db: &impl ConnectionTrait, room: &Room) -> Result<Option<String>, DbErr> {
+pub async fn owner(db: &impl ConnectionTrait, room: &ExportedRoom) -> Result<Option<String>, DbErr> {
     let sql = "SELECT m.user_id FROM members m JOIN users u ON u.id = m.user_id AND u.erasing_at IS NULL \
                WHERE m.room_id = $1 \
                ORDER BY CASE m.role WHEN 'owner' THEN 0 WHEN 'admin' THEN 1 WHEN 'guest' THEN 3 ELSE 2 END, \
@@ -108,22 +108,32 @@ pub async fn owner(db: &impl ConnectionTrait, room: &Room) -> Result<Option<Stri
     row.map(|row| row.try_get_by_index(0)).transpose()
 }
 
-/// Members of a room behind `after` who are not erased.
+/// Members of a room after `after` who are not erased.
 ///
 /// # Errors
 /// When the database cannot be read.
-pub async fn members(db: &impl ConnectionTrait, room: &str, after: &str) -> Result<Vec<Member>, DbErr> {
+pub async fn members(
+    db: &impl ConnectionTrait,
+    room: &str,
+    after: &str,
+) -> Result<Vec<ExportedMember>, DbErr> {
     let sql = "SELECT m.user_id, m.role FROM members m JOIN users u ON u.id = m.user_id AND u.erasing_at IS NULL \
                WHERE m.room_id = $1 AND m.user_id > $2 ORDER BY m.user_id LIMIT $3";
-    Member::find_by_statement(statement(sql, [room.into(), after.into(), PAGE_ROWS.into()])).all(db).await
+    ExportedMember::find_by_statement(statement(sql, [room.into(), after.into(), PAGE_ROWS.into()]))
+        .all(db)
+        .await
 }
 
-/// Messages of a room behind `after` that are not deleted, nor of one whose erasure is under way (those of whoever is
-/// erased are deleted). Whom they are for without who is erased.
+/// Messages of a room after `after`, without deleted ones and without those of users whose erasure is under way (the
+/// messages of erased users are deleted). Their audiences omit erased users.
 ///
 /// # Errors
 /// When the database cannot be read.
-pub async fn messages(db: &impl ConnectionTrait, room: &str, after: i64) -> Result<Vec<Message>, DbErr> {
+pub async fn messages(
+    db: &impl ConnectionTrait,
+    room: &str,
+    after: i64,
+) -> Result<Vec<ExportedMessage>, DbErr> {
     let sql = "SELECT m.seq, m.sender_id, m.kind, m.content, m.reply_to, m.attachments::text, m.metadata::text, \
                  CASE WHEN m.visible_users IS NOT NULL THEN ARRAY(\
                    SELECT v.id FROM unnest(m.visible_users) WITH ORDINALITY AS v (id, place) \
@@ -138,7 +148,7 @@ pub async fn messages(db: &impl ConnectionTrait, room: &str, after: i64) -> Resu
     rows.iter()
         .map(|row| {
             let json = |index| row.try_get_by_index::<Option<String>>(index)?.map(raw).transpose();
-            Ok(Message {
+            Ok(ExportedMessage {
                 seq: row.try_get_by_index(0)?,
                 sender: row.try_get_by_index(1)?,
                 kind: row.try_get_by_index(2)?,

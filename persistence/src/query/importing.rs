@@ -1,4 +1,4 @@
-//! Which messages of an import are stored already, and whose are not to be.
+//! Looks up which messages of an import are stored already, and which users are erased.
 
 use std::collections::HashSet;
 
@@ -7,7 +7,7 @@ use tidings_shared::ids::{Seq, UserId};
 
 use super::sql::statement;
 
-/// Where the messages of these (room, sender, client id) stand, in order; None: not stored.
+/// The seqs of the messages with these (room, sender, client id), in order; None: not stored.
 ///
 /// # Errors
 /// When the database cannot be read.

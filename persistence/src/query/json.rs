@@ -1,5 +1,5 @@
-//! Forms of values in answers: times, raw JSON, cursors of the log.
-//! Pure. Promises that JSON which a client gave comes back byte for byte.
+//! Formats of values in answers: times, raw JSON, cursors of the log.
+//! Pure. JSON from clients comes back byte for byte.
 
 use chrono::{DateTime, Utc};
 use sea_orm::DbErr;
@@ -7,18 +7,18 @@ use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
 use tidings_shared::protocol::server::rfc3339;
 
-/// JSON text that is passed on as it is.
+/// JSON text that is passed on unchanged.
 pub type Raw = Box<RawValue>;
 
-/// Takes JSON text that the database holds.
+/// Takes JSON text from the database.
 ///
 /// # Errors
-/// When it is not JSON, which the column's type excludes.
+/// When it is not JSON, which the column's type prevents.
 pub(super) fn raw(text: String) -> Result<Raw, DbErr> {
     RawValue::from_string(text).map_err(|error| DbErr::Custom(format!("stored JSON cannot be read: {error}")))
 }
 
-/// RFC 3339, UTC, milliseconds: the one form of a time on the wire.
+/// RFC 3339, UTC, milliseconds: the only format of a time on the wire.
 #[must_use]
 pub fn wire_time(at: &DateTime<Utc>) -> String {
     rfc3339(at.timestamp_millis())
@@ -38,10 +38,10 @@ pub(crate) fn optional_time<S: Serializer>(
     }
 }
 
-/// A cursor of the log: the last stored position that an answer reflects, with the epoch it is good in.
+/// A cursor of the log: the last stored position that an answer reflects, and the epoch in which it is valid.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 pub struct Head {
-    /// Opaque: one life of the log's data.
+    /// Opaque: identifies one lifetime of the log's data.
     pub epoch: String,
     /// Position in the room's log.
     #[schema(minimum = 0)]
@@ -59,7 +59,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_time_is_written_in_utc_with_three_digits_of_milliseconds() {
+    fn time_is_written_in_utc_with_milliseconds() {
         let at = DateTime::parse_from_rfc3339("2024-05-06T07:08:09.1239+02:00").unwrap().to_utc();
         assert_eq!(wire_time(&at), "2024-05-06T05:08:09.123Z");
         let whole = DateTime::parse_from_rfc3339("2024-05-06T07:08:09Z").unwrap().to_utc();
@@ -67,7 +67,7 @@ mod tests {
     }
 
     #[test]
-    fn raw_json_keeps_its_order_numbers_and_spaces() {
+    fn raw_json_keeps_order_numbers_and_spaces() {
         let text = r#"{"b": 1.0, "a":1e400,  "c":"\u0000"}"#;
         assert_eq!(serde_json::to_string(&raw(text.to_owned()).unwrap()).unwrap(), text);
     }

@@ -1,4 +1,4 @@
-//! How far users have come in a room, for whoever moves their marks.
+//! The marks of users in a room, for the node that moves them.
 //! Reads `rooms` and `members`.
 
 use sea_orm::{ConnectionTrait, DbErr};
@@ -9,8 +9,8 @@ use tidings_shared::{
 
 use super::sql::statement;
 
-/// The read and delivered marks of users and the room's stored head, in one statement, so that they belong to the
-/// same snapshot. A room that does not exist has no members.
+/// The read and delivered marks of users and the room's stored head, in one statement, so that they belong to the same
+/// snapshot. A missing room has no members.
 ///
 /// # Errors
 /// When the database cannot be read.

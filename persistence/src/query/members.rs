@@ -1,5 +1,5 @@
-//! The members of a room and how far each has read.
-//! Reads `members` and `users`; the caller has found out that the room is the asker's.
+//! The members of a room and their receipts.
+//! Reads `members` and `users`; the caller has checked that the viewer may see the room.
 
 use chrono::{DateTime, Utc};
 use sea_orm::sea_query::NullOrdering;
@@ -13,7 +13,7 @@ use super::cursor::pack_id;
 use super::json::{optional_time, time};
 use crate::entity::{member, user};
 
-/// A member as others of the room see them.
+/// A member as other members of the room see them.
 #[derive(Debug, Serialize, ToSchema, FromQueryResult)]
 pub struct Member {
     pub user: String,
@@ -65,7 +65,7 @@ pub async fn members(
     Ok(Members { members: found, next })
 }
 
-/// How far a member has read and been delivered to.
+/// How far a member has read and received messages.
 #[derive(Debug, Serialize, ToSchema, FromQueryResult)]
 pub struct Receipt {
     pub user: String,
@@ -79,7 +79,7 @@ pub struct Receipt {
     pub delivered_at: Option<DateTime<Utc>>,
 }
 
-/// Members whose watermarks are told: in larger rooms those who read last.
+/// Most receipts in an answer; in larger rooms those of the members who read last.
 const MAX_RECEIPTS: u64 = 1000;
 
 /// The watermarks of the members, up to [`MAX_RECEIPTS`] of them, by user id.

@@ -1,4 +1,4 @@
-//! Memberships for gateways: those of one user, or the roles of many in one room.
+//! Memberships for gateways: those of one user, or the roles of many users in one room.
 //! Reads `members`, `rooms` and the epochs of `partitions`.
 
 use std::collections::{BTreeSet, HashMap};
@@ -10,30 +10,31 @@ use tidings_shared::membership::Membership;
 
 use super::sql::statement;
 
-/// Rooms that a gateway is told as recently active: as many as `"mine"` joins.
+/// Recently active rooms in the answer: as many as `"mine"` joins.
 const RECENT_ROOMS: usize = 200;
 
 /// A user's memberships in one snapshot.
 #[derive(Debug, Default)]
-pub struct Read {
+pub struct UserMemberships {
     pub rooms: HashMap<RoomId, Membership>,
     /// The most recently active rooms, newest first.
     pub recent: Vec<RoomId>,
-    /// A room of each partition that is of an earlier epoch than the one asked for: what a writer of that one
-    /// still commits is missing here.
+    /// One room of each partition that is of an earlier epoch than the requested one: a writer of that epoch may still
+    /// commit changes that are missing here.
     pub behind: Vec<RoomId>,
 }
 
-/// All memberships of a user, to be used in `epoch`.
+/// All memberships of a user, for use in `epoch`.
 ///
 /// # Errors
 /// When the database cannot be read.
-pub async fn of(db: &impl ConnectionTrait, user: &UserId, epoch: Epoch) -> Result<Read, DbErr> {
+pub async fn of(db: &impl ConnectionTrait, user: &UserId, epoch: Epoch) -> Result<UserMemberships, DbErr> {
     let sql = "SELECT mb.room_id, mb.role, mb.read_seq, p.epoch FROM members mb \
                JOIN rooms r ON r.id = mb.room_id JOIN partitions p ON p.partition = r.partition \
                WHERE mb.user_id = $1 ORDER BY r.updated_at DESC, r.id";
     let rows = db.query_all_raw(statement(sql, [user.as_str().into()])).await?;
-    let mut read = Read { rooms: HashMap::with_capacity(rows.len()), ..Read::default() };
+    let mut read =
+        UserMemberships { rooms: HashMap::with_capacity(rows.len()), ..UserMemberships::default() };
     let mut behind = BTreeSet::new();
     for row in &rows {
         let id: String = row.try_get_by_index(0)?;

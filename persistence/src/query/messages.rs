@@ -1,4 +1,4 @@
-//! Messages in their present state: pages of history and single ones.
+//! Messages in their present state: pages of history and single messages.
 //! Reads `messages`, `users`, `reactions`.
 
 mod page;
@@ -18,7 +18,7 @@ use crate::forms::{AttachmentForm, MetadataForm};
 
 pub use page::{MessagePage, Walk, Window};
 
-/// Who sent a message, as the user is called now.
+/// The sender of a message, with their present name.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct Sender {
     pub id: String,
@@ -28,7 +28,7 @@ pub struct Sender {
     pub picture: Option<String>,
 }
 
-/// Whom a private message is for, besides its sender.
+/// The audience of a private message, in addition to its sender.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct VisibleTo {
     pub users: Vec<String>,
@@ -72,16 +72,16 @@ pub struct Message {
 pub struct Reaction {
     pub emoji: String,
     pub count: i64,
-    /// Whether I am among those who gave it.
+    /// Whether I gave it too.
     pub mine: bool,
-    /// The first 20 who gave it.
+    /// The first 20 users who gave it.
     pub users: Vec<String>,
 }
 
-/// A message as the statements of this folder select it: the columns of `message_columns!`, in their order, and
-/// `m_reactions` somewhere.
+/// A message as the statements of this folder select it: the columns of `message_columns!` in their order, and
+/// `m_reactions` at any place.
 #[derive(Debug)]
-pub(super) struct MessageRow {
+pub(super) struct SelectedMessage {
     pub seq: i64,
     pub id: Uuid,
     pub client_id: String,
@@ -102,9 +102,9 @@ pub(super) struct MessageRow {
     pub reactions: Option<String>,
 }
 
-impl MessageRow {
-    /// The message in a row of an outer join; None when that side is empty. By position, from the first column on: a
-    /// page has a thousand columns, and to look each up by name costs more than to read it.
+impl SelectedMessage {
+    /// The message in a row of an outer join; None when that side is empty. Reads by position from the first column on,
+    /// because a page has a thousand columns and a look-up by name costs more than reading one.
     pub(super) fn of(row: &QueryResult) -> Result<Option<Self>, DbErr> {
         let row = row.try_as_pg_row().ok_or_else(|| DbErr::Custom("not a row of PostgreSQL".to_owned()))?;
         let ordinal = |name| row.try_column(name).map(Column::ordinal).map_err(unreadable);
@@ -132,7 +132,7 @@ impl MessageRow {
         }))
     }
 
-    /// The message object. Of a deleted message nothing is told but that it was there.
+    /// The message object. A deleted message has no content, attachments or metadata.
     pub(super) fn message(self, room: &str) -> Result<Message, DbErr> {
         let visible_to = self.visible_to();
         let kept = |text: Option<String>| text.filter(|_| !self.deleted).map(raw).transpose();
@@ -178,7 +178,7 @@ const ONE: &str = concat!(
     visible!("m", "sender_id", "(SELECT role FROM me)")
 );
 
-/// One message; None when there is none at `seq` or the viewer may not see it.
+/// One message; None when `seq` holds none or the viewer may not see it.
 ///
 /// # Errors
 /// When the database cannot be read.
@@ -195,7 +195,7 @@ pub async fn one(
         ))
         .await?;
     let Some(row) = row else { return Ok(None) };
-    MessageRow::of(&row)?.map(|row| row.message(room.as_str())).transpose()
+    SelectedMessage::of(&row)?.map(|row| row.message(room.as_str())).transpose()
 }
 
 fn get<'r, T>(row: &'r PgRow, column: usize) -> Result<T, DbErr>
@@ -213,8 +213,8 @@ fn unreadable(error: SqlxError) -> DbErr {
 pub(super) mod tests {
     use super::*;
 
-    pub(super) fn row(seq: i64) -> MessageRow {
-        MessageRow {
+    pub(super) fn row(seq: i64) -> SelectedMessage {
+        SelectedMessage {
             seq,
             id: Uuid::nil(),
             client_id: "c".into(),
@@ -237,13 +237,13 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn a_deleted_message_tells_nothing_of_what_it_said() {
-        let message = MessageRow { deleted: true, ..row(1) }.message("r").unwrap();
+    fn deleted_message_has_no_content() {
+        let message = SelectedMessage { deleted: true, ..row(1) }.message("r").unwrap();
         assert_eq!((message.content.as_str(), message.attachments.is_none()), ("", true));
     }
 
     #[test]
-    fn a_message_object_carries_every_field_of_the_contract() {
+    fn message_object_has_every_field_of_the_contract() {
         let value = serde_json::to_value(row(3).message("r").unwrap()).unwrap();
         let expected = serde_json::json!({
             "id": "00000000-0000-0000-0000-000000000000", "seq": 3, "room": "r", "client_id": "c",

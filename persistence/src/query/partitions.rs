@@ -1,4 +1,4 @@
-//! A room of each partition, for whoever means the partition.
+//! One room of each partition, for operations on whole partitions.
 
 use sea_orm::{ConnectionTrait, DbErr};
 use tidings_shared::ids::RoomId;

@@ -1,4 +1,4 @@
-//! Who may know of whom, who is in a small room, and when people were seen last.
+//! Which users may see each other's presence, the members of small rooms, and last-seen times.
 //! Reads `members`, `rooms` and `presence`.
 
 use chrono::{DateTime, Utc};
@@ -9,8 +9,8 @@ use tidings_shared::presence::{ROOMS_LOOKED_AT, SMALL_ROOM};
 
 use super::sql::statement;
 
-/// The members of a room with its stored head, as one snapshot; without a list when they are too many to be told.
-/// None: there is no such room.
+/// The members of a room with its stored head, as one snapshot; without a list when the room is too large. None: the
+/// room does not exist.
 ///
 /// # Errors
 /// When the database cannot be read.
@@ -26,7 +26,7 @@ pub async fn members(db: &impl ConnectionTrait, room: &RoomId) -> Result<Option<
     Ok(Some(MembersAnswer { head: Seq(u64::try_from(head).unwrap_or(0)), users: users.transpose()? }))
 }
 
-/// Those of `others` who share a room with the user, and the user, when they are among them.
+/// Those of `others` who share a room with the user; the user too, if `others` contains them.
 ///
 /// # Errors
 /// When the database cannot be read.
@@ -35,7 +35,7 @@ pub async fn acquainted(
     me: &UserId,
     others: &[UserId],
 ) -> Result<Vec<LastSeen>, DbErr> {
-    // The rooms of those asked for are looked up in mine: how many members a room has does not matter.
+    // Joins the others' rooms with mine, so that the size of a room does not matter.
     let sql = "WITH mine AS MATERIALIZED (SELECT room_id FROM members WHERE user_id = $1), \
                known AS (SELECT $1 AS id WHERE $1 = ANY ($2) UNION \
                  SELECT o.user_id FROM members o JOIN mine USING (room_id) WHERE o.user_id = ANY ($2)) \
@@ -51,7 +51,7 @@ fn last_seen(row: &QueryResult) -> Result<LastSeen, DbErr> {
     Ok(LastSeen { user: user(&id)?, at_ms: at.map(|at| at.timestamp_millis()) })
 }
 
-/// The small ones among a user's rooms: the most recently active of them, as many as are looked at.
+/// The small rooms of a user: the most recently active ones, up to the limit.
 ///
 /// # Errors
 /// When the database cannot be read.

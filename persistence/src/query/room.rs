@@ -1,6 +1,6 @@
 //! The room object, and one room as its members see it.
-//! Reads `rooms`, `members`, `messages`. What is unread is counted no further than it is told,
-//! and no row is read without bound.
+//! Reads `rooms`, `members`, `messages`. Counting of unread messages stops at the number that is reported, and no row
+//! is read without a bound.
 
 use chrono::{DateTime, Utc};
 use sea_orm::{ConnectionTrait, DbErr, FromQueryResult, QueryResult};
@@ -12,7 +12,7 @@ use utoipa::{PartialSchema, ToSchema};
 
 use super::access::Viewer;
 use super::json::{Head, Raw, raw, time};
-use super::messages::{Message, MessageRow};
+use super::messages::{Message, SelectedMessage};
 use super::sql::{epoch_of, message_columns, reactions, statement, visible};
 use crate::forms::{MetadataForm, RoomKindForm};
 
@@ -33,56 +33,56 @@ pub struct Room {
     pub archived: bool,
     #[schema(value_type = MetadataForm)]
     pub metadata: Raw,
-    /// How many there are.
+    /// The number of members.
     pub members: i32,
-    /// My role; null for an admin who is not a member. Left out of the list of public rooms.
-    #[serde(skip_serializing_if = "Role::is_untold")]
+    /// My role; null for an admin who is not a member. Omitted in the list of public rooms.
+    #[serde(skip_serializing_if = "Role::is_omitted")]
     #[schema(value_type = Option<String>, required = false)]
     pub role: Role,
     pub head: Head,
 }
 
-/// The asker's role in a room.
+/// The viewer's role in a room.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(untagged)]
 pub enum Role {
     /// Not part of this answer.
-    Untold,
-    Told(Option<String>),
+    Omitted,
+    Included(Option<String>),
 }
 
 impl Role {
-    fn is_untold(&self) -> bool {
-        *self == Self::Untold
+    fn is_omitted(&self) -> bool {
+        *self == Self::Omitted
     }
 }
 
-/// A room with what concerns me in it.
+/// A room and my state in it.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct MyRoom {
     #[serde(flatten)]
     pub room: Room,
-    /// The last one that I may see; null when it is more than 2,000 places behind the room's last.
+    /// The last message that I may see; null when it is more than 2,000 positions behind the room's last message.
     #[schema(required)]
     pub last_message: Option<Message>,
-    /// Others' messages above `read_seq` that I may see and that are not deleted, up to 100, among the first
-    /// 2,000 places from the first message above it.
+    /// Others' messages above `read_seq` that I may see and that are not deleted, up to 100, among the first 2,000
+    /// positions from the first message above it.
     pub unread: i64,
     /// Whether there may be more than `unread` says.
     pub unread_capped: bool,
     pub read_seq: i64,
 }
 
-/// A room as the asker may see it.
+/// A room as the viewer may see it.
 #[derive(Debug, Serialize)]
 #[serde(untagged)]
 pub enum RoomAnswer {
-    Mine(Box<MyRoom>),
+    Member(Box<MyRoom>),
     /// For an admin who is not a member.
-    Seen(Room),
+    Plain(Room),
 }
 
-// Not derived: that would say "exactly one of them", and whoever has the first has the second.
+// Not derived: that would mean "exactly one of them", and every value of the first schema matches the second too.
 impl PartialSchema for RoomAnswer {
     fn schema() -> RefOr<Schema> {
         let either = AnyOfBuilder::new().item(Ref::from_schema_name(MyRoom::name()));
@@ -98,7 +98,7 @@ impl ToSchema for RoomAnswer {
     }
 }
 
-/// Unread messages are counted up to here; more are told as "capped".
+/// Counting of unread messages stops here; more are reported as "capped".
 pub const UNREAD_CAP: i64 = 100;
 
 #[derive(FromQueryResult)]
@@ -147,10 +147,10 @@ macro_rules! room_columns {
     };
 }
 
-/// For rooms `r` with membership columns `role` and `read_seq`: the last visible message `m` of each, its
-/// sender `u`, and the count `n.unread` of user `$2`, one above the cap at most; `n.capped` when there may be more.
-/// For either no more than 2000 places of the log are looked at, however many messages `$2` may not see: a range of
-/// seq, since a LIMIT leaves it to the planner whether all of a large room is sorted first.
+/// For rooms `r` with membership columns `role` and `read_seq`: the last visible message `m` of each, its sender `u`,
+/// and the count `n.unread` of user `$2`, at most one above the cap; `n.capped` when there may be more. Each looks at
+/// no more than 2000 positions of the log, however many messages `$2` may not see. A range of seq limits them, because
+/// with a LIMIT the planner may sort all of a large room first.
 macro_rules! mine {
     () => {
         concat!(
@@ -176,8 +176,8 @@ pub(super) use {mine, room_columns};
 
 /// Reads a room with the membership columns of [`mine!`] from a row.
 pub(super) fn my_room(row: &QueryResult) -> Result<MyRoom, DbErr> {
-    let room = RoomRow::from_query_result(row, "r_")?.room(Role::Told(row.try_get("", "r_role")?))?;
-    let last_message = MessageRow::of(row)?.map(|message| message.message(&room.room)).transpose()?;
+    let room = RoomRow::from_query_result(row, "r_")?.room(Role::Included(row.try_get("", "r_role")?))?;
+    let last_message = SelectedMessage::of(row)?.map(|message| message.message(&room.room)).transpose()?;
     let unread: i64 = row.try_get("", "r_unread")?;
     Ok(MyRoom {
         room,
@@ -201,7 +201,7 @@ const ROOM: &str = concat!(
     mine!()
 );
 
-/// One room; None when it is not the viewer's.
+/// One room; None when the viewer may not see it.
 ///
 /// # Errors
 /// When the database cannot be read.
@@ -213,13 +213,13 @@ pub async fn room(
     let values = [room.as_str().into(), viewer.user.as_str().into(), viewer.admin.into()];
     let Some(row) = db.query_one_raw(statement(ROOM, values)).await? else { return Ok(None) };
     if row.try_get::<Option<String>>("", "r_role")?.is_none() {
-        let room = RoomRow::from_query_result(&row, "r_")?.room(Role::Told(None))?;
-        return Ok(Some(RoomAnswer::Seen(room)));
+        let room = RoomRow::from_query_result(&row, "r_")?.room(Role::Included(None))?;
+        return Ok(Some(RoomAnswer::Plain(room)));
     }
-    my_room(&row).map(|room| Some(RoomAnswer::Mine(Box::new(room))))
+    my_room(&row).map(|room| Some(RoomAnswer::Member(Box::new(room))))
 }
 
-/// The plain room object of a room that the viewer may see, as the answer to its creation.
+/// The plain room object of a room that the viewer may see, as in the answer to its creation.
 ///
 /// # Errors
 /// When the database cannot be read.
@@ -229,8 +229,8 @@ pub async fn plain_room(
     id: &RoomId,
 ) -> Result<Option<Room>, DbErr> {
     Ok(room(db, viewer, id).await?.map(|answer| match answer {
-        RoomAnswer::Mine(mine) => mine.room,
-        RoomAnswer::Seen(room) => room,
+        RoomAnswer::Member(mine) => mine.room,
+        RoomAnswer::Plain(room) => room,
     }))
 }
 
@@ -253,7 +253,7 @@ impl Room {
             archived,
             metadata,
             members: 1,
-            role: Role::Told(role.map(str::to_owned)),
+            role: Role::Included(role.map(str::to_owned)),
             head: Head::new(1, 0),
         }
     }
@@ -280,9 +280,9 @@ mod tests {
     }
 
     #[test]
-    fn a_room_object_carries_every_field_of_the_contract() {
+    fn room_object_has_every_field_of_the_contract() {
         let mine = MyRoom {
-            room: row().room(Role::Told(Some("owner".into()))).unwrap(),
+            room: row().room(Role::Included(Some("owner".into()))).unwrap(),
             last_message: None,
             unread: 100,
             unread_capped: true,
@@ -300,9 +300,9 @@ mod tests {
     }
 
     #[test]
-    fn the_role_is_left_out_only_where_it_is_not_told() {
+    fn role_is_omitted_only_in_public_lists() {
         let text = |role| serde_json::to_string(&row().room(role).unwrap()).unwrap();
-        assert!(!text(Role::Untold).contains("role"));
-        assert!(text(Role::Told(None)).contains(r#""role":null"#));
+        assert!(!text(Role::Omitted).contains("role"));
+        assert!(text(Role::Included(None)).contains(r#""role":null"#));
     }
 }

@@ -1,5 +1,5 @@
-//! Lists of rooms, newest activity first: mine, and the public ones.
-//! Promises that a page goes on exactly behind the last one as long as no room moves.
+//! Lists of rooms, newest activity first: the viewer's, and the public ones.
+//! A page continues exactly after the previous one as long as no room has new activity.
 
 use sea_orm::{ConnectionTrait, DbErr, FromQueryResult, QueryResult, Value};
 use serde::Serialize;
@@ -10,7 +10,7 @@ use super::cursor::ActivityCursor;
 use super::room::{MyRoom, Role, Room, RoomRow, mine, my_room, room_columns};
 use super::sql::{epoch_of, message_columns, reactions, statement, visible};
 
-/// Public rooms, whoever asks.
+/// Public rooms, the same for every viewer.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct PublicRooms {
     /// Without `role`.
@@ -22,12 +22,12 @@ pub struct PublicRooms {
 
 /// Rooms of which I am a member.
 #[derive(Debug)]
-pub struct MyRooms {
+pub struct MyRoomsPage {
     pub rooms: Vec<MyRoom>,
     pub next: Option<String>,
 }
 
-/// `$1` activity and `$2`/`$3` id of the cursor: the page goes on behind it. Both NULL: from the start.
+/// `$1` activity and `$2`/`$3` id of the cursor, after which the page begins. Both NULL: from the start.
 const MY_ROOMS: &str = concat!(
     "SELECT ",
     room_columns!(),
@@ -52,19 +52,19 @@ pub async fn my_rooms(
     user: &UserId,
     cursor: Option<&ActivityCursor>,
     limit: i64,
-) -> Result<MyRooms, DbErr> {
+) -> Result<MyRoomsPage, DbErr> {
     let [at, room] = parts(cursor);
     let values = [at, user.as_str().into(), room, limit.into()];
     let mut rows = db.query_all_raw(statement(MY_ROOMS, values)).await?;
     let next = next(&mut rows, limit)?;
-    Ok(MyRooms { rooms: rows.iter().map(my_room).collect::<Result<_, _>>()?, next })
+    Ok(MyRoomsPage { rooms: rows.iter().map(my_room).collect::<Result<_, _>>()?, next })
 }
 
-/// Public rooms whose names one page looks at, when it looks for a part of them: no index knows them.
-const LOOKED_AT: i64 = 5_000;
+/// Public rooms whose names one page with a query reads, because names are not indexed.
+const NAMES_PER_PAGE: i64 = 5_000;
 
-/// `$1` and `$3` as above, `$2` the pattern or NULL, `$5` how many rooms are looked at. Those of the cursor's moment and
-/// those before it are two ranges of one index.
+/// `$1` and `$3` as above, `$2` the pattern or NULL, `$5` how many rooms to read. Rooms with the cursor's time and
+/// older rooms are two ranges of one index.
 const PUBLIC_ROOMS: &str = concat!(
     "WITH looked AS MATERIALIZED (SELECT * FROM (\
       (SELECT r.id, r.name, r.updated_at FROM rooms r WHERE r.kind = 'public' AND r.updated_at = $1::timestamptz \
@@ -80,8 +80,8 @@ const PUBLIC_ROOMS: &str = concat!(
     " FROM last LEFT JOIN page ON true LEFT JOIN rooms r ON r.id = page.id ORDER BY page.updated_at DESC, page.id"
 );
 
-/// A page of the public rooms whose name holds `query`, in any case. It may hold fewer than there are, or none, and yet
-/// have a next: no more than so many names are looked at.
+/// A page of the public rooms whose name contains `query`, in any case. It may hold fewer rooms than match, or none,
+/// and still have a next page, because one page reads a limited number of names.
 ///
 /// # Errors
 /// When the database cannot be read.
@@ -92,12 +92,12 @@ pub async fn public_rooms(
     limit: i64,
 ) -> Result<PublicRooms, DbErr> {
     let [at, room] = parts(cursor);
-    let looked_at = if query.is_some() { LOOKED_AT } else { limit + 1 };
-    let values = [at, query.map(pattern).into(), room, limit.into(), looked_at.into()];
+    let read_limit = if query.is_some() { NAMES_PER_PAGE } else { limit + 1 };
+    let values = [at, query.map(pattern).into(), room, limit.into(), read_limit.into()];
     let mut rows = db.query_all_raw(statement(PUBLIC_ROOMS, values)).await?;
-    // Without any that is found there is one row, of where the look ended.
+    // Without a match there is one row, which holds where the read ended.
     let end = match rows.first() {
-        Some(row) if row.try_get::<i64>("", "looked")? == looked_at => {
+        Some(row) if row.try_get::<i64>("", "looked")? == read_limit => {
             let (updated_at, room) = (row.try_get("", "last_at")?, row.try_get("", "last_id")?);
             Some(ActivityCursor { updated_at, room }.pack())
         }
@@ -105,7 +105,7 @@ pub async fn public_rooms(
     };
     rows.retain(|row| row.try_get::<Option<String>>("", "r_id").is_ok_and(|id| id.is_some()));
     let next = next(&mut rows, limit)?.or(end);
-    let room = |row: &QueryResult| RoomRow::from_query_result(row, "r_")?.room(Role::Untold);
+    let room = |row: &QueryResult| RoomRow::from_query_result(row, "r_")?.room(Role::Omitted);
     Ok(PublicRooms { rooms: rows.iter().map(room).collect::<Result<_, _>>()?, next })
 }
 
@@ -113,7 +113,7 @@ fn parts(cursor: Option<&ActivityCursor>) -> [Value; 2] {
     [cursor.map(|cursor| cursor.updated_at).into(), cursor.map(|cursor| cursor.room.as_str()).into()]
 }
 
-/// Drops the row that was read one too many and packs where the page ends; None when it was not there.
+/// Removes the surplus row and packs where the page ends; None when there was no surplus.
 fn next(rows: &mut Vec<QueryResult>, limit: i64) -> Result<Option<String>, DbErr> {
     let limit = usize::try_from(limit).unwrap_or_default();
     if rows.len() <= limit {
@@ -126,7 +126,7 @@ fn next(rows: &mut Vec<QueryResult>, limit: i64) -> Result<Option<String>, DbErr
     Ok(Some(cursor.pack()))
 }
 
-/// A LIKE pattern that finds `text` anywhere, taken literally.
+/// A LIKE pattern that finds `text` anywhere, literally.
 fn pattern(text: &str) -> String {
     let mut pattern = String::with_capacity(text.len() + 2);
     pattern.push('%');
@@ -145,7 +145,7 @@ mod tests {
     use super::pattern;
 
     #[test]
-    fn what_is_searched_for_is_taken_literally() {
+    fn search_pattern_matches_literally() {
         assert_eq!(pattern("50%_a\\b"), "%50\\%\\_a\\\\b%");
     }
 }

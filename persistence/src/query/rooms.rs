@@ -1,6 +1,6 @@
-//! Creation of rooms: the room, its first members and the users it names, in one transaction.
-//! Writes `rooms`, `members`, `users`. Promises that a direct room is one per pair and an id is given
-//! once, however many ask at the same time. Creation is no event: the head of a new room is 0.
+//! Creates rooms: the room, its first members and the users it names, in one transaction.
+//! Writes `rooms`, `members`, `users`. There is one direct room per pair, and an id is used once, even under concurrent
+//! requests. A creation is not an event: the head of a new room is 0.
 
 use sea_orm::ActiveValue::Set;
 use sea_orm::sea_query::OnConflict;
@@ -12,18 +12,18 @@ use tidings_shared::ids::{RoomId, UserId};
 use tidings_shared::log::keys::Partition;
 
 use super::{sql::statement, users};
-use crate::account::Newcomers;
+use crate::account::UnknownUserPolicy;
 use crate::entity::{member, room};
 
-/// Who may come in: `direct` (exactly two), `private`, `public`.
+/// The kind of a room: `direct` (exactly two members), `private`, `public`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub enum RoomKind {
     Direct,
     Private,
     Public,
 }
 
-impl Kind {
+impl RoomKind {
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -43,51 +43,55 @@ impl Kind {
 #[derive(Debug)]
 pub struct NewRoom {
     pub id: RoomId,
-    pub kind: Kind,
+    pub kind: RoomKind,
     pub name: Option<String>,
     pub creator: UserId,
-    /// All first members with their roles, the creator among them, each once. Two in a direct room.
+    /// All first members with their roles, including the creator, each once. Two in a direct room.
     pub members: Vec<(UserId, String)>,
     /// JSON text of an object.
     pub metadata: String,
 }
 
-/// How a creation ended.
+/// The result of a creation.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Created {
+pub enum CreationOutcome {
     New,
-    /// The direct room of the two is there already.
+    /// The direct room of the two users exists already.
     Exists(RoomId),
     IdTaken,
-    /// A member is not known, and must be; or is erased.
+    /// A member is unknown and the policy requires known users; or a member is erased.
     UnknownMember,
 }
 
-/// The direct room of the two whom `new` names, when it is there; None for any other kind.
+/// The direct room of the two members of `new`, if it exists; None for any other kind.
 ///
 /// # Errors
 /// When the database cannot be read.
-pub async fn existing(db: &impl ConnectionTrait, new: &NewRoom) -> Result<Option<RoomId>, DbErr> {
+pub async fn find_existing(db: &impl ConnectionTrait, new: &NewRoom) -> Result<Option<RoomId>, DbErr> {
     match new.kind {
-        Kind::Direct => direct_room(db, &direct_key(&new.members)).await,
-        Kind::Private | Kind::Public => Ok(None),
+        RoomKind::Direct => direct_room(db, &direct_key(&new.members)).await,
+        RoomKind::Private | RoomKind::Public => Ok(None),
     }
 }
 
 /// Creates a room with its members.
 ///
 /// # Errors
-/// When the database cannot be written; then nothing was.
-pub async fn create(db: &DatabaseConnection, new: &NewRoom, newcomers: Newcomers) -> Result<Created, DbErr> {
-    if let Some(id) = existing(db, new).await? {
-        return Ok(Created::Exists(id));
+/// When the database cannot be written; then nothing was written.
+pub async fn create(
+    db: &DatabaseConnection,
+    new: &NewRoom,
+    unknown_users: UnknownUserPolicy,
+) -> Result<CreationOutcome, DbErr> {
+    if let Some(id) = find_existing(db, new).await? {
+        return Ok(CreationOutcome::Exists(id));
     }
-    let direct_key = (new.kind == Kind::Direct).then(|| direct_key(&new.members));
+    let direct_key = (new.kind == RoomKind::Direct).then(|| direct_key(&new.members));
     let transaction = db.begin().await?;
     let members = || new.members.iter().map(|(user, _)| user);
-    if !users::ensure(&transaction, members(), newcomers).await? {
+    if !users::ensure(&transaction, members(), unknown_users).await? {
         transaction.rollback().await?;
-        return Ok(Created::UnknownMember);
+        return Ok(CreationOutcome::UnknownMember);
     }
     let row = room::ActiveModel {
         id: Set(new.id.as_str().to_owned()),
@@ -101,8 +105,8 @@ pub async fn create(db: &DatabaseConnection, new: &NewRoom, newcomers: Newcomers
         member_count: Set(new.members.len().try_into().unwrap_or(i32::MAX)),
         ..Default::default()
     };
-    // Waits for whoever creates the same room at this moment, then sees that it is there. Without a named
-    // constraint, since the id or the pair may be taken.
+    // Waits for a concurrent creation of the same room, and then sees it. Names no constraint, because either the id or
+    // the pair may be taken.
     let inserted = room::Entity::insert(row)
         .on_conflict(OnConflict::new().do_nothing().to_owned())
         .exec_without_returning(&transaction)
@@ -113,11 +117,11 @@ pub async fn create(db: &DatabaseConnection, new: &NewRoom, newcomers: Newcomers
             Some(key) => direct_room(db, key).await?,
             None => None,
         };
-        return Ok(other.map_or(Created::IdTaken, Created::Exists));
+        return Ok(other.map_or(CreationOutcome::IdTaken, CreationOutcome::Exists));
     }
     if users::anyone_is_erased(&transaction, members()).await? {
         transaction.rollback().await?;
-        return Ok(Created::UnknownMember);
+        return Ok(CreationOutcome::UnknownMember);
     }
     let members = new.members.iter().map(|(user, role)| member::ActiveModel {
         room_id: Set(new.id.as_str().to_owned()),
@@ -127,14 +131,14 @@ pub async fn create(db: &DatabaseConnection, new: &NewRoom, newcomers: Newcomers
     });
     member::Entity::insert_many(members).exec_without_returning(&transaction).await?;
     transaction.commit().await?;
-    Ok(Created::New)
+    Ok(CreationOutcome::New)
 }
 
 /// Whether one of these users is in `many` rooms or more.
 ///
 /// # Errors
 /// When the database cannot be read.
-pub async fn anyone_is_in_many(
+pub async fn anyone_has_many_rooms(
     db: &impl ConnectionTrait,
     users: &[UserId],
     many: u32,
@@ -145,7 +149,7 @@ pub async fn anyone_is_in_many(
     Ok(db.query_one_raw(statement(sql, [users.into(), i64::from(many).into()])).await?.is_some())
 }
 
-/// One text per pair of users, whoever of them asks. No user id holds a control character.
+/// One key per pair of users, in any order. User ids hold no control characters.
 fn direct_key(members: &[(UserId, String)]) -> String {
     let mut pair: Vec<&str> = members.iter().map(|(user, _)| user.as_str()).collect();
     pair.sort_unstable();
@@ -168,17 +172,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_pair_has_one_key_whoever_of_them_asks() {
+    fn direct_key_ignores_the_order_of_the_pair() {
         let member = |id: &str| (UserId::parse(id).unwrap(), "member".to_owned());
         assert_eq!(direct_key(&[member("bob"), member("alice")]), "alice\u{1f}bob");
         assert_eq!(direct_key(&[member("alice"), member("bob")]), "alice\u{1f}bob");
     }
 
     #[test]
-    fn a_kind_is_read_as_it_is_written() {
-        for kind in [Kind::Direct, Kind::Private, Kind::Public] {
-            assert_eq!(Kind::parse(kind.as_str()), Some(kind));
+    fn room_kind_parses_what_it_prints() {
+        for kind in [RoomKind::Direct, RoomKind::Private, RoomKind::Public] {
+            assert_eq!(RoomKind::parse(kind.as_str()), Some(kind));
         }
-        assert_eq!(Kind::parse("Direct"), None);
+        assert_eq!(RoomKind::parse("Direct"), None);
     }
 }

@@ -1,4 +1,4 @@
-//! Pieces of SQL that several reads share. Only text; the parameters are named in each piece.
+//! Fragments of SQL that several reads share. Each names its parameters.
 
 use sea_orm::{DbBackend, Statement, Value};
 
@@ -6,8 +6,8 @@ pub(super) fn statement<const N: usize>(sql: &str, values: [Value; N]) -> Statem
     Statement::from_sql_and_values(DbBackend::Postgres, sql, values)
 }
 
-/// The epoch in which the stored part of room `$room` is numbered. Nothing of a room that was never
-/// seeded can be of an old epoch, so the newest opened one does for it.
+/// The epoch in which the stored part of room `$room` is numbered. A room that was never seeded has no events of an
+/// older epoch, so the newest opened epoch is right for it.
 macro_rules! epoch_of {
     ($room:literal) => {
         concat!(
@@ -18,9 +18,9 @@ macro_rules! epoch_of {
     };
 }
 
-/// A CTE `me` of one row when `$2` is a member of room `$1` or `$3` (admin scope) is true, else of none:
-/// the stored head, its epoch, and the role now. Read it by scalar subqueries, not by a join: then the
-/// log is walked in the order of its key and stops at the limit.
+/// A CTE `me` with one row when `$2` is a member of room `$1` or `$3` (admin scope) is true, otherwise empty: the
+/// stored head, its epoch, and the present role. Read it with scalar subqueries, not with a join, so that the log is
+/// scanned in the order of its key and the scan stops at the limit.
 macro_rules! me {
     () => {
         concat!(
@@ -33,8 +33,8 @@ macro_rules! me {
     };
 }
 
-/// Whether user `$2`, having the role that `$role` yields, may see a row. Without any list it is for all;
-/// else for its sender and for whom the lists name.
+/// Whether user `$2` with the role `$role` may see a row. A row without lists is visible to all, otherwise to its
+/// sender and to the listed users and roles.
 macro_rules! visible {
     ($row:literal, $sender:literal, $role:literal) => {
         concat!(
@@ -57,7 +57,8 @@ macro_rules! visible {
     };
 }
 
-/// Columns of [`super::messages::MessageRow`] from a message `m` and its sender `u`, without reactions; read in this order.
+/// Columns of [`super::messages::SelectedMessage`] from a message `m` and its sender `u`, without reactions; read in this
+/// order.
 macro_rules! message_columns {
     () => {
         "m.seq AS m_seq, m.id AS m_id, m.client_id AS m_client_id, m.sender_id AS m_sender_id, \
@@ -69,8 +70,8 @@ macro_rules! message_columns {
 }
 
 /// The reactions to message `m` as user `$2` sees them: JSON text, the emoji that was given first in front, or NULL.
-/// Reads as many rows as it shows, however many gave the same. Whether one's own is among them is asked by a scalar
-/// subquery: an EXISTS may be planned as a hash of all that `$2` ever gave.
+/// Reads only the rows that it shows, however many users gave the same emoji. A scalar subquery checks for one's own
+/// reaction, because an EXISTS may be planned as a hash of all reactions that `$2` ever gave.
 macro_rules! reactions {
     () => {
         "(SELECT json_agg(json_build_object('emoji', x.emoji, 'count', x.count, 'mine', COALESCE((SELECT true \

@@ -1,4 +1,4 @@
-//! Messages that changes are aimed at.
+//! Messages that changes refer to.
 
 use sea_orm::{ConnectionTrait, DbErr};
 use tidings_shared::{
@@ -8,17 +8,17 @@ use tidings_shared::{
 
 use super::sql::statement;
 
-/// What stands at a place of a room's log.
+/// What a position of a room's log holds.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Found {
     Message(Target),
     /// Another event, or no such room.
     Nothing,
-    /// The place is above the stored head.
+    /// The position is above the stored head.
     NotStored,
 }
 
-/// Reads the place in one statement, so that head and message belong to the same snapshot.
+/// Reads the position in one statement, so that head and message belong to the same snapshot.
 ///
 /// # Errors
 /// When the database cannot be read.

@@ -1,4 +1,4 @@
-//! Who the users are: made known by their first token or by being named, unless they must be known before.
+//! Users: created by their first token or when they are named, unless the policy requires known users.
 //! Reads and writes `users` only.
 
 use std::collections::HashMap;
@@ -12,20 +12,20 @@ use tidings_shared::ids::UserId;
 use tidings_shared::membership::Account;
 
 use super::sql::statement;
-use crate::account::Newcomers;
+use crate::account::UnknownUserPolicy;
 use crate::entity::user::{ActiveModel, Column, Entity, Model};
 
-/// What became of a user who proved who they are.
+/// The result of admitting a user with a verified token.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Admitted {
     pub account: Account,
-    /// Their token told something new, and it was written.
+    /// The token contained a new name or picture, and it was written.
     pub written: bool,
 }
 
-/// Takes over what a user's token tells: given and another than known overwrites, not given leaves what is there.
-/// One not known yet is created, or is `None` where users must be known. Nothing is written when nothing differs.
-/// Blocked users are not refused here: whether they are is in the answer.
+/// Updates a user from their token: a given value that differs overwrites the stored one, an omitted value keeps it. An
+/// unknown user is created, or `None` if the policy requires known users. Writes nothing when nothing differs. Blocked
+/// users are not refused here; the answer says whether they are blocked.
 ///
 /// # Errors
 /// When the database cannot be read or written.
@@ -34,17 +34,17 @@ pub async fn admit(
     user: &UserId,
     name: Option<&str>,
     picture: Option<&str>,
-    newcomers: Newcomers,
+    unknown_users: UnknownUserPolicy,
 ) -> Result<Option<Admitted>, DbErr> {
     let (name, picture) = (name.map(storable), picture.map(storable));
-    let says_nothing_new = |given: &Option<String>, known: &Option<String>| given.is_none() || given == known;
+    let adds_nothing = |given: &Option<String>, known: &Option<String>| given.is_none() || given == known;
     let known = Entity::find_by_id(user.as_str()).one(db).await?;
-    if known.is_none() && newcomers == Newcomers::Required {
+    if known.is_none() && unknown_users == UnknownUserPolicy::Required {
         return Ok(None);
     }
     let known = known.filter(|known| {
-        let nothing_new = says_nothing_new(&name, &known.name) && says_nothing_new(&picture, &known.picture);
-        nothing_new || known.erasing_at.is_some()
+        let is_unchanged = adds_nothing(&name, &known.name) && adds_nothing(&picture, &known.picture);
+        is_unchanged || known.erasing_at.is_some()
     });
     if let Some(known) = known {
         return Ok(Some(Admitted { account: account(known), written: false }));
@@ -66,7 +66,7 @@ pub async fn admit(
         .to_owned();
     match Entity::insert(row).on_conflict(take_over).exec_with_returning(db).await {
         Ok(row) => Ok(Some(Admitted { account: account(row), written: true })),
-        // Their erasure has begun meanwhile.
+        // The user's erasure has begun meanwhile.
         Err(DbErr::RecordNotFound(_)) => {
             Ok(account_of(db, user).await?.map(|account| Admitted { account, written: false }))
         }
@@ -74,7 +74,7 @@ pub async fn admit(
     }
 }
 
-/// The account of a user; None when they are not known.
+/// The account of a user; None when the user is unknown.
 ///
 /// # Errors
 /// When the database cannot be read.
@@ -82,7 +82,7 @@ pub async fn account_of(db: &impl ConnectionTrait, user: &UserId) -> Result<Opti
     Ok(Entity::find_by_id(user.as_str()).one(db).await?.map(account))
 }
 
-/// What is to be written of a user; what is not given stays as it is, and an empty text takes away.
+/// The fields of a user to write; None keeps the stored value, and an empty text removes it.
 #[derive(Clone, Debug, Default)]
 pub struct AccountChange {
     pub name: Option<String>,
@@ -90,11 +90,11 @@ pub struct AccountChange {
     pub blocked: Option<bool>,
 }
 
-/// Creates a user, or changes what is known of them; the account as it is now. `None`: they are being erased, or were,
-/// which is for good.
+/// Creates a user, or changes their account; returns the account as it is now. `None`: the user is erased or being
+/// erased, which cannot be undone.
 ///
 /// # Errors
-/// When the database cannot be written; then nothing was.
+/// When the database cannot be written; then nothing was written.
 pub async fn put(
     db: &impl ConnectionTrait,
     user: &UserId,
@@ -130,26 +130,26 @@ fn account(row: Model) -> Account {
     Account { name: row.name, picture: row.picture, blocked: row.blocked }
 }
 
-/// PostgreSQL's text holds no NUL.
+/// PostgreSQL's text cannot hold NUL.
 fn storable(text: &str) -> String {
     text.replace('\0', "")
 }
 
-/// Creates those of the users who are not known yet, without a name. Where users must be known nobody is created:
-/// `false` when one of them is not known.
+/// Creates the unknown ones of these users, without a name. If the policy requires known users none is created: `false`
+/// when one of them is unknown.
 ///
 /// # Errors
 /// When the database cannot be written.
 pub async fn ensure<'a>(
     db: &impl ConnectionTrait,
     users: impl IntoIterator<Item = &'a UserId>,
-    newcomers: Newcomers,
+    unknown_users: UnknownUserPolicy,
 ) -> Result<bool, DbErr> {
     let mut ids: Vec<&str> = users.into_iter().map(UserId::as_str).collect();
-    // Always in the same order, so that two creations at once never wait for each other in a ring.
+    // Always in the same order, so that concurrent creations cannot deadlock.
     ids.sort_unstable();
     ids.dedup();
-    if newcomers == Newcomers::Required {
+    if unknown_users == UnknownUserPolicy::Required {
         let wanted = ids.len();
         let known = Entity::find().filter(Column::Id.is_in(ids)).count(db).await?;
         return Ok(usize::try_from(known).is_ok_and(|known| known == wanted));
@@ -160,7 +160,7 @@ pub async fn ensure<'a>(
     }
 }
 
-/// Whether one of these users is being erased, or was. No erasure of any of them begins before the transaction ends.
+/// Whether one of these users is erased or being erased. No erasure of them can begin before the transaction ends.
 ///
 /// # Errors
 /// When the database cannot be read.
@@ -178,7 +178,7 @@ pub async fn anyone_is_erased<'a>(
     Ok(false)
 }
 
-/// Accounts as they are now, in the order of the users; `None`: not known.
+/// Accounts as they are now, in the order of the users; `None`: unknown.
 ///
 /// # Errors
 /// When the database cannot be read.

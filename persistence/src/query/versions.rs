@@ -1,4 +1,4 @@
-//! What a message said before, for those who may change any message.
+//! Earlier texts of a message, for users who may change any message.
 //! Reads `message_versions`, `messages`.
 
 use chrono::{DateTime, Utc};
@@ -17,17 +17,17 @@ pub struct Versions {
     pub versions: Vec<Version>,
 }
 
-/// What a message said from `at` on.
+/// The text of a message from `at` on.
 #[derive(Debug, Serialize, ToSchema, FromQueryResult)]
 pub struct Version {
     pub content: String,
     #[serde(serialize_with = "time")]
     pub at: DateTime<Utc>,
-    /// Who sent or edited it.
+    /// The user who sent or edited it.
     pub by: String,
 }
 
-/// A message that was never changed has no rows of versions: then it is its own only one.
+/// A message that was never changed has no rows of versions; its present text is the only version.
 const VERSIONS: &str = concat!(
     "WITH ",
     me!(),
@@ -42,7 +42,7 @@ const VERSIONS: &str = concat!(
        ORDER BY v.version"
 );
 
-/// The versions of a message; None when there is none at `seq` or the viewer may not see it.
+/// The versions of a message; None when `seq` holds none or the viewer may not see it.
 ///
 /// # Errors
 /// When the database cannot be read.

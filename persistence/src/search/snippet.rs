@@ -1,4 +1,4 @@
-//! The part of a text that shows why it was found: pieces of plain text, each a hit or not, never markup.
+//! The part of a text that contains the hit: pieces of plain text, each a hit or not, never markup.
 
 use std::ops::Range;
 
@@ -7,9 +7,9 @@ use utoipa::ToSchema;
 
 /// Characters that are shown of a longer text.
 const MAX_CHARS: usize = 240;
-/// Of these at most before the first hit.
+/// Characters before the first hit, at most.
 const BEFORE_CHARS: usize = 60;
-/// What stands for text that is left out.
+/// Replaces text that is left out.
 const ELLIPSIS: &str = "…";
 
 /// A piece of a snippet. All pieces together are the text that is shown.
@@ -17,7 +17,7 @@ const ELLIPSIS: &str = "…";
 pub struct Piece {
     /// Plain text, as sent.
     pub text: String,
-    /// Whether it is what was searched for.
+    /// Whether it matches the query.
     pub hit: bool,
 }
 
@@ -43,7 +43,7 @@ pub fn snippet(text: &str, hits: &[Range<usize>]) -> Vec<Piece> {
     pieces.0
 }
 
-/// The bytes to show: begins and ends between words where there is a space to be found.
+/// The bytes to show. The window begins and ends between words if there is a space.
 fn window(text: &str, first_hit: usize) -> Range<usize> {
     let boundaries: Vec<usize> = text.char_indices().map(|(at, _)| at).chain([text.len()]).collect();
     let chars = boundaries.len() - 1;
@@ -70,7 +70,7 @@ fn window(text: &str, first_hit: usize) -> Range<usize> {
     start..end
 }
 
-/// Joins neighbours of a kind, and leaves out what is empty.
+/// Joins neighbours of the same kind, and skips empty ones.
 #[derive(Default)]
 struct Pieces(Vec<Piece>);
 
@@ -97,7 +97,7 @@ mod tests {
     }
 
     #[test]
-    fn a_short_text_is_shown_whole_and_as_it_is() {
+    fn short_text_is_shown_whole_and_unchanged() {
         assert_eq!(
             shown("bold", "<b>Bold</b> & \"bolder\""),
             [("<b>", false), ("Bold", true), ("</b> & \"", false), ("bolder", true), ("\"", false)]
@@ -106,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn a_long_text_is_cut_between_words_around_its_first_hit() {
+    fn long_text_is_cut_between_words_around_first_hit() {
         let text = format!("{}needle {}", "lorem ipsum ".repeat(50), "dolor sit ".repeat(50));
         let pieces = shown("needle", &text);
         assert_eq!(pieces[1], ("needle".to_owned(), true));
@@ -117,14 +117,14 @@ mod tests {
     }
 
     #[test]
-    fn a_word_longer_than_a_snippet_is_cut() {
+    fn word_longer_than_a_snippet_is_cut() {
         let pieces = shown("xxx", &"x".repeat(2000));
         assert_eq!(pieces, [("x".repeat(MAX_CHARS), true), ("…".to_owned(), false)]);
     }
 
     proptest! {
         #[test]
-        fn a_snippet_is_a_part_of_its_text_that_shows_a_hit(text in "(\\PC|[a-c ]){0,600}", query in "[a-c]") {
+        fn snippet_is_a_part_of_its_text_with_a_hit(text in "(\\PC|[a-c ]){0,600}", query in "[a-c]") {
             if let Some(hits) = Query::parse(&query).unwrap().hits(&text) {
                 let pieces = snippet(&text, &hits);
                 prop_assert!(pieces.iter().any(|piece| piece.hit));

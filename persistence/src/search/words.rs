@@ -1,32 +1,32 @@
-//! Words of a text in any language, and a question as words that must occur.
-//! Case, accents of Latin, Greek and Cyrillic letters, and forms of compatibility make no difference. Scripts that are
-//! written without spaces are taken letter by letter, and found by letters that stand next to each other.
+//! Splits a text in any language into words, and a query into words that must occur.
+//! Case, accents of Latin, Greek and Cyrillic letters, and compatibility forms are ignored. Scripts without spaces are
+//! split into single letters, and a query matches adjacent letters.
 
 use std::ops::Range;
 
 use unicode_normalization::{UnicodeNormalization, char::is_combining_mark};
 
-/// Characters of a word that count: what is longer is told apart by its beginning only.
+/// Significant characters of a word: longer words are compared by their beginning only.
 const MAX_WORD_CHARS: usize = 64;
-/// Words of a question that count.
+/// Significant words of a query.
 const MAX_TERMS: usize = 20;
 
-/// A word as it stands in a text.
+/// A word in a text.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Word {
-    /// What it is compared by: letters, digits and their marks only.
+    /// The form that is compared: letters, digits and their marks only.
     pub folded: String,
-    /// Bytes of the text.
+    /// Its bytes in the text.
     pub range: Range<usize>,
-    /// It follows on the word before it with nothing in between.
-    pub glued: bool,
+    /// It follows the previous word with nothing in between.
+    pub is_adjacent: bool,
 }
 
 /// The words of a text, in order.
 #[must_use]
 pub fn words(text: &str) -> Vec<Word> {
     let mut words: Vec<Word> = Vec::new();
-    // Whether the next letter goes on with the last word.
+    // Whether the next letter continues the last word.
     let mut open = false;
     for (start, c) in text.char_indices() {
         let end = start + c.len_utf8();
@@ -53,7 +53,7 @@ pub fn words(text: &str) -> Vec<Word> {
             _ => {
                 let mut folded = String::new();
                 fold_into(&mut folded, c);
-                words.push(Word { folded, range: start..end, glued: follows });
+                words.push(Word { folded, range: start..end, is_adjacent: follows });
             }
         }
         open = true;
@@ -62,7 +62,7 @@ pub fn words(text: &str) -> Vec<Word> {
     words
 }
 
-/// Zero-width joiners and the soft hyphen: part of a word, and of no meaning for it.
+/// Zero-width joiners and the soft hyphen: part of a word, but not significant.
 fn is_joiner(c: char) -> bool {
     matches!(c, '\u{ad}' | '\u{200c}' | '\u{200d}')
 }
@@ -75,10 +75,10 @@ fn fold_into(folded: &mut String, c: char) {
         folded.push(c.to_ascii_lowercase());
         return;
     }
-    // Combining Diacritical Marks: accents that people leave out when they search.
+    // Combining Diacritical Marks: accents that people omit when they search.
     let kept = std::iter::once(c).nfkd().filter(|d| !('\u{300}'..='\u{36f}').contains(d));
     for d in kept.flat_map(char::to_lowercase).filter(|d| d.is_alphanumeric() || is_combining_mark(*d)) {
-        // The lower case of a capital sigma does not know whether the word ends there.
+        // Lower-casing a capital sigma cannot know whether the word ends there.
         folded.push(if d == 'ς' { 'σ' } else { d });
     }
 }
@@ -91,20 +91,20 @@ fn is_written_without_spaces(c: char) -> bool {
         | '\u{ff66}'..='\u{ff9f}' | '\u{20000}'..='\u{3ffff}')
 }
 
-/// The words of a text as the index keeps them: each once, in order of the alphabet. One allocation for the words
-/// and one for where they stand, however many there are.
+/// The words of a text as the index keeps them: each once, in alphabetical order. Uses one allocation for the words and
+/// one for their ranges.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Distinct {
+pub struct DistinctWords {
     folded: String,
     words: Vec<Range<u32>>,
 }
 
-impl Distinct {
+impl DistinctWords {
     #[must_use]
     pub fn of(text: &str) -> Self {
         let mut distinct = Self { folded: String::with_capacity(text.len()), words: Vec::new() };
         if text.is_ascii() {
-            // What has neither accents nor marks is folded by lowering its letters.
+            // ASCII has no accents or marks, so lower-casing folds it.
             for word in text.split(|c: char| !c.is_ascii_alphanumeric()).filter(|word| !word.is_empty()) {
                 distinct.push(word.get(..MAX_WORD_CHARS).unwrap_or(word));
             }
@@ -140,24 +140,24 @@ fn slice<'a>(folded: &'a str, word: &Range<u32>) -> &'a str {
     folded.get(word.start as usize..word.end as usize).unwrap_or_default()
 }
 
-/// What is searched for: every term must occur.
+/// A query: every term must occur.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Query {
-    /// Each is one word, or letters of a script without spaces that stand next to each other.
+    /// Each term is one word, or adjacent letters of a script without spaces.
     terms: Vec<Vec<String>>,
-    /// Of the last word only the beginning is given.
+    /// The last word may be incomplete.
     open: bool,
 }
 
 impl Query {
-    /// Reads whatever somebody types. `None`: there is no word in it, so nothing can be found.
+    /// Parses any text. `None`: it contains no word, so nothing can be found.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let words = words(text);
         let open = words.last()?.range.end == text.len();
         let mut terms: Vec<Vec<String>> = Vec::new();
         for word in words {
-            if word.glued
+            if word.is_adjacent
                 && let Some(term) = terms.last_mut()
             {
                 term.push(word.folded);
@@ -176,9 +176,9 @@ impl Query {
         self.terms.iter().map(Vec::len).sum()
     }
 
-    /// The question to the index about one slice, in PostgreSQL's form. Words hold no quote and no backslash.
+    /// The query for one slice, in PostgreSQL's syntax. Words contain no quote and no backslash.
     #[must_use]
-    pub fn about(&self, slice_key: &str) -> String {
+    pub fn slice_query(&self, slice_key: &str) -> String {
         let last = self.words() - 1;
         let words = self.terms.iter().flatten().enumerate().map(|(place, word)| {
             let open = if self.open && place == last { ":*" } else { "" };
@@ -187,7 +187,7 @@ impl Query {
         format!("({})", words.collect::<Vec<_>>().join(" & "))
     }
 
-    /// Where the terms stand in a text, in order and without overlap; `None` when one of them does not occur.
+    /// The ranges of the terms in a text, in order and without overlap; `None` when a term does not occur.
     #[must_use]
     pub fn hits(&self, text: &str) -> Option<Vec<Range<usize>>> {
         let words = words(text);
@@ -212,7 +212,7 @@ impl Query {
     }
 }
 
-/// Where the term stands when it begins with the first of these words.
+/// The range of the term if it begins with the first of these words.
 fn occurs(term: &[String], open: bool, words: &[Word]) -> Option<Range<usize>> {
     let found = words.get(..term.len())?;
     for (place, (wanted, word)) in term.iter().zip(found).enumerate() {
@@ -221,7 +221,7 @@ fn occurs(term: &[String], open: bool, words: &[Word]) -> Option<Range<usize>> {
         } else {
             word.folded == *wanted
         };
-        if !same || place > 0 && !word.glued {
+        if !same || place > 0 && !word.is_adjacent {
             return None;
         }
     }
@@ -243,7 +243,7 @@ mod tests {
     }
 
     #[test]
-    fn case_accents_and_forms_make_no_difference() {
+    fn case_accents_and_compatibility_forms_are_ignored() {
         assert_eq!(folded("Zoë's CAFÉ, ﬁne ½ ＡＢ"), ["zoe", "s", "cafe", "fine", "12", "ab"]);
         for (query, text) in [("ΟΔΟΣ", "οδος"), ("Йод", "иод"), ("cafe\u{301} ", "CAFÉ"), ("i\u{307}", "İ")]
         {
@@ -251,37 +251,37 @@ mod tests {
         }
         assert!(
             !finds("zo ", "zoë") && finds("zo", "zoë"),
-            "only the last word is open, and only at the end"
+            "only the last word may be incomplete, and only at the end"
         );
         assert!(!finds("zo s", "zoë's"));
     }
 
     #[test]
-    fn scripts_without_spaces_are_found_by_letters_side_by_side() {
+    fn scripts_without_spaces_match_adjacent_letters() {
         let text = "今日は東京で会議があります";
         assert!(finds("東京", text) && finds("会議が", text));
         assert!(!finds("京東", text) && !finds("東議", text));
-        assert!(finds("東 議", text), "apart they may stand apart");
+        assert!(finds("東 議", text), "separate terms need not be adjacent");
         assert!(finds("ที่", "อยู่ที่นี่"));
         assert!(finds("tokyo", "東京tokyo東京"));
     }
 
     #[test]
-    fn marks_that_belong_to_letters_stay() {
+    fn marks_that_distinguish_letters_are_kept() {
         assert!(!finds("की ", "का"));
         assert!(finds("می\u{200c}خواهم", "میخواهم"));
     }
 
     #[test]
-    fn a_question_is_asked_of_one_slice_with_its_last_word_open() {
+    fn slice_query_has_a_prefix_match_for_its_last_word() {
         let query = Query::parse("Foo  bar").unwrap();
-        assert_eq!(query.about("1z"), "('1z:foo' & '1z:bar':*)");
-        assert_eq!(Query::parse("foo bar ").unwrap().about("k"), "('k:foo' & 'k:bar')");
+        assert_eq!(query.slice_query("1z"), "('1z:foo' & '1z:bar':*)");
+        assert_eq!(Query::parse("foo bar ").unwrap().slice_query("k"), "('k:foo' & 'k:bar')");
         assert_eq!(Query::parse("!? \u{301} 🙂 '\\:*&|<->"), None);
     }
 
     #[test]
-    fn of_an_endless_question_the_first_words_count() {
+    fn long_query_is_cut_to_its_first_words() {
         let text = (0..50).map(|n| format!("w{n}")).collect::<Vec<_>>().join(" ");
         let query = Query::parse(&text).unwrap();
         assert_eq!(query.words(), MAX_TERMS);
@@ -290,7 +290,7 @@ mod tests {
     }
 
     #[test]
-    fn hits_are_told_where_they_stand_and_joined_where_they_overlap() {
+    fn overlapping_hits_are_joined() {
         let hits = |query: &str, text: &str| Query::parse(query).unwrap().hits(text);
         assert_eq!(hits("b a", "a b, Ab"), Some(vec![0..1, 2..3, 5..7]));
         assert_eq!(hits("ああ い", "あああ い"), Some(vec![0..9, 10..13]));
@@ -299,16 +299,16 @@ mod tests {
 
     proptest! {
         #[test]
-        fn the_index_keeps_each_word_of_a_text_once_and_in_order(text in "[a-cA-C .é0-9]{0,40}|[a-z]{60,70}") {
+        fn index_words_are_distinct_and_sorted(text in "[a-cA-C .é0-9]{0,40}|[a-z]{60,70}") {
             let mut all = folded(&text);
             all.sort_unstable();
             all.dedup();
-            let kept = Distinct::of(&text);
+            let kept = DistinctWords::of(&text);
             prop_assert_eq!(kept.iter().collect::<Vec<_>>(), all);
         }
 
         #[test]
-        fn every_text_is_found_by_each_of_its_own_words(text in "\\PC{0,40}") {
+        fn text_is_found_by_each_of_its_words(text in "\\PC{0,40}") {
             for word in words(&text) {
                 let query = Query::parse(&text[word.range.clone()]);
                 prop_assert!(query.is_some_and(|query| query.hits(&text).is_some()), "{word:?}");
@@ -316,8 +316,8 @@ mod tests {
         }
 
         #[test]
-        fn words_can_always_be_quoted(text in any::<String>()) {
-            for word in Distinct::of(&text).iter() {
+        fn index_words_never_need_escaping(text in any::<String>()) {
+            for word in DistinctWords::of(&text).iter() {
                 prop_assert!(!word.is_empty() && word.chars().all(|c| c.is_alphanumeric() || is_combining_mark(c)));
             }
         }

@@ -1,5 +1,5 @@
-//! One batch as one transaction: guard, rooms, rows, heads. Either all of it is committed, progress included, or
-//! nothing is.
+//! One batch as one transaction: guard, rooms, rows, heads. All of it is committed, including the progress, or nothing
+//! is.
 
 use std::collections::HashMap;
 use std::time::SystemTime;
@@ -19,17 +19,17 @@ use super::{
 };
 use crate::ingest::{
     batch::{Entry, EventRow, Hole, Plan, StoredRoom, classify},
-    holdings::Standing,
+    owned_partitions::PartitionClaim,
 };
 
-/// A partition's share of a batch: what its row must be, and where it stands afterwards.
+/// A partition's share of a batch: the expected state of its row, and its position afterwards.
 #[derive(Debug, Clone, Copy)]
-pub struct Claim {
-    pub standing: Standing,
+pub struct BatchClaim {
+    pub expected: PartitionClaim,
     pub upto: IngestId,
 }
 
-/// A record below the watermark that is not what its sender sent.
+/// A record below the watermark that is not stored as its sender sent it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Exception {
     pub partition: Partition,
@@ -39,7 +39,7 @@ pub struct Exception {
     pub outcome: String,
 }
 
-/// What a committed batch came to.
+/// The result of a committed batch.
 #[derive(Debug, Default)]
 pub struct Written {
     pub exceptions: Vec<Exception>,
@@ -48,11 +48,11 @@ pub struct Written {
     pub voids: usize,
     pub dead_letters: usize,
     pub passed_over: usize,
-    /// When the messages took their places in the log, ms since 1970.
+    /// When the messages were appended to the log, ms since 1970.
     pub placed_at_ms: Vec<i64>,
-    /// When the COMMIT was begun.
+    /// When the COMMIT began.
     pub committing_at: Option<SystemTime>,
-    /// Memberships that changed, also those of records that were stored before.
+    /// Changed memberships, including those of records that were stored before.
     pub memberships: Vec<StoredMembership>,
 }
 
@@ -61,24 +61,24 @@ pub struct Written {
 pub enum WriteError {
     #[error("the rows of {} partitions are not as expected", .0.len())]
     Lost(Vec<Partition>),
-    #[error("{} would get a hole: its head is {}, and then comes {}", .0.room, .0.head, .0.found)]
+    #[error("{} would get a hole: its head is {}, and the next record is {}", .0.room, .0.head, .0.found)]
     Hole(Hole),
-    /// A record of the batch is refused, and will be again.
+    /// A record of the batch is refused, and will be refused again.
     #[error("{}", failure::without_data(.0))]
     Data(DbErr),
-    /// Neither: a limit was met, or what was found is not as it must be. It may be for one record among many.
+    /// Another failure: a limit was hit, or stored data is not as expected. One record among many may be the cause.
     #[error("{}", failure::without_data(.0))]
     Stuck(DbErr),
-    /// The database is away: it may work later.
+    /// The database is away: a retry may work.
     #[error("{}", failure::without_data(.0))]
     Transient(DbErr),
 }
 
 impl From<DbErr> for WriteError {
     fn from(error: DbErr) -> Self {
-        if failure::is_of_the_data(&error) {
+        if failure::is_data_error(&error) {
             Self::Data(error)
-        } else if failure::is_of_the_connection(&error) {
+        } else if failure::is_connection_error(&error) {
             Self::Transient(error)
         } else {
             Self::Stuck(error)
@@ -89,11 +89,11 @@ impl From<DbErr> for WriteError {
 /// Writes a batch. With `poison` each of its records becomes a void and a dead letter for that reason.
 ///
 /// # Errors
-/// [`WriteError`]; nothing was written, unless the COMMIT itself went unanswered: then the guard of a repetition
-/// finds the row moved on.
+/// [`WriteError`]; nothing was written, unless the answer to the COMMIT itself was lost. In that case the guard of the
+/// retry finds that the row has moved.
 pub async fn write(
     db: &DatabaseConnection,
-    claims: &[Claim],
+    claims: &[BatchClaim],
     entries: &[Entry],
     poison: Option<&str>,
 ) -> Result<Written, WriteError> {
@@ -106,18 +106,18 @@ pub async fn write(
     let duplicates = rows::insert_messages(&transaction, &plan.messages).await?;
     written.messages = plan.messages.len() - duplicates.len();
     written.placed_at_ms = plan.messages.iter().map(|message| message.record.at_ms).collect();
-    take_back(&transaction, &mut plan, &duplicates, &mut written).await?;
+    void_duplicates(&transaction, &mut plan, &duplicates, &mut written).await?;
     changes::apply(&transaction, &mut plan, &mut written).await?;
     rows::insert_events(&transaction, &plan.events).await?;
     written.events = plan.events.len();
-    rows::mark_told(&transaction, &plan.told).await?;
+    rows::mark_announced(&transaction, &plan.announced_voids).await?;
     members::apply(&transaction, &plan).await?;
     rows::move_marks(&transaction, &plan.marks).await?;
     room_updates::apply(&transaction, &plan.updates).await?;
-    rows::advance(&transaction, &plan.heads).await?;
-    rows::keep_rejects(&transaction, claims, &plan.rejects).await?;
-    again(&transaction, &plan, &mut written).await?;
-    written.memberships = members::to_tell(&transaction, &mut plan, &written).await?;
+    rows::advance_heads(&transaction, &plan.heads).await?;
+    rows::store_dead_letters(&transaction, claims, &plan.rejects).await?;
+    report_stored_voids(&transaction, &plan, &mut written).await?;
+    written.memberships = members::to_announce(&transaction, &mut plan, &written).await?;
 
     for reject in &plan.rejects {
         if let Some((room, seq)) = &reject.at {
@@ -132,9 +132,9 @@ pub async fn write(
     Ok(written)
 }
 
-/// Locks the rows in order of partitions, and moves on those that are as expected. Another statement than what reads
-/// behind it, and conditions on the row that is moved: where a lock was waited for, a row that is not as expected any more
-/// is not moved. One that has become so during the wait is not found; it is settled anew.
+/// Locks the rows in the order of partitions, and moves those that are as expected. The reads run in a later statement,
+/// and the conditions are on the updated row itself: a row that changed while this statement waited for its lock is not
+/// moved. A row that became as expected during the wait is not found either; it is settled again.
 const GUARD: &str = "\
     WITH locked AS MATERIALIZED (SELECT partition FROM partitions WHERE partition = ANY ($1) \
       ORDER BY partition FOR UPDATE) \
@@ -144,16 +144,16 @@ const GUARD: &str = "\
     WHERE p.partition = locked.partition AND p.token = v.token AND p.epoch = v.epoch AND p.last_id = v.old \
     RETURNING p.partition";
 
-/// Nothing of the batch may be written unless all its rows were moved on.
-async fn guard(transaction: &DatabaseTransaction, claims: &[Claim]) -> Result<(), WriteError> {
-    let numbers: Vec<i16> = claims.iter().map(|claim| smallint(claim.standing.lease.partition)).collect();
-    let column = |of: fn(&Claim) -> String| -> Vec<String> { claims.iter().map(of).collect() };
-    let number = |of: fn(&Claim) -> i64| -> Vec<i64> { claims.iter().map(of).collect() };
+/// Nothing of the batch may be written unless all its rows were moved.
+async fn guard(transaction: &DatabaseTransaction, claims: &[BatchClaim]) -> Result<(), WriteError> {
+    let numbers: Vec<i16> = claims.iter().map(|claim| smallint(claim.expected.lease.partition)).collect();
+    let column = |of: fn(&BatchClaim) -> String| -> Vec<String> { claims.iter().map(of).collect() };
+    let number = |of: fn(&BatchClaim) -> i64| -> Vec<i64> { claims.iter().map(of).collect() };
     let values = [
         numbers.into(),
-        number(|claim| claim.standing.lease.token).into(),
-        number(|claim| bigint(claim.standing.epoch.0)).into(),
-        column(|claim| claim.standing.committed.to_string()).into(),
+        number(|claim| claim.expected.lease.token).into(),
+        number(|claim| bigint(claim.expected.epoch.0)).into(),
+        column(|claim| claim.expected.committed.to_string()).into(),
         column(|claim| claim.upto.to_string()).into(),
     ];
     let rows = transaction.query_all_raw(statement(GUARD, values)).await?;
@@ -161,12 +161,12 @@ async fn guard(transaction: &DatabaseTransaction, claims: &[Claim]) -> Result<()
     for row in &rows {
         moved.push(partition(row, 0)?);
     }
-    let lost = claims.iter().map(|claim| claim.standing.lease.partition);
+    let lost = claims.iter().map(|claim| claim.expected.lease.partition);
     let lost: Vec<Partition> = lost.filter(|partition| !moved.contains(partition)).collect();
     if lost.is_empty() { Ok(()) } else { Err(WriteError::Lost(lost)) }
 }
 
-/// What is stored of the rooms of a batch, read after the lock: seeds and earlier owners are waited for.
+/// Reads the stored state of the rooms of a batch, after the lock, so that seeds and earlier owners have finished.
 async fn load_rooms(
     transaction: &DatabaseTransaction,
     entries: &[Entry],
@@ -192,19 +192,19 @@ async fn load_rooms(
     Ok(rooms)
 }
 
-/// Turns messages that were not inserted into voids: late duplicates of what `firsts` tells, else rejected.
-async fn take_back(
+/// Turns messages that were not inserted into voids: duplicates of the messages in `firsts`, others rejected.
+async fn void_duplicates(
     transaction: &DatabaseTransaction,
     plan: &mut Plan<'_>,
-    not_inserted: &[usize],
+    duplicates: &[usize],
     written: &mut Written,
 ) -> Result<(), DbErr> {
-    if not_inserted.is_empty() {
+    if duplicates.is_empty() {
         return Ok(());
     }
-    plan.date_heads(not_inserted);
-    let firsts = rows::firsts_of(transaction, &plan.messages, not_inserted).await?;
-    for index in not_inserted {
+    plan.set_last_message_times(duplicates);
+    let firsts = rows::first_messages(transaction, &plan.messages, duplicates).await?;
+    for index in duplicates {
         let message = &plan.messages[*index];
         let (room, record) = (message.room.clone(), message.record);
         let first = firsts.get(index);
@@ -216,17 +216,17 @@ async fn take_back(
     Ok(())
 }
 
-/// Records stored before that are void: their senders are told again.
-async fn again(
+/// Reports voids among the records that were stored before, so that their senders are notified again.
+async fn report_stored_voids(
     transaction: &DatabaseTransaction,
     plan: &Plan<'_>,
     written: &mut Written,
 ) -> Result<(), DbErr> {
-    if plan.again.is_empty() {
+    if plan.already_stored.is_empty() {
         return Ok(());
     }
-    let voids = rows::voids_among(transaction, &plan.again).await?;
-    for (entry, record, room) in &plan.again {
+    let voids = rows::voids_among(transaction, &plan.already_stored).await?;
+    for (entry, record, room) in &plan.already_stored {
         if let Some(outcome) = voids.get(&(room.clone(), record.seq)) {
             let (room, seq, partition) = (room.clone(), record.seq, entry.partition);
             written.exceptions.push(Exception { partition, room, seq, outcome: outcome.clone() });

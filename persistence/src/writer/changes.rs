@@ -1,5 +1,5 @@
-//! What changes come to in the tables: reads what stands of their messages, has it folded, writes the outcome.
-//! A few statements per batch, none when nothing is changed. Content that is overwritten is kept as a version first.
+//! Writes changes of messages: reads the stored state of their messages, folds the changes, writes the outcome. A few
+//! statements per batch, none without changes. Overwritten content is kept as a version first.
 
 mod reactions;
 
@@ -15,14 +15,14 @@ use super::{
 };
 use crate::ingest::batch::{
     ChangeRow, EventRow, Plan,
-    folding::{Outcome, Place, Standing, Version, fold},
+    folding::{EditedVersion, MessageKey, MessageOutcome, MessageState, fold},
 };
 
-/// A message and what becomes of it.
-type Changed<'a> = (&'a Place, &'a Outcome);
+/// A message and its new state.
+type ChangedMessage<'a> = (&'a MessageKey, &'a MessageOutcome);
 
-/// Applies the changes of a batch whose messages are inserted already, and makes voids of those that would take a
-/// message over a bound.
+/// Applies the changes of a batch whose messages are inserted already. A change that would exceed a limit becomes a
+/// void.
 pub async fn apply(
     transaction: &DatabaseTransaction,
     plan: &mut Plan<'_>,
@@ -31,62 +31,66 @@ pub async fn apply(
     if plan.changes.is_empty() {
         return Ok(());
     }
-    let mut standings = standings(transaction, &plan.changes).await?;
-    reactions::read(transaction, &plan.changes, &mut standings).await?;
-    let folded = fold(&plan.changes, standings);
+    let mut states = states(transaction, &plan.changes).await?;
+    reactions::read(transaction, &plan.changes, &mut states).await?;
+    let folded = fold(&plan.changes, states);
     for change in folded.refused.iter().map(|index| &plan.changes[*index]) {
         plan.events[change.event] = EventRow::void(&change.room, change.record, None);
         let (room, seq) = (change.room.clone(), change.record.seq);
         let partition = Partition::of(&room);
         written.exceptions.push(Exception { partition, room, seq, outcome: "rejected".to_owned() });
     }
-    let changed: Vec<Changed<'_>> = folded.outcomes.iter().collect();
+    let changed: Vec<ChangedMessage<'_>> = folded.outcomes.iter().collect();
     if changed.is_empty() {
         return Ok(());
     }
     keep_originals(transaction, &changed).await?;
     keep_versions(transaction, &changed).await?;
     change_messages(transaction, &changed).await?;
-    reactions::take(transaction, &changed).await?;
-    reactions::give(transaction, &changed).await
+    reactions::remove(transaction, &changed).await?;
+    reactions::add(transaction, &changed).await
 }
 
-/// The columns `room` and `seq` of places.
-fn columns<T>(rows: &[T], of: impl Fn(&T) -> &Place) -> [Value; 2] {
+/// The columns `room` and `seq` of message keys.
+fn columns<T>(rows: &[T], of: impl Fn(&T) -> &MessageKey) -> [Value; 2] {
     [column(rows, |row| of(row).0.as_str().to_owned()), column(rows, |row| bigint(of(row).1.0))]
 }
 
-/// The messages that changes are aimed at, locked: whoever else changes messages goes before or after.
-async fn standings(
+/// Reads and locks the target messages, so that other writers of these messages go before or after this batch.
+async fn states(
     transaction: &DatabaseTransaction,
     changes: &[ChangeRow<'_>],
-) -> Result<HashMap<Place, Standing>, DbErr> {
-    let places: BTreeSet<Place> = changes.iter().map(|change| (change.room.clone(), change.target)).collect();
-    let places: Vec<Place> = places.into_iter().collect();
+) -> Result<HashMap<MessageKey, MessageState>, DbErr> {
+    let keys: BTreeSet<MessageKey> =
+        changes.iter().map(|change| (change.room.clone(), change.target)).collect();
+    let keys: Vec<MessageKey> = keys.into_iter().collect();
     let rows = transaction
         .query_all_raw(statement(
             "SELECT m.room_id, m.seq, m.id, m.deleted FROM unnest($1::text[], $2::bigint[]) AS v (room, seq) \
              JOIN messages m ON m.room_id = v.room AND m.seq = v.seq \
              ORDER BY m.room_id, m.seq FOR NO KEY UPDATE OF m",
-            columns(&places, |place| place),
+            columns(&keys, |key| key),
         ))
         .await?;
-    let mut standings = HashMap::with_capacity(rows.len());
+    let mut states = HashMap::with_capacity(rows.len());
     for row in &rows {
-        let standing = Standing {
+        let state = MessageState {
             id: row.try_get_by_index(2)?,
             deleted: row.try_get_by_index(3)?,
-            ..Standing::default()
+            ..MessageState::default()
         };
-        standings.insert((room_of(row, 0)?, seq_of(row, 1)?), standing);
+        states.insert((room_of(row, 0)?, seq_of(row, 1)?), state);
     }
-    Ok(standings)
+    Ok(states)
 }
 
-/// Keeps what messages said at first, before it is overwritten for the first time.
-async fn keep_originals(transaction: &DatabaseTransaction, changed: &[Changed<'_>]) -> Result<(), DbErr> {
-    let overwritten = |(_, outcome): &&Changed<'_>| outcome.deleted || !outcome.versions.is_empty();
-    let overwritten: Vec<&Changed<'_>> = changed.iter().filter(overwritten).collect();
+/// Keeps the original content of messages before it is overwritten for the first time.
+async fn keep_originals(
+    transaction: &DatabaseTransaction,
+    changed: &[ChangedMessage<'_>],
+) -> Result<(), DbErr> {
+    let overwritten = |(_, outcome): &&ChangedMessage<'_>| outcome.deleted || !outcome.versions.is_empty();
+    let overwritten: Vec<&ChangedMessage<'_>> = changed.iter().filter(overwritten).collect();
     if overwritten.is_empty() {
         return Ok(());
     }
@@ -96,21 +100,24 @@ async fn keep_originals(transaction: &DatabaseTransaction, changed: &[Changed<'_
              SELECT m.room_id, m.seq, m.seq, m.content, m.metadata, m.at, m.sender_id \
              FROM unnest($1::text[], $2::bigint[]) AS v (room, seq) \
              JOIN messages m ON m.room_id = v.room AND m.seq = v.seq ON CONFLICT DO NOTHING",
-            columns(&overwritten, |(place, _)| place),
+            columns(&overwritten, |(key, _)| key),
         ))
         .await
         .map(drop)
 }
 
-async fn keep_versions(transaction: &DatabaseTransaction, changed: &[Changed<'_>]) -> Result<(), DbErr> {
-    let mut versions: Vec<(&Place, &Version)> = Vec::new();
-    for (place, outcome) in changed {
-        versions.extend(outcome.versions.iter().map(|version| (*place, version)));
+async fn keep_versions(
+    transaction: &DatabaseTransaction,
+    changed: &[ChangedMessage<'_>],
+) -> Result<(), DbErr> {
+    let mut versions: Vec<(&MessageKey, &EditedVersion)> = Vec::new();
+    for (key, outcome) in changed {
+        versions.extend(outcome.versions.iter().map(|version| (*key, version)));
     }
     if versions.is_empty() {
         return Ok(());
     }
-    let [rooms, seqs] = columns(&versions, |(place, _)| place);
+    let [rooms, seqs] = columns(&versions, |(key, _)| key);
     transaction
         .execute_raw(statement(
             "INSERT INTO message_versions (room_id, seq, version, content, metadata, at, by) \
@@ -131,11 +138,14 @@ async fn keep_versions(transaction: &DatabaseTransaction, changed: &[Changed<'_>
         .map(drop)
 }
 
-/// Brings messages to their present state. Of a deleted one nothing stays but that it was there.
-async fn change_messages(transaction: &DatabaseTransaction, changed: &[Changed<'_>]) -> Result<(), DbErr> {
-    let [rooms, seqs] = columns(changed, |(place, _)| place);
-    let last = |(_, outcome): &Changed<'_>| outcome.versions.last().cloned();
-    let metadata = |(_, outcome): &Changed<'_>| {
+/// Writes the new state of messages. A deleted message keeps no content.
+async fn change_messages(
+    transaction: &DatabaseTransaction,
+    changed: &[ChangedMessage<'_>],
+) -> Result<(), DbErr> {
+    let [rooms, seqs] = columns(changed, |(key, _)| key);
+    let last = |(_, outcome): &ChangedMessage<'_>| outcome.versions.last().cloned();
+    let metadata = |(_, outcome): &ChangedMessage<'_>| {
         let latest = outcome.versions.iter().rev().find_map(|version| version.metadata.clone());
         latest.unwrap_or_default()
     };

@@ -1,5 +1,4 @@
-//! Records that were put aside, as operators handle them: found, and taken away. What the writer puts aside is in `rows`,
-//! what goes with its sender in `erase`.
+//! Dead letters for operators: look-up and removal. `rows` puts records aside, `erase` deletes those of erased users.
 
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
@@ -14,28 +13,28 @@ pub struct DeadLetter {
     pub id: i64,
     /// When it was put aside.
     pub at: DateTime<Utc>,
-    /// Room and place that are void since; None: it named none.
+    /// The room and seq of its void; None: the record named none.
     pub room: Option<String>,
     pub seq: Option<i64>,
     pub reason: String,
-    /// As it stood in the stream.
+    /// The bytes from the stream.
     pub record: Bytes,
 }
 
-/// What is done to a message again: a later one of these on the same message stands in its way.
+/// A change that is to be replayed. A later change of the same kinds on the same message prevents it.
 #[derive(Debug, Clone, Copy)]
-pub struct Change<'a> {
+pub struct ReplayedChange<'a> {
     pub room: &'a RoomId,
-    /// Where it stood.
+    /// Where it was in the log.
     pub at: Seq,
     pub target: Seq,
-    /// Types of events that have the same part of the message for their matter.
+    /// Types of events that change the same part of the message.
     pub kinds: &'a [&'a str],
-    /// Of a reaction: whose, and which.
+    /// For a reaction: the user and the emoji.
     pub reaction: Option<(&'a UserId, &'a str)>,
 }
 
-/// The newest; those that come later have a higher id. 0: there is none.
+/// The highest id; later letters have higher ids. 0: there are no letters.
 ///
 /// # Errors
 /// When the database cannot be read.
@@ -44,7 +43,7 @@ pub async fn newest(db: &impl ConnectionTrait) -> Result<i64, DbErr> {
     row.map_or(Ok(0), |row| row.try_get_by_index(0))
 }
 
-/// Up to `most` of those above `after`, up to `upto`, by id; of one room or all.
+/// Up to `most` letters above `after`, up to `upto`, by id; of one room or of all.
 ///
 /// # Errors
 /// When the database cannot be read.
@@ -62,7 +61,7 @@ pub async fn page(
     db.query_all_raw(statement(sql, values)).await?.iter().map(read).collect()
 }
 
-/// The one of this id; None: it was replayed or dropped, or never was.
+/// The letter with this id; None: it was replayed or dropped, or never existed.
 ///
 /// # Errors
 /// When the database cannot be read.
@@ -82,7 +81,7 @@ fn read(row: &QueryResult) -> Result<DeadLetter, DbErr> {
     })
 }
 
-/// Takes one away; false: it was gone.
+/// Deletes a letter; false: it did not exist.
 ///
 /// # Errors
 /// When the database cannot be written.
@@ -91,21 +90,21 @@ pub async fn remove(db: &impl ConnectionTrait, id: i64) -> Result<bool, DbErr> {
     Ok(db.execute_raw(statement(sql, [id.into()])).await?.rows_affected() == 1)
 }
 
-/// Takes all away up to `upto`, of one room or all; how many.
+/// Deletes all letters up to `upto`, of one room or of all; returns how many.
 ///
 /// # Errors
-/// When the database cannot be written; then none of them was.
+/// When the database cannot be written; then none was deleted.
 pub async fn remove_all(db: &impl ConnectionTrait, room: Option<&RoomId>, upto: i64) -> Result<u64, DbErr> {
     let sql = "DELETE FROM dead_letters WHERE id <= $1 AND ($2::text IS NULL OR room_id = $2)";
     let room = room.map(|room| room.as_str().to_owned());
     Ok(db.execute_raw(statement(sql, [upto.into(), room.into()])).await?.rows_affected())
 }
 
-/// What was kept of a record of this client id that was refused.
+/// The letter of the rejected record with this client id.
 ///
 /// # Errors
 /// When the database cannot be read.
-pub async fn kept_of(
+pub async fn find_rejected(
     db: &impl ConnectionTrait,
     room: &RoomId,
     sender: &UserId,
@@ -119,13 +118,13 @@ pub async fn kept_of(
     db.query_one_raw(statement(sql, values)).await?.as_ref().map(read).transpose()
 }
 
-/// The first change of the same part of the message that came later: where it stands, its client id, and whose it is.
+/// The first later change of the same part of the message: its seq, client id and actor.
 ///
 /// # Errors
 /// When the database cannot be read.
-pub async fn overtaken_by(
+pub async fn superseding_change(
     db: &impl ConnectionTrait,
-    change: &Change<'_>,
+    change: &ReplayedChange<'_>,
 ) -> Result<Option<(Seq, String, String)>, DbErr> {
     let kinds: Vec<String> = change.kinds.iter().map(ToString::to_string).collect();
     let (user, emoji) = change.reaction.map(|(user, emoji)| (user.to_string(), emoji.to_owned())).unzip();

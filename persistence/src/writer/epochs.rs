@@ -1,4 +1,4 @@
-//! Epochs: one number for each Redis process that comes into use, and again when it comes back into use.
+//! Epochs: one number for each Redis process that comes into use, and another one when it comes back into use.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use super::sql::{epoch, statement};
 /// Key of the advisory lock under which epochs are opened: "epochs" in ASCII.
 const LOCK: i64 = 0x6570_6f63_6873;
 
-/// The newest epoch, when any was opened.
+/// The newest epoch, if any was opened.
 ///
 /// # Errors
 /// When the database cannot be read.
@@ -21,7 +21,7 @@ pub async fn newest(db: &impl ConnectionTrait) -> Result<Option<Epoch>, DbErr> {
     row.map(|row| epoch(&row, 0)).transpose()
 }
 
-/// The epoch of this process: the newest when it was opened for it, else a new one.
+/// The epoch of this process: the newest one if it was opened for this process, else a new one.
 ///
 /// # Errors
 /// When the database cannot be written; then no epoch was opened.

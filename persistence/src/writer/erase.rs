@@ -1,5 +1,5 @@
-//! Erasure of a user in the tables: their texts, name and picture go; places, ids and client ids stay, so that nothing is
-//! renumbered. Every step may be repeated, and changes nothing where it was done.
+//! Erasure of a user in the tables: removes their texts, name and picture; keeps seqs, ids and client ids, so that
+//! nothing is renumbered. Every step may be repeated, and a repetition changes nothing.
 
 mod dead_letters;
 
@@ -15,13 +15,13 @@ use super::search;
 use super::sql::{bigint, room as room_of, statement};
 
 /// Rows of one transaction.
-const ROWS_AT_ONCE: i64 = 1000;
+const ROWS_PER_TRANSACTION: i64 = 1000;
 
-/// How far a user is erased.
+/// The state of a user's erasure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Standing {
+pub enum ErasureStatus {
     Unknown,
-    /// Not at all, and blocked or not.
+    /// No erasure was requested.
     Present {
         blocked: bool,
     },
@@ -29,25 +29,25 @@ pub enum Standing {
     Erased,
 }
 
-/// How a user stands.
+/// The state of a user's erasure.
 ///
 /// # Errors
 /// When the database cannot be read.
-pub async fn standing(db: &impl ConnectionTrait, user: &UserId) -> Result<Standing, DbErr> {
+pub async fn status(db: &impl ConnectionTrait, user: &UserId) -> Result<ErasureStatus, DbErr> {
     let sql = "SELECT blocked, erasing_at IS NOT NULL, erased_at IS NOT NULL FROM users WHERE id = $1";
     let row = db.query_one_raw(statement(sql, [user.as_str().into()])).await?;
-    let Some(row) = row else { return Ok(Standing::Unknown) };
+    let Some(row) = row else { return Ok(ErasureStatus::Unknown) };
     Ok(match (row.try_get_by_index(1)?, row.try_get_by_index(2)?) {
-        (_, true) => Standing::Erased,
-        (true, false) => Standing::UnderWay,
-        (false, false) => Standing::Present { blocked: row.try_get_by_index(0)? },
+        (_, true) => ErasureStatus::Erased,
+        (true, false) => ErasureStatus::UnderWay,
+        (false, false) => ErasureStatus::Present { blocked: row.try_get_by_index(0)? },
     })
 }
 
-/// Takes name and picture away, blocks the user, and says that the rest is to go too.
+/// Removes name and picture, blocks the user, and records that the rest must be erased too.
 ///
 /// # Errors
-/// When the database cannot be written; then nothing was.
+/// When the database cannot be written; then nothing was written.
 pub async fn begin(db: &impl ConnectionTrait, user: &UserId) -> Result<(), DbErr> {
     db.execute_raw(statement(
         "UPDATE users SET blocked = true, name = NULL, picture = NULL, updated_at = now(), \
@@ -58,7 +58,7 @@ pub async fn begin(db: &impl ConnectionTrait, user: &UserId) -> Result<(), DbErr
     .map(drop)
 }
 
-/// Takes or keeps the lease of an erasure; false when another replica has it, or there is nothing left to do.
+/// Takes or renews the lease of an erasure; false when another replica has it, or nothing is left to do.
 ///
 /// # Errors
 /// When the database cannot be written.
@@ -79,19 +79,19 @@ pub async fn lease(
     Ok(taken.rows_affected() == 1)
 }
 
-/// Puts an erasure that failed off: it is nobody's, and due again after `pause`.
+/// Releases a failed erasure; it is due again after `pause`.
 ///
 /// # Errors
-/// When the database cannot be written; then the lease runs out by itself.
-pub async fn put_off(db: &impl ConnectionTrait, user: &UserId, pause: Duration) -> Result<(), DbErr> {
+/// When the database cannot be written; then the lease expires by itself.
+pub async fn postpone(db: &impl ConnectionTrait, user: &UserId, pause: Duration) -> Result<(), DbErr> {
     let sql = "UPDATE users SET erasure_lease = clock_timestamp() + $2 * interval '1 millisecond' \
                WHERE id = $1 AND erased_at IS NULL";
     let values = [user.as_str().into(), bigint(pause.as_millis() as u64).into()];
     db.execute_raw(statement(sql, values)).await.map(drop)
 }
 
-/// Users whose erasure was begun, is not at its end, and is nobody's just now. Those first that have waited longest,
-/// so that some that fail again and again do not keep others from their turn.
+/// Users with an unfinished erasure without a lease. The longest waiting first, so that erasures that fail again and
+/// again do not starve others.
 ///
 /// # Errors
 /// When the database cannot be read.
@@ -112,14 +112,14 @@ pub async fn due(db: &impl ConnectionTrait, most: i64) -> Result<Vec<UserId>, Db
         .collect()
 }
 
-/// The erasure is done, unless the user is in a room again; whether it is.
+/// Finishes the erasure, unless the user is in a room again; returns whether it is finished.
 ///
 /// # Errors
 /// When the database cannot be written.
 pub async fn finish(db: &DatabaseConnection, user: &UserId) -> Result<bool, DbErr> {
     let transaction = db.begin().await?;
-    // Foreign keys wait for this lock, and it for them: the next statement sees every membership that was being written,
-    // and what is written later finds the erasure at its end.
+    // Foreign keys wait for this lock, and it waits for them: the next statement sees every membership that was being
+    // written, and a later one finds the finished erasure.
     let lock = "SELECT FROM users WHERE id = $1 FOR UPDATE";
     transaction.execute_raw(statement(lock, [user.as_str().into()])).await?;
     let sql = "UPDATE users SET erased_at = now(), erasure_lease = NULL WHERE id = $1 AND erasing_at IS NOT NULL \
@@ -129,10 +129,10 @@ pub async fn finish(db: &DatabaseConnection, user: &UserId) -> Result<bool, DbEr
     Ok(finished.rows_affected() == 1)
 }
 
-/// Makes tombstones of the user's next messages in a room, by client id behind `after`; the client id of the last one.
+/// Makes tombstones of the user's next messages in a room after `after`, by client id; returns the last client id.
 ///
 /// # Errors
-/// When the database cannot be written; then nothing was.
+/// When the database cannot be written; then nothing was written.
 pub async fn messages(
     db: &DatabaseConnection,
     user: &UserId,
@@ -145,7 +145,7 @@ pub async fn messages(
         .query_all_raw(statement(
             "SELECT m.seq, m.client_id FROM messages m WHERE m.room_id = $1 AND m.sender_id = $2 AND m.client_id > $3 \
              ORDER BY m.client_id LIMIT $4",
-            [room.into(), user.as_str().into(), after.into(), ROWS_AT_ONCE.into()],
+            [room.into(), user.as_str().into(), after.into(), ROWS_PER_TRANSACTION.into()],
         ))
         .await?;
     let (mut seqs, mut last) = (Vec::with_capacity(rows.len()), None);
@@ -177,11 +177,11 @@ const TOMBSTONES: [&str; 6] = [
      WHERE room_id = $1 AND type = 'message:edited' AND target = ANY ($2)",
 ];
 
-/// Edits and reactions of a user, by room: their seqs, and the messages that were edited.
+/// Edits and reactions of a user, by room: their seqs, and the seqs of the edited messages.
 #[derive(Debug, Default)]
 pub struct Changes(BTreeMap<RoomId, (Vec<i64>, Vec<i64>)>);
 
-/// The user's next edits and reactions; none at the end.
+/// The user's next edits and reactions; empty at the end.
 ///
 /// # Errors
 /// When the database cannot be read.
@@ -191,7 +191,7 @@ pub async fn changes(db: &impl ConnectionTrait, user: &UserId) -> Result<Changes
             "SELECT e.room_id, e.seq, CASE WHEN e.type = 'message:edited' THEN e.target END FROM events e \
              WHERE e.actor_id = $1 AND e.type IN ('message:edited', 'reaction:added', 'reaction:removed') \
              ORDER BY e.room_id, e.seq LIMIT $2",
-            [user.as_str().into(), ROWS_AT_ONCE.into()],
+            [user.as_str().into(), ROWS_PER_TRANSACTION.into()],
         ))
         .await?;
     let mut changes = Changes::default();
@@ -204,30 +204,30 @@ pub async fn changes(db: &impl ConnectionTrait, user: &UserId) -> Result<Changes
 }
 
 impl Changes {
-    /// Where they are.
+    /// The rooms of the changes.
     #[must_use]
     pub fn rooms(&self) -> Vec<RoomId> {
         self.0.keys().cloned().collect()
     }
 
-    /// Makes voids of them, and gives others' messages that were edited back the text of before.
+    /// Turns the changes into voids, and restores the earlier text of edited messages of other users.
     ///
     /// # Errors
-    /// When the database cannot be written; then the last room was not.
+    /// When the database cannot be written; then the last room was not changed.
     pub async fn undo(self, db: &DatabaseConnection) -> Result<(), DbErr> {
         for (room, (seqs, mut edited)) in self.0 {
             edited.sort_unstable();
             edited.dedup();
             let transaction = db.begin().await?;
             search::lock(&transaction, room.as_str()).await?;
-            give_back(&transaction, &room, &seqs, &edited).await?;
+            restore_texts(&transaction, &room, &seqs, &edited).await?;
             transaction.commit().await?;
         }
         Ok(())
     }
 }
 
-async fn give_back(
+async fn restore_texts(
     transaction: &DatabaseTransaction,
     room: &RoomId,
     seqs: &[i64],
@@ -240,15 +240,15 @@ async fn give_back(
         let versions =
             "DELETE FROM message_versions WHERE room_id = $1 AND version = ANY ($2) AND version <> seq";
         transaction.execute_raw(statement(versions, values(seqs))).await?;
-        transaction.execute_raw(statement(LATEST, values(edited))).await?;
+        transaction.execute_raw(statement(RESTORE_LATEST, values(edited))).await?;
         search::refresh(transaction, room.as_str(), edited).await?;
     }
     let void = "UPDATE events SET type = 'void', void_type = type, body = '{}' WHERE room_id = $1 AND seq = ANY ($2)";
     transaction.execute_raw(statement(void, values(seqs))).await.map(drop)
 }
 
-/// A message that is not deleted says what the last of its versions says.
-const LATEST: &str = "\
+/// Restores the text of messages from the last of their versions, unless they are deleted.
+const RESTORE_LATEST: &str = "\
     UPDATE messages m SET content = v.content, metadata = v.metadata, \
       edited_at = CASE WHEN v.version > m.seq THEN v.at END \
     FROM unnest($2::bigint[]) AS e (seq) CROSS JOIN LATERAL (SELECT v.version, v.content, v.at, \
@@ -257,33 +257,33 @@ const LATEST: &str = "\
       FROM message_versions v WHERE v.room_id = $1 AND v.seq = e.seq ORDER BY v.version DESC LIMIT 1) v \
     WHERE m.room_id = $1 AND m.seq = e.seq AND NOT m.deleted";
 
-/// The rooms of the user's next reactions; none at the end.
+/// The rooms of the user's next reactions; empty at the end.
 ///
 /// # Errors
 /// When the database cannot be read.
 pub async fn reacted(db: &impl ConnectionTrait, user: &UserId) -> Result<Vec<RoomId>, DbErr> {
     let sql = "SELECT DISTINCT x.room_id FROM (SELECT room_id FROM reactions \
                  WHERE user_id = $1 ORDER BY room_id, seq, emoji LIMIT $2) x";
-    let rows = db.query_all_raw(statement(sql, [user.as_str().into(), ROWS_AT_ONCE.into()])).await?;
+    let rows = db.query_all_raw(statement(sql, [user.as_str().into(), ROWS_PER_TRANSACTION.into()])).await?;
     rows.iter().map(|row| room_of(row, 0)).collect()
 }
 
-/// Takes the user's next reactions away.
+/// Deletes the user's next reactions.
 ///
 /// # Errors
-/// When the database cannot be written; then nothing was.
+/// When the database cannot be written; then nothing was written.
 pub async fn reactions(db: &impl ConnectionTrait, user: &UserId) -> Result<(), DbErr> {
     db.execute_raw(statement(
         "DELETE FROM reactions r USING (SELECT room_id, seq, emoji FROM reactions \
            WHERE user_id = $1 ORDER BY room_id, seq, emoji LIMIT $2) g \
          WHERE r.room_id = g.room_id AND r.seq = g.seq AND r.emoji = g.emoji AND r.user_id = $1",
-        [user.as_str().into(), ROWS_AT_ONCE.into()],
+        [user.as_str().into(), ROWS_PER_TRANSACTION.into()],
     ))
     .await
     .map(drop)
 }
 
-/// Deletes when the user was seen.
+/// Deletes the user's last-seen time.
 ///
 /// # Errors
 /// When the database cannot be written.

@@ -1,12 +1,13 @@
-//! What a failed statement means for the batch it belongs to.
+//! Classifies failed statements for the batch they belong to.
 
 use sea_orm::{DbErr, RuntimeErr, SqlxError};
 
-/// Whether the data itself was refused: trying again is of no use. SQLSTATE class 22 (data exception), 23502 (not null)
-/// and 23514 (check) of a constraint. Keys that clash or are missing (23503, 23505) depend on other rows, and a missing
-/// partition is a 23514 without a constraint: no message is given up for those.
+/// Whether the data itself was refused, so that a retry is useless: SQLSTATE class 22 (data exception), 23502 (not
+/// null), and 23514 (check) with a constraint. Excluded are clashing and missing keys (23503, 23505), because they
+/// depend on other rows, and 23514 without a constraint, which means a missing partition: no message is given up for
+/// those.
 #[must_use]
-pub fn is_of_the_data(error: &DbErr) -> bool {
+pub fn is_data_error(error: &DbErr) -> bool {
     let Some(SqlxError::Database(refusal)) = cause(error) else { return false };
     refusal.code().is_some_and(|state| match &*state {
         "23502" => true,
@@ -15,26 +16,26 @@ pub fn is_of_the_data(error: &DbErr) -> bool {
     })
 }
 
-/// SQLSTATEs of a server that is going, not there yet, has no connection left, or ended the connection since we stood
-/// still; besides them class 08.
-const NOT_THERE: [&str; 6] = ["57P01", "57P02", "57P03", "57P05", "53300", "25P03"];
+/// SQLSTATEs of a server that is stopping, not started yet, out of connections, or that ended an idle connection; class
+/// 08 belongs to them too.
+const UNAVAILABLE_STATES: [&str; 6] = ["57P01", "57P02", "57P03", "57P05", "53300", "25P03"];
 
-/// SQLSTATEs of a server that takes no writes at all, whatever they hold: it is read-only, its disk is full. Not 58030: a
-/// file that cannot be read fails those alone who need that page.
-const TAKES_NOTHING: [&str; 2] = ["25006", "53100"];
+/// SQLSTATEs of a server that accepts no writes at all: it is read-only, or its disk is full. Not 58030, because an
+/// unreadable file fails only the statements that need that page.
+const WRITES_REFUSED_STATES: [&str; 2] = ["25006", "53100"];
 
-/// Whether the server was not reached, left, or takes nothing from anybody just now: nothing is known of the statement,
-/// and the next try may work.
+/// Whether the server was unreachable, gone, or refuses all writes: the result of the statement is unknown, and a retry
+/// may work.
 #[must_use]
-pub fn is_of_the_connection(error: &DbErr) -> bool {
+pub fn is_connection_error(error: &DbErr) -> bool {
     use SqlxError::{Io, PoolClosed, PoolTimedOut, Protocol, Tls, WorkerCrashed};
-    // Whatever a server says that lets nobody in, of passwords or databases: no statement was asked.
+    // Any error of connecting, for example about passwords or databases: no statement was sent.
     if matches!(error, DbErr::ConnectionAcquire(_) | DbErr::Conn(_)) {
         return true;
     }
     if let Some(state) = sqlstate(error) {
-        let told = |states: &[&str]| states.contains(&state.as_str());
-        return state.starts_with("08") || told(&NOT_THERE) || told(&TAKES_NOTHING);
+        let is_in = |states: &[&str]| states.contains(&state.as_str());
+        return state.starts_with("08") || is_in(&UNAVAILABLE_STATES) || is_in(&WRITES_REFUSED_STATES);
     }
     let lost = |cause: &SqlxError| {
         matches!(cause, Io(_) | Tls(_) | Protocol(_) | PoolTimedOut | PoolClosed | WorkerCrashed)
@@ -42,7 +43,7 @@ pub fn is_of_the_connection(error: &DbErr) -> bool {
     cause(error).is_some_and(lost)
 }
 
-/// The SQLSTATE of the server's answer, when it answered.
+/// The SQLSTATE of the server's answer, if it answered.
 #[must_use]
 pub fn sqlstate(error: &DbErr) -> Option<String> {
     match cause(error)? {
@@ -60,7 +61,7 @@ fn cause(error: &DbErr) -> Option<&SqlxError> {
     }
 }
 
-/// The cause in words that quote nothing of statements, rows or settings: messages are private.
+/// The cause without any text from statements, rows or settings, because messages are private.
 #[must_use]
 pub fn without_data(error: &DbErr) -> String {
     if let Some(state) = sqlstate(error) {
@@ -72,7 +73,7 @@ pub fn without_data(error: &DbErr) -> String {
             error.to_string()
         }
         (DbErr::ConnectionAcquire(_), _) => error.to_string(),
-        // Our own words: ids and numbers.
+        // Our own text: ids and numbers.
         (DbErr::Custom(text), _) => text.clone(),
         _ => "the answer of PostgreSQL cannot be read".to_owned(),
     }
@@ -85,24 +86,27 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_a_server_that_was_not_reached_is_of_the_connection() {
+    fn only_unreachable_server_is_a_connection_error() {
         let of =
-            |error: SqlxError| is_of_the_connection(&DbErr::Query(RuntimeErr::SqlxError(Arc::new(error))));
+            |error: SqlxError| is_connection_error(&DbErr::Query(RuntimeErr::SqlxError(Arc::new(error))));
         assert!(
             of(SqlxError::Io(std::io::ErrorKind::ConnectionRefused.into())) && of(SqlxError::PoolTimedOut)
         );
         assert!(!of(SqlxError::Decode("x".into())));
-        assert!(!is_of_the_connection(&DbErr::Custom("a head moved".to_owned())));
+        assert!(!is_connection_error(&DbErr::Custom("a head moved".to_owned())));
     }
 
     #[test]
-    fn a_cause_tells_why_a_connection_failed_and_nothing_of_rows() {
-        let told = |error: SqlxError| without_data(&DbErr::Query(RuntimeErr::SqlxError(Arc::new(error))));
-        assert_eq!(told(SqlxError::Io(std::io::ErrorKind::ConnectionRefused.into())), "connection refused");
-        assert!(told(SqlxError::PoolTimedOut).contains("timed out"));
+    fn cause_names_connection_failure_but_no_row_data() {
+        let cause_of = |error: SqlxError| without_data(&DbErr::Query(RuntimeErr::SqlxError(Arc::new(error))));
+        assert_eq!(
+            cause_of(SqlxError::Io(std::io::ErrorKind::ConnectionRefused.into())),
+            "connection refused"
+        );
+        assert!(cause_of(SqlxError::PoolTimedOut).contains("timed out"));
         for error in [
-            told(SqlxError::Decode("hunter2 is no number".into())),
-            told(SqlxError::Protocol("hunter2".to_owned())),
+            cause_of(SqlxError::Decode("hunter2 is no number".into())),
+            cause_of(SqlxError::Protocol("hunter2".to_owned())),
             without_data(&DbErr::Type("hunter2".to_owned())),
             without_data(&DbErr::Json("hunter2".to_owned())),
         ] {

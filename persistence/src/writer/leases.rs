@@ -1,5 +1,5 @@
-//! Leases of partitions, by the database's clock alone. A lease that changes hands counts up the fencing token;
-//! rows are always locked in order of partitions, so that replicas never wait for each other in a ring.
+//! Leases of partitions, by the database's clock alone. Each change of owner increments the fencing token. Rows are
+//! always locked in the order of partitions, so that replicas cannot deadlock.
 
 use std::time::Duration;
 
@@ -7,16 +7,16 @@ use sea_orm::{ConnectionTrait, DbErr};
 use tidings_shared::{ids::Epoch, log::keys::Partition};
 
 use super::sql::{bigint, epoch, partition, smallint, statement};
-use crate::ingest::holdings::Lease;
+use crate::ingest::owned_partitions::Lease;
 
-/// A replica that has not been heard of for this many leases is forgotten.
+/// A replica without a renewal for this many leases is deleted.
 const FORGOTTEN_AFTER_LEASES: i64 = 10;
 
-/// No lease is set longer than this. What lasts beyond it was written by a clock that was ahead and is not any more: it
-/// counts as run out, or what a replica held that died meanwhile would be nobody's until then.
-pub const LONGEST_LEASE_MS: u64 = 60_000;
+/// Longest lease. A lease that ends later was written by a clock that was ahead, and counts as expired; otherwise the
+/// partitions of a replica that died meanwhile would have no writer until then.
+pub const MAX_LEASE_MS: u64 = 60_000;
 
-/// Number of partition rows: the installation's P.
+/// The number of partition rows, which is the installation's number of partitions.
 ///
 /// # Errors
 /// When the database cannot be read.
@@ -25,11 +25,11 @@ pub async fn partitions(db: &impl ConnectionTrait) -> Result<i64, DbErr> {
     row.map_or(Ok(0), |row| row.try_get_by_index(0))
 }
 
-/// Says that this replica lives; tells how many do.
+/// Registers this replica as alive; returns how many are.
 ///
 /// # Errors
 /// When the database cannot be written.
-pub async fn appear(db: &impl ConnectionTrait, replica: &str, lease: Duration) -> Result<usize, DbErr> {
+pub async fn register(db: &impl ConnectionTrait, replica: &str, lease: Duration) -> Result<usize, DbErr> {
     let ms = milliseconds(lease);
     db.execute_raw(statement(
         "INSERT INTO replicas (id, expires_at) VALUES ($1, clock_timestamp() + $2 * interval '1 millisecond') \
@@ -40,7 +40,7 @@ pub async fn appear(db: &impl ConnectionTrait, replica: &str, lease: Duration) -
     db.execute_raw(statement(
         "DELETE FROM replicas WHERE expires_at < clock_timestamp() - $1 * interval '1 millisecond' \
            OR expires_at > clock_timestamp() + $2 * interval '1 millisecond'",
-        [(ms * FORGOTTEN_AFTER_LEASES).into(), bigint(LONGEST_LEASE_MS).into()],
+        [(ms * FORGOTTEN_AFTER_LEASES).into(), bigint(MAX_LEASE_MS).into()],
     ))
     .await?;
     let row = db
@@ -50,7 +50,7 @@ pub async fn appear(db: &impl ConnectionTrait, replica: &str, lease: Duration) -
     Ok(usize::try_from(live).unwrap_or(1).max(1))
 }
 
-/// Renews all leases of this replica that nobody has taken; tells them with the epochs of their rows.
+/// Renews all leases that this replica still owns; returns them with the epochs of their rows.
 ///
 /// # Errors
 /// When the database cannot be written.
@@ -71,11 +71,11 @@ pub async fn renew(
     rows.iter().map(|row| Ok((read_lease(row)?, epoch(row, 2)?))).collect()
 }
 
-/// Takes up to `most` partitions that are free or whose lease has run out.
+/// Takes up to `most` partitions that are free or whose lease has expired.
 ///
 /// # Errors
 /// When the database cannot be written.
-pub async fn take(
+pub async fn acquire(
     db: &impl ConnectionTrait,
     replica: &str,
     lease: Duration,
@@ -94,17 +94,17 @@ pub async fn take(
                 replica.into(),
                 milliseconds(lease).into(),
                 bigint(most as u64).into(),
-                bigint(LONGEST_LEASE_MS).into(),
+                bigint(MAX_LEASE_MS).into(),
             ],
         ))
         .await?;
     rows.iter().map(read_lease).collect()
 }
 
-/// Gives leases back. A batch that is being committed is waited for by the row's lock.
+/// Releases leases. The row's lock waits for a batch that is being committed.
 ///
 /// # Errors
-/// When the database cannot be written; then they run out by themselves.
+/// When the database cannot be written; then the leases expire by themselves.
 pub async fn release(
     db: &impl ConnectionTrait,
     replica: &str,
@@ -122,11 +122,11 @@ pub async fn release(
     .map(drop)
 }
 
-/// Gives everything back: this replica is going.
+/// Releases all leases and removes this replica.
 ///
 /// # Errors
-/// When the database cannot be written; then all of it runs out by itself.
-pub async fn leave(db: &impl ConnectionTrait, replica: &str) -> Result<(), DbErr> {
+/// When the database cannot be written; then everything expires by itself.
+pub async fn unregister(db: &impl ConnectionTrait, replica: &str) -> Result<(), DbErr> {
     release(db, replica, &Partition::all().collect::<Vec<_>>()).await?;
     db.execute_raw(statement("DELETE FROM replicas WHERE id = $1", [replica.into()])).await.map(drop)
 }

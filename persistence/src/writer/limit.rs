@@ -1,16 +1,16 @@
-//! A bound on this side for what waits for PostgreSQL: the server's own limits are of no use when its host is silent.
+//! Time limits on the client side for statements: the server's own limits do not work when its host is silent.
 
 use std::time::Duration;
 
 use sea_orm::DbErr;
 
-/// One answer of the writer's; a statement's own limit on the server is shorter.
-pub const ANSWER: Duration = Duration::from_secs(15);
+/// Deadline of one answer to the writer; the statement limit of the server is shorter.
+pub const ANSWER_DEADLINE: Duration = Duration::from_secs(15);
 
-/// Gives up after `limit`. What was being done is cut off: it may or may not be committed.
+/// Gives up after `limit`. The work is cancelled, and may be committed or not.
 ///
 /// # Errors
-/// Those of the work; [`DbErr::Custom`] when the time is up.
+/// Those of the work; [`DbErr::Custom`] after the limit.
 pub async fn within<T, E: From<DbErr>>(
     limit: Duration,
     work: impl Future<Output = Result<T, E>>,
@@ -27,10 +27,10 @@ mod tests {
     use crate::writer::batch::WriteError;
 
     #[tokio::test]
-    async fn a_server_that_is_silent_is_not_waited_for() {
+    async fn silent_server_is_given_up_after_the_limit() {
         let silent = std::future::pending::<Result<(), WriteError>>();
         let given_up = within(Duration::from_millis(10), silent).await;
         assert!(matches!(given_up, Err(WriteError::Stuck(_))), "{given_up:?}");
-        assert!(within(ANSWER, async { Ok::<_, DbErr>(7) }).await.is_ok_and(|seven| seven == 7));
+        assert!(within(ANSWER_DEADLINE, async { Ok::<_, DbErr>(7) }).await.is_ok_and(|seven| seven == 7));
     }
 }

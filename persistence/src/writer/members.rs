@@ -1,5 +1,5 @@
-//! What membership events come to in `members`, with the rows of users who are named for the first time.
-//! Promises that `rooms.member_count` grows and shrinks by what was inserted and deleted, never by what was meant.
+//! Writes membership events into `members`, and creates users who are named for the first time.
+//! `rooms.member_count` changes by the number of rows that were really inserted and deleted.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -11,51 +11,51 @@ use super::{
     rows::column,
     sql::{room as room_of, statement, time},
 };
-use crate::ingest::batch::{MemberEnd, MembershipChange, MembershipKind, Plan};
+use crate::ingest::batch::{FinalMembership, MembershipChange, MembershipKind, Plan};
 
-/// A member and how they stand behind the batch.
-type End<'a> = (&'a (RoomId, UserId), &'a MemberEnd);
+/// A member and their membership after the batch.
+type FinalRow<'a> = (&'a (RoomId, UserId), &'a FinalMembership);
 
-/// A change of a membership that is stored.
+/// A stored change of a membership.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StoredMembership {
     pub change: MembershipChange,
-    /// Of a room that somebody was added to: its kind and name.
+    /// For an added member: kind and name of the room.
     pub room: Option<(String, Option<String>)>,
 }
 
-/// Writes how members stand behind the batch.
+/// Writes the memberships after the batch.
 pub async fn apply(transaction: &DatabaseTransaction, plan: &Plan<'_>) -> Result<(), DbErr> {
-    let ends: Vec<End<'_>> = plan.members.ends.iter().collect();
+    let ends: Vec<FinalRow<'_>> = plan.members.final_memberships.iter().collect();
     if ends.is_empty() {
         return Ok(());
     }
-    let of = |keep: fn(&MemberEnd) -> bool| -> Vec<End<'_>> {
+    let of = |keep: fn(&FinalMembership) -> bool| -> Vec<FinalRow<'_>> {
         ends.iter().copied().filter(|(_, end)| keep(end)).collect()
     };
     let (went, added, stand) =
-        (of(|end| end.went), of(|end| end.added_at_ms.is_some()), of(|end| end.role.is_some()));
-    let mut grown: BTreeMap<RoomId, i32> = BTreeMap::new();
+        (of(|end| end.was_removed), of(|end| end.added_at_ms.is_some()), of(|end| end.role.is_some()));
+    let mut count_changes: BTreeMap<RoomId, i32> = BTreeMap::new();
     for room in delete(transaction, &went).await? {
-        *grown.entry(room).or_default() -= 1;
+        *count_changes.entry(room).or_default() -= 1;
     }
     for room in insert(transaction, &added).await? {
-        *grown.entry(room).or_default() += 1;
+        *count_changes.entry(room).or_default() += 1;
     }
-    give_roles(transaction, &stand).await?;
-    grown.retain(|_, by| *by != 0);
-    count(transaction, &grown).await
+    update_roles(transaction, &stand).await?;
+    count_changes.retain(|_, by| *by != 0);
+    count(transaction, &count_changes).await
 }
 
-fn keys(ends: &[End<'_>]) -> [Value; 2] {
+fn keys(ends: &[FinalRow<'_>]) -> [Value; 2] {
     [
         column(ends, |((room, _), _)| room.as_str().to_owned()),
         column(ends, |((_, user), _)| user.as_str().to_owned()),
     ]
 }
 
-/// Deletes those who went at least once; the room of each who was there.
-async fn delete(transaction: &DatabaseTransaction, ends: &[End<'_>]) -> Result<Vec<RoomId>, DbErr> {
+/// Deletes members who were removed at least once; returns the room of each deleted row.
+async fn delete(transaction: &DatabaseTransaction, ends: &[FinalRow<'_>]) -> Result<Vec<RoomId>, DbErr> {
     if ends.is_empty() {
         return Ok(Vec::new());
     }
@@ -69,12 +69,12 @@ async fn delete(transaction: &DatabaseTransaction, ends: &[End<'_>]) -> Result<V
     rows.iter().map(|row| room_of(row, 0)).collect()
 }
 
-/// Inserts those who were added, and the users that nobody knows; the room of each who was not there.
-async fn insert(transaction: &DatabaseTransaction, ends: &[End<'_>]) -> Result<Vec<RoomId>, DbErr> {
+/// Inserts added members, and unknown users; returns the room of each inserted row.
+async fn insert(transaction: &DatabaseTransaction, ends: &[FinalRow<'_>]) -> Result<Vec<RoomId>, DbErr> {
     if ends.is_empty() {
         return Ok(Vec::new());
     }
-    // In one order wherever users are created, so that two transactions never wait for each other in a ring.
+    // In the same order wherever users are created, so that transactions cannot deadlock.
     let [_, users] = keys(ends);
     transaction
         .execute_raw(statement(
@@ -102,17 +102,17 @@ async fn insert(transaction: &DatabaseTransaction, ends: &[End<'_>]) -> Result<V
     rows.iter().map(|row| room_of(row, 0)).collect()
 }
 
-/// Who was erased is added by whoever had not heard of it when they appended it: their erasure goes on, and they leave
-/// again. Behind the insert, whose foreign key waits for an erasure that is about to end.
-async fn reopen_erasures(transaction: &DatabaseTransaction, added: &[End<'_>]) -> Result<(), DbErr> {
+/// Reopens the erasures of erased users who were added by a node that did not know of the erasure; the users then leave
+/// again. After the insert, whose foreign key waits for an erasure that is about to finish.
+async fn reopen_erasures(transaction: &DatabaseTransaction, added: &[FinalRow<'_>]) -> Result<(), DbErr> {
     let [_, users] = keys(added);
     let sql = "UPDATE users SET erased_at = NULL WHERE id IN (SELECT id FROM users \
                WHERE id = ANY ($1) AND erased_at IS NOT NULL ORDER BY id FOR NO KEY UPDATE)";
     transaction.execute_raw(statement(sql, [users])).await.map(drop)
 }
 
-/// Gives those who are members the role they have now.
-async fn give_roles(transaction: &DatabaseTransaction, ends: &[End<'_>]) -> Result<(), DbErr> {
+/// Writes the present role of members.
+async fn update_roles(transaction: &DatabaseTransaction, ends: &[FinalRow<'_>]) -> Result<(), DbErr> {
     if ends.is_empty() {
         return Ok(());
     }
@@ -128,11 +128,14 @@ async fn give_roles(transaction: &DatabaseTransaction, ends: &[End<'_>]) -> Resu
         .map(drop)
 }
 
-async fn count(transaction: &DatabaseTransaction, grown: &BTreeMap<RoomId, i32>) -> Result<(), DbErr> {
-    if grown.is_empty() {
+async fn count(
+    transaction: &DatabaseTransaction,
+    count_changes: &BTreeMap<RoomId, i32>,
+) -> Result<(), DbErr> {
+    if count_changes.is_empty() {
         return Ok(());
     }
-    let rows: Vec<(&RoomId, &i32)> = grown.iter().collect();
+    let rows: Vec<(&RoomId, &i32)> = count_changes.iter().collect();
     transaction
         .execute_raw(statement(
             "UPDATE rooms r SET member_count = r.member_count + v.by \
@@ -143,9 +146,8 @@ async fn count(transaction: &DatabaseTransaction, grown: &BTreeMap<RoomId, i32>)
         .map(drop)
 }
 
-/// Whom to tell what of their memberships: of all records but those that came to nothing, which are among the
-/// exceptions.
-pub async fn to_tell(
+/// The membership changes to announce: those of all records except voided ones, which are among the exceptions.
+pub async fn to_announce(
     transaction: &DatabaseTransaction,
     plan: &mut Plan<'_>,
     written: &Written,
@@ -162,20 +164,21 @@ pub async fn to_tell(
         .collect();
     added.sort_unstable();
     added.dedup();
-    let mut told = HashMap::with_capacity(added.len());
+    let mut added_rooms = HashMap::with_capacity(added.len());
     if !added.is_empty() {
-        // Only who is a member now: a record that is read again may be of an addition that was taken back since.
+        // Only for present members, because a record that is read again may describe a membership that ended since.
         let sql = "SELECT r.id, m.user_id, r.kind, r.name FROM unnest($1::text[], $2::text[]) AS v (room, member) \
                    JOIN members m ON m.room_id = v.room AND m.user_id = v.member JOIN rooms r ON r.id = v.room";
         let (rooms, users): (Vec<String>, Vec<String>) = added.into_iter().unzip();
         for row in transaction.query_all_raw(statement(sql, [rooms.into(), users.into()])).await? {
             let member: String = row.try_get_by_index(1)?;
-            told.insert((room_of(&row, 0)?, member), (row.try_get_by_index(2)?, row.try_get_by_index(3)?));
+            added_rooms
+                .insert((room_of(&row, 0)?, member), (row.try_get_by_index(2)?, row.try_get_by_index(3)?));
         }
     }
     let stored = |change: MembershipChange| {
         let key = (change.room.clone(), change.user.to_string());
-        let room = told.get(&key).filter(|_| is_addition(&change)).cloned();
+        let room = added_rooms.get(&key).filter(|_| is_addition(&change)).cloned();
         StoredMembership { change, room }
     };
     Ok(changes.into_iter().map(stored).collect())

@@ -1,19 +1,18 @@
-//! When people were seen last. Nothing that is stored hangs on it.
+//! Last-seen times of users. No other stored data depends on them.
 
 use sea_orm::{ConnectionTrait, DbErr};
 use tidings_shared::ids::UserId;
 
 use super::sql::statement;
 
-/// Writes down when users who went were seen last (ms); what is there and later stays. Nothing is kept of whoever is
-/// erased.
+/// Stores last-seen times (ms) of users who went offline; a later stored time stays. Erased users are skipped.
 ///
 /// # Errors
 /// When the database cannot be written.
-pub async fn seen(db: &impl ConnectionTrait, seen: &[(UserId, i64)]) -> Result<(), DbErr> {
+pub async fn store_last_seen(db: &impl ConnectionTrait, seen: &[(UserId, i64)]) -> Result<(), DbErr> {
     let (users, at_ms): (Vec<String>, Vec<i64>) =
         seen.iter().map(|(user, at_ms)| (user.as_str().to_owned(), *at_ms)).unzip();
-    // In one order, so that two replicas never wait for each other in a ring.
+    // In the same order everywhere, so that two replicas cannot deadlock.
     db.execute_raw(statement(
         "INSERT INTO presence (user_id, status, last_seen) \
          SELECT s.id, 'offline', to_timestamp(s.at_ms / 1000.0) \

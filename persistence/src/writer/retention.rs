@@ -1,6 +1,7 @@
-//! Contents of messages that are older than a bound: moved to the archive or dropped, a room's next few at a time.
-//! Promises that positions, ids and client ids stay, so that a late repetition is still known; that what is moved is
-//! moved whole, with its earlier versions; and that no batch locks more than its own messages.
+//! Contents of messages older than a bound: moves them to the archive or drops them, a few messages of a room at a
+//! time.
+//! Seqs, ids and client ids stay, so that a late retry of a send is still recognised. Archived messages keep their
+//! earlier versions. A batch locks only its own messages.
 
 use chrono::{DateTime, Utc};
 use sea_orm::{ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbErr, TransactionTrait};
@@ -9,35 +10,34 @@ use tidings_shared::ids::{RoomId, Seq};
 use super::search;
 use super::sql::{bigint, statement};
 
-/// Rooms looked at in one statement.
+/// Rooms examined in one statement.
 const ROOMS_AT_ONCE: i64 = 500;
 
-/// What becomes of contents.
+/// What happens to old contents.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Fate {
+pub enum RetentionAction {
     Archive,
     Drop,
 }
 
-/// What one batch came to.
+/// The result of one batch.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Batch {
-    /// Messages passed.
+pub struct RetentionBatch {
+    /// Messages processed.
     pub messages: usize,
-    /// All contents up to here are gone.
+    /// All contents up to here are removed.
     pub upto: Seq,
-    /// The last edit whose text went with its message.
+    /// The last edit whose text was removed with its message.
     pub last_edit: Option<Seq>,
-    /// There may be more that is older than the bound.
+    /// There may be more contents older than the bound.
     pub more: bool,
 }
 
-/// Rooms behind `after` in which something older than `bound` is still to be done, by id, and where to look on; None
-/// at the end.
+/// Rooms after `after` with contents older than `bound`, by id, and where to continue; None at the end.
 ///
 /// # Errors
 /// When the database cannot be read.
-pub async fn due(
+pub async fn rooms_due(
     db: &impl ConnectionTrait,
     bound: DateTime<Utc>,
     only: Option<&RoomId>,
@@ -54,36 +54,36 @@ pub async fn due(
             [bound.into(), after.into(), only.map(RoomId::as_str).into(), ROOMS_AT_ONCE.into()],
         ))
         .await?;
-    let (mut last, mut due) = (None, Vec::new());
+    let (mut last, mut rooms_due) = (None, Vec::new());
     for row in &rows {
         let id: String = row.try_get_by_index(0)?;
         if row.try_get_by_index(1)? {
-            due.push(RoomId::parse(&id).map_err(|error| DbErr::Custom(error.to_string()))?);
+            rooms_due.push(RoomId::parse(&id).map_err(|error| DbErr::Custom(error.to_string()))?);
         }
         last = Some(id);
     }
-    Ok(last.map(|last| (last, due)))
+    Ok(last.map(|last| (last, rooms_due)))
 }
 
-/// Takes the contents of the next messages of a room, up to `most` of them.
+/// Removes the contents of up to `most` further messages of a room.
 ///
 /// # Errors
-/// When the database cannot be written; then nothing was.
+/// When the database cannot be written; then nothing was written.
 pub async fn take(
     db: &DatabaseConnection,
     room: &RoomId,
     bound: DateTime<Utc>,
-    fate: Fate,
+    action: RetentionAction,
     most: i64,
-) -> Result<Batch, DbErr> {
+) -> Result<RetentionBatch, DbErr> {
     let transaction = db.begin().await?;
     search::lock(&transaction, room.as_str()).await?;
     let Some((since, upto, messages)) = range(&transaction, room, bound, most).await? else {
         transaction.rollback().await?;
-        return Ok(Batch::default());
+        return Ok(RetentionBatch::default());
     };
     let values = || [room.as_str().into(), since.into(), upto.into()];
-    if fate == Fate::Archive {
+    if action == RetentionAction::Archive {
         transaction.execute_raw(statement(ARCHIVE, values())).await?;
     }
     let last_edit: Option<i64> = match transaction.query_one_raw(statement(VOID_EDITS, values())).await? {
@@ -103,11 +103,11 @@ pub async fn take(
     transaction.commit().await?;
     let seq = |seq: i64| Seq(u64::try_from(seq).unwrap_or_default());
     let more = messages as i64 == most;
-    Ok(Batch { messages, upto: seq(upto), last_edit: last_edit.map(seq), more })
+    Ok(RetentionBatch { messages, upto: seq(upto), last_edit: last_edit.map(seq), more })
 }
 
-/// The next messages that are older than the bound, locked: above which seq, up to which, how many. It ends before the
-/// first that is not.
+/// The next messages older than the bound, locked: the seq before them, their last seq, and how many. Ends before the
+/// first newer message.
 async fn range(
     transaction: &DatabaseTransaction,
     room: &RoomId,
@@ -133,7 +133,7 @@ async fn range(
     Ok(range)
 }
 
-/// Of a message that was deleted only its earlier versions are left to be kept.
+/// Of a deleted message only its earlier versions are left to archive.
 const ARCHIVE: &str = "\
     INSERT INTO messages_archive (room_id, seq, sender_id, content, attachments, metadata, at, edited_at, versions) \
     SELECT m.room_id, m.seq, m.sender_id, m.content, m.attachments, m.metadata, m.at, m.edited_at, v.versions \
@@ -143,7 +143,7 @@ const ARCHIVE: &str = "\
     WHERE m.room_id = $1 AND m.seq > $2 AND m.seq <= $3 AND (NOT m.deleted OR v.versions IS NOT NULL) \
     ON CONFLICT (room_id, seq) DO NOTHING";
 
-/// Edits hold texts too. Their places count for nothing from now on: what they changed is gone.
+/// Edits contain texts too. Their seqs become voids, because the content that they changed is gone.
 const VOID_EDITS: &str = "\
     WITH edits AS (UPDATE events e SET type = 'void', void_type = e.type, body = '{}' \
       WHERE e.room_id = $1 AND e.type = 'message:edited' AND e.target > $2 AND e.target <= $3 RETURNING e.seq) \
@@ -157,7 +157,7 @@ const EMPTY: [&str; 4] = [
      WHERE room_id = $1 AND seq > $2 AND seq <= $3 AND NOT (deleted AND content = '' AND attachments IS NULL AND metadata IS NULL)",
 ];
 
-/// Drops contents of the archive that are older than the bound, up to `most`; tells how many.
+/// Drops up to `most` contents older than the bound from the archive; returns how many.
 ///
 /// # Errors
 /// When the database cannot be written.

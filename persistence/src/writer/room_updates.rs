@@ -1,4 +1,4 @@
-//! What `room:updated` comes to in `rooms`. A rename is activity in the room, as a message is.
+//! Writes `room:updated` events into `rooms`. A rename is activity in the room, like a message.
 
 use std::collections::BTreeMap;
 
@@ -11,7 +11,7 @@ use super::{
 };
 use crate::ingest::batch::RoomUpdate;
 
-/// Brings rooms up to date; what an update does not name stays.
+/// Updates rooms; omitted fields stay.
 pub async fn apply(
     transaction: &DatabaseTransaction,
     updates: &BTreeMap<RoomId, RoomUpdate>,

@@ -1,5 +1,5 @@
-//! The tables of a batch, one statement each: arrays in, UNNEST. Empty text stands for NULL where the column may be
-//! NULL; lists of users and roles travel joined with U+001E, which no id and no role can hold.
+//! The tables of a batch, one statement each: arrays as parameters, UNNEST. Empty text stands for NULL where the column
+//! is nullable. Lists of users and roles are joined with U+001E, which no id and no role can contain.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
@@ -11,10 +11,10 @@ use tidings_shared::{
 };
 
 use super::{
-    batch::Claim,
+    batch::BatchClaim,
     sql::{bigint, room as room_of, seq as seq_of, smallint, statement, time},
 };
-use crate::ingest::batch::{Advance, Entry, EventRow, Marks, MessageRow, Reject};
+use crate::ingest::batch::{Entry, EventRow, HeadAdvance, Marks, MessageRow, Reject};
 
 const LIST: &str = "\u{1e}";
 
@@ -26,7 +26,7 @@ where
     rows.iter().map(of).collect::<Vec<V>>().into()
 }
 
-/// Inserts messages; tells the indices of those that were not, because their client id (or id) is taken.
+/// Inserts messages; returns the indices of those that were not inserted, because their client id (or id) is taken.
 pub async fn insert_messages(
     transaction: &DatabaseTransaction,
     messages: &[MessageRow<'_>],
@@ -67,11 +67,11 @@ pub async fn insert_messages(
     if inserted.rows_affected() == messages.len() as u64 {
         return Ok(Vec::new());
     }
-    not_there(transaction, messages).await
+    missing_messages(transaction, messages).await
 }
 
-/// The indices of messages that are not at their places, which nobody else writes to meanwhile.
-async fn not_there(
+/// The indices of messages that are not stored at their seqs. No other transaction writes those seqs meanwhile.
+async fn missing_messages(
     transaction: &DatabaseTransaction,
     messages: &[MessageRow<'_>],
 ) -> Result<Vec<usize>, DbErr> {
@@ -97,26 +97,26 @@ async fn not_there(
     Ok(missing.map(|(index, _)| index).collect())
 }
 
-/// Where the message of a client id stands; written as the exceptions of a watermark have it.
+/// The message that first used a client id; printed in the format of a watermark's exceptions.
 #[derive(Debug)]
-pub struct First {
+pub struct FirstMessage {
     pub seq: Seq,
     id: uuid::Uuid,
     at_ms: i64,
 }
 
-impl fmt::Display for First {
+impl fmt::Display for FirstMessage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} {} {}", self.seq, self.id, self.at_ms)
     }
 }
 
-/// The messages that hold the client ids of those at `indices`, by index.
-pub async fn firsts_of(
+/// The stored messages with the client ids of those at `indices`, by index.
+pub async fn first_messages(
     transaction: &DatabaseTransaction,
     messages: &[MessageRow<'_>],
     indices: &[usize],
-) -> Result<HashMap<usize, First>, DbErr> {
+) -> Result<HashMap<usize, FirstMessage>, DbErr> {
     let these: Vec<&MessageRow<'_>> = indices.iter().map(|index| &messages[*index]).collect();
     let rows = transaction
         .query_all_raw(statement(
@@ -134,8 +134,11 @@ pub async fn firsts_of(
     for row in &rows {
         let place: i64 = row.try_get_by_index(0)?;
         let index = usize::try_from(place - 1).ok().and_then(|place| indices.get(place));
-        let first =
-            First { seq: seq_of(row, 1)?, id: row.try_get_by_index(2)?, at_ms: row.try_get_by_index(3)? };
+        let first = FirstMessage {
+            seq: seq_of(row, 1)?,
+            id: row.try_get_by_index(2)?,
+            at_ms: row.try_get_by_index(3)?,
+        };
         if let Some(index) = index {
             firsts.insert(*index, first);
         }
@@ -143,7 +146,7 @@ pub async fn firsts_of(
     Ok(firsts)
 }
 
-/// Inserts events. One whose seq has a row is a fault of ours, and fails the batch.
+/// Inserts events. An existing row at the same seq is a bug and fails the batch.
 pub async fn insert_events(transaction: &DatabaseTransaction, events: &[EventRow]) -> Result<(), DbErr> {
     if events.is_empty() {
         return Ok(());
@@ -188,9 +191,9 @@ pub async fn insert_events(transaction: &DatabaseTransaction, events: &[EventRow
         .map(drop)
 }
 
-/// Voids whose `message:void` is stored now.
-pub async fn mark_told(transaction: &DatabaseTransaction, told: &[(RoomId, Seq)]) -> Result<(), DbErr> {
-    if told.is_empty() {
+/// Marks voids as announced, because their `message:void` is stored now.
+pub async fn mark_announced(transaction: &DatabaseTransaction, voids: &[(RoomId, Seq)]) -> Result<(), DbErr> {
+    if voids.is_empty() {
         return Ok(());
     }
     transaction
@@ -198,8 +201,8 @@ pub async fn mark_told(transaction: &DatabaseTransaction, told: &[(RoomId, Seq)]
             "UPDATE events e SET void_told = true FROM unnest($1::text[], $2::bigint[]) AS v (room, target) \
              WHERE e.room_id = v.room AND e.seq = v.target AND e.void_told = false",
             [
-                column(told, |(room, _)| room.as_str().to_owned()),
-                column(told, |(_, target)| bigint(target.0)),
+                column(voids, |(room, _)| room.as_str().to_owned()),
+                column(voids, |(_, target)| bigint(target.0)),
             ],
         ))
         .await
@@ -239,15 +242,15 @@ pub async fn move_marks(
         .map(drop)
 }
 
-/// Moves heads from where they were read to.
-pub async fn advance(
+/// Moves heads, each only if it is still where it was read.
+pub async fn advance_heads(
     transaction: &DatabaseTransaction,
-    heads: &BTreeMap<RoomId, Advance>,
+    heads: &BTreeMap<RoomId, HeadAdvance>,
 ) -> Result<(), DbErr> {
     if heads.is_empty() {
         return Ok(());
     }
-    let rows: Vec<(&RoomId, &Advance)> = heads.iter().collect();
+    let rows: Vec<(&RoomId, &HeadAdvance)> = heads.iter().collect();
     let moved = transaction
         .execute_raw(statement(
             "UPDATE rooms r SET head_seq = v.upto, \
@@ -271,21 +274,21 @@ pub async fn advance(
     }
 }
 
-/// Keeps what could not be written as it was.
-pub async fn keep_rejects(
+/// Keeps records that could not be written as dead letters.
+pub async fn store_dead_letters(
     transaction: &DatabaseTransaction,
-    claims: &[Claim],
+    claims: &[BatchClaim],
     rejects: &[Reject<'_>],
 ) -> Result<(), DbErr> {
     for Reject { entry, at, reason } in rejects {
         let partition = entry.partition;
-        let claim = claims.iter().find(|claim| claim.standing.lease.partition == partition);
-        let epoch = claim.map_or(0, |claim| bigint(claim.standing.epoch.0));
+        let claim = claims.iter().find(|claim| claim.expected.lease.partition == partition);
+        let epoch = claim.map_or(0, |claim| bigint(claim.expected.epoch.0));
         let (room, seq) = at
             .as_ref()
             .map_or((None, None), |(room, seq)| (Some(room.as_str().to_owned()), Some(bigint(seq.0))));
         let (in_room, at_seq) = (room.clone().unwrap_or_default(), seq.unwrap_or_default());
-        // A record that has no place in a log is read again with its stream, and is put aside once.
+        // A record without a position in a log may be read again with its stream, but is put aside only once.
         transaction
             .execute_raw(statement(
                 "INSERT INTO dead_letters (room_id, seq, partition, epoch, ingest_id, record, reason) \
@@ -307,10 +310,10 @@ pub async fn keep_rejects(
     Ok(())
 }
 
-/// Outcomes of those records whose seq holds a void of the same client id.
+/// The outcomes of records whose seq holds a void with the same client id.
 pub async fn voids_among(
     transaction: &DatabaseTransaction,
-    again: &[(&Entry, &Record, RoomId)],
+    stored_records: &[(&Entry, &Record, RoomId)],
 ) -> Result<HashMap<(RoomId, Seq), String>, DbErr> {
     let rows = transaction
         .query_all_raw(statement(
@@ -320,10 +323,10 @@ pub async fn voids_among(
                AND COALESCE(e.actor_id, '') = v.sender AND COALESCE(e.client_id, '') = v.client \
              LEFT JOIN messages m ON e.void_reason = 'duplicate' AND m.room_id = e.room_id AND m.seq = e.void_of",
             [
-                column(again, |(_, _, room)| room.as_str().to_owned()),
-                column(again, |(_, record, _)| bigint(record.seq.0)),
-                column(again, |(_, record, _)| record.sender().to_owned()),
-                column(again, |(_, record, _)| record.client_id().to_owned()),
+                column(stored_records, |(_, _, room)| room.as_str().to_owned()),
+                column(stored_records, |(_, record, _)| bigint(record.seq.0)),
+                column(stored_records, |(_, record, _)| record.sender().to_owned()),
+                column(stored_records, |(_, record, _)| record.client_id().to_owned()),
             ],
         ))
         .await?;
@@ -331,7 +334,9 @@ pub async fn voids_among(
     for row in &rows {
         let first_id: Option<uuid::Uuid> = row.try_get_by_index(3)?;
         let outcome = match first_id {
-            Some(id) => First { seq: seq_of(row, 2)?, id, at_ms: row.try_get_by_index(4)? }.to_string(),
+            Some(id) => {
+                FirstMessage { seq: seq_of(row, 2)?, id, at_ms: row.try_get_by_index(4)? }.to_string()
+            }
             None => "rejected".to_owned(),
         };
         outcomes.insert((room_of(row, 0)?, seq_of(row, 1)?), outcome);

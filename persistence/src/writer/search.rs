@@ -1,5 +1,6 @@
-//! The index of search, behind the writer. Whoever changes what it holds of a room locks the room's row in
-//! `search_progress` first and reads the messages afterwards: so nothing that was erased meanwhile is put back.
+//! The search index, behind the writer. Every transaction that changes the index of a room locks the room's row in
+//! `search_progress` first and reads the messages afterwards, so that it never adds content again that was erased
+//! meanwhile.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,40 +11,40 @@ use sea_orm::{
 use tidings_shared::ids::RoomId;
 
 use super::sql::{room as room_of, statement};
-use crate::search::{slice_of, words::Distinct};
+use crate::search::{slice_of, words::DistinctWords};
 
-/// What is beyond of one message is not found by: a tsvector has less than a megabyte.
+/// Words of a message beyond this size are not indexed: a tsvector has less than a megabyte.
 const MAX_TSVECTOR_BYTES: usize = 512 * 1024;
 
-/// What one go came to.
+/// The result of one indexing step.
 #[derive(Debug, Default)]
 pub struct Indexed {
     pub messages: usize,
-    /// Rooms that are not at their heads yet.
+    /// Rooms that are not indexed up to their heads yet.
     pub behind: Vec<RoomId>,
 }
 
-/// A room and what of its log is to be indexed: above `since`, up to `upto`.
-struct Part {
+/// The part of a room's log to index: above `since`, up to `upto`.
+struct IndexRange {
     room: String,
     since: i64,
     upto: i64,
 }
 
 /// A message in its present state.
-struct Changed {
+struct IndexedMessage {
     at: DateTime<Utc>,
-    /// Empty: nothing of it is to be found.
-    words: Distinct,
+    /// Empty: the message is not indexed.
+    words: DistinctWords,
 }
 
-/// Place of a message: room and seq.
-type Place = (String, i64);
+/// Key of a message: room and seq.
+type MessageKey = (String, i64);
 
-/// Brings the index up to the stored heads of these rooms, through no more than `most` positions of their logs.
+/// Indexes these rooms towards their stored heads, at most `most` log positions in total.
 ///
 /// # Errors
-/// When the database cannot be read or written; then nothing was.
+/// When the database cannot be read or written; then nothing was written.
 pub async fn index(db: &DatabaseConnection, rooms: &[RoomId], most: i64) -> Result<Indexed, DbErr> {
     let mut indexed = Indexed::default();
     let parts = parts(db, rooms, most, &mut indexed).await?;
@@ -51,9 +52,9 @@ pub async fn index(db: &DatabaseConnection, rooms: &[RoomId], most: i64) -> Resu
         return Ok(indexed);
     }
     let transaction = db.begin().await?;
-    let asked: Vec<String> = parts.iter().map(|part| part.room.clone()).collect();
+    let requested: Vec<String> = parts.iter().map(|part| part.room.clone()).collect();
     let parts = advance(&transaction, parts).await?;
-    let lost = asked.iter().filter(|room| parts.iter().all(|part| part.room != **room));
+    let lost = requested.iter().filter(|room| parts.iter().all(|part| part.room != **room));
     indexed.behind.extend(lost.filter_map(|room| RoomId::parse(room).ok()));
     let changed = changed(&transaction, &parts).await?;
     indexed.messages = changed.len();
@@ -62,7 +63,7 @@ pub async fn index(db: &DatabaseConnection, rooms: &[RoomId], most: i64) -> Resu
     Ok(indexed)
 }
 
-/// Brings the index to what messages of a room say now that were changed without an event. The room is locked.
+/// Indexes messages of a room that changed without an event. The caller has locked the room.
 ///
 /// # Errors
 /// When the database cannot be written.
@@ -73,12 +74,15 @@ pub async fn refresh(transaction: &DatabaseTransaction, room: &str, seqs: &[i64]
     put(transaction, &read(&rows)?).await
 }
 
-/// Puts messages into the index as they are, and takes those out of which nothing is to be found.
-async fn put(transaction: &DatabaseTransaction, changed: &BTreeMap<Place, Changed>) -> Result<(), DbErr> {
+/// Writes the present state of messages into the index, and removes those without words.
+async fn put(
+    transaction: &DatabaseTransaction,
+    changed: &BTreeMap<MessageKey, IndexedMessage>,
+) -> Result<(), DbErr> {
     let gone = changed.iter().filter(|(_, message)| message.words.is_empty());
-    let gone: Vec<&Place> = gone.map(|(place, _)| place).collect();
+    let gone: Vec<&MessageKey> = gone.map(|(place, _)| place).collect();
     forget(transaction, &gone).await?;
-    let kept: BTreeMap<&Place, &Changed> =
+    let kept: BTreeMap<&MessageKey, &IndexedMessage> =
         changed.iter().filter(|(_, message)| !message.words.is_empty()).collect();
     if kept.is_empty() {
         return Ok(());
@@ -87,13 +91,13 @@ async fn put(transaction: &DatabaseTransaction, changed: &BTreeMap<Place, Change
     write(transaction, &kept, &keys).await
 }
 
-/// In the order of the rooms as they are given: those that are behind again come last the next time.
+/// In the given order of the rooms: rooms that are still behind come last the next time.
 async fn parts(
     db: &DatabaseConnection,
     rooms: &[RoomId],
     most: i64,
     indexed: &mut Indexed,
-) -> Result<Vec<Part>, DbErr> {
+) -> Result<Vec<IndexRange>, DbErr> {
     let ids: Vec<String> = rooms.iter().map(|room| room.as_str().to_owned()).collect();
     let rows = db
         .query_all_raw(statement(
@@ -107,7 +111,7 @@ async fn parts(
     let (mut parts, mut left) = (Vec::new(), most);
     let mut waiting = i64::try_from(rows.len()).unwrap_or(i64::MAX);
     for row in &rows {
-        // However much one room has, those behind it come as far as their share; what it leaves over is theirs too.
+        // However much one room has, the rooms after it get their share, and also what it leaves over.
         let share = (left / waiting.max(1)).max(1);
         waiting -= 1;
         let (since, head): (i64, i64) = (row.try_get_by_index(1)?, row.try_get_by_index(2)?);
@@ -118,14 +122,17 @@ async fn parts(
         }
         if upto > since {
             left -= upto - since;
-            parts.push(Part { room: room.into(), since, upto });
+            parts.push(IndexRange { room: room.into(), since, upto });
         }
     }
     Ok(parts)
 }
 
-/// Locks the rooms, in order, and moves them on; those that another has moved meanwhile are left to it.
-async fn advance(transaction: &DatabaseTransaction, parts: Vec<Part>) -> Result<Vec<Part>, DbErr> {
+/// Locks the rooms, in order, and moves their progress; rooms that another replica moved meanwhile are left to it.
+async fn advance(
+    transaction: &DatabaseTransaction,
+    parts: Vec<IndexRange>,
+) -> Result<Vec<IndexRange>, DbErr> {
     let ids: Vec<String> = parts.iter().map(|part| part.room.clone()).collect();
     transaction
         .execute_raw(statement(
@@ -134,7 +141,7 @@ async fn advance(transaction: &DatabaseTransaction, parts: Vec<Part>) -> Result<
             [ids.clone().into()],
         ))
         .await?;
-    let column = |of: fn(&Part) -> i64| -> Vec<i64> { parts.iter().map(of).collect() };
+    let column = |of: fn(&IndexRange) -> i64| -> Vec<i64> { parts.iter().map(of).collect() };
     let moved = transaction
         .query_all_raw(statement(
             "WITH locked AS MATERIALIZED (SELECT p.room_id FROM search_progress p \
@@ -153,8 +160,8 @@ async fn advance(transaction: &DatabaseTransaction, parts: Vec<Part>) -> Result<
     Ok(parts.into_iter().filter(|part| ours.contains(&part.room)).collect())
 }
 
-/// New messages, and those that edits and deletes were aimed at. The LIMITs cut nothing off: they keep the planner
-/// from reading whole tables.
+/// New messages, and the targets of edits and deletes. The LIMITs remove no rows: they keep the planner from reading
+/// whole tables.
 const CHANGED: &str = "\
     SELECT m.room_id, m.seq, m.at, m.content FROM unnest($1::text[], $2::bigint[], $3::bigint[]) AS v (room, since, upto) \
     CROSS JOIN LATERAL (SELECT n.room_id, n.seq, n.at, CASE WHEN n.deleted THEN '' ELSE n.content END AS content \
@@ -170,31 +177,31 @@ const CHANGED: &str = "\
 
 async fn changed(
     transaction: &DatabaseTransaction,
-    parts: &[Part],
-) -> Result<BTreeMap<Place, Changed>, DbErr> {
+    parts: &[IndexRange],
+) -> Result<BTreeMap<MessageKey, IndexedMessage>, DbErr> {
     let ids: Vec<String> = parts.iter().map(|part| part.room.clone()).collect();
-    let column = |of: fn(&Part) -> i64| -> Vec<i64> { parts.iter().map(of).collect() };
+    let column = |of: fn(&IndexRange) -> i64| -> Vec<i64> { parts.iter().map(of).collect() };
     let values = [ids.into(), column(|part| part.since).into(), column(|part| part.upto).into()];
     read(&transaction.query_all_raw(statement(CHANGED, values)).await?)
 }
 
 /// Rows of room, seq, time and text.
-fn read(rows: &[QueryResult]) -> Result<BTreeMap<Place, Changed>, DbErr> {
+fn read(rows: &[QueryResult]) -> Result<BTreeMap<MessageKey, IndexedMessage>, DbErr> {
     let mut changed = BTreeMap::new();
     for row in rows {
         let content: String = row.try_get_by_index(3)?;
-        let message = Changed { at: row.try_get_by_index(2)?, words: Distinct::of(&content) };
+        let message = IndexedMessage { at: row.try_get_by_index(2)?, words: DistinctWords::of(&content) };
         changed.insert((row.try_get_by_index(0)?, row.try_get_by_index(1)?), message);
     }
     Ok(changed)
 }
 
-/// The keys of the slices that these messages lie in; each slice's times widened to theirs.
+/// The keys of the slices of these messages; extends each slice's time range to include them.
 async fn keys(
     transaction: &DatabaseTransaction,
-    messages: &BTreeMap<&Place, &Changed>,
-) -> Result<BTreeMap<Place, String>, DbErr> {
-    let mut spans: BTreeMap<Place, (DateTime<Utc>, DateTime<Utc>)> = BTreeMap::new();
+    messages: &BTreeMap<&MessageKey, &IndexedMessage>,
+) -> Result<BTreeMap<MessageKey, String>, DbErr> {
+    let mut spans: BTreeMap<MessageKey, (DateTime<Utc>, DateTime<Utc>)> = BTreeMap::new();
     for ((room, seq), message) in messages {
         let span = spans.entry((room.clone(), slice_of(*seq))).or_insert((message.at, message.at));
         *span = (span.0.min(message.at), span.1.max(message.at));
@@ -204,7 +211,7 @@ async fn keys(
         "UPDATE search_slices s SET first_at = LEAST(s.first_at, v.first_at), last_at = GREATEST(s.last_at, v.last_at) \
          FROM unnest($1::text[], $2::bigint[], $3::timestamptz[], $4::timestamptz[]) AS v (room, slice, first_at, last_at) \
          WHERE s.room_id = v.room AND s.slice = v.slice RETURNING s.room_id, s.slice, s.key",
-        // Only those that were not there: a key is used up by every attempt to insert.
+        // Inserts only missing slices, because every attempted insert uses up a key.
         "INSERT INTO search_slices (room_id, slice, first_at, last_at) \
          SELECT * FROM unnest($1::text[], $2::bigint[], $3::timestamptz[], $4::timestamptz[]) \
          RETURNING room_id, slice, key",
@@ -225,7 +232,7 @@ async fn keys(
     Ok(keys)
 }
 
-/// The key of a slice as it stands before its words.
+/// The key of a slice, as the prefix of its words.
 #[must_use]
 pub fn slice_key(key: i64) -> String {
     format!("{key:x}")
@@ -233,13 +240,13 @@ pub fn slice_key(key: i64) -> String {
 
 async fn write(
     transaction: &DatabaseTransaction,
-    messages: &BTreeMap<&Place, &Changed>,
-    keys: &BTreeMap<Place, String>,
+    messages: &BTreeMap<&MessageKey, &IndexedMessage>,
+    keys: &BTreeMap<MessageKey, String>,
 ) -> Result<(), DbErr> {
     let mut texts = Vec::with_capacity(messages.len());
     let mut last: Option<(&String, i64, &str)> = None;
     for ((room, seq), message) in messages {
-        // In order of rooms and seqs: mostly the slice of the message before.
+        // In the order of rooms and seqs, so the slice is mostly that of the previous message.
         let slice = slice_of(*seq);
         if last.is_none_or(|(of, at, _)| of != room || at != slice) {
             let key = keys
@@ -274,12 +281,12 @@ async fn write(
         .map(drop)
 }
 
-async fn forget(transaction: &DatabaseTransaction, places: &[&Place]) -> Result<(), DbErr> {
-    if places.is_empty() {
+async fn forget(transaction: &DatabaseTransaction, keys_to_forget: &[&MessageKey]) -> Result<(), DbErr> {
+    if keys_to_forget.is_empty() {
         return Ok(());
     }
-    let rooms: Vec<String> = places.iter().map(|(room, _)| room.clone()).collect();
-    let seqs: Vec<i64> = places.iter().map(|(_, seq)| *seq).collect();
+    let rooms: Vec<String> = keys_to_forget.iter().map(|(room, _)| room.clone()).collect();
+    let seqs: Vec<i64> = keys_to_forget.iter().map(|(_, seq)| *seq).collect();
     transaction
         .execute_raw(statement(
             "DELETE FROM message_search s USING unnest($1::text[], $2::bigint[]) AS v (room, seq) \
@@ -290,7 +297,7 @@ async fn forget(transaction: &DatabaseTransaction, places: &[&Place]) -> Result<
         .map(drop)
 }
 
-/// Keeps the indexer away from a room until the transaction ends.
+/// Blocks the indexer for a room until the transaction ends.
 ///
 /// # Errors
 /// When the database cannot be written.
@@ -304,11 +311,11 @@ pub async fn lock(transaction: &DatabaseTransaction, room: &str) -> Result<(), D
     Ok(())
 }
 
-/// A page of all rooms: the id of the last one looked at, and those that are not indexed up to their heads.
+/// A page of all rooms: the id of the last one, and those that are not indexed up to their heads.
 ///
 /// # Errors
 /// When the database cannot be read.
-pub async fn behind(
+pub async fn rooms_behind(
     db: &impl ConnectionTrait,
     after: &str,
     most: i64,

@@ -1,5 +1,5 @@
-//! Seeds on PostgreSQL's side: bases decided under the partition's lock, which waits out or shuts out a writer in
-//! flight. Promises that a base once written is never another.
+//! Seeds in PostgreSQL: decides bases under the partition's lock, which waits for a writer in flight and fences off
+//! later ones. A written base never changes.
 
 use std::collections::HashMap;
 
@@ -10,29 +10,29 @@ use tidings_shared::{
 };
 
 use super::sql::{bigint, epoch as epoch_of, room as room_of, seq as seq_of, smallint, statement};
-use crate::authority::plan::{SeedPlan, Survived, plan};
+use crate::authority::plan::{SeedPlan, SurvivingState, plan};
 
-/// A batch that holds the lock for longer has trouble of its own: who asks for the room asks again.
+/// A batch that holds the lock for longer has its own problem; the requester of the seed retries.
 const LOCK_TIMEOUT: &str = "SET LOCAL lock_timeout = '1s'";
 
-/// A room to be seeded and what Redis still holds of it.
-pub type Wanted = (RoomId, Survived);
-/// Outcome by room: `None` when there is no such room.
-pub type Decided = HashMap<RoomId, (RoomHead, SeedPlan)>;
+/// A room to be seeded and its state in Redis.
+pub type SeedRequest = (RoomId, SurvivingState);
+/// The decision by room; a room that does not exist is missing.
+pub type SeedDecisions = HashMap<RoomId, (RoomHead, SeedPlan)>;
 
-/// Decides over rooms of one partition and writes their bases. `None`: the epoch is past.
+/// Decides the seeds of rooms of one partition and writes their bases. `None`: the epoch is past.
 ///
 /// # Errors
-/// When the database cannot be written; then nothing was.
+/// When the database cannot be written; then nothing was written.
 pub async fn decide(
     db: &DatabaseConnection,
     epoch: Epoch,
     partition: Partition,
-    wanted: &[Wanted],
-) -> Result<Option<Decided>, DbErr> {
+    wanted: &[SeedRequest],
+) -> Result<Option<SeedDecisions>, DbErr> {
     let transaction = db.begin().await?;
     transaction.execute_unprepared(LOCK_TIMEOUT).await?;
-    if !enter(&transaction, epoch, partition).await? {
+    if !lock_partition(&transaction, epoch, partition).await? {
         return Ok(None);
     }
     let mut decided = read(&transaction, epoch, wanted).await?;
@@ -48,8 +48,12 @@ pub async fn decide(
     Ok(Some(decided))
 }
 
-/// Locks the partition's row and brings it to the epoch; false when it is of a later one.
-async fn enter(transaction: &DatabaseTransaction, epoch: Epoch, partition: Partition) -> Result<bool, DbErr> {
+/// Locks the partition's row and moves it to the epoch; false when it is of a later one.
+async fn lock_partition(
+    transaction: &DatabaseTransaction,
+    epoch: Epoch,
+    partition: Partition,
+) -> Result<bool, DbErr> {
     let row = transaction
         .query_one_raw(statement(
             "SELECT epoch FROM partitions WHERE partition = $1 FOR UPDATE",
@@ -72,8 +76,13 @@ async fn enter(transaction: &DatabaseTransaction, epoch: Epoch, partition: Parti
     Ok(true)
 }
 
-/// Reads after the lock, in a statement of its own: it sees what a writer committed while we waited.
-async fn read(transaction: &DatabaseTransaction, epoch: Epoch, wanted: &[Wanted]) -> Result<Decided, DbErr> {
+/// Reads after the lock, in a separate statement, so that it sees what a writer committed while the lock was waited
+/// for.
+async fn read(
+    transaction: &DatabaseTransaction,
+    epoch: Epoch,
+    wanted: &[SeedRequest],
+) -> Result<SeedDecisions, DbErr> {
     let ids: Vec<String> = wanted.iter().map(|(room, _)| room.as_str().to_owned()).collect();
     let rows = transaction
         .query_all_raw(statement(
@@ -84,7 +93,7 @@ async fn read(transaction: &DatabaseTransaction, epoch: Epoch, wanted: &[Wanted]
             [ids.into()],
         ))
         .await?;
-    let survived: HashMap<&RoomId, &Survived> =
+    let survived: HashMap<&RoomId, &SurvivingState> =
         wanted.iter().map(|(room, survived)| (room, survived)).collect();
     let mut decided = HashMap::with_capacity(rows.len());
     for row in &rows {
@@ -120,7 +129,8 @@ async fn write(
             [bigint(epoch.0).into(), ids.clone().into(), column(|plan| plan.base).into()],
         ))
         .await?;
-    // Marks of what was lost with the epoch before would call unread what comes in its place read.
+    // A mark above the new head refers to lost events of the previous epoch; without the cap it would mark their
+    // replacements as read.
     transaction
         .execute_raw(statement(
             "UPDATE members m SET read_seq = LEAST(m.read_seq, v.seq), \

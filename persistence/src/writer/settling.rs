@@ -1,6 +1,6 @@
-//! Setting the place from which partitions are read, under their rows' locks: what the watermark in Redis says is
-//! asked between [`Settling::lock`] and [`Settling::finish`].
-//! Promises that nothing changes for a partition whose fencing token is another by now.
+//! Sets the position from which partitions are read, under the locks of their rows. Between [`Settling::lock`] and
+//! [`Settling::finish`] the caller reads the watermark in Redis.
+//! Nothing changes for a partition whose fencing token has changed.
 
 use sea_orm::{ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbErr, TransactionTrait};
 use tidings_shared::{
@@ -9,17 +9,17 @@ use tidings_shared::{
 };
 
 use super::sql::{bigint, epoch, partition, smallint, statement};
-use crate::ingest::holdings::Lease;
+use crate::ingest::owned_partitions::Lease;
 
 /// Locked rows of partitions that this replica owns.
 pub struct Settling {
     transaction: DatabaseTransaction,
-    /// Each lease that still holds, with the epoch of the row.
+    /// Each lease that is still valid, with the epoch of the row.
     pub rows: Vec<(Lease, Epoch)>,
 }
 
 impl Settling {
-    /// Locks the rows; what is not in `rows` afterwards is no longer ours.
+    /// Locks the rows. Leases that are missing in `rows` afterwards are lost.
     ///
     /// # Errors
     /// When the database cannot be read.
@@ -43,13 +43,13 @@ impl Settling {
         Ok(Self { transaction, rows: ours })
     }
 
-    /// Sets the places and commits.
+    /// Sets the positions and commits.
     ///
     /// # Errors
-    /// When the database cannot be written; then nothing was.
-    pub async fn finish(self, epoch: Epoch, places: &[(Partition, IngestId)]) -> Result<(), DbErr> {
-        let numbers: Vec<i16> = places.iter().map(|(partition, _)| smallint(*partition)).collect();
-        let ids: Vec<String> = places.iter().map(|(_, id)| id.to_string()).collect();
+    /// When the database cannot be written; then nothing was written.
+    pub async fn finish(self, epoch: Epoch, positions: &[(Partition, IngestId)]) -> Result<(), DbErr> {
+        let numbers: Vec<i16> = positions.iter().map(|(partition, _)| smallint(*partition)).collect();
+        let ids: Vec<String> = positions.iter().map(|(_, id)| id.to_string()).collect();
         self.transaction
             .execute_raw(statement(
                 "UPDATE partitions p SET epoch = $1, last_id = v.last_id \

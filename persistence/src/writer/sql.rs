@@ -1,4 +1,4 @@
-//! Statements and values in the forms in which all of `writer` uses them.
+//! Helpers for statements and values that all of `writer` uses.
 
 use chrono::{DateTime, Utc};
 use sea_orm::sqlx::{self, PgConnection};
@@ -12,16 +12,16 @@ pub fn statement(sql: &str, values: impl IntoIterator<Item = Value>) -> Statemen
     Statement::from_sql_and_values(DbBackend::Postgres, sql, values)
 }
 
-/// Whether the server behind a connection takes writes from it: it is no replica, and not set to be read only.
+/// Whether the server behind a connection accepts writes: it is not a replica, and not read-only.
 ///
 /// # Errors
-/// When it does not answer.
-pub async fn takes_writes(connection: &mut PgConnection) -> Result<bool, SqlxError> {
+/// When the server does not answer.
+pub async fn accepts_writes(connection: &mut PgConnection) -> Result<bool, SqlxError> {
     let read_only: String = sqlx::query_scalar("SHOW transaction_read_only").fetch_one(connection).await?;
     Ok(read_only == "off")
 }
 
-/// Seqs and epochs are counted one by one from 1 on: they never come near the sign.
+/// Seqs and epochs are counted up from 1, so they never reach the sign bit.
 pub fn bigint(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
 }

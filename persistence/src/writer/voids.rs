@@ -1,4 +1,4 @@
-//! Voids that the rooms have not been told of, and what is known of a client id.
+//! Voids that are not announced to their rooms yet, and look-ups of client ids.
 
 use sea_orm::{ConnectionTrait, DbErr};
 use tidings_shared::{
@@ -8,32 +8,32 @@ use tidings_shared::{
 
 use super::sql::{room, seq, smallint, statement};
 
-/// A seq that counts for nothing and whose `message:void` is not stored yet.
+/// A seq without effect whose `message:void` is not stored yet.
 #[derive(Debug)]
-pub struct Untold {
+pub struct UnannouncedVoid {
     pub room: RoomId,
     pub target: Seq,
     pub by: Option<String>,
     pub client_id: Option<String>,
     /// `duplicate` or `rejected`.
     pub reason: String,
-    /// Where the client id's message stands.
+    /// The seq of the message with this client id.
     pub of: Option<Seq>,
-    /// The message that it was to change.
+    /// The message that it would have changed.
     pub message: Option<Seq>,
-    /// Who could see what is taken back, besides `by`.
+    /// The audience of the voided record, in addition to `by`.
     pub visibility: Visibility,
 }
 
-/// Up to `most` untold voids of these partitions.
+/// Up to `most` unannounced voids of these partitions.
 ///
 /// # Errors
 /// When the database cannot be read.
-pub async fn untold(
+pub async fn unannounced_voids(
     db: &impl ConnectionTrait,
     partitions: &[Partition],
     most: u64,
-) -> Result<Vec<Untold>, DbErr> {
+) -> Result<Vec<UnannouncedVoid>, DbErr> {
     let numbers: Vec<i16> = partitions.iter().map(|partition| smallint(*partition)).collect();
     let most = super::sql::bigint(most);
     let rows = db
@@ -51,7 +51,7 @@ pub async fn untold(
             let message: Option<i64> = row.try_get_by_index(8)?;
             let users: Option<Vec<String>> = row.try_get_by_index(6)?;
             let roles: Option<Vec<String>> = row.try_get_by_index(7)?;
-            Ok(Untold {
+            Ok(UnannouncedVoid {
                 room: room(row, 0)?,
                 target: seq(row, 1)?,
                 by: row.try_get_by_index(2)?,
@@ -65,8 +65,8 @@ pub async fn untold(
         .collect()
 }
 
-/// What became of a client id of a message: where it stands, or that it was accepted once and could not be written.
-/// Client ids of anything else are of another name space.
+/// The outcome of a message's client id: the stored message, or that it was accepted and later rejected. Client ids of
+/// other events are in another name space.
 ///
 /// # Errors
 /// When the database cannot be read.

@@ -1,23 +1,23 @@
-//! What is asked of a token's claims, and who they say it is. Pure.
+//! Checks the claims of a token and reads the identity from them. Pure.
 
 use serde_json::{Map, Value};
 
 use super::{ADMIN_SCOPE, Identity, Reason};
 use crate::ids::UserId;
 
-/// Longest name and picture address taken from claims, characters; longer ones are cut off.
+/// Longest name and picture address taken from claims, in characters; longer ones are cut.
 const MAX_CLAIM_CHARS: usize = 512;
-/// The end of the year 9999, the last that RFC 3339 can tell.
-const LAST_SECOND: i64 = 253_402_300_799;
+/// The end of the year 9999, the last year that RFC 3339 can express.
+const LAST_RFC3339_SECOND: i64 = 253_402_300_799;
 
-/// Which claims are looked at, and what they must be.
+/// Which claims are checked, and which values they must have.
 #[derive(Debug, Clone)]
-pub struct Rules {
-    /// One of these in `iss`; empty: not looked at.
+pub struct ClaimRules {
+    /// `iss` must be one of these. Empty: `iss` is not checked.
     pub issuers: Vec<String>,
-    /// One of these in `aud`; empty: not looked at.
+    /// `aud` must contain one of these. Empty: `aud` is not checked.
     pub audiences: Vec<String>,
-    /// Seconds that `exp` and `nbf` may be off.
+    /// Tolerance for `exp` and `nbf`, in seconds.
     pub leeway_s: u64,
     pub user: String,
     pub name: String,
@@ -25,7 +25,7 @@ pub struct Rules {
     pub scope: String,
 }
 
-impl Default for Rules {
+impl Default for ClaimRules {
     fn default() -> Self {
         Self {
             issuers: Vec::new(),
@@ -39,13 +39,13 @@ impl Default for Rules {
     }
 }
 
-impl Rules {
-    /// Who the claims of a token whose signature verified stand for, at this time in seconds since the Unix epoch.
+impl ClaimRules {
+    /// The identity in the claims of a token whose signature is verified. `now_s` is in seconds since the Unix epoch.
     pub(super) fn identity(&self, claims: &Map<String, Value>, now_s: i64) -> Result<Identity, Reason> {
         let leeway_s = i64::try_from(self.leeway_s).unwrap_or(i64::MAX);
         let exp = claims.get("exp").and_then(seconds).ok_or(Reason::Claims)?;
-        // Until then the token is taken, so a connection that it opened lasts as long.
-        let expires_at_s = exp.saturating_add(leeway_s).min(LAST_SECOND);
+        // The token is accepted until then, so a connection that it opened stays open until then.
+        let expires_at_s = exp.saturating_add(leeway_s).min(LAST_RFC3339_SECOND);
         if now_s >= expires_at_s {
             return Err(Reason::Expired);
         }
@@ -59,7 +59,7 @@ impl Rules {
         }
         let user = match find(claims, &self.user) {
             Some(Value::String(text)) => UserId::parse(text),
-            // A fraction, or a number too large to be read exactly, could be taken for somebody else's.
+            // A fraction, or a number too large to be exact, could be read as the id of another user.
             Some(Value::Number(number)) if !number.is_f64() => UserId::parse(&number.to_string()),
             _ => return Err(Reason::Claims),
         };
@@ -76,7 +76,7 @@ impl Rules {
         })
     }
 
-    /// Issuer and audience, as far as they are configured (RFC 7519, 4.1.1 and 4.1.3).
+    /// Whether issuer and audience match what is configured (RFC 7519, 4.1.1 and 4.1.3).
     fn is_meant_for_us(&self, claims: &Map<String, Value>) -> bool {
         let is_of =
             |all: &[String], one: &Value| one.as_str().is_some_and(|one| all.iter().any(|it| it == one));
@@ -90,15 +90,15 @@ impl Rules {
     }
 }
 
-/// A `NumericDate` (RFC 7519, 2), less its fraction.
+/// A `NumericDate` (RFC 7519, 2) without its fraction.
 fn seconds(value: &Value) -> Option<i64> {
     #[allow(clippy::cast_possible_truncation, reason = "far beyond any date")]
     let seconds = value.as_i64().or_else(|| value.as_f64().map(|seconds| seconds as i64))?;
     (seconds >= 0).then_some(seconds)
 }
 
-/// A claim of this very name, else the one at the end of the dotted path: names such as `https://example.com/id`
-/// hold dots as well.
+/// The claim with exactly this name, else the claim at the end of the dotted path. The exact name comes first because
+/// names such as `https://example.com/id` contain dots too.
 fn find<'a>(claims: &'a Map<String, Value>, name: &str) -> Option<&'a Value> {
     claims.get(name).or_else(|| {
         let (first, rest) = name.split_once('.')?;
@@ -119,13 +119,13 @@ mod tests {
     use super::*;
 
     fn user(claim: &str, claims: Value) -> Option<String> {
-        let rules = Rules { user: claim.to_owned(), ..Rules::default() };
+        let rules = ClaimRules { user: claim.to_owned(), ..ClaimRules::default() };
         let identity = rules.identity(claims.as_object().unwrap(), 0);
         identity.ok().map(|identity| identity.user.as_str().to_owned())
     }
 
     #[test]
-    fn the_user_id_is_where_the_setting_says_and_nowhere_else() {
+    fn user_id_comes_only_from_the_configured_claim() {
         let claims = json!({
             "exp": 1, "sub": "a", "userId": 7, "user.id": "dotted", "user": {"id": "nested", "deep": {"er": 9}},
             "https://example.com/id": "namespaced", "half": 1.5, "large": 18_446_744_073_709_551_616_f64,
@@ -148,12 +148,12 @@ mod tests {
     }
 
     #[test]
-    fn name_picture_and_scope_are_taken_from_the_claims_that_are_told() {
-        let rules = Rules {
+    fn name_picture_and_scope_come_from_the_configured_claims() {
+        let rules = ClaimRules {
             name: "profile.nick".into(),
             picture: "avatar".into(),
             scope: "permissions".into(),
-            ..Rules::default()
+            ..ClaimRules::default()
         };
         let claims = json!({
             "sub": "a", "exp": 1, "profile": {"nick": "Al\u{7}"}, "avatar": "p".repeat(600),

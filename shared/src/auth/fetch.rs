@@ -1,7 +1,7 @@
-//! Gets a JWK set from its URL: HTTPS, no redirect, bounded in time and bytes. Touches nothing but the network.
+//! Downloads a JWK set from its URL: HTTPS, no redirects, bounded in time and bytes. Touches only the network.
 //!
-//! Not by `reqwest`: with TLS built in, it would ask each program and test that makes any HTTP client to choose a
-//! provider of cryptography first. What it stands on is used directly.
+//! It uses `hyper` directly, not `reqwest`: with TLS compiled in, `reqwest` would require every program and test that
+//! creates an HTTP client to choose a cryptography provider first.
 
 use std::time::Duration;
 
@@ -15,16 +15,16 @@ use hyper_util::{
 };
 use rustls::crypto::aws_lc_rs;
 
-/// From the first packet to the last byte.
+/// For the whole request, from connecting to the last byte.
 const TIMEOUT: Duration = Duration::from_secs(10);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
-/// A set of 64 keys with their certificates has some 200 KiB.
+/// A set of 64 keys with their certificates has about 200 KiB.
 const MAX_BYTES: usize = 1024 * 1024;
 
-/// A JWK set as it came.
+/// A downloaded JWK set, not parsed yet.
 pub(super) struct Fetched {
     pub body: Bytes,
-    /// What `Cache-Control` and `Age` leave.
+    /// Remaining freshness by `Cache-Control` and `Age`; `None`: the answer does not say.
     pub fresh_for: Option<Duration>,
 }
 
@@ -35,36 +35,36 @@ pub(super) struct Client {
 }
 
 impl Client {
-    /// For a URL that may be trusted: whoever answers there decides who may sign.
+    /// Refuses a URL that cannot be trusted: the server behind it decides which keys may sign tokens.
     pub fn new(url: &str) -> Result<Self, &'static str> {
-        let url: Uri = url.parse().map_err(|_| "is no URL")?;
-        let host = url.host().ok_or("is no URL with a host")?;
+        let url: Uri = url.parse().map_err(|_| "is not a URL")?;
+        let host = url.host().ok_or("is not a URL with a host")?;
         if url.authority().is_some_and(|authority| authority.as_str().contains('@')) {
-            return Err("must hold no user or password");
+            return Err("must not contain a user or a password");
         }
         let this_machine = matches!(host, "localhost" | "127.0.0.1" | "[::1]");
         if url.scheme_str() != Some("https") && !(url.scheme_str() == Some("http") && this_machine) {
             return Err(
-                "must begin with https:// (http:// only for this machine): who answers there decides who may sign",
+                "must begin with https:// (http:// only for this machine): its server decides who may sign tokens",
             );
         }
         let mut connector = HttpConnector::new();
         connector.set_connect_timeout(Some(CONNECT_TIMEOUT));
         connector.enforce_http(false);
-        // The roots of the system, so that a company's own count; a system without any has the usual ones.
+        // The system's root certificates include those of a company; a system without any gets the public ones.
         let provider = aws_lc_rs::default_provider;
         let native = HttpsConnectorBuilder::new().with_provider_and_native_roots(provider());
         let builder = native.or_else(|error| {
-            tracing::debug!(%error, "the system has no certificates");
+            tracing::debug!(%error, "the system has no root certificates; using the built-in ones");
             HttpsConnectorBuilder::new().with_provider_and_webpki_roots(provider())
         });
-        let builder = builder.map_err(|_| "needs TLS, which is not to be had")?;
+        let builder = builder.map_err(|_| "needs TLS, which is not available")?;
         let connector = builder.https_or_http().enable_http1().wrap_connector(connector);
         let http = legacy::Client::builder(TokioExecutor::new()).pool_max_idle_per_host(0).build(connector);
         Ok(Self { http, url })
     }
 
-    /// The host, to be told in logs: the rest of a URL may be nobody's business.
+    /// The host, for log lines: the rest of the URL may be confidential.
     pub fn host(&self) -> &str {
         self.url.host().unwrap_or_default()
     }
@@ -72,7 +72,7 @@ impl Client {
     pub async fn get(&self) -> Result<Fetched, String> {
         tokio::time::timeout(TIMEOUT, self.answer())
             .await
-            .unwrap_or_else(|_| Err(format!("no whole answer within {} s", TIMEOUT.as_secs())))
+            .unwrap_or_else(|_| Err(format!("no complete answer within {} s", TIMEOUT.as_secs())))
     }
 
     async fn answer(&self) -> Result<Fetched, String> {
@@ -83,18 +83,18 @@ impl Client {
             .map_err(|error| error.to_string())?;
         let answer = self.http.request(request).await.map_err(|error| cause(&error))?;
         if answer.status() != StatusCode::OK {
-            // A redirect too: the configured URL is the one that is trusted.
+            // Redirects are refused too, because only the configured URL is trusted.
             return Err(format!("answered {}", answer.status().as_u16()));
         }
         let fresh_for = fresh_for(answer.headers());
         let body = Limited::new(answer.into_body(), MAX_BYTES).collect().await;
         let body =
-            body.map_err(|error| format!("the answer is cut off or over {MAX_BYTES} bytes: {error}"))?;
+            body.map_err(|error| format!("the answer is truncated or over {MAX_BYTES} bytes: {error}"))?;
         Ok(Fetched { body: body.to_bytes(), fresh_for })
     }
 }
 
-/// The innermost cause: the outer ones say that a client had an error.
+/// The innermost cause: the outer errors only say that the client failed.
 fn cause(error: &dyn std::error::Error) -> String {
     let mut cause = error;
     while let Some(deeper) = cause.source() {
@@ -103,7 +103,7 @@ fn cause(error: &dyn std::error::Error) -> String {
     cause.to_string()
 }
 
-/// How long an answer may be kept (RFC 9111, 4.2), as far as it says so.
+/// How long an answer may be kept (RFC 9111, 4.2); `None`: it does not say.
 fn fresh_for(headers: &HeaderMap) -> Option<Duration> {
     let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
     let directives = text(header::CACHE_CONTROL)?.split(',').map(str::trim);
@@ -126,7 +126,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_urls_that_nobody_on_the_way_can_answer_for_are_taken() {
+    fn only_https_and_local_urls_are_accepted() {
         for good in [
             "https://www.googleapis.com/service_accounts/v1/jwk/securetoken@system.gserviceaccount.com",
             "http://127.0.0.1:9/jwks",
@@ -150,19 +150,19 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_says_how_long_it_may_be_kept() {
-        let told = |control: &str, age: &str| {
+    fn freshness_is_max_age_minus_age() {
+        let fresh_s = |control: &str, age: &str| {
             let mut headers = HeaderMap::new();
             headers.insert(header::CACHE_CONTROL, control.parse().unwrap());
             headers.insert(header::AGE, age.parse().unwrap());
             fresh_for(&headers).map(|time| time.as_secs())
         };
-        assert_eq!(told("public, max-age=21600, must-revalidate, no-transform", "600"), Some(21_000));
-        assert_eq!(told("Max-Age=60", "90"), Some(0));
-        assert_eq!(told("max-age=60, no-cache", "0"), Some(0));
-        assert_eq!(told("no-store", "x"), Some(0));
-        assert_eq!(told("public", "5"), None);
-        assert_eq!(told("max-age=-1", "5"), None);
+        assert_eq!(fresh_s("public, max-age=21600, must-revalidate, no-transform", "600"), Some(21_000));
+        assert_eq!(fresh_s("Max-Age=60", "90"), Some(0));
+        assert_eq!(fresh_s("max-age=60, no-cache", "0"), Some(0));
+        assert_eq!(fresh_s("no-store", "x"), Some(0));
+        assert_eq!(fresh_s("public", "5"), None);
+        assert_eq!(fresh_s("max-age=-1", "5"), None);
         assert_eq!(fresh_for(&HeaderMap::new()), None);
     }
 }

@@ -1,5 +1,5 @@
-//! From settings to keys: what is read and checked once, at the start. Reads the files that settings name. What
-//! cannot work is told with the setting's name, and no secret.
+//! Turns the settings of tokens into keys, once, at the start. Reads the files that the settings name. Each problem is
+//! reported with the name of its setting and never contains a secret.
 
 use jsonwebtoken::Algorithm;
 use secrecy::SecretString;
@@ -7,52 +7,52 @@ use secrecy::SecretString;
 use crate::config::problem::Problem;
 
 use super::{
-    claims::Rules,
+    claims::ClaimRules,
     fetch::Client,
     key::{Key, public_keys_of_pem},
     keys,
 };
 
-/// Longest file of keys.
+/// Longest file with keys.
 const MAX_FILE_BYTES: u64 = 1024 * 1024;
-/// Of keys that do not name their own, when nothing else is told.
+/// The algorithms of keys that do not name their own, if the setting does not say otherwise.
 const DEFAULT_ALGORITHMS: [Algorithm; 5] =
     [Algorithm::HS256, Algorithm::RS256, Algorithm::ES256, Algorithm::ES384, Algorithm::EdDSA];
-/// Keys that are tried for a token without an id.
-const MAX_PUBLIC_KEYS: usize = 15;
+/// Public keys in one PEM text. They have no id, so each of them may be tried for a token.
+const MAX_PEM_KEYS: usize = 15;
 
-/// What the settings say, as they say it. Empty means unset.
-pub struct Given<'a> {
+/// The settings of tokens as they were given. Empty means unset.
+pub struct TokenSettings<'a> {
     pub secret: Option<&'a SecretString>,
-    /// PEM, or the path of a file of it.
+    /// PEM text, or the path of a PEM file.
     pub public_key: Option<&'a str>,
-    /// The path of a JWK set.
+    /// The path of a file with a JWK set.
     pub jwks_file: Option<&'a str>,
     pub jwks_url: Option<&'a str>,
-    /// For keys that name none.
+    /// For keys that do not name their own.
     pub algorithms: &'a [String],
-    pub rules: Rules,
+    pub rules: ClaimRules,
 }
 
-/// Checked settings: keys, and where more of them are.
-pub struct Settings {
-    pub(super) given: Vec<Key>,
+/// Checked settings: the configured keys, and the URL of further keys.
+pub struct CheckedTokenSettings {
+    pub(super) keys: Vec<Key>,
     pub(super) url: Option<Client>,
     pub(super) algorithms: Vec<Algorithm>,
-    pub(super) rules: Rules,
+    pub(super) rules: ClaimRules,
 }
 
-impl Settings {
-    /// Reads and checks all of it.
+impl CheckedTokenSettings {
+    /// Reads and checks all settings.
     ///
     /// # Errors
-    /// All that is wrong, each with its setting.
-    pub fn read(settings: Given<'_>) -> Result<Self, Vec<Problem>> {
-        let Given { secret, public_key, jwks_file, jwks_url, algorithms, rules } = settings;
+    /// Every problem, each with its setting.
+    pub fn read(settings: TokenSettings<'_>) -> Result<Self, Vec<Problem>> {
+        let TokenSettings { secret, public_key, jwks_file, jwks_url, algorithms, rules } = settings;
         let mut problems = Vec::new();
         let algorithms = keys::algorithms(algorithms).unwrap_or_else(|cause| {
             problems.push(Problem::new("jwt-algorithms", cause));
-            // So that the keys can be looked at; nothing is ever checked with these.
+            // The defaults let the keys be checked too; they never verify a token, because the start fails.
             DEFAULT_ALGORITHMS.to_vec()
         });
         let sources = [
@@ -66,10 +66,10 @@ impl Settings {
             jwks_file.map(|path| ("jwks-file", key_set(path, &algorithms))),
         ];
         let any = jwks_url.is_some() || sources.iter().any(Option::is_some);
-        let mut given = Vec::new();
+        let mut configured = Vec::new();
         for (setting, keys) in sources.into_iter().flatten() {
             match keys {
-                Ok(keys) => given.extend(keys),
+                Ok(keys) => configured.extend(keys),
                 Err(why) => problems.push(Problem::new(setting, why)),
             }
         }
@@ -79,12 +79,13 @@ impl Settings {
         });
         if !any {
             let all = "--jwt-secret, --jwt-public-key, --jwks-file, --jwks-url";
-            let why = format!("no key to check tokens with: give at least one of {all}");
+            let why = format!("no key to verify tokens with: give at least one of {all}");
             problems.push(Problem::new("jwt-secret", why));
         }
         if jwks_url.is_some() && rules.issuers.is_empty() && rules.audiences.is_empty() {
-            // Providers sign for all their customers with the same keys.
-            let why = "needs --jwt-issuer or --jwt-audience, better both: its keys may sign for others, too";
+            // Identity providers sign the tokens of all their customers with the same keys.
+            let why =
+                "needs --jwt-issuer or --jwt-audience, better both: its keys may also sign tokens of others";
             problems.push(Problem::new("jwks-url", why));
         }
         for (setting, claim) in [
@@ -97,18 +98,22 @@ impl Settings {
                 problems.push(Problem::new(setting, "must name a claim"));
             }
         }
-        if problems.is_empty() { Ok(Self { given, url, algorithms, rules }) } else { Err(problems) }
+        if problems.is_empty() {
+            Ok(Self { keys: configured, url, algorithms, rules })
+        } else {
+            Err(problems)
+        }
     }
 }
 
-/// Of PEM, or of a file of it.
+/// The keys of a PEM text, or of a PEM file.
 fn public_keys(value: &str, algorithms: &[Algorithm]) -> Result<Vec<Key>, String> {
-    // Environment files often cannot hold line ends.
+    // Environment files often cannot contain line ends, so `\n` is accepted for one.
     let inline = value.contains("-----BEGIN").then(|| value.replace("\\n", "\n"));
     let pem = inline.map_or_else(|| read(value), Ok)?;
     let keys = public_keys_of_pem(&pem, algorithms).map_err(|unfit| format!("the key {unfit}"))?;
-    if keys.len() > MAX_PUBLIC_KEYS {
-        return Err(format!("holds more than {MAX_PUBLIC_KEYS} keys: use a JWK set, whose keys have ids"));
+    if keys.len() > MAX_PEM_KEYS {
+        return Err(format!("contains more than {MAX_PEM_KEYS} keys: use a JWK set, whose keys have ids"));
     }
     Ok(keys)
 }
@@ -118,12 +123,12 @@ fn key_set(path: &str, algorithms: &[Algorithm]) -> Result<Vec<Key>, String> {
 }
 
 fn read(path: &str) -> Result<String, String> {
-    let told = |cause: &dyn std::fmt::Display| format!("the file {path} cannot be read: {cause}");
-    let length = std::fs::metadata(path).map_err(|error| told(&error))?.len();
+    let unreadable = |cause: &dyn std::fmt::Display| format!("the file {path} cannot be read: {cause}");
+    let length = std::fs::metadata(path).map_err(|error| unreadable(&error))?.len();
     if length > MAX_FILE_BYTES {
-        return Err(told(&format!("it is over {MAX_FILE_BYTES} bytes")));
+        return Err(unreadable(&format!("it is over {MAX_FILE_BYTES} bytes")));
     }
-    std::fs::read_to_string(path).map_err(|error| told(&error))
+    std::fs::read_to_string(path).map_err(|error| unreadable(&error))
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
-//! Keeps the keys of a URL fresh: one task fetches, at intervals and when somebody holds a token whose key is not
-//! here. Promises one fetch at a time, a floor between those that tokens ask for, a bounded wait, and that the last
-//! good keys stay while the URL is away, up to a bound.
+//! Keeps the keys of a URL fresh. One task fetches them at intervals, and on demand when a token needs a key that is
+//! not known. Guarantees: one fetch at a time, a minimum interval between fetches on demand, a bounded wait, and use of
+//! the last good keys for a bounded time while the URL is unavailable.
 
 use std::{future::Future, pin::pin, sync::Arc, time::Duration};
 
@@ -19,43 +19,44 @@ use super::{
 /// When keys are fetched.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Pace {
-    /// Between two fetches that tokens ask for: strangers must not make us hammer the URL.
-    pub floor: Duration,
-    /// How long a token waits for its key; within the time that clients wait for an answer.
-    pub patience: Duration,
-    /// Until the next regular fetch: what the answer allows, within these, or the third when it does not say.
+    /// Minimum interval between two fetches on demand: unverified tokens must not make us flood the URL.
+    pub demand_interval: Duration,
+    /// How long a token waits for its key. It is shorter than clients wait for an answer.
+    pub wait_timeout: Duration,
+    /// Lower and upper bound of the time until the next regular fetch; the answer's freshness decides in between.
     pub refresh: [Duration; 2],
-    pub refresh_unless_told: Duration,
-    /// After a failed fetch, doubled with each further one up to the second.
+    /// The time until the next regular fetch if the answer does not say how long it is fresh.
+    pub default_refresh: Duration,
+    /// First and longest pause after a failed fetch; each failure doubles it.
     pub retry: [Duration; 2],
-    /// How long keys count that could not be fetched again. A key that was withdrawn must not live on because the
-    /// URL is out of reach, and a provider's bad day must not lock everybody out.
-    pub keep: Duration,
+    /// How long keys stay valid that cannot be fetched again. A withdrawn key must not stay valid for ever because the
+    /// URL is unavailable, and a short outage of the provider must not lock out all users.
+    pub max_age: Duration,
 }
 
 pub(super) const PACE: Pace = Pace {
-    floor: Duration::from_secs(10),
-    patience: Duration::from_secs(5),
+    demand_interval: Duration::from_secs(10),
+    wait_timeout: Duration::from_secs(5),
     refresh: [Duration::from_secs(60), Duration::from_secs(3600)],
-    refresh_unless_told: Duration::from_secs(600),
+    default_refresh: Duration::from_secs(600),
     retry: [Duration::from_secs(1), Duration::from_secs(60)],
-    keep: Duration::from_secs(24 * 3600),
+    max_age: Duration::from_secs(24 * 3600),
 };
 
-/// Tokens that may wait at once; a storm beyond is told that keys are unavailable.
+/// Tokens that may wait at once; further ones fail at once with "unavailable".
 const MAX_WAITING: usize = 1024;
 
-/// What a fetch brought.
+/// The result of a successful fetch.
 pub(super) struct Loaded {
     pub keys: Vec<Key>,
     pub fresh_for: Option<Duration>,
 }
 
-/// The keys cannot be had now.
+/// The keys cannot be fetched now.
 #[derive(Debug)]
-pub(super) struct Away;
+pub(super) struct KeysUnavailable;
 
-/// See the module. The task ends with it.
+/// See the module. Dropping it ends the task.
 pub(super) struct Source {
     shared: Arc<Shared>,
     task: AbortHandle,
@@ -63,24 +64,24 @@ pub(super) struct Source {
 
 struct Shared {
     status: watch::Sender<Status>,
-    asked: Notify,
-    places: Semaphore,
+    demand: Notify,
+    waiters: Semaphore,
     pace: Pace,
 }
 
 #[derive(Clone, Copy)]
 struct Status {
-    /// Fetches begun and ended so far.
+    /// Fetches started and ended so far.
     begun: u64,
     ended: u64,
-    /// The last that ended was good.
+    /// The fetch that ended last was successful.
     good: bool,
-    /// When the last fetch that a token asked for began.
-    asked_at: Option<Instant>,
+    /// When the last fetch on demand began.
+    demanded_at: Option<Instant>,
 }
 
 impl Source {
-    /// Starts fetching on the current runtime. `fetched` hears of each fetch whether it was good.
+    /// Starts fetching on the current runtime. `fetched` is called after each fetch with whether it succeeded.
     pub fn start<F, L>(
         keys: Arc<ArcSwap<KeySet>>,
         pace: Pace,
@@ -91,33 +92,33 @@ impl Source {
         F: Fn() -> L + Send + 'static,
         L: Future<Output = Result<Loaded, String>> + Send + 'static,
     {
-        // The first fetch counts as begun: who asks before it has really begun waits for it.
-        let status = Status { begun: 1, ended: 0, good: false, asked_at: None };
+        // The first fetch counts as begun already, so that early callers wait for it.
+        let status = Status { begun: 1, ended: 0, good: false, demanded_at: None };
         let (status, _) = watch::channel(status);
         let shared =
-            Arc::new(Shared { status, asked: Notify::new(), places: Semaphore::new(MAX_WAITING), pace });
+            Arc::new(Shared { status, demand: Notify::new(), waiters: Semaphore::new(MAX_WAITING), pace });
         let task = tokio::spawn(run(shared.clone(), keys, load, fetched)).abort_handle();
         Self { shared, task }
     }
 
-    /// Waits for keys that are newer than the question, or as new as the floor allows.
-    pub async fn look(&self) -> Result<(), Away> {
-        let Shared { status, asked, places, pace } = &*self.shared;
-        let _place = places.try_acquire().map_err(|_| Away)?;
+    /// Waits for keys that were fetched after this call, or as recently as the minimum interval allows.
+    pub async fn refresh(&self) -> Result<(), KeysUnavailable> {
+        let Shared { status, demand, waiters, pace } = &*self.shared;
+        let _permit = waiters.try_acquire().map_err(|_| KeysUnavailable)?;
         let mut watched = status.subscribe();
         let now = *watched.borrow();
         let awaited = if now.begun > now.ended {
             now.begun
-        } else if now.asked_at.is_some_and(|at| at.elapsed() < pace.floor) {
-            return if now.good { Ok(()) } else { Err(Away) };
+        } else if now.demanded_at.is_some_and(|at| at.elapsed() < pace.demand_interval) {
+            return if now.good { Ok(()) } else { Err(KeysUnavailable) };
         } else {
-            asked.notify_one();
+            demand.notify_one();
             now.begun + 1
         };
-        let ended = timeout(pace.patience, watched.wait_for(|status| status.ended >= awaited)).await;
+        let ended = timeout(pace.wait_timeout, watched.wait_for(|status| status.ended >= awaited)).await;
         match ended {
             Ok(Ok(status)) if status.good => Ok(()),
-            _ => Err(Away),
+            _ => Err(KeysUnavailable),
         }
     }
 }
@@ -148,13 +149,15 @@ where
                 keys.store(Arc::new(keys.load().with_fetched(new, Remote::Loaded)));
                 (last_good, retry) = (Some(began), first_retry);
                 let [least, most] = pace.refresh;
-                fresh_for.unwrap_or(pace.refresh_unless_told).clamp(least, most)
+                fresh_for.unwrap_or(pace.default_refresh).clamp(least, most)
             }
             Err(cause) => {
                 let kept = keys.load().remote == Remote::Loaded;
-                tracing::warn!(cause, kept, "the keys that tokens are checked with could not be fetched");
-                if kept && last_good.is_none_or(|at: Instant| at.elapsed() >= pace.keep) {
-                    tracing::error!("the keys that tokens are checked with are too old and count no more");
+                tracing::warn!(cause, kept, "fetching the keys that verify tokens failed");
+                if kept && last_good.is_none_or(|at: Instant| at.elapsed() >= pace.max_age) {
+                    tracing::error!(
+                        "the fetched keys that verify tokens are too old; they are no longer used"
+                    );
                     keys.store(Arc::new(keys.load().with_fetched(Vec::new(), Remote::Missing)));
                 }
                 let pause = retry;
@@ -162,31 +165,31 @@ where
                 pause
             }
         };
-        // Whoever asked until now is answered by this fetch: what they asked for must not begin another.
-        pin!(shared.asked.notified()).enable();
+        // This fetch answers everybody who has asked so far, so their notification must not start another one.
+        pin!(shared.demand.notified()).enable();
         shared.status.send_modify(|status| {
             status.ended = status.begun;
             status.good = good;
         });
-        let asked = until_due(&shared, Instant::now() + pause).await;
+        let demanded = until_due(&shared, Instant::now() + pause).await;
         shared.status.send_modify(|status| {
             status.begun += 1;
-            if asked {
-                status.asked_at = Some(Instant::now());
+            if demanded {
+                status.demanded_at = Some(Instant::now());
             }
         });
     }
 }
 
-/// Waits for the next fetch; whether a token asked for it.
+/// Waits until the next fetch is due; returns whether a token asked for it.
 async fn until_due(shared: &Shared, due: Instant) -> bool {
     loop {
         tokio::select! {
             () = sleep_until(due) => return false,
-            () = shared.asked.notified() => {
-                // Who asked just before a fetch began has been served by it.
-                let last = shared.status.borrow().asked_at;
-                if last.is_none_or(|at| at.elapsed() >= shared.pace.floor) {
+            () = shared.demand.notified() => {
+            // A caller that asked just before the last fetch on demand began was answered by that fetch.
+            let last = shared.status.borrow().demanded_at;
+            if last.is_none_or(|at| at.elapsed() >= shared.pace.demand_interval) {
                     return true;
                 }
             }

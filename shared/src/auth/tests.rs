@@ -1,4 +1,4 @@
-//! Tokens made by another library, good ones and attacks; see `testdata/make_jwt_vectors.py`.
+//! Valid tokens and attacks, made by another library; see `testdata/make_jwt_vectors.py`.
 
 use std::sync::Arc;
 
@@ -21,15 +21,15 @@ fn text<'a>(value: &'a Value, name: &str) -> &'a str {
     value[name].as_str().unwrap_or_else(|| panic!("no {name}"))
 }
 
-fn rules(vectors: &Value) -> Rules {
-    Rules {
+fn rules(vectors: &Value) -> ClaimRules {
+    ClaimRules {
         issuers: vec![text(vectors, "issuer").to_owned()],
         audiences: vec![text(vectors, "audience").to_owned()],
-        ..Rules::default()
+        ..ClaimRules::default()
     }
 }
 
-fn all_of(family: &str) -> Vec<String> {
+fn algorithms_of(family: &str) -> Vec<String> {
     let names = [
         "HS256", "HS384", "HS512", "RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384",
         "EdDSA",
@@ -37,10 +37,10 @@ fn all_of(family: &str) -> Vec<String> {
     names.iter().filter(|name| name.starts_with(family)).map(|name| (*name).to_owned()).collect()
 }
 
-/// A verifier of one kind of static key, which takes these algorithms.
-fn given(vectors: &Value, key: &str, algorithms: &[String]) -> Verifier {
+/// A verifier with one configured key and these algorithms.
+fn configured(vectors: &Value, key: &str, algorithms: &[String]) -> Verifier {
     let secret = (key == "secret").then(|| SecretString::from(text(vectors, "secret")));
-    let given = Given {
+    let given = TokenSettings {
         secret: secret.as_ref(),
         public_key: vectors["pems"][key].as_str(),
         jwks_file: None,
@@ -48,25 +48,25 @@ fn given(vectors: &Value, key: &str, algorithms: &[String]) -> Verifier {
         algorithms,
         rules: rules(vectors),
     };
-    Verifier::start(Settings::read(given).unwrap(), |_| {})
+    Verifier::start(CheckedTokenSettings::read(given).unwrap(), |_| {})
 }
 
-/// A verifier as it is once the vectors' key set was fetched.
+/// A verifier whose keys were fetched: the JWK set of the vectors.
 fn fetched(vectors: &Value) -> Verifier {
     let keys = of_jwks(vectors["jwks"].to_string().as_bytes(), false, &[Algorithm::RS256]).unwrap();
     Verifier::of_keys(KeySet::new(Arc::new([]), keys, Remote::Loaded), rules(vectors))
 }
 
-/// What is told in the end: no fetch brings more.
+/// The final result for a token; no fetch can bring further keys.
 async fn verdict(verifier: &Verifier, token: &str) -> Result<String, String> {
-    match verifier.settle(token).await {
+    match verifier.verify_or_fetch(token).await {
         Ok(identity) => Ok(identity.user.as_str().to_owned()),
         Err(refusal) => Err(refusal.reason.unwrap_or_else(|| refusal.code.as_str().to_owned())),
     }
 }
 
 #[tokio::test]
-async fn every_algorithm_verifies_what_another_library_signed() {
+async fn every_algorithm_verifies_tokens_of_another_library() {
     let vectors = vectors();
     let fetched = fetched(&vectors);
     let mut seen = std::collections::BTreeSet::new();
@@ -75,7 +75,7 @@ async fn every_algorithm_verifies_what_another_library_signed() {
         let algorithm = name.split(' ').next().unwrap();
         let verdict = match key {
             "jwks" => verdict(&fetched, token).await,
-            key => verdict(&given(&vectors, key, &all_of(algorithm)), token).await,
+            key => verdict(&configured(&vectors, key, &algorithms_of(algorithm)), token).await,
         };
         assert_eq!(verdict.as_deref(), Ok("alice"), "{name}");
         seen.insert(algorithm);
@@ -84,7 +84,7 @@ async fn every_algorithm_verifies_what_another_library_signed() {
 }
 
 #[tokio::test]
-async fn odd_but_good_tokens_are_taken() {
+async fn unusual_but_valid_tokens_are_accepted() {
     let vectors = vectors();
     let fetched = fetched(&vectors);
     for vector in vectors["odd"].as_array().unwrap() {
@@ -105,21 +105,21 @@ async fn every_attack_is_refused_with_its_reason() {
     }
 }
 
-/// With keys of every kind at once, none is taken for another: whoever holds only public keys signs nothing.
+/// Keys of every kind are configured at once, and none is used as another kind: nobody can sign with a public key.
 #[tokio::test]
-async fn a_public_key_is_never_a_secret_even_beside_one() {
+async fn public_key_is_never_used_as_a_secret() {
     let vectors = vectors();
     let secret = SecretString::from(text(&vectors, "secret"));
     let pems: Vec<&str> = ["rsa", "p256", "p384", "ed"].map(|name| text(&vectors["pems"], name)).into();
-    let given = Given {
+    let given = TokenSettings {
         secret: Some(&secret),
         public_key: Some(&pems.concat()),
         jwks_file: None,
         jwks_url: None,
-        algorithms: &all_of(""),
+        algorithms: &algorithms_of(""),
         rules: rules(&vectors),
     };
-    let verifier = Verifier::start(Settings::read(given).unwrap(), |_| {});
+    let verifier = Verifier::start(CheckedTokenSettings::read(given).unwrap(), |_| {});
     for vector in vectors["good"].as_array().unwrap() {
         let (name, token) = (text(vector, "name"), text(vector, "token"));
         assert_eq!(verdict(&verifier, token).await.as_deref(), Ok("alice"), "{name}");
@@ -133,12 +133,12 @@ async fn a_public_key_is_never_a_secret_even_beside_one() {
 }
 
 #[tokio::test]
-async fn a_key_takes_only_the_algorithms_that_are_configured() {
+async fn key_accepts_only_configured_algorithms() {
     let vectors = vectors();
     for (key, allowed, other) in
         [("secret", "HS256", "HS512"), ("rsa", "RS256", "PS256"), ("rsa", "PS384", "RS384")]
     {
-        let verifier = given(&vectors, key, &[allowed.to_owned()]);
+        let verifier = configured(&vectors, key, &[allowed.to_owned()]);
         for vector in vectors["good"].as_array().unwrap().iter().filter(|v| text(v, "key") == key) {
             let (name, token) = (text(vector, "name"), text(vector, "token"));
             let expected =
@@ -157,7 +157,7 @@ fn hs256(leeway_s: u64) -> Verifier {
 }
 
 #[test]
-fn a_valid_token_tells_who_it_is() {
+fn valid_token_yields_its_identity() {
     let exp = 4_000_000_000_i64;
     let claims = json!({"sub": 42, "exp": exp, "name": "Al\u{7}", "scope": "a tidings.admin"});
     let identity = hs256(0).verify(&token(&claims)).unwrap();
@@ -166,13 +166,13 @@ fn a_valid_token_tells_who_it_is() {
 }
 
 #[test]
-fn no_token_is_missing_and_not_malformed() {
+fn empty_token_is_missing_and_not_malformed() {
     assert_eq!(hs256(0).verify(""), Err(Unverified::Refused(Reason::Missing)));
     assert_eq!(hs256(0).verify("x"), Err(Unverified::Refused(Reason::Malformed)));
 }
 
 #[test]
-fn leeway_moves_both_ends_and_the_connection_s_with_them() {
+fn leeway_extends_both_ends_of_validity() {
     let now = chrono::Utc::now().timestamp();
     let late = token(&json!({"sub": "a", "exp": now - 30}));
     let early = token(&json!({"sub": "a", "exp": now + 600, "nbf": now + 30}));
@@ -185,7 +185,7 @@ fn leeway_moves_both_ends_and_the_connection_s_with_them() {
 }
 
 #[test]
-fn a_token_of_exactly_8_kib_is_looked_at_and_a_longer_one_is_not() {
+fn token_over_8_kib_is_malformed() {
     let long = |more: usize| token(&json!({"sub": "a", "exp": 4_000_000_000_i64, "more": "x".repeat(more)}));
     let fitting = (6000..6144).rev().map(long).find(|token| token.len() <= 8192).unwrap();
     assert!(fitting.len() > 8180 && hs256(0).verify(&fitting).is_ok(), "{}", fitting.len());
@@ -194,17 +194,17 @@ fn a_token_of_exactly_8_kib_is_looked_at_and_a_longer_one_is_not() {
 }
 
 #[test]
-fn several_public_keys_may_stand_in_one_text() {
+fn pem_text_may_contain_several_keys() {
     let vectors = vectors();
     let both = [&vectors["pems"]["rsa"], &vectors["pems"]["p256"]].map(|pem| pem.as_str().unwrap()).concat();
     assert_eq!(public_keys_of_pem(&both, &[Algorithm::RS256, Algorithm::ES256]).unwrap().len(), 2);
-    // A P-256 key can do none of the algorithms that it may here.
+    // The P-256 key does not support the only allowed algorithm.
     assert!(public_keys_of_pem(&both, &[Algorithm::RS256]).is_err());
 }
 
-/// Which key may check a token, and whether the URL is asked for another.
+/// Which key may verify a token, and when a fetch may help.
 #[test]
-fn ids_pin_keys_and_only_what_the_url_may_have_is_looked_for() {
+fn key_id_selects_keys_and_decides_about_a_fetch() {
     let vectors = vectors();
     let all = vectors["good"].as_array().unwrap();
     let named = |name: &str| text(all.iter().find(|v| text(v, "name") == name).unwrap(), "token");
@@ -223,7 +223,7 @@ fn ids_pin_keys_and_only_what_the_url_may_have_is_looked_for() {
         match verified {
             Ok(_) => "good",
             Err(Unverified::Refused(reason)) => reason.as_str(),
-            Err(Unverified::KeysNeeded) => "look",
+            Err(Unverified::KeysNeeded) => "fetch",
         }
     };
     let missing = || KeySet::new(Arc::new([secret()]), Vec::new(), Remote::Missing);
@@ -242,16 +242,16 @@ fn ids_pin_keys_and_only_what_the_url_may_have_is_looked_for() {
     for (case, keys, token, expected) in [
         ("its id", loaded(&["rsa-RS256", "unnamed"]), by_id, "good"),
         ("its id, another's signature", loaded(&["rsa-RS256"]), &cut(by_id), "signature"),
-        ("an id that may be new", loaded(&["unnamed"]), by_id, "look"),
-        ("nothing was fetched yet", missing(), by_id, "look"),
-        ("nothing was fetched yet, no id", missing(), without, "look"),
+        ("an id that may be new", loaded(&["unnamed"]), by_id, "fetch"),
+        ("nothing was fetched yet", missing(), by_id, "fetch"),
+        ("nothing was fetched yet, no id", missing(), without, "fetch"),
         ("there is no URL", unused(), by_id, "algorithm"),
-        ("the only key that takes it", loaded(&["rsa-RS256", "rsa-RS512", "p256-ES256"]), without, "good"),
-        ("two take it", loaded(&["rsa-RS256", "unnamed"]), without, "unknown_key"),
-        ("none takes it", loaded(&["p256-ES256"]), without, "algorithm"),
-        ("a secret has no id, so any will do", missing(), &stray_id, "good"),
-        ("the URL never has secrets", missing(), &cut(&stray_id), "signature"),
-        ("nor is it asked for one", loaded(&["unnamed"]), &cut(&stray_id), "signature"),
+        ("one key accepts it", loaded(&["rsa-RS256", "rsa-RS512", "p256-ES256"]), without, "good"),
+        ("two keys accept it", loaded(&["rsa-RS256", "unnamed"]), without, "unknown_key"),
+        ("no key accepts it", loaded(&["p256-ES256"]), without, "algorithm"),
+        ("a secret has no id, so it serves any id", missing(), &stray_id, "good"),
+        ("no fetch for HMAC before the first fetch", missing(), &cut(&stray_id), "signature"),
+        ("no fetch for HMAC after it", loaded(&["unnamed"]), &cut(&stray_id), "signature"),
     ] {
         assert_eq!(verify(keys, token), expected, "{case}");
     }
@@ -259,7 +259,7 @@ fn ids_pin_keys_and_only_what_the_url_may_have_is_looked_for() {
 
 proptest::proptest! {
     #[test]
-    fn whatever_is_sent_as_a_token_is_refused_and_never_panics(
+    fn arbitrary_text_as_token_is_refused_without_panic(
         text in "\\PC{0,100}|[A-Za-z0-9_-]{0,80}\\.[A-Za-z0-9_-]{0,80}\\.[A-Za-z0-9_-]{0,80}",
         header in "\\{(\"(alg|kid|crit|typ)\":(\"[a-zA-Z0-9]{0,6}\"|[0-9]|null|\\[\\]|\\{\\}),?){0,4}\\}",
         claims in "\\PC{0,60}",

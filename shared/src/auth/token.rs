@@ -1,4 +1,4 @@
-//! What a token says of itself before any key has looked at it. Pure; nothing in it is trusted.
+//! Parses a token before its signature is verified. Pure; nothing in the result is trusted yet.
 
 use std::str::FromStr;
 
@@ -9,15 +9,15 @@ use serde_json::{Map, Value, value::RawValue};
 
 use super::Reason;
 
-/// Longer tokens are refused before they are looked at.
+/// Longest token that is parsed.
 const MAX_TOKEN_BYTES: usize = 8 * 1024;
 
-/// A token in its parts (RFC 7515, 7.1), and what of its header says which keys to try. Keys and addresses of keys in
-/// it are never looked at.
+/// The parts of a token (RFC 7515, 7.1), and the header fields that select the keys to try. Keys and URLs of keys in
+/// the header are ignored.
 pub(super) struct Token<'a> {
     pub algorithm: Algorithm,
     pub id: Option<String>,
-    /// What the signature stands for: header and claims as they came.
+    /// The signed bytes: header and claims as they were received.
     pub signed: &'a str,
     claims: &'a str,
     pub signature: &'a str,
@@ -46,7 +46,7 @@ impl<'a> Token<'a> {
             return Err(Reason::Malformed);
         }
         let header = URL_SAFE_NO_PAD.decode(header).map_err(|_| Reason::Malformed)?;
-        // The parser does not look into what it passes over.
+        // The JSON parser does not check the UTF-8 of values that it skips.
         let header = str::from_utf8(&header).map_err(|_| Reason::Malformed)?;
         let header: Header<'_> = serde_json::from_str(header).map_err(|_| Reason::Malformed)?;
         if header.crit.is_some() {
@@ -57,7 +57,7 @@ impl<'a> Token<'a> {
         Ok(Self { algorithm, id: header.kid, signed, claims, signature })
     }
 
-    /// To be read only when the signature has verified.
+    /// Call this only after the signature was verified.
     pub fn claims(&self) -> Result<Map<String, Value>, Reason> {
         let claims = URL_SAFE_NO_PAD.decode(self.claims).map_err(|_| Reason::Malformed)?;
         serde_json::from_slice(&claims).map_err(|_| Reason::Malformed)

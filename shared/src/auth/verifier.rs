@@ -1,5 +1,5 @@
-//! Checks tokens: at once with the keys at hand, or after a bounded wait for keys of the URL. One per service, shared
-//! by all threads; the usual way takes no lock and waits for nothing.
+//! Verifies tokens: at once with the known keys, or after a bounded wait for keys of the URL. One per service, shared
+//! by all threads; the usual path takes no lock and does not wait.
 
 use std::{
     sync::Arc,
@@ -12,10 +12,10 @@ use secrecy::SecretString;
 
 use super::{
     Identity, Reason,
-    claims::Rules,
+    claims::ClaimRules,
     key::Key,
     keys::{self, KeySet, Remote, Unmatched},
-    settings::Settings,
+    settings::CheckedTokenSettings,
     source::{Loaded, PACE, Source},
     token::Token,
 };
@@ -24,15 +24,15 @@ use crate::error::Refusal;
 /// See the module.
 pub struct Verifier {
     keys: Arc<ArcSwap<KeySet>>,
-    rules: Rules,
+    rules: ClaimRules,
     source: Option<Source>,
 }
 
-/// Why a token was not taken.
+/// Why a token was not accepted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Unverified {
     Refused(Reason),
-    /// Its key may be at the URL: [`Verifier::settle`] finds out.
+    /// Its key may be at the URL: call [`Verifier::verify_or_fetch`].
     KeysNeeded,
 }
 
@@ -43,38 +43,38 @@ impl From<Reason> for Unverified {
 }
 
 impl Verifier {
-    /// One for tokens of one secret.
+    /// A verifier for tokens that are signed with one secret.
     ///
     /// # Panics
     /// When the secret has fewer than 16 bytes.
     #[must_use]
     pub fn hs256(secret: &SecretString, leeway_s: u64) -> Self {
-        let rules = Rules { leeway_s, ..Rules::default() };
+        let rules = ClaimRules { leeway_s, ..ClaimRules::default() };
         let key =
             Key::of_secret(secret, &[Algorithm::HS256]).expect("a secret of at least 16 bytes is a key");
         Self::of_keys(KeySet::new(Arc::new([key]), Vec::new(), Remote::Unused), rules)
     }
 
-    pub(super) fn of_keys(keys: KeySet, rules: Rules) -> Self {
+    pub(super) fn of_keys(keys: KeySet, rules: ClaimRules) -> Self {
         Self { keys: Arc::new(ArcSwap::from_pointee(keys)), rules, source: None }
     }
 
-    /// One as configured. With a URL it begins to fetch, on the current runtime; `fetched` hears of each fetch
-    /// whether it was good.
+    /// A verifier with these settings. With a URL it starts fetching on the current runtime, and `fetched` is called
+    /// after each fetch with whether it succeeded.
     #[must_use]
-    pub fn start(settings: Settings, fetched: impl Fn(bool) + Send + 'static) -> Self {
-        let Settings { given, url, algorithms, rules } = settings;
+    pub fn start(settings: CheckedTokenSettings, fetched: impl Fn(bool) + Send + 'static) -> Self {
+        let CheckedTokenSettings { keys, url, algorithms, rules } = settings;
         let remote = if url.is_some() { Remote::Missing } else { Remote::Unused };
-        let keys = Arc::new(ArcSwap::from_pointee(KeySet::new(given.into(), Vec::new(), remote)));
+        let keys = Arc::new(ArcSwap::from_pointee(KeySet::new(keys.into(), Vec::new(), remote)));
         let source = url.map(|client| {
             let (client, algorithms) = (Arc::new(client), Arc::new(algorithms));
             let load = move || {
                 let (client, algorithms) = (client.clone(), algorithms.clone());
                 async move {
-                    let told = |cause: &str| format!("{}: {cause}", client.host());
-                    let fetched = client.get().await.map_err(|cause| told(&cause))?;
+                    let with_host = |cause: &str| format!("{}: {cause}", client.host());
+                    let fetched = client.get().await.map_err(|cause| with_host(&cause))?;
                     let keys = keys::of_jwks(&fetched.body, false, &algorithms);
-                    Ok(Loaded { keys: keys.map_err(told)?, fresh_for: fetched.fresh_for })
+                    Ok(Loaded { keys: keys.map_err(with_host)?, fresh_for: fetched.fresh_for })
                 }
             };
             Source::start(keys.clone(), PACE, load, fetched)
@@ -82,10 +82,10 @@ impl Verifier {
         Self { keys, rules, source }
     }
 
-    /// Checks form, key, algorithm, signature, times and claims of a token with the keys at hand.
+    /// Checks form, key, algorithm, signature, times and claims of a token with the known keys.
     ///
     /// # Errors
-    /// The first [`Reason`] that speaks against it, or that its key must be looked for.
+    /// The first [`Reason`] against the token, or [`Unverified::KeysNeeded`].
     pub fn verify(&self, token: &str) -> Result<Identity, Unverified> {
         let token = Token::read(token)?;
         match self.keys.load().check(&token) {
@@ -95,20 +95,20 @@ impl Verifier {
         }
     }
 
-    /// The same, and looks for the key where that is needed: waits up to 5 s.
+    /// Like [`Verifier::verify`], but fetches the keys of the URL if needed: waits up to 5 s.
     ///
     /// # Errors
-    /// `unauthorized` with the [`Reason`], or `unavailable` while the keys cannot be had.
-    pub async fn settle(&self, token: &str) -> Result<Identity, Refusal> {
+    /// `unauthorized` with the [`Reason`], or `unavailable` while the keys cannot be fetched.
+    pub async fn verify_or_fetch(&self, token: &str) -> Result<Identity, Refusal> {
         match self.verify(token) {
             Err(Unverified::KeysNeeded) => {}
             Err(Unverified::Refused(reason)) => return Err(reason.into()),
             Ok(identity) => return Ok(identity),
         }
         if let Some(source) = &self.source
-            && source.look().await.is_err()
+            && source.refresh().await.is_err()
         {
-            let why = "the keys that your token is checked with cannot be had now; try again";
+            let why = "the keys that verify your token are not available now; try again";
             return Err(Refusal::unavailable(why));
         }
         self.verify(token).map_err(|unverified| match unverified {
@@ -117,10 +117,10 @@ impl Verifier {
         })
     }
 
-    /// What keeps every token from being checked, for those who ask whether the node would serve.
+    /// For the readiness check: why no token can be verified at all, if so.
     #[must_use]
     pub fn missing(&self) -> Option<&'static str> {
-        self.keys.load().is_empty().then_some("no keys to check tokens with")
+        self.keys.load().is_empty().then_some("no keys to verify tokens with")
     }
 }
 

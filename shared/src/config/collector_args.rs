@@ -1,4 +1,4 @@
-//! Where spans go, how the collector is known to be the right one, and how many there are.
+//! Settings of tracing: the collector's address, its certificates, and the share of traces that is sampled.
 
 use std::path::PathBuf;
 
@@ -11,7 +11,7 @@ use rustls::{
 use super::problem::Problem;
 use crate::telemetry::{HAS_OTLP, OTLP_IS_MISSING, TraceSettings, start_traces};
 
-/// Settings of traces.
+/// Settings of tracing.
 #[derive(Debug, Clone, Args)]
 pub struct CollectorArgs {
     /// Collector that spans are sent to by OTLP over gRPC, such as `http://otel-collector:4317`, or `https://` for TLS,
@@ -22,7 +22,7 @@ pub struct CollectorArgs {
     /// the authorities that browsers trust
     #[arg(long, env = "TIDINGS_OTLP_CA_FILE", value_name = "PATH")]
     pub otlp_ca_file: Option<PathBuf>,
-    /// Share of messages and requests that are traced, 0 to 1; those that bring a context are as that says
+    /// Share of messages and requests that are traced, 0 to 1; those with a trace context follow its decision
     #[arg(long, env = "TIDINGS_TRACE_RATIO", default_value_t = 0.01, value_name = "SHARE", value_parser = ratio)]
     pub trace_ratio: f64,
 }
@@ -33,7 +33,7 @@ fn ratio(text: &str) -> Result<f64, String> {
 }
 
 impl CollectorArgs {
-    /// Checks what clap cannot. Reads the file with certificates.
+    /// Checks what clap cannot check. Reads the file with certificates.
     #[must_use]
     pub fn check(&self) -> Vec<Problem> {
         let address = self.collector().filter(|address| !is_collector(address));
@@ -46,16 +46,16 @@ impl CollectorArgs {
         wrong.into_iter().chain(missing).chain(self.authorities().err()).collect()
     }
 
-    /// Where spans go; `None`: nowhere.
+    /// The address of the collector; `None`: spans are not exported.
     #[must_use]
     pub fn collector(&self) -> Option<&str> {
         self.otlp_endpoint.as_deref().filter(|address| !address.is_empty())
     }
 
-    /// Starts traces where they are asked for. Call it on the runtime that is to drive the connection.
+    /// Starts tracing if a collector is set. Call this on the runtime that shall drive the connection.
     ///
     /// # Errors
-    /// A sentence that names the setting.
+    /// A sentence with the name of the setting.
     pub fn start_traces(&self, service: &'static str, instance: &str) -> Result<(), String> {
         let Some(endpoint) = self.collector() else { return Ok(()) };
         let authorities = self.authorities().map_err(|problem| problem.to_string())?;
@@ -86,13 +86,13 @@ impl CollectorArgs {
         let mut store = RootCertStore::empty();
         for certificate in CertificateDer::pem_slice_iter(&pem) {
             let certificate =
-                certificate.map_err(|_| problem("holds a certificate that cannot be read".to_owned()))?;
+                certificate.map_err(|_| problem("contains a certificate that cannot be read".to_owned()))?;
             store
                 .add(certificate)
-                .map_err(|_| problem("holds a certificate that is none of an authority".to_owned()))?;
+                .map_err(|_| problem("contains a certificate that is not one of an authority".to_owned()))?;
         }
         if store.is_empty() {
-            return Err(problem("holds no certificate in PEM".to_owned()));
+            return Err(problem("contains no certificate in PEM".to_owned()));
         }
         Ok(Some(pem))
     }
@@ -123,7 +123,7 @@ mod tests {
     }
 
     #[test]
-    fn an_address_that_is_none_of_a_collector_is_told() {
+    fn invalid_collector_address_is_reported() {
         for good in ["", "http://127.0.0.1:4317", "https://collector.example.com:4317"] {
             assert!(wrong(good, None).is_empty(), "{good}");
         }
@@ -133,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn tls_is_what_the_scheme_says_however_it_is_written() {
+    fn https_scheme_in_any_case_means_tls() {
         for (endpoint, tls) in [("HTTPS://a:1", true), ("https://a:1", true), ("http://https:1", false)] {
             let endpoint = Some(endpoint.to_owned());
             assert_eq!(
@@ -144,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn authorities_that_would_trust_nobody_are_told_before_anything_starts() {
+    fn unusable_certificate_file_is_reported_by_check() {
         let none = "-----BEGIN CERTIFICATE-----\nbm9uZQ==\n-----END CERTIFICATE-----\n";
         for pem in ["", "hello", none] {
             assert_eq!(wrong("https://collector:4317", Some(pem)), ["otlp-ca-file"], "{pem}");

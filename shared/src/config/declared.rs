@@ -1,10 +1,10 @@
-//! The one declaration of each setting is its clap argument: flag, variable, default, unit (the value's name) and
-//! meaning (the help). A setting is an argument with a variable; a secret one hides its variable's value, and has a
-//! second argument by itself, for a file that holds the value.
+//! Each setting is declared once, as a clap argument: flag, variable, default, unit (the value's name) and meaning (the
+//! help). A setting is an argument with a variable. A secret setting hides the value of its variable, and gets a second
+//! argument automatically, for a file that contains the value.
 
 use clap::{Arg, Command};
 
-/// What the flag and the variable of a secret's file end with.
+/// Suffixes of the flag, the variable and the id of the argument for a secret's file.
 const FILE_FLAG: &str = "-file";
 const FILE_VARIABLE: &str = "_FILE";
 const FILE_ID: &str = "_file";
@@ -21,7 +21,7 @@ pub struct Declared {
 }
 
 impl Declared {
-    /// `None`: an argument without a variable is no setting.
+    /// `None`: the argument has no variable, so it is not a setting.
     #[must_use]
     pub fn of(arg: &Arg) -> Option<Self> {
         let variable = arg.get_env()?.to_str()?.to_owned();
@@ -57,7 +57,7 @@ impl Declared {
             .env(self.file_variable())
             .value_name("PATH")
             .global(self.arg.is_global_set())
-            .help(format!("File with the value of `--{}`; a line end behind it is left out", self.flag))
+            .help(format!("File with the value of `--{}`; a line end after it is ignored", self.flag))
     }
 }
 
@@ -66,7 +66,7 @@ pub fn settings(command: &Command) -> impl Iterator<Item = Declared> {
     command.get_arguments().filter_map(Declared::of)
 }
 
-/// Gives each secret of a command and of all below it the argument for its file, right behind it.
+/// Adds the argument for the file to each secret of a command and of its subcommands.
 #[must_use]
 pub fn with_files(mut command: Command) -> Command {
     let files: Vec<Arg> = settings(&command).filter(|setting| setting.secret).map(|it| it.file()).collect();

@@ -1,8 +1,8 @@
-//! What is wrong with a setting: which one and why, never a secret's value.
+//! A problem with a setting: which setting and why, never the value of a secret.
 
 use std::fmt;
 
-/// One problem. The flag's name is without dashes; the variable is added by whoever knows the declarations.
+/// One problem. `setting` is the flag without dashes; `load` adds the variable.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
     pub setting: String,
@@ -11,7 +11,7 @@ pub struct Problem {
 }
 
 impl Problem {
-    /// Of the setting with this flag, such as `lease-ms`.
+    /// A problem of the setting with this flag, such as `lease-ms`.
     #[must_use]
     pub fn new(setting: &str, why: impl fmt::Display) -> Self {
         Self { setting: setting.to_owned(), variable: None, why: why.to_string() }
@@ -28,14 +28,14 @@ impl fmt::Display for Problem {
     }
 }
 
-/// Settings that were read can still make no sense: alone, together, or with the files that they name.
+/// Checks of settings that parsed well: alone, in combination, or with the files that they name.
 pub trait Check {
-    /// All problems. Reads files, connects nowhere.
+    /// All problems. May read files, but opens no connection.
     fn check(&self) -> Vec<Problem>;
 }
 
-/// All of them in one sentence.
+/// All problems in one line.
 #[must_use]
-pub fn told(problems: Vec<Problem>) -> String {
+pub fn join(problems: Vec<Problem>) -> String {
     problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
 }

@@ -1,4 +1,4 @@
-//! Where Redis is, how it is known to be the right one, and who we are there.
+//! Settings of the connection to Redis: address, certificates, user and password.
 
 use std::path::{Path, PathBuf};
 
@@ -8,7 +8,7 @@ use secrecy::{ExposeSecret, SecretString};
 use super::problem::Problem;
 use crate::log::address::{self, Client};
 
-/// Settings of the connection to Redis, of the services and of jobs.
+/// Settings of the connection to Redis, for the services and for jobs.
 #[derive(Debug, Clone, Args)]
 pub struct RedisArgs {
     /// Redis, `redis://[USER[:PASSWORD]@]HOST[:PORT][/DB]`; `rediss://` for TLS, with the name verified: see
@@ -25,16 +25,16 @@ pub struct RedisArgs {
 }
 
 impl RedisArgs {
-    /// Checks what clap cannot. Reads the file with certificates.
+    /// Checks what clap cannot check. Reads the file with certificates.
     #[must_use]
     pub fn check(&self) -> Vec<Problem> {
         self.client().err().into_iter().collect()
     }
 
-    /// A client; nothing is connected yet.
+    /// Creates the client; it does not connect yet.
     ///
     /// # Errors
-    /// What is wrong with which setting; no secret.
+    /// The problem and its setting, without secrets.
     pub fn client(&self) -> Result<Client, Problem> {
         let url = self.redis_url.expose_secret();
         let password = self.redis_password.as_ref().map(ExposeSecret::expose_secret);
@@ -48,7 +48,7 @@ impl RedisArgs {
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, Problem> {
-    let told =
+    let problem =
         |error| Problem::new("redis-ca-file", format!("the file {} cannot be read: {error}", path.display()));
-    std::fs::read(path).map_err(told)
+    std::fs::read(path).map_err(problem)
 }

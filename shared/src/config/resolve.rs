@@ -1,5 +1,5 @@
-//! From flags, environment and files of secrets to values, each checked by itself, so that all problems are told at
-//! once. A flag wins over its variable; a variable that is empty is as good as not set.
+//! Takes the values of settings from flags, environment and files of secrets, and checks each by itself, so that all
+//! problems are reported at once. A flag takes precedence over its variable. An empty variable counts as not set.
 
 use std::{
     collections::BTreeMap,
@@ -21,31 +21,31 @@ use super::{
 
 /// Longest file with a secret.
 const MAX_SECRET_BYTES: u64 = 64 * 1024;
-/// Of a wrong value, so much is shown.
+/// How much of a wrong value is shown.
 const MAX_SHOWN_CHARS: usize = 80;
 
 /// Variables by name.
 pub type Environment = BTreeMap<OsString, OsString>;
 
-/// What was asked for, with its settings looked up.
+/// A command line with the values of its settings.
 pub struct Resolved {
-    /// Names of subcommands, from the outermost; none: the program itself.
+    /// Names of the subcommands, from the outermost; empty: the program itself.
     pub path: Vec<String>,
-    /// The flags that are no settings.
+    /// All parsed arguments; only those that are not settings are used from here.
     pub matches: ArgMatches,
     pub problems: Vec<Problem>,
     values: Vec<Value>,
 }
 
-/// A setting's value; `None`: the default, or none at all.
+/// The value of a setting; `None`: the default, or no value.
 struct Value {
-    /// How many subcommands deep it is declared.
+    /// Depth of the subcommand that declares it.
     depth: usize,
     id: String,
     value: Option<OsString>,
 }
 
-/// Looks all settings of what was asked for up. `command` has the arguments for files of secrets.
+/// Looks up all settings of the command line. `command` must have the arguments for files of secrets.
 ///
 /// # Errors
 /// When the command line cannot be read, or help was asked for.
@@ -54,7 +54,7 @@ pub fn resolve(
     arguments: &[OsString],
     environment: &Environment,
 ) -> Result<Resolved, clap::Error> {
-    let matches = loosened(command.clone()).try_get_matches_from(arguments).map_err(|error| {
+    let matches = lenient(command.clone()).try_get_matches_from(arguments).map_err(|error| {
         let of_help =
             !error.use_stderr() || error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand;
         let strict = of_help.then(|| command.clone().try_get_matches_from(arguments).err()).flatten();
@@ -71,12 +71,12 @@ pub fn resolve(
     for (depth, node) in nodes.iter().enumerate() {
         for setting in settings(node).filter(|it| depth == path.len() || it.arg.is_global_set()) {
             let given = given(&setting, leaf, environment).and_then(|value| match value {
-                Some(value) => alone(&setting, &value).map(|()| Some(value)),
+                Some(value) => check_value(&setting, &value).map(|()| Some(value)),
                 None => missing(&setting),
             });
             let value = given.unwrap_or_else(|problem| {
                 problems.push(problem);
-                // In its place, so that the others can be looked at; nothing is ever done with it.
+                // An empty value stands in for it, so that the others can be checked; it is never used.
                 setting.arg.is_required_set().then(OsString::new)
             });
             values.push(Value { depth, id: setting.id, value });
@@ -86,7 +86,7 @@ pub fn resolve(
 }
 
 impl Resolved {
-    /// The command with these values as its defaults, whatever the environment says.
+    /// The command with these values as defaults; it ignores the environment.
     #[must_use]
     pub fn given_to(&self, command: Command) -> Command {
         self.values.iter().fold(command, |command, value| {
@@ -105,13 +105,13 @@ fn give(command: Command, path: &[String], id: &str, value: Option<OsString>) ->
     }
 }
 
-/// The same argument without the environment and without having to be there.
+/// The same argument, optional and without its environment variable.
 fn plain(arg: Arg) -> Arg {
     arg.env(Resettable::Reset).required(false)
 }
 
-/// Takes whatever is given for a setting: what it is worth is looked at later, with all others.
-fn loosened(command: Command) -> Command {
+/// The command with settings that accept any value. The values are checked later, all together.
+fn lenient(command: Command) -> Command {
     let command = command.mut_args(|arg| {
         if Declared::of(&arg).is_none() {
             return arg;
@@ -122,7 +122,7 @@ fn loosened(command: Command) -> Command {
         arg.value_parser(clap::value_parser!(OsString)).action(action).num_args(1)
     });
     let below: Vec<String> = command.get_subcommands().map(|it| it.get_name().to_owned()).collect();
-    below.into_iter().fold(command, |command, name| command.mut_subcommand(name, loosened))
+    below.into_iter().fold(command, |command, name| command.mut_subcommand(name, lenient))
 }
 
 fn given(
@@ -130,14 +130,15 @@ fn given(
     matches: &ArgMatches,
     environment: &Environment,
 ) -> Result<Option<OsString>, Problem> {
-    let told = |id: &str, variable: &str| {
+    let flag_or_variable = |id: &str, variable: &str| {
         let flags = matches.try_get_many::<OsString>(id).ok().flatten();
         let flags =
             flags.map(|values| values.map(OsString::as_os_str).collect::<Vec<_>>().join(OsStr::new(",")));
         flags.or_else(|| environment.get(OsStr::new(variable)).filter(|value| !value.is_empty()).cloned())
     };
-    let value = told(&setting.id, &setting.variable);
-    let file = setting.secret.then(|| told(&setting.file_id(), &setting.file_variable())).flatten();
+    let value = flag_or_variable(&setting.id, &setting.variable);
+    let file =
+        setting.secret.then(|| flag_or_variable(&setting.file_id(), &setting.file_variable())).flatten();
     match (value, file) {
         (Some(_), Some(_)) => {
             let (flag, variable) = (setting.file_flag(), setting.file_variable());
@@ -152,12 +153,12 @@ fn given(
     }
 }
 
-/// What a file holds, without a line end behind it.
+/// The content of a file without trailing line ends.
 fn secret(path: &OsStr) -> Result<OsString, String> {
     let unreadable = |error: std::io::Error| format!("cannot be read: {error}");
     let mut text = Vec::new();
     let file = std::fs::File::open(path).map_err(unreadable)?;
-    // Not by what is said of its length: a pipe tells none.
+    // The bound is on what is read, not on the reported length, because a pipe reports none.
     file.take(MAX_SECRET_BYTES + 1).read_to_end(&mut text).map_err(unreadable)?;
     if text.len() as u64 > MAX_SECRET_BYTES {
         return Err(format!("is over {MAX_SECRET_BYTES} bytes"));
@@ -173,12 +174,12 @@ fn missing(setting: &Declared) -> Result<Option<OsString>, Problem> {
     if !setting.arg.is_required_set() {
         return Ok(None);
     }
-    let file = setting.secret.then(|| format!(", by itself or by a file ({})", setting.file_variable()));
+    let file = setting.secret.then(|| format!(", directly or as a file ({})", setting.file_variable()));
     Err(problem(setting, format!("must be given{}", file.unwrap_or_default())))
 }
 
-/// Has clap read one value.
-fn alone(setting: &Declared, value: &OsStr) -> Result<(), Problem> {
+/// Lets clap parse one value by itself.
+fn check_value(setting: &Declared, value: &OsStr) -> Result<(), Problem> {
     let mut flag = OsString::from(format!("--{}=", setting.flag));
     flag.push(value);
     let arg = plain(setting.arg.clone()).default_value(Resettable::Reset).global(false);
@@ -196,7 +197,7 @@ fn reason(error: &clap::Error) -> String {
     }
     match (error.kind(), error.get(ContextKind::ValidValue)) {
         (_, Some(ContextValue::Strings(valid))) if !valid.is_empty() => {
-            format!("it is none of {}", valid.join(", "))
+            format!("it must be one of {}", valid.join(", "))
         }
         (ErrorKind::InvalidUtf8, _) => "it is not UTF-8".to_owned(),
         _ => "it cannot be read".to_owned(),

@@ -1,21 +1,21 @@
-//! The settings of a program as they are declared: a table for pages, objects for programs.
+//! The declared settings of a program as a Markdown table for documents, or as JSON for programs.
 
 use clap::{Arg, Command};
 use serde_json::{Value, json};
 
 use super::declared::{Declared, settings};
 
-/// What begins the last sentence of a help text that tells what the default is, where it is no value.
-const DEFAULT: &str = ". Default: ";
+/// Begins the last sentence of a help text if that describes the default in words.
+const DEFAULT_IN_WORDS: &str = ". Default: ";
 
 /// One setting.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Row {
     pub flag: String,
     pub variable: String,
-    /// A value between backticks, or words.
+    /// A value between backticks, or a description.
     pub default: String,
-    /// What the value is, or what it counts.
+    /// The type or the unit of the value.
     pub unit: String,
     pub meaning: String,
     pub secret: bool,
@@ -28,7 +28,7 @@ pub fn rows(command: &Command) -> Vec<Row> {
     settings(command).map(|setting| row(&setting)).collect()
 }
 
-/// As a table of Markdown.
+/// The settings as a Markdown table.
 #[must_use]
 pub fn markdown(rows: &[Row]) -> String {
     let mut table =
@@ -39,7 +39,7 @@ pub fn markdown(rows: &[Row]) -> String {
     table
 }
 
-/// As objects of JSON.
+/// The settings as JSON objects.
 #[must_use]
 pub fn objects(rows: &[Row]) -> Value {
     let object = |row: &Row| {
@@ -53,7 +53,7 @@ fn row(setting: &Declared) -> Row {
     let arg = &setting.arg;
     let help = arg.get_long_help().or_else(|| arg.get_help()).map(ToString::to_string).unwrap_or_default();
     let help = help.split_whitespace().collect::<Vec<_>>().join(" ");
-    let (meaning, told) = match help.rsplit_once(DEFAULT) {
+    let (meaning, in_words) = match help.rsplit_once(DEFAULT_IN_WORDS) {
         Some((meaning, default)) => (meaning.to_owned(), Some(default.trim_end_matches('.').to_owned())),
         None => (help, None),
     };
@@ -64,7 +64,7 @@ fn row(setting: &Declared) -> Row {
     Row {
         flag: format!("--{}", setting.flag),
         variable: setting.variable.clone(),
-        default: told.or(value).unwrap_or_else(none),
+        default: in_words.or(value).unwrap_or_else(none),
         unit: unit(arg),
         meaning,
         secret: setting.secret,
@@ -72,7 +72,7 @@ fn row(setting: &Declared) -> Row {
     }
 }
 
-/// From the name of its value, such as `PER_SECOND`; the values themselves where there are only a few.
+/// The unit by the name of the value, such as `PER_SECOND`, or the possible values if they are listed.
 fn unit(arg: &Arg) -> String {
     let values: Vec<String> =
         arg.get_possible_values().iter().map(|it| format!("`{}`", it.get_name())).collect();

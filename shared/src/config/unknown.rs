@@ -1,13 +1,14 @@
-//! Variables that look like settings and are none: most are typing errors, and silently without effect.
+//! Warns of variables that look like settings but are not. Most are typing errors, which would otherwise have no effect
+//! and stay unnoticed.
 
 use std::collections::BTreeSet;
 
 use super::resolve::Environment;
 
-/// What the variables of settings begin with.
+/// Prefix of the variables of settings.
 const PREFIX: &str = "TIDINGS_";
-/// Settings of either service (a test holds the list against both): one file of variables may serve both.
-pub const OF_A_SERVICE: &[&str] = &[
+/// The variables of both services, because one file of variables may serve both. A test compares this list with them.
+pub const SERVICE_VARIABLES: &[&str] = &[
     "TIDINGS_ABUSE_PER_MINUTE",
     "TIDINGS_ADMIN_LISTEN",
     "TIDINGS_ALLOWED_ORIGINS",
@@ -63,39 +64,40 @@ pub const OF_A_SERVICE: &[&str] = &[
     "TIDINGS_WEBSOCKET",
     "TIDINGS_WORKERS",
 ];
-/// Read by what is no setting.
-const NO_SETTINGS: &[&str] = &[crate::sabotage::VARIABLE, "TIDINGS_COMMIT"];
-/// So many letters may differ from what was meant.
-const NEAR: usize = 3;
+/// Variables that have a meaning but are not settings.
+const NOT_SETTINGS: &[&str] = &[crate::sabotage::VARIABLE, "TIDINGS_COMMIT"];
+/// Largest edit distance at which a known variable is suggested.
+const MAX_SUGGESTION_DISTANCE: usize = 3;
 
 /// A sentence for each variable that is not `known`.
 #[must_use]
 pub fn unknown(environment: &Environment, known: &BTreeSet<String>) -> Vec<String> {
-    let known =
-        |name: &str| known.contains(name) || OF_A_SERVICE.contains(&name) || NO_SETTINGS.contains(&name);
+    let known = |name: &str| {
+        known.contains(name) || SERVICE_VARIABLES.contains(&name) || NOT_SETTINGS.contains(&name)
+    };
     let names = environment.iter().filter_map(|(name, value)| Some((name.to_str()?, value.to_str()?)));
     names
-        .filter(|(name, value)| name.starts_with(PREFIX) && !known(name) && !is_a_link(name, value))
+        .filter(|(name, value)| name.starts_with(PREFIX) && !known(name) && !is_service_link(name, value))
         .map(|(name, _)| match nearest(name) {
-            Some(meant) => format!("the variable {name} is no setting: is {meant} meant?"),
-            None => format!("the variable {name} is no setting"),
+            Some(meant) => format!("the variable {name} is not a setting; did you mean {meant}?"),
+            None => format!("the variable {name} is not a setting"),
         })
         .collect()
 }
 
-/// Kubernetes tells each pod of the services around it by variables that begin with the service's name.
-fn is_a_link(name: &str, value: &str) -> bool {
+/// Kubernetes describes services to each pod in variables that begin with the name of the service.
+fn is_service_link(name: &str, value: &str) -> bool {
     name.ends_with("_SERVICE_HOST")
         || name.contains("_SERVICE_PORT")
         || name.contains("_PORT") && (value.contains("://") || name.contains("_TCP") || name.contains("_UDP"))
 }
 
 fn nearest(name: &str) -> Option<&'static str> {
-    let near = OF_A_SERVICE.iter().map(|known| (distance(name, known), *known));
-    near.filter(|(distance, _)| *distance <= NEAR).min().map(|(_, known)| known)
+    let near = SERVICE_VARIABLES.iter().map(|known| (distance(name, known), *known));
+    near.filter(|(distance, _)| *distance <= MAX_SUGGESTION_DISTANCE).min().map(|(_, known)| known)
 }
 
-/// Letters that are to be put in, taken out or changed.
+/// The Levenshtein distance: how many bytes must be inserted, removed or changed.
 fn distance(one: &str, other: &str) -> usize {
     let mut row: Vec<usize> = (0..=other.len()).collect();
     for (number, letter) in one.bytes().enumerate() {
@@ -114,7 +116,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_looks_like_a_setting_and_is_none_is_told() {
+    fn unknown_variable_with_prefix_is_reported() {
         let environment: Environment = [
             ("TIDINGS_HARTBEAT_MS", "5"),
             ("TIDINGS_LISTEN", "x"),
@@ -132,14 +134,14 @@ mod tests {
         assert_eq!(
             told,
             [
-                "the variable TIDINGS_HARTBEAT_MS is no setting: is TIDINGS_HEARTBEAT_MS meant?",
-                "the variable TIDINGS_OF_ANOTHER_WORLD is no setting",
+                "the variable TIDINGS_HARTBEAT_MS is not a setting; did you mean TIDINGS_HEARTBEAT_MS?",
+                "the variable TIDINGS_OF_ANOTHER_WORLD is not a setting",
             ]
         );
     }
 
     #[test]
-    fn distances_are_counted_in_letters() {
+    fn distance_counts_changed_letters() {
         assert_eq!(distance("kitten", "sitting"), 3);
         assert_eq!(distance("", "abc"), 3);
         assert_eq!(distance("abc", "abc"), 0);

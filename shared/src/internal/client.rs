@@ -1,5 +1,5 @@
-//! Client of persistence's internal listeners over HTTP: any replica that answers. What gateways open epochs, seed
-//! rooms and learn of people with.
+//! HTTP client for the internal listeners of persistence; uses any replica that answers. Gateways use it to open
+//! epochs, seed rooms, and load users and memberships.
 
 use std::{
     sync::atomic::{AtomicUsize, Ordering},
@@ -16,38 +16,39 @@ use super::{
     CONNECT_USER, ConnectUserAnswer, ConnectUserRequest, LOOK_UP, LookUpAnswer, LookUpRequest, MARKS,
     MAX_USERS, MarksAnswer, MarksRequest, OPEN_EPOCH, OpenEpochAnswer, OpenEpochRequest, ROOMS, RoomsAnswer,
     RoomsRequest, SECRET_HEADER, SEED, SeedAnswer, SeedRequest, TARGET, TargetAnswer, TargetRequest,
+    circuit_breaker::CircuitBreaker,
     people::{ACCOUNTS, ROLES},
-    rest::Rest,
 };
 use crate::{
     ids::{ClientId, Epoch, RoomId, Seq, UserId},
     log::{Authority, AuthorityError, Known, OpenedEpoch, SeedOutcome, StoredMarks, Target},
 };
 
-/// One request to one replica; a seed of 200 rooms is the longest of them.
+/// For one request to one replica. A seed of 200 rooms takes longest.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(4);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
-/// Requests under way at once. A storm of connects waits here rather than in PostgreSQL's pool, and an idle HTTP
-/// connection holds about 35 KB.
-const MAX_REQUESTS: usize = 8;
-/// Connections that are kept when nothing is asked, and for how long.
-const IDLE_CONNECTIONS: usize = 2;
+/// Concurrent requests. During a storm of connects, requests wait here and not in PostgreSQL's pool; and each HTTP
+/// connection uses about 35 KB.
+const MAX_CONCURRENT_REQUESTS: usize = 8;
+/// How many idle connections are kept, and for how long.
+const MAX_IDLE_CONNECTIONS: usize = 2;
 const IDLE_TIMEOUT: Duration = Duration::from_secs(4);
-/// How long a request may wait for its turn.
-const TURN_TIMEOUT: Duration = Duration::from_secs(4);
-/// What fails only when PostgreSQL is away, whatever is asked: the others may wait for something to be stored.
-const REST_WITH_POSTGRESQL: [&str; 6] = [LOOK_UP, MARKS, ROOMS, CONNECT_USER, ROLES, ACCOUNTS];
+/// How long a request may wait for a permit.
+const PERMIT_TIMEOUT: Duration = Duration::from_secs(4);
+/// The requests that use the circuit breaker: they fail only when PostgreSQL is unavailable. The others may also fail
+/// because they wait for records to be stored.
+const BREAKABLE: [&str; 6] = [LOOK_UP, MARKS, ROOMS, CONNECT_USER, ROLES, ACCOUNTS];
 
-/// Whether this is an address that can be asked: plain HTTP, inside one's own network.
+/// Checks the URL of an internal listener: plain HTTP, because it is inside the private network.
 ///
 /// # Errors
-/// What is wrong with it.
+/// What is wrong with the URL.
 pub fn check_url(url: &str) -> Result<(), &'static str> {
     match reqwest::Url::parse(url) {
         Ok(url) if url.scheme() != "http" => Err("must begin with http://"),
         Ok(url) if !url.username().is_empty() || url.password().is_some() => Err("must not name a user"),
         Ok(url) if url.host_str().is_some() => Ok(()),
-        _ => Err("is no URL, such as http://127.0.0.1:28081"),
+        _ => Err("is not a URL such as http://127.0.0.1:28081"),
     }
 }
 
@@ -56,11 +57,11 @@ pub struct InternalClient {
     http: reqwest::Client,
     urls: Vec<String>,
     secret: SecretString,
-    /// The replica that answered last is asked first.
+    /// Index of the replica that answered last; it is tried first.
     preferred: AtomicUsize,
-    turns: Semaphore,
-    rest: Rest,
-    /// Connections are driven by this runtime, whichever worker asks.
+    permits: Semaphore,
+    breaker: CircuitBreaker,
+    /// This runtime drives all connections, whichever worker makes the request.
     runtime: tokio::runtime::Handle,
 }
 
@@ -68,12 +69,12 @@ impl InternalClient {
     /// # Errors
     /// When the HTTP client cannot be built.
     pub fn new(urls: &[String], secret: SecretString) -> Result<Self, reqwest::Error> {
-        // Plain HTTP here; but where another crate of the build has TLS switched on in this library, it wants a choice.
+        // The client uses plain HTTP, but if another crate enables TLS in reqwest, it requires a provider.
         crate::tls::prepare();
         let http = reqwest::Client::builder()
             .timeout(REQUEST_TIMEOUT)
             .connect_timeout(CONNECT_TIMEOUT)
-            .pool_max_idle_per_host(IDLE_CONNECTIONS)
+            .pool_max_idle_per_host(MAX_IDLE_CONNECTIONS)
             .pool_idle_timeout(IDLE_TIMEOUT)
             .no_proxy()
             .build()?;
@@ -84,13 +85,13 @@ impl InternalClient {
             urls,
             secret,
             preferred: AtomicUsize::new(0),
-            turns: Semaphore::new(MAX_REQUESTS),
-            rest: Rest::default(),
+            permits: Semaphore::new(MAX_CONCURRENT_REQUESTS),
+            breaker: CircuitBreaker::default(),
             runtime,
         })
     }
 
-    /// A user's memberships from PostgreSQL, to be used in this epoch; persistence puts them into the cache as well.
+    /// A user's memberships from PostgreSQL, for use in this epoch; persistence also puts them into the cache.
     ///
     /// # Errors
     /// When no replica answers.
@@ -98,7 +99,7 @@ impl InternalClient {
         self.ask(ROOMS, &RoomsRequest { user: user.clone(), epoch: epoch.0 }).await
     }
 
-    /// Creates or updates a user from their claims; `None`: not known, and not to be created so.
+    /// Creates or updates a user from the claims of the token; `None`: the user is unknown, and may not be created.
     ///
     /// # Errors
     /// When no replica answers.
@@ -116,20 +117,22 @@ impl InternalClient {
     ) -> Result<A, AuthorityError> {
         let unavailable = |error: &dyn std::fmt::Display| AuthorityError::Unavailable(error.to_string());
         let body = bytes::Bytes::from(serde_json::to_vec(request).map_err(|error| unavailable(&error))?);
-        let turn = tokio::time::timeout(TURN_TIMEOUT, self.turns.acquire()).await;
-        let _turn =
-            turn.map_err(|_| unavailable(&"too many requests are waiting"))?.map_err(|e| unavailable(&e))?;
-        let rests = REST_WITH_POSTGRESQL.contains(&path);
-        // Looked at only now: many may have waited for their turns since it was asked last.
-        if rests && self.rest.lasts(Instant::now()) {
+        let permit = tokio::time::timeout(PERMIT_TIMEOUT, self.permits.acquire()).await;
+        let _permit = permit
+            .map_err(|_| unavailable(&"too many requests are waiting"))?
+            .map_err(|e| unavailable(&e))?;
+        let breakable = BREAKABLE.contains(&path);
+        // Checked only now, because the breaker may have opened while this request waited for its permit.
+        if breakable && self.breaker.refuses(Instant::now()) {
             return Err(unavailable(&"it did not answer a moment ago"));
         }
         let first = self.preferred.load(Ordering::Relaxed);
         let mut last_error = AuthorityError::Unavailable("no persistence URL is configured".to_owned());
-        let mut all_broke = !self.urls.is_empty();
+        let mut all_disconnected = !self.urls.is_empty();
         for attempt in 0..=self.urls.len() {
-            // Behind one address there may be many replicas: connections that break were to one that has just gone.
-            if attempt == self.urls.len() && !all_broke {
+            // There may be many replicas behind one address. If every connection broke, its replica may just have
+            // stopped, and one more attempt may reach another one.
+            if attempt == self.urls.len() && !all_disconnected {
                 break;
             }
             let replica = (first + attempt) % self.urls.len();
@@ -145,29 +148,29 @@ impl InternalClient {
             match answer.await {
                 Ok(Ok(answer)) => {
                     self.preferred.store(replica, Ordering::Relaxed);
-                    if rests {
-                        self.rest.over();
+                    if breakable {
+                        self.breaker.succeeded();
                     }
                     return Ok(answer);
                 }
                 Ok(Err(error)) if error.status() == Some(StatusCode::CONFLICT) => {
                     last_error = AuthorityError::OtherProcess;
-                    all_broke = false;
+                    all_disconnected = false;
                 }
-                // One that reaches another Redis process knows more than one that does not answer.
+                // `OtherProcess` says more than a replica that does not answer, so it is kept.
                 Ok(Err(_)) if last_error == AuthorityError::OtherProcess => {}
                 Ok(Err(error)) => {
-                    all_broke &= error.is_connect() || (error.is_request() && !error.is_timeout());
+                    all_disconnected &= error.is_connect() || (error.is_request() && !error.is_timeout());
                     last_error = unavailable(&error.without_url());
                 }
                 Err(error) => {
-                    all_broke = false;
+                    all_disconnected = false;
                     last_error = unavailable(&error);
                 }
             }
         }
-        if rests {
-            self.rest.failed(Instant::now());
+        if breakable {
+            self.breaker.failed(Instant::now());
         }
         Err(last_error)
     }
@@ -204,7 +207,7 @@ impl Authority for InternalClient {
         for users in users.chunks(MAX_USERS) {
             let request = MarksRequest { room: room.clone(), users: users.to_vec() };
             let answer: MarksAnswer = self.ask(MARKS, &request).await?;
-            // Of several reads the lowest head is the one up to which all of them are complete.
+            // Each part was read at its own head; all parts are complete up to the lowest one.
             all.head = if all.marks.is_empty() { answer.head } else { all.head.min(answer.head) };
             all.marks.extend(answer.marks);
         }

@@ -1,4 +1,4 @@
-//! What gateways ask of people in bulk: their roles in a room, and their accounts.
+//! Bulk requests of gateways about users: their roles in a room, and their accounts.
 
 use serde::{Deserialize, Serialize};
 
@@ -19,27 +19,27 @@ pub struct RolesRequest {
     pub users: Vec<UserId>,
 }
 
-/// In the order of the users; `None`: not a member.
+/// One entry per user, in order; `None`: not a member.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct RolesAnswer {
     pub roles: Vec<Option<String>>,
 }
 
-/// Asks for accounts as PostgreSQL has them now; at most [`MAX_USERS`]. Nobody is created.
+/// Asks for accounts as PostgreSQL has them now; at most [`MAX_USERS`]. This creates no user.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct AccountsRequest {
     pub users: Vec<UserId>,
 }
 
-/// In the order of the users; `None`: not known.
+/// One entry per user, in order; `None`: unknown user.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct AccountsAnswer {
     pub accounts: Vec<Option<Account>>,
 }
 
 impl InternalClient {
-    /// The stored roles of users in a room, in their order; `None`: not a member. Asked after a head of the room was
-    /// read they are as of a place at or above the base of its epoch.
+    /// The stored roles of users in a room, in the same order; `None`: not a member. If the caller has read the room's
+    /// head before, the roles are as of a position at or above the base of the head's epoch.
     ///
     /// # Errors
     /// When no replica answers.
@@ -57,7 +57,7 @@ impl InternalClient {
         Ok(roles)
     }
 
-    /// Accounts, in the order of the users; `None`: not known.
+    /// The accounts of users, in the same order; `None`: unknown user.
     ///
     /// # Errors
     /// When no replica answers.
@@ -72,8 +72,8 @@ impl InternalClient {
     }
 }
 
-/// An answer with one entry for each who was asked for.
+/// Refuses an answer that does not have one entry per user.
 fn complete<T>(answers: Vec<T>, users: &[UserId]) -> Result<Vec<T>, AuthorityError> {
     let all = answers.len() == users.len();
-    all.then_some(answers).ok_or_else(|| AuthorityError::Unavailable("an answer with gaps".to_owned()))
+    all.then_some(answers).ok_or_else(|| AuthorityError::Unavailable("the answer is incomplete".to_owned()))
 }

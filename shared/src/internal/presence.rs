@@ -1,4 +1,5 @@
-//! What gateways ask about people: who is in a small room, who may know of whom, and whom a change is told to.
+//! Requests of gateways for presence: the members of a small room, whose presence a user may see, and the rooms that
+//! receive a change.
 
 use serde::{Deserialize, Serialize};
 
@@ -20,13 +21,13 @@ pub struct MembersRequest {
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct MembersAnswer {
-    /// The stored head that the list is of.
+    /// The stored head at which the list was read.
     pub head: Seq,
-    /// `None`: they are more than presence is told to, or there is no such room.
+    /// `None`: the room has too many members for presence, or does not exist.
     pub users: Option<Vec<UserId>>,
 }
 
-/// Asks which of some users share a room with one.
+/// Asks which of the others share a room with the user.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct AcquaintedRequest {
     pub user: UserId,
@@ -35,18 +36,18 @@ pub struct AcquaintedRequest {
 
 #[derive(Debug, Serialize, Deserialize)]
 pub struct AcquaintedAnswer {
-    /// Those who do, and the user, if asked for; in no order.
+    /// The users who do, in no order; the user itself is among them if it was asked for.
     pub users: Vec<LastSeen>,
 }
 
-/// When somebody was seen last, as far as it is stored.
+/// When a user was last seen; `None`: not stored.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LastSeen {
     pub user: UserId,
     pub at_ms: Option<i64>,
 }
 
-/// Asks for the small ones among a user's rooms: for those who have so many that the cache does not tell.
+/// Asks for the small rooms of a user who has too many rooms for the cache lookup.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct SmallRoomsRequest {
     pub user: UserId,

@@ -1,5 +1,5 @@
-//! From an address to a client of Redis: over TLS with the name verified, as whichever user, and with TCP_NODELAY,
-//! since a pipelined command must not wait. Connects nowhere.
+//! Creates a Redis client for an address: with TLS and verified names, with a user and a password, and with
+//! TCP_NODELAY, because a pipelined command must not be delayed. It does not connect.
 
 use redis::{
     ConnectionAddr, ConnectionInfo, IntoConnectionInfo, RedisError, TlsCertificates, io::tcp::TcpSettings,
@@ -7,7 +7,7 @@ use redis::{
 
 pub use redis::Client;
 
-/// What of an address does not do; never with a secret in it.
+/// Which part of the settings is invalid, and why. Never contains a secret.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Unfit {
     Url(&'static str),
@@ -15,24 +15,24 @@ pub enum Unfit {
     Authorities(&'static str),
 }
 
-/// Opens a client for an address, without connecting.
+/// Creates a client for an address.
 ///
 /// # Errors
 /// When the URL is malformed.
 pub fn client(url: &str) -> Result<Client, RedisError> {
-    Client::open(as_we_are(url.into_connection_info()?))
+    Client::open(with_client_options(url.into_connection_info()?))
 }
 
-/// The same, with a password that the URL does not have, and authorities (PEM) to trust instead of the public ones.
+/// Like [`client`], with a password that is not in the URL, and with authorities (PEM) instead of the public ones.
 ///
 /// # Errors
-/// What does not do.
+/// Which setting is invalid, and why.
 pub fn client_of(url: &str, password: Option<&str>, authorities: Option<&[u8]>) -> Result<Client, Unfit> {
     const URL: &str = "is not a URL that Redis clients take: redis://[USER[:PASSWORD]@]HOST[:PORT][/DB]";
     let mut address = url.into_connection_info().map_err(|_| Unfit::Url(URL))?;
     let secured = match address.addr() {
         ConnectionAddr::TcpTls { insecure: true, .. } => {
-            return Err(Unfit::Url("ends with #insecure: without a look at the name TLS is none"));
+            return Err(Unfit::Url("ends with #insecure: TLS does not protect if the name is not verified"));
         }
         ConnectionAddr::TcpTls { .. } => true,
         _ => false,
@@ -40,30 +40,31 @@ pub fn client_of(url: &str, password: Option<&str>, authorities: Option<&[u8]>) 
     if let Some(password) = password {
         let settings = address.redis_settings().clone();
         if settings.password().is_some() {
-            return Err(Unfit::Password("is given, and the URL has one too"));
+            return Err(Unfit::Password("is given, but the URL contains one too"));
         }
         address = address.set_redis_settings(settings.set_password(password));
     }
-    let address = as_we_are(address);
+    let address = with_client_options(address);
     match authorities {
         None => Client::open(address).map_err(|_| Unfit::Url(URL)),
         Some(_) if !secured => Err(Unfit::Authorities("is given, but the URL does not begin with rediss://")),
         Some(pem) if !pem.windows(BEGIN.len()).any(|part| part == BEGIN) => {
-            Err(Unfit::Authorities("holds no certificate in PEM"))
+            Err(Unfit::Authorities("contains no certificate in PEM"))
         }
         Some(pem) => {
             let certificates = TlsCertificates { client_tls: None, root_cert: Some(pem.to_vec()) };
             Client::build_with_tls(address, certificates)
-                .map_err(|_| Unfit::Authorities("holds a certificate that cannot be read"))
+                .map_err(|_| Unfit::Authorities("contains a certificate that cannot be read"))
         }
     }
 }
 
-/// How a certificate begins. One that holds nothing else would trust nobody, and say so only when it connects.
+/// First line of a certificate. Without this check, a file without certificates would fail only at the first
+/// connection.
 const BEGIN: &[u8] = b"-----BEGIN CERTIFICATE-----";
 
-fn as_we_are(address: ConnectionInfo) -> ConnectionInfo {
-    // Nor does it tell Redis of itself: a command that not every version has, and that our user may not.
+fn with_client_options(address: ConnectionInfo) -> ConnectionInfo {
+    // Skips CLIENT SETINFO: not every version has this command, and our user may not call it.
     let settings = address.redis_settings().clone().set_skip_set_lib_name();
     address.set_redis_settings(settings).set_tcp_settings(TcpSettings::default().set_nodelay(true))
 }
@@ -77,7 +78,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_work_is_told_without_the_password() {
+    fn invalid_settings_are_reported_without_the_password() {
         for url in ["nonsense", "http://:hunter2@x", "redis://:hunter2@x:port", "redis://:hunter2@x/db"] {
             let Unfit::Url(why) = unfit(url, None, None) else { panic!("{url}") };
             assert!(!why.contains("hunter2"));
@@ -90,7 +91,7 @@ mod tests {
     }
 
     #[test]
-    fn a_password_goes_with_the_user_of_the_url() {
+    fn separate_password_is_used_with_the_user_of_the_url() {
         let client = client_of("rediss://tidings@x:1/2", Some("p@ss:/word"), None).unwrap();
         let settings = client.get_connection_info().redis_settings();
         assert_eq!((settings.username(), settings.password()), (Some("tidings"), Some("p@ss:/word")));

@@ -1,4 +1,4 @@
-//! One append: what the caller asks for, what the script answered, and why it may be refused.
+//! One append: the entry, the arguments and the answers of the script, and the errors.
 
 use std::borrow::Cow;
 
@@ -16,12 +16,12 @@ use crate::{
     ids::{ClientId, Epoch, RoomId, Seq, UserId},
 };
 
-/// Least rank that the sender must still have when a mark of their membership is in the room's hash.
+/// Lowest role that the sender must still have if the room's hash has a mark of their membership.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Minimum {
-    /// Not even that they are being erased counts: it is how they leave.
+pub enum MinRole {
+    /// Marks are ignored, and erasure of the sender too: erasure itself appends the events by which they leave.
     Always = -2,
-    /// Marks do not count: whoever acts in any room by their scope.
+    /// Marks are ignored, for a sender whose scope allows acting in any room.
     Anyone = -1,
     Guest = 0,
     Member = 1,
@@ -29,12 +29,12 @@ pub enum Minimum {
     Owner = 3,
 }
 
-/// Up to where the caller knows memberships of the room; a change above it makes their decision one of the past.
+/// Up to which position the caller knows memberships of the room. A change above it makes the caller's decision stale.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum KnownUpto {
     /// All memberships of the room.
     Room(Seq),
-    /// That of the user whose membership changes; nobody else's matters.
+    /// Only the membership of the user whose membership changes.
     User(Seq),
 }
 
@@ -47,46 +47,46 @@ impl KnownUpto {
     }
 }
 
-/// An event to be appended.
+/// An event to append.
 #[derive(Debug, Clone)]
 pub struct Entry<'a> {
     pub room: &'a RoomId,
-    /// `None`: the system's own record, such as `message:void`.
+    /// `None`: a record of the system, such as `message:void`.
     pub sender: Option<&'a UserId>,
-    /// `None`: a repetition is not recognised.
+    /// `None`: a repetition cannot be recognised.
     pub client_id: Option<ClientId>,
     /// Wire type of the event.
     pub kind: &'a str,
     /// Id of the message, for `message:new`.
     pub id: Option<String>,
     pub visibility: Visibility,
-    /// The user whose membership changes and their new role; `removed` when they go.
+    /// The user whose membership changes and the new role, or `removed`.
     pub membership: Option<(&'a UserId, &'a str)>,
-    /// Refused as [`AppendError::Stale`] when memberships that the caller decided by changed above this position.
+    /// The append is refused as [`AppendError::Stale`] if these memberships changed above this position.
     pub members_upto: Option<KnownUpto>,
-    /// Refused as [`AppendError::Stale`] when a message of the room was deleted above this position.
+    /// The append is refused as [`AppendError::Stale`] if a message of the room was deleted above this position.
     pub deletes_upto: Option<Seq>,
-    /// By how many the room's members become more or fewer.
+    /// Change of the number of members.
     pub members_delta: i8,
-    /// What a join tells of the room from now on: `name`, `archived` (`0` or `1`).
+    /// New values of the room's fields in a join's answer: `name`, `archived` (`0` or `1`).
     pub sets: Vec<(&'static str, String)>,
-    /// The tail holds what this event takes back: it is dropped first.
+    /// The tail is dropped first, because it contains the message that this event deletes.
     pub drops_tail: bool,
     pub traceparent: Option<&'a str>,
-    /// JSON object of the event's own fields; type, room, seq and at are put before them.
+    /// JSON object with the event's own fields; the script puts type, room, seq and at before them.
     pub body: String,
-    pub minimum: Minimum,
+    pub min_role: MinRole,
     pub allowed_in_archive: bool,
-    /// Appended even when the backlog is full, e.g. removals.
+    /// The event is appended even if the backlog is full, e.g. a removal.
     pub exempt_from_backlog: bool,
     /// The sender promises that this client id was never sent before.
     pub first_attempt: bool,
-    /// Not a message: its client id is remembered apart from those of messages, in Redis alone.
+    /// Not a message: its client id is remembered separately from those of messages, and only in Redis.
     pub is_change: bool,
 }
 
 impl<'a> Entry<'a> {
-    /// An event of the system's own that nothing refuses but a full backlog and an archived room.
+    /// An event of the system, which only a full backlog or an archived room refuses.
     #[must_use]
     pub fn new(room: &'a RoomId, kind: &'a str, body: String) -> Self {
         Self {
@@ -104,7 +104,7 @@ impl<'a> Entry<'a> {
             drops_tail: false,
             traceparent: None,
             body,
-            minimum: Minimum::Guest,
+            min_role: MinRole::Guest,
             allowed_in_archive: false,
             exempt_from_backlog: false,
             first_attempt: false,
@@ -115,7 +115,7 @@ impl<'a> Entry<'a> {
     /// The client id as the script remembers it.
     fn remembered_id(&self) -> Cow<'_, str> {
         let client_id = self.client_id.as_ref().map_or("", ClientId::as_str);
-        // No client id holds U+001E.
+        // The prefix is unambiguous because no client id contains U+001E.
         if self.is_change && !client_id.is_empty() {
             ["\u{1e}", client_id].concat().into()
         } else {
@@ -124,17 +124,17 @@ impl<'a> Entry<'a> {
     }
 }
 
-/// An event that stands in the log.
+/// An event that is in the log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Accepted {
     pub seq: Seq,
-    /// Epoch in which `seq` may be used as a cursor, and in which the stored watermark is to be waited for.
+    /// The epoch for a cursor with this `seq`, and of the stored watermark to wait for.
     pub epoch: Epoch,
     pub at_ms: i64,
-    /// Where it stands in the ingest stream; `None`: it is known to be stored.
+    /// Its id in the ingest stream; `None`: it is known to be stored.
     pub ingest: Option<IngestId>,
     pub id: String,
-    /// The client id was taken before: all of the above are the first's.
+    /// The client id was accepted before: all fields above are those of the first event.
     pub duplicate: bool,
 }
 
@@ -150,11 +150,11 @@ pub enum AppendError {
     #[error("the room is archived")]
     Archived,
     /// Memberships changed or a message was deleted at this position, above what the caller knew.
-    #[error("what was decided by changed meanwhile")]
+    #[error("the state on which the decision is based has changed")]
     Stale(Seq),
     #[error("the backlog of records that are not yet stored is full")]
     Overloaded,
-    #[error("this client id was accepted before and could not be written")]
+    #[error("the event of this client id was accepted before, but could not be stored")]
     Rejected,
     #[error("{0}")]
     Unavailable(String),
@@ -175,17 +175,17 @@ impl From<AppendError> for Refusal {
             AppendError::Overloaded => {
                 Refusal::overloaded("storage is behind; repeat with the same client_id")
             }
-            AppendError::Rejected => Refusal::new(ErrorCode::BadRequest, "this message could not be written")
+            AppendError::Rejected => Refusal::new(ErrorCode::BadRequest, "this message could not be stored")
                 .with_reason("rejected"),
             AppendError::Unavailable(_) | AppendError::OtherProcess | AppendError::Stale(_) => {
                 tracing::debug!(%error, "append unavailable");
-                Refusal::unavailable("the room log is out of reach; repeat with the same client_id")
+                Refusal::unavailable("the room log is unavailable; repeat with the same client_id")
             }
         }
     }
 }
 
-/// What the script answered.
+/// The answer of the script.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Answer {
     Done(Accepted),
@@ -194,7 +194,7 @@ pub(super) enum Answer {
     Refused(AppendError),
 }
 
-/// Arguments of a usual command, and their bytes without the body.
+/// Capacity for a usual command: its arguments, and their bytes without the body.
 const COMMAND_ARGS: usize = 26;
 const COMMAND_BYTES: usize = 1024;
 
@@ -219,7 +219,7 @@ impl Entry<'_> {
         };
         let rest = self.body.strip_prefix('{').unwrap_or("}");
         let comma = if rest == "}" { "" } else { "," };
-        // Room for all of it, so that it grows at no cost.
+        // The capacity avoids reallocations.
         let mut command = redis::Cmd::with_capacity(COMMAND_ARGS, COMMAND_BYTES + self.body.len());
         command.arg("EVALSHA");
         command
@@ -235,10 +235,10 @@ impl Entry<'_> {
             .arg(&*self.remembered_id())
             .arg(i32::from(looked_up))
             .arg(if self.exempt_from_backlog { 0 } else { max_backlog })
-            .arg(self.minimum as i32)
+            .arg(self.min_role as i32)
             .arg(i32::from(self.allowed_in_archive))
             .arg(header.encode())
-            // Ids of rooms and types hold nothing that JSON escapes.
+            // Room ids and types contain no character that JSON escapes.
             .arg(["{\"type\":\"", self.kind, "\",\"room\":\"", self.room.as_str(), "\",\"seq\":"].concat())
             .arg([comma, rest].concat())
             .arg(id)

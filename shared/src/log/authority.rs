@@ -1,4 +1,4 @@
-//! What the log needs of PostgreSQL: gateways ask persistence over its internal listener, persistence asks itself.
+//! What the log needs from PostgreSQL. Gateways ask persistence over its internal listener; persistence answers itself.
 
 use std::time::Duration;
 
@@ -9,21 +9,21 @@ use thiserror::Error;
 use super::target::Target;
 use crate::ids::{ClientId, Epoch, RoomId, Seq, UserId};
 
-/// The epoch that a Redis process was given.
+/// The epoch of a Redis process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct OpenedEpoch {
     pub epoch: Epoch,
-    /// How long ago, so that nobody compares clocks.
+    /// How long ago it was opened; a duration, so that clocks are not compared.
     pub age: Duration,
 }
 
-/// What became of a room that was to be seeded.
+/// The result of seeding a room.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum SeedOutcome {
     Seeded,
     NoSuchRoom,
-    /// Its partition is held by another just now: ask again.
+    /// Its partition is locked by another transaction: ask again.
     Later,
 }
 
@@ -31,13 +31,13 @@ pub enum SeedOutcome {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Known {
-    /// The message stands at `seq`.
+    /// The message is stored at `seq`.
     Stored { seq: Seq, id: String, at_ms: i64 },
-    /// It was accepted once and could not be written.
+    /// It was accepted once, but could not be stored.
     Rejected,
 }
 
-/// How far some users have come in a room, as far as it is stored.
+/// The stored read and delivered marks of some users in a room.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StoredMarks {
     /// The room's stored head.
@@ -46,24 +46,24 @@ pub struct StoredMarks {
     pub marks: Vec<Option<(Seq, Seq)>>,
 }
 
-/// Why PostgreSQL's side did not answer.
+/// Why the authority did not answer.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum AuthorityError {
-    /// Out of reach, or too slow: try again later.
+    /// It is not reachable, or too slow: try again later.
     #[error("persistence is unavailable: {0}")]
     Unavailable(String),
-    /// Persistence reaches another Redis process than the one asked for: which of the two is in use is not known here.
+    /// Persistence is connected to another Redis process than the caller. It is not known which of the two is in use.
     #[error("persistence reaches another Redis process")]
     OtherProcess,
-    /// The epoch asked for is not the one in use (any more): open it again.
+    /// The requested epoch is not in use (any more): open the epoch again.
     #[error("the epoch is past")]
     PastEpoch,
 }
 
-/// PostgreSQL's say in the log.
+/// The decisions about the log that only PostgreSQL can make.
 #[async_trait]
 pub trait Authority: Send + Sync + 'static {
-    /// The epoch of the Redis process `run_id`; a new one when it is not the process opened last.
+    /// The epoch of the Redis process `run_id`; a new epoch if this is not the process that was opened last.
     async fn open_epoch(&self, run_id: &str) -> Result<OpenedEpoch, AuthorityError>;
 
     /// Writes the heads of rooms into Redis, for an epoch that is open; one outcome per room, in order.
@@ -77,9 +77,9 @@ pub trait Authority: Send + Sync + 'static {
         client_id: &ClientId,
     ) -> Result<Option<Known>, AuthorityError>;
 
-    /// How far users have come in a room.
+    /// The read and delivered marks of users in a room.
     async fn marks(&self, room: &RoomId, users: &[UserId]) -> Result<StoredMarks, AuthorityError>;
 
-    /// The message at a place that is at or below the room's head. Waits a while when the place is not yet stored.
+    /// The message at a position at or below the room's head. Waits for a while if this position is not stored yet.
     async fn target(&self, room: &RoomId, seq: Seq) -> Result<Option<Target>, AuthorityError>;
 }

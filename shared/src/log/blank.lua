@@ -1,4 +1,5 @@
--- Appends a record of no marks to a partition's stream, so that the record before it goes once both are stored.
+-- Appends a marks record without marks to a partition's stream, so that the record before it can be trimmed once both
+-- are stored.
 -- The first line of the loaded text is `local EPOCH = '<epoch>'` (see append.lua).
 --
 -- KEYS  1 ingest

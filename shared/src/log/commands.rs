@@ -1,5 +1,5 @@
-//! The log as the services use it: append, wait for stored; seeds and look-ups happen inside. Reads, marks and live
-//! frames are in files of their own.
+//! The interface of the log: append events and wait until they are stored. Seeding and look-ups happen inside. Reads,
+//! marks and live frames are in other files.
 
 use std::{
     sync::{Arc, OnceLock},
@@ -21,18 +21,18 @@ use crate::{
     telemetry::{self, SpanKind},
 };
 
-/// Rounds of seed, look-up and new session that one command may take before it is given up.
-pub(super) const ROUNDS: usize = 6;
-/// How often an idle session is checked, so that a dead link is found before a sender finds it.
+/// How often one command is tried, with seeding, look-up or a new session in between.
+pub(super) const MAX_ROUNDS: usize = 6;
+/// How often the session is checked, so that a dead connection is found before a sender uses it.
 const PING_EVERY: Duration = Duration::from_secs(2);
-/// A UUIDv7 client id younger than this was not sent before the client-id memory began (10 min).
+/// A younger UUIDv7 client id cannot have been sent before the period for which Redis remembers client ids (10 min).
 const YOUNG_CLIENT_ID_MS: u64 = 5 * 60 * 1000;
-/// How far a client's clock may run ahead of ours for its UUIDv7 to count as young.
+/// How far a client's clock may be ahead of ours for its UUIDv7 to count as young.
 const CLOCK_AHEAD_MS: u64 = 60 * 1000;
-/// A Redis process that has been in use for longer remembers all young client ids.
+/// A Redis process that is in use for longer than this remembers all young client ids.
 const MEMORY_COMPLETE_AFTER: Duration = Duration::from_secs(600);
 
-/// Bounds of the log.
+/// Limits of the log.
 #[derive(Debug, Clone, Copy)]
 pub struct LogLimits {
     /// Records of one partition that may wait to be stored; above it appends are refused as overloaded.
@@ -51,7 +51,7 @@ pub struct Log {
 }
 
 impl Log {
-    /// Starts the log's tasks on the present runtime. Nothing is connected yet.
+    /// Starts the tasks of the log on the current runtime. It does not connect yet.
     pub fn start(client: Client, authority: Arc<dyn Authority>, limits: LogLimits) -> Arc<Self> {
         let sessions = Arc::new(Sessions::new(client, authority.clone()));
         let seeding = Seeding::start(authority.clone());
@@ -76,60 +76,60 @@ impl Log {
         log
     }
 
-    /// The waits for stored, to which the owner of the pub/sub connection brings the notices.
+    /// The waiters for "stored". The owner of the pub/sub connection passes the watermark notices to them.
     #[must_use]
     pub fn watermarks(&self) -> &Arc<Watermarks> {
         &self.watermarks
     }
 
-    /// The session in use, opened now when there is none.
+    /// The current session; opens one if there is none.
     ///
     /// # Errors
-    /// When Redis or the authority is out of reach.
+    /// When Redis or the authority is not reachable.
     pub async fn session(&self) -> Result<Arc<Session>, SessionError> {
         self.sessions.get().await
     }
 
-    /// The session in use, without waiting for one.
+    /// The current session, if there is one.
     #[must_use]
     pub fn current_session(&self) -> Option<Arc<Session>> {
         self.sessions.current()
     }
 
-    /// Takes a session that failed, or whose epoch is past, out of use.
+    /// Stops using a session that failed, or whose epoch is past.
     pub fn discard(&self, session: &Arc<Session>) {
         self.sessions.discard(session);
     }
 
-    /// Takes a session out of use when the error says that its connection or process is of no use any more.
+    /// Stops using a session if the error means that its connection or its process is unusable.
     pub fn failed(&self, session: &Arc<Session>, error: &RedisError) {
         if session::ends_session(error) {
             self.sessions.discard(session);
         }
     }
 
-    /// Appends an event. An answer is proof that it stands in the log; an error `Unavailable` leaves it open, and
-    /// repeating the client id settles it.
+    /// Appends an event. `Ok` proves that it is in the log. After `Unavailable` it may or may not be in the log;
+    /// repeating the append with the same client id is safe.
     ///
     /// # Errors
     /// [`AppendError`].
     pub async fn append(&self, entry: &Entry<'_>) -> Result<Accepted, AppendError> {
-        // A record that is appended again goes on with the trace that it had.
+        // A record that is appended again keeps its trace.
         let step =
             if entry.traceparent.is_none() { telemetry::part("append", SpanKind::Client) } else { None };
-        let Some(step) = step else { return self.append_as_it_is(entry).await };
-        // In a box, so that the way of the many that are not traced is no longer for it.
+        let Some(step) = step else { return self.append_in_rounds(entry).await };
+        // Boxed so that the untraced future stays small.
         let traceparent = step.context().to_string();
         let entry = Box::new(Entry { traceparent: Some(&traceparent), ..entry.clone() });
-        Box::pin(self.append_as_it_is(&entry)).await
+        Box::pin(self.append_in_rounds(&entry)).await
     }
 
-    async fn append_as_it_is(&self, entry: &Entry<'_>) -> Result<Accepted, AppendError> {
+    async fn append_in_rounds(&self, entry: &Entry<'_>) -> Result<Accepted, AppendError> {
         let mut looked_up = false;
-        for _ in 0..ROUNDS {
+        for _ in 0..MAX_ROUNDS {
             let session = self.sessions.get().await.map_err(unavailable)?;
-            let waived = looked_up || self.needs_no_look_up(entry, &session);
-            let command = entry.command(&session.scripts, waived, self.limits.max_backlog_records);
+            let skip_look_up = looked_up || self.needs_no_look_up(entry, &session);
+            let command = entry.command(&session.scripts, skip_look_up, self.limits.max_backlog_records);
             let value = self.timed(Step::Append, self.call(&session, command)).await?;
             match entry.read_answer(&session, value).map_err(AppendError::Unavailable)? {
                 Answer::Done(accepted) => return Ok(accepted),
@@ -151,10 +151,10 @@ impl Log {
                 }
             }
         }
-        Err(AppendError::Unavailable("the room's head does not settle".to_owned()))
+        Err(head_keeps_changing())
     }
 
-    /// Waits until what was accepted is stored.
+    /// Waits until an accepted event is stored.
     pub async fn wait_stored(&self, room: &RoomId, accepted: &Accepted) -> Stored {
         self.watermarks.wait(room, accepted).await
     }
@@ -213,6 +213,11 @@ pub(super) fn unavailable(error: impl std::fmt::Display) -> AppendError {
     AppendError::Unavailable(error.to_string())
 }
 
+/// The error after [`MAX_ROUNDS`].
+pub(super) fn head_keeps_changing() -> AppendError {
+    AppendError::Unavailable("the room's head kept changing".to_owned())
+}
+
 fn is_young(made_ms: u64, now_ms: u64) -> bool {
     made_ms <= now_ms + CLOCK_AHEAD_MS && now_ms < made_ms + YOUNG_CLIENT_ID_MS
 }
@@ -228,7 +233,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_a_client_id_of_the_last_minutes_is_young() {
+    fn only_client_ids_of_the_last_minutes_are_young() {
         let now = 1_800_000_000_000;
         assert!(is_young(now, now));
         assert!(is_young(now + CLOCK_AHEAD_MS, now));

@@ -1,4 +1,4 @@
-//! Names of the log's keys and channels, and the partition that a room belongs to.
+//! Names of the keys and channels of the log, and the partition of a room.
 
 use std::sync::LazyLock;
 
@@ -7,16 +7,16 @@ use crate::ids::RoomId;
 /// Number of partitions, fixed at installation: the rows of the table `partitions`, checked at start.
 pub const PARTITIONS: u16 = 64;
 
-/// Channel on which replicas of persistence tell that they gave partitions back.
+/// Channel on which a replica of persistence announces that it has released partitions.
 pub const LEASES: &str = "leases";
 
-/// A share of all rooms: rooms of one partition have one ingest stream and one stored watermark.
+/// A share of all rooms. The rooms of one partition have one ingest stream and one stored watermark.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Partition(pub u16);
 
 impl Partition {
-    /// FNV-1a 64 (Fowler, Noll, Vo; RFC 9923) of the room id, modulo [`PARTITIONS`]. Never to be changed: stored
-    /// data is laid out by it.
+    /// FNV-1a 64 (Fowler, Noll, Vo; RFC 9923) of the room id, modulo [`PARTITIONS`]. This must never change, because
+    /// stored data depends on it.
     #[must_use]
     pub fn of(room: &RoomId) -> Self {
         let hash = room.as_str().bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
@@ -25,7 +25,7 @@ impl Partition {
         Self(u16::try_from(hash % u64::from(PARTITIONS)).expect("a remainder of 64 fits"))
     }
 
-    /// `{pp}:` and what follows; several are made for each command, so without the machinery of formatting.
+    /// `{pp}:` and the rest. It avoids `format!`, because each command needs several keys.
     fn key(self, rest: &[&str]) -> String {
         let mut key = String::with_capacity(5 + rest.iter().map(|part| part.len()).sum::<usize>());
         key.push('{');
@@ -40,7 +40,7 @@ impl Partition {
         (0..PARTITIONS).map(Self)
     }
 
-    /// Made once: every append names one, and every reading those of all partitions that are owned.
+    /// Cached, because every append uses one, and every read those of all owned partitions.
     #[must_use]
     pub fn ingest(self) -> &'static str {
         static NAMES: LazyLock<Vec<String>> =
@@ -48,7 +48,7 @@ impl Partition {
         NAMES.get(usize::from(self.0)).map_or("", String::as_str)
     }
 
-    /// Key of the watermark and name of the channel that tells of it.
+    /// Key of the watermark, and name of the channel of its notices.
     #[must_use]
     pub fn stored(self) -> String {
         self.key(&["stored"])
@@ -64,13 +64,13 @@ impl Partition {
         self.key(&["exceptions"])
     }
 
-    /// Key that is there while nothing more of this user's is to be appended.
+    /// Key that exists while no event of this user may be appended.
     #[must_use]
     pub fn erased(self, user: &str) -> String {
         self.key(&["erased:", user])
     }
 
-    /// The partition whose stored channel this is.
+    /// The partition of a "stored" channel.
     #[must_use]
     pub fn of_stored_channel(channel: &str) -> Option<Self> {
         let digits = channel.strip_prefix('{')?.strip_suffix("}:stored")?;
@@ -90,19 +90,19 @@ pub fn tail(room: &RoomId) -> String {
     Partition::of(room).key(&["tail:", room.as_str()])
 }
 
-/// Key of what is known of how far the room's members have come.
+/// Key of the read and delivered marks of the room's members.
 #[must_use]
 pub fn marks(room: &RoomId) -> String {
     Partition::of(room).key(&["marks:", room.as_str()])
 }
 
-/// Key of the list of a small room's members.
+/// Key of the member list of a small room.
 #[must_use]
 pub fn members(room: &RoomId) -> String {
     Partition::of(room).key(&["members:", room.as_str()])
 }
 
-/// The room whose channel this is.
+/// The room of a channel.
 #[must_use]
 pub fn room_of_channel(channel: &str) -> Option<&str> {
     channel.strip_prefix('{')?.split_once("}:room:").map(|(_, room)| room)
@@ -113,7 +113,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_partition_of_a_room_never_changes() {
+    fn partition_of_a_room_is_stable() {
         let vectors = [
             ("a", 12),
             ("general", 11),
@@ -127,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn names_of_channels_are_read_back() {
+    fn channel_names_round_trip() {
         let id = RoomId::parse("general").unwrap();
         assert_eq!(room_of_channel(&room(&id)), Some("general"));
         assert_eq!(Partition::of_stored_channel(&Partition(7).stored()), Some(Partition(7)));

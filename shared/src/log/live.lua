@@ -1,11 +1,12 @@
--- Publishes live-only records of one room, for those who still may: whoever was removed is not heard after that.
+-- Publishes live-only records of one room if their senders are still allowed to: nothing of a removed sender is
+-- published after the removal.
 -- The first line of the loaded text is `local EPOCH = '<epoch>'` (see append.lua).
 --
 -- KEYS  1 room hash (also the channel)
--- ARGV  groups of five: sender, least rank a marked sender needs (see append.lua), the one user who is to get it
---       or '', rest of the record's header from the room on, JSON
+-- ARGV  groups of five: sender, lowest role a marked sender needs (see append.lua), the only recipient or '', rest of
+--       the record's header from the room on, JSON
 --
--- Answers  {'ok', outcome …}  one per group: 'ok', 'revoked', 'role', or 'gone' when the user who is to get it was removed
+-- Answers  {'ok', outcome …}  one per group: 'ok', 'revoked', 'role', or 'gone' if the only recipient was removed
 --          {'archived'}  nothing was published
 --          {'seed'} as in append.lua
 

@@ -1,12 +1,12 @@
-//! Live-only frames about rooms: what members do just now. Published, never stored, never replayed.
+//! Live-only frames in rooms, such as typing and signals. They are published, but never stored or replayed.
 
 use std::collections::HashMap;
 
 use redis::Value;
 
 use super::{
-    append::{AppendError, Minimum},
-    commands::{Log, ROUNDS},
+    append::{AppendError, MinRole},
+    commands::{Log, MAX_ROUNDS},
     keys,
     record::{Header, Visibility},
     session::Session,
@@ -17,17 +17,17 @@ use crate::{
     ids::{RoomId, UserId},
 };
 
-/// What one member does.
+/// A live-only frame of one member.
 #[derive(Debug, Clone)]
 pub struct LiveEntry<'a> {
     pub room: &'a RoomId,
     /// Wire type of the frame.
     pub kind: &'a str,
     pub sender: &'a UserId,
-    /// The one user whom it reaches; `None`: everyone in the room but the sender.
+    /// The only recipient; `None`: everyone in the room except the sender.
     pub to: Option<&'a UserId>,
-    /// Least rank that the sender must still have.
-    pub minimum: Minimum,
+    /// Lowest role that the sender must still have.
+    pub min_role: MinRole,
     /// The finished frame.
     pub json: Vec<u8>,
 }
@@ -35,16 +35,16 @@ pub struct LiveEntry<'a> {
 type Outcome = Result<(), Refusal>;
 
 impl Log {
-    /// Publishes entries, each room's in their order, and tells for each whether it was. Nothing of someone who was
-    /// removed, or whose role fell too low, is published behind the event that says so.
+    /// Publishes entries, those of one room in their order, and returns the outcome of each. Entries of a sender who
+    /// was removed, or whose role is too low now, are not published after the event of that change.
     pub async fn publish_live(&self, entries: &[LiveEntry<'_>]) -> Vec<Outcome> {
-        let mut outcomes: Vec<Outcome> = vec![Err(out_of_reach()); entries.len()];
+        let mut outcomes: Vec<Outcome> = vec![Err(room_unavailable()); entries.len()];
         let mut rooms: HashMap<&RoomId, Vec<usize>> = HashMap::new();
         for (index, entry) in entries.iter().enumerate() {
             rooms.entry(entry.room).or_default().push(index);
         }
         let mut rooms: Vec<(&RoomId, Vec<usize>)> = rooms.into_iter().collect();
-        for _ in 0..ROUNDS {
+        for _ in 0..MAX_ROUNDS {
             if rooms.is_empty() {
                 break;
             }
@@ -104,7 +104,7 @@ fn command<'a>(
         let visibility = Visibility { users, roles: Vec::new() }.encode();
         let (room, kind, sender) = (entry.room.as_str(), entry.kind, entry.sender.as_str());
         let header = Header { room, kind, sender, visibility: &visibility, ..Header::default() };
-        command.arg(sender).arg(entry.minimum as i32).arg(entry.to.map_or("", UserId::as_str));
+        command.arg(sender).arg(entry.min_role as i32).arg(entry.to.map_or("", UserId::as_str));
         command.arg(header.encode()).arg(&entry.json);
     }
     command
@@ -121,21 +121,21 @@ fn outcome_of(word: &str) -> Outcome {
         "role" => refused(AppendError::RoleTooLow),
         "archived" => refused(AppendError::Archived),
         "gone" => Err(Refusal::not_found("member")),
-        _ => Err(out_of_reach()),
+        _ => Err(room_unavailable()),
     }
 }
 
-/// As [`AppendError`] is told, but that nothing here has a client id to be repeated with.
+/// The refusal of an [`AppendError`], but without the advice to repeat the client id, because these frames have none.
 fn refused(error: AppendError) -> Outcome {
     match error {
         AppendError::Unavailable(cause) => {
             tracing::debug!(cause, "a live frame is lost");
-            Err(out_of_reach())
+            Err(room_unavailable())
         }
         error => Err(error.into()),
     }
 }
 
-fn out_of_reach() -> Refusal {
-    Refusal::unavailable("the room is out of reach now; try again")
+fn room_unavailable() -> Refusal {
+    Refusal::unavailable("the room is unavailable now; try again")
 }

@@ -1,34 +1,34 @@
--- Moves read and delivered marks of a room's members: appends those that move as one record without a seq, for
--- persistence, and tells of them. A mark that does not move leaves no trace.
+-- Moves read and delivered marks of a room's members forward. Appends the marks that move as one record without a seq,
+-- for persistence, and publishes receipts. A mark that does not move has no effect.
 -- The first line of the loaded text is `local EPOCH = '<epoch>'`, then comes rfc3339.lua (see append.lua).
 --
 -- KEYS  1 room hash (also the channel)  2 ingest  3 marks
--- ARGV  1 bound of the ingest stream, records; 0 = none
+-- ARGV  1 limit of the ingest stream, records; 0 = none
 --       2 rest of the marks record's header, from the room on   3 and 4 the same of receipt:read and receipt:delivered
 --       5 room   6 stored head as of the look-up, or ''
---       7.. groups of five: kind ('read' or 'delivered'), user, seq, and where the look-up found the user's read
---       and delivered marks: two seqs, '-' and '-' when they are not a member, '' and '' when nobody looked
+--       7.. groups of five: kind ('read' or 'delivered'), user, seq, and the user's read and delivered marks by the
+--       look-up: two seqs; '-' and '-' if the user is not a member; '' and '' if they were not looked up
 --
--- Answers  {'ok', head, at_ms, ingest id, held_ms, seq …}  where each mark stands now, -1: not a member. The ingest id
---          is that of the last record of marks of this room, '' when there is none to wait for. held_ms above 0:
---          receipts wait, to be published by calling again after that time
---          {'lookup', n …}  look up the users of these groups (from 1), then again
+-- Answers  {'ok', head, at_ms, ingest id, held_ms, seq …}  the present position of each mark, -1: not a member. The
+--          ingest id is that of the room's last record of marks, '' if there is none to wait for. held_ms above 0:
+--          receipts wait; call again after that time to publish them
+--          {'lookup', n …}  look up the users of these groups (from 1), then call again
 --          {'seed'} {'full'} as in append.lua
 --
--- The marks key is a hash: user → `<read> <at_ms> <delivered> <at_ms> <seq of their last known membership change>`;
--- and in fields that no user can have the name of: ' epoch'; ' ingest', the last record; ' at', when receipts were
--- published last; ' read' and ' delivered', those that wait.
+-- The marks key is a hash: user → `<read> <at_ms> <delivered> <at_ms> <seq at which the membership began>`. Fields
+-- whose names cannot be user ids: ' epoch'; ' ingest', the last record; ' at', when receipts were last published;
+-- ' read' and ' delivered', the receipts that wait.
 
 local RECEIPTS_EVERY_MS = 500
--- In larger rooms pushing every mark to everybody is quadratic.
-local PUSHED_MEMBERS = 100
-local KEPT_S = 3600
-local KEPT = 10000
+-- In larger rooms receipts are not pushed to all members, because that is quadratic.
+local MAX_PUSHED_MEMBERS = 100
+local MARKS_TTL_S = 3600
+local MAX_KEPT_MARKS = 10000
 
 local room = redis.call('HMGET', KEYS[1], 'seq', 'epoch', 'members')
 if room[2] ~= EPOCH then return {'seed'} end
 local head = tonumber(room[1])
-local pushed = tonumber(room[3] or 0) <= PUSHED_MEMBERS
+local pushed = tonumber(room[3] or 0) <= MAX_PUSHED_MEMBERS
 local clock = redis.call('TIME')
 local now_ms = tonumber(clock[1]) * 1000 + math.floor(tonumber(clock[2]) / 1000)
 
@@ -42,11 +42,11 @@ for i = 7, #ARGV, 5 do
 end
 if #changes > 0 then changes = redis.call('HMGET', KEYS[1], unpack(changes)) end
 local kept = redis.call('HMGET', KEYS[3], unpack(fields))
--- What another epoch left counts for nothing: its marks may have been taken back.
-local good = kept[1] == EPOCH
-local function field(n) return good and kept[n] or nil end
+-- Marks of another epoch are ignored, because their events may have been lost.
+local same_epoch = kept[1] == EPOCH
+local function field(n) return same_epoch and kept[n] or nil end
 
--- Where everybody stands.
+-- The present marks of each user.
 local people, new, unknown = {}, false, {}
 for n, mark in ipairs(asked) do
   local role, since = string.match(changes[n] or '', '^(%S+) %d+ %S+ (%d+)$')
@@ -59,7 +59,7 @@ for n, mark in ipairs(asked) do
       people[mark.user] = {read = tonumber(read), read_at = read_at, delivered = tonumber(delivered),
         delivered_at = delivered_at, since = since}
     elseif mark.read ~= '' then
-      -- A membership that begins behind what is stored begins without marks.
+      -- A membership that began above the stored head begins without marks.
       local begins = mark.read == '-' or (role and tonumber(since) > tonumber(ARGV[6]))
       people[mark.user] = {read = begins and 0 or tonumber(mark.read), read_at = '0',
         delivered = begins and 0 or tonumber(mark.delivered), delivered_at = '0', since = since}
@@ -71,7 +71,7 @@ for n, mark in ipairs(asked) do
 end
 if #unknown > 0 then return {'lookup', unpack(unknown)} end
 
-local moved, stands = {}, {}
+local moved, positions = {}, {}
 for n, mark in ipairs(asked) do
   local person = people[mark.user]
   if person and mark.seq > person[mark.kind] then
@@ -81,10 +81,10 @@ for n, mark in ipairs(asked) do
 end
 for n, mark in ipairs(asked) do
   local person = people[mark.user]
-  stands[n] = person and person[mark.kind] or -1
+  positions[n] = person and person[mark.kind] or -1
 end
 
--- User ids hold nothing else that JSON escapes.
+-- User ids contain no other character that JSON escapes.
 local function json(user) return '"' .. string.gsub(user, '[\\"]', '\\%0') .. '"' end
 
 local ingest = field(2)
@@ -105,8 +105,8 @@ local function frame(kind, marks)
   return '{"type":"receipt:' .. kind .. '","room":"' .. ARGV[5] .. '","marks":[' .. marks .. ']}'
 end
 
--- Publishes what waits of a kind; of each user the last, which is the highest.
-local function tell(kind, header)
+-- Publishes the waiting receipts of a kind; for each user only the last one, which is the highest.
+local function publish(kind, header)
   local order, marks = {}, {}
   for user, seq, at in string.gmatch(waits[kind], '([^\30]*)\30(%d+)\30(%d+)\31') do
     if not marks[user] then order[#order + 1] = user end
@@ -114,10 +114,10 @@ local function tell(kind, header)
   end
   local all = {}
   for _, user in ipairs(order) do
-    -- Nothing of someone who was removed comes behind the event that says so.
+    -- Receipts of a removed user are not published after the removal.
     if not string.find(redis.call('HGET', KEYS[1], 'mark:' .. user) or '', '^removed ') then
       all[#all + 1] = marks[user]
-      -- One's own reads reach all one's connections, in rooms of any size.
+      -- A user's own read marks go to all connections of the user, in rooms of any size.
       if kind == 'read' then
         local notice = 'read ' .. ARGV[5] .. ' ' .. (pushed and '1' or '0') .. '\n' .. frame('read', marks[user])
         redis.call('PUBLISH', 'user:' .. user, notice)
@@ -130,21 +130,21 @@ local function tell(kind, header)
   end
 end
 
-local held_ms, told = 0, false
+local held_ms, published = 0, false
 local at = tonumber(field(3) or 0)
 if waits.read ~= '' or waits.delivered ~= '' then
-  -- A clock that was set back must not hold receipts back for as long.
+  -- `at <= now_ms`: a clock that was set back must not delay receipts.
   if at <= now_ms and now_ms < at + RECEIPTS_EVERY_MS then
     held_ms = at + RECEIPTS_EVERY_MS - now_ms
   else
-    tell('read', ARGV[3])
-    tell('delivered', ARGV[4])
-    waits, at, told = {read = '', delivered = ''}, now_ms, true
+    publish('read', ARGV[3])
+    publish('delivered', ARGV[4])
+    waits, at, published = {read = '', delivered = ''}, now_ms, true
   end
 end
 
-if #moved > 0 or new or told then
-  if not good or redis.call('HLEN', KEYS[3]) > KEPT then redis.call('DEL', KEYS[3]) end
+if #moved > 0 or new or published then
+if not same_epoch or redis.call('HLEN', KEYS[3]) > MAX_KEPT_MARKS then redis.call('DEL', KEYS[3]) end
   local sets = {' epoch', EPOCH, ' ingest', ingest or '', ' at', at, ' read', waits.read, ' delivered', waits.delivered}
   for user, person in pairs(people) do
     if person then
@@ -153,6 +153,6 @@ if #moved > 0 or new or told then
     end
   end
   redis.call('HSET', KEYS[3], unpack(sets))
-  redis.call('EXPIRE', KEYS[3], KEPT_S)
+  redis.call('EXPIRE', KEYS[3], MARKS_TTL_S)
 end
-return {'ok', head, now_ms, ingest or '', held_ms, unpack(stands)}
+return {'ok', head, now_ms, ingest or '', held_ms, unpack(positions)}

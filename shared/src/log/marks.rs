@@ -1,4 +1,4 @@
-//! Moving read and delivered marks of a room's members: one call of `marks.lua`, with the look-ups it asks for.
+//! Moves read and delivered marks of a room's members: one call of `marks.lua`, and the look-ups that it asks for.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use redis::{FromRedisValue, Value};
 use super::{
     append::{Accepted, AppendError},
     authority::StoredMarks,
-    commands::{Log, ROUNDS, unavailable},
+    commands::{Log, MAX_ROUNDS, head_keeps_changing, unavailable},
     keys::{self, Partition},
     record::{Header, TYPE_MARKS},
     session::Session,
@@ -15,7 +15,7 @@ use super::{
 };
 use crate::ids::{RoomId, Seq, UserId};
 
-/// One user's mark in a room: all up to `seq` read, or delivered.
+/// One user's mark in a room: everything up to `seq` is read, or delivered.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ReadMark {
     pub user: UserId,
@@ -23,21 +23,21 @@ pub struct ReadMark {
     pub delivered: bool,
 }
 
-/// What became of marks.
+/// The result of moving marks.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Marked {
-    /// What to wait for. Its `seq` is 0: what became of the event at the head is not what became of the marks.
+    /// The record to wait for. Its `seq` is 0, so that no exception of an event can match it.
     pub accepted: Accepted,
-    /// The head that marks above it were clamped to.
+    /// The room's head; marks above it were reduced to it.
     pub head: Seq,
-    /// Where each mark stands now, in the order they were given; `None`: not a member.
+    /// The present position of each mark, in the given order; `None`: not a member.
     pub stands: Vec<Option<Seq>>,
-    /// Receipts wait until this time has passed: then marks of the room are to be moved again, no matter which or none.
+    /// Receipts wait for this time. Then call [`Log::mark`] for the room again, with any marks or none.
     pub held: Option<Duration>,
 }
 
 impl Log {
-    /// Moves marks of one room forward as one record, and publishes receipts of those that moved. Up to 500 marks in
+    /// Moves marks of one room forward as one record, and publishes receipts for those that moved. At most 500 marks in
     /// one call.
     ///
     /// # Errors
@@ -45,7 +45,7 @@ impl Log {
     pub async fn mark(&self, room: &RoomId, marks: &[ReadMark]) -> Result<Marked, AppendError> {
         let mut stored: Vec<Option<Found>> = vec![None; marks.len()];
         let mut head = None;
-        for _ in 0..ROUNDS {
+        for _ in 0..MAX_ROUNDS {
             let session = self.sessions.get().await.map_err(unavailable)?;
             let command = self.mark_command(&session, room, marks, &stored, head);
             let answer = self.timed(Step::Mark, self.call(&session, command)).await?;
@@ -59,7 +59,7 @@ impl Log {
                     let found: StoredMarks = self.authority.marks(room, &users).await.map_err(unavailable)?;
                     head = Some(head.unwrap_or(found.head).min(found.head));
                     for (group, found) in groups.into_iter().zip(found.marks) {
-                        // The first of a user's marks tells for all of them.
+                        // The script uses the first of a user's marks for all of them.
                         if let Some(stored) = stored.get_mut(group) {
                             *stored = Some(found);
                         }
@@ -67,7 +67,7 @@ impl Log {
                 }
             }
         }
-        Err(AppendError::Unavailable("the room's head does not settle".to_owned()))
+        Err(head_keeps_changing())
     }
 
     fn mark_command(
@@ -105,7 +105,7 @@ enum Answer {
     Done(Marked),
     Seed,
     Full,
-    /// Indices of marks whose users are not known.
+    /// Indices of marks whose users must be looked up.
     LookUp(Vec<usize>),
 }
 

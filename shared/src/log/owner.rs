@@ -1,4 +1,4 @@
-//! What only persistence does with the log: telling what is stored, and writing the heads of seeded rooms.
+//! The operations of the log that only persistence uses: publishing stored watermarks, and writing the heads of rooms.
 
 use std::sync::Arc;
 
@@ -14,46 +14,46 @@ use super::{
 };
 use crate::ids::{Epoch, RoomId, Seq};
 
-/// How much of what Redis holds of a room is good in the epoch of a seed.
+/// How much of a room's data in Redis is still valid in the epoch of a seed.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Survival {
-    /// Only what is stored counts: it is ahead of the hash, whose marks may tell what a later change took back.
+    /// Nothing: PostgreSQL is ahead of the hash, and a later change may have reverted what its marks say.
     #[default]
     Nothing = 0,
-    /// Marks up to the seq to go on from: they may not be stored yet.
+    /// Marks up to the seq to continue from, because they may not be stored yet.
     Marks = 1,
-    /// The hash, with its marks and what it tells of the room.
+    /// The whole hash.
     Hash = 2,
     HashAndTail = 3,
 }
 
-/// Up to where a partition is committed.
+/// The position up to which a partition is committed.
 #[derive(Debug, Clone)]
 pub struct StoredUpto {
     pub partition: Partition,
     pub watermark: IngestId,
-    /// What became of those below it that are not what was sent: `room ␟ seq`, outcome.
+    /// The outcomes of records below it that were not stored as sent: `room ␟ seq`, outcome.
     pub exceptions: Vec<(String, String)>,
 }
 
 impl Log {
-    /// Tells of each partition up to where it is committed, all in one go. By partition: false when a later epoch has
-    /// written its watermark, and nothing was changed.
+    /// Publishes the watermarks of partitions in one pipeline. For each partition: false if a later epoch has written
+    /// the watermark, so that nothing was changed.
     ///
     /// # Errors
-    /// By partition, when Redis did not take it; it may or may not have happened.
-    pub async fn tell_stored(
+    /// For each partition, when Redis did not confirm it; the watermark may or may not be written.
+    pub async fn publish_stored(
         &self,
         session: &Arc<Session>,
-        told: &[StoredUpto],
+        watermarks: &[StoredUpto],
     ) -> Vec<Result<bool, AppendError>> {
-        if told.is_empty() {
+        if watermarks.is_empty() {
             return Vec::new();
         }
-        let mut pipe = redis::Pipeline::with_capacity(told.len());
-        // What one of them is refused for says nothing of the others.
+        let mut pipe = redis::Pipeline::with_capacity(watermarks.len());
+        // One refused partition must not affect the others.
         pipe.ignore_errors();
-        for StoredUpto { partition, watermark, exceptions } in told {
+        for StoredUpto { partition, watermark, exceptions } in watermarks {
             let exceptions_key = partition.exceptions();
             pipe.cmd("EVALSHA").arg(&session.scripts.stored.sha).arg(4);
             pipe.arg(partition.stored()).arg(partition.ingest());
@@ -65,23 +65,26 @@ impl Log {
         let answers: Result<Vec<Result<String, RedisError>>, RedisError> =
             pipe.query_async(&mut session.connection()).await;
         match answers {
-            Ok(answers) if answers.len() == told.len() => {
+            Ok(answers) if answers.len() == watermarks.len() => {
                 let read = |answer: Result<String, RedisError>| match answer {
                     Ok(answer) => Ok(answer == "ok"),
                     Err(error) => Err(self.give_up(session, &error)),
                 };
                 answers.into_iter().map(read).collect()
             }
-            Ok(_) => told.iter().map(|_| Err(unavailable("not as many answers as were asked for"))).collect(),
-            Err(error) => told.iter().map(|_| Err(self.give_up(session, &error))).collect(),
+            Ok(_) => watermarks
+                .iter()
+                .map(|_| Err(unavailable("Redis sent the wrong number of answers")))
+                .collect(),
+            Err(error) => watermarks.iter().map(|_| Err(self.give_up(session, &error))).collect(),
         }
     }
 
-    /// Writes a room's head where it still is what `read` told. `None` for `read`: there was no hash.
-    /// False: it is something else by now.
+    /// Writes a room's head if the hash still has the epoch and seq that were `read`; `None`: there was no hash.
+    /// Returns false if the hash has changed.
     ///
     /// # Errors
-    /// When Redis did not take it.
+    /// When Redis did not confirm it.
     pub async fn write_seed(
         &self,
         session: &Arc<Session>,

@@ -1,8 +1,8 @@
-//! Reading rooms from Redis: heads and tails.
+//! Reads heads and tails of rooms from Redis.
 
 use super::{
     append::AppendError,
-    commands::{Log, ROUNDS, unavailable},
+    commands::{Log, MAX_ROUNDS, head_keeps_changing, unavailable},
     keys,
     tail::{self, TailRead},
     timing::Step,
@@ -10,11 +10,12 @@ use super::{
 use crate::ids::{Epoch, RoomId, Seq};
 
 impl Log {
-    /// Reads a room's head, and with `after` the tail's records behind it, in one go.
+    /// Reads a room's head, and with `after` the records of the tail after this position, in one pipeline.
     ///
-    /// `not_before` is an epoch that the caller has seen of this room: an older head answers nothing. `process` is
-    /// the process that the caller is subscribed to; another one's data would not join up with its hints. `users`
-    /// are those whose marks are wanted: read with the head, so that nobody is shown what came after they went.
+    /// `not_before` is an epoch that the caller has seen in this room: a head of an older epoch is not used. `process`
+    /// is the process to which the caller is subscribed: the data of another process would not fit its hints. `users`
+    /// are the users whose marks are wanted. They are read together with the head, so that a removed user cannot
+    /// receive later records.
     ///
     /// # Errors
     /// [`AppendError::NoSuchRoom`] or [`AppendError::Unavailable`].
@@ -26,16 +27,16 @@ impl Log {
         process: Option<&str>,
         users: &[&str],
     ) -> Result<TailRead, AppendError> {
-        for _ in 0..ROUNDS {
+        for _ in 0..MAX_ROUNDS {
             let session = self.sessions.get().await.map_err(unavailable)?;
             if process.is_some_and(|process| process != session.run_id) {
-                // One of the two connections leads to a process that is no longer the one in use; which, only a new
-                // connection can tell.
+                // One of the two connections leads to a process that is not in use any more. Only a new connection can
+                // show which one.
                 self.sessions.discard(&session);
                 return Err(AppendError::OtherProcess);
             }
-            // Not in a MULTI, which Redis refuses when its memory is full: what the tail tells beyond the head that
-            // was read before it is left out.
+            // No MULTI, because Redis refuses it when its memory is full. Records above the head, which was read
+            // first, are removed below instead.
             let mut pipe = redis::pipe();
             pipe.cmd("HMGET").arg(keys::room(room)).arg(&tail::HASH_FIELDS);
             for user in users {
@@ -61,16 +62,16 @@ impl Log {
                     return Ok(TailRead { head, records, marks });
                 }
                 Some((head, _)) if head.epoch >= session.epoch => {
-                    // Another life of this process, or of the room, than the session's: open it anew.
+                    // By the head or by `not_before` the session's epoch is past: open a new session.
                     self.sessions.discard(&session);
                 }
                 _ => self.seed(&session, room).await?,
             }
         }
-        Err(AppendError::Unavailable("the room's head does not settle".to_owned()))
+        Err(head_keeps_changing())
     }
 
-    /// The heads of rooms as they stand in Redis; `None`: there is no hash of the session's epoch.
+    /// The heads of rooms in Redis; `None`: there is no hash of the session's epoch.
     ///
     /// # Errors
     /// [`AppendError::Unavailable`].

@@ -1,10 +1,10 @@
-//! The record: what the append script writes to ingest and tail and publishes. A header line of fields that a
-//! gateway can read without parsing JSON, then the finished client JSON, whose bytes go out as they are.
+//! The record, which the append script writes to ingest and tail and publishes. A header line with the fields that a
+//! gateway needs, so that it does not parse JSON; then the finished client JSON, which is sent unchanged.
 //!
 //! ```text
 //! 1 ␟ epoch ␟ seq ␟ at_ms ␟ room ␟ type ␟ sender ␟ client_id ␟ id ␟ visibility ␟ membership ␟ traceparent \n {json}
 //! ```
-//! `␟` is U+001F, which no identifier can hold. Records without a seq (0) carry marks for persistence only.
+//! `␟` is U+001F, which no identifier can contain. Records without a seq (0) are live-only, or contain marks.
 
 use std::{fmt, str::FromStr};
 
@@ -14,14 +14,14 @@ use thiserror::Error;
 
 use crate::ids::{Epoch, Seq};
 
-/// Version of the header's layout, its first field.
+/// Version of the header's layout; the first field.
 pub const FORMAT_VERSION: &str = "1";
-/// The type of a record that carries read and delivered marks instead of an event.
+/// The type of a record with read and delivered marks instead of an event.
 pub const TYPE_MARKS: &str = "marks";
 const UNIT: char = '\u{1f}';
 const LIST: char = '\u{1e}';
 
-/// Id of an entry in an ingest stream: milliseconds and a counter, ordered as a pair.
+/// The id of an entry in an ingest stream: milliseconds and a counter, ordered as a pair.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct IngestId {
     pub ms: u64,
@@ -43,12 +43,12 @@ impl fmt::Display for IngestId {
     }
 }
 
-/// A record that does not have the form above; names the part that is wrong.
+/// A malformed record; names the wrong part.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 #[error("malformed record: {0}")]
 pub struct RecordError(pub &'static str);
 
-/// Who may see an event besides its sender. Empty: everyone in the room.
+/// The users and roles that may see an event, besides its sender. Empty: everyone in the room.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Visibility {
     pub users: Vec<String>,
@@ -61,7 +61,7 @@ impl Visibility {
         self.users.is_empty() && self.roles.is_empty()
     }
 
-    /// The header's field: `u=<user>` and `r=<role>` items.
+    /// The field of the header: items `u=<user>` and `r=<role>`.
     #[must_use]
     pub fn encode(&self) -> String {
         if self.is_everyone() {
@@ -86,7 +86,7 @@ impl Visibility {
     }
 }
 
-/// Whether a reader may see an event with this visibility field (as it stands in the header).
+/// Whether a reader may see an event with this visibility field of the header.
 #[must_use]
 pub fn is_visible_to(field: &str, sender: &str, user: &str, role: &str) -> bool {
     field.is_empty()
@@ -98,7 +98,7 @@ pub fn is_visible_to(field: &str, sender: &str, user: &str, role: &str) -> bool 
         })
 }
 
-/// What the caller of the append script knows of the header: all from the room on.
+/// The part of the header that the caller of the append script provides: all fields from the room on.
 #[derive(Debug, Clone, Default)]
 pub struct Header<'a> {
     pub room: &'a str,
@@ -108,7 +108,7 @@ pub struct Header<'a> {
     pub client_id: &'a str,
     pub id: &'a str,
     pub visibility: &'a str,
-    /// `user ␞ role` of a membership change (`removed` as role when they go).
+    /// `user ␞ role` of a membership change; the role is `removed` if the user leaves.
     pub membership: &'a str,
     /// W3C trace context of the command that caused the event.
     pub traceparent: &'a str,
@@ -132,20 +132,20 @@ impl Header<'_> {
     }
 }
 
-/// A record as read from a tail, an ingest stream or a channel. Fields are ranges of the shared bytes.
+/// A record from a tail, an ingest stream or a channel. Its fields are ranges of the shared bytes.
 #[derive(Debug, Clone)]
 pub struct Record {
     bytes: Bytes,
     pub epoch: Epoch,
     pub seq: Seq,
     pub at_ms: i64,
-    /// Where each of the eight text fields ends; they begin at `first` and lie one separator apart.
+    /// The end of each of the eight text fields. The first begins at `first`; one separator is between two fields.
     ends: [u32; 8],
     first: u32,
 }
 
 impl Record {
-    /// Reads the header; the JSON is not looked at.
+    /// Parses the header, but not the JSON.
     ///
     /// # Errors
     /// [`RecordError`] for another version or a malformed header.
@@ -172,7 +172,7 @@ impl Record {
             *end = position(offset(field) + field.len())?;
         }
         if ends[7] as usize != line_end {
-            return Err(RecordError("fields left over"));
+            return Err(RecordError("too many fields"));
         }
         Ok(Self { bytes, epoch, seq, at_ms, ends, first })
     }
@@ -218,7 +218,7 @@ impl Record {
         self.field(6)
     }
 
-    /// Whose membership this event changes, and their new role; [`crate::role::REMOVED`] when they go.
+    /// The user whose membership this event changes, and the new role or [`crate::role::REMOVED`].
     #[must_use]
     pub fn member_change(&self) -> Option<(&str, &str)> {
         self.membership().split_once(LIST)
@@ -229,7 +229,7 @@ impl Record {
         self.field(7)
     }
 
-    /// It has no place in the log: typing, signals, receipts, marks.
+    /// It has no position in the log: typing, signals, receipts, marks.
     #[must_use]
     pub fn is_live_only(&self) -> bool {
         self.seq == Seq(0)
@@ -241,7 +241,7 @@ impl Record {
         &self.bytes[self.ends[7] as usize + 1..]
     }
 
-    /// The record as it stands in Redis, for the dead letters.
+    /// The bytes of the record in Redis, for the dead letters.
     #[must_use]
     pub fn raw(&self) -> &Bytes {
         &self.bytes
@@ -262,7 +262,7 @@ mod tests {
     }
 
     #[test]
-    fn a_record_is_read_back_field_by_field() {
+    fn record_round_trips_field_by_field() {
         let visibility = Visibility { users: vec!["bob,c;d".into()], roles: vec!["admin".into()] };
         let field = visibility.encode();
         let header = Header {
@@ -294,7 +294,7 @@ mod tests {
     }
 
     #[test]
-    fn only_sender_named_users_and_named_roles_see_a_private_event() {
+    fn private_event_is_visible_to_sender_and_named_users_and_roles() {
         let field = Visibility { users: vec!["bob".into()], roles: vec!["admin".into()] }.encode();
         assert!(is_visible_to(&field, "alice", "alice", "guest"));
         assert!(is_visible_to(&field, "alice", "bob", "member"));
@@ -305,7 +305,7 @@ mod tests {
     }
 
     #[test]
-    fn malformed_records_are_errors_and_not_panics() {
+    fn malformed_record_is_an_error() {
         let good = record(&Header::default());
         assert!(Record::parse(good.clone()).is_ok());
         for end in 0..good.len() - 7 {

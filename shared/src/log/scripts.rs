@@ -1,11 +1,11 @@
-//! The texts of the scripts that write, bound to an epoch by their first line, and their SHA-1 names.
+//! The texts of the writing scripts, bound to an epoch by their first line, and their SHA-1 names.
 
 use crate::ids::Epoch;
 
-/// The function that writes times, for scripts that publish frames.
+/// The function that formats times, for scripts that publish frames.
 const RFC3339: &str = include_str!("rfc3339.lua");
 
-/// One script as loaded into a process for one epoch.
+/// One script as it is loaded into a process for one epoch.
 #[derive(Debug, Clone)]
 pub struct Script {
     pub text: String,

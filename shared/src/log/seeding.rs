@@ -1,6 +1,6 @@
-//! Asks persistence to seed rooms: many callers, one request at a time, each room once per request.
+//! Asks persistence to seed rooms, for many callers: one request at a time, and each room once per request.
 //!
-//! While a request is under way the next ones gather, so a reconnect storm costs a few bulk requests.
+//! While one request runs, further rooms are collected for the next, so a storm of reconnects costs few requests.
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -9,10 +9,10 @@ use tokio::sync::{mpsc, oneshot};
 use super::authority::{Authority, AuthorityError, SeedOutcome};
 use crate::ids::{Epoch, RoomId};
 
-/// Rooms in one request; the gathering stops there.
-const ROOMS_PER_REQUEST: usize = 200;
-/// Requests that may wait; above it callers wait to get in.
-const QUEUE: usize = 4096;
+/// Largest number of callers that one request serves.
+const MAX_BATCH: usize = 200;
+/// Callers that may wait in the queue; further ones wait for space.
+const QUEUE_CAPACITY: usize = 4096;
 
 type Answer = Result<SeedOutcome, AuthorityError>;
 
@@ -22,7 +22,7 @@ struct Wanted {
     answer: oneshot::Sender<Answer>,
 }
 
-/// Handle of the one task that asks.
+/// Handle of the task that makes the requests.
 #[derive(Debug, Clone)]
 pub(super) struct Seeding {
     queue: mpsc::Sender<Wanted>,
@@ -30,7 +30,7 @@ pub(super) struct Seeding {
 
 impl Seeding {
     pub fn start(authority: Arc<dyn Authority>) -> Self {
-        let (queue, wanted) = mpsc::channel(QUEUE);
+        let (queue, wanted) = mpsc::channel(QUEUE_CAPACITY);
         tokio::spawn(serve(authority, wanted));
         Self { queue }
     }
@@ -44,10 +44,10 @@ impl Seeding {
 }
 
 async fn serve(authority: Arc<dyn Authority>, mut wanted: mpsc::Receiver<Wanted>) {
-    let mut gathered = Vec::new();
-    while wanted.recv_many(&mut gathered, ROOMS_PER_REQUEST).await > 0 {
+    let mut batch = Vec::new();
+    while wanted.recv_many(&mut batch, MAX_BATCH).await > 0 {
         let mut by_epoch: HashMap<Epoch, HashMap<RoomId, Vec<oneshot::Sender<Answer>>>> = HashMap::new();
-        for Wanted { epoch, room, answer } in gathered.drain(..) {
+        for Wanted { epoch, room, answer } in batch.drain(..) {
             by_epoch.entry(epoch).or_default().entry(room).or_default().push(answer);
         }
         for (epoch, callers) in by_epoch {
@@ -58,7 +58,7 @@ async fn serve(authority: Arc<dyn Authority>, mut wanted: mpsc::Receiver<Wanted>
             };
             for (outcome, callers) in outcomes.into_iter().zip(callers) {
                 for caller in callers {
-                    // A caller that went away needs no answer.
+                    // The caller may have been cancelled.
                     let _ = caller.send(outcome.clone());
                 }
             }

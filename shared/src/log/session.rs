@@ -1,7 +1,7 @@
-//! A session: one connection to one Redis process whose epoch is open and whose scripts are loaded.
+//! A session: one connection to one Redis process whose epoch is open and that has the scripts.
 //!
-//! Everything that writes goes through a session, so nobody writes to a process that persistence has not opened:
-//! another process behind the same address (restarted, promoted) is another connection, and gets a session of its own.
+//! Every write uses a session, so nobody writes to a process that persistence has not opened. Another process behind
+//! the same address (restarted, promoted) has another connection and therefore another session.
 
 use std::{
     sync::Arc,
@@ -19,33 +19,33 @@ use super::{
 };
 use crate::ids::Epoch;
 
-/// A command that is not answered by then is given up; its effect is unknown, the client's retry settles it.
+/// A command without an answer by then fails. Its effect is unknown; the retry of the client finds out.
 const RESPONSE_TIMEOUT: Duration = Duration::from_secs(3);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
-/// One attempt to open a session, the authority's answer included.
+/// For one attempt to open a session, including the answer of the authority.
 const OPEN_TIMEOUT: Duration = Duration::from_secs(6);
-/// Least time between two attempts to open a session, so that an outage is not met with a storm.
-const REOPEN_FLOOR: Duration = Duration::from_millis(100);
-/// Commands that may wait in the connection's queue before callers wait themselves.
-const PIPELINE_QUEUE: usize = 4096;
+/// Minimum interval between attempts to open a session, so that an outage does not cause a storm of attempts.
+const REOPEN_INTERVAL: Duration = Duration::from_millis(100);
+/// Commands that may wait in the queue of the connection; further callers wait for space.
+const PIPELINE_CAPACITY: usize = 4096;
 
-/// Why there is no session to use.
+/// Why there is no session.
 #[derive(Debug, Error)]
 pub enum SessionError {
     #[error("Redis: {0}")]
     Redis(#[from] RedisError),
     #[error(transparent)]
     Authority(#[from] AuthorityError),
-    #[error("Redis did not tell its run_id")]
+    #[error("Redis did not send its run_id")]
     NoRunId,
     #[error("shutting down")]
     ShuttingDown,
-    /// An attempt that others waited for has failed just now.
+    /// An attempt of another caller has just failed.
     #[error("{0}")]
     Away(String),
 }
 
-/// See the module. Cheap to share; lives until a command fails on it.
+/// See the module. Cheap to share; used until a command fails on it.
 #[derive(Debug)]
 pub struct Session {
     connection: MultiplexedConnection,
@@ -56,7 +56,7 @@ pub struct Session {
 }
 
 impl Session {
-    /// A handle of the shared connection; commands of all handles are pipelined.
+    /// A handle of the shared connection; the commands of all handles are pipelined.
     #[must_use]
     pub fn connection(&self) -> MultiplexedConnection {
         self.connection.clone()
@@ -68,8 +68,8 @@ impl Session {
         self.epoch_opened.elapsed()
     }
 
-    /// `last` is the session before: with the authority away, a new connection to the same process goes on in its
-    /// epoch, as it would had the connection not been lost.
+    /// `last` is the previous session. If the authority is unavailable, a new connection to the same process continues
+    /// in its epoch, as if the connection had not been lost.
     async fn open(
         client: &Client,
         authority: &dyn Authority,
@@ -94,10 +94,10 @@ impl Session {
     }
 }
 
-/// Connects to whatever process the address leads to, and learns its `run_id` on that same connection.
+/// Connects to the process behind the address, and reads its `run_id` on the same connection.
 ///
 /// # Errors
-/// [`SessionError`] when it cannot be reached or does not tell.
+/// [`SessionError`] if Redis is not reachable or does not send its `run_id`.
 pub async fn connect(
     client: &Client,
     config: AsyncConnectionConfig,
@@ -105,14 +105,14 @@ pub async fn connect(
     let config = config
         .set_connection_timeout(Some(CONNECT_TIMEOUT))
         .set_response_timeout(Some(RESPONSE_TIMEOUT))
-        .set_pipeline_buffer_size(PIPELINE_QUEUE);
+        .set_pipeline_buffer_size(PIPELINE_CAPACITY);
     let mut connection = client.get_multiplexed_async_connection_with_config(&config).await?;
     let server: String = redis::cmd("INFO").arg("server").query_async(&mut connection).await?;
     let run_id = server.lines().find_map(|line| line.strip_prefix("run_id:")).ok_or(SessionError::NoRunId)?;
     Ok((connection, run_id.trim().to_owned()))
 }
 
-/// What is known of the attempts so far.
+/// The state of the attempts to open a session.
 #[derive(Default)]
 struct Opening {
     /// When the last attempt failed, and why.
@@ -121,13 +121,13 @@ struct Opening {
     last: Option<Arc<Session>>,
 }
 
-/// Holds the session in use and opens the next when it is lost; one attempt at a time.
+/// Holds the current session, and opens the next one after it is lost; one attempt at a time.
 pub(super) struct Sessions {
     client: Client,
     authority: Arc<dyn Authority>,
     current: ArcSwapOption<Session>,
     opening: Mutex<Opening>,
-    /// Connections are driven by the runtime that the log was started on, whichever thread asks first.
+    /// The runtime on which the log was started drives all connections, whichever thread opens them.
     runtime: tokio::runtime::Handle,
 }
 
@@ -137,8 +137,7 @@ impl Sessions {
         Self { client, authority, current: ArcSwapOption::empty(), opening: Mutex::default(), runtime }
     }
 
-    /// The session in use, opened now when there is none. Callers who come while an attempt is under way share its
-    /// outcome, good or bad.
+    /// The current session; opens one if there is none. Callers that come during an attempt share its result.
     pub async fn get(&self) -> Result<Arc<Session>, SessionError> {
         if let Some(session) = self.current.load_full() {
             return Ok(session);
@@ -149,7 +148,7 @@ impl Sessions {
             return Ok(session);
         }
         if let Some((at, error)) = &opening.failed
-            && (*at >= asked || at.elapsed() < REOPEN_FLOOR)
+            && (*at >= asked || at.elapsed() < REOPEN_INTERVAL)
         {
             return Err(SessionError::Away(error.clone()));
         }
@@ -172,21 +171,21 @@ impl Sessions {
         }
     }
 
-    /// The session in use, without waiting for one.
+    /// The current session, if there is one.
     pub fn current(&self) -> Option<Arc<Session>> {
         self.current.load_full()
     }
 
-    /// Takes a session that failed, or whose epoch is past, out of use.
+    /// Stops using a session that failed, or whose epoch is past.
     pub fn discard(&self, session: &Arc<Session>) {
         let previous = self.current.compare_and_swap(session, None);
         if previous.as_ref().is_some_and(|previous| Arc::ptr_eq(previous, session)) {
-            tracing::warn!(epoch = %session.epoch, "Redis session given up");
+            tracing::warn!(epoch = %session.epoch, "Redis session closed after a failure");
         }
     }
 }
 
-/// Whether the failure means that the connection or the process behind it is of no use any more.
+/// Whether the error means that the connection or the process is unusable.
 pub(super) fn ends_session(error: &RedisError) -> bool {
     error.is_unrecoverable_error()
         || error.is_timeout()

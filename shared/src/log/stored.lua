@@ -1,11 +1,11 @@
--- Tells that a partition's records are committed up to an ingest id: watermark, exceptions, trim and notice in one.
+-- Announces that a partition's records are committed up to an ingest id: watermark, exceptions, trim and notice in one.
 -- The first line of the loaded text is `local EPOCH = '<epoch>'` (see append.lua).
 --
 -- KEYS  1 stored (also the channel)  2 ingest  3 exceptions  4 exceptions:old
 -- ARGV  1 ingest id that is committed
---       2.. pairs: room \31 seq, and what became of it: `<first seq> <first id> <first at_ms>` or `rejected`
+--       2.. pairs: room \31 seq, and its outcome: `<first seq> <first id> <first at_ms>` or `rejected`
 --
--- Answers  'ok', or 'newer' when a later epoch wrote the watermark: nothing was changed
+-- Answers  'ok', or 'newer' if a later epoch has written the watermark: nothing was changed
 -- Notice   `<epoch> <watermark before> <watermark>`, then a line `room \31 seq \31 outcome` for each exception
 
 local ROTATE_S = 3600
@@ -25,13 +25,14 @@ if epoch == EPOCH then
   if new_ms < ms or (new_ms == ms and new_n < n) then new = at end
 end
 
--- First, because it is the one write that Redis allows when its memory is full; the others may follow it then.
--- The last stored record stays: reading it again in a later epoch is what brings that epoch's watermark up to it.
+-- XTRIM comes first, because Redis allows only this write when its memory is full; then the others may follow it.
+-- The last stored record stays in the stream, because reading it again in a later epoch moves that epoch's watermark to
+-- it.
 redis.call('XTRIM', KEYS[2], 'MINID', new)
 
 local notice = EPOCH .. ' ' .. before .. ' ' .. new
 if #ARGV > 1 then
-  -- Kept for one to two rotations: a client id whose window has gone is looked up in PostgreSQL instead.
+  -- Exceptions are kept for one to two rotations. Later, client ids are looked up in PostgreSQL instead.
   local now_s = tonumber(redis.call('TIME')[1])
   local since = tonumber(redis.call('HGET', KEYS[3], 'since') or now_s)
   if now_s - since > ROTATE_S then

@@ -1,5 +1,5 @@
-//! Who waits for "stored": one watermark (epoch, ingest id) per partition, fed by notices and, while someone waits,
-//! by reading Redis every second. Watermark and exceptions are always taken together.
+//! Waiters for "stored". There is one watermark (epoch, ingest id) per partition, updated by notices and, while there
+//! are waiters, by reading Redis every second. Watermark and exceptions are always taken together.
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
@@ -18,36 +18,36 @@ use super::{
 };
 use crate::ids::{Epoch, RoomId, Seq};
 
-/// Without a notice by then the sender is told `unavailable` and may repeat the client id anywhere.
+/// Without a result by then the answer is `unavailable`, and the sender may repeat the client id on any node.
 pub const STORED_TIMEOUT: Duration = Duration::from_secs(30);
-/// How often the watermark is read while someone waits: a lost notice costs no more than this.
-const REREAD_EVERY: Duration = Duration::from_secs(1);
+/// How often the watermark is read while there are waiters; this bounds the cost of a lost notice.
+const POLL_EVERY: Duration = Duration::from_secs(1);
 
-/// How a wait ended.
+/// The result of a wait.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Stored {
-    /// Committed where it was accepted.
+    /// Committed at the position at which it was accepted.
     Here,
-    /// A late duplicate: the client id's message stands at `seq`.
+    /// A late duplicate: the first message of this client id is at `seq`.
     First { seq: Seq, id: String, at_ms: i64 },
-    /// It could not be written.
+    /// It could not be stored.
     Rejected,
-    /// Not known: repeat the client id.
+    /// Unknown; the sender may repeat the client id.
     Unavailable,
 }
 
-/// What the notice of a watermark tells.
+/// A notice that a watermark has moved.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Notice {
+pub struct WatermarkNotice {
     pub epoch: Epoch,
     pub before: IngestId,
     pub watermark: IngestId,
-    /// `room ␟ seq` → outcome, as `stored.lua` writes them.
+    /// `room ␟ seq` → outcome, as written by `stored.lua`.
     exceptions: HashMap<String, String>,
 }
 
-impl Notice {
-    /// Reads the payload that `stored.lua` publishes; `None` when it has another form.
+impl WatermarkNotice {
+    /// Parses the payload that `stored.lua` publishes; `None`: malformed.
     #[must_use]
     pub fn parse(payload: &str) -> Option<Self> {
         let mut lines = payload.split('\n');
@@ -63,7 +63,7 @@ impl Notice {
 
 struct Waiter {
     epoch: Epoch,
-    /// `room ␟ seq`, the field of an exception.
+    /// `room ␟ seq`, as in the exceptions.
     at: String,
     outcome: oneshot::Sender<Stored>,
 }
@@ -76,8 +76,8 @@ struct Progress {
 }
 
 impl Progress {
-    /// Takes a watermark, and answers those it covers of whom it is known whether they are exceptions: `known` tells
-    /// for whom. The others go on waiting until they were asked for.
+    /// Takes a watermark, and answers the waiters at or below it for which `known` says that their exceptions, if any,
+    /// are in `exceptions`. The others keep waiting until their exceptions were read.
     fn settle(
         &mut self,
         epoch: Epoch,
@@ -93,21 +93,21 @@ impl Progress {
             for waiter in waiters.extract_if(.., |waiter| waiter.epoch == epoch && known(*id, waiter)) {
                 let outcome =
                     exceptions.get(&waiter.at).map_or(Stored::Here, |outcome| read_outcome(outcome));
-                // Whoever gave up waiting needs no answer.
+                // The waiter may have timed out.
                 let _ = waiter.outcome.send(outcome);
             }
         }
-        // A wait of an earlier epoch never ends otherwise: its ids are not those of this epoch.
+        // Waiters of an earlier epoch would never be answered, because ingest ids of two epochs cannot be compared.
         let present = self.epoch;
         for waiters in self.waiting.values_mut() {
             for waiter in waiters.extract_if(.., |waiter| waiter.epoch < present) {
                 let _ = waiter.outcome.send(Stored::Unavailable);
             }
         }
-        self.forget_those_who_gave_up();
+        self.forget_cancelled();
     }
 
-    fn forget_those_who_gave_up(&mut self) {
+    fn forget_cancelled(&mut self) {
         self.waiting.retain(|_, waiters| {
             waiters.retain(|waiter| !waiter.outcome.is_closed());
             !waiters.is_empty()
@@ -130,7 +130,7 @@ fn read_outcome(text: &str) -> Stored {
     first().unwrap_or(Stored::Unavailable)
 }
 
-/// The waits of all partitions. A lock is held for a map operation only, and per partition.
+/// The waiters of all partitions. Each partition has a lock, which is held only for map operations.
 pub struct Watermarks {
     sessions: Arc<Sessions>,
     partitions: Vec<Mutex<Progress>>,
@@ -143,9 +143,9 @@ impl Watermarks {
         let weak = Arc::downgrade(&watermarks);
         tokio::spawn(async move {
             loop {
-                tokio::time::sleep(REREAD_EVERY).await;
+                tokio::time::sleep(POLL_EVERY).await;
                 let Some(watermarks) = weak.upgrade() else { return };
-                watermarks.reread_where_someone_waits().await;
+                watermarks.poll_awaited_partitions().await;
             }
         });
         watermarks
@@ -156,14 +156,14 @@ impl Watermarks {
         self.partitions[usize::from(partition.0)].lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits until what was accepted is stored, at most [`STORED_TIMEOUT`].
+    /// Waits until an accepted event is stored, at most [`STORED_TIMEOUT`].
     pub async fn wait(self: &Arc<Self>, room: &RoomId, accepted: &Accepted) -> Stored {
-        tokio::time::timeout(STORED_TIMEOUT, self.wait_without_end(room, accepted))
+        tokio::time::timeout(STORED_TIMEOUT, self.wait_unbounded(room, accepted))
             .await
             .unwrap_or(Stored::Unavailable)
     }
 
-    async fn wait_without_end(self: &Arc<Self>, room: &RoomId, accepted: &Accepted) -> Stored {
+    async fn wait_unbounded(self: &Arc<Self>, room: &RoomId, accepted: &Accepted) -> Stored {
         let Some(ingest) = accepted.ingest else { return Stored::Here };
         let partition = Partition::of(room);
         let (outcome, stored) = oneshot::channel();
@@ -178,21 +178,21 @@ impl Watermarks {
             progress.epoch == accepted.epoch && progress.watermark >= ingest
         };
         if already {
-            // Its notice has gone by, perhaps with an exception.
-            self.reread(&[partition]).await;
+            // Its notice came before this waiter, perhaps with an exception.
+            self.poll(&[partition]).await;
         }
         stored.await.unwrap_or(Stored::Unavailable)
     }
 
-    /// Takes a notice from the partition's channel. One that does not follow on what is known might hide an
-    /// exception of a notice that was lost: then Redis is read instead.
-    pub fn notice(self: &Arc<Self>, partition: Partition, notice: &Notice) {
+    /// Takes a notice from the partition's channel. If it does not follow the known watermark, a notice with an
+    /// exception may have been lost; then Redis is read instead.
+    pub fn notice(self: &Arc<Self>, partition: Partition, notice: &WatermarkNotice) {
         let follows = {
             let mut progress = self.progress(partition);
             let follows = progress.waiting.is_empty()
                 || notice.epoch == progress.epoch && notice.before <= progress.watermark;
             if follows {
-                // Of what lies at or below the watermark before, this notice does not know the exceptions.
+                // This notice does not contain exceptions at or below the previous watermark.
                 let known = |id, _: &Waiter| id > notice.before;
                 progress.settle(notice.epoch, notice.watermark, &notice.exceptions, known);
             }
@@ -200,26 +200,27 @@ impl Watermarks {
         };
         if !follows {
             let watermarks = self.clone();
-            tokio::spawn(async move { watermarks.reread(&[partition]).await });
+            tokio::spawn(async move { watermarks.poll(&[partition]).await });
         }
     }
 
-    async fn reread_where_someone_waits(&self) {
+    async fn poll_awaited_partitions(&self) {
         for partition in Partition::all() {
-            self.progress(partition).forget_those_who_gave_up();
+            self.progress(partition).forget_cancelled();
         }
         let waited: Vec<_> = Partition::all().filter(|p| !self.progress(*p).waiting.is_empty()).collect();
         if !waited.is_empty() {
-            self.reread(&waited).await;
+            self.poll(&waited).await;
         }
     }
 
-    async fn reread(&self, partitions: &[Partition]) {
+    async fn poll(&self, partitions: &[Partition]) {
         let Ok(session) = self.sessions.get().await else { return };
         for partition in partitions {
-            match self.reread_one(&session, *partition).await {
+            match self.poll_partition(&session, *partition).await {
                 Ok(Some(epoch)) if epoch > session.epoch => {
-                    // This process was opened anew meanwhile: what is appended in the old epoch is never stored.
+                    // This process was opened again in the meantime: events that are appended in the old epoch are
+                    // never stored.
                     self.sessions.discard(&session);
                     return;
                 }
@@ -235,8 +236,13 @@ impl Watermarks {
         }
     }
 
-    /// Reads one partition's watermark, and then the exceptions of those it covers; the epoch read.
-    async fn reread_one(&self, session: &Session, partition: Partition) -> Result<Option<Epoch>, RedisError> {
+    /// Reads a partition's watermark, and then the exceptions of the waiters at or below it; returns the epoch of the
+    /// watermark.
+    async fn poll_partition(
+        &self,
+        session: &Session,
+        partition: Partition,
+    ) -> Result<Option<Epoch>, RedisError> {
         let mut connection = session.connection();
         let seen: Option<String> =
             redis::cmd("GET").arg(partition.stored()).query_async(&mut connection).await?;
@@ -250,8 +256,8 @@ impl Watermarks {
         if asked.is_empty() {
             return Ok(Some(epoch));
         }
-        // Read after the watermark: exceptions are written together with it, so none of those it covers is missing.
-        // Not in a MULTI, which Redis refuses when its memory is full.
+        // Exceptions are written together with the watermark and read after it, so none at or below it is missing.
+        // No MULTI, because Redis refuses it when its memory is full.
         let key = partition.exceptions();
         let mut pipe = redis::pipe();
         pipe.cmd("HMGET").arg(&key).arg(&asked).cmd("HMGET").arg(format!("{key}:old")).arg(&asked);
@@ -266,7 +272,7 @@ impl Watermarks {
     }
 }
 
-/// Reads the value of a stored key: `<epoch> <ingest id>`.
+/// Parses the value of a "stored" key: `<epoch> <ingest id>`.
 #[must_use]
 pub fn read_watermark(value: &str) -> Option<(Epoch, IngestId)> {
     let (epoch, id) = value.split_once(' ')?;
@@ -293,22 +299,22 @@ mod tests {
     }
 
     #[test]
-    fn one_who_comes_after_the_notice_is_not_answered_by_the_next_one() {
+    fn waiter_after_its_notice_is_not_answered_by_the_next_notice() {
         let mut progress = Progress::default();
         progress.settle(Epoch(1), at(5), &rejected(3), |_, _| true);
         let mut late = waiter(&mut progress, 4, 3);
         let mut next = waiter(&mut progress, 7, 9);
         progress.settle(Epoch(1), at(8), &HashMap::new(), |id, _| id > at(5));
         assert_eq!(next.try_recv(), Ok(Stored::Here));
-        assert!(late.try_recv().is_err(), "whether it is an exception is not known yet");
-        // A read that asked for it answers it, though the watermark it read is behind by now.
+        assert!(late.try_recv().is_err(), "it is not known yet whether it is an exception");
+        // A read that includes its exception answers it, although the watermark of this read is lower.
         progress.settle(Epoch(1), at(6), &rejected(3), |_, waiter| waiter.at.ends_with("\u{1f}3"));
         assert_eq!(late.try_recv(), Ok(Stored::Rejected));
         assert_eq!(progress.watermark, at(8), "the watermark never moves back");
     }
 
     #[test]
-    fn a_later_epoch_ends_the_waits_of_the_one_before() {
+    fn later_epoch_ends_waits_of_the_previous_one() {
         let mut progress = Progress::default();
         let mut waiting = waiter(&mut progress, 4, 3);
         progress.settle(Epoch(2), at(1), &HashMap::new(), |_, _| true);

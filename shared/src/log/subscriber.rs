@@ -1,5 +1,6 @@
-//! The one pub/sub connection of a node: an explicit set of wanted channels, subscribed again after every
-//! reconnect, checked by PING every 2 s. Tells when all wanted channels are confirmed, and on which process.
+//! The one pub/sub connection of a node. It keeps an explicit set of wanted channels, subscribes to all of them after
+//! every reconnect, and checks the connection by PING every 2 s. It reports when all wanted channels are confirmed, and
+//! on which Redis process.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -16,20 +17,20 @@ use tokio::sync::{Notify, mpsc, oneshot};
 use super::session;
 
 const PING_EVERY: Duration = Duration::from_secs(2);
-const RECONNECT_AFTER: Duration = Duration::from_millis(200);
-/// Channels in one SUBSCRIBE.
-const CHANNELS_PER_COMMAND: usize = 1000;
-/// Requests that may wait; above it callers are refused.
-const QUEUE: usize = 65_536;
+const RECONNECT_PAUSE: Duration = Duration::from_millis(200);
+/// Channels in one SUBSCRIBE, and requests that are taken from the queue at once.
+const MAX_BATCH: usize = 1000;
+/// Requests that may wait in the queue; further ones are refused.
+const QUEUE_CAPACITY: usize = 65_536;
 
-/// What the connection brings. Called from the connection's own task: it must not block.
+/// An event of the connection. The sink is called from the connection's own task, so it must not block.
 #[derive(Debug)]
 pub enum Event {
     Message {
         channel: String,
         payload: Bytes,
     },
-    /// Every wanted channel is confirmed on the process `run_id`; what was published before may have been missed.
+    /// Every wanted channel is confirmed on the process `run_id`. Messages before this may be lost.
     Online {
         run_id: Arc<str>,
     },
@@ -51,32 +52,30 @@ pub struct Subscriber {
 }
 
 impl Subscriber {
-    /// Starts the task; `sink` gets everything that happens.
+    /// Starts the task; `sink` gets all events.
     pub fn start(client: Client, sink: impl Fn(Event) + Send + Sync + 'static) -> Self {
-        let (requests, queue) = mpsc::channel(QUEUE);
+        let (requests, queue) = mpsc::channel(QUEUE_CAPACITY);
         tokio::spawn(Connection { client, sink: Arc::new(sink), wanted: HashSet::new() }.serve(queue));
         Self { requests }
     }
 
-    /// Adds a channel to the wanted ones. What is returned resolves when the server has confirmed it, however
-    /// long that takes; `None`: too many requests are waiting, nothing was changed.
+    /// Adds a wanted channel. The receiver resolves when the server has confirmed it, without a time limit. `None`: too
+    /// many requests are waiting, and nothing was changed.
     #[must_use]
     pub fn subscribe(&self, channel: String) -> Option<oneshot::Receiver<()>> {
         let (confirmed, confirmation) = oneshot::channel();
         self.requests.try_send(Request::Subscribe(channel, confirmed)).ok().map(|()| confirmation)
     }
 
-    /// Takes a channel out of the wanted ones; false when too many requests are waiting.
+    /// Removes a wanted channel; false: too many requests are waiting.
     #[must_use]
     pub fn unsubscribe(&self, channel: String) -> bool {
         self.requests.try_send(Request::Unsubscribe(channel)).is_ok()
     }
-}
 
-impl Subscriber {
-    /// Gives the connection up for a new one: the address may lead to another process by now.
+    /// Replaces the connection by a new one, because the address may lead to another process now.
     pub fn reconnect(&self) {
-        // Full of requests, the connection is in use; the next caller asks again.
+        // If the queue is full, the connection is in use, and a later caller asks again.
         let _ = self.requests.try_send(Request::Reconnect);
     }
 }
@@ -106,8 +105,8 @@ impl Connection {
                 }
                 Err(error) => tracing::warn!(%error, "pub/sub connection failed"),
             }
-            // Requests made meanwhile are part of what is wanted at the next attempt.
-            let pause = tokio::time::sleep(RECONNECT_AFTER);
+            // Requests during the pause change what the next attempt subscribes to.
+            let pause = tokio::time::sleep(RECONNECT_PAUSE);
             tokio::pin!(pause);
             loop {
                 tokio::select! {
@@ -115,8 +114,8 @@ impl Connection {
                     request = requests.recv() => match request {
                         Some(Request::Subscribe(channel, confirmed)) => {
                             self.wanted.insert(channel);
-                            // Those who gave up waiting make room for those who come.
-                            if unconfirmed.len() >= QUEUE {
+                            // Cancelled waiters are removed, so that this list stays bounded.
+                            if unconfirmed.len() >= QUEUE_CAPACITY {
                                 unconfirmed.retain(|confirmed: &oneshot::Sender<()>| !confirmed.is_closed());
                             }
                             unconfirmed.push(confirmed);
@@ -154,13 +153,13 @@ impl Connection {
         });
         let (mut connection, run_id) = session::connect(&client, config).await?;
         let wanted: Vec<&String> = self.wanted.iter().collect();
-        for channels in wanted.chunks(CHANNELS_PER_COMMAND) {
+        for channels in wanted.chunks(MAX_BATCH) {
             connection.subscribe(channels).await?;
         }
         Ok((connection, run_id.into()))
     }
 
-    /// Serves requests on a connection until it is lost; true when nobody can make requests any more.
+    /// Serves requests on a connection until it is lost. Returns true when all handles are dropped.
     async fn follow(
         &mut self,
         connection: &mut MultiplexedConnection,
@@ -170,17 +169,17 @@ impl Connection {
     ) -> bool {
         let mut ping = tokio::time::interval(PING_EVERY);
         ping.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        let mut gathered = Vec::new();
+        let mut batch = Vec::new();
         loop {
             let outcome = tokio::select! {
                 () = lost.notified() => return false,
                 _ = ping.tick() => redis::cmd("PING").query_async::<Value>(connection).await.map(drop),
-                count = requests.recv_many(&mut gathered, CHANNELS_PER_COMMAND) => {
+                count = requests.recv_many(&mut batch, MAX_BATCH) => {
                     if count == 0 {
                         return true;
                     }
-                    let reconnect = gathered.iter().any(|request| matches!(request, Request::Reconnect));
-                    let applied = self.apply(connection, &mut gathered, unconfirmed).await;
+                    let reconnect = batch.iter().any(|request| matches!(request, Request::Reconnect));
+                    let applied = self.apply(connection, &mut batch, unconfirmed).await;
                     if reconnect {
                         return false;
                     }
@@ -188,22 +187,22 @@ impl Connection {
                 }
             };
             if let Err(error) = outcome {
-                tracing::warn!(%error, "pub/sub connection given up");
+                tracing::warn!(%error, "pub/sub connection lost");
                 return false;
             }
         }
     }
 
-    /// Applies gathered requests: what counts is the last word on each channel.
+    /// Applies a batch of requests; the last request for each channel decides.
     async fn apply(
         &mut self,
         connection: &mut MultiplexedConnection,
-        gathered: &mut Vec<Request>,
+        batch: &mut Vec<Request>,
         unconfirmed: &mut Vec<oneshot::Sender<()>>,
     ) -> Result<(), redis::RedisError> {
         let mut touched: HashMap<String, bool> = HashMap::new();
         let first_unconfirmed = unconfirmed.len();
-        for request in gathered.drain(..) {
+        for request in batch.drain(..) {
             match request {
                 Request::Subscribe(channel, confirmed) => {
                     self.wanted.insert(channel.clone());
@@ -233,7 +232,7 @@ impl Connection {
     }
 }
 
-/// A push of kind `message`: channel and payload.
+/// The channel and the payload of a push of kind `message`.
 fn message_of(data: Vec<Value>) -> Option<Event> {
     let mut data = data.into_iter();
     match (data.next()?, data.next()?) {

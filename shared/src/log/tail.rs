@@ -1,4 +1,4 @@
-//! Reading a room's head and the records after a position from Redis; and whether a cursor is still good.
+//! Parses a room's head and the records after a position, and decides whether a cursor is still valid.
 
 use bytes::Bytes;
 
@@ -8,15 +8,15 @@ use crate::{
     sabotage::{self, Sabotage},
 };
 
-/// Bases of a room's epochs: all that is at or below the base of an epoch is the same in it as in the one before.
+/// The bases of a room's epochs. Everything at or below the base of an epoch is the same as in the epoch before it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Bases(pub Vec<(Epoch, Seq)>);
 
 impl Bases {
-    /// Epochs that a room's hash tells apart; older ones are merged, which only makes a gap start earlier.
+    /// Number of epochs in a room's hash. Older epochs are merged, so that a gap may only start earlier.
     pub const KEPT: usize = 16;
 
-    /// Reads `epoch:base,…`; what is not of that form is left out.
+    /// Parses `epoch:base,…`; malformed items are ignored.
     #[must_use]
     pub fn decode(text: &str) -> Self {
         let pair = |pair: &str| {
@@ -31,13 +31,13 @@ impl Bases {
         self.0.iter().map(|(epoch, base)| format!("{epoch}:{base}")).collect::<Vec<_>>().join(",")
     }
 
-    /// The lowest base of the epochs after `epoch`: nothing of `epoch` above it is good any more.
+    /// The lowest base of the epochs after `epoch`: positions of `epoch` above it are not valid any more.
     #[must_use]
     pub fn limit_of(&self, epoch: Epoch) -> Option<Seq> {
         self.0.iter().filter(|(later, _)| *later > epoch).map(|(_, base)| *base).min()
     }
 
-    /// Keeps at most [`Bases::KEPT`] pairs, in order of epochs.
+    /// Merges the oldest pairs, so that at most [`Bases::KEPT`] are left, in order of epochs.
     #[must_use]
     pub fn merged(mut self) -> Self {
         self.0.sort_unstable();
@@ -51,7 +51,7 @@ impl Bases {
     }
 }
 
-/// What a room's hash tells.
+/// The fields of a room's hash.
 #[derive(Debug, Clone, Default)]
 pub struct RoomHead {
     pub epoch: Epoch,
@@ -65,7 +65,7 @@ pub struct RoomHead {
 }
 
 impl RoomHead {
-    /// Where the history that a cursor stands for parts from the room's: `None` while it is good.
+    /// The position after which the history of a cursor differs from the room's history; `None`: the cursor is valid.
     #[must_use]
     pub fn gap_after(&self, cursor: &Cursor) -> Option<Seq> {
         match Epoch::parse(&cursor.epoch) {
@@ -74,10 +74,10 @@ impl RoomHead {
         }
     }
 
-    /// As [`RoomHead::gap_after`], for a position of the server's own.
+    /// Like [`RoomHead::gap_after`], for a position of the server.
     #[must_use]
     pub fn gap_after_position(&self, epoch: Epoch, seq: Seq) -> Option<Seq> {
-        if sabotage::is(Sabotage::Epoch) {
+        if sabotage::is_active(Sabotage::Epoch) {
             return None;
         }
         let limit = self.bases.limit_of(epoch).map_or(self.seq, |base| base.min(self.seq));
@@ -85,17 +85,17 @@ impl RoomHead {
     }
 }
 
-/// A membership that changed not long ago: what a room's hash tells of a user before any cache does.
+/// A membership that changed recently. The room's hash knows it before any cache.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Mark {
-    /// `None`: removed.
+    /// `None`: the user was removed.
     pub role: Option<String>,
     /// Seq of the change.
     pub seq: Seq,
 }
 
 impl Mark {
-    /// Reads `<role> <seq> <ingest id> <seq at which the membership began>`.
+    /// Parses `<role> <seq> <ingest id> <seq at which the membership began>`.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let mut parts = text.split(' ');
@@ -104,18 +104,18 @@ impl Mark {
     }
 }
 
-/// A room's head and what its tail holds after a position, read in one go.
+/// A room's head and the records of its tail after a position, read together.
 #[derive(Debug, Clone)]
 pub struct TailRead {
     pub head: RoomHead,
-    /// In order of seq; not necessarily from the position on.
+    /// In order of seq; they may begin later than after the position.
     pub records: Vec<Record>,
-    /// Of the users asked for, in order; `None`: their membership did not change lately. As of `head`.
+    /// The marks of the requested users as of `head`, in order; `None`: no recent change.
     pub marks: Vec<Option<Mark>>,
 }
 
 impl TailRead {
-    /// The records from `after` up to the head without a hole; `None`: the tail does not reach back so far.
+    /// The records after `after` up to the head, if there is no gap; `None`: the tail begins later.
     #[must_use]
     pub fn records_after(&self, after: Seq) -> Option<&[Record]> {
         if after >= self.head.seq {
@@ -130,15 +130,15 @@ impl TailRead {
 
 pub(super) type TailEntries = Vec<(String, Vec<Bytes>)>;
 
-/// Fields of the room hash that [`head_of`] reads, in order; marks come behind them.
+/// The fields of the room hash that [`head_of`] reads, in order; marks come after them.
 pub(super) const HASH_FIELDS: [&str; 7] = ["seq", "epoch", "bases", "kind", "name", "members", "archived"];
 
-/// Field of a user's mark.
+/// The field of a user's mark.
 pub(crate) fn mark_field(user: &str) -> String {
     format!("mark:{user}")
 }
 
-/// The head and the marks behind it; `None` when there is no hash.
+/// The head and the marks after it; `None`: there is no hash.
 pub(super) fn head_of(fields: Vec<Option<String>>) -> Option<(RoomHead, Vec<Option<Mark>>)> {
     let mut fields = fields.into_iter();
     let mut next = || fields.next().flatten();
@@ -156,7 +156,7 @@ pub(super) fn head_of(fields: Vec<Option<String>>) -> Option<(RoomHead, Vec<Opti
     Some((head, fields.map(|mark| Mark::parse(&mark?)).collect()))
 }
 
-/// Entries of a tail as records; one that cannot be read ends the list, and the hole is seen by its seq.
+/// The records of a tail. A malformed record ends the list, and the missing seq shows the gap.
 pub(super) fn records_of(entries: TailEntries) -> Vec<Record> {
     entries.into_iter().map_while(|(_, mut fields)| Record::parse(fields.pop()?).ok()).collect()
 }
@@ -174,14 +174,14 @@ mod tests {
     }
 
     #[test]
-    fn a_mark_tells_role_and_place_and_removed_is_no_role() {
+    fn mark_contains_role_and_seq() {
         assert_eq!(Mark::parse("guest 7 12-0"), Some(Mark { role: Some("guest".into()), seq: Seq(7) }));
         assert_eq!(Mark::parse("removed 7 12-0"), Some(Mark { role: None, seq: Seq(7) }));
         assert_eq!(Mark::parse("guest"), None);
     }
 
     #[test]
-    fn a_cursor_is_good_up_to_the_lowest_base_of_every_later_epoch() {
+    fn cursor_is_valid_up_to_the_lowest_base_of_later_epochs() {
         let head = head(5, 100, "1:0,3:40,5:90");
         assert_eq!(head.gap_after(&cursor("1", 40)), None);
         assert_eq!(head.gap_after(&cursor("1", 41)), Some(Seq(40)));
@@ -194,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cursor_above_the_head_or_of_an_unknown_epoch_is_a_gap() {
+    fn cursor_above_head_or_of_unknown_epoch_is_a_gap() {
         let head = head(5, 100, "1:0");
         assert_eq!(head.gap_after(&cursor("5", 101)), Some(Seq(100)));
         assert_eq!(head.gap_after(&cursor("6", 3)), Some(Seq(0)));
@@ -202,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn merged_bases_never_call_a_bad_cursor_good() {
+    fn merged_bases_never_accept_an_invalid_cursor() {
         let all = Bases((1..=40).map(|e| (Epoch(e), Seq(e * 7 % 31 + e))).collect());
         let merged = all.clone().merged();
         assert_eq!(merged.0.len(), Bases::KEPT);

@@ -1,13 +1,13 @@
-//! Messages as the targets of edits, deletes and reactions: who sent them and who may see them, from the tail, or
-//! from PostgreSQL where the tail does not reach back so far.
+//! Messages as targets of edits, deletes and reactions: their senders and audiences, from the tail, or from PostgreSQL
+//! if the tail begins later.
 
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
 use super::{
-    append::{Accepted, Answer, AppendError, Entry, Minimum},
-    commands::{Log, ROUNDS, unavailable},
+    append::{Accepted, Answer, AppendError, Entry, MinRole},
+    commands::{Log, MAX_ROUNDS, head_keeps_changing, unavailable},
     keys,
     record::{Record, Visibility, is_visible_to},
     tail,
@@ -18,11 +18,11 @@ use crate::{
     message::change::{Actor, Change},
 };
 
-/// How long a change waits for a delete in its room to be stored, which may be that of its message.
-const DELETE_PATIENCE: Duration = Duration::from_secs(3);
-const DELETE_PAUSE: Duration = Duration::from_millis(50);
+/// How long a change waits until a concurrent delete in its room is stored, which may delete its message.
+const DELETE_WAIT_TIMEOUT: Duration = Duration::from_secs(3);
+const DELETE_POLL_PAUSE: Duration = Duration::from_millis(50);
 
-/// What a change must know of the message that it is aimed at.
+/// The properties of a message that decide about a change.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Target {
     /// Message id.
@@ -30,10 +30,10 @@ pub struct Target {
     pub sender: String,
     pub visibility: Visibility,
     pub deleted: bool,
-    /// It is as it was at this position of the log.
+    /// The position of the log at which these properties were read.
     #[serde(default)]
     pub upto: Seq,
-    /// Beside attachments a text may be empty.
+    /// With attachments the text may be empty.
     #[serde(default)]
     pub has_attachments: bool,
 }
@@ -44,7 +44,7 @@ impl Target {
         is_visible_to(&self.visibility.encode(), &self.sender, user, role)
     }
 
-    /// Who may see a change of this message: exactly who may see the message, whoever makes the change.
+    /// The audience of a change of this message: exactly the audience of the message, no matter who makes the change.
     #[must_use]
     pub fn audience(&self) -> Visibility {
         let mut audience = self.visibility.clone();
@@ -56,10 +56,10 @@ impl Target {
 }
 
 impl Log {
-    /// Appends a change of a message, when whoever makes it may.
+    /// Appends a change of a message if the actor is allowed to make it.
     ///
     /// # Errors
-    /// What [`Change::check`] refuses, or the log.
+    /// A refusal of [`Change::check`] or of the log.
     pub async fn change(
         &self,
         room: &RoomId,
@@ -71,31 +71,31 @@ impl Log {
         loop {
             let target = self.target(room, change.target).await?;
             let target = target.ok_or_else(|| Refusal::not_found("message"))?;
-            let entry = |minimum| change.entry(room, actor.user, &target, minimum);
+            let entry = |min_role| change.entry(room, actor.user, &target, min_role);
             return match change.check(actor, &target) {
-                Ok(minimum) => match self.append(&entry(minimum)).await {
-                    // A message was deleted meanwhile, perhaps this one. Once that is stored the look-up tells.
-                    Err(AppendError::Stale(_)) if begun.elapsed() < DELETE_PATIENCE => {
-                        tokio::time::sleep(DELETE_PAUSE).await;
+                Ok(min_role) => match self.append(&entry(min_role)).await {
+                    // A message was deleted in the meantime, perhaps this one. The look-up shows it when it is stored.
+                    Err(AppendError::Stale(_)) if begun.elapsed() < DELETE_WAIT_TIMEOUT => {
+                        tokio::time::sleep(DELETE_POLL_PAUSE).await;
                         continue;
                     }
                     appended => Ok(appended?),
                 },
-                // It may be the repetition of one that came before the delete: that is answered with the first.
-                Err(refusal) if target.deleted => self.known(&entry(Minimum::Anyone)).await?.ok_or(refusal),
+                // A repetition of a change that was made before the delete gets the answer of the first one.
+                Err(refusal) if target.deleted => self.known(&entry(MinRole::Anyone)).await?.ok_or(refusal),
                 Err(refusal) => Err(refusal),
             };
         }
     }
 
-    /// What was appended under an entry's client id, as far as Redis remembers; appends nothing.
+    /// The event that was appended with the entry's client id, if Redis remembers it. Appends nothing.
     async fn known(&self, entry: &Entry<'_>) -> Result<Option<Accepted>, AppendError> {
         if entry.client_id.is_none() {
             return Ok(None);
         }
-        for _ in 0..ROUNDS {
+        for _ in 0..MAX_ROUNDS {
             let session = self.sessions.get().await.map_err(unavailable)?;
-            // Without leave to append what it does not know, the script answers `lookup` at the latest.
+            // With `looked_up` false, the script never appends an unknown client id: it answers `lookup` first.
             let value = self.call(&session, entry.command(&session.scripts, false, 0)).await?;
             match entry.read_answer(&session, value).map_err(AppendError::Unavailable)? {
                 Answer::Done(accepted) => return Ok(Some(accepted)),
@@ -103,14 +103,14 @@ impl Log {
                 Answer::Seed => self.seed(&session, entry.room).await?,
             }
         }
-        Err(AppendError::Unavailable("the room's head does not settle".to_owned()))
+        Err(head_keeps_changing())
     }
 
-    /// The message at a place in a room's log. `None`: no message stands there. A message in the tail is not deleted:
-    /// a delete drops the tail.
+    /// The message at a position of a room's log; `None`: there is no message. A message in the tail is not deleted,
+    /// because a delete drops the tail.
     ///
     /// # Errors
-    /// [`AppendError::NoSuchRoom`], or [`AppendError::Unavailable`] also when the place is not yet stored.
+    /// [`AppendError::NoSuchRoom`], or [`AppendError::Unavailable`], also if the position is not stored yet.
     pub async fn target(&self, room: &RoomId, seq: Seq) -> Result<Option<Target>, AppendError> {
         let head = self.read(room, None, Epoch(0), None, &[]).await?.head;
         if seq > head.seq {
@@ -118,7 +118,7 @@ impl Log {
         }
         let session = self.sessions.get().await.map_err(unavailable)?;
         if session.epoch != head.epoch {
-            // Before the room is seeded in it, its tail may be of a history that was given up.
+            // Before the room is seeded in the new epoch, its tail may belong to an abandoned history.
             return Err(AppendError::Unavailable("a new epoch has begun".to_owned()));
         }
         let mut command = redis::cmd("XRANGE");
@@ -126,7 +126,7 @@ impl Log {
         let entries: Result<tail::TailEntries, _> = command.query_async(&mut session.connection()).await;
         let entries = entries.map_err(|error| self.give_up(&session, &error))?;
         match tail::records_of(entries).first() {
-            // As of the head that was read before: a delete since then is above it, and refuses the change.
+            // `upto` is the head that was read before: a later delete is above it, and makes the append stale.
             Some(record) if record.kind() == "message:new" => Ok(Some(of_record(record, head.seq))),
             Some(_) => Ok(None),
             None => self.authority.target(room, seq).await.map_err(unavailable),
@@ -156,7 +156,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_change_reaches_exactly_those_who_may_see_the_message() {
+    fn change_has_the_audience_of_its_message() {
         let of = |users: &[&str]| Target {
             id: String::new(),
             sender: "alice".into(),

@@ -1,29 +1,29 @@
-//! How long round trips to Redis take, told to whoever wants to know. Who does not pays nothing for it.
+//! Reports the durations of round trips to Redis to an observer; without an observer it costs nothing.
 
 use std::time::{Duration, Instant};
 
 use super::commands::Log;
 
-/// What a round trip is for.
+/// The purpose of a round trip.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Step {
-    /// One event into a room's log.
+    /// Appends one event to a room's log.
     Append,
-    /// Head, marks and tail of a room.
+    /// Reads head, marks and tail of a room.
     Read,
-    /// Heads of many rooms.
+    /// Reads the heads of many rooms.
     Heads,
-    /// Read and delivered marks.
+    /// Moves read and delivered marks.
     Mark,
-    /// Frames that are neither stored nor replayed.
+    /// Publishes live-only frames.
     Live,
-    /// Whether Redis is there.
+    /// Checks the connection.
     Ping,
-    /// A channel, until it is confirmed.
+    /// Subscribes to a channel, until it is confirmed.
     Subscribe,
-    /// Accounts, memberships and their versions.
+    /// Reads accounts, memberships and their versions.
     People,
-    /// Who is here.
+    /// Reads or writes presence.
     Presence,
 }
 
@@ -58,21 +58,21 @@ impl Step {
     }
 }
 
-/// Is told of each round trip, from whichever thread made it.
+/// Called after each round trip, on the thread that made it.
 pub(super) type Timings = Box<dyn Fn(Step, Duration) + Send + Sync>;
 
 impl Log {
-    /// Has each round trip told from now on. Counts once.
-    pub fn tell_timings(&self, told: impl Fn(Step, Duration) + Send + Sync + 'static) {
-        let _ = self.timings.set(Box::new(told));
+    /// Calls `observer` after each round trip from now on. Only the first call of this function has an effect.
+    pub fn observe_timings(&self, observer: impl Fn(Step, Duration) + Send + Sync + 'static) {
+        let _ = self.timings.set(Box::new(observer));
     }
 
-    /// Waits for a round trip, and tells how long it took, however it ended.
+    /// Waits for a round trip, and reports its duration, whether it succeeds or fails.
     pub async fn timed<T>(&self, step: Step, trip: impl Future<Output = T>) -> T {
-        let Some(tell) = self.timings.get() else { return trip.await };
+        let Some(observer) = self.timings.get() else { return trip.await };
         let begun = Instant::now();
         let answer = trip.await;
-        tell(step, begun.elapsed());
+        observer(step, begun.elapsed());
         answer
     }
 }

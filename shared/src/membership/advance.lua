@@ -1,4 +1,5 @@
--- Moves a cached read position forward, and shuts out fills that are under way: they may have read an older one.
+-- Moves a cached read position forward, and invalidates fills in progress, because they may have read an older
+-- position.
 -- KEYS  1 rooms  2 moves      ARGV  1 room  2 seq  3 TTL of the counter in s
 redis.call('INCR', KEYS[2])
 redis.call('EXPIRE', KEYS[2], ARGV[3])

@@ -1,8 +1,9 @@
--- Drops what is cached and gives it a later version, which shuts out whoever is about to cache what was before.
--- Versions are times in ms, or one more than the last: none comes twice, also when the last was forgotten.
+-- Drops a cached value and raises its version, which invalidates fills in progress.
+-- A version is the time in ms, or one more than the last version, so that no version is used twice, even after it
+-- expired.
 -- KEYS  1 cached  2 version      ARGV  1 TTL of the version in s
--- Answers the version now.
--- The drop first, because it is the one write that Redis allows when its memory is full; the others may follow it then.
+-- Answers the new version.
+-- UNLINK comes first, because Redis allows only this write when its memory is full; then the others may follow it.
 redis.call('UNLINK', KEYS[1])
 local clock = redis.call('TIME')
 local now_ms = tonumber(clock[1]) * 1000 + math.floor(tonumber(clock[2]) / 1000)

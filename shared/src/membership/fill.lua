@@ -1,7 +1,7 @@
--- Fills a user's membership cache unless memberships or read positions changed since they were read.
+-- Fills a user's membership cache, unless memberships or read positions changed since they were read.
 -- KEYS  1 rooms  2 version  3 moves
--- ARGV  1 version and 2 moves as read before  3 epoch  4 TTL in s  5.. room, value pairs
--- Answers 1, or 0 when one of the counters is another by now.
+-- ARGV  1 version and 2 moves, read before the memberships  3 epoch  4 TTL in s  5.. room, value pairs
+-- Answers 1, or 0 if one of the counters has changed.
 if (redis.call('GET', KEYS[2]) or '0') ~= ARGV[1] then return 0 end
 if (redis.call('GET', KEYS[3]) or '0') ~= ARGV[2] then return 0 end
 redis.call('DEL', KEYS[1])

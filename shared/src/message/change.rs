@@ -1,5 +1,5 @@
-//! Changes of a message: edit, delete, add or remove a reaction. Checked the same way whether they come by frame or by
-//! HTTP; the way into the log is [`crate::log::Log::change`].
+//! Changes of a message: edit, delete, add or remove a reaction, with the same checks for frames and HTTP.
+//! [`crate::log::Log::change`] appends them.
 
 #[cfg(test)]
 mod tests;
@@ -12,7 +12,7 @@ use super::{AckStage, MAX_METADATA_BYTES, check_text};
 use crate::{
     error::{ErrorCode, Refusal},
     ids::{ClientId, RoomId, Seq, UserId},
-    log::{Accepted, Entry, Minimum, Target},
+    log::{Accepted, Entry, MinRole, Target},
     protocol::{
         Fields,
         fields::{optional, required},
@@ -21,13 +21,13 @@ use crate::{
     role::{self, Permission},
 };
 
-/// Longest emoji, bytes.
+/// Longest emoji, in bytes.
 pub const MAX_EMOJI_BYTES: usize = 32;
 
-/// What is done to the message.
+/// The operation on the message.
 #[derive(Debug, Clone)]
 pub enum Action {
-    /// An absent `metadata` leaves what the message has.
+    /// Without `metadata` the message keeps its metadata.
     Edit {
         content: String,
         metadata: Option<Box<RawValue>>,
@@ -41,7 +41,7 @@ pub enum Action {
     },
 }
 
-/// Which change a frame's type, or an HTTP method and path, stands for.
+/// The kind of a change, by the frame's type or by HTTP method and path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ChangeKind {
     Edit,
@@ -51,7 +51,7 @@ pub enum ChangeKind {
 }
 
 impl ChangeKind {
-    /// The client's frame, also the value of the metric label `type`.
+    /// The client's frame; also the value of the metric label `type`.
     #[must_use]
     pub fn frame(self) -> &'static str {
         match self {
@@ -62,7 +62,7 @@ impl ChangeKind {
         }
     }
 
-    /// Type of the event that it leads to.
+    /// The type of the event.
     #[must_use]
     pub fn event(self) -> &'static str {
         match self {
@@ -74,34 +74,34 @@ impl ChangeKind {
     }
 }
 
-/// Who makes a change.
+/// The user who makes a change.
 #[derive(Debug, Clone, Copy)]
 pub struct Actor<'a> {
     pub user: &'a UserId,
-    /// Empty for whoever is not a member, and acts by their scope.
+    /// Empty for a user who is not a member and acts by scope.
     pub role: &'a str,
-    /// They act in any room by their scope.
+    /// The user's scope allows acting in any room.
     pub admin: bool,
 }
 
 impl Actor<'_> {
-    fn may(&self, permission: Permission) -> Result<Minimum, Refusal> {
+    fn may(&self, permission: Permission) -> Result<MinRole, Refusal> {
         if self.admin {
-            return Ok(Minimum::Anyone);
+            return Ok(MinRole::Anyone);
         }
         if role::allows(self.role, permission) {
-            return Ok(permission.minimum());
+            return Ok(permission.min_role());
         }
         Err(Refusal::new(ErrorCode::Forbidden, "your role in this room does not allow this"))
     }
 }
 
-/// A checked change that is not yet in the log.
+/// A checked change that is not in the log yet.
 #[derive(Debug, Clone)]
 pub struct Change {
     /// Seq of the message.
     pub target: Seq,
-    /// The message must have this id.
+    /// If set, the message must have this id.
     pub id: Option<Uuid>,
     pub client_id: ClientId,
     pub ack: AckStage,
@@ -109,8 +109,8 @@ pub struct Change {
 }
 
 impl Change {
-    /// Checks the fields of a change. Without a `client_id` it gets one of its own: a repetition is then another
-    /// change, of no other effect.
+    /// Checks the fields of a change. Without a `client_id` the change gets a new one; then a repetition is a second
+    /// change with the same effect.
     ///
     /// # Errors
     /// `bad_request` or `too_large` with the field's name.
@@ -147,7 +147,7 @@ impl Change {
         }
     }
 
-    /// Refuses whoever may change no message at all, before anything is looked up for them.
+    /// Refuses an actor who may not change any message, before anything is looked up.
     ///
     /// # Errors
     /// `forbidden`.
@@ -155,22 +155,22 @@ impl Change {
         actor.may(Permission::ChangeOwn).map(drop)
     }
 
-    /// Decides whether someone may make this change of this message.
+    /// Decides whether the actor may make this change of this message.
     ///
     /// # Errors
-    /// `not_found` for a message that they may not see, `forbidden`, `conflict`, `bad_request`.
-    pub fn check(&self, actor: &Actor<'_>, target: &Target) -> Result<Minimum, Refusal> {
+    /// `not_found` for a message that the actor may not see, `forbidden`, `conflict`, `bad_request`.
+    pub fn check(&self, actor: &Actor<'_>, target: &Target) -> Result<MinRole, Refusal> {
         if !target.is_visible_to(actor.user.as_str(), actor.role) {
             return Err(Refusal::not_found("message"));
         }
         let own = target.sender == actor.user.as_str();
-        let minimum = actor.may(match self.action {
+        let min_role = actor.may(match self.action {
             Action::AddReaction { .. } | Action::RemoveReaction { .. } => Permission::Send,
             Action::Edit { .. } | Action::Delete if own => Permission::ChangeOwn,
             Action::Edit { .. } | Action::Delete => Permission::ChangeAny,
         })?;
         if self.id.is_some_and(|id| id.to_string() != target.id) {
-            let refusal = Refusal::new(ErrorCode::Conflict, "another message stands at this `seq`");
+            let refusal = Refusal::new(ErrorCode::Conflict, "the message at this `seq` has another id");
             return Err(refusal.with_field("id"));
         }
         if target.deleted && !matches!(self.action, Action::Delete) {
@@ -178,32 +178,32 @@ impl Change {
         }
         match &self.action {
             Action::Edit { content, .. } if content.is_empty() && !target.has_attachments => {
-                let rule = "`content` is empty and the message has no attachments; delete it instead";
-                Err(Refusal::bad_field("content", rule))
+                let message = "`content` is empty and the message has no attachments; delete it instead";
+                Err(Refusal::bad_field("content", message))
             }
-            _ => Ok(minimum),
+            _ => Ok(min_role),
         }
     }
 
-    /// The entry that appends this change; `minimum` is what [`Change::check`] came to.
+    /// The entry that appends this change; `min_role` is the result of [`Change::check`].
     #[must_use]
     pub fn entry<'a>(
         &self,
         room: &'a RoomId,
         user: &'a UserId,
         target: &Target,
-        minimum: Minimum,
+        min_role: MinRole,
     ) -> Entry<'a> {
         let kind = self.kind();
         Entry {
             sender: Some(user),
             client_id: Some(self.client_id.clone()),
             visibility: target.audience(),
-            // Once it is deleted the tail does not hold it any more, however often it is deleted again.
-            // A delete need not know of others, and must not wait for them to be stored.
+            // A delete does not depend on other deletes, and must not wait until they are stored.
             deletes_upto: (kind != ChangeKind::Delete).then_some(target.upto),
+            // After the first delete the tail does not contain the message any more.
             drops_tail: kind == ChangeKind::Delete && !target.deleted,
-            minimum,
+            min_role,
             ..Entry::new(room, kind.event(), self.body(user, target))
         }
     }
@@ -233,7 +233,7 @@ impl Change {
         serde_json::to_string(&body).expect("strings, numbers and checked JSON always serialise")
     }
 
-    /// What the sender is told.
+    /// The ack for the sender.
     #[must_use]
     pub fn ack(&self, room: &RoomId, accepted: &Accepted, stage: AckStage) -> Ack {
         Ack {
@@ -253,7 +253,8 @@ fn fresh_client_id() -> ClientId {
     ClientId::parse(&Uuid::now_v7().to_string()).expect("a UUID is a client id")
 }
 
-/// Checks an emoji: 1 to 32 bytes without control characters or white space, and not `.` or `..`, which no path holds.
+/// Checks an emoji: 1 to 32 bytes without control characters or white space, and not `.` or `..`, which cannot be part
+/// of a path.
 ///
 /// # Errors
 /// `bad_request` with the field's name.
@@ -263,8 +264,8 @@ pub fn emoji_of(emoji: String) -> Result<String, Refusal> {
         || matches!(emoji.as_str(), "." | "..")
         || emoji.chars().any(|c| c.is_control() || c.is_whitespace());
     if wrong {
-        let rule = "`emoji` must be 1 to 32 bytes without control characters or white space";
-        return Err(Refusal::bad_field("emoji", rule));
+        let message = "`emoji` must be 1 to 32 bytes without control characters or white space";
+        return Err(Refusal::bad_field("emoji", message));
     }
     Ok(emoji)
 }

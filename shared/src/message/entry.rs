@@ -1,9 +1,9 @@
-//! From a checked draft to the log and back to its sender: the entry to append, and the ack object.
+//! The entry that appends a checked draft, and the ack for its sender.
 
 use super::{AckStage, Draft};
 use crate::{
     ids::{RoomId, UserId},
-    log::{Accepted, Entry, Minimum},
+    log::{Accepted, Entry, MinRole},
     protocol::server::{Ack, Sender, rfc3339},
 };
 
@@ -23,14 +23,14 @@ impl Draft {
             client_id: Some(self.client_id.clone()),
             id: Some(id.clone()),
             visibility: self.visibility.clone(),
-            minimum: Minimum::Member,
+            min_role: MinRole::Member,
             first_attempt: self.first_attempt,
             is_change: false,
             ..Entry::new(room, "message:new", self.body(&id, &Sender { id: user.as_str(), name, picture }))
         }
     }
 
-    /// What the sender is told.
+    /// The ack for the sender.
     #[must_use]
     pub fn ack(&self, room: &RoomId, accepted: &Accepted, stage: AckStage) -> Ack {
         Ack {

@@ -1,7 +1,7 @@
--- Someone is here for a time, without a connection.
--- KEYS  1 user  2 due  3 lives
--- ARGV  1 user  2 kind  3 o, a, or '': as it is held now, else o  4 ms
--- Answers 'told': nothing to tell; 'tell': to be told.
+-- Sets a state with an end, for a user without a connection.
+-- KEYS  1 user  2 due  3 leases
+-- ARGV  1 user  2 kind  3 o, a, or '': the present state of this kind, else o  4 ms
+-- Answers 'told': the published state is up to date; 'tell': a change must be published.
 local field, status = 'x:' .. ARGV[2], ARGV[3]
 if status == '' then
   local held, ends = string.match(redis.call('HGET', KEYS[1], field) or '', '^(%a) (%d+) ')

@@ -1,17 +1,17 @@
-//! Names of the keys of presence, and the partition that a user belongs to.
+//! Names of the keys of presence, and the partition of a user.
 
-use super::Life;
+use super::NodeLease;
 use crate::ids::UserId;
 
-/// Few, since each node renews a lease in each of them.
+/// The number is low, because each node renews a lease in each partition.
 pub const PARTITIONS: u8 = 16;
 
 /// A share of all users.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Partition(u8);
+pub struct PresencePartition(u8);
 
-impl Partition {
-    /// FNV-1a 64 of the user id, modulo the number of partitions. Nodes of all versions must agree on it.
+impl PresencePartition {
+    /// FNV-1a 64 of the user id, modulo the number of partitions. It must be the same in all versions.
     #[must_use]
     pub fn of(user: &UserId) -> Self {
         let hash = user.as_str().bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
@@ -20,7 +20,7 @@ impl Partition {
         Self(u8::try_from(hash % u64::from(PARTITIONS)).expect("a remainder of 16 fits"))
     }
 
-    /// Its place among all, from 0.
+    /// Its index, from 0.
     #[must_use]
     pub fn index(self) -> usize {
         usize::from(self.0)
@@ -42,8 +42,8 @@ impl Partition {
         self.key("lives")
     }
 
-    pub(super) fn users_of(self, life: &Life) -> String {
-        self.key(&format!("life:{life}"))
+    pub(super) fn users_of(self, lease: &NodeLease) -> String {
+        self.key(&format!("life:{lease}"))
     }
 
     pub(super) fn told(self) -> String {
@@ -56,7 +56,7 @@ impl Partition {
 }
 
 pub(super) fn user(user: &UserId) -> String {
-    Partition::of(user).key(&format!("user:{user}"))
+    PresencePartition::of(user).key(&format!("user:{user}"))
 }
 
 #[cfg(test)]
@@ -64,9 +64,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_partition_of_a_user_never_changes() {
+    fn partition_of_a_user_is_stable() {
         for (id, partition) in [("alice", 7), ("bob", 4), ("firebase:abc/def", 2), ("Zoë", 12)] {
-            assert_eq!(Partition::of(&UserId::parse(id).unwrap()), Partition(partition), "{id}");
+            assert_eq!(
+                PresencePartition::of(&UserId::parse(id).unwrap()),
+                PresencePartition(partition),
+                "{id}"
+            );
         }
     }
 }

@@ -1,5 +1,5 @@
-//! The members of a small room, kept in Redis so that a storm of joins costs PostgreSQL nothing:
-//! `<epoch> <stored head> <user> …`. It counts as long as no membership changed behind that head.
+//! The members of a small room, cached in Redis so that a storm of joins needs no SQL queries:
+//! `<epoch> <stored head> <user> …`. The list is valid until a membership changes after that head.
 
 use redis::{RedisError, aio::MultiplexedConnection};
 
@@ -8,19 +8,19 @@ use crate::{
     log::keys,
 };
 
-/// Memberships that do not change are read again after this.
+/// A list is read again after this time, even if no membership changed.
 const TTL_S: u64 = 3600;
 
-/// What Redis tells of a room's members.
+/// The cached members of a room.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Cached {
-    /// `None`: not cached, or overtaken.
+    /// `None`: not cached, or out of date.
     pub users: Option<Vec<UserId>>,
-    /// Seq of the last change of a membership.
+    /// Seq of the last membership change.
     pub changed: Seq,
 }
 
-/// Reads what is kept of a room.
+/// Reads the cached members of a room.
 ///
 /// # Errors
 /// When Redis does not answer.
@@ -30,7 +30,7 @@ pub async fn cached(
     epoch: Epoch,
 ) -> Result<Cached, RedisError> {
     let mut pipe = redis::pipe();
-    // The list first: a change in between only makes it count as overtaken.
+    // The list is read first: a change in between can only make it count as out of date.
     pipe.cmd("GET").arg(keys::members(room));
     pipe.cmd("HGET").arg(keys::room(room)).arg("members_seq");
     let (kept, changed): (Option<String>, Option<u64>) = pipe.query_async(connection).await?;
@@ -49,7 +49,7 @@ fn read(kept: &str, epoch: Epoch, changed: Seq) -> Option<Vec<UserId>> {
     parts.map(|user| UserId::parse(user).ok()).collect()
 }
 
-/// Keeps the members of a room as of a stored head.
+/// Caches the members of a room as of a stored head.
 ///
 /// # Errors
 /// When Redis does not answer.
@@ -73,7 +73,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_list_counts_in_its_epoch_until_a_membership_changes() {
+    fn list_is_valid_in_its_epoch_until_a_membership_changes() {
         let users = Some(vec![UserId::parse("a").unwrap(), UserId::parse("é:b").unwrap()]);
         assert_eq!(read("7 41 a é:b", Epoch(7), Seq(41)), users);
         assert_eq!(read("7 41 a é:b", Epoch(7), Seq(42)), None);

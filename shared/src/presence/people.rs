@@ -1,11 +1,11 @@
-//! What is held of users, told of them and asked about them.
+//! Writes, publishes and reads the states of users.
 
 use std::time::Duration;
 
 use redis::{RedisError, aio::MultiplexedConnection};
 
 use super::{
-    CHANNEL, Life, Partition, keys, letter, of_letter,
+    CHANNEL, NodeLease, PresencePartition, keys, letter, of_letter,
     scripts::{self, HOLD, PUT, STATES, TELL},
 };
 use crate::{
@@ -16,66 +16,66 @@ use crate::{
     },
 };
 
-/// Users of a partition who went and are not written down yet; of more the time they were seen last is lost.
+/// Users of a partition whose "last seen" time waits to be stored; the times of further users are lost.
 const MAX_GONE: usize = 20_000;
 
-/// What a node holds of a user, from now on.
+/// The new state of a user on one node.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Put {
     pub user: UserId,
-    /// `None`: nothing any more.
+    /// `None`: the user has no connection on this node any more.
     pub status: Option<Status>,
-    /// What goes on for the grace, since a connection closed.
+    /// A state that stays valid for the grace period, because a connection closed.
     pub grace: Option<Status>,
 }
 
-/// What became of a [`Put`].
+/// The result of writing a state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PutOutcome {
-    /// There is nothing to tell.
-    Told,
-    /// It is to be told: see [`tell`].
-    Tell,
-    /// The life is over; nothing was put.
-    LifeOver,
+    /// The published state is up to date.
+    UpToDate,
+    /// A change must be published: see [`publish`].
+    MustPublish,
+    /// The node lease has expired; nothing was written.
+    LeaseExpired,
 }
 
-/// Notes what a life of a node holds.
+/// Writes states of users under a node lease.
 ///
 /// # Errors
-/// When Redis does not answer; the same may be put again.
+/// When Redis does not answer; the call may be repeated.
 pub async fn put(
     connection: &mut MultiplexedConnection,
-    life: &Life,
+    lease: &NodeLease,
     puts: &[Put],
 ) -> Result<Vec<PutOutcome>, RedisError> {
-    put_or_reap(connection, life, puts, false).await
+    put_or_reap(connection, lease, puts, false).await
 }
 
-/// Takes away what a life that is over held of these users.
+/// Removes the states of these users under an expired node lease.
 ///
 /// # Errors
 /// When Redis does not answer.
 pub async fn reap(
     connection: &mut MultiplexedConnection,
-    life: &Life,
+    lease: &NodeLease,
     users: &[UserId],
 ) -> Result<Vec<PutOutcome>, RedisError> {
     let nothing = |user: &UserId| Put { user: user.clone(), status: None, grace: None };
-    put_or_reap(connection, life, &users.iter().map(nothing).collect::<Vec<_>>(), true).await
+    put_or_reap(connection, lease, &users.iter().map(nothing).collect::<Vec<_>>(), true).await
 }
 
 async fn put_or_reap(
     connection: &mut MultiplexedConnection,
-    life: &Life,
+    lease: &NodeLease,
     puts: &[Put],
     reap: bool,
 ) -> Result<Vec<PutOutcome>, RedisError> {
     let mut pipe = redis::pipe();
     for Put { user, status, grace } in puts {
-        let partition = Partition::of(user);
-        let keys = [keys::user(user), partition.due(), partition.lives(), partition.users_of(life)];
-        scripts::call(&mut pipe, &PUT, &keys).arg(user.as_str()).arg(life.to_string());
+        let partition = PresencePartition::of(user);
+        let keys = [keys::user(user), partition.due(), partition.lives(), partition.users_of(lease)];
+        scripts::call(&mut pipe, &PUT, &keys).arg(user.as_str()).arg(lease.to_string());
         pipe.arg(letter(*status)).arg(letter(*grace)).arg(i32::from(reap));
     }
     outcomes(connection, &pipe).await
@@ -87,21 +87,21 @@ async fn outcomes(
 ) -> Result<Vec<PutOutcome>, RedisError> {
     let answers: Vec<String> = scripts::run(connection, pipe).await?;
     let outcome = |answer: String| match answer.as_str() {
-        "tell" => PutOutcome::Tell,
-        "over" => PutOutcome::LifeOver,
-        _ => PutOutcome::Told,
+        "tell" => PutOutcome::MustPublish,
+        "over" => PutOutcome::LeaseExpired,
+        _ => PutOutcome::UpToDate,
     };
     Ok(answers.into_iter().map(outcome).collect())
 }
 
-/// How someone is here without a connection.
+/// Why a user without a connection has a state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Hold {
     Poll,
     Http,
 }
 
-/// Someone is here for a time. Without a status: as they are held now, else online.
+/// Sets states of users for a time. Without a status: the present state of this kind, else online.
 ///
 /// # Errors
 /// When Redis does not answer.
@@ -118,25 +118,25 @@ pub async fn hold(
     let ms = u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
     let mut pipe = redis::pipe();
     for (user, status) in holds {
-        let partition = Partition::of(user);
+        let partition = PresencePartition::of(user);
         let keys = [keys::user(user), partition.due(), partition.lives()];
         scripts::call(&mut pipe, &HOLD, &keys).arg(user.as_str()).arg(kind).arg(letter(*status)).arg(ms);
     }
     outcomes(connection, &pipe).await
 }
 
-/// Tells what users are by now to the members of these rooms, where that is not what was told last. True for those
-/// whom this call told.
+/// Publishes the present states of users to the members of these rooms, if they differ from the published states. True
+/// for each user whose state this call has published.
 ///
 /// # Errors
 /// When Redis does not answer.
-pub async fn tell(
+pub async fn publish(
     connection: &mut MultiplexedConnection,
     users: &[(UserId, Vec<RoomId>)],
 ) -> Result<Vec<bool>, RedisError> {
     let mut pipe = redis::pipe();
     for (user, rooms) in users {
-        let partition = Partition::of(user);
+        let partition = PresencePartition::of(user);
         let keys = [keys::user(user), partition.due(), partition.lives(), partition.gone(), partition.told()];
         scripts::call(&mut pipe, &TELL, &keys).arg(user.as_str()).arg(CHANNEL).arg(MAX_GONE);
         for room in rooms {
@@ -147,23 +147,23 @@ pub async fn tell(
     Ok(answers.into_iter().map(|answer| answer == "published").collect())
 }
 
-/// What somebody is.
+/// The state of a user.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct State {
     /// `None`: offline.
     pub status: Option<Status>,
-    /// When someone who is offline was seen last, as far as it is known.
+    /// When a user who is offline was last seen, if known.
     pub last_seen_ms: Option<i64>,
 }
 
 impl State {
-    /// With another source's word on when they were seen last.
+    /// Takes into account when another source has seen the user last.
     #[must_use]
     pub fn or_seen(self, at_ms: Option<i64>) -> Self {
         Self { last_seen_ms: self.last_seen_ms.max(at_ms), ..self }
     }
 
-    /// As others are told.
+    /// The form for other users.
     #[must_use]
     pub fn on_the_wire(self, user: UserId) -> Presence {
         let status = match self.status {
@@ -176,7 +176,7 @@ impl State {
     }
 }
 
-/// What users are now, in the same order.
+/// The present states of users, in the same order.
 ///
 /// # Errors
 /// When Redis does not answer.
@@ -184,16 +184,18 @@ pub async fn states(
     connection: &mut MultiplexedConnection,
     users: &[UserId],
 ) -> Result<Vec<State>, RedisError> {
-    let mut places: Vec<usize> = (0..users.len()).collect();
-    places.sort_by_key(|place| Partition::of(&users[*place]));
+    let mut indices: Vec<usize> = (0..users.len()).collect();
+    indices.sort_by_key(|index| PresencePartition::of(&users[*index]));
     let mut pipe = redis::pipe();
-    for places in places.chunk_by(|one, other| Partition::of(&users[*one]) == Partition::of(&users[*other])) {
-        let partition = Partition::of(&users[places[0]]);
+    for indices in indices
+        .chunk_by(|one, other| PresencePartition::of(&users[*one]) == PresencePartition::of(&users[*other]))
+    {
+        let partition = PresencePartition::of(&users[indices[0]]);
         let mut keys = vec![partition.lives(), partition.gone()];
-        keys.extend(places.iter().map(|place| keys::user(&users[*place])));
+        keys.extend(indices.iter().map(|index| keys::user(&users[*index])));
         scripts::call(&mut pipe, &STATES, &keys);
-        for place in places {
-            pipe.arg(users[*place].as_str());
+        for index in indices {
+            pipe.arg(users[*index].as_str());
         }
     }
     if pipe.is_empty() {
@@ -202,8 +204,8 @@ pub async fn states(
     let answers: Vec<Vec<String>> = scripts::run(connection, &pipe).await?;
     let mut states = vec![State::default(); users.len()];
     let answers = answers.iter().flat_map(|answer| answer.chunks_exact(2));
-    for (place, answer) in places.iter().zip(answers) {
-        states[*place] = State { status: of_letter(&answer[0]), last_seen_ms: answer[1].parse().ok() };
+    for (index, answer) in indices.iter().zip(answers) {
+        states[*index] = State { status: of_letter(&answer[0]), last_seen_ms: answer[1].parse().ok() };
     }
     Ok(states)
 }

@@ -1,4 +1,4 @@
-//! Whom a change is told to: the rooms of a user that are small enough.
+//! The rooms that receive a change: the small rooms of the user.
 
 use redis::{RedisError, Value, aio::MultiplexedConnection};
 
@@ -12,11 +12,11 @@ use crate::{
     membership,
 };
 
-/// What the membership cache tells of a user's rooms.
+/// The rooms of a user by the membership cache.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum CachedRooms {
     Rooms(Vec<RoomId>),
-    /// More than are looked at.
+    /// More than [`ROOMS_LOOKED_AT`].
     Many,
     NotCached,
 }
@@ -45,17 +45,17 @@ fn read(answer: Value) -> CachedRooms {
             let room = |room| RoomId::parse(&redis::from_redis_value::<String>(room).ok()?).ok();
             CachedRooms::Rooms(rooms.into_iter().filter_map(room).collect())
         }
-        // A text: see the script.
+        // The text 'many': see the script.
         _ => CachedRooms::Many,
     }
 }
 
-/// Keeps of each user the rooms with up to [`SMALL_ROOM`] members, less those that they were removed from, whatever
-/// the cache still says. A room that Redis does not know has nobody in it who could be told.
+/// Keeps only the rooms with up to [`SMALL_ROOM`] members from which the user was not removed, whatever the cache says.
+/// A room without a hash in Redis is left out too, because nobody is connected to it.
 ///
 /// # Errors
 /// When Redis does not answer.
-pub async fn small(
+pub async fn retain_small_rooms(
     connection: &mut MultiplexedConnection,
     users: &mut [(UserId, Vec<RoomId>)],
 ) -> Result<(), RedisError> {
@@ -68,15 +68,15 @@ pub async fn small(
     if pipe.is_empty() {
         return Ok(());
     }
-    let told: Vec<(Option<usize>, Option<String>)> = pipe.query_async(connection).await?;
-    let mut told = told.into_iter();
+    let found: Vec<(Option<usize>, Option<String>)> = pipe.query_async(connection).await?;
+    let mut found = found.into_iter();
     for (_, rooms) in users {
-        rooms.retain(|_| told.next().is_some_and(|(members, mark)| is_told(members, mark.as_deref())));
+        rooms.retain(|_| found.next().is_some_and(|(members, mark)| receives(members, mark.as_deref())));
     }
     Ok(())
 }
 
-fn is_told(members: Option<usize>, mark: Option<&str>) -> bool {
+fn receives(members: Option<usize>, mark: Option<&str>) -> bool {
     let removed = mark.and_then(Mark::parse).is_some_and(|mark| mark.role.is_none());
     members.is_some_and(|members| members <= SMALL_ROOM) && !removed
 }
@@ -86,7 +86,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_three_answers_of_the_script_are_told_apart() {
+    fn script_answers_are_distinguished() {
         let text = |text: &str| Value::BulkString(text.as_bytes().to_vec());
         let rooms = CachedRooms::Rooms(vec![RoomId::parse("many").unwrap()]);
         assert_eq!(read(Value::Array(vec![text(""), text("many")])), rooms);
@@ -95,9 +95,9 @@ mod tests {
     }
 
     #[test]
-    fn small_rooms_are_told_of_those_who_were_not_removed() {
-        assert!(is_told(Some(100), None) && is_told(Some(2), Some("member 7 1-1")));
-        assert!(!is_told(Some(101), None) && !is_told(None, None));
-        assert!(!is_told(Some(2), Some("removed 7 1-1")));
+    fn small_rooms_receive_changes_of_present_members() {
+        assert!(receives(Some(100), None) && receives(Some(2), Some("member 7 1-1")));
+        assert!(!receives(Some(101), None) && !receives(None, None));
+        assert!(!receives(Some(2), Some("removed 7 1-1")));
     }
 }

@@ -1,10 +1,10 @@
-//! Calls of the scripts of presence, many in one pipeline.
+//! Calls of the presence scripts, many in one pipeline.
 
 use std::sync::LazyLock;
 
 use redis::{FromRedisValue, Pipeline, RedisError, Script, aio::MultiplexedConnection};
 
-/// Each begins with `weigh.lua`, which is what they have in common.
+/// Each script begins with `weigh.lua`, which contains the shared functions.
 macro_rules! scripts {
     ($($name:ident = $file:literal),* $(,)?) => {
         $(pub(super) static $name: LazyLock<Script> =
@@ -32,7 +32,7 @@ pub(super) fn call<'p>(pipe: &'p mut Pipeline, script: &Script, keys: &[String])
     pipe.cmd("EVALSHA").arg(script.get_hash()).arg(keys.len()).arg(keys)
 }
 
-/// Carries the calls out. Each may be repeated, so a process that does not know the scripts is taught them.
+/// Runs the calls. If the process does not have the scripts, loads them and repeats the calls, which are idempotent.
 pub(super) async fn run<T: FromRedisValue>(
     connection: &mut MultiplexedConnection,
     pipe: &Pipeline,

@@ -1,6 +1,6 @@
--- What users of one partition are now, whatever was told of them; changes nothing.
--- KEYS  1 lives  2 gone  3.. users      ARGV  the users, in the same order
--- Answers for each two texts: o, a or ''; and when they were seen last, ms, or '' if that is not known here.
+-- The present states of users of one partition, whatever was published. Changes nothing.
+-- KEYS  1 leases  2 gone  3.. users      ARGV  the users, in the same order
+-- Answers two texts for each user: o, a or ''; and when the user was last seen, ms, or '' if it is not known here.
 local answer = {}
 for i = 1, #ARGV do
   local w = weigh(KEYS[i + 2], KEYS[1])

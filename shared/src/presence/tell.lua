@@ -1,8 +1,9 @@
--- Tells what a user is by now, if that is not what was told last. Of those who do so at the same time one publishes.
--- KEYS  1 user  2 due  3 lives  4 gone  5 told
--- ARGV  1 user  2 channel  3 most users that `gone` may hold  4.. rooms whose members are told
--- Answers 'published'; 'told': by another, or it is as it was.
-local KEPT, KEPT_S = 500, 60
+-- Publishes the present state of a user, if it differs from the published state. Of several concurrent callers only one
+-- publishes it.
+-- KEYS  1 user  2 due  3 leases  4 gone  5 told
+-- ARGV  1 user  2 channel  3 most users in `gone`  4.. rooms whose members receive the change
+-- Answers 'published'; 'told': another caller has published it, or the state has not changed.
+local MAX_CHANGES, CHANGES_TTL_S = 500, 60
 local user = ARGV[1]
 local w = weigh(KEYS[1], KEYS[3])
 if w.best == w.told then
@@ -25,8 +26,8 @@ end
 local told = { '1', user, w.best == '' and '-' or w.best, integer(seen) }
 for i = 4, #ARGV do told[#told + 1] = ARGV[i] end
 told = table.concat(told, ' ')
--- Kept for a while, for those who did not hear it.
-local id = redis.call('XADD', KEYS[5], 'MAXLEN', '~', KEPT, '*', 't', told)
-redis.call('EXPIRE', KEYS[5], KEPT_S)
+-- The stream keeps changes for a while, for nodes that missed them.
+local id = redis.call('XADD', KEYS[5], 'MAXLEN', '~', MAX_CHANGES, '*', 't', told)
+redis.call('EXPIRE', KEYS[5], CHANGES_TTL_S)
 redis.call('PUBLISH', ARGV[2], id .. ' ' .. told)
 return 'published'

@@ -1,10 +1,10 @@
--- Stands before each script of presence: what is held of a user, weighed.
--- A user's hash:  `n:<life>`   what a life of a node holds of them: o online, a away
---                 `x:<kind>`   what holds for a time: `<o|a> <until ms> <since ms>`. Kinds `o` and `a` are the grace of
---                              connections that closed, `http` and `poll` who came without one
---                 `s`          what was told last: o, a, or not there
---                 `seen`       when the last of what is over ended, ms
--- The lives of a partition: a sorted set of the ends of their leases, ms; below 0: being reaped, never to be renewed.
+-- Comes before each presence script: combines the states of a user.
+-- A user's hash:  `n:<lease>`  the state under a node lease: o online, a away
+--                 `x:<kind>`   a state with an end: `<o|a> <until ms> <since ms>`. Kinds `o` and `a` are the grace
+--                              period of closed connections; `http` and `poll` are users without a connection
+--                 `s`          the published state: o, a, or missing
+--                 `seen`       when the last expired state ended, ms
+-- The leases of a partition: a sorted set of the times when they expire, ms; below 0: being reaped, cannot be renewed.
 local LEASE_MS, GRACE_MS = 15000, 10000
 
 local time = redis.call('TIME')
@@ -12,14 +12,14 @@ local now = time[1] * 1000 + math.floor(time[2] / 1000)
 
 local function integer(number) return string.format('%d', number) end
 
-local function lease_of(lives_key, life) return tonumber(redis.call('ZSCORE', lives_key, life)) or 0 end
+local function lease_of(leases_key, lease_id) return tonumber(redis.call('ZSCORE', leases_key, lease_id)) or 0 end
 
--- A life counts up to a grace behind its lease.
+-- A lease is valid for the grace period after it has expired.
 local function is_alive(lease) return lease > 0 and lease + GRACE_MS > now end
 
--- `held`: by nodes; `best`: by anything; `told`; `seen`; `next`: when the first thing runs out; `over`: fields that
--- count for nothing any more.
-local function weigh(user_key, lives_key)
+-- Returns `held`: the highest state of nodes; `best`: the highest of all states; `told`: the published state; `seen`;
+-- `next`: when the first state expires; `over`: fields that have expired.
+local function weigh(user_key, leases_key)
   local w = { held = '', best = '', told = '', seen = 0, over = {} }
   local timed = {}
   local fields = redis.call('HGETALL', user_key)
@@ -27,7 +27,7 @@ local function weigh(user_key, lives_key)
     local field, value = fields[i], fields[i + 1]
     local kind, name = string.match(field, '^([nx]):(.*)$')
     if kind == 'n' then
-      local lease = lease_of(lives_key, name)
+      local lease = lease_of(leases_key, name)
       if is_alive(lease) then
         if value > w.held then w.held = value end
       else
@@ -45,7 +45,7 @@ local function weigh(user_key, lives_key)
   end
   w.best = w.held
   for _, t in ipairs(timed) do
-    -- Whoever is back needs no grace: what they say of themselves next counts at once.
+    -- A user who is back needs no grace period: the next state that the user sets must apply at once.
     local back = (t.name == 'o' or t.name == 'a') and w.held >= t.status
     if back or t.ends <= now then
       w.over[#w.over + 1] = t.field
@@ -58,8 +58,8 @@ local function weigh(user_key, lives_key)
   return w
 end
 
--- Takes away what is over, and notes when to look again: soon, should nobody tell what is to be told.
--- True: what was told is not what is.
+-- Removes expired fields, and notes when to check the user again: soon, in case nobody publishes a change.
+-- Returns true if the published state differs from the present state.
 local function settle(user, user_key, due_key, w)
   if #w.over > 0 then
     redis.call('HDEL', user_key, unpack(w.over))

@@ -1,4 +1,4 @@
-//! What a client sends: one JSON object per text frame, typed here.
+//! The commands of clients: one JSON object per text frame.
 
 use std::collections::HashMap;
 
@@ -19,27 +19,27 @@ use crate::{
     telemetry::TraceContext,
 };
 
-/// Longest `ref`, characters.
+/// Longest `ref`, in characters.
 const MAX_REF_CHARS: usize = 64;
 /// Rooms in one `room:join`.
 pub const MAX_ROOMS_PER_JOIN: usize = 200;
 /// Users in one `presence:get`.
 pub const MAX_PRESENCE_USERS: usize = 100;
-/// Payload of a `signal`.
+/// Longest `data` of a `signal`.
 pub const MAX_SIGNAL_BYTES: usize = 16 * 1024;
 
-/// A frame as far as it could be read: its `ref` is known even when the rest is wrong.
+/// A parsed frame. Its `ref` is known even if the rest is invalid.
 #[derive(Debug)]
 pub struct Parsed {
     pub reference: Option<String>,
-    /// The room that the frame names, for the error's `room`.
+    /// The room of the frame, for the `room` of an error.
     pub room: Option<RoomId>,
-    /// The trace that it belongs to.
+    /// The trace context of the frame.
     pub trace: Option<TraceContext>,
     pub frame: Result<Command, Refusal>,
 }
 
-/// Which rooms a `room:join` means.
+/// The rooms of a `room:join`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum JoinTarget {
     One { room: RoomId, after: Option<Cursor> },
@@ -53,7 +53,7 @@ pub enum Command {
     Auth {
         token: String,
     },
-    /// `presence: false`: not told of who comes and goes.
+    /// `presence: false`: the client does not want presence changes.
     Join {
         target: JoinTarget,
         presence: bool,
@@ -95,7 +95,7 @@ pub enum Command {
     Ping,
 }
 
-/// What a person says of themselves on one connection.
+/// The status that a user sets on one connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Status {
@@ -103,17 +103,17 @@ pub enum Status {
     Away,
 }
 
-/// The name of a command's frame, also the value of the metric label `type`.
+/// The name of a command's frame; also the value of the metric label `type`.
 pub type ClientFrame = &'static str;
 
 impl Command {
     #[must_use]
     pub fn frame(&self) -> ClientFrame {
-        CLIENT_FRAMES[self.place()]
+        CLIENT_FRAMES[self.index()]
     }
 }
 
-/// Reads one text frame. Never fails: what is wrong is in [`Parsed::frame`].
+/// Parses one text frame. It never fails: [`Parsed::frame`] contains the error.
 #[must_use]
 pub fn parse(text: &str, max_message_chars: usize) -> Parsed {
     let fields = match Fields::parse(text) {
@@ -175,7 +175,7 @@ fn change(kind: ChangeKind, fields: &Fields<'_>, max_chars: usize) -> Result<Com
 fn signal(fields: &Fields<'_>) -> Result<Command, Refusal> {
     let room = fields.room()?;
     let to = optional(fields.to, "to", "a user id")?;
-    // Its text is kept as it is. `null` counts as left out, as everywhere.
+    // The text of `data` is kept unchanged. `null` counts as absent, as everywhere.
     let data = fields.data.ok_or_else(|| Refusal::bad_field("data", "`data` is missing"))?;
     if data.get().len() > MAX_SIGNAL_BYTES {
         let message = format!("`data` is over {MAX_SIGNAL_BYTES} bytes");
@@ -203,7 +203,7 @@ fn join_target(fields: &Fields<'_>) -> Result<JoinTarget, Refusal> {
     }
 }
 
-/// Cursors by room. A room whose cursor is `null` is as one that is left out, as in a poll.
+/// Cursors by room. A cursor that is `null` counts as absent, as in a poll.
 fn cursors(after: Option<&RawValue>) -> Result<HashMap<RoomId, Cursor>, Refusal> {
     let cursors: HashMap<RoomId, Option<Cursor>> = optional(after, "after", CURSORS)?.unwrap_or_default();
     Ok(cursors.into_iter().filter_map(|(room, cursor)| Some((room, cursor?))).collect())
@@ -230,7 +230,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_wrong_frame_keeps_its_ref_and_names_the_field() {
+    fn invalid_frame_keeps_its_ref_and_names_the_field() {
         let cases = [
             ("{", None, None),
             ("[]", None, None),
@@ -264,7 +264,7 @@ mod tests {
     }
 
     #[test]
-    fn a_trace_is_taken_along_and_a_malformed_one_is_never_an_error() {
+    fn malformed_trace_context_is_ignored() {
         let good = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
         let ping = |trace: &str| parse(&format!(r#"{{"type":"ping","traceparent":{trace}}}"#), 1000);
         assert_eq!(ping(&format!("\"{good}\"")).trace, TraceContext::parse(good));
@@ -275,7 +275,7 @@ mod tests {
     }
 
     #[test]
-    fn a_signal_is_what_every_parser_reads() {
+    fn signal_data_that_some_parsers_reject_is_refused() {
         let signal = |data: &str| {
             let parsed = parse(&format!(r#"{{"type":"signal","room":"a","data":{data}}}"#), 1000);
             parsed.frame.map_err(|refusal| (refusal.code, refusal.field))
@@ -289,7 +289,7 @@ mod tests {
     }
 
     #[test]
-    fn joins_of_one_many_and_mine_are_told_apart() {
+    fn join_targets_one_many_and_mine_are_parsed() {
         let join = |text: &str| match parse(text, 1000).frame.unwrap() {
             Command::Join { target, .. } => target,
             other => panic!("{other:?}"),

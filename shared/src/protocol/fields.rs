@@ -1,5 +1,5 @@
-//! The fields of a command, not yet typed: one borrowed JSON text per known name, so that a wrong type is told with
-//! the field's name and nothing is copied before it is wanted. Unknown fields are ignored.
+//! The untyped fields of a command: one borrowed JSON text per known name. A wrong type is reported with the name of
+//! the field, and nothing is copied before it is needed. Unknown fields are ignored.
 
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::value::RawValue;
@@ -10,12 +10,12 @@ use crate::{
     telemetry::TraceContext,
 };
 
-/// How deep a client's own JSON may be nested. Parsers give up at 128 and more, and around it there are frames and pages.
+/// Deepest nesting of a client's own JSON. Some parsers fail at 128, and frames and pages add a few levels.
 const MAX_DEPTH: i32 = 100;
 
 macro_rules! fields {
     ($($name:ident = $wire:literal),* $(,)?) => {
-        /// See the module. The same names serve frames and the bodies of HTTP requests that do the same.
+        /// See the module. Frames and the bodies of the equivalent HTTP requests have the same names.
         #[derive(Debug, Default, Deserialize)]
         pub struct Fields<'a> {
             $(#[serde(borrow, default, rename = $wire)]
@@ -51,12 +51,12 @@ fields! {
     traceparent = "traceparent",
 }
 
-/// A field that is there and not JSON `null`.
+/// A field that is present and not `null`.
 fn given(field: Option<&RawValue>) -> Option<&str> {
     field.map(RawValue::get).filter(|json| *json != "null")
 }
 
-/// Reads an optional field; `form` says what it must be.
+/// Parses an optional field; `form` describes it in the error.
 ///
 /// # Errors
 /// `bad_request` with the field's name.
@@ -71,7 +71,7 @@ pub fn optional<T: DeserializeOwned>(
     given(field).map(read).transpose()
 }
 
-/// Reads a field that must be there.
+/// Parses a required field.
 ///
 /// # Errors
 /// `bad_request` with the field's name.
@@ -84,18 +84,18 @@ pub fn required<T: DeserializeOwned>(
 }
 
 impl<'a> Fields<'a> {
-    /// The trace that the command belongs to. What is malformed is as good as none.
+    /// The trace context of the command. A malformed one is ignored.
     #[must_use]
     pub fn trace(&self) -> Option<TraceContext> {
         TraceContext::parse(serde_json::from_str(self.traceparent?.get()).ok()?)
     }
 
-    /// Reads a JSON object.
+    /// Parses a JSON object.
     ///
     /// # Errors
     /// `bad_request` when the text is not one JSON object, or names a known field twice.
     pub fn parse(text: &'a str) -> Result<Self, Refusal> {
-        // A struct would also be read from an array; the contract says object.
+        // serde would also accept an array for a struct, but the protocol requires an object.
         if !text.trim_start().starts_with('{') {
             return Err(Refusal::new(crate::error::ErrorCode::BadRequest, "expected one JSON object"));
         }
@@ -122,7 +122,7 @@ impl<'a> Fields<'a> {
         required(self.seq, "seq", "a position (integer from 0 on)")
     }
 
-    /// The object's own JSON text, unchanged, when it is an object of at most `max_bytes`.
+    /// The unchanged JSON text of a field that must be an object of at most `max_bytes`.
     ///
     /// # Errors
     /// `bad_request` or `too_large` with the field's name.
@@ -138,15 +138,15 @@ impl<'a> Fields<'a> {
         }
         within_depth(json, name)?;
         let object: serde_json::Map<String, serde_json::Value> = required(field, name, "an object")?;
-        // PostgreSQL keeps the text as it is, but could not give back a NUL inside it.
+        // PostgreSQL stores the text unchanged, but cannot return a NUL inside of it.
         if object.iter().any(|(key, value)| key.contains('\0') || holds_nul(value)) {
-            return Err(Refusal::bad_field(name, format!("`{name}` must not hold U+0000")));
+            return Err(Refusal::bad_field(name, format!("`{name}` must not contain U+0000")));
         }
         Ok(field.map(ToOwned::to_owned))
     }
 }
 
-/// Refuses JSON of a client's own, passed on as it is, that is nested so deep that a receiver's parser gives up.
+/// Refuses a client's own JSON, which is passed on unchanged, if it is nested so deeply that parsers of receivers fail.
 ///
 /// # Errors
 /// `bad_request` with the field's name.
@@ -168,15 +168,15 @@ pub fn within_depth(json: &str, name: &'static str) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// Refuses JSON that is passed on as it is and that some receivers' parsers do not read, though its form is right: half
-/// of a surrogate pair, a number beyond all measure.
+/// Refuses well-formed JSON, which is passed on unchanged, if some parsers of receivers reject it: half a surrogate
+/// pair, or a number that is too large.
 ///
 /// # Errors
 /// `bad_request` with the field's name.
 pub fn readable(json: &str, name: &'static str) -> Result<(), Refusal> {
     match serde_json::from_str::<serde_json::Value>(json) {
         Ok(_) => Ok(()),
-        Err(_) => Err(Refusal::bad_field(name, format!("`{name}` holds what not every parser reads"))),
+        Err(_) => Err(Refusal::bad_field(name, format!("`{name}` contains JSON that some parsers reject"))),
     }
 }
 
@@ -191,19 +191,19 @@ fn holds_nul(value: &serde_json::Value) -> bool {
     }
 }
 
-/// A user id list with an upper bound.
+/// Checks the length of a list.
 ///
 /// # Errors
-/// `bad_request` or `too_large` with the field's name.
+/// `too_large` with the field's name.
 pub fn bounded<T>(list: Vec<T>, name: &'static str, max: usize) -> Result<Vec<T>, Refusal> {
     if list.len() > max {
-        let message = format!("`{name}` holds more than {max} entries");
+        let message = format!("`{name}` has more than {max} entries");
         return Err(Refusal::new(crate::error::ErrorCode::TooLarge, message).with_field(name));
     }
     Ok(list)
 }
 
-/// The users and roles of `visible_to`; either may be left out.
+/// The users and roles of `visible_to`; either may be absent.
 #[derive(Debug, Default, Deserialize)]
 pub struct VisibleTo {
     pub users: Option<Vec<UserId>>,
@@ -215,7 +215,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn json_is_nested_as_deep_as_its_brackets_outside_of_strings_open() {
+    fn depth_counts_brackets_outside_of_strings() {
         let lists = |depth: usize| format!("{}1{}", "[".repeat(depth), "]".repeat(depth));
         let objects = |depth: usize| format!("{}1{}", r#"{"a":"#.repeat(depth), "}".repeat(depth));
         for shallow in [lists(100), objects(100), format!("[{}]", "[],{},".repeat(500) + "1")] {

@@ -1,10 +1,10 @@
-//! Every name of the wire, so that pages and tests can be held against the code. A frame that is not here is not of
-//! this version.
+//! All names of frames, so that tests can compare documents with the code. A frame that is not listed here does not
+//! exist in this version.
 
 use super::client::Command;
 use crate::message::change::ChangeKind;
 
-/// What a client sends.
+/// The frames of clients.
 pub const CLIENT_FRAMES: [&str; 16] = [
     "auth",
     "room:join",
@@ -24,11 +24,11 @@ pub const CLIENT_FRAMES: [&str; 16] = [
     "ping",
 ];
 
-/// What a server sends in answer to one command.
+/// The server's answers to commands.
 pub const ANSWERS: [&str; 9] =
     ["connected", "auth:ok", "room:joined", "room:left", "ack", "ok", "presence:list", "pong", "error"];
 
-/// Events of a room's log.
+/// The events of a room's log.
 pub const LOG_EVENTS: [&str; 10] = [
     "message:new",
     "message:edited",
@@ -42,8 +42,8 @@ pub const LOG_EVENTS: [&str; 10] = [
     "room:updated",
 ];
 
-/// What tells a client where it stands, or reaches all connections of a user, or is neither stored nor replayed.
-/// The names of `typing` are those of the client's frames.
+/// The other frames of the server: positions, notices for all connections of a user, and live-only frames. The `typing`
+/// frames have the names of the client's frames.
 pub const OTHER_FRAMES: [&str; 10] = [
     "room:caught_up",
     "room:gap",
@@ -58,9 +58,9 @@ pub const OTHER_FRAMES: [&str; 10] = [
 ];
 
 impl Command {
-    /// Where the name of its frame stands in [`CLIENT_FRAMES`].
+    /// The index of its frame in [`CLIENT_FRAMES`].
     #[must_use]
-    pub fn place(&self) -> usize {
+    pub fn index(&self) -> usize {
         match self {
             Self::Auth { .. } => 0,
             Self::Join { .. } => 1,
@@ -90,7 +90,7 @@ mod tests {
     use crate::protocol::client;
 
     #[test]
-    fn each_client_frame_is_understood_and_nothing_else_is() {
+    fn only_client_frames_are_parsed_as_commands() {
         let is_known = |kind: &str| {
             let parsed = client::parse(&format!(r#"{{"type":"{kind}"}}"#), 1);
             parsed.frame.map_or_else(|refusal| refusal.field.as_deref() != Some("type"), |_| true)
@@ -105,14 +105,14 @@ mod tests {
     }
 
     #[test]
-    fn each_command_knows_its_place_among_the_names() {
-        let mut places = Vec::new();
+    fn commands_have_the_index_of_their_frame() {
+        let mut indices = Vec::new();
         for kind in CLIENT_FRAMES {
             let rest = r#""token":"t","room":"r","client_id":"c","content":"x","seq":1,"emoji":"+","status":"away","users":[],"data":1"#;
             let command = client::parse(&format!(r#"{{"type":"{kind}",{rest}}}"#), 1000).frame.unwrap();
             assert_eq!(command.frame(), kind);
-            places.push(command.place());
+            indices.push(command.index());
         }
-        assert_eq!(places, (0..places.len()).collect::<Vec<_>>());
+        assert_eq!(indices, (0..indices.len()).collect::<Vec<_>>());
     }
 }

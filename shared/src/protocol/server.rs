@@ -1,4 +1,4 @@
-//! What the server sends besides log events (those are finished by the append script): answers and signals.
+//! The frames that the server makes: answers and signals. The append script makes the log events.
 
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -10,7 +10,7 @@ use crate::{
     protocol::client::Status,
 };
 
-/// Who sent a message, as others see them.
+/// The sender of a message, as others see it.
 #[derive(Debug, Clone, Serialize)]
 pub struct Sender<'a> {
     pub id: &'a str,
@@ -20,7 +20,7 @@ pub struct Sender<'a> {
     pub picture: Option<&'a str>,
 }
 
-/// Limits that a client can obey on its own.
+/// The limits that a client must obey.
 #[derive(Debug, Clone, Serialize)]
 pub struct Limits {
     pub max_message_chars: usize,
@@ -38,7 +38,7 @@ pub struct JoinedRoom {
     pub head: Cursor,
     pub read_seq: Seq,
     pub members: u64,
-    /// Of a single joined room that is small enough: who is not offline.
+    /// The members who are not offline; only if a single small room was joined.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub online: Option<Vec<Online>>,
 }
@@ -50,12 +50,12 @@ pub struct Online {
     pub status: Status,
 }
 
-/// How someone is, as others see it: `online`, `away` or `offline`.
+/// A user's presence, as others see it: `online`, `away` or `offline`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Presence {
     pub user: UserId,
     pub status: &'static str,
-    /// RFC 3339; null while they are not offline, and where nothing is known or to be told.
+    /// RFC 3339; null while the user is not offline, and if it is unknown or must not be shown.
     pub last_seen: Option<String>,
 }
 
@@ -75,7 +75,7 @@ pub struct FailedRoom {
     pub code: crate::error::ErrorCode,
 }
 
-/// A server frame that is made per connection.
+/// A server frame that is made for one connection.
 #[derive(Debug, Serialize)]
 #[serde(tag = "type")]
 pub enum ServerFrame<'a> {
@@ -189,7 +189,7 @@ impl ServerFrame<'_> {
     }
 }
 
-/// The *ack object* of the contract: also the answer of a send by HTTP.
+/// The *ack object* of docs/PROTOCOL.md; also the answer of a send by HTTP.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Ack {
     pub room: RoomId,
@@ -206,7 +206,8 @@ pub struct Ack {
 }
 
 impl Ack {
-    /// As a frame; its fields are named there once more, because serde flattens at three times the cost.
+    /// The ack as a frame. `ServerFrame::Ack` repeats its fields, because `serde(flatten)` would cost three times as
+    /// much.
     #[must_use]
     pub fn frame<'a>(&'a self, reference: Option<&'a str>) -> ServerFrame<'a> {
         ServerFrame::Ack {
@@ -223,7 +224,7 @@ impl Ack {
     }
 }
 
-/// RFC 3339 in UTC with milliseconds, as all times on the wire.
+/// RFC 3339 in UTC with milliseconds, like all times on the wire.
 #[must_use]
 pub fn rfc3339(at_ms: i64) -> String {
     use chrono::{Datelike, Timelike};
@@ -231,7 +232,7 @@ pub fn rfc3339(at_ms: i64) -> String {
     let Ok(year @ 0..=9999) = u32::try_from(at.year()) else {
         return at.to_rfc3339_opts(chrono::SecondsFormat::Millis, true);
     };
-    // Chrono formats at ten times the cost, and each answer to a sender holds one.
+    // Formatting with chrono costs ten times as much, and each answer to a sender contains a time.
     let mut text = *b"0000-00-00T00:00:00.000Z";
     let mut put = |place: usize, digits: usize, mut number: u32| {
         for digit in text[place..place + digits].iter_mut().rev() {
@@ -255,7 +256,7 @@ mod tests {
     use crate::error::ErrorCode;
 
     #[test]
-    fn frames_have_the_wires_form() {
+    fn frames_have_the_wire_form() {
         let refusal = Refusal::bad_field("content", "no").with_reason("x");
         let error = ServerFrame::Error { reference: Some("r"), room: None, refusal: &refusal }.to_json();
         assert_eq!(

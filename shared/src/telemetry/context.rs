@@ -1,23 +1,23 @@
-//! W3C trace context: the one header `traceparent`, `00-<trace id>-<span id>-<flags>`. `tracestate` is not kept.
+//! W3C trace context: the header `traceparent`, `00-<trace id>-<span id>-<flags>`. `tracestate` is ignored.
 
 use std::fmt;
 
 use opentelemetry::trace::{SpanContext, SpanId, TraceFlags, TraceId, TraceState};
 
-/// Length of version 00; later versions may only add to it.
+/// Length of version 00; later versions can only be longer.
 const LENGTH: usize = 55;
 
-/// Which span of which trace something belongs to.
+/// A span, by its trace id and span id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TraceContext {
     pub trace: TraceId,
     pub span: SpanId,
-    /// Whoever began it wants it recorded.
+    /// The sender of the context records this trace.
     pub sampled: bool,
 }
 
 impl TraceContext {
-    /// Reads a `traceparent`. What is malformed is as good as none: no peer is refused for it.
+    /// Parses a `traceparent`; `None`: malformed. A malformed context is ignored and never an error for the peer.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let bytes = text.as_bytes();
@@ -60,7 +60,7 @@ mod tests {
     const GOOD: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
 
     #[test]
-    fn a_context_is_read_and_written_as_it_came() {
+    fn context_round_trips() {
         let context = TraceContext::parse(GOOD).unwrap();
         assert!(context.sampled);
         assert_eq!(context.to_string(), GOOD);
@@ -75,7 +75,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_malformed_is_none() {
+    fn malformed_context_is_none() {
         let bad = [
             String::new(),
             "nonsense".to_owned(),

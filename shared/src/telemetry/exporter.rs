@@ -1,4 +1,4 @@
-//! The exporter to the collector, whose silence is told once, and not at every attempt.
+//! Wraps the exporter, and logs an outage of the collector once and not at every attempt.
 
 use std::{
     sync::atomic::{AtomicBool, Ordering},
@@ -11,36 +11,36 @@ use opentelemetry_sdk::{
     trace::{SpanData, SpanExporter},
 };
 
-use super::waiting;
+use super::span_queue;
 
 /// See the module.
 #[derive(Debug)]
-pub(super) struct Watched<E> {
+pub(super) struct OutageLogger<E> {
     exporter: E,
-    away: AtomicBool,
+    failing: AtomicBool,
 }
 
-impl<E> Watched<E> {
+impl<E> OutageLogger<E> {
     pub fn new(exporter: E) -> Self {
-        Self { exporter, away: AtomicBool::new(false) }
+        Self { exporter, failing: AtomicBool::new(false) }
     }
 }
 
-impl<E: SpanExporter> SpanExporter for Watched<E> {
+impl<E: SpanExporter> SpanExporter for OutageLogger<E> {
     async fn export(&self, batch: Vec<SpanData>) -> OTelSdkResult {
         let spans = batch.len();
-        waiting::taken(spans);
+        span_queue::taken(spans);
         let exported = self.exporter.export(batch).await;
         match &exported {
-            Ok(()) if self.away.swap(false, Ordering::Relaxed) => {
-                let lost: u64 = waiting::spans_lost().iter().map(|(_, spans)| spans).sum();
-                tracing::info!(lost, "spans are exported again; so many were lost since the start");
+            Ok(()) if self.failing.swap(false, Ordering::Relaxed) => {
+                let lost: u64 = span_queue::spans_lost().iter().map(|(_, spans)| spans).sum();
+                tracing::info!(lost, "spans are exported again; `lost` counts lost spans since the start");
             }
             Ok(()) => {}
             Err(error) => {
-                waiting::refused(spans);
-                if !self.away.swap(true, Ordering::Relaxed) {
-                    tracing::warn!(%error, "spans cannot be exported: until that is over they are lost");
+                span_queue::refused(spans);
+                if !self.failing.swap(true, Ordering::Relaxed) {
+                    tracing::warn!(%error, "spans cannot be exported and are lost until the collector answers again");
                 }
             }
         }

@@ -1,4 +1,4 @@
-//! Puts `trace_id` and `span_id` into the lines that are logged while a traced message or request is at work.
+//! Adds `trace_id` and `span_id` to the log lines of a traced message or request.
 
 use std::fmt;
 
@@ -14,23 +14,23 @@ tokio::task_local! {
     static CURRENT: TraceContext;
 }
 
-/// Works on something in the name of a span: what is logged meanwhile names it.
+/// Runs a future within a span: its log lines contain the ids of the span.
 pub async fn in_trace<T>(context: TraceContext, work: impl Future<Output = T>) -> T {
     CURRENT.scope(context, work).await
 }
 
-/// The same for what is told at once.
-pub fn log_in_trace(context: TraceContext, tell: impl FnOnce()) {
-    CURRENT.sync_scope(context, tell);
+/// Like [`in_trace`], for a function that logs.
+pub fn log_in_trace(context: TraceContext, log: impl FnOnce()) {
+    CURRENT.sync_scope(context, log);
 }
 
-/// The span in whose name this task works.
+/// The span of the current task.
 #[must_use]
 pub fn current() -> Option<TraceContext> {
     CURRENT.try_with(|trace| *trace).ok()
 }
 
-/// Lines of JSON as another format makes them, with the ids of the span at their end.
+/// Appends the ids of the span to the JSON lines of another format.
 pub(super) struct WithTrace<F>(pub F);
 
 impl<F, S, N> FormatEvent<S, N> for WithTrace<F>
@@ -85,7 +85,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_line_names_the_span_that_it_was_logged_for_and_no_other_does() {
+    async fn only_lines_within_a_span_contain_its_ids() {
         let written = Written::default();
         let writer = written.clone();
         let layer = fmt::layer().json().flatten_event(true).with_current_span(false);

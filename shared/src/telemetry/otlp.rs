@@ -13,7 +13,7 @@ mod exporter {
 
     use crate::telemetry::TraceSettings;
 
-    /// A collector that takes longer has not taken them.
+    /// If the collector takes longer, the spans count as lost.
     const EXPORT_TIMEOUT: Duration = Duration::from_secs(3);
 
     pub fn exporter(settings: &TraceSettings<'_>) -> Result<SpanExporter, String> {

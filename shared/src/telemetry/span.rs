@@ -1,4 +1,4 @@
-//! A span that is being recorded. There is none for what is not sampled.
+//! A span that is recorded. Unsampled messages and requests have no span.
 
 use std::time::SystemTime;
 
@@ -19,29 +19,29 @@ impl Span {
         Self(Box::new(recorded))
     }
 
-    /// What names this span as a parent.
+    /// The context that makes this span the parent of another.
     #[must_use]
     pub fn context(&self) -> TraceContext {
         TraceContext::of(self.0.span_context())
     }
 
-    /// A part of it that begins now.
+    /// Starts a child span.
     #[must_use]
     pub fn part(&self, name: &'static str, kind: SpanKind) -> Option<Span> {
         traces::follow(name, kind, self.context(), None)
     }
 
-    /// Calls it by what is known of it only now.
+    /// Changes the name of the span.
     pub fn rename(&mut self, name: String) {
         self.0.update_name(name);
     }
 
-    /// Notes something about it: numbers and words of ours, nothing that a person sent.
+    /// Sets an attribute: only numbers and our own words, never data of a user.
     pub fn note(&mut self, key: &'static str, value: impl Into<Value>) {
         self.0.set_attribute(KeyValue::new(key, value));
     }
 
-    /// Says how it was answered, by the code of the error; `fault`: that is the server's.
+    /// Records the error code of the answer; `fault`: it is an error of the server.
     pub fn refused(&mut self, code: &'static str, fault: bool) {
         self.note("tidings.result", code);
         if fault {
@@ -49,7 +49,7 @@ impl Span {
         }
     }
 
-    /// Ends it as of then.
+    /// Ends the span at this time.
     pub fn end_at(mut self, end: SystemTime) {
         self.0.end_with_timestamp(end);
     }

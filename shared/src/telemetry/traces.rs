@@ -1,6 +1,6 @@
-//! The one pipeline of spans of a process: who is sampled, where spans go, and their end. Without an endpoint there is
-//! none, and asking for a span costs a look at one word. Spans wait in a bounded queue and are lost where it is full;
-//! nobody ever waits for the collector.
+//! The span pipeline of a process: sampling, export and shutdown. Without an endpoint there is no pipeline, and
+//! beginning a span costs one atomic read. Spans wait in a bounded queue and are dropped if it is full; no caller ever
+//! waits for the collector.
 
 use std::{
     cell::Cell,
@@ -20,38 +20,39 @@ use opentelemetry_sdk::{
 
 use super::{
     Span, TraceContext, current,
-    exporter::Watched,
-    otlp, strangers,
-    waiting::{Bounded, QUEUE},
+    exporter::OutageLogger,
+    otlp,
+    remote_trace_limit::allow_remote_trace,
+    span_queue::{BoundedProcessor, QUEUE_CAPACITY},
 };
 use crate::version::{VERSION, commit};
 
-const BATCH: usize = 512;
-/// How long spans gather.
+const MAX_BATCH: usize = 512;
+/// How long spans are collected before they are exported.
 const EXPORT_EVERY: Duration = Duration::from_secs(1);
-/// How long the end of the process waits for the last spans.
-const STOP_PATIENCE: Duration = Duration::from_secs(2);
+/// How long the shutdown waits for the export of the last spans.
+const STOP_TIMEOUT: Duration = Duration::from_secs(2);
 
 static PIPELINE: OnceLock<Pipeline> = OnceLock::new();
 
 struct Pipeline {
     provider: SdkTracerProvider,
     tracer: SdkTracer,
-    /// A random number below this is sampled.
-    below: u64,
+    /// A trace is sampled if its random number is below this.
+    threshold: u64,
     always: bool,
 }
 
-/// Where spans go, and how many.
+/// The collector and the sampling ratio.
 #[derive(Debug, Clone)]
 pub struct TraceSettings<'a> {
-    /// Of an OTLP collector over gRPC, `http://…` or `https://…`.
+    /// The address of an OTLP collector over gRPC, `http://…` or `https://…`.
     pub endpoint: &'a str,
-    /// Over TLS.
+    /// Whether to use TLS.
     pub tls: bool,
-    /// PEM of the authorities that may have signed its certificate; `None`: those that browsers trust.
+    /// PEM of the authorities that may sign its certificate; `None`: the authorities that browsers trust.
     pub authorities: Option<Vec<u8>>,
-    /// Share of the messages and requests without a context of their own that are traced, 0 to 1.
+    /// Share of traced messages and requests among those without a trace context, 0 to 1.
     pub ratio: f64,
     /// `service.name`.
     pub service: &'static str,
@@ -59,27 +60,28 @@ pub struct TraceSettings<'a> {
     pub instance: &'a str,
 }
 
-/// Starts the pipeline. Call it on the runtime that is to drive the connection to the collector; counts once.
+/// Starts the pipeline, once per process. Call this on the runtime that shall drive the connection to the collector.
 ///
 /// # Errors
-/// When the endpoint is no address.
+/// When the endpoint is not an address, or traces were started before.
 pub fn start(settings: &TraceSettings<'_>) -> Result<(), String> {
     let exporter = otlp::exporter(settings)?;
     let config = BatchConfigBuilder::default()
-        // More than are let through: it never has to drop one.
-        .with_max_queue_size(2 * QUEUE)
-        .with_max_export_batch_size(BATCH)
+        // Larger than our own queue, so that the processor never drops a span without counting it.
+        .with_max_queue_size(2 * QUEUE_CAPACITY)
+        .with_max_export_batch_size(MAX_BATCH)
         .with_scheduled_delay(EXPORT_EVERY)
         .build();
-    let processor = BatchSpanProcessor::builder(Watched::new(exporter)).with_batch_config(config).build();
-    let processor = Bounded(processor);
+    let processor =
+        BatchSpanProcessor::builder(OutageLogger::new(exporter)).with_batch_config(config).build();
+    let processor = BoundedProcessor(processor);
     let resource = Resource::builder_empty().with_attributes([
         KeyValue::new("service.name", settings.service),
         KeyValue::new("service.instance.id", settings.instance.to_owned()),
         KeyValue::new("service.version", VERSION),
         KeyValue::new("tidings.commit", commit()),
     ]);
-    // Who is sampled is decided before a span is made.
+    // Sampling is decided before a span is created.
     let provider = SdkTracerProvider::builder()
         .with_sampler(Sampler::AlwaysOn)
         .with_resource(resource.build())
@@ -87,36 +89,38 @@ pub fn start(settings: &TraceSettings<'_>) -> Result<(), String> {
         .build();
     let tracer = provider.tracer(settings.service);
     #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a share of all numbers")]
-    let below = (settings.ratio.clamp(0.0, 1.0) * u64::MAX as f64) as u64;
-    let pipeline = Pipeline { provider, tracer, below, always: settings.ratio >= 1.0 };
+    let threshold = (settings.ratio.clamp(0.0, 1.0) * u64::MAX as f64) as u64;
+    let pipeline = Pipeline { provider, tracer, threshold, always: settings.ratio >= 1.0 };
     PIPELINE.set(pipeline).map_err(|_| "traces were started before".to_owned())
 }
 
-/// Exports what is left, and ends. Takes little more than two seconds however silent the collector is.
+/// Exports the remaining spans and stops the pipeline. Takes about two seconds at most, even if the collector is down.
 pub async fn stop() {
     let Some(pipeline) = PIPELINE.get() else { return };
     let provider = pipeline.provider.clone();
-    // It blocks until the runtime, which is this one, has sent what is left.
-    let stopped = tokio::task::spawn_blocking(move || provider.shutdown_with_timeout(STOP_PATIENCE)).await;
+    // `shutdown` blocks until this runtime has sent the remaining spans, so it must not block this task.
+    let stopped = tokio::task::spawn_blocking(move || provider.shutdown_with_timeout(STOP_TIMEOUT)).await;
     if !matches!(stopped, Ok(Ok(()))) {
         tracing::debug!("the last spans may be lost");
     }
 }
 
-/// Begins a trace, or goes on with the one that came along: a context that came is followed in whether it is sampled;
-/// without one chance decides. Of contexts that came no more than some hundred a second are followed.
+/// Begins a trace, or continues the trace of a remote context. A remote context decides whether it is sampled, but only
+/// a limited number per second is followed. Without a context sampling is random.
 #[must_use]
-pub fn begin(name: &'static str, kind: SpanKind, came: Option<TraceContext>) -> Option<Span> {
+pub fn begin(name: &'static str, kind: SpanKind, remote: Option<TraceContext>) -> Option<Span> {
     let pipeline = PIPELINE.get()?;
-    match came {
-        Some(came) if came.sampled && strangers::may_come() => follow(name, kind, came, None),
+    match remote {
+        Some(remote) if remote.sampled && allow_remote_trace() => follow(name, kind, remote, None),
         Some(_) => None,
-        None if pipeline.always || random() < pipeline.below => Some(pipeline.span(name, kind, None, None)),
+        None if pipeline.always || random() < pipeline.threshold => {
+            Some(pipeline.span(name, kind, None, None))
+        }
         None => None,
     }
 }
 
-/// Begins a span below one of another part of the system, now or at `start`.
+/// Begins a child of a span of another part of the system, now or at `start`.
 #[must_use]
 pub fn follow(
     name: &'static str,
@@ -128,7 +132,7 @@ pub fn follow(
     Some(pipeline.span(name, kind, Some(parent), start))
 }
 
-/// Begins a part of what this task works on.
+/// Begins a child of the current task's span.
 #[must_use]
 pub fn part(name: &'static str, kind: SpanKind) -> Option<Span> {
     follow(name, kind, current()?, None)
@@ -152,7 +156,7 @@ impl Pipeline {
     }
 }
 
-/// A number that nobody depends on: xorshift, seeded once for each thread.
+/// A random number for sampling: xorshift, seeded once for each thread.
 fn random() -> u64 {
     thread_local! {
         static STATE: Cell<u64> = Cell::new(RandomState::new().build_hasher().finish() | 1);
@@ -172,16 +176,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn without_an_endpoint_nothing_is_recorded() {
-        let came = TraceContext::parse("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01");
-        assert!(begin("receive", SpanKind::Server, came).is_none());
+    fn no_span_is_recorded_without_an_endpoint() {
+        let remote = TraceContext::parse("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01");
+        assert!(begin("receive", SpanKind::Server, remote).is_none());
         assert!(begin("receive", SpanKind::Server, None).is_none());
     }
 
     #[test]
-    fn chance_takes_about_the_share_that_it_is_told() {
-        let below = u64::MAX / 100;
-        let taken = (0..100_000).filter(|_| random() < below).count();
+    fn random_sampling_takes_about_the_configured_share() {
+        let threshold = u64::MAX / 100;
+        let taken = (0..100_000).filter(|_| random() < threshold).count();
         assert!((500..2000).contains(&taken), "{taken} of 100,000 at one in a hundred");
     }
 }

@@ -1,4 +1,4 @@
-//! Raw fan-out as the documentation of actix-ws shows it: one `Session` per connection, each sent a clone of the text.
+//! Raw fan-out as in the documentation of actix-ws: one `Session` per connection, and each gets a clone of the text.
 
 use std::collections::HashMap;
 use std::net::TcpListener;
@@ -12,7 +12,7 @@ use bytestring::ByteString;
 
 use super::bare::{BAD_REQUEST, Message, Who};
 
-/// As many as the descriptors allow.
+/// No limit besides that of file descriptors.
 const CONNECTIONS: usize = 1_000_000;
 
 type Room = tokio::sync::Mutex<Sessions>;
@@ -26,7 +26,7 @@ struct Sessions {
     all: Vec<Session>,
 }
 
-/// Serves until the process is ended, with one worker.
+/// Serves with one worker until the process ends.
 ///
 /// # Errors
 /// When the listener cannot be used.
@@ -37,7 +37,7 @@ pub fn run(listener: TcpListener) -> Result<()> {
             .workers(1)
             .tcp_nodelay(true)
             .max_connections(CONNECTIONS)
-            // Thousands connect at once; whoever waits for their turn is not to be turned away.
+            // Thousands connect at once, and must not time out while they wait.
             .client_request_timeout(Duration::from_secs(60))
             .listen(listener)?
             .run()
@@ -54,7 +54,7 @@ impl Rooms {
 }
 
 impl Sessions {
-    /// A session that has ended is forgotten here: nobody else tells of it.
+    /// Sends to all sessions, and forgets those that have ended, because nothing else reports them.
     async fn send(&mut self, text: ByteString) {
         let mut place = 0;
         while let Some(session) = self.all.get_mut(place) {
@@ -88,7 +88,7 @@ async fn serve(mut session: Session, mut stream: AggregatedMessageStream, who: W
             AggregatedMessage::Text(text) => match serde_json::from_str::<Message>(&text) {
                 Ok(message) => {
                     let answered = session.text(message.ack()).await;
-                    // Held while it is sent, so that the room has one order.
+                    // The lock is held while sending, so that the room has one order.
                     let mut sessions = room.lock().await;
                     sessions.seq += 1;
                     let event = message.event(&who.room, &who.user, sessions.seq);
@@ -105,6 +105,6 @@ async fn serve(mut session: Session, mut stream: AggregatedMessageStream, who: W
             return;
         }
     }
-    // It may be closed already.
+    // This fails if the session is closed already.
     let _ = session.close(None).await;
 }

@@ -1,5 +1,5 @@
-//! What the servers without rooms, tokens and storage have in common: how they listen, what they are sent, what they
-//! send. `ws.mjs` speaks the same.
+//! The shared code of servers without rooms, tokens and storage: listening, and their frames. `ws.mjs` has the same
+//! frames.
 
 use std::borrow::Cow;
 use std::net::{SocketAddr, TcpListener};
@@ -9,24 +9,24 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use serde::{Deserialize, Serialize};
 use socket2::{Domain, Protocol, Socket, Type};
 
-/// Connections that wait to be accepted: thousands come at once. The kernel may hold it lower.
+/// Connections that may wait to be accepted, because thousands come at once. The kernel may limit it further.
 const BACKLOG: i32 = 4096;
 
-/// Whoever sent what cannot be read is told so, and goes on.
+/// The answer to a malformed frame; the connection stays open.
 pub const BAD_REQUEST: &str = r#"{"type":"error","code":"bad_request"}"#;
 
 #[derive(clap::Parser)]
 pub struct Arguments {
-    /// Where WebSockets are taken; port 0 is any.
+    /// The address to listen on; port 0: any.
     #[arg(long, default_value = "127.0.0.1:0")]
     listen: SocketAddr,
 }
 
 impl Arguments {
-    /// Listens, prints the address for whoever started us, and allows as many files as we may have.
+    /// Listens, prints the address for the parent process, and raises the limit of open files.
     ///
     /// # Errors
-    /// When one cannot listen there.
+    /// When listening fails.
     pub fn listen(&self) -> Result<TcpListener> {
         let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
         setrlimit(Resource::RLIMIT_NOFILE, hard, hard)?;
@@ -40,7 +40,7 @@ impl Arguments {
     }
 }
 
-/// What a client sends.
+/// A message of a client.
 #[derive(Debug, Deserialize)]
 pub struct Message<'a> {
     #[serde(borrow)]
@@ -52,7 +52,7 @@ pub struct Message<'a> {
 }
 
 impl Message<'_> {
-    /// What everybody in the room gets: the fields of our `message:new`, in its order.
+    /// The event for everybody in the room: the fields of our `message:new`, in its order.
     #[must_use]
     pub fn event(&self, room: &str, user: &str, seq: u64) -> String {
         #[derive(Serialize)]
@@ -85,7 +85,7 @@ impl Message<'_> {
         serde_json::to_string(&event).expect("strings and numbers always serialise")
     }
 
-    /// What the sender is told.
+    /// The ack for the sender.
     #[must_use]
     pub fn ack(&self) -> String {
         #[derive(Serialize)]
@@ -98,7 +98,7 @@ impl Message<'_> {
     }
 }
 
-/// Who connects, by the query of the path: `/?room=R&user=U`.
+/// User and room of a connection, from the query of the path: `/?room=R&user=U`.
 #[derive(Debug, Clone, Deserialize, PartialEq, Eq)]
 pub struct Who {
     pub room: String,
@@ -110,7 +110,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_event_has_the_fields_of_ours_in_their_order() {
+    fn event_has_the_fields_of_our_events_in_their_order() {
         let sent = r#"{"ref":"7","client_id":"c","content":"a \"word\"\n"}"#;
         let message: Message = serde_json::from_str(sent).unwrap();
         let event = message.event("r", "ann", 3);

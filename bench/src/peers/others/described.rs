@@ -1,4 +1,4 @@
-//! A server that somebody else has started: where it is, what it costs, how it is spoken to.
+//! A running server that a file describes: its address, its processes, its protocol.
 
 use std::path::Path;
 
@@ -14,12 +14,12 @@ use crate::processes::Process;
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Description {
-    /// `ws://HOST:PORT`; the path is the dialect's.
+    /// `ws://HOST:PORT`; the dialect has the path.
     url: String,
-    /// Its processes, if they run here: their CPU time and memory are told.
+    /// Its processes, if they run on this machine; their CPU time and memory are reported.
     #[serde(default)]
     pids: Vec<u32>,
-    /// What it checks tokens with (HS256), if it does.
+    /// Its secret for tokens (HS256), if it verifies them.
     jwt_secret: Option<String>,
     dialect: Dialect,
 }
@@ -40,7 +40,7 @@ pub(super) async fn read(path: &Path) -> Result<Running> {
     let host = url.host_str().with_context(|| format!("{url} has no host"))?;
     let port = url.port_or_known_default().with_context(|| format!("{url} has no port"))?;
     let found = tokio::net::lookup_host((host, port)).await.with_context(|| format!("look for {host}"))?;
-    // One node, by whichever of its addresses comes first.
+    // One node: the first address of the host.
     let nodes: Vec<_> = found.take(1).collect();
     ensure!(!nodes.is_empty(), "{host} has no address");
     let name = &described.dialect.name;

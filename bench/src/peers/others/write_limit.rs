@@ -1,5 +1,5 @@
-//! What fan-out costs at the least: one thread, one frame per message, one write(2) per receiver, and nothing else
-//! (no tokens, heartbeats, limits or storage). Who comes close to it has nothing left to save but system calls.
+//! The lower bound of fan-out: one thread, one frame per message, one write(2) per receiver, and nothing else (no
+//! tokens, heartbeats, limits or storage). A server close to it can only save system calls.
 
 use std::collections::HashMap;
 use std::io::{ErrorKind, Read};
@@ -9,7 +9,7 @@ use anyhow::Result;
 use mio::{Events, Interest, Poll, Token};
 use slab::Slab;
 
-use self::connection::{Connection, Stage};
+use self::connection::{Connection, PeerState};
 use self::frames::{opcode, server_frame};
 use super::bare::{BAD_REQUEST, Message};
 
@@ -20,7 +20,7 @@ mod handshake;
 const LISTENER: Token = Token(usize::MAX);
 const READ_BYTES: usize = 64 * 1024;
 
-/// Serves until the process is ended.
+/// Serves until the process ends.
 ///
 /// # Errors
 /// When the listener cannot be used.
@@ -41,7 +41,7 @@ pub fn run(listener: TcpListener) -> Result<()> {
                 server.accept(&listener);
                 continue;
             }
-            // A place that was given to another meanwhile finds nothing to do.
+            // If the slot has been reused, flushing does nothing.
             if event.is_writable() {
                 server.flush(event.token().0);
             }
@@ -71,7 +71,7 @@ impl Server {
             let mut stream = match listener.accept() {
                 Ok((stream, _)) => stream,
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return,
-                // Whoever was to be accepted is gone, or there is no descriptor left: the next is tried at once.
+                // The client is gone, or there is no file descriptor left: tries the next connection at once.
                 Err(error) if error.kind() == ErrorKind::ConnectionAborted => continue,
                 Err(error) => {
                     eprintln!("accept: {error}");
@@ -94,7 +94,7 @@ impl Server {
         }
     }
 
-    /// Edge-triggered: reads until there is nothing left.
+    /// Edge-triggered: reads until there are no more data.
     fn read(&mut self, place: usize) {
         while let Some(connection) = self.connections.get_mut(place) {
             let read = match connection.stream.read(&mut self.buffer) {
@@ -110,26 +110,26 @@ impl Server {
         }
     }
 
-    /// Carries out all that was received as a whole.
+    /// Handles all complete requests and frames.
     fn take(&mut self, place: usize) -> Result<()> {
         let Some(connection) = self.connections.get_mut(place) else { return Ok(()) };
         let mut received = std::mem::take(&mut connection.received);
         let mut taken = 0;
-        if matches!(connection.stage, Stage::Handshake) {
+        if matches!(connection.stage, PeerState::Handshake) {
             let Some((who, answer, length)) = handshake::answer(&received)? else {
                 connection.received = received;
                 return Ok(());
             };
             connection.write(answer.as_bytes())?;
             self.rooms.entry(who.room.clone()).or_default().members.push(place);
-            connection.stage = Stage::In(who);
+            connection.stage = PeerState::In(who);
             taken = length;
         }
         while let Some((opcode, payload, length)) = frames::next(&mut received[taken..])? {
             self.carry_out(place, opcode, payload)?;
             taken += length;
         }
-        // An idle connection holds no memory for what it may send.
+        // An idle connection must not hold a receive buffer.
         if let Some(connection) = self.connections.get_mut(place)
             && taken < received.len()
         {
@@ -140,7 +140,7 @@ impl Server {
 
     fn carry_out(&mut self, place: usize, opcode: u8, payload: &[u8]) -> Result<()> {
         let Some(connection) = self.connections.get_mut(place) else { return Ok(()) };
-        let Stage::In(who) = &connection.stage else { return Ok(()) };
+        let PeerState::In(who) = &connection.stage else { return Ok(()) };
         match opcode {
             opcode::TEXT => {}
             opcode::PING => return Ok(connection.write(&server_frame(opcode::PONG, payload))?),
@@ -169,7 +169,7 @@ impl Server {
 
     fn forget(&mut self, place: usize) {
         let Some(mut connection) = self.connections.try_remove(place) else { return };
-        if let Stage::In(who) = &connection.stage
+        if let PeerState::In(who) = &connection.stage
             && let Some(room) = self.rooms.get_mut(&who.room)
         {
             room.members.retain(|member| *member != place);
@@ -177,7 +177,7 @@ impl Server {
                 self.rooms.remove(&who.room);
             }
         }
-        // Closing the descriptor, which follows, takes it from the poll as well.
+        // Closing the descriptor removes it from the poll as well.
         let _ = self.poll.registry().deregister(&mut connection.stream);
     }
 }

@@ -1,11 +1,11 @@
-//! Where a value stands, and which values are written beside the axis.
+//! The axis: positions of values, and ticks.
 
-/// About so many ticks.
+/// Approximate number of ticks.
 const TICKS: f64 = 5.0;
 
 #[derive(Debug)]
 pub(super) struct Axis {
-    /// Values, or their decimal logarithms.
+    /// The lowest value, or its decimal logarithm.
     low: f64,
     high: f64,
     step: f64,
@@ -23,7 +23,7 @@ impl Axis {
         if logarithmic && most > 0.0 {
             let least = values.iter().copied().fold(most, f64::min);
             let mut low = least.log10().floor();
-            // The lowest bar is to be seen as well.
+            // The lowest bar must be visible too.
             if least.log10() - low < 0.1 {
                 low -= 1.0;
             }
@@ -60,14 +60,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_axis_begins_at_nothing_and_ends_at_a_round_number_above_all() {
+    fn linear_axis_begins_at_zero_and_ends_at_a_round_number() {
         let axis = Axis::of([3.0, 71.0].into_iter(), false, (400, 100));
         assert_eq!(axis.ticks(), [0.0, 20.0, 40.0, 60.0, 80.0]);
         assert_eq!((axis.place(0.0), axis.place(80.0), axis.place(40.0)), (400, 100, 250));
     }
 
     #[test]
-    fn a_logarithmic_axis_has_a_tick_for_each_power_of_ten_and_leaves_the_least_a_height() {
+    fn logarithmic_axis_has_powers_of_ten_and_shows_every_bar() {
         let axis = Axis::of([10.0, 5_000.0].into_iter(), true, (400, 100));
         assert_eq!(axis.ticks(), [1.0, 10.0, 100.0, 1000.0, 10000.0]);
         assert!(axis.place(10.0) < 400);

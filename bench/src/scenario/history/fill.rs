@@ -1,27 +1,28 @@
-//! Databases of any number of messages, filled by SQL: what persistence would have written, and nothing that it would
-//! have to make up for later.
+//! Fills databases with any number of messages by SQL, with the same data that persistence would have written,
+//! including the search index.
 
 use anyhow::Result;
 use tidings_harness::postgres::Database;
 
-/// Who reads; a member of every room.
+/// The reader, who is a member of every room.
 pub const READER: &str = "reader";
 /// The room that holds half of all messages.
 pub const LARGE: &str = "large";
 /// Messages of a page.
 pub const PAGE: u64 = 50;
 
-/// What was put where.
+/// The distribution of messages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Filled {
-    /// In [`LARGE`]; as many again are in the small rooms.
+    /// Messages in [`LARGE`]; the small rooms together have as many.
     pub in_large: u64,
     /// `small0`, `small1` and so on.
     pub small_rooms: u64,
 }
 
 impl Filled {
-    /// How so many messages are spread: over a thousand small rooms, or fewer, so that each holds a page at least.
+    /// The distribution of this many messages: over a thousand small rooms, or fewer, so that each has at least one
+    /// page.
     #[must_use]
     pub fn of(messages: u64) -> Filled {
         let in_large = messages / 2;
@@ -35,7 +36,7 @@ impl Filled {
     }
 }
 
-/// Halves of messages: two of them make 60 to 120 characters.
+/// Halves of messages; two of them have 60 to 120 characters.
 const HALVES: [&str; 8] = [
     "Did you see that the train to the coast is late again?",
     "I will bring the drawings tomorrow, if nobody minds.",
@@ -53,8 +54,8 @@ const HALVES: [&str; 8] = [
 /// What PostgreSQL says.
 pub async fn fill(database: &Database, messages: u64) -> Result<Filled> {
     let filled = Filled::of(messages);
-    // In one transaction with TRUNCATE, and with indexes made afterwards: with `wal_level = minimal` PostgreSQL then
-    // writes the tables alone, and syncs them at the commit.
+    // One transaction with TRUNCATE, and indexes created afterwards: with `wal_level = minimal` PostgreSQL then writes
+    // only the tables, and syncs them at the commit.
     database.query(&statements(filled)).await?;
     database.query("VACUUM (ANALYZE)").await?;
     database.query("CHECKPOINT").await?;
@@ -65,7 +66,7 @@ fn statements(filled: Filled) -> String {
     let Filled { in_large, small_rooms } = filled;
     let in_small = filled.in_small();
     let halves = HALVES.map(|half| format!("'{half}'")).join(",");
-    // Ids are UUIDv7, as those of persistence and of good clients: a time in front, the rest of it random.
+    // Ids are UUIDv7, like those of persistence and of good clients: first a time, then random bits.
     let uuid = |salt: &str| {
         format!(
             "(lpad(to_hex(1735689600000 + n * 1000), 12, '0') || '7' || substr(md5('{salt}' || n), 1, 3) || '8' || \
@@ -73,7 +74,7 @@ fn statements(filled: Filled) -> String {
         )
     };
     let (id, client_id) = (uuid("m"), uuid("c"));
-    // The messages come as people write them: every second into the large room, the others to the small ones in turn.
+    // Every second message is in the large room, the others are in the small rooms in turn.
     format!(
         "BEGIN;
 SET LOCAL maintenance_work_mem = '1GB';
@@ -116,7 +117,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_small_room_holds_a_page_at_least_and_there_are_a_thousand_where_that_is_possible() {
+    fn small_rooms_have_at_least_one_page_each() {
         assert_eq!(Filled::of(10_000), Filled { in_large: 5_000, small_rooms: 100 });
         assert_eq!(Filled::of(10_000_000), Filled { in_large: 5_000_000, small_rooms: 1_000 });
         assert_eq!(Filled::of(10_000_000).in_small(), 5_000);

@@ -1,6 +1,6 @@
-//! Requests over HTTP/1.1 keep-alive at a fixed rate, whatever the answers take: a slow answer makes the next ones
-//! late, and lateness counts. Threads and blocking sockets: a timer of tokio is a millisecond off, about as long as
-//! what is measured.
+//! Requests over HTTP/1.1 keep-alive at a fixed rate, independent of the answers: a slow answer delays the next
+//! requests, and this delay counts. Uses threads and blocking sockets, because tokio's timers are a millisecond off,
+//! which is about as long as the measured latencies.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -13,13 +13,13 @@ use anyhow::{Context, Result, anyhow, ensure};
 use hdrhistogram::Histogram;
 use memchr::memmem;
 
-/// Connections, so that one slow answer does not hold up the others.
+/// Connections, so that one slow answer does not delay the others.
 const CONNECTIONS: usize = 8;
-/// An answer takes no longer.
+/// Timeout of an answer.
 const PATIENCE: Duration = Duration::from_secs(10);
 const HEAD_LIMIT_BYTES: usize = 8 * 1024;
 
-/// Microseconds, exact to three digits.
+/// A histogram of microseconds with three digits.
 ///
 /// # Errors
 /// Never, with these bounds.
@@ -27,10 +27,10 @@ pub fn histogram() -> Result<Histogram<u64>> {
     Ok(Histogram::new_with_bounds(1, 60_000_000, 3)?)
 }
 
-/// Has every path asked for, at `rate` a second; how long each answer took from the moment when its question was due.
+/// Requests every path, at `rate` per second; returns the latencies from when each request was due.
 ///
 /// # Errors
-/// When an answer is not a 200, or does not come.
+/// When an answer is not 200, or does not come.
 pub fn ask(node: SocketAddr, token: &str, paths: &[String], rate: f64) -> Result<Histogram<u64>> {
     let (next, all) = (AtomicUsize::new(0), Mutex::new(histogram()?));
     let mut connections = Vec::new();
@@ -80,7 +80,7 @@ impl Connection {
         Ok(Connection { stream, headers, read: Vec::with_capacity(64 * 1024) })
     }
 
-    /// The length of the body.
+    /// Requests a path; returns the length of the body.
     fn get(&mut self, path: &str) -> Result<usize> {
         self.stream.write_all(format!("GET {path}{}", self.headers).as_bytes())?;
         self.read.clear();
@@ -104,7 +104,7 @@ impl Connection {
     }
 }
 
-/// The length of a good answer's body, from its head.
+/// The length of the body of a 200 answer, from its head.
 fn length(head: &[u8]) -> Result<usize> {
     let head = std::str::from_utf8(head)?;
     ensure!(head.starts_with("HTTP/1.1 200 "), "{head}");
@@ -119,7 +119,7 @@ mod tests {
 
     use super::*;
 
-    /// Answers every request, none before `pause` is over.
+    /// A server that answers every request after `pause` has passed.
     fn server(pause: Duration) -> SocketAddr {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
@@ -140,18 +140,18 @@ mod tests {
     }
 
     #[test]
-    fn what_was_due_while_the_server_stood_still_counts_as_slow_though_it_could_not_be_asked() {
+    fn requests_due_during_a_server_pause_count_as_slow() {
         let paths = vec!["/".to_owned(); 100];
         let took = ask(server(Duration::from_millis(500)), "t", &paths, 200.0).unwrap();
         assert_eq!(took.len(), 100);
-        // Eight connections waited for an answer; the others were due at some time in that half second.
+        // Eight connections waited for an answer; the other requests became due during that half second.
         let slow = took.iter_recorded().filter(|step| step.value_iterated_to() > 100_000);
         let slow: u64 = slow.map(|step| step.count_since_last_iteration()).sum();
         assert!(slow >= 70, "{slow}");
     }
 
     #[test]
-    fn only_a_200_with_a_length_is_an_answer() {
+    fn only_status_200_with_a_length_is_an_answer() {
         assert_eq!(length(b"HTTP/1.1 200 OK\r\ncontent-LENGTH: 17\r\nDate: x").unwrap(), 17);
         assert!(length(b"HTTP/1.1 404 Not Found\r\nContent-Length: 17").is_err());
         assert!(length(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked").is_err());

@@ -1,4 +1,4 @@
-//! That what is measured is what it is said to be: full pages, of the right places, with nothing running beside.
+//! The history scenario measures what it claims: full pages, at the right positions, without background work.
 
 use anyhow::ensure;
 use tidings_harness::Http;
@@ -6,7 +6,7 @@ use tidings_harness::Http;
 use super::*;
 
 #[tokio::test]
-async fn every_page_that_is_asked_for_is_full_and_nothing_is_left_to_be_indexed() -> Result<()> {
+async fn requested_pages_are_full_and_everything_is_indexed() -> Result<()> {
     let folder = Folder::new()?;
     let served = serve(folder.path(), &Arc::new(Postgres::start().await?), 5_000).await?;
     let reader = Http::new(&format!("http://{}", served.address), &served.token);
@@ -28,7 +28,7 @@ async fn every_page_that_is_asked_for_is_full_and_nothing_is_left_to_be_indexed(
     let first =
         reader.messages(LARGE, "after=0&limit=1").await?.parse::<tidings_harness::http::MessagesPage>()?;
     ensure!(first.head.seq == served.filled.in_large, "{:?}", first.head);
-    // Each room tells that many as it holds, and every message is in a room of its sender.
+    // The counts of each room are correct, and every sender is a member of the room.
     let wrong = "SELECT count(*) FROM rooms r WHERE head_seq <> (SELECT max(seq) FROM messages m WHERE m.room_id = r.id) \
                  OR head_seq <> (SELECT count(*) FROM messages m WHERE m.room_id = r.id) \
                  OR member_count <> (SELECT count(*) FROM members m WHERE m.room_id = r.id)";

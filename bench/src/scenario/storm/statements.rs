@@ -1,4 +1,4 @@
-//! The statements that PostgreSQL is given, by pg_stat_statements.
+//! Counts the statements of PostgreSQL with pg_stat_statements.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -6,12 +6,12 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use tidings_harness::postgres::Database;
 
-/// Not those of whoever counts.
+/// Excludes the counting statements themselves.
 const COUNTS: &str = "SELECT queryid, calls, regexp_replace(query, '\\s+', ' ', 'g') FROM pg_stat_statements s \
      JOIN pg_database d ON d.oid = s.dbid \
      WHERE d.datname = current_database() AND query NOT LIKE '%pg_stat_statements%' AND toplevel";
 
-/// What is run at intervals may fall into a time so often more than its length tells.
+/// Periodic statements may occur this much more often in a period than its length suggests.
 const BY_CHANCE: u64 = 2;
 
 #[derive(Debug, Clone, Default)]
@@ -20,16 +20,16 @@ struct Calls {
     count: u64,
 }
 
-/// How often each statement was run, in how long.
+/// The number of calls of each statement, in a period.
 #[derive(Debug, Clone, Default)]
 pub struct Statements {
-    /// By PostgreSQL's id of a statement: its text depends on whether it was parsed or only run since the last reset.
+    /// By PostgreSQL's id of a statement, because its text depends on whether it was parsed since the last reset.
     calls: BTreeMap<String, Calls>,
     time: Duration,
 }
 
 impl Statements {
-    /// What there is more of than at rest: other statements, and of the same more than the time allows.
+    /// The calls beyond those at rest: new statements, and more calls than the length of the period explains.
     pub fn beyond(&self, at_rest: &Statements) -> BTreeMap<String, u64> {
         let times = self.time.as_secs_f64() / at_rest.time.as_secs_f64();
         let mut beyond = BTreeMap::new();
@@ -43,12 +43,12 @@ impl Statements {
         beyond
     }
 
-    /// How many there were.
+    /// The number of calls.
     pub fn count(&self) -> u64 {
         self.calls.values().map(|calls| calls.count).sum()
     }
 
-    /// Counts these too.
+    /// Adds others.
     pub fn add(&mut self, others: Statements) {
         for (id, calls) in others.calls {
             self.count_more(&id, &calls.text, calls.count);
@@ -63,13 +63,13 @@ impl Statements {
     }
 }
 
-/// Makes them countable.
+/// Prepares counting.
 pub async fn prepare(database: &Database) -> Result<()> {
     database.query("CREATE EXTENSION IF NOT EXISTS pg_stat_statements").await?;
     Ok(())
 }
 
-/// What was run while something went on.
+/// The statements during a future.
 pub async fn during<T>(
     database: &Database,
     what: impl Future<Output = Result<T>>,
@@ -90,7 +90,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn beyond_rest_is_what_is_new_or_more_often_than_the_time_allows() {
+    fn statements_beyond_rest_are_new_or_more_frequent() {
         let of = |seconds: u64, calls: &[(&str, u64)]| {
             let mut statements = Statements { time: Duration::from_secs(seconds), ..Statements::default() };
             calls.iter().for_each(|(name, count)| statements.count_more(name, name, *count));

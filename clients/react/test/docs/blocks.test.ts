@@ -1,14 +1,14 @@
 import { expect, test } from "vitest";
 import { blocksOf, compile, pages } from "./blocks.js";
 
-test("every ts and tsx block of the pages compiles against the built packages", () => {
+test("every ts and tsx block of the docs compiles against the built packages", () => {
   const blocks = pages().flatMap((page) => blocksOf(page));
-  // So that a change of form in the pages cannot make the search find nothing.
+  // Otherwise the test would pass when the search finds nothing.
   expect(blocks.length).toBeGreaterThan(40);
   expect(compile(blocks)).toEqual([]);
 }, 120_000);
 
-test("a block that names what is not there is told with its page and line", () => {
+test("a block that calls an unknown method is reported with its page and line", () => {
   const page =
     'Some text.\n\n```ts\nimport { TidingsClient } from "@tidings/client";\n\nnew TidingsClient().fly();\n```\n';
   const [block] = blocksOf("page.md", page);

@@ -7,7 +7,7 @@ import { sharingHost } from "./exported.js";
 const here = dirname(fileURLToPath(import.meta.url));
 const root = resolve(here, "../../../..");
 
-/** A block of code of a page, with the line that its first line stands on. */
+/** A block of code in a page, with the number of its first line. */
 export interface Block {
   readonly page: string;
   readonly line: number;
@@ -15,7 +15,7 @@ export interface Block {
   readonly code: string;
 }
 
-/** The pages that speak of the kit, from the root of the repository; the generated reference is not among them. */
+/** The pages about the kit, as paths from the root of the repository, without the generated reference. */
 export function pages(): string[] {
   const guides = readdirSync(join(root, "docs/clients")).filter((name) => name.endsWith(".md"));
   const readmes = ["clients/README.md", "clients/ts/README.md", "clients/react/README.md"];
@@ -32,7 +32,7 @@ export function blocksOf(page: string, text = readFileSync(join(root, page), "ut
   return blocks;
 }
 
-/** Compiles the blocks, each as a module of its own, against the built packages; answers what is wrong as `page:line: …`. */
+/** Compiles each block as a separate module against the built packages. Returns the errors as `page:line: …`. */
 export function compile(blocks: readonly Block[]): string[] {
   const files = new Map(blocks.map((block, at) => [join(here, `block-${at}.${block.language}`), block]));
   const prelude = join(here, "prelude.d.ts");
@@ -53,10 +53,10 @@ export function compile(blocks: readonly Block[]): string[] {
     return ts.createSourceFile(name, block.code, target);
   };
   const program = ts.createProgram([prelude, ...files.keys()], settings, host);
-  return ts.getPreEmitDiagnostics(program).map((found) => place(found, files));
+  return ts.getPreEmitDiagnostics(program).map((found) => describeError(found, files));
 }
 
-function place(found: ts.Diagnostic, files: ReadonlyMap<string, Block>): string {
+function describeError(found: ts.Diagnostic, files: ReadonlyMap<string, Block>): string {
   const text = ts.flattenDiagnosticMessageText(found.messageText, "\n");
   if (found.file === undefined) return text;
   const { line } = found.file.getLineAndCharacterOfPosition(found.start ?? 0);

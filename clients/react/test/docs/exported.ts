@@ -4,12 +4,12 @@ import ts from "typescript";
 
 const clients = resolve(dirname(fileURLToPath(import.meta.url)), "../../..");
 
-/** The entry points whose comments are the reference. */
+/** The entry points that the reference documents. */
 export const entries = [resolve(clients, "ts/src/index.ts"), resolve(clients, "react/src/index.ts")];
 
 const parsed = new Map<string, ts.SourceFile | undefined>();
 
-/** Reads files from the disk, each once: the programs of one test file share their libraries. They need equal options. */
+/** A compiler host that parses each file once. Programs in one test file share it, and must use the same options. */
 export function sharingHost(options: ts.CompilerOptions): ts.CompilerHost {
   const host = ts.createCompilerHost(options);
   const read = host.getSourceFile;
@@ -21,20 +21,20 @@ export function sharingHost(options: ts.CompilerOptions): ts.CompilerHost {
 }
 
 /**
- * What the entry points export without a comment: names, and `Name.method` of what can be called on a class or an
- * interface. Properties may go without: many say all in their name. So may what is named `…Like`: the shape of something
- * that is documented elsewhere.
+ * Finds exports without a comment: their names, and `Name.method` for methods of a class or an interface. Properties
+ * need no comment, because many names say everything. Methods of types named `…Like` need none either, because such a
+ * type is the shape of something that is documented elsewhere.
  */
-export function undocumented(files: readonly string[] = entries): { looked: number; bare: string[] } {
+export function undocumented(files: readonly string[] = entries): { checked: number; missing: string[] } {
   const read = ts.readConfigFile(resolve(clients, "react/tsconfig.api.json"), ts.sys.readFile);
   const { options } = ts.parseJsonConfigFileContent(read.config, ts.sys, resolve(clients, "react"));
   const program = ts.createProgram(files, options, sharingHost(options));
   const checker = program.getTypeChecker();
-  const bare: string[] = [];
-  let looked = 0;
-  const look = (name: string, symbol: ts.Symbol) => {
-    looked += 1;
-    if (symbol.getDocumentationComment(checker).length === 0) bare.push(name);
+  const missing: string[] = [];
+  let checked = 0;
+  const check = (name: string, symbol: ts.Symbol) => {
+    checked += 1;
+    if (symbol.getDocumentationComment(checker).length === 0) missing.push(name);
   };
   for (const file of files) {
     const source = program.getSourceFile(file);
@@ -42,17 +42,17 @@ export function undocumented(files: readonly string[] = entries): { looked: numb
     if (module === undefined) throw new Error(`${file} exports nothing`);
     for (const found of checker.getExportsOfModule(module)) {
       const symbol = found.flags & ts.SymbolFlags.Alias ? checker.getAliasedSymbol(found) : found;
-      look(found.name, symbol);
+      check(found.name, symbol);
       if (found.name.endsWith("Like")) continue;
       for (const [name, member] of symbol.members ?? []) {
-        if (isCallable(member)) look(`${found.name}.${name}`, member);
+        if (isCallable(member)) check(`${found.name}.${name}`, member);
       }
     }
   }
-  return { looked, bare };
+  return { checked, missing };
 }
 
-/** Methods, and properties that are functions, unless they are private. */
+/** Whether a member is a public method, or a property that is a function. */
 function isCallable(member: ts.Symbol): boolean {
   const at = member.valueDeclaration;
   if (at === undefined) return false;

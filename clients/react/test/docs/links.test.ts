@@ -6,8 +6,8 @@ import { pages } from "./blocks.js";
 
 const root = resolve(dirname(fileURLToPath(import.meta.url)), "../../../..");
 
-/** The pages by hand, and those of the reference. */
-function all(): string[] {
+/** All pages: those written by hand and those of the reference. */
+function allPages(): string[] {
   const api = readdirSync(join(root, "docs/clients/api"), { recursive: true, encoding: "utf8" });
   return [
     ...pages(),
@@ -15,7 +15,7 @@ function all(): string[] {
   ];
 }
 
-/** What a heading is called in an address, as GitHub makes it; a second one of the same name has a number. */
+/** The anchors of the headings, as GitHub makes them. A second heading with the same name gets a number. */
 function anchors(text: string): Set<string> {
   const found = new Set<string>();
   const count = new Map<string, number>();
@@ -31,8 +31,8 @@ function anchors(text: string): Set<string> {
   return found;
 }
 
-/** Links of a page that lead nowhere. */
-function broken(page: string): string[] {
+/** The broken links of a page. */
+function brokenLinks(page: string): string[] {
   const text = readFileSync(join(root, page), "utf8");
   const links = [...text.matchAll(/\]\(([^)\s]+)\)/g)].map((match) => match[1] ?? "");
   return links.filter((link) => {
@@ -44,7 +44,7 @@ function broken(page: string): string[] {
   });
 }
 
-test("every link of the pages leads somewhere", () => {
-  const found = all().flatMap((page) => broken(page).map((link) => `${page}: ${link}`));
+test("every link of the docs has a target", () => {
+  const found = allPages().flatMap((page) => brokenLinks(page).map((link) => `${page}: ${link}`));
   expect(found).toEqual([]);
 });

@@ -1,5 +1,5 @@
-// What the examples of the pages take for granted: names that the text around them introduces, and the parts of React
-// Native that they use, which is not installed here.
+// Declarations for the examples in the docs: names that the surrounding text introduces, and the parts of React Native
+// that they use, because React Native is not installed here.
 
 declare const client: import("@tidings/client").TidingsClient;
 declare const room: import("@tidings/client").Room;

@@ -1,4 +1,4 @@
-/** A message as the wire writes it, of which the tests need no more than this. */
+/** A message in its wire format, with the fields that the tests need. */
 export interface WireMessage {
   readonly id: string;
   readonly seq: number;
@@ -12,7 +12,7 @@ export interface WireMessage {
 
 const EPOCH = "1";
 
-/** The log of one room of the scripted server. Of what is no message only the place is kept. */
+/** The log of one room of the scripted server. Other events than messages only take a position in it. */
 export class ScriptedRoom {
   readonly log: WireMessage[] = [];
   private last = 0;
@@ -32,15 +32,15 @@ export class ScriptedRoom {
     return { epoch: EPOCH, seq: this.last };
   }
 
-  /** The next place in the log. */
-  place(): { room: string; seq: number; at: string } {
+  /** Takes the next position in the log. */
+  nextPosition(): { room: string; seq: number; at: string } {
     this.last += 1;
     const at = new Date(Date.UTC(2026, 0, 31, 9, 30, 0, this.last)).toISOString();
     return { room: this.id, seq: this.last, at };
   }
 
   append(sender: string, clientId: string, content: string): WireMessage {
-    const { seq, at } = this.place();
+    const { seq, at } = this.nextPosition();
     const message: WireMessage = {
       id: `01900000-0000-7000-8000-${String(seq).padStart(12, "0")}`,
       seq,
@@ -55,7 +55,7 @@ export class ScriptedRoom {
     return message;
   }
 
-  /** As of `GET /rooms/{room}/messages`. */
+  /** The answer to `GET /rooms/{room}/messages`. */
   page(query: URLSearchParams): object {
     const limit = Number(query.get("limit") ?? 50);
     const before = Number(query.get("before") ?? this.last + 1);
@@ -74,7 +74,7 @@ export class ScriptedRoom {
     };
   }
 
-  /** As of `GET /me/rooms` and `GET /rooms/{room}`. */
+  /** The room in `GET /me/rooms` and `GET /rooms/{room}`. */
   summary(): object {
     const last = this.log.at(-1);
     return {
@@ -96,7 +96,7 @@ export class ScriptedRoom {
     };
   }
 
-  /** As in `room:joined`. */
+  /** The room in `room:joined`. */
   joined(): object {
     return {
       room: this.id,

@@ -3,7 +3,7 @@ import type { AddressInfo } from "node:net";
 import { type WebSocket, WebSocketServer } from "ws";
 import { ScriptedRoom, type WireMessage } from "./room.js";
 
-/** A frame of a client as it came. */
+/** A frame that a client sent. */
 export interface Frame {
   readonly type: string;
   readonly ref?: string;
@@ -12,12 +12,12 @@ export interface Frame {
   readonly [field: string]: unknown;
 }
 
-/** What becomes of a send: `ack`, `hold` (no answer, nothing appended), or a refusal. */
+/** How the server answers a send: `ack`, `hold` (no answer, and nothing is appended), or a refusal. */
 export type SendRule = "ack" | "hold" | { readonly code: string; readonly reason?: string };
 
 /**
- * Gateway and persistence in one, on one port, of one user ("alice"): as much of the protocol as the hooks' tests need,
- * and answers that a test can turn.
+ * Gateway and persistence in one server, on one port, for one user ("alice"). It speaks the part of the protocol that
+ * the tests of the hooks need, and a test can change its answers.
  */
 export class ScriptedServer {
   readonly me = "alice";
@@ -26,12 +26,12 @@ export class ScriptedServer {
   readonly frames: Frame[] = [];
   /** All requests, as "GET /v1/…". */
   readonly requests: string[] = [];
-  /** WebSockets accepted so far. */
+  /** The number of WebSockets accepted so far. */
   accepted = 0;
   onSend: SendRule = "ack";
-  /** Presence by user; offline unless set. */
+  /** The presence by user; offline by default. */
   readonly presence = new Map<string, string>();
-  /** Requests for these (`messages` or `members` of a room, one's `rooms`) are refused. */
+  /** The server refuses requests for this: `messages` or `members` of a room, or the user's `rooms`. */
   refuse: string | undefined;
   private readonly http: Server;
   private readonly ws: WebSocketServer;
@@ -52,7 +52,7 @@ export class ScriptedServer {
     return `http://127.0.0.1:${(this.http.address() as AddressInfo).port}`;
   }
 
-  /** How many WebSockets are open. */
+  /** The number of open WebSockets. */
   get open(): number {
     return this.ws.clients.size;
   }
@@ -63,27 +63,27 @@ export class ScriptedServer {
     return room;
   }
 
-  /** Somebody says something, live. */
+  /** A user sends a message, and the server pushes it. */
   say(room: string, user: string, content: string): WireMessage {
     const message = this.room(room).append(user, `${user}-${Math.random().toString(36).slice(2)}`, content);
     this.push({ type: "message:new", ...message });
     return message;
   }
 
-  /** Somebody is added to a room, live. */
+  /** Adds a user to a room, and pushes the event. */
   add(room: string, user: string): void {
     const { members } = this.room(room);
     members.push({ user, role: "member" });
-    this.push({ type: "member:added", ...this.room(room).place(), user, role: "member", by: this.me });
+    this.push({ type: "member:added", ...this.room(room).nextPosition(), user, role: "member", by: this.me });
   }
 
-  /** A room gets another name, live. */
+  /** Gives a room another name, and pushes the event. */
   rename(room: string, name: string): void {
     this.room(room).name = name;
-    this.push({ type: "room:updated", ...this.room(room).place(), name, by: this.me });
+    this.push({ type: "room:updated", ...this.room(room).nextPosition(), name, by: this.me });
   }
 
-  /** A frame to all connections. */
+  /** Sends a frame to all connections. */
   push(frame: object): void {
     for (const socket of this.ws.clients) socket.send(JSON.stringify(frame));
   }
@@ -92,7 +92,7 @@ export class ScriptedServer {
     return this.frames.filter((frame) => frame.type === type);
   }
 
-  /** All connections break. */
+  /** Breaks all connections. */
   dropAll(): void {
     for (const socket of this.ws.clients) socket.terminate();
   }
@@ -187,8 +187,10 @@ export class ScriptedServer {
     const message = first ?? room.append(this.me, clientId, String(frame.content));
     if (first === undefined) this.push({ type: "message:new", ...message });
     const { seq, id, at } = message;
-    const place = { seq, id, at, epoch: "1", client_id: clientId };
-    return [{ type: "ack", ref, room: room.id, stage: "stored", duplicate: first !== undefined, ...place }];
+    const position = { seq, id, at, epoch: "1", client_id: clientId };
+    return [
+      { type: "ack", ref, room: room.id, stage: "stored", duplicate: first !== undefined, ...position },
+    ];
   }
 
   private answer(request: IncomingMessage, response: ServerResponse): void {

@@ -1,35 +1,35 @@
+import type { Feature } from "../feature.js";
 import { query } from "../net/http.js";
-import type { Part } from "../part.js";
-import { FORMS, only } from "../protocol/check.js";
+import { filterShape, SHAPES } from "../protocol/check.js";
 import type { LogEvent, MemberEvent } from "../protocol/frames.js";
 import type { Member } from "../protocol/objects.js";
 import type { RoomImpl } from "../room/room.js";
 import { cell } from "../store.js";
-import { Alarm } from "../timers.js";
+import { Timer } from "../timers.js";
 import type { Members } from "../types.js";
 
-const PAGE = 200;
-/** An event tells of a newcomer without their name: those of this time are read together, in milliseconds. */
-const NAMES_MS = 1_000;
-const LONGEST_MS = 30_000;
-/** Events kept, so that what storage told a moment ago can be brought up to now. */
-const RECENT = 200;
+const PAGE_SIZE = 200;
+/** Events carry no names of new members. New members of this time are read together, in milliseconds. */
+const NAMES_DELAY_MS = 1_000;
+const MAX_DELAY_MS = 30_000;
+/** Recent events that are kept and applied again to a list that storage returned late. */
+const MAX_RECENT_EVENTS = 200;
 
-/** Who is in a room: read on demand, then kept true by events. */
-export class MembersPart implements Part, Members {
+/** The members of a room: read on demand, then kept current by events. */
+export class MembersFeature implements Feature, Members {
   readonly #store = cell<readonly Member[] | undefined>(undefined);
   readonly #room: RoomImpl;
-  readonly #names: Alarm;
+  readonly #nameTimer: Timer;
   #loading: Promise<readonly Member[]> | undefined;
   #recent: MemberEvent[] = [];
-  /** Who was added and is not read yet. */
-  readonly #newcomers = new Set<string>();
+  /** Members that were added by an event and not read yet. */
+  readonly #newMembers = new Set<string>();
   readonly get = this.#store.get;
   readonly subscribe = this.#store.subscribe;
 
   constructor(room: RoomImpl) {
     this.#room = room;
-    this.#names = new Alarm(room.core.env.timers);
+    this.#nameTimer = new Timer(room.core.env.timers);
   }
 
   readonly load = (): Promise<readonly Member[]> => {
@@ -41,51 +41,52 @@ export class MembersPart implements Part, Members {
     return loading;
   };
 
-  /** Events were missed: what is held is read again. */
+  /** Events were missed, so a loaded list is read again. */
   missed(): void {
     this.#recent = [];
-    if (this.get()) this.#room.quietly(this.load);
+    if (this.get()) this.#room.detach(this.load);
   }
 
   event(event: LogEvent): void {
     if (!("user" in event)) return;
-    this.#recent = [...this.#recent, event].slice(-RECENT);
-    if (event.type === "member:removed") this.#newcomers.delete(event.user);
+    this.#recent = [...this.#recent, event].slice(-MAX_RECENT_EVENTS);
+    if (event.type === "member:removed") this.#newMembers.delete(event.user);
     const list = this.get();
     if (!list) return;
-    this.#store.set(changed(list, event));
+    this.#store.set(applyMemberEvent(list, event));
     if (event.type !== "member:added") return;
-    this.#newcomers.add(event.user);
-    if (!this.#names.on) this.#nameIn(NAMES_MS);
+    this.#newMembers.add(event.user);
+    if (!this.#nameTimer.pending) this.#readNamesIn(NAMES_DELAY_MS);
   }
 
-  /** Who was not read yet still is to be. */
+  /** Continues to read the new members after a rejoin. */
   joined(): void {
-    if (this.#newcomers.size) this.#nameIn(NAMES_MS);
+    if (this.#newMembers.size) this.#readNamesIn(NAMES_DELAY_MS);
   }
 
   down(): void {
-    this.#names.clear();
+    this.#nameTimer.clear();
   }
 
-  /** Somebody else asks from now on. */
-  forget(): void {
-    this.#newcomers.clear();
+  /** Another user is connected now. */
+  userChanged(): void {
+    this.#newMembers.clear();
     this.#loading = undefined;
     this.#recent = [];
     this.#store.set(undefined);
   }
 
-  /** Reads again who newcomers are, until storage knows all of them. */
-  #nameIn(ms: number): void {
-    this.#names.set(ms, () => {
+  /** Reads the list again until it contains all new members. */
+  #readNamesIn(ms: number): void {
+    this.#nameTimer.set(ms, () => {
       const { core } = this.#room;
       core
         .limit(this.load)
         .catch((thrown) => core.env.report(thrown))
         .then(() => {
           const { up } = core.connection;
-          if (up && this.#newcomers.size && !this.#names.on && ms < LONGEST_MS) this.#nameIn(2 * ms);
+          if (up && this.#newMembers.size && !this.#nameTimer.pending && ms < MAX_DELAY_MS)
+            this.#readNamesIn(2 * ms);
         });
     });
   }
@@ -95,20 +96,20 @@ export class MembersPart implements Part, Members {
     let cursor: string | undefined;
     do {
       const page = await this.#room.read<{ members: unknown; next?: string | null }>(
-        `/members${query({ limit: PAGE, cursor })}`,
+        `/members${query({ limit: PAGE_SIZE, cursor })}`,
       );
-      list = [...list, ...only<Member>(page?.members, FORMS.member)];
+      list = [...list, ...filterShape<Member>(page?.members, SHAPES.member)];
       cursor = page?.next ?? undefined;
     } while (cursor);
-    for (const { user } of list) this.#newcomers.delete(user);
-    // Storage may not have come so far as the events; told once more one changes nothing.
-    for (const event of this.#recent) list = changed(list, event);
+    for (const { user } of list) this.#newMembers.delete(user);
+    // Storage may lag behind the events. Applying an event twice changes nothing.
+    for (const event of this.#recent) list = applyMemberEvent(list, event);
     this.#store.set(list);
     return list;
   }
 }
 
-function changed(list: readonly Member[], event: MemberEvent): readonly Member[] {
+function applyMemberEvent(list: readonly Member[], event: MemberEvent): readonly Member[] {
   const { user } = event;
   if (event.type === "member:removed") return list.filter((member) => member.user !== user);
   const { role } = event;

@@ -1,32 +1,32 @@
 import type { Core } from "../core.js";
-import type { Part } from "../part.js";
-import { FORMS, only } from "../protocol/check.js";
+import type { Feature } from "../feature.js";
+import { filterShape, SHAPES } from "../protocol/check.js";
 import type { JoinedRoom, ServerFrame } from "../protocol/frames.js";
 import type { PresenceObject } from "../protocol/objects.js";
 import { type Cell, cell } from "../store.js";
-import { Alarm, insist } from "../timers.js";
+import { retryUntilDone, Timer } from "../timers.js";
 import type { Presence, PresenceState, Store } from "../types.js";
 
-/** So many users fit into one question. */
-const BATCH = 100;
-/** Pauses before newcomers are asked for, in milliseconds: each twice the one before. */
-const NEWCOMERS_MS = 1_000;
-const LONGEST_MS = 60_000;
+/** Users per request. */
+const MAX_USERS_PER_REQUEST = 100;
+/** The first and the longest pause before new members are asked for, in milliseconds. Each pause doubles. */
+const FIRST_DELAY_MS = 1_000;
+const MAX_DELAY_MS = 60_000;
 
-/** Who is there, as far as it was told. */
-export class PresencePart implements Part, Presence {
+/** The presence of users, as far as the server has sent it. */
+export class PresenceFeature implements Feature, Presence {
   readonly #core: Core;
   readonly #users = new Map<string, Cell<PresenceState | undefined>>();
   readonly #watched = new Map<string, number>();
-  #asked = new Set<string>();
-  readonly #newcomers = new Set<string>();
-  readonly #late: Alarm;
+  #queued = new Set<string>();
+  readonly #newMembers = new Set<string>();
+  readonly #newMemberTimer: Timer;
   #asking = false;
   #own: "online" | "away" | undefined;
 
   constructor(core: Core) {
     this.#core = core;
-    this.#late = new Alarm(core.env.timers);
+    this.#newMemberTimer = new Timer(core.env.timers);
   }
 
   of(user: string): Store<PresenceState | undefined> {
@@ -36,7 +36,7 @@ export class PresencePart implements Part, Presence {
   watch(users: readonly string[]): () => void {
     for (const user of users) {
       this.#watched.set(user, (this.#watched.get(user) ?? 0) + 1);
-      this.#asked.add(user);
+      this.#queued.add(user);
     }
     void this.#ask();
     let released = false;
@@ -56,60 +56,61 @@ export class PresencePart implements Part, Presence {
     this.#core.connection.send({ type: "presence:set", status });
   }
 
-  /** Connected, also again: what was pushed meanwhile was missed. */
+  /** The client is connected. Changes during the disconnection were missed, so known users are asked for again. */
   up(): void {
     const known = [...this.#users].filter(([, state]) => state.get() && state.get()?.status !== "offline");
-    this.#asked = new Set([...this.#watched.keys(), ...known.map(([user]) => user)]);
+    this.#queued = new Set([...this.#watched.keys(), ...known.map(([user]) => user)]);
     void this.#ask();
     if (this.#own) this.set(this.#own);
   }
 
   frame(frame: ServerFrame): void {
-    if (frame.type === "presence") this.#heard([frame]);
+    if (frame.type === "presence") this.#apply([frame]);
     if (frame.type === "member:added") {
-      this.#newcomers.add(frame.user);
-      this.#lookIn(NEWCOMERS_MS);
+      this.#newMembers.add(frame.user);
+      this.#askNewMembersIn(FIRST_DELAY_MS);
     }
     if (frame.type !== "room:joined") return;
-    for (const { online } of only<JoinedRoom>(frame.rooms, FORMS.joined)) {
-      this.#heard(online?.map((user) => ({ last_seen: null, ...user })));
+    for (const { online } of filterShape<JoinedRoom>(frame.rooms, SHAPES.joined)) {
+      this.#apply(online?.map((user) => ({ last_seen: null, ...user })));
     }
   }
 
-  /** Not connected any more. */
+  /** The client is disconnected. */
   down(): void {
-    this.#late.clear();
-    this.#newcomers.clear();
+    this.#newMemberTimer.clear();
+    this.#newMembers.clear();
   }
 
-  /** Somebody else is here now. */
-  forget(): void {
+  /** Another user is connected now. */
+  userChanged(): void {
     this.#own = undefined;
     for (const state of this.#users.values()) state.set(undefined);
   }
 
-  /** What was told of some. */
-  #heard(list: unknown): void {
-    for (const { user, status, last_seen } of only<PresenceObject>(list, "user status last_seen?")) {
+  /** Applies the presence of some users. */
+  #apply(list: unknown): void {
+    for (const { user, status, last_seen } of filterShape<PresenceObject>(list, "user status last_seen?")) {
       const state = this.#cell(user);
       const before = state.get();
       const lastSeen = last_seen ? Date.parse(last_seen) : null;
-      if (status !== "offline" || last_seen) this.#newcomers.delete(user);
+      if (status !== "offline" || last_seen) this.#newMembers.delete(user);
       if (before?.status !== status || before.lastSeen !== lastSeen) state.set({ status, lastSeen });
     }
   }
 
   /**
-   * Somebody is in a room now. Of who is asked for before that is stored one is told what is told of strangers:
-   * they are asked for again, until something else is.
+   * Asks for the presence of new members, with growing pauses. Until a membership is stored, the server
+   * answers for its user as for a user without a common room, so the question repeats until the answer
+   * differs.
    */
-  #lookIn(ms: number): void {
-    this.#late.set(ms, () => {
-      for (const user of this.#newcomers) {
-        if (this.#watched.has(user)) this.#asked.add(user);
-        else this.#newcomers.delete(user);
+  #askNewMembersIn(ms: number): void {
+    this.#newMemberTimer.set(ms, () => {
+      for (const user of this.#newMembers) {
+        if (this.#watched.has(user)) this.#queued.add(user);
+        else this.#newMembers.delete(user);
       }
-      if (this.#newcomers.size && ms < LONGEST_MS) this.#lookIn(2 * ms);
+      if (this.#newMembers.size && ms < MAX_DELAY_MS) this.#askNewMembersIn(2 * ms);
       void this.#ask();
     });
   }
@@ -127,18 +128,18 @@ export class PresencePart implements Part, Presence {
     const { connection, env } = this.#core;
     if (this.#asking) return;
     this.#asking = true;
-    // Several that are watched in one moment are asked for together.
+    // Users that are watched in the same moment are asked for together.
     await Promise.resolve();
-    while (this.#asked.size && connection.up) {
-      const users = [...this.#asked].slice(0, BATCH);
-      for (const user of users) this.#asked.delete(user);
+    while (this.#queued.size && connection.up) {
+      const users = [...this.#queued].slice(0, MAX_USERS_PER_REQUEST);
+      for (const user of users) this.#queued.delete(user);
       try {
-        const answer = await insist(
+        const answer = await retryUntilDone(
           env,
           () => connection.up,
           () => connection.request({ type: "presence:get", users }),
         );
-        if (answer?.type === "presence:list") this.#heard(answer.users);
+        if (answer?.type === "presence:list") this.#apply(answer.users);
       } catch (thrown) {
         env.report(thrown);
       }

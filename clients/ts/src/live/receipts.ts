@@ -1,5 +1,5 @@
-import type { Part } from "../part.js";
-import { FORMS, only } from "../protocol/check.js";
+import type { Feature } from "../feature.js";
+import { filterShape, SHAPES } from "../protocol/check.js";
 import type { LogEvent, ServerFrame } from "../protocol/frames.js";
 import type { ReceiptObject } from "../protocol/objects.js";
 import type { RoomImpl } from "../room/room.js";
@@ -8,12 +8,12 @@ import type { Receipt, Store } from "../types.js";
 
 const NONE: Receipt = { readSeq: 0, deliveredSeq: 0 };
 
-/** How far each member has come, while the room is open. Marks never move back. */
-export class ReceiptsPart implements Part, Store<ReadonlyMap<string, Receipt>> {
+/** The marks of each member, while the room is open. Marks never move back. */
+export class ReceiptsFeature implements Feature, Store<ReadonlyMap<string, Receipt>> {
   readonly #store = cell<ReadonlyMap<string, Receipt>>(new Map());
   readonly #room: RoomImpl;
-  /** Differs once somebody else is here. */
-  #turn = 0;
+  /** Changes when another user connects; answers of an earlier generation are dropped. */
+  #generation = 0;
   readonly get = this.#store.get;
   readonly subscribe = this.#store.subscribe;
 
@@ -22,16 +22,16 @@ export class ReceiptsPart implements Part, Store<ReadonlyMap<string, Receipt>> {
     if (room.log.joined) this.joined();
   }
 
-  /** Reads all of them: in no order with what is pushed. */
+  /** Reads all receipts. Their order relative to pushed receipts is not known, so the higher mark wins. */
   joined(): void {
     const room = this.#room;
-    const turn = this.#turn;
-    if (!room.held) return;
-    room.quietly(async () => {
+    const generation = this.#generation;
+    if (!room.opened) return;
+    room.detach(async () => {
       const answer = await room.read<{ receipts?: unknown }>("/receipts");
-      if (!room.held || turn !== this.#turn) return;
-      const list = only<ReceiptObject>(answer?.receipts, "user read_seq:n delivered_seq:n");
-      this.#move(
+      if (!room.opened || generation !== this.#generation) return;
+      const list = filterShape<ReceiptObject>(answer?.receipts, "user read_seq:n delivered_seq:n");
+      this.#advance(
         list.map(({ user, read_seq, delivered_seq }) => [
           user,
           { readSeq: read_seq, deliveredSeq: delivered_seq },
@@ -41,13 +41,13 @@ export class ReceiptsPart implements Part, Store<ReadonlyMap<string, Receipt>> {
   }
 
   frame(frame: ServerFrame): void {
-    if ((frame.type !== "receipt:read" && frame.type !== "receipt:delivered") || !this.#room.held) return;
+    if ((frame.type !== "receipt:read" && frame.type !== "receipt:delivered") || !this.#room.opened) return;
     const kind = frame.type === "receipt:read" ? "readSeq" : "deliveredSeq";
-    const marks = only<{ user: string; seq: number }>(frame.marks, FORMS.mark);
-    this.#move(marks.map(({ user, seq }) => [user, { ...NONE, [kind]: seq }]));
+    const marks = filterShape<{ user: string; seq: number }>(frame.marks, SHAPES.mark);
+    this.#advance(marks.map(({ user, seq }) => [user, { ...NONE, [kind]: seq }]));
   }
 
-  /** Who comes back begins anew. */
+  /** The marks of a removed member are deleted, because a new membership starts without marks. */
   event(event: LogEvent): void {
     if (event.type !== "member:removed" || !this.get().has(event.user)) return;
     const map = new Map(this.get());
@@ -59,18 +59,18 @@ export class ReceiptsPart implements Part, Store<ReadonlyMap<string, Receipt>> {
     if (this.get().size) this.#store.set(new Map());
   }
 
-  forget(): void {
-    this.#turn++;
+  userChanged(): void {
+    this.#generation++;
     this.closed();
   }
 
-  #move(marks: [string, Receipt][]): void {
+  #advance(marks: [string, Receipt][]): void {
     const map = new Map(this.get());
     let changed = false;
     for (const [user, mark] of marks) {
       const before = map.get(user) ?? NONE;
       const readSeq = Math.max(before.readSeq, mark.readSeq);
-      // What somebody has read has reached them.
+      // A message that was read has also been delivered.
       const deliveredSeq = Math.max(before.deliveredSeq, mark.deliveredSeq, readSeq);
       if (readSeq === before.readSeq && deliveredSeq === before.deliveredSeq) continue;
       map.set(user, { readSeq, deliveredSeq });

@@ -1,183 +1,183 @@
 import { backoff } from "../backoff.js";
-import { type Verdict, verdict } from "../closes.js";
+import { type CloseReaction, interpretClose } from "../close-codes.js";
 import type { Env } from "../env.js";
 import { asError, TidingsError } from "../errors.js";
-import { type Happening, next, type Phase, SHOWN } from "../machine.js";
+import { type ConnectionEvent, type ConnectionPhase, nextPhase, PUBLIC_STATES } from "../machine.js";
+import { omitNullish } from "../omit-nullish.js";
 import type { ClientFrame, ConnectedFrame, ServerFrame } from "../protocol/frames.js";
-import { cell, keep } from "../store.js";
-import { tidy } from "../tidy.js";
-import { Alarm } from "../timers.js";
+import { cell, setIfChanged } from "../store.js";
+import { Timer } from "../timers.js";
 import type { Polls, Connection as Shown, WebSocketConstructor } from "../types.js";
-import { First } from "./first.js";
-import { fits } from "./fits.js";
+import { ConnectedPromise } from "./connected-promise.js";
+import type { ConnectionListener } from "./connection-listener.js";
+import { checkFrameSize } from "./frame-size.js";
 import { Heartbeat } from "./heartbeat.js";
 import type { Link, LinkHost } from "./link.js";
-import type { Listener } from "./listener.js";
-import { Renewal } from "./renewal.js";
 import { Requests } from "./requests.js";
+import { TokenRenewal } from "./token-renewal.js";
 import type { Tokens } from "./tokens.js";
 import type { Transport, TransportHost } from "./transport.js";
 import { WebSocketLink } from "./websocket.js";
 
-/** How long it may take from the first byte to the welcome, in milliseconds. */
-const WELCOME_MS = 7_000;
-/** A connection that lived so long, in milliseconds, makes the pauses short again. */
-const LIVED_MS = 1_000;
+/** The time limit from the first byte to the welcome, in milliseconds. */
+const WELCOME_TIMEOUT_MS = 7_000;
+/** A connection that lasted this long, in milliseconds, resets the growth of the pauses. */
+const STABLE_MS = 1_000;
 
-/** A way to a server, from the first byte on. */
+/** An attempt to open a link, and then the link. */
 interface Attempt {
   kind?: Link["kind"];
-  /** The gateway, where it was asked for. */
+  /** The origin of the gateway; not set for polls. */
   origin?: string;
   link?: Link;
-  readonly alarm: Alarm;
+  readonly timer: Timer;
 }
 
 /**
- * Keeps a link to a server for as long as the app wants one. Longer than other files: every step of the state machine
- * is here, and none is of use without the others.
+ * Keeps a link to a server open as long as the app wants one. The file is long because all steps of the state
+ * machine are in it.
  */
 export class Connection implements TransportHost {
-  readonly shown = cell<Shown>({ state: "disconnected", attempt: 0, draining: false, offline: false });
+  readonly status = cell<Shown>({ state: "disconnected", attempt: 0, draining: false, offline: false });
   readonly #env: Env;
   readonly #tokens: Tokens;
-  readonly #listener: Listener;
+  readonly #listener: ConnectionListener;
   readonly #requests: Requests;
-  /** Whether WebSocket or polls is for the kit to choose. */
+  /** Whether the kit chooses between WebSocket and polls. */
   readonly #auto: boolean;
   #transport: Transport | undefined;
-  readonly #renewal: Renewal;
-  readonly #alarm: Alarm;
-  readonly #first = new First();
-  /** Whether the next attempt is a poll. */
+  readonly #renewal: TokenRenewal;
+  readonly #timer: Timer;
+  readonly #connected = new ConnectedPromise();
+  /** Whether the next attempt uses polls. */
   polling = false;
   #offline = false;
-  #forget: (() => void) | undefined;
-  #phase: Phase = "idle";
-  #steps = 0;
-  #most = Number.POSITIVE_INFINITY;
+  #unsubscribe: (() => void) | undefined;
+  #phase: ConnectionPhase = "idle";
+  #transitions = 0;
+  #maxFrameBytes = Number.POSITIVE_INFINITY;
   #current: Attempt | undefined;
   #attempt: Attempt | undefined;
   #heartbeat: Heartbeat | undefined;
   #failures = 0;
-  #since = 0;
-  #refused = false;
+  #connectedAt = 0;
+  #tokenRefused = false;
   #drainedAt: number | undefined;
   #error: TidingsError | undefined;
   #retryAt = 0;
-  /** The delay that the server told, and when it is over: a clock that is set back makes it no longer. */
-  #told = 0;
+  /** The delay that the server asked for, and its end. The delay bounds the wait when the clock is set back. */
+  #serverDelay = 0;
   #notBefore = 0;
 
-  constructor(env: Env, tokens: Tokens, listener: Listener) {
+  constructor(env: Env, tokens: Tokens, listener: ConnectionListener) {
     this.#env = env;
     this.#tokens = tokens;
     this.#listener = listener;
     this.#requests = new Requests(env.timers);
-    this.#alarm = new Alarm(env.timers);
+    this.#timer = new Timer(env.timers);
     this.#auto = env.transport === "auto" && env.WebSocket !== undefined;
-    this.#renewal = new Renewal(env, tokens, (token) => this.request({ type: "auth", token }));
+    this.#renewal = new TokenRenewal(env, tokens, (token) => this.request({ type: "auth", token }));
   }
 
-  /** It is clear which transport to use: no need to wait any longer. */
+  /** The transport is decided, so the current pause ends. */
   decided(): void {
-    if (this.#phase === "waiting") this.#due();
+    if (this.#phase === "waiting") this.#retry();
   }
 
-  /** The node asks not to be tried again before that many milliseconds. */
-  later(ms: number): void {
-    this.#told = Math.max(this.#told, ms);
+  /** The node asks the client to wait that many milliseconds before the next attempt. */
+  retryAfter(ms: number): void {
+    this.#serverDelay = Math.max(this.#serverDelay, ms);
     this.#notBefore = Math.max(this.#notBefore, this.#env.timers.now() + ms);
     if (this.#phase === "waiting") this.#wait();
   }
 
-  /** A WebSocket is worth a try. */
+  /** A WebSocket may work now. */
   upgrade(): void {
     if (this.#phase === "connected" && this.kind === "poll") this.#move();
   }
 
-  /** Which kind of link there is; none while frames cannot be sent. */
+  /** The kind of the current link; undefined while disconnected. */
   get kind(): Link["kind"] | undefined {
     return this.#current?.link?.kind;
   }
 
-  /** Whether frames can be sent. */
+  /** Whether a link is open. */
   get up(): boolean {
     return this.#current !== undefined;
   }
 
-  /** Resolves when connected, rejects when that is given up. */
+  /** Resolves when connected. Rejects when the kit gives up. */
   connect(): Promise<void> {
     if (this.up) return Promise.resolve();
-    const { promise } = this.#first;
-    if (SHOWN[this.#phase] === "disconnected") {
+    const { promise } = this.#connected;
+    if (PUBLIC_STATES[this.#phase] === "disconnected") {
       const { lifecycle } = this.#env;
       this.#offline = !lifecycle.online();
-      this.#forget = lifecycle.subscribe((event) => {
+      this.#unsubscribe = lifecycle.subscribe((event) => {
         if (event === "online" || event === "offline") this.#offline = event === "offline";
-        // Somebody looks, or there is a network again: worth a try.
+        // The user looks at the app or the network is back, so an attempt may succeed.
         if (event === "online" || event === "visible") this.retryNow();
-        this.#show();
+        this.#updateStatus();
       });
-      this.#refused = false;
+      this.#tokenRefused = false;
       this.#error = undefined;
-      if (this.#go("connect")) void this.#open();
+      if (this.#transition("connect")) void this.#open();
     }
     return promise;
   }
 
-  /** Resolves as soon as there is a connection, however often it is given up before. */
+  /** Resolves at the next connection, also when the kit gives up several times before. */
   async whenUp(): Promise<void> {
-    while (!this.up) await this.#first.promise.catch(() => {});
+    while (!this.up) await this.#connected.promise.catch(() => {});
   }
 
   disconnect(): void {
-    this.#end("disconnect", new TidingsError("closed"));
+    this.#stop("disconnect", new TidingsError("closed"));
   }
 
-  /** Does not wait any longer; on a connection: asks whether it still is one. */
+  /** Ends the current pause. When connected, probes the link instead. */
   retryNow(): void {
     if (this.#phase === "waiting") {
-      // What the server asked for is waited for all the same.
+      // A delay that the server asked for still applies.
       this.#retryAt = 0;
       this.#wait();
     } else this.#heartbeat?.probe();
   }
 
-  /** Sends without waiting for an answer. Nothing happens while there is no connection. Throws TidingsError. */
+  /** Sends a frame without waiting for an answer. Does nothing while disconnected. Throws TidingsError. */
   send(frame: ClientFrame): void {
     const link = this.#current?.link;
     if (!link) return;
-    fits(frame, this.#most);
+    checkFrameSize(frame, this.#maxFrameBytes);
     link.send(frame);
   }
 
-  /** Sends, and waits for the answer. Rejects with TidingsError. */
+  /** Sends a frame and waits for the answer. Rejects with TidingsError. */
   async request(frame: ClientFrame): Promise<ServerFrame> {
     if (!this.up) throw new TidingsError("disconnected");
     try {
-      return await this.#requests.ask((ref) => this.send({ ...frame, ref }));
+      return await this.#requests.send((ref) => this.send({ ...frame, ref }));
     } catch (thrown) {
-      // An answer that does not come may be the first sign that nobody is there.
+      // A missing answer may be the first sign of a dead link.
       if (asError(thrown).code === "timeout") this.#heartbeat?.probe();
       throw thrown;
     }
   }
 
-  /** False where a listener has gone on from there: then what belongs to this step is not to be done. */
-  #go(happening: Happening): boolean {
-    this.#phase = next(this.#phase, happening);
-    const step = ++this.#steps;
-    this.#show();
-    return step === this.#steps;
+  /** Returns false when a listener has already made a later transition; then the caller must stop. */
+  #transition(event: ConnectionEvent): boolean {
+    this.#phase = nextPhase(this.#phase, event);
+    const step = ++this.#transitions;
+    this.#updateStatus();
+    return step === this.#transitions;
   }
 
-  #show(): void {
+  #updateStatus(): void {
     const { up } = this;
-    keep(
-      this.shown,
-      tidy({
-        state: SHOWN[this.#phase],
+    setIfChanged(
+      this.status,
+      omitNullish({
+        state: PUBLIC_STATES[this.#phase],
         transport: this.kind,
         attempt: up ? 0 : this.#failures,
         retryAt: this.#phase === "waiting" ? this.#retryAt : undefined,
@@ -188,17 +188,18 @@ export class Connection implements TransportHost {
     );
   }
 
-  /** Opens a link beside the one there may be. */
+  /** Opens a link; the current link, if any, stays open. */
   async #open(): Promise<void> {
     const env = this.#env;
-    const attempt: Attempt = { alarm: new Alarm(env.timers) };
+    const attempt: Attempt = { timer: new Timer(env.timers) };
     this.#attempt = attempt;
-    const closed: LinkHost["closed"] = (code, reason, told) => this.#closed(attempt, code, reason, told);
+    const closed: LinkHost["closed"] = (code, reason, serverError) =>
+      this.#closed(attempt, code, reason, serverError);
     const host: LinkHost = {
       frame: (frame) => this.#frame(attempt, frame),
       closed,
-      websocket: (worth) => {
-        if (this.#auto) this.#transport?.hint(worth);
+      hint: (worthTrying) => {
+        if (this.#auto) this.#transport?.hint(worthTrying);
       },
     };
     try {
@@ -206,9 +207,9 @@ export class Connection implements TransportHost {
       if (kind === "auto")
         kind = !env.WebSocket || (this.polling && this.#phase !== "moving") ? "poll" : "websocket";
       if (kind === "websocket" && !env.WebSocket) throw new TidingsError("protocol", "no WebSocket");
-      attempt.alarm.set(WELCOME_MS, () => closed(1006, "no answer"));
+      attempt.timer.set(WELCOME_TIMEOUT_MS, () => closed(1006, "no answer"));
       const token = await this.#tokens.renew();
-      // Polls ask for their own, each time: a function may give one node after the other.
+      // Polls resolve their origin per request, because the app's function may return another node each time.
       const polls = kind === "poll" ? await this.#polls() : undefined;
       const origin = polls ? "" : await env.gateway();
       if (this.#attempt !== attempt) return;
@@ -223,7 +224,7 @@ export class Connection implements TransportHost {
     }
   }
 
-  /** What polls, and chooses when to. Rejects where it cannot be loaded. */
+  /** Loads the module of the polls and creates its `Transport`. Rejects when the load fails. */
   async #polls(): Promise<Polls> {
     const polls = await this.#env.polls();
     this.#transport ??= new polls.Transport(this.#env, this);
@@ -232,7 +233,7 @@ export class Connection implements TransportHost {
 
   #frame(attempt: Attempt, frame: ServerFrame | undefined): void {
     const env = this.#env;
-    if (this.#current === attempt) this.#heartbeat?.heard();
+    if (this.#current === attempt) this.#heartbeat?.received();
     if (!frame) {
       env.report(new TidingsError("protocol"));
       return;
@@ -240,7 +241,7 @@ export class Connection implements TransportHost {
     if (this.#attempt === attempt && frame.type === "connected") this.#opened(attempt, frame);
     if (this.#current !== attempt) return;
     if (frame.type === "draining") this.#drain(frame.reconnect_after_ms);
-    if (frame.type === "auth:ok") this.#renewal.until(frame.expires_at);
+    if (frame.type === "auth:ok") this.#renewal.start(frame.expires_at);
     this.#listener.frame(frame);
     if (frame.type === "connected" && this.#current === attempt) this.#listener.up(frame);
     this.#requests.answer(frame);
@@ -249,18 +250,18 @@ export class Connection implements TransportHost {
   #opened(attempt: Attempt, { heartbeat_ms, expires_at, server_time, limits }: ConnectedFrame): void {
     const { timers } = this.#env;
     if (this.up) {
-      this.#drop();
+      this.#dropLink();
       this.#listener.down();
-      // A listener may have ended it all.
+      // A listener may have disconnected the client.
       if (this.#attempt !== attempt) return;
     }
-    attempt.alarm.clear();
-    this.#alarm.clear();
+    attempt.timer.clear();
+    this.#timer.clear();
     this.#attempt = undefined;
     this.#current = attempt;
-    this.#since = timers.now();
-    this.#refused = false;
-    this.#most = limits.max_frame_bytes || Number.POSITIVE_INFINITY;
+    this.#connectedAt = timers.now();
+    this.#tokenRefused = false;
+    this.#maxFrameBytes = limits.max_frame_bytes || Number.POSITIVE_INFINITY;
     if (heartbeat_ms > 0) {
       this.#heartbeat = new Heartbeat(
         timers,
@@ -269,125 +270,125 @@ export class Connection implements TransportHost {
         () => this.#closed(attempt, 1006, "no answer"),
       );
     }
-    if (expires_at) this.#renewal.until(expires_at, server_time);
+    if (expires_at) this.#renewal.start(expires_at, server_time);
     this.polling = this.kind === "poll";
     this.#transport?.opened();
-    this.#first.settle();
-    this.#go("opened");
+    this.#connected.settle();
+    this.#transition("opened");
   }
 
-  /** Lets go of the link there is. */
-  #drop(): void {
+  /** Closes the current link. */
+  #dropLink(): void {
     const link = this.#current?.link;
     this.#current = undefined;
     this.#drainedAt = undefined;
     this.#heartbeat?.stop();
     this.#heartbeat = undefined;
     this.#renewal.stop();
-    this.#alarm.clear();
+    this.#timer.clear();
     link?.close();
-    this.#requests.drop();
+    this.#requests.close();
   }
 
   #drain(delay: number): void {
     if (this.#drainedAt !== undefined) return;
     this.#drainedAt = this.#env.timers.now() + delay;
-    this.#go("drain");
-    if (this.#phase === "draining") this.#alarm.set(delay, () => this.#move());
+    this.#transition("drain");
+    if (this.#phase === "draining") this.#timer.set(delay, () => this.#move());
   }
 
-  /** Looks for another link while the one there is goes on. */
+  /** Opens another link while the current one continues. */
   #move(): void {
-    if (this.#go("move")) void this.#open();
+    if (this.#transition("move")) void this.#open();
   }
 
-  #closed(attempt: Attempt, code: number, reason: string, told?: TidingsError): void {
-    const end = verdict(code, reason, told);
-    if (this.#current === attempt) this.#lost(end);
+  #closed(attempt: Attempt, code: number, reason: string, serverError?: TidingsError): void {
+    const end = interpretClose(code, reason, serverError);
+    if (this.#current === attempt) this.#linkLost(end);
     if (this.#attempt !== attempt) return;
     this.#attempt = undefined;
-    attempt.alarm.clear();
+    attempt.timer.clear();
     attempt.link?.close();
     const { kind, origin = "" } = attempt;
     if (this.#auto && kind && (this.#transport || code === 1006)) {
-      // What cannot be loaded now will be at the next failure.
+      // When the module cannot be loaded, the next failure tries again.
       this.#polls().then(
         () => this.#transport?.failed(kind, code, origin),
         () => {},
       );
     }
-    // A way that leads nowhere harms nothing while the old one is there.
+    // A failed attempt does no harm while the old link works.
     if (this.#phase === "moving") {
-      if (this.#go("stay") && this.#drainedAt !== undefined) {
-        this.#alarm.set(backoff(++this.#failures, this.#env.random), () => this.#move());
+      if (this.#transition("failed") && this.#drainedAt !== undefined) {
+        this.#timer.set(backoff(++this.#failures, this.#env.random), () => this.#move());
       }
       return;
     }
     this.#failures++;
-    this.#after(end);
+    this.#handleClose(end);
   }
 
-  #lost(end: Verdict): void {
+  #linkLost(end: CloseReaction): void {
     const now = this.#env.timers.now();
-    const rest = this.#drainedAt === undefined ? undefined : Math.max(0, this.#drainedAt - now);
-    // The pauses go on growing where one is let in only to be thrown out again.
-    const lived = now - this.#since >= LIVED_MS;
-    this.#failures = lived ? 1 : this.#failures + 1;
-    // A new token helps at once only where the old one did for a while.
-    if (end.way === "token" && !lived) end = { ...end, way: "retry" };
-    this.#drop();
+    const drainTimeLeft = this.#drainedAt === undefined ? undefined : Math.max(0, this.#drainedAt - now);
+    // The pauses keep growing when the server accepts the connection only to close it again.
+    const stable = now - this.#connectedAt >= STABLE_MS;
+    this.#failures = stable ? 1 : this.#failures + 1;
+    // A new token is used at once only if the old one worked for a while.
+    if (end.action === "token" && !stable) end = { ...end, action: "retry" };
+    this.#dropLink();
     this.#error = end.error;
-    // The attempt under way is the next one, whatever the old link says, unless it says to stop.
-    if (this.#phase === "moving" && end.way !== "stop") this.#go("lost");
-    else this.#after(end, rest);
+    // The attempt under way continues as the next attempt, unless the old link was closed for good.
+    if (this.#phase === "moving" && end.action !== "stop") this.#transition("lost");
+    else this.#handleClose(end, drainTimeLeft);
     this.#listener.down();
   }
 
-  /** Goes on as told. `exactly`: the delay that the node told, which needs no jitter. */
-  #after({ way, error }: Verdict, exactly?: number): void {
+  /** Reconnects, or stops, as the close demands. `exactDelay`: the delay that the node gave, without jitter. */
+  #handleClose({ action, error }: CloseReaction, exactDelay?: number): void {
     const { timers, random } = this.#env;
     this.#error = error;
-    const again = way === "token" && this.#refused;
-    if (again || way === "stop" || (way === "poll" && !this.#auto)) {
-      this.#end("fatal", error);
+    const refusedTwice = action === "token" && this.#tokenRefused;
+    if (refusedTwice || action === "stop" || (action === "poll" && !this.#auto)) {
+      this.#stop("fatal", error);
       this.#env.report(error);
       return;
     }
-    if (way === "poll") this.polling = true;
-    this.#refused = way === "token";
-    this.#told = Math.max(exactly ?? 0, error.retryAfterMs ?? 0);
-    const pause = way === "retry" && exactly === undefined ? backoff(this.#failures, random) : 0;
-    this.#notBefore = timers.now() + this.#told;
+    if (action === "poll") this.polling = true;
+    this.#tokenRefused = action === "token";
+    this.#serverDelay = Math.max(exactDelay ?? 0, error.retryAfterMs ?? 0);
+    const pause = action === "retry" && exactDelay === undefined ? backoff(this.#failures, random) : 0;
+    this.#notBefore = timers.now() + this.#serverDelay;
     this.#retryAt = this.#notBefore + pause;
-    if (this.#go("lost")) this.#wait();
+    if (this.#transition("lost")) this.#wait();
   }
 
   #wait(): void {
     const now = this.#env.timers.now();
-    this.#retryAt = Math.max(this.#retryAt, Math.min(this.#notBefore, now + this.#told), now);
-    this.#alarm.set(this.#retryAt - now, () => this.#due());
-    this.#show();
+    this.#retryAt = Math.max(this.#retryAt, Math.min(this.#notBefore, now + this.#serverDelay), now);
+    this.#timer.set(this.#retryAt - now, () => this.#retry());
+    this.#updateStatus();
   }
 
-  #due(): void {
-    this.#alarm.clear();
-    if (this.#go("due")) void this.#open();
+  #retry(): void {
+    this.#timer.clear();
+    if (this.#transition("retry")) void this.#open();
   }
 
-  /** Not connected any more until the app says so. */
-  #end(happening: "fatal" | "disconnect", error: TidingsError): void {
-    this.#drop();
-    this.#attempt?.alarm.clear();
+  /** Disconnects until the app connects again. */
+  #stop(event: "fatal" | "disconnect", error: TidingsError): void {
+    this.#dropLink();
+    this.#attempt?.timer.clear();
     this.#attempt?.link?.close();
     this.#attempt = undefined;
     this.#transport?.stop();
     this.polling = false;
-    this.#forget?.();
-    this.#forget = undefined;
+    this.#unsubscribe?.();
+    this.#unsubscribe = undefined;
     this.#failures = 0;
-    this.#error = happening === "fatal" ? error : undefined;
-    this.#first.settle(error);
-    this.#go(happening);
+    this.#error = event === "fatal" ? error : undefined;
+    this.#connected.settle(error);
+    this.#transition(event);
     this.#listener.down(error);
   }
 }

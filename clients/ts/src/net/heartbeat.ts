@@ -1,62 +1,59 @@
-import { Alarm } from "../timers.js";
+import { Timer } from "../timers.js";
 import type { Timers } from "../types.js";
 
-/** How long an answer to a ping may take, and how often is looked at the clock, in milliseconds. */
-const PONG_MS = 5_000;
-const LOOK_MS = 5_000;
+/** The time limit for a pong, and the interval of clock checks, in milliseconds. */
+const PONG_TIMEOUT_MS = 5_000;
+const CHECK_MS = 5_000;
 
-/**
- * Finds out that nobody is there any more. A clock that jumped means that the device slept: then nothing
- * of what was heard before counts, and a ping goes out at once.
- */
+/** Detects a dead link. A jump of the clock means that the device slept; then a ping goes out at once. */
 export class Heartbeat {
   readonly #timers: Timers;
-  readonly #every: number;
+  readonly #maxSilence: number;
   readonly #ping: () => void;
-  readonly #dead: () => void;
-  readonly #look: Alarm;
-  readonly #deadline: Alarm;
-  #heard: number;
+  readonly #onDead: () => void;
+  readonly #checkTimer: Timer;
+  readonly #pongTimer: Timer;
+  #lastFrameAt: number;
 
-  /** @param every milliseconds of silence after which is asked */
+  /** @param every milliseconds of silence before a ping */
   constructor(timers: Timers, every: number, ping: () => void, dead: () => void) {
     this.#timers = timers;
-    this.#every = every;
+    this.#maxSilence = every;
     this.#ping = ping;
-    this.#dead = dead;
-    this.#look = new Alarm(timers);
-    this.#deadline = new Alarm(timers);
-    this.#heard = timers.now();
-    this.#plan();
+    this.#onDead = dead;
+    this.#checkTimer = new Timer(timers);
+    this.#pongTimer = new Timer(timers);
+    this.#lastFrameAt = timers.now();
+    this.#scheduleCheck();
   }
 
-  /** Something came. */
-  heard(): void {
-    this.#heard = this.#timers.now();
-    this.#deadline.clear();
+  /** A frame was received. */
+  received(): void {
+    this.#lastFrameAt = this.#timers.now();
+    this.#pongTimer.clear();
   }
 
-  /** Asks now, unless it is asking already. */
+  /** Sends a ping, unless one is already unanswered. */
   probe(): void {
-    if (this.#deadline.on) return;
-    this.#deadline.set(PONG_MS, this.#dead);
+    if (this.#pongTimer.pending) return;
+    this.#pongTimer.set(PONG_TIMEOUT_MS, this.#onDead);
     this.#ping();
   }
 
   stop(): void {
-    this.#look.clear();
-    this.#deadline.clear();
+    this.#checkTimer.clear();
+    this.#pongTimer.clear();
   }
 
-  #plan(): void {
+  #scheduleCheck(): void {
     const before = this.#timers.now();
-    const due = this.#heard + this.#every - before;
-    const wait = due > 0 ? Math.min(LOOK_MS, due) : LOOK_MS;
-    this.#look.set(wait, () => {
+    const due = this.#lastFrameAt + this.#maxSilence - before;
+    const wait = due > 0 ? Math.min(CHECK_MS, due) : CHECK_MS;
+    this.#checkTimer.set(wait, () => {
       const now = this.#timers.now();
-      const jumped = Math.abs(now - before - wait) > PONG_MS;
-      if (jumped || now - this.#heard >= this.#every) this.probe();
-      this.#plan();
+      const jumped = Math.abs(now - before - wait) > PONG_TIMEOUT_MS;
+      if (jumped || now - this.#lastFrameAt >= this.#maxSilence) this.probe();
+      this.#scheduleCheck();
     });
   }
 }

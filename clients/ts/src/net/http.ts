@@ -1,33 +1,33 @@
 import { backoff } from "../backoff.js";
 import type { Env } from "../env.js";
 import { asError, type ErrorCode, errorFrom, TidingsError } from "../errors.js";
-import { tidy } from "../tidy.js";
-import { pause, within } from "../timers.js";
+import { omitNullish } from "../omit-nullish.js";
+import { pause, withTimeout } from "../timers.js";
 import type { Tokens } from "./tokens.js";
 
-/** A request is given up after that many milliseconds; the slowest of the server waits for 8 s. */
+/** The time limit of a request, in milliseconds; the slowest answer of the server takes 8 s. */
 const TIMEOUT_MS = 12_000;
-/** Tries of what may be repeated, and the longest pause that it is worth to wait for, in milliseconds. */
-const TRIES = 4;
-const LONGEST_PAUSE_MS = 10_000;
+/** Attempts of a request that may be repeated, and the longest pause that the kit waits, in milliseconds. */
+const MAX_TRIES = 4;
+const MAX_PAUSE_MS = 10_000;
 
-/** What a request may be given. */
+/** The options of an HTTP request. */
 export interface HttpOptions {
   readonly signal?: AbortSignal | undefined;
 }
 
-/** One request as it goes out. */
-interface Call {
+/** The details of one request. */
+interface CallOptions {
   readonly method?: string;
   readonly token?: string;
   readonly body?: unknown;
-  /** Milliseconds after which it is given up. */
+  /** The time limit in milliseconds. */
   readonly ms: number;
   readonly signal?: AbortSignal | undefined;
 }
 
-/** What a refusal means that says nothing of itself, such as that of a proxy. */
-const CODES: { readonly [status: number]: ErrorCode } = {
+/** Error codes for answers without a problem document, such as those of a proxy. */
+const CODE_BY_STATUS: { readonly [status: number]: ErrorCode } = {
   401: "unauthorized",
   403: "forbidden",
   404: "not_found",
@@ -36,18 +36,18 @@ const CODES: { readonly [status: number]: ErrorCode } = {
   429: "rate_limited",
 };
 
-/** One request and its answer. Rejects with TidingsError; `closed` where `signal` ended it. */
-export async function call<T>(
+/** Sends one request and returns its answer. Rejects with TidingsError; `closed` when `signal` aborted it. */
+export async function callHttp<T>(
   env: Env,
   url: string,
-  { method = "GET", token, body, ms, signal }: Call,
+  { method = "GET", token, body, ms, signal }: CallOptions,
 ): Promise<T> {
   const controller = new AbortController();
-  const end = () => controller.abort();
+  const abort = () => controller.abort();
   const work = async (): Promise<T> => {
     const response = await env.fetch(url, {
       method,
-      headers: tidy({
+      headers: omitNullish({
         authorization: token && `Bearer ${token}`,
         "content-type": body ? "application/json" : undefined,
       }),
@@ -60,30 +60,30 @@ export async function call<T>(
     try {
       read = text ? JSON.parse(text) : undefined;
     } catch (thrown) {
-      // A proxy's page: of a refusal the status says enough.
+      // The body is a proxy's page. For a refusal the status suffices.
       if (ok) throw asError(thrown, "protocol");
     }
     if (ok) return read as T;
     const retryAfterMs = Number(headers.get("retry-after")) * 1_000 || undefined;
-    throw errorFrom(read, CODES[status] ?? (status < 500 ? "bad_request" : "unavailable"), {
+    throw errorFrom(read, CODE_BY_STATUS[status] ?? (status < 500 ? "bad_request" : "unavailable"), {
       status,
       retryAfterMs,
     });
   };
-  signal?.addEventListener("abort", end);
+  signal?.addEventListener("abort", abort);
   try {
-    if (signal?.aborted) end();
-    return await within(env.timers, ms, work);
+    if (signal?.aborted) abort();
+    return await withTimeout(env.timers, ms, work);
   } catch (thrown) {
     throw signal?.aborted ? new TidingsError("closed") : asError(thrown);
   } finally {
-    // What came too late is let go.
-    end();
-    signal?.removeEventListener("abort", end);
+    // Cancels a request that timed out.
+    abort();
+    signal?.removeEventListener("abort", abort);
   }
 }
 
-/** The HTTP interface. Everything but POST is repeated when the network or the server was not there. */
+/** The HTTP interface. It repeats every method but POST when the network or the server fails. */
 export class Http {
   readonly #env: Env;
   readonly #tokens: Tokens;
@@ -93,7 +93,7 @@ export class Http {
     this.#tokens = tokens;
   }
 
-  /** Sends one request, `path` below /v1. Rejects with TidingsError; at once where `signal` ends it. */
+  /** Sends a request; `path` is below /v1. Rejects with TidingsError, at once when `signal` aborts it. */
   send<T>(method: string, path: string, body?: unknown, { signal }: HttpOptions = {}): Promise<T> {
     const work = this.#send<T>(method, path, body, signal);
     if (!signal) return work;
@@ -112,7 +112,7 @@ export class Http {
       let token: string | undefined;
       try {
         token = await this.#tokens.get(refused);
-        return await call<T>(env, `${await env.origin()}/v1${path}`, {
+        return await callHttp<T>(env, `${await env.origin()}/v1${path}`, {
           method,
           token,
           body,
@@ -126,19 +126,19 @@ export class Http {
           refused = token;
           continue;
         }
-        // What was removed by a request whose answer was lost is gone, and that was asked for.
+        // An earlier attempt whose answer was lost has deleted it.
         if (method === "DELETE" && tries > 1 && code === "not_found") return undefined as T;
         const wait = backoff(tries, env.random, retryAfterMs);
-        const passing =
+        const temporary =
           /^(network|timeout|unavailable|overloaded)$/.test(code) || (status === 429 && retryAfterMs);
-        if (method === "POST" || !passing || tries >= TRIES || wait > LONGEST_PAUSE_MS) throw error;
+        if (method === "POST" || !temporary || tries >= MAX_TRIES || wait > MAX_PAUSE_MS) throw error;
         await pause(env.timers, wait).done;
       }
     }
   }
 }
 
-/** A query string of what is given, with its question mark; "" when nothing is. */
+/** Makes a query string with its question mark from the given values; "" when there are none. */
 export function query(parts: { [name: string]: string | number | undefined }): string {
   const given = Object.entries(parts).filter(([, value]) => value !== undefined && value !== "");
   const text = given.map(([name, value]) => `${name}=${encodeURIComponent(value as string)}`).join("&");

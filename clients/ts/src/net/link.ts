@@ -1,20 +1,20 @@
 import type { TidingsError } from "../errors.js";
 import type { ClientFrame, ServerFrame } from "../protocol/frames.js";
 
-/** Whatever carries frames to a server and back: a WebSocket, or polls that look like one. */
+/** Carries frames to a server and back: a WebSocket, or polls that behave like one. */
 export interface Link {
   readonly kind: "websocket" | "poll";
   send(frame: ClientFrame): void;
-  /** Ends it; nothing is told any more. */
+  /** Closes the link. Its host receives no further calls. */
   close(): void;
 }
 
-/** Who listens to a link. */
+/** Receives the frames and the end of a link. */
 export interface LinkHost {
-  /** A frame came; `undefined` for what could not be read. */
+  /** A frame was received; `undefined` when it was not readable. */
   frame(frame: ServerFrame | undefined): void;
-  /** It is over: with a close code, and what was told before. */
-  closed(code: number, reason: string, told?: TidingsError): void;
-  /** A poll says whether a WebSocket is worth trying. */
-  websocket(worth: boolean): void;
+  /** The link is closed. `serverError`: the error that the server sent before. */
+  closed(code: number, reason: string, serverError?: TidingsError): void;
+  /** An answer of a poll reports whether a WebSocket may work. */
+  hint(worthTrying: boolean): void;
 }

@@ -1,12 +1,12 @@
 import { errorFrom, TidingsError } from "../errors.js";
 import type { ServerFrame } from "../protocol/frames.js";
-import { within } from "../timers.js";
+import { withTimeout } from "../timers.js";
 import type { Timers } from "../types.js";
 
-/** How long an answer is waited for, in milliseconds. */
-export const ANSWER_MS = 5_000;
+/** The time limit of an answer, in milliseconds. */
+export const ANSWER_TIMEOUT_MS = 5_000;
 
-/** Brings answers to those who asked. */
+/** Matches answers with their requests. */
 export class Requests {
   readonly #timers: Timers;
   readonly #waiting = new Map<string, (answer: ServerFrame | TidingsError) => void>();
@@ -16,8 +16,8 @@ export class Requests {
     this.#timers = timers;
   }
 
-  /** Makes a ref, sends with it, and waits for the answer to it. Rejects with what `send` throws. */
-  async ask(send: (ref: string) => void): Promise<ServerFrame> {
+  /** Creates a ref, sends with it, and waits for the answer. Rejects with the error of `send`. */
+  async send(send: (ref: string) => void): Promise<ServerFrame> {
     const ref = (++this.#count).toString(36);
     const answered = () =>
       new Promise<ServerFrame>((resolve, reject) => {
@@ -27,20 +27,20 @@ export class Requests {
         send(ref);
       });
     try {
-      return await within(this.#timers, ANSWER_MS, answered);
+      return await withTimeout(this.#timers, ANSWER_TIMEOUT_MS, answered);
     } finally {
       this.#waiting.delete(ref);
     }
   }
 
-  /** Takes an answer; one that came too late, or was never asked for, changes nothing. */
+  /** Handles an answer. Ignores late and unknown answers. */
   answer(frame: ServerFrame): void {
     const { ref } = frame as { ref?: string };
     if (ref) this.#waiting.get(ref)?.(frame.type === "error" ? errorFrom(frame, frame.code) : frame);
   }
 
-  /** The connection is gone, and with it all answers. */
-  drop(): void {
+  /** The connection is gone, so all requests fail. */
+  close(): void {
     for (const settle of [...this.#waiting.values()]) settle(new TidingsError("disconnected"));
   }
 }

@@ -1,29 +1,29 @@
-/** The token in use. It is asked for anew when it was refused, once for all who need it. */
+/** The current token. Concurrent callers share one request to the app. */
 export class Tokens {
-  /** The token in use; not there before it was asked for. */
-  current: string | undefined;
-  readonly #ask: () => Promise<string>;
-  #asking: Promise<string> | undefined;
+  /** The current token; undefined before the first request. */
+  #current: string | undefined;
+  readonly #fetchToken: () => Promise<string>;
+  #pending: Promise<string> | undefined;
 
   constructor(ask: () => Promise<string>) {
-    this.#ask = ask;
+    this.#fetchToken = ask;
   }
 
-  /** The token in use; another one when there is none, or when it is `refused`. */
+  /** Returns the current token, or a new one when there is none or when it is the `refused` one. */
   async get(refused?: string): Promise<string> {
-    return this.current === undefined || this.current === refused ? this.renew() : this.current;
+    return this.#current === undefined || this.#current === refused ? this.renew() : this.#current;
   }
 
-  /** Asks the app. Rejects with what it throws when it cannot tell. */
+  /** Asks the app for a token. Rejects with the error of the app. */
   renew(): Promise<string> {
-    this.#asking ??= this.#ask()
+    this.#pending ??= this.#fetchToken()
       .then((token) => {
-        this.current = token;
+        this.#current = token;
         return token;
       })
       .finally(() => {
-        this.#asking = undefined;
+        this.#pending = undefined;
       });
-    return this.#asking;
+    return this.#pending;
   }
 }

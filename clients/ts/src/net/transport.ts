@@ -1,91 +1,95 @@
 import type { Env } from "../env.js";
-import { Alarm } from "../timers.js";
-import { call } from "./http.js";
+import { Timer } from "../timers.js";
+import { callHttp } from "./http.js";
 
-/** Handshakes in a row that may fail before polls are tried, and polls before a handshake is. */
-const HANDSHAKES = 3;
-const POLLS = 3;
-/** Pauses between attempts to get back to a WebSocket, in milliseconds: each twice the one before. */
+/** Failed handshakes in a row before the kit switches to polls, and failed polls before it switches back. */
+const MAX_FAILED_HANDSHAKES = 3;
+const MAX_FAILED_POLLS = 3;
+/** Pauses before attempts to return to a WebSocket, in milliseconds. Each pause doubles. */
 const UPGRADE_MS = 5_000;
-const UPGRADE_LONGEST_MS = 300_000;
-const PROBE_MS = 5_000;
+const MAX_UPGRADE_MS = 300_000;
+const PROBE_TIMEOUT_MS = 5_000;
 
-/** Who is told of what was found out. */
+/** Receives the decisions about the transport. */
 export interface TransportHost {
-  /** Whether the next attempt is a poll. */
+  /** Whether the next attempt uses polls. */
   polling: boolean;
-  /** It is clear now which transport to use: no need to wait any longer. */
+  /** The transport is decided, so the current pause ends. */
   decided(): void;
-  /** The node asks not to be tried again before that many milliseconds. */
-  later(ms: number): void;
-  /** A WebSocket is worth a try. */
+  /** The node asks the client to wait that many milliseconds before the next attempt. */
+  retryAfter(ms: number): void;
+  /** A WebSocket may work now. */
   upgrade(): void;
 }
 
-/** Chooses between a WebSocket and polls, where the app leaves it open. Loaded with what polls. */
+/** Chooses between WebSocket and polls where the app leaves it open. It is loaded together with the polls. */
 export class Transport {
   readonly #env: Env;
   readonly #host: TransportHost;
-  readonly #upgrade: Alarm;
-  #failed = 0;
+  readonly #upgradeTimer: Timer;
+  #failedHandshakes = 0;
   #failedPolls = 0;
   #pause = UPGRADE_MS;
-  #age = 0;
+  #generation = 0;
 
   constructor(env: Env, host: TransportHost) {
     this.#env = env;
     this.#host = host;
-    this.#upgrade = new Alarm(env.timers);
+    this.#upgradeTimer = new Timer(env.timers);
   }
 
-  /** A link is there. */
+  /** A link is open. */
   opened(): void {
     this.stop();
     if (!this.#host.polling) this.#pause = UPGRADE_MS;
   }
 
-  /** An attempt came to nothing before the welcome; `origin` is the gateway that was tried. */
+  /** An attempt failed before the welcome. `origin` is the gateway of the attempt. */
   failed(kind: "websocket" | "poll", code: number, origin: string): void {
     if (kind === "poll") {
-      if (++this.#failedPolls % POLLS === 0) this.#host.polling = false;
-    } else if (this.#host.polling) this.#pause = Math.min(this.#pause * 2, UPGRADE_LONGEST_MS);
-    else if (code === 1006) void this.#ask(origin);
-    // With another code the server was reached: the way is free.
-    else this.#failed = 0;
+      if (++this.#failedPolls % MAX_FAILED_POLLS === 0) this.#host.polling = false;
+    } else if (this.#host.polling) this.#pause = Math.min(this.#pause * 2, MAX_UPGRADE_MS);
+    else if (code === 1006) void this.#probeGateway(origin);
+    // Another close code proves that the server was reached, so WebSockets work.
+    else this.#failedHandshakes = 0;
   }
 
-  /** A poll said whether a WebSocket is worth trying. */
-  hint(worth: boolean): void {
-    if (!worth) this.#upgrade.clear();
-    else if (!this.#upgrade.on) {
-      this.#upgrade.set(this.#pause * (0.5 + this.#env.random() / 2), () => this.#host.upgrade());
+  /** An answer of a poll reported whether a WebSocket may work. */
+  hint(worthTrying: boolean): void {
+    if (!worthTrying) this.#upgradeTimer.clear();
+    else if (!this.#upgradeTimer.pending) {
+      this.#upgradeTimer.set(this.#pause * (0.5 + this.#env.random() / 2), () => this.#host.upgrade());
     }
   }
 
   stop(): void {
-    this.#upgrade.clear();
-    this.#age++;
-    this.#failed = this.#failedPolls = 0;
+    this.#upgradeTimer.clear();
+    this.#generation++;
+    this.#failedHandshakes = this.#failedPolls = 0;
   }
 
-  /** Pages cannot see why a handshake failed: the gateway tells. */
-  async #ask(origin: string): Promise<void> {
-    const age = this.#age;
+  /** Browsers hide the reason of a failed handshake, so the kit asks the gateway. */
+  async #probeGateway(origin: string): Promise<void> {
+    const generation = this.#generation;
     try {
-      const answer = await call<{ websocket?: boolean; retry_after_ms?: number }>(
+      const answer = await callHttp<{ websocket?: boolean; retry_after_ms?: number }>(
         this.#env,
         `${origin}/v1/transport`,
-        { ms: PROBE_MS },
+        { ms: PROBE_TIMEOUT_MS },
       );
-      // What is answered late is of an end that is past.
-      if (age !== this.#age) return;
-      if (answer.retry_after_ms) this.#host.later(answer.retry_after_ms);
-      // Only handshakes that fail while the gateway can be asked are those of a network that lets none through.
-      if (this.#host.polling || (answer.websocket !== false && ++this.#failed < HANDSHAKES)) return;
+      // The answer belongs to an earlier attempt.
+      if (generation !== this.#generation) return;
+      if (answer.retry_after_ms) this.#host.retryAfter(answer.retry_after_ms);
+      // A handshake counts as blocked only when the gateway is reachable over HTTP.
+      if (
+        this.#host.polling ||
+        (answer.websocket !== false && ++this.#failedHandshakes < MAX_FAILED_HANDSHAKES)
+      )
+        return;
       this.#host.polling = true;
       this.#host.decided();
     } catch {
-      // No network, then: that says nothing of WebSockets.
+      // The network is down, which says nothing about WebSockets.
     }
   }
 }

@@ -4,31 +4,31 @@ import type { ClientFrame } from "../protocol/frames.js";
 import type { WebSocketConstructor, WebSocketLike } from "../types.js";
 import type { Link, LinkHost } from "./link.js";
 
-/** A connection over a WebSocket. The token goes in the first frame, where no log of addresses sees it. */
+/** A link over a WebSocket. The token goes in the first frame, so that access logs do not contain it. */
 export class WebSocketLink implements Link {
   readonly kind = "websocket";
   readonly #socket: WebSocketLike;
 
-  /** Throws what the constructor of the WebSocket throws. */
-  constructor(make: WebSocketConstructor, origin: string, token: string, host: LinkHost) {
-    const socket = new make(`${origin.replace(/^http/, "ws")}/v1/ws`, "tidings.v1");
+  /** Throws the error of the WebSocket's constructor. */
+  constructor(WebSocketClass: WebSocketConstructor, origin: string, token: string, host: LinkHost) {
+    const socket = new WebSocketClass(`${origin.replace(/^http/, "ws")}/v1/ws`, "tidings.v1");
     this.#socket = socket;
-    let told: TidingsError | undefined;
+    let serverError: TidingsError | undefined;
     socket.onopen = () => this.send({ type: "auth", token });
     socket.onmessage = ({ data }: { data: unknown }) => {
       const frame = parseFrame(data);
-      // A refusal of no command, right before the close, says why that comes.
-      told = frame?.type === "error" && !frame.ref ? errorFrom(frame, frame.code) : undefined;
+      // An error without a ref, directly before the close, explains the close.
+      serverError = frame?.type === "error" && !frame.ref ? errorFrom(frame, frame.code) : undefined;
       host.frame(frame);
     };
-    // `ws` would throw without it; the close says all there is to know.
+    // `ws` throws without a handler. The close has all details.
     socket.onerror = () => {};
     socket.onclose = ({ code, reason }: { code?: number; reason?: string }) =>
-      host.closed(code ?? 1006, reason ?? "", told);
+      host.closed(code ?? 1006, reason ?? "", serverError);
   }
 
   send(frame: ClientFrame): void {
-    // A socket that is about to close takes nothing; its close will be told.
+    // A closing socket accepts no frames; its close follows.
     if (this.#socket.readyState === 1) this.#socket.send(JSON.stringify(frame));
   }
 
@@ -38,7 +38,7 @@ export class WebSocketLink implements Link {
     try {
       socket.close(1000);
     } catch {
-      // Some throw when it is not open yet; it is let go all the same.
+      // Some implementations throw while the socket is still connecting.
     }
   }
 }

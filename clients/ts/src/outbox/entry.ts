@@ -1,47 +1,57 @@
 import type { TidingsError } from "../errors.js";
+import { omitNullish } from "../omit-nullish.js";
 import type { ClientFrame } from "../protocol/frames.js";
-import { tidy } from "../tidy.js";
 import type { Message, OutboxEntry, SendOptions } from "../types.js";
 
-/** Where an accepted message stands. `at` is milliseconds since 1970. */
-export interface Place {
+/** The position that the server gave to an accepted message. `at` is in milliseconds since 1970. */
+export interface Acceptance {
   readonly seq: number;
   readonly id: string;
   readonly at: number;
 }
 
-/** A message on its way, as the outbox works with it. */
+/** A message in the outbox, as the kit works with it. The storage keeps its fields under these names. */
 export interface Entry {
   readonly clientId: string;
   readonly room: string;
   readonly content: string;
   readonly options: SendOptions;
-  /** Milliseconds since 1970 when it was written. */
+  /** When the user wrote it, in milliseconds since 1970. */
   readonly at: number;
-  /** Whose it is; undefined until that is known. */
+  /** The id of the author; undefined until it is known. */
   user?: string | undefined;
-  /** How often it may have been put on a wire. */
+  /** How often it may have been sent. */
   tries: number;
-  place?: Place | undefined;
+  place?: Acceptance | undefined;
   error?: TidingsError | undefined;
-  /** What the app is shown, and the row in the room; made anew with each change. */
-  shown?: OutboxEntry | undefined;
+  /** Cached public object and cached row of the room; cleared by each change. */
+  view?: OutboxEntry | undefined;
   row?: Message | undefined;
 }
 
-/** What the app is shown of an entry, the same object until that changes. */
-export function shown(entry: Entry): OutboxEntry {
+/** The public object of an entry, the same object until the entry changes. */
+export function toOutboxEntry(entry: Entry): OutboxEntry {
   const { clientId, room, content, options, at, place, error } = entry;
   const status = error ? "failed" : place ? "sent" : "sending";
   const { seq, id } = place ?? {};
-  entry.shown ??= tidy({ clientId, room, content, options, at, status, seq, id, error } as const);
-  return entry.shown;
+  entry.view ??= omitNullish({
+    clientId,
+    room,
+    content,
+    options,
+    at,
+    status,
+    seq,
+    id,
+    error,
+  } as const);
+  return entry.view;
 }
 
-/** The frame of an entry. `attempt` 1 is a promise, which only holds for what was never on a wire. */
+/** The frame of an entry. `attempt` 1 promises that the message was never sent before. */
 export function sendFrame({ room, clientId, content, options, tries }: Entry): ClientFrame {
   const { kind, replyTo, visibleTo, attachments, metadata } = options;
-  return tidy({
+  return omitNullish({
     type: "message:send",
     room,
     client_id: clientId,

@@ -1,28 +1,28 @@
 import type { Env } from "../env.js";
-import { asError, rejected, TidingsError } from "../errors.js";
+import { asError, rejectedError, TidingsError } from "../errors.js";
 import type { Connection } from "../net/connection.js";
-import { asJson } from "../net/fits.js";
+import { toJson } from "../net/frame-size.js";
 import type { AckFrame, MessageNew, MessageVoid } from "../protocol/frames.js";
 import { derived } from "../store.js";
-import { Alarm, type Pause } from "../timers.js";
+import { type Pause, Timer } from "../timers.js";
 import type { Outbox, OutboxEntry, SendOptions } from "../types.js";
-import { type Entry, sendFrame, shown } from "./entry.js";
-import type { Keeper } from "./keeper.js";
-import { repeat } from "./repeat.js";
+import { type Entry, sendFrame, toOutboxEntry } from "./entry.js";
+import type { EntryStore } from "./entry-store.js";
+import { sendUntilAnswered } from "./send-until-answered.js";
 
-/** How long what was accepted waits for on a new connection, in milliseconds, to hear whether it still is. */
-const SETTLE_MS = 1_500;
+/** On a new connection, accepted messages wait this long for a possible new epoch, in milliseconds. */
+const EPOCH_WAIT_MS = 1_500;
 
-/** Who is told of the outbox. */
+/** Receives the changes of the outbox. */
 export interface OutboxHost {
-  /** Something of what waits for this room is other now. */
+  /** The messages of this room in the outbox have changed. */
   outboxChanged(room: string): void;
-  /** A message was accepted: it has its place, whether or not its event comes. */
+  /** The server accepted a message and gave it a position. Its event may or may not follow. */
   accepted(entry: Entry): void;
 }
 
-/** What names a message on the wire. */
-interface Named {
+/** The fields that identify a message on the wire. */
+interface MessageRef {
   readonly room: string;
   readonly client_id: string;
 }
@@ -32,19 +32,19 @@ interface Task {
   pause?: Pause;
 }
 
-/** Brings messages to the server: each once, those of a room in order, over reconnects and reloads. */
+/** Sends messages: each exactly once, those of a room in order, across reconnects and reloads. */
 export class OutboxImpl implements Outbox {
   readonly #env: Env;
   readonly #connection: Connection;
   readonly #uuid: () => string;
-  /** None where the outbox lives no longer than the client. */
-  readonly #keeper: Keeper | undefined;
+  /** Undefined when the outbox lives only in memory. */
+  readonly #entryStore: EntryStore | undefined;
   readonly #tasks = new Map<Entry, Task>();
-  readonly #list = derived<readonly OutboxEntry[]>(() => this.#entries.map(shown));
-  readonly #settling: Alarm;
+  readonly #list = derived<readonly OutboxEntry[]>(() => this.#entries.map(toOutboxEntry));
+  readonly #epochTimer: Timer;
   #entries: Entry[] = [];
-  /** What is somebody else's, and is kept nowhere else until they are back. */
-  #left: Entry[] = [];
+  /** Entries of other users, kept in memory until those users return. */
+  #otherUsersEntries: Entry[] = [];
   #user: string | undefined;
   #lastUser: string | undefined;
   host: OutboxHost | undefined;
@@ -55,52 +55,52 @@ export class OutboxImpl implements Outbox {
     this.#env = env;
     this.#connection = connection;
     this.#uuid = uuid;
-    this.#settling = new Alarm(env.timers);
-    this.#keeper = env.storage?.open(env, uuid(), (entry) => this.#adopt(entry));
+    this.#epochTimer = new Timer(env.timers);
+    this.#entryStore = env.storage?.open(env, uuid(), (entry) => this.#adopt(entry));
   }
 
-  /** Finds what was left from before. */
+  /** Adopts the entries that were left earlier. */
   start(): void {
-    this.#left = this.#left.filter((entry) => !this.#adopt(entry));
-    this.#keeper?.start((user) => {
+    this.#otherUsersEntries = this.#otherUsersEntries.filter((entry) => !this.#adopt(entry));
+    this.#entryStore?.start((user) => {
       this.#lastUser ??= user;
-      // What was written before that is theirs, unless somebody else connects.
-      for (const entry of this.#entries) if (entry.user === undefined) void this.#keep(entry);
+      // Entries without an author belong to that user, unless another user connects.
+      for (const entry of this.#entries) if (entry.user === undefined) void this.#persist(entry);
     });
   }
 
-  /** Lets other tabs have what is left. */
+  /** Releases the entries to other tabs. */
   stop(): void {
-    for (const entry of this.#entries) this.#halt(entry);
-    this.#settling.clear();
-    this.#keeper?.stop();
+    for (const entry of this.#entries) this.#stopTask(entry);
+    this.#epochTimer.clear();
+    this.#entryStore?.stop();
   }
 
-  /** It is known now whose messages these are. */
+  /** The user id is known now. */
   up(user: string): void {
     if (this.#user !== user) {
       this.#user = this.#lastUser = user;
-      this.#keeper?.known(user);
+      this.#entryStore?.saveUser(user);
       for (const entry of [...this.#entries]) {
         if (entry.user === undefined) {
           entry.user = user;
-          void this.#keep(entry);
+          void this.#persist(entry);
         } else if (entry.user !== user) {
-          // Theirs stays in the storage, until they are back.
-          if (this.#keeper) this.#keeper.leave(entry);
-          else this.#left.push(entry);
-          this.#forget(entry);
+          // Entries of another user stay in the storage until that user returns.
+          if (this.#entryStore) this.#entryStore.release(entry);
+          else this.#otherUsersEntries.push(entry);
+          this.#drop(entry);
         }
       }
       this.start();
     }
-    // A server whose memory began anew says so before long: then what was accepted goes again, in order.
-    for (const entry of this.#entries) if (entry.place) this.#halt(entry);
-    this.#settling.set(SETTLE_MS, () => this.#pump());
-    this.#pump();
+    // A server with a new epoch announces it soon; then accepted messages are sent again, in order.
+    for (const entry of this.#entries) if (entry.place) this.#stopTask(entry);
+    this.#epochTimer.set(EPOCH_WAIT_MS, () => this.#startTasks());
+    this.#startTasks();
   }
 
-  /** Takes a message. Throws TidingsError `outbox_full`, or `bad_request` for what cannot be JSON. */
+  /** Adds a message. Throws TidingsError `outbox_full`, or `bad_request` when it cannot be encoded as JSON. */
   add(room: string, content: string, options: SendOptions): Entry {
     if (this.#entries.length >= this.#env.outboxLimit) {
       throw new TidingsError("outbox_full", "", { room });
@@ -109,18 +109,18 @@ export class OutboxImpl implements Outbox {
       clientId: this.#uuid(),
       room,
       content,
-      // A copy: what the app does to its objects later changes nothing of what is on its way.
-      options: JSON.parse(asJson(options)),
+      // A copy, so that later changes of the app's objects do not change the message.
+      options: JSON.parse(toJson(options)),
       at: this.#env.timers.now(),
       user: this.#user,
       tries: 0,
     };
     this.#entries = [...this.#entries, entry];
-    this.#save(entry);
+    this.#changed(entry);
     return entry;
   }
 
-  /** What waits for a room, or has failed there, in order. */
+  /** The entries of a room that wait or have failed, in order. */
   of(room: string): Entry[] {
     return this.#entries.filter((entry) => entry.room === room);
   }
@@ -129,14 +129,14 @@ export class OutboxImpl implements Outbox {
     const entry = this.#find(clientId);
     if (!entry?.error) return;
     if (entry.error.reason === "rejected") {
-      // Its client id is taken for ever by what could not be written.
+      // A new client id, because the rejected message keeps the old one for ever.
       this.discard(clientId);
       this.add(entry.room, entry.content, entry.options);
       return;
     }
     entry.error = undefined;
     entry.user = this.#user ?? entry.user;
-    this.#save(entry);
+    this.#changed(entry);
   };
 
   readonly retryAll = (): void => {
@@ -145,45 +145,45 @@ export class OutboxImpl implements Outbox {
 
   readonly discard = (clientId: string): void => {
     const entry = this.#find(clientId);
-    if (entry && !entry.place) this.#done(entry);
+    if (entry && !entry.place) this.#delete(entry);
   };
 
-  /** One's own message came as an event: it was accepted. */
-  heard(event: MessageNew): void {
-    const entry = this.#named(event);
+  /** The user's own message came as an event, so the server has accepted it. */
+  received(event: MessageNew): void {
+    const entry = this.#entryOf(event);
     if (entry) this.#accept(entry, event);
   }
 
-  /** One's own message was read from storage. */
-  stored(message: Named): void {
-    const entry = this.#named(message);
-    if (entry) this.#done(entry);
+  /** The user's own message was read over HTTP, so it is stored. */
+  stored(message: MessageRef): void {
+    const entry = this.#entryOf(message);
+    if (entry) this.#delete(entry);
   }
 
-  /** An answer, also one that came after nobody waited for it any more. */
+  /** An answer arrived, possibly after its request timed out. */
   acked(ack: AckFrame): void {
-    const entry = this.#named(ack);
+    const entry = this.#entryOf(ack);
     if (!entry) return;
     this.#accept(entry, ack);
-    if (ack.stage === "stored") this.#done(entry);
+    if (ack.stage === "stored") this.#delete(entry);
   }
 
-  /** The definite answer to what was only accepted. */
+  /** A void decides the fate of an accepted message: stored elsewhere, or rejected. */
   voided(event: MessageVoid): void {
-    const entry = this.#named(event);
+    const entry = this.#entryOf(event);
     if (!entry) return;
-    if (event.reason === "duplicate" && event.of != null) this.#done(entry);
-    else if (event.reason === "rejected") this.#fail(entry, rejected(entry.room));
+    if (event.reason === "duplicate" && event.of != null) this.#delete(entry);
+    else if (event.reason === "rejected") this.#fail(entry, rejectedError(entry.room));
   }
 
-  /** The server's memory began anew: what was accepted above `after`, and is not stored, may be gone. */
-  reopen(room: string, after: number): void {
+  /** A new epoch began. Accepted messages above `after` may be lost unless they are stored. */
+  resend(room: string, after: number): void {
     for (const entry of this.of(room)) {
       if (!entry.place || entry.place.seq <= after || entry.error) continue;
       entry.place = undefined;
-      // They go again in their order, not each when its turn to repeat comes.
-      this.#halt(entry);
-      this.#save(entry);
+      // Stops the task, so that the entries are sent in order and not each at its own retry.
+      this.#stopTask(entry);
+      this.#changed(entry);
     }
   }
 
@@ -191,47 +191,50 @@ export class OutboxImpl implements Outbox {
     return this.#entries.find((entry) => entry.clientId === clientId);
   }
 
-  /** The entry that an event or an answer is about. */
-  #named({ room, client_id }: Named): Entry | undefined {
+  /** The entry that an event or an answer belongs to. */
+  #entryOf({ room, client_id }: MessageRef): Entry | undefined {
     return this.of(room).find((entry) => entry.clientId === client_id);
   }
 
   #adopt(entry: Entry): boolean {
     if (entry.user !== undefined && entry.user !== (this.#user ?? this.#lastUser)) return false;
     this.#entries = [...this.#entries, entry].sort((a, b) => (a.clientId < b.clientId ? -1 : 1));
-    this.#save(entry);
+    this.#changed(entry);
     return true;
   }
 
-  /** Starts what may go: of each room the first that is not accepted, and all that only wait for storage. */
-  #pump(): void {
+  /**
+   * Starts the entries that may be sent: per room the first that is not accepted, and all that only wait for
+   * `stored`.
+   */
+  #startTasks(): void {
     if (this.#user === undefined) return;
     const blocked = new Set<string>();
     for (const entry of this.#entries) {
       if (entry.error || blocked.has(entry.room)) continue;
-      if (!entry.place || this.#settling.on) blocked.add(entry.room);
-      if (entry.place && this.#settling.on) continue;
-      if (!this.#tasks.has(entry)) void this.#run(entry);
+      if (!entry.place || this.#epochTimer.pending) blocked.add(entry.room);
+      if (entry.place && this.#epochTimer.pending) continue;
+      if (!this.#tasks.has(entry)) void this.#sendTask(entry);
     }
   }
 
-  async #run(entry: Entry): Promise<void> {
+  async #sendTask(entry: Entry): Promise<void> {
     const task: Task = { ended: false };
     this.#tasks.set(entry, task);
     const alive = () => !task.ended;
     try {
-      await this.#keep(entry);
-      await repeat(
+      await this.#persist(entry);
+      await sendUntilAnswered(
         { env: this.#env, connection: this.#connection },
         () => {
-          if (this.#keeper?.unsure(entry.clientId)) entry.tries ||= 1;
+          if (this.#entryStore?.maybeSent(entry.clientId)) entry.tries ||= 1;
           entry.tries++;
           return sendFrame(entry);
         },
         {
           alive,
           accepted: () => entry.place !== undefined,
-          pausing: (pause) => {
+          paused: (pause) => {
             task.pause = pause;
             if (task.ended) pause.end();
           },
@@ -240,13 +243,14 @@ export class OutboxImpl implements Outbox {
     } catch (thrown) {
       const error = asError(thrown);
       if (alive()) {
-        // What has its place was accepted: a refusal is of the repetition, unless it says that it could not be written.
-        if (entry.place && error.reason !== "rejected") this.#done(entry);
+        // An accepted entry cannot fail: the refusal concerns the repeated send, unless it says that the
+        // write was rejected.
+        if (entry.place && error.reason !== "rejected") this.#delete(entry);
         else this.#fail(entry, error);
       }
     } finally {
       if (this.#tasks.get(entry) === task) this.#tasks.delete(entry);
-      this.#pump();
+      this.#startTasks();
     }
   }
 
@@ -254,29 +258,29 @@ export class OutboxImpl implements Outbox {
     if (entry.place && entry.place.seq === at.seq && !entry.error) return;
     entry.place = { seq: at.seq, id: at.id ?? "", at: Date.parse(at.at) || entry.at };
     entry.error = undefined;
-    this.#save(entry);
+    this.#changed(entry);
     this.host?.accepted(entry);
   }
 
   #fail(entry: Entry, error: TidingsError): void {
-    this.#halt(entry);
+    this.#stopTask(entry);
     entry.place = undefined;
     entry.error = error;
-    this.#save(entry);
+    this.#changed(entry);
   }
 
-  #done(entry: Entry): void {
-    this.#keeper?.remove(entry.clientId);
-    this.#forget(entry);
+  #delete(entry: Entry): void {
+    this.#entryStore?.remove(entry.clientId);
+    this.#drop(entry);
   }
 
-  #forget(entry: Entry): void {
-    this.#halt(entry);
+  #drop(entry: Entry): void {
+    this.#stopTask(entry);
     this.#entries = this.#entries.filter((other) => other !== entry);
-    this.#tell(entry);
+    this.#notifyHost(entry);
   }
 
-  #halt(entry: Entry): void {
+  #stopTask(entry: Entry): void {
     const task = this.#tasks.get(entry);
     if (!task) return;
     task.ended = true;
@@ -284,22 +288,22 @@ export class OutboxImpl implements Outbox {
     this.#tasks.delete(entry);
   }
 
-  /** It is another one now: written down, and told. */
-  #save(entry: Entry): void {
-    entry.shown = entry.row = undefined;
-    void this.#keep(entry);
-    this.#tell(entry);
+  /** Persists the changed entry and reports the change. */
+  #changed(entry: Entry): void {
+    entry.view = entry.row = undefined;
+    void this.#persist(entry);
+    this.#notifyHost(entry);
   }
 
-  /** Writes it down. Until it is known who this is, it is taken for the one who was here last. */
-  async #keep(entry: Entry): Promise<void> {
-    await this.#keeper?.save({ ...entry, user: entry.user ?? this.#lastUser });
+  /** Persists an entry. Until the user is known, the entry is attributed to the last user. */
+  async #persist(entry: Entry): Promise<void> {
+    await this.#entryStore?.save({ ...entry, user: entry.user ?? this.#lastUser });
   }
 
-  /** What is shown of the room is another one, and so may be what may go. */
-  #tell(entry: Entry): void {
-    this.#list.touch();
+  /** Refreshes the stores and starts entries that may be sent now. */
+  #notifyHost(entry: Entry): void {
+    this.#list.refresh();
     this.host?.outboxChanged(entry.room);
-    this.#pump();
+    this.#startTasks();
   }
 }

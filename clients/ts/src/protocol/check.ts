@@ -1,18 +1,21 @@
 import { TidingsError } from "../errors.js";
 import type { LogEvent, ServerFrame } from "./frames.js";
 
-/** The forms of fields: string, number, boolean, array, object, cursor, and object with an id. */
-const KINDS: { readonly [name: string]: (value: unknown) => boolean } = {
+/** The kinds of fields: string, number, boolean, array, object, cursor, and object with an id. */
+const FIELD_KINDS: { readonly [name: string]: (value: unknown) => boolean } = {
   s: (value) => typeof value === "string",
   n: (value) => Number.isFinite(value),
   b: (value) => typeof value === "boolean",
   a: Array.isArray,
   o: (value) => typeof value === "object" && !Array.isArray(value),
-  c: (value) => has(value, FORMS.cursor),
-  u: (value) => has(value, "id"),
+  c: (value) => hasShape(value, SHAPES.cursor),
+  u: (value) => hasShape(value, "id"),
 };
 
-/** What must be there of each frame: the name of a field and its form, none for strings; with a `?` it may be left out or null. */
+/**
+ * The required fields of each frame: a name with its kind, which defaults to string. A field with `?` may be
+ * absent or null.
+ */
 const POSITIONED = "room seq:n at ";
 const CHANGE = `${POSITIONED}target:n target_id by `;
 const MEMBER = `${POSITIONED}user by `;
@@ -20,8 +23,8 @@ const MESSAGE = `${POSITIONED}id client_id sender:u kind content reply_to?:n att
 const PRESENCE = "user status last_seen?";
 const TYPING = "room user:u expires_ms?:n";
 const MARKS = "room marks:a";
-const FRAMES: { readonly [type: string]: string } = {
-  // So that nothing is found here but what stands here.
+const FRAME_SHAPES: { readonly [type: string]: string } = {
+  // Without a prototype, so that only the types below are found.
   __proto__: null as never,
   connected: "user name? server_time heartbeat_ms:n expires_at? rooms_version limits:o",
   "room:joined": "rooms:a failed:a",
@@ -56,8 +59,8 @@ const FRAMES: { readonly [type: string]: string } = {
   draining: "reconnect_after_ms:n",
 };
 
-/** Forms of what comes over HTTP, and of what arrays hold. */
-export const FORMS = {
+/** The required fields of HTTP answers and of array elements. */
+export const SHAPES = {
   message: `${MESSAGE}last_seq:n reactions?:a`,
   room: "room kind name? members:n head:c updated_at read_seq?:n",
   mark: "user seq:n",
@@ -70,38 +73,38 @@ export const FORMS = {
 } as const;
 
 /** Whether a value has the fields of a form. */
-export function has(value: unknown, form: string): boolean {
+export function hasShape(value: unknown, shape: string): boolean {
   if (typeof value !== "object" || !value) return false;
-  return [...form.matchAll(/(\w+)(\??):?(\w?)/g)].every(([, name = "", optional, kind = ""]) => {
+  return [...shape.matchAll(/(\w+)(\??):?(\w?)/g)].every(([, name = "", optional, kind = ""]) => {
     const field = (value as { [name: string]: unknown })[name];
-    return field == null ? !!optional : KINDS[kind || "s"]?.(field);
+    return field == null ? !!optional : FIELD_KINDS[kind || "s"]?.(field);
   });
 }
 
-/** The value, where it has the form. Throws TidingsError `protocol` where it has not. */
-export function must<T>(value: T, form: string): T {
-  if (!has(value, form)) throw new TidingsError("protocol");
+/** Returns the value if it has the form. Throws TidingsError `protocol` otherwise. */
+export function assertShape<T>(value: T, shape: string): T {
+  if (!hasShape(value, shape)) throw new TidingsError("protocol");
   return value;
 }
 
-/** Those of a list that have the form; anything else is none. */
-export function only<T>(list: unknown, form: string): T[] {
-  return Array.isArray(list) ? (list.filter((value) => has(value, form)) as T[]) : [];
+/** Returns the elements of a list that have the form; an empty list for any other value. */
+export function filterShape<T>(list: unknown, shape: string): T[] {
+  return Array.isArray(list) ? (list.filter((value) => hasShape(value, shape)) as T[]) : [];
 }
 
-/** A frame that can be relied on; `undefined` for what is none, or is not whole. */
+/** Returns a valid frame; undefined when a required field is missing. */
 export function asFrame(value: unknown): ServerFrame | undefined {
-  if (!has(value, "type")) return undefined;
+  if (!hasShape(value, "type")) return undefined;
   const frame = value as ServerFrame;
-  // Types from the future are frames as well: they are shown to who listens, and change nothing.
-  return has(frame, FRAMES[frame.type] ?? "") ? frame : undefined;
+  // Unknown types are frames too: listeners receive them, and the kit ignores them.
+  return hasShape(frame, FRAME_SHAPES[frame.type] ?? "") ? frame : undefined;
 }
 
-/** Whether a frame stands in the log of a room. */
+/** Whether a frame is an event in the log of a room. */
 export const isEvent = (frame: ServerFrame): frame is LogEvent =>
-  !!FRAMES[frame.type]?.startsWith(POSITIONED) && frame.type !== "ack";
+  !!FRAME_SHAPES[frame.type]?.startsWith(POSITIONED) && frame.type !== "ack";
 
-/** Reads the text of a frame. */
+/** Parses the text of a frame. */
 export function parseFrame(text: unknown): ServerFrame | undefined {
   try {
     return asFrame(JSON.parse(String(text)));

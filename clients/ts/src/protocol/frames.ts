@@ -1,4 +1,4 @@
-/** The frames of the wire: what is sent, and what comes. */
+/** The frames of the protocol, in both directions. */
 import type {
   Attachment,
   Cursor,
@@ -10,7 +10,7 @@ import type {
   WireCode,
 } from "./objects.js";
 
-/** A room as an answer to a join tells it; `online` only where it was joined alone. */
+/** A room in the answer to a join. `online` is present only when the room was joined alone. */
 export interface JoinedRoom {
   readonly room: string;
   readonly kind: string;
@@ -22,7 +22,7 @@ export interface JoinedRoom {
   readonly online?: { readonly user: string; readonly status: PresenceStatus }[];
 }
 
-/** Frames that a client sends. Each may have a `ref`, which the answer carries. */
+/** Frames that a client sends. The answer repeats the optional `ref`. */
 export type ClientFrame = { readonly ref?: string } & (
   | { readonly type: "auth"; readonly token: string }
   | {
@@ -49,7 +49,7 @@ export type ClientFrame = { readonly ref?: string } & (
   | { readonly type: "ping" }
 );
 
-/** What a send may hold beside its room and client id. */
+/** The optional fields of a send. */
 export interface SendFields {
   readonly content?: string;
   readonly kind?: string;
@@ -61,7 +61,7 @@ export interface SendFields {
   readonly ack?: "stored" | "accepted";
 }
 
-/** What every change of a message names. */
+/** The fields that every change of a message has. */
 export interface ChangeFields {
   readonly room: string;
   readonly seq: number;
@@ -70,7 +70,7 @@ export interface ChangeFields {
   readonly ack?: "stored" | "accepted";
 }
 
-/** The welcome: the first answer on a connection. `expires_at` is absent while polling. */
+/** The first answer on a connection. `expires_at` is absent while polling. */
 export interface ConnectedFrame {
   readonly type: "connected";
   readonly ref?: string;
@@ -95,7 +95,7 @@ export interface AckFrame {
   readonly at: string;
   readonly stage: "accepted" | "stored";
   readonly duplicate: boolean;
-  /** That of the message; the answer to a change has none. */
+  /** The id of the message; absent in the answer to a change. */
   readonly id?: string;
   readonly client_id: string;
 }
@@ -148,7 +148,7 @@ export type ChangeEvent = Targeted &
     | { readonly type: "reaction:added" | "reaction:removed"; readonly emoji: string }
   );
 
-/** What was at `target` counts for nothing. */
+/** The event at `target` does not count. */
 export interface MessageVoid extends Positioned {
   readonly type: "message:void";
   readonly target: number;
@@ -159,13 +159,13 @@ export interface MessageVoid extends Positioned {
   readonly message?: number | null;
 }
 
-/** Who is in the room, and as what. */
+/** A member was added, changed or removed. */
 export type MemberEvent = Positioned & { readonly user: string; readonly by: string } & (
     | { readonly type: "member:added" | "member:changed"; readonly role: string }
     | { readonly type: "member:removed" }
   );
 
-/** What of the room is other now. */
+/** The name, the metadata or the archived state of the room changed. */
 export interface RoomUpdated extends Positioned {
   readonly type: "room:updated";
   readonly name?: string | null;
@@ -179,10 +179,10 @@ export interface VoidEvent extends Positioned {
   readonly type: "void";
 }
 
-/** What stands in the log of a room. */
+/** An event in the log of a room. */
 export type LogEvent = MessageNew | ChangeEvent | MessageVoid | MemberEvent | RoomUpdated | VoidEvent;
 
-/** Frames that a server sends; `seq` is there on log events. Types not known are passed over. */
+/** Frames that a server sends. Log events have a `seq`. The kit ignores unknown types. */
 export type ServerFrame =
   | ConnectedFrame
   | AckFrame

@@ -1,19 +1,19 @@
-/** Shapes of the objects that frames and HTTP answers are made of, named as on the wire. */
+/** The objects inside frames and HTTP answers, with the names of the wire. */
 
-/** A place in the log of a room: in one life of the server's memory (`epoch`) the position `seq`. */
+/** A position in the log of a room: the `seq` within one `epoch` of the server's memory. */
 export interface Cursor {
   readonly epoch: string;
   readonly seq: number;
 }
 
-/** Who sent a message, as told with it. */
+/** The sender of a message. */
 export interface Sender {
   readonly id: string;
   readonly name?: string | null;
   readonly picture?: string | null;
 }
 
-/** A file that lies somewhere else; the server keeps only what is told of it. `size` is in bytes. */
+/** A file that is stored elsewhere; the server keeps only these fields. `size` is in bytes. */
 export interface Attachment {
   readonly name: string;
   readonly url: string;
@@ -21,33 +21,33 @@ export interface Attachment {
   readonly size: number;
 }
 
-/** Who alone may see a message, beside its sender. */
+/** The users and roles that may see a message, besides its sender. */
 export interface VisibleTo {
   readonly users: string[];
   readonly roles: string[];
 }
 
-/** What a room is: `direct` between two, `private` by invitation, `public` for who joins. */
+/** `direct`: between two users; `private`: by invitation; `public`: anybody may join. */
 export type RoomKind = "direct" | "private" | "public";
 
-/** Whether somebody is there. */
+/** The presence of a user. */
 export type PresenceStatus = "online" | "away" | "offline";
 
-/** The presence of one user; `last_seen` is RFC 3339, or null while they are not offline. */
+/** The presence of one user; `last_seen` is RFC 3339, null unless the user is offline. */
 export interface PresenceObject {
   readonly user: string;
   readonly status: PresenceStatus;
   readonly last_seen: string | null;
 }
 
-/** What the server allows on this connection. */
+/** The limits of the server on this connection. */
 export interface Limits {
   readonly max_message_chars: number;
   readonly max_frame_bytes: number;
   readonly messages_per_second: number;
 }
 
-/** The reactions with one emoji; `users` are the first 20 who gave it. */
+/** The reactions with one emoji; `users` names the first 20 users. */
 export interface ReactionObject {
   readonly emoji: string;
   readonly count: number;
@@ -55,7 +55,7 @@ export interface ReactionObject {
   readonly users: string[];
 }
 
-/** A message as HTTP tells it. */
+/** A message in an HTTP answer. */
 export interface MessageObject {
   readonly id: string;
   readonly seq: number;
@@ -75,7 +75,7 @@ export interface MessageObject {
   readonly reactions?: ReactionObject[] | null;
 }
 
-/** A room as HTTP tells it. `members` is a number; `role` is null for who is no member. */
+/** A room in an HTTP answer. `members` is a number; `role` is null when the user is not a member. */
 export interface RoomObject {
   readonly room: string;
   readonly kind: RoomKind;
@@ -90,7 +90,7 @@ export interface RoomObject {
   readonly head: Cursor;
 }
 
-/** A room of one's own as HTTP tells it. */
+/** A room of the current user in an HTTP answer. */
 export interface MyRoomObject extends RoomObject {
   readonly last_message: MessageObject | null;
   readonly unread: number;
@@ -107,7 +107,7 @@ export interface Member {
   readonly joined_at?: string;
 }
 
-/** How far one member has read, and how far messages have reached them. */
+/** The marks of one member. */
 export interface ReceiptObject {
   readonly user: string;
   readonly read_seq: number;
@@ -116,7 +116,7 @@ export interface ReceiptObject {
   readonly delivered_at?: string | null;
 }
 
-/** What was found, newest first; `next` is null at the end. */
+/** A page of search results, newest first; `next` is null at the end. */
 export interface SearchPage {
   readonly results: readonly {
     readonly message: MessageObject;
@@ -125,7 +125,7 @@ export interface SearchPage {
   readonly next: string | null;
 }
 
-/** The codes of refusals on the wire. */
+/** The error codes of the wire. */
 export type WireCode =
   | "bad_request"
   | "unauthorized"

@@ -1,22 +1,22 @@
 import type { ChangeEvent, LogEvent } from "../protocol/frames.js";
 import type { Message, Reaction } from "../types.js";
 
-/** So many of those who reacted are named. */
-const NAMED = 20;
+/** How many users of a reaction are named. */
+const MAX_NAMED_USERS = 20;
 
 /** Whether an event changes a message. */
 export const isChange = (event: LogEvent): event is ChangeEvent =>
   /^(message:(edit|delet)ed|reaction:.+)$/.test(event.type);
 
 /**
- * The message after a change, the same object where nothing changes; `undefined` where what is held
- * cannot tell, and the message is to be read again.
+ * Applies a change to a message. Returns the same object when nothing changes, and undefined when the held
+ * message does not suffice and must be read again.
  */
 export function fold(message: Message, event: ChangeEvent, me: string | undefined): Message | undefined {
   const lastSeq = event.seq;
   if (lastSeq <= message.lastSeq || event.target_id !== message.id) return message;
   if (message.deleted) {
-    // Read over HTTP it is deleted already where it stands; this is where that happened.
+    // A message that HTTP returned as deleted lacks the seq of its deletion; this event supplies it.
     return event.type === "message:deleted" && message.lastSeq === message.seq
       ? { ...message, lastSeq }
       : message;
@@ -35,32 +35,40 @@ export function fold(message: Message, event: ChangeEvent, me: string | undefine
       return { ...rest, content: "", attachments: [], reactions: [], deleted: true, lastSeq };
     }
     default: {
-      const reactions = react(message.reactions, event.emoji, event.by, event.type === "reaction:added", me);
+      const reactions = applyReaction(
+        message.reactions,
+        event.emoji,
+        event.by,
+        event.type === "reaction:added",
+        me,
+      );
       if (!reactions) return undefined;
       return reactions === message.reactions ? message : { ...message, reactions, lastSeq };
     }
   }
 }
 
-/** The set of reactions after one was given or taken; `undefined` where it takes more than is known. */
-export function react(
+/** Adds or removes a reaction. Returns undefined when the held reactions do not suffice. */
+export function applyReaction(
   reactions: readonly Reaction[],
   emoji: string,
   by: string,
-  give: boolean,
+  added: boolean,
   me: string | undefined,
 ): readonly Reaction[] | undefined {
   const old = reactions.find((reaction) => reaction.emoji === emoji);
   const mine = by === me;
-  if (!old) return give ? [...reactions, { emoji, count: 1, mine, users: [by] }] : reactions;
+  if (!old) return added ? [...reactions, { emoji, count: 1, mine, users: [by] }] : reactions;
   const named = old.users.includes(by);
-  // Of oneself it is always told; of others only the first are.
+  // `mine` is always known; of the other users only the first 20 are.
   if (!named && !mine && old.count > old.users.length) return undefined;
-  const given = named || (mine && old.mine);
-  if (given === give) return reactions;
-  const count = old.count + (give ? 1 : -1);
+  const exists = named || (mine && old.mine);
+  if (exists === added) return reactions;
+  const count = old.count + (added ? 1 : -1);
   if (count <= 0) return reactions.filter((reaction) => reaction !== old);
-  const users = give ? [...old.users, by].slice(0, NAMED) : old.users.filter((user) => user !== by);
-  const now = { emoji, count, mine: mine ? give : old.mine, users };
+  const users = added
+    ? [...old.users, by].slice(0, MAX_NAMED_USERS)
+    : old.users.filter((user) => user !== by);
+  const now = { emoji, count, mine: mine ? added : old.mine, users };
   return reactions.map((reaction) => (reaction === old ? now : reaction));
 }

@@ -1,64 +1,68 @@
 import { asError } from "../errors.js";
-import { FORMS, only } from "../protocol/check.js";
+import { omitNullish } from "../omit-nullish.js";
+import { filterShape, SHAPES } from "../protocol/check.js";
 import type { JoinedRoom } from "../protocol/frames.js";
 import type { Member, MyRoomObject } from "../protocol/objects.js";
-import { tidy } from "../tidy.js";
 import { pause } from "../timers.js";
-import { Mark } from "./mark.js";
 import type { RoomImpl } from "./room.js";
 import { Summary } from "./summary.js";
+import { Watermark } from "./watermark.js";
 
-/** Marks are told together within these times, in milliseconds. */
-const READ_MS = 250;
-const DELIVERED_MS = 600;
-const SPREAD_MS = 5_000;
-/** How often is asked for what is not told yet, and the first pause, in milliseconds: each twice the one before. */
-const TRIES = 8;
+/** Several moves of a mark within this time are sent as one, in milliseconds. */
+const READ_DELAY_MS = 250;
+const DELIVERED_DELAY_MS = 600;
+const MAX_SPREAD_MS = 5_000;
+/**
+ * Attempts to read a summary that is recent enough, and the first pause between them, in milliseconds. It
+ * doubles.
+ */
+const MAX_TRIES = 8;
 const PAUSE_MS = 500;
 
-/** Whether a room is not one's own, and not just out of reach. */
-export const removal = ({ code }: { readonly code: string }) => code === "not_found" || code === "forbidden";
+/** Whether an error means that the user is not a member, in contrast to a passing failure. */
+export const isRemoval = ({ code }: { readonly code: string }) =>
+  code === "not_found" || code === "forbidden";
 
-/** What the list shows of a room, and one's own marks in it: kept true by events, and read again where they cannot. */
+/** The list entry of a room and the user's own marks. Events keep them current; where they cannot, HTTP is read. */
 export class Listing {
-  /** Counts removals of all rooms: what was asked for before one of them does not tell of the time after it. */
+  /** Counts the removals of all rooms, to detect answers that were requested before a removal. */
   static removals = 0;
   summary!: Summary;
   readonly #room: RoomImpl;
-  readonly #read: Mark;
-  readonly #delivered: Mark;
-  #removal = 0;
-  /** Who is in the direct room is being read, or was. */
-  #peering = false;
+  readonly #read: Watermark;
+  readonly #delivered: Watermark;
+  #removedAt = 0;
+  /** The members of the direct room are being read, or have been read. */
+  #findingPeer = false;
   #refreshing: number | undefined;
-  /** What is being read may be older than what is to be known. */
+  /** The running read may return an answer that is too old. */
   #stale = false;
-  /** Differs once somebody else is here: what was asked for before is not theirs. */
-  #owner = 0;
+  /** Changes when another user connects; answers of an earlier generation are dropped. */
+  #userGeneration = 0;
 
   constructor(room: RoomImpl) {
     const { core, id } = room;
     this.#room = room;
-    this.#read = new Mark(core, "message:read", id, READ_MS, () => this.#counted());
-    this.#delivered = new Mark(core, "message:delivered", id, DELIVERED_MS, () => {});
-    this.begin();
+    this.#read = new Watermark(core, "message:read", id, READ_DELAY_MS, () => this.#readConfirmed());
+    this.#delivered = new Watermark(core, "message:delivered", id, DELIVERED_DELAY_MS, () => {});
+    this.reset();
   }
 
-  /** Marks, and what is told of the room, begin anew with each membership. */
-  begin(): void {
-    this.#read.forget();
-    this.#delivered.forget();
-    this.#renew();
+  /** Resets the marks and the summary, because they belong to one membership. */
+  reset(): void {
+    this.#read.reset();
+    this.#delivered.reset();
+    this.#resetSummary();
   }
 
-  /** Somebody else is here now. */
-  forget(): void {
-    this.#owner++;
+  /** Another user is connected now. */
+  userChanged(): void {
+    this.#userGeneration++;
     this.#refreshing = undefined;
-    this.begin();
+    this.reset();
   }
 
-  /** There is a connection: what was not known to be told is told. */
+  /** The client is connected, so pending marks are sent. */
   up(): void {
     this.#read.up();
     this.#delivered.up();
@@ -69,83 +73,84 @@ export class Listing {
     this.#delivered.stop();
   }
 
-  /** It is not one's own any more. */
+  /** The user is no longer a member. */
   removed(): void {
-    this.#removal = ++Listing.removals;
-    this.#read.forget();
-    this.#delivered.forget();
+    this.#removedAt = ++Listing.removals;
+    this.#read.reset();
+    this.#delivered.reset();
   }
 
-  /** One has read all up to here. */
+  /** Marks all messages up to here as read. */
   markRead(seq: number): void {
     this.#read.move(seq);
     this.#readTo(seq);
   }
 
-  /** A message has reached one. */
-  reached(seq: number): void {
+  /** A message was delivered to this device. */
+  delivered(seq: number): void {
     this.#delivered.move(seq);
   }
 
-  /** The server has one's own mark here, whoever moved it. */
-  marked(type: string, seq: number): void {
+  /** The server has the mark of the user here, whichever device moved it. */
+  applyMark(type: string, seq: number): void {
     if (type === "receipt:read") {
-      this.#read.moved(seq);
+      this.#read.confirm(seq);
       this.#readTo(seq);
-      this.#counted();
-    } else this.#delivered.moved(seq);
+      this.#readConfirmed();
+    } else this.#delivered.confirm(seq);
   }
 
-  /** What the answer to a join tells. */
+  /** Applies the answer to a join. */
   joined({ room, kind, name, role, members, read_seq }: Partial<JoinedRoom>): void {
     if (kind) this.summary.hint({ room, kind, name, role, members } as Partial<MyRoomObject>);
-    if (read_seq !== undefined) this.marked("receipt:read", read_seq);
+    if (read_seq !== undefined) this.applyMark("receipt:read", read_seq);
   }
 
   /**
-   * What HTTP told of this room. False when it is of no use any more.
-   * @param asked `removals` when it was asked for
+   * Applies a room that was read over HTTP. Returns false when the answer is out of date.
+   * @param removalsBefore the value of `removals` before the request
    */
-  told(object: MyRoomObject, asked: number): boolean {
+  applyRoom(object: MyRoomObject, removalsBefore: number): boolean {
     const room = this.#room;
-    const back = room.error;
-    if (back && removal(back)) {
-      if (asked < this.#removal) return false;
-      this.#renew();
+    const earlierError = room.error;
+    if (earlierError && isRemoval(earlierError)) {
+      if (removalsBefore < this.#removedAt) return false;
+      this.#resetSummary();
     }
     room.error = undefined;
-    const whole = this.summary.read(object);
-    // The mark that the server was told of before counts once its answers know of it.
-    if (!whole || (this.summary.unsure && object.read_seq < this.#read.known)) this.#recount();
-    this.#read.moved(object.read_seq);
-    // What lay there before has reached one now; not all rooms say so in one moment.
+    const complete = this.summary.read(object);
+    // The unread count is wrong while the answer does not contain the read mark that the server has confirmed.
+    if (!complete || (this.summary.stale && object.read_seq < this.#read.stored)) this.#rereadUnread();
+    this.#read.confirm(object.read_seq);
+    // Earlier messages are delivered now. The random delay spreads the marks of many rooms.
     const { unread, lastMessage } = this.summary.value ?? {};
-    if (unread && lastMessage) this.#delivered.move(lastMessage.seq ?? 0, room.core.env.random() * SPREAD_MS);
+    if (unread && lastMessage)
+      this.#delivered.move(lastMessage.seq ?? 0, room.core.env.random() * MAX_SPREAD_MS);
     this.findPeer();
-    room.show();
-    if (back && room.held && room.core.connection.up) room.log.follow();
+    room.update();
+    if (earlierError && room.opened && room.core.connection.up) room.log.follow();
     return true;
   }
 
-  /** Reads again what the list shows, until it tells of this position. */
+  /** Reads the summary again, until it includes this position. */
   async refresh(upto: number): Promise<void> {
     const room = this.#room;
-    const asked = this.#refreshing;
-    this.#refreshing = Math.max(asked ?? 0, upto);
-    if (asked !== undefined) return;
+    const running = this.#refreshing;
+    this.#refreshing = Math.max(running ?? 0, upto);
+    if (running !== undefined) return;
     const { env } = room.core;
-    const owner = this.#owner;
-    const alive = () => owner === this.#owner;
+    const userGeneration = this.#userGeneration;
+    const alive = () => userGeneration === this.#userGeneration;
     try {
-      for (let tries = 0; tries < TRIES && alive(); tries++) {
+      for (let tries = 0; tries < MAX_TRIES && alive(); tries++) {
         const wanted: number = this.#refreshing ?? 0;
         this.#stale = false;
         const { removals } = Listing;
-        const object = await room.insist<MyRoomObject>(alive, FORMS.room, () => "");
+        const object = await room.retryRead<MyRoomObject>(alive, SHAPES.room, () => "");
         if (!object) return;
         if (object.role !== null) {
-          if (!this.told(object, removals)) break;
-          room.log.begin(object.head);
+          if (!this.applyRoom(object, removals)) break;
+          room.log.cursor ??= object.head;
           if (object.head.seq >= wanted && wanted === this.#refreshing && !this.#stale) break;
         }
         await pause(env.timers, PAUSE_MS * 2 ** tries).done;
@@ -160,7 +165,7 @@ export class Listing {
     }
   }
 
-  /** Looks who the other one of a direct room is; who asks shows it. */
+  /** Determines the other user of a direct room. The caller updates the public state. */
   findPeer(): void {
     const room = this.#room;
     const { summary } = this;
@@ -168,41 +173,41 @@ export class Listing {
     if (kind !== "direct" || peer?.name) return;
     const me = room.core.me()?.id;
     const last = lastMessage?.sender;
-    if (last && last.id !== me) summary.peer(tidy({ user: last.id, name: last.name }));
-    else if (!this.#peering && (room.held || !peer)) {
-      // Only the list of its two members tells.
-      this.#peering = true;
-      room.quietly(async () => {
+    if (last && last.id !== me) summary.peer(omitNullish({ user: last.id, name: last.name }));
+    else if (!this.#findingPeer && (room.opened || !peer)) {
+      // Only the list of members names the other user.
+      this.#findingPeer = true;
+      room.detach(async () => {
         let other: Member | undefined;
         try {
           const page = await room.read<{ members?: unknown }>("/members");
-          other = only<Member>(page?.members, FORMS.member).find(({ user }) => user !== me);
+          other = filterShape<Member>(page?.members, SHAPES.member).find(({ user }) => user !== me);
         } finally {
-          this.#peering = !!other;
+          this.#findingPeer = !!other;
         }
-        if (other) summary.peer(tidy({ user: other.user, name: other.name ?? undefined }));
-        room.show();
+        if (other) summary.peer(omitNullish({ user: other.user, name: other.name ?? undefined }));
+        room.update();
       });
     }
   }
 
-  #renew(): void {
-    this.#peering = false;
+  #resetSummary(): void {
+    this.#findingPeer = false;
     this.summary = new Summary(() => this.#room.core.me()?.id);
   }
 
   #readTo(seq: number): void {
     this.summary.readTo(seq);
-    this.#room.show();
+    this.#room.update();
   }
 
-  /** The server knows the mark: what is unread can be asked for where it is not known. */
-  #counted(): void {
-    if (this.summary.unsure) this.#recount();
+  /** The server has the read mark: an unknown unread count can be read now. */
+  #readConfirmed(): void {
+    if (this.summary.stale) this.#rereadUnread();
   }
 
-  /** Reads again what the list shows, also where that is under way. */
-  #recount(): void {
+  /** Reads the summary again, also when a read is under way. */
+  #rereadUnread(): void {
     this.#stale = true;
     void this.refresh(0);
   }

@@ -1,29 +1,29 @@
-import { type Entry, shown } from "../outbox/entry.js";
-import { FORMS, only } from "../protocol/check.js";
+import { omitNullish } from "../omit-nullish.js";
+import { type Entry, toOutboxEntry } from "../outbox/entry.js";
+import { filterShape, SHAPES } from "../protocol/check.js";
 import type { MessageNew } from "../protocol/frames.js";
 import type { MessageObject, ReactionObject } from "../protocol/objects.js";
-import { tidy } from "../tidy.js";
 import type { Message } from "../types.js";
 
 /**
- * The key of a row: the client id, and who gave it where it is not one's own. One's own is the same before it
- * is known who one is. No user id has a space in it.
+ * The key of a row: the sender and the client id. The sender is empty for the user's own messages, so that
+ * the key is the same before the user id is known. User ids contain no space.
  */
 const keyOf = (clientId: string, sender = ""): string => `${sender} ${clientId}`;
 
-/** A message as an event tells it, or as HTTP does. */
-type Source = Omit<MessageNew, "type"> & Partial<Pick<MessageObject, "reactions" | "last_seq">>;
+/** A message in an event or in an HTTP answer. */
+type WireMessage = Omit<MessageNew, "type"> & Partial<Pick<MessageObject, "reactions" | "last_seq">>;
 
-/** Makes a row of a message as an event or HTTP tells it. `me` is one's own user id. */
-export function toMessage(source: Source, me: string | undefined): Message {
+/** Makes a row from a message of an event or an HTTP answer. `me` is the id of the current user. */
+export function toMessage(source: WireMessage, me: string | undefined): Message {
   const { id, name, picture } = source.sender;
-  return tidy({
+  return omitNullish({
     key: keyOf(source.client_id, id === me ? "" : id),
     seq: source.seq,
     id: source.id,
     clientId: source.client_id,
     room: source.room,
-    sender: tidy({ id, name: name || undefined, picture: picture || undefined }),
+    sender: omitNullish({ id, name: name || undefined, picture: picture || undefined }),
     mine: id === me,
     kind: source.kind,
     content: source.content,
@@ -34,23 +34,23 @@ export function toMessage(source: Source, me: string | undefined): Message {
     attachments: source.attachments ?? [],
     metadata: source.metadata ?? undefined,
     visibleTo: source.visible_to ?? undefined,
-    reactions: only<ReactionObject>(source.reactions, FORMS.reaction),
+    reactions: filterShape<ReactionObject>(source.reactions, SHAPES.reaction),
     lastSeq: source.last_seq ?? source.seq,
     status: "sent" as const,
     stored: true,
   });
 }
 
-/** The row of a message that is on its way. */
+/** The row of a message in the outbox. */
 export function pendingMessage(entry: Entry, me: { id: string; name?: string } | undefined): Message {
   const { clientId, room, content, options, place, error } = entry;
   const id = me?.id ?? entry.user ?? "";
-  return tidy({
+  return omitNullish({
     key: keyOf(clientId),
     ...place,
     clientId,
     room,
-    sender: tidy({ id, name: me?.name }),
+    sender: omitNullish({ id, name: me?.name }),
     mine: true,
     kind: "text",
     content,
@@ -60,7 +60,7 @@ export function pendingMessage(entry: Entry, me: { id: string; name?: string } |
     at: place?.at ?? entry.at,
     reactions: [],
     lastSeq: place?.seq ?? 0,
-    status: shown(entry).status,
+    status: toOutboxEntry(entry).status,
     stored: false,
     error,
   }) as unknown as Message;

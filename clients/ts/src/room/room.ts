@@ -1,29 +1,29 @@
 import type { Core } from "../core.js";
 import { TidingsError } from "../errors.js";
-import { Parts } from "../part.js";
-import { FORMS, must, only } from "../protocol/check.js";
+import { Features } from "../feature.js";
+import { omitNullish } from "../omit-nullish.js";
+import { assertShape, filterShape, SHAPES } from "../protocol/check.js";
 import type { JoinedRoom, LogEvent, ServerFrame } from "../protocol/frames.js";
-import { cell, keep } from "../store.js";
-import { tidy } from "../tidy.js";
-import { Alarm, insist } from "../timers.js";
+import { cell, setIfChanged } from "../store.js";
+import { retryUntilDone, Timer } from "../timers.js";
 import type { Message, Room, RoomState, SendOptions } from "../types.js";
-import { Listing, removal } from "./listing.js";
+import { isRemoval, Listing } from "./listing.js";
 import { Log, type LogHost } from "./log.js";
-import { Reader } from "./reader.js";
+import { MessageReader } from "./reader.js";
 import { type Page, Timeline } from "./timeline.js";
 
 /** A room that is opened again within this time, in milliseconds, was never closed. */
 const LINGER_MS = 3_000;
 
-/** Who keeps the rooms. */
+/** The owner of the rooms. */
 export interface RoomHost {
-  /** What the list shows is other now. */
-  touch(): void;
-  /** Resolves as soon as no join of several rooms waits for its answer. */
-  many: Promise<void>;
+  /** The summary of a room has changed. */
+  refresh(): void;
+  /** Resolves when every join of several rooms has been answered. */
+  joins: Promise<void>;
 }
 
-/** One room, whether opened or only listed. */
+/** One room of the list, opened or not. */
 export class RoomImpl implements Room, LogHost {
   readonly id: string;
   readonly core: Core;
@@ -32,75 +32,75 @@ export class RoomImpl implements Room, LogHost {
   readonly log: Log;
   readonly listing: Listing;
   readonly messages;
-  readonly parts = new Parts<RoomImpl>(this);
-  /** Why it is not one's own, or cannot be followed. */
+  readonly features = new Features<RoomImpl>(this);
+  /** Why the room is not accessible or cannot be followed. */
   error: TidingsError | undefined;
   readonly host: RoomHost;
-  readonly #reader: Reader;
-  readonly #linger: Alarm;
-  #opens = 0;
+  readonly #reader: MessageReader;
+  readonly #lingerTimer: Timer;
+  #openers = 0;
   #addedAt = 0;
 
   constructor(core: Core, id: string, host: RoomHost) {
     this.id = id;
     this.core = core;
     this.host = host;
-    this.#linger = new Alarm(core.env.timers);
+    this.#lingerTimer = new Timer(core.env.timers);
     this.timeline = new Timeline(this);
-    this.#reader = new Reader(this);
+    this.#reader = new MessageReader(this);
     this.log = new Log(core, this);
     this.listing = new Listing(this);
     this.messages = this.timeline.store;
   }
 
-  /** Whether somebody has it open, or had a moment ago. */
-  get held(): boolean {
-    return this.#opens > 0 || this.#linger.on;
+  /** Whether the room is open, or was open a moment ago. */
+  get opened(): boolean {
+    return this.#openers > 0 || this.#lingerTimer.pending;
   }
 
-  /** Reads something of this room over HTTP. */
+  /** Reads from the HTTP resource of this room. */
   read<T>(path: string): Promise<T> {
     return this.core.http.send("GET", `/rooms/${encodeURIComponent(this.id)}${path}`);
   }
 
-  /** Reads something of it until it can be had, in its turn among the rooms, and only while there is a connection. */
-  insist<T>(alive: () => boolean, form: string, path: () => string): Promise<T | undefined> {
+  /** Reads until it succeeds. Waits for a connection and for a slot of the request limiter. */
+  retryRead<T>(alive: () => boolean, shape: string, path: () => string): Promise<T | undefined> {
     const { env, connection, limit } = this.core;
-    return insist(env, alive, async () => {
+    return retryUntilDone(env, alive, async () => {
       await connection.whenUp();
-      return must(await limit(() => this.read<T>(path())), form);
+      return assertShape(await limit(() => this.read<T>(path())), shape);
     });
   }
 
-  /** Does what nobody waits for, in its turn among the rooms. */
-  quietly(work: () => Promise<unknown>): void {
+  /** Runs work that no caller awaits, in a slot of the request limiter; errors are reported. */
+  detach(work: () => Promise<unknown>): void {
     this.core.limit(work).catch((thrown) => {
       if (!this.error) this.core.env.report(thrown);
     });
   }
 
   open(): () => void {
-    let fresh = !this.held;
-    this.#opens++;
-    this.#linger.clear();
+    let fresh = !this.opened;
+    this.#openers++;
+    this.#lingerTimer.clear();
     if (this.error && this.error.code !== "not_found") {
       this.error = undefined;
-      // Held or not, it is not followed any more since.
+      // After an error the log is not followed, even if the room was still held.
       fresh = true;
     }
     if (fresh && this.core.connection.up && !this.error) this.log.follow();
-    this.show();
+    this.update();
     let released = false;
     return () => {
       if (released) return;
       released = true;
-      if (--this.#opens === 0) this.#linger.set(LINGER_MS, () => this.#close());
-      this.show();
+      if (--this.#openers === 0) this.#lingerTimer.set(LINGER_MS, () => this.#close());
+      this.update();
     };
   }
 
   loadOlder(count = 50): Promise<boolean> {
-    return this.#reader.older(count);
+    return this.#reader.loadOlder(count);
   }
 
   trim(): void {
@@ -108,7 +108,7 @@ export class RoomImpl implements Room, LogHost {
   }
 
   send(content: string, options: SendOptions = {}): Message {
-    this.parts.tell("sent");
+    this.features.emit("messageSent");
     return this.timeline.pending(this.core.outbox.add(this.id, content, options));
   }
 
@@ -116,50 +116,50 @@ export class RoomImpl implements Room, LogHost {
     this.listing.markRead(seq);
   }
 
-  /** There is a connection: what was not known to be told is told. */
+  /** The client is connected, so pending marks are sent. */
   up(): void {
-    if (this.error && !removal(this.error)) this.error = undefined;
+    if (this.error && !isRemoval(this.error)) this.error = undefined;
     this.listing.up();
   }
 
-  /** Not connected, or with another node. `ended`: nobody will connect by themselves. */
+  /** The connection is gone or replaced. `ended`: the kit will not reconnect by itself. */
   down(ended?: TidingsError): void {
-    this.parts.tell("down", ended);
+    this.features.emit("down", ended);
     this.listing.down();
     this.log.down();
   }
 
-  /** Somebody else is here now: nothing that is held is theirs. */
-  forget(): void {
+  /** Another user is connected now; all state of the earlier user must go. */
+  userChanged(): void {
     this.down(new TidingsError("closed"));
     this.log.reset();
     this.timeline.clear();
-    this.parts.tell("forget");
-    this.listing.forget();
+    this.features.emit("userChanged");
+    this.listing.userChanged();
     this.#addedAt = 0;
     this.error = undefined;
-    this.show();
+    this.update();
   }
 
-  /** One of the frames that name this room. */
+  /** Handles a frame that names this room and is not a log event. */
   frame(frame: ServerFrame): void {
     switch (frame.type) {
       case "room:caught_up":
-        this.log.onCaughtUp(frame);
+        this.log.onFrame(frame);
         return;
       case "room:gap":
         this.log.onGap(frame.after, frame.head);
         return;
       case "receipt:read":
       case "receipt:delivered":
-        for (const { user, seq } of only<{ user: string; seq: number }>(frame.marks, FORMS.mark)) {
-          if (user === this.core.me()?.id) this.listing.marked(frame.type, seq);
+        for (const { user, seq } of filterShape<{ user: string; seq: number }>(frame.marks, SHAPES.mark)) {
+          if (user === this.core.me()?.id) this.listing.applyMark(frame.type, seq);
         }
     }
-    this.parts.tell("frame", frame);
+    this.features.emit("frame", frame);
   }
 
-  /** The room has become one's own. */
+  /** The user was added to the room. */
   added({ from, kind, name, role }: Extract<ServerFrame, { type: "room:added" }>): void {
     const { cursor, joined } = this.log;
     this.#addedAt = Math.max(this.#addedAt, from.seq);
@@ -173,54 +173,54 @@ export class RoomImpl implements Room, LogHost {
     this.error = undefined;
     this.timeline.clear();
     this.log.reset(from);
-    this.listing.begin();
+    this.listing.reset();
     this.listing.joined({ room: this.id, kind, name, role });
     void this.listing.refresh(0);
     this.log.follow();
   }
 
-  /** The room is not one's own any more, as of a position. */
+  /** The user was removed from the room as of this position. */
   removed(seq: number): void {
     if (seq <= this.#addedAt) return;
     this.log.reset();
     this.failed(new TidingsError("not_found", "", { room: this.id }));
   }
 
-  /** It cannot be followed, or is not one's own. */
+  /** The room cannot be followed, or the user is not a member. */
   failed(error: TidingsError): void {
     this.error = error;
-    if (removal(error)) this.listing.removed();
-    this.parts.tell("down");
-    this.show();
-    this.host.touch();
+    if (isRemoval(error)) this.listing.removed();
+    this.features.emit("down");
+    this.update();
+    this.host.refresh();
   }
 
-  /** Shows how far it has come. */
-  show(): void {
+  /** Updates the public state. */
+  update(): void {
     const { connection } = this.core;
-    this.parts.tell("moved", this.log.cursor?.seq ?? 0);
+    this.features.emit("cursorMoved", this.log.cursor?.seq ?? 0);
     const error = this.error ?? this.log.error;
     const summary = this.listing.summary.value;
     const before = this.state.get();
     const { loaded } = this.timeline;
     let phase: RoomState["phase"];
-    if (this.error) phase = removal(this.error) ? "removed" : "failed";
-    else if (!this.#opens) phase = "closed";
+    if (this.error) phase = isRemoval(this.error) ? "removed" : "failed";
+    else if (!this.#openers) phase = "closed";
     else if (!connection.up) {
-      phase = loaded || connection.shown.get().state === "disconnected" ? "offline" : "loading";
+      phase = loaded || connection.status.get().state === "disconnected" ? "offline" : "loading";
     } else if (this.log.phase === "off") phase = loaded ? "catching-up" : "loading";
     else phase = this.log.phase;
-    keep(this.state, tidy({ phase, error, summary }));
-    if (before.summary !== summary) this.host.touch();
+    setIfChanged(this.state, omitNullish({ phase, error, summary }));
+    if (before.summary !== summary) this.host.refresh();
   }
 
-  /** What is held of this message cannot be told from events: it is read again. */
+  /** Events cannot bring this message up to date, so it is read again. */
   reread(seq: number, upto: number): void {
-    this.#reader.again(seq, upto);
+    this.#reader.reread(seq, upto);
   }
 
   load(page: Page): void {
-    if (this.held) this.timeline.load(page);
+    if (this.opened) this.timeline.load(page);
   }
 
   dropAbove(seq: number, upto: number): void {
@@ -230,24 +230,24 @@ export class RoomImpl implements Room, LogHost {
 
   refresh(upto: number): void {
     void this.listing.refresh(upto);
-    this.parts.tell("missed");
+    this.features.emit("missed");
   }
 
-  renewed(after: number): void {
-    this.core.outbox.reopen(this.id, after);
-    this.parts.tell("joined");
+  epochChanged(after: number): void {
+    this.core.outbox.resend(this.id, after);
+    this.features.emit("joined");
   }
 
   apply(event: LogEvent): void {
     const { core, listing } = this;
     const me = core.me()?.id;
     listing.summary.apply(event);
-    if (this.held) this.timeline.apply(event);
+    if (this.opened) this.timeline.apply(event);
     switch (event.type) {
       case "message:new":
         listing.findPeer();
-        if (event.sender.id === me) core.outbox.heard(event);
-        else listing.reached(event.seq);
+        if (event.sender.id === me) core.outbox.received(event);
+        else listing.delivered(event.seq);
         break;
       case "message:void":
         core.outbox.voided(event);
@@ -257,27 +257,27 @@ export class RoomImpl implements Room, LogHost {
         if (event.user === me) this.removed(event.seq);
         break;
       case "member:changed":
-        // With another role one sees other things of the past.
+        // Another role may see other messages of the past.
         if (event.user === me) {
           this.log.reload();
-          if (!this.held) void listing.refresh(event.seq);
+          if (!this.opened) void listing.refresh(event.seq);
         }
     }
-    this.parts.tell("event", event);
-    this.show();
+    this.features.emit("event", event);
+    this.update();
     core.emit("event", event);
   }
 
   joined(info: Partial<JoinedRoom>): void {
     this.listing.joined(info);
-    this.parts.tell("joined");
-    if (this.held) this.listing.findPeer();
-    this.show();
+    this.features.emit("joined");
+    if (this.opened) this.listing.findPeer();
+    this.update();
   }
 
   #close(): void {
     this.timeline.clear();
-    this.parts.tell("closed");
-    this.show();
+    this.features.emit("closed");
+    this.update();
   }
 }

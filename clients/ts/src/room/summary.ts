@@ -4,49 +4,49 @@ import type { RoomSummary } from "../types.js";
 import { fold, isChange } from "./fold.js";
 import { toMessage } from "./message.js";
 
-/** Events kept, so that what HTTP told a moment ago can be brought up to now. */
-const RECENT = 100;
-/** Unread messages are counted up to here. */
-const MOST = 100;
+/** Recent events that are kept and applied again to an answer of HTTP that is older. */
+const MAX_RECENT_EVENTS = 100;
+/** The highest unread count. */
+const MAX_UNREAD = 100;
 
-/** A room in the list: what HTTP told, and the events since. */
+/** A room of the list: the last answer of HTTP with later events applied. */
 export class Summary {
   value: RoomSummary | undefined;
   #seq = 0;
   #recent: LogEvent[] = [];
-  /** Seqs of others' messages that came since it was read. */
-  #others: number[] = [];
-  /** Unread when it was read, and whether there may be more. */
+  /** Seqs of the messages of others since the last read. */
+  #unreadSeqs: number[] = [];
+  /** The unread count of the last read, and whether the true number may be higher. */
   #unread = 0;
   #capped = false;
-  /** How many are unread is not known: the mark is further on than what was read of it. */
-  unsure = false;
+  /** The unread count is unknown, because the mark moved into messages that this object does not hold. */
+  stale = false;
   readonly #me: () => string | undefined;
 
   constructor(me: () => string | undefined) {
     this.#me = me;
   }
 
-  /** Takes what HTTP told. False when events since then are not held any more: read it again. */
+  /** Applies an answer of HTTP. Returns false when later events are missing and the room must be read again. */
   read(object: MyRoomObject): boolean {
     const { head } = object;
-    const whole = this.#recent.length < RECENT || (this.#recent[0]?.seq ?? 0) <= head.seq + 1;
+    const complete = this.#recent.length < MAX_RECENT_EVENTS || (this.#recent[0]?.seq ?? 0) <= head.seq + 1;
     const before = this.value;
     const me = this.#me();
     const { created_by } = object;
     const creator = created_by && created_by !== me ? { user: created_by } : undefined;
     this.#seq = head.seq;
-    this.#others = [];
+    this.#unreadSeqs = [];
     this.#unread = object.unread ?? 0;
     this.#capped = object.unread_capped === true;
     this.value = toSummary(object, me, object.kind === "direct" ? (before?.peer ?? creator) : undefined);
     for (const event of this.#recent) if (event.seq > head.seq) this.#fold(event);
-    this.unsure = false;
+    this.stale = false;
     this.readTo(before?.readSeq ?? 0);
-    return whole;
+    return complete;
   }
 
-  /** Knows a little of a room that could not be read yet. */
+  /** Fills in a room that has not been read yet. */
   hint(object: Partial<MyRoomObject>): void {
     this.value ??= toSummary(object, undefined);
   }
@@ -57,33 +57,33 @@ export class Summary {
 
   apply(event: LogEvent): void {
     this.#recent.push(event);
-    if (this.#recent.length > RECENT) this.#recent.shift();
+    if (this.#recent.length > MAX_RECENT_EVENTS) this.#recent.shift();
     if (event.seq > this.#seq) this.#fold(event);
   }
 
-  /** What was told above here may be another one now. */
+  /** A new epoch began: events above this position may not exist any more. */
   dropAbove(seq: number): void {
     this.#recent = this.#recent.filter((event) => event.seq <= seq);
   }
 
-  /** All up to `seq` is read. It may take more than is known to tell how many are left: then it is `unsure`. */
+  /** Marks all messages up to `seq` as read. Sets `stale` when the number of the remaining ones is unknown. */
   readTo(seq: number): void {
     const value = this.value;
     if (!value || seq <= value.readSeq) return;
-    const left = this.#others.filter((other) => other > seq);
-    const last = Math.max(value.lastMessage?.seq ?? 0, this.#others.at(-1) ?? 0);
-    const sure = seq >= last || this.#unread === 0 || left.length < this.#others.length;
+    const remaining = this.#unreadSeqs.filter((other) => other > seq);
+    const last = Math.max(value.lastMessage?.seq ?? 0, this.#unreadSeqs.at(-1) ?? 0);
+    const sure = seq >= last || this.#unread === 0 || remaining.length < this.#unreadSeqs.length;
     if (sure) {
       this.#unread = 0;
       this.#capped = false;
-    } else this.unsure = true;
-    this.#others = left;
+    } else this.stale = true;
+    this.#unreadSeqs = remaining;
     this.value = { ...value, readSeq: seq, ...this.#count() };
   }
 
   #count(): { unread: number; unreadCapped: boolean } {
-    const count = this.#unread + this.#others.length;
-    return { unread: Math.min(count, MOST), unreadCapped: this.#capped || count > MOST };
+    const count = this.#unread + this.#unreadSeqs.length;
+    return { unread: Math.min(count, MAX_UNREAD), unreadCapped: this.#capped || count > MAX_UNREAD };
   }
 
   #fold(event: LogEvent): void {
@@ -101,14 +101,14 @@ export class Summary {
     switch (event.type) {
       case "message:new": {
         const lastMessage = toMessage(event, me);
-        if (!lastMessage.mine && event.seq > value.readSeq) this.#others.push(event.seq);
-        // More than are counted need not be held.
-        if (this.#others.length > 2 * MOST) this.#others.shift();
+        if (!lastMessage.mine && event.seq > value.readSeq) this.#unreadSeqs.push(event.seq);
+        // Bounded, because the count stops at the limit.
+        if (this.#unreadSeqs.length > 2 * MAX_UNREAD) this.#unreadSeqs.shift();
         this.value = { ...value, lastMessage, updatedAt, ...this.#count() };
         return;
       }
       case "message:void":
-        this.#others = this.#others.filter((seq) => seq !== event.target);
+        this.#unreadSeqs = this.#unreadSeqs.filter((seq) => seq !== event.target);
         this.value = { ...value, ...this.#count() };
         return;
       case "room:updated":
@@ -132,7 +132,7 @@ export class Summary {
   }
 }
 
-/** What the list shows of a room, made of what is known of it. */
+/** Makes the list entry from the known fields. */
 function toSummary(
   object: Partial<MyRoomObject>,
   me: string | undefined,

@@ -1,16 +1,16 @@
 import type { Core } from "../core.js";
 import type { TidingsError } from "../errors.js";
+import { omitNullish } from "../omit-nullish.js";
 import type { Entry } from "../outbox/entry.js";
-import { FORMS, only } from "../protocol/check.js";
+import { filterShape, SHAPES } from "../protocol/check.js";
 import type { ChangeEvent, LogEvent } from "../protocol/frames.js";
 import type { Cursor, MessageObject } from "../protocol/objects.js";
 import { derived } from "../store.js";
-import { tidy } from "../tidy.js";
 import type { Message, MessageList } from "../types.js";
 import { fold, isChange } from "./fold.js";
 import { pendingMessage, toMessage } from "./message.js";
 
-/** A page of messages as HTTP tells it. */
+/** A page of messages in an HTTP answer. */
 export interface Page {
   readonly messages: MessageObject[];
   readonly head: Cursor;
@@ -18,39 +18,39 @@ export interface Page {
   readonly has_after: boolean;
 }
 
-/** What the rows of a room depend on. */
+/** What the timeline needs of its room. */
 export interface TimelineHost {
   readonly id: string;
   readonly core: Core;
-  /** What is held of this message cannot be told from events: read it again. */
+  /** Events cannot bring this message up to date; read it again. */
   reread(seq: number, upto: number): void;
 }
 
-/** The rows of one room: what was read over HTTP, with the events since folded in, and what is on its way. */
+/** The rows of one room: messages read over HTTP with later events applied, and messages of the outbox. */
 export class Timeline {
   readonly store = derived<MessageList>(() => this.#rows());
-  /** Puts on a row what is not answered yet. */
-  dress: (row: Message) => Message = (row) => row;
+  /** Adds unconfirmed changes to a row. */
+  decorate: (row: Message) => Message = (row) => row;
   hasOlder = false;
   loaded = false;
-  /** Differs once all that was held was let go: what was asked for before is of no use then. */
+  /** Changes when all messages are dropped; answers to earlier requests are then ignored. */
   generation = 0;
   readonly #host: TimelineHost;
   #items: readonly Message[] = [];
-  #shown = new WeakMap<Message, Message>();
+  #publicRows = new WeakMap<Message, Message>();
   #loadingOlder = false;
   #error: TidingsError | undefined;
-  /** Events that what is being read may or may not hold already. */
-  #kept: LogEvent[] = [];
-  #reading = 0;
-  #lifted = false;
+  /** Events that arrive during a read, because the answer may or may not contain them. */
+  #eventsDuringRead: LogEvent[] = [];
+  #reads = 0;
+  #unbounded = false;
 
   constructor(host: TimelineHost) {
     this.#host = host;
   }
 
-  /** The seq of the first message held. */
-  get first(): number | undefined {
+  /** The seq of the first message. */
+  get firstSeq(): number | undefined {
     return this.#items[0]?.seq;
   }
 
@@ -58,118 +58,118 @@ export class Timeline {
     return this.#items.find((message) => message.seq === seq);
   }
 
-  /** Something is read from now on: what comes meanwhile is kept, until `end`. */
-  begin(): void {
-    this.#reading++;
+  /** A read starts: events are kept until `endRead`. */
+  beginRead(): void {
+    this.#reads++;
   }
 
-  end(): void {
-    if (--this.#reading === 0) this.#kept = [];
+  endRead(): void {
+    if (--this.#reads === 0) this.#eventsDuringRead = [];
   }
 
-  /** Lets go of everything. Rows that are on their way stay. */
+  /** Drops all messages. Rows of the outbox stay. */
   clear(): void {
     this.generation++;
     this.#items = [];
-    this.hasOlder = this.loaded = this.#lifted = false;
-    this.store.touch();
+    this.hasOlder = this.loaded = this.#unbounded = false;
+    this.store.refresh();
   }
 
-  /** Takes the newest page, in the place of all that is held. */
+  /** Replaces all messages by the newest page. */
   load(page: Page): void {
     this.generation++;
     this.loaded = true;
-    this.#lifted = false;
+    this.#unbounded = false;
     this.#error = undefined;
-    this.#items = this.#read(page.messages);
+    this.#items = this.#toRows(page.messages);
     this.hasOlder = page.has_before === true;
-    for (const event of this.#kept) if (event.seq > page.head.seq) this.#fold(event);
-    this.#bound();
-    this.store.touch();
+    for (const event of this.#eventsDuringRead) if (event.seq > page.head.seq) this.#fold(event);
+    this.#trimToWindow();
+    this.store.refresh();
   }
 
-  /** Says that older messages are being read, or that it failed. */
-  older(loading: boolean, error?: TidingsError): void {
+  /** Sets whether older messages are being read, and the error of the last attempt. */
+  setOlder(loading: boolean, error?: TidingsError): void {
     this.#loadingOlder = loading;
     this.#error = error;
-    this.store.touch();
+    this.store.refresh();
   }
 
-  /** Puts a page in front of what is held. */
+  /** Inserts a page before the first message. */
   prepend(page: Page): void {
-    this.#lifted = true;
-    const first = this.first ?? Number.POSITIVE_INFINITY;
-    const added = this.#read(page.messages).filter((message) => (message.seq ?? 0) < first);
+    this.#unbounded = true;
+    const first = this.firstSeq ?? Number.POSITIVE_INFINITY;
+    const added = this.#toRows(page.messages).filter((message) => (message.seq ?? 0) < first);
     this.#items = [...added, ...this.#items];
     this.hasOlder = page.has_before === true;
-    for (const event of this.#kept) {
+    for (const event of this.#eventsDuringRead) {
       if (event.seq > page.head.seq && "target" in event && event.target < first) this.#fold(event);
     }
-    this.store.touch();
+    this.store.refresh();
   }
 
-  /** Takes one message as storage has it; `undefined`: nothing stands there. */
+  /** Replaces one message by its stored version; `undefined` removes it. */
   replace(seq: number, found: MessageObject | undefined, head: number): void {
     this.#remove(seq);
-    const first = this.first;
+    const first = this.firstSeq;
     if (found && (!this.hasOlder || first === undefined || seq > first)) {
-      for (const message of this.#read([found])) this.#insert(message);
+      for (const message of this.#toRows([found])) this.#insert(message);
     }
-    for (const event of this.#kept) {
+    for (const event of this.#eventsDuringRead) {
       if (event.seq > head && "target" in event && event.target === seq) this.#fold(event);
     }
-    this.store.touch();
+    this.store.refresh();
   }
 
   trim(): void {
-    this.#lifted = false;
-    this.#bound();
-    this.store.touch();
+    this.#unbounded = false;
+    this.#trimToWindow();
+    this.store.refresh();
   }
 
-  /** Lets go of what stands above a position; what was changed above it is read again, as of `upto`. */
+  /** Drops the messages above a position. Messages that were changed above it are read again, as of `upto`. */
   dropAbove(seq: number, upto: number): void {
     this.#items = this.#items.filter((message) => (message.seq ?? 0) <= seq);
-    this.#kept = this.#kept.filter((event) => event.seq <= seq);
+    this.#eventsDuringRead = this.#eventsDuringRead.filter((event) => event.seq <= seq);
     for (const message of this.#items) {
       if (message.lastSeq > seq && message.seq !== undefined) this.#host.reread(message.seq, upto);
     }
-    this.store.touch();
+    this.store.refresh();
   }
 
-  /** Folds an event in. */
+  /** Applies an event. */
   apply(event: LogEvent): void {
-    if (this.#reading > 0) this.#kept.push(event);
+    if (this.#reads > 0) this.#eventsDuringRead.push(event);
     if (!this.loaded) return;
     const before = this.#items;
     this.#fold(event);
-    this.#bound();
-    if (this.#items !== before) this.store.touch();
+    this.#trimToWindow();
+    if (this.#items !== before) this.store.refresh();
   }
 
-  /** One's own message has its place, whether or not its event comes. */
+  /** The server accepted a message of this client; its event may or may not follow. */
   accepted(entry: Entry): void {
     const { place } = entry;
     if (!this.loaded || !place || this.find(place.seq)) return;
-    const first = this.first;
+    const first = this.firstSeq;
     if (this.hasOlder && first !== undefined && place.seq < first) return;
     this.#insert({ ...this.pending(entry), stored: true });
-    this.store.touch();
+    this.store.refresh();
   }
 
-  /** What is put on rows is other now. */
-  redress(): void {
-    this.#shown = new WeakMap();
-    this.store.touch();
+  /** The unconfirmed changes of rows have changed. */
+  redecorate(): void {
+    this.#publicRows = new WeakMap();
+    this.store.refresh();
   }
 
-  /** The id of who is here. */
+  /** The id of the current user. */
   get #me(): string | undefined {
     return this.#host.core.me()?.id;
   }
 
-  #read(list: unknown): Message[] {
-    return only<MessageObject>(list, FORMS.message).map((object) => {
+  #toRows(list: unknown): Message[] {
+    return filterShape<MessageObject>(list, SHAPES.message).map((object) => {
       const message = toMessage(object, this.#me);
       if (message.mine) this.#host.core.outbox.stored(object);
       return message;
@@ -183,13 +183,13 @@ export class Timeline {
       const held = this.#items.find(
         (other) => other.seq === event.seq || (other.key === message.key && other.id !== undefined),
       );
-      // The place that an answer told is filled by the event; the same client id elsewhere will be a void.
+      // A message at another position with the same client id is a duplicate, and its void follows.
       if (held && held.seq !== event.seq) return;
       if (!held) this.#insert(message);
-      else if (held.lastSeq <= event.seq) this.#exchange(held, message);
+      else if (held.lastSeq <= event.seq) this.#replaceRow(held, message);
     } else if (event.type === "message:void") {
       this.#remove(event.target);
-      const first = this.first ?? 0;
+      const first = this.firstSeq ?? 0;
       for (const seq of [event.message, event.of]) {
         if (seq != null && seq >= first && (seq === event.message || !this.find(seq))) {
           this.#host.reread(seq, event.seq);
@@ -203,10 +203,10 @@ export class Timeline {
     if (!held) return;
     const folded = fold(held, event, this.#me);
     if (!folded) this.#host.reread(event.target, event.seq);
-    else if (folded !== held) this.#exchange(held, folded);
+    else if (folded !== held) this.#replaceRow(held, folded);
   }
 
-  #exchange(held: Message, by: Message): void {
+  #replaceRow(held: Message, by: Message): void {
     this.#items = this.#items.map((other) => (other === held ? by : other));
   }
 
@@ -219,15 +219,15 @@ export class Timeline {
     if (this.find(seq)) this.#items = this.#items.filter((message) => message.seq !== seq);
   }
 
-  #bound(): void {
+  #trimToWindow(): void {
     const { windowSize } = this.#host.core.env;
-    // What a page under way is to stand in front of stays.
-    if (this.#lifted || this.#loadingOlder || this.#items.length <= windowSize) return;
+    // Keeps the rows that a running read of older messages will join.
+    if (this.#unbounded || this.#loadingOlder || this.#items.length <= windowSize) return;
     this.#items = this.#items.slice(-windowSize);
     this.hasOlder = true;
   }
 
-  /** The row of what is on its way. */
+  /** The row of a message in the outbox. */
   pending(entry: Entry): Message {
     entry.row ??= pendingMessage(entry, this.#host.core.me());
     return entry.row;
@@ -239,13 +239,13 @@ export class Timeline {
     const held = new Set<string>();
     const rows = this.#items.map((message) => {
       if (message.mine) held.add(message.clientId);
-      return this.#shownAs(message, message.mine && unstored.has(message.clientId));
+      return this.#publicRow(message, message.mine && unstored.has(message.clientId));
     });
     for (const entry of waiting) {
-      // Without a loaded page nothing tells where what is accepted belongs.
+      // Without a loaded page the position of an accepted message among the rows is unknown, so it comes last.
       if (!held.has(entry.clientId)) rows.push(this.pending(entry));
     }
-    return tidy({
+    return omitNullish({
       items: rows,
       hasOlder: this.hasOlder,
       loadingOlder: this.#loadingOlder,
@@ -253,12 +253,12 @@ export class Timeline {
     });
   }
 
-  /** A row as it is shown: with what is not answered yet, and whether it is known to be stored. */
-  #shownAs(message: Message, unstored: boolean): Message {
-    let row = this.#shown.get(message);
+  /** The public row: with unconfirmed changes, and with the right `stored`. */
+  #publicRow(message: Message, unstored: boolean): Message {
+    let row = this.#publicRows.get(message);
     if (!row || row.stored === unstored) {
-      row = this.dress(unstored ? { ...message, stored: false } : message);
-      this.#shown.set(message, row);
+      row = this.decorate(unstored ? { ...message, stored: false } : message);
+      this.#publicRows.set(message, row);
     }
     return row;
   }

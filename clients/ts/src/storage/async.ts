@@ -1,6 +1,6 @@
-import { customStorage, type KeptStorage } from "./custom.js";
+import { type AdapterStorage, customStorage } from "./custom.js";
 
-/** The part of React Native's AsyncStorage that is used. */
+/** The part of React Native's AsyncStorage that the kit uses. */
 export interface AsyncStorageLike {
   getItem(key: string): Promise<string | null>;
   setItem(key: string, value: string): Promise<unknown>;
@@ -8,8 +8,8 @@ export interface AsyncStorageLike {
   getAllKeys(): Promise<readonly string[]>;
 }
 
-/** Makes a storage of React Native's AsyncStorage, or of what looks like it. */
-export function asyncStorage(storage: AsyncStorageLike): KeptStorage {
+/** Makes a storage from React Native's AsyncStorage, or from an object with the same functions. */
+export function asyncStorage(storage: AsyncStorageLike): AdapterStorage {
   return customStorage({
     getItem: (key) => storage.getItem(key),
     setItem: (key, value) => storage.setItem(key, value),

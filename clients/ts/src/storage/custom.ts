@@ -1,17 +1,17 @@
 import type { OutboxStorage, StorageAdapter } from "../types.js";
-import { Tabs } from "./tabs.js";
+import { TabEntryStore } from "./tab-entry-store.js";
 
-/** An adapter that can be given as `storage`. */
-export type KeptStorage = StorageAdapter & OutboxStorage;
+/** An adapter that can be given as the option `storage`. */
+export type AdapterStorage = StorageAdapter & OutboxStorage;
 
-/** Makes a storage of anything with `getItem`, `setItem` and `removeItem`. Several tabs may share it. */
-export function customStorage(adapter: StorageAdapter): KeptStorage {
+/** Makes a storage from an object with `getItem`, `setItem` and `removeItem`. Several tabs may share it. */
+export function customStorage(adapter: StorageAdapter): AdapterStorage {
   return {
     getItem: (key) => adapter.getItem(key),
     setItem: (key, value) => adapter.setItem(key, value),
     removeItem: (key) => adapter.removeItem(key),
     keys: () => (adapter.keys ?? adapter.getAllKeys)?.call(adapter) ?? [],
     subscribe: (listener) => adapter.subscribe?.(listener) ?? (() => {}),
-    open: (env, tab, adopt) => new Tabs(adapter, env, tab, adopt),
+    open: (env, tab, adopt) => new TabEntryStore(adapter, env, tab, adopt),
   };
 }

@@ -1,27 +1,27 @@
-import { customStorage, type KeptStorage } from "./custom.js";
+import { type AdapterStorage, customStorage } from "./custom.js";
 
 const STORE = "entries";
 
-/** A database of the page, shared by its tabs: larger than localStorage, and never in the way of drawing. */
-export function indexedDbStorage(name = "tidings"): KeptStorage {
+/** A database of the page, shared by its tabs. It holds more than localStorage and does not block rendering. */
+export function indexedDbStorage(name = "tidings"): AdapterStorage {
   let opened: Promise<IDBDatabase> | undefined;
-  const settle = <T>(request: IDBRequest<T>) =>
+  const settled = <T>(request: IDBRequest<T>) =>
     new Promise<T>((resolve, reject) => {
       request.onsuccess = () => resolve(request.result);
       request.onerror = () => reject(request.error);
     });
-  const again = () => {
+  const forgetDatabase = () => {
     opened = undefined;
   };
   const open = async () => {
     const request = indexedDB.open(name, 1);
     request.onupgradeneeded = () => request.result.createObjectStore(STORE);
-    const database = await settle(request);
-    // The browser may close it, as where its data are cleared.
-    database.onclose = again;
-    // Who deletes it, or changes its form, waits for all who have it open.
+    const database = await settled(request);
+    // The browser may close the database, for example when it clears its data.
+    database.onclose = forgetDatabase;
+    // Another tab that deletes or upgrades the database waits until all connections are closed.
     database.onversionchange = () => {
-      again();
+      forgetDatabase();
       database.close();
     };
     return database;
@@ -31,13 +31,13 @@ export function indexedDbStorage(name = "tidings"): KeptStorage {
       opened ??= open();
       return (await opened).transaction(STORE, mode).objectStore(STORE);
     } catch (error) {
-      // Opened again the next time: what hinders may pass, as a private mode that ends.
-      again();
+      // Opens again at the next call, because the obstacle may pass, for example the end of private browsing.
+      forgetDatabase();
       throw error;
     }
   };
   const run = async <T>(mode: IDBTransactionMode, work: (entries: IDBObjectStore) => IDBRequest<T>) =>
-    settle(work(await entries(mode)));
+    settled(work(await entries(mode)));
   return customStorage({
     getItem: async (key) =>
       (await run<string | undefined>("readonly", (entries) => entries.get(key))) ?? null,

@@ -1,7 +1,7 @@
-import { customStorage, type KeptStorage } from "./custom.js";
+import { type AdapterStorage, customStorage } from "./custom.js";
 
-/** The localStorage of a page, shared by its tabs. Where it is refused, each call throws. */
-export function localStorageAdapter(): KeptStorage {
+/** The localStorage of a page, shared by its tabs. Each call throws when the browser refuses access. */
+export function localStorageAdapter(): AdapterStorage {
   const storage = () => globalThis.localStorage;
   return customStorage({
     getItem: (key) => storage().getItem(key),
@@ -9,9 +9,9 @@ export function localStorageAdapter(): KeptStorage {
     removeItem: (key) => storage().removeItem(key),
     keys: () => Object.keys(storage()),
     subscribe(listener) {
-      const heard = (event: StorageEvent) => listener(event.key);
-      globalThis.addEventListener("storage", heard);
-      return () => globalThis.removeEventListener("storage", heard);
+      const handler = (event: StorageEvent) => listener(event.key);
+      globalThis.addEventListener("storage", handler);
+      return () => globalThis.removeEventListener("storage", handler);
     },
   });
 }

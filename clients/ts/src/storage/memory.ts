@@ -1,7 +1,7 @@
-import { customStorage, type KeptStorage } from "./custom.js";
+import { type AdapterStorage, customStorage } from "./custom.js";
 
-/** Keeps nothing beyond the life of the page. */
-export function memoryStorage(): KeptStorage {
+/** Keeps the entries in memory only. */
+export function memoryStorage(): AdapterStorage {
   const entries = new Map<string, string>();
   return customStorage({
     getItem: (key) => entries.get(key) ?? null,

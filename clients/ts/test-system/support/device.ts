@@ -1,4 +1,4 @@
-/** What a client runs on, in the hands of a test: its clock, its network and its life. */
+/** The environment of a client under the control of a test: clock, network and lifecycle. */
 import { setMaxListeners } from "node:events";
 import WebSocket from "ws";
 import type {
@@ -12,7 +12,7 @@ import type {
 /** A phone, or a tab of a browser. */
 export class Device {
   readonly #speed: number;
-  readonly #born: number;
+  readonly #clockOrigin: number;
   readonly #timeouts = new Set<NodeJS.Timeout>();
   readonly #sockets = new Set<WebSocket>();
   readonly #listeners = new Set<(event: LifecycleEvent) => void>();
@@ -20,24 +20,24 @@ export class Device {
   #jumped = 0;
   #alive = true;
   #online = true;
-  /** Whether WebSockets can be opened at all. */
+  /** Whether WebSockets can be opened. */
   webSockets = true;
-  /** Which frames of the client get lost on the way, though the connection stays. */
-  loses: (text: string) => boolean = () => false;
+  /** Which frames of the client are lost while the connection stays. */
+  dropsFrame: (text: string) => boolean = () => false;
 
   /**
-   * @param speed how much faster than others its clock runs: long pauses in short tests
-   * @param born when its clock was right; devices that share something are to agree on it
+   * @param speed the factor by which its clock is faster, for long pauses in short tests
+   * @param clockOrigin the time at which its clock was right; devices with a shared storage need the same
    */
-  constructor(speed = 1, born = Date.now()) {
+  constructor(speed = 1, clockOrigin = Date.now()) {
     this.#speed = speed;
-    this.#born = born;
-    // As many as there are requests under way.
+    this.#clockOrigin = clockOrigin;
+    // One listener per pending request is normal.
     setMaxListeners(0, this.#calls.signal);
   }
 
   readonly timers: Timers = {
-    now: () => this.#born + Math.floor((Date.now() - this.#born) * this.#speed) + this.#jumped,
+    now: () => this.#clockOrigin + Math.floor((Date.now() - this.#clockOrigin) * this.#speed) + this.#jumped,
     setTimeout: (run, ms) => {
       if (!this.#alive) return undefined;
       const timeout = setTimeout(() => {
@@ -61,7 +61,7 @@ export class Device {
     },
   };
 
-  /** What a client on this device is given. */
+  /** The options of a client on this device. */
   get options(): Pick<ClientOptions, "timers" | "lifecycle" | "WebSocket" | "fetch"> {
     const device = this;
     class Socket extends WebSocket {
@@ -73,7 +73,7 @@ export class Device {
       }
 
       override send(data: unknown): void {
-        if (!device.loses(String(data))) super.send(String(data));
+        if (!device.dropsFrame(String(data))) super.send(String(data));
       }
     }
     return {
@@ -88,13 +88,13 @@ export class Device {
     };
   }
 
-  /** How many WebSockets are open on it; those that are about to close are not. */
+  /** The number of open WebSockets, without those that are closing. */
   get sockets(): number {
     return this.#count(WebSocket.OPEN);
   }
 
-  /** How many have been opened and not closed to the end. */
-  get standing(): number {
+  /** The number of WebSockets that are open or closing. */
+  get openOrClosing(): number {
     return this.#count(WebSocket.OPEN, WebSocket.CLOSING);
   }
 
@@ -102,24 +102,24 @@ export class Device {
     return [...this.#sockets].filter(({ readyState }) => states.includes(readyState)).length;
   }
 
-  /** Tells the client something of the device. */
-  tell(event: LifecycleEvent): void {
+  /** Emits a lifecycle event. */
+  emit(event: LifecycleEvent): void {
     if (event === "online" || event === "offline") this.#online = event === "online";
     for (const listener of [...this.#listeners]) listener(event);
   }
 
-  /** It slept for that long, and awakes. */
+  /** Moves the clock, as after a sleep. */
   jump(ms: number): void {
     this.#jumped += ms;
   }
 
-  /** Closes every socket from underneath, as a change of the network does. */
+  /** Terminates every socket, as a change of the network does. */
   cut(): void {
     for (const socket of this.#sockets) socket.terminate();
   }
 
-  /** The page is gone in the middle of everything: nothing of it runs on, nobody is told. */
-  die(): void {
+  /** Ends the page as in a crash: nothing of it runs on, and no event is emitted. */
+  crash(): void {
     this.#alive = false;
     for (const timeout of this.#timeouts) clearTimeout(timeout);
     this.#listeners.clear();

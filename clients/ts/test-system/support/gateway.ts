@@ -1,10 +1,10 @@
-/** A gateway of a test's own beside those of the system, so that it can be started again with other settings. */
+/** A gateway of one test beside those of the system, so that it can restart with other settings. */
 import { type ChildProcess, spawn } from "node:child_process";
 import { createServer } from "node:net";
 import { program, type Stack, type StackOptions } from "../stack.js";
-import { until } from "./until.js";
+import { waitUntil } from "./until.js";
 
-/** A port that nobody uses. */
+/** An unused port. */
 export function freePort(): Promise<number> {
   return new Promise((resolve, reject) => {
     const server = createServer().once("error", reject);
@@ -15,7 +15,7 @@ export function freePort(): Promise<number> {
   });
 }
 
-/** What a system and a gateway of one's own have to agree on. */
+/** The settings that a system and its additional gateway must share. */
 export class Shared {
   private constructor(
     readonly persistence: string,
@@ -28,7 +28,7 @@ export class Shared {
     return new Shared(`127.0.0.1:${persistence}`, port, admin);
   }
 
-  /** Settings of the system. */
+  /** The settings of the system. */
   get options(): StackOptions {
     return {
       gatewayEnv: { ...secret, TIDINGS_PERSISTENCE_URLS: `http://${this.persistence}` },
@@ -43,7 +43,7 @@ export class Shared {
 
 const secret = { TIDINGS_INTERNAL_SECRET: "a secret between the nodes of one test" };
 
-/** The gateway, which runs from `start` to `stop`. */
+/** The additional gateway; it runs from `start` to `stop`. */
 export class OwnGateway {
   #child: ChildProcess | undefined;
 
@@ -52,7 +52,7 @@ export class OwnGateway {
     readonly shared: Shared,
   ) {}
 
-  /** Starts it with these settings, and returns once it answers. */
+  /** Starts it with these settings and returns once it is ready. */
   async start(settings: Readonly<Record<string, string>>): Promise<void> {
     const { shared, stack } = this;
     this.#child = spawn(program("tidings-gateway"), [], {
@@ -70,13 +70,13 @@ export class OwnGateway {
         ...settings,
       },
     });
-    await until(
+    await waitUntil(
       "the gateway is ready",
       async () => (await fetch(`http://127.0.0.1:${shared.admin}/readyz`)).ok,
     );
   }
 
-  /** Ends it by a signal, and returns once it has ended. */
+  /** Ends it by a signal and returns after the exit. */
   async stop(signal: "SIGTERM" | "SIGKILL" = "SIGTERM"): Promise<void> {
     const child = this.#child;
     this.#child = undefined;

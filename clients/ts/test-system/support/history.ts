@@ -1,9 +1,9 @@
-/** What storage says of a room, and whether that is what somebody is shown. */
+/** Comparison of the shown rows of a room with the stored ones. */
 import { expect } from "vitest";
 import type { LogEvent, Message, MessageObject, ServerFrame } from "../../src/index.js";
 import type { Person } from "./person.js";
 import type { System } from "./system.js";
-import { until } from "./until.js";
+import { waitUntil } from "./until.js";
 
 interface Page {
   messages: MessageObject[];
@@ -39,7 +39,7 @@ export async function log(system: System, user: string, room: string): Promise<L
 const reactions = (of: Message["reactions"]) =>
   of.map(({ emoji, count, mine, users }) => ({ emoji, count, mine, users: [...users] }));
 
-/** What must be the same in a row and in storage. */
+/** The fields that must be equal in a row and in storage. */
 export const shownRow = (message: Message) => ({
   seq: message.seq,
   id: message.id,
@@ -54,7 +54,7 @@ export const shownRow = (message: Message) => ({
   reactions: reactions(message.reactions),
 });
 
-/** The same of storage. */
+/** The same fields of a stored message. */
 export const storedRow = (message: MessageObject): ReturnType<typeof shownRow> => ({
   seq: message.seq,
   id: message.id,
@@ -70,16 +70,16 @@ export const storedRow = (message: MessageObject): ReturnType<typeof shownRow> =
 });
 
 /**
- * Waits until what somebody is shown of a room is what storage says: all of it where nothing older is left out,
- * else its newest part. Then every row but those that failed has its place, and none is there twice.
+ * Waits until the shown rows of a room equal the stored ones: all of them when nothing older is left out,
+ * else the newest ones. No key may appear twice.
  */
-export async function expectWhole(
+export async function expectShownEqualsStored(
   system: System,
   person: Person,
   room: string,
-  patience = 20_000,
+  timeoutMs = 20_000,
 ): Promise<void> {
-  await until(
+  await waitUntil(
     `${person.id} is shown what is stored of ${room}`,
     async () => {
       const stored = (await history(system, person.id, room)).map(storedRow);
@@ -91,26 +91,31 @@ export async function expectWhole(
       if (hasOlder) expect(shown.at(-1)?.seq).toBe(stored.at(-1)?.seq);
       expect(new Set(items.map(({ key }) => key)).size).toBe(items.length);
     },
-    patience,
+    timeoutMs,
   );
 }
 
-/** No event of a room was told twice, or behind a later one. */
+/** Expects that no event of a room was emitted twice or out of order. */
 export function expectInOrder(person: Person, room: string): void {
   const seqs = person.events.filter((event) => event.room === room).map(({ seq }) => seq);
   expect(seqs).toEqual([...new Set(seqs)].sort((a, b) => a - b));
 }
 
-/** Every message of a room above a position was told as an event, once and in order. */
-export async function expectAllTold(system: System, person: Person, room: string, above = 0): Promise<void> {
+/** Expects that every message of a room above a position was emitted once and in order. */
+export async function expectAllEmitted(
+  system: System,
+  person: Person,
+  room: string,
+  above = 0,
+): Promise<void> {
   expectInOrder(person, room);
-  const told = person.events.filter(
+  const emitted = person.events.filter(
     ({ type, room: of, seq }) => type === "message:new" && of === room && seq > above,
   );
   const stored = (await history(system, person.id, room)).filter(({ seq }) => seq > above);
-  expect(told.map(({ seq }) => seq)).toEqual(stored.map(({ seq }) => seq));
+  expect(emitted.map(({ seq }) => seq)).toEqual(stored.map(({ seq }) => seq));
 }
 
-/** How many frames of a type came. */
+/** The number of frames of a type. */
 export const count = (frames: readonly ServerFrame[], type: ServerFrame["type"]): number =>
   frames.filter((frame) => frame.type === type).length;

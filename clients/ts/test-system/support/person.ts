@@ -1,4 +1,4 @@
-/** Somebody with the kit in their hands, and a record of all that it told. */
+/** A user with a client, and a record of everything that the client emitted. */
 import WebSocket from "ws";
 import {
   type ClientOptions,
@@ -11,12 +11,12 @@ import {
   type WebSocketConstructor,
 } from "../../src/index.js";
 import type { Stack } from "../stack.js";
-import { chance, pick } from "./chance.js";
-import { until } from "./until.js";
+import { pick, seededRandom } from "./seeded-random.js";
+import { waitUntil } from "./until.js";
 
-/** How a person differs from others. */
+/** The options of a user. */
 export interface PersonOptions extends Partial<ClientOptions> {
-  /** Which gateways they know, and take by chance; all of them unless told. */
+  /** The gateways that the client chooses from at random; the default is all. */
   readonly gateways?: readonly number[];
   readonly name?: string;
 }
@@ -24,13 +24,13 @@ export interface PersonOptions extends Partial<ClientOptions> {
 /** A user of the system. */
 export class Person {
   readonly client: TidingsClient;
-  /** Every state of the connection, in order, each change once. */
+  /** Every state of the connection, in order, without repetitions. */
   readonly states: ConnectionState[] = [];
   readonly events: LogEvent[] = [];
   readonly frames: ServerFrame[] = [];
   readonly errors: TidingsError[] = [];
-  /** How often a token was asked for. */
-  tokens = 0;
+  /** How often the kit requested a token. */
+  tokenRequests = 0;
   readonly #releases = new Map<string, () => void>();
 
   constructor(
@@ -39,16 +39,16 @@ export class Person {
     options: PersonOptions = {},
   ) {
     const { gateways = stack.gateways.map((_, number) => number), name, ...given } = options;
-    const random = chance(id.length);
+    const random = seededRandom(id.length);
     this.client = new TidingsClient({
       url: () => stack.gateway(pick(random, gateways)),
       httpUrl: stack.http(),
       WebSocket: WebSocket as unknown as WebSocketConstructor,
-      // Pauses at a tenth of their longest: the same in every run, and short.
+      // Pauses at a tenth of their cap: short, and the same in every run.
       random: () => 0.1,
       ...given,
       token: async () => {
-        this.tokens++;
+        this.tokenRequests++;
         return (await given.token?.()) ?? stack.token(id, name === undefined ? {} : { name });
       },
       onError: (error) => {
@@ -65,80 +65,80 @@ export class Person {
     this.client.on("frame", (frame) => void this.frames.push(frame));
   }
 
-  /** Where the connection stands. */
+  /** The state of the connection. */
   get state(): ConnectionState {
     return this.client.connection.get().state;
   }
 
-  /** The rows held of a room. */
+  /** The rows of a room. */
   rows(room: string): readonly Message[] {
     return this.client.room(room).messages.get().items;
   }
 
-  /** What the rows of a room say. */
+  /** The contents of the rows of a room. */
   texts(room: string): string[] {
     return this.rows(room).map(({ content }) => content);
   }
 
-  /** The room that list tells of. */
+  /** The list entry of a room. */
   listed(room: string) {
     return this.client.rooms.get().items.find(({ id }) => id === room);
   }
 
-  /** Opens rooms, and waits until they are live. */
+  /** Opens rooms and waits until they are live. */
   async open(...rooms: string[]): Promise<void> {
     for (const room of rooms) {
       if (!this.#releases.has(room)) this.#releases.set(room, this.client.room(room).open());
     }
-    await this.live(...rooms);
+    await this.waitUntilLive(...rooms);
   }
 
-  /** Lets go of a room. */
-  leave(room: string): void {
+  /** Releases a room. */
+  close(room: string): void {
     this.#releases.get(room)?.();
     this.#releases.delete(room);
   }
 
   /** Waits until rooms are live. */
-  async live(...rooms: string[]): Promise<void> {
+  async waitUntilLive(...rooms: string[]): Promise<void> {
     for (const room of rooms) {
       const { state } = this.client.room(room);
-      await until(`${this.id} is live in ${room}, which is ${JSON.stringify(state.get())}`, () => {
+      await waitUntil(`${this.id} is live in ${room}, which is ${JSON.stringify(state.get())}`, () => {
         const { phase, error } = state.get();
         if (phase !== "live") throw new Error(`${phase} ${error?.code ?? ""} ${error?.message ?? ""}`);
       });
     }
   }
 
-  /** Sends, and waits until the row says that it was taken. */
-  async say(room: string, text: string): Promise<Message> {
+  /** Sends a message and waits until it is accepted. */
+  async send(room: string, text: string): Promise<Message> {
     const { clientId } = this.client.room(room).send(text);
-    return this.sent(room, clientId);
+    return this.waitUntilSent(room, clientId);
   }
 
-  /** Waits until the message of this client id has its place. */
-  async sent(room: string, clientId: string): Promise<Message> {
+  /** Waits until the message with this client id is accepted. */
+  async waitUntilSent(room: string, clientId: string): Promise<Message> {
     const row = () => this.rows(room).find((message) => message.mine && message.clientId === clientId);
-    await until(`the message ${clientId} is sent`, () => row()?.status === "sent");
+    await waitUntil(`the message ${clientId} is sent`, () => row()?.status === "sent");
     return row() as Message;
   }
 
-  /** Waits until nothing is left to be brought to the server. */
-  async emptied(patience?: number): Promise<void> {
+  /** Waits until the outbox is empty. */
+  async outboxEmpty(timeoutMs?: number): Promise<void> {
     const { outbox } = this.client;
-    await until(
+    await waitUntil(
       `the outbox of ${this.id} is empty`,
       () => {
         const left = outbox.get();
         if (left.length) throw new Error(JSON.stringify(left.slice(0, 5)));
       },
-      patience,
+      timeoutMs,
     );
   }
 
   /** Waits for a state of the connection. */
-  async becomes(state: ConnectionState, patience?: number): Promise<void> {
-    await until(`${this.id} is ${state}`, () => this.state === state, patience);
+  async waitForState(state: ConnectionState, timeoutMs?: number): Promise<void> {
+    await waitUntil(`${this.id} is ${state}`, () => this.state === state, timeoutMs);
   }
 
   /** The row at a position. */

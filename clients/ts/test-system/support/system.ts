@@ -1,4 +1,4 @@
-/** The system of one file of tests, with people in it, whose clients end with each test. */
+/** The system of one test file, with users whose clients are closed after each test. */
 import { afterAll, afterEach, beforeAll, vi } from "vitest";
 import { Stack, type StackOptions } from "../stack.js";
 import { Person, type PersonOptions } from "./person.js";
@@ -7,7 +7,7 @@ vi.setConfig({ testTimeout: 60_000, hookTimeout: 60_000 });
 
 let names = 0;
 
-/** A system that starts before the tests of a file, and is gone behind them. */
+/** A system that starts before the tests of a file and stops after them. */
 export class System {
   readonly #people: Person[] = [];
   #stack: Stack | undefined;
@@ -17,7 +17,7 @@ export class System {
       this.#stack = await Stack.start(options);
     });
     afterEach(async () => {
-      this.leave();
+      this.closeClients();
       if (options.proxied) await this.heal();
     });
     afterAll(() => this.#stack?.stop());
@@ -28,32 +28,32 @@ export class System {
     return this.#stack;
   }
 
-  /** A name that nobody had before: what one test did weighs on no other. */
+  /** A unique name, so that tests do not affect each other. */
   name(like: string): string {
     names++;
     return `${like}-${names}`;
   }
 
-  /** Somebody whose client ends with the test. Not connected yet. */
+  /** A user whose client is closed after the test. It is not connected yet. */
   person(id: string, options: PersonOptions = {}): Person {
     const person = new Person(this.stack, id, options);
     this.#people.push(person);
     return person;
   }
 
-  /** Somebody who is connected. */
+  /** A connected user. */
   async connected(id: string, options: PersonOptions = {}): Promise<Person> {
     const person = this.person(id, options);
     await person.client.connect();
     return person;
   }
 
-  /** Ends every client. */
-  leave(): void {
+  /** Closes every client. */
+  closeClients(): void {
     for (const person of this.#people.splice(0)) person.client.close();
   }
 
-  /** Fair weather everywhere. */
+  /** Removes all faults of the connections. */
   async heal(): Promise<void> {
     const { gateways, persistence } = this.stack;
     await Promise.all([
@@ -62,7 +62,7 @@ export class System {
     ]);
   }
 
-  /** A new room of the first of these, with the others as members. */
+  /** Creates a room of the first user, with the others as members. */
   async room(users: readonly string[], more: object = {}): Promise<string> {
     const [owner = "", ...others] = users;
     const members = others.map((user) => ({ user }));
@@ -74,7 +74,7 @@ export class System {
     return made.room;
   }
 
-  /** Asks persistence around the proxies, without the kit. Rejects for what is no success. */
+  /** Sends a request to persistence without proxies and without the kit. Rejects for an error status. */
   async http<T = unknown>(user: string, method: string, path: string, body?: object, scope = ""): Promise<T> {
     const answer = await fetch(`${this.stack.at.direct.persistence[0]}/v1${path}`, {
       method,
@@ -86,7 +86,7 @@ export class System {
     return (text ? JSON.parse(text) : undefined) as T;
   }
 
-  /** A message of somebody without the kit; its position. */
+  /** Posts a message without the kit and returns its position. */
   async post(user: string, room: string, content: string, more: object = {}): Promise<number> {
     names++;
     const client_id = `post-${names}`;
@@ -94,7 +94,7 @@ export class System {
     return (await this.http<{ seq: number }>(user, "POST", path, { client_id, content, ...more })).seq;
   }
 
-  /** Many messages of somebody, in no order but for the last one. */
+  /** Posts many messages concurrently; only the last one has a defined place. */
   async posts(user: string, room: string, count: number, text = "p"): Promise<void> {
     const left = Array.from({ length: count - 1 }, (_, i) => `${text}${i + 1}`);
     const worker = async () => {

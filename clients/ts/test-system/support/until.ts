@@ -1,15 +1,15 @@
-/** Waiting for what is to come, without telling when. */
+/** Waits for conditions. */
 
-/** A pause of that many milliseconds. */
-export const rest = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms));
+/** Waits that many milliseconds. */
+export const sleep = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms));
 
-/** Waits until the check holds, or does not throw any more. Rejects with what it said last. */
-export async function until(
-  what: string,
+/** Waits until the check returns another value than false without throwing. Rejects with its last error. */
+export async function waitUntil(
+  condition: string,
   check: () => unknown | Promise<unknown>,
-  patience = 20_000,
+  timeoutMs = 20_000,
 ): Promise<void> {
-  const end = Date.now() + patience;
+  const end = Date.now() + timeoutMs;
   for (;;) {
     let thrown: unknown;
     try {
@@ -19,11 +19,11 @@ export async function until(
     }
     if (Date.now() > end) {
       if (thrown instanceof Error) {
-        thrown.message = `waiting until ${what}: ${thrown.message}`;
+        thrown.message = `waiting until ${condition}: ${thrown.message}`;
         throw thrown;
       }
-      throw new Error(`waited ${patience} ms until ${what}`);
+      throw new Error(`waited ${timeoutMs} ms until ${condition}`);
     }
-    await rest(25);
+    await sleep(25);
   }
 }

@@ -1,8 +1,8 @@
-/** A small server that keeps the rules of the page on the protocol, and breaks them where a test says so. */
+/** A small server that follows docs/PROTOCOL.md, and violates it where a test asks for it. */
 
 export type Json = Record<string, unknown>;
 
-/** One connection as the model sees it. */
+/** One connection of the model. */
 export interface Session {
   user: string | undefined;
   readonly joined: Set<string>;
@@ -13,14 +13,14 @@ export interface Session {
 interface RoomLog {
   readonly id: string;
   log: Json[];
-  /** Events up to here are no longer in memory. */
-  forgotten: number;
-  /** Epochs, and the seq at which each began. */
-  base: number;
+  /** Events up to here are no longer in the tail. */
+  tailStart: number;
+  /** The seq at which the current epoch began. */
+  epochStart: number;
   readonly read: Map<string, number>;
 }
 
-/** What a test may do to a frame: nothing, lose it, or answer it otherwise. */
+/** The effect of a test on a frame: none, lose the frame, lose its answer, or replace its answer. */
 export type Hook = (frame: Json, session: Session) => "lose" | "lose-answer" | Json | undefined;
 
 export class Model {
@@ -30,9 +30,9 @@ export class Model {
   readonly seen: Json[] = [];
   readonly requests: string[] = [];
   hook: Hook | undefined;
-  /** Refuses tokens. */
+  /** Decides which tokens are refused. */
   refuse: ((token: string) => boolean) | undefined;
-  /** Answers HTTP otherwise. */
+  /** Replaces answers of HTTP. */
   http: ((method: string, path: string) => { status: number; body?: Json } | undefined) | undefined;
   websocket = true;
   heartbeat = 25_000;
@@ -41,7 +41,7 @@ export class Model {
   now = () => Date.now();
 
   constructor(rooms: string[] = ["r"]) {
-    for (const id of rooms) this.rooms.set(id, { id, log: [], forgotten: 0, base: 0, read: new Map() });
+    for (const id of rooms) this.rooms.set(id, { id, log: [], tailStart: 0, epochStart: 0, read: new Map() });
   }
 
   room(id = "r"): RoomLog {
@@ -57,17 +57,17 @@ export class Model {
       .map((event) => event.content);
   }
 
-  /** Appends an event, and tells it to who joined. */
+  /** Appends an event and sends it to the joined sessions. */
   append(room: string, event: Json): Json {
     const log = this.room(room);
-    const whole = { room, seq: log.log.length + 1, at: this.at(), ...event };
-    log.log.push(whole);
-    for (const session of [...this.sessions]) if (session.joined.has(room)) session.send(whole);
-    return whole;
+    const complete = { room, seq: log.log.length + 1, at: this.at(), ...event };
+    log.log.push(complete);
+    for (const session of [...this.sessions]) if (session.joined.has(room)) session.send(complete);
+    return complete;
   }
 
-  /** A message of somebody. */
-  say(content: string, sender = "bob", room = "r", clientId = `c${Math.random()}`): Json {
+  /** Appends a message. */
+  appendMessage(content: string, sender = "bob", room = "r", clientId = `c${Math.random()}`): Json {
     const id = `m${this.room(room).log.length + 1}-${room}`;
     return this.append(room, {
       type: "message:new",
@@ -79,13 +79,13 @@ export class Model {
     });
   }
 
-  /** The memory begins anew: nothing before can be replayed. */
-  renew(): void {
+  /** Begins a new epoch: no earlier event can be replayed. */
+  beginEpoch(): void {
     this.epoch++;
-    for (const room of this.rooms.values()) room.forgotten = room.base = room.log.length;
+    for (const room of this.rooms.values()) room.tailStart = room.epochStart = room.log.length;
   }
 
-  /** Who is known to share a room; everybody else is a stranger, and offline. */
+  /** The users with a common room; all others are shown as offline. */
   readonly presence = new Map<string, string>();
 
   at(): string {
@@ -96,7 +96,7 @@ export class Model {
     this.sessions.add(session);
   }
 
-  gone(session: Session): void {
+  closed(session: Session): void {
     this.sessions.delete(session);
   }
 
@@ -188,15 +188,20 @@ export class Model {
     }
   }
 
-  /** What follows a join: the missed events and that all were told, or a gap. */
+  /** The frames after a join: the missed events and `room:caught_up`, or a gap. */
   *replay(id: string, after: Json | undefined): Generator<Json> {
     const room = this.room(id);
     const head = this.head(id);
     if (after) {
       const seq = after.seq as number;
-      const past = after.epoch !== head.epoch && seq > room.base;
-      if (past || seq < room.forgotten || seq > room.log.length) {
-        yield { type: "room:gap", room: id, after: past ? room.base : Math.min(seq, room.log.length), head };
+      const past = after.epoch !== head.epoch && seq > room.epochStart;
+      if (past || seq < room.tailStart || seq > room.log.length) {
+        yield {
+          type: "room:gap",
+          room: id,
+          after: past ? room.epochStart : Math.min(seq, room.log.length),
+          head,
+        };
         return;
       }
       yield* room.log.slice(seq);
@@ -213,7 +218,7 @@ export class Model {
     const same = (event: Json) =>
       event.client_id === client_id && (event.sender as Json | undefined)?.id === user;
     const taken = this.room(room).log.find(same);
-    const event = taken ?? this.say(frame.content as string, user, room, client_id);
+    const event = taken ?? this.appendMessage(frame.content as string, user, room, client_id);
     return this.ack(event, client_id, taken !== undefined);
   }
 
@@ -257,7 +262,7 @@ export class Model {
     };
   }
 
-  /** One message as HTTP tells it. */
+  /** One message as HTTP returns it. */
   message(event: Json, me: string): Json {
     const changes = this.room(event.room as string).log.filter((other) => other.target === event.seq);
     const message: Json & { reactions: { emoji: string; users: string[] }[] } = {
@@ -338,7 +343,7 @@ export class Model {
     if (what === "events") {
       const after = number("after") ?? 0;
       if (searchParams.get("epoch") !== String(this.epoch)) {
-        return { status: 409, body: { code: "conflict", after: this.room(id).base } };
+        return { status: 409, body: { code: "conflict", after: this.room(id).epochStart } };
       }
       const events = log.slice(after, after + limit);
       const seq = after + events.length;
@@ -383,7 +388,7 @@ export class Model {
     };
   }
 
-  /** One poll: at once, since the tests' clock decides how long nothing happens. */
+  /** One poll. It answers at once, because the clock of the tests decides how long a poll waits. */
   async poll(user: string, body: Json): Promise<Json> {
     const events: Json[] = [];
     const answers: Json[] = [];

@@ -4,7 +4,7 @@ import * as polls from "../../src/polls.js";
 import { customStorage, memoryStorage } from "../../src/storage.js";
 import { type Json, Model, type Session } from "./model.js";
 
-/** Time that passes only when a test lets it. */
+/** A clock that only moves when a test moves it. */
 export class Clock implements Timers {
   #now = 1_700_000_000_000;
   #count = 0;
@@ -26,14 +26,14 @@ export class Clock implements Timers {
     return this.#timers.size;
   }
 
-  /** Time that passes at once, as for a device that slept: timers are late. */
+  /** Moves the time without running timers, as a device that slept. */
   jump(ms: number): void {
     this.#now += ms;
   }
 
   /**
-   * Resolves after the next timer has run, after the test has done something between two passes, or at the given time.
-   * A wait for a change uses it instead of a timer that runs every few milliseconds.
+   * Resolves after the next timer has run, after the next step of the test, or at the given time. A wait for
+   * a change uses it instead of a timer that runs every few milliseconds.
    */
   change(end: number): Promise<void> {
     return new Promise((resolve) => {
@@ -47,7 +47,7 @@ export class Clock implements Timers {
     });
   }
 
-  /** Lets time pass, timer by timer. */
+  /** Moves the time and runs the due timers one by one. */
   async pass(ms: number): Promise<void> {
     const end = this.#now + ms;
     for (;;) {
@@ -67,31 +67,31 @@ export class Clock implements Timers {
   }
 }
 
-/** Lets everything that is under way without waiting for time come to its end. */
+/** Waits until all work that needs no timer is done. */
 export async function settle(): Promise<void> {
   for (let i = 0; i < 6; i++) await new Promise<void>((resolve) => setImmediate(resolve));
 }
 
-/** Those of a client, for a user; the storage may be any adapter. */
+/** The options of a client for a user; the storage may be any adapter. */
 export type Options = Partial<Omit<ClientOptions, "storage">> & {
   user?: string;
   storage?: StorageAdapter | undefined;
 };
 
-/** A network between clients and one model of a server, with a delay, that can be cut. */
+/** A network with a delay between clients and one model of a server. Tests can cut it. */
 export class World {
   readonly clock = new Clock();
   readonly model: Model;
-  /** No byte gets through, in either direction. */
+  /** No byte passes, in either direction. */
   down = false;
   /** Handshakes fail, while HTTP works. */
   noWebSocket = false;
-  /** Milliseconds of one way. */
+  /** The delay of one direction in milliseconds. */
   delay = 5;
   attempts = 0;
-  /** How many sockets are open. */
+  /** The open sockets. */
   readonly sockets = new Set<FakeSocket>();
-  /** What the sockets that were made last were closed with. */
+  /** The errors that the clients reported. */
   readonly errors: TidingsError[] = [];
 
   constructor(rooms?: string[]) {
@@ -117,7 +117,7 @@ export class World {
       lifecycle: { online: () => true, subscribe: () => () => {} },
       onError: (error) => this.errors.push(error),
       storage: storage && customStorage(storage),
-      // No time passes while it is loaded.
+      // Given, so that no time passes for a load.
       polls: () => polls,
       ...rest,
     });
@@ -144,7 +144,7 @@ export class World {
       "",
     );
     let answer = await model.request(init.method ?? "GET", url, token ?? "", body);
-    // A poll without anything to tell waits.
+    // A poll without events or answers waits.
     const wait = (body?.timeout_ms as number | undefined) ?? 0;
     const until = clock.now() + wait;
     while (url.endsWith("/poll") && answer.status < 300 && clock.now() < until && idle(answer.body)) {
@@ -164,9 +164,9 @@ export class World {
     };
   }) as unknown as typeof fetch;
 
-  /** Cuts every connection, without a word. */
+  /** Cuts every connection without a close frame. */
   cut(code = 1006): void {
-    for (const socket of [...this.sockets]) socket.lose(code);
+    for (const socket of [...this.sockets]) socket.closeNow(code);
   }
 }
 
@@ -190,11 +190,11 @@ export class FakeSocket {
       user: undefined,
       joined: new Set(),
       send: (frame) => this.#arrive(frame),
-      close: (code, reason = "") => this.#later(() => this.lose(code, reason)),
+      close: (code, reason = "") => this.#later(() => this.closeNow(code, reason)),
     };
     this.#later(() => {
       if (this.readyState !== 0) return;
-      if (world.down || world.noWebSocket) return this.lose(1006);
+      if (world.down || world.noWebSocket) return this.closeNow(1006);
       this.readyState = 1;
       world.sockets.add(this);
       world.model.open(this.#session);
@@ -210,25 +210,25 @@ export class FakeSocket {
   }
 
   close(): void {
-    this.lose(1000);
+    this.closeNow(1000);
   }
 
-  /** Puts text on the wire as it is. */
-  say(text: string): void {
+  /** Delivers raw text. */
+  deliver(text: string): void {
     this.#later(() => this.readyState === 1 && !this.#world.down && this.onmessage?.({ data: text }));
   }
 
-  /** The end, as the client sees it. */
-  lose(code: number, reason = ""): void {
+  /** Closes the socket as the client sees it. */
+  closeNow(code: number, reason = ""): void {
     if (this.readyState === 3) return;
     this.readyState = 3;
     this.#world.sockets.delete(this);
-    this.#world.model.gone(this.#session);
+    this.#world.model.closed(this.#session);
     this.onclose?.({ code, reason });
   }
 
   #arrive(frame: Json): void {
-    this.say(JSON.stringify(frame));
+    this.deliver(JSON.stringify(frame));
   }
 
   #later(run: () => void): void {
@@ -237,7 +237,7 @@ export class FakeSocket {
 }
 
 /** A lifecycle that a test drives. */
-export function lifecycle(): Lifecycle & { tell(event: LifecycleEvent): void } {
+export function lifecycle(): Lifecycle & { emit(event: LifecycleEvent): void } {
   const listeners = new Set<(event: LifecycleEvent) => void>();
   return {
     online: () => true,
@@ -245,14 +245,14 @@ export function lifecycle(): Lifecycle & { tell(event: LifecycleEvent): void } {
       listeners.add(listener);
       return () => void listeners.delete(listener);
     },
-    tell: (event) => {
+    emit: (event) => {
       for (const listener of [...listeners]) listener(event);
     },
   };
 }
 
-/** A storage that outlives its clients; a client that is killed says nothing more to it. */
-export function disk(): StorageAdapter & { tab(): StorageAdapter & { kill(): void } } {
+/** A storage that survives its clients. A killed tab cannot write to it any more. */
+export function sharedDisk(): StorageAdapter & { tab(): StorageAdapter & { kill(): void } } {
   const inner = memoryStorage();
   return {
     ...inner,

@@ -1,7 +1,7 @@
 import { joinRoom, publicRooms } from "@tidings/client/http";
 import { useRooms, useTidings } from "@tidings/react";
 import { useCallback, useState } from "react";
-import { errorWords } from "../logic/connection.ts";
+import { errorText } from "../logic/connection.ts";
 import { useApp } from "../state/app.ts";
 import { Avatar } from "../ui/Avatar.tsx";
 import { Button } from "../ui/Button.tsx";
@@ -10,29 +10,29 @@ import { FormError } from "../ui/FormError.tsx";
 import { SearchField } from "../ui/SearchField.tsx";
 import { usePages } from "../ui/usePages.ts";
 
-const TYPING_PAUSE_MS = 200;
+const TYPING_DELAY_MS = 200;
 
-/** Public rooms to look through and to join. */
+/** A dialog to search for public rooms and join them. */
 export function BrowseDialog({ onClose }: { onClose: () => void }) {
   const client = useTidings();
   const { go } = useApp();
-  const mine = useRooms().items;
+  const ownRooms = useRooms().items;
   const [query, setQuery] = useState("");
   const [joining, setJoining] = useState<string>();
   const [refused, setRefused] = useState<string>();
 
-  const words = query.trim();
-  const ask = useCallback(
+  const filter = query.trim();
+  const fetchPage = useCallback(
     async (cursor: string | undefined) => {
       const { rooms, next } = await publicRooms(client, {
-        ...(words !== "" && { query: words }),
+        ...(filter !== "" && { query: filter }),
         ...(cursor !== undefined && { cursor }),
       });
       return { items: rooms, next };
     },
-    [client, words],
+    [client, filter],
   );
-  const { page, more, error } = usePages(ask, TYPING_PAUSE_MS);
+  const { page, more, error } = usePages(fetchPage, TYPING_DELAY_MS);
 
   const open = async (room: string, member: boolean) => {
     setJoining(room);
@@ -42,7 +42,7 @@ export function BrowseDialog({ onClose }: { onClose: () => void }) {
       onClose();
       go({ room });
     } catch (failure) {
-      setRefused(errorWords(failure));
+      setRefused(errorText(failure));
       setJoining(undefined);
     }
   };
@@ -59,16 +59,16 @@ export function BrowseDialog({ onClose }: { onClose: () => void }) {
       <FormError text={refused ?? error} />
       {!page && !error && <p className="hint">Loading…</p>}
       {page && page.items.length === 0 && !page.next && (
-        <p className="hint">{words ? "No public room has such a name." : "There are no public rooms yet."}</p>
+        <p className="hint">{filter ? "No public rooms found." : "There are no public rooms yet."}</p>
       )}
       <ul className="browse">
         {page?.items.map((room) => {
-          const member = mine.some((one) => one.id === room.room);
+          const member = ownRooms.some((one) => one.id === room.room);
           return (
             <li key={room.room}>
               <Avatar id={room.room} name={room.name ?? ""} icon="hash" />
               <span className="browse-text">
-                <strong>{room.name || "Room without a name"}</strong>
+                <strong>{room.name || "Unnamed room"}</strong>
                 <span>{room.members === 1 ? "1 member" : `${room.members} members`}</span>
               </span>
               <Button

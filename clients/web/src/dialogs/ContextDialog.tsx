@@ -2,7 +2,7 @@ import type { Message } from "@tidings/client";
 import { messagesAround } from "@tidings/client/http";
 import { useTidings } from "@tidings/react";
 import { useEffect, useRef, useState } from "react";
-import { errorWords } from "../logic/connection.ts";
+import { errorText } from "../logic/connection.ts";
 import { displayName } from "../logic/names.ts";
 import { exactTime } from "../logic/time.ts";
 import { Dialog } from "../ui/Dialog.tsx";
@@ -13,24 +13,24 @@ interface ContextProps {
   readonly onClose: () => void;
 }
 
-/** A message from long ago with what stands around it, without loading all that lies between. */
+/** Shows an old message with the messages around it, without loading everything in between. */
 export function ContextDialog({ room, seq, onClose }: ContextProps) {
   const client = useTidings();
   const [messages, setMessages] = useState<readonly Message[]>();
   const [error, setError] = useState<string>();
-  const middle = useRef<HTMLLIElement>(null);
+  const targetItem = useRef<HTMLLIElement>(null);
   useEffect(() => {
     let current = true;
     messagesAround(client, room, seq, 21).then(
       (found) => current && setMessages(found),
-      (failure: unknown) => current && setError(errorWords(failure)),
+      (failure: unknown) => current && setError(errorText(failure)),
     );
     return () => {
       current = false;
     };
   }, [client, room, seq]);
   useEffect(() => {
-    if (messages) middle.current?.scrollIntoView({ block: "center" });
+    if (messages) targetItem.current?.scrollIntoView({ block: "center" });
   }, [messages]);
   return (
     <Dialog title="Earlier in this room" onClose={onClose} wide>
@@ -40,7 +40,7 @@ export function ContextDialog({ room, seq, onClose }: ContextProps) {
         {messages?.map((message) => (
           <li
             key={message.key}
-            ref={message.seq === seq ? middle : null}
+            ref={message.seq === seq ? targetItem : null}
             data-found={message.seq === seq || undefined}
           >
             <p className="context-head">

@@ -3,7 +3,7 @@ import { messageVersions } from "@tidings/client/http";
 import { useMembers, useReceipts, useRoom, useTidings } from "@tidings/react";
 import { useEffect, useState } from "react";
 import { displayName } from "../logic/names.ts";
-import { audienceOf, reached } from "../logic/ticks.ts";
+import { audienceOf, recipientsOf } from "../logic/ticks.ts";
 import { exactTime } from "../logic/time.ts";
 import { mayManage } from "../room/permissions.ts";
 import { Avatar } from "../ui/Avatar.tsx";
@@ -15,12 +15,12 @@ interface DetailsProps {
   readonly onClose: () => void;
 }
 
-/** When a message was sent, whom it reached, and for those who may see them its earlier words. */
+/** Shows when a message was sent, who received it, and, to those with permission, its earlier versions. */
 export function DetailsDialog({ room, message, onClose }: DetailsProps) {
   const receipts = useReceipts(room);
   const members = useMembers(room).items;
   const { summary } = useRoom(room);
-  const { read, delivered } = reached(message, receipts, audienceOf(message, members));
+  const { read, delivered } = recipientsOf(message, receipts, audienceOf(message, members));
   const nameOf = (user: string) => displayName(user, members?.find((one) => one.user === user)?.name);
   return (
     <Dialog title="Message details" onClose={onClose}>
@@ -76,7 +76,7 @@ function Versions({ room, seq, now }: { room: string; seq: number | undefined; n
     let current = true;
     if (seq !== undefined) {
       messageVersions(client, room, seq).then(
-        // The last of them may be what stands there now.
+        // The last version may be the current text.
         (all) => current && setVersions(all.at(-1)?.content === now ? all.slice(0, -1) : all),
         () => current && setVersions([]),
       );

@@ -2,19 +2,19 @@ import { useId, useState } from "react";
 import { parsePeople } from "../logic/names.ts";
 import { useApp } from "../state/app.ts";
 import { FormDialog } from "./FormDialog.tsx";
-import { useCreate } from "./useCreate.ts";
+import { useCreateRoom } from "./useCreateRoom.ts";
 
-/** Begins a conversation with one person, or opens the one there is. */
+/** Starts a conversation with one person, or opens the existing one. */
 export function DirectDialog({ onClose }: { onClose: () => void }) {
   const { user } = useApp();
   const id = useId();
   const [name, setName] = useState("");
-  const { busy, error, setError, create } = useCreate(onClose);
+  const { busy, error, setError, create } = useCreateRoom(onClose);
 
-  const begin = () => {
+  const submit = () => {
     const [person] = parsePeople(name);
     if (person === undefined) return setError("Please type a name.");
-    if (person.user === user) return setError("That is you. Please type the name of somebody else.");
+    if (person.user === user) return setError("This is your own name. Please type another person's name.");
     void create({ kind: "direct", members: [{ user: person.user }] });
   };
 
@@ -24,7 +24,7 @@ export function DirectDialog({ onClose }: { onClose: () => void }) {
       action="Open conversation"
       busy={busy}
       error={error}
-      onSubmit={begin}
+      onSubmit={submit}
       onClose={onClose}
     >
       <label htmlFor={`${id}-name`}>Name</label>
@@ -38,7 +38,7 @@ export function DirectDialog({ onClose }: { onClose: () => void }) {
         aria-describedby={`${id}-hint`}
       />
       <p id={`${id}-hint`} className="hint">
-        They find your message when they sign in with this name, also for the first time.
+        They will see your message when they sign in with this name, even for the first time.
       </p>
     </FormDialog>
   );

@@ -5,7 +5,7 @@ import { FormError } from "../ui/FormError.tsx";
 
 interface FormDialogProps {
   readonly title: string;
-  /** What the button says that does it. */
+  /** The label of the submit button. */
   readonly action: string;
   readonly busy: boolean;
   readonly error: string | undefined;
@@ -14,7 +14,7 @@ interface FormDialogProps {
   readonly children: ReactNode;
 }
 
-/** A dialog that asks for something, with what is wrong with it below. */
+/** A dialog with a form, and with its error below the fields. */
 export function FormDialog({ title, action, busy, error, onSubmit, onClose, children }: FormDialogProps) {
   const form = useId();
   const submit = (event: FormEvent) => {

@@ -3,19 +3,19 @@ import { displayName, parsePeople } from "../logic/names.ts";
 import { useApp } from "../state/app.ts";
 import { Chips } from "../ui/Chips.tsx";
 import { FormDialog } from "./FormDialog.tsx";
-import { useCreate } from "./useCreate.ts";
+import { useCreateRoom } from "./useCreateRoom.ts";
 
-/** Makes a room: private or public, with a name and its first members. */
+/** Creates a private or public room with a name and its first members. */
 export function NewRoomDialog({ onClose }: { onClose: () => void }) {
   const { user } = useApp();
   const id = useId();
   const [kind, setKind] = useState<"private" | "public">("private");
   const [name, setName] = useState("");
   const [people, setPeople] = useState("");
-  const { busy, error, setError, create } = useCreate(onClose);
+  const { busy, error, setError, create } = useCreateRoom(onClose);
   const members = parsePeople(people, user);
 
-  const make = () => {
+  const submit = () => {
     if (name.trim() === "") return setError("Please give the room a name.");
     void create({ kind, name: name.trim(), members: members.map((member) => ({ user: member.user })) });
   };
@@ -26,7 +26,7 @@ export function NewRoomDialog({ onClose }: { onClose: () => void }) {
       action="Create room"
       busy={busy}
       error={error}
-      onSubmit={make}
+      onSubmit={submit}
       onClose={onClose}
     >
       <label htmlFor={`${id}-name`}>Name</label>
@@ -46,14 +46,14 @@ export function NewRoomDialog({ onClose }: { onClose: () => void }) {
           <input type="radio" name="kind" checked={kind === "private"} onChange={() => setKind("private")} />
           <span>
             <strong>Private</strong>
-            <small>Only who is added</small>
+            <small>Only people who are added</small>
           </span>
         </label>
         <label>
           <input type="radio" name="kind" checked={kind === "public"} onChange={() => setKind("public")} />
           <span>
             <strong>Public</strong>
-            <small>Anybody can find and join it</small>
+            <small>Anyone can find and join it</small>
           </span>
         </label>
       </fieldset>
@@ -69,7 +69,7 @@ export function NewRoomDialog({ onClose }: { onClose: () => void }) {
         onChange={(event) => setPeople(event.target.value)}
       />
       <p id={`${id}-hint`} className="hint">
-        Names separated by commas.
+        Separate names with commas.
       </p>
       <Chips
         people={members.map((member) => ({ id: member.user, name: displayName(member.user, member.name) }))}

@@ -1,26 +1,25 @@
 import type { Connection, TidingsError } from "@tidings/client";
 
-/** What the page says about its connection. */
-export interface ConnectionWords {
-  /** `good` needs no banner. */
+const OFFLINE_TEXT = "You are offline. Your messages will be sent when you are back online.";
+
+/** The text of the page about its connection. */
+export interface ConnectionStatus {
+  /** The banner is hidden for `good`. */
   readonly tone: "good" | "busy" | "warning" | "stopped";
   readonly text: string;
-  /** A button that helps. */
+  /** A button that can solve the problem. */
   readonly action?: "try" | "connect" | "sign-in";
 }
 
-/** The connection in words; `now` in ms, for the seconds that are left. */
-export function connectionWords(connection: Connection, now: number): ConnectionWords {
+/** Describes the connection. `now`, in ms, is for the countdown. */
+export function connectionStatus(connection: Connection, now: number): ConnectionStatus {
   const { state, transport, error } = connection;
   if (state === "connected") {
-    if (connection.offline)
-      return { tone: "warning", text: "You are offline. Messages are sent once you are back." };
-    return { tone: "good", text: transport === "poll" ? "Connected by polling" : "Connected" };
+    if (connection.offline) return { tone: "warning", text: OFFLINE_TEXT };
+    return { tone: "good", text: transport === "poll" ? "Connected (limited network)" : "Connected" };
   }
-  if (state === "disconnected") return stopped(error);
-  if (connection.offline) {
-    return { tone: "warning", text: "You are offline. Messages are sent once you are back.", action: "try" };
-  }
+  if (state === "disconnected") return disconnectText(error);
+  if (connection.offline) return { tone: "warning", text: OFFLINE_TEXT, action: "try" };
   if (state === "connecting") return { tone: "busy", text: "Connecting…" };
   const seconds = connection.retryAt === undefined ? 0 : Math.ceil((connection.retryAt - now) / 1000);
   if (seconds <= 0)
@@ -28,49 +27,49 @@ export function connectionWords(connection: Connection, now: number): Connection
   return { tone: "warning", text: `Connection lost. Reconnecting in ${seconds} s`, action: "try" };
 }
 
-function stopped(error: TidingsError | undefined): ConnectionWords {
+function disconnectText(error: TidingsError | undefined): ConnectionStatus {
   if (error === undefined) return { tone: "stopped", text: "Not connected.", action: "connect" };
   if (error.closeCode === 4403 || error.code === "forbidden") {
-    return { tone: "stopped", text: "Disconnected: this account is blocked or gone.", action: "sign-in" };
+    return { tone: "stopped", text: "Disconnected: this account is blocked or deleted.", action: "sign-in" };
   }
   if (error.closeCode === 4409) {
     return {
       tone: "stopped",
-      text: "Disconnected: too many windows are open. Close some.",
+      text: "Disconnected: too many windows are open. Please close some.",
       action: "connect",
     };
   }
   if (error.code === "unauthorized") {
     return {
       tone: "stopped",
-      text: "Disconnected: your sign-in is not accepted any more.",
+      text: "Disconnected: your sign-in is no longer valid.",
       action: "sign-in",
     };
   }
-  return { tone: "stopped", text: `Disconnected: ${errorWords(error)}`, action: "connect" };
+  return { tone: "stopped", text: `Disconnected: ${errorText(error)}`, action: "connect" };
 }
 
-/** Whether nothing is to be expected from the server for now: worth other words than "loading". */
+/** Whether the connection is down, so that the page should not say "loading". */
 export function isDown(connection: Connection): boolean {
   return connection.state !== "connected" && (connection.state !== "connecting" || connection.attempt > 1);
 }
 
-/** An error for people. */
-export function errorWords(error: unknown): string {
+/** Describes an error for the user. */
+export function errorText(error: unknown): string {
   const code = (error as Partial<TidingsError> | undefined)?.code;
   switch (code) {
     case "forbidden":
       return "You are not allowed to do that here.";
     case "not_found":
-      return "That does not exist, or is not yours to see.";
+      return "This does not exist, or you cannot see it.";
     case "conflict":
-      return "That is not possible any more: something changed in the meantime.";
+      return "This is no longer possible, because something has changed.";
     case "too_large":
-      return "That is too long or too much.";
+      return "This is too large.";
     case "rate_limited":
-      return "That was a bit fast. Please wait a moment.";
+      return "You are doing this too often. Please wait a moment.";
     case "outbox_full":
-      return "Too many messages wait to be sent. Please wait until you are connected.";
+      return "Too many messages are waiting to be sent. Please wait until you are connected again.";
     case "timeout":
     case "network":
     case "disconnected":
@@ -82,11 +81,11 @@ export function errorWords(error: unknown): string {
   }
 }
 
-/** Why a message was not sent, for people. */
-export function sendErrorWords(error: TidingsError | undefined): string {
+/** Explains to the user why a message was not sent. */
+export function sendErrorText(error: TidingsError | undefined): string {
   if (error === undefined) return "Not sent.";
-  return `Not sent. ${error.code === "conflict" ? "The room was archived." : errorWords(error)}`;
+  return `Not sent. ${error.code === "conflict" ? "The room was archived." : errorText(error)}`;
 }
 
-/** What the network says of people: online, away, last seen. */
-export const STATUS_WORDS = { online: "Online", away: "Away", offline: "Offline" } as const;
+/** The labels of the presence states. */
+export const STATUS_LABELS = { online: "Online", away: "Away", offline: "Offline" } as const;

@@ -1,4 +1,4 @@
-/** Emojis for reactions and text, with the names that are read out. */
+/** The emojis for reactions and messages, with their names for screen readers. */
 export const EMOJIS: readonly (readonly [emoji: string, name: string])[] = [
   ["👍", "thumbs up"],
   ["❤️", "heart"],
@@ -44,10 +44,10 @@ export const EMOJIS: readonly (readonly [emoji: string, name: string])[] = [
   ["❗", "exclamation"],
 ];
 
-/** How many stand in a line of the picker. */
+/** The number of emojis in a row of the picker. */
 export const EMOJI_COLUMNS = 6;
 
-/** Where an arrow key leads to in the picker; undefined for other keys. */
+/** The index that an arrow key moves to in the picker; undefined for other keys. */
 export function moveInGrid(
   key: string,
   at: number,

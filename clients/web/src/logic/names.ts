@@ -2,17 +2,17 @@ import { userIdOf } from "../../serve/names.mjs";
 
 export { cleanName, NAME_LIMIT, userIdOf } from "../../serve/names.mjs";
 
-/** How many colours of avatars the style sheet has. */
+/** The number of avatar colours in the style sheet. */
 export const AVATAR_COLOURS = 10;
 
-/** A name to show for a user of whom only the id may be known: `ada-lovelace` reads as "Ada Lovelace". */
+/** The name to show for a user. Without a name it is made from the id: `ada-lovelace` becomes "Ada Lovelace". */
 export function displayName(id: string, name?: string | null): string {
   if (name) return name;
   const words = id.split(/[-_.]+/).filter(Boolean);
   return words.map((word) => word.charAt(0).toUpperCase() + word.slice(1)).join(" ") || id;
 }
 
-/** One or two letters that stand for a name. */
+/** The one or two initials of a name. */
 export function initials(name: string): string {
   const words = name.split(/[\s\-_.]+/).filter((word) => /[\p{L}\p{N}]/u.test(word));
   const firsts = words.map((word) => /[\p{L}\p{N}]/u.exec(word)?.[0] ?? "");
@@ -20,31 +20,32 @@ export function initials(name: string): string {
   return picked.toLocaleUpperCase();
 }
 
-/** Which of the avatar colours is somebody's: the same one each time, on every device. */
+/** The number of a user's avatar colour. It is the same on every device. */
 export function colourOf(id: string): number {
   let sum = 7;
   for (const character of id) sum = (Math.imul(sum, 31) + (character.codePointAt(0) ?? 0)) >>> 0;
   return sum % AVATAR_COLOURS;
 }
 
-/** "Ada", "Ada and Bo", "Ada, Bo and 3 others". */
-export function listNames(names: readonly string[], most = 3): string {
+/** Joins names: "Ada", "Ada and Bo", "Ada, Bo and 3 others". */
+export function listNames(names: readonly string[], maxNames = 3): string {
   if (names.length <= 1) return names[0] ?? "";
-  if (names.length <= most) return `${names.slice(0, -1).join(", ")} and ${names.at(-1)}`;
-  const others = names.length - most + 1;
-  return `${names.slice(0, most - 1).join(", ")} and ${others} others`;
+  if (names.length <= maxNames) return `${names.slice(0, -1).join(", ")} and ${names.at(-1)}`;
+  const others = names.length - maxNames + 1;
+  return `${names.slice(0, maxNames - 1).join(", ")} and ${others} others`;
 }
 
-/** The line of who types; empty when nobody does. */
-export function typingLine(names: readonly string[]): string {
+/** The text about typing users; empty when nobody is typing. */
+export function typingText(names: readonly string[]): string {
   if (names.length === 0) return "";
   if (names.length > 3) return "Several people are typing";
   return `${listNames(names)} ${names.length === 1 ? "is" : "are"} typing`;
 }
 
 /**
- * The users that a typed text names: names or ids separated by commas or lines, each once, without oneself.
- * @returns pairs of id and the name as typed
+ * Finds the users in a typed text: names or ids separated by commas, semicolons or lines. Returns each user once,
+ * without the user `me`.
+ * @returns the ids, with the names as typed
  */
 export function parsePeople(text: string, me?: string): { user: string; name: string }[] {
   const found = new Map<string, string>();

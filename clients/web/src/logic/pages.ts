@@ -1,50 +1,50 @@
-import { errorWords } from "./connection.ts";
+import { errorText } from "./connection.ts";
 
-/** One page of what was asked for; `next` leads to the one after it. */
+/** One page of results. `next` is the cursor of the next page. */
 export interface Page<T> {
   readonly items: readonly T[];
   readonly next: string | null;
 }
 
-/** Asks for a page, the first one without a cursor. */
-export type AskPage<T> = (cursor: string | undefined) => Promise<Page<T>>;
+/** Fetches a page. The first page has no cursor. */
+export type FetchPage<T> = (cursor: string | undefined) => Promise<Page<T>>;
 
-/** What came of asking: the pages so far as one. That of what was asked before stands until there is another. */
-export interface Paged<T> {
+/** All pages so far, as one. The pages of the previous query stay until the first page of the next query arrives. */
+export interface PagedState<T> {
   readonly page: Page<T> | undefined;
   readonly busy: boolean;
   readonly error: string | undefined;
 }
 
-/** Changes what is shown. */
-type Tell<T> = (change: (before: Paged<T>) => Paged<T>) => void;
+/** Updates the state. */
+type Update<T> = (change: (before: PagedState<T>) => PagedState<T>) => void;
 
-/** Reads page after page. Once it is ended, what comes late is of no use: something else is asked for. */
-export function pager<T>(
-  ask: AskPage<T>,
-  tell: Tell<T>,
-): { readonly more: () => Promise<void>; readonly end: () => void } {
+/** Fetches page after page. After `cancel`, it ignores late answers, because another query has replaced this one. */
+export function createPager<T>(
+  fetchPage: FetchPage<T>,
+  update: Update<T>,
+): { readonly more: () => Promise<void>; readonly cancel: () => void } {
   let all: Page<T> | undefined;
   let busy = false;
-  let ended = false;
+  let cancelled = false;
   return {
     more: async () => {
-      if (busy || ended || all?.next === null) return;
+      if (busy || cancelled || all?.next === null) return;
       busy = true;
-      tell((before) => ({ ...before, busy }));
-      let change: Partial<Paged<T>>;
+      update((before) => ({ ...before, busy }));
+      let change: Partial<PagedState<T>>;
       try {
-        const { items, next } = await ask(all?.next ?? undefined);
+        const { items, next } = await fetchPage(all?.next ?? undefined);
         all = { items: [...(all?.items ?? []), ...items], next };
         change = { page: all, error: undefined };
       } catch (failure) {
-        change = { error: errorWords(failure) };
+        change = { error: errorText(failure) };
       }
       busy = false;
-      if (!ended) tell((before) => ({ ...before, ...change, busy }));
+      if (!cancelled) update((before) => ({ ...before, ...change, busy }));
     },
-    end: () => {
-      ended = true;
+    cancel: () => {
+      cancelled = true;
     },
   };
 }

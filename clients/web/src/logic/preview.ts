@@ -1,35 +1,35 @@
 import type { Message, OutboxEntry } from "@tidings/client";
 import { displayName } from "./names.ts";
 
-/** What a message says on one line, without who said it. */
-export function oneLine(message: Pick<Message, "content" | "deleted" | "attachments">): string {
+/** The text of a message on one line, without its sender. */
+export function previewText(message: Pick<Message, "content" | "deleted" | "attachments">): string {
   if (message.deleted) return "Message deleted";
   const text = message.content.replace(/\s+/g, " ").trim();
   if (text !== "") return text;
   return message.attachments[0]?.name ?? "Message";
 }
 
-/** A room list's line of the last message: "You: …", in groups "Ada: …". */
-export function lastLine(message: Message, kind: string): string {
-  const line = oneLine(message);
+/** The last message in the list of rooms: "You: …", and in groups "Ada: …". */
+export function lastMessageText(message: Message, kind: string): string {
+  const line = previewText(message);
   if (message.mine) return `You: ${line}`;
   return kind === "direct" ? line : `${displayName(message.sender.id, message.sender.name)}: ${line}`;
 }
 
-/** The newest entry of each room. */
+/** The newest outbox entry of each room. */
 export function newestByRoom(entries: readonly OutboxEntry[]): ReadonlyMap<string, OutboxEntry> {
   return new Map(entries.map((entry) => [entry.room, entry]));
 }
 
-/** Whether what one wrote is newer than the last message that the room is known to have. */
+/** Whether an outbox entry is newer than the last known message of the room. */
 export function isNewer(entry: OutboxEntry | undefined, last: Message | undefined): entry is OutboxEntry {
   if (entry === undefined || last === undefined) return entry !== undefined;
-  // What failed stays where it was written; what is on its way will be the newest one, whatever the clock says.
+  // A failed message keeps its time. A message that is being sent will be the newest one, whatever the clock says.
   if (entry.status === "failed") return entry.at > last.at;
   return entry.seq === undefined || entry.seq > (last.seq ?? 0);
 }
 
-/** A stretch of text, or a link in it. */
+/** A part of a text, or a link in it. */
 export interface TextPart {
   readonly text: string;
   readonly href?: string;
@@ -37,7 +37,7 @@ export interface TextPart {
 
 const LINK = /\bhttps?:\/\/[^\s<>"]+/g;
 
-/** Splits text at its web addresses. Closing punctuation is not taken for a part of one. */
+/** Splits a text at its links. Punctuation at the end of a link does not belong to it. */
 export function linkify(text: string): TextPart[] {
   const parts: TextPart[] = [];
   let from = 0;
@@ -58,7 +58,7 @@ function trimLink(link: string): string {
   return end;
 }
 
-/** Whether a message is nothing but a few emojis, which are shown large. */
+/** Whether a message has only a few emojis. They are shown large. */
 export function isEmojiOnly(text: string): boolean {
   const bare = text.replace(/\s/g, "");
   if (bare === "" || bare.length > 24 || /[\p{L}\p{N}]/u.test(bare)) return false;

@@ -2,12 +2,16 @@ import type { Message } from "@tidings/client";
 import { listNames } from "./names.ts";
 
 /**
- * Whom a private message is for. Only that it is private as long as it is not known what they are called: a name made
- * of an id would be another one a moment later.
+ * The label of a private message, with its recipients. It is only "Private" until the names are loaded, because names
+ * made from ids would change a moment later.
  */
-export function privateWords(message: Message, known: boolean, nameOf: (user: string) => string): string {
+export function privateLabel(
+  message: Message,
+  namesKnown: boolean,
+  nameOf: (user: string) => string,
+): string {
   const { users = [], roles = [] } = message.visibleTo ?? {};
-  if (!known && users.length > 0) return "Private";
-  const names = [...users.map(nameOf), ...roles.map((role) => `everyone who is ${role}`)];
+  if (!namesKnown && users.length > 0) return "Private";
+  const names = [...users.map(nameOf), ...roles.map((role) => `everyone with the role ${role}`)];
   return `${message.mine ? "Only" : "Private: only"} for ${listNames(names, 4)}`;
 }

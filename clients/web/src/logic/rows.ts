@@ -1,12 +1,11 @@
 import type { Message } from "@tidings/client";
 import { dayOf } from "./time.ts";
 
-/** Messages of one person this near to each other stand together, in ms. */
-const TOGETHER = 5 * 60_000;
+/** Messages of one user form a run when the time between two of them is shorter than this, in ms. */
+const RUN_GAP_MS = 5 * 60_000;
 
 /**
- * A line of the message list. The keys of messages hold a space, which the other keys do not, and so none of these is
- * one of theirs.
+ * A row of the message list. Keys of messages contain a space and all other keys do not, so they never collide.
  */
 export type Row =
   | { readonly type: "start"; readonly key: "start" }
@@ -17,22 +16,22 @@ export type Row =
       readonly type: "message";
       readonly key: string;
       readonly message: Message;
-      /** Whether it begins, or ends, a run of bubbles of one person. */
+      /** Whether it is the first, or the last, of a run of messages of one user. */
       readonly first: boolean;
       readonly last: boolean;
     };
 
-/** What the rows are made of, beside the messages. */
+/** The other inputs for the rows, besides the messages. */
 export interface RowOptions {
   readonly hasOlder: boolean;
-  /** The seq of the last message read when the room was opened; a divider stands above the next one of others. */
+  /** The last seq that was read when the room was opened. The divider is above the next message of another user. */
   readonly readUpTo: number | undefined;
 }
 
-/** Whether a key is that of a message. */
+/** Whether a key belongs to a message. */
 export const isMessageKey = (key: string): boolean => key.includes(" ");
 
-/** The lines of a room's list: separators of days, the divider of what is new, and messages in runs. */
+/** Builds the rows of a room: separators of days, the divider of unread messages, and messages in runs. */
 export function buildRows(messages: readonly Message[], { hasOlder, readUpTo }: RowOptions): Row[] {
   const rows: Row[] = [hasOlder ? { type: "older", key: "older" } : { type: "start", key: "start" }];
   const unread = firstUnread(messages, readUpTo);
@@ -43,39 +42,41 @@ export function buildRows(messages: readonly Message[], { hasOlder, readUpTo }: 
     const newDay = today !== day;
     if (newDay) rows.push({ type: "day", key: `day-${today}`, at: today });
     day = today;
-    const divided = index === unread;
-    if (divided) rows.push({ type: "unread", key: "unread" });
-    const first = newDay || divided || before === undefined || !together(before, message);
+    const hasDivider = index === unread;
+    if (hasDivider) rows.push({ type: "unread", key: "unread" });
+    const first = newDay || hasDivider || before === undefined || !isSameRun(before, message);
     const next = messages[index + 1];
     const last =
-      next === undefined || index + 1 === unread || dayOf(next.at) !== today || !together(message, next);
+      next === undefined || index + 1 === unread || dayOf(next.at) !== today || !isSameRun(message, next);
     rows.push({ type: "message", key: message.key, message, first, last });
     before = message;
   }
   return withUniqueDays(rows);
 }
 
-/** Where the divider stands: the index of the first message of others above what was read; undefined for none. */
+/** The index of the first unread message of another user, which the divider is above; undefined without one. */
 export function firstUnread(messages: readonly Message[], readUpTo: number | undefined): number | undefined {
   if (readUpTo === undefined) return undefined;
-  const index = messages.findIndex((one) => isNews(one) && one.seq !== undefined && one.seq > readUpTo);
+  const index = messages.findIndex(
+    (one) => countsAsUnread(one) && one.seq !== undefined && one.seq > readUpTo,
+  );
   return index === -1 ? undefined : index;
 }
 
-/** Whether a message is worth a count: one of others that still says something. */
-export function isNews(message: Message | undefined): boolean {
+/** Whether a message counts as unread: it is from another user and not deleted. */
+export function countsAsUnread(message: Message | undefined): boolean {
   return message !== undefined && !message.mine && !message.deleted;
 }
 
-function together(a: Message, b: Message): boolean {
+function isSameRun(a: Message, b: Message): boolean {
   return (
     a.sender.id === b.sender.id &&
-    Math.abs(b.at - a.at) < TOGETHER &&
+    Math.abs(b.at - a.at) < RUN_GAP_MS &&
     (a.visibleTo === undefined) === (b.visibleTo === undefined)
   );
 }
 
-/** Clocks of senders may differ, and so a day may come twice: keys must not. */
+/** Makes the keys of days unique. A day can occur twice, because the clocks of senders differ. */
 function withUniqueDays(rows: Row[]): Row[] {
   const seen = new Set<string>();
   return rows.map((row) => {

@@ -1,9 +1,9 @@
 import type { Member, Message, Receipt } from "@tidings/client";
 
-/** How far one's own message has come. */
+/** The delivery state of the user's own message. */
 export type Tick = "none" | "sending" | "sent" | "delivered" | "read" | "failed";
 
-/** The tick of a message: of others' messages none; two ticks once it reached somebody, coloured once read. */
+/** The tick of a message. Messages of others have none. It is `delivered` or `read` as soon as one other user has it. */
 export function tickOf(message: Message, receipts: ReadonlyMap<string, Receipt>, audience?: Audience): Tick {
   if (!message.mine || message.deleted) return "none";
   if (message.status !== "sent") return message.status;
@@ -21,7 +21,7 @@ export function tickOf(message: Message, receipts: ReadonlyMap<string, Receipt>,
 /** Whether a user may see a message. */
 export type Audience = (user: string) => boolean;
 
-/** Who may see a private message; undefined for one that all may see. */
+/** The users who may see a private message; undefined for a message that all may see. */
 export function audienceOf(message: Message, members: readonly Member[] | undefined): Audience | undefined {
   const { visibleTo } = message;
   if (visibleTo === undefined) return undefined;
@@ -30,8 +30,8 @@ export function audienceOf(message: Message, members: readonly Member[] | undefi
   return (user) => users.has(user);
 }
 
-/** What a tick says, in words. */
-export const TICK_WORDS: Readonly<Record<Tick, string>> = {
+/** The labels of the ticks. */
+export const TICK_LABELS: Readonly<Record<Tick, string>> = {
   none: "",
   sending: "Sending",
   sent: "Sent",
@@ -40,8 +40,8 @@ export const TICK_WORDS: Readonly<Record<Tick, string>> = {
   failed: "Not sent",
 };
 
-/** Who has read a message and who only has it, by user id, for its details. */
-export function reached(message: Message, receipts: ReadonlyMap<string, Receipt>, audience?: Audience) {
+/** The ids of users who have read a message, and of those to whom it was only delivered. */
+export function recipientsOf(message: Message, receipts: ReadonlyMap<string, Receipt>, audience?: Audience) {
   const read: string[] = [];
   const delivered: string[] = [];
   const { seq } = message;

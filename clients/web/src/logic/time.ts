@@ -1,4 +1,4 @@
-const DAY = 86_400_000;
+const DAY_MS = 86_400_000;
 
 const clock = new Intl.DateTimeFormat(undefined, { hour: "numeric", minute: "2-digit" });
 const weekday = new Intl.DateTimeFormat(undefined, { weekday: "long" });
@@ -8,23 +8,23 @@ const fullDay = new Intl.DateTimeFormat(undefined, { day: "numeric", month: "lon
 const shortDate = new Intl.DateTimeFormat(undefined, { day: "2-digit", month: "2-digit", year: "2-digit" });
 const exact = new Intl.DateTimeFormat(undefined, { dateStyle: "long", timeStyle: "medium" });
 
-/** The start of the local day that holds a moment, in ms. */
+/** The start of the local day of a moment, in ms. */
 export function dayOf(at: number): number {
   return new Date(at).setHours(0, 0, 0, 0);
 }
 
-/** Whole days between the days of two moments; right over changes of the clock too. */
+/** The number of days between two moments, by the calendar. It is also correct across daylight saving changes. */
 export function daysBetween(earlier: number, later: number): number {
-  return Math.round((dayOf(later) - dayOf(earlier)) / DAY);
+  return Math.round((dayOf(later) - dayOf(earlier)) / DAY_MS);
 }
 
-/** "14:05". */
-export const clockTime = (at: number): string => clock.format(at);
+/** The time of day, such as "14:05". */
+export const timeOfDay = (at: number): string => clock.format(at);
 
-/** With date and seconds, for titles. */
+/** The date and the time with seconds, for tooltips. */
 export const exactTime = (at: number): string => exact.format(at);
 
-/** What a day separator says: Today, Yesterday, a weekday of the last week, a date. */
+/** The label of a day separator: Today, Yesterday, a weekday of the last week, or a date. */
 export function dayLabel(at: number, now: number): string {
   const ago = daysBetween(at, now);
   if (ago === 0) return "Today";
@@ -35,21 +35,21 @@ export function dayLabel(at: number, now: number): string {
     : fullDay.format(at);
 }
 
-/** The short time of a room list: a clock time today, then Yesterday, a weekday, a date. */
+/** The short time in a list: the time of day for today, then Yesterday, a weekday, or a date. */
 export function listTime(at: number, now: number): string {
   const ago = daysBetween(at, now);
-  if (ago <= 0) return clockTime(at);
+  if (ago <= 0) return timeOfDay(at);
   if (ago === 1) return "Yesterday";
   return ago < 7 ? shortWeekday.format(at) : shortDate.format(at);
 }
 
-/** "last seen 5 minutes ago", in words, from ms. */
+/** A text such as "last seen 5 minutes ago". Both times are in ms. */
 export function lastSeen(at: number, now: number): string {
   const minutes = Math.floor((now - at) / 60_000);
   if (minutes < 1) return "last seen just now";
   if (minutes < 60) return `last seen ${minutes} ${minutes === 1 ? "minute" : "minutes"} ago`;
   const ago = daysBetween(at, now);
-  if (ago === 0) return `last seen today at ${clockTime(at)}`;
-  if (ago === 1) return `last seen yesterday at ${clockTime(at)}`;
+  if (ago === 0) return `last seen today at ${timeOfDay(at)}`;
+  if (ago === 1) return `last seen yesterday at ${timeOfDay(at)}`;
   return `last seen on ${dayMonth.format(at)}`;
 }

@@ -1,11 +1,11 @@
 import { type FormEvent, useEffect, useState } from "react";
 import { cleanName, NAME_LIMIT, userIdOf } from "../logic/names.ts";
-import { askToken } from "../state/server.ts";
+import { fetchToken } from "../state/server.ts";
 import type { Session } from "../state/session.ts";
 import { Avatar } from "../ui/Avatar.tsx";
 import { Button } from "../ui/Button.tsx";
 
-/** Asks for a name, and for nothing else. */
+/** The login screen, which asks only for a name. */
 export function LoginScreen({ onSignIn }: { onSignIn: (session: Session) => void }) {
   const [name, setName] = useState("");
   const [busy, setBusy] = useState(false);
@@ -19,13 +19,15 @@ export function LoginScreen({ onSignIn }: { onSignIn: (session: Session) => void
   const submit = async (event: FormEvent) => {
     event.preventDefault();
     if (clean === undefined) {
-      setError(name.trim() === "" ? "Please type a name." : `A name has up to ${NAME_LIMIT} characters.`);
+      setError(
+        name.trim() === "" ? "Please type a name." : `A name can have up to ${NAME_LIMIT} characters.`,
+      );
       return;
     }
     setBusy(true);
     setError(undefined);
     try {
-      const answer = await askToken(clean);
+      const answer = await fetchToken(clean);
       onSignIn({ user: answer.user, name: answer.name });
     } catch (failure) {
       setError((failure as Error).message);
@@ -39,7 +41,8 @@ export function LoginScreen({ onSignIn }: { onSignIn: (session: Session) => void
         <img src="/icon.svg" alt="" width="56" height="56" />
         <h1>Welcome to Tidings</h1>
         <p className="hint">
-          Choose a name and start talking. Whoever gives the same name is the same person here.
+          Choose a name and start chatting. There are no passwords here: anyone who types the same name uses
+          the same account.
         </p>
         <label htmlFor="name">Your name</label>
         <div className="login-name">
@@ -54,7 +57,7 @@ export function LoginScreen({ onSignIn }: { onSignIn: (session: Session) => void
             value={name}
             onChange={(event) => setName(event.target.value)}
             autoComplete="nickname"
-            // biome-ignore lint/a11y/noAutofocus: it is all there is on this page
+            // biome-ignore lint/a11y/noAutofocus: this page has only one field
             autoFocus
             maxLength={NAME_LIMIT + 40}
             placeholder="Ada Lovelace"

@@ -1,12 +1,12 @@
 import { setMember } from "@tidings/client/http";
 import { useTidings } from "@tidings/react";
 import { type FormEvent, useId, useState } from "react";
-import { errorWords } from "../logic/connection.ts";
+import { errorText } from "../logic/connection.ts";
 import { displayName, listNames, parsePeople } from "../logic/names.ts";
 import { Button } from "../ui/Button.tsx";
 import { useToast } from "../ui/Toasts.tsx";
 
-/** Adds people by name. */
+/** A form that adds people by name. */
 export function AddMember({ room }: { room: string }) {
   const client = useTidings();
   const toast = useToast();
@@ -23,7 +23,7 @@ export function AddMember({ room }: { room: string }) {
       toast(`Added ${listNames(people.map((person) => displayName(person.user, person.name)))}`);
       setNames("");
     } catch (error) {
-      toast(errorWords(error));
+      toast(errorText(error));
     } finally {
       setBusy(false);
     }

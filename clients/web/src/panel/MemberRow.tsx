@@ -1,9 +1,9 @@
 import type { Member, PresenceState, RoomSummary } from "@tidings/client";
 import { useState } from "react";
-import { errorWords, STATUS_WORDS } from "../logic/connection.ts";
+import { errorText, STATUS_LABELS } from "../logic/connection.ts";
 import { displayName } from "../logic/names.ts";
 import { lastSeen } from "../logic/time.ts";
-import { rolesToGive } from "../room/permissions.ts";
+import { assignableRoles } from "../room/permissions.ts";
 import { useNow } from "../state/useNow.ts";
 import { Avatar } from "../ui/Avatar.tsx";
 import { IconButton } from "../ui/Button.tsx";
@@ -18,33 +18,33 @@ interface MemberRowProps {
   readonly onRemove: (name: string) => void;
 }
 
-const ROLE_WORDS: Readonly<Record<string, string>> = {
+const ROLE_LABELS: Readonly<Record<string, string>> = {
   owner: "Owner",
   admin: "Admin",
   member: "Member",
   guest: "Guest",
 };
-const roleWords = (role: string) => ROLE_WORDS[role] ?? role;
+const roleLabel = (role: string) => ROLE_LABELS[role] ?? role;
 
-/** One member: name, presence, role, and what may be changed of it. */
+/** One member: name, presence and role, with controls for those who may change them. */
 export function MemberRow({ member, me, summary, presence, onRole, onRemove }: MemberRowProps) {
   const now = useNow(60_000);
   const toast = useToast();
   const [busy, setBusy] = useState(false);
   const name = displayName(member.user, member.name);
-  const roles = rolesToGive(summary, member.role);
+  const roles = assignableRoles(summary, member.role);
   const choices = roles.includes(member.role) || roles.length === 0 ? roles : [member.role, ...roles];
-  const seen =
+  const status =
     presence?.status === "offline" && presence.lastSeen !== null
       ? lastSeen(presence.lastSeen, now)
-      : presence && STATUS_WORDS[presence.status];
+      : presence && STATUS_LABELS[presence.status];
   const change = async (role: string) => {
     setBusy(true);
     try {
       await onRole(role);
     } catch (error) {
-      const last = (error as { code?: string }).code === "conflict";
-      toast(last ? "The last owner stays owner. Make somebody else owner first." : errorWords(error));
+      const isLastOwner = (error as { code?: string }).code === "conflict";
+      toast(isLastOwner ? "A room needs an owner. Make another member an owner first." : errorText(error));
     } finally {
       setBusy(false);
     }
@@ -57,7 +57,7 @@ export function MemberRow({ member, me, summary, presence, onRole, onRemove }: M
           {name}
           {me && <span className="member-you"> (you)</span>}
         </strong>
-        <span>{seen ?? "\u00a0"}</span>
+        <span>{status ?? "\u00a0"}</span>
       </span>
       {choices.length > 0 ? (
         <select
@@ -69,12 +69,12 @@ export function MemberRow({ member, me, summary, presence, onRole, onRemove }: M
         >
           {choices.map((role) => (
             <option key={role} value={role}>
-              {roleWords(role)}
+              {roleLabel(role)}
             </option>
           ))}
         </select>
       ) : (
-        summary?.kind !== "direct" && <span className="role-name">{roleWords(member.role)}</span>
+        summary?.kind !== "direct" && <span className="role-name">{roleLabel(member.role)}</span>
       )}
       {choices.length > 0 && !me && (
         <IconButton icon="close" label={`Remove ${name}`} size={18} onClick={() => onRemove(name)} />

@@ -1,7 +1,7 @@
 import { leaveRoom, removeMember, setMember } from "@tidings/client/http";
 import { useMembers, usePresence, useRoom, useTidings } from "@tidings/react";
 import { useState } from "react";
-import { errorWords } from "../logic/connection.ts";
+import { errorText } from "../logic/connection.ts";
 import { roomTitle } from "../logic/title.ts";
 import { mayManage } from "../room/permissions.ts";
 import { useApp } from "../state/app.ts";
@@ -14,23 +14,23 @@ import { Panel } from "./Panel.tsx";
 import { RoomSettings } from "./RoomSettings.tsx";
 import { sortMembers } from "./sortMembers.ts";
 
-/** So many people's presence is asked for. */
-const WATCHED = 100;
-/** So many more are shown at a time. */
-const SHOWN = 200;
+/** The panel watches the presence of this many members at most. */
+const MAX_WATCHED_MEMBERS = 100;
+/** The number of members that "Show more" adds. */
+const PAGE_SIZE = 200;
 
-type Asked = { what: "leave" } | { what: "remove"; user: string; name: string };
+type Confirmation = { what: "leave" } | { what: "remove"; user: string; name: string };
 
-/** Who is in a room and as what; adding, changing, removing and leaving. */
+/** The members of a room with their roles: to add, change and remove members, and to leave. */
 export function MembersPanel({ room }: { room: string }) {
   const client = useTidings();
   const { items, error, reload } = useMembers(room);
   const { summary } = useRoom(room);
   const { go, user } = useApp();
   const toast = useToast();
-  const [asked, setAsked] = useState<Asked>();
-  const [most, setMost] = useState(SHOWN);
-  const presence = usePresence((items ?? []).slice(0, WATCHED).map((member) => member.user));
+  const [confirmation, setConfirmation] = useState<Confirmation>();
+  const [limit, setLimit] = useState(PAGE_SIZE);
+  const presence = usePresence((items ?? []).slice(0, MAX_WATCHED_MEMBERS).map((member) => member.user));
   const manages = mayManage(summary) && summary?.kind !== "direct" && !summary?.archived;
   const shown = sortMembers(items ?? [], (id) => presence.get(id)?.status);
   return (
@@ -41,7 +41,7 @@ export function MembersPanel({ room }: { room: string }) {
       {manages && <AddMember room={room} />}
       {error && (
         <div className="side-notice" role="alert">
-          <p>The members could not be loaded. {errorWords(error)}</p>
+          <p>The members could not be loaded. {errorText(error)}</p>
           <Button icon="retry" onClick={() => void reload()}>
             Try again
           </Button>
@@ -52,7 +52,7 @@ export function MembersPanel({ room }: { room: string }) {
         <h3 className="side-heading">{items.length === 1 ? "1 member" : `${items.length} members`}</h3>
       )}
       <ul className="members">
-        {shown.slice(0, most).map((member) => (
+        {shown.slice(0, limit).map((member) => (
           <MemberRow
             key={member.user}
             member={member}
@@ -60,59 +60,59 @@ export function MembersPanel({ room }: { room: string }) {
             summary={summary}
             presence={presence.get(member.user)}
             onRole={(role) => setMember(client, room, member.user, role)}
-            onRemove={(name) => setAsked({ what: "remove", user: member.user, name })}
+            onRemove={(name) => setConfirmation({ what: "remove", user: member.user, name })}
           />
         ))}
       </ul>
-      {shown.length > most && (
-        <Button look="quiet" onClick={() => setMost(most + SHOWN)}>
+      {shown.length > limit && (
+        <Button look="quiet" onClick={() => setLimit(limit + PAGE_SIZE)}>
           Show more members
         </Button>
       )}
       {summary && summary.kind !== "direct" && !summary.archived && (
         <div className="panel-foot">
-          <Button look="danger" icon="exit" onClick={() => setAsked({ what: "leave" })}>
+          <Button look="danger" icon="exit" onClick={() => setConfirmation({ what: "leave" })}>
             Leave room
           </Button>
         </div>
       )}
-      {asked?.what === "leave" && (
+      {confirmation?.what === "leave" && (
         <ConfirmDialog
           title={`Leave ${roomTitle(summary)}?`}
           text={
             summary?.kind === "public"
               ? "You can join again at any time."
-              : "You hear of this room no more, until somebody adds you again."
+              : "You will not see this room any more until someone adds you again."
           }
           action="Leave"
           onConfirm={async () => {
-            await leaveWords(leaveRoom(client, room));
+            await explainLastOwner(leaveRoom(client, room));
             toast(`You left ${roomTitle(summary)}`);
             go({});
           }}
-          onClose={() => setAsked(undefined)}
+          onClose={() => setConfirmation(undefined)}
         />
       )}
-      {asked?.what === "remove" && (
+      {confirmation?.what === "remove" && (
         <ConfirmDialog
-          title={`Remove ${asked.name}?`}
-          text="They hear of this room no more, until somebody adds them again."
+          title={`Remove ${confirmation.name}?`}
+          text="They will not see this room any more until someone adds them again."
           action="Remove"
-          onConfirm={() => removeMember(client, room, asked.user)}
-          onClose={() => setAsked(undefined)}
+          onConfirm={() => removeMember(client, room, confirmation.user)}
+          onClose={() => setConfirmation(undefined)}
         />
       )}
     </Panel>
   );
 }
 
-/** The one refusal of leaving that is worth its own words. */
-async function leaveWords(leaving: Promise<void>): Promise<void> {
+/** Explains why the last owner cannot leave. */
+async function explainLastOwner(leaving: Promise<void>): Promise<void> {
   try {
     await leaving;
   } catch (error) {
     if ((error as { code?: string }).code === "conflict") {
-      throw new Error("You are the last owner. Make somebody else owner first.");
+      throw new Error("You are the last owner. Make another member an owner first.");
     }
     throw error;
   }

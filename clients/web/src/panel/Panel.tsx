@@ -7,7 +7,7 @@ interface PanelProps {
   readonly children: ReactNode;
 }
 
-/** What stands beside a room, and on phones instead of it. Escape closes it. */
+/** A panel beside the room, or instead of it on phones. Escape closes it. */
 export function Panel({ title, onClose, children }: PanelProps) {
   const onKeyDown = (event: KeyboardEvent) => {
     if (event.key === "Escape" && !event.defaultPrevented) onClose();

@@ -2,18 +2,18 @@ import type { RoomSummary } from "@tidings/client";
 import { updateRoom } from "@tidings/client/http";
 import { useTidings } from "@tidings/react";
 import { type FormEvent, useEffect, useId, useState } from "react";
-import { errorWords } from "../logic/connection.ts";
+import { errorText } from "../logic/connection.ts";
 import { Button } from "../ui/Button.tsx";
 import { useToast } from "../ui/Toasts.tsx";
 
-/** For who manages a room: its name, and whether it is archived. */
+/** The settings of a room for its admins and owners: its name, and whether it is archived. */
 export function RoomSettings({ room, summary }: { room: string; summary: RoomSummary }) {
   const client = useTidings();
   const toast = useToast();
   const id = useId();
   const [name, setName] = useState(summary.name ?? "");
   const [busy, setBusy] = useState<"name" | "archived">();
-  // Somebody else may give it another name meanwhile.
+  // Another user may rename the room meanwhile.
   useEffect(() => setName(summary.name ?? ""), [summary.name]);
   const changed = name.trim() !== (summary.name ?? "") && name.trim() !== "";
   const update = async (change: { name?: string; archived?: boolean }, done: string) => {
@@ -22,14 +22,14 @@ export function RoomSettings({ room, summary }: { room: string; summary: RoomSum
       await updateRoom(client, room, change);
       toast(done);
     } catch (error) {
-      toast(errorWords(error));
+      toast(errorText(error));
     } finally {
       setBusy(undefined);
     }
   };
   const rename = (event: FormEvent) => {
     event.preventDefault();
-    if (changed) void update({ name: name.trim() }, `The room is called ${name.trim()} now`);
+    if (changed) void update({ name: name.trim() }, `The room is now called ${name.trim()}`);
   };
   return (
     <details className="settings">
@@ -37,7 +37,7 @@ export function RoomSettings({ room, summary }: { room: string; summary: RoomSum
       {!summary.archived && (
         <form className="add-member" onSubmit={rename}>
           <label htmlFor={id} className="visually-hidden">
-            Name of the room
+            Room name
           </label>
           <input
             id={id}
@@ -58,16 +58,16 @@ export function RoomSettings({ room, summary }: { room: string; summary: RoomSum
         onClick={() =>
           void update(
             { archived: !summary.archived },
-            summary.archived ? "The room can be written to again" : "The room is archived",
+            summary.archived ? "The room is no longer archived" : "The room is archived",
           )
         }
       >
-        {summary.archived ? "Take out of the archive" : "Archive room"}
+        {summary.archived ? "Unarchive room" : "Archive room"}
       </Button>
       <p className="hint">
         {summary.archived
-          ? "Nobody can write here as long as it is archived."
-          : "Everybody can still read an archived room, and nobody can write to it."}
+          ? "Nobody can write in an archived room."
+          : "Members can still read an archived room, but nobody can write in it."}
       </p>
     </details>
   );

@@ -6,21 +6,21 @@ import { SearchField } from "../ui/SearchField.tsx";
 import { Panel } from "./Panel.tsx";
 import { SearchResults } from "./SearchResults.tsx";
 
-/** Search in a room, or in all of them. */
+/** The search in one room or in all rooms. */
 export function SearchPanel({ room }: { room: string }) {
   const { summary } = useRoom(room);
   const { go } = useApp();
   const input = useRef<HTMLInputElement>(null);
   const [query, setQuery] = useState("");
   const [everywhere, setEverywhere] = useState(false);
-  const sought = useDeferredValue(query.trim());
+  const deferredQuery = useDeferredValue(query.trim());
   useEffect(() => input.current?.focus(), []);
   return (
     <Panel title="Search" onClose={() => go({ room })}>
       <SearchField
         ref={input}
         label="Search messages"
-        placeholder="Words to find"
+        placeholder="Search for words"
         value={query}
         onChange={setQuery}
       />
@@ -35,10 +35,12 @@ export function SearchPanel({ room }: { room: string }) {
           <span>All rooms</span>
         </label>
       </fieldset>
-      {sought === "" ? (
-        <p className="hint panel-hint">All words must occur. The last one may be just its beginning.</p>
+      {deferredQuery === "" ? (
+        <p className="hint panel-hint">
+          Finds messages with all these words. The last word can be incomplete.
+        </p>
       ) : (
-        <SearchResults query={sought} room={everywhere ? undefined : room} />
+        <SearchResults query={deferredQuery} room={everywhere ? undefined : room} />
       )}
     </Panel>
   );

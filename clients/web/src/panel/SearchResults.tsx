@@ -10,21 +10,21 @@ import { Button } from "../ui/Button.tsx";
 import { FormError } from "../ui/FormError.tsx";
 import { usePages } from "../ui/usePages.ts";
 
-const TYPING_PAUSE_MS = 250;
+const TYPING_DELAY_MS = 250;
 
 interface SearchResultsProps {
   readonly query: string;
-  /** Where to search; in all rooms unless given. */
+  /** The room to search in; all rooms by default. */
   readonly room?: string | undefined;
   readonly heading?: string;
 }
 
-/** Messages that hold the words, each with the text around its first hit. A click leads to it in its room. */
+/** The messages that contain the words, each with the text around its first hit. A click opens it in its room. */
 export function SearchResults({ query, room, heading }: SearchResultsProps) {
   const client = useTidings();
   const { goToMessage, user } = useApp();
   const rooms = useRooms().items;
-  const ask = useMemo(() => {
+  const fetchPage = useMemo(() => {
     if (query === "") return undefined;
     return async (cursor: string | undefined) => {
       const { results, next } = await search(client, query, {
@@ -34,23 +34,24 @@ export function SearchResults({ query, room, heading }: SearchResultsProps) {
       return { items: results, next };
     };
   }, [client, query, room]);
-  const { page, busy, error, more } = usePages(ask, TYPING_PAUSE_MS);
+  const { page, busy, error, more } = usePages(fetchPage, TYPING_DELAY_MS);
 
   const now = Date.now();
   const count = page?.items.length ?? 0;
-  const said = busy ? "Searching…" : page && count === 0 && !page.next ? "No messages found" : "";
+  const found = count === 1 ? "1 message found" : `${count} messages found`;
+  const stateText = busy ? "Searching…" : page && count === 0 && !page.next ? "No messages found" : "";
   return (
     <section aria-label="Messages found">
       {heading && <h2 className="side-heading">{heading}</h2>}
       <p className="hint results-state" role="status">
-        {said || (page && <span className="visually-hidden">{count} messages found</span>)}
+        {stateText || (page && <span className="visually-hidden">{found}</span>)}
       </p>
       <FormError text={error} />
       <ul className="results">
         {page?.items.map(({ message, snippet }) => {
           const name =
             message.sender.id === user ? "You" : displayName(message.sender.id, message.sender.name);
-          const place = rooms.find((one) => one.id === message.room);
+          const summary = rooms.find((one) => one.id === message.room);
           const at = Date.parse(message.at);
           return (
             <li key={message.id}>
@@ -63,7 +64,7 @@ export function SearchResults({ query, room, heading }: SearchResultsProps) {
                 <span className="result-body">
                   <span className="result-head">
                     <strong>{name}</strong>
-                    {room === undefined && <span className="result-room">in {roomTitle(place)}</span>}
+                    {room === undefined && <span className="result-room">in {roomTitle(summary)}</span>}
                     <time dateTime={message.at}>{listTime(at, now)}</time>
                   </span>
                   <span className="result-text">

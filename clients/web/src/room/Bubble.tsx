@@ -3,9 +3,9 @@ import { useMembers } from "@tidings/react";
 import { memo } from "react";
 import { colourOf, displayName } from "../logic/names.ts";
 import { isEmojiOnly, linkify } from "../logic/preview.ts";
-import { privateWords } from "../logic/private.ts";
-import { TICK_WORDS, type Tick } from "../logic/ticks.ts";
-import { clockTime, exactTime } from "../logic/time.ts";
+import { privateLabel } from "../logic/private.ts";
+import { TICK_LABELS, type Tick } from "../logic/ticks.ts";
+import { exactTime, timeOfDay } from "../logic/time.ts";
 import { Icon, TickIcon } from "../ui/Icon.tsx";
 import { useActions } from "./actions.ts";
 import { Quote } from "./Quote.tsx";
@@ -16,12 +16,12 @@ interface BubbleProps {
   readonly showName: boolean;
 }
 
-/** What a message says, with its time and how far it has come. */
+/** The bubble of a message: its text, its time and its tick. */
 export const Bubble = memo(function Bubble({ message, tick, showName }: BubbleProps) {
   const large = !message.deleted && message.replyTo === undefined && isEmojiOnly(message.content);
   const edited = message.editedAt !== undefined && !message.deleted;
   const ticked = tick !== "none" && tick !== "failed";
-  const time = clockTime(message.at);
+  const time = timeOfDay(message.at);
   return (
     <div className="bubble" data-large={large || undefined} data-private={message.visibleTo ? "" : undefined}>
       {showName && (
@@ -37,7 +37,7 @@ export const Bubble = memo(function Bubble({ message, tick, showName }: BubblePr
         ) : (
           <Text text={message.content} />
         )}
-        {/* Keeps room for the time in the last line, so that it never stands on the words. */}
+        {/* Reserves space for the time in the last line, so that it never covers the text. */}
         <span
           className="bubble-meta-room"
           data-text={`${edited ? "edited " : ""}${time}${ticked ? " \u2003" : ""}`}
@@ -54,8 +54,8 @@ export const Bubble = memo(function Bubble({ message, tick, showName }: BubblePr
             className="tick"
             data-tick={tick}
             role="img"
-            aria-label={TICK_WORDS[tick]}
-            title={TICK_WORDS[tick]}
+            aria-label={TICK_LABELS[tick]}
+            title={TICK_LABELS[tick]}
           >
             <TickIcon tick={tick} />
           </span>
@@ -68,7 +68,7 @@ export const Bubble = memo(function Bubble({ message, tick, showName }: BubblePr
 function Text({ text }: { text: string }) {
   return linkify(text).map((part, index) =>
     part.href ? (
-      // biome-ignore lint/suspicious/noArrayIndexKey: parts of one text, which are made together
+      // biome-ignore lint/suspicious/noArrayIndexKey: the parts of one text never change their order
       <a key={index} href={part.href} target="_blank" rel="noopener noreferrer nofollow" tabIndex={-1}>
         {part.text}
       </a>
@@ -84,7 +84,7 @@ function PrivateLine({ message }: { message: Message }) {
   return (
     <div className="private-line">
       <Icon name="lock" size={14} />
-      <span>{privateWords(message, known, nameOf)}</span>
+      <span>{privateLabel(message, known, nameOf)}</span>
     </div>
   );
 }

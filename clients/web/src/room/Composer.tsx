@@ -2,7 +2,7 @@ import type { RoomSummary } from "@tidings/client";
 import { editMessage } from "@tidings/client/changes";
 import { useMe, useTidings, useTyping } from "@tidings/react";
 import { type KeyboardEvent, useEffect, useLayoutEffect, useRef, useState } from "react";
-import { errorWords } from "../logic/connection.ts";
+import { errorText } from "../logic/connection.ts";
 import { roomTitle } from "../logic/title.ts";
 import { useApp } from "../state/app.ts";
 import { IconButton } from "../ui/Button.tsx";
@@ -13,19 +13,19 @@ import { type ComposerMode, ModeBar, PrivateBar } from "./ComposerBar.tsx";
 import { EmojiPicker } from "./EmojiPicker.tsx";
 import { PrivatePicker } from "./PrivatePicker.tsx";
 
-/** From this many characters left on they are counted. */
-const COUNTED = 100;
+/** The counter is shown when fewer characters than this are left. */
+const COUNTER_THRESHOLD = 100;
 
 interface ComposerProps {
   readonly room: string;
   readonly summary: RoomSummary | undefined;
   readonly mode: ComposerMode | undefined;
   readonly onModeEnd: () => void;
-  /** Edits the last message of one's own; asked with the arrow up in an empty input. */
+  /** Edits the user's last message, after the arrow up in an empty input. */
   readonly onEditLast: () => void;
 }
 
-/** Where messages are written. What is typed stays in here: nothing else is drawn anew for it. */
+/** The input for messages. It holds the typed text itself, so that typing renders nothing else. */
 export function Composer({ room, summary, mode, onModeEnd, onEditLast }: ComposerProps) {
   const client = useTidings();
   const { drafts, user } = useApp();
@@ -43,7 +43,7 @@ export function Composer({ room, summary, mode, onModeEnd, onEditLast }: Compose
   const left = limit - [...shown].length;
   const sendable = shown.trim() !== "" && left >= 0;
 
-  // Another mode begins: the words of the message to edit come in, and go again with it.
+  // When the mode changes, the input shows the text of the message to edit, or the draft again.
   const [lastMode, setLastMode] = useState(mode);
   if (mode !== lastMode) {
     setLastMode(mode);
@@ -60,7 +60,7 @@ export function Composer({ room, summary, mode, onModeEnd, onEditLast }: Compose
     const element = input.current;
     if (!element) return;
     const line = element.parentElement as HTMLElement;
-    // While it is measured nothing around it may move.
+    // Keeps the height of the parent while the text is measured, so that nothing around it moves.
     line.style.minHeight = `${line.offsetHeight}px`;
     element.style.height = "auto";
     element.style.height = `${element.scrollHeight}px`;
@@ -79,7 +79,7 @@ export function Composer({ room, summary, mode, onModeEnd, onEditLast }: Compose
     onModeEnd();
     if (message.seq === undefined || next === message.content) return;
     editMessage(client.room(room), message.seq, next).catch((error: unknown) =>
-      toast(`The edit was not saved. ${errorWords(error)}`),
+      toast(`Your change was not saved. ${errorText(error)}`),
     );
   };
 
@@ -93,7 +93,7 @@ export function Composer({ room, summary, mode, onModeEnd, onEditLast }: Compose
         ...(privateTo.length === 0 ? {} : { visibleTo: { users: [...privateTo], roles: [] } }),
       });
     } catch (error) {
-      return toast(errorWords(error));
+      return toast(errorText(error));
     }
     setText("");
     drafts.set(room, "");
@@ -102,7 +102,7 @@ export function Composer({ room, summary, mode, onModeEnd, onEditLast }: Compose
   };
 
   const onKeyDown = (event: KeyboardEvent) => {
-    // The Enter that ends a word of an input method is no sending.
+    // Enter does not send while it confirms a word of an input method.
     if (event.nativeEvent.isComposing) return;
     if (event.key === "Enter" && !event.shiftKey) {
       event.preventDefault();
@@ -171,7 +171,7 @@ export function Composer({ room, summary, mode, onModeEnd, onEditLast }: Compose
           onKeyDown={onKeyDown}
           onBlur={stop}
         />
-        {left < COUNTED && (
+        {left < COUNTER_THRESHOLD && (
           <span className="composer-count" data-over={left < 0 || undefined} aria-live="polite">
             {left}
           </span>

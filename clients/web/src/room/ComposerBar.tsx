@@ -1,10 +1,10 @@
 import type { Message } from "@tidings/client";
 import { listNames } from "../logic/names.ts";
-import { oneLine } from "../logic/preview.ts";
+import { previewText } from "../logic/preview.ts";
 import { IconButton } from "../ui/Button.tsx";
 import { Icon } from "../ui/Icon.tsx";
 
-/** What the next send is: an answer to a message, or the new words of one. */
+/** The purpose of the next send: a reply to a message, or an edit of one. */
 export interface ComposerMode {
   readonly kind: "reply" | "edit";
   readonly message: Message;
@@ -16,7 +16,7 @@ interface ModeBarProps {
   readonly onCancel: () => void;
 }
 
-/** Tells above the input what is answered or edited. */
+/** Shows above the input which message is replied to or edited. */
 export function ModeBar({ mode, name, onCancel }: ModeBarProps) {
   const editing = mode.kind === "edit";
   return (
@@ -24,7 +24,7 @@ export function ModeBar({ mode, name, onCancel }: ModeBarProps) {
       <Icon name={editing ? "edit" : "reply"} size={18} />
       <div className="composer-bar-text">
         <strong>{editing ? "Edit message" : `Reply to ${name}`}</strong>
-        <span>{oneLine(mode.message)}</span>
+        <span>{previewText(mode.message)}</span>
       </div>
       <IconButton
         icon="close"
@@ -36,7 +36,7 @@ export function ModeBar({ mode, name, onCancel }: ModeBarProps) {
   );
 }
 
-/** Tells above the input that not all will see the message. */
+/** Shows above the input who will see the message. */
 export function PrivateBar({ names, onCancel }: { names: readonly string[]; onCancel: () => void }) {
   return (
     <div className="composer-bar composer-private">
@@ -45,7 +45,7 @@ export function PrivateBar({ names, onCancel }: { names: readonly string[]; onCa
         <strong>Private message</strong>
         <span>Only {listNames(names, 5)} will see it</span>
       </div>
-      <IconButton icon="close" label="Send to all again" size={18} onClick={onCancel} />
+      <IconButton icon="close" label="Send to everyone again" size={18} onClick={onCancel} />
     </div>
   );
 }

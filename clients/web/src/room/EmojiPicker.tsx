@@ -11,7 +11,7 @@ interface EmojiPickerProps {
   readonly onClose: () => void;
 }
 
-/** A small set of emojis to choose from; arrow keys move. */
+/** A picker with a small set of emojis. The arrow keys move in it. */
 export function EmojiPicker({
   anchor,
   returnTo = anchor,

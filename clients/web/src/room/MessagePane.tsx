@@ -1,9 +1,9 @@
 import { useConnection, useMembers, useMessages, useRead, useReceipts, useRoom } from "@tidings/react";
 import { useCallback, useEffect, useMemo, useRef, useState } from "react";
 import { isDown } from "../logic/connection.ts";
-import { buildRows, isMessageKey, isNews, type Row } from "../logic/rows.ts";
+import { buildRows, countsAsUnread, isMessageKey, type Row } from "../logic/rows.ts";
 import { audienceOf, tickOf } from "../logic/ticks.ts";
-import { badge, roomTitle } from "../logic/title.ts";
+import { badgeText, roomTitle } from "../logic/title.ts";
 import { Icon } from "../ui/Icon.tsx";
 import { Announcer } from "./Announcer.tsx";
 import { useActions } from "./actions.ts";
@@ -17,9 +17,9 @@ import { type ListHandle, VirtualList } from "./VirtualList.tsx";
 
 interface MessagePaneProps {
   readonly room: string;
-  /** The message to lead to. */
+  /** The message to jump to. */
   readonly target: JumpTarget | undefined;
-  /** Shows a message that is too far away to lead to. */
+  /** Shows a message that is too far back to load. */
   readonly onFar: (seq: number) => void;
 }
 
@@ -46,23 +46,23 @@ export function MessagePane({ room, target, onFar }: MessagePaneProps) {
     if (target) jump(target.seq);
   }, [target, jump]);
 
-  // Who sends wants to see it, and has seen what is above.
+  // A user who sends a message wants to see it, and has seen the messages above.
   const newest = items.at(-1);
   const lastOwn = useRef(newest?.key);
   useEffect(() => {
     if (newest?.key === lastOwn.current) return;
     lastOwn.current = newest?.key;
     if (newest?.status === "sending") {
-      list.current?.toEnd();
+      list.current?.scrollToEnd();
       clear();
     }
   }, [newest, clear]);
 
-  // What is below and was not seen yet; what was read is told by its own mark.
+  // Counts the unread messages. They are below, because the read mark is updated when messages become visible.
   const read = summary?.readSeq ?? 0;
   let below = 0;
   for (let at = items.length - 1; at >= 0 && (items[at]?.seq ?? Infinity) > read; at -= 1) {
-    if (isNews(items[at])) below += 1;
+    if (countsAsUnread(items[at])) below += 1;
   }
 
   const failed = error !== undefined && hasOlder && !loadingOlder;
@@ -72,7 +72,7 @@ export function MessagePane({ room, target, onFar }: MessagePaneProps) {
 
   const writable = mayWrite(summary);
   const direct = summary?.kind === "direct";
-  const drawRow = (row: Row) => {
+  const renderRow = (row: Row) => {
     switch (row.type) {
       case "start":
         return <StartRow key={row.key} title={roomTitle(summary)} direct={direct} waiting={waiting} />;
@@ -99,13 +99,13 @@ export function MessagePane({ room, target, onFar }: MessagePaneProps) {
     }
   };
 
-  // Without a connection it is said so, and what waits to be sent is shown.
+  // Without a connection the page says so, and still shows the messages that wait to be sent.
   if (waiting && !down && error === undefined) return <MessageSkeleton />;
   if (items.length === 0 && (phase === "offline" || (waiting && down))) {
     return (
       <div className="pane-notice">
         <Icon name="offline" size={28} />
-        <p>The messages of this room come as soon as there is a connection.</p>
+        <p>The messages of this room will appear when you are connected.</p>
       </div>
     );
   }
@@ -115,7 +115,7 @@ export function MessagePane({ room, target, onFar }: MessagePaneProps) {
       <VirtualList
         keys={keys}
         startKey={startKey}
-        anchorable={anchorable}
+        canAnchor={canAnchor}
         onNearStart={onNearStart}
         onAtEnd={setAtEnd}
         handle={list}
@@ -125,7 +125,7 @@ export function MessagePane({ room, target, onFar }: MessagePaneProps) {
       >
         {(index) => {
           const row = rows[index];
-          return row && drawRow(row);
+          return row && renderRow(row);
         }}
       </VirtualList>
       {jumping && (
@@ -138,10 +138,10 @@ export function MessagePane({ room, target, onFar }: MessagePaneProps) {
           type="button"
           className="to-newest"
           aria-label={below > 0 ? `Jump to newest, ${below} new` : "Jump to newest"}
-          onClick={() => list.current?.toEnd()}
+          onClick={() => list.current?.scrollToEnd()}
         >
           <Icon name="arrowDown" />
-          {below > 0 && <span className="badge">{badge(below)}</span>}
+          {below > 0 && <span className="badge">{badgeText(below)}</span>}
         </button>
       )}
       <Announcer messages={items} live={phase === "live"} />
@@ -149,5 +149,5 @@ export function MessagePane({ room, target, onFar }: MessagePaneProps) {
   );
 }
 
-/** The first rows change when others come above them. */
-const anchorable = (key: string, index: number): boolean => isMessageKey(key) && index > 2;
+/** The first rows cannot be anchors, because they change when older messages are loaded. */
+const canAnchor = (key: string, index: number): boolean => isMessageKey(key) && index > 2;

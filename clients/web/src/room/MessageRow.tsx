@@ -1,10 +1,10 @@
 import type { Message } from "@tidings/client";
 import { type MouseEvent, memo, useState } from "react";
-import { sendErrorWords } from "../logic/connection.ts";
+import { sendErrorText } from "../logic/connection.ts";
 import { displayName } from "../logic/names.ts";
-import { oneLine } from "../logic/preview.ts";
-import { TICK_WORDS, type Tick } from "../logic/ticks.ts";
-import { clockTime } from "../logic/time.ts";
+import { previewText } from "../logic/preview.ts";
+import { TICK_LABELS, type Tick } from "../logic/ticks.ts";
+import { timeOfDay } from "../logic/time.ts";
 import { Avatar } from "../ui/Avatar.tsx";
 import { IconButton } from "../ui/Button.tsx";
 import { Icon } from "../ui/Icon.tsx";
@@ -17,25 +17,25 @@ interface MessageRowProps {
   readonly first: boolean;
   readonly last: boolean;
   readonly tick: Tick;
-  /** Whether names and avatars of others are shown: not where there are two only. */
+  /** Whether names and avatars of others are shown. A direct room does not show them. */
   readonly group: boolean;
   readonly writable: boolean;
-  /** Whether it was just jumped to. */
+  /** Whether the page has just jumped to this message. */
   readonly flash: boolean;
   readonly observe: ((element: Element | null) => void) | undefined;
 }
 
-/** One message in its place: avatar, bubble, reactions, what can be done with it. */
+/** The row of one message: avatar, bubble, reactions, tools. */
 export const MessageRow = memo(function MessageRow(props: MessageRowProps) {
   const { message, first, last, tick, group, writable, flash, observe } = props;
   const { mine, status } = message;
-  const [near, setNear] = useState(false);
+  const [toolsVisible, setToolsVisible] = useState(false);
   const name = mine ? "You" : displayName(message.sender.id, message.sender.name);
-  const said = `${name}, ${clockTime(message.at)}: ${oneLine(message)}`;
+  const text = `${name}, ${timeOfDay(message.at)}: ${previewText(message)}`;
   const state = [
     message.visibleTo ? "private" : "",
     message.editedAt && !message.deleted ? "edited" : "",
-    TICK_WORDS[tick],
+    TICK_LABELS[tick],
   ].filter(Boolean);
   return (
     <article
@@ -53,12 +53,12 @@ export const MessageRow = memo(function MessageRow(props: MessageRowProps) {
       data-group={group || undefined}
       data-reacted={message.reactions.length > 0 || undefined}
       tabIndex={-1}
-      aria-label={[said, ...state].join(". ")}
-      onPointerEnter={(event) => event.pointerType === "mouse" && setNear(true)}
-      onPointerLeave={(event) => event.pointerType === "mouse" && setNear(false)}
-      onFocus={() => setNear(true)}
+      aria-label={[text, ...state].join(". ")}
+      onPointerEnter={(event) => event.pointerType === "mouse" && setToolsVisible(true)}
+      onPointerLeave={(event) => event.pointerType === "mouse" && setToolsVisible(false)}
+      onFocus={() => setToolsVisible(true)}
       onBlur={(event) => {
-        if (!event.currentTarget.contains(event.relatedTarget)) setNear(false);
+        if (!event.currentTarget.contains(event.relatedTarget)) setToolsVisible(false);
       }}
     >
       {group && !mine && (
@@ -67,7 +67,9 @@ export const MessageRow = memo(function MessageRow(props: MessageRowProps) {
       <div className="row-body">
         <div className="row-line">
           <Bubble message={message} tick={tick} showName={group && !mine && first} />
-          {near && status === "sent" && !message.deleted && <Toolbar message={message} writable={writable} />}
+          {toolsVisible && status === "sent" && !message.deleted && (
+            <Toolbar message={message} writable={writable} />
+          )}
         </div>
         {message.reactions.length > 0 && !message.deleted && (
           <Reactions message={message} enabled={writable} />
@@ -119,7 +121,7 @@ function Failed({ message }: { message: Message }) {
   return (
     <fieldset className="row-failed" aria-label="Message not sent">
       <Icon name="warning" size={16} />
-      <span>{sendErrorWords(message.error)}</span>
+      <span>{sendErrorText(message.error)}</span>
       <button type="button" className="link-button" onClick={() => retry(message)}>
         Try again
       </button>

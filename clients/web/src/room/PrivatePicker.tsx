@@ -13,7 +13,7 @@ interface PrivatePickerProps {
   readonly onClose: () => void;
 }
 
-/** Chooses who alone will see the next messages. */
+/** A dialog to choose the recipients of the next messages. */
 export function PrivatePicker({ room, me, chosen, onChoose, onClose }: PrivatePickerProps) {
   const { items } = useMembers(room);
   const [picked, setPicked] = useState<ReadonlySet<string>>(new Set(chosen));
@@ -36,12 +36,12 @@ export function PrivatePicker({ room, me, chosen, onChoose, onClose }: PrivatePi
         <>
           <Button onClick={onClose}>Cancel</Button>
           <Button look="primary" onClick={choose}>
-            {picked.size === 0 ? "Send to all" : "Done"}
+            {picked.size === 0 ? "Send to everyone" : "Done"}
           </Button>
         </>
       }
     >
-      <p className="hint">Only the members chosen here, and you, will see what you send next.</p>
+      <p className="hint">Only you and the members you choose here will see your next messages.</p>
       {items === undefined && <p className="hint">Loading members…</p>}
       {items !== undefined && others.length === 0 && <p className="hint">Nobody else is in this room yet.</p>}
       <ul className="pick-list">

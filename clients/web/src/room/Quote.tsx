@@ -1,19 +1,19 @@
 import { useEffect, useSyncExternalStore } from "react";
 import { colourOf } from "../logic/names.ts";
-import { oneLine } from "../logic/preview.ts";
+import { previewText } from "../logic/preview.ts";
 import { useActions } from "./actions.ts";
 
-/** The message that another one answers: who said it and its first line. A click leads there. */
+/** The message that another one replies to: its sender and its text on one line. A click jumps to it. */
 export function Quote({ seq }: { seq: number }) {
   const { quotes, jumpTo, nameOf } = useActions();
   const found = useSyncExternalStore(quotes.subscribe, () => quotes.get(seq));
   const waiting = found === undefined;
   useEffect(() => {
-    if (waiting) quotes.ask(seq);
+    if (waiting) quotes.load(seq);
   }, [waiting, seq, quotes]);
 
   if (found === "missing") {
-    return <span className="quote quote-missing">The original message is not there</span>;
+    return <span className="quote quote-missing">The original message is not available</span>;
   }
   const name = found && (found.mine ? "You" : (found.sender.name ?? nameOf(found.sender.id)));
   return (
@@ -26,7 +26,7 @@ export function Quote({ seq }: { seq: number }) {
     >
       <span className="visually-hidden">In reply to</span>
       <span className="quote-name">{name ?? "\u00a0"}</span>
-      <span className="quote-text">{found ? oneLine(found) : "\u00a0"}</span>
+      <span className="quote-text">{found ? previewText(found) : "\u00a0"}</span>
     </button>
   );
 }

@@ -2,21 +2,21 @@ import type { Message } from "@tidings/client";
 import { listNames } from "../logic/names.ts";
 import { useActions } from "./actions.ts";
 
-/** The reactions below a message; a click adds one's own or takes it back. */
+/** The reactions below a message. A click adds the user's reaction or removes it. */
 export function Reactions({ message, enabled }: { message: Message; enabled: boolean }) {
   const { toggleReaction, nameOf } = useActions();
   return (
     <div className="reactions">
       {message.reactions.map((reaction) => {
-        const who = listNames(reaction.users.map(nameOf), 4);
+        const names = listNames(reaction.users.map(nameOf), 4);
         return (
           <button
             key={reaction.emoji}
             type="button"
             className="reaction"
             aria-pressed={reaction.mine}
-            aria-label={`${reaction.emoji} ${reaction.count}, ${who}`}
-            title={who}
+            aria-label={`${reaction.emoji} ${reaction.count}, ${names}`}
+            title={names}
             disabled={!enabled}
             tabIndex={-1}
             onClick={() => toggleReaction(message, reaction.emoji)}

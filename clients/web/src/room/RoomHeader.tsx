@@ -1,10 +1,10 @@
 import type { RoomSummary } from "@tidings/client";
 import { usePresence } from "@tidings/react";
-import { STATUS_WORDS } from "../logic/connection.ts";
+import { STATUS_LABELS } from "../logic/connection.ts";
 import { lastSeen } from "../logic/time.ts";
 import { roomTitle } from "../logic/title.ts";
 import { useApp } from "../state/app.ts";
-import type { Panel } from "../state/place.ts";
+import type { Panel } from "../state/route.ts";
 import { useNow } from "../state/useNow.ts";
 import { IconButton } from "../ui/Button.tsx";
 import { RoomAvatar } from "../ui/RoomAvatar.tsx";
@@ -15,7 +15,7 @@ interface RoomHeaderProps {
   readonly panel: Panel | undefined;
 }
 
-/** The head of a room: its name, who is in it, and the ways to its members and to search. */
+/** The header of a room: its name, a line about it, and the buttons for search and members. */
 export function RoomHeader({ room, summary, panel }: RoomHeaderProps) {
   const { go } = useApp();
   const toggle = (which: Panel) => go(panel === which ? { room } : { room, panel: which });
@@ -56,5 +56,5 @@ function PeerLine({ room }: { room: RoomSummary }) {
   const presence = usePresence(room.peer?.user ?? "-");
   if (!room.peer || !presence) return "Direct message";
   if (presence.status === "offline" && presence.lastSeen !== null) return lastSeen(presence.lastSeen, now);
-  return STATUS_WORDS[presence.status];
+  return STATUS_LABELS[presence.status];
 }

@@ -6,9 +6,9 @@ import { useRoom, useTidings } from "@tidings/react";
 import { useCallback, useEffect, useMemo, useState } from "react";
 import { ContextDialog } from "../dialogs/ContextDialog.tsx";
 import { DetailsDialog } from "../dialogs/DetailsDialog.tsx";
-import { errorWords } from "../logic/connection.ts";
+import { errorText } from "../logic/connection.ts";
 import { displayName } from "../logic/names.ts";
-import type { Panel } from "../state/place.ts";
+import type { Panel } from "../state/route.ts";
 import { ConfirmDialog } from "../ui/ConfirmDialog.tsx";
 import { Menu } from "../ui/Menu.tsx";
 import { useToast } from "../ui/Toasts.tsx";
@@ -19,9 +19,9 @@ import { EmojiPicker } from "./EmojiPicker.tsx";
 import { MessagePane } from "./MessagePane.tsx";
 import { messageMenu } from "./messageMenu.ts";
 import { mayChange, mayWrite } from "./permissions.ts";
-import { makeQuotes } from "./quotes.ts";
-import { RoomGone, RoomNotice } from "./RoomGone.tsx";
+import { createQuotes } from "./quotes.ts";
 import { RoomHeader } from "./RoomHeader.tsx";
+import { RoomNotice, RoomUnavailable } from "./RoomUnavailable.tsx";
 import { TypingLine } from "./TypingLine.tsx";
 import type { JumpTarget } from "./useJump.ts";
 
@@ -36,7 +36,7 @@ interface RoomViewProps {
   readonly target: JumpTarget | undefined;
 }
 
-/** A room: its head, its messages and where one writes. */
+/** A room: its header, its messages and the input. */
 export function RoomView({ room, panel, target }: RoomViewProps) {
   const client = useTidings();
   const handle = client.room(room);
@@ -49,46 +49,46 @@ export function RoomView({ room, panel, target }: RoomViewProps) {
   const endMode = useCallback(() => setMode(undefined), []);
   const quotes = useMemo(
     () =>
-      makeQuotes(handle, async (seq) =>
+      createQuotes(handle, async (seq) =>
         (await messagesAround(client, room, seq, 1)).find((message) => message.seq === seq),
       ),
     [client, room, handle],
   );
 
-  // Held open here, also while instead of its messages it is said why there are none.
+  // Keeps the room open even while the page shows a notice instead of its messages.
   useEffect(() => handle.open(), [handle]);
 
   useEffect(() => {
     if (target) setJump(target);
   }, [target]);
 
-  useEffect(() => client.on("event", quotes.hear), [client, quotes]);
+  useEffect(() => client.on("event", quotes.applyEvent), [client, quotes]);
 
-  // Until then events may have been missed.
+  // Before the room was live, the client may have missed events.
   useEffect(() => {
-    if (phase === "live") quotes.forget();
+    if (phase === "live") quotes.clear();
   }, [phase, quotes]);
 
   const actions = useMemo<MessageActions>(() => {
-    const held = () => handle.messages.get().items;
-    const summaryNow = () => handle.state.get().summary;
+    const loadedMessages = () => handle.messages.get().items;
+    const currentSummary = () => handle.state.get().summary;
     const rowOf = (anchor: HTMLElement) => anchor.closest<HTMLElement>("[data-key]") ?? undefined;
     return {
       reply: (message) => {
-        if (mayWrite(summaryNow()) && message.seq !== undefined && !message.deleted)
+        if (mayWrite(currentSummary()) && message.seq !== undefined && !message.deleted)
           setMode({ kind: "reply", message });
       },
       edit: (message) => {
-        if (message.mine && mayChange(summaryNow(), message)) setMode({ kind: "edit", message });
+        if (message.mine && mayChange(currentSummary(), message)) setMode({ kind: "edit", message });
       },
       askDelete: (message) => {
-        if (mayChange(summaryNow(), message)) setOverlay({ what: "delete", message });
+        if (mayChange(currentSummary(), message)) setOverlay({ what: "delete", message });
       },
       toggleReaction: (message, emoji) => {
         if (message.seq === undefined) return;
         const mine = message.reactions.some((one) => one.emoji === emoji && one.mine);
         const change = mine ? unreact(handle, message.seq, emoji) : react(handle, message.seq, emoji);
-        change.catch((failure: unknown) => toast(errorWords(failure)));
+        change.catch((failure: unknown) => toast(errorText(failure)));
       },
       openPicker: (message, anchor) => setOverlay({ what: "picker", message, anchor, row: rowOf(anchor) }),
       openMenu: (message, anchor) => setOverlay({ what: "menu", message, anchor, row: rowOf(anchor) }),
@@ -102,7 +102,7 @@ export function RoomView({ room, panel, target }: RoomViewProps) {
           ?.find((one) => one.user === user);
         const sender = member?.name
           ? undefined
-          : held().findLast((message) => message.sender.id === user)?.sender;
+          : loadedMessages().findLast((message) => message.sender.id === user)?.sender;
         return displayName(user, member?.name ?? sender?.name);
       },
     };
@@ -117,7 +117,7 @@ export function RoomView({ room, panel, target }: RoomViewProps) {
 
   const onFar = useCallback((seq: number) => setOverlay({ what: "context", seq }), []);
 
-  if (phase === "removed" || phase === "failed") return <RoomGone phase={phase} error={error} />;
+  if (phase === "removed" || phase === "failed") return <RoomUnavailable phase={phase} error={error} />;
   const message = overlay && "message" in overlay ? overlay.message : undefined;
   return (
     <ActionsProvider value={actions}>
@@ -158,7 +158,7 @@ export function RoomView({ room, panel, target }: RoomViewProps) {
       {overlay?.what === "delete" && message?.seq !== undefined && (
         <ConfirmDialog
           title="Delete message?"
-          text="It disappears for everybody. This cannot be undone."
+          text="The message will be deleted for everyone. You cannot undo this."
           action="Delete"
           onConfirm={() => deleteMessage(handle, message.seq as number)}
           onClose={close}

@@ -1,7 +1,7 @@
 import { dayLabel } from "../logic/time.ts";
 import { useNow } from "../state/useNow.ts";
 
-/** The line between two days. */
+/** The separator between two days. */
 export function DayRow({ rowKey, at }: { rowKey: string; at: number }) {
   const now = useNow(60_000);
   return (
@@ -11,7 +11,7 @@ export function DayRow({ rowKey, at }: { rowKey: string; at: number }) {
   );
 }
 
-/** The line above what is new. */
+/** The divider above the unread messages. */
 export function UnreadRow() {
   return (
     <div className="row-unread" data-key="unread">
@@ -20,7 +20,7 @@ export function UnreadRow() {
   );
 }
 
-/** The place of what is older: a sign that it comes, or how to ask again. */
+/** The row above the oldest loaded message: a spinner, or a button to try again. */
 export function OlderRow({ failed, onRetry }: { failed: boolean; onRetry: () => void }) {
   return (
     <div className="row-older" data-key="older">
@@ -38,24 +38,24 @@ export function OlderRow({ failed, onRetry }: { failed: boolean; onRetry: () => 
 interface StartRowProps {
   readonly title: string;
   readonly direct: boolean;
-  /** Whether it was not yet possible to ask what there is. */
+  /** Whether the messages could not be loaded yet. */
   readonly waiting: boolean;
 }
 
-/** The beginning of a room. */
+/** The first row of a room. */
 export function StartRow({ title, direct, waiting }: StartRowProps) {
   return (
     <div className="row-start" data-key="start">
       <p>
         {waiting ? (
-          "Earlier messages come as soon as there is a connection."
+          "Earlier messages will appear when you are connected."
         ) : direct ? (
           <>
-            This is where your conversation with <strong>{title}</strong> begins.
+            This is the beginning of your conversation with <strong>{title}</strong>.
           </>
         ) : (
           <>
-            This is where <strong>{title}</strong> begins.
+            This is the beginning of <strong>{title}</strong>.
           </>
         )}
       </p>
@@ -63,7 +63,7 @@ export function StartRow({ title, direct, waiting }: StartRowProps) {
   );
 }
 
-/** Where messages will stand, while they are on their way. */
+/** A placeholder while the messages are loading. */
 export function MessageSkeleton() {
   const widths = ["w6", "w9", "w4", "w7", "w5", "w8", "w3"];
   return (

@@ -1,10 +1,10 @@
 import { useTyping } from "@tidings/react";
-import { displayName, typingLine } from "../logic/names.ts";
+import { displayName, typingText } from "../logic/names.ts";
 
-/** Who types now. Its place is always there, so that nothing moves when somebody begins. */
+/** The line with the typing users. Its space is always reserved, so that nothing moves when it appears. */
 export function TypingLine({ room }: { room: string }) {
   const { typing } = useTyping(room);
-  const line = typingLine(typing.map((user) => displayName(user.id, user.name)));
+  const line = typingText(typing.map((user) => displayName(user.id, user.name)));
   return (
     <div className="typing-line">
       {line && (

@@ -11,22 +11,22 @@ import {
 import { flushSync } from "react-dom";
 import { ListDom } from "./listDom.ts";
 
-/** What can be told to a list. */
+/** The commands of a list. */
 export interface ListHandle {
-  readonly toEnd: () => void;
-  /** Brings a row into the middle; nothing happens when there is no such row. */
-  readonly reveal: (key: string) => void;
+  readonly scrollToEnd: () => void;
+  /** Scrolls a row to the middle. Does nothing when the row does not exist. */
+  readonly scrollToRow: (key: string) => void;
   readonly element: () => HTMLElement | null;
 }
 
 interface VirtualListProps {
   readonly keys: readonly string[];
-  /** Draws the row at an index: one element with `data-key` and without margins. */
+  /** Renders the row at an index as one element with `data-key` and without margins. */
   readonly children: (index: number) => ReactNode;
-  /** The row that is on top at first; the end of the list unless given. */
+  /** The row that is at the top at first. By default the list starts at its end. */
   readonly startKey?: string | undefined;
-  readonly anchorable: (key: string, index: number) => boolean;
-  /** Told when less than a screen or two is left above; may come often. */
+  readonly canAnchor: (key: string, index: number) => boolean;
+  /** Called, possibly often, when little more than a screen is left above. */
   readonly onNearStart: () => void;
   readonly onAtEnd: (atEnd: boolean) => void;
   readonly handle: Ref<ListHandle>;
@@ -36,19 +36,18 @@ interface VirtualListProps {
 }
 
 /**
- * A list of any length of which only what is near is in the page. Heights are measured before anything is seen. A list
- * of something else must have another React key.
+ * A list that renders only the rows near the view. It measures their heights before the browser paints. A list with
+ * other content must have another React key.
  */
 export function VirtualList(props: VirtualListProps) {
-  const { keys, children, startKey, anchorable, onNearStart, onAtEnd, handle, label, busy, onKeyDown } =
-    props;
+  const { keys, children, startKey, canAnchor, onNearStart, onAtEnd, handle, label, busy, onKeyDown } = props;
   const scroller = useRef<HTMLDivElement>(null);
   const spacer = useRef<HTMLDivElement>(null);
   const holder = useRef<HTMLDivElement>(null);
   const [, render] = useReducer((count: number) => count + 1, 0);
-  const [list] = useState(() => new ListDom(keys, anchorable, startKey));
+  const [list] = useState(() => new ListDom(keys, canAnchor, startKey));
   list.setKeys(keys);
-  const range = list.place.range();
+  const range = list.position.range();
 
   useLayoutEffect(() => {
     if (!scroller.current || !spacer.current || !holder.current) return;
@@ -58,18 +57,18 @@ export function VirtualList(props: VirtualListProps) {
 
   useLayoutEffect(() => {
     list.callbacks = { onNearStart, onAtEnd };
-    list.drawn = range;
-    if (list.settle()) render();
-    list.tell();
+    list.renderedRange = range;
+    if (list.layout()) render();
+    list.notify();
   });
 
   useImperativeHandle(handle, () => ({
-    toEnd: () => {
-      list.goTo(undefined);
+    scrollToEnd: () => {
+      list.scrollTo(undefined);
       render();
     },
-    reveal: (key) => {
-      list.goTo(key);
+    scrollToRow: (key) => {
+      list.scrollTo(key);
       render();
     },
     element: () => scroller.current,
@@ -85,7 +84,7 @@ export function VirtualList(props: VirtualListProps) {
       role="feed"
       aria-label={label}
       aria-busy={busy}
-      // biome-ignore lint/a11y/noNoninteractiveTabindex: what scrolls must be reachable by keyboard
+      // biome-ignore lint/a11y/noNoninteractiveTabindex: a scrollable area must be reachable by keyboard
       tabIndex={0}
       onKeyDown={onKeyDown}
     >

@@ -2,32 +2,32 @@ import type { Message } from "@tidings/client";
 import { createContext, useContext } from "react";
 import type { Quotes } from "./quotes.ts";
 
-/** What can be done with a message. The object stays the same while the room is shown, so that rows need not be drawn anew. */
+/** The actions on a message. The object stays the same while the room is shown, so that rows do not render again. */
 export interface MessageActions {
   readonly reply: (message: Message) => void;
   readonly edit: (message: Message) => void;
   readonly askDelete: (message: Message) => void;
-  /** Adds one's own reaction, or takes it back. */
+  /** Adds the user's reaction, or removes it. */
   readonly toggleReaction: (message: Message, emoji: string) => void;
   readonly openPicker: (message: Message, anchor: HTMLElement) => void;
   readonly openMenu: (message: Message, anchor: HTMLElement) => void;
   readonly jumpTo: (seq: number) => void;
   readonly retry: (message: Message) => void;
   readonly discard: (message: Message) => void;
-  /** The messages that others answer. */
+  /** The quoted messages. */
   readonly quotes: Quotes;
-  /** The name of a user, as far as the room knows it. */
+  /** The name of a user, or a name made from the id when the room does not know the user. */
   readonly nameOf: (user: string) => string;
 }
 
 const ActionsContext = createContext<MessageActions | undefined>(undefined);
 
-/** Hands the actions down to the rows. */
+/** Passes the actions down to the rows. */
 export const ActionsProvider = ActionsContext.Provider;
 
 /** The actions of the room that is shown. */
 export function useActions(): MessageActions {
   const actions = useContext(ActionsContext);
-  if (actions === undefined) throw new Error("Rows are drawn inside of a room.");
+  if (actions === undefined) throw new Error("useActions must be used inside a room");
   return actions;
 }

@@ -1,107 +1,107 @@
-import { type Range, ScrollPlace } from "./scrollPlace.ts";
+import { type Range, ScrollPosition } from "./scrollPosition.ts";
 
-/** What a list tells: that little is left above, and whether it stands at its end. */
+/** The callbacks of a list: little is left above, and whether the list is at its end. */
 export interface ListCallbacks {
   readonly onNearStart: () => void;
   readonly onAtEnd: (atEnd: boolean) => void;
 }
 
-/** The three elements of a list: what scrolls, what is as high as all rows, what holds the rows in the page. */
+/** The elements of a list: the scroller, the spacer with the height of all rows, the holder of the rendered rows. */
 export interface ListElements {
   readonly scroller: HTMLElement;
   readonly spacer: HTMLElement;
   readonly holder: HTMLElement;
 }
 
-/** Beyond a screen this many px above are still near. */
-const NEAR_START = 400;
+/** The list is near its start when less than one screen and this many px are above the view. */
+const NEAR_START_PX = 400;
 
-/** Brings a place and the page together: measures rows, moves them, hears of scrolls. Knows nothing of React. */
+/** Applies a scroll position to the page: measures and moves rows, handles scroll events. Does not depend on React. */
 export class ListDom {
-  readonly place: ScrollPlace;
+  readonly position: ScrollPosition;
   callbacks: ListCallbacks | undefined;
-  /** The rows that are in the page. */
-  drawn: Range = { start: 0, end: 0 };
+  /** The rows that are rendered in the page. */
+  renderedRange: Range = { start: 0, end: 0 };
   private elements: ListElements | undefined;
-  private applied = 0;
-  private toldAtEnd: boolean | undefined;
+  private appliedScrollTop = 0;
+  private notifiedAtEnd: boolean | undefined;
 
-  /** @param startKey the row that is on top at first; the end unless given. */
+  /** @param startKey the row that is at the top at first; by default the list starts at its end */
   constructor(
     keys: readonly string[],
-    anchorable: (key: string, index: number) => boolean,
+    canAnchor: (key: string, index: number) => boolean,
     startKey: string | undefined,
   ) {
-    this.place = new ScrollPlace(keys, anchorable);
-    if (startKey !== undefined) this.place.startAt(startKey, 96);
+    this.position = new ScrollPosition(keys, canAnchor);
+    if (startKey !== undefined) this.position.startAt(startKey, 96);
   }
 
-  /** Takes other rows, after a scroll that the browser has not told of yet. */
+  /** Sets the rows. First applies a scroll whose event has not arrived yet. */
   setKeys(keys: readonly string[]): void {
-    if (keys === this.place.offsets.keys) return;
-    this.catchUp();
-    this.place.setKeys(keys);
+    if (keys === this.position.offsets.keys) return;
+    this.applyPendingScroll();
+    this.position.setKeys(keys);
   }
 
-  /** Measures what is in the page and puts everything where it belongs; whether other rows are needed. */
-  settle(): boolean {
+  /** Measures the rendered rows and positions everything. Returns whether other rows must be rendered. */
+  layout(): boolean {
     if (!this.elements) return false;
     const { scroller, spacer, holder } = this.elements;
-    const { place } = this;
-    this.catchUp();
-    place.height = scroller.clientHeight;
+    const { position } = this;
+    this.applyPendingScroll();
+    position.height = scroller.clientHeight;
     let changed = false;
     for (const row of holder.children) {
       const key = (row as HTMLElement).dataset.key;
-      if (key !== undefined) changed = place.setHeight(key, row.getBoundingClientRect().height) || changed;
+      if (key !== undefined) changed = position.setHeight(key, row.getBoundingClientRect().height) || changed;
     }
-    if (changed) place.offsets.measure();
-    spacer.style.height = `${place.offsets.total}px`;
-    holder.style.transform = `translateY(${place.offsets.top(this.drawn.start)}px)`;
-    const wanted = place.scrollTop;
+    if (changed) position.offsets.recompute();
+    spacer.style.height = `${position.offsets.total}px`;
+    holder.style.transform = `translateY(${position.offsets.top(this.renderedRange.start)}px)`;
+    const wanted = position.scrollTop;
     if (Math.abs(scroller.scrollTop - wanted) > 0.5) scroller.scrollTop = wanted;
-    this.applied = scroller.scrollTop;
-    const covered = place.covers(this.drawn);
-    if (covered && !changed) place.rest();
+    this.appliedScrollTop = scroller.scrollTop;
+    const covered = position.covers(this.renderedRange);
+    if (covered && !changed) position.settleAtEnd();
     return !covered;
   }
 
-  /** Goes to a row, or without one to the end; a scroll before that counts no more. To be followed by a drawing. */
-  goTo(key: string | undefined): void {
-    if (this.elements) this.applied = this.elements.scroller.scrollTop;
-    if (key === undefined) this.place.toEnd();
-    else this.place.reveal(key);
+  /** Scrolls to a row, or to the end without one. Discards a pending scroll. The caller must render afterwards. */
+  scrollTo(key: string | undefined): void {
+    if (this.elements) this.appliedScrollTop = this.elements.scroller.scrollTop;
+    if (key === undefined) this.position.scrollToEnd();
+    else this.position.scrollToRow(key);
   }
 
-  /** Tells what is to be told. */
-  tell(): void {
-    const { place } = this;
-    if (this.toldAtEnd !== place.atEnd) {
-      this.toldAtEnd = place.atEnd;
-      this.callbacks?.onAtEnd(place.atEnd);
+  /** Calls the callbacks when necessary. */
+  notify(): void {
+    const { position } = this;
+    if (this.notifiedAtEnd !== position.atEnd) {
+      this.notifiedAtEnd = position.atEnd;
+      this.callbacks?.onAtEnd(position.atEnd);
     }
-    if (place.scrollTop < place.height + NEAR_START) this.callbacks?.onNearStart();
+    if (position.scrollTop < position.height + NEAR_START_PX) this.callbacks?.onNearStart();
   }
 
-  /** Belongs to these elements from now on; the answer ends it. `draw` has other rows drawn at once. */
-  attach(elements: ListElements, draw: () => void): () => void {
+  /** Attaches to the elements and returns a function that detaches. `render` must render the rows synchronously. */
+  attach(elements: ListElements, render: () => void): () => void {
     this.elements = elements;
     const { scroller, holder } = elements;
     let width = scroller.clientWidth;
     const onScroll = () => {
-      this.catchUp();
-      if (!this.place.covers(this.drawn)) draw();
-      this.tell();
+      this.applyPendingScroll();
+      if (!this.position.covers(this.renderedRange)) render();
+      this.notify();
     };
-    // Comes between layout and paint: nothing is seen at a wrong place.
+    // The observer runs between layout and paint, so rows never appear in a wrong place.
     const observer = new ResizeObserver(() => {
       if (scroller.clientWidth !== width) {
-        this.catchUp();
+        this.applyPendingScroll();
         width = scroller.clientWidth;
-        this.place.forgetHeights();
+        this.position.forgetHeights();
       }
-      if (this.settle()) draw();
-      this.tell();
+      if (this.layout()) render();
+      this.notify();
     });
     scroller.addEventListener("scroll", onScroll, { passive: true });
     observer.observe(scroller);
@@ -113,13 +113,13 @@ export class ListDom {
     };
   }
 
-  /** Takes a scroll that the browser has not told of yet, before anything else moves. */
-  private catchUp(): void {
+  /** Applies a scroll whose event has not arrived yet, before anything else moves. */
+  private applyPendingScroll(): void {
     if (!this.elements) return;
     const { scroller } = this.elements;
-    if (Math.abs(scroller.scrollTop - this.applied) < 1) return;
-    this.place.height = scroller.clientHeight;
-    this.place.scrolledTo(scroller.scrollTop);
-    this.applied = scroller.scrollTop;
+    if (Math.abs(scroller.scrollTop - this.appliedScrollTop) < 1) return;
+    this.position.height = scroller.clientHeight;
+    this.position.scrolledTo(scroller.scrollTop);
+    this.appliedScrollTop = scroller.scrollTop;
   }
 }

@@ -3,32 +3,32 @@ import type { MenuItem } from "../ui/Menu.tsx";
 import type { MessageActions } from "./actions.ts";
 import { mayChange, mayWrite } from "./permissions.ts";
 
-/** What the menu of a message needs beside the actions. */
-export interface MenuWays {
+/** The callbacks of the menu, besides the actions. */
+export interface MenuCallbacks {
   readonly openDetails: () => void;
   readonly openPicker: () => void;
   readonly copied: () => void;
 }
 
-/** What one may do with a message, as a menu. */
+/** The menu of a message, with the actions that the user may take. */
 export function messageMenu(
   message: Message,
   room: RoomSummary | undefined,
   actions: MessageActions,
-  ways: MenuWays,
+  callbacks: MenuCallbacks,
 ): (MenuItem | "line")[] {
   const items: (MenuItem | "line")[] = [];
   if (message.seq !== undefined && !message.deleted && mayWrite(room)) {
     items.push(
       { label: "Reply", icon: "reply", hint: "R", onSelect: () => actions.reply(message) },
-      { label: "React", icon: "smile", onSelect: ways.openPicker },
+      { label: "React", icon: "smile", onSelect: callbacks.openPicker },
     );
   }
   if (!message.deleted) {
-    const copy = () => void navigator.clipboard?.writeText(message.content).then(ways.copied, () => {});
+    const copy = () => void navigator.clipboard?.writeText(message.content).then(callbacks.copied, () => {});
     items.push({ label: "Copy text", icon: "copy", onSelect: copy });
   }
-  items.push({ label: "Details", icon: "info", onSelect: ways.openDetails });
+  items.push({ label: "Details", icon: "info", onSelect: callbacks.openDetails });
   if (mayChange(room, message)) {
     items.push("line");
     if (message.mine) {

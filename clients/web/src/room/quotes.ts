@@ -2,49 +2,49 @@ import type { ClientEvents, Message, Room } from "@tidings/client";
 
 type LogEvent = ClientEvents["event"];
 
-/** What is quoted: not there until it was read, `missing` where it is not to be seen. */
+/** A quoted message: undefined until it is loaded, `missing` when the user cannot see it. */
 export type Quoted = Message | "missing" | undefined;
 
-/** The messages of a room that others answer, each as it is now. */
+/** The quoted messages of a room in their current state. */
 export interface Quotes {
   readonly get: (seq: number) => Quoted;
-  /** Reads a message that is not held, unless that was asked for. */
-  readonly ask: (seq: number) => void;
+  /** Loads a message, unless it was requested already. */
+  readonly load: (seq: number) => void;
   readonly subscribe: (listener: () => void) => () => void;
-  /** Brings what was read up to an event. */
-  readonly hear: (event: LogEvent) => void;
-  /** What was read may be old, or could not be read: it is to be asked for again. */
-  readonly forget: () => void;
+  /** Updates a loaded message with an event. */
+  readonly applyEvent: (event: LogEvent) => void;
+  /** Drops all loaded messages, because they may be outdated. They will be loaded again. */
+  readonly clear: () => void;
 }
 
-/** Makes the quotes of a room; `read` tells of a message that is not held. */
-export function makeQuotes(
+/** Creates the quotes of a room. `read` loads a message that the room's list does not contain. */
+export function createQuotes(
   room: Pick<Room, "id" | "messages">,
   read: (seq: number) => Promise<Message | undefined>,
 ): Quotes {
-  const kept = new Map<number, Message | "missing">();
-  const asked = new Set<number>();
-  /** The last change of each message: storage may tell of it later than the event did. */
+  const loaded = new Map<number, Message | "missing">();
+  const requested = new Set<number>();
+  /** The last change of each message. Storage may return an older state of the message than this event. */
   const changes = new Map<number, LogEvent>();
   const listeners = new Set<() => void>();
-  const tell = () => {
+  const notify = () => {
     for (const listener of [...listeners]) listener();
   };
-  const keep = (seq: number, found: Message | undefined) => {
-    kept.set(seq, (found && changed(found, changes.get(seq))) ?? "missing");
-    tell();
+  const store = (seq: number, found: Message | undefined) => {
+    loaded.set(seq, (found && applyChange(found, changes.get(seq))) ?? "missing");
+    notify();
   };
   return {
-    get: (seq) => room.messages.get().items.find((message) => message.seq === seq) ?? kept.get(seq),
-    ask: (seq) => {
-      if (asked.has(seq)) return;
-      asked.add(seq);
+    get: (seq) => room.messages.get().items.find((message) => message.seq === seq) ?? loaded.get(seq),
+    load: (seq) => {
+      if (requested.has(seq)) return;
+      requested.add(seq);
       read(seq).then(
-        (found) => keep(seq, found),
+        (found) => store(seq, found),
         () => {
-          // Whoever shows it next asks again.
-          asked.delete(seq);
-          keep(seq, undefined);
+          // The next component that shows the quote requests it again.
+          requested.delete(seq);
+          store(seq, undefined);
         },
       );
     },
@@ -56,24 +56,24 @@ export function makeQuotes(
         listeners.delete(listener);
       };
     },
-    hear: (event) => {
+    applyEvent: (event) => {
       if (event.room !== room.id || !/^message:(edited|deleted|void)$/.test(event.type)) return;
       const { target } = event as { target: number };
       changes.set(target, event);
-      const found = kept.get(target);
-      if (found && found !== "missing") keep(target, found);
+      const found = loaded.get(target);
+      if (found && found !== "missing") store(target, found);
     },
-    forget: () => {
-      kept.clear();
-      asked.clear();
+    clear: () => {
+      loaded.clear();
+      requested.clear();
       changes.clear();
-      tell();
+      notify();
     },
   };
 }
 
-/** What is shown of a message after a change of it; nothing where that took it away. */
-function changed(message: Message, event: LogEvent | undefined): Message | undefined {
+/** The message after a change, or undefined when the change removed it. */
+function applyChange(message: Message, event: LogEvent | undefined): Message | undefined {
   if (!event || event.seq <= message.lastSeq) return message;
   if (event.type === "message:void") return undefined;
   const lastSeq = event.seq;

@@ -1,30 +1,30 @@
 import type { Message, Room } from "@tidings/client";
 
-/** Positions that are loaded at once to get to a message; one that is further away is shown on its own. */
-const NEAR = 2000;
-const PAGE = 200;
+/** The largest distance, in seqs, that is loaded to jump to a message. A message further away is shown in a dialog. */
+const MAX_DISTANCE = 2000;
+const PAGE_SIZE = 200;
 
 /**
- * Loads older messages until the one at a position is held.
+ * Loads older messages until the list contains the message with this seq.
  *
- * @param wanted whether it is still wanted; asked before each page
- * @returns the message; `far` when too much lies between, `missing` when nothing to be seen stands there, `failed`
- *   when what is older could not be loaded
+ * @param isWanted whether to go on; called before each page
+ * @returns the message; `far` when it is too far away, `missing` when the user can see no message there, `failed` when
+ *   older messages could not be loaded
  */
 export async function seek(
   room: Pick<Room, "messages" | "loadOlder">,
   seq: number,
-  wanted: () => boolean,
+  isWanted: () => boolean,
 ): Promise<Message | "far" | "missing" | "failed"> {
-  while (wanted()) {
+  while (isWanted()) {
     const { items, hasOlder } = room.messages.get();
     const found = items.find((message) => message.seq === seq);
     if (found) return found;
     const oldest = items.find((message) => message.seq !== undefined)?.seq;
     if (oldest === undefined || seq > oldest || !hasOlder) return "missing";
-    if (oldest - seq > NEAR) return "far";
+    if (oldest - seq > MAX_DISTANCE) return "far";
     try {
-      await room.loadOlder(Math.min(PAGE, Math.max(50, oldest - seq + 10)));
+      await room.loadOlder(Math.min(PAGE_SIZE, Math.max(50, oldest - seq + 10)));
     } catch {
       return "failed";
     }

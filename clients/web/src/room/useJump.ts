@@ -7,12 +7,12 @@ import type { ListHandle } from "./VirtualList.tsx";
 
 const FLASH_MS = 2000;
 
-/** A wish to see a message; each one is an object of its own. */
+/** A request to jump to a message. Each request is a new object. */
 export interface JumpTarget {
   readonly seq: number;
 }
 
-/** Leads to a message: loads what lies between, brings it to the middle and lights it up. */
+/** Jumps to a message: loads the messages in between, scrolls it to the middle and highlights it. */
 export function useJump(
   room: string,
   ready: boolean,
@@ -32,7 +32,7 @@ export function useJump(
       if (!current) return;
       setTarget(undefined);
       if (result === "far") onFar(target.seq);
-      else if (result === "missing") toast("That message is not there any more, or not yours to see.");
+      else if (result === "missing") toast("This message does not exist any more, or you cannot see it.");
       else if (result === "failed") toast("Earlier messages could not be loaded. Please try again.");
       else setFound(result);
     });
@@ -41,12 +41,12 @@ export function useJump(
     };
   }, [target, ready, handle, onFar, toast]);
 
-  // Now it is among the rows, and can be brought into sight.
+  // Now the message is among the rows, and the list can scroll to it.
   useEffect(() => {
     if (found === undefined) return;
     setFound(undefined);
     setFlash(found.key);
-    list.current?.reveal(found.key);
+    list.current?.scrollToRow(found.key);
   }, [found, list]);
 
   useEffect(() => {

@@ -5,7 +5,7 @@ import type { MessageActions } from "./actions.ts";
 import type { ListHandle } from "./VirtualList.tsx";
 
 /**
- * The keys of the message list: arrows go from message to message, End to the newest, Enter opens what can be done, R
+ * The keys of the message list: arrows move between messages, End goes to the newest one, Enter opens the menu, R
  * replies, E edits, Delete deletes.
  */
 export function useListKeys(
@@ -19,31 +19,36 @@ export function useListKeys(
     if (!box || event.ctrlKey || event.metaKey || event.altKey) return;
     const row = target.closest<HTMLElement>("[data-key]");
     if (target !== box && target !== row) return;
-    const drawn = [...box.querySelectorAll<HTMLElement>("article[data-key]")];
+    const rendered = [...box.querySelectorAll<HTMLElement>("article[data-key]")];
 
     if (event.key === "ArrowUp" || event.key === "ArrowDown") {
       event.preventDefault();
       const step = event.key === "ArrowUp" ? -1 : 1;
-      const next = row ? drawn[drawn.indexOf(row) + step] : edge(box, drawn, step);
+      const next = row ? rendered[rendered.indexOf(row) + step] : firstTarget(box, rendered, step);
       next?.focus({ preventScroll: true });
       next?.scrollIntoView({ block: "nearest" });
       return;
     }
     if (event.key === "End") {
       event.preventDefault();
-      list.current?.toEnd();
+      list.current?.scrollToEnd();
       return;
     }
     const found = row && rows.find((one) => one.type === "message" && one.key === row.dataset.key);
     if (!row || found?.type !== "message") return;
     const { message } = found;
-    if (!act(event, message, row, actions)) return;
+    if (!runAction(event, message, row, actions)) return;
     event.preventDefault();
   };
 }
 
-/** Does what a key stands for; false for other keys. */
-function act(event: KeyboardEvent, message: Message, row: HTMLElement, actions: MessageActions): boolean {
+/** Runs the action of a key. Returns false for a key without an action. */
+function runAction(
+  event: KeyboardEvent,
+  message: Message,
+  row: HTMLElement,
+  actions: MessageActions,
+): boolean {
   switch (event.key) {
     case "Enter":
     case "ContextMenu":
@@ -66,12 +71,16 @@ function act(event: KeyboardEvent, message: Message, row: HTMLElement, actions: 
   }
 }
 
-/** The row that arrow keys begin with: the last one in sight going up, the first one going down. */
-function edge(box: HTMLElement, drawn: readonly HTMLElement[], step: number): HTMLElement | undefined {
-  const sight = box.getBoundingClientRect();
-  const inSight = drawn.filter((row) => {
+/** The row that the first arrow key moves to: up goes to the last visible row, down to the first one. */
+function firstTarget(
+  box: HTMLElement,
+  rendered: readonly HTMLElement[],
+  step: number,
+): HTMLElement | undefined {
+  const view = box.getBoundingClientRect();
+  const visible = rendered.filter((row) => {
     const { top, bottom } = row.getBoundingClientRect();
-    return bottom > sight.top + 4 && top < sight.bottom - 4;
+    return bottom > view.top + 4 && top < view.bottom - 4;
   });
-  return step < 0 ? inSight.at(-1) : inSight[0];
+  return step < 0 ? visible.at(-1) : visible[0];
 }

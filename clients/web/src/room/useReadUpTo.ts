@@ -3,23 +3,23 @@ import { useTidings } from "@tidings/react";
 import { useCallback, useEffect, useState } from "react";
 
 /**
- * Where the divider of unread messages stands: below what was read when the room was opened, or when the page was
- * last left. `undefined`: nothing to divide; `known`: whether that was found out.
+ * The position of the divider of unread messages: the seq up to which messages were read when the room was opened, or
+ * when the page was last hidden. `readUpTo` is undefined without a divider; `known` says whether this is decided.
  */
 export function useReadUpTo(room: string, summary: RoomSummary | undefined) {
   const client = useTidings();
-  const [taken, setTaken] = useState<{ seq: number | undefined }>();
-  if (taken === undefined && summary !== undefined) {
-    setTaken({ seq: summary.unread > 0 ? summary.readSeq : undefined });
+  const [start, setStart] = useState<{ seq: number | undefined }>();
+  if (start === undefined && summary !== undefined) {
+    setStart({ seq: summary.unread > 0 ? summary.readSeq : undefined });
   }
   useEffect(() => {
-    const left = () => {
+    const onHidden = () => {
       const now = client.room(room).state.get().summary;
-      if (document.visibilityState === "hidden" && now) setTaken({ seq: now.readSeq });
+      if (document.visibilityState === "hidden" && now) setStart({ seq: now.readSeq });
     };
-    document.addEventListener("visibilitychange", left);
-    return () => document.removeEventListener("visibilitychange", left);
+    document.addEventListener("visibilitychange", onHidden);
+    return () => document.removeEventListener("visibilitychange", onHidden);
   }, [client, room]);
-  const clear = useCallback(() => setTaken({ seq: undefined }), []);
-  return { readUpTo: taken?.seq, known: taken !== undefined, clear };
+  const clear = useCallback(() => setStart({ seq: undefined }), []);
+  return { readUpTo: start?.seq, known: start !== undefined, clear };
 }

@@ -1,13 +1,13 @@
 import { presence } from "@tidings/client/live";
 import { useConnection, usePresence, useTidings } from "@tidings/react";
 import { useState } from "react";
-import { connectionWords, STATUS_WORDS } from "../logic/connection.ts";
+import { connectionStatus, STATUS_LABELS } from "../logic/connection.ts";
 import { useApp } from "../state/app.ts";
 import { useTheme } from "../state/theme.ts";
 import { Avatar } from "../ui/Avatar.tsx";
 import { Menu } from "../ui/Menu.tsx";
 
-/** Who one is, with the menu of what concerns oneself. */
+/** The button with the user's name and status, which opens the user's menu. */
 export function AccountButton() {
   const { user, name, signOut } = useApp();
   const client = useTidings();
@@ -24,9 +24,9 @@ export function AccountButton() {
   const shown = connected ? (own?.status === "away" || status === "away" ? "away" : "online") : "offline";
   const polling = connected && connection.transport === "poll";
   const line = polling
-    ? connectionWords(connection, 0).text
+    ? connectionStatus(connection, 0).text
     : connected
-      ? STATUS_WORDS[shown]
+      ? STATUS_LABELS[shown]
       : "Not connected";
   return (
     <>
@@ -62,7 +62,7 @@ export function AccountButton() {
             { label: "Light", icon: "sun", checked: theme === "light", onSelect: () => setTheme("light") },
             { label: "Dark", icon: "moon", checked: theme === "dark", onSelect: () => setTheme("dark") },
             "line",
-            { label: "Switch person", icon: "exit", onSelect: signOut },
+            { label: "Sign out", icon: "exit", onSelect: signOut },
           ]}
         />
       )}

@@ -1,54 +1,54 @@
 import { useConnection, useTidings } from "@tidings/react";
 import { useEffect, useState } from "react";
-import { connectionWords } from "../logic/connection.ts";
+import { connectionStatus } from "../logic/connection.ts";
 import { useApp } from "../state/app.ts";
 import { useNow } from "../state/useNow.ts";
 import { Icon } from "../ui/Icon.tsx";
 
-/** So short a break is not worth a word, in ms. */
-const PATIENCE_MS = 700;
+/** How long a reconnect may take before the banner appears, in ms. */
+const SHOW_DELAY_MS = 700;
 
-/** Says how the connection stands while it is not well. It floats: nothing moves when it comes or goes. */
+/** A banner about a problem with the connection. It floats, so that nothing moves when it appears or disappears. */
 export function ConnectionBanner() {
   const client = useTidings();
   const connection = useConnection();
   const { signOut } = useApp();
   const now = useNow(1000);
-  const words = connectionWords(connection, now);
-  const bad = words.tone !== "good";
-  const [patient, setPatient] = useState(true);
+  const status = connectionStatus(connection, now);
+  const hasProblem = status.tone !== "good";
+  const [delaying, setDelaying] = useState(true);
   useEffect(() => {
-    if (!bad) return setPatient(true);
-    const timer = setTimeout(setPatient, PATIENCE_MS, false);
+    if (!hasProblem) return setDelaying(true);
+    const timer = setTimeout(setDelaying, SHOW_DELAY_MS, false);
     return () => clearTimeout(timer);
-  }, [bad]);
-  const shown = bad && !(patient && words.tone === "busy");
+  }, [hasProblem]);
+  const shown = hasProblem && !(delaying && status.tone === "busy");
 
   return (
     <div className="banner-place">
-      {/* The seconds are not read out each time: only what has another sense. */}
+      {/* Screen readers announce the state, but not each second of the countdown. */}
       <span className="visually-hidden" role="status" aria-label="Connection">
-        {shown ? words.text.replace(/ in \d+ s$/, "") : words.tone === "good" ? words.text : ""}
+        {shown ? status.text.replace(/ in \d+ s$/, "") : status.tone === "good" ? status.text : ""}
       </span>
       {shown && (
         <div
           className="banner"
           data-testid="connection-banner"
-          data-tone={words.tone}
+          data-tone={status.tone}
           data-state={connection.state}
         >
-          {words.tone === "busy" ? (
+          {status.tone === "busy" ? (
             <span className="spinner" />
           ) : (
-            <Icon name={words.tone === "stopped" ? "warning" : "offline"} size={18} />
+            <Icon name={status.tone === "stopped" ? "warning" : "offline"} size={18} />
           )}
-          <span aria-hidden="true">{words.text}</span>
-          {words.action === "try" && (
+          <span aria-hidden="true">{status.text}</span>
+          {status.action === "try" && (
             <button type="button" className="banner-action" onClick={() => client.retryNow()}>
               Try now
             </button>
           )}
-          {words.action === "connect" && (
+          {status.action === "connect" && (
             <button
               type="button"
               className="banner-action"
@@ -57,7 +57,7 @@ export function ConnectionBanner() {
               Connect
             </button>
           )}
-          {words.action === "sign-in" && (
+          {status.action === "sign-in" && (
             <button type="button" className="banner-action" onClick={signOut}>
               Sign in again
             </button>

@@ -2,7 +2,7 @@ import { useRooms } from "@tidings/react";
 import { useEffect } from "react";
 import { documentTitle, roomTitle, totalUnread } from "../logic/title.ts";
 
-/** Keeps the title of the page: how much is unread, and where one is. */
+/** Sets the title of the page: the number of unread messages, and the open room. */
 export function PageTitle({ room }: { room: string | undefined }) {
   const { items } = useRooms();
   const open = items.find((one) => one.id === room);

@@ -1,12 +1,12 @@
 import type { OutboxEntry, RoomSummary } from "@tidings/client";
 import { useTyping } from "@tidings/react";
 import { type MouseEvent, memo } from "react";
-import { displayName, typingLine } from "../logic/names.ts";
-import { isNewer, lastLine, oneLine } from "../logic/preview.ts";
+import { displayName, typingText } from "../logic/names.ts";
+import { isNewer, lastMessageText, previewText } from "../logic/preview.ts";
 import { listTime } from "../logic/time.ts";
-import { badge, roomTitle } from "../logic/title.ts";
+import { badgeText, roomTitle } from "../logic/title.ts";
 import { useApp } from "../state/app.ts";
-import { placeHash } from "../state/place.ts";
+import { routeHash } from "../state/route.ts";
 import { useNow } from "../state/useNow.ts";
 import { Icon } from "../ui/Icon.tsx";
 import { RoomAvatar } from "../ui/RoomAvatar.tsx";
@@ -15,20 +15,20 @@ interface RoomItemProps {
   readonly room: RoomSummary;
   readonly current: boolean;
   readonly draft: string | undefined;
-  /** The newest of what one wrote and is not stored yet. */
+  /** The user's newest message in the outbox. */
   readonly waiting: OutboxEntry | undefined;
 }
 
-/** A line of the list of rooms. */
+/** An item of the list of rooms. */
 export const RoomItem = memo(function RoomItem({ room, current, draft, waiting }: RoomItemProps) {
   const now = useNow(60_000);
   const { go } = useApp();
   const { typing } = useTyping(room.id);
   const { lastMessage: last, unread } = room;
-  const who = typingLine(typing.map((user) => displayName(user.id, user.name)));
+  const typingLine = typingText(typing.map((user) => displayName(user.id, user.name)));
   const own = isNewer(waiting, last) ? waiting : undefined;
   const at = own?.at ?? last?.at ?? room.updatedAt;
-  // As other links do it, but known to the history as a step of ours; with a key held down it is the browser's.
+  // Navigates by itself, so that the browser's history stays short. With a modifier key the browser follows the link.
   const open = (event: MouseEvent) => {
     if (event.ctrlKey || event.metaKey || event.shiftKey || event.altKey) return;
     event.preventDefault();
@@ -37,7 +37,7 @@ export const RoomItem = memo(function RoomItem({ room, current, draft, waiting }
   return (
     <li>
       <a
-        href={placeHash({ room: room.id })}
+        href={routeHash({ room: room.id })}
         className="room-item"
         data-testid="room-item"
         data-room={room.id}
@@ -59,17 +59,17 @@ export const RoomItem = memo(function RoomItem({ room, current, draft, waiting }
             </time>
           </span>
           <span className="room-item-line">
-            <span className="room-item-last" data-typing={who !== "" || undefined}>
-              {who !== "" ? (
-                `${who}…`
+            <span className="room-item-last" data-typing={typingLine !== "" || undefined}>
+              {typingLine !== "" ? (
+                `${typingLine}…`
               ) : (
-                <LastWords room={room} draft={current ? undefined : draft} own={own} />
+                <LastMessageLine room={room} draft={current ? undefined : draft} own={own} />
               )}
             </span>
             {unread > 0 && (
               <span className="badge">
                 <span className="visually-hidden">, </span>
-                {badge(unread, room.unreadCapped)}
+                {badgeText(unread, room.unreadCapped)}
                 <span className="visually-hidden"> unread</span>
               </span>
             )}
@@ -80,13 +80,13 @@ export const RoomItem = memo(function RoomItem({ room, current, draft, waiting }
   );
 });
 
-interface LastWordsProps {
+interface LastMessageLineProps {
   readonly room: RoomSummary;
   readonly draft: string | undefined;
   readonly own: OutboxEntry | undefined;
 }
 
-function LastWords({ room, draft, own }: LastWordsProps) {
+function LastMessageLine({ room, draft, own }: LastMessageLineProps) {
   if (draft) {
     return (
       <>
@@ -95,18 +95,18 @@ function LastWords({ room, draft, own }: LastWordsProps) {
     );
   }
   if (own) {
-    const said = oneLine({
+    const text = previewText({
       content: own.content,
       deleted: false,
       attachments: own.options.attachments ?? [],
     });
-    if (own.status !== "failed") return `You: ${said}`;
+    if (own.status !== "failed") return `You: ${text}`;
     return (
       <>
-        <span className="room-item-draft">Not sent:</span> {said}
+        <span className="room-item-draft">Not sent:</span> {text}
       </>
     );
   }
-  if (room.lastMessage) return lastLine(room.lastMessage, room.kind);
+  if (room.lastMessage) return lastMessageText(room.lastMessage, room.kind);
   return room.archived ? "Archived" : "No messages yet";
 }

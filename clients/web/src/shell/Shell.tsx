@@ -5,8 +5,8 @@ import { SearchPanel } from "../panel/SearchPanel.tsx";
 import { RoomView } from "../room/RoomView.tsx";
 import type { JumpTarget } from "../room/useJump.ts";
 import { type App, AppProvider } from "../state/app.ts";
-import { makeDrafts } from "../state/drafts.ts";
-import { goTo, usePlace } from "../state/place.ts";
+import { createDrafts } from "../state/drafts.ts";
+import { navigateTo, useRoute } from "../state/route.ts";
 import type { Session } from "../state/session.ts";
 import { ConnectionBanner } from "./ConnectionBanner.tsx";
 import { PageTitle } from "./PageTitle.tsx";
@@ -18,9 +18,9 @@ interface ShellProps {
   readonly onSignOut: () => void;
 }
 
-/** The signed-in page: rooms, the room that is open, and what stands beside it. On phones one of them at a time. */
+/** The signed-in page: the list of rooms, the open room, and a panel beside it. Phones show one of them at a time. */
 export function Shell({ session, onSignOut }: ShellProps) {
-  const place = usePlace();
+  const route = useRoute();
   const client = useTidings();
   const { items, loaded } = useRooms();
   const [target, setTarget] = useState<{ room: string; jump: JumpTarget }>();
@@ -29,14 +29,14 @@ export function Shell({ session, onSignOut }: ShellProps) {
     () => ({
       user: session.user,
       name: session.name,
-      drafts: makeDrafts(session.user, window.localStorage),
-      go: goTo,
+      drafts: createDrafts(session.user, window.localStorage),
+      go: navigateTo,
       goToMessage: (room, seq) => {
         setTarget({ room, jump: { seq } });
-        // Beside a room the results may stay; where there is no place for both the message goes first.
+        // On a wide screen the search panel stays open beside the room. On a narrow one it closes to show the message.
         const narrow = window.matchMedia("(max-width: 1099px)").matches;
         const beside = window.location.hash.endsWith("/search") && !narrow;
-        goTo(beside ? { room, panel: "search" } : { room });
+        navigateTo(beside ? { room, panel: "search" } : { room });
       },
       signOut: () => {
         client.disconnect();
@@ -46,7 +46,7 @@ export function Shell({ session, onSignOut }: ShellProps) {
     [session, client, onSignOut],
   );
 
-  const { room, panel } = place;
+  const { room, panel } = route;
   useEffect(() => {
     setTarget((now) => (now?.room === room ? now : undefined));
   }, [room]);

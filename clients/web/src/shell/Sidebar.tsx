@@ -3,7 +3,7 @@ import { type KeyboardEvent, memo, useDeferredValue, useMemo, useState, useSyncE
 import { BrowseDialog } from "../dialogs/BrowseDialog.tsx";
 import { DirectDialog } from "../dialogs/DirectDialog.tsx";
 import { NewRoomDialog } from "../dialogs/NewRoomDialog.tsx";
-import { errorWords, isDown } from "../logic/connection.ts";
+import { errorText, isDown } from "../logic/connection.ts";
 import { newestByRoom } from "../logic/preview.ts";
 import { roomTitle } from "../logic/title.ts";
 import { SearchResults } from "../panel/SearchResults.tsx";
@@ -16,12 +16,12 @@ import { RoomItem } from "./RoomItem.tsx";
 
 type Open = "new" | "browse" | "direct";
 
-/** The list of rooms, the search over all of them, and the ways to more. */
+/** The list of rooms, the search in all rooms, and the menu for new conversations. */
 export const Sidebar = memo(function Sidebar({ current }: { current: string | undefined }) {
   const [open, setOpen] = useState<Open>();
   const [menu, setMenu] = useState<HTMLElement>();
   const [query, setQuery] = useState("");
-  const sought = useDeferredValue(query.trim());
+  const deferredQuery = useDeferredValue(query.trim());
   const close = () => setOpen(undefined);
   return (
     <nav className="sidebar" aria-label="Rooms">
@@ -47,7 +47,7 @@ export const Sidebar = memo(function Sidebar({ current }: { current: string | un
       </SearchField>
       <RoomList
         current={current}
-        query={sought}
+        query={deferredQuery}
         onBrowse={() => setOpen("browse")}
         onNew={() => setOpen("new")}
       />
@@ -82,12 +82,12 @@ const RoomList = memo(function RoomList({ current, query, onBrowse, onNew }: Roo
   const { items, loaded, hasMore, more, error, reload } = useRooms();
   const down = isDown(useConnection());
   const { drafts } = useApp();
-  const begun = useSyncExternalStore(drafts.subscribe, drafts.published);
+  const draftTexts = useSyncExternalStore(drafts.subscribe, drafts.published);
   const outbox = useOutbox().items;
   const waiting = useMemo(() => newestByRoom(outbox), [outbox]);
-  const wanted = query.toLocaleLowerCase();
+  const filter = query.toLocaleLowerCase();
   const shown =
-    wanted === "" ? items : items.filter((room) => roomTitle(room).toLocaleLowerCase().includes(wanted));
+    filter === "" ? items : items.filter((room) => roomTitle(room).toLocaleLowerCase().includes(filter));
 
   const onKeyDown = (event: KeyboardEvent<HTMLElement>) => {
     const all = [...event.currentTarget.querySelectorAll<HTMLElement>("a.room-item")];
@@ -99,43 +99,43 @@ const RoomList = memo(function RoomList({ current, query, onBrowse, onNew }: Roo
   };
 
   return (
-    // biome-ignore lint/a11y/noStaticElementInteractions: the arrow keys of the links in it
+    // biome-ignore lint/a11y/noStaticElementInteractions: handles the arrow keys of its links
     <div className="sidebar-scroll" onKeyDown={onKeyDown}>
       {!loaded && error === undefined && !down && <RoomSkeleton />}
       {!loaded && error === undefined && down && (
         <div className="side-notice">
-          <p>Your rooms come as soon as there is a connection.</p>
+          <p>Your rooms will appear when you are connected.</p>
         </div>
       )}
       {error !== undefined && (
         <div className="side-notice" role="alert">
-          <p>Your rooms could not be loaded. {errorWords(error)}</p>
+          <p>Your rooms could not be loaded. {errorText(error)}</p>
           <Button icon="retry" onClick={() => void reload()}>
             Try again
           </Button>
         </div>
       )}
-      {wanted !== "" && shown.length > 0 && <h2 className="side-heading">Rooms</h2>}
+      {filter !== "" && shown.length > 0 && <h2 className="side-heading">Rooms</h2>}
       <ul className="room-list" data-testid="room-list" aria-label="Your rooms">
         {shown.map((room) => (
           <RoomItem
             key={room.id}
             room={room}
             current={room.id === current}
-            draft={begun.get(room.id)}
+            draft={draftTexts.get(room.id)}
             waiting={waiting.get(room.id)}
           />
         ))}
       </ul>
-      {wanted === "" && hasMore && (
+      {filter === "" && hasMore && (
         <Button look="quiet" onClick={() => void more()}>
           Show more rooms
         </Button>
       )}
-      {wanted !== "" && <SearchResults query={query} heading="Messages" />}
-      {loaded && items.length === 0 && wanted === "" && (
+      {filter !== "" && <SearchResults query={query} heading="Messages" />}
+      {loaded && items.length === 0 && filter === "" && (
         <div className="side-notice">
-          <p>You are in no room yet.</p>
+          <p>You are not in any room yet.</p>
           <Button icon="compass" onClick={onBrowse}>
             Browse public rooms
           </Button>

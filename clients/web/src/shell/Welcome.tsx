@@ -1,13 +1,13 @@
 import { useTidings } from "@tidings/react";
 import { useState } from "react";
-import { errorWords } from "../logic/connection.ts";
+import { errorText } from "../logic/connection.ts";
 import { useApp } from "../state/app.ts";
-import { findOrMakeLobby } from "../state/lobby.ts";
+import { joinOrCreateLobby } from "../state/lobby.ts";
 import { Button } from "../ui/Button.tsx";
 import { FormError } from "../ui/FormError.tsx";
 import { Icon } from "../ui/Icon.tsx";
 
-/** For who is in no room yet: the way to a room where others are. */
+/** The welcome page for a user without rooms, with a button to join the Lobby. */
 export function Welcome() {
   const client = useTidings();
   const { name, go } = useApp();
@@ -17,9 +17,9 @@ export function Welcome() {
     setBusy(true);
     setError(undefined);
     try {
-      go({ room: await findOrMakeLobby(client) });
+      go({ room: await joinOrCreateLobby(client) });
     } catch (failure) {
-      setError(errorWords(failure));
+      setError(errorText(failure));
     } finally {
       setBusy(false);
     }
@@ -29,8 +29,8 @@ export function Welcome() {
       <img src="/icon.svg" alt="" width="64" height="64" />
       <h1>Hello, {name}</h1>
       <p>
-        The Lobby is open to everybody. Say hello there, or begin a room of your own with the plus above your
-        list.
+        The Lobby is open to everyone. Say hello there, or use the plus button above the list to create your
+        own room.
       </p>
       <Button look="primary" icon="chat" busy={busy} onClick={join}>
         Join the Lobby
@@ -40,7 +40,7 @@ export function Welcome() {
   );
 }
 
-/** Beside the list, while no room is open. */
+/** Shown beside the list while no room is open. */
 export function NoRoomOpen() {
   return (
     <main className="welcome only-wide">
@@ -48,7 +48,7 @@ export function NoRoomOpen() {
         <Icon name="chat" size={32} />
       </span>
       <h1>Your conversations</h1>
-      <p>Choose a room from the list to read and write.</p>
+      <p>Choose a room from the list to start chatting.</p>
     </main>
   );
 }

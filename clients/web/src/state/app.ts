@@ -1,26 +1,26 @@
 import { createContext, useContext } from "react";
 import type { Drafts } from "./drafts.ts";
-import type { Place } from "./place.ts";
+import type { Route } from "./route.ts";
 
-/** What the parts of the page share beside the client. */
+/** The values that all parts of the page share, besides the client. */
 export interface App {
   readonly user: string;
   readonly name: string;
   readonly drafts: Drafts;
-  readonly go: (place: Place) => void;
-  /** Opens a room and leads to a message of it. */
+  readonly go: (route: Route) => void;
+  /** Opens a room and jumps to a message in it. */
   readonly goToMessage: (room: string, seq: number) => void;
   readonly signOut: () => void;
 }
 
 const AppContext = createContext<App | undefined>(undefined);
 
-/** Hands down what is shared. */
+/** Provides the shared values. */
 export const AppProvider = AppContext.Provider;
 
-/** What the parts of the page share. */
+/** The shared values. */
 export function useApp(): App {
   const app = useContext(AppContext);
-  if (app === undefined) throw new Error("Only inside of the signed-in page.");
+  if (app === undefined) throw new Error("useApp must be used inside the signed-in page");
   return app;
 }

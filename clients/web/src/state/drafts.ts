@@ -1,31 +1,32 @@
-/** What was begun in each room, kept over reloads. Told of only when a room is left: typing redraws nothing else. */
+/** The unsent text of each room, kept across reloads. Only `publish` notifies subscribers: typing renders nothing. */
 export interface Drafts {
   readonly get: (room: string) => string;
-  /** Keeps a text; an empty one is forgotten. */
+  /** Saves a text, or removes the draft when the text is empty. */
   readonly set: (room: string, text: string) => void;
-  /** All drafts by room, for the list of rooms; the same object until `publish` finds others. */
+  /** All drafts by room, for the list of rooms. The object stays the same until `publish`. */
   readonly published: () => ReadonlyMap<string, string>;
   readonly publish: () => void;
   readonly subscribe: (listener: () => void) => () => void;
 }
 
-/** Where drafts are kept: the storage of the browser, or what does the same. */
-type Place = Pick<Storage, "getItem" | "setItem" | "removeItem" | "key" | "length">;
+/** The browser's storage, or a replacement. */
+type DraftStorage = Pick<Storage, "getItem" | "setItem" | "removeItem" | "key" | "length">;
 
 /**
- * The drafts of a user, each under a key of its own: what other tabs keep stays. What a place does not take lives as
- * long as the page.
+ * Creates the drafts of a user. Each draft has its own key, so that tabs do not overwrite each other. A draft that the
+ * storage rejects stays in memory while the page is open.
  */
-export function makeDrafts(user: string, place: Place): Drafts {
-  // No user id has a space in it.
+export function createDrafts(user: string, storage: DraftStorage): Drafts {
+  // The space ends the user id, because a user id never contains one.
   const prefix = `tidings.draft.${user} `;
-  const unkept = new Map<string, string>();
-  const kept = (room: string) => tried(() => place.getItem(prefix + room)) ?? "";
-  const get = (room: string) => unkept.get(room) ?? kept(room);
+  const inMemory = new Map<string, string>();
+  const stored = (room: string) => tryStorage(() => storage.getItem(prefix + room)) ?? "";
+  const get = (room: string) => inMemory.get(room) ?? stored(room);
   const all = (): ReadonlyMap<string, string> => {
-    const keys = tried(() => Array.from({ length: place.length }, (_, at) => place.key(at) ?? "")) ?? [];
+    const keys =
+      tryStorage(() => Array.from({ length: storage.length }, (_, at) => storage.key(at) ?? "")) ?? [];
     const rooms = keys.filter((key) => key.startsWith(prefix)).map((key) => key.slice(prefix.length));
-    const texts = [...rooms, ...unkept.keys()].map((room) => [room, get(room)] as const);
+    const texts = [...rooms, ...inMemory.keys()].map((room) => [room, get(room)] as const);
     return new Map(texts.filter(([, text]) => text !== ""));
   };
   let published = all();
@@ -35,9 +36,11 @@ export function makeDrafts(user: string, place: Place): Drafts {
     set: (room, text) => {
       if (get(room) === text) return;
       const next = text.trim() === "" ? "" : text;
-      tried(() => (next === "" ? place.removeItem(prefix + room) : place.setItem(prefix + room, next)));
-      if (kept(room) === next) unkept.delete(room);
-      else unkept.set(room, next);
+      tryStorage(() =>
+        next === "" ? storage.removeItem(prefix + room) : storage.setItem(prefix + room, next),
+      );
+      if (stored(room) === next) inMemory.delete(room);
+      else inMemory.set(room, next);
     },
     published: () => published,
     publish: () => {
@@ -51,10 +54,10 @@ export function makeDrafts(user: string, place: Place): Drafts {
   };
 }
 
-/** What a storage answers; nothing where it is full or forbidden. */
-function tried<T>(ask: () => T): T | undefined {
+/** Calls the storage. Returns undefined when it throws because it is full or blocked. */
+function tryStorage<T>(call: () => T): T | undefined {
   try {
-    return ask();
+    return call();
   } catch {
     return undefined;
   }

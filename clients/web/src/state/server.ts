@@ -1,13 +1,13 @@
-/** Where the chat is, as the demo's server tells it. */
-export interface Config {
+/** The addresses of the chat servers, from the demo's server. */
+export interface DemoConfig {
   readonly gateways: readonly string[];
   readonly persistence: readonly string[];
 }
 
-/** A refusal of the demo's server, in words. */
+/** An error of the demo's server, with a message for the user. */
 export class ServerError extends Error {}
 
-async function ask<T>(path: string, init?: RequestInit): Promise<T> {
+async function request<T>(path: string, init?: RequestInit): Promise<T> {
   let answer: Response;
   try {
     answer = await fetch(path, init);
@@ -17,34 +17,36 @@ async function ask<T>(path: string, init?: RequestInit): Promise<T> {
   const body: unknown = await answer.json().catch(() => undefined);
   if (answer.ok) return body as T;
   const detail = (body as { detail?: unknown } | undefined)?.detail;
-  throw new ServerError(typeof detail === "string" ? detail : `The server answered ${answer.status}.`);
+  throw new ServerError(
+    typeof detail === "string" ? detail : `The server returned the error ${answer.status}.`,
+  );
 }
 
-/** Reads where the chat is. */
-export const readConfig = (): Promise<Config> => ask<Config>("/dev/config");
+/** Fetches the addresses of the chat servers. */
+export const fetchConfig = (): Promise<DemoConfig> => request<DemoConfig>("/dev/config");
 
-/** Asks for a token for a name. */
-export function askToken(name: string): Promise<{ token: string; user: string; name: string }> {
+/** Fetches a token for a name. */
+export function fetchToken(name: string): Promise<{ token: string; user: string; name: string }> {
   const headers = { "Content-Type": "application/json" };
-  return ask("/dev/token", { method: "POST", headers, body: JSON.stringify({ name }) });
+  return request("/dev/token", { method: "POST", headers, body: JSON.stringify({ name }) });
 }
 
 /**
- * Picks where to connect to: any of them first, then the next each time it is asked, so that one that is away costs one
- * attempt; `?gateway=0` in the page's address keeps to one.
+ * Picks the server for each connection attempt: first a random one, then the next one each time, so that an unreachable
+ * server costs one attempt. `?gateway=0` in the page's address selects one server.
  */
 export function originPicker(
   origins: readonly string[],
   search: string,
   random: () => number = Math.random,
 ): () => string {
-  const asked = new URLSearchParams(search).get("gateway");
-  const pinned = asked === null || asked === "" ? undefined : origins[Number(asked)];
+  const requested = new URLSearchParams(search).get("gateway");
+  const pinned = requested === null || requested === "" ? undefined : origins[Number(requested)];
   let at = Math.floor(random() * origins.length);
   return () => {
     const picked = pinned ?? origins[at];
     at = (at + 1) % origins.length;
-    if (picked === undefined) throw new ServerError("The server names no gateway.");
+    if (picked === undefined) throw new ServerError("The server did not name a gateway.");
     return picked;
   };
 }

@@ -1,11 +1,11 @@
 import { useCallback, useState } from "react";
 
-/** How the page looks: as the system does, or one way always. */
+/** The theme of the page: that of the system, or a fixed one. */
 export type Theme = "system" | "light" | "dark";
 
 const KEY = "tidings.theme";
 
-function stored(): Theme {
+function storedTheme(): Theme {
   try {
     const found = localStorage.getItem(KEY);
     return found === "light" || found === "dark" ? found : "system";
@@ -14,9 +14,9 @@ function stored(): Theme {
   }
 }
 
-/** The theme, and how to choose another one. */
+/** The theme, and a function to change it. */
 export function useTheme(): [Theme, (theme: Theme) => void] {
-  const [theme, setTheme] = useState(stored);
+  const [theme, setTheme] = useState(storedTheme);
   const choose = useCallback((next: Theme) => {
     setTheme(next);
     if (next === "system") delete document.documentElement.dataset.theme;
@@ -25,7 +25,7 @@ export function useTheme(): [Theme, (theme: Theme) => void] {
       if (next === "system") localStorage.removeItem(KEY);
       else localStorage.setItem(KEY, next);
     } catch {
-      // Not kept, then.
+      // The choice then lasts only while the page is open.
     }
   }, []);
   return [theme, choose];

@@ -1,7 +1,7 @@
 import { useSyncExternalStore } from "react";
 
-/** A clock that many look at, with one timer per pace. */
-function makeClock(everyMs: number) {
+/** A clock with one timer for all its subscribers. */
+function createClock(everyMs: number) {
   let now = Date.now();
   let timer: ReturnType<typeof setInterval> | undefined;
   const listeners = new Set<() => void>();
@@ -27,13 +27,13 @@ function makeClock(everyMs: number) {
   };
 }
 
-const clocks = new Map<number, ReturnType<typeof makeClock>>();
+const clocks = new Map<number, ReturnType<typeof createClock>>();
 
-/** The present time in ms, kept true at a pace. */
+/** The current time in ms, updated at an interval. */
 export function useNow(everyMs: number): number {
   let clock = clocks.get(everyMs);
   if (clock === undefined) {
-    clock = makeClock(everyMs);
+    clock = createClock(everyMs);
     clocks.set(everyMs, clock);
   }
   return useSyncExternalStore(clock.subscribe, clock.get);

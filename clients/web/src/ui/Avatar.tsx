@@ -2,21 +2,21 @@ import { memo } from "react";
 import { colourOf, initials } from "../logic/names.ts";
 import { Icon, type IconName } from "./Icon.tsx";
 
-/** How somebody is, as the dot shows it. */
+/** The presence that the dot shows. */
 export type Status = "online" | "away" | "offline";
 
 interface AvatarProps {
-  /** What the colour is made of: a user's or a room's id. */
+  /** The id of a user or a room, which selects the colour. */
   readonly id: string;
   readonly name: string;
   readonly size?: "small" | "medium";
-  /** Shown as a dot; what it means must be said beside it in words. */
+  /** Shown as a dot. A text beside the avatar must say the same. */
   readonly status?: Status | undefined;
   /** Shown instead of initials. */
   readonly icon?: IconName;
 }
 
-/** Initials on a colour that is always the same for somebody. Decoration: the name stands beside it. */
+/** Initials on a colour that is always the same for one id. It is decoration, because the name is shown beside it. */
 export const Avatar = memo(function Avatar({ id, name, size = "medium", status, icon }: AvatarProps) {
   return (
     <span

@@ -4,12 +4,12 @@ import { Icon, type IconName } from "./Icon.tsx";
 interface ButtonProps extends ButtonHTMLAttributes<HTMLButtonElement> {
   readonly look?: "primary" | "plain" | "quiet" | "danger";
   readonly icon?: IconName;
-  /** Shows that it is at work, and takes no more clicks. */
+  /** Shows that the action is running, and disables the button. */
   readonly busy?: boolean;
   readonly children: ReactNode;
 }
 
-/** A button with words. */
+/** A button with a text. */
 export function Button({
   look = "plain",
   icon,
@@ -34,13 +34,13 @@ export function Button({
 
 interface IconButtonProps extends ButtonHTMLAttributes<HTMLButtonElement> {
   readonly icon: IconName;
-  /** What it does, said to screen readers and shown when pointed at. */
+  /** The action of the button, for screen readers and as a tooltip. */
   readonly label: string;
   readonly size?: number;
   readonly ref?: Ref<HTMLButtonElement>;
 }
 
-/** A button with nothing but an icon. */
+/** A button with only an icon. */
 export function IconButton({ icon, label, size = 20, className = "", ...rest }: IconButtonProps) {
   return (
     <button type="button" {...rest} className={`icon-button ${className}`} aria-label={label} title={label}>

@@ -1,6 +1,6 @@
 import { Avatar } from "./Avatar.tsx";
 
-/** People in a line, as they were understood. */
+/** The people that were recognized in a typed text. */
 export function Chips({ people }: { people: readonly { id: string; name: string }[] }) {
   if (people.length === 0) return null;
   return (

@@ -1,5 +1,5 @@
 import { useState } from "react";
-import { errorWords } from "../logic/connection.ts";
+import { errorText } from "../logic/connection.ts";
 import { Button } from "./Button.tsx";
 import { Dialog } from "./Dialog.tsx";
 import { FormError } from "./FormError.tsx";
@@ -8,12 +8,12 @@ interface ConfirmProps {
   readonly title: string;
   readonly text: string;
   readonly action: string;
-  /** Closes the dialog when it is done; what goes wrong is shown in it. */
+  /** The dialog closes when this succeeds, and shows the error when it fails. */
   readonly onConfirm: () => Promise<void> | void;
   readonly onClose: () => void;
 }
 
-/** Asks before what cannot be undone. */
+/** Asks for confirmation before an action that cannot be undone. */
 export function ConfirmDialog({ title, text, action, onConfirm, onClose }: ConfirmProps) {
   const [busy, setBusy] = useState(false);
   const [error, setError] = useState<string>();
@@ -23,7 +23,7 @@ export function ConfirmDialog({ title, text, action, onConfirm, onClose }: Confi
       await onConfirm();
       onClose();
     } catch (failure) {
-      setError(errorWords(failure));
+      setError(errorText(failure));
       setBusy(false);
     }
   };

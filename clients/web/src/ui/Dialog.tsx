@@ -5,7 +5,7 @@ interface DialogProps {
   readonly title: string;
   readonly onClose: () => void;
   readonly children: ReactNode;
-  /** The buttons at its foot. */
+  /** The buttons at the bottom. */
   readonly footer?: ReactNode;
   readonly wide?: boolean;
 }
@@ -13,7 +13,7 @@ interface DialogProps {
 const FOCUSABLE =
   "a[href], button:not(:disabled), input:not(:disabled), select:not(:disabled), textarea:not(:disabled), [tabindex='0']";
 
-/** A modal dialog: what is behind it cannot be reached, Escape closes it, and the focus goes back where it was. */
+/** A modal dialog. The page behind it is inert, Escape closes it, and then the focus returns to where it was. */
 export function Dialog({ title, onClose, children, footer, wide = false }: DialogProps) {
   const element = useRef<HTMLDialogElement>(null);
   const titleId = useId();
@@ -30,9 +30,9 @@ export function Dialog({ title, onClose, children, footer, wide = false }: Dialo
     };
   }, []);
 
-  // Without this Tab would go on to the browser's own bars.
+  // Without this, Tab would move the focus to the browser's own controls.
   const onKeyDown = (event: KeyboardEvent) => {
-    // What is behind has Escapes of its own.
+    // The page behind the dialog must not handle the same Escape.
     event.stopPropagation();
     if (event.key !== "Tab") return;
     const all = [...(element.current?.querySelectorAll<HTMLElement>(FOCUSABLE) ?? [])].filter(
@@ -64,7 +64,7 @@ export function Dialog({ title, onClose, children, footer, wide = false }: Dialo
           <h2 id={titleId}>{title}</h2>
           <IconButton icon="close" label="Close" onClick={onClose} />
         </header>
-        {/* What only reads, and may scroll, must be reachable by keyboard. */}
+        {/* A dialog without buttons may scroll, so it must be reachable by keyboard. */}
         <div className="dialog-body" tabIndex={footer ? undefined : 0}>
           {children}
         </div>

@@ -1,4 +1,4 @@
-/** What went wrong, said at once; nothing where nothing did. */
+/** An error that screen readers announce at once. Renders nothing without an error. */
 export function FormError({ text }: { text: string | undefined }) {
   return (
     text && (

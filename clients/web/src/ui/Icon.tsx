@@ -1,6 +1,6 @@
 import { memo } from "react";
 
-/** The icon set: outlines on a grid of 24, drawn with the colour of the text. */
+/** The icon set: outlines on a 24 px grid, in the colour of the text. */
 const PATHS = {
   back: "M15 5l-7 7 7 7",
   close: "M6 6l12 12M18 6L6 18",
@@ -42,7 +42,7 @@ const PATHS = {
 /** The name of an icon of the set. */
 export type IconName = keyof typeof PATHS;
 
-/** An icon; for the eyes only: what it stands for is said by its button. `size` in px. */
+/** A decorative icon; the label of its button gives the meaning. `size` is in px. */
 export const Icon = memo(function Icon({ name, size = 20 }: { name: IconName; size?: number }) {
   return (
     <svg
@@ -62,7 +62,7 @@ export const Icon = memo(function Icon({ name, size = 20 }: { name: IconName; si
   );
 });
 
-/** The tick beside one's own message. */
+/** The tick beside the user's own message. */
 export const TickIcon = memo(function TickIcon({
   tick,
 }: {

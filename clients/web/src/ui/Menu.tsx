@@ -2,14 +2,14 @@ import type { KeyboardEvent } from "react";
 import { Icon, type IconName } from "./Icon.tsx";
 import { Popover } from "./Popover.tsx";
 
-/** A line of a menu. */
+/** An item of a menu. */
 export interface MenuItem {
   readonly label: string;
   readonly icon?: IconName;
-  /** The key that does the same, shown beside it. */
+  /** The keyboard shortcut, shown beside the label. */
   readonly hint?: string;
   readonly danger?: boolean;
-  /** Makes it one of several to choose from, and says whether it is the chosen one. */
+  /** Makes the item a radio item, and says whether it is selected. */
   readonly checked?: boolean;
   readonly onSelect: () => void;
 }
@@ -46,7 +46,7 @@ export function Menu({ anchor, returnTo = anchor, align = "start", label, items,
     >
       {items.map((item, index) =>
         item === "line" ? (
-          // biome-ignore lint/suspicious/noArrayIndexKey: lines have nothing else, and do not move
+          // biome-ignore lint/suspicious/noArrayIndexKey: separators have no other key, and their order never changes
           <hr key={`line-${index}`} className="menu-line" />
         ) : (
           <button
@@ -72,7 +72,7 @@ export function Menu({ anchor, returnTo = anchor, align = "start", label, items,
   );
 }
 
-/** One of several to choose from says whether it is the chosen one. */
+/** A radio item also says whether it is selected. */
 function roleOf({ checked }: MenuItem) {
   return checked === undefined ? { role: "menuitem" } : { role: "menuitemradio", "aria-checked": checked };
 }

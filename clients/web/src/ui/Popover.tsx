@@ -1,11 +1,11 @@
 import { type KeyboardEvent, type ReactNode, useEffect, useLayoutEffect, useRef } from "react";
 import { createPortal } from "react-dom";
-import { placeBox } from "./place.ts";
+import { positionBox } from "./position.ts";
 
 interface PopoverProps {
-  /** What it is placed beside. */
+  /** The element that the box is placed beside. */
   readonly anchor: HTMLElement;
-  /** What gets the focus when it closes; the anchor unless given. */
+  /** The element that gets the focus when the box closes; the anchor by default. */
   readonly returnTo?: HTMLElement | undefined;
   readonly align?: "start" | "end";
   readonly onClose: () => void;
@@ -16,7 +16,7 @@ interface PopoverProps {
   readonly onKeyDown?: (event: KeyboardEvent<HTMLDivElement>) => void;
 }
 
-/** A floating box above the page. Escape, Tab, a click elsewhere and scrolling close it. */
+/** A floating box above the page. Escape, Tab, a click elsewhere and a resize of the window close it. */
 export function Popover({
   anchor,
   returnTo = anchor,
@@ -39,7 +39,7 @@ export function Popover({
     if (!element) return;
     const view = { width: window.innerWidth, height: window.innerHeight };
     const size = { width: element.offsetWidth, height: element.offsetHeight };
-    const { left, top } = placeBox(anchor.getBoundingClientRect(), size, view, align);
+    const { left, top } = positionBox(anchor.getBoundingClientRect(), size, view, align);
     element.style.left = `${left}px`;
     element.style.top = `${top}px`;
     element
@@ -73,8 +73,8 @@ export function Popover({
   };
 
   return createPortal(
-    // biome-ignore lint/a11y/noStaticElementInteractions: its role is given
-    // biome-ignore lint/a11y/useAriaPropsSupportedByRole: both roles are named
+    // biome-ignore lint/a11y/noStaticElementInteractions: the role is a prop
+    // biome-ignore lint/a11y/useAriaPropsSupportedByRole: both roles support a label
     <div
       ref={box}
       className={`popover ${className}`}

@@ -7,14 +7,14 @@ interface SearchFieldProps {
   readonly value: string;
   readonly onChange: (value: string) => void;
   readonly onKeyDown?: (event: KeyboardEvent) => void;
-  /** Whether a dialog puts the focus here. */
+  /** Whether a dialog focuses this field when it opens. */
   readonly first?: boolean;
   readonly ref?: Ref<HTMLInputElement>;
-  /** What stands at its end. */
+  /** Elements at the end of the field. */
   readonly children?: ReactNode;
 }
 
-/** Where one types what is sought. */
+/** A field for search words. */
 export function SearchField({
   label,
   placeholder,

@@ -6,14 +6,14 @@ interface Toast {
   readonly text: string;
 }
 
-const SHOWN_MS = 6000;
+const TOAST_DURATION_MS = 6000;
 const ToastContext = createContext<(text: string) => void>(() => {});
 let nextId = 0;
 
-/** Shows a short notice at the foot of the page. */
+/** A function that shows a short notice at the bottom of the page. */
 export const useToast = (): ((text: string) => void) => useContext(ToastContext);
 
-/** Where notices appear: read out politely, gone after a while or when closed. */
+/** Shows notices. Screen readers announce them politely. They disappear after a while, or when the user closes them. */
 export function Toasts({ children }: { children: ReactNode }) {
   const [toasts, setToasts] = useState<readonly Toast[]>([]);
   const drop = useCallback((id: number) => setToasts((all) => all.filter((one) => one.id !== id)), []);
@@ -22,7 +22,7 @@ export function Toasts({ children }: { children: ReactNode }) {
       nextId += 1;
       const id = nextId;
       setToasts((all) => [...all.filter((one) => one.text !== text).slice(-2), { id, text }]);
-      setTimeout(drop, SHOWN_MS, id);
+      setTimeout(drop, TOAST_DURATION_MS, id);
     },
     [drop],
   );

@@ -1,35 +1,35 @@
 import { useCallback, useEffect, useRef, useState } from "react";
-import { type AskPage, type Paged, pager } from "../logic/pages.ts";
+import { createPager, type FetchPage, type PagedState } from "../logic/pages.ts";
 
-const NOTHING = { page: undefined, busy: false, error: undefined };
+const EMPTY = { page: undefined, busy: false, error: undefined };
 
 /**
- * Pages of what `ask` asks for, which begins once it has stood for `pauseMs`; nothing is asked for without it. Another
- * function asks for something else: it has to stay the same while the same is wanted.
+ * Fetches pages with `fetchPage` after a delay; without it, fetches nothing. Another function starts another query, so
+ * the function must be memoised.
  */
 export function usePages<T>(
-  ask: AskPage<T> | undefined,
-  pauseMs: number,
-): Paged<T> & { readonly more: () => void } {
-  const [paged, setPaged] = useState<Paged<T>>(NOTHING);
-  const current = useRef<ReturnType<typeof pager<T>>>(undefined);
+  fetchPage: FetchPage<T> | undefined,
+  delayMs: number,
+): PagedState<T> & { readonly more: () => void } {
+  const [paged, setPaged] = useState<PagedState<T>>(EMPTY);
+  const current = useRef<ReturnType<typeof createPager<T>>>(undefined);
   useEffect(() => {
-    if (!ask) {
-      setPaged(NOTHING);
+    if (!fetchPage) {
+      setPaged(EMPTY);
       return;
     }
-    const pages = pager(ask, setPaged);
+    const pages = createPager(fetchPage, setPaged);
     setPaged((before) => ({ ...before, busy: true }));
     const timer = setTimeout(() => {
       current.current = pages;
       void pages.more();
-    }, pauseMs);
+    }, delayMs);
     return () => {
       clearTimeout(timer);
-      pages.end();
+      pages.cancel();
       current.current = undefined;
     };
-  }, [ask, pauseMs]);
+  }, [fetchPage, delayMs]);
   const more = useCallback(() => void current.current?.more(), []);
   return { ...paged, more };
 }

@@ -1,4 +1,4 @@
-//! The subscriptions of a room that are told of people who come and go.
+//! The subscriptions of a room that receive presence changes.
 
 use std::rc::Rc;
 
@@ -6,16 +6,16 @@ use super::{Room, Subscription};
 use crate::hub::Peer;
 
 impl<P: Peer> Room<P> {
-    pub fn watch(&mut self, subscription: Subscription) {
+    pub fn watch_presence(&mut self, subscription: Subscription) {
         if let Some(subscriber) = self.get_mut(subscription) {
-            subscriber.watches = true;
+            subscriber.watches_presence = true;
         }
     }
 
-    pub fn watchers(&self) -> impl Iterator<Item = &Rc<P>> {
+    pub fn presence_watchers(&self) -> impl Iterator<Item = &Rc<P>> {
         self.subscribers
             .iter()
-            .filter(|(_, subscriber)| subscriber.watches)
+            .filter(|(_, subscriber)| subscriber.watches_presence)
             .map(|(_, subscriber)| &subscriber.peer)
     }
 }

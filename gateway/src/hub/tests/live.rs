@@ -1,4 +1,4 @@
-//! Live-only records: whom they reach, and that they move nothing.
+//! Live-only records: whom they reach, and that they move no position.
 
 use super::*;
 
@@ -9,18 +9,22 @@ fn live_only(sender: &str, visibility: &str) -> Record {
     Record::parse(Bytes::from(line)).unwrap()
 }
 
-/// Dispatches it; which of the peers got it.
+/// Dispatches a live-only record. Returns which of the peers got it.
 fn reached(hub: &mut Hub<Listener>, peers: &[&Listener], sender: &str, visibility: &str) -> Vec<bool> {
     let record = live_only(sender, visibility);
     peers.iter().for_each(|peer| peer.got.borrow_mut().clear());
     let before = (hub.live_position(&room()), hub.newest(&room()));
     assert_eq!(hub.dispatch(&record, &Frame::text(record.json())), Dispatch::Delivered);
-    assert_eq!((hub.live_position(&room()), hub.newest(&room())), before, "it moved the room");
+    assert_eq!(
+        (hub.live_position(&room()), hub.newest(&room())),
+        before,
+        "a live-only record must not move the room"
+    );
     peers.iter().map(|peer| !peer.got.borrow().is_empty()).collect()
 }
 
 #[test]
-fn a_live_only_record_reaches_the_others_who_are_live_or_those_it_names_and_moves_nothing() {
+fn live_only_record_reaches_live_others_or_named_users() {
     let mut hub = Hub::default();
     let mut live = |name: &str| {
         let (peer, subscription) = listener(&mut hub, name);
@@ -38,20 +42,20 @@ fn a_live_only_record_reaches_the_others_who_are_live_or_those_it_names_and_move
 }
 
 #[test]
-fn nobody_whose_removal_may_have_been_missed_hears_of_one() {
+fn live_only_record_skips_peers_that_may_be_removed() {
     let mut hub = Hub::default();
     let (bob, subscription) = listener(&mut hub, "bob");
     assert!(go_live(&mut hub, subscription, at(1, 4)));
     let peers = [&*bob];
     assert_eq!(reached(&mut hub, &peers, "ann", ""), [true]);
-    // A hole: what is missing may be the removal.
+    // A hole: the missing record may be a removal.
     let later = record(1, 6, "");
     assert_eq!(hub.dispatch(&later, &Frame::text(later.json())), Dispatch::Refill);
     assert_eq!(reached(&mut hub, &peers, "ann", ""), [false]);
-    assert_eq!(refill(&mut hub, &read(1, 1..=6, "1:0")), Refilled::FromTail);
+    assert_eq!(refill(&mut hub, &read(1, 1..=6, "1:0")), RefillOutcome::FromTail);
     assert_eq!(reached(&mut hub, &peers, "ann", ""), [true]);
-    assert!(hub.suspect(&room()));
+    assert!(hub.begin_refill(&room()));
     assert_eq!(reached(&mut hub, &peers, "ann", ""), [false]);
-    assert_eq!(refill(&mut hub, &read(1, 1..=6, "1:0")), Refilled::FromTail);
+    assert_eq!(refill(&mut hub, &read(1, 1..=6, "1:0")), RefillOutcome::FromTail);
     assert_eq!(reached(&mut hub, &peers, "ann", ""), [true]);
 }

@@ -1,18 +1,18 @@
-//! Members come, go and change their roles while others talk.
+//! Memberships and roles that change while messages are sent.
 
 use super::*;
 
 const REMOVED: &str = "removed";
 
 fn change(seq: u64, user: &str, role: &str) -> Record {
-    changing(1, seq, "", &format!("{user}\x1e{role}"))
+    membership_change(1, seq, "", &format!("{user}\x1e{role}"))
 }
 
 fn mark(role: &str, seq: u64) -> Option<Mark> {
     Some(Mark { role: (role != REMOVED).then(|| role.to_owned()), seq: Seq(seq) })
 }
 
-/// What Redis holds: the last records, and marks of these users.
+/// The content of Redis: the last records, and the marks of these users.
 fn tail_of(epoch: u64, records: Vec<Record>, bases: &str, marks: Vec<Option<Mark>>) -> TailRead {
     let head = *records.iter().map(|record| record.seq.0).max().get_or_insert(0);
     TailRead { records, marks, ..read(epoch, head..=head, bases) }
@@ -23,7 +23,7 @@ fn refill_with(
     tail: &TailRead,
     users: &[UserId],
     roles: Option<&Roles>,
-) -> Refilled {
+) -> RefillOutcome {
     let generation = hub.generation();
     hub.refill(&room(), RoomRead { tail, users, roles }, generation)
 }
@@ -35,7 +35,7 @@ fn live(hub: &mut Hub<Listener>, name: &str, seq: u64) -> (Rc<Listener>, Subscri
 }
 
 #[test]
-fn a_removal_is_sent_to_all_before_it_and_the_removed_one_hears_nothing_more() {
+fn removed_user_gets_the_removal_and_nothing_after_it() {
     let mut hub = Hub::default();
     let ((alice, _), (bob, b)) = (live(&mut hub, "alice", 5), live(&mut hub, "bob", 5));
     assert_eq!(dispatch(&mut hub, &change(6, "bob", REMOVED)), Dispatch::Delivered);
@@ -46,38 +46,38 @@ fn a_removal_is_sent_to_all_before_it_and_the_removed_one_hears_nothing_more() {
     assert!(!hub.has(&room(), b));
     let ended = hub.take_ended();
     assert_eq!((ended.subscriptions, ended.rooms.len()), (1, 0));
-    assert_eq!(hub.take_ended().subscriptions, 0, "told once");
+    assert_eq!(hub.take_ended().subscriptions, 0, "each end is reported once");
 }
 
 #[test]
-fn all_subscriptions_of_a_removed_user_end_and_the_last_takes_the_channel_with_it() {
+fn removal_ends_all_subscriptions_and_frees_channel() {
     let mut hub = Hub::default();
     let (first, _) = live(&mut hub, "bob", 5);
     let (replaying, r) = listener(&mut hub, "bob");
     dispatch(&mut hub, &change(6, "bob", REMOVED));
     assert_eq!((first.ended.get(), replaying.ended.get()), (1, 1));
-    assert!(!hub.replay(&room(), r, &record(1, 4, "")), "what it was not sent it may not be sent");
+    assert!(!hub.replay(&room(), r, &record(1, 4, "")), "an ended subscription gets no record");
     let ended = hub.take_ended();
     assert_eq!((ended.subscriptions, ended.rooms), (2, vec![room()]));
     assert_eq!(hub.room_count(), 0);
 }
 
 #[test]
-fn a_new_role_counts_from_the_next_record_on() {
+fn new_role_counts_from_next_record() {
     let mut hub = Hub::default();
     let (bob, _) = live(&mut hub, "bob", 5);
     let private = |seq, role: &str| record(1, seq, &format!("r={role}"));
-    dispatch(&mut hub, &changing(1, 6, "r=member", "bob\x1eguest"));
+    dispatch(&mut hub, &membership_change(1, 6, "r=member", "bob\x1eguest"));
     dispatch(&mut hub, &private(7, "member"));
     dispatch(&mut hub, &private(8, "guest"));
     dispatch(&mut hub, &change(9, "bob", "admin"));
     dispatch(&mut hub, &private(10, "admin"));
     let sent = [6, 8, 9, 10].map(|seq| json(1, seq));
-    assert_eq!(*bob.got.borrow(), sent, "6 was still theirs, 7 not any more");
+    assert_eq!(*bob.got.borrow(), sent, "bob may see record 6 but not 7");
 }
 
 #[test]
-fn a_refill_applies_changes_at_their_places() {
+fn refill_applies_membership_changes_in_order() {
     let mut hub = Hub::default();
     let ((alice, _), (bob, _)) = (live(&mut hub, "alice", 5), live(&mut hub, "bob", 5));
     assert_eq!(hint(&mut hub, 1, 10), Dispatch::Refill);
@@ -90,57 +90,61 @@ fn a_refill_applies_changes_at_their_places() {
     ];
     let users = [user("alice"), user("bob")];
     let tail = tail_of(1, records, "1:0", vec![mark("guest", 7), mark(REMOVED, 9)]);
-    assert_eq!(refill_with(&mut hub, &tail, &users, None), Refilled::FromTail);
+    assert_eq!(refill_with(&mut hub, &tail, &users, None), RefillOutcome::FromTail);
     hint(&mut hub, 1, 11);
     assert_eq!(*alice.got.borrow(), [6, 7, 9, 10, 11].map(|seq| json(1, seq)));
     assert_eq!(*bob.got.borrow(), [6, 7, 8, 9].map(|seq| json(1, seq)));
 }
 
 #[test]
-fn who_was_removed_in_a_gap_is_not_even_told_the_gap() {
+fn user_removed_in_gap_does_not_get_the_gap() {
     let mut hub = Hub::default();
     let ((alice, _), (bob, _)) = (live(&mut hub, "alice", 5), live(&mut hub, "bob", 5));
     assert_eq!(hint(&mut hub, 1, 300), Dispatch::Refill);
     let users = [user("alice"), user("bob")];
     let tail = tail_of(1, vec![record(1, 300, "")], "1:0", vec![mark("guest", 80), mark(REMOVED, 90)]);
-    assert_eq!(refill_with(&mut hub, &tail, &users, None), Refilled::Gap);
+    assert_eq!(refill_with(&mut hub, &tail, &users, None), RefillOutcome::Gap);
     dispatch(&mut hub, &record(1, 301, "r=member"));
     hint(&mut hub, 1, 302);
-    assert_eq!(alice.got.borrow().len(), 2, "the gap and 302, of which a guest is told: {:?}", alice.got);
+    assert_eq!(alice.got.borrow().len(), 2, "a guest gets the gap and record 302: {:?}", alice.got);
     assert!(bob.got.borrow().is_empty() && bob.ended.get() == 1);
 }
 
 #[test]
-fn a_gap_waits_until_the_marks_of_all_who_are_live_were_read() {
+fn gap_waits_for_marks_of_all_live_subscriptions() {
     let mut hub = Hub::default();
     let (_, _) = live(&mut hub, "alice", 5);
     hint(&mut hub, 1, 300);
     let (bob, b) = listener(&mut hub, "bob");
-    assert!(go_live(&mut hub, b, at(1, 6)), "ahead of the others");
+    assert!(go_live(&mut hub, b, at(1, 6)), "bob is ahead of the other subscriptions");
     let tail = tail_of(1, vec![record(1, 300, "")], "1:0", vec![None]);
-    assert_eq!(refill_with(&mut hub, &tail, &[user("alice")], None), Refilled::Again);
+    assert_eq!(refill_with(&mut hub, &tail, &[user("alice")], None), RefillOutcome::Retry);
     let tail = TailRead { marks: vec![None, mark(REMOVED, 90)], ..tail };
-    assert_eq!(refill_with(&mut hub, &tail, &[user("alice"), user("bob")], None), Refilled::Gap);
+    assert_eq!(refill_with(&mut hub, &tail, &[user("alice"), user("bob")], None), RefillOutcome::Gap);
     assert!(bob.got.borrow().is_empty() && bob.ended.get() == 1);
 }
 
 #[test]
-fn in_a_new_epoch_nothing_is_sent_before_the_stored_roles_are_known() {
+fn new_epoch_sends_nothing_before_stored_roles_are_known() {
     let mut hub = Hub::default();
     let peers = ["alice", "bob", "carol"].map(|name| live(&mut hub, name, 5).0);
     let users = ["alice", "bob", "carol"].map(user);
     assert_eq!(hint(&mut hub, 2, 6), Dispatch::Refill);
-    // Carol is a member again by a mark that is ahead of what is stored.
+    // Carol is a member again, by a mark that is newer than the stored role.
     let tail = tail_of(2, vec![record(2, 6, "")], "1:0,2:5", vec![None, None, mark("guest", 6)]);
-    assert_eq!(refill_with(&mut hub, &tail, &users, None), Refilled::RolesUnknown);
+    assert_eq!(refill_with(&mut hub, &tail, &users, None), RefillOutcome::RolesUnknown);
     assert!(peers.iter().all(|peer| peer.got.borrow().is_empty()));
     let of = |roles: [Option<&str>; 3]| {
         users.iter().cloned().zip(roles.map(|role| role.map(Into::into))).collect()
     };
     let past = Roles { epoch: Epoch(1), of: of([Some("member"); 3]) };
-    assert_eq!(refill_with(&mut hub, &tail, &users, Some(&past)), Refilled::RolesUnknown, "of another epoch");
+    assert_eq!(
+        refill_with(&mut hub, &tail, &users, Some(&past)),
+        RefillOutcome::RolesUnknown,
+        "the roles are of another epoch"
+    );
     let stored = Roles { epoch: Epoch(2), of: of([Some("admin"), None, None]) };
-    assert_eq!(refill_with(&mut hub, &tail, &users, Some(&stored)), Refilled::FromTail);
+    assert_eq!(refill_with(&mut hub, &tail, &users, Some(&stored)), RefillOutcome::FromTail);
     dispatch(&mut hub, &record(2, 7, "r=admin"));
     dispatch(&mut hub, &record(2, 8, "r=guest"));
     let [alice, bob, carol] = peers;
@@ -151,56 +155,56 @@ fn in_a_new_epoch_nothing_is_sent_before_the_stored_roles_are_known() {
 }
 
 #[test]
-fn what_could_be_forgotten_meanwhile_is_asked_of_persistence() {
+fn expired_marks_make_refill_ask_for_stored_roles() {
     let mut hub = Hub::default();
     let (bob, _) = live(&mut hub, "bob", 5);
-    hub.doubt_all();
-    hub.suspect(&room());
+    hub.expire_all_marks();
+    hub.begin_refill(&room());
     let tail = tail_of(1, vec![record(1, 6, "")], "1:0", vec![None]);
-    assert_eq!(refill_with(&mut hub, &tail, &[user("bob")], None), Refilled::RolesUnknown);
+    assert_eq!(refill_with(&mut hub, &tail, &[user("bob")], None), RefillOutcome::RolesUnknown);
     let stored = Roles { epoch: Epoch(1), of: [(user("bob"), None)].into_iter().collect() };
     refill_with(&mut hub, &tail, &[user("bob")], Some(&stored));
     assert!(bob.got.borrow().is_empty() && bob.ended.get() == 1);
 }
 
 #[test]
-fn what_was_read_before_the_doubt_does_not_take_it_away() {
+fn read_before_expiry_does_not_renew_trust_in_marks() {
     let mut hub = Hub::default();
     let ((_, joined), (_, replaying)) = (joining(&mut hub, "ann"), joining(&mut hub, "bob"));
-    settle(&mut hub, replaying, at(1, 4));
+    set_initial_role(&mut hub, replaying, at(1, 4));
     let before = hub.generation();
-    hub.missed();
-    hub.doubt_all();
-    assert!(hub.settle(&room(), joined, "member", (at(1, 5), before)));
+    hub.invalidate_reads();
+    hub.expire_all_marks();
+    assert!(hub.set_initial_role(&room(), joined, "member", (at(1, 5), before)));
     let mark = mark("member", 5);
     let read = MarkRead { head: at(1, 5), mark: mark.as_ref(), generation: before };
-    assert_eq!(hub.renew(&room(), replaying, read, None), Renewed::Stands);
+    assert_eq!(hub.refresh_role(&room(), replaying, read, None), RoleRefresh::UpToDate);
     for subscription in [joined, replaying] {
-        assert_eq!(renew(&mut hub, subscription, (at(1, 6), None), None), Renewed::RoleUnknown);
+        assert_eq!(refresh_role(&mut hub, subscription, (at(1, 6), None), None), RoleRefresh::RoleUnknown);
     }
 }
 
 #[test]
-fn hints_do_not_touch_a_join_that_has_read_nothing_and_it_goes_live_only_behind_them() {
+fn join_ignores_hints_until_read_and_goes_live_after_them() {
     let mut hub = Hub::default();
     let (bob, b) = joining(&mut hub, "bob");
     dispatch(&mut hub, &change(6, "bob", REMOVED));
-    assert!(hub.has(&room(), b), "they may have been added again, which only the read tells");
-    // It read the room before the removal.
-    settle(&mut hub, b, at(1, 5));
+    assert!(hub.has(&room(), b), "bob may have been added again; only the read shows it");
+    // The join read the room before the removal.
+    set_initial_role(&mut hub, b, at(1, 5));
     let generation = hub.generation();
-    assert!(!hub.go_live(&room(), b, at(1, 5), generation), "6 exists");
-    assert_eq!(renew(&mut hub, b, (at(1, 6), mark(REMOVED, 6)), None), Renewed::Ended);
+    assert!(!hub.go_live(&room(), b, at(1, 5), generation), "record 6 exists");
+    assert_eq!(refresh_role(&mut hub, b, (at(1, 6), mark(REMOVED, 6)), None), RoleRefresh::Ended);
     assert_eq!(bob.ended.get(), 1);
     assert_eq!(hub.take_ended().rooms, [room()]);
 }
 
 #[test]
-fn a_late_hint_of_a_removal_does_not_end_who_joined_after_being_added_again() {
+fn late_removal_hint_does_not_end_readded_member() {
     let mut hub = Hub::default();
     let (_, _) = live(&mut hub, "alice", 5);
     let (bob, b) = joining(&mut hub, "bob");
-    settle(&mut hub, b, at(1, 7));
+    set_initial_role(&mut hub, b, at(1, 7));
     let generation = hub.generation();
     assert!(hub.go_live(&room(), b, at(1, 7), generation));
     dispatch(&mut hub, &change(6, "bob", REMOVED));
@@ -210,12 +214,12 @@ fn a_late_hint_of_a_removal_does_not_end_who_joined_after_being_added_again() {
 }
 
 #[test]
-fn replay_goes_by_the_role_now_and_live_begins_where_that_is_known() {
+fn replay_uses_current_role_and_goes_live_at_its_position() {
     let mut hub = Hub::default();
     let (_, _) = live(&mut hub, "alice", 5);
     let (bob, b) = joining(&mut hub, "bob");
-    settle(&mut hub, b, at(1, 5));
-    // Not delivered to those who are live: 6 is missing.
+    set_initial_role(&mut hub, b, at(1, 5));
+    // Not delivered to live subscriptions: record 6 is missing.
     assert_eq!(dispatch(&mut hub, &change(7, "bob", "guest")), Dispatch::Refill);
     assert!(hub.replay(&room(), b, &record(1, 4, "r=member")));
     assert!(hub.replay(&room(), b, &record(1, 5, "r=guest")));
@@ -223,33 +227,33 @@ fn replay_goes_by_the_role_now_and_live_begins_where_that_is_known() {
     let generation = hub.generation();
     assert!(
         !hub.go_live(&room(), b, at(1, 5), generation),
-        "a guest from 7 on: 6 would be sent by that role"
+        "bob is a guest from 7 on, and record 6 would be filtered by that role"
     );
-    assert_eq!(renew(&mut hub, b, (at(1, 7), mark("guest", 7)), None), Renewed::Stands);
+    assert_eq!(refresh_role(&mut hub, b, (at(1, 7), mark("guest", 7)), None), RoleRefresh::UpToDate);
     assert!(hub.go_live(&room(), b, at(1, 7), generation));
 }
 
 #[test]
-fn a_replay_into_a_new_epoch_asks_for_the_role() {
+fn replay_into_new_epoch_asks_for_role() {
     let mut hub = Hub::default();
     let (bob, b) = joining(&mut hub, "bob");
-    settle(&mut hub, b, at(1, 5));
-    assert_eq!(renew(&mut hub, b, (at(2, 6), None), None), Renewed::RoleUnknown);
+    set_initial_role(&mut hub, b, at(1, 5));
+    assert_eq!(refresh_role(&mut hub, b, (at(2, 6), None), None), RoleRefresh::RoleUnknown);
     let stored = Roles { epoch: Epoch(2), of: [(user("bob"), Some("guest".into()))].into_iter().collect() };
-    assert_eq!(renew(&mut hub, b, (at(2, 6), None), Some(&stored)), Renewed::Stands);
+    assert_eq!(refresh_role(&mut hub, b, (at(2, 6), None), Some(&stored)), RoleRefresh::UpToDate);
     hub.replay(&room(), b, &record(2, 6, "r=member"));
     assert!(bob.got.borrow().is_empty());
 }
 
 #[test]
-fn a_role_is_told_only_while_the_room_is_not_behind() {
+fn role_is_unknown_while_room_is_behind() {
     let mut hub = Hub::default();
     let (_, b) = live(&mut hub, "bob", 5);
     let role = |hub: &Hub<Listener>, epoch| hub.role(&room(), b, Epoch(epoch)).map(|role| role.to_string());
     assert_eq!(role(&hub, 1).as_deref(), Some("member"));
-    assert_eq!(role(&hub, 2), None, "of another epoch");
+    assert_eq!(role(&hub, 2), None, "the roles are of another epoch");
     hint(&mut hub, 1, 9);
-    assert_eq!(role(&hub, 1), None, "it may be another by now");
+    assert_eq!(role(&hub, 1), None, "the role may have changed");
     refill(&mut hub, &read(1, 6..=9, "1:0"));
     assert_eq!(role(&hub, 1).as_deref(), Some("member"));
 }

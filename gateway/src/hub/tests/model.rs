@@ -1,8 +1,8 @@
-//! The hub against a model of everything around it: a log with memberships, Redis with its tail and marks, PostgreSQL
-//! behind it, hints that are lost and overtake each other, reads that arrive late, epochs, joins, replays, refills.
+//! Tests the hub against a model of its environment: a log with memberships, Redis with tail and marks, PostgreSQL,
+//! hints that are lost or reordered, reads that arrive late, epochs, joins, replays and refills.
 //!
-//! Nobody is sent a record above their removal, nor one that their role at its place (live) or now (replay) forbids;
-//! who stays gets everything visible, once and in order.
+//! No user is sent a record after their removal, nor a record that their role forbids: the role at the record's
+//! position if live, the current role in replay. A user who stays gets every visible record, once and in order.
 
 mod world;
 
@@ -12,9 +12,9 @@ use super::*;
 use world::{Log, ROLES, USERS, World, role_at};
 
 enum Step {
-    /// Subscribed, knowing what persistence said of the user; then the head was read.
+    /// Subscribed with the membership that persistence returned; then the head is read.
     Joining {
-        standing: (u64, Option<&'static str>),
+        membership: (u64, Option<&'static str>),
         read: Option<(Generation, TailRead)>,
     },
     Replaying {
@@ -33,14 +33,14 @@ struct Device {
     peer: Rc<Listener>,
     subscription: Subscription,
     step: Step,
-    /// Frames looked at so far.
+    /// Frames checked so far.
     seen: usize,
-    /// Sent or told up to here.
+    /// The position up to which records, or a gap, were sent.
     position: usize,
-    /// No removal from here on was survived.
-    since: usize,
-    /// The role is known as of here.
-    known: Position,
+    /// There must be no removal of the user from here on.
+    no_removal_since: usize,
+    /// The position of which the role is.
+    role_as_of: Position,
 }
 
 enum Refilling {
@@ -61,17 +61,17 @@ impl Model {
         Self { world: World::new(), hub: Hub::default(), devices: Vec::new(), refilling: Refilling::No }
     }
 
-    fn wanted(&mut self, wanted: bool) {
-        if wanted && matches!(self.refilling, Refilling::No) {
+    fn want_refill_if(&mut self, refill_wanted: bool) {
+        if refill_wanted && matches!(self.refilling, Refilling::No) {
             self.refilling = Refilling::Wanted(None);
         }
     }
 
-    fn missed(&mut self) {
+    fn miss_hints(&mut self) {
         self.world.hints.clear();
-        self.hub.missed();
-        let wanted = self.hub.suspect(&room());
-        self.wanted(wanted);
+        self.hub.invalidate_reads();
+        let refill_wanted = self.hub.begin_refill(&room());
+        self.want_refill_if(refill_wanted);
     }
 
     fn step(&mut self, (op, a, b): (u8, u8, u8)) {
@@ -83,14 +83,14 @@ impl Model {
             8..=9 => world.append(None, Some((a % 4, Some(ROLES[b % 3])))),
             10 => world.append(None, Some((a % 4, None))),
             11..=16 if !world.hints.is_empty() => {
-                // Mostly in order.
-                let place = if op % 32 == 11 { a % world.hints.len() } else { 0 };
-                let (seq, event) = world.hints.remove(place);
-                let wanted = dispatch(&mut self.hub, &event.record(seq)) == Dispatch::Refill;
-                self.wanted(wanted);
+                // Hints arrive mostly in order.
+                let index = if op % 32 == 11 { a % world.hints.len() } else { 0 };
+                let (seq, event) = world.hints.remove(index);
+                let refill_wanted = dispatch(&mut self.hub, &event.record(seq)) == Dispatch::Refill;
+                self.want_refill_if(refill_wanted);
             }
             17 if !world.hints.is_empty() => drop(world.hints.remove(0)),
-            18 if a % 4 == 0 => self.missed(),
+            18 if a % 4 == 0 => self.miss_hints(),
             19..=20 if self.devices.len() < 12 => self.subscribe(a % 4),
             21..=25 if !self.devices.is_empty() => self.progress(a % self.devices.len(), b),
             26..=28 => self.refill(),
@@ -98,10 +98,10 @@ impl Model {
             30 if a % 8 == 0 => world.new_epoch(b % 2 == 0),
             30 if a % 8 == 1 => world.tail_from = world.tail_from.max(b % (world.head() + 1)),
             30 if a % 8 == 2 => {
-                // Two hours pass, in which nothing was heard: what is stored has no mark any more.
+                // Two hours pass without pub/sub: stored memberships have no marks any more.
                 let stored = world.stored;
                 world.marks.retain(|_, (_, seq)| *seq > stored);
-                // No join takes so long, nor does a read for which roles were asked.
+                // Joins, and reads for which roles were read, do not take that long.
                 let joining = |device: &mut Device| matches!(device.step, Step::Joining { .. });
                 for device in self.devices.extract_if(.., joining) {
                     self.hub.unsubscribe(&room(), device.subscription);
@@ -114,8 +114,8 @@ impl Model {
                 if let Refilling::Wanted(roles) | Refilling::Read { roles, .. } = &mut self.refilling {
                     *roles = None;
                 }
-                self.hub.doubt_all();
-                self.missed();
+                self.hub.expire_all_marks();
+                self.miss_hints();
             }
             31 if !self.devices.is_empty() => {
                 let device = a % self.devices.len();
@@ -124,31 +124,40 @@ impl Model {
             }
             _ => {}
         }
-        self.look();
+        self.check_frames();
     }
 
     fn subscribe(&mut self, user: usize) {
         let (peer, subscription) = joining(&mut self.hub, USERS[user]);
-        let standing = (self.world.epoch, role_at(self.world.log(), user, self.world.stored));
-        let step = Step::Joining { standing, read: None };
-        let known = Position::default();
-        self.devices.push(Device { user, peer, subscription, step, seen: 0, position: 0, since: 0, known });
+        let membership = (self.world.epoch, role_at(self.world.log(), user, self.world.stored));
+        let step = Step::Joining { membership, read: None };
+        let role_as_of = Position::default();
+        self.devices.push(Device {
+            user,
+            peer,
+            subscription,
+            step,
+            seen: 0,
+            position: 0,
+            no_removal_since: 0,
+            role_as_of,
+        });
     }
 
     fn progress(&mut self, device: usize, choice: usize) {
         let (world, hub, device) = (&self.world, &mut self.hub, &mut self.devices[device]);
         let users = [user(USERS[device.user])];
-        let mut suspected = false;
+        let mut begun = false;
         match &mut device.step {
-            Step::Joining { standing, read } => match read.take() {
+            Step::Joining { membership, read } => match read.take() {
                 None => *read = Some((hub.generation(), world.read(&users))),
                 Some((generation, tail)) => {
                     let head = Position::of(&tail.head);
                     let role = match &tail.marks[0] {
                         Some(mark) => mark.role.clone(),
-                        None if standing.0 == head.epoch.0 => standing.1.map(ToOwned::to_owned),
+                        None if membership.0 == head.epoch.0 => membership.1.map(ToOwned::to_owned),
                         None => {
-                            *standing = (world.epoch, role_at(world.log(), device.user, world.stored));
+                            *membership = (world.epoch, role_at(world.log(), device.user, world.stored));
                             return;
                         }
                     };
@@ -157,10 +166,11 @@ impl Model {
                         device.step = Step::Gone;
                         return;
                     };
-                    let settled = hub.settle(&room(), device.subscription, &role, (head, generation));
-                    assert!(settled, "hints touch no join");
+                    let is_set =
+                        hub.set_initial_role(&room(), device.subscription, &role, (head, generation));
+                    assert!(is_set, "hints must not end a join");
                     let cursor = choice as u64 % (head.seq.0 + 1);
-                    (device.position, device.known) = (cursor as usize, head);
+                    (device.position, device.role_as_of) = (cursor as usize, head);
                     let reached = Position { seq: Seq(cursor), ..head };
                     device.step = Step::Replaying { reached, head, generation, read: None, roles: None };
                 }
@@ -173,14 +183,15 @@ impl Model {
                 let live =
                     *reached >= *head && hub.go_live(&room(), device.subscription, *reached, *generation);
                 if live {
-                    (device.position, device.since) = (reached.seq.0 as usize, reached.seq.0 as usize);
+                    (device.position, device.no_removal_since) =
+                        (reached.seq.0 as usize, reached.seq.0 as usize);
                     device.step = Step::Live;
                     return;
                 }
                 let Some((began, tail)) = read.take() else {
-                    suspected = hub.newest(&room()).epoch < reached.epoch && hub.suspect(&room());
+                    begun = hub.newest(&room()).epoch < reached.epoch && hub.begin_refill(&room());
                     *read = Some((hub.generation(), world.read(&users)));
-                    self.wanted(suspected);
+                    self.want_refill_if(begun);
                     return;
                 };
                 let now = Position::of(&tail.head);
@@ -188,12 +199,12 @@ impl Model {
                     return;
                 }
                 let mark_read = MarkRead { head: now, mark: tail.marks[0].as_ref(), generation: began };
-                match hub.renew(&room(), device.subscription, mark_read, roles.as_ref()) {
-                    Renewed::Ended => device.step = Step::Gone,
-                    Renewed::RoleUnknown => *roles = Some(world.roles(&users)),
-                    Renewed::Stands => {
+                match hub.refresh_role(&room(), device.subscription, mark_read, roles.as_ref()) {
+                    RoleRefresh::Ended => device.step = Step::Gone,
+                    RoleRefresh::RoleUnknown => *roles = Some(world.roles(&users)),
+                    RoleRefresh::UpToDate => {
                         *roles = None;
-                        device.known = device.known.max(now);
+                        device.role_as_of = device.role_as_of.max(now);
                         let diverged = tail.head.gap_after_position(reached.epoch, reached.seq).is_some();
                         for record in
                             (!diverged).then(|| tail.records_after(reached.seq)).flatten().unwrap_or_default()
@@ -203,7 +214,7 @@ impl Model {
                             let event = world.logs[&now.epoch.0][record.seq.0 as usize - 1];
                             let sent = device.peer.got.borrow().len() - before;
                             assert!(sent == 1 || event.role.is_some(), "{record:?} was not replayed");
-                            assert!(sent == 0 || world.may_be_shown(event, device.user, device.known));
+                            assert!(sent == 0 || world.may_be_shown(event, device.user, device.role_as_of));
                             device.seen += sent;
                         }
                         (*reached, *head, *generation) = (now, now, began);
@@ -212,7 +223,7 @@ impl Model {
             }
             Step::Live | Step::Gone => {}
         }
-        self.wanted(suspected);
+        self.want_refill_if(begun);
     }
 
     fn refill(&mut self) {
@@ -225,10 +236,10 @@ impl Model {
             Refilling::Read { users, tail, generation, roles } => {
                 let read = RoomRead { tail: &tail, users: &users, roles: roles.as_ref() };
                 match self.hub.refill(&room(), read, generation) {
-                    Refilled::FromTail | Refilled::Gap => Refilling::No,
-                    Refilled::Again => Refilling::Wanted(None),
-                    Refilled::RolesUnknown => {
-                        // Asked in the epoch of the read: another by now, it is asked again.
+                    RefillOutcome::FromTail | RefillOutcome::Gap => Refilling::No,
+                    RefillOutcome::Retry => Refilling::Wanted(None),
+                    RefillOutcome::RolesUnknown => {
+                        // Roles are valid for the epoch of the read. In another epoch they are read again.
                         Refilling::Wanted(Some(self.world.roles(&users)))
                     }
                 }
@@ -236,8 +247,8 @@ impl Model {
         };
     }
 
-    /// Holds what was sent live against the log.
-    fn look(&mut self) {
+    /// Checks the frames that were sent live against the log.
+    fn check_frames(&mut self) {
         for device in &mut self.devices {
             if !self.hub.has(&room(), device.subscription) {
                 device.step = Step::Gone;
@@ -250,11 +261,11 @@ impl Model {
                     Some("room:caught_up") => {}
                     Some("room:gap") => {
                         device.position = number(&frame["head"]["seq"]);
-                        device.since = device.position;
+                        device.no_removal_since = device.position;
                     }
                     _ => {
                         let (epoch, seq) = (number(&frame["e"]) as u64, number(&frame["s"]));
-                        // A record of an epoch before is the same in the later ones, up to their bases.
+                        // A record of an earlier epoch is the same in later ones, up to their bases.
                         check_live(&self.world.logs[&epoch], device, seq);
                         device.position = seq;
                     }
@@ -264,17 +275,17 @@ impl Model {
         }
     }
 
-    /// Nothing happens any more, and all that is under way comes to its end.
-    fn settle(&mut self) {
+    /// Stops all changes and completes everything that is in progress.
+    fn finish(&mut self) {
         self.world.stored = self.world.head();
-        self.missed();
+        self.miss_hints();
         for _ in 0..12 {
             for device in 0..self.devices.len() {
                 self.progress(device, 0);
-                self.look();
+                self.check_frames();
             }
             self.refill();
-            self.look();
+            self.check_frames();
         }
         let (log, head) = (self.world.log(), self.world.head());
         for device in &self.devices {
@@ -285,42 +296,43 @@ impl Model {
                 });
             match device.step {
                 Step::Live => {
-                    let known = self.hub.role(&room(), device.subscription, Epoch(self.world.epoch));
-                    assert_eq!(known.as_deref(), role, "{}", USERS[device.user]);
+                    let current = self.hub.role(&room(), device.subscription, Epoch(self.world.epoch));
+                    assert_eq!(current.as_deref(), role, "{}", USERS[device.user]);
                     check_live(log, device, head + 1);
                 }
                 Step::Gone => assert!(removed, "{} was never removed", USERS[device.user]),
-                _ => panic!("{} is still on the way", USERS[device.user]),
+                _ => panic!("{} neither went live nor ended", USERS[device.user]),
             }
         }
     }
 }
 
-/// Whether a live device may be sent `seq` next. One above the head: whether it was sent everything.
+/// Checks that a live device may be sent `seq` next. With a seq above the head: that it was sent everything.
 fn check_live(log: &Log, device: &Device, seq: usize) {
     let whose = USERS[device.user];
-    assert!(seq > device.position, "{whose} was sent {seq} behind {}", device.position);
+    assert!(seq > device.position, "{whose} was sent {seq} after {}", device.position);
     for skipped in device.position + 1..seq {
         let role = role_at(log, device.user, skipped - 1);
         assert!(!log[skipped - 1].is_for(role), "{whose} was not sent {skipped}");
     }
     if let Some(event) = log.get(seq - 1) {
         assert!(event.is_for(role_at(log, device.user, seq - 1)), "{whose} was sent {seq}: {event:?}");
-        let removal = (device.since + 1..seq).find(|at| log[at - 1].change == Some((device.user, None)));
-        assert!(removal.is_none(), "{whose} was sent {seq} behind the removal at {removal:?}");
+        let removal =
+            (device.no_removal_since + 1..seq).find(|at| log[at - 1].change == Some((device.user, None)));
+        assert!(removal.is_none(), "{whose} was sent {seq} after the removal at {removal:?}");
     }
 }
 
 proptest! {
     #![proptest_config(ProptestConfig { cases: 1500, failure_persistence: None, ..ProptestConfig::default() })]
     #[test]
-    fn whatever_is_lost_or_late_nobody_hears_more_than_they_may_and_nobody_less(
+    fn lost_or_late_hints_neither_leak_nor_lose_records(
         steps in proptest::collection::vec(any::<(u8, u8, u8)>(), 1..250),
     ) {
         let mut model = Model::new();
         for step in steps {
             model.step(step);
         }
-        model.settle();
+        model.finish();
     }
 }

@@ -1,5 +1,5 @@
-//! Pacing: a poll that is over its user's allowance waits for its turn while its timeout lasts. Nothing is joined yet,
-//! so nothing is missed: what happens meanwhile comes in the answer.
+//! Pacing: a poll that exceeds its user's rate limit waits for its turn until its timeout ends. Nothing is joined
+//! yet, so nothing is missed: events of that time are part of the answer.
 
 use std::{num::NonZeroU32, time::Duration};
 
@@ -12,13 +12,13 @@ use crate::{
     worker::Node,
 };
 
-/// Waits no longer than this, so that of the longest timeout enough is left to look into the rooms.
-const PACED_WITHIN: Duration = Duration::from_secs(25);
+/// Maximum wait: it leaves enough of the longest timeout to read the rooms.
+const MAX_PACING_DELAY: Duration = Duration::from_secs(25);
 
-/// Takes a poll of so many rooms off its user's allowance, when there is as much until then.
+/// Takes the cost of a poll from its user's bucket. Waits for the tokens if they arrive before the deadline.
 ///
 /// # Errors
-/// `rate_limited` when there will not be; `unavailable` when the node stops.
+/// `rate_limited` when the tokens do not arrive in time; `unavailable` when the node stops.
 pub(super) async fn pace(
     node: &Node,
     user: &UserId,
@@ -26,17 +26,17 @@ pub(super) async fn pace(
     until: Instant,
     gate: &Gate,
 ) -> Result<(), Refusal> {
-    let until = until.min(Instant::now() + PACED_WITHIN);
+    let until = until.min(Instant::now() + MAX_PACING_DELAY);
     let cost = NonZeroU32::MIN.saturating_add(rooms_cost(rooms));
-    while let Err(retry_after_ms) = node.allowances.take(Limit::Polls, user, cost) {
-        let turn = Instant::now().checked_add(Duration::from_millis(retry_after_ms));
-        let Some(turn) = turn.filter(|turn| *turn <= until) else {
+    while let Err(retry_after_ms) = node.rate_limits.take(Limit::Polls, user, cost) {
+        let allowed_at = Instant::now().checked_add(Duration::from_millis(retry_after_ms));
+        let Some(allowed_at) = allowed_at.filter(|allowed_at| *allowed_at <= until) else {
             node.metrics.limited.with_label_values(&[Limit::Polls.name()]).inc();
             return Err(Limit::Polls.refusal(retry_after_ms));
         };
         tokio::select! {
-            () = tokio::time::sleep_until(turn) => {}
-            () = gate.closed.cancelled() => gate.check_open()?,
+            () = tokio::time::sleep_until(allowed_at) => {}
+            () = gate.draining.cancelled() => gate.refuse_if_draining()?,
         }
     }
     Ok(())

@@ -1,4 +1,4 @@
-//! The body of a poll, checked.
+//! The body of a poll, parsed and checked.
 
 use std::{collections::HashMap, time::Duration};
 
@@ -10,16 +10,16 @@ use tidings_shared::{
     protocol::fields::optional,
 };
 
-/// Rooms in one poll, as many as one connection may join.
+/// Maximum of rooms in one poll: as many as one connection may join.
 const MAX_ROOMS: usize = 1000;
 const MAX_COMMANDS: usize = 100;
 const DEFAULT_TIMEOUT_MS: u64 = 25_000;
 const MAX_TIMEOUT_MS: u64 = 30_000;
 
-/// What a poll asks for.
+/// A poll's request.
 #[derive(Debug)]
 pub(super) struct PollRequest {
-    /// In order of room id; `None`: from the head on.
+    /// Sorted by room id. `None`: from the head on.
     pub cursors: Vec<(RoomId, Option<Cursor>)>,
     pub commands: Vec<Box<RawValue>>,
     pub timeout: Duration,
@@ -44,7 +44,7 @@ impl PollRequest {
     pub fn parse(body: &[u8]) -> Result<Self, Refusal> {
         let bad = |message: String| Refusal::new(ErrorCode::BadRequest, message);
         let text = std::str::from_utf8(body).map_err(|_| bad("the body is not UTF-8".to_owned()))?;
-        // A struct would also be read from an array; the contract says object.
+        // Serde would also parse a struct from an array, but the protocol requires an object.
         if !text.trim_start().starts_with('{') {
             return Err(bad("expected one JSON object".to_owned()));
         }
@@ -82,7 +82,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_empty_poll_waits_for_the_default_time() {
+    fn empty_poll_has_default_timeout() {
         let request = PollRequest::parse(b"{}").unwrap();
         assert!(request.cursors.is_empty() && request.commands.is_empty() && request.rooms_version.is_none());
         assert_eq!(request.timeout, Duration::from_secs(25));
@@ -94,7 +94,7 @@ mod tests {
     }
 
     #[test]
-    fn each_wrong_field_is_named() {
+    fn invalid_field_is_named_in_refusal() {
         let many: Vec<String> = (0..=MAX_ROOMS).map(|n| format!("\"r{n}\":null")).collect();
         let many = format!("{{\"cursors\":{{{}}}}}", many.join(","));
         let cases = [

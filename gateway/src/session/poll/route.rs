@@ -1,4 +1,4 @@
-//! The route of the long poll: who may ask, how much, and the answer as HTTP.
+//! The HTTP route of the long poll: authorization, limits, and the HTTP answer.
 
 use std::{rc::Rc, time::Duration};
 
@@ -11,7 +11,7 @@ use actix_web::{
 use tidings_shared::{
     auth::Reason,
     error::{ErrorCode, RETRY_AFTER_MS, Refusal},
-    places::Places,
+    request_slots::RequestSlots,
     telemetry::TraceContext,
 };
 use tokio::time::Instant;
@@ -24,11 +24,11 @@ use super::{
 };
 use crate::problem;
 
-/// The longest body: a thousand cursors, or some of the longest commands.
-const BODY_BYTES: usize = 256 * 1024;
-/// A body that takes longer holds a place for nothing.
-const BODY_WITHIN: Duration = Duration::from_secs(10);
-/// Polls that one worker has under way, at most; and those of one person, who has one on each device.
+/// Maximum size of a body: a thousand cursors, or some of the longest commands.
+const MAX_BODY_BYTES: usize = 256 * 1024;
+/// Time limit for a body, because a poll holds its slot while its body arrives.
+const BODY_TIMEOUT: Duration = Duration::from_secs(10);
+/// Maximum of running polls of one worker, and of one user on it, who has one on each device.
 const MAX_POLLS: usize = 10_000;
 const MAX_POLLS_OF_USER: usize = 32;
 /// How long a browser may remember what CORS allows, in seconds.
@@ -37,18 +37,19 @@ const TRACEPARENT: header::HeaderName = header::HeaderName::from_static("tracepa
 
 /// Adds `POST /v1/poll`.
 pub fn configure(acceptor: &Rc<ChatAcceptor>, config: &mut web::ServiceConfig) {
-    let (polling, under_way) = (acceptor.clone(), Rc::new(Places::new(MAX_POLLS, MAX_POLLS_OF_USER)));
+    let (poll_acceptor, running) =
+        (acceptor.clone(), Rc::new(RequestSlots::new(MAX_POLLS, MAX_POLLS_OF_USER)));
     let handler = move |request: HttpRequest, body: web::Payload| {
-        let (acceptor, under_way) = (polling.clone(), under_way.clone());
+        let (acceptor, running) = (poll_acceptor.clone(), running.clone());
         async move {
-            let answer = answer(&acceptor, &under_way, &request, body).await;
+            let answer = answer(&acceptor, &running, &request, body).await;
             let result = answer.as_ref().err().map_or("answered", |refusal| refusal.code.as_str());
             acceptor.worker.node.metrics.polls.with_label_values(&[result]).inc();
             answer.map_or_else(
-                |refusal| refused(&refusal),
+                |refusal| refusal_response(&refusal),
                 |body| {
                     let mut response = HttpResponse::Ok();
-                    // An answer is for this poll alone.
+                    // An answer is valid for this poll only.
                     response.insert_header((header::CACHE_CONTROL, "no-store"));
                     response.content_type("application/json").body(body)
                 },
@@ -75,11 +76,11 @@ async fn wrong_method() -> HttpResponse {
 
 async fn answer(
     acceptor: &ChatAcceptor,
-    under_way: &Places,
+    running: &RequestSlots,
     request: &HttpRequest,
     body: web::Payload,
 ) -> Result<Vec<u8>, Refusal> {
-    acceptor.gate.check_open()?;
+    acceptor.gate.refuse_if_draining()?;
     let mut origins = request.headers().get_all(header::ORIGIN);
     let origin = origins.next().map(|origin| origin.to_str().unwrap_or("unreadable"));
     if !acceptor.gate.origins.allows(origin) || origins.next().is_some() {
@@ -87,33 +88,33 @@ async fn answer(
     }
     let authorization = request.headers().get(header::AUTHORIZATION).ok_or(Reason::Missing)?;
     let token = super::super::accept::bearer(authorization.to_str().map_err(|_| Reason::Malformed)?)?;
-    let identity = acceptor.worker.node.verifier.settle(token).await?;
-    let _place = under_way.take(&identity.user, "polls")?;
-    let body = match tokio::time::timeout(BODY_WITHIN, body.to_bytes_limited(BODY_BYTES)).await {
+    let identity = acceptor.worker.node.verifier.verify_or_fetch(token).await?;
+    let _slot = running.take(&identity.user, "polls")?;
+    let body = match tokio::time::timeout(BODY_TIMEOUT, body.to_bytes_limited(MAX_BODY_BYTES)).await {
         Ok(Ok(Ok(body))) => body,
         Ok(Ok(Err(_))) => return Err(Refusal::new(ErrorCode::BadRequest, "the body cannot be read")),
         Err(_) => return Err(Refusal::new(ErrorCode::BadRequest, "the body did not come in time")),
         Ok(Err(_)) => {
-            let message = format!("the body must not be over {BODY_BYTES} bytes");
+            let message = format!("the body can have at most {MAX_BODY_BYTES} bytes");
             return Err(Refusal::new(ErrorCode::TooLarge, message));
         }
     };
-    let came = request.headers().get(TRACEPARENT).and_then(|value| value.to_str().ok());
-    let trace = came.and_then(TraceContext::parse);
+    let header_value = request.headers().get(TRACEPARENT).and_then(|value| value.to_str().ok());
+    let trace = header_value.and_then(TraceContext::parse);
     let request = PollRequest::parse(&body);
     drop(body);
-    // What cannot be read counts too, and has nothing to wait for.
+    // An invalid request counts too, and does not wait.
     let (rooms, timeout) =
         request.as_ref().map_or((0, Duration::ZERO), |request| (request.cursors.len(), request.timeout));
     let (until, gate) = (Instant::now() + timeout, &acceptor.gate);
-    // Before anything is asked of Redis for them.
+    // Before anything is read from Redis for the rooms.
     pace(&acceptor.worker.node, &identity.user, rooms, until, gate).await?;
     let request = request?;
     let admitted = admit(&acceptor.worker, identity).await?;
     poll(&acceptor.worker, admitted, request, trace, until, gate).await
 }
 
-fn refused(refusal: &Refusal) -> HttpResponse {
+fn refusal_response(refusal: &Refusal) -> HttpResponse {
     let status = StatusCode::from_u16(refusal.code.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let mut response = HttpResponse::build(status);
     match refusal.code {

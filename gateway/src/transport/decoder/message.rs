@@ -1,5 +1,5 @@
-//! A data message: gathered while it is not whole, then inflated when it was compressed and is wanted, then
-//! found to be UTF-8 when it is text. Pure, as the decoder is.
+//! A data message: collected until it is complete, then inflated if it was compressed and is wanted, then checked as
+//! UTF-8 if it is text. Pure, like the decoder.
 
 use std::str;
 
@@ -7,19 +7,19 @@ use super::{super::inflate::InflateError, Event, Header, Inflater, Opcode, Rules
 
 pub(super) const NOT_UTF_8: Violation =
     Violation { code: close_code::INVALID_TEXT, reason: "text is not UTF-8" };
-/// Told apart from a message that is too big as it is: who sends such a thing means it.
-pub(crate) const BOMB: Violation =
+/// Distinct from a message that is too big on the wire: a peer sends this one on purpose.
+pub(crate) const TOO_BIG_INFLATED: Violation =
     Violation { code: close_code::TOO_BIG, reason: "message too big once inflated" };
-/// 1007, as for text that is no text: what came is not what its frame says. Nothing in the RFC names a code.
-const NO_DEFLATE: Violation =
+/// Code 1007, as for invalid text: the payload is not what its frame says. The RFC defines no code for it.
+const INVALID_DEFLATE: Violation =
     Violation { code: close_code::INVALID_TEXT, reason: "not a whole DEFLATE stream of its own" };
 
-/// A message not all of whose payload has arrived.
+/// A message whose payload is incomplete.
 pub(super) struct OpenMessage {
-    /// Of its first frame.
+    /// The header of its first frame.
     header: Header,
     payload: Vec<u8>,
-    /// How much of a text's payload is known to be UTF-8.
+    /// The length of the text's payload that is valid UTF-8.
     valid_bytes: usize,
 }
 
@@ -32,7 +32,7 @@ impl OpenMessage {
         self.payload.len()
     }
 
-    /// The room taken for it: a little more than has arrived.
+    /// The allocated size: a little more than what arrived.
     pub(super) fn held_bytes(&self) -> usize {
         self.payload.capacity()
     }
@@ -41,7 +41,7 @@ impl OpenMessage {
         self.header.compressed
     }
 
-    /// Appends, and refuses as soon as a text cannot become UTF-8 whatever follows.
+    /// Appends a piece. Fails as soon as the text cannot become valid UTF-8.
     pub(super) fn append(&mut self, piece: &[u8]) -> Result<(), Violation> {
         self.payload.extend_from_slice(piece);
         if self.header.opcode == Opcode::Text && !self.header.compressed {
@@ -64,7 +64,7 @@ impl OpenMessage {
     }
 }
 
-/// What a whole message says. `header` is that of its first frame.
+/// The event of a complete message. `header` is that of its first frame.
 pub(super) fn event<'a>(
     header: &Header,
     rules: Rules,
@@ -77,8 +77,8 @@ pub(super) fn event<'a>(
             return Ok(Event::Part);
         }
         inflater.inflate(payload, rules.max_message_bytes).map_err(|error| match error {
-            InflateError::TooBig => BOMB,
-            InflateError::Broken => NO_DEFLATE,
+            InflateError::TooBig => TOO_BIG_INFLATED,
+            InflateError::Broken => INVALID_DEFLATE,
         })?
     } else {
         payload

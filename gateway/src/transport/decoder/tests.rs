@@ -1,4 +1,4 @@
-//! The decoder against every rule of RFC 6455 it keeps, and against every way of splitting the same bytes.
+//! Tests of the decoder: each rule of RFC 6455 that it enforces, and all ways to split the same bytes.
 
 use std::ops::ControlFlow;
 
@@ -37,7 +37,7 @@ fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
     bytes
 }
 
-/// Feeds `bytes` in pieces of the given lengths, over and over; 0 stands for all the rest.
+/// Decodes `bytes` in pieces of the given lengths, repeated; 0 stands for all the rest.
 fn decode_in(rules: Rules, bytes: &[u8], pieces: &[usize]) -> (Vec<Seen>, Option<Violation>, Decoder) {
     let (mut decoder, mut inflater) = (Decoder::default(), Inflater::default());
     let mut seen = Vec::new();
@@ -69,7 +69,7 @@ fn decode_in(rules: Rules, bytes: &[u8], pieces: &[usize]) -> (Vec<Seen>, Option
     (seen, None, decoder)
 }
 
-/// The verdict, which must be the same for the whole and byte by byte.
+/// Decodes the bytes whole and byte by byte. Both must give the same result.
 fn decode(rules: Rules, bytes: &[u8]) -> (Vec<Seen>, Option<u16>) {
     let (whole, verdict, _) = decode_in(rules, bytes, &[0]);
     let (single, single_verdict, _) = decode_in(rules, bytes, &[1]);
@@ -82,7 +82,7 @@ fn text(text: &str) -> Seen {
 }
 
 #[test]
-fn messages_of_every_length_form_come_through() {
+fn messages_of_every_length_encoding_are_decoded() {
     let rules = Rules { max_message_bytes: 100_000, ..RULES };
     for length in [0, 1, 7, 8, 125, 126, 65_535, 65_536, 100_000] {
         let payload = "x".repeat(length);
@@ -91,7 +91,7 @@ fn messages_of_every_length_form_come_through() {
 }
 
 #[test]
-fn fragments_make_one_message_with_control_frames_in_between() {
+fn fragments_form_one_message_around_control_frames() {
     let bytes = [
         frame(0x01, b"one "),
         frame(0x89, b"alive?"),
@@ -106,7 +106,7 @@ fn fragments_make_one_message_with_control_frames_in_between() {
 }
 
 #[test]
-fn a_character_may_be_split_over_fragments() {
+fn character_may_be_split_over_fragments() {
     let (head, tail) = "κόσμε𝄞".as_bytes().split_at(3);
     let (middle, last) = tail.split_at(8);
     let bytes = [frame(0x01, head), frame(0x00, middle), frame(0x80, last)].concat();
@@ -114,10 +114,10 @@ fn a_character_may_be_split_over_fragments() {
 }
 
 #[test]
-fn text_is_refused_at_the_first_byte_that_cannot_be_mended() {
+fn text_is_refused_at_first_invalid_byte() {
     let cases: [&[u8]; 5] = [b"\xC0", b"\xED\xA0", b"\xF4\x90", b"\xE0\x80", b"ok\xFF"];
     for payload in cases {
-        // The frame announces more than is sent, and more fragments are to follow: no reason to wait.
+        // The frame announces more bytes, and more fragments follow: the decoder must not wait for them.
         let mut bytes = frame(0x01, &[payload, &[b'x'; 50]].concat());
         bytes.truncate(6 + payload.len());
         assert_eq!(decode(RULES, &bytes), (vec![], Some(1007)), "{payload:?}");
@@ -126,14 +126,14 @@ fn text_is_refused_at_the_first_byte_that_cannot_be_mended() {
 }
 
 #[test]
-fn a_text_that_ends_within_a_character_is_refused() {
+fn text_ending_within_a_character_is_refused() {
     assert_eq!(decode(RULES, &frame(0x81, b"\xE2\x82")), (vec![], Some(1007)));
     let bytes = [frame(0x01, b"\xE2\x82"), frame(0x80, b"")].concat();
     assert_eq!(decode(RULES, &bytes), (vec![], Some(1007)));
 }
 
 #[test]
-fn the_limit_holds_for_the_sum_of_fragments_and_is_told_from_the_header() {
+fn size_limit_covers_fragments_and_is_checked_at_header() {
     let at_limit = [frame(0x01, &[b'x'; 600]), frame(0x80, &[b'x'; 400])].concat();
     assert_eq!(decode(RULES, &at_limit), (vec![text(&"x".repeat(1_000))], None));
 
@@ -146,13 +146,13 @@ fn the_limit_holds_for_the_sum_of_fragments_and_is_told_from_the_header() {
 }
 
 #[test]
-fn binary_is_refused_from_its_header_where_it_is_not_taken() {
+fn unaccepted_binary_is_refused_at_its_header() {
     let rules = Rules { accept_binary: false, ..RULES };
     assert_eq!(decode(rules, &frame(0x82, &[0; 20])[..6]), (vec![], Some(1003)));
 }
 
 #[test]
-fn close_frames_are_judged_by_code_and_reason() {
+fn close_frame_is_checked_by_code_and_reason() {
     assert_eq!(decode(RULES, &frame(0x88, b"")), (vec![Seen::Close(None)], None));
     for code in [1000, 1001, 1002, 1003, 1007, 1011, 3000, 3999, 4000, 4999u16] {
         let payload = [&code.to_be_bytes()[..], "späße".as_bytes()].concat();
@@ -166,7 +166,7 @@ fn close_frames_are_judged_by_code_and_reason() {
 }
 
 #[test]
-fn a_break_leaves_the_rest_of_the_chunk_unused() {
+fn break_leaves_rest_of_chunk_unused() {
     let mut bytes = [frame(0x81, b"one"), frame(0x81, b"two")].concat();
     let (mut decoder, mut inflater) = (Decoder::default(), Inflater::default());
     let used = decoder.decode(RULES, &mut inflater, &|| true, &mut bytes, |_| ControlFlow::Break(()));
@@ -180,7 +180,7 @@ fn a_break_leaves_the_rest_of_the_chunk_unused() {
 }
 
 #[test]
-fn nothing_is_held_between_messages() {
+fn decoder_holds_no_memory_between_messages() {
     let bytes = [frame(0x01, b"one "), frame(0x89, b"?"), frame(0x80, b"two")].concat();
     for split in [0, 1, 2, 7] {
         let (_, verdict, decoder) = decode_in(RULES, &bytes, &[split]);
@@ -199,7 +199,7 @@ fn deflated(text: &[u8]) -> Vec<u8> {
 }
 
 #[test]
-fn compressed_messages_are_inflated_whole_or_in_fragments_between_control_frames() {
+fn compressed_messages_and_fragments_are_inflated() {
     let words = "grüß dich, ".repeat(60);
     let payload = deflated(words.as_bytes());
     let (left, right) = payload.split_at(payload.len() / 2);
@@ -226,7 +226,7 @@ fn compressed_messages_are_inflated_whole_or_in_fragments_between_control_frames
 }
 
 #[test]
-fn a_message_is_marked_as_compressed_on_its_first_frame_only_and_where_it_was_agreed_on() {
+fn compression_bit_is_valid_only_on_first_frame_if_negotiated() {
     let payload = deflated(b"hello hello hello");
     let without = Rules { deflate: false, ..RULES };
     assert_eq!(decode(without, &frame(0xC1, &payload)), (vec![], Some(1002)));
@@ -238,7 +238,7 @@ fn a_message_is_marked_as_compressed_on_its_first_frame_only_and_where_it_was_ag
 }
 
 #[test]
-fn compressed_text_is_judged_by_what_it_inflates_to() {
+fn compressed_text_is_checked_after_inflating() {
     assert_eq!(decode(RULES, &frame(0xC1, &deflated(&[b'a'; 1_000]))).1, None);
     assert_eq!(decode(RULES, &frame(0xC1, &deflated(&[b'a'; 1_001]))), (vec![], Some(1009)));
     assert_eq!(decode(RULES, &frame(0xC1, &deflated(b"\xED\xA0\x80"))), (vec![], Some(1007)), "a surrogate");
@@ -249,8 +249,8 @@ fn compressed_text_is_judged_by_what_it_inflates_to() {
 }
 
 #[test]
-fn a_compressed_payload_is_bounded_before_it_is_stored() {
-    // What cannot be compressed grows a little, and may.
+fn compressed_payload_is_limited_before_it_is_stored() {
+    // Incompressible data may become a little larger.
     assert_eq!(RULES.max_payload_bytes(true), 1_071);
     let header_end = frame(0xC1, &[0; 1_072]).len() - 1_072;
     assert_eq!(decode(RULES, &frame(0xC1, &[0; 1_072])[..header_end]), (vec![], Some(1009)));
@@ -259,7 +259,7 @@ fn a_compressed_payload_is_bounded_before_it_is_stored() {
 }
 
 #[test]
-fn each_whole_frame_leads_to_one_event() {
+fn each_complete_frame_gives_one_event() {
     let bytes = [
         frame(0x01, b"a"),
         frame(0x00, b""),
@@ -307,7 +307,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 2_000, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn the_result_does_not_depend_on_how_the_bytes_are_split(
+    fn result_does_not_depend_on_how_bytes_are_split(
         frames in prop::collection::vec(any_frame(), 0..8),
         mutations in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..3),
         cut in prop::option::of(any::<prop::sample::Index>()),
@@ -335,7 +335,7 @@ proptest! {
     }
 
     #[test]
-    fn no_bytes_make_it_panic(
+    fn decoder_does_not_panic_on_any_bytes(
         bytes in prop::collection::vec(any::<u8>(), 0..300),
         pieces in prop::collection::vec(1..20usize, 1..5),
     ) {

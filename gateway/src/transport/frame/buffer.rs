@@ -1,4 +1,4 @@
-//! Writing a frame's payload where it is sent from.
+//! A buffer in which a frame's payload is written in place.
 
 use std::{fmt, io};
 
@@ -6,7 +6,7 @@ use bytes::BytesMut;
 
 use super::LONGEST_HEADER_BYTES;
 
-/// The payload under construction in [`Frame::text_with`]. It can only grow.
+/// The payload that [`Frame::text_with`] builds. It can only grow.
 pub struct FrameBuffer(pub(super) BytesMut);
 
 impl FrameBuffer {

@@ -1,5 +1,5 @@
-//! A session's frames on their way out: compressed where that was agreed on, written at once where nothing else waits,
-//! else queued within the bound.
+//! Sends a session's frames: compressed if negotiated, written at once if nothing is queued and the frame is
+//! immediate, otherwise queued within the limit.
 
 use bytes::Bytes;
 use tidings_shared::sabotage::{self, Sabotage};
@@ -10,13 +10,13 @@ use crate::transport::frame::Frame;
 impl Link {
     pub(in crate::transport) fn send(&self, frame: Frame) {
         if self.phase.get() == Phase::Open && !self.send_compressed(&frame) {
-            self.offer(frame.into_bytes());
+            self.queue_within_limit(frame.into_bytes());
         }
     }
 
-    /// Writes a frame that is alone to a socket for which nothing waits. Returns how much it took: less than all, and
-    /// nothing, when it is not ready or broken, which the task then finds.
-    fn write_alone(&self, bytes: &Bytes) -> usize {
+    /// Writes an immediate frame to the socket if nothing is queued. Returns how many bytes were written: less than
+    /// all if the socket is not ready or is broken, which the task then detects.
+    fn write_immediately(&self, bytes: &Bytes) -> usize {
         if !self.outbox.borrow().is_empty() {
             return 0;
         }
@@ -28,28 +28,28 @@ impl Link {
 
     pub(in crate::transport) fn send_shared(&self, frame: &Frame) {
         if self.phase.get() == Phase::Open && !self.send_compressed(frame) {
-            self.offer_shared(frame, frame.bytes());
+            self.write_or_queue(frame, frame.bytes());
         }
     }
 
-    /// Queues a frame, or what is left of it once it was written alone.
-    fn offer_shared(&self, frame: &Frame, bytes: &Bytes) {
-        let written = if frame.is_alone() { self.write_alone(bytes) } else { 0 };
+    /// Queues a frame, or the rest of it after an immediate write.
+    fn write_or_queue(&self, frame: &Frame, bytes: &Bytes) {
+        let written = if frame.is_immediate() { self.write_immediately(bytes) } else { 0 };
         if written == 0 {
-            self.offer(bytes.clone());
+            self.queue_within_limit(bytes.clone());
             return;
         }
         self.worker.counters.messages_out.add(1);
         if written < bytes.len() {
             self.queue(bytes.clone());
             self.drain_wanted.set(true);
-            // Written in part, as the outbox has to know: the rest of a begun frame is never dropped.
+            // The outbox must know that the frame was begun: the rest of a begun frame is never dropped.
             self.outbox.borrow_mut().advance(written);
-            self.worker.counters.outbox_bytes.take(written);
+            self.worker.counters.outbox_bytes.subtract(written);
         }
     }
 
-    /// Sends a frame compressed, where that was agreed on and it is worth it.
+    /// Sends a frame compressed, if that was negotiated and is worth it.
     fn send_compressed(&self, frame: &Frame) -> bool {
         let Some(window) = self.window.get() else { return false };
         if !frame.is_worth_compressing() || !window.holds(frame.payload_bytes()) {
@@ -59,17 +59,17 @@ impl Link {
         let counters = &self.worker.counters;
         counters.compressed_out.add(1);
         counters.saved_bytes.add(frame.len() - compressed.len());
-        self.offer_shared(frame, &compressed);
+        self.write_or_queue(frame, &compressed);
         true
     }
 
-    /// Bytes that would be queued with so many more.
+    /// The bytes that would be queued with this many more.
     pub(super) fn queued_with(&self, more: usize) -> usize {
-        if sabotage::is(Sabotage::Bounded) { 0 } else { self.outbox.borrow().bytes() + more }
+        if sabotage::is_active(Sabotage::Bounded) { 0 } else { self.outbox.borrow().bytes() + more }
     }
 
-    /// Queues a session's frame unless the outbox is over its bound.
-    fn offer(&self, bytes: Bytes) {
+    /// Queues a session's frame, unless the outbox would exceed its limit.
+    fn queue_within_limit(&self, bytes: Bytes) {
         let limits = &self.worker.limits;
         let queued = self.queued_with(bytes.len());
         if queued > limits.outbox_bytes {

@@ -1,4 +1,4 @@
-//! What a client's bytes go through: TCP, or TLS on it.
+//! The transport of a client: TCP, or TLS over TCP.
 
 use std::io::Result;
 use std::pin::Pin;
@@ -17,7 +17,7 @@ pub(crate) enum Stream {
 }
 
 impl Stream {
-    /// Connects; with TLS where the scheme is `wss`.
+    /// Connects; with TLS if the scheme is `wss`.
     pub(crate) async fn connect(scheme: Option<&str>, host: &str, port: Option<u16>) -> Result<Stream> {
         let secure = scheme == Some("wss");
         let stream = TcpStream::connect((host, port.unwrap_or(if secure { 443 } else { 80 }))).await?;

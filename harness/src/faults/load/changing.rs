@@ -1,4 +1,4 @@
-//! Who has said something changes it now and then, over HTTP, and writes down what became of it.
+//! Senders sometimes change their messages over HTTP, and record the outcomes.
 
 use rand::Rng;
 use rand::rngs::StdRng;
@@ -6,13 +6,13 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 use super::{Speaker, http_of, lock};
-use crate::history::{Change, Outcome};
+use crate::history::{Change, ChangeOutcome};
 use crate::http::{self, Answer};
 use crate::listener::Sent;
 
 const EMOJI: &str = "👍";
 
-/// What is done to a message after it was said, and where it is asked for.
+/// A change of a message, and the node to which it is sent.
 #[derive(Clone, Copy)]
 pub(super) struct Intent {
     kind: Kind,
@@ -34,7 +34,7 @@ impl Intent {
 }
 
 impl Speaker {
-    /// What fails is not tried again: nobody was promised anything, and a message is changed by one request at most.
+    /// A failed change is not repeated: it may fail, and each message is changed by one request at most.
     pub(super) async fn change(&self, room: &str, sent: &Sent, intent: Intent) {
         let nodes = http_of(&self.nodes, &self.person.name);
         let http = &nodes[usize::from(intent.second_node) % nodes.len()];
@@ -60,15 +60,15 @@ impl Speaker {
         if let Some(answer) = answer.as_ref().ok().filter(|answer| answer.is_unsound()) {
             lock(&self.unsound).push(format!("{name} of {} in {room} was answered {answer:?}", sent.seq));
         }
-        self.changes.answer(number, answer.map_or(Outcome::Unknown, |answer| outcome(&answer)));
+        self.changes.answer(number, answer.map_or(ChangeOutcome::Unknown, |answer| outcome(&answer)));
     }
 }
 
-fn outcome(answer: &Answer) -> Outcome {
+fn outcome(answer: &Answer) -> ChangeOutcome {
     match (answer.status, &answer.body["stage"], answer.body["seq"].as_u64()) {
-        (200, Value::String(stage), Some(seq)) if stage == "stored" => Outcome::Stored(seq),
-        (408 | 429 | 500..=599, ..) => Outcome::Unknown,
-        (status, ..) => Outcome::Refused(format!("{status} {}", answer.body)),
+        (200, Value::String(stage), Some(seq)) if stage == "stored" => ChangeOutcome::Stored(seq),
+        (408 | 429 | 500..=599, ..) => ChangeOutcome::Unknown,
+        (status, ..) => ChangeOutcome::Refused(format!("{status} {}", answer.body)),
     }
 }
 
@@ -76,20 +76,20 @@ fn outcome(answer: &Answer) -> Outcome {
 mod tests {
     use super::*;
 
-    fn outcome_of(status: u16, body: Value) -> Outcome {
+    fn outcome_of(status: u16, body: Value) -> ChangeOutcome {
         outcome(&Answer { status, body, content_type: String::new(), closes: false })
     }
 
     #[test]
-    fn only_an_answer_stored_promises_anything_and_only_a_final_refusal_is_one() {
-        assert_eq!(outcome_of(200, json!({ "stage": "stored", "seq": 7 })), Outcome::Stored(7));
+    fn only_stored_and_final_refusals_are_definite_outcomes() {
+        assert_eq!(outcome_of(200, json!({ "stage": "stored", "seq": 7 })), ChangeOutcome::Stored(7));
         for status in [408, 429, 500, 503] {
-            assert_eq!(outcome_of(status, Value::Null), Outcome::Unknown);
+            assert_eq!(outcome_of(status, Value::Null), ChangeOutcome::Unknown);
         }
-        // `stored` was asked for.
+        // The request asked for `stored`.
         let accepted = outcome_of(200, json!({ "stage": "accepted", "seq": 7 }));
         for refused in [accepted, outcome_of(404, Value::Null), outcome_of(409, Value::Null)] {
-            assert!(matches!(refused, Outcome::Refused(_)), "{refused:?}");
+            assert!(matches!(refused, ChangeOutcome::Refused(_)), "{refused:?}");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Changes that were made as they were asked for are clean, and each way in which they may not be is found out.
+//! Correct changes break no rule, and each kind of wrong change is found.
 
 use std::time::Duration;
 
@@ -12,8 +12,8 @@ fn stored_event(seq: u64, kind: &str, about: &str, changed: bool) -> StoredEvent
     StoredEvent { event, by: "alice".to_owned(), visible_to: None, changed }
 }
 
-/// Four messages of alice's: the first edited, the second deleted, the third with a reaction, the fourth as it was. All
-/// changes were answered stored.
+/// Four messages of alice: the first edited, the second deleted, the third with a reaction, the fourth unchanged. All
+/// changes have the answer `stored`.
 struct Run {
     asked: Vec<Asked>,
     entries: Vec<Entry>,
@@ -27,7 +27,7 @@ impl Run {
         let kinds = [Change::Edit("better".to_owned()), Change::Delete, Change::React("+".to_owned())];
         for (target, change) in (1..).zip(kinds) {
             let number = changes.ask(ROOM, "alice", target, change);
-            changes.answer(number, Outcome::Stored(4 + target));
+            changes.answer(number, ChangeOutcome::Stored(4 + target));
         }
         let events = [
             stored_event(1, "message:new", "better", true),
@@ -67,7 +67,7 @@ impl Run {
         &mut self.stored.events.get_mut(&seq).unwrap()[0]
     }
 
-    /// Where the rule is broken.
+    /// The positions at which the rule is broken.
     fn broken(&self) -> Vec<u64> {
         let stored = [(ROOM.to_owned(), self.stored.clone())].into();
         let violations = check_changes(&self.asked, &self.entries, &stored, &self.reactions);
@@ -77,7 +77,7 @@ impl Run {
 }
 
 #[test]
-fn changes_that_are_made_as_they_were_answered_are_clean() {
+fn changes_as_answered_break_no_rule() {
     let mut run = Run::new();
     for (seq, text) in [(1, "text 1"), (1, "better"), (2, "text 2"), (2, ""), (3, "text 3")] {
         run.hears(seq, text);
@@ -89,9 +89,9 @@ fn changes_that_are_made_as_they_were_answered_are_clean() {
 }
 
 #[test]
-fn what_was_not_answered_may_be_made_or_not() {
+fn unanswered_change_may_be_made_or_not() {
     let mut run = Run::new();
-    run.asked.iter_mut().for_each(|asked| asked.outcome = Outcome::Unknown);
+    run.asked.iter_mut().for_each(|asked| asked.outcome = ChangeOutcome::Unknown);
     assert_eq!(run.broken(), [0_u64; 0]);
     (5..=7).for_each(|seq| drop(run.stored.events.remove(&seq)));
     run.reactions.clear();
@@ -101,7 +101,7 @@ fn what_was_not_answered_may_be_made_or_not() {
 }
 
 #[test]
-fn an_answered_change_without_its_event_or_its_effect_breaks_changed() {
+fn stored_change_without_event_or_effect_breaks_changed() {
     for (event, target) in [(5, 1), (6, 2), (7, 3)] {
         let mut run = Run::new();
         run.stored.events.remove(&event);
@@ -124,14 +124,14 @@ fn an_answered_change_without_its_event_or_its_effect_breaks_changed() {
 }
 
 #[test]
-fn a_change_that_is_refused_for_good_breaks_changed() {
+fn final_refusal_of_a_change_breaks_changed() {
     let mut run = Run::new();
-    run.asked[0].outcome = Outcome::Refused("404".to_owned());
+    run.asked[0].outcome = ChangeOutcome::Refused("404".to_owned());
     assert_eq!(run.broken(), [1]);
 }
 
 #[test]
-fn a_change_that_nobody_asked_for_or_that_is_made_twice_breaks_changed() {
+fn unrequested_or_repeated_change_breaks_changed() {
     let mut run = Run::new();
     *run.message(4) = stored_event(4, "message:new", "better", true);
     assert_eq!(run.broken(), [4]);
@@ -147,7 +147,7 @@ fn a_change_that_nobody_asked_for_or_that_is_made_twice_breaks_changed() {
 }
 
 #[test]
-fn a_text_that_the_message_never_had_breaks_changed_wherever_it_was_given() {
+fn received_text_that_was_never_requested_breaks_changed() {
     for (seq, text) in [(1, "text 2"), (2, "better"), (3, ""), (4, "text 3")] {
         let mut run = Run::new();
         run.hears(seq, text);

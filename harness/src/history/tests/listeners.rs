@@ -1,9 +1,9 @@
-//! Of what listeners are given.
+//! The rules about listeners.
 
 use super::*;
 
 #[test]
-fn an_event_given_again_or_late_breaks_order() {
+fn repeated_or_late_event_breaks_order() {
     let run = heard(4);
     run.hears(4);
     assert_eq!(run.broken(), [Rule::Order]);
@@ -11,7 +11,7 @@ fn an_event_given_again_or_late_breaks_order() {
     run.hears(4);
     run.hears(2);
     assert_eq!(run.broken(), [Rule::Order]);
-    // Below what was said to be complete.
+    // It is below a position that was already complete.
     let run = heard(2);
     run.bob(What::CaughtUp(cursor("1", 4)));
     run.hears(4);
@@ -19,7 +19,7 @@ fn an_event_given_again_or_late_breaks_order() {
 }
 
 #[test]
-fn an_event_that_never_came_breaks_complete() {
+fn missing_event_breaks_complete() {
     let run = heard(1);
     run.hears(4);
     assert_eq!(run.broken(), [Rule::Complete]);
@@ -32,19 +32,19 @@ fn an_event_that_never_came_breaks_complete() {
 }
 
 #[test]
-fn what_is_for_another_breaks_private() {
+fn event_for_another_user_breaks_private() {
     let run = heard(2);
     run.hears(3);
     run.hears(4);
     assert_eq!(run.broken(), [Rule::Private]);
-    // Also where it came to nothing, and while it was dropped on arrival.
+    // Also if it was never stored, and if the client dropped it.
     let mut run = heard(4);
     run.sends(3, None);
     let lost = Event { client_id: "c-3".to_owned(), id: "lost".to_owned(), ..event(9) };
     run.bob(What::Joining(Some(cursor("1", 4))));
     run.bob(What::Event(Arc::new(lost)));
     assert_eq!(run.broken(), [Rule::Private]);
-    // And what is about it.
+    // Also a change of it.
     let edit = Event {
         kind: "message:edited".to_owned(),
         id: String::new(),
@@ -60,12 +60,12 @@ fn what_is_for_another_breaks_private() {
 }
 
 #[test]
-fn what_is_not_what_others_got_or_what_is_stored_breaks_agreement() {
+fn event_that_differs_from_others_breaks_agreement() {
     let other = |seq| Event { id: "other".to_owned(), client_id: "other".to_owned(), ..event(seq) };
     let run = heard(2);
     run.bob(What::Event(Arc::new(other(4))));
     assert_eq!(run.broken(), [Rule::Agreement]);
-    // Discarded at a new epoch it is nothing to hold against bob, but carol was given another in the same epoch.
+    // Bob discarded it at a new epoch, which is correct, but carol received another event in the same epoch.
     for (given, broken) in [(other(2), vec![Rule::Agreement]), (event(2), vec![])] {
         let run = heard(1);
         let carol = |what| run.history.add("carol", 1, ROOM, what);
@@ -83,7 +83,7 @@ fn what_is_not_what_others_got_or_what_is_stored_breaks_agreement() {
 }
 
 #[test]
-fn frames_without_a_join_or_back_in_time_break_protocol() {
+fn frame_without_a_join_or_out_of_order_breaks_protocol() {
     let run = heard(4);
     run.bob(What::CaughtUp(cursor("1", 3)));
     assert!(run.broken().contains(&Rule::Protocol));

@@ -1,4 +1,4 @@
-//! What the engine does with what comes in: frames to the recorders and the outbox, pages to the fills.
+//! Handles input: passes frames to the recorders and the outbox, and pages to the fills.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,7 +8,7 @@ use tokio::time::Instant;
 use super::{Engine, Wanted};
 use crate::clock;
 use crate::frames::{Cursor, Draining, ErrorFrame, Head, ServerFrame};
-use crate::history::{Answer, Event, What};
+use crate::history::{AckOutcome, Event, What};
 use crate::http::EventsPage;
 use crate::listener::fetch::{self, Fetched};
 use crate::listener::{lock, outbox};
@@ -56,8 +56,8 @@ impl Engine {
                 if let Some(client_id) = outbox::client_id_of(&reference) {
                     let (seq, id) = (ack.seq, ack.id.clone().unwrap_or_default());
                     let answer = match ack.stage.as_str() {
-                        "stored" => Answer::Stored { seq, id },
-                        _ => Answer::Accepted { epoch: ack.epoch.clone(), seq, id },
+                        "stored" => AckOutcome::Stored { seq, id },
+                        _ => AckOutcome::Accepted { epoch: ack.epoch.clone(), seq, id },
                     };
                     self.answered(&ack.room.clone(), client_id, answer);
                     self.outboxes.acked(client_id, ack);
@@ -70,7 +70,7 @@ impl Engine {
             frame => {
                 if let Some((room, _)) = frame.place() {
                     let room = room.to_owned();
-                    if let Some(event) = Event::of(&frame).filter(|_| self.taps.history.is_some()) {
+                    if let Some(event) = Event::of(&frame).filter(|_| self.observers.history.is_some()) {
                         self.note(&room, What::Event(Arc::new(event)));
                     }
                     self.record(&room, |recorder| recorder.event(frame));
@@ -87,7 +87,7 @@ impl Engine {
         if let Some(client_id) = outbox::client_id_of(reference) {
             let room = self.outboxes.room_of(client_id).unwrap_or_default().to_owned();
             let finally = !outbox::is_passing(&error.code);
-            self.answered(&room, client_id, Answer::Refused { code: error.code.clone(), finally });
+            self.answered(&room, client_id, AckOutcome::Refused { code: error.code.clone(), finally });
             self.outboxes.refused(client_id, error);
         } else if let Some(name) = reference.strip_prefix("j:") {
             let pause = error.retry_after_ms.map_or(DEFAULT_REJOIN, Duration::from_millis);
@@ -128,7 +128,7 @@ impl Engine {
                     }
                     first
                 };
-                // The page of an earlier connection may have come first.
+                // The page that an earlier connection requested may have come first.
                 if self.load(name, load) {
                     self.join(name).await;
                 }
@@ -159,18 +159,18 @@ impl Engine {
         }
     }
 
-    /// The server said that it failed inside.
+    /// Records an internal error that the server reported.
     pub(super) fn unsound(&self, what: String) {
         lock(&self.shared.state).unsound.push(what);
     }
 
-    fn answered(&self, room: &str, client_id: &str, answer: Answer) {
+    fn answered(&self, room: &str, client_id: &str, answer: AckOutcome) {
         self.note(room, What::Answered { client_id: client_id.to_owned(), answer });
     }
 
     fn note_page(&mut self, name: &str, fill: &Fill, page: &EventsPage) {
         let wanted = self.rooms.get(name).is_some_and(|room| lock(&room.recorder).wants(fill));
-        if self.taps.history.is_none() || !wanted {
+        if self.observers.history.is_none() || !wanted {
             return;
         }
         let events = page.frames().iter().filter_map(Event::of).map(Arc::new).collect();
@@ -178,12 +178,12 @@ impl Engine {
         self.note(name, What::Page { after, upto, next, events });
     }
 
-    /// As [`Engine::record`], but what was said before is not heard as news.
+    /// Like [`Engine::record`], but for old messages, whose latency is not reported.
     fn load(&mut self, name: &str, load: impl FnOnce(&mut Recorder) -> bool) -> bool {
         self.rooms.get(name).is_some_and(|room| load(&mut lock(&room.recorder)))
     }
 
-    /// Has a room's recorder do something and tells how long each new message was under way.
+    /// Calls a room's recorder, and reports the latency of each new message.
     fn record<T>(&mut self, name: &str, act: impl FnOnce(&mut Recorder) -> T) -> Option<T> {
         let Some(room) = self.rooms.get(name) else {
             self.broken(format!("frames of {name}, which was never joined"));
@@ -192,13 +192,13 @@ impl Engine {
         let mut recorder = lock(&room.recorder);
         let before = recorder.held().len();
         let outcome = act(&mut recorder);
-        if let (Some(hearing), Some(since)) = (&self.taps.hearing, self.online_since) {
+        if let (Some(on_latency), Some(since)) = (&self.observers.on_latency, self.online_since) {
             let now = clock::now();
             for held in recorder.held().iter().skip(before) {
                 if let Held::Message(message) = held
                     && let Some(made_at) = clock::made_at(&message.client_id).filter(|at| *at >= since)
                 {
-                    hearing(now.saturating_sub(made_at));
+                    on_latency(now.saturating_sub(made_at));
                 }
             }
         }

@@ -1,4 +1,4 @@
-//! The engine's connection: how it is made, how it ends, and what each end means for the next.
+//! The engine's connection: how it is opened, how it ends, and when the next one is opened.
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -14,13 +14,13 @@ use crate::listener::{TOKEN_TTL_S, lock};
 use crate::token::Token;
 
 const CONNECTED_PATIENCE: Duration = Duration::from_secs(15);
-/// The close code of a server that failed inside.
+/// The close code for an internal error.
 const INTERNAL: u16 = 1011;
-/// What 4429 asks for.
+/// The pause that close code 4429 requires.
 const ABUSE_PAUSE: Duration = Duration::from_secs(30);
 
-/// One connection while it stands.
-pub(super) struct Line {
+/// One open connection.
+pub(super) struct ClientLine {
     pub(super) socket: WebSocket,
     pub(super) heartbeat: Duration,
     pub(super) heard: Instant,
@@ -68,7 +68,7 @@ impl Engine {
         }
     }
 
-    async fn open(&self, ws: &str, token: &str) -> Result<Line, ClientError> {
+    async fn open(&self, ws: &str, token: &str) -> Result<ClientLine, ClientError> {
         let mut socket = socket::open(ws, token, TokenBy::Header, &[]).await?;
         let first = timeout(CONNECTED_PATIENCE, socket::next(&mut socket)).await;
         let frame = match first {
@@ -79,7 +79,7 @@ impl Engine {
         let Ok(ServerFrame::Connected(connected)) = frame else {
             return Err(ClientError::Broken(format!("{frame:?} before connected")));
         };
-        Ok(Line {
+        Ok(ClientLine {
             socket,
             heartbeat: Duration::from_millis(connected.heartbeat_ms),
             heard: Instant::now(),
@@ -96,7 +96,7 @@ impl Engine {
         }
     }
 
-    /// The server closed: come back as its code says, or never.
+    /// The server closed the connection: reconnects as the code requires, or stops.
     pub(super) fn closed(&mut self, closed: &Closed) {
         if closed.code == Some(INTERNAL) {
             self.unsound(format!("a connection was closed with {closed}"));
@@ -114,7 +114,7 @@ impl Engine {
         }
     }
 
-    /// The connection is of no use any more; another one, elsewhere, after a pause.
+    /// The connection is unusable: connects to another node after a pause.
     pub(super) fn lost(&mut self, pause: Duration) {
         self.hang_up();
         self.draining = None;
@@ -122,7 +122,7 @@ impl Engine {
         self.connect_at = Instant::now() + pause;
     }
 
-    pub(super) fn hang_up(&mut self) -> Option<Line> {
+    pub(super) fn hang_up(&mut self) -> Option<ClientLine> {
         if self.line.is_some() {
             self.note("", What::Lost);
         }
@@ -142,7 +142,7 @@ impl Engine {
     }
 }
 
-/// Whether a connection was refused since the server failed inside, not since something was away.
+/// Whether a connection was refused because of an internal error, and not because a dependency is unavailable.
 fn is_unsound(error: &ClientError) -> bool {
     match error {
         ClientError::Refused { status, .. } => (500..600).contains(status) && *status != 503,
@@ -158,17 +158,17 @@ mod tests {
     use serde_json::Value;
 
     use super::*;
-    use crate::listener::{Nodes, Shared, Taps};
+    use crate::listener::{Nodes, Observers, Shared};
 
     fn engine() -> Engine {
         let (gateways, persistence) = (vec![String::new()], vec![String::new()]);
         let (jwt_secret, http) = (String::new(), crate::http::client());
         let nodes = Arc::new(Nodes { gateways, persistence, jwt_secret, http });
-        Engine::new("alice", nodes, 0, Taps::default(), Arc::new(Shared::default()))
+        Engine::new("alice", nodes, 0, Observers::default(), Arc::new(Shared::default()))
     }
 
     #[tokio::test]
-    async fn a_server_that_failed_inside_is_told_apart_from_one_for_which_something_is_away() {
+    async fn internal_error_is_distinguished_from_unavailability() {
         let mut engine = engine();
         let error = |code: &str| format!(r#"{{"type":"error","ref":"j:r","code":"{code}","message":"m"}}"#);
         let closed = |code| Closed { code: Some(code), reason: String::new() };

@@ -1,4 +1,4 @@
-//! One person of the process with the kit.
+//! One user of the kit's process.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde::Deserialize;
 use serde_json::json;
 
-use super::{Kit, News};
+use super::{Kit, PersonState};
 use crate::listener::Sent;
 use crate::play::heard::Heard;
 use crate::recorder::{Interner, Received, Violations};
@@ -16,7 +16,7 @@ use crate::recorder::{Interner, Received, Violations};
 pub struct KitPerson {
     number: usize,
     kit: Arc<Kit>,
-    news: Arc<News>,
+    state: Arc<PersonState>,
     here: AtomicBool,
 }
 
@@ -28,9 +28,9 @@ struct Said {
     took_us: u64,
 }
 
-/// What the process tells of a person in the end. `came` is false for who was never there.
+/// The final state of a user. `came` is false if the user never came online.
 #[derive(Deserialize)]
-struct Told {
+struct FinalState {
     came: bool,
     start: Option<u64>,
     cursor: Option<u64>,
@@ -43,11 +43,11 @@ struct Told {
 }
 
 impl KitPerson {
-    pub(super) fn new(number: usize, kit: Arc<Kit>, news: Arc<News>) -> KitPerson {
-        KitPerson { number, kit, news, here: AtomicBool::new(false) }
+    pub(super) fn new(number: usize, kit: Arc<Kit>, state: Arc<PersonState>) -> KitPerson {
+        KitPerson { number, kit, state, here: AtomicBool::new(false) }
     }
 
-    /// Answered once the room is live; what goes wrong shows in the end.
+    /// Returns when the room is live; errors appear in the final state.
     pub(in crate::play) async fn come(&self) {
         self.here.store(true, Ordering::Relaxed);
         let _ = self.kit.ask(json!({ "do": "come", "person": self.number })).await;
@@ -71,11 +71,11 @@ impl KitPerson {
     }
 
     pub(in crate::play) fn seq(&self) -> u64 {
-        self.news.seq.load(Ordering::Relaxed)
+        self.state.seq.load(Ordering::Relaxed)
     }
 
     pub(in crate::play) fn connections(&self) -> u64 {
-        self.news.connections.load(Ordering::Relaxed)
+        self.state.connections.load(Ordering::Relaxed)
     }
 
     pub(in crate::play) fn is_here(&self) -> bool {
@@ -87,21 +87,21 @@ impl KitPerson {
         interner: &Interner,
     ) -> Result<(Option<Heard>, Vec<String>), String> {
         let answer = self.kit.ask(json!({ "do": "tell", "person": self.number })).await?;
-        let told: Told = serde_json::from_value(answer).map_err(|error| error.to_string())?;
-        let messages = told.messages.into_iter().map(|(seq, id, client_id, sender, text)| {
+        let last: FinalState = serde_json::from_value(answer).map_err(|error| error.to_string())?;
+        let messages = last.messages.into_iter().map(|(seq, id, client_id, sender, text)| {
             interner.intern(Received { seq, id, client_id, sender, text })
         });
         let heard = Heard {
             messages: messages.collect(),
-            start: told.start,
-            cursor: told.cursor,
+            start: last.start,
+            cursor: last.cursor,
             violations: Violations {
-                duplicated: told.duplicated,
-                reordered: told.reordered,
-                others: told.others,
-                told: told.told,
+                duplicated: last.duplicated,
+                reordered: last.reordered,
+                others: last.others,
+                told: last.told,
             },
         };
-        Ok((told.came.then_some(heard), told.broken))
+        Ok((last.came.then_some(heard), last.broken))
     }
 }

@@ -1,4 +1,4 @@
-//! What a plain model says: the log of a room, who was what in it and when, and so who may see what.
+//! A simple model of a room: its log, the roles of its users over time, and therefore who may see which event.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -6,9 +6,9 @@ use std::collections::{BTreeMap, BTreeSet};
 pub struct Event {
     pub kind: &'static str,
     pub by: String,
-    /// Of a message, and of what is aimed at it: its sender, users and roles. `None`: everyone.
+    /// Visibility of a message, and of changes to it: its sender, users and roles. `None`: everyone.
     pub private: Option<(String, BTreeSet<String>, BTreeSet<String>)>,
-    /// The message that a change is aimed at.
+    /// The message that a change concerns.
     pub target: Option<u64>,
     /// The text of a message or edit.
     pub text: String,
@@ -17,9 +17,9 @@ pub struct Event {
 /// One room.
 #[derive(Debug, Default)]
 pub struct Room {
-    /// Seq 1 on.
+    /// Events from seq 1 on.
     pub log: Vec<Event>,
-    /// By user: from which seq on they were what; `None`: not a member.
+    /// By user: roles with the seqs from which they counted; `None`: not a member.
     roles: BTreeMap<String, Vec<(u64, Option<String>)>>,
     pub read: BTreeMap<String, u64>,
 }
@@ -38,7 +38,7 @@ impl Room {
     }
 
     pub fn push(&mut self, seq: u64, event: Event) {
-        assert_eq!(seq, self.head() + 1, "the log has a hole, or an event that nobody made");
+        assert_eq!(seq, self.head() + 1, "the log has a hole or an unexpected event");
         self.log.push(event);
     }
 
@@ -49,7 +49,7 @@ impl Room {
         }
     }
 
-    /// The role with which the event at `seq` is met: a change counts from the next one on.
+    /// The user's role at the event `seq`. A role change counts from the next event on.
     pub fn role_at(&self, user: &str, seq: u64) -> Option<&str> {
         let roles = self.roles.get(user)?;
         roles.iter().rev().find(|(since, _)| *since < seq).and_then(|(_, role)| role.as_deref())
@@ -65,13 +65,13 @@ impl Room {
         })
     }
 
-    /// What somebody who is a member now may read.
+    /// The events that a current member may read.
     pub fn visible(&self, user: &str) -> Vec<u64> {
         let Some(role) = self.role(user) else { return Vec::new() };
         (1..=self.head()).filter(|seq| self.may_see(user, role, *seq)).collect()
     }
 
-    /// What somebody who is joined from after `from` on is sent live, by their role at each place.
+    /// The events that a user who joined after `from` receives live, by the role at each event.
     pub fn live(&self, user: &str, from: u64, upto: u64) -> Vec<u64> {
         let sees = |seq: &u64| self.role_at(user, *seq).is_some_and(|role| self.may_see(user, role, *seq));
         (from + 1..=upto).filter(sees).collect()
@@ -85,7 +85,7 @@ impl Room {
         self.log.iter().any(|event| event.kind == "message:deleted" && event.target == Some(seq))
     }
 
-    /// The place of the last delete; 0: there was none.
+    /// The seq of the last delete; 0 if there was none.
     pub fn last_deleted(&self) -> u64 {
         (1..)
             .zip(&self.log)
@@ -95,7 +95,7 @@ impl Room {
             .unwrap_or(0)
     }
 
-    /// Messages that somebody may read, deleted ones included.
+    /// The messages that a user may read, including deleted ones.
     pub fn messages(&self, user: &str) -> Vec<u64> {
         self.visible(user).into_iter().filter(|seq| self.is_message(*seq)).collect()
     }
@@ -107,7 +107,7 @@ impl Room {
         self.messages(user).into_iter().filter(counts).count() as u64
     }
 
-    /// Texts that somebody may not read now: none of them may be in anything that they are given.
+    /// Texts that a user may not read now. No answer to this user may contain them.
     pub fn hidden_texts(&self, user: &str) -> Vec<&str> {
         let visible: BTreeSet<u64> = self.visible(user).into_iter().collect();
         let hidden =

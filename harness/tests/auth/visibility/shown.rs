@@ -1,5 +1,4 @@
-//! What somebody is shown of a room from a cursor on, by WebSocket and by poll; what lies in a gap is read over HTTP, as
-//! clients do.
+//! Reads a room from a cursor on, by WebSocket and by poll. The reader fills gaps over HTTP, as clients do.
 
 use std::time::Duration;
 
@@ -11,44 +10,44 @@ use tidings_harness::{
     raw::{RawSocket, opcode},
 };
 
-const PATIENCE: Duration = Duration::from_secs(30);
+const WAIT_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Somebody who comes back to a room.
+/// A user who reads a room from a cursor on.
 pub struct Reader<'a> {
     pub stack: &'a Stack,
     pub user: &'a str,
     pub room: &'a str,
-    /// What they hold is complete up to here.
+    /// The seq of the cursor.
     pub from: u64,
 }
 
-/// What they were shown, and by what.
+/// The events that the reader received.
 pub struct Shown {
-    /// Places of log events, in the order in which they count for the reader.
-    pub places: Vec<u64>,
-    /// All that came, as it came.
+    /// The seqs of log events, in the order in which they count for the reader.
+    pub seqs: Vec<u64>,
+    /// The raw text of everything received.
     pub text: String,
-    /// How many of the places came before any gap.
+    /// How many of the seqs arrived before any gap.
     pub replayed: usize,
     pub gap: bool,
 }
 
 impl Shown {
     fn new() -> Self {
-        Self { places: Vec::new(), text: String::new(), replayed: 0, gap: false }
+        Self { seqs: Vec::new(), text: String::new(), replayed: 0, gap: false }
     }
 
-    fn place(&mut self, room: &str, frame: &ServerFrame) -> Result<()> {
+    fn add(&mut self, room: &str, frame: &ServerFrame) -> Result<()> {
         if let Some((of, seq)) = frame.place() {
             ensure!(of == room, "a frame of {of}");
-            self.places.push(seq);
+            self.seqs.push(seq);
         }
         Ok(())
     }
 }
 
 impl Reader<'_> {
-    /// Joins after the cursor, and reads to its end.
+    /// Joins after the cursor and reads until the replay ends.
     pub async fn by_socket(&self, gateway: usize) -> Result<Shown> {
         let port = self.stack.gateway(gateway).ports().public;
         let mut socket = RawSocket::open(port, &self.stack.token(self.user)).await?;
@@ -57,8 +56,9 @@ impl Reader<'_> {
         socket.send(opcode::TEXT, join.as_bytes()).await?;
         let mut shown = Shown::new();
         loop {
-            let frame = tokio::time::timeout(PATIENCE, socket.next()).await.context("nothing comes")??;
-            let frame = frame.context("it was closed")?;
+            let frame =
+                tokio::time::timeout(WAIT_TIMEOUT, socket.next()).await.context("no frame arrived")??;
+            let frame = frame.context("the connection closed")?;
             if frame.opcode == opcode::PING {
                 socket.send(opcode::PONG, &frame.payload).await?;
                 continue;
@@ -67,7 +67,7 @@ impl Reader<'_> {
             shown.text.push_str(frame.text());
             match ServerFrame::parse(frame.text())? {
                 ServerFrame::CaughtUp(_) => {
-                    shown.replayed = shown.places.len();
+                    shown.replayed = shown.seqs.len();
                     return Ok(shown);
                 }
                 ServerFrame::Gap(gap) => {
@@ -75,7 +75,7 @@ impl Reader<'_> {
                     return Ok(shown);
                 }
                 ServerFrame::Error(error) => anyhow::bail!("{error:?}"),
-                frame => shown.place(self.room, &frame)?,
+                frame => shown.add(self.room, &frame)?,
             }
         }
     }
@@ -88,24 +88,24 @@ impl Reader<'_> {
         ensure!(answer["failed"] == json!([]), "{answer}");
         let mut shown = Shown::new();
         shown.text.push_str(&answer.to_string());
-        let mut told = None;
+        let mut gap = None;
         for event in answer["events"].as_array().context("no events")? {
             match ServerFrame::from_value(event.clone()) {
-                ServerFrame::Gap(gap) => told = Some(gap),
+                ServerFrame::Gap(found) => gap = Some(found),
                 frame => {
-                    // Nothing is said meanwhile, so that nothing can come behind a gap.
-                    ensure!(told.is_none(), "behind a gap: {answer}");
-                    shown.place(self.room, &frame)?;
+                    // No message is sent meanwhile, so nothing can follow a gap.
+                    ensure!(gap.is_none(), "an event after a gap: {answer}");
+                    shown.add(self.room, &frame)?;
                 }
             }
         }
-        let head = match &told {
+        let head = match &gap {
             Some(gap) => {
                 self.fill(&mut shown, gap).await?;
                 gap.head.seq
             }
             None => {
-                shown.replayed = shown.places.len();
+                shown.replayed = shown.seqs.len();
                 self.head().await?
             }
         };
@@ -118,27 +118,27 @@ impl Reader<'_> {
         page["head"]["seq"].as_u64().context("no head")
     }
 
-    /// Drops what is held above the gap, and reads it: page by page, up to its head.
+    /// Drops the events above the gap's start and reads the gap page by page, up to its head.
     async fn fill(&self, shown: &mut Shown, gap: &Gap) -> Result<()> {
         ensure!(gap.room == self.room, "{gap:?}");
         shown.gap = true;
-        shown.places.retain(|seq| *seq <= gap.after);
-        shown.replayed = shown.places.len();
+        shown.seqs.retain(|seq| *seq <= gap.after);
+        shown.replayed = shown.seqs.len();
         let mut cursor = Cursor { epoch: gap.head.epoch.clone(), seq: self.from.min(gap.after) };
-        if let Some(last) = shown.places.last() {
+        if let Some(last) = shown.seqs.last() {
             cursor.seq = (*last).max(cursor.seq);
         }
         while cursor.seq < gap.head.seq {
             let Cursor { epoch, seq } = &cursor;
-            // A small page, so that there are several.
+            // A small limit, so that there are several pages.
             let query = format!("after={seq}&epoch={epoch}&upto={}&limit=20", gap.head.seq);
             let page = self.stack.http(self.user).events(self.room, &query).await?.expect(200).body;
             shown.text.push_str(&page.to_string());
             for event in page["events"].as_array().context("no events")? {
-                shown.places.push(event["seq"].as_u64().context("an event without a seq")?);
+                shown.seqs.push(event["seq"].as_u64().context("an event without a seq")?);
             }
             let next: Cursor = serde_json::from_value(page["next"].clone())?;
-            ensure!(next.seq > cursor.seq, "it does not go on: {page}");
+            ensure!(next.seq > cursor.seq, "the page does not advance: {page}");
             cursor = next;
         }
         ensure!(cursor.seq == gap.head.seq, "read up to {cursor:?}: {gap:?}");

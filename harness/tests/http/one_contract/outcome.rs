@@ -1,35 +1,36 @@
-//! What became of a command: read from a frame, from an answer of a poll, or from an HTTP answer, held against each other.
+//! The outcome of a command, read from a frame, from an answer of a poll or from an HTTP answer, so that all three
+//! compare.
 
 use reqwest::Method;
 use serde_json::Value;
 use tidings_harness::http::Answer;
 
-use super::Way;
+use super::Transport;
 
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Outcome {
     /// Appended at this seq, and stored.
     Stored(u64),
-    /// Its client id was taken: what stands at this seq, stored, is what it was.
+    /// The client id was used before, for the stored event at this seq.
     Repeated(u64),
-    /// A mark was moved, or not: over HTTP it is told where it is now, and `ok` tells nothing.
+    /// A mark was handled. HTTP answers with the present seq of the mark; an `ok` frame does not.
     Marked(Option<u64>),
-    /// Refused with this code, for this field of it.
+    /// Refused with this code, for this field.
     Refused(String, Option<String>),
-    /// Nothing that the protocol knows.
+    /// An answer that the protocol does not define.
     Unknown(String),
 }
 
 impl Outcome {
-    /// Whether this is what was expected: only HTTP tells where a mark is.
-    pub fn is(&self, expected: &Self, way: Way) -> bool {
+    /// Whether the outcome is the expected one. Only HTTP answers with the seq of a mark.
+    pub fn is(&self, expected: &Self, transport: Transport) -> bool {
         match expected {
-            Self::Marked(_) if way != Way::Http => *self == Self::Marked(None),
+            Self::Marked(_) if transport != Transport::Http => *self == Self::Marked(None),
             expected => self == expected,
         }
     }
 
-    /// Of a frame: `ack`, `ok` or `error`.
+    /// The outcome in a frame: `ack`, `ok` or `error`.
     pub fn of_frame(frame: &Value) -> Self {
         match frame["type"].as_str() {
             Some("ack") => acked(frame),
@@ -39,10 +40,10 @@ impl Outcome {
         }
     }
 
-    /// Of an HTTP answer: its status must say what its body does.
+    /// The outcome in an HTTP answer. Its status must match its body.
     pub fn of_answer(method: &Method, path: &str, answer: &Answer) -> Self {
         let body = &answer.body;
-        let told = match answer.status {
+        let outcome = match answer.status {
             400.. if answer.content_type == "application/problem+json" && body["status"] == answer.status => {
                 refused(body)
             }
@@ -53,16 +54,16 @@ impl Outcome {
             _ => Self::Unknown(body.to_string()),
         };
         let is_send = *method == Method::POST && path.ends_with("/messages");
-        let status = match &told {
+        let status = match &outcome {
             Self::Stored(_) if is_send => 201,
             Self::Refused(code, _) => status_of(code),
             _ => 200,
         };
-        if status == answer.status { told } else { Self::Unknown(format!("{answer:?}")) }
+        if status == answer.status { outcome } else { Self::Unknown(format!("{answer:?}")) }
     }
 }
 
-/// Of an ack, or of the object that HTTP answers with: each step waits until it is stored.
+/// The outcome in an ack frame or in the body of an HTTP answer. Each step waits until it is stored.
 fn acked(ack: &Value) -> Outcome {
     let named = ["room", "epoch", "at", "client_id"].iter().all(|field| ack[field].is_string());
     match (ack["stage"].as_str(), ack["duplicate"].as_bool(), ack["seq"].as_u64()) {
@@ -72,7 +73,7 @@ fn acked(ack: &Value) -> Outcome {
     }
 }
 
-/// Of an `error` frame, or of a problem document; no step has a finer reason.
+/// The outcome in an `error` frame or in a problem document. No step expects a `reason`.
 fn refused(refusal: &Value) -> Outcome {
     match refusal["code"].as_str() {
         Some(code) if refusal["reason"].is_null() => {
@@ -82,7 +83,7 @@ fn refused(refusal: &Value) -> Outcome {
     }
 }
 
-/// The status that stands for a code.
+/// The HTTP status of an error code.
 fn status_of(code: &str) -> u16 {
     match code {
         "bad_request" => 400,

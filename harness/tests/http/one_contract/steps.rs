@@ -1,11 +1,11 @@
-//! Commands of many people in one room, one after the other, and what the protocol says becomes of each. The room's log
+//! Commands of several users in one room, in order, each with the outcome that the protocol requires. The room's log
 //! begins with the removal of rita.
 
 use serde_json::{Value, json};
 
 use super::outcome::Outcome::{self, Marked, Repeated, Stored};
 
-/// Who, which frame less its room, and what is to become of it.
+/// User, frame without its room, and expected outcome.
 pub type Step = (&'static str, Value, Outcome);
 
 pub fn refused(code: &str) -> Outcome {
@@ -45,22 +45,22 @@ fn mark(kind: &str, seq: Value) -> Value {
     json!({"type": format!("message:{kind}"), "seq": seq})
 }
 
-/// All of them, in order.
+/// All steps, in order.
 pub fn steps() -> Vec<Step> {
-    [sends(), bad_sends(), changes(), changes_of_private_messages(), the_end_of_a_message(), marks()].concat()
+    [sends(), bad_sends(), changes(), changes_of_private_messages(), deletions(), marks()].concat()
 }
 
 fn sends() -> Vec<Step> {
     let full = json!({"content": "bob has a 1 of his own", "kind": "note", "reply_to": 2, "metadata": {"b": 1, "a": [1.0]}});
     let both = json!({"content": "psst", "visible_to": {"users": ["bob"], "roles": ["tutor"]}});
-    // `null` is as left out, also within a field.
+    // `null` means the same as a missing field, also inside a field.
     let to_bob = json!({"content": "psst, bob", "visible_to": {"users": ["bob"], "roles": null}});
     let to_tutors = json!({"content": "psst, tim", "visible_to": {"users": null, "roles": ["tutor"]}});
     let picture = json!({"name": "a", "url": "https://x.example/a", "media_type": "image/png", "size": 1});
     vec![
         ("alice", send("1", json!({"content": "hello\n🙂"})), Stored(2)),
         ("alice", send("1", json!({"content": "other"})), Repeated(2)),
-        // It is known by then that the first is stored, and that is what is told.
+        // The first send is known to be stored by then, so the answer is `stored`.
         ("alice", send("1", json!({"content": "other", "ack": "accepted"})), Repeated(2)),
         ("bob", send("1", full), Stored(3)),
         ("alice", send("2", both), Stored(4)),
@@ -113,10 +113,10 @@ fn changes() -> Vec<Step> {
         ("eve", edit(2, x()), refused("not_found")),
         ("rita", edit(2, x()), refused("not_found")),
         ("alice", edit(999, x()), refused("not_found")),
-        // The removal of rita is there, and no message.
+        // Seq 1 is the removal of rita and not a message.
         ("alice", edit(1, x()), refused("not_found")),
         ("alice", edit(2, json!({"content": ""})), wrong("content")),
-        // Empty where there are attachments.
+        // A message with attachments may have empty content.
         ("bob", edit(7, json!({"content": "", "client_id": "h"})), Stored(12)),
         ("alice", edit(2, json!({"content": "x".repeat(1001)})), refused_for("too_large", "content")),
         ("alice", edit(2, other), refused_for("conflict", "id")),
@@ -128,7 +128,7 @@ fn changes_of_private_messages() -> Vec<Step> {
     let with_id = |client_id: &str| with(react(4, "👍"), &json!({"client_id": client_id}));
     let taken_back = json!({"type": "reaction:remove", "seq": 4, "emoji": "👍", "client_id": "r3"});
     vec![
-        // Not theirs to see, so not there.
+        // A message that a user may not see is not found.
         ("carol", react(4, "👍"), refused("not_found")),
         ("carol", delete(4, json!({})), refused("not_found")),
         ("tim", react(5, "👍"), refused("not_found")),
@@ -142,7 +142,7 @@ fn changes_of_private_messages() -> Vec<Step> {
     ]
 }
 
-fn the_end_of_a_message() -> Vec<Step> {
+fn deletions() -> Vec<Step> {
     vec![
         ("carol", delete(2, json!({})), refused("forbidden")),
         ("alice", delete(2, json!({"client_id": "d"})), Stored(16)),
@@ -155,10 +155,10 @@ fn the_end_of_a_message() -> Vec<Step> {
 fn marks() -> Vec<Step> {
     vec![
         ("bob", mark("read", json!(3)), Marked(Some(3))),
-        // Never back.
+        // A mark never moves back.
         ("bob", mark("read", json!(2)), Marked(Some(3))),
         ("bob", mark("delivered", json!(4)), Marked(Some(4))),
-        // Above the head it counts as the head.
+        // A mark above the head is set to the head.
         ("gil", mark("read", json!(1_000_000)), Marked(Some(16))),
         ("eve", mark("read", json!(1)), refused("not_found")),
         ("rita", mark("read", json!(1)), refused("not_found")),

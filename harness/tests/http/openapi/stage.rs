@@ -1,4 +1,4 @@
-//! The rooms and people that schemathesis asks of, with the ids that `hooks.py` names.
+//! Creates the rooms and users that schemathesis uses, with the ids that `hooks.py` names.
 
 use anyhow::Result;
 use serde_json::json;
@@ -14,7 +14,7 @@ const ROOMS: [(&str, &str); 7] = [
     ("porch", "private"),
 ];
 
-/// A system in which nobody gives too many commands: the tool asks faster than a person.
+/// A stack without effective rate limits, because the tool sends requests faster than a person.
 pub async fn stack() -> Result<Stack> {
     let many = 1_000_000;
     let builder = Stack::builder().gateways(0);
@@ -22,8 +22,8 @@ pub async fn stack() -> Result<Stack> {
     builder.persistence_env("TIDINGS_MESSAGES_BURST", many).start().await
 }
 
-/// Makes rooms of alice's: private and public ones, a direct one, an archived one, with messages of every kind.
-pub async fn furnish(stack: &Stack) -> Result<()> {
+/// Creates alice's rooms: private, public, direct and archived ones, with messages of every kind.
+pub async fn create_rooms(stack: &Stack) -> Result<()> {
     let alice = stack.http("alice");
     let owner = alice.with_token(&stack.admin_token("alice"));
     let members = json!([{"user": "bob", "role": "admin"}, {"user": "carol", "role": "guest"}]);

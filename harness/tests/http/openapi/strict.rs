@@ -1,5 +1,5 @@
-//! The document as it is held against the answers: clients may not rely on fields that it does not name, so an answer
-//! that has one is a fault of the document.
+//! The strict form of the document, used to check answers: clients may not rely on fields that the document does not
+//! name, so an answer with such a field is a fault of the document.
 
 use std::collections::BTreeSet;
 
@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 const PREFIX: &str = "#/components/schemas/";
 
-/// Forbids, in what is answered, every field that is not named.
+/// Forbids every undocumented field in the schemas of answers.
 pub fn strict(mut document: Value) -> Value {
     let mut asked = BTreeSet::new();
     let mut answered = BTreeSet::new();
@@ -33,7 +33,7 @@ pub fn operations(document: &Value) -> impl Iterator<Item = (String, &Value)> {
     })
 }
 
-/// The schemas that are named from here on.
+/// Collects the schemas that `from` refers to, directly or through others.
 fn names(from: &Value, document: &Value, found: &mut BTreeSet<String>) {
     match from {
         Value::Object(fields) => {
@@ -50,7 +50,7 @@ fn names(from: &Value, document: &Value, found: &mut BTreeSet<String>) {
     }
 }
 
-/// Closes the schemas that are referred to, where they are. What says itself that it is open stays so.
+/// Closes every schema below that refers to schemas or combines them. A schema that is declared open stays open.
 fn close(schema: &mut Value) {
     close_below(schema);
     if let Value::Object(fields) = schema
@@ -63,7 +63,7 @@ fn close(schema: &mut Value) {
 fn close_below(schema: &mut Value) {
     match schema {
         Value::Object(fields) => fields.iter_mut().for_each(|(key, value)| match value {
-            // A part does not name all there is.
+            // A part of `allOf` does not name all fields.
             Value::Array(parts) if key == "allOf" => parts.iter_mut().for_each(close_below),
             value => close(value),
         }),

@@ -1,4 +1,4 @@
-//! schemathesis as a child: asks a node what its document allows and forbids, and tells what came of it.
+//! Runs schemathesis as a child process against a node, and reads its report.
 
 use std::path::Path;
 use std::process::Stdio;
@@ -9,31 +9,31 @@ use serde_json::Value;
 use tidings_harness::folder::Folder;
 use tokio::process::Command;
 
-/// Where `./dev test` has put the program.
+/// The variable with the path of the program; `./dev test` sets it.
 const PROGRAM: &str = "TIDINGS_SCHEMATHESIS";
-/// It asks some thousand questions.
+/// The tool sends several thousand requests.
 const PATIENCE: Duration = Duration::from_secs(600);
 
-/// One round of questions.
-pub struct Round<'a> {
-    /// As it is held against the answers.
+/// One run of the tool.
+pub struct ToolRun<'a> {
+    /// The strict form of the document.
     pub document: &'a Value,
-    /// The node, without a path.
+    /// The URL of the node, without a path.
     pub url: &'a str,
-    /// Who asks.
+    /// The token of the caller.
     pub token: &'a str,
-    /// More arguments: what is asked.
+    /// More arguments, which select operations.
     pub arguments: &'a [&'a str],
 }
 
-/// What came of a round.
+/// The report of a run.
 pub struct Report(Value);
 
-impl Round<'_> {
-    /// Asks, and fails when anything was answered otherwise than told.
-    pub async fn ask(&self) -> Result<Report> {
+impl ToolRun<'_> {
+    /// Runs the tool; fails if an answer contradicts the document.
+    pub async fn run(&self) -> Result<Report> {
         let program = std::env::var_os(PROGRAM).with_context(|| {
-            format!("there is no {PROGRAM}: `./dev test openapi` installs the tool and runs this test")
+            format!("{PROGRAM} is not set: `./dev test openapi` installs the tool and runs this test")
         })?;
         let folder = Folder::new()?;
         let here = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/http/openapi");
@@ -54,16 +54,17 @@ impl Round<'_> {
             .current_dir(folder.path())
             .stdin(Stdio::null())
             .kill_on_drop(true);
-        let output = tokio::time::timeout(PATIENCE, command.output()).await.context("it did not end")??;
-        let told = String::from_utf8_lossy(&output.stdout);
-        ensure!(output.status.success(), "{told}{}", String::from_utf8_lossy(&output.stderr));
-        let report = std::fs::read(&report).context("it wrote no report")?;
+        let output =
+            tokio::time::timeout(PATIENCE, command.output()).await.context("the tool did not end")??;
+        let stdout = String::from_utf8_lossy(&output.stdout);
+        ensure!(output.status.success(), "{stdout}{}", String::from_utf8_lossy(&output.stderr));
+        let report = std::fs::read(&report).context("the tool wrote no report")?;
         Ok(Report(serde_json::from_slice(&report)?))
     }
 }
 
 impl Report {
-    /// How many operations were asked of.
+    /// The number of tested operations.
     pub fn tested(&self) -> usize {
         self.0["operations"]["tested"]
             .as_u64()
@@ -71,8 +72,8 @@ impl Report {
             .unwrap_or_default()
     }
 
-    /// Whether one request of this operation (`GET /v1/rooms`) was carried out. If not, nothing is known of its good
-    /// answers.
+    /// Whether a request of this operation (such as `GET /v1/rooms`) succeeded. If none did, its success answers are
+    /// untested.
     pub fn accepted(&self, operation: &str) -> bool {
         let phases = self.0["valid_rates"][operation].as_object();
         phases.into_iter().flatten().any(|(_, rate)| rate["accepted"].as_u64() > Some(0))

@@ -1,94 +1,94 @@
-//! The OpenAPI document, as far as it says which fields there are: whether something has all that must be there, and
-//! nothing that is not named. That the answers are as the document says is proved by `openapi.rs`.
+//! The fields in the OpenAPI document: checks that a value has all required fields and no unknown ones. `openapi.rs`
+//! checks the real answers against the document.
 
 use serde_json::Value;
 
 pub struct Document(pub Value);
 
 impl Document {
-    /// What is wrong with this value, as a value of the schema of this name.
-    pub fn complaints(&self, name: &str, value: &Value) -> Vec<String> {
+    /// The violations of the schema of this name in this value.
+    pub fn violations(&self, name: &str, value: &Value) -> Vec<String> {
         let schema = &self.0["components"]["schemas"][name];
         assert!(schema.is_object(), "there is no schema {name}");
-        let mut complaints = Vec::new();
-        self.look(name, schema, value, &mut complaints);
-        complaints
+        let mut violations = Vec::new();
+        self.check(name, schema, value, &mut violations);
+        violations
     }
 
-    fn look(&self, place: &str, schema: &Value, value: &Value, complaints: &mut Vec<String>) {
+    fn check(&self, place: &str, schema: &Value, value: &Value, violations: &mut Vec<String>) {
         if let Some(name) = schema["$ref"].as_str().and_then(|at| at.strip_prefix("#/components/schemas/")) {
-            return self.look(place, &self.0["components"]["schemas"][name], value, complaints);
+            return self.check(place, &self.0["components"]["schemas"][name], value, violations);
         }
         if let Some(one_of) = schema["oneOf"].as_array().or_else(|| schema["anyOf"].as_array()) {
             let tries = one_of.iter().map(|schema| {
-                let mut complaints = Vec::new();
-                self.look(place, schema, value, &mut complaints);
-                complaints
+                let mut violations = Vec::new();
+                self.check(place, schema, value, &mut violations);
+                violations
             });
-            // That which fits best tells best what is wrong.
-            complaints.extend(tries.min_by_key(Vec::len).unwrap_or_default());
+            // The alternative with the fewest violations is the most informative.
+            violations.extend(tries.min_by_key(Vec::len).unwrap_or_default());
             return;
         }
         if !is_of(&schema["type"], value) {
-            complaints.push(format!("{place} is {value}, not {}", schema["type"]));
+            violations.push(format!("{place} is {value}, not {}", schema["type"]));
         }
         if let (Some(only), Some(text)) = (schema["enum"].as_array(), value.as_str())
             && !only.iter().any(|one| one == text)
         {
-            complaints.push(format!("{place} is {text}"));
+            violations.push(format!("{place} is {text}"));
         }
         if schema["const"].is_string() && schema["const"] != *value {
-            complaints.push(format!("{place} is {value}, not {}", schema["const"]));
+            violations.push(format!("{place} is {value}, not {}", schema["const"]));
         }
         for (number, item) in value.as_array().into_iter().flatten().enumerate() {
-            self.look(&format!("{place}[{number}]"), &schema["items"], item, complaints);
+            self.check(&format!("{place}[{number}]"), &schema["items"], item, violations);
         }
         if let Some(fields) = value.as_object() {
-            self.look_into(place, schema, fields, complaints);
+            self.check_fields(place, schema, fields, violations);
         }
     }
 
-    fn look_into(
+    fn check_fields(
         &self,
         place: &str,
         schema: &Value,
         fields: &serde_json::Map<String, Value>,
-        complaints: &mut Vec<String>,
+        violations: &mut Vec<String>,
     ) {
-        let (mut named, mut must) = (serde_json::Map::new(), Vec::new());
-        self.gather(schema, &mut named, &mut must);
+        let (mut named, mut required) = (serde_json::Map::new(), Vec::new());
+        self.collect_fields(schema, &mut named, &mut required);
         if named.is_empty() {
             return;
         }
-        let lacking = must.iter().filter(|name| !fields.contains_key(**name));
-        complaints.extend(lacking.map(|name| format!("{place} lacks {name}")));
+        let missing = required.iter().filter(|name| !fields.contains_key(**name));
+        violations.extend(missing.map(|name| format!("{place} lacks {name}")));
         for (name, value) in fields {
             match named.get(name) {
-                Some(schema) => self.look(&format!("{place}.{name}"), schema, value, complaints),
-                None => complaints.push(format!("{place} has {name}, which no answer has")),
+                Some(schema) => self.check(&format!("{place}.{name}"), schema, value, violations),
+                None => violations.push(format!("{place} has the unknown field {name}")),
             }
         }
     }
 
-    /// The fields of a schema and of those that it is made of.
-    fn gather<'a>(
+    /// The fields of a schema and of its parts.
+    fn collect_fields<'a>(
         &'a self,
         schema: &'a Value,
         named: &mut serde_json::Map<String, Value>,
-        must: &mut Vec<&'a str>,
+        required: &mut Vec<&'a str>,
     ) {
         if let Some(name) = schema["$ref"].as_str().and_then(|at| at.strip_prefix("#/components/schemas/")) {
-            self.gather(&self.0["components"]["schemas"][name], named, must);
+            self.collect_fields(&self.0["components"]["schemas"][name], named, required);
         }
         named.extend(schema["properties"].as_object().cloned().unwrap_or_default());
-        must.extend(schema["required"].as_array().into_iter().flatten().filter_map(Value::as_str));
+        required.extend(schema["required"].as_array().into_iter().flatten().filter_map(Value::as_str));
         for part in schema["allOf"].as_array().into_iter().flatten() {
-            self.gather(part, named, must);
+            self.collect_fields(part, named, required);
         }
     }
 }
 
-/// Whether a value is of one of the types that are named; of any, where none is.
+/// Whether a value has one of the named types; true if no type is named.
 fn is_of(types: &Value, value: &Value) -> bool {
     let is = |name: &Value| match name.as_str() {
         Some("null") => value.is_null(),

@@ -1,5 +1,5 @@
-//! A server frame made anew by the server's own types, from the values of one that stands in a fixture: where the two
-//! differ, the fixture has a field that the server does not send, or lacks one that it does.
+//! Rebuilds a fixture's server frame with the server's own types. A difference means that the fixture has a field that
+//! the server does not send, or lacks one that it sends.
 
 use serde::de::DeserializeOwned;
 use serde_json::{Value, value::RawValue};
@@ -10,7 +10,7 @@ use tidings_shared::protocol::server::{
     Ack, FailedRoom, JoinedRoom, Limits, Online, Presence, Receipt, Sender, ServerFrame,
 };
 
-/// The fields of a frame, read as the server's types.
+/// Reads the fields of a frame as the server's types.
 struct Read<'a>(&'a Value);
 
 impl<'a> Read<'a> {
@@ -20,15 +20,15 @@ impl<'a> Read<'a> {
     }
 
     fn text(&self, name: &str) -> &'a str {
-        self.may(name).unwrap_or_else(|| panic!("{name} of {} is no text", self.0))
+        self.optional_text(name).unwrap_or_else(|| panic!("{name} of {} is not a text", self.0))
     }
 
-    fn may(&self, name: &str) -> Option<&'a str> {
+    fn optional_text(&self, name: &str) -> Option<&'a str> {
         self.0[name].as_str()
     }
 
     fn each<T>(&self, name: &str, make: impl Fn(Read<'a>) -> T) -> Vec<T> {
-        let values = self.0[name].as_array().unwrap_or_else(|| panic!("{name} of {} is no list", self.0));
+        let values = self.0[name].as_array().unwrap_or_else(|| panic!("{name} of {} is not a list", self.0));
         values.iter().map(|value| make(Read(value))).collect()
     }
 
@@ -37,7 +37,11 @@ impl<'a> Read<'a> {
     }
 
     fn sender(&self) -> Sender<'a> {
-        Sender { id: self.text("id"), name: self.may("name"), picture: self.may("picture") }
+        Sender {
+            id: self.text("id"),
+            name: self.optional_text("name"),
+            picture: self.optional_text("picture"),
+        }
     }
 
     fn presence(&self) -> Presence {
@@ -45,7 +49,7 @@ impl<'a> Read<'a> {
             "online" => "online",
             "away" => "away",
             "offline" => "offline",
-            other => panic!("{other} is no status"),
+            other => panic!("{other} is not a status"),
         };
         Presence { user: self.get("user"), status, last_seen: self.get("last_seen") }
     }
@@ -89,10 +93,10 @@ impl<'a> Read<'a> {
     }
 }
 
-/// What the server would send; `None` for what it has no such type for: log events are made by the log.
+/// The frame that the server would send; `None` if no server type exists, because the log builds log events.
 pub fn rebuilt(frame: &Value) -> Option<Value> {
     let read = Read(frame);
-    let reference = read.may("ref");
+    let reference = read.optional_text("ref");
     let room = || read.get::<RoomId>("room");
     let json = |frame: ServerFrame<'_>| Some(serde_json::from_slice(&frame.to_json()).unwrap());
     match read.text("type") {
@@ -107,7 +111,7 @@ pub fn rebuilt(frame: &Value) -> Option<Value> {
                 reference,
                 connection: read.text("connection"),
                 user: read.text("user"),
-                name: read.may("name"),
+                name: read.optional_text("name"),
                 server_time: read.text("server_time"),
                 heartbeat_ms: read.get("heartbeat_ms"),
                 expires_at: read.text("expires_at"),
@@ -153,7 +157,7 @@ pub fn rebuilt(frame: &Value) -> Option<Value> {
         "room:added" => json(ServerFrame::RoomAdded {
             room: &room(),
             kind: read.text("kind"),
-            name: read.may("name"),
+            name: read.optional_text("name"),
             role: read.text("role"),
             from: &read.get::<Cursor>("from"),
         }),

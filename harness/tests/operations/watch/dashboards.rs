@@ -1,4 +1,4 @@
-//! The expressions of the shipped dashboards, with Grafana's variables filled in as for a short look at everything.
+//! The expressions of the shipped dashboards, with Grafana's variables replaced: all instances and short ranges.
 
 use std::fs;
 
@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use crate::prometheus::shipped;
 
-/// Each with its place: dashboard, panel, number.
+/// Each expression with its place: dashboard, panel and letter.
 pub fn expressions() -> Result<Vec<(String, String)>> {
     let folder = shipped().with_file_name("grafana").join("dashboards");
     let mut found = Vec::new();
@@ -31,7 +31,7 @@ fn filled(expression: &str) -> String {
     expression.replace("$instance", ".*")
 }
 
-/// What an expression gave, in a line.
+/// The result of an expression, in one line.
 pub fn shown(found: &[Value]) -> String {
     let shown = found.iter().take(4).map(|series| {
         let labels = series["metric"].as_object().into_iter().flatten();

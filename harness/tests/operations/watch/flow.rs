@@ -1,5 +1,5 @@
-//! People who use a system all the time, whatever happens to it: they send through both gateways and hear each other,
-//! read history over HTTP, and come anew. They stop with the value.
+//! Continuous load on a system during faults: clients send and receive through both gateways, read history over HTTP,
+//! and open new connections. The load stops when the value is dropped.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,31 +11,31 @@ use tokio::task::JoinSet;
 
 const BETWEEN_SENDS: Duration = Duration::from_millis(50);
 const BETWEEN_READS: Duration = Duration::from_millis(250);
-const BETWEEN_COMERS: Duration = Duration::from_millis(500);
-const BEFORE_ANOTHER_TRY: Duration = Duration::from_millis(300);
+const BETWEEN_CONNECTS: Duration = Duration::from_millis(500);
+const RETRY_DELAY: Duration = Duration::from_millis(300);
 
-/// The tasks of all of them.
-pub struct Flow {
+/// The running load.
+pub struct Load {
     _tasks: JoinSet<()>,
-    /// The room that they talk in.
+    /// The room in which the clients talk.
     pub room: String,
 }
 
-impl Flow {
-    /// Has them begin.
+impl Load {
+    /// Starts the load.
     ///
     /// # Errors
-    /// When they cannot get a room.
-    pub async fn begin(stack: &Stack) -> Result<Flow> {
+    /// When the room cannot be created.
+    pub async fn begin(stack: &Stack) -> Result<Load> {
         let room = stack.http("ann").new_room(&["ben"]).await?;
         let mut tasks = JoinSet::new();
         for (number, user) in ["ann", "ben"].into_iter().enumerate() {
             let (ws, token) = (stack.gateway(number).ws(), stack.token(user));
             tasks.spawn(talk(ws.clone(), token, room.clone()));
-            tasks.spawn(come_and_go(ws, stack.token("eve")));
+            tasks.spawn(connect_and_close(ws, stack.token("eve")));
         }
         tasks.spawn(read(stack.http("ann"), room.clone()));
-        Ok(Flow { _tasks: tasks, room })
+        Ok(Load { _tasks: tasks, room })
     }
 }
 
@@ -46,10 +46,10 @@ async fn talk(ws: String, token: String, room: String) {
             // Until the connection is gone.
             tokio::select! {
                 () = send(&client, &room) => {}
-                () = hear(&client) => {}
+                () = until_closed(&client) => {}
             }
         }
-        tokio::time::sleep(BEFORE_ANOTHER_TRY).await;
+        tokio::time::sleep(RETRY_DELAY).await;
     }
 }
 
@@ -59,7 +59,7 @@ async fn send(client: &Client, room: &str) {
     }
     loop {
         let id = clock::client_id();
-        // A first attempt: a repetition has to be looked for in PostgreSQL, which may be away.
+        // `attempt: 1`, because a repetition would need a look-up in PostgreSQL, which may be away.
         let fields =
             json!({"room": room, "client_id": id, "content": "hello", "ack": "accepted", "attempt": 1});
         match client.send_with(fields).await {
@@ -70,32 +70,32 @@ async fn send(client: &Client, room: &str) {
     }
 }
 
-async fn hear(client: &Client) {
+async fn until_closed(client: &Client) {
     client.until_closed().await.ok();
 }
 
-async fn come_and_go(ws: String, token: String) {
-    let mut coming = JoinSet::new();
+async fn connect_and_close(ws: String, token: String) {
+    let mut connecting = JoinSet::new();
     loop {
         let (ws, token) = (ws.clone(), token.clone());
-        coming.spawn(async move {
+        connecting.spawn(async move {
             if let Ok(client) = Client::connect(&ws, &token).await {
                 client.close().await.ok();
             }
         });
-        while coming.try_join_next().is_some() {}
-        tokio::time::sleep(BETWEEN_COMERS).await;
+        while connecting.try_join_next().is_some() {}
+        tokio::time::sleep(BETWEEN_CONNECTS).await;
     }
 }
 
-/// Without waiting for answers, so that those that hang do not keep others from being asked.
+/// Sends requests without waiting for answers, so that a request that hangs does not delay the others.
 async fn read(http: Http, room: String) {
     let http = Arc::new(http);
-    let mut asking = JoinSet::new();
+    let mut requests = JoinSet::new();
     loop {
         let (http, room) = (http.clone(), room.clone());
-        asking.spawn(async move { http.messages(&room, "?limit=1").await.is_ok() });
-        while asking.try_join_next().is_some() {}
+        requests.spawn(async move { http.messages(&room, "?limit=1").await.is_ok() });
+        while requests.try_join_next().is_some() {}
         tokio::time::sleep(BETWEEN_READS).await;
     }
 }

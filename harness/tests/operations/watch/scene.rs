@@ -1,4 +1,4 @@
-//! What fires while a fault lasts: alerts as Prometheus tells them, with the value of their expression.
+//! Records which alerts Prometheus fires during each fault, with the value of their expression.
 
 use std::collections::BTreeSet;
 use std::fmt::Write;
@@ -11,9 +11,9 @@ use crate::prometheus::Prometheus;
 
 /// How long an alert may take to fire, or to end.
 const PATIENCE: Duration = Duration::from_secs(90);
-const BETWEEN_LOOKS: Duration = Duration::from_millis(500);
+const POLL_INTERVAL: Duration = Duration::from_millis(500);
 
-struct Seen {
+struct FiredAlert {
     fault: String,
     alert: String,
     severity: String,
@@ -22,38 +22,45 @@ struct Seen {
     after: Duration,
 }
 
-/// All faults so far, and what fired.
-pub struct Scene<'a> {
+/// All faults so far, and the alerts that fired.
+pub struct AlertRecorder<'a> {
     prometheus: &'a Prometheus,
     fault: String,
     since: Instant,
     firing: BTreeSet<String>,
-    seen: Vec<Seen>,
+    seen: Vec<FiredAlert>,
     missed: Vec<String>,
 }
 
-impl<'a> Scene<'a> {
-    /// Before the first fault.
+impl<'a> AlertRecorder<'a> {
+    /// A recorder before the first fault.
     pub fn of(prometheus: &'a Prometheus) -> Self {
         let (fault, since) = (String::new(), Instant::now());
-        Scene { prometheus, fault, since, firing: BTreeSet::new(), seen: Vec::new(), missed: Vec::new() }
+        AlertRecorder {
+            prometheus,
+            fault,
+            since,
+            firing: BTreeSet::new(),
+            seen: Vec::new(),
+            missed: Vec::new(),
+        }
     }
 
-    /// From now on this is the matter.
-    pub fn fault(&mut self, name: &str) {
+    /// Begins a fault.
+    pub fn begin_fault(&mut self, name: &str) {
         println!("\n{name}");
         (self.fault, self.since) = (name.to_owned(), Instant::now());
     }
 
-    /// Notes what fires now and did not before.
-    pub async fn look(&mut self) -> Result<()> {
+    /// Records the alerts that have begun to fire.
+    pub async fn poll(&mut self) -> Result<()> {
         let rules = self.prometheus.rules().await?;
         let mut firing = BTreeSet::new();
         for rule in rules.iter().filter(|rule| rule["state"] == "firing") {
             for alert in rule["alerts"].as_array().into_iter().flatten().filter(|a| a["state"] == "firing") {
                 let name = text(&rule["name"]);
                 if !self.firing.contains(&name) && firing.insert(name.clone()) {
-                    self.note(name, alert);
+                    self.record(name, alert);
                 }
                 firing.insert(text(&rule["name"]));
             }
@@ -62,24 +69,24 @@ impl<'a> Scene<'a> {
         Ok(())
     }
 
-    fn note(&mut self, alert: String, told: &Value) {
-        let seen = Seen {
+    fn record(&mut self, alert: String, details: &Value) {
+        let seen = FiredAlert {
             fault: self.fault.clone(),
             alert,
-            severity: text(&told["labels"]["severity"]),
-            value: text(&told["value"]),
-            description: text(&told["annotations"]["description"]),
+            severity: text(&details["labels"]["severity"]),
+            value: text(&details["value"]),
+            description: text(&details["annotations"]["description"]),
             after: self.since.elapsed(),
         };
         println!("  {:>3} s  {} = {}: {}", seen.after.as_secs(), seen.alert, seen.value, seen.description);
         self.seen.push(seen);
     }
 
-    /// Waits until all of these fire, or did since the fault began; who does not is noted.
-    pub async fn until(&mut self, alerts: &[&str]) -> Result<()> {
+    /// Waits until all of these alerts fire or have fired since the fault began. Records those that do not as missed.
+    pub async fn until_firing(&mut self, alerts: &[&str]) -> Result<()> {
         let begun = Instant::now();
         loop {
-            self.look().await?;
+            self.poll().await?;
             let fired = |alert: &&str| {
                 self.firing.contains(*alert)
                     || self.seen.iter().any(|s| s.alert == **alert && s.fault == self.fault)
@@ -92,15 +99,15 @@ impl<'a> Scene<'a> {
                 self.missed.extend(missing.iter().map(|alert| format!("{}: {alert}", self.fault)));
                 return Ok(());
             }
-            tokio::time::sleep(BETWEEN_LOOKS).await;
+            tokio::time::sleep(POLL_INTERVAL).await;
         }
     }
 
-    /// Waits until none of these fires any more; who goes on is noted.
-    pub async fn calm(&mut self, alerts: &[&str]) -> Result<()> {
+    /// Waits until none of these alerts fires any more. Records those that go on as missed.
+    pub async fn until_resolved(&mut self, alerts: &[&str]) -> Result<()> {
         let begun = Instant::now();
         loop {
-            self.look().await?;
+            self.poll().await?;
             let left: Vec<_> = alerts.iter().filter(|alert| self.firing.contains(**alert)).collect();
             if left.is_empty() {
                 return Ok(());
@@ -109,7 +116,7 @@ impl<'a> Scene<'a> {
                 self.missed.extend(left.iter().map(|alert| format!("{}: {alert} goes on", self.fault)));
                 return Ok(());
             }
-            tokio::time::sleep(BETWEEN_LOOKS).await;
+            tokio::time::sleep(POLL_INTERVAL).await;
         }
     }
 
@@ -120,9 +127,9 @@ impl<'a> Scene<'a> {
 
     /// All that fired, as a table.
     pub fn table(&self) -> String {
-        let mut table = String::from("\n| fault | alert | severity | after | value | what it said |\n");
+        let mut table = String::from("\n| fault | alert | severity | after | value | description |\n");
         table.push_str("| --- | --- | --- | --- | --- | --- |\n");
-        for Seen { fault, alert, severity, value, description, after } in &self.seen {
+        for FiredAlert { fault, alert, severity, value, description, after } in &self.seen {
             let after = after.as_secs();
             // Writing to memory cannot fail.
             let _ =

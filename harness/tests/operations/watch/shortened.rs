@@ -1,17 +1,17 @@
-//! The shipped rules with time running sixty times faster: a minute of theirs is a second of the test's.
+//! The shipped rules, sixty times faster: a minute of a rule is a second of the test.
 
 const FACTOR: u64 = 60;
-/// With an answer each second, less than this holds too few to tell a rate.
+/// The shortest window. With one scrape per second, a shorter window has too few samples for a rate.
 const LEAST_WINDOW_S: u64 = 10;
 
-/// A file of rules, each group of it worked out as often as all others.
+/// Makes a file of rules sixty times faster, without intervals of groups.
 pub fn rules(text: String) -> String {
     let kept = text.lines().filter(|line| !line.starts_with("    interval: "));
     sixty_times_faster(&kept.map(|line| format!("{line}\n")).collect::<String>())
 }
 
-/// Windows and `for` a sixtieth as long, but windows no shorter than ten seconds; what is counted within a window, or
-/// is a time of minutes itself, accordingly. Without intervals of their own, rules are worked out each second.
+/// Divides windows and `for` by sixty, but keeps windows of at least ten seconds. Adapts counts within a window and
+/// bounds of several minutes. Without intervals of their own, rules are evaluated each second.
 fn sixty_times_faster(rules: &str) -> String {
     let windows = replaced(rules, "[", "]", LEAST_WINDOW_S);
     let shorter = replaced(&windows, "for: ", "\n", 1);
@@ -19,7 +19,7 @@ fn sixty_times_faster(rules: &str) -> String {
     counted.replace("search_lag_seconds > 300", "search_lag_seconds > 5")
 }
 
-/// Every duration that stands between these two.
+/// Replaces every duration between `from` and `to`.
 fn replaced(text: &str, from: &str, to: &str, least: u64) -> String {
     let mut parts = text.split(from);
     let mut made = parts.next().unwrap_or_default().to_owned();

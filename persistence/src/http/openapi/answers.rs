@@ -1,6 +1,6 @@
-//! What any handler may answer besides its own: refusals as problem documents, `304`, and the headers that come with
-//! them. Told by what an operation is: its method, its path, whether it takes a token, a body, parameters.
-//! Promises that a status is told where it can come, and only there.
+//! Adds the answers that any handler may give: refusals as problem documents, `304`, and their headers. They follow
+//! from the method, the path, and whether the operation takes a token, a body or parameters.
+//! A status is documented exactly where it can occur.
 
 use utoipa::Modify;
 use utoipa::openapi::header::HeaderBuilder;
@@ -34,10 +34,10 @@ fn complete(path: &str, method: HttpMethod, operation: &mut Operation) {
         (has_input, "400", "A parameter or field breaks a rule"),
         (has_token, "401", "No token, or a bad one"),
         (has_token, "403", "Not allowed, or blocked"),
-        (path.contains("{room}"), "404", "There is no such thing, or it is not yours to see"),
+        (path.contains("{room}"), "404", "Not found, or not visible to the caller"),
         (has_body, "413", "The body or a field of it is over a limit"),
-        (has_token, "500", "Our fault, and logged"),
-        (has_token, "503", "Out of reach or overloaded; try again"),
+        (has_token, "500", "Server error; it was logged"),
+        (has_token, "503", "Unavailable or overloaded; retry"),
     ];
     if let Some(RefOr::T(body)) = &mut operation.request_body {
         body.content.values_mut().for_each(never_null);
@@ -47,13 +47,13 @@ fn complete(path: &str, method: HttpMethod, operation: &mut Operation) {
         responses.entry((*status).to_owned()).or_insert_with(|| problem(description).into());
     }
     if is_tagged {
-        let unchanged = ResponseBuilder::new().description("The same as with the tag in `If-None-Match`");
+        let unchanged = ResponseBuilder::new().description("Unchanged since the tag in `If-None-Match`");
         responses.insert("304".to_owned(), unchanged.build().into());
     }
     for (status, response) in responses.iter_mut() {
         let RefOr::T(response) = response else { continue };
         let headers: &[(&str, &str)] = match status.as_str() {
-            "200" | "304" if is_tagged => &[("ETag", "A weak entity tag; none for what is over 4 MiB")],
+            "200" | "304" if is_tagged => &[("ETag", "A weak entity tag; none for answers over 4 MiB")],
             "200" | "201" if path == "/v1/rooms" && has_body => &[("Location", "The room")],
             "401" => &[("WWW-Authenticate", "`Bearer`")],
             "429" | "503" => &[("Retry-After", "Seconds, rounded up from `retry_after_ms`")],
@@ -67,7 +67,7 @@ fn complete(path: &str, method: HttpMethod, operation: &mut Operation) {
     }
 }
 
-/// A body that may be left out is told as one that may be `null`, which none may.
+/// utoipa describes an optional body as nullable; no body may be `null`.
 fn never_null(content: &mut RefOr<Content>) {
     let RefOr::T(content) = content else { return };
     if let Some(RefOr::T(Schema::OneOf(either))) = &content.schema {

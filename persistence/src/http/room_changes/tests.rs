@@ -1,4 +1,4 @@
-//! Changes of a room: what is taken, who may, and the event it comes to.
+//! Changes of a room: the accepted bodies, the needed roles, and the event.
 
 use serde_json::json;
 
@@ -13,12 +13,12 @@ fn word(text: &str, room: &Room, admin: bool) -> String {
     match RoomChange::read(text).unwrap().check(room, admin) {
         Err(refusal) => refusal.code.as_str().to_owned(),
         Ok(None) => "nothing".to_owned(),
-        Ok(Some(minimum)) => format!("{minimum:?}"),
+        Ok(Some(min_role)) => format!("{min_role:?}"),
     }
 }
 
 #[test]
-fn admins_and_owners_change_rooms_and_nobody_else() {
+fn only_admins_and_owners_change_rooms() {
     let change = r#"{"name":"Coffee"}"#;
     for (role, expected) in [
         ("guest", "forbidden"),
@@ -34,7 +34,7 @@ fn admins_and_owners_change_rooms_and_nobody_else() {
 }
 
 #[test]
-fn an_archived_room_takes_only_being_taken_back() {
+fn archived_room_allows_only_unarchiving() {
     for (change, active, archived) in [
         ("{}", "nothing", "nothing"),
         (r#"{"name":"Tea","metadata":{"a": 1}}"#, "nothing", "nothing"),
@@ -53,11 +53,11 @@ fn an_archived_room_takes_only_being_taken_back() {
 }
 
 #[test]
-fn the_event_tells_what_was_given_and_the_hash_what_a_join_tells() {
+fn event_holds_given_fields_and_hash_the_join_fields() {
     let (id, alice) = (RoomId::parse("tea").unwrap(), UserId::parse("alice").unwrap());
     let event = |text: &str| {
         let change = RoomChange::read(text).unwrap();
-        let entry = change.entry(&id, &alice, Minimum::Admin);
+        let entry = change.entry(&id, &alice, MinRole::Admin);
         (entry.body, entry.sets, entry.allowed_in_archive)
     };
     let set = |name: &'static str, value: &str| (name, value.to_owned());
@@ -75,7 +75,7 @@ fn the_event_tells_what_was_given_and_the_hash_what_a_join_tells() {
 }
 
 #[test]
-fn what_breaks_a_rule_is_refused_with_its_field() {
+fn invalid_room_change_is_refused_with_its_field() {
     let long = json!({"name": "x".repeat(201)}).to_string();
     let large = json!({"metadata": {"a": "x".repeat(5000)}}).to_string();
     for (text, code, field) in [

@@ -1,5 +1,5 @@
 //! Records that change a message: edits, deletes, reactions.
-//! Pure. Refuses, with the reason, what lacks a part that the change needs. A reason never quotes the record.
+//! Pure. Refuses, with the reason, a record that lacks a needed part. A reason never quotes the record.
 
 use std::borrow::Cow;
 
@@ -12,22 +12,22 @@ use tidings_shared::{
 };
 use uuid::Uuid;
 
-/// A record that changes a message, besides its row in `events`.
+/// A record that changes a message, in addition to its row in `events`.
 #[derive(Debug)]
 pub struct ChangeRow<'a> {
     pub room: RoomId,
     pub record: &'a Record,
-    /// Where its row is in the plan's events.
+    /// Index of its row in the plan's events.
     pub event: usize,
     pub target: Seq,
     pub target_id: Uuid,
     pub action: Action<'a>,
 }
 
-/// What is done to the message.
+/// The change of the message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Action<'a> {
-    /// Without metadata those that the message has stay.
+    /// Without metadata the message keeps its own.
     Edit {
         content: Cow<'a, str>,
         metadata: Option<&'a str>,
@@ -49,13 +49,13 @@ struct Body<'a> {
     emoji: Option<Cow<'a, str>>,
 }
 
-/// Which change a type of event is.
+/// The change that an event type stands for.
 pub fn kind_of(record: &Record) -> Option<ChangeKind> {
     use ChangeKind::{AddReaction, Delete, Edit, RemoveReaction};
     [Edit, Delete, AddReaction, RemoveReaction].into_iter().find(|kind| kind.event() == record.kind())
 }
 
-/// The message that a change is aimed at, where the record still tells.
+/// The target of a change, if the record can still be read.
 pub fn target_of(record: &Record) -> Option<Seq> {
     #[derive(Deserialize)]
     struct Aim {
@@ -70,10 +70,10 @@ impl<'a> ChangeRow<'a> {
     pub fn of(room: &RoomId, record: &'a Record, event: usize) -> Result<Option<Self>, &'static str> {
         let Some(kind) = kind_of(record) else { return Ok(None) };
         if record.sender().is_empty() {
-            return Err("a change that nobody made");
+            return Err("a change without a sender");
         }
-        let body: Body<'a> =
-            serde_json::from_slice(record.json()).map_err(|_| "a change whose body has another form")?;
+        let body: Body<'a> = serde_json::from_slice(record.json())
+            .map_err(|_| "a change whose body has an unexpected form")?;
         let emoji = |emoji: Option<Cow<'a, str>>| emoji.ok_or("a reaction without an emoji");
         let action = match kind {
             ChangeKind::Edit => Action::Edit {

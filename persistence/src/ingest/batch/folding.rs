@@ -1,6 +1,6 @@
-//! Changes folded into what becomes of their messages: pure, no I/O.
-//! Promises that the outcome is the same however the log is cut into batches: after a delete nothing changes a
-//! message, and its reactions are a set of (emoji, user).
+//! Folds changes into the new state of their messages: pure, no I/O.
+//! The outcome does not depend on how the log is cut into batches: after a delete nothing changes a message, and its
+//! reactions are a set of (emoji, user).
 
 #[cfg(test)]
 mod tests;
@@ -12,96 +12,96 @@ use uuid::Uuid;
 
 use super::change::{Action, ChangeRow};
 
-/// Different emoji under one message. What a page of messages holds is bounded by it.
+/// Different emoji on one message. This limits the size of a page of messages.
 pub const MAX_EMOJI: usize = 100;
 
-/// A message's place.
-pub type Place = (RoomId, Seq);
+/// Identifies a message.
+pub type MessageKey = (RoomId, Seq);
 
-/// What PostgreSQL holds of a message that changes are aimed at.
+/// The stored state of a message that changes refer to.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Standing {
+pub struct MessageState {
     pub id: Uuid,
     pub deleted: bool,
-    /// How often each emoji was given.
+    /// How often each emoji was added.
     pub emoji: BTreeMap<String, i64>,
-    /// Of the (emoji, user) that the changes name, those that are there.
-    pub given: BTreeSet<(String, String)>,
+    /// The (emoji, user) pairs of the changes that exist.
+    pub existing: BTreeSet<(String, String)>,
 }
 
-/// What is written of one message.
+/// What is written for one message.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub struct Outcome {
-    /// Of the event that last changed it.
+pub struct MessageOutcome {
+    /// The seq of the last event that changed it.
     pub last_seq: Seq,
-    /// In order, the last one is the message's content from now on.
-    pub versions: Vec<Version>,
+    /// In order; the last one is the new content.
+    pub versions: Vec<EditedVersion>,
     pub deleted: bool,
-    /// (emoji, user), and when it was given.
-    pub given: BTreeMap<(String, String), Given>,
-    /// Those of before that are gone, also where they were given anew.
-    pub taken: BTreeSet<(String, String)>,
+    /// (emoji, user), and when it was added.
+    pub added: BTreeMap<(String, String), AddedReaction>,
+    /// Stored pairs that are removed, also if they were added again.
+    pub removed: BTreeSet<(String, String)>,
 }
 
-/// When a reaction was given.
+/// When a reaction was added.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Given {
+pub struct AddedReaction {
     pub seq: Seq,
     pub at_ms: i64,
 }
 
-/// What a message says from an edit on.
+/// The text of a message from an edit on.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Version {
+pub struct EditedVersion {
     pub seq: Seq,
     pub at_ms: i64,
     pub by: String,
     pub content: String,
-    /// JSON text; `None`: as before.
+    /// JSON text; `None`: unchanged.
     pub metadata: Option<String>,
 }
 
-/// What the changes of a batch come to.
+/// The result of the changes of a batch.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Folded {
-    pub outcomes: BTreeMap<Place, Outcome>,
-    /// Indices of the changes that would take a message over a bound.
+    pub outcomes: BTreeMap<MessageKey, MessageOutcome>,
+    /// Indices of changes that would exceed a limit.
     pub refused: Vec<usize>,
 }
 
-/// Folds changes, given in the order of their rooms' logs. What is aimed at no message, at another one than it names,
-/// or at a deleted one changes nothing.
+/// Folds changes, given in the order of their rooms' logs. A change has no effect if its target is not a message, is
+/// not the message that it names, or is deleted.
 #[must_use]
-pub fn fold(changes: &[ChangeRow<'_>], mut standings: HashMap<Place, Standing>) -> Folded {
+pub fn fold(changes: &[ChangeRow<'_>], mut states: HashMap<MessageKey, MessageState>) -> Folded {
     let mut folded = Folded::default();
     for (index, change) in changes.iter().enumerate() {
-        let place = (change.room.clone(), change.target);
-        let Some(standing) = standings.get_mut(&place) else { continue };
-        if standing.id != change.target_id || standing.deleted {
+        let key = (change.room.clone(), change.target);
+        let Some(state) = states.get_mut(&key) else { continue };
+        if state.id != change.target_id || state.deleted {
             continue;
         }
-        if is_over_the_bound(standing, &change.action) {
+        if exceeds_emoji_limit(state, &change.action) {
             folded.refused.push(index);
             continue;
         }
-        if is_so_already(standing, change) {
+        if has_no_effect(state, change) {
             continue;
         }
-        apply(standing, folded.outcomes.entry(place).or_default(), change);
+        apply(state, folded.outcomes.entry(key).or_default(), change);
     }
     folded
 }
 
-fn is_over_the_bound(standing: &Standing, action: &Action<'_>) -> bool {
+fn exceeds_emoji_limit(state: &MessageState, action: &Action<'_>) -> bool {
     let Action::AddReaction(emoji) = action else { return false };
-    standing.emoji.len() >= MAX_EMOJI && !standing.emoji.contains_key(emoji.as_ref())
+    state.emoji.len() >= MAX_EMOJI && !state.emoji.contains_key(emoji.as_ref())
 }
 
-fn is_so_already(standing: &Standing, change: &ChangeRow<'_>) -> bool {
-    let is_given = |emoji: &str| standing.given.contains(&pair(emoji, change));
+fn has_no_effect(state: &MessageState, change: &ChangeRow<'_>) -> bool {
+    let exists = |emoji: &str| state.existing.contains(&pair(emoji, change));
     match &change.action {
-        Action::AddReaction(emoji) => is_given(emoji),
-        Action::RemoveReaction(emoji) => !is_given(emoji),
+        Action::AddReaction(emoji) => exists(emoji),
+        Action::RemoveReaction(emoji) => !exists(emoji),
         Action::Edit { .. } | Action::Delete => false,
     }
 }
@@ -110,11 +110,11 @@ fn pair(emoji: &str, change: &ChangeRow<'_>) -> (String, String) {
     (emoji.to_owned(), change.record.sender().to_owned())
 }
 
-fn apply(standing: &mut Standing, outcome: &mut Outcome, change: &ChangeRow<'_>) {
+fn apply(state: &mut MessageState, outcome: &mut MessageOutcome, change: &ChangeRow<'_>) {
     let (seq, at_ms) = (change.record.seq, change.record.at_ms);
     outcome.last_seq = seq;
     match &change.action {
-        Action::Edit { content, metadata } => outcome.versions.push(Version {
+        Action::Edit { content, metadata } => outcome.versions.push(EditedVersion {
             seq,
             at_ms,
             by: change.record.sender().to_owned(),
@@ -122,29 +122,29 @@ fn apply(standing: &mut Standing, outcome: &mut Outcome, change: &ChangeRow<'_>)
             metadata: metadata.map(ToOwned::to_owned),
         }),
         Action::Delete => {
-            standing.deleted = true;
+            state.deleted = true;
             outcome.deleted = true;
-            // All of them go with the message.
-            outcome.given.clear();
-            outcome.taken.clear();
+            // All reactions are removed with the message.
+            outcome.added.clear();
+            outcome.removed.clear();
         }
         Action::AddReaction(emoji) => {
-            *standing.emoji.entry(emoji.clone().into_owned()).or_default() += 1;
-            standing.given.insert(pair(emoji, change));
-            outcome.given.insert(pair(emoji, change), Given { seq, at_ms });
+            *state.emoji.entry(emoji.clone().into_owned()).or_default() += 1;
+            state.existing.insert(pair(emoji, change));
+            outcome.added.insert(pair(emoji, change), AddedReaction { seq, at_ms });
         }
         Action::RemoveReaction(emoji) => {
-            if let Some(count) = standing.emoji.get_mut(emoji.as_ref()) {
+            if let Some(count) = state.emoji.get_mut(emoji.as_ref()) {
                 *count -= 1;
                 if *count <= 0 {
-                    standing.emoji.remove(emoji.as_ref());
+                    state.emoji.remove(emoji.as_ref());
                 }
             }
             let pair = pair(emoji, change);
-            standing.given.remove(&pair);
-            // One that was given in this batch is not there to be taken.
-            if outcome.given.remove(&pair).is_none() {
-                outcome.taken.insert(pair);
+            state.existing.remove(&pair);
+            // A reaction that this batch added is not stored, so it is not removed from storage.
+            if outcome.added.remove(&pair).is_none() {
+                outcome.removed.insert(pair);
             }
         }
     }

@@ -1,5 +1,5 @@
-//! Records that change who is in a room, and what several of them come to for one user.
-//! Pure. Refuses, with the reason, what does not name whose membership it is. A reason never quotes the record.
+//! Records that change memberships, and the combined effect of several of them on one user.
+//! Pure. Refuses, with the reason, a record that does not name a member. A reason never quotes the record.
 
 #[cfg(test)]
 mod tests;
@@ -27,40 +27,39 @@ pub struct MembershipChange {
     pub user: UserId,
     pub epoch: Epoch,
     pub seq: Seq,
-    pub kind: Kind,
+    pub kind: MembershipKind,
 }
 
-/// What becomes of the user.
+/// The change of the membership.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Kind {
+pub enum MembershipKind {
     Added { role: String },
     Changed { role: String },
     Removed,
 }
 
-/// How a user stands in a room behind a batch.
+/// The membership of a user after a batch.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct MemberEnd {
-    /// They went at least once: what was kept of them before counts for nothing.
-    pub went: bool,
+pub struct FinalMembership {
+    /// The user was removed at least once, so their earlier marks are void.
+    pub was_removed: bool,
     /// None: no member.
     pub role: Option<String>,
-    /// When they were added, ms since 1970, if it was in this batch and they stayed.
+    /// When the user was added, ms since 1970, if this batch added them and they stayed.
     pub added_at_ms: Option<i64>,
 }
 
-/// What the records of a batch say of members.
+/// The membership changes of a batch.
 #[derive(Debug, Default)]
 pub struct MemberChanges {
-    /// In the order of the streams, those stored before included: who they are about is told (again).
+    /// In the order of the streams, including records that were stored before: their users are notified (again).
     pub all: Vec<MembershipChange>,
-    /// What those that are not stored yet come to.
-    pub ends: BTreeMap<(RoomId, UserId), MemberEnd>,
+    /// The combined effect of the records that are not stored yet.
+    pub final_memberships: BTreeMap<(RoomId, UserId), FinalMembership>,
 }
 
 impl MemberChanges {
-    /// Takes in a record that has its place behind the stored head. What it makes of a member that comes or goes
-    /// leaves nothing of marks made before.
+    /// Takes a record that follows the stored head. When it adds or removes a member, their earlier marks are dropped.
     pub fn take(
         &mut self,
         partition: Partition,
@@ -69,39 +68,44 @@ impl MemberChanges {
         marks: &mut BTreeMap<(RoomId, String), Marks>,
     ) -> Result<(), &'static str> {
         let Some(change) = MembershipChange::of(partition, room, record)? else { return Ok(()) };
-        let end = self.ends.entry((room.clone(), change.user.clone())).or_default();
+        let state = self.final_memberships.entry((room.clone(), change.user.clone())).or_default();
         match &change.kind {
-            Kind::Added { role } => {
-                *end = MemberEnd { role: Some(role.clone()), added_at_ms: Some(record.at_ms), ..*end };
+            MembershipKind::Added { role } => {
+                *state =
+                    FinalMembership { role: Some(role.clone()), added_at_ms: Some(record.at_ms), ..*state };
             }
-            Kind::Changed { role } if end.role.is_some() || !end.went => end.role = Some(role.clone()),
-            // There is nobody to change.
-            Kind::Changed { .. } => {}
-            Kind::Removed => *end = MemberEnd { went: true, ..MemberEnd::default() },
+            MembershipKind::Changed { role } if state.role.is_some() || !state.was_removed => {
+                state.role = Some(role.clone())
+            }
+            // There is no member to change.
+            MembershipKind::Changed { .. } => {}
+            MembershipKind::Removed => {
+                *state = FinalMembership { was_removed: true, ..FinalMembership::default() }
+            }
         }
-        self.take_again(change, marks);
+        self.note(change, marks);
         Ok(())
     }
 
     /// Notes a change, whether it was stored before or not.
-    fn take_again(&mut self, change: MembershipChange, marks: &mut BTreeMap<(RoomId, String), Marks>) {
-        if !matches!(change.kind, Kind::Changed { .. }) {
+    fn note(&mut self, change: MembershipChange, marks: &mut BTreeMap<(RoomId, String), Marks>) {
+        if !matches!(change.kind, MembershipKind::Changed { .. }) {
             marks.remove(&(change.room.clone(), change.user.as_str().to_owned()));
         }
         self.all.push(change);
     }
 
     /// Notes a record that is stored already.
-    pub fn note_again(
+    pub fn note_stored(
         &mut self,
         partition: Partition,
         room: &RoomId,
         record: &Record,
         marks: &mut BTreeMap<(RoomId, String), Marks>,
     ) {
-        // One of another form was put aside when it first came.
+        // A malformed record was rejected when it first came.
         if let Ok(Some(change)) = MembershipChange::of(partition, room, record) {
-            self.take_again(change, marks);
+            self.note(change, marks);
         }
     }
 }
@@ -112,18 +116,19 @@ impl MembershipChange {
         let kind = record.kind();
         if record.membership().is_empty() {
             return match kind {
-                MEMBER_ADDED | MEMBER_CHANGED | MEMBER_REMOVED => Err("a change of nobody's membership"),
+                MEMBER_ADDED | MEMBER_CHANGED | MEMBER_REMOVED => Err("a membership change without a member"),
                 _ => Ok(None),
             };
         }
-        let (user, role) = record.membership().split_once('\u{1e}').ok_or("a membership of another form")?;
-        let user = UserId::parse(user).map_err(|_| "a membership of no user")?;
+        let (user, role) =
+            record.membership().split_once('\u{1e}').ok_or("a membership of an unexpected form")?;
+        let user = UserId::parse(user).map_err(|_| "a membership without a valid user")?;
         let role = role.to_owned();
         let kind = match kind {
-            MEMBER_REMOVED if role == role::REMOVED => Kind::Removed,
-            MEMBER_ADDED if role::is_valid(&role) => Kind::Added { role },
-            MEMBER_CHANGED if role::is_valid(&role) => Kind::Changed { role },
-            _ => return Err("a membership that its type does not fit"),
+            MEMBER_REMOVED if role == role::REMOVED => MembershipKind::Removed,
+            MEMBER_ADDED if role::is_valid(&role) => MembershipKind::Added { role },
+            MEMBER_CHANGED if role::is_valid(&role) => MembershipKind::Changed { role },
+            _ => return Err("a membership that does not fit its event type"),
         };
         let room = room.clone();
         Ok(Some(Self { partition, room, user, epoch: record.epoch, seq: record.seq, kind }))

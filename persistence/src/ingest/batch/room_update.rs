@@ -1,5 +1,5 @@
 //! Records that change a room itself: its name, its metadata, whether it is archived.
-//! Pure. Refuses, with the reason, what is of another form. A reason never quotes the record.
+//! Pure. Refuses, with the reason, a malformed record. A reason never quotes the record.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -11,10 +11,10 @@ use tidings_shared::{ids::RoomId, log::Record};
 /// Wire type of the event.
 pub const ROOM_UPDATED: &str = "room:updated";
 
-/// What the updates of a room in one batch come to.
+/// The combined effect of the updates of a room in one batch.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct RoomUpdate {
-    /// Empty: it has none from now on.
+    /// Empty: removes the name.
     pub name: Option<String>,
     /// JSON text of an object.
     pub metadata: Option<String>,
@@ -32,7 +32,7 @@ struct Body<'a> {
     archived: Option<bool>,
 }
 
-/// Takes in a record that has its place behind the stored head; one of another type changes nothing.
+/// Takes a record that follows the stored head; other event types are ignored.
 pub fn take(
     updates: &mut BTreeMap<RoomId, RoomUpdate>,
     room: &RoomId,
@@ -42,7 +42,7 @@ pub fn take(
         return Ok(());
     }
     let body: Body<'_> = serde_json::from_slice(record.json())
-        .map_err(|_| "an update of a room whose body has another form")?;
+        .map_err(|_| "an update of a room whose body has an unexpected form")?;
     let update = updates.entry(room.clone()).or_default();
     update.name = body.name.map(Cow::into_owned).or(update.name.take());
     update.metadata = body.metadata.map(|json| json.get().to_owned()).or(update.metadata.take());
@@ -70,7 +70,7 @@ mod tests {
     }
 
     #[test]
-    fn of_several_updates_each_field_is_what_the_last_one_says() {
+    fn last_update_of_each_field_wins() {
         let update = take_all(&[
             r#"{"name":"a","metadata":{"b": 1},"by":"alice"}"#,
             r#"{"name":"","archived":true}"#,

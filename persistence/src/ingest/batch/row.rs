@@ -1,5 +1,5 @@
 //! A record as the row it becomes: a message, another event, or a void.
-//! Pure. Refuses, with the reason, what lacks a part that the row must have. A reason never quotes the record.
+//! Pure. Refuses, with the reason, a record that lacks a needed part. A reason never quotes the record.
 
 use std::borrow::Cow;
 
@@ -13,8 +13,8 @@ use uuid::Uuid;
 
 use super::change;
 
-pub const MESSAGE: &str = "message:new";
-pub const MESSAGE_VOID: &str = "message:void";
+pub const MESSAGE_KIND: &str = "message:new";
+pub const VOID_KIND: &str = "message:void";
 pub const VOID: &str = "void";
 
 /// Row of `messages`.
@@ -26,7 +26,7 @@ pub struct MessageRow<'a> {
     pub kind: Cow<'a, str>,
     pub content: Cow<'a, str>,
     pub reply_to: Option<i64>,
-    /// JSON text as it came in.
+    /// JSON text, byte for byte.
     pub attachments: Option<&'a str>,
     pub metadata: Option<&'a str>,
     pub visibility: Visibility,
@@ -50,9 +50,9 @@ impl<'a> MessageRow<'a> {
         if record.sender().is_empty() || record.client_id().is_empty() {
             return Err("a message without sender or client id");
         }
-        let id = Uuid::parse_str(record.id()).map_err(|_| "a message whose id is no UUID")?;
-        let body: MessageBody<'a> =
-            serde_json::from_slice(record.json()).map_err(|_| "a message whose body has another form")?;
+        let id = Uuid::parse_str(record.id()).map_err(|_| "a message whose id is not a UUID")?;
+        let body: MessageBody<'a> = serde_json::from_slice(record.json())
+            .map_err(|_| "a message whose body has an unexpected form")?;
         Ok(Self {
             room: room.clone(),
             record,
@@ -67,26 +67,26 @@ impl<'a> MessageRow<'a> {
     }
 }
 
-/// Whom the record is for. A field that names nobody in a way that we know is refused: it is never for everyone.
+/// The audience of a record. An unreadable field is refused, because the record must never become visible to everyone.
 fn visibility(record: &Record) -> Result<Visibility, &'static str> {
     let field = record.visibility();
     let visibility = Visibility::decode(field);
     let nameless = visibility.users.iter().chain(&visibility.roles).any(String::is_empty);
     if nameless || (visibility.is_everyone() && !field.is_empty()) {
-        return Err("a visibility of another form");
+        return Err("a visibility of an unexpected form");
     }
     Ok(visibility)
 }
 
-/// For its sender alone, who sees whatever they sent: nobody has the role of those who went.
-fn nobody_else() -> Visibility {
+/// Visible to the sender alone, because senders see their own records and no member has the role `removed`.
+fn sender_only() -> Visibility {
     Visibility { users: Vec::new(), roles: vec!["removed".to_owned()] }
 }
 
-/// Why a seq counts for nothing.
+/// Why a seq has no effect.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum VoidReason {
-    /// The client id's message stands at this seq.
+    /// The message with this client id is at this seq.
     Duplicate(Seq),
     Rejected,
 }
@@ -106,7 +106,7 @@ impl VoidReason {
 pub struct EventRow {
     pub room: RoomId,
     pub seq: Seq,
-    /// The wire's type, or `void`.
+    /// The event type on the wire, or `void`.
     pub kind: String,
     pub actor: String,
     pub client_id: String,
@@ -117,7 +117,7 @@ pub struct EventRow {
     pub body: String,
     pub visibility: Visibility,
     pub void: Option<VoidReason>,
-    /// Of a void: the wire's type of what counts for nothing.
+    /// For a void: the event type of the record that it replaces.
     pub void_type: String,
 }
 
@@ -129,13 +129,13 @@ struct EventBody {
 
 impl EventRow {
     pub fn of(room: &RoomId, record: &Record) -> Result<Self, &'static str> {
-        let body = std::str::from_utf8(record.json()).map_err(|_| "an event whose body is no text")?;
+        let body = std::str::from_utf8(record.json()).map_err(|_| "an event whose body is not text")?;
         if record.kind().is_empty() || record.kind() == VOID {
-            return Err("an event of no wire type");
+            return Err("an event without a wire type");
         }
         let EventBody { target, target_id } =
-            serde_json::from_str(body).map_err(|_| "an event whose body has another form")?;
-        if record.kind() == MESSAGE_VOID && target.is_none() {
+            serde_json::from_str(body).map_err(|_| "an event whose body has an unexpected form")?;
+        if record.kind() == VOID_KIND && target.is_none() {
             return Err("a message:void without a target");
         }
         Ok(Self {
@@ -154,8 +154,8 @@ impl EventRow {
         })
     }
 
-    /// The row of a seq that counts for nothing: a late duplicate of `first`, else rejected. That of a change still
-    /// tells the message that it was aimed at.
+    /// The row of a seq without effect: a late duplicate of `first`, else rejected. The void of a change keeps the
+    /// target of the change.
     pub fn void(room: &RoomId, record: &Record, first: Option<Seq>) -> Self {
         Self {
             room: room.clone(),
@@ -167,7 +167,7 @@ impl EventRow {
             target_id: None,
             at_ms: record.at_ms,
             body: "{}".to_owned(),
-            visibility: visibility(record).unwrap_or_else(|_| nobody_else()),
+            visibility: visibility(record).unwrap_or_else(|_| sender_only()),
             void: Some(first.map_or(VoidReason::Rejected, VoidReason::Duplicate)),
             void_type: record.kind().to_owned(),
         }

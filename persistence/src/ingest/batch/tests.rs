@@ -70,12 +70,12 @@ fn stored(head: u64, bases: &str) -> HashMap<RoomId, StoredRoom> {
     HashMap::from([(room(), StoredRoom { head: Seq(head), bases: Bases::decode(bases) })])
 }
 
-fn advance(from: u64, to: u64, at: i64) -> Advance {
-    Advance { from: Seq(from), to: Seq(to), last_message_at_ms: Some(at) }
+fn advance(from: u64, to: u64, at: i64) -> HeadAdvance {
+    HeadAdvance { from: Seq(from), to: Seq(to), last_message_at_ms: Some(at) }
 }
 
 #[test]
-fn records_that_follow_on_the_head_move_it() {
+fn records_that_follow_the_head_move_it() {
     let entries = entries([Sample::message(1, 5), Sample::message(1, 6)]);
     let plan = classify(&entries, &stored(4, ""), None).unwrap();
     assert_eq!(plan.heads[&room()], advance(4, 6, 1002));
@@ -86,15 +86,15 @@ fn records_that_follow_on_the_head_move_it() {
 }
 
 #[test]
-fn what_is_stored_is_not_written_again() {
+fn stored_record_is_not_written_again() {
     let entries = entries([Sample::message(1, 3), Sample::message(1, 4), Sample::message(1, 5)]);
     let plan = classify(&entries, &stored(4, ""), None).unwrap();
-    assert_eq!((plan.again.len(), plan.messages.len()), (2, 1));
+    assert_eq!((plan.already_stored.len(), plan.messages.len()), (2, 1));
     assert_eq!(plan.heads[&room()], advance(4, 5, 1003));
 }
 
 #[test]
-fn records_above_the_base_of_any_later_epoch_are_passed_over() {
+fn records_above_a_later_base_are_passed_over() {
     let entries = entries([Sample::message(1, 5), Sample::message(1, 6), Sample::message(3, 6)]);
     let plan = classify(&entries, &stored(4, "2:9,3:5"), None).unwrap();
     assert_eq!(plan.passed_over, 1);
@@ -103,14 +103,14 @@ fn records_above_the_base_of_any_later_epoch_are_passed_over() {
 }
 
 #[test]
-fn a_hole_is_never_written() {
+fn record_after_a_hole_is_never_written() {
     let entries = entries([Sample::message(1, 5), Sample::message(1, 7)]);
     let hole = classify(&entries, &stored(4, ""), None).unwrap_err();
     assert_eq!((hole.head, hole.found), (Seq(5), Seq(7)));
 }
 
 #[test]
-fn a_record_that_lacks_a_part_becomes_a_void_and_the_log_goes_on() {
+fn incomplete_record_becomes_a_void_in_the_log() {
     let bad = Sample { json: r#"{"kind":"text"}"#.to_owned(), ..Sample::message(1, 2) };
     let entries = entries([Sample::message(1, 1), bad, Sample::message(1, 3)]);
     let plan = classify(&entries, &stored(0, ""), None).unwrap();
@@ -122,7 +122,7 @@ fn a_record_that_lacks_a_part_becomes_a_void_and_the_log_goes_on() {
 }
 
 #[test]
-fn a_visibility_that_names_nobody_is_never_for_everyone() {
+fn unreadable_visibility_never_means_everyone() {
     let edit =
         || Sample { kind: "message:edited", json: r#"{"target":1}"#.to_owned(), ..Sample::message(1, 1) };
     for visibility in ["g=friends", "bob", "u=", "u=bob\u{1e}r=", "\u{1e}"] {
@@ -139,19 +139,19 @@ fn a_visibility_that_names_nobody_is_never_for_everyone() {
 }
 
 #[test]
-fn only_messages_that_count_date_a_room() {
+fn only_valid_messages_date_a_room() {
     let bad = Sample { json: r#"{"kind":"text"}"#.to_owned(), ..Sample::message(1, 3) };
     let entries = entries([Sample::message(1, 1), Sample::message(1, 2), bad]);
     let mut plan = classify(&entries, &stored(0, ""), None).unwrap();
     assert_eq!(plan.heads[&room()], advance(0, 3, 1002), "a rejected one does not");
-    plan.date_heads(&[1]);
+    plan.set_last_message_times(&[1]);
     assert_eq!(plan.heads[&room()], advance(0, 3, 1001), "nor does a duplicate");
-    plan.date_heads(&[0, 1]);
+    plan.set_last_message_times(&[0, 1]);
     assert_eq!(plan.heads[&room()].last_message_at_ms, None);
 }
 
 #[test]
-fn poison_makes_any_event_a_void() {
+fn poison_turns_any_event_into_a_void() {
     let edit = Sample { kind: "message:edited", json: r#"{"target":1}"#.to_owned(), ..Sample::message(1, 2) };
     for sample in [Sample::message(1, 2), edit] {
         let entries = [sample.entry(1)];
@@ -162,7 +162,7 @@ fn poison_makes_any_event_a_void() {
 }
 
 #[test]
-fn what_names_no_room_of_its_partition_is_put_aside() {
+fn record_without_room_of_its_partition_is_rejected() {
     let other = Sample { room: "elsewhere", ..Sample::message(1, 1) };
     assert_ne!(Partition::of(&RoomId::parse("elsewhere").unwrap()), Partition::of(&room()));
     let malformed = Entry::read(Partition(1), IngestId::default(), Bytes::from_static(b"garbage"));
@@ -174,7 +174,7 @@ fn what_names_no_room_of_its_partition_is_put_aside() {
 }
 
 #[test]
-fn an_event_keeps_its_json_and_names_its_target() {
+fn event_keeps_its_json_and_target() {
     let json = r#"{"type":"message:edited","target":3,"target_id":"0190163d-8694-739b-aea5-966c26f8ad91","content":"a\nb","x": 1.0}"#;
     let entries =
         [Sample { kind: "message:edited", json: json.to_owned(), ..Sample::message(1, 1) }.entry(1)];
@@ -188,7 +188,7 @@ fn an_event_keeps_its_json_and_names_its_target() {
 }
 
 #[test]
-fn a_change_that_lacks_a_part_becomes_a_void_that_still_names_its_message() {
+fn incomplete_change_becomes_a_void_with_its_target() {
     let id = r#""target_id":"0190163d-8694-739b-aea5-966c26f8ad91""#;
     let cases = [
         ("message:edited", format!(r#"{{"target":1,{id}}}"#)),
@@ -206,15 +206,15 @@ fn a_change_that_lacks_a_part_becomes_a_void_that_still_names_its_message() {
 }
 
 #[test]
-fn a_stored_message_void_settles_its_target() {
+fn stored_message_void_marks_its_target_announced() {
     let json = r#"{"target":3,"client_id":"c","by":"alice","reason":"duplicate"}"#;
     let entries = [Sample { kind: "message:void", json: json.to_owned(), ..Sample::message(1, 5) }.entry(1)];
     let plan = classify(&entries, &stored(4, ""), None).unwrap();
-    assert_eq!(plan.told, [(room(), Seq(3))]);
+    assert_eq!(plan.announced_voids, [(room(), Seq(3))]);
 }
 
 #[test]
-fn marks_never_exceed_the_head_nor_the_base_of_a_later_epoch() {
+fn marks_are_capped_at_head_and_later_base() {
     let marks = |epoch, json: &str| Sample {
         epoch,
         seq: 0,
@@ -232,12 +232,12 @@ fn marks_never_exceed_the_head_nor_the_base_of_a_later_epoch() {
     let marks = |user: &str| plan.marks[&(room(), user.to_owned())].clone();
     assert_eq!((marks("alice").read, marks("alice").delivered), (Seq(5), Seq(2)));
     assert_eq!((marks("bob").read, marks("bob").read_at_ms), (Seq(2), 1001));
-    assert_eq!(marks("carol").read, Seq(3), "beyond it is another history");
+    assert_eq!(marks("carol").read, Seq(3), "a higher seq belongs to another history");
     assert!(plan.rejects.is_empty());
 }
 
 #[test]
-fn marks_of_another_form_are_put_aside() {
+fn malformed_marks_are_rejected() {
     for json in ["{}", r#"[["seen","alice",1]]"#, r#"[["read","alice",-1]]"#] {
         let entries =
             [Sample { seq: 0, kind: TYPE_MARKS, json: json.to_owned(), ..Sample::default() }.entry(1)];
@@ -247,16 +247,16 @@ fn marks_of_another_form_are_put_aside() {
     }
 }
 
-/// Histories: how much each epoch lost of the one before, and how far it came above its base.
+/// Histories: how many events each epoch lost of the one before, and how many it added.
 fn histories() -> impl Strategy<Value = Vec<(usize, u64)>> {
     prop::collection::vec((0_usize..6, 0_u64..6), 1..6)
 }
 
 proptest! {
-    /// Whatever epochs began where, whatever was stored before, and however the stream is cut into batches: exactly
-    /// the surviving history is written, in order.
+    /// For all epochs, stored heads and ways to cut the stream into batches: exactly the surviving history is written,
+    /// in order.
     #[test]
-    fn the_surviving_history_is_written_once_and_in_order(
+    fn surviving_history_is_written_once_in_order(
         epochs in histories(), stored_part in 0.0..1.0_f64, cuts in prop::collection::vec(1_usize..5, 1..20),
     ) {
         let (mut samples, mut survivors, mut bases) = (Vec::new(), Vec::<(u64, u64)>::new(), Vec::new());

@@ -1,5 +1,5 @@
-//! A batch as it is gathered from readings: each partition's records with the place from which they were read.
-//! Pure. Promises that the records of a part follow on that place and on each other without a gap.
+//! A batch gathered from reads: each partition's records and the position from which they were read.
+//! Pure. The records of a part follow that position and each other without a gap.
 
 use std::collections::BTreeMap;
 
@@ -8,22 +8,22 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use crate::ingest::{
     batch::Entry,
-    reader::{Chunk, Read},
+    reader::{Chunk, PartitionRead},
 };
 
 /// One partition's share of a batch.
 #[derive(Debug)]
 pub(super) struct Part {
-    /// In which it was read.
+    /// The pass that read it.
     pub pass: u64,
-    /// Nothing lies between this place and the first entry.
+    /// Nothing lies between this position and the first entry.
     pub after: IngestId,
     /// Never empty.
     pub entries: Vec<Entry>,
 }
 
 impl Part {
-    /// The place of the last entry.
+    /// The position of the last entry.
     pub fn upto(&self) -> IngestId {
         self.entries.last().map_or(self.after, |last| last.id)
     }
@@ -33,18 +33,18 @@ impl Part {
 pub(super) struct Batch(pub BTreeMap<Partition, Part>);
 
 impl Batch {
-    /// Takes what was read; hands back the turn that its reader waits for.
+    /// Adds a chunk; returns the permit that its reader waits for.
     pub fn add(&mut self, chunk: Chunk) -> Option<OwnedSemaphorePermit> {
         chunk.reads.into_iter().for_each(|read| self.add_read(read));
-        chunk.turn
+        chunk.reader_permit
     }
 
-    fn add_read(&mut self, read: Read) {
-        let Read { partition, pass, after, entries } = read;
+    fn add_read(&mut self, read: PartitionRead) {
+        let PartitionRead { partition, pass, after, entries } = read;
         match self.0.get_mut(&partition) {
             Some(part) if part.pass == pass && part.upto() == after => part.entries.extend(entries),
-            // What an earlier pass read is void. If there is a gap within a pass, this part finds out when it is
-            // compared with what is committed.
+            // Records of an earlier pass are void. A gap within a pass is found when this part is compared with the
+            // committed position.
             _ => {
                 self.0.insert(partition, Part { pass, after, entries });
             }
@@ -59,8 +59,7 @@ impl Batch {
         self.0.values().flat_map(|part| &part.entries).cloned().collect()
     }
 
-    /// Two halves; each partition's records stay in order across them, and the second half of a part follows on the
-    /// first.
+    /// Two halves. Each partition's records stay in order across them, and the second half of a part follows the first.
     pub fn halve(self) -> (Self, Self) {
         let mut left = self.records() / 2;
         let (mut first, mut second) = (Self::default(), Self::default());
@@ -88,10 +87,10 @@ mod tests {
         IngestId { ms, n: 0 }
     }
 
-    fn read(partition: u16, pass: u64, after: u64, upto: u64) -> Read {
+    fn read(partition: u16, pass: u64, after: u64, upto: u64) -> PartitionRead {
         let partition = Partition(partition);
         let entry = |ms| Entry::read(partition, id(ms), Bytes::new());
-        Read { partition, pass, after: id(after), entries: (after + 1..=upto).map(entry).collect() }
+        PartitionRead { partition, pass, after: id(after), entries: (after + 1..=upto).map(entry).collect() }
     }
 
     fn batch(sizes: &[(u16, u64)]) -> Batch {
@@ -105,7 +104,7 @@ mod tests {
     }
 
     #[test]
-    fn the_halves_of_a_batch_are_all_of_it_in_order() {
+    fn halves_hold_the_whole_batch_in_order() {
         for sizes in [&[(1, 2)][..], &[(1, 1), (2, 1)], &[(1, 5), (2, 1), (7, 4)], &[(3, 1000)]] {
             let whole = batch(sizes);
             let (all, records) = (ids(&whole), whole.records());
@@ -116,14 +115,14 @@ mod tests {
     }
 
     #[test]
-    fn the_second_half_of_a_part_follows_on_the_first() {
+    fn second_half_of_a_part_follows_the_first() {
         let (first, second) = batch(&[(1, 5), (2, 3)]).halve();
         assert_eq!((first.0[&Partition(1)].after, first.0[&Partition(1)].upto()), (id(0), id(4)));
         assert_eq!((second.0[&Partition(1)].after, second.0[&Partition(2)].after), (id(4), id(0)));
     }
 
     #[test]
-    fn readings_of_one_pass_are_joined_only_where_one_follows_on_the_other() {
+    fn reads_are_joined_only_within_a_pass_without_gap() {
         let mut batch = Batch::default();
         batch.add_read(read(1, 1, 0, 2));
         batch.add_read(read(1, 1, 2, 3));

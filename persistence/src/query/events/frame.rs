@@ -1,5 +1,5 @@
 //! Rows of the log as event frames.
-//! Pure. Promises that JSON which a client gave comes back byte for byte.
+//! Pure. JSON from clients comes back byte for byte.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -13,10 +13,10 @@ use uuid::Uuid;
 use crate::query::json::{Raw, optional_time, time};
 use crate::query::messages::{Message, VisibleTo};
 
-/// Type of the row that stands where a record counts for nothing.
+/// Type of the row of a record without effect.
 const VOID: &str = "void";
 
-/// `message:new` as it would be pushed, with what the message says now.
+/// `message:new` as it would be published, with the present state of the message.
 #[derive(Serialize)]
 struct MessageFrame<'a> {
     r#type: &'static str,
@@ -77,7 +77,7 @@ pub(super) fn message(message: &Message) -> Result<Raw, DbErr> {
     })
 }
 
-/// What every event frame begins with, whether or not the stored body tells it again.
+/// Fields that every event frame starts with, even if the stored body repeats them.
 const COMMON_FIELDS: [&str; 4] = ["type", "room", "seq", "at"];
 
 pub(super) fn event(kind: &str, body: &str, room: &str, seq: i64, at: &DateTime<Utc>) -> Result<Raw, DbErr> {
@@ -90,7 +90,7 @@ pub(super) fn event(kind: &str, body: &str, room: &str, seq: i64, at: &DateTime<
     written(&EventFrame { r#type: kind, room, seq, at: *at, own })
 }
 
-/// An edit that tells no more of what was said than its deleted message does.
+/// Removes the text and the metadata from an edit whose message is deleted.
 pub(super) fn without_content(edit: &str) -> Result<String, DbErr> {
     let mut fields: BTreeMap<Cow<'_, str>, &RawValue> =
         serde_json::from_str(edit).map_err(|error| unreadable(&error))?;
@@ -126,13 +126,13 @@ mod tests {
     use crate::query::messages::Sender;
 
     #[test]
-    fn a_void_row_tells_its_position_and_nothing_else() {
+    fn void_frame_holds_only_its_position() {
         let frame = event("void", r#"{"content":"secret"}"#, "r", 5, &DateTime::UNIX_EPOCH).unwrap();
         assert_eq!(frame.get(), r#"{"type":"void","room":"r","seq":5,"at":"1970-01-01T00:00:00.000Z"}"#);
     }
 
     #[test]
-    fn an_event_frame_tells_its_common_fields_once_and_its_own_unchanged() {
+    fn event_frame_holds_common_fields_once() {
         let body =
             r#"{"type":"x","room":"y","seq":1,"at":"z","by":"al\u0069ce","metadata":{"b":1.0, "a":2}}"#;
         let frame = event("room:updated", body, "r", 5, &DateTime::UNIX_EPOCH).unwrap();
@@ -143,13 +143,13 @@ mod tests {
     }
 
     #[test]
-    fn an_edit_of_a_deleted_message_tells_nothing_of_what_it_said() {
+    fn edit_of_a_deleted_message_holds_no_content() {
         let edit = r#"{"target":2,"content":"secret","metadata":{"secret":1},"by":"alice"}"#;
         assert_eq!(without_content(edit).unwrap(), r#"{"by":"alice","content":"","target":2}"#);
     }
 
     #[test]
-    fn a_message_frame_leaves_out_what_the_message_does_not_have() {
+    fn message_frame_omits_missing_fields() {
         let message = Message {
             id: Uuid::nil(),
             seq: 2,

@@ -1,6 +1,6 @@
-//! Pages of history. Whoever reads walks over what is private to others: in steps that span no more than [`STEP`]
-//! positions each, so that none of them is long and others have their turn in between.
-//! Promises that a page costs the same at any depth of the room, but for what is walked over.
+//! Pages of history. A read skips messages that are private to others in steps of at most [`STEP`] positions, so that
+//! each step is short and other requests get their turn in between.
+//! A page costs the same at any depth of the room, except for the skipped messages.
 
 use sea_orm::{ConnectionTrait, DbErr, QueryResult};
 use serde::Serialize;
@@ -10,9 +10,9 @@ use utoipa::ToSchema;
 use super::super::access::Viewer;
 use super::super::json::Head;
 use super::super::sql::{epoch_of, me, message_columns, reactions, statement, visible};
-use super::{Message, MessageRow};
+use super::{Message, SelectedMessage};
 
-/// Positions of the log that one step spans.
+/// Log positions that one step spans.
 const STEP: i64 = 10_000;
 
 /// Which messages a page holds: up to `older` at or below `pivot` and up to `newer` above it.
@@ -39,7 +39,7 @@ impl Window {
         Self { pivot: seq, older: 0, newer: limit }
     }
 
-    /// `seq` itself counts among the older half.
+    /// `seq` itself belongs to the older half.
     #[must_use]
     pub fn around(seq: i64, limit: i64) -> Self {
         Self { pivot: seq, older: limit - limit / 2, newer: limit / 2 }
@@ -55,10 +55,9 @@ pub struct MessagePage {
     pub has_after: bool,
 }
 
-/// `$4` and `$7`: where the step to older and that to newer messages begin; `$5` and `$6` how many are wanted, less
-/// than none where nothing is to be read. A step begins at the next message that there is, whatever was taken out of
-/// the log, and tells at which one another would begin. One message more than wanted is read: it tells whether there
-/// are any.
+/// `$4` and `$7`: where the steps to older and to newer messages begin. `$5` and `$6`: how many messages are wanted,
+/// negative where none are to be read. A step begins at the next existing message, and returns where the next step
+/// would begin. It reads one message more than wanted, to know whether there are more.
 const STEP_SQL: &str = concat!(
     "WITH ",
     me!(),
@@ -83,11 +82,11 @@ const STEP_SQL: &str = concat!(
     "LEFT JOIN users u ON u.id = m.sender_id ORDER BY m.seq"
 );
 
-/// One direction of a page: what was found, nearest first, and where the next step begins.
+/// One direction of a page: the messages found, nearest first, and where the next step begins.
 #[derive(Debug)]
 struct Side {
     wanted: i64,
-    found: Vec<MessageRow>,
+    found: Vec<SelectedMessage>,
     /// None at the end of the log.
     next: Option<i64>,
 }
@@ -97,7 +96,7 @@ impl Side {
         Self { wanted, found: Vec::new(), next: Some(from) }
     }
 
-    /// How many more are to be read to know this side; less than none when it is known.
+    /// How many more messages are needed to complete this side; negative when it is complete.
     fn missing(&self) -> i64 {
         match self.next {
             Some(_) => self.wanted - i64::try_from(self.found.len()).unwrap_or(i64::MAX),
@@ -105,8 +104,8 @@ impl Side {
         }
     }
 
-    /// Takes the one too many off. True: there is more on this side, or nobody has looked.
-    fn cut(&mut self) -> bool {
+    /// Removes the surplus message. True: this side has more, or was not searched to its end.
+    fn truncate_to_wanted(&mut self) -> bool {
         let wanted = usize::try_from(self.wanted).unwrap_or_default();
         let more = self.found.len() > wanted || self.missing() >= 0;
         self.found.truncate(wanted);
@@ -114,12 +113,12 @@ impl Side {
     }
 }
 
-/// A page that is being read, step by step.
+/// A page that is read step by step.
 #[derive(Debug)]
 pub struct Walk {
     older: Side,
     newer: Side,
-    /// As of the first step: what changes behind it is told above it.
+    /// The head at the first step; later changes are above it.
     head: Option<Head>,
 }
 
@@ -130,7 +129,7 @@ impl Walk {
         Self { older: Side::new(older, pivot), newer: Side::new(newer, pivot), head: None }
     }
 
-    /// One step on. False: the room is not the viewer's.
+    /// Reads one step. False: the viewer may not see the room.
     ///
     /// # Errors
     /// When the database cannot be read.
@@ -142,7 +141,7 @@ impl Walk {
     ) -> Result<bool, DbErr> {
         let (older_missing, newer_missing) = (self.older.missing(), self.newer.missing());
         let older_from = self.older.next.unwrap_or_default();
-        // From a second step on it begins at a message, which is not to be left out.
+        // From the second step on it begins at a message, which must be included.
         let newer_from = self.newer.next.map_or(i64::MAX, |seq| seq - i64::from(self.head.is_some()));
         let values = [
             room.as_str().into(),
@@ -172,38 +171,38 @@ impl Walk {
     fn take(&mut self, rows: &[QueryResult], older_from: i64) -> Result<(), DbErr> {
         let mut found = Vec::with_capacity(rows.len());
         for row in rows {
-            found.extend(MessageRow::of(row)?);
+            found.extend(SelectedMessage::of(row)?);
         }
         // Ascending; the two sides never meet.
         let newer = found.split_off(found.partition_point(|row| row.seq <= older_from));
         self.older.found.extend(found.into_iter().rev());
-        // What came since the first step is no part of the page.
+        // Messages that came after the first step are not part of the page.
         let head = self.head.as_ref().map_or(i64::MAX, |head| head.seq);
         self.newer.found.extend(newer.into_iter().filter(|row| row.seq <= head));
         Ok(())
     }
 
-    /// Whether all of the page, and what lies around it, is known.
+    /// Whether the page, and what lies on both of its ends, is known.
     #[must_use]
     pub fn is_settled(&self) -> bool {
         self.older.missing() < 0 && self.newer.missing() < 0
     }
 
-    /// Whether a client could go on from what was found, or finds nothing where it looks.
+    /// Whether a client can continue from the messages found, or has reached the end in its direction.
     #[must_use]
-    pub fn leads_on(&self) -> bool {
+    pub fn has_next_page(&self) -> bool {
         let is_open = |side: &Side| side.wanted > 0 && side.missing() >= 0;
         let found = |side: &Side| side.wanted > 0 && !side.found.is_empty();
         found(&self.older) || found(&self.newer) || !(is_open(&self.older) || is_open(&self.newer))
     }
 
-    /// What was found; a side that is not settled is told to have more. None before the first step.
+    /// The messages found; a side that is not settled is reported to have more. None before the first step.
     ///
     /// # Errors
-    /// When a stored message cannot be told.
+    /// When a stored message cannot be read.
     pub fn into_page(mut self, room: &RoomId) -> Result<Option<MessagePage>, DbErr> {
         let Some(head) = self.head else { return Ok(None) };
-        let (has_before, has_after) = (self.older.cut(), self.newer.cut());
+        let (has_before, has_after) = (self.older.truncate_to_wanted(), self.newer.truncate_to_wanted());
         let rows = self.older.found.into_iter().rev().chain(self.newer.found);
         let messages = rows.map(|row| row.message(room.as_str())).collect::<Result<_, _>>()?;
         Ok(Some(MessagePage { messages, head, has_before, has_after }))
@@ -215,7 +214,7 @@ mod tests {
     use super::super::tests::row;
     use super::*;
 
-    /// A walk of one step that found these, and found the ends of the log or did not.
+    /// A walk after one step that found these messages, and either the ends of the log or more to search.
     fn walk(window: Window, found: &[i64], next: (Option<i64>, Option<i64>)) -> Walk {
         let mut walk = Walk::new(window);
         let (older, newer): (Vec<i64>, Vec<i64>) = found.iter().partition(|seq| **seq <= window.pivot);
@@ -226,13 +225,13 @@ mod tests {
         walk
     }
 
-    fn told(walk: Walk) -> (Vec<i64>, bool, bool) {
+    fn page_of(walk: Walk) -> (Vec<i64>, bool, bool) {
         let page = walk.into_page(&RoomId::parse("r").unwrap()).unwrap().unwrap();
         (page.messages.iter().map(|message| message.seq).collect(), page.has_before, page.has_after)
     }
 
     #[test]
-    fn a_page_tells_whether_there_is_more_on_either_side() {
+    fn page_reports_whether_each_side_has_more() {
         for (window, found, expected) in [
             (Window::last(2), &[7, 8, 9][..], (vec![8, 9], true, false)),
             (Window::last(3), &[7, 8, 9], (vec![7, 8, 9], false, false)),
@@ -245,15 +244,15 @@ mod tests {
         ] {
             let walk = walk(window, found, (None, None));
             assert!(walk.is_settled());
-            assert_eq!(told(walk), expected, "{window:?} {found:?}");
+            assert_eq!(page_of(walk), expected, "{window:?} {found:?}");
         }
     }
 
     #[test]
-    fn where_nobody_has_looked_yet_there_is_said_to_be_more() {
+    fn unsearched_side_is_reported_to_have_more() {
         let open = |window, found: &[i64]| {
             let walk = walk(window, found, (Some(3), Some(90)));
-            (walk.is_settled(), walk.leads_on(), told(walk))
+            (walk.is_settled(), walk.has_next_page(), page_of(walk))
         };
         assert_eq!(open(Window::before(50, 2), &[40]), (false, true, (vec![40], true, true)));
         assert_eq!(open(Window::before(50, 2), &[20, 30, 40, 60]), (true, true, (vec![30, 40], true, true)));
@@ -261,14 +260,14 @@ mod tests {
     }
 
     #[test]
-    fn a_page_leads_on_only_from_a_message_or_past_the_end() {
-        let leads_on = |window, found: &[i64], next| walk(window, found, next).leads_on();
-        assert!(!leads_on(Window::before(50, 2), &[], (Some(3), None)));
-        // That something lies above does not help who goes down.
-        assert!(!leads_on(Window::before(50, 2), &[60], (Some(3), Some(90))));
-        assert!(leads_on(Window::before(50, 2), &[], (None, Some(90))));
-        assert!(leads_on(Window::before(50, 2), &[40], (Some(3), None)));
-        assert!(!leads_on(Window::around(50, 2), &[], (None, Some(90))));
-        assert!(leads_on(Window::around(50, 2), &[40], (None, Some(90))));
+    fn next_page_needs_a_message_or_the_end_of_the_log() {
+        let next_page = |window, found: &[i64], next| walk(window, found, next).has_next_page();
+        assert!(!next_page(Window::before(50, 2), &[], (Some(3), None)));
+        // A newer message does not help a client that reads older ones.
+        assert!(!next_page(Window::before(50, 2), &[60], (Some(3), Some(90))));
+        assert!(next_page(Window::before(50, 2), &[], (None, Some(90))));
+        assert!(next_page(Window::before(50, 2), &[40], (Some(3), None)));
+        assert!(!next_page(Window::around(50, 2), &[], (None, Some(90))));
+        assert!(next_page(Window::around(50, 2), &[40], (None, Some(90))));
     }
 }

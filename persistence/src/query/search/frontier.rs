@@ -1,5 +1,5 @@
-//! Hits of many slices brought into one order, newest first, and handed out as soon as no slice that is not yet
-//! looked at can hold a newer one. Pure.
+//! Merges the hits of many slices into one order, newest first, and returns a hit as soon as no unsearched slice can
+//! contain a newer one. Pure.
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
@@ -8,7 +8,7 @@ use chrono::{DateTime, Utc};
 
 use crate::query::cursor::SearchCursor;
 
-/// Where a message stands that the index named.
+/// The position of a message that the index found.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Hit {
     pub at: DateTime<Utc>,
@@ -17,13 +17,13 @@ pub struct Hit {
 }
 
 impl Hit {
-    /// A page that ends with it goes on behind this.
+    /// The cursor of a page that ends with this hit.
     pub fn cursor(&self) -> SearchCursor {
         SearchCursor { at: self.at, room: self.room.clone(), seq: self.seq }
     }
 }
 
-/// Newest first; of one moment by room, and in a room the later first.
+/// Newest first; at the same time by room, and within a room the higher seq first.
 type Order = (Reverse<DateTime<Utc>>, String, Reverse<i64>);
 
 fn order(at: DateTime<Utc>, room: &str, seq: i64) -> Order {
@@ -32,7 +32,7 @@ fn order(at: DateTime<Utc>, room: &str, seq: i64) -> Order {
 
 /// See the module.
 pub struct Frontier {
-    /// Nothing up to here is wanted.
+    /// Hits up to here are on earlier pages.
     after: Option<Order>,
     waiting: BTreeMap<Order, ()>,
 }
@@ -50,18 +50,18 @@ impl Frontier {
         }
     }
 
-    /// Takes up to `most` hits in order that are newer than all that may still come: that is as new as `horizon`, or
-    /// nothing when there is none.
-    pub fn settled(&mut self, horizon: Option<DateTime<Utc>>, most: usize) -> Vec<Hit> {
-        let mut settled = Vec::new();
-        while settled.len() < most
+    /// Takes up to `most` hits in order that are newer than any hit that may still come. Those are at most as new as
+    /// `horizon`; without a horizon none can come.
+    pub fn take_final(&mut self, horizon: Option<DateTime<Utc>>, most: usize) -> Vec<Hit> {
+        let mut take_final = Vec::new();
+        while take_final.len() < most
             && let Some(first) = self.waiting.first_entry()
             && horizon.is_none_or(|horizon| first.key().0.0 > horizon)
         {
             let (Reverse(at), room, Reverse(seq)) = first.remove_entry().0;
-            settled.push(Hit { at, room, seq });
+            take_final.push(Hit { at, room, seq });
         }
-        settled
+        take_final
     }
 }
 
@@ -82,24 +82,28 @@ mod tests {
     }
 
     #[test]
-    fn a_hit_is_handed_out_only_when_nothing_newer_can_come() {
+    fn hit_is_returned_only_when_no_newer_one_can_come() {
         let mut frontier = Frontier::new(None);
         for hit in [hit(5, "a", 1), hit(9, "b", 7), hit(7, "a", 2)] {
             frontier.add(hit);
         }
-        assert_eq!(taken(&frontier.settled(Some(at(7)), 9)), [(9, "b", 7)], "as new as the horizon may come");
+        assert_eq!(
+            taken(&frontier.take_final(Some(at(7)), 9)),
+            [(9, "b", 7)],
+            "hits as new as the horizon may still come"
+        );
         frontier.add(hit(8, "c", 1));
-        assert_eq!(taken(&frontier.settled(Some(at(6)), 1)), [(8, "c", 1)]);
-        assert_eq!(taken(&frontier.settled(None, 9)), [(7, "a", 2), (5, "a", 1)]);
-        assert!(frontier.settled(None, 9).is_empty());
+        assert_eq!(taken(&frontier.take_final(Some(at(6)), 1)), [(8, "c", 1)]);
+        assert_eq!(taken(&frontier.take_final(None, 9)), [(7, "a", 2), (5, "a", 1)]);
+        assert!(frontier.take_final(None, 9).is_empty());
     }
 
     #[test]
-    fn a_page_goes_on_exactly_behind_the_last_hit_of_the_one_before() {
+    fn page_continues_after_the_last_hit_of_the_previous() {
         let all = [hit(9, "a", 2), hit(9, "a", 1), hit(9, "b", 5), hit(8, "a", 9)];
         let add = |mut frontier: Frontier| {
             all.iter().rev().cloned().for_each(|hit| frontier.add(hit));
-            frontier.settled(None, 9)
+            frontier.take_final(None, 9)
         };
         assert_eq!(add(Frontier::new(None)), all);
         for (place, last) in all.iter().enumerate() {
@@ -108,7 +112,7 @@ mod tests {
         assert_eq!(
             add(Frontier::new(Some(SearchCursor::before(at(9))))),
             all,
-            "the moment itself is still to come"
+            "hits at the cursor's time are still to come"
         );
         assert_eq!(add(Frontier::new(Some(SearchCursor::before(at(8))))), all[3..]);
     }

@@ -1,54 +1,54 @@
-//! Reactions of a batch: what was given before, what is taken away, what is given now. How often each emoji was given
-//! is counted by the table itself.
+//! Reactions of a batch: reads the stored ones, deletes removed ones, inserts added ones. Triggers of the table count
+//! each emoji.
 
 use std::collections::{BTreeSet, HashMap};
 
 use sea_orm::{ConnectionTrait, DatabaseTransaction, DbErr};
 
-use super::{Changed, columns};
+use super::{ChangedMessage, columns};
 use crate::ingest::batch::{
     Action, ChangeRow,
-    folding::{Place, Standing},
+    folding::{MessageKey, MessageState},
 };
 use crate::writer::{
     rows::column,
     sql::{bigint, room as room_of, seq as seq_of, statement, time},
 };
 
-/// Adds to the messages at which reactions are aimed what was given to them already.
+/// Reads the stored reactions of messages whose reactions change.
 pub(super) async fn read(
     transaction: &DatabaseTransaction,
     changes: &[ChangeRow<'_>],
-    standings: &mut HashMap<Place, Standing>,
+    states: &mut HashMap<MessageKey, MessageState>,
 ) -> Result<(), DbErr> {
     let mut named = BTreeSet::new();
     for change in changes {
-        let place = (change.room.clone(), change.target);
+        let key = (change.room.clone(), change.target);
         if let Action::AddReaction(emoji) | Action::RemoveReaction(emoji) = &change.action
-            && standings.contains_key(&place)
+            && states.contains_key(&key)
         {
-            named.insert((place, emoji.as_ref(), change.record.sender()));
+            named.insert((key, emoji.as_ref(), change.record.sender()));
         }
     }
     if named.is_empty() {
         return Ok(());
     }
-    let places: BTreeSet<&Place> = named.iter().map(|(place, ..)| place).collect();
-    let places: Vec<&Place> = places.into_iter().collect();
+    let keys: BTreeSet<&MessageKey> = named.iter().map(|(key, ..)| key).collect();
+    let keys: Vec<&MessageKey> = keys.into_iter().collect();
     let counts = transaction
         .query_all_raw(statement(
             "SELECT c.room_id, c.seq, c.emoji, c.count FROM unnest($1::text[], $2::bigint[]) AS v (room, seq) \
              JOIN reaction_counts c ON c.room_id = v.room AND c.seq = v.seq",
-            columns(&places, |place| place),
+            columns(&keys, |key| key),
         ))
         .await?;
     for row in &counts {
-        if let Some(standing) = standings.get_mut(&(room_of(row, 0)?, seq_of(row, 1)?)) {
-            standing.emoji.insert(row.try_get_by_index(2)?, row.try_get_by_index(3)?);
+        if let Some(state) = states.get_mut(&(room_of(row, 0)?, seq_of(row, 1)?)) {
+            state.emoji.insert(row.try_get_by_index(2)?, row.try_get_by_index(3)?);
         }
     }
-    let named: Vec<(Place, &str, &str)> = named.into_iter().collect();
-    let [rooms, seqs] = columns(&named, |(place, ..)| place);
+    let named: Vec<(MessageKey, &str, &str)> = named.into_iter().collect();
+    let [rooms, seqs] = columns(&named, |(key, ..)| key);
     let given = transaction
         .query_all_raw(statement(
             "SELECT r.room_id, r.seq, r.emoji, r.user_id \
@@ -63,45 +63,48 @@ pub(super) async fn read(
         ))
         .await?;
     for row in &given {
-        if let Some(standing) = standings.get_mut(&(room_of(row, 0)?, seq_of(row, 1)?)) {
-            standing.given.insert((row.try_get_by_index(2)?, row.try_get_by_index(3)?));
+        if let Some(state) = states.get_mut(&(room_of(row, 0)?, seq_of(row, 1)?)) {
+            state.existing.insert((row.try_get_by_index(2)?, row.try_get_by_index(3)?));
         }
     }
     Ok(())
 }
 
-/// Reactions that one batch removes with their messages, so that a delete never holds the log up: 20 µs each. What is
-/// left of more is not seen, since it is not counted.
-const REMOVED_AT_ONCE: i64 = 20_000;
+/// Reactions deleted per batch together with their messages, so that a delete never blocks the log: 20 µs each. The
+/// remaining rows are invisible, because they are not counted.
+const MAX_REMOVED_PER_BATCH: i64 = 20_000;
 
-/// Takes reactions away: all of deleted messages, and those that were taken back.
-pub(super) async fn take(transaction: &DatabaseTransaction, changed: &[Changed<'_>]) -> Result<(), DbErr> {
-    let deleted: Vec<&Changed<'_>> = changed.iter().filter(|(_, outcome)| outcome.deleted).collect();
+/// Deletes reactions: all reactions of deleted messages, and removed ones.
+pub(super) async fn remove(
+    transaction: &DatabaseTransaction,
+    changed: &[ChangedMessage<'_>],
+) -> Result<(), DbErr> {
+    let deleted: Vec<&ChangedMessage<'_>> = changed.iter().filter(|(_, outcome)| outcome.deleted).collect();
     if !deleted.is_empty() {
-        let [rooms, seqs] = columns(&deleted, |(place, _)| place);
+        let [rooms, seqs] = columns(&deleted, |(key, _)| key);
         transaction
             .execute_raw(statement(
                 "DELETE FROM reactions WHERE ctid = ANY (ARRAY(SELECT r.ctid \
                    FROM unnest($1::text[], $2::bigint[]) AS v (room, seq) \
                    JOIN reactions r ON r.room_id = v.room AND r.seq = v.seq LIMIT $3))",
-                [rooms, seqs, REMOVED_AT_ONCE.into()],
+                [rooms, seqs, MAX_REMOVED_PER_BATCH.into()],
             ))
             .await?;
         transaction
             .execute_raw(statement(
                 "DELETE FROM reaction_counts c USING unnest($1::text[], $2::bigint[]) AS v (room, seq) \
                  WHERE c.room_id = v.room AND c.seq = v.seq",
-                columns(&deleted, |(place, _)| place),
+                columns(&deleted, |(key, _)| key),
             ))
             .await?;
     }
-    let taken =
-        changed.iter().flat_map(|(place, outcome)| outcome.taken.iter().map(move |pair| (*place, pair)));
-    let taken: Vec<(&Place, &(String, String))> = taken.collect();
-    if taken.is_empty() {
+    let removed =
+        changed.iter().flat_map(|(key, outcome)| outcome.removed.iter().map(move |pair| (*key, pair)));
+    let removed: Vec<(&MessageKey, &(String, String))> = removed.collect();
+    if removed.is_empty() {
         return Ok(());
     }
-    let [rooms, seqs] = columns(&taken, |(place, _)| place);
+    let [rooms, seqs] = columns(&removed, |(key, _)| key);
     transaction
         .execute_raw(statement(
             "DELETE FROM reactions r \
@@ -110,24 +113,27 @@ pub(super) async fn take(transaction: &DatabaseTransaction, changed: &[Changed<'
             [
                 rooms,
                 seqs,
-                column(&taken, |(_, (emoji, _))| emoji.clone()),
-                column(&taken, |(_, (_, user))| user.clone()),
+                column(&removed, |(_, (emoji, _))| emoji.clone()),
+                column(&removed, |(_, (_, user))| user.clone()),
             ],
         ))
         .await
         .map(drop)
 }
 
-/// Writes those that were given.
-pub(super) async fn give(transaction: &DatabaseTransaction, changed: &[Changed<'_>]) -> Result<(), DbErr> {
+/// Inserts the added reactions.
+pub(super) async fn add(
+    transaction: &DatabaseTransaction,
+    changed: &[ChangedMessage<'_>],
+) -> Result<(), DbErr> {
     let mut given = Vec::new();
-    for (place, outcome) in changed {
-        given.extend(outcome.given.iter().map(|(pair, given)| (*place, pair, *given)));
+    for (key, outcome) in changed {
+        given.extend(outcome.added.iter().map(|(pair, given)| (*key, pair, *given)));
     }
     if given.is_empty() {
         return Ok(());
     }
-    let [rooms, seqs] = columns(&given, |(place, ..)| place);
+    let [rooms, seqs] = columns(&given, |(key, ..)| key);
     transaction
         .execute_raw(statement(
             "INSERT INTO reactions (room_id, seq, emoji, user_id, at, event_seq) \

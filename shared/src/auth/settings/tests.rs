@@ -1,4 +1,4 @@
-//! What is told about settings that cannot work.
+//! Which problems are reported for settings that cannot work.
 
 use std::sync::LazyLock;
 
@@ -13,29 +13,36 @@ fn vectors() -> Value {
 static ALGORITHMS: LazyLock<Vec<String>> =
     LazyLock::new(|| ["HS256", "RS256", "ES256", "ES384", "EdDSA"].map(str::to_owned).into());
 
-fn nothing<'a>() -> Given<'a> {
-    let rules = Rules::default();
-    Given { secret: None, public_key: None, jwks_file: None, jwks_url: None, algorithms: &ALGORITHMS, rules }
+fn unset<'a>() -> TokenSettings<'a> {
+    let rules = ClaimRules::default();
+    TokenSettings {
+        secret: None,
+        public_key: None,
+        jwks_file: None,
+        jwks_url: None,
+        algorithms: &ALGORITHMS,
+        rules,
+    }
 }
 
-fn read<'a>(change: impl FnOnce(&mut Given<'a>)) -> Result<Settings, String> {
-    let mut given = nothing();
+fn read<'a>(change: impl FnOnce(&mut TokenSettings<'a>)) -> Result<CheckedTokenSettings, String> {
+    let mut given = unset();
     change(&mut given);
-    Settings::read(given).map_err(|problems| {
+    CheckedTokenSettings::read(given).map_err(|problems| {
         assert_eq!(problems.len(), 1, "{problems:?}");
         problems[0].to_string()
     })
 }
 
 #[test]
-fn what_is_no_public_key_is_told_with_the_setting_and_why() {
+fn invalid_public_key_is_reported_with_setting_and_reason() {
     let vectors = vectors();
     for (name, part) in [
         ("RSA of 1024 bits", "2048"),
-        ("curve P-521", "none of"),
-        ("curve secp256k1", "none of"),
+        ("curve P-521", "one of"),
+        ("curve secp256k1", "one of"),
         ("private key", "private"),
-        ("half a key", "none of"),
+        ("half a key", "one of"),
         ("no end", "no end"),
     ] {
         let pem = vectors["unusable"][name].as_str().unwrap();
@@ -52,7 +59,7 @@ fn what_is_no_public_key_is_told_with_the_setting_and_why() {
 }
 
 #[test]
-fn a_public_key_may_be_a_file_or_the_text_itself_also_in_one_line() {
+fn public_key_is_accepted_as_file_text_or_one_line() {
     let vectors = vectors();
     let pem = vectors["pems"]["p256"].as_str().unwrap();
     let folder = tempfile::tempdir().unwrap();
@@ -61,7 +68,7 @@ fn a_public_key_may_be_a_file_or_the_text_itself_also_in_one_line() {
     for value in [pem, &pem.replace('\n', "\\n"), &pem.replace('\n', "\r\n"), path.to_str().unwrap()] {
         let settings =
             read(|given| given.public_key = Some(value)).unwrap_or_else(|e| panic!("{value}: {e}"));
-        assert_eq!(settings.given.len(), 1);
+        assert_eq!(settings.keys.len(), 1);
     }
     for (value, part) in [("/no/such/key.pem", "cannot be read"), ("hello", "cannot be read")] {
         let error = read(|given| given.public_key = Some(value)).err().unwrap();
@@ -73,20 +80,20 @@ fn a_public_key_may_be_a_file_or_the_text_itself_also_in_one_line() {
 }
 
 #[test]
-fn a_file_of_keys_gives_those_that_can_be_used() {
+fn jwks_file_yields_its_usable_keys() {
     let vectors = vectors();
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("keys.json");
     let path = path.to_str().unwrap();
     std::fs::write(path, vectors["jwks"].to_string()).unwrap();
     let settings = read(|given| given.jwks_file = Some(path)).unwrap();
-    // One for each algorithm, one that names none, and the symmetric one: a file can be kept secret.
-    assert_eq!(settings.given.len(), 9 + 1 + 1);
+    // One for each algorithm, one without an algorithm, and the symmetric one, because a file can be kept secret.
+    assert_eq!(settings.keys.len(), 9 + 1 + 1);
     for (text, part) in [
-        ("{}", "no JWK set"),
-        ("x", "no JWK set"),
-        (r#"{"keys":[]}"#, "no key"),
-        (r#"{"keys":[{"kty":"RSA"}]}"#, "no key"),
+        ("{}", "not a JWK set"),
+        ("x", "not a JWK set"),
+        (r#"{"keys":[]}"#, "no usable key"),
+        (r#"{"keys":[{"kty":"RSA"}]}"#, "no usable key"),
     ] {
         std::fs::write(path, text).unwrap();
         let error = read(|given| given.jwks_file = Some(path)).err().unwrap();
@@ -98,17 +105,22 @@ fn a_file_of_keys_gives_those_that_can_be_used() {
 }
 
 #[test]
-fn settings_that_would_let_others_in_are_refused() {
-    let told = |change: fn(&mut Given<'static>)| read(change).err().expect("refused");
-    assert!(told(|_| {}).contains("at least one of"));
+fn insecure_token_settings_are_refused() {
+    let refusal = |change: fn(&mut TokenSettings<'static>)| read(change).err().expect("refused");
+    assert!(refusal(|_| {}).contains("at least one of"));
     let url = "https://issuer.example/keys";
-    assert!(told(|given| given.jwks_url = Some("https://issuer.example/keys")).contains("--jwt-issuer"));
-    let told = |change: fn(&mut Given<'static>)| {
-        let mut given = nothing();
+    assert!(refusal(|given| given.jwks_url = Some("https://issuer.example/keys")).contains("--jwt-issuer"));
+    let refusals = |change: fn(&mut TokenSettings<'static>)| {
+        let mut given = unset();
         change(&mut given);
-        Settings::read(given).err().expect("refused").iter().map(ToString::to_string).collect::<Vec<_>>()
+        CheckedTokenSettings::read(given)
+            .err()
+            .expect("refused")
+            .iter()
+            .map(ToString::to_string)
+            .collect::<Vec<_>>()
     };
-    let all = told(|given| {
+    let all = refusals(|given| {
         given.jwks_url = Some("http://issuer.example/keys");
         given.rules.user.clear();
     });
@@ -130,7 +142,7 @@ fn settings_that_would_let_others_in_are_refused() {
 }
 
 #[test]
-fn algorithms_and_claims_are_checked_by_name() {
+fn invalid_algorithm_or_claim_name_is_refused() {
     let secret = SecretString::from("a secret of the tests");
     for (names, part) in
         [(&["HS257"][..], "HS257"), (&["none"], "none"), (&["ES512"], "ES512"), (&["RS256"], "--jwt-secret")]

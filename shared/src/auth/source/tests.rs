@@ -1,4 +1,4 @@
-//! When keys are fetched, on a clock that stands still until it is told.
+//! When keys are fetched, on a paused clock.
 
 use std::sync::{
     Mutex,
@@ -7,9 +7,9 @@ use std::sync::{
 
 use super::*;
 
-/// What the next fetches do.
+/// How the next fetches behave.
 #[derive(Clone, Copy)]
-enum Mood {
+enum Behaviour {
     Good { fresh_for: Option<Duration> },
     Down,
     Slow(Duration),
@@ -19,10 +19,10 @@ struct Scene {
     source: Source,
     keys: Arc<ArcSwap<KeySet>>,
     fetches: Arc<AtomicUsize>,
-    mood: Arc<Mutex<Mood>>,
+    behaviour: Arc<Mutex<Behaviour>>,
 }
 
-const GOOD: Mood = Mood::Good { fresh_for: None };
+const GOOD: Behaviour = Behaviour::Good { fresh_for: None };
 
 fn key() -> Key {
     let secret = "a secret of the tests".to_owned().into();
@@ -30,19 +30,19 @@ fn key() -> Key {
 }
 
 impl Scene {
-    fn start(mood: Mood) -> Self {
+    fn start(behaviour: Behaviour) -> Self {
         let keys = Arc::new(ArcSwap::from_pointee(KeySet::new(Arc::new([]), Vec::new(), Remote::Missing)));
-        let (fetches, mood) = (Arc::new(AtomicUsize::new(0)), Arc::new(Mutex::new(mood)));
+        let (fetches, behaviour) = (Arc::new(AtomicUsize::new(0)), Arc::new(Mutex::new(behaviour)));
         let load = {
-            let (fetches, mood) = (fetches.clone(), mood.clone());
+            let (fetches, behaviour) = (fetches.clone(), behaviour.clone());
             move || {
                 fetches.fetch_add(1, Ordering::Relaxed);
-                let mood = *mood.lock().unwrap();
+                let behaviour = *behaviour.lock().unwrap();
                 async move {
-                    match mood {
-                        Mood::Good { fresh_for } => Ok(Loaded { keys: vec![key()], fresh_for }),
-                        Mood::Down => Err("down".to_owned()),
-                        Mood::Slow(time) => {
+                    match behaviour {
+                        Behaviour::Good { fresh_for } => Ok(Loaded { keys: vec![key()], fresh_for }),
+                        Behaviour::Down => Err("down".to_owned()),
+                        Behaviour::Slow(time) => {
                             tokio::time::sleep(time).await;
                             Ok(Loaded { keys: vec![key()], fresh_for: None })
                         }
@@ -50,15 +50,15 @@ impl Scene {
                 }
             }
         };
-        Self { source: Source::start(keys.clone(), PACE, load, |_| {}), keys, fetches, mood }
+        Self { source: Source::start(keys.clone(), PACE, load, |_| {}), keys, fetches, behaviour }
     }
 
     fn fetches(&self) -> usize {
         self.fetches.load(Ordering::Relaxed)
     }
 
-    fn turn(&self, mood: Mood) {
-        *self.mood.lock().unwrap() = mood;
+    fn set(&self, behaviour: Behaviour) {
+        *self.behaviour.lock().unwrap() = behaviour;
     }
 
     fn remote(&self) -> Remote {
@@ -71,32 +71,32 @@ async fn pass(seconds: u64) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_first_token_waits_for_the_first_fetch_and_needs_no_second() {
-    let scene = Scene::start(Mood::Slow(Duration::from_secs(2)));
-    let (one, two) = tokio::join!(scene.source.look(), scene.source.look());
+async fn first_tokens_wait_for_the_first_fetch_only() {
+    let scene = Scene::start(Behaviour::Slow(Duration::from_secs(2)));
+    let (one, two) = tokio::join!(scene.source.refresh(), scene.source.refresh());
     assert!(one.is_ok() && two.is_ok());
     pass(1).await;
     assert_eq!((scene.fetches(), scene.remote()), (1, Remote::Loaded));
 }
 
 #[tokio::test(start_paused = true)]
-async fn many_tokens_with_unknown_keys_lead_to_one_fetch_in_ten_seconds() {
+async fn unknown_keys_cause_one_fetch_in_ten_seconds() {
     let scene = Scene::start(GOOD);
     pass(1).await;
     for second in 0..30 {
-        let looks = (0..100).map(|_| scene.source.look());
+        let looks = (0..100).map(|_| scene.source.refresh());
         for look in futures_join(looks).await {
             assert!(look.is_ok(), "second {second}");
         }
         pass(1).await;
     }
-    // The first at once, then one in each ten seconds.
+    // The first fetch is immediate, then there is one in each ten seconds.
     assert_eq!(scene.fetches(), 1 + 3);
 }
 
-async fn futures_join<F: Future<Output = Result<(), Away>>>(
+async fn futures_join<F: Future<Output = Result<(), KeysUnavailable>>>(
     looks: impl Iterator<Item = F>,
-) -> Vec<Result<(), Away>> {
+) -> Vec<Result<(), KeysUnavailable>> {
     let mut looks: Vec<_> = looks.map(Box::pin).collect();
     let mut answers = Vec::new();
     std::future::poll_fn(|cx| {
@@ -114,9 +114,9 @@ async fn futures_join<F: Future<Output = Result<(), Away>>>(
 }
 
 #[tokio::test(start_paused = true)]
-async fn keys_are_fetched_again_as_the_answer_allows_within_bounds() {
+async fn refresh_interval_follows_freshness_within_bounds() {
     for (fresh_s, expected_s) in [(None, 600), (Some(300), 300), (Some(0), 60), (Some(86_400), 3600)] {
-        let scene = Scene::start(Mood::Good { fresh_for: fresh_s.map(Duration::from_secs) });
+        let scene = Scene::start(Behaviour::Good { fresh_for: fresh_s.map(Duration::from_secs) });
         pass(expected_s - 1).await;
         assert_eq!(scene.fetches(), 1, "{fresh_s:?}: too early");
         pass(2).await;
@@ -125,61 +125,61 @@ async fn keys_are_fetched_again_as_the_answer_allows_within_bounds() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn while_the_url_is_down_it_is_tried_more_and_more_rarely_and_tokens_hear_so_at_once() {
-    let scene = Scene::start(Mood::Down);
+async fn url_down_backs_off_and_fails_tokens_at_once() {
+    let scene = Scene::start(Behaviour::Down);
     pass(1000).await;
-    // 1, 2, 4, 8, 16, 32, then each 60 s.
+    // The pauses are 1, 2, 4, 8, 16, 32 s, then 60 s each.
     assert_eq!(scene.fetches(), 1 + 6 + 15);
     assert_eq!(scene.remote(), Remote::Missing);
     let asked = Instant::now();
-    assert!(scene.source.look().await.is_err());
+    assert!(scene.source.refresh().await.is_err());
     assert_eq!(scene.fetches(), 23, "a token asks for a fetch at once");
-    assert!(scene.source.look().await.is_err());
+    assert!(scene.source.refresh().await.is_err());
     assert_eq!((scene.fetches(), asked.elapsed()), (23, Duration::ZERO));
-    scene.turn(GOOD);
+    scene.set(GOOD);
     pass(61).await;
-    assert!(scene.source.look().await.is_ok());
+    assert!(scene.source.refresh().await.is_ok());
     assert_eq!(scene.remote(), Remote::Loaded);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_token_waits_no_longer_than_five_seconds_and_the_fetch_goes_on() {
-    let scene = Scene::start(Mood::Slow(Duration::from_secs(8)));
+async fn slow_fetch_fails_token_after_five_seconds_and_goes_on() {
+    let scene = Scene::start(Behaviour::Slow(Duration::from_secs(8)));
     let asked = Instant::now();
-    assert!(scene.source.look().await.is_err());
+    assert!(scene.source.refresh().await.is_err());
     assert_eq!(asked.elapsed(), Duration::from_secs(5));
     pass(4).await;
     assert_eq!((scene.fetches(), scene.remote()), (1, Remote::Loaded));
-    scene.turn(GOOD);
-    assert!(scene.source.look().await.is_ok());
+    scene.set(GOOD);
+    assert!(scene.source.refresh().await.is_ok());
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_last_good_keys_count_for_a_day_without_the_url_and_no_longer() {
+async fn url_down_for_a_day_drops_the_last_good_keys() {
     let scene = Scene::start(GOOD);
     pass(1).await;
-    scene.turn(Mood::Down);
+    scene.set(Behaviour::Down);
     pass(24 * 3600 - 60).await;
     assert_eq!(scene.remote(), Remote::Loaded);
     pass(180).await;
     assert_eq!(scene.remote(), Remote::Missing);
     assert!(scene.keys.load().is_empty());
-    scene.turn(GOOD);
+    scene.set(GOOD);
     pass(61).await;
     assert_eq!(scene.remote(), Remote::Loaded);
 }
 
 #[tokio::test(start_paused = true)]
-async fn more_tokens_than_may_wait_are_told_so_at_once() {
-    let scene = Scene::start(Mood::Slow(Duration::from_secs(4)));
-    let looks = (0..MAX_WAITING + 10).map(|_| scene.source.look());
+async fn tokens_above_the_waiting_limit_fail_at_once() {
+    let scene = Scene::start(Behaviour::Slow(Duration::from_secs(4)));
+    let looks = (0..MAX_WAITING + 10).map(|_| scene.source.refresh());
     let refused = futures_join(looks).await.iter().filter(|look| look.is_err()).count();
     assert_eq!(refused, 10);
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_task_ends_with_the_source() {
-    let scene = Scene::start(Mood::Down);
+async fn dropped_source_stops_fetching() {
+    let scene = Scene::start(Behaviour::Down);
     pass(1).await;
     let Scene { source, fetches, .. } = scene;
     drop(source);
@@ -189,28 +189,28 @@ async fn the_task_ends_with_the_source() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_token_that_asks_as_a_regular_fetch_begins_is_answered_by_that_one() {
+async fn demand_at_a_regular_fetch_starts_no_second_fetch() {
     let slow = Duration::from_secs(1);
-    // Which of the two is seen first is for the runtime's dice.
+    // The runtime chooses at random which of the two events it sees first.
     for _ in 0..60 {
-        let scene = Scene::start(Mood::Slow(slow));
-        tokio::time::sleep(slow + PACE.refresh_unless_told).await;
-        assert!(scene.source.look().await.is_ok());
+        let scene = Scene::start(Behaviour::Slow(slow));
+        tokio::time::sleep(slow + PACE.default_refresh).await;
+        assert!(scene.source.refresh().await.is_ok());
         pass(60).await;
         assert_eq!(scene.fetches(), 2);
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_was_asked_during_a_fetch_as_long_as_the_floor_begins_no_second_one() {
+async fn demand_during_a_long_fetch_starts_no_second_fetch() {
     let scene = Scene::start(GOOD);
     pass(1).await;
-    scene.turn(Mood::Slow(PACE.floor));
-    assert!(scene.source.look().await.is_err(), "it takes longer than a token waits");
-    // As from another thread, between the question that began this fetch and its beginning.
-    scene.source.shared.asked.notify_one();
+    scene.set(Behaviour::Slow(PACE.demand_interval));
+    assert!(scene.source.refresh().await.is_err(), "it takes longer than a token waits");
+    // Like a demand from another thread, between the demand that caused this fetch and its beginning.
+    scene.source.shared.demand.notify_one();
     pass(60).await;
     assert_eq!(scene.fetches(), 2);
-    assert!(scene.source.look().await.is_err(), "what is asked later is not lost");
+    assert!(scene.source.refresh().await.is_err(), "a later demand is not lost");
     assert_eq!(scene.fetches(), 3);
 }

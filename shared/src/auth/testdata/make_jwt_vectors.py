@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""Makes jwt_vectors.json: tokens signed by PyJWT and `cryptography`, which share no code with what checks them.
+"""Makes jwt_vectors.json: tokens signed by PyJWT and `cryptography`, which share no code with our verifier.
 
-The keys are made here, for tests only, and thrown away (but for one that is shown to be refused as a public key); so
-each run gives other vectors.
+The keys are created here for tests only and not kept, except for one private key that must be refused as a public key.
+Therefore each run makes other vectors.
 
     python3 -m venv venv && venv/bin/pip install 'pyjwt==2.15.1' 'cryptography==50.0.2'
     venv/bin/python shared/src/auth/testdata/make_jwt_vectors.py > shared/src/auth/testdata/jwt_vectors.json
@@ -47,7 +47,7 @@ def sign(key, algorithm, claims=CLAIMS, **header):
 
 
 def hs256(key, header, claims=CLAIMS):
-    """A token whose header says whatever it likes, signed with HMAC."""
+    """A token with an arbitrary header, signed with HMAC."""
     body = f"{b64(header)}.{b64(claims)}"
     if isinstance(key, str):
         key = key.encode()
@@ -89,7 +89,7 @@ def jwk(name, **more):
     return {**public, **more}
 
 
-# Each key once for each algorithm that it can do, with an id that says so.
+# Each key once for each algorithm that it supports, with an id that names the algorithm.
 keys = [jwk(name, kid=f"{name}-{alg}", alg=alg, use="sig") for name in fits for alg in fits[name]]
 keys += [
     jwk("rsa", kid="unnamed"),

@@ -1,4 +1,4 @@
-//! Settings of a made-up program: where their values come from, and that all that is wrong is told.
+//! Settings of an example program: where their values come from, and that every problem is reported.
 
 use clap::{Args, Parser, Subcommand};
 use secrecy::{ExposeSecret, SecretString};
@@ -66,7 +66,7 @@ fn file(text: &[u8]) -> tempfile::NamedTempFile {
 }
 
 #[test]
-fn a_flag_wins_over_its_variable_and_an_empty_variable_is_none() {
+fn flag_overrides_variable_and_empty_variable_is_unset() {
     let variables = [("T_SECRET", "from there"), ("T_URLS", "a,b"), ("T_COUNT", ""), ("T_BOOL", "false")];
     let settings = settings_of(&["--urls", "x", "--urls=y,z"], &variables);
     assert_eq!(settings.urls, ["x", "y", "z"]);
@@ -77,7 +77,7 @@ fn a_flag_wins_over_its_variable_and_an_empty_variable_is_none() {
 }
 
 #[test]
-fn a_secret_may_be_in_a_file_and_the_line_end_behind_it_is_left_out() {
+fn secret_file_is_read_without_its_trailing_line_end() {
     let (unix, windows) = (file(b"hunter2\n"), file(b" hunter3 \r\n"));
     let path = |file: &tempfile::NamedTempFile| file.path().to_str().unwrap().to_owned();
     let flag = format!("--other-secret-file={}", path(&windows));
@@ -87,7 +87,7 @@ fn a_secret_may_be_in_a_file_and_the_line_end_behind_it_is_left_out() {
 }
 
 #[test]
-fn all_problems_are_told_each_with_its_setting_its_value_and_why() {
+fn all_problems_are_reported_with_setting_value_and_reason() {
     let told = problems(&["--count=12"], &[("T_BOOL", "perhaps"), ("T_SECRET_FILE", "/no/such/file")]);
     assert_eq!(told.len(), 4, "{told:?}");
     assert_eq!(
@@ -96,13 +96,13 @@ fn all_problems_are_told_each_with_its_setting_its_value_and_why() {
     );
     assert_eq!(told[1], "--urls (T_URLS): must be given");
     assert_eq!(told[2], "--count (T_COUNT): \"12\": 12 is not in 1..=9");
-    assert_eq!(told[3], "--bool (T_BOOL): \"perhaps\": it is none of true, false");
+    assert_eq!(told[3], "--bool (T_BOOL): \"perhaps\": it must be one of true, false");
     let told = problems(&["--urls=a"], &[]);
-    assert_eq!(told, ["--secret (T_SECRET): must be given, by itself or by a file (T_SECRET_FILE)"]);
+    assert_eq!(told, ["--secret (T_SECRET): must be given, directly or as a file (T_SECRET_FILE)"]);
 }
 
 #[test]
-fn a_secret_given_twice_or_by_a_file_that_holds_none_is_a_problem_without_its_value() {
+fn invalid_secret_is_reported_without_its_value() {
     let good = file(b"hunter2");
     let path = good.path().to_str().unwrap();
     let told = problems(&["--urls=a"], &[("T_SECRET_FILE", path), ("T_SECRET", "hunter2")]);
@@ -122,7 +122,7 @@ fn a_secret_given_twice_or_by_a_file_that_holds_none_is_a_problem_without_its_va
 }
 
 #[test]
-fn a_task_has_its_own_settings_and_keeps_its_other_arguments() {
+fn subcommand_has_its_own_settings_and_arguments() {
     let variables = [("T_SECRET", "s"), ("T_COUNT", "8"), ("T_BOOL", "perhaps")];
     let arguments = ["program", "job", "--quick", "--", "-file"].map(OsString::from);
     let environment = variables.iter().map(|(name, value)| (name.into(), value.into())).collect();
@@ -137,7 +137,7 @@ fn a_task_has_its_own_settings_and_keeps_its_other_arguments() {
 }
 
 #[test]
-fn help_tells_the_real_defaults_and_no_secret() {
+fn help_shows_defaults_and_no_secret() {
     let arguments = ["program", "--help"].map(OsString::from);
     let environment = Environment::from([("T_SECRET".into(), "hunter2".into())]);
     let help = resolve(&command(), &arguments, &environment).err().unwrap().to_string();

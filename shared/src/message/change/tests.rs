@@ -1,4 +1,4 @@
-//! Changes: what is refused, who may, and the form of their events.
+//! Changes of messages: refusals, permissions, and the form of the events.
 
 use super::*;
 use crate::log::record::Visibility;
@@ -18,15 +18,15 @@ fn target(sender: &str, users: &[&str]) -> Target {
     }
 }
 
-/// What alice is told who has this role and no scope.
-fn told(change: &Change, role: &str, target: &Target) -> Result<Minimum, ErrorCode> {
+/// The decision for alice, who has this role and no scope.
+fn decide(change: &Change, role: &str, target: &Target) -> Result<MinRole, ErrorCode> {
     let alice = UserId::parse("alice").unwrap();
     let actor = Actor { user: &alice, role, admin: false };
     change.permit(&actor).and_then(|()| change.check(&actor, target)).map_err(|refusal| refusal.code)
 }
 
 #[test]
-fn each_wrong_field_is_named() {
+fn invalid_field_is_refused_with_its_name() {
     let cases = [
         (ChangeKind::Edit, r#"{"content":"x"}"#, "seq"),
         (ChangeKind::Edit, r#"{"seq":0,"content":"x"}"#, "seq"),
@@ -51,7 +51,7 @@ fn each_wrong_field_is_named() {
 }
 
 #[test]
-fn an_emoji_may_have_thirty_two_bytes() {
+fn emoji_may_have_thirty_two_bytes() {
     let json = format!(r#"{{"seq":1,"emoji":"{}"}}"#, "é".repeat(16));
     assert!(change(ChangeKind::AddReaction, &json).is_ok());
 }
@@ -63,25 +63,25 @@ fn metadata_over_four_kilobytes_is_too_large() {
 }
 
 #[test]
-fn own_messages_are_changed_by_members_and_others_by_admins() {
+fn members_change_own_messages_and_admins_those_of_others() {
     let delete = change(ChangeKind::Delete, r#"{"seq":1}"#).unwrap();
     let edit = change(ChangeKind::Edit, r#"{"seq":1,"content":"x"}"#).unwrap();
     let react = change(ChangeKind::AddReaction, r#"{"seq":1,"emoji":"+"}"#).unwrap();
     for change in [&delete, &edit] {
-        assert_eq!(told(change, "member", &target("alice", &[])), Ok(Minimum::Member));
-        assert_eq!(told(change, "vip", &target("alice", &[])), Ok(Minimum::Member));
-        assert_eq!(told(change, "guest", &target("alice", &[])), Err(ErrorCode::Forbidden));
-        assert_eq!(told(change, "member", &target("bob", &[])), Err(ErrorCode::Forbidden));
-        assert_eq!(told(change, "admin", &target("bob", &[])), Ok(Minimum::Admin));
-        assert_eq!(told(change, "owner", &target("bob", &["eve"])), Err(ErrorCode::NotFound));
+        assert_eq!(decide(change, "member", &target("alice", &[])), Ok(MinRole::Member));
+        assert_eq!(decide(change, "vip", &target("alice", &[])), Ok(MinRole::Member));
+        assert_eq!(decide(change, "guest", &target("alice", &[])), Err(ErrorCode::Forbidden));
+        assert_eq!(decide(change, "member", &target("bob", &[])), Err(ErrorCode::Forbidden));
+        assert_eq!(decide(change, "admin", &target("bob", &[])), Ok(MinRole::Admin));
+        assert_eq!(decide(change, "owner", &target("bob", &["eve"])), Err(ErrorCode::NotFound));
     }
-    assert_eq!(told(&react, "vip", &target("bob", &[])), Ok(Minimum::Member));
-    assert_eq!(told(&react, "member", &target("bob", &["eve"])), Err(ErrorCode::NotFound));
-    assert_eq!(told(&react, "guest", &target("bob", &[])), Err(ErrorCode::Forbidden));
+    assert_eq!(decide(&react, "vip", &target("bob", &[])), Ok(MinRole::Member));
+    assert_eq!(decide(&react, "member", &target("bob", &["eve"])), Err(ErrorCode::NotFound));
+    assert_eq!(decide(&react, "guest", &target("bob", &[])), Err(ErrorCode::Forbidden));
 }
 
 #[test]
-fn a_guest_is_refused_before_anything_is_looked_up() {
+fn guest_is_refused_before_any_look_up() {
     let alice = UserId::parse("alice").unwrap();
     let react = change(ChangeKind::AddReaction, r#"{"seq":1,"emoji":"+"}"#).unwrap();
     let permit = |role, admin| react.permit(&Actor { user: &alice, role, admin }).map_err(|r| r.code);
@@ -91,52 +91,52 @@ fn a_guest_is_refused_before_anything_is_looked_up() {
 }
 
 #[test]
-fn whoever_acts_by_their_scope_changes_what_they_may_see_in_any_room() {
+fn admin_scope_changes_visible_messages_in_any_room() {
     let alice = UserId::parse("alice").unwrap();
     let actor = Actor { user: &alice, role: "", admin: true };
     let delete = change(ChangeKind::Delete, r#"{"seq":1}"#).unwrap();
     let check = |target: &Target| delete.check(&actor, target).map_err(|refusal| refusal.code);
-    assert_eq!(check(&target("bob", &[])), Ok(Minimum::Anyone));
+    assert_eq!(check(&target("bob", &[])), Ok(MinRole::Anyone));
     assert_eq!(check(&target("bob", &["eve"])), Err(ErrorCode::NotFound));
 }
 
 #[test]
-fn nothing_but_a_delete_is_aimed_at_a_deleted_message() {
+fn deleted_message_accepts_only_deletes() {
     let deleted = Target { deleted: true, ..target("alice", &[]) };
-    let told = |kind, json| told(&change(kind, json).unwrap(), "member", &deleted);
-    assert_eq!(told(ChangeKind::Edit, r#"{"seq":1,"content":"x"}"#), Err(ErrorCode::Conflict));
-    assert_eq!(told(ChangeKind::AddReaction, r#"{"seq":1,"emoji":"+"}"#), Err(ErrorCode::Conflict));
-    assert_eq!(told(ChangeKind::RemoveReaction, r#"{"seq":1,"emoji":"+"}"#), Err(ErrorCode::Conflict));
-    assert_eq!(told(ChangeKind::Delete, r#"{"seq":1}"#), Ok(Minimum::Member));
+    let decide = |kind, json| decide(&change(kind, json).unwrap(), "member", &deleted);
+    assert_eq!(decide(ChangeKind::Edit, r#"{"seq":1,"content":"x"}"#), Err(ErrorCode::Conflict));
+    assert_eq!(decide(ChangeKind::AddReaction, r#"{"seq":1,"emoji":"+"}"#), Err(ErrorCode::Conflict));
+    assert_eq!(decide(ChangeKind::RemoveReaction, r#"{"seq":1,"emoji":"+"}"#), Err(ErrorCode::Conflict));
+    assert_eq!(decide(ChangeKind::Delete, r#"{"seq":1}"#), Ok(MinRole::Member));
 }
 
 #[test]
-fn a_text_is_emptied_only_beside_attachments() {
+fn empty_edit_requires_attachments() {
     let empty = change(ChangeKind::Edit, r#"{"seq":1,"content":""}"#).unwrap();
     let bare = target("alice", &[]);
-    assert_eq!(told(&empty, "member", &bare), Err(ErrorCode::BadRequest));
+    assert_eq!(decide(&empty, "member", &bare), Err(ErrorCode::BadRequest));
     let with_files = Target { has_attachments: true, ..bare };
-    assert_eq!(told(&empty, "member", &with_files), Ok(Minimum::Member));
+    assert_eq!(decide(&empty, "member", &with_files), Ok(MinRole::Member));
 }
 
 #[test]
-fn a_guard_that_names_another_message_is_a_conflict() {
+fn id_of_another_message_is_a_conflict() {
     let guarded = |id: Uuid| change(ChangeKind::Delete, &format!(r#"{{"seq":1,"id":"{id}"}}"#)).unwrap();
     let target = target("alice", &[]);
-    assert_eq!(told(&guarded(Uuid::nil()), "member", &target), Ok(Minimum::Member));
-    assert_eq!(told(&guarded(Uuid::max()), "member", &target), Err(ErrorCode::Conflict));
+    assert_eq!(decide(&guarded(Uuid::nil()), "member", &target), Ok(MinRole::Member));
+    assert_eq!(decide(&guarded(Uuid::max()), "member", &target), Err(ErrorCode::Conflict));
     assert_eq!(
-        told(&guarded(Uuid::max()), "member", &Target { sender: "bob".into(), ..target }),
+        decide(&guarded(Uuid::max()), "member", &Target { sender: "bob".into(), ..target }),
         Err(ErrorCode::Forbidden),
-        "who may not change it learns nothing of its id"
+        "a user who may not change the message learns nothing about its id"
     );
 }
 
 #[test]
-fn the_event_of_an_edit_has_the_wires_form() {
+fn edit_event_has_the_wire_form() {
     let edit = change(ChangeKind::Edit, r#"{"seq":3,"content":"x","metadata":{"a": 1}}"#).unwrap();
     let (room, user) = (RoomId::parse("r").unwrap(), UserId::parse("alice").unwrap());
-    let entry = edit.entry(&room, &user, &target("bob", &["eve"]), Minimum::Admin);
+    let entry = edit.entry(&room, &user, &target("bob", &["eve"]), MinRole::Admin);
     let id = Uuid::nil();
     assert_eq!(
         entry.body,
@@ -150,7 +150,7 @@ fn the_event_of_an_edit_has_the_wires_form() {
 fn only_the_first_delete_drops_the_tail() {
     let delete = change(ChangeKind::Delete, r#"{"seq":3}"#).unwrap();
     let (room, user) = (RoomId::parse("r").unwrap(), UserId::parse("alice").unwrap());
-    let drops = |target: &Target| delete.entry(&room, &user, target, Minimum::Member).drops_tail;
+    let drops = |target: &Target| delete.entry(&room, &user, target, MinRole::Member).drops_tail;
     let there = target("alice", &[]);
     assert!(drops(&there));
     assert!(!drops(&Target { deleted: true, ..there }));

@@ -1,4 +1,4 @@
-//! One connection: what of it has been received, and what of ours has not been written.
+//! One connection: its partial input and its pending output.
 
 use std::io::{self, ErrorKind, Write};
 
@@ -6,29 +6,29 @@ use mio::net::TcpStream;
 
 use crate::peers::others::bare::Who;
 
-/// Whoever does not read is cut off when so much waits.
+/// Pending output at which a client that does not read is disconnected.
 const PENDING_BYTES: usize = 16 * 1024 * 1024;
 
 pub(super) struct Connection {
     pub stream: TcpStream,
-    pub stage: Stage,
-    /// What is not a whole request or frame yet.
+    pub stage: PeerState,
+    /// Received bytes that are not a complete request or frame yet.
     pub received: Vec<u8>,
-    /// What the socket did not take; written when it takes more.
+    /// Bytes that the socket did not accept yet.
     pending: Vec<u8>,
 }
 
-pub(super) enum Stage {
+pub(super) enum PeerState {
     Handshake,
     In(Who),
 }
 
 impl Connection {
     pub fn new(stream: TcpStream) -> Self {
-        Self { stream, stage: Stage::Handshake, received: Vec::new(), pending: Vec::new() }
+        Self { stream, stage: PeerState::Handshake, received: Vec::new(), pending: Vec::new() }
     }
 
-    /// One write(2), unless something waits already.
+    /// One write(2), unless output is pending.
     pub fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
         let written = if self.pending.is_empty() { write_once(&mut self.stream, bytes)? } else { 0 };
         if written < bytes.len() {
@@ -37,7 +37,7 @@ impl Connection {
         if self.pending.len() > PENDING_BYTES { Err(ErrorKind::OutOfMemory.into()) } else { Ok(()) }
     }
 
-    /// Writes what waits, as far as the socket takes it.
+    /// Writes pending output until the socket is full.
     pub fn flush(&mut self) -> io::Result<()> {
         while !self.pending.is_empty() {
             let written = write_once(&mut self.stream, &self.pending)?;
@@ -51,7 +51,7 @@ impl Connection {
     }
 }
 
-/// How much the socket took; 0 when it is full.
+/// The number of written bytes; 0: the socket is full.
 fn write_once(stream: &mut TcpStream, bytes: &[u8]) -> io::Result<usize> {
     loop {
         match stream.write(bytes) {

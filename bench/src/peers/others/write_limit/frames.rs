@@ -1,4 +1,4 @@
-//! Frames of RFC 6455, as far as chat needs them: whole messages, no extensions.
+//! Frames of RFC 6455, as far as chat needs them: unfragmented messages, no extensions.
 
 use anyhow::{Result, ensure};
 
@@ -6,7 +6,7 @@ pub(super) use tidings_harness::raw::opcode;
 
 const PAYLOAD_BYTES: usize = 64 * 1024;
 
-/// The first frame, if it is there as a whole: its opcode, its payload (unmasked in place), the length of it all.
+/// The first complete frame: its opcode, its payload (unmasked in place), its total length.
 pub(super) fn next(bytes: &mut [u8]) -> Result<Option<(u8, &[u8], usize)>> {
     let Some(&[first, second]) = bytes.first_chunk::<2>() else { return Ok(None) };
     ensure!(first & 0xf0 == 0x80, "a fragment, or an extension");
@@ -28,7 +28,7 @@ pub(super) fn next(bytes: &mut [u8]) -> Result<Option<(u8, &[u8], usize)>> {
     Ok(Some((first & 0x0f, payload, end)))
 }
 
-/// A whole, unmasked message.
+/// An unfragmented, unmasked message.
 pub(super) fn server_frame(opcode: u8, payload: &[u8]) -> Vec<u8> {
     tidings_harness::raw::frame(0x80 | opcode, payload, None)
 }
@@ -40,7 +40,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn frames_are_read_one_by_one_and_parts_wait() {
+    fn frames_are_read_one_by_one_when_complete() {
         for length in [0, 5, 125, 126, 4000] {
             let payload = vec![b'a'; length];
             let mut bytes = frame(0x81, &payload, Some([1, 2, 3, 4]));

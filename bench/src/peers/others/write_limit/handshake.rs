@@ -1,4 +1,4 @@
-//! The opening handshake of RFC 6455, for clients that mean it.
+//! The opening handshake of RFC 6455, for well-behaved clients.
 
 use anyhow::{Context, Result, ensure};
 use base64::prelude::{BASE64_STANDARD, Engine};
@@ -9,7 +9,7 @@ use crate::peers::others::bare::Who;
 const HEAD_BYTES: usize = 8 * 1024;
 const GUID: &str = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
 
-/// Who connects, what they are answered, and the length of the request; `None` while it is not whole.
+/// User and room of the request, the answer, and the length of the request; `None`: incomplete.
 pub(super) fn answer(bytes: &[u8]) -> Result<Option<(Who, String, usize)>> {
     let Some(end) = bytes.windows(4).position(|window| window == b"\r\n\r\n") else {
         ensure!(bytes.len() <= HEAD_BYTES, "a head over {HEAD_BYTES} bytes");
@@ -34,7 +34,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_example_of_the_standard_is_answered_as_it_says() {
+    fn handshake_example_of_the_rfc_gets_its_answer() {
         let request = "GET /?room=a%20b&user=ann HTTP/1.1\r\nHost: x\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\nrest";
         let (who, answer, length) = answer(request.as_bytes()).unwrap().unwrap();
         assert_eq!(who, Who { room: "a b".into(), user: "ann".into() });

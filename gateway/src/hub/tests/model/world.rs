@@ -1,4 +1,4 @@
-//! Redis and PostgreSQL as the hub's model has them.
+//! Redis and PostgreSQL in the model of the hub.
 
 use std::collections::BTreeMap;
 
@@ -7,21 +7,21 @@ use super::super::*;
 pub const USERS: [&str; 4] = ["ada", "ben", "cleo", "dan"];
 pub const ROLES: [&str; 3] = ["guest", "member", "admin"];
 
-/// An event: for all or for one role, and whose membership it changes to what.
+/// An event: its audience (all, or one role), and the membership change, if any.
 #[derive(Debug, Clone, Copy)]
-pub struct Event {
+pub struct ModelEvent {
     pub epoch: u64,
     pub role: Option<&'static str>,
     pub change: Option<(usize, Option<&'static str>)>,
 }
 
-impl Event {
+impl ModelEvent {
     pub fn record(self, seq: u64) -> Record {
         let visibility = self.role.map_or(String::new(), |role| format!("r={role}"));
         let membership = self.change.map_or(String::new(), |(user, role)| {
             format!("{}\x1e{}", USERS[user], role.unwrap_or("removed"))
         });
-        changing(self.epoch, seq, &visibility, &membership)
+        membership_change(self.epoch, seq, &visibility, &membership)
     }
 
     pub fn is_for(self, role: Option<&str>) -> bool {
@@ -29,9 +29,9 @@ impl Event {
     }
 }
 
-pub type Log = Vec<Event>;
+pub type Log = Vec<ModelEvent>;
 
-/// A user's role behind the first `upto` events of a log; all begin as members.
+/// A user's role after the first `upto` events of a log. All users start as members.
 pub fn role_at(log: &Log, user: usize, upto: usize) -> Option<&'static str> {
     let mut changes = log[..upto].iter().filter_map(|event| event.change.filter(|(whose, _)| *whose == user));
     changes.next_back().map_or(Some("member"), |(_, role)| role)
@@ -41,13 +41,13 @@ pub fn role_at(log: &Log, user: usize, upto: usize) -> Option<&'static str> {
 pub struct World {
     pub epoch: u64,
     pub bases: Vec<(u64, usize)>,
-    /// The whole log as each epoch has it.
+    /// The whole log of each epoch.
     pub logs: BTreeMap<u64, Log>,
-    /// The tail holds what lies above.
+    /// The tail holds the records above this index.
     pub tail_from: usize,
     pub stored: usize,
     pub marks: BTreeMap<usize, (Option<&'static str>, usize)>,
-    pub hints: Vec<(u64, Event)>,
+    pub hints: Vec<(u64, ModelEvent)>,
 }
 
 impl World {
@@ -72,7 +72,7 @@ impl World {
     }
 
     pub fn append(&mut self, role: Option<&'static str>, change: Option<(usize, Option<&'static str>)>) {
-        let event = Event { epoch: self.epoch, role, change };
+        let event = ModelEvent { epoch: self.epoch, role, change };
         self.logs.get_mut(&self.epoch).unwrap().push(event);
         let head = self.head();
         if let Some((user, role)) = change {
@@ -81,7 +81,7 @@ impl World {
         self.hints.push((head as u64, event));
     }
 
-    /// Another life of Redis: with all it held, or with nothing.
+    /// Starts a new epoch of Redis, with all its data or with none.
     pub fn new_epoch(&mut self, survives: bool) {
         let mut log = self.log().clone();
         if !survives {
@@ -106,7 +106,7 @@ impl World {
         TailRead { records, marks, ..read(self.epoch, head..=head, &bases.join(",")) }
     }
 
-    /// What persistence tells of users now.
+    /// The roles that persistence returns now.
     pub fn roles(&self, users: &[UserId]) -> Roles {
         let role = |user: &UserId| {
             let user = USERS.iter().position(|name| *name == user.as_str()).unwrap();
@@ -115,8 +115,8 @@ impl World {
         Roles { epoch: Epoch(self.epoch), of: users.iter().map(|user| (user.clone(), role(user))).collect() }
     }
 
-    /// Whether some place from `since` on has a role for which the event is.
-    pub fn may_be_shown(&self, event: Event, user: usize, since: Position) -> bool {
+    /// Whether the user has, at some position from `since` on, a role that may see the event.
+    pub fn may_be_shown(&self, event: ModelEvent, user: usize, since: Position) -> bool {
         self.logs.range(since.epoch.0..).any(|(epoch, log)| {
             let base = self.bases.iter().find(|(of, _)| of == epoch).map_or(0, |(_, base)| *base);
             let from = if *epoch == since.epoch.0 { since.seq.0 as usize } else { base };

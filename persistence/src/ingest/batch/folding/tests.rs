@@ -10,12 +10,12 @@ fn room() -> RoomId {
     RoomId::parse("r").unwrap()
 }
 
-/// The id of the message at a place.
+/// The id of the message at a seq.
 fn id_of(target: u64) -> Uuid {
     Uuid::from_u128(u128::from(target))
 }
 
-/// A record of a change, and what it says of its message's id.
+/// The record of a change, and the message id that it names.
 struct Sample {
     record: Record,
     target: u64,
@@ -56,17 +56,17 @@ fn remove(emoji: &str) -> Action<'static> {
     Action::RemoveReaction(emoji.to_owned().into())
 }
 
-fn standing() -> HashMap<Place, Standing> {
-    HashMap::from([((room(), Seq(1)), Standing { id: id_of(1), ..Standing::default() })])
+fn state() -> HashMap<MessageKey, MessageState> {
+    HashMap::from([((room(), Seq(1)), MessageState { id: id_of(1), ..MessageState::default() })])
 }
 
-/// Folds changes of message 1 of a room in which it has never been changed.
-fn outcome(samples: &[Sample]) -> Option<Outcome> {
-    fold(&rows(samples), standing()).outcomes.remove(&(room(), Seq(1)))
+/// Folds changes of message 1, which has no earlier changes.
+fn outcome(samples: &[Sample]) -> Option<MessageOutcome> {
+    fold(&rows(samples), state()).outcomes.remove(&(room(), Seq(1)))
 }
 
 #[test]
-fn after_a_delete_nothing_changes_a_message() {
+fn deleted_message_ignores_later_changes() {
     let samples = [
         sample(2, "bob", 1, add("+")),
         sample(3, "alice", 1, Action::Delete),
@@ -76,74 +76,76 @@ fn after_a_delete_nothing_changes_a_message() {
     ];
     let outcome = outcome(&samples).unwrap();
     assert_eq!((outcome.last_seq, outcome.deleted), (Seq(3), true));
-    assert!(outcome.versions.is_empty() && outcome.given.is_empty());
-    let deleted = Standing { id: id_of(1), deleted: true, ..Standing::default() };
+    assert!(outcome.versions.is_empty() && outcome.added.is_empty());
+    let deleted = MessageState { id: id_of(1), deleted: true, ..MessageState::default() };
     let folded = fold(&rows(&samples), HashMap::from([((room(), Seq(1)), deleted)]));
     assert_eq!(folded, Folded::default());
 }
 
 #[test]
-fn a_reaction_is_one_however_often_it_is_given() {
+fn repeated_reaction_counts_once() {
     let again = [sample(2, "bob", 1, add("+")), sample(3, "bob", 1, add("+"))];
     let outcome = outcome(&again).unwrap();
-    assert_eq!(outcome.last_seq, Seq(2), "what was so already changed nothing");
-    let given: Vec<_> = outcome.given.into_iter().collect();
-    assert_eq!(given, [(("+".to_owned(), "bob".to_owned()), Given { seq: Seq(2), at_ms: 1002 })]);
+    assert_eq!(outcome.last_seq, Seq(2), "a repetition changes nothing");
+    let given: Vec<_> = outcome.added.into_iter().collect();
+    assert_eq!(given, [(("+".to_owned(), "bob".to_owned()), AddedReaction { seq: Seq(2), at_ms: 1002 })]);
 }
 
 #[test]
-fn a_reaction_that_is_not_there_cannot_be_taken_back() {
+fn missing_reaction_cannot_be_removed() {
     assert_eq!(outcome(&[sample(2, "bob", 1, remove("+"))]), None);
     let both = [sample(2, "bob", 1, add("+")), sample(3, "bob", 1, remove("+"))];
     let outcome = outcome(&both).unwrap();
-    assert_eq!((outcome.last_seq, outcome.given.len(), outcome.taken.len()), (Seq(3), 0, 0));
+    assert_eq!((outcome.last_seq, outcome.added.len(), outcome.removed.len()), (Seq(3), 0, 0));
 }
 
 #[test]
-fn each_edit_is_a_version_and_metadata_stay_where_it_says_nothing_of_them() {
+fn each_edit_is_a_version_and_keeps_omitted_metadata() {
     let samples = [
         sample(2, "alice", 1, Action::Edit { content: "one".into(), metadata: Some("{\"a\":1}") }),
         sample(3, "bob", 1, edit("two")),
     ];
     let versions = outcome(&samples).unwrap().versions;
-    let told: Vec<_> = versions
+    let fields: Vec<_> = versions
         .iter()
         .map(|version| {
             (version.seq.0, version.by.as_str(), version.content.as_str(), version.metadata.as_deref())
         })
         .collect();
-    assert_eq!(told, [(2, "alice", "one", Some("{\"a\":1}")), (3, "bob", "two", None)]);
+    assert_eq!(fields, [(2, "alice", "one", Some("{\"a\":1}")), (3, "bob", "two", None)]);
 }
 
 #[test]
-fn what_is_aimed_at_no_message_or_at_another_one_than_it_names_changes_nothing() {
+fn change_with_wrong_target_has_no_effect() {
     let mut other = sample(2, "alice", 1, edit("x"));
     other.target_id = id_of(9);
     let nowhere = sample(3, "alice", 2, edit("x"));
-    assert_eq!(fold(&rows(&[other, nowhere]), standing()), Folded::default());
+    assert_eq!(fold(&rows(&[other, nowhere]), state()), Folded::default());
 }
 
 #[test]
-fn no_message_gets_more_different_emoji_than_the_bound() {
+fn message_never_exceeds_the_emoji_limit() {
     let mut samples: Vec<Sample> =
         (0..=MAX_EMOJI as u64).map(|n| sample(2 + n, "bob", 1, add(&n.to_string()))).collect();
     let next = 2 + samples.len() as u64;
     samples.push(sample(next, "eve", 1, add("0")));
     samples.push(sample(next + 1, "bob", 1, remove("7")));
     samples.push(sample(next + 2, "bob", 1, add("new")));
-    let mut folded = fold(&rows(&samples), standing());
+    let mut folded = fold(&rows(&samples), state());
     assert_eq!(
         folded.refused,
         [MAX_EMOJI],
-        "one that is there already, or takes a free place, is not refused"
+        "an existing emoji, and one that takes a free place, are not refused"
     );
     let outcome = folded.outcomes.remove(&(room(), Seq(1))).unwrap();
-    assert_eq!(outcome.given.len(), MAX_EMOJI + 1);
+    assert_eq!(outcome.added.len(), MAX_EMOJI + 1);
     let full = (0..MAX_EMOJI).map(|n| (n.to_string(), 1)).collect();
-    let standings =
-        HashMap::from([((room(), Seq(1)), Standing { id: id_of(1), emoji: full, ..Standing::default() })]);
+    let states = HashMap::from([(
+        (room(), Seq(1)),
+        MessageState { id: id_of(1), emoji: full, ..MessageState::default() },
+    )]);
     let one_more = [sample(500, "bob", 1, add("new")), sample(501, "bob", 1, add("5"))];
-    assert_eq!(fold(&rows(&one_more), standings).refused, [0], "nor where they were given before");
+    assert_eq!(fold(&rows(&one_more), states).refused, [0], "also for stored reactions");
 }
 
 /// A message as the rows of the database hold it.
@@ -185,33 +187,33 @@ impl Stored {
         }
     }
 
-    /// What the writer reads of it.
-    fn standing(&self, target: u64) -> Standing {
+    /// The state that the writer reads.
+    fn state(&self, target: u64) -> MessageState {
         let mut emoji = BTreeMap::new();
         for (name, _) in self.reactions.keys() {
             *emoji.entry(name.clone()).or_insert(0) += 1;
         }
-        Standing {
+        MessageState {
             id: id_of(target),
             deleted: self.deleted,
             emoji,
-            given: self.reactions.keys().cloned().collect(),
+            existing: self.reactions.keys().cloned().collect(),
         }
     }
 
-    /// What the writer writes, in its order.
-    fn write(&mut self, outcome: Outcome) {
+    /// Writes what the writer writes, in its order.
+    fn write(&mut self, outcome: MessageOutcome) {
         self.last_seq = outcome.last_seq.0;
         self.deleted = outcome.deleted;
         self.versions.extend(outcome.versions.into_iter().map(|version| (version.seq.0, version.content)));
         if outcome.deleted {
             self.reactions.clear();
         }
-        for pair in outcome.taken {
-            assert!(self.reactions.remove(&pair).is_some(), "only what is there is taken");
+        for pair in outcome.removed {
+            assert!(self.reactions.remove(&pair).is_some(), "only an existing reaction is removed");
         }
-        for (pair, given) in outcome.given {
-            assert!(self.reactions.insert(pair, given.seq.0).is_none(), "only what is not there is given");
+        for (pair, given) in outcome.added {
+            assert!(self.reactions.insert(pair, given.seq.0).is_none(), "only a missing reaction is added");
         }
     }
 }
@@ -227,7 +229,7 @@ fn actions() -> impl Strategy<Value = Action<'static>> {
 
 proptest! {
     #[test]
-    fn the_outcome_is_that_of_one_change_after_the_other_however_the_log_is_cut(
+    fn folding_does_not_depend_on_how_the_log_is_cut(
         changes in prop::collection::vec((1_u64..4, 0..3, actions()), 1..60),
         cuts in prop::collection::vec(1_usize..9, 1..30),
     ) {
@@ -246,8 +248,8 @@ proptest! {
         while !rest.is_empty() {
             let (batch, later) = rest.split_at((*cuts.next().unwrap()).min(rest.len()));
             rest = later;
-            let standings = stored.iter().map(|(target, stored)| ((room(), Seq(*target)), stored.standing(*target)));
-            let folded = fold(batch, standings.collect());
+            let states = stored.iter().map(|(target, stored)| ((room(), Seq(*target)), stored.state(*target)));
+            let folded = fold(batch, states.collect());
             prop_assert!(folded.refused.is_empty());
             for ((_, target), outcome) in folded.outcomes {
                 stored.get_mut(&target.0).unwrap().write(outcome);

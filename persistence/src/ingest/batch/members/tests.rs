@@ -1,4 +1,4 @@
-//! Membership records through the classification of a batch: what they come to, and who is told.
+//! Membership records through the classification of a batch: their combined effect, and the notices.
 
 use std::collections::HashMap;
 
@@ -41,17 +41,17 @@ fn plan(entries: &[Entry], head: u64) -> Plan<'_> {
     classify(entries, &stored, None).unwrap()
 }
 
-fn bobs(plan: &Plan<'_>) -> Option<MemberEnd> {
-    plan.members.ends.get(&(room(), UserId::parse("bob").unwrap())).cloned()
+fn bobs(plan: &Plan<'_>) -> Option<FinalMembership> {
+    plan.members.final_memberships.get(&(room(), UserId::parse("bob").unwrap())).cloned()
 }
 
-fn end(went: bool, role: Option<&str>, added_at_ms: Option<i64>) -> Option<MemberEnd> {
-    Some(MemberEnd { went, role: role.map(str::to_owned), added_at_ms })
+fn end(was_removed: bool, role: Option<&str>, added_at_ms: Option<i64>) -> Option<FinalMembership> {
+    Some(FinalMembership { was_removed, role: role.map(str::to_owned), added_at_ms })
 }
 
 #[test]
-fn several_changes_of_one_user_come_to_what_the_last_one_leaves() {
-    let cases: [(&[&str], Option<MemberEnd>); 9] = [
+fn several_changes_of_one_user_combine_in_order() {
+    let cases: [(&[&str], Option<FinalMembership>); 9] = [
         (&["+bob guest"], end(false, Some("guest"), Some(1001))),
         (&["=bob admin"], end(false, Some("admin"), None)),
         (&["-bob"], end(true, None, None)),
@@ -71,25 +71,29 @@ fn several_changes_of_one_user_come_to_what_the_last_one_leaves() {
 }
 
 #[test]
-fn what_is_stored_already_changes_nobody_and_is_told_again() {
+fn stored_record_changes_nothing_but_is_announced_again() {
     let entries = entries(&["+bob guest", "-bob"]);
     let plan = plan(&entries, 1);
-    assert_eq!(bobs(&plan), end(true, None, None), "only what is new counts");
-    let told: Vec<(u64, bool)> =
-        plan.members.all.iter().map(|change| (change.seq.0, change.kind == Kind::Removed)).collect();
-    assert_eq!(told, [(1, false), (2, true)]);
+    assert_eq!(bobs(&plan), end(true, None, None), "only new records count");
+    let noted: Vec<(u64, bool)> = plan
+        .members
+        .all
+        .iter()
+        .map(|change| (change.seq.0, change.kind == MembershipKind::Removed))
+        .collect();
+    assert_eq!(noted, [(1, false), (2, true)]);
     let stored = super::tests::plan(&entries, 2);
-    assert!(stored.members.ends.is_empty() && stored.members.all.len() == 2);
+    assert!(stored.members.final_memberships.is_empty() && stored.members.all.len() == 2);
 }
 
 #[test]
-fn marks_made_before_somebody_came_or_went_are_not_theirs_afterwards() {
+fn marks_from_before_a_join_or_removal_are_dropped() {
     let reads = |words: &[&str], head| {
         let entries = entries(words);
         let marks = plan(&entries, head).marks;
         marks.get(&(room(), "bob".to_owned())).map(|marks| marks.read.0)
     };
-    assert_eq!(reads(&["=bob vip", "rbob 1", "=bob guest"], 0), Some(1), "of who stays they stay");
+    assert_eq!(reads(&["=bob vip", "rbob 1", "=bob guest"], 0), Some(1), "a member who stays keeps them");
     assert_eq!(reads(&["+bob vip", "rbob 1"], 0), Some(1));
     assert_eq!(reads(&["=carol vip", "rbob 1", "-bob", "+bob member"], 0), None);
     assert_eq!(reads(&["-bob", "rbob 1", "+bob member", "rbob 2"], 0), Some(2));
@@ -97,7 +101,7 @@ fn marks_made_before_somebody_came_or_went_are_not_theirs_afterwards() {
 }
 
 #[test]
-fn a_membership_of_another_form_becomes_a_void() {
+fn malformed_membership_becomes_a_void() {
     for (kind, membership) in [
         (MEMBER_ADDED, ""),
         (MEMBER_ADDED, "bob"),

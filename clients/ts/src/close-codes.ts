@@ -1,0 +1,48 @@
+import { type ErrorCode, TidingsError } from "./errors.js";
+
+/** How the client reacts to the end of a connection. */
+export interface CloseReaction {
+  /** `token`: retry with a new token; `poll`: retry with polls; `stop`: do not retry. */
+  readonly action: "retry" | "token" | "poll" | "stop";
+  readonly error: TidingsError;
+}
+
+/** The reaction to each close code of docs/PROTOCOL.md. For all other codes: back off and reconnect. */
+const PROTOCOL_ERROR = ["stop", "protocol"] as const;
+const TEMPORARY = ["retry", "unavailable"] as const;
+const REACTIONS: { readonly [code: number]: readonly [CloseReaction["action"], ErrorCode] } = {
+  // The same connection would fail in the same way.
+  1002: PROTOCOL_ERROR,
+  1003: PROTOCOL_ERROR,
+  1007: PROTOCOL_ERROR,
+  1009: PROTOCOL_ERROR,
+  1012: TEMPORARY,
+  1013: TEMPORARY,
+  4401: ["token", "unauthorized"],
+  4403: ["stop", "forbidden"],
+  4409: ["stop", "conflict"],
+  4410: ["poll", "unavailable"],
+  4429: ["retry", "rate_limited"],
+};
+/** The shortest delay after a close for abuse, in milliseconds. */
+const MIN_ABUSE_DELAY_MS = 30_000;
+
+/** Interprets the end of a connection. `serverError` is the error that the server sent before. */
+export function interpretClose(
+  closeCode: number,
+  message: string,
+  serverError?: TidingsError,
+): CloseReaction {
+  const [action, code] = REACTIONS[closeCode] ?? ["retry", "network"];
+  const retryAfterMs = closeCode === 4429 ? MIN_ABUSE_DELAY_MS : serverError?.retryAfterMs;
+  const { reason, status } = serverError ?? {};
+  const details = { reason, status, retryAfterMs, closeCode: status ? undefined : closeCode };
+  return {
+    action,
+    error: new TidingsError(
+      code === "protocol" ? code : (serverError?.code ?? code),
+      serverError?.message || message,
+      details,
+    ),
+  };
+}

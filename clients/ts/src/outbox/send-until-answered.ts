@@ -1,0 +1,66 @@
+import { asError, type TidingsError } from "../errors.js";
+import type { Connection } from "../net/connection.js";
+import type { ClientFrame, ServerFrame } from "../protocol/frames.js";
+import { type Pause, pause } from "../timers.js";
+import type { Timers } from "../types.js";
+
+/** Pauses before an unanswered command is sent again, in milliseconds. After the last one it fails. */
+const RETRY_PAUSES_MS = [1_000, 2_000, 4_000];
+const MAX_PAUSE_MS = 30_000;
+/** The pause after a temporary refusal without a delay. */
+const DEFAULT_PAUSE_MS = 1_000;
+
+/** What a repeated command needs. */
+export interface RepeatContext {
+  readonly connection: Connection;
+  readonly env: { readonly timers: Timers };
+}
+
+/** The observer of a repeated command. */
+export interface RepeatObserver {
+  /** Returns false once nobody waits for the answer. */
+  alive?(): boolean;
+  /** Returns true once the command is known to be accepted; then it cannot fail. */
+  accepted?(): boolean;
+  /** A pause begins; it may be ended early. */
+  paused?(pause: Pause): void;
+}
+
+/** Whether the same command may succeed later. */
+const isTemporary = ({ code }: TidingsError) => /^(unavailable|overloaded|rate_limited)$/.test(code);
+
+/**
+ * Sends a command until it is answered, across reconnects. A timeout or `internal` is retried three times;
+ * temporary refusals are retried without limit. Rejects with the permanent refusal, or with the last failure.
+ * Resolves with undefined when nobody waits any more.
+ */
+export async function sendUntilAnswered(
+  context: RepeatContext,
+  make: () => ClientFrame,
+  observer: RepeatObserver = {},
+): Promise<ServerFrame | undefined> {
+  let failures = 0;
+  for (;;) {
+    await context.connection.whenUp();
+    if (observer.alive?.() === false) return undefined;
+    let wait: number;
+    try {
+      return await context.connection.request(make());
+    } catch (thrown) {
+      const error = asError(thrown);
+      if (error.code === "disconnected" || error.code === "closed") {
+        // The connection ended before the answer. Failures of the outbox count only within one connection.
+        if (observer.accepted) failures = 0;
+        continue;
+      }
+      if (isTemporary(error)) wait = error.retryAfterMs ?? DEFAULT_PAUSE_MS;
+      else if (error.code === "timeout" || error.code === "internal") {
+        wait = RETRY_PAUSES_MS[failures++] ?? MAX_PAUSE_MS;
+        if (failures > RETRY_PAUSES_MS.length && !observer.accepted?.()) throw error;
+      } else throw error;
+    }
+    const waiting = pause(context.env.timers, wait);
+    observer.paused?.(waiting);
+    await waiting.done;
+  }
+}

@@ -1,0 +1,57 @@
+/** The interfaces of the platform that the kit uses and that an app may replace. */
+
+/** An origin such as `https://chat.example.com`, or a function that is called before each use. */
+export type Endpoint = string | (() => string | Promise<string>);
+
+/** The clock and the timers that the kit uses. */
+export interface Timers {
+  /** Milliseconds since 1970. */
+  now(): number;
+  /** Runs a function once after that many milliseconds. Returns a handle for `clearTimeout`. */
+  setTimeout(run: () => void, ms: number): unknown;
+  /** Cancels a timer. Ignores `undefined` and timers that have run. */
+  clearTimeout(handle: unknown): void;
+}
+
+/** The events of a lifecycle. `hide` is the last moment before the page may be gone. */
+export type LifecycleEvent = "visible" | "hidden" | "online" | "offline" | "hide";
+
+/** Whether the app is visible and has a network. On React Native: made of AppState and NetInfo. */
+export interface Lifecycle {
+  /** Whether the device reports a network. */
+  online(): boolean;
+  /** Calls the listener for each event. Returns a function that removes the listener. */
+  subscribe(listener: (event: LifecycleEvent) => void): () => void;
+}
+
+/** The part of the browser's WebSocket that the kit uses; the class of `ws` has it too. */
+export interface WebSocketLike {
+  readonly readyState: number;
+  onopen: ((event: never) => void) | null;
+  onmessage: ((event: never) => void) | null;
+  onerror: ((event: never) => void) | null;
+  onclose: ((event: never) => void) | null;
+  /** Sends a text message. */
+  send(data: string): void;
+  /** Closes the connection. */
+  close(code?: number, reason?: string): void;
+}
+
+/** A class that creates WebSockets. */
+export type WebSocketConstructor = new (url: string, protocols?: string | string[]) => WebSocketLike;
+
+/** A storage for the outbox. Each function may throw or reject; sending then continues from memory. */
+export interface StorageAdapter {
+  /** Returns the value of a key, or null. */
+  getItem(key: string): string | null | Promise<string | null>;
+  /** Stores a value. A returned promise is awaited. */
+  setItem(key: string, value: string): unknown;
+  /** Deletes a key. A returned promise is awaited. */
+  removeItem(key: string): unknown;
+  /** Returns all keys. Without it the kit cannot find the entries of earlier sessions. */
+  keys?(): readonly string[] | Promise<readonly string[]>;
+  /** The name of the same function in AsyncStorage. */
+  getAllKeys?(): readonly string[] | Promise<readonly string[]>;
+  /** Reports keys that other tabs changed; null when the key is not known. */
+  subscribe?(listener: (key: string | null) => void): () => void;
+}

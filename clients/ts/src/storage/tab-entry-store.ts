@@ -1,0 +1,226 @@
+import type { Env } from "../env.js";
+import { TidingsError } from "../errors.js";
+import type { Entry } from "../outbox/entry.js";
+import type { EntryStore } from "../outbox/entry-store.js";
+import { pause, Timer } from "../timers.js";
+import type { StorageAdapter } from "../types.js";
+import { deserialize, serialize } from "./serialization.js";
+
+/**
+ * How often a tab renews its lease, and after how long without a renewal others consider it dead, in
+ * milliseconds.
+ */
+const LEASE_RENEW_MS = 5_000;
+const LEASE_MS = 20_000;
+/**
+ * A new client in the same page may look before the old one has released its entries, so it looks again after
+ * this time.
+ */
+const SECOND_LOOK_MS = 2_000;
+/** The kit waits at most this long for the storage, in milliseconds. */
+const MAX_WRITE_WAIT_MS = 2_000;
+
+/**
+ * Keeps entries in a storage that several tabs share. Each entry has its own key and belongs to one tab,
+ * which renews a lease every few seconds. Another tab adopts the entries of a dead tab. If the dead tab wakes
+ * up, both send the same client id, which the server treats as one message.
+ */
+export class TabEntryStore implements EntryStore {
+  readonly #storage: StorageAdapter;
+  readonly #env: Env;
+  readonly #adopt: (entry: Entry) => boolean;
+  readonly #tab: string;
+  readonly #prefix: string;
+  /** The pending write of each entry of this tab. */
+  readonly #writes = new Map<string, Promise<unknown>>();
+  readonly #leaseTimer: Timer;
+  readonly #lookTimer: Timer;
+  /** The number of lapses when each entry was first written; undefined for adopted entries. */
+  readonly #lapsesAtWrite = new Map<string, number | undefined>();
+  #leaseRenewedAt = 0;
+  #lapses = 0;
+  #lookAt = 0;
+  #stopped = false;
+  #unsubscribe: (() => void)[] | undefined;
+
+  constructor(storage: StorageAdapter, env: Env, tab: string, adopt: (entry: Entry) => boolean) {
+    this.#storage = storage;
+    this.#env = env;
+    this.#adopt = adopt;
+    this.#tab = tab;
+    this.#prefix = `tidings/${env.account ?? "default"}/`;
+    this.#leaseTimer = new Timer(env.timers);
+    this.#lookTimer = new Timer(env.timers);
+  }
+
+  /** After a lapse of the lease another tab may have sent the entry. */
+  maybeSent(clientId: string): boolean {
+    return this.#lapsesAtWrite.get(clientId) !== this.#countLapses();
+  }
+
+  /** Counts how often the lease of this tab may have lapsed. */
+  #countLapses(): number {
+    if (this.#env.timers.now() - this.#leaseRenewedAt > LEASE_MS / 2) this.#lapses++;
+    return this.#lapses;
+  }
+
+  async start(told: (user: string | undefined) => void): Promise<void> {
+    const { lifecycle } = this.#env;
+    this.#stopped = false;
+    const user = await this.#try((storage) => storage.getItem(`${this.#prefix}user`));
+    // The client was stopped meanwhile; other tabs adopt the entries.
+    if (this.#stopped) return;
+    told(user ?? undefined);
+    this.#unsubscribe ??= [
+      lifecycle.subscribe((event) => {
+        if (event === "hide") this.#endLease();
+        // Only `visible` restores the lease: `hidden` may follow `hide` when the user leaves the page.
+        else if (event === "visible" && this.#writes.size) this.#renewLease();
+      }),
+      this.#subscribe(),
+    ];
+    await this.#look(SECOND_LOOK_MS);
+  }
+
+  stop(): void {
+    for (const unsubscribe of this.#unsubscribe ?? []) unsubscribe();
+    this.#unsubscribe = undefined;
+    this.#stopped = true;
+    this.#lookTimer.clear();
+    this.#endLease();
+  }
+
+  async save(entry: Entry): Promise<void> {
+    const { clientId } = entry;
+    const text = serialize(entry, this.#tab);
+    const before = this.#writes.get(clientId);
+    const write = () => this.#try((storage) => storage.setItem(this.#entryKey(clientId), text));
+    const done = before ? before.then(write) : write();
+    this.#writes.set(clientId, done);
+    this.#renewLease();
+    if (!this.#lapsesAtWrite.has(clientId)) this.#lapsesAtWrite.set(clientId, this.#countLapses());
+    const timeout = pause(this.#env.timers, MAX_WRITE_WAIT_MS);
+    await Promise.race([done, timeout.done]);
+    timeout.end();
+  }
+
+  remove(clientId: string): void {
+    const before = this.#writes.get(clientId) ?? Promise.resolve();
+    void before.then(() => this.#try((storage) => storage.removeItem(this.#entryKey(clientId))));
+    this.#disown(clientId);
+  }
+
+  release({ clientId }: Entry): void {
+    this.#disown(clientId);
+  }
+
+  #disown(clientId: string): void {
+    this.#writes.delete(clientId);
+    this.#lapsesAtWrite.delete(clientId);
+    if (!this.#writes.size) this.#endLease();
+  }
+
+  saveUser(user: string): void {
+    void this.#try((storage) => storage.setItem(`${this.#prefix}user`, user));
+  }
+
+  #entryKey(clientId: string): string {
+    return `${this.#prefix}out/${clientId}`;
+  }
+
+  async #try<T>(work: (storage: StorageAdapter) => T | Promise<T>): Promise<T | undefined> {
+    try {
+      return await work(this.#storage);
+    } catch (cause) {
+      this.#failed(cause);
+      return undefined;
+    }
+  }
+
+  #failed(cause: unknown): void {
+    this.#env.report(new TidingsError("internal", "the storage of the outbox failed", { cause }));
+  }
+
+  /** Listens to the writes of other tabs. */
+  #subscribe(): () => void {
+    try {
+      const onChange = (key: string | null) => {
+        if (key === null || key.startsWith(this.#prefix)) this.#planLook(LEASE_RENEW_MS);
+      };
+      return this.#storage.subscribe?.(onChange) ?? (() => {});
+    } catch (cause) {
+      this.#failed(cause);
+      return () => {};
+    }
+  }
+
+  /** Renews the lease of this tab while it has entries. */
+  #renewLease(): void {
+    if (this.#leaseTimer.pending || this.#stopped) return;
+    const renew = () => {
+      const now = this.#env.timers.now();
+      // A late timer means that the tab was suspended.
+      if (now - this.#leaseRenewedAt > LEASE_MS / 2) this.#lapses++;
+      this.#leaseRenewedAt = now;
+      void this.#try((storage) => storage.setItem(`${this.#prefix}tab/${this.#tab}`, `${now}`));
+      this.#leaseTimer.set(LEASE_RENEW_MS, renew);
+    };
+    renew();
+  }
+
+  #endLease(): void {
+    if (!this.#leaseTimer.pending) return;
+    this.#leaseTimer.clear();
+    this.#lapses++;
+    void this.#try((storage) => storage.removeItem(`${this.#prefix}tab/${this.#tab}`));
+  }
+
+  /** Plans a look in that many milliseconds, unless an earlier one is planned. */
+  #planLook(ms: number): void {
+    const { timers, random } = this.#env;
+    const at = timers.now() + ms;
+    if (!this.#unsubscribe || (this.#lookTimer.pending && this.#lookAt <= at)) return;
+    this.#lookAt = at;
+    this.#lookTimer.set(ms, () => void this.#look(LEASE_MS + random() * LEASE_RENEW_MS));
+  }
+
+  /** Looks for dead tabs and their entries, and again after `next` milliseconds. */
+  async #look(next: number): Promise<void> {
+    const { timers, report } = this.#env;
+    const keys = (await this.#try((storage) => (storage.keys ?? storage.getAllKeys)?.call(storage))) ?? [];
+    const start = this.#entryKey("");
+    const lease = (tab: string) => `${this.#prefix}tab/${tab}`;
+    const leaseIsValid = async (key: string) => {
+      const renewedAt = Number(await this.#try((storage) => storage.getItem(key)));
+      // A time in the future comes from a clock that was set back, so the lease does not count.
+      return Math.abs(timers.now() - renewedAt) < LEASE_MS;
+    };
+    for (const key of [...keys].sort()) {
+      if (key.startsWith(lease("")) && key !== lease(this.#tab) && !(await leaseIsValid(key))) {
+        await this.#try((storage) => storage.removeItem(key));
+      }
+      if (!key.startsWith(start) || this.#writes.has(key.slice(start.length))) continue;
+      const read = () => this.#try((storage) => storage.getItem(key));
+      const text = await read();
+      if (!text) continue;
+      const stored = deserialize(text);
+      if (!stored || this.#entryKey(stored.entry.clientId) !== key) {
+        report(new TidingsError("internal", "an entry of the outbox is damaged"));
+        await this.#try((storage) => storage.removeItem(key));
+      } else if (
+        !(await leaseIsValid(lease(stored.owner))) &&
+        // The owner may have changed or deleted the entry before it died.
+        (await read()) === text &&
+        this.#unsubscribe &&
+        !this.#writes.has(stored.entry.clientId)
+      ) {
+        // The author is unknown, so the current user must retry the message explicitly.
+        if (stored.entry.user === undefined)
+          stored.entry.error ??= new TidingsError("unauthorized", "the author is unknown; retry to send it");
+        this.#lapsesAtWrite.set(stored.entry.clientId, undefined);
+        if (!this.#adopt(stored.entry)) this.#lapsesAtWrite.delete(stored.entry.clientId);
+      }
+    }
+    this.#planLook(next);
+  }
+}

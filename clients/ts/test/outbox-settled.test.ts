@@ -1,0 +1,78 @@
+// The end of messages in the outbox: accepted messages do not fail, and a stopped outbox stays stopped.
+import { expect, test } from "vitest";
+import { memoryStorage } from "../src/storage.js";
+import { World } from "./support/world.js";
+
+async function open(world: World) {
+  const client = world.client();
+  client.connect().catch(() => {});
+  const room = client.room("r");
+  room.open();
+  await world.clock.pass(1_000);
+  return { client, room };
+}
+
+test("an accepted message does not fail when its repetition is refused", async () => {
+  const world = new World();
+  const { client, room } = await open(world);
+  world.model.hook = (frame) => (frame.type === "message:send" ? "lose-answer" : undefined);
+  room.send("there");
+  await world.clock.pass(1_000);
+  expect(room.messages.get().items.at(-1)).toMatchObject({ status: "sent", seq: 1 });
+  // A gateway checks the role before it checks whether it has the message.
+  world.model.hook = (frame) =>
+    frame.type === "message:send" ? { type: "error", code: "forbidden" } : undefined;
+  await world.clock.pass(60_000);
+  expect(room.messages.get().items).toMatchObject([{ content: "there", status: "sent", seq: 1 }]);
+  expect(client.outbox.get()).toEqual([]);
+});
+
+test("lost connections do not add up to the failure of a message", async () => {
+  const world = new World();
+  const { room } = await open(world);
+  world.model.hook = ({ type }) => (type === "message:send" || type === "ping" ? "lose" : undefined);
+  room.send("patient");
+  await world.clock.pass(120_000);
+  expect(world.attempts).toBeGreaterThan(5);
+  expect(room.messages.get().items.at(-1)).toMatchObject({ status: "sending" });
+  world.model.hook = undefined;
+  await world.clock.pass(60_000);
+  expect(world.model.contents()).toEqual(["patient"]);
+});
+
+test("a client closed during a storage read stays closed", async () => {
+  const world = new World();
+  const storage = memoryStorage();
+  let answer = () => {};
+  const asked = new Promise<void>((resolve) => {
+    answer = resolve;
+  });
+  const slow = {
+    ...storage,
+    async getItem(key: string) {
+      await asked;
+      return storage.getItem(key);
+    },
+  };
+  world.down = true;
+  const before = world.client({ storage });
+  before.room("r").send("left");
+  await world.clock.pass(100);
+  before.close();
+  const client = world.client({ storage: slow });
+  client.connect().catch(() => {});
+  await world.clock.pass(10);
+  client.close();
+  answer();
+  await world.clock.pass(60_000);
+  expect((await storage.keys?.())?.filter((key) => key.includes("/tab/"))).toEqual([]);
+  expect(client.outbox.get()).toEqual([]);
+  world.down = false;
+  await open(world).then(({ client }) => client.close());
+  const next = world.client({ storage });
+  next.connect().catch(() => {});
+  await world.clock.pass(60_000);
+  next.outbox.retryAll();
+  await world.clock.pass(5_000);
+  expect(world.model.contents()).toEqual(["left"]);
+});

@@ -1,0 +1,445 @@
+// One regression test per fixed fault of rooms and their public state; hence the length.
+import { expect, test } from "vitest";
+import { react } from "../src/changes.js";
+import type { Room, TidingsClient } from "../src/index.js";
+import { members, presence } from "../src/live.js";
+import type { Json, Session } from "./support/model.js";
+import { World } from "./support/world.js";
+
+/** The newest connection. */
+const session = (world: World) => [...world.model.sessions].at(-1) as Session;
+const phase = (room: Room) => room.state.get().phase;
+const contents = (room: Room) => room.messages.get().items.map(({ content }) => content);
+const last = (client: TidingsClient, id: string) =>
+  client.rooms.get().items.find((room) => room.id === id)?.lastMessage?.content;
+const unavailable = { status: 503, body: { code: "unavailable" } };
+
+async function start(world: World, options: Parameters<World["client"]>[0] = {}) {
+  const client = world.client(options);
+  client.connect().catch(() => {});
+  const room = client.room("r");
+  room.open();
+  await world.clock.pass(1_000);
+  return { client, room };
+}
+
+test("listed rooms receive events on the connection after a drain", async () => {
+  const world = new World(["r", "s"]);
+  const client = world.client();
+  client.connect().catch(() => {});
+  await world.clock.pass(1_000);
+  world.model.appendMessage("1", "bob", "s");
+  await world.clock.pass(100);
+  expect(last(client, "s")).toBe("1");
+  session(world).send({ type: "draining", reconnect_after_ms: 1_000 });
+  await world.clock.pass(5_000);
+  world.model.appendMessage("2", "bob", "s");
+  await world.clock.pass(5_000);
+  expect([...session(world).joined].sort()).toEqual(["r", "s"]);
+  expect(last(client, "s")).toBe("2");
+});
+
+test("a room continues when the connection moves while its gap is filled", async () => {
+  const world = new World();
+  world.model.appendMessage("0");
+  const { room } = await start(world);
+  world.model.http = (_method, path) => (path.endsWith("/events") ? unavailable : undefined);
+  session(world).send({ type: "draining", reconnect_after_ms: 1_000 });
+  for (let seq = 2; seq <= 10; seq++) {
+    const sender = { id: "bob" };
+    const message = { id: `m${seq}`, client_id: `k${seq}`, sender, kind: "text", content: `${seq}` };
+    world.model.room().log.push({ room: "r", seq, at: world.model.at(), type: "message:new", ...message });
+  }
+  session(world).send({ type: "room:gap", room: "r", after: 1, head: { epoch: "1", seq: 10 } });
+  await world.clock.pass(3_000);
+  world.model.http = undefined;
+  world.model.appendMessage("live");
+  await world.clock.pass(60_000);
+  expect(phase(room)).toBe("live");
+  expect(contents(room)).toEqual(world.model.contents());
+});
+
+test("a room opened while storage lags behind loses no message", async () => {
+  const world = new World();
+  for (let i = 0; i < 10; i++) world.model.appendMessage(`${i}`);
+  const lagging = world.model.room().log.slice(0, 5);
+  world.model.http = (_method, path) => (path === "/transport" ? undefined : unavailable);
+  const { room } = await start(world);
+  await world.clock.pass(30_000);
+  world.model.http = (_method, path) => {
+    if (path !== "/rooms/r/messages") return undefined;
+    const messages = lagging.map((event) => world.model.message(event, "alice"));
+    const head = { epoch: "1", seq: 5 };
+    return { status: 200, body: { messages, head, has_before: false, has_after: false } };
+  };
+  await world.clock.pass(60_000);
+  world.model.http = undefined;
+  world.model.appendMessage("after");
+  await world.clock.pass(1_000);
+  expect(contents(room)).toEqual(world.model.contents());
+});
+
+test("a late answer to a join of all rooms does not affect a room loaded meanwhile", async () => {
+  const world = new World();
+  for (let i = 0; i < 10; i++) world.model.appendMessage(`${i}`);
+  const lagging = world.model.room().log.slice(0, 5);
+  let asked = false;
+  let mine: (() => void) | undefined;
+  const answer = () => {
+    mine?.();
+    mine = undefined;
+  };
+  world.model.hook = (frame, on) => {
+    // The answer arrives at the latest right before a join of the room itself.
+    if (frame.room === "r" && frame.type === "room:join") answer();
+    if (frame.rooms !== "mine") return undefined;
+    asked = true;
+    mine = () => {
+      on.joined.add("r");
+      const head = world.model.head("r");
+      const info = { room: "r", kind: "private", name: "r", role: "member", read_seq: 0, members: 2, head };
+      on.send({ type: "room:joined", ref: frame.ref, rooms: [info], failed: [] });
+      on.send({ type: "room:caught_up", room: "r", ...head });
+    };
+    return "lose";
+  };
+  world.model.http = (_method, path) => {
+    if (path === "/me/rooms") return unavailable;
+    if (path !== "/rooms/r/messages") return undefined;
+    // The page arrives after the join of the rooms was sent and before its answer.
+    if (!asked) return unavailable;
+    const messages = lagging.map((event) => world.model.message(event, "alice"));
+    const head = { epoch: "1", seq: 5 };
+    return { status: 200, body: { messages, head, has_before: false, has_after: false } };
+  };
+  const { room } = await start(world);
+  for (let i = 0; i < 1_000 && !room.messages.get().items.length; i++) await world.clock.pass(20);
+  answer();
+  await world.clock.pass(20_000);
+  world.model.appendMessage("after");
+  await world.clock.pass(1_000);
+  expect(contents(room)).toEqual(world.model.contents());
+});
+
+test("rooms are joined after a cut during a delayed join", async () => {
+  const world = new World(["r", "s"]);
+  let putOff = true;
+  world.model.hook = (frame): Json | undefined =>
+    putOff && frame.type === "room:join" ? { type: "error", code: "overloaded" } : undefined;
+  const client = world.client();
+  client.connect().catch(() => {});
+  await world.clock.pass(10_000);
+  putOff = false;
+  world.cut();
+  await world.clock.pass(60_000);
+  expect([...session(world).joined].sort()).toEqual(["r", "s"]);
+  client.close();
+});
+
+test("an open room continues after a removal and an addition while away", async () => {
+  const world = new World();
+  world.model.appendMessage("0");
+  const { room } = await start(world);
+  session(world).send({ type: "room:removed", room: "r", seq: 1 });
+  await world.clock.pass(1_000);
+  expect(phase(room)).toBe("removed");
+  world.model.version = "v2";
+  world.cut();
+  await world.clock.pass(60_000);
+  expect(phase(room)).toBe("live");
+  expect(contents(room)).toEqual(["0"]);
+});
+
+test.each([
+  ["an expired token", { status: 401, body: { code: "unauthorized" } }],
+  ["something that is no page", { status: 200, body: {} }],
+])("a room that was answered with %s is loaded later", async (_, answer) => {
+  const world = new World();
+  world.model.appendMessage("0");
+  world.model.http = (_method, path) => (path.endsWith("/messages") ? answer : undefined);
+  const { room } = await start(world);
+  expect(phase(room)).toBe("loading");
+  world.model.http = undefined;
+  await world.clock.pass(60_000);
+  expect(phase(room)).toBe("live");
+});
+
+test("an open room that was refused temporarily is requested on the next connection", async () => {
+  const world = new World();
+  world.model.appendMessage("0");
+  world.model.http = (_method, path) =>
+    path.endsWith("/messages") ? { status: 400, body: { code: "bad_request" } } : undefined;
+  const { room } = await start(world);
+  expect(phase(room)).toBe("failed");
+  world.model.http = undefined;
+  world.cut();
+  await world.clock.pass(60_000);
+  expect(phase(room)).toBe("live");
+});
+
+test("an invalid room list is read again later", async () => {
+  const world = new World();
+  world.model.http = (_method, path) => (path === "/me/rooms" ? { status: 200, body: {} } : undefined);
+  const { client } = await start(world);
+  world.model.http = undefined;
+  await world.clock.pass(60_000);
+  expect(client.rooms.get().loaded).toBe(true);
+});
+
+test("a room loads when its cursor is above everything that storage will have", async () => {
+  const world = new World();
+  const client = world.client();
+  client.connect().catch(() => {});
+  await world.clock.pass(1_000);
+  for (let i = 0; i < 20; i++) world.model.appendMessage(`${i}`);
+  await world.clock.pass(1_000);
+  world.down = true;
+  world.cut();
+  world.model.room().log.length = 10;
+  world.model.beginEpoch();
+  const request = world.model.request.bind(world.model);
+  world.model.request = async (method, url, token, body) => {
+    const upto = Number(new URL(url).searchParams.get("upto") ?? 0);
+    if (upto > world.model.room().log.length) return { status: 503, body: { code: "unavailable" } };
+    return request(method, url, token, body);
+  };
+  await world.clock.pass(100);
+  const room = client.room("r");
+  room.open();
+  world.down = false;
+  await world.clock.pass(120_000);
+  expect(phase(room)).toBe("live");
+  expect(contents(room)).toEqual(world.model.contents());
+});
+
+test("an open room is offline when the first connection is refused", async () => {
+  const world = new World();
+  world.model.hook = (frame, on) => {
+    if (frame.type !== "auth") return undefined;
+    on.close(4403);
+    return "lose";
+  };
+  const { client, room } = await start(world);
+  await world.clock.pass(60_000);
+  expect(client.connection.get().state).toBe("disconnected");
+  expect(phase(room)).toBe("offline");
+});
+
+test("a room opened before the app connects is loading after connect", async () => {
+  const world = new World();
+  const client = world.client();
+  const room = client.room("r");
+  room.open();
+  expect(phase(room)).toBe("offline");
+  client.connect().catch(() => {});
+  expect(phase(room)).toBe("loading");
+  client.disconnect();
+  expect(phase(room)).toBe("offline");
+});
+
+test.each(["close", "disconnect"] as const)("%s() rejects a pending change", async (end) => {
+  const world = new World();
+  world.model.appendMessage("0");
+  const { client, room } = await start(world);
+  world.down = true;
+  world.cut();
+  const reaction = react(room, 1, "x").then(
+    () => "made",
+    (error) => error.code,
+  );
+  await world.clock.pass(1_000);
+  client[end]();
+  await world.clock.pass(300_000);
+  expect(await Promise.race([reaction, "nothing"])).toBe("closed");
+  expect(room.messages.get().items[0]?.reactions).toEqual([]);
+  // close() leaves no timer; after disconnect() this tab still holds the lease of its entries.
+  if (end === "close") expect(world.clock.pending).toBe(0);
+});
+
+test("state of one user does not pass to another user of the same client", async () => {
+  const world = new World();
+  let user = "alice";
+  for (let i = 0; i < 5; i++) world.model.appendMessage(`${i}`, "carol");
+  const { client, room } = await start(world, { token: () => `${user}.1` });
+  presence(client).set("away");
+  world.down = true;
+  world.cut();
+  room.markRead(5);
+  const reaction = react(room, 1, "x").catch((error) => error.code);
+  world.model.seen.length = 0;
+  user = "bob";
+  world.down = false;
+  world.model.http = (_method, path) => (path === "/transport" ? undefined : unavailable);
+  await world.clock.pass(60_000);
+  expect(client.me.get()?.id).toBe("bob");
+  expect(await reaction).toBe("closed");
+  expect(world.model.room().read.get("bob")).toBe(undefined);
+  expect(world.model.room().log.filter((event) => event.by === "bob")).toEqual([]);
+  expect(world.model.seen.filter((frame) => frame.type === "presence:set")).toEqual([]);
+  expect(last(client, "r")).toBe(undefined);
+  world.model.http = undefined;
+  await world.clock.pass(60_000);
+  room.markRead(3);
+  await world.clock.pass(10_000);
+  expect(world.model.room().read.get("bob")).toBe(3);
+});
+
+test("loaded members are read again after a gap", async () => {
+  const world = new World();
+  world.model.appendMessage("0");
+  const { room } = await start(world);
+  let people: Json[] = [{ user: "alice", role: "owner" }];
+  world.model.http = (_method, path) =>
+    path.endsWith("/members") ? { status: 200, body: { members: people, next: null } } : undefined;
+  await Promise.all([members(room).load(), world.clock.pass(1_000)]);
+  people = [...people, { user: "dora", role: "member" }];
+  world.cut();
+  for (let i = 0; i < 300; i++) world.model.appendMessage(`${i}`);
+  world.model.room().tailStart = 290;
+  await world.clock.pass(60_000);
+  expect(
+    members(room)
+      .get()
+      ?.map(({ user }) => user),
+  ).toEqual(["alice", "dora"]);
+});
+
+test("a room list from before a removal does not restore the room", async () => {
+  const world = new World();
+  world.model.appendMessage("0");
+  const { client, room } = await start(world);
+  void client.rooms.reload();
+  await world.clock.pass(7);
+  const [socket] = world.sockets;
+  socket?.onmessage?.({ data: JSON.stringify({ type: "room:removed", room: "r", seq: 5 }) });
+  await world.clock.pass(20_000);
+  expect(phase(room)).toBe("removed");
+  expect(client.rooms.get().items).toEqual([]);
+});
+
+test("messages read on another device while away are not unread", async () => {
+  const world = new World();
+  for (let i = 0; i < 5; i++) world.model.appendMessage(`${i}`);
+  const client = world.client();
+  client.connect().catch(() => {});
+  await world.clock.pass(1_000);
+  const join = world.model.join.bind(world.model);
+  world.model.join = function* (on, frame) {
+    for (const answer of join(on, frame)) {
+      if (answer.type === "room:joined") for (const info of answer.rooms as Json[]) info.read_seq = 3;
+      yield answer;
+    }
+  };
+  world.model.room().read.set("alice", 3);
+  world.cut();
+  await world.clock.pass(60_000);
+  expect(client.rooms.get().items[0]).toMatchObject({ unread: 2, readSeq: 3 });
+});
+
+test("the unread count is read again when the running read is older than the mark", async () => {
+  const world = new World();
+  for (let i = 0; i < 5; i++) world.model.appendMessage(`${i}`);
+  const { client, room } = await start(world);
+  let slow = true;
+  const request = world.model.request.bind(world.model);
+  world.model.request = async (method, url, token, body) => {
+    const answer = await request(method, url, token, body);
+    if (slow && new URL(url).pathname === "/v1/rooms/r") {
+      slow = false;
+      await new Promise<void>((resolve) => void world.clock.setTimeout(resolve, 2_000));
+    }
+    return answer;
+  };
+  session(world).send({ type: "room:gap", room: "r", after: 5, head: { epoch: "2", seq: 5 } });
+  world.model.epoch = 2;
+  await world.clock.pass(50);
+  expect(slow).toBe(false);
+  room.markRead(3);
+  await world.clock.pass(20_000);
+  expect(client.rooms.get().items[0]).toMatchObject({ readSeq: 3, unread: 2 });
+});
+
+test("a room that closes during a failing gap fill continues as a listed room", async () => {
+  const world = new World();
+  const client = world.client();
+  client.connect().catch(() => {});
+  const close = client.room("r").open();
+  world.model.appendMessage("0");
+  await world.clock.pass(1_000);
+  const answering = (answer: { status: number; body: Json }) => (_method: string, path: string) =>
+    path.endsWith("/events") ? answer : undefined;
+  world.model.http = answering(unavailable);
+  world.model.room().log.push(...[2, 3].map((seq) => ({ room: "r", seq, at: "", type: "void" })));
+  session(world).send({ type: "room:gap", room: "r", after: 1, head: { epoch: "1", seq: 3 } });
+  await world.clock.pass(1_000);
+  close();
+  await world.clock.pass(5_000);
+  world.model.http = answering({ status: 409, body: { code: "conflict", after: 1 } });
+  await world.clock.pass(60_000);
+  world.model.http = undefined;
+  world.model.appendMessage("live");
+  await world.clock.pass(10_000);
+  expect(last(client, "r")).toBe("live");
+});
+
+test("a user who is added again loads the room again", async () => {
+  const world = new World();
+  for (let i = 0; i < 5; i++) world.model.appendMessage(`${i}`);
+  const { client, room } = await start(world);
+  const { read } = world.model.room();
+  room.markRead(5);
+  await world.clock.pass(1_000);
+  expect(read.get("alice")).toBe(5);
+  session(world).send({ type: "room:removed", room: "r", seq: 6 });
+  await world.clock.pass(100);
+  read.clear();
+  const from = { epoch: "1", seq: 5 };
+  session(world).send({ type: "room:added", room: "r", kind: "private", name: "r", role: "member", from });
+  await world.clock.pass(1_000);
+  expect(client.rooms.get().items[0]).toMatchObject({ readSeq: 0, unread: 5 });
+  room.markRead(5);
+  await world.clock.pass(5_000);
+  expect(read.get("alice")).toBe(5);
+});
+
+test("an addition to a listed room emits no event twice", async () => {
+  const world = new World();
+  const client = world.client();
+  client.connect().catch(() => {});
+  await world.clock.pass(1_000);
+  world.model.appendMessage("0");
+  await world.clock.pass(1_000);
+  const seqs: number[] = [];
+  client.on("event", ({ seq }) => seqs.push(seq));
+  world.cut();
+  world.model.hook = (frame) => (frame.type === "room:join" ? "lose" : undefined);
+  await world.clock.pass(1_500);
+  world.model.hook = undefined;
+  const from = { epoch: "1", seq: 0 };
+  session(world).send({ type: "room:added", room: "r", kind: "private", name: "r", role: "member", from });
+  await world.clock.pass(20_000);
+  expect(seqs).toEqual([]);
+  expect(session(world).joined.has("r")).toBe(true);
+});
+
+test.each([{ read_seq: "many" }, { online: {} }])(
+  "the kit ignores an invalid room in a join answer: %j",
+  async (bad) => {
+    const world = new World(["r", "s"]);
+    const join = world.model.join.bind(world.model);
+    world.model.join = function* (on, frame) {
+      for (const answer of join(on, frame)) {
+        if (answer.type === "room:joined") Object.assign((answer.rooms as Json[])[0] ?? {}, bad);
+        yield answer;
+      }
+    };
+    const client = world.client();
+    client.connect().catch(() => {});
+    await world.clock.pass(1_000);
+    world.model.appendMessage("1", "bob", "s");
+    await world.clock.pass(1_000);
+    expect(last(client, "s")).toBe("1");
+    expect(client.rooms.get().items.map(({ readSeq }) => readSeq)).toEqual([0, 0]);
+    expect(world.errors).toEqual([]);
+  },
+);

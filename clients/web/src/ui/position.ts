@@ -1,0 +1,29 @@
+/** The distance to the edges of the window, in px. The distance to the anchor is half of it. */
+const MARGIN = 8;
+
+/** A rectangle in the window, as `getBoundingClientRect` returns it. */
+export interface Box {
+  readonly left: number;
+  readonly top: number;
+  readonly right: number;
+  readonly bottom: number;
+}
+
+/**
+ * The position of a floating box: below its anchor, or above it when there is more space, and always inside the window.
+ * `align` is the side on which box and anchor are aligned.
+ */
+export function positionBox(
+  anchor: Box,
+  box: { width: number; height: number },
+  view: { width: number; height: number },
+  align: "start" | "end",
+): { left: number; top: number } {
+  const wanted = align === "start" ? anchor.left : anchor.right - box.width;
+  const left = Math.max(MARGIN, Math.min(wanted, view.width - box.width - MARGIN));
+  const below = anchor.bottom + MARGIN / 2;
+  const above = anchor.top - MARGIN / 2 - box.height;
+  const fitsBelow = below + box.height + MARGIN <= view.height;
+  const top = fitsBelow || above < MARGIN ? Math.min(below, view.height - box.height - MARGIN) : above;
+  return { left, top: Math.max(MARGIN, top) };
+}

@@ -1,0 +1,343 @@
+//! The users connected to this node: the keys of their connections, oldest first, and the versions of memberships and
+//! account that all these connections know. Pure. All workers share it under one lock, which is taken only when
+//! connections come and go and for notices.
+
+use std::mem;
+
+use rustc_hash::FxHashMap;
+use tidings_shared::{
+    ids::{Epoch, UserId},
+    membership::Versions,
+};
+
+/// A connection of this node: its worker and its id there, packed into one word because every connection has one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ConnectionKey(u64);
+
+impl ConnectionKey {
+    const WORKER_SHIFT: u32 = 58;
+    /// Marks a long poll. It receives the user's events, but does not count as a connection.
+    const POLL: u64 = 1 << 57;
+    /// The ids of polls have their highest bit set.
+    const POLL_ID: u64 = 1 << 63;
+
+    #[must_use]
+    pub fn new(worker: usize, id: u64) -> Self {
+        let poll = if id & Self::POLL_ID == 0 { 0 } else { Self::POLL };
+        Self((worker as u64) << Self::WORKER_SHIFT | poll | (id & (Self::POLL - 1)))
+    }
+
+    pub(super) fn worker(self) -> usize {
+        // Six bits, because there are at most 64 workers.
+        (self.0 >> Self::WORKER_SHIFT) as usize
+    }
+
+    fn is_poll(self) -> bool {
+        self.0 & Self::POLL != 0
+    }
+}
+
+/// The keys of a user's connections. A single key needs no list.
+#[derive(Debug, Default)]
+#[allow(
+    clippy::box_collection,
+    reason = "one pointer, because most users have one connection, and there are many users"
+)]
+enum ConnectionKeys {
+    #[default]
+    None,
+    One(ConnectionKey),
+    Many(Box<Vec<ConnectionKey>>),
+}
+
+impl ConnectionKeys {
+    fn as_slice(&self) -> &[ConnectionKey] {
+        match self {
+            Self::None => &[],
+            Self::One(key) => std::slice::from_ref(key),
+            Self::Many(keys) => keys,
+        }
+    }
+
+    fn add(&mut self, key: ConnectionKey) {
+        match self {
+            Self::None => *self = Self::One(key),
+            Self::One(first) => *self = Self::Many(Box::new(vec![*first, key])),
+            Self::Many(keys) => keys.push(key),
+        }
+    }
+
+    fn remove(&mut self, key: ConnectionKey) {
+        match self {
+            Self::None => {}
+            Self::One(only) => {
+                if *only == key {
+                    *self = Self::None;
+                }
+            }
+            Self::Many(keys) => {
+                keys.retain(|current| *current != key);
+                match keys.as_slice() {
+                    [] => *self = Self::None,
+                    [only] => *self = Self::One(*only),
+                    _ => {}
+                }
+            }
+        }
+    }
+}
+
+/// The version of an entry whose connections may have missed something. No user has this version.
+const UNKNOWN_VERSION: u32 = u32::MAX;
+
+#[derive(Debug, Default)]
+struct UserEntry {
+    keys: ConnectionKeys,
+    /// Low halves of the versions that all connections know, in [`ConnectionRegistry::epoch`].
+    rooms: u32,
+    account: u32,
+    /// Connections that are being admitted.
+    pending: u16,
+    /// Counts notices, for connections that are being admitted: notices do not reach them yet.
+    notice_count: u16,
+    /// Whether the server has confirmed the channel.
+    confirmed: bool,
+    /// Distinguishes this entry from an earlier one of the same user.
+    generation: u16,
+}
+
+impl UserEntry {
+    fn is_empty(&self) -> bool {
+        self.pending == 0 && matches!(self.keys, ConnectionKeys::None)
+    }
+
+    fn keep_equal_versions(&mut self, epoch: Epoch, of: Epoch, versions: Versions) {
+        let same_epoch = epoch == of;
+        let keep_if_equal = |current: u32, version: u64| {
+            if same_epoch && current == low(version) { current } else { UNKNOWN_VERSION }
+        };
+        self.rooms = keep_if_equal(self.rooms, versions.rooms);
+        self.account = keep_if_equal(self.account, versions.account);
+    }
+}
+
+/// The low half of a version: two versions with the same low half are four billion changes apart.
+fn low(version: u64) -> u32 {
+    (version & u64::from(u32::MAX)) as u32
+}
+
+/// The result of a registration.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Registered {
+    /// The user's oldest connection, if the user has one too many.
+    pub surplus: Option<ConnectionKey>,
+    /// A notice arrived while the connection was being admitted: the user must be checked again.
+    pub missed_notice: bool,
+}
+
+/// Which versions differ from the versions that a user's connections know.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct VersionDiff {
+    pub rooms: bool,
+    pub account: bool,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct ConnectionRegistry {
+    users: FxHashMap<UserId, UserEntry>,
+    /// The epoch of all versions here.
+    epoch: Epoch,
+    /// Maximum of connections of one user. One more removes the oldest.
+    per_user: usize,
+    generation: u16,
+}
+
+impl ConnectionRegistry {
+    pub fn new(per_user: usize) -> Self {
+        Self { users: FxHashMap::default(), epoch: Epoch::default(), per_user, generation: 0 }
+    }
+
+    pub fn users(&self) -> impl Iterator<Item = &UserId> {
+        self.users.keys()
+    }
+
+    pub fn len(&self) -> usize {
+        self.users.len()
+    }
+
+    pub fn is_confirmed(&self, user: &UserId) -> bool {
+        self.users.get(user).is_some_and(|entry| entry.confirmed)
+    }
+
+    /// The channel that the entry of this generation requested is confirmed.
+    pub fn confirm(&mut self, user: &UserId, generation: u16) {
+        if let Some(entry) = self.users.get_mut(user) {
+            entry.confirmed |= entry.generation == generation;
+        }
+    }
+
+    /// A connection is being admitted; the user's channel is wanted from now on. Returns the entry's generation,
+    /// which belongs to the confirmation of the channel.
+    pub fn begin(&mut self, user: &UserId) -> u16 {
+        let generation = self.generation.wrapping_add(1);
+        let entry = self
+            .users
+            .entry(user.clone())
+            .or_insert_with(|| UserEntry { generation, ..UserEntry::default() });
+        entry.pending = entry.pending.saturating_add(1);
+        if entry.generation == generation {
+            self.generation = generation;
+        }
+        entry.generation
+    }
+
+    /// The number of notices so far.
+    pub fn notice_count(&self, user: &UserId) -> u16 {
+        self.users.get(user).map_or(0, |entry| entry.notice_count)
+    }
+
+    /// As [`ConnectionRegistry::notice_count`], at the start of a check of the user. The check does not reach
+    /// connections that are being admitted, so it counts as a notice for them and they are checked later.
+    pub fn begin_check(&mut self, user: &UserId) -> u16 {
+        self.users.get_mut(user).map_or(0, |entry| {
+            if entry.pending > 0 {
+                entry.notice_count = entry.notice_count.wrapping_add(1);
+            }
+            entry.notice_count
+        })
+    }
+
+    /// A connection that was being admitted did not come. Returns true if the channel is not wanted any more.
+    pub fn cancel(&mut self, user: &UserId) -> bool {
+        let Some(entry) = self.users.get_mut(user) else { return false };
+        entry.pending = entry.pending.saturating_sub(1);
+        self.remove_if_empty(user)
+    }
+
+    /// Registers a connection that knows these versions. They were read in this epoch, after `notice_count` notices.
+    pub fn register(
+        &mut self,
+        user: &UserId,
+        key: ConnectionKey,
+        notice_count: u16,
+        (epoch, versions): (Epoch, Versions),
+    ) -> Registered {
+        if epoch > self.epoch {
+            // The versions of all other entries are of an earlier epoch.
+            self.epoch = epoch;
+            self.users
+                .values_mut()
+                .for_each(|entry| (entry.rooms, entry.account) = (UNKNOWN_VERSION, UNKNOWN_VERSION));
+        }
+        let Some(entry) = self.users.get_mut(user) else { return Registered::default() };
+        entry.pending = entry.pending.saturating_sub(1);
+        if matches!(entry.keys, ConnectionKeys::None) && epoch == self.epoch {
+            (entry.rooms, entry.account) = (low(versions.rooms), low(versions.account));
+        } else {
+            // The other connections may know an older version than this one.
+            entry.keep_equal_versions(self.epoch, epoch, versions);
+        }
+        entry.keys.add(key);
+        let counted = || entry.keys.as_slice().iter().filter(|key| !key.is_poll());
+        let surplus = if counted().count() > self.per_user { counted().next().copied() } else { None };
+        if let Some(surplus) = surplus {
+            entry.keys.remove(surplus);
+        }
+        Registered { surplus, missed_notice: entry.notice_count != notice_count }
+    }
+
+    /// The event for a surplus connection could not be queued: it stays the oldest until the next connection comes.
+    pub fn restore_oldest(&mut self, user: &UserId, surplus: ConnectionKey) {
+        if let Some(entry) = self.users.get_mut(user) {
+            let later = mem::take(&mut entry.keys);
+            entry.keys = ConnectionKeys::One(surplus);
+            later.as_slice().iter().for_each(|key| entry.keys.add(*key));
+        }
+    }
+
+    /// Removes a connection. Returns true if the channel is not wanted any more.
+    pub fn unregister(&mut self, user: &UserId, key: ConnectionKey) -> bool {
+        let Some(entry) = self.users.get_mut(user) else { return false };
+        entry.keys.remove(key);
+        self.remove_if_empty(user)
+    }
+
+    fn remove_if_empty(&mut self, user: &UserId) -> bool {
+        let empty = self.users.get(user).is_some_and(UserEntry::is_empty);
+        empty && self.users.remove(user).is_some()
+    }
+
+    /// Counts a notice, which connections that are being admitted must not miss. Returns the user, if connected.
+    pub fn count_notice(&mut self, user: &str) -> Option<UserId> {
+        let entry = self.users.get_mut(user)?;
+        entry.notice_count = entry.notice_count.wrapping_add(1);
+        self.find(user)
+    }
+
+    /// The user of this name, if connected.
+    pub fn find(&self, user: &str) -> Option<UserId> {
+        self.users.get_key_value(user).map(|(user, _)| user.clone())
+    }
+
+    /// One bit for each worker with a connection of the user.
+    pub fn workers(&self, user: &UserId) -> u64 {
+        self.users.get(user).map_or(0, workers)
+    }
+
+    /// The list of rooms has changed, or an event about it was not delivered.
+    pub fn invalidate_rooms(&mut self, user: &UserId) {
+        if let Some(entry) = self.users.get_mut(user) {
+            entry.rooms = UNKNOWN_VERSION;
+        }
+    }
+
+    pub fn invalidate_account(&mut self, user: &UserId) {
+        if let Some(entry) = self.users.get_mut(user) {
+            entry.account = UNKNOWN_VERSION;
+        }
+    }
+
+    /// Compares versions that were read just now with the versions that the user's connections know.
+    pub fn diff(&self, user: &UserId, epoch: Epoch, versions: Versions) -> VersionDiff {
+        match self.users.get(user) {
+            Some(entry) => VersionDiff {
+                rooms: epoch != self.epoch || entry.rooms != low(versions.rooms),
+                account: epoch != self.epoch || entry.account != low(versions.account),
+            },
+            None => VersionDiff { rooms: false, account: false },
+        }
+    }
+
+    /// All of the user's connections know this version of the rooms now, unless a notice arrived since.
+    pub fn mark_rooms_sent(&mut self, user: &UserId, notice_count: u16, epoch: Epoch, version: u64) {
+        if let Some(entry) = self.unchanged_entry(user, notice_count, epoch) {
+            entry.rooms = low(version);
+        }
+    }
+
+    /// As [`ConnectionRegistry::mark_rooms_sent`], for the account.
+    pub fn mark_account_sent(&mut self, user: &UserId, notice_count: u16, epoch: Epoch, version: u64) {
+        if let Some(entry) = self.unchanged_entry(user, notice_count, epoch) {
+            entry.account = low(version);
+        }
+    }
+
+    fn unchanged_entry(&mut self, user: &UserId, notice_count: u16, epoch: Epoch) -> Option<&mut UserEntry> {
+        if epoch > self.epoch {
+            self.epoch = epoch;
+            self.users
+                .values_mut()
+                .for_each(|entry| (entry.rooms, entry.account) = (UNKNOWN_VERSION, UNKNOWN_VERSION));
+        }
+        let same_epoch = epoch == self.epoch;
+        self.users.get_mut(user).filter(|entry| same_epoch && entry.notice_count == notice_count)
+    }
+}
+
+fn workers(entry: &UserEntry) -> u64 {
+    entry.keys.as_slice().iter().fold(0, |workers, key| workers | 1 << key.worker())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,156 @@
+//! Registering and unregistering connections, and the versions that all connections of a user know.
+
+use super::*;
+
+const NOW: Epoch = Epoch(7);
+
+fn user(name: &str) -> UserId {
+    UserId::parse(name).unwrap()
+}
+
+fn versions(rooms: u64, account: u64) -> Versions {
+    Versions { rooms, account }
+}
+
+/// Registers a connection.
+fn register(
+    registry: &mut ConnectionRegistry,
+    name: &str,
+    key: ConnectionKey,
+    known: Versions,
+) -> Registered {
+    let user = user(name);
+    registry.begin(&user);
+    let notice_count = registry.notice_count(&user);
+    registry.register(&user, key, notice_count, (NOW, known))
+}
+
+fn diff(registry: &ConnectionRegistry, name: &str, now: Versions) -> (bool, bool) {
+    let VersionDiff { rooms, account } = registry.diff(&user(name), NOW, now);
+    (rooms, account)
+}
+
+#[test]
+fn channel_is_wanted_until_last_registered_and_pending_leave() {
+    let mut registry = ConnectionRegistry::new(9);
+    let (ann, first, second) = (user("ann"), ConnectionKey::new(0, 1), ConnectionKey::new(63, 1));
+    register(&mut registry, "ann", first, versions(1, 1));
+    register(&mut registry, "ann", second, versions(1, 1));
+    assert_eq!(registry.workers(&ann), 1 | 1 << 63);
+    registry.begin(&ann);
+    assert!(
+        !registry.unregister(&ann, first)
+            && !registry.unregister(&ann, first)
+            && !registry.unregister(&ann, second)
+    );
+    assert!(registry.cancel(&ann), "the pending connection did not come");
+    assert_eq!(registry.len(), 0);
+    assert!(!registry.cancel(&ann) && !registry.unregister(&ann, first), "a second call changes nothing");
+}
+
+#[test]
+fn late_confirmation_does_not_confirm_new_generation() {
+    let mut registry = ConnectionRegistry::new(9);
+    let ann = user("ann");
+    let first = registry.begin(&ann);
+    assert_eq!(registry.begin(&ann), first);
+    registry.cancel(&ann);
+    assert!(registry.cancel(&ann));
+    let second = registry.begin(&ann);
+    registry.confirm(&ann, first);
+    assert!(!registry.is_confirmed(&ann));
+    registry.confirm(&ann, second);
+    assert!(registry.is_confirmed(&ann));
+}
+
+#[test]
+fn surplus_connection_evicts_oldest_but_polls_do_not_count() {
+    let mut registry = ConnectionRegistry::new(2);
+    let key = |worker, id| ConnectionKey::new(worker, id);
+    let add = |registry: &mut ConnectionRegistry, key| register(registry, "ann", key, versions(1, 1)).surplus;
+    assert_eq!(add(&mut registry, key(1, 5)), None);
+    assert_eq!(add(&mut registry, key(0, 1 << 63 | 5)), None, "a poll");
+    assert_eq!(add(&mut registry, key(0, 5)), None);
+    assert_eq!(add(&mut registry, key(0, 6)), Some(key(1, 5)));
+    assert_eq!(add(&mut registry, key(0, 7)), Some(key(0, 5)), "the first connection is removed already");
+    registry.restore_oldest(&user("ann"), key(0, 5));
+    assert_eq!(add(&mut registry, key(1, 8)), Some(key(0, 5)), "its close was not queued before");
+    assert_eq!(
+        register(&mut registry, "bob", key(1, 9), versions(1, 1)).surplus,
+        None,
+        "connections of other users do not count"
+    );
+}
+
+#[test]
+fn versions_differ_until_all_connections_know_them() {
+    let mut registry = ConnectionRegistry::new(9);
+    register(&mut registry, "ann", ConnectionKey::new(0, 1), versions(3, 1));
+    assert_eq!(diff(&registry, "ann", versions(3, 1)), (false, false));
+    assert_eq!(diff(&registry, "ann", versions(4, 1)), (true, false));
+    assert_eq!(diff(&registry, "ann", versions(3, 2)), (false, true));
+    // The second connection knows version 4; the first was not told of it.
+    register(&mut registry, "ann", ConnectionKey::new(0, 2), versions(4, 1));
+    assert_eq!(diff(&registry, "ann", versions(4, 1)), (true, false));
+    let notice_count = registry.notice_count(&user("ann"));
+    registry.mark_rooms_sent(&user("ann"), notice_count, NOW, 4);
+    assert_eq!(diff(&registry, "ann", versions(4, 1)), (false, false));
+}
+
+#[test]
+fn notice_invalidates_known_version() {
+    let mut registry = ConnectionRegistry::new(9);
+    let ann = user("ann");
+    register(&mut registry, "ann", ConnectionKey::new(0, 1), versions(3, 1));
+    let before = registry.notice_count(&ann);
+    assert_eq!(registry.count_notice("ann"), Some(ann.clone()));
+    registry.invalidate_rooms(&ann);
+    assert_eq!(diff(&registry, "ann", versions(3, 1)), (true, false));
+    // A comparison from before the notice does not count.
+    registry.mark_rooms_sent(&ann, before, NOW, 3);
+    assert_eq!(diff(&registry, "ann", versions(3, 1)), (true, false));
+    assert_eq!(registry.count_notice("bob"), None);
+}
+
+#[test]
+fn notice_during_admission_is_not_missed() {
+    let mut registry = ConnectionRegistry::new(9);
+    let ann = user("ann");
+    registry.begin(&ann);
+    let notice_count = registry.notice_count(&ann);
+    registry.count_notice("ann");
+    assert!(
+        registry.register(&ann, ConnectionKey::new(0, 1), notice_count, (NOW, versions(1, 1))).missed_notice
+    );
+    assert!(!register(&mut registry, "ann", ConnectionKey::new(0, 2), versions(1, 1)).missed_notice);
+}
+
+#[test]
+fn check_during_admission_requests_another_check() {
+    let (mut registry, ann) = (ConnectionRegistry::new(10), user("ann"));
+    registry.begin(&ann);
+    let notice_count = registry.notice_count(&ann);
+    // The check reaches registered connections only, and marks the newer version as sent.
+    let notice_count_of_check = registry.begin_check(&ann);
+    registry.mark_rooms_sent(&ann, notice_count_of_check, NOW, 2);
+    assert!(
+        registry.register(&ann, ConnectionKey::new(0, 1), notice_count, (NOW, versions(1, 1))).missed_notice
+    );
+    assert_eq!(registry.begin_check(&ann), registry.begin_check(&ann), "no connection is pending");
+}
+
+#[test]
+fn versions_of_earlier_epoch_do_not_count() {
+    let mut registry = ConnectionRegistry::new(9);
+    let (ann, bob) = (user("ann"), user("bob"));
+    register(&mut registry, "ann", ConnectionKey::new(0, 1), versions(3, 1));
+    let both = |registry: &ConnectionRegistry, epoch, user| registry.diff(user, epoch, versions(3, 1));
+    let all = VersionDiff { rooms: true, account: true };
+    assert_eq!(both(&registry, Epoch(8), &ann), all);
+    registry.begin(&bob);
+    registry.register(&bob, ConnectionKey::new(0, 2), 0, (Epoch(8), versions(3, 1)));
+    assert_eq!(both(&registry, Epoch(8), &ann), all, "the same versions of another epoch");
+    assert_eq!(both(&registry, Epoch(8), &bob), VersionDiff { rooms: false, account: false });
+    registry.mark_rooms_sent(&ann, 0, NOW, 3);
+    assert_eq!(both(&registry, Epoch(8), &ann), all, "sent for the epoch before");
+}

@@ -1,0 +1,293 @@
+//! Presence changes on their way from Redis to the workers, in order for each user. Changes that were published while
+//! the pub/sub connection was down are read from a stream, which Redis keeps for a minute, before later ones are
+//! sent.
+
+use std::{
+    sync::{Arc, Mutex, PoisonError, Weak},
+    time::Duration,
+};
+
+use tidings_shared::{
+    log::{IngestId, Step},
+    presence::{self, PARTITIONS, PresenceChange},
+    protocol::server::ServerFrame,
+};
+use tokio::sync::{Notify, broadcast};
+
+use super::{Bus, LookupError, Shared};
+use crate::transport::Frame;
+
+/// Capacity of a worker's queue of presence changes. A worker that is slower misses the oldest.
+const UPDATE_QUEUE_CAPACITY: usize = 4096;
+const RETRY_AFTER: Duration = Duration::from_millis(500);
+
+/// Catching up gives up after this many reads, with this pause between them. Redis stores every change that it
+/// publishes, so the first or second read finds it, unless Redis is another process now.
+const CATCH_UP_ATTEMPTS: usize = 100;
+const CATCH_UP_PAUSE: Duration = Duration::from_millis(20);
+
+type Positions = [IngestId; PARTITIONS as usize];
+
+/// A presence change, framed once for all receivers.
+#[derive(Debug)]
+pub struct PresenceUpdate {
+    change: PresenceChange,
+    pub frame: Frame,
+    /// One bit per worker that has one of the rooms.
+    workers: u64,
+}
+
+impl PresenceUpdate {
+    /// Whether a worker has one of the rooms.
+    #[must_use]
+    pub fn is_for_worker(&self, worker: usize) -> bool {
+        self.workers & (1 << worker) != 0
+    }
+
+    /// The rooms whose members receive the change.
+    pub fn rooms(&self) -> impl Iterator<Item = &str> {
+        self.change.rooms()
+    }
+}
+
+/// Sends presence changes to the workers, and keeps the position of each partition.
+pub(super) struct PresenceFeed {
+    updates: broadcast::Sender<Arc<PresenceUpdate>>,
+    progress: Mutex<Progress>,
+    wake: Notify,
+}
+
+#[derive(Default)]
+struct Progress {
+    /// The last change of each partition that was sent.
+    last: Positions,
+    /// Whether the pub/sub connection is up, and how often it went up or down. A read that began before the last
+    /// reconnect may miss changes that were published before the reconnect.
+    connected: bool,
+    connection_changes: u32,
+    /// Changes may have been missed. Published changes are not sent; they are read from the stream instead.
+    behind: bool,
+    /// The newest published change of each partition that was not sent.
+    newest_published: Positions,
+    /// The Redis process of these positions. Another process counts its own positions.
+    process: Option<Arc<str>>,
+}
+
+impl Default for PresenceFeed {
+    fn default() -> Self {
+        let (updates, _) = broadcast::channel(UPDATE_QUEUE_CAPACITY);
+        Self { updates, progress: Mutex::default(), wake: Notify::new() }
+    }
+}
+
+impl PresenceFeed {
+    fn progress(&self) -> std::sync::MutexGuard<'_, Progress> {
+        // Nothing under the lock can panic half-way through a change.
+        self.progress.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The pub/sub connection was lost.
+    pub fn disconnected(&self) {
+        let mut progress = self.progress();
+        (progress.behind, progress.connected) = (true, false);
+        progress.connection_changes = progress.connection_changes.wrapping_add(1);
+    }
+
+    /// The pub/sub connection is up again, on this process.
+    pub fn connected(&self, process: &Arc<str>) {
+        let mut progress = self.progress();
+        progress.connected = true;
+        progress.connection_changes = progress.connection_changes.wrapping_add(1);
+        if progress.process.as_ref() != Some(process) {
+            // A node that has just started has missed nothing.
+            progress.behind = progress.process.is_some();
+            progress.last = Positions::default();
+            progress.newest_published = Positions::default();
+            progress.process = Some(process.clone());
+        }
+        if progress.behind {
+            self.wake.notify_one();
+        }
+    }
+}
+
+impl Progress {
+    /// The positions and the connection count with which a read begins.
+    fn begin_read(&self) -> (Positions, u32) {
+        (self.last, self.connection_changes)
+    }
+
+    /// Whether a published change is to be sent now.
+    fn accept(&mut self, change: &PresenceChange) -> bool {
+        if self.behind {
+            let newest_published = &mut self.newest_published[change.partition().index()];
+            *newest_published = change.id.max(*newest_published);
+        }
+        !self.behind && self.advance(change)
+    }
+
+    /// Advances over a change. Returns false if it was sent before.
+    fn advance(&mut self, change: &PresenceChange) -> bool {
+        let last = &mut self.last[change.partition().index()];
+        let is_new = change.id > *last;
+        *last = change.id.max(*last);
+        is_new
+    }
+
+    /// Ends a read that began with this connection count. Returns false if more was published or missed since then.
+    fn finish_read(&mut self, connection_changes: u32) -> bool {
+        let more = self
+            .newest_published
+            .iter()
+            .zip(&self.last)
+            .any(|(newest_published, last)| newest_published > last);
+        self.behind = more || self.connection_changed_since(connection_changes);
+        !self.behind
+    }
+
+    fn connection_changed_since(&self, connection_changes: u32) -> bool {
+        !self.connected || self.connection_changes != connection_changes
+    }
+}
+
+impl Shared {
+    /// Handles a message of the presence channel.
+    pub(super) fn handle_presence_message(&self, payload: &[u8]) {
+        let Some(change) = PresenceChange::parse(payload) else {
+            tracing::error!("a published presence change cannot be parsed");
+            return;
+        };
+        if self.presence_feed.progress().accept(&change) {
+            self.send_update(change);
+        }
+    }
+
+    fn send_update(&self, change: PresenceChange) {
+        self.metrics.presence_received.inc();
+        let workers = self.interest().workers_wanting(change.rooms());
+        if workers != 0 {
+            let frame = Frame::text(ServerFrame::Presence(&change.on_the_wire()).to_json());
+            // Fails only if there is no worker.
+            let _ = self.presence_feed.updates.send(Arc::new(PresenceUpdate { change, frame, workers }));
+        }
+    }
+}
+
+impl Bus {
+    /// Subscribes to presence changes from now on.
+    #[must_use]
+    pub fn subscribe_presence(&self) -> broadcast::Receiver<Arc<PresenceUpdate>> {
+        self.shared.presence_feed.updates.subscribe()
+    }
+
+    async fn catch_up(&self) -> Result<(), LookupError> {
+        for _ in 0..CATCH_UP_ATTEMPTS {
+            let (after, connection_changes) = self.shared.presence_feed.progress().begin_read();
+            let session = self.log.session().await?;
+            let missed = self
+                .log
+                .timed(Step::Presence, presence::changes_after(&mut session.connection(), &after))
+                .await;
+            let missed = missed.inspect_err(|error| self.log.failed(&session, error))?;
+            for change in missed {
+                let is_new = self.shared.presence_feed.progress().advance(&change);
+                if is_new {
+                    self.shared.send_update(change);
+                }
+            }
+            if self.shared.presence_feed.progress().finish_read(connection_changes) {
+                return Ok(());
+            }
+            tokio::time::sleep(CATCH_UP_PAUSE).await;
+        }
+        tracing::warn!(
+            "presence changes published during the interruption are no longer in Redis and are lost"
+        );
+        // Changes missed while the connection is down are read after the reconnect.
+        let mut progress = self.shared.presence_feed.progress();
+        progress.behind = !progress.connected;
+        Ok(())
+    }
+}
+
+/// Catches up each time that changes may have been missed, as long as the bus exists.
+pub(super) async fn run(bus: Weak<Bus>) {
+    loop {
+        let Some(shared) = bus.upgrade().map(|bus| bus.shared.clone()) else { return };
+        shared.presence_feed.wake.notified().await;
+        while let Some(bus) = bus.upgrade() {
+            match bus.catch_up().await {
+                Ok(()) => break,
+                Err(error) => {
+                    tracing::debug!(%error, "missed presence changes cannot be read; retrying");
+                    bus.shared.metrics.presence_failures.with_label_values(&["read"]).inc();
+                }
+            }
+            tokio::time::sleep(RETRY_AFTER).await;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn change(ms: u64) -> PresenceChange {
+        PresenceChange::parse(format!("{ms}-0 1 a o 0 r").as_bytes()).unwrap()
+    }
+
+    fn finish_read(presence_feed: &PresenceFeed) -> bool {
+        let connection_changes = presence_feed.progress().connection_changes;
+        presence_feed.progress().finish_read(connection_changes)
+    }
+
+    #[test]
+    fn missed_changes_come_before_published_ones_and_only_once() {
+        let presence_feed = PresenceFeed::default();
+        presence_feed.connected(&"process".into());
+        assert!(presence_feed.progress().accept(&change(1)), "the node missed nothing at the start");
+        presence_feed.disconnected();
+        assert!(!presence_feed.progress().accept(&change(3)), "the change is read from the stream later");
+        presence_feed.connected(&"process".into());
+        assert!(!presence_feed.progress().accept(&change(4)));
+        assert!([1, 2, 3].map(|ms| presence_feed.progress().advance(&change(ms))) == [false, true, true]);
+        assert!(!finish_read(&presence_feed), "change 4 was not read");
+        assert!(presence_feed.progress().advance(&change(4)));
+        assert!(finish_read(&presence_feed));
+        assert!(!presence_feed.progress().accept(&change(4)) && presence_feed.progress().accept(&change(5)));
+    }
+
+    #[test]
+    fn new_redis_process_is_read_from_its_beginning() {
+        let presence_feed = PresenceFeed::default();
+        presence_feed.connected(&"one".into());
+        assert!(presence_feed.progress().accept(&change(9)));
+        presence_feed.disconnected();
+        presence_feed.connected(&"other".into());
+        assert!(
+            !presence_feed.progress().accept(&change(5)),
+            "earlier changes of the process are read first"
+        );
+        assert!(presence_feed.progress().advance(&change(5)) && finish_read(&presence_feed));
+    }
+    #[test]
+    fn read_across_reconnect_does_not_end_catch_up() {
+        let presence_feed = PresenceFeed::default();
+        presence_feed.connected(&"one".into());
+        presence_feed.disconnected();
+        presence_feed.connected(&"one".into());
+        let (_, connection_changes) = presence_feed.progress().begin_read();
+        presence_feed.disconnected();
+        assert!(!presence_feed.progress().finish_read(connection_changes), "the connection is down");
+        presence_feed.connected(&"one".into());
+        assert!(
+            !presence_feed.progress().finish_read(connection_changes),
+            "changes during the interruption were not read"
+        );
+        assert!(
+            !presence_feed.progress().accept(&change(7)),
+            "sending a published change would hide the missed ones"
+        );
+        assert!(presence_feed.progress().advance(&change(7)) && finish_read(&presence_feed));
+    }
+}

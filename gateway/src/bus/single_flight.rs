@@ -1,0 +1,103 @@
+//! Single flight: callers that need the same value at the same time share one load.
+
+use std::{
+    collections::HashMap,
+    hash::Hash,
+    sync::{Arc, Mutex, PoisonError},
+    time::Instant,
+};
+
+type Entry<V> = Arc<tokio::sync::Mutex<Option<(Instant, V)>>>;
+
+/// Loads in progress, by key.
+pub(super) struct SingleFlight<K, V>(Mutex<HashMap<K, Entry<V>>>);
+
+impl<K, V> Default for SingleFlight<K, V> {
+    fn default() -> Self {
+        Self(Mutex::default())
+    }
+}
+
+impl<K: Clone + Eq + Hash, V: Clone> SingleFlight<K, V> {
+    /// Returns the value of a key. One load runs at a time, and all callers that arrived before it began share its
+    /// result. So a value is never older than the call.
+    ///
+    /// # Errors
+    /// As `load`. An error is not shared.
+    pub async fn load<E>(&self, key: &K, load: impl Future<Output = Result<V, E>>) -> Result<V, E> {
+        let arrived = Instant::now();
+        let entry = self.all().entry(key.clone()).or_default().clone();
+        // Removes the entry also when the caller is dropped.
+        let _cleanup = RemoveUnused { loads: self, key };
+        let mut latest = entry.lock_owned().await;
+        match &*latest {
+            Some((started, value)) if *started >= arrived => Ok(value.clone()),
+            _ => {
+                let started = Instant::now();
+                let value = load.await?;
+                *latest = Some((started, value.clone()));
+                Ok(value)
+            }
+        }
+    }
+
+    fn all(&self) -> std::sync::MutexGuard<'_, HashMap<K, Entry<V>>> {
+        // Nothing under the lock can panic half-way through a change.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+struct RemoveUnused<'a, K: Clone + Eq + Hash, V: Clone> {
+    loads: &'a SingleFlight<K, V>,
+    key: &'a K,
+}
+
+impl<K: Clone + Eq + Hash, V: Clone> Drop for RemoveUnused<'_, K, V> {
+    fn drop(&mut self) {
+        let mut loads = self.loads.all();
+        // Only the map holds the entry now: this caller's handle was dropped together with the lock, just before.
+        if loads.get(self.key).is_some_and(|entry| Arc::strong_count(entry) == 1) {
+            loads.remove(self.key);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{cell::Cell, time::Duration};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn concurrent_calls_share_load_and_later_call_loads_again() {
+        let (loads, started) = (SingleFlight::<u8, u32>::default(), Cell::new(0));
+        let load = || async {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            started.set(started.get() + 1);
+            Ok::<_, ()>(started.get())
+        };
+        // The first load runs when the others arrive: they share the second load.
+        let answers = tokio::join!(loads.load(&1, load()), loads.load(&1, load()), loads.load(&1, load()));
+        assert_eq!(answers, (Ok(1), Ok(2), Ok(2)));
+        assert_eq!(loads.load(&1, load()).await, Ok(3));
+        let failed = loads.load(&2, async { Err::<u32, _>("away") }).await;
+        assert_eq!((failed, loads.all().len()), (Err("away"), 0));
+    }
+    #[tokio::test]
+    async fn call_during_second_load_waits_for_it() {
+        let (loads, running, max_running) = (SingleFlight::<u8, u32>::default(), Cell::new(0), Cell::new(0));
+        let load = || async {
+            running.set(running.get() + 1);
+            max_running.set(max_running.get().max(running.get()));
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            running.set(running.get() - 1);
+            Ok::<_, ()>(1)
+        };
+        let late = async {
+            tokio::time::sleep(Duration::from_millis(30)).await;
+            loads.load(&1, load()).await
+        };
+        let _ = tokio::join!(loads.load(&1, load()), loads.load(&1, load()), late);
+        assert_eq!((max_running.get(), loads.all().len()), (1, 0));
+    }
+}

@@ -1,0 +1,243 @@
+//! Reads accounts and memberships: from the cache in Redis, or from persistence if they are not cached.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+    time::Instant,
+};
+
+use redis::RedisError;
+use thiserror::Error;
+use tidings_shared::{
+    auth::Identity,
+    error::Refusal,
+    ids::{Epoch, RoomId, UserId},
+    internal::{ConnectUserRequest, RoomsAnswer},
+    log::{Authority as _, AuthorityError, Session, SessionError, Step},
+    membership::{self, Account, Membership},
+};
+
+use super::Bus;
+use crate::hub::Roles;
+
+/// Why an account, a membership or presence cannot be read.
+#[derive(Debug, Error)]
+pub enum LookupError {
+    #[error(transparent)]
+    Session(#[from] SessionError),
+    #[error("Redis: {0}")]
+    Redis(#[from] RedisError),
+    #[error(transparent)]
+    Persistence(#[from] AuthorityError),
+}
+
+impl From<LookupError> for Refusal {
+    fn from(error: LookupError) -> Self {
+        tracing::debug!(%error, "an account or membership cannot be read");
+        Refusal::unavailable("your account or membership cannot be checked now; retry")
+    }
+}
+
+/// A user with more cached rooms needs an order for `"mine"`, which only PostgreSQL knows.
+const MAX_UNORDERED_ROOMS: usize = 200;
+
+type Load = Arc<tokio::sync::Mutex<Option<(Instant, Epoch, Arc<RoomsAnswer>)>>>;
+
+/// A user's membership in a room, as of a position at or above the base of `epoch`. A later change has a mark in the
+/// room.
+#[derive(Debug, Clone)]
+pub struct MembershipSnapshot {
+    pub epoch: Epoch,
+    /// `None`: not a member.
+    pub membership: Option<Membership>,
+}
+
+/// Loads of memberships in progress, by user.
+#[derive(Default)]
+pub(super) struct MembershipLoads(Mutex<HashMap<UserId, Load>>);
+
+impl MembershipLoads {
+    fn get(&self, user: &UserId) -> Load {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).entry(user.clone()).or_default().clone()
+    }
+
+    /// Removes a load when no other caller waits for it.
+    fn finish(&self, user: &UserId, load: Load) {
+        let mut loads = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        drop(load);
+        if loads.get(user).is_some_and(|load| Arc::strong_count(load) == 1) {
+            loads.remove(user);
+        }
+    }
+}
+
+impl Bus {
+    /// The account of a connecting user. It is created or updated in PostgreSQL if the cache does not have the same
+    /// data. `None`: the user is unknown, and connecting does not create users.
+    ///
+    /// # Errors
+    /// When Redis or persistence does not answer.
+    pub async fn connect_user(&self, identity: &Identity) -> Result<Option<Account>, LookupError> {
+        let session = self.log.session().await?;
+        let user = &identity.user;
+        let cached = self
+            .timed_query(
+                Step::People,
+                &session,
+                membership::account(&mut session.connection(), user, session.epoch),
+            )
+            .await?;
+        if let Some(account) = cached
+            && (identity.name.is_none() || identity.name == account.name)
+            && (identity.picture.is_none() || identity.picture == account.picture)
+        {
+            return Ok(Some(account));
+        }
+        let (name, picture) = (identity.name.clone(), identity.picture.clone());
+        Ok(self.persistence.connect_user(&ConnectUserRequest { user: user.clone(), name, picture }).await?)
+    }
+
+    /// A user's membership in a room; `None`: not a member.
+    ///
+    /// # Errors
+    /// When Redis or persistence does not answer.
+    pub async fn membership(&self, user: &UserId, room: &RoomId) -> Result<Option<Membership>, LookupError> {
+        Ok(self.membership_snapshot(user, room).await?.membership)
+    }
+
+    /// As [`Bus::membership`], with the epoch for which it is valid.
+    ///
+    /// # Errors
+    /// When Redis or persistence does not answer.
+    pub async fn membership_snapshot(
+        &self,
+        user: &UserId,
+        room: &RoomId,
+    ) -> Result<MembershipSnapshot, LookupError> {
+        let mut membership_snapshots = self.membership_snapshots(user, std::slice::from_ref(room)).await?;
+        Ok(membership_snapshots.pop().expect("there is one snapshot per room"))
+    }
+
+    /// A user's memberships in some rooms, in the order of the rooms.
+    ///
+    /// # Errors
+    /// When Redis or persistence does not answer.
+    pub async fn membership_snapshots(
+        &self,
+        user: &UserId,
+        rooms: &[RoomId],
+    ) -> Result<Vec<MembershipSnapshot>, LookupError> {
+        let session = self.log.session().await?;
+        let epoch = session.epoch;
+        let cached = self
+            .timed_query(
+                Step::People,
+                &session,
+                membership::of(&mut session.connection(), user, epoch, rooms),
+            )
+            .await?;
+        let memberships = match cached {
+            Some(memberships) => memberships,
+            None => {
+                let loaded = self.load_rooms_in(user, epoch).await?;
+                rooms.iter().map(|room| loaded.rooms.get(room).cloned()).collect()
+            }
+        };
+        Ok(memberships.into_iter().map(|membership| MembershipSnapshot { epoch, membership }).collect())
+    }
+
+    /// The stored roles of users in a room whose head was read in this epoch.
+    ///
+    /// # Errors
+    /// When persistence does not answer.
+    pub async fn roles(&self, room: &RoomId, epoch: Epoch, users: &[UserId]) -> Result<Roles, LookupError> {
+        let roles = self.persistence.roles(room, users).await?;
+        let roles = roles.into_iter().map(|role| role.map(String::into_boxed_str));
+        Ok(Roles { epoch, of: users.iter().cloned().zip(roles).collect() })
+    }
+
+    /// A user's most recently active rooms, at most 200, and whether there are more.
+    ///
+    /// # Errors
+    /// When Redis or persistence does not answer.
+    pub async fn my_rooms(&self, user: &UserId) -> Result<(Vec<RoomId>, bool), LookupError> {
+        let session = self.log.session().await?;
+        let cached = self
+            .timed_query(
+                Step::People,
+                &session,
+                membership::all(&mut session.connection(), user, session.epoch),
+            )
+            .await?;
+        match cached {
+            Some(rooms) if rooms.len() <= MAX_UNORDERED_ROOMS => Ok((rooms.into_keys().collect(), false)),
+            _ => {
+                let answer = self.load_rooms(user).await?;
+                Ok((answer.recent.clone(), answer.rooms.len() > answer.recent.len()))
+            }
+        }
+    }
+
+    /// Whether another user is a member of a room. Does not fill the cache, because clients may ask for any user.
+    ///
+    /// # Errors
+    /// When Redis or persistence does not answer.
+    pub async fn is_member(&self, user: &UserId, room: &RoomId) -> Result<bool, LookupError> {
+        let session = self.log.session().await?;
+        let rooms = std::slice::from_ref(room);
+        let cached = self
+            .timed_query(
+                Step::People,
+                &session,
+                membership::of(&mut session.connection(), user, session.epoch, rooms),
+            )
+            .await?;
+        if let Some(memberships) = cached {
+            return Ok(memberships.iter().any(Option::is_some));
+        }
+        let stored = self.persistence.marks(room, std::slice::from_ref(user)).await?;
+        Ok(stored.marks.iter().any(Option::is_some))
+    }
+
+    /// Loads a user's memberships from PostgreSQL, for the epoch of the current session.
+    pub(super) async fn load_rooms(&self, user: &UserId) -> Result<Arc<RoomsAnswer>, AuthorityError> {
+        let epoch = self.log.current_session().map_or(Epoch::default(), |session| session.epoch);
+        self.load_rooms_in(user, epoch).await
+    }
+
+    /// Loads a user's memberships from PostgreSQL: one load at a time, shared by all callers that arrived before it
+    /// began.
+    async fn load_rooms_in(&self, user: &UserId, epoch: Epoch) -> Result<Arc<RoomsAnswer>, AuthorityError> {
+        let arrived = Instant::now();
+        let load = self.loads.get(user);
+        let answer = {
+            let mut latest = load.lock().await;
+            match &*latest {
+                Some((started, loaded_epoch, answer)) if *started >= arrived && *loaded_epoch == epoch => {
+                    Ok(answer.clone())
+                }
+                _ => {
+                    let started = Instant::now();
+                    let answer = self.persistence.rooms(user, epoch).await.map(Arc::new);
+                    *latest = answer.as_ref().ok().map(|answer| (started, epoch, answer.clone()));
+                    answer
+                }
+            }
+        };
+        self.loads.finish(user, load);
+        answer
+    }
+
+    /// Runs a Redis command on a session and records its time. An error may end the session.
+    pub(super) async fn timed_query<T>(
+        &self,
+        step: Step,
+        session: &Arc<Session>,
+        query: impl Future<Output = Result<T, RedisError>>,
+    ) -> Result<T, LookupError> {
+        self.log.timed(step, query).await.map_err(|error| {
+            self.log.failed(session, &error);
+            error.into()
+        })
+    }
+}

@@ -1,0 +1,130 @@
+//! Counters of the hot paths with resolved labels: counting is an atomic add, without a lock or a label lookup.
+
+use tidings_shared::{
+    error::ErrorCode,
+    log::Step,
+    prometheus::{Histogram, IntCounter},
+    protocol::{Command, names::CLIENT_FRAMES},
+};
+
+use super::Metrics;
+
+/// The label of frames that cannot be parsed.
+const INVALID: &str = "invalid";
+const TYPES: usize = CLIENT_FRAMES.len() + 1;
+const CODES: usize = ErrorCode::ALL.len();
+const STEPS: usize = Step::ALL.len();
+
+/// See the module.
+#[derive(Clone)]
+pub struct CachedCounters {
+    /// Frame counter and latency histogram by type. The last entry is for frames that cannot be parsed.
+    types: [(IntCounter, Histogram); TYPES],
+    errors: [IntCounter; CODES],
+    accepted: IntCounter,
+    duplicate: IntCounter,
+    too_many: IntCounter,
+    refused: [IntCounter; CODES],
+}
+
+impl CachedCounters {
+    /// Resolves the labels of these metrics.
+    #[must_use]
+    pub fn new(metrics: &Metrics) -> Self {
+        let codes = |vec: &tidings_shared::prometheus::IntCounterVec| {
+            ErrorCode::ALL.map(|code| vec.with_label_values(&[code.as_str()]))
+        };
+        Self {
+            types: std::array::from_fn(|index| {
+                let label = CLIENT_FRAMES.get(index).unwrap_or(&INVALID);
+                let frames = metrics.frames.with_label_values(&[label]);
+                (frames, metrics.command_seconds.with_label_values(&[label]))
+            }),
+            errors: codes(&metrics.errors),
+            accepted: metrics.sends.with_label_values(&["accepted"]),
+            duplicate: metrics.sends.with_label_values(&["duplicate"]),
+            too_many: metrics.sends.with_label_values(&["too_many"]),
+            refused: codes(&metrics.sends),
+        }
+    }
+
+    /// Counts a frame. The returned histogram is for the time to its answer.
+    pub fn frame(&self, command: Option<&Command>) -> Histogram {
+        let (frames, seconds) = &self.types[command.map_or(TYPES - 1, Command::index)];
+        frames.inc();
+        seconds.clone()
+    }
+
+    /// Counts an error that is sent to a client.
+    pub fn error(&self, code: ErrorCode) {
+        inc(&self.errors, code);
+    }
+
+    /// Counts a message that was appended to the log.
+    pub fn send_accepted(&self, duplicate: bool) {
+        if duplicate { self.duplicate.inc() } else { self.accepted.inc() }
+    }
+
+    /// Counts a message that was refused because its connection has too many unanswered commands: no fault of the
+    /// server.
+    pub fn too_many(&self) {
+        self.too_many.inc();
+    }
+
+    /// Counts a message that was refused.
+    pub fn send_refused(&self, code: ErrorCode) {
+        inc(&self.refused, code);
+    }
+}
+
+/// A code without a counter is ignored: a missing counter must not end a session.
+fn inc(counters: &[IntCounter; CODES], code: ErrorCode) {
+    if let Some(counter) = counters.get(code as usize) {
+        counter.inc();
+    }
+}
+
+/// Returns a callback that records the time of round trips to Redis.
+pub fn redis_timings(metrics: &Metrics) -> impl Fn(Step, std::time::Duration) + Send + Sync + 'static {
+    let steps: [Histogram; STEPS] =
+        Step::ALL.map(|step| metrics.redis_seconds.with_label_values(&[step.name()]));
+    move |step, took| {
+        if let Some(seconds) = steps.get(step as usize) {
+            seconds.observe(took.as_secs_f64());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_label_has_its_own_counter() {
+        let metrics = Metrics::new();
+        let counters = CachedCounters::new(&metrics);
+        for (index, code) in ErrorCode::ALL.into_iter().enumerate() {
+            assert_eq!(code as usize, index);
+            counters.send_refused(code);
+            counters.error(code);
+            assert_eq!(metrics.sends.with_label_values(&[code.as_str()]).get(), 1);
+            assert_eq!(metrics.errors.with_label_values(&[code.as_str()]).get(), 1);
+        }
+        counters.send_accepted(true);
+        counters.send_accepted(false);
+        assert_eq!(metrics.sends.with_label_values(&["duplicate"]).get(), 1);
+        assert_eq!(metrics.sends.with_label_values(&["accepted"]).get(), 1);
+        counters.frame(Some(&Command::Ping)).observe(0.1);
+        counters.frame(None).observe(0.1);
+        for label in ["ping", "invalid"] {
+            assert_eq!(metrics.frames.with_label_values(&[label]).get(), 1);
+            assert_eq!(metrics.command_seconds.with_label_values(&[label]).get_sample_count(), 1);
+        }
+        let record = redis_timings(&metrics);
+        for (index, step) in Step::ALL.into_iter().enumerate() {
+            assert_eq!(step as usize, index);
+            record(step, std::time::Duration::from_millis(1));
+            assert_eq!(metrics.redis_seconds.with_label_values(&[step.name()]).get_sample_count(), 1);
+        }
+    }
+}

@@ -1,0 +1,178 @@
+//! Writes this node's presence to Redis under a lease, and renews the lease. When Redis lost the lease, or has other
+//! data now, it starts another lease and writes everything again.
+
+use std::{
+    mem,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use tidings_shared::{
+    ids::{Epoch, UserId},
+    presence::{self, Hold, NodeLease, Put, PutOutcome},
+};
+use tokio::sync::mpsc;
+
+use super::Presence;
+use crate::{
+    bus::{Bus, LookupError},
+    metrics::Metrics,
+};
+
+/// Users written in one command: about a millisecond of Redis's time.
+const USERS_PER_WRITE: usize = 256;
+/// Interval at which users whose change had to wait are written.
+const CHECK_EVERY: Duration = Duration::from_millis(250);
+const RETRY_AFTER: Duration = Duration::from_secs(1);
+/// Maximum of earlier leases that are ended explicitly. Others expire by themselves.
+const MAX_EARLIER_LEASES: usize = 8;
+
+struct ActiveLease {
+    life: NodeLease,
+    /// The epoch of Redis's data when the lease started.
+    epoch: Epoch,
+    renewed: Instant,
+}
+
+struct LeaseTask {
+    presence: Arc<Presence>,
+    bus: Arc<Bus>,
+    metrics: Metrics,
+    to_publish: mpsc::Sender<UserId>,
+    active: Option<ActiveLease>,
+    /// Earlier leases. They are ended when the current lease holds all users.
+    earlier: Vec<NodeLease>,
+    /// Changes that were taken from the registry and are not confirmed as written.
+    unconfirmed: Vec<Put>,
+}
+
+/// Runs until the shutdown of the node.
+pub(super) async fn run(
+    presence: Arc<Presence>,
+    bus: Arc<Bus>,
+    metrics: Metrics,
+    to_publish: mpsc::Sender<UserId>,
+) {
+    let mut task = LeaseTask {
+        presence,
+        bus,
+        metrics,
+        to_publish,
+        active: None,
+        earlier: Vec::new(),
+        unconfirmed: Vec::new(),
+    };
+    loop {
+        let ending = tokio::select! {
+            () = task.presence.wake.notified() => false,
+            () = tokio::time::sleep(CHECK_EVERY) => false,
+            () = task.presence.ending.cancelled() => true,
+        };
+        if let Err(error) = task.write_changes(ending).await {
+            tracing::debug!(%error, "presence cannot be written; retrying");
+            task.metrics.presence_failures.with_label_values(&["put"]).inc();
+            tokio::time::sleep(RETRY_AFTER).await;
+            continue;
+        }
+        if ending {
+            task.presence.ended.cancel();
+            return;
+        }
+    }
+}
+
+impl LeaseTask {
+    async fn write_changes(&mut self, ending: bool) -> Result<(), LookupError> {
+        let mut polls = self.presence.registry().take_polls();
+        while !polls.is_empty() {
+            let batch = polls.split_off(polls.len().saturating_sub(USERS_PER_WRITE));
+            match self.bus.hold_presence(Hold::Poll, presence::POLL_HOLD, &batch).await {
+                Ok(outcomes) => self.queue_for_publishing(batch.iter().map(|(user, _)| user), &outcomes),
+                Err(error) => {
+                    polls.extend(batch);
+                    self.presence.registry().requeue_polls(polls);
+                    return Err(error);
+                }
+            }
+        }
+        loop {
+            let users = self.presence.registry().len();
+            self.metrics.presence_users.set(i64::try_from(users).unwrap_or(i64::MAX));
+            if users == 0 && self.unconfirmed.is_empty() {
+                // A lease without users need not be renewed.
+                break;
+            }
+            let life = self.current_lease().await?;
+            if self.unconfirmed.is_empty() {
+                let now = self.presence.now();
+                // At the shutdown no change waits.
+                let now =
+                    if ending { now.wrapping_add(super::registry::MIN_CHANGE_INTERVAL_MS) } else { now };
+                self.unconfirmed = self.presence.registry().take_changes(USERS_PER_WRITE, now);
+            }
+            if self.unconfirmed.is_empty() {
+                break;
+            }
+            let outcomes = self.bus.put_presence(&life, &self.unconfirmed).await?;
+            let puts = mem::take(&mut self.unconfirmed);
+            if outcomes.contains(&PutOutcome::LeaseExpired) {
+                self.drop_lease();
+            } else {
+                self.queue_for_publishing(puts.iter().map(|put| &put.user), &outcomes);
+            }
+        }
+        if ending && let Some(lease) = self.active.take() {
+            self.earlier.push(lease.life);
+        }
+        while let Some(life) = self.earlier.last() {
+            self.bus.end_node_lease(life).await?;
+            self.earlier.pop();
+        }
+        Ok(())
+    }
+
+    /// The current lease, renewed if that is due. Starts another lease if it has expired.
+    async fn current_lease(&mut self) -> Result<NodeLease, LookupError> {
+        let epoch = self.bus.log.session().await?.epoch;
+        if let Some(lease) = &mut self.active
+            && lease.epoch == epoch
+        {
+            let asked = Instant::now();
+            if asked.duration_since(lease.renewed) < presence::RENEW_EVERY {
+                return Ok(lease.life.clone());
+            }
+            if self.bus.renew_node_lease(&lease.life).await? {
+                lease.renewed = asked;
+                return Ok(lease.life.clone());
+            }
+        }
+        self.drop_lease();
+        let (life, renewed) = (NodeLease::fresh(), Instant::now());
+        self.bus.start_node_lease(&life).await?;
+        self.metrics.node_leases_started.inc();
+        self.active = Some(ActiveLease { life: life.clone(), epoch, renewed });
+        Ok(life)
+    }
+
+    /// The lease has expired: all users must be written again under another one.
+    fn drop_lease(&mut self) {
+        if let Some(lease) = self.active.take() {
+            tracing::warn!(life = %lease.life, "the presence lease was lost; starting another");
+            if self.earlier.len() < MAX_EARLIER_LEASES {
+                self.earlier.push(lease.life);
+            }
+            // Users who left meanwhile were removed with the old lease.
+            self.unconfirmed.clear();
+            self.presence.registry().reset_written();
+        }
+    }
+
+    fn queue_for_publishing<'a>(&self, users: impl Iterator<Item = &'a UserId>, outcomes: &[PutOutcome]) {
+        for (user, outcome) in users.zip(outcomes) {
+            if *outcome == PutOutcome::MustPublish {
+                // If the queue is full, the sweep publishes the user soon.
+                let _ = self.to_publish.try_send(user.clone());
+            }
+        }
+    }
+}

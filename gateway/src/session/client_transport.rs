@@ -1,0 +1,166 @@
+//! The transport of a client: a WebSocket or one long poll. Both get the same frames.
+
+use std::{
+    cell::{Cell, RefCell},
+    mem,
+    sync::atomic::{AtomicU64, Ordering},
+    time::Duration,
+};
+
+use std::rc::Rc;
+
+use tokio::sync::Notify;
+
+use crate::transport::{Connection, Frame};
+
+/// See the module.
+pub(super) enum ClientTransport {
+    Socket(Connection),
+    Poll(Rc<PollBuffer>),
+}
+
+/// Maximum size of a poll's answer, without the frames of its joins. Later frames are dropped.
+const MAX_ANSWER_BYTES: usize = 256 * 1024;
+/// Additional size for each room: the frames that say that the room is joined and caught up.
+const JOIN_FRAMES_BYTES: usize = 1536;
+
+/// Poll ids have the highest bit set, so that they differ from connection ids.
+static NEXT_POLL_ID: AtomicU64 = AtomicU64::new(1 << 63);
+
+/// Frames that wait for the answer of a poll.
+pub(super) struct PollBuffer {
+    id: u64,
+    frames: RefCell<Vec<Frame>>,
+    /// Size of the queued frames and of the frames in the answer. A replay pauses when the answer is full.
+    bytes: Cell<usize>,
+    max_bytes: usize,
+    closed: Cell<Option<u16>>,
+    pub changed: Notify,
+}
+
+impl PollBuffer {
+    /// A buffer for a poll of this many rooms.
+    pub fn new(rooms: usize) -> Rc<Self> {
+        Rc::new(Self {
+            id: NEXT_POLL_ID.fetch_add(1, Ordering::Relaxed),
+            frames: RefCell::default(),
+            bytes: Cell::new(0),
+            max_bytes: MAX_ANSWER_BYTES + rooms * JOIN_FRAMES_BYTES,
+            closed: Cell::new(None),
+            changed: Notify::new(),
+        })
+    }
+
+    fn send(&self, frame: Frame) {
+        if self.closed.get().is_some() {
+            return;
+        }
+        let bytes = self.bytes.get() + frame.len();
+        if bytes > self.max_bytes {
+            self.close(crate::transport::close_code::TOO_SLOW);
+            return;
+        }
+        self.bytes.set(bytes);
+        self.frames.borrow_mut().push(frame);
+        self.changed.notify_one();
+    }
+
+    fn close(&self, code: u16) {
+        if self.closed.get().is_none() {
+            self.closed.set(Some(code));
+        }
+        self.changed.notify_one();
+    }
+
+    /// Takes the frames that were added since the last call.
+    pub fn take(&self) -> Vec<Frame> {
+        mem::take(&mut self.frames.borrow_mut())
+    }
+
+    pub fn bytes(&self) -> usize {
+        self.bytes.get()
+    }
+
+    /// Subtracts the bytes of taken frames that are not part of the answer.
+    pub fn subtract(&self, bytes: usize) {
+        self.bytes.set(self.bytes.get().saturating_sub(bytes));
+    }
+
+    /// The close code that a WebSocket would have been closed with.
+    pub fn closed(&self) -> Option<u16> {
+        self.closed.get()
+    }
+}
+
+impl ClientTransport {
+    pub fn send(&self, frame: Frame) {
+        match self {
+            Self::Socket(connection) => connection.send(frame),
+            Self::Poll(buffer) => buffer.send(frame),
+        }
+    }
+
+    /// As `send`, for a frame that other connections also get.
+    pub fn send_shared(&self, frame: &Frame) {
+        match self {
+            Self::Socket(connection) => connection.send_shared(frame),
+            Self::Poll(buffer) => buffer.send(frame.clone()),
+        }
+    }
+
+    pub fn queued_bytes(&self) -> usize {
+        match self {
+            Self::Socket(connection) => connection.queued_bytes(),
+            Self::Poll(buffer) => buffer.bytes(),
+        }
+    }
+
+    pub fn close(&self, code: u16, reason: &str) {
+        match self {
+            Self::Socket(connection) => connection.close(code, reason),
+            Self::Poll(buffer) => buffer.close(code),
+        }
+    }
+
+    pub fn is_closed(&self) -> bool {
+        match self {
+            Self::Socket(connection) => connection.is_closed(),
+            Self::Poll(buffer) => buffer.closed().is_some(),
+        }
+    }
+
+    /// A poll's commands are all read before the first one runs, so there is nothing to pause.
+    pub fn pause_reading(&self) {
+        if let Self::Socket(connection) = self {
+            connection.pause_reading();
+        }
+    }
+
+    pub fn resume_reading(&self) {
+        if let Self::Socket(connection) = self {
+            connection.resume_reading();
+        }
+    }
+
+    /// A poll never drains; its frames are taken for the answer.
+    pub fn notify_drained(&self) {
+        if let Self::Socket(connection) = self {
+            connection.notify_drained();
+        }
+    }
+
+    /// A poll has its own deadline.
+    pub fn set_deadline(&self, after: Option<Duration>) {
+        if let Self::Socket(connection) = self {
+            connection.set_deadline(after);
+        }
+    }
+
+    /// Unique among the connections and polls of this worker.
+    pub fn id(&self) -> u64 {
+        match self {
+            Self::Socket(connection) => connection.id(),
+            Self::Poll(buffer) => buffer.id,
+        }
+    }
+}

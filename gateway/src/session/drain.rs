@@ -1,0 +1,60 @@
+//! The drain of the node for one connection: the connection is told once when to leave and is served until then. If
+//! it does not leave in time, it is closed when all its commands are answered.
+
+use std::time::Duration;
+
+use tidings_shared::protocol::{CloseCode, server::ServerFrame};
+use tokio::time::Instant;
+
+use super::Client;
+
+/// The close reason when the node shuts down.
+pub(crate) const CLOSE_REASON_STOPPING: &str = "the node is stopping";
+
+/// The state of the node's drain for a connection.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) enum DrainState {
+    #[default]
+    Serving,
+    /// The connection should leave at this time.
+    LeaveAt(Instant),
+    /// The connection should have left already.
+    Overdue,
+}
+
+impl Client {
+    /// The node drains: the connection should leave after this time. An unauthenticated connection is told after
+    /// `connected`.
+    pub(super) fn drain(&self, leave_after: Duration) {
+        self.drain_state.set(DrainState::LeaveAt(Instant::now() + leave_after));
+        if self.known_user().is_some() {
+            self.send_draining();
+        }
+    }
+
+    /// Tells the client when to leave, if the node drains.
+    pub(super) fn send_draining(&self) {
+        let remaining = match self.drain_state.get() {
+            DrainState::Serving => return,
+            DrainState::LeaveAt(at) => at.saturating_duration_since(Instant::now()),
+            DrainState::Overdue => Duration::ZERO,
+        };
+        let reconnect_after_ms = u64::try_from(remaining.as_millis()).unwrap_or(u64::MAX);
+        self.reply(&ServerFrame::Draining { reconnect_after_ms });
+    }
+
+    /// The connection did not leave in time: nothing more is read, and it is closed when all its commands are
+    /// answered.
+    pub(super) fn close_when_answered(&self) {
+        self.drain_state.set(DrainState::Overdue);
+        self.connection.pause_reading();
+        self.close_if_overdue();
+    }
+
+    /// To be called after each answer.
+    pub(super) fn close_if_overdue(&self) {
+        if self.drain_state.get() == DrainState::Overdue && self.is_answered() {
+            self.connection.close(CloseCode::ServiceRestart.code(), CLOSE_REASON_STOPPING);
+        }
+    }
+}

@@ -1,0 +1,49 @@
+//! The user's memberships in the rooms of one join: read once for all rooms, by the first job that needs them.
+
+use std::{cell::Cell, collections::HashMap};
+
+use tidings_shared::{
+    error::Refusal,
+    ids::{RoomId, UserId},
+};
+use tokio::sync::OnceCell;
+
+use crate::bus::{Bus, MembershipSnapshot};
+
+/// See the module.
+pub(super) struct GroupMemberships {
+    /// The rooms to read; taken by the first reader.
+    rooms: Cell<Vec<RoomId>>,
+    read: OnceCell<Result<HashMap<RoomId, MembershipSnapshot>, Refusal>>,
+}
+
+impl GroupMemberships {
+    /// Only rooms whose lanes are idle are read together. In another room the membership must be read after the
+    /// earlier commands, so it is read separately.
+    pub fn new(rooms: Vec<RoomId>) -> Self {
+        Self { rooms: Cell::new(rooms), read: OnceCell::new() }
+    }
+
+    /// The user's membership in a room of the join, read after the join began.
+    ///
+    /// # Errors
+    /// When Redis or persistence does not answer.
+    pub async fn get(&self, bus: &Bus, user: &UserId, room: &RoomId) -> Result<MembershipSnapshot, Refusal> {
+        // A failed read is not repeated: otherwise the rooms of a join would fail one after the other.
+        let read = self.read.get_or_init(async || {
+            let rooms = self.rooms.take();
+            if rooms.is_empty() {
+                return Ok(HashMap::new());
+            }
+            let snapshots = bus.membership_snapshots(user, &rooms).await?;
+            Ok(rooms.into_iter().zip(snapshots).collect())
+        });
+        match read.await {
+            Ok(snapshots) => match snapshots.get(room) {
+                Some(snapshot) => Ok(snapshot.clone()),
+                None => Ok(bus.membership_snapshot(user, room).await?),
+            },
+            Err(refusal) => Err(refusal.clone()),
+        }
+    }
+}

@@ -1,0 +1,152 @@
+//! The users connected on this worker, and the events for all of their connections here.
+
+use std::rc::Rc;
+
+use rustc_hash::FxHashMap;
+use tidings_shared::{
+    error::{ErrorCode, Refusal},
+    ids::{Epoch, RoomId, Seq, UserId},
+    membership::Versions,
+    protocol::CloseCode,
+};
+
+use super::Worker;
+use crate::{
+    bus::{ConnectionKey, PendingRegistration, UserEvent},
+    session::Client,
+};
+
+/// A single connection needs no list.
+#[allow(
+    clippy::box_collection,
+    reason = "one pointer, because most users have one connection, and there are many users"
+)]
+enum Connections {
+    One(Rc<Client>),
+    Many(Box<Vec<Rc<Client>>>),
+}
+
+/// See the module.
+#[derive(Default)]
+pub(super) struct UserClients(FxHashMap<UserId, Connections>);
+
+impl UserClients {
+    fn add(&mut self, user: &UserId, client: Rc<Client>) {
+        match self.0.remove(user) {
+            None => self.0.insert(user.clone(), Connections::One(client)),
+            Some(Connections::One(first)) => {
+                self.0.insert(user.clone(), Connections::Many(Box::new(vec![first, client])))
+            }
+            Some(Connections::Many(mut all)) => {
+                all.push(client);
+                self.0.insert(user.clone(), Connections::Many(all))
+            }
+        };
+    }
+
+    /// Returns false if the connection was not there.
+    fn remove(&mut self, user: &UserId, client: &Client) -> bool {
+        let is = |other: &Rc<Client>| std::ptr::eq(&**other, client);
+        let found = match self.0.get_mut(user) {
+            None => false,
+            Some(Connections::One(only)) => is(only),
+            Some(Connections::Many(all)) => {
+                let before = all.len();
+                all.retain(|other| !is(other));
+                match (before > all.len(), all.len()) {
+                    (true, 0) => true,
+                    (found, _) => return found,
+                }
+            }
+        };
+        if found {
+            self.0.remove(user);
+        }
+        found
+    }
+
+    /// The user's connections, cloned, because an event may close one of them.
+    fn of(&self, user: &UserId) -> Vec<Rc<Client>> {
+        match self.0.get(user) {
+            None => Vec::new(),
+            Some(Connections::One(only)) => vec![only.clone()],
+            Some(Connections::Many(all)) => all.to_vec(),
+        }
+    }
+}
+
+impl Worker {
+    /// Registers a connection with its user, with the versions that it knows. [`Worker::unregister`] removes it.
+    pub fn register(
+        &self,
+        client: &Rc<Client>,
+        registration: PendingRegistration,
+        versions: (Epoch, Versions),
+    ) {
+        // A connection that has closed already would never be unregistered.
+        if !client.is_closed()
+            && let Some(user) = client.known_user()
+        {
+            self.users.borrow_mut().add(user, client.clone());
+            registration.register(ConnectionKey::new(self.index, client.id()), versions);
+        }
+    }
+
+    /// Unregisters a connection, if it was registered.
+    pub fn unregister(&self, client: &Client) {
+        if let Some(user) = client.known_user()
+            && self.users.borrow_mut().remove(user, client)
+        {
+            self.node.bus.unregister(user, ConnectionKey::new(self.index, client.id()));
+        }
+    }
+
+    /// Sends an event to a user's connections on this worker.
+    pub(super) fn send_event(self: &Rc<Self>, user: &UserId, event: &UserEvent) {
+        let clients = self.users.borrow().of(user);
+        for client in &clients {
+            match event {
+                UserEvent::Frame(frame) => client.send_frame(frame.clone()),
+                UserEvent::Read { room, pushed, frame } => {
+                    if !pushed || !self.is_live(client, room) {
+                        client.send_frame(frame.clone());
+                    }
+                }
+                UserEvent::Membership { room, seq, frame } => {
+                    client.send_frame(frame.clone());
+                    self.refill_if_behind(client, room, *seq);
+                }
+                UserEvent::RoomsChanged(frame) => {
+                    client.send_frame(frame.clone());
+                    for room in client.rooms() {
+                        self.request_refill(&room);
+                    }
+                }
+                UserEvent::Account { name, picture } => {
+                    client.update_account(name.as_deref(), picture.as_deref())
+                }
+                UserEvent::Blocked => {
+                    let refusal = Refusal::new(ErrorCode::Forbidden, "this user is blocked or deleted");
+                    client.refuse_and_close(self, &refusal, CloseCode::Forbidden);
+                }
+                UserEvent::Surplus(key) => {
+                    if *key == ConnectionKey::new(self.index, client.id()) {
+                        client.close(CloseCode::TooManyConnections, "too many connections of this user");
+                    }
+                }
+            }
+        }
+    }
+
+    fn is_live(&self, client: &Client, room: &RoomId) -> bool {
+        client.joined(room).is_some_and(|joined| self.hub.borrow().is_live(room, joined))
+    }
+
+    /// A membership changed at `seq`: refills the room of a connection that has not reached this seq.
+    fn refill_if_behind(self: &Rc<Self>, client: &Client, room: &RoomId, seq: Seq) {
+        let position = self.hub.borrow().live_position(room);
+        if client.joined(room).is_some() && position.is_some_and(|position| position.seq < seq) {
+            self.request_refill(room);
+        }
+    }
+}

@@ -1,0 +1,103 @@
+//! Notices to Redis, and through it to users, after the database holds a change that does not go through a log: a
+//! room's creation with its first members, and changes of accounts.
+
+use bytes::Bytes;
+use sea_orm::ConnectionTrait;
+use tidings_shared::ids::{Cursor, RoomId, Seq, UserId};
+use tidings_shared::log::Log;
+use tidings_shared::membership;
+use tidings_shared::people::{self, UserNotice};
+use tidings_shared::protocol::server::ServerFrame;
+
+use crate::account;
+
+/// Users per request: a thousand first members must not block the connection that all commands share.
+const USERS_PER_REQUEST: usize = 200;
+
+/// See the module.
+#[derive(Clone, Debug)]
+pub enum ChangeNotice {
+    /// The memberships of these users changed, or may have.
+    Memberships(Vec<UserId>),
+    /// A room was created with these members.
+    Room(CreatedRoom),
+    /// The account of this user changed.
+    Account(UserId),
+}
+
+/// A new room with an empty log, as its members are notified of it.
+#[derive(Clone, Debug)]
+pub struct CreatedRoom {
+    pub room: RoomId,
+    pub kind: String,
+    pub name: Option<String>,
+    /// Users with their roles.
+    pub members: Vec<(UserId, String)>,
+}
+
+impl ChangeNotice {
+    /// Sends the notice. False: it was not sent completely and must be sent again; receiving it twice does no harm.
+    pub async fn send(&self, db: &impl ConnectionTrait, log: &Log) -> bool {
+        match self {
+            Self::Memberships(users) => memberships_changed(log, users).await,
+            Self::Room(created) => {
+                let users: Vec<UserId> = created.members.iter().map(|(user, _)| user.clone()).collect();
+                // The cache first: a user who is notified of the room must not find an older state there.
+                memberships_changed(log, &users).await && created.send(log).await
+            }
+            Self::Account(user) => {
+                account::refresh_cache(db, log, user).await
+                    && notify(log, &[(user, UserNotice::Account)]).await
+            }
+        }
+    }
+}
+
+impl CreatedRoom {
+    async fn send(&self, log: &Log) -> bool {
+        let Ok(session) = log.session().await else { return false };
+        let from = Cursor::new(session.epoch, Seq(0));
+        let (room, kind, name) = (&self.room, self.kind.as_str(), self.name.as_deref());
+        for members in self.members.chunks(USERS_PER_REQUEST) {
+            let notice = |role: &str| {
+                let frame = ServerFrame::RoomAdded { room, kind, name, role, from: &from }.to_json();
+                UserNotice::Membership { room: room.clone(), seq: from.seq, frame: Bytes::from(frame) }
+            };
+            let notices: Vec<_> = members.iter().map(|(user, role)| (user, notice(role))).collect();
+            if !notify(log, &notices).await {
+                return false;
+            }
+        }
+        true
+    }
+}
+
+async fn memberships_changed(log: &Log, users: &[UserId]) -> bool {
+    let session = match log.session().await {
+        Ok(session) => session,
+        Err(error) => {
+            tracing::warn!(%error, "Redis is unavailable");
+            return false;
+        }
+    };
+    for users in users.chunks(USERS_PER_REQUEST) {
+        if let Err(error) = membership::changed(&mut session.connection(), users).await {
+            tracing::warn!(kind = ?error.kind(), code = error.code(), "invalidating the membership cache failed");
+            log.failed(&session, &error);
+            return false;
+        }
+    }
+    true
+}
+
+async fn notify(log: &Log, notices: &[(&UserId, UserNotice)]) -> bool {
+    let Ok(session) = log.session().await else { return false };
+    let mut connection = session.connection();
+    let sent = people::publish(&mut connection, notices.iter().map(|(user, notice)| (*user, notice)));
+    if let Err(error) = sent.await {
+        tracing::warn!(kind = ?error.kind(), code = error.code(), "notifying users failed");
+        log.failed(&session, &error);
+        return false;
+    }
+    true
+}

@@ -1,0 +1,40 @@
+//! Every request is answered within a deadline, also when PostgreSQL's host is silent. In that case its own statement
+//! limits do not end the requests, and they would accumulate without bound.
+
+use std::time::Duration;
+
+use actix_web::body::{EitherBody, MessageBody};
+use actix_web::dev::{ServiceRequest, ServiceResponse};
+use actix_web::middleware::Next;
+use actix_web::{Error, ResponseError};
+use tidings_shared::error::Refusal;
+use tidings_shared::log::stored::STORED_TIMEOUT;
+
+use super::problem::Problem;
+use crate::writer::limit;
+
+/// Deadline of a request that reads: longer than the limits of the pool and of a statement.
+const READ_DEADLINE: Duration = limit::ANSWER_DEADLINE;
+
+/// Answers `unavailable` when the handler misses the deadline; the handler is cancelled, as when a client hangs up.
+/// Wraps a resource, so that the answer still passes through the middleware of its scope.
+pub async fn with_deadline<B: MessageBody>(
+    request: ServiceRequest,
+    next: Next<B>,
+) -> Result<ServiceResponse<EitherBody<B>>, Error> {
+    // A request that changes something may have a slow body, and waits until the change is stored.
+    let within = if request.method().is_safe() { READ_DEADLINE } else { READ_DEADLINE * 2 + STORED_TIMEOUT };
+    let original_request = request.request().clone();
+    match tokio::time::timeout(within, next.call(request)).await {
+        Ok(answer) => answer.map(ServiceResponse::map_into_left_body),
+        Err(_) => {
+            tracing::warn!(
+                route = original_request.match_pattern(),
+                ?within,
+                "a request was not answered in time"
+            );
+            let problem = Problem::from(Refusal::unavailable("no answer in time; retry"));
+            Ok(ServiceResponse::new(original_request, problem.error_response()).map_into_right_body())
+        }
+    }
+}

@@ -1,0 +1,52 @@
+//! A line that an earlier run imported: the parts of a message that find it again, for replies to it.
+
+use serde::Deserialize;
+use tidings_shared::ids::{RoomId, UserId};
+
+use super::{Kind, OriginalId, client_id};
+
+/// The parts of a message that identify it.
+#[derive(Debug, PartialEq, Eq)]
+pub struct SkippedMessage {
+    pub room: RoomId,
+    pub sender: UserId,
+    /// Its id in the other system.
+    pub id: String,
+    pub client_id: String,
+}
+
+impl SkippedMessage {
+    /// Reads the line of a message without its content; None when it is another line.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let Kind { r#type: "message" } = serde_json::from_str(text).ok()? else { return None };
+        let MessageKeyLine { room, sender, id } = serde_json::from_str(text).ok()?;
+        let id = id.text();
+        Some(Self { room, sender, client_id: client_id(&id), id })
+    }
+}
+
+#[derive(Deserialize)]
+struct MessageKeyLine {
+    room: RoomId,
+    sender: UserId,
+    id: OriginalId,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::import::line::ImportLine;
+
+    #[test]
+    fn skipped_message_has_the_client_id_of_its_import() {
+        let text = r#"{"type":"message","room":"r","id":17,"sender":"alice","content":"x","later":[1]}"#;
+        let skipped = SkippedMessage::parse(text).unwrap();
+        let Ok(ImportLine::Message(message)) = ImportLine::parse(text, 9) else { panic!() };
+        assert_eq!((&skipped.client_id, &skipped.id), (&message.client_id, &message.id));
+        assert_eq!((&skipped.room, &skipped.sender), (&message.room, &message.sender));
+        for other in ["", "[]", r#"{"type":"user","id":"a"}"#, r#"{"type":"message","room":"r","id":1}"#] {
+            assert_eq!(SkippedMessage::parse(other), None, "{other}");
+        }
+    }
+}

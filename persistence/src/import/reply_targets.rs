@@ -1,0 +1,50 @@
+//! The seqs of imported messages, for replies to them.
+
+use std::collections::HashMap;
+
+use tidings_shared::ids::{RoomId, Seq};
+
+/// Messages that one of the two generations holds.
+pub const MAX_REPLY_TARGETS: usize = 50_000;
+
+/// Seqs by room and original id, in two generations: the current one and the one before.
+#[derive(Default)]
+pub struct ReplyTargets([HashMap<(RoomId, String), Seq>; 2]);
+
+impl ReplyTargets {
+    pub fn put(&mut self, room: &RoomId, id: &str, seq: Seq) {
+        if self.0[0].len() >= MAX_REPLY_TARGETS {
+            self.0[1] = std::mem::take(&mut self.0[0]);
+        }
+        self.0[0].insert((room.clone(), id.to_owned()), seq);
+    }
+
+    #[must_use]
+    pub fn get(&self, room: &RoomId, id: &str) -> Option<Seq> {
+        let key = (room.clone(), id.to_owned());
+        self.0.iter().find_map(|targets| targets.get(&key).copied())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_latest_targets_are_remembered() {
+        let (mut targets, room) = (ReplyTargets::default(), RoomId::parse("r").unwrap());
+        for n in 0..3 * MAX_REPLY_TARGETS as u64 {
+            targets.put(&room, &n.to_string(), Seq(n + 1));
+        }
+        assert!(targets.0.iter().map(HashMap::len).sum::<usize>() <= 2 * MAX_REPLY_TARGETS);
+        assert_eq!(
+            targets.get(&room, &(3 * MAX_REPLY_TARGETS - 1).to_string()),
+            Some(Seq(3 * MAX_REPLY_TARGETS as u64))
+        );
+        assert_eq!(
+            targets.get(&room, &(2 * MAX_REPLY_TARGETS).to_string()),
+            Some(Seq(2 * MAX_REPLY_TARGETS as u64 + 1))
+        );
+        assert_eq!(targets.get(&room, "0"), None);
+    }
+}

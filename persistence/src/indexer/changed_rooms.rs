@@ -1,0 +1,141 @@
+//! Rooms whose log has changed since they were indexed: the writer adds them, the indexer takes them. One short lock
+//! per batch. Bounded: when it is full, a scan of all rooms finds the rest.
+
+use std::collections::{HashSet, VecDeque};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use tidings_shared::ids::RoomId;
+use tokio::sync::Notify;
+
+/// Rooms that may wait: some 10 MB of ids.
+const MAX_ROOMS: usize = 100_000;
+
+#[derive(Debug, Default)]
+struct Waiting {
+    known: HashSet<RoomId>,
+    /// In the order in which they changed, with the time.
+    rooms: VecDeque<(RoomId, Instant)>,
+    /// Rooms that are not in the list may have changed.
+    scan_requested: bool,
+}
+
+/// See the module.
+#[derive(Debug, Default)]
+pub struct ChangedRooms {
+    waiting: Mutex<Waiting>,
+    more: Notify,
+}
+
+impl ChangedRooms {
+    /// Adds rooms that changed. Invalid room ids are skipped, because nothing was written for them.
+    pub fn mark<'a>(&self, rooms: impl IntoIterator<Item = &'a str>, now: Instant) {
+        let mut waiting = self.waiting();
+        for room in rooms {
+            if waiting.known.contains(room) {
+                continue;
+            }
+            if waiting.known.len() >= MAX_ROOMS {
+                waiting.scan_requested = true;
+                break;
+            }
+            if let Ok(room) = RoomId::parse(room) {
+                waiting.known.insert(room.clone());
+                waiting.rooms.push_back((room, now));
+            }
+        }
+        drop(waiting);
+        self.more.notify_one();
+    }
+
+    /// Requests a scan of all rooms, because rooms may have changed without a note, e.g. those of a replica that ended.
+    pub fn request_scan(&self) {
+        self.waiting().scan_requested = true;
+        self.more.notify_one();
+    }
+
+    /// Up to `most` rooms, the longest waiting first, and since when the first has waited.
+    pub(super) fn take(&self, most: usize) -> (Vec<RoomId>, Option<Instant>) {
+        let mut waiting = self.waiting();
+        let since = waiting.rooms.front().map(|(_, since)| *since);
+        let most = most.min(waiting.rooms.len());
+        let rooms: Vec<RoomId> = waiting.rooms.drain(..most).map(|(room, _)| room).collect();
+        for room in &rooms {
+            waiting.known.remove(room);
+        }
+        (rooms, since)
+    }
+
+    /// Whether a scan of all rooms was requested; clears the request.
+    pub(super) fn take_scan_request(&self) -> bool {
+        std::mem::take(&mut self.waiting().scan_requested)
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.waiting().rooms.len()
+    }
+
+    /// How many rooms wait, and since when the first has waited.
+    pub(super) fn waiting_since(&self) -> (usize, Option<Instant>) {
+        let waiting = self.waiting();
+        (waiting.rooms.len(), waiting.rooms.front().map(|(_, since)| *since))
+    }
+
+    /// Returns when there may be rooms to take, or after `timeout`.
+    pub(super) async fn wait_for_rooms(&self, timeout: Duration) {
+        if self.len() > 0 {
+            return;
+        }
+        // A missed wake-up only makes the indexer late.
+        let _ = tokio::time::timeout(timeout, self.more.notified()).await;
+    }
+
+    fn waiting(&self) -> MutexGuard<'_, Waiting> {
+        // No code under the lock can panic in the middle of a change.
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn taken(changed: &ChangedRooms, most: usize) -> Vec<String> {
+        changed.take(most).0.iter().map(RoomId::to_string).collect()
+    }
+
+    #[test]
+    fn changed_room_waits_once_and_in_order() {
+        let (changed, now) = (ChangedRooms::default(), Instant::now());
+        changed.mark(["a", "b", "a", "not a room"], now);
+        changed.mark(["b", "c"], now + Duration::from_secs(1));
+        assert_eq!(changed.len(), 3);
+        assert_eq!(taken(&changed, 2), ["a", "b"]);
+        changed.mark(["a"], now);
+        assert_eq!(changed.take(1).1, Some(now + Duration::from_secs(1)), "c has waited since then");
+        assert_eq!(taken(&changed, 9), ["a"]);
+        assert!(!changed.take_scan_request());
+    }
+
+    #[tokio::test]
+    async fn waiting_room_is_available_without_a_wait() {
+        let changed = ChangedRooms::default();
+        changed.mark(["a", "b"], Instant::now());
+        let soon = async || {
+            tokio::time::timeout(Duration::from_secs(5), changed.wait_for_rooms(Duration::from_secs(60)))
+                .await
+        };
+        assert!(soon().await.is_ok());
+        assert_eq!(taken(&changed, 1), ["a"]);
+        assert!(soon().await.is_ok(), "b waits");
+    }
+
+    #[test]
+    fn overflow_requests_a_scan_of_all_rooms() {
+        let changed = ChangedRooms::default();
+        let names: Vec<String> = (0..=MAX_ROOMS).map(|n| format!("r{n}")).collect();
+        changed.mark(names.iter().map(String::as_str), Instant::now());
+        assert_eq!(changed.len(), MAX_ROOMS);
+        assert!(changed.take_scan_request() && !changed.take_scan_request());
+    }
+}

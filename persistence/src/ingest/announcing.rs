@@ -1,0 +1,106 @@
+//! Announces committed membership changes: to the cache first, then to the users on their channels. Before the
+//! watermark, so that after a crash in between the records are read and announced again.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use tidings_shared::{
+    ids::{Cursor, Seq, UserId},
+    log::{Session, keys::Partition},
+    membership,
+    people::{self, UserNotice},
+    protocol::server::ServerFrame,
+};
+
+use super::{Ingest, batch::MembershipKind, without_data};
+use crate::writer::members::StoredMembership;
+
+/// Announces all changes, in order; returns the partitions whose changes could not be announced.
+pub(super) async fn announce(
+    ingest: &Ingest,
+    session: Option<&Arc<Session>>,
+    memberships: &[StoredMembership],
+) -> BTreeSet<Partition> {
+    if memberships.is_empty() {
+        return BTreeSet::new();
+    }
+    let all = || memberships.iter().map(|membership| membership.change.partition).collect();
+    let Some(session) = session else { return all() };
+    let users: BTreeSet<&UserId> = memberships.iter().map(|membership| &membership.change.user).collect();
+    let notices: Vec<(&UserId, UserNotice)> = memberships
+        .iter()
+        .filter_map(|membership| Some((&membership.change.user, notice(membership)?)))
+        .collect();
+    let mut connection = session.connection();
+    let announced = async {
+        // The cache first: a user who receives the notice must not find an older state there.
+        membership::changed(&mut connection, users).await?;
+        people::publish(&mut connection, notices.iter().map(|(user, notice)| (*user, notice))).await
+    };
+    match announced.await {
+        Ok(()) => BTreeSet::new(),
+        Err(error) => {
+            ingest.log.failed(session, &error);
+            tracing::info!(cause = without_data(&error), "membership changes cannot be announced yet");
+            all()
+        }
+    }
+}
+
+/// The notice for the user. A change of role needs none, because the room's own event announces it.
+fn notice(membership: &StoredMembership) -> Option<UserNotice> {
+    let change = &membership.change;
+    let (room, seq) = (&change.room, change.seq);
+    let frame = match (&change.kind, &membership.room) {
+        (MembershipKind::Added { role }, Some((kind, name))) => {
+            // A user who joins from this cursor receives the event that added them, and everything after it.
+            let from = Cursor::new(change.epoch, Seq(seq.0.saturating_sub(1)));
+            ServerFrame::RoomAdded { room, kind, name: name.as_deref(), role, from: &from }.to_json()
+        }
+        (MembershipKind::Removed, _) => ServerFrame::RoomRemoved { room, seq }.to_json(),
+        _ => return None,
+    };
+    Some(UserNotice::Membership { room: room.clone(), seq, frame: Bytes::from(frame) })
+}
+
+#[cfg(test)]
+mod tests {
+    use tidings_shared::ids::{Epoch, RoomId};
+
+    use super::*;
+    use crate::ingest::batch::MembershipChange;
+
+    fn stored(kind: MembershipKind) -> StoredMembership {
+        let room = RoomId::parse("r").unwrap();
+        let change = MembershipChange {
+            partition: Partition::of(&room),
+            room,
+            user: UserId::parse("bob").unwrap(),
+            epoch: Epoch(3),
+            seq: Seq(7),
+            kind,
+        };
+        StoredMembership { change, room: Some(("private".to_owned(), None)) }
+    }
+
+    fn text(kind: MembershipKind) -> Option<String> {
+        match notice(&stored(kind))? {
+            UserNotice::Membership { room, seq, frame } => {
+                assert_eq!((room.as_str(), seq), ("r", Seq(7)));
+                Some(String::from_utf8(frame.to_vec()).unwrap())
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn notices_name_the_join_cursor_and_the_removal_seq() {
+        assert_eq!(
+            text(MembershipKind::Added { role: "vip".into() }).unwrap(),
+            r#"{"type":"room:added","room":"r","kind":"private","name":null,"role":"vip","from":{"epoch":"3","seq":6}}"#
+        );
+        assert_eq!(text(MembershipKind::Removed).unwrap(), r#"{"type":"room:removed","room":"r","seq":7}"#);
+        assert_eq!(text(MembershipKind::Changed { role: "guest".into() }), None);
+    }
+}

@@ -1,0 +1,346 @@
+//! The partitions that this replica owns, and how far each is read and committed. Pure: a table under one short lock.
+//!
+//! A partition is *unsettled* until its reading position is decided: after its lease was taken, after a watermark could
+//! not be written, in a new epoch. Settling starts a new *pass*; records that an earlier pass read are void.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use tidings_shared::{
+    ids::Epoch,
+    log::{IngestId, keys::Partition},
+};
+
+/// The right to write a partition.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Lease {
+    pub partition: Partition,
+    /// Fencing token: each change of owner increments it.
+    pub token: i64,
+}
+
+/// The state that a batch must find in the partition's row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PartitionClaim {
+    pub lease: Lease,
+    pub epoch: Epoch,
+    /// The row's `last_id`.
+    pub committed: IngestId,
+}
+
+/// A reading position.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Position {
+    pub partition: Partition,
+    pub pass: u64,
+    pub after: IngestId,
+}
+
+#[derive(Debug)]
+enum State {
+    Unsettled { not_before: Instant },
+    Settled { epoch: Epoch, pass: u64, committed: IngestId, read: IngestId },
+}
+
+#[derive(Debug)]
+struct OwnedPartition {
+    token: i64,
+    state: State,
+}
+
+/// See the module.
+#[derive(Debug, Default)]
+pub struct OwnedPartitions {
+    held: BTreeMap<Partition, OwnedPartition>,
+    passes: u64,
+}
+
+impl OwnedPartitions {
+    pub fn add(&mut self, lease: Lease, now: Instant) {
+        let state = State::Unsettled { not_before: now };
+        self.held.insert(lease.partition, OwnedPartition { token: lease.token, state });
+    }
+
+    pub fn remove(&mut self, partition: Partition) {
+        self.held.remove(&partition);
+    }
+
+    #[must_use]
+    pub fn partitions(&self) -> Vec<Partition> {
+        self.held.keys().copied().collect()
+    }
+
+    /// Gives up the partitions above a share; returns them.
+    pub fn release_above(&mut self, share: usize) -> Vec<Partition> {
+        let surplus: Vec<Partition> = self.held.keys().skip(share).copied().collect();
+        surplus.iter().for_each(|partition| self.remove(*partition));
+        surplus
+    }
+
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.held.len()
+    }
+
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.held.is_empty()
+    }
+
+    /// Applies the result of a renewal. Leases that are missing in `rows` are lost. Unknown leases (the answer to
+    /// taking or releasing them was lost) are gained. A partition that another replica moved to a later epoch becomes
+    /// unsettled. Returns how many were lost.
+    pub fn apply_renewal(&mut self, rows: &[(Lease, Epoch)], now: Instant) -> usize {
+        let before = self.held.len();
+        self.held.retain(|partition, holding| {
+            rows.iter().any(|(lease, _)| lease.partition == *partition && lease.token == holding.token)
+        });
+        let lost = before - self.held.len();
+        for (lease, row_epoch) in rows {
+            if !self.held.contains_key(&lease.partition) {
+                self.add(*lease, now);
+            }
+            if let Some(OwnedPartition { state, .. }) = self.held.get_mut(&lease.partition)
+                && matches!(state, State::Settled { epoch, .. } if *epoch < *row_epoch)
+            {
+                *state = State::Unsettled { not_before: now };
+            }
+        }
+        lost
+    }
+
+    /// Makes a partition unsettled; it may be settled again after `pause`.
+    pub fn unsettle(&mut self, partition: Partition, now: Instant, pause: Duration) {
+        if let Some(holding) = self.held.get_mut(&partition) {
+            holding.state = State::Unsettled { not_before: now + pause };
+        }
+    }
+
+    /// Unsettles partitions that were settled in an earlier epoch. True when there was any.
+    pub fn unsettle_before(&mut self, current: Epoch, now: Instant) -> bool {
+        let mut any = false;
+        for holding in self.held.values_mut() {
+            if matches!(holding.state, State::Settled { epoch, .. } if epoch < current) {
+                holding.state = State::Unsettled { not_before: now };
+                any = true;
+            }
+        }
+        any
+    }
+
+    /// Leases whose partitions are to be settled now.
+    #[must_use]
+    pub fn due_for_settling(&self, now: Instant) -> Vec<Lease> {
+        let due = |(partition, holding): (&Partition, &OwnedPartition)| {
+            let due = matches!(holding.state, State::Unsettled { not_before } if not_before <= now);
+            due.then_some(Lease { partition: *partition, token: holding.token })
+        };
+        self.held.iter().filter_map(due).collect()
+    }
+
+    /// When the next settling is due.
+    #[must_use]
+    pub fn next_settling(&self) -> Option<Instant> {
+        let at = |holding: &OwnedPartition| match holding.state {
+            State::Unsettled { not_before } => Some(not_before),
+            State::Settled { .. } => None,
+        };
+        self.held.values().filter_map(at).min()
+    }
+
+    /// The partition's row is now at `committed` in `epoch`; reading starts there.
+    pub fn mark_settled(&mut self, lease: Lease, epoch: Epoch, committed: IngestId) {
+        self.passes += 1;
+        let pass = self.passes;
+        if let Some(holding) = self.held.get_mut(&lease.partition).filter(|held| held.token == lease.token) {
+            holding.state = State::Settled { epoch, pass, committed, read: committed };
+        }
+    }
+
+    /// Where to continue reading in streams of this epoch.
+    #[must_use]
+    pub fn read_positions(&self, current: Epoch) -> Vec<Position> {
+        let position = |(partition, holding): (&Partition, &OwnedPartition)| match holding.state {
+            State::Settled { epoch, pass, read, .. } if epoch == current => {
+                Some(Position { partition: *partition, pass, after: read })
+            }
+            _ => None,
+        };
+        self.held.iter().filter_map(position).collect()
+    }
+
+    /// Each owned partition and its committed position; the start of the stream while it is unsettled.
+    #[must_use]
+    pub fn committed_positions(&self) -> Vec<(Partition, IngestId)> {
+        let position = |(partition, holding): (&Partition, &OwnedPartition)| match holding.state {
+            State::Settled { committed, .. } => (*partition, committed),
+            State::Unsettled { .. } => (*partition, IngestId::default()),
+        };
+        self.held.iter().map(position).collect()
+    }
+
+    /// Moves the reading position; false when the pass is over, and the records are void.
+    pub fn advance_read(&mut self, partition: Partition, in_pass: u64, upto: IngestId) -> bool {
+        match self.held.get_mut(&partition).map(|holding| &mut holding.state) {
+            Some(State::Settled { pass, read, .. }) if *pass == in_pass => {
+                *read = upto;
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// The claim of a batch that this pass read from `after` on. `None` when the pass is over. Also `None` when records
+    /// between `after` and the committed position are missing: then the pass ends here, before a batch skips them.
+    pub fn claim(
+        &mut self,
+        partition: Partition,
+        in_pass: u64,
+        after: IngestId,
+        now: Instant,
+    ) -> Option<PartitionClaim> {
+        let holding = self.held.get_mut(&partition)?;
+        match holding.state {
+            State::Settled { epoch, pass, committed, .. } if pass == in_pass => {
+                if committed == after {
+                    return Some(PartitionClaim {
+                        lease: Lease { partition, token: holding.token },
+                        epoch,
+                        committed,
+                    });
+                }
+                holding.state = State::Unsettled { not_before: now };
+                None
+            }
+            _ => None,
+        }
+    }
+
+    /// A batch was committed up to `upto`.
+    pub fn advance_committed(&mut self, partition: Partition, in_pass: u64, upto: IngestId) {
+        if let Some(State::Settled { pass, committed, .. }) =
+            self.held.get_mut(&partition).map(|holding| &mut holding.state)
+            && *pass == in_pass
+        {
+            *committed = upto;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const P: Partition = Partition(3);
+    const LEASE: Lease = Lease { partition: P, token: 7 };
+
+    fn id(ms: u64) -> IngestId {
+        IngestId { ms, n: 0 }
+    }
+
+    fn settled() -> OwnedPartitions {
+        let mut owned = OwnedPartitions::default();
+        owned.add(LEASE, Instant::now());
+        owned.mark_settled(LEASE, Epoch(2), id(5));
+        owned
+    }
+
+    #[test]
+    fn gained_partition_is_read_only_after_settling() {
+        let (mut owned, now) = (OwnedPartitions::default(), Instant::now());
+        owned.add(LEASE, now);
+        assert_eq!(owned.read_positions(Epoch(2)), []);
+        assert_eq!(owned.due_for_settling(now), [LEASE]);
+        owned.mark_settled(LEASE, Epoch(2), id(5));
+        assert_eq!(owned.read_positions(Epoch(2))[0].after, id(5));
+        assert_eq!(owned.read_positions(Epoch(3)), [], "the streams of another epoch");
+        assert_eq!(owned.due_for_settling(now), []);
+    }
+
+    #[test]
+    fn records_of_an_earlier_pass_are_not_written() {
+        let (mut owned, now) = (settled(), Instant::now());
+        let old = owned.read_positions(Epoch(2))[0].pass;
+        assert!(owned.advance_read(P, old, id(9)));
+        assert!(owned.claim(P, old, id(5), now).is_some());
+        owned.unsettle(P, now, Duration::ZERO);
+        assert_eq!(owned.claim(P, old, id(5), now), None);
+        owned.mark_settled(LEASE, Epoch(2), id(6));
+        assert!(!owned.advance_read(P, old, id(9)));
+        assert_eq!(owned.claim(P, old, id(6), now), None);
+        let new = owned.read_positions(Epoch(2))[0];
+        let committed = owned.claim(P, new.pass, id(6), now).unwrap().committed;
+        assert_eq!((new.after, committed), (id(6), id(6)));
+    }
+
+    #[test]
+    fn gap_after_the_committed_position_ends_the_pass() {
+        let (mut owned, now) = (settled(), Instant::now());
+        let pass = owned.read_positions(Epoch(2))[0].pass;
+        // A batch up to 7 was given up; the following one must not be written.
+        assert!(owned.advance_read(P, pass, id(7)) && owned.advance_read(P, pass, id(9)));
+        assert_eq!(owned.claim(P, pass, id(7), now), None);
+        assert_eq!(owned.due_for_settling(now), [LEASE], "read again from the watermark");
+        assert_eq!(owned.claim(P, pass, id(5), now), None, "nothing of this pass may be written");
+    }
+
+    #[test]
+    fn batch_after_the_last_written_one_is_accepted() {
+        let (mut owned, now) = (settled(), Instant::now());
+        let pass = owned.read_positions(Epoch(2))[0].pass;
+        owned.advance_committed(P, pass, id(7));
+        assert_eq!(owned.claim(P, pass, id(7), now).unwrap().committed, id(7));
+    }
+
+    #[test]
+    fn settling_with_an_old_token_is_ignored() {
+        let mut owned = OwnedPartitions::default();
+        owned.add(Lease { partition: P, token: 8 }, Instant::now());
+        owned.mark_settled(LEASE, Epoch(2), id(5));
+        assert_eq!(owned.read_positions(Epoch(2)), []);
+    }
+
+    #[test]
+    fn renewal_finds_lost_gained_and_switched_partitions() {
+        let (mut owned, now) = (settled(), Instant::now());
+        assert_eq!(owned.apply_renewal(&[(LEASE, Epoch(2))], now), 0);
+        assert_eq!(owned.due_for_settling(now), []);
+        assert_eq!(owned.apply_renewal(&[(LEASE, Epoch(3))], now), 0);
+        assert_eq!(owned.due_for_settling(now), [LEASE]);
+        let unknown = Lease { partition: Partition(4), token: 1 };
+        assert_eq!(owned.apply_renewal(&[(unknown, Epoch(3))], now), 1);
+        assert_eq!(owned.due_for_settling(now), [unknown], "gained, though its answer was lost");
+        let again = Lease { token: 9, ..unknown };
+        assert_eq!(owned.apply_renewal(&[(again, Epoch(3))], now), 1);
+        assert_eq!(owned.due_for_settling(now), [again], "lost, and taken anew");
+    }
+
+    #[test]
+    fn lost_partitions_do_not_count_towards_the_share() {
+        let (mut owned, now) = (OwnedPartitions::default(), Instant::now());
+        let lease = |partition| Lease { partition: Partition(partition), token: 1 };
+        (0..6).for_each(|partition| owned.add(lease(partition), now));
+        let renewed: Vec<(Lease, Epoch)> = (1..5).map(|partition| (lease(partition), Epoch(1))).collect();
+        assert_eq!(owned.apply_renewal(&renewed, now), 2);
+        assert_eq!(owned.release_above(3), [Partition(4)]);
+        assert_eq!(owned.partitions(), [1, 2, 3].map(Partition));
+        assert_eq!(owned.release_above(3), []);
+    }
+
+    #[test]
+    fn later_session_epoch_unsettles_earlier_partitions() {
+        let (mut owned, now) = (settled(), Instant::now());
+        assert!(!owned.unsettle_before(Epoch(2), now));
+        assert!(owned.unsettle_before(Epoch(3), now));
+        assert_eq!(owned.due_for_settling(now), [LEASE]);
+    }
+
+    #[test]
+    fn pause_delays_settling() {
+        let (mut owned, now) = (settled(), Instant::now());
+        owned.unsettle(P, now, Duration::from_secs(1));
+        assert_eq!(owned.due_for_settling(now), []);
+        assert_eq!(owned.next_settling(), Some(now + Duration::from_secs(1)));
+        assert_eq!(owned.due_for_settling(now + Duration::from_secs(1)), [LEASE]);
+    }
+}

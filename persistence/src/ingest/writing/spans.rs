@@ -1,0 +1,36 @@
+//! Spans of a committed batch: for each traced record a span of the write, with a child span of the COMMIT. Created
+//! afterwards, because the start times are known only then.
+
+use std::time::SystemTime;
+
+use tidings_shared::telemetry::{self, SpanKind, TraceContext, log_in_trace};
+
+use super::super::batch::Entry;
+
+/// Creates the spans of the traced records of a batch: when it began, when its COMMIT began, and when that was
+/// answered.
+pub(super) fn record_spans(
+    entries: &[Entry],
+    begun: SystemTime,
+    committing: Option<SystemTime>,
+    committed: SystemTime,
+) {
+    let contexts = entries.iter().filter_map(|entry| {
+        // Most records are not traced.
+        let text = entry.record.as_ref().ok()?.traceparent();
+        if text.is_empty() { None } else { TraceContext::parse(text) }
+    });
+    for context in contexts {
+        let Some(mut write) = telemetry::follow("batch write", SpanKind::Consumer, context, Some(begun))
+        else {
+            continue;
+        };
+        write.note("tidings.batch.records", i64::try_from(entries.len()).unwrap_or(i64::MAX));
+        let commit = telemetry::follow("commit", SpanKind::Client, write.context(), committing);
+        if let Some(commit) = commit {
+            commit.end_at(committed);
+        }
+        log_in_trace(write.context(), || tracing::debug!(records = entries.len(), "a batch is committed"));
+        write.end_at(committed);
+    }
+}

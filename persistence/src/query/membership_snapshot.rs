@@ -1,0 +1,54 @@
+//! The state on which a membership change is decided: the room, the requester, the affected user. One statement, one
+//! snapshot.
+//! Reads `rooms`, `members` and `users`.
+
+use sea_orm::{ConnectionTrait, DbErr, FromQueryResult};
+use tidings_shared::ids::{RoomId, UserId};
+
+use super::sql::statement;
+
+/// The state of a room and two users, as of the room's stored head.
+#[derive(Clone, Debug, Default, PartialEq, Eq, FromQueryResult)]
+pub struct MembershipSnapshot {
+    /// `direct`, `private` or `public`.
+    pub kind: String,
+    pub archived: bool,
+    pub head_seq: i64,
+    pub member_count: i32,
+    /// Role of the requester; None: no member.
+    pub requester: Option<String>,
+    /// Role of the affected user; None: no member.
+    pub user: Option<String>,
+    /// The user is erased or being erased.
+    pub erased: bool,
+    /// The number of owners; two means two or more. Counted only if the user is an owner.
+    pub owners: i64,
+    /// The number of the user's rooms, up to `most_rooms`. Counted only if the user is not in this room.
+    pub rooms: i64,
+}
+
+const SNAPSHOT: &str = "SELECT s.*, \
+    CASE WHEN s.\"user\" = 'owner' THEN (SELECT count(*) FROM (SELECT FROM members o \
+      WHERE o.room_id = $1 AND o.role = 'owner' LIMIT 2) o) ELSE 0 END AS owners, \
+    CASE WHEN s.\"user\" IS NULL THEN (SELECT count(*) FROM (SELECT FROM members i \
+      WHERE i.user_id = $3 LIMIT $4) i) ELSE 0 END AS rooms \
+  FROM (SELECT r.kind, r.archived, r.head_seq, r.member_count, \
+      (SELECT role FROM members WHERE room_id = $1 AND user_id = $2) AS requester, \
+      (SELECT role FROM members WHERE room_id = $1 AND user_id = $3) AS \"user\", \
+      EXISTS (SELECT FROM users u WHERE u.id = $3 AND u.erasing_at IS NOT NULL) AS erased \
+    FROM rooms r WHERE r.id = $1) s";
+
+/// The snapshot for `requester` and `user` in a room; None when the room does not exist.
+///
+/// # Errors
+/// When the database cannot be read.
+pub async fn membership_snapshot(
+    db: &impl ConnectionTrait,
+    room: &RoomId,
+    requester: &UserId,
+    user: &UserId,
+    most_rooms: i64,
+) -> Result<Option<MembershipSnapshot>, DbErr> {
+    let values = [room.as_str().into(), requester.as_str().into(), user.as_str().into(), most_rooms.into()];
+    MembershipSnapshot::find_by_statement(statement(SNAPSHOT, values)).one(db).await
+}

@@ -1,0 +1,82 @@
+//! A circuit breaker for persistence. After several failures in a row, which mean that PostgreSQL is unavailable,
+//! requests fail at once for a moment, so that callers do not wait for one timeout after the other.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+/// One failure may be the request's own fault; this many in a row, with no success in between, mean an outage.
+const FAILURES_TO_OPEN: u32 = 3;
+/// How long the breaker stays open. It is shorter than clients wait before a retry (`retry_after_ms`), so that a client
+/// is not refused twice after the outage.
+const OPEN_FOR: Duration = Duration::from_millis(500);
+/// How long a trial request may take. It is longer than any request takes: after this, the caller was cancelled.
+const TRIAL_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// See the module.
+#[derive(Debug, Default)]
+pub(super) struct CircuitBreaker(Mutex<State>);
+
+#[derive(Debug, Default)]
+struct State {
+    failures: u32,
+    open_until: Option<Instant>,
+}
+
+impl CircuitBreaker {
+    /// Whether to refuse a request at once. After each open period it lets one trial request through; the others are still
+    /// refused, because they would delay the commands behind them in their rooms.
+    pub fn refuses(&self, now: Instant) -> bool {
+        let mut state = self.state();
+        match state.open_until {
+            None => false,
+            Some(until) if now < until => true,
+            Some(_) => {
+                state.open_until = Some(now + TRIAL_TIMEOUT);
+                false
+            }
+        }
+    }
+
+    /// Closes the breaker: persistence answered.
+    pub fn succeeded(&self) {
+        *self.state() = State::default();
+    }
+
+    /// Counts a request that all replicas of persistence failed.
+    pub fn failed(&self, now: Instant) {
+        let mut state = self.state();
+        state.failures = state.failures.saturating_add(1);
+        if state.failures >= FAILURES_TO_OPEN {
+            state.open_until = Some(now + OPEN_FOR);
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        // No code that runs under the lock can panic half-way through a change.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn failures_in_a_row_open_the_breaker_and_success_closes_it() {
+        let (breaker, begun) = (CircuitBreaker::default(), Instant::now());
+        for _ in 1..FAILURES_TO_OPEN {
+            breaker.failed(begun);
+        }
+        assert!(!breaker.refuses(begun), "one or two failures may be the fault of the requests");
+        breaker.failed(begun);
+        assert!(breaker.refuses(begun) && !breaker.refuses(begun + OPEN_FOR));
+        assert!(breaker.refuses(begun + OPEN_FOR), "there is one trial request");
+        assert!(!breaker.refuses(begun + OPEN_FOR + TRIAL_TIMEOUT), "a second trial after a lost one");
+        breaker.failed(begun + OPEN_FOR);
+        assert!(breaker.refuses(begun + OPEN_FOR), "the trial failed");
+        breaker.succeeded();
+        assert!(!breaker.refuses(begun + OPEN_FOR));
+        breaker.failed(begun + OPEN_FOR);
+        assert!(!breaker.refuses(begun + OPEN_FOR), "counting starts again");
+    }
+}

@@ -1,0 +1,69 @@
+//! Waits until an accepted event has reached the ack stage that its sender wants, for frames and HTTP alike.
+
+use std::time::Duration;
+
+use super::{
+    append::{Accepted, AppendError},
+    commands::Log,
+    stored::Stored,
+};
+use crate::{
+    error::Refusal,
+    ids::RoomId,
+    message::AckStage,
+    sabotage::{self, Sabotage},
+};
+
+/// How long a sender who wants `accepted` waits for the outcome of an earlier event with the same client id.
+const DUPLICATE_OUTCOME_TIMEOUT: Duration = Duration::from_millis(250);
+
+impl Accepted {
+    /// Whether a sender who wants this stage can be answered at once.
+    #[must_use]
+    pub fn answers(&self, wanted: AckStage) -> bool {
+        wanted == AckStage::Accepted && !self.duplicate && self.ingest.is_some()
+    }
+}
+
+impl Log {
+    /// Waits for the wanted stage, and returns the event with the stage it has reached. For a duplicate the outcome of
+    /// the first event is returned too, if it is known, even if the sender wants only `accepted`.
+    ///
+    /// # Errors
+    /// `bad_request` with reason `rejected` if it could not be stored, `unavailable` if it is not known in time whether
+    /// it is stored.
+    pub async fn wait_for_stage(
+        &self,
+        room: &RoomId,
+        wanted: AckStage,
+        mut accepted: Accepted,
+    ) -> Result<(Accepted, AckStage), Refusal> {
+        if sabotage::is_active(Sabotage::Stored) {
+            return Ok((accepted, AckStage::Stored));
+        }
+        if accepted.answers(wanted) {
+            return Ok((accepted, AckStage::Accepted));
+        }
+        let waits = wanted == AckStage::Stored || accepted.ingest.is_none();
+        let stored = if waits {
+            self.wait_stored(room, &accepted).await
+        } else {
+            let known =
+                tokio::time::timeout(DUPLICATE_OUTCOME_TIMEOUT, self.wait_stored(room, &accepted)).await;
+            known.unwrap_or(Stored::Unavailable)
+        };
+        match stored {
+            Stored::Here => {}
+            Stored::First { seq, id, at_ms } => {
+                accepted = Accepted { seq, id, at_ms, duplicate: true, ..accepted };
+            }
+            Stored::Rejected => return Err(AppendError::Rejected.into()),
+            Stored::Unavailable if !waits => return Ok((accepted, AckStage::Accepted)),
+            Stored::Unavailable => {
+                let message = "accepted, but not known to be stored; repeat with the same client_id";
+                return Err(Refusal::unavailable(message));
+            }
+        }
+        Ok((accepted, AckStage::Stored))
+    }
+}

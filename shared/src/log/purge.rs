@@ -1,0 +1,94 @@
+//! Removes data from Redis that was erased or expired in PostgreSQL: tails, and the one stored record that a
+//! partition's stream keeps. Also blocks appends of a user who is being erased. A lost tail costs its readers a read of
+//! PostgreSQL.
+
+use redis::Value;
+
+use super::{
+    append::{Accepted, AppendError},
+    commands::{Log, unavailable},
+    keys::{self, Partition},
+    record::{Header, IngestId, TYPE_MARKS},
+};
+use crate::ids::{RoomId, Seq, UserId};
+
+/// How long appends stay blocked; like marks, far longer than a request that was admitted before can last.
+const ERASED_KEPT_S: u64 = 2 * 3600;
+
+impl Log {
+    /// Blocks all appends of this user in all rooms from now on, except the events by which the user leaves.
+    ///
+    /// # Errors
+    /// [`AppendError::Unavailable`]; appends may be blocked or not.
+    pub async fn block_appends(&self, user: &UserId) -> Result<(), AppendError> {
+        let session = self.session().await.map_err(unavailable)?;
+        let mut pipe = redis::pipe();
+        for partition in Partition::all() {
+            let key = partition.erased(user.as_str());
+            pipe.cmd("SET").arg(key).arg(1).arg("EX").arg(ERASED_KEPT_S).ignore();
+        }
+        let blocked: Result<(), _> = pipe.query_async(&mut session.connection()).await;
+        blocked.map_err(|error| self.give_up(&session, &error))
+    }
+
+    /// Drops the tails of rooms.
+    ///
+    /// # Errors
+    /// [`AppendError::Unavailable`]; the tails may be dropped or not.
+    pub async fn drop_tails(&self, rooms: &[RoomId]) -> Result<(), AppendError> {
+        if rooms.is_empty() {
+            return Ok(());
+        }
+        let session = self.session().await.map_err(unavailable)?;
+        let mut pipe = redis::pipe();
+        for room in rooms {
+            pipe.cmd("UNLINK").arg(keys::tail(room)).ignore();
+        }
+        let dropped: Result<(), _> = pipe.query_async(&mut session.connection()).await;
+        dropped.map_err(|error| self.give_up(&session, &error))
+    }
+
+    /// The first seq in a room's tail; `None`: there is no tail.
+    ///
+    /// # Errors
+    /// [`AppendError::Unavailable`].
+    pub async fn first_tail_seq(&self, room: &RoomId) -> Result<Option<Seq>, AppendError> {
+        let session = self.session().await.map_err(unavailable)?;
+        let mut command = redis::cmd("XRANGE");
+        command.arg(keys::tail(room)).arg("-").arg("+").arg("COUNT").arg(1);
+        let answer = self.call(&session, command).await?;
+        let entries: Vec<(String, Value)> = redis::from_redis_value(answer).map_err(unavailable)?;
+        let first = entries.first().and_then(|(id, _)| id.split_once('-')?.0.parse().ok());
+        Ok(first.map(Seq))
+    }
+
+    /// The id of the last record in a partition's stream; `None`: the stream is empty.
+    ///
+    /// # Errors
+    /// [`AppendError::Unavailable`].
+    pub async fn last_record(&self, partition: Partition) -> Result<Option<IngestId>, AppendError> {
+        let session = self.session().await.map_err(unavailable)?;
+        let mut command = redis::cmd("XREVRANGE");
+        command.arg(partition.ingest()).arg("+").arg("-").arg("COUNT").arg(1);
+        let answer = self.call(&session, command).await?;
+        let entries: Vec<(String, Value)> = redis::from_redis_value(answer).map_err(unavailable)?;
+        Ok(entries.first().and_then(|(id, _)| id.parse().ok()))
+    }
+
+    /// Appends an empty record to the stream of a room's partition. When it is stored, the stream contains no earlier
+    /// record any more.
+    ///
+    /// # Errors
+    /// [`AppendError::Unavailable`].
+    pub async fn append_blank(&self, room: &RoomId) -> Result<Accepted, AppendError> {
+        let session = self.session().await.map_err(unavailable)?;
+        let header = Header { room: room.as_str(), kind: TYPE_MARKS, ..Header::default() }.encode();
+        let mut command = redis::cmd("EVALSHA");
+        command.arg(&session.scripts.blank.sha).arg(1).arg(Partition::of(room).ingest()).arg(header);
+        let answer = self.call(&session, command).await?;
+        let (at_ms, ingest): (i64, String) = redis::from_redis_value(answer).map_err(unavailable)?;
+        let ingest = Some(ingest.parse().map_err(unavailable)?);
+        let epoch = session.epoch;
+        Ok(Accepted { seq: Seq(0), epoch, at_ms, ingest, id: String::new(), duplicate: false })
+    }
+}

@@ -1,0 +1,101 @@
+//! A change of presence: `1 <user> <o|a|-> <seen ms> <room> …` with the rooms whose members receive it. The published
+//! text begins with the id of the change in the stream of its partition. No id contains a space.
+
+use redis::{RedisError, aio::MultiplexedConnection};
+
+use super::{PARTITIONS, PresencePartition, State, of_letter};
+use crate::{ids::UserId, log::IngestId, protocol::server::Presence};
+
+/// Changes of each partition that one call reads; the stream keeps about 500.
+const MAX_CHANGES_READ: usize = 1000;
+
+/// A published change.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PresenceChange {
+    /// Its id in the stream of its partition.
+    pub id: IngestId,
+    pub user: UserId,
+    pub state: State,
+    text: String,
+    /// Offset of the rooms in `text`.
+    rooms: usize,
+}
+
+impl PresenceChange {
+    /// Parses a published payload; `None`: malformed.
+    #[must_use]
+    pub fn parse(payload: &[u8]) -> Option<Self> {
+        let (id, text) = std::str::from_utf8(payload).ok()?.split_once(' ')?;
+        Self::of_entry(id, text.to_owned())
+    }
+
+    fn of_entry(id: &str, text: String) -> Option<Self> {
+        let mut parts = text.splitn(5, ' ');
+        if parts.next()? != "1" {
+            return None;
+        }
+        let user = UserId::parse(parts.next()?).ok()?;
+        let status = match parts.next()? {
+            "-" => None,
+            letter => Some(of_letter(letter)?),
+        };
+        let last_seen_ms = parts.next()?.parse().ok().filter(|ms| *ms > 0);
+        let rooms = text.len() - parts.next().map_or(0, str::len);
+        Some(Self { id: id.parse().ok()?, user, state: State { status, last_seen_ms }, text, rooms })
+    }
+
+    /// The partition whose order includes this change.
+    #[must_use]
+    pub fn partition(&self) -> PresencePartition {
+        PresencePartition::of(&self.user)
+    }
+
+    /// The rooms whose members receive the change.
+    pub fn rooms(&self) -> impl Iterator<Item = &str> {
+        self.text[self.rooms..].split(' ').filter(|room| !room.is_empty())
+    }
+
+    /// The form for other users.
+    #[must_use]
+    pub fn on_the_wire(&self) -> Presence {
+        self.state.on_the_wire(self.user.clone())
+    }
+}
+
+/// The changes after these ids, one id for each partition, if the stream still has them.
+///
+/// # Errors
+/// When Redis does not answer.
+pub async fn changes_after(
+    connection: &mut MultiplexedConnection,
+    after: &[IngestId; PARTITIONS as usize],
+) -> Result<Vec<PresenceChange>, RedisError> {
+    let mut pipe = redis::pipe();
+    for (partition, after) in PresencePartition::all().zip(after) {
+        pipe.cmd("XRANGE").arg(partition.told()).arg(format!("({after}")).arg("+");
+        pipe.arg("COUNT").arg(MAX_CHANGES_READ);
+    }
+    let entries: Vec<Vec<(String, Vec<String>)>> = pipe.query_async(connection).await?;
+    let change = |(id, mut fields): (String, Vec<String>)| PresenceChange::of_entry(&id, fields.pop()?);
+    Ok(entries.into_iter().flatten().filter_map(change).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::protocol::Status;
+
+    #[test]
+    fn published_change_is_parsed() {
+        let told = PresenceChange::parse(b"7-1 1 |trey| o 0 a:b c").unwrap();
+        assert_eq!((told.user.as_str(), told.state.status), ("|trey|", Some(Status::Online)));
+        assert_eq!((told.rooms().collect::<Vec<_>>(), told.state.last_seen_ms), (vec!["a:b", "c"], None));
+        assert_eq!(told.id, IngestId { ms: 7, n: 1 });
+        let told = PresenceChange::parse("7-1 1 Zoë - 1700000000123".as_bytes()).unwrap();
+        assert_eq!((told.rooms().count(), told.state.status), (0, None));
+        assert_eq!(told.on_the_wire().last_seen.as_deref(), Some("2023-11-14T22:13:20.123Z"));
+        for wrong in ["", "7-1 2 a o 0 r", "7-1 1 a x 0 r", "7-1 1 a o", "7-1 1  o 0", "x 1 a o 0 r"] {
+            assert_eq!(PresenceChange::parse(wrong.as_bytes()), None, "{wrong:?}");
+        }
+    }
+}

@@ -1,0 +1,219 @@
+//! Node leases, and the work lists of the sweep: expired leases, users with an expired state, and users whose "last
+//! seen" time must be stored.
+
+use std::{fmt, time::Duration};
+
+use redis::{RedisError, aio::MultiplexedConnection};
+
+use super::{
+    keys::PresencePartition,
+    scripts::{self, CLAIM, DRAINED, LEASE},
+};
+use crate::ids::UserId;
+
+/// The id of a node lease. A node whose lease has expired begins a new one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NodeLease(String);
+
+impl NodeLease {
+    #[must_use]
+    pub fn fresh() -> Self {
+        Self(uuid::Uuid::now_v7().simple().to_string())
+    }
+}
+
+impl fmt::Display for NodeLease {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// Begins a lease in all partitions.
+///
+/// # Errors
+/// When Redis does not answer.
+pub async fn begin(connection: &mut MultiplexedConnection, lease: &NodeLease) -> Result<bool, RedisError> {
+    run_lease(connection, lease, "begin").await
+}
+
+/// Renews a lease in all partitions, whatever the number of its users; false: it has expired.
+///
+/// # Errors
+/// When Redis does not answer.
+pub async fn renew(connection: &mut MultiplexedConnection, lease: &NodeLease) -> Result<bool, RedisError> {
+    run_lease(connection, lease, "renew").await
+}
+
+/// Ends a lease that is not needed any more: the states under it stay valid for the grace period.
+///
+/// # Errors
+/// When Redis does not answer.
+pub async fn end(connection: &mut MultiplexedConnection, lease: &NodeLease) -> Result<(), RedisError> {
+    run_lease(connection, lease, "end").await.map(drop)
+}
+
+async fn run_lease(
+    connection: &mut MultiplexedConnection,
+    lease: &NodeLease,
+    what: &str,
+) -> Result<bool, RedisError> {
+    let mut pipe = redis::pipe();
+    for partition in PresencePartition::all() {
+        scripts::call(&mut pipe, &LEASE, &[partition.lives()]).arg(&lease.0).arg(what);
+    }
+    let alive: Vec<bool> = scripts::run(connection, &pipe).await?;
+    Ok(alive.into_iter().all(|alive| alive))
+}
+
+/// Work that one node at a time does for all.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ExclusiveTask {
+    /// Of gateways: find expired leases and expired states.
+    Sweep,
+    /// Of persistence: store when users were last seen.
+    StoreLastSeen,
+}
+
+/// Takes a turn for a time; `None`: another node has it. Returns Redis's time in ms.
+/// A turn only saves work: two nodes that do the same work at once do no harm.
+///
+/// # Errors
+/// When Redis does not answer.
+pub async fn claim_task(
+    connection: &mut MultiplexedConnection,
+    task: ExclusiveTask,
+    time: Duration,
+) -> Result<Option<u64>, RedisError> {
+    let key = match task {
+        ExclusiveTask::Sweep => "presence:sweeper",
+        ExclusiveTask::StoreLastSeen => "presence:writer",
+    };
+    let mut pipe = redis::pipe();
+    let time_ms = u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+    pipe.cmd("SET").arg(key).arg(1).arg("NX").arg("PX").arg(time_ms);
+    pipe.cmd("TIME");
+    let (mine, (seconds, micros)): (Option<String>, (u64, u64)) = pipe.query_async(connection).await?;
+    Ok(mine.map(|_| seconds * 1000 + micros / 1000))
+}
+
+/// Leases that have expired at `now_ms`, including the grace period: up to `most` of each partition.
+///
+/// # Errors
+/// When Redis does not answer.
+pub async fn expired_leases(
+    connection: &mut MultiplexedConnection,
+    now_ms: u64,
+    most: usize,
+) -> Result<Vec<(PresencePartition, Vec<NodeLease>)>, RedisError> {
+    let over = now_ms.saturating_sub(GRACE_MS);
+    let mut pipe = redis::pipe();
+    for partition in PresencePartition::all() {
+        pipe.cmd("ZRANGEBYSCORE").arg(partition.lives()).arg("-inf").arg(over).arg("LIMIT").arg(0).arg(most);
+    }
+    let lives: Vec<Vec<String>> = pipe.query_async(connection).await?;
+    let named = lives.into_iter().map(|lives| lives.into_iter().map(NodeLease).collect());
+    Ok(PresencePartition::all().zip(named).collect())
+}
+
+/// As in `weigh.lua`.
+const GRACE_MS: u64 = 10_000;
+
+/// Some users with a state under an expired lease, for [`reap`](super::reap); none: the lease has no state any more.
+///
+/// # Errors
+/// When Redis does not answer.
+pub async fn claim(
+    connection: &mut MultiplexedConnection,
+    partition: PresencePartition,
+    lease: &NodeLease,
+    most: usize,
+) -> Result<Vec<UserId>, RedisError> {
+    let mut pipe = redis::pipe();
+    let keys = [partition.lives(), partition.users_of(lease)];
+    scripts::call(&mut pipe, &CLAIM, &keys).arg(&lease.0).arg(most);
+    let (users,): (Vec<String>,) = scripts::run(connection, &pipe).await?;
+    Ok(users_of(users))
+}
+
+/// Users with an expired state, or with a change that is not published yet: up to `most` of each partition.
+///
+/// # Errors
+/// When Redis does not answer.
+pub async fn due_users(
+    connection: &mut MultiplexedConnection,
+    now_ms: u64,
+    most: usize,
+) -> Result<Vec<UserId>, RedisError> {
+    let mut pipe = redis::pipe();
+    for partition in PresencePartition::all() {
+        pipe.cmd("ZRANGEBYSCORE").arg(partition.due()).arg("-inf").arg(now_ms).arg("LIMIT").arg(0).arg(most);
+    }
+    let users: Vec<Vec<String>> = pipe.query_async(connection).await?;
+    Ok(users.into_iter().flat_map(users_of).collect())
+}
+
+/// Postpones users who are due.
+///
+/// # Errors
+/// When Redis does not answer.
+pub async fn postpone(
+    connection: &mut MultiplexedConnection,
+    users: &[UserId],
+    pause: Duration,
+) -> Result<(), RedisError> {
+    let (seconds, micros): (u64, u64) = redis::cmd("TIME").query_async(connection).await?;
+    let pause_ms = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX);
+    let at_ms = (seconds * 1000 + micros / 1000).saturating_add(pause_ms);
+    let mut pipe = redis::pipe();
+    for user in users {
+        // `XX` leaves out users who are not due any more.
+        let key = PresencePartition::of(user).due();
+        pipe.cmd("ZADD").arg(key).arg("XX").arg("GT").arg(at_ms).arg(user.as_str()).ignore();
+    }
+    pipe.query_async(connection).await
+}
+
+/// Users who went offline, with the time (ms) when they were last seen, if it is not stored yet: up to `most` of each
+/// partition.
+///
+/// # Errors
+/// When Redis does not answer.
+pub async fn unstored_last_seen(
+    connection: &mut MultiplexedConnection,
+    most: usize,
+) -> Result<Vec<(UserId, i64)>, RedisError> {
+    let mut pipe = redis::pipe();
+    for partition in PresencePartition::all() {
+        pipe.cmd("HRANDFIELD").arg(partition.gone()).arg(most).arg("WITHVALUES");
+    }
+    let gone: Vec<Vec<String>> = pipe.query_async(connection).await?;
+    let pair = |pair: &[String]| Some((UserId::parse(&pair[0]).ok()?, pair[1].parse().ok()?));
+    Ok(gone.iter().flat_map(|fields| fields.chunks_exact(2).filter_map(pair)).collect())
+}
+
+/// Reports that these times are stored.
+///
+/// # Errors
+/// When Redis does not answer; then they will be stored again.
+pub async fn last_seen_stored(
+    connection: &mut MultiplexedConnection,
+    written: &[(UserId, i64)],
+) -> Result<(), RedisError> {
+    let mut pipe = redis::pipe();
+    for partition in PresencePartition::all() {
+        let mut of_partition =
+            written.iter().filter(|(user, _)| PresencePartition::of(user) == partition).peekable();
+        if of_partition.peek().is_some() {
+            scripts::call(&mut pipe, &DRAINED, &[partition.gone()]);
+            for (user, at_ms) in of_partition {
+                pipe.arg(user.as_str()).arg(at_ms);
+            }
+        }
+    }
+    if pipe.is_empty() { Ok(()) } else { scripts::run::<Vec<i64>>(connection, &pipe).await.map(drop) }
+}
+
+/// Skips user ids that do not parse.
+fn users_of(users: Vec<String>) -> Vec<UserId> {
+    users.iter().filter_map(|user| UserId::parse(user).ok()).collect()
+}
