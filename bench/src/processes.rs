@@ -19,7 +19,7 @@ const LOOK_EACH: Duration = Duration::from_millis(20);
 pub struct Process {
     /// The name in figures, such as `gateway` or `redis`; several processes may share a name.
     pub name: String,
-    /// The pid of the parent; the usage of its children counts for it (PostgreSQL's backends).
+    /// The pid of this process. The usage of its child processes, such as PostgreSQL's backends, is added to it.
     pub pid: u32,
 }
 

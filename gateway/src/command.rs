@@ -1,14 +1,8 @@
-//! Commands as pure functions from (state, frame) to effects: without sockets, Redis or a clock. One file per frame
-//! type. The module `session` carries out the effects.
+//! The decision about a frame: a pure function from (state, frame) to effects, without sockets, Redis or a clock. The
+//! module `session` carries out the effects.
 
 mod auth;
-mod change;
-mod join;
-mod leave;
-mod live;
-mod mark;
 mod ping;
-mod send;
 
 use std::{num::NonZeroU32, rc::Rc};
 
@@ -80,37 +74,31 @@ pub enum Effect {
         request: RequestContext,
         rooms: Vec<RoomId>,
     },
-    Append {
+    PresenceSet {
+        request: RequestContext,
+        status: Status,
+    },
+    PresenceGet {
+        request: RequestContext,
+        users: Vec<UserId>,
+    },
+    /// Runs a command after all earlier commands of this connection for the same room.
+    InRoom {
         request: RequestContext,
         room: RoomId,
-        draft: Box<Draft>,
-    },
-    Change {
-        request: RequestContext,
-        room: RoomId,
-        change: Box<Change>,
-    },
-    Mark {
-        request: RequestContext,
-        room: RoomId,
-        seq: Seq,
-        delivered: bool,
-    },
-    /// A command whose effect is neither stored nor replayed.
-    Live {
-        request: RequestContext,
-        live: LiveCommand,
+        command: RoomCommand,
     },
     Close(CloseCode, &'static str),
 }
 
-/// See [`Effect::Live`].
+/// A command for one room. Typing and signals are neither stored nor replayed.
 #[derive(Debug)]
-pub enum LiveCommand {
-    Typing { room: RoomId, started: bool },
-    Signal { room: RoomId, to: Option<UserId>, data: Box<RawValue> },
-    PresenceSet(Status),
-    PresenceGet(Vec<UserId>),
+pub enum RoomCommand {
+    Send(Box<Draft>),
+    Change(Box<Change>),
+    Mark { seq: Seq, delivered: bool },
+    Typing { started: bool },
+    Signal { to: Option<UserId>, data: Box<RawValue> },
 }
 
 impl Effect {
@@ -146,28 +134,28 @@ pub fn apply(
     {
         return vec![Effect::refuse(request, room, refusal)];
     }
-    match (state, command) {
-        (state, Command::Auth { token }) => auth::apply(state, env, request, token),
-        (State::Ready(identity), command) => match command {
-            Command::Join { target, presence } => join::apply(request, target, presence),
-            Command::Leave { rooms } => leave::apply(request, rooms),
-            Command::Send { room, draft } => send::apply(request, room, draft),
-            Command::Change { room, change } => change::apply(request, room, change),
-            Command::Read { room, seq } => mark::apply(request, room, seq, false),
-            Command::Delivered { room, seq } => mark::apply(request, room, seq, true),
-            Command::Typing { room, started } => live::apply(request, LiveCommand::Typing { room, started }),
-            Command::Signal { room, to, data } => {
-                live::apply(request, LiveCommand::Signal { room, to, data })
-            }
-            Command::PresenceSet { status } => live::apply(request, LiveCommand::PresenceSet(status)),
-            Command::PresenceGet { users } => live::apply(request, LiveCommand::PresenceGet(users)),
-            Command::Ping => ping::apply(identity, env, &request),
-            Command::Auth { .. } => Vec::new(),
-        },
+    let identity = match (state, &command) {
+        (state, Command::Auth { token }) => return auth::apply(state, env, request, token),
+        (State::Ready(identity), _) => identity,
         (State::AwaitingAuth | State::Authenticating, _) => {
-            vec![Effect::refuse(request, room, Reason::Missing)]
+            return vec![Effect::refuse(request, room, Reason::Missing)];
         }
-    }
+    };
+    let (room, command) = match command {
+        Command::Send { room, draft } => (room, RoomCommand::Send(draft)),
+        Command::Change { room, change } => (room, RoomCommand::Change(change)),
+        Command::Read { room, seq } => (room, RoomCommand::Mark { seq, delivered: false }),
+        Command::Delivered { room, seq } => (room, RoomCommand::Mark { seq, delivered: true }),
+        Command::Typing { room, started } => (room, RoomCommand::Typing { started }),
+        Command::Signal { room, to, data } => (room, RoomCommand::Signal { to, data }),
+        Command::Join { target, presence } => return vec![Effect::Join { request, target, presence }],
+        Command::Leave { rooms } => return vec![Effect::Leave { request, rooms }],
+        Command::PresenceSet { status } => return vec![Effect::PresenceSet { request, status }],
+        Command::PresenceGet { users } => return vec![Effect::PresenceGet { request, users }],
+        Command::Ping => return ping::apply(identity, env, &request),
+        Command::Auth { .. } => return Vec::new(),
+    };
+    vec![Effect::InRoom { request, room, command }]
 }
 
 /// The limit that is checked before the command is applied; `None`: the command is never refused for its rate.

@@ -86,7 +86,6 @@ pub struct Hub<P> {
     /// Increased whenever hints of any room may have been missed. Earlier reads are outdated then.
     generation: Generation,
     names: RoleNames,
-    ended: Ended,
 }
 
 /// See [`Hub::invalidate_reads`].
@@ -100,7 +99,6 @@ impl<P: Peer> Default for Hub<P> {
             next_stamp: 0,
             generation: Generation::default(),
             names: RoleNames::default(),
-            ended: Ended::default(),
         }
     }
 }
@@ -137,30 +135,24 @@ impl<P: Peer> Hub<P> {
         subscription: Subscription,
         read: MarkRead<'_>,
         roles: Option<&Roles>,
-    ) -> RoleRefresh {
+    ) -> (RoleRefresh, Ended) {
         let current = read.generation == self.generation;
         let refreshed = match self.rooms.get_mut(room) {
             Some(state) => state.refresh_role(room, subscription, (read, current), roles, &mut self.names),
             None => RoleRefresh::Ended,
         };
-        self.collect_ended(room.as_str());
-        refreshed
+        (refreshed, self.collect_ended(room.as_str()))
     }
 
-    /// Collects the subscriptions that a call has ended in a room.
-    fn collect_ended(&mut self, room: &str) {
-        let Some(state) = self.rooms.get_mut(room) else { return };
-        self.ended.subscriptions += std::mem::take(&mut state.ended);
-        if state.is_empty()
-            && let Some((room, _)) = self.rooms.remove_entry(room)
-        {
-            self.ended.rooms.push(room);
+    /// Collects the subscriptions that a call has ended in a room, and removes the room with its last subscription.
+    fn collect_ended(&mut self, room: &str) -> Ended {
+        let Some(state) = self.rooms.get_mut(room) else { return Ended::default() };
+        let subscriptions = std::mem::take(&mut state.ended);
+        let is_empty = state.is_empty();
+        Ended {
+            subscriptions,
+            room: if is_empty { self.rooms.remove_entry(room).map(|(id, _)| id) } else { None },
         }
-    }
-
-    /// Takes what removals have ended since the last call. To be called after each method that may end subscriptions.
-    pub fn take_ended(&mut self) -> Ended {
-        std::mem::take(&mut self.ended)
     }
 
     /// Hints of any room may have been missed. Reads that began before are outdated.
@@ -186,19 +178,21 @@ impl<P: Peer> Hub<P> {
     }
 
     /// Handles a published record. A record that changes a membership may end subscriptions.
-    pub fn dispatch(&mut self, record: &Record, frame: &Frame) -> Dispatch {
+    pub fn dispatch(&mut self, record: &Record, frame: &Frame) -> (Dispatch, Ended) {
         if record.is_live_only() {
             if let Some(room) = self.rooms.get(record.room()) {
                 room.deliver_live(record, frame);
             }
-            return Dispatch::Delivered;
+            return (Dispatch::Delivered, Ended::default());
         }
-        let Some(room) = self.rooms.get_mut(record.room()) else { return Dispatch::Stale };
+        let Some(room) = self.rooms.get_mut(record.room()) else {
+            return (Dispatch::Stale, Ended::default());
+        };
         let outcome = room.dispatch(record, frame, &mut self.names);
-        if !record.membership().is_empty() {
-            self.collect_ended(record.room());
+        if record.membership().is_empty() {
+            return (outcome, Ended::default());
         }
-        outcome
+        (outcome, self.collect_ended(record.room()))
     }
 
     /// Records of a room may have been missed: starts a refill. Returns false if no subscription is live, or a refill
@@ -233,14 +227,20 @@ impl<P: Peer> Hub<P> {
     }
 
     /// Brings live subscriptions up to a read of the room. May end subscriptions.
-    pub fn refill(&mut self, id: &RoomId, read: RoomRead<'_>, generation: Generation) -> RefillOutcome {
+    pub fn refill(
+        &mut self,
+        id: &RoomId,
+        read: RoomRead<'_>,
+        generation: Generation,
+    ) -> (RefillOutcome, Ended) {
         if generation != self.generation {
-            return RefillOutcome::Retry;
+            return (RefillOutcome::Retry, Ended::default());
         }
-        let Some(room) = self.rooms.get_mut(id) else { return RefillOutcome::FromTail };
+        let Some(room) = self.rooms.get_mut(id) else {
+            return (RefillOutcome::FromTail, Ended::default());
+        };
         let outcome = room.refill(id, read, &mut self.names);
-        self.collect_ended(id.as_str());
-        outcome
+        (outcome, self.collect_ended(id.as_str()))
     }
 
     /// The newest known position in a room's log.

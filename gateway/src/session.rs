@@ -2,21 +2,21 @@
 //! `command` and `hub`; this module and its children do the waiting.
 //!
 //! Commands of one connection on one room take effect in the order of their frames: each room has a *lane*, and a
-//! lane starts its next job when the one before was appended, joined or left.
+//! lane starts its next job when the previous one is done. A send is done when its message is appended: the lane does
+//! not wait until it is stored.
 
 mod accept;
-mod change;
+mod access;
+mod append;
 mod client;
 mod client_transport;
 mod drain;
 mod join;
 mod lane;
-mod live;
 mod mark;
 pub mod poll;
 mod presence;
 mod replay;
-mod send;
 mod signal;
 mod typing;
 
@@ -101,16 +101,16 @@ impl ChatSession {
                 join::start(worker, client, request, target, presence);
             }
             Effect::Leave { request, rooms } => join::leave(worker, client, request, rooms),
-            Effect::Append { request, room, draft } => {
-                enqueue(worker, client, room, Job::Send { request, draft })
+            Effect::PresenceSet { request, status } => presence::set(worker, client, &request, status),
+            Effect::PresenceGet { request, users } => {
+                let (worker, client) = (worker.clone(), client.clone());
+                tokio::task::spawn_local(async move {
+                    presence::get(&worker, &client, &request, users).await;
+                });
             }
-            Effect::Change { request, room, change } => {
-                enqueue(worker, client, room, Job::Change { request, change })
+            Effect::InRoom { request, room, command } => {
+                enqueue(worker, client, room, Job::Command(request, command));
             }
-            Effect::Mark { request, room, seq, delivered } => {
-                enqueue(worker, client, room, Job::Mark { request, seq, delivered })
-            }
-            Effect::Live { request, live } => live::start(worker, client, request, live),
             Effect::Close(code, reason) => client.connection.close(code.code(), reason),
         }
     }
@@ -218,7 +218,8 @@ struct Admitted {
 /// Reads the account of a good token. Name and picture are those of the account.
 async fn admit(worker: &Rc<Worker>, identity: Identity) -> Result<Admitted, Refusal> {
     let bus = &worker.node.bus;
-    // In this order: a change after a read arrives on the user's channel, or shows in the versions.
+    // Keep this order: channel, versions, account. Then no change is missed: after a read, this node gets the notice of
+    // the change, or its next check finds a newer version.
     let registration = bus.begin_registration(&identity.user).await?;
     let versions = bus.versions(&identity.user).await?;
     let account = bus.connect_user(&identity).await?.ok_or(Reason::UnknownUser)?;

@@ -24,7 +24,7 @@ use tokio::sync::{Semaphore, mpsc};
 
 use crate::{
     bus::{Bus, Hint, PublishedRecord, WorkerQueue},
-    hub::{Dispatch, Hub},
+    hub::{Dispatch, Ended, Hub},
     limits::{Limit, RateLimits},
     metrics::{CachedCounters, Metrics},
     presence::Presence,
@@ -150,12 +150,12 @@ impl Worker {
         }
     }
 
-    /// Unsubscribes the rooms that ended in the hub because of removals. To be called after each hub method that may
-    /// end subscriptions.
-    pub fn release_ended(&self) {
-        let ended = self.hub.borrow_mut().take_ended();
-        self.node.metrics.revoked.inc_by(ended.subscriptions as u64);
-        for room in &ended.rooms {
+    /// Counts the subscriptions that a hub method has ended, and unsubscribes a room without any.
+    pub fn release(&self, ended: &Ended) {
+        if ended.subscriptions > 0 {
+            self.node.metrics.revoked.inc_by(ended.subscriptions as u64);
+        }
+        if let Some(room) = &ended.room {
             self.node.bus.unsubscribe(self.index, room);
             self.node.metrics.rooms.dec();
         }
@@ -172,10 +172,8 @@ impl Worker {
 
 impl Worker {
     fn dispatch(self: &Rc<Self>, record: &PublishedRecord, frame: &Frame) {
-        let outcome = self.hub.borrow_mut().dispatch(record, frame);
-        if !record.membership().is_empty() {
-            self.release_ended();
-        }
+        let (outcome, ended) = self.hub.borrow_mut().dispatch(record, frame);
+        self.release(&ended);
         if outcome == Dispatch::Delivered {
             record.mark_delivered();
         }

@@ -21,9 +21,9 @@ use crate::writer::failure;
 use crate::writer::limit::{ANSWER_DEADLINE, within};
 use crate::writer::presence as writer;
 
-/// Interval between turns; no other replica takes a turn within it.
+/// How often last-seen times are stored. The replicas share this interval: in each one, only one replica stores them.
 const TURN_INTERVAL: Duration = Duration::from_secs(2);
-/// Users per statement and partition.
+/// Users that one statement stores at most for each of the 16 presence partitions.
 const USERS_PER_STATEMENT: usize = 200;
 /// Statements per turn; the rest waits for the next turn.
 const STATEMENTS_PER_TURN: usize = 10;

@@ -279,7 +279,7 @@ pub async fn account_changed(
     call.query_async(connection).await
 }
 
-/// Caches an account, unless it changed since `version` was read. Returns whether it did.
+/// Caches an account, unless the account changed after `version` was read. Returns true if it was cached.
 ///
 /// # Errors
 /// When Redis does not answer.

@@ -29,7 +29,8 @@ const READY_PATIENCE: Duration = Duration::from_secs(30);
 /// A server other than Tidings.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Other {
-    /// Socket.IO 4: between nodes with its Redis adapter, stored in PostgreSQL.
+    /// Socket.IO 4. Several nodes are connected by its Redis adapter. Messages are stored in PostgreSQL if the setting
+    /// asks for it.
     SocketIo,
     /// Raw fan-out with Node's `ws`.
     Ws,

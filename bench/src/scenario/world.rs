@@ -19,10 +19,12 @@ use crate::results::Scenario;
 const CREATED_WITH: usize = 1000;
 const AT_ONCE: usize = 32;
 const TOKEN_TTL_S: i64 = 24 * 3600;
-/// The metric of rooms that wait for the search index, and how long to wait for it: longer than the indexer collects.
+/// The metric: number of rooms that are not indexed yet.
 const ROOMS_WAITING: &str = "tidings_persistence_search_rooms_waiting ";
-const INDEX_LOOK: Duration = Duration::from_millis(300);
-const INDEX_PATIENCE: Duration = Duration::from_secs(60);
+/// Pause between two reads of the metric. It is longer than the indexer collects changes.
+const INDEX_POLL_INTERVAL: Duration = Duration::from_millis(300);
+/// After this time the run fails.
+const INDEX_TIMEOUT: Duration = Duration::from_secs(60);
 const ENTERING_AT_ONCE: usize = 128;
 const ENTER_PATIENCE: Duration = Duration::from_secs(180);
 
@@ -181,18 +183,18 @@ impl World {
         tokio::task::block_in_place(|| {
             loop {
                 // Clients must answer pings in the meantime.
-                self.load.run(&Work::Listen(INDEX_LOOK))?;
+                self.load.run(&Work::Listen(INDEX_POLL_INTERVAL))?;
                 let metrics = Handle::current().block_on(stack.persistence(0).metrics())?;
                 let waiting = metrics.lines().find_map(|line| line.strip_prefix(ROOMS_WAITING));
                 let waiting: f64 =
                     waiting.context("persistence does not tell how many rooms wait")?.trim().parse()?;
                 if waiting == 0.0 {
                     // The last rooms may still be being indexed.
-                    self.load.run(&Work::Listen(INDEX_LOOK))?;
+                    self.load.run(&Work::Listen(INDEX_POLL_INTERVAL))?;
                     return Ok(());
                 }
                 ensure!(
-                    begun.elapsed() < INDEX_PATIENCE,
+                    begun.elapsed() < INDEX_TIMEOUT,
                     "{waiting} rooms still wait for the index of search"
                 );
             }

@@ -47,10 +47,10 @@ test("a repeated, misplaced or missing row is noted", () => {
 
 test("a reloaded list may begin later, and a continued list may not", () => {
   const anew = given(1, 2);
-  anew.live(list(300, 301));
+  anew.onLive(list(300, 301));
   expect(anew.result(list(300, 301))).toMatchObject({ start: 299, cursor: 301 });
   const on = given(1, 2);
-  on.live({ items: [item(2), item(3)], hasOlder: true });
+  on.onLive({ items: [item(2), item(3)], hasOlder: true });
   expect(on.result({ items: [item(2), item(3)], hasOlder: true })).toMatchObject({ start: 0, cursor: 3 });
 });
 

@@ -284,6 +284,33 @@ test("state of one user does not pass to another user of the same client", async
   expect(world.model.room().read.get("bob")).toBe(3);
 });
 
+test("a listener may disconnect the client when a gap has been filled", async () => {
+  const world = new World();
+  world.model.appendMessage("0");
+  const { client, room } = await start(world);
+  for (let seq = 2; seq <= 10; seq++) {
+    const message = {
+      id: `m${seq}`,
+      client_id: `k${seq}`,
+      sender: { id: "bob" },
+      kind: "text",
+      content: `${seq}`,
+    };
+    world.model.room().log.push({ room: "r", seq, at: world.model.at(), type: "message:new", ...message });
+  }
+  const rejections: unknown[] = [];
+  const note = (reason: unknown) => rejections.push(reason);
+  process.on("unhandledRejection", note);
+  room.state.subscribe(() => {
+    if (phase(room) === "live") client.disconnect();
+  });
+  session(world).send({ type: "room:gap", room: "r", after: 1, head: { epoch: "1", seq: 10 } });
+  await world.clock.pass(60_000);
+  process.off("unhandledRejection", note);
+  expect(contents(room)).toEqual(world.model.contents());
+  expect(rejections).toEqual([]);
+});
+
 test("loaded members are read again after a gap", async () => {
   const world = new World();
   world.model.appendMessage("0");

@@ -268,7 +268,8 @@ impl ConnectionRegistry {
         empty && self.users.remove(user).is_some()
     }
 
-    /// Counts a notice, which connections that are being admitted must not miss. Returns the user, if connected.
+    /// Counts a notice for the user. `register` compares the count, so a connection that is being admitted cannot miss
+    /// a notice. Returns the user if this node knows it.
     pub fn count_notice(&mut self, user: &str) -> Option<UserId> {
         let entry = self.users.get_mut(user)?;
         entry.notice_count = entry.notice_count.wrapping_add(1);

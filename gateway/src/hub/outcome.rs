@@ -41,10 +41,12 @@ pub enum RoleRefresh {
     RoleUnknown,
 }
 
-/// Subscriptions and rooms that ended because of removals.
+/// The subscriptions of one room that a call has ended because of removals. The caller counts them and unsubscribes
+/// the room's channel.
 #[derive(Debug, Default)]
+#[must_use]
 pub struct Ended {
     pub subscriptions: usize,
-    /// Rooms that have no subscription now: their channels are not wanted any more.
-    pub rooms: Vec<RoomId>,
+    /// The room, if it has no subscription now: its channel is not wanted any more.
+    pub room: Option<RoomId>,
 }

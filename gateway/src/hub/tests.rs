@@ -102,7 +102,7 @@ fn refresh_role(
 ) -> RoleRefresh {
     let generation = hub.generation();
     let read = MarkRead { head, mark: mark.as_ref(), generation };
-    hub.refresh_role(&room(), subscription, read, roles)
+    hub.refresh_role(&room(), subscription, read, roles).0
 }
 
 /// Goes live after a read up to there that contained no mark.
@@ -122,7 +122,7 @@ fn refill(hub: &mut Hub<Listener>, tail: &TailRead) -> RefillOutcome {
     let tail = TailRead { marks: vec![None; users.len()], ..tail.clone() };
     let of = users.iter().map(|user| (user.clone(), Some("member".into()))).collect();
     let stored = Roles { epoch: tail.head.epoch, of };
-    hub.refill(&room(), RoomRead { tail: &tail, users: &users, roles: Some(&stored) }, generation)
+    hub.refill(&room(), RoomRead { tail: &tail, users: &users, roles: Some(&stored) }, generation).0
 }
 
 fn hint(hub: &mut Hub<Listener>, epoch: u64, seq: u64) -> Dispatch {
@@ -130,7 +130,7 @@ fn hint(hub: &mut Hub<Listener>, epoch: u64, seq: u64) -> Dispatch {
 }
 
 fn dispatch(hub: &mut Hub<Listener>, record: &Record) -> Dispatch {
-    hub.dispatch(record, &Frame::text(record.json()))
+    hub.dispatch(record, &Frame::text(record.json())).0
 }
 
 #[test]
@@ -237,7 +237,7 @@ fn private_record_reaches_only_its_recipients() {
     go_live(&mut hub, a, at(1, 0));
     go_live(&mut hub, e, at(1, 0));
     let private = record(1, 1, "u=alice");
-    hub.dispatch(&private, &Frame::text(private.json()));
+    dispatch(&mut hub, &private);
     hint(&mut hub, 1, 2);
     assert_eq!(*alice.got.borrow(), [json(1, 1), json(1, 2)]);
     assert_eq!(*eve.got.borrow(), [json(1, 2)]);
@@ -269,7 +269,7 @@ fn read_before_missed_hints_makes_no_subscription_live() {
     assert!(go_live(&mut hub, a, at(1, 11)));
     hub.begin_refill(&room());
     let read = RoomRead { tail: &read(1, 1..=11, "1:0"), users: &[], roles: None };
-    assert_eq!(hub.refill(&room(), read, before), RefillOutcome::Retry);
+    assert_eq!(hub.refill(&room(), read, before).0, RefillOutcome::Retry);
 }
 
 #[test]

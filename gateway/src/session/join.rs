@@ -21,11 +21,11 @@ use tidings_shared::{
 use tokio::sync::Semaphore;
 
 use super::{
+    access,
     client::Client,
     lane::{Job, enqueue},
     presence, refuse,
     replay::{self, Replay},
-    send,
 };
 use crate::{
     bus::MembershipSnapshot,
@@ -225,7 +225,7 @@ async fn join_room(
     let snapshot = memberships.get(bus, &identity.user, room).await?;
     check_open()?;
     if snapshot.membership.is_none() {
-        send::recently_added_role(worker, &identity, room).await?;
+        access::recently_added_role(worker, &identity, room).await?;
         check_open()?;
     }
     let (shared_id, subscription) = worker.subscribe(room, client.clone());
@@ -288,7 +288,7 @@ async fn read_role(
                 continue;
             }
         };
-        let role = role.ok_or_else(|| send::refuse_non_member(&head))?;
+        let role = role.ok_or_else(|| access::refuse_non_member(&head))?;
         // A user who was added just now has read nothing.
         let read_seq = snapshot.membership.map_or(Seq(0), |membership| membership.read_seq);
         return Ok(RoleRead { head, role, read_seq, generation });

@@ -3,20 +3,18 @@
 use std::{collections::VecDeque, rc::Rc};
 
 use rustc_hash::FxHashMap;
-use serde_json::value::RawValue;
 use tidings_shared::{
-    ids::{Cursor, RoomId, Seq, UserId},
-    message::{Draft, change::Change},
+    ids::{Cursor, RoomId},
     telemetry::in_trace,
 };
 
 use super::{
-    change,
+    append::{self, Append},
     client::Client,
     join::{self, JoinGroup, LeaveGroup},
-    mark, send, signal, typing,
+    mark, signal, typing,
 };
-use crate::{request_context::RequestContext, worker::Worker};
+use crate::{command::RoomCommand, request_context::RequestContext, worker::Worker};
 
 /// Maximum of waiting and running jobs of one connection. At the maximum, reading stops until half of them are done.
 const MAX_JOBS: usize = 64;
@@ -25,11 +23,7 @@ const MAX_JOBS: usize = 64;
 pub(super) enum Job {
     Join { after: Option<Cursor>, group: Rc<JoinGroup>, index: usize },
     Leave { group: Rc<LeaveGroup> },
-    Send { request: RequestContext, draft: Box<Draft> },
-    Change { request: RequestContext, change: Box<Change> },
-    Mark { request: RequestContext, seq: Seq, delivered: bool },
-    Typing { request: RequestContext, started: bool },
-    Signal { request: RequestContext, to: Option<UserId>, data: Box<RawValue> },
+    Command(RequestContext, RoomCommand),
 }
 
 /// The jobs of one connection.
@@ -101,25 +95,34 @@ async fn perform(worker: &Rc<Worker>, client: &Rc<Client>, room: &RoomId, job: J
     match job {
         Job::Join { after, group, index } => join::join(worker, client, room, after, &group, index).await,
         Job::Leave { group } => join::leave_room(worker, client, room, &group),
-        Job::Send { request, draft } => match request.trace() {
-            None => send::send(worker, client, room, request, *draft).await,
-            // Boxed so that the untraced future stays small.
-            Some(trace) => {
-                in_trace(trace, Box::pin(send::send(worker, client, room, request, *draft))).await;
+        Job::Command(request, command) => match command {
+            RoomCommand::Send(draft) => append(worker, client, room, request, Append::Send(draft)).await,
+            RoomCommand::Change(change) => {
+                append(worker, client, room, request, Append::Change(change)).await
+            }
+            RoomCommand::Mark { seq, delivered } => {
+                mark::mark(worker, client, room, request, seq, delivered).await;
+            }
+            RoomCommand::Typing { started } => typing::typing(worker, client, room, request, started).await,
+            RoomCommand::Signal { to, data } => {
+                signal::signal(worker, client, room, request, to, &data).await
             }
         },
-        Job::Change { request, change } => match request.trace() {
-            None => change::change(worker, client, room, request, *change).await,
-            Some(trace) => {
-                in_trace(trace, Box::pin(change::change(worker, client, room, request, *change))).await;
-            }
-        },
-        Job::Mark { request, seq, delivered } => {
-            mark::mark(worker, client, room, request, seq, delivered).await;
-        }
-        Job::Typing { request, started } => typing::typing(worker, client, room, request, started).await,
-        Job::Signal { request, to, data } => {
-            signal::signal(worker, client, room, request, to, &data).await;
+    }
+}
+
+async fn append(
+    worker: &Rc<Worker>,
+    client: &Rc<Client>,
+    room: &RoomId,
+    request: RequestContext,
+    command: Append,
+) {
+    match request.trace() {
+        None => append::append(worker, client, room, request, command).await,
+        // Boxed so that the untraced future stays small.
+        Some(trace) => {
+            in_trace(trace, Box::pin(append::append(worker, client, room, request, command))).await;
         }
     }
 }

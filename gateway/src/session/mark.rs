@@ -8,7 +8,7 @@ use tidings_shared::{
     protocol::server::ServerFrame,
 };
 
-use super::{Client, refuse, send};
+use super::{Client, access, refuse};
 use crate::{request_context::RequestContext, worker::Worker};
 
 pub(super) async fn mark(
@@ -21,7 +21,7 @@ pub(super) async fn mark(
 ) {
     let send_refusal = |refusal: &Refusal| refuse(worker, client, &request, Some(room), refusal);
     let Some(identity) = client.identity() else { return };
-    match send::role_in(worker, client, &identity, room).await {
+    match access::role_in(worker, client, &identity, room).await {
         // An admin can act in any room, but a mark needs a membership.
         Ok(role) if role.is_empty() => {
             return send_refusal(&Refusal::new(
@@ -32,7 +32,7 @@ pub(super) async fn mark(
         Ok(_) => {}
         Err(refusal) => return send_refusal(&refusal),
     }
-    let Some(slot) = client.take_answer_slot() else { return send_refusal(&send::too_many_unanswered()) };
+    let Some(slot) = client.take_answer_slot() else { return send_refusal(&access::too_many_unanswered()) };
     let (worker, client, room) = (worker.clone(), client.clone(), room.clone());
     // Marks never move back, so later jobs of the lane need not wait for this one.
     tokio::task::spawn_local(async move {

@@ -84,7 +84,7 @@ pub(super) async fn get(
 ) {
     let Some(identity) = client.identity() else { return };
     let Some(_slot) = client.take_answer_slot() else {
-        return refuse(worker, client, request, None, &super::send::too_many_unanswered());
+        return refuse(worker, client, request, None, &super::access::too_many_unanswered());
     };
     let mut seen = std::collections::HashSet::with_capacity(users.len());
     users.retain(|user| seen.insert(user.clone()));

@@ -113,12 +113,12 @@ async fn replay_room(worker: &Rc<Worker>, client: &Rc<Client>, replay: &Replay) 
                 continue;
             }
         };
-        let refresh = {
+        let (refresh, ended) = {
             let mark = read.marks.first().and_then(Option::as_ref);
             let read = MarkRead { head: Position::of(&read.head), mark, generation: began };
             worker.hub.borrow_mut().refresh_role(room, *subscription, read, roles.as_ref())
         };
-        worker.release_ended();
+        worker.release(&ended);
         match refresh {
             RoleRefresh::UpToDate => roles = None,
             RoleRefresh::Ended => return,

@@ -10,7 +10,7 @@ use tidings_shared::{
     protocol::server::ServerFrame,
 };
 
-use super::{Client, live, refuse};
+use super::{Client, access, refuse};
 use crate::{request_context::RequestContext, worker::Worker};
 
 pub(super) async fn signal(
@@ -40,7 +40,7 @@ async fn publish(
     data: &RawValue,
 ) -> Result<(), Refusal> {
     let identity = client.identity().ok_or_else(|| Refusal::unavailable("the connection is gone"))?;
-    let min_role = live::min_role(worker, client, &identity, room).await?;
+    let min_role = access::min_role(worker, client, &identity, room).await?;
     if let Some(to) = to
         && !worker.node.bus.is_member(to, room).await?
     {

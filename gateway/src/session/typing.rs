@@ -5,7 +5,7 @@ use std::rc::Rc;
 
 use tidings_shared::{error::Refusal, ids::RoomId, protocol::server::ServerFrame};
 
-use super::{Client, live, refuse, send};
+use super::{Client, access, refuse};
 use crate::request_context::RequestContext;
 use crate::worker::{TypingState, Worker};
 
@@ -18,11 +18,11 @@ pub(super) async fn typing(
 ) {
     let send_refusal = |refusal: &Refusal| refuse(worker, client, &request, Some(room), refusal);
     let Some(identity) = client.identity() else { return };
-    let min_role = match live::min_role(worker, client, &identity, room).await {
+    let min_role = match access::min_role(worker, client, &identity, room).await {
         Ok(min_role) => min_role,
         Err(refusal) => return send_refusal(&refusal),
     };
-    let Some(slot) = client.take_answer_slot() else { return send_refusal(&send::too_many_unanswered()) };
+    let Some(slot) = client.take_answer_slot() else { return send_refusal(&access::too_many_unanswered()) };
     let state = TypingState { started, name: identity.name.clone(), min_role };
     let published = match worker.node.typing.submit(room, &identity.user, state) {
         Ok(published) => published,

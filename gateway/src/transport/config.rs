@@ -73,8 +73,8 @@ impl TransportConfig {
     }
 
     pub(crate) fn limits(&self) -> WorkerLimits {
-        // A fiftieth of the heartbeat spreads the pings well. The bounds let an idle worker sleep, and keep a test's
-        // short heartbeat exact enough.
+        // 50 ticks per heartbeat spread the pings well. A tick is at least 100 ms, so that an idle worker sleeps, and
+        // at most 1 s, so that deadlines stay exact with a long heartbeat.
         let tick = (self.heartbeat / 50).clamp(Duration::from_millis(100), Duration::from_secs(1));
         WorkerLimits {
             rules: Rules {

@@ -104,22 +104,22 @@ impl Counters {
 /// The counters of one worker, written only by its thread.
 #[derive(Debug, Default)]
 pub(crate) struct WorkerCounters {
-    pub connections: Tally,
-    pub opened: Tally,
-    pub messages_in: Tally,
-    pub bytes_in: Tally,
-    pub messages_out: Tally,
-    pub bytes_out: Tally,
-    pub outbox_bytes: Tally,
-    pub compressed: Tally,
-    pub compressed_out: Tally,
-    pub saved_bytes: Tally,
-    pub inflate_limit_closes: Tally,
-    pub frame_rate_holds: Tally,
-    pub frame_rate_closes: Tally,
-    pub drain_notified: Tally,
-    pub drain_overstayed: Tally,
-    pub drain_cut: Tally,
+    pub connections: SingleWriterCounter,
+    pub opened: SingleWriterCounter,
+    pub messages_in: SingleWriterCounter,
+    pub bytes_in: SingleWriterCounter,
+    pub messages_out: SingleWriterCounter,
+    pub bytes_out: SingleWriterCounter,
+    pub outbox_bytes: SingleWriterCounter,
+    pub compressed: SingleWriterCounter,
+    pub compressed_out: SingleWriterCounter,
+    pub saved_bytes: SingleWriterCounter,
+    pub inflate_limit_closes: SingleWriterCounter,
+    pub frame_rate_holds: SingleWriterCounter,
+    pub frame_rate_closes: SingleWriterCounter,
+    pub drain_notified: SingleWriterCounter,
+    pub drain_overstayed: SingleWriterCounter,
+    pub drain_cut: SingleWriterCounter,
     closes: Mutex<BTreeMap<u16, u64>>,
 }
 
@@ -133,9 +133,9 @@ impl WorkerCounters {
 
 /// A number with one writing thread and any number of readers.
 #[derive(Debug, Default)]
-pub(crate) struct Tally(AtomicU64);
+pub(crate) struct SingleWriterCounter(AtomicU64);
 
-impl Tally {
+impl SingleWriterCounter {
     pub(crate) fn add(&self, count: usize) {
         self.0.store(self.get().wrapping_add(count as u64), Ordering::Relaxed);
     }

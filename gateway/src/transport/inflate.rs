@@ -6,7 +6,8 @@ use flate2::{Decompress, FlushDecompress, Status};
 
 use super::deflate::TAIL;
 
-/// An empty last block. Only a stream that is between two blocks ends with it.
+/// An empty final DEFLATE block, fed after each message. The stream ends with it only if the message ended at a block
+/// boundary; otherwise the message is incomplete.
 const LAST_BLOCK: [u8; 2] = [0x03, 0x00];
 /// Initial size of the buffer, which doubles when it is full.
 const INITIAL_BUFFER_BYTES: usize = 4 * 1024;

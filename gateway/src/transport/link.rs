@@ -250,7 +250,8 @@ impl Link {
         }
     }
 
-    /// Handles a wheel entry of this connection.
+    /// Runs the timers of this connection that are due. Ignores an entry of the timer wheel that a later `schedule` has
+    /// replaced.
     pub(super) fn on_timer(&self, due: u32) {
         if due != self.timer_at.get() {
             return;

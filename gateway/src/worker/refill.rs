@@ -51,8 +51,8 @@ pub(super) async fn refill(worker: Rc<Worker>, room: RoomId) {
                 let read_roles = roles.take();
                 let read = RoomRead { tail: &tail, users: &users, roles: read_roles.as_ref() };
                 let had_live = worker.hub.borrow().live_position(&room).is_some();
-                let outcome = worker.hub.borrow_mut().refill(&room, read, generation);
-                worker.release_ended();
+                let (outcome, ended) = worker.hub.borrow_mut().refill(&room, read, generation);
+                worker.release(&ended);
                 match outcome {
                     RefillOutcome::FromTail | RefillOutcome::Gap => {
                         // Records of the tail that a gap skips also count as late: no subscription got them in time.

@@ -46,7 +46,8 @@ pub fn plan(epoch: Epoch, survived: &SurvivingState, stored_head: Seq, bases: &B
         bases.0.push((epoch, base));
     }
     let whole = survived.hash.is_some() && hash_seq == counted && counted == seq;
-    // The hash's history contains everything that is stored, and everything up to the head.
+    // The marks may stay if the trusted part of the hash reaches the base and PostgreSQL has stored nothing above the
+    // base. Otherwise a change that the hash does not know may have reverted a mark.
     let marked = survived.hash.is_some() && counted >= base && base == seq;
     let survived = match survived.tail_last == Some(seq) {
         true if whole => Survival::HashAndTail,

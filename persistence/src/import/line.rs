@@ -18,8 +18,8 @@ pub use skipped::SkippedMessage;
 
 /// Key in the metadata under which the original id and time are kept.
 pub const IMPORTED: &str = "imported";
-/// Client ids have up to 64 characters. A hash replaces an original id that is too long with this prefix, or not
-/// printable.
+/// The client id of an imported message is `import:` and its original id. If that has more than 64 characters or is not
+/// printable, it is `import-sha1:` and the SHA-1 of the original id.
 const CLIENT_ID_PREFIX: &str = "import:";
 const HASH_PREFIX: &str = "import-sha1:";
 const MAX_CLIENT_ID_CHARS: usize = 64;
@@ -211,7 +211,8 @@ impl ImportMessage {
     }
 }
 
-/// The client id for an original id: always the same.
+/// The client id for an original id. It depends only on the original id, so a repeated import does not append the
+/// message again.
 pub fn client_id(original: &str) -> String {
     let printable = original.bytes().all(|byte| (0x20..0x7f).contains(&byte));
     if printable && original.len() + CLIENT_ID_PREFIX.len() <= MAX_CLIENT_ID_CHARS {

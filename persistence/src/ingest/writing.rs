@@ -29,8 +29,8 @@ use crate::writer::{
 use gathered::Batch;
 use spans::record_spans;
 
-/// Shortest time between the starts of two batches, unless records wait already. Under load records gather; otherwise
-/// none waits.
+/// Minimum time between the starts of two batches, so that records gather under load. It does not apply when records
+/// are already read, and a record after a quiet period is written at once.
 const MIN_BATCH_INTERVAL: Duration = Duration::from_millis(5);
 /// After a batch of more records, others gather for half of the time that it took, because a transaction for many
 /// records costs little more than one for a few.

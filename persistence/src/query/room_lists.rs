@@ -113,7 +113,8 @@ fn parts(cursor: Option<&ActivityCursor>) -> [Value; 2] {
     [cursor.map(|cursor| cursor.updated_at).into(), cursor.map(|cursor| cursor.room.as_str()).into()]
 }
 
-/// Removes the surplus row and packs where the page ends; None when there was no surplus.
+/// Callers read one row more than `limit`, to see whether there is a next page. Removes that row and returns the cursor
+/// of the last row of this page. `None`: there was no such row.
 fn next(rows: &mut Vec<QueryResult>, limit: i64) -> Result<Option<String>, DbErr> {
     let limit = usize::try_from(limit).unwrap_or_default();
     if rows.len() <= limit {

@@ -144,7 +144,8 @@ const GUARD: &str = "\
     WHERE p.partition = locked.partition AND p.token = v.token AND p.epoch = v.epoch AND p.last_id = v.old \
     RETURNING p.partition";
 
-/// Nothing of the batch may be written unless all its rows were moved.
+/// Keeps the ownership invariant: advances `last_id` of every partition of the batch, or fails with the partitions
+/// whose row is not as expected. Then nothing of the batch may be written.
 async fn guard(transaction: &DatabaseTransaction, claims: &[BatchClaim]) -> Result<(), WriteError> {
     let numbers: Vec<i16> = claims.iter().map(|claim| smallint(claim.expected.lease.partition)).collect();
     let column = |of: fn(&BatchClaim) -> String| -> Vec<String> { claims.iter().map(of).collect() };

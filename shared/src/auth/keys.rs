@@ -38,8 +38,8 @@ pub(super) struct KeySet {
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Unmatched {
     Refused(Reason),
-    /// The URL may have the key.
-    NotHere,
+    /// No known key matches; fetching the keys from the URL may bring the right one.
+    FetchMayHelp,
 }
 
 impl KeySet {
@@ -85,7 +85,7 @@ impl KeySet {
             Some(Ok(())) => Ok(()),
             // The keys of the URL are never symmetric.
             _ if fetch_may_help && token.algorithm.family() != AlgorithmFamily::Hmac => {
-                Err(Unmatched::NotHere)
+                Err(Unmatched::FetchMayHelp)
             }
             Some(Err(reason)) => Err(Unmatched::Refused(reason)),
             None if accepting().next().is_none() => Err(Unmatched::Refused(Reason::Algorithm)),

@@ -91,7 +91,7 @@ impl Verifier {
         match self.keys.load().check(&token) {
             Ok(()) => Ok(self.rules.identity(&token.claims()?, now_s())?),
             Err(Unmatched::Refused(reason)) => Err(reason.into()),
-            Err(Unmatched::NotHere) => Err(Unverified::KeysNeeded),
+            Err(Unmatched::FetchMayHelp) => Err(Unverified::KeysNeeded),
         }
     }
 

@@ -63,7 +63,7 @@ impl WatermarkNotice {
 
 struct Waiter {
     epoch: Epoch,
-    /// `room ␟ seq`, as in the exceptions.
+    /// Room and seq, separated by U+001F: the key of this record in `WatermarkNotice::exceptions`.
     at: String,
     outcome: oneshot::Sender<Stored>,
 }
@@ -236,8 +236,8 @@ impl Watermarks {
         }
     }
 
-    /// Reads a partition's watermark, and then the exceptions of the waiters at or below it; returns the epoch of the
-    /// watermark.
+    /// Reads a partition's watermark, and then which waiters' records up to it are exceptions (stored differently from
+    /// how they were sent). Answers these waiters. Returns the epoch of the watermark.
     async fn poll_partition(
         &self,
         session: &Session,

@@ -163,7 +163,7 @@ impl State {
         Self { last_seen_ms: self.last_seen_ms.max(at_ms), ..self }
     }
 
-    /// The form for other users.
+    /// Converts the state into the frame's type. Only offline users have a `last_seen`.
     #[must_use]
     pub fn on_the_wire(self, user: UserId) -> Presence {
         let status = match self.status {

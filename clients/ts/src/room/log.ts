@@ -306,6 +306,8 @@ export class Log {
     }
     this.#requiredSeq = 0;
     this.#setPhase("live");
+    // A listener of the phase may have disconnected the client.
+    if (job !== this.#job) return;
     const frames = this.#buffer;
     this.#buffer = undefined;
     // A frame may begin a load, which drops the rest.

@@ -14,7 +14,7 @@ fn reached(hub: &mut Hub<Listener>, peers: &[&Listener], sender: &str, visibilit
     let record = live_only(sender, visibility);
     peers.iter().for_each(|peer| peer.got.borrow_mut().clear());
     let before = (hub.live_position(&room()), hub.newest(&room()));
-    assert_eq!(hub.dispatch(&record, &Frame::text(record.json())), Dispatch::Delivered);
+    assert_eq!(hub.dispatch(&record, &Frame::text(record.json())).0, Dispatch::Delivered);
     assert_eq!(
         (hub.live_position(&room()), hub.newest(&room())),
         before,
@@ -50,7 +50,7 @@ fn live_only_record_skips_peers_that_may_be_removed() {
     assert_eq!(reached(&mut hub, &peers, "ann", ""), [true]);
     // A hole: the missing record may be a removal.
     let later = record(1, 6, "");
-    assert_eq!(hub.dispatch(&later, &Frame::text(later.json())), Dispatch::Refill);
+    assert_eq!(hub.dispatch(&later, &Frame::text(later.json())).0, Dispatch::Refill);
     assert_eq!(reached(&mut hub, &peers, "ann", ""), [false]);
     assert_eq!(refill(&mut hub, &read(1, 1..=6, "1:0")), RefillOutcome::FromTail);
     assert_eq!(reached(&mut hub, &peers, "ann", ""), [true]);

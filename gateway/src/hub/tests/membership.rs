@@ -25,7 +25,11 @@ fn refill_with(
     roles: Option<&Roles>,
 ) -> RefillOutcome {
     let generation = hub.generation();
-    hub.refill(&room(), RoomRead { tail, users, roles }, generation)
+    hub.refill(&room(), RoomRead { tail, users, roles }, generation).0
+}
+
+fn dispatch_change(hub: &mut Hub<Listener>, record: &Record) -> (Dispatch, Ended) {
+    hub.dispatch(record, &Frame::text(record.json()))
 }
 
 fn live(hub: &mut Hub<Listener>, name: &str, seq: u64) -> (Rc<Listener>, Subscription) {
@@ -38,15 +42,16 @@ fn live(hub: &mut Hub<Listener>, name: &str, seq: u64) -> (Rc<Listener>, Subscri
 fn removed_user_gets_the_removal_and_nothing_after_it() {
     let mut hub = Hub::default();
     let ((alice, _), (bob, b)) = (live(&mut hub, "alice", 5), live(&mut hub, "bob", 5));
-    assert_eq!(dispatch(&mut hub, &change(6, "bob", REMOVED)), Dispatch::Delivered);
+    let (outcome, ended) = dispatch_change(&mut hub, &change(6, "bob", REMOVED));
+    assert_eq!(outcome, Dispatch::Delivered);
     hint(&mut hub, 1, 7);
     assert_eq!(*alice.got.borrow(), [json(1, 6), json(1, 7)]);
     assert_eq!(*bob.got.borrow(), [json(1, 6)]);
     assert_eq!(bob.ended.get(), 1);
     assert!(!hub.has(&room(), b));
-    let ended = hub.take_ended();
-    assert_eq!((ended.subscriptions, ended.rooms.len()), (1, 0));
-    assert_eq!(hub.take_ended().subscriptions, 0, "each end is reported once");
+    assert_eq!((ended.subscriptions, ended.room), (1, None));
+    let (_, ended) = dispatch_change(&mut hub, &change(8, "bob", REMOVED));
+    assert_eq!(ended.subscriptions, 0, "each end is reported once");
 }
 
 #[test]
@@ -54,11 +59,10 @@ fn removal_ends_all_subscriptions_and_frees_channel() {
     let mut hub = Hub::default();
     let (first, _) = live(&mut hub, "bob", 5);
     let (replaying, r) = listener(&mut hub, "bob");
-    dispatch(&mut hub, &change(6, "bob", REMOVED));
+    let (_, ended) = dispatch_change(&mut hub, &change(6, "bob", REMOVED));
     assert_eq!((first.ended.get(), replaying.ended.get()), (1, 1));
     assert!(!hub.replay(&room(), r, &record(1, 4, "")), "an ended subscription gets no record");
-    let ended = hub.take_ended();
-    assert_eq!((ended.subscriptions, ended.rooms), (2, vec![room()]));
+    assert_eq!((ended.subscriptions, ended.room), (2, Some(room())));
     assert_eq!(hub.room_count(), 0);
 }
 
@@ -178,7 +182,7 @@ fn read_before_expiry_does_not_renew_trust_in_marks() {
     assert!(hub.set_initial_role(&room(), joined, "member", (at(1, 5), before)));
     let mark = mark("member", 5);
     let read = MarkRead { head: at(1, 5), mark: mark.as_ref(), generation: before };
-    assert_eq!(hub.refresh_role(&room(), replaying, read, None), RoleRefresh::UpToDate);
+    assert_eq!(hub.refresh_role(&room(), replaying, read, None).0, RoleRefresh::UpToDate);
     for subscription in [joined, replaying] {
         assert_eq!(refresh_role(&mut hub, subscription, (at(1, 6), None), None), RoleRefresh::RoleUnknown);
     }
@@ -194,9 +198,12 @@ fn join_ignores_hints_until_read_and_goes_live_after_them() {
     set_initial_role(&mut hub, b, at(1, 5));
     let generation = hub.generation();
     assert!(!hub.go_live(&room(), b, at(1, 5), generation), "record 6 exists");
-    assert_eq!(refresh_role(&mut hub, b, (at(1, 6), mark(REMOVED, 6)), None), RoleRefresh::Ended);
+    let (generation, mark) = (hub.generation(), mark(REMOVED, 6));
+    let read = MarkRead { head: at(1, 6), mark: mark.as_ref(), generation };
+    let (refresh, ended) = hub.refresh_role(&room(), b, read, None);
+    assert_eq!(refresh, RoleRefresh::Ended);
     assert_eq!(bob.ended.get(), 1);
-    assert_eq!(hub.take_ended().rooms, [room()]);
+    assert_eq!(ended.room, Some(room()));
 }
 
 #[test]

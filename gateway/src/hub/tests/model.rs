@@ -199,7 +199,7 @@ impl Model {
                     return;
                 }
                 let mark_read = MarkRead { head: now, mark: tail.marks[0].as_ref(), generation: began };
-                match hub.refresh_role(&room(), device.subscription, mark_read, roles.as_ref()) {
+                match hub.refresh_role(&room(), device.subscription, mark_read, roles.as_ref()).0 {
                     RoleRefresh::Ended => device.step = Step::Gone,
                     RoleRefresh::RoleUnknown => *roles = Some(world.roles(&users)),
                     RoleRefresh::UpToDate => {
@@ -235,7 +235,7 @@ impl Model {
             }
             Refilling::Read { users, tail, generation, roles } => {
                 let read = RoomRead { tail: &tail, users: &users, roles: roles.as_ref() };
-                match self.hub.refill(&room(), read, generation) {
+                match self.hub.refill(&room(), read, generation).0 {
                     RefillOutcome::FromTail | RefillOutcome::Gap => Refilling::No,
                     RefillOutcome::Retry => Refilling::Wanted(None),
                     RefillOutcome::RolesUnknown => {

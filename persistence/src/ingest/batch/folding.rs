@@ -23,7 +23,7 @@ pub type MessageKey = (RoomId, Seq);
 pub struct MessageState {
     pub id: Uuid,
     pub deleted: bool,
-    /// How often each emoji was added.
+    /// The current number of reactions with each emoji.
     pub emoji: BTreeMap<String, i64>,
     /// The (emoji, user) pairs of the changes that exist.
     pub existing: BTreeSet<(String, String)>,

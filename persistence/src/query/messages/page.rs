@@ -173,7 +173,8 @@ impl Walk {
         for row in rows {
             found.extend(SelectedMessage::of(row)?);
         }
-        // Ascending; the two sides never meet.
+        // The rows ascend by seq. Older rows are at or below `older_from` and newer rows above it, so one split
+        // separates them.
         let newer = found.split_off(found.partition_point(|row| row.seq <= older_from));
         self.older.found.extend(found.into_iter().rev());
         // Messages that came after the first step are not part of the page.

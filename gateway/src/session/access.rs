@@ -1,0 +1,84 @@
+//! The role of a user in a room, and the refusals that commands for a room have in common.
+
+use std::rc::Rc;
+
+use tidings_shared::{
+    auth::Identity,
+    error::{ErrorCode, Refusal},
+    ids::{Epoch, RoomId},
+    log::{AppendError, MinRole, RoomHead},
+    role::{self, Permission},
+};
+
+use super::Client;
+use crate::{limits::Limit, worker::Worker};
+
+/// The role of a member; empty for an admin who is not a member. Refuses other users without revealing that a private
+/// room exists. The append checks the sender again and decides.
+pub(super) async fn role_in(
+    worker: &Worker,
+    client: &Client,
+    identity: &Identity,
+    room: &RoomId,
+) -> Result<Rc<str>, Refusal> {
+    let epoch = worker.node.bus.log.current_session().map(|session| session.epoch);
+    let joined = client.joined(room).zip(epoch);
+    if let Some(role) = joined.and_then(|(joined, epoch)| worker.hub.borrow().role(room, joined, epoch)) {
+        return Ok(role);
+    }
+    match worker.node.bus.membership(&identity.user, room).await? {
+        Some(membership) => Ok(membership.role.into()),
+        // An admin acts in any existing room; the log checks that the room exists.
+        None if identity.admin => Ok("".into()),
+        None => recently_added_role(worker, identity, room).await.map(Into::into),
+    }
+}
+
+/// The role of a user who was added to the room just now and is not in the caches yet. Refuses all other users: for
+/// them a public room exists, a private room does not.
+pub(super) async fn recently_added_role(
+    worker: &Worker,
+    identity: &Identity,
+    room: &RoomId,
+) -> Result<String, Refusal> {
+    // A check of a room that does not exist costs a read in PostgreSQL, so it counts against the send limit.
+    if let Err(retry_after_ms) = worker.node.allow(Limit::Messages, &identity.user) {
+        return Err(Limit::Messages.refusal(retry_after_ms));
+    }
+    let mut read = worker.node.bus.log.read(room, None, Epoch(0), None, &[identity.user.as_str()]).await?;
+    match read.marks.pop().flatten().and_then(|mark| mark.role) {
+        Some(role) => Ok(role),
+        None => Err(refuse_non_member(&read.head)),
+    }
+}
+
+/// The refusal for a user who is not a member.
+pub(super) fn refuse_non_member(head: &RoomHead) -> Refusal {
+    if head.kind == "public" {
+        return Refusal::new(ErrorCode::Forbidden, "only members of the room may do this");
+    }
+    Refusal::not_found("room")
+}
+
+/// The refusal for a connection with too many commands that wait for storage.
+pub(super) fn too_many_unanswered() -> Refusal {
+    Refusal::overloaded("too many commands of this connection wait for their answers; repeat this one later")
+}
+
+/// The minimum role that the user must still have when the record is published. Refuses a user without permission
+/// now.
+pub(super) async fn min_role(
+    worker: &Worker,
+    client: &Client,
+    identity: &Identity,
+    room: &RoomId,
+) -> Result<MinRole, Refusal> {
+    let role = role_in(worker, client, identity, room).await?;
+    if identity.admin {
+        return Ok(MinRole::Anyone);
+    }
+    if !role::allows(&role, Permission::Send) {
+        return Err(AppendError::RoleTooLow.into());
+    }
+    Ok(Permission::Send.min_role())
+}

@@ -1,0 +1,136 @@
+//! Appends a message, or a change of one, to the room's log, and answers once.
+
+use std::{rc::Rc, time::Instant};
+
+use tidings_shared::{
+    auth::Identity,
+    error::Refusal,
+    ids::{ClientId, RoomId},
+    log::{Accepted, AppendError, MinRole},
+    message::{
+        AckStage, Draft,
+        change::{Actor, Change},
+    },
+    protocol::server::Ack,
+    role::{self, Permission},
+    sabotage::{self, Sabotage},
+    telemetry::SpanKind,
+};
+
+use super::{Client, access, refuse};
+use crate::{request_context::RequestContext, worker::Worker};
+
+/// What is appended.
+pub(super) enum Append {
+    Send(Box<Draft>),
+    Change(Box<Change>),
+}
+
+impl Append {
+    /// The stage that the client asked for.
+    fn stage(&self) -> AckStage {
+        match self {
+            Self::Send(draft) => draft.ack,
+            Self::Change(change) => change.ack,
+        }
+    }
+
+    fn answer(&self, room: &RoomId, accepted: &Accepted, stage: AckStage) -> Ack {
+        match self {
+            Self::Send(draft) => draft.ack(room, accepted, stage),
+            Self::Change(change) => change.ack(room, accepted, stage),
+        }
+    }
+
+    async fn run(
+        &self,
+        worker: &Worker,
+        client: &Client,
+        identity: &Identity,
+        room: &RoomId,
+    ) -> Result<Accepted, Refusal> {
+        let role = access::role_in(worker, client, identity, room).await?;
+        let draft = match self {
+            Self::Send(draft) => draft,
+            Self::Change(change) => {
+                let actor = Actor { user: &identity.user, role: &role, admin: identity.admin };
+                return worker.node.bus.log.change(room, &actor, change).await;
+            }
+        };
+        if !identity.admin && !role::allows(&role, Permission::Send) {
+            return Err(AppendError::RoleTooLow.into());
+        }
+        let (name, picture) = (identity.name.as_deref(), identity.picture.as_deref());
+        let mut entry = draft.entry(room, &identity.user, name, picture);
+        if identity.admin {
+            entry.min_role = MinRole::Anyone;
+        }
+        if sabotage::is_active(Sabotage::Once) && !entry.first_attempt {
+            let again = format!("again-{}", entry.id.as_deref().unwrap_or_default());
+            entry.client_id = ClientId::parse(&again).ok();
+        }
+        Ok(worker.node.bus.log.append(&entry).await?)
+    }
+}
+
+/// Appends; then the lane continues. The answer is sent at the stage that the client asked for.
+pub(super) async fn append(
+    worker: &Rc<Worker>,
+    client: &Rc<Client>,
+    room: &RoomId,
+    mut request: RequestContext,
+    command: Append,
+) {
+    let Some(identity) = client.identity() else { return };
+    let started = Instant::now();
+    let Some(slot) = client.take_answer_slot() else {
+        // Counted as too many, not by the code of the refusal.
+        if std::mem::take(&mut request.is_send) {
+            worker.node.counters.too_many();
+        }
+        return refuse(worker, client, &request, Some(room), &access::too_many_unanswered());
+    };
+    if request.is_send {
+        worker.node.typing.message_sent(room, &identity.user);
+    }
+    let accepted = match command.run(worker, client, &identity, room).await {
+        Ok(accepted) => accepted,
+        Err(refusal) => return refuse(worker, client, &request, Some(room), &refusal),
+    };
+    worker.node.metrics.append_seconds.observe(started.elapsed().as_secs_f64());
+    if request.trace().is_some() {
+        tracing::debug!(seq = accepted.seq.0, duplicate = accepted.duplicate, "it stands in the log");
+    }
+    if accepted.answers(command.stage()) {
+        return acknowledge(worker, client, &request, room, &command, &accepted, AckStage::Accepted);
+    }
+    let (worker, client, room) = (worker.clone(), client.clone(), room.clone());
+    let wait_span = request.child_span("stored answer", SpanKind::Internal);
+    tokio::task::spawn_local(async move {
+        let (_slot, _wait_span) = (slot, wait_span);
+        match worker.node.bus.log.wait_for_stage(&room, command.stage(), accepted).await {
+            Ok((accepted, stage)) => {
+                if !accepted.duplicate {
+                    worker.node.metrics.stored_seconds.observe(started.elapsed().as_secs_f64());
+                }
+                acknowledge(&worker, &client, &request, &room, &command, &accepted, stage);
+            }
+            Err(refusal) => refuse(&worker, &client, &request, Some(&room), &refusal),
+        }
+    });
+}
+
+fn acknowledge(
+    worker: &Worker,
+    client: &Client,
+    request: &RequestContext,
+    room: &RoomId,
+    command: &Append,
+    accepted: &Accepted,
+    stage: AckStage,
+) {
+    if request.is_send {
+        worker.node.counters.send_accepted(accepted.duplicate);
+    }
+    client.reply(&command.answer(room, accepted, stage).frame(request.reference()));
+}
