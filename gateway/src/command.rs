@@ -94,11 +94,17 @@ pub enum Effect {
 /// A command for one room. Typing and signals are neither stored nor replayed.
 #[derive(Debug)]
 pub enum RoomCommand {
-    Send(Box<Draft>),
-    Change(Box<Change>),
+    Append(AppendCommand),
     Mark { seq: Seq, delivered: bool },
     Typing { started: bool },
     Signal { to: Option<UserId>, data: Box<RawValue> },
+}
+
+/// A command that appends to the room's log, and is answered once.
+#[derive(Debug)]
+pub enum AppendCommand {
+    Send(Box<Draft>),
+    Change(Box<Change>),
 }
 
 impl Effect {
@@ -134,16 +140,13 @@ pub fn apply(
     {
         return vec![Effect::refuse(request, room, refusal)];
     }
-    let identity = match (state, &command) {
-        (state, Command::Auth { token }) => return auth::apply(state, env, request, token),
-        (State::Ready(identity), _) => identity,
-        (State::AwaitingAuth | State::Authenticating, _) => {
+    let (room, command) = match command {
+        Command::Auth { token } => return auth::apply(state, env, request, token),
+        _ if !matches!(state, State::Ready(_)) => {
             return vec![Effect::refuse(request, room, Reason::Missing)];
         }
-    };
-    let (room, command) = match command {
-        Command::Send { room, draft } => (room, RoomCommand::Send(draft)),
-        Command::Change { room, change } => (room, RoomCommand::Change(change)),
+        Command::Send { room, draft } => (room, RoomCommand::Append(AppendCommand::Send(draft))),
+        Command::Change { room, change } => (room, RoomCommand::Append(AppendCommand::Change(change))),
         Command::Read { room, seq } => (room, RoomCommand::Mark { seq, delivered: false }),
         Command::Delivered { room, seq } => (room, RoomCommand::Mark { seq, delivered: true }),
         Command::Typing { room, started } => (room, RoomCommand::Typing { started }),
@@ -152,8 +155,7 @@ pub fn apply(
         Command::Leave { rooms } => return vec![Effect::Leave { request, rooms }],
         Command::PresenceSet { status } => return vec![Effect::PresenceSet { request, status }],
         Command::PresenceGet { users } => return vec![Effect::PresenceGet { request, users }],
-        Command::Ping => return ping::apply(identity, env, &request),
-        Command::Auth { .. } => return Vec::new(),
+        Command::Ping => return ping::apply(state, env, &request),
     };
     vec![Effect::InRoom { request, room, command }]
 }

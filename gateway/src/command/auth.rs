@@ -18,15 +18,15 @@ pub(super) fn apply(
     state: &mut State,
     env: &Environment<'_>,
     request: RequestContext,
-    token: &str,
+    token: String,
 ) -> Vec<Effect> {
     if matches!(state, State::Authenticating) {
         return vec![Effect::refuse(request, None, Reason::Missing)];
     }
-    match env.verifier.verify(token) {
+    match env.verifier.verify(&token) {
         Ok(identity) => finish(state, request, Ok(identity)),
         Err(Unverified::Refused(reason)) => finish(state, request, Err(reason.into())),
-        Err(Unverified::KeysNeeded) => vec![Effect::FetchKey { request, token: token.to_owned() }],
+        Err(Unverified::KeysNeeded) => vec![Effect::FetchKey { request, token }],
     }
 }
 
@@ -116,13 +116,15 @@ mod tests {
         let env = Environment { verifier: &verifier, allow: &allow, now_ms: 0 };
         let token = "eyJhbGciOiJFUzI1NiIsImtpZCI6ImsifQ.e30.AAAA"; // {"alg":"ES256","kid":"k"}
         for mut state in [State::AwaitingAuth, ready()] {
-            let effects = apply(&mut state, &env, RequestContext::unobserved(Some("r".to_owned())), token);
+            let effects =
+                apply(&mut state, &env, RequestContext::unobserved(Some("r".to_owned())), token.to_owned());
             assert!(
                 matches!(&effects[..], [Effect::FetchKey { request, token: t }] if request.reference() == Some("r") && t == token)
             );
         }
         // A token that needs no key is refused at once.
-        let effects = apply(&mut State::AwaitingAuth, &env, RequestContext::unobserved(None), "nonsense");
+        let effects =
+            apply(&mut State::AwaitingAuth, &env, RequestContext::unobserved(None), "nonsense".to_owned());
         assert!(matches!(&effects[..], [Effect::Refuse { .. }, Effect::Close(CloseCode::Unauthorized, _)]));
     }
 

@@ -2,20 +2,17 @@
 
 use std::num::NonZeroU32;
 
-use tidings_shared::{
-    auth::Identity,
-    protocol::server::{ServerFrame, rfc3339},
-};
+use tidings_shared::protocol::server::{ServerFrame, rfc3339};
 
-use super::{Effect, Environment, RequestContext};
+use super::{Effect, Environment, RequestContext, State, check_rate};
 use crate::limits::Limit;
 
-pub(super) fn apply(identity: &Identity, env: &Environment<'_>, request: &RequestContext) -> Vec<Effect> {
+pub(super) fn apply(state: &State, env: &Environment<'_>, request: &RequestContext) -> Vec<Effect> {
     let mut effects = Effect::reply(&ServerFrame::Pong {
         reference: request.reference(),
         server_time: &rfc3339(env.now_ms),
     });
-    if (env.allow)(Limit::Commands, &identity.user, NonZeroU32::MIN).is_err() {
+    if check_rate(env, state, Limit::Commands, NonZeroU32::MIN).is_err() {
         effects.push(Effect::LimitExceeded);
     }
     effects

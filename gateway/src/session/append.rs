@@ -7,26 +7,17 @@ use tidings_shared::{
     error::Refusal,
     ids::{ClientId, RoomId},
     log::{Accepted, AppendError, MinRole},
-    message::{
-        AckStage, Draft,
-        change::{Actor, Change},
-    },
+    message::{AckStage, change::Actor},
     protocol::server::Ack,
     role::{self, Permission},
     sabotage::{self, Sabotage},
-    telemetry::SpanKind,
+    telemetry::{SpanKind, in_trace},
 };
 
 use super::{Client, access, refuse};
-use crate::{request_context::RequestContext, worker::Worker};
+use crate::{command::AppendCommand, request_context::RequestContext, worker::Worker};
 
-/// What is appended.
-pub(super) enum Append {
-    Send(Box<Draft>),
-    Change(Box<Change>),
-}
-
-impl Append {
+impl AppendCommand {
     /// The stage that the client asked for.
     fn stage(&self) -> AckStage {
         match self {
@@ -73,13 +64,28 @@ impl Append {
     }
 }
 
-/// Appends; then the lane continues. The answer is sent at the stage that the client asked for.
-pub(super) async fn append(
+/// Runs the command in its trace, if it is traced. Then the lane continues.
+pub(super) async fn start(
+    worker: &Rc<Worker>,
+    client: &Rc<Client>,
+    room: &RoomId,
+    request: RequestContext,
+    command: AppendCommand,
+) {
+    match request.trace() {
+        None => append(worker, client, room, request, command).await,
+        // Boxed so that the untraced future stays small.
+        Some(trace) => in_trace(trace, Box::pin(append(worker, client, room, request, command))).await,
+    }
+}
+
+/// Appends. The answer is sent at the stage that the client asked for.
+async fn append(
     worker: &Rc<Worker>,
     client: &Rc<Client>,
     room: &RoomId,
     mut request: RequestContext,
-    command: Append,
+    command: AppendCommand,
 ) {
     let Some(identity) = client.identity() else { return };
     let started = Instant::now();
@@ -90,7 +96,7 @@ pub(super) async fn append(
         }
         return refuse(worker, client, &request, Some(room), &access::too_many_unanswered());
     };
-    if request.is_send {
+    if matches!(command, AppendCommand::Send(_)) {
         worker.node.typing.message_sent(room, &identity.user);
     }
     let accepted = match command.run(worker, client, &identity, room).await {
@@ -125,11 +131,11 @@ fn acknowledge(
     client: &Client,
     request: &RequestContext,
     room: &RoomId,
-    command: &Append,
+    command: &AppendCommand,
     accepted: &Accepted,
     stage: AckStage,
 ) {
-    if request.is_send {
+    if matches!(command, AppendCommand::Send(_)) {
         worker.node.counters.send_accepted(accepted.duplicate);
     }
     client.reply(&command.answer(room, accepted, stage).frame(request.reference()));

@@ -3,13 +3,10 @@
 use std::{collections::VecDeque, rc::Rc};
 
 use rustc_hash::FxHashMap;
-use tidings_shared::{
-    ids::{Cursor, RoomId},
-    telemetry::in_trace,
-};
+use tidings_shared::ids::{Cursor, RoomId};
 
 use super::{
-    append::{self, Append},
+    append,
     client::Client,
     join::{self, JoinGroup, LeaveGroup},
     mark, signal, typing,
@@ -96,10 +93,7 @@ async fn perform(worker: &Rc<Worker>, client: &Rc<Client>, room: &RoomId, job: J
         Job::Join { after, group, index } => join::join(worker, client, room, after, &group, index).await,
         Job::Leave { group } => join::leave_room(worker, client, room, &group),
         Job::Command(request, command) => match command {
-            RoomCommand::Send(draft) => append(worker, client, room, request, Append::Send(draft)).await,
-            RoomCommand::Change(change) => {
-                append(worker, client, room, request, Append::Change(change)).await
-            }
+            RoomCommand::Append(command) => append::start(worker, client, room, request, command).await,
             RoomCommand::Mark { seq, delivered } => {
                 mark::mark(worker, client, room, request, seq, delivered).await;
             }
@@ -108,21 +102,5 @@ async fn perform(worker: &Rc<Worker>, client: &Rc<Client>, room: &RoomId, job: J
                 signal::signal(worker, client, room, request, to, &data).await
             }
         },
-    }
-}
-
-async fn append(
-    worker: &Rc<Worker>,
-    client: &Rc<Client>,
-    room: &RoomId,
-    request: RequestContext,
-    command: Append,
-) {
-    match request.trace() {
-        None => append::append(worker, client, room, request, command).await,
-        // Boxed so that the untraced future stays small.
-        Some(trace) => {
-            in_trace(trace, Box::pin(append::append(worker, client, room, request, command))).await;
-        }
     }
 }
