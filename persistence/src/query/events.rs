@@ -52,7 +52,8 @@ pub enum Events {
 
 /// `$4` after, `$5` limit, `$6` epoch of the cursor or NULL. Seqs are dense, so a page is a range of the key; the
 /// LIMITs remove no rows, they only tell the planner how many to expect. An event with a target is also visible to the
-/// target's sender. `event_blank`: the event edits a message that is deleted now.
+/// target's sender, but not to the user who made it: they may have lost the role that showed them the message. A void
+/// is visible to its sender. `event_blank`: the event edits a message that is deleted now.
 const EVENTS: &str = concat!(
     "WITH ",
     me!(),
@@ -61,13 +62,17 @@ const EVENTS: &str = concat!(
     "m.sender_id, m.kind, m.content, m.reply_to, m.attachments, m.metadata, m.visible_users, m.visible_roles, ",
     "m.at, m.edited_at, m.deleted, m.last_seq ",
     "FROM messages m WHERE m.room_id = $1 AND m.seq > $4 AND m.seq <= $4 + $5 AND EXISTS (SELECT FROM me) AND ",
-    visible!("m", "sender_id", "(SELECT role FROM me)"),
+    visible!("m", "m.sender_id", "(SELECT role FROM me)"),
     " ORDER BY m.seq LIMIT $5) UNION ALL (SELECT e.type, e.body::text, ",
     "e.type = 'message:edited' AND COALESCE((SELECT t.deleted FROM messages t WHERE t.room_id = $1 AND t.seq = e.target), false), ",
     "e.room_id, e.seq, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, ",
     "NULL, NULL, e.at, NULL, NULL, NULL ",
     "FROM events e WHERE e.room_id = $1 AND e.seq > $4 AND e.seq <= $4 + $5 AND EXISTS (SELECT FROM me) AND (",
-    visible!("e", "actor_id", "(SELECT role FROM me)"),
+    visible!(
+        "e",
+        "CASE WHEN e.type IN ('message:void', 'void') THEN e.actor_id END",
+        "(SELECT role FROM me)"
+    ),
     " OR (SELECT t.sender_id FROM messages t WHERE t.room_id = $1 AND t.seq = e.target) = $2) ORDER BY e.seq LIMIT $5)) ",
     "SELECT me.head_seq, me.epoch, ",
     "(SELECT min(p.base) FROM room_epochs p WHERE p.room_id = $1 AND p.epoch > $6) AS good_up_to, ",

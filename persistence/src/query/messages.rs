@@ -175,7 +175,7 @@ const ONE: &str = concat!(
     reactions!(),
     " FROM messages m LEFT JOIN users u ON u.id = m.sender_id ",
     "WHERE m.room_id = $1 AND m.seq = $4 AND EXISTS (SELECT FROM me) AND ",
-    visible!("m", "sender_id", "(SELECT role FROM me)")
+    visible!("m", "m.sender_id", "(SELECT role FROM me)")
 );
 
 /// One message; None when `seq` holds none or the viewer may not see it.

@@ -156,7 +156,7 @@ macro_rules! mine {
         concat!(
             "LEFT JOIN LATERAL (SELECT l.* FROM messages l WHERE l.room_id = r.id \
                AND l.seq > (SELECT max(w.seq) FROM messages w WHERE w.room_id = r.id) - 2000 AND ",
-            visible!("l", "sender_id", "r.role"),
+            visible!("l", "l.sender_id", "r.role"),
             " ORDER BY l.seq DESC LIMIT 1) m ON true \
              LEFT JOIN users u ON u.id = m.sender_id \
              LEFT JOIN LATERAL (SELECT min(w.seq) AS seq FROM messages w \
@@ -166,7 +166,7 @@ macro_rules! mine {
                FROM (SELECT count(*) AS unread FROM (SELECT 1 FROM messages l \
                  WHERE l.room_id = r.id AND l.seq >= f.seq AND l.seq < f.seq + 2000 \
                    AND l.sender_id <> $2 AND NOT l.deleted AND ",
-            visible!("l", "sender_id", "r.role"),
+            visible!("l", "l.sender_id", "r.role"),
             " LIMIT 101) c) v) n ON true"
         )
     };

@@ -160,7 +160,7 @@ const READ: &str = concat!(
      LEFT JOIN LATERAL (SELECT * FROM members w WHERE w.room_id = v.room AND w.user_id = $2 LIMIT 1) mb ON true \
      LEFT JOIN LATERAL (SELECT * FROM users w WHERE w.id = m.sender_id LIMIT 1) u ON true \
      WHERE NOT m.deleted AND (mb.user_id IS NOT NULL OR $4) AND ",
-    visible!("m", "sender_id", "mb.role"),
+    visible!("m", "m.sender_id", "mb.role"),
     " ORDER BY v.place"
 );
 

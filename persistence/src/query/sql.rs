@@ -33,8 +33,8 @@ macro_rules! me {
     };
 }
 
-/// Whether user `$2` with the role `$role` may see a row. A row without lists is visible to all, otherwise to its
-/// sender and to the listed users and roles.
+/// Whether user `$2` with the role `$role` may see a row. A row without lists is visible to all, otherwise to the user
+/// `$sender` and to the listed users and roles.
 macro_rules! visible {
     ($row:literal, $sender:literal, $role:literal) => {
         concat!(
@@ -43,8 +43,6 @@ macro_rules! visible {
             ".visible_users IS NULL AND ",
             $row,
             ".visible_roles IS NULL) OR ",
-            $row,
-            ".",
             $sender,
             " = $2 OR $2 = ANY (",
             $row,

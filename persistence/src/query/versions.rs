@@ -32,7 +32,7 @@ const VERSIONS: &str = concat!(
     "WITH ",
     me!(),
     ", m AS (SELECT m.* FROM messages m WHERE m.room_id = $1 AND m.seq = $4 AND EXISTS (SELECT FROM me) AND ",
-    visible!("m", "sender_id", "(SELECT role FROM me)"),
+    visible!("m", "m.sender_id", "(SELECT role FROM me)"),
     ") SELECT COALESCE(v.content, m.content) AS content, COALESCE(v.at, m.at) AS at, \
          COALESCE(v.by, m.sender_id) AS by \
        FROM m LEFT JOIN LATERAL (\

@@ -247,9 +247,14 @@ impl Record {
         &self.bytes
     }
 
+    /// Whether a reader may see this event. The sender counts for messages and voids only: a change has exactly the
+    /// audience of its message, so whoever made it no longer sees it after losing the role that showed the message.
     #[must_use]
     pub fn is_visible_to(&self, user: &str, role: &str) -> bool {
-        is_visible_to(self.visibility(), self.sender(), user, role)
+        let visibility = self.visibility();
+        let author =
+            || if matches!(self.kind(), "message:new" | "message:void") { self.sender() } else { "" };
+        visibility.is_empty() || is_visible_to(visibility, author(), user, role)
     }
 }
 
@@ -302,6 +307,20 @@ mod tests {
         assert!(!is_visible_to(&field, "alice", "eve", "member"));
         assert!(!is_visible_to(&field, "alice", "admin", "bob"));
         assert!(is_visible_to("", "alice", "eve", "member"));
+    }
+
+    #[test]
+    fn private_change_is_visible_to_audience_of_message_only() {
+        let visibility = Visibility { users: vec!["bob".into()], roles: vec!["admin".into()] }.encode();
+        let sees = |kind, user, role| {
+            let header = Header { kind, sender: "alice", visibility: &visibility, ..Header::default() };
+            Record::parse(record(&header)).unwrap().is_visible_to(user, role)
+        };
+        for kind in ["message:edited", "message:deleted", "reaction:added", "reaction:removed"] {
+            assert!(sees(kind, "alice", "admin") && sees(kind, "bob", "guest"), "{kind}");
+            assert!(!sees(kind, "alice", "guest"), "{kind}: alice lost the role that showed her the message");
+        }
+        assert!(sees("message:new", "alice", "guest") && sees("message:void", "alice", "guest"));
     }
 
     #[test]
