@@ -28,10 +28,10 @@ tidings_shared::metrics! {
         compressed: IntCounter = "tidings_gateway_frames_compressed_total", "Frames compressed; a frame is compressed once for all its receivers";
         compressed_out: IntCounter = "tidings_gateway_compressed_frames_sent_total", "Compressed frames queued to connections";
         saved_bytes: IntCounter = "tidings_gateway_compression_saved_bytes_total", "Bytes saved by compressed frames";
-        inflate_limit_closes: IntCounter = "tidings_gateway_bombs_refused_total", "Connections closed because a message exceeded the size limit after inflating";
+        inflate_limit_closes: IntCounter = "tidings_gateway_inflate_limit_closes_total", "Connections closed because a message exceeded the size limit after inflating";
         frame_rate_holds: IntCounter = "tidings_gateway_frame_rate_holds_total", "Times that reading from a connection was paused because it sent too many frames";
         frame_rate_closes: IntCounter = "tidings_gateway_frame_rate_closes_total", "Connections closed because they sent too many frames for too long";
-        drain_notified: IntCounter = "tidings_gateway_drain_told_total", "Connections that were told when to leave because this node drains";
+        drain_notified: IntCounter = "tidings_gateway_drain_notified_total", "Connections that were told by when to leave, because this node drains";
         drain_overstayed: IntCounter = "tidings_gateway_drain_overstayed_total", "Connections that did not leave in time; each is closed when all its commands are answered";
         drain_cut: IntCounter = "tidings_gateway_drain_cut_total", "Connections closed because the drain time ended";
         append_seconds: Histogram(0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5) = "tidings_gateway_append_seconds", "Time from the start of a command to its append to the room's log, seconds";
@@ -48,7 +48,7 @@ tidings_shared::metrics! {
         key_fetches: IntCounterVec["result"] = "tidings_gateway_key_fetches_total", "Fetches of the keys that verify tokens, by result: good or failed";
         live: IntCounterVec["type"] = "tidings_gateway_live_total", "Live-only frames published, by type: typing or signal";
         presence_users: IntGauge = "tidings_gateway_presence_users", "Users with a connection to this node";
-        node_leases_started: IntCounter = "tidings_gateway_presence_lives_total", "Presence leases started by this node; a new one is needed after Redis lost the lease or the node was paused";
+        node_leases_started: IntCounter = "tidings_gateway_presence_leases_total", "Presence leases started by this node; a new one is needed after Redis lost the lease or the node was paused";
         presence_published: IntCounter = "tidings_gateway_presence_told_total", "Presence changes published by this node";
         presence_received: IntCounter = "tidings_gateway_presence_heard_total", "Presence changes received by pub/sub";
         presence_dropped: IntCounter = "tidings_gateway_presence_dropped_total", "Presence changes dropped because a worker was too slow; its connections did not get them";

@@ -1,6 +1,7 @@
 //! Measures the memory of an idle connection in a gateway: opens many connections, joins two rooms with each, leaves
-//! them idle except for pings, and compares the gateways' resident memory. Touches the public ports and `/proc`. Frames
-//! are raw, so that thousands of connections need little memory in this process.
+//! them idle except for pings, and compares the anonymous memory of the gateways. Pages of the program do not count: the
+//! kernel loads them when code runs for the first time, however many connections there are. Touches the public ports
+//! and `/proc`. Frames are raw, so that thousands of connections need little memory in this process.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -35,10 +36,10 @@ pub struct Figures {
     pub connections: usize,
     /// Rooms each is joined to.
     pub rooms_each: usize,
-    /// Resident memory of all gateways without them.
-    pub rss_before_bytes: u64,
-    /// Resident memory of all gateways with them, after the idle time.
-    pub rss_after_bytes: u64,
+    /// Anonymous memory of all gateways without them.
+    pub anonymous_before_bytes: u64,
+    /// Anonymous memory of all gateways with them, after the idle time.
+    pub anonymous_after_bytes: u64,
     /// The difference divided by the number of connections.
     pub bytes_per_connection: u64,
     /// The limit.
@@ -101,14 +102,14 @@ pub async fn measure(status: &Status, connections: usize, idle: Duration, max_by
     let ports: Vec<u16> = status.gateways.iter().map(|gateway| port(&gateway.url)).collect::<Result<_>>()?;
     let rooms_of =
         |number: usize| [rooms[number / ROOM_MEMBERS].clone(), rooms[blocks + number % blocks].clone()];
-    // The first connections load pages of the program from disk; this must not count as memory of connections.
+    // The first connections fill caches and tables that exist once; this must not count as memory of connections.
     for number in 0..WARMING.min(connections) {
         let (port, token, mine) = (ports[number % ports.len()], token(&user(number)), rooms_of(number));
         let joining = tokio::time::timeout(JOIN_PATIENCE, joined(port, &token, &mine));
         drop(joining.await.context("join")?.context("the first connections")?);
     }
     tokio::time::sleep(WARM_AFTER).await;
-    let rss_before_bytes = gateways_rss(status)?;
+    let anonymous_before_bytes = gateways_memory(status)?;
     eprintln!("idle: opening {connections} connections");
     let counters = Arc::new(Counters::default());
     stream::iter(0..connections)
@@ -130,13 +131,14 @@ pub async fn measure(status: &Status, connections: usize, idle: Duration, max_by
     eprintln!("idle: all stand; idling {} s", idle.as_secs());
     counters.pings.store(0, Ordering::Relaxed);
     tokio::time::sleep(idle).await;
-    let rss_after_bytes = gateways_rss(status)?;
+    let anonymous_after_bytes = gateways_memory(status)?;
     Ok(Figures {
         connections,
         rooms_each: 2,
-        rss_before_bytes,
-        rss_after_bytes,
-        bytes_per_connection: rss_after_bytes.saturating_sub(rss_before_bytes) / connections as u64,
+        anonymous_before_bytes,
+        anonymous_after_bytes,
+        bytes_per_connection: anonymous_after_bytes.saturating_sub(anonymous_before_bytes)
+            / connections as u64,
         max_bytes,
         pings_answered: counters.pings.load(Ordering::Relaxed),
         lost: counters.lost.load(Ordering::Relaxed),
@@ -184,12 +186,12 @@ async fn stay(mut socket: RawSocket, counters: Arc<Counters>) {
     counters.lost.fetch_add(1, Ordering::Relaxed);
 }
 
-/// Resident bytes of all gateways.
-fn gateways_rss(status: &Status) -> Result<u64> {
+/// Anonymous bytes of all gateways.
+fn gateways_memory(status: &Status) -> Result<u64> {
     let mut sum = 0;
     for gateway in &status.gateways {
         let pid = gateway.pid.with_context(|| format!("{} does not run: ./dev up", gateway.url))?;
-        sum += memory::resident(pid).with_context(|| gateway.url.clone())?;
+        sum += memory::anonymous(pid).with_context(|| gateway.url.clone())?;
     }
     Ok(sum)
 }

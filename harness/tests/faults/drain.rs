@@ -192,7 +192,7 @@ async fn unready_gateway_accepts_connections_before_drain_begins() -> Result<()>
     stack.gateway(0).terminate()?;
     until_unready(stack.gateway(0)).await?;
     let bob = stack.connect("bob").await?;
-    ensure!(metric(stack.gateway(0), "tidings_gateway_drain_told_total").await? == 0.0);
+    ensure!(metric(stack.gateway(0), "tidings_gateway_drain_notified_total").await? == 0.0);
     reconnect_delay(&alice).await?;
     reconnect_delay(&bob).await?;
     ensure!(matches!(stack.connect("carol").await, Err(ClientError::Refused { status: 503, .. })));

@@ -117,7 +117,7 @@ async fn bombs_are_refused_within_memory_bound() -> Result<()> {
     }
     let grown = peak()? - before;
     ensure!(grown < 16 * 1024 * 1024, "the gateway held {grown} bytes more");
-    ensure!(metric(&stack, "tidings_gateway_bombs_refused_total").await? == 10);
+    ensure!(metric(&stack, "tidings_gateway_inflate_limit_closes_total").await? == 10);
     stack.connect("alice").await?.ping().await?;
     Ok(())
 }

@@ -119,7 +119,7 @@ pub struct Plan<'a> {
     /// Records at or below the head, which were stored before.
     pub already_stored: Vec<(&'a Entry, &'a Record, RoomId)>,
     pub rejects: Vec<Reject<'a>>,
-    /// Records of an epoch whose history ended below them.
+    /// Records left out because their epoch ended below them.
     pub passed_over: usize,
 }
 

@@ -83,7 +83,7 @@ async fn append(ingest: &Ingest, void: &UnannouncedVoid) -> Result<(), AppendErr
         ..Entry::new(&void.room, VOID_KIND, body)
     };
     match ingest.log.append(&entry).await {
-        Ok(accepted) if !accepted.duplicate => ingest.metrics.voids_told.inc(),
+        Ok(accepted) if !accepted.duplicate => ingest.metrics.void_notices.inc(),
         Ok(_) => {}
         Err(error) => {
             tracing::debug!(%error, room = %void.room, "a void cannot be announced yet");
