@@ -4,6 +4,7 @@ import "./support/react-native.js";
 import { expect, test } from "vitest";
 import type { Lifecycle, LifecycleEvent } from "../src/index.js";
 import { asyncStorage } from "../src/storage.js";
+import { waitUntilPersisted } from "./support/entries.js";
 import { expectAllEmitted, expectShownEqualsStored, history } from "./support/history.js";
 import { System } from "./support/system.js";
 import { sleep, waitUntil } from "./support/until.js";
@@ -61,12 +62,14 @@ test("broken connections are resumed", async () => {
   const room = await system.room([alice.id, bob]);
   await alice.open(room);
   for (const weather of ["cut", "reset", "cut"] as const) {
+    const statesBefore = alice.states.length;
     for (let i = 0; i < 5; i++) {
       alice.client.room(room).send(`${weather} ${i}`);
       await system.post(bob, room, `${weather} of bob ${i}`);
       if (i === 2) for (const number of [0, 1]) await system.stack.link("gateway", number, weather);
     }
-    await sleep(200);
+    await waitUntil("the client detects the failure", () => alice.states.length > statesBefore);
+    await alice.waitForState("connected");
   }
   await alice.outboxEmpty();
   await expectShownEqualsStored(system, alice, room);
@@ -87,7 +90,7 @@ test("messages in an AsyncStorage survive a restart of the app and are sent once
   }
   await before.waitForState("reconnecting");
   for (let i = 1; i <= 5; i++) before.client.room(room).send(`offline ${i}`);
-  await sleep(100);
+  await waitUntilPersisted(storage, 5);
   lifecycle.tell("hide");
   before.client.close();
   await system.heal();
