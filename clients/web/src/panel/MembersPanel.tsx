@@ -59,7 +59,12 @@ export function MembersPanel({ room }: { room: string }) {
             me={member.user === user}
             summary={summary}
             presence={presence.get(member.user)}
-            onRole={(role) => setMember(client, room, member.user, role)}
+            onRole={(role) =>
+              explainConflict(
+                setMember(client, room, member.user, role),
+                "A room needs an owner. Make another member an owner first.",
+              )
+            }
             onRemove={(name) => setConfirmation({ what: "remove", user: member.user, name })}
           />
         ))}
@@ -86,7 +91,10 @@ export function MembersPanel({ room }: { room: string }) {
           }
           action="Leave"
           onConfirm={async () => {
-            await explainLastOwner(leaveRoom(client, room));
+            await explainConflict(
+              leaveRoom(client, room),
+              "You are the last owner. Make another member an owner first.",
+            );
             toast(`You left ${roomTitle(summary)}`);
             go({});
           }}
@@ -106,16 +114,11 @@ export function MembersPanel({ room }: { room: string }) {
   );
 }
 
-/** Explains why the last owner cannot leave. */
-async function explainLastOwner(leaving: Promise<void>): Promise<void> {
-  try {
-    await leaving;
-  } catch (error) {
-    if ((error as { code?: string }).code === "conflict") {
-      throw new Error("You are the last owner. Make another member an owner first.");
-    }
-    throw error;
-  }
+/** Explains why the last owner cannot leave or take another role. */
+function explainConflict(change: Promise<void>, text: string): Promise<void> {
+  return change.catch((error: { code?: string }) => {
+    throw error.code === "conflict" ? new Error(text) : error;
+  });
 }
 
 function MemberSkeleton() {

@@ -10,6 +10,7 @@ import { SearchResults } from "../panel/SearchResults.tsx";
 import { useApp } from "../state/app.ts";
 import { Button, IconButton } from "../ui/Button.tsx";
 import { Menu } from "../ui/Menu.tsx";
+import { moveFocus } from "../ui/moveFocus.ts";
 import { SearchField } from "../ui/SearchField.tsx";
 import { AccountButton } from "./AccountButton.tsx";
 import { RoomItem } from "./RoomItem.tsx";
@@ -89,14 +90,10 @@ const RoomList = memo(function RoomList({ current, query, onBrowse, onNew }: Roo
   const shown =
     filter === "" ? items : items.filter((room) => roomTitle(room).toLocaleLowerCase().includes(filter));
 
-  const onKeyDown = (event: KeyboardEvent<HTMLElement>) => {
-    const all = [...event.currentTarget.querySelectorAll<HTMLElement>("a.room-item")];
-    const at = all.indexOf(document.activeElement as HTMLElement);
-    const to = { ArrowDown: at + 1, ArrowUp: at - 1, Home: 0, End: all.length - 1 }[event.key];
-    if (at === -1 || to === undefined) return;
-    event.preventDefault();
-    all[to]?.focus();
-  };
+  const onKeyDown = (event: KeyboardEvent<HTMLElement>) =>
+    moveFocus(event, "a.room-item", (at, all) =>
+      at === -1 ? undefined : { ArrowDown: at + 1, ArrowUp: at - 1, Home: 0, End: all.length - 1 }[event.key],
+    );
 
   return (
     // biome-ignore lint/a11y/noStaticElementInteractions: handles the arrow keys of its links
