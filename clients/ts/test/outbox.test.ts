@@ -3,8 +3,9 @@ import fc from "fast-check";
 import { expect, test } from "vitest";
 import { type StorageAdapter, TidingsError } from "../src/index.js";
 import { memoryStorage } from "../src/storage.js";
+import { lifecycle } from "./support/lifecycle.js";
 import type { Json } from "./support/model.js";
-import { lifecycle, sharedDisk, World } from "./support/world.js";
+import { sharedDisk, World } from "./support/world.js";
 
 const sends = (world: World) => world.model.seen.filter((frame) => frame.type === "message:send");
 
