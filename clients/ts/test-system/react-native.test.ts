@@ -69,6 +69,7 @@ test("messages in an AsyncStorage survive a restart of the app and are sent once
   const before = await system.connected(id, { WebSocket: undefined, storage, lifecycle: appState });
   await before.open(room);
   await before.send(room, "first");
+  await before.outboxEmpty();
   for (const number of [0, 1]) {
     await system.stack.link("gateway", number, "refuse");
     await system.stack.link("gateway", number, "cut");

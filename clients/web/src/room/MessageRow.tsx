@@ -1,7 +1,7 @@
 import type { Message } from "@tidings/client";
 import { memo, useState } from "react";
 import { sendErrorText } from "../logic/connection.ts";
-import { displayName } from "../logic/names.ts";
+import { senderName } from "../logic/names.ts";
 import { previewText } from "../logic/preview.ts";
 import { TICK_LABELS, type Tick } from "../logic/ticks.ts";
 import { timeOfDay } from "../logic/time.ts";
@@ -30,7 +30,7 @@ export const MessageRow = memo(function MessageRow(props: MessageRowProps) {
   const { message, first, last, tick, group, writable, flash, observe } = props;
   const { mine, status } = message;
   const [toolsVisible, setToolsVisible] = useState(false);
-  const name = mine ? "You" : displayName(message.sender.id, message.sender.name);
+  const name = mine ? "You" : senderName(message);
   const text = `${name}, ${timeOfDay(message.at)}: ${previewText(message)}`;
   const state = [
     message.visibleTo ? "private" : "",
