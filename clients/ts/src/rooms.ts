@@ -242,13 +242,13 @@ export class Rooms implements RoomList {
   }
 
   #requestJoin(rooms: string[] | "mine", after: Cursors): Promise<ServerFrame> {
-    const asked = this.#core.connection.request({ type: "room:join", rooms, after });
-    const before = this.joins;
-    this.joins = asked.then(
-      () => before,
-      () => before,
+    const answer = this.#core.connection.request({ type: "room:join", rooms, after });
+    const earlier = this.joins;
+    this.joins = answer.then(
+      () => earlier,
+      () => earlier,
     );
-    return asked;
+    return answer;
   }
 
   async #joinAll(generation: number): Promise<void> {

@@ -58,12 +58,12 @@ export function pause(timers: Timers, ms: number): Pause {
   return { done, end };
 }
 
-/** Waits for a result at most that many milliseconds, then rejects with TidingsError `timeout`. */
-export async function withTimeout<T>(timers: Timers, ms: number, ask: () => T | Promise<T>): Promise<T> {
+/** Runs work for at most that many milliseconds, then rejects with TidingsError `timeout`. */
+export async function withTimeout<T>(timers: Timers, ms: number, work: () => T | Promise<T>): Promise<T> {
   const timer = new Timer(timers);
   try {
     return await Promise.race([
-      ask(),
+      work(),
       new Promise<never>((_, reject) => timer.set(ms, () => reject(new TidingsError("timeout")))),
     ]);
   } finally {

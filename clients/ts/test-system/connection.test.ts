@@ -2,7 +2,7 @@
 import { expect, test } from "vitest";
 import { Device } from "./support/device.js";
 import { System } from "./support/system.js";
-import { sleep, waitUntil } from "./support/until.js";
+import { quietPeriod, waitUntil } from "./support/until.js";
 
 const system = new System({
   proxied: true,
@@ -87,7 +87,7 @@ test("a blocked user is disconnected with the reason and does not reconnect", as
   await alice.waitForState("disconnected");
   const { error } = alice.client.connection.get();
   expect([error?.code, error?.closeCode ?? 4403]).toEqual(["forbidden", 4403]);
-  await sleep(1500);
+  await quietPeriod();
   expect(alice.states).toEqual(["connecting", "connected", "disconnected"]);
   expect(alice.tokenRequests).toBe(tokenRequests);
   expect(alice.errors.map(({ code }) => code)).toContain("forbidden");
@@ -103,7 +103,7 @@ test("one connection above the limit closes the oldest, which does not replace t
   const third = await system.connected(id);
   await first.waitForState("disconnected");
   expect(first.client.connection.get().error).toMatchObject({ code: "conflict", closeCode: 4409 });
-  await sleep(1500);
+  await quietPeriod();
   expect([first.state, second.state, third.state]).toEqual(["disconnected", "connected", "connected"]);
   expect(second.states).toEqual(["connecting", "connected"]);
 });

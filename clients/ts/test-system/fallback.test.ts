@@ -4,7 +4,7 @@ import { Device } from "./support/device.js";
 import { OwnGateway, Shared } from "./support/gateway.js";
 import { expectAllEmitted, expectShownEqualsStored } from "./support/history.js";
 import { System } from "./support/system.js";
-import { sleep, waitUntil } from "./support/until.js";
+import { quietPeriod, sleep, waitUntil } from "./support/until.js";
 
 const shared = await Shared.make();
 const system = new System(shared.options);
@@ -19,7 +19,11 @@ const limits = { TIDINGS_MESSAGES_PER_SECOND: "10000", TIDINGS_MESSAGES_BURST: "
 
 test("a gateway disables and enables WebSockets during a conversation", async () => {
   await gateway.start({ ...limits, TIDINGS_WEBSOCKET: "true" });
-  const alice = await system.connected(system.name("alice"), { url: shared.origin });
+  // The clock is five times as fast, because the client tries WebSockets again only after seconds.
+  const alice = await system.connected(system.name("alice"), {
+    ...new Device(5).options,
+    url: shared.origin,
+  });
   // A user whose node is not touched.
   const carol = await system.connected(system.name("carol"));
   const room = await system.room([alice.id, carol.id]);
@@ -49,7 +53,7 @@ test("a gateway disables and enables WebSockets during a conversation", async ()
     await gateway.stop();
     await gateway.start({ ...limits, TIDINGS_WEBSOCKET: setting });
     await over(transport);
-    await sleep(500);
+    await alice.send(room, `over ${transport}`);
   }
   talking = false;
   await talk;
@@ -111,11 +115,14 @@ test("`auto` polls without a WebSocket class, and `websocket` reports an error",
 });
 
 test("the transport `poll` polls although WebSockets work", async () => {
-  const alice = await system.connected(system.name("alice"), { transport: "poll" });
+  const alice = await system.connected(system.name("alice"), {
+    ...new Device(10).options,
+    transport: "poll",
+  });
   const room = await system.room([alice.id]);
   await alice.open(room);
   await alice.send(room, "hello");
-  await sleep(1000);
+  await quietPeriod();
   expect(alice.client.connection.get()).toMatchObject({ state: "connected", transport: "poll" });
   await expectShownEqualsStored(system, alice, room);
 });

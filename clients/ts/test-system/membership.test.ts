@@ -13,7 +13,7 @@ import {
 import { members } from "../src/live.js";
 import { expectInOrder, expectShownEqualsStored } from "./support/history.js";
 import { System } from "./support/system.js";
-import { sleep, waitUntil } from "./support/until.js";
+import { quietPeriod, waitUntil } from "./support/until.js";
 
 const system = new System({ gateways: 2, proxied: true });
 
@@ -58,7 +58,7 @@ test("a removed user loses the room and has it again after an addition", async (
       .some(({ clientId, status }) => clientId === refused.clientId && status === "failed"),
   );
   alice.client.outbox.discard(refused.clientId);
-  await sleep(200);
+  await quietPeriod();
   expect(JSON.stringify(alice.events)).not.toContain("behind their back");
 
   await system.http(bob, "PUT", `/rooms/${room}/members/${alice.id}`, { role: "admin" });

@@ -2,9 +2,10 @@
 import { expect, test } from "vitest";
 import { memoryStorage } from "../src/storage.js";
 import { Device } from "./support/device.js";
+import { waitUntilPersisted } from "./support/entries.js";
 import { expectAllEmitted, expectShownEqualsStored, history } from "./support/history.js";
 import { System } from "./support/system.js";
-import { sleep, waitUntil } from "./support/until.js";
+import { quietPeriod, sleep, waitUntil } from "./support/until.js";
 
 const system = new System({
   gateways: 2,
@@ -48,7 +49,7 @@ test("messages written offline are sent in order after the reconnect, each once"
   for (const text of numbered(25)) for (const room of rooms) alice.client.room(room).send(text);
   expect(alice.client.outbox.get()).toHaveLength(50);
   for (const room of rooms) expect(alice.texts(room)).toEqual(numbered(25));
-  await sleep(300);
+  await waitUntil("two attempts have failed", () => alice.client.connection.get().attempt >= 2);
   for (const number of [0, 1]) await system.stack.link("gateway", number, "heal");
   await alice.outboxEmpty();
   for (const room of rooms) {
@@ -130,7 +131,7 @@ test("a page reloaded with a full outbox sends each message once in order", asyn
   expect(() => offline.client.room(room).send("one more")).toThrow(
     expect.objectContaining({ code: "outbox_full" }),
   );
-  await sleep(100);
+  await waitUntilPersisted(storage, 100);
   before.emit("hide");
   before.crash();
 
@@ -140,7 +141,7 @@ test("a page reloaded with a full outbox sends each message once in order", asyn
   await after.outboxEmpty();
   expect(await said(id, room)).toEqual(numbered(100));
   await expectShownEqualsStored(system, after, room);
-  expect((await storage.keys?.())?.filter((key) => key.includes("/out/"))).toEqual([]);
+  await waitUntilPersisted(storage, 0);
 });
 
 test("the next page sends the messages of a crashed page, each once", async () => {
@@ -159,7 +160,7 @@ test("the next page sends the messages of a crashed page, each once", async () =
   await last.open(room);
   await last.outboxEmpty();
   await waitUntil("all messages are stored", async () => (await said(id, room)).length === 30);
-  await sleep(300);
+  await quietPeriod();
   expect(await said(id, room)).toEqual([1, 2, 3].flatMap((life) => numbered(10, `l${life}-`)));
   await expectShownEqualsStored(system, last, room);
 });

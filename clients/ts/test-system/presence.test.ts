@@ -2,8 +2,9 @@
 
 import { expect, test } from "vitest";
 import { onSignal, presence, signal, typing } from "../src/live.js";
+import { Device } from "./support/device.js";
 import { System } from "./support/system.js";
-import { sleep, waitUntil } from "./support/until.js";
+import { quietPeriod, waitUntil } from "./support/until.js";
 
 const system = new System({ gateways: 2, proxied: true });
 
@@ -27,7 +28,7 @@ test("a user is online, then away, then offline with a last-seen time", async ()
   await system.stack.link("gateway", 1, "cut");
   await waitUntil("she was gone", () => carol.states.includes("reconnecting"));
   await carol.waitForState("connected");
-  await sleep(1500);
+  await quietPeriod();
   expect(of.get()).toEqual({ status: "away", lastSeen: null });
   presence(carol.client).set("online");
   await waitUntil("she is online", () => of.get()?.status === "online");
@@ -39,9 +40,11 @@ test("a user is online, then away, then offline with a last-seen time", async ()
 });
 
 test("typing is shown to others and ends by timeout, stop or message", async () => {
+  // The clock is four times as fast, because typing expires after seconds.
+  const device = new Device(4);
   const [alice, carol] = [
-    await system.connected(system.name("alice"), { gateways: [0] }),
-    await system.connected(system.name("carol"), { gateways: [1], name: "Carol" }),
+    await system.connected(system.name("alice"), { ...device.options, gateways: [0] }),
+    await system.connected(system.name("carol"), { ...device.options, gateways: [1], name: "Carol" }),
   ];
   const room = await system.room([alice.id, carol.id]);
   await Promise.all([alice.open(room), carol.open(room)]);
@@ -60,9 +63,9 @@ test("typing is shown to others and ends by timeout, stop or message", async () 
   await waitUntil("the message ends it", () => typers().length === 0);
 
   // Typing continues with each key press; then it ends without a stop of hers.
-  const keys = setInterval(() => typing(c).typed(), 200);
+  const keys = setInterval(() => typing(c).typed(), 50);
   await waitUntil("she is shown as typing", () => typers().length === 1);
-  await sleep(3000);
+  await device.wait(3000);
   expect(typers()).toHaveLength(1);
   clearInterval(keys);
   await waitUntil("it has expired", () => typers().length === 0, 6000);

@@ -1,9 +1,10 @@
 /** The kit without a page or a browser, as in an app of React Native. */
-import { editMessage, react } from "../src/changes.js";
 import "./support/react-native.js";
 import { expect, test } from "vitest";
-import type { Lifecycle, LifecycleEvent } from "../src/index.js";
+import { editMessage, react } from "../src/changes.js";
 import { asyncStorage } from "../src/storage.js";
+import { lifecycle } from "../test/support/lifecycle.js";
+import { waitUntilPersisted } from "./support/entries.js";
 import { expectAllEmitted, expectShownEqualsStored, history } from "./support/history.js";
 import { System } from "./support/system.js";
 import { sleep, waitUntil } from "./support/until.js";
@@ -23,21 +24,6 @@ function appStorage() {
     removeItem: async (key) => void kept.delete(await later(key)),
     getAllKeys: () => later([...kept.keys()]),
   });
-}
-
-/** Stands for AppState and NetInfo. */
-function appLifecycle(): Lifecycle & { tell(event: LifecycleEvent): void } {
-  const listeners = new Set<(event: LifecycleEvent) => void>();
-  return {
-    online: () => true,
-    subscribe: (listener) => {
-      listeners.add(listener);
-      return () => void listeners.delete(listener);
-    },
-    tell: (event) => {
-      for (const listener of listeners) listener(event);
-    },
-  };
 }
 
 test("the kit works without any API of a page", async () => {
@@ -61,12 +47,14 @@ test("broken connections are resumed", async () => {
   const room = await system.room([alice.id, bob]);
   await alice.open(room);
   for (const weather of ["cut", "reset", "cut"] as const) {
+    const statesBefore = alice.states.length;
     for (let i = 0; i < 5; i++) {
       alice.client.room(room).send(`${weather} ${i}`);
       await system.post(bob, room, `${weather} of bob ${i}`);
       if (i === 2) for (const number of [0, 1]) await system.stack.link("gateway", number, weather);
     }
-    await sleep(200);
+    await waitUntil("the client detects the failure", () => alice.states.length > statesBefore);
+    await alice.waitForState("connected");
   }
   await alice.outboxEmpty();
   await expectShownEqualsStored(system, alice, room);
@@ -77,21 +65,22 @@ test("messages in an AsyncStorage survive a restart of the app and are sent once
   const id = system.name("alice");
   const room = await system.room([id]);
   const storage = appStorage();
-  const lifecycle = appLifecycle();
-  const before = await system.connected(id, { WebSocket: undefined, storage, lifecycle });
+  const appState = lifecycle();
+  const before = await system.connected(id, { WebSocket: undefined, storage, lifecycle: appState });
   await before.open(room);
   await before.send(room, "first");
+  await before.outboxEmpty();
   for (const number of [0, 1]) {
     await system.stack.link("gateway", number, "refuse");
     await system.stack.link("gateway", number, "cut");
   }
   await before.waitForState("reconnecting");
   for (let i = 1; i <= 5; i++) before.client.room(room).send(`offline ${i}`);
-  await sleep(100);
-  lifecycle.tell("hide");
+  await waitUntilPersisted(storage, 5);
+  appState.emit("hide");
   before.client.close();
   await system.heal();
-  const after = await system.connected(id, { WebSocket: undefined, storage, lifecycle: appLifecycle() });
+  const after = await system.connected(id, { WebSocket: undefined, storage, lifecycle: lifecycle() });
   await after.open(room);
   await waitUntil("all messages are stored", async () => (await history(system, id, room)).length === 6);
   await after.outboxEmpty();

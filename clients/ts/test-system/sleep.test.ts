@@ -3,7 +3,7 @@ import { expect, test } from "vitest";
 import { Device } from "./support/device.js";
 import { expectAllEmitted, expectShownEqualsStored } from "./support/history.js";
 import { System } from "./support/system.js";
-import { sleep, waitUntil } from "./support/until.js";
+import { waitUntil } from "./support/until.js";
 
 const system = new System({ proxied: true });
 const HOUR = 3_600_000;
@@ -41,7 +41,8 @@ test("a connection that survived the sleep is kept after its answer", async () =
   const pongs = () => alice.frames.filter(({ type }) => type === "pong").length;
   device.jump(HOUR);
   await waitUntil("the client has probed the connection", () => pongs() > 0);
-  await sleep(1500);
+  // Longer than the time limit of the probe.
+  await device.wait(6000);
   expect(alice.states).toEqual(["connecting", "connected"]);
   await alice.send(room, "still here");
 });
@@ -76,7 +77,7 @@ test("a clock jump neither fails nor repeats waiting messages", async () => {
   await alice.open(room);
   await system.stack.pause("postgres");
   for (let i = 1; i <= 5; i++) alice.client.room(room).send(`m${i}`);
-  await sleep(100);
+  await waitUntil("the messages are accepted", () => alice.rows(room).every(({ seq }) => seq !== undefined));
   device.jump(HOUR);
   await system.stack.link("gateway", 0, "black_hole");
   for (let i = 6; i <= 10; i++) alice.client.room(room).send(`m${i}`);

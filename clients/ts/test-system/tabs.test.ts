@@ -2,9 +2,10 @@
 import { expect, test } from "vitest";
 import { type AdapterStorage, customStorage, memoryStorage } from "../src/storage.js";
 import { Device } from "./support/device.js";
+import { waitUntilPersisted } from "./support/entries.js";
 import { expectShownEqualsStored, history } from "./support/history.js";
 import { System } from "./support/system.js";
-import { sleep, waitUntil } from "./support/until.js";
+import { quietPeriod, sleep, waitUntil } from "./support/until.js";
 
 const system = new System({
   gateways: 2,
@@ -81,15 +82,17 @@ test("a tab sends entries of another tab only after that tab closes", async () =
   const room = await system.room([id]);
   const storage = sharedStorage();
   await visited(id, storage());
-  const offline = system.person(id, { storage: storage(), url: nowhere });
+  const clockOrigin = Date.now();
+  const tab = () => ({ ...new Device(10, clockOrigin).options, storage: storage() });
+  const offline = system.person(id, { ...tab(), url: nowhere });
   void offline.client.connect().catch(() => undefined);
   await offline.waitForState("reconnecting");
   for (const text of numbered(5, "m")) offline.client.room(room).send(text);
-  await sleep(200);
-  const other = await system.connected(id, { storage: storage() });
+  await waitUntilPersisted(storage(), 5);
+  const other = await system.connected(id, tab());
   await other.open(room);
   await other.send(room, "mine");
-  await sleep(1000);
+  await quietPeriod();
   expect(await said(id, room)).toEqual(["mine"]);
   offline.client.close();
   await waitUntil("all messages are stored", async () => (await said(id, room)).length === 6);
@@ -104,20 +107,20 @@ test("the other tabs adopt the entries of a crashed tab, each entry by one tab",
   const storage = sharedStorage();
   await visited(id, storage());
   // The clock is ten times as fast, because a tab counts as dead only after some time.
-  const clock = { speed: 10, origin: Date.now() };
-  const device = () => new Device(clock.speed, clock.origin);
+  const clockOrigin = Date.now();
+  const device = () => new Device(10, clockOrigin);
   const dying = device();
   const dead = system.person(id, { ...dying.options, storage: storage(), url: nowhere });
   void dead.client.connect().catch(() => undefined);
   await dead.waitForState("reconnecting");
   for (const text of numbered(8, "m")) dead.client.room(room).send(text);
-  await sleep(200);
+  await waitUntilPersisted(storage(), 8);
   dying.crash();
   const heirs = await Promise.all(
     [1, 2, 3].map(() => system.connected(id, { ...device().options, storage: storage() })),
   );
   await waitUntil("all messages are stored", async () => (await said(id, room)).length >= 8);
-  await sleep(500);
+  await quietPeriod();
   // Each tab sends the entries that it adopted in order; the order between tabs is undefined.
   expect((await said(id, room)).sort()).toEqual(numbered(8, "m"));
   for (const heir of heirs) await heir.outboxEmpty();
@@ -132,13 +135,13 @@ test("messages of one user wait on a shared device until that user returns", asy
   void offline.client.connect().catch(() => undefined);
   await offline.waitForState("reconnecting");
   for (const text of numbered(3, "a")) offline.client.room(room).send(text);
-  await sleep(100);
+  await waitUntilPersisted(storage, 3);
   offline.client.close();
 
-  const second = await system.connected(bob, { storage });
+  const second = await system.connected(bob, { ...new Device(10).options, storage });
   await second.open(room);
   await second.send(room, "I am bob");
-  await sleep(500);
+  await quietPeriod();
   expect(second.client.outbox.get()).toEqual([]);
   expect((await history(system, bob, room)).map(({ content }) => content)).toEqual(["I am bob"]);
   second.client.close();
@@ -167,7 +170,7 @@ test("a change of user while offline sends nothing under the wrong name", async 
   who = bob;
   await person.client.connect();
   await person.waitUntilLive(room);
-  await sleep(500);
+  await quietPeriod();
   expect(person.client.me.get()?.id).toBe(bob);
   expect(await said(bob, room)).toEqual([]);
   who = alice;

@@ -2,18 +2,23 @@
 
 import { expect, test } from "vitest";
 import { members } from "../src/live.js";
+import { Device } from "./support/device.js";
 import { System } from "./support/system.js";
-import { sleep, waitUntil } from "./support/until.js";
+import { quietPeriod, waitUntil } from "./support/until.js";
 
 const system = new System();
 
 test("a token that is about to expire is renewed on the open connection", async () => {
   const id = system.name("alice");
-  const alice = await system.connected(id, { token: () => system.stack.token(id, { ttl: 4 }) });
+  // The clock is five times as fast, so each token is renewed long before it expires.
+  const alice = await system.connected(id, {
+    ...new Device(5).options,
+    token: () => system.stack.token(id, { ttl: 2 }),
+  });
+  const firstTokenExpires = Date.now() + 2000;
   const room = await system.room([id]);
   await alice.open(room);
-  // Longer than one lifetime of a token.
-  await sleep(6500);
+  await waitUntil("the first token has expired", () => Date.now() > firstTokenExpires);
   expect(alice.tokenRequests).toBeGreaterThanOrEqual(3);
   expect(alice.states).toEqual(["connecting", "connected"]);
   expect(alice.errors).toEqual([]);
@@ -35,9 +40,12 @@ test("a refused token leads to one new token", async () => {
 
 test("a second refused token ends the connection with the reason", async () => {
   const id = system.name("alice");
-  const alice = system.person(id, { token: () => `${system.stack.token(id).slice(0, -6)}AAAAAA` });
+  const alice = system.person(id, {
+    ...new Device(10).options,
+    token: () => `${system.stack.token(id).slice(0, -6)}AAAAAA`,
+  });
   await expect(alice.client.connect()).rejects.toMatchObject({ code: "unauthorized", reason: "signature" });
-  await sleep(1000);
+  await quietPeriod();
   expect(alice.tokenRequests).toBe(2);
   expect(alice.client.connection.get()).toMatchObject({
     state: "disconnected",

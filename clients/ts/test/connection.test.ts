@@ -1,7 +1,8 @@
 import { expect, test } from "vitest";
 import type { TidingsError } from "../src/index.js";
+import { lifecycle } from "./support/lifecycle.js";
 import type { Session } from "./support/model.js";
-import { lifecycle, World } from "./support/world.js";
+import { World } from "./support/world.js";
 
 async function connected(options: Parameters<World["client"]>[0] = {}) {
   const world = new World();

@@ -3,8 +3,9 @@ import fc from "fast-check";
 import { expect, test } from "vitest";
 import { type StorageAdapter, TidingsError } from "../src/index.js";
 import { memoryStorage } from "../src/storage.js";
+import { lifecycle } from "./support/lifecycle.js";
 import type { Json } from "./support/model.js";
-import { lifecycle, sharedDisk, World } from "./support/world.js";
+import { sharedDisk, World } from "./support/world.js";
 
 const sends = (world: World) => world.model.seen.filter((frame) => frame.type === "message:send");
 
@@ -323,6 +324,23 @@ test.each(broken)("messages are sent with a storage that is %s", async (_, stora
   room.send("sent all the same");
   await world.clock.pass(5_000);
   expect(last(room)).toMatchObject({ status: "sent", stored: true });
+});
+
+test("the storage holds the fields of a message without the objects that show it", async () => {
+  const storage = memoryStorage();
+  const world = new World();
+  world.model.hook = (frame) => (frame.type === "message:send" ? "lose" : undefined);
+  const client = world.client({ storage });
+  client.room("r").send("kept");
+  expect(client.outbox.get()).toHaveLength(1);
+  expect(client.room("r").messages.get().items).toHaveLength(1);
+  client.connect().catch(() => {});
+  await world.clock.pass(1_000);
+  const key = (await storage.keys?.())?.find((name) => name.includes("/out/")) ?? "";
+  const stored = JSON.parse((await storage.getItem(key)) ?? "");
+  expect(stored).toMatchObject({ content: "kept", user: "alice", v: 1 });
+  expect(stored).not.toHaveProperty("view");
+  expect(stored).not.toHaveProperty("row");
 });
 
 test("damaged entries are dropped and reported", async () => {

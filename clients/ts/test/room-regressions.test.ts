@@ -18,9 +18,9 @@ async function start(world: World, options: Parameters<World["client"]>[0] = {})
   const client = world.client(options);
   client.connect().catch(() => {});
   const room = client.room("r");
-  room.open();
+  const close = room.open();
   await world.clock.pass(1_000);
-  return { client, room };
+  return { client, room, close };
 }
 
 test("listed rooms receive events on the connection after a drain", async () => {
@@ -386,27 +386,61 @@ test("the unread count is read again when the running read is older than the mar
   expect(client.rooms.get().items[0]).toMatchObject({ readSeq: 3, unread: 2 });
 });
 
-test("a room that closes during a failing gap fill continues as a listed room", async () => {
-  const world = new World();
-  const client = world.client();
-  client.connect().catch(() => {});
-  const close = client.room("r").open();
-  world.model.appendMessage("0");
-  await world.clock.pass(1_000);
-  const answering = (answer: { status: number; body: Json }) => (_method: string, path: string) =>
-    path.endsWith("/events") ? answer : undefined;
-  world.model.http = answering(unavailable);
+/** Starts a gap fill that reads the missing events with this answer. */
+async function fillGap(world: World, answer: { status: number; body: Json }) {
+  world.model.http = (_method, path) => (path.endsWith("/events") ? answer : undefined);
   world.model.room().log.push(...[2, 3].map((seq) => ({ room: "r", seq, at: "", type: "void" })));
   session(world).send({ type: "room:gap", room: "r", after: 1, head: { epoch: "1", seq: 3 } });
   await world.clock.pass(1_000);
+}
+
+test("a room that closes during a failing gap fill continues as a listed room", async () => {
+  const world = new World();
+  world.model.appendMessage("0");
+  const { client, close } = await start(world);
+  await fillGap(world, unavailable);
   close();
   await world.clock.pass(5_000);
-  world.model.http = answering({ status: 409, body: { code: "conflict", after: 1 } });
+  world.model.http = (_method, path) =>
+    path.endsWith("/events") ? { status: 409, body: { code: "conflict", after: 1 } } : undefined;
   await world.clock.pass(60_000);
   world.model.http = undefined;
   world.model.appendMessage("live");
   await world.clock.pass(10_000);
   expect(last(client, "r")).toBe("live");
+});
+
+test("a room that is opened again during a gap fill becomes live on the same connection", async () => {
+  const world = new World();
+  world.model.appendMessage("0");
+  const { client, room, close } = await start(world);
+  await fillGap(world, unavailable);
+  close();
+  await world.clock.pass(5_000);
+  room.open();
+  world.model.appendMessage("after");
+  await world.clock.pass(10_000);
+  expect(phase(room)).toBe("live");
+  world.model.appendMessage("live");
+  await world.clock.pass(1_000);
+  expect(contents(room)).toEqual(["0", "after", "live"]);
+  expect(last(client, "r")).toBe("live");
+  expect(world.attempts).toBe(1);
+});
+
+test("a room whose gap fill failed becomes live when it is opened again", async () => {
+  const world = new World();
+  world.model.appendMessage("0");
+  const { room } = await start(world);
+  await fillGap(world, { status: 400, body: { code: "bad_request" } });
+  expect(phase(room)).toBe("failed");
+  world.model.appendMessage("missed");
+  room.open();
+  await world.clock.pass(10_000);
+  expect(phase(room)).toBe("live");
+  world.model.appendMessage("live");
+  await world.clock.pass(1_000);
+  expect(contents(room)).toEqual(["0", "missed", "live"]);
 });
 
 test("a user who is added again loads the room again", async () => {

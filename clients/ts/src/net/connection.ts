@@ -7,7 +7,7 @@ import { omitNullish } from "../omit-nullish.js";
 import type { ClientFrame, ConnectedFrame, ServerFrame } from "../protocol/frames.js";
 import { cell, setIfChanged } from "../store.js";
 import { Timer } from "../timers.js";
-import type { Polls, Connection as Shown, WebSocketConstructor } from "../types.js";
+import type { Polls, Connection as Status, WebSocketConstructor } from "../types.js";
 import { ConnectedPromise } from "./connected-promise.js";
 import type { ConnectionListener } from "./connection-listener.js";
 import { checkFrameSize } from "./frame-size.js";
@@ -38,7 +38,12 @@ interface Attempt {
  * machine are in it.
  */
 export class Connection implements TransportHost {
-  readonly status = cell<Shown>({ state: "disconnected", attempt: 0, draining: false, offline: false });
+  readonly status = cell<Status>({
+    state: "disconnected",
+    attempt: 0,
+    draining: false,
+    offline: false,
+  });
   readonly #env: Env;
   readonly #tokens: Tokens;
   readonly #listener: ConnectionListener;

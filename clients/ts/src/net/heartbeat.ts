@@ -15,12 +15,15 @@ export class Heartbeat {
   readonly #pongTimer: Timer;
   #lastFrameAt: number;
 
-  /** @param every milliseconds of silence before a ping */
-  constructor(timers: Timers, every: number, ping: () => void, dead: () => void) {
+  /**
+   * @param maxSilence milliseconds without a frame before a ping
+   * @param onDead called when a ping was not answered in time
+   */
+  constructor(timers: Timers, maxSilence: number, ping: () => void, onDead: () => void) {
     this.#timers = timers;
-    this.#maxSilence = every;
+    this.#maxSilence = maxSilence;
     this.#ping = ping;
-    this.#onDead = dead;
+    this.#onDead = onDead;
     this.#checkTimer = new Timer(timers);
     this.#pongTimer = new Timer(timers);
     this.#lastFrameAt = timers.now();

@@ -5,8 +5,8 @@ export class Tokens {
   readonly #fetchToken: () => Promise<string>;
   #pending: Promise<string> | undefined;
 
-  constructor(ask: () => Promise<string>) {
-    this.#fetchToken = ask;
+  constructor(fetchToken: () => Promise<string>) {
+    this.#fetchToken = fetchToken;
   }
 
   /** Returns the current token, or a new one when there is none or when it is the `refused` one. */

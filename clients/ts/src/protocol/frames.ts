@@ -3,9 +3,9 @@ import type {
   Attachment,
   Cursor,
   Limits,
+  MessageObject,
   PresenceObject,
   PresenceStatus,
-  Sender,
   VisibleTo,
   WireCode,
 } from "./objects.js";
@@ -119,19 +119,8 @@ interface Positioned {
 }
 
 /** A new message. */
-export interface MessageNew extends Positioned {
+export interface MessageNew extends Omit<MessageObject, "last_seq" | "reactions"> {
   readonly type: "message:new";
-  readonly id: string;
-  readonly client_id: string;
-  readonly sender: Sender;
-  readonly kind: string;
-  readonly content: string;
-  readonly reply_to?: number | null;
-  readonly attachments?: Attachment[] | null;
-  readonly metadata?: object | null;
-  readonly visible_to?: VisibleTo | null;
-  readonly edited_at?: string | null;
-  readonly deleted?: boolean | null;
 }
 
 interface Targeted extends Positioned {

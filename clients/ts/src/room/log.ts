@@ -6,13 +6,20 @@ import { asFrame, assertShape, SHAPES } from "../protocol/check.js";
 import type { JoinedRoom, LogEvent, ServerFrame } from "../protocol/frames.js";
 import type { Cursor } from "../protocol/objects.js";
 import { pause, retryUntilDone } from "../timers.js";
-import { INTAKE, type Intake, type IntakeRow } from "./log-states.js";
 import type { Page, Timeline } from "./timeline.js";
 
 /** The largest gap that is filled event by event; after a larger one the room is loaded again. */
 const MAX_FILL_EVENTS = 200;
 /** Messages of the newest page, unless the window is smaller. */
 const PAGE_SIZE = 50;
+
+/**
+ * What the log does with frames (events and `room:caught_up`). `open`: it applies them. `filling`: it keeps
+ * them until a gap is filled. `closed`: a page is read, and a join will follow it. `joining`: a join was sent.
+ * `closed` and `joining` drop frames: before the answer to the join, a frame would move the cursor over
+ * events that the page does not contain.
+ */
+type Intake = "open" | "filling" | "closed" | "joining";
 
 /** The room of a log. */
 export interface LogHost {
@@ -52,8 +59,8 @@ export class Log {
   /** The epoch in the answer to a join. The cursor takes it with the next event. */
   #joinedEpoch: string | undefined;
   #intake: Intake = "open";
-  /** Frames that wait for the end of a gap fill; undefined while no gap is filled. */
-  #buffer: (LogEvent | CaughtUp)[] | undefined;
+  /** The frames that arrived during the gap fill. */
+  #buffer: (LogEvent | CaughtUp)[] = [];
   /** The held messages must be loaded again. */
   #stale = false;
   /** The position that the next load must reach. */
@@ -77,8 +84,8 @@ export class Log {
   down(): void {
     this.#job++;
     this.joined = false;
-    this.#joinedEpoch = this.#buffer = undefined;
-    this.#step("reset");
+    this.#joinedEpoch = undefined;
+    this.#intake = "open";
     this.#requiredSeq = 0;
     this.#setPhase("off");
   }
@@ -98,20 +105,21 @@ export class Log {
   /** The room is joined; the missed events follow. */
   onJoined(info: Partial<JoinedRoom>): void {
     this.joined = true;
-    this.#step("joined");
+    // This answer may belong to an older join while a page is read; then the intake stays closed.
+    if (this.#intake === "joining") this.#intake = "open";
     this.#joinedEpoch = info.head?.epoch;
     this.#host.joined(info);
   }
 
   /** Handles an event, or the end of the missed events. */
   onFrame(frame: LogEvent | CaughtUp): void {
-    if (INTAKE[this.#intake].drops) return;
+    if (this.#intake === "closed" || this.#intake === "joining") return;
     const caughtUp = frame.type === "room:caught_up";
     if (!caughtUp && this.cursor && this.#joinedEpoch !== undefined) {
       this.cursor = { epoch: this.#joinedEpoch, seq: this.cursor.seq };
     }
     this.#joinedEpoch = undefined;
-    if (this.#buffer) this.#buffer.push(frame);
+    if (this.#intake === "filling") this.#buffer.push(frame);
     else if (!caughtUp) this.#apply(frame);
     else {
       this.cursor = { epoch: frame.epoch, seq: Math.max(frame.seq, this.cursor?.seq ?? 0) };
@@ -122,7 +130,7 @@ export class Log {
   onGap(after: number, head: Cursor): void {
     const before = this.cursor;
     const from = Math.min(before?.seq ?? after, after);
-    this.#joinedEpoch = this.#buffer = undefined;
+    this.#joinedEpoch = undefined;
     this.#requiredSeq = Math.max(this.#requiredSeq, head.seq);
     this.cursor = { epoch: head.epoch, seq: from };
     this.#host.dropAbove(from, head.seq);
@@ -133,7 +141,7 @@ export class Log {
       this.#requiredSeq = 0;
       // A running job must not continue.
       this.#job++;
-      this.#step("reset");
+      this.#intake = "open";
       this.#host.refresh(head.seq);
       if (this.#core.connection.kind === "poll") void this.#join(++this.#job);
       else this.#setPhase("live");
@@ -155,11 +163,6 @@ export class Log {
 
   #mustLoad(): boolean {
     return this.#stale || !this.#host.timeline.loaded;
-  }
-
-  /** Changes the intake by an event. */
-  #step(event: Exclude<keyof IntakeRow, "drops">): void {
-    this.#intake = INTAKE[this.#intake][event] ?? this.#intake;
   }
 
   #setPhase(phase: Log["phase"]): void {
@@ -184,9 +187,9 @@ export class Log {
         env,
         () => up && job === this.#job,
         async () => {
-          if (INTAKE[this.#intake].drops) await this.#host.host.joins;
+          if (this.#intake !== "open") await this.#host.host.joins;
           if (job !== this.#job) return undefined;
-          this.#step("join");
+          if (this.#intake !== "open") this.#intake = "joining";
           return connection.request(
             omitNullish({ type: "room:join", room: this.#host.id, after: this.cursor } as const),
           );
@@ -233,7 +236,6 @@ export class Log {
         this.#host.dropAbove(seq, seq);
         this.reload();
         if (!this.#host.opened) {
-          this.#buffer = undefined;
           this.#host.refresh(0);
           void this.#join(++this.#job);
         }
@@ -245,11 +247,8 @@ export class Log {
   async #load(): Promise<void> {
     const job = ++this.#job;
     // A log that is followed stays followed; only the messages must be read.
-    const followed = this.cursor !== undefined && this.joined && !this.#stale;
-    if (!followed) {
-      this.#step("load");
-      this.#buffer = undefined;
-    }
+    const followed = this.cursor !== undefined && this.joined && !this.#stale && this.#intake === "open";
+    if (!followed) this.#intake = "closed";
     this.#setPhase("loading");
     this.#host.timeline.beginRead();
     const limit = Math.min(PAGE_SIZE, this.#core.env.windowSize);
@@ -282,6 +281,7 @@ export class Log {
   async #fill(head: Cursor): Promise<void> {
     const job = ++this.#job;
     this.#buffer = [];
+    this.#intake = "filling";
     this.#setPhase("catching-up");
     for (let idle = 0; ; ) {
       const at = this.cursor?.seq ?? 0;
@@ -308,10 +308,9 @@ export class Log {
     this.#setPhase("live");
     // A listener of the phase may have disconnected the client.
     if (job !== this.#job) return;
-    const frames = this.#buffer;
-    this.#buffer = undefined;
+    this.#intake = "open";
     // A frame may begin a load, which drops the rest.
-    for (const frame of frames) this.onFrame(frame);
+    for (const frame of this.#buffer) this.onFrame(frame);
     if (job === this.#job && this.#core.connection.kind === "poll") void this.#join(job);
   }
 }

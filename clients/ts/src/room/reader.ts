@@ -32,8 +32,8 @@ export class MessageReader {
   /** Reads one message again, as of this position at least. */
   reread(seq: number, upto: number): void {
     const { generation } = this.#room.timeline;
-    const asked = this.#rereading.get(seq);
-    if (asked?.generation === generation) asked.upto = Math.max(asked.upto, upto);
+    const running = this.#rereading.get(seq);
+    if (running?.generation === generation) running.upto = Math.max(running.upto, upto);
     else void this.#reread(seq, { generation, upto });
   }
 

@@ -4,21 +4,14 @@ import { hasShape } from "../protocol/check.js";
 
 /** Encodes an entry together with the tab that owns it. */
 export function serialize(entry: Entry, owner: string): string {
-  const { error } = entry;
+  const { error, view: _view, row: _row, ...fields } = entry;
   const storedError = error && {
     code: error.code,
     message: error.message,
     reason: error.reason,
     field: error.field,
   };
-  return JSON.stringify({
-    ...entry,
-    outboxEntry: undefined,
-    row: undefined,
-    error: storedError,
-    v: 1,
-    owner,
-  });
+  return JSON.stringify({ ...fields, error: storedError, v: 1, owner });
 }
 
 /** Decodes an entry. Returns undefined when it is damaged. */

@@ -13,10 +13,10 @@ import { deserialize, serialize } from "./serialization.js";
 const LEASE_RENEW_MS = 5_000;
 const LEASE_MS = 20_000;
 /**
- * A new client in the same page may look before the old one has released its entries, so it looks again after
- * this time.
+ * A new client in the same page may scan the storage before the old one has released its entries, so it
+ * scans again after this time.
  */
-const SECOND_LOOK_MS = 2_000;
+const SECOND_SCAN_MS = 2_000;
 /** The kit waits at most this long for the storage, in milliseconds. */
 const MAX_WRITE_WAIT_MS = 2_000;
 
@@ -34,12 +34,12 @@ export class TabEntryStore implements EntryStore {
   /** The pending write of each entry of this tab. */
   readonly #writes = new Map<string, Promise<unknown>>();
   readonly #leaseTimer: Timer;
-  readonly #lookTimer: Timer;
+  readonly #scanTimer: Timer;
   /** The number of lapses when each entry was first written; undefined for adopted entries. */
   readonly #lapsesAtWrite = new Map<string, number | undefined>();
   #leaseRenewedAt = 0;
   #lapses = 0;
-  #lookAt = 0;
+  #scanAt = 0;
   #stopped = false;
   #unsubscribe: (() => void)[] | undefined;
 
@@ -50,7 +50,7 @@ export class TabEntryStore implements EntryStore {
     this.#tab = tab;
     this.#prefix = `tidings/${env.account ?? "default"}/`;
     this.#leaseTimer = new Timer(env.timers);
-    this.#lookTimer = new Timer(env.timers);
+    this.#scanTimer = new Timer(env.timers);
   }
 
   /** After a lapse of the lease another tab may have sent the entry. */
@@ -64,13 +64,13 @@ export class TabEntryStore implements EntryStore {
     return this.#lapses;
   }
 
-  async start(told: (user: string | undefined) => void): Promise<void> {
+  async start(onLastUser: (user: string | undefined) => void): Promise<void> {
     const { lifecycle } = this.#env;
     this.#stopped = false;
     const user = await this.#try((storage) => storage.getItem(`${this.#prefix}user`));
     // The client was stopped meanwhile; other tabs adopt the entries.
     if (this.#stopped) return;
-    told(user ?? undefined);
+    onLastUser(user ?? undefined);
     this.#unsubscribe ??= [
       lifecycle.subscribe((event) => {
         if (event === "hide") this.#endLease();
@@ -79,14 +79,14 @@ export class TabEntryStore implements EntryStore {
       }),
       this.#subscribe(),
     ];
-    await this.#look(SECOND_LOOK_MS);
+    await this.#scan(SECOND_SCAN_MS);
   }
 
   stop(): void {
     for (const unsubscribe of this.#unsubscribe ?? []) unsubscribe();
     this.#unsubscribe = undefined;
     this.#stopped = true;
-    this.#lookTimer.clear();
+    this.#scanTimer.clear();
     this.#endLease();
   }
 
@@ -145,7 +145,7 @@ export class TabEntryStore implements EntryStore {
   #subscribe(): () => void {
     try {
       const onChange = (key: string | null) => {
-        if (key === null || key.startsWith(this.#prefix)) this.#planLook(LEASE_RENEW_MS);
+        if (key === null || key.startsWith(this.#prefix)) this.#planScan(LEASE_RENEW_MS);
       };
       return this.#storage.subscribe?.(onChange) ?? (() => {});
     } catch (cause) {
@@ -175,17 +175,17 @@ export class TabEntryStore implements EntryStore {
     void this.#try((storage) => storage.removeItem(`${this.#prefix}tab/${this.#tab}`));
   }
 
-  /** Plans a look in that many milliseconds, unless an earlier one is planned. */
-  #planLook(ms: number): void {
+  /** Plans a scan in that many milliseconds, unless an earlier one is planned. */
+  #planScan(ms: number): void {
     const { timers, random } = this.#env;
     const at = timers.now() + ms;
-    if (!this.#unsubscribe || (this.#lookTimer.pending && this.#lookAt <= at)) return;
-    this.#lookAt = at;
-    this.#lookTimer.set(ms, () => void this.#look(LEASE_MS + random() * LEASE_RENEW_MS));
+    if (!this.#unsubscribe || (this.#scanTimer.pending && this.#scanAt <= at)) return;
+    this.#scanAt = at;
+    this.#scanTimer.set(ms, () => void this.#scan(LEASE_MS + random() * LEASE_RENEW_MS));
   }
 
-  /** Looks for dead tabs and their entries, and again after `next` milliseconds. */
-  async #look(next: number): Promise<void> {
+  /** Adopts the entries of dead tabs, and scans again after `next` milliseconds. */
+  async #scan(next: number): Promise<void> {
     const { timers, report } = this.#env;
     const keys = (await this.#try((storage) => (storage.keys ?? storage.getAllKeys)?.call(storage))) ?? [];
     const start = this.#entryKey("");
@@ -221,6 +221,6 @@ export class TabEntryStore implements EntryStore {
         if (!this.#adopt(stored.entry)) this.#lapsesAtWrite.delete(stored.entry.clientId);
       }
     }
-    this.#planLook(next);
+    this.#planScan(next);
   }
 }

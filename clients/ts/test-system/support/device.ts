@@ -8,6 +8,7 @@ import type {
   Timers,
   WebSocketConstructor,
 } from "../../src/index.js";
+import { sleep } from "./until.js";
 
 /** A phone, or a tab of a browser. */
 export class Device {
@@ -106,6 +107,11 @@ export class Device {
   emit(event: LifecycleEvent): void {
     if (event === "online" || event === "offline") this.#online = event === "online";
     for (const listener of [...this.#listeners]) listener(event);
+  }
+
+  /** Waits that many milliseconds of its clock. */
+  wait(ms: number): Promise<void> {
+    return sleep(ms / this.#speed);
   }
 
   /** Moves the clock, as after a sleep. */

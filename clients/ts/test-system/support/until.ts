@@ -1,7 +1,10 @@
 /** Waits for conditions. */
 
-/** Waits that many milliseconds. */
+/** Waits that many milliseconds. For the pace of traffic and for the length of faults, not for a state. */
 export const sleep = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms));
+
+/** Waits a short time in which something must not happen. A fast clock makes it longer for the client. */
+export const quietPeriod = (): Promise<void> => sleep(300);
 
 /** Waits until the check returns another value than false without throwing. Rejects with its last error. */
 export async function waitUntil(

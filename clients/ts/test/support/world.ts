@@ -1,4 +1,4 @@
-import type { ClientOptions, Lifecycle, LifecycleEvent, StorageAdapter, Timers } from "../../src/index.js";
+import type { ClientOptions, StorageAdapter, Timers } from "../../src/index.js";
 import { TidingsClient, type TidingsError } from "../../src/index.js";
 import * as polls from "../../src/polls.js";
 import { customStorage, memoryStorage } from "../../src/storage.js";
@@ -234,21 +234,6 @@ export class FakeSocket {
   #later(run: () => void): void {
     this.#world.clock.setTimeout(run, this.#world.delay);
   }
-}
-
-/** A lifecycle that a test drives. */
-export function lifecycle(): Lifecycle & { emit(event: LifecycleEvent): void } {
-  const listeners = new Set<(event: LifecycleEvent) => void>();
-  return {
-    online: () => true,
-    subscribe: (listener) => {
-      listeners.add(listener);
-      return () => void listeners.delete(listener);
-    },
-    emit: (event) => {
-      for (const listener of [...listeners]) listener(event);
-    },
-  };
 }
 
 /** A storage that survives its clients. A killed tab cannot write to it any more. */

@@ -1,13 +1,14 @@
 import { joinRoom, publicRooms } from "@tidings/client/http";
 import { useRooms, useTidings } from "@tidings/react";
 import { useCallback, useState } from "react";
-import { errorText } from "../logic/connection.ts";
+import { plural } from "../logic/names.ts";
 import { useApp } from "../state/app.ts";
 import { Avatar } from "../ui/Avatar.tsx";
 import { Button } from "../ui/Button.tsx";
 import { Dialog } from "../ui/Dialog.tsx";
 import { FormError } from "../ui/FormError.tsx";
 import { SearchField } from "../ui/SearchField.tsx";
+import { useAction } from "../ui/useAction.ts";
 import { usePages } from "../ui/usePages.ts";
 
 const TYPING_DELAY_MS = 200;
@@ -19,7 +20,7 @@ export function BrowseDialog({ onClose }: { onClose: () => void }) {
   const ownRooms = useRooms().items;
   const [query, setQuery] = useState("");
   const [joining, setJoining] = useState<string>();
-  const [refused, setRefused] = useState<string>();
+  const { busy, error: refused, run } = useAction();
 
   const filter = query.trim();
   const fetchPage = useCallback(
@@ -34,17 +35,13 @@ export function BrowseDialog({ onClose }: { onClose: () => void }) {
   );
   const { page, more, error } = usePages(fetchPage, TYPING_DELAY_MS);
 
-  const open = async (room: string, member: boolean) => {
+  const open = (room: string, member: boolean) => {
     setJoining(room);
-    setRefused(undefined);
-    try {
+    return run(async () => {
       if (!member) await joinRoom(client, room);
       onClose();
       go({ room });
-    } catch (failure) {
-      setRefused(errorText(failure));
-      setJoining(undefined);
-    }
+    });
   };
 
   return (
@@ -69,11 +66,11 @@ export function BrowseDialog({ onClose }: { onClose: () => void }) {
               <Avatar id={room.room} name={room.name ?? ""} icon="hash" />
               <span className="browse-text">
                 <strong>{room.name || "Unnamed room"}</strong>
-                <span>{room.members === 1 ? "1 member" : `${room.members} members`}</span>
+                <span>{plural(room.members, "member")}</span>
               </span>
               <Button
                 look={member ? "plain" : "primary"}
-                busy={joining === room.room}
+                busy={busy && joining === room.room}
                 aria-label={`${member ? "Open" : "Join"} ${room.name ?? "room"}`}
                 onClick={() => void open(room.room, member)}
               >

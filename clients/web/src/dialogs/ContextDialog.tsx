@@ -3,7 +3,7 @@ import { messagesAround } from "@tidings/client/http";
 import { useTidings } from "@tidings/react";
 import { useEffect, useRef, useState } from "react";
 import { errorText } from "../logic/connection.ts";
-import { displayName } from "../logic/names.ts";
+import { senderName } from "../logic/names.ts";
 import { exactTime } from "../logic/time.ts";
 import { Dialog } from "../ui/Dialog.tsx";
 
@@ -44,7 +44,7 @@ export function ContextDialog({ room, seq, onClose }: ContextProps) {
             data-found={message.seq === seq || undefined}
           >
             <p className="context-head">
-              <strong>{message.mine ? "You" : displayName(message.sender.id, message.sender.name)}</strong>
+              <strong>{message.mine ? "You" : senderName(message)}</strong>
               <time dateTime={new Date(message.at).toISOString()}>{exactTime(message.at)}</time>
             </p>
             <p className="context-text">

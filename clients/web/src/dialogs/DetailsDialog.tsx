@@ -2,7 +2,7 @@ import type { Message } from "@tidings/client";
 import { messageVersions } from "@tidings/client/http";
 import { useMembers, useReceipts, useRoom, useTidings } from "@tidings/react";
 import { useEffect, useState } from "react";
-import { displayName } from "../logic/names.ts";
+import { displayName, senderName } from "../logic/names.ts";
 import { audienceOf, recipientsOf } from "../logic/ticks.ts";
 import { exactTime } from "../logic/time.ts";
 import { mayManage } from "../room/permissions.ts";
@@ -26,7 +26,7 @@ export function DetailsDialog({ room, message, onClose }: DetailsProps) {
     <Dialog title="Message details" onClose={onClose}>
       <dl className="details">
         <dt>From</dt>
-        <dd>{displayName(message.sender.id, message.sender.name)}</dd>
+        <dd>{senderName(message)}</dd>
         <dt>Sent</dt>
         <dd>{exactTime(message.at)}</dd>
         {message.editedAt !== undefined && (

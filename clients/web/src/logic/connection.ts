@@ -28,25 +28,15 @@ export function connectionStatus(connection: Connection, now: number): Connectio
 }
 
 function disconnectText(error: TidingsError | undefined): ConnectionStatus {
-  if (error === undefined) return { tone: "stopped", text: "Not connected.", action: "connect" };
-  if (error.closeCode === 4403 || error.code === "forbidden") {
-    return { tone: "stopped", text: "Disconnected: this account is blocked or deleted.", action: "sign-in" };
-  }
-  if (error.closeCode === 4409) {
-    return {
-      tone: "stopped",
-      text: "Disconnected: too many windows are open. Please close some.",
-      action: "connect",
-    };
-  }
-  if (error.code === "unauthorized") {
-    return {
-      tone: "stopped",
-      text: "Disconnected: your sign-in is no longer valid.",
-      action: "sign-in",
-    };
-  }
-  return { tone: "stopped", text: `Disconnected: ${errorText(error)}`, action: "connect" };
+  const stopped = (text: string, action: "connect" | "sign-in" = "connect") =>
+    ({ tone: "stopped", text, action }) as const;
+  if (error === undefined) return stopped("Not connected.");
+  if (error.closeCode === 4403 || error.code === "forbidden")
+    return stopped("Disconnected: this account is blocked or deleted.", "sign-in");
+  if (error.closeCode === 4409) return stopped("Disconnected: too many windows are open. Please close some.");
+  if (error.code === "unauthorized")
+    return stopped("Disconnected: your sign-in is no longer valid.", "sign-in");
+  return stopped(`Disconnected: ${errorText(error)}`);
 }
 
 /** Whether the connection is down, so that the page should not say "loading". */

@@ -12,6 +12,13 @@ export function displayName(id: string, name?: string | null): string {
   return words.map((word) => word.charAt(0).toUpperCase() + word.slice(1)).join(" ") || id;
 }
 
+/** The name of the sender of a message. */
+export const senderName = ({ sender }: { sender: { id: string; name?: string | null } }): string =>
+  displayName(sender.id, sender.name);
+
+/** A number with a noun: "1 member", "2 members". */
+export const plural = (count: number, noun: string): string => `${count} ${noun}${count === 1 ? "" : "s"}`;
+
 /** The one or two initials of a name. */
 export function initials(name: string): string {
   const words = name.split(/[\s\-_.]+/).filter((word) => /[\p{L}\p{N}]/u.test(word));

@@ -1,5 +1,5 @@
 import type { Message, OutboxEntry } from "@tidings/client";
-import { displayName } from "./names.ts";
+import { senderName } from "./names.ts";
 
 /** The text of a message on one line, without its sender. */
 export function previewText(message: Pick<Message, "content" | "deleted" | "attachments">): string {
@@ -13,7 +13,7 @@ export function previewText(message: Pick<Message, "content" | "deleted" | "atta
 export function lastMessageText(message: Message, kind: string): string {
   const line = previewText(message);
   if (message.mine) return `You: ${line}`;
-  return kind === "direct" ? line : `${displayName(message.sender.id, message.sender.name)}: ${line}`;
+  return kind === "direct" ? line : `${senderName(message)}: ${line}`;
 }
 
 /** The newest outbox entry of each room. */

@@ -7,15 +7,9 @@ export type Tick = "none" | "sending" | "sent" | "delivered" | "read" | "failed"
 export function tickOf(message: Message, receipts: ReadonlyMap<string, Receipt>, audience?: Audience): Tick {
   if (!message.mine || message.deleted) return "none";
   if (message.status !== "sent") return message.status;
-  const { seq } = message;
-  if (seq === undefined) return "sending";
-  let delivered = false;
-  for (const [user, receipt] of receipts) {
-    if (user === message.sender.id || (audience && !audience(user))) continue;
-    if (receipt.readSeq >= seq) return "read";
-    delivered ||= receipt.deliveredSeq >= seq;
-  }
-  return delivered ? "delivered" : "sent";
+  if (message.seq === undefined) return "sending";
+  const { read, delivered } = recipientsOf(message, receipts, audience);
+  return read.length > 0 ? "read" : delivered.length > 0 ? "delivered" : "sent";
 }
 
 /** Whether a user may see a message. */

@@ -1,3 +1,5 @@
+import { plural } from "./names.ts";
+
 const DAY_MS = 86_400_000;
 
 const clock = new Intl.DateTimeFormat(undefined, { hour: "numeric", minute: "2-digit" });
@@ -47,7 +49,7 @@ export function listTime(at: number, now: number): string {
 export function lastSeen(at: number, now: number): string {
   const minutes = Math.floor((now - at) / 60_000);
   if (minutes < 1) return "last seen just now";
-  if (minutes < 60) return `last seen ${minutes} ${minutes === 1 ? "minute" : "minutes"} ago`;
+  if (minutes < 60) return `last seen ${plural(minutes, "minute")} ago`;
   const ago = daysBetween(at, now);
   if (ago === 0) return `last seen today at ${timeOfDay(at)}`;
   if (ago === 1) return `last seen yesterday at ${timeOfDay(at)}`;

@@ -4,19 +4,19 @@ import { fetchToken } from "../state/server.ts";
 import type { Session } from "../state/session.ts";
 import { Avatar } from "../ui/Avatar.tsx";
 import { Button } from "../ui/Button.tsx";
+import { useAction } from "../ui/useAction.ts";
 
 /** The login screen, which asks only for a name. */
 export function LoginScreen({ onSignIn }: { onSignIn: (session: Session) => void }) {
   const [name, setName] = useState("");
-  const [busy, setBusy] = useState(false);
-  const [error, setError] = useState<string>();
+  const { busy, error, setError, run } = useAction();
   const clean = cleanName(name);
 
   useEffect(() => {
     document.title = "Tidings";
   }, []);
 
-  const submit = async (event: FormEvent) => {
+  const submit = (event: FormEvent) => {
     event.preventDefault();
     if (clean === undefined) {
       setError(
@@ -24,15 +24,10 @@ export function LoginScreen({ onSignIn }: { onSignIn: (session: Session) => void
       );
       return;
     }
-    setBusy(true);
-    setError(undefined);
-    try {
-      const answer = await fetchToken(clean);
-      onSignIn({ user: answer.user, name: answer.name });
-    } catch (failure) {
-      setError((failure as Error).message);
-      setBusy(false);
-    }
+    void run(async () => {
+      const { user, name } = await fetchToken(clean);
+      onSignIn({ user, name });
+    });
   };
 
   return (

@@ -1,10 +1,10 @@
 import { setMember } from "@tidings/client/http";
 import { useTidings } from "@tidings/react";
 import { type FormEvent, useId, useState } from "react";
-import { errorText } from "../logic/connection.ts";
 import { displayName, listNames, parsePeople } from "../logic/names.ts";
 import { Button } from "../ui/Button.tsx";
 import { useToast } from "../ui/Toasts.tsx";
+import { useAction } from "../ui/useAction.ts";
 
 /** A form that adds people by name. */
 export function AddMember({ room }: { room: string }) {
@@ -12,21 +12,16 @@ export function AddMember({ room }: { room: string }) {
   const toast = useToast();
   const id = useId();
   const [names, setNames] = useState("");
-  const [busy, setBusy] = useState(false);
-  const add = async (event: FormEvent) => {
+  const { busy, run } = useAction(toast);
+  const add = (event: FormEvent) => {
     event.preventDefault();
     const people = parsePeople(names);
     if (people.length === 0) return;
-    setBusy(true);
-    try {
+    void run(async () => {
       for (const person of people) await setMember(client, room, person.user);
       toast(`Added ${listNames(people.map((person) => displayName(person.user, person.name)))}`);
       setNames("");
-    } catch (error) {
-      toast(errorText(error));
-    } finally {
-      setBusy(false);
-    }
+    });
   };
   return (
     <form className="add-member" onSubmit={add}>

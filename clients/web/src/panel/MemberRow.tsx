@@ -1,6 +1,5 @@
 import type { Member, PresenceState, RoomSummary } from "@tidings/client";
-import { useState } from "react";
-import { errorText, STATUS_LABELS } from "../logic/connection.ts";
+import { STATUS_LABELS } from "../logic/connection.ts";
 import { displayName } from "../logic/names.ts";
 import { lastSeen } from "../logic/time.ts";
 import { assignableRoles } from "../room/permissions.ts";
@@ -8,6 +7,7 @@ import { useNow } from "../state/useNow.ts";
 import { Avatar } from "../ui/Avatar.tsx";
 import { IconButton } from "../ui/Button.tsx";
 import { useToast } from "../ui/Toasts.tsx";
+import { useAction } from "../ui/useAction.ts";
 
 interface MemberRowProps {
   readonly member: Member;
@@ -29,8 +29,7 @@ const roleLabel = (role: string) => ROLE_LABELS[role] ?? role;
 /** One member: name, presence and role, with controls for those who may change them. */
 export function MemberRow({ member, me, summary, presence, onRole, onRemove }: MemberRowProps) {
   const now = useNow(60_000);
-  const toast = useToast();
-  const [busy, setBusy] = useState(false);
+  const { busy, run } = useAction(useToast());
   const name = displayName(member.user, member.name);
   const roles = assignableRoles(summary, member.role);
   const choices = roles.includes(member.role) || roles.length === 0 ? roles : [member.role, ...roles];
@@ -38,17 +37,6 @@ export function MemberRow({ member, me, summary, presence, onRole, onRemove }: M
     presence?.status === "offline" && presence.lastSeen !== null
       ? lastSeen(presence.lastSeen, now)
       : presence && STATUS_LABELS[presence.status];
-  const change = async (role: string) => {
-    setBusy(true);
-    try {
-      await onRole(role);
-    } catch (error) {
-      const isLastOwner = (error as { code?: string }).code === "conflict";
-      toast(isLastOwner ? "A room needs an owner. Make another member an owner first." : errorText(error));
-    } finally {
-      setBusy(false);
-    }
-  };
   return (
     <li className="member">
       <Avatar id={member.user} name={name} status={presence?.status} />
@@ -65,7 +53,7 @@ export function MemberRow({ member, me, summary, presence, onRole, onRemove }: M
           aria-label={`Role of ${name}`}
           value={member.role}
           disabled={busy}
-          onChange={(event) => void change(event.target.value)}
+          onChange={(event) => void run(() => onRole(event.target.value))}
         >
           {choices.map((role) => (
             <option key={role} value={role}>

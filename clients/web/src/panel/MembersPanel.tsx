@@ -1,12 +1,13 @@
 import { leaveRoom, removeMember, setMember } from "@tidings/client/http";
 import { useMembers, usePresence, useRoom, useTidings } from "@tidings/react";
 import { useState } from "react";
-import { errorText } from "../logic/connection.ts";
+import { plural } from "../logic/names.ts";
 import { roomTitle } from "../logic/title.ts";
 import { mayManage } from "../room/permissions.ts";
 import { useApp } from "../state/app.ts";
 import { Button } from "../ui/Button.tsx";
 import { ConfirmDialog } from "../ui/ConfirmDialog.tsx";
+import { LoadError } from "../ui/LoadError.tsx";
 import { useToast } from "../ui/Toasts.tsx";
 import { AddMember } from "./AddMember.tsx";
 import { MemberRow } from "./MemberRow.tsx";
@@ -39,18 +40,9 @@ export function MembersPanel({ room }: { room: string }) {
         <RoomSettings room={room} summary={summary} />
       )}
       {manages && <AddMember room={room} />}
-      {error && (
-        <div className="side-notice" role="alert">
-          <p>The members could not be loaded. {errorText(error)}</p>
-          <Button icon="retry" onClick={() => void reload()}>
-            Try again
-          </Button>
-        </div>
-      )}
+      {error && <LoadError text="The members could not be loaded." error={error} onRetry={reload} />}
       {items === undefined && !error && <MemberSkeleton />}
-      {items && (
-        <h3 className="side-heading">{items.length === 1 ? "1 member" : `${items.length} members`}</h3>
-      )}
+      {items && <h3 className="side-heading">{plural(items.length, "member")}</h3>}
       <ul className="members">
         {shown.slice(0, limit).map((member) => (
           <MemberRow
@@ -59,7 +51,12 @@ export function MembersPanel({ room }: { room: string }) {
             me={member.user === user}
             summary={summary}
             presence={presence.get(member.user)}
-            onRole={(role) => setMember(client, room, member.user, role)}
+            onRole={(role) =>
+              explainConflict(
+                setMember(client, room, member.user, role),
+                "A room needs an owner. Make another member an owner first.",
+              )
+            }
             onRemove={(name) => setConfirmation({ what: "remove", user: member.user, name })}
           />
         ))}
@@ -86,7 +83,10 @@ export function MembersPanel({ room }: { room: string }) {
           }
           action="Leave"
           onConfirm={async () => {
-            await explainLastOwner(leaveRoom(client, room));
+            await explainConflict(
+              leaveRoom(client, room),
+              "You are the last owner. Make another member an owner first.",
+            );
             toast(`You left ${roomTitle(summary)}`);
             go({});
           }}
@@ -106,16 +106,11 @@ export function MembersPanel({ room }: { room: string }) {
   );
 }
 
-/** Explains why the last owner cannot leave. */
-async function explainLastOwner(leaving: Promise<void>): Promise<void> {
-  try {
-    await leaving;
-  } catch (error) {
-    if ((error as { code?: string }).code === "conflict") {
-      throw new Error("You are the last owner. Make another member an owner first.");
-    }
-    throw error;
-  }
+/** Explains why the last owner cannot leave or take another role. */
+function explainConflict(change: Promise<void>, text: string): Promise<void> {
+  return change.catch((error: { code?: string }) => {
+    throw error.code === "conflict" ? new Error(text) : error;
+  });
 }
 
 function MemberSkeleton() {

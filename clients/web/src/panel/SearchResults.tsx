@@ -1,7 +1,7 @@
 import { search } from "@tidings/client/http";
 import { useRooms, useTidings } from "@tidings/react";
 import { useMemo } from "react";
-import { displayName } from "../logic/names.ts";
+import { plural, senderName } from "../logic/names.ts";
 import { listTime } from "../logic/time.ts";
 import { roomTitle } from "../logic/title.ts";
 import { useApp } from "../state/app.ts";
@@ -38,32 +38,26 @@ export function SearchResults({ query, room, heading }: SearchResultsProps) {
 
   const now = Date.now();
   const count = page?.items.length ?? 0;
-  const found = count === 1 ? "1 message found" : `${count} messages found`;
   const stateText = busy ? "Searching…" : page && count === 0 && !page.next ? "No messages found" : "";
   return (
     <section aria-label="Messages found">
       {heading && <h2 className="side-heading">{heading}</h2>}
       <p className="hint results-state" role="status">
-        {stateText || (page && <span className="visually-hidden">{found}</span>)}
+        {stateText || (page && <span className="visually-hidden">{plural(count, "message")} found</span>)}
       </p>
       <FormError text={error} />
       <ul className="results">
         {page?.items.map(({ message, snippet }) => {
-          const name =
-            message.sender.id === user ? "You" : displayName(message.sender.id, message.sender.name);
+          const name = senderName(message);
           const summary = rooms.find((one) => one.id === message.room);
           const at = Date.parse(message.at);
           return (
             <li key={message.id}>
               <button type="button" className="result" onClick={() => goToMessage(message.room, message.seq)}>
-                <Avatar
-                  id={message.sender.id}
-                  name={name === "You" ? displayName(user, message.sender.name) : name}
-                  size="small"
-                />
+                <Avatar id={message.sender.id} name={name} size="small" />
                 <span className="result-body">
                   <span className="result-head">
-                    <strong>{name}</strong>
+                    <strong>{message.sender.id === user ? "You" : name}</strong>
                     {room === undefined && <span className="result-room">in {roomTitle(summary)}</span>}
                     <time dateTime={message.at}>{listTime(at, now)}</time>
                   </span>

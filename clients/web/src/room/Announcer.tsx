@@ -1,6 +1,6 @@
 import type { Message } from "@tidings/client";
 import { useEffect, useRef, useState } from "react";
-import { displayName } from "../logic/names.ts";
+import { senderName } from "../logic/names.ts";
 import { previewText } from "../logic/preview.ts";
 
 /** The number of announcements that stay in the page. */
@@ -25,8 +25,7 @@ export function Announcer({ messages, live }: { messages: readonly Message[]; li
       if (message?.seq === undefined) continue;
       if (message.seq <= from || added.length === MAX_LINES) break;
       if (message.mine || message.deleted) continue;
-      const name = displayName(message.sender.id, message.sender.name);
-      added.unshift({ seq: message.seq, text: `${name}: ${previewText(message)}` });
+      added.unshift({ seq: message.seq, text: `${senderName(message)}: ${previewText(message)}` });
     }
     if (added.length > 0) setLines((all) => [...all, ...added].slice(-MAX_LINES));
   }, [messages, live]);

@@ -1,7 +1,7 @@
 import type { Message } from "@tidings/client";
 import { useMembers } from "@tidings/react";
 import { memo } from "react";
-import { colourOf, displayName } from "../logic/names.ts";
+import { colourOf, senderName } from "../logic/names.ts";
 import { isEmojiOnly, linkify } from "../logic/preview.ts";
 import { privateLabel } from "../logic/private.ts";
 import { TICK_LABELS, type Tick } from "../logic/ticks.ts";
@@ -26,7 +26,7 @@ export const Bubble = memo(function Bubble({ message, tick, showName }: BubblePr
     <div className="bubble" data-large={large || undefined} data-private={message.visibleTo ? "" : undefined}>
       {showName && (
         <div className="bubble-name" data-colour={colourOf(message.sender.id)}>
-          {displayName(message.sender.id, message.sender.name)}
+          {senderName(message)}
         </div>
       )}
       {message.visibleTo && <PrivateLine message={message} />}

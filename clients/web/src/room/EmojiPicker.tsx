@@ -1,5 +1,6 @@
 import type { KeyboardEvent } from "react";
 import { EMOJIS, moveInGrid } from "../logic/emoji.ts";
+import { moveFocus } from "../ui/moveFocus.ts";
 import { Popover } from "../ui/Popover.tsx";
 
 interface EmojiPickerProps {
@@ -20,13 +21,8 @@ export function EmojiPicker({
   onPick,
   onClose,
 }: EmojiPickerProps) {
-  const onKeyDown = (event: KeyboardEvent<HTMLDivElement>) => {
-    const all = [...event.currentTarget.querySelectorAll<HTMLElement>("button")];
-    const to = moveInGrid(event.key, all.indexOf(document.activeElement as HTMLElement), all.length);
-    if (to === undefined) return;
-    event.preventDefault();
-    all[to]?.focus();
-  };
+  const onKeyDown = (event: KeyboardEvent<HTMLDivElement>) =>
+    moveFocus(event, "button", (at, all) => moveInGrid(event.key, at, all.length));
   return (
     <Popover
       anchor={anchor}

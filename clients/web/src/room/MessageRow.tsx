@@ -1,13 +1,13 @@
 import type { Message } from "@tidings/client";
-import { type MouseEvent, memo, useState } from "react";
+import { memo, useState } from "react";
 import { sendErrorText } from "../logic/connection.ts";
-import { displayName } from "../logic/names.ts";
+import { senderName } from "../logic/names.ts";
 import { previewText } from "../logic/preview.ts";
 import { TICK_LABELS, type Tick } from "../logic/ticks.ts";
 import { timeOfDay } from "../logic/time.ts";
 import { Avatar } from "../ui/Avatar.tsx";
 import { IconButton } from "../ui/Button.tsx";
-import { Icon } from "../ui/Icon.tsx";
+import { Icon, type IconName } from "../ui/Icon.tsx";
 import { useActions } from "./actions.ts";
 import { Bubble } from "./Bubble.tsx";
 import { Reactions } from "./Reactions.tsx";
@@ -30,7 +30,7 @@ export const MessageRow = memo(function MessageRow(props: MessageRowProps) {
   const { message, first, last, tick, group, writable, flash, observe } = props;
   const { mine, status } = message;
   const [toolsVisible, setToolsVisible] = useState(false);
-  const name = mine ? "You" : displayName(message.sender.id, message.sender.name);
+  const name = mine ? "You" : senderName(message);
   const text = `${name}, ${timeOfDay(message.at)}: ${previewText(message)}`;
   const state = [
     message.visibleTo ? "private" : "",
@@ -82,36 +82,21 @@ export const MessageRow = memo(function MessageRow(props: MessageRowProps) {
 
 function Toolbar({ message, writable }: { message: Message; writable: boolean }) {
   const actions = useActions();
-  const withButton = (run: (anchor: HTMLElement) => void) => (event: MouseEvent<HTMLElement>) =>
-    run(event.currentTarget);
+  const tool = (icon: IconName, label: string, run: (message: Message, button: HTMLElement) => void) => (
+    <IconButton
+      icon={icon}
+      label={label}
+      size={18}
+      tabIndex={-1}
+      aria-haspopup={icon === "more" ? "menu" : undefined}
+      onClick={(event) => run(message, event.currentTarget)}
+    />
+  );
   return (
     <div className="row-tools">
-      {writable && (
-        <>
-          <IconButton
-            icon="smile"
-            label="React"
-            size={18}
-            tabIndex={-1}
-            onClick={withButton((at) => actions.openPicker(message, at))}
-          />
-          <IconButton
-            icon="reply"
-            label="Reply"
-            size={18}
-            tabIndex={-1}
-            onClick={() => actions.reply(message)}
-          />
-        </>
-      )}
-      <IconButton
-        icon="more"
-        label="More actions"
-        size={18}
-        tabIndex={-1}
-        aria-haspopup="menu"
-        onClick={withButton((at) => actions.openMenu(message, at))}
-      />
+      {writable && tool("smile", "React", actions.openPicker)}
+      {writable && tool("reply", "Reply", actions.reply)}
+      {tool("more", "More actions", actions.openMenu)}
     </div>
   );
 }

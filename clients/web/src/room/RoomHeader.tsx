@@ -1,6 +1,7 @@
 import type { RoomSummary } from "@tidings/client";
 import { usePresence } from "@tidings/react";
 import { STATUS_LABELS } from "../logic/connection.ts";
+import { plural } from "../logic/names.ts";
 import { lastSeen } from "../logic/time.ts";
 import { roomTitle } from "../logic/title.ts";
 import { useApp } from "../state/app.ts";
@@ -46,9 +47,8 @@ export function RoomHeader({ room, summary, panel }: RoomHeaderProps) {
 }
 
 function groupLine(room: RoomSummary): string {
-  const members = room.members === 1 ? "1 member" : `${room.members} members`;
   const kind = room.kind === "public" ? "Public room" : "Private room";
-  return room.archived ? `${kind} · archived` : `${kind} · ${members}`;
+  return room.archived ? `${kind} · archived` : `${kind} · ${plural(room.members, "member")}`;
 }
 
 function PeerLine({ room }: { room: RoomSummary }) {

@@ -23,6 +23,13 @@ export function ConnectionBanner() {
     return () => clearTimeout(timer);
   }, [hasProblem]);
   const shown = hasProblem && !(delaying && status.tone === "busy");
+  const action =
+    status.action &&
+    {
+      try: { label: "Try now", run: () => client.retryNow() },
+      connect: { label: "Connect", run: () => void client.connect().catch(() => {}) },
+      "sign-in": { label: "Sign in again", run: signOut },
+    }[status.action];
 
   return (
     <div className="banner-place">
@@ -43,23 +50,9 @@ export function ConnectionBanner() {
             <Icon name={status.tone === "stopped" ? "warning" : "offline"} size={18} />
           )}
           <span aria-hidden="true">{status.text}</span>
-          {status.action === "try" && (
-            <button type="button" className="banner-action" onClick={() => client.retryNow()}>
-              Try now
-            </button>
-          )}
-          {status.action === "connect" && (
-            <button
-              type="button"
-              className="banner-action"
-              onClick={() => void client.connect().catch(() => {})}
-            >
-              Connect
-            </button>
-          )}
-          {status.action === "sign-in" && (
-            <button type="button" className="banner-action" onClick={signOut}>
-              Sign in again
+          {action && (
+            <button type="button" className="banner-action" onClick={action.run}>
+              {action.label}
             </button>
           )}
         </div>

@@ -3,13 +3,15 @@ import { type KeyboardEvent, memo, useDeferredValue, useMemo, useState, useSyncE
 import { BrowseDialog } from "../dialogs/BrowseDialog.tsx";
 import { DirectDialog } from "../dialogs/DirectDialog.tsx";
 import { NewRoomDialog } from "../dialogs/NewRoomDialog.tsx";
-import { errorText, isDown } from "../logic/connection.ts";
+import { isDown } from "../logic/connection.ts";
 import { newestByRoom } from "../logic/preview.ts";
 import { roomTitle } from "../logic/title.ts";
 import { SearchResults } from "../panel/SearchResults.tsx";
 import { useApp } from "../state/app.ts";
 import { Button, IconButton } from "../ui/Button.tsx";
+import { LoadError } from "../ui/LoadError.tsx";
 import { Menu } from "../ui/Menu.tsx";
+import { moveFocus } from "../ui/moveFocus.ts";
 import { SearchField } from "../ui/SearchField.tsx";
 import { AccountButton } from "./AccountButton.tsx";
 import { RoomItem } from "./RoomItem.tsx";
@@ -89,14 +91,10 @@ const RoomList = memo(function RoomList({ current, query, onBrowse, onNew }: Roo
   const shown =
     filter === "" ? items : items.filter((room) => roomTitle(room).toLocaleLowerCase().includes(filter));
 
-  const onKeyDown = (event: KeyboardEvent<HTMLElement>) => {
-    const all = [...event.currentTarget.querySelectorAll<HTMLElement>("a.room-item")];
-    const at = all.indexOf(document.activeElement as HTMLElement);
-    const to = { ArrowDown: at + 1, ArrowUp: at - 1, Home: 0, End: all.length - 1 }[event.key];
-    if (at === -1 || to === undefined) return;
-    event.preventDefault();
-    all[to]?.focus();
-  };
+  const onKeyDown = (event: KeyboardEvent<HTMLElement>) =>
+    moveFocus(event, "a.room-item", (at, all) =>
+      at === -1 ? undefined : { ArrowDown: at + 1, ArrowUp: at - 1, Home: 0, End: all.length - 1 }[event.key],
+    );
 
   return (
     // biome-ignore lint/a11y/noStaticElementInteractions: handles the arrow keys of its links
@@ -107,14 +105,7 @@ const RoomList = memo(function RoomList({ current, query, onBrowse, onNew }: Roo
           <p>Your rooms will appear when you are connected.</p>
         </div>
       )}
-      {error !== undefined && (
-        <div className="side-notice" role="alert">
-          <p>Your rooms could not be loaded. {errorText(error)}</p>
-          <Button icon="retry" onClick={() => void reload()}>
-            Try again
-          </Button>
-        </div>
-      )}
+      {error && <LoadError text="Your rooms could not be loaded." error={error} onRetry={reload} />}
       {filter !== "" && shown.length > 0 && <h2 className="side-heading">Rooms</h2>}
       <ul className="room-list" data-testid="room-list" aria-label="Your rooms">
         {shown.map((room) => (

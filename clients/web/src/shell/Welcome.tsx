@@ -1,29 +1,17 @@
 import { useTidings } from "@tidings/react";
-import { useState } from "react";
-import { errorText } from "../logic/connection.ts";
 import { useApp } from "../state/app.ts";
 import { joinOrCreateLobby } from "../state/lobby.ts";
 import { Button } from "../ui/Button.tsx";
 import { FormError } from "../ui/FormError.tsx";
 import { Icon } from "../ui/Icon.tsx";
+import { useAction } from "../ui/useAction.ts";
 
 /** The welcome page for a user without rooms, with a button to join the Lobby. */
 export function Welcome() {
   const client = useTidings();
   const { name, go } = useApp();
-  const [busy, setBusy] = useState(false);
-  const [error, setError] = useState<string>();
-  const join = async () => {
-    setBusy(true);
-    setError(undefined);
-    try {
-      go({ room: await joinOrCreateLobby(client) });
-    } catch (failure) {
-      setError(errorText(failure));
-    } finally {
-      setBusy(false);
-    }
-  };
+  const { busy, error, run } = useAction();
+  const join = () => run(async () => go({ room: await joinOrCreateLobby(client) }));
   return (
     <main className="welcome">
       <img src="/icon.svg" alt="" width="64" height="64" />

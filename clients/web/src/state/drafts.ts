@@ -1,3 +1,5 @@
+import { tryStorage } from "./tryStorage.ts";
+
 /** The unsent text of each room, kept across reloads. Only `publish` notifies subscribers: typing renders nothing. */
 export interface Drafts {
   readonly get: (room: string) => string;
@@ -52,13 +54,4 @@ export function createDrafts(user: string, storage: DraftStorage): Drafts {
       return () => listeners.delete(listener);
     },
   };
-}
-
-/** Calls the storage. Returns undefined when it throws because it is full or blocked. */
-function tryStorage<T>(call: () => T): T | undefined {
-  try {
-    return call();
-  } catch {
-    return undefined;
-  }
 }

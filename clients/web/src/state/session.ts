@@ -1,4 +1,5 @@
 import { cleanName, userIdOf } from "../logic/names.ts";
+import { tryStorage } from "./tryStorage.ts";
 
 /** The user of this tab. */
 export interface Session {
@@ -15,7 +16,7 @@ type SessionStorage = Pick<Storage, "getItem" | "setItem" | "removeItem">;
 
 /**
  * Keeps the signed-in user of each tab, so that two tabs can have two users. A new tab starts with the user who signed
- * in last.
+ * in last. Without a storage the session lasts only while the page is open.
  *
  * @param tab the storage of one tab
  * @param device the storage that all tabs share
@@ -42,13 +43,4 @@ export function createSessions(tab: SessionStorage, device: SessionStorage) {
       if (tryStorage(() => device.getItem(KEY)) === session.name) tryStorage(() => device.removeItem(KEY));
     },
   };
-}
-
-/** Calls the storage. When it is full or blocked, the session lasts only while the page is open. */
-function tryStorage<T>(run: () => T): T | undefined {
-  try {
-    return run();
-  } catch {
-    return undefined;
-  }
 }

@@ -1,4 +1,5 @@
 import { useCallback, useState } from "react";
+import { tryStorage } from "./tryStorage.ts";
 
 /** The theme of the page: that of the system, or a fixed one. */
 export type Theme = "system" | "light" | "dark";
@@ -6,27 +7,18 @@ export type Theme = "system" | "light" | "dark";
 const KEY = "tidings.theme";
 
 function storedTheme(): Theme {
-  try {
-    const found = localStorage.getItem(KEY);
-    return found === "light" || found === "dark" ? found : "system";
-  } catch {
-    return "system";
-  }
+  const found = tryStorage(() => localStorage.getItem(KEY));
+  return found === "light" || found === "dark" ? found : "system";
 }
 
-/** The theme, and a function to change it. */
+/** The theme, and a function to change it. Without a storage the choice lasts only while the page is open. */
 export function useTheme(): [Theme, (theme: Theme) => void] {
   const [theme, setTheme] = useState(storedTheme);
   const choose = useCallback((next: Theme) => {
     setTheme(next);
     if (next === "system") delete document.documentElement.dataset.theme;
     else document.documentElement.dataset.theme = next;
-    try {
-      if (next === "system") localStorage.removeItem(KEY);
-      else localStorage.setItem(KEY, next);
-    } catch {
-      // The choice then lasts only while the page is open.
-    }
+    tryStorage(() => (next === "system" ? localStorage.removeItem(KEY) : localStorage.setItem(KEY, next)));
   }, []);
   return [theme, choose];
 }

@@ -1,8 +1,7 @@
-import { useState } from "react";
-import { errorText } from "../logic/connection.ts";
 import { Button } from "./Button.tsx";
 import { Dialog } from "./Dialog.tsx";
 import { FormError } from "./FormError.tsx";
+import { useAction } from "./useAction.ts";
 
 interface ConfirmProps {
   readonly title: string;
@@ -15,18 +14,12 @@ interface ConfirmProps {
 
 /** Asks for confirmation before an action that cannot be undone. */
 export function ConfirmDialog({ title, text, action, onConfirm, onClose }: ConfirmProps) {
-  const [busy, setBusy] = useState(false);
-  const [error, setError] = useState<string>();
-  const confirm = async () => {
-    setBusy(true);
-    try {
+  const { busy, error, run } = useAction();
+  const confirm = () =>
+    run(async () => {
       await onConfirm();
       onClose();
-    } catch (failure) {
-      setError(errorText(failure));
-      setBusy(false);
-    }
-  };
+    });
   return (
     <Dialog
       title={title}

@@ -44,22 +44,7 @@ export type IconName = keyof typeof PATHS;
 
 /** A decorative icon; the label of its button gives the meaning. `size` is in px. */
 export const Icon = memo(function Icon({ name, size = 20 }: { name: IconName; size?: number }) {
-  return (
-    <svg
-      className="icon"
-      width={size}
-      height={size}
-      viewBox="0 0 24 24"
-      fill="none"
-      stroke="currentColor"
-      strokeWidth={name === "more" ? 2.8 : 1.7}
-      strokeLinecap="round"
-      strokeLinejoin="round"
-      aria-hidden="true"
-    >
-      <path d={PATHS[name]} />
-    </svg>
-  );
+  return <Outline size={size} grid={24} stroke={name === "more" ? 2.8 : 1.7} path={PATHS[name]} />;
 });
 
 /** The tick beside the user's own message. */
@@ -74,15 +59,21 @@ export const TickIcon = memo(function TickIcon({
       : tick === "sent"
         ? "M4 8.5l3 3 6-7"
         : "M1.5 8.5l3 3 6-7M7.3 11l.5.5 6-7";
+  return <Outline size={16} grid={16} stroke={1.5} path={path} />;
+});
+
+/** A path on a grid of this many px, drawn as an outline. */
+function Outline(props: { size: number; grid: number; stroke: number; path: string }) {
+  const { size, grid, stroke, path } = props;
   return (
     <svg
       className="icon"
-      width="16"
-      height="16"
-      viewBox="0 0 16 16"
+      width={size}
+      height={size}
+      viewBox={`0 0 ${grid} ${grid}`}
       fill="none"
       stroke="currentColor"
-      strokeWidth="1.5"
+      strokeWidth={stroke}
       strokeLinecap="round"
       strokeLinejoin="round"
       aria-hidden="true"
@@ -90,4 +81,4 @@ export const TickIcon = memo(function TickIcon({
       <path d={path} />
     </svg>
   );
-});
+}

@@ -1,5 +1,6 @@
 import type { KeyboardEvent } from "react";
 import { Icon, type IconName } from "./Icon.tsx";
+import { moveFocus } from "./moveFocus.ts";
 import { Popover } from "./Popover.tsx";
 
 /** An item of a menu. */
@@ -25,14 +26,8 @@ interface MenuProps {
 
 /** A menu: arrow keys, Home, End and first letters move, Enter and Space choose, Escape closes. */
 export function Menu({ anchor, returnTo = anchor, align = "start", label, items, onClose }: MenuProps) {
-  const onKeyDown = (event: KeyboardEvent<HTMLDivElement>) => {
-    const all = [...event.currentTarget.querySelectorAll<HTMLElement>("[role^=menuitem]")];
-    const at = all.indexOf(document.activeElement as HTMLElement);
-    const to = move(event.key, at, all);
-    if (to === undefined) return;
-    event.preventDefault();
-    all[to]?.focus();
-  };
+  const onKeyDown = (event: KeyboardEvent<HTMLDivElement>) =>
+    moveFocus(event, "[role^=menuitem]", (at, all) => move(event.key, at, all));
   return (
     <Popover
       anchor={anchor}

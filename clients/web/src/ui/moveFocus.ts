@@ -1,0 +1,17 @@
+import type { KeyboardEvent } from "react";
+
+/**
+ * Moves the focus among the elements that match a selector. `target` gives the index to move to, from the index of the
+ * focused element (-1 without one); for undefined, the key has its usual effect.
+ */
+export function moveFocus(
+  event: KeyboardEvent<HTMLElement>,
+  selector: string,
+  target: (at: number, all: readonly HTMLElement[]) => number | undefined,
+): void {
+  const all = [...event.currentTarget.querySelectorAll<HTMLElement>(selector)];
+  const to = target(all.indexOf(document.activeElement as HTMLElement), all);
+  if (to === undefined) return;
+  event.preventDefault();
+  all[to]?.focus();
+}
