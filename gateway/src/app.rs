@@ -20,6 +20,7 @@ use tidings_shared::{
     log::LogLimits,
     protocol::server::Limits,
     receipts::Receipts,
+    sabotage::{self, Sabotage},
     telemetry,
 };
 use tokio_util::sync::CancellationToken;
@@ -165,6 +166,9 @@ fn serve(
     transport_config.deflate = config.deflate;
     transport_config.frame_rate = Some(config.frame_rate());
     transport_config.shutting_down = gate.shutting_down.clone();
+    if sabotage::is_active(Sabotage::Bounded) {
+        transport_config.outbox_bytes = usize::MAX;
+    }
     let inboxes: Arc<Mutex<Vec<_>>> = Arc::new(Mutex::new(inboxes.into_iter().map(Some).collect()));
     let (worker_node, worker_gate) = (node.clone(), gate.clone());
     let acceptor = move |index: usize| {

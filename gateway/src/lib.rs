@@ -4,6 +4,7 @@
 
 pub mod app;
 pub mod bus;
+pub mod client;
 pub mod command;
 pub mod config;
 pub mod drain;

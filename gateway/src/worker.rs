@@ -4,6 +4,7 @@
 mod late_delivery;
 mod presence;
 mod refill;
+mod refusals;
 mod typing;
 mod users;
 
@@ -24,11 +25,11 @@ use tokio::sync::{Semaphore, mpsc};
 
 use crate::{
     bus::{Bus, Hint, PublishedRecord, WorkerQueue},
+    client::Client,
     hub::{Dispatch, Ended, Hub},
     limits::{Limit, RateLimits},
     metrics::{CachedCounters, Metrics},
     presence::Presence,
-    session::Client,
     transport::Frame,
 };
 pub use late_delivery::LateDeliveryDedup;

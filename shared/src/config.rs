@@ -4,7 +4,6 @@
 pub mod collector_args;
 pub mod declared;
 pub mod load;
-pub mod problem;
 pub mod redis_args;
 pub mod resolve;
 pub mod table;
@@ -16,6 +15,7 @@ use clap::Args;
 use secrecy::{ExposeSecret, SecretString};
 use tracing_subscriber::EnvFilter;
 
+pub use crate::problem;
 use crate::{
     auth::{CheckedTokenSettings, ClaimRules, MIN_SECRET_BYTES, TokenSettings},
     origin::AllowedOrigins,

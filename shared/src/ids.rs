@@ -213,6 +213,13 @@ impl Cursor {
     }
 }
 
+/// Whether the text has the form of message kinds and role names: 1 to 32 of `a-z 0-9 _ -`.
+#[must_use]
+pub fn is_label(text: &str) -> bool {
+    (1..=32).contains(&text.len())
+        && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_' || b == b'-')
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

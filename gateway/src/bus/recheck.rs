@@ -17,7 +17,7 @@ use tidings_shared::{
 };
 use tokio::sync::Notify;
 
-use super::{Bus, LookupError, user_channel::UserEvent};
+use super::{Bus, LookupError, hint::UserEvent};
 use crate::transport::Frame;
 
 /// Users that are compared in one command.

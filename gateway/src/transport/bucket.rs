@@ -4,7 +4,7 @@
 
 use std::{num::NonZeroU32, time::Duration};
 
-use super::config::ticks;
+use super::wheel::ticks;
 
 /// Default frames per second on average: ten times a person's messages, marks and typing.
 const FRAMES_PER_SECOND: NonZeroU32 = NonZeroU32::MIN.saturating_add(99);

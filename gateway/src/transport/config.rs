@@ -106,9 +106,3 @@ pub(crate) struct WorkerLimits {
     pub heartbeat_ticks: u32,
     pub close_ticks: u32,
 }
-
-/// `time` in ticks, rounded up, at least one. Capped at a value beyond the life of any connection.
-pub(crate) fn ticks(time: Duration, tick: Duration) -> u32 {
-    let ticks = time.as_nanos().div_ceil(tick.as_nanos().max(1)).max(1);
-    u32::try_from(ticks).unwrap_or(u32::MAX).min(u32::MAX / 4)
-}

@@ -20,8 +20,7 @@ use tokio::{
 
 use super::{
     Session,
-    link::{DrainNotice, Link, Phase},
-    worker::TransportWorker,
+    worker::{DrainNotice, Link, Phase, TransportWorker},
 };
 
 /// Reserved at the end of the drain time, but at most a fifth of it: half for peers that leave a little late, the

@@ -37,12 +37,13 @@ use tokio::{
 };
 
 use super::{
-    Acceptor, Counters, Refusal, TransportConfig,
+    Acceptor, Connection, Counters, Refusal, TransportConfig,
     drain::Drain,
     extension::Window,
     handshake::{self, Handshake, HandshakeOptions},
+    orders::{Order, follow_orders},
     task::ConnectionTask,
-    worker::{Order, TransportWorker, follow_orders, run_timers},
+    worker::{TransportWorker, run_timers},
 };
 
 /// How long a refused peer may take to read the answer.
@@ -271,16 +272,15 @@ impl<A: Acceptor> UpgradeHandler<A> {
 
     fn open(&self, socket: TcpStream, read: Vec<u8>, unsent: Bytes, accepted: AcceptedUpgrade<A::Ticket>) {
         let AcceptedUpgrade { ticket, answer, window } = accepted;
-        let connection = self.worker.open();
-        let link = Rc::clone(&connection.0);
+        let link = self.worker.open();
         link.window.set(window);
         if !unsent.is_empty() {
             link.queue(unsent);
         }
         link.queue(answer);
         // The task exists before the session: if `open` panics, dropping the task cleans up.
-        let mut task = ConnectionTask::new(socket, link, read);
-        task.attach(self.acceptor.open(ticket, connection));
+        let mut task = ConnectionTask::new(socket, Rc::clone(&link), read);
+        task.attach(self.acceptor.open(ticket, Connection(link)));
         spawn_local(task);
     }
 }

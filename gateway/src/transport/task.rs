@@ -24,7 +24,7 @@ use super::{
     decoder::{Decoder, Event, Rules, TOO_BIG_INFLATED},
     drain,
     frame::{Frame, close_code},
-    link::{Link, Phase},
+    worker::{Link, Phase},
 };
 
 /// Reads per poll before other tasks run.

@@ -13,7 +13,8 @@ use tidings_shared::{
 use super::Worker;
 use crate::{
     bus::{ConnectionKey, PendingRegistration, UserEvent},
-    session::Client,
+    client::Client,
+    request_context::RequestContext,
 };
 
 /// A single connection needs no list.
@@ -127,7 +128,8 @@ impl Worker {
                 }
                 UserEvent::Blocked => {
                     let refusal = Refusal::new(ErrorCode::Forbidden, "this user is blocked or deleted");
-                    client.refuse_and_close(self, &refusal, CloseCode::Forbidden);
+                    self.refuse(client, &RequestContext::unobserved(None), None, &refusal);
+                    client.close(CloseCode::Forbidden, &refusal.message);
                 }
                 UserEvent::Surplus(key) => {
                     if *key == ConnectionKey::new(self.index, client.id()) {

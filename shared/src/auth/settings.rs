@@ -4,7 +4,7 @@
 use jsonwebtoken::Algorithm;
 use secrecy::SecretString;
 
-use crate::config::problem::Problem;
+use crate::problem::Problem;
 
 use super::{
     claims::ClaimRules,

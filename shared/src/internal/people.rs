@@ -2,15 +2,14 @@
 
 use serde::{Deserialize, Serialize};
 
+pub use super::{ACCOUNTS, ROLES};
+
 use super::{InternalClient, MAX_USERS};
 use crate::{
     ids::{RoomId, UserId},
     log::AuthorityError,
     membership::Account,
 };
-
-pub const ROLES: &str = "/internal/v1/roles";
-pub const ACCOUNTS: &str = "/internal/v1/accounts";
 
 /// Asks for the stored roles of users in a room; at most [`MAX_USERS`].
 #[derive(Debug, Serialize, Deserialize)]

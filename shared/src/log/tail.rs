@@ -3,10 +3,7 @@
 use bytes::Bytes;
 
 use super::record::Record;
-use crate::{
-    ids::{Cursor, Epoch, Seq},
-    sabotage::{self, Sabotage},
-};
+use crate::ids::{Cursor, Epoch, Seq};
 
 /// The bases of a room's epochs. Everything at or below the base of an epoch is the same as in the epoch before it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -77,9 +74,6 @@ impl RoomHead {
     /// Like [`RoomHead::gap_after`], for a position of the server.
     #[must_use]
     pub fn gap_after_position(&self, epoch: Epoch, seq: Seq) -> Option<Seq> {
-        if sabotage::is_active(Sabotage::Epoch) {
-            return None;
-        }
         let limit = self.bases.limit_of(epoch).map_or(self.seq, |base| base.min(self.seq));
         (seq > limit).then_some(limit)
     }

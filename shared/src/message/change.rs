@@ -8,17 +8,12 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 use uuid::Uuid;
 
-use super::{AckStage, MAX_METADATA_BYTES, check_text};
+use super::{AckStage, MAX_METADATA_BYTES, Target, check_text};
 use crate::{
     error::{ErrorCode, Refusal},
-    ids::{ClientId, RoomId, Seq, UserId},
-    log::{Accepted, Entry, MinRole, Target},
-    protocol::{
-        Fields,
-        fields::{optional, required},
-        server::{Ack, rfc3339},
-    },
-    role::{self, Permission},
+    fields::{Fields, optional, required},
+    ids::{ClientId, Seq, UserId},
+    role::{self, MinRole, Permission},
 };
 
 /// Longest emoji, in bytes.
@@ -185,30 +180,8 @@ impl Change {
         }
     }
 
-    /// The entry that appends this change; `min_role` is the result of [`Change::check`].
-    #[must_use]
-    pub fn entry<'a>(
-        &self,
-        room: &'a RoomId,
-        user: &'a UserId,
-        target: &Target,
-        min_role: MinRole,
-    ) -> Entry<'a> {
-        let kind = self.kind();
-        Entry {
-            sender: Some(user),
-            client_id: Some(self.client_id.clone()),
-            visibility: target.audience(),
-            // A delete does not depend on other deletes, and must not wait until they are stored.
-            deletes_upto: (kind != ChangeKind::Delete).then_some(target.upto),
-            // After the first delete the tail does not contain the message any more.
-            drops_tail: kind == ChangeKind::Delete && !target.deleted,
-            min_role,
-            ..Entry::new(room, kind.event(), self.body(user, target))
-        }
-    }
-
-    fn body(&self, user: &UserId, target: &Target) -> String {
+    /// The event's own fields as JSON, in the wire form.
+    pub(crate) fn body(&self, user: &UserId, target: &Target) -> String {
         #[derive(Serialize)]
         struct Body<'a> {
             target: Seq,
@@ -231,21 +204,6 @@ impl Change {
         let body =
             Body { target: self.target, target_id: &target.id, content, metadata, emoji, by: user.as_str() };
         serde_json::to_string(&body).expect("strings, numbers and checked JSON always serialise")
-    }
-
-    /// The ack for the sender.
-    #[must_use]
-    pub fn ack(&self, room: &RoomId, accepted: &Accepted, stage: AckStage) -> Ack {
-        Ack {
-            room: room.clone(),
-            seq: accepted.seq,
-            epoch: accepted.epoch,
-            at: rfc3339(accepted.at_ms),
-            stage,
-            duplicate: accepted.duplicate,
-            id: None,
-            client_id: Some(self.client_id.clone()),
-        }
     }
 }
 

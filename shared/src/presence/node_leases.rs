@@ -1,32 +1,15 @@
 //! Node leases, and the work lists of the sweep: expired leases, users with an expired state, and users whose "last
 //! seen" time must be stored.
 
-use std::{fmt, time::Duration};
+use std::time::Duration;
 
 use redis::{RedisError, aio::MultiplexedConnection};
 
 use super::{
-    keys::PresencePartition,
+    keys::{NodeLease, PresencePartition},
     scripts::{self, CLAIM, DRAINED, LEASE},
 };
 use crate::ids::UserId;
-
-/// The id of a node lease. A node whose lease has expired begins a new one.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct NodeLease(String);
-
-impl NodeLease {
-    #[must_use]
-    pub fn fresh() -> Self {
-        Self(uuid::Uuid::now_v7().simple().to_string())
-    }
-}
-
-impl fmt::Display for NodeLease {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
 
 /// Begins a lease in all partitions.
 ///

@@ -12,8 +12,8 @@ use tidings_shared::{
     protocol::server::{Limits, ServerFrame},
 };
 
-use super::{super::client_transport::PollBuffer, request::PollRequest};
-use crate::hub::Position;
+use super::request::PollRequest;
+use crate::{client::PollBuffer, hub::Position};
 
 /// The `ref` of the poll's own join: longer than any client's `ref`.
 pub(super) const JOIN: &str = "join__________________________________________________________________";

@@ -11,7 +11,7 @@ use tokio::sync::OnceCell;
 use crate::bus::{Bus, MembershipSnapshot};
 
 /// See the module.
-pub(super) struct GroupMemberships {
+pub(crate) struct GroupMemberships {
     /// The rooms to read; taken by the first reader.
     rooms: Cell<Vec<RoomId>>,
     read: OnceCell<Result<HashMap<RoomId, MembershipSnapshot>, Refusal>>,
