@@ -38,7 +38,6 @@ use crate::{
     worker::{self, LateDeliveryDedup, Node, Typing, Worker},
 };
 
-/// Path of the WebSocket.
 const WEBSOCKET_PATH: &str = "/v1/ws";
 /// Maximum size of a client's message, with all its fragments.
 const MAX_FRAME_BYTES: usize = 64 * 1024;
@@ -205,7 +204,7 @@ fn transport_answer(gate: &Gate) -> HttpResponse {
 
 async fn no_such_path() -> HttpResponse {
     let refusal = Refusal::new(ErrorCode::NotFound, "this path does not exist");
-    HttpResponse::NotFound().content_type("application/problem+json").body(problem::document(&refusal))
+    HttpResponse::NotFound().content_type(problem::CONTENT_TYPE).body(problem::document(&refusal))
 }
 
 async fn remove_full_buckets(node: Arc<Node>) {

@@ -159,9 +159,6 @@ impl Bus {
     }
 
     /// Appends an event, as [`Log::append`].
-    ///
-    /// # Errors
-    /// [`AppendError`].
     pub async fn append(&self, entry: &mut Entry<'_>) -> Result<Accepted, AppendError> {
         tampering::entry(entry);
         let mut accepted = self.log.append(entry).await;

@@ -57,10 +57,8 @@ pub struct Client {
     pub(crate) state: RefCell<State>,
     /// The user, set by the first token.
     user: OnceCell<UserId>,
-    /// The joined rooms.
     rooms: RefCell<FxHashMap<RoomId, Subscription>>,
     lanes: RefCell<Lanes>,
-    /// Rooms to be replayed, in order.
     pub(crate) replays: RefCell<VecDeque<Replay>>,
     /// Notified when the outbox is low again, or the connection has closed.
     pub(crate) drained: Notify,
@@ -73,11 +71,9 @@ pub struct Client {
     /// Number of commands whose answers wait for storage.
     unanswered: Cell<u16>,
     abuse_counter: Cell<AbuseCounter>,
-    /// The presence that the connection reported.
     pub(crate) reported_presence: Cell<ReportedPresence>,
     /// The number of the last presence change that was sent.
     presence_round: Cell<u32>,
-    /// The state of the node's drain for this connection.
     drain_state: Cell<DrainState>,
 }
 
@@ -136,25 +132,10 @@ impl Client {
         self.user.get()
     }
 
-    /// Unique among the connections and polls of this worker.
-    pub(crate) fn id(&self) -> u64 {
-        self.connection.id()
-    }
-
-    pub(crate) fn is_closed(&self) -> bool {
-        self.connection.is_closed()
-    }
-
-    /// Sends a frame that other connections also get.
-    pub(crate) fn send_frame(&self, frame: Frame) {
-        self.connection.send(frame);
-    }
-
     pub(crate) fn close(&self, code: CloseCode, reason: &str) {
         self.connection.close(code.code(), reason);
     }
 
-    /// Sets name and picture of the account.
     pub(crate) fn update_account(&self, name: Option<&str>, picture: Option<&str>) {
         let mut state = self.state.borrow_mut();
         if let State::Ready(identity) = &mut *state
@@ -240,7 +221,6 @@ impl Client {
         self.rooms.borrow().get(room).copied().filter(|subscription| *subscription != Subscription::ENDED)
     }
 
-    /// The joined rooms.
     pub(crate) fn rooms(&self) -> Vec<RoomId> {
         self.rooms.borrow().keys().cloned().collect()
     }
@@ -279,7 +259,6 @@ impl Client {
     }
 }
 
-/// A taken slot. Dropping it frees the slot.
 pub(crate) struct SlotGuard {
     client: Rc<Client>,
     count: fn(&Client) -> &Cell<u16>,

@@ -11,6 +11,7 @@ pub mod drain;
 pub mod hub;
 pub mod limits;
 pub mod metrics;
+mod one_or_many;
 pub mod presence;
 pub mod problem;
 pub mod request_context;

@@ -108,7 +108,7 @@ impl ChatSession {
             Effect::InRoom { request, room, command } => {
                 enqueue(worker, client, room, Job::Command(request, command));
             }
-            Effect::Close(code, reason) => client.connection.close(code.code(), reason),
+            Effect::Close(code, reason) => client.close(code, reason),
         }
     }
 }
@@ -158,7 +158,7 @@ impl Session for ChatSession {
             State::Ready(_) => (CloseCode::Unauthorized, "the token has expired"),
             State::AwaitingAuth | State::Authenticating => (CloseCode::TimedOut, "no token was sent in time"),
         };
-        self.client.connection.close(code.code(), reason);
+        self.client.close(code, reason);
     }
 
     fn on_draining(&mut self, leave_after: Duration) {
@@ -198,12 +198,11 @@ async fn authenticate(
                 ErrorCode::Unauthorized => CloseCode::Unauthorized,
                 _ => CloseCode::Overloaded,
             };
-            client.connection.close(code.code(), &refusal.message);
+            client.close(code, &refusal.message);
         }
     }
 }
 
-/// An authenticated user who is admitted.
 struct Admitted {
     identity: Identity,
     rooms_version: String,

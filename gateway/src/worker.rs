@@ -45,7 +45,6 @@ const HINTS_PER_TURN: usize = 128;
 pub struct Node {
     pub bus: Arc<Bus>,
     pub verifier: Verifier,
-    /// The rate limits of each user on this node.
     pub rate_limits: RateLimits,
     /// A connection that exceeds limits more often than this is closed.
     pub abuse_per_minute: u32,
@@ -62,17 +61,11 @@ pub struct Node {
 
 impl Node {
     /// Takes one command from a user's bucket. If it is empty, returns the milliseconds to wait.
-    ///
-    /// # Errors
-    /// Milliseconds to wait.
     pub fn allow(&self, limit: Limit, user: &UserId) -> Result<(), u64> {
         self.allow_many(limit, user, NonZeroU32::MIN)
     }
 
     /// Takes a number of tokens from a user's bucket.
-    ///
-    /// # Errors
-    /// Milliseconds to wait.
     pub fn allow_many(&self, limit: Limit, user: &UserId, cost: NonZeroU32) -> Result<(), u64> {
         let allowed = self.rate_limits.take(limit, user, cost);
         if allowed.is_err() {

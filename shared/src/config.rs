@@ -167,9 +167,6 @@ impl CommonArgs {
     }
 
     /// The origins whose pages may connect.
-    ///
-    /// # Errors
-    /// The problem of the setting.
     pub fn origins(&self) -> Result<AllowedOrigins, Problem> {
         AllowedOrigins::parse(&self.allowed_origins).map_err(|error| Problem::new("allowed-origins", error))
     }

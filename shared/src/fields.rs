@@ -51,7 +51,6 @@ fields! {
     traceparent = "traceparent",
 }
 
-/// A field that is present and not `null`.
 fn given(field: Option<&RawValue>) -> Option<&str> {
     field.map(RawValue::get).filter(|json| *json != "null")
 }

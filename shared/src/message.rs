@@ -48,7 +48,6 @@ pub struct Attachment {
     pub name: String,
     pub url: String,
     pub media_type: String,
-    /// In bytes.
     pub size: u64,
 }
 

@@ -14,7 +14,6 @@ use tidings_shared::{
     telemetry::{self, SpanKind, TraceContext},
 };
 
-/// Wire type of a message's event.
 const MESSAGE: &str = "message:new";
 
 /// See the module.

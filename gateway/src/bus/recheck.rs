@@ -20,7 +20,6 @@ use tokio::sync::Notify;
 use super::{Bus, LookupError, hint::UserEvent};
 use crate::transport::Frame;
 
-/// Users that are compared in one command.
 const USERS_PER_CHECK: usize = 500;
 /// Delay before a failed check is repeated. A blocked user must be disconnected within 5 s.
 const RETRY_AFTER: Duration = Duration::from_millis(500);

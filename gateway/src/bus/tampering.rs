@@ -49,7 +49,6 @@ fn altered(payload: &[u8], every: u64, changes: &[(usize, &str)]) -> Option<Byte
     Some(format!("{}\n{json}", fields.join("\u{1f}")).into())
 }
 
-/// Changes an event that is about to be appended.
 pub(super) fn entry(entry: &mut Entry<'_>) {
     if is_active(Sabotage::Once) && !entry.first_attempt {
         let again = format!("again-{}", entry.id.as_deref().unwrap_or_default());
@@ -57,7 +56,6 @@ pub(super) fn entry(entry: &mut Entry<'_>) {
     }
 }
 
-/// Changes the answer to an append.
 pub(super) fn accepted(accepted: &mut Accepted) {
     if is_active(Sabotage::Stored) {
         // An event without an ingest id is known to be stored.
@@ -65,7 +63,6 @@ pub(super) fn accepted(accepted: &mut Accepted) {
     }
 }
 
-/// Changes a read of a room.
 pub(super) fn read(read: &mut TailRead) {
     if is_active(Sabotage::Epoch) {
         read.head.bases = Bases::default();

@@ -121,9 +121,6 @@ impl Bus {
     }
 
     /// The versions of a user's memberships and account, for a connection that began its registration.
-    ///
-    /// # Errors
-    /// When Redis does not answer.
     pub async fn versions(&self, user: &UserId) -> Result<(Epoch, Versions), LookupError> {
         let session = self.log.session().await?;
         let users = std::slice::from_ref(user);

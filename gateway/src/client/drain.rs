@@ -11,7 +11,6 @@ use super::Client;
 /// The close reason when the node shuts down.
 pub(crate) const CLOSE_REASON_STOPPING: &str = "the node is stopping";
 
-/// The state of the node's drain for a connection.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) enum DrainState {
     #[default]
@@ -54,7 +53,7 @@ impl Client {
     /// To be called after each answer.
     pub(crate) fn close_if_overdue(&self) {
         if self.drain_state.get() == DrainState::Overdue && self.is_answered() {
-            self.connection.close(CloseCode::ServiceRestart.code(), CLOSE_REASON_STOPPING);
+            self.close(CloseCode::ServiceRestart, CLOSE_REASON_STOPPING);
         }
     }
 }

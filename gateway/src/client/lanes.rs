@@ -25,7 +25,6 @@ use crate::{
 /// Maximum of waiting and running jobs of one connection. At the maximum, reading stops until half of them are done.
 const MAX_JOBS: usize = 64;
 
-/// A job in one room.
 pub(crate) enum Job {
     Join { after: Option<Cursor>, group: Rc<JoinGroup>, index: usize },
     Leave { group: Rc<LeaveGroup> },
@@ -47,7 +46,6 @@ pub(crate) struct JoinGroup {
     pub failed: RefCell<Vec<(RoomId, Refusal)>>,
 }
 
-/// One `room:leave`.
 pub(crate) struct LeaveGroup {
     pub request: RequestContext,
     pub remaining: Cell<usize>,
@@ -59,9 +57,7 @@ pub(crate) struct LeaveGroup {
 pub(crate) struct Replay {
     pub room: RoomId,
     pub subscription: Subscription,
-    /// The client's position.
     pub position: Position,
-    /// The room's position at the join.
     pub head: Position,
     /// The client's cursor is not valid above this seq.
     pub gap: Option<Seq>,
@@ -69,7 +65,6 @@ pub(crate) struct Replay {
     pub generation: Generation,
 }
 
-/// The jobs of one connection.
 #[derive(Default)]
 pub(super) struct Lanes {
     waiting: FxHashMap<RoomId, VecDeque<Job>>,

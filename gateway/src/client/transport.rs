@@ -12,7 +12,6 @@ use tokio::sync::Notify;
 
 use crate::transport::{Connection, Frame};
 
-/// See the module.
 pub(crate) enum ClientTransport {
     Socket(Connection),
     Poll(Rc<PollBuffer>),

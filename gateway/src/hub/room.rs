@@ -34,7 +34,6 @@ struct Subscriber<P> {
     live: bool,
     /// The mark of a later change may have expired: without a mark, persistence must be asked for the role.
     marks_expired: bool,
-    /// The subscription receives presence changes.
     watches_presence: bool,
 }
 
@@ -43,7 +42,6 @@ pub(super) struct Room<P> {
     live: usize,
     /// The position up to which all live subscriptions were sent everything; valid while a subscription is live.
     position: Option<Position>,
-    /// The position of the newest known record.
     newest_seen: Position,
     refilling: bool,
     /// Whether the server has confirmed the room's channel.

@@ -56,7 +56,6 @@ pub(super) async fn recently_added_role(
     }
 }
 
-/// The refusal for a user who is not a member.
 pub(super) fn refuse_non_member(head: &RoomHead) -> Refusal {
     if head.kind == "public" {
         return Refusal::new(ErrorCode::Forbidden, "only members of the room may do this");

@@ -17,7 +17,6 @@ use super::access;
 use crate::{client::Client, command::AppendCommand, request_context::RequestContext, worker::Worker};
 
 impl AppendCommand {
-    /// The stage that the client asked for.
     fn stage(&self) -> AckStage {
         match self {
             Self::Send(draft) => draft.ack,

@@ -18,7 +18,6 @@ use crate::{
     worker::Worker,
 };
 
-/// Maximum of rooms that one connection may join.
 const MAX_ROOMS: usize = 1000;
 /// How often a join is retried because the room's epoch changed.
 const MAX_EPOCH_RETRIES: usize = 4;

@@ -37,7 +37,6 @@ pub(super) fn opened(worker: &Worker, client: &Client) {
     }
 }
 
-/// A connection has closed.
 pub(super) fn closed(worker: &Worker, client: &Client) {
     if client.is_poll() {
         if let Some(identity) = client.identity() {

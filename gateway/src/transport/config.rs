@@ -94,7 +94,6 @@ impl TransportConfig {
     }
 }
 
-/// The settings that a worker needs.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct WorkerLimits {
     pub rules: Rules,

@@ -39,7 +39,6 @@ pub(crate) struct Drain {
     spread: Duration,
     /// The time between the moment when a connection should leave and the request to close.
     grace: Duration,
-    /// The number of connections of each worker.
     counts: Vec<AtomicUsize>,
     all_counted: Barrier,
 }

@@ -46,7 +46,6 @@ pub(crate) struct Header {
 /// The longest client header: 2 bytes, a 64 bit length, the mask.
 pub(crate) const LONGEST_HEADER_BYTES: usize = 14;
 
-/// The reserved bits that no extension uses.
 const RESERVED: u8 = 0x30;
 
 /// Parses the header at the start of `bytes`, and returns it with its length. `None`: more bytes are needed.

@@ -10,7 +10,6 @@ use super::{
     worker::{Phase, TransportWorker},
 };
 
-/// An order of the server for all workers.
 #[derive(Debug, Clone, Default)]
 pub(crate) enum Order {
     #[default]
@@ -23,7 +22,6 @@ pub(crate) enum Order {
     Abort,
 }
 
-/// Carries out the server's orders.
 pub(crate) async fn follow_orders(worker: Rc<TransportWorker>, mut orders: watch::Receiver<Order>) {
     loop {
         let order = orders.borrow_and_update().clone();

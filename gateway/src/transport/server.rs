@@ -90,7 +90,6 @@ impl Server {
         let _ = timeout(time, self.all_closed()).await;
     }
 
-    /// Waits until no WebSocket is open.
     async fn all_closed(&self) {
         while self.counters.connections() > 0 {
             sleep(STOP_POLL).await;
@@ -220,14 +219,12 @@ async fn not_a_websocket() -> HttpResponse {
     answer.content_type(refusal.content_type).body(refusal.body)
 }
 
-/// Handles the upgrade requests of one worker.
 struct UpgradeHandler<A> {
     acceptor: Rc<A>,
     worker: Rc<TransportWorker>,
     options: HandshakeOptions,
 }
 
-/// An accepted upgrade.
 struct AcceptedUpgrade<T> {
     ticket: T,
     answer: Bytes,

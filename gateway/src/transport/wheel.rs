@@ -15,11 +15,9 @@ pub(crate) fn ticks(time: Duration, tick: Duration) -> u32 {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Entry {
-    /// The key of the connection in the worker.
     pub key: u32,
     /// Distinguishes the connection from an earlier one with the same key.
     pub generation: u32,
-    /// The tick at which the entry is due.
     pub due: u32,
 }
 

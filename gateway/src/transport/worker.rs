@@ -33,7 +33,6 @@ const READ_BUFFER_BYTES: usize = 64 * 1024;
 const CATCH_UP_TICKS: u32 = 10;
 
 pub(crate) struct TransportWorker {
-    /// The number of the worker, from 0.
     pub number: usize,
     pub limits: WorkerLimits,
     pub counters: Arc<WorkerCounters>,
@@ -76,7 +75,6 @@ impl TransportWorker {
         self.stopping.get()
     }
 
-    /// Whether the worker may open another WebSocket.
     pub(crate) fn has_room(&self) -> bool {
         self.connections.borrow().len() < self.limits.max_connections
     }
@@ -100,7 +98,6 @@ impl TransportWorker {
         link
     }
 
-    /// Removes a closed connection.
     pub(crate) fn remove(&self, key: u32, code: u16) {
         if self.connections.borrow_mut().try_remove(key as usize).is_some() {
             self.counters.connections.subtract(1);
@@ -108,7 +105,6 @@ impl TransportWorker {
         }
     }
 
-    /// The current tick.
     pub(crate) fn now(&self) -> u32 {
         self.now.get()
     }

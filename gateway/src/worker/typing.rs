@@ -46,7 +46,6 @@ struct PendingTyping {
 #[derive(Default)]
 struct Pending {
     by_user: FxHashMap<(RoomId, UserId), PendingTyping>,
-    /// The number of commands that wait for an answer.
     waiting: usize,
 }
 

@@ -13,7 +13,6 @@ use super::{
     keys,
 };
 
-/// Longest file with keys.
 const MAX_FILE_BYTES: u64 = 1024 * 1024;
 /// The algorithms of keys that do not name their own, if the setting does not say otherwise.
 const DEFAULT_ALGORITHMS: [Algorithm; 5] =

@@ -91,17 +91,11 @@ impl InternalClient {
     }
 
     /// A user's memberships from PostgreSQL, for use in this epoch; persistence also puts them into the cache.
-    ///
-    /// # Errors
-    /// When no replica answers.
     pub async fn rooms(&self, user: &UserId, epoch: Epoch) -> Result<RoomsAnswer, AuthorityError> {
         self.ask(ROOMS, &RoomsRequest { user: user.clone(), epoch: epoch.0 }).await
     }
 
     /// Creates or updates a user from the claims of the token; `None`: the user is unknown, and may not be created.
-    ///
-    /// # Errors
-    /// When no replica answers.
     pub async fn connect_user(
         &self,
         request: &ConnectUserRequest,

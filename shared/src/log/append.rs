@@ -42,7 +42,6 @@ pub struct Entry<'a> {
     pub sender: Option<&'a UserId>,
     /// `None`: a repetition cannot be recognised.
     pub client_id: Option<ClientId>,
-    /// Wire type of the event.
     pub kind: &'a str,
     /// Id of the message, for `message:new`.
     pub id: Option<String>,
@@ -53,7 +52,6 @@ pub struct Entry<'a> {
     pub members_upto: Option<KnownUpto>,
     /// The append is refused as [`AppendError::Stale`] if a message of the room was deleted above this position.
     pub deletes_upto: Option<Seq>,
-    /// Change of the number of members.
     pub members_delta: i8,
     /// New values of the room's fields in a join's answer: `name`, `archived` (`0` or `1`).
     pub sets: Vec<(&'static str, String)>,
@@ -99,7 +97,6 @@ impl<'a> Entry<'a> {
         }
     }
 
-    /// The client id as the script remembers it.
     fn remembered_id(&self) -> Cow<'_, str> {
         let client_id = self.client_id.as_ref().map_or("", ClientId::as_str);
         // The prefix is unambiguous because no client id contains U+001E.
@@ -172,7 +169,6 @@ impl From<AppendError> for Refusal {
     }
 }
 
-/// The answer of the script.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Answer {
     Done(Accepted),

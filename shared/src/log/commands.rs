@@ -76,9 +76,6 @@ impl Log {
     }
 
     /// The current session; opens one if there is none.
-    ///
-    /// # Errors
-    /// When Redis or the authority is not reachable.
     pub async fn session(&self) -> Result<Arc<Session>, SessionError> {
         self.sessions.get().await
     }
@@ -103,9 +100,6 @@ impl Log {
 
     /// Appends an event. `Ok` proves that it is in the log. After `Unavailable` it may or may not be in the log;
     /// repeating the append with the same client id is safe.
-    ///
-    /// # Errors
-    /// [`AppendError`].
     pub async fn append(&self, entry: &Entry<'_>) -> Result<Accepted, AppendError> {
         // A record that is appended again keeps its trace.
         let step =
@@ -222,7 +216,6 @@ pub(super) fn unavailable(error: impl std::fmt::Display) -> AppendError {
     AppendError::Unavailable(error.to_string())
 }
 
-/// The error after [`MAX_ROUNDS`].
 pub(super) fn head_keeps_changing() -> AppendError {
     AppendError::Unavailable("the room's head kept changing".to_owned())
 }

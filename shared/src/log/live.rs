@@ -21,14 +21,12 @@ use crate::{
 #[derive(Debug, Clone)]
 pub struct LiveEntry<'a> {
     pub room: &'a RoomId,
-    /// Wire type of the frame.
     pub kind: &'a str,
     pub sender: &'a UserId,
     /// The only recipient; `None`: everyone in the room except the sender.
     pub to: Option<&'a UserId>,
     /// Lowest role that the sender must still have.
     pub min_role: MinRole,
-    /// The finished frame.
     pub json: Vec<u8>,
 }
 

@@ -72,9 +72,6 @@ impl Log {
     }
 
     /// The heads of rooms in Redis; `None`: there is no hash of the session's epoch.
-    ///
-    /// # Errors
-    /// [`AppendError::Unavailable`].
     pub async fn heads(&self, rooms: &[RoomId]) -> Result<Vec<Option<(Epoch, Seq)>>, AppendError> {
         let session = self.sessions.get().await.map_err(unavailable)?;
         let mut pipe = redis::pipe();

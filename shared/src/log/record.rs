@@ -99,9 +99,6 @@ pub struct Record {
 
 impl Record {
     /// Parses the header, but not the JSON.
-    ///
-    /// # Errors
-    /// [`RecordError`] for another version or a malformed header.
     pub fn parse(bytes: Bytes) -> Result<Self, RecordError> {
         let line_end = bytes.iter().position(|b| *b == b'\n').ok_or(RecordError("no header line"))?;
         let line = std::str::from_utf8(&bytes[..line_end]).map_err(|_| RecordError("header is not UTF-8"))?;

@@ -84,7 +84,6 @@ impl RoomHead {
 pub struct Mark {
     /// `None`: the user was removed.
     pub role: Option<String>,
-    /// Seq of the change.
     pub seq: Seq,
 }
 
@@ -127,7 +126,6 @@ pub(super) type TailEntries = Vec<(String, Vec<Bytes>)>;
 /// The fields of the room hash that [`head_of`] reads, in order; marks come after them.
 pub(super) const HASH_FIELDS: [&str; 7] = ["seq", "epoch", "bases", "kind", "name", "members", "archived"];
 
-/// The field of a user's mark.
 pub(crate) fn mark_field(user: &str) -> String {
     format!("mark:{user}")
 }

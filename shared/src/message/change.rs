@@ -94,7 +94,6 @@ impl Actor<'_> {
 /// A checked change that is not in the log yet.
 #[derive(Debug, Clone)]
 pub struct Change {
-    /// Seq of the message.
     pub target: Seq,
     /// If set, the message must have this id.
     pub id: Option<Uuid>,
@@ -143,9 +142,6 @@ impl Change {
     }
 
     /// Refuses an actor who may not change any message, before anything is looked up.
-    ///
-    /// # Errors
-    /// `forbidden`.
     pub fn permit(&self, actor: &Actor<'_>) -> Result<(), Refusal> {
         actor.may(Permission::ChangeOwn).map(drop)
     }

@@ -10,7 +10,6 @@ use crate::{
 /// The properties of a message that decide about a change.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Target {
-    /// Message id.
     pub id: String,
     pub sender: String,
     pub visibility: Visibility,

@@ -12,25 +12,16 @@ use super::{
 use crate::ids::UserId;
 
 /// Begins a lease in all partitions.
-///
-/// # Errors
-/// When Redis does not answer.
 pub async fn begin(connection: &mut MultiplexedConnection, lease: &NodeLease) -> Result<bool, RedisError> {
     run_lease(connection, lease, "begin").await
 }
 
 /// Renews a lease in all partitions, whatever the number of its users; false: it has expired.
-///
-/// # Errors
-/// When Redis does not answer.
 pub async fn renew(connection: &mut MultiplexedConnection, lease: &NodeLease) -> Result<bool, RedisError> {
     run_lease(connection, lease, "renew").await
 }
 
 /// Ends a lease that is not needed any more: the states under it stay valid for the grace period.
-///
-/// # Errors
-/// When Redis does not answer.
 pub async fn end(connection: &mut MultiplexedConnection, lease: &NodeLease) -> Result<(), RedisError> {
     run_lease(connection, lease, "end").await.map(drop)
 }
@@ -59,9 +50,6 @@ pub enum ExclusiveTask {
 
 /// Takes a turn for a time; `None`: another node has it. Returns Redis's time in ms.
 /// A turn only saves work: two nodes that do the same work at once do no harm.
-///
-/// # Errors
-/// When Redis does not answer.
 pub async fn claim_task(
     connection: &mut MultiplexedConnection,
     task: ExclusiveTask,
@@ -80,9 +68,6 @@ pub async fn claim_task(
 }
 
 /// Leases that have expired at `now_ms`, including the grace period: up to `most` of each partition.
-///
-/// # Errors
-/// When Redis does not answer.
 pub async fn expired_leases(
     connection: &mut MultiplexedConnection,
     now_ms: u64,
@@ -102,9 +87,6 @@ pub async fn expired_leases(
 const GRACE_MS: u64 = 10_000;
 
 /// Some users with a state under an expired lease, for [`reap`](super::reap); none: the lease has no state any more.
-///
-/// # Errors
-/// When Redis does not answer.
 pub async fn claim(
     connection: &mut MultiplexedConnection,
     partition: PresencePartition,
@@ -119,9 +101,6 @@ pub async fn claim(
 }
 
 /// Users with an expired state, or with a change that is not published yet: up to `most` of each partition.
-///
-/// # Errors
-/// When Redis does not answer.
 pub async fn due_users(
     connection: &mut MultiplexedConnection,
     now_ms: u64,
@@ -136,9 +115,6 @@ pub async fn due_users(
 }
 
 /// Postpones users who are due.
-///
-/// # Errors
-/// When Redis does not answer.
 pub async fn postpone(
     connection: &mut MultiplexedConnection,
     users: &[UserId],
@@ -158,9 +134,6 @@ pub async fn postpone(
 
 /// Users who went offline, with the time (ms) when they were last seen, if it is not stored yet: up to `most` of each
 /// partition.
-///
-/// # Errors
-/// When Redis does not answer.
 pub async fn unstored_last_seen(
     connection: &mut MultiplexedConnection,
     most: usize,

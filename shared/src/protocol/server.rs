@@ -56,7 +56,6 @@ pub struct Presence {
 pub struct Receipt {
     pub user: UserId,
     pub seq: Seq,
-    /// RFC 3339.
     pub at: String,
 }
 
@@ -187,7 +186,6 @@ pub struct Ack {
     pub room: RoomId,
     pub seq: Seq,
     pub epoch: Epoch,
-    /// RFC 3339.
     pub at: String,
     pub stage: AckStage,
     pub duplicate: bool,

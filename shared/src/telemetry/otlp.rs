@@ -7,7 +7,6 @@
 pub struct TraceSettings<'a> {
     /// The address of an OTLP collector over gRPC, `http://…` or `https://…`.
     pub endpoint: &'a str,
-    /// Whether to use TLS.
     pub tls: bool,
     /// PEM of the authorities that may sign its certificate; `None`: the authorities that browsers trust.
     pub authorities: Option<Vec<u8>>,

@@ -24,7 +24,6 @@ pub(super) fn reference(index: usize) -> String {
     format!("{index:0>REFERENCE_CHARS$}")
 }
 
-/// See the module.
 pub(super) struct AnswerBuilder {
     events: Vec<Box<RawValue>>,
     answers: Vec<Command>,

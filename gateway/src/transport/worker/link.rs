@@ -23,7 +23,6 @@ use crate::transport::{
     wheel::ticks,
 };
 
-/// The phases of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::transport) enum Phase {
     Open,
@@ -36,7 +35,6 @@ pub(in crate::transport) enum Phase {
     Discarding,
 }
 
-/// A drain notice for a session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::transport) enum DrainNotice {
     None,
@@ -46,7 +44,6 @@ pub(in crate::transport) enum DrainNotice {
     RequestClose,
 }
 
-/// Never, in ticks.
 const NEVER: u32 = u32::MAX;
 
 pub(in crate::transport) struct Link {
@@ -57,7 +54,6 @@ pub(in crate::transport) struct Link {
     pub waker: RefCell<Option<Waker>>,
     pub id: u64,
     pub key: u32,
-    /// Last tick at which bytes came from the peer.
     pub last_received: Cell<u32>,
     ping_at: Cell<u32>,
     deadline_at: Cell<u32>,
@@ -71,12 +67,10 @@ pub(in crate::transport) struct Link {
     pub phase: Cell<Phase>,
     /// The task will run anyway: another wake is not needed.
     pub awake: Cell<bool>,
-    /// The peer's inflate window, if compression was negotiated.
     pub window: Cell<Option<Window>>,
     pub paused: Cell<bool>,
     pub drain_wanted: Cell<bool>,
     pub deadline_due: Cell<bool>,
-    /// The connection must be dropped at once.
     pub aborted: Cell<bool>,
 }
 
@@ -113,7 +107,6 @@ impl Link {
         }
     }
 
-    /// Sets or removes the socket.
     pub(in crate::transport) fn set_socket(&self, socket: Option<TcpStream>) {
         self.socket.set(socket);
     }
@@ -211,7 +204,6 @@ impl Link {
         }
     }
 
-    /// Pauses reading until this tick.
     pub(in crate::transport) fn hold_until(&self, tick: u32) {
         self.hold_until.set(tick);
         self.schedule();

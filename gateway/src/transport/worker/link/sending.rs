@@ -62,7 +62,6 @@ impl Link {
         true
     }
 
-    /// The bytes that would be queued with this many more.
     pub(super) fn queued_with(&self, more: usize) -> usize {
         self.outbox.borrow().bytes() + more
     }
