@@ -12,7 +12,7 @@ use tidings_shared::{
 const SEQ: usize = 2;
 const SENDER: usize = 6;
 const VISIBILITY: usize = 9;
-/// Of the records of a room, one in so many is tampered with.
+/// Each 50th record of a room is changed.
 const SOME: u64 = 50;
 
 /// Passes on a published message, changed, or twice.

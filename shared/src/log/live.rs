@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use redis::Value;
 
 use super::{
-    append::{AppendError, MinRole},
+    append::AppendError,
     commands::{Log, MAX_ROUNDS},
     keys,
     record::{Header, Visibility},
@@ -15,6 +15,7 @@ use super::{
 use crate::{
     error::Refusal,
     ids::{RoomId, UserId},
+    role::MinRole,
 };
 
 /// A live-only frame of one member.
