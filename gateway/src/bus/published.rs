@@ -4,7 +4,7 @@
 use std::{
     ops::Deref,
     sync::atomic::{AtomicBool, Ordering},
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
 use tidings_shared::{

@@ -8,6 +8,7 @@ use super::{
     bucket::{FrameLimits, FrameRate},
     counters::Counters,
     decoder::Rules,
+    wheel::ticks,
 };
 
 /// The settings of a server. [`TransportConfig::new`] sets the defaults, which are named at each field.
