@@ -48,9 +48,6 @@ const SHUTDOWN_EXTRA_TIME: Duration = Duration::from_secs(15);
 const REMOVE_FULL_BUCKETS_EVERY: Duration = Duration::from_secs(30);
 
 /// Runs a gateway until its lifecycle ends.
-///
-/// # Errors
-/// When a listener cannot be bound or a setting is not usable.
 pub async fn run(config: GatewayConfig, lifecycle: Lifecycle) -> anyhow::Result<()> {
     let listener = bind(config.listen)?;
     let listen = listener.local_addr()?;

@@ -167,9 +167,6 @@ impl Bus {
     }
 
     /// Subscribes a worker to a room's channel. Resolves when the server has confirmed the subscription.
-    ///
-    /// # Errors
-    /// [`AppendError::Overloaded`] when too many channel requests are waiting.
     pub async fn subscribe(&self, worker: usize, room: &RoomId) -> Result<(), AppendError> {
         let confirmed = {
             let mut interest = self.shared.interest();

@@ -141,9 +141,6 @@ impl CommonArgs {
     }
 
     /// How tokens are verified. Reads the files that the settings name.
-    ///
-    /// # Errors
-    /// Every problem of these settings.
     pub fn tokens(&self) -> Result<CheckedTokenSettings, Vec<Problem>> {
         let list = |text: &str| -> Vec<String> {
             text.split(',').map(|one| one.trim().to_owned()).filter(|one| !one.is_empty()).collect()
@@ -173,9 +170,6 @@ impl CommonArgs {
 }
 
 /// The address of the operators' listener of a service with this public address.
-///
-/// # Errors
-/// When the default port would be above 65535.
 pub fn admin_address(listen: SocketAddr, given: Option<SocketAddr>) -> Result<SocketAddr, Problem> {
     let address = given.map_or_else(|| with_port_offset(listen, ADMIN_PORT_OFFSET), Ok);
     address.map_err(|why| Problem::new("admin-listen", why))
@@ -185,9 +179,6 @@ pub fn admin_address(listen: SocketAddr, given: Option<SocketAddr>) -> Result<So
 const ADMIN_PORT_OFFSET: u16 = 10_000;
 
 /// The address on the same host whose port is `offset` higher.
-///
-/// # Errors
-/// When there is no such port.
 pub fn with_port_offset(address: SocketAddr, offset: u16) -> Result<SocketAddr, String> {
     let port = address.port().checked_add(offset).filter(|_| address.port() != 0);
     let port = port.ok_or_else(|| {

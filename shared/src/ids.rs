@@ -32,9 +32,6 @@ macro_rules! text_id {
 
         impl $name {
             /// Parses a text that has the accepted form.
-            ///
-            /// # Errors
-            /// [`IdError`] with the rule that was broken.
             pub fn parse(text: &str) -> Result<Self, IdError> {
                 let valid: fn(&str) -> bool = $valid;
                 if valid(text) { Ok(Self(text.into())) } else { Err(IdError { what: $what, rule: $rule }) }

@@ -68,9 +68,6 @@ pub struct Draft {
 
 impl Draft {
     /// Checks the fields of a send.
-    ///
-    /// # Errors
-    /// `bad_request` or `too_large` with the field's name.
     pub fn from_fields(fields: &Fields<'_>, max_chars: usize) -> Result<Self, Refusal> {
         let client_id =
             fields.client_id()?.ok_or_else(|| Refusal::bad_field("client_id", "`client_id` is missing"))?;
@@ -152,9 +149,6 @@ impl Draft {
 }
 
 /// Refuses text over the limit (in Unicode scalar values) and forbidden control characters.
-///
-/// # Errors
-/// `too_large` or `bad_request` with the field's name.
 pub fn check_text(text: &str, field: &'static str, max_chars: usize) -> Result<(), Refusal> {
     if text.len() > max_chars && text.chars().count() > max_chars {
         let message = format!("`{field}` is over {max_chars} characters");

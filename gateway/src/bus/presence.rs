@@ -76,7 +76,7 @@ async fn with_timeout<T>(
 
 /// Declares a method of the bus for each of these Redis commands of `tidings_shared::presence`.
 macro_rules! redis_commands {
-    ($($(#[$doc:meta])* $name:ident = $command:ident($($arg:ident: $kind:ty),*) -> $answer:ty;)*) => {
+    ($($(#[$doc:meta])* $name:ident = presence::$command:ident($($arg:ident: $kind:ty),*) -> $answer:ty;)*) => {
         impl Bus {
             $($(#[$doc])* pub async fn $name(&self, $($arg: $kind),*) -> Result<$answer, LookupError> {
                 let session = self.log.session().await?;
@@ -89,30 +89,30 @@ macro_rules! redis_commands {
 
 redis_commands! {
     /// Starts a lease of this node.
-    start_node_lease = begin(lease: &NodeLease) -> bool;
+    start_node_lease = presence::begin(lease: &NodeLease) -> bool;
     /// Renews a lease. Returns false if it has expired.
-    renew_node_lease = renew(lease: &NodeLease) -> bool;
+    renew_node_lease = presence::renew(lease: &NodeLease) -> bool;
     /// Ends a lease.
-    end_node_lease = end(lease: &NodeLease) -> ();
+    end_node_lease = presence::end(lease: &NodeLease) -> ();
     /// Writes the presence of users under a lease.
-    put_presence = put(lease: &NodeLease, puts: &[Put]) -> Vec<PutOutcome>;
+    put_presence = presence::put(lease: &NodeLease, puts: &[Put]) -> Vec<PutOutcome>;
     /// Writes that users are present for a time, without a lease.
-    hold_presence = hold(kind: Hold, time: Duration, holds: &[(UserId, Option<Status>)]) -> Vec<PutOutcome>;
+    hold_presence = presence::hold(kind: Hold, time: Duration, holds: &[(UserId, Option<Status>)]) -> Vec<PutOutcome>;
     /// Publishes the presence of users to the members of these rooms. Returns true for the users whose change this
     /// call published.
-    publish_presence = publish(users: &[(UserId, Vec<RoomId>)]) -> Vec<bool>;
+    publish_presence = presence::publish(users: &[(UserId, Vec<RoomId>)]) -> Vec<bool>;
     /// Takes the lock of an exclusive task. `None`: another node has it.
-    lock_task = claim_task(task: ExclusiveTask, turn: Duration) -> Option<u64>;
+    lock_task = presence::claim_task(task: ExclusiveTask, turn: Duration) -> Option<u64>;
     /// Expired leases.
-    expired_node_leases = expired_leases(now_ms: u64, most: usize) -> Vec<(PresencePartition, Vec<NodeLease>)>;
+    expired_node_leases = presence::expired_leases(now_ms: u64, most: usize) -> Vec<(PresencePartition, Vec<NodeLease>)>;
     /// Users that an expired lease still holds.
-    claim_presence = claim(partition: PresencePartition, lease: &NodeLease, most: usize) -> Vec<UserId>;
+    claim_presence = presence::claim(partition: PresencePartition, lease: &NodeLease, most: usize) -> Vec<UserId>;
     /// Removes the presence of users under an expired lease.
-    remove_presence = reap(lease: &NodeLease, users: &[UserId]) -> Vec<PutOutcome>;
+    remove_presence = presence::reap(lease: &NodeLease, users: &[UserId]) -> Vec<PutOutcome>;
     /// Users whose presence expired or must be published.
-    due_presence = due_users(now_ms: u64, most: usize) -> Vec<UserId>;
+    due_presence = presence::due_users(now_ms: u64, most: usize) -> Vec<UserId>;
     /// The current presence of users.
-    presence_of = states(users: &[UserId]) -> Vec<State>;
+    presence_of = presence::states(users: &[UserId]) -> Vec<State>;
 }
 
 impl Bus {

@@ -63,9 +63,6 @@ impl PendingRegistration {
 
 impl Bus {
     /// Begins the registration of a connection: from now on the node receives the user's notices.
-    ///
-    /// # Errors
-    /// When too many channel requests are waiting.
     pub async fn begin_registration(self: &Arc<Self>, user: &UserId) -> Result<PendingRegistration, Refusal> {
         let confirmation = {
             let mut connections = self.shared.connections();

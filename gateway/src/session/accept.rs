@@ -37,9 +37,6 @@ pub struct Gate {
 
 impl Gate {
     /// Refuses all new connections and polls once the node drains.
-    ///
-    /// # Errors
-    /// `unavailable` while the node drains.
     pub(super) fn refuse_if_draining(&self) -> Result<(), Problem> {
         if self.draining.is_cancelled() {
             return Err(Problem::unavailable("this node is stopping; connect to another"));

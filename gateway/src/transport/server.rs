@@ -111,9 +111,6 @@ impl Server {
     }
 
     /// Waits until the server ends by itself, which happens only when it fails.
-    ///
-    /// # Errors
-    /// The cause of the failure, for instance a worker that could not be started.
     pub async fn finished(self) -> io::Result<()> {
         self.running.await.map_err(io::Error::other)?
     }
@@ -122,9 +119,6 @@ impl Server {
 /// Serves WebSockets and plain HTTP on one listener. On each worker's thread, `acceptor` is called first with the
 /// number of the worker (from 0; a worker restarted after a panic gets a new number), then `routes` with that
 /// worker's acceptor, so that both can share the thread's state. Must be called within a Tokio runtime.
-///
-/// # Errors
-/// When the listener cannot be used.
 pub fn serve<A, F, R>(config: TransportConfig, acceptor: F, routes: R) -> io::Result<Server>
 where
     A: Acceptor,

@@ -74,9 +74,6 @@ impl Typing {
 
     /// Replaces an earlier change of the same user in the same room that is not published yet. The receiver resolves
     /// when the change was published.
-    ///
-    /// # Errors
-    /// `overloaded` when too many commands wait.
     pub fn submit(
         &self,
         room: &RoomId,

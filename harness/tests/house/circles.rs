@@ -10,15 +10,14 @@ use crate::tree::{File, assert_none, read, sources};
 const UNCHECKED: &[&str] = &["persistence"];
 
 type Path = Vec<String>;
-
-/// A path that a file names: absolute, with the line that names it, and whether a `use` makes it a name of the module.
+/// An absolute path that a file names, and whether a `use` makes it a name of the module.
 struct Named {
     path: Path,
     line: usize,
     is_use: bool,
 }
 
-/// From each module to the siblings that it imports, each with one place.
+/// The siblings that each module imports, each with one place.
 type Graph = BTreeMap<Path, BTreeMap<Path, String>>;
 
 /// The module of a file below `src/`. `None`: a test, or a program of its own.
@@ -65,8 +64,7 @@ fn read_paths<'a>(text: &'a str, base: &[String], found: &mut Vec<Path>) -> &'a 
 
 /// Every path in a file that leads to a module of its own crate.
 fn named(file: &File, own: &Path, modules: &BTreeSet<Path>) -> Vec<Named> {
-    let (code, mut named) = (file.code(), Vec::new());
-    let mut statement_ends = 0;
+    let (code, mut named, mut statement_ends) = (file.code(), Vec::new(), 0);
     for (start, _) in code.char_indices() {
         let (before, rest) = code.split_at(start);
         if before.ends_with(|c: char| c.is_alphanumeric() || "_:".contains(c)) || start < statement_ends {
@@ -89,8 +87,7 @@ fn named(file: &File, own: &Path, modules: &BTreeSet<Path>) -> Vec<Named> {
 /// The module that defines what a path names. Follows re-exports.
 fn resolve(path: &[String], modules: &BTreeSet<Path>, uses: &BTreeMap<Path, Path>, depth: usize) -> Path {
     let length = (0..=path.len()).rev().find(|length| modules.contains(&path[..*length])).unwrap_or(0);
-    let name = path.get(..=length).and_then(|name| uses.get(name));
-    match name {
+    match path.get(..=length).and_then(|name| uses.get(name)) {
         Some(target) if depth > 0 => resolve(target, modules, uses, depth - 1),
         _ => path[..length].to_vec(),
     }
@@ -143,15 +140,11 @@ fn modules_of_a_crate_import_each_other_in_one_direction() {
     let mut circles = Vec::new();
     for member in members.split('"').skip(1).step_by(2).filter(|member| !UNCHECKED.contains(member)) {
         let folder = format!("{member}/src/");
-        let files = sources(&folder).into_iter();
-        let files: Vec<_> =
-            files.filter_map(|file| Some((module(&file.path[folder.len()..])?, file))).collect();
-        let graph = graph(&files);
+        let module_of = |file: File| Some((module(&file.path[folder.len()..])?, file));
+        let graph = graph(&sources(&folder).into_iter().filter_map(module_of).collect::<Vec<_>>());
         assert!(!graph.is_empty(), "no imports found in {folder}");
-        circles.extend(graph.keys().filter_map(|module| circle(&graph, module)).min());
+        let shortest = graph.keys().filter_map(|module| circle(&graph, module)).min();
+        circles.extend(shortest.map(|(_, way)| way));
     }
-    assert_none(
-        "circles of modules (shortest of each crate)",
-        &circles.into_iter().map(|(_, way)| way).collect::<Vec<_>>(),
-    );
+    assert_none("circles of modules (the shortest of each crate)", &circles);
 }

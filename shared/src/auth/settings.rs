@@ -43,9 +43,6 @@ pub struct CheckedTokenSettings {
 
 impl CheckedTokenSettings {
     /// Reads and checks all settings.
-    ///
-    /// # Errors
-    /// Every problem, each with its setting.
     pub fn read(settings: TokenSettings<'_>) -> Result<Self, Vec<Problem>> {
         let TokenSettings { secret, public_key, jwks_file, jwks_url, algorithms, rules } = settings;
         let mut problems = Vec::new();

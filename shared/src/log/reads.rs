@@ -16,9 +16,6 @@ impl Log {
     /// is the process to which the caller is subscribed: the data of another process would not fit its hints. `users`
     /// are the users whose marks are wanted. They are read together with the head, so that a removed user cannot
     /// receive later records.
-    ///
-    /// # Errors
-    /// [`AppendError::NoSuchRoom`] or [`AppendError::Unavailable`].
     pub async fn read(
         &self,
         room: &RoomId,

@@ -105,9 +105,6 @@ pub struct Change {
 impl Change {
     /// Checks the fields of a change. Without a `client_id` the change gets a new one; then a repetition is a second
     /// change with the same effect.
-    ///
-    /// # Errors
-    /// `bad_request` or `too_large` with the field's name.
     pub fn from_fields(kind: ChangeKind, fields: &Fields<'_>, max_chars: usize) -> Result<Self, Refusal> {
         let target = fields.seq()?;
         if target.0 == 0 {
@@ -209,9 +206,6 @@ fn fresh_client_id() -> ClientId {
 
 /// Checks an emoji: 1 to 32 bytes without control characters or white space, and not `.` or `..`, which cannot be part
 /// of a path.
-///
-/// # Errors
-/// `bad_request` with the field's name.
 pub fn emoji_of(emoji: String) -> Result<String, Refusal> {
     let wrong = emoji.is_empty()
         || emoji.len() > MAX_EMOJI_BYTES
