@@ -216,7 +216,7 @@ impl Bus {
         };
         let users: Vec<&str> = users.iter().map(UserId::as_str).collect();
         let mut read = self.log.read(room, after, not_before, Some(&process), &users).await;
-        read.iter_mut().for_each(tampering::read);
+        read.iter_mut().for_each(|read| tampering::read(read, after));
         if matches!(read, Err(AppendError::OtherProcess)) {
             // The command connection was dropped already. One of the two processes is outdated, so both connections
             // are renewed.

@@ -3,7 +3,7 @@
 
 use bytes::Bytes;
 use tidings_shared::{
-    ids::ClientId,
+    ids::{ClientId, Seq},
     log::{Accepted, Bases, Entry, TailRead},
     sabotage::{Sabotage, is_active},
 };
@@ -63,8 +63,11 @@ pub(super) fn accepted(accepted: &mut Accepted) {
     }
 }
 
-pub(super) fn read(read: &mut TailRead) {
+/// Changes a read of a room after a position.
+pub(super) fn read(read: &mut TailRead, after: Option<Seq>) {
     if is_active(Sabotage::Epoch) {
+        // Nothing says where the history of an earlier epoch ends, and no position is above the head.
         read.head.bases = Bases::default();
+        read.head.seq = read.head.seq.max(after.unwrap_or_default());
     }
 }
