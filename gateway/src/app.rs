@@ -20,6 +20,7 @@ use tidings_shared::{
     log::LogLimits,
     protocol::server::Limits,
     receipts::Receipts,
+    sabotage::{self, Sabotage},
     telemetry,
 };
 use tokio_util::sync::CancellationToken;
@@ -37,7 +38,6 @@ use crate::{
     worker::{self, LateDeliveryDedup, Node, Typing, Worker},
 };
 
-/// Path of the WebSocket.
 const WEBSOCKET_PATH: &str = "/v1/ws";
 /// Maximum size of a client's message, with all its fragments.
 const MAX_FRAME_BYTES: usize = 64 * 1024;
@@ -48,9 +48,6 @@ const SHUTDOWN_EXTRA_TIME: Duration = Duration::from_secs(15);
 const REMOVE_FULL_BUCKETS_EVERY: Duration = Duration::from_secs(30);
 
 /// Runs a gateway until its lifecycle ends.
-///
-/// # Errors
-/// When a listener cannot be bound or a setting is not usable.
 pub async fn run(config: GatewayConfig, lifecycle: Lifecycle) -> anyhow::Result<()> {
     let listener = bind(config.listen)?;
     let listen = listener.local_addr()?;
@@ -165,6 +162,9 @@ fn serve(
     transport_config.deflate = config.deflate;
     transport_config.frame_rate = Some(config.frame_rate());
     transport_config.shutting_down = gate.shutting_down.clone();
+    if sabotage::is_active(Sabotage::Bounded) {
+        transport_config.outbox_bytes = usize::MAX;
+    }
     let inboxes: Arc<Mutex<Vec<_>>> = Arc::new(Mutex::new(inboxes.into_iter().map(Some).collect()));
     let (worker_node, worker_gate) = (node.clone(), gate.clone());
     let acceptor = move |index: usize| {
@@ -201,7 +201,7 @@ fn transport_answer(gate: &Gate) -> HttpResponse {
 
 async fn no_such_path() -> HttpResponse {
     let refusal = Refusal::new(ErrorCode::NotFound, "this path does not exist");
-    HttpResponse::NotFound().content_type("application/problem+json").body(problem::document(&refusal))
+    HttpResponse::NotFound().content_type(problem::CONTENT_TYPE).body(problem::document(&refusal))
 }
 
 async fn remove_full_buckets(node: Arc<Node>) {

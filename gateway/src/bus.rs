@@ -3,12 +3,14 @@
 //! [`ConnectionKey`].
 
 mod connections;
+mod hint;
 mod interest;
 mod presence;
 mod presence_feed;
 mod published;
 mod recheck;
 mod single_flight;
+mod tampering;
 mod user_channel;
 mod users;
 
@@ -22,7 +24,7 @@ use tidings_shared::{
     ids::{Epoch, RoomId, Seq, UserId},
     internal::InternalClient,
     log::{
-        AppendError, Log, LogLimits, Record, Step, TailRead,
+        Accepted, AppendError, Entry, Log, LogLimits, Record, Step, TailRead,
         keys::{self, Partition},
         record::TYPE_MARKS,
         stored::WatermarkNotice,
@@ -33,10 +35,11 @@ use tidings_shared::{
 use tokio::sync::watch;
 
 pub use connections::ConnectionKey;
-pub use interest::{Hint, MAX_WORKERS, WorkerQueue};
+pub use hint::{Hint, UserEvent};
+pub use interest::{MAX_WORKERS, WorkerQueue};
 pub use presence_feed::PresenceUpdate;
 pub use published::{PublishedRecord, observe_delivery};
-pub use user_channel::{PendingRegistration, UserEvent};
+pub use user_channel::PendingRegistration;
 pub use users::{LookupError, MembershipSnapshot};
 
 use crate::{
@@ -138,7 +141,7 @@ impl Bus {
                         watermarks.notice(partition, &notice);
                     }
                 }
-                None => sink.publish(&channel, payload),
+                None => tampering::publish(payload, |payload| sink.publish(&channel, payload)),
             },
             Event::Online { run_id } => sink.online(run_id),
             Event::Offline => sink.went_offline(),
@@ -155,10 +158,15 @@ impl Bus {
         bus
     }
 
+    /// Appends an event, as [`Log::append`].
+    pub async fn append(&self, entry: &mut Entry<'_>) -> Result<Accepted, AppendError> {
+        tampering::entry(entry);
+        let mut accepted = self.log.append(entry).await;
+        accepted.iter_mut().for_each(tampering::accepted);
+        accepted
+    }
+
     /// Subscribes a worker to a room's channel. Resolves when the server has confirmed the subscription.
-    ///
-    /// # Errors
-    /// [`AppendError::Overloaded`] when too many channel requests are waiting.
     pub async fn subscribe(&self, worker: usize, room: &RoomId) -> Result<(), AppendError> {
         let confirmed = {
             let mut interest = self.shared.interest();
@@ -207,7 +215,8 @@ impl Bus {
             ));
         };
         let users: Vec<&str> = users.iter().map(UserId::as_str).collect();
-        let read = self.log.read(room, after, not_before, Some(&process), &users).await;
+        let mut read = self.log.read(room, after, not_before, Some(&process), &users).await;
+        read.iter_mut().for_each(|read| tampering::read(read, after));
         if matches!(read, Err(AppendError::OtherProcess)) {
             // The command connection was dropped already. One of the two processes is outdated, so both connections
             // are renewed.

@@ -5,11 +5,7 @@ use std::time::Duration;
 
 use tidings_shared::protocol::CloseCode;
 
-use crate::{
-    presence::Presence,
-    session::{CLOSE_REASON_STOPPING, Gate},
-    transport::Server,
-};
+use crate::{client::CLOSE_REASON_STOPPING, presence::Presence, session::Gate, transport::Server};
 
 /// How long the peers that are closed at the end may take to answer the close frame.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(6);

@@ -4,12 +4,14 @@
 
 pub mod app;
 pub mod bus;
+pub mod client;
 pub mod command;
 pub mod config;
 pub mod drain;
 pub mod hub;
 pub mod limits;
 pub mod metrics;
+mod one_or_many;
 pub mod presence;
 pub mod problem;
 pub mod request_context;

@@ -83,9 +83,6 @@ impl RateLimits {
     }
 
     /// As [`UserRateLimiter::take`].
-    ///
-    /// # Errors
-    /// The milliseconds to wait.
     pub fn take(&self, limit: Limit, user: &UserId, count: NonZeroU32) -> Result<(), u64> {
         self.0[limit as usize].take(user, count)
     }

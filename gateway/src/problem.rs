@@ -1,14 +1,37 @@
 //! Problem documents (RFC 9457) for the gateway's HTTP answers.
 
-use actix_http::StatusCode;
+use actix_http::{
+    StatusCode,
+    header::{self, HeaderName, HeaderValue},
+};
 use serde::Serialize;
-use tidings_shared::error::Refusal;
+use tidings_shared::error::{ErrorCode, RETRY_AFTER_MS, Refusal};
+
+pub const CONTENT_TYPE: &str = "application/problem+json";
+
+/// The status of a refused request.
+#[must_use]
+pub fn status(refusal: &Refusal) -> StatusCode {
+    StatusCode::from_u16(refusal.code.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
+}
+
+/// The header that tells how to repeat a refused request, if a repetition makes sense.
+#[must_use]
+pub fn repeat_header(refusal: &Refusal) -> Option<(HeaderName, HeaderValue)> {
+    match refusal.code {
+        ErrorCode::Unauthorized => Some((header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"))),
+        ErrorCode::Unavailable | ErrorCode::Overloaded | ErrorCode::RateLimited => {
+            let seconds = refusal.retry_after_ms.unwrap_or(RETRY_AFTER_MS).div_ceil(1000);
+            Some((header::RETRY_AFTER, HeaderValue::from(seconds)))
+        }
+        _ => None,
+    }
+}
 
 /// The body of a refused request.
 #[must_use]
 pub fn document(refusal: &Refusal) -> Vec<u8> {
-    let status = StatusCode::from_u16(refusal.code.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    document_with(refusal, status)
+    document_with(refusal, status(refusal))
 }
 
 /// As [`document`], with a status other than the one of the code.

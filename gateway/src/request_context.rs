@@ -12,9 +12,7 @@ use tidings_shared::{
 /// See the module. Records the latency of the command when it is dropped.
 pub struct RequestContext {
     reference: Option<String>,
-    /// Whether the command is a `message:send`.
     pub is_send: bool,
-    /// When the command's frame was read.
     pub received_at: Instant,
     latency: Option<Histogram>,
     /// The span from the frame to the answer, if the command is traced.

@@ -8,10 +8,8 @@
 mod accept;
 mod access;
 mod append;
-mod client;
-mod client_transport;
-mod drain;
 mod join;
+mod join_room;
 mod lane;
 mod mark;
 pub mod poll;
@@ -24,7 +22,8 @@ use std::{rc::Rc, time::Duration};
 
 use tidings_shared::{
     auth::{Identity, Reason},
-    error::Refusal,
+    clock::unix_ms,
+    error::{ErrorCode, Refusal},
     ids::Epoch,
     membership::{self, Versions},
     protocol::{
@@ -34,18 +33,16 @@ use tidings_shared::{
 };
 
 pub use accept::{ChatAcceptor, Gate};
-pub use client::Client;
-pub(crate) use drain::CLOSE_REASON_STOPPING;
 
 use crate::{
     bus::PendingRegistration,
+    client::{Client, ClientTransport, Job},
     command::{self, Effect, Environment, State},
     request_context::RequestContext,
     transport::{Connection, Frame, Session},
     worker::Worker,
 };
-use client_transport::ClientTransport;
-use lane::{Job, enqueue};
+use lane::enqueue;
 
 /// A connection that sends no token is closed after this time.
 const AUTH_TIMEOUT: Duration = Duration::from_secs(5);
@@ -67,9 +64,9 @@ impl ChatSession {
         match effect {
             Effect::Reply(json) => client.connection.send(Frame::text(json)),
             Effect::Refuse { request, room, refusal } => {
-                refuse(worker, client, &request, room.as_ref(), &refusal);
+                worker.refuse(client, &request, room.as_ref(), &refusal);
             }
-            Effect::LimitExceeded => count_exceeded_limit(worker, client),
+            Effect::LimitExceeded => worker.count_exceeded_limit(client),
             Effect::FetchKey { request, token } => {
                 client.hold_reading();
                 if client.identity().is_none() {
@@ -96,7 +93,7 @@ impl ChatSession {
                     client.close_if_overdue();
                 });
             }
-            Effect::TokenRenewed => client.watch_expiry(now_ms()),
+            Effect::TokenRenewed => client.watch_expiry(unix_ms()),
             Effect::Join { request, target, presence } => {
                 join::start(worker, client, request, target, presence);
             }
@@ -111,7 +108,7 @@ impl ChatSession {
             Effect::InRoom { request, room, command } => {
                 enqueue(worker, client, room, Job::Command(request, command));
             }
-            Effect::Close(code, reason) => client.connection.close(code.code(), reason),
+            Effect::Close(code, reason) => client.close(code, reason),
         }
     }
 }
@@ -130,7 +127,7 @@ impl ChatSession {
         let env = Environment {
             verifier: &node.verifier,
             allow: &|limit, user, cost| node.allow_many(limit, user, cost),
-            now_ms: now_ms(),
+            now_ms: unix_ms(),
         };
         let effects = command::apply(&mut self.client.state.borrow_mut(), &env, parsed, request);
         for effect in effects {
@@ -153,15 +150,15 @@ impl Session for ChatSession {
 
     fn on_deadline(&mut self) {
         let (code, reason) = match &*self.client.state.borrow() {
-            State::Ready(identity) if identity.expires_at_s.saturating_mul(1000) > now_ms() => {
+            State::Ready(identity) if identity.expires_at_s.saturating_mul(1000) > unix_ms() => {
                 // The timer wheel's range was too short, or the token was renewed meanwhile.
-                self.client.watch_expiry_of(identity, now_ms());
+                self.client.watch_expiry_of(identity, unix_ms());
                 return;
             }
             State::Ready(_) => (CloseCode::Unauthorized, "the token has expired"),
             State::AwaitingAuth | State::Authenticating => (CloseCode::TimedOut, "no token was sent in time"),
         };
-        self.client.connection.close(code.code(), reason);
+        self.client.close(code, reason);
     }
 
     fn on_draining(&mut self, leave_after: Duration) {
@@ -195,18 +192,17 @@ async fn authenticate(
             send_connected(worker, client, request, admitted);
         }
         Err(refusal) => {
-            refuse(worker, client, request, None, &refusal);
+            worker.refuse(client, request, None, &refusal);
             let code = match refusal.code {
-                tidings_shared::error::ErrorCode::Forbidden => CloseCode::Forbidden,
-                tidings_shared::error::ErrorCode::Unauthorized => CloseCode::Unauthorized,
+                ErrorCode::Forbidden => CloseCode::Forbidden,
+                ErrorCode::Unauthorized => CloseCode::Unauthorized,
                 _ => CloseCode::Overloaded,
             };
-            client.connection.close(code.code(), &refusal.message);
+            client.close(code, &refusal.message);
         }
     }
 }
 
-/// An authenticated user who is admitted.
 struct Admitted {
     identity: Identity,
     rooms_version: String,
@@ -224,7 +220,7 @@ async fn admit(worker: &Rc<Worker>, identity: Identity) -> Result<Admitted, Refu
     let versions = bus.versions(&identity.user).await?;
     let account = bus.connect_user(&identity).await?.ok_or(Reason::UnknownUser)?;
     if account.blocked {
-        let code = tidings_shared::error::ErrorCode::Forbidden;
+        let code = ErrorCode::Forbidden;
         return Err(Refusal::new(code, "this user is blocked"));
     }
     let rooms_version = membership::wire_version(versions.0, versions.1.rooms);
@@ -240,7 +236,7 @@ fn send_connected(worker: &Rc<Worker>, client: &Rc<Client>, request: &RequestCon
         connection: &format!("{}.{}.{}", node.name, worker.index, client.connection.id()),
         user: identity.user.as_str(),
         name: identity.name.as_deref(),
-        server_time: &rfc3339(now_ms()),
+        server_time: &rfc3339(unix_ms()),
         heartbeat_ms: node.heartbeat_ms,
         expires_at: &rfc3339(identity.expires_at_s.saturating_mul(1000)),
         rooms_version: &rooms_version,
@@ -249,43 +245,8 @@ fn send_connected(worker: &Rc<Worker>, client: &Rc<Client>, request: &RequestCon
     };
     client.reply(&connected);
     client.set_identity(identity);
-    client.watch_expiry(now_ms());
+    client.watch_expiry(unix_ms());
     worker.register(client, registration, versions);
     presence::opened(worker, client);
     client.send_draining();
-}
-
-/// Sends a refusal to a connection.
-fn refuse(
-    worker: &Worker,
-    client: &Client,
-    request: &RequestContext,
-    room: Option<&tidings_shared::ids::RoomId>,
-    refusal: &Refusal,
-) {
-    worker.node.counters.error(refusal.code);
-    if client.identity().is_none() {
-        worker.node.metrics.auths.with_label_values(&[refusal.code.as_str()]).inc();
-    }
-    request.record_refusal(refusal);
-    if request.is_send {
-        worker.node.counters.send_refused(refusal.code);
-    }
-    client.reply(&ServerFrame::Error { reference: request.reference(), room, refusal });
-    if refusal.code == tidings_shared::error::ErrorCode::RateLimited {
-        count_exceeded_limit(worker, client);
-    }
-}
-
-/// Counts that a connection exceeded a limit, and closes a connection that does so too often.
-fn count_exceeded_limit(worker: &Worker, client: &Client) {
-    if client.exceeds_abuse_limit(now_ms(), worker.node.abuse_per_minute) {
-        client.connection.close(CloseCode::Abuse.code(), "rate limits were exceeded too often");
-    }
-}
-
-fn now_ms() -> i64 {
-    std::time::SystemTime::now()
-        .duration_since(std::time::UNIX_EPOCH)
-        .map_or(0, |since| i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
 }

@@ -48,9 +48,6 @@ impl Check for Task {
 }
 
 /// Runs a subcommand.
-///
-/// # Errors
-/// When the subcommand fails, or the gateway is not healthy.
 pub fn run(task: &Task) -> anyhow::Result<ExitCode> {
     match task {
         Task::Health(health) => {

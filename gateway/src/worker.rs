@@ -4,6 +4,7 @@
 mod late_delivery;
 mod presence;
 mod refill;
+mod refusals;
 mod typing;
 mod users;
 
@@ -24,11 +25,11 @@ use tokio::sync::{Semaphore, mpsc};
 
 use crate::{
     bus::{Bus, Hint, PublishedRecord, WorkerQueue},
+    client::Client,
     hub::{Dispatch, Ended, Hub},
     limits::{Limit, RateLimits},
     metrics::{CachedCounters, Metrics},
     presence::Presence,
-    session::Client,
     transport::Frame,
 };
 pub use late_delivery::LateDeliveryDedup;
@@ -44,7 +45,6 @@ const HINTS_PER_TURN: usize = 128;
 pub struct Node {
     pub bus: Arc<Bus>,
     pub verifier: Verifier,
-    /// The rate limits of each user on this node.
     pub rate_limits: RateLimits,
     /// A connection that exceeds limits more often than this is closed.
     pub abuse_per_minute: u32,
@@ -61,17 +61,11 @@ pub struct Node {
 
 impl Node {
     /// Takes one command from a user's bucket. If it is empty, returns the milliseconds to wait.
-    ///
-    /// # Errors
-    /// Milliseconds to wait.
     pub fn allow(&self, limit: Limit, user: &UserId) -> Result<(), u64> {
         self.allow_many(limit, user, NonZeroU32::MIN)
     }
 
     /// Takes a number of tokens from a user's bucket.
-    ///
-    /// # Errors
-    /// Milliseconds to wait.
     pub fn allow_many(&self, limit: Limit, user: &UserId, cost: NonZeroU32) -> Result<(), u64> {
         let allowed = self.rate_limits.take(limit, user, cost);
         if allowed.is_err() {

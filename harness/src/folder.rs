@@ -1,6 +1,6 @@
-//! A private temporary folder of a test.
+//! A private temporary folder of a test, and the build folder.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use tempfile::TempDir;
@@ -24,4 +24,12 @@ impl Folder {
     pub fn path(&self) -> &Path {
         self.0.path()
     }
+}
+
+/// The build folder of the running program (`target/debug`), also for tests, which are in a subfolder.
+pub(crate) fn target() -> Result<PathBuf> {
+    let program = std::env::current_exe()?;
+    let folder = program.parent().context("the program has no folder")?;
+    let deeper = folder.ends_with("deps") || folder.ends_with("examples");
+    Ok(if deeper { folder.parent().unwrap_or(folder) } else { folder }.to_owned())
 }

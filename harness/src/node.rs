@@ -8,10 +8,11 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use nix::sys::signal::Signal;
 
 use crate::daemon::Daemon;
+use crate::folder;
 use crate::ports;
 use crate::wall_clock::WallClock;
 
@@ -297,17 +298,9 @@ pub(crate) async fn is_ready(admin: u16) -> bool {
 pub fn program(name: &str) -> Result<PathBuf> {
     let folder = match std::env::var_os("TIDINGS_BIN_DIR") {
         Some(folder) => PathBuf::from(folder),
-        None => target_folder()?,
+        None => folder::target()?,
     };
     let path = folder.join(name);
     ensure!(path.exists(), "{} is missing: run `cargo build --workspace` first", path.display());
     Ok(path)
-}
-
-/// The build folder of the running program (`target/debug`), also for tests, which are in a subfolder.
-pub(crate) fn target_folder() -> Result<PathBuf> {
-    let program = std::env::current_exe()?;
-    let folder = program.parent().context("the program has no folder")?;
-    let deeper = folder.ends_with("deps") || folder.ends_with("examples");
-    Ok(if deeper { folder.parent().unwrap_or(folder) } else { folder }.to_owned())
 }

@@ -61,7 +61,7 @@ fn library() -> Result<PathBuf> {
     let mut hasher = DefaultHasher::new();
     SOURCE.hash(&mut hasher);
     let name = format!("wall-clock-{:016x}.so", hasher.finish());
-    Ok(crate::node::target_folder()?.join("tidings-harness").join(name))
+    Ok(crate::folder::target()?.join("tidings-harness").join(name))
 }
 
 fn build() -> Result<()> {

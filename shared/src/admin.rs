@@ -12,9 +12,6 @@ type ReadinessCheck = Arc<dyn Fn() -> Pin<Box<dyn Future<Output = Missing> + Sen
 
 /// Builds the HTTP server on a socket that is already bound; the caller runs it. `metrics` receives whether the
 /// service is ready, and returns the text of the metrics.
-///
-/// # Errors
-/// When the socket cannot be listened on.
 pub fn serve<F, R>(
     listener: TcpListener,
     metrics: impl Fn(bool) -> String + Send + Sync + 'static,

@@ -99,9 +99,6 @@ pub struct Identity {
 }
 
 /// Signs claims with HS256: for development tokens and tests.
-///
-/// # Errors
-/// When the claims cannot be serialised.
 pub fn sign_hs256(
     secret: &SecretString,
     claims: &Map<String, Value>,

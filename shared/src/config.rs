@@ -4,7 +4,6 @@
 pub mod collector_args;
 pub mod declared;
 pub mod load;
-pub mod problem;
 pub mod redis_args;
 pub mod resolve;
 pub mod table;
@@ -16,6 +15,7 @@ use clap::Args;
 use secrecy::{ExposeSecret, SecretString};
 use tracing_subscriber::EnvFilter;
 
+pub use crate::problem;
 use crate::{
     auth::{CheckedTokenSettings, ClaimRules, MIN_SECRET_BYTES, TokenSettings},
     origin::AllowedOrigins,
@@ -141,9 +141,6 @@ impl CommonArgs {
     }
 
     /// How tokens are verified. Reads the files that the settings name.
-    ///
-    /// # Errors
-    /// Every problem of these settings.
     pub fn tokens(&self) -> Result<CheckedTokenSettings, Vec<Problem>> {
         let list = |text: &str| -> Vec<String> {
             text.split(',').map(|one| one.trim().to_owned()).filter(|one| !one.is_empty()).collect()
@@ -167,18 +164,12 @@ impl CommonArgs {
     }
 
     /// The origins whose pages may connect.
-    ///
-    /// # Errors
-    /// The problem of the setting.
     pub fn origins(&self) -> Result<AllowedOrigins, Problem> {
         AllowedOrigins::parse(&self.allowed_origins).map_err(|error| Problem::new("allowed-origins", error))
     }
 }
 
 /// The address of the operators' listener of a service with this public address.
-///
-/// # Errors
-/// When the default port would be above 65535.
 pub fn admin_address(listen: SocketAddr, given: Option<SocketAddr>) -> Result<SocketAddr, Problem> {
     let address = given.map_or_else(|| with_port_offset(listen, ADMIN_PORT_OFFSET), Ok);
     address.map_err(|why| Problem::new("admin-listen", why))
@@ -188,9 +179,6 @@ pub fn admin_address(listen: SocketAddr, given: Option<SocketAddr>) -> Result<So
 const ADMIN_PORT_OFFSET: u16 = 10_000;
 
 /// The address on the same host whose port is `offset` higher.
-///
-/// # Errors
-/// When there is no such port.
 pub fn with_port_offset(address: SocketAddr, offset: u16) -> Result<SocketAddr, String> {
     let port = address.port().checked_add(offset).filter(|_| address.port() != 0);
     let port = port.ok_or_else(|| {

@@ -32,9 +32,6 @@ macro_rules! text_id {
 
         impl $name {
             /// Parses a text that has the accepted form.
-            ///
-            /// # Errors
-            /// [`IdError`] with the rule that was broken.
             pub fn parse(text: &str) -> Result<Self, IdError> {
                 let valid: fn(&str) -> bool = $valid;
                 if valid(text) { Ok(Self(text.into())) } else { Err(IdError { what: $what, rule: $rule }) }
@@ -211,6 +208,13 @@ impl Cursor {
     pub fn new(epoch: Epoch, seq: Seq) -> Self {
         Self { epoch: epoch.to_string(), seq }
     }
+}
+
+/// Whether the text has the form of message kinds and role names: 1 to 32 of `a-z 0-9 _ -`.
+#[must_use]
+pub fn is_label(text: &str) -> bool {
+    (1..=32).contains(&text.len())
+        && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_' || b == b'-')
 }
 
 #[cfg(test)]

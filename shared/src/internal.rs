@@ -26,6 +26,8 @@ pub const LOOK_UP: &str = "/internal/v1/look-up";
 pub const TARGET: &str = "/internal/v1/target";
 pub const MARKS: &str = "/internal/v1/marks";
 pub const ROOMS: &str = "/internal/v1/rooms";
+pub const ROLES: &str = "/internal/v1/roles";
+pub const ACCOUNTS: &str = "/internal/v1/accounts";
 pub const CONNECT_USER: &str = "/internal/v1/connect-user";
 
 /// Largest number of rooms in one request.

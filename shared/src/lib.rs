@@ -5,8 +5,10 @@
 
 pub mod admin;
 pub mod auth;
+pub mod clock;
 pub mod config;
 pub mod error;
+pub mod fields;
 pub mod health;
 pub mod ids;
 pub mod internal;
@@ -18,6 +20,7 @@ pub mod metrics;
 pub mod origin;
 pub mod people;
 pub mod presence;
+pub mod problem;
 pub mod process;
 pub mod program;
 pub mod protocol;
@@ -29,6 +32,7 @@ pub mod sabotage;
 pub mod telemetry;
 pub mod tls;
 pub mod version;
+pub mod visibility;
 pub mod write_idle_timeout;
 
 #[doc(hidden)]

@@ -30,9 +30,6 @@ pub struct Lifecycle {
 
 impl Lifecycle {
     /// Waits for signals and runs through the stages; returns when the process may end.
-    ///
-    /// # Errors
-    /// When the signal handlers cannot be installed.
     pub async fn run(&self, drain: Duration) -> std::io::Result<Ending> {
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;

@@ -79,9 +79,6 @@ pub fn wire_version(epoch: Epoch, version: u64) -> String {
 }
 
 /// The counters of a user's cache. Read them before the memberships with which the cache is filled.
-///
-/// # Errors
-/// When Redis does not answer.
 pub async fn stamp(connection: &mut MultiplexedConnection, user: &UserId) -> Result<Stamp, RedisError> {
     let keys = (version_key(user), moves_key(user));
     let counters: (Option<u64>, Option<u64>) =
@@ -90,9 +87,6 @@ pub async fn stamp(connection: &mut MultiplexedConnection, user: &UserId) -> Res
 }
 
 /// The version of a user's memberships; other memberships never had this version. Read it before listing the rooms.
-///
-/// # Errors
-/// When Redis does not answer.
 pub async fn version(connection: &mut MultiplexedConnection, user: &UserId) -> Result<u64, RedisError> {
     let mut call = redis::cmd("EVAL");
     call.arg(VERSION).arg(1).arg(version_key(user)).arg(VERSION_TTL_S);
@@ -108,9 +102,6 @@ pub struct Versions {
 }
 
 /// The versions of the memberships and accounts of users, in order. Those of memberships are as in [`version`].
-///
-/// # Errors
-/// When Redis does not answer.
 pub async fn versions(
     connection: &mut MultiplexedConnection,
     users: &[UserId],
@@ -135,9 +126,6 @@ pub async fn versions(
 }
 
 /// Drops the cached memberships of users after a change, and invalidates fills in progress.
-///
-/// # Errors
-/// When Redis does not answer.
 pub async fn changed<'a>(
     connection: &mut MultiplexedConnection,
     users: impl IntoIterator<Item = &'a UserId>,
@@ -151,9 +139,6 @@ pub async fn changed<'a>(
 }
 
 /// Caches a user's memberships, unless they or a read position changed since `stamp` was read. Returns whether it did.
-///
-/// # Errors
-/// When Redis does not answer.
 pub async fn fill(
     connection: &mut MultiplexedConnection,
     user: &UserId,
@@ -171,9 +156,6 @@ pub async fn fill(
 }
 
 /// All cached memberships of a user; `None`: not cached in this epoch.
-///
-/// # Errors
-/// When Redis does not answer.
 pub async fn all(
     connection: &mut MultiplexedConnection,
     user: &UserId,
@@ -189,9 +171,6 @@ pub async fn all(
 }
 
 /// The cached memberships of a user in some rooms; `None`: not cached in this epoch; an inner `None`: not a member.
-///
-/// # Errors
-/// When Redis does not answer.
 pub async fn of(
     connection: &mut MultiplexedConnection,
     user: &UserId,
@@ -211,9 +190,6 @@ pub async fn of(
 }
 
 /// Moves cached read positions in a room forward; never back, and only if the user's cache is filled.
-///
-/// # Errors
-/// When Redis does not answer.
 pub async fn advance_read<'a>(
     connection: &mut MultiplexedConnection,
     room: &RoomId,
@@ -240,9 +216,6 @@ struct CachedAccount {
 }
 
 /// The cached account of a user; `None`: not cached in this epoch.
-///
-/// # Errors
-/// When Redis does not answer.
 pub async fn account(
     connection: &mut MultiplexedConnection,
     user: &UserId,
@@ -254,9 +227,6 @@ pub async fn account(
 }
 
 /// The version of an account. Read it before the account that shall be cached.
-///
-/// # Errors
-/// When Redis does not answer.
 pub async fn account_version(
     connection: &mut MultiplexedConnection,
     user: &UserId,
@@ -267,9 +237,6 @@ pub async fn account_version(
 }
 
 /// Drops a cached account after a change, and invalidates fills in progress; returns the new version.
-///
-/// # Errors
-/// When Redis does not answer.
 pub async fn account_changed(
     connection: &mut MultiplexedConnection,
     user: &UserId,
@@ -280,9 +247,6 @@ pub async fn account_changed(
 }
 
 /// Caches an account, unless the account changed after `version` was read. Returns true if it was cached.
-///
-/// # Errors
-/// When Redis does not answer.
 pub async fn remember_account(
     connection: &mut MultiplexedConnection,
     user: &UserId,

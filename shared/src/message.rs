@@ -1,18 +1,18 @@
 //! A message as its sender submits it, with the same checks for frames and HTTP, and its JSON body.
 
 pub mod change;
-mod entry;
+mod target;
 
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use crate::{
     error::{ErrorCode, Refusal},
-    ids::{ClientId, Seq, UserId},
-    log::record::Visibility,
-    protocol::fields::{VisibleTo, bounded, optional, required},
-    protocol::{Fields, server::Sender},
+    fields::{Fields, VisibleTo, bounded, optional, required},
+    ids::{ClientId, Seq, UserId, is_label},
+    visibility::Visibility,
 };
+pub use target::Target;
 
 /// Limits of a message's parts, see docs/PROTOCOL.md.
 pub const MAX_METADATA_BYTES: usize = 4 * 1024;
@@ -32,13 +32,22 @@ pub enum AckStage {
     Stored,
 }
 
+/// The sender of a message, as others see it.
+#[derive(Debug, Clone, Serialize)]
+pub struct Sender<'a> {
+    pub id: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub name: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub picture: Option<&'a str>,
+}
+
 /// A file that is stored outside of this system.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Attachment {
     pub name: String,
     pub url: String,
     pub media_type: String,
-    /// In bytes.
     pub size: u64,
 }
 
@@ -59,9 +68,6 @@ pub struct Draft {
 
 impl Draft {
     /// Checks the fields of a send.
-    ///
-    /// # Errors
-    /// `bad_request` or `too_large` with the field's name.
     pub fn from_fields(fields: &Fields<'_>, max_chars: usize) -> Result<Self, Refusal> {
         let client_id =
             fields.client_id()?.ok_or_else(|| Refusal::bad_field("client_id", "`client_id` is missing"))?;
@@ -143,9 +149,6 @@ impl Draft {
 }
 
 /// Refuses text over the limit (in Unicode scalar values) and forbidden control characters.
-///
-/// # Errors
-/// `too_large` or `bad_request` with the field's name.
 pub fn check_text(text: &str, field: &'static str, max_chars: usize) -> Result<(), Refusal> {
     if text.len() > max_chars && text.chars().count() > max_chars {
         let message = format!("`{field}` is over {max_chars} characters");
@@ -157,13 +160,6 @@ pub fn check_text(text: &str, field: &'static str, max_chars: usize) -> Result<(
         return Err(Refusal::bad_field(field, message));
     }
     Ok(())
-}
-
-/// Whether the text has the form of message kinds and role names: 1 to 32 of `a-z 0-9 _ -`.
-#[must_use]
-pub fn is_label(text: &str) -> bool {
-    (1..=32).contains(&text.len())
-        && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_' || b == b'-')
 }
 
 fn check_attachment(attachment: &Attachment) -> Result<(), Refusal> {

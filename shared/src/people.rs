@@ -64,9 +64,6 @@ impl UserNotice {
 }
 
 /// Publishes notices to users.
-///
-/// # Errors
-/// When Redis did not confirm it.
 pub async fn publish<'a>(
     connection: &mut MultiplexedConnection,
     notices: impl IntoIterator<Item = (&'a UserId, &'a UserNotice)>,

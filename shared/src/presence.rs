@@ -33,10 +33,10 @@ mod scripts;
 use std::time::Duration;
 
 pub use changes::{PresenceChange, changes_after};
-pub use keys::{PARTITIONS, PresencePartition};
+pub use keys::{NodeLease, PARTITIONS, PresencePartition};
 pub use node_leases::{
-    ExclusiveTask, NodeLease, begin, claim, claim_task, due_users, end, expired_leases, last_seen_stored,
-    postpone, renew, unstored_last_seen,
+    ExclusiveTask, begin, claim, claim_task, due_users, end, expired_leases, last_seen_stored, postpone,
+    renew, unstored_last_seen,
 };
 pub use people::{Hold, Put, PutOutcome, State, hold, publish, put, reap, states};
 pub use rooms::{CachedRooms, cached_rooms, retain_small_rooms};

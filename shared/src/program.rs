@@ -47,9 +47,6 @@ impl Check for Describe {
 }
 
 /// Prints a text. A reader that closes the pipe early, such as `head`, is not an error.
-///
-/// # Errors
-/// When writing fails for another reason.
 pub fn print(text: &str) -> std::io::Result<()> {
     use std::io::{ErrorKind, Write};
     match std::io::stdout().lock().write_all(text.as_bytes()) {

@@ -2,10 +2,10 @@
 
 pub mod client;
 pub mod close;
-pub mod fields;
 pub mod names;
 pub mod server;
 
 pub use client::{ClientFrame, Command, JoinTarget, Parsed, Status};
 pub use close::CloseCode;
-pub use fields::Fields;
+
+pub use crate::fields::{self, Fields};

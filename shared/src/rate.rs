@@ -30,7 +30,6 @@ impl Rate {
 /// The rate limiter of one kind of command for all users of this node.
 pub struct UserRateLimiter {
     limiter: DefaultKeyedRateLimiter<UserId>,
-    /// Capacity of each bucket.
     burst: NonZeroU32,
 }
 

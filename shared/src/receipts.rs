@@ -30,7 +30,6 @@ const MAX_WAITING_MARKS: usize = 20_000;
 /// The position of the mark, once it is stored.
 type Answer = Result<Seq, Refusal>;
 
-/// The collected mark of one user and kind, and its waiters.
 #[derive(Default)]
 struct Mark {
     seq: Seq,
@@ -43,7 +42,6 @@ type Collected = HashMap<(UserId, bool), Mark>;
 struct Rooms {
     /// The marks of each room that has a task.
     collected: HashMap<RoomId, Collected>,
-    /// Number of waiters in all rooms.
     waiting: usize,
 }
 

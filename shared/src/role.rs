@@ -10,7 +10,7 @@
 //! | [`Permission::ManageMembers`] | | | yes | yes |
 //! | [`Permission::ManageOwners`] | | | | yes |
 
-use crate::log::MinRole;
+use crate::ids::is_label;
 
 pub const OWNER: &str = "owner";
 pub const ADMIN: &str = "admin";
@@ -18,6 +18,19 @@ pub const MEMBER: &str = "member";
 pub const GUEST: &str = "guest";
 /// Used instead of a role when a member leaves or is removed; no role may have this name.
 pub const REMOVED: &str = "removed";
+
+/// Lowest role that the sender must still have if the room's hash has a mark of their membership.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum MinRole {
+    /// Marks are ignored, and erasure of the sender too: erasure itself appends the events by which they leave.
+    Always = -2,
+    /// Marks are ignored, for a sender whose scope allows acting in any room.
+    Anyone = -1,
+    Guest = 0,
+    Member = 1,
+    Admin = 2,
+    Owner = 3,
+}
 
 /// A permission in a room.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -71,7 +84,7 @@ pub fn allows(role: &str, permission: Permission) -> bool {
 /// Whether a member may have this role: 1 to 32 of `a-z 0-9 _ -`, and not [`REMOVED`].
 #[must_use]
 pub fn is_valid(role: &str) -> bool {
-    crate::message::is_label(role) && role != REMOVED
+    is_label(role) && role != REMOVED
 }
 
 #[cfg(test)]

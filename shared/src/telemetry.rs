@@ -16,15 +16,12 @@ use tracing_subscriber::{EnvFilter, fmt, layer::SubscriberExt, util::SubscriberI
 pub use context::TraceContext;
 pub use lines::{current, in_trace, log_in_trace};
 pub use opentelemetry::trace::SpanKind;
-pub use otlp::{HAS_OTLP, OTLP_IS_MISSING};
+pub use otlp::{HAS_OTLP, OTLP_IS_MISSING, TraceSettings};
 pub use span::Span;
 pub use span_queue::spans_lost;
-pub use traces::{TraceSettings, begin, follow, part, start as start_traces, stop as stop_traces};
+pub use traces::{begin, follow, part, start as start_traces, stop as stop_traces};
 
 /// Starts logging with a filter such as `info` or `tidings_gateway=debug,info`.
-///
-/// # Errors
-/// When the filter cannot be read, or logging was started before.
 pub fn start(filter: &str) -> Result<(), String> {
     let filter = EnvFilter::try_new(filter).map_err(|error| format!("--log: {error}"))?;
     let lines = fmt::layer().json().flatten_event(true).with_current_span(false).with_writer(std::io::stderr);

@@ -10,6 +10,8 @@ use tidings_shared::{
     membership::Versions,
 };
 
+use crate::one_or_many::OneOrMany;
+
 /// A connection of this node: its worker and its id there, packed into one word because every connection has one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ConnectionKey(u64);
@@ -37,62 +39,12 @@ impl ConnectionKey {
     }
 }
 
-/// The keys of a user's connections. A single key needs no list.
-#[derive(Debug, Default)]
-#[allow(
-    clippy::box_collection,
-    reason = "one pointer, because most users have one connection, and there are many users"
-)]
-enum ConnectionKeys {
-    #[default]
-    None,
-    One(ConnectionKey),
-    Many(Box<Vec<ConnectionKey>>),
-}
-
-impl ConnectionKeys {
-    fn as_slice(&self) -> &[ConnectionKey] {
-        match self {
-            Self::None => &[],
-            Self::One(key) => std::slice::from_ref(key),
-            Self::Many(keys) => keys,
-        }
-    }
-
-    fn add(&mut self, key: ConnectionKey) {
-        match self {
-            Self::None => *self = Self::One(key),
-            Self::One(first) => *self = Self::Many(Box::new(vec![*first, key])),
-            Self::Many(keys) => keys.push(key),
-        }
-    }
-
-    fn remove(&mut self, key: ConnectionKey) {
-        match self {
-            Self::None => {}
-            Self::One(only) => {
-                if *only == key {
-                    *self = Self::None;
-                }
-            }
-            Self::Many(keys) => {
-                keys.retain(|current| *current != key);
-                match keys.as_slice() {
-                    [] => *self = Self::None,
-                    [only] => *self = Self::One(*only),
-                    _ => {}
-                }
-            }
-        }
-    }
-}
-
 /// The version of an entry whose connections may have missed something. No user has this version.
 const UNKNOWN_VERSION: u32 = u32::MAX;
 
 #[derive(Debug, Default)]
 struct UserEntry {
-    keys: ConnectionKeys,
+    keys: OneOrMany<ConnectionKey>,
     /// Low halves of the versions that all connections know, in [`ConnectionRegistry::epoch`].
     rooms: u32,
     account: u32,
@@ -108,7 +60,7 @@ struct UserEntry {
 
 impl UserEntry {
     fn is_empty(&self) -> bool {
-        self.pending == 0 && matches!(self.keys, ConnectionKeys::None)
+        self.pending == 0 && self.keys.is_empty()
     }
 
     fn keep_equal_versions(&mut self, epoch: Epoch, of: Epoch, versions: Versions) {
@@ -126,7 +78,6 @@ fn low(version: u64) -> u32 {
     (version & u64::from(u32::MAX)) as u32
 }
 
-/// The result of a registration.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Registered {
     /// The user's oldest connection, if the user has one too many.
@@ -142,11 +93,9 @@ pub(super) struct VersionDiff {
     pub account: bool,
 }
 
-/// See the module.
 #[derive(Debug)]
 pub(super) struct ConnectionRegistry {
     users: FxHashMap<UserId, UserEntry>,
-    /// The epoch of all versions here.
     epoch: Epoch,
     /// Maximum of connections of one user. One more removes the oldest.
     per_user: usize,
@@ -223,16 +172,10 @@ impl ConnectionRegistry {
         notice_count: u16,
         (epoch, versions): (Epoch, Versions),
     ) -> Registered {
-        if epoch > self.epoch {
-            // The versions of all other entries are of an earlier epoch.
-            self.epoch = epoch;
-            self.users
-                .values_mut()
-                .for_each(|entry| (entry.rooms, entry.account) = (UNKNOWN_VERSION, UNKNOWN_VERSION));
-        }
+        self.enter_epoch(epoch);
         let Some(entry) = self.users.get_mut(user) else { return Registered::default() };
         entry.pending = entry.pending.saturating_sub(1);
-        if matches!(entry.keys, ConnectionKeys::None) && epoch == self.epoch {
+        if entry.keys.is_empty() && epoch == self.epoch {
             (entry.rooms, entry.account) = (low(versions.rooms), low(versions.account));
         } else {
             // The other connections may know an older version than this one.
@@ -242,7 +185,7 @@ impl ConnectionRegistry {
         let counted = || entry.keys.as_slice().iter().filter(|key| !key.is_poll());
         let surplus = if counted().count() > self.per_user { counted().next().copied() } else { None };
         if let Some(surplus) = surplus {
-            entry.keys.remove(surplus);
+            entry.keys.remove(|key| *key == surplus);
         }
         Registered { surplus, missed_notice: entry.notice_count != notice_count }
     }
@@ -251,7 +194,7 @@ impl ConnectionRegistry {
     pub fn restore_oldest(&mut self, user: &UserId, surplus: ConnectionKey) {
         if let Some(entry) = self.users.get_mut(user) {
             let later = mem::take(&mut entry.keys);
-            entry.keys = ConnectionKeys::One(surplus);
+            entry.keys = OneOrMany::One(surplus);
             later.as_slice().iter().for_each(|key| entry.keys.add(*key));
         }
     }
@@ -259,7 +202,7 @@ impl ConnectionRegistry {
     /// Removes a connection. Returns true if the channel is not wanted any more.
     pub fn unregister(&mut self, user: &UserId, key: ConnectionKey) -> bool {
         let Some(entry) = self.users.get_mut(user) else { return false };
-        entry.keys.remove(key);
+        entry.keys.remove(|current| *current == key);
         self.remove_if_empty(user)
     }
 
@@ -324,13 +267,18 @@ impl ConnectionRegistry {
         }
     }
 
-    fn unchanged_entry(&mut self, user: &UserId, notice_count: u16, epoch: Epoch) -> Option<&mut UserEntry> {
+    fn enter_epoch(&mut self, epoch: Epoch) {
         if epoch > self.epoch {
+            // The versions of all entries are of an earlier epoch.
             self.epoch = epoch;
             self.users
                 .values_mut()
                 .for_each(|entry| (entry.rooms, entry.account) = (UNKNOWN_VERSION, UNKNOWN_VERSION));
         }
+    }
+
+    fn unchanged_entry(&mut self, user: &UserId, notice_count: u16, epoch: Epoch) -> Option<&mut UserEntry> {
+        self.enter_epoch(epoch);
         let same_epoch = epoch == self.epoch;
         self.users.get_mut(user).filter(|entry| same_epoch && entry.notice_count == notice_count)
     }

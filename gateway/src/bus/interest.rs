@@ -6,20 +6,10 @@ use std::sync::{
 };
 
 use rustc_hash::FxHashMap;
-use tidings_shared::ids::{RoomId, UserId};
+use tidings_shared::ids::RoomId;
 use tokio::sync::mpsc;
 
-use super::{published::PublishedRecord, user_channel::UserEvent};
-use crate::transport::Frame;
-
-/// A message for a worker, shared by all receivers.
-#[derive(Debug, Clone)]
-pub enum Hint {
-    /// A published record and its frame.
-    Record { record: Arc<PublishedRecord>, frame: Frame },
-    /// An event for the connections of a user.
-    User { user: UserId, event: Arc<UserEvent> },
-}
+use super::hint::Hint;
 
 /// The bus's end of a worker's queue of hints. When the queue is full, hints are dropped and `refill` is set: hints
 /// may be lost, because the room log is the truth, but the worker must know that it missed some.
@@ -143,7 +133,7 @@ mod tests {
     use tidings_shared::log::Record;
 
     use super::*;
-    use crate::metrics::Metrics;
+    use crate::{bus::PublishedRecord, metrics::Metrics, transport::Frame};
 
     fn hint() -> Hint {
         let line = b"1\x1f1\x1f1\x1f0\x1fr\x1fk\x1f\x1f\x1f\x1f\x1f\x1f\n{}";

@@ -67,7 +67,6 @@ impl PresenceQueries {
     }
 }
 
-/// Runs a query with a timeout.
 async fn with_timeout<T>(
     query: impl Future<Output = Result<T, AuthorityError>>,
 ) -> Result<T, AuthorityError> {
@@ -75,174 +74,55 @@ async fn with_timeout<T>(
     tokio::time::timeout(QUERY_TIMEOUT, query).await.unwrap_or_else(timed_out)
 }
 
-impl Bus {
+/// Declares a method of the bus for each of these Redis commands of `tidings_shared::presence`.
+macro_rules! redis_commands {
+    ($($(#[$doc:meta])* $name:ident = presence::$command:ident($($arg:ident: $kind:ty),*) -> $answer:ty;)*) => {
+        impl Bus {
+            $($(#[$doc])* pub async fn $name(&self, $($arg: $kind),*) -> Result<$answer, LookupError> {
+                let session = self.log.session().await?;
+                let command = async { presence::$command(&mut session.connection(), $($arg),*).await };
+                self.timed_query(Step::Presence, &session, command).await
+            })*
+        }
+    };
+}
+
+redis_commands! {
     /// Starts a lease of this node.
-    ///
-    /// # Errors
-    /// When Redis does not answer.
-    pub async fn start_node_lease(&self, life: &NodeLease) -> Result<bool, LookupError> {
-        let session = self.log.session().await?;
-        self.timed_query(Step::Presence, &session, presence::begin(&mut session.connection(), life)).await
-    }
-
+    start_node_lease = presence::begin(lease: &NodeLease) -> bool;
     /// Renews a lease. Returns false if it has expired.
-    ///
-    /// # Errors
-    /// When Redis does not answer.
-    pub async fn renew_node_lease(&self, life: &NodeLease) -> Result<bool, LookupError> {
-        let session = self.log.session().await?;
-        self.timed_query(Step::Presence, &session, presence::renew(&mut session.connection(), life)).await
-    }
-
+    renew_node_lease = presence::renew(lease: &NodeLease) -> bool;
     /// Ends a lease.
-    ///
-    /// # Errors
-    /// When Redis does not answer.
-    pub async fn end_node_lease(&self, life: &NodeLease) -> Result<(), LookupError> {
-        let session = self.log.session().await?;
-        self.timed_query(Step::Presence, &session, presence::end(&mut session.connection(), life)).await
-    }
-
+    end_node_lease = presence::end(lease: &NodeLease) -> ();
     /// Writes the presence of users under a lease.
-    ///
-    /// # Errors
-    /// When Redis does not answer.
-    pub async fn put_presence(&self, life: &NodeLease, puts: &[Put]) -> Result<Vec<PutOutcome>, LookupError> {
-        let session = self.log.session().await?;
-        self.timed_query(Step::Presence, &session, presence::put(&mut session.connection(), life, puts)).await
-    }
-
+    put_presence = presence::put(lease: &NodeLease, puts: &[Put]) -> Vec<PutOutcome>;
     /// Writes that users are present for a time, without a lease.
-    ///
-    /// # Errors
-    /// When Redis does not answer.
-    pub async fn hold_presence(
-        &self,
-        kind: Hold,
-        time: Duration,
-        holds: &[(UserId, Option<Status>)],
-    ) -> Result<Vec<PutOutcome>, LookupError> {
-        let session = self.log.session().await?;
-        self.timed_query(
-            Step::Presence,
-            &session,
-            presence::hold(&mut session.connection(), kind, time, holds),
-        )
-        .await
-    }
-
+    hold_presence = presence::hold(kind: Hold, time: Duration, holds: &[(UserId, Option<Status>)]) -> Vec<PutOutcome>;
     /// Publishes the presence of users to the members of these rooms. Returns true for the users whose change this
     /// call published.
-    ///
-    /// # Errors
-    /// When Redis does not answer.
-    pub async fn publish_presence(&self, users: &[(UserId, Vec<RoomId>)]) -> Result<Vec<bool>, LookupError> {
-        let session = self.log.session().await?;
-        self.timed_query(Step::Presence, &session, presence::publish(&mut session.connection(), users)).await
-    }
-
-    /// Takes the lock of the sweep. `None`: another node has it.
-    ///
-    /// # Errors
-    /// When Redis does not answer.
-    pub async fn lock_sweep(&self, turn: Duration) -> Result<Option<u64>, LookupError> {
-        let session = self.log.session().await?;
-        self.timed_query(
-            Step::Presence,
-            &session,
-            presence::claim_task(&mut session.connection(), ExclusiveTask::Sweep, turn),
-        )
-        .await
-    }
-
+    publish_presence = presence::publish(users: &[(UserId, Vec<RoomId>)]) -> Vec<bool>;
+    /// Takes the lock of an exclusive task. `None`: another node has it.
+    lock_task = presence::claim_task(task: ExclusiveTask, turn: Duration) -> Option<u64>;
     /// Expired leases.
-    ///
-    /// # Errors
-    /// When Redis does not answer.
-    pub async fn expired_node_leases(
-        &self,
-        now_ms: u64,
-        most: usize,
-    ) -> Result<Vec<(PresencePartition, Vec<NodeLease>)>, LookupError> {
-        let session = self.log.session().await?;
-        self.timed_query(
-            Step::Presence,
-            &session,
-            presence::expired_leases(&mut session.connection(), now_ms, most),
-        )
-        .await
-    }
-
+    expired_node_leases = presence::expired_leases(now_ms: u64, most: usize) -> Vec<(PresencePartition, Vec<NodeLease>)>;
     /// Users that an expired lease still holds.
-    ///
-    /// # Errors
-    /// When Redis does not answer.
-    pub async fn claim_presence(
-        &self,
-        partition: PresencePartition,
-        life: &NodeLease,
-        most: usize,
-    ) -> Result<Vec<UserId>, LookupError> {
-        let session = self.log.session().await?;
-        self.timed_query(
-            Step::Presence,
-            &session,
-            presence::claim(&mut session.connection(), partition, life, most),
-        )
-        .await
-    }
-
+    claim_presence = presence::claim(partition: PresencePartition, lease: &NodeLease, most: usize) -> Vec<UserId>;
     /// Removes the presence of users under an expired lease.
-    ///
-    /// # Errors
-    /// When Redis does not answer.
-    pub async fn remove_presence(
-        &self,
-        life: &NodeLease,
-        users: &[UserId],
-    ) -> Result<Vec<PutOutcome>, LookupError> {
-        let session = self.log.session().await?;
-        self.timed_query(Step::Presence, &session, presence::reap(&mut session.connection(), life, users))
-            .await
-    }
-
+    remove_presence = presence::reap(lease: &NodeLease, users: &[UserId]) -> Vec<PutOutcome>;
     /// Users whose presence expired or must be published.
-    ///
-    /// # Errors
-    /// When Redis does not answer.
-    pub async fn due_presence(&self, now_ms: u64, most: usize) -> Result<Vec<UserId>, LookupError> {
-        let session = self.log.session().await?;
-        self.timed_query(
-            Step::Presence,
-            &session,
-            presence::due_users(&mut session.connection(), now_ms, most),
-        )
-        .await
-    }
-
+    due_presence = presence::due_users(now_ms: u64, most: usize) -> Vec<UserId>;
     /// The current presence of users.
-    ///
-    /// # Errors
-    /// When Redis does not answer.
-    pub async fn presence_of(&self, users: &[UserId]) -> Result<Vec<State>, LookupError> {
-        let session = self.log.session().await?;
-        self.timed_query(Step::Presence, &session, presence::states(&mut session.connection(), users)).await
-    }
+    presence_of = presence::states(users: &[UserId]) -> Vec<State>;
+}
 
+impl Bus {
     /// The rooms whose members receive each user's presence: small ones, at most 200. Users whose rooms cannot be
     /// read now are left out, and become due again later.
-    ///
-    /// # Errors
-    /// When Redis does not answer.
     pub async fn rooms_to_notify(&self, users: &[UserId]) -> Result<Vec<(UserId, Vec<RoomId>)>, LookupError> {
         let session = self.log.session().await?;
-        let cached = self
-            .timed_query(
-                Step::Presence,
-                &session,
-                presence::cached_rooms(&mut session.connection(), users, session.epoch),
-            )
-            .await?;
+        let mut redis = session.connection();
+        let cached = presence::cached_rooms(&mut redis, users, session.epoch);
+        let cached = self.timed_query(Step::Presence, &session, cached).await?;
         let lookups: Vec<_> =
             users.iter().zip(cached).map(|(user, cached)| self.rooms_of(user, cached)).collect();
         let rooms: Vec<_> = stream::iter(lookups).buffered(MAX_CONCURRENT_ROOM_QUERIES).collect().await;
@@ -255,19 +135,11 @@ impl Bus {
         }
         if !unknown.is_empty() {
             // Otherwise the users behind them in the queue would never get their turn.
-            self.timed_query(
-                Step::Presence,
-                &session,
-                presence::postpone(&mut session.connection(), &unknown, CIRCUIT_OPEN_FOR),
-            )
-            .await?;
+            let postponed = presence::postpone(&mut redis, &unknown, CIRCUIT_OPEN_FOR);
+            self.timed_query(Step::Presence, &session, postponed).await?;
         }
-        self.timed_query(
-            Step::Presence,
-            &session,
-            presence::retain_small_rooms(&mut session.connection(), &mut rooms_by_user),
-        )
-        .await?;
+        let retained = presence::retain_small_rooms(&mut redis, &mut rooms_by_user);
+        self.timed_query(Step::Presence, &session, retained).await?;
         Ok(rooms_by_user)
     }
 
@@ -294,9 +166,6 @@ impl Bus {
     }
 
     /// The members of a small room; `None`: they cannot be read now, or there are too many.
-    ///
-    /// # Errors
-    /// When Redis or persistence does not answer.
     pub async fn members_of(&self, room: &RoomId) -> Result<Option<Vec<UserId>>, LookupError> {
         let session = self.log.session().await?;
         for attempt in 0..MEMBERS_ATTEMPTS {
@@ -328,9 +197,6 @@ impl Bus {
 
     /// The presence of other users that `user` may see, in the same order: empty for users who share no room with
     /// `user`.
-    ///
-    /// # Errors
-    /// When Redis or persistence does not answer.
     pub async fn presence_for(&self, user: &UserId, others: &[UserId]) -> Result<Vec<Presence>, LookupError> {
         let acquainted = self.persistence.acquainted(user, others).await?;
         let users: Vec<UserId> = acquainted.iter().map(|known| known.user.clone()).collect();

@@ -4,16 +4,16 @@
 use std::{
     ops::Deref,
     sync::atomic::{AtomicBool, Ordering},
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    time::{Duration, SystemTime},
 };
 
 use tidings_shared::{
+    clock::unix_ms,
     log::Record,
     prometheus::Histogram,
     telemetry::{self, SpanKind, TraceContext},
 };
 
-/// Wire type of a message's event.
 const MESSAGE: &str = "message:new";
 
 /// See the module.
@@ -68,8 +68,7 @@ pub fn observe_delivery(seconds: &Histogram, record: &Record) {
 
 /// The time since a record was appended, by the clocks of Redis and of this machine; never negative.
 pub fn age(record: &Record) -> Duration {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    now.saturating_sub(Duration::from_millis(u64::try_from(record.at_ms).unwrap_or_default()))
+    Duration::from_millis(u64::try_from(unix_ms().saturating_sub(record.at_ms)).unwrap_or_default())
 }
 
 #[cfg(test)]

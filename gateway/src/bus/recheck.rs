@@ -17,10 +17,9 @@ use tidings_shared::{
 };
 use tokio::sync::Notify;
 
-use super::{Bus, LookupError, user_channel::UserEvent};
+use super::{Bus, LookupError, hint::UserEvent};
 use crate::transport::Frame;
 
-/// Users that are compared in one command.
 const USERS_PER_CHECK: usize = 500;
 /// Delay before a failed check is repeated. A blocked user must be disconnected within 5 s.
 const RETRY_AFTER: Duration = Duration::from_millis(500);

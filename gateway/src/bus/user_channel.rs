@@ -11,37 +11,21 @@ use std::{sync::Arc, time::Duration};
 use bytes::Bytes;
 use tidings_shared::{
     error::Refusal,
-    ids::{Epoch, RoomId, Seq, UserId},
+    ids::{Epoch, UserId},
     log::Step,
     membership::Versions,
     people::{self, UserNotice},
 };
 
-use super::{Bus, LookupError, Shared, connections::ConnectionKey, interest::Hint};
+use super::{
+    Bus, LookupError, Shared,
+    connections::ConnectionKey,
+    hint::{Hint, UserEvent},
+};
 use crate::transport::Frame;
 
 /// How long a connection that is being admitted waits for its user's channel.
 const CONFIRM_TIMEOUT: Duration = Duration::from_secs(1);
-
-/// An event for a user's connections on a worker. Frames are encoded once for the node.
-#[derive(Debug)]
-pub enum UserEvent {
-    /// A frame for all of them.
-    Frame(Frame),
-    /// A read mark of the user. A connection that is live in the room gets it with the room's receipts, if these are
-    /// pushed.
-    Read { room: RoomId, pushed: bool, frame: Frame },
-    /// A membership changed at `seq`.
-    Membership { room: RoomId, seq: Seq, frame: Frame },
-    /// Memberships may have changed without a notice.
-    RoomsChanged(Frame),
-    /// The current account.
-    Account { name: Option<String>, picture: Option<String> },
-    /// The user is blocked or was deleted.
-    Blocked,
-    /// This connection is the user's oldest, and the user has one too many.
-    Surplus(ConnectionKey),
-}
 
 /// A connection that is being admitted. Dropping it cancels the registration.
 pub struct PendingRegistration {
@@ -79,9 +63,6 @@ impl PendingRegistration {
 
 impl Bus {
     /// Begins the registration of a connection: from now on the node receives the user's notices.
-    ///
-    /// # Errors
-    /// When too many channel requests are waiting.
     pub async fn begin_registration(self: &Arc<Self>, user: &UserId) -> Result<PendingRegistration, Refusal> {
         let confirmation = {
             let mut connections = self.shared.connections();
@@ -137,9 +118,6 @@ impl Bus {
     }
 
     /// The versions of a user's memberships and account, for a connection that began its registration.
-    ///
-    /// # Errors
-    /// When Redis does not answer.
     pub async fn versions(&self, user: &UserId) -> Result<(Epoch, Versions), LookupError> {
         let session = self.log.session().await?;
         let users = std::slice::from_ref(user);

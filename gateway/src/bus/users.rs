@@ -1,10 +1,6 @@
 //! Reads accounts and memberships: from the cache in Redis, or from persistence if they are not cached.
 
-use std::{
-    collections::HashMap,
-    sync::{Arc, Mutex, PoisonError},
-    time::Instant,
-};
+use std::sync::Arc;
 
 use redis::RedisError;
 use thiserror::Error;
@@ -17,7 +13,7 @@ use tidings_shared::{
     membership::{self, Account, Membership},
 };
 
-use super::Bus;
+use super::{Bus, single_flight::SingleFlight};
 use crate::hub::Roles;
 
 /// Why an account, a membership or presence cannot be read.
@@ -41,7 +37,8 @@ impl From<LookupError> for Refusal {
 /// A user with more cached rooms needs an order for `"mine"`, which only PostgreSQL knows.
 const MAX_UNORDERED_ROOMS: usize = 200;
 
-type Load = Arc<tokio::sync::Mutex<Option<(Instant, Epoch, Arc<RoomsAnswer>)>>>;
+/// Loads of memberships in progress.
+pub(super) type MembershipLoads = SingleFlight<(UserId, Epoch), Arc<RoomsAnswer>>;
 
 /// A user's membership in a room, as of a position at or above the base of `epoch`. A later change has a mark in the
 /// room.
@@ -52,41 +49,15 @@ pub struct MembershipSnapshot {
     pub membership: Option<Membership>,
 }
 
-/// Loads of memberships in progress, by user.
-#[derive(Default)]
-pub(super) struct MembershipLoads(Mutex<HashMap<UserId, Load>>);
-
-impl MembershipLoads {
-    fn get(&self, user: &UserId) -> Load {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).entry(user.clone()).or_default().clone()
-    }
-
-    /// Removes a load when no other caller waits for it.
-    fn finish(&self, user: &UserId, load: Load) {
-        let mut loads = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        drop(load);
-        if loads.get(user).is_some_and(|load| Arc::strong_count(load) == 1) {
-            loads.remove(user);
-        }
-    }
-}
-
 impl Bus {
     /// The account of a connecting user. It is created or updated in PostgreSQL if the cache does not have the same
     /// data. `None`: the user is unknown, and connecting does not create users.
-    ///
-    /// # Errors
-    /// When Redis or persistence does not answer.
     pub async fn connect_user(&self, identity: &Identity) -> Result<Option<Account>, LookupError> {
         let session = self.log.session().await?;
         let user = &identity.user;
-        let cached = self
-            .timed_query(
-                Step::People,
-                &session,
-                membership::account(&mut session.connection(), user, session.epoch),
-            )
-            .await?;
+        let mut redis = session.connection();
+        let cached = membership::account(&mut redis, user, session.epoch);
+        let cached = self.timed_query(Step::People, &session, cached).await?;
         if let Some(account) = cached
             && (identity.name.is_none() || identity.name == account.name)
             && (identity.picture.is_none() || identity.picture == account.picture)
@@ -98,17 +69,11 @@ impl Bus {
     }
 
     /// A user's membership in a room; `None`: not a member.
-    ///
-    /// # Errors
-    /// When Redis or persistence does not answer.
     pub async fn membership(&self, user: &UserId, room: &RoomId) -> Result<Option<Membership>, LookupError> {
         Ok(self.membership_snapshot(user, room).await?.membership)
     }
 
     /// As [`Bus::membership`], with the epoch for which it is valid.
-    ///
-    /// # Errors
-    /// When Redis or persistence does not answer.
     pub async fn membership_snapshot(
         &self,
         user: &UserId,
@@ -119,9 +84,6 @@ impl Bus {
     }
 
     /// A user's memberships in some rooms, in the order of the rooms.
-    ///
-    /// # Errors
-    /// When Redis or persistence does not answer.
     pub async fn membership_snapshots(
         &self,
         user: &UserId,
@@ -129,13 +91,9 @@ impl Bus {
     ) -> Result<Vec<MembershipSnapshot>, LookupError> {
         let session = self.log.session().await?;
         let epoch = session.epoch;
-        let cached = self
-            .timed_query(
-                Step::People,
-                &session,
-                membership::of(&mut session.connection(), user, epoch, rooms),
-            )
-            .await?;
+        let mut redis = session.connection();
+        let cached = membership::of(&mut redis, user, epoch, rooms);
+        let cached = self.timed_query(Step::People, &session, cached).await?;
         let memberships = match cached {
             Some(memberships) => memberships,
             None => {
@@ -147,9 +105,6 @@ impl Bus {
     }
 
     /// The stored roles of users in a room whose head was read in this epoch.
-    ///
-    /// # Errors
-    /// When persistence does not answer.
     pub async fn roles(&self, room: &RoomId, epoch: Epoch, users: &[UserId]) -> Result<Roles, LookupError> {
         let roles = self.persistence.roles(room, users).await?;
         let roles = roles.into_iter().map(|role| role.map(String::into_boxed_str));
@@ -157,18 +112,11 @@ impl Bus {
     }
 
     /// A user's most recently active rooms, at most 200, and whether there are more.
-    ///
-    /// # Errors
-    /// When Redis or persistence does not answer.
     pub async fn my_rooms(&self, user: &UserId) -> Result<(Vec<RoomId>, bool), LookupError> {
         let session = self.log.session().await?;
-        let cached = self
-            .timed_query(
-                Step::People,
-                &session,
-                membership::all(&mut session.connection(), user, session.epoch),
-            )
-            .await?;
+        let mut redis = session.connection();
+        let cached = membership::all(&mut redis, user, session.epoch);
+        let cached = self.timed_query(Step::People, &session, cached).await?;
         match cached {
             Some(rooms) if rooms.len() <= MAX_UNORDERED_ROOMS => Ok((rooms.into_keys().collect(), false)),
             _ => {
@@ -179,19 +127,12 @@ impl Bus {
     }
 
     /// Whether another user is a member of a room. Does not fill the cache, because clients may ask for any user.
-    ///
-    /// # Errors
-    /// When Redis or persistence does not answer.
     pub async fn is_member(&self, user: &UserId, room: &RoomId) -> Result<bool, LookupError> {
         let session = self.log.session().await?;
         let rooms = std::slice::from_ref(room);
-        let cached = self
-            .timed_query(
-                Step::People,
-                &session,
-                membership::of(&mut session.connection(), user, session.epoch, rooms),
-            )
-            .await?;
+        let mut redis = session.connection();
+        let cached = membership::of(&mut redis, user, session.epoch, rooms);
+        let cached = self.timed_query(Step::People, &session, cached).await?;
         if let Some(memberships) = cached {
             return Ok(memberships.iter().any(Option::is_some));
         }
@@ -208,24 +149,8 @@ impl Bus {
     /// Loads a user's memberships from PostgreSQL: one load at a time, shared by all callers that arrived before it
     /// began.
     async fn load_rooms_in(&self, user: &UserId, epoch: Epoch) -> Result<Arc<RoomsAnswer>, AuthorityError> {
-        let arrived = Instant::now();
-        let load = self.loads.get(user);
-        let answer = {
-            let mut latest = load.lock().await;
-            match &*latest {
-                Some((started, loaded_epoch, answer)) if *started >= arrived && *loaded_epoch == epoch => {
-                    Ok(answer.clone())
-                }
-                _ => {
-                    let started = Instant::now();
-                    let answer = self.persistence.rooms(user, epoch).await.map(Arc::new);
-                    *latest = answer.as_ref().ok().map(|answer| (started, epoch, answer.clone()));
-                    answer
-                }
-            }
-        };
-        self.loads.finish(user, load);
-        answer
+        let load = async { self.persistence.rooms(user, epoch).await.map(Arc::new) };
+        self.loads.load(&(user.clone(), epoch), load).await
     }
 
     /// Runs a Redis command on a session and records its time. An error may end the session.

@@ -10,7 +10,6 @@ use tidings_shared::{
     ids::{Epoch, RoomId, UserId},
     log::Record,
     role::REMOVED,
-    sabotage::{self, Sabotage},
 };
 
 use super::{Dispatch, MarkRead, Peer, Position, RoleRefresh, role::RoleNames, role::Roles};
@@ -35,7 +34,6 @@ struct Subscriber<P> {
     live: bool,
     /// The mark of a later change may have expired: without a mark, persistence must be asked for the role.
     marks_expired: bool,
-    /// The subscription receives presence changes.
     watches_presence: bool,
 }
 
@@ -44,7 +42,6 @@ pub(super) struct Room<P> {
     live: usize,
     /// The position up to which all live subscriptions were sent everything; valid while a subscription is live.
     position: Option<Position>,
-    /// The position of the newest known record.
     newest_seen: Position,
     refilling: bool,
     /// Whether the server has confirmed the room's channel.
@@ -150,19 +147,12 @@ impl<P: Peer> Room<P> {
         }
         let Some(position) = self.live_position() else { return Dispatch::NobodyLive };
         if at <= position {
-            if sabotage::is_active(Sabotage::Order) {
-                self.deliver(record, frame);
-            }
             return Dispatch::Stale;
         }
         if self.refilling {
             return Dispatch::RefillUnderWay;
         }
-        if sabotage::is_active(Sabotage::Complete) && at.seq.0.is_multiple_of(50) {
-            return Dispatch::Delivered;
-        }
-        let follows = at.epoch == position.epoch && at.seq == position.seq.next();
-        if !follows && !sabotage::is_active(Sabotage::Complete) {
+        if at.epoch != position.epoch || at.seq != position.seq.next() {
             self.refilling = true;
             return Dispatch::Refill;
         }
@@ -176,9 +166,8 @@ impl<P: Peer> Room<P> {
 
     fn deliver(&self, record: &Record, frame: &Frame) {
         let (at, everyone) = (Position::of_record(record), record.visibility().is_empty());
-        let everyone = everyone || sabotage::is_active(Sabotage::Private);
         for (_, subscriber) in &self.subscribers {
-            let due = subscriber.live && (subscriber.role_as_of < at || sabotage::is_active(Sabotage::Order));
+            let due = subscriber.live && subscriber.role_as_of < at;
             if due && (everyone || record.is_visible_to(subscriber.peer.user().as_str(), &subscriber.role)) {
                 subscriber.peer.send_shared(frame);
             }

@@ -20,7 +20,6 @@ use super::*;
 struct Listener {
     user: UserId,
     got: RefCell<Vec<String>>,
-    /// Subscriptions that ended.
     ended: Cell<usize>,
 }
 

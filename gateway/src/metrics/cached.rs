@@ -9,7 +9,6 @@ use tidings_shared::{
 
 use super::Metrics;
 
-/// The label of frames that cannot be parsed.
 const INVALID: &str = "invalid";
 const TYPES: usize = CLIENT_FRAMES.len() + 1;
 const CODES: usize = ErrorCode::ALL.len();

@@ -29,7 +29,6 @@ const MAX_EARLIER_LEASES: usize = 8;
 
 struct ActiveLease {
     life: NodeLease,
-    /// The epoch of Redis's data when the lease started.
     epoch: Epoch,
     renewed: Instant,
 }
@@ -46,7 +45,6 @@ struct LeaseTask {
     unconfirmed: Vec<Put>,
 }
 
-/// Runs until the shutdown of the node.
 pub(super) async fn run(
     presence: Arc<Presence>,
     bus: Arc<Bus>,

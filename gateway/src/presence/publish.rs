@@ -13,7 +13,6 @@ use crate::{
 /// Users published in one command: with 200 rooms each, the command reads the sizes of 12,800 rooms.
 const USERS_PER_COMMAND: usize = 64;
 
-/// Publishes the users that arrive in the queue.
 pub(super) async fn run(bus: Arc<Bus>, metrics: Metrics, mut queue: mpsc::Receiver<UserId>) {
     let mut users = Vec::with_capacity(USERS_PER_COMMAND);
     while queue.recv_many(&mut users, USERS_PER_COMMAND).await > 0 {

@@ -15,17 +15,14 @@ use tidings_shared::{
 /// Minimum interval between two writes of one user: fast changes are combined.
 pub(super) const MIN_CHANGE_INTERVAL_MS: u32 = 1000;
 
-/// The state of one user on this node.
 #[derive(Default)]
 struct LocalUser {
     online: u32,
     away: u32,
-    /// The status that was written to Redis last.
     written: Option<Status>,
     /// The highest status that was lost since the last write because a connection closed, and is not there again.
     closed: Option<Status>,
     queued: bool,
-    /// When the last change was written.
     written_at: u32,
 }
 

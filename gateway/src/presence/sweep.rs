@@ -3,7 +3,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use tidings_shared::presence::{NodeLease, PresencePartition, PutOutcome};
+use tidings_shared::presence::{ExclusiveTask, NodeLease, PresencePartition, PutOutcome};
 use tokio::time::Instant;
 
 use super::publish::publish;
@@ -13,16 +13,12 @@ use crate::{
 };
 
 const SWEEP_EVERY: Duration = Duration::from_secs(1);
-/// Time for which a node holds the lock of the sweep.
 const LOCK_FOR: Duration = Duration::from_millis(900);
 /// Maximum duration of a sweep. The next one continues.
 const MAX_SWEEP_DURATION: Duration = Duration::from_secs(5);
-/// Users per partition that are handled in one command.
 const USERS_PER_COMMAND: usize = 64;
-/// Expired leases per partition that are handled in one sweep.
 const LEASES_PER_SWEEP: usize = 16;
 
-/// Sweeps until the node ends.
 pub(super) async fn sweep(bus: Arc<Bus>, metrics: Metrics) {
     loop {
         tokio::time::sleep(SWEEP_EVERY).await;
@@ -34,7 +30,7 @@ pub(super) async fn sweep(bus: Arc<Bus>, metrics: Metrics) {
 }
 
 async fn sweep_once(bus: &Bus, metrics: &Metrics) -> Result<(), LookupError> {
-    let Some(now_ms) = bus.lock_sweep(LOCK_FOR).await? else { return Ok(()) };
+    let Some(now_ms) = bus.lock_task(ExclusiveTask::Sweep, LOCK_FOR).await? else { return Ok(()) };
     let deadline = Instant::now() + MAX_SWEEP_DURATION;
     for (partition, leases) in bus.expired_node_leases(now_ms, LEASES_PER_SWEEP).await? {
         for life in leases {

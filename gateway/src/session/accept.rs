@@ -6,7 +6,7 @@ use std::{rc::Rc, sync::Arc};
 use actix_http::{StatusCode, header};
 use tidings_shared::{
     auth::Reason,
-    error::{ErrorCode, RETRY_AFTER_MS, Refusal as Problem},
+    error::{ErrorCode, Refusal as Problem},
     origin::AllowedOrigins,
     telemetry::{self, SpanKind, TraceContext, in_trace},
 };
@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Admitted, ChatSession, admit, send_connected};
 use crate::{
+    problem,
     request_context::RequestContext,
     transport::{Acceptor, Connection, HandshakeRequest, Refusal},
     worker::Worker,
@@ -36,9 +37,6 @@ pub struct Gate {
 
 impl Gate {
     /// Refuses all new connections and polls once the node drains.
-    ///
-    /// # Errors
-    /// `unavailable` while the node drains.
     pub(super) fn refuse_if_draining(&self) -> Result<(), Problem> {
         if self.draining.is_cancelled() {
             return Err(Problem::unavailable("this node is stopping; connect to another"));
@@ -151,18 +149,10 @@ fn trace_of(request: &HandshakeRequest) -> Option<TraceContext> {
 
 /// A refused handshake as a problem document (RFC 9457).
 fn problem(refusal: &Problem) -> Refusal {
-    let status = StatusCode::from_u16(refusal.code.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    let answer = Refusal::new(status, "application/problem+json", crate::problem::document(refusal));
-    match refusal.code {
-        ErrorCode::Unauthorized => {
-            answer.header(header::WWW_AUTHENTICATE, header::HeaderValue::from_static("Bearer"))
-        }
-        ErrorCode::Unavailable | ErrorCode::Overloaded => {
-            let seconds = refusal.retry_after_ms.unwrap_or(RETRY_AFTER_MS).div_ceil(1000);
-            answer.header(header::RETRY_AFTER, header::HeaderValue::from(seconds))
-        }
-        _ => answer,
-    }
+    let document = problem::document(refusal);
+    let mut answer = Refusal::new(problem::status(refusal), problem::CONTENT_TYPE, document);
+    answer.headers.extend(problem::repeat_header(refusal));
+    answer
 }
 
 fn result_of(status: StatusCode) -> &'static str {

@@ -10,8 +10,12 @@ use tidings_shared::{
     role::{self, Permission},
 };
 
-use super::Client;
-use crate::{limits::Limit, worker::Worker};
+use crate::{client::Client, limits::Limit, worker::Worker};
+
+/// The identity of a connection, which has one unless it has closed.
+pub(super) fn identity(client: &Client) -> Result<Rc<Identity>, Refusal> {
+    client.identity().ok_or_else(|| Refusal::unavailable("the connection is gone"))
+}
 
 /// The role of a member; empty for an admin who is not a member. Refuses other users without revealing that a private
 /// room exists. The append checks the sender again and decides.
@@ -52,17 +56,11 @@ pub(super) async fn recently_added_role(
     }
 }
 
-/// The refusal for a user who is not a member.
 pub(super) fn refuse_non_member(head: &RoomHead) -> Refusal {
     if head.kind == "public" {
         return Refusal::new(ErrorCode::Forbidden, "only members of the room may do this");
     }
     Refusal::not_found("room")
-}
-
-/// The refusal for a connection with too many commands that wait for storage.
-pub(super) fn too_many_unanswered() -> Refusal {
-    Refusal::overloaded("too many commands of this connection wait for their answers; repeat this one later")
 }
 
 /// The minimum role that the user must still have when the record is published. Refuses a user without permission

@@ -5,20 +5,18 @@ use std::{rc::Rc, time::Instant};
 use tidings_shared::{
     auth::Identity,
     error::Refusal,
-    ids::{ClientId, RoomId},
+    ids::RoomId,
     log::{Accepted, AppendError, MinRole},
     message::{AckStage, change::Actor},
     protocol::server::Ack,
     role::{self, Permission},
-    sabotage::{self, Sabotage},
     telemetry::{SpanKind, in_trace},
 };
 
-use super::{Client, access, refuse};
-use crate::{command::AppendCommand, request_context::RequestContext, worker::Worker};
+use super::access;
+use crate::{client::Client, command::AppendCommand, request_context::RequestContext, worker::Worker};
 
 impl AppendCommand {
-    /// The stage that the client asked for.
     fn stage(&self) -> AckStage {
         match self {
             Self::Send(draft) => draft.ack,
@@ -56,11 +54,7 @@ impl AppendCommand {
         if identity.admin {
             entry.min_role = MinRole::Anyone;
         }
-        if sabotage::is_active(Sabotage::Once) && !entry.first_attempt {
-            let again = format!("again-{}", entry.id.as_deref().unwrap_or_default());
-            entry.client_id = ClientId::parse(&again).ok();
-        }
-        Ok(worker.node.bus.log.append(&entry).await?)
+        Ok(worker.node.bus.append(&mut entry).await?)
     }
 }
 
@@ -89,19 +83,22 @@ async fn append(
 ) {
     let Some(identity) = client.identity() else { return };
     let started = Instant::now();
-    let Some(slot) = client.take_answer_slot() else {
-        // Counted as too many, not by the code of the refusal.
-        if std::mem::take(&mut request.is_send) {
-            worker.node.counters.too_many();
+    let slot = match client.take_answer_slot() {
+        Ok(slot) => slot,
+        Err(refusal) => {
+            // Counted as too many, not by the code of the refusal.
+            if std::mem::take(&mut request.is_send) {
+                worker.node.counters.too_many();
+            }
+            return worker.refuse(client, &request, Some(room), &refusal);
         }
-        return refuse(worker, client, &request, Some(room), &access::too_many_unanswered());
     };
     if matches!(command, AppendCommand::Send(_)) {
         worker.node.typing.message_sent(room, &identity.user);
     }
     let accepted = match command.run(worker, client, &identity, room).await {
         Ok(accepted) => accepted,
-        Err(refusal) => return refuse(worker, client, &request, Some(room), &refusal),
+        Err(refusal) => return worker.refuse(client, &request, Some(room), &refusal),
     };
     worker.node.metrics.append_seconds.observe(started.elapsed().as_secs_f64());
     if request.trace().is_some() {
@@ -121,7 +118,7 @@ async fn append(
                 }
                 acknowledge(&worker, &client, &request, &room, &command, &accepted, stage);
             }
-            Err(refusal) => refuse(&worker, &client, &request, Some(&room), &refusal),
+            Err(refusal) => worker.refuse(&client, &request, Some(&room), &refusal),
         }
     });
 }

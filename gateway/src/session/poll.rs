@@ -10,6 +10,7 @@ use std::{rc::Rc, time::Duration};
 
 use tidings_shared::{
     auth::Identity,
+    clock::unix_ms,
     error::Refusal,
     ids::RoomId,
     protocol::{CloseCode, Command, JoinTarget, Parsed, client, server::rfc3339},
@@ -17,12 +18,13 @@ use tidings_shared::{
 };
 use tokio::time::Instant;
 
-use super::{
-    Admitted, ChatSession, Client, Gate,
-    client_transport::{ClientTransport, PollBuffer},
-    join, now_ms, presence,
+use super::{Admitted, ChatSession, Gate, join, presence};
+use crate::{
+    client::{Client, ClientTransport, PollBuffer},
+    request_context::RequestContext,
+    transport::Session,
+    worker::Worker,
 };
-use crate::{request_context::RequestContext, transport::Session, worker::Worker};
 use answer::{AnswerBuilder, AnswerMetadata};
 use request::PollRequest;
 
@@ -126,7 +128,7 @@ async fn poll(
         rooms_version: &admitted.rooms_version,
         websocket: gate.websocket,
         user: user.as_str(),
-        server_time: &rfc3339(now_ms()),
+        server_time: &rfc3339(unix_ms()),
         limits: &worker.node.limits,
     }))
 }
@@ -158,6 +160,6 @@ fn live_position(worker: &Worker, client: &Client, room: &RoomId) -> Option<crat
 }
 
 fn until_expiry(identity: &Identity) -> Duration {
-    let left_ms = identity.expires_at_s.saturating_mul(1000).saturating_sub(now_ms());
+    let left_ms = identity.expires_at_s.saturating_mul(1000).saturating_sub(unix_ms());
     Duration::from_millis(u64::try_from(left_ms).unwrap_or(0))
 }

@@ -13,24 +13,17 @@ use tidings_shared::{
     },
 };
 
-use super::{Client, refuse};
-use crate::{bus::LookupError, request_context::RequestContext, worker::Worker};
+use crate::{
+    bus::LookupError,
+    client::{Client, ReportedPresence},
+    request_context::RequestContext,
+    worker::Worker,
+};
 
 /// Timeout of a snapshot. Without it in time, a join is answered without presence.
 const SNAPSHOT_TIMEOUT: Duration = Duration::from_secs(1);
 /// How often a snapshot is read again because a change arrived during the read.
 const SNAPSHOT_ATTEMPTS: usize = 3;
-
-/// The presence that a connection reported.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) enum ReportedPresence {
-    /// Nothing yet: the connection is not authenticated.
-    #[default]
-    None,
-    Status(Status),
-    /// The connection has closed.
-    Closed,
-}
 
 /// A user was admitted: the user is online, unless the connection has closed already. A poll makes the user present
 /// for a time.
@@ -44,7 +37,6 @@ pub(super) fn opened(worker: &Worker, client: &Client) {
     }
 }
 
-/// A connection has closed.
 pub(super) fn closed(worker: &Worker, client: &Client) {
     if client.is_poll() {
         if let Some(identity) = client.identity() {
@@ -70,9 +62,7 @@ pub(super) fn set(worker: &Worker, client: &Client, request: &RequestContext, st
             worker.node.presence.status_changed(&identity.user, before, status);
         }
     }
-    if let reference @ Some(_) = request.reference() {
-        client.reply(&ServerFrame::Ok { reference });
-    }
+    client.reply_ok(request);
 }
 
 /// `presence:get`: returns nothing about users who share no room with the asking user.
@@ -83,8 +73,9 @@ pub(super) async fn get(
     mut users: Vec<UserId>,
 ) {
     let Some(identity) = client.identity() else { return };
-    let Some(_slot) = client.take_answer_slot() else {
-        return refuse(worker, client, request, None, &super::access::too_many_unanswered());
+    let _slot = match client.take_answer_slot() {
+        Ok(slot) => slot,
+        Err(refusal) => return worker.refuse(client, request, None, &refusal),
     };
     let mut seen = std::collections::HashSet::with_capacity(users.len());
     users.retain(|user| seen.insert(user.clone()));
@@ -95,7 +86,7 @@ pub(super) async fn get(
         Err(error) => {
             count_failure(worker, &error);
             let refusal = Refusal::unavailable("presence is unavailable; retry");
-            refuse(worker, client, request, None, &refusal);
+            worker.refuse(client, request, None, &refusal);
         }
     }
 }

@@ -9,9 +9,9 @@ use tidings_shared::{
     protocol::server::ServerFrame,
 };
 
-use super::Client;
 use crate::{
-    hub::{Generation, MarkRead, Peer, Position, RoleRefresh, Subscription},
+    client::{Client, Replay},
+    hub::{MarkRead, Peer, Position, RoleRefresh},
     worker::Worker,
 };
 
@@ -19,21 +19,6 @@ use crate::{
 const LOW_WATER_BYTES: usize = 64 * 1024;
 /// Delay before another attempt to read a room that cannot be read, or whose hub is in another epoch.
 const RETRY_AFTER: Duration = Duration::from_millis(50);
-
-/// A joined room that is not live yet.
-#[derive(Debug)]
-pub(super) struct Replay {
-    pub room: RoomId,
-    pub subscription: Subscription,
-    /// The client's position.
-    pub position: Position,
-    /// The room's position at the join.
-    pub head: Position,
-    /// The client's cursor is not valid above this seq.
-    pub gap: Option<Seq>,
-    /// The hub's generation before the head was read.
-    pub generation: Generation,
-}
 
 /// Adds rooms to be replayed, and starts the connection's replay task if it is not running.
 pub(super) fn enqueue(worker: &Rc<Worker>, client: &Rc<Client>, replays: Vec<Replay>) {

@@ -4,11 +4,10 @@
 
 use std::{num::NonZeroU32, time::Duration};
 
-use super::config::ticks;
+use super::wheel::ticks;
 
 /// Default frames per second on average: ten times a person's messages, marks and typing.
 const FRAMES_PER_SECOND: NonZeroU32 = NonZeroU32::MIN.saturating_add(99);
-/// Default frames at once: what a client sends after a reconnect.
 const FRAMES_BURST: NonZeroU32 = NonZeroU32::MIN.saturating_add(199);
 /// Default time for which a peer above the limit is only read more slowly. A client with a backlog of 3,000 frames
 /// has sent them by then; a peer that continues is a flood.
@@ -21,7 +20,6 @@ const CALM_INTERVAL: Duration = Duration::from_secs(2);
 pub struct FrameRate {
     /// Frames per second on average.
     pub per_second: NonZeroU32,
-    /// Frames at once.
     pub burst: NonZeroU32,
     /// How long a peer may stay above the limit, read at the limit's rate, before it is closed.
     pub grace: Duration,
@@ -70,7 +68,6 @@ pub(crate) enum FrameVerdict {
     Abused,
 }
 
-/// The bucket of one connection.
 #[derive(Debug, Default)]
 pub(crate) struct TokenBucket {
     /// When the bucket will be full: for an empty one, the full burst time from now.
@@ -82,7 +79,6 @@ pub(crate) struct TokenBucket {
 }
 
 impl TokenBucket {
-    /// Takes a token for a received frame.
     pub(crate) fn take(&mut self, limits: &FrameLimits, now: u32) -> FrameVerdict {
         let now_ns = u64::from(now).saturating_mul(limits.tick_ns);
         self.full_at_ns = self.full_at_ns.max(now_ns).saturating_add(limits.frame_ns);

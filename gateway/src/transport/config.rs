@@ -8,6 +8,7 @@ use super::{
     bucket::{FrameLimits, FrameRate},
     counters::Counters,
     decoder::Rules,
+    wheel::ticks,
 };
 
 /// The settings of a server. [`TransportConfig::new`] sets the defaults, which are named at each field.
@@ -94,7 +95,6 @@ impl TransportConfig {
     }
 }
 
-/// The settings that a worker needs.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct WorkerLimits {
     pub rules: Rules,
@@ -105,10 +105,4 @@ pub(crate) struct WorkerLimits {
     pub tick: Duration,
     pub heartbeat_ticks: u32,
     pub close_ticks: u32,
-}
-
-/// `time` in ticks, rounded up, at least one. Capped at a value beyond the life of any connection.
-pub(crate) fn ticks(time: Duration, tick: Duration) -> u32 {
-    let ticks = time.as_nanos().div_ceil(tick.as_nanos().max(1)).max(1);
-    u32::try_from(ticks).unwrap_or(u32::MAX).min(u32::MAX / 4)
 }

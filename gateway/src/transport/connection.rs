@@ -5,7 +5,7 @@ use std::{fmt, rc::Rc, time::Duration};
 
 use super::{
     frame::Frame,
-    link::{Link, Phase},
+    worker::{Link, Phase},
 };
 
 /// A handle to one WebSocket, cheap to clone. After the connection has closed, its methods do nothing.

@@ -20,23 +20,17 @@ pub struct Counters {
 pub struct Totals {
     /// WebSockets that are open now, including those that are closing.
     pub connections: u64,
-    /// WebSockets ever opened.
     pub opened: u64,
-    /// Text and binary messages received.
     pub messages_in: u64,
-    /// Bytes received after the handshake.
     pub bytes_in: u64,
     /// Frames queued by [`send`](super::Connection::send).
     pub messages_out: u64,
     /// Bytes written, handshake answers and control frames included.
     pub bytes_out: u64,
-    /// Bytes queued in outboxes now.
     pub outbox_bytes: u64,
     /// Frames that were compressed, each counted once for all its receivers.
     pub compressed: u64,
-    /// Compressed frames queued.
     pub compressed_out: u64,
-    /// Bytes saved by compressed frames.
     pub saved_bytes: u64,
     /// Compressed messages that exceeded the size limit after inflating.
     pub inflate_limit_closes: u64,
@@ -46,7 +40,6 @@ pub struct Totals {
     pub frame_rate_closes: u64,
     /// Connections that were told when to leave because the server drains.
     pub drain_notified: u64,
-    /// Connections that did not leave in time.
     pub drain_overstayed: u64,
     /// Connections that were still open at the end of the drain time.
     pub drain_cut: u64,

@@ -18,11 +18,10 @@ pub(crate) use message::TOO_BIG_INFLATED;
 
 /// What the decoder accepts.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Rules {
+pub struct Rules {
     /// Maximum payload of a message with all its fragments, in bytes.
     pub max_message_bytes: usize,
     pub accept_binary: bool,
-    /// Whether compression was negotiated.
     pub deflate: bool,
 }
 
@@ -64,7 +63,6 @@ struct Pending {
     control: Vec<u8>,
 }
 
-/// A frame whose payload is incomplete.
 struct OpenFrame {
     header: Header,
     seen_bytes: usize,

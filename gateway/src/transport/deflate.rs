@@ -21,7 +21,6 @@ const SLACK_BYTES: usize = 16;
 /// The end of a flushed stream, which is neither sent nor received (RFC 7692, 7.2.1).
 pub(super) const TAIL: [u8; 4] = [0x00, 0x00, 0xFF, 0xFF];
 
-/// See the module.
 #[derive(Default)]
 pub(crate) struct Deflater {
     engine: Option<Compress>,

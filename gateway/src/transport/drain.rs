@@ -20,8 +20,7 @@ use tokio::{
 
 use super::{
     Session,
-    link::{DrainNotice, Link, Phase},
-    worker::TransportWorker,
+    worker::{DrainNotice, Link, Phase, TransportWorker},
 };
 
 /// Reserved at the end of the drain time, but at most a fifth of it: half for peers that leave a little late, the
@@ -40,7 +39,6 @@ pub(crate) struct Drain {
     spread: Duration,
     /// The time between the moment when a connection should leave and the request to close.
     grace: Duration,
-    /// The number of connections of each worker.
     counts: Vec<AtomicUsize>,
     all_counted: Barrier,
 }

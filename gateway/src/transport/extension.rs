@@ -4,7 +4,6 @@
 
 use std::num::NonZeroU8;
 
-/// Name of the extension.
 const PERMESSAGE_DEFLATE: &str = "permessage-deflate";
 
 /// The size of the peer's inflate window, as a power of two: 8 to 15.
@@ -31,7 +30,6 @@ impl Window {
     }
 }
 
-/// The negotiated parameters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Agreement {
     /// The peer's window, if it named one: then the answer must name it too.
@@ -39,12 +37,10 @@ pub(crate) struct Agreement {
 }
 
 impl Agreement {
-    /// The peer's window.
     pub(crate) fn window(self) -> Window {
         self.named.unwrap_or(Window::LARGEST)
     }
 
-    /// The value of the answer's `Sec-WebSocket-Extensions`.
     pub(crate) fn answer(self) -> String {
         let mut answer =
             format!("{PERMESSAGE_DEFLATE}; server_no_context_takeover; client_no_context_takeover");

@@ -13,10 +13,7 @@ mod buffer;
 
 pub use buffer::FrameBuffer;
 
-use super::{
-    deflate::{Deflater, SHARED_MIN_BYTES, UNSHARED_MIN_BYTES},
-    header::COMPRESSED,
-};
+use super::deflate::{Deflater, SHARED_MIN_BYTES, UNSHARED_MIN_BYTES};
 
 /// Close codes that the transport itself uses.
 pub mod close_code {
@@ -56,6 +53,8 @@ const CLOSE: u8 = 0x8;
 const PING: u8 = 0x9;
 const PONG: u8 = 0xA;
 
+/// Reserved bit 1: the message is compressed (RFC 7692, 6).
+pub(crate) const COMPRESSED: u8 = 0x40;
 /// The longest header of an unmasked frame: 2 bytes and a 64 bit length.
 const LONGEST_HEADER_BYTES: usize = 10;
 /// Maximum payload of a control frame (RFC 6455, 5.5).

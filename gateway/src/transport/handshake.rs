@@ -49,13 +49,10 @@ impl HandshakeRequest {
 /// The HTTP answer to a refused handshake. The connection is closed after it.
 #[derive(Debug, Clone)]
 pub struct Refusal {
-    /// Status of the answer.
     pub status: StatusCode,
     /// Further headers; `Content-Type`, `Content-Length` and `Connection` are added.
     pub headers: Vec<(HeaderName, HeaderValue)>,
-    /// Media type of the body.
     pub content_type: &'static str,
-    /// Body of the answer.
     pub body: Bytes,
 }
 
@@ -77,7 +74,6 @@ impl Refusal {
         Refusal::new(status, PROBLEM_JSON, problem_document(status, code, detail))
     }
 
-    /// The answer on the wire.
     pub(crate) fn encode(&self) -> Vec<u8> {
         let mut head = format!(
             "HTTP/1.1 {} {}\r\ncontent-type: {}\r\ncontent-length: {}\r\nconnection: close\r\n",
@@ -121,7 +117,6 @@ pub(crate) fn upgrade_required() -> Refusal {
     .header(header::UPGRADE, HeaderValue::from_static("websocket"))
 }
 
-/// The handshake options of the server.
 #[derive(Debug, Clone)]
 pub(crate) struct HandshakeOptions {
     /// The path of the WebSocket; `None`: every path.
@@ -131,16 +126,13 @@ pub(crate) struct HandshakeOptions {
     pub deflate: bool,
 }
 
-/// A valid handshake.
 pub(crate) struct Handshake {
     pub request: HandshakeRequest,
     /// The 101 answer, which is sent after the handshake is accepted.
     pub answer: Bytes,
-    /// The peer's inflate window, if compression was negotiated.
     pub window: Option<Window>,
 }
 
-/// Checks the handshake.
 pub(crate) fn check(request: Request, options: &HandshakeOptions) -> Result<Handshake, Refusal> {
     let bad = |detail| Refusal::problem(StatusCode::BAD_REQUEST, "bad_request", detail);
     if options.path.as_deref().is_some_and(|path| path != request.path()) {

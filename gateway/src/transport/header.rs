@@ -2,7 +2,7 @@
 //! violation or "not enough yet" out. The result for a prefix does not change when more bytes follow, so the decoder
 //! does not depend on how the bytes are split.
 
-use super::frame::{CONTROL_PAYLOAD_BYTES, close_code};
+use super::frame::{COMPRESSED, CONTROL_PAYLOAD_BYTES, close_code};
 
 /// Why the connection is closed: the close code and the reason text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,9 +46,6 @@ pub(crate) struct Header {
 /// The longest client header: 2 bytes, a 64 bit length, the mask.
 pub(crate) const LONGEST_HEADER_BYTES: usize = 14;
 
-/// Reserved bit 1: the message is compressed (RFC 7692, 6).
-pub(crate) const COMPRESSED: u8 = 0x40;
-/// The reserved bits that no extension uses.
 const RESERVED: u8 = 0x30;
 
 /// Parses the header at the start of `bytes`, and returns it with its length. `None`: more bytes are needed.

@@ -23,7 +23,6 @@ pub(crate) enum InflateError {
     Broken,
 }
 
-/// See the module.
 #[derive(Default)]
 pub(crate) struct Inflater {
     engine: Option<Decompress>,
@@ -50,7 +49,6 @@ impl Inflater {
     }
 }
 
-/// The state while one message is inflated.
 struct MessageRun<'a> {
     engine: &'a mut Decompress,
     buffer: &'a mut Vec<u8>,

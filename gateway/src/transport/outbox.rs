@@ -19,7 +19,6 @@ impl Outbox {
         self.frames.push_back(frame);
     }
 
-    /// Bytes still to be written.
     pub(crate) fn bytes(&self) -> usize {
         self.bytes
     }
@@ -69,7 +68,6 @@ impl Outbox {
         self.bytes = self.frames.front().map_or(0, Bytes::len);
     }
 
-    /// Drops everything.
     pub(crate) fn clear(&mut self) {
         *self = Outbox::default();
     }

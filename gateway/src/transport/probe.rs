@@ -6,20 +6,13 @@ use std::ops::ControlFlow;
 
 use bytes::Bytes;
 
+pub use super::decoder::Rules as Terms;
 use super::{
-    decoder::{Decoder, Event, Rules},
+    decoder::{Decoder, Event},
     deflate::Deflater,
     frame::Frame,
     inflate::Inflater,
 };
-
-/// The rules of a decoder.
-#[derive(Debug, Clone, Copy)]
-pub struct Terms {
-    pub max_message_bytes: usize,
-    pub accept_binary: bool,
-    pub deflate: bool,
-}
 
 /// The event of one complete frame.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,7 +29,6 @@ pub enum Seen {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Verdict {
     pub seen: Vec<Seen>,
-    /// The close code of the violation that ended decoding.
     pub violation: Option<u16>,
     /// The maximum of bytes held for incomplete frames and messages.
     pub held_bytes: usize,
@@ -47,8 +39,6 @@ pub struct Verdict {
 /// session that pauses reading.
 #[must_use]
 pub fn decode(terms: Terms, bytes: &[u8], pieces: &[usize], pause: bool) -> Verdict {
-    let Terms { max_message_bytes, accept_binary, deflate } = terms;
-    let rules = Rules { max_message_bytes, accept_binary, deflate };
     let (mut decoder, mut inflater) = (Decoder::default(), Inflater::default());
     let mut verdict = Verdict { seen: Vec::new(), violation: None, held_bytes: 0 };
     let (mut rest, mut pieces) = (bytes, pieces.iter().cycle());
@@ -60,7 +50,7 @@ pub fn decode(terms: Terms, bytes: &[u8], pieces: &[usize], pause: bool) -> Verd
         let mut begun = 0;
         while begun < chunk.len() {
             let seen = &mut verdict.seen;
-            let decoded = decoder.decode(rules, &mut inflater, &|| true, &mut chunk[begun..], |event| {
+            let decoded = decoder.decode(terms, &mut inflater, &|| true, &mut chunk[begun..], |event| {
                 seen.push(owned(event));
                 if pause { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
             });

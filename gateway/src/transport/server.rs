@@ -37,12 +37,13 @@ use tokio::{
 };
 
 use super::{
-    Acceptor, Counters, Refusal, TransportConfig,
+    Acceptor, Connection, Counters, Refusal, TransportConfig,
     drain::Drain,
     extension::Window,
     handshake::{self, Handshake, HandshakeOptions},
+    orders::{Order, follow_orders},
     task::ConnectionTask,
-    worker::{Order, TransportWorker, follow_orders, run_timers},
+    worker::{TransportWorker, run_timers},
 };
 
 /// How long a refused peer may take to read the answer.
@@ -89,7 +90,6 @@ impl Server {
         let _ = timeout(time, self.all_closed()).await;
     }
 
-    /// Waits until no WebSocket is open.
     async fn all_closed(&self) {
         while self.counters.connections() > 0 {
             sleep(STOP_POLL).await;
@@ -111,9 +111,6 @@ impl Server {
     }
 
     /// Waits until the server ends by itself, which happens only when it fails.
-    ///
-    /// # Errors
-    /// The cause of the failure, for instance a worker that could not be started.
     pub async fn finished(self) -> io::Result<()> {
         self.running.await.map_err(io::Error::other)?
     }
@@ -122,9 +119,6 @@ impl Server {
 /// Serves WebSockets and plain HTTP on one listener. On each worker's thread, `acceptor` is called first with the
 /// number of the worker (from 0; a worker restarted after a panic gets a new number), then `routes` with that
 /// worker's acceptor, so that both can share the thread's state. Must be called within a Tokio runtime.
-///
-/// # Errors
-/// When the listener cannot be used.
 pub fn serve<A, F, R>(config: TransportConfig, acceptor: F, routes: R) -> io::Result<Server>
 where
     A: Acceptor,
@@ -219,14 +213,12 @@ async fn not_a_websocket() -> HttpResponse {
     answer.content_type(refusal.content_type).body(refusal.body)
 }
 
-/// Handles the upgrade requests of one worker.
 struct UpgradeHandler<A> {
     acceptor: Rc<A>,
     worker: Rc<TransportWorker>,
     options: HandshakeOptions,
 }
 
-/// An accepted upgrade.
 struct AcceptedUpgrade<T> {
     ticket: T,
     answer: Bytes,
@@ -271,16 +263,15 @@ impl<A: Acceptor> UpgradeHandler<A> {
 
     fn open(&self, socket: TcpStream, read: Vec<u8>, unsent: Bytes, accepted: AcceptedUpgrade<A::Ticket>) {
         let AcceptedUpgrade { ticket, answer, window } = accepted;
-        let connection = self.worker.open();
-        let link = Rc::clone(&connection.0);
+        let link = self.worker.open();
         link.window.set(window);
         if !unsent.is_empty() {
             link.queue(unsent);
         }
         link.queue(answer);
         // The task exists before the session: if `open` panics, dropping the task cleans up.
-        let mut task = ConnectionTask::new(socket, link, read);
-        task.attach(self.acceptor.open(ticket, connection));
+        let mut task = ConnectionTask::new(socket, Rc::clone(&link), read);
+        task.attach(self.acceptor.open(ticket, Connection(link)));
         spawn_local(task);
     }
 }

@@ -24,14 +24,12 @@ use super::{
     decoder::{Decoder, Event, Rules, TOO_BIG_INFLATED},
     drain,
     frame::{Frame, close_code},
-    link::{Link, Phase},
+    worker::{Link, Phase},
 };
 
-/// Reads per poll before other tasks run.
 const READS_PER_POLL: usize = 4;
 /// Repetitions per poll of writing and letting the session queue more, before other tasks run.
 const REFILLS_PER_POLL: usize = 4;
-/// Frames that are passed to the kernel in one call.
 const SLICES_PER_WRITE: usize = 64;
 
 pub(super) struct ConnectionTask<S: Session> {
@@ -158,7 +156,6 @@ impl<S: Session> ConnectionTask<S> {
         }
     }
 
-    /// Writes as much as the socket accepts.
     fn write(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
         let mut outbox = self.link.outbox.borrow_mut();
         while !outbox.is_empty() {

@@ -2,16 +2,22 @@
 //! the caller passes the time as a tick count. An entry names its connection and its tick. The owner checks whether
 //! the entry is still valid, because the connection may be closed or its timer moved.
 
+use std::time::Duration;
+
 /// Slots on the wheel. An entry further ahead stays for more turns.
 const SLOTS: u32 = 256;
 
+/// `time` in ticks, rounded up, at least one. Capped at a value beyond the life of any connection.
+pub(crate) fn ticks(time: Duration, tick: Duration) -> u32 {
+    let ticks = time.as_nanos().div_ceil(tick.as_nanos().max(1)).max(1);
+    u32::try_from(ticks).unwrap_or(u32::MAX).min(u32::MAX / 4)
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Entry {
-    /// The key of the connection in the worker.
     pub key: u32,
     /// Distinguishes the connection from an earlier one with the same key.
     pub generation: u32,
-    /// The tick at which the entry is due.
     pub due: u32,
 }
 

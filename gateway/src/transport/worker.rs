@@ -1,6 +1,6 @@
 //! State shared by the connections of one worker thread: the connections, timer wheel, read buffer, compressor,
 //! limits and counters. It may use the connections' links, never their sockets or sessions. One task per worker turns
-//! the wheel, one waits for orders of the server.
+//! the wheel.
 
 use std::{
     cell::{Cell, RefCell},
@@ -11,23 +11,19 @@ use std::{
 
 use bytes::Bytes;
 use slab::Slab;
-use tokio::{
-    sync::watch,
-    task::spawn_local,
-    time::{Instant, MissedTickBehavior, interval_at},
-};
+use tokio::time::{Instant, MissedTickBehavior, interval_at};
+
+mod link;
 
 use super::{
     config::WorkerLimits,
-    connection::Connection,
     counters::WorkerCounters,
     deflate::Deflater,
-    drain::{Drain, drain},
     frame::Frame,
     inflate::Inflater,
-    link::{Link, Phase},
     wheel::{Entry, Wheel},
 };
+pub(super) use link::{DrainNotice, Link, Phase};
 
 /// Bytes read at once from a socket: large, because few reads handle a flood and there is only one buffer per worker.
 const READ_BUFFER_BYTES: usize = 64 * 1024;
@@ -36,21 +32,7 @@ const READ_BUFFER_BYTES: usize = 64 * 1024;
 /// it received nothing, so peers must not count as silent.
 const CATCH_UP_TICKS: u32 = 10;
 
-/// An order of the server for all workers.
-#[derive(Debug, Clone, Default)]
-pub(crate) enum Order {
-    #[default]
-    Serve,
-    /// Tell every connection when to leave, and open no more.
-    Drain(Arc<Drain>),
-    /// Close every connection with this code and reason, and open no more.
-    Close(u16, String),
-    /// Drop all remaining connections.
-    Abort,
-}
-
 pub(crate) struct TransportWorker {
-    /// The number of the worker, from 0.
     pub number: usize,
     pub limits: WorkerLimits,
     pub counters: Arc<WorkerCounters>,
@@ -83,18 +65,22 @@ impl TransportWorker {
         }
     }
 
+    /// Opens no more connections from now on. Returns whether that was so already.
+    pub(crate) fn stop(&self) -> bool {
+        self.stopping.replace(true)
+    }
+
     /// Whether the worker drains or closes, so that it opens no more connections.
     pub(crate) fn is_stopping(&self) -> bool {
         self.stopping.get()
     }
 
-    /// Whether the worker may open another WebSocket.
     pub(crate) fn has_room(&self) -> bool {
         self.connections.borrow().len() < self.limits.max_connections
     }
 
     /// Registers a new connection and starts its heartbeat.
-    pub(crate) fn open(self: &Rc<Self>) -> Connection {
+    pub(crate) fn open(self: &Rc<Self>) -> Rc<Link> {
         let id = self.next_id.get();
         self.next_id.set(id + 1);
         // Consecutive connections ping at different ticks, so that a reconnect storm does not become a ping storm.
@@ -109,10 +95,9 @@ impl TransportWorker {
         self.counters.opened.add(1);
         self.counters.connections.add(1);
         link.schedule();
-        Connection(link)
+        link
     }
 
-    /// Removes a closed connection.
     pub(crate) fn remove(&self, key: u32, code: u16) {
         if self.connections.borrow_mut().try_remove(key as usize).is_some() {
             self.counters.connections.subtract(1);
@@ -120,7 +105,6 @@ impl TransportWorker {
         }
     }
 
-    /// The current tick.
     pub(crate) fn now(&self) -> u32 {
         self.now.get()
     }
@@ -171,10 +155,6 @@ impl TransportWorker {
     pub(crate) fn links(&self) -> Vec<Rc<Link>> {
         self.connections.borrow().iter().map(|(_, link)| Rc::clone(link)).collect()
     }
-
-    fn for_each_link(&self, act: impl Fn(&Link)) {
-        self.links().iter().for_each(|link| act(link));
-    }
 }
 
 /// Turns the wheel as long as the worker exists.
@@ -194,34 +174,6 @@ pub(crate) async fn run_timers(worker: Rc<TransportWorker>) {
         }
         for _ in 0..passed.min(CATCH_UP_TICKS) {
             worker.advance_tick();
-        }
-    }
-}
-
-/// Carries out the server's orders.
-pub(crate) async fn follow_orders(worker: Rc<TransportWorker>, mut orders: watch::Receiver<Order>) {
-    loop {
-        let order = orders.borrow_and_update().clone();
-        match order {
-            Order::Serve => {}
-            Order::Drain(plan) => {
-                worker.stopping.set(true);
-                spawn_local(drain(Rc::clone(&worker), plan));
-            }
-            Order::Close(code, reason) => {
-                if worker.stopping.replace(true) {
-                    let open = worker.links().iter().filter(|link| link.phase.get() == Phase::Open).count();
-                    worker.counters.drain_cut.add(open);
-                }
-                worker.for_each_link(|link| link.close(code, &reason));
-            }
-            Order::Abort => {
-                worker.stopping.set(true);
-                worker.for_each_link(Link::abort);
-            }
-        }
-        if orders.changed().await.is_err() {
-            return;
         }
     }
 }

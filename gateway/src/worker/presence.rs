@@ -10,14 +10,12 @@ use tokio::sync::broadcast::error::RecvError;
 use super::Worker;
 use crate::bus::PresenceUpdate;
 
-/// Rooms of which a snapshot is being read.
 #[derive(Default)]
 pub(super) struct Snapshots(RefCell<FxHashMap<RoomId, Snapshot>>);
 
 #[derive(Default)]
 struct Snapshot {
     readers: usize,
-    /// The number of changes that arrived meanwhile.
     changes: u64,
 }
 

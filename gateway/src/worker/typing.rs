@@ -46,7 +46,6 @@ struct PendingTyping {
 #[derive(Default)]
 struct Pending {
     by_user: FxHashMap<(RoomId, UserId), PendingTyping>,
-    /// The number of commands that wait for an answer.
     waiting: usize,
 }
 
@@ -75,9 +74,6 @@ impl Typing {
 
     /// Replaces an earlier change of the same user in the same room that is not published yet. The receiver resolves
     /// when the change was published.
-    ///
-    /// # Errors
-    /// `overloaded` when too many commands wait.
     pub fn submit(
         &self,
         room: &RoomId,

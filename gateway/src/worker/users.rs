@@ -13,65 +13,28 @@ use tidings_shared::{
 use super::Worker;
 use crate::{
     bus::{ConnectionKey, PendingRegistration, UserEvent},
-    session::Client,
+    client::Client,
+    one_or_many::OneOrMany,
+    request_context::RequestContext,
 };
 
-/// A single connection needs no list.
-#[allow(
-    clippy::box_collection,
-    reason = "one pointer, because most users have one connection, and there are many users"
-)]
-enum Connections {
-    One(Rc<Client>),
-    Many(Box<Vec<Rc<Client>>>),
-}
-
-/// See the module.
 #[derive(Default)]
-pub(super) struct UserClients(FxHashMap<UserId, Connections>);
+pub(super) struct UserClients(FxHashMap<UserId, OneOrMany<Rc<Client>>>);
 
 impl UserClients {
-    fn add(&mut self, user: &UserId, client: Rc<Client>) {
-        match self.0.remove(user) {
-            None => self.0.insert(user.clone(), Connections::One(client)),
-            Some(Connections::One(first)) => {
-                self.0.insert(user.clone(), Connections::Many(Box::new(vec![first, client])))
-            }
-            Some(Connections::Many(mut all)) => {
-                all.push(client);
-                self.0.insert(user.clone(), Connections::Many(all))
-            }
-        };
-    }
-
     /// Returns false if the connection was not there.
     fn remove(&mut self, user: &UserId, client: &Client) -> bool {
-        let is = |other: &Rc<Client>| std::ptr::eq(&**other, client);
-        let found = match self.0.get_mut(user) {
-            None => false,
-            Some(Connections::One(only)) => is(only),
-            Some(Connections::Many(all)) => {
-                let before = all.len();
-                all.retain(|other| !is(other));
-                match (before > all.len(), all.len()) {
-                    (true, 0) => true,
-                    (found, _) => return found,
-                }
-            }
-        };
-        if found {
+        let Some(clients) = self.0.get_mut(user) else { return false };
+        let removed = clients.remove(|other| std::ptr::eq(&**other, client));
+        if clients.is_empty() {
             self.0.remove(user);
         }
-        found
+        removed
     }
 
     /// The user's connections, cloned, because an event may close one of them.
     fn of(&self, user: &UserId) -> Vec<Rc<Client>> {
-        match self.0.get(user) {
-            None => Vec::new(),
-            Some(Connections::One(only)) => vec![only.clone()],
-            Some(Connections::Many(all)) => all.to_vec(),
-        }
+        self.0.get(user).map_or_else(Vec::new, |clients| clients.as_slice().to_vec())
     }
 }
 
@@ -84,11 +47,11 @@ impl Worker {
         versions: (Epoch, Versions),
     ) {
         // A connection that has closed already would never be unregistered.
-        if !client.is_closed()
+        if !client.connection.is_closed()
             && let Some(user) = client.known_user()
         {
-            self.users.borrow_mut().add(user, client.clone());
-            registration.register(ConnectionKey::new(self.index, client.id()), versions);
+            self.users.borrow_mut().0.entry(user.clone()).or_default().add(client.clone());
+            registration.register(ConnectionKey::new(self.index, client.connection.id()), versions);
         }
     }
 
@@ -97,7 +60,7 @@ impl Worker {
         if let Some(user) = client.known_user()
             && self.users.borrow_mut().remove(user, client)
         {
-            self.node.bus.unregister(user, ConnectionKey::new(self.index, client.id()));
+            self.node.bus.unregister(user, ConnectionKey::new(self.index, client.connection.id()));
         }
     }
 
@@ -106,18 +69,18 @@ impl Worker {
         let clients = self.users.borrow().of(user);
         for client in &clients {
             match event {
-                UserEvent::Frame(frame) => client.send_frame(frame.clone()),
+                UserEvent::Frame(frame) => client.connection.send(frame.clone()),
                 UserEvent::Read { room, pushed, frame } => {
                     if !pushed || !self.is_live(client, room) {
-                        client.send_frame(frame.clone());
+                        client.connection.send(frame.clone());
                     }
                 }
                 UserEvent::Membership { room, seq, frame } => {
-                    client.send_frame(frame.clone());
+                    client.connection.send(frame.clone());
                     self.refill_if_behind(client, room, *seq);
                 }
                 UserEvent::RoomsChanged(frame) => {
-                    client.send_frame(frame.clone());
+                    client.connection.send(frame.clone());
                     for room in client.rooms() {
                         self.request_refill(&room);
                     }
@@ -127,10 +90,11 @@ impl Worker {
                 }
                 UserEvent::Blocked => {
                     let refusal = Refusal::new(ErrorCode::Forbidden, "this user is blocked or deleted");
-                    client.refuse_and_close(self, &refusal, CloseCode::Forbidden);
+                    self.refuse(client, &RequestContext::unobserved(None), None, &refusal);
+                    client.close(CloseCode::Forbidden, &refusal.message);
                 }
                 UserEvent::Surplus(key) => {
-                    if *key == ConnectionKey::new(self.index, client.id()) {
+                    if *key == ConnectionKey::new(self.index, client.connection.id()) {
                         client.close(CloseCode::TooManyConnections, "too many connections of this user");
                     }
                 }

@@ -79,7 +79,7 @@ pub(crate) fn command(data: &Path, port: u16) -> Command {
 fn template() -> Result<PathBuf> {
     let uid = nix::unistd::Uid::effective();
     let name = format!("postgres-15-template-{TEMPLATE_VERSION}-{uid}");
-    Ok(crate::node::target_folder()?.join("tidings-harness").join(name))
+    Ok(crate::folder::target()?.join("tidings-harness").join(name))
 }
 
 fn initdb(data: &Path, options: &[&str], settings: &str) -> Result<()> {

@@ -51,7 +51,7 @@ fn the_protocol_page_names_every_frame_code_reason_and_route() {
     };
     let strings = |text: &str| text.split('"').skip(1).step_by(2).map(ToOwned::to_owned).collect::<Vec<_>>();
     let mut names = Vec::new();
-    let commands = between("shared/src/protocol/client.rs", "impl Command {", "\n}");
+    let commands = between("shared/src/protocol/names.rs", "pub const CLIENT_FRAMES", "];");
     names.extend(strings(&commands));
     names.extend(strings(&between("shared/src/auth.rs", "pub fn as_str", "\n    }")));
     names.extend(strings(&between("shared/src/error.rs", "pub fn as_str", "\n    }")));

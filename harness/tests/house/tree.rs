@@ -18,13 +18,14 @@ impl File {
         self.text.lines().take_while(|line| line.starts_with("//!")).collect::<Vec<_>>().join("\n")
     }
 
-    /// The code without comments and tests.
+    /// The code without comments and tests. A line of code keeps its number.
     pub fn code(&self) -> String {
         if self.path.ends_with("/tests.rs") {
             return String::new();
         }
         let program = self.text.split("#[cfg(test)]\nmod tests {").next().unwrap_or_default();
-        program.lines().filter(|line| !line.trim_start().starts_with("//")).collect::<Vec<_>>().join("\n")
+        let code = |line| if str::trim_start(line).starts_with("//") { "" } else { line };
+        program.lines().map(code).collect::<Vec<_>>().join("\n")
     }
 }
 

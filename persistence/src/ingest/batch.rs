@@ -22,7 +22,6 @@ use tidings_shared::{
         keys::Partition,
         record::{RecordError, TYPE_MARKS},
     },
-    sabotage::{self, Sabotage},
 };
 
 pub use change::{Action, ChangeRow};
@@ -192,10 +191,7 @@ pub fn classify<'a>(
             plan.already_stored.push((entry, record, room));
             continue;
         }
-        if sabotage::is_active(Sabotage::Prefix) && record.seq.0.is_multiple_of(50) {
-            continue;
-        }
-        if record.seq != head.next() && !sabotage::is_active(Sabotage::Prefix) {
+        if record.seq != head.next() {
             return Err(Hole { partition: entry.partition, room, head, found: record.seq });
         }
         add_row(&mut plan, entry, record, &room, poison);

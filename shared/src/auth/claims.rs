@@ -90,7 +90,6 @@ impl ClaimRules {
     }
 }
 
-/// A `NumericDate` (RFC 7519, 2) without its fraction.
 fn seconds(value: &Value) -> Option<i64> {
     #[allow(clippy::cast_possible_truncation, reason = "far beyond any date")]
     let seconds = value.as_i64().or_else(|| value.as_f64().map(|seconds| seconds as i64))?;

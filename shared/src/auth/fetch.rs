@@ -28,7 +28,6 @@ pub(super) struct Fetched {
     pub fresh_for: Option<Duration>,
 }
 
-/// See the module.
 pub(super) struct Client {
     http: legacy::Client<HttpsConnector<HttpConnector>, Empty<Bytes>>,
     url: Uri,

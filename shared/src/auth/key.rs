@@ -27,7 +27,6 @@ const RSA_BITS: std::ops::RangeInclusive<usize> = 2048..=8192;
 /// Why a key cannot be used; a phrase that follows "the key".
 pub(super) type UnusableKey = &'static str;
 
-/// See the module.
 pub(super) struct Key {
     /// `kid`: tokens that carry it are checked with this key.
     pub id: Option<Box<str>>,

@@ -27,14 +27,12 @@ pub(super) enum Remote {
     Loaded,
 }
 
-/// See the module.
 pub(super) struct KeySet {
     configured: Arc<[Key]>,
     fetched: Vec<Key>,
     pub remote: Remote,
 }
 
-/// Why no key verified a token.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Unmatched {
     Refused(Reason),
@@ -128,7 +126,6 @@ pub(super) fn of_jwks(
     if keys.is_empty() { Err("contains no usable key") } else { Ok(keys) }
 }
 
-/// Parses the names of algorithms.
 pub(super) fn algorithms(names: &[String]) -> Result<Vec<Algorithm>, String> {
     names
         .iter()

@@ -4,7 +4,7 @@
 use jsonwebtoken::Algorithm;
 use secrecy::SecretString;
 
-use crate::config::problem::Problem;
+use crate::problem::Problem;
 
 use super::{
     claims::ClaimRules,
@@ -13,7 +13,6 @@ use super::{
     keys,
 };
 
-/// Longest file with keys.
 const MAX_FILE_BYTES: u64 = 1024 * 1024;
 /// The algorithms of keys that do not name their own, if the setting does not say otherwise.
 const DEFAULT_ALGORITHMS: [Algorithm; 5] =
@@ -44,9 +43,6 @@ pub struct CheckedTokenSettings {
 
 impl CheckedTokenSettings {
     /// Reads and checks all settings.
-    ///
-    /// # Errors
-    /// Every problem, each with its setting.
     pub fn read(settings: TokenSettings<'_>) -> Result<Self, Vec<Problem>> {
         let TokenSettings { secret, public_key, jwks_file, jwks_url, algorithms, rules } = settings;
         let mut problems = Vec::new();

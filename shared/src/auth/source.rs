@@ -46,13 +46,11 @@ pub(super) const PACE: Pace = Pace {
 /// Tokens that may wait at once; further ones fail at once with "unavailable".
 const MAX_WAITING: usize = 1024;
 
-/// The result of a successful fetch.
 pub(super) struct Loaded {
     pub keys: Vec<Key>,
     pub fresh_for: Option<Duration>,
 }
 
-/// The keys cannot be fetched now.
 #[derive(Debug)]
 pub(super) struct KeysUnavailable;
 

@@ -9,7 +9,6 @@ use serde_json::{Map, Value, value::RawValue};
 
 use super::Reason;
 
-/// Longest token that is parsed.
 const MAX_TOKEN_BYTES: usize = 8 * 1024;
 
 /// The parts of a token (RFC 7515, 7.1), and the header fields that select the keys to try. Keys and URLs of keys in

@@ -53,9 +53,6 @@ impl CollectorArgs {
     }
 
     /// Starts tracing if a collector is set. Call this on the runtime that shall drive the connection.
-    ///
-    /// # Errors
-    /// A sentence with the name of the setting.
     pub fn start_traces(&self, service: &'static str, instance: &str) -> Result<(), String> {
         let Some(endpoint) = self.collector() else { return Ok(()) };
         let authorities = self.authorities().map_err(|problem| problem.to_string())?;

@@ -13,7 +13,6 @@ use super::{
 };
 
 const CHECK_CONFIG: &str = "check-config";
-/// Exit code for wrong settings.
 const EXIT_WRONG_SETTINGS: i32 = 2;
 
 /// What the command line asks a program to do.
@@ -103,12 +102,10 @@ fn with_variables(command: &Command, problems: Vec<Problem>, reported: &[Problem
     problems.map(|problem| Problem { variable: variable(&problem), ..problem }).collect()
 }
 
-/// Searches a command and all its subcommands.
 fn find_in_tree<F>(command: &Command, find: &dyn Fn(&Command) -> Option<F>) -> Option<F> {
     find(command).or_else(|| command.get_subcommands().find_map(|below| find_in_tree(below, find)))
 }
 
-/// All variables of a command and its subcommands.
 fn variables(command: &Command) -> BTreeSet<String> {
     let below = command.get_subcommands().flat_map(variables);
     settings(command).map(|setting| setting.variable).chain(below).collect()

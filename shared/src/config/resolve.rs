@@ -19,9 +19,7 @@ use super::{
     problem::Problem,
 };
 
-/// Longest file with a secret.
 const MAX_SECRET_BYTES: u64 = 64 * 1024;
-/// How much of a wrong value is shown.
 const MAX_SHOWN_CHARS: usize = 80;
 
 /// Variables by name.
@@ -153,7 +151,6 @@ fn given(
     }
 }
 
-/// The content of a file without trailing line ends.
 fn secret(path: &OsStr) -> Result<OsString, String> {
     let unreadable = |error: std::io::Error| format!("cannot be read: {error}");
     let mut text = Vec::new();
@@ -178,7 +175,6 @@ fn missing(setting: &Declared) -> Result<Option<OsString>, Problem> {
     Err(problem(setting, format!("must be given{}", file.unwrap_or_default())))
 }
 
-/// Lets clap parse one value by itself.
 fn check_value(setting: &Declared, value: &OsStr) -> Result<(), Problem> {
     let mut flag = OsString::from(format!("--{}=", setting.flag));
     flag.push(value);

@@ -12,7 +12,6 @@ const OPEN_FOR: Duration = Duration::from_millis(500);
 /// How long a trial request may take. It is longer than any request takes: after this, the caller was cancelled.
 const TRIAL_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// See the module.
 #[derive(Debug, Default)]
 pub(super) struct CircuitBreaker(Mutex<State>);
 

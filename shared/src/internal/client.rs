@@ -13,11 +13,10 @@ use serde::{Serialize, de::DeserializeOwned};
 use tokio::sync::Semaphore;
 
 use super::{
-    CONNECT_USER, ConnectUserAnswer, ConnectUserRequest, LOOK_UP, LookUpAnswer, LookUpRequest, MARKS,
-    MAX_USERS, MarksAnswer, MarksRequest, OPEN_EPOCH, OpenEpochAnswer, OpenEpochRequest, ROOMS, RoomsAnswer,
-    RoomsRequest, SECRET_HEADER, SEED, SeedAnswer, SeedRequest, TARGET, TargetAnswer, TargetRequest,
-    circuit_breaker::CircuitBreaker,
-    people::{ACCOUNTS, ROLES},
+    ACCOUNTS, CONNECT_USER, ConnectUserAnswer, ConnectUserRequest, LOOK_UP, LookUpAnswer, LookUpRequest,
+    MARKS, MAX_USERS, MarksAnswer, MarksRequest, OPEN_EPOCH, OpenEpochAnswer, OpenEpochRequest, ROLES, ROOMS,
+    RoomsAnswer, RoomsRequest, SECRET_HEADER, SEED, SeedAnswer, SeedRequest, TARGET, TargetAnswer,
+    TargetRequest, circuit_breaker::CircuitBreaker,
 };
 use crate::{
     ids::{ClientId, Epoch, RoomId, Seq, UserId},
@@ -92,17 +91,11 @@ impl InternalClient {
     }
 
     /// A user's memberships from PostgreSQL, for use in this epoch; persistence also puts them into the cache.
-    ///
-    /// # Errors
-    /// When no replica answers.
     pub async fn rooms(&self, user: &UserId, epoch: Epoch) -> Result<RoomsAnswer, AuthorityError> {
         self.ask(ROOMS, &RoomsRequest { user: user.clone(), epoch: epoch.0 }).await
     }
 
     /// Creates or updates a user from the claims of the token; `None`: the user is unknown, and may not be created.
-    ///
-    /// # Errors
-    /// When no replica answers.
     pub async fn connect_user(
         &self,
         request: &ConnectUserRequest,

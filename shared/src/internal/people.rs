@@ -2,15 +2,14 @@
 
 use serde::{Deserialize, Serialize};
 
+pub use super::{ACCOUNTS, ROLES};
+
 use super::{InternalClient, MAX_USERS};
 use crate::{
     ids::{RoomId, UserId},
     log::AuthorityError,
     membership::Account,
 };
-
-pub const ROLES: &str = "/internal/v1/roles";
-pub const ACCOUNTS: &str = "/internal/v1/accounts";
 
 /// Asks for the stored roles of users in a room; at most [`MAX_USERS`].
 #[derive(Debug, Serialize, Deserialize)]
@@ -40,9 +39,6 @@ pub struct AccountsAnswer {
 impl InternalClient {
     /// The stored roles of users in a room, in the same order; `None`: not a member. If the caller has read the room's
     /// head before, the roles are as of a position at or above the base of the head's epoch.
-    ///
-    /// # Errors
-    /// When no replica answers.
     pub async fn roles(
         &self,
         room: &RoomId,
@@ -58,9 +54,6 @@ impl InternalClient {
     }
 
     /// The accounts of users, in the same order; `None`: unknown user.
-    ///
-    /// # Errors
-    /// When no replica answers.
     pub async fn accounts(&self, users: &[UserId]) -> Result<Vec<Option<Account>>, AuthorityError> {
         let mut accounts = Vec::with_capacity(users.len());
         for users in users.chunks(MAX_USERS) {

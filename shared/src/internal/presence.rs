@@ -59,14 +59,10 @@ pub struct SmallRoomsAnswer {
 }
 
 impl InternalClient {
-    /// # Errors
-    /// When no replica answers.
     pub async fn members(&self, room: &RoomId) -> Result<MembersAnswer, AuthorityError> {
         self.ask(MEMBERS, &MembersRequest { room: room.clone() }).await
     }
 
-    /// # Errors
-    /// When no replica answers.
     pub async fn acquainted(
         &self,
         user: &UserId,
@@ -77,8 +73,6 @@ impl InternalClient {
         Ok(answer.users)
     }
 
-    /// # Errors
-    /// When no replica answers.
     pub async fn small_rooms(&self, user: &UserId) -> Result<Vec<RoomId>, AuthorityError> {
         let answer: SmallRoomsAnswer =
             self.ask(SMALL_ROOMS, &SmallRoomsRequest { user: user.clone() }).await?;

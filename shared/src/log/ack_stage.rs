@@ -7,12 +7,7 @@ use super::{
     commands::Log,
     stored::Stored,
 };
-use crate::{
-    error::Refusal,
-    ids::RoomId,
-    message::AckStage,
-    sabotage::{self, Sabotage},
-};
+use crate::{error::Refusal, ids::RoomId, message::AckStage};
 
 /// How long a sender who wants `accepted` waits for the outcome of an earlier event with the same client id.
 const DUPLICATE_OUTCOME_TIMEOUT: Duration = Duration::from_millis(250);
@@ -38,9 +33,6 @@ impl Log {
         wanted: AckStage,
         mut accepted: Accepted,
     ) -> Result<(Accepted, AckStage), Refusal> {
-        if sabotage::is_active(Sabotage::Stored) {
-            return Ok((accepted, AckStage::Stored));
-        }
         if accepted.answers(wanted) {
             return Ok((accepted, AckStage::Accepted));
         }

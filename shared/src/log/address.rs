@@ -16,9 +16,6 @@ pub enum Unfit {
 }
 
 /// Creates a client for an address.
-///
-/// # Errors
-/// When the URL is malformed.
 pub fn client(url: &str) -> Result<Client, RedisError> {
     Client::open(with_client_options(url.into_connection_info()?))
 }

@@ -9,25 +9,12 @@ use super::{
     keys::{self, Partition},
     record::{Header, IngestId, Visibility},
     scripts::Scripts,
-    session::Session,
 };
 use crate::{
     error::{ErrorCode, Refusal},
     ids::{ClientId, Epoch, RoomId, Seq, UserId},
+    role::MinRole,
 };
-
-/// Lowest role that the sender must still have if the room's hash has a mark of their membership.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum MinRole {
-    /// Marks are ignored, and erasure of the sender too: erasure itself appends the events by which they leave.
-    Always = -2,
-    /// Marks are ignored, for a sender whose scope allows acting in any room.
-    Anyone = -1,
-    Guest = 0,
-    Member = 1,
-    Admin = 2,
-    Owner = 3,
-}
 
 /// Up to which position the caller knows memberships of the room. A change above it makes the caller's decision stale.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,7 +42,6 @@ pub struct Entry<'a> {
     pub sender: Option<&'a UserId>,
     /// `None`: a repetition cannot be recognised.
     pub client_id: Option<ClientId>,
-    /// Wire type of the event.
     pub kind: &'a str,
     /// Id of the message, for `message:new`.
     pub id: Option<String>,
@@ -66,7 +52,6 @@ pub struct Entry<'a> {
     pub members_upto: Option<KnownUpto>,
     /// The append is refused as [`AppendError::Stale`] if a message of the room was deleted above this position.
     pub deletes_upto: Option<Seq>,
-    /// Change of the number of members.
     pub members_delta: i8,
     /// New values of the room's fields in a join's answer: `name`, `archived` (`0` or `1`).
     pub sets: Vec<(&'static str, String)>,
@@ -112,7 +97,6 @@ impl<'a> Entry<'a> {
         }
     }
 
-    /// The client id as the script remembers it.
     fn remembered_id(&self) -> Cow<'_, str> {
         let client_id = self.client_id.as_ref().map_or("", ClientId::as_str);
         // The prefix is unambiguous because no client id contains U+001E.
@@ -185,7 +169,6 @@ impl From<AppendError> for Refusal {
     }
 }
 
-/// The answer of the script.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Answer {
     Done(Accepted),
@@ -254,14 +237,14 @@ impl Entry<'_> {
         command
     }
 
-    pub(super) fn read_answer(&self, session: &Session, value: Value) -> Result<Answer, String> {
+    pub(super) fn read_answer(&self, epoch: Epoch, value: Value) -> Result<Answer, String> {
         let malformed = |value: &Value| format!("unexpected answer of the append script: {value:?}");
         let Value::Array(parts) = &value else { return Err(malformed(&value)) };
         let status: String = parts.first().map(text).transpose()?.ok_or_else(|| malformed(&value))?;
         Ok(match (status.as_str(), parts.as_slice()) {
             ("ok", [_, seq, at_ms, ingest]) => Answer::Done(Accepted {
                 seq: Seq(number(seq)?),
-                epoch: session.epoch,
+                epoch,
                 at_ms: number(at_ms)?,
                 ingest: Some(ingest_id(ingest)?),
                 id: self.id.clone().unwrap_or_default(),
@@ -269,7 +252,7 @@ impl Entry<'_> {
             }),
             ("known", [_, seq, at_ms, ingest, id, _epoch]) => Answer::Done(Accepted {
                 seq: Seq(number(seq)?),
-                epoch: session.epoch,
+                epoch,
                 at_ms: number(at_ms)?,
                 ingest: Some(ingest_id(ingest)?),
                 id: text(id)?,

@@ -6,8 +6,10 @@ use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use super::target::Target;
-use crate::ids::{ClientId, Epoch, RoomId, Seq, UserId};
+use crate::{
+    ids::{ClientId, Epoch, RoomId, Seq, UserId},
+    message::Target,
+};
 
 /// The epoch of a Redis process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

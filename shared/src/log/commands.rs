@@ -3,7 +3,7 @@
 
 use std::{
     sync::{Arc, OnceLock},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use redis::{Client, RedisError, Value};
@@ -17,6 +17,7 @@ use super::{
     timing::{Step, Timings},
 };
 use crate::{
+    clock::unix_ms,
     ids::RoomId,
     telemetry::{self, SpanKind},
 };
@@ -46,7 +47,6 @@ pub struct Log {
     seeding: Seeding,
     watermarks: Arc<Watermarks>,
     pub(super) limits: LogLimits,
-    clock: fn() -> u64,
     pub(super) timings: OnceLock<Timings>,
 }
 
@@ -56,15 +56,8 @@ impl Log {
         let sessions = Arc::new(Sessions::new(client, authority.clone()));
         let seeding = Seeding::start(authority.clone());
         let watermarks = Watermarks::start(sessions.clone());
-        let log = Arc::new(Self {
-            sessions,
-            authority,
-            seeding,
-            watermarks,
-            limits,
-            clock: unix_ms,
-            timings: OnceLock::new(),
-        });
+        let log =
+            Arc::new(Self { sessions, authority, seeding, watermarks, limits, timings: OnceLock::new() });
         let weak = Arc::downgrade(&log);
         tokio::spawn(async move {
             loop {
@@ -83,9 +76,6 @@ impl Log {
     }
 
     /// The current session; opens one if there is none.
-    ///
-    /// # Errors
-    /// When Redis or the authority is not reachable.
     pub async fn session(&self) -> Result<Arc<Session>, SessionError> {
         self.sessions.get().await
     }
@@ -110,9 +100,6 @@ impl Log {
 
     /// Appends an event. `Ok` proves that it is in the log. After `Unavailable` it may or may not be in the log;
     /// repeating the append with the same client id is safe.
-    ///
-    /// # Errors
-    /// [`AppendError`].
     pub async fn append(&self, entry: &Entry<'_>) -> Result<Accepted, AppendError> {
         // A record that is appended again keeps its trace.
         let step =
@@ -131,7 +118,7 @@ impl Log {
             let skip_look_up = looked_up || self.needs_no_look_up(entry, &session);
             let command = entry.command(&session.scripts, skip_look_up, self.limits.max_backlog_records);
             let value = self.timed(Step::Append, self.call(&session, command)).await?;
-            match entry.read_answer(&session, value).map_err(AppendError::Unavailable)? {
+            match entry.read_answer(session.epoch, value).map_err(AppendError::Unavailable)? {
                 Answer::Done(accepted) => return Ok(accepted),
                 Answer::Refused(error) => return Err(error),
                 Answer::Seed => self.seed(&session, entry.room).await?,
@@ -196,7 +183,23 @@ impl Log {
             return true;
         }
         let made = entry.client_id.as_ref().and_then(crate::ids::ClientId::uuid_v7_at_ms);
-        made.is_some_and(|made| is_young(made, (self.clock)())) && session.epoch_age() > MEMORY_COMPLETE_AFTER
+        made.is_some_and(|made| is_young(made, unix_ms().unsigned_abs()))
+            && session.epoch_age() > MEMORY_COMPLETE_AFTER
+    }
+
+    /// Calls `observer` after each round trip from now on. Only the first call of this function has an effect.
+    pub fn observe_timings(&self, observer: impl Fn(Step, Duration) + Send + Sync + 'static) {
+        let _ = self.timings.set(Box::new(observer));
+    }
+
+    /// Waits for a round trip, and reports its duration, whether it succeeds or fails. Without an observer it costs
+    /// nothing.
+    pub async fn timed<T>(&self, step: Step, trip: impl Future<Output = T>) -> T {
+        let Some(observer) = self.timings.get() else { return trip.await };
+        let begun = Instant::now();
+        let answer = trip.await;
+        observer(step, begun.elapsed());
+        answer
     }
 
     async fn check(&self) {
@@ -213,19 +216,12 @@ pub(super) fn unavailable(error: impl std::fmt::Display) -> AppendError {
     AppendError::Unavailable(error.to_string())
 }
 
-/// The error after [`MAX_ROUNDS`].
 pub(super) fn head_keeps_changing() -> AppendError {
     AppendError::Unavailable("the room's head kept changing".to_owned())
 }
 
 fn is_young(made_ms: u64, now_ms: u64) -> bool {
     made_ms <= now_ms + CLOCK_AHEAD_MS && now_ms < made_ms + YOUNG_CLIENT_ID_MS
-}
-
-fn unix_ms() -> u64 {
-    std::time::SystemTime::now()
-        .duration_since(std::time::UNIX_EPOCH)
-        .map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use redis::Value;
 
 use super::{
-    append::{AppendError, MinRole},
+    append::AppendError,
     commands::{Log, MAX_ROUNDS},
     keys,
     record::{Header, Visibility},
@@ -15,20 +15,19 @@ use super::{
 use crate::{
     error::Refusal,
     ids::{RoomId, UserId},
+    role::MinRole,
 };
 
 /// A live-only frame of one member.
 #[derive(Debug, Clone)]
 pub struct LiveEntry<'a> {
     pub room: &'a RoomId,
-    /// Wire type of the frame.
     pub kind: &'a str,
     pub sender: &'a UserId,
     /// The only recipient; `None`: everyone in the room except the sender.
     pub to: Option<&'a UserId>,
     /// Lowest role that the sender must still have.
     pub min_role: MinRole,
-    /// The finished frame.
     pub json: Vec<u8>,
 }
 

@@ -39,9 +39,6 @@ pub struct Marked {
 impl Log {
     /// Moves marks of one room forward as one record, and publishes receipts for those that moved. At most 500 marks in
     /// one call.
-    ///
-    /// # Errors
-    /// [`AppendError`].
     pub async fn mark(&self, room: &RoomId, marks: &[ReadMark]) -> Result<Marked, AppendError> {
         let mut stored: Vec<Option<Found>> = vec![None; marks.len()];
         let mut head = None;

@@ -82,9 +82,6 @@ impl Log {
 
     /// Writes a room's head if the hash still has the epoch and seq that were `read`; `None`: there was no hash.
     /// Returns false if the hash has changed.
-    ///
-    /// # Errors
-    /// When Redis did not confirm it.
     pub async fn write_seed(
         &self,
         session: &Arc<Session>,

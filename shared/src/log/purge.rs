@@ -49,9 +49,6 @@ impl Log {
     }
 
     /// The first seq in a room's tail; `None`: there is no tail.
-    ///
-    /// # Errors
-    /// [`AppendError::Unavailable`].
     pub async fn first_tail_seq(&self, room: &RoomId) -> Result<Option<Seq>, AppendError> {
         let session = self.session().await.map_err(unavailable)?;
         let mut command = redis::cmd("XRANGE");
@@ -63,9 +60,6 @@ impl Log {
     }
 
     /// The id of the last record in a partition's stream; `None`: the stream is empty.
-    ///
-    /// # Errors
-    /// [`AppendError::Unavailable`].
     pub async fn last_record(&self, partition: Partition) -> Result<Option<IngestId>, AppendError> {
         let session = self.session().await.map_err(unavailable)?;
         let mut command = redis::cmd("XREVRANGE");
@@ -77,9 +71,6 @@ impl Log {
 
     /// Appends an empty record to the stream of a room's partition. When it is stored, the stream contains no earlier
     /// record any more.
-    ///
-    /// # Errors
-    /// [`AppendError::Unavailable`].
     pub async fn append_blank(&self, room: &RoomId) -> Result<Accepted, AppendError> {
         let session = self.session().await.map_err(unavailable)?;
         let header = Header { room: room.as_str(), kind: TYPE_MARKS, ..Header::default() }.encode();

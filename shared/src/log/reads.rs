@@ -16,9 +16,6 @@ impl Log {
     /// is the process to which the caller is subscribed: the data of another process would not fit its hints. `users`
     /// are the users whose marks are wanted. They are read together with the head, so that a removed user cannot
     /// receive later records.
-    ///
-    /// # Errors
-    /// [`AppendError::NoSuchRoom`] or [`AppendError::Unavailable`].
     pub async fn read(
         &self,
         room: &RoomId,
@@ -72,9 +69,6 @@ impl Log {
     }
 
     /// The heads of rooms in Redis; `None`: there is no hash of the session's epoch.
-    ///
-    /// # Errors
-    /// [`AppendError::Unavailable`].
     pub async fn heads(&self, rooms: &[RoomId]) -> Result<Vec<Option<(Epoch, Seq)>>, AppendError> {
         let session = self.sessions.get().await.map_err(unavailable)?;
         let mut pipe = redis::pipe();

@@ -9,17 +9,20 @@
 use std::{fmt, str::FromStr};
 
 use bytes::Bytes;
-use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use crate::ids::{Epoch, Seq};
+pub use crate::visibility::{Visibility, is_visible_to};
+
+use crate::{
+    ids::{Epoch, Seq},
+    visibility::LIST,
+};
 
 /// Version of the header's layout; the first field.
 pub const FORMAT_VERSION: &str = "1";
 /// The type of a record with read and delivered marks instead of an event.
 pub const TYPE_MARKS: &str = "marks";
 const UNIT: char = '\u{1f}';
-const LIST: char = '\u{1e}';
 
 /// The id of an entry in an ingest stream: milliseconds and a counter, ordered as a pair.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -47,56 +50,6 @@ impl fmt::Display for IngestId {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 #[error("malformed record: {0}")]
 pub struct RecordError(pub &'static str);
-
-/// The users and roles that may see an event, besides its sender. Empty: everyone in the room.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Visibility {
-    pub users: Vec<String>,
-    pub roles: Vec<String>,
-}
-
-impl Visibility {
-    #[must_use]
-    pub fn is_everyone(&self) -> bool {
-        self.users.is_empty() && self.roles.is_empty()
-    }
-
-    /// The field of the header: items `u=<user>` and `r=<role>`.
-    #[must_use]
-    pub fn encode(&self) -> String {
-        if self.is_everyone() {
-            return String::new();
-        }
-        let users = self.users.iter().map(|user| format!("u={user}"));
-        let roles = self.roles.iter().map(|role| format!("r={role}"));
-        users.chain(roles).collect::<Vec<_>>().join(&LIST.to_string())
-    }
-
-    #[must_use]
-    pub fn decode(field: &str) -> Self {
-        let mut visibility = Self::default();
-        for item in field.split(LIST) {
-            match item.split_once('=') {
-                Some(("u", user)) => visibility.users.push(user.to_owned()),
-                Some(("r", role)) => visibility.roles.push(role.to_owned()),
-                _ => {}
-            }
-        }
-        visibility
-    }
-}
-
-/// Whether a reader may see an event with this visibility field of the header.
-#[must_use]
-pub fn is_visible_to(field: &str, sender: &str, user: &str, role: &str) -> bool {
-    field.is_empty()
-        || sender == user
-        || field.split(LIST).any(|item| match item.split_once('=') {
-            Some(("u", named)) => named == user,
-            Some(("r", named)) => named == role,
-            _ => false,
-        })
-}
 
 /// The part of the header that the caller of the append script provides: all fields from the room on.
 #[derive(Debug, Clone, Default)]
@@ -146,9 +99,6 @@ pub struct Record {
 
 impl Record {
     /// Parses the header, but not the JSON.
-    ///
-    /// # Errors
-    /// [`RecordError`] for another version or a malformed header.
     pub fn parse(bytes: Bytes) -> Result<Self, RecordError> {
         let line_end = bytes.iter().position(|b| *b == b'\n').ok_or(RecordError("no header line"))?;
         let line = std::str::from_utf8(&bytes[..line_end]).map_err(|_| RecordError("header is not UTF-8"))?;
@@ -248,7 +198,7 @@ impl Record {
     }
 
     /// Whether a reader may see this event. The sender counts for messages and voids only: a change has exactly the
-    /// audience of its message, so whoever made it no longer sees it after losing the role that showed the message.
+    /// audience of its message, so its maker no longer sees it after losing the role that showed the message.
     #[must_use]
     pub fn is_visible_to(&self, user: &str, role: &str) -> bool {
         let visibility = self.visibility();
@@ -296,17 +246,6 @@ mod tests {
         );
         assert_eq!(Visibility::decode(read.visibility()), visibility);
         assert_eq!(read.json(), b"{\"a\":1}");
-    }
-
-    #[test]
-    fn private_event_is_visible_to_sender_and_named_users_and_roles() {
-        let field = Visibility { users: vec!["bob".into()], roles: vec!["admin".into()] }.encode();
-        assert!(is_visible_to(&field, "alice", "alice", "guest"));
-        assert!(is_visible_to(&field, "alice", "bob", "member"));
-        assert!(is_visible_to(&field, "alice", "eve", "admin"));
-        assert!(!is_visible_to(&field, "alice", "eve", "member"));
-        assert!(!is_visible_to(&field, "alice", "admin", "bob"));
-        assert!(is_visible_to("", "alice", "eve", "member"));
     }
 
     #[test]

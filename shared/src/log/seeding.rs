@@ -9,7 +9,6 @@ use tokio::sync::{mpsc, oneshot};
 use super::authority::{Authority, AuthorityError, SeedOutcome};
 use crate::ids::{Epoch, RoomId};
 
-/// Largest number of callers that one request serves.
 const MAX_BATCH: usize = 200;
 /// Callers that may wait in the queue; further ones wait for space.
 const QUEUE_CAPACITY: usize = 4096;
@@ -22,7 +21,6 @@ struct Wanted {
     answer: oneshot::Sender<Answer>,
 }
 
-/// Handle of the task that makes the requests.
 #[derive(Debug, Clone)]
 pub(super) struct Seeding {
     queue: mpsc::Sender<Wanted>,

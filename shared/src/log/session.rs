@@ -112,12 +112,10 @@ pub async fn connect(
     Ok((connection, run_id.trim().to_owned()))
 }
 
-/// The state of the attempts to open a session.
 #[derive(Default)]
 struct Opening {
     /// When the last attempt failed, and why.
     failed: Option<(Instant, String)>,
-    /// The session that was opened last.
     last: Option<Arc<Session>>,
 }
 

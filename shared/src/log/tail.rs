@@ -3,10 +3,7 @@
 use bytes::Bytes;
 
 use super::record::Record;
-use crate::{
-    ids::{Cursor, Epoch, Seq},
-    sabotage::{self, Sabotage},
-};
+use crate::ids::{Cursor, Epoch, Seq};
 
 /// The bases of a room's epochs. Everything at or below the base of an epoch is the same as in the epoch before it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -77,9 +74,6 @@ impl RoomHead {
     /// Like [`RoomHead::gap_after`], for a position of the server.
     #[must_use]
     pub fn gap_after_position(&self, epoch: Epoch, seq: Seq) -> Option<Seq> {
-        if sabotage::is_active(Sabotage::Epoch) {
-            return None;
-        }
         let limit = self.bases.limit_of(epoch).map_or(self.seq, |base| base.min(self.seq));
         (seq > limit).then_some(limit)
     }
@@ -90,7 +84,6 @@ impl RoomHead {
 pub struct Mark {
     /// `None`: the user was removed.
     pub role: Option<String>,
-    /// Seq of the change.
     pub seq: Seq,
 }
 
@@ -133,7 +126,6 @@ pub(super) type TailEntries = Vec<(String, Vec<Bytes>)>;
 /// The fields of the room hash that [`head_of`] reads, in order; marks come after them.
 pub(super) const HASH_FIELDS: [&str; 7] = ["seq", "epoch", "bases", "kind", "name", "members", "archived"];
 
-/// The field of a user's mark.
 pub(crate) fn mark_field(user: &str) -> String {
     format!("mark:{user}")
 }

@@ -1,59 +1,31 @@
-//! Messages as targets of edits, deletes and reactions: their senders and audiences, from the tail, or from PostgreSQL
-//! if the tail begins later.
+//! Appends edits, deletes and reactions. Reads their target messages from the tail, or from PostgreSQL if the tail
+//! begins later.
 
 use std::time::{Duration, Instant};
 
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 
 use super::{
-    append::{Accepted, Answer, AppendError, Entry, MinRole},
+    append::{Accepted, Answer, AppendError, Entry},
     commands::{Log, MAX_ROUNDS, head_keeps_changing, unavailable},
     keys,
-    record::{Record, Visibility, is_visible_to},
+    record::Record,
     tail,
 };
 use crate::{
     error::Refusal,
     ids::{Epoch, RoomId, Seq},
-    message::change::{Actor, Change},
+    message::{
+        Target,
+        change::{Actor, Change},
+    },
+    role::MinRole,
+    visibility::Visibility,
 };
 
 /// How long a change waits until a concurrent delete in its room is stored, which may delete its message.
 const DELETE_WAIT_TIMEOUT: Duration = Duration::from_secs(3);
 const DELETE_POLL_PAUSE: Duration = Duration::from_millis(50);
-
-/// The properties of a message that decide about a change.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Target {
-    /// Message id.
-    pub id: String,
-    pub sender: String,
-    pub visibility: Visibility,
-    pub deleted: bool,
-    /// The position of the log at which these properties were read.
-    #[serde(default)]
-    pub upto: Seq,
-    /// With attachments the text may be empty.
-    #[serde(default)]
-    pub has_attachments: bool,
-}
-
-impl Target {
-    #[must_use]
-    pub fn is_visible_to(&self, user: &str, role: &str) -> bool {
-        is_visible_to(&self.visibility.encode(), &self.sender, user, role)
-    }
-
-    /// The audience of a change of this message: exactly the audience of the message, no matter who makes the change.
-    #[must_use]
-    pub fn audience(&self) -> Visibility {
-        let mut audience = self.visibility.clone();
-        if !audience.is_everyone() && !audience.users.contains(&self.sender) {
-            audience.users.push(self.sender.clone());
-        }
-        audience
-    }
-}
 
 impl Log {
     /// Appends a change of a message if the actor is allowed to make it.
@@ -97,7 +69,7 @@ impl Log {
             let session = self.sessions.get().await.map_err(unavailable)?;
             // With `looked_up` false, the script never appends an unknown client id: it answers `lookup` first.
             let value = self.call(&session, entry.command(&session.scripts, false, 0)).await?;
-            match entry.read_answer(&session, value).map_err(AppendError::Unavailable)? {
+            match entry.read_answer(session.epoch, value).map_err(AppendError::Unavailable)? {
                 Answer::Done(accepted) => return Ok(Some(accepted)),
                 Answer::LookUp | Answer::Refused(_) => return Ok(None),
                 Answer::Seed => self.seed(&session, entry.room).await?,
@@ -148,25 +120,5 @@ fn of_record(record: &Record, upto: Seq) -> Target {
         deleted: false,
         upto,
         has_attachments: body.is_ok_and(|body| body.attachments.is_some()),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn change_has_the_audience_of_its_message() {
-        let of = |users: &[&str]| Target {
-            id: String::new(),
-            sender: "alice".into(),
-            visibility: Visibility { users: users.iter().map(ToString::to_string).collect(), roles: vec![] },
-            deleted: false,
-            upto: Seq(0),
-            has_attachments: false,
-        };
-        assert_eq!(of(&["bob"]).audience().users, ["bob", "alice"]);
-        assert!(of(&[]).audience().is_everyone());
-        assert!(of(&["bob"]).is_visible_to("alice", "guest") && !of(&["bob"]).is_visible_to("eve", "owner"));
     }
 }

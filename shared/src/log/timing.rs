@@ -1,8 +1,6 @@
-//! Reports the durations of round trips to Redis to an observer; without an observer it costs nothing.
+//! The round trips to Redis whose durations are reported.
 
-use std::time::{Duration, Instant};
-
-use super::commands::Log;
+use std::time::Duration;
 
 /// The purpose of a round trip.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,19 +58,3 @@ impl Step {
 
 /// Called after each round trip, on the thread that made it.
 pub(super) type Timings = Box<dyn Fn(Step, Duration) + Send + Sync>;
-
-impl Log {
-    /// Calls `observer` after each round trip from now on. Only the first call of this function has an effect.
-    pub fn observe_timings(&self, observer: impl Fn(Step, Duration) + Send + Sync + 'static) {
-        let _ = self.timings.set(Box::new(observer));
-    }
-
-    /// Waits for a round trip, and reports its duration, whether it succeeds or fails.
-    pub async fn timed<T>(&self, step: Step, trip: impl Future<Output = T>) -> T {
-        let Some(observer) = self.timings.get() else { return trip.await };
-        let begun = Instant::now();
-        let answer = trip.await;
-        observer(step, begun.elapsed());
-        answer
-    }
-}

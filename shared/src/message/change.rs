@@ -8,17 +8,12 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 use uuid::Uuid;
 
-use super::{AckStage, MAX_METADATA_BYTES, check_text};
+use super::{AckStage, MAX_METADATA_BYTES, Target, check_text};
 use crate::{
     error::{ErrorCode, Refusal},
-    ids::{ClientId, RoomId, Seq, UserId},
-    log::{Accepted, Entry, MinRole, Target},
-    protocol::{
-        Fields,
-        fields::{optional, required},
-        server::{Ack, rfc3339},
-    },
-    role::{self, Permission},
+    fields::{Fields, optional, required},
+    ids::{ClientId, Seq, UserId},
+    role::{self, MinRole, Permission},
 };
 
 /// Longest emoji, in bytes.
@@ -99,7 +94,6 @@ impl Actor<'_> {
 /// A checked change that is not in the log yet.
 #[derive(Debug, Clone)]
 pub struct Change {
-    /// Seq of the message.
     pub target: Seq,
     /// If set, the message must have this id.
     pub id: Option<Uuid>,
@@ -111,9 +105,6 @@ pub struct Change {
 impl Change {
     /// Checks the fields of a change. Without a `client_id` the change gets a new one; then a repetition is a second
     /// change with the same effect.
-    ///
-    /// # Errors
-    /// `bad_request` or `too_large` with the field's name.
     pub fn from_fields(kind: ChangeKind, fields: &Fields<'_>, max_chars: usize) -> Result<Self, Refusal> {
         let target = fields.seq()?;
         if target.0 == 0 {
@@ -148,9 +139,6 @@ impl Change {
     }
 
     /// Refuses an actor who may not change any message, before anything is looked up.
-    ///
-    /// # Errors
-    /// `forbidden`.
     pub fn permit(&self, actor: &Actor<'_>) -> Result<(), Refusal> {
         actor.may(Permission::ChangeOwn).map(drop)
     }
@@ -185,30 +173,8 @@ impl Change {
         }
     }
 
-    /// The entry that appends this change; `min_role` is the result of [`Change::check`].
-    #[must_use]
-    pub fn entry<'a>(
-        &self,
-        room: &'a RoomId,
-        user: &'a UserId,
-        target: &Target,
-        min_role: MinRole,
-    ) -> Entry<'a> {
-        let kind = self.kind();
-        Entry {
-            sender: Some(user),
-            client_id: Some(self.client_id.clone()),
-            visibility: target.audience(),
-            // A delete does not depend on other deletes, and must not wait until they are stored.
-            deletes_upto: (kind != ChangeKind::Delete).then_some(target.upto),
-            // After the first delete the tail does not contain the message any more.
-            drops_tail: kind == ChangeKind::Delete && !target.deleted,
-            min_role,
-            ..Entry::new(room, kind.event(), self.body(user, target))
-        }
-    }
-
-    fn body(&self, user: &UserId, target: &Target) -> String {
+    /// The event's own fields as JSON, in the wire form.
+    pub(crate) fn body(&self, user: &UserId, target: &Target) -> String {
         #[derive(Serialize)]
         struct Body<'a> {
             target: Seq,
@@ -232,21 +198,6 @@ impl Change {
             Body { target: self.target, target_id: &target.id, content, metadata, emoji, by: user.as_str() };
         serde_json::to_string(&body).expect("strings, numbers and checked JSON always serialise")
     }
-
-    /// The ack for the sender.
-    #[must_use]
-    pub fn ack(&self, room: &RoomId, accepted: &Accepted, stage: AckStage) -> Ack {
-        Ack {
-            room: room.clone(),
-            seq: accepted.seq,
-            epoch: accepted.epoch,
-            at: rfc3339(accepted.at_ms),
-            stage,
-            duplicate: accepted.duplicate,
-            id: None,
-            client_id: Some(self.client_id.clone()),
-        }
-    }
 }
 
 fn fresh_client_id() -> ClientId {
@@ -255,9 +206,6 @@ fn fresh_client_id() -> ClientId {
 
 /// Checks an emoji: 1 to 32 bytes without control characters or white space, and not `.` or `..`, which cannot be part
 /// of a path.
-///
-/// # Errors
-/// `bad_request` with the field's name.
 pub fn emoji_of(emoji: String) -> Result<String, Refusal> {
     let wrong = emoji.is_empty()
         || emoji.len() > MAX_EMOJI_BYTES

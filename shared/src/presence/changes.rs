@@ -63,9 +63,6 @@ impl PresenceChange {
 }
 
 /// The changes after these ids, one id for each partition, if the stream still has them.
-///
-/// # Errors
-/// When Redis does not answer.
 pub async fn changes_after(
     connection: &mut MultiplexedConnection,
     after: &[IngestId; PARTITIONS as usize],

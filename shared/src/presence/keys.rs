@@ -1,10 +1,28 @@
-//! Names of the keys of presence, and the partition of a user.
+//! Names of the keys of presence, the partition of a user, and the id of a node lease.
 
-use super::NodeLease;
+use std::fmt;
+
 use crate::ids::UserId;
 
 /// The number is low, because each node renews a lease in each partition.
 pub const PARTITIONS: u8 = 16;
+
+/// The id of a node lease. A node whose lease has expired begins a new one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NodeLease(pub(super) String);
+
+impl NodeLease {
+    #[must_use]
+    pub fn fresh() -> Self {
+        Self(uuid::Uuid::now_v7().simple().to_string())
+    }
+}
+
+impl fmt::Display for NodeLease {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
 
 /// A share of all users.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -21,9 +21,6 @@ pub struct Cached {
 }
 
 /// Reads the cached members of a room.
-///
-/// # Errors
-/// When Redis does not answer.
 pub async fn cached(
     connection: &mut MultiplexedConnection,
     room: &RoomId,
@@ -50,9 +47,6 @@ fn read(kept: &str, epoch: Epoch, changed: Seq) -> Option<Vec<UserId>> {
 }
 
 /// Caches the members of a room as of a stored head.
-///
-/// # Errors
-/// When Redis does not answer.
 pub async fn keep(
     connection: &mut MultiplexedConnection,
     room: &RoomId,

@@ -1,53 +1,27 @@
 //! Node leases, and the work lists of the sweep: expired leases, users with an expired state, and users whose "last
 //! seen" time must be stored.
 
-use std::{fmt, time::Duration};
+use std::time::Duration;
 
 use redis::{RedisError, aio::MultiplexedConnection};
 
 use super::{
-    keys::PresencePartition,
+    keys::{NodeLease, PresencePartition},
     scripts::{self, CLAIM, DRAINED, LEASE},
 };
 use crate::ids::UserId;
 
-/// The id of a node lease. A node whose lease has expired begins a new one.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct NodeLease(String);
-
-impl NodeLease {
-    #[must_use]
-    pub fn fresh() -> Self {
-        Self(uuid::Uuid::now_v7().simple().to_string())
-    }
-}
-
-impl fmt::Display for NodeLease {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
 /// Begins a lease in all partitions.
-///
-/// # Errors
-/// When Redis does not answer.
 pub async fn begin(connection: &mut MultiplexedConnection, lease: &NodeLease) -> Result<bool, RedisError> {
     run_lease(connection, lease, "begin").await
 }
 
 /// Renews a lease in all partitions, whatever the number of its users; false: it has expired.
-///
-/// # Errors
-/// When Redis does not answer.
 pub async fn renew(connection: &mut MultiplexedConnection, lease: &NodeLease) -> Result<bool, RedisError> {
     run_lease(connection, lease, "renew").await
 }
 
 /// Ends a lease that is not needed any more: the states under it stay valid for the grace period.
-///
-/// # Errors
-/// When Redis does not answer.
 pub async fn end(connection: &mut MultiplexedConnection, lease: &NodeLease) -> Result<(), RedisError> {
     run_lease(connection, lease, "end").await.map(drop)
 }
@@ -76,9 +50,6 @@ pub enum ExclusiveTask {
 
 /// Takes a turn for a time; `None`: another node has it. Returns Redis's time in ms.
 /// A turn only saves work: two nodes that do the same work at once do no harm.
-///
-/// # Errors
-/// When Redis does not answer.
 pub async fn claim_task(
     connection: &mut MultiplexedConnection,
     task: ExclusiveTask,
@@ -97,9 +68,6 @@ pub async fn claim_task(
 }
 
 /// Leases that have expired at `now_ms`, including the grace period: up to `most` of each partition.
-///
-/// # Errors
-/// When Redis does not answer.
 pub async fn expired_leases(
     connection: &mut MultiplexedConnection,
     now_ms: u64,
@@ -119,9 +87,6 @@ pub async fn expired_leases(
 const GRACE_MS: u64 = 10_000;
 
 /// Some users with a state under an expired lease, for [`reap`](super::reap); none: the lease has no state any more.
-///
-/// # Errors
-/// When Redis does not answer.
 pub async fn claim(
     connection: &mut MultiplexedConnection,
     partition: PresencePartition,
@@ -136,9 +101,6 @@ pub async fn claim(
 }
 
 /// Users with an expired state, or with a change that is not published yet: up to `most` of each partition.
-///
-/// # Errors
-/// When Redis does not answer.
 pub async fn due_users(
     connection: &mut MultiplexedConnection,
     now_ms: u64,
@@ -153,9 +115,6 @@ pub async fn due_users(
 }
 
 /// Postpones users who are due.
-///
-/// # Errors
-/// When Redis does not answer.
 pub async fn postpone(
     connection: &mut MultiplexedConnection,
     users: &[UserId],
@@ -175,9 +134,6 @@ pub async fn postpone(
 
 /// Users who went offline, with the time (ms) when they were last seen, if it is not stored yet: up to `most` of each
 /// partition.
-///
-/// # Errors
-/// When Redis does not answer.
 pub async fn unstored_last_seen(
     connection: &mut MultiplexedConnection,
     most: usize,

@@ -53,9 +53,6 @@ pub async fn put(
 }
 
 /// Removes the states of these users under an expired node lease.
-///
-/// # Errors
-/// When Redis does not answer.
 pub async fn reap(
     connection: &mut MultiplexedConnection,
     lease: &NodeLease,
@@ -102,9 +99,6 @@ pub enum Hold {
 }
 
 /// Sets states of users for a time. Without a status: the present state of this kind, else online.
-///
-/// # Errors
-/// When Redis does not answer.
 pub async fn hold(
     connection: &mut MultiplexedConnection,
     kind: Hold,
@@ -127,9 +121,6 @@ pub async fn hold(
 
 /// Publishes the present states of users to the members of these rooms, if they differ from the published states. True
 /// for each user whose state this call has published.
-///
-/// # Errors
-/// When Redis does not answer.
 pub async fn publish(
     connection: &mut MultiplexedConnection,
     users: &[(UserId, Vec<RoomId>)],
@@ -177,9 +168,6 @@ impl State {
 }
 
 /// The present states of users, in the same order.
-///
-/// # Errors
-/// When Redis does not answer.
 pub async fn states(
     connection: &mut MultiplexedConnection,
     users: &[UserId],

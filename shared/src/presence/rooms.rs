@@ -22,9 +22,6 @@ pub enum CachedRooms {
 }
 
 /// The rooms of users, from the membership cache.
-///
-/// # Errors
-/// When Redis does not answer.
 pub async fn cached_rooms(
     connection: &mut MultiplexedConnection,
     users: &[UserId],
@@ -52,9 +49,6 @@ fn read(answer: Value) -> CachedRooms {
 
 /// Keeps only the rooms with up to [`SMALL_ROOM`] members from which the user was not removed, whatever the cache says.
 /// A room without a hash in Redis is left out too, because nobody is connected to it.
-///
-/// # Errors
-/// When Redis does not answer.
 pub async fn retain_small_rooms(
     connection: &mut MultiplexedConnection,
     users: &mut [(UserId, Vec<RoomId>)],

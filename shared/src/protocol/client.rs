@@ -5,12 +5,9 @@ use std::collections::HashMap;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use super::{
-    fields::{self, Fields, optional, required},
-    names::CLIENT_FRAMES,
-};
 use crate::{
     error::{ErrorCode, Refusal},
+    fields::{self, Fields, optional, required},
     ids::{Cursor, RoomId, Seq, UserId},
     message::{
         Draft,
@@ -105,13 +102,6 @@ pub enum Status {
 
 /// The name of a command's frame; also the value of the metric label `type`.
 pub type ClientFrame = &'static str;
-
-impl Command {
-    #[must_use]
-    pub fn frame(&self) -> ClientFrame {
-        CLIENT_FRAMES[self.index()]
-    }
-}
 
 /// Parses one text frame. It never fails: [`Parsed::frame`] contains the error.
 #[must_use]

@@ -1,7 +1,7 @@
 //! All names of frames, so that tests can compare documents with the code. A frame that is not listed here does not
 //! exist in this version.
 
-use super::client::Command;
+use super::client::{ClientFrame, Command};
 use crate::message::change::ChangeKind;
 
 /// The frames of clients.
@@ -58,6 +58,11 @@ pub const OTHER_FRAMES: [&str; 10] = [
 ];
 
 impl Command {
+    #[must_use]
+    pub fn frame(&self) -> ClientFrame {
+        CLIENT_FRAMES[self.index()]
+    }
+
     /// The index of its frame in [`CLIENT_FRAMES`].
     #[must_use]
     pub fn index(&self) -> usize {

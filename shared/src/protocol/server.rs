@@ -3,22 +3,14 @@
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
+pub use crate::{clock::rfc3339, message::Sender};
 use crate::{
     error::Refusal,
     ids::{ClientId, Cursor, Epoch, RoomId, Seq, UserId},
-    message::AckStage,
+    log::Accepted,
+    message::{AckStage, Draft, change::Change},
     protocol::client::Status,
 };
-
-/// The sender of a message, as others see it.
-#[derive(Debug, Clone, Serialize)]
-pub struct Sender<'a> {
-    pub id: &'a str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub name: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub picture: Option<&'a str>,
-}
 
 /// The limits that a client must obey.
 #[derive(Debug, Clone, Serialize)]
@@ -64,7 +56,6 @@ pub struct Presence {
 pub struct Receipt {
     pub user: UserId,
     pub seq: Seq,
-    /// RFC 3339.
     pub at: String,
 }
 
@@ -195,7 +186,6 @@ pub struct Ack {
     pub room: RoomId,
     pub seq: Seq,
     pub epoch: Epoch,
-    /// RFC 3339.
     pub at: String,
     pub stage: AckStage,
     pub duplicate: bool,
@@ -224,30 +214,33 @@ impl Ack {
     }
 }
 
-/// RFC 3339 in UTC with milliseconds, like all times on the wire.
-#[must_use]
-pub fn rfc3339(at_ms: i64) -> String {
-    use chrono::{Datelike, Timelike};
-    let at = chrono::DateTime::from_timestamp_millis(at_ms).unwrap_or_default();
-    let Ok(year @ 0..=9999) = u32::try_from(at.year()) else {
-        return at.to_rfc3339_opts(chrono::SecondsFormat::Millis, true);
-    };
-    // Formatting with chrono costs ten times as much, and each answer to a sender contains a time.
-    let mut text = *b"0000-00-00T00:00:00.000Z";
-    let mut put = |place: usize, digits: usize, mut number: u32| {
-        for digit in text[place..place + digits].iter_mut().rev() {
-            *digit = b'0' + (number % 10) as u8;
-            number /= 10;
-        }
-    };
-    put(0, 4, year);
-    put(5, 2, at.month());
-    put(8, 2, at.day());
-    put(11, 2, at.hour());
-    put(14, 2, at.minute());
-    put(17, 2, at.second());
-    put(20, 3, at.nanosecond() / 1_000_000 % 1000);
-    text.iter().map(|byte| char::from(*byte)).collect()
+impl Draft {
+    /// The ack for the sender.
+    #[must_use]
+    pub fn ack(&self, room: &RoomId, accepted: &Accepted, stage: AckStage) -> Ack {
+        Ack { id: Some(accepted.id.clone()), ..ack(&self.client_id, room, accepted, stage) }
+    }
+}
+
+impl Change {
+    /// The ack for the sender.
+    #[must_use]
+    pub fn ack(&self, room: &RoomId, accepted: &Accepted, stage: AckStage) -> Ack {
+        ack(&self.client_id, room, accepted, stage)
+    }
+}
+
+fn ack(client_id: &ClientId, room: &RoomId, accepted: &Accepted, stage: AckStage) -> Ack {
+    Ack {
+        room: room.clone(),
+        seq: accepted.seq,
+        epoch: accepted.epoch,
+        at: rfc3339(accepted.at_ms),
+        stage,
+        duplicate: accepted.duplicate,
+        id: None,
+        client_id: Some(client_id.clone()),
+    }
 }
 
 #[cfg(test)]

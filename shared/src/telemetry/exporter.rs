@@ -13,7 +13,6 @@ use opentelemetry_sdk::{
 
 use super::span_queue;
 
-/// See the module.
 #[derive(Debug)]
 pub(super) struct OutageLogger<E> {
     exporter: E,

@@ -2,6 +2,22 @@
 //! default. `./dev up` leaves it out, because nothing else needs its crates (decision 31). A program without
 //! it refuses to start when a collector is set.
 
+/// The collector and the sampling ratio.
+#[derive(Debug, Clone)]
+pub struct TraceSettings<'a> {
+    /// The address of an OTLP collector over gRPC, `http://…` or `https://…`.
+    pub endpoint: &'a str,
+    pub tls: bool,
+    /// PEM of the authorities that may sign its certificate; `None`: the authorities that browsers trust.
+    pub authorities: Option<Vec<u8>>,
+    /// Share of traced messages and requests among those without a trace context, 0 to 1.
+    pub ratio: f64,
+    /// `service.name`.
+    pub service: &'static str,
+    /// `service.instance.id`.
+    pub instance: &'a str,
+}
+
 #[cfg(feature = "otlp")]
 mod exporter {
     use std::time::Duration;
@@ -11,7 +27,7 @@ mod exporter {
         tonic_types::transport::{Certificate, ClientTlsConfig},
     };
 
-    use crate::telemetry::TraceSettings;
+    use super::TraceSettings;
 
     /// If the collector takes longer, the spans count as lost.
     const EXPORT_TIMEOUT: Duration = Duration::from_secs(3);
@@ -39,7 +55,7 @@ mod exporter {
         trace::{SpanData, SpanExporter},
     };
 
-    use crate::telemetry::TraceSettings;
+    use super::TraceSettings;
 
     /// No value of this type exists: it only stands for the type of the exporter.
     #[derive(Debug)]

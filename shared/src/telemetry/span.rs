@@ -4,11 +4,11 @@ use std::time::SystemTime;
 
 use opentelemetry::{
     KeyValue, Value,
-    trace::{Span as _, SpanKind, Status},
+    trace::{Span as _, Status},
 };
 use opentelemetry_sdk::trace::Span as Recorded;
 
-use super::{TraceContext, traces};
+use super::TraceContext;
 
 /// See the module. Ends when it is dropped.
 #[derive(Debug)]
@@ -23,12 +23,6 @@ impl Span {
     #[must_use]
     pub fn context(&self) -> TraceContext {
         TraceContext::of(self.0.span_context())
-    }
-
-    /// Starts a child span.
-    #[must_use]
-    pub fn part(&self, name: &'static str, kind: SpanKind) -> Option<Span> {
-        traces::follow(name, kind, self.context(), None)
     }
 
     /// Changes the name of the span.

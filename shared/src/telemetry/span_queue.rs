@@ -30,7 +30,6 @@ pub(super) fn taken(spans: usize) {
     WAITING.fetch_sub(spans, Ordering::Relaxed);
 }
 
-/// Counts spans that the collector did not accept.
 pub(super) fn refused(spans: usize) {
     LOST_BY_COLLECTOR.fetch_add(spans as u64, Ordering::Relaxed);
 }

@@ -21,7 +21,7 @@ use opentelemetry_sdk::{
 use super::{
     Span, TraceContext, current,
     exporter::OutageLogger,
-    otlp,
+    otlp::{self, TraceSettings},
     remote_trace_limit::allow_remote_trace,
     span_queue::{BoundedProcessor, QUEUE_CAPACITY},
 };
@@ -41,23 +41,6 @@ struct Pipeline {
     /// A trace is sampled if its random number is below this.
     threshold: u64,
     always: bool,
-}
-
-/// The collector and the sampling ratio.
-#[derive(Debug, Clone)]
-pub struct TraceSettings<'a> {
-    /// The address of an OTLP collector over gRPC, `http://…` or `https://…`.
-    pub endpoint: &'a str,
-    /// Whether to use TLS.
-    pub tls: bool,
-    /// PEM of the authorities that may sign its certificate; `None`: the authorities that browsers trust.
-    pub authorities: Option<Vec<u8>>,
-    /// Share of traced messages and requests among those without a trace context, 0 to 1.
-    pub ratio: f64,
-    /// `service.name`.
-    pub service: &'static str,
-    /// `service.instance.id`.
-    pub instance: &'a str,
 }
 
 /// Starts the pipeline, once per process. Call this on the runtime that shall drive the connection to the collector.
@@ -136,6 +119,14 @@ pub fn follow(
 #[must_use]
 pub fn part(name: &'static str, kind: SpanKind) -> Option<Span> {
     follow(name, kind, current()?, None)
+}
+
+impl Span {
+    /// Starts a child span.
+    #[must_use]
+    pub fn part(&self, name: &'static str, kind: SpanKind) -> Option<Span> {
+        follow(name, kind, self.context(), None)
+    }
 }
 
 impl Pipeline {

@@ -33,7 +33,6 @@ struct Device {
     peer: Rc<Listener>,
     subscription: Subscription,
     step: Step,
-    /// Frames checked so far.
     seen: usize,
     /// The position up to which records, or a gap, were sent.
     position: usize,

@@ -12,8 +12,8 @@ use tidings_shared::{
     protocol::server::{Limits, ServerFrame},
 };
 
-use super::{super::client_transport::PollBuffer, request::PollRequest};
-use crate::hub::Position;
+use super::request::PollRequest;
+use crate::{client::PollBuffer, hub::Position};
 
 /// The `ref` of the poll's own join: longer than any client's `ref`.
 pub(super) const JOIN: &str = "join__________________________________________________________________";
@@ -24,7 +24,6 @@ pub(super) fn reference(index: usize) -> String {
     format!("{index:0>REFERENCE_CHARS$}")
 }
 
-/// See the module.
 pub(super) struct AnswerBuilder {
     events: Vec<Box<RawValue>>,
     answers: Vec<Command>,

@@ -16,7 +16,6 @@ const MAX_COMMANDS: usize = 100;
 const DEFAULT_TIMEOUT_MS: u64 = 25_000;
 const MAX_TIMEOUT_MS: u64 = 30_000;
 
-/// A poll's request.
 #[derive(Debug)]
 pub(super) struct PollRequest {
     /// Sorted by room id. `None`: from the head on.

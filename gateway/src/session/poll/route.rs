@@ -10,7 +10,7 @@ use actix_web::{
 };
 use tidings_shared::{
     auth::Reason,
-    error::{ErrorCode, RETRY_AFTER_MS, Refusal},
+    error::{ErrorCode, Refusal},
     request_slots::RequestSlots,
     telemetry::TraceContext,
 };
@@ -31,7 +31,6 @@ const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 /// Maximum of running polls of one worker, and of one user on it, who has one on each device.
 const MAX_POLLS: usize = 10_000;
 const MAX_POLLS_OF_USER: usize = 32;
-/// How long a browser may remember what CORS allows, in seconds.
 const CORS_MAX_AGE_S: usize = 3600;
 const TRACEPARENT: header::HeaderName = header::HeaderName::from_static("traceparent");
 
@@ -70,7 +69,7 @@ pub fn configure(acceptor: &Rc<ChatAcceptor>, config: &mut web::ServiceConfig) {
 async fn wrong_method() -> HttpResponse {
     let refusal = Refusal::new(ErrorCode::BadRequest, "a poll is a POST");
     let mut response = HttpResponse::MethodNotAllowed();
-    response.insert_header((header::ALLOW, "POST")).content_type("application/problem+json");
+    response.insert_header((header::ALLOW, "POST")).content_type(problem::CONTENT_TYPE);
     response.body(problem::document_with(&refusal, StatusCode::METHOD_NOT_ALLOWED))
 }
 
@@ -115,17 +114,9 @@ async fn answer(
 }
 
 fn refusal_response(refusal: &Refusal) -> HttpResponse {
-    let status = StatusCode::from_u16(refusal.code.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    let mut response = HttpResponse::build(status);
-    match refusal.code {
-        ErrorCode::Unauthorized => {
-            response.insert_header((header::WWW_AUTHENTICATE, "Bearer"));
-        }
-        ErrorCode::Unavailable | ErrorCode::Overloaded | ErrorCode::RateLimited => {
-            let seconds = refusal.retry_after_ms.unwrap_or(RETRY_AFTER_MS).div_ceil(1000);
-            response.insert_header((header::RETRY_AFTER, seconds));
-        }
-        _ => {}
+    let mut response = HttpResponse::build(problem::status(refusal));
+    if let Some(header) = problem::repeat_header(refusal) {
+        response.insert_header(header);
     }
-    response.content_type("application/problem+json").body(problem::document(refusal))
+    response.content_type(problem::CONTENT_TYPE).body(problem::document(refusal))
 }

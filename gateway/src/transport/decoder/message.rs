@@ -14,9 +14,7 @@ pub(crate) const TOO_BIG_INFLATED: Violation =
 const INVALID_DEFLATE: Violation =
     Violation { code: close_code::INVALID_TEXT, reason: "not a whole DEFLATE stream of its own" };
 
-/// A message whose payload is incomplete.
 pub(super) struct OpenMessage {
-    /// The header of its first frame.
     header: Header,
     payload: Vec<u8>,
     /// The length of the text's payload that is valid UTF-8.

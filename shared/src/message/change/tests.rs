@@ -1,7 +1,7 @@
 //! Changes of messages: refusals, permissions, and the form of the events.
 
 use super::*;
-use crate::log::record::Visibility;
+use crate::{ids::RoomId, visibility::Visibility};
 
 fn change(kind: ChangeKind, json: &str) -> Result<Change, Refusal> {
     Change::from_fields(kind, &Fields::parse(json).unwrap(), 10)

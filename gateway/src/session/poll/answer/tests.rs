@@ -3,7 +3,8 @@
 use serde_json::{Value, json};
 use tidings_shared::ids::Epoch;
 
-use super::{super::super::client_transport::ClientTransport, *};
+use super::*;
+use crate::client::ClientTransport;
 
 fn builder(body: &Value) -> AnswerBuilder {
     AnswerBuilder::new(&PollRequest::parse(body.to_string().as_bytes()).unwrap())

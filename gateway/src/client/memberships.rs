@@ -10,8 +10,7 @@ use tokio::sync::OnceCell;
 
 use crate::bus::{Bus, MembershipSnapshot};
 
-/// See the module.
-pub(super) struct GroupMemberships {
+pub(crate) struct GroupMemberships {
     /// The rooms to read; taken by the first reader.
     rooms: Cell<Vec<RoomId>>,
     read: OnceCell<Result<HashMap<RoomId, MembershipSnapshot>, Refusal>>,
@@ -25,9 +24,6 @@ impl GroupMemberships {
     }
 
     /// The user's membership in a room of the join, read after the join began.
-    ///
-    /// # Errors
-    /// When Redis or persistence does not answer.
     pub async fn get(&self, bus: &Bus, user: &UserId, room: &RoomId) -> Result<MembershipSnapshot, Refusal> {
         // A failed read is not repeated: otherwise the rooms of a join would fail one after the other.
         let read = self.read.get_or_init(async || {

@@ -11,7 +11,6 @@ use super::Client;
 /// The close reason when the node shuts down.
 pub(crate) const CLOSE_REASON_STOPPING: &str = "the node is stopping";
 
-/// The state of the node's drain for a connection.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) enum DrainState {
     #[default]
@@ -25,7 +24,7 @@ pub(super) enum DrainState {
 impl Client {
     /// The node drains: the connection should leave after this time. An unauthenticated connection is told after
     /// `connected`.
-    pub(super) fn drain(&self, leave_after: Duration) {
+    pub(crate) fn drain(&self, leave_after: Duration) {
         self.drain_state.set(DrainState::LeaveAt(Instant::now() + leave_after));
         if self.known_user().is_some() {
             self.send_draining();
@@ -33,7 +32,7 @@ impl Client {
     }
 
     /// Tells the client when to leave, if the node drains.
-    pub(super) fn send_draining(&self) {
+    pub(crate) fn send_draining(&self) {
         let remaining = match self.drain_state.get() {
             DrainState::Serving => return,
             DrainState::LeaveAt(at) => at.saturating_duration_since(Instant::now()),
@@ -45,16 +44,16 @@ impl Client {
 
     /// The connection did not leave in time: nothing more is read, and it is closed when all its commands are
     /// answered.
-    pub(super) fn close_when_answered(&self) {
+    pub(crate) fn close_when_answered(&self) {
         self.drain_state.set(DrainState::Overdue);
         self.connection.pause_reading();
         self.close_if_overdue();
     }
 
     /// To be called after each answer.
-    pub(super) fn close_if_overdue(&self) {
+    pub(crate) fn close_if_overdue(&self) {
         if self.drain_state.get() == DrainState::Overdue && self.is_answered() {
-            self.connection.close(CloseCode::ServiceRestart.code(), CLOSE_REASON_STOPPING);
+            self.close(CloseCode::ServiceRestart, CLOSE_REASON_STOPPING);
         }
     }
 }

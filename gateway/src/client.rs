@@ -1,5 +1,10 @@
 //! A connection as the hub and the tasks see it: its user, its joined rooms and its pending work.
 
+mod drain;
+mod lanes;
+mod memberships;
+mod transport;
+
 use std::{
     cell::{Cell, OnceCell, RefCell},
     collections::VecDeque,
@@ -12,41 +17,51 @@ use tidings_shared::{
     auth::Identity,
     error::Refusal,
     ids::{RoomId, UserId},
-    protocol::{CloseCode, server::ServerFrame},
+    protocol::{CloseCode, Status, server::ServerFrame},
 };
 use tokio::sync::Notify;
 
-use super::{
-    client_transport::ClientTransport, drain::DrainState, lane::Lanes, presence::ReportedPresence,
-    replay::Replay,
-};
 use crate::{
     command::State,
     hub::{Peer, Subscription},
     limits::AbuseCounter,
     request_context::RequestContext,
     transport::Frame,
-    worker::Worker,
 };
+pub(crate) use drain::CLOSE_REASON_STOPPING;
+use drain::DrainState;
+use lanes::Lanes;
+pub(crate) use lanes::{Job, JoinGroup, LeaveGroup, Replay};
+pub(crate) use memberships::GroupMemberships;
+pub(crate) use transport::{ClientTransport, PollBuffer};
 
 /// Most answers fit in this; a longer answer costs another allocation.
 const EXPECTED_REPLY_BYTES: usize = 256;
 /// Maximum of commands of one connection whose answers wait for storage. More are refused as overloaded.
 const MAX_UNANSWERED: u16 = 1000;
 
+/// The presence that a connection reported.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) enum ReportedPresence {
+    /// Nothing yet: the connection is not authenticated.
+    #[default]
+    None,
+    Status(Status),
+    /// The connection has closed.
+    Closed,
+}
+
 /// See the module. Shared by the session, the hub and the tasks of one thread.
 pub struct Client {
-    pub(super) connection: ClientTransport,
-    pub(super) state: RefCell<State>,
+    pub(crate) connection: ClientTransport,
+    pub(crate) state: RefCell<State>,
     /// The user, set by the first token.
     user: OnceCell<UserId>,
-    /// The joined rooms.
     rooms: RefCell<FxHashMap<RoomId, Subscription>>,
-    pub(super) lanes: RefCell<Lanes>,
-    /// Rooms to be replayed, in order.
-    pub(super) replays: RefCell<VecDeque<Replay>>,
+    lanes: RefCell<Lanes>,
+    pub(crate) replays: RefCell<VecDeque<Replay>>,
     /// Notified when the outbox is low again, or the connection has closed.
-    pub(super) drained: Notify,
+    pub(crate) drained: Notify,
     /// Number of reasons not to read from the connection now.
     holds: Cell<u8>,
     /// Number of rooms whose join is in progress.
@@ -56,16 +71,14 @@ pub struct Client {
     /// Number of commands whose answers wait for storage.
     unanswered: Cell<u16>,
     abuse_counter: Cell<AbuseCounter>,
-    /// The presence that the connection reported.
-    pub(super) reported_presence: Cell<ReportedPresence>,
+    pub(crate) reported_presence: Cell<ReportedPresence>,
     /// The number of the last presence change that was sent.
     presence_round: Cell<u32>,
-    /// The state of the node's drain for this connection.
-    pub(super) drain_state: Cell<DrainState>,
+    drain_state: Cell<DrainState>,
 }
 
 impl Client {
-    pub(super) fn new(connection: ClientTransport) -> Self {
+    pub(crate) fn new(connection: ClientTransport) -> Self {
         Self {
             connection,
             state: RefCell::default(),
@@ -86,21 +99,28 @@ impl Client {
     }
 
     /// Sends a frame made for this connection, serialised right behind its WebSocket header.
-    pub(super) fn reply(&self, frame: &ServerFrame<'_>) {
+    pub(crate) fn reply(&self, frame: &ServerFrame<'_>) {
         let frame = Frame::text_with(EXPECTED_REPLY_BYTES, |buffer| {
             serde_json::to_writer(buffer, frame).expect("strings and numbers always serialise");
         });
         self.connection.send(frame);
     }
 
-    pub(super) fn set_identity(&self, identity: Identity) {
+    /// Answers a command that returns nothing, if it has a `ref`.
+    pub(crate) fn reply_ok(&self, request: &RequestContext) {
+        if let reference @ Some(_) = request.reference() {
+            self.reply(&ServerFrame::Ok { reference });
+        }
+    }
+
+    pub(crate) fn set_identity(&self, identity: Identity) {
         // Later tokens have the same user, so the first value stays valid.
         let _ = self.user.set(identity.user.clone());
         *self.state.borrow_mut() = State::Ready(Rc::new(identity));
     }
 
     /// The identity; `None` before the first token was accepted.
-    pub(super) fn identity(&self) -> Option<Rc<Identity>> {
+    pub(crate) fn identity(&self) -> Option<Rc<Identity>> {
         match &*self.state.borrow() {
             State::Ready(identity) => Some(identity.clone()),
             State::AwaitingAuth | State::Authenticating => None,
@@ -112,30 +132,10 @@ impl Client {
         self.user.get()
     }
 
-    /// Unique among the connections and polls of this worker.
-    pub(crate) fn id(&self) -> u64 {
-        self.connection.id()
-    }
-
-    pub(crate) fn is_closed(&self) -> bool {
-        self.connection.is_closed()
-    }
-
-    /// Sends a frame that other connections also get.
-    pub(crate) fn send_frame(&self, frame: Frame) {
-        self.connection.send(frame);
-    }
-
     pub(crate) fn close(&self, code: CloseCode, reason: &str) {
         self.connection.close(code.code(), reason);
     }
 
-    pub(crate) fn refuse_and_close(&self, worker: &Worker, refusal: &Refusal, code: CloseCode) {
-        super::refuse(worker, self, &RequestContext::unobserved(None), None, refusal);
-        self.close(code, &refusal.message);
-    }
-
-    /// Sets name and picture of the account.
     pub(crate) fn update_account(&self, name: Option<&str>, picture: Option<&str>) {
         let mut state = self.state.borrow_mut();
         if let State::Ready(identity) = &mut *state
@@ -147,13 +147,13 @@ impl Client {
     }
 
     /// Sets the session's deadline to the expiry of its token.
-    pub(super) fn watch_expiry(&self, now_ms: i64) {
+    pub(crate) fn watch_expiry(&self, now_ms: i64) {
         if let State::Ready(identity) = &*self.state.borrow() {
             self.watch_expiry_of(identity, now_ms);
         }
     }
 
-    pub(super) fn watch_expiry_of(&self, identity: &Identity, now_ms: i64) {
+    pub(crate) fn watch_expiry_of(&self, identity: &Identity, now_ms: i64) {
         let left_ms = identity.expires_at_s.saturating_mul(1000).saturating_sub(now_ms);
         let left = Duration::from_millis(u64::try_from(left_ms).unwrap_or(0));
         // Checked again at least once a day, because the timer wheel's range is limited.
@@ -161,12 +161,12 @@ impl Client {
     }
 
     /// Stops reading until `release_reading` was called as often as this.
-    pub(super) fn hold_reading(&self) {
+    pub(crate) fn hold_reading(&self) {
         self.holds.set(self.holds.get() + 1);
         self.connection.pause_reading();
     }
 
-    pub(super) fn release_reading(&self) {
+    pub(crate) fn release_reading(&self) {
         self.holds.set(self.holds.get() - 1);
         if self.holds.get() == 0 && self.drain_state.get() != DrainState::Overdue {
             self.connection.resume_reading();
@@ -174,25 +174,30 @@ impl Client {
     }
 
     /// Whether all commands are answered.
-    pub(super) fn is_answered(&self) -> bool {
+    pub(crate) fn is_answered(&self) -> bool {
         let counts =
             [self.joining.get(), self.open_joins.get(), self.unanswered.get(), self.holds.get().into()];
         counts == [0; 4] && self.lanes.borrow().are_idle()
     }
 
     /// Takes a slot for a room that is about to be joined; `None`: all slots are taken.
-    pub(super) fn take_room_slot(self: &Rc<Self>, max: usize) -> Option<SlotGuard> {
+    pub(crate) fn take_room_slot(self: &Rc<Self>, max: usize) -> Option<SlotGuard> {
         let used = self.rooms.borrow().len() + usize::from(self.joining.get());
         (used < max).then(|| SlotGuard::take(self, |client| &client.joining))
     }
 
-    /// Takes a slot for a command whose answer waits for storage; `None`: all slots are taken.
-    pub(super) fn take_answer_slot(self: &Rc<Self>) -> Option<SlotGuard> {
-        (self.unanswered.get() < MAX_UNANSWERED).then(|| SlotGuard::take(self, |client| &client.unanswered))
+    /// Takes a slot for a command whose answer waits for storage. Refuses it if all slots are taken.
+    pub(crate) fn take_answer_slot(self: &Rc<Self>) -> Result<SlotGuard, Refusal> {
+        if self.unanswered.get() >= MAX_UNANSWERED {
+            let message =
+                "too many commands of this connection wait for their answers; repeat this one later";
+            return Err(Refusal::overloaded(message));
+        }
+        Ok(SlotGuard::take(self, |client| &client.unanswered))
     }
 
     /// Counts that this connection exceeded a limit. Returns true if it did so too often.
-    pub(super) fn exceeds_abuse_limit(&self, now_ms: i64, allowed_per_minute: u32) -> bool {
+    pub(crate) fn exceeds_abuse_limit(&self, now_ms: i64, allowed_per_minute: u32) -> bool {
         let mut abuse_counter = self.abuse_counter.get();
         let too_often = abuse_counter.record(now_ms, allowed_per_minute);
         self.abuse_counter.set(abuse_counter);
@@ -207,7 +212,7 @@ impl Client {
     }
 
     /// Whether this is a long poll, which keeps no state for the next one.
-    pub(super) fn is_poll(&self) -> bool {
+    pub(crate) fn is_poll(&self) -> bool {
         matches!(self.connection, ClientTransport::Poll(_))
     }
 
@@ -216,47 +221,45 @@ impl Client {
         self.rooms.borrow().get(room).copied().filter(|subscription| *subscription != Subscription::ENDED)
     }
 
-    /// The joined rooms.
     pub(crate) fn rooms(&self) -> Vec<RoomId> {
         self.rooms.borrow().keys().cloned().collect()
     }
 
     /// Stores a subscription. Returns the earlier one of the same room.
-    pub(super) fn join(&self, room: RoomId, subscription: Subscription) -> Option<Subscription> {
+    pub(crate) fn join(&self, room: RoomId, subscription: Subscription) -> Option<Subscription> {
         self.rooms
             .borrow_mut()
             .insert(room, subscription)
             .filter(|subscription| *subscription != Subscription::ENDED)
     }
 
-    pub(super) fn leave(&self, room: &RoomId) -> Option<Subscription> {
+    pub(crate) fn leave(&self, room: &RoomId) -> Option<Subscription> {
         self.rooms.borrow_mut().remove(room).filter(|subscription| *subscription != Subscription::ENDED)
     }
 
     /// A join begins. Until it is answered, rooms that end meanwhile are remembered.
-    pub(super) fn begin_join(&self) {
+    pub(crate) fn begin_join(&self) {
         self.open_joins.set(self.open_joins.get() + 1);
     }
 
     /// Whether a room has ended since the start of a join that is not answered yet.
-    pub(super) fn has_ended(&self, room: &RoomId) -> bool {
+    pub(crate) fn has_ended(&self, room: &RoomId) -> bool {
         self.rooms.borrow().get(room) == Some(&Subscription::ENDED)
     }
 
-    pub(super) fn end_join(&self) {
+    pub(crate) fn end_join(&self) {
         self.open_joins.set(self.open_joins.get() - 1);
         if self.open_joins.get() == 0 {
             self.rooms.borrow_mut().retain(|_, subscription| *subscription != Subscription::ENDED);
         }
     }
 
-    pub(super) fn leave_all(&self) -> FxHashMap<RoomId, Subscription> {
+    pub(crate) fn leave_all(&self) -> FxHashMap<RoomId, Subscription> {
         std::mem::take(&mut self.rooms.borrow_mut())
     }
 }
 
-/// A taken slot. Dropping it frees the slot.
-pub(super) struct SlotGuard {
+pub(crate) struct SlotGuard {
     client: Rc<Client>,
     count: fn(&Client) -> &Cell<u16>,
 }

@@ -15,17 +15,16 @@ use tokio::net::TcpStream;
 
 mod sending;
 
-use super::{
-    config::ticks,
+use super::TransportWorker;
+use crate::transport::{
     extension::Window,
     frame::{Frame, close_code},
     outbox::Outbox,
-    worker::TransportWorker,
+    wheel::ticks,
 };
 
-/// The phases of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Phase {
+pub(in crate::transport) enum Phase {
     Open,
     /// The server's close frame is queued or sent; the peer's is awaited.
     Closing,
@@ -36,9 +35,8 @@ pub(super) enum Phase {
     Discarding,
 }
 
-/// A drain notice for a session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum DrainNotice {
+pub(in crate::transport) enum DrainNotice {
     None,
     /// The peer should leave after this many milliseconds.
     LeaveAfter(u32),
@@ -46,10 +44,9 @@ pub(super) enum DrainNotice {
     RequestClose,
 }
 
-/// Never, in ticks.
 const NEVER: u32 = u32::MAX;
 
-pub(super) struct Link {
+pub(in crate::transport) struct Link {
     pub worker: Rc<TransportWorker>,
     /// Removed with the task, even if handles remain. Taken out while it is used.
     socket: Cell<Option<TcpStream>>,
@@ -57,7 +54,6 @@ pub(super) struct Link {
     pub waker: RefCell<Option<Waker>>,
     pub id: u64,
     pub key: u32,
-    /// Last tick at which bytes came from the peer.
     pub last_received: Cell<u32>,
     ping_at: Cell<u32>,
     deadline_at: Cell<u32>,
@@ -71,17 +67,21 @@ pub(super) struct Link {
     pub phase: Cell<Phase>,
     /// The task will run anyway: another wake is not needed.
     pub awake: Cell<bool>,
-    /// The peer's inflate window, if compression was negotiated.
     pub window: Cell<Option<Window>>,
     pub paused: Cell<bool>,
     pub drain_wanted: Cell<bool>,
     pub deadline_due: Cell<bool>,
-    /// The connection must be dropped at once.
     pub aborted: Cell<bool>,
 }
 
 impl Link {
-    pub(super) fn new(worker: Rc<TransportWorker>, key: u32, id: u64, now: u32, first_ping: u32) -> Link {
+    pub(in crate::transport) fn new(
+        worker: Rc<TransportWorker>,
+        key: u32,
+        id: u64,
+        now: u32,
+        first_ping: u32,
+    ) -> Link {
         Link {
             worker,
             socket: Cell::new(None),
@@ -107,13 +107,15 @@ impl Link {
         }
     }
 
-    /// Sets or removes the socket.
-    pub(super) fn set_socket(&self, socket: Option<TcpStream>) {
+    pub(in crate::transport) fn set_socket(&self, socket: Option<TcpStream>) {
         self.socket.set(socket);
     }
 
     /// Calls `act` with the socket. Fails if the socket was removed.
-    pub(super) fn with_socket<R>(&self, act: impl FnOnce(&mut TcpStream) -> R) -> io::Result<R> {
+    pub(in crate::transport) fn with_socket<R>(
+        &self,
+        act: impl FnOnce(&mut TcpStream) -> R,
+    ) -> io::Result<R> {
         let mut socket = self.socket.take().ok_or(io::ErrorKind::NotConnected)?;
         let result = act(&mut socket);
         self.socket.set(Some(socket));
@@ -125,11 +127,11 @@ impl Link {
         clippy::cast_possible_truncation,
         reason = "the low half of the id distinguishes connections with the same key"
     )]
-    pub(super) fn generation(&self) -> u32 {
+    pub(in crate::transport) fn generation(&self) -> u32 {
         self.id as u32
     }
 
-    pub(super) fn wake(&self) {
+    pub(in crate::transport) fn wake(&self) {
         if !self.awake.replace(true)
             && let Some(waker) = &*self.waker.borrow()
         {
@@ -138,14 +140,14 @@ impl Link {
     }
 
     /// Queues bytes regardless of the limit: for the handshake's answer and control frames.
-    pub(super) fn queue(&self, bytes: Bytes) {
+    pub(in crate::transport) fn queue(&self, bytes: Bytes) {
         self.worker.counters.outbox_bytes.add(bytes.len());
         self.outbox.borrow_mut().push(bytes);
         self.wake();
     }
 
     /// Queues a ping or pong. A peer that sends many pings and does not read is closed as too slow.
-    pub(super) fn queue_control(&self, frame: Frame) {
+    pub(in crate::transport) fn queue_control(&self, frame: Frame) {
         if self.phase.get() != Phase::Open {
             return;
         }
@@ -166,12 +168,12 @@ impl Link {
         self.close(close_code::TOO_SLOW, "too slow");
     }
 
-    pub(super) fn close(&self, code: u16, reason: &str) {
+    pub(in crate::transport) fn close(&self, code: u16, reason: &str) {
         self.begin_close(Phase::Closing, code, reason);
     }
 
     /// Leaves the open phase: queues the close frame and starts the close timeout.
-    pub(super) fn begin_close(&self, phase: Phase, code: u16, reason: &str) {
+    pub(in crate::transport) fn begin_close(&self, phase: Phase, code: u16, reason: &str) {
         if self.phase.get() != Phase::Open {
             return;
         }
@@ -184,14 +186,14 @@ impl Link {
     }
 
     /// Tells the session that the server drains.
-    pub(super) fn notify_draining(&self, leave_after: Duration) {
+    pub(in crate::transport) fn notify_draining(&self, leave_after: Duration) {
         self.set_drain_notice(DrainNotice::LeaveAfter(
             u32::try_from(leave_after.as_millis()).unwrap_or(u32::MAX),
         ));
     }
 
     /// Tells the session that its peer did not leave in time.
-    pub(super) fn request_close(&self) {
+    pub(in crate::transport) fn request_close(&self) {
         self.set_drain_notice(DrainNotice::RequestClose);
     }
 
@@ -202,30 +204,29 @@ impl Link {
         }
     }
 
-    /// Pauses reading until this tick.
-    pub(super) fn hold_until(&self, tick: u32) {
+    pub(in crate::transport) fn hold_until(&self, tick: u32) {
         self.hold_until.set(tick);
         self.schedule();
     }
 
     /// Whether reading is paused because of too many frames.
-    pub(super) fn is_held(&self) -> bool {
+    pub(in crate::transport) fn is_held(&self) -> bool {
         self.hold_until.get() != NEVER
     }
 
-    pub(super) fn abort(&self) {
+    pub(in crate::transport) fn abort(&self) {
         self.aborted.set(true);
         self.wake();
     }
 
     /// Empties the outbox of a closed connection, whose handles may still exist.
-    pub(super) fn drop_outbox(&self) {
+    pub(in crate::transport) fn drop_outbox(&self) {
         let mut outbox = self.outbox.borrow_mut();
         self.worker.counters.outbox_bytes.subtract(outbox.bytes());
         outbox.clear();
     }
 
-    pub(super) fn set_deadline(&self, after: Option<Duration>) {
+    pub(in crate::transport) fn set_deadline(&self, after: Option<Duration>) {
         self.deadline_due.set(false);
         self.deadline_at.set(match after {
             // The current tick is partly over: with one more tick, the call is never early.
@@ -236,7 +237,7 @@ impl Link {
     }
 
     /// Adds the earliest timer to the wheel, unless an earlier entry exists.
-    pub(super) fn schedule(&self) {
+    pub(in crate::transport) fn schedule(&self) {
         let next = if self.phase.get() == Phase::Open {
             let silent_at = self.last_received.get().saturating_add(2 * self.worker.limits.heartbeat_ticks);
             self.ping_at.get().min(silent_at).min(self.deadline_at.get()).min(self.hold_until.get())
@@ -252,7 +253,7 @@ impl Link {
 
     /// Runs the timers of this connection that are due. Ignores an entry of the timer wheel that a later `schedule` has
     /// replaced.
-    pub(super) fn on_timer(&self, due: u32) {
+    pub(in crate::transport) fn on_timer(&self, due: u32) {
         if due != self.timer_at.get() {
             return;
         }

@@ -3,18 +3,16 @@
 use std::{
     cell::{Cell, RefCell},
     mem,
+    rc::Rc,
     sync::atomic::{AtomicU64, Ordering},
     time::Duration,
 };
-
-use std::rc::Rc;
 
 use tokio::sync::Notify;
 
 use crate::transport::{Connection, Frame};
 
-/// See the module.
-pub(super) enum ClientTransport {
+pub(crate) enum ClientTransport {
     Socket(Connection),
     Poll(Rc<PollBuffer>),
 }
@@ -28,7 +26,7 @@ const JOIN_FRAMES_BYTES: usize = 1536;
 static NEXT_POLL_ID: AtomicU64 = AtomicU64::new(1 << 63);
 
 /// Frames that wait for the answer of a poll.
-pub(super) struct PollBuffer {
+pub(crate) struct PollBuffer {
     id: u64,
     frames: RefCell<Vec<Frame>>,
     /// Size of the queued frames and of the frames in the answer. A replay pauses when the answer is full.

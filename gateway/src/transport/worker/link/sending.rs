@@ -2,7 +2,6 @@
 //! immediate, otherwise queued within the limit.
 
 use bytes::Bytes;
-use tidings_shared::sabotage::{self, Sabotage};
 
 use super::{Link, Phase};
 use crate::transport::frame::Frame;
@@ -63,9 +62,8 @@ impl Link {
         true
     }
 
-    /// The bytes that would be queued with this many more.
     pub(super) fn queued_with(&self, more: usize) -> usize {
-        if sabotage::is_active(Sabotage::Bounded) { 0 } else { self.outbox.borrow().bytes() + more }
+        self.outbox.borrow().bytes() + more
     }
 
     /// Queues a session's frame, unless the outbox would exceed its limit.

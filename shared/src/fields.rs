@@ -51,15 +51,11 @@ fields! {
     traceparent = "traceparent",
 }
 
-/// A field that is present and not `null`.
 fn given(field: Option<&RawValue>) -> Option<&str> {
     field.map(RawValue::get).filter(|json| *json != "null")
 }
 
 /// Parses an optional field; `form` describes it in the error.
-///
-/// # Errors
-/// `bad_request` with the field's name.
 pub fn optional<T: DeserializeOwned>(
     field: Option<&RawValue>,
     name: &'static str,
@@ -72,9 +68,6 @@ pub fn optional<T: DeserializeOwned>(
 }
 
 /// Parses a required field.
-///
-/// # Errors
-/// `bad_request` with the field's name.
 pub fn required<T: DeserializeOwned>(
     field: Option<&RawValue>,
     name: &'static str,
@@ -123,9 +116,6 @@ impl<'a> Fields<'a> {
     }
 
     /// The unchanged JSON text of a field that must be an object of at most `max_bytes`.
-    ///
-    /// # Errors
-    /// `bad_request` or `too_large` with the field's name.
     pub fn object(
         field: Option<&RawValue>,
         name: &'static str,
@@ -147,9 +137,6 @@ impl<'a> Fields<'a> {
 }
 
 /// Refuses a client's own JSON, which is passed on unchanged, if it is nested so deeply that parsers of receivers fail.
-///
-/// # Errors
-/// `bad_request` with the field's name.
 pub fn within_depth(json: &str, name: &'static str) -> Result<(), Refusal> {
     let (mut depth, mut quoted, mut escaped) = (0, false, false);
     for byte in json.bytes() {
@@ -170,9 +157,6 @@ pub fn within_depth(json: &str, name: &'static str) -> Result<(), Refusal> {
 
 /// Refuses well-formed JSON, which is passed on unchanged, if some parsers of receivers reject it: half a surrogate
 /// pair, or a number that is too large.
-///
-/// # Errors
-/// `bad_request` with the field's name.
 pub fn readable(json: &str, name: &'static str) -> Result<(), Refusal> {
     match serde_json::from_str::<serde_json::Value>(json) {
         Ok(_) => Ok(()),
@@ -192,9 +176,6 @@ fn holds_nul(value: &serde_json::Value) -> bool {
 }
 
 /// Checks the length of a list.
-///
-/// # Errors
-/// `too_large` with the field's name.
 pub fn bounded<T>(list: Vec<T>, name: &'static str, max: usize) -> Result<Vec<T>, Refusal> {
     if list.len() > max {
         let message = format!("`{name}` has more than {max} entries");

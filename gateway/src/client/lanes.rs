@@ -1,0 +1,124 @@
+//! Lanes: the jobs of one connection on one room run one after the other; lanes of different rooms run concurrently.
+//! This holds the waiting jobs; `session` runs them.
+
+use std::{
+    cell::{Cell, RefCell},
+    collections::VecDeque,
+    rc::Rc,
+};
+
+use rustc_hash::FxHashMap;
+use tidings_shared::{
+    error::Refusal,
+    ids::{Cursor, RoomId, Seq},
+    protocol::server::JoinedRoom,
+};
+use tokio::sync::Semaphore;
+
+use super::{Client, GroupMemberships};
+use crate::{
+    command::RoomCommand,
+    hub::{Generation, Position, Subscription},
+    request_context::RequestContext,
+};
+
+/// Maximum of waiting and running jobs of one connection. At the maximum, reading stops until half of them are done.
+const MAX_JOBS: usize = 64;
+
+pub(crate) enum Job {
+    Join { after: Option<Cursor>, group: Rc<JoinGroup>, index: usize },
+    Leave { group: Rc<LeaveGroup> },
+    Command(RequestContext, RoomCommand),
+}
+
+/// One `room:join`. It is answered once, when each of its rooms was joined or refused.
+pub(crate) struct JoinGroup {
+    pub request: RequestContext,
+    /// If a single room fails, the answer is an `error`, not a `room:joined`.
+    pub single: bool,
+    /// Whether the connection receives presence changes of these rooms.
+    pub presence: bool,
+    pub more: Option<bool>,
+    pub memberships: GroupMemberships,
+    pub permits: Semaphore,
+    pub remaining: Cell<usize>,
+    pub joined: RefCell<Vec<(usize, JoinedRoom, Replay)>>,
+    pub failed: RefCell<Vec<(RoomId, Refusal)>>,
+}
+
+pub(crate) struct LeaveGroup {
+    pub request: RequestContext,
+    pub remaining: Cell<usize>,
+    pub rooms: Vec<RoomId>,
+}
+
+/// A joined room that is not live yet.
+#[derive(Debug)]
+pub(crate) struct Replay {
+    pub room: RoomId,
+    pub subscription: Subscription,
+    pub position: Position,
+    pub head: Position,
+    /// The client's cursor is not valid above this seq.
+    pub gap: Option<Seq>,
+    /// The hub's generation before the head was read.
+    pub generation: Generation,
+}
+
+#[derive(Default)]
+pub(super) struct Lanes {
+    waiting: FxHashMap<RoomId, VecDeque<Job>>,
+    /// Waiting and running.
+    jobs: usize,
+    /// Whether the connection is not read because of too many jobs.
+    full: bool,
+}
+
+impl Lanes {
+    /// Whether no job waits or runs.
+    pub fn are_idle(&self) -> bool {
+        self.jobs == 0
+    }
+}
+
+impl Client {
+    /// Whether no job waits or runs in a room.
+    pub(crate) fn is_idle_in(&self, room: &RoomId) -> bool {
+        !self.lanes.borrow().waiting.contains_key(room)
+    }
+
+    /// Adds a job to its room's lane. Returns the job if the lane was idle: the caller must run it.
+    pub(crate) fn add_job(&self, room: &RoomId, job: Job) -> Option<Job> {
+        let mut lanes = self.lanes.borrow_mut();
+        lanes.jobs += 1;
+        if lanes.jobs >= MAX_JOBS && !lanes.full {
+            lanes.full = true;
+            self.hold_reading();
+        }
+        if let Some(lane) = lanes.waiting.get_mut(room) {
+            lane.push_back(job);
+            return None;
+        }
+        lanes.waiting.insert(room.clone(), VecDeque::new());
+        Some(job)
+    }
+
+    /// Ends a room's job, and takes the next one of its lane.
+    pub(crate) fn finish_job(&self, room: &RoomId) -> Option<Job> {
+        let mut lanes = self.lanes.borrow_mut();
+        lanes.jobs -= 1;
+        if lanes.full && lanes.jobs <= MAX_JOBS / 2 {
+            lanes.full = false;
+            self.release_reading();
+        }
+        let next = lanes.waiting.get_mut(room).and_then(VecDeque::pop_front);
+        if next.is_none() {
+            lanes.waiting.remove(room);
+            if lanes.waiting.is_empty() {
+                // Idle connections hold no buffers.
+                lanes.waiting.shrink_to_fit();
+            }
+        }
+        next
+    }
+}

@@ -1,0 +1,215 @@
+//! Joins and leaves one room, as a job of its lane. A join reads membership, subscribes and reads the head; then it is
+//! answered, and the rooms are replayed.
+
+use std::rc::Rc;
+
+use tidings_shared::{
+    error::{ErrorCode, Refusal},
+    ids::{Cursor, RoomId, Seq, UserId},
+    log::{AppendError, RoomHead, TailRead},
+    protocol::server::{FailedRoom, JoinedRoom, ServerFrame},
+};
+
+use super::{access, presence, replay};
+use crate::{
+    bus::MembershipSnapshot,
+    client::{Client, GroupMemberships, JoinGroup, LeaveGroup, Replay},
+    hub::{Generation, Position, Subscription},
+    worker::Worker,
+};
+
+const MAX_ROOMS: usize = 1000;
+/// How often a join is retried because the room's epoch changed.
+const MAX_EPOCH_RETRIES: usize = 4;
+
+/// Joins one room of a group. After the last room the group is answered.
+pub(super) async fn join(
+    worker: &Rc<Worker>,
+    client: &Rc<Client>,
+    room: &RoomId,
+    after: Option<Cursor>,
+    group: &Rc<JoinGroup>,
+    index: usize,
+) {
+    // The semaphore is never closed. A job with a permit is the first in its room's lane and waits for no other job.
+    let _permit = group.permits.acquire().await;
+    match join_room(worker, client, room, after.as_ref(), &group.memberships).await {
+        Ok((mut joined, replay)) => {
+            if group.presence {
+                worker.hub.borrow_mut().watch_presence(room, replay.subscription);
+                if group.single {
+                    joined.online = presence::snapshot(worker, client, room, joined.members).await;
+                }
+            }
+            group.joined.borrow_mut().push((index, joined, replay));
+        }
+        Err(refusal) => group.failed.borrow_mut().push((room.clone(), refusal)),
+    }
+    group.remaining.set(group.remaining.get() - 1);
+    if group.remaining.get() == 0 {
+        finish(worker, client, group);
+    }
+}
+
+/// Answers a join, and starts the replay of its rooms.
+pub(super) fn finish(worker: &Rc<Worker>, client: &Rc<Client>, group: &JoinGroup) {
+    let mut joined = group.joined.take();
+    joined.sort_by_key(|(index, ..)| *index);
+    let mut failed = group.failed.take();
+    for (_, room, _) in joined.iter().filter(|(_, room, _)| client.has_ended(&room.room)) {
+        failed.push((room.room.clone(), Refusal::not_found("room")));
+    }
+    client.end_join();
+    // Rooms that were left or joined again meanwhile are part of those commands' answers.
+    joined.retain(|(_, room, replay)| client.joined(&room.room) == Some(replay.subscription));
+    let request = &group.request;
+    if let ([(room, refusal)], true) = (&failed[..], group.single) {
+        return worker.refuse(client, request, Some(room), refusal);
+    }
+    let (rooms, replays): (Vec<_>, Vec<_>) =
+        joined.into_iter().map(|(_, room, replay)| (room, replay)).unzip();
+    let failed: Vec<_> =
+        failed.into_iter().map(|(room, refusal)| FailedRoom { room, code: refusal.code }).collect();
+    for room in &failed {
+        worker.node.counters.error(room.code);
+    }
+    let answer = ServerFrame::RoomJoined {
+        reference: request.reference(),
+        rooms: &rooms,
+        failed: &failed,
+        more: group.more,
+    };
+    client.reply(&answer);
+    replay::enqueue(worker, client, replays);
+}
+
+async fn join_room(
+    worker: &Rc<Worker>,
+    client: &Rc<Client>,
+    room: &RoomId,
+    after: Option<&Cursor>,
+    memberships: &GroupMemberships,
+) -> Result<(JoinedRoom, Replay), Refusal> {
+    let connection_closed = || Refusal::unavailable("the connection is gone");
+    // Checked before each step: a connection or poll that has ended needs no more work.
+    let check_open = || if client.connection.is_closed() { Err(connection_closed()) } else { Ok(()) };
+    check_open()?;
+    let identity = client.identity().ok_or_else(connection_closed)?;
+    let already_joined = usize::from(client.joined(room).is_some());
+    let Some(_slot) = client.take_room_slot(MAX_ROOMS + already_joined) else {
+        let message = format!("a connection can join at most {MAX_ROOMS} rooms");
+        return Err(Refusal::new(ErrorCode::TooLarge, message));
+    };
+    let bus = &worker.node.bus;
+    let snapshot = memberships.get(bus, &identity.user, room).await?;
+    check_open()?;
+    if snapshot.membership.is_none() {
+        access::recently_added_role(worker, &identity, room).await?;
+        check_open()?;
+    }
+    let (shared_id, subscription) = worker.subscribe(room, client.clone());
+    let role_read = match read_role(worker, room, subscription, &identity.user, snapshot).await {
+        Ok(role_read) if !client.connection.is_closed() => role_read,
+        other => {
+            // An earlier subscription of the room stays.
+            worker.unsubscribe(room, subscription);
+            return Err(other.err().unwrap_or_else(connection_closed));
+        }
+    };
+    let RoleRead { head, role, read_seq, generation } = role_read;
+    let reached = Position::of(&head);
+    worker.hub.borrow_mut().set_initial_role(room, subscription, &role, (reached, generation));
+    if let Some(before) = client.join(shared_id.clone(), subscription) {
+        // The subscription starts again at the new cursor.
+        worker.unsubscribe(room, before);
+    }
+    let position = after.map_or(reached, |cursor| Position { epoch: head.epoch, seq: cursor.seq });
+    let gap = after.and_then(|cursor| head.gap_after(cursor));
+    let replay = Replay { room: shared_id, subscription, position, head: reached, gap, generation };
+    let joined = JoinedRoom {
+        room: room.clone(),
+        kind: head.kind,
+        name: head.name,
+        role,
+        head: Cursor::new(head.epoch, head.seq),
+        read_seq,
+        members: head.members,
+        online: None,
+    };
+    Ok((joined, replay))
+}
+
+/// The result of reading a room for a join: the head, and the role as of the head.
+struct RoleRead {
+    head: RoomHead,
+    role: String,
+    read_seq: Seq,
+    generation: Generation,
+}
+
+/// Determines a member's role as of the head. A mark is newer than any cache. Without a mark the snapshot is used, if
+/// it is of the head's epoch.
+async fn read_role(
+    worker: &Rc<Worker>,
+    room: &RoomId,
+    subscription: Subscription,
+    user: &UserId,
+    mut snapshot: MembershipSnapshot,
+) -> Result<RoleRead, Refusal> {
+    for _ in 0..MAX_EPOCH_RETRIES {
+        let (mut read, generation) = read_head(worker, room, subscription, user).await?;
+        let head = read.head;
+        let role = match read.marks.pop().flatten() {
+            Some(mark) => mark.role,
+            None if snapshot.epoch == head.epoch => snapshot.membership.as_ref().map(|it| it.role.clone()),
+            None => {
+                snapshot = worker.node.bus.membership_snapshot(user, room).await?;
+                continue;
+            }
+        };
+        let role = role.ok_or_else(|| access::refuse_non_member(&head))?;
+        // A user who was added just now has read nothing.
+        let read_seq = snapshot.membership.map_or(Seq(0), |membership| membership.read_seq);
+        return Ok(RoleRead { head, role, read_seq, generation });
+    }
+    Err(Refusal::unavailable("the room is moving to another epoch; retry"))
+}
+
+/// Reads the head of a room, after its channel is confirmed.
+async fn read_head(
+    worker: &Rc<Worker>,
+    room: &RoomId,
+    subscription: Subscription,
+    user: &UserId,
+) -> Result<(TailRead, Generation), AppendError> {
+    let confirmed = worker.hub.borrow().is_confirmed(room);
+    if !confirmed {
+        worker.node.bus.subscribe(worker.index, room).await?;
+        let mut hub = worker.hub.borrow_mut();
+        // If this room was left meanwhile, it may be another subscription's room, whose channel is not confirmed yet.
+        if hub.has(room, subscription) {
+            hub.confirm(room);
+        }
+    }
+    let (newest, generation) = {
+        let hub = worker.hub.borrow();
+        (hub.newest(room).epoch, hub.generation())
+    };
+    Ok((worker.node.bus.read(room, None, newest, std::slice::from_ref(user)).await?, generation))
+}
+
+/// Leaves one room of a group. After the last room the group is answered.
+pub(super) fn leave(worker: &Worker, client: &Client, room: &RoomId, group: &LeaveGroup) {
+    if let Some(subscription) = client.leave(room) {
+        worker.unsubscribe(room, subscription);
+    }
+    group.remaining.set(group.remaining.get() - 1);
+    if group.remaining.get() == 0 {
+        send_left(client, group);
+    }
+}
+
+pub(super) fn send_left(client: &Client, group: &LeaveGroup) {
+    let left = ServerFrame::RoomLeft { reference: group.request.reference(), rooms: &group.rooms };
+    client.reply(&left);
+}

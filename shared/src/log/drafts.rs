@@ -1,0 +1,60 @@
+//! The entries that append checked messages and changes.
+
+use super::append::Entry;
+use crate::{
+    ids::{RoomId, UserId},
+    message::{
+        Draft, Sender, Target,
+        change::{Change, ChangeKind},
+    },
+    role::MinRole,
+};
+
+impl Draft {
+    /// The entry that appends this message, under a new message id (UUIDv7).
+    #[must_use]
+    pub fn entry<'a>(
+        &self,
+        room: &'a RoomId,
+        user: &'a UserId,
+        name: Option<&str>,
+        picture: Option<&str>,
+    ) -> Entry<'a> {
+        let id = uuid::Uuid::now_v7().to_string();
+        Entry {
+            sender: Some(user),
+            client_id: Some(self.client_id.clone()),
+            id: Some(id.clone()),
+            visibility: self.visibility.clone(),
+            min_role: MinRole::Member,
+            first_attempt: self.first_attempt,
+            is_change: false,
+            ..Entry::new(room, "message:new", self.body(&id, &Sender { id: user.as_str(), name, picture }))
+        }
+    }
+}
+
+impl Change {
+    /// The entry that appends this change; `min_role` is the result of [`Change::check`].
+    #[must_use]
+    pub fn entry<'a>(
+        &self,
+        room: &'a RoomId,
+        user: &'a UserId,
+        target: &Target,
+        min_role: MinRole,
+    ) -> Entry<'a> {
+        let kind = self.kind();
+        Entry {
+            sender: Some(user),
+            client_id: Some(self.client_id.clone()),
+            visibility: target.audience(),
+            // A delete does not depend on other deletes, and must not wait until they are stored.
+            deletes_upto: (kind != ChangeKind::Delete).then_some(target.upto),
+            // After the first delete the tail does not contain the message any more.
+            drops_tail: kind == ChangeKind::Delete && !target.deleted,
+            min_role,
+            ..Entry::new(room, kind.event(), self.body(user, target))
+        }
+    }
+}

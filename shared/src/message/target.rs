@@ -1,0 +1,60 @@
+//! Messages as targets of edits, deletes and reactions: their senders and audiences.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    ids::Seq,
+    visibility::{Visibility, is_visible_to},
+};
+
+/// The properties of a message that decide about a change.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Target {
+    pub id: String,
+    pub sender: String,
+    pub visibility: Visibility,
+    pub deleted: bool,
+    /// The position of the log at which these properties were read.
+    #[serde(default)]
+    pub upto: Seq,
+    /// With attachments the text may be empty.
+    #[serde(default)]
+    pub has_attachments: bool,
+}
+
+impl Target {
+    #[must_use]
+    pub fn is_visible_to(&self, user: &str, role: &str) -> bool {
+        is_visible_to(&self.visibility.encode(), &self.sender, user, role)
+    }
+
+    /// The audience of a change of this message: exactly the audience of the message, no matter who makes the change.
+    #[must_use]
+    pub fn audience(&self) -> Visibility {
+        let mut audience = self.visibility.clone();
+        if !audience.is_everyone() && !audience.users.contains(&self.sender) {
+            audience.users.push(self.sender.clone());
+        }
+        audience
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn change_has_the_audience_of_its_message() {
+        let of = |users: &[&str]| Target {
+            id: String::new(),
+            sender: "alice".into(),
+            visibility: Visibility { users: users.iter().map(ToString::to_string).collect(), roles: vec![] },
+            deleted: false,
+            upto: Seq(0),
+            has_attachments: false,
+        };
+        assert_eq!(of(&["bob"]).audience().users, ["bob", "alice"]);
+        assert!(of(&[]).audience().is_everyone());
+        assert!(of(&["bob"]).is_visible_to("alice", "guest") && !of(&["bob"]).is_visible_to("eve", "owner"));
+    }
+}
