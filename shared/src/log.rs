@@ -21,6 +21,7 @@
 mod ack_stage;
 pub mod address;
 mod append;
+mod arguments;
 pub mod authority;
 mod commands;
 pub mod keys;
@@ -40,7 +41,7 @@ mod target;
 mod timing;
 
 pub use address::client;
-pub use append::{Accepted, AppendError, Entry, KnownUpto, MinRole};
+pub use append::{Accepted, AppendError, Entry, KnownUpto};
 pub use authority::{Authority, AuthorityError, Known, OpenedEpoch, SeedOutcome, StoredMarks};
 pub use commands::{Log, LogLimits};
 pub use live::LiveEntry;

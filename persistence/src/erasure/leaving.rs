@@ -5,9 +5,9 @@
 use sea_orm::DatabaseConnection;
 use serde::Serialize;
 use tidings_shared::ids::{RoomId, Seq, UserId};
-use tidings_shared::log::{AppendError, Entry, KnownUpto, Log, MinRole, stored::Stored};
+use tidings_shared::log::{AppendError, Entry, KnownUpto, Log, stored::Stored};
 use tidings_shared::membership;
-use tidings_shared::role::{OWNER, REMOVED};
+use tidings_shared::role::{MinRole, OWNER, REMOVED};
 
 use super::ErasureError;
 use crate::ingest::batch::{MEMBER_CHANGED, MEMBER_REMOVED};

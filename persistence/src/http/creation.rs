@@ -110,8 +110,7 @@ fn members(
     for NamedMember { user, role } in named {
         let role = role.unwrap_or_else(|| MEMBER.to_owned());
         if !role::is_valid(&role) {
-            let rule = "a role is `owner`, `admin`, `member`, `guest` or a name of 1 to 32 of a-z 0-9 _ - other than `removed`";
-            return Err(Refusal::bad_field("members", rule));
+            return Err(Refusal::bad_field("members", format!("a role is {}", role::rule())));
         }
         if !seen.insert(user.clone()) {
             return Err(Refusal::bad_field("members", "`members` names a user twice"));

@@ -5,11 +5,11 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use tidings_shared::error::{ErrorCode, Refusal};
 use tidings_shared::ids::{RoomId, Seq, UserId};
-use tidings_shared::log::{Entry, MinRole};
+use tidings_shared::log::Entry;
 use tidings_shared::message::MAX_METADATA_BYTES;
 use tidings_shared::protocol::Fields;
 use tidings_shared::protocol::fields::optional;
-use tidings_shared::role::{self, Permission};
+use tidings_shared::role::{self, MinRole, Permission};
 use tokio::time::Instant;
 use utoipa::ToSchema;
 

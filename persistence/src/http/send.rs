@@ -3,10 +3,9 @@
 use actix_web::{HttpResponse, web};
 use serde::{Deserialize, Serialize};
 use tidings_shared::error::ErrorCode;
-use tidings_shared::log::MinRole;
 use tidings_shared::message::{AckStage, Draft};
 use tidings_shared::protocol::Fields;
-use tidings_shared::role::{self, Permission};
+use tidings_shared::role::{self, MinRole, Permission};
 use tidings_shared::telemetry::{self, SpanKind};
 use utoipa::ToSchema;
 

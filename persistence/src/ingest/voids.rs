@@ -11,7 +11,7 @@ use tidings_shared::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{Ingest, batch::VOID_KIND};
+use super::{Ingest, batch::MESSAGE_VOID};
 use crate::writer::{
     failure,
     limit::{self, within},
@@ -80,7 +80,7 @@ async fn append(ingest: &Ingest, void: &UnannouncedVoid) -> Result<(), AppendErr
         visibility: audience(void),
         allowed_in_archive: true,
         exempt_from_backlog: true,
-        ..Entry::new(&void.room, VOID_KIND, body)
+        ..Entry::new(&void.room, MESSAGE_VOID, body)
     };
     match ingest.log.append(&entry).await {
         Ok(accepted) if !accepted.duplicate => ingest.metrics.voids_told.inc(),

@@ -71,7 +71,7 @@ pub async fn wait_stored(log: &Log, room: &RoomId, accepted: &Accepted) -> Resul
 
 #[cfg(test)]
 mod tests {
-    use tidings_shared::log::MinRole;
+    use tidings_shared::role::MinRole;
 
     use super::*;
     use crate::ingest::batch::MEMBER_CHANGED;

@@ -99,13 +99,14 @@ async fn rooms_of(db: &impl ConnectionTrait, sql: &str, key: &str) -> Result<Vec
 /// # Errors
 /// When the database cannot be read.
 pub async fn owner(db: &impl ConnectionTrait, room: &ExportedRoom) -> Result<Option<String>, DbErr> {
-    let sql = "SELECT m.user_id FROM members m JOIN users u ON u.id = m.user_id AND u.erasing_at IS NULL \
-               WHERE m.room_id = $1 \
-               ORDER BY CASE m.role WHEN 'owner' THEN 0 WHEN 'admin' THEN 1 WHEN 'guest' THEN 3 ELSE 2 END, \
-                 m.user_id <> $2, u.blocked, m.user_id LIMIT 1";
+    let sql = format!(
+        "SELECT m.user_id FROM members m JOIN users u ON u.id = m.user_id AND u.erasing_at IS NULL \
+         WHERE m.room_id = $1 ORDER BY {} DESC, m.user_id <> $2, u.blocked, m.user_id LIMIT 1",
+        rank_of("m.role")
+    );
     let values = [room.id.as_str().into(), room.created_by.as_str().into()];
-    let row = db.query_one_raw(statement(sql, values)).await?;
-    row.map(|row| row.try_get_by_index(0)).transpose()
+    let row = db.query_one_raw(statement(&sql, values)).await?;
+    row.map(|row| row.try_get_by("user_id")).transpose()
 }
 
 /// Members of a room after `after` who are not erased.

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    append::{Accepted, Answer, AppendError, Entry, MinRole},
+    append::{Accepted, Answer, AppendError, Entry},
     commands::{Log, MAX_ROUNDS, head_keeps_changing, unavailable},
     keys,
     record::{Record, Visibility, is_visible_to},
@@ -16,6 +16,8 @@ use crate::{
     error::Refusal,
     ids::{Epoch, RoomId, Seq},
     message::change::{Actor, Change},
+    protocol::names::MESSAGE_NEW,
+    role::MinRole,
 };
 
 /// How long a change waits until a concurrent delete in its room is stored, which may delete its message.
@@ -127,7 +129,7 @@ impl Log {
         let entries = entries.map_err(|error| self.give_up(&session, &error))?;
         match tail::records_of(entries).first() {
             // `upto` is the head that was read before: a later delete is above it, and makes the append stale.
-            Some(record) if record.kind() == "message:new" => Ok(Some(of_record(record, head.seq))),
+            Some(record) if record.kind() == MESSAGE_NEW => Ok(Some(of_record(record, head.seq))),
             Some(_) => Ok(None),
             None => self.authority.target(room, seq).await.map_err(unavailable),
         }

@@ -12,13 +12,14 @@ use super::{AckStage, MAX_METADATA_BYTES, check_text};
 use crate::{
     error::{ErrorCode, Refusal},
     ids::{ClientId, RoomId, Seq, UserId},
-    log::{Accepted, Entry, MinRole, Target},
+    log::{Accepted, Entry, Target},
     protocol::{
         Fields,
         fields::{optional, required},
+        names::{MESSAGE_DELETED, MESSAGE_EDITED, REACTION_ADDED, REACTION_REMOVED},
         server::{Ack, rfc3339},
     },
-    role::{self, Permission},
+    role::{self, MinRole, Permission},
 };
 
 /// Longest emoji, in bytes.
@@ -66,10 +67,10 @@ impl ChangeKind {
     #[must_use]
     pub fn event(self) -> &'static str {
         match self {
-            Self::Edit => "message:edited",
-            Self::Delete => "message:deleted",
-            Self::AddReaction => "reaction:added",
-            Self::RemoveReaction => "reaction:removed",
+            Self::Edit => MESSAGE_EDITED,
+            Self::Delete => MESSAGE_DELETED,
+            Self::AddReaction => REACTION_ADDED,
+            Self::RemoveReaction => REACTION_REMOVED,
         }
     }
 }

@@ -3,8 +3,12 @@
 use super::{AckStage, Draft};
 use crate::{
     ids::{RoomId, UserId},
-    log::{Accepted, Entry, MinRole},
-    protocol::server::{Ack, Sender, rfc3339},
+    log::{Accepted, Entry},
+    protocol::{
+        names::MESSAGE_NEW,
+        server::{Ack, Sender, rfc3339},
+    },
+    role::MinRole,
 };
 
 impl Draft {
@@ -26,7 +30,7 @@ impl Draft {
             min_role: MinRole::Member,
             first_attempt: self.first_attempt,
             is_change: false,
-            ..Entry::new(room, "message:new", self.body(&id, &Sender { id: user.as_str(), name, picture }))
+            ..Entry::new(room, MESSAGE_NEW, self.body(&id, &Sender { id: user.as_str(), name, picture }))
         }
     }
 

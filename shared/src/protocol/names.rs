@@ -28,19 +28,29 @@ pub const CLIENT_FRAMES: [&str; 16] = [
 pub const ANSWERS: [&str; 9] =
     ["connected", "auth:ok", "room:joined", "room:left", "ack", "ok", "presence:list", "pong", "error"];
 
-/// The events of a room's log.
-pub const LOG_EVENTS: [&str; 10] = [
-    "message:new",
-    "message:edited",
-    "message:deleted",
-    "message:void",
-    "reaction:added",
-    "reaction:removed",
-    "member:added",
-    "member:changed",
-    "member:removed",
-    "room:updated",
-];
+macro_rules! log_events {
+    ($($name:ident = $text:literal,)+) => {
+        $(pub const $name: &str = $text;)+
+        /// The events of a room's log.
+        pub const LOG_EVENTS: [&str; [$($text),+].len()] = [$($name),+];
+    };
+}
+
+log_events! {
+    MESSAGE_NEW = "message:new",
+    MESSAGE_EDITED = "message:edited",
+    MESSAGE_DELETED = "message:deleted",
+    MESSAGE_VOID = "message:void",
+    REACTION_ADDED = "reaction:added",
+    REACTION_REMOVED = "reaction:removed",
+    MEMBER_ADDED = "member:added",
+    MEMBER_CHANGED = "member:changed",
+    MEMBER_REMOVED = "member:removed",
+    ROOM_UPDATED = "room:updated",
+}
+
+/// An event at a position without effect.
+pub const VOID: &str = "void";
 
 /// The other frames of the server: positions, notices for all connections of a user, and live-only frames. The `typing`
 /// frames have the names of the client's frames.
@@ -53,7 +63,7 @@ pub const OTHER_FRAMES: [&str; 10] = [
     "receipt:read",
     "receipt:delivered",
     "presence",
-    "void",
+    VOID,
     "draining",
 ];
 
