@@ -9,7 +9,6 @@ pub mod dead_letters;
 pub mod entity;
 pub mod erasure;
 pub mod export;
-pub mod forms;
 pub mod http;
 pub mod import;
 pub mod indexer;

@@ -11,10 +11,13 @@ pub mod health;
 pub mod ids;
 pub mod internal;
 pub mod lifecycle;
+pub mod limits;
 pub mod log;
 pub mod membership;
 pub mod message;
 pub mod metrics;
+#[cfg(feature = "openapi")]
+pub mod openapi;
 pub mod origin;
 pub mod people;
 pub mod presence;

@@ -9,23 +9,23 @@ use serde_json::value::RawValue;
 use crate::{
     error::{ErrorCode, Refusal},
     ids::{ClientId, Seq, UserId},
+    limits::{
+        MAX_ATTACHMENT_NAME_CHARS, MAX_ATTACHMENT_URL_CHARS, MAX_ATTACHMENTS, MAX_LABEL_CHARS,
+        MAX_METADATA_BYTES, MAX_VISIBLE_TO,
+    },
     log::record::Visibility,
     protocol::fields::{VisibleTo, bounded, optional, required},
-    protocol::{Fields, server::Sender},
+    protocol::{
+        Fields,
+        events::{Audience, MessageBody},
+        server::Sender,
+    },
 };
-
-/// Limits of a message's parts, see docs/PROTOCOL.md.
-pub const MAX_METADATA_BYTES: usize = 4 * 1024;
-pub const MAX_ATTACHMENTS: usize = 10;
-/// Limits of an attachment's name and URL; long enough for presigned URLs.
-const MAX_ATTACHMENT_NAME_CHARS: usize = 255;
-const MAX_ATTACHMENT_URL_CHARS: usize = 2048;
-/// Users, and roles, in `visible_to`. The limit is low because every delivery checks the lists.
-pub const MAX_VISIBLE_TO: usize = 100;
 
 /// What a sender waits for: the event is appended in Redis, or committed in PostgreSQL.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema), schema(as = Stage))]
 pub enum AckStage {
     Accepted,
     #[default]
@@ -34,11 +34,16 @@ pub enum AckStage {
 
 /// A file that is stored outside of this system.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Attachment {
+    #[cfg_attr(feature = "openapi", schema(value_type = crate::openapi::AttachmentTextForm))]
     pub name: String,
+    #[cfg_attr(feature = "openapi", schema(value_type = crate::openapi::AttachmentUrlForm))]
     pub url: String,
+    #[cfg_attr(feature = "openapi", schema(value_type = crate::openapi::AttachmentTextForm))]
     pub media_type: String,
     /// In bytes.
+    #[cfg_attr(feature = "openapi", schema(maximum = 9_223_372_036_854_775_807_i64))]
     pub size: u64,
 }
 
@@ -104,30 +109,9 @@ impl Draft {
     /// The event's own fields as JSON, in the wire form.
     #[must_use]
     pub fn body(&self, id: &str, sender: &Sender<'_>) -> String {
-        #[derive(Serialize)]
-        struct Body<'a> {
-            id: &'a str,
-            client_id: &'a ClientId,
-            sender: &'a Sender<'a>,
-            kind: &'a str,
-            content: &'a str,
-            #[serde(skip_serializing_if = "Option::is_none")]
-            reply_to: Option<Seq>,
-            #[serde(skip_serializing_if = "<[_]>::is_empty")]
-            attachments: &'a [Attachment],
-            #[serde(skip_serializing_if = "Option::is_none")]
-            metadata: Option<&'a RawValue>,
-            #[serde(skip_serializing_if = "Option::is_none")]
-            visible_to: Option<WireVisibility<'a>>,
-        }
-        #[derive(Serialize)]
-        struct WireVisibility<'a> {
-            users: &'a [String],
-            roles: &'a [String],
-        }
         let visible_to = (!self.visibility.is_everyone())
-            .then_some(WireVisibility { users: &self.visibility.users, roles: &self.visibility.roles });
-        let body = Body {
+            .then_some(Audience { users: &self.visibility.users, roles: &self.visibility.roles });
+        let body = MessageBody {
             id,
             client_id: &self.client_id,
             sender,
@@ -137,6 +121,8 @@ impl Draft {
             attachments: &self.attachments,
             metadata: self.metadata.as_deref(),
             visible_to,
+            edited_at: None,
+            deleted: None,
         };
         serde_json::to_string(&body).expect("strings, numbers and checked JSON always serialise")
     }
@@ -162,7 +148,7 @@ pub fn check_text(text: &str, field: &'static str, max_chars: usize) -> Result<(
 /// Whether the text has the form of message kinds and role names: 1 to 32 of `a-z 0-9 _ -`.
 #[must_use]
 pub fn is_label(text: &str) -> bool {
-    (1..=32).contains(&text.len())
+    (1..=MAX_LABEL_CHARS).contains(&text.len())
         && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_' || b == b'-')
 }
 

@@ -2,6 +2,7 @@
 
 pub mod client;
 pub mod close;
+pub mod events;
 pub mod fields;
 pub mod names;
 pub mod server;

@@ -7,13 +7,13 @@ mod frame;
 use sea_orm::{ConnectionTrait, DbErr, QueryResult, Value};
 use serde::Serialize;
 use tidings_shared::ids::{Epoch, RoomId};
+use tidings_shared::openapi::EventForm;
 use utoipa::ToSchema;
 
 use super::access::Viewer;
 use super::json::{Head, Raw};
 use super::messages::SelectedMessage;
 use super::sql::{epoch_of, me, message_columns, statement, visible};
-use crate::forms::events::EventForm;
 
 /// Event frames after a position, ascending.
 #[derive(Debug, Serialize, ToSchema)]

@@ -16,7 +16,8 @@ use crate::account::UnknownUserPolicy;
 use crate::entity::{member, room};
 
 /// The kind of a room: `direct` (exactly two members), `private`, `public`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ToSchema)]
+#[schema(rename_all = "lowercase")]
 pub enum RoomKind {
     Direct,
     Private,

@@ -4,26 +4,24 @@
 #[cfg(test)]
 mod tests;
 
-use serde::Serialize;
 use serde_json::value::RawValue;
 use uuid::Uuid;
 
-use super::{AckStage, MAX_METADATA_BYTES, check_text};
+use super::{AckStage, check_text};
 use crate::{
     error::{ErrorCode, Refusal},
     ids::{ClientId, RoomId, Seq, UserId},
+    limits::{MAX_EMOJI_BYTES, MAX_METADATA_BYTES},
     log::{Accepted, Entry, Target},
     protocol::{
         Fields,
+        events::ChangeBody,
         fields::{optional, required},
         names::{MESSAGE_DELETED, MESSAGE_EDITED, REACTION_ADDED, REACTION_REMOVED},
         server::{Ack, rfc3339},
     },
     role::{self, MinRole, Permission},
 };
-
-/// Longest emoji, in bytes.
-pub const MAX_EMOJI_BYTES: usize = 32;
 
 /// The operation on the message.
 #[derive(Debug, Clone)]
@@ -210,18 +208,6 @@ impl Change {
     }
 
     fn body(&self, user: &UserId, target: &Target) -> String {
-        #[derive(Serialize)]
-        struct Body<'a> {
-            target: Seq,
-            target_id: &'a str,
-            #[serde(skip_serializing_if = "Option::is_none")]
-            content: Option<&'a str>,
-            #[serde(skip_serializing_if = "Option::is_none")]
-            metadata: Option<&'a RawValue>,
-            #[serde(skip_serializing_if = "Option::is_none")]
-            emoji: Option<&'a str>,
-            by: &'a str,
-        }
         let (content, metadata, emoji) = match &self.action {
             Action::Edit { content, metadata } => (Some(content.as_str()), metadata.as_deref(), None),
             Action::Delete => (None, None, None),
@@ -230,7 +216,7 @@ impl Change {
             }
         };
         let body =
-            Body { target: self.target, target_id: &target.id, content, metadata, emoji, by: user.as_str() };
+            ChangeBody { target: self.target, target_id: &target.id, content, metadata, emoji, by: user };
         serde_json::to_string(&body).expect("strings, numbers and checked JSON always serialise")
     }
 

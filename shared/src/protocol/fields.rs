@@ -205,8 +205,11 @@ pub fn bounded<T>(list: Vec<T>, name: &'static str, max: usize) -> Result<Vec<T>
 
 /// The users and roles of `visible_to`; either may be absent.
 #[derive(Debug, Default, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema), schema(as = SendVisibleTo))]
 pub struct VisibleTo {
+    #[cfg_attr(feature = "openapi", schema(max_items = 100))]
     pub users: Option<Vec<UserId>>,
+    #[cfg_attr(feature = "openapi", schema(max_items = 100, value_type = Option<Vec<crate::openapi::LabelForm>>))]
     pub roles: Option<Vec<String>>,
 }
 
