@@ -55,6 +55,16 @@ pub enum Permission {
 }
 
 impl Permission {
+    pub const ALL: [Self; 7] = [
+        Self::Read,
+        Self::Send,
+        Self::ChangeOwn,
+        Self::ChangeAny,
+        Self::ChangeRoom,
+        Self::ManageMembers,
+        Self::ManageOwners,
+    ];
+
     /// The lowest role that has this permission.
     #[must_use]
     pub fn min_role(self) -> MinRole {
@@ -118,7 +128,7 @@ mod tests {
             (OWNER, &[Read, Send, ChangeOwn, ChangeAny, ChangeRoom, ManageMembers, ManageOwners]),
         ];
         for (role, allowed) in table {
-            for permission in [Read, Send, ChangeOwn, ChangeAny, ChangeRoom, ManageMembers, ManageOwners] {
+            for permission in Permission::ALL {
                 assert_eq!(allows(role, permission), allowed.contains(&permission), "{role} {permission:?}");
             }
         }

@@ -12,3 +12,4 @@ mod language;
 mod pages;
 mod settings;
 mod tree;
+mod typescript;

@@ -7,7 +7,7 @@ use actix_web::HttpResponse;
 use actix_web::web::{self, Bytes};
 use answers::Answers;
 use tidings_shared::message::Attachment;
-use tidings_shared::openapi::MessageTextForm;
+use tidings_shared::openapi::{self, MessageTextForm};
 use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
 use utoipa::openapi::{RefOr, Schema};
 use utoipa::{Modify, OpenApi, PartialSchema, ToSchema};

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tidings_shared::{
-    ids::{ClientId, Seq},
+    ids::ClientId,
     log::{AppendError, Entry, record::Visibility},
     protocol::events::VoidBody,
 };
@@ -97,7 +97,7 @@ fn audience(void: &UnannouncedVoid) -> Visibility {
 
 #[cfg(test)]
 mod tests {
-    use tidings_shared::ids::RoomId;
+    use tidings_shared::ids::{RoomId, Seq};
 
     use super::*;
 

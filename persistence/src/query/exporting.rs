@@ -5,7 +5,7 @@ use chrono::{DateTime, Utc};
 use sea_orm::{ConnectionTrait, DbErr, FromQueryResult};
 
 use super::json::{Raw, raw};
-use super::sql::statement;
+use super::sql::{rank_of, statement};
 
 /// Rows of a page.
 pub const PAGE_ROWS: i64 = 500;

@@ -10,6 +10,7 @@ use sea_orm::{
 };
 use tidings_shared::ids::{RoomId, UserId};
 use tidings_shared::log::keys::Partition;
+use utoipa::ToSchema;
 
 use super::{sql::statement, users};
 use crate::account::UnknownUserPolicy;

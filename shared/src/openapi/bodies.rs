@@ -25,7 +25,8 @@ macro_rules! bodies {
                 let body = ObjectBuilder::new().schema_type(Type::Object).description(Some($about));
                 let body = body$(.property($required, field($required, false)).required($required))*
                     $(.property($optional, field($optional, true)))*;
-                body.examples($example).into()
+                let examples: Vec<serde_json::Value> = $example;
+                body.examples(examples).into()
             }
         }
 
@@ -45,11 +46,11 @@ bodies! {
     SendForm = "Send", "The body of a send, as for `message:send`.",
         ["client_id"]
         ["content" "kind" "reply_to" "visible_to" "attachments" "metadata" "attempt" "ack"]
-        [json!({"client_id": "0198f2c4-8e7a-7c31-9d42-6b1f0e5a7c90", "content": "Tea is ready"})];
+        vec![json!({"client_id": "0198f2c4-8e7a-7c31-9d42-6b1f0e5a7c90", "content": "Tea is ready"})];
     EditForm = "Edit", "The body of an edit, as for `message:edit`. Omitted metadata stays.",
-        ["content"] ["metadata" "id" "client_id" "ack"] [json!({"content": "Tea was ready"})];
-    ChangeForm = "Change", "The body of every other change. May be omitted.", [] ["id" "client_id" "ack"] [];
-    PresenceSetForm = "PresenceSet", "What a user sets for themselves.", ["status"] [] [];
+        ["content"] ["metadata" "id" "client_id" "ack"] vec![json!({"content": "Tea was ready"})];
+    ChangeForm = "Change", "The body of every other change. May be omitted.", [] ["id" "client_id" "ack"] vec![];
+    PresenceSetForm = "PresenceSet", "What a user sets for themselves.", ["status"] [] vec![];
 }
 
 fn named<T: ToSchema>() -> (String, RefOr<Schema>) {

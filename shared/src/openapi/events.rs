@@ -75,7 +75,7 @@ fn event<Body: PartialSchema>(
 ) -> (&'static str, Object) {
     let RefOr::T(Schema::Object(mut body)) = Body::schema() else { unreachable!("a struct is an object") };
     body.required.extend(required.iter().map(ToString::to_string));
-    without.iter().for_each(|name| drop(body.properties.shift_remove(*name)));
+    without.iter().for_each(|name| drop(body.properties.remove(*name)));
     frame(kind, body)
 }
 

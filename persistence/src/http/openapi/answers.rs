@@ -54,7 +54,7 @@ fn complete(path: &str, method: HttpMethod, operation: &mut Operation) {
     for (status, response) in responses.iter_mut() {
         let RefOr::T(response) = response else { continue };
         if status.as_str() >= "400" {
-            response.content.insert(PROBLEM_JSON.to_owned(), problem_content());
+            response.content.insert(PROBLEM_JSON.to_owned(), problem_content().into());
         }
         let headers: &[(&str, &str)] = match status.as_str() {
             "200" | "304" if is_tagged => &[("ETag", "A weak entity tag; none for answers over 4 MiB")],
