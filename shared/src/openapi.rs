@@ -40,7 +40,7 @@ macro_rules! new_types {
 
 new_types! {
     MessageIdForm RoleForm LabelForm EmojiForm NameForm PersonTextForm MessageTextForm AttachmentTextForm
-    AttachmentUrlForm MetadataForm ListCursorForm LimitForm PositionForm MessageSeqForm StatusForm TimeForm
+    AttachmentUrlForm MetadataForm ListCursorForm LimitForm PositionForm MessageSeqForm StatusForm VoidReasonForm TimeForm
 }
 
 macro_rules! forms {
@@ -92,6 +92,7 @@ forms! {
     MessageSeqForm = "MessageSeq", "Position of a message." => integer(1);
     Epoch = "Epoch", "One life of the log's data, opaque." => string();
     StatusForm = "Status", "" => one_of(&["online", "away", "offline"]);
+    VoidReasonForm = "VoidReason", "" => one_of(&["duplicate", "rejected"]);
     ErrorCode = "ErrorCode", "See the table of errors in the protocol." => one_of(&ErrorCode::ALL.map(ErrorCode::as_str));
     TimeForm = "Time", "RFC 3339 in UTC with milliseconds." =>
         string().format(Some(SchemaFormat::KnownFormat(KnownFormat::DateTime))).pattern(Some(r"\.[0-9]{3}Z$"));

@@ -12,13 +12,13 @@ use tidings_shared::limits::{MAX_FIRST_MEMBERS, MAX_METADATA_BYTES, MAX_ROOM_NAM
 use tidings_shared::message::check_text;
 use tidings_shared::openapi::{MetadataForm, NameForm, RoleForm};
 use tidings_shared::protocol::Fields;
-use tidings_shared::protocol::fields::{bounded, optional, required};
+use tidings_shared::protocol::fields::{bounded, object, optional, required};
 use tidings_shared::role::{self, MEMBER, OWNER};
 use utoipa::ToSchema;
 
 use crate::query::rooms::{NewRoom, RoomKind};
 
-/// The body of `POST /rooms`, not yet typed.
+/// The body of `POST /rooms`.
 #[derive(Deserialize, ToSchema)]
 #[schema(as = NewRoom, example = json!({"kind": "private", "name": "Kitchen", "members": [{"user": "bob"}]}))]
 pub struct NewRoomBody<'a> {
@@ -55,11 +55,7 @@ pub struct NewMember {
 /// # Errors
 /// `bad_request`, `too_large` or `forbidden`, with the field's name.
 pub fn read(text: &str, creator: &UserId, admin: bool, fresh: RoomId) -> Result<NewRoom, Refusal> {
-    if !text.trim_start().starts_with('{') {
-        return Err(Refusal::new(ErrorCode::BadRequest, "expected one JSON object"));
-    }
-    let body: NewRoomBody<'_> = serde_json::from_str(text)
-        .map_err(|error| Refusal::new(ErrorCode::BadRequest, format!("not a JSON object: {error}")))?;
+    let body: NewRoomBody<'_> = object(text)?;
     let given: Option<RoomId> = optional(body.id, "id", "1 to 64 characters of A-Z a-z 0-9 . _ - :")?;
     if given.is_some() && !admin {
         let rule = "a room's id is given by the server; choosing one needs the scope tidings.admin";

@@ -3,10 +3,10 @@
 use actix_web::{HttpRequest, web};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
-use tidings_shared::error::{ErrorCode, Refusal};
+use tidings_shared::error::Refusal;
 use tidings_shared::ids::{RoomId, Seq, UserId};
 use tidings_shared::openapi::{LimitForm, ListCursorForm, RoleForm};
-use tidings_shared::protocol::fields::optional;
+use tidings_shared::protocol::fields::{object, optional};
 use tidings_shared::role;
 use utoipa::ToSchema;
 
@@ -113,7 +113,7 @@ pub async fn remove(
     Ok(web::Json(RemovedAnswer { seq: outcome.seq.0 }))
 }
 
-/// The wanted membership, not yet typed. The body may be omitted.
+/// The wanted membership. The body may be omitted.
 #[derive(Default, Deserialize, ToSchema)]
 #[schema(as = PutMember)]
 pub struct PutMemberBody<'a> {
@@ -124,12 +124,8 @@ pub struct PutMemberBody<'a> {
 }
 
 fn wanted_role(body: &str) -> Result<Option<String>, Refusal> {
-    let wanted: PutMemberBody<'_> = match body.trim_start().as_bytes().first() {
-        None => PutMemberBody::default(),
-        Some(b'{') => serde_json::from_str(body)
-            .map_err(|error| Refusal::new(ErrorCode::BadRequest, format!("not a JSON object: {error}")))?,
-        Some(_) => return Err(Refusal::new(ErrorCode::BadRequest, "expected one JSON object")),
-    };
+    let wanted: PutMemberBody<'_> =
+        if body.trim().is_empty() { PutMemberBody::default() } else { object(body)? };
     let role: Option<String> = optional(wanted.role, "role", "a string")?;
     match role {
         Some(role) if !role::is_valid(&role) => {
@@ -150,6 +146,8 @@ impl From<MembershipError> for Problem {
 
 #[cfg(test)]
 mod tests {
+    use tidings_shared::error::ErrorCode;
+
     use super::*;
 
     #[test]

@@ -10,7 +10,7 @@ use tidings_shared::log::Entry;
 use tidings_shared::openapi::{MetadataForm, NameForm};
 use tidings_shared::protocol::Fields;
 use tidings_shared::protocol::events::RoomBody;
-use tidings_shared::protocol::fields::optional;
+use tidings_shared::protocol::fields::{object, optional};
 use tidings_shared::role::{self, MinRole, Permission};
 use tokio::time::Instant;
 use utoipa::ToSchema;
@@ -99,7 +99,7 @@ struct RoomChange {
     archived: Option<bool>,
 }
 
-/// The fields of a room to change, not yet typed; omitted fields stay.
+/// The fields of a room to change; omitted fields stay.
 #[derive(Deserialize, ToSchema)]
 #[schema(as = RoomChange)]
 pub struct RoomChangeBody<'a> {
@@ -118,11 +118,7 @@ pub struct RoomChangeBody<'a> {
 
 impl RoomChange {
     fn read(text: &str) -> Result<Self, Refusal> {
-        if !text.trim_start().starts_with('{') {
-            return Err(Refusal::new(ErrorCode::BadRequest, "expected one JSON object"));
-        }
-        let given: RoomChangeBody<'_> = serde_json::from_str(text)
-            .map_err(|error| Refusal::new(ErrorCode::BadRequest, format!("not a JSON object: {error}")))?;
+        let given: RoomChangeBody<'_> = object(text)?;
         let name: Option<String> = optional(given.name, "name", "a string")?;
         name.as_deref().map_or(Ok(()), check_name)?;
         Ok(Self {

@@ -8,7 +8,7 @@ use tidings_shared::ids::UserId;
 use tidings_shared::limits::MAX_PERSON_TEXT_CHARS;
 use tidings_shared::message::check_text;
 use tidings_shared::openapi::PersonTextForm;
-use tidings_shared::protocol::fields::optional;
+use tidings_shared::protocol::fields::{object, optional};
 use utoipa::ToSchema;
 
 use super::body::{Body, COMMAND_BYTES};
@@ -66,7 +66,7 @@ pub async fn put(
     Ok(web::Json(UserAnswer { user: user.into(), name, picture, blocked }))
 }
 
-/// The fields of a user to change, not yet typed; omitted fields stay.
+/// The fields of a user to change; omitted fields stay.
 #[derive(Deserialize, ToSchema)]
 #[schema(as = PutUser)]
 pub struct PutUserBody<'a> {
@@ -84,11 +84,7 @@ pub struct PutUserBody<'a> {
 }
 
 fn read(text: &str) -> Result<AccountChange, Refusal> {
-    if !text.trim_start().starts_with('{') {
-        return Err(Refusal::new(ErrorCode::BadRequest, "expected one JSON object"));
-    }
-    let given: PutUserBody<'_> = serde_json::from_str(text)
-        .map_err(|error| Refusal::new(ErrorCode::BadRequest, format!("not a JSON object: {error}")))?;
+    let given: PutUserBody<'_> = object(text)?;
     Ok(AccountChange {
         name: line(given.name, "name")?,
         picture: line(given.picture, "picture")?,

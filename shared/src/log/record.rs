@@ -226,7 +226,7 @@ impl Record {
     }
 
     /// Whether a reader may see this event. The sender counts for messages and voids only: a change has exactly the
-    /// audience of its message, so whoever made it no longer sees it after losing the role that showed the message.
+    /// audience of its message, so its author no longer sees it after losing the role that showed the message.
     #[must_use]
     pub fn is_visible_to(&self, user: &str, role: &str) -> bool {
         let visibility = self.visibility();

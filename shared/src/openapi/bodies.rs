@@ -63,7 +63,8 @@ fn field(name: &str, optional: bool) -> RefOr<Schema> {
         "ack" => (AckStage::name(), "`stored` if omitted."),
         "client_id" if optional => (ClientId::name(), "If omitted, the server chooses one."),
         "client_id" => (ClientId::name(), ""),
-        "content" => (MessageTextForm::name(), "Empty only with attachments."),
+        "content" if optional => (MessageTextForm::name(), "Empty or omitted only with attachments."),
+        "content" => (MessageTextForm::name(), "Empty only if the message has attachments."),
         "id" => (MessageIdForm::name(), "The message must have this id, else `conflict`."),
         "kind" => (LabelForm::name(), "`text` if omitted."),
         "metadata" => (MetadataForm::name(), ""),
@@ -82,7 +83,7 @@ fn field(name: &str, optional: bool) -> RefOr<Schema> {
     if !optional {
         return RefOr::Ref(form.build());
     }
-    OneOfBuilder::new().item(ObjectBuilder::new().schema_type(Type::Null)).item(form).into()
+    OneOfBuilder::new().item(form).item(ObjectBuilder::new().schema_type(Type::Null)).into()
 }
 
 fn attempt() -> Object {

@@ -50,30 +50,36 @@ fn name(kind: &str) -> String {
 }
 
 fn all() -> Vec<(&'static str, Object)> {
-    let change = |kind, required: &[&str], without: &[&str]| event::<ChangeBody<'_>>(kind, required, without);
-    let texts = ["content", "metadata"];
+    let change = |kind, about, required: &[&str], without: &[&str]| {
+        event::<ChangeBody<'_>>(kind, about, required, without)
+    };
+    let edited = "`content` is empty once the message is deleted.";
+    let removed = "`by` is `user` when they left.";
+    let nothing = ObjectBuilder::new().description(Some("The event at this position has no effect."));
     vec![
-        event::<MessageBody<'_>>(MESSAGE_NEW, &[], &[]),
-        change(MESSAGE_EDITED, &["content"], &["emoji"]),
-        change(MESSAGE_DELETED, &[], &["content", "metadata", "emoji"]),
-        change(REACTION_ADDED, &["emoji"], &texts),
-        change(REACTION_REMOVED, &["emoji"], &texts),
-        event::<VoidBody<'_>>(MESSAGE_VOID, &[], &[]),
-        event::<MemberBody<'_>>(MEMBER_ADDED, &["role"], &[]),
-        event::<MemberBody<'_>>(MEMBER_CHANGED, &["role"], &[]),
-        event::<MemberBody<'_>>(MEMBER_REMOVED, &[], &["role"]),
-        event::<RoomBody<'_>>(ROOM_UPDATED, &[], &[]),
-        frame(VOID, Object::default()),
+        event::<MessageBody<'_>>(MESSAGE_NEW, "Holds the present state of the message.", &[], &[]),
+        change(MESSAGE_EDITED, edited, &["content"], &["emoji"]),
+        change(MESSAGE_DELETED, "", &[], &["content", "metadata", "emoji"]),
+        change(REACTION_ADDED, "", &["emoji"], &["content", "metadata"]),
+        change(REACTION_REMOVED, "", &["emoji"], &["content", "metadata"]),
+        event::<VoidBody<'_>>(MESSAGE_VOID, "The event at `target` has no effect.", &[], &[]),
+        event::<MemberBody<'_>>(MEMBER_ADDED, "", &["role"], &[]),
+        event::<MemberBody<'_>>(MEMBER_CHANGED, "", &["role"], &[]),
+        event::<MemberBody<'_>>(MEMBER_REMOVED, removed, &[], &["role"]),
+        event::<RoomBody<'_>>(ROOM_UPDATED, "Omitted fields stay as they are.", &[], &[]),
+        frame(VOID, nothing.build()),
     ]
 }
 
 /// An event with these fields of `Body` required, and without those of `without`.
 fn event<Body: PartialSchema>(
     kind: &'static str,
+    about: &str,
     required: &[&str],
     without: &[&str],
 ) -> (&'static str, Object) {
     let RefOr::T(Schema::Object(mut body)) = Body::schema() else { unreachable!("a struct is an object") };
+    body.description = (!about.is_empty()).then(|| about.to_owned());
     body.required.extend(required.iter().map(ToString::to_string));
     without.iter().for_each(|name| drop(body.properties.remove(*name)));
     frame(kind, body)

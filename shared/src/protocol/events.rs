@@ -5,7 +5,9 @@ use serde_json::value::RawValue;
 
 use super::server::Sender;
 #[cfg(feature = "openapi")]
-use crate::openapi::{EmojiForm, LabelForm, MessageIdForm, MessageSeqForm, MetadataForm, RoleForm, TimeForm};
+use crate::openapi::{
+    EmojiForm, LabelForm, MessageIdForm, MessageSeqForm, MetadataForm, RoleForm, TimeForm, VoidReasonForm,
+};
 use crate::{
     ids::{ClientId, Seq, UserId},
     message::Attachment,
@@ -106,7 +108,7 @@ pub struct VoidBody<'a> {
     pub client_id: &'a str,
     #[cfg_attr(feature = "openapi", schema(value_type = UserId))]
     pub by: &'a str,
-    /// `duplicate` or `rejected`.
+    #[cfg_attr(feature = "openapi", schema(value_type = VoidReasonForm))]
     pub reason: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "openapi", schema(nullable = false, value_type = Option<MessageSeqForm>))]
