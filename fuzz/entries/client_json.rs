@@ -3,10 +3,14 @@
 
 use serde_json::Value;
 use tidings_shared::{
-    message::{Draft, MAX_ATTACHMENTS, MAX_METADATA_BYTES, MAX_VISIBLE_TO},
+    limits::{
+        MAX_ATTACHMENTS, MAX_METADATA_BYTES, MAX_PRESENCE_USERS, MAX_ROOMS_PER_JOIN, MAX_SIGNAL_BYTES,
+        MAX_VISIBLE_TO,
+    },
+    message::Draft,
     protocol::{
         Command,
-        client::{JoinTarget, MAX_PRESENCE_USERS, MAX_ROOMS_PER_JOIN, MAX_SIGNAL_BYTES, parse},
+        client::{JoinTarget, parse},
         server::{Sender, ServerFrame},
     },
 };

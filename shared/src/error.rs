@@ -4,69 +4,49 @@
 
 use serde::{Deserialize, Serialize};
 
-/// The codes of docs/PROTOCOL.md, "Errors".
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum ErrorCode {
-    BadRequest,
-    Unauthorized,
-    Forbidden,
-    NotFound,
-    Conflict,
-    TooLarge,
-    RateLimited,
-    Internal,
-    Overloaded,
-    Unavailable,
+macro_rules! error_codes {
+    ($($code:ident = $name:literal, $status:literal;)+) => {
+        /// The codes of docs/PROTOCOL.md, "Errors".
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+        #[serde(rename_all = "snake_case")]
+        pub enum ErrorCode {
+            $($code,)+
+        }
+
+        impl ErrorCode {
+            /// All of them, in order.
+            pub const ALL: [Self; [$($status),+].len()] = [$(Self::$code),+];
+
+            /// The HTTP status that carries this code.
+            #[must_use]
+            pub fn status(self) -> u16 {
+                match self {
+                    $(Self::$code => $status,)+
+                }
+            }
+
+            /// The wire form, also the value of the metric label `code`.
+            #[must_use]
+            pub fn as_str(self) -> &'static str {
+                match self {
+                    $(Self::$code => $name,)+
+                }
+            }
+        }
+    };
 }
 
-impl ErrorCode {
-    /// All of them, in order.
-    pub const ALL: [Self; 10] = [
-        Self::BadRequest,
-        Self::Unauthorized,
-        Self::Forbidden,
-        Self::NotFound,
-        Self::Conflict,
-        Self::TooLarge,
-        Self::RateLimited,
-        Self::Internal,
-        Self::Overloaded,
-        Self::Unavailable,
-    ];
-
-    /// The HTTP status that carries this code.
-    #[must_use]
-    pub fn status(self) -> u16 {
-        match self {
-            Self::BadRequest => 400,
-            Self::Unauthorized => 401,
-            Self::Forbidden => 403,
-            Self::NotFound => 404,
-            Self::Conflict => 409,
-            Self::TooLarge => 413,
-            Self::RateLimited => 429,
-            Self::Internal => 500,
-            Self::Overloaded | Self::Unavailable => 503,
-        }
-    }
-
-    /// The wire form, also the value of the metric label `code`.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::BadRequest => "bad_request",
-            Self::Unauthorized => "unauthorized",
-            Self::Forbidden => "forbidden",
-            Self::NotFound => "not_found",
-            Self::Conflict => "conflict",
-            Self::TooLarge => "too_large",
-            Self::RateLimited => "rate_limited",
-            Self::Internal => "internal",
-            Self::Overloaded => "overloaded",
-            Self::Unavailable => "unavailable",
-        }
-    }
+error_codes! {
+    BadRequest = "bad_request", 400;
+    Unauthorized = "unauthorized", 401;
+    Forbidden = "forbidden", 403;
+    NotFound = "not_found", 404;
+    Conflict = "conflict", 409;
+    TooLarge = "too_large", 413;
+    RateLimited = "rate_limited", 429;
+    Internal = "internal", 500;
+    Overloaded = "overloaded", 503;
+    Unavailable = "unavailable", 503;
 }
 
 /// The answer to a refused command or request. `message` says what failed and what to do.
@@ -133,26 +113,13 @@ pub const RETRY_AFTER_MS: u64 = 1_000;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use ErrorCode::*;
 
     // Covers: internal.
     #[test]
-    fn error_codes_have_their_names_and_statuses() {
-        let table = [
-            (BadRequest, "bad_request", 400),
-            (Unauthorized, "unauthorized", 401),
-            (Forbidden, "forbidden", 403),
-            (NotFound, "not_found", 404),
-            (Conflict, "conflict", 409),
-            (TooLarge, "too_large", 413),
-            (RateLimited, "rate_limited", 429),
-            (Internal, "internal", 500),
-            (Overloaded, "overloaded", 503),
-            (Unavailable, "unavailable", 503),
-        ];
-        for (code, name, status) in table {
-            assert_eq!((code.as_str(), code.status()), (name, status));
-            assert_eq!(serde_json::to_value(code).unwrap(), name);
+    fn error_codes_have_their_names() {
+        for code in ErrorCode::ALL {
+            assert_eq!(serde_json::to_value(code).unwrap(), code.as_str());
         }
+        assert_eq!((ErrorCode::Internal.as_str(), ErrorCode::Internal.status()), ("internal", 500));
     }
 }

@@ -5,7 +5,7 @@ use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::value::RawValue;
 
 use crate::{
-    error::Refusal,
+    error::{ErrorCode, Refusal},
     ids::{ClientId, RoomId, Seq, UserId},
     telemetry::TraceContext,
 };
@@ -76,6 +76,19 @@ pub fn required<T: DeserializeOwned>(
     optional(field, name, form)?.ok_or_else(|| Refusal::bad_field(name, format!("`{name}` is missing")))
 }
 
+/// Parses the fields of a JSON object.
+///
+/// # Errors
+/// `bad_request` when the text is not one JSON object, or names a known field twice.
+pub fn object<'a, T: Deserialize<'a>>(text: &'a str) -> Result<T, Refusal> {
+    // serde would also accept an array for a struct, but the protocol requires an object.
+    if !text.trim_start().starts_with('{') {
+        return Err(Refusal::new(ErrorCode::BadRequest, "expected one JSON object"));
+    }
+    serde_json::from_str(text)
+        .map_err(|error| Refusal::new(ErrorCode::BadRequest, format!("not a JSON object: {error}")))
+}
+
 impl<'a> Fields<'a> {
     /// The trace context of the command. A malformed one is ignored.
     #[must_use]
@@ -88,13 +101,7 @@ impl<'a> Fields<'a> {
     /// # Errors
     /// `bad_request` when the text is not one JSON object, or names a known field twice.
     pub fn parse(text: &'a str) -> Result<Self, Refusal> {
-        // serde would also accept an array for a struct, but the protocol requires an object.
-        if !text.trim_start().starts_with('{') {
-            return Err(Refusal::new(crate::error::ErrorCode::BadRequest, "expected one JSON object"));
-        }
-        serde_json::from_str(text).map_err(|error| {
-            Refusal::new(crate::error::ErrorCode::BadRequest, format!("not a JSON object: {error}"))
-        })
+        object(text)
     }
 
     /// # Errors
@@ -124,7 +131,7 @@ impl<'a> Fields<'a> {
         let Some(json) = given(field) else { return Ok(None) };
         if json.len() > max_bytes {
             let message = format!("`{name}` is over {max_bytes} bytes");
-            return Err(Refusal::new(crate::error::ErrorCode::TooLarge, message).with_field(name));
+            return Err(Refusal::new(ErrorCode::TooLarge, message).with_field(name));
         }
         within_depth(json, name)?;
         let object: serde_json::Map<String, serde_json::Value> = required(field, name, "an object")?;
@@ -179,15 +186,18 @@ fn holds_nul(value: &serde_json::Value) -> bool {
 pub fn bounded<T>(list: Vec<T>, name: &'static str, max: usize) -> Result<Vec<T>, Refusal> {
     if list.len() > max {
         let message = format!("`{name}` has more than {max} entries");
-        return Err(Refusal::new(crate::error::ErrorCode::TooLarge, message).with_field(name));
+        return Err(Refusal::new(ErrorCode::TooLarge, message).with_field(name));
     }
     Ok(list)
 }
 
 /// The users and roles of `visible_to`; either may be absent.
 #[derive(Debug, Default, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema), schema(as = SendVisibleTo))]
 pub struct VisibleTo {
+    #[cfg_attr(feature = "openapi", schema(max_items = 100))]
     pub users: Option<Vec<UserId>>,
+    #[cfg_attr(feature = "openapi", schema(max_items = 100, value_type = Option<Vec<crate::openapi::LabelForm>>))]
     pub roles: Option<Vec<String>>,
 }
 

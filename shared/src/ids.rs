@@ -7,6 +7,8 @@ use std::{fmt, sync::Arc};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+use crate::limits::{MAX_CLIENT_ID_CHARS, MAX_ROOM_ID_CHARS, MAX_SEQ, MAX_USER_ID_CHARS};
+
 /// Why a text is not a valid identifier. The text itself is not included, because it may be private.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 #[error("not a valid {what}: {rule}")]
@@ -84,7 +86,7 @@ text_id!(
     "1 to 128 characters without control characters or white space, not `.` or `..`",
     |text| {
         !text.is_empty()
-            && text.chars().count() <= 128
+            && text.chars().count() <= MAX_USER_ID_CHARS
             && text != "."
             && text != ".."
             && !text.chars().any(|c| c.is_control() || c.is_whitespace())
@@ -97,7 +99,7 @@ text_id!(
     "room id",
     "1 to 64 characters of A-Z a-z 0-9 . _ - :, not `.` or `..`",
     |text| {
-        (1..=64).contains(&text.len())
+        (1..=MAX_ROOM_ID_CHARS).contains(&text.len())
             && text != "."
             && text != ".."
             && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-' | b':'))
@@ -109,7 +111,7 @@ text_id!(
     ClientId,
     "client id",
     "1 to 64 printable ASCII characters",
-    |text| (1..=64).contains(&text.len()) && text.bytes().all(|b| (0x20..0x7f).contains(&b))
+    |text| (1..=MAX_CLIENT_ID_CHARS).contains(&text.len()) && text.bytes().all(|b| (0x20..0x7f).contains(&b))
 );
 
 impl RoomId {
@@ -142,7 +144,7 @@ impl TryFrom<u64> for Seq {
     type Error = IdError;
     /// Input may be at most 2^53 - 1, the largest integer that every JSON parser represents exactly.
     fn try_from(seq: u64) -> Result<Self, IdError> {
-        if seq < 1 << 53 {
+        if seq <= MAX_SEQ.cast_unsigned() {
             Ok(Self(seq))
         } else {
             Err(IdError { what: "seq", rule: "an integer below 2^53" })
@@ -213,7 +215,7 @@ impl Cursor {
 /// Whether the text has the form of message kinds and role names: 1 to 32 of `a-z 0-9 _ -`.
 #[must_use]
 pub fn is_label(text: &str) -> bool {
-    (1..=32).contains(&text.len())
+    (1..=crate::limits::MAX_LABEL_CHARS).contains(&text.len())
         && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_' || b == b'-')
 }
 

@@ -21,6 +21,7 @@
 mod ack_stage;
 pub mod address;
 mod append;
+mod arguments;
 pub mod authority;
 mod commands;
 mod drafts;

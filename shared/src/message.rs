@@ -1,6 +1,7 @@
 //! A message as its sender submits it, with the same checks for frames and HTTP, and its JSON body.
 
 pub mod change;
+pub mod events;
 mod target;
 
 use serde::{Deserialize, Serialize};
@@ -10,22 +11,20 @@ use crate::{
     error::{ErrorCode, Refusal},
     fields::{Fields, VisibleTo, bounded, optional, required},
     ids::{ClientId, Seq, UserId, is_label},
+    limits::{
+        MAX_ATTACHMENT_NAME_CHARS, MAX_ATTACHMENT_URL_CHARS, MAX_ATTACHMENTS, MAX_METADATA_BYTES,
+        MAX_VISIBLE_TO,
+    },
     visibility::Visibility,
 };
 pub use target::Target;
 
-/// Limits of a message's parts, see docs/PROTOCOL.md.
-pub const MAX_METADATA_BYTES: usize = 4 * 1024;
-pub const MAX_ATTACHMENTS: usize = 10;
-/// Limits of an attachment's name and URL; long enough for presigned URLs.
-const MAX_ATTACHMENT_NAME_CHARS: usize = 255;
-const MAX_ATTACHMENT_URL_CHARS: usize = 2048;
-/// Users, and roles, in `visible_to`. The limit is low because every delivery checks the lists.
-pub const MAX_VISIBLE_TO: usize = 100;
+use events::{Audience, MessageBody};
 
 /// What a sender waits for: the event is appended in Redis, or committed in PostgreSQL.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema), schema(as = Stage))]
 pub enum AckStage {
     Accepted,
     #[default]
@@ -34,20 +33,30 @@ pub enum AckStage {
 
 /// The sender of a message, as others see it.
 #[derive(Debug, Clone, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema), schema(as = EventSender))]
 pub struct Sender<'a> {
+    #[cfg_attr(feature = "openapi", schema(value_type = UserId))]
     pub id: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(nullable = false))]
     pub name: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(nullable = false))]
     pub picture: Option<&'a str>,
 }
 
 /// A file that is stored outside of this system.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Attachment {
+    #[cfg_attr(feature = "openapi", schema(value_type = crate::openapi::AttachmentTextForm))]
     pub name: String,
+    #[cfg_attr(feature = "openapi", schema(value_type = crate::openapi::AttachmentUrlForm))]
     pub url: String,
+    #[cfg_attr(feature = "openapi", schema(value_type = crate::openapi::AttachmentTextForm))]
     pub media_type: String,
+    /// In bytes.
+    #[cfg_attr(feature = "openapi", schema(maximum = 9_223_372_036_854_775_807_i64))]
     pub size: u64,
 }
 
@@ -110,30 +119,9 @@ impl Draft {
     /// The event's own fields as JSON, in the wire form.
     #[must_use]
     pub fn body(&self, id: &str, sender: &Sender<'_>) -> String {
-        #[derive(Serialize)]
-        struct Body<'a> {
-            id: &'a str,
-            client_id: &'a ClientId,
-            sender: &'a Sender<'a>,
-            kind: &'a str,
-            content: &'a str,
-            #[serde(skip_serializing_if = "Option::is_none")]
-            reply_to: Option<Seq>,
-            #[serde(skip_serializing_if = "<[_]>::is_empty")]
-            attachments: &'a [Attachment],
-            #[serde(skip_serializing_if = "Option::is_none")]
-            metadata: Option<&'a RawValue>,
-            #[serde(skip_serializing_if = "Option::is_none")]
-            visible_to: Option<WireVisibility<'a>>,
-        }
-        #[derive(Serialize)]
-        struct WireVisibility<'a> {
-            users: &'a [String],
-            roles: &'a [String],
-        }
         let visible_to = (!self.visibility.is_everyone())
-            .then_some(WireVisibility { users: &self.visibility.users, roles: &self.visibility.roles });
-        let body = Body {
+            .then_some(Audience { users: &self.visibility.users, roles: &self.visibility.roles });
+        let body = MessageBody {
             id,
             client_id: &self.client_id,
             sender,
@@ -143,6 +131,8 @@ impl Draft {
             attachments: &self.attachments,
             metadata: self.metadata.as_deref(),
             visible_to,
+            edited_at: None,
+            deleted: None,
         };
         serde_json::to_string(&body).expect("strings, numbers and checked JSON always serialise")
     }

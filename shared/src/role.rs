@@ -19,7 +19,7 @@ pub const GUEST: &str = "guest";
 /// Used instead of a role when a member leaves or is removed; no role may have this name.
 pub const REMOVED: &str = "removed";
 
-/// Lowest role that the sender must still have if the room's hash has a mark of their membership.
+/// The rank of a role, and the lowest rank that the sender of an event must still have when it is appended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum MinRole {
     /// Marks are ignored, and erasure of the sender too: erasure itself appends the events by which they leave.
@@ -31,6 +31,11 @@ pub enum MinRole {
     Admin = 2,
     Owner = 3,
 }
+
+/// The named roles from the highest on: the only table of ranks. Lua, SQL and TypeScript get it from here. A custom role
+/// ranks as a member; its name only affects visibility.
+pub const RANKS: [(&str, MinRole); 4] =
+    [(OWNER, MinRole::Owner), (ADMIN, MinRole::Admin), (MEMBER, MinRole::Member), (GUEST, MinRole::Guest)];
 
 /// A permission in a room.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,6 +57,16 @@ pub enum Permission {
 }
 
 impl Permission {
+    pub const ALL: [Self; 7] = [
+        Self::Read,
+        Self::Send,
+        Self::ChangeOwn,
+        Self::ChangeAny,
+        Self::ChangeRoom,
+        Self::ManageMembers,
+        Self::ManageOwners,
+    ];
+
     /// The lowest role that has this permission.
     #[must_use]
     pub fn min_role(self) -> MinRole {
@@ -64,15 +79,28 @@ impl Permission {
     }
 }
 
-/// The rank of a role. A custom role ranks as a member; its name only affects visibility.
+/// The rank of a role.
 #[must_use]
 pub fn rank(role: &str) -> MinRole {
-    match role {
-        OWNER => MinRole::Owner,
-        ADMIN => MinRole::Admin,
-        GUEST => MinRole::Guest,
-        _ => MinRole::Member,
-    }
+    RANKS.iter().find(|(name, _)| *name == role).map_or(MinRole::Member, |(_, rank)| *rank)
+}
+
+/// The ranks for scripts: `rank(role)`, the minimums that ignore marks, and `REMOVED`.
+#[must_use]
+pub fn lua() -> String {
+    let named = RANKS.map(|(name, rank)| format!("{name} = {}", rank as i32)).join(", ");
+    let (always, anyone, custom) = (MinRole::Always as i32, MinRole::Anyone as i32, MinRole::Member as i32);
+    format!(
+        "local ALWAYS, ANYONE, REMOVED = {always}, {anyone}, '{REMOVED}'\n\
+         local function rank(role) return ({{{named}}})[role] or {custom} end\n"
+    )
+}
+
+/// The rule for the names of roles, in words.
+#[must_use]
+pub fn rule() -> String {
+    let named = RANKS.map(|(name, _)| format!("`{name}`")).join(", ");
+    format!("{named} or a name of 1 to 32 of a-z 0-9 _ - other than `{REMOVED}`")
 }
 
 /// Whether a role has a permission.
@@ -102,7 +130,7 @@ mod tests {
             (OWNER, &[Read, Send, ChangeOwn, ChangeAny, ChangeRoom, ManageMembers, ManageOwners]),
         ];
         for (role, allowed) in table {
-            for permission in [Read, Send, ChangeOwn, ChangeAny, ChangeRoom, ManageMembers, ManageOwners] {
+            for permission in Permission::ALL {
                 assert_eq!(allows(role, permission), allowed.contains(&permission), "{role} {permission:?}");
             }
         }

@@ -6,8 +6,8 @@ use tidings_shared::{
     auth::Identity,
     error::{ErrorCode, Refusal},
     ids::{Epoch, RoomId},
-    log::{AppendError, MinRole, RoomHead},
-    role::{self, Permission},
+    log::{AppendError, RoomHead},
+    role::{self, MinRole, Permission},
 };
 
 use crate::{client::Client, limits::Limit, worker::Worker};

@@ -6,10 +6,10 @@ use tidings_shared::{
     auth::Identity,
     error::Refusal,
     ids::RoomId,
-    log::{Accepted, AppendError, MinRole},
+    log::{Accepted, AppendError},
     message::{AckStage, change::Actor},
     protocol::server::Ack,
-    role::{self, Permission},
+    role::{self, MinRole, Permission},
     telemetry::{SpanKind, in_trace},
 };
 

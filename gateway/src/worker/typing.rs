@@ -13,8 +13,9 @@ use rustc_hash::FxHashMap;
 use tidings_shared::{
     error::Refusal,
     ids::{RoomId, UserId},
-    log::{LiveEntry, Log, MinRole},
+    log::{LiveEntry, Log},
     protocol::server::{Sender, ServerFrame},
+    role::MinRole,
 };
 use tokio::sync::{Notify, oneshot};
 

@@ -11,8 +11,9 @@ use serde_json::json;
 use tidings_harness::{Client, ClientError, ServerFrame, Stack};
 use tidings_shared::{
     ids::UserId,
-    log::{Accepted, Entry, MinRole},
+    log::{Accepted, Entry},
     membership,
+    role::MinRole,
 };
 
 const ROOMY: u64 = 100_000;

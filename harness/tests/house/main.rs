@@ -13,3 +13,4 @@ mod language;
 mod pages;
 mod settings;
 mod tree;
+mod typescript;

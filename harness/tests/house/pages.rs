@@ -4,6 +4,10 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use tidings_shared::error::ErrorCode;
+use tidings_shared::protocol::names::{ANSWERS, CLIENT_FRAMES, LOG_EVENTS, OTHER_FRAMES, VOID};
+use tidings_shared::role::RANKS;
+
 use crate::tree::{assert_none, pages, quoted, read, root, section};
 
 #[test]
@@ -50,19 +54,12 @@ fn the_protocol_page_names_every_frame_code_reason_and_route() {
         rest.split_once(to).unwrap().0.to_owned()
     };
     let strings = |text: &str| text.split('"').skip(1).step_by(2).map(ToOwned::to_owned).collect::<Vec<_>>();
-    let mut names = Vec::new();
-    let commands = between("shared/src/protocol/names.rs", "pub const CLIENT_FRAMES", "];");
-    names.extend(strings(&commands));
-    names.extend(strings(&between("shared/src/auth.rs", "pub fn as_str", "\n    }")));
-    names.extend(strings(&between("shared/src/error.rs", "pub fn as_str", "\n    }")));
-    let frames = read("shared/src/protocol/server.rs");
-    names.extend(
-        frames
-            .split("    #[serde(rename = \"")
-            .skip(1)
-            .filter(|rest| !rest.starts_with("ref"))
-            .map(|rest| rest.split('"').next().unwrap().to_owned()),
-    );
+    let mut names = strings(&between("shared/src/auth.rs", "pub fn as_str", "\n    }"));
+    names.extend(ErrorCode::ALL.map(|code| code.as_str().to_owned()));
+    names.extend(RANKS.map(|(role, _)| role.to_owned()));
+    let frames = CLIENT_FRAMES.iter().chain(&ANSWERS).chain(&LOG_EVENTS).chain(&OTHER_FRAMES);
+    // Clients treat a `void` like every event of an unknown type.
+    names.extend(frames.filter(|name| **name != VOID).map(ToString::to_string));
     let codes = between("shared/src/protocol/close.rs", "pub enum CloseCode {", "\n}");
     names.extend(
         codes.lines().filter_map(|line| Some(line.split_once("= ")?.1.trim_end_matches(',').to_owned())),

@@ -9,7 +9,8 @@ use serde_json::json;
 use tidings_harness::{Http, Stack};
 use tidings_shared::{
     ids::UserId,
-    log::{Entry, MinRole, stored::Stored},
+    log::{Entry, stored::Stored},
+    role::MinRole,
 };
 
 async fn erase(user: &Http) -> Result<u16> {

@@ -7,7 +7,8 @@ use serde_json::json;
 use tidings_harness::{Http, Stack};
 use tidings_shared::{
     ids::{RoomId, Seq, UserId},
-    log::{AppendError, Entry, KnownUpto, MinRole, keys::Partition},
+    log::{AppendError, Entry, KnownUpto, keys::Partition},
+    role::MinRole,
 };
 
 const ROOMY: u64 = 10_000;

@@ -14,11 +14,12 @@ use tidings_harness::redis::Redis;
 use tidings_shared::{
     ids::{ClientId, Epoch, RoomId, Seq, UserId},
     log::{
-        Accepted, AppendError, Authority, AuthorityError, Bases, Entry, Known, Log, LogLimits, MinRole,
-        OpenedEpoch, RoomHead, SeedOutcome, Session, StoredMarks, StoredUpto, Survival, Target,
+        Accepted, AppendError, Authority, AuthorityError, Bases, Entry, Known, Log, LogLimits, OpenedEpoch,
+        RoomHead, SeedOutcome, Session, StoredMarks, StoredUpto, Survival, Target,
         keys::{self, Partition},
         record::IngestId,
     },
+    role::MinRole,
 };
 
 /// An authority whose answers the test sets.

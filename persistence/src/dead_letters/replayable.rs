@@ -8,8 +8,8 @@ use tidings_shared::message::change::{Action as ChangeAction, Change};
 use tidings_shared::message::{AckStage, Attachment, Draft, check_text};
 
 use crate::ingest::batch::{
-    Action, ChangeRow, MEMBER_ADDED, MEMBER_CHANGED, MEMBER_REMOVED, MESSAGE_KIND, MessageRow, ROOM_UPDATED,
-    VOID_KIND,
+    Action, ChangeRow, MEMBER_ADDED, MEMBER_CHANGED, MEMBER_REMOVED, MESSAGE_NEW, MESSAGE_VOID, MessageRow,
+    ROOM_UPDATED,
 };
 use crate::writer::dead_letters::DeadLetter;
 
@@ -59,13 +59,13 @@ impl ReplayableEvent {
                     "it changes the room itself, and a later change may have too: repeat it by hand, and drop this",
                 );
             }
-            VOID_KIND => return Err("the services announce voids by themselves"),
+            MESSAGE_VOID => return Err("the services announce voids by themselves"),
             _ => {}
         }
         let room = RoomId::parse(record.room()).map_err(|_| "it names no room")?;
         let sender = UserId::parse(record.sender()).map_err(|_| "nobody sent it")?;
         let client_id = client_id(letter.id);
-        let action = if record.kind() == MESSAGE_KIND {
+        let action = if record.kind() == MESSAGE_NEW {
             ReplayableAction::Message(Box::new(draft(&room, &record, client_id.clone())?))
         } else {
             ReplayableAction::Change(change(&room, &record, client_id.clone())?)
@@ -120,7 +120,7 @@ mod tests {
     use bytes::Bytes;
     use chrono::DateTime;
     use tidings_shared::log::record::{Header, Visibility};
-    use tidings_shared::protocol::server::Sender;
+    use tidings_shared::message::Sender;
 
     use super::*;
 

@@ -6,10 +6,10 @@ use std::time::Duration;
 use anyhow::{anyhow, bail};
 use sea_orm::DatabaseConnection;
 use tidings_shared::ids::{RoomId, Seq};
-use tidings_shared::log::{Accepted, AppendError, Entry, Log, MinRole, stored::Stored};
+use tidings_shared::log::{Accepted, AppendError, Entry, Log, stored::Stored};
 use tidings_shared::message::Draft;
 use tidings_shared::message::change::{Action, Actor, Change, ChangeKind};
-use tidings_shared::role::{self, Permission};
+use tidings_shared::role::{self, MinRole, Permission};
 
 use super::database_error;
 use super::replayable::{ReplayableAction, ReplayableEvent};

@@ -3,11 +3,11 @@
 //! first.
 
 use sea_orm::DatabaseConnection;
-use serde::Serialize;
 use tidings_shared::ids::{RoomId, Seq, UserId};
-use tidings_shared::log::{AppendError, Entry, KnownUpto, Log, MinRole, stored::Stored};
+use tidings_shared::log::{AppendError, Entry, KnownUpto, Log, stored::Stored};
 use tidings_shared::membership;
-use tidings_shared::role::{OWNER, REMOVED};
+use tidings_shared::message::events::MemberBody;
+use tidings_shared::role::{MinRole, OWNER, REMOVED};
 
 use super::ErasureError;
 use crate::ingest::batch::{MEMBER_CHANGED, MEMBER_REMOVED};
@@ -19,14 +19,6 @@ const MAX_ATTEMPTS: usize = 20;
 /// Between two looks whether the overtaking change is stored.
 const STORED_POLL_INTERVAL: std::time::Duration = std::time::Duration::from_millis(50);
 const STORED_POLLS: usize = 100;
-
-#[derive(Serialize)]
-struct Body<'a> {
-    user: &'a UserId,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    role: Option<&'a str>,
-    by: &'a UserId,
-}
 
 /// Leaves one room; returns when that is stored. Everything appended to the room before is then stored too.
 pub(super) async fn leave(
@@ -46,7 +38,7 @@ pub(super) async fn leave(
             None => (MEMBER_REMOVED, user, REMOVED),
         };
         let removed = kind == MEMBER_REMOVED;
-        let body = Body { user: whose, role: (!removed).then_some(becomes), by: user };
+        let body = MemberBody { user: whose, role: (!removed).then_some(becomes), by: user };
         let body = serde_json::to_string(&body).expect("strings always serialise");
         let entry = Entry {
             sender: Some(user),

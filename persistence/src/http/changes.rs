@@ -1,73 +1,32 @@
 //! Changes of a message over HTTP, with the same result as over WebSocket: `PATCH` and `DELETE` of the message.
 
+use crate::schemas::{ChangeForm, EditForm};
 use actix_web::web;
-use serde::Deserialize;
 use serde_json::value::RawValue;
+use tidings_shared::fields::Fields;
+use tidings_shared::ids::RoomId;
 use tidings_shared::message::change::{Actor, Change, ChangeKind};
-use tidings_shared::protocol::Fields;
+use tidings_shared::openapi::MessageSeqForm;
 use tidings_shared::protocol::server::Ack;
 use tidings_shared::telemetry::{self, SpanKind};
-use utoipa::ToSchema;
 
 use super::allowance::CommandKind;
 use super::body::{Body, COMMAND_BYTES};
 use super::caller::Caller;
 use super::parameters;
-use super::problem::{Problem, ProblemDocument};
-use super::send::AckForm;
+use super::problem::Problem;
 use super::state::State;
-use crate::forms::{
-    ClientIdForm, MessageIdForm, MessageSeqForm, MessageTextForm, MetadataForm, RoomIdForm, StageForm,
-};
 use crate::query::access;
-
-/// The body of an edit, as for `message:edit`.
-#[derive(Deserialize, ToSchema)]
-#[schema(as = Edit, example = json!({"content": "Tea was ready"}))]
-#[allow(dead_code, reason = "the form of the body for the OpenAPI document; the shared Change reads it")]
-pub struct EditForm {
-    /// Empty only if the message has attachments.
-    #[schema(value_type = MessageTextForm)]
-    content: String,
-    /// If omitted, the metadata of the message stays.
-    #[schema(value_type = Option<MetadataForm>)]
-    metadata: Option<serde_json::Value>,
-    /// The message must have this id, else `conflict`.
-    #[schema(value_type = Option<MessageIdForm>)]
-    id: Option<String>,
-    /// If omitted, the server chooses one.
-    #[schema(value_type = Option<ClientIdForm>)]
-    client_id: Option<String>,
-    /// `stored` if omitted.
-    #[schema(value_type = Option<StageForm>)]
-    ack: Option<String>,
-}
-
-/// The body of every other change. May be omitted.
-#[derive(Deserialize, ToSchema)]
-#[schema(as = Change)]
-#[allow(dead_code, reason = "the form of the body for the OpenAPI document; the shared Change reads it")]
-pub struct ChangeForm {
-    /// The message must have this id, else `conflict`.
-    #[schema(value_type = Option<MessageIdForm>)]
-    id: Option<String>,
-    /// If omitted, the server chooses one.
-    #[schema(value_type = Option<ClientIdForm>)]
-    client_id: Option<String>,
-    /// `stored` if omitted.
-    #[schema(value_type = Option<StageForm>)]
-    ack: Option<String>,
-}
 
 /// Edits a message: one's own; admins may edit any.
 #[utoipa::path(
     patch, path = "/v1/rooms/{room}/messages/{seq}", operation_id = "editMessage", tag = "messages",
-    params(("room" = RoomIdForm, Path), ("seq" = MessageSeqForm, Path)), request_body = EditForm,
+    params(("room" = RoomId, Path), ("seq" = MessageSeqForm, Path)), request_body = EditForm,
     responses(
-        (status = 200, description = "Edited; `seq` is that of the event", body = AckForm),
-        (status = 409, description = "Deleted, another message, or an archived room", body = ProblemDocument, content_type = "application/problem+json"),
-        (status = 413, description = "Too much text", body = ProblemDocument, content_type = "application/problem+json"),
-        (status = 429, description = "Too many commands", body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 200, description = "Edited; `seq` is that of the event", body = Ack),
+        (status = 409, description = "Deleted, another message, or an archived room"),
+        (status = 413, description = "Too much text"),
+        (status = 429, description = "Too many commands"),
     )
 )]
 pub async fn edit(
@@ -83,11 +42,11 @@ pub async fn edit(
 /// Deletes a message: one's own; admins may delete any.
 #[utoipa::path(
     delete, path = "/v1/rooms/{room}/messages/{seq}", operation_id = "deleteMessage", tag = "messages",
-    params(("room" = RoomIdForm, Path), ("seq" = MessageSeqForm, Path)), request_body = Option<ChangeForm>,
+    params(("room" = RoomId, Path), ("seq" = MessageSeqForm, Path)), request_body = Option<ChangeForm>,
     responses(
-        (status = 200, description = "Deleted; `seq` is that of the event", body = AckForm),
-        (status = 409, description = "Another message, or an archived room", body = ProblemDocument, content_type = "application/problem+json"),
-        (status = 429, description = "Too many commands", body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 200, description = "Deleted; `seq` is that of the event", body = Ack),
+        (status = 409, description = "Another message, or an archived room"),
+        (status = 429, description = "Too many commands"),
     )
 )]
 pub async fn delete(

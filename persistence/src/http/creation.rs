@@ -7,38 +7,46 @@ use std::num::NonZeroU32;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use tidings_shared::error::{ErrorCode, Refusal};
+use tidings_shared::fields::Fields;
+use tidings_shared::fields::{bounded, object, optional, required};
 use tidings_shared::ids::{RoomId, UserId};
-use tidings_shared::message::{MAX_METADATA_BYTES, check_text};
-use tidings_shared::protocol::Fields;
-use tidings_shared::protocol::fields::{bounded, optional, required};
+use tidings_shared::limits::{MAX_FIRST_MEMBERS, MAX_METADATA_BYTES, MAX_ROOM_NAME_CHARS};
+use tidings_shared::message::check_text;
+use tidings_shared::openapi::{MetadataForm, NameForm, RoleForm};
 use tidings_shared::role::{self, MEMBER, OWNER};
+use utoipa::ToSchema;
 
 use crate::query::rooms::{NewRoom, RoomKind};
 
-/// Members that a creation may name; more are added one by one afterwards.
-pub const MAX_FIRST_MEMBERS: usize = 1000;
-/// Longest name of a room, in Unicode scalar values.
-pub const MAX_NAME_CHARS: usize = 200;
-
-/// The fields of the body, not yet typed.
-#[derive(Deserialize)]
-struct Body<'a> {
+/// The body of `POST /rooms`.
+#[derive(Deserialize, ToSchema)]
+#[schema(as = NewRoom, example = json!({"kind": "private", "name": "Kitchen", "members": [{"user": "bob"}]}))]
+pub struct NewRoomBody<'a> {
+    /// Only with the scope `tidings.admin`.
     #[serde(borrow, default)]
+    #[schema(value_type = Option<RoomId>)]
     id: Option<&'a RawValue>,
     #[serde(borrow, default)]
+    #[schema(required, nullable = false, value_type = RoomKind)]
     kind: Option<&'a RawValue>,
     #[serde(borrow, default)]
+    #[schema(value_type = Option<NameForm>)]
     name: Option<&'a RawValue>,
+    /// Each user once. The creator becomes owner and need not be named. A direct room has one other member.
     #[serde(borrow, default)]
+    #[schema(value_type = Option<Vec<NewMember>>, max_items = 1000)]
     members: Option<&'a RawValue>,
     #[serde(borrow, default)]
+    #[schema(value_type = Option<MetadataForm>)]
     metadata: Option<&'a RawValue>,
 }
 
-/// A member named by the creator.
-#[derive(Deserialize)]
-struct NamedMember {
+/// A first member.
+#[derive(Deserialize, ToSchema)]
+pub struct NewMember {
     user: UserId,
+    /// `member` if omitted.
+    #[schema(value_type = Option<RoleForm>)]
     role: Option<String>,
 }
 
@@ -47,11 +55,7 @@ struct NamedMember {
 /// # Errors
 /// `bad_request`, `too_large` or `forbidden`, with the field's name.
 pub fn read(text: &str, creator: &UserId, admin: bool, fresh: RoomId) -> Result<NewRoom, Refusal> {
-    if !text.trim_start().starts_with('{') {
-        return Err(Refusal::new(ErrorCode::BadRequest, "expected one JSON object"));
-    }
-    let body: Body<'_> = serde_json::from_str(text)
-        .map_err(|error| Refusal::new(ErrorCode::BadRequest, format!("not a JSON object: {error}")))?;
+    let body: NewRoomBody<'_> = object(text)?;
     let given: Option<RoomId> = optional(body.id, "id", "1 to 64 characters of A-Z a-z 0-9 . _ - :")?;
     if given.is_some() && !admin {
         let rule = "a room's id is given by the server; choosing one needs the scope tidings.admin";
@@ -65,7 +69,7 @@ pub fn read(text: &str, creator: &UserId, admin: bool, fresh: RoomId) -> Result<
         check_name(name)?;
     }
     let metadata = Fields::object(body.metadata, "metadata", MAX_METADATA_BYTES)?;
-    let named: Vec<NamedMember> =
+    let named: Vec<NewMember> =
         optional(body.members, "members", "a list of {user, role}")?.unwrap_or_default();
     let members = members(bounded(named, "members", MAX_FIRST_MEMBERS)?, creator, kind)?;
     Ok(NewRoom {
@@ -92,7 +96,7 @@ pub fn cost(new: &NewRoom) -> NonZeroU32 {
 /// # Errors
 /// `bad_request` or `too_large` with the field's name.
 pub fn check_name(name: &str) -> Result<(), Refusal> {
-    check_text(name, "name", MAX_NAME_CHARS)?;
+    check_text(name, "name", MAX_ROOM_NAME_CHARS)?;
     if name.chars().any(char::is_control) {
         return Err(Refusal::bad_field("name", "`name` must not hold control characters"));
     }
@@ -101,17 +105,16 @@ pub fn check_name(name: &str) -> Result<(), Refusal> {
 
 /// The creator as owner, then the others as named, each at most once. A creator who is also named stays owner.
 fn members(
-    named: Vec<NamedMember>,
+    named: Vec<NewMember>,
     creator: &UserId,
     kind: RoomKind,
 ) -> Result<Vec<(UserId, String)>, Refusal> {
     let mut seen = HashSet::with_capacity(named.len());
     let mut members = vec![(creator.clone(), OWNER.to_owned())];
-    for NamedMember { user, role } in named {
+    for NewMember { user, role } in named {
         let role = role.unwrap_or_else(|| MEMBER.to_owned());
         if !role::is_valid(&role) {
-            let rule = "a role is `owner`, `admin`, `member`, `guest` or a name of 1 to 32 of a-z 0-9 _ - other than `removed`";
-            return Err(Refusal::bad_field("members", rule));
+            return Err(Refusal::bad_field("members", format!("a role is {}", role::rule())));
         }
         if !seen.insert(user.clone()) {
             return Err(Refusal::bad_field("members", "`members` names a user twice"));

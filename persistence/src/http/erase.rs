@@ -7,7 +7,7 @@ use tidings_shared::auth::Reason;
 use tidings_shared::error::{ErrorCode, Refusal};
 
 use super::caller::bearer;
-use super::problem::{Problem, ProblemDocument};
+use super::problem::Problem;
 use super::state::State;
 use crate::account::UnknownUserPolicy;
 use crate::erasure::Erasures;
@@ -22,7 +22,7 @@ const ANSWER_WAIT: Duration = Duration::from_secs(30);
     delete, path = "/v1/me", operation_id = "eraseMe", tag = "me",
     responses(
         (status = 204, description = "Erased"),
-        (status = 503, description = "Under way, and not done yet: ask again", body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 503, description = "Under way, and not done yet: ask again"),
     )
 )]
 pub async fn erase_me(state: web::Data<State>, request: HttpRequest) -> Result<HttpResponse, Problem> {

@@ -1,13 +1,14 @@
 //! `/rooms/{room}/events`: the raw log after a position, for exact catch-up.
 
 use actix_web::{HttpRequest, web};
+use tidings_shared::ids::{Epoch, RoomId};
+use tidings_shared::openapi::{LimitForm, PositionForm};
 
 use super::caller::Caller;
 use super::parameters::{self, Parameters};
-use super::problem::{Problem, ProblemDocument};
+use super::problem::Problem;
 use super::state::State;
 use super::upto;
-use crate::forms::{EpochForm, LimitForm, PositionForm, RoomIdForm};
 use crate::query::access;
 use crate::query::events::{EventPage, EventRange, Events, events};
 
@@ -16,18 +17,16 @@ use crate::query::events::{EventPage, EventRange, Events, events};
 #[utoipa::path(
     get, path = "/v1/rooms/{room}/events", operation_id = "listEvents", tag = "messages",
     params(
-        ("room" = RoomIdForm, Path),
+        ("room" = RoomId, Path),
         ("after" = Option<PositionForm>, Query, description = "Events above this seq; 0 if omitted"),
         ("limit" = Option<LimitForm>, Query),
-        ("epoch" = Option<EpochForm>, Query, description = "Epoch of the client's cursor"),
+        ("epoch" = Option<Epoch>, Query, description = "Epoch of the client's cursor"),
         ("upto" = Option<PositionForm>, Query, description = "Wait up to 5 s until this seq is stored, else 503"),
     ),
     responses(
         (status = 200, description = "A page", body = EventPage),
-        (status = 409, description = "The epoch is no longer valid: `after` is the last seq that is",
-            body = ProblemDocument, content_type = "application/problem+json"),
-        (status = 429, description = "Too many of the caller's requests wait for `upto`",
-            body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 409, description = "The epoch is no longer valid: `after` is the last seq that is"),
+        (status = 429, description = "Too many of the caller's requests wait for `upto`"),
     )
 )]
 pub async fn page(

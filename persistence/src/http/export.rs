@@ -18,7 +18,7 @@ use tidings_shared::request_slots::SlotGuard;
 use tokio::sync::mpsc;
 
 use super::caller::Caller;
-use super::problem::{Problem, ProblemDocument};
+use super::problem::Problem;
 use super::state::State;
 use crate::query::export;
 use crate::query::json::wire_time;
@@ -52,8 +52,7 @@ enum ExportError {
     responses(
         (status = 200, description = "Lines of JSON; complete only with a last line of type `end`",
             content_type = "application/x-ndjson", body = String),
-        (status = 429, description = "Another export of the caller is under way",
-            body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 429, description = "Another export of the caller is under way"),
     )
 )]
 pub async fn export_me(state: web::Data<State>, caller: Caller) -> Result<HttpResponse, Problem> {

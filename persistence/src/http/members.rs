@@ -3,8 +3,10 @@
 use actix_web::{HttpRequest, web};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
-use tidings_shared::error::{ErrorCode, Refusal};
-use tidings_shared::protocol::fields::optional;
+use tidings_shared::error::Refusal;
+use tidings_shared::fields::{object, optional};
+use tidings_shared::ids::{RoomId, Seq, UserId};
+use tidings_shared::openapi::{LimitForm, ListCursorForm, RoleForm};
 use tidings_shared::role;
 use utoipa::ToSchema;
 
@@ -12,9 +14,8 @@ use super::allowance::CommandKind;
 use super::body::{Body, COMMAND_BYTES};
 use super::caller::Caller;
 use super::parameters::{self, Parameters};
-use super::problem::{Problem, ProblemDocument};
+use super::problem::Problem;
 use super::state::State;
-use crate::forms::{LimitForm, ListCursorForm, RoleForm, RoomIdForm, SeqForm, UserIdForm};
 use crate::membership::{MembershipError, MembershipRequest, Requester};
 use crate::query::access;
 use crate::query::members::{Members, members};
@@ -23,7 +24,7 @@ use crate::query::members::{Members, members};
 #[utoipa::path(
     get, path = "/v1/rooms/{room}/members", operation_id = "listMembers", tag = "rooms",
     params(
-        ("room" = RoomIdForm, Path),
+        ("room" = RoomId, Path),
         ("cursor" = Option<ListCursorForm>, Query),
         ("limit" = Option<LimitForm>, Query),
     ),
@@ -42,16 +43,6 @@ pub async fn list(
     Ok(web::Json(members(&state.db, &room, after.as_deref(), limit).await?))
 }
 
-/// The wanted membership. The body may be omitted.
-#[derive(Deserialize, ToSchema)]
-#[schema(as = PutMember)]
-#[allow(dead_code, reason = "the form of the body for the OpenAPI document; it is read field by field")]
-pub struct PutMemberForm {
-    /// If omitted: `member` for a new member; an existing member keeps their role.
-    #[schema(value_type = Option<RoleForm>)]
-    role: Option<String>,
-}
-
 /// A membership as it is now.
 #[derive(Serialize, ToSchema)]
 #[schema(as = Membership)]
@@ -59,7 +50,7 @@ pub struct MembershipAnswer {
     user: String,
     role: String,
     /// The seq of the event; if nothing changed, the last stored position that was read.
-    #[schema(value_type = SeqForm)]
+    #[schema(value_type = Seq)]
     seq: u64,
 }
 
@@ -68,12 +59,12 @@ pub struct MembershipAnswer {
 /// A user who joins a public room becomes `member`. Admins manage everyone except owners, owners manage everyone.
 #[utoipa::path(
     put, path = "/v1/rooms/{room}/members/{user}", operation_id = "putMember", tag = "rooms",
-    params(("room" = RoomIdForm, Path), ("user" = UserIdForm, Path)), request_body = Option<PutMemberForm>,
+    params(("room" = RoomId, Path), ("user" = UserId, Path)), request_body = Option<PutMemberBody>,
     responses(
         (status = 200, description = "The membership as it is now", body = MembershipAnswer),
-        (status = 409, description = "The last owner, or an archived room", body = ProblemDocument, content_type = "application/problem+json"),
-        (status = 413, description = "The room is full, or the user is in too many", body = ProblemDocument, content_type = "application/problem+json"),
-        (status = 429, description = "Too many commands", body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 409, description = "The last owner, or an archived room"),
+        (status = 413, description = "The room is full, or the user is in too many"),
+        (status = 429, description = "Too many commands"),
     )
 )]
 pub async fn put(
@@ -96,18 +87,18 @@ pub async fn put(
 #[schema(as = RemovedMember)]
 pub struct RemovedAnswer {
     /// The seq of the event.
-    #[schema(value_type = SeqForm)]
+    #[schema(value_type = Seq)]
     seq: u64,
 }
 
 /// Removes a user from a room; removing oneself leaves the room. Answered when it is stored.
 #[utoipa::path(
     delete, path = "/v1/rooms/{room}/members/{user}", operation_id = "removeMember", tag = "rooms",
-    params(("room" = RoomIdForm, Path), ("user" = UserIdForm, Path)),
+    params(("room" = RoomId, Path), ("user" = UserId, Path)),
     responses(
         (status = 200, description = "The user is no longer a member", body = RemovedAnswer),
-        (status = 409, description = "The last owner, or an archived room", body = ProblemDocument, content_type = "application/problem+json"),
-        (status = 429, description = "Too many commands", body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 409, description = "The last owner, or an archived room"),
+        (status = 429, description = "Too many commands"),
     )
 )]
 pub async fn remove(
@@ -122,19 +113,19 @@ pub async fn remove(
     Ok(web::Json(RemovedAnswer { seq: outcome.seq.0 }))
 }
 
-#[derive(Default, Deserialize)]
-struct PutBody<'a> {
+/// The wanted membership. The body may be omitted.
+#[derive(Default, Deserialize, ToSchema)]
+#[schema(as = PutMember)]
+pub struct PutMemberBody<'a> {
+    /// If omitted: `member` for a new member; an existing member keeps their role.
     #[serde(borrow, default)]
+    #[schema(value_type = Option<RoleForm>)]
     role: Option<&'a RawValue>,
 }
 
 fn wanted_role(body: &str) -> Result<Option<String>, Refusal> {
-    let wanted: PutBody<'_> = match body.trim_start().as_bytes().first() {
-        None => PutBody::default(),
-        Some(b'{') => serde_json::from_str(body)
-            .map_err(|error| Refusal::new(ErrorCode::BadRequest, format!("not a JSON object: {error}")))?,
-        Some(_) => return Err(Refusal::new(ErrorCode::BadRequest, "expected one JSON object")),
-    };
+    let wanted: PutMemberBody<'_> =
+        if body.trim().is_empty() { PutMemberBody::default() } else { object(body)? };
     let role: Option<String> = optional(wanted.role, "role", "a string")?;
     match role {
         Some(role) if !role::is_valid(&role) => {
@@ -155,6 +146,8 @@ impl From<MembershipError> for Problem {
 
 #[cfg(test)]
 mod tests {
+    use tidings_shared::error::ErrorCode;
+
     use super::*;
 
     #[test]

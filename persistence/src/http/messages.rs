@@ -5,14 +5,14 @@ use std::time::Duration;
 use actix_web::{HttpRequest, web};
 use tidings_shared::error::Refusal;
 use tidings_shared::ids::RoomId;
+use tidings_shared::openapi::{LimitForm, MessageSeqForm, PositionForm};
 use tokio::time::Instant;
 
 use super::caller::Caller;
 use super::parameters::{self, Parameters};
-use super::problem::{Problem, ProblemDocument};
+use super::problem::Problem;
 use super::state::State;
 use super::upto;
-use crate::forms::{LimitForm, MessageSeqForm, PositionForm, RoomIdForm};
 use crate::query::access;
 use crate::query::messages::{self as history, Message, MessagePage, Walk, Window};
 
@@ -27,7 +27,7 @@ const PAGE_HARD_DEADLINE: Duration = Duration::from_secs(8);
 #[utoipa::path(
     get, path = "/v1/rooms/{room}/messages", operation_id = "listMessages", tag = "messages",
     params(
-        ("room" = RoomIdForm, Path),
+        ("room" = RoomId, Path),
         ("before" = Option<PositionForm>, Query, description = "Messages below this seq"),
         ("after" = Option<PositionForm>, Query, description = "Messages above this seq"),
         ("around" = Option<PositionForm>, Query, description = "Messages on both sides of this seq, including the one at it"),
@@ -36,8 +36,7 @@ const PAGE_HARD_DEADLINE: Duration = Duration::from_secs(8);
     ),
     responses(
         (status = 200, description = "A page", body = MessagePage),
-        (status = 429, description = "Too many of the caller's requests wait, or search past messages that are private to others",
-            body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 429, description = "Too many of the caller's requests wait, or search past messages that are private to others"),
     )
 )]
 pub async fn page(
@@ -102,7 +101,7 @@ fn window(parameters: &Parameters) -> Result<Window, Problem> {
 /// One message in its present state.
 #[utoipa::path(
     get, path = "/v1/rooms/{room}/messages/{seq}", operation_id = "getMessage", tag = "messages",
-    params(("room" = RoomIdForm, Path), ("seq" = MessageSeqForm, Path)),
+    params(("room" = RoomId, Path), ("seq" = MessageSeqForm, Path)),
     responses((status = 200, description = "The message", body = Message))
 )]
 pub async fn one(

@@ -2,13 +2,13 @@
 
 use actix_web::{HttpRequest, web};
 use serde::Serialize;
+use tidings_shared::openapi::{LimitForm, ListCursorForm};
 use utoipa::ToSchema;
 
 use super::caller::Caller;
 use super::parameters::Parameters;
 use super::problem::Problem;
 use super::state::State;
-use crate::forms::{LimitForm, ListCursorForm};
 use crate::query::room::MyRoom;
 use crate::query::room_lists::my_rooms;
 

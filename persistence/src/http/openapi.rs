@@ -5,11 +5,12 @@ mod answers;
 
 use actix_web::HttpResponse;
 use actix_web::web::{self, Bytes};
+use answers::Answers;
+use tidings_shared::message::Attachment;
+use tidings_shared::openapi::{self, MessageTextForm};
 use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
 use utoipa::openapi::{RefOr, Schema};
 use utoipa::{Modify, OpenApi, PartialSchema, ToSchema};
-
-use answers::Answers;
 
 use super::problem::ProblemDocument;
 use super::state::Limits;
@@ -17,7 +18,6 @@ use super::{
     changes, erase, events, export, members, messages, my_rooms, presence, reactions, room_changes, rooms,
     search, send, users, versions, watermarks,
 };
-use crate::forms::{self, AttachmentForm, MessageTextForm};
 use crate::query::messages::Reaction;
 
 #[derive(OpenApi)]
@@ -30,7 +30,7 @@ use crate::query::messages::Reaction;
         watermarks::read, watermarks::delivered, search::find, presence::list, presence::set, users::put,
         export::export_me, erase::erase_me, document,
     ),
-    components(schemas(ProblemDocument, Reaction, AttachmentForm)),
+    components(schemas(ProblemDocument, Reaction, Attachment)),
     security(("bearer" = [])),
     modifiers(&Bearer, &Forms, &Answers),
     tags(
@@ -59,7 +59,7 @@ struct Forms;
 
 impl Modify for Forms {
     fn modify(&self, document: &mut utoipa::openapi::OpenApi) {
-        document.components.get_or_insert_default().schemas.extend(forms::all());
+        document.components.get_or_insert_default().schemas.extend(openapi::all());
     }
 }
 

@@ -4,17 +4,10 @@
 use actix_web::HttpRequest;
 use actix_web::web;
 use tidings_shared::ids::{RoomId, UserId};
+use tidings_shared::limits::{DEFAULT_PAGE_ENTRIES, MAX_PAGE_ENTRIES, MAX_ROOM_NAME_CHARS, MAX_SEQ};
 
-use super::creation::MAX_NAME_CHARS;
 use super::problem::Problem;
 use crate::query::cursor::{self, ActivityCursor, SearchCursor};
-
-/// Entries of a page by default.
-pub const DEFAULT_LIMIT: i64 = 50;
-/// Most entries of a page; higher limits are reduced to it.
-pub const MAX_LIMIT: i64 = 200;
-/// Highest position that is exact in every JSON implementation (2^53 − 1); no room comes near it.
-pub const MAX_SEQ: i64 = (1 << 53) - 1;
 
 /// The parameters of a query string.
 pub struct Parameters(Vec<(String, String)>);
@@ -47,10 +40,11 @@ impl Parameters {
     /// A part of a name to search for.
     pub fn name_part(&self, name: &str) -> Result<Option<&str>, Problem> {
         let part = self.text(name);
-        if part
-            .is_some_and(|part| part.chars().any(char::is_control) || part.chars().count() > MAX_NAME_CHARS)
-        {
-            let rule = format!("{name} must be up to {MAX_NAME_CHARS} characters without control characters");
+        if part.is_some_and(|part| {
+            part.chars().any(char::is_control) || part.chars().count() > MAX_ROOM_NAME_CHARS
+        }) {
+            let rule =
+                format!("{name} must be up to {MAX_ROOM_NAME_CHARS} characters without control characters");
             return Err(Problem::bad_field(name, rule));
         }
         Ok(part)
@@ -63,10 +57,13 @@ impl Parameters {
 
     /// Entries of a page.
     pub fn limit(&self) -> Result<i64, Problem> {
-        let Some(text) = self.text("limit") else { return Ok(DEFAULT_LIMIT) };
+        let Some(text) = self.text("limit") else { return Ok(DEFAULT_PAGE_ENTRIES) };
         match digits(text) {
-            Some(limit) if limit > 0 => Ok(limit.min(MAX_LIMIT)),
-            _ => Err(Problem::bad_field("limit", format!("limit must be a number from 1 to {MAX_LIMIT}"))),
+            Some(limit) if limit > 0 => Ok(limit.min(MAX_PAGE_ENTRIES)),
+            _ => Err(Problem::bad_field(
+                "limit",
+                format!("limit must be a number from 1 to {MAX_PAGE_ENTRIES}"),
+            )),
         }
     }
 

@@ -2,12 +2,14 @@
 
 use std::collections::HashSet;
 
+use crate::schemas::PresenceSetForm;
 use actix_web::{HttpRequest, HttpResponse, web};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use tidings_shared::error::{ErrorCode, Refusal};
+use tidings_shared::fields::{self, Fields};
 use tidings_shared::ids::UserId;
+use tidings_shared::limits::MAX_PRESENCE_USERS;
 use tidings_shared::protocol::Status;
-use tidings_shared::protocol::fields::{self, Fields};
 use tidings_shared::protocol::server::Presence;
 use utoipa::ToSchema;
 
@@ -15,51 +17,24 @@ use super::allowance::CommandKind;
 use super::body::{Body, COMMAND_BYTES};
 use super::caller::Caller;
 use super::parameters::Parameters;
-use super::problem::{Problem, ProblemDocument};
+use super::problem::Problem;
 use super::state::State;
-use crate::forms::{OwnStatusForm, StatusForm, TimeForm, UserIdForm};
 use crate::presence;
-
-/// Users in one request.
-const MAX_USERS: usize = 100;
 
 /// The presence of users.
 #[derive(Serialize, ToSchema)]
 pub struct PresenceList {
-    #[schema(value_type = Vec<PresenceForm>)]
     users: Vec<Presence>,
-}
-
-/// The presence of one user.
-#[derive(Serialize, ToSchema)]
-#[schema(as = Presence)]
-#[allow(dead_code, reason = "the form of the shared Presence for the OpenAPI document")]
-pub struct PresenceForm {
-    user: String,
-    #[schema(value_type = StatusForm)]
-    status: String,
-    /// Null unless the user is offline, and also if nothing is known or may be shown.
-    #[schema(required, value_type = Option<TimeForm>)]
-    last_seen: Option<String>,
-}
-
-/// What a user sets for themselves.
-#[derive(Deserialize, ToSchema)]
-#[schema(as = PresenceSet)]
-#[allow(dead_code, reason = "the form of the body for the OpenAPI document; the shared fields read it")]
-pub struct PresenceSetForm {
-    #[schema(value_type = OwnStatusForm)]
-    status: String,
 }
 
 /// The presence of users, in the order given; users who share no room with the caller appear as offline.
 #[utoipa::path(
     get, path = "/v1/presence", operation_id = "listPresence", tag = "presence",
-    params(("user" = Option<Vec<UserIdForm>>, Query, description = "One parameter per user", max_items = 100)),
+    params(("user" = Option<Vec<UserId>>, Query, description = "One parameter per user", max_items = 100)),
     responses(
         (status = 200, description = "One entry for each user", body = PresenceList),
-        (status = 413, description = "More than 100 users", body = ProblemDocument, content_type = "application/problem+json"),
-        (status = 429, description = "Too many requests", body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 413, description = "More than 100 users"),
+        (status = 429, description = "Too many requests"),
     )
 )]
 pub async fn list(
@@ -69,8 +44,8 @@ pub async fn list(
 ) -> Result<web::Json<PresenceList>, Problem> {
     let parameters = Parameters::of(&request)?;
     let given: Vec<&str> = parameters.texts("user").collect();
-    if given.len() > MAX_USERS {
-        let refusal = Refusal::new(ErrorCode::TooLarge, format!("more than {MAX_USERS} users"));
+    if given.len() > MAX_PRESENCE_USERS {
+        let refusal = Refusal::new(ErrorCode::TooLarge, format!("more than {MAX_PRESENCE_USERS} users"));
         return Err(refusal.with_field("user").into());
     }
     let mut users = Vec::with_capacity(given.len());
@@ -92,7 +67,7 @@ pub async fn list(
     request_body = PresenceSetForm,
     responses(
         (status = 204, description = "Set"),
-        (status = 429, description = "Set too often", body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 429, description = "Set too often"),
     )
 )]
 pub async fn set(

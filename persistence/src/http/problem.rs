@@ -12,7 +12,6 @@ use tidings_shared::error::{ErrorCode, Refusal};
 use tidings_shared::log::AppendError;
 use utoipa::ToSchema;
 
-use crate::forms::ErrorCodeForm;
 use crate::writer::failure;
 
 /// Media type of a problem document.
@@ -42,8 +41,7 @@ pub struct ProblemDocument<'a> {
     status: u16,
     /// What failed and what to do.
     detail: &'a str,
-    #[schema(value_type = ErrorCodeForm)]
-    code: &'static str,
+    code: ErrorCode,
     /// Finer cause within a code, such as `expired`.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
@@ -169,7 +167,7 @@ impl ResponseError for Problem {
             title: self.status.canonical_reason().unwrap_or("Error"),
             status: self.status.as_u16(),
             detail: &refusal.message,
-            code: refusal.code.as_str(),
+            code: refusal.code,
             reason: refusal.reason.as_deref(),
             field: refusal.field.as_deref(),
             retry_after_ms: refusal.retry_after_ms,

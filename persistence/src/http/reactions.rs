@@ -1,29 +1,30 @@
 //! `/rooms/{room}/messages/{seq}/reactions/{emoji}`: my reactions to a message.
 
+use crate::schemas::ChangeForm;
 use actix_web::web;
+use tidings_shared::ids::RoomId;
 use tidings_shared::message::change::ChangeKind;
+use tidings_shared::openapi::{EmojiForm, MessageSeqForm};
 use tidings_shared::protocol::server::Ack;
 
 use super::caller::Caller;
-use super::changes::{self, ChangeForm};
-use super::problem::{Problem, ProblemDocument};
-use super::send::AckForm;
+use super::changes;
+use super::problem::Problem;
 use super::state::State;
-use crate::forms::{EmojiForm, MessageSeqForm, RoomIdForm};
 
 /// Adds my reaction; an existing one stays.
 #[utoipa::path(
     put, path = "/v1/rooms/{room}/messages/{seq}/reactions/{emoji}", operation_id = "addReaction",
     tag = "messages",
     params(
-        ("room" = RoomIdForm, Path), ("seq" = MessageSeqForm, Path),
+        ("room" = RoomId, Path), ("seq" = MessageSeqForm, Path),
         ("emoji" = EmojiForm, Path, description = "Percent-encoded"),
     ),
     request_body = Option<ChangeForm>,
     responses(
-        (status = 200, description = "Added; `seq` is that of the event", body = AckForm),
-        (status = 409, description = "Deleted, another message, or an archived room", body = ProblemDocument, content_type = "application/problem+json"),
-        (status = 429, description = "Too many commands", body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 200, description = "Added; `seq` is that of the event", body = Ack),
+        (status = 409, description = "Deleted, another message, or an archived room"),
+        (status = 429, description = "Too many commands"),
     )
 )]
 pub async fn add(
@@ -41,14 +42,14 @@ pub async fn add(
     delete, path = "/v1/rooms/{room}/messages/{seq}/reactions/{emoji}", operation_id = "removeReaction",
     tag = "messages",
     params(
-        ("room" = RoomIdForm, Path), ("seq" = MessageSeqForm, Path),
+        ("room" = RoomId, Path), ("seq" = MessageSeqForm, Path),
         ("emoji" = EmojiForm, Path, description = "Percent-encoded"),
     ),
     request_body = Option<ChangeForm>,
     responses(
-        (status = 200, description = "Removed; `seq` is that of the event", body = AckForm),
-        (status = 409, description = "Deleted, another message, or an archived room", body = ProblemDocument, content_type = "application/problem+json"),
-        (status = 429, description = "Too many commands", body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 200, description = "Removed; `seq` is that of the event", body = Ack),
+        (status = 409, description = "Deleted, another message, or an archived room"),
+        (status = 429, description = "Too many commands"),
     )
 )]
 pub async fn remove(

@@ -1,15 +1,17 @@
 //! `PATCH` and `DELETE` of `/rooms/{room}`: the name, the metadata and the archived flag.
 
 use actix_web::{HttpResponse, web};
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use serde_json::value::RawValue;
 use tidings_shared::error::{ErrorCode, Refusal};
+use tidings_shared::fields::Fields;
+use tidings_shared::fields::{object, optional};
 use tidings_shared::ids::{RoomId, Seq, UserId};
-use tidings_shared::log::{Entry, MinRole};
-use tidings_shared::message::MAX_METADATA_BYTES;
-use tidings_shared::protocol::Fields;
-use tidings_shared::protocol::fields::optional;
-use tidings_shared::role::{self, Permission};
+use tidings_shared::limits::MAX_METADATA_BYTES;
+use tidings_shared::log::Entry;
+use tidings_shared::message::events::RoomBody;
+use tidings_shared::openapi::{MetadataForm, NameForm};
+use tidings_shared::role::{self, MinRole, Permission};
 use tokio::time::Instant;
 use utoipa::ToSchema;
 
@@ -18,36 +20,21 @@ use super::body::{Body, COMMAND_BYTES};
 use super::caller::Caller;
 use super::creation::check_name;
 use super::parameters;
-use super::problem::{Problem, ProblemDocument};
+use super::problem::Problem;
 use super::state::State;
-use crate::forms::{MetadataForm, NameForm, RoomIdForm};
 use crate::ingest::batch::ROOM_UPDATED;
 use crate::membership::{DECISION_TIMEOUT, check_against_log, wait_stored};
 use crate::query::room::{Role, Room, plain_room};
 
-/// The fields of a room to change; omitted fields stay.
-#[derive(Deserialize, ToSchema)]
-#[schema(as = RoomChange)]
-#[allow(dead_code, reason = "the form of the body for the OpenAPI document; it is read field by field")]
-pub struct RoomChangeForm {
-    #[schema(value_type = Option<NameForm>)]
-    name: Option<String>,
-    /// Replaces the whole metadata.
-    #[schema(value_type = Option<MetadataForm>)]
-    metadata: Option<serde_json::Value>,
-    /// An archived room allows no changes except setting this to false.
-    archived: Option<bool>,
-}
-
 /// Changes a room. Answered when it is stored.
 #[utoipa::path(
     patch, path = "/v1/rooms/{room}", operation_id = "changeRoom", tag = "rooms",
-    params(("room" = RoomIdForm, Path)), request_body = RoomChangeForm,
+    params(("room" = RoomId, Path)), request_body = RoomChangeBody,
     responses(
         (status = 200, description = "The changed room", body = Room),
-        (status = 409, description = "The room is archived", body = ProblemDocument, content_type = "application/problem+json"),
-        (status = 413, description = "Too much text", body = ProblemDocument, content_type = "application/problem+json"),
-        (status = 429, description = "Too many commands", body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 409, description = "The room is archived"),
+        (status = 413, description = "Too much text"),
+        (status = 429, description = "Too many commands"),
     )
 )]
 pub async fn change(
@@ -66,10 +53,10 @@ pub async fn change(
 /// Archives a room. An archived room stays archived.
 #[utoipa::path(
     delete, path = "/v1/rooms/{room}", operation_id = "archiveRoom", tag = "rooms",
-    params(("room" = RoomIdForm, Path)),
+    params(("room" = RoomId, Path)),
     responses(
         (status = 204, description = "The room is archived"),
-        (status = 429, description = "Too many commands", body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 429, description = "Too many commands"),
     )
 )]
 pub async fn archive(
@@ -112,24 +99,26 @@ struct RoomChange {
     archived: Option<bool>,
 }
 
-/// The fields of the body, not yet typed.
-#[derive(Deserialize)]
-struct RawFields<'a> {
+/// The fields of a room to change; omitted fields stay.
+#[derive(Deserialize, ToSchema)]
+#[schema(as = RoomChange)]
+pub struct RoomChangeBody<'a> {
     #[serde(borrow, default)]
+    #[schema(value_type = Option<NameForm>)]
     name: Option<&'a RawValue>,
+    /// Replaces the whole metadata.
     #[serde(borrow, default)]
+    #[schema(value_type = Option<MetadataForm>)]
     metadata: Option<&'a RawValue>,
+    /// An archived room allows no changes except setting this to false.
     #[serde(borrow, default)]
+    #[schema(value_type = Option<bool>)]
     archived: Option<&'a RawValue>,
 }
 
 impl RoomChange {
     fn read(text: &str) -> Result<Self, Refusal> {
-        if !text.trim_start().starts_with('{') {
-            return Err(Refusal::new(ErrorCode::BadRequest, "expected one JSON object"));
-        }
-        let given: RawFields<'_> = serde_json::from_str(text)
-            .map_err(|error| Refusal::new(ErrorCode::BadRequest, format!("not a JSON object: {error}")))?;
+        let given: RoomChangeBody<'_> = object(text)?;
         let name: Option<String> = optional(given.name, "name", "a string")?;
         name.as_deref().map_or(Ok(()), check_name)?;
         Ok(Self {
@@ -165,18 +154,8 @@ impl RoomChange {
     }
 
     fn entry<'a>(&self, room: &'a RoomId, by: &'a UserId, min_role: MinRole) -> Entry<'a> {
-        #[derive(Serialize)]
-        struct Body<'a> {
-            #[serde(skip_serializing_if = "Option::is_none")]
-            name: Option<&'a str>,
-            #[serde(skip_serializing_if = "Option::is_none")]
-            metadata: Option<&'a RawValue>,
-            #[serde(skip_serializing_if = "Option::is_none")]
-            archived: Option<bool>,
-            by: &'a UserId,
-        }
         let (name, metadata, archived) = (self.name.as_deref(), self.metadata.as_deref(), self.archived);
-        let body = serde_json::to_string(&Body { name, metadata, archived, by });
+        let body = serde_json::to_string(&RoomBody { name, metadata, archived, by });
         let sets = [
             name.map(|name| ("name", name.to_owned())),
             archived.map(|archived| ("archived", u8::from(archived).to_string())),

@@ -1,22 +1,19 @@
 //! `/rooms` and `/rooms/{room}`: creation, the public list, one room.
 
 use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder, web};
-use serde::Deserialize;
 use tidings_shared::error::{ErrorCode, Refusal};
 use tidings_shared::ids::{RoomId, UserId};
-use utoipa::ToSchema;
+use tidings_shared::limits::MAX_PAGE_ENTRIES;
+use tidings_shared::openapi::{LimitForm, ListCursorForm, NameForm};
 
 use super::allowance::CommandKind;
 use super::body::{Body, ROOM_BYTES};
 use super::caller::Caller;
 use super::change_notices::{ChangeNotice, CreatedRoom};
 use super::creation;
-use super::parameters::{self, MAX_LIMIT, Parameters};
-use super::problem::{Problem, ProblemDocument};
+use super::parameters::{self, Parameters};
+use super::problem::Problem;
 use super::state::State;
-use crate::forms::{
-    LimitForm, ListCursorForm, MetadataForm, NameForm, RoleForm, RoomIdForm, RoomKindForm, UserIdForm,
-};
 use crate::query::members::{Member, members};
 use crate::query::room;
 use crate::query::room::{Room, RoomAnswer};
@@ -25,56 +22,19 @@ use crate::query::rooms::{
     CreationOutcome, RoomKind, anyone_has_many_rooms, create as create_room, find_existing,
 };
 
-/// The body of `POST /rooms`.
-#[derive(Deserialize, ToSchema)]
-#[schema(as = NewRoom, example = json!({"kind": "private", "name": "Kitchen", "members": [{"user": "bob"}]}))]
-#[allow(
-    dead_code,
-    reason = "the form of the body for the OpenAPI document; `creation` reads it field by field"
-)]
-pub struct NewRoomForm {
-    /// Only with the scope `tidings.admin`.
-    #[schema(value_type = Option<RoomIdForm>)]
-    id: Option<String>,
-    #[schema(value_type = RoomKindForm)]
-    kind: String,
-    #[schema(value_type = Option<NameForm>)]
-    name: Option<String>,
-    /// Each user once. The creator becomes owner and need not be named. A direct room has one other member.
-    #[schema(max_items = 1000)]
-    members: Option<Vec<NewMemberForm>>,
-    #[schema(value_type = Option<MetadataForm>)]
-    metadata: Option<serde_json::Value>,
-}
-
-/// A first member.
-#[derive(Deserialize, ToSchema)]
-#[schema(as = NewMember)]
-#[allow(
-    dead_code,
-    reason = "the form of the body for the OpenAPI document; `creation` reads it field by field"
-)]
-pub struct NewMemberForm {
-    #[schema(value_type = UserIdForm)]
-    user: String,
-    /// `member` if omitted.
-    #[schema(value_type = Option<RoleForm>)]
-    role: Option<String>,
-}
-
 /// Creates a room with its first members.
 ///
 /// The creator becomes owner, in a direct room too; the other member of a direct room is `member`, and the two stay its
 /// only members. Unknown users are created without a name, or refused if the installation requires known users.
 #[utoipa::path(
-    post, path = "/v1/rooms", operation_id = "createRoom", tag = "rooms", request_body = NewRoomForm,
+    post, path = "/v1/rooms", operation_id = "createRoom", tag = "rooms", request_body = creation::NewRoomBody,
     responses(
         (status = 201, description = "Created", body = Room),
         (status = 200, description = "The direct room of the two exists", body = Room),
-        (status = 404, description = "A member is not a known user, or is erased", body = ProblemDocument, content_type = "application/problem+json"),
-        (status = 409, description = "The id is taken", body = ProblemDocument, content_type = "application/problem+json"),
-        (status = 413, description = "Too many members, or too much text", body = ProblemDocument, content_type = "application/problem+json"),
-        (status = 429, description = "Too many commands", body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 404, description = "A member is not a known user, or is erased"),
+        (status = 409, description = "The id is taken"),
+        (status = 413, description = "Too many members, or too much text"),
+        (status = 429, description = "Too many commands"),
     )
 )]
 pub async fn create(
@@ -128,7 +88,7 @@ pub async fn create(
 async fn answer_existing(state: &State, caller: &Caller, id: RoomId) -> Result<HttpResponse, Problem> {
     let room = room::plain_room(&state.db, caller.viewer(), &id).await?.ok_or_else(Problem::no_such_room)?;
     if room.head.seq == 0 {
-        let members = members(&state.db, &id, None, MAX_LIMIT).await?.members.into_iter();
+        let members = members(&state.db, &id, None, MAX_PAGE_ENTRIES).await?.members.into_iter();
         let member = |member: Member| Some((UserId::parse(&member.user).ok()?, member.role));
         let (kind, name, members) = (room.kind, room.name, members.filter_map(member).collect());
         state.notify(ChangeNotice::Room(CreatedRoom { room: id.clone(), kind, name, members })).await;
@@ -170,7 +130,7 @@ pub async fn list(
 /// One room. For a member also the last message, the number of unread messages, and the read position.
 #[utoipa::path(
     get, path = "/v1/rooms/{room}", operation_id = "getRoom", tag = "rooms",
-    params(("room" = RoomIdForm, Path)),
+    params(("room" = RoomId, Path)),
     responses((status = 200, description = "The room", body = RoomAnswer))
 )]
 pub async fn one(

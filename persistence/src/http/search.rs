@@ -1,18 +1,17 @@
 //! `/search`: messages by their words, newest first.
 
 use actix_web::{HttpRequest, web};
+use tidings_shared::ids::RoomId;
+use tidings_shared::limits::MAX_QUERY_CHARS;
+use tidings_shared::openapi::{LimitForm, ListCursorForm};
 
 use super::caller::Caller;
 use super::parameters::{self, Parameters};
-use super::problem::{Problem, ProblemDocument};
+use super::problem::Problem;
 use super::state::State;
-use crate::forms::{LimitForm, ListCursorForm, RoomIdForm};
 use crate::query::access;
 use crate::query::search::{self, SearchPage, SearchRequest};
 use crate::search::words::Query;
-
-/// Longest query, in Unicode scalar values.
-const MAX_QUERY_CHARS: usize = 200;
 
 /// Messages that contain all words of `q`, newest first. Finds only messages that the caller may see now, in rooms of
 /// which they are a member. The last word may be incomplete. Case and accents make no difference.
@@ -20,13 +19,13 @@ const MAX_QUERY_CHARS: usize = 200;
     get, path = "/v1/search", operation_id = "search", tag = "messages",
     params(
         ("q" = String, Query, description = "Words", min_length = 1, max_length = 200),
-        ("room" = Option<RoomIdForm>, Query, description = "In this room only"),
+        ("room" = Option<RoomId>, Query, description = "In this room only"),
         ("cursor" = Option<ListCursorForm>, Query),
         ("limit" = Option<LimitForm>, Query),
     ),
     responses(
         (status = 200, description = "A page; it may be short and still have a `next`", body = SearchPage),
-        (status = 404, description = "No such room, or not visible to the caller", body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 404, description = "No such room, or not visible to the caller"),
     )
 )]
 pub async fn find(

@@ -1,98 +1,34 @@
 //! `POST /rooms/{room}/messages`: sends a message over HTTP, with the same result as over WebSocket.
 
+use crate::schemas::SendForm;
 use actix_web::{HttpResponse, web};
-use serde::{Deserialize, Serialize};
 use tidings_shared::error::ErrorCode;
-use tidings_shared::log::MinRole;
+use tidings_shared::fields::Fields;
+use tidings_shared::ids::RoomId;
 use tidings_shared::message::{AckStage, Draft};
-use tidings_shared::protocol::Fields;
-use tidings_shared::role::{self, Permission};
+use tidings_shared::protocol::server::Ack;
+use tidings_shared::role::{self, MinRole, Permission};
 use tidings_shared::telemetry::{self, SpanKind};
-use utoipa::ToSchema;
 
 use super::allowance::CommandKind;
 use super::body::{Body, COMMAND_BYTES};
 use super::caller::Caller;
 use super::parameters;
-use super::problem::{Problem, ProblemDocument};
+use super::problem::Problem;
 use super::state::State;
-use crate::forms::{
-    AttachmentForm, ClientIdForm, LabelForm, MessageIdForm, MessageSeqForm, MessageTextForm, MetadataForm,
-    RoomIdForm, StageForm, TimeForm, UserIdForm,
-};
 use crate::query::access;
-
-/// The body of a send, as for `message:send`.
-#[derive(Deserialize, ToSchema)]
-#[schema(as = Send, example = json!({"client_id": "0198f2c4-8e7a-7c31-9d42-6b1f0e5a7c90", "content": "Tea is ready"}))]
-#[allow(dead_code, reason = "the form of the body for the OpenAPI document; the shared Draft reads it")]
-pub struct SendForm {
-    #[schema(value_type = ClientIdForm)]
-    client_id: String,
-    /// Empty or omitted only with attachments.
-    #[schema(value_type = Option<MessageTextForm>)]
-    content: Option<String>,
-    /// `text` if omitted.
-    #[schema(value_type = Option<LabelForm>)]
-    kind: Option<String>,
-    #[schema(value_type = Option<MessageSeqForm>)]
-    reply_to: Option<u64>,
-    visible_to: Option<VisibleToForm>,
-    #[schema(max_items = 10)]
-    attachments: Option<Vec<AttachmentForm>>,
-    #[schema(value_type = Option<MetadataForm>)]
-    metadata: Option<serde_json::Value>,
-    /// 1 promises that this client id was never sent before.
-    #[schema(value_type = Option<i64>, minimum = 0, maximum = 4_294_967_295_i64)]
-    attempt: Option<u32>,
-    /// `stored` if omitted.
-    #[schema(value_type = Option<StageForm>)]
-    ack: Option<String>,
-}
-
-/// The audience of a private message. Names at least one user or role.
-#[derive(Deserialize, ToSchema)]
-#[schema(as = SendVisibleTo)]
-#[allow(dead_code, reason = "the form of the body for the OpenAPI document; the shared Draft reads it")]
-pub struct VisibleToForm {
-    #[schema(value_type = Option<Vec<UserIdForm>>, max_items = 100)]
-    users: Option<Vec<String>>,
-    #[schema(value_type = Option<Vec<LabelForm>>, max_items = 100)]
-    roles: Option<Vec<String>>,
-}
-
-/// The ack object.
-#[derive(Serialize, ToSchema)]
-#[schema(as = Ack)]
-#[allow(dead_code, reason = "the form of the shared Ack for the OpenAPI document")]
-pub struct AckForm {
-    room: String,
-    #[schema(value_type = MessageSeqForm)]
-    seq: u64,
-    epoch: String,
-    #[schema(value_type = TimeForm)]
-    at: String,
-    #[schema(value_type = StageForm)]
-    stage: String,
-    /// The client id was used before: all other fields are those of the first message.
-    duplicate: bool,
-    #[schema(nullable = false, value_type = Option<MessageIdForm>)]
-    id: Option<String>,
-    #[schema(nullable = false, value_type = Option<ClientIdForm>)]
-    client_id: Option<String>,
-}
 
 /// Sends a message.
 #[utoipa::path(
     post, path = "/v1/rooms/{room}/messages", operation_id = "sendMessage", tag = "messages",
-    params(("room" = RoomIdForm, Path)), request_body = SendForm,
+    params(("room" = RoomId, Path)), request_body = SendForm,
     responses(
-        (status = 201, description = "Stored", body = AckForm),
-        (status = 202, description = "Accepted", body = AckForm),
-        (status = 200, description = "Sent before", body = AckForm),
-        (status = 409, description = "The room is archived", body = ProblemDocument, content_type = "application/problem+json"),
-        (status = 413, description = "Too much text", body = ProblemDocument, content_type = "application/problem+json"),
-        (status = 429, description = "Too many commands", body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 201, description = "Stored", body = Ack),
+        (status = 202, description = "Accepted", body = Ack),
+        (status = 200, description = "Sent before", body = Ack),
+        (status = 409, description = "The room is archived"),
+        (status = 413, description = "Too much text"),
+        (status = 429, description = "Too many commands"),
     )
 )]
 pub async fn send(

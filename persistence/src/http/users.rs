@@ -4,35 +4,20 @@ use actix_web::web;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use tidings_shared::error::{ErrorCode, Refusal};
+use tidings_shared::fields::{object, optional};
+use tidings_shared::ids::UserId;
+use tidings_shared::limits::MAX_PERSON_TEXT_CHARS;
 use tidings_shared::message::check_text;
-use tidings_shared::protocol::fields::optional;
+use tidings_shared::openapi::PersonTextForm;
 use utoipa::ToSchema;
 
 use super::body::{Body, COMMAND_BYTES};
 use super::caller::Caller;
 use super::change_notices::ChangeNotice;
 use super::parameters;
-use super::problem::{Problem, ProblemDocument};
+use super::problem::Problem;
 use super::state::State;
-use crate::forms::{PersonTextForm, UserIdForm};
 use crate::query::users::{self, AccountChange};
-
-/// Longest name and longest address of a picture, in Unicode scalar values; the same limit as for tokens.
-pub const MAX_CHARS: usize = 512;
-
-/// The fields of a user to change; omitted fields stay.
-#[derive(Deserialize, ToSchema)]
-#[schema(as = PutUser)]
-#[allow(dead_code, reason = "the form of the body for the OpenAPI document; it is read field by field")]
-pub struct PutUserForm {
-    #[schema(value_type = Option<PersonTextForm>)]
-    name: Option<String>,
-    /// A URL.
-    #[schema(value_type = Option<PersonTextForm>)]
-    picture: Option<String>,
-    /// A blocked user is refused everywhere, and their connections are closed.
-    blocked: Option<bool>,
-}
 
 /// A user.
 #[derive(Serialize, ToSchema)]
@@ -49,11 +34,11 @@ pub struct UserAnswer {
 /// Creates a user, or changes their account. Needs the scope `tidings.admin`.
 #[utoipa::path(
     put, path = "/v1/users/{user}", operation_id = "putUser", tag = "users",
-    params(("user" = UserIdForm, Path)), request_body = PutUserForm,
+    params(("user" = UserId, Path)), request_body = PutUserBody,
     responses(
         (status = 200, description = "The account as it is now", body = UserAnswer),
-        (status = 409, description = "The user was erased", body = ProblemDocument, content_type = "application/problem+json"),
-        (status = 413, description = "Too much text", body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 409, description = "The user was erased"),
+        (status = 413, description = "Too much text"),
     )
 )]
 pub async fn put(
@@ -81,23 +66,25 @@ pub async fn put(
     Ok(web::Json(UserAnswer { user: user.into(), name, picture, blocked }))
 }
 
-/// The fields of the body, not yet typed.
-#[derive(Deserialize)]
-struct RawFields<'a> {
+/// The fields of a user to change; omitted fields stay.
+#[derive(Deserialize, ToSchema)]
+#[schema(as = PutUser)]
+pub struct PutUserBody<'a> {
     #[serde(borrow, default)]
+    #[schema(value_type = Option<PersonTextForm>)]
     name: Option<&'a RawValue>,
+    /// A URL.
     #[serde(borrow, default)]
+    #[schema(value_type = Option<PersonTextForm>)]
     picture: Option<&'a RawValue>,
+    /// A blocked user is refused everywhere, and their connections are closed.
     #[serde(borrow, default)]
+    #[schema(value_type = Option<bool>)]
     blocked: Option<&'a RawValue>,
 }
 
 fn read(text: &str) -> Result<AccountChange, Refusal> {
-    if !text.trim_start().starts_with('{') {
-        return Err(Refusal::new(ErrorCode::BadRequest, "expected one JSON object"));
-    }
-    let given: RawFields<'_> = serde_json::from_str(text)
-        .map_err(|error| Refusal::new(ErrorCode::BadRequest, format!("not a JSON object: {error}")))?;
+    let given: PutUserBody<'_> = object(text)?;
     Ok(AccountChange {
         name: line(given.name, "name")?,
         picture: line(given.picture, "picture")?,
@@ -108,7 +95,7 @@ fn read(text: &str) -> Result<AccountChange, Refusal> {
 fn line(field: Option<&RawValue>, name: &'static str) -> Result<Option<String>, Refusal> {
     let text: Option<String> = optional(field, name, "a string")?;
     if let Some(text) = &text {
-        check_text(text, name, MAX_CHARS)?;
+        check_text(text, name, MAX_PERSON_TEXT_CHARS)?;
         if text.chars().any(char::is_control) {
             return Err(Refusal::bad_field(name, format!("`{name}` must not hold control characters")));
         }

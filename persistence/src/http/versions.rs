@@ -2,13 +2,14 @@
 
 use actix_web::web;
 use tidings_shared::error::ErrorCode;
+use tidings_shared::ids::RoomId;
+use tidings_shared::openapi::MessageSeqForm;
 use tidings_shared::role::{self, Permission};
 
 use super::caller::Caller;
 use super::parameters;
 use super::problem::Problem;
 use super::state::State;
-use crate::forms::{MessageSeqForm, RoomIdForm};
 use crate::query::access;
 use crate::query::versions::{self, Versions};
 
@@ -16,7 +17,7 @@ use crate::query::versions::{self, Versions};
 /// `tidings.admin`. If there are more than 200 versions: the original and the last 199.
 #[utoipa::path(
     get, path = "/v1/rooms/{room}/messages/{seq}/versions", operation_id = "listVersions", tag = "messages",
-    params(("room" = RoomIdForm, Path), ("seq" = MessageSeqForm, Path)),
+    params(("room" = RoomId, Path), ("seq" = MessageSeqForm, Path)),
     responses((status = 200, description = "The versions", body = Versions))
 )]
 pub async fn list(

@@ -4,16 +4,17 @@
 
 use actix_web::web;
 use serde::{Deserialize, Serialize};
-use tidings_shared::protocol::Fields;
+use tidings_shared::fields::Fields;
+use tidings_shared::ids::{RoomId, Seq};
+use tidings_shared::limits::MAX_SEQ;
 use utoipa::ToSchema;
 
 use super::allowance::CommandKind;
 use super::body::{Body, COMMAND_BYTES};
 use super::caller::Caller;
-use super::parameters::{self, MAX_SEQ};
-use super::problem::{Problem, ProblemDocument};
+use super::parameters;
+use super::problem::Problem;
 use super::state::State;
-use crate::forms::{RoomIdForm, SeqForm};
 use crate::query::access;
 use crate::query::members::{self, Receipt};
 
@@ -26,7 +27,7 @@ pub struct Receipts {
 /// How far each member has read and received messages.
 #[utoipa::path(
     get, path = "/v1/rooms/{room}/receipts", operation_id = "listReceipts", tag = "rooms",
-    params(("room" = RoomIdForm, Path)),
+    params(("room" = RoomId, Path)),
     responses((status = 200, description = "The members, at most the 1,000 who read last", body = Receipts))
 )]
 pub async fn receipts(
@@ -43,7 +44,7 @@ pub async fn receipts(
 #[derive(Serialize, Deserialize, ToSchema)]
 pub struct Mark {
     /// Everything up to this seq.
-    #[schema(value_type = SeqForm)]
+    #[schema(value_type = Seq)]
     seq: i64,
 }
 
@@ -51,10 +52,10 @@ pub struct Mark {
 /// when it is stored, with the position of the mark.
 #[utoipa::path(
     post, path = "/v1/rooms/{room}/read", operation_id = "markRead", tag = "rooms",
-    params(("room" = RoomIdForm, Path)), request_body = Mark,
+    params(("room" = RoomId, Path)), request_body = Mark,
     responses(
         (status = 200, description = "Marked", body = Mark),
-        (status = 429, description = "Too many marks", body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 429, description = "Too many marks"),
     )
 )]
 pub async fn read(
@@ -69,10 +70,10 @@ pub async fn read(
 /// Marks everything up to `seq` as delivered, in the same way as `read`.
 #[utoipa::path(
     post, path = "/v1/rooms/{room}/delivered", operation_id = "markDelivered", tag = "rooms",
-    params(("room" = RoomIdForm, Path)), request_body = Mark,
+    params(("room" = RoomId, Path)), request_body = Mark,
     responses(
         (status = 200, description = "Marked", body = Mark),
-        (status = 429, description = "Too many marks", body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 429, description = "Too many marks"),
     )
 )]
 pub async fn delivered(

@@ -8,8 +8,9 @@ use std::time::Duration;
 use futures_util::{StreamExt, future::join_all, stream};
 use sea_orm::{DatabaseConnection, DbErr};
 use tidings_shared::ids::{RoomId, Seq, UserId};
-use tidings_shared::log::{Accepted, AppendError, Entry, Log, MinRole, stored::Stored};
+use tidings_shared::log::{Accepted, AppendError, Entry, Log, stored::Stored};
 use tidings_shared::membership;
+use tidings_shared::role::MinRole;
 
 use super::line::{ImportMessage, SkippedMessage};
 use super::reply_targets::ReplyTargets;

@@ -6,9 +6,10 @@ mod skipped;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use sha1::{Digest, Sha1};
+use tidings_shared::fields::Fields;
 use tidings_shared::ids::{RoomId, Seq, UserId};
-use tidings_shared::message::{Draft, MAX_METADATA_BYTES};
-use tidings_shared::protocol::Fields;
+use tidings_shared::limits::{MAX_CLIENT_ID_CHARS, MAX_METADATA_BYTES};
+use tidings_shared::message::Draft;
 use tidings_shared::role;
 
 use crate::http::creation;
@@ -22,7 +23,6 @@ pub const IMPORTED: &str = "imported";
 /// printable, it is `import-sha1:` and the SHA-1 of the original id.
 const CLIENT_ID_PREFIX: &str = "import:";
 const HASH_PREFIX: &str = "import-sha1:";
-const MAX_CLIENT_ID_CHARS: usize = 64;
 
 /// The content of a line.
 #[derive(Debug)]

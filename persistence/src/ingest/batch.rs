@@ -30,7 +30,7 @@ pub use members::{
     MembershipKind,
 };
 pub use room_update::{ROOM_UPDATED, RoomUpdate};
-pub use row::{EventRow, MESSAGE_KIND, MessageRow, VOID_KIND, VoidReason};
+pub use row::{EventRow, MESSAGE_NEW, MESSAGE_VOID, MessageRow, VoidReason};
 
 /// An entry of an ingest stream.
 #[derive(Debug, Clone)]
@@ -221,7 +221,7 @@ fn add_row<'a>(
 ) {
     let outcome = match poison {
         Some(reason) => Err(Cow::Owned(reason.to_owned())),
-        None if record.kind() == row::MESSAGE_KIND => {
+        None if record.kind() == row::MESSAGE_NEW => {
             MessageRow::of(room, record).map(|message| plan.messages.push(message)).map_err(Cow::Borrowed)
         }
         None => EventRow::of(room, record)
@@ -229,7 +229,7 @@ fn add_row<'a>(
                 plan.members.take(entry.partition, room, record, &mut plan.marks)?;
                 room_update::take(&mut plan.updates, room, record)?;
                 plan.changes.extend(ChangeRow::of(room, record, plan.events.len())?);
-                if event.kind == row::VOID_KIND
+                if event.kind == row::MESSAGE_VOID
                     && let Some(target) = event.target
                 {
                     plan.announced_voids.push((room.clone(), target));

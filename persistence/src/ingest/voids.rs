@@ -4,14 +4,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde::Serialize;
 use tidings_shared::{
-    ids::{ClientId, Seq},
+    ids::ClientId,
     log::{AppendError, Entry, record::Visibility},
+    message::events::VoidBody,
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{Ingest, batch::VOID_KIND};
+use super::{Ingest, batch::MESSAGE_VOID};
 use crate::writer::{
     failure,
     limit::{self, within},
@@ -23,18 +23,6 @@ const SCAN_INTERVAL: Duration = Duration::from_secs(2);
 const AFTER_BATCH_DELAY: Duration = Duration::from_millis(10);
 /// Voids announced per turn.
 const VOIDS_PER_TURN: u64 = 100;
-
-#[derive(Serialize)]
-struct Body<'a> {
-    target: Seq,
-    client_id: &'a str,
-    by: &'a str,
-    reason: &'a str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    of: Option<Seq>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    message: Option<Seq>,
-}
 
 pub(super) async fn announce(ingest: Arc<Ingest>, done: CancellationToken) {
     loop {
@@ -65,7 +53,7 @@ pub(super) async fn announce(ingest: Arc<Ingest>, done: CancellationToken) {
 
 /// An error that other voids would meet as well.
 async fn append(ingest: &Ingest, void: &UnannouncedVoid) -> Result<(), AppendError> {
-    let Ok(body) = serde_json::to_string(&Body {
+    let Ok(body) = serde_json::to_string(&VoidBody {
         target: void.target,
         client_id: void.client_id.as_deref().unwrap_or_default(),
         by: void.by.as_deref().unwrap_or_default(),
@@ -80,7 +68,7 @@ async fn append(ingest: &Ingest, void: &UnannouncedVoid) -> Result<(), AppendErr
         visibility: audience(void),
         allowed_in_archive: true,
         exempt_from_backlog: true,
-        ..Entry::new(&void.room, VOID_KIND, body)
+        ..Entry::new(&void.room, MESSAGE_VOID, body)
     };
     match ingest.log.append(&entry).await {
         Ok(accepted) if !accepted.duplicate => ingest.metrics.void_notices.inc(),
@@ -109,7 +97,7 @@ fn audience(void: &UnannouncedVoid) -> Visibility {
 
 #[cfg(test)]
 mod tests {
-    use tidings_shared::ids::RoomId;
+    use tidings_shared::ids::{RoomId, Seq};
 
     use super::*;
 

@@ -1,23 +1,15 @@
 //! Appends a decision to the log, and waits until it is stored.
 
-use serde::Serialize;
 use tidings_shared::{
     error::{ErrorCode, Refusal},
     ids::{RoomId, Seq, UserId},
     log::{Accepted, AppendError, Entry, KnownUpto, Log, stored::Stored},
+    message::events::MemberBody,
     role,
 };
 
 use super::deciding::RoleChange;
 use crate::ingest::batch::{MEMBER_ADDED, MEMBER_REMOVED};
-
-#[derive(Serialize)]
-struct Body<'a> {
-    user: &'a UserId,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    role: Option<&'a str>,
-    by: &'a UserId,
-}
 
 /// The entry of a change that was decided at `head`.
 pub(super) fn entry<'a>(
@@ -29,7 +21,7 @@ pub(super) fn entry<'a>(
     head: Seq,
 ) -> Entry<'a> {
     let removed = change.role == role::REMOVED;
-    let body = Body { user, role: (!removed).then_some(change.role.as_str()), by };
+    let body = MemberBody { user, role: (!removed).then_some(change.role.as_str()), by };
     let body = serde_json::to_string(&body).expect("strings always serialise");
     Entry {
         sender: Some(by),
@@ -71,7 +63,7 @@ pub async fn wait_stored(log: &Log, room: &RoomId, accepted: &Accepted) -> Resul
 
 #[cfg(test)]
 mod tests {
-    use tidings_shared::log::MinRole;
+    use tidings_shared::role::MinRole;
 
     use super::*;
     use crate::ingest::batch::MEMBER_CHANGED;

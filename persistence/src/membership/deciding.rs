@@ -7,8 +7,7 @@ mod tests;
 use tidings_shared::{
     error::{ErrorCode, Refusal},
     ids::UserId,
-    log::MinRole,
-    role::{self, MEMBER, OWNER, Permission},
+    role::{self, MEMBER, MinRole, OWNER, Permission},
 };
 
 use crate::query::membership_snapshot::MembershipSnapshot;

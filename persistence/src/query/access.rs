@@ -52,5 +52,5 @@ pub async fn stored_head(db: &impl ConnectionTrait, room: &RoomId) -> Result<Opt
     let row = db
         .query_one_raw(statement("SELECT head_seq FROM rooms WHERE id = $1", [room.as_str().into()]))
         .await?;
-    row.map(|row| row.try_get_by_index(0)).transpose()
+    row.map(|row| row.try_get_by("head_seq")).transpose()
 }

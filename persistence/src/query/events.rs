@@ -4,6 +4,7 @@
 
 mod frame;
 
+use crate::schemas::EventForm;
 use sea_orm::{ConnectionTrait, DbErr, QueryResult, Value};
 use serde::Serialize;
 use tidings_shared::ids::{Epoch, RoomId};
@@ -13,7 +14,6 @@ use super::access::Viewer;
 use super::json::{Head, Raw};
 use super::messages::SelectedMessage;
 use super::sql::{epoch_of, me, message_columns, statement, visible};
-use crate::forms::events::EventForm;
 
 /// Event frames after a position, ascending.
 #[derive(Debug, Serialize, ToSchema)]

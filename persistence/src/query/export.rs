@@ -131,7 +131,7 @@ pub async fn rooms_with_messages(
 ) -> Result<Option<(String, Vec<String>)>, DbErr> {
     let rows = db
         .query_all_raw(statement(
-            "SELECT r.id, m.there IS NOT NULL FROM (SELECT id FROM rooms WHERE id > $2 ORDER BY id LIMIT $3) r \
+            "SELECT r.id, m.there IS NOT NULL AS has_messages FROM (SELECT id FROM rooms WHERE id > $2 ORDER BY id LIMIT $3) r \
              LEFT JOIN LATERAL (SELECT true AS there FROM messages m \
                WHERE m.room_id = r.id AND m.sender_id = $1 LIMIT 1) m ON true ORDER BY r.id",
             [user.as_str().into(), after.into(), ROOMS_PER_STATEMENT.into()],
@@ -139,8 +139,8 @@ pub async fn rooms_with_messages(
         .await?;
     let (mut last, mut written) = (None, Vec::new());
     for row in &rows {
-        let room: String = row.try_get_by_index(0)?;
-        if row.try_get_by_index(1)? {
+        let room: String = row.try_get_by("id")?;
+        if row.try_get_by("has_messages")? {
             written.push(room.clone());
         }
         last = Some(room);
@@ -221,13 +221,13 @@ pub async fn versions(
     for row in &rows {
         let version = ExportedVersion {
             room: room.to_owned(),
-            seq: row.try_get_by_index(0)?,
-            content: row.try_get_by_index(2)?,
-            metadata: row.try_get_by_index::<Option<String>>(3)?.map(raw).transpose()?,
-            at: row.try_get_by_index(4)?,
-            by: row.try_get_by_index(5)?,
+            seq: row.try_get_by("seq")?,
+            content: row.try_get_by("content")?,
+            metadata: row.try_get_by::<Option<String>, _>("metadata")?.map(raw).transpose()?,
+            at: row.try_get_by("at")?,
+            by: row.try_get_by("by")?,
         };
-        versions.push((row.try_get_by_index(1)?, version));
+        versions.push((row.try_get_by("version")?, version));
     }
     Ok(versions)
 }

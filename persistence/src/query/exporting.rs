@@ -5,7 +5,7 @@ use chrono::{DateTime, Utc};
 use sea_orm::{ConnectionTrait, DbErr, FromQueryResult};
 
 use super::json::{Raw, raw};
-use super::sql::statement;
+use super::sql::{rank_of, statement};
 
 /// Rows of a page.
 pub const PAGE_ROWS: i64 = 500;
@@ -82,12 +82,12 @@ async fn rooms_of(db: &impl ConnectionTrait, sql: &str, key: &str) -> Result<Vec
     rows.iter()
         .map(|row| {
             Ok(ExportedRoom {
-                id: row.try_get_by_index(0)?,
-                kind: row.try_get_by_index(1)?,
-                name: row.try_get_by_index(2)?,
-                created_by: row.try_get_by_index(3)?,
-                created_at: row.try_get_by_index(4)?,
-                metadata: raw(row.try_get_by_index(5)?)?,
+                id: row.try_get_by("id")?,
+                kind: row.try_get_by("kind")?,
+                name: row.try_get_by("name")?,
+                created_by: row.try_get_by("created_by")?,
+                created_at: row.try_get_by("created_at")?,
+                metadata: raw(row.try_get_by("metadata")?)?,
             })
         })
         .collect()
@@ -99,13 +99,14 @@ async fn rooms_of(db: &impl ConnectionTrait, sql: &str, key: &str) -> Result<Vec
 /// # Errors
 /// When the database cannot be read.
 pub async fn owner(db: &impl ConnectionTrait, room: &ExportedRoom) -> Result<Option<String>, DbErr> {
-    let sql = "SELECT m.user_id FROM members m JOIN users u ON u.id = m.user_id AND u.erasing_at IS NULL \
-               WHERE m.room_id = $1 \
-               ORDER BY CASE m.role WHEN 'owner' THEN 0 WHEN 'admin' THEN 1 WHEN 'guest' THEN 3 ELSE 2 END, \
-                 m.user_id <> $2, u.blocked, m.user_id LIMIT 1";
+    let sql = format!(
+        "SELECT m.user_id FROM members m JOIN users u ON u.id = m.user_id AND u.erasing_at IS NULL \
+         WHERE m.room_id = $1 ORDER BY {} DESC, m.user_id <> $2, u.blocked, m.user_id LIMIT 1",
+        rank_of("m.role")
+    );
     let values = [room.id.as_str().into(), room.created_by.as_str().into()];
-    let row = db.query_one_raw(statement(sql, values)).await?;
-    row.map(|row| row.try_get_by_index(0)).transpose()
+    let row = db.query_one_raw(statement(&sql, values)).await?;
+    row.map(|row| row.try_get_by("user_id")).transpose()
 }
 
 /// Members of a room after `after` who are not erased.
@@ -138,7 +139,7 @@ pub async fn messages(
                  CASE WHEN m.visible_users IS NOT NULL THEN ARRAY(\
                    SELECT v.id FROM unnest(m.visible_users) WITH ORDINALITY AS v (id, place) \
                    WHERE NOT EXISTS (SELECT FROM users u WHERE u.id = v.id AND u.erasing_at IS NOT NULL) \
-                   ORDER BY v.place) END, \
+                   ORDER BY v.place) END AS visible_users, \
                  m.visible_roles, m.at, m.client_id FROM messages m \
                WHERE m.room_id = $1 AND m.seq > $2 AND NOT m.deleted \
                  AND NOT EXISTS (SELECT FROM users u \
@@ -147,19 +148,19 @@ pub async fn messages(
     let rows = db.query_all_raw(statement(sql, [room.into(), after.into(), PAGE_ROWS.into()])).await?;
     rows.iter()
         .map(|row| {
-            let json = |index| row.try_get_by_index::<Option<String>>(index)?.map(raw).transpose();
+            let json = |name| row.try_get_by::<Option<String>, _>(name)?.map(raw).transpose();
             Ok(ExportedMessage {
-                seq: row.try_get_by_index(0)?,
-                sender: row.try_get_by_index(1)?,
-                kind: row.try_get_by_index(2)?,
-                content: row.try_get_by_index(3)?,
-                reply_to: row.try_get_by_index(4)?,
-                attachments: json(5)?,
-                metadata: json(6)?,
-                visible_users: row.try_get_by_index(7)?,
-                visible_roles: row.try_get_by_index(8)?,
-                at: row.try_get_by_index(9)?,
-                client_id: row.try_get_by_index(10)?,
+                seq: row.try_get_by("seq")?,
+                sender: row.try_get_by("sender_id")?,
+                kind: row.try_get_by("kind")?,
+                content: row.try_get_by("content")?,
+                reply_to: row.try_get_by("reply_to")?,
+                attachments: json("attachments")?,
+                metadata: json("metadata")?,
+                visible_users: row.try_get_by("visible_users")?,
+                visible_roles: row.try_get_by("visible_roles")?,
+                at: row.try_get_by("at")?,
+                client_id: row.try_get_by("client_id")?,
             })
         })
         .collect()

@@ -30,7 +30,7 @@ pub async fn stored(
         ))
         .await?;
     let seq = |seq: i64| Seq(u64::try_from(seq).unwrap_or_default());
-    rows.iter().map(|row| Ok(row.try_get_by_index::<Option<i64>>(0)?.map(seq))).collect()
+    rows.iter().map(|row| Ok(row.try_get_by::<Option<i64>, _>("seq")?.map(seq))).collect()
 }
 
 /// Those of the users who are erased, or are being erased.
@@ -45,5 +45,5 @@ pub async fn erased<'a>(
     let users: Vec<String> = users.into_iter().map(str::to_owned).collect();
     let sql = "SELECT id FROM users WHERE id = ANY ($1) AND erasing_at IS NOT NULL";
     let rows = db.query_all_raw(statement(sql, [users.into()])).await?;
-    rows.iter().map(|row| row.try_get_by_index(0)).collect()
+    rows.iter().map(|row| row.try_get_by("id")).collect()
 }

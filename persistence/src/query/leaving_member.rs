@@ -1,9 +1,12 @@
 //! The membership of an erased user in a room, and the next owner if they are its last one.
 
 use sea_orm::{ConnectionTrait, DbErr, FromQueryResult};
-use tidings_shared::ids::{RoomId, UserId};
+use tidings_shared::{
+    ids::{RoomId, UserId},
+    role::OWNER,
+};
 
-use super::sql::statement;
+use super::sql::{rank_of, statement};
 
 /// The membership as of the stored head.
 #[derive(Clone, Debug, PartialEq, Eq, FromQueryResult)]
@@ -16,15 +19,6 @@ pub struct LeavingMember {
     pub successor: Option<String>,
 }
 
-const LEAVING_MEMBER: &str = "\
-    SELECT r.head_seq, mb.role, CASE WHEN mb.role = 'owner' THEN (\
-        SELECT h.user_id FROM members h JOIN users u ON u.id = h.user_id AND u.erasing_at IS NULL \
-        WHERE h.room_id = $1 AND h.user_id <> $2 \
-          AND NOT EXISTS (SELECT FROM members o WHERE o.room_id = $1 AND o.user_id <> $2 AND o.role = 'owner') \
-        ORDER BY u.blocked, CASE h.role WHEN 'admin' THEN 0 WHEN 'guest' THEN 2 ELSE 1 END, h.joined_at, h.user_id LIMIT 1) \
-      END AS successor \
-    FROM rooms r LEFT JOIN members mb ON mb.room_id = r.id AND mb.user_id = $2 WHERE r.id = $1";
-
 /// The user's membership in a room; None when the room does not exist.
 ///
 /// # Errors
@@ -34,7 +28,15 @@ pub async fn leaving_member(
     room: &RoomId,
     user: &UserId,
 ) -> Result<Option<LeavingMember>, DbErr> {
-    LeavingMember::find_by_statement(statement(LEAVING_MEMBER, [room.as_str().into(), user.as_str().into()]))
-        .one(db)
-        .await
+    let sql = format!(
+        "SELECT r.head_seq, mb.role, CASE WHEN mb.role = '{OWNER}' THEN (\
+           SELECT h.user_id FROM members h JOIN users u ON u.id = h.user_id AND u.erasing_at IS NULL \
+           WHERE h.room_id = $1 AND h.user_id <> $2 \
+             AND NOT EXISTS (SELECT FROM members o WHERE o.room_id = $1 AND o.user_id <> $2 AND o.role = '{OWNER}') \
+           ORDER BY u.blocked, {} DESC, h.joined_at, h.user_id LIMIT 1) END AS successor \
+         FROM rooms r LEFT JOIN members mb ON mb.room_id = r.id AND mb.user_id = $2 WHERE r.id = $1",
+        rank_of("h.role")
+    );
+    let values = [room.as_str().into(), user.as_str().into()];
+    LeavingMember::find_by_statement(statement(&sql, values)).one(db).await
 }

@@ -24,8 +24,9 @@ pub async fn of(db: &impl ConnectionTrait, room: &RoomId, users: &[UserId]) -> R
     let seq = |number: i64| Seq(u64::try_from(number).unwrap_or(0));
     let mut stored = StoredMarks { head: Seq(0), marks: Vec::with_capacity(users.len()) };
     for row in &rows {
-        stored.head = seq(row.try_get_by_index(0)?);
-        let marks: (Option<i64>, Option<i64>) = (row.try_get_by_index(1)?, row.try_get_by_index(2)?);
+        stored.head = seq(row.try_get_by("head_seq")?);
+        let marks: (Option<i64>, Option<i64>) =
+            (row.try_get_by("read_seq")?, row.try_get_by("delivered_seq")?);
         stored.marks.push(marks.0.zip(marks.1).map(|(read, delivered)| (seq(read), seq(delivered))));
     }
     stored.marks.resize(users.len(), None);

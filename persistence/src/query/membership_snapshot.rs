@@ -3,7 +3,10 @@
 //! Reads `rooms`, `members` and `users`.
 
 use sea_orm::{ConnectionTrait, DbErr, FromQueryResult};
-use tidings_shared::ids::{RoomId, UserId};
+use tidings_shared::{
+    ids::{RoomId, UserId},
+    role::OWNER,
+};
 
 use super::sql::statement;
 
@@ -27,17 +30,6 @@ pub struct MembershipSnapshot {
     pub rooms: i64,
 }
 
-const SNAPSHOT: &str = "SELECT s.*, \
-    CASE WHEN s.\"user\" = 'owner' THEN (SELECT count(*) FROM (SELECT FROM members o \
-      WHERE o.room_id = $1 AND o.role = 'owner' LIMIT 2) o) ELSE 0 END AS owners, \
-    CASE WHEN s.\"user\" IS NULL THEN (SELECT count(*) FROM (SELECT FROM members i \
-      WHERE i.user_id = $3 LIMIT $4) i) ELSE 0 END AS rooms \
-  FROM (SELECT r.kind, r.archived, r.head_seq, r.member_count, \
-      (SELECT role FROM members WHERE room_id = $1 AND user_id = $2) AS requester, \
-      (SELECT role FROM members WHERE room_id = $1 AND user_id = $3) AS \"user\", \
-      EXISTS (SELECT FROM users u WHERE u.id = $3 AND u.erasing_at IS NOT NULL) AS erased \
-    FROM rooms r WHERE r.id = $1) s";
-
 /// The snapshot for `requester` and `user` in a room; None when the room does not exist.
 ///
 /// # Errors
@@ -50,5 +42,17 @@ pub async fn membership_snapshot(
     most_rooms: i64,
 ) -> Result<Option<MembershipSnapshot>, DbErr> {
     let values = [room.as_str().into(), requester.as_str().into(), user.as_str().into(), most_rooms.into()];
-    MembershipSnapshot::find_by_statement(statement(SNAPSHOT, values)).one(db).await
+    let sql = format!(
+        "SELECT s.*, \
+           CASE WHEN s.\"user\" = '{OWNER}' THEN (SELECT count(*) FROM (SELECT FROM members o \
+             WHERE o.room_id = $1 AND o.role = '{OWNER}' LIMIT 2) o) ELSE 0 END AS owners, \
+           CASE WHEN s.\"user\" IS NULL THEN (SELECT count(*) FROM (SELECT FROM members i \
+             WHERE i.user_id = $3 LIMIT $4) i) ELSE 0 END AS rooms \
+         FROM (SELECT r.kind, r.archived, r.head_seq, r.member_count, \
+             (SELECT role FROM members WHERE room_id = $1 AND user_id = $2) AS requester, \
+             (SELECT role FROM members WHERE room_id = $1 AND user_id = $3) AS \"user\", \
+             EXISTS (SELECT FROM users u WHERE u.id = $3 AND u.erasing_at IS NOT NULL) AS erased \
+           FROM rooms r WHERE r.id = $1) s"
+    );
+    MembershipSnapshot::find_by_statement(statement(&sql, values)).one(db).await
 }

@@ -37,18 +37,18 @@ pub async fn of(db: &impl ConnectionTrait, user: &UserId, epoch: Epoch) -> Resul
         UserMemberships { rooms: HashMap::with_capacity(rows.len()), ..UserMemberships::default() };
     let mut behind = BTreeSet::new();
     for row in &rows {
-        let id: String = row.try_get_by_index(0)?;
+        let id: String = row.try_get_by("room_id")?;
         let room = RoomId::parse(&id).map_err(|error| DbErr::Custom(format!("{id}: {error}")))?;
-        let read_seq: i64 = row.try_get_by_index(2)?;
+        let read_seq: i64 = row.try_get_by("read_seq")?;
         let read_seq = Seq(u64::try_from(read_seq).unwrap_or(0));
-        let partition_epoch: i64 = row.try_get_by_index(3)?;
+        let partition_epoch: i64 = row.try_get_by("epoch")?;
         if u64::try_from(partition_epoch).unwrap_or(0) < epoch.0 && behind.insert(Partition::of(&room)) {
             read.behind.push(room.clone());
         }
         if read.recent.len() < RECENT_ROOMS {
             read.recent.push(room.clone());
         }
-        read.rooms.insert(room, Membership { role: row.try_get_by_index(1)?, read_seq });
+        read.rooms.insert(room, Membership { role: row.try_get_by("role")?, read_seq });
     }
     Ok(read)
 }
@@ -67,7 +67,7 @@ pub async fn roles(
     let rows = db.query_all_raw(statement(sql, [room.as_str().into(), ids.into()])).await?;
     let mut roles: HashMap<String, String> = HashMap::with_capacity(rows.len());
     for row in &rows {
-        roles.insert(row.try_get_by_index(0)?, row.try_get_by_index(1)?);
+        roles.insert(row.try_get_by("user_id")?, row.try_get_by("role")?);
     }
     Ok(users.iter().map(|user| roles.get(user.as_str()).cloned()).collect())
 }

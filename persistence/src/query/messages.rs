@@ -8,13 +8,14 @@ use sea_orm::sqlx::{Column, Decode, Postgres, Row, Type, postgres::PgRow};
 use sea_orm::{ConnectionTrait, DbErr, QueryResult, RuntimeErr, SqlxError};
 use serde::Serialize;
 use tidings_shared::ids::RoomId;
+use tidings_shared::message::Attachment;
+use tidings_shared::openapi::MetadataForm;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::access::Viewer;
 use super::json::{Raw, optional_time, raw, time};
 use super::sql::{epoch_of, me, message_columns, reactions, statement, visible};
-use crate::forms::{AttachmentForm, MetadataForm};
 
 pub use page::{MessagePage, Walk, Window};
 
@@ -48,7 +49,7 @@ pub struct Message {
     pub content: String,
     #[schema(required)]
     pub reply_to: Option<i64>,
-    #[schema(required, value_type = Option<Vec<AttachmentForm>>)]
+    #[schema(required, value_type = Option<Vec<Attachment>>)]
     pub attachments: Option<Raw>,
     #[schema(required, value_type = Option<MetadataForm>)]
     pub metadata: Option<Raw>,

@@ -15,7 +15,7 @@ pub async fn one_room_of_each(db: &impl ConnectionTrait) -> Result<Vec<RoomId>, 
     let rows = db.query_all_raw(statement(sql, [])).await?;
     rows.iter()
         .map(|row| {
-            let id: String = row.try_get_by_index(0)?;
+            let id: String = row.try_get_by("id")?;
             RoomId::parse(&id).map_err(|error| DbErr::Custom(error.to_string()))
         })
         .collect()

@@ -16,12 +16,12 @@ use super::sql::statement;
 /// When the database cannot be read.
 pub async fn members(db: &impl ConnectionTrait, room: &RoomId) -> Result<Option<MembersAnswer>, DbErr> {
     let sql = "SELECT r.head_seq, ARRAY(SELECT mb.user_id FROM members mb WHERE mb.room_id = r.id \
-               ORDER BY mb.user_id LIMIT $2) FROM rooms r WHERE r.id = $1";
+               ORDER BY mb.user_id LIMIT $2) AS users FROM rooms r WHERE r.id = $1";
     let most = i64::try_from(SMALL_ROOM + 1).unwrap_or(i64::MAX);
     let row = db.query_one_raw(statement(sql, [room.as_str().into(), most.into()])).await?;
     let Some(row) = row else { return Ok(None) };
-    let head: i64 = row.try_get_by_index(0)?;
-    let users: Vec<String> = row.try_get_by_index(1)?;
+    let head: i64 = row.try_get_by("head_seq")?;
+    let users: Vec<String> = row.try_get_by("users")?;
     let users = (users.len() <= SMALL_ROOM).then(|| users.iter().map(|id| user(id)).collect());
     Ok(Some(MembersAnswer { head: Seq(u64::try_from(head).unwrap_or(0)), users: users.transpose()? }))
 }
@@ -46,8 +46,8 @@ pub async fn acquainted(
 }
 
 fn last_seen(row: &QueryResult) -> Result<LastSeen, DbErr> {
-    let at: Option<DateTime<Utc>> = row.try_get_by_index(1)?;
-    let id: String = row.try_get_by_index(0)?;
+    let at: Option<DateTime<Utc>> = row.try_get_by("last_seen")?;
+    let id: String = row.try_get_by("id")?;
     Ok(LastSeen { user: user(&id)?, at_ms: at.map(|at| at.timestamp_millis()) })
 }
 
@@ -61,7 +61,7 @@ pub async fn small_rooms(db: &impl ConnectionTrait, me: &UserId) -> Result<Vec<R
     let [members, most] = [SMALL_ROOM, ROOMS_LOOKED_AT].map(|number| i64::try_from(number).unwrap_or(0));
     let rows = db.query_all_raw(statement(sql, [me.as_str().into(), members.into(), most.into()])).await?;
     let room = |row: &QueryResult| {
-        let id: String = row.try_get_by_index(0)?;
+        let id: String = row.try_get_by("id")?;
         RoomId::parse(&id).map_err(|error| DbErr::Custom(format!("{id}: {error}")))
     };
     rows.iter().map(room).collect()

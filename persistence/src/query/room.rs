@@ -6,6 +6,7 @@ use chrono::{DateTime, Utc};
 use sea_orm::{ConnectionTrait, DbErr, FromQueryResult, QueryResult};
 use serde::Serialize;
 use tidings_shared::ids::RoomId;
+use tidings_shared::openapi::MetadataForm;
 use utoipa::openapi::schema::AnyOfBuilder;
 use utoipa::openapi::{Ref, RefOr, Schema};
 use utoipa::{PartialSchema, ToSchema};
@@ -13,14 +14,14 @@ use utoipa::{PartialSchema, ToSchema};
 use super::access::Viewer;
 use super::json::{Head, Raw, raw, time};
 use super::messages::{Message, SelectedMessage};
+use super::rooms::RoomKind;
 use super::sql::{epoch_of, message_columns, reactions, statement, visible};
-use crate::forms::{MetadataForm, RoomKindForm};
 
 /// The room object of the contract.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Room {
     pub room: String,
-    #[schema(value_type = RoomKindForm)]
+    #[schema(value_type = RoomKind)]
     pub kind: String,
     #[schema(required)]
     pub name: Option<String>,

@@ -10,13 +10,15 @@ use sea_orm::{
 };
 use tidings_shared::ids::{RoomId, UserId};
 use tidings_shared::log::keys::Partition;
+use utoipa::ToSchema;
 
 use super::{sql::statement, users};
 use crate::account::UnknownUserPolicy;
 use crate::entity::{member, room};
 
 /// The kind of a room: `direct` (exactly two members), `private`, `public`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ToSchema)]
+#[schema(rename_all = "lowercase")]
 pub enum RoomKind {
     Direct,
     Private,

@@ -179,7 +179,7 @@ impl Search<'_> {
         let values = [whose.into(), from.into(), at.into(), key.into(), SLICES_PER_LIST.into()];
         let rows = db.query_all_raw(statement(sql, values)).await?;
         for row in &rows {
-            self.slices.push(Slice { key: row.try_get_by_index(0)?, last_at: row.try_get_by_index(1)? });
+            self.slices.push(Slice { key: row.try_get_by("key")?, last_at: row.try_get_by("last_at")? });
         }
         self.all_listed = (rows.len() as i64) < SLICES_PER_LIST;
         self.listed = self.slices.last().copied().or(self.listed);
@@ -195,8 +195,7 @@ impl Search<'_> {
         let question = slice_query.collect::<Vec<_>>().join(" | ");
         let rows = db.query_all_raw(statement(HITS, [question.into()])).await?;
         for row in &rows {
-            let (room, seq, at) =
-                (row.try_get_by_index(0)?, row.try_get_by_index(1)?, row.try_get_by_index(2)?);
+            let (room, seq, at) = (row.try_get_by("room_id")?, row.try_get_by("seq")?, row.try_get_by("at")?);
             self.frontier.add(Hit { at, room, seq });
         }
         self.slices_searched += slices.len();

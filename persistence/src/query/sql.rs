@@ -1,9 +1,16 @@
 //! Fragments of SQL that several reads share. Each names its parameters.
 
 use sea_orm::{DbBackend, Statement, Value};
+use tidings_shared::role::{MinRole, RANKS};
 
 pub(super) fn statement<const N: usize>(sql: &str, values: [Value; N]) -> Statement {
     Statement::from_sql_and_values(DbBackend::Postgres, sql, values)
+}
+
+/// The rank of the role in a column; higher roles have higher ranks.
+pub(super) fn rank_of(column: &str) -> String {
+    let named = RANKS.map(|(role, rank)| format!(" WHEN '{role}' THEN {}", rank as i32)).concat();
+    format!("CASE {column}{named} ELSE {} END", MinRole::Member as i32)
 }
 
 /// The epoch in which the stored part of room `$room` is numbered. A room that was never seeded has no events of an

@@ -27,26 +27,26 @@ pub async fn target(db: &impl ConnectionTrait, room: &RoomId, seq: Seq) -> Resul
     let row = db
         .query_one_raw(statement(
             "SELECT r.head_seq, m.id, m.sender_id, m.visible_users, m.visible_roles, m.deleted, \
-               m.attachments IS NOT NULL \
+               m.attachments IS NOT NULL AS has_attachments \
              FROM rooms r LEFT JOIN messages m ON m.room_id = r.id AND m.seq = $2 WHERE r.id = $1",
             [room.as_str().into(), place.into()],
         ))
         .await?;
     let Some(row) = row else { return Ok(Found::Nothing) };
-    let head: i64 = row.try_get_by_index(0)?;
+    let head: i64 = row.try_get_by("head_seq")?;
     if head < place {
         return Ok(Found::NotStored);
     }
-    let Some(id) = row.try_get_by_index::<Option<uuid::Uuid>>(1)? else { return Ok(Found::Nothing) };
+    let Some(id) = row.try_get_by::<Option<uuid::Uuid>, _>("id")? else { return Ok(Found::Nothing) };
     Ok(Found::Message(Target {
         id: id.to_string(),
-        sender: row.try_get_by_index(2)?,
+        sender: row.try_get_by("sender_id")?,
         visibility: Visibility {
-            users: row.try_get_by_index::<Option<Vec<String>>>(3)?.unwrap_or_default(),
-            roles: row.try_get_by_index::<Option<Vec<String>>>(4)?.unwrap_or_default(),
+            users: row.try_get_by::<Option<Vec<String>>, _>("visible_users")?.unwrap_or_default(),
+            roles: row.try_get_by::<Option<Vec<String>>, _>("visible_roles")?.unwrap_or_default(),
         },
-        deleted: row.try_get_by_index(5)?,
+        deleted: row.try_get_by("deleted")?,
         upto: Seq(u64::try_from(head).unwrap_or_default()),
-        has_attachments: row.try_get_by_index(6)?,
+        has_attachments: row.try_get_by("has_attachments")?,
     }))
 }

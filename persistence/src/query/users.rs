@@ -169,9 +169,9 @@ pub async fn anyone_is_erased<'a>(
     users: impl IntoIterator<Item = &'a UserId>,
 ) -> Result<bool, DbErr> {
     let users: Vec<String> = users.into_iter().map(UserId::to_string).collect();
-    let sql = "SELECT erasing_at IS NOT NULL FROM users WHERE id = ANY ($1) ORDER BY id FOR SHARE";
+    let sql = "SELECT erasing_at IS NOT NULL AS erasing FROM users WHERE id = ANY ($1) ORDER BY id FOR SHARE";
     for row in transaction.query_all_raw(statement(sql, [users.into()])).await? {
-        if row.try_get_by_index(0)? {
+        if row.try_get_by("erasing")? {
             return Ok(true);
         }
     }

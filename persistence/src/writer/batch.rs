@@ -164,7 +164,7 @@ async fn guard(transaction: &DatabaseTransaction, claims: &[BatchClaim]) -> Resu
     let rows = transaction.query_all_raw(statement(GUARD, values)).await?;
     let mut moved = Vec::with_capacity(rows.len());
     for row in &rows {
-        moved.push(partition(row, 0)?);
+        moved.push(partition(row, "partition")?);
     }
     let lost = claims.iter().map(|claim| claim.expected.lease.partition);
     let lost: Vec<Partition> = lost.filter(|partition| !moved.contains(partition)).collect();
@@ -184,15 +184,18 @@ async fn load_rooms(
     let rows = transaction
         .query_all_raw(statement(
             "SELECT r.id, r.head_seq, COALESCE((SELECT string_agg(e.epoch || ':' || e.base, ',') \
-               FROM room_epochs e WHERE e.room_id = r.id AND e.epoch > $2), '') \
+               FROM room_epochs e WHERE e.room_id = r.id AND e.epoch > $2), '') AS bases \
              FROM rooms r WHERE r.id = ANY ($1)",
             [ids.into(), bigint(earliest.0).into()],
         ))
         .await?;
     let mut rooms = HashMap::with_capacity(rows.len());
     for row in &rows {
-        let bases: String = row.try_get_by_index(2)?;
-        rooms.insert(room_of(row, 0)?, StoredRoom { head: seq_of(row, 1)?, bases: Bases::decode(&bases) });
+        let bases: String = row.try_get_by("bases")?;
+        rooms.insert(
+            room_of(row, "id")?,
+            StoredRoom { head: seq_of(row, "head_seq")?, bases: Bases::decode(&bases) },
+        );
     }
     Ok(rooms)
 }

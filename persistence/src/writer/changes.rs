@@ -75,11 +75,11 @@ async fn states(
     let mut states = HashMap::with_capacity(rows.len());
     for row in &rows {
         let state = MessageState {
-            id: row.try_get_by_index(2)?,
-            deleted: row.try_get_by_index(3)?,
+            id: row.try_get_by("id")?,
+            deleted: row.try_get_by("deleted")?,
             ..MessageState::default()
         };
-        states.insert((room_of(row, 0)?, seq_of(row, 1)?), state);
+        states.insert((room_of(row, "room_id")?, seq_of(row, "seq")?), state);
     }
     Ok(states)
 }

@@ -39,8 +39,9 @@ pub struct ReplayedChange<'a> {
 /// # Errors
 /// When the database cannot be read.
 pub async fn newest(db: &impl ConnectionTrait) -> Result<i64, DbErr> {
-    let row = db.query_one_raw(statement("SELECT COALESCE(max(id), 0) FROM dead_letters", [])).await?;
-    row.map_or(Ok(0), |row| row.try_get_by_index(0))
+    let row =
+        db.query_one_raw(statement("SELECT COALESCE(max(id), 0) AS last_id FROM dead_letters", [])).await?;
+    row.map_or(Ok(0), |row| row.try_get_by("last_id"))
 }
 
 /// Up to `most` letters above `after`, up to `upto`, by id; of one room or of all.
@@ -72,12 +73,12 @@ pub async fn find(db: &impl ConnectionTrait, id: i64) -> Result<Option<DeadLette
 
 fn read(row: &QueryResult) -> Result<DeadLetter, DbErr> {
     Ok(DeadLetter {
-        id: row.try_get_by_index(0)?,
-        at: row.try_get_by_index(1)?,
-        room: row.try_get_by_index(2)?,
-        seq: row.try_get_by_index(3)?,
-        reason: row.try_get_by_index(4)?,
-        record: row.try_get_by_index::<Vec<u8>>(5)?.into(),
+        id: row.try_get_by("id")?,
+        at: row.try_get_by("at")?,
+        room: row.try_get_by("room_id")?,
+        seq: row.try_get_by("seq")?,
+        reason: row.try_get_by("reason")?,
+        record: row.try_get_by::<Vec<u8>, _>("record")?.into(),
     })
 }
 
@@ -130,7 +131,8 @@ pub async fn superseding_change(
     let (user, emoji) = change.reaction.map(|(user, emoji)| (user.to_string(), emoji.to_owned())).unzip();
     let row = db
         .query_one_raw(statement(
-            "SELECT e.seq, COALESCE(e.client_id, ''), COALESCE(e.actor_id, '') FROM events e \
+            "SELECT e.seq, COALESCE(e.client_id, '') AS client_id, COALESCE(e.actor_id, '') AS actor_id \
+             FROM events e \
              WHERE e.room_id = $1 AND e.seq > $2 AND e.target = $3 AND e.type = ANY ($4) \
                AND ($5::text IS NULL OR (e.actor_id = $5 AND e.body->>'emoji' = $6)) ORDER BY e.seq LIMIT 1",
             [
@@ -143,5 +145,6 @@ pub async fn superseding_change(
             ],
         ))
         .await?;
-    row.map(|row| Ok((seq(&row, 0)?, row.try_get_by_index(1)?, row.try_get_by_index(2)?))).transpose()
+    row.map(|row| Ok((seq(&row, "seq")?, row.try_get_by("client_id")?, row.try_get_by("actor_id")?)))
+        .transpose()
 }

@@ -18,7 +18,7 @@ pub async fn newest(db: &impl ConnectionTrait) -> Result<Option<Epoch>, DbErr> {
     let row = db
         .query_one_raw(statement("SELECT epoch FROM epochs_opened ORDER BY epoch DESC LIMIT 1", []))
         .await?;
-    row.map(|row| epoch(&row, 0)).transpose()
+    row.map(|row| epoch(&row, "epoch")).transpose()
 }
 
 /// The epoch of this process: the newest one if it was opened for this process, else a new one.
@@ -31,16 +31,17 @@ pub async fn open(db: &DatabaseConnection, run_id: &str) -> Result<OpenedEpoch, 
     let newest = transaction
         .query_one_raw(statement(
             "SELECT epoch, run_id, GREATEST(0, extract(epoch FROM clock_timestamp() - opened_at) * 1000)::bigint \
+               AS age_ms \
              FROM epochs_opened ORDER BY epoch DESC LIMIT 1",
             [],
         ))
         .await?;
     if let Some(row) = newest {
-        let of: String = row.try_get_by_index(1)?;
+        let of: String = row.try_get_by("run_id")?;
         if of == run_id {
-            let age_ms: i64 = row.try_get_by_index(2)?;
+            let age_ms: i64 = row.try_get_by("age_ms")?;
             let age = Duration::from_millis(u64::try_from(age_ms).unwrap_or(0));
-            let opened = OpenedEpoch { epoch: epoch(&row, 0)?, age };
+            let opened = OpenedEpoch { epoch: epoch(&row, "epoch")?, age };
             transaction.commit().await?;
             return Ok(opened);
         }
@@ -52,7 +53,7 @@ pub async fn open(db: &DatabaseConnection, run_id: &str) -> Result<OpenedEpoch, 
         ))
         .await?
         .ok_or_else(|| DbErr::Custom("an INSERT returned no row".to_owned()))?;
-    let opened = OpenedEpoch { epoch: epoch(&row, 0)?, age: Duration::ZERO };
+    let opened = OpenedEpoch { epoch: epoch(&row, "epoch")?, age: Duration::ZERO };
     transaction.commit().await?;
     tracing::info!(epoch = %opened.epoch, run_id, "epoch opened");
     Ok(opened)

@@ -34,13 +34,13 @@ pub enum ErasureStatus {
 /// # Errors
 /// When the database cannot be read.
 pub async fn status(db: &impl ConnectionTrait, user: &UserId) -> Result<ErasureStatus, DbErr> {
-    let sql = "SELECT blocked, erasing_at IS NOT NULL, erased_at IS NOT NULL FROM users WHERE id = $1";
+    let sql = "SELECT blocked, erasing_at IS NOT NULL AS erasing, erased_at IS NOT NULL AS erased FROM users WHERE id = $1";
     let row = db.query_one_raw(statement(sql, [user.as_str().into()])).await?;
     let Some(row) = row else { return Ok(ErasureStatus::Unknown) };
-    Ok(match (row.try_get_by_index(1)?, row.try_get_by_index(2)?) {
+    Ok(match (row.try_get_by("erasing")?, row.try_get_by("erased")?) {
         (_, true) => ErasureStatus::Erased,
         (true, false) => ErasureStatus::UnderWay,
-        (false, false) => ErasureStatus::Present { blocked: row.try_get_by_index(0)? },
+        (false, false) => ErasureStatus::Present { blocked: row.try_get_by("blocked")? },
     })
 }
 
@@ -106,7 +106,7 @@ pub async fn due(db: &impl ConnectionTrait, most: i64) -> Result<Vec<UserId>, Db
         .await?;
     rows.iter()
         .map(|row| {
-            let id: String = row.try_get_by_index(0)?;
+            let id: String = row.try_get_by("id")?;
             UserId::parse(&id).map_err(|error| DbErr::Custom(error.to_string()))
         })
         .collect()
@@ -150,8 +150,8 @@ pub async fn messages(
         .await?;
     let (mut seqs, mut last) = (Vec::with_capacity(rows.len()), None);
     for row in &rows {
-        seqs.push(row.try_get_by_index::<i64>(0)?);
-        last = Some(row.try_get_by_index(1)?);
+        seqs.push(row.try_get_by::<i64, _>("seq")?);
+        last = Some(row.try_get_by("client_id")?);
     }
     if !seqs.is_empty() {
         for sql in TOMBSTONES {
@@ -188,7 +188,8 @@ pub struct Changes(BTreeMap<RoomId, (Vec<i64>, Vec<i64>)>);
 pub async fn changes(db: &impl ConnectionTrait, user: &UserId) -> Result<Changes, DbErr> {
     let rows = db
         .query_all_raw(statement(
-            "SELECT e.room_id, e.seq, CASE WHEN e.type = 'message:edited' THEN e.target END FROM events e \
+            "SELECT e.room_id, e.seq, CASE WHEN e.type = 'message:edited' THEN e.target END AS edited \
+             FROM events e \
              WHERE e.actor_id = $1 AND e.type IN ('message:edited', 'reaction:added', 'reaction:removed') \
              ORDER BY e.room_id, e.seq LIMIT $2",
             [user.as_str().into(), ROWS_PER_TRANSACTION.into()],
@@ -196,9 +197,9 @@ pub async fn changes(db: &impl ConnectionTrait, user: &UserId) -> Result<Changes
         .await?;
     let mut changes = Changes::default();
     for row in &rows {
-        let (seqs, edited) = changes.0.entry(room_of(row, 0)?).or_default();
-        seqs.push(row.try_get_by_index(1)?);
-        edited.extend(row.try_get_by_index::<Option<i64>>(2)?);
+        let (seqs, edited) = changes.0.entry(room_of(row, "room_id")?).or_default();
+        seqs.push(row.try_get_by("seq")?);
+        edited.extend(row.try_get_by::<Option<i64>, _>("edited")?);
     }
     Ok(changes)
 }
@@ -265,7 +266,7 @@ pub async fn reacted(db: &impl ConnectionTrait, user: &UserId) -> Result<Vec<Roo
     let sql = "SELECT DISTINCT x.room_id FROM (SELECT room_id FROM reactions \
                  WHERE user_id = $1 ORDER BY room_id, seq, emoji LIMIT $2) x";
     let rows = db.query_all_raw(statement(sql, [user.as_str().into(), ROWS_PER_TRANSACTION.into()])).await?;
-    rows.iter().map(|row| room_of(row, 0)).collect()
+    rows.iter().map(|row| room_of(row, "room_id")).collect()
 }
 
 /// Deletes the user's next reactions.

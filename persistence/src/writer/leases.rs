@@ -21,8 +21,8 @@ pub const MAX_LEASE_MS: u64 = 60_000;
 /// # Errors
 /// When the database cannot be read.
 pub async fn partitions(db: &impl ConnectionTrait) -> Result<i64, DbErr> {
-    let row = db.query_one_raw(statement("SELECT count(*) FROM partitions", [])).await?;
-    row.map_or(Ok(0), |row| row.try_get_by_index(0))
+    let row = db.query_one_raw(statement("SELECT count(*) AS count FROM partitions", [])).await?;
+    row.map_or(Ok(0), |row| row.try_get_by("count"))
 }
 
 /// Registers this replica as alive; returns how many are.
@@ -44,9 +44,12 @@ pub async fn register(db: &impl ConnectionTrait, replica: &str, lease: Duration)
     ))
     .await?;
     let row = db
-        .query_one_raw(statement("SELECT count(*) FROM replicas WHERE expires_at > clock_timestamp()", []))
+        .query_one_raw(statement(
+            "SELECT count(*) AS count FROM replicas WHERE expires_at > clock_timestamp()",
+            [],
+        ))
         .await?;
-    let live: i64 = row.map_or(Ok(1), |row| row.try_get_by_index(0))?;
+    let live: i64 = row.map_or(Ok(1), |row| row.try_get_by("count"))?;
     Ok(usize::try_from(live).unwrap_or(1).max(1))
 }
 
@@ -68,7 +71,7 @@ pub async fn renew(
             [replica.into(), milliseconds(lease).into()],
         ))
         .await?;
-    rows.iter().map(|row| Ok((read_lease(row)?, epoch(row, 2)?))).collect()
+    rows.iter().map(|row| Ok((read_lease(row)?, epoch(row, "epoch")?))).collect()
 }
 
 /// Takes up to `most` partitions that are free or whose lease has expired.
@@ -132,7 +135,7 @@ pub async fn unregister(db: &impl ConnectionTrait, replica: &str) -> Result<(), 
 }
 
 fn read_lease(row: &sea_orm::QueryResult) -> Result<Lease, DbErr> {
-    Ok(Lease { partition: partition(row, 0)?, token: row.try_get_by_index(1)? })
+    Ok(Lease { partition: partition(row, "partition")?, token: row.try_get_by("token")? })
 }
 
 fn milliseconds(lease: Duration) -> i64 {

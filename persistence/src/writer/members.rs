@@ -66,7 +66,7 @@ async fn delete(transaction: &DatabaseTransaction, ends: &[FinalRow<'_>]) -> Res
             keys(ends),
         ))
         .await?;
-    rows.iter().map(|row| room_of(row, 0)).collect()
+    rows.iter().map(|row| room_of(row, "room_id")).collect()
 }
 
 /// Inserts added members, and unknown users; returns the room of each inserted row.
@@ -99,7 +99,7 @@ async fn insert(transaction: &DatabaseTransaction, ends: &[FinalRow<'_>]) -> Res
         ))
         .await?;
     reopen_erasures(transaction, ends).await?;
-    rows.iter().map(|row| room_of(row, 0)).collect()
+    rows.iter().map(|row| room_of(row, "room_id")).collect()
 }
 
 /// Reopens the erasures of erased users who were added by a node that did not know of the erasure; the users then leave
@@ -171,9 +171,9 @@ pub async fn to_announce(
                    JOIN members m ON m.room_id = v.room AND m.user_id = v.member JOIN rooms r ON r.id = v.room";
         let (rooms, users): (Vec<String>, Vec<String>) = added.into_iter().unzip();
         for row in transaction.query_all_raw(statement(sql, [rooms.into(), users.into()])).await? {
-            let member: String = row.try_get_by_index(1)?;
+            let member: String = row.try_get_by("user_id")?;
             added_rooms
-                .insert((room_of(&row, 0)?, member), (row.try_get_by_index(2)?, row.try_get_by_index(3)?));
+                .insert((room_of(&row, "id")?, member), (row.try_get_by("kind")?, row.try_get_by("name")?));
         }
     }
     let stored = |change: MembershipChange| {

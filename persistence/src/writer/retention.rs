@@ -45,7 +45,7 @@ pub async fn rooms_due(
 ) -> Result<Option<(String, Vec<RoomId>)>, DbErr> {
     let rows = db
         .query_all_raw(statement(
-            "SELECT r.id, COALESCE(m.at < $1, false) FROM (SELECT id FROM rooms \
+            "SELECT r.id, COALESCE(m.at < $1, false) AS expired FROM (SELECT id FROM rooms \
                WHERE id > $2 AND ($3::text IS NULL OR id = $3) ORDER BY id LIMIT $4) r \
              LEFT JOIN retention_progress p ON p.room_id = r.id \
              LEFT JOIN LATERAL (SELECT m.at FROM messages m \
@@ -56,8 +56,8 @@ pub async fn rooms_due(
         .await?;
     let (mut last, mut rooms_due) = (None, Vec::new());
     for row in &rows {
-        let id: String = row.try_get_by_index(0)?;
-        if row.try_get_by_index(1)? {
+        let id: String = row.try_get_by("id")?;
+        if row.try_get_by("expired")? {
             rooms_due.push(RoomId::parse(&id).map_err(|error| DbErr::Custom(error.to_string()))?);
         }
         last = Some(id);
@@ -87,7 +87,7 @@ pub async fn take(
         transaction.execute_raw(statement(ARCHIVE, values())).await?;
     }
     let last_edit: Option<i64> = match transaction.query_one_raw(statement(VOID_EDITS, values())).await? {
-        Some(row) => row.try_get_by_index(0)?,
+        Some(row) => row.try_get_by("last_edit")?,
         None => None,
     };
     for sql in EMPTY {
@@ -116,7 +116,8 @@ async fn range(
 ) -> Result<Option<(i64, i64, usize)>, DbErr> {
     let rows = transaction
         .query_all_raw(statement(
-            "SELECT COALESCE((SELECT upto_seq FROM retention_progress WHERE room_id = $1), 0), m.seq, m.at < $2 \
+            "SELECT COALESCE((SELECT upto_seq FROM retention_progress WHERE room_id = $1), 0) AS upto_seq, m.seq, \
+               m.at < $2 AS expired \
              FROM messages m WHERE m.room_id = $1 \
                AND m.seq > COALESCE((SELECT upto_seq FROM retention_progress WHERE room_id = $1), 0) \
              ORDER BY m.seq LIMIT $3 FOR NO KEY UPDATE OF m",
@@ -125,10 +126,10 @@ async fn range(
         .await?;
     let mut range = None;
     for (row, passed) in rows.iter().zip(1..) {
-        if !row.try_get_by_index(2)? {
+        if !row.try_get_by("expired")? {
             break;
         }
-        range = Some((row.try_get_by_index(0)?, row.try_get_by_index(1)?, passed));
+        range = Some((row.try_get_by("upto_seq")?, row.try_get_by("seq")?, passed));
     }
     Ok(range)
 }
@@ -147,7 +148,7 @@ const ARCHIVE: &str = "\
 const VOID_EDITS: &str = "\
     WITH edits AS (UPDATE events e SET type = 'void', void_type = e.type, body = '{}' \
       WHERE e.room_id = $1 AND e.type = 'message:edited' AND e.target > $2 AND e.target <= $3 RETURNING e.seq) \
-    SELECT max(seq) FROM edits";
+    SELECT max(seq) AS last_edit FROM edits";
 
 const EMPTY: [&str; 4] = [
     "DELETE FROM message_versions WHERE room_id = $1 AND seq > $2 AND seq <= $3",

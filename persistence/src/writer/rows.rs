@@ -88,7 +88,7 @@ async fn missing_messages(
         .await?;
     let mut there = std::collections::HashSet::with_capacity(rows.len());
     for row in &rows {
-        there.insert((room_of(row, 0)?, seq_of(row, 1)?));
+        there.insert((room_of(row, "room_id")?, seq_of(row, "seq")?));
     }
     let missing = messages
         .iter()
@@ -120,7 +120,7 @@ pub async fn first_messages(
     let these: Vec<&MessageRow<'_>> = indices.iter().map(|index| &messages[*index]).collect();
     let rows = transaction
         .query_all_raw(statement(
-            "SELECT v.place, m.seq, m.id, (extract(epoch FROM m.at) * 1000)::bigint \
+            "SELECT v.place, m.seq, m.id, (extract(epoch FROM m.at) * 1000)::bigint AS at_ms \
              FROM unnest($1::text[], $2::text[], $3::text[]) WITH ORDINALITY AS v (room, sender, client, place) \
              JOIN messages m ON m.room_id = v.room AND m.sender_id = v.sender AND m.client_id = v.client",
             [
@@ -132,12 +132,12 @@ pub async fn first_messages(
         .await?;
     let mut firsts = HashMap::with_capacity(rows.len());
     for row in &rows {
-        let place: i64 = row.try_get_by_index(0)?;
+        let place: i64 = row.try_get_by("place")?;
         let index = usize::try_from(place - 1).ok().and_then(|place| indices.get(place));
         let first = FirstMessage {
-            seq: seq_of(row, 1)?,
-            id: row.try_get_by_index(2)?,
-            at_ms: row.try_get_by_index(3)?,
+            seq: seq_of(row, "seq")?,
+            id: row.try_get_by("id")?,
+            at_ms: row.try_get_by("at_ms")?,
         };
         if let Some(index) = index {
             firsts.insert(*index, first);
@@ -317,7 +317,7 @@ pub async fn voids_among(
 ) -> Result<HashMap<(RoomId, Seq), String>, DbErr> {
     let rows = transaction
         .query_all_raw(statement(
-            "SELECT e.room_id, e.seq, m.seq, m.id, (extract(epoch FROM m.at) * 1000)::bigint \
+            "SELECT e.room_id, e.seq, m.seq AS first_seq, m.id, (extract(epoch FROM m.at) * 1000)::bigint AS at_ms \
              FROM unnest($1::text[], $2::bigint[], $3::text[], $4::text[]) AS v (room, seq, sender, client) \
              JOIN events e ON e.room_id = v.room AND e.seq = v.seq AND e.type = 'void' AND e.void_reason IS NOT NULL \
                AND COALESCE(e.actor_id, '') = v.sender AND COALESCE(e.client_id, '') = v.client \
@@ -332,14 +332,13 @@ pub async fn voids_among(
         .await?;
     let mut outcomes = HashMap::with_capacity(rows.len());
     for row in &rows {
-        let first_id: Option<uuid::Uuid> = row.try_get_by_index(3)?;
+        let first_id: Option<uuid::Uuid> = row.try_get_by("id")?;
         let outcome = match first_id {
-            Some(id) => {
-                FirstMessage { seq: seq_of(row, 2)?, id, at_ms: row.try_get_by_index(4)? }.to_string()
-            }
+            Some(id) => FirstMessage { seq: seq_of(row, "first_seq")?, id, at_ms: row.try_get_by("at_ms")? }
+                .to_string(),
             None => "rejected".to_owned(),
         };
-        outcomes.insert((room_of(row, 0)?, seq_of(row, 1)?), outcome);
+        outcomes.insert((room_of(row, "room_id")?, seq_of(row, "seq")?), outcome);
     }
     Ok(outcomes)
 }

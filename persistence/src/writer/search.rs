@@ -68,7 +68,7 @@ pub async fn index(db: &DatabaseConnection, rooms: &[RoomId], most: i64) -> Resu
 /// # Errors
 /// When the database cannot be written.
 pub async fn refresh(transaction: &DatabaseTransaction, room: &str, seqs: &[i64]) -> Result<(), DbErr> {
-    let sql = "SELECT room_id, seq, at, CASE WHEN deleted THEN '' ELSE content END FROM messages \
+    let sql = "SELECT room_id, seq, at, CASE WHEN deleted THEN '' ELSE content END AS content FROM messages \
                WHERE room_id = $1 AND seq = ANY ($2)";
     let rows = transaction.query_all_raw(statement(sql, [room.into(), seqs.to_vec().into()])).await?;
     put(transaction, &read(&rows)?).await
@@ -101,7 +101,7 @@ async fn parts(
     let ids: Vec<String> = rooms.iter().map(|room| room.as_str().to_owned()).collect();
     let rows = db
         .query_all_raw(statement(
-            "SELECT r.id, COALESCE(p.indexed_seq, 0), r.head_seq \
+            "SELECT r.id, COALESCE(p.indexed_seq, 0) AS indexed_seq, r.head_seq \
              FROM unnest($1::text[]) WITH ORDINALITY AS v (room, place) JOIN rooms r ON r.id = v.room \
              LEFT JOIN search_progress p ON p.room_id = r.id \
              WHERE r.head_seq > COALESCE(p.indexed_seq, 0) ORDER BY v.place",
@@ -114,8 +114,8 @@ async fn parts(
         // However much one room has, the rooms after it get their share, and also what it leaves over.
         let share = (left / waiting.max(1)).max(1);
         waiting -= 1;
-        let (since, head): (i64, i64) = (row.try_get_by_index(1)?, row.try_get_by_index(2)?);
-        let room = room_of(row, 0)?;
+        let (since, head): (i64, i64) = (row.try_get_by("indexed_seq")?, row.try_get_by("head_seq")?);
+        let room = room_of(row, "id")?;
         let upto = head.min(since + left.min(share));
         if upto < head {
             indexed.behind.push(room.clone());
@@ -155,7 +155,7 @@ async fn advance(
         .await?;
     let mut ours = BTreeSet::new();
     for row in &moved {
-        ours.insert(row.try_get_by_index::<String>(0)?);
+        ours.insert(row.try_get_by::<String, _>("room_id")?);
     }
     Ok(parts.into_iter().filter(|part| ours.contains(&part.room)).collect())
 }
@@ -189,9 +189,9 @@ async fn changed(
 fn read(rows: &[QueryResult]) -> Result<BTreeMap<MessageKey, IndexedMessage>, DbErr> {
     let mut changed = BTreeMap::new();
     for row in rows {
-        let content: String = row.try_get_by_index(3)?;
-        let message = IndexedMessage { at: row.try_get_by_index(2)?, words: DistinctWords::of(&content) };
-        changed.insert((row.try_get_by_index(0)?, row.try_get_by_index(1)?), message);
+        let content: String = row.try_get_by("content")?;
+        let message = IndexedMessage { at: row.try_get_by("at")?, words: DistinctWords::of(&content) };
+        changed.insert((row.try_get_by("room_id")?, row.try_get_by("seq")?), message);
     }
     Ok(changed)
 }
@@ -225,8 +225,8 @@ async fn keys(
         let (first, last): (Vec<_>, Vec<_>) = spans.values().copied().unzip();
         let values = [rooms.into(), slices.into(), first.into(), last.into()];
         for row in &transaction.query_all_raw(statement(sql, values)).await? {
-            let slice = (row.try_get_by_index(0)?, row.try_get_by_index(1)?);
-            keys.insert(slice, slice_key(row.try_get_by_index(2)?));
+            let slice = (row.try_get_by("room_id")?, row.try_get_by("slice")?);
+            keys.insert(slice, slice_key(row.try_get_by("key")?));
         }
     }
     Ok(keys)
@@ -322,15 +322,15 @@ pub async fn rooms_behind(
 ) -> Result<Option<(String, Vec<String>)>, DbErr> {
     let rows = db
         .query_all_raw(statement(
-            "SELECT r.id, r.head_seq > COALESCE(p.indexed_seq, 0) FROM rooms r \
+            "SELECT r.id, r.head_seq > COALESCE(p.indexed_seq, 0) AS behind FROM rooms r \
              LEFT JOIN search_progress p ON p.room_id = r.id WHERE r.id > $1 ORDER BY r.id LIMIT $2",
             [after.into(), most.into()],
         ))
         .await?;
     let (mut last, mut behind) = (None, Vec::new());
     for row in &rows {
-        let id: String = row.try_get_by_index(0)?;
-        if row.try_get_by_index(1)? {
+        let id: String = row.try_get_by("id")?;
+        if row.try_get_by("behind")? {
             behind.push(id.clone());
         }
         last = Some(id);

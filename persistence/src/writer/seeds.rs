@@ -61,7 +61,7 @@ async fn lock_partition(
         ))
         .await?
         .ok_or_else(|| DbErr::Custom(format!("no row of partition {}", partition.0)))?;
-    let present = epoch_of(&row, 0)?;
+    let present = epoch_of(&row, "epoch")?;
     if present > epoch {
         return Ok(false);
     }
@@ -88,7 +88,7 @@ async fn read(
         .query_all_raw(statement(
             "SELECT r.id, r.head_seq, r.kind, r.name, r.member_count, r.archived, \
                COALESCE((SELECT string_agg(e.epoch || ':' || e.base, ',' ORDER BY e.epoch) \
-                 FROM room_epochs e WHERE e.room_id = r.id), '') \
+                 FROM room_epochs e WHERE e.room_id = r.id), '') AS bases \
              FROM rooms r WHERE r.id = ANY ($1)",
             [ids.into()],
         ))
@@ -97,18 +97,18 @@ async fn read(
         wanted.iter().map(|(room, survived)| (room, survived)).collect();
     let mut decided = HashMap::with_capacity(rows.len());
     for row in &rows {
-        let room = room_of(row, 0)?;
+        let room = room_of(row, "id")?;
         let Some(survived) = survived.get(&room) else { continue };
-        let bases: String = row.try_get_by_index(6)?;
-        let members: i32 = row.try_get_by_index(4)?;
+        let bases: String = row.try_get_by("bases")?;
+        let members: i32 = row.try_get_by("member_count")?;
         let head = RoomHead {
-            kind: row.try_get_by_index(2)?,
-            name: row.try_get_by_index(3)?,
+            kind: row.try_get_by("kind")?,
+            name: row.try_get_by("name")?,
             members: u64::try_from(members).unwrap_or(0),
-            archived: row.try_get_by_index(5)?,
+            archived: row.try_get_by("archived")?,
             ..RoomHead::default()
         };
-        let plan = plan(epoch, survived, seq_of(row, 1)?, &Bases::decode(&bases));
+        let plan = plan(epoch, survived, seq_of(row, "head_seq")?, &Bases::decode(&bases));
         decided.insert(room, (head, plan));
     }
     Ok(decided)

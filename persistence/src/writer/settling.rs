@@ -35,9 +35,9 @@ impl Settling {
             .await?;
         let mut ours = Vec::with_capacity(rows.len());
         for row in &rows {
-            let lease = Lease { partition: partition(row, 0)?, token: row.try_get_by_index(1)? };
+            let lease = Lease { partition: partition(row, "partition")?, token: row.try_get_by("token")? };
             if leases.contains(&lease) {
-                ours.push((lease, epoch(row, 2)?));
+                ours.push((lease, epoch(row, "epoch")?));
             }
         }
         Ok(Self { transaction, rows: ours })

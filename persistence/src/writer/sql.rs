@@ -34,21 +34,21 @@ pub fn time(at_ms: i64) -> DateTime<Utc> {
     DateTime::from_timestamp_millis(at_ms).unwrap_or_default()
 }
 
-pub fn seq(row: &QueryResult, column: usize) -> Result<Seq, DbErr> {
-    Ok(Seq(unsigned(row.try_get_by_index(column)?)?))
+pub fn seq(row: &QueryResult, column: &str) -> Result<Seq, DbErr> {
+    Ok(Seq(unsigned(row.try_get_by(column)?)?))
 }
 
-pub fn epoch(row: &QueryResult, column: usize) -> Result<Epoch, DbErr> {
-    Ok(Epoch(unsigned(row.try_get_by_index(column)?)?))
+pub fn epoch(row: &QueryResult, column: &str) -> Result<Epoch, DbErr> {
+    Ok(Epoch(unsigned(row.try_get_by(column)?)?))
 }
 
-pub fn room(row: &QueryResult, column: usize) -> Result<RoomId, DbErr> {
-    let id: String = row.try_get_by_index(column)?;
+pub fn room(row: &QueryResult, column: &str) -> Result<RoomId, DbErr> {
+    let id: String = row.try_get_by(column)?;
     RoomId::parse(&id).map_err(|error| DbErr::Custom(format!("{id}: {error}")))
 }
 
-pub fn partition(row: &QueryResult, column: usize) -> Result<Partition, DbErr> {
-    let number: i16 = row.try_get_by_index(column)?;
+pub fn partition(row: &QueryResult, column: &str) -> Result<Partition, DbErr> {
+    let number: i16 = row.try_get_by(column)?;
     u16::try_from(number).map(Partition).map_err(|_| DbErr::Custom(format!("partition {number}")))
 }
 

@@ -38,7 +38,7 @@ pub async fn unannounced_voids(
     let most = super::sql::bigint(most);
     let rows = db
         .query_all_raw(statement(
-            "SELECT e.room_id, e.seq, e.actor_id, e.client_id, COALESCE(e.void_reason, 'rejected'), e.void_of, \
+            "SELECT e.room_id, e.seq, e.actor_id, e.client_id, COALESCE(e.void_reason, 'rejected') AS reason, e.void_of, \
                e.visible_users, e.visible_roles, e.target \
              FROM events e JOIN rooms r ON r.id = e.room_id \
              WHERE e.void_told = false AND r.partition = ANY ($1) ORDER BY e.room_id, e.seq LIMIT $2",
@@ -47,16 +47,16 @@ pub async fn unannounced_voids(
         .await?;
     rows.iter()
         .map(|row| {
-            let of: Option<i64> = row.try_get_by_index(5)?;
-            let message: Option<i64> = row.try_get_by_index(8)?;
-            let users: Option<Vec<String>> = row.try_get_by_index(6)?;
-            let roles: Option<Vec<String>> = row.try_get_by_index(7)?;
+            let of: Option<i64> = row.try_get_by("void_of")?;
+            let message: Option<i64> = row.try_get_by("target")?;
+            let users: Option<Vec<String>> = row.try_get_by("visible_users")?;
+            let roles: Option<Vec<String>> = row.try_get_by("visible_roles")?;
             Ok(UnannouncedVoid {
-                room: room(row, 0)?,
-                target: seq(row, 1)?,
-                by: row.try_get_by_index(2)?,
-                client_id: row.try_get_by_index(3)?,
-                reason: row.try_get_by_index(4)?,
+                room: room(row, "room_id")?,
+                target: seq(row, "seq")?,
+                by: row.try_get_by("actor_id")?,
+                client_id: row.try_get_by("client_id")?,
+                reason: row.try_get_by("reason")?,
                 of: of.and_then(|of| u64::try_from(of).ok()).map(Seq),
                 message: message.and_then(|message| u64::try_from(message).ok()).map(Seq),
                 visibility: Visibility { users: users.unwrap_or_default(), roles: roles.unwrap_or_default() },
@@ -79,17 +79,17 @@ pub async fn look_up(
     let key = || [room.as_str().into(), sender.as_str().into(), client_id.as_str().into()];
     let message = db
         .query_one_raw(statement(
-            "SELECT seq, id, (extract(epoch FROM at) * 1000)::bigint FROM messages \
+            "SELECT seq, id, (extract(epoch FROM at) * 1000)::bigint AS at_ms FROM messages \
              WHERE room_id = $1 AND sender_id = $2 AND client_id = $3",
             key(),
         ))
         .await?;
     if let Some(row) = message {
-        let id: uuid::Uuid = row.try_get_by_index(1)?;
+        let id: uuid::Uuid = row.try_get_by("id")?;
         return Ok(Some(Known::Stored {
-            seq: seq(&row, 0)?,
+            seq: seq(&row, "seq")?,
             id: id.to_string(),
-            at_ms: row.try_get_by_index(2)?,
+            at_ms: row.try_get_by("at_ms")?,
         }));
     }
     let rejected = db

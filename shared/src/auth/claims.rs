@@ -3,10 +3,8 @@
 use serde_json::{Map, Value};
 
 use super::{ADMIN_SCOPE, Identity, Reason};
-use crate::ids::UserId;
+use crate::{ids::UserId, limits::MAX_PERSON_TEXT_CHARS};
 
-/// Longest name and picture address taken from claims, in characters; longer ones are cut.
-const MAX_CLAIM_CHARS: usize = 512;
 /// The end of the year 9999, the last year that RFC 3339 can express.
 const LAST_RFC3339_SECOND: i64 = 253_402_300_799;
 
@@ -107,7 +105,7 @@ fn find<'a>(claims: &'a Map<String, Value>, name: &str) -> Option<&'a Value> {
 
 fn text(claims: &Map<String, Value>, name: &str) -> Option<String> {
     let text = find(claims, name)?.as_str()?;
-    let kept: String = text.chars().filter(|c| !c.is_control()).take(MAX_CLAIM_CHARS).collect();
+    let kept: String = text.chars().filter(|c| !c.is_control()).take(MAX_PERSON_TEXT_CHARS).collect();
     (!kept.is_empty()).then_some(kept)
 }
 
@@ -160,7 +158,7 @@ mod tests {
         });
         let identity = rules.identity(claims.as_object().unwrap(), 0).unwrap();
         assert_eq!(identity.name.as_deref(), Some("Al"));
-        assert_eq!(identity.picture.map(|picture| picture.len()), Some(MAX_CLAIM_CHARS));
+        assert_eq!(identity.picture.map(|picture| picture.len()), Some(MAX_PERSON_TEXT_CHARS));
         assert!(identity.admin);
         let claims =
             json!({"sub": "a", "exp": 1, "scope": "tidings.admin", "permissions": "tidings.administrator"});

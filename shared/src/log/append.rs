@@ -6,6 +6,7 @@ use redis::{FromRedisValue, Value};
 use thiserror::Error;
 
 use super::{
+    arguments::arguments,
     keys::{self, Partition},
     record::{Header, IngestId, Visibility},
     scripts::Scripts,
@@ -204,33 +205,35 @@ impl Entry<'_> {
         let comma = if rest == "}" { "" } else { "," };
         // The capacity avoids reallocations.
         let mut command = redis::Cmd::with_capacity(COMMAND_ARGS, COMMAND_BYTES + self.body.len());
-        command.arg("EVALSHA");
-        command
-            .arg(&scripts.append.sha)
-            .arg(6)
-            .arg(keys::room(self.room))
-            .arg(keys::tail(self.room))
-            .arg(partition.ingest())
-            .arg(partition.stored())
-            .arg(partition.sent())
-            .arg(partition.erased(sender))
-            .arg(sender)
-            .arg(&*self.remembered_id())
-            .arg(i32::from(looked_up))
-            .arg(if self.exempt_from_backlog { 0 } else { max_backlog })
-            .arg(self.min_role as i32)
-            .arg(i32::from(self.allowed_in_archive))
-            .arg(header.encode())
+        command.arg("EVALSHA").arg(&scripts.append.sha);
+        arguments!(command, "append.lua", KEYS:
+            room_key = keys::room(self.room),
+            tail_key = keys::tail(self.room),
+            ingest_key = partition.ingest(),
+            stored_key = partition.stored(),
+            sent_key = partition.sent(),
+            erased_key = partition.erased(sender),
+        );
+        arguments!(command, "append.lua", ARGV:
+            sender = sender,
+            client_id = &*self.remembered_id(),
+            looked_up = i32::from(looked_up),
+            max_backlog = if self.exempt_from_backlog { 0 } else { max_backlog },
+            min_role = self.min_role as i32,
+            allowed_in_archive = i32::from(self.allowed_in_archive),
+            header_rest = header.encode(),
             // Room ids and types contain no character that JSON escapes.
-            .arg(["{\"type\":\"", self.kind, "\",\"room\":\"", self.room.as_str(), "\",\"seq\":"].concat())
-            .arg([comma, rest].concat())
-            .arg(id)
-            .arg(self.membership.map_or("", |(user, _)| user.as_str()))
-            .arg(self.membership.map_or("", |(_, role)| role))
-            .arg(self.members_upto.map_or_else(String::new, KnownUpto::encode))
-            .arg(i32::from(self.drops_tail))
-            .arg(self.members_delta)
-            .arg(self.deletes_upto.map_or_else(String::new, |seq| seq.to_string()));
+            json_before_seq =
+                ["{\"type\":\"", self.kind, "\",\"room\":\"", self.room.as_str(), "\",\"seq\":"].concat(),
+            json_after_at = [comma, rest].concat(),
+            message_id = id,
+            member = self.membership.map_or("", |(user, _)| user.as_str()),
+            new_role = self.membership.map_or("", |(_, role)| role),
+            members_upto = self.members_upto.map_or_else(String::new, KnownUpto::encode),
+            drops_tail = i32::from(self.drops_tail),
+            members_delta = self.members_delta,
+            deletes_upto = self.deletes_upto.map_or_else(String::new, |seq| seq.to_string()),
+        );
         for (field, value) in &self.sets {
             command.arg(field).arg(value);
         }

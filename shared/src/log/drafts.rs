@@ -2,6 +2,7 @@
 
 use super::append::Entry;
 use crate::{
+    events::MESSAGE_NEW,
     ids::{RoomId, UserId},
     message::{
         Draft, Sender, Target,
@@ -29,7 +30,7 @@ impl Draft {
             min_role: MinRole::Member,
             first_attempt: self.first_attempt,
             is_change: false,
-            ..Entry::new(room, "message:new", self.body(&id, &Sender { id: user.as_str(), name, picture }))
+            ..Entry::new(room, MESSAGE_NEW, self.body(&id, &Sender { id: user.as_str(), name, picture }))
         }
     }
 }

@@ -1,42 +1,43 @@
 -- Publishes live-only records of one room if their senders are still allowed to: nothing of a removed sender is
 -- published after the removal.
--- The first line of the loaded text is `local EPOCH = '<epoch>'` (see append.lua).
+-- The first lines of the loaded text are as in append.lua.
 --
--- KEYS  1 room hash (also the channel)
--- ARGV  groups of five: sender, lowest role a marked sender needs (see append.lua), the only recipient or '', rest of
---       the record's header from the room on, JSON
+-- room_key: also the channel
+-- ARGV: groups of five: sender, lowest rank a marked sender needs (see append.lua), the only recipient or '', rest of
+--   the record's header from the room on, JSON
 --
 -- Answers  {'ok', outcome …}  one per group: 'ok', 'revoked', 'role', or 'gone' if the only recipient was removed
 --          {'archived'}  nothing was published
 --          {'seed'} as in append.lua
 
-local RANKS = {guest = 0, admin = 2, owner = 3}
+local room_key = unpack(KEYS)
 
-local room = redis.call('HMGET', KEYS[1], 'epoch', 'archived')
-if room[1] ~= EPOCH then return {'seed'} end
-if room[2] == '1' then return {'archived'} end
+local epoch, archived = unpack(redis.call('HMGET', room_key, 'epoch', 'archived'))
+if epoch ~= EPOCH then return {'seed'} end
+if archived == '1' then return {'archived'} end
 
 local clock = redis.call('TIME')
 local now_ms = tonumber(clock[1]) * 1000 + math.floor(tonumber(clock[2]) / 1000)
 
 local function role_of(user)
-  local mark = user ~= '' and redis.call('HGET', KEYS[1], 'mark:' .. user)
+  local mark = user ~= '' and redis.call('HGET', room_key, 'mark:' .. user)
   return mark and string.match(mark, '^%S+')
 end
 
 local answer = {'ok'}
 for i = 1, #ARGV, 5 do
-  local least = tonumber(ARGV[i + 1])
-  local role = least >= 0 and role_of(ARGV[i])
-  if role == 'removed' then
+  local sender, min_role, to, header_rest, json = unpack(ARGV, i, i + 4)
+  min_role = tonumber(min_role)
+  local role = min_role > ANYONE and role_of(sender)
+  if role == REMOVED then
     answer[#answer + 1] = 'revoked'
-  elseif role and (RANKS[role] or 1) < least then
+  elseif role and rank(role) < min_role then
     answer[#answer + 1] = 'role'
-  elseif role_of(ARGV[i + 2]) == 'removed' then
+  elseif role_of(to) == REMOVED then
     answer[#answer + 1] = 'gone'
   else
-    local header = '1\31' .. EPOCH .. '\0310\31' .. now_ms .. '\31' .. ARGV[i + 3]
-    redis.call('PUBLISH', KEYS[1], header .. '\n' .. ARGV[i + 4])
+    local header = '1\31' .. EPOCH .. '\0310\31' .. now_ms .. '\31' .. header_rest
+    redis.call('PUBLISH', room_key, header .. '\n' .. json)
     answer[#answer + 1] = 'ok'
   end
 end

@@ -6,6 +6,7 @@ use redis::Value;
 
 use super::{
     append::AppendError,
+    arguments::arguments,
     commands::{Log, MAX_ROUNDS},
     keys,
     record::{Header, Visibility},
@@ -97,14 +98,20 @@ fn command<'a>(
     entries: impl Iterator<Item = &'a LiveEntry<'a>>,
 ) -> redis::Cmd {
     let mut command = redis::cmd("EVALSHA");
-    command.arg(&session.scripts.live.sha).arg(1).arg(keys::room(room));
+    command.arg(&session.scripts.live.sha);
+    arguments!(command, "live.lua", KEYS: room_key = keys::room(room));
     for entry in entries {
         let users = entry.to.map(|user| user.as_str().to_owned()).into_iter().collect();
         let visibility = Visibility { users, roles: Vec::new() }.encode();
         let (room, kind, sender) = (entry.room.as_str(), entry.kind, entry.sender.as_str());
         let header = Header { room, kind, sender, visibility: &visibility, ..Header::default() };
-        command.arg(sender).arg(entry.min_role as i32).arg(entry.to.map_or("", UserId::as_str));
-        command.arg(header.encode()).arg(&entry.json);
+        arguments!(command, "live.lua", ARGV:
+            sender = sender,
+            min_role = entry.min_role as i32,
+            to = entry.to.map_or("", UserId::as_str),
+            header_rest = header.encode(),
+            json = &entry.json,
+        );
     }
     command
 }

@@ -6,6 +6,7 @@ use redis::{FromRedisValue, Value};
 
 use super::{
     append::{Accepted, AppendError},
+    arguments::arguments,
     authority::StoredMarks,
     commands::{Log, MAX_ROUNDS, head_keeps_changing, unavailable},
     keys::{self, Partition},
@@ -77,11 +78,20 @@ impl Log {
     ) -> redis::Cmd {
         let header = |kind| Header { room: room.as_str(), kind, ..Header::default() }.encode();
         let mut command = redis::cmd("EVALSHA");
-        command.arg(&session.scripts.marks.sha).arg(3);
-        command.arg(keys::room(room)).arg(Partition::of(room).ingest()).arg(keys::marks(room));
-        command.arg(self.limits.max_backlog_records).arg(header(TYPE_MARKS));
-        command.arg(header("receipt:read")).arg(header("receipt:delivered")).arg(room.as_str());
-        command.arg(head.map_or_else(String::new, |head| head.to_string()));
+        command.arg(&session.scripts.marks.sha);
+        arguments!(command, "marks.lua", KEYS:
+            room_key = keys::room(room),
+            ingest_key = Partition::of(room).ingest(),
+            marks_key = keys::marks(room),
+        );
+        arguments!(command, "marks.lua", ARGV:
+            max_backlog = self.limits.max_backlog_records,
+            marks_header = header(TYPE_MARKS),
+            read_header = header("receipt:read"),
+            delivered_header = header("receipt:delivered"),
+            room = room.as_str(),
+            stored_head = head.map_or_else(String::new, |head| head.to_string()),
+        );
         for (mark, stored) in marks.iter().zip(stored) {
             command.arg(if mark.delivered { "delivered" } else { "read" }).arg(mark.user.as_str());
             command.arg(mark.seq.0);

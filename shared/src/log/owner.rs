@@ -6,6 +6,7 @@ use redis::RedisError;
 
 use super::{
     append::AppendError,
+    arguments::arguments,
     commands::{Log, unavailable},
     keys::{self, Partition},
     record::IngestId,
@@ -55,9 +56,14 @@ impl Log {
         pipe.ignore_errors();
         for StoredUpto { partition, watermark, exceptions } in watermarks {
             let exceptions_key = partition.exceptions();
-            pipe.cmd("EVALSHA").arg(&session.scripts.stored.sha).arg(4);
-            pipe.arg(partition.stored()).arg(partition.ingest());
-            pipe.arg(&exceptions_key).arg(format!("{exceptions_key}:old")).arg(watermark.to_string());
+            pipe.cmd("EVALSHA").arg(&session.scripts.stored.sha);
+            arguments!(pipe, "stored.lua", KEYS:
+                stored_key = partition.stored(),
+                ingest_key = partition.ingest(),
+                exceptions_key = &exceptions_key,
+                old_exceptions_key = format!("{exceptions_key}:old"),
+            );
+            arguments!(pipe, "stored.lua", ARGV: committed = watermark.to_string());
             for (at, outcome) in exceptions {
                 pipe.arg(at).arg(outcome);
             }
@@ -91,10 +97,15 @@ impl Log {
         survived: Survival,
     ) -> Result<bool, AppendError> {
         let mut command = redis::cmd("EVALSHA");
-        command.arg(&session.scripts.seed.sha).arg(2).arg(keys::room(room)).arg(keys::tail(room));
-        command.arg(read.map_or_else(String::new, |(epoch, _)| epoch.to_string()));
-        command.arg(read.map_or_else(String::new, |(_, seq)| seq.to_string()));
-        command.arg(head.seq.0).arg(head.bases.clone().merged().encode()).arg(survived as i32);
+        command.arg(&session.scripts.seed.sha);
+        arguments!(command, "seed.lua", KEYS: room_key = keys::room(room), tail_key = keys::tail(room));
+        arguments!(command, "seed.lua", ARGV:
+            known_epoch = read.map_or_else(String::new, |(epoch, _)| epoch.to_string()),
+            known_seq = read.map_or_else(String::new, |(_, seq)| seq.to_string()),
+            seq = head.seq.0,
+            bases = head.bases.clone().merged().encode(),
+            survives = survived as i32,
+        );
         command.arg("kind").arg(&head.kind).arg("name").arg(head.name.as_deref().unwrap_or(""));
         command.arg("members").arg(head.members).arg("archived").arg(i32::from(head.archived));
         let answer = self.call(session, command).await?;

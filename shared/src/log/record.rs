@@ -14,6 +14,7 @@ use thiserror::Error;
 pub use crate::visibility::{Visibility, is_visible_to};
 
 use crate::{
+    events::{MESSAGE_NEW, MESSAGE_VOID},
     ids::{Epoch, Seq},
     visibility::LIST,
 };
@@ -51,38 +52,53 @@ impl fmt::Display for IngestId {
 #[error("malformed record: {0}")]
 pub struct RecordError(pub &'static str);
 
-/// The part of the header that the caller of the append script provides: all fields from the room on.
-#[derive(Debug, Clone, Default)]
-pub struct Header<'a> {
-    pub room: &'a str,
-    /// Wire type of the event, e.g. `message:new`.
-    pub kind: &'a str,
-    pub sender: &'a str,
-    pub client_id: &'a str,
-    pub id: &'a str,
-    pub visibility: &'a str,
-    /// `user ␞ role` of a membership change; the role is `removed` if the user leaves.
-    pub membership: &'a str,
-    /// W3C trace context of the command that caused the event.
-    pub traceparent: &'a str,
+macro_rules! header_fields {
+    ($($(#[$doc:meta])* $name:ident,)+) => {
+        /// The part of the header that the caller of the append script provides: all fields from the room on.
+        #[derive(Debug, Clone, Default)]
+        pub struct Header<'a> {
+            $($(#[$doc])* pub $name: &'a str,)+
+        }
+
+        impl Header<'_> {
+            #[must_use]
+            pub fn encode(&self) -> String {
+                let mut separator = [0; 4];
+                [$(self.$name),+].join(&*UNIT.encode_utf8(&mut separator))
+            }
+        }
+
+        /// The place of each text field in the header.
+        #[allow(non_camel_case_types, reason = "the names of the fields")]
+        enum Field {
+            $($name),+
+        }
+
+        /// The number of text fields.
+        const FIELDS: usize = [$(Field::$name as usize),+].len();
+
+        impl Record {
+            $($(#[$doc])*
+            #[must_use]
+            pub fn $name(&self) -> &str {
+                self.field(Field::$name)
+            })+
+        }
+    };
 }
 
-impl Header<'_> {
-    #[must_use]
-    pub fn encode(&self) -> String {
-        let mut separator = [0; 4];
-        [
-            self.room,
-            self.kind,
-            self.sender,
-            self.client_id,
-            self.id,
-            self.visibility,
-            self.membership,
-            self.traceparent,
-        ]
-        .join(&*UNIT.encode_utf8(&mut separator))
-    }
+header_fields! {
+    room,
+    /// Wire type of the event, e.g. `message:new`, or [`TYPE_MARKS`].
+    kind,
+    sender,
+    client_id,
+    id,
+    visibility,
+    /// `user ␞ role` of a membership change; the role is [`crate::role::REMOVED`] if the user leaves.
+    membership,
+    /// W3C trace context of the command that caused the event.
+    traceparent,
 }
 
 /// A record from a tail, an ingest stream or a channel. Its fields are ranges of the shared bytes.
@@ -92,8 +108,8 @@ pub struct Record {
     pub epoch: Epoch,
     pub seq: Seq,
     pub at_ms: i64,
-    /// The end of each of the eight text fields. The first begins at `first`; one separator is between two fields.
-    ends: [u32; 8],
+    /// The end of each text field. The first begins at `first`; one separator is between two fields.
+    ends: [u32; FIELDS],
     first: u32,
 }
 
@@ -112,7 +128,7 @@ impl Record {
         let at_ms = next("at")?.parse().map_err(|_| RecordError("at"))?;
         let offset = |field: &str| field.as_ptr() as usize - line.as_ptr() as usize;
         let position = |at: usize| u32::try_from(at).map_err(|_| RecordError("header too long"));
-        let mut ends = [0_u32; 8];
+        let mut ends = [0_u32; FIELDS];
         let mut first = 0;
         for (index, end) in ends.iter_mut().enumerate() {
             let field = fields.next().ok_or(RecordError("missing field"))?;
@@ -121,62 +137,22 @@ impl Record {
             }
             *end = position(offset(field) + field.len())?;
         }
-        if ends[7] as usize != line_end {
+        if ends[FIELDS - 1] as usize != line_end {
             return Err(RecordError("too many fields"));
         }
         Ok(Self { bytes, epoch, seq, at_ms, ends, first })
     }
 
-    fn field(&self, index: usize) -> &str {
+    fn field(&self, field: Field) -> &str {
+        let index = field as usize;
         let begin = if index == 0 { self.first } else { self.ends[index - 1] + 1 };
         std::str::from_utf8(&self.bytes[begin as usize..self.ends[index] as usize]).unwrap_or_default()
-    }
-
-    #[must_use]
-    pub fn room(&self) -> &str {
-        self.field(0)
-    }
-
-    /// Wire type of the event, or [`TYPE_MARKS`].
-    #[must_use]
-    pub fn kind(&self) -> &str {
-        self.field(1)
-    }
-
-    #[must_use]
-    pub fn sender(&self) -> &str {
-        self.field(2)
-    }
-
-    #[must_use]
-    pub fn client_id(&self) -> &str {
-        self.field(3)
-    }
-
-    #[must_use]
-    pub fn id(&self) -> &str {
-        self.field(4)
-    }
-
-    #[must_use]
-    pub fn visibility(&self) -> &str {
-        self.field(5)
-    }
-
-    #[must_use]
-    pub fn membership(&self) -> &str {
-        self.field(6)
     }
 
     /// The user whose membership this event changes, and the new role or [`crate::role::REMOVED`].
     #[must_use]
     pub fn member_change(&self) -> Option<(&str, &str)> {
         self.membership().split_once(LIST)
-    }
-
-    #[must_use]
-    pub fn traceparent(&self) -> &str {
-        self.field(7)
     }
 
     /// It has no position in the log: typing, signals, receipts, marks.
@@ -188,7 +164,7 @@ impl Record {
     /// The finished client JSON.
     #[must_use]
     pub fn json(&self) -> &[u8] {
-        &self.bytes[self.ends[7] as usize + 1..]
+        &self.bytes[self.ends[FIELDS - 1] as usize + 1..]
     }
 
     /// The bytes of the record in Redis, for the dead letters.
@@ -198,12 +174,11 @@ impl Record {
     }
 
     /// Whether a reader may see this event. The sender counts for messages and voids only: a change has exactly the
-    /// audience of its message, so its maker no longer sees it after losing the role that showed the message.
+    /// audience of its message, so its author no longer sees it after losing the role that showed the message.
     #[must_use]
     pub fn is_visible_to(&self, user: &str, role: &str) -> bool {
         let visibility = self.visibility();
-        let author =
-            || if matches!(self.kind(), "message:new" | "message:void") { self.sender() } else { "" };
+        let author = || if matches!(self.kind(), MESSAGE_NEW | MESSAGE_VOID) { self.sender() } else { "" };
         visibility.is_empty() || is_visible_to(visibility, author(), user, role)
     }
 }

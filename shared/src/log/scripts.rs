@@ -1,6 +1,6 @@
 //! The texts of the writing scripts, bound to an epoch by their first line, and their SHA-1 names.
 
-use crate::ids::Epoch;
+use crate::{ids::Epoch, role};
 
 /// The function that formats times, for scripts that publish frames.
 const RFC3339: &str = include_str!("rfc3339.lua");
@@ -35,10 +35,11 @@ pub struct Scripts {
 
 impl Scripts {
     pub fn of(epoch: Epoch) -> Self {
+        let roles = role::lua();
         Self {
-            append: Script::bound(&[RFC3339, include_str!("append.lua")], epoch),
-            marks: Script::bound(&[RFC3339, include_str!("marks.lua")], epoch),
-            live: Script::bound(&[include_str!("live.lua")], epoch),
+            append: Script::bound(&[&roles, RFC3339, include_str!("append.lua")], epoch),
+            marks: Script::bound(&[&roles, RFC3339, include_str!("marks.lua")], epoch),
+            live: Script::bound(&[&roles, include_str!("live.lua")], epoch),
             stored: Script::bound(&[include_str!("stored.lua")], epoch),
             seed: Script::bound(&[include_str!("seed.lua")], epoch),
             blank: Script::bound(&[include_str!("blank.lua")], epoch),

@@ -1,12 +1,14 @@
 -- Announces that a partition's records are committed up to an ingest id: watermark, exceptions, trim and notice in one.
--- The first line of the loaded text is `local EPOCH = '<epoch>'` (see append.lua).
+-- The first lines of the loaded text are as in append.lua.
 --
--- KEYS  1 stored (also the channel)  2 ingest  3 exceptions  4 exceptions:old
--- ARGV  1 ingest id that is committed
---       2.. pairs: room \31 seq, and its outcome: `<first seq> <first id> <first at_ms>` or `rejected`
+-- stored_key: also the channel   committed: ingest id up to which records are committed
+-- After it: pairs: room \31 seq, and its outcome: `<first seq> <first id> <first at_ms>` or `rejected`
 --
 -- Answers  'ok', or 'newer' if a later epoch has written the watermark: nothing was changed
 -- Notice   `<epoch> <watermark before> <watermark>`, then a line `room \31 seq \31 outcome` for each exception
+
+local stored_key, ingest_key, exceptions_key, old_exceptions_key = unpack(KEYS)
+local committed = unpack(ARGV, 1, 1)
 
 local ROTATE_S = 3600
 
@@ -15,8 +17,8 @@ local function id_parts(id)
   return tonumber(ms), tonumber(n)
 end
 
-local new, before = ARGV[1], '0-0'
-local epoch, at = string.match(redis.call('GET', KEYS[1]) or '', '^(%d+) (%S+)$')
+local new, before = committed, '0-0'
+local epoch, at = string.match(redis.call('GET', stored_key) or '', '^(%d+) (%S+)$')
 if epoch and tonumber(epoch) > tonumber(EPOCH) then return 'newer' end
 if epoch == EPOCH then
   before = at
@@ -28,23 +30,24 @@ end
 -- XTRIM comes first, because Redis allows only this write when its memory is full; then the others may follow it.
 -- The last stored record stays in the stream, because reading it again in a later epoch moves that epoch's watermark to
 -- it.
-redis.call('XTRIM', KEYS[2], 'MINID', new)
+redis.call('XTRIM', ingest_key, 'MINID', new)
 
 local notice = EPOCH .. ' ' .. before .. ' ' .. new
 if #ARGV > 1 then
   -- Exceptions are kept for one to two rotations. Later, client ids are looked up in PostgreSQL instead.
   local now_s = tonumber(redis.call('TIME')[1])
-  local since = tonumber(redis.call('HGET', KEYS[3], 'since') or now_s)
+  local since = tonumber(redis.call('HGET', exceptions_key, 'since') or now_s)
   if now_s - since > ROTATE_S then
-    redis.call('RENAME', KEYS[3], KEYS[4])
+    redis.call('RENAME', exceptions_key, old_exceptions_key)
     since = now_s
   end
-  redis.call('HSET', KEYS[3], 'since', since)
+  redis.call('HSET', exceptions_key, 'since', since)
   for i = 2, #ARGV, 2 do
-    redis.call('HSET', KEYS[3], ARGV[i], ARGV[i + 1])
-    notice = notice .. '\n' .. ARGV[i] .. '\31' .. ARGV[i + 1]
+    local position, outcome = unpack(ARGV, i, i + 1)
+    redis.call('HSET', exceptions_key, position, outcome)
+    notice = notice .. '\n' .. position .. '\31' .. outcome
   end
 end
-redis.call('SET', KEYS[1], EPOCH .. ' ' .. new)
-redis.call('PUBLISH', KEYS[1], notice)
+redis.call('SET', stored_key, EPOCH .. ' ' .. new)
+redis.call('PUBLISH', stored_key, notice)
 return 'ok'

@@ -14,6 +14,7 @@ use super::{
 };
 use crate::{
     error::Refusal,
+    events::MESSAGE_NEW,
     ids::{Epoch, RoomId, Seq},
     message::{
         Target,
@@ -99,7 +100,7 @@ impl Log {
         let entries = entries.map_err(|error| self.give_up(&session, &error))?;
         match tail::records_of(entries).first() {
             // `upto` is the head that was read before: a later delete is above it, and makes the append stale.
-            Some(record) if record.kind() == "message:new" => Ok(Some(of_record(record, head.seq))),
+            Some(record) if record.kind() == MESSAGE_NEW => Ok(Some(of_record(record, head.seq))),
             Some(_) => Ok(None),
             None => self.authority.target(room, seq).await.map_err(unavailable),
         }

@@ -1,11 +1,12 @@
 -- The version of a cached value, as in changed.lua. An expired version is replaced by the present time, so that holders
 -- of an earlier version see a difference.
--- KEYS  1 version      ARGV  1 TTL of the version in s
-local version = redis.call('GET', KEYS[1])
+local version_key = KEYS[1]
+local version_ttl_s = ARGV[1]
+local version = redis.call('GET', version_key)
 if version then return tonumber(version) end
 local clock = redis.call('TIME')
 local now_ms = tonumber(clock[1]) * 1000 + math.floor(tonumber(clock[2]) / 1000)
 -- This write fails when Redis's memory is full. Then the next caller gets a later version, and reads once more than
 -- needed.
-redis.pcall('SET', KEYS[1], string.format('%.0f', now_ms), 'EX', ARGV[1])
+redis.pcall('SET', version_key, string.format('%.0f', now_ms), 'EX', version_ttl_s)
 return now_ms

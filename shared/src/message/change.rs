@@ -4,20 +4,18 @@
 #[cfg(test)]
 mod tests;
 
-use serde::Serialize;
 use serde_json::value::RawValue;
 use uuid::Uuid;
 
-use super::{AckStage, MAX_METADATA_BYTES, Target, check_text};
+use super::{AckStage, Target, check_text, events::ChangeBody};
 use crate::{
     error::{ErrorCode, Refusal},
+    events::{MESSAGE_DELETED, MESSAGE_EDITED, REACTION_ADDED, REACTION_REMOVED},
     fields::{Fields, optional, required},
     ids::{ClientId, Seq, UserId},
+    limits::{MAX_EMOJI_BYTES, MAX_METADATA_BYTES},
     role::{self, MinRole, Permission},
 };
-
-/// Longest emoji, in bytes.
-pub const MAX_EMOJI_BYTES: usize = 32;
 
 /// The operation on the message.
 #[derive(Debug, Clone)]
@@ -61,10 +59,10 @@ impl ChangeKind {
     #[must_use]
     pub fn event(self) -> &'static str {
         match self {
-            Self::Edit => "message:edited",
-            Self::Delete => "message:deleted",
-            Self::AddReaction => "reaction:added",
-            Self::RemoveReaction => "reaction:removed",
+            Self::Edit => MESSAGE_EDITED,
+            Self::Delete => MESSAGE_DELETED,
+            Self::AddReaction => REACTION_ADDED,
+            Self::RemoveReaction => REACTION_REMOVED,
         }
     }
 }
@@ -175,18 +173,6 @@ impl Change {
 
     /// The event's own fields as JSON, in the wire form.
     pub(crate) fn body(&self, user: &UserId, target: &Target) -> String {
-        #[derive(Serialize)]
-        struct Body<'a> {
-            target: Seq,
-            target_id: &'a str,
-            #[serde(skip_serializing_if = "Option::is_none")]
-            content: Option<&'a str>,
-            #[serde(skip_serializing_if = "Option::is_none")]
-            metadata: Option<&'a RawValue>,
-            #[serde(skip_serializing_if = "Option::is_none")]
-            emoji: Option<&'a str>,
-            by: &'a str,
-        }
         let (content, metadata, emoji) = match &self.action {
             Action::Edit { content, metadata } => (Some(content.as_str()), metadata.as_deref(), None),
             Action::Delete => (None, None, None),
@@ -195,7 +181,7 @@ impl Change {
             }
         };
         let body =
-            Body { target: self.target, target_id: &target.id, content, metadata, emoji, by: user.as_str() };
+            ChangeBody { target: self.target, target_id: &target.id, content, metadata, emoji, by: user };
         serde_json::to_string(&body).expect("strings, numbers and checked JSON always serialise")
     }
 }

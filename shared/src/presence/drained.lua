@@ -1,6 +1,8 @@
 -- Removes the stored "last seen" times, unless they have changed.
--- KEYS  1 gone      ARGV  user, ms pairs
+-- ARGV: user, ms pairs
+local gone_key = KEYS[1]
 for i = 1, #ARGV, 2 do
-  if redis.call('HGET', KEYS[1], ARGV[i]) == ARGV[i + 1] then redis.call('HDEL', KEYS[1], ARGV[i]) end
+  local user, ms = unpack(ARGV, i, i + 1)
+  if redis.call('HGET', gone_key, user) == ms then redis.call('HDEL', gone_key, user) end
 end
 return 1

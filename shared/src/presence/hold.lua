@@ -1,11 +1,12 @@
 -- Sets a state with an end, for a user without a connection.
--- KEYS  1 user  2 due  3 leases
--- ARGV  1 user  2 kind  3 o, a, or '': the present state of this kind, else o  4 ms
+-- status: o, a, or '': the present state of this kind, else o   kept_ms: how long it holds
 -- Answers 'told': the published state is up to date; 'tell': a change must be published.
-local field, status = 'x:' .. ARGV[2], ARGV[3]
+local user_key, due_key, leases_key = unpack(KEYS)
+local user, kind, status, kept_ms = unpack(ARGV)
+local field = 'x:' .. kind
 if status == '' then
-  local held, ends = string.match(redis.call('HGET', KEYS[1], field) or '', '^(%a) (%d+) ')
+  local held, ends = string.match(redis.call('HGET', user_key, field) or '', '^(%a) (%d+) ')
   status = held and tonumber(ends) > now and held or 'o'
 end
-redis.call('HSET', KEYS[1], field, status .. ' ' .. integer(now + ARGV[4]) .. ' ' .. integer(now))
-return settle(ARGV[1], KEYS[1], KEYS[2], weigh(KEYS[1], KEYS[3])) and 'tell' or 'told'
+redis.call('HSET', user_key, field, status .. ' ' .. integer(now + kept_ms) .. ' ' .. integer(now))
+return settle(user, user_key, due_key, weigh(user_key, leases_key)) and 'tell' or 'told'

@@ -1,6 +1,7 @@
 -- The rooms of a user, from the membership cache.
--- KEYS  1 rooms      ARGV  1 epoch  2 most rooms
 -- Answers the rooms, including the field ''; 'many': there are more rooms; nil: not cached in this epoch.
-if redis.call('HGET', KEYS[1], '') ~= ARGV[1] then return false end
-if redis.call('HLEN', KEYS[1]) - 1 > tonumber(ARGV[2]) then return 'many' end
-return redis.call('HKEYS', KEYS[1])
+local rooms_key = KEYS[1]
+local epoch, max_rooms = unpack(ARGV)
+if redis.call('HGET', rooms_key, '') ~= epoch then return false end
+if redis.call('HLEN', rooms_key) - 1 > tonumber(max_rooms) then return 'many' end
+return redis.call('HKEYS', rooms_key)

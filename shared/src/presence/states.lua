@@ -1,10 +1,12 @@
 -- The present states of users of one partition, whatever was published. Changes nothing.
--- KEYS  1 leases  2 gone  3.. users      ARGV  the users, in the same order
+-- KEYS from FIRST_USER on: the hashes of the users of ARGV, in the same order
 -- Answers two texts for each user: o, a or ''; and when the user was last seen, ms, or '' if it is not known here.
+local leases_key, gone_key = unpack(KEYS, 1, 2)
+local FIRST_USER = 3
 local answer = {}
 for i = 1, #ARGV do
-  local w = weigh(KEYS[i + 2], KEYS[1])
-  local seen = w.best == '' and math.max(w.seen, tonumber(redis.call('HGET', KEYS[2], ARGV[i])) or 0) or 0
+  local w = weigh(KEYS[FIRST_USER + i - 1], leases_key)
+  local seen = w.best == '' and math.max(w.seen, tonumber(redis.call('HGET', gone_key, ARGV[i])) or 0) or 0
   answer[#answer + 1] = w.best
   answer[#answer + 1] = seen > 0 and integer(seen) or ''
 end

@@ -9,6 +9,7 @@ use crate::{
     error::{ErrorCode, Refusal},
     fields::{self, Fields, optional, required},
     ids::{Cursor, RoomId, Seq, UserId},
+    limits::{MAX_PRESENCE_USERS, MAX_ROOMS_PER_JOIN, MAX_SIGNAL_BYTES},
     message::{
         Draft,
         change::{Change, ChangeKind},
@@ -18,12 +19,6 @@ use crate::{
 
 /// Longest `ref`, in characters.
 const MAX_REF_CHARS: usize = 64;
-/// Rooms in one `room:join`.
-pub const MAX_ROOMS_PER_JOIN: usize = 200;
-/// Users in one `presence:get`.
-pub const MAX_PRESENCE_USERS: usize = 100;
-/// Longest `data` of a `signal`.
-pub const MAX_SIGNAL_BYTES: usize = 16 * 1024;
 
 /// A parsed frame. Its `ref` is known even if the rest is invalid.
 #[derive(Debug)]
@@ -95,6 +90,7 @@ pub enum Command {
 /// The status that a user sets on one connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema), schema(as = OwnStatus))]
 pub enum Status {
     Online,
     Away,

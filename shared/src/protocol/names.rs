@@ -2,7 +2,8 @@
 //! exist in this version.
 
 use super::client::{ClientFrame, Command};
-use crate::message::change::ChangeKind;
+pub use crate::events::LOG_EVENTS;
+use crate::{events::VOID, message::change::ChangeKind};
 
 /// The frames of clients.
 pub const CLIENT_FRAMES: [&str; 16] = [
@@ -28,20 +29,6 @@ pub const CLIENT_FRAMES: [&str; 16] = [
 pub const ANSWERS: [&str; 9] =
     ["connected", "auth:ok", "room:joined", "room:left", "ack", "ok", "presence:list", "pong", "error"];
 
-/// The events of a room's log.
-pub const LOG_EVENTS: [&str; 10] = [
-    "message:new",
-    "message:edited",
-    "message:deleted",
-    "message:void",
-    "reaction:added",
-    "reaction:removed",
-    "member:added",
-    "member:changed",
-    "member:removed",
-    "room:updated",
-];
-
 /// The other frames of the server: positions, notices for all connections of a user, and live-only frames. The `typing`
 /// frames have the names of the client's frames.
 pub const OTHER_FRAMES: [&str; 10] = [
@@ -53,7 +40,7 @@ pub const OTHER_FRAMES: [&str; 10] = [
     "receipt:read",
     "receipt:delivered",
     "presence",
-    "void",
+    VOID,
     "draining",
 ];
 

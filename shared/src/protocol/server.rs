@@ -44,10 +44,13 @@ pub struct Online {
 
 /// A user's presence, as others see it: `online`, `away` or `offline`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Presence {
     pub user: UserId,
+    #[cfg_attr(feature = "openapi", schema(value_type = crate::openapi::StatusForm))]
     pub status: &'static str,
     /// RFC 3339; null while the user is not offline, and if it is unknown or must not be shown.
+    #[cfg_attr(feature = "openapi", schema(required, value_type = Option<crate::openapi::TimeForm>))]
     pub last_seen: Option<String>,
 }
 
@@ -182,16 +185,23 @@ impl ServerFrame<'_> {
 
 /// The *ack object* of docs/PROTOCOL.md; also the answer of a send by HTTP.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Ack {
     pub room: RoomId,
+    #[cfg_attr(feature = "openapi", schema(value_type = crate::openapi::MessageSeqForm))]
     pub seq: Seq,
     pub epoch: Epoch,
+    /// RFC 3339.
+    #[cfg_attr(feature = "openapi", schema(value_type = crate::openapi::TimeForm))]
     pub at: String,
     pub stage: AckStage,
+    /// The client id was used before: all other fields are those of the first message.
     pub duplicate: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(nullable = false, value_type = Option<crate::openapi::MessageIdForm>))]
     pub id: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(nullable = false))]
     pub client_id: Option<ClientId>,
 }
 

@@ -1,13 +1,6 @@
 import type { Member, PresenceStatus } from "@tidings/client";
 import { displayName } from "../logic/names.ts";
-
-const RANKS = new Map([
-  ["owner", 0],
-  ["admin", 1],
-  ["guest", 3],
-]);
-/** Custom roles are sorted like members. */
-const rank = (role: string) => RANKS.get(role) ?? 2;
+import { rank } from "../room/permissions.ts";
 
 /** Sorts members: first those who are online or away, then by role and name. */
 export function sortMembers(

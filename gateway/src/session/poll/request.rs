@@ -6,8 +6,8 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use tidings_shared::{
     error::{ErrorCode, Refusal},
+    fields::optional,
     ids::{Cursor, RoomId},
-    protocol::fields::optional,
 };
 
 /// Maximum of rooms in one poll: as many as one connection may join.

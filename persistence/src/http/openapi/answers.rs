@@ -6,7 +6,7 @@ use utoipa::Modify;
 use utoipa::openapi::header::HeaderBuilder;
 use utoipa::openapi::path::{HttpMethod, Operation, PathItem};
 use utoipa::openapi::schema::{ObjectBuilder, Type};
-use utoipa::openapi::{Content, ContentBuilder, OpenApi, Ref, RefOr, Response, ResponseBuilder, Schema};
+use utoipa::openapi::{Content, ContentBuilder, OpenApi, Ref, RefOr, ResponseBuilder, Schema};
 
 use crate::http::problem::PROBLEM_JSON;
 
@@ -44,7 +44,8 @@ fn complete(path: &str, method: HttpMethod, operation: &mut Operation) {
     }
     let responses = &mut operation.responses.responses;
     for (_, status, description) in problems.iter().filter(|(applies, ..)| *applies) {
-        responses.entry((*status).to_owned()).or_insert_with(|| problem(description).into());
+        let problem = || ResponseBuilder::new().description(*description).build().into();
+        responses.entry((*status).to_owned()).or_insert_with(problem);
     }
     if is_tagged {
         let unchanged = ResponseBuilder::new().description("Unchanged since the tag in `If-None-Match`");
@@ -52,6 +53,9 @@ fn complete(path: &str, method: HttpMethod, operation: &mut Operation) {
     }
     for (status, response) in responses.iter_mut() {
         let RefOr::T(response) = response else { continue };
+        if status.as_str() >= "400" {
+            response.content.insert(PROBLEM_JSON.to_owned(), problem_content().into());
+        }
         let headers: &[(&str, &str)] = match status.as_str() {
             "200" | "304" if is_tagged => &[("ETag", "A weak entity tag; none for answers over 4 MiB")],
             "200" | "201" if path == "/v1/rooms" && has_body => &[("Location", "The room")],
@@ -87,7 +91,6 @@ fn operations(item: &mut PathItem) -> impl Iterator<Item = (HttpMethod, &mut Ope
     .filter_map(|(method, operation)| Some((method, operation.as_mut()?)))
 }
 
-fn problem(description: &str) -> Response {
-    let content = ContentBuilder::new().schema(Some(Ref::from_schema_name("Problem"))).build();
-    ResponseBuilder::new().description(description).content(PROBLEM_JSON, content).build()
+fn problem_content() -> Content {
+    ContentBuilder::new().schema(Some(Ref::from_schema_name("Problem"))).build()
 }

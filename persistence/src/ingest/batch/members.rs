@@ -15,9 +15,7 @@ use tidings_shared::{
 use super::Marks;
 
 /// Wire types of these events.
-pub const MEMBER_ADDED: &str = "member:added";
-pub const MEMBER_CHANGED: &str = "member:changed";
-pub const MEMBER_REMOVED: &str = "member:removed";
+pub use tidings_shared::events::{MEMBER_ADDED, MEMBER_CHANGED, MEMBER_REMOVED};
 
 /// One change of a membership.
 #[derive(Debug, Clone, PartialEq, Eq)]

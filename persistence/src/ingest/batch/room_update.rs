@@ -9,7 +9,7 @@ use serde_json::value::RawValue;
 use tidings_shared::{ids::RoomId, log::Record};
 
 /// Wire type of the event.
-pub const ROOM_UPDATED: &str = "room:updated";
+pub use tidings_shared::events::ROOM_UPDATED;
 
 /// The combined effect of the updates of a room in one batch.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

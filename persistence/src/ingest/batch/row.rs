@@ -8,14 +8,13 @@ use serde_json::value::RawValue;
 use tidings_shared::{
     ids::{RoomId, Seq},
     log::{Record, record::Visibility},
+    role::REMOVED,
 };
 use uuid::Uuid;
 
 use super::change;
 
-pub const MESSAGE_KIND: &str = "message:new";
-pub const VOID_KIND: &str = "message:void";
-pub const VOID: &str = "void";
+pub use tidings_shared::events::{MESSAGE_NEW, MESSAGE_VOID, VOID};
 
 /// Row of `messages`.
 #[derive(Debug)]
@@ -80,7 +79,7 @@ fn visibility(record: &Record) -> Result<Visibility, &'static str> {
 
 /// Visible to the sender alone, because senders see their own records and no member has the role `removed`.
 fn sender_only() -> Visibility {
-    Visibility { users: Vec::new(), roles: vec!["removed".to_owned()] }
+    Visibility { users: Vec::new(), roles: vec![REMOVED.to_owned()] }
 }
 
 /// Why a seq has no effect.
@@ -135,7 +134,7 @@ impl EventRow {
         }
         let EventBody { target, target_id } =
             serde_json::from_str(body).map_err(|_| "an event whose body has an unexpected form")?;
-        if record.kind() == VOID_KIND && target.is_none() {
+        if record.kind() == MESSAGE_VOID && target.is_none() {
             return Err("a message:void without a target");
         }
         Ok(Self {

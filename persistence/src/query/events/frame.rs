@@ -8,13 +8,11 @@ use chrono::{DateTime, Utc};
 use sea_orm::DbErr;
 use serde::Serialize;
 use serde_json::value::RawValue;
+use tidings_shared::events::{MESSAGE_NEW, VOID};
 use uuid::Uuid;
 
 use crate::query::json::{Raw, optional_time, time};
 use crate::query::messages::{Message, VisibleTo};
-
-/// Type of the row of a record without effect.
-const VOID: &str = "void";
 
 /// `message:new` as it would be published, with the present state of the message.
 #[derive(Serialize)]
@@ -55,7 +53,7 @@ struct SenderFields<'a> {
 pub(super) fn message(message: &Message) -> Result<Raw, DbErr> {
     let sender = &message.sender;
     written(&MessageFrame {
-        r#type: "message:new",
+        r#type: MESSAGE_NEW,
         room: &message.room,
         seq: message.seq,
         at: message.at,

@@ -43,8 +43,8 @@ pub(super) async fn read(
         ))
         .await?;
     for row in &counts {
-        if let Some(state) = states.get_mut(&(room_of(row, 0)?, seq_of(row, 1)?)) {
-            state.emoji.insert(row.try_get_by_index(2)?, row.try_get_by_index(3)?);
+        if let Some(state) = states.get_mut(&(room_of(row, "room_id")?, seq_of(row, "seq")?)) {
+            state.emoji.insert(row.try_get_by("emoji")?, row.try_get_by("count")?);
         }
     }
     let named: Vec<(MessageKey, &str, &str)> = named.into_iter().collect();
@@ -63,8 +63,8 @@ pub(super) async fn read(
         ))
         .await?;
     for row in &given {
-        if let Some(state) = states.get_mut(&(room_of(row, 0)?, seq_of(row, 1)?)) {
-            state.existing.insert((row.try_get_by_index(2)?, row.try_get_by_index(3)?));
+        if let Some(state) = states.get_mut(&(room_of(row, "room_id")?, seq_of(row, "seq")?)) {
+            state.existing.insert((row.try_get_by("emoji")?, row.try_get_by("user_id")?));
         }
     }
     Ok(())

@@ -32,11 +32,11 @@ pub async fn dead_letters(
     let rows = db.query_all_raw(statement(sql, [after.into(), PAGE_SIZE.into()])).await?;
     let mut found = DeadLetters::default();
     for row in &rows {
-        found.last = row.try_get_by_index(0)?;
-        let record: Vec<u8> = row.try_get_by_index(1)?;
+        found.last = row.try_get_by("id")?;
+        let record: Vec<u8> = row.try_get_by("record")?;
         if belongs_to(record, user) {
             found.ids.push(found.last);
-            let room: Option<String> = row.try_get_by_index(2)?;
+            let room: Option<String> = row.try_get_by("room_id")?;
             found.rooms.extend(room.and_then(|room| RoomId::parse(&room).ok()));
         }
     }

@@ -1,18 +1,20 @@
-//! The forms of docs/PROTOCOL.md as schemas of the OpenAPI document: ids, names, texts and positions. `http` and
-//! `query` name them in their annotations. They state the rules of the parsers, as far as JSON Schema can.
-
-pub mod events;
+//! The forms of docs/PROTOCOL.md as schemas of the OpenAPI document: ids, names, texts and positions. They state the
+//! rules of the parsers, as far as JSON Schema can. Forms that have a type of their own are schemas of that type.
 
 use std::borrow::Cow;
 
-use serde::Deserialize;
 use utoipa::openapi::schema::{AdditionalProperties, KnownFormat, ObjectBuilder, SchemaFormat, Type};
 use utoipa::openapi::{RefOr, Schema};
 use utoipa::{Number, PartialSchema, ToSchema};
 
-use crate::http::creation::MAX_NAME_CHARS;
-use crate::http::parameters::{DEFAULT_LIMIT, MAX_LIMIT, MAX_SEQ};
-use crate::http::users::MAX_CHARS;
+use crate::error::ErrorCode;
+use crate::ids::{ClientId, Epoch, RoomId, Seq, UserId};
+use crate::limits::{
+    DEFAULT_PAGE_ENTRIES, MAX_ATTACHMENT_NAME_CHARS, MAX_ATTACHMENT_URL_CHARS, MAX_CLIENT_ID_CHARS,
+    MAX_EMOJI_BYTES, MAX_LABEL_CHARS, MAX_METADATA_BYTES, MAX_PAGE_ENTRIES, MAX_PERSON_TEXT_CHARS,
+    MAX_ROOM_ID_CHARS, MAX_ROOM_NAME_CHARS, MAX_SEQ, MAX_USER_ID_CHARS,
+};
+use crate::role;
 
 /// No control characters.
 const LINE_PATTERN: &str = r"^[^\u0000-\u001f\u007f-\u009f]*$";
@@ -23,11 +25,20 @@ const WORD_PATTERN: &str =
     concat!(r"^[^\u0000-\u0020\u007f-\u00a0\u1680\u2000-\u200a", r"\u2028\u2029\u202f\u205f\u3000]+$");
 const LABEL_PATTERN: &str = "^[a-z0-9_-]+$";
 
+macro_rules! new_types {
+    ($($form:ident)+) => {$(
+        /// A form without a type of its own.
+        pub struct $form;
+    )+};
+}
+
+new_types! {
+    MessageIdForm RoleForm LabelForm EmojiForm NameForm PersonTextForm MessageTextForm AttachmentTextForm
+    AttachmentUrlForm MetadataForm ListCursorForm LimitForm PositionForm MessageSeqForm StatusForm VoidReasonForm TimeForm
+}
+
 macro_rules! forms {
     ($($form:ident = $name:literal, $about:expr => $schema:expr;)+) => {$(
-        #[doc = concat!("The schema `", $name, "`.")]
-        pub struct $form;
-
         impl PartialSchema for $form {
             fn schema() -> RefOr<Schema> {
                 let (about, schema): (String, ObjectBuilder) = ($about.into(), $schema);
@@ -50,57 +61,35 @@ macro_rules! forms {
 }
 
 forms! {
-    RoomIdForm = "RoomId", "Not `.` or `..`." => text(64, "^[A-Za-z0-9._:-]+$");
-    UserIdForm = "UserId", "Without control characters and white space; not `.` or `..`." => text(128, WORD_PATTERN);
+    RoomId = "RoomId", "Not `.` or `..`." => text(MAX_ROOM_ID_CHARS, "^[A-Za-z0-9._:-]+$");
+    UserId = "UserId", "Without control characters and white space; not `.` or `..`." => text(MAX_USER_ID_CHARS, WORD_PATTERN);
     MessageIdForm = "MessageId", "" => string().format(Some(SchemaFormat::KnownFormat(KnownFormat::Uuid)));
-    ClientIdForm = "ClientId", "Printable ASCII, unique per room and sender; a UUIDv7 is best." => text(64, "^[ -~]+$");
-    RoleForm = "Role", "`owner`, `admin`, `member`, `guest`, or a custom name other than `removed`." => text(32, LABEL_PATTERN);
-    LabelForm = "Label", "What kind of message it is, or the name of a role." => text(32, LABEL_PATTERN);
-    EmojiForm = "Emoji", "Up to 32 bytes of UTF-8; not `.` or `..`." => text(32, WORD_PATTERN);
-    NameForm = "RoomName", "Empty: no name." => line(MAX_NAME_CHARS);
-    PersonTextForm = "PersonText", "Empty: removes the value." => line(MAX_CHARS);
+    ClientId = "ClientId", "Printable ASCII, unique per room and sender; a UUIDv7 is best." => text(MAX_CLIENT_ID_CHARS, "^[ -~]+$");
+    RoleForm = "Role", format!("{}.", role::rule()) => text(MAX_LABEL_CHARS, LABEL_PATTERN);
+    LabelForm = "Label", "What kind of message it is, or the name of a role." => text(MAX_LABEL_CHARS, LABEL_PATTERN);
+    EmojiForm = "Emoji", format!("Up to {MAX_EMOJI_BYTES} bytes of UTF-8; not `.` or `..`.") => text(MAX_EMOJI_BYTES, WORD_PATTERN);
+    NameForm = "RoomName", "Empty: no name." => line(MAX_ROOM_NAME_CHARS);
+    PersonTextForm = "PersonText", "Empty: removes the value." => line(MAX_PERSON_TEXT_CHARS);
     MessageTextForm = "MessageText", "Unicode scalar values." => string().pattern(Some(TEXT_PATTERN));
-    AttachmentTextForm = "AttachmentText", "" => string().pattern(Some(TEXT_PATTERN)).max_length(Some(255));
+    AttachmentTextForm = "AttachmentText", "" => string().pattern(Some(TEXT_PATTERN)).max_length(Some(MAX_ATTACHMENT_NAME_CHARS));
     AttachmentUrlForm = "AttachmentUrl", "" =>
-        string().pattern(Some(format!("^https?://{}", &TEXT_PATTERN[1..]))).max_length(Some(2048));
-    MetadataForm = "Metadata", "Up to 4 KiB as sent, nested up to 100 deep, without U+0000; kept byte for byte." =>
+        string().pattern(Some(format!("^https?://{}", &TEXT_PATTERN[1..]))).max_length(Some(MAX_ATTACHMENT_URL_CHARS));
+    MetadataForm = "Metadata", format!("Up to {} KiB as sent, nested up to 100 deep, without U+0000; kept byte for byte.", MAX_METADATA_BYTES / 1024) =>
         ObjectBuilder::new()
             .schema_type(Type::Object)
             .additional_properties(Some(AdditionalProperties::FreeForm(true)));
     ListCursorForm = "ListCursor", "`next` of the page before, opaque. Empty is the same as omitted." => string();
-    LimitForm = "Limit", format!("Entries of a page; {DEFAULT_LIMIT} by default, at most {MAX_LIMIT}.") =>
+    LimitForm = "Limit", format!("Entries of a page; {DEFAULT_PAGE_ENTRIES} by default, at most {MAX_PAGE_ENTRIES}.") =>
         unbounded(1);
     PositionForm = "Position", "Digits; higher values count as 2^53 − 1." => unbounded(0);
-    SeqForm = "Seq", "Position in the log of a room." => integer(0);
+    Seq = "Seq", "Position in the log of a room." => integer(0);
     MessageSeqForm = "MessageSeq", "Position of a message." => integer(1);
-    EpochForm = "Epoch", "One life of the log's data, opaque." => string();
-    RoomKindForm = "RoomKind", "" => one_of(&["direct", "private", "public"]);
-    StageForm = "Stage", "`accepted`: appended in Redis. `stored`: committed in PostgreSQL." =>
-        one_of(&["accepted", "stored"]);
-    OwnStatusForm = "OwnStatus", "" => one_of(&["online", "away"]);
+    Epoch = "Epoch", "One life of the log's data, opaque." => string();
     StatusForm = "Status", "" => one_of(&["online", "away", "offline"]);
-    ErrorCodeForm = "ErrorCode", "See the table of errors in the protocol." => one_of(&[
-        "bad_request", "unauthorized", "forbidden", "not_found", "conflict", "too_large", "rate_limited", "internal",
-        "overloaded", "unavailable",
-    ]);
+    VoidReasonForm = "VoidReason", "" => one_of(&["duplicate", "rejected"]);
+    ErrorCode = "ErrorCode", "See the table of errors in the protocol." => one_of(&ErrorCode::ALL.map(ErrorCode::as_str));
     TimeForm = "Time", "RFC 3339 in UTC with milliseconds." =>
         string().format(Some(SchemaFormat::KnownFormat(KnownFormat::DateTime))).pattern(Some(r"\.[0-9]{3}Z$"));
-}
-
-/// A file that is stored elsewhere.
-#[derive(Deserialize, ToSchema)]
-#[schema(as = Attachment)]
-#[allow(dead_code, reason = "a form for the OpenAPI document")]
-pub struct AttachmentForm {
-    #[schema(value_type = AttachmentTextForm)]
-    name: String,
-    #[schema(value_type = AttachmentUrlForm)]
-    url: String,
-    #[schema(value_type = AttachmentTextForm)]
-    media_type: String,
-    /// Bytes.
-    #[schema(maximum = 9_223_372_036_854_775_807_i64)]
-    size: u64,
 }
 
 fn string() -> ObjectBuilder {
@@ -129,7 +118,7 @@ fn unbounded(minimum: i64) -> ObjectBuilder {
 }
 
 /// Bounds of integers; all of ours fit into a float exactly.
-fn number(value: i64) -> Number {
+pub fn number(value: i64) -> Number {
     Number::Int(isize::try_from(value).unwrap_or(isize::MAX))
 }
 

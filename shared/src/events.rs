@@ -1,0 +1,25 @@
+//! The names of a log's events.
+
+macro_rules! log_events {
+    ($($name:ident = $text:literal,)+) => {
+        $(pub const $name: &str = $text;)+
+        /// The events of a room's log.
+        pub const LOG_EVENTS: [&str; [$($text),+].len()] = [$($name),+];
+    };
+}
+
+log_events! {
+    MESSAGE_NEW = "message:new",
+    MESSAGE_EDITED = "message:edited",
+    MESSAGE_DELETED = "message:deleted",
+    MESSAGE_VOID = "message:void",
+    REACTION_ADDED = "reaction:added",
+    REACTION_REMOVED = "reaction:removed",
+    MEMBER_ADDED = "member:added",
+    MEMBER_CHANGED = "member:changed",
+    MEMBER_REMOVED = "member:removed",
+    ROOM_UPDATED = "room:updated",
+}
+
+/// An event at a position without effect.
+pub const VOID: &str = "void";

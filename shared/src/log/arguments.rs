@@ -1,0 +1,49 @@
+//! Arguments of scripts by name. The head of a script names its arguments in their order; a call that names others, or in
+//! another order, does not compile.
+
+/// Adds keys, after their number, or arguments to a command that calls a script.
+macro_rules! arguments {
+    ($command:expr, $script:literal, KEYS: $first:ident = $value:expr $(, $name:ident = $next:expr)* $(,)?) => {
+        $command.arg([stringify!($first) $(, stringify!($name))*].len());
+        $crate::log::arguments::arguments!(
+            $command, $script, "KEYS": $first = $value $(, $name = $next)*
+        );
+    };
+    ($command:expr, $script:literal, ARGV: $($arguments:tt)+) => {
+        $crate::log::arguments::arguments!($command, $script, "ARGV": $($arguments)+);
+    };
+    ($command:expr, $script:literal, $table:literal: $first:ident = $value:expr $(, $name:ident = $next:expr)* $(,)?) => {
+        const _: () = assert!($crate::log::arguments::is_part(
+            concat!("local ", stringify!($first) $(, ", ", stringify!($name))*, " = unpack(", $table),
+            include_str!($script),
+        ));
+        $command.arg($value)$(.arg($next))*;
+    };
+}
+
+pub(super) use arguments;
+
+/// Whether a text contains a line. In the text, a line break and the indentation after it count as one space.
+pub(super) const fn is_part(line: &str, text: &str) -> bool {
+    let (line, text) = (line.as_bytes(), text.as_bytes());
+    let mut begin = 0;
+    while begin < text.len() {
+        let (mut at, mut matched) = (begin, 0);
+        while matched < line.len() && at < text.len() {
+            let is_break = text[at] == b'\n' && line[matched] == b' ';
+            if !is_break && text[at] != line[matched] {
+                break;
+            }
+            at += 1;
+            while is_break && at < text.len() && text[at] == b' ' {
+                at += 1;
+            }
+            matched += 1;
+        }
+        if matched == line.len() {
+            return true;
+        }
+        begin += 1;
+    }
+    false
+}

@@ -1,0 +1,116 @@
+//! The own fields of the log's events: the append script puts type, room, seq and time before them.
+
+use serde::Serialize;
+use serde_json::value::RawValue;
+
+use super::{Attachment, Sender};
+use crate::ids::{ClientId, Seq, UserId};
+#[cfg(feature = "openapi")]
+use crate::openapi::{
+    EmojiForm, LabelForm, MessageIdForm, MessageSeqForm, MetadataForm, RoleForm, TimeForm, VoidReasonForm,
+};
+
+/// The audience of a private message, in addition to its sender.
+#[derive(Debug, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema), schema(as = VisibleTo))]
+pub struct Audience<'a> {
+    pub users: &'a [String],
+    pub roles: &'a [String],
+}
+
+/// Holds the present state of the message.
+#[derive(Debug, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct MessageBody<'a> {
+    #[cfg_attr(feature = "openapi", schema(value_type = MessageIdForm))]
+    pub id: &'a str,
+    pub client_id: &'a ClientId,
+    pub sender: &'a Sender<'a>,
+    #[cfg_attr(feature = "openapi", schema(value_type = LabelForm))]
+    pub kind: &'a str,
+    pub content: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(nullable = false, value_type = Option<MessageSeqForm>))]
+    pub reply_to: Option<Seq>,
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    pub attachments: &'a [Attachment],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(nullable = false, value_type = Option<MetadataForm>))]
+    pub metadata: Option<&'a RawValue>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(nullable = false))]
+    pub visible_to: Option<Audience<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(nullable = false, value_type = Option<TimeForm>))]
+    pub edited_at: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(nullable = false))]
+    pub deleted: Option<bool>,
+}
+
+/// A change of a message. Each type of change has only some of the optional fields.
+#[derive(Debug, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct ChangeBody<'a> {
+    #[cfg_attr(feature = "openapi", schema(value_type = MessageSeqForm))]
+    pub target: Seq,
+    #[cfg_attr(feature = "openapi", schema(value_type = MessageIdForm))]
+    pub target_id: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(nullable = false))]
+    pub content: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(nullable = false, value_type = Option<MetadataForm>))]
+    pub metadata: Option<&'a RawValue>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(nullable = false, value_type = Option<EmojiForm>))]
+    pub emoji: Option<&'a str>,
+    pub by: &'a UserId,
+}
+
+/// A change of a membership. A removal has no role.
+#[derive(Debug, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct MemberBody<'a> {
+    pub user: &'a UserId,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(nullable = false, value_type = Option<RoleForm>))]
+    pub role: Option<&'a str>,
+    pub by: &'a UserId,
+}
+
+/// Omitted fields stay as they are.
+#[derive(Debug, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct RoomBody<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(nullable = false))]
+    pub name: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(nullable = false, value_type = Option<MetadataForm>))]
+    pub metadata: Option<&'a RawValue>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(nullable = false))]
+    pub archived: Option<bool>,
+    pub by: &'a UserId,
+}
+
+/// The event at `target` has no effect.
+#[derive(Debug, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct VoidBody<'a> {
+    #[cfg_attr(feature = "openapi", schema(value_type = MessageSeqForm))]
+    pub target: Seq,
+    #[cfg_attr(feature = "openapi", schema(value_type = ClientId))]
+    pub client_id: &'a str,
+    #[cfg_attr(feature = "openapi", schema(value_type = UserId))]
+    pub by: &'a str,
+    #[cfg_attr(feature = "openapi", schema(value_type = VoidReasonForm))]
+    pub reason: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(nullable = false, value_type = Option<MessageSeqForm>))]
+    pub of: Option<Seq>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(nullable = false, value_type = Option<MessageSeqForm>))]
+    pub message: Option<Seq>,
+}
