@@ -58,7 +58,7 @@ fn the_protocol_page_names_every_frame_code_reason_and_route() {
     names.extend(ErrorCode::ALL.map(|code| code.as_str().to_owned()));
     names.extend(RANKS.map(|(role, _)| role.to_owned()));
     let frames = CLIENT_FRAMES.iter().chain(&ANSWERS).chain(&LOG_EVENTS).chain(&OTHER_FRAMES);
-    // Clients treat a `void` like every event of an unknown type.
+    // The page shows a `void` only as part of its JSON.
     names.extend(frames.filter(|name| **name != VOID).map(ToString::to_string));
     let codes = between("shared/src/protocol/close.rs", "pub enum CloseCode {", "\n}");
     names.extend(

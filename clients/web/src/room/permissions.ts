@@ -1,7 +1,7 @@
 import type { Message, RoomSummary } from "@tidings/client";
 import { MIN_ROLES, ROLES } from "../logic/roles.ts";
 
-/** The place of a role in the order of ranks, the highest first. */
+/** The rank of a role: 0 is the highest. */
 export function rank(role: string): number {
   return ROLES.indexOf(ROLES.includes(role) ? role : "member");
 }
@@ -23,7 +23,10 @@ export function mayManage(room: RoomSummary | undefined): boolean {
 /** Whether the user may change a message. Admins and owners may delete the messages of others. */
 export function mayChange(room: RoomSummary | undefined, message: Message): boolean {
   return (
-    mayWrite(room) && !message.deleted && message.seq !== undefined && (message.mine || allows(room, "ChangeAny"))
+    mayWrite(room) &&
+    !message.deleted &&
+    message.seq !== undefined &&
+    (message.mine || allows(room, "ChangeAny"))
   );
 }
 
