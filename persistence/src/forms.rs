@@ -5,14 +5,13 @@ pub mod events;
 
 use std::borrow::Cow;
 
-use serde::Deserialize;
+use sea_orm::FromQueryResult;
+use serde::{Deserialize, Serialize};
 use utoipa::openapi::schema::{AdditionalProperties, KnownFormat, ObjectBuilder, SchemaFormat, Type};
 use utoipa::openapi::{RefOr, Schema};
 use utoipa::{Number, PartialSchema, ToSchema};
 
-use crate::http::creation::MAX_NAME_CHARS;
-use crate::http::parameters::{DEFAULT_LIMIT, MAX_LIMIT, MAX_SEQ};
-use crate::http::users::MAX_CHARS;
+use crate::limits::{DEFAULT_LIMIT, MAX_LIMIT, MAX_NAME_CHARS, MAX_PERSON_CHARS, MAX_SEQ};
 
 /// No control characters.
 const LINE_PATTERN: &str = r"^[^\u0000-\u001f\u007f-\u009f]*$";
@@ -58,7 +57,7 @@ forms! {
     LabelForm = "Label", "What kind of message it is, or the name of a role." => text(32, LABEL_PATTERN);
     EmojiForm = "Emoji", "Up to 32 bytes of UTF-8; not `.` or `..`." => text(32, WORD_PATTERN);
     NameForm = "RoomName", "Empty: no name." => line(MAX_NAME_CHARS);
-    PersonTextForm = "PersonText", "Empty: removes the value." => line(MAX_CHARS);
+    PersonTextForm = "PersonText", "Empty: removes the value." => line(MAX_PERSON_CHARS);
     MessageTextForm = "MessageText", "Unicode scalar values." => string().pattern(Some(TEXT_PATTERN));
     AttachmentTextForm = "AttachmentText", "" => string().pattern(Some(TEXT_PATTERN)).max_length(Some(255));
     AttachmentUrlForm = "AttachmentUrl", "" =>
@@ -101,6 +100,13 @@ pub struct AttachmentForm {
     /// Bytes.
     #[schema(maximum = 9_223_372_036_854_775_807_i64)]
     size: u64,
+}
+
+/// The audience of a private message, in addition to its sender.
+#[derive(Clone, Debug, Serialize, FromQueryResult, ToSchema)]
+pub struct VisibleTo {
+    pub users: Vec<String>,
+    pub roles: Vec<String>,
 }
 
 fn string() -> ObjectBuilder {

@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod acl;
+mod circles;
 mod coverage;
 mod files;
 mod guarantees;

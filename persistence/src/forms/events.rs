@@ -9,9 +9,8 @@ use utoipa::{PartialSchema, ToSchema};
 
 use super::{
     AttachmentForm, ClientIdForm, EmojiForm, LabelForm, MessageIdForm, MessageSeqForm, MetadataForm,
-    RoleForm, RoomIdForm, TimeForm, UserIdForm,
+    RoleForm, RoomIdForm, TimeForm, UserIdForm, VisibleTo,
 };
-use crate::query::messages::VisibleTo;
 
 /// Who sent a message.
 #[derive(ToSchema)]

@@ -13,12 +13,11 @@ use tidings_shared::protocol::Fields;
 use tidings_shared::protocol::fields::{bounded, optional, required};
 use tidings_shared::role::{self, MEMBER, OWNER};
 
-use crate::query::rooms::{NewRoom, RoomKind};
+use crate::limits::MAX_NAME_CHARS;
+use crate::writer::rooms::{NewRoom, RoomKind};
 
 /// Members that a creation may name; more are added one by one afterwards.
 pub const MAX_FIRST_MEMBERS: usize = 1000;
-/// Longest name of a room, in Unicode scalar values.
-pub const MAX_NAME_CHARS: usize = 200;
 
 /// The fields of the body, not yet typed.
 #[derive(Deserialize)]

@@ -5,16 +5,9 @@ use actix_web::HttpRequest;
 use actix_web::web;
 use tidings_shared::ids::{RoomId, UserId};
 
-use super::creation::MAX_NAME_CHARS;
 use super::problem::Problem;
+use crate::limits::{DEFAULT_LIMIT, MAX_LIMIT, MAX_NAME_CHARS, MAX_SEQ};
 use crate::query::cursor::{self, ActivityCursor, SearchCursor};
-
-/// Entries of a page by default.
-pub const DEFAULT_LIMIT: i64 = 50;
-/// Most entries of a page; higher limits are reduced to it.
-pub const MAX_LIMIT: i64 = 200;
-/// Highest position that is exact in every JSON implementation (2^53 − 1); no room comes near it.
-pub const MAX_SEQ: i64 = (1 << 53) - 1;
 
 /// The parameters of a query string.
 pub struct Parameters(Vec<(String, String)>);

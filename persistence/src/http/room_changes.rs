@@ -20,8 +20,8 @@ use super::creation::check_name;
 use super::parameters;
 use super::problem::{Problem, ProblemDocument};
 use super::state::State;
+use crate::batch::ROOM_UPDATED;
 use crate::forms::{MetadataForm, NameForm, RoomIdForm};
-use crate::ingest::batch::ROOM_UPDATED;
 use crate::membership::{DECISION_TIMEOUT, check_against_log, wait_stored};
 use crate::query::room::{Role, Room, plain_room};
 

@@ -11,17 +11,18 @@ use super::body::{Body, ROOM_BYTES};
 use super::caller::Caller;
 use super::change_notices::{ChangeNotice, CreatedRoom};
 use super::creation;
-use super::parameters::{self, MAX_LIMIT, Parameters};
+use super::parameters::{self, Parameters};
 use super::problem::{Problem, ProblemDocument};
 use super::state::State;
 use crate::forms::{
     LimitForm, ListCursorForm, MetadataForm, NameForm, RoleForm, RoomIdForm, RoomKindForm, UserIdForm,
 };
+use crate::limits::MAX_LIMIT;
 use crate::query::members::{Member, members};
 use crate::query::room;
 use crate::query::room::{Room, RoomAnswer};
 use crate::query::room_lists::{PublicRooms, public_rooms};
-use crate::query::rooms::{
+use crate::writer::rooms::{
     CreationOutcome, RoomKind, anyone_has_many_rooms, create as create_room, find_existing,
 };
 

@@ -15,10 +15,8 @@ use super::parameters;
 use super::problem::{Problem, ProblemDocument};
 use super::state::State;
 use crate::forms::{PersonTextForm, UserIdForm};
-use crate::query::users::{self, AccountChange};
-
-/// Longest name and longest address of a picture, in Unicode scalar values; the same limit as for tokens.
-pub const MAX_CHARS: usize = 512;
+use crate::limits::MAX_PERSON_CHARS;
+use crate::writer::users::{self, AccountChange};
 
 /// The fields of a user to change; omitted fields stay.
 #[derive(Deserialize, ToSchema)]
@@ -108,7 +106,7 @@ fn read(text: &str) -> Result<AccountChange, Refusal> {
 fn line(field: Option<&RawValue>, name: &'static str) -> Result<Option<String>, Refusal> {
     let text: Option<String> = optional(field, name, "a string")?;
     if let Some(text) = &text {
-        check_text(text, name, MAX_CHARS)?;
+        check_text(text, name, MAX_PERSON_CHARS)?;
         if text.chars().any(char::is_control) {
             return Err(Refusal::bad_field(name, format!("`{name}` must not hold control characters")));
         }

@@ -10,10 +10,11 @@ use utoipa::ToSchema;
 use super::allowance::CommandKind;
 use super::body::{Body, COMMAND_BYTES};
 use super::caller::Caller;
-use super::parameters::{self, MAX_SEQ};
+use super::parameters;
 use super::problem::{Problem, ProblemDocument};
 use super::state::State;
 use crate::forms::{RoomIdForm, SeqForm};
+use crate::limits::MAX_SEQ;
 use crate::query::access;
 use crate::query::members::{self, Receipt};
 

@@ -11,7 +11,8 @@ use tidings_shared::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{Ingest, batch::VOID_KIND};
+use super::Ingest;
+use crate::batch::VOID_KIND;
 use crate::writer::{
     failure,
     limit::{self, within},

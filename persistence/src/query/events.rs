@@ -12,8 +12,9 @@ use utoipa::ToSchema;
 use super::access::Viewer;
 use super::json::{Head, Raw};
 use super::messages::SelectedMessage;
-use super::sql::{epoch_of, me, message_columns, statement, visible};
+use super::sql::{epoch_of, me, message_columns, visible};
 use crate::forms::events::EventForm;
+use crate::sql::statement;
 
 /// Event frames after a position, ascending.
 #[derive(Debug, Serialize, ToSchema)]
@@ -83,9 +84,6 @@ const EVENTS: &str = concat!(
 );
 
 /// The events after a position; None when the viewer may not see the room.
-///
-/// # Errors
-/// When the database cannot be read.
 pub async fn events(
     db: &impl ConnectionTrait,
     viewer: Viewer<'_>,

@@ -36,9 +36,6 @@ pub struct Members {
 }
 
 /// The members whose user id comes after `after`.
-///
-/// # Errors
-/// When the database cannot be read.
 pub async fn members(
     db: &impl ConnectionTrait,
     room: &RoomId,
@@ -83,9 +80,6 @@ pub struct Receipt {
 const MAX_RECEIPTS: u64 = 1000;
 
 /// The watermarks of the members, up to [`MAX_RECEIPTS`] of them, by user id.
-///
-/// # Errors
-/// When the database cannot be read.
 pub async fn receipts(db: &impl ConnectionTrait, room: &RoomId) -> Result<Vec<Receipt>, DbErr> {
     let mut latest = member::Entity::find()
         .select_only()

@@ -5,7 +5,7 @@
 use sea_orm::{ConnectionTrait, DbErr, FromQueryResult};
 use tidings_shared::ids::{RoomId, UserId};
 
-use super::sql::statement;
+use crate::sql::statement;
 
 /// The state of a room and two users, as of the room's stored head.
 #[derive(Clone, Debug, Default, PartialEq, Eq, FromQueryResult)]
@@ -39,9 +39,6 @@ const SNAPSHOT: &str = "SELECT s.*, \
     FROM rooms r WHERE r.id = $1) s";
 
 /// The snapshot for `requester` and `user` in a room; None when the room does not exist.
-///
-/// # Errors
-/// When the database cannot be read.
 pub async fn membership_snapshot(
     db: &impl ConnectionTrait,
     room: &RoomId,

@@ -12,11 +12,12 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::access::Viewer;
-use super::json::{Raw, optional_time, raw, time};
-use super::sql::{epoch_of, me, message_columns, reactions, statement, visible};
-use crate::forms::{AttachmentForm, MetadataForm};
+use super::json::{Raw, optional_time, time};
+use super::sql::{epoch_of, me, message_columns, reactions, visible};
+use crate::forms::{AttachmentForm, MetadataForm, VisibleTo};
+use crate::sql::statement;
 
-pub use page::{MessagePage, Walk, Window};
+pub use page::{MessagePage, Window, page};
 
 /// The sender of a message, with their present name.
 #[derive(Clone, Debug, Serialize, ToSchema)]
@@ -26,13 +27,6 @@ pub struct Sender {
     pub name: Option<String>,
     #[schema(required)]
     pub picture: Option<String>,
-}
-
-/// The audience of a private message, in addition to its sender.
-#[derive(Clone, Debug, Serialize, ToSchema)]
-pub struct VisibleTo {
-    pub users: Vec<String>,
-    pub roles: Vec<String>,
 }
 
 /// The message object of the contract.
@@ -135,7 +129,7 @@ impl SelectedMessage {
     /// The message object. A deleted message has no content, attachments or metadata.
     pub(super) fn message(self, room: &str) -> Result<Message, DbErr> {
         let visible_to = self.visible_to();
-        let kept = |text: Option<String>| text.filter(|_| !self.deleted).map(raw).transpose();
+        let kept = |text: Option<String>| text.filter(|_| !self.deleted).map(Raw::new).transpose();
         let (attachments, metadata) = (kept(self.attachments)?, kept(self.metadata)?);
         Ok(Message {
             id: self.id,
@@ -153,7 +147,7 @@ impl SelectedMessage {
             edited_at: self.edited_at,
             deleted: self.deleted,
             last_seq: self.last_seq,
-            reactions: raw(self.reactions.unwrap_or_else(|| "[]".to_owned()))?,
+            reactions: Raw::new(self.reactions.unwrap_or_else(|| "[]".to_owned()))?,
         })
     }
 
@@ -179,9 +173,6 @@ const ONE: &str = concat!(
 );
 
 /// One message; None when `seq` holds none or the viewer may not see it.
-///
-/// # Errors
-/// When the database cannot be read.
 pub async fn one(
     db: &impl ConnectionTrait,
     viewer: Viewer<'_>,

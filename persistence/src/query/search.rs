@@ -13,9 +13,10 @@ use utoipa::ToSchema;
 use super::access::Viewer;
 use super::cursor::{LATEST, SearchCursor};
 use super::messages::{Message, SelectedMessage};
-use super::sql::{message_columns, reactions, statement, visible};
+use super::sql::{message_columns, reactions, visible};
 use crate::search::snippet::{Piece, snippet};
 use crate::search::words::Query;
+use crate::sql::statement;
 use frontier::{Frontier, Hit};
 
 /// Slices that one page searches at most: 2 million messages. A slice without the words costs some 20 µs.
@@ -69,9 +70,6 @@ struct Slice {
 }
 
 /// A page of results that the viewer may see.
-///
-/// # Errors
-/// When the database cannot be read.
 pub async fn search(
     db: &impl ConnectionTrait,
     viewer: Viewer<'_>,

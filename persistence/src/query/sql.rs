@@ -1,11 +1,5 @@
 //! Fragments of SQL that several reads share. Each names its parameters.
 
-use sea_orm::{DbBackend, Statement, Value};
-
-pub(super) fn statement<const N: usize>(sql: &str, values: [Value; N]) -> Statement {
-    Statement::from_sql_and_values(DbBackend::Postgres, sql, values)
-}
-
 /// The epoch in which the stored part of room `$room` is numbered. A room that was never seeded has no events of an
 /// older epoch, so the newest opened epoch is right for it.
 macro_rules! epoch_of {

@@ -10,8 +10,9 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 use uuid::Uuid;
 
+use crate::forms::VisibleTo;
 use crate::query::json::{Raw, optional_time, time};
-use crate::query::messages::{Message, VisibleTo};
+use crate::query::messages::Message;
 
 /// Type of the row of a record without effect.
 const VOID: &str = "void";
@@ -112,7 +113,7 @@ struct EventFrame<'a> {
 }
 
 fn written(frame: &impl Serialize) -> Result<Raw, DbErr> {
-    serde_json::value::to_raw_value(frame).map_err(|error| unreadable(&error))
+    serde_json::value::to_raw_value(frame).map(Raw::from).map_err(|error| unreadable(&error))
 }
 
 fn unreadable(error: &serde_json::Error) -> DbErr {
@@ -122,7 +123,6 @@ fn unreadable(error: &serde_json::Error) -> DbErr {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::query::json::raw;
     use crate::query::messages::Sender;
 
     #[test]
@@ -166,7 +166,7 @@ mod tests {
             edited_at: None,
             deleted: false,
             last_seq: 2,
-            reactions: raw("[]".into()).unwrap(),
+            reactions: Raw::new("[]".into()).unwrap(),
         };
         assert_eq!(
             super::message(&message).unwrap().get(),

@@ -2,18 +2,31 @@
 //! each step is short and other requests get their turn in between.
 //! A page costs the same at any depth of the room, except for the skipped messages.
 
+use std::time::Duration;
+
 use sea_orm::{ConnectionTrait, DbErr, QueryResult};
 use serde::Serialize;
+use tidings_shared::error::Refusal;
 use tidings_shared::ids::RoomId;
+use tidings_shared::request_slots::RequestSlots;
+use tokio::time::Instant;
 use utoipa::ToSchema;
 
 use super::super::access::Viewer;
 use super::super::json::Head;
-use super::super::sql::{epoch_of, me, message_columns, reactions, statement, visible};
+use super::super::sql::{epoch_of, me, message_columns, reactions, visible};
 use super::{Message, SelectedMessage};
+use crate::request_error::RequestError;
+use crate::sql::statement;
 
 /// Log positions that one step spans.
 const STEP: i64 = 10_000;
+/// Steps of a page that need no slot: pages of public messages need one step.
+const STEPS_WITHOUT_SLOT: u32 = 4;
+/// Soft deadline: after this, a page that has a next page is returned as it is.
+const PAGE_SOFT_DEADLINE: Duration = Duration::from_secs(1);
+/// Hard deadline: after this, a page without a next page is refused.
+const PAGE_HARD_DEADLINE: Duration = Duration::from_secs(8);
 
 /// Which messages a page holds: up to `older` at or below `pivot` and up to `newer` above it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,6 +66,45 @@ pub struct MessagePage {
     pub head: Head,
     pub has_before: bool,
     pub has_after: bool,
+}
+
+/// Reads a page, past any number of messages that are private to others. Returns a page that has a next page before
+/// both of its ends are known; keeps looking for one until the hard deadline. A long read takes one of the `slots`.
+///
+/// # Errors
+/// `not_found` when the viewer may not see the room; `unavailable` after the hard deadline; those of a missing slot.
+pub async fn page(
+    db: &impl ConnectionTrait,
+    viewer: Viewer<'_>,
+    room: &RoomId,
+    window: Window,
+    slots: &RequestSlots,
+) -> Result<MessagePage, RequestError> {
+    let mut walk = Walk::new(window);
+    let (began, mut steps, mut slot) = (Instant::now(), 0, None);
+    loop {
+        if !walk.step(db, viewer, room).await? {
+            return Err(Refusal::not_found("room").into());
+        }
+        steps += 1;
+        let has_next_page = walk.has_next_page();
+        if walk.is_settled() || (has_next_page && began.elapsed() > PAGE_SOFT_DEADLINE) {
+            break;
+        }
+        if began.elapsed() > PAGE_HARD_DEADLINE {
+            let message = "too many messages next to this position are private to others; retry";
+            return Err(Refusal::unavailable(message).into());
+        }
+        if steps == STEPS_WITHOUT_SLOT {
+            match slots.take(viewer.user, "searches past messages that are private to others") {
+                Ok(taken) => slot = Some(taken),
+                Err(_) if has_next_page => break,
+                Err(refusal) => return Err(refusal.into()),
+            }
+        }
+    }
+    drop(slot);
+    walk.into_page(room)?.ok_or_else(|| Refusal::not_found("room").into())
 }
 
 /// `$4` and `$7`: where the steps to older and to newer messages begin. `$5` and `$6`: how many messages are wanted,
@@ -115,7 +167,7 @@ impl Side {
 
 /// A page that is read step by step.
 #[derive(Debug)]
-pub struct Walk {
+struct Walk {
     older: Side,
     newer: Side,
     /// The head at the first step; later changes are above it.
@@ -123,17 +175,13 @@ pub struct Walk {
 }
 
 impl Walk {
-    #[must_use]
-    pub fn new(window: Window) -> Self {
+    fn new(window: Window) -> Self {
         let Window { pivot, older, newer } = window;
         Self { older: Side::new(older, pivot), newer: Side::new(newer, pivot), head: None }
     }
 
     /// Reads one step. False: the viewer may not see the room.
-    ///
-    /// # Errors
-    /// When the database cannot be read.
-    pub async fn step(
+    async fn step(
         &mut self,
         db: &impl ConnectionTrait,
         viewer: Viewer<'_>,
@@ -184,24 +232,19 @@ impl Walk {
     }
 
     /// Whether the page, and what lies on both of its ends, is known.
-    #[must_use]
-    pub fn is_settled(&self) -> bool {
+    fn is_settled(&self) -> bool {
         self.older.missing() < 0 && self.newer.missing() < 0
     }
 
     /// Whether a client can continue from the messages found, or has reached the end in its direction.
-    #[must_use]
-    pub fn has_next_page(&self) -> bool {
+    fn has_next_page(&self) -> bool {
         let is_open = |side: &Side| side.wanted > 0 && side.missing() >= 0;
         let found = |side: &Side| side.wanted > 0 && !side.found.is_empty();
         found(&self.older) || found(&self.newer) || !(is_open(&self.older) || is_open(&self.newer))
     }
 
     /// The messages found; a side that is not settled is reported to have more. None before the first step.
-    ///
-    /// # Errors
-    /// When a stored message cannot be read.
-    pub fn into_page(mut self, room: &RoomId) -> Result<Option<MessagePage>, DbErr> {
+    fn into_page(mut self, room: &RoomId) -> Result<Option<MessagePage>, DbErr> {
         let Some(head) = self.head else { return Ok(None) };
         let (has_before, has_after) = (self.older.truncate_to_wanted(), self.newer.truncate_to_wanted());
         let rows = self.older.found.into_iter().rev().chain(self.newer.found);
