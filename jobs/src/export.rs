@@ -14,7 +14,7 @@ use tidings_persistence::database::{DatabaseArgs, connect_job};
 use tidings_shared::ids::RoomId;
 use tidings_shared::role::OWNER;
 
-use crate::sql::export::{self as sql, ExportedRoom};
+use crate::sql::export::{self as sql, ExportedMember, ExportedRoom};
 use line::ExportLine;
 
 /// The buffer is written out when it reaches this size; its last line may exceed it.
@@ -110,7 +110,7 @@ impl<W: Write> Export<W> {
             let users = sql::users(&self.db, &last).await?;
             let Some(user) = users.last() else { return Ok(()) };
             last.clone_from(&user.id);
-            users.iter().try_for_each(|user| self.out.put(&ExportLine::of_user(user)))?;
+            users.iter().try_for_each(|user| self.out.put(&ExportLine::User(user)))?;
         }
     }
 
@@ -155,15 +155,15 @@ impl<W: Write> Export<W> {
             self.out.put(&ExportLine::of_room(room, &owner, &members))?;
         } else {
             // First the owner that the room's line names, so that no other change can leave the room without an owner.
-            self.out.put(&ExportLine::of_member(&room.id, &owner, OWNER))?;
+            self.out.put(&ExportLine::Member { room: &room.id, user: &owner, role: OWNER })?;
         }
         // The room's line already contains the first page.
         let mut named = with_room;
         while let Some(last) = members.last().map(|member| member.user_id.clone()).filter(|_| !direct) {
             if !named {
                 let mut others = members.iter().filter(|member| member.user_id != owner);
-                others.try_for_each(|member| {
-                    self.out.put(&ExportLine::of_member(&room.id, &member.user_id, &member.role))
+                others.try_for_each(|ExportedMember { user_id: user, role }| {
+                    self.out.put(&ExportLine::Member { room: &room.id, user, role })
                 })?;
             }
             named = false;

@@ -70,6 +70,7 @@ fn state(origins: &str) -> web::Data<State> {
         },
         AllowedOrigins::parse(origins).expect("well-formed origins"),
         UnknownUserPolicy::Create,
+        Arc::default(),
     ))
 }
 

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
-use tidings_persistence::query::json::{Raw, wire_time};
+use tidings_persistence::query::json::wire_time;
 
 use crate::import::{self, line::IMPORTED};
 use crate::sql::export::{ExportedMember, ExportedMessage, ExportedRoom, ExportedUser};
@@ -16,13 +16,7 @@ use crate::sql::export::{ExportedMember, ExportedMessage, ExportedRoom, Exported
 #[derive(Debug, Serialize)]
 #[serde(tag = "type", rename_all = "lowercase")]
 pub enum ExportLine<'a> {
-    User {
-        id: &'a str,
-        #[serde(skip_serializing_if = "Option::is_none")]
-        name: Option<&'a str>,
-        #[serde(skip_serializing_if = "Option::is_none")]
-        picture: Option<&'a str>,
-    },
+    User(&'a ExportedUser),
     Room {
         id: &'a str,
         kind: &'a str,
@@ -103,10 +97,6 @@ impl ImportedMessage {
 }
 
 impl<'a> ExportLine<'a> {
-    pub fn of_user(user: &'a ExportedUser) -> Self {
-        Self::User { id: &user.id, name: user.name.as_deref(), picture: user.picture.as_deref() }
-    }
-
     /// `owner` becomes the creator, so that an import makes that user owner again.
     pub fn of_room(room: &'a ExportedRoom, owner: &'a str, members: &'a [ExportedMember]) -> Self {
         let direct = room.kind == "direct";
@@ -125,10 +115,6 @@ impl<'a> ExportLine<'a> {
             metadata,
             members: others.map(named).collect(),
         }
-    }
-
-    pub fn of_member(room: &'a str, user: &'a str, role: &'a str) -> Self {
-        Self::Member { room, user, role }
     }
 
     pub fn of_message(room: &'a str, message: &'a ExportedMessage) -> Self {
@@ -178,6 +164,8 @@ fn without_imported<T: DeserializeOwned>(
 
 #[cfg(test)]
 mod tests {
+    use tidings_persistence::query::json::Raw;
+
     use super::*;
 
     fn message(client_id: &str, metadata: &str) -> serde_json::Value {

@@ -148,10 +148,8 @@ impl Importer {
     /// Looks up the seqs of messages that earlier runs imported.
     pub async fn recall(&self, skipped: &[SkippedMessage]) -> Result<(), JobError> {
         for skipped in skipped.chunks(LOOK_UPS_PER_STATEMENT) {
-            let keys: Vec<_> = skipped
-                .iter()
-                .map(|skipped| (skipped.room.as_str(), skipped.sender.as_str(), skipped.client_id.as_str()))
-                .collect();
+            let keys = skipped.iter().map(|skipped| (&skipped.room, &skipped.sender, &*skipped.client_id));
+            let keys: Vec<_> = keys.collect();
             for (skipped, seq) in skipped.iter().zip(sql::stored(&self.db, &keys).await?) {
                 if let Some(seq) = seq {
                     self.reply_targets().put(&skipped.room, &skipped.id, seq);
@@ -167,10 +165,8 @@ impl Importer {
         let senders = messages.iter().map(|message| &message.sender);
         let senders: HashSet<&UserId> = senders.filter(|sender| !erased.contains(sender.as_str())).collect();
         users::ensure(&self.db, senders, UnknownUserPolicy::Create).await?;
-        let keys: Vec<_> = messages
-            .iter()
-            .map(|message| (message.room.as_str(), message.sender.as_str(), message.client_id.as_str()))
-            .collect();
+        let keys = messages.iter().map(|message| (&message.room, &message.sender, &*message.client_id));
+        let keys: Vec<_> = keys.collect();
         let stored = sql::stored(&self.db, &keys).await?;
         let mut outcomes = vec![ImportOutcome::Known; messages.len()];
         let mut rooms: BTreeMap<&RoomId, Vec<usize>> = BTreeMap::new();

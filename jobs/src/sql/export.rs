@@ -3,16 +3,19 @@
 
 use chrono::{DateTime, Utc};
 use sea_orm::{ConnectionTrait, DbErr, FromQueryResult};
+use serde::Serialize;
 use tidings_persistence::query::json::Raw;
 use tidings_persistence::sql::statement;
 
 /// Rows of a page.
 pub const PAGE_ROWS: i64 = 500;
 
-#[derive(Debug, FromQueryResult)]
+#[derive(Debug, FromQueryResult, Serialize)]
 pub struct ExportedUser {
     pub id: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub picture: Option<String>,
 }
 

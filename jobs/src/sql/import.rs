@@ -4,21 +4,24 @@ use std::collections::HashSet;
 
 use sea_orm::{ConnectionTrait, DbErr};
 use tidings_persistence::sql::statement;
-use tidings_shared::ids::{Seq, UserId};
+use tidings_shared::ids::{RoomId, Seq, UserId};
 
-/// The seqs of the messages with these (room, sender, client id), in order; None: not stored.
+/// Room, sender and client id of a message.
+pub type MessageKey<'a> = (&'a RoomId, &'a UserId, &'a str);
+
+/// The seqs of the messages with these keys, in order; None: not stored.
 pub async fn stored(
     db: &impl ConnectionTrait,
-    messages: &[(&str, &str, &str)],
+    messages: &[MessageKey<'_>],
 ) -> Result<Vec<Option<Seq>>, DbErr> {
-    let column = |of: fn(&(&str, &str, &str)) -> String| -> Vec<String> { messages.iter().map(of).collect() };
+    let column = |of: fn(&MessageKey<'_>) -> String| -> Vec<String> { messages.iter().map(of).collect() };
     let sql = "SELECT m.seq FROM unnest($1::text[], $2::text[], $3::text[]) WITH ORDINALITY AS v (room, sender, client, place) \
                LEFT JOIN LATERAL (SELECT m.seq FROM messages m \
                  WHERE m.room_id = v.room AND m.sender_id = v.sender AND m.client_id = v.client LIMIT 1) m ON true \
                ORDER BY v.place";
     let values = [
-        column(|(room, ..)| (*room).to_owned()).into(),
-        column(|(_, sender, _)| (*sender).to_owned()).into(),
+        column(|(room, ..)| room.to_string()).into(),
+        column(|(_, sender, _)| sender.to_string()).into(),
         column(|(.., client_id)| (*client_id).to_owned()).into(),
     ];
     let rows = db.query_all_raw(statement(sql, values)).await?;

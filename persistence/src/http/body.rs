@@ -4,7 +4,8 @@
 use std::time::Duration;
 
 use actix_web::web::{self, Bytes};
-use tidings_shared::error::ErrorCode;
+use serde::Deserialize;
+use tidings_shared::error::{ErrorCode, Refusal};
 use tokio::time::{Instant, timeout};
 
 use super::caller::Caller;
@@ -49,6 +50,18 @@ impl Body {
     pub fn text(&self) -> &str {
         std::str::from_utf8(&self.0).expect("checked when it was read")
     }
+}
+
+/// Reads the fields of a body that is one JSON object.
+///
+/// # Errors
+/// `bad_request` when it is anything else.
+pub fn object<'a, T: Deserialize<'a>>(text: &'a str) -> Result<T, Refusal> {
+    if !text.trim_start().starts_with('{') {
+        return Err(Refusal::new(ErrorCode::BadRequest, "expected one JSON object"));
+    }
+    serde_json::from_str(text)
+        .map_err(|error| Refusal::new(ErrorCode::BadRequest, format!("not a JSON object: {error}")))
 }
 
 /// Reads a body of at most `limit_bytes` within this time.

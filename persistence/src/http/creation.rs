@@ -13,6 +13,7 @@ use tidings_shared::protocol::Fields;
 use tidings_shared::protocol::fields::{bounded, optional, required};
 use tidings_shared::role::{self, MEMBER, OWNER};
 
+use super::body::object;
 use crate::limits::MAX_NAME_CHARS;
 use crate::writer::rooms::{NewRoom, RoomKind};
 
@@ -46,11 +47,7 @@ struct NamedMember {
 /// # Errors
 /// `bad_request`, `too_large` or `forbidden`, with the field's name.
 pub fn read(text: &str, creator: &UserId, admin: bool, fresh: RoomId) -> Result<NewRoom, Refusal> {
-    if !text.trim_start().starts_with('{') {
-        return Err(Refusal::new(ErrorCode::BadRequest, "expected one JSON object"));
-    }
-    let body: Body<'_> = serde_json::from_str(text)
-        .map_err(|error| Refusal::new(ErrorCode::BadRequest, format!("not a JSON object: {error}")))?;
+    let body: Body<'_> = object(text)?;
     let given: Option<RoomId> = optional(body.id, "id", "1 to 64 characters of A-Z a-z 0-9 . _ - :")?;
     if given.is_some() && !admin {
         let rule = "a room's id is given by the server; choosing one needs the scope tidings.admin";

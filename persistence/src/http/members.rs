@@ -3,13 +3,13 @@
 use actix_web::{HttpRequest, web};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
-use tidings_shared::error::{ErrorCode, Refusal};
+use tidings_shared::error::Refusal;
 use tidings_shared::protocol::fields::optional;
 use tidings_shared::role;
 use utoipa::ToSchema;
 
 use super::allowance::CommandKind;
-use super::body::{Body, COMMAND_BYTES};
+use super::body::{Body, COMMAND_BYTES, object};
 use super::caller::Caller;
 use super::parameters::{self, Parameters};
 use super::problem::{Problem, ProblemDocument};
@@ -129,12 +129,7 @@ struct PutBody<'a> {
 }
 
 fn wanted_role(body: &str) -> Result<Option<String>, Refusal> {
-    let wanted: PutBody<'_> = match body.trim_start().as_bytes().first() {
-        None => PutBody::default(),
-        Some(b'{') => serde_json::from_str(body)
-            .map_err(|error| Refusal::new(ErrorCode::BadRequest, format!("not a JSON object: {error}")))?,
-        Some(_) => return Err(Refusal::new(ErrorCode::BadRequest, "expected one JSON object")),
-    };
+    let wanted: PutBody<'_> = if body.trim().is_empty() { PutBody::default() } else { object(body)? };
     let role: Option<String> = optional(wanted.role, "role", "a string")?;
     match role {
         Some(role) if !role::is_valid(&role) => {
@@ -146,6 +141,8 @@ fn wanted_role(body: &str) -> Result<Option<String>, Refusal> {
 
 #[cfg(test)]
 mod tests {
+    use tidings_shared::error::ErrorCode;
+
     use super::*;
 
     #[test]

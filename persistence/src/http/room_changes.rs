@@ -14,7 +14,7 @@ use tokio::time::Instant;
 use utoipa::ToSchema;
 
 use super::allowance::CommandKind;
-use super::body::{Body, COMMAND_BYTES};
+use super::body::{Body, COMMAND_BYTES, object};
 use super::caller::Caller;
 use super::creation::check_name;
 use super::parameters;
@@ -125,11 +125,7 @@ struct RawFields<'a> {
 
 impl RoomChange {
     fn read(text: &str) -> Result<Self, Refusal> {
-        if !text.trim_start().starts_with('{') {
-            return Err(Refusal::new(ErrorCode::BadRequest, "expected one JSON object"));
-        }
-        let given: RawFields<'_> = serde_json::from_str(text)
-            .map_err(|error| Refusal::new(ErrorCode::BadRequest, format!("not a JSON object: {error}")))?;
+        let given: RawFields<'_> = object(text)?;
         let name: Option<String> = optional(given.name, "name", "a string")?;
         name.as_deref().map_or(Ok(()), check_name)?;
         Ok(Self {

@@ -8,7 +8,7 @@ use tidings_shared::message::check_text;
 use tidings_shared::protocol::fields::optional;
 use utoipa::ToSchema;
 
-use super::body::{Body, COMMAND_BYTES};
+use super::body::{Body, COMMAND_BYTES, object};
 use super::caller::Caller;
 use super::change_notices::ChangeNotice;
 use super::parameters;
@@ -91,11 +91,7 @@ struct RawFields<'a> {
 }
 
 fn read(text: &str) -> Result<AccountChange, Refusal> {
-    if !text.trim_start().starts_with('{') {
-        return Err(Refusal::new(ErrorCode::BadRequest, "expected one JSON object"));
-    }
-    let given: RawFields<'_> = serde_json::from_str(text)
-        .map_err(|error| Refusal::new(ErrorCode::BadRequest, format!("not a JSON object: {error}")))?;
+    let given: RawFields<'_> = object(text)?;
     Ok(AccountChange {
         name: line(given.name, "name")?,
         picture: line(given.picture, "picture")?,

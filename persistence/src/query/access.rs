@@ -36,12 +36,8 @@ pub async fn access(
     let sql = "SELECT mb.role, mb.read_seq, r.head_seq FROM rooms r \
                LEFT JOIN members mb ON mb.room_id = r.id AND mb.user_id = $2 \
                WHERE r.id = $1 AND (mb.user_id IS NOT NULL OR $3)";
-    Access::find_by_statement(statement(
-        sql,
-        [room.as_str().into(), viewer.user.as_str().into(), viewer.admin.into()],
-    ))
-    .one(db)
-    .await
+    let values = [room.as_str().into(), viewer.user.as_str().into(), viewer.admin.into()];
+    Access::find_by_statement(statement(sql, values)).one(db).await
 }
 
 /// The stored head of a room; None when there is no such room.

@@ -12,7 +12,7 @@ use utoipa::{PartialSchema, ToSchema};
 
 use super::access::Viewer;
 use super::json::{Head, Raw, time};
-use super::messages::{Message, SelectedMessage};
+use super::messages::Message;
 use super::sql::{epoch_of, message_columns, reactions, visible};
 use crate::forms::{MetadataForm, RoomKindForm};
 use crate::sql::statement;
@@ -149,7 +149,7 @@ pub(super) use {mine, room_columns};
 pub(super) fn my_room(row: &QueryResult) -> Result<MyRoom, DbErr> {
     let role = Role::Included(row.try_get("", "r_role")?);
     let room = Room { role, ..Room::from_query_result(row, "r_")? };
-    let last_message = SelectedMessage::of(row)?.map(|message| message.message(&room.room)).transpose()?;
+    let last_message = Message::of(row, &room.room)?;
     let unread: i64 = row.try_get("", "r_unread")?;
     Ok(MyRoom {
         room,

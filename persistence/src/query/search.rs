@@ -12,7 +12,7 @@ use utoipa::ToSchema;
 
 use super::access::Viewer;
 use super::cursor::{LATEST, SearchCursor};
-use super::messages::{Message, SelectedMessage};
+use super::messages::Message;
 use super::sql::{message_columns, reactions, visible};
 use crate::search::snippet::{Piece, snippet};
 use crate::search::words::Query;
@@ -227,9 +227,9 @@ impl Search<'_> {
         let place: i64 = row.try_get("", "place")?;
         let hit = usize::try_from(place - 1).ok().and_then(|place| hits.get(place));
         let room: String = row.try_get("", "m_room")?;
-        let (Some(hit), Some(message)) = (hit, SelectedMessage::of(row)?) else { return Ok(None) };
+        let (Some(hit), Some(message)) = (hit, Message::of(row, &room)?) else { return Ok(None) };
         let Some(ranges) = self.request.query.hits(&message.content) else { return Ok(None) };
         let snippet = snippet(&message.content, &ranges);
-        Ok(Some((hit.clone(), SearchResult { message: message.message(&room)?, snippet })))
+        Ok(Some((hit.clone(), SearchResult { message, snippet })))
     }
 }

@@ -49,7 +49,7 @@ macro_rules! visible {
     };
 }
 
-/// Columns of [`super::messages::SelectedMessage`] from a message `m` and its sender `u`, without reactions; read in this
+/// Columns of [`super::messages::Message`] from a message `m` and its sender `u`, without reactions; read in this
 /// order.
 macro_rules! message_columns {
     () => {

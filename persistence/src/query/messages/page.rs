@@ -15,7 +15,7 @@ use utoipa::ToSchema;
 use super::super::access::Viewer;
 use super::super::json::Head;
 use super::super::sql::{epoch_of, me, message_columns, reactions, visible};
-use super::{Message, SelectedMessage};
+use super::Message;
 use crate::request_error::RequestError;
 use crate::sql::statement;
 
@@ -104,7 +104,7 @@ pub async fn page(
         }
     }
     drop(slot);
-    walk.into_page(room)?.ok_or_else(|| Refusal::not_found("room").into())
+    walk.into_page().ok_or_else(|| Refusal::not_found("room").into())
 }
 
 /// `$4` and `$7`: where the steps to older and to newer messages begin. `$5` and `$6`: how many messages are wanted,
@@ -138,7 +138,7 @@ const STEP_SQL: &str = concat!(
 #[derive(Debug)]
 struct Side {
     wanted: i64,
-    found: Vec<SelectedMessage>,
+    found: Vec<Message>,
     /// None at the end of the log.
     next: Option<i64>,
 }
@@ -206,7 +206,7 @@ impl Walk {
         if self.head.is_none() {
             self.head = Some(Head::new(first.try_get("", "epoch")?, first.try_get("", "head_seq")?));
         }
-        self.take(&rows, older_from)?;
+        self.take(&rows, room, older_from)?;
         if older_missing >= 0 {
             self.older.next = first.try_get("", "then_older")?;
         }
@@ -216,10 +216,10 @@ impl Walk {
         Ok(true)
     }
 
-    fn take(&mut self, rows: &[QueryResult], older_from: i64) -> Result<(), DbErr> {
+    fn take(&mut self, rows: &[QueryResult], room: &RoomId, older_from: i64) -> Result<(), DbErr> {
         let mut found = Vec::with_capacity(rows.len());
         for row in rows {
-            found.extend(SelectedMessage::of(row)?);
+            found.extend(Message::of(row, room.as_str())?);
         }
         // The rows ascend by seq. Older rows are at or below `older_from` and newer rows above it, so one split
         // separates them.
@@ -244,33 +244,32 @@ impl Walk {
     }
 
     /// The messages found; a side that is not settled is reported to have more. None before the first step.
-    fn into_page(mut self, room: &RoomId) -> Result<Option<MessagePage>, DbErr> {
-        let Some(head) = self.head else { return Ok(None) };
+    fn into_page(mut self) -> Option<MessagePage> {
+        let head = self.head?;
         let (has_before, has_after) = (self.older.truncate_to_wanted(), self.newer.truncate_to_wanted());
-        let rows = self.older.found.into_iter().rev().chain(self.newer.found);
-        let messages = rows.map(|row| row.message(room.as_str())).collect::<Result<_, _>>()?;
-        Ok(Some(MessagePage { messages, head, has_before, has_after }))
+        let messages = self.older.found.into_iter().rev().chain(self.newer.found).collect();
+        Some(MessagePage { messages, head, has_before, has_after })
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::row;
+    use super::super::tests::sample;
     use super::*;
 
     /// A walk after one step that found these messages, and either the ends of the log or more to search.
     fn walk(window: Window, found: &[i64], next: (Option<i64>, Option<i64>)) -> Walk {
         let mut walk = Walk::new(window);
         let (older, newer): (Vec<i64>, Vec<i64>) = found.iter().partition(|seq| **seq <= window.pivot);
-        walk.older.found = older.into_iter().rev().map(row).collect();
-        walk.newer.found = newer.into_iter().map(row).collect();
+        walk.older.found = older.into_iter().rev().map(sample).collect();
+        walk.newer.found = newer.into_iter().map(sample).collect();
         (walk.older.next, walk.newer.next) = next;
         walk.head = Some(Head::new(1, 100));
         walk
     }
 
     fn page_of(walk: Walk) -> (Vec<i64>, bool, bool) {
-        let page = walk.into_page(&RoomId::parse("r").unwrap()).unwrap().unwrap();
+        let page = walk.into_page().unwrap();
         (page.messages.iter().map(|message| message.seq).collect(), page.has_before, page.has_after)
     }
 
