@@ -86,11 +86,19 @@ pub fn cost(new: &NewRoom) -> NonZeroU32 {
 /// Checks the name of a room; an empty one means no name.
 ///
 /// # Errors
-/// `bad_request` or `too_large` with the field's name.
+/// Those of [`check_line`].
 pub fn check_name(name: &str) -> Result<(), Refusal> {
-    check_text(name, "name", MAX_NAME_CHARS)?;
-    if name.chars().any(char::is_control) {
-        return Err(Refusal::bad_field("name", "`name` must not hold control characters"));
+    check_line(name, "name", MAX_NAME_CHARS)
+}
+
+/// Checks a text of one line.
+///
+/// # Errors
+/// `bad_request` or `too_large` with the field's name.
+pub fn check_line(text: &str, field: &'static str, max_chars: usize) -> Result<(), Refusal> {
+    check_text(text, field, max_chars)?;
+    if text.chars().any(char::is_control) {
+        return Err(Refusal::bad_field(field, format!("`{field}` must not hold control characters")));
     }
     Ok(())
 }

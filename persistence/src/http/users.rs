@@ -4,13 +4,13 @@ use actix_web::web;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use tidings_shared::error::{ErrorCode, Refusal};
-use tidings_shared::message::check_text;
 use tidings_shared::protocol::fields::optional;
 use utoipa::ToSchema;
 
 use super::body::{Body, COMMAND_BYTES, object};
 use super::caller::Caller;
 use super::change_notices::ChangeNotice;
+use super::creation::check_line;
 use super::parameters;
 use super::problem::{Problem, ProblemDocument};
 use super::state::State;
@@ -101,12 +101,7 @@ fn read(text: &str) -> Result<AccountChange, Refusal> {
 
 fn line(field: Option<&RawValue>, name: &'static str) -> Result<Option<String>, Refusal> {
     let text: Option<String> = optional(field, name, "a string")?;
-    if let Some(text) = &text {
-        check_text(text, name, MAX_PERSON_CHARS)?;
-        if text.chars().any(char::is_control) {
-            return Err(Refusal::bad_field(name, format!("`{name}` must not hold control characters")));
-        }
-    }
+    text.as_deref().map_or(Ok(()), |text| check_line(text, name, MAX_PERSON_CHARS))?;
     Ok(text)
 }
 

@@ -4,16 +4,13 @@
 
 use sea_orm::ActiveValue::Set;
 use sea_orm::sea_query::OnConflict;
-use sea_orm::{
-    ColumnTrait, ConnectionTrait, DatabaseConnection, DbErr, EntityTrait, QueryFilter, QuerySelect,
-    TransactionTrait,
-};
+use sea_orm::{ConnectionTrait, DatabaseConnection, DbErr, EntityTrait, TransactionTrait};
 use tidings_shared::ids::{RoomId, UserId};
 use tidings_shared::log::keys::Partition;
 
 use super::users::{self, UnknownUserPolicy};
 use crate::entity::{member, room};
-use crate::sql::statement;
+use crate::sql::{room as room_of, statement};
 
 /// The kind of a room: `direct` (exactly two members), `private`, `public`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -151,14 +148,9 @@ fn direct_key(members: &[(UserId, String)]) -> String {
 }
 
 async fn direct_room(db: &impl ConnectionTrait, key: &str) -> Result<Option<RoomId>, DbErr> {
-    let id: Option<String> = room::Entity::find()
-        .select_only()
-        .column(room::Column::Id)
-        .filter(room::Column::DirectKey.eq(key))
-        .into_tuple()
-        .one(db)
-        .await?;
-    id.map(|id| RoomId::parse(&id).map_err(|error| DbErr::Custom(error.to_string()))).transpose()
+    let sql = "SELECT id FROM rooms WHERE direct_key = $1";
+    let row = db.query_one_raw(statement(sql, [key.into()])).await?;
+    row.map(|row| room_of(&row, 0)).transpose()
 }
 
 #[cfg(test)]
