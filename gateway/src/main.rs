@@ -19,14 +19,14 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 fn main() -> anyhow::Result<ExitCode> {
     tls::prepare();
     version::built_from(env!("TIDINGS_COMMIT"));
+    // Connections live on the transport's own threads. This thread drives Redis, persistence and the admin port.
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let (config, warnings) = match parse_invocation::<GatewayConfig, Task>() {
         Invocation::Serve { settings, warnings } => (*settings, warnings),
-        Invocation::Task(task) => return tasks::run(&task),
+        Invocation::Task(task) => return runtime.block_on(tasks::run(&task)),
     };
     telemetry::start(&config.common.log).map_err(anyhow::Error::msg)?;
     warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
-    // Connections live on the transport's own threads. This thread drives Redis, persistence and the admin port.
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(app::run(config, Lifecycle::default()))?;
     Ok(ExitCode::SUCCESS)
 }

@@ -61,16 +61,11 @@ tidings_shared::metrics! {
         resubscribed: IntCounter = "tidings_gateway_resubscribed_total", "Times that the pub/sub connection was established, including the first";
         spans_lost: IntCounterVec["cause"] = "tidings_gateway_spans_lost_total", "Spans that were lost, by cause: full (too many spans waited) or away (the collector did not accept them)";
         build: IntGaugeVec["version", "commit"] = "tidings_gateway_build_info", "1, with version and commit of the program";
-        resident_memory: IntGauge = "process_resident_memory_bytes", "Resident memory of the process, bytes";
-        cpu_seconds: Counter = "process_cpu_seconds_total", "CPU time of the process, user and system, seconds";
-        open_fds: IntGauge = "process_open_fds", "Open file descriptors, sockets included";
-        max_fds: IntGauge = "process_max_fds", "File descriptors that the process may open";
-        start_time: Gauge = "process_start_time_seconds", "When the process started, seconds since the Unix epoch";
     }
 }
 
 impl Metrics {
-    /// The Prometheus text, with the transport's counters and the figures of the process. Only the admin listener
+    /// The Prometheus text, with the transport's counters. Only the admin listener
     /// calls this, on one thread: counters are increased by what was added since the last call.
     #[must_use]
     pub fn export(&self, counters: &Counters, ready: bool) -> String {
@@ -99,7 +94,7 @@ impl Metrics {
         for (code, total) in &totals.closes {
             raise(&self.closes.with_label_values(&[&code.to_string()]), *total);
         }
-        tidings_shared::set_process_metrics!(self);
+        tidings_shared::metrics::set_build_and_lost_spans(&self.build, &self.spans_lost);
         self.text()
     }
 }

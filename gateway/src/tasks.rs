@@ -48,11 +48,14 @@ impl Check for Task {
 }
 
 /// Runs a subcommand.
-pub fn run(task: &Task) -> anyhow::Result<ExitCode> {
+///
+/// # Errors
+/// When the subcommand fails, or the gateway is not healthy.
+pub async fn run(task: &Task) -> anyhow::Result<ExitCode> {
     match task {
         Task::Health(health) => {
             let admin = admin_address(health.listen, health.admin_listen).map_err(anyhow::Error::msg)?;
-            Ok(health.probe.run(admin))
+            Ok(health.probe.run(admin).await)
         }
         Task::Describe(describe) => {
             program::print(&describe.text(load::command::<GatewayConfig, Task>()))?;

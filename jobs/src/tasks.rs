@@ -76,7 +76,7 @@ pub async fn run(task: Task) -> anyhow::Result<ExitCode> {
         Task::DeadLetter(arguments) => dead_letters::run(arguments).await?,
         Task::Health(health) => {
             let admin = admin_address(health.listen, health.admin_listen).map_err(anyhow::Error::msg)?;
-            return Ok(health.probe.run(admin));
+            return Ok(health.probe.run(admin).await);
         }
         Task::Describe(describe) => program::print(&describe.text(load::command::<Config, Task>()))?,
     }

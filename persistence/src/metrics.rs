@@ -32,11 +32,6 @@ tidings_shared::metrics! {
         ready: IntGauge = "tidings_persistence_ready", "1 while this replica is ready, as in /readyz, else 0";
         spans_lost: IntCounterVec["cause"] = "tidings_persistence_spans_lost_total", "Spans that were lost, by cause: full (too many waited) or away (the collector did not take them)";
         build: IntGaugeVec["version", "commit"] = "tidings_persistence_build_info", "1, with version and commit of the program";
-        resident_memory: IntGauge = "process_resident_memory_bytes", "Resident memory of the process, bytes";
-        cpu_seconds: Counter = "process_cpu_seconds_total", "CPU time of the process, user and system, seconds";
-        open_fds: IntGauge = "process_open_fds", "Open file descriptors, sockets included";
-        max_fds: IntGauge = "process_max_fds", "File descriptors that the process may open";
-        start_time: Gauge = "process_start_time_seconds", "When the process started, seconds since the Unix epoch";
     }
 }
 
@@ -51,7 +46,7 @@ pub struct PoolUsage {
 }
 
 impl Metrics {
-    /// The Prometheus text, including the pools' connections and the process metrics.
+    /// The Prometheus text, including the pools' connections.
     #[must_use]
     pub fn export(&self, pools: &[PoolUsage], ready: bool) -> String {
         self.ready.set(i64::from(ready));
@@ -62,7 +57,7 @@ impl Metrics {
             }
             self.pool_limit.with_label_values(&[pool.name]).set(pool.limit.into());
         }
-        tidings_shared::set_process_metrics!(self);
+        tidings_shared::metrics::set_build_and_lost_spans(&self.build, &self.spans_lost);
         self.text()
     }
 }

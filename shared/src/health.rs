@@ -2,13 +2,15 @@
 //! `/healthz`) at the operators' port that the same settings name.
 
 use std::{
-    io::{ErrorKind, Read, Write},
-    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     process::ExitCode,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use clap::Args;
+use reqwest::StatusCode;
+
+use crate::http_client::{self, cause};
 
 /// Longest answer that is read.
 const MAX_ANSWER_BYTES: usize = 64 * 1024;
@@ -29,21 +31,19 @@ impl HealthProbe {
     ///
     /// # Errors
     /// The status and the answer otherwise, or why there is no answer.
-    pub fn check(self, admin: SocketAddr) -> Result<String, String> {
+    pub async fn check(self, admin: SocketAddr) -> Result<String, String> {
         let path = if self.live { "/healthz" } else { "/readyz" };
-        let admin = reachable(admin);
-        let answer = get(admin, path, Duration::from_millis(self.timeout_ms));
-        let answer = answer.map_err(|error| format!("http://{admin}{path}: {error}"))?;
-        let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
-        let status = head.split_whitespace().nth(1).unwrap_or_default();
-        let body = body.trim().to_owned();
-        if status == "200" { Ok(body) } else { Err(format!("http://{admin}{path}: {status} {body}")) }
+        let url = format!("http://{}{path}", reachable(admin));
+        match get(&url, Duration::from_millis(self.timeout_ms)).await {
+            Ok((StatusCode::OK, body)) => Ok(body),
+            Ok((status, body)) => Err(format!("{url}: {} {body}", status.as_u16())),
+            Err(error) => Err(format!("{url}: {error}")),
+        }
     }
 
     /// Runs the check and prints the answer; to standard error if the service is not healthy.
-    #[must_use]
-    pub fn run(self, admin: SocketAddr) -> ExitCode {
-        match self.check(admin) {
+    pub async fn run(self, admin: SocketAddr) -> ExitCode {
+        match self.check(admin).await {
             Ok(answer) => {
                 println!("{answer}");
                 ExitCode::SUCCESS
@@ -66,29 +66,21 @@ fn reachable(mut admin: SocketAddr) -> SocketAddr {
     admin
 }
 
-fn get(admin: SocketAddr, path: &str, timeout: Duration) -> std::io::Result<String> {
-    let deadline = Instant::now() + timeout;
-    // A socket refuses a timeout of zero, so this is an error here.
-    let left = || match deadline.saturating_duration_since(Instant::now()) {
-        Duration::ZERO => Err(std::io::Error::from(ErrorKind::TimedOut)),
-        left => Ok(Some(left)),
-    };
-    let mut stream = TcpStream::connect_timeout(&admin, timeout)?;
-    stream.set_write_timeout(left()?)?;
-    write!(stream, "GET {path} HTTP/1.1\r\nHost: {admin}\r\nConnection: close\r\n\r\n")?;
-    let (mut answer, mut part) = (Vec::new(), [0; 1024]);
-    while answer.len() < MAX_ANSWER_BYTES {
-        stream.set_read_timeout(left()?)?;
-        match stream.read(&mut part)? {
-            0 => break,
-            length => answer.extend_from_slice(&part[..length]),
-        }
-    }
-    Ok(String::from_utf8_lossy(&answer).into_owned())
+async fn get(url: &str, timeout: Duration) -> Result<(StatusCode, String), String> {
+    let client = http_client::builder().timeout(timeout).build().map_err(cause)?;
+    let answer = client.get(url).send().await.map_err(cause)?;
+    let status = answer.status();
+    let body = http_client::body(answer, MAX_ANSWER_BYTES).await?;
+    Ok((status, String::from_utf8_lossy(&body).trim().to_owned()))
 }
 
 #[cfg(test)]
 mod tests {
+    use std::{
+        io::{Read, Write},
+        time::Instant,
+    };
+
     use super::*;
 
     /// A listener that gives one answer.
@@ -109,28 +101,29 @@ mod tests {
         address
     }
 
-    #[test]
-    fn only_status_200_is_healthy_and_the_answer_is_returned() {
+    #[tokio::test]
+    async fn only_status_200_is_healthy_and_the_answer_is_returned() {
         let probe = HealthProbe { live: false, timeout_ms: 2_000 };
-        assert_eq!(probe.check(answering("HTTP/1.1 200 OK\r\n\r\nready\n")), Ok("ready".to_owned()));
-        let told = probe.check(answering("HTTP/1.1 503 No\r\n\r\nnot ready: draining\n")).unwrap_err();
+        assert_eq!(probe.check(answering("HTTP/1.1 200 OK\r\n\r\nready\n")).await, Ok("ready".to_owned()));
+        let told = probe.check(answering("HTTP/1.1 503 No\r\n\r\nnot ready: draining\n")).await.unwrap_err();
         assert!(told.ends_with("/readyz: 503 not ready: draining"), "{told}");
-        assert!(probe.check(answering("")).is_err());
-        assert!(probe.check("127.0.0.1:1".parse().unwrap()).is_err());
+        assert!(probe.check(answering("")).await.is_err());
+        assert!(probe.check("127.0.0.1:1".parse().unwrap()).await.is_err());
     }
 
-    #[test]
-    fn slow_answer_times_out() {
+    #[tokio::test]
+    async fn slow_answer_times_out() {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         std::thread::spawn(move || {
             let (mut stream, _) = listener.accept().unwrap();
+            let _ = stream.write_all(b"HTTP/1.1 200 OK\r\n\r\n");
             while stream.write_all(b"H").is_ok() {
                 std::thread::sleep(Duration::from_millis(50));
             }
         });
         let begun = Instant::now();
-        assert!(HealthProbe { live: false, timeout_ms: 500 }.check(address).is_err());
+        assert!(HealthProbe { live: false, timeout_ms: 500 }.check(address).await.is_err());
         assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
     }
 

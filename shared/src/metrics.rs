@@ -1,4 +1,16 @@
-//! Declares a service's metrics in one list: field, kind, name, labels, help. The names occur only in this list.
+//! Declares a service's metrics in one list: field, kind, name, labels, help. The names occur only in this list. The
+//! metrics of the process come from the collector of the `prometheus` crate.
+
+use prometheus::{IntCounterVec, IntGaugeVec};
+
+/// Sets the metrics of the build and of lost spans, which both services declare.
+pub fn set_build_and_lost_spans(build: &IntGaugeVec, spans_lost: &IntCounterVec) {
+    build.with_label_values(&[crate::version::VERSION, crate::version::commit()]).set(1);
+    for (cause, total) in crate::telemetry::spans_lost() {
+        let counter = spans_lost.with_label_values(&[cause]);
+        counter.inc_by(total.saturating_sub(counter.get()));
+    }
+}
 
 /// ```ignore
 /// tidings_shared::metrics! {
@@ -26,13 +38,12 @@ macro_rules! metrics {
         }
 
         impl $name {
-            /// Name and help text of every metric, in order of declaration.
-            pub const DECLARED: &'static [(&'static str, &'static str)] = &[$(($metric, $help)),*];
-
-            /// Registers all metrics in a new registry.
+            /// Registers all metrics, and those of the process, in a new registry.
             #[must_use]
             pub fn new() -> Self {
                 let registry = $crate::prometheus::Registry::new();
+                let process = $crate::prometheus::process_collector::ProcessCollector::for_self();
+                registry.register(Box::new(process)).expect("nothing else is registered");
                 $(
                     let $field = $crate::metrics!(@make $kind $metric, $help $([$($label),+])? $(($($bucket),+))?);
                     registry.register(Box::new($field.clone())).expect("each metric is declared once");

@@ -6,7 +6,6 @@ mod context;
 mod exporter;
 mod lines;
 mod otlp;
-mod remote_trace_limit;
 mod span;
 mod span_queue;
 mod traces;

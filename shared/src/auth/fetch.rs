@@ -1,19 +1,14 @@
 //! Downloads a JWK set from its URL: HTTPS, no redirects, bounded in time and bytes. Touches only the network.
-//!
-//! It uses `hyper` directly, not `reqwest`: with TLS compiled in, `reqwest` would require every program and test that
-//! creates an HTTP client to choose a cryptography provider first.
 
 use std::time::Duration;
 
-use bytes::Bytes;
-use http_body_util::{BodyExt, Empty, Limited};
-use hyper::{HeaderMap, Request, StatusCode, Uri, header};
-use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
-use hyper_util::{
-    client::legacy::{self, connect::HttpConnector},
-    rt::TokioExecutor,
+use reqwest::{
+    StatusCode, Url,
+    header::{self, HeaderMap},
 };
-use rustls::crypto::aws_lc_rs;
+use rustls::{ClientConfig, RootCertStore};
+
+use crate::http_client::{self, cause};
 
 /// For the whole request, from connecting to the last byte.
 const TIMEOUT: Duration = Duration::from_secs(10);
@@ -23,83 +18,66 @@ const MAX_BYTES: usize = 1024 * 1024;
 
 /// A downloaded JWK set, not parsed yet.
 pub(super) struct Fetched {
-    pub body: Bytes,
+    pub body: Vec<u8>,
     /// Remaining freshness by `Cache-Control` and `Age`; `None`: the answer does not say.
     pub fresh_for: Option<Duration>,
 }
 
 pub(super) struct Client {
-    http: legacy::Client<HttpsConnector<HttpConnector>, Empty<Bytes>>,
-    url: Uri,
+    http: reqwest::Client,
+    url: Url,
 }
 
 impl Client {
     /// Refuses a URL that cannot be trusted: the server behind it decides which keys may sign tokens.
     pub fn new(url: &str) -> Result<Self, &'static str> {
-        let url: Uri = url.parse().map_err(|_| "is not a URL")?;
-        let host = url.host().ok_or("is not a URL with a host")?;
-        if url.authority().is_some_and(|authority| authority.as_str().contains('@')) {
+        let url: Url = url.parse().map_err(|_| "is not a URL")?;
+        let host = url.host_str().ok_or("is not a URL with a host")?;
+        if !url.username().is_empty() || url.password().is_some() {
             return Err("must not contain a user or a password");
         }
         let this_machine = matches!(host, "localhost" | "127.0.0.1" | "[::1]");
-        if url.scheme_str() != Some("https") && !(url.scheme_str() == Some("http") && this_machine) {
+        if url.scheme() != "https" && !(url.scheme() == "http" && this_machine) {
             return Err(
                 "must begin with https:// (http:// only for this machine): its server decides who may sign tokens",
             );
         }
-        let mut connector = HttpConnector::new();
-        connector.set_connect_timeout(Some(CONNECT_TIMEOUT));
-        connector.enforce_http(false);
-        // The system's root certificates include those of a company; a system without any gets the public ones.
-        let provider = aws_lc_rs::default_provider;
-        let native = HttpsConnectorBuilder::new().with_provider_and_native_roots(provider());
-        let builder = native.or_else(|error| {
-            tracing::debug!(%error, "the system has no root certificates; using the built-in ones");
-            HttpsConnectorBuilder::new().with_provider_and_webpki_roots(provider())
-        });
-        let builder = builder.map_err(|_| "needs TLS, which is not available")?;
-        let connector = builder.https_or_http().enable_http1().wrap_connector(connector);
-        let http = legacy::Client::builder(TokioExecutor::new()).pool_max_idle_per_host(0).build(connector);
-        Ok(Self { http, url })
+        let builder = http_client::builder()
+            .timeout(TIMEOUT)
+            .connect_timeout(CONNECT_TIMEOUT)
+            .pool_max_idle_per_host(0)
+            .user_agent("tidings");
+        let tls = ClientConfig::builder().with_root_certificates(roots()).with_no_client_auth();
+        let http = builder.use_preconfigured_tls(tls).build();
+        Ok(Self { http: http.map_err(|_| "needs TLS, which is not available")?, url })
     }
 
     /// The host, for log lines: the rest of the URL may be confidential.
     pub fn host(&self) -> &str {
-        self.url.host().unwrap_or_default()
+        self.url.host_str().unwrap_or_default()
     }
 
     pub async fn get(&self) -> Result<Fetched, String> {
-        tokio::time::timeout(TIMEOUT, self.answer())
-            .await
-            .unwrap_or_else(|_| Err(format!("no complete answer within {} s", TIMEOUT.as_secs())))
-    }
-
-    async fn answer(&self) -> Result<Fetched, String> {
-        let request = Request::get(self.url.clone())
-            .header(header::ACCEPT, "application/json")
-            .header(header::USER_AGENT, "tidings")
-            .body(Empty::new())
-            .map_err(|error| error.to_string())?;
-        let answer = self.http.request(request).await.map_err(|error| cause(&error))?;
+        let request = self.http.get(self.url.clone()).header(header::ACCEPT, "application/json");
+        let answer = request.send().await.map_err(cause)?;
         if answer.status() != StatusCode::OK {
             // Redirects are refused too, because only the configured URL is trusted.
             return Err(format!("answered {}", answer.status().as_u16()));
         }
         let fresh_for = fresh_for(answer.headers());
-        let body = Limited::new(answer.into_body(), MAX_BYTES).collect().await;
-        let body =
-            body.map_err(|error| format!("the answer is truncated or over {MAX_BYTES} bytes: {error}"))?;
-        Ok(Fetched { body: body.to_bytes(), fresh_for })
+        Ok(Fetched { body: http_client::body(answer, MAX_BYTES).await?, fresh_for })
     }
 }
 
-/// The innermost cause: the outer errors only say that the client failed.
-fn cause(error: &dyn std::error::Error) -> String {
-    let mut cause = error;
-    while let Some(deeper) = cause.source() {
-        cause = deeper;
+/// The system's root certificates, which include those of a company; a system without any gets the public ones.
+fn roots() -> RootCertStore {
+    let mut roots = RootCertStore::empty();
+    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+    if roots.is_empty() {
+        tracing::debug!("the system has no root certificates; using the built-in ones");
+        roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
     }
-    cause.to_string()
+    roots
 }
 
 /// How long an answer may be kept (RFC 9111, 4.2); `None`: it does not say.

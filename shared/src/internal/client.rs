@@ -19,6 +19,7 @@ use super::{
     TargetRequest, circuit_breaker::CircuitBreaker,
 };
 use crate::{
+    http_client,
     ids::{ClientId, Epoch, RoomId, Seq, UserId},
     log::{Authority, AuthorityError, Known, OpenedEpoch, SeedOutcome, StoredMarks, Target},
 };
@@ -68,14 +69,11 @@ impl InternalClient {
     /// # Errors
     /// When the HTTP client cannot be built.
     pub fn new(urls: &[String], secret: SecretString) -> Result<Self, reqwest::Error> {
-        // The client uses plain HTTP, but if another crate enables TLS in reqwest, it requires a provider.
-        crate::tls::prepare();
-        let http = reqwest::Client::builder()
+        let http = http_client::builder()
             .timeout(REQUEST_TIMEOUT)
             .connect_timeout(CONNECT_TIMEOUT)
             .pool_max_idle_per_host(MAX_IDLE_CONNECTIONS)
             .pool_idle_timeout(IDLE_TIMEOUT)
-            .no_proxy()
             .build()?;
         let urls = urls.iter().map(|url| url.trim_end_matches('/').to_owned()).collect();
         let runtime = tokio::runtime::Handle::current();

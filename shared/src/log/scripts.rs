@@ -17,7 +17,7 @@ impl Script {
     fn bound(parts: &[&str], epoch: Epoch) -> Self {
         use sha1::{Digest, Sha1};
         let text = format!("local EPOCH = '{epoch}'\n{}", parts.concat());
-        let sha = Sha1::digest(text.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect();
+        let sha = format!("{:x}", Sha1::digest(text.as_bytes()));
         Self { text, sha }
     }
 }

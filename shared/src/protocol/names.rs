@@ -2,8 +2,8 @@
 //! exist in this version.
 
 use super::client::{ClientFrame, Command};
-pub use crate::events::LOG_EVENTS;
-use crate::{events::VOID, message::change::ChangeKind};
+pub use crate::events::{LOG_EVENTS, VOID};
+use crate::message::change::ChangeKind;
 
 /// The frames of clients.
 pub const CLIENT_FRAMES: [&str; 16] = [

@@ -3,12 +3,12 @@
 //! waits for the collector.
 
 use std::{
-    cell::Cell,
-    hash::{BuildHasher, Hasher, RandomState},
-    sync::OnceLock,
+    num::NonZeroU32,
+    sync::{LazyLock, OnceLock},
     time::{Duration, SystemTime},
 };
 
+use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 use opentelemetry::{
     Context, KeyValue,
     trace::{SpanBuilder, SpanKind, TraceContextExt, Tracer as _, TracerProvider as _},
@@ -22,7 +22,6 @@ use super::{
     Span, TraceContext, current,
     exporter::OutageLogger,
     otlp::{self, TraceSettings},
-    remote_trace_limit::allow_remote_trace,
     span_queue::{BoundedProcessor, QUEUE_CAPACITY},
 };
 use crate::version::{VERSION, commit};
@@ -33,6 +32,12 @@ const EXPORT_EVERY: Duration = Duration::from_secs(1);
 /// How long the shutdown waits for the export of the last spans.
 const STOP_TIMEOUT: Duration = Duration::from_secs(2);
 
+/// Sampled contexts of clients that a process follows in one second, so that a client that samples every frame cannot
+/// fill the span queue.
+const REMOTE_TRACES_PER_SECOND: NonZeroU32 = NonZeroU32::MIN.saturating_add(199);
+
+static REMOTE_TRACES: LazyLock<DefaultDirectRateLimiter> =
+    LazyLock::new(|| RateLimiter::direct(Quota::per_second(REMOTE_TRACES_PER_SECOND)));
 static PIPELINE: OnceLock<Pipeline> = OnceLock::new();
 
 struct Pipeline {
@@ -94,9 +99,9 @@ pub async fn stop() {
 pub fn begin(name: &'static str, kind: SpanKind, remote: Option<TraceContext>) -> Option<Span> {
     let pipeline = PIPELINE.get()?;
     match remote {
-        Some(remote) if remote.sampled && allow_remote_trace() => follow(name, kind, remote, None),
+        Some(remote) if remote.sampled && REMOTE_TRACES.check().is_ok() => follow(name, kind, remote, None),
         Some(_) => None,
-        None if pipeline.always || random() < pipeline.threshold => {
+        None if pipeline.always || fastrand::u64(..) < pipeline.threshold => {
             Some(pipeline.span(name, kind, None, None))
         }
         None => None,
@@ -147,21 +152,6 @@ impl Pipeline {
     }
 }
 
-/// A random number for sampling: xorshift, seeded once for each thread.
-fn random() -> u64 {
-    thread_local! {
-        static STATE: Cell<u64> = Cell::new(RandomState::new().build_hasher().finish() | 1);
-    }
-    STATE.with(|state| {
-        let mut x = state.get();
-        x ^= x << 13;
-        x ^= x >> 7;
-        x ^= x << 17;
-        state.set(x);
-        x
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -171,12 +161,5 @@ mod tests {
         let remote = TraceContext::parse("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01");
         assert!(begin("receive", SpanKind::Server, remote).is_none());
         assert!(begin("receive", SpanKind::Server, None).is_none());
-    }
-
-    #[test]
-    fn random_sampling_takes_about_the_configured_share() {
-        let threshold = u64::MAX / 100;
-        let taken = (0..100_000).filter(|_| random() < threshold).count();
-        assert!((500..2000).contains(&taken), "{taken} of 100,000 at one in a hundred");
     }
 }
