@@ -10,16 +10,8 @@ use tidings_shared::{
     membership::{self, Account},
 };
 
-use crate::query::users;
-
-/// How users become known.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub enum UnknownUserPolicy {
-    /// Users are created by their first token, and when they are named as members.
-    Create,
-    /// Another system creates users; unknown users are refused.
-    Required,
-}
+use crate::query::users::account_of;
+use crate::writer::users::{self, UnknownUserPolicy};
 
 /// When an account is put into the cache.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,9 +24,6 @@ pub enum Caching {
 
 /// Admits a user whose token was verified. The answer says whether the user is blocked. `None`: the user is unknown,
 /// and the policy requires known users.
-///
-/// # Errors
-/// When the database cannot be read or written.
 pub async fn admit(
     db: &impl ConnectionTrait,
     log: &Log,
@@ -64,7 +53,7 @@ pub async fn refresh_cache(db: &impl ConnectionTrait, log: &Log, user: &UserId) 
     let counted = membership::account_changed(&mut session.connection(), user).await;
     let Ok(version) = counted.inspect_err(|error| log.failed(&session, error)) else { return false };
     // Reads the account again, because another writer may have changed it since.
-    if let Ok(Some(account)) = users::account_of(db, user).await {
+    if let Ok(Some(account)) = account_of(db, user).await {
         remember(log, &session, user, version, &account).await;
     }
     true

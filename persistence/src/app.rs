@@ -3,7 +3,6 @@
 //! ingestion writes the records that it has read and releases its leases. The listeners for gateways and operators stop
 //! last.
 
-pub(crate) mod database;
 mod observe;
 
 use std::net::{SocketAddr, TcpListener};
@@ -37,13 +36,13 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::authority::PostgresAuthority;
 use crate::config::Config;
-use crate::erasure::Erasures;
+use crate::database::{self, PoolPurpose};
 use crate::http;
 use crate::indexer::Indexer;
 use crate::ingest::Ingest;
 use crate::internal;
+use crate::last_seen;
 use crate::metrics::Metrics;
-use crate::presence;
 
 /// Deadline for requests under way when the service drains. A longer one, such as the wait for `stored`, would delay a
 /// restart while the database is away.
@@ -58,19 +57,27 @@ const DRAIN_DEADLINE: Duration = Duration::from_secs(25);
 /// Connections that may wait to be accepted.
 const ACCEPT_BACKLOG: u32 = 1024;
 
-/// Runs the service until it is told to end.
+/// Runs the service until it is told to end. `erase` carries out the erasures of users: at once when it is notified, and
+/// those that another replica left, until its token is cancelled.
 ///
 /// # Errors
 /// When it cannot start; the error names the setting at fault.
-pub async fn run(config: Config) -> anyhow::Result<()> {
+pub async fn run<E>(
+    config: Config,
+    erase: impl FnOnce(DatabaseConnection, Arc<Log>, Arc<Notify>, CancellationToken) -> E,
+) -> anyhow::Result<()>
+where
+    E: Future<Output = ()> + Send + 'static,
+{
     let lifecycle = Lifecycle::default();
     let replica = replica(&config);
     config.common.collector.start_traces("tidings-persistence", &replica).map_err(Error::msg)?;
     let metrics = Metrics::new();
-    let http_db = database::connect(&config, database::PoolPurpose::Http).await?;
-    let writer_db = database::connect(&config, database::PoolPurpose::Writer).await?;
-    let authority_db = database::connect(&config, database::PoolPurpose::Authority).await?;
-    let background_db = database::connect(&config, database::PoolPurpose::Background).await?;
+    let connect = |purpose| database::connect(&config.database.database_url, config.lease_ms, purpose);
+    let http_db = connect(PoolPurpose::Http { connections: config.database_connections }).await?;
+    let writer_db = connect(PoolPurpose::Writer).await?;
+    let authority_db = connect(PoolPurpose::Authority).await?;
+    let background_db = connect(PoolPurpose::Background).await?;
     let redis = config.common.redis.client().map_err(Error::msg)?;
     let verifier = verifier(&config, &metrics)?;
 
@@ -115,15 +122,24 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         let (indexer_metrics, draining) = (metrics.clone(), lifecycle.draining.clone());
         let closing = closing(draining.clone(), unready);
         let public = public.listen(ACCEPT_BACKLOG)?.into_std()?;
-        let (public, notice_retries) =
-            serve_public(public, &config, &http_db, &log, &metrics, verifier, &draining)?;
+        let erasure_requested = Arc::new(Notify::new());
+        let state = Data::new(http::State::new(
+            http_db.clone(),
+            verifier,
+            log.clone(),
+            config.http_limits(),
+            config.common.origins().map_err(Error::msg)?,
+            config.users,
+            erasure_requested.clone(),
+        ));
+        let notice_retries = state.notice_retries.clone();
+        let public = serve_public(public, state, metrics.clone(), draining)?;
         let store_last_seen =
-            presence::store_last_seen(background_db.clone(), log.clone(), metrics.clone(), closing.clone());
+            last_seen::run(background_db.clone(), log.clone(), metrics.clone(), closing.clone());
         lifecycle.tasks.spawn(store_last_seen);
         let ingest = Ingest::new(writer_db, log.clone(), redis.clone(), metrics, replica, config.lease());
         let _subscriber = subscribe_notices(&redis, &log, &ingest.wake_lease);
-        let erasures = Erasures::new(background_db.clone(), log);
-        lifecycle.tasks.spawn(erasures.run_pending(closing.clone()));
+        lifecycle.tasks.spawn(erase(background_db.clone(), log, erasure_requested, closing.clone()));
         let indexer = Indexer::new(background_db, ingest.changed_rooms.clone(), indexer_metrics);
         lifecycle.tasks.spawn(indexer.run(closing.clone()));
         let working = run_until_drained(
@@ -199,24 +215,10 @@ async fn run_until_drained(
 
 fn serve_public(
     listener: TcpListener,
-    config: &Config,
-    db: &DatabaseConnection,
-    log: &Arc<Log>,
-    metrics: &Metrics,
-    verifier: Arc<Verifier>,
-    draining: &CancellationToken,
-) -> anyhow::Result<(Server, TaskTracker)> {
-    let common = &config.common;
-    let state = Data::new(http::State::new(
-        db.clone(),
-        verifier,
-        log.clone(),
-        config.http_limits(),
-        common.origins().map_err(Error::msg)?,
-        config.users,
-    ));
-    let (metrics, notice_retries, draining) =
-        (metrics.clone(), state.notice_retries.clone(), draining.clone());
+    state: Data<http::State>,
+    metrics: Metrics,
+    draining: CancellationToken,
+) -> anyhow::Result<Server> {
     // Not actix's own `HttpServer`, because it does not limit how long a later request head may take (see `WriteIdleTimeout`).
     let builder = Server::build().disable_signals().shutdown_timeout(HTTP_SHUTDOWN_S);
     let stopping = builder.graceful_shutdown_signal();
@@ -244,7 +246,7 @@ fn serve_public(
         })
         .and_then(service)
     })?;
-    Ok((server.run(), notice_retries))
+    Ok(server.run())
 }
 
 /// Starts the verifier of tokens; keys from a URL are fetched in the background.
@@ -289,7 +291,7 @@ fn serve_operators(
 
 /// Passes the stored watermarks of all partitions to waiters in this process, while the subscriber lives. A missed
 /// notice costs a second, because watermarks are also read while a request waits.
-pub(crate) fn subscribe_watermarks(redis: &Client, log: &Arc<Log>) -> Subscriber {
+pub fn subscribe_watermarks(redis: &Client, log: &Arc<Log>) -> Subscriber {
     subscribe_notices(redis, log, &Arc::default())
 }
 

@@ -3,8 +3,6 @@
 //! An epoch is opened only for the Redis process that persistence itself reaches. A room's base in an epoch is decided
 //! once, under the lock of its partition.
 
-pub mod plan;
-
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
@@ -24,8 +22,8 @@ use tidings_shared::{
 use tokio::time::{Instant, timeout_at};
 
 use crate::query::{marks, targets};
-use crate::writer::{epochs, failure, seeds, voids};
-use plan::SurvivingState;
+use crate::writer::seeds::{self, plan::SurvivingState};
+use crate::writer::{epochs, failure, voids};
 
 /// Partitions that are seeded concurrently; each holds a connection for one short transaction.
 const CONCURRENT_SEEDS: usize = 4;

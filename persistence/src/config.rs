@@ -12,13 +12,14 @@ use tidings_shared::config::{
 };
 use tidings_shared::rate::Rate;
 
-use crate::account::UnknownUserPolicy;
-use crate::app::database::DatabaseArgs;
+use crate::database::DatabaseArgs;
 use crate::http::Limits;
 use crate::writer::leases::MAX_LEASE_MS;
+use crate::writer::users::UnknownUserPolicy;
 
-/// The version with the commit it was built from.
-pub const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (", env!("TIDINGS_COMMIT"), ")");
+/// The commit that the program was built from.
+pub const COMMIT: &str = env!("TIDINGS_COMMIT");
+const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (", env!("TIDINGS_COMMIT"), ")");
 /// Offset of the internal port from the public port.
 const INTERNAL_OFFSET: u16 = 20_000;
 /// A lease must be far longer than a batch and a renewal; but the partitions of a dead owner must not stay unwritten

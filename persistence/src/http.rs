@@ -29,7 +29,7 @@ mod search;
 mod send;
 mod state;
 mod upto;
-pub(crate) mod users;
+mod users;
 mod versions;
 mod watermarks;
 

@@ -4,7 +4,6 @@
 
 mod announcing;
 mod backlog;
-pub mod batch;
 mod lease;
 pub mod owned_partitions;
 mod partition_backoff;

@@ -10,30 +10,28 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use actix_web::{
-    App, HttpRequest, HttpServer,
+    App, HttpRequest, HttpServer, Route,
     dev::Server,
     web::{Bytes, Data, Json, Payload, PayloadConfig, post, scope, to},
 };
 use sea_orm::DatabaseConnection;
 use secrecy::SecretString;
-use serde::de::DeserializeOwned;
+use serde::{Serialize, de::DeserializeOwned};
 use tidings_shared::{
     error::{ErrorCode, Refusal},
     ids::Epoch,
     internal::{
-        CONNECT_USER, ConnectUserAnswer, ConnectUserRequest, LOOK_UP, LookUpAnswer, LookUpRequest, MARKS,
-        MAX_ROOMS, MAX_USERS, MarksAnswer, MarksRequest, OPEN_EPOCH, OpenEpochAnswer, OpenEpochRequest,
-        ROOMS, RoomsAnswer, RoomsRequest, SECRET_HEADER, SEED, SeedAnswer, SeedRequest, TARGET, TargetAnswer,
-        TargetRequest,
+        CONNECT_USER, LOOK_UP, LookUpAnswer, LookUpRequest, MARKS, MAX_ROOMS, MAX_USERS, MarksAnswer,
+        MarksRequest, OPEN_EPOCH, OpenEpochAnswer, OpenEpochRequest, ROOMS, SECRET_HEADER, SEED, SeedAnswer,
+        SeedRequest, TARGET, TargetAnswer, TargetRequest,
         people::{ACCOUNTS, ROLES},
         presence::{ACQUAINTED, MEMBERS, SMALL_ROOMS},
     },
     log::{Authority, AuthorityError, Log},
-    membership,
 };
 
-use crate::account::{self, Caching, UnknownUserPolicy};
 use crate::http::{KEEP_ALIVE, REQUEST_TIMEOUT, body, problem::Problem};
+use crate::writer::users::UnknownUserPolicy;
 use secret::Secret;
 
 /// The longest request: [`MAX_ROOMS`] room ids of 64 characters with their quotes, and the fields around them.
@@ -78,6 +76,22 @@ impl InternalState {
     }
 }
 
+/// A route that reads a request, hands it to `answer`, and answers before the gateway gives up.
+fn route<T, A, F>(answer: impl Fn(Data<InternalState>, T) -> F + Copy + 'static) -> Route
+where
+    T: DeserializeOwned + 'static,
+    A: Serialize + 'static,
+    F: Future<Output = Result<A, Problem>> + 'static,
+{
+    post().to(move |state: Data<InternalState>, request: HttpRequest, body: Payload| async move {
+        let parsed = state.read(&request, body).await?;
+        match tokio::time::timeout(ANSWER_TIMEOUT, answer(state, parsed)).await {
+            Ok(answered) => answered.map(Json),
+            Err(_) => Err(Refusal::unavailable("no answer in time; retry").into()),
+        }
+    })
+}
+
 /// Builds the listener's server on an address that is already bound; the caller runs it.
 ///
 /// # Errors
@@ -89,18 +103,18 @@ pub fn serve(listener: TcpListener, state: Data<InternalState>) -> std::io::Resu
             .app_data(PayloadConfig::new(BODY_BYTES))
             .service(
                 scope("")
-                    .route(OPEN_EPOCH, post().to(open_epoch))
-                    .route(SEED, post().to(seed))
-                    .route(LOOK_UP, post().to(look_up))
-                    .route(TARGET, post().to(target))
-                    .route(MARKS, post().to(marks))
-                    .route(ROOMS, post().to(rooms))
-                    .route(ROLES, post().to(people::roles))
-                    .route(ACCOUNTS, post().to(people::accounts))
-                    .route(MEMBERS, post().to(presence::members))
-                    .route(ACQUAINTED, post().to(presence::acquainted))
-                    .route(SMALL_ROOMS, post().to(presence::small_rooms))
-                    .route(CONNECT_USER, post().to(connect_user)),
+                    .route(OPEN_EPOCH, route(open_epoch))
+                    .route(SEED, route(seed))
+                    .route(LOOK_UP, route(look_up))
+                    .route(TARGET, route(target))
+                    .route(MARKS, route(marks))
+                    .route(ROOMS, route(people::rooms))
+                    .route(ROLES, route(people::roles))
+                    .route(ACCOUNTS, route(people::accounts))
+                    .route(CONNECT_USER, route(people::connect_user))
+                    .route(MEMBERS, route(presence::members))
+                    .route(ACQUAINTED, route(presence::acquainted))
+                    .route(SMALL_ROOMS, route(presence::small_rooms)),
             )
             .default_service(to(not_found))
     });
@@ -110,124 +124,47 @@ pub fn serve(listener: TcpListener, state: Data<InternalState>) -> std::io::Resu
 
 async fn open_epoch(
     state: Data<InternalState>,
-    request: HttpRequest,
-    body: Payload,
-) -> Result<Json<OpenEpochAnswer>, Problem> {
-    let parsed: OpenEpochRequest = state.read(&request, body).await?;
-    let opening = async { state.authority.open_epoch(&parsed.run_id).await.map_err(authority_problem) };
-    let opened = within_deadline(opening).await?;
+    request: OpenEpochRequest,
+) -> Result<OpenEpochAnswer, Problem> {
+    let opened = state.authority.open_epoch(&request.run_id).await.map_err(authority_problem)?;
     let age_ms = u64::try_from(opened.age.as_millis()).unwrap_or(u64::MAX);
-    Ok(Json(OpenEpochAnswer { epoch: opened.epoch.0, age_ms }))
+    Ok(OpenEpochAnswer { epoch: opened.epoch.0, age_ms })
 }
 
-async fn seed(
-    state: Data<InternalState>,
-    request: HttpRequest,
-    body: Payload,
-) -> Result<Json<SeedAnswer>, Problem> {
-    let parsed: SeedRequest = state.read(&request, body).await?;
-    if parsed.rooms.len() > MAX_ROOMS {
-        return Err(Problem::new(ErrorCode::TooLarge, format!("more than {MAX_ROOMS} rooms")));
+async fn seed(state: Data<InternalState>, request: SeedRequest) -> Result<SeedAnswer, Problem> {
+    check_count(request.rooms.len(), MAX_ROOMS, "rooms")?;
+    match state.authority.seed(Epoch(request.epoch), &request.rooms).await {
+        Ok(outcomes) => Ok(SeedAnswer { outcomes: Some(outcomes) }),
+        Err(AuthorityError::PastEpoch) => Ok(SeedAnswer { outcomes: None }),
+        Err(error) => Err(authority_problem(error)),
     }
-    let seeding = async {
-        match state.authority.seed(Epoch(parsed.epoch), &parsed.rooms).await {
-            Ok(outcomes) => Ok(Json(SeedAnswer { outcomes: Some(outcomes) })),
-            Err(AuthorityError::PastEpoch) => Ok(Json(SeedAnswer { outcomes: None })),
-            Err(error) => Err(authority_problem(error)),
-        }
-    };
-    within_deadline(seeding).await
 }
 
-async fn look_up(
-    state: Data<InternalState>,
-    request: HttpRequest,
-    body: Payload,
-) -> Result<Json<LookUpAnswer>, Problem> {
-    let parsed: LookUpRequest = state.read(&request, body).await?;
-    let looking = async {
-        state
-            .authority
-            .look_up(&parsed.room, &parsed.sender, &parsed.client_id)
-            .await
-            .map_err(authority_problem)
-    };
-    Ok(Json(LookUpAnswer { known: within_deadline(looking).await? }))
+async fn look_up(state: Data<InternalState>, request: LookUpRequest) -> Result<LookUpAnswer, Problem> {
+    let LookUpRequest { room, sender, client_id } = &request;
+    let known = state.authority.look_up(room, sender, client_id).await.map_err(authority_problem)?;
+    Ok(LookUpAnswer { known })
 }
 
-async fn target(
-    state: Data<InternalState>,
-    request: HttpRequest,
-    body: Payload,
-) -> Result<Json<TargetAnswer>, Problem> {
-    let parsed: TargetRequest = state.read(&request, body).await?;
-    let looking = async { state.authority.target(&parsed.room, parsed.seq).await.map_err(authority_problem) };
-    Ok(Json(TargetAnswer { target: within_deadline(looking).await? }))
+async fn target(state: Data<InternalState>, request: TargetRequest) -> Result<TargetAnswer, Problem> {
+    let target = state.authority.target(&request.room, request.seq).await.map_err(authority_problem)?;
+    Ok(TargetAnswer { target })
 }
 
-async fn marks(
-    state: Data<InternalState>,
-    request: HttpRequest,
-    body: Payload,
-) -> Result<Json<MarksAnswer>, Problem> {
-    let parsed: MarksRequest = state.read(&request, body).await?;
-    if parsed.users.len() > MAX_USERS {
-        return Err(Problem::new(ErrorCode::TooLarge, format!("more than {MAX_USERS} users")));
-    }
-    let looking =
-        async { state.authority.marks(&parsed.room, &parsed.users).await.map_err(authority_problem) };
-    Ok(Json(within_deadline(looking).await?))
-}
-
-async fn rooms(
-    state: Data<InternalState>,
-    request: HttpRequest,
-    body: Payload,
-) -> Result<Json<RoomsAnswer>, Problem> {
-    let RoomsRequest { user, epoch } = state.read(&request, body).await?;
-    // Reads the stamp first: any later change then invalidates this fill. Does not wait for a session, because the
-    // answer does not need the cache.
-    let cache = match state.log.current_session() {
-        Some(session) => {
-            let stamp = membership::stamp(&mut session.connection(), &user).await;
-            stamp.inspect_err(|error| state.log.failed(&session, error)).ok().map(|stamp| (session, stamp))
-        }
-        None => None,
-    };
-    // Readers of the cache use the memberships in the epoch of the fill.
-    let epoch = cache.as_ref().map_or(epoch, |(session, _)| epoch.max(session.epoch.0));
-    let (rooms, recent) = within_deadline(people::memberships_in(&state, Epoch(epoch), &user)).await?;
-    if let Some((session, stamp)) = cache {
-        let mut connection = session.connection();
-        let filled = membership::fill(&mut connection, &user, session.epoch, stamp, &rooms).await;
-        if let Err(error) = filled {
-            tracing::debug!(kind = ?error.kind(), code = error.code(), "the membership cache cannot be filled");
-            state.log.failed(&session, &error);
-        }
-    }
-    Ok(Json(RoomsAnswer { rooms, recent }))
-}
-
-async fn connect_user(
-    state: Data<InternalState>,
-    request: HttpRequest,
-    body: Payload,
-) -> Result<Json<ConnectUserAnswer>, Problem> {
-    let parsed: ConnectUserRequest = state.read(&request, body).await?;
-    let claims = (parsed.name.as_deref(), parsed.picture.as_deref());
-    let admitting =
-        account::admit(&state.db, &state.log, &parsed.user, claims, Caching::Always, state.unknown_users);
-    Ok(Json(within_deadline(async { admitting.await.map_err(Problem::from) }).await?))
+async fn marks(state: Data<InternalState>, request: MarksRequest) -> Result<MarksAnswer, Problem> {
+    check_count(request.users.len(), MAX_USERS, "users")?;
+    state.authority.marks(&request.room, &request.users).await.map_err(authority_problem)
 }
 
 async fn not_found() -> Result<Bytes, Problem> {
     Err(Problem::new(ErrorCode::NotFound, "there is nothing here"))
 }
 
-/// Answers before the gateway gives up.
-async fn within_deadline<T>(work: impl Future<Output = Result<T, Problem>>) -> Result<T, Problem> {
-    let late = |_| Err(Refusal::unavailable("no answer in time; retry").into());
-    tokio::time::timeout(ANSWER_TIMEOUT, work).await.unwrap_or_else(late)
+fn check_count(count: usize, most: usize, what: &str) -> Result<(), Problem> {
+    if count > most {
+        return Err(Problem::new(ErrorCode::TooLarge, format!("more than {most} {what}")));
+    }
+    Ok(())
 }
 
 fn authority_problem(error: AuthorityError) -> Problem {

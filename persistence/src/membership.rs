@@ -4,12 +4,11 @@
 
 mod appending;
 mod deciding;
-mod waiting;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use sea_orm::{DatabaseConnection, DbErr};
+use sea_orm::DatabaseConnection;
 use tidings_shared::{
     error::Refusal,
     ids::{RoomId, Seq, UserId},
@@ -18,33 +17,19 @@ use tidings_shared::{
 };
 use tokio::time::Instant;
 
-use crate::account::UnknownUserPolicy;
-use crate::ingest::batch::{MEMBER_ADDED, MEMBER_CHANGED, MEMBER_REMOVED};
-use crate::query::{membership_snapshot::membership_snapshot, users};
+use crate::batch::{MEMBER_ADDED, MEMBER_CHANGED, MEMBER_REMOVED};
+use crate::query::membership_snapshot::membership_snapshot;
+use crate::query::wait_until_stored;
+use crate::request_error::RequestError;
+use crate::writer::users::{self, UnknownUserPolicy};
 
-pub use appending::wait_stored;
+pub use appending::{check_against_log, entry, wait_stored};
 use deciding::{Decision, decide, is_hidden};
-pub use deciding::{MembershipLimits, MembershipRequest, Requester};
-pub use waiting::check_against_log;
+pub use deciding::{MembershipLimits, MembershipRequest, Requester, RoleChange};
 
 /// A decision that is overtaken again and again is given up after this many attempts, or after this time.
 const MAX_ATTEMPTS: usize = 10;
 pub const DECISION_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// Why a membership was not changed.
-#[derive(Debug, thiserror::Error)]
-pub enum MembershipError {
-    #[error(transparent)]
-    Refused(#[from] Refusal),
-    #[error(transparent)]
-    Database(#[from] DbErr),
-}
-
-impl From<AppendError> for MembershipError {
-    fn from(error: AppendError) -> Self {
-        Self::Refused(error.into())
-    }
-}
 
 /// The result of a membership request.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -67,14 +52,14 @@ impl Memberships {
     /// Changes the membership of `user` on behalf of `requester`; answers when the change is stored.
     ///
     /// # Errors
-    /// [`MembershipError`]; after `unavailable` the change may have been made or not.
+    /// [`RequestError`]; after `unavailable` the change may have been made or not.
     pub async fn change(
         &self,
         requester: Requester<'_>,
         room: &RoomId,
         user: &UserId,
         request: &MembershipRequest,
-    ) -> Result<MembershipOutcome, MembershipError> {
+    ) -> Result<MembershipOutcome, RequestError> {
         let deadline = Instant::now() + DECISION_TIMEOUT;
         let mut checked_against_log = false;
         for _ in 0..MAX_ATTEMPTS {
@@ -102,7 +87,7 @@ impl Memberships {
             if kind == MEMBER_ADDED && !users::ensure(&self.db, [user], self.unknown_users).await? {
                 return Err(Refusal::not_found("user").into());
             }
-            let entry = appending::entry(room, requester.user, user, kind, &change, head);
+            let entry = entry(room, requester.user, user, kind, &change, head);
             match self.log.append(&entry).await {
                 Ok(accepted) => {
                     self.invalidate_cache(user).await;
@@ -110,7 +95,7 @@ impl Memberships {
                     return Ok(MembershipOutcome { role: change.role, seq: accepted.seq });
                 }
                 Err(AppendError::Stale(seq)) => {
-                    if !waiting::wait_until_stored(&self.db, room, seq, deadline).await? {
+                    if !wait_until_stored(&self.db, room, seq, deadline).await? {
                         break;
                     }
                 }

@@ -1,8 +1,7 @@
-//! All SQL that writes the log and its bookkeeping: batches, leases, epochs, seeds, voids.
+//! All SQL that writes: the log and its bookkeeping (batches, leases, epochs, seeds, voids), rooms and users.
 //! Related changes commit together. Nothing is written for a partition unless its row, under its lock, is as expected.
 
 pub mod batch;
-pub mod dead_letters;
 pub mod epochs;
 pub mod erase;
 pub mod failure;
@@ -10,10 +9,10 @@ pub mod leases;
 pub mod limit;
 pub mod members;
 pub mod presence;
-pub mod retention;
+pub mod rooms;
 pub mod search;
 pub mod seeds;
-pub mod sql;
+pub mod users;
 pub mod voids;
 
 mod changes;

@@ -11,8 +11,8 @@ use actix_web::{App, web};
 use async_trait::async_trait;
 use secrecy::SecretString;
 use serde_json::{Value, json};
-use tidings_persistence::account::UnknownUserPolicy;
 use tidings_persistence::http::{self, Limits, State};
+use tidings_persistence::writer::users::UnknownUserPolicy;
 use tidings_shared::auth::{Verifier, sign_hs256};
 use tidings_shared::ids::{ClientId, Epoch, RoomId, Seq, UserId};
 use tidings_shared::log::{
@@ -70,6 +70,7 @@ fn state(origins: &str) -> web::Data<State> {
         },
         AllowedOrigins::parse(origins).expect("well-formed origins"),
         UnknownUserPolicy::Create,
+        Arc::default(),
     ))
 }
 

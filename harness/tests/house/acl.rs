@@ -78,7 +78,11 @@ fn commands_in(file: &File) -> BTreeSet<(String, String)> {
 
 /// The sources of a crate, without tests.
 fn sources(folder: &str) -> Vec<File> {
-    let of_crate = |file: &File| file.path.starts_with(folder) && !file.path.ends_with("tests.rs");
+    // The program of persistence also contains the jobs.
+    let jobs = if folder == "persistence/src/" { "jobs/src/" } else { folder };
+    let of_crate = |file: &File| {
+        (file.path.starts_with(folder) || file.path.starts_with(jobs)) && !file.path.ends_with("tests.rs")
+    };
     tree().into_iter().filter(of_crate).collect()
 }
 

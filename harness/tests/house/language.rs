@@ -6,14 +6,14 @@ use std::collections::BTreeMap;
 use crate::guarantees::tests_of;
 use crate::tree::{assert_none, sources, tree};
 
-const CRATES: [&str; 6] = ["bench", "gateway", "harness", "migrations", "persistence", "shared"];
+const CRATES: [&str; 7] = ["bench", "gateway", "harness", "jobs", "migrations", "persistence", "shared"];
 const MAX_TEST_NAME_LENGTH: usize = 70;
 /// A test name that begins with one of these is a sentence instead of `subject_condition_result`.
 const BANNED_BEGINNINGS: [&str; 9] =
     ["what_", "who_", "whoever_", "whatever_", "where_", "when_", "while_", "so_", "only_whoever"];
 const SEA_ORM_NAMES: [&str; 3] = ["Migration", "Model", "Relation"];
-const PRODUCT_SOURCES: [&str; 5] =
-    ["gateway/src/", "persistence/src/", "shared/src/", "clients/ts/src/", "clients/react/src/"];
+const PRODUCT_SOURCES: [&str; 6] =
+    ["gateway/src/", "jobs/src/", "persistence/src/", "shared/src/", "clients/ts/src/", "clients/react/src/"];
 /// Phrases that do not mean what their words mean. The last word also matches with an ending: `stranger` finds
 /// `strangers`.
 const IDIOMS: [&str; 19] = [

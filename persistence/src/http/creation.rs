@@ -7,8 +7,7 @@ use std::num::NonZeroU32;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use tidings_shared::error::{ErrorCode, Refusal};
-use tidings_shared::fields::Fields;
-use tidings_shared::fields::{bounded, object, optional, required};
+use tidings_shared::fields::{Fields, bounded, object, optional, required};
 use tidings_shared::ids::{RoomId, UserId};
 use tidings_shared::limits::{MAX_FIRST_MEMBERS, MAX_METADATA_BYTES, MAX_ROOM_NAME_CHARS};
 use tidings_shared::message::check_text;
@@ -16,7 +15,7 @@ use tidings_shared::openapi::{MetadataForm, NameForm, RoleForm};
 use tidings_shared::role::{self, MEMBER, OWNER};
 use utoipa::ToSchema;
 
-use crate::query::rooms::{NewRoom, RoomKind};
+use crate::writer::rooms::{NewRoom, RoomKind};
 
 /// The body of `POST /rooms`.
 #[derive(Deserialize, ToSchema)]
@@ -94,11 +93,19 @@ pub fn cost(new: &NewRoom) -> NonZeroU32 {
 /// Checks the name of a room; an empty one means no name.
 ///
 /// # Errors
-/// `bad_request` or `too_large` with the field's name.
+/// Those of [`check_line`].
 pub fn check_name(name: &str) -> Result<(), Refusal> {
-    check_text(name, "name", MAX_ROOM_NAME_CHARS)?;
-    if name.chars().any(char::is_control) {
-        return Err(Refusal::bad_field("name", "`name` must not hold control characters"));
+    check_line(name, "name", MAX_ROOM_NAME_CHARS)
+}
+
+/// Checks a text of one line.
+///
+/// # Errors
+/// `bad_request` or `too_large` with the field's name.
+pub fn check_line(text: &str, field: &'static str, max_chars: usize) -> Result<(), Refusal> {
+    check_text(text, field, max_chars)?;
+    if text.chars().any(char::is_control) {
+        return Err(Refusal::bad_field(field, format!("`{field}` must not hold control characters")));
     }
     Ok(())
 }

@@ -5,16 +5,19 @@ use std::time::Duration;
 use actix_web::{HttpRequest, HttpResponse, web};
 use tidings_shared::auth::Reason;
 use tidings_shared::error::{ErrorCode, Refusal};
+use tidings_shared::ids::UserId;
+use tokio::time::{Instant, sleep};
 
 use super::caller::bearer;
 use super::problem::Problem;
 use super::state::State;
-use crate::account::UnknownUserPolicy;
-use crate::erasure::Erasures;
-use crate::writer::erase::ErasureStatus;
+use crate::writer::erase::{self, ErasureStatus};
+use crate::writer::users::UnknownUserPolicy;
 
 /// How long an answer waits. A longer erasure continues; the client asks again to wait for it.
 const ANSWER_WAIT: Duration = Duration::from_secs(30);
+/// How often a waiter checks whether the erasure is done.
+const POLL_INTERVAL: Duration = Duration::from_millis(100);
 
 /// Erases me: I am blocked at once, leave all rooms, and then everything that I wrote is deleted, and my name and
 /// picture too. Positions, ids and client ids stay. Answered when it is done; asking again waits again.
@@ -29,8 +32,7 @@ pub async fn erase_me(state: web::Data<State>, request: HttpRequest) -> Result<H
     // Not a `Caller`, because a user whose erasure runs is blocked, and may still ask again.
     let identity = state.auth.verify_or_fetch(bearer(request.headers()).map_err(Refusal::from)?).await?;
     let user = identity.user;
-    let erasures = Erasures::new(state.db.clone(), state.log.clone());
-    match erasures.status(&user).await? {
+    match erase::status(&state.db, &user).await? {
         ErasureStatus::Unknown if state.unknown_users == UnknownUserPolicy::Required => {
             return Err(Refusal::from(Reason::UnknownUser).into());
         }
@@ -40,18 +42,29 @@ pub async fn erase_me(state: web::Data<State>, request: HttpRequest) -> Result<H
             return Err(Problem::new(ErrorCode::Forbidden, "this user is blocked"));
         }
         ErasureStatus::Present { blocked: false } => {
-            erasures.begin(&user).await?;
-            let (erasures, user) = (erasures.clone(), user.clone());
+            erase::begin(&state.db, &user).await?;
             // Continues when the client does not wait. If it fails, or this node ends, another replica continues it.
-            tokio::spawn(async move { erasures.try_to_erase(&user).await });
+            state.erasure_requested.notify_one();
         }
         ErasureStatus::UnderWay => {}
     }
     // A request without a permit to wait gets the same answer: the erasure continues.
     if let Ok(_permit) = state.waiting.take(&user, "waits for an erasure")
-        && erasures.wait_until_erased(&user, ANSWER_WAIT).await?
+        && wait_until_erased(&state, &user).await?
     {
         return Ok(HttpResponse::NoContent().finish());
     }
     Err(Refusal::unavailable("the erasure is under way, and not done yet; ask again").into())
+}
+
+/// Waits until an erasure is done, by any replica; false when the time is over before.
+async fn wait_until_erased(state: &State, user: &UserId) -> Result<bool, Problem> {
+    let deadline = Instant::now() + ANSWER_WAIT;
+    while erase::status(&state.db, user).await? != ErasureStatus::Erased {
+        if Instant::now() + POLL_INTERVAL > deadline {
+            return Ok(false);
+        }
+        sleep(POLL_INTERVAL).await;
+    }
+    Ok(true)
 }

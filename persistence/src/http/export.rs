@@ -169,9 +169,9 @@ impl Export {
         let mut after = (0, i64::MIN);
         loop {
             let page = export::versions(&self.db, room, seqs, after).await?;
-            let Some((number, last)) = page.last() else { return Ok(()) };
-            after = (last.seq, *number);
-            page.iter().try_for_each(|(_, version)| self.line("version", version))?;
+            let Some(last) = page.last() else { return Ok(()) };
+            after = (last.seq, last.version);
+            page.iter().try_for_each(|version| self.line("version", version))?;
             self.send_page().await?;
         }
     }

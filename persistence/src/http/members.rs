@@ -16,7 +16,7 @@ use super::caller::Caller;
 use super::parameters::{self, Parameters};
 use super::problem::Problem;
 use super::state::State;
-use crate::membership::{MembershipError, MembershipRequest, Requester};
+use crate::membership::{MembershipRequest, Requester};
 use crate::query::access;
 use crate::query::members::{Members, members};
 
@@ -132,15 +132,6 @@ fn wanted_role(body: &str) -> Result<Option<String>, Refusal> {
             Err(Refusal::bad_field("role", "`role` must be 1 to 32 of a-z 0-9 _ - other than `removed`"))
         }
         role => Ok(role),
-    }
-}
-
-impl From<MembershipError> for Problem {
-    fn from(error: MembershipError) -> Self {
-        match error {
-            MembershipError::Refused(refusal) => refusal.into(),
-            MembershipError::Database(error) => error.into(),
-        }
     }
 }
 

@@ -1,12 +1,8 @@
 //! `/rooms/{room}/messages` and `/rooms/{room}/messages/{seq}`: history.
 
-use std::time::Duration;
-
 use actix_web::{HttpRequest, web};
-use tidings_shared::error::Refusal;
 use tidings_shared::ids::RoomId;
 use tidings_shared::openapi::{LimitForm, MessageSeqForm, PositionForm};
-use tokio::time::Instant;
 
 use super::caller::Caller;
 use super::parameters::{self, Parameters};
@@ -14,14 +10,7 @@ use super::problem::Problem;
 use super::state::State;
 use super::upto;
 use crate::query::access;
-use crate::query::messages::{self as history, Message, MessagePage, Walk, Window};
-
-/// Steps of a page that need no permit: pages of public messages need one step.
-const STEPS_WITHOUT_PERMIT: u32 = 4;
-/// Soft deadline: after this, a page that has a next page is returned as it is.
-const PAGE_SOFT_DEADLINE: Duration = Duration::from_secs(1);
-/// Hard deadline: after this, a page without a next page is refused.
-const PAGE_HARD_DEADLINE: Duration = Duration::from_secs(8);
+use crate::query::messages::{self as history, Message, MessagePage, Window};
 
 /// A page of history, ascending. Without a bound: the last messages.
 #[utoipa::path(
@@ -54,37 +43,7 @@ pub async fn page(
             upto::wait_until_stored(&state, &caller, &room, upto).await?;
         }
     }
-    Ok(web::Json(walk(&state, &caller, &room, window).await?))
-}
-
-/// Reads a page, past any number of messages that are private to others. Returns a page that has a next page before
-/// both of its ends are known; keeps looking for one until the hard deadline.
-async fn walk(state: &State, caller: &Caller, room: &RoomId, window: Window) -> Result<MessagePage, Problem> {
-    let mut walk = Walk::new(window);
-    let (began, mut steps, mut permit) = (Instant::now(), 0, None);
-    loop {
-        if !walk.step(&state.db, caller.viewer(), room).await? {
-            return Err(Problem::no_such_room());
-        }
-        steps += 1;
-        let has_next_page = walk.has_next_page();
-        if walk.is_settled() || (has_next_page && began.elapsed() > PAGE_SOFT_DEADLINE) {
-            break;
-        }
-        if began.elapsed() > PAGE_HARD_DEADLINE {
-            let message = "too many messages next to this position are private to others; retry";
-            return Err(Refusal::unavailable(message).into());
-        }
-        if steps == STEPS_WITHOUT_PERMIT {
-            match state.walking.take(&caller.user, "searches past messages that are private to others") {
-                Ok(acquired) => permit = Some(acquired),
-                Err(_) if has_next_page => break,
-                Err(refusal) => return Err(refusal.into()),
-            }
-        }
-    }
-    drop(permit);
-    walk.into_page(room)?.ok_or_else(Problem::no_such_room)
+    Ok(web::Json(history::page(&state.db, caller.viewer(), &room, window, &state.walking).await?))
 }
 
 fn window(parameters: &Parameters) -> Result<Window, Problem> {

@@ -1,14 +1,15 @@
-//! `/presence`: the presence of users who share a room with the caller, and setting one's own.
+//! `/presence`: the presence of users who share a room with the caller, and setting one's own. The present status is in
+//! Redis only; PostgreSQL keeps the last-seen times.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
-use crate::schemas::PresenceSetForm;
 use actix_web::{HttpRequest, HttpResponse, web};
 use serde::Serialize;
 use tidings_shared::error::{ErrorCode, Refusal};
 use tidings_shared::fields::{self, Fields};
 use tidings_shared::ids::UserId;
 use tidings_shared::limits::MAX_PRESENCE_USERS;
+use tidings_shared::presence::{self, Hold, PutOutcome};
 use tidings_shared::protocol::Status;
 use tidings_shared::protocol::server::Presence;
 use utoipa::ToSchema;
@@ -19,7 +20,9 @@ use super::caller::Caller;
 use super::parameters::Parameters;
 use super::problem::Problem;
 use super::state::State;
-use crate::presence;
+use crate::query::presence as query;
+use crate::schemas::PresenceSetForm;
+use crate::writer::failure;
 
 /// The presence of users.
 #[derive(Serialize, ToSchema)]
@@ -57,7 +60,7 @@ pub async fn list(
         }
     }
     state.allowance.take(CommandKind::Presence, &caller)?;
-    let users = presence::for_viewer(&state.db, &state.log, &caller.user, &users).await?;
+    let users = for_viewer(&state, &caller.user, &users).await?;
     Ok(web::Json(PresenceList { users }))
 }
 
@@ -79,6 +82,58 @@ pub async fn set(
     let status: Status =
         fields::required(Fields::parse(body.text())?.status, "status", "`online` or `away`")?;
     state.allowance.take(CommandKind::Presence, &caller)?;
-    presence::set(&state.db, &state.log, &caller.user, status).await?;
+    hold(&state, &caller.user, status).await?;
     Ok(HttpResponse::NoContent().finish())
+}
+
+/// The presence of these users as `me` may see it, in the same order: users who share no room with `me` appear as
+/// offline.
+async fn for_viewer(state: &State, me: &UserId, users: &[UserId]) -> Result<Vec<Presence>, Problem> {
+    let acquainted = query::acquainted(&state.db, me, users).await?;
+    let known: Vec<UserId> = acquainted.iter().map(|known| known.user.clone()).collect();
+    let session = state.log.session().await.map_err(|error| unavailable(&error))?;
+    let states = presence::states(&mut session.connection(), &known).await;
+    let states = states.map_err(|error| {
+        state.log.failed(&session, &error);
+        unavailable(&error)
+    })?;
+    let states = acquainted.into_iter().zip(states);
+    let mut states: HashMap<_, _> =
+        states.map(|(known, found)| (known.user, found.or_seen(known.at_ms))).collect();
+    let state_of = |user: &UserId| states.remove(user).unwrap_or_default().on_the_wire(user.clone());
+    Ok(users.iter().map(state_of).collect())
+}
+
+/// Sets a user's presence over HTTP; it holds for a minute.
+async fn hold(state: &State, me: &UserId, status: Status) -> Result<(), Problem> {
+    let session = state.log.session().await.map_err(|error| unavailable(&error))?;
+    let failed = |error| {
+        state.log.failed(&session, &error);
+        unavailable(&error)
+    };
+    let mut connection = session.connection();
+    let hold = [(me.clone(), Some(status))];
+    let outcomes = presence::hold(&mut connection, Hold::Http, presence::HTTP_HOLD, &hold).await;
+    if outcomes.map_err(failed)?.contains(&PutOutcome::MustPublish) {
+        match query::small_rooms(&state.db, me).await {
+            Ok(rooms) => {
+                let mut users = [(me.clone(), rooms)];
+                presence::retain_small_rooms(&mut connection, &mut users).await.map_err(failed)?;
+                presence::publish(&mut connection, &users).await.map_err(failed)?;
+            }
+            // The update is due in Redis, and a gateway will publish it soon.
+            Err(error) => {
+                tracing::debug!(
+                    cause = failure::without_data(&error),
+                    "the presence update is left to a gateway"
+                );
+            }
+        }
+    }
+    Ok(())
+}
+
+fn unavailable(error: &dyn std::fmt::Display) -> Problem {
+    tracing::debug!(%error, "presence cannot be read or set");
+    Refusal::unavailable("presence is unavailable; retry").into()
 }

@@ -12,6 +12,7 @@ use tidings_shared::error::{ErrorCode, Refusal};
 use tidings_shared::log::AppendError;
 use utoipa::ToSchema;
 
+use crate::request_error::RequestError;
 use crate::writer::failure;
 
 /// Media type of a problem document.
@@ -113,6 +114,15 @@ impl From<Refusal> for Problem {
 impl From<AppendError> for Problem {
     fn from(error: AppendError) -> Self {
         Refusal::from(error).into()
+    }
+}
+
+impl From<RequestError> for Problem {
+    fn from(error: RequestError) -> Self {
+        match error {
+            RequestError::Refused(refusal) => refusal.into(),
+            RequestError::Database(error) => error.into(),
+        }
     }
 }
 

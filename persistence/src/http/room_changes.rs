@@ -4,8 +4,7 @@ use actix_web::{HttpResponse, web};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use tidings_shared::error::{ErrorCode, Refusal};
-use tidings_shared::fields::Fields;
-use tidings_shared::fields::{object, optional};
+use tidings_shared::fields::{Fields, object, optional};
 use tidings_shared::ids::{RoomId, Seq, UserId};
 use tidings_shared::limits::MAX_METADATA_BYTES;
 use tidings_shared::log::Entry;
@@ -22,7 +21,7 @@ use super::creation::check_name;
 use super::parameters;
 use super::problem::Problem;
 use super::state::State;
-use crate::ingest::batch::ROOM_UPDATED;
+use crate::batch::ROOM_UPDATED;
 use crate::membership::{DECISION_TIMEOUT, check_against_log, wait_stored};
 use crate::query::room::{Role, Room, plain_room};
 

@@ -18,7 +18,7 @@ use crate::query::members::{Member, members};
 use crate::query::room;
 use crate::query::room::{Room, RoomAnswer};
 use crate::query::room_lists::{PublicRooms, public_rooms};
-use crate::query::rooms::{
+use crate::writer::rooms::{
     CreationOutcome, RoomKind, anyone_has_many_rooms, create as create_room, find_existing,
 };
 

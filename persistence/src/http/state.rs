@@ -15,13 +15,14 @@ use tidings_shared::origin::AllowedOrigins;
 use tidings_shared::rate::Rate;
 use tidings_shared::receipts::Receipts;
 use tidings_shared::request_slots::RequestSlots;
+use tokio::sync::Notify;
 use tokio_util::task::TaskTracker;
 
 use super::allowance::{Allowance, CommandKind};
 use super::change_notices::ChangeNotice;
 use super::problem::Problem;
-use crate::account::UnknownUserPolicy;
 use crate::membership::{MembershipLimits, Memberships};
+use crate::writer::users::UnknownUserPolicy;
 
 /// Requests that may wait for others' records to be stored, in total and per user. Each of them reads one row from time
 /// to time.
@@ -79,6 +80,8 @@ pub struct State {
     pub(super) waiting: RequestSlots,
     pub(super) walking: RequestSlots,
     pub(super) exporting: RequestSlots,
+    /// Wakes the job that erases users.
+    pub(super) erasure_requested: Arc<Notify>,
 }
 
 impl State {
@@ -90,6 +93,7 @@ impl State {
         limits: Limits,
         origins: AllowedOrigins,
         unknown_users: UnknownUserPolicy,
+        erasure_requested: Arc<Notify>,
     ) -> Self {
         let notice_retries = TaskTracker::new();
         let [waiting, walking, exporting] =
@@ -115,6 +119,7 @@ impl State {
             waiting,
             walking,
             exporting,
+            erasure_requested,
         }
     }
 

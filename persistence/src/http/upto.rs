@@ -4,8 +4,8 @@
 use std::time::Duration;
 
 use tidings_shared::error::Refusal;
-use tidings_shared::ids::RoomId;
-use tokio::time::{Instant, sleep};
+use tidings_shared::ids::{RoomId, Seq};
+use tokio::time::Instant;
 
 use super::caller::Caller;
 use super::problem::Problem;
@@ -14,10 +14,6 @@ use crate::query;
 
 /// How long a reader waits.
 const TIMEOUT: Duration = Duration::from_secs(5);
-/// The pauses between reads of the stored head double from the first to the longest: a batch is stored within
-/// milliseconds unless the backlog is long.
-const FIRST_PAUSE: Duration = Duration::from_millis(5);
-const LONGEST_PAUSE: Duration = Duration::from_millis(160);
 
 /// Returns once the room's stored head is at least `upto`.
 ///
@@ -31,14 +27,9 @@ pub async fn wait_until_stored(
     upto: i64,
 ) -> Result<(), Problem> {
     let _permit = state.waiting.take(&caller.user, "waits for the log to be stored")?;
-    let deadline = Instant::now() + TIMEOUT;
-    let mut pause = FIRST_PAUSE;
-    while Instant::now() < deadline {
-        if query::stored_head(&state.db, room).await?.is_some_and(|head| head >= upto) {
-            return Ok(());
-        }
-        sleep(pause).await;
-        pause = (pause * 2).min(LONGEST_PAUSE);
+    let seq = Seq(u64::try_from(upto).unwrap_or_default());
+    if query::wait_until_stored(&state.db, room, seq, Instant::now() + TIMEOUT).await? {
+        return Ok(());
     }
     Err(Refusal::unavailable(format!("seq {upto} of the room is not stored yet; retry")).into())
 }

@@ -7,17 +7,17 @@ use tidings_shared::error::{ErrorCode, Refusal};
 use tidings_shared::fields::{object, optional};
 use tidings_shared::ids::UserId;
 use tidings_shared::limits::MAX_PERSON_TEXT_CHARS;
-use tidings_shared::message::check_text;
 use tidings_shared::openapi::PersonTextForm;
 use utoipa::ToSchema;
 
 use super::body::{Body, COMMAND_BYTES};
 use super::caller::Caller;
 use super::change_notices::ChangeNotice;
+use super::creation::check_line;
 use super::parameters;
 use super::problem::Problem;
 use super::state::State;
-use crate::query::users::{self, AccountChange};
+use crate::writer::users::{self, AccountChange};
 
 /// A user.
 #[derive(Serialize, ToSchema)]
@@ -94,12 +94,7 @@ fn read(text: &str) -> Result<AccountChange, Refusal> {
 
 fn line(field: Option<&RawValue>, name: &'static str) -> Result<Option<String>, Refusal> {
     let text: Option<String> = optional(field, name, "a string")?;
-    if let Some(text) = &text {
-        check_text(text, name, MAX_PERSON_TEXT_CHARS)?;
-        if text.chars().any(char::is_control) {
-            return Err(Refusal::bad_field(name, format!("`{name}` must not hold control characters")));
-        }
-    }
+    text.as_deref().map_or(Ok(()), |text| check_line(text, name, MAX_PERSON_TEXT_CHARS))?;
     Ok(text)
 }
 

@@ -13,7 +13,8 @@ use tidings_shared::{
     protocol::server::ServerFrame,
 };
 
-use super::{Ingest, batch::MembershipKind, without_data};
+use super::{Ingest, without_data};
+use crate::batch::MembershipKind;
 use crate::writer::members::StoredMembership;
 
 /// Announces all changes, in order; returns the partitions whose changes could not be announced.
@@ -69,7 +70,7 @@ mod tests {
     use tidings_shared::ids::{Epoch, RoomId};
 
     use super::*;
-    use crate::ingest::batch::MembershipChange;
+    use crate::batch::MembershipChange;
 
     fn stored(kind: MembershipKind) -> StoredMembership {
         let room = RoomId::parse("r").unwrap();

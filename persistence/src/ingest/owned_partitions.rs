@@ -11,22 +11,7 @@ use tidings_shared::{
     log::{IngestId, keys::Partition},
 };
 
-/// The right to write a partition.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Lease {
-    pub partition: Partition,
-    /// Fencing token: each change of owner increments it.
-    pub token: i64,
-}
-
-/// The state that a batch must find in the partition's row.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct PartitionClaim {
-    pub lease: Lease,
-    pub epoch: Epoch,
-    /// The row's `last_id`.
-    pub committed: IngestId,
-}
+use crate::batch::{Lease, PartitionClaim};
 
 /// A reading position.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

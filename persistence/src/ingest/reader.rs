@@ -13,10 +13,10 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     Ingest,
-    batch::Entry,
     owned_partitions::{OwnedPartitions, Position},
     without_data,
 };
+use crate::batch::Entry;
 
 /// Records in one batch, and in one read, at most.
 pub(super) const BATCH_RECORDS: usize = 1000;

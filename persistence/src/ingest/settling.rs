@@ -8,7 +8,8 @@ use tidings_shared::{
     log::{IngestId, Session, keys::Partition, stored::read_watermark},
 };
 
-use super::{Ingest, owned_partitions::Lease, without_data};
+use super::{Ingest, without_data};
+use crate::batch::Lease;
 use crate::writer::{Settling, failure, limit};
 
 /// Pause after a failed settling.

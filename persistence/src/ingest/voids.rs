@@ -11,7 +11,8 @@ use tidings_shared::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{Ingest, batch::MESSAGE_VOID};
+use super::Ingest;
+use crate::batch::MESSAGE_VOID;
 use crate::writer::{
     failure,
     limit::{self, within},

@@ -21,8 +21,9 @@ use super::{
     reader::{BATCH_RECORDS, Chunk},
     settling,
 };
+use crate::batch::BatchClaim;
 use crate::writer::{
-    batch::{BatchClaim, Exception, WriteError, Written, write as write_batch},
+    batch::{Exception, WriteError, Written, write as write_batch},
     failure,
     limit::{self, within},
 };

@@ -2,52 +2,75 @@
 
 use std::collections::HashMap;
 
-use actix_web::{
-    HttpRequest,
-    web::{Data, Json, Payload},
-};
+use actix_web::web::Data;
 use tidings_shared::{
-    error::{ErrorCode, Refusal},
+    error::Refusal,
     ids::{Epoch, RoomId, UserId},
     internal::{
-        MAX_USERS,
+        ConnectUserAnswer, ConnectUserRequest, MAX_USERS, RoomsAnswer, RoomsRequest,
         people::{AccountsAnswer, AccountsRequest, RolesAnswer, RolesRequest},
     },
-    membership::Membership,
+    membership::{self, Membership},
 };
 
-use super::{InternalState, authority_problem, within_deadline};
+use super::{InternalState, authority_problem, check_count};
+use crate::account::{self, Caching};
 use crate::http::problem::Problem;
 use crate::query::{memberships, users};
 
 /// One seed brings every partition to the epoch, unless a later epoch is opened meanwhile.
 const MAX_SEED_ATTEMPTS: usize = 3;
 
-pub(super) async fn roles(
-    state: Data<InternalState>,
-    request: HttpRequest,
-    body: Payload,
-) -> Result<Json<RolesAnswer>, Problem> {
-    let RolesRequest { room, users } = state.read(&request, body).await?;
-    check_user_count(&users)?;
-    let reading = async { memberships::roles(&state.db, &room, &users).await.map_err(Problem::from) };
-    Ok(Json(RolesAnswer { roles: within_deadline(reading).await? }))
+pub(super) async fn rooms(state: Data<InternalState>, request: RoomsRequest) -> Result<RoomsAnswer, Problem> {
+    let RoomsRequest { user, epoch } = request;
+    // Reads the stamp first: any later change then invalidates this fill. Does not wait for a session, because the
+    // answer does not need the cache.
+    let cache = match state.log.current_session() {
+        Some(session) => {
+            let stamp = membership::stamp(&mut session.connection(), &user).await;
+            stamp.inspect_err(|error| state.log.failed(&session, error)).ok().map(|stamp| (session, stamp))
+        }
+        None => None,
+    };
+    // Readers of the cache use the memberships in the epoch of the fill.
+    let epoch = cache.as_ref().map_or(epoch, |(session, _)| epoch.max(session.epoch.0));
+    let (rooms, recent) = memberships_in(&state, Epoch(epoch), &user).await?;
+    if let Some((session, stamp)) = cache {
+        let mut connection = session.connection();
+        let filled = membership::fill(&mut connection, &user, session.epoch, stamp, &rooms).await;
+        if let Err(error) = filled {
+            tracing::debug!(kind = ?error.kind(), code = error.code(), "the membership cache cannot be filled");
+            state.log.failed(&session, &error);
+        }
+    }
+    Ok(RoomsAnswer { rooms, recent })
+}
+
+pub(super) async fn roles(state: Data<InternalState>, request: RolesRequest) -> Result<RolesAnswer, Problem> {
+    check_count(request.users.len(), MAX_USERS, "users")?;
+    Ok(RolesAnswer { roles: memberships::roles(&state.db, &request.room, &request.users).await? })
 }
 
 pub(super) async fn accounts(
     state: Data<InternalState>,
-    request: HttpRequest,
-    body: Payload,
-) -> Result<Json<AccountsAnswer>, Problem> {
-    let AccountsRequest { users } = state.read(&request, body).await?;
-    check_user_count(&users)?;
-    let reading = async { users::accounts(&state.db, &users).await.map_err(Problem::from) };
-    Ok(Json(AccountsAnswer { accounts: within_deadline(reading).await? }))
+    request: AccountsRequest,
+) -> Result<AccountsAnswer, Problem> {
+    check_count(request.users.len(), MAX_USERS, "users")?;
+    Ok(AccountsAnswer { accounts: users::accounts(&state.db, &request.users).await? })
+}
+
+pub(super) async fn connect_user(
+    state: Data<InternalState>,
+    request: ConnectUserRequest,
+) -> Result<ConnectUserAnswer, Problem> {
+    let claims = (request.name.as_deref(), request.picture.as_deref());
+    let (user, unknown_users) = (&request.user, state.unknown_users);
+    Ok(account::admit(&state.db, &state.log, user, claims, Caching::Always, unknown_users).await?)
 }
 
 /// A user's memberships, for use in `epoch`. While a partition is of an earlier epoch, its writer may still commit a
 /// removal; seeding a room there waits for that writer or fences it off.
-pub(super) async fn memberships_in(
+async fn memberships_in(
     state: &InternalState,
     epoch: Epoch,
     user: &UserId,
@@ -60,11 +83,4 @@ pub(super) async fn memberships_in(
         state.authority.seed(epoch, &read.behind).await.map_err(authority_problem)?;
     }
     Err(Refusal::unavailable("another epoch is being opened; retry").into())
-}
-
-fn check_user_count(users: &[UserId]) -> Result<(), Problem> {
-    if users.len() > MAX_USERS {
-        return Err(Problem::new(ErrorCode::TooLarge, format!("more than {MAX_USERS} users")));
-    }
-    Ok(())
 }

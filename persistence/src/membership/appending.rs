@@ -1,18 +1,22 @@
-//! Appends a decision to the log, and waits until it is stored.
+//! Appends a decision to the log, and waits until it, or what the decision did not see, is stored.
 
+use sea_orm::ConnectionTrait;
 use tidings_shared::{
     error::{ErrorCode, Refusal},
-    ids::{RoomId, Seq, UserId},
+    ids::{Epoch, RoomId, Seq, UserId},
     log::{Accepted, AppendError, Entry, KnownUpto, Log, stored::Stored},
     message::events::MemberBody,
     role,
 };
+use tokio::time::Instant;
 
 use super::deciding::RoleChange;
-use crate::ingest::batch::{MEMBER_ADDED, MEMBER_REMOVED};
+use crate::batch::{MEMBER_ADDED, MEMBER_REMOVED};
+use crate::query::wait_until_stored;
+use crate::request_error::RequestError;
 
 /// The entry of a change that was decided at `head`.
-pub(super) fn entry<'a>(
+pub fn entry<'a>(
     room: &'a RoomId,
     by: &'a UserId,
     user: &'a UserId,
@@ -61,12 +65,35 @@ pub async fn wait_stored(log: &Log, room: &RoomId, accepted: &Accepted) -> Resul
     }
 }
 
+/// Checks an answer that appends nothing against the log, as the log itself checks an append: whether the state read at
+/// `head` includes everything accepted. If not, waits until that is stored and returns false. The caller then reads
+/// again, and need not check a second time.
+///
+/// # Errors
+/// `unavailable` when Redis is away, or when it is not stored before the deadline.
+pub async fn check_against_log(
+    db: &impl ConnectionTrait,
+    log: &Log,
+    room: &RoomId,
+    head: Seq,
+    deadline: Instant,
+) -> Result<bool, RequestError> {
+    let accepted = log.read(room, None, Epoch(0), None, &[]).await?.head.seq;
+    if accepted <= head {
+        return Ok(true);
+    }
+    if wait_until_stored(db, room, accepted, deadline).await? {
+        return Ok(false);
+    }
+    Err(Refusal::unavailable("recent changes of the room are not stored yet; retry").into())
+}
+
 #[cfg(test)]
 mod tests {
     use tidings_shared::role::MinRole;
 
     use super::*;
-    use crate::ingest::batch::MEMBER_CHANGED;
+    use crate::batch::MEMBER_CHANGED;
 
     fn change(role: &str, depends_on_owners: bool) -> RoleChange {
         RoleChange { role: role.to_owned(), min_role: MinRole::Admin, depends_on_owners }

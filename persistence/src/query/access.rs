@@ -1,10 +1,13 @@
 //! The viewer of a room, and whether they may see it.
 //! Reads `rooms` and `members`. A room that the viewer may not see and a room that does not exist give the same answer.
 
-use sea_orm::{ConnectionTrait, DbErr, FromQueryResult};
-use tidings_shared::ids::{RoomId, UserId};
+use std::time::Duration;
 
-use super::sql::statement;
+use sea_orm::{ConnectionTrait, DbErr, FromQueryResult};
+use tidings_shared::ids::{RoomId, Seq, UserId};
+use tokio::time::{Instant, sleep};
+
+use crate::sql::{seq as seq_of, statement};
 
 /// The user on whose behalf a query reads. With `admin` (scope `tidings.admin`) any room may be read, but not messages
 /// that are private to others.
@@ -25,9 +28,6 @@ pub struct Access {
 }
 
 /// The viewer's access to a room; None when the room does not exist or they may not see it.
-///
-/// # Errors
-/// When the database cannot be read.
 pub async fn access(
     db: &impl ConnectionTrait,
     viewer: Viewer<'_>,
@@ -36,21 +36,37 @@ pub async fn access(
     let sql = "SELECT mb.role, mb.read_seq, r.head_seq FROM rooms r \
                LEFT JOIN members mb ON mb.room_id = r.id AND mb.user_id = $2 \
                WHERE r.id = $1 AND (mb.user_id IS NOT NULL OR $3)";
-    Access::find_by_statement(statement(
-        sql,
-        [room.as_str().into(), viewer.user.as_str().into(), viewer.admin.into()],
-    ))
-    .one(db)
-    .await
+    let values = [room.as_str().into(), viewer.user.as_str().into(), viewer.admin.into()];
+    Access::find_by_statement(statement(sql, values)).one(db).await
 }
 
 /// The stored head of a room; None when there is no such room.
-///
-/// # Errors
-/// When the database cannot be read.
-pub async fn stored_head(db: &impl ConnectionTrait, room: &RoomId) -> Result<Option<i64>, DbErr> {
-    let row = db
-        .query_one_raw(statement("SELECT head_seq FROM rooms WHERE id = $1", [room.as_str().into()]))
-        .await?;
-    row.map(|row| row.try_get_by("head_seq")).transpose()
+pub async fn stored_head(db: &impl ConnectionTrait, room: &RoomId) -> Result<Option<Seq>, DbErr> {
+    let sql = "SELECT head_seq FROM rooms WHERE id = $1";
+    let row = db.query_one_raw(statement(sql, [room.as_str().into()])).await?;
+    row.map(|row| seq_of(&row, "head_seq")).transpose()
+}
+
+/// The pauses between reads of the stored head double from the first to the longest: a batch is stored within
+/// milliseconds unless the backlog is long.
+const FIRST_PAUSE: Duration = Duration::from_millis(5);
+const LONGEST_PAUSE: Duration = Duration::from_millis(160);
+
+/// Whether the room is stored up to `seq` before the deadline. Holds no connection while it waits. A missing room has
+/// nothing to wait for.
+pub async fn wait_until_stored(
+    db: &impl ConnectionTrait,
+    room: &RoomId,
+    seq: Seq,
+    deadline: Instant,
+) -> Result<bool, DbErr> {
+    let mut pause = FIRST_PAUSE;
+    while stored_head(db, room).await?.is_some_and(|head| head < seq) {
+        if Instant::now() + pause >= deadline {
+            return Ok(false);
+        }
+        sleep(pause).await;
+        pause = (pause * 2).min(LONGEST_PAUSE);
+    }
+    Ok(true)
 }

@@ -4,7 +4,6 @@
 
 mod frame;
 
-use crate::schemas::EventForm;
 use sea_orm::{ConnectionTrait, DbErr, QueryResult, Value};
 use serde::Serialize;
 use tidings_shared::ids::{Epoch, RoomId};
@@ -12,8 +11,10 @@ use utoipa::ToSchema;
 
 use super::access::Viewer;
 use super::json::{Head, Raw};
-use super::messages::SelectedMessage;
-use super::sql::{epoch_of, me, message_columns, statement, visible};
+use super::messages::Message;
+use super::sql::{epoch_of, me, message_columns, visible};
+use crate::schemas::EventForm;
+use crate::sql::statement;
 
 /// Event frames after a position, ascending.
 #[derive(Debug, Serialize, ToSchema)]
@@ -83,9 +84,6 @@ const EVENTS: &str = concat!(
 );
 
 /// The events after a position; None when the viewer may not see the room.
-///
-/// # Errors
-/// When the database cannot be read.
 pub async fn events(
     db: &impl ConnectionTrait,
     viewer: Viewer<'_>,
@@ -94,19 +92,15 @@ pub async fn events(
 ) -> Result<Option<Events>, DbErr> {
     let epoch = range.epoch.map(known_form);
     let cursor_epoch: Value = epoch.flatten().into();
-    let rows = db
-        .query_all_raw(statement(
-            EVENTS,
-            [
-                room.as_str().into(),
-                viewer.user.as_str().into(),
-                viewer.admin.into(),
-                range.after.into(),
-                range.limit.into(),
-                cursor_epoch,
-            ],
-        ))
-        .await?;
+    let values = [
+        room.as_str().into(),
+        viewer.user.as_str().into(),
+        viewer.admin.into(),
+        range.after.into(),
+        range.limit.into(),
+        cursor_epoch,
+    ];
+    let rows = db.query_all_raw(statement(EVENTS, values)).await?;
     let Some(first) = rows.first() else { return Ok(None) };
     let (head, epoch_now): (i64, i64) = (first.try_get("", "head_seq")?, first.try_get("", "epoch")?);
     let bases = Bases { newest: first.try_get("", "newest")?, lowest: first.try_get("", "good_up_to")? };
@@ -160,8 +154,7 @@ fn read(row: &QueryResult, room: &RoomId) -> Result<Option<Raw>, DbErr> {
         let body = if row.try_get("", "event_blank")? { frame::without_content(&body)? } else { body };
         return frame::event(&kind, &body, room.as_str(), seq, &at).map(Some);
     }
-    let message = SelectedMessage::of(row)?.map(|row| row.message(room.as_str())).transpose()?;
-    message.map(|message| frame::message(&message)).transpose()
+    Message::of(row, room.as_str())?.map(|message| frame::message(&message)).transpose()
 }
 
 #[cfg(test)]

@@ -7,9 +7,9 @@ use serde::Serialize;
 use tidings_shared::ids::UserId;
 use uuid::Uuid;
 
-use super::json::{Raw, optional_time, raw, time};
+use super::json::{Raw, optional_time, time};
 use super::messages::VisibleTo;
-use super::sql::statement;
+use crate::sql::statement;
 
 /// Rows of a page.
 pub const PAGE_ROWS: i64 = 500;
@@ -47,7 +47,7 @@ pub struct ExportedMembership {
 }
 
 /// A message that the user sent; archived content comes from the archive.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, FromQueryResult)]
 pub struct SentMessage {
     pub room: String,
     pub seq: i64,
@@ -58,6 +58,7 @@ pub struct SentMessage {
     pub reply_to: Option<i64>,
     pub attachments: Option<Raw>,
     pub metadata: Option<Raw>,
+    #[sea_orm(nested)]
     pub visible_to: Option<VisibleTo>,
     #[serde(serialize_with = "time")]
     pub at: DateTime<Utc>,
@@ -71,10 +72,13 @@ pub struct SentMessage {
 }
 
 /// An earlier text of one of the user's messages.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, FromQueryResult)]
 pub struct ExportedVersion {
     pub room: String,
     pub seq: i64,
+    /// Its number, which orders the versions of a message.
+    #[serde(skip)]
+    pub version: i64,
     pub content: String,
     pub metadata: Option<Raw>,
     #[serde(serialize_with = "time")]
@@ -93,9 +97,6 @@ pub struct ExportedReaction {
 }
 
 /// The user's profile; None when the user is unknown.
-///
-/// # Errors
-/// When the database cannot be read.
 pub async fn profile(db: &impl ConnectionTrait, user: &UserId) -> Result<Option<Profile>, DbErr> {
     let sql = "SELECT u.id AS user, u.name, u.picture, u.created_at, p.status, p.last_seen \
                FROM users u LEFT JOIN presence p ON p.user_id = u.id WHERE u.id = $1";
@@ -103,9 +104,6 @@ pub async fn profile(db: &impl ConnectionTrait, user: &UserId) -> Result<Option<
 }
 
 /// Memberships in rooms after `after`, by room.
-///
-/// # Errors
-/// When the database cannot be read.
 pub async fn memberships(
     db: &impl ConnectionTrait,
     user: &UserId,
@@ -121,22 +119,17 @@ pub async fn memberships(
 /// Searches rooms after `after` for messages of the user: returns the last searched room, and the rooms with messages.
 /// None at the end. There is no index of messages by sender, because it would make every send slower and this search is
 /// rare.
-///
-/// # Errors
-/// When the database cannot be read.
 pub async fn rooms_with_messages(
     db: &impl ConnectionTrait,
     user: &UserId,
     after: &str,
 ) -> Result<Option<(String, Vec<String>)>, DbErr> {
-    let rows = db
-        .query_all_raw(statement(
-            "SELECT r.id, m.there IS NOT NULL AS has_messages FROM (SELECT id FROM rooms WHERE id > $2 ORDER BY id LIMIT $3) r \
-             LEFT JOIN LATERAL (SELECT true AS there FROM messages m \
-               WHERE m.room_id = r.id AND m.sender_id = $1 LIMIT 1) m ON true ORDER BY r.id",
-            [user.as_str().into(), after.into(), ROOMS_PER_STATEMENT.into()],
-        ))
-        .await?;
+    let sql = "SELECT r.id, m.there IS NOT NULL AS has_messages \
+               FROM (SELECT id FROM rooms WHERE id > $2 ORDER BY id LIMIT $3) r \
+               LEFT JOIN LATERAL (SELECT true AS there FROM messages m \
+                 WHERE m.room_id = r.id AND m.sender_id = $1 LIMIT 1) m ON true ORDER BY r.id";
+    let values = [user.as_str().into(), after.into(), ROOMS_PER_STATEMENT.into()];
+    let rows = db.query_all_raw(statement(sql, values)).await?;
     let (mut last, mut written) = (None, Vec::new());
     for row in &rows {
         let room: String = row.try_get_by("id")?;
@@ -149,93 +142,42 @@ pub async fn rooms_with_messages(
 }
 
 /// Messages of the user in a room after `after`, by client id.
-///
-/// # Errors
-/// When the database cannot be read.
 pub async fn sent(
     db: &impl ConnectionTrait,
     user: &UserId,
     room: &str,
     after: &str,
 ) -> Result<Vec<SentMessage>, DbErr> {
-    let rows = db
-        .query_all_raw(statement(
-            "SELECT m.seq, m.id, m.client_id, m.kind, COALESCE(a.content, m.content) AS content, m.reply_to, \
-               COALESCE(a.attachments, m.attachments)::text AS attachments, \
-               COALESCE(a.metadata, m.metadata)::text AS metadata, m.visible_users, m.visible_roles, m.at, \
-               m.edited_at, m.deleted, a.room_id IS NOT NULL AS archived, a.versions::text AS versions \
-             FROM (SELECT * FROM messages m WHERE m.room_id = $1 AND m.sender_id = $2 AND m.client_id > $3 \
-               ORDER BY m.client_id LIMIT $4) m \
-             LEFT JOIN LATERAL (SELECT * FROM messages_archive a \
-               WHERE a.room_id = m.room_id AND a.seq = m.seq LIMIT 1) a ON true ORDER BY m.client_id",
-            [room.into(), user.as_str().into(), after.into(), PAGE_ROWS.into()],
-        ))
-        .await?;
-    let mut sent = Vec::with_capacity(rows.len());
-    for row in &rows {
-        let json = |name: &str| row.try_get::<Option<String>>("", name)?.map(raw).transpose();
-        let list = |name: &str| row.try_get::<Option<Vec<String>>>("", name);
-        let (users, roles) = (list("visible_users")?, list("visible_roles")?);
-        let visible_to = (users.is_some() || roles.is_some())
-            .then(|| VisibleTo { users: users.unwrap_or_default(), roles: roles.unwrap_or_default() });
-        sent.push(SentMessage {
-            room: room.to_owned(),
-            seq: row.try_get("", "seq")?,
-            id: row.try_get("", "id")?,
-            client_id: row.try_get("", "client_id")?,
-            kind: row.try_get("", "kind")?,
-            content: row.try_get("", "content")?,
-            reply_to: row.try_get("", "reply_to")?,
-            attachments: json("attachments")?,
-            metadata: json("metadata")?,
-            visible_to,
-            at: row.try_get("", "at")?,
-            edited_at: row.try_get("", "edited_at")?,
-            deleted: row.try_get("", "deleted")?,
-            archived: row.try_get("", "archived")?,
-            versions: json("versions")?,
-        });
-    }
-    Ok(sent)
+    let sql = "SELECT m.room_id AS room, m.seq, m.id, m.client_id, m.kind, COALESCE(a.content, m.content) AS content, \
+                 m.reply_to, COALESCE(a.attachments, m.attachments)::text AS attachments, \
+                 COALESCE(a.metadata, m.metadata)::text AS metadata, m.at, m.edited_at, m.deleted, \
+                 CASE WHEN m.visible_roles IS NULL THEN m.visible_users ELSE COALESCE(m.visible_users, '{}') END AS users, \
+                 CASE WHEN m.visible_users IS NULL THEN m.visible_roles ELSE COALESCE(m.visible_roles, '{}') END AS roles, \
+                 a.room_id IS NOT NULL AS archived, a.versions::text AS versions \
+               FROM (SELECT * FROM messages m WHERE m.room_id = $1 AND m.sender_id = $2 AND m.client_id > $3 \
+                 ORDER BY m.client_id LIMIT $4) m \
+               LEFT JOIN LATERAL (SELECT * FROM messages_archive a \
+                 WHERE a.room_id = m.room_id AND a.seq = m.seq LIMIT 1) a ON true ORDER BY m.client_id";
+    let values = [room.into(), user.as_str().into(), after.into(), PAGE_ROWS.into()];
+    SentMessage::find_by_statement(statement(sql, values)).all(db).await
 }
 
 /// Earlier versions of these messages of a room, at most [`PAGE_ROWS`], after the version `after` (seq, number).
-///
-/// # Errors
-/// When the database cannot be read.
 pub async fn versions(
     db: &impl ConnectionTrait,
     room: &str,
     seqs: &[i64],
     after: (i64, i64),
-) -> Result<Vec<(i64, ExportedVersion)>, DbErr> {
-    let rows = db
-        .query_all_raw(statement(
-            "SELECT v.seq, v.version, v.content, v.metadata::text, v.at, v.by FROM message_versions v \
-             WHERE v.room_id = $1 AND v.seq = ANY ($2) AND (v.seq, v.version) > ($3, $4) \
-             ORDER BY v.seq, v.version LIMIT $5",
-            [room.into(), seqs.to_vec().into(), after.0.into(), after.1.into(), PAGE_ROWS.into()],
-        ))
-        .await?;
-    let mut versions = Vec::with_capacity(rows.len());
-    for row in &rows {
-        let version = ExportedVersion {
-            room: room.to_owned(),
-            seq: row.try_get_by("seq")?,
-            content: row.try_get_by("content")?,
-            metadata: row.try_get_by::<Option<String>, _>("metadata")?.map(raw).transpose()?,
-            at: row.try_get_by("at")?,
-            by: row.try_get_by("by")?,
-        };
-        versions.push((row.try_get_by("version")?, version));
-    }
-    Ok(versions)
+) -> Result<Vec<ExportedVersion>, DbErr> {
+    let sql = "SELECT v.room_id AS room, v.seq, v.version, v.content, v.metadata::text AS metadata, v.at, v.by \
+               FROM message_versions v \
+               WHERE v.room_id = $1 AND v.seq = ANY ($2) AND (v.seq, v.version) > ($3, $4) \
+               ORDER BY v.seq, v.version LIMIT $5";
+    let values = [room.into(), seqs.to_vec().into(), after.0.into(), after.1.into(), PAGE_ROWS.into()];
+    ExportedVersion::find_by_statement(statement(sql, values)).all(db).await
 }
 
 /// Reactions of the user after `after` (room, seq, emoji).
-///
-/// # Errors
-/// When the database cannot be read.
 pub async fn reactions(
     db: &impl ConnectionTrait,
     user: &UserId,

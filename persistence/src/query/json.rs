@@ -1,21 +1,48 @@
 //! Formats of values in answers: times, raw JSON, cursors of the log.
 //! Pure. JSON from clients comes back byte for byte.
 
+use std::ops::Deref;
+
 use chrono::{DateTime, Utc};
-use sea_orm::DbErr;
+use sea_orm::{ColIdx, DbErr, FromQueryResult, QueryResult, TryGetError, TryGetable};
 use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
 use tidings_shared::protocol::server::rfc3339;
 
 /// JSON text that is passed on unchanged.
-pub type Raw = Box<RawValue>;
+#[derive(Debug, Serialize)]
+#[serde(transparent)]
+pub struct Raw(Box<RawValue>);
 
-/// Takes JSON text from the database.
-///
-/// # Errors
-/// When it is not JSON, which the column's type prevents.
-pub(super) fn raw(text: String) -> Result<Raw, DbErr> {
-    RawValue::from_string(text).map_err(|error| DbErr::Custom(format!("stored JSON cannot be read: {error}")))
+impl Raw {
+    /// Takes JSON text from the database.
+    ///
+    /// # Errors
+    /// When it is not JSON, which the column's type prevents.
+    pub fn new(text: String) -> Result<Self, DbErr> {
+        let raw = RawValue::from_string(text).map(Self);
+        raw.map_err(|error| DbErr::Custom(format!("stored JSON cannot be read: {error}")))
+    }
+}
+
+impl From<Box<RawValue>> for Raw {
+    fn from(raw: Box<RawValue>) -> Self {
+        Self(raw)
+    }
+}
+
+impl Deref for Raw {
+    type Target = RawValue;
+
+    fn deref(&self) -> &RawValue {
+        &self.0
+    }
+}
+
+impl TryGetable for Raw {
+    fn try_get_by<I: ColIdx>(row: &QueryResult, index: I) -> Result<Self, TryGetError> {
+        Ok(Self::new(String::try_get_by(row, index)?)?)
+    }
 }
 
 /// RFC 3339, UTC, milliseconds: the only format of a time on the wire.
@@ -39,7 +66,7 @@ pub(crate) fn optional_time<S: Serializer>(
 }
 
 /// A cursor of the log: the last stored position that an answer reflects, and the epoch in which it is valid.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, FromQueryResult, utoipa::ToSchema)]
 pub struct Head {
     /// Opaque: identifies one lifetime of the log's data.
     pub epoch: String,
@@ -69,6 +96,6 @@ mod tests {
     #[test]
     fn raw_json_keeps_order_numbers_and_spaces() {
         let text = r#"{"b": 1.0, "a":1e400,  "c":"\u0000"}"#;
-        assert_eq!(serde_json::to_string(&raw(text.to_owned()).unwrap()).unwrap(), text);
+        assert_eq!(serde_json::to_string(&Raw::new(text.to_owned()).unwrap()).unwrap(), text);
     }
 }

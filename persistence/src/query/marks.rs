@@ -7,13 +7,10 @@ use tidings_shared::{
     log::StoredMarks,
 };
 
-use super::sql::statement;
+use crate::sql::statement;
 
 /// The read and delivered marks of users and the room's stored head, in one statement, so that they belong to the same
 /// snapshot. A missing room has no members.
-///
-/// # Errors
-/// When the database cannot be read.
 pub async fn of(db: &impl ConnectionTrait, room: &RoomId, users: &[UserId]) -> Result<StoredMarks, DbErr> {
     let sql = "SELECT r.head_seq, mb.read_seq, mb.delivered_seq \
                FROM rooms r CROSS JOIN unnest($2::text[]) WITH ORDINALITY AS v (member, n) \

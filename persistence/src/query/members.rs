@@ -2,16 +2,14 @@
 //! Reads `members` and `users`; the caller has checked that the viewer may see the room.
 
 use chrono::{DateTime, Utc};
-use sea_orm::sea_query::NullOrdering;
-use sea_orm::{ColumnTrait, JoinType, Order, RelationTrait};
-use sea_orm::{ConnectionTrait, DbErr, EntityTrait, FromQueryResult, QueryFilter, QueryOrder, QuerySelect};
+use sea_orm::{ConnectionTrait, DbErr, FromQueryResult};
 use serde::Serialize;
 use tidings_shared::ids::RoomId;
 use utoipa::ToSchema;
 
 use super::cursor::pack_id;
 use super::json::{optional_time, time};
-use crate::entity::{member, user};
+use crate::sql::statement;
 
 /// A member as other members of the room see them.
 #[derive(Debug, Serialize, ToSchema, FromQueryResult)]
@@ -36,28 +34,17 @@ pub struct Members {
 }
 
 /// The members whose user id comes after `after`.
-///
-/// # Errors
-/// When the database cannot be read.
 pub async fn members(
     db: &impl ConnectionTrait,
     room: &RoomId,
     after: Option<&str>,
     limit: i64,
 ) -> Result<Members, DbErr> {
-    let mut found = member::Entity::find()
-        .select_only()
-        .column_as(member::Column::UserId, "user")
-        .columns([user::Column::Name, user::Column::Picture])
-        .columns([member::Column::Role, member::Column::JoinedAt])
-        .join(JoinType::InnerJoin, member::Relation::User.def())
-        .filter(member::Column::RoomId.eq(room.as_str()))
-        .filter(member::Column::UserId.gt(after.unwrap_or_default()))
-        .order_by_asc(member::Column::UserId)
-        .limit(Some(limit.unsigned_abs() + 1))
-        .into_model::<Member>()
-        .all(db)
-        .await?;
+    let sql = "SELECT m.user_id AS \"user\", u.name, u.picture, m.role, m.joined_at \
+               FROM members m JOIN users u ON u.id = m.user_id \
+               WHERE m.room_id = $1 AND m.user_id > $2 ORDER BY m.user_id LIMIT $3 + 1";
+    let values = [room.as_str().into(), after.unwrap_or_default().into(), limit.into()];
+    let mut found = Member::find_by_statement(statement(sql, values)).all(db).await?;
     let limit = usize::try_from(limit).unwrap_or_default();
     let more = found.len() > limit;
     found.truncate(limit);
@@ -80,25 +67,14 @@ pub struct Receipt {
 }
 
 /// Most receipts in an answer; in larger rooms those of the members who read last.
-const MAX_RECEIPTS: u64 = 1000;
+const MAX_RECEIPTS: i64 = 1000;
 
 /// The watermarks of the members, up to [`MAX_RECEIPTS`] of them, by user id.
-///
-/// # Errors
-/// When the database cannot be read.
 pub async fn receipts(db: &impl ConnectionTrait, room: &RoomId) -> Result<Vec<Receipt>, DbErr> {
-    let mut latest = member::Entity::find()
-        .select_only()
-        .column_as(member::Column::UserId, "user")
-        .columns([member::Column::ReadSeq, member::Column::ReadAt])
-        .columns([member::Column::DeliveredSeq, member::Column::DeliveredAt])
-        .filter(member::Column::RoomId.eq(room.as_str()))
-        .order_by_with_nulls(member::Column::ReadAt, Order::Desc, NullOrdering::Last)
-        .order_by_asc(member::Column::UserId)
-        .limit(Some(MAX_RECEIPTS))
-        .into_model::<Receipt>()
-        .all(db)
-        .await?;
+    let sql = "SELECT user_id AS \"user\", read_seq, read_at, delivered_seq, delivered_at FROM members \
+               WHERE room_id = $1 ORDER BY read_at DESC NULLS LAST, user_id LIMIT $2";
+    let values = [room.as_str().into(), MAX_RECEIPTS.into()];
+    let mut latest = Receipt::find_by_statement(statement(sql, values)).all(db).await?;
     latest.sort_unstable_by(|a, b| a.user.cmp(&b.user));
     Ok(latest)
 }

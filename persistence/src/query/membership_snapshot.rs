@@ -8,7 +8,7 @@ use tidings_shared::{
     role::OWNER,
 };
 
-use super::sql::statement;
+use crate::sql::statement;
 
 /// The state of a room and two users, as of the room's stored head.
 #[derive(Clone, Debug, Default, PartialEq, Eq, FromQueryResult)]
@@ -31,9 +31,6 @@ pub struct MembershipSnapshot {
 }
 
 /// The snapshot for `requester` and `user` in a room; None when the room does not exist.
-///
-/// # Errors
-/// When the database cannot be read.
 pub async fn membership_snapshot(
     db: &impl ConnectionTrait,
     room: &RoomId,

@@ -8,7 +8,7 @@ use tidings_shared::ids::{Epoch, RoomId, Seq, UserId};
 use tidings_shared::log::keys::Partition;
 use tidings_shared::membership::Membership;
 
-use super::sql::statement;
+use crate::sql::statement;
 
 /// Recently active rooms in the answer: as many as `"mine"` joins.
 const RECENT_ROOMS: usize = 200;
@@ -25,9 +25,6 @@ pub struct UserMemberships {
 }
 
 /// All memberships of a user, for use in `epoch`.
-///
-/// # Errors
-/// When the database cannot be read.
 pub async fn of(db: &impl ConnectionTrait, user: &UserId, epoch: Epoch) -> Result<UserMemberships, DbErr> {
     let sql = "SELECT mb.room_id, mb.role, mb.read_seq, p.epoch FROM members mb \
                JOIN rooms r ON r.id = mb.room_id JOIN partitions p ON p.partition = r.partition \
@@ -54,9 +51,6 @@ pub async fn of(db: &impl ConnectionTrait, user: &UserId, epoch: Epoch) -> Resul
 }
 
 /// The roles of users in a room, in their order; `None`: not a member.
-///
-/// # Errors
-/// When the database cannot be read.
 pub async fn roles(
     db: &impl ConnectionTrait,
     room: &RoomId,

@@ -5,7 +5,7 @@ mod page;
 
 use chrono::{DateTime, Utc};
 use sea_orm::sqlx::{Column, Decode, Postgres, Row, Type, postgres::PgRow};
-use sea_orm::{ConnectionTrait, DbErr, QueryResult, RuntimeErr, SqlxError};
+use sea_orm::{ConnectionTrait, DbErr, FromQueryResult, QueryResult, RuntimeErr, SqlxError};
 use serde::Serialize;
 use tidings_shared::ids::RoomId;
 use tidings_shared::message::Attachment;
@@ -14,10 +14,11 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::access::Viewer;
-use super::json::{Raw, optional_time, raw, time};
-use super::sql::{epoch_of, me, message_columns, reactions, statement, visible};
+use super::json::{Raw, optional_time, time};
+use super::sql::{epoch_of, me, message_columns, reactions, visible};
+use crate::sql::statement;
 
-pub use page::{MessagePage, Walk, Window};
+pub use page::{MessagePage, Window, page};
 
 /// The sender of a message, with their present name.
 #[derive(Clone, Debug, Serialize, ToSchema)]
@@ -30,7 +31,7 @@ pub struct Sender {
 }
 
 /// The audience of a private message, in addition to its sender.
-#[derive(Clone, Debug, Serialize, ToSchema)]
+#[derive(Clone, Debug, Serialize, FromQueryResult, ToSchema)]
 pub struct VisibleTo {
     pub users: Vec<String>,
     pub roles: Vec<String>,
@@ -79,91 +80,52 @@ pub struct Reaction {
     pub users: Vec<String>,
 }
 
-/// A message as the statements of this folder select it: the columns of `message_columns!` in their order, and
-/// `m_reactions` at any place.
-#[derive(Debug)]
-pub(super) struct SelectedMessage {
-    pub seq: i64,
-    pub id: Uuid,
-    pub client_id: String,
-    pub sender_id: String,
-    pub sender_name: Option<String>,
-    pub sender_picture: Option<String>,
-    pub kind: String,
-    pub content: String,
-    pub reply_to: Option<i64>,
-    pub attachments: Option<String>,
-    pub metadata: Option<String>,
-    pub visible_users: Option<Vec<String>>,
-    pub visible_roles: Option<Vec<String>>,
-    pub at: DateTime<Utc>,
-    pub edited_at: Option<DateTime<Utc>>,
-    pub deleted: bool,
-    pub last_seq: i64,
-    pub reactions: Option<String>,
-}
-
-impl SelectedMessage {
-    /// The message in a row of an outer join; None when that side is empty. Reads by position from the first column on,
+impl Message {
+    /// The message in a row of an outer join; None when that side is empty. The row has the columns of
+    /// `message_columns!` in their order, and `m_reactions` at any place. Reads by position from the first column on,
     /// because a page has a thousand columns and a look-up by name costs more than reading one.
-    pub(super) fn of(row: &QueryResult) -> Result<Option<Self>, DbErr> {
+    pub(super) fn of(row: &QueryResult, room: &str) -> Result<Option<Self>, DbErr> {
         let row = row.try_as_pg_row().ok_or_else(|| DbErr::Custom("not a row of PostgreSQL".to_owned()))?;
         let ordinal = |name| row.try_column(name).map(Column::ordinal).map_err(unreadable);
         let first = ordinal("m_seq")?;
         let Some(seq) = get(row, first)? else { return Ok(None) };
-        Ok(Some(Self {
-            seq,
+        let json = |column| get::<Option<String>>(row, column)?.map(Raw::new).transpose();
+        let users: Option<Vec<String>> = get(row, first + 11)?;
+        let roles: Option<Vec<String>> = get(row, first + 12)?;
+        let visible_to = (users.is_some() || roles.is_some())
+            .then(|| VisibleTo { users: users.unwrap_or_default(), roles: roles.unwrap_or_default() });
+        let reactions: Option<String> = get(row, ordinal("m_reactions")?)?;
+        let message = Self {
             id: get(row, first + 1)?,
+            seq,
+            room: room.to_owned(),
             client_id: get(row, first + 2)?,
-            sender_id: get(row, first + 3)?,
-            sender_name: get(row, first + 4)?,
-            sender_picture: get(row, first + 5)?,
+            sender: Sender {
+                id: get(row, first + 3)?,
+                name: get(row, first + 4)?,
+                picture: get(row, first + 5)?,
+            },
             kind: get(row, first + 6)?,
             content: get(row, first + 7)?,
             reply_to: get(row, first + 8)?,
-            attachments: get(row, first + 9)?,
-            metadata: get(row, first + 10)?,
-            visible_users: get(row, first + 11)?,
-            visible_roles: get(row, first + 12)?,
+            attachments: json(first + 9)?,
+            metadata: json(first + 10)?,
+            visible_to,
             at: get(row, first + 13)?,
             edited_at: get(row, first + 14)?,
             deleted: get(row, first + 15)?,
             last_seq: get(row, first + 16)?,
-            reactions: get(row, ordinal("m_reactions")?)?,
-        }))
+            reactions: Raw::new(reactions.unwrap_or_else(|| "[]".to_owned()))?,
+        };
+        Ok(Some(message.blank_if_deleted()))
     }
 
-    /// The message object. A deleted message has no content, attachments or metadata.
-    pub(super) fn message(self, room: &str) -> Result<Message, DbErr> {
-        let visible_to = self.visible_to();
-        let kept = |text: Option<String>| text.filter(|_| !self.deleted).map(raw).transpose();
-        let (attachments, metadata) = (kept(self.attachments)?, kept(self.metadata)?);
-        Ok(Message {
-            id: self.id,
-            seq: self.seq,
-            room: room.to_owned(),
-            client_id: self.client_id,
-            sender: Sender { id: self.sender_id, name: self.sender_name, picture: self.sender_picture },
-            kind: self.kind,
-            content: if self.deleted { String::new() } else { self.content },
-            reply_to: self.reply_to,
-            attachments,
-            metadata,
-            visible_to,
-            at: self.at,
-            edited_at: self.edited_at,
-            deleted: self.deleted,
-            last_seq: self.last_seq,
-            reactions: raw(self.reactions.unwrap_or_else(|| "[]".to_owned()))?,
-        })
-    }
-
-    fn visible_to(&self) -> Option<VisibleTo> {
-        if self.visible_users.is_none() && self.visible_roles.is_none() {
-            return None;
+    /// A deleted message has no content, attachments or metadata.
+    fn blank_if_deleted(self) -> Self {
+        if !self.deleted {
+            return self;
         }
-        let list = |list: &Option<Vec<String>>| list.clone().unwrap_or_default();
-        Some(VisibleTo { users: list(&self.visible_users), roles: list(&self.visible_roles) })
+        Self { content: String::new(), attachments: None, metadata: None, ..self }
     }
 }
 
@@ -180,23 +142,15 @@ const ONE: &str = concat!(
 );
 
 /// One message; None when `seq` holds none or the viewer may not see it.
-///
-/// # Errors
-/// When the database cannot be read.
 pub async fn one(
     db: &impl ConnectionTrait,
     viewer: Viewer<'_>,
     room: &RoomId,
     seq: i64,
 ) -> Result<Option<Message>, DbErr> {
-    let row = db
-        .query_one_raw(statement(
-            ONE,
-            [room.as_str().into(), viewer.user.as_str().into(), viewer.admin.into(), seq.into()],
-        ))
-        .await?;
-    let Some(row) = row else { return Ok(None) };
-    SelectedMessage::of(&row)?.map(|row| row.message(room.as_str())).transpose()
+    let values = [room.as_str().into(), viewer.user.as_str().into(), viewer.admin.into(), seq.into()];
+    let Some(row) = db.query_one_raw(statement(ONE, values)).await? else { return Ok(None) };
+    Message::of(&row, room.as_str())
 }
 
 fn get<'r, T>(row: &'r PgRow, column: usize) -> Result<T, DbErr>
@@ -214,38 +168,37 @@ fn unreadable(error: SqlxError) -> DbErr {
 pub(super) mod tests {
     use super::*;
 
-    pub(super) fn row(seq: i64) -> SelectedMessage {
-        SelectedMessage {
-            seq,
+    pub(in crate::query) fn sample(seq: i64) -> Message {
+        let raw = |text: &str| Raw::new(text.to_owned()).unwrap();
+        Message {
             id: Uuid::nil(),
+            seq,
+            room: "r".into(),
             client_id: "c".into(),
-            sender_id: "alice".into(),
-            sender_name: None,
-            sender_picture: None,
+            sender: Sender { id: "alice".into(), name: None, picture: None },
             kind: "text".into(),
             content: "hello".into(),
             reply_to: None,
-            attachments: Some(r#"[{"name":"a"}]"#.into()),
+            attachments: Some(raw(r#"[{"name":"a"}]"#)),
             metadata: None,
-            visible_users: None,
-            visible_roles: Some(vec!["admin".into()]),
+            visible_to: Some(VisibleTo { users: Vec::new(), roles: vec!["admin".into()] }),
             at: DateTime::UNIX_EPOCH,
             edited_at: None,
             deleted: false,
             last_seq: seq,
-            reactions: None,
+            reactions: raw("[]"),
         }
     }
 
     #[test]
     fn deleted_message_has_no_content() {
-        let message = SelectedMessage { deleted: true, ..row(1) }.message("r").unwrap();
+        let message = Message { deleted: true, ..sample(1) }.blank_if_deleted();
         assert_eq!((message.content.as_str(), message.attachments.is_none()), ("", true));
     }
 
     #[test]
     fn message_object_has_every_field_of_the_contract() {
-        let value = serde_json::to_value(row(3).message("r").unwrap()).unwrap();
+        let value = serde_json::to_value(sample(3)).unwrap();
         let expected = serde_json::json!({
             "id": "00000000-0000-0000-0000-000000000000", "seq": 3, "room": "r", "client_id": "c",
             "sender": {"id": "alice", "name": null, "picture": null}, "kind": "text", "content": "hello",

@@ -7,13 +7,10 @@ use tidings_shared::ids::{RoomId, Seq, UserId};
 use tidings_shared::internal::presence::{LastSeen, MembersAnswer};
 use tidings_shared::presence::{ROOMS_LOOKED_AT, SMALL_ROOM};
 
-use super::sql::statement;
+use crate::sql::statement;
 
 /// The members of a room with its stored head, as one snapshot; without a list when the room is too large. None: the
 /// room does not exist.
-///
-/// # Errors
-/// When the database cannot be read.
 pub async fn members(db: &impl ConnectionTrait, room: &RoomId) -> Result<Option<MembersAnswer>, DbErr> {
     let sql = "SELECT r.head_seq, ARRAY(SELECT mb.user_id FROM members mb WHERE mb.room_id = r.id \
                ORDER BY mb.user_id LIMIT $2) AS users FROM rooms r WHERE r.id = $1";
@@ -27,9 +24,6 @@ pub async fn members(db: &impl ConnectionTrait, room: &RoomId) -> Result<Option<
 }
 
 /// Those of `others` who share a room with the user; the user too, if `others` contains them.
-///
-/// # Errors
-/// When the database cannot be read.
 pub async fn acquainted(
     db: &impl ConnectionTrait,
     me: &UserId,
@@ -52,9 +46,6 @@ fn last_seen(row: &QueryResult) -> Result<LastSeen, DbErr> {
 }
 
 /// The small rooms of a user: the most recently active ones, up to the limit.
-///
-/// # Errors
-/// When the database cannot be read.
 pub async fn small_rooms(db: &impl ConnectionTrait, me: &UserId) -> Result<Vec<RoomId>, DbErr> {
     let sql = "SELECT r.id FROM members mb JOIN rooms r ON r.id = mb.room_id \
                WHERE mb.user_id = $1 AND r.member_count <= $2 ORDER BY r.updated_at DESC, r.id LIMIT $3";

@@ -12,13 +12,38 @@ use utoipa::openapi::{Ref, RefOr, Schema};
 use utoipa::{PartialSchema, ToSchema};
 
 use super::access::Viewer;
-use super::json::{Head, Raw, raw, time};
-use super::messages::{Message, SelectedMessage};
-use super::rooms::RoomKind;
-use super::sql::{epoch_of, message_columns, reactions, statement, visible};
+use super::json::{Head, Raw, time};
+use super::messages::Message;
+use super::sql::{epoch_of, message_columns, reactions, visible};
+use crate::sql::statement;
+
+/// The kind of a room: `direct` (exactly two members), `private`, `public`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ToSchema)]
+#[schema(rename_all = "lowercase")]
+pub enum RoomKind {
+    Direct,
+    Private,
+    Public,
+}
+
+impl RoomKind {
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Direct => "direct",
+            Self::Private => "private",
+            Self::Public => "public",
+        }
+    }
+
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        [Self::Direct, Self::Private, Self::Public].into_iter().find(|kind| kind.as_str() == text)
+    }
+}
 
 /// The room object of the contract.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Debug, Serialize, ToSchema, FromQueryResult)]
 pub struct Room {
     pub room: String,
     #[schema(value_type = RoomKind)]
@@ -39,15 +64,18 @@ pub struct Room {
     /// My role; null for an admin who is not a member. Omitted in the list of public rooms.
     #[serde(skip_serializing_if = "Role::is_omitted")]
     #[schema(value_type = Option<String>, required = false)]
+    #[sea_orm(skip)]
     pub role: Role,
+    #[sea_orm(nested)]
     pub head: Head,
 }
 
 /// The viewer's role in a room.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 #[serde(untagged)]
 pub enum Role {
     /// Not part of this answer.
+    #[default]
     Omitted,
     Included(Option<String>),
 }
@@ -102,48 +130,15 @@ impl ToSchema for RoomAnswer {
 /// Counting of unread messages stops here; more are reported as "capped".
 pub const UNREAD_CAP: i64 = 100;
 
-#[derive(FromQueryResult)]
-pub(super) struct RoomRow {
-    id: String,
-    kind: String,
-    name: Option<String>,
-    created_by: String,
-    created_at: DateTime<Utc>,
-    updated_at: DateTime<Utc>,
-    archived: bool,
-    metadata: String,
-    member_count: i32,
-    head_seq: i64,
-    epoch: i64,
-}
-
-impl RoomRow {
-    pub(super) fn room(self, role: Role) -> Result<Room, DbErr> {
-        Ok(Room {
-            room: self.id,
-            kind: self.kind,
-            name: self.name,
-            created_by: self.created_by,
-            created_at: self.created_at,
-            updated_at: self.updated_at,
-            archived: self.archived,
-            metadata: raw(self.metadata)?,
-            members: self.member_count,
-            role,
-            head: Head::new(self.epoch, self.head_seq),
-        })
-    }
-}
-
-/// Columns of [`RoomRow`] from a room `r`, each prefixed with `r_`.
+/// Columns of [`Room`] from a room `r`, each prefixed with `r_`.
 macro_rules! room_columns {
     () => {
         concat!(
-            "r.id AS r_id, r.kind AS r_kind, r.name AS r_name, r.created_by AS r_created_by, \
+            "r.id AS r_room, r.kind AS r_kind, r.name AS r_name, r.created_by AS r_created_by, \
              r.created_at AS r_created_at, r.updated_at AS r_updated_at, r.archived AS r_archived, \
-             r.metadata::text AS r_metadata, r.member_count AS r_member_count, r.head_seq AS r_head_seq, ",
+             r.metadata::text AS r_metadata, r.member_count AS r_members, r.head_seq AS r_seq, ",
             epoch_of!("r.id"),
-            " AS r_epoch"
+            "::text AS r_epoch"
         )
     };
 }
@@ -177,8 +172,9 @@ pub(super) use {mine, room_columns};
 
 /// Reads a room with the membership columns of [`mine!`] from a row.
 pub(super) fn my_room(row: &QueryResult) -> Result<MyRoom, DbErr> {
-    let room = RoomRow::from_query_result(row, "r_")?.room(Role::Included(row.try_get("", "r_role")?))?;
-    let last_message = SelectedMessage::of(row)?.map(|message| message.message(&room.room)).transpose()?;
+    let role = Role::Included(row.try_get("", "r_role")?);
+    let room = Room { role, ..Room::from_query_result(row, "r_")? };
+    let last_message = Message::of(row, &room.room)?;
     let unread: i64 = row.try_get("", "r_unread")?;
     Ok(MyRoom {
         room,
@@ -203,9 +199,6 @@ const ROOM: &str = concat!(
 );
 
 /// One room; None when the viewer may not see it.
-///
-/// # Errors
-/// When the database cannot be read.
 pub async fn room(
     db: &impl ConnectionTrait,
     viewer: Viewer<'_>,
@@ -214,16 +207,13 @@ pub async fn room(
     let values = [room.as_str().into(), viewer.user.as_str().into(), viewer.admin.into()];
     let Some(row) = db.query_one_raw(statement(ROOM, values)).await? else { return Ok(None) };
     if row.try_get::<Option<String>>("", "r_role")?.is_none() {
-        let room = RoomRow::from_query_result(&row, "r_")?.room(Role::Included(None))?;
-        return Ok(Some(RoomAnswer::Plain(room)));
+        let room = Room::from_query_result(&row, "r_")?;
+        return Ok(Some(RoomAnswer::Plain(Room { role: Role::Included(None), ..room })));
     }
     my_room(&row).map(|room| Some(RoomAnswer::Member(Box::new(room))))
 }
 
 /// The plain room object of a room that the viewer may see, as in the answer to its creation.
-///
-/// # Errors
-/// When the database cannot be read.
 pub async fn plain_room(
     db: &impl ConnectionTrait,
     viewer: Viewer<'_>,
@@ -264,26 +254,16 @@ impl Room {
 mod tests {
     use super::*;
 
-    fn row() -> RoomRow {
-        RoomRow {
-            id: "r".into(),
-            kind: "public".into(),
-            name: None,
-            created_by: "alice".into(),
-            created_at: DateTime::UNIX_EPOCH,
-            updated_at: DateTime::UNIX_EPOCH,
-            archived: false,
-            metadata: r#"{"b":1.0,"a":2}"#.into(),
-            member_count: 2,
-            head_seq: 7,
-            epoch: 3,
-        }
+    fn sample(role: Role) -> Room {
+        let metadata = Raw::new(r#"{"b":1.0,"a":2}"#.into()).unwrap();
+        let room = Room::sample("r", None, false, metadata, None);
+        Room { kind: "public".into(), members: 2, role, head: Head::new(3, 7), ..room }
     }
 
     #[test]
     fn room_object_has_every_field_of_the_contract() {
         let mine = MyRoom {
-            room: row().room(Role::Included(Some("owner".into()))).unwrap(),
+            room: sample(Role::Included(Some("owner".into()))),
             last_message: None,
             unread: 100,
             unread_capped: true,
@@ -302,8 +282,16 @@ mod tests {
 
     #[test]
     fn role_is_omitted_only_in_public_lists() {
-        let text = |role| serde_json::to_string(&row().room(role).unwrap()).unwrap();
+        let text = |role| serde_json::to_string(&sample(role)).unwrap();
         assert!(!text(Role::Omitted).contains("role"));
         assert!(text(Role::Included(None)).contains(r#""role":null"#));
+    }
+
+    #[test]
+    fn room_kind_parses_what_it_prints() {
+        for kind in [RoomKind::Direct, RoomKind::Private, RoomKind::Public] {
+            assert_eq!(RoomKind::parse(kind.as_str()), Some(kind));
+        }
+        assert_eq!(RoomKind::parse("Direct"), None);
     }
 }

@@ -7,8 +7,9 @@ use tidings_shared::ids::UserId;
 use utoipa::ToSchema;
 
 use super::cursor::ActivityCursor;
-use super::room::{MyRoom, Role, Room, RoomRow, mine, my_room, room_columns};
-use super::sql::{epoch_of, message_columns, reactions, statement, visible};
+use super::room::{MyRoom, Room, mine, my_room, room_columns};
+use super::sql::{epoch_of, message_columns, reactions, visible};
+use crate::sql::statement;
 
 /// Public rooms, the same for every viewer.
 #[derive(Debug, Serialize, ToSchema)]
@@ -44,9 +45,6 @@ const MY_ROOMS: &str = concat!(
 );
 
 /// A page of the user's rooms.
-///
-/// # Errors
-/// When the database cannot be read.
 pub async fn my_rooms(
     db: &impl ConnectionTrait,
     user: &UserId,
@@ -82,9 +80,6 @@ const PUBLIC_ROOMS: &str = concat!(
 
 /// A page of the public rooms whose name contains `query`, in any case. It may hold fewer rooms than match, or none,
 /// and still have a next page, because one page reads a limited number of names.
-///
-/// # Errors
-/// When the database cannot be read.
 pub async fn public_rooms(
     db: &impl ConnectionTrait,
     query: Option<&str>,
@@ -103,9 +98,9 @@ pub async fn public_rooms(
         }
         _ => None,
     };
-    rows.retain(|row| row.try_get::<Option<String>>("", "r_id").is_ok_and(|id| id.is_some()));
+    rows.retain(|row| row.try_get::<Option<String>>("", "r_room").is_ok_and(|id| id.is_some()));
     let next = next(&mut rows, limit)?.or(end);
-    let room = |row: &QueryResult| RoomRow::from_query_result(row, "r_")?.room(Role::Omitted);
+    let room = |row: &QueryResult| Room::from_query_result(row, "r_");
     Ok(PublicRooms { rooms: rows.iter().map(room).collect::<Result<_, _>>()?, next })
 }
 
@@ -123,7 +118,7 @@ fn next(rows: &mut Vec<QueryResult>, limit: i64) -> Result<Option<String>, DbErr
     rows.truncate(limit);
     let Some(last) = rows.last() else { return Ok(None) };
     let cursor =
-        ActivityCursor { updated_at: last.try_get("", "r_updated_at")?, room: last.try_get("", "r_id")? };
+        ActivityCursor { updated_at: last.try_get("", "r_updated_at")?, room: last.try_get("", "r_room")? };
     Ok(Some(cursor.pack()))
 }
 

@@ -12,10 +12,11 @@ use utoipa::ToSchema;
 
 use super::access::Viewer;
 use super::cursor::{LATEST, SearchCursor};
-use super::messages::{Message, SelectedMessage};
-use super::sql::{message_columns, reactions, statement, visible};
+use super::messages::Message;
+use super::sql::{message_columns, reactions, visible};
 use crate::search::snippet::{Piece, snippet};
 use crate::search::words::Query;
+use crate::sql::statement;
 use frontier::{Frontier, Hit};
 
 /// Slices that one page searches at most: 2 million messages. A slice without the words costs some 20 µs.
@@ -69,9 +70,6 @@ struct Slice {
 }
 
 /// A page of results that the viewer may see.
-///
-/// # Errors
-/// When the database cannot be read.
 pub async fn search(
     db: &impl ConnectionTrait,
     viewer: Viewer<'_>,
@@ -228,9 +226,9 @@ impl Search<'_> {
         let place: i64 = row.try_get("", "place")?;
         let hit = usize::try_from(place - 1).ok().and_then(|place| hits.get(place));
         let room: String = row.try_get("", "m_room")?;
-        let (Some(hit), Some(message)) = (hit, SelectedMessage::of(row)?) else { return Ok(None) };
+        let (Some(hit), Some(message)) = (hit, Message::of(row, &room)?) else { return Ok(None) };
         let Some(ranges) = self.request.query.hits(&message.content) else { return Ok(None) };
         let snippet = snippet(&message.content, &ranges);
-        Ok(Some((hit.clone(), SearchResult { message: message.message(&room)?, snippet })))
+        Ok(Some((hit.clone(), SearchResult { message, snippet })))
     }
 }

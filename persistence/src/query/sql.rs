@@ -1,18 +1,5 @@
 //! Fragments of SQL that several reads share. Each names its parameters.
 
-use sea_orm::{DbBackend, Statement, Value};
-use tidings_shared::role::{MinRole, RANKS};
-
-pub(super) fn statement<const N: usize>(sql: &str, values: [Value; N]) -> Statement {
-    Statement::from_sql_and_values(DbBackend::Postgres, sql, values)
-}
-
-/// The rank of the role in a column; higher roles have higher ranks.
-pub(super) fn rank_of(column: &str) -> String {
-    let named = RANKS.map(|(role, rank)| format!(" WHEN '{role}' THEN {}", rank as i32)).concat();
-    format!("CASE {column}{named} ELSE {} END", MinRole::Member as i32)
-}
-
 /// The epoch in which the stored part of room `$room` is numbered. A room that was never seeded has no events of an
 /// older epoch, so the newest opened epoch is right for it.
 macro_rules! epoch_of {
@@ -62,7 +49,7 @@ macro_rules! visible {
     };
 }
 
-/// Columns of [`super::messages::SelectedMessage`] from a message `m` and its sender `u`, without reactions; read in this
+/// Columns of [`super::messages::Message`] from a message `m` and its sender `u`, without reactions; read in this
 /// order.
 macro_rules! message_columns {
     () => {

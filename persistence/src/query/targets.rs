@@ -6,7 +6,7 @@ use tidings_shared::{
     log::{Target, record::Visibility},
 };
 
-use super::sql::statement;
+use crate::sql::statement;
 
 /// What a position of a room's log holds.
 #[derive(Debug, PartialEq, Eq)]
@@ -19,19 +19,12 @@ pub enum Found {
 }
 
 /// Reads the position in one statement, so that head and message belong to the same snapshot.
-///
-/// # Errors
-/// When the database cannot be read.
 pub async fn target(db: &impl ConnectionTrait, room: &RoomId, seq: Seq) -> Result<Found, DbErr> {
     let place = i64::try_from(seq.0).unwrap_or(i64::MAX);
-    let row = db
-        .query_one_raw(statement(
-            "SELECT r.head_seq, m.id, m.sender_id, m.visible_users, m.visible_roles, m.deleted, \
-               m.attachments IS NOT NULL AS has_attachments \
-             FROM rooms r LEFT JOIN messages m ON m.room_id = r.id AND m.seq = $2 WHERE r.id = $1",
-            [room.as_str().into(), place.into()],
-        ))
-        .await?;
+    let sql = "SELECT r.head_seq, m.id, m.sender_id, m.visible_users, m.visible_roles, m.deleted, \
+                 m.attachments IS NOT NULL AS has_attachments \
+               FROM rooms r LEFT JOIN messages m ON m.room_id = r.id AND m.seq = $2 WHERE r.id = $1";
+    let row = db.query_one_raw(statement(sql, [room.as_str().into(), place.into()])).await?;
     let Some(row) = row else { return Ok(Found::Nothing) };
     let head: i64 = row.try_get_by("head_seq")?;
     if head < place {

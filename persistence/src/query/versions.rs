@@ -9,7 +9,8 @@ use utoipa::ToSchema;
 
 use super::access::Viewer;
 use super::json::time;
-use super::sql::{epoch_of, me, statement, visible};
+use super::sql::{epoch_of, me, visible};
+use crate::sql::statement;
 
 /// The versions of a message, oldest first: the original and the last 199 edits.
 #[derive(Debug, Serialize, ToSchema)]
@@ -43,9 +44,6 @@ const VERSIONS: &str = concat!(
 );
 
 /// The versions of a message; None when `seq` holds none or the viewer may not see it.
-///
-/// # Errors
-/// When the database cannot be read.
 pub async fn versions(
     db: &impl ConnectionTrait,
     viewer: Viewer<'_>,

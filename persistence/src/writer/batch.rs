@@ -8,7 +8,7 @@ use sea_orm::{ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbErr, T
 use thiserror::Error;
 use tidings_shared::{
     ids::{Epoch, RoomId, Seq},
-    log::{Bases, IngestId, keys::Partition},
+    log::{Bases, keys::Partition},
     sabotage::{self, Sabotage},
 };
 
@@ -16,19 +16,9 @@ use super::{
     changes, failure,
     members::{self, StoredMembership},
     room_updates, rows,
-    sql::{bigint, partition, room as room_of, seq as seq_of, smallint, statement},
 };
-use crate::ingest::{
-    batch::{Entry, EventRow, Hole, Plan, StoredRoom, classify},
-    owned_partitions::PartitionClaim,
-};
-
-/// A partition's share of a batch: the expected state of its row, and its position afterwards.
-#[derive(Debug, Clone, Copy)]
-pub struct BatchClaim {
-    pub expected: PartitionClaim,
-    pub upto: IngestId,
-}
+use crate::batch::{BatchClaim, Entry, EventRow, Hole, Plan, StoredRoom, classify};
+use crate::sql::{bigint, partition, room as room_of, seq as seq_of, smallint, statement};
 
 /// A record below the watermark that is not stored as its sender sent it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -181,14 +171,10 @@ async fn load_rooms(
     ids.dedup();
     let epochs = entries.iter().filter_map(|entry| entry.record.as_ref().ok()).map(|record| record.epoch);
     let earliest = epochs.min().unwrap_or(Epoch(0));
-    let rows = transaction
-        .query_all_raw(statement(
-            "SELECT r.id, r.head_seq, COALESCE((SELECT string_agg(e.epoch || ':' || e.base, ',') \
-               FROM room_epochs e WHERE e.room_id = r.id AND e.epoch > $2), '') AS bases \
-             FROM rooms r WHERE r.id = ANY ($1)",
-            [ids.into(), bigint(earliest.0).into()],
-        ))
-        .await?;
+    let sql = "SELECT r.id, r.head_seq, COALESCE((SELECT string_agg(e.epoch || ':' || e.base, ',') \
+                 FROM room_epochs e WHERE e.room_id = r.id AND e.epoch > $2), '') AS bases \
+               FROM rooms r WHERE r.id = ANY ($1)";
+    let rows = transaction.query_all_raw(statement(sql, [ids.into(), bigint(earliest.0).into()])).await?;
     let mut rooms = HashMap::with_capacity(rows.len());
     for row in &rows {
         let bases: String = row.try_get_by("bases")?;

@@ -11,12 +11,12 @@ use tidings_shared::log::keys::Partition;
 use super::{
     batch::{Exception, Written},
     rows::column,
-    sql::{bigint, room as room_of, seq as seq_of, statement, time},
 };
-use crate::ingest::batch::{
+use crate::batch::{
     ChangeRow, EventRow, Plan,
     folding::{EditedVersion, MessageKey, MessageOutcome, MessageState, fold},
 };
+use crate::sql::{bigint, room as room_of, seq as seq_of, statement, time};
 
 /// A message and its new state.
 type ChangedMessage<'a> = (&'a MessageKey, &'a MessageOutcome);
@@ -64,14 +64,10 @@ async fn states(
     let keys: BTreeSet<MessageKey> =
         changes.iter().map(|change| (change.room.clone(), change.target)).collect();
     let keys: Vec<MessageKey> = keys.into_iter().collect();
-    let rows = transaction
-        .query_all_raw(statement(
-            "SELECT m.room_id, m.seq, m.id, m.deleted FROM unnest($1::text[], $2::bigint[]) AS v (room, seq) \
-             JOIN messages m ON m.room_id = v.room AND m.seq = v.seq \
-             ORDER BY m.room_id, m.seq FOR NO KEY UPDATE OF m",
-            columns(&keys, |key| key),
-        ))
-        .await?;
+    let sql = "SELECT m.room_id, m.seq, m.id, m.deleted FROM unnest($1::text[], $2::bigint[]) AS v (room, seq) \
+               JOIN messages m ON m.room_id = v.room AND m.seq = v.seq \
+               ORDER BY m.room_id, m.seq FOR NO KEY UPDATE OF m";
+    let rows = transaction.query_all_raw(statement(sql, columns(&keys, |key| key))).await?;
     let mut states = HashMap::with_capacity(rows.len());
     for row in &rows {
         let state = MessageState {
@@ -94,16 +90,11 @@ async fn keep_originals(
     if overwritten.is_empty() {
         return Ok(());
     }
-    transaction
-        .execute_raw(statement(
-            "INSERT INTO message_versions (room_id, seq, version, content, metadata, at, by) \
-             SELECT m.room_id, m.seq, m.seq, m.content, m.metadata, m.at, m.sender_id \
-             FROM unnest($1::text[], $2::bigint[]) AS v (room, seq) \
-             JOIN messages m ON m.room_id = v.room AND m.seq = v.seq ON CONFLICT DO NOTHING",
-            columns(&overwritten, |(key, _)| key),
-        ))
-        .await
-        .map(drop)
+    let sql = "INSERT INTO message_versions (room_id, seq, version, content, metadata, at, by) \
+               SELECT m.room_id, m.seq, m.seq, m.content, m.metadata, m.at, m.sender_id \
+               FROM unnest($1::text[], $2::bigint[]) AS v (room, seq) \
+               JOIN messages m ON m.room_id = v.room AND m.seq = v.seq ON CONFLICT DO NOTHING";
+    transaction.execute_raw(statement(sql, columns(&overwritten, |(key, _)| key))).await.map(drop)
 }
 
 async fn keep_versions(
@@ -118,24 +109,20 @@ async fn keep_versions(
         return Ok(());
     }
     let [rooms, seqs] = columns(&versions, |(key, _)| key);
-    transaction
-        .execute_raw(statement(
-            "INSERT INTO message_versions (room_id, seq, version, content, metadata, at, by) \
-             SELECT room, seq, version, content, NULLIF(metadata, '')::json, at, editor \
-             FROM unnest($1::text[], $2::bigint[], $3::bigint[], $4::text[], $5::text[], $6::timestamptz[], \
-               $7::text[]) AS v (room, seq, version, content, metadata, at, editor) ON CONFLICT DO NOTHING",
-            [
-                rooms,
-                seqs,
-                column(&versions, |(_, version)| bigint(version.seq.0)),
-                column(&versions, |(_, version)| version.content.clone()),
-                column(&versions, |(_, version)| version.metadata.clone().unwrap_or_default()),
-                column(&versions, |(_, version)| time(version.at_ms)),
-                column(&versions, |(_, version)| version.by.clone()),
-            ],
-        ))
-        .await
-        .map(drop)
+    let sql = "INSERT INTO message_versions (room_id, seq, version, content, metadata, at, by) \
+               SELECT room, seq, version, content, NULLIF(metadata, '')::json, at, editor \
+               FROM unnest($1::text[], $2::bigint[], $3::bigint[], $4::text[], $5::text[], $6::timestamptz[], \
+                 $7::text[]) AS v (room, seq, version, content, metadata, at, editor) ON CONFLICT DO NOTHING";
+    let values = [
+        rooms,
+        seqs,
+        column(&versions, |(_, version)| bigint(version.seq.0)),
+        column(&versions, |(_, version)| version.content.clone()),
+        column(&versions, |(_, version)| version.metadata.clone().unwrap_or_default()),
+        column(&versions, |(_, version)| time(version.at_ms)),
+        column(&versions, |(_, version)| version.by.clone()),
+    ];
+    transaction.execute_raw(statement(sql, values)).await.map(drop)
 }
 
 /// Writes the new state of messages. A deleted message keeps no content.
@@ -149,27 +136,23 @@ async fn change_messages(
         let latest = outcome.versions.iter().rev().find_map(|version| version.metadata.clone());
         latest.unwrap_or_default()
     };
-    transaction
-        .execute_raw(statement(
-            "UPDATE messages m SET last_seq = v.last, deleted = v.deleted, \
-               content = CASE WHEN v.deleted THEN '' WHEN v.edited THEN v.content ELSE m.content END, \
-               metadata = CASE WHEN NOT v.deleted THEN COALESCE(NULLIF(v.metadata, '')::json, m.metadata) END, \
-               attachments = CASE WHEN NOT v.deleted THEN m.attachments END, \
-               edited_at = CASE WHEN v.edited THEN v.edited_at ELSE m.edited_at END \
-             FROM unnest($1::text[], $2::bigint[], $3::bigint[], $4::boolean[], $5::boolean[], $6::text[], $7::text[], \
-               $8::timestamptz[]) AS v (room, seq, last, deleted, edited, content, metadata, edited_at) \
-             WHERE m.room_id = v.room AND m.seq = v.seq AND m.last_seq < v.last",
-            [
-                rooms,
-                seqs,
-                column(changed, |(_, outcome)| bigint(outcome.last_seq.0)),
-                column(changed, |(_, outcome)| outcome.deleted),
-                column(changed, |(_, outcome)| !outcome.versions.is_empty()),
-                column(changed, |row| last(row).map_or_else(String::new, |version| version.content)),
-                column(changed, metadata),
-                column(changed, |row| time(last(row).map_or(0, |version| version.at_ms))),
-            ],
-        ))
-        .await
-        .map(drop)
+    let sql = "UPDATE messages m SET last_seq = v.last, deleted = v.deleted, \
+                 content = CASE WHEN v.deleted THEN '' WHEN v.edited THEN v.content ELSE m.content END, \
+                 metadata = CASE WHEN NOT v.deleted THEN COALESCE(NULLIF(v.metadata, '')::json, m.metadata) END, \
+                 attachments = CASE WHEN NOT v.deleted THEN m.attachments END, \
+                 edited_at = CASE WHEN v.edited THEN v.edited_at ELSE m.edited_at END \
+               FROM unnest($1::text[], $2::bigint[], $3::bigint[], $4::boolean[], $5::boolean[], $6::text[], $7::text[], \
+                 $8::timestamptz[]) AS v (room, seq, last, deleted, edited, content, metadata, edited_at) \
+               WHERE m.room_id = v.room AND m.seq = v.seq AND m.last_seq < v.last";
+    let values = [
+        rooms,
+        seqs,
+        column(changed, |(_, outcome)| bigint(outcome.last_seq.0)),
+        column(changed, |(_, outcome)| outcome.deleted),
+        column(changed, |(_, outcome)| !outcome.versions.is_empty()),
+        column(changed, |row| last(row).map_or_else(String::new, |version| version.content)),
+        column(changed, metadata),
+        column(changed, |row| time(last(row).map_or(0, |version| version.at_ms))),
+    ];
+    transaction.execute_raw(statement(sql, values)).await.map(drop)
 }

@@ -5,15 +5,12 @@ use std::time::Duration;
 use sea_orm::{ConnectionTrait, DatabaseConnection, DbErr, TransactionTrait};
 use tidings_shared::{ids::Epoch, log::OpenedEpoch};
 
-use super::sql::{epoch, statement};
+use crate::sql::{epoch, statement};
 
 /// Key of the advisory lock under which epochs are opened: "epochs" in ASCII.
 const LOCK: i64 = 0x6570_6f63_6873;
 
 /// The newest epoch, if any was opened.
-///
-/// # Errors
-/// When the database cannot be read.
 pub async fn newest(db: &impl ConnectionTrait) -> Result<Option<Epoch>, DbErr> {
     let row = db
         .query_one_raw(statement("SELECT epoch FROM epochs_opened ORDER BY epoch DESC LIMIT 1", []))
@@ -28,14 +25,10 @@ pub async fn newest(db: &impl ConnectionTrait) -> Result<Option<Epoch>, DbErr> {
 pub async fn open(db: &DatabaseConnection, run_id: &str) -> Result<OpenedEpoch, DbErr> {
     let transaction = db.begin().await?;
     transaction.execute_raw(statement("SELECT pg_advisory_xact_lock($1)", [LOCK.into()])).await?;
-    let newest = transaction
-        .query_one_raw(statement(
-            "SELECT epoch, run_id, GREATEST(0, extract(epoch FROM clock_timestamp() - opened_at) * 1000)::bigint \
-               AS age_ms \
-             FROM epochs_opened ORDER BY epoch DESC LIMIT 1",
-            [],
-        ))
-        .await?;
+    let sql = "SELECT epoch, run_id, GREATEST(0, extract(epoch FROM clock_timestamp() - opened_at) * 1000)::bigint \
+                 AS age_ms \
+               FROM epochs_opened ORDER BY epoch DESC LIMIT 1";
+    let newest = transaction.query_one_raw(statement(sql, [])).await?;
     if let Some(row) = newest {
         let of: String = row.try_get_by("run_id")?;
         if of == run_id {
@@ -46,11 +39,10 @@ pub async fn open(db: &DatabaseConnection, run_id: &str) -> Result<OpenedEpoch, 
             return Ok(opened);
         }
     }
+    let sql = "INSERT INTO epochs_opened (run_id, opened_at) VALUES ($1, clock_timestamp()) RETURNING epoch";
+    let values = [run_id.into()];
     let row = transaction
-        .query_one_raw(statement(
-            "INSERT INTO epochs_opened (run_id, opened_at) VALUES ($1, clock_timestamp()) RETURNING epoch",
-            [run_id.into()],
-        ))
+        .query_one_raw(statement(sql, values))
         .await?
         .ok_or_else(|| DbErr::Custom("an INSERT returned no row".to_owned()))?;
     let opened = OpenedEpoch { epoch: epoch(&row, "epoch")?, age: Duration::ZERO };

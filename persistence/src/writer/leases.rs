@@ -6,8 +6,8 @@ use std::time::Duration;
 use sea_orm::{ConnectionTrait, DbErr};
 use tidings_shared::{ids::Epoch, log::keys::Partition};
 
-use super::sql::{bigint, epoch, partition, smallint, statement};
-use crate::ingest::owned_partitions::Lease;
+use crate::batch::Lease;
+use crate::sql::{bigint, epoch, partition, smallint, statement};
 
 /// A replica without a renewal for this many leases is deleted.
 const FORGOTTEN_AFTER_LEASES: i64 = 10;
@@ -17,32 +17,21 @@ const FORGOTTEN_AFTER_LEASES: i64 = 10;
 pub const MAX_LEASE_MS: u64 = 60_000;
 
 /// The number of partition rows, which is the installation's number of partitions.
-///
-/// # Errors
-/// When the database cannot be read.
 pub async fn partitions(db: &impl ConnectionTrait) -> Result<i64, DbErr> {
     let row = db.query_one_raw(statement("SELECT count(*) AS count FROM partitions", [])).await?;
     row.map_or(Ok(0), |row| row.try_get_by("count"))
 }
 
 /// Registers this replica as alive; returns how many are.
-///
-/// # Errors
-/// When the database cannot be written.
 pub async fn register(db: &impl ConnectionTrait, replica: &str, lease: Duration) -> Result<usize, DbErr> {
     let ms = milliseconds(lease);
-    db.execute_raw(statement(
-        "INSERT INTO replicas (id, expires_at) VALUES ($1, clock_timestamp() + $2 * interval '1 millisecond') \
-         ON CONFLICT (id) DO UPDATE SET expires_at = EXCLUDED.expires_at",
-        [replica.into(), ms.into()],
-    ))
-    .await?;
-    db.execute_raw(statement(
-        "DELETE FROM replicas WHERE expires_at < clock_timestamp() - $1 * interval '1 millisecond' \
-           OR expires_at > clock_timestamp() + $2 * interval '1 millisecond'",
-        [(ms * FORGOTTEN_AFTER_LEASES).into(), bigint(MAX_LEASE_MS).into()],
-    ))
-    .await?;
+    let sql = "INSERT INTO replicas (id, expires_at) VALUES ($1, clock_timestamp() + $2 * interval '1 millisecond') \
+               ON CONFLICT (id) DO UPDATE SET expires_at = EXCLUDED.expires_at";
+    db.execute_raw(statement(sql, [replica.into(), ms.into()])).await?;
+    let sql = "DELETE FROM replicas WHERE expires_at < clock_timestamp() - $1 * interval '1 millisecond' \
+               OR expires_at > clock_timestamp() + $2 * interval '1 millisecond'";
+    let values = [(ms * FORGOTTEN_AFTER_LEASES).into(), bigint(MAX_LEASE_MS).into()];
+    db.execute_raw(statement(sql, values)).await?;
     let row = db
         .query_one_raw(statement(
             "SELECT count(*) AS count FROM replicas WHERE expires_at > clock_timestamp()",
@@ -54,53 +43,36 @@ pub async fn register(db: &impl ConnectionTrait, replica: &str, lease: Duration)
 }
 
 /// Renews all leases that this replica still owns; returns them with the epochs of their rows.
-///
-/// # Errors
-/// When the database cannot be written.
 pub async fn renew(
     db: &impl ConnectionTrait,
     replica: &str,
     lease: Duration,
 ) -> Result<Vec<(Lease, Epoch)>, DbErr> {
-    let rows = db
-        .query_all_raw(statement(
-            "WITH mine AS (SELECT partition FROM partitions WHERE owner = $1 ORDER BY partition FOR UPDATE) \
-             UPDATE partitions p SET lease_until = clock_timestamp() + $2 * interval '1 millisecond' \
-             FROM mine WHERE p.partition = mine.partition AND p.owner = $1 \
-             RETURNING p.partition, p.token, p.epoch",
-            [replica.into(), milliseconds(lease).into()],
-        ))
-        .await?;
+    let sql = "WITH mine AS (SELECT partition FROM partitions WHERE owner = $1 ORDER BY partition FOR UPDATE) \
+               UPDATE partitions p SET lease_until = clock_timestamp() + $2 * interval '1 millisecond' \
+               FROM mine WHERE p.partition = mine.partition AND p.owner = $1 \
+               RETURNING p.partition, p.token, p.epoch";
+    let rows = db.query_all_raw(statement(sql, [replica.into(), milliseconds(lease).into()])).await?;
     rows.iter().map(|row| Ok((read_lease(row)?, epoch(row, "epoch")?))).collect()
 }
 
 /// Takes up to `most` partitions that are free or whose lease has expired.
-///
-/// # Errors
-/// When the database cannot be written.
 pub async fn acquire(
     db: &impl ConnectionTrait,
     replica: &str,
     lease: Duration,
     most: usize,
 ) -> Result<Vec<Lease>, DbErr> {
-    let rows = db
-        .query_all_raw(statement(
-            "WITH free AS (SELECT partition FROM partitions \
-               WHERE owner IS NULL OR lease_until IS NULL OR lease_until < clock_timestamp() \
-                 OR lease_until > clock_timestamp() + $4 * interval '1 millisecond' \
-               ORDER BY partition LIMIT $3 FOR UPDATE SKIP LOCKED) \
-             UPDATE partitions p SET owner = $1, token = p.token + 1, \
-               lease_until = clock_timestamp() + $2 * interval '1 millisecond' \
-             FROM free WHERE p.partition = free.partition RETURNING p.partition, p.token",
-            [
-                replica.into(),
-                milliseconds(lease).into(),
-                bigint(most as u64).into(),
-                bigint(MAX_LEASE_MS).into(),
-            ],
-        ))
-        .await?;
+    let sql = "WITH free AS (SELECT partition FROM partitions \
+                 WHERE owner IS NULL OR lease_until IS NULL OR lease_until < clock_timestamp() \
+                   OR lease_until > clock_timestamp() + $4 * interval '1 millisecond' \
+                 ORDER BY partition LIMIT $3 FOR UPDATE SKIP LOCKED) \
+               UPDATE partitions p SET owner = $1, token = p.token + 1, \
+                 lease_until = clock_timestamp() + $2 * interval '1 millisecond' \
+               FROM free WHERE p.partition = free.partition RETURNING p.partition, p.token";
+    let values =
+        [replica.into(), milliseconds(lease).into(), bigint(most as u64).into(), bigint(MAX_LEASE_MS).into()];
+    let rows = db.query_all_raw(statement(sql, values)).await?;
     rows.iter().map(read_lease).collect()
 }
 
@@ -114,15 +86,11 @@ pub async fn release(
     partitions: &[Partition],
 ) -> Result<(), DbErr> {
     let numbers: Vec<i16> = partitions.iter().map(|partition| smallint(*partition)).collect();
-    db.execute_raw(statement(
-        "WITH mine AS (SELECT partition FROM partitions WHERE owner = $1 AND partition = ANY ($2) \
-           ORDER BY partition FOR UPDATE) \
-         UPDATE partitions p SET owner = NULL, lease_until = NULL \
-         FROM mine WHERE p.partition = mine.partition AND p.owner = $1",
-        [replica.into(), numbers.into()],
-    ))
-    .await
-    .map(drop)
+    let sql = "WITH mine AS (SELECT partition FROM partitions WHERE owner = $1 AND partition = ANY ($2) \
+                 ORDER BY partition FOR UPDATE) \
+               UPDATE partitions p SET owner = NULL, lease_until = NULL \
+               FROM mine WHERE p.partition = mine.partition AND p.owner = $1";
+    db.execute_raw(statement(sql, [replica.into(), numbers.into()])).await.map(drop)
 }
 
 /// Releases all leases and removes this replica.

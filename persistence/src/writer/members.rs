@@ -6,12 +6,9 @@ use std::collections::{BTreeMap, HashMap};
 use sea_orm::{ConnectionTrait, DatabaseTransaction, DbErr, Value};
 use tidings_shared::ids::{RoomId, UserId};
 
-use super::{
-    batch::Written,
-    rows::column,
-    sql::{room as room_of, statement, time},
-};
-use crate::ingest::batch::{FinalMembership, MembershipChange, MembershipKind, Plan};
+use super::{batch::Written, rows::column};
+use crate::batch::{FinalMembership, MembershipChange, MembershipKind, Plan};
+use crate::sql::{room as room_of, statement, time};
 
 /// A member and their membership after the batch.
 type FinalRow<'a> = (&'a (RoomId, UserId), &'a FinalMembership);
@@ -59,13 +56,9 @@ async fn delete(transaction: &DatabaseTransaction, ends: &[FinalRow<'_>]) -> Res
     if ends.is_empty() {
         return Ok(Vec::new());
     }
-    let rows = transaction
-        .query_all_raw(statement(
-            "DELETE FROM members m USING unnest($1::text[], $2::text[]) AS v (room, member) \
-             WHERE m.room_id = v.room AND m.user_id = v.member RETURNING m.room_id",
-            keys(ends),
-        ))
-        .await?;
+    let sql = "DELETE FROM members m USING unnest($1::text[], $2::text[]) AS v (room, member) \
+               WHERE m.room_id = v.room AND m.user_id = v.member RETURNING m.room_id";
+    let rows = transaction.query_all_raw(statement(sql, keys(ends))).await?;
     rows.iter().map(|row| room_of(row, "room_id")).collect()
 }
 
@@ -76,28 +69,21 @@ async fn insert(transaction: &DatabaseTransaction, ends: &[FinalRow<'_>]) -> Res
     }
     // In the same order wherever users are created, so that transactions cannot deadlock.
     let [_, users] = keys(ends);
-    transaction
-        .execute_raw(statement(
-            "INSERT INTO users (id) SELECT DISTINCT u COLLATE \"C\" FROM unnest($1::text[]) AS v (u) \
-             ORDER BY 1 ON CONFLICT DO NOTHING",
-            [users],
-        ))
-        .await?;
+    let sql = "INSERT INTO users (id) SELECT DISTINCT u COLLATE \"C\" FROM unnest($1::text[]) AS v (u) \
+               ORDER BY 1 ON CONFLICT DO NOTHING";
+    transaction.execute_raw(statement(sql, [users])).await?;
     let [rooms, users] = keys(ends);
-    let rows = transaction
-        .query_all_raw(statement(
-            "INSERT INTO members (room_id, user_id, role, joined_at) \
-             SELECT room, member, role, at \
-             FROM unnest($1::text[], $2::text[], $3::text[], $4::timestamptz[]) AS v (room, member, role, at) \
-             ON CONFLICT DO NOTHING RETURNING room_id",
-            [
-                rooms,
-                users,
-                column(ends, |(_, end)| end.role.clone().unwrap_or_default()),
-                column(ends, |(_, end)| time(end.added_at_ms.unwrap_or_default())),
-            ],
-        ))
-        .await?;
+    let sql = "INSERT INTO members (room_id, user_id, role, joined_at) \
+               SELECT room, member, role, at \
+               FROM unnest($1::text[], $2::text[], $3::text[], $4::timestamptz[]) AS v (room, member, role, at) \
+               ON CONFLICT DO NOTHING RETURNING room_id";
+    let values = [
+        rooms,
+        users,
+        column(ends, |(_, end)| end.role.clone().unwrap_or_default()),
+        column(ends, |(_, end)| time(end.added_at_ms.unwrap_or_default())),
+    ];
+    let rows = transaction.query_all_raw(statement(sql, values)).await?;
     reopen_erasures(transaction, ends).await?;
     rows.iter().map(|row| room_of(row, "room_id")).collect()
 }
@@ -117,15 +103,11 @@ async fn update_roles(transaction: &DatabaseTransaction, ends: &[FinalRow<'_>]) 
         return Ok(());
     }
     let [rooms, users] = keys(ends);
-    transaction
-        .execute_raw(statement(
-            "UPDATE members m SET role = v.role \
-             FROM unnest($1::text[], $2::text[], $3::text[]) AS v (room, member, role) \
-             WHERE m.room_id = v.room AND m.user_id = v.member AND m.role <> v.role",
-            [rooms, users, column(ends, |(_, end)| end.role.clone().unwrap_or_default())],
-        ))
-        .await
-        .map(drop)
+    let sql = "UPDATE members m SET role = v.role \
+               FROM unnest($1::text[], $2::text[], $3::text[]) AS v (room, member, role) \
+               WHERE m.room_id = v.room AND m.user_id = v.member AND m.role <> v.role";
+    let values = [rooms, users, column(ends, |(_, end)| end.role.clone().unwrap_or_default())];
+    transaction.execute_raw(statement(sql, values)).await.map(drop)
 }
 
 async fn count(
@@ -136,14 +118,10 @@ async fn count(
         return Ok(());
     }
     let rows: Vec<(&RoomId, &i32)> = count_changes.iter().collect();
-    transaction
-        .execute_raw(statement(
-            "UPDATE rooms r SET member_count = r.member_count + v.by \
-             FROM unnest($1::text[], $2::integer[]) AS v (room, by) WHERE r.id = v.room",
-            [column(&rows, |(room, _)| room.as_str().to_owned()), column(&rows, |(_, by)| **by)],
-        ))
-        .await
-        .map(drop)
+    let sql = "UPDATE rooms r SET member_count = r.member_count + v.by \
+               FROM unnest($1::text[], $2::integer[]) AS v (room, by) WHERE r.id = v.room";
+    let values = [column(&rows, |(room, _)| room.as_str().to_owned()), column(&rows, |(_, by)| **by)];
+    transaction.execute_raw(statement(sql, values)).await.map(drop)
 }
 
 /// The membership changes to announce: those of all records except voided ones, which are among the exceptions.

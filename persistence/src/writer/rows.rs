@@ -10,11 +10,8 @@ use tidings_shared::{
     log::Record,
 };
 
-use super::{
-    batch::BatchClaim,
-    sql::{bigint, room as room_of, seq as seq_of, smallint, statement, time},
-};
-use crate::ingest::batch::{Entry, EventRow, HeadAdvance, Marks, MessageRow, Reject};
+use crate::batch::{BatchClaim, Entry, EventRow, HeadAdvance, Marks, MessageRow, Reject, VoidReason};
+use crate::sql::{bigint, room as room_of, seq as seq_of, smallint, statement, time};
 
 const LIST: &str = "\u{1e}";
 
@@ -35,35 +32,32 @@ pub async fn insert_messages(
         return Ok(Vec::new());
     }
     let text = |text: Option<&str>| text.unwrap_or_default().to_owned();
-    let inserted = transaction
-        .execute_raw(statement(
-            "INSERT INTO messages (room_id, seq, id, sender_id, client_id, kind, content, reply_to, attachments, \
-               metadata, visible_users, visible_roles, at, last_seq) \
-             SELECT room, seq, id, sender, client, kind, content, NULLIF(reply_to, 0), NULLIF(attachments, '')::json, \
-               NULLIF(metadata, '')::json, string_to_array(NULLIF(users, ''), chr(30)), \
-               string_to_array(NULLIF(roles, ''), chr(30)), at, seq \
-             FROM unnest($1::text[], $2::bigint[], $3::uuid[], $4::text[], $5::text[], $6::text[], $7::text[], \
-               $8::bigint[], $9::text[], $10::text[], $11::text[], $12::text[], $13::timestamptz[]) WITH ORDINALITY \
-               AS v (room, seq, id, sender, client, kind, content, reply_to, attachments, metadata, users, roles, \
-                 at, place) \
-             ORDER BY place ON CONFLICT DO NOTHING",
-            [
-                column(messages, |message| message.room.as_str().to_owned()),
-                column(messages, |message| bigint(message.record.seq.0)),
-                column(messages, |message| message.id),
-                column(messages, |message| message.record.sender().to_owned()),
-                column(messages, |message| message.record.client_id().to_owned()),
-                column(messages, |message| message.kind.clone().into_owned()),
-                column(messages, |message| message.content.clone().into_owned()),
-                column(messages, |message| message.reply_to.unwrap_or(0)),
-                column(messages, |message| text(message.attachments)),
-                column(messages, |message| text(message.metadata)),
-                column(messages, |message| message.visibility.users.join(LIST)),
-                column(messages, |message| message.visibility.roles.join(LIST)),
-                column(messages, |message| time(message.record.at_ms)),
-            ],
-        ))
-        .await?;
+    let sql = "INSERT INTO messages (room_id, seq, id, sender_id, client_id, kind, content, reply_to, attachments, \
+                 metadata, visible_users, visible_roles, at, last_seq) \
+               SELECT room, seq, id, sender, client, kind, content, NULLIF(reply_to, 0), NULLIF(attachments, '')::json, \
+                 NULLIF(metadata, '')::json, string_to_array(NULLIF(users, ''), chr(30)), \
+                 string_to_array(NULLIF(roles, ''), chr(30)), at, seq \
+               FROM unnest($1::text[], $2::bigint[], $3::uuid[], $4::text[], $5::text[], $6::text[], $7::text[], \
+                 $8::bigint[], $9::text[], $10::text[], $11::text[], $12::text[], $13::timestamptz[]) WITH ORDINALITY \
+                 AS v (room, seq, id, sender, client, kind, content, reply_to, attachments, metadata, users, roles, \
+                   at, place) \
+               ORDER BY place ON CONFLICT DO NOTHING";
+    let values = [
+        column(messages, |message| message.room.as_str().to_owned()),
+        column(messages, |message| bigint(message.record.seq.0)),
+        column(messages, |message| message.id),
+        column(messages, |message| message.record.sender().to_owned()),
+        column(messages, |message| message.record.client_id().to_owned()),
+        column(messages, |message| message.kind.clone().into_owned()),
+        column(messages, |message| message.content.clone().into_owned()),
+        column(messages, |message| message.reply_to.unwrap_or(0)),
+        column(messages, |message| text(message.attachments)),
+        column(messages, |message| text(message.metadata)),
+        column(messages, |message| message.visibility.users.join(LIST)),
+        column(messages, |message| message.visibility.roles.join(LIST)),
+        column(messages, |message| time(message.record.at_ms)),
+    ];
+    let inserted = transaction.execute_raw(statement(sql, values)).await?;
     if inserted.rows_affected() == messages.len() as u64 {
         return Ok(Vec::new());
     }
@@ -75,17 +69,14 @@ async fn missing_messages(
     transaction: &DatabaseTransaction,
     messages: &[MessageRow<'_>],
 ) -> Result<Vec<usize>, DbErr> {
-    let rows = transaction
-        .query_all_raw(statement(
-            "SELECT m.room_id, m.seq FROM unnest($1::text[], $2::bigint[], $3::uuid[]) AS v (room, seq, id) \
-             JOIN messages m ON m.room_id = v.room AND m.seq = v.seq AND m.id = v.id",
-            [
-                column(messages, |message| message.room.as_str().to_owned()),
-                column(messages, |message| bigint(message.record.seq.0)),
-                column(messages, |message| message.id),
-            ],
-        ))
-        .await?;
+    let sql = "SELECT m.room_id, m.seq FROM unnest($1::text[], $2::bigint[], $3::uuid[]) AS v (room, seq, id) \
+               JOIN messages m ON m.room_id = v.room AND m.seq = v.seq AND m.id = v.id";
+    let values = [
+        column(messages, |message| message.room.as_str().to_owned()),
+        column(messages, |message| bigint(message.record.seq.0)),
+        column(messages, |message| message.id),
+    ];
+    let rows = transaction.query_all_raw(statement(sql, values)).await?;
     let mut there = std::collections::HashSet::with_capacity(rows.len());
     for row in &rows {
         there.insert((room_of(row, "room_id")?, seq_of(row, "seq")?));
@@ -118,18 +109,15 @@ pub async fn first_messages(
     indices: &[usize],
 ) -> Result<HashMap<usize, FirstMessage>, DbErr> {
     let these: Vec<&MessageRow<'_>> = indices.iter().map(|index| &messages[*index]).collect();
-    let rows = transaction
-        .query_all_raw(statement(
-            "SELECT v.place, m.seq, m.id, (extract(epoch FROM m.at) * 1000)::bigint AS at_ms \
-             FROM unnest($1::text[], $2::text[], $3::text[]) WITH ORDINALITY AS v (room, sender, client, place) \
-             JOIN messages m ON m.room_id = v.room AND m.sender_id = v.sender AND m.client_id = v.client",
-            [
-                column(&these, |message| message.room.as_str().to_owned()),
-                column(&these, |message| message.record.sender().to_owned()),
-                column(&these, |message| message.record.client_id().to_owned()),
-            ],
-        ))
-        .await?;
+    let sql = "SELECT v.place, m.seq, m.id, (extract(epoch FROM m.at) * 1000)::bigint AS at_ms \
+               FROM unnest($1::text[], $2::text[], $3::text[]) WITH ORDINALITY AS v (room, sender, client, place) \
+               JOIN messages m ON m.room_id = v.room AND m.sender_id = v.sender AND m.client_id = v.client";
+    let values = [
+        column(&these, |message| message.room.as_str().to_owned()),
+        column(&these, |message| message.record.sender().to_owned()),
+        column(&these, |message| message.record.client_id().to_owned()),
+    ];
+    let rows = transaction.query_all_raw(statement(sql, values)).await?;
     let mut firsts = HashMap::with_capacity(rows.len());
     for row in &rows {
         let place: i64 = row.try_get_by("place")?;
@@ -153,42 +141,38 @@ pub async fn insert_events(transaction: &DatabaseTransaction, events: &[EventRow
     }
     let nil = uuid::Uuid::nil();
     let void_of = |event: &EventRow| match event.void {
-        Some(crate::ingest::batch::VoidReason::Duplicate(first)) => bigint(first.0),
+        Some(VoidReason::Duplicate(first)) => bigint(first.0),
         _ => 0,
     };
-    transaction
-        .execute_raw(statement(
-            "INSERT INTO events (room_id, seq, type, actor_id, client_id, target, target_id, at, body, visible_users, \
-               visible_roles, void_reason, void_of, void_told, void_type) \
-             SELECT room, seq, type, NULLIF(actor, ''), NULLIF(client, ''), NULLIF(target, 0), NULLIF(target_id, $15), \
-               at, body::json, string_to_array(NULLIF(users, ''), chr(30)), \
-               string_to_array(NULLIF(roles, ''), chr(30)), NULLIF(reason, ''), NULLIF(void_of, 0), \
-               CASE WHEN is_void THEN false END, NULLIF(void_type, '') \
-             FROM unnest($1::text[], $2::bigint[], $3::text[], $4::text[], $5::text[], $6::bigint[], $7::uuid[], \
-               $8::timestamptz[], $9::text[], $10::text[], $11::text[], $12::text[], $13::bigint[], $14::boolean[], \
-               $16::text[]) AS v (room, seq, type, actor, client, target, target_id, at, body, users, roles, reason, \
-               void_of, is_void, void_type)",
-            [
-                column(events, |event| event.room.as_str().to_owned()),
-                column(events, |event| bigint(event.seq.0)),
-                column(events, |event| event.kind.clone()),
-                column(events, |event| event.actor.clone()),
-                column(events, |event| event.client_id.clone()),
-                column(events, |event| event.target.map_or(0, |target| bigint(target.0))),
-                column(events, |event| event.target_id.unwrap_or(nil)),
-                column(events, |event| time(event.at_ms)),
-                column(events, |event| event.body.clone()),
-                column(events, |event| event.visibility.users.join(LIST)),
-                column(events, |event| event.visibility.roles.join(LIST)),
-                column(events, |event| event.void.as_ref().map_or("", |void| void.as_str()).to_owned()),
-                column(events, void_of),
-                column(events, |event| event.void.is_some()),
-                nil.into(),
-                column(events, |event| event.void_type.clone()),
-            ],
-        ))
-        .await
-        .map(drop)
+    let sql = "INSERT INTO events (room_id, seq, type, actor_id, client_id, target, target_id, at, body, visible_users, \
+                 visible_roles, void_reason, void_of, void_told, void_type) \
+               SELECT room, seq, type, NULLIF(actor, ''), NULLIF(client, ''), NULLIF(target, 0), NULLIF(target_id, $15), \
+                 at, body::json, string_to_array(NULLIF(users, ''), chr(30)), \
+                 string_to_array(NULLIF(roles, ''), chr(30)), NULLIF(reason, ''), NULLIF(void_of, 0), \
+                 CASE WHEN is_void THEN false END, NULLIF(void_type, '') \
+               FROM unnest($1::text[], $2::bigint[], $3::text[], $4::text[], $5::text[], $6::bigint[], $7::uuid[], \
+                 $8::timestamptz[], $9::text[], $10::text[], $11::text[], $12::text[], $13::bigint[], $14::boolean[], \
+                 $16::text[]) AS v (room, seq, type, actor, client, target, target_id, at, body, users, roles, reason, \
+                 void_of, is_void, void_type)";
+    let values = [
+        column(events, |event| event.room.as_str().to_owned()),
+        column(events, |event| bigint(event.seq.0)),
+        column(events, |event| event.kind.clone()),
+        column(events, |event| event.actor.clone()),
+        column(events, |event| event.client_id.clone()),
+        column(events, |event| event.target.map_or(0, |target| bigint(target.0))),
+        column(events, |event| event.target_id.unwrap_or(nil)),
+        column(events, |event| time(event.at_ms)),
+        column(events, |event| event.body.clone()),
+        column(events, |event| event.visibility.users.join(LIST)),
+        column(events, |event| event.visibility.roles.join(LIST)),
+        column(events, |event| event.void.as_ref().map_or("", |void| void.as_str()).to_owned()),
+        column(events, void_of),
+        column(events, |event| event.void.is_some()),
+        nil.into(),
+        column(events, |event| event.void_type.clone()),
+    ];
+    transaction.execute_raw(statement(sql, values)).await.map(drop)
 }
 
 /// Marks voids as announced, because their `message:void` is stored now.
@@ -196,17 +180,11 @@ pub async fn mark_announced(transaction: &DatabaseTransaction, voids: &[(RoomId,
     if voids.is_empty() {
         return Ok(());
     }
-    transaction
-        .execute_raw(statement(
-            "UPDATE events e SET void_told = true FROM unnest($1::text[], $2::bigint[]) AS v (room, target) \
-             WHERE e.room_id = v.room AND e.seq = v.target AND e.void_told = false",
-            [
-                column(voids, |(room, _)| room.as_str().to_owned()),
-                column(voids, |(_, target)| bigint(target.0)),
-            ],
-        ))
-        .await
-        .map(drop)
+    let sql = "UPDATE events e SET void_told = true FROM unnest($1::text[], $2::bigint[]) AS v (room, target) \
+               WHERE e.room_id = v.room AND e.seq = v.target AND e.void_told = false";
+    let values =
+        [column(voids, |(room, _)| room.as_str().to_owned()), column(voids, |(_, target)| bigint(target.0))];
+    transaction.execute_raw(statement(sql, values)).await.map(drop)
 }
 
 /// Moves read and delivered marks forward, never back.
@@ -218,28 +196,24 @@ pub async fn move_marks(
         return Ok(());
     }
     let rows: Vec<(&(RoomId, String), &Marks)> = marks.iter().collect();
-    transaction
-        .execute_raw(statement(
-            "UPDATE members m SET \
-               read_seq = GREATEST(m.read_seq, v.read), \
-               read_at = CASE WHEN v.read > m.read_seq THEN v.read_at ELSE m.read_at END, \
-               delivered_seq = GREATEST(m.delivered_seq, v.delivered), \
-               delivered_at = CASE WHEN v.delivered > m.delivered_seq THEN v.delivered_at ELSE m.delivered_at END \
-             FROM unnest($1::text[], $2::text[], $3::bigint[], $4::timestamptz[], $5::bigint[], $6::timestamptz[]) \
-               AS v (room, member, read, read_at, delivered, delivered_at) \
-             WHERE m.room_id = v.room AND m.user_id = v.member \
-               AND (v.read > m.read_seq OR v.delivered > m.delivered_seq)",
-            [
-                column(&rows, |((room, _), _)| room.as_str().to_owned()),
-                column(&rows, |((_, user), _)| user.clone()),
-                column(&rows, |(_, marks)| bigint(marks.read.0)),
-                column(&rows, |(_, marks)| time(marks.read_at_ms)),
-                column(&rows, |(_, marks)| bigint(marks.delivered.0)),
-                column(&rows, |(_, marks)| time(marks.delivered_at_ms)),
-            ],
-        ))
-        .await
-        .map(drop)
+    let sql = "UPDATE members m SET \
+                 read_seq = GREATEST(m.read_seq, v.read), \
+                 read_at = CASE WHEN v.read > m.read_seq THEN v.read_at ELSE m.read_at END, \
+                 delivered_seq = GREATEST(m.delivered_seq, v.delivered), \
+                 delivered_at = CASE WHEN v.delivered > m.delivered_seq THEN v.delivered_at ELSE m.delivered_at END \
+               FROM unnest($1::text[], $2::text[], $3::bigint[], $4::timestamptz[], $5::bigint[], $6::timestamptz[]) \
+                 AS v (room, member, read, read_at, delivered, delivered_at) \
+               WHERE m.room_id = v.room AND m.user_id = v.member \
+                 AND (v.read > m.read_seq OR v.delivered > m.delivered_seq)";
+    let values = [
+        column(&rows, |((room, _), _)| room.as_str().to_owned()),
+        column(&rows, |((_, user), _)| user.clone()),
+        column(&rows, |(_, marks)| bigint(marks.read.0)),
+        column(&rows, |(_, marks)| time(marks.read_at_ms)),
+        column(&rows, |(_, marks)| bigint(marks.delivered.0)),
+        column(&rows, |(_, marks)| time(marks.delivered_at_ms)),
+    ];
+    transaction.execute_raw(statement(sql, values)).await.map(drop)
 }
 
 /// Moves heads, each only if it is still where it was read.
@@ -251,22 +225,19 @@ pub async fn advance_heads(
         return Ok(());
     }
     let rows: Vec<(&RoomId, &HeadAdvance)> = heads.iter().collect();
-    let moved = transaction
-        .execute_raw(statement(
-            "UPDATE rooms r SET head_seq = v.upto, \
-               updated_at = CASE WHEN v.has_message THEN GREATEST(r.updated_at, v.at) ELSE r.updated_at END \
-             FROM unnest($1::text[], $2::bigint[], $3::bigint[], $4::timestamptz[], $5::boolean[]) \
-               AS v (room, since, upto, at, has_message) \
-             WHERE r.id = v.room AND r.head_seq = v.since",
-            [
-                column(&rows, |(room, _)| room.as_str().to_owned()),
-                column(&rows, |(_, advance)| bigint(advance.from.0)),
-                column(&rows, |(_, advance)| bigint(advance.to.0)),
-                column(&rows, |(_, advance)| time(advance.last_message_at_ms.unwrap_or(0))),
-                column(&rows, |(_, advance)| advance.last_message_at_ms.is_some()),
-            ],
-        ))
-        .await?;
+    let sql = "UPDATE rooms r SET head_seq = v.upto, \
+                 updated_at = CASE WHEN v.has_message THEN GREATEST(r.updated_at, v.at) ELSE r.updated_at END \
+               FROM unnest($1::text[], $2::bigint[], $3::bigint[], $4::timestamptz[], $5::boolean[]) \
+                 AS v (room, since, upto, at, has_message) \
+               WHERE r.id = v.room AND r.head_seq = v.since";
+    let values = [
+        column(&rows, |(room, _)| room.as_str().to_owned()),
+        column(&rows, |(_, advance)| bigint(advance.from.0)),
+        column(&rows, |(_, advance)| bigint(advance.to.0)),
+        column(&rows, |(_, advance)| time(advance.last_message_at_ms.unwrap_or(0))),
+        column(&rows, |(_, advance)| advance.last_message_at_ms.is_some()),
+    ];
+    let moved = transaction.execute_raw(statement(sql, values)).await?;
     if moved.rows_affected() == heads.len() as u64 {
         Ok(())
     } else {
@@ -289,21 +260,18 @@ pub async fn store_dead_letters(
             .map_or((None, None), |(room, seq)| (Some(room.as_str().to_owned()), Some(bigint(seq.0))));
         let (in_room, at_seq) = (room.clone().unwrap_or_default(), seq.unwrap_or_default());
         // A record without a position in a log may be read again with its stream, but is put aside only once.
-        transaction
-            .execute_raw(statement(
-                "INSERT INTO dead_letters (room_id, seq, partition, epoch, ingest_id, record, reason) \
-                 VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT (partition, epoch, ingest_id) DO NOTHING",
-                [
-                    room.into(),
-                    seq.into(),
-                    smallint(partition).into(),
-                    epoch.into(),
-                    entry.id.to_string().into(),
-                    entry.raw.to_vec().into(),
-                    reason.as_ref().into(),
-                ],
-            ))
-            .await?;
+        let sql = "INSERT INTO dead_letters (room_id, seq, partition, epoch, ingest_id, record, reason) \
+                   VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT (partition, epoch, ingest_id) DO NOTHING";
+        let values = [
+            room.into(),
+            seq.into(),
+            smallint(partition).into(),
+            epoch.into(),
+            entry.id.to_string().into(),
+            entry.raw.to_vec().into(),
+            reason.as_ref().into(),
+        ];
+        transaction.execute_raw(statement(sql, values)).await?;
         let (partition, ingest, reason) = (partition.0, entry.id, reason.as_ref());
         tracing::error!(partition, %ingest, room = in_room, seq = at_seq, reason, "dead letter");
     }
@@ -315,21 +283,18 @@ pub async fn voids_among(
     transaction: &DatabaseTransaction,
     stored_records: &[(&Entry, &Record, RoomId)],
 ) -> Result<HashMap<(RoomId, Seq), String>, DbErr> {
-    let rows = transaction
-        .query_all_raw(statement(
-            "SELECT e.room_id, e.seq, m.seq AS first_seq, m.id, (extract(epoch FROM m.at) * 1000)::bigint AS at_ms \
-             FROM unnest($1::text[], $2::bigint[], $3::text[], $4::text[]) AS v (room, seq, sender, client) \
-             JOIN events e ON e.room_id = v.room AND e.seq = v.seq AND e.type = 'void' AND e.void_reason IS NOT NULL \
-               AND COALESCE(e.actor_id, '') = v.sender AND COALESCE(e.client_id, '') = v.client \
-             LEFT JOIN messages m ON e.void_reason = 'duplicate' AND m.room_id = e.room_id AND m.seq = e.void_of",
-            [
-                column(stored_records, |(_, _, room)| room.as_str().to_owned()),
-                column(stored_records, |(_, record, _)| bigint(record.seq.0)),
-                column(stored_records, |(_, record, _)| record.sender().to_owned()),
-                column(stored_records, |(_, record, _)| record.client_id().to_owned()),
-            ],
-        ))
-        .await?;
+    let sql = "SELECT e.room_id, e.seq, m.seq AS first_seq, m.id, (extract(epoch FROM m.at) * 1000)::bigint AS at_ms \
+               FROM unnest($1::text[], $2::bigint[], $3::text[], $4::text[]) AS v (room, seq, sender, client) \
+               JOIN events e ON e.room_id = v.room AND e.seq = v.seq AND e.type = 'void' AND e.void_reason IS NOT NULL \
+                 AND COALESCE(e.actor_id, '') = v.sender AND COALESCE(e.client_id, '') = v.client \
+               LEFT JOIN messages m ON e.void_reason = 'duplicate' AND m.room_id = e.room_id AND m.seq = e.void_of";
+    let values = [
+        column(stored_records, |(_, _, room)| room.as_str().to_owned()),
+        column(stored_records, |(_, record, _)| bigint(record.seq.0)),
+        column(stored_records, |(_, record, _)| record.sender().to_owned()),
+        column(stored_records, |(_, record, _)| record.client_id().to_owned()),
+    ];
+    let rows = transaction.query_all_raw(statement(sql, values)).await?;
     let mut outcomes = HashMap::with_capacity(rows.len());
     for row in &rows {
         let first_id: Option<uuid::Uuid> = row.try_get_by("id")?;

@@ -10,8 +10,8 @@ use sea_orm::{
 };
 use tidings_shared::ids::RoomId;
 
-use super::sql::{room as room_of, statement};
 use crate::search::{slice_of, words::DistinctWords};
+use crate::sql::{room as room_of, statement};
 
 /// Words of a message beyond this size are not indexed: a tsvector has less than a megabyte.
 const MAX_TSVECTOR_BYTES: usize = 512 * 1024;
@@ -64,9 +64,6 @@ pub async fn index(db: &DatabaseConnection, rooms: &[RoomId], most: i64) -> Resu
 }
 
 /// Indexes messages of a room that changed without an event. The caller has locked the room.
-///
-/// # Errors
-/// When the database cannot be written.
 pub async fn refresh(transaction: &DatabaseTransaction, room: &str, seqs: &[i64]) -> Result<(), DbErr> {
     let sql = "SELECT room_id, seq, at, CASE WHEN deleted THEN '' ELSE content END AS content FROM messages \
                WHERE room_id = $1 AND seq = ANY ($2)";
@@ -99,15 +96,11 @@ async fn parts(
     indexed: &mut Indexed,
 ) -> Result<Vec<IndexRange>, DbErr> {
     let ids: Vec<String> = rooms.iter().map(|room| room.as_str().to_owned()).collect();
-    let rows = db
-        .query_all_raw(statement(
-            "SELECT r.id, COALESCE(p.indexed_seq, 0) AS indexed_seq, r.head_seq \
-             FROM unnest($1::text[]) WITH ORDINALITY AS v (room, place) JOIN rooms r ON r.id = v.room \
-             LEFT JOIN search_progress p ON p.room_id = r.id \
-             WHERE r.head_seq > COALESCE(p.indexed_seq, 0) ORDER BY v.place",
-            [ids.into()],
-        ))
-        .await?;
+    let sql = "SELECT r.id, COALESCE(p.indexed_seq, 0) AS indexed_seq, r.head_seq \
+               FROM unnest($1::text[]) WITH ORDINALITY AS v (room, place) JOIN rooms r ON r.id = v.room \
+               LEFT JOIN search_progress p ON p.room_id = r.id \
+               WHERE r.head_seq > COALESCE(p.indexed_seq, 0) ORDER BY v.place";
+    let rows = db.query_all_raw(statement(sql, [ids.into()])).await?;
     let (mut parts, mut left) = (Vec::new(), most);
     let mut waiting = i64::try_from(rows.len()).unwrap_or(i64::MAX);
     for row in &rows {
@@ -134,25 +127,18 @@ async fn advance(
     parts: Vec<IndexRange>,
 ) -> Result<Vec<IndexRange>, DbErr> {
     let ids: Vec<String> = parts.iter().map(|part| part.room.clone()).collect();
-    transaction
-        .execute_raw(statement(
-            "INSERT INTO search_progress (room_id, indexed_seq) \
-             SELECT v.room, 0 FROM unnest($1::text[]) AS v (room) ORDER BY v.room ON CONFLICT DO NOTHING",
-            [ids.clone().into()],
-        ))
-        .await?;
+    let sql = "INSERT INTO search_progress (room_id, indexed_seq) \
+               SELECT v.room, 0 FROM unnest($1::text[]) AS v (room) ORDER BY v.room ON CONFLICT DO NOTHING";
+    transaction.execute_raw(statement(sql, [ids.clone().into()])).await?;
     let column = |of: fn(&IndexRange) -> i64| -> Vec<i64> { parts.iter().map(of).collect() };
-    let moved = transaction
-        .query_all_raw(statement(
-            "WITH locked AS MATERIALIZED (SELECT p.room_id FROM search_progress p \
-               WHERE p.room_id = ANY ($1) ORDER BY p.room_id FOR UPDATE) \
-             UPDATE search_progress p SET indexed_seq = v.upto \
-             FROM locked JOIN unnest($1::text[], $2::bigint[], $3::bigint[]) AS v (room, since, upto) \
-               ON v.room = locked.room_id \
-             WHERE p.room_id = locked.room_id AND p.indexed_seq = v.since RETURNING p.room_id",
-            [ids.into(), column(|part| part.since).into(), column(|part| part.upto).into()],
-        ))
-        .await?;
+    let sql = "WITH locked AS MATERIALIZED (SELECT p.room_id FROM search_progress p \
+                 WHERE p.room_id = ANY ($1) ORDER BY p.room_id FOR UPDATE) \
+               UPDATE search_progress p SET indexed_seq = v.upto \
+               FROM locked JOIN unnest($1::text[], $2::bigint[], $3::bigint[]) AS v (room, since, upto) \
+                 ON v.room = locked.room_id \
+               WHERE p.room_id = locked.room_id AND p.indexed_seq = v.since RETURNING p.room_id";
+    let values = [ids.into(), column(|part| part.since).into(), column(|part| part.upto).into()];
+    let moved = transaction.query_all_raw(statement(sql, values)).await?;
     let mut ours = BTreeSet::new();
     for row in &moved {
         ours.insert(row.try_get_by::<String, _>("room_id")?);
@@ -269,16 +255,12 @@ async fn write(
     let rooms: Vec<String> = messages.keys().map(|(room, _)| room.clone()).collect();
     let seqs: Vec<i64> = messages.keys().map(|(_, seq)| *seq).collect();
     let times: Vec<DateTime<Utc>> = messages.values().map(|message| message.at).collect();
-    transaction
-        .execute_raw(statement(
-            "INSERT INTO message_search (room_id, seq, at, tsv) \
-             SELECT v.room, v.seq, v.at, v.words::tsvector \
-             FROM unnest($1::text[], $2::bigint[], $3::timestamptz[], $4::text[]) AS v (room, seq, at, words) \
-             ON CONFLICT (room_id, seq) DO UPDATE SET tsv = EXCLUDED.tsv",
-            [rooms.into(), seqs.into(), times.into(), texts.into()],
-        ))
-        .await
-        .map(drop)
+    let sql = "INSERT INTO message_search (room_id, seq, at, tsv) \
+               SELECT v.room, v.seq, v.at, v.words::tsvector \
+               FROM unnest($1::text[], $2::bigint[], $3::timestamptz[], $4::text[]) AS v (room, seq, at, words) \
+               ON CONFLICT (room_id, seq) DO UPDATE SET tsv = EXCLUDED.tsv";
+    let values = [rooms.into(), seqs.into(), times.into(), texts.into()];
+    transaction.execute_raw(statement(sql, values)).await.map(drop)
 }
 
 async fn forget(transaction: &DatabaseTransaction, keys_to_forget: &[&MessageKey]) -> Result<(), DbErr> {
@@ -287,20 +269,12 @@ async fn forget(transaction: &DatabaseTransaction, keys_to_forget: &[&MessageKey
     }
     let rooms: Vec<String> = keys_to_forget.iter().map(|(room, _)| room.clone()).collect();
     let seqs: Vec<i64> = keys_to_forget.iter().map(|(_, seq)| *seq).collect();
-    transaction
-        .execute_raw(statement(
-            "DELETE FROM message_search s USING unnest($1::text[], $2::bigint[]) AS v (room, seq) \
-             WHERE s.room_id = v.room AND s.seq = v.seq",
-            [rooms.into(), seqs.into()],
-        ))
-        .await
-        .map(drop)
+    let sql = "DELETE FROM message_search s USING unnest($1::text[], $2::bigint[]) AS v (room, seq) \
+               WHERE s.room_id = v.room AND s.seq = v.seq";
+    transaction.execute_raw(statement(sql, [rooms.into(), seqs.into()])).await.map(drop)
 }
 
 /// Blocks the indexer for a room until the transaction ends.
-///
-/// # Errors
-/// When the database cannot be written.
 pub async fn lock(transaction: &DatabaseTransaction, room: &str) -> Result<(), DbErr> {
     for sql in [
         "INSERT INTO search_progress (room_id, indexed_seq) VALUES ($1, 0) ON CONFLICT DO NOTHING",
@@ -312,21 +286,14 @@ pub async fn lock(transaction: &DatabaseTransaction, room: &str) -> Result<(), D
 }
 
 /// A page of all rooms: the id of the last one, and those that are not indexed up to their heads.
-///
-/// # Errors
-/// When the database cannot be read.
 pub async fn rooms_behind(
     db: &impl ConnectionTrait,
     after: &str,
     most: i64,
 ) -> Result<Option<(String, Vec<String>)>, DbErr> {
-    let rows = db
-        .query_all_raw(statement(
-            "SELECT r.id, r.head_seq > COALESCE(p.indexed_seq, 0) AS behind FROM rooms r \
-             LEFT JOIN search_progress p ON p.room_id = r.id WHERE r.id > $1 ORDER BY r.id LIMIT $2",
-            [after.into(), most.into()],
-        ))
-        .await?;
+    let sql = "SELECT r.id, r.head_seq > COALESCE(p.indexed_seq, 0) AS behind FROM rooms r \
+               LEFT JOIN search_progress p ON p.room_id = r.id WHERE r.id > $1 ORDER BY r.id LIMIT $2";
+    let rows = db.query_all_raw(statement(sql, [after.into(), most.into()])).await?;
     let (mut last, mut behind) = (None, Vec::new());
     for row in &rows {
         let id: String = row.try_get_by("id")?;

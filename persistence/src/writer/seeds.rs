@@ -1,6 +1,8 @@
 //! Seeds in PostgreSQL: decides bases under the partition's lock, which waits for a writer in flight and fences off
 //! later ones. A written base never changes.
 
+pub mod plan;
+
 use std::collections::HashMap;
 
 use sea_orm::{ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbErr, TransactionTrait};
@@ -9,8 +11,8 @@ use tidings_shared::{
     log::{Bases, RoomHead, keys::Partition},
 };
 
-use super::sql::{bigint, epoch as epoch_of, room as room_of, seq as seq_of, smallint, statement};
-use crate::authority::plan::{SeedPlan, SurvivingState, plan};
+use crate::sql::{bigint, epoch as epoch_of, room as room_of, seq as seq_of, smallint, statement};
+use plan::{SeedPlan, SurvivingState, plan};
 
 /// A batch that holds the lock for longer has its own problem; the requester of the seed retries.
 const LOCK_TIMEOUT: &str = "SET LOCAL lock_timeout = '1s'";
@@ -54,11 +56,10 @@ async fn lock_partition(
     epoch: Epoch,
     partition: Partition,
 ) -> Result<bool, DbErr> {
+    let sql = "SELECT epoch FROM partitions WHERE partition = $1 FOR UPDATE";
+    let values = [smallint(partition).into()];
     let row = transaction
-        .query_one_raw(statement(
-            "SELECT epoch FROM partitions WHERE partition = $1 FOR UPDATE",
-            [smallint(partition).into()],
-        ))
+        .query_one_raw(statement(sql, values))
         .await?
         .ok_or_else(|| DbErr::Custom(format!("no row of partition {}", partition.0)))?;
     let present = epoch_of(&row, "epoch")?;
@@ -66,12 +67,9 @@ async fn lock_partition(
         return Ok(false);
     }
     if present < epoch {
-        transaction
-            .execute_raw(statement(
-                "UPDATE partitions SET epoch = $2, last_id = '0-0' WHERE partition = $1",
-                [smallint(partition).into(), bigint(epoch.0).into()],
-            ))
-            .await?;
+        let sql = "UPDATE partitions SET epoch = $2, last_id = '0-0' WHERE partition = $1";
+        let values = [smallint(partition).into(), bigint(epoch.0).into()];
+        transaction.execute_raw(statement(sql, values)).await?;
     }
     Ok(true)
 }
@@ -84,15 +82,11 @@ async fn read(
     wanted: &[SeedRequest],
 ) -> Result<SeedDecisions, DbErr> {
     let ids: Vec<String> = wanted.iter().map(|(room, _)| room.as_str().to_owned()).collect();
-    let rows = transaction
-        .query_all_raw(statement(
-            "SELECT r.id, r.head_seq, r.kind, r.name, r.member_count, r.archived, \
-               COALESCE((SELECT string_agg(e.epoch || ':' || e.base, ',' ORDER BY e.epoch) \
-                 FROM room_epochs e WHERE e.room_id = r.id), '') AS bases \
-             FROM rooms r WHERE r.id = ANY ($1)",
-            [ids.into()],
-        ))
-        .await?;
+    let sql = "SELECT r.id, r.head_seq, r.kind, r.name, r.member_count, r.archived, \
+                 COALESCE((SELECT string_agg(e.epoch || ':' || e.base, ',' ORDER BY e.epoch) \
+                   FROM room_epochs e WHERE e.room_id = r.id), '') AS bases \
+               FROM rooms r WHERE r.id = ANY ($1)";
+    let rows = transaction.query_all_raw(statement(sql, [ids.into()])).await?;
     let survived: HashMap<&RoomId, &SurvivingState> =
         wanted.iter().map(|(room, survived)| (room, survived)).collect();
     let mut decided = HashMap::with_capacity(rows.len());
@@ -122,23 +116,15 @@ async fn write(
     let column =
         |of: fn(&SeedPlan) -> Seq| -> Vec<i64> { new.iter().map(|(_, plan)| bigint(of(plan).0)).collect() };
     let ids: Vec<String> = new.iter().map(|(room, _)| room.as_str().to_owned()).collect();
-    transaction
-        .execute_raw(statement(
-            "INSERT INTO room_epochs (room_id, epoch, base) \
-             SELECT v.room, $1, v.base FROM unnest($2::text[], $3::bigint[]) AS v (room, base)",
-            [bigint(epoch.0).into(), ids.clone().into(), column(|plan| plan.base).into()],
-        ))
-        .await?;
+    let sql = "INSERT INTO room_epochs (room_id, epoch, base) \
+               SELECT v.room, $1, v.base FROM unnest($2::text[], $3::bigint[]) AS v (room, base)";
+    let values = [bigint(epoch.0).into(), ids.clone().into(), column(|plan| plan.base).into()];
+    transaction.execute_raw(statement(sql, values)).await?;
     // A mark above the new head refers to lost events of the previous epoch; without the cap it would mark their
     // replacements as read.
-    transaction
-        .execute_raw(statement(
-            "UPDATE members m SET read_seq = LEAST(m.read_seq, v.seq), \
-               delivered_seq = LEAST(m.delivered_seq, v.seq) \
-             FROM unnest($1::text[], $2::bigint[]) AS v (room, seq) \
-             WHERE m.room_id = v.room AND (m.read_seq > v.seq OR m.delivered_seq > v.seq)",
-            [ids.into(), column(|plan| plan.seq).into()],
-        ))
-        .await
-        .map(drop)
+    let sql = "UPDATE members m SET read_seq = LEAST(m.read_seq, v.seq), \
+                 delivered_seq = LEAST(m.delivered_seq, v.seq) \
+               FROM unnest($1::text[], $2::bigint[]) AS v (room, seq) \
+               WHERE m.room_id = v.room AND (m.read_seq > v.seq OR m.delivered_seq > v.seq)";
+    transaction.execute_raw(statement(sql, [ids.into(), column(|plan| plan.seq).into()])).await.map(drop)
 }

@@ -8,8 +8,8 @@ use tidings_shared::{
     log::{IngestId, keys::Partition},
 };
 
-use super::sql::{bigint, epoch, partition, smallint, statement};
-use crate::ingest::owned_partitions::Lease;
+use crate::batch::Lease;
+use crate::sql::{bigint, epoch, partition, smallint, statement};
 
 /// Locked rows of partitions that this replica owns.
 pub struct Settling {
@@ -20,19 +20,12 @@ pub struct Settling {
 
 impl Settling {
     /// Locks the rows. Leases that are missing in `rows` afterwards are lost.
-    ///
-    /// # Errors
-    /// When the database cannot be read.
     pub async fn lock(db: &DatabaseConnection, leases: &[Lease]) -> Result<Self, DbErr> {
         let transaction = db.begin().await?;
         let numbers: Vec<i16> = leases.iter().map(|lease| smallint(lease.partition)).collect();
-        let rows = transaction
-            .query_all_raw(statement(
-                "SELECT partition, token, epoch FROM partitions WHERE partition = ANY ($1) \
-                 ORDER BY partition FOR UPDATE",
-                [numbers.into()],
-            ))
-            .await?;
+        let sql = "SELECT partition, token, epoch FROM partitions WHERE partition = ANY ($1) \
+                   ORDER BY partition FOR UPDATE";
+        let rows = transaction.query_all_raw(statement(sql, [numbers.into()])).await?;
         let mut ours = Vec::with_capacity(rows.len());
         for row in &rows {
             let lease = Lease { partition: partition(row, "partition")?, token: row.try_get_by("token")? };
@@ -50,14 +43,11 @@ impl Settling {
     pub async fn finish(self, epoch: Epoch, positions: &[(Partition, IngestId)]) -> Result<(), DbErr> {
         let numbers: Vec<i16> = positions.iter().map(|(partition, _)| smallint(*partition)).collect();
         let ids: Vec<String> = positions.iter().map(|(_, id)| id.to_string()).collect();
-        self.transaction
-            .execute_raw(statement(
-                "UPDATE partitions p SET epoch = $1, last_id = v.last_id \
-                 FROM unnest($2::smallint[], $3::text[]) AS v (partition, last_id) \
-                 WHERE p.partition = v.partition",
-                [bigint(epoch.0).into(), numbers.into(), ids.into()],
-            ))
-            .await?;
+        let sql = "UPDATE partitions p SET epoch = $1, last_id = v.last_id \
+                   FROM unnest($2::smallint[], $3::text[]) AS v (partition, last_id) \
+                   WHERE p.partition = v.partition";
+        let values = [bigint(epoch.0).into(), numbers.into(), ids.into()];
+        self.transaction.execute_raw(statement(sql, values)).await?;
         self.transaction.commit().await
     }
 }

@@ -6,7 +6,7 @@ use tidings_shared::{
     log::{Known, keys::Partition, record::Visibility},
 };
 
-use super::sql::{room, seq, smallint, statement};
+use crate::sql::{room, seq, smallint, statement};
 
 /// A seq without effect whose `message:void` is not stored yet.
 #[derive(Debug)]
@@ -26,25 +26,18 @@ pub struct UnannouncedVoid {
 }
 
 /// Up to `most` unannounced voids of these partitions.
-///
-/// # Errors
-/// When the database cannot be read.
 pub async fn unannounced_voids(
     db: &impl ConnectionTrait,
     partitions: &[Partition],
     most: u64,
 ) -> Result<Vec<UnannouncedVoid>, DbErr> {
     let numbers: Vec<i16> = partitions.iter().map(|partition| smallint(*partition)).collect();
-    let most = super::sql::bigint(most);
-    let rows = db
-        .query_all_raw(statement(
-            "SELECT e.room_id, e.seq, e.actor_id, e.client_id, COALESCE(e.void_reason, 'rejected') AS reason, e.void_of, \
-               e.visible_users, e.visible_roles, e.target \
-             FROM events e JOIN rooms r ON r.id = e.room_id \
-             WHERE e.void_told = false AND r.partition = ANY ($1) ORDER BY e.room_id, e.seq LIMIT $2",
-            [numbers.into(), most.into()],
-        ))
-        .await?;
+    let most = crate::sql::bigint(most);
+    let sql = "SELECT e.room_id, e.seq, e.actor_id, e.client_id, COALESCE(e.void_reason, 'rejected') AS reason, \
+                 e.void_of, e.visible_users, e.visible_roles, e.target \
+               FROM events e JOIN rooms r ON r.id = e.room_id \
+               WHERE e.void_told = false AND r.partition = ANY ($1) ORDER BY e.room_id, e.seq LIMIT $2";
+    let rows = db.query_all_raw(statement(sql, [numbers.into(), most.into()])).await?;
     rows.iter()
         .map(|row| {
             let of: Option<i64> = row.try_get_by("void_of")?;
@@ -67,9 +60,6 @@ pub async fn unannounced_voids(
 
 /// The outcome of a message's client id: the stored message, or that it was accepted and later rejected. Client ids of
 /// other events are in another name space.
-///
-/// # Errors
-/// When the database cannot be read.
 pub async fn look_up(
     db: &impl ConnectionTrait,
     room: &RoomId,
@@ -77,13 +67,9 @@ pub async fn look_up(
     client_id: &ClientId,
 ) -> Result<Option<Known>, DbErr> {
     let key = || [room.as_str().into(), sender.as_str().into(), client_id.as_str().into()];
-    let message = db
-        .query_one_raw(statement(
-            "SELECT seq, id, (extract(epoch FROM at) * 1000)::bigint AS at_ms FROM messages \
-             WHERE room_id = $1 AND sender_id = $2 AND client_id = $3",
-            key(),
-        ))
-        .await?;
+    let sql = "SELECT seq, id, (extract(epoch FROM at) * 1000)::bigint AS at_ms FROM messages \
+               WHERE room_id = $1 AND sender_id = $2 AND client_id = $3";
+    let message = db.query_one_raw(statement(sql, key())).await?;
     if let Some(row) = message {
         let id: uuid::Uuid = row.try_get_by("id")?;
         return Ok(Some(Known::Stored {
@@ -92,12 +78,8 @@ pub async fn look_up(
             at_ms: row.try_get_by("at_ms")?,
         }));
     }
-    let rejected = db
-        .query_one_raw(statement(
-            "SELECT seq FROM events WHERE room_id = $1 AND actor_id = $2 AND client_id = $3 \
-             AND void_reason = 'rejected' AND COALESCE(void_type, 'message:new') = 'message:new' LIMIT 1",
-            key(),
-        ))
-        .await?;
+    let sql = "SELECT seq FROM events WHERE room_id = $1 AND actor_id = $2 AND client_id = $3 \
+               AND void_reason = 'rejected' AND COALESCE(void_type, 'message:new') = 'message:new' LIMIT 1";
+    let rejected = db.query_one_raw(statement(sql, key())).await?;
     Ok(rejected.map(|_| Known::Rejected))
 }

@@ -6,7 +6,7 @@ use super::*;
 
 fn room(role: Option<&str>, archived: bool) -> Room {
     let metadata = RawValue::from_string(r#"{"a": 1}"#.to_owned()).unwrap();
-    Room::sample("tea", Some("Tea"), archived, metadata, role)
+    Room::sample("tea", Some("Tea"), archived, metadata.into(), role)
 }
 
 fn word(text: &str, room: &Room, admin: bool) -> String {

@@ -6,10 +6,8 @@ use std::collections::BTreeMap;
 use tidings_shared::log::{IngestId, keys::Partition};
 use tokio::sync::OwnedSemaphorePermit;
 
-use crate::ingest::{
-    batch::Entry,
-    reader::{Chunk, PartitionRead},
-};
+use crate::batch::Entry;
+use crate::ingest::reader::{Chunk, PartitionRead};
 
 /// One partition's share of a batch.
 #[derive(Debug)]

@@ -5,7 +5,7 @@ use std::time::SystemTime;
 
 use tidings_shared::telemetry::{self, SpanKind, TraceContext, log_in_trace};
 
-use super::super::batch::Entry;
+use crate::batch::Entry;
 
 /// Creates the spans of the traced records of a batch: when it began, when its COMMIT began, and when that was
 /// answered.

@@ -110,7 +110,7 @@ struct EventFrame<'a> {
 }
 
 fn written(frame: &impl Serialize) -> Result<Raw, DbErr> {
-    serde_json::value::to_raw_value(frame).map_err(|error| unreadable(&error))
+    serde_json::value::to_raw_value(frame).map(Raw::from).map_err(|error| unreadable(&error))
 }
 
 fn unreadable(error: &serde_json::Error) -> DbErr {
@@ -120,8 +120,7 @@ fn unreadable(error: &serde_json::Error) -> DbErr {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::query::json::raw;
-    use crate::query::messages::Sender;
+    use crate::query::messages::tests::sample;
 
     #[test]
     fn void_frame_holds_only_its_position() {
@@ -148,24 +147,7 @@ mod tests {
 
     #[test]
     fn message_frame_omits_missing_fields() {
-        let message = Message {
-            id: Uuid::nil(),
-            seq: 2,
-            room: "r".into(),
-            client_id: "c".into(),
-            sender: Sender { id: "alice".into(), name: None, picture: None },
-            kind: "text".into(),
-            content: "a \"b\"".into(),
-            reply_to: None,
-            attachments: None,
-            metadata: None,
-            visible_to: None,
-            at: DateTime::UNIX_EPOCH,
-            edited_at: None,
-            deleted: false,
-            last_seq: 2,
-            reactions: raw("[]".into()).unwrap(),
-        };
+        let message = Message { content: "a \"b\"".into(), attachments: None, visible_to: None, ..sample(2) };
         assert_eq!(
             super::message(&message).unwrap().get(),
             concat!(

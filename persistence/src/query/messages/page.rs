@@ -2,18 +2,31 @@
 //! each step is short and other requests get their turn in between.
 //! A page costs the same at any depth of the room, except for the skipped messages.
 
+use std::time::Duration;
+
 use sea_orm::{ConnectionTrait, DbErr, QueryResult};
 use serde::Serialize;
+use tidings_shared::error::Refusal;
 use tidings_shared::ids::RoomId;
+use tidings_shared::request_slots::RequestSlots;
+use tokio::time::Instant;
 use utoipa::ToSchema;
 
 use super::super::access::Viewer;
 use super::super::json::Head;
-use super::super::sql::{epoch_of, me, message_columns, reactions, statement, visible};
-use super::{Message, SelectedMessage};
+use super::super::sql::{epoch_of, me, message_columns, reactions, visible};
+use super::Message;
+use crate::request_error::RequestError;
+use crate::sql::statement;
 
 /// Log positions that one step spans.
 const STEP: i64 = 10_000;
+/// Steps of a page that need no slot: pages of public messages need one step.
+const STEPS_WITHOUT_SLOT: u32 = 4;
+/// Soft deadline: after this, a page that has a next page is returned as it is.
+const PAGE_SOFT_DEADLINE: Duration = Duration::from_secs(1);
+/// Hard deadline: after this, a page without a next page is refused.
+const PAGE_HARD_DEADLINE: Duration = Duration::from_secs(8);
 
 /// Which messages a page holds: up to `older` at or below `pivot` and up to `newer` above it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,6 +68,45 @@ pub struct MessagePage {
     pub has_after: bool,
 }
 
+/// Reads a page, past any number of messages that are private to others. Returns a page that has a next page before
+/// both of its ends are known; keeps looking for one until the hard deadline. A long read takes one of the `slots`.
+///
+/// # Errors
+/// `not_found` when the viewer may not see the room; `unavailable` after the hard deadline; those of a missing slot.
+pub async fn page(
+    db: &impl ConnectionTrait,
+    viewer: Viewer<'_>,
+    room: &RoomId,
+    window: Window,
+    slots: &RequestSlots,
+) -> Result<MessagePage, RequestError> {
+    let mut walk = Walk::new(window);
+    let (began, mut steps, mut slot) = (Instant::now(), 0, None);
+    loop {
+        if !walk.step(db, viewer, room).await? {
+            return Err(Refusal::not_found("room").into());
+        }
+        steps += 1;
+        let has_next_page = walk.has_next_page();
+        if walk.is_settled() || (has_next_page && began.elapsed() > PAGE_SOFT_DEADLINE) {
+            break;
+        }
+        if began.elapsed() > PAGE_HARD_DEADLINE {
+            let message = "too many messages next to this position are private to others; retry";
+            return Err(Refusal::unavailable(message).into());
+        }
+        if steps == STEPS_WITHOUT_SLOT {
+            match slots.take(viewer.user, "searches past messages that are private to others") {
+                Ok(taken) => slot = Some(taken),
+                Err(_) if has_next_page => break,
+                Err(refusal) => return Err(refusal.into()),
+            }
+        }
+    }
+    drop(slot);
+    walk.into_page().ok_or_else(|| Refusal::not_found("room").into())
+}
+
 /// `$4` and `$7`: where the steps to older and to newer messages begin. `$5` and `$6`: how many messages are wanted,
 /// negative where none are to be read. A step begins at the next existing message, and returns where the next step
 /// would begin. It reads one message more than wanted, to know whether there are more.
@@ -86,7 +138,7 @@ const STEP_SQL: &str = concat!(
 #[derive(Debug)]
 struct Side {
     wanted: i64,
-    found: Vec<SelectedMessage>,
+    found: Vec<Message>,
     /// None at the end of the log.
     next: Option<i64>,
 }
@@ -115,7 +167,7 @@ impl Side {
 
 /// A page that is read step by step.
 #[derive(Debug)]
-pub struct Walk {
+struct Walk {
     older: Side,
     newer: Side,
     /// The head at the first step; later changes are above it.
@@ -123,17 +175,13 @@ pub struct Walk {
 }
 
 impl Walk {
-    #[must_use]
-    pub fn new(window: Window) -> Self {
+    fn new(window: Window) -> Self {
         let Window { pivot, older, newer } = window;
         Self { older: Side::new(older, pivot), newer: Side::new(newer, pivot), head: None }
     }
 
     /// Reads one step. False: the viewer may not see the room.
-    ///
-    /// # Errors
-    /// When the database cannot be read.
-    pub async fn step(
+    async fn step(
         &mut self,
         db: &impl ConnectionTrait,
         viewer: Viewer<'_>,
@@ -158,7 +206,7 @@ impl Walk {
         if self.head.is_none() {
             self.head = Some(Head::new(first.try_get("", "epoch")?, first.try_get("", "head_seq")?));
         }
-        self.take(&rows, older_from)?;
+        self.take(&rows, room, older_from)?;
         if older_missing >= 0 {
             self.older.next = first.try_get("", "then_older")?;
         }
@@ -168,10 +216,10 @@ impl Walk {
         Ok(true)
     }
 
-    fn take(&mut self, rows: &[QueryResult], older_from: i64) -> Result<(), DbErr> {
+    fn take(&mut self, rows: &[QueryResult], room: &RoomId, older_from: i64) -> Result<(), DbErr> {
         let mut found = Vec::with_capacity(rows.len());
         for row in rows {
-            found.extend(SelectedMessage::of(row)?);
+            found.extend(Message::of(row, room.as_str())?);
         }
         // The rows ascend by seq. Older rows are at or below `older_from` and newer rows above it, so one split
         // separates them.
@@ -184,50 +232,44 @@ impl Walk {
     }
 
     /// Whether the page, and what lies on both of its ends, is known.
-    #[must_use]
-    pub fn is_settled(&self) -> bool {
+    fn is_settled(&self) -> bool {
         self.older.missing() < 0 && self.newer.missing() < 0
     }
 
     /// Whether a client can continue from the messages found, or has reached the end in its direction.
-    #[must_use]
-    pub fn has_next_page(&self) -> bool {
+    fn has_next_page(&self) -> bool {
         let is_open = |side: &Side| side.wanted > 0 && side.missing() >= 0;
         let found = |side: &Side| side.wanted > 0 && !side.found.is_empty();
         found(&self.older) || found(&self.newer) || !(is_open(&self.older) || is_open(&self.newer))
     }
 
     /// The messages found; a side that is not settled is reported to have more. None before the first step.
-    ///
-    /// # Errors
-    /// When a stored message cannot be read.
-    pub fn into_page(mut self, room: &RoomId) -> Result<Option<MessagePage>, DbErr> {
-        let Some(head) = self.head else { return Ok(None) };
+    fn into_page(mut self) -> Option<MessagePage> {
+        let head = self.head?;
         let (has_before, has_after) = (self.older.truncate_to_wanted(), self.newer.truncate_to_wanted());
-        let rows = self.older.found.into_iter().rev().chain(self.newer.found);
-        let messages = rows.map(|row| row.message(room.as_str())).collect::<Result<_, _>>()?;
-        Ok(Some(MessagePage { messages, head, has_before, has_after }))
+        let messages = self.older.found.into_iter().rev().chain(self.newer.found).collect();
+        Some(MessagePage { messages, head, has_before, has_after })
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::row;
+    use super::super::tests::sample;
     use super::*;
 
     /// A walk after one step that found these messages, and either the ends of the log or more to search.
     fn walk(window: Window, found: &[i64], next: (Option<i64>, Option<i64>)) -> Walk {
         let mut walk = Walk::new(window);
         let (older, newer): (Vec<i64>, Vec<i64>) = found.iter().partition(|seq| **seq <= window.pivot);
-        walk.older.found = older.into_iter().rev().map(row).collect();
-        walk.newer.found = newer.into_iter().map(row).collect();
+        walk.older.found = older.into_iter().rev().map(sample).collect();
+        walk.newer.found = newer.into_iter().map(sample).collect();
         (walk.older.next, walk.newer.next) = next;
         walk.head = Some(Head::new(1, 100));
         walk
     }
 
     fn page_of(walk: Walk) -> (Vec<i64>, bool, bool) {
-        let page = walk.into_page(&RoomId::parse("r").unwrap()).unwrap().unwrap();
+        let page = walk.into_page().unwrap();
         (page.messages.iter().map(|message| message.seq).collect(), page.has_before, page.has_after)
     }
 

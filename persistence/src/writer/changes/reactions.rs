@@ -6,14 +6,12 @@ use std::collections::{BTreeSet, HashMap};
 use sea_orm::{ConnectionTrait, DatabaseTransaction, DbErr};
 
 use super::{ChangedMessage, columns};
-use crate::ingest::batch::{
+use crate::batch::{
     Action, ChangeRow,
     folding::{MessageKey, MessageState},
 };
-use crate::writer::{
-    rows::column,
-    sql::{bigint, room as room_of, seq as seq_of, statement, time},
-};
+use crate::sql::{bigint, room as room_of, seq as seq_of, statement, time};
+use crate::writer::rows::column;
 
 /// Reads the stored reactions of messages whose reactions change.
 pub(super) async fn read(
@@ -35,13 +33,9 @@ pub(super) async fn read(
     }
     let keys: BTreeSet<&MessageKey> = named.iter().map(|(key, ..)| key).collect();
     let keys: Vec<&MessageKey> = keys.into_iter().collect();
-    let counts = transaction
-        .query_all_raw(statement(
-            "SELECT c.room_id, c.seq, c.emoji, c.count FROM unnest($1::text[], $2::bigint[]) AS v (room, seq) \
-             JOIN reaction_counts c ON c.room_id = v.room AND c.seq = v.seq",
-            columns(&keys, |key| key),
-        ))
-        .await?;
+    let sql = "SELECT c.room_id, c.seq, c.emoji, c.count FROM unnest($1::text[], $2::bigint[]) AS v (room, seq) \
+               JOIN reaction_counts c ON c.room_id = v.room AND c.seq = v.seq";
+    let counts = transaction.query_all_raw(statement(sql, columns(&keys, |key| key))).await?;
     for row in &counts {
         if let Some(state) = states.get_mut(&(room_of(row, "room_id")?, seq_of(row, "seq")?)) {
             state.emoji.insert(row.try_get_by("emoji")?, row.try_get_by("count")?);
@@ -49,19 +43,16 @@ pub(super) async fn read(
     }
     let named: Vec<(MessageKey, &str, &str)> = named.into_iter().collect();
     let [rooms, seqs] = columns(&named, |(key, ..)| key);
-    let given = transaction
-        .query_all_raw(statement(
-            "SELECT r.room_id, r.seq, r.emoji, r.user_id \
-             FROM unnest($1::text[], $2::bigint[], $3::text[], $4::text[]) AS v (room, seq, emoji, giver) \
-             JOIN reactions r ON r.room_id = v.room AND r.seq = v.seq AND r.emoji = v.emoji AND r.user_id = v.giver",
-            [
-                rooms,
-                seqs,
-                column(&named, |(_, emoji, _)| (*emoji).to_owned()),
-                column(&named, |(.., user)| (*user).to_owned()),
-            ],
-        ))
-        .await?;
+    let sql = "SELECT r.room_id, r.seq, r.emoji, r.user_id \
+               FROM unnest($1::text[], $2::bigint[], $3::text[], $4::text[]) AS v (room, seq, emoji, giver) \
+               JOIN reactions r ON r.room_id = v.room AND r.seq = v.seq AND r.emoji = v.emoji AND r.user_id = v.giver";
+    let values = [
+        rooms,
+        seqs,
+        column(&named, |(_, emoji, _)| (*emoji).to_owned()),
+        column(&named, |(.., user)| (*user).to_owned()),
+    ];
+    let given = transaction.query_all_raw(statement(sql, values)).await?;
     for row in &given {
         if let Some(state) = states.get_mut(&(room_of(row, "room_id")?, seq_of(row, "seq")?)) {
             state.existing.insert((row.try_get_by("emoji")?, row.try_get_by("user_id")?));
@@ -82,21 +73,13 @@ pub(super) async fn remove(
     let deleted: Vec<&ChangedMessage<'_>> = changed.iter().filter(|(_, outcome)| outcome.deleted).collect();
     if !deleted.is_empty() {
         let [rooms, seqs] = columns(&deleted, |(key, _)| key);
-        transaction
-            .execute_raw(statement(
-                "DELETE FROM reactions WHERE ctid = ANY (ARRAY(SELECT r.ctid \
+        let sql = "DELETE FROM reactions WHERE ctid = ANY (ARRAY(SELECT r.ctid \
                    FROM unnest($1::text[], $2::bigint[]) AS v (room, seq) \
-                   JOIN reactions r ON r.room_id = v.room AND r.seq = v.seq LIMIT $3))",
-                [rooms, seqs, MAX_REMOVED_PER_BATCH.into()],
-            ))
-            .await?;
-        transaction
-            .execute_raw(statement(
-                "DELETE FROM reaction_counts c USING unnest($1::text[], $2::bigint[]) AS v (room, seq) \
-                 WHERE c.room_id = v.room AND c.seq = v.seq",
-                columns(&deleted, |(key, _)| key),
-            ))
-            .await?;
+                   JOIN reactions r ON r.room_id = v.room AND r.seq = v.seq LIMIT $3))";
+        transaction.execute_raw(statement(sql, [rooms, seqs, MAX_REMOVED_PER_BATCH.into()])).await?;
+        let sql = "DELETE FROM reaction_counts c USING unnest($1::text[], $2::bigint[]) AS v (room, seq) \
+                   WHERE c.room_id = v.room AND c.seq = v.seq";
+        transaction.execute_raw(statement(sql, columns(&deleted, |(key, _)| key))).await?;
     }
     let removed =
         changed.iter().flat_map(|(key, outcome)| outcome.removed.iter().map(move |pair| (*key, pair)));
@@ -105,20 +88,16 @@ pub(super) async fn remove(
         return Ok(());
     }
     let [rooms, seqs] = columns(&removed, |(key, _)| key);
-    transaction
-        .execute_raw(statement(
-            "DELETE FROM reactions r \
-             USING unnest($1::text[], $2::bigint[], $3::text[], $4::text[]) AS v (room, seq, emoji, giver) \
-             WHERE r.room_id = v.room AND r.seq = v.seq AND r.emoji = v.emoji AND r.user_id = v.giver",
-            [
-                rooms,
-                seqs,
-                column(&removed, |(_, (emoji, _))| emoji.clone()),
-                column(&removed, |(_, (_, user))| user.clone()),
-            ],
-        ))
-        .await
-        .map(drop)
+    let sql = "DELETE FROM reactions r \
+               USING unnest($1::text[], $2::bigint[], $3::text[], $4::text[]) AS v (room, seq, emoji, giver) \
+               WHERE r.room_id = v.room AND r.seq = v.seq AND r.emoji = v.emoji AND r.user_id = v.giver";
+    let values = [
+        rooms,
+        seqs,
+        column(&removed, |(_, (emoji, _))| emoji.clone()),
+        column(&removed, |(_, (_, user))| user.clone()),
+    ];
+    transaction.execute_raw(statement(sql, values)).await.map(drop)
 }
 
 /// Inserts the added reactions.
@@ -134,21 +113,17 @@ pub(super) async fn add(
         return Ok(());
     }
     let [rooms, seqs] = columns(&given, |(key, ..)| key);
-    transaction
-        .execute_raw(statement(
-            "INSERT INTO reactions (room_id, seq, emoji, user_id, at, event_seq) \
-             SELECT room, seq, emoji, giver, at, event_seq \
-             FROM unnest($1::text[], $2::bigint[], $3::text[], $4::text[], $5::timestamptz[], $6::bigint[]) \
-               AS v (room, seq, emoji, giver, at, event_seq) ON CONFLICT DO NOTHING",
-            [
-                rooms,
-                seqs,
-                column(&given, |(_, (emoji, _), _)| emoji.clone()),
-                column(&given, |(_, (_, user), _)| user.clone()),
-                column(&given, |(.., given)| time(given.at_ms)),
-                column(&given, |(.., given)| bigint(given.seq.0)),
-            ],
-        ))
-        .await
-        .map(drop)
+    let sql = "INSERT INTO reactions (room_id, seq, emoji, user_id, at, event_seq) \
+               SELECT room, seq, emoji, giver, at, event_seq \
+               FROM unnest($1::text[], $2::bigint[], $3::text[], $4::text[], $5::timestamptz[], $6::bigint[]) \
+                 AS v (room, seq, emoji, giver, at, event_seq) ON CONFLICT DO NOTHING";
+    let values = [
+        rooms,
+        seqs,
+        column(&given, |(_, (emoji, _), _)| emoji.clone()),
+        column(&given, |(_, (_, user), _)| user.clone()),
+        column(&given, |(.., given)| time(given.at_ms)),
+        column(&given, |(.., given)| bigint(given.seq.0)),
+    ];
+    transaction.execute_raw(statement(sql, values)).await.map(drop)
 }

@@ -1,0 +1,62 @@
+//! How jobs reach PostgreSQL and Redis. Each job ends by itself, and may be stopped and started again at any moment.
+
+use std::sync::Arc;
+
+use clap::Args;
+use sea_orm::DatabaseConnection;
+use tidings_persistence::app;
+use tidings_persistence::authority::PostgresAuthority;
+use tidings_persistence::database::{self, DatabaseArgs};
+use tidings_shared::config::{problem::Problem, redis_args::RedisArgs};
+use tidings_shared::log::{Log, LogLimits, subscriber::Subscriber};
+
+/// Connection settings of every job.
+#[derive(Debug, Clone, Args)]
+pub struct ConnectionArgs {
+    #[command(flatten)]
+    pub database: DatabaseArgs,
+    #[command(flatten)]
+    pub redis: RedisArgs,
+    /// Records of one partition that may wait to be stored; above it a job waits
+    #[arg(long, env = "TIDINGS_MAX_BACKLOG_RECORDS", default_value_t = 10_000, value_name = "RECORDS", value_parser = clap::value_parser!(u64).range(1..))]
+    pub max_backlog_records: u64,
+}
+
+impl ConnectionArgs {
+    /// Problems with the addresses.
+    #[must_use]
+    pub fn check(&self) -> Vec<Problem> {
+        self.database.check().into_iter().chain(self.redis.check()).collect()
+    }
+
+    /// Connects to the database only.
+    ///
+    /// # Errors
+    /// When its address cannot be read.
+    pub async fn database(&self) -> anyhow::Result<DatabaseConnection> {
+        database::connect_job(&self.database.database_url).await
+    }
+
+    /// Connects in the same way as the services.
+    ///
+    /// # Errors
+    /// When an address cannot be read.
+    pub async fn connect(&self) -> anyhow::Result<(DatabaseConnection, Arc<Log>)> {
+        let db = self.database().await?;
+        let redis = self.redis.client().map_err(anyhow::Error::msg)?;
+        let authority = PostgresAuthority::new(db.clone(), redis.clone());
+        let limits = LogLimits { max_backlog_records: self.max_backlog_records };
+        let log = Log::start(redis, authority.clone(), limits);
+        authority.attach_log(&log);
+        Ok((db, log))
+    }
+
+    /// Passes stored watermarks to waiters, while the subscriber lives.
+    ///
+    /// # Errors
+    /// When the address cannot be read.
+    pub fn subscribe_watermarks(&self, log: &Arc<Log>) -> anyhow::Result<Subscriber> {
+        let redis = self.redis.client().map_err(anyhow::Error::msg)?;
+        Ok(app::subscribe_watermarks(&redis, log))
+    }
+}

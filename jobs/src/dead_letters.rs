@@ -1,0 +1,202 @@
+//! `tidings-persistence dead-letter`: lists the records that could not be written, appends them anew, or drops them.
+//! A letter is deleted only when its contents are in the log or in another letter. Each command may be repeated.
+
+mod listing;
+mod replayable;
+mod replaying;
+
+use anyhow::bail;
+use clap::{Args, Subcommand};
+use tidings_shared::ids::RoomId;
+
+use crate::connection::ConnectionArgs;
+use crate::sql::dead_letters;
+use replaying::{ReplayOutcome, Replayer};
+
+/// Letters that are read in one page.
+const PAGE_SIZE: u64 = 100;
+/// After this many refusals in a row the replay stops: the cause is not fixed yet, and each refusal costs the room a
+/// void.
+const MAX_REFUSALS_IN_A_ROW: u32 = 10;
+
+/// Arguments of `dead-letter`.
+#[derive(Debug, Clone, Args)]
+pub struct DeadLetterArgs {
+    #[command(subcommand)]
+    pub command: LetterCommand,
+}
+
+#[derive(Debug, Clone, Subcommand)]
+pub enum LetterCommand {
+    /// List the records that were put aside, and why
+    List(ListArgs),
+    /// Append letters anew, as new events of the same senders
+    Replay(ReplayArgs),
+    /// Delete letters for good
+    Drop(DropArgs),
+}
+
+/// Arguments of `list`.
+#[derive(Debug, Clone, Args)]
+pub struct ListArgs {
+    /// This room only
+    #[arg(long, value_parser = |text: &str| RoomId::parse(text))]
+    pub room: Option<RoomId>,
+    /// One JSON object per line
+    #[arg(long)]
+    pub json: bool,
+    /// Also show the content of the records
+    #[arg(long)]
+    pub show: bool,
+    /// Letters at most, the oldest first
+    #[arg(long, default_value_t = PAGE_SIZE)]
+    pub limit: u64,
+    #[command(flatten)]
+    pub connection: ConnectionArgs,
+}
+
+/// Selects letters.
+#[derive(Debug, Clone, Args)]
+pub struct LetterSelection {
+    /// Ids of letters, as `list` shows them
+    #[arg(value_name = "ID", required_unless_present = "all", conflicts_with = "all")]
+    pub ids: Vec<i64>,
+    /// All letters that exist now
+    #[arg(long)]
+    pub all: bool,
+    /// With --all: this room only
+    #[arg(long, requires = "all", conflicts_with = "ids", value_parser = |text: &str| RoomId::parse(text))]
+    pub room: Option<RoomId>,
+}
+
+/// Arguments of `replay`.
+#[derive(Debug, Clone, Args)]
+pub struct ReplayArgs {
+    #[command(flatten)]
+    pub which: LetterSelection,
+    /// Also replay letters whose senders may not send in the room (any more)
+    #[arg(long)]
+    pub any_sender: bool,
+    #[command(flatten)]
+    pub connection: ConnectionArgs,
+}
+
+/// Arguments of `drop`.
+#[derive(Debug, Clone, Args)]
+pub struct DropArgs {
+    #[command(flatten)]
+    pub which: LetterSelection,
+    #[command(flatten)]
+    pub connection: ConnectionArgs,
+}
+
+impl DeadLetterArgs {
+    /// How to reach the database and Redis.
+    #[must_use]
+    pub fn connection(&self) -> &ConnectionArgs {
+        match &self.command {
+            LetterCommand::List(list) => &list.connection,
+            LetterCommand::Replay(replay) => &replay.connection,
+            LetterCommand::Drop(drop) => &drop.connection,
+        }
+    }
+}
+
+/// Runs one of the commands.
+///
+/// # Errors
+/// Why it stopped early, or how many letters are still there.
+pub async fn run(arguments: DeadLetterArgs) -> anyhow::Result<()> {
+    match arguments.command {
+        LetterCommand::List(list) => listing::run(&list).await,
+        LetterCommand::Replay(replay) => replay_all(replay).await,
+        LetterCommand::Drop(drop) => drop_all(&drop).await,
+    }
+}
+
+/// Totals of a `replay` run.
+#[derive(Debug, Default)]
+struct ReplayTotals {
+    replayed: u64,
+    refused: u64,
+    left: u64,
+    refused_in_a_row: u32,
+}
+
+async fn replay_all(arguments: ReplayArgs) -> anyhow::Result<()> {
+    let (db, log) = arguments.connection.connect().await?;
+    let _subscriber = arguments.connection.subscribe_watermarks(&log)?;
+    let replayer = Replayer { db, log, any_sender: arguments.any_sender };
+    let (db, mut sums) = (&replayer.db, ReplayTotals::default());
+    for id in &arguments.which.ids {
+        match dead_letters::find(db, *id).await? {
+            Some(letter) => sums.add(*id, replayer.replay(&letter).await?)?,
+            None => println!("{id}: there is no such letter (any more)"),
+        }
+    }
+    // Letters that are refused again become new letters with higher ids; this run does not include them.
+    let upto = if arguments.which.all { dead_letters::newest(db).await? } else { 0 };
+    let mut after = 0;
+    loop {
+        let room = arguments.which.room.as_ref();
+        let page = dead_letters::page(db, room, after, upto, PAGE_SIZE).await?;
+        let Some(last) = page.last() else { break };
+        after = last.id;
+        for letter in &page {
+            sums.add(letter.id, replayer.replay(letter).await?)?;
+        }
+    }
+    let ReplayTotals { replayed, refused, left, .. } = sums;
+    println!("{replayed} replayed, {refused} refused again, {left} not replayed");
+    if refused + left > 0 {
+        bail!("{} letters are not replayed", refused + left);
+    }
+    Ok(())
+}
+
+impl ReplayTotals {
+    /// Counts and prints the outcome of a letter.
+    fn add(&mut self, id: i64, outcome: ReplayOutcome) -> anyhow::Result<()> {
+        if !matches!(outcome, ReplayOutcome::RefusedAgain(_)) {
+            self.refused_in_a_row = 0;
+        }
+        match outcome {
+            ReplayOutcome::Stored { room, seq } => {
+                self.replayed += 1;
+                println!("{id}: stored in {room} at {seq}");
+            }
+            ReplayOutcome::RefusedAgain(kept) => {
+                self.refused += 1;
+                self.refused_in_a_row += 1;
+                eprintln!("{id}: refused again ({}); it is letter {} now", kept.reason, kept.id);
+                if self.refused_in_a_row >= MAX_REFUSALS_IN_A_ROW {
+                    bail!("{MAX_REFUSALS_IN_A_ROW} letters in a row were refused again: fix the cause first");
+                }
+            }
+            ReplayOutcome::NotReplayed(reason) => {
+                self.left += 1;
+                eprintln!("{id}: not replayed: {reason}");
+            }
+        }
+        Ok(())
+    }
+}
+
+async fn drop_all(arguments: &DropArgs) -> anyhow::Result<()> {
+    let db = arguments.connection.database().await?;
+    let mut dropped = 0;
+    for id in &arguments.which.ids {
+        if dead_letters::remove(&db, *id).await? {
+            dropped += 1;
+        } else {
+            println!("{id}: there is no such letter (any more)");
+        }
+    }
+    if arguments.which.all {
+        let upto = dead_letters::newest(&db).await?;
+        let room = arguments.which.room.as_ref();
+        dropped += dead_letters::remove_all(&db, room, upto).await?;
+    }
+    println!("{dropped} dropped");
+    Ok(())
+}

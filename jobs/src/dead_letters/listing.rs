@@ -1,0 +1,135 @@
+//! Prints letters as lines, as text or as JSON. Shows the content of a record only on request.
+
+use serde::Serialize;
+use tidings_persistence::query::json::wire_time;
+use tidings_shared::log::Record;
+
+use super::{ListArgs, PAGE_SIZE};
+use crate::sql::dead_letters::{self, DeadLetter};
+
+/// A letter in the output. Fields that the record does not tell (any more) are null.
+#[derive(Debug, Serialize)]
+struct LetterLine {
+    id: i64,
+    at: String,
+    room: Option<String>,
+    seq: Option<i64>,
+    r#type: Option<String>,
+    sender: Option<String>,
+    client_id: Option<String>,
+    reason: String,
+    /// The JSON of the record; the whole record if it cannot be read.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    record: Option<String>,
+}
+
+impl LetterLine {
+    fn of(letter: &DeadLetter, show: bool) -> Self {
+        let record = Record::parse(letter.record.clone()).ok();
+        let field = |of: fn(&Record) -> &str| record.as_ref().map(|record| of(record).to_owned());
+        let text = record.as_ref().map_or(&letter.record[..], Record::json);
+        Self {
+            id: letter.id,
+            at: wire_time(&letter.at),
+            room: letter.room.clone(),
+            seq: letter.seq,
+            r#type: field(Record::kind),
+            sender: field(Record::sender),
+            client_id: field(Record::client_id),
+            reason: letter.reason.clone(),
+            record: show.then(|| String::from_utf8_lossy(text).into_owned()),
+        }
+    }
+
+    /// Fields with tabs between them. Control characters are escaped, so that the text cannot control a terminal.
+    fn plain(&self) -> String {
+        let text = |text: &Option<String>| text.clone().unwrap_or_else(|| "-".to_owned());
+        let seq = self.seq.map_or_else(|| "-".to_owned(), |seq| seq.to_string());
+        let fields = [
+            self.id.to_string(),
+            self.at.clone(),
+            text(&self.room),
+            seq,
+            text(&self.r#type),
+            text(&self.sender),
+            text(&self.client_id),
+            self.reason.clone(),
+        ];
+        let fields = fields.into_iter().chain(self.record.clone());
+        fields.map(|field| escape_controls(&field)).collect::<Vec<_>>().join("\t")
+    }
+}
+
+fn escape_controls(text: &str) -> String {
+    let escape_controls =
+        |c: char| if c.is_control() { c.escape_unicode().to_string() } else { c.to_string() };
+    text.chars().map(escape_controls).collect()
+}
+
+pub(super) async fn run(arguments: &ListArgs) -> anyhow::Result<()> {
+    let db = arguments.connection.database().await?;
+    if !arguments.json {
+        let record = if arguments.show { "\trecord" } else { "" };
+        println!("id\tat\troom\tseq\ttype\tsender\tclient id\treason{record}");
+    }
+    let (mut after, mut left) = (0, arguments.limit);
+    loop {
+        let room = arguments.room.as_ref();
+        // Reads one letter more than it prints, to know whether there are more.
+        let most = left.min(PAGE_SIZE) + 1;
+        let page = dead_letters::page(&db, room, after, i64::MAX, most).await?;
+        for letter in page.iter().take(usize::try_from(left.min(PAGE_SIZE)).unwrap_or(usize::MAX)) {
+            let line = LetterLine::of(letter, arguments.show);
+            println!("{}", if arguments.json { serde_json::to_string(&line)? } else { line.plain() });
+            (after, left) = (letter.id, left - 1);
+        }
+        if (page.len() as u64) < most {
+            return Ok(());
+        }
+        if left == 0 {
+            eprintln!("there are more than {} letters; raise --limit", arguments.limit);
+            return Ok(());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use chrono::DateTime;
+
+    use super::*;
+
+    fn letter(record: &'static [u8]) -> DeadLetter {
+        DeadLetter {
+            id: 7,
+            at: DateTime::from_timestamp_millis(0).unwrap(),
+            room: Some("r".to_owned()),
+            seq: Some(3),
+            reason: "PostgreSQL refuses it".to_owned(),
+            record: Bytes::from_static(record),
+        }
+    }
+
+    #[test]
+    fn content_is_shown_only_on_request_and_escaped() {
+        let whole = letter(
+            b"1\x1f1\x1f3\x1f9\x1fr\x1fmessage:new\x1falice\x1fc 1\x1fi\x1f\x1f\x1f\n{\"content\":\"hunter2\x1b[2J\"}",
+        );
+        let plain = LetterLine::of(&whole, false).plain();
+        assert_eq!(
+            plain,
+            "7\t1970-01-01T00:00:00.000Z\tr\t3\tmessage:new\talice\tc 1\tPostgreSQL refuses it"
+        );
+        let shown = LetterLine::of(&whole, true).plain();
+        assert!(shown.contains("hunter2") && !shown.contains('\x1b'), "{shown}");
+        let json = serde_json::to_string(&LetterLine::of(&whole, false)).unwrap();
+        assert!(!json.contains("record") && !json.contains("hunter2"), "{json}");
+    }
+
+    #[test]
+    fn unreadable_record_is_listed_with_known_fields() {
+        let plain = LetterLine::of(&letter(b"garbage"), false).plain();
+        assert_eq!(plain, "7\t1970-01-01T00:00:00.000Z\tr\t3\t-\t-\t-\tPostgreSQL refuses it");
+    }
+}

@@ -1,0 +1,205 @@
+//! Reads a letter's record into a form that can be appended anew. Pure.
+//! Refuses, with the reason, records that would have another effect now or that no user sent.
+
+use serde_json::value::RawValue;
+use tidings_persistence::batch::{
+    Action, ChangeRow, MEMBER_ADDED, MEMBER_CHANGED, MEMBER_REMOVED, MESSAGE_NEW, MESSAGE_VOID, MessageRow,
+    ROOM_UPDATED,
+};
+use tidings_shared::ids::{ClientId, RoomId, Seq, UserId};
+use tidings_shared::log::{Record, record::TYPE_MARKS};
+use tidings_shared::message::change::{Action as ChangeAction, Change};
+use tidings_shared::message::{AckStage, Attachment, Draft, check_text};
+
+use crate::sql::dead_letters::DeadLetter;
+
+/// The event of a letter.
+#[derive(Debug)]
+pub struct ReplayableEvent {
+    pub room: RoomId,
+    /// Where it was in the log.
+    pub seq: Seq,
+    pub sender: UserId,
+    /// The same at each replay, and never the client id of the original.
+    pub client_id: ClientId,
+    /// Empty: none.
+    pub traceparent: String,
+    pub action: ReplayableAction,
+}
+
+/// What the sender did.
+#[derive(Debug)]
+pub enum ReplayableAction {
+    Message(Box<Draft>),
+    Change(Change),
+}
+
+/// The client id under which a letter is appended.
+fn client_id(letter: i64) -> ClientId {
+    ClientId::parse(&format!("replay:{letter}")).expect("a number behind a word is a client id")
+}
+
+impl ReplayableEvent {
+    /// Reads a letter.
+    ///
+    /// # Errors
+    /// Why it cannot be appended again; the text quotes nothing from the record.
+    pub fn read(letter: &DeadLetter) -> Result<Self, &'static str> {
+        let record = Record::parse(letter.record.clone())
+            .map_err(|_| "the letter holds no record that can be read")?;
+        match record.kind() {
+            TYPE_MARKS => {
+                return Err("it holds read and delivered marks, which clients set again by themselves");
+            }
+            MEMBER_ADDED | MEMBER_CHANGED | MEMBER_REMOVED => {
+                return Err("it changes a membership: repeat or undo the change by hand, and drop this");
+            }
+            ROOM_UPDATED => {
+                return Err(
+                    "it changes the room itself, and a later change may have too: repeat it by hand, and drop this",
+                );
+            }
+            MESSAGE_VOID => return Err("the services announce voids by themselves"),
+            _ => {}
+        }
+        let room = RoomId::parse(record.room()).map_err(|_| "it names no room")?;
+        let sender = UserId::parse(record.sender()).map_err(|_| "nobody sent it")?;
+        let client_id = client_id(letter.id);
+        let action = if record.kind() == MESSAGE_NEW {
+            ReplayableAction::Message(Box::new(draft(&room, &record, client_id.clone())?))
+        } else {
+            ReplayableAction::Change(change(&room, &record, client_id.clone())?)
+        };
+        let (seq, traceparent) = (record.seq, record.traceparent().to_owned());
+        Ok(Self { room, seq, sender, client_id, traceparent, action })
+    }
+}
+
+fn draft(room: &RoomId, record: &Record, client_id: ClientId) -> Result<Draft, &'static str> {
+    let row = MessageRow::of(room, record)?;
+    check_text(&row.content, "content", usize::MAX).map_err(|_| "its text holds a control character")?;
+    let attachments: Option<Vec<Attachment>> = row
+        .attachments
+        .map(serde_json::from_str)
+        .transpose()
+        .map_err(|_| "the attachments of the message have an unexpected form")?;
+    Ok(Draft {
+        client_id,
+        kind: row.kind.into_owned(),
+        content: row.content.into_owned(),
+        reply_to: row.reply_to.and_then(|seq| u64::try_from(seq).ok()).map(Seq),
+        attachments: attachments.unwrap_or_default(),
+        metadata: row.metadata.map(raw).transpose()?,
+        visibility: row.visibility,
+        ack: AckStage::Stored,
+        // An earlier run may have appended it.
+        first_attempt: false,
+    })
+}
+
+fn change(room: &RoomId, record: &Record, client_id: ClientId) -> Result<Change, &'static str> {
+    let row = ChangeRow::of(room, record, 0)?.ok_or("it is an event that no user makes")?;
+    let action = match row.action {
+        Action::Edit { content, metadata } => {
+            check_text(&content, "content", usize::MAX).map_err(|_| "its text holds a control character")?;
+            ChangeAction::Edit { content: content.into_owned(), metadata: metadata.map(raw).transpose()? }
+        }
+        Action::Delete => ChangeAction::Delete,
+        Action::AddReaction(emoji) => ChangeAction::AddReaction { emoji: emoji.into_owned() },
+        Action::RemoveReaction(emoji) => ChangeAction::RemoveReaction { emoji: emoji.into_owned() },
+    };
+    Ok(Change { target: row.target, id: Some(row.target_id), client_id, ack: AckStage::Stored, action })
+}
+
+fn raw(json: &str) -> Result<Box<RawValue>, &'static str> {
+    RawValue::from_string(json.to_owned()).map_err(|_| "its metadata has an unexpected form")
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use chrono::DateTime;
+    use tidings_shared::log::record::{Header, Visibility};
+    use tidings_shared::message::Sender;
+
+    use super::*;
+
+    fn letter(header: &Header<'_>, json: &str) -> DeadLetter {
+        let record = format!("1\u{1f}4\u{1f}9\u{1f}17\u{1f}{}\n{json}", header.encode());
+        DeadLetter {
+            id: 31,
+            at: DateTime::from_timestamp_millis(0).unwrap(),
+            room: Some("r".to_owned()),
+            seq: Some(9),
+            reason: String::new(),
+            record: Bytes::from(record),
+        }
+    }
+
+    #[test]
+    fn replayed_message_keeps_all_but_its_client_id() {
+        let visibility = Visibility { users: vec!["bob".into()], roles: vec!["tutor".into()] };
+        let field = visibility.encode();
+        let id = "01900000-0000-7000-8000-000000000000";
+        let header = Header {
+            room: "r",
+            kind: "message:new",
+            sender: "alice",
+            client_id: "c",
+            id,
+            visibility: &field,
+            traceparent: "00-ab",
+            ..Header::default()
+        };
+        let sent = ReplayableEvent::read(&letter(
+            &header,
+            r#"{"type":"message:new","room":"r","seq":9,"at":"x","id":"i","client_id":"c","sender":{"id":"alice"},"kind":"note","content":"Zoë\n","reply_to":3,"attachments":[{"name":"a","url":"https://a","media_type":"x/y","size":1}],"metadata":{"b": 1.0,"a":2}}"#,
+        ))
+        .unwrap();
+        assert_eq!((sent.room.as_str(), sent.sender.as_str(), sent.seq), ("r", "alice", Seq(9)));
+        assert_eq!((sent.client_id.as_str(), sent.traceparent.as_str()), ("replay:31", "00-ab"));
+        let ReplayableAction::Message(draft) = sent.action else { panic!() };
+        assert_eq!(draft.visibility, visibility);
+        let body = draft.body("j", &Sender { id: "alice", name: None, picture: None });
+        assert_eq!(
+            body,
+            r#"{"id":"j","client_id":"replay:31","sender":{"id":"alice"},"kind":"note","content":"Zoë\n","reply_to":3,"attachments":[{"name":"a","url":"https://a","media_type":"x/y","size":1}],"metadata":{"b": 1.0,"a":2},"visible_to":{"users":["bob"],"roles":["tutor"]}}"#
+        );
+    }
+
+    #[test]
+    fn replayed_change_targets_the_same_message() {
+        let header = Header { room: "r", kind: "reaction:added", sender: "alice", ..Header::default() };
+        let json =
+            r#"{"target":2,"target_id":"01900000-0000-7000-8000-000000000000","emoji":"+","by":"alice"}"#;
+        let ReplayableAction::Change(change) = ReplayableEvent::read(&letter(&header, json)).unwrap().action
+        else {
+            panic!()
+        };
+        assert_eq!((change.target, change.client_id.as_str()), (Seq(2), "replay:31"));
+        assert!(matches!(change.action, ChangeAction::AddReaction { emoji } if emoji == "+"));
+    }
+
+    #[test]
+    fn unreplayable_record_is_refused_with_reason() {
+        let id = "01900000-0000-7000-8000-000000000000";
+        for (kind, sender, json, expected) in [
+            ("marks", "", "[]", "marks"),
+            ("member:added", "alice", "{}", "membership"),
+            ("room:updated", "alice", "{}", "the room itself"),
+            ("message:void", "", r#"{"target":1}"#, "voids"),
+            ("message:new", "", "{}", "nobody sent it"),
+            ("message:new", "alice", r#"{"kind":"text"}"#, "form"),
+            ("message:new", "alice", r#"{"kind":"text","content":"\u0000"}"#, "control character"),
+            ("message:new", "alice", r#"{"kind":"text","content":"x","attachments":[1]}"#, "attachments"),
+            ("message:edited", "alice", "{}", "form"),
+            ("dance", "alice", "{}", "no user makes"),
+        ] {
+            let header = Header { room: "r", kind, sender, client_id: "c", id, ..Header::default() };
+            let refused = ReplayableEvent::read(&letter(&header, json)).unwrap_err();
+            assert!(refused.contains(expected), "{kind} {json}: {refused}");
+        }
+        let garbage = DeadLetter { record: Bytes::from_static(b"garbage"), ..letter(&Header::default(), "") };
+        assert!(ReplayableEvent::read(&garbage).unwrap_err().contains("no record"));
+    }
+}

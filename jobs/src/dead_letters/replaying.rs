@@ -1,0 +1,258 @@
+//! Appends one letter anew through the log, and deletes the letter when its contents are kept elsewhere.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use sea_orm::{DatabaseConnection, DbErr};
+use tidings_persistence::query::{self, Viewer, export};
+use tidings_shared::ids::{RoomId, Seq};
+use tidings_shared::log::{Accepted, AppendError, Entry, Log, stored::Stored};
+use tidings_shared::message::Draft;
+use tidings_shared::message::change::{Action, Actor, Change, ChangeKind};
+use tidings_shared::role::{self, MinRole, Permission};
+use tokio::time::Instant;
+
+use super::replayable::{ReplayableAction, ReplayableEvent};
+use crate::backoff::Backoff;
+use crate::error::JobError;
+use crate::sql::dead_letters::{self, DeadLetter};
+use crate::sql::import::erased;
+
+/// Temporary failures are retried for half a minute.
+const APPEND_ATTEMPTS: u32 = 15;
+const RETRY_BACKOFF: [Duration; 2] = [Duration::from_millis(50), Duration::from_secs(4)];
+/// How long a replay waits for later events to be stored.
+const STORED_TIMEOUT: Duration = Duration::from_secs(30);
+/// Each attempt waits for half a minute.
+const STORE_ATTEMPTS: u32 = 2;
+
+/// See the module.
+pub(super) struct Replayer {
+    pub db: DatabaseConnection,
+    pub log: Arc<Log>,
+    /// Whether to ignore that a sender may not send (any more).
+    pub any_sender: bool,
+}
+
+/// What happened to a letter.
+#[derive(Debug)]
+pub(super) enum ReplayOutcome {
+    /// The event is stored there, perhaps by an earlier run; the letter is deleted.
+    Stored { room: RoomId, seq: Seq },
+    /// PostgreSQL refused the event again; the letter is deleted, and this one replaces it.
+    RefusedAgain(DeadLetter),
+    /// Nothing was done, for this reason.
+    NotReplayed(String),
+}
+
+/// The event that changed a message after a letter was put aside.
+enum Superseded {
+    /// The event of this letter, from an earlier replay.
+    ByThisLetter(Seq),
+    By(Seq),
+}
+
+/// Why an event was not appended or stored.
+enum ReplayError {
+    /// Retrying does not help.
+    Permanent(String),
+    /// It was in the log, and could not be written.
+    RejectedAgain,
+    Temporary(String),
+    /// The whole run ends.
+    Fatal(JobError),
+}
+
+impl From<DbErr> for ReplayError {
+    fn from(error: DbErr) -> Self {
+        Self::Fatal(error.into())
+    }
+}
+
+impl From<AppendError> for ReplayError {
+    fn from(error: AppendError) -> Self {
+        match error {
+            AppendError::Rejected => Self::RejectedAgain,
+            AppendError::NoSuchRoom
+            | AppendError::Revoked
+            | AppendError::RoleTooLow
+            | AppendError::Archived => Self::Permanent(error.to_string()),
+            AppendError::Stale(_)
+            | AppendError::Overloaded
+            | AppendError::Unavailable(_)
+            | AppendError::OtherProcess => Self::Temporary(error.to_string()),
+        }
+    }
+}
+
+impl Replayer {
+    /// Replays one letter.
+    ///
+    /// # Errors
+    /// When Redis or PostgreSQL is away, or nothing is being stored. The letter is still there; a repetition does no
+    /// harm.
+    pub(super) async fn replay(&self, letter: &DeadLetter) -> Result<ReplayOutcome, JobError> {
+        let event = match ReplayableEvent::read(letter) {
+            Ok(event) => event,
+            Err(reason) => return Ok(ReplayOutcome::NotReplayed(reason.to_owned())),
+        };
+        let outcome = match self.store(&event).await {
+            Ok(seq) => ReplayOutcome::Stored { room: event.room, seq },
+            Err(ReplayError::RejectedAgain) => {
+                let (room, sender, client_id) = (&event.room, &event.sender, &event.client_id);
+                let Some(kept) = dead_letters::find_rejected(&self.db, room, sender, client_id).await? else {
+                    let reason =
+                        "a limit does not allow it now (for instance the number of reactions of a message)";
+                    return Ok(ReplayOutcome::NotReplayed(reason.to_owned()));
+                };
+                ReplayOutcome::RefusedAgain(kept)
+            }
+            Err(ReplayError::Permanent(reason) | ReplayError::Temporary(reason)) => {
+                return Ok(ReplayOutcome::NotReplayed(reason));
+            }
+            Err(ReplayError::Fatal(error)) => return Err(error),
+        };
+        dead_letters::remove(&self.db, letter.id).await?;
+        Ok(outcome)
+    }
+
+    /// The sender's role in the room, empty for a non-member.
+    async fn sender_role(&self, event: &ReplayableEvent) -> Result<String, ReplayError> {
+        let (room, user) = (&event.room, &event.sender);
+        let refuse = |reason: &str| Err(ReplayError::Permanent(reason.to_owned()));
+        if query::stored_head(&self.db, room).await?.is_none() {
+            return refuse("there is no such room");
+        }
+        if !erased(&self.db, [user]).await?.is_empty() {
+            return refuse("its sender is erased, or is being erased: drop it");
+        }
+        let account = query::users::account_of(&self.db, user).await?;
+        if !self.any_sender && account.is_some_and(|account| account.blocked) {
+            return refuse("its sender is blocked; --any-sender");
+        }
+        let access = query::access(&self.db, Viewer { user, admin: false }, room).await?;
+        let role = access.and_then(|access| access.role);
+        if !self.any_sender && !role.as_deref().is_some_and(|role| role::allows(role, Permission::Send)) {
+            return refuse("its sender may not send in the room (any more); --any-sender");
+        }
+        Ok(role.unwrap_or_default())
+    }
+
+    /// Whether a later event changed the message again. Waits until the whole log of the room is stored, and looks
+    /// there. A change that is appended at this moment may still be overwritten by the replay.
+    async fn find_superseding(
+        &self,
+        event: &ReplayableEvent,
+        change: &Change,
+    ) -> Result<Option<Superseded>, ReplayError> {
+        self.wait_until_log_stored(&event.room).await?;
+        let kinds = match change.kind() {
+            ChangeKind::Edit | ChangeKind::Delete => [ChangeKind::Edit, ChangeKind::Delete],
+            ChangeKind::AddReaction | ChangeKind::RemoveReaction => {
+                [ChangeKind::AddReaction, ChangeKind::RemoveReaction]
+            }
+        };
+        let reaction = match &change.action {
+            Action::AddReaction { emoji } | Action::RemoveReaction { emoji } => {
+                Some((&event.sender, &**emoji))
+            }
+            Action::Edit { .. } | Action::Delete => None,
+        };
+        let change = dead_letters::ReplayedChange {
+            room: &event.room,
+            at: event.seq,
+            target: change.target,
+            kinds: &kinds.map(ChangeKind::event),
+            reaction,
+        };
+        let found = dead_letters::superseding_change(&self.db, &change).await?;
+        Ok(found.map(|(seq, by, actor)| {
+            match by == event.client_id.as_str() && actor == event.sender.as_str() {
+                true => Superseded::ByThisLetter(seq),
+                false => Superseded::By(seq),
+            }
+        }))
+    }
+
+    /// Waits until everything in the room's log is stored.
+    async fn wait_until_log_stored(&self, room: &RoomId) -> Result<(), ReplayError> {
+        let heads = self.log.heads(std::slice::from_ref(room)).await;
+        let heads = heads.map_err(|error| ReplayError::Fatal(error.into()))?;
+        let Some((_, head)) = heads.first().copied().flatten() else { return Ok(()) };
+        if query::wait_until_stored(&self.db, room, head, Instant::now() + STORED_TIMEOUT).await? {
+            return Ok(());
+        }
+        Err(fatal("later events are not stored yet; replayed letters stay replayed, repeat this later"))
+    }
+
+    /// Appends until the event is stored; returns its seq.
+    async fn store(&self, event: &ReplayableEvent) -> Result<Seq, ReplayError> {
+        let role = self.sender_role(event).await?;
+        for _ in 0..STORE_ATTEMPTS {
+            if let ReplayableAction::Change(change) = &event.action {
+                match self.find_superseding(event, change).await? {
+                    Some(Superseded::ByThisLetter(seq)) => return Ok(seq),
+                    Some(Superseded::By(seq)) => {
+                        let reason = format!("the message was changed once more since, at {seq}");
+                        return Err(ReplayError::Permanent(reason));
+                    }
+                    None => {}
+                }
+            }
+            let accepted = self.append_with_retry(event, &role).await?;
+            match self.log.wait_stored(&event.room, &accepted).await {
+                Stored::Here => return Ok(accepted.seq),
+                Stored::First { seq, .. } => return Ok(seq),
+                Stored::Rejected => return Err(ReplayError::RejectedAgain),
+                Stored::Unavailable => {}
+            }
+        }
+        Err(fatal("appended events are not being stored: is a persistence node running? Repeat this later"))
+    }
+
+    async fn append_with_retry(&self, event: &ReplayableEvent, role: &str) -> Result<Accepted, ReplayError> {
+        let mut backoff = Backoff::new(APPEND_ATTEMPTS, RETRY_BACKOFF);
+        loop {
+            let appended = match &event.action {
+                ReplayableAction::Message(draft) => self.append(event, draft).await,
+                ReplayableAction::Change(change) => self.change(event, role, change).await,
+            };
+            let Err(ReplayError::Temporary(cause)) = appended else { return appended };
+            let cause = format!("{cause}; replayed letters stay replayed, repeat this later");
+            backoff.wait(cause).await.map_err(ReplayError::Fatal)?;
+        }
+    }
+
+    async fn append(&self, event: &ReplayableEvent, draft: &Draft) -> Result<Accepted, ReplayError> {
+        let profile = export::profile(&self.db, &event.sender).await?;
+        let (name, picture) = profile.map_or((None, None), |profile| (profile.name, profile.picture));
+        let entry = draft.entry(&event.room, &event.sender, name.as_deref(), picture.as_deref());
+        let min_role = if self.any_sender { MinRole::Anyone } else { MinRole::Member };
+        let entry = Entry { min_role, traceparent: traceparent(event), ..entry };
+        Ok(self.log.append(&entry).await?)
+    }
+
+    async fn change(
+        &self,
+        event: &ReplayableEvent,
+        role: &str,
+        change: &Change,
+    ) -> Result<Accepted, ReplayError> {
+        let target = self.log.target(&event.room, change.target).await?;
+        let target = target
+            .ok_or_else(|| ReplayError::Permanent("the message that it changes does not exist".to_owned()))?;
+        let actor = Actor { user: &event.sender, role, admin: self.any_sender };
+        let min_role =
+            change.check(&actor, &target).map_err(|refusal| ReplayError::Permanent(refusal.message))?;
+        let entry = change.entry(&event.room, &event.sender, &target, min_role);
+        Ok(self.log.append(&Entry { traceparent: traceparent(event), ..entry }).await?)
+    }
+}
+
+fn fatal(cause: &str) -> ReplayError {
+    ReplayError::Fatal(JobError(cause.to_owned()))
+}
+
+fn traceparent(event: &ReplayableEvent) -> Option<&str> {
+    Some(event.traceparent.as_str()).filter(|traceparent| !traceparent.is_empty())
+}

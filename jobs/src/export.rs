@@ -1,0 +1,245 @@
+//! `tidings-persistence export`: writes users, rooms, members and messages to standard output, as lines of JSON that
+//! `import` reads. Memory is bounded and only whole lines are written. The order (rooms by id, messages by seq) allows
+//! an export to continue after the last line that arrived.
+
+mod line;
+
+use std::io::{ErrorKind, Write};
+
+use anyhow::Context;
+use clap::Args;
+use sea_orm::DatabaseConnection;
+use serde::Serialize;
+use tidings_persistence::database::{DatabaseArgs, connect_job};
+use tidings_shared::ids::RoomId;
+use tidings_shared::role::OWNER;
+
+use crate::sql::export::{self as sql, ExportedMember, ExportedRoom};
+use line::ExportLine;
+
+/// The buffer is written out when it reaches this size; its last line may exceed it.
+const BUFFER_BYTES: usize = 64 * 1024;
+
+/// Arguments of `export`.
+#[derive(Debug, Clone, Args)]
+pub struct ExportArgs {
+    /// This room only, without the users
+    #[arg(long, value_parser = |text: &str| RoomId::parse(text))]
+    pub room: Option<RoomId>,
+    /// Continue after this message, `ROOM/ID` as in the last line; after a room's or a member's line `ROOM/0`
+    #[arg(long, value_name = "ROOM/ID", value_parser = position)]
+    pub after: Option<ExportPosition>,
+    #[command(flatten)]
+    pub database: DatabaseArgs,
+}
+
+/// Where an export continues.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ExportPosition {
+    pub room: RoomId,
+    pub seq: i64,
+}
+
+fn position(text: &str) -> Result<ExportPosition, String> {
+    let rule = || "must be ROOM/ID, such as general/41".to_owned();
+    let (room, seq) = text.rsplit_once('/').ok_or_else(rule)?;
+    let seq = seq.parse().ok().filter(|seq| *seq >= 0).ok_or_else(rule)?;
+    Ok(ExportPosition { room: RoomId::parse(room).map_err(|error| error.to_string())?, seq })
+}
+
+/// Writes the whole export.
+///
+/// # Errors
+/// Why it stopped early. The lines that were written are usable, and an export can continue after them.
+pub async fn run(arguments: ExportArgs) -> anyhow::Result<()> {
+    let db = connect_job(&arguments.database.database_url).await?;
+    let out = LineWriter { out: std::io::stdout().lock(), waiting: Vec::new(), written: 0 };
+    let mut export = Export { db, out, left_out: 0 };
+    match export.export_all(&arguments).await {
+        // The reader closed the pipe.
+        Err(error) if is_broken_pipe(&error) => Ok(()),
+        outcome => {
+            outcome?;
+            eprintln!("{} lines exported; {} rooms left out", export.out.written, export.left_out);
+            Ok(())
+        }
+    }
+}
+
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    error.downcast_ref::<std::io::Error>().is_some_and(|error| error.kind() == ErrorKind::BrokenPipe)
+}
+
+struct Export<W> {
+    db: DatabaseConnection,
+    out: LineWriter<W>,
+    /// Rooms that `import` could not create.
+    left_out: u64,
+}
+
+impl<W: Write> Export<W> {
+    async fn export_all(&mut self, arguments: &ExportArgs) -> anyhow::Result<()> {
+        let after = arguments.after.as_ref();
+        if let Some(room) = &arguments.room {
+            let found = sql::room(&self.db, room.as_str()).await?;
+            let from = after.filter(|position| position.room == *room).map(|position| position.seq);
+            return self.room(&found.with_context(|| format!("there is no room {room}"))?, from).await;
+        }
+        match after {
+            None => self.users().await?,
+            Some(ExportPosition { room, seq }) => {
+                if let Some(room) = sql::room(&self.db, room.as_str()).await? {
+                    self.room(&room, Some(*seq)).await?;
+                }
+            }
+        }
+        let mut last = after.map_or_else(String::new, |position| position.room.to_string());
+        loop {
+            let rooms = sql::rooms(&self.db, &last).await?;
+            let Some(room) = rooms.last() else { return self.out.flush() };
+            last.clone_from(&room.id);
+            for room in &rooms {
+                self.room(room, None).await?;
+            }
+        }
+    }
+
+    async fn users(&mut self) -> anyhow::Result<()> {
+        let mut last = String::new();
+        loop {
+            let users = sql::users(&self.db, &last).await?;
+            let Some(user) = users.last() else { return Ok(()) };
+            last.clone_from(&user.id);
+            users.iter().try_for_each(|user| self.out.put(&ExportLine::User(user)))?;
+        }
+    }
+
+    /// `from`: the last message that was written already; `Some(0)`: the room's line was.
+    async fn room(&mut self, room: &ExportedRoom, from: Option<i64>) -> anyhow::Result<()> {
+        if from.is_none_or(|seq| seq == 0) && !self.members(room, from.is_none()).await? {
+            self.left_out += 1;
+            return Ok(());
+        }
+        let mut last = from.unwrap_or(0);
+        loop {
+            let messages = sql::messages(&self.db, &room.id, last).await?;
+            let Some(message) = messages.last() else { return self.out.flush() };
+            last = message.seq;
+            messages
+                .iter()
+                .try_for_each(|message| self.out.put(&ExportLine::of_message(&room.id, message)))?;
+        }
+    }
+
+    /// Writes the room's line with the first page of its members, then the other members. Repeating members does no
+    /// harm. False: `import` could not create the room, and nothing was written.
+    async fn members(&mut self, room: &ExportedRoom, with_room: bool) -> anyhow::Result<bool> {
+        let owner = sql::owner(&self.db, room).await?;
+        let mut members = sql::members(&self.db, &room.id, "").await?;
+        let direct = room.kind == "direct";
+        let (owner, reason) = match owner {
+            Some(owner) if !direct || members.len() == 2 => (owner, None),
+            Some(owner) => {
+                (owner, Some("it is a direct room with one member left, which cannot be created again"))
+            }
+            None => (String::new(), Some("no member is left who could own it")),
+        };
+        if !with_room && (direct || reason.is_some()) {
+            return Ok(true);
+        }
+        if let Some(reason) = reason {
+            eprintln!("room {} is left out: {reason}", room.id);
+            return Ok(false);
+        }
+        if with_room {
+            self.out.put(&ExportLine::of_room(room, &owner, &members))?;
+        } else {
+            // First the owner that the room's line names, so that no other change can leave the room without an owner.
+            self.out.put(&ExportLine::Member { room: &room.id, user: &owner, role: OWNER })?;
+        }
+        // The room's line already contains the first page.
+        let mut named = with_room;
+        while let Some(last) = members.last().map(|member| member.user_id.clone()).filter(|_| !direct) {
+            if !named {
+                let mut others = members.iter().filter(|member| member.user_id != owner);
+                others.try_for_each(|ExportedMember { user_id: user, role }| {
+                    self.out.put(&ExportLine::Member { room: &room.id, user, role })
+                })?;
+            }
+            named = false;
+            members = sql::members(&self.db, &room.id, &last).await?;
+        }
+        Ok(true)
+    }
+}
+
+/// A buffer that writes only whole lines.
+struct LineWriter<W> {
+    out: W,
+    waiting: Vec<u8>,
+    written: u64,
+}
+
+impl<W: Write> LineWriter<W> {
+    fn put(&mut self, line: &impl Serialize) -> anyhow::Result<()> {
+        let start = self.waiting.len();
+        serde_json::to_writer(&mut self.waiting, line)?;
+        // JSON that is passed through may contain line breaks between its parts; inside strings they are escaped.
+        let breaks = self.waiting.iter_mut().skip(start).filter(|byte| matches!(byte, b'\n' | b'\r'));
+        breaks.for_each(|byte| *byte = b' ');
+        self.waiting.push(b'\n');
+        self.written += 1;
+        if self.waiting.len() >= BUFFER_BYTES { self.flush() } else { Ok(()) }
+    }
+
+    fn flush(&mut self) -> anyhow::Result<()> {
+        self.out.write_all(&self.waiting)?;
+        self.waiting.clear();
+        Ok(self.out.flush()?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Keeps each write apart.
+    struct Writes(Vec<Vec<u8>>);
+
+    impl Write for Writes {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0.push(bytes.to_vec());
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn each_write_is_of_whole_lines() {
+        let mut lines = LineWriter { out: Writes(Vec::new()), waiting: Vec::new(), written: 0 };
+        let raw = |text: String| serde_json::value::RawValue::from_string(text).unwrap();
+        for number in 0..5000 {
+            lines.put(&raw(format!("{{\n\"n\":\r\n{number}, \"t\":\"a\\nb\"}}"))).unwrap();
+        }
+        lines.flush().unwrap();
+        let writes = &lines.out.0;
+        assert!(writes.len() > 1 && writes.iter().all(|write| write.ends_with(b"\n")));
+        let text = String::from_utf8(writes.concat()).unwrap();
+        for (number, line) in text.lines().enumerate() {
+            let line: serde_json::Value = serde_json::from_str(line).unwrap();
+            assert_eq!((&line["n"], &line["t"]), (&number.into(), &"a\nb".into()));
+        }
+        assert_eq!(text.lines().count(), 5000);
+    }
+
+    #[test]
+    fn position_is_a_room_and_an_id() {
+        assert_eq!(position("a:b/7"), Ok(ExportPosition { room: RoomId::parse("a:b").unwrap(), seq: 7 }));
+        for wrong in ["a", "a/", "a/-1", "/1", "a b/1"] {
+            assert!(position(wrong).is_err(), "{wrong}");
+        }
+    }
+}

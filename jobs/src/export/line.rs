@@ -1,0 +1,217 @@
+//! From rows to lines that `import` reads. Original ids and times that an earlier import kept are exported as originals
+//! again. Metadata that somebody else wrote under the same key stays as it is, unless the message has the client id
+//! that an import would give to it. Pure.
+
+use std::collections::BTreeMap;
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+use tidings_persistence::query::json::wire_time;
+
+use crate::import::{self, line::IMPORTED};
+use crate::sql::export::{ExportedMember, ExportedMessage, ExportedRoom, ExportedUser};
+
+/// One line.
+#[derive(Debug, Serialize)]
+#[serde(tag = "type", rename_all = "lowercase")]
+pub enum ExportLine<'a> {
+    User(&'a ExportedUser),
+    Room {
+        id: &'a str,
+        kind: &'a str,
+        created_by: &'a str,
+        created_at: String,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        name: Option<&'a str>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        metadata: Option<Metadata<'a>>,
+        members: Vec<RoomLineMember<'a>>,
+    },
+    Member {
+        room: &'a str,
+        user: &'a str,
+        role: &'a str,
+    },
+    Message {
+        room: &'a str,
+        id: i64,
+        sender: &'a str,
+        at: String,
+        kind: &'a str,
+        content: &'a str,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        reply_to: Option<i64>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        attachments: Option<&'a RawValue>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        metadata: Option<Metadata<'a>>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        visible_to: Option<Audience<'a>>,
+    },
+}
+
+/// A member in a room's line.
+#[derive(Debug, Serialize)]
+pub struct RoomLineMember<'a> {
+    user: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    role: Option<&'a str>,
+}
+
+#[derive(Debug, Serialize)]
+pub struct Audience<'a> {
+    users: &'a [String],
+    roles: &'a [String],
+}
+
+#[derive(Debug, Serialize)]
+#[serde(untagged)]
+pub enum Metadata<'a> {
+    Unchanged(&'a RawValue),
+    WithoutImported(BTreeMap<String, &'a RawValue>),
+}
+
+/// What an import keeps of a room's original.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ImportedRoom {
+    at: String,
+}
+
+/// What an import keeps of a message's original.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ImportedMessage {
+    id: String,
+    at: Option<String>,
+    #[serde(rename = "reply_to")]
+    _reply_to: Option<String>,
+}
+
+impl ImportedMessage {
+    /// Whether an import made the message with this client id from that original.
+    fn was_made_by_import(&self, client_id: &str) -> bool {
+        client_id == import::line::client_id(&self.id)
+    }
+}
+
+impl<'a> ExportLine<'a> {
+    /// `owner` becomes the creator, so that an import makes that user owner again.
+    pub fn of_room(room: &'a ExportedRoom, owner: &'a str, members: &'a [ExportedMember]) -> Self {
+        let direct = room.kind == "direct";
+        let others = members.iter().filter(|member| member.user_id != owner);
+        let named = |member: &'a ExportedMember| RoomLineMember {
+            user: &member.user_id,
+            role: (!direct).then_some(member.role.as_str()),
+        };
+        let (metadata, at) = without_imported(Some(&room.metadata), |ImportedRoom { at }| Some(Some(at)));
+        Self::Room {
+            id: &room.id,
+            kind: &room.kind,
+            created_by: owner,
+            created_at: at.unwrap_or_else(|| wire_time(&room.created_at)),
+            name: room.name.as_deref(),
+            metadata,
+            members: others.map(named).collect(),
+        }
+    }
+
+    pub fn of_message(room: &'a str, message: &'a ExportedMessage) -> Self {
+        let imported = |imported: ImportedMessage| {
+            imported.was_made_by_import(&message.client_id).then_some(imported.at)
+        };
+        let (metadata, at) = without_imported(message.metadata.as_deref(), imported);
+        let (users, roles) = (message.visible_users.as_deref(), message.visible_roles.as_deref());
+        let mut audience = Audience { users: users.unwrap_or_default(), roles: roles.unwrap_or_default() };
+        if audience.users.is_empty() && audience.roles.is_empty() {
+            // All users that the message was for are erased. An empty list would be refused, and no list would show the
+            // message to everyone.
+            audience.users = std::slice::from_ref(&message.sender);
+        }
+        Self::Message {
+            room,
+            id: message.seq,
+            sender: &message.sender,
+            at: at.unwrap_or_else(|| wire_time(&message.at)),
+            kind: &message.kind,
+            content: &message.content,
+            reply_to: message.reply_to,
+            attachments: message.attachments.as_deref(),
+            metadata,
+            visible_to: (users.is_some() || roles.is_some()).then_some(audience),
+        }
+    }
+}
+
+/// Metadata without the part that an import added, and the original time from that part. `original_time` returns that
+/// time if an import wrote the part.
+fn without_imported<T: DeserializeOwned>(
+    metadata: Option<&RawValue>,
+    original_time: impl FnOnce(T) -> Option<Option<String>>,
+) -> (Option<Metadata<'_>>, Option<String>) {
+    let Some(given) = metadata else { return (None, None) };
+    let mut rest: BTreeMap<String, &RawValue> = serde_json::from_str(given.get()).unwrap_or_default();
+    if rest.is_empty() {
+        return (None, None);
+    }
+    let imported = rest.remove(IMPORTED).and_then(|imported| serde_json::from_str(imported.get()).ok());
+    match imported.and_then(original_time) {
+        Some(at) => ((!rest.is_empty()).then_some(Metadata::WithoutImported(rest)), at),
+        None => (Some(Metadata::Unchanged(given)), None),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tidings_persistence::query::json::Raw;
+
+    use super::*;
+
+    fn message(client_id: &str, metadata: &str) -> serde_json::Value {
+        let raw = |text: &str| Raw::new(text.to_owned()).unwrap();
+        let message = ExportedMessage {
+            seq: 1,
+            sender: "alice".into(),
+            kind: "text".into(),
+            content: "hi".into(),
+            reply_to: None,
+            attachments: None,
+            metadata: Some(raw(metadata)),
+            visible_users: None,
+            visible_roles: None,
+            at: chrono::DateTime::UNIX_EPOCH,
+            client_id: client_id.into(),
+        };
+        serde_json::to_value(ExportLine::of_message("r", &message)).unwrap()
+    }
+
+    #[test]
+    fn only_metadata_written_by_import_is_removed() {
+        let now = "1970-01-01T00:00:00.000Z";
+        let imported = r#"{"a":1,"imported":{"id":"7","at":"2019","reply_to":"6"}}"#;
+        let id = "7".repeat(65);
+        let (hashed, long) = (import::line::client_id(&id), imported.replace(r#""7""#, &format!("{id:?}")));
+        for (client_id, metadata, at) in [
+            ("import:7", imported, "2019"),
+            (hashed.as_str(), long.as_str(), "2019"),
+            ("import-sha1:00", long.as_str(), now),
+            ("mine", imported, now),
+            ("import:8", imported, now),
+            ("import:7", r#"{"imported":{"id":"7","at":"2019","more":1}}"#, now),
+            ("import:7", r#"{"imported":7}"#, now),
+        ] {
+            let line = message(client_id, metadata);
+            let stays = at == now;
+            assert_eq!(
+                (&line["at"], line["metadata"]["imported"].is_null()),
+                (&at.into(), !stays),
+                "{client_id}"
+            );
+            if stays {
+                assert_eq!(line["metadata"], serde_json::from_str::<serde_json::Value>(metadata).unwrap());
+            }
+        }
+        assert!(message("import:7", r#"{"imported":{"id":"7"}}"#).get("metadata").is_none());
+    }
+}

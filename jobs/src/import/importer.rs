@@ -1,0 +1,285 @@
+//! From lines to the log: writes users and rooms into the database, appends members and messages to the log, and waits
+//! until each is stored. Messages of one room go in order, rooms concurrently.
+
+use std::collections::{BTreeMap, HashSet};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use futures_util::{StreamExt, future::join_all, stream};
+use sea_orm::DatabaseConnection;
+use tidings_persistence::membership::{MembershipLimits, MembershipRequest, Memberships, Requester};
+use tidings_persistence::query;
+use tidings_persistence::request_error::RequestError;
+use tidings_persistence::writer::failure;
+use tidings_persistence::writer::rooms::{CreationOutcome, NewRoom, create};
+use tidings_persistence::writer::users::{self, UnknownUserPolicy};
+use tidings_shared::ids::{RoomId, Seq, UserId};
+use tidings_shared::log::{Accepted, AppendError, Entry, Log, stored::Stored};
+use tidings_shared::membership;
+use tidings_shared::role::MinRole;
+
+use super::line::{ImportMessage, SkippedMessage};
+use super::reply_targets::ReplyTargets;
+use crate::backoff::Backoff;
+use crate::error::JobError;
+use crate::sql::import as sql;
+
+/// Rooms that are appended to concurrently.
+const CONCURRENT_ROOMS: usize = 32;
+/// Temporary failures are retried for about ten minutes.
+const MAX_ATTEMPTS: u32 = 65;
+/// Each attempt waits for half a minute.
+const STORE_ATTEMPTS: u32 = 20;
+const RETRY_BACKOFF: [Duration; 2] = [Duration::from_millis(100), Duration::from_secs(10)];
+/// Messages that are looked up in one statement.
+const LOOK_UPS_PER_STATEMENT: usize = 500;
+
+/// What happened to a line.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ImportOutcome {
+    Done,
+    /// It existed already.
+    Known,
+    /// It cannot be imported, for this reason.
+    Refused(String),
+}
+
+impl ImportOutcome {
+    fn erased() -> Self {
+        Self::Refused("it belongs to an erased user".to_owned())
+    }
+}
+
+/// Imports lines.
+pub struct Importer {
+    pub db: DatabaseConnection,
+    pub log: Arc<Log>,
+    pub max_message_chars: usize,
+    pub memberships: Memberships,
+    reply_targets: Mutex<ReplyTargets>,
+}
+
+impl Importer {
+    #[must_use]
+    pub fn new(db: DatabaseConnection, log: Arc<Log>, max_message_chars: usize) -> Self {
+        // Limits for clients do not apply to an import, because the memberships existed in the other system.
+        let bounds = MembershipLimits { members_per_room: u32::MAX, rooms_per_user: u32::MAX };
+        let memberships = Memberships {
+            db: db.clone(),
+            log: log.clone(),
+            unknown_users: UnknownUserPolicy::Create,
+            bounds,
+        };
+        Self { db, log, max_message_chars, memberships, reply_targets: Mutex::default() }
+    }
+
+    pub async fn user(
+        &self,
+        user: &UserId,
+        name: Option<&str>,
+        picture: Option<&str>,
+    ) -> Result<ImportOutcome, JobError> {
+        if let Some(outcome) = self.refuse_erased([user]).await? {
+            return Ok(outcome);
+        }
+        let admitted = users::admit(&self.db, user, name, picture, UnknownUserPolicy::Create).await?;
+        Ok(if admitted.is_some_and(|admitted| admitted.written) {
+            ImportOutcome::Done
+        } else {
+            ImportOutcome::Known
+        })
+    }
+
+    /// `named`: the line contained the room's id.
+    pub async fn room(&self, room: &NewRoom, named: bool) -> Result<ImportOutcome, JobError> {
+        let members = room.members.iter().map(|(user, _)| user);
+        if let Some(outcome) = self.refuse_erased(members.chain([&room.creator])).await? {
+            let there = named && query::stored_head(&self.db, &room.id).await?.is_some();
+            return Ok(if there { ImportOutcome::Known } else { outcome });
+        }
+        let outcome = match create(&self.db, room, UnknownUserPolicy::Create).await? {
+            CreationOutcome::New => ImportOutcome::Done,
+            CreationOutcome::IdTaken => ImportOutcome::Known,
+            CreationOutcome::Exists(id) if !named || id == room.id => ImportOutcome::Known,
+            CreationOutcome::Exists(id) => {
+                ImportOutcome::Refused(format!("the two users already have the direct room {id}"))
+            }
+            CreationOutcome::UnknownMember => {
+                ImportOutcome::Refused("a member is unknown or erased".to_owned())
+            }
+        };
+        if outcome == ImportOutcome::Done {
+            let session = self.log.session().await.map_err(|error| JobError(error.to_string()))?;
+            let members = room.members.iter().map(|(user, _)| user);
+            // If this fails, the cached memberships expire within the hour.
+            let _ = membership::changed(&mut session.connection(), members).await;
+        }
+        Ok(outcome)
+    }
+
+    pub async fn member(&self, room: &RoomId, user: &UserId, role: &str) -> Result<ImportOutcome, JobError> {
+        if let Some(outcome) = self.refuse_erased([user]).await? {
+            return Ok(outcome);
+        }
+        let request = MembershipRequest::Put(Some(role.to_owned()));
+        let mut backoff = Backoff::new(MAX_ATTEMPTS, RETRY_BACKOFF);
+        loop {
+            let requester = Requester { user, admin: true };
+            match self.memberships.change(requester, room, user, &request).await {
+                Ok(_) => return Ok(ImportOutcome::Done),
+                Err(RequestError::Refused(refusal)) if refusal.retry_after_ms.is_none() => {
+                    return Ok(ImportOutcome::Refused(refusal.message));
+                }
+                Err(RequestError::Database(error)) if !failure::is_connection_error(&error) => {
+                    return Err(error.into());
+                }
+                Err(error) => backoff.wait(error.to_string()).await?,
+            }
+        }
+    }
+
+    async fn refuse_erased<'a>(
+        &self,
+        users: impl IntoIterator<Item = &'a UserId>,
+    ) -> Result<Option<ImportOutcome>, JobError> {
+        let erased = sql::erased(&self.db, users).await?;
+        Ok((!erased.is_empty()).then(ImportOutcome::erased))
+    }
+
+    /// Looks up the seqs of messages that earlier runs imported.
+    pub async fn recall(&self, skipped: &[SkippedMessage]) -> Result<(), JobError> {
+        for skipped in skipped.chunks(LOOK_UPS_PER_STATEMENT) {
+            let keys = skipped.iter().map(|skipped| (&skipped.room, &skipped.sender, &*skipped.client_id));
+            let keys: Vec<_> = keys.collect();
+            for (skipped, seq) in skipped.iter().zip(sql::stored(&self.db, &keys).await?) {
+                if let Some(seq) = seq {
+                    self.reply_targets().put(&skipped.room, &skipped.id, seq);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Imports messages; one outcome each, in order.
+    pub async fn messages(&self, messages: &[ImportMessage]) -> Result<Vec<ImportOutcome>, JobError> {
+        let erased = sql::erased(&self.db, messages.iter().map(|message| &message.sender)).await?;
+        let senders = messages.iter().map(|message| &message.sender);
+        let senders: HashSet<&UserId> = senders.filter(|sender| !erased.contains(sender.as_str())).collect();
+        users::ensure(&self.db, senders, UnknownUserPolicy::Create).await?;
+        let keys = messages.iter().map(|message| (&message.room, &message.sender, &*message.client_id));
+        let keys: Vec<_> = keys.collect();
+        let stored = sql::stored(&self.db, &keys).await?;
+        let mut outcomes = vec![ImportOutcome::Known; messages.len()];
+        let mut rooms: BTreeMap<&RoomId, Vec<usize>> = BTreeMap::new();
+        for (index, (message, stored)) in messages.iter().zip(stored).enumerate() {
+            match stored {
+                Some(seq) => self.remember(message, seq),
+                None if erased.contains(message.sender.as_str()) => outcomes[index] = ImportOutcome::erased(),
+                None => rooms.entry(&message.room).or_default().push(index),
+            }
+        }
+        let imported = rooms.into_values().map(|indices| self.in_one_room(messages, indices));
+        let imported: Vec<_> = stream::iter(imported).buffer_unordered(CONCURRENT_ROOMS).collect().await;
+        for imported in imported {
+            for (index, outcome) in imported? {
+                outcomes[index] = outcome;
+            }
+        }
+        Ok(outcomes)
+    }
+
+    /// Appends messages of one room in order, then waits until all of them are stored.
+    async fn in_one_room(
+        &self,
+        messages: &[ImportMessage],
+        indices: Vec<usize>,
+    ) -> Result<Vec<(usize, ImportOutcome)>, JobError> {
+        let mut outcomes = Vec::with_capacity(indices.len());
+        let mut appended = Vec::new();
+        for index in indices {
+            match self.append(&messages[index], true).await? {
+                Ok(accepted) => {
+                    self.remember(&messages[index], accepted.seq);
+                    appended.push((index, accepted));
+                }
+                Err(outcome) => outcomes.push((index, outcome)),
+            }
+        }
+        let stored =
+            appended.iter().map(|(index, accepted)| self.wait_stored_or_retry(&messages[*index], accepted));
+        for ((index, _), outcome) in appended.iter().zip(join_all(stored).await) {
+            outcomes.push((*index, outcome?));
+        }
+        Ok(outcomes)
+    }
+
+    /// `looked_up`: the client id was just looked up in PostgreSQL, and Redis itself reports the ids that it remembers.
+    async fn append(
+        &self,
+        message: &ImportMessage,
+        looked_up: bool,
+    ) -> Result<Result<Accepted, ImportOutcome>, JobError> {
+        let reply_to = message.reply_to.as_ref().and_then(|id| self.reply_targets().get(&message.room, id));
+        let draft = match message.draft(reply_to, self.max_message_chars) {
+            Ok(draft) => draft,
+            Err(reason) => return Ok(Err(ImportOutcome::Refused(reason))),
+        };
+        let mut backoff = Backoff::new(MAX_ATTEMPTS, RETRY_BACKOFF);
+        let mut first_attempt = looked_up;
+        loop {
+            let entry = Entry {
+                min_role: MinRole::Anyone,
+                allowed_in_archive: true,
+                first_attempt,
+                ..draft.entry(&message.room, &message.sender, None, None)
+            };
+            match self.log.append(&entry).await {
+                Ok(accepted) => return Ok(Ok(accepted)),
+                Err(AppendError::NoSuchRoom) => {
+                    return Ok(Err(ImportOutcome::Refused(format!("there is no room {}", message.room))));
+                }
+                // The erasure began after the check.
+                Err(AppendError::Revoked) => return Ok(Err(ImportOutcome::erased())),
+                Err(AppendError::Rejected) => {
+                    return Ok(Err(ImportOutcome::Refused("it could not be written".to_owned())));
+                }
+                Err(error) => backoff.wait(error.to_string()).await?,
+            }
+            // The append may have succeeded, and the message may be stored by now.
+            first_attempt = false;
+        }
+    }
+
+    async fn wait_stored_or_retry(
+        &self,
+        message: &ImportMessage,
+        accepted: &Accepted,
+    ) -> Result<ImportOutcome, JobError> {
+        let mut accepted = accepted.clone();
+        for _ in 0..STORE_ATTEMPTS {
+            match self.log.wait_stored(&message.room, &accepted).await {
+                Stored::Here if accepted.duplicate => return Ok(ImportOutcome::Known),
+                Stored::Here => return Ok(ImportOutcome::Done),
+                Stored::First { seq, .. } => {
+                    self.remember(message, seq);
+                    return Ok(ImportOutcome::Known);
+                }
+                Stored::Rejected => return Ok(ImportOutcome::Refused("it could not be written".to_owned())),
+                Stored::Unavailable => match self.append(message, false).await? {
+                    Ok(again) => accepted = again,
+                    Err(outcome) => return Ok(outcome),
+                },
+            }
+        }
+        Err(JobError("appended messages are not being stored: is a persistence node running?".to_owned()))
+    }
+
+    fn remember(&self, message: &ImportMessage, seq: Seq) {
+        self.reply_targets().put(&message.room, &message.id, seq);
+    }
+
+    fn reply_targets(&self) -> std::sync::MutexGuard<'_, ReplyTargets> {
+        // No code under the lock can panic in the middle of a change.
+        self.reply_targets.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,35 @@
+//! Starts the persistence service: settings, logs, then `app`; or runs one of its tasks.
+
+use std::process::ExitCode;
+
+use tidings_jobs::{
+    erasure,
+    tasks::{self, Task},
+};
+use tidings_persistence::{
+    app,
+    config::{COMMIT, Config},
+};
+use tidings_shared::config::load::{Invocation, parse_invocation};
+use tidings_shared::{telemetry, tls, version};
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+#[tokio::main]
+async fn main() -> anyhow::Result<ExitCode> {
+    tls::prepare();
+    version::built_from(COMMIT);
+    match parse_invocation::<Config, Task>() {
+        Invocation::Serve { settings, warnings } => {
+            telemetry::start(&settings.common.log).map_err(anyhow::Error::msg)?;
+            warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
+            app::run(*settings, erasure::run).await?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Invocation::Task(task) => {
+            telemetry::start("warn").map_err(anyhow::Error::msg)?;
+            tasks::run(*task).await
+        }
+    }
+}

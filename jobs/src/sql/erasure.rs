@@ -1,0 +1,207 @@
+//! Erasure of a user in the tables: removes their texts, name and picture; keeps seqs, ids and client ids, so that
+//! nothing is renumbered. Every step may be repeated, and a repetition changes nothing.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use sea_orm::{ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbErr, TransactionTrait};
+use tidings_persistence::sql::{bigint, room as room_of, statement, user as user_of};
+use tidings_persistence::writer::search;
+use tidings_shared::ids::{RoomId, UserId};
+
+/// Rows of one transaction.
+const ROWS_PER_TRANSACTION: i64 = 1000;
+
+/// Takes or renews the lease of an erasure; false when another replica has it, or nothing is left to do.
+pub async fn lease(
+    db: &impl ConnectionTrait,
+    user: &UserId,
+    holds: bool,
+    lease: Duration,
+) -> Result<bool, DbErr> {
+    let sql = "UPDATE users SET erasure_lease = clock_timestamp() + $2 * interval '1 millisecond' \
+               WHERE id = $1 AND erasing_at IS NOT NULL AND erased_at IS NULL \
+                 AND ($3 OR erasure_lease IS NULL OR erasure_lease < clock_timestamp())";
+    let values = [user.as_str().into(), bigint(lease.as_millis() as u64).into(), holds.into()];
+    let taken = db.execute_raw(statement(sql, values)).await?;
+    Ok(taken.rows_affected() == 1)
+}
+
+/// Releases a failed erasure; it is due again after `pause`.
+///
+/// # Errors
+/// When the database cannot be written; then the lease expires by itself.
+pub async fn postpone(db: &impl ConnectionTrait, user: &UserId, pause: Duration) -> Result<(), DbErr> {
+    let sql = "UPDATE users SET erasure_lease = clock_timestamp() + $2 * interval '1 millisecond' \
+               WHERE id = $1 AND erased_at IS NULL";
+    let values = [user.as_str().into(), bigint(pause.as_millis() as u64).into()];
+    db.execute_raw(statement(sql, values)).await.map(drop)
+}
+
+/// Users with an unfinished erasure without a lease. The longest waiting first, so that erasures that fail again and
+/// again do not starve others.
+pub async fn due(db: &impl ConnectionTrait, most: usize) -> Result<Vec<UserId>, DbErr> {
+    let sql = "SELECT id FROM users WHERE erasing_at IS NOT NULL AND erased_at IS NULL \
+                 AND (erasure_lease IS NULL OR erasure_lease < clock_timestamp()) \
+               ORDER BY erasure_lease NULLS FIRST, id LIMIT $1";
+    let rows = db.query_all_raw(statement(sql, [bigint(most as u64).into()])).await?;
+    rows.iter().map(|row| user_of(row, "id")).collect()
+}
+
+/// Finishes the erasure, unless the user is in a room again; returns whether it is finished.
+pub async fn finish(db: &DatabaseConnection, user: &UserId) -> Result<bool, DbErr> {
+    let transaction = db.begin().await?;
+    // Foreign keys wait for this lock, and it waits for them: the next statement sees every membership that was being
+    // written, and a later one finds the finished erasure.
+    let lock = "SELECT FROM users WHERE id = $1 FOR UPDATE";
+    transaction.execute_raw(statement(lock, [user.as_str().into()])).await?;
+    let sql = "UPDATE users SET erased_at = now(), erasure_lease = NULL WHERE id = $1 AND erasing_at IS NOT NULL \
+               AND NOT EXISTS (SELECT FROM members m WHERE m.user_id = $1)";
+    let finished = transaction.execute_raw(statement(sql, [user.as_str().into()])).await?;
+    transaction.commit().await?;
+    Ok(finished.rows_affected() == 1)
+}
+
+/// Makes tombstones of the user's next messages in a room after `after`, by client id; returns the last client id.
+///
+/// # Errors
+/// When the database cannot be written; then nothing was written.
+pub async fn messages(
+    db: &DatabaseConnection,
+    user: &UserId,
+    room: &str,
+    after: &str,
+) -> Result<Option<String>, DbErr> {
+    let transaction = db.begin().await?;
+    search::lock(&transaction, room).await?;
+    let sql = "SELECT m.seq, m.client_id FROM messages m WHERE m.room_id = $1 AND m.sender_id = $2 AND m.client_id > $3 \
+               ORDER BY m.client_id LIMIT $4";
+    let values = [room.into(), user.as_str().into(), after.into(), ROWS_PER_TRANSACTION.into()];
+    let rows = transaction.query_all_raw(statement(sql, values)).await?;
+    let (mut seqs, mut last) = (Vec::with_capacity(rows.len()), None);
+    for row in &rows {
+        seqs.push(row.try_get_by::<i64, _>("seq")?);
+        last = Some(row.try_get_by("client_id")?);
+    }
+    if !seqs.is_empty() {
+        for sql in TOMBSTONES {
+            transaction.execute_raw(statement(sql, [room.into(), seqs.clone().into()])).await?;
+        }
+    }
+    transaction.commit().await?;
+    Ok(last)
+}
+
+/// The messages first, in the order in which the writer locks them.
+const TOMBSTONES: [&str; 6] = [
+    "WITH locked AS MATERIALIZED (SELECT m.seq FROM messages m WHERE m.room_id = $1 AND m.seq = ANY ($2) \
+       ORDER BY m.seq FOR NO KEY UPDATE) \
+     UPDATE messages m SET deleted = true, content = '', attachments = NULL, metadata = NULL FROM locked \
+     WHERE m.room_id = $1 AND m.seq = locked.seq \
+       AND NOT (m.deleted AND m.content = '' AND m.attachments IS NULL AND m.metadata IS NULL)",
+    "DELETE FROM message_versions WHERE room_id = $1 AND seq = ANY ($2)",
+    "DELETE FROM messages_archive WHERE room_id = $1 AND seq = ANY ($2)",
+    "DELETE FROM message_search WHERE room_id = $1 AND seq = ANY ($2)",
+    "DELETE FROM reactions WHERE room_id = $1 AND seq = ANY ($2)",
+    "UPDATE events SET type = 'void', void_type = type, body = '{}' \
+     WHERE room_id = $1 AND type = 'message:edited' AND target = ANY ($2)",
+];
+
+/// Edits and reactions of a user, by room: their seqs, and the seqs of the edited messages.
+#[derive(Debug, Default)]
+pub struct Changes(BTreeMap<RoomId, (Vec<i64>, Vec<i64>)>);
+
+/// The user's next edits and reactions; empty at the end.
+pub async fn changes(db: &impl ConnectionTrait, user: &UserId) -> Result<Changes, DbErr> {
+    let sql = "SELECT e.room_id, e.seq, CASE WHEN e.type = 'message:edited' THEN e.target END AS edited FROM events e \
+               WHERE e.actor_id = $1 AND e.type IN ('message:edited', 'reaction:added', 'reaction:removed') \
+               ORDER BY e.room_id, e.seq LIMIT $2";
+    let values = [user.as_str().into(), ROWS_PER_TRANSACTION.into()];
+    let rows = db.query_all_raw(statement(sql, values)).await?;
+    let mut changes = Changes::default();
+    for row in &rows {
+        let (seqs, edited) = changes.0.entry(room_of(row, "room_id")?).or_default();
+        seqs.push(row.try_get_by("seq")?);
+        edited.extend(row.try_get_by::<Option<i64>, _>("edited")?);
+    }
+    Ok(changes)
+}
+
+impl Changes {
+    /// The rooms of the changes.
+    #[must_use]
+    pub fn rooms(&self) -> Vec<RoomId> {
+        self.0.keys().cloned().collect()
+    }
+
+    /// Turns the changes into voids, and restores the earlier text of edited messages of other users.
+    ///
+    /// # Errors
+    /// When the database cannot be written; then the last room was not changed.
+    pub async fn undo(self, db: &DatabaseConnection) -> Result<(), DbErr> {
+        for (room, (seqs, mut edited)) in self.0 {
+            edited.sort_unstable();
+            edited.dedup();
+            let transaction = db.begin().await?;
+            search::lock(&transaction, room.as_str()).await?;
+            restore_texts(&transaction, &room, &seqs, &edited).await?;
+            transaction.commit().await?;
+        }
+        Ok(())
+    }
+}
+
+async fn restore_texts(
+    transaction: &DatabaseTransaction,
+    room: &RoomId,
+    seqs: &[i64],
+    edited: &[i64],
+) -> Result<(), DbErr> {
+    let values = |seqs: &[i64]| [room.as_str().into(), seqs.to_vec().into()];
+    if !edited.is_empty() {
+        let lock = "SELECT FROM messages m WHERE m.room_id = $1 AND m.seq = ANY ($2) ORDER BY m.seq FOR NO KEY UPDATE";
+        transaction.execute_raw(statement(lock, values(edited))).await?;
+        let versions =
+            "DELETE FROM message_versions WHERE room_id = $1 AND version = ANY ($2) AND version <> seq";
+        transaction.execute_raw(statement(versions, values(seqs))).await?;
+        transaction.execute_raw(statement(RESTORE_LATEST, values(edited))).await?;
+        search::refresh(transaction, room.as_str(), edited).await?;
+    }
+    let void = "UPDATE events SET type = 'void', void_type = type, body = '{}' WHERE room_id = $1 AND seq = ANY ($2)";
+    transaction.execute_raw(statement(void, values(seqs))).await.map(drop)
+}
+
+/// Restores the text of messages from the last of their versions, unless they are deleted.
+const RESTORE_LATEST: &str = "\
+    UPDATE messages m SET content = v.content, metadata = v.metadata, \
+      edited_at = CASE WHEN v.version > m.seq THEN v.at END \
+    FROM unnest($2::bigint[]) AS e (seq) CROSS JOIN LATERAL (SELECT v.version, v.content, v.at, \
+        (SELECT d.metadata FROM message_versions d WHERE d.room_id = $1 AND d.seq = e.seq \
+           AND d.metadata IS NOT NULL ORDER BY d.version DESC LIMIT 1) AS metadata \
+      FROM message_versions v WHERE v.room_id = $1 AND v.seq = e.seq ORDER BY v.version DESC LIMIT 1) v \
+    WHERE m.room_id = $1 AND m.seq = e.seq AND NOT m.deleted";
+
+/// The rooms of the user's next reactions; empty at the end.
+pub async fn reacted(db: &impl ConnectionTrait, user: &UserId) -> Result<Vec<RoomId>, DbErr> {
+    let sql = "SELECT DISTINCT x.room_id FROM (SELECT room_id FROM reactions \
+                 WHERE user_id = $1 ORDER BY room_id, seq, emoji LIMIT $2) x";
+    let rows = db.query_all_raw(statement(sql, [user.as_str().into(), ROWS_PER_TRANSACTION.into()])).await?;
+    rows.iter().map(|row| room_of(row, "room_id")).collect()
+}
+
+/// Deletes the user's next reactions.
+///
+/// # Errors
+/// When the database cannot be written; then nothing was written.
+pub async fn reactions(db: &impl ConnectionTrait, user: &UserId) -> Result<(), DbErr> {
+    let sql = "DELETE FROM reactions r USING (SELECT room_id, seq, emoji FROM reactions \
+                 WHERE user_id = $1 ORDER BY room_id, seq, emoji LIMIT $2) g \
+               WHERE r.room_id = g.room_id AND r.seq = g.seq AND r.emoji = g.emoji AND r.user_id = $1";
+    db.execute_raw(statement(sql, [user.as_str().into(), ROWS_PER_TRANSACTION.into()])).await.map(drop)
+}
+
+/// Deletes the user's last-seen time.
+pub async fn presence(db: &impl ConnectionTrait, user: &UserId) -> Result<(), DbErr> {
+    let sql = "DELETE FROM presence WHERE user_id = $1";
+    db.execute_raw(statement(sql, [user.as_str().into()])).await.map(drop)
+}

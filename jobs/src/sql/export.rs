@@ -1,0 +1,119 @@
+//! All data of the installation, page by page in the order of the keys, for the job `export`: users, rooms, members,
+//! and messages in their present state. Reads `users`, `rooms`, `members`, `messages`.
+
+use chrono::{DateTime, Utc};
+use sea_orm::{ConnectionTrait, DbErr, FromQueryResult};
+use serde::Serialize;
+use tidings_persistence::query::json::Raw;
+use tidings_persistence::sql::{rank_of, statement};
+
+/// Rows of a page.
+pub const PAGE_ROWS: i64 = 500;
+
+#[derive(Debug, FromQueryResult, Serialize)]
+pub struct ExportedUser {
+    pub id: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub picture: Option<String>,
+}
+
+#[derive(Debug, FromQueryResult)]
+pub struct ExportedRoom {
+    pub id: String,
+    pub kind: String,
+    pub name: Option<String>,
+    pub created_by: String,
+    pub created_at: DateTime<Utc>,
+    pub metadata: Raw,
+}
+
+#[derive(Debug, FromQueryResult)]
+pub struct ExportedMember {
+    pub user_id: String,
+    pub role: String,
+}
+
+#[derive(Debug, FromQueryResult)]
+pub struct ExportedMessage {
+    pub seq: i64,
+    pub sender: String,
+    pub kind: String,
+    pub content: String,
+    pub reply_to: Option<i64>,
+    pub attachments: Option<Raw>,
+    pub metadata: Option<Raw>,
+    pub visible_users: Option<Vec<String>>,
+    pub visible_roles: Option<Vec<String>>,
+    pub at: DateTime<Utc>,
+    pub client_id: String,
+}
+
+/// Users after `after` who are not erased.
+pub async fn users(db: &impl ConnectionTrait, after: &str) -> Result<Vec<ExportedUser>, DbErr> {
+    let sql = "SELECT id, name, picture FROM users WHERE id > $1 AND erasing_at IS NULL ORDER BY id LIMIT $2";
+    ExportedUser::find_by_statement(statement(sql, [after.into(), PAGE_ROWS.into()])).all(db).await
+}
+
+/// Rooms after `after`.
+pub async fn rooms(db: &impl ConnectionTrait, after: &str) -> Result<Vec<ExportedRoom>, DbErr> {
+    let sql = "SELECT id, kind, name, created_by, created_at, metadata::text AS metadata FROM rooms \
+               WHERE id > $1 ORDER BY id LIMIT $2";
+    ExportedRoom::find_by_statement(statement(sql, [after.into(), PAGE_ROWS.into()])).all(db).await
+}
+
+/// One room; None when it does not exist.
+pub async fn room(db: &impl ConnectionTrait, room: &str) -> Result<Option<ExportedRoom>, DbErr> {
+    let sql =
+        "SELECT id, kind, name, created_by, created_at, metadata::text AS metadata FROM rooms WHERE id = $1";
+    ExportedRoom::find_by_statement(statement(sql, [room.into()])).one(db).await
+}
+
+/// The user to name as a room's creator. An import makes the creator owner, so this must be a present owner: the
+/// creator if they are one, else another owner; without any owner an admin, else any member. None: no member is left.
+pub async fn owner(db: &impl ConnectionTrait, room: &ExportedRoom) -> Result<Option<String>, DbErr> {
+    let sql = format!(
+        "SELECT m.user_id FROM members m JOIN users u ON u.id = m.user_id AND u.erasing_at IS NULL \
+         WHERE m.room_id = $1 ORDER BY {} DESC, m.user_id <> $2, u.blocked, m.user_id LIMIT 1",
+        rank_of("m.role")
+    );
+    let values = [room.id.as_str().into(), room.created_by.as_str().into()];
+    let row = db.query_one_raw(statement(&sql, values)).await?;
+    row.map(|row| row.try_get_by("user_id")).transpose()
+}
+
+/// Members of a room after `after` who are not erased.
+pub async fn members(
+    db: &impl ConnectionTrait,
+    room: &str,
+    after: &str,
+) -> Result<Vec<ExportedMember>, DbErr> {
+    let sql = "SELECT m.user_id, m.role FROM members m JOIN users u ON u.id = m.user_id AND u.erasing_at IS NULL \
+               WHERE m.room_id = $1 AND m.user_id > $2 ORDER BY m.user_id LIMIT $3";
+    ExportedMember::find_by_statement(statement(sql, [room.into(), after.into(), PAGE_ROWS.into()]))
+        .all(db)
+        .await
+}
+
+/// Messages of a room after `after`, without deleted ones and without those of users whose erasure is under way (the
+/// messages of erased users are deleted). Their audiences omit erased users.
+pub async fn messages(
+    db: &impl ConnectionTrait,
+    room: &str,
+    after: i64,
+) -> Result<Vec<ExportedMessage>, DbErr> {
+    let sql = "SELECT m.seq, m.sender_id AS sender, m.kind, m.content, m.reply_to, m.attachments::text AS attachments, \
+                 m.metadata::text AS metadata, \
+                 CASE WHEN m.visible_users IS NOT NULL THEN ARRAY(\
+                   SELECT v.id FROM unnest(m.visible_users) WITH ORDINALITY AS v (id, place) \
+                   WHERE NOT EXISTS (SELECT FROM users u WHERE u.id = v.id AND u.erasing_at IS NOT NULL) \
+                   ORDER BY v.place) END AS visible_users, \
+                 m.visible_roles, m.at, m.client_id FROM messages m \
+               WHERE m.room_id = $1 AND m.seq > $2 AND NOT m.deleted \
+                 AND NOT EXISTS (SELECT FROM users u \
+                   WHERE u.id = m.sender_id AND u.erasing_at IS NOT NULL AND u.erased_at IS NULL) \
+               ORDER BY m.seq LIMIT $3";
+    let values = [room.into(), after.into(), PAGE_ROWS.into()];
+    ExportedMessage::find_by_statement(statement(sql, values)).all(db).await
+}

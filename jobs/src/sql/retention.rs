@@ -1,0 +1,160 @@
+//! Contents of messages older than a bound: moves them to the archive or drops them, a few messages of a room at a
+//! time.
+//! Seqs, ids and client ids stay, so that a late retry of a send is still recognised. Archived messages keep their
+//! earlier versions. A batch locks only its own messages.
+
+use chrono::{DateTime, Utc};
+use sea_orm::{ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbErr, TransactionTrait};
+use tidings_persistence::sql::{bigint, statement};
+use tidings_persistence::writer::search;
+use tidings_shared::ids::{RoomId, Seq};
+
+/// Rooms examined in one statement.
+const ROOMS_AT_ONCE: i64 = 500;
+
+/// What happens to old contents.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RetentionAction {
+    Archive,
+    Drop,
+}
+
+/// The result of one batch.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct RetentionBatch {
+    /// Messages processed.
+    pub messages: usize,
+    /// All contents up to here are removed.
+    pub upto: Seq,
+    /// The last edit whose text was removed with its message.
+    pub last_edit: Option<Seq>,
+    /// There may be more contents older than the bound.
+    pub more: bool,
+}
+
+/// Rooms after `after` with contents older than `bound`, by id, and where to continue; None at the end.
+pub async fn rooms_due(
+    db: &impl ConnectionTrait,
+    bound: DateTime<Utc>,
+    only: Option<&RoomId>,
+    after: &str,
+) -> Result<Option<(String, Vec<RoomId>)>, DbErr> {
+    let sql = "SELECT r.id, COALESCE(m.at < $1, false) AS expired FROM (SELECT id FROM rooms \
+                 WHERE id > $2 AND ($3::text IS NULL OR id = $3) ORDER BY id LIMIT $4) r \
+               LEFT JOIN retention_progress p ON p.room_id = r.id \
+               LEFT JOIN LATERAL (SELECT m.at FROM messages m \
+                 WHERE m.room_id = r.id AND m.seq > COALESCE(p.upto_seq, 0) ORDER BY m.seq LIMIT 1) m ON true \
+               ORDER BY r.id";
+    let values = [bound.into(), after.into(), only.map(RoomId::as_str).into(), ROOMS_AT_ONCE.into()];
+    let rows = db.query_all_raw(statement(sql, values)).await?;
+    let (mut last, mut rooms_due) = (None, Vec::new());
+    for row in &rows {
+        let id: String = row.try_get_by("id")?;
+        if row.try_get_by("expired")? {
+            rooms_due.push(RoomId::parse(&id).map_err(|error| DbErr::Custom(error.to_string()))?);
+        }
+        last = Some(id);
+    }
+    Ok(last.map(|last| (last, rooms_due)))
+}
+
+/// Removes the contents of up to `most` further messages of a room.
+///
+/// # Errors
+/// When the database cannot be written; then nothing was written.
+pub async fn take(
+    db: &DatabaseConnection,
+    room: &RoomId,
+    bound: DateTime<Utc>,
+    action: RetentionAction,
+    most: i64,
+) -> Result<RetentionBatch, DbErr> {
+    let transaction = db.begin().await?;
+    search::lock(&transaction, room.as_str()).await?;
+    let Some((since, upto, messages)) = range(&transaction, room, bound, most).await? else {
+        transaction.rollback().await?;
+        return Ok(RetentionBatch::default());
+    };
+    let values = || [room.as_str().into(), since.into(), upto.into()];
+    if action == RetentionAction::Archive {
+        transaction.execute_raw(statement(ARCHIVE, values())).await?;
+    }
+    let last_edit: Option<i64> = match transaction.query_one_raw(statement(VOID_EDITS, values())).await? {
+        Some(row) => row.try_get_by("last_edit")?,
+        None => None,
+    };
+    for sql in EMPTY {
+        transaction.execute_raw(statement(sql, values())).await?;
+    }
+    let sql = "INSERT INTO retention_progress (room_id, upto_seq) VALUES ($1, $2) \
+               ON CONFLICT (room_id) DO UPDATE SET upto_seq = GREATEST(retention_progress.upto_seq, EXCLUDED.upto_seq)";
+    transaction.execute_raw(statement(sql, [room.as_str().into(), upto.into()])).await?;
+    transaction.commit().await?;
+    let seq = |seq: i64| Seq(u64::try_from(seq).unwrap_or_default());
+    let more = messages as i64 == most;
+    Ok(RetentionBatch { messages, upto: seq(upto), last_edit: last_edit.map(seq), more })
+}
+
+/// The next messages older than the bound, locked: the seq before them, their last seq, and how many. Ends before the
+/// first newer message.
+async fn range(
+    transaction: &DatabaseTransaction,
+    room: &RoomId,
+    bound: DateTime<Utc>,
+    most: i64,
+) -> Result<Option<(i64, i64, usize)>, DbErr> {
+    let sql = "SELECT COALESCE((SELECT upto_seq FROM retention_progress WHERE room_id = $1), 0) AS upto_seq, m.seq, \
+                 m.at < $2 AS expired \
+               FROM messages m WHERE m.room_id = $1 \
+                 AND m.seq > COALESCE((SELECT upto_seq FROM retention_progress WHERE room_id = $1), 0) \
+               ORDER BY m.seq LIMIT $3 FOR NO KEY UPDATE OF m";
+    let values = [room.as_str().into(), bound.into(), most.into()];
+    let rows = transaction.query_all_raw(statement(sql, values)).await?;
+    let mut range = None;
+    for (row, passed) in rows.iter().zip(1..) {
+        if !row.try_get_by("expired")? {
+            break;
+        }
+        range = Some((row.try_get_by("upto_seq")?, row.try_get_by("seq")?, passed));
+    }
+    Ok(range)
+}
+
+/// Of a deleted message only its earlier versions are left to archive.
+const ARCHIVE: &str = "\
+    INSERT INTO messages_archive (room_id, seq, sender_id, content, attachments, metadata, at, edited_at, versions) \
+    SELECT m.room_id, m.seq, m.sender_id, m.content, m.attachments, m.metadata, m.at, m.edited_at, v.versions \
+    FROM messages m LEFT JOIN LATERAL (SELECT json_agg(json_build_object('version', v.version, 'content', v.content, \
+        'metadata', v.metadata, 'at', v.at, 'by', v.by) ORDER BY v.version) AS versions \
+      FROM message_versions v WHERE v.room_id = m.room_id AND v.seq = m.seq) v ON true \
+    WHERE m.room_id = $1 AND m.seq > $2 AND m.seq <= $3 AND (NOT m.deleted OR v.versions IS NOT NULL) \
+    ON CONFLICT (room_id, seq) DO NOTHING";
+
+/// Edits contain texts too. Their seqs become voids, because the content that they changed is gone.
+const VOID_EDITS: &str = "\
+    WITH edits AS (UPDATE events e SET type = 'void', void_type = e.type, body = '{}' \
+      WHERE e.room_id = $1 AND e.type = 'message:edited' AND e.target > $2 AND e.target <= $3 RETURNING e.seq) \
+    SELECT max(seq) AS last_edit FROM edits";
+
+const EMPTY: [&str; 4] = [
+    "DELETE FROM message_versions WHERE room_id = $1 AND seq > $2 AND seq <= $3",
+    "DELETE FROM reactions WHERE room_id = $1 AND seq > $2 AND seq <= $3",
+    "DELETE FROM message_search WHERE room_id = $1 AND seq > $2 AND seq <= $3",
+    "UPDATE messages SET deleted = true, content = '', attachments = NULL, metadata = NULL \
+     WHERE room_id = $1 AND seq > $2 AND seq <= $3 AND NOT (deleted AND content = '' AND attachments IS NULL AND metadata IS NULL)",
+];
+
+/// Drops up to `most` contents older than the bound from the archive; returns how many.
+pub async fn drop_archived(
+    db: &impl ConnectionTrait,
+    bound: DateTime<Utc>,
+    only: Option<&RoomId>,
+    most: usize,
+) -> Result<u64, DbErr> {
+    let sql = "DELETE FROM messages_archive a USING (SELECT room_id, seq FROM messages_archive \
+                 WHERE at < $1 AND ($2::text IS NULL OR room_id = $2) ORDER BY at LIMIT $3) old \
+               WHERE a.room_id = old.room_id AND a.seq = old.seq";
+    let values = [bound.into(), only.map(RoomId::as_str).into(), bigint(most as u64).into()];
+    let dropped = db.execute_raw(statement(sql, values)).await?;
+    Ok(dropped.rows_affected())
+}

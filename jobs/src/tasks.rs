@@ -1,0 +1,84 @@
+//! Tasks of the program besides serving: the schema, jobs, and information about itself.
+
+use std::net::SocketAddr;
+use std::process::ExitCode;
+
+use clap::{Args, Subcommand};
+use tidings_migrations::command as migrate;
+use tidings_persistence::config::Config;
+use tidings_shared::config::{
+    admin_address, load,
+    problem::{Check, Problem},
+};
+use tidings_shared::health::HealthProbe;
+use tidings_shared::program::{self, Describe};
+
+use crate::{dead_letters, export, import, retention};
+
+/// Subcommands.
+#[derive(Debug, Clone, Subcommand)]
+pub enum Task {
+    /// Change the schema of the database; run it as one job before the services start
+    Migrate(migrate::MigrateArgs),
+    /// Move or drop contents of messages that are older than a bound
+    Retain(retention::RetainArgs),
+    /// Import rooms, members and messages of another system
+    Import(import::ImportArgs),
+    /// Export users, rooms, members and messages, as lines of JSON that import reads
+    Export(export::ExportArgs),
+    /// List, replay or drop records that could not be written
+    DeadLetter(dead_letters::DeadLetterArgs),
+    /// Check the health of the service with these settings, on its admin port: exit code 0 when it is ready
+    Health(Health),
+    #[command(flatten)]
+    Describe(Describe),
+}
+
+/// Arguments of `health`.
+#[derive(Debug, Clone, Args)]
+pub struct Health {
+    /// Where clients ask
+    #[arg(long, env = "TIDINGS_LISTEN", default_value = "127.0.0.1:8081", value_name = "ADDRESS")]
+    pub listen: SocketAddr,
+    /// Where operators ask. Default: the public port + 10000
+    #[arg(long, env = "TIDINGS_ADMIN_LISTEN", value_name = "ADDRESS")]
+    pub admin_listen: Option<SocketAddr>,
+    #[command(flatten)]
+    pub probe: HealthProbe,
+}
+
+impl Check for Task {
+    fn check(&self) -> Vec<Problem> {
+        match self {
+            Self::Migrate(arguments) => arguments.check(),
+            Self::Retain(arguments) => arguments.connection.check(),
+            Self::Import(arguments) => arguments.connection.check(),
+            Self::Export(arguments) => arguments.database.check(),
+            Self::DeadLetter(arguments) => arguments.connection().check(),
+            Self::Health(health) => {
+                admin_address(health.listen, health.admin_listen).err().into_iter().collect()
+            }
+            Self::Describe(describe) => describe.check(),
+        }
+    }
+}
+
+/// Runs a task.
+///
+/// # Errors
+/// Why it did not finish. Finished work stays.
+pub async fn run(task: Task) -> anyhow::Result<ExitCode> {
+    match task {
+        Task::Migrate(arguments) => migrate::run(&arguments).await?,
+        Task::Retain(arguments) => retention::run(arguments).await?,
+        Task::Import(arguments) => import::run(arguments).await?,
+        Task::Export(arguments) => export::run(arguments).await?,
+        Task::DeadLetter(arguments) => dead_letters::run(arguments).await?,
+        Task::Health(health) => {
+            let admin = admin_address(health.listen, health.admin_listen).map_err(anyhow::Error::msg)?;
+            return Ok(health.probe.run(admin).await);
+        }
+        Task::Describe(describe) => program::print(&describe.text(load::command::<Config, Task>()))?,
+    }
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,273 @@
+//! Decides what is written for the records of a batch: pure, no I/O.
+//! Takes records in the order of their partitions' streams and the stored state of their rooms; returns the rows to
+//! insert and how far heads move. Keeps the prefix invariant: heads move contiguously, and a record that leaves a gap
+//! is a [`Hole`].
+
+mod change;
+mod claim;
+pub mod folding;
+mod members;
+mod room_update;
+mod row;
+#[cfg(test)]
+mod tests;
+
+use std::borrow::Cow;
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+use bytes::Bytes;
+use tidings_shared::{
+    ids::{RoomId, Seq},
+    log::{
+        Bases, IngestId, Record,
+        keys::Partition,
+        record::{RecordError, TYPE_MARKS},
+    },
+};
+
+pub use change::{Action, ChangeRow};
+pub use claim::{BatchClaim, Lease, PartitionClaim};
+pub use members::{
+    FinalMembership, MEMBER_ADDED, MEMBER_CHANGED, MEMBER_REMOVED, MemberChanges, MembershipChange,
+    MembershipKind,
+};
+pub use room_update::{ROOM_UPDATED, RoomUpdate};
+pub use row::{EventRow, MESSAGE_NEW, MESSAGE_VOID, MessageRow, VoidReason};
+
+/// An entry of an ingest stream.
+#[derive(Debug, Clone)]
+pub struct Entry {
+    pub partition: Partition,
+    pub id: IngestId,
+    /// The bytes in the stream.
+    pub raw: Bytes,
+    pub record: Result<Record, RecordError>,
+}
+
+impl Entry {
+    #[must_use]
+    pub fn read(partition: Partition, id: IngestId, raw: Bytes) -> Self {
+        Self { partition, id, record: Record::parse(raw.clone()), raw }
+    }
+
+    /// The room that the record names, if it belongs to this partition.
+    #[must_use]
+    pub fn room(&self) -> Option<RoomId> {
+        let room = RoomId::parse(self.record.as_ref().ok()?.room()).ok()?;
+        (Partition::of(&room) == self.partition).then_some(room)
+    }
+}
+
+/// The stored state of a room.
+#[derive(Debug, Clone, Default)]
+pub struct StoredRoom {
+    pub head: Seq,
+    /// Bases of (at least) all epochs later than any record of the batch.
+    pub bases: Bases,
+}
+
+/// How a room's head moves.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HeadAdvance {
+    pub from: Seq,
+    pub to: Seq,
+    /// When the last valid message of the batch was appended, ms since 1970.
+    pub last_message_at_ms: Option<i64>,
+}
+
+/// The marks of one user in one room; 0 where the batch has none.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Marks {
+    pub read: Seq,
+    pub read_at_ms: i64,
+    pub delivered: Seq,
+    pub delivered_at_ms: i64,
+}
+
+/// A record that cannot be written as it is.
+#[derive(Debug, Clone)]
+pub struct Reject<'a> {
+    pub entry: &'a Entry,
+    /// Its position, when it names a room of its partition and a seq.
+    pub at: Option<(RoomId, Seq)>,
+    /// Quotes nothing from the record, because it goes to the operators' log.
+    pub reason: Cow<'static, str>,
+}
+
+/// A record that leaves a gap after the room's head. Must never occur.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Hole {
+    pub partition: Partition,
+    pub room: RoomId,
+    pub head: Seq,
+    pub found: Seq,
+}
+
+/// What the batch writes.
+#[derive(Debug, Default)]
+pub struct Plan<'a> {
+    pub messages: Vec<MessageRow<'a>>,
+    /// All events except messages, and the voids of rejected records.
+    pub events: Vec<EventRow>,
+    /// The events that change a message, in the order of their rooms' logs.
+    pub changes: Vec<ChangeRow<'a>>,
+    pub members: MemberChanges,
+    pub updates: BTreeMap<RoomId, RoomUpdate>,
+    /// Targets of `message:void` records: void rows that are announced now.
+    pub announced_voids: Vec<(RoomId, Seq)>,
+    pub marks: BTreeMap<(RoomId, String), Marks>,
+    pub heads: BTreeMap<RoomId, HeadAdvance>,
+    /// Records at or below the head, which were stored before.
+    pub already_stored: Vec<(&'a Entry, &'a Record, RoomId)>,
+    pub rejects: Vec<Reject<'a>>,
+    /// Records left out because their epoch ended below them.
+    pub passed_over: usize,
+}
+
+impl Plan<'_> {
+    /// Sets when the last message of each room came, without the messages at the indices `void`.
+    pub fn set_last_message_times(&mut self, void: &[usize]) {
+        for advance in self.heads.values_mut() {
+            advance.last_message_at_ms = None;
+        }
+        let void: HashSet<usize> = void.iter().copied().collect();
+        for (_, message) in self.messages.iter().enumerate().filter(|(index, _)| !void.contains(index)) {
+            if let Some(advance) = self.heads.get_mut(&message.room) {
+                advance.last_message_at_ms = advance.last_message_at_ms.max(Some(message.record.at_ms));
+            }
+        }
+    }
+}
+
+/// Decides the batch. `rooms` holds every existing room of the batch. With `poison`, every record that has a position
+/// in a log is rejected for that reason.
+///
+/// # Errors
+/// The first [`Hole`]; then nothing of that partition may be written.
+pub fn classify<'a>(
+    entries: &'a [Entry],
+    rooms: &HashMap<RoomId, StoredRoom>,
+    poison: Option<&str>,
+) -> Result<Plan<'a>, Hole> {
+    let mut plan = Plan::default();
+    for entry in entries {
+        let record = match &entry.record {
+            Ok(record) => record,
+            Err(error) => {
+                plan.rejects.push(Reject { entry, at: None, reason: error.0.into() });
+                continue;
+            }
+        };
+        let Some(room) = entry.room() else {
+            let reason = "names no room of its partition".into();
+            plan.rejects.push(Reject { entry, at: None, reason });
+            continue;
+        };
+        let Some(stored) = rooms.get(&room) else {
+            let at = (record.seq.0 > 0).then_some((room, record.seq));
+            plan.rejects.push(Reject { entry, at, reason: "no such room".into() });
+            continue;
+        };
+        let limit = stored.bases.limit_of(record.epoch);
+        if record.kind() == TYPE_MARKS {
+            let taken = match poison {
+                Some(poison) => Err(Cow::Owned(poison.to_owned())),
+                None => take_marks(&mut plan.marks, &room, record, limit).map_err(Cow::Borrowed),
+            };
+            if let Err(reason) = taken {
+                plan.rejects.push(Reject { entry, at: None, reason });
+            }
+            continue;
+        }
+        if record.seq.0 == 0 {
+            plan.rejects.push(Reject { entry, at: None, reason: "an event without a seq".into() });
+            continue;
+        }
+        if limit.is_some_and(|limit| record.seq > limit) {
+            plan.passed_over += 1;
+            continue;
+        }
+        let head = plan.heads.get(&room).map_or(stored.head, |advance| advance.to);
+        if record.seq <= head {
+            plan.members.note_stored(entry.partition, &room, record, &mut plan.marks);
+            plan.already_stored.push((entry, record, room));
+            continue;
+        }
+        if record.seq != head.next() {
+            return Err(Hole { partition: entry.partition, room, head, found: record.seq });
+        }
+        add_row(&mut plan, entry, record, &room, poison);
+        let advance =
+            plan.heads.entry(room).or_insert(HeadAdvance { from: head, to: head, last_message_at_ms: None });
+        advance.to = record.seq;
+    }
+    plan.set_last_message_times(&[]);
+    let head_of = |room: &RoomId| {
+        plan.heads.get(room).map(|advance| advance.to).or_else(|| rooms.get(room).map(|room| room.head))
+    };
+    for ((room, _), marks) in &mut plan.marks {
+        let head = head_of(room).unwrap_or_default();
+        marks.read = marks.read.min(head);
+        marks.delivered = marks.delivered.min(head);
+    }
+    Ok(plan)
+}
+
+/// Adds the row of a record that follows the head: its own, or that of a void.
+fn add_row<'a>(
+    plan: &mut Plan<'a>,
+    entry: &'a Entry,
+    record: &'a Record,
+    room: &RoomId,
+    poison: Option<&str>,
+) {
+    let outcome = match poison {
+        Some(reason) => Err(Cow::Owned(reason.to_owned())),
+        None if record.kind() == row::MESSAGE_NEW => {
+            MessageRow::of(room, record).map(|message| plan.messages.push(message)).map_err(Cow::Borrowed)
+        }
+        None => EventRow::of(room, record)
+            .and_then(|event| {
+                plan.members.take(entry.partition, room, record, &mut plan.marks)?;
+                room_update::take(&mut plan.updates, room, record)?;
+                plan.changes.extend(ChangeRow::of(room, record, plan.events.len())?);
+                if event.kind == row::MESSAGE_VOID
+                    && let Some(target) = event.target
+                {
+                    plan.announced_voids.push((room.clone(), target));
+                }
+                plan.events.push(event);
+                Ok(())
+            })
+            .map_err(Cow::Borrowed),
+    };
+    if let Err(reason) = outcome {
+        plan.events.push(EventRow::void(room, record, None));
+        plan.rejects.push(Reject { entry, at: Some((room.clone(), record.seq)), reason });
+    }
+}
+
+fn take_marks(
+    all: &mut BTreeMap<(RoomId, String), Marks>,
+    room: &RoomId,
+    record: &Record,
+    limit: Option<Seq>,
+) -> Result<(), &'static str> {
+    let marks: Vec<(&str, String, u64)> =
+        serde_json::from_slice(record.json()).map_err(|_| "not a list of marks")?;
+    if marks.iter().any(|(kind, ..)| !matches!(*kind, "read" | "delivered")) {
+        return Err("a mark of an unknown kind");
+    }
+    for (kind, user, seq) in marks {
+        let seq = limit.map_or(Seq(seq), |limit| limit.min(Seq(seq)));
+        let marks = all.entry((room.clone(), user)).or_default();
+        let (at, at_ms) = match kind {
+            "read" => (&mut marks.read, &mut marks.read_at_ms),
+            _ => (&mut marks.delivered, &mut marks.delivered_at_ms),
+        };
+        if seq > *at {
+            (*at, *at_ms) = (seq, record.at_ms);
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,120 @@
+//! Membership records through the classification of a batch: their combined effect, and the notices.
+
+use std::collections::HashMap;
+
+use bytes::Bytes;
+use tidings_shared::log::{IngestId, record::Header};
+
+use super::*;
+use crate::batch::{Entry, Plan, StoredRoom, classify};
+
+fn room() -> RoomId {
+    RoomId::parse("r").unwrap()
+}
+
+fn entry(place: u64, seq: u64, kind: &str, membership: &str, json: &str) -> Entry {
+    let header = Header { room: "r", kind, sender: "alice", membership, ..Header::default() };
+    let raw = format!("1\u{1f}1\u{1f}{seq}\u{1f}{}\u{1f}{}\n{json}", 1000 + place, header.encode());
+    Entry::read(Partition::of(&room()), IngestId { ms: place, n: 0 }, Bytes::from(raw))
+}
+
+/// `+bob guest`, `=bob owner`, `-bob`, `rbob 4` (a read mark); events in order from seq 1 on.
+fn entries(words: &[&str]) -> Vec<Entry> {
+    let mut seq = 0;
+    let sample = |(place, word): (u64, &&str)| {
+        let (user, rest) = word[1..].split_once(' ').unwrap_or((&word[1..], "removed"));
+        let membership = format!("{user}\u{1e}{rest}");
+        let kind = match &word[..1] {
+            "+" => MEMBER_ADDED,
+            "=" => MEMBER_CHANGED,
+            "-" => MEMBER_REMOVED,
+            _ => return entry(place, 0, "marks", "", &format!(r#"[["read","{user}",{rest}]]"#)),
+        };
+        seq += 1;
+        entry(place, seq, kind, &membership, "{}")
+    };
+    (1..).zip(words).map(sample).collect()
+}
+
+fn plan(entries: &[Entry], head: u64) -> Plan<'_> {
+    let stored = HashMap::from([(room(), StoredRoom { head: Seq(head), ..StoredRoom::default() })]);
+    classify(entries, &stored, None).unwrap()
+}
+
+fn bobs(plan: &Plan<'_>) -> Option<FinalMembership> {
+    plan.members.final_memberships.get(&(room(), UserId::parse("bob").unwrap())).cloned()
+}
+
+fn end(was_removed: bool, role: Option<&str>, added_at_ms: Option<i64>) -> Option<FinalMembership> {
+    Some(FinalMembership { was_removed, role: role.map(str::to_owned), added_at_ms })
+}
+
+#[test]
+fn several_changes_of_one_user_combine_in_order() {
+    let cases: [(&[&str], Option<FinalMembership>); 9] = [
+        (&["+bob guest"], end(false, Some("guest"), Some(1001))),
+        (&["=bob admin"], end(false, Some("admin"), None)),
+        (&["-bob"], end(true, None, None)),
+        (&["+bob guest", "=bob vip"], end(false, Some("vip"), Some(1001))),
+        (&["+bob guest", "-bob"], end(true, None, None)),
+        (&["-bob", "+bob member"], end(true, Some("member"), Some(1002))),
+        (&["=bob vip", "-bob", "+bob member", "=bob admin"], end(true, Some("admin"), Some(1003))),
+        (&["-bob", "=bob admin"], end(true, None, None)),
+        (&["+carol member"], None),
+    ];
+    for (words, expected) in cases {
+        let entries = entries(words);
+        let plan = plan(&entries, 0);
+        assert_eq!(bobs(&plan), expected, "{words:?}");
+        assert_eq!((plan.members.all.len(), plan.events.len()), (words.len(), words.len()), "{words:?}");
+    }
+}
+
+#[test]
+fn stored_record_changes_nothing_but_is_announced_again() {
+    let entries = entries(&["+bob guest", "-bob"]);
+    let plan = plan(&entries, 1);
+    assert_eq!(bobs(&plan), end(true, None, None), "only new records count");
+    let noted: Vec<(u64, bool)> = plan
+        .members
+        .all
+        .iter()
+        .map(|change| (change.seq.0, change.kind == MembershipKind::Removed))
+        .collect();
+    assert_eq!(noted, [(1, false), (2, true)]);
+    let stored = super::tests::plan(&entries, 2);
+    assert!(stored.members.final_memberships.is_empty() && stored.members.all.len() == 2);
+}
+
+#[test]
+fn marks_from_before_a_join_or_removal_are_dropped() {
+    let reads = |words: &[&str], head| {
+        let entries = entries(words);
+        let marks = plan(&entries, head).marks;
+        marks.get(&(room(), "bob".to_owned())).map(|marks| marks.read.0)
+    };
+    assert_eq!(reads(&["=bob vip", "rbob 1", "=bob guest"], 0), Some(1), "a member who stays keeps them");
+    assert_eq!(reads(&["+bob vip", "rbob 1"], 0), Some(1));
+    assert_eq!(reads(&["=carol vip", "rbob 1", "-bob", "+bob member"], 0), None);
+    assert_eq!(reads(&["-bob", "rbob 1", "+bob member", "rbob 2"], 0), Some(2));
+    assert_eq!(reads(&["rbob 1", "-bob", "+bob member"], 2), None, "also when it is read again");
+}
+
+#[test]
+fn malformed_membership_becomes_a_void() {
+    for (kind, membership) in [
+        (MEMBER_ADDED, ""),
+        (MEMBER_ADDED, "bob"),
+        (MEMBER_ADDED, "bob\u{1e}"),
+        (MEMBER_ADDED, "bob\u{1e}removed"),
+        (MEMBER_CHANGED, "bob\u{1e}No Role"),
+        (MEMBER_REMOVED, "bob\u{1e}member"),
+        (MEMBER_REMOVED, "\u{1e}removed"),
+        ("message:edited", "bob\u{1e}member"),
+    ] {
+        let entries = [entry(1, 1, kind, membership, "{}")];
+        let plan = plan(&entries, 0);
+        assert_eq!((plan.rejects.len(), plan.members.all.len()), (1, 0), "{kind} {membership:?}");
+        assert!(plan.events[0].void.is_some() && plan.heads[&room()].to == Seq(1), "{kind} {membership:?}");
+    }
+}

@@ -1,0 +1,185 @@
+//! Connections to PostgreSQL. There are four pools, for HTTP, for the writer, for background work and for gateways'
+//! requests, so that none of them delays another. Every statement has a time limit. A transaction that stays idle also
+//! has one, because the locks of a paused replica would keep its partitions from others.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, bail};
+use clap::Args;
+use sea_orm::sqlx::PgConnection;
+use sea_orm::{ConnectOptions, Database, DatabaseConnection, SqlxError};
+use secrecy::{ExposeSecret, SecretString};
+use tidings_migrations::address;
+use tidings_shared::config::problem::Problem;
+use tidings_shared::log::keys::PARTITIONS;
+
+use crate::metrics::PoolUsage;
+use crate::sql::accepts_writes;
+use crate::writer::{failure, leases};
+
+/// For the writer, leases, voids and the release of leases; one more because a cut-off connection may not be back yet.
+const WRITER_CONNECTIONS: u32 = 6;
+/// For background work: the search index and erasures.
+const BACKGROUND_CONNECTIONS: u32 = 2;
+/// For the seeds of two requests at once, with look-ups, memberships and accounts between them.
+const AUTHORITY_CONNECTIONS: u32 = 10;
+/// For the work of a job and the seeds that it may need.
+const JOB_CONNECTIONS: u32 = 4;
+const JOB_STATEMENT_TIMEOUT: Duration = Duration::from_secs(60);
+const JOB_IDLE_IN_TRANSACTION_MS: u64 = 10_000;
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
+const STATEMENT_TIMEOUT: Duration = Duration::from_secs(10);
+/// For the authority: a gateway waits for 4 s, and an error within that time is better than no answer.
+const AUTHORITY_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long a connection to a read-only server is kept in use.
+const READ_ONLY_CONNECTION_MAX_AGE: Duration = Duration::from_secs(5);
+/// A connection that was idle for longer is tested before use.
+const TEST_AFTER_IDLE: Duration = Duration::from_secs(5);
+const PING_TIMEOUT: Duration = Duration::from_secs(2);
+const RETRY_PAUSE: Duration = Duration::from_millis(250);
+/// How often a wait is logged.
+const LOG_INTERVAL: Duration = Duration::from_secs(10);
+
+/// Where PostgreSQL is; used by the service and by jobs.
+#[derive(Debug, Clone, Args)]
+pub struct DatabaseArgs {
+    /// PostgreSQL, `postgres://USER[:PASSWORD]@HOST[:PORT]/DATABASE[?sslmode=verify-full&sslrootcert=PATH]`: see
+    /// docs/OPERATIONS.md#postgresql-with-tls-and-roles-of-its-own
+    #[arg(long, env = "DATABASE_URL", hide_env_values = true, value_name = "URL")]
+    pub database_url: SecretString,
+}
+
+impl DatabaseArgs {
+    /// What is wrong with the address, without secrets.
+    #[must_use]
+    pub fn check(&self) -> Vec<Problem> {
+        let why = address::check(self.database_url.expose_secret()).err();
+        why.map(|why| Problem::new("database-url", why)).into_iter().collect()
+    }
+}
+
+/// The purpose of a pool.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum PoolPurpose {
+    Http {
+        connections: u32,
+    },
+    Writer,
+    /// Work behind the writer: search index, erasures, presence.
+    Background,
+    /// For requests of gateways: epochs, seeds, look-ups, memberships and accounts.
+    Authority,
+}
+
+/// Prepares a pool without connecting.
+///
+/// # Errors
+/// When the URL cannot be read.
+pub async fn connect(
+    url: &SecretString,
+    lease_ms: u64,
+    purpose: PoolPurpose,
+) -> anyhow::Result<DatabaseConnection> {
+    let (name, connections) = match purpose {
+        PoolPurpose::Http { connections } => ("tidings-persistence http", connections),
+        PoolPurpose::Writer => ("tidings-persistence writer", WRITER_CONNECTIONS),
+        PoolPurpose::Background => ("tidings-persistence behind", BACKGROUND_CONNECTIONS),
+        PoolPurpose::Authority => ("tidings-persistence authority", AUTHORITY_CONNECTIONS),
+    };
+    let [connect, acquire, statement] = match purpose {
+        PoolPurpose::Authority => [AUTHORITY_TIMEOUT; 3],
+        _ => [CONNECT_TIMEOUT, ACQUIRE_TIMEOUT, STATEMENT_TIMEOUT],
+    };
+    open(url, name, connections, [connect, acquire, statement], lease_ms).await
+}
+
+/// Prepares a pool for a job that runs beside the services.
+///
+/// # Errors
+/// When the URL cannot be read.
+pub async fn connect_job(url: &SecretString) -> anyhow::Result<DatabaseConnection> {
+    let times = [CONNECT_TIMEOUT, ACQUIRE_TIMEOUT, JOB_STATEMENT_TIMEOUT];
+    open(url, "tidings-persistence job", JOB_CONNECTIONS, times, JOB_IDLE_IN_TRANSACTION_MS).await
+}
+
+async fn open(
+    url: &SecretString,
+    name: &str,
+    connections: u32,
+    [connect, acquire, statement]: [Duration; 3],
+    idle_in_transaction_ms: u64,
+) -> anyhow::Result<DatabaseConnection> {
+    let idle_in_transaction_ms = idle_in_transaction_ms.to_string();
+    let mut options = ConnectOptions::new(url.expose_secret());
+    options
+        .max_connections(connections)
+        .min_connections(0)
+        .connect_timeout(connect)
+        .acquire_timeout(acquire)
+        .statement_timeout(statement)
+        .test_before_acquire_if_idle_for(TEST_AFTER_IDLE)
+        .set_application_name(name)
+        .sqlx_logging(false)
+        .connect_lazy(true)
+        .map_sqlx_postgres_pool_opts(|options| {
+            options.after_release(|connection, known| Box::pin(is_reusable(connection, known.age)))
+        })
+        .map_sqlx_postgres_opts(move |options| {
+            // All statements are short: compiling one takes longer than running it.
+            let idle_timeout = ("idle_in_transaction_session_timeout", idle_in_transaction_ms.as_str());
+            options.options([idle_timeout, ("jit", "off")])
+        });
+    Database::connect(options).await.context("--database-url cannot be read")
+}
+
+/// Returns a connection to the pool only when it answers. Its last owner may have given it up because the server's host
+/// is silent; without a limit here, its slot in the pool would be lost until the kernel closes the connection. A
+/// read-only connection is kept only briefly, because the address may lead to another server by now that accepts
+/// writes.
+async fn is_reusable(connection: &mut PgConnection, age: Duration) -> Result<bool, SqlxError> {
+    let answer = tokio::time::timeout(PING_TIMEOUT, accepts_writes(connection)).await;
+    answer.unwrap_or(Err(SqlxError::PoolTimedOut)).map(|writes| writes || age < READ_ONLY_CONNECTION_MAX_AGE)
+}
+
+/// Waits until the tables exist, however long the database is away or migrations run. Checks that the database has the
+/// number of partitions that this program expects.
+///
+/// # Errors
+/// When the number differs.
+pub async fn wait_until_migrated(db: &DatabaseConnection) -> anyhow::Result<()> {
+    let mut logged_at: Option<Instant> = None;
+    loop {
+        match leases::partitions(db).await {
+            Ok(rows) if rows == i64::from(PARTITIONS) => return Ok(()),
+            Ok(rows) => bail!("the database has {rows} partitions, this program expects {PARTITIONS}"),
+            Err(error) => {
+                if logged_at.is_none_or(|logged_at| logged_at.elapsed() >= LOG_INTERVAL) {
+                    logged_at = Some(Instant::now());
+                    tracing::warn!(
+                        cause = failure::without_data(&error),
+                        "waiting for the database and its tables, which `tidings-persistence migrate up` creates"
+                    );
+                }
+            }
+        }
+        tokio::time::sleep(RETRY_PAUSE).await;
+    }
+}
+
+/// How many connections of each pool are in use, with the pool's name.
+#[must_use]
+pub fn pool_usage(pools: &[(&'static str, DatabaseConnection)]) -> Vec<PoolUsage> {
+    let pool_usage = |(name, db): &(&'static str, DatabaseConnection)| {
+        let pool = db.get_postgres_connection_pool();
+        let (all, idle) = (usize::try_from(pool.size()).unwrap_or(usize::MAX), pool.num_idle());
+        let limit = pool.options().get_max_connections();
+        PoolUsage { name, idle, used: all.saturating_sub(idle), limit }
+    };
+    pools.iter().map(pool_usage).collect()
+}
+
+/// Whether the database answers now.
+pub async fn is_available(db: &DatabaseConnection) -> bool {
+    tokio::time::timeout(PING_TIMEOUT, db.ping()).await.is_ok_and(|answer| answer.is_ok())
+}

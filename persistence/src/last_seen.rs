@@ -1,0 +1,64 @@
+//! The last-seen times of users who went offline: Redis holds them until they are stored in PostgreSQL.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use sea_orm::DatabaseConnection;
+use tidings_shared::log::Log;
+use tidings_shared::presence::{self, ExclusiveTask};
+use tokio_util::sync::CancellationToken;
+
+use crate::metrics::Metrics;
+use crate::writer::failure;
+use crate::writer::limit::{ANSWER_DEADLINE, within};
+use crate::writer::presence::store_last_seen;
+
+/// How often last-seen times are stored. The replicas share this interval: in each one, only one replica stores them.
+const TURN_INTERVAL: Duration = Duration::from_secs(2);
+/// Users that one statement stores at most for each of the 16 presence partitions.
+const USERS_PER_STATEMENT: usize = 200;
+/// Statements per turn; the rest waits for the next turn.
+const STATEMENTS_PER_TURN: usize = 10;
+
+/// Stores the last-seen times of users who went offline, until `stop`. One replica at a time; two do no harm.
+pub async fn run(db: DatabaseConnection, log: Arc<Log>, metrics: Metrics, stop: CancellationToken) {
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(TURN_INTERVAL) => {}
+        }
+        if let Err(cause) = store_turn(&db, &log, &metrics).await {
+            // Times that were not stored are still in Redis.
+            tracing::debug!(cause, "last-seen times cannot be stored now");
+        }
+    }
+}
+
+async fn store_turn(db: &DatabaseConnection, log: &Log, metrics: &Metrics) -> Result<(), String> {
+    let session = log.session().await.map_err(|error| error.to_string())?;
+    let mut connection = session.connection();
+    let failed = |error| {
+        log.failed(&session, &error);
+        format!("Redis: {:?}", error.kind())
+    };
+    if presence::claim_task(&mut connection, ExclusiveTask::StoreLastSeen, TURN_INTERVAL)
+        .await
+        .map_err(failed)?
+        .is_none()
+    {
+        return Ok(());
+    }
+    for _ in 0..STATEMENTS_PER_TURN {
+        let gone =
+            presence::unstored_last_seen(&mut connection, USERS_PER_STATEMENT).await.map_err(failed)?;
+        if gone.is_empty() {
+            return Ok(());
+        }
+        within(ANSWER_DEADLINE, store_last_seen(db, &gone))
+            .await
+            .map_err(|error| failure::without_data(&error))?;
+        metrics.last_seen.inc_by(gone.len() as u64);
+        presence::last_seen_stored(&mut connection, &gone).await.map_err(failed)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,69 @@
+//! Statements, and conversions of their values, that all modules with SQL use.
+
+use chrono::{DateTime, Utc};
+use sea_orm::sqlx::{self, PgConnection};
+use sea_orm::{DbBackend, DbErr, QueryResult, SqlxError, Statement, Value};
+use tidings_shared::{
+    ids::{Epoch, RoomId, Seq, UserId},
+    log::keys::Partition,
+    role::{MinRole, RANKS},
+};
+
+pub fn statement(sql: &str, values: impl IntoIterator<Item = Value>) -> Statement {
+    Statement::from_sql_and_values(DbBackend::Postgres, sql, values)
+}
+
+/// The rank of the role in a column; higher roles have higher ranks.
+pub fn rank_of(column: &str) -> String {
+    let named = RANKS.map(|(role, rank)| format!(" WHEN '{role}' THEN {}", rank as i32)).concat();
+    format!("CASE {column}{named} ELSE {} END", MinRole::Member as i32)
+}
+
+/// Whether the server behind a connection accepts writes: it is not a replica, and not read-only.
+///
+/// # Errors
+/// When the server does not answer.
+pub async fn accepts_writes(connection: &mut PgConnection) -> Result<bool, SqlxError> {
+    let read_only: String = sqlx::query_scalar("SHOW transaction_read_only").fetch_one(connection).await?;
+    Ok(read_only == "off")
+}
+
+/// Seqs and epochs are counted up from 1, so they never reach the sign bit.
+pub fn bigint(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}
+
+pub fn smallint(partition: Partition) -> i16 {
+    i16::try_from(partition.0).expect("partitions are fewer than 2^15")
+}
+
+pub fn time(at_ms: i64) -> DateTime<Utc> {
+    DateTime::from_timestamp_millis(at_ms).unwrap_or_default()
+}
+
+pub fn seq(row: &QueryResult, column: &str) -> Result<Seq, DbErr> {
+    Ok(Seq(unsigned(row.try_get_by(column)?)?))
+}
+
+pub fn epoch(row: &QueryResult, column: &str) -> Result<Epoch, DbErr> {
+    Ok(Epoch(unsigned(row.try_get_by(column)?)?))
+}
+
+pub fn room(row: &QueryResult, column: &str) -> Result<RoomId, DbErr> {
+    let id: String = row.try_get_by(column)?;
+    RoomId::parse(&id).map_err(|error| DbErr::Custom(format!("{id}: {error}")))
+}
+
+pub fn user(row: &QueryResult, column: &str) -> Result<UserId, DbErr> {
+    let id: String = row.try_get_by(column)?;
+    UserId::parse(&id).map_err(|error| DbErr::Custom(format!("{id}: {error}")))
+}
+
+pub fn partition(row: &QueryResult, column: &str) -> Result<Partition, DbErr> {
+    let number: i16 = row.try_get_by(column)?;
+    u16::try_from(number).map(Partition).map_err(|_| DbErr::Custom(format!("partition {number}")))
+}
+
+fn unsigned(number: i64) -> Result<u64, DbErr> {
+    u64::try_from(number).map_err(|_| DbErr::Custom(format!("{number} is negative")))
+}
