@@ -124,7 +124,8 @@ impl Worker {
         worker
     }
 
-    /// Adds a replaying subscription. All subscriptions of the room share the returned id.
+    /// Adds a subscription in the state replaying. Also returns the hub's copy of the room id, so that connections share
+    /// it and need none of their own.
     pub fn subscribe(&self, room: &RoomId, client: Rc<Client>) -> (RoomId, crate::hub::Subscription) {
         let mut hub = self.hub.borrow_mut();
         let rooms = hub.room_count();

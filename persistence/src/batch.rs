@@ -46,7 +46,7 @@ pub struct Entry {
 
 impl Entry {
     #[must_use]
-    pub fn read(partition: Partition, id: IngestId, raw: Bytes) -> Self {
+    pub fn parse(partition: Partition, id: IngestId, raw: Bytes) -> Self {
         Self { partition, id, record: Record::parse(raw.clone()), raw }
     }
 

@@ -18,7 +18,7 @@ use tidings_shared::{
 use tokio::time::Instant;
 
 use crate::batch::{MEMBER_ADDED, MEMBER_CHANGED, MEMBER_REMOVED};
-use crate::query::membership_snapshot::membership_snapshot;
+use crate::query::membership_context::membership_context;
 use crate::query::wait_until_stored;
 use crate::request_error::RequestError;
 use crate::writer::users::{self, UnknownUserPolicy};
@@ -64,7 +64,7 @@ impl Memberships {
         let mut checked_against_log = false;
         for _ in 0..MAX_ATTEMPTS {
             let most_rooms = i64::from(self.bounds.rooms_per_user);
-            let snapshot = membership_snapshot(&self.db, room, requester.user, user, most_rooms).await?;
+            let snapshot = membership_context(&self.db, room, requester.user, user, most_rooms).await?;
             // Filtered after the same query, so that the time of the answer does not reveal whether the room exists.
             let snapshot = snapshot.filter(|snapshot| !is_hidden(snapshot, requester, user, request));
             let snapshot = snapshot.ok_or_else(|| Refusal::not_found("room"))?;

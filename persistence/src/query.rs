@@ -11,7 +11,7 @@ pub mod export;
 pub mod json;
 pub mod marks;
 pub mod members;
-pub mod membership_snapshot;
+pub mod membership_context;
 pub mod memberships;
 pub mod messages;
 pub mod presence;

@@ -8,6 +8,7 @@ pub mod failure;
 pub mod leases;
 pub mod limit;
 pub mod members;
+pub mod outcome;
 pub mod presence;
 pub mod rooms;
 pub mod search;

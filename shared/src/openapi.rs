@@ -53,7 +53,7 @@ macro_rules! forms {
         }
     )+
 
-        /// All of them. The document's parameters name them, but their components are not collected from there.
+        /// All of them. utoipa does not collect the schemas that only parameters reference.
         pub fn all() -> impl Iterator<Item = (String, RefOr<Schema>)> {
             [$(($name.to_owned(), <$form as PartialSchema>::schema())),+].into_iter()
         }

@@ -1,6 +1,6 @@
 /** The interfaces of the platform that the kit uses and that an app may replace. */
 
-/** An origin such as `https://chat.example.com`, or a function that is called before each use. */
+/** An origin such as `https://chat.example.com`, or a function that returns one and is called before each use. */
 export type Endpoint = string | (() => string | Promise<string>);
 
 /** The clock and the timers that the kit uses. */

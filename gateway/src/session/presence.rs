@@ -25,8 +25,8 @@ const SNAPSHOT_TIMEOUT: Duration = Duration::from_secs(1);
 /// How often a snapshot is read again because a change arrived during the read.
 const SNAPSHOT_ATTEMPTS: usize = 3;
 
-/// A user was admitted: the user is online, unless the connection has closed already. A poll makes the user present
-/// for a time.
+/// Reports an admitted user as online, unless the connection has closed already. A poll reports the user as online for
+/// some time after it.
 pub(super) fn opened(worker: &Worker, client: &Client) {
     let Some(identity) = client.identity() else { return };
     if client.is_poll() {

@@ -23,7 +23,7 @@ pub const IMPORTED: &str = "imported";
 const CLIENT_ID_PREFIX: &str = "import:";
 const HASH_PREFIX: &str = "import-sha1:";
 
-/// The content of a line.
+/// A parsed and checked line of an import.
 #[derive(Debug)]
 pub enum ImportLine {
     User {

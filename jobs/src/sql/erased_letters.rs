@@ -53,7 +53,8 @@ impl DeadLetters {
     }
 }
 
-/// Of an unreadable record only the separators of its parts are known; it is the user's if one whole part is their id.
+/// Whether the user sent the record. An unreadable record is split at the separators of its parts, and belongs to the user
+/// if one whole part is their id.
 fn belongs_to(record: Vec<u8>, user: &UserId) -> bool {
     let raw = bytes::Bytes::from(record);
     match Record::parse(raw.clone()) {

@@ -58,7 +58,7 @@ impl Sample {
         ]
         .join("\u{1f}");
         let raw = Bytes::from(format!("{header}\n{}", self.json));
-        Entry::read(Partition::of(&room()), IngestId { ms: place, n: 0 }, raw)
+        Entry::parse(Partition::of(&room()), IngestId { ms: place, n: 0 }, raw)
     }
 }
 
@@ -165,7 +165,7 @@ fn poison_turns_any_event_into_a_void() {
 fn record_without_room_of_its_partition_is_rejected() {
     let other = Sample { room: "elsewhere", ..Sample::message(1, 1) };
     assert_ne!(Partition::of(&RoomId::parse("elsewhere").unwrap()), Partition::of(&room()));
-    let malformed = Entry::read(Partition(1), IngestId::default(), Bytes::from_static(b"garbage"));
+    let malformed = Entry::parse(Partition(1), IngestId::default(), Bytes::from_static(b"garbage"));
     let unknown = Sample::message(1, 1);
     let entries = [other.entry(1), malformed, unknown.entry(3)];
     let plan = classify(&entries, &HashMap::new(), None).unwrap();

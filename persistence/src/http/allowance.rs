@@ -8,7 +8,7 @@ use std::time::Duration;
 use tidings_shared::error::{ErrorCode, Refusal};
 use tidings_shared::rate::{Rate, UserRateLimiter};
 
-use super::caller::Caller;
+use crate::query::Viewer;
 
 /// How often full buckets are dropped.
 const CLEANUP_INTERVAL: Duration = Duration::from_secs(60);
@@ -56,23 +56,23 @@ impl Allowance {
         allowance
     }
 
-    /// Takes one from the caller's bucket.
+    /// Takes one token from the user's bucket for this kind of command. Admins are not limited.
     ///
     /// # Errors
-    /// `rate_limited`, with the time until one is available.
-    pub fn take(&self, kind: CommandKind, caller: &Caller) -> Result<(), Refusal> {
+    /// `rate_limited`, with the time until a token is available.
+    pub fn take(&self, kind: CommandKind, caller: Viewer<'_>) -> Result<(), Refusal> {
         self.take_many(kind, caller, NonZeroU32::MIN)
     }
 
-    /// Takes the cost of one command, at most the whole burst.
+    /// Takes `cost` tokens, at most the whole burst.
     ///
     /// # Errors
-    /// `rate_limited`, with the time until enough is available.
-    pub fn take_many(&self, kind: CommandKind, caller: &Caller, cost: NonZeroU32) -> Result<(), Refusal> {
+    /// `rate_limited`, with the time until enough tokens are available.
+    pub fn take_many(&self, kind: CommandKind, caller: Viewer<'_>, cost: NonZeroU32) -> Result<(), Refusal> {
         if caller.admin {
             return Ok(());
         }
-        self.0[kind as usize].take(&caller.user, cost).map_err(|retry_after_ms| {
+        self.0[kind as usize].take(caller.user, cost).map_err(|retry_after_ms| {
             let message = format!("over the limit for {}; retry later", kind.name());
             Refusal { retry_after_ms: Some(retry_after_ms), ..Refusal::new(ErrorCode::RateLimited, message) }
         })
@@ -85,23 +85,23 @@ mod tests {
 
     use super::*;
 
-    fn caller(name: &str, admin: bool) -> Caller {
-        let user = UserId::parse(name).unwrap();
-        Caller { user, name: None, picture: None, admin, expires_at_s: i64::MAX }
+    fn users() -> [UserId; 2] {
+        ["alice", "bob"].map(|name| UserId::parse(name).unwrap())
     }
 
     #[tokio::test]
     async fn each_user_and_kind_has_its_own_burst_except_admins() {
         let count = |count: u32| NonZeroU32::new(count).unwrap();
         let allowance = Allowance::start(|_| Rate { per_second: count(2), burst: count(3) });
-        let (alice, bob) = (caller("alice", false), caller("bob", false));
+        let [alice, bob] = &users();
+        let viewer = |user| Viewer { user, admin: false };
         for kind in CommandKind::ALL {
-            assert!((0..3).all(|_| allowance.take(kind, &alice).is_ok()), "{kind:?}");
-            let refused = allowance.take(kind, &alice).unwrap_err();
+            assert!((0..3).all(|_| allowance.take(kind, viewer(alice)).is_ok()), "{kind:?}");
+            let refused = allowance.take(kind, viewer(alice)).unwrap_err();
             assert_eq!(refused.code, ErrorCode::RateLimited);
             assert!(refused.retry_after_ms.is_some_and(|ms| (1..=500).contains(&ms)), "{refused:?}");
-            assert!(allowance.take(kind, &bob).is_ok());
-            assert!((0..10).all(|_| allowance.take(kind, &caller("alice", true)).is_ok()));
+            assert!(allowance.take(kind, viewer(bob)).is_ok());
+            assert!((0..10).all(|_| allowance.take(kind, Viewer { user: alice, admin: true }).is_ok()));
         }
     }
 
@@ -109,11 +109,12 @@ mod tests {
     async fn command_cost_is_capped_at_the_burst() {
         let count = |count: u32| NonZeroU32::new(count).unwrap();
         let allowance = Allowance::start(|_| Rate { per_second: count(1), burst: count(3) });
-        let (alice, bob) = (caller("alice", false), caller("bob", false));
-        assert!(allowance.take_many(CommandKind::Commands, &alice, count(2)).is_ok());
-        assert!(allowance.take_many(CommandKind::Commands, &alice, count(2)).is_err());
-        assert!(allowance.take(CommandKind::Commands, &alice).is_ok());
-        assert!(allowance.take_many(CommandKind::Commands, &bob, count(100)).is_ok());
-        assert!(allowance.take(CommandKind::Commands, &bob).is_err());
+        let [alice, bob] = &users();
+        let viewer = |user| Viewer { user, admin: false };
+        assert!(allowance.take_many(CommandKind::Commands, viewer(alice), count(2)).is_ok());
+        assert!(allowance.take_many(CommandKind::Commands, viewer(alice), count(2)).is_err());
+        assert!(allowance.take(CommandKind::Commands, viewer(alice)).is_ok());
+        assert!(allowance.take_many(CommandKind::Commands, viewer(bob), count(100)).is_ok());
+        assert!(allowance.take(CommandKind::Commands, viewer(bob)).is_err());
     }
 }

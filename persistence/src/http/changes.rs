@@ -76,7 +76,7 @@ pub(super) async fn change(
     fields.seq = Some(&seq);
     fields.emoji = emoji.as_deref();
     let change = Change::from_fields(kind, &fields, state.limits.max_message_chars)?;
-    state.allowance.take(CommandKind::Commands, caller)?;
+    state.allowance.take(CommandKind::Commands, caller.viewer())?;
     let access = access(&state.db, caller.viewer(), &room).await?.ok_or_else(Problem::no_such_room)?;
     let role = access.role.as_deref().unwrap_or_default();
     let actor = Actor { user: &caller.user, role, admin: caller.admin };

@@ -54,7 +54,7 @@ impl Modify for Bearer {
     }
 }
 
-/// Adds the schemas that only parameters name; they are not collected from there.
+/// Adds the schemas that only parameters reference, because utoipa does not collect those.
 struct Forms;
 
 impl Modify for Forms {

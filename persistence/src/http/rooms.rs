@@ -19,7 +19,7 @@ use crate::query::room;
 use crate::query::room::{Room, RoomAnswer};
 use crate::query::room_lists::{PublicRooms, public_rooms};
 use crate::writer::rooms::{
-    CreationOutcome, RoomKind, anyone_has_many_rooms, create as create_room, find_existing,
+    CreationOutcome, RoomKind, anyone_has_many_rooms, create as create_room, find_direct_room,
 };
 
 /// Creates a room with its first members.
@@ -44,8 +44,8 @@ pub async fn create(
 ) -> Result<HttpResponse, Problem> {
     let body = Body::read(&state, &caller, payload, ROOM_BYTES).await?;
     let new = creation::read(body.text(), &caller.user, caller.admin, RoomId::fresh())?;
-    state.allowance.take_many(CommandKind::Commands, &caller, creation::cost(&new))?;
-    if let Some(id) = find_existing(&state.db, &new).await? {
+    state.allowance.take_many(CommandKind::Commands, caller.viewer(), creation::cost(&new))?;
+    if let Some(id) = find_direct_room(&state.db, &new).await? {
         return answer_existing(&state, &caller, id).await;
     }
     let members: Vec<UserId> = new.members.iter().map(|(user, _)| user.clone()).collect();

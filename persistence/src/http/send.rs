@@ -40,7 +40,7 @@ pub async fn send(
     let room = parameters::room(&path)?;
     let body = Body::read(&state, &caller, payload, COMMAND_BYTES).await?;
     let draft = Draft::from_fields(&Fields::parse(body.text())?, state.limits.max_message_chars)?;
-    state.allowance.take(CommandKind::Commands, &caller)?;
+    state.allowance.take(CommandKind::Commands, caller.viewer())?;
     let access = access(&state.db, caller.viewer(), &room).await?.ok_or_else(Problem::no_such_room)?;
     let role = access.role.as_deref().unwrap_or_default();
     if !caller.admin && !role::allows(role, Permission::Send) {

@@ -95,7 +95,7 @@ async fn mark(
     let room = parameters::room(room)?;
     let body = Body::read(state, caller, payload, COMMAND_BYTES).await?;
     let requested = Fields::parse(body.text())?.seq()?;
-    state.allowance.take(CommandKind::Marks, caller)?;
+    state.allowance.take(CommandKind::Marks, caller.viewer())?;
     let access = access(&state.db, caller.viewer(), &room).await?.ok_or_else(Problem::no_such_room)?;
     if access.role.is_none() {
         // An admin who is not a member has no watermark.

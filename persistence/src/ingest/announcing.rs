@@ -15,7 +15,7 @@ use tidings_shared::{
 
 use super::{Ingest, without_data};
 use crate::batch::MembershipKind;
-use crate::writer::members::StoredMembership;
+use crate::writer::outcome::StoredMembership;
 
 /// Announces all changes, in order; returns the partitions whose changes could not be announced.
 pub(super) async fn announce(

@@ -252,7 +252,7 @@ fn reads_of(positions: &[Position], streams: Streams) -> Vec<PartitionRead> {
         let entry = |(id, mut fields): (String, Vec<Bytes>)| {
             // Redis returns only ids of this form.
             let id: IngestId = id.parse().ok()?;
-            Some(Entry::read(partition, id, fields.pop().unwrap_or_default()))
+            Some(Entry::parse(partition, id, fields.pop().unwrap_or_default()))
         };
         let entries = entries.into_iter().filter_map(entry).collect();
         reads.push(PartitionRead { partition, pass: position.pass, after: position.after, entries });

@@ -23,9 +23,10 @@ use super::{
 };
 use crate::batch::BatchClaim;
 use crate::writer::{
-    batch::{Exception, WriteError, Written, write as write_batch},
+    batch::write as write_batch,
     failure,
     limit::{self, within},
+    outcome::{Exception, WriteError, Written},
 };
 use gathered::Batch;
 use spans::record_spans;

@@ -10,7 +10,7 @@ use tidings_shared::{
     role::{self, MEMBER, MinRole, OWNER, Permission},
 };
 
-use crate::query::membership_snapshot::MembershipSnapshot;
+use crate::query::membership_context::MembershipContext;
 
 /// The user who makes a request.
 #[derive(Clone, Copy, Debug)]
@@ -70,7 +70,7 @@ pub struct RoleChange {
 /// Whether the room must look missing to the requester: they are not a member, and this request does not let them join.
 #[must_use]
 pub fn is_hidden(
-    snapshot: &MembershipSnapshot,
+    snapshot: &MembershipContext,
     requester: Requester<'_>,
     user: &UserId,
     request: &MembershipRequest,
@@ -80,7 +80,7 @@ pub fn is_hidden(
 
 /// Whether the requester would join a public room.
 fn joins(
-    snapshot: &MembershipSnapshot,
+    snapshot: &MembershipContext,
     requester: Requester<'_>,
     user: &UserId,
     request: &MembershipRequest,
@@ -94,7 +94,7 @@ fn joins(
 /// # Errors
 /// `not_found`, `forbidden`, `conflict`, `too_large`.
 pub fn decide(
-    snapshot: &MembershipSnapshot,
+    snapshot: &MembershipContext,
     requester: Requester<'_>,
     user: &UserId,
     request: &MembershipRequest,
@@ -158,7 +158,7 @@ pub fn decide(
 
 /// The role that the request leads to; None: no member. A user who joins a public room is always `member`.
 fn role_after<'a>(
-    snapshot: &'a MembershipSnapshot,
+    snapshot: &'a MembershipContext,
     request: &'a MembershipRequest,
     as_member: bool,
 ) -> Option<&'a str> {
@@ -179,7 +179,7 @@ fn needed(before: Option<&str>, after: Option<&str>) -> Permission {
     }
 }
 
-fn check_room(snapshot: &MembershipSnapshot, bounds: MembershipLimits) -> Result<(), Refusal> {
+fn check_room(snapshot: &MembershipContext, bounds: MembershipLimits) -> Result<(), Refusal> {
     if u32::try_from(snapshot.member_count).is_ok_and(|members| members >= bounds.members_per_room) {
         let message = format!("the room has {} members and takes no more", bounds.members_per_room);
         return Err(Refusal::new(ErrorCode::TooLarge, message));

@@ -9,7 +9,7 @@ use sea_orm::{ConnectionTrait, DatabaseTransaction, DbErr, Value};
 use tidings_shared::log::keys::Partition;
 
 use super::{
-    batch::{Exception, Written},
+    outcome::{Exception, Written},
     rows::column,
 };
 use crate::batch::{

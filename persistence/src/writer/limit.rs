@@ -24,7 +24,7 @@ pub async fn within<T, E: From<DbErr>>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::writer::batch::WriteError;
+    use crate::writer::outcome::WriteError;
 
     #[tokio::test]
     async fn silent_server_is_given_up_after_the_limit() {

@@ -6,20 +6,15 @@ use std::collections::{BTreeMap, HashMap};
 use sea_orm::{ConnectionTrait, DatabaseTransaction, DbErr, Value};
 use tidings_shared::ids::{RoomId, UserId};
 
-use super::{batch::Written, rows::column};
+use super::{
+    outcome::{StoredMembership, Written},
+    rows::column,
+};
 use crate::batch::{FinalMembership, MembershipChange, MembershipKind, Plan};
 use crate::sql::{room as room_of, statement, time};
 
 /// A member and their membership after the batch.
 type FinalRow<'a> = (&'a (RoomId, UserId), &'a FinalMembership);
-
-/// A stored change of a membership.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct StoredMembership {
-    pub change: MembershipChange,
-    /// For an added member: kind and name of the room.
-    pub room: Option<(String, Option<String>)>,
-}
 
 /// Writes the memberships after the batch.
 pub async fn apply(transaction: &DatabaseTransaction, plan: &Plan<'_>) -> Result<(), DbErr> {

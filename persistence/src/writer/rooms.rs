@@ -38,7 +38,7 @@ pub enum CreationOutcome {
 }
 
 /// The direct room of the two members of `new`, if it exists; None for any other kind.
-pub async fn find_existing(db: &impl ConnectionTrait, new: &NewRoom) -> Result<Option<RoomId>, DbErr> {
+pub async fn find_direct_room(db: &impl ConnectionTrait, new: &NewRoom) -> Result<Option<RoomId>, DbErr> {
     match new.kind {
         RoomKind::Direct => direct_room(db, &direct_key(&new.members)).await,
         RoomKind::Private | RoomKind::Public => Ok(None),
@@ -54,7 +54,7 @@ pub async fn create(
     new: &NewRoom,
     unknown_users: UnknownUserPolicy,
 ) -> Result<CreationOutcome, DbErr> {
-    if let Some(id) = find_existing(db, new).await? {
+    if let Some(id) = find_direct_room(db, new).await? {
         return Ok(CreationOutcome::Exists(id));
     }
     let direct_key = (new.kind == RoomKind::Direct).then(|| direct_key(&new.members));

@@ -18,7 +18,7 @@ use plan::{SeedPlan, SurvivingState, plan};
 const LOCK_TIMEOUT: &str = "SET LOCAL lock_timeout = '1s'";
 
 /// A room to be seeded and its state in Redis.
-pub type SeedRequest = (RoomId, SurvivingState);
+pub type RoomToSeed = (RoomId, SurvivingState);
 /// The decision by room; a room that does not exist is missing.
 pub type SeedDecisions = HashMap<RoomId, (RoomHead, SeedPlan)>;
 
@@ -30,7 +30,7 @@ pub async fn decide(
     db: &DatabaseConnection,
     epoch: Epoch,
     partition: Partition,
-    wanted: &[SeedRequest],
+    wanted: &[RoomToSeed],
 ) -> Result<Option<SeedDecisions>, DbErr> {
     let transaction = db.begin().await?;
     transaction.execute_unprepared(LOCK_TIMEOUT).await?;
@@ -79,7 +79,7 @@ async fn lock_partition(
 async fn read(
     transaction: &DatabaseTransaction,
     epoch: Epoch,
-    wanted: &[SeedRequest],
+    wanted: &[RoomToSeed],
 ) -> Result<SeedDecisions, DbErr> {
     let ids: Vec<String> = wanted.iter().map(|(room, _)| room.as_str().to_owned()).collect();
     let sql = "SELECT r.id, r.head_seq, r.kind, r.name, r.member_count, r.archived, \

@@ -49,7 +49,7 @@ pub struct Presence {
     pub user: UserId,
     #[cfg_attr(feature = "openapi", schema(value_type = crate::openapi::StatusForm))]
     pub status: &'static str,
-    /// RFC 3339; null while the user is not offline, and if it is unknown or must not be shown.
+    /// When the user was last online, RFC 3339. Only of offline users; null if it is unknown or must not be shown.
     #[cfg_attr(feature = "openapi", schema(required, value_type = Option<crate::openapi::TimeForm>))]
     pub last_seen: Option<String>,
 }

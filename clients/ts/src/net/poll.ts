@@ -148,7 +148,7 @@ export class PollLink implements Link {
     if (refused.length) this.#deliver({ type: "room:joined", rooms: [], failed: refused });
     for (const event of events) {
       const frame = asFrame(event);
-      // The replay of the later join contains these events; delivered now they would be out of order.
+      // Events of a room that was joined again during this poll come with that replay. Now they would be out of order.
       if (frame && isEvent(frame) && !same(frame.room)) continue;
       // The log fills the gap and rejoins with its own cursor.
       if (frame?.type === "room:gap") leave(frame.room);

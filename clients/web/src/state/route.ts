@@ -21,7 +21,7 @@ export function parseRoute(hash: string): Route {
   }
 }
 
-/** The hash of a route. */
+/** The URL hash of a route; the inverse of `parseRoute`. */
 export function routeHash({ room, panel }: Route): string {
   if (!room) return "#/";
   return `#/room/${encodeURIComponent(room)}${panel ? `/${panel}` : ""}`;

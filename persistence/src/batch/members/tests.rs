@@ -15,7 +15,7 @@ fn room() -> RoomId {
 fn entry(place: u64, seq: u64, kind: &str, membership: &str, json: &str) -> Entry {
     let header = Header { room: "r", kind, sender: "alice", membership, ..Header::default() };
     let raw = format!("1\u{1f}1\u{1f}{seq}\u{1f}{}\u{1f}{}\n{json}", 1000 + place, header.encode());
-    Entry::read(Partition::of(&room()), IngestId { ms: place, n: 0 }, Bytes::from(raw))
+    Entry::parse(Partition::of(&room()), IngestId { ms: place, n: 0 }, Bytes::from(raw))
 }
 
 /// `+bob guest`, `=bob owner`, `-bob`, `rbob 4` (a read mark); events in order from seq 1 on.

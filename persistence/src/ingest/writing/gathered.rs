@@ -87,7 +87,7 @@ mod tests {
 
     fn read(partition: u16, pass: u64, after: u64, upto: u64) -> PartitionRead {
         let partition = Partition(partition);
-        let entry = |ms| Entry::read(partition, id(ms), Bytes::new());
+        let entry = |ms| Entry::parse(partition, id(ms), Bytes::new());
         PartitionRead { partition, pass, after: id(after), entries: (after + 1..=upto).map(entry).collect() }
     }
 

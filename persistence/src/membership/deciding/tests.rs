@@ -9,15 +9,15 @@ fn user(name: &str) -> UserId {
     UserId::parse(name).unwrap()
 }
 
-fn in_room(kind: &str, requester: &str, user: &str) -> MembershipSnapshot {
+fn in_room(kind: &str, requester: &str, user: &str) -> MembershipContext {
     let role = |role: &str| (role != NO_MEMBER).then(|| role.to_owned());
-    MembershipSnapshot {
+    MembershipContext {
         kind: kind.to_owned(),
         member_count: 5,
         requester: role(requester),
         user: role(user),
         owners: 2,
-        ..MembershipSnapshot::default()
+        ..MembershipContext::default()
     }
 }
 
@@ -26,7 +26,7 @@ fn put(role: &str) -> MembershipRequest {
 }
 
 /// The result of a request by alice, as one word: the code of the refusal, `nothing`, or the resulting role.
-fn word(snapshot: &MembershipSnapshot, admin: bool, of: &str, request: &MembershipRequest) -> String {
+fn word(snapshot: &MembershipContext, admin: bool, of: &str, request: &MembershipRequest) -> String {
     let (alice, of) = (user("alice"), user(of));
     match decide(snapshot, Requester { user: &alice, admin }, &of, request, LARGE_LIMITS) {
         Err(refusal) => refusal.code.as_str().to_owned(),
@@ -82,7 +82,7 @@ fn each_role_changes_other_members_as_in_the_table() {
                     "forbidden" | "nothing" => expected,
                     _ => "conflict",
                 };
-                let snapshot = MembershipSnapshot { archived: true, ..snapshot };
+                let snapshot = MembershipContext { archived: true, ..snapshot };
                 assert_eq!(
                     word(&snapshot, false, "bob", &request),
                     archived,
@@ -144,7 +144,7 @@ fn own_membership_changes_follow_the_table() {
         let snapshot = in_room(kind, role, role);
         assert_eq!(word(&snapshot, false, "alice", &request), expected, "{kind}, {role}: {request:?}");
     }
-    let archived = MembershipSnapshot { archived: true, ..in_room("public", NO_MEMBER, NO_MEMBER) };
+    let archived = MembershipContext { archived: true, ..in_room("public", NO_MEMBER, NO_MEMBER) };
     assert_eq!(word(&archived, false, "alice", &MembershipRequest::Put(None)), "conflict");
     let scope = in_room("public", NO_MEMBER, NO_MEMBER);
     assert_eq!(word(&scope, true, "alice", &put("admin")), "+admin", "an admin may choose the role");
@@ -153,19 +153,19 @@ fn own_membership_changes_follow_the_table() {
 #[test]
 fn erased_user_can_only_be_removed() {
     for admin in [false, true] {
-        let gone = MembershipSnapshot { erased: true, ..in_room("private", "owner", NO_MEMBER) };
+        let gone = MembershipContext { erased: true, ..in_room("private", "owner", NO_MEMBER) };
         assert_eq!(word(&gone, admin, "bob", &MembershipRequest::Put(None)), "not_found");
-        let going = MembershipSnapshot { erased: true, ..in_room("private", "owner", "member") };
+        let going = MembershipContext { erased: true, ..in_room("private", "owner", "member") };
         assert_eq!(word(&going, admin, "bob", &put("owner")), "not_found");
         assert_eq!(word(&going, admin, "bob", &MembershipRequest::Remove), "removed");
     }
-    let as_plain_member = MembershipSnapshot { erased: true, ..in_room("private", "member", NO_MEMBER) };
+    let as_plain_member = MembershipContext { erased: true, ..in_room("private", "member", NO_MEMBER) };
     assert_eq!(word(&as_plain_member, false, "bob", &put("member")), "forbidden");
 }
 
 #[test]
 fn last_owner_cannot_be_removed_or_demoted() {
-    let last = MembershipSnapshot { owners: 1, ..in_room("private", "owner", "owner") };
+    let last = MembershipContext { owners: 1, ..in_room("private", "owner", "owner") };
     for request in [MembershipRequest::Remove, put("admin"), put("member")] {
         assert_eq!(word(&last, false, "alice", &request), "conflict", "{request:?}");
         assert_eq!(word(&last, true, "bob", &request), "conflict", "{request:?}");
@@ -198,14 +198,14 @@ fn only_changes_of_owners_depend_on_all_memberships() {
 fn full_room_and_room_limit_refuse_new_members() {
     let bounds = MembershipLimits { members_per_room: 5, rooms_per_user: 3 };
     let alice = user("alice");
-    let code = |snapshot: &MembershipSnapshot, request: &MembershipRequest| {
+    let code = |snapshot: &MembershipContext, request: &MembershipRequest| {
         let requester = Requester { user: &alice, admin: true };
         decide(snapshot, requester, &user("bob"), request, bounds).err().map(|refusal| refusal.code)
     };
     let full = in_room("private", "owner", NO_MEMBER);
     assert_eq!(code(&full, &MembershipRequest::Put(None)), Some(ErrorCode::TooLarge));
     assert_eq!(code(&in_room("private", "owner", "member"), &put("guest")), None, "members may still change");
-    let busy = MembershipSnapshot { member_count: 4, rooms: 3, ..full };
+    let busy = MembershipContext { member_count: 4, rooms: 3, ..full };
     assert_eq!(code(&busy, &MembershipRequest::Put(None)), Some(ErrorCode::TooLarge));
-    assert_eq!(code(&MembershipSnapshot { rooms: 2, ..busy }, &MembershipRequest::Put(None)), None);
+    assert_eq!(code(&MembershipContext { rooms: 2, ..busy }, &MembershipRequest::Put(None)), None);
 }

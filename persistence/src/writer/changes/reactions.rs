@@ -100,7 +100,7 @@ pub(super) async fn remove(
     transaction.execute_raw(statement(sql, values)).await.map(drop)
 }
 
-/// Inserts the added reactions.
+/// Inserts the reactions that are added at the end of the batch.
 pub(super) async fn add(
     transaction: &DatabaseTransaction,
     changed: &[ChangedMessage<'_>],

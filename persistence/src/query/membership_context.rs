@@ -12,7 +12,7 @@ use crate::sql::statement;
 
 /// The state of a room and two users, as of the room's stored head.
 #[derive(Clone, Debug, Default, PartialEq, Eq, FromQueryResult)]
-pub struct MembershipSnapshot {
+pub struct MembershipContext {
     /// `direct`, `private` or `public`.
     pub kind: String,
     pub archived: bool,
@@ -31,13 +31,13 @@ pub struct MembershipSnapshot {
 }
 
 /// The snapshot for `requester` and `user` in a room; None when the room does not exist.
-pub async fn membership_snapshot(
+pub async fn membership_context(
     db: &impl ConnectionTrait,
     room: &RoomId,
     requester: &UserId,
     user: &UserId,
     most_rooms: i64,
-) -> Result<Option<MembershipSnapshot>, DbErr> {
+) -> Result<Option<MembershipContext>, DbErr> {
     let values = [room.as_str().into(), requester.as_str().into(), user.as_str().into(), most_rooms.into()];
     let sql = format!(
         "SELECT s.*, \
@@ -51,5 +51,5 @@ pub async fn membership_snapshot(
              EXISTS (SELECT FROM users u WHERE u.id = $3 AND u.erasing_at IS NOT NULL) AS erased \
            FROM rooms r WHERE r.id = $1) s"
     );
-    MembershipSnapshot::find_by_statement(statement(&sql, values)).one(db).await
+    MembershipContext::find_by_statement(statement(&sql, values)).one(db).await
 }
