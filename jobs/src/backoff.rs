@@ -12,8 +12,9 @@ pub struct Backoff {
 }
 
 impl Backoff {
-    pub fn new(attempts: u32, [first, longest]: [Duration; 2]) -> Self {
-        Self { left: attempts, next: first, longest }
+    /// With a wait before each of `retries` further attempts.
+    pub fn new(retries: u32, [first, longest]: [Duration; 2]) -> Self {
+        Self { left: retries, next: first, longest }
     }
 
     /// Waits before the next attempt; fails with `cause` after the last one.

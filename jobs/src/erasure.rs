@@ -32,6 +32,8 @@ const CONCURRENT_ROOMS: usize = 8;
 const SCAN_INTERVAL: Duration = Duration::from_secs(5);
 /// Erasures that run concurrently, so that one that waits does not delay others.
 const CONCURRENT_ERASURES: usize = 10;
+/// How long erasures under way may continue when the replica stops.
+const STOP_TIMEOUT: Duration = Duration::from_secs(5);
 /// Pause before a failed erasure is retried.
 const RETRY_PAUSE: Duration = Duration::from_secs(10);
 
@@ -42,14 +44,16 @@ struct Erasures {
     log: Arc<Log>,
 }
 
-/// Erases users, until `stop`: at once when `requested` is notified, and those that no other replica works on.
+/// Erases users, until `stop`: at once when `requested` is notified, and those that no other replica works on. Callers
+/// wait for their erasure, so those under way have some time to finish after `stop`; another replica continues the rest.
 pub async fn run(db: DatabaseConnection, log: Arc<Log>, requested: Arc<Notify>, stop: CancellationToken) {
     let erasures = Erasures { db, log };
     let mut running = JoinSet::new();
     loop {
         tokio::select! {
-            () = stop.cancelled() => return,
-            () = requested.notified() => {}
+            () = stop.cancelled() => break,
+            () = requested.notified(), if running.len() < CONCURRENT_ERASURES => {}
+            Some(_) = running.join_next() => {}
             () = tokio::time::sleep(SCAN_INTERVAL) => {}
         }
         while running.try_join_next().is_some() {}
@@ -62,6 +66,7 @@ pub async fn run(db: DatabaseConnection, log: Arc<Log>, requested: Arc<Notify>, 
             }
         }
     }
+    let _ = tokio::time::timeout(STOP_TIMEOUT, running.join_all()).await;
 }
 
 impl Erasures {

@@ -139,7 +139,7 @@ where
         lifecycle.tasks.spawn(store_last_seen);
         let ingest = Ingest::new(writer_db, log.clone(), redis.clone(), metrics, replica, config.lease());
         let _subscriber = subscribe_notices(&redis, &log, &ingest.wake_lease);
-        lifecycle.tasks.spawn(erase(background_db.clone(), log, erasure_requested, closing.clone()));
+        lifecycle.tasks.spawn(erase(http_db.clone(), log, erasure_requested, closing.clone()));
         let indexer = Indexer::new(background_db, ingest.changed_rooms.clone(), indexer_metrics);
         lifecycle.tasks.spawn(indexer.run(closing.clone()));
         let working = run_until_drained(

@@ -19,7 +19,7 @@ use crate::writer::{failure, leases};
 
 /// For the writer, leases, voids and the release of leases; one more because a cut-off connection may not be back yet.
 const WRITER_CONNECTIONS: u32 = 6;
-/// For background work: the search index and erasures.
+/// For background work: the search index and last-seen times.
 const BACKGROUND_CONNECTIONS: u32 = 2;
 /// For the seeds of two requests at once, with look-ups, memberships and accounts between them.
 const AUTHORITY_CONNECTIONS: u32 = 10;

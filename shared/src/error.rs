@@ -116,10 +116,24 @@ mod tests {
 
     // Covers: internal.
     #[test]
-    fn error_codes_have_their_names() {
+    fn error_codes_have_names_and_statuses_of_protocol() {
+        let table = [
+            ("bad_request", 400),
+            ("unauthorized", 401),
+            ("forbidden", 403),
+            ("not_found", 404),
+            ("conflict", 409),
+            ("too_large", 413),
+            ("rate_limited", 429),
+            ("internal", 500),
+            ("overloaded", 503),
+            ("unavailable", 503),
+        ];
+        let mut named = ErrorCode::ALL.map(|code| (code.as_str(), code.status()));
+        named.sort_by_key(|(_, status)| *status);
+        assert_eq!(named, table);
         for code in ErrorCode::ALL {
             assert_eq!(serde_json::to_value(code).unwrap(), code.as_str());
         }
-        assert_eq!((ErrorCode::Internal.as_str(), ErrorCode::Internal.status()), ("internal", 500));
     }
 }

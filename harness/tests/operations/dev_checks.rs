@@ -63,6 +63,7 @@ impl DryRun {
         let cargo = r#"#!/bin/sh
 # What is built ahead of its step comes at no certain time.
 [ "$2" != --quiet ] || exit 0
+[ "$1" != --color ] || shift 2
 echo "$1" >>"$ASKED"
 case " $FAILING " in *" $1 "*) exit 101 ;; esac
 case "$1 $RUSTC_WORKSPACE_WRAPPER $FAILING " in "build clippy-driver clippy "*)

@@ -211,7 +211,7 @@ impl Replayer {
     }
 
     async fn append_with_retry(&self, event: &ReplayableEvent, role: &str) -> Result<Accepted, ReplayError> {
-        let mut backoff = Backoff::new(APPEND_ATTEMPTS, RETRY_BACKOFF);
+        let mut backoff = Backoff::new(APPEND_ATTEMPTS - 1, RETRY_BACKOFF);
         loop {
             let appended = match &event.action {
                 ReplayableAction::Message(draft) => self.append(event, draft).await,

@@ -1,4 +1,5 @@
-//! Dead letters for operators: look-up and removal. `rows` puts records aside, `erase` deletes those of erased users.
+//! Dead letters for operators: look-up and removal. The writer puts records aside;
+//! [`super::erased_letters`] deletes those of erased users.
 
 use bytes::Bytes;
 use chrono::{DateTime, Utc};

@@ -1,6 +1,7 @@
 //! Requests of gateways about users: the rooms of a user, the roles of users in a room, accounts.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use actix_web::web::Data;
 use tidings_shared::{
@@ -12,12 +13,15 @@ use tidings_shared::{
     },
     membership::{self, Membership},
 };
+use tokio::time::timeout;
 
 use super::{InternalState, authority_problem, check_count};
 use crate::account::{self, Caching};
 use crate::http::problem::Problem;
 use crate::query::{memberships, users};
 
+/// How long a call of the cache may take, so that a Redis that hangs does not use up the deadline of the answer.
+const CACHE_TIMEOUT: Duration = Duration::from_millis(500);
 /// One seed brings every partition to the epoch, unless a later epoch is opened meanwhile.
 const MAX_SEED_ATTEMPTS: usize = 3;
 
@@ -27,8 +31,12 @@ pub(super) async fn rooms(state: Data<InternalState>, request: RoomsRequest) -> 
     // answer does not need the cache.
     let cache = match state.log.current_session() {
         Some(session) => {
-            let stamp = membership::stamp(&mut session.connection(), &user).await;
-            stamp.inspect_err(|error| state.log.failed(&session, error)).ok().map(|stamp| (session, stamp))
+            let mut connection = session.connection();
+            let stamp = timeout(CACHE_TIMEOUT, membership::stamp(&mut connection, &user)).await;
+            let stamp = stamp
+                .ok()
+                .and_then(|stamp| stamp.inspect_err(|error| state.log.failed(&session, error)).ok());
+            stamp.map(|stamp| (session, stamp))
         }
         None => None,
     };
@@ -37,8 +45,8 @@ pub(super) async fn rooms(state: Data<InternalState>, request: RoomsRequest) -> 
     let (rooms, recent) = memberships_in(&state, Epoch(epoch), &user).await?;
     if let Some((session, stamp)) = cache {
         let mut connection = session.connection();
-        let filled = membership::fill(&mut connection, &user, session.epoch, stamp, &rooms).await;
-        if let Err(error) = filled {
+        let filled = membership::fill(&mut connection, &user, session.epoch, stamp, &rooms);
+        if let Ok(Err(error)) = timeout(CACHE_TIMEOUT, filled).await {
             tracing::debug!(kind = ?error.kind(), code = error.code(), "the membership cache cannot be filled");
             state.log.failed(&session, &error);
         }
