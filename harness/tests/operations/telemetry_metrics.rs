@@ -92,6 +92,10 @@ async fn build_and_process_metrics_exist_and_counters_never_fall() -> Result<()>
         let build = page.lines().find(|line| line.starts_with(&build)).context("no build")?;
         ensure!(build.contains("version=\"") && build.ends_with("} 1"), "{build}");
         let used = |name: &str| value(&page, name).with_context(|| format!("{service}: no {name}"));
+        let listed = include_str!("../../../docs/OPERATIONS.md").lines();
+        let listed = listed.filter_map(|line| line.strip_prefix("| `process_")?.split_once('`'));
+        let listed: Vec<String> = listed.map(|(name, _)| format!("process_{name}")).collect();
+        ensure!(listed.len() > 5 && listed.iter().all(|name| used(name).is_ok()), "{service}: {listed:?}");
         ensure!(used("process_resident_memory_bytes")? > 1e6 && used("process_open_fds")? > 3.0);
         ensure!(used("process_max_fds")? >= used("process_open_fds")?);
         // The metric counts whole seconds, and the process has just started. Answering these requests takes CPU time.
