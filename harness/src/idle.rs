@@ -36,9 +36,9 @@ pub struct Figures {
     pub connections: usize,
     /// Rooms each is joined to.
     pub rooms_each: usize,
-    /// Anonymous memory of all gateways without them.
+    /// Anonymous memory of all gateways before the connections open.
     pub anonymous_before_bytes: u64,
-    /// Anonymous memory of all gateways with them, after the idle time.
+    /// Anonymous memory of all gateways with the connections, after the idle time.
     pub anonymous_after_bytes: u64,
     /// The difference divided by the number of connections.
     pub bytes_per_connection: u64,

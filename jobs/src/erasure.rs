@@ -53,13 +53,13 @@ pub async fn run(db: DatabaseConnection, log: Arc<Log>, requested: Arc<Notify>, 
         tokio::select! {
             () = stop.cancelled() => break,
             () = requested.notified(), if running.len() < CONCURRENT_ERASURES => {}
-            Some(_) = running.join_next() => {}
+            // A slot is free. After a failure the next scan comes in time: PostgreSQL may refuse writes and answer reads.
+            Some(erased) = running.join_next() => if !erased.unwrap_or(false) { continue },
             () = tokio::time::sleep(SCAN_INTERVAL) => {}
         }
-        while running.try_join_next().is_some() {}
         match sql::due(&erasures.db, CONCURRENT_ERASURES.saturating_sub(running.len())).await {
             Ok(due) => {
-                due.into_iter().for_each(|user| drop(running.spawn(erasures.clone().try_to_erase(user))))
+                due.into_iter().for_each(|user| drop(running.spawn(erasures.clone().try_to_erase(user))));
             }
             Err(error) => {
                 tracing::debug!(cause = failure::without_data(&error), "pending erasures cannot be read");
@@ -70,11 +70,13 @@ pub async fn run(db: DatabaseConnection, log: Arc<Log>, requested: Arc<Notify>, 
 }
 
 impl Erasures {
-    /// Erases, unless another replica does. A failure is retried.
-    async fn try_to_erase(self, user: UserId) {
-        if let Err(error) = self.erase(&user).await {
+    /// Erases, unless another replica does. A failure is retried. Returns false after a failure.
+    async fn try_to_erase(self, user: UserId) -> bool {
+        let erased = self.erase(&user).await;
+        if let Err(error) = &erased {
             tracing::warn!(%error, "an erasure is not finished and will be retried");
         }
+        erased.is_ok()
     }
 
     async fn erase(&self, user: &UserId) -> Result<(), JobError> {

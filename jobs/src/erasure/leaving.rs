@@ -1,6 +1,6 @@
 //! An erased user leaves their rooms through the logs, so that every member learns of it in order, and so that nothing
-//! of theirs can be appended after it. Direct and archived rooms are left too; a last owner makes another member owner
-//! first.
+//! of theirs can be appended after it. The user also leaves direct and archived rooms. If the user is the last owner of a
+//! room, another member becomes owner first.
 
 use std::time::Duration;
 

@@ -29,7 +29,7 @@ pub async fn stored(
     rows.iter().map(|row| Ok(row.try_get_by::<Option<i64>, _>("seq")?.map(seq))).collect()
 }
 
-/// Those of the users who are erased, or are being erased.
+/// Returns the users among these who are erased, or whose erasure is under way.
 pub async fn erased<'a>(
     db: &impl ConnectionTrait,
     users: impl IntoIterator<Item = &'a UserId>,

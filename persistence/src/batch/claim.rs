@@ -18,7 +18,7 @@ pub struct Lease {
 pub struct PartitionClaim {
     pub lease: Lease,
     pub epoch: Epoch,
-    /// The row's `last_id`.
+    /// The last record of the partition that is stored: `last_id` of its row.
     pub committed: IngestId,
 }
 

@@ -15,7 +15,7 @@ use tidings_shared::protocol::server::rfc3339;
 pub struct Raw(Box<RawValue>);
 
 impl Raw {
-    /// Takes JSON text from the database.
+    /// Wraps JSON text of a column, which is passed on as it is.
     ///
     /// # Errors
     /// When it is not JSON, which the column's type prevents.

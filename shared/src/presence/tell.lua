@@ -1,6 +1,7 @@
 -- Publishes the present state of a user, if it differs from the published state. Of several concurrent callers only one
 -- publishes it.
--- gone_key: users who are offline, at most max_gone   changes_key: the stream of published changes
+-- gone_key: the list of users who are offline; it holds at most max_gone users
+-- changes_key: the stream of published changes
 -- After max_gone: rooms whose members receive the change
 -- Answers 'published'; 'told': another caller has published it, or the state has not changed.
 local user_key, due_key, leases_key, gone_key, changes_key = unpack(KEYS)
