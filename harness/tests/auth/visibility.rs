@@ -55,10 +55,10 @@ impl Checked {
         self.gaps[way] += usize::from(shown.gap);
     }
 
-    /// Whether it is at least half of what random worlds with this many steps usually reach. Replays grow slower than
+    /// Whether it is at least half of what random worlds with this many steps usually reach. Replays stop growing with
     /// the log, because they begin after the last delete.
     fn is_enough(&self, steps: usize) -> bool {
-        let is_enough = |way: usize| self.replayed[way] > steps / 2 && self.gaps[way] >= 2;
+        let is_enough = |way: usize| self.replayed[way] > steps.min(150) && self.gaps[way] >= 2;
         self.live > steps && self.hidden > steps / 4 && is_enough(0) && is_enough(1)
     }
 }
