@@ -1,6 +1,6 @@
 //! The gateway's access to Redis and persistence: the room log, the pub/sub connection and the channels that workers
-//! want, accounts and memberships, the channels of users. Shared by all workers. It knows connections only by their
-//! [`ConnectionKey`].
+//! want, accounts and memberships, the channels of users, presence. All workers share the [`Bus`]. It knows connections
+//! only by their [`ConnectionKey`].
 
 mod connections;
 mod hint;
@@ -52,10 +52,11 @@ use recheck::Recheck;
 
 /// How long a join waits for the pub/sub connection before it is refused as `unavailable`.
 const RECONNECT_TIMEOUT: Duration = Duration::from_secs(3);
-/// After a longer interruption, marks of changed memberships may have expired: Redis keeps them for two hours.
+/// After a longer interruption of pub/sub, marks of changed memberships may have expired: Redis keeps them for two
+/// hours.
 pub const MARKS_TRUSTED_FOR: Duration = Duration::from_secs(3600);
 
-/// See the module.
+/// The gateway's access to Redis and persistence. All workers share one bus.
 pub struct Bus {
     pub log: Arc<Log>,
     persistence: Arc<InternalClient>,
@@ -80,7 +81,7 @@ struct Shared {
 
 impl Shared {
     fn interest(&self) -> std::sync::MutexGuard<'_, Interest> {
-        // Nothing under the lock can panic half-way through a change.
+        // A poisoned lock stays usable, because no code under the lock can panic half-way through a change.
         self.interest.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -88,7 +89,7 @@ impl Shared {
         self.connections.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// All wanted channels are confirmed. Earlier messages may have been missed.
+    /// Redis has confirmed all wanted channels. Earlier messages may have been missed.
     fn online(&self, run_id: Arc<str>) {
         let lost_at = self.offline.lock().unwrap_or_else(PoisonError::into_inner).take();
         self.presence_feed.connected(&run_id);
@@ -100,8 +101,8 @@ impl Shared {
 
     fn went_offline(&self) {
         self.offline.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert_with(Instant::now);
-        // Set before channels are subscribed again: the first channels bring hints while others are not confirmed
-        // yet.
+        // Must be set before channels are subscribed again, because the first channels bring hints before the others
+        // are confirmed.
         self.interest().mark_disconnected();
         self.presence_feed.disconnected();
         self.process.send_replace(None);
@@ -148,7 +149,8 @@ impl Bus {
         });
         drop(subscriber.subscribe(tidings_shared::presence::CHANNEL.to_owned()));
         for partition in Partition::all() {
-            // Requested first, while the request queue has room. Confirmed again after every reconnect.
+            // These channels are requested first, while the request queue has room. The subscriber requests them again
+            // after every reconnect.
             drop(subscriber.subscribe(partition.stored()));
         }
         let bus =
@@ -166,7 +168,7 @@ impl Bus {
         accepted
     }
 
-    /// Subscribes a worker to a room's channel. Resolves when the server has confirmed the subscription.
+    /// Subscribes a worker to a room's channel. Returns when Redis has confirmed the subscription.
     pub async fn subscribe(&self, worker: usize, room: &RoomId) -> Result<(), AppendError> {
         let confirmed = {
             let mut interest = self.shared.interest();
@@ -187,7 +189,7 @@ impl Bus {
     /// Unsubscribes a worker from a room's channel.
     pub fn unsubscribe(&self, worker: usize, room: &RoomId) {
         let mut interest = self.shared.interest();
-        // Under the lock, so that it cannot overtake another worker's request for the same channel.
+        // The request is made under the lock, so that it cannot overtake another worker's request for the same channel.
         if interest.remove(worker, room) && !self.subscriber.unsubscribe(keys::room(room)) {
             tracing::warn!("a room's channel stays subscribed because too many requests are waiting");
         }
@@ -196,7 +198,7 @@ impl Bus {
     /// Reads a room, with the marks of some users, from the Redis process that this node is subscribed to.
     ///
     /// # Errors
-    /// As [`Log::read`], and while the pub/sub connection is down.
+    /// Those of [`Log::read`], and [`AppendError::Unavailable`] while the pub/sub connection is down.
     pub async fn read(
         &self,
         room: &RoomId,
@@ -218,14 +220,14 @@ impl Bus {
         let mut read = self.log.read(room, after, not_before, Some(&process), &users).await;
         read.iter_mut().for_each(|read| tampering::read(read, after));
         if matches!(read, Err(AppendError::OtherProcess)) {
-            // The command connection was dropped already. One of the two processes is outdated, so both connections
-            // are renewed.
+            // Commands and pub/sub are connected to different Redis processes, and one of these is outdated. The log
+            // has dropped its connection already; the pub/sub connection is renewed too.
             self.subscriber.reconnect();
         }
         read
     }
 
-    /// The reasons why the node cannot serve, in words.
+    /// The reasons why the node cannot serve, in words; empty if it can serve.
     pub async fn missing(&self) -> Vec<String> {
         let mut missing = Vec::new();
         if self.shared.process.borrow().is_none() {
@@ -254,7 +256,7 @@ impl Shared {
                 if !record.is_live_only() {
                     self.metrics.pubsub_seconds.observe(published::age(&record).as_secs_f64());
                 }
-                // Framed once for all connections of the node.
+                // The frame is encoded once for all connections of the node.
                 let frame = Frame::text(record.json());
                 let record = Arc::new(PublishedRecord::new(record, self.metrics.deliver_seconds.clone()));
                 let dropped = self.interest().publish(room, &Hint::Record { record, frame });

@@ -1,6 +1,6 @@
 //! The users connected to this node: the keys of their connections, oldest first, and the versions of memberships and
-//! account that all these connections know. Pure. All workers share it under one lock, which is taken only when
-//! connections come and go and for notices.
+//! account that all these connections know. Pure. All workers share the registry under one lock, which is taken only
+//! when connections open or close, for notices and for checks.
 
 use std::mem;
 
@@ -12,13 +12,15 @@ use tidings_shared::{
 
 use crate::one_or_many::OneOrMany;
 
-/// A connection of this node: its worker and its id there, packed into one word because every connection has one.
+/// A connection of this node: its worker and its id there, packed into one word because there is one key per
+/// connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ConnectionKey(u64);
 
 impl ConnectionKey {
     const WORKER_SHIFT: u32 = 58;
-    /// Marks a long poll. It receives the user's events, but does not count as a connection.
+    /// Marks the key of a long poll, which receives the user's events but does not count towards the limit of
+    /// connections.
     const POLL: u64 = 1 << 57;
     /// The ids of polls have their highest bit set.
     const POLL_ID: u64 = 1 << 63;
@@ -39,20 +41,22 @@ impl ConnectionKey {
     }
 }
 
-/// The version of an entry whose connections may have missed something. No user has this version.
+/// Takes the place of a version if the user's connections may have missed a change. No real version is equal to it.
 const UNKNOWN_VERSION: u32 = u32::MAX;
 
 #[derive(Debug, Default)]
 struct UserEntry {
     keys: OneOrMany<ConnectionKey>,
-    /// Low halves of the versions that all connections know, in [`ConnectionRegistry::epoch`].
+    /// The versions of memberships and account that all connections know, in [`ConnectionRegistry::epoch`]: the low
+    /// halves.
     rooms: u32,
     account: u32,
-    /// Connections that are being admitted.
+    /// Number of connections that are being admitted.
     pending: u16,
-    /// Counts notices, for connections that are being admitted: notices do not reach them yet.
+    /// Number of notices. It shows whether a notice arrived while a connection was being admitted, because notices do
+    /// not reach such a connection.
     notice_count: u16,
-    /// Whether the server has confirmed the channel.
+    /// Whether Redis has confirmed the user's channel.
     confirmed: bool,
     /// Distinguishes this entry from an earlier one of the same user.
     generation: u16,
@@ -73,7 +77,8 @@ impl UserEntry {
     }
 }
 
-/// The low half of a version: two versions with the same low half are four billion changes apart.
+/// The low half of a version, which is enough to compare: two versions with the same low half are four billion changes
+/// apart.
 fn low(version: u64) -> u32 {
     (version & u64::from(u32::MAX)) as u32
 }
@@ -97,7 +102,7 @@ pub(super) struct VersionDiff {
 pub(super) struct ConnectionRegistry {
     users: FxHashMap<UserId, UserEntry>,
     epoch: Epoch,
-    /// Maximum of connections of one user. One more removes the oldest.
+    /// Maximum of connections of one user. One more connection removes the oldest.
     per_user: usize,
     generation: u16,
 }
@@ -119,15 +124,15 @@ impl ConnectionRegistry {
         self.users.get(user).is_some_and(|entry| entry.confirmed)
     }
 
-    /// The channel that the entry of this generation requested is confirmed.
+    /// Redis has confirmed the channel that the entry of this generation requested.
     pub fn confirm(&mut self, user: &UserId, generation: u16) {
         if let Some(entry) = self.users.get_mut(user) {
             entry.confirmed |= entry.generation == generation;
         }
     }
 
-    /// A connection is being admitted; the user's channel is wanted from now on. Returns the entry's generation,
-    /// which belongs to the confirmation of the channel.
+    /// A connection is being admitted; the user's channel is wanted from now on. Returns the generation of the user's
+    /// entry, for [`ConnectionRegistry::confirm`].
     pub fn begin(&mut self, user: &UserId) -> u16 {
         let generation = self.generation.wrapping_add(1);
         let entry = self
@@ -141,13 +146,13 @@ impl ConnectionRegistry {
         entry.generation
     }
 
-    /// The number of notices so far.
+    /// The number of notices for a user so far.
     pub fn notice_count(&self, user: &UserId) -> u16 {
         self.users.get(user).map_or(0, |entry| entry.notice_count)
     }
 
-    /// As [`ConnectionRegistry::notice_count`], at the start of a check of the user. The check does not reach
-    /// connections that are being admitted, so it counts as a notice for them and they are checked later.
+    /// Begins a check of a user, and returns the number of notices. The check does not reach connections that are being
+    /// admitted. So it counts as a notice for them: the user is checked again when they register.
     pub fn begin_check(&mut self, user: &UserId) -> u16 {
         self.users.get_mut(user).map_or(0, |entry| {
             if entry.pending > 0 {
@@ -157,14 +162,14 @@ impl ConnectionRegistry {
         })
     }
 
-    /// A connection that was being admitted did not come. Returns true if the channel is not wanted any more.
+    /// A connection that was being admitted was not registered. Returns true if the channel is not wanted any more.
     pub fn cancel(&mut self, user: &UserId) -> bool {
         let Some(entry) = self.users.get_mut(user) else { return false };
         entry.pending = entry.pending.saturating_sub(1);
         self.remove_if_empty(user)
     }
 
-    /// Registers a connection that knows these versions. They were read in this epoch, after `notice_count` notices.
+    /// Registers a connection that knows `versions`, which were read in `epoch` after `notice_count` notices.
     pub fn register(
         &mut self,
         user: &UserId,
@@ -178,7 +183,7 @@ impl ConnectionRegistry {
         if entry.keys.is_empty() && epoch == self.epoch {
             (entry.rooms, entry.account) = (low(versions.rooms), low(versions.account));
         } else {
-            // The other connections may know an older version than this one.
+            // The user's other connections may know older versions. Only versions that all of them know are kept.
             entry.keep_equal_versions(self.epoch, epoch, versions);
         }
         entry.keys.add(key);
@@ -190,7 +195,8 @@ impl ConnectionRegistry {
         Registered { surplus, missed_notice: entry.notice_count != notice_count }
     }
 
-    /// The event for a surplus connection could not be queued: it stays the oldest until the next connection comes.
+    /// Puts a surplus connection back as the oldest, because the event that closes it could not be queued. The user's
+    /// next connection causes another attempt.
     pub fn restore_oldest(&mut self, user: &UserId, surplus: ConnectionKey) {
         if let Some(entry) = self.users.get_mut(user) {
             let later = mem::take(&mut entry.keys);
@@ -212,14 +218,14 @@ impl ConnectionRegistry {
     }
 
     /// Counts a notice for the user. `register` compares the count, so a connection that is being admitted cannot miss
-    /// a notice. Returns the user if this node knows it.
+    /// a notice. Returns the user if connected to this node.
     pub fn count_notice(&mut self, user: &str) -> Option<UserId> {
         let entry = self.users.get_mut(user)?;
         entry.notice_count = entry.notice_count.wrapping_add(1);
         self.find(user)
     }
 
-    /// The user of this name, if connected.
+    /// The user with this id, if connected to this node.
     pub fn find(&self, user: &str) -> Option<UserId> {
         self.users.get_key_value(user).map(|(user, _)| user.clone())
     }
@@ -229,7 +235,8 @@ impl ConnectionRegistry {
         self.users.get(user).map_or(0, workers)
     }
 
-    /// The list of rooms has changed, or an event about it was not delivered.
+    /// The user's list of rooms has changed, or an event about the list was not delivered: its version is unknown from
+    /// now on.
     pub fn invalidate_rooms(&mut self, user: &UserId) {
         if let Some(entry) = self.users.get_mut(user) {
             entry.rooms = UNKNOWN_VERSION;
@@ -253,7 +260,8 @@ impl ConnectionRegistry {
         }
     }
 
-    /// All of the user's connections know this version of the rooms now, unless a notice arrived since.
+    /// Records that all connections of the user know this version of the rooms, unless a notice arrived after
+    /// `notice_count`.
     pub fn mark_rooms_sent(&mut self, user: &UserId, notice_count: u16, epoch: Epoch, version: u64) {
         if let Some(entry) = self.unchanged_entry(user, notice_count, epoch) {
             entry.rooms = low(version);
@@ -269,7 +277,7 @@ impl ConnectionRegistry {
 
     fn enter_epoch(&mut self, epoch: Epoch) {
         if epoch > self.epoch {
-            // The versions of all entries are of an earlier epoch.
+            // The versions of all entries are of an earlier epoch, so they cannot be compared any more.
             self.epoch = epoch;
             self.users
                 .values_mut()

@@ -19,10 +19,10 @@ pub enum Hint {
 /// An event for a user's connections on a worker. Frames are encoded once for the node.
 #[derive(Debug)]
 pub enum UserEvent {
-    /// A frame for all of them.
+    /// A frame for all of the connections.
     Frame(Frame),
-    /// A read mark of the user. A connection that is live in the room gets it with the room's receipts, if these are
-    /// pushed.
+    /// A read mark of the user. `pushed`: the room's receipts are published, so a connection that is live in the room
+    /// gets the mark with these receipts instead.
     Read { room: RoomId, pushed: bool, frame: Frame },
     /// A membership changed at `seq`.
     Membership { room: RoomId, seq: Seq, frame: Frame },

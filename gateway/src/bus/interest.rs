@@ -11,14 +11,14 @@ use tokio::sync::mpsc;
 
 use super::hint::Hint;
 
-/// The bus's end of a worker's queue of hints. When the queue is full, hints are dropped and `refill` is set: hints
-/// may be lost, because the room log is the truth, but the worker must know that it missed some.
+/// The bus's end of a worker's queue of hints. When the queue is full, hints are dropped and `refill` is set: then the
+/// worker refills its rooms from the room logs.
 #[derive(Debug, Clone)]
 pub struct WorkerQueue {
     pub hints: mpsc::Sender<Hint>,
     /// Set when all rooms of the worker must be refilled.
     pub refill: Arc<AtomicBool>,
-    /// Set when the interruption was longer than Redis keeps marks of changed memberships.
+    /// Set after an interruption of pub/sub during which marks of changed memberships may have expired.
     pub marks_expired: Arc<AtomicBool>,
     /// Set while the pub/sub connection is down: hints may be missing for which no refill was requested yet.
     pub disconnected: Arc<AtomicBool>,
@@ -34,10 +34,10 @@ impl WorkerQueue {
         Self { hints, refill, marks_expired, disconnected, wake }
     }
 
-    /// Whether hints may be missing that the worker's rooms do not know of yet. A removal may be among them.
+    /// Whether hints may be missing for which the worker has not begun a refill. One of these hints may be a removal.
     #[must_use]
     pub fn may_have_missed(&self) -> bool {
-        // In this order: `refill` is set before `disconnected` is cleared.
+        // `disconnected` must be loaded first, because `refill` is set before `disconnected` is cleared.
         self.disconnected.load(Ordering::Acquire) || self.refill.load(Ordering::Acquire)
     }
 
@@ -47,7 +47,7 @@ impl WorkerQueue {
     }
 }
 
-/// The maximum number of workers: one bit of a map entry for each.
+/// The maximum number of workers: a map entry has one bit for each.
 pub const MAX_WORKERS: usize = 64;
 
 pub(super) struct Interest {
@@ -117,7 +117,8 @@ impl Interest {
         self.queues.iter().for_each(|queue| queue.disconnected.store(true, Ordering::Release));
     }
 
-    /// Hints of any room may have been missed. `marks_expired`: marks of changed memberships may have expired meanwhile.
+    /// Requests a refill of all rooms, because hints of any room may have been missed. `marks_expired`: marks of
+    /// changed memberships may have expired meanwhile.
     pub fn refill_all(&self, marks_expired: bool) {
         for queue in &self.queues {
             queue.marks_expired.fetch_or(marks_expired, Ordering::AcqRel);

@@ -18,13 +18,15 @@ use tidings_shared::{
 
 use super::{Bus, LookupError, single_flight::SingleFlight};
 
-/// Maximum of users whose rooms persistence is asked for at the same time: presence must not delay joins.
+/// Maximum of concurrent queries to persistence for the rooms of users. Joins need persistence too, and presence must
+/// not delay them.
 const MAX_CONCURRENT_ROOM_QUERIES: usize = 4;
 /// Timeout of a query to persistence. Presence continues without the answer.
 const QUERY_TIMEOUT: Duration = Duration::from_secs(1);
 /// After a failed query, persistence is not asked again for this time.
 const CIRCUIT_OPEN_FOR: Duration = Duration::from_secs(3);
-/// How often a member list that is older than the change in Redis is read again, and the pause between two reads.
+/// Maximum of reads of a room's member list, and the pause between two reads. A list that lacks the last membership
+/// change is read again.
 const MEMBERS_ATTEMPTS: usize = 4;
 const MEMBERS_RETRY_AFTER: Duration = Duration::from_millis(100);
 
@@ -74,7 +76,7 @@ async fn with_timeout<T>(
     tokio::time::timeout(QUERY_TIMEOUT, query).await.unwrap_or_else(timed_out)
 }
 
-/// Declares a method of the bus for each of these Redis commands of `tidings_shared::presence`.
+/// Declares a method of the bus for each listed Redis command of `tidings_shared::presence`.
 macro_rules! redis_commands {
     ($($(#[$doc:meta])* $name:ident = presence::$command:ident($($arg:ident: $kind:ty),*) -> $answer:ty;)*) => {
         impl Bus {
@@ -101,23 +103,24 @@ redis_commands! {
     /// Publishes the presence of users to the members of these rooms. Returns true for the users whose change this
     /// call published.
     publish_presence = presence::publish(users: &[(UserId, Vec<RoomId>)]) -> Vec<bool>;
-    /// Takes the lock of an exclusive task. `None`: another node has it.
+    /// Takes the lock of an exclusive task for a time, and returns Redis's clock in milliseconds. `None`: another node
+    /// has the lock.
     lock_task = presence::claim_task(task: ExclusiveTask, turn: Duration) -> Option<u64>;
-    /// Expired leases.
+    /// Expired leases of each partition, at most `most` per partition.
     expired_node_leases = presence::expired_leases(now_ms: u64, most: usize) -> Vec<(PresencePartition, Vec<NodeLease>)>;
-    /// Users that an expired lease still holds.
+    /// Users who are still present under an expired lease, at most `most`.
     claim_presence = presence::claim(partition: PresencePartition, lease: &NodeLease, most: usize) -> Vec<UserId>;
     /// Removes the presence of users under an expired lease.
     remove_presence = presence::reap(lease: &NodeLease, users: &[UserId]) -> Vec<PutOutcome>;
-    /// Users whose presence expired or must be published.
+    /// Users whose presence expired or must be published, at most `most` of each partition.
     due_presence = presence::due_users(now_ms: u64, most: usize) -> Vec<UserId>;
-    /// The current presence of users.
+    /// The current presence of users, in the same order.
     presence_of = presence::states(users: &[UserId]) -> Vec<State>;
 }
 
 impl Bus {
-    /// The rooms whose members receive each user's presence: small ones, at most 200. Users whose rooms cannot be
-    /// read now are left out, and become due again later.
+    /// The rooms whose members receive each user's presence: at most 200 small rooms per user. Users whose rooms cannot
+    /// be read now are left out, and become due again later.
     pub async fn rooms_to_notify(&self, users: &[UserId]) -> Result<Vec<(UserId, Vec<RoomId>)>, LookupError> {
         let session = self.log.session().await?;
         let mut redis = session.connection();
@@ -134,7 +137,8 @@ impl Bus {
             }
         }
         if !unknown.is_empty() {
-            // Otherwise the users behind them in the queue would never get their turn.
+            // These users are postponed, because they would stay at the front of the queue and keep the users behind
+            // them waiting.
             let postponed = presence::postpone(&mut redis, &unknown, CIRCUIT_OPEN_FOR);
             self.timed_query(Step::Presence, &session, postponed).await?;
         }
@@ -148,7 +152,7 @@ impl Bus {
             CachedRooms::Rooms(rooms) => Some(rooms),
             CachedRooms::Many => self.query_rooms(with_timeout(self.persistence.small_rooms(user))).await,
             CachedRooms::NotCached => {
-                // No timeout: joins share this load.
+                // This load has no timeout, because a timeout would also cancel it for joins that share it.
                 let loaded = self.query_rooms(self.load_rooms(user)).await;
                 loaded.map(|answer| answer.recent.clone())
             }
@@ -165,7 +169,8 @@ impl Bus {
             .ok()
     }
 
-    /// The members of a small room; `None`: they cannot be read now, or there are too many.
+    /// The members of a small room. `None`: there are too many, or persistence has not stored the last membership
+    /// change yet.
     pub async fn members_of(&self, room: &RoomId) -> Result<Option<Vec<UserId>>, LookupError> {
         let session = self.log.session().await?;
         for attempt in 0..MEMBERS_ATTEMPTS {
@@ -190,7 +195,7 @@ impl Bus {
                 self.timed_query(Step::Presence, &session, stored).await?;
                 return Ok(Some(users));
             }
-            // A membership change is not stored yet, so the list is too old.
+            // The list lacks a membership change that is not stored yet, so it is read again.
         }
         Ok(None)
     }

@@ -1,6 +1,5 @@
-//! Presence changes on their way from Redis to the workers, in order for each user. Changes that were published while
-//! the pub/sub connection was down are read from a stream, which Redis keeps for a minute, before later ones are
-//! sent.
+//! Passes presence changes from Redis to the workers, in order for each user. Changes that were published while the
+//! pub/sub connection was down are read from a stream, which Redis keeps for a minute, and sent before later changes.
 
 use std::{
     sync::{Arc, Mutex, PoisonError, Weak},
@@ -17,12 +16,12 @@ use tokio::sync::{Notify, broadcast};
 use super::{Bus, LookupError, Shared};
 use crate::transport::Frame;
 
-/// Capacity of a worker's queue of presence changes. A worker that is slower misses the oldest.
+/// Capacity of a worker's queue of presence changes. A worker that is further behind misses the oldest changes.
 const UPDATE_QUEUE_CAPACITY: usize = 4096;
 const RETRY_AFTER: Duration = Duration::from_millis(500);
 
-/// Catching up gives up after this many reads, with this pause between them. Redis stores every change that it
-/// publishes, so the first or second read finds it, unless Redis is another process now.
+/// Maximum of reads to catch up, and the pause between two reads. Redis stores every change that it publishes, so one
+/// or two reads find all missed changes, unless Redis is another process now.
 const CATCH_UP_ATTEMPTS: usize = 100;
 const CATCH_UP_PAUSE: Duration = Duration::from_millis(20);
 
@@ -33,12 +32,12 @@ type Positions = [IngestId; PARTITIONS as usize];
 pub struct PresenceUpdate {
     change: PresenceChange,
     pub frame: Frame,
-    /// One bit per worker that has one of the rooms.
+    /// One bit per worker with a subscription in one of the rooms.
     workers: u64,
 }
 
 impl PresenceUpdate {
-    /// Whether a worker has one of the rooms.
+    /// Whether a worker has a subscription in one of the rooms.
     #[must_use]
     pub fn is_for_worker(&self, worker: usize) -> bool {
         self.workers & (1 << worker) != 0
@@ -50,7 +49,7 @@ impl PresenceUpdate {
     }
 }
 
-/// Sends presence changes to the workers, and keeps the position of each partition.
+/// Sends presence changes to the workers, and keeps the position reached in each partition.
 pub(super) struct PresenceFeed {
     updates: broadcast::Sender<Arc<PresenceUpdate>>,
     progress: Mutex<Progress>,
@@ -59,15 +58,16 @@ pub(super) struct PresenceFeed {
 
 #[derive(Default)]
 struct Progress {
-    /// The last change of each partition that was sent.
+    /// The position of the last sent change of each partition.
     last: Positions,
-    /// Whether the pub/sub connection is up, and how often it went up or down. A read that began before the last
-    /// reconnect may miss changes that were published before the reconnect.
+    /// Whether the pub/sub connection is up, and how often it went up or down. If it did so during a read, the read may
+    /// miss changes that were published while the connection was down.
     connected: bool,
     connection_changes: u32,
-    /// Changes may have been missed. Published changes are not sent; they are read from the stream instead.
+    /// Whether changes may have been missed. While this is true, published changes are not sent but read from the
+    /// stream.
     behind: bool,
-    /// The newest published change of each partition that was not sent.
+    /// The position of the newest published change of each partition that was not sent because the feed was behind.
     newest_published: Positions,
     /// The Redis process of these positions. Another process counts its own positions.
     process: Option<Arc<str>>,
@@ -82,7 +82,7 @@ impl Default for PresenceFeed {
 
 impl PresenceFeed {
     fn progress(&self) -> std::sync::MutexGuard<'_, Progress> {
-        // Nothing under the lock can panic half-way through a change.
+        // A poisoned lock stays usable, because no code under the lock can panic half-way through a change.
         self.progress.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -99,7 +99,7 @@ impl PresenceFeed {
         progress.connected = true;
         progress.connection_changes = progress.connection_changes.wrapping_add(1);
         if progress.process.as_ref() != Some(process) {
-            // A node that has just started has missed nothing.
+            // A node without an earlier process has just started, so it has missed nothing.
             progress.behind = progress.process.is_some();
             progress.last = Positions::default();
             progress.newest_published = Positions::default();
@@ -117,7 +117,8 @@ impl Progress {
         (self.last, self.connection_changes)
     }
 
-    /// Whether a published change is to be sent now.
+    /// Returns whether a published change must be sent now. If the feed is behind, stores the position of the change
+    /// instead.
     fn accept(&mut self, change: &PresenceChange) -> bool {
         if self.behind {
             let newest_published = &mut self.newest_published[change.partition().index()];
@@ -126,7 +127,7 @@ impl Progress {
         !self.behind && self.advance(change)
     }
 
-    /// Advances over a change. Returns false if it was sent before.
+    /// Moves the partition's position over a change. Returns false if the change was sent before.
     fn advance(&mut self, change: &PresenceChange) -> bool {
         let last = &mut self.last[change.partition().index()];
         let is_new = change.id > *last;
@@ -134,7 +135,8 @@ impl Progress {
         is_new
     }
 
-    /// Ends a read that began with this connection count. Returns false if more was published or missed since then.
+    /// Ends a read that began with this connection count. Returns false if changes were published or missed since then,
+    /// so that another read is needed.
     fn finish_read(&mut self, connection_changes: u32) -> bool {
         let more = self
             .newest_published
@@ -203,14 +205,14 @@ impl Bus {
         tracing::warn!(
             "presence changes published during the interruption are no longer in Redis and are lost"
         );
-        // Changes missed while the connection is down are read after the reconnect.
+        // If the connection is down now, the changes that it misses are read after the reconnect.
         let mut progress = self.shared.presence_feed.progress();
         progress.behind = !progress.connected;
         Ok(())
     }
 }
 
-/// Catches up each time that changes may have been missed, as long as the bus exists.
+/// Reads the missed changes each time that changes may have been missed, as long as the bus exists.
 pub(super) async fn run(bus: Weak<Bus>) {
     loop {
         let Some(shared) = bus.upgrade().map(|bus| bus.shared.clone()) else { return };

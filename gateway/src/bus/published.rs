@@ -1,5 +1,5 @@
-//! A record that arrived by pub/sub, shared by all workers that want it. When the last worker has put it into its
-//! outboxes, the time since its append is recorded.
+//! A record that arrived by pub/sub, shared by all workers that want it. When the last worker is done with the record,
+//! the time since its append is recorded, if any worker delivered the record.
 
 use std::{
     ops::Deref,
@@ -16,13 +16,13 @@ use tidings_shared::{
 
 const MESSAGE: &str = "message:new";
 
-/// See the module.
+/// A record that arrived by pub/sub, with what is needed to time its delivery.
 #[derive(Debug)]
 pub struct PublishedRecord {
     record: Record,
-    mark_delivered: AtomicBool,
+    delivered: AtomicBool,
     seconds: Histogram,
-    /// When the record arrived, if it is traced.
+    /// The trace of the record and the time of its arrival, if the record is traced.
     received: Option<(TraceContext, SystemTime)>,
 }
 
@@ -32,12 +32,12 @@ impl PublishedRecord {
         // Most records have no trace context.
         let trace = Some(record.traceparent()).filter(|text| !text.is_empty()).and_then(TraceContext::parse);
         let received = trace.map(|trace| (trace, SystemTime::now()));
-        Self { record, mark_delivered: AtomicBool::new(false), seconds, received }
+        Self { record, delivered: AtomicBool::new(false), seconds, received }
     }
 
     /// To be called when a worker has delivered the record.
     pub fn mark_delivered(&self) {
-        self.mark_delivered.store(true, Ordering::Relaxed);
+        self.delivered.store(true, Ordering::Relaxed);
     }
 }
 
@@ -50,7 +50,7 @@ impl Deref for PublishedRecord {
 
 impl Drop for PublishedRecord {
     fn drop(&mut self) {
-        if *self.mark_delivered.get_mut() {
+        if *self.delivered.get_mut() {
             observe_delivery(&self.seconds, &self.record);
             if let Some((trace, received)) = self.received {
                 drop(telemetry::follow("deliver", SpanKind::Consumer, trace, Some(received)));

@@ -1,6 +1,6 @@
-//! Checks users again who may have missed a notice: all users after a reconnect of pub/sub, one user after a notice
-//! about the account, or after a notice that was not delivered. It compares the versions of their memberships and
-//! accounts with the versions that their connections know, many users in one command, and sends what differs.
+//! Checks users who may have missed a notice: all users after a reconnect of pub/sub, and one user after a notice about
+//! the account or a notice that was not delivered. A check compares the versions of memberships and accounts in Redis,
+//! read for many users in one command, with the versions that the users' connections know. Then it sends what differs.
 
 use std::{
     mem,
@@ -39,7 +39,7 @@ struct Due {
 
 impl Recheck {
     fn due(&self) -> std::sync::MutexGuard<'_, Due> {
-        // Nothing under the lock can panic half-way through a change.
+        // A poisoned lock stays usable, because no code under the lock can panic half-way through a change.
         self.due.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -48,7 +48,8 @@ impl Recheck {
         self.wake.notify_one();
     }
 
-    /// Has a user checked once more, after a pause. To be called only during a check.
+    /// Schedules another check of a user, after a pause. To be called only during a check: when the check ends, its
+    /// task looks for these users.
     fn check_later(&self, user: &UserId) {
         self.due().users.insert(user.clone());
     }
@@ -91,7 +92,7 @@ pub(super) async fn run(bus: Weak<Bus>) {
                 }
             }
         }
-        // Last, because only this needs persistence: `rooms:changed` must not wait for it.
+        // Accounts come last, because they need persistence and `rooms:changed` must not wait for persistence.
         for (epoch, outdated) in accounts {
             let users: Vec<UserId> = outdated.iter().map(|outdated| outdated.user.clone()).collect();
             if let Err(error) = bus.send_accounts(epoch, outdated).await {
@@ -147,7 +148,7 @@ impl Bus {
         }
     }
 
-    /// Reads accounts from persistence, where they are never outdated, and sends them.
+    /// Reads accounts from persistence, which never returns outdated data, and sends them.
     async fn send_accounts(&self, epoch: Epoch, outdated: Vec<OutdatedUser>) -> Result<(), LookupError> {
         if outdated.is_empty() {
             return Ok(());

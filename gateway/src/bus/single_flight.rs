@@ -19,15 +19,15 @@ impl<K, V> Default for SingleFlight<K, V> {
 }
 
 impl<K: Clone + Eq + Hash, V: Clone> SingleFlight<K, V> {
-    /// Returns the value of a key. One load runs at a time, and all callers that arrived before it began share its
-    /// result. So a value is never older than the call.
+    /// Returns the value of a key. One load per key runs at a time. All callers that arrived before a load began share
+    /// its result, so the value is never older than the call.
     ///
     /// # Errors
     /// As `load`. An error is not shared.
     pub async fn load<E>(&self, key: &K, load: impl Future<Output = Result<V, E>>) -> Result<V, E> {
         let arrived = Instant::now();
         let entry = self.all().entry(key.clone()).or_default().clone();
-        // Removes the entry also when the caller is dropped.
+        // Removes an unused entry, also when this future is dropped before it completes.
         let _cleanup = RemoveUnused { loads: self, key };
         let mut latest = entry.lock_owned().await;
         match &*latest {
@@ -42,7 +42,7 @@ impl<K: Clone + Eq + Hash, V: Clone> SingleFlight<K, V> {
     }
 
     fn all(&self) -> std::sync::MutexGuard<'_, HashMap<K, Entry<V>>> {
-        // Nothing under the lock can panic half-way through a change.
+        // A poisoned lock stays usable, because no code under the lock can panic half-way through a change.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -55,7 +55,8 @@ struct RemoveUnused<'a, K: Clone + Eq + Hash, V: Clone> {
 impl<K: Clone + Eq + Hash, V: Clone> Drop for RemoveUnused<'_, K, V> {
     fn drop(&mut self) {
         let mut loads = self.loads.all();
-        // Only the map holds the entry now: this caller's handle was dropped together with the lock, just before.
+        // A count of 1 means that only the map holds the entry: this caller's handle was dropped with its lock, just
+        // before.
         if loads.get(self.key).is_some_and(|entry| Arc::strong_count(entry) == 1) {
             loads.remove(self.key);
         }

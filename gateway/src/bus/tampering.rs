@@ -1,5 +1,6 @@
-//! The seams at which builds for tests break promises (`tidings_shared::sabotage`): between this node and Redis, outside
-//! the code that keeps the promises. In other builds these functions change nothing and cost nothing.
+//! Fault injection for tests (`tidings_shared::sabotage`): each fault breaks one guarantee by changing data between
+//! this node and Redis, outside the code that keeps the guarantee. In other builds these functions change nothing and
+//! cost nothing.
 
 use bytes::Bytes;
 use tidings_shared::{
@@ -15,10 +16,10 @@ const VISIBILITY: usize = 9;
 /// Each 50th record of a room is changed.
 const SOME: u64 = 50;
 
-/// Passes on a published message, changed, or twice.
+/// Passes on a published message. With a fault, some messages are changed or passed on twice.
 pub(super) fn publish(payload: Bytes, publish: impl Fn(Bytes)) {
     if is_active(Sabotage::Complete) {
-        // The hub moves its position over a record that nobody may see.
+        // Nobody may see the changed record, but the hub's position moves over the record, so receivers miss an event.
         let hidden = altered(&payload, SOME, &[(SENDER, ""), (VISIBILITY, "u=")]);
         return publish(hidden.unwrap_or(payload));
     }
@@ -27,7 +28,8 @@ pub(super) fn publish(payload: Bytes, publish: impl Fn(Bytes)) {
         return publish(public.unwrap_or(payload));
     }
     if is_active(Sabotage::Order) {
-        // The hub compares no position with a live-only record.
+        // A record with seq 0 is live-only. The hub delivers it without a comparison of positions, so receivers get it
+        // twice.
         let again = altered(&payload, SOME, &[(SEQ, "0")]);
         publish(payload);
         return again.into_iter().for_each(publish);
@@ -35,7 +37,8 @@ pub(super) fn publish(payload: Bytes, publish: impl Fn(Bytes)) {
     publish(payload);
 }
 
-/// A copy of a record with other header fields. `None`: it is no durable record, or not one of `every`.
+/// A copy of a record with changed header fields. `None`: the record is not durable, or its seq is not a multiple of
+/// `every`.
 fn altered(payload: &[u8], every: u64, changes: &[(usize, &str)]) -> Option<Bytes> {
     let (header, json) = str::from_utf8(payload).ok()?.split_once('\n')?;
     let mut fields: Vec<&str> = header.split('\u{1f}').collect();
@@ -58,15 +61,15 @@ pub(super) fn entry(entry: &mut Entry<'_>) {
 
 pub(super) fn accepted(accepted: &mut Accepted) {
     if is_active(Sabotage::Stored) {
-        // An event without an ingest id is known to be stored.
+        // The gateway treats an event without an ingest id as stored.
         accepted.ingest = None;
     }
 }
 
-/// Changes a read of a room after a position.
+/// Changes the result of reading a room's tail after a position.
 pub(super) fn read(read: &mut TailRead, after: Option<Seq>) {
     if is_active(Sabotage::Epoch) {
-        // Nothing says where the history of an earlier epoch ends, and no position is above the head.
+        // Without bases and with a head at or above the position, every cursor of an earlier epoch seems valid.
         read.head.bases = Bases::default();
         read.head.seq = read.head.seq.max(after.unwrap_or_default());
     }

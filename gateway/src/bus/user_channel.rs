@@ -1,9 +1,9 @@
-//! Events for all connections of a user on this node, with or without joined rooms. The node is subscribed to a
-//! user's channel while the user has a connection here.
+//! Events for all connections of a user on this node, with or without joined rooms. The node is subscribed to a user's
+//! channel while the user has a connection to the node.
 //!
-//! A connection begins its registration before it reads its own state. The channel is confirmed first, so that later
-//! changes arrive as notices. The confirmation is awaited for at most a second: then the connection is admitted
-//! anyway, and when the channel is confirmed the user is checked again (see `recheck`). A user is also checked again
+//! A connection begins its registration before its memberships and account are read. It waits until the channel is
+//! confirmed, so that later changes arrive as notices. After a second without confirmation the connection is admitted
+//! anyway, and the user is checked again (see `recheck`) when the channel is confirmed. A user is also checked again
 //! when a notice was not delivered. So no lasting change is missed; live-only frames may be lost.
 
 use std::{sync::Arc, time::Duration};
@@ -27,7 +27,7 @@ use crate::transport::Frame;
 /// How long a connection that is being admitted waits for its user's channel.
 const CONFIRM_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// A connection that is being admitted. Dropping it cancels the registration.
+/// The registration of a connection that is being admitted. Dropping this value cancels the registration.
 pub struct PendingRegistration {
     bus: Arc<Bus>,
     user: UserId,
@@ -44,7 +44,8 @@ impl Drop for PendingRegistration {
 }
 
 impl PendingRegistration {
-    /// Registers the connection with the versions that it knows. They must be read after the registration began.
+    /// Registers the connection with the versions that it knows. The versions must be read after the registration
+    /// began.
     pub fn register(mut self, key: ConnectionKey, versions: (Epoch, Versions)) {
         self.registered = true;
         let shared = &self.bus.shared;
@@ -62,7 +63,8 @@ impl PendingRegistration {
 }
 
 impl Bus {
-    /// Begins the registration of a connection: from now on the node receives the user's notices.
+    /// Begins the registration of a connection: the node subscribes to the user's channel, and waits for the
+    /// confirmation for at most a second.
     pub async fn begin_registration(self: &Arc<Self>, user: &UserId) -> Result<PendingRegistration, Refusal> {
         let confirmation = {
             let mut connections = self.shared.connections();
@@ -110,14 +112,15 @@ impl Bus {
         user: &UserId,
     ) {
         let mut connections = self.shared.connections();
-        // Under the lock, so that it cannot overtake another connection's request for the same channel.
+        // The request is made under the lock, so that it cannot overtake another connection's request for the same
+        // channel.
         if remove(&mut connections) && !self.subscriber.unsubscribe(people::channel(user)) {
             tracing::warn!("a user's channel stays subscribed because too many requests are waiting");
         }
         self.shared.metrics.user_channels.set(i64::try_from(connections.len()).unwrap_or(i64::MAX));
     }
 
-    /// The versions of a user's memberships and account, for a connection that began its registration.
+    /// Reads the versions of a user's memberships and account. To be called after [`Bus::begin_registration`].
     pub async fn versions(&self, user: &UserId) -> Result<(Epoch, Versions), LookupError> {
         let session = self.log.session().await?;
         let users = std::slice::from_ref(user);
@@ -128,7 +131,7 @@ impl Bus {
 }
 
 impl Shared {
-    /// Handles a notice of a user's channel.
+    /// Handles a notice from a user's channel.
     pub(super) fn notify(&self, user: &str, payload: &Bytes) {
         let Some(notice) = UserNotice::parse(payload) else {
             tracing::error!("a published notice for a user cannot be parsed");
@@ -170,7 +173,7 @@ impl Shared {
         }
     }
 
-    /// Sends an event to workers. Returns false if a queue was full.
+    /// Sends an event to the workers whose bits are set. Returns false if a queue was full.
     pub(super) fn send_to_workers(&self, user: &UserId, workers: u64, event: &Arc<UserEvent>) -> bool {
         let hint = Hint::User { user: user.clone(), event: event.clone() };
         let all_sent = self.interest().send_to_workers(workers, &hint);

@@ -34,14 +34,15 @@ impl From<LookupError> for Refusal {
     }
 }
 
-/// A user with more cached rooms needs an order for `"mine"`, which only PostgreSQL knows.
+/// Above this number of cached rooms, `"mine"` means the most recently active rooms, and only PostgreSQL knows that
+/// order.
 const MAX_UNORDERED_ROOMS: usize = 200;
 
 /// Loads of memberships in progress.
 pub(super) type MembershipLoads = SingleFlight<(UserId, Epoch), Arc<RoomsAnswer>>;
 
-/// A user's membership in a room, as of a position at or above the base of `epoch`. A later change has a mark in the
-/// room.
+/// A user's membership in a room, as of a position at or above the base of `epoch`. A later change has a membership
+/// mark in Redis.
 #[derive(Debug, Clone)]
 pub struct MembershipSnapshot {
     pub epoch: Epoch,
@@ -50,8 +51,8 @@ pub struct MembershipSnapshot {
 }
 
 impl Bus {
-    /// The account of a connecting user. It is created or updated in PostgreSQL if the cache does not have the same
-    /// data. `None`: the user is unknown, and connecting does not create users.
+    /// The account of a connecting user. If the cache does not have the same data, the account is created or updated in
+    /// PostgreSQL. `None`: the user is unknown, and connecting users are not created.
     pub async fn connect_user(&self, identity: &Identity) -> Result<Option<Account>, LookupError> {
         let session = self.log.session().await?;
         let user = &identity.user;
@@ -126,7 +127,7 @@ impl Bus {
         }
     }
 
-    /// Whether another user is a member of a room. Does not fill the cache, because clients may ask for any user.
+    /// Whether another user is a member of a room. Does not fill the cache, because clients may name any user.
     pub async fn is_member(&self, user: &UserId, room: &RoomId) -> Result<bool, LookupError> {
         let session = self.log.session().await?;
         let rooms = std::slice::from_ref(room);
