@@ -1,7 +1,8 @@
-//! The rooms of one worker: their subscriptions, the position that was sent to each, and the effects of a record.
+//! The rooms of one worker: their subscriptions, the positions up to which their records were sent, and the effects of
+//! a record.
 //!
-//! Pure: it queues frames at peers and reads nothing. Each worker thread owns one. A pub/sub message is only a hint:
-//! a record that does not follow the last sent one is not sent; the room is refilled from Redis instead.
+//! Pure: the hub queues frames at peers and does no I/O. Each worker thread owns one hub. A pub/sub message is only a
+//! hint: if a record does not follow the last sent record, it is not sent, and the room is refilled from Redis instead.
 //!
 //! A subscription is *replaying* until everything up to the room's position was sent to it. Before that, it gets no
 //! live record. Then it is *live*: it gets each record when the room's position moves over the record.
@@ -42,7 +43,7 @@ pub struct Position {
 }
 
 impl Position {
-    /// Above every position: the role position of a subscription whose role was not read yet, so that it gets no
+    /// Above every position. A subscription whose role was not read yet has this role position, so that it gets no
     /// record.
     const UNREAD: Self = Self { epoch: Epoch(u64::MAX), seq: Seq(u64::MAX) };
 
@@ -66,7 +67,8 @@ pub trait Peer {
     fn send_shared(&self, frame: &Frame) {
         self.send(frame.clone());
     }
-    /// A subscription of this peer has ended because its user was removed from the room. Must not call the hub.
+    /// A subscription of this peer has ended because its user was removed from the room. This method must not call the
+    /// hub, which is borrowed during the call.
     fn ended(&self, room: &str, subscription: Subscription);
 }
 
@@ -78,17 +80,18 @@ pub struct MarkRead<'a> {
     pub generation: Generation,
 }
 
-/// See the module.
+/// The rooms of one worker.
 pub struct Hub<P> {
     rooms: FxHashMap<RoomId, Room<P>>,
-    /// Stamps are unique in the hub, not in the room: a room that is left and joined again must not repeat one.
+    /// Stamps are unique in the whole hub, because a room that is left and joined again must not repeat a stamp.
     next_stamp: u64,
-    /// Increased whenever hints of any room may have been missed. Earlier reads are outdated then.
+    /// Increased whenever hints of any room may have been missed. A read that began in an earlier generation is
+    /// outdated.
     generation: Generation,
     names: RoleNames,
 }
 
-/// See [`Hub::invalidate_reads`].
+/// The number of calls of [`Hub::invalidate_reads`] so far.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Generation(u32);
 
@@ -114,8 +117,8 @@ impl<P: Peer> Hub<P> {
         (shared_id, entry.or_default().subscribe(peer, role, self.next_stamp))
     }
 
-    /// Gives a new subscription its role as of the head that its join read, including the mark in it. Returns false
-    /// if the subscription has ended.
+    /// Gives a new subscription its role as of the head that its join read. The role must include the mark that was
+    /// read with the head. Returns false if the subscription has ended.
     pub fn set_initial_role(
         &mut self,
         room: &RoomId,
@@ -127,8 +130,8 @@ impl<P: Peer> Hub<P> {
         self.rooms.get_mut(room).is_some_and(|room| room.set_initial_role(subscription, role, head, current))
     }
 
-    /// Updates the role of a replaying subscription as of a head, by the mark that was read with it, or by the role
-    /// that persistence returned.
+    /// Updates the role of a replaying subscription to the head of a read: from the mark in the read, or else from the
+    /// roles that persistence returned.
     pub fn refresh_role(
         &mut self,
         room: &RoomId,
@@ -144,7 +147,8 @@ impl<P: Peer> Hub<P> {
         (refreshed, self.collect_ended(room.as_str()))
     }
 
-    /// Collects the subscriptions that a call has ended in a room, and removes the room with its last subscription.
+    /// Returns how many subscriptions of a room have ended since the last call, and removes the room if no subscription
+    /// is left.
     fn collect_ended(&mut self, room: &str) -> Ended {
         let Some(state) = self.rooms.get_mut(room) else { return Ended::default() };
         let subscriptions = std::mem::take(&mut state.ended);
@@ -155,12 +159,12 @@ impl<P: Peer> Hub<P> {
         }
     }
 
-    /// Hints of any room may have been missed. Reads that began before are outdated.
+    /// All reads that began before this call are outdated, because hints of any room may have been missed.
     pub fn invalidate_reads(&mut self) {
         self.generation.0 = self.generation.0.wrapping_add(1);
     }
 
-    /// To be taken before a room is read, and passed with the read.
+    /// The present generation. To be taken before a room is read, and passed with the read.
     #[must_use]
     pub fn generation(&self) -> Generation {
         self.generation
@@ -195,8 +199,8 @@ impl<P: Peer> Hub<P> {
         (outcome, self.collect_ended(record.room()))
     }
 
-    /// Records of a room may have been missed: starts a refill. Returns false if no subscription is live, or a refill
-    /// runs.
+    /// Starts a refill, because records of the room may have been missed. Returns false if no subscription is live, or
+    /// if a refill runs already.
     pub fn begin_refill(&mut self, room: &RoomId) -> bool {
         self.rooms.get_mut(room).is_some_and(Room::begin_refill)
     }
@@ -208,7 +212,8 @@ impl<P: Peer> Hub<P> {
         }
     }
 
-    /// The room was not followed for longer than Redis keeps marks of changed memberships.
+    /// Marks of changed memberships in the room may have expired before they were read. So roles without a mark must be
+    /// read from persistence.
     pub fn expire_marks(&mut self, room: &RoomId) {
         if let Some(room) = self.rooms.get_mut(room) {
             room.expire_marks();
@@ -220,13 +225,13 @@ impl<P: Peer> Hub<P> {
         self.rooms.values_mut().for_each(Room::expire_marks);
     }
 
-    /// The users whose marks a refill of the room must read, in order.
+    /// The users whose marks a refill of the room must read, sorted.
     #[must_use]
     pub fn users(&self, room: &RoomId) -> Vec<UserId> {
         self.rooms.get(room).map(Room::users).unwrap_or_default()
     }
 
-    /// Brings live subscriptions up to a read of the room. May end subscriptions.
+    /// Brings live subscriptions up to the head of a read of the room. May end subscriptions.
     pub fn refill(
         &mut self,
         id: &RoomId,
@@ -249,7 +254,7 @@ impl<P: Peer> Hub<P> {
         self.rooms.get(room).map(Room::newest).unwrap_or_default()
     }
 
-    /// Whether the server has confirmed the room's channel.
+    /// Whether Redis has confirmed the room's channel.
     #[must_use]
     pub fn is_confirmed(&self, room: &RoomId) -> bool {
         self.rooms.get(room).is_some_and(|room| room.confirmed)
@@ -262,7 +267,8 @@ impl<P: Peer> Hub<P> {
     }
 
     /// Makes a replaying subscription live if `reached` is the room's position or further, and its role is as of
-    /// `reached`. Returns false if the room has moved on, may have, or is in another epoch: the replay continues.
+    /// `reached`. Returns false if the room has moved on or may have moved on, or is in another epoch: then the replay
+    /// must continue.
     pub fn go_live(
         &mut self,
         room: &RoomId,
@@ -274,19 +280,20 @@ impl<P: Peer> Hub<P> {
             && self.rooms.get_mut(room).is_some_and(|room| room.go_live(subscription, reached))
     }
 
-    /// Sends one record to a replaying subscription, if it may see it. Returns false if the subscription has ended.
+    /// Sends one record to a replaying subscription, if its user may see the record. Returns false if the subscription
+    /// has ended.
     pub fn replay(&self, room: &RoomId, subscription: Subscription, record: &Record) -> bool {
         self.rooms.get(room).is_some_and(|room| room.replay(subscription, record))
     }
 
     /// The role of a subscription. `None`: the subscription has ended, its role is of another epoch, or the room is
-    /// behind, so that the role may have changed.
+    /// being refilled, so that the role may have changed.
     #[must_use]
     pub fn role(&self, room: &RoomId, subscription: Subscription, epoch: Epoch) -> Option<Rc<str>> {
         self.rooms.get(room).and_then(|room| room.role(subscription, epoch))
     }
 
-    /// Whether a subscription gets live-only records: it is live and may not have missed anything.
+    /// Whether a subscription gets live-only records: it must be live, and no removal may have been missed.
     #[must_use]
     pub fn is_live(&self, room: &RoomId, subscription: Subscription) -> bool {
         self.rooms.get(room).is_some_and(|room| room.is_live(subscription))
@@ -304,7 +311,8 @@ impl<P: Peer> Hub<P> {
         self.rooms.len()
     }
 
-    /// The position up to which the live subscriptions of a room were sent; `None`: no subscription is live.
+    /// The position up to which the live subscriptions of a room were sent all records; `None`: no subscription is
+    /// live.
     #[must_use]
     pub fn live_position(&self, room: &RoomId) -> Option<Position> {
         self.rooms.get(room).and_then(Room::live_position)

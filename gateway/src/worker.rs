@@ -1,5 +1,6 @@
-//! The chat state of one worker thread: its hub, and the tasks that pass hints to it, refill rooms with holes and
-//! sweep rooms without hints. All sessions of the thread share it; only they and these tasks use its hub.
+//! The chat state of one worker thread: its hub, and the tasks that pass hints to the hub, refill rooms with holes, and
+//! find rooms whose last hint was lost. All sessions of the thread share the worker. Only these sessions and tasks use
+//! its hub.
 
 mod late_delivery;
 mod presence;
@@ -37,7 +38,7 @@ pub use typing::{Typing, TypingState};
 use users::UserClients;
 
 /// Capacity of a worker's queue of hints. Above it hints are dropped, and all rooms of the worker are refilled.
-const HINT_QUEUE: usize = 16_384;
+const HINT_QUEUE_CAPACITY: usize = 16_384;
 /// Hints that are handled before other tasks of the thread run.
 const HINTS_PER_TURN: usize = 128;
 
@@ -60,12 +61,12 @@ pub struct Node {
 }
 
 impl Node {
-    /// Takes one command from a user's bucket. If it is empty, returns the milliseconds to wait.
+    /// Takes one token from a user's bucket. If there is none, returns the milliseconds to wait.
     pub fn allow(&self, limit: Limit, user: &UserId) -> Result<(), u64> {
         self.allow_many(limit, user, NonZeroU32::MIN)
     }
 
-    /// Takes a number of tokens from a user's bucket.
+    /// Takes `cost` tokens from a user's bucket. If there are too few, returns the milliseconds to wait.
     pub fn allow_many(&self, limit: Limit, user: &UserId, cost: NonZeroU32) -> Result<(), u64> {
         let allowed = self.rate_limits.take(limit, user, cost);
         if allowed.is_err() {
@@ -75,7 +76,7 @@ impl Node {
     }
 }
 
-/// See the module.
+/// The chat state of one worker thread.
 pub struct Worker {
     pub index: usize,
     pub node: Arc<Node>,
@@ -88,13 +89,13 @@ pub struct Worker {
     refills: Semaphore,
 }
 
-/// See [`Worker::refills`].
+/// Maximum of refills of a worker that read at the same time.
 const REFILLS_AT_ONCE: usize = 64;
 
 /// The two ends of a worker's queue: for the bus and for the worker.
 #[must_use]
 pub fn queue() -> (WorkerQueue, Inbox) {
-    let (hints, receiver) = mpsc::channel(HINT_QUEUE);
+    let (hints, receiver) = mpsc::channel(HINT_QUEUE_CAPACITY);
     let queue = WorkerQueue::new(hints);
     (queue.clone(), Inbox { queue, hints: receiver })
 }
@@ -124,8 +125,7 @@ impl Worker {
         worker
     }
 
-    /// Adds a subscription in the state replaying. Also returns the hub's copy of the room id, so that connections share
-    /// it and need none of their own.
+    /// Adds a replaying subscription. Also returns the hub's copy of the room id, so that connections share this copy.
     pub fn subscribe(&self, room: &RoomId, client: Rc<Client>) -> (RoomId, crate::hub::Subscription) {
         let mut hub = self.hub.borrow_mut();
         let rooms = hub.room_count();
@@ -136,7 +136,7 @@ impl Worker {
         subscribed
     }
 
-    /// Removes a subscription. The last one of a room also unsubscribes the room's channel.
+    /// Removes a subscription. If it was the room's last, also unsubscribes the room's channel.
     pub fn unsubscribe(&self, room: &RoomId, subscription: crate::hub::Subscription) {
         let last = self.hub.borrow_mut().unsubscribe(room, subscription);
         if last {
@@ -145,7 +145,7 @@ impl Worker {
         }
     }
 
-    /// Counts the subscriptions that a hub method has ended, and unsubscribes a room without any.
+    /// Counts the subscriptions that a hub method has ended, and unsubscribes the room's channel if none is left.
     pub fn release(&self, ended: &Ended) {
         if ended.subscriptions > 0 {
             self.node.metrics.revoked.inc_by(ended.subscriptions as u64);
@@ -188,8 +188,8 @@ async fn follow(worker: Rc<Worker>, mut inbox: Inbox) {
             count = inbox.hints.recv_many(&mut hints, HINTS_PER_TURN) => if count == 0 { return },
             () = inbox.queue.wake.notified() => {}
         }
-        // If more hints follow, their frames are queued in the outboxes and written together. A single frame is
-        // written at once.
+        // The frame of a single hint is written at once. The frames of several hints are queued in the outboxes and
+        // written together.
         let immediate = hints.len() == 1;
         for hint in hints.drain(..) {
             match hint {

@@ -6,7 +6,7 @@ use tidings_shared::log::{Record, record::is_visible_to};
 use super::{Peer, room::Room};
 use crate::transport::Frame;
 
-/// Whether a live-only record reaches a user: a record that names users reaches them, and its sender if named; other
+/// Whether a live-only record reaches a user: a record with a visibility reaches the named users and roles only; other
 /// records reach everyone except the sender.
 fn reaches(record: &Record, user: &str, role: &str) -> bool {
     let named = record.visibility();

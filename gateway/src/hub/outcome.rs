@@ -2,14 +2,14 @@
 
 use tidings_shared::ids::RoomId;
 
-/// The outcome of a record.
+/// What the hub did with a published record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Dispatch {
     /// Sent to all live subscriptions that may see it.
     Delivered,
-    /// No subscription was live. Joins read the record from the tail.
+    /// No subscription was live. Later joins read the record from the tail.
     NobodyLive,
-    /// Of an older epoch, or already sent.
+    /// The record is of an older epoch, or was sent already.
     Stale,
     /// The record does not follow the last sent one: the room must be refilled.
     Refill,
@@ -20,17 +20,18 @@ pub enum Dispatch {
 /// The outcome of a refill.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RefillOutcome {
-    /// The tail held all missing records: they were sent.
+    /// The tail held all missing records, and they were sent.
     FromTail,
-    /// The tail did not hold them, or the epoch's base is lower: live subscriptions were sent the gap.
+    /// The tail did not hold all missing records, or the subscriptions were above the epoch's base: they were sent
+    /// `room:gap`.
     Gap,
-    /// The read is stale or misses a live subscriber: read again.
+    /// The read is stale, or lacks the mark of a live subscriber: the room must be read again.
     Retry,
     /// The marks do not give every role in this epoch: read the roles from persistence, then read the room again.
     RolesUnknown,
 }
 
-/// The outcome of a read for a replaying subscription.
+/// The outcome of [`Hub::refresh_role`](super::Hub::refresh_role).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RoleRefresh {
     /// The role is as of the read, or later.
@@ -47,6 +48,6 @@ pub enum RoleRefresh {
 #[must_use]
 pub struct Ended {
     pub subscriptions: usize,
-    /// The room, if it has no subscription now: its channel is not wanted any more.
+    /// The room, if no subscription is left, so that its channel is not wanted any more.
     pub room: Option<RoomId>,
 }

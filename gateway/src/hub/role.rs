@@ -5,7 +5,7 @@ use std::rc::Rc;
 use rustc_hash::{FxHashMap, FxHashSet};
 use tidings_shared::ids::{Epoch, UserId};
 
-/// The number of names at which unused ones are removed for the first time; later at twice the number in use.
+/// Unused names are removed for the first time at this number of names, later at twice the number of used names.
 const FIRST_CLEANUP_SIZE: usize = 64;
 
 /// Stored roles of users in one room, read from persistence after the room's head was read in `epoch`. They are as of

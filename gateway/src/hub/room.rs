@@ -28,11 +28,12 @@ struct Subscriber<P> {
     peer: Rc<P>,
     role: Rc<str>,
     stamp: u64,
-    /// The position of which the role is; [`Position::UNREAD`] until the join has read the role. A live subscription
-    /// was also sent everything visible up to here, or the gap. This may be ahead of the room's position.
+    /// The position as of which the role is valid; [`Position::UNREAD`] until the join has read the role. A live
+    /// subscription was also sent all visible records up to this position, or the gap. It may be ahead of the room's
+    /// position.
     role_as_of: Position,
     live: bool,
-    /// The mark of a later change may have expired: without a mark, persistence must be asked for the role.
+    /// Whether the mark of a later change may have expired: then a role without a mark must be read from persistence.
     marks_expired: bool,
     watches_presence: bool,
 }
@@ -44,9 +45,9 @@ pub(super) struct Room<P> {
     position: Option<Position>,
     newest_seen: Position,
     refilling: bool,
-    /// Whether the server has confirmed the room's channel.
+    /// Whether Redis has confirmed the room's channel.
     pub confirmed: bool,
-    /// Subscriptions that ended because of removals and are not yet counted by the hub.
+    /// Number of subscriptions that ended because of removals and that the hub has not counted yet.
     pub ended: usize,
 }
 
@@ -174,7 +175,8 @@ impl<P: Peer> Room<P> {
         }
     }
 
-    /// Applies a membership change at `at` to the live, or to the replaying, subscriptions of the user.
+    /// Applies a membership change at `at` to the user's subscriptions: with `live` to the live ones, without to the
+    /// replaying ones.
     fn apply_change(
         &mut self,
         room: &str,
@@ -199,7 +201,7 @@ impl<P: Peer> Room<P> {
             }
             subscriber.role = names.intern(role);
             if !live {
-                // A live subscription advances with the room's position.
+                // A live subscription needs no new position of its own, because the room's position advances.
                 subscriber.role_as_of = at;
             }
             true
@@ -232,7 +234,8 @@ impl<P: Peer> Room<P> {
         self.refilling = false;
     }
 
-    /// Sets the role that the join has read. Only a `current` read is newer than the expiry of marks.
+    /// Sets the role that the join has read. A `current` read is of the present generation: it is newer than any expiry
+    /// of marks.
     pub fn set_initial_role(
         &mut self,
         subscription: Subscription,
@@ -283,7 +286,8 @@ impl<P: Peer> Room<P> {
     }
 
     pub fn go_live(&mut self, subscription: Subscription, reached: Position) -> bool {
-        // A role as of a later position would be used for earlier records: the replay must reach that position first.
+        // If the role is as of a later position, the replay must reach that position first, because the role is not
+        // valid for earlier records.
         if self.get(subscription).is_none_or(|subscriber| subscriber.role_as_of != reached) {
             return false;
         }
@@ -313,7 +317,7 @@ impl<P: Peer> Room<P> {
 }
 
 impl Subscription {
-    /// No subscription: stamps begin with 1.
+    /// Takes the place of a subscription that has ended. No subscription is equal to it, because stamps begin with 1.
     pub const ENDED: Self = Self { slot: u32::MAX, stamp: 0 };
 
     fn new(slot: usize, stamp: u64) -> Self {

@@ -1,5 +1,5 @@
-//! Late deliveries by a refill are counted once per node, like deliveries in time: each worker with subscriptions in
-//! the room reads the same late messages.
+//! Counts each late delivery by a refill once per node, like a delivery in time, although each worker with
+//! subscriptions in the room reads the same late messages.
 
 use std::sync::{Mutex, PoisonError};
 
@@ -16,7 +16,7 @@ const MAX_ROOMS: usize = 10_000;
 pub struct LateDeliveryDedup(Mutex<FxHashMap<RoomId, Position>>);
 
 impl LateDeliveryDedup {
-    /// Whether this message was not counted before. Marks it as counted.
+    /// Marks a message as counted. Returns true if it was not counted before.
     pub fn is_first(&self, room: &RoomId, position: Position) -> bool {
         let mut rooms = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if rooms.get(room).is_some_and(|counted| *counted >= position) {

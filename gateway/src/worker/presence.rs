@@ -32,7 +32,7 @@ impl Snapshots {
     }
 }
 
-/// Counts the changes that arrive in a room while it is held.
+/// While this value exists, the presence changes that arrive in the room are counted.
 pub struct SnapshotWatch {
     worker: Rc<Worker>,
     room: RoomId,
@@ -59,7 +59,7 @@ impl Drop for SnapshotWatch {
 }
 
 impl Worker {
-    /// Counts the changes of a room while a snapshot of it is read.
+    /// Starts to count the presence changes of a room. The count ends when the returned watch is dropped.
     #[must_use]
     pub fn watch_snapshot(self: &Rc<Self>, room: &RoomId) -> SnapshotWatch {
         self.snapshots.0.borrow_mut().entry(room.clone()).or_default().readers += 1;

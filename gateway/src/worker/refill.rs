@@ -31,7 +31,7 @@ pub(super) async fn refill(worker: Rc<Worker>, room: RoomId) {
     let mut roles: Option<Roles> = None;
     loop {
         let permit = worker.refills.acquire().await;
-        // The live subscriptions may have ended while this waited for a permit.
+        // The live subscriptions may have ended while the task waited for a permit.
         if worker.hub.borrow().live_position(&room).is_none() {
             worker.hub.borrow_mut().abandon_refill(&room);
             return;
@@ -107,9 +107,9 @@ fn count_refill(worker: &Worker, source: &str) {
     worker.node.metrics.refills.with_label_values(&[source]).inc();
 }
 
-/// Compares the heads of rooms with Redis, some rooms per second, in turn. A head is compared with the room's
-/// position one interval later, because the hints up to the head may still be on their way. Otherwise a busy room,
-/// whose tail holds only some milliseconds, would be sent a gap without need.
+/// Compares the positions of live rooms with the heads in Redis, some rooms per second, in turn. Each head is compared
+/// with the room's position only one interval later, because the hints up to the head may still be on their way.
+/// Without this delay, a busy room whose tail holds only some milliseconds of records would be sent an unnecessary gap.
 pub(super) async fn sweep(worker: Rc<Worker>) {
     let mut due: Vec<RoomId> = Vec::new();
     let mut read: Vec<(RoomId, Position)> = Vec::new();

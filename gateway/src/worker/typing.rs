@@ -1,5 +1,5 @@
-//! Typing, combined over the whole node: changes within 100 ms are published together, only the last one of each user
-//! in each room. Receivers let typing expire themselves; the node does not remember who types.
+//! Typing, combined over the whole node: changes within 100 ms are published together. Of the changes of one user in
+//! one room, only the last is published. Receivers let typing expire themselves; the node does not remember who types.
 
 use std::{
     sync::{
@@ -23,7 +23,7 @@ use crate::metrics::Metrics;
 
 /// How long changes are collected before they are published.
 const COLLECT_FOR: Duration = Duration::from_millis(100);
-/// When receivers let typing expire, unless it is repeated.
+/// Time after which receivers let typing expire, unless it is repeated.
 const EXPIRES_MS: u64 = 2000;
 /// Maximum of commands that wait at the same time. More are refused as overloaded.
 const MAX_WAITING: usize = 10_000;
@@ -50,7 +50,7 @@ struct Pending {
     waiting: usize,
 }
 
-/// See the module. Shared by all workers of a node.
+/// The typing changes of a node that are not published yet. All workers share them.
 #[derive(Default)]
 pub struct Typing {
     pending_changes: Mutex<Pending>,
@@ -73,8 +73,8 @@ impl Typing {
         self.pending_changes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Replaces an earlier change of the same user in the same room that is not published yet. The receiver resolves
-    /// when the change was published.
+    /// Queues a change for publication. It replaces an unpublished change of the same user in the same room. The
+    /// returned receiver resolves when the change was published.
     pub fn submit(
         &self,
         room: &RoomId,
@@ -105,10 +105,11 @@ impl Typing {
         std::mem::take(&mut *pending_changes).by_user
     }
 
-    /// A message ends its sender's typing: a change that is not published yet would arrive after the message.
+    /// Drops an unpublished change of a message's sender: the message ends typing, and the change would arrive after
+    /// it.
     pub fn message_sent(&self, room: &RoomId, user: &UserId) {
-        // A change of the same connection is always seen here. A change of another connection may as well have come
-        // later.
+        // This load always sees a change of the same connection. It may miss a change of another connection, which
+        // might as well have come after the message.
         if !self.busy.load(Ordering::Relaxed) {
             return;
         }

@@ -1,4 +1,4 @@
-//! The users connected on this worker, and the events for all of their connections here.
+//! The users connected to this worker, and the events for all of their connections to it.
 
 use std::rc::Rc;
 
@@ -22,7 +22,7 @@ use crate::{
 pub(super) struct UserClients(FxHashMap<UserId, OneOrMany<Rc<Client>>>);
 
 impl UserClients {
-    /// Returns false if the connection was not there.
+    /// Removes a connection. Returns false if it was not registered.
     fn remove(&mut self, user: &UserId, client: &Client) -> bool {
         let Some(clients) = self.0.get_mut(user) else { return false };
         let removed = clients.remove(|other| std::ptr::eq(&**other, client));
@@ -39,7 +39,8 @@ impl UserClients {
 }
 
 impl Worker {
-    /// Registers a connection with its user, with the versions that it knows. [`Worker::unregister`] removes it.
+    /// Registers a connection under its user, with the versions that the connection knows. [`Worker::unregister`]
+    /// removes it.
     pub fn register(
         &self,
         client: &Rc<Client>,

@@ -1,5 +1,6 @@
-//! Brings a room's live subscriptions up to a read of the room. It sends the missing records in order, each filtered
-//! by the role at its position, or the gap. Then all subscriptions get their roles as of the head.
+//! Brings a room's live subscriptions up to the head of a read of the room. Each is sent the missing records in order,
+//! filtered by its role at the position of each record, or the gap. Then all subscriptions of the room get their roles
+//! as of the head.
 
 use tidings_shared::{
     ids::{Cursor, RoomId, UserId},
@@ -80,7 +81,7 @@ impl<P: Peer> Room<P> {
         for (_, subscriber) in self.subscribers.iter().filter(|(_, subscriber)| subscriber.live) {
             match read.role_verdict(subscriber) {
                 RoleVerdict::RoleNotRead => return RefillOutcome::RolesUnknown,
-                // Without a gap the records include all changes.
+                // This subscriber needs no mark: without a gap, the records include all changes of its role.
                 RoleVerdict::MarkNotRead
                     if subscriber.marks_expired
                         || subscriber.role_as_of.epoch != head.epoch
@@ -91,7 +92,7 @@ impl<P: Peer> Room<P> {
                 _ => {}
             }
         }
-        // From here on the refill cannot stop half-way.
+        // From here on the refill must not return early, because it changes subscriptions.
         let mut outcome = RefillOutcome::FromTail;
         let mut ended = EndedCount::default();
         self.subscribers.retain(|slot, subscriber| {
@@ -115,7 +116,8 @@ impl<P: Peer> Room<P> {
                 (subscriber.role_as_of, subscriber.marks_expired) = (Position::of(&tail.head), false);
                 outcome = RefillOutcome::Gap;
             } else if position.epoch != head.epoch {
-                // Sent before the first record of the epoch: it moves the client's cursor to the epoch.
+                // Must be sent before the first record of the new epoch, because this frame moves the client's cursor
+                // to the epoch.
                 let caught_up = ServerFrame::CaughtUp { room: id, epoch: head.epoch, seq: sent };
                 subscriber.peer.send(Frame::text(caught_up.to_json()));
             }
@@ -144,7 +146,7 @@ impl<P: Peer> Room<P> {
                 RoleVerdict::Removed(_) => return ended.end(id, slot, subscriber),
                 RoleVerdict::Role(role) => subscriber.role = names.intern(role),
                 RoleVerdict::Unchanged => {}
-                // A live subscription got all records; a replaying one reads its role itself.
+                // A live subscription got its role from the records. A replaying one reads its role itself.
                 RoleVerdict::MarkNotRead | RoleVerdict::RoleNotRead => {
                     if !subscriber.live {
                         return true;
