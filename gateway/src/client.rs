@@ -35,9 +35,10 @@ pub(crate) use lanes::{Job, JoinGroup, LeaveGroup, Replay};
 pub(crate) use memberships::GroupMemberships;
 pub(crate) use transport::{ClientTransport, PollBuffer};
 
-/// Most answers fit in this; a longer answer costs another allocation.
+/// Most answers fit in this size; a longer answer costs another allocation.
 const EXPECTED_REPLY_BYTES: usize = 256;
-/// Maximum of commands of one connection whose answers wait for storage. More are refused as overloaded.
+/// Maximum of commands of one connection that wait for their outcomes, for example until events are stored. More are
+/// refused as overloaded.
 const MAX_UNANSWERED: u16 = 1000;
 
 /// The presence that a connection reported.
@@ -51,7 +52,7 @@ pub(crate) enum ReportedPresence {
     Closed,
 }
 
-/// See the module. Shared by the session, the hub and the tasks of one thread.
+/// The state of one connection, shared by the session, the hub and the tasks of one thread.
 pub struct Client {
     pub(crate) connection: ClientTransport,
     pub(crate) state: RefCell<State>,
@@ -68,7 +69,7 @@ pub struct Client {
     joining: Cell<u16>,
     /// Number of joins that are not answered yet.
     open_joins: Cell<u16>,
-    /// Number of commands whose answers wait for storage.
+    /// Number of commands that wait for their outcomes.
     unanswered: Cell<u16>,
     abuse_counter: Cell<AbuseCounter>,
     pub(crate) reported_presence: Cell<ReportedPresence>,
@@ -106,7 +107,7 @@ impl Client {
         self.connection.send(frame);
     }
 
-    /// Answers a command that returns nothing, if it has a `ref`.
+    /// Answers a command that returns nothing with `ok`, if the command has a `ref`.
     pub(crate) fn reply_ok(&self, request: &RequestContext) {
         if let reference @ Some(_) = request.reference() {
             self.reply(&ServerFrame::Ok { reference });
@@ -186,7 +187,7 @@ impl Client {
         (used < max).then(|| SlotGuard::take(self, |client| &client.joining))
     }
 
-    /// Takes a slot for a command whose answer waits for storage. Refuses it if all slots are taken.
+    /// Takes a slot for a command that waits for its outcome. Refuses the command if all slots are taken.
     pub(crate) fn take_answer_slot(self: &Rc<Self>) -> Result<SlotGuard, Refusal> {
         if self.unanswered.get() >= MAX_UNANSWERED {
             let message =
@@ -211,7 +212,7 @@ impl Client {
         }
     }
 
-    /// Whether this is a long poll, which keeps no state for the next one.
+    /// Whether this is a long poll, which keeps no state for the next poll.
     pub(crate) fn is_poll(&self) -> bool {
         matches!(self.connection, ClientTransport::Poll(_))
     }
@@ -237,12 +238,13 @@ impl Client {
         self.rooms.borrow_mut().remove(room).filter(|subscription| *subscription != Subscription::ENDED)
     }
 
-    /// A join begins. Until it is answered, rooms that end meanwhile are remembered.
+    /// A join begins. Until the join is answered, rooms whose subscriptions end are remembered, because the answer must
+    /// name them as failed.
     pub(crate) fn begin_join(&self) {
         self.open_joins.set(self.open_joins.get() + 1);
     }
 
-    /// Whether a room has ended since the start of a join that is not answered yet.
+    /// Whether the subscription of a room has ended since the start of a join that is not answered yet.
     pub(crate) fn has_ended(&self, room: &RoomId) -> bool {
         self.rooms.borrow().get(room) == Some(&Subscription::ENDED)
     }

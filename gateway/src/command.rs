@@ -51,7 +51,7 @@ pub enum Effect {
         room: Option<RoomId>,
         refusal: Refusal,
     },
-    /// Counts that the command exceeded a limit although it was answered.
+    /// Counts an exceeded limit of a command that is answered all the same.
     LimitExceeded,
     /// Fetches the key of a token, then calls [`finish_auth`]. No frame is read meanwhile.
     FetchKey {
@@ -63,7 +63,7 @@ pub enum Effect {
         request: RequestContext,
         identity: Identity,
     },
-    /// The token was renewed, so the expiry deadline moved.
+    /// The token was renewed, so the connection now expires with the new token.
     TokenRenewed,
     Join {
         request: RequestContext,
@@ -117,7 +117,7 @@ impl Effect {
     }
 }
 
-/// Applies one frame. `request` is the context of its answer.
+/// Applies one frame to the state, and returns the effects. `request` is the context of the frame's command.
 pub fn apply(
     state: &mut State,
     env: &Environment<'_>,
@@ -174,7 +174,7 @@ fn limit_of(command: &Command) -> Option<Limit> {
     })
 }
 
-/// The cost of a command. The rooms of `"mine"` are not known yet: they are charged when they are known.
+/// The cost of a command. A join of `"mine"` is charged for its rooms later, when they are known.
 fn cost_of(command: &Command) -> NonZeroU32 {
     let rooms = match command {
         Command::Join { target: JoinTarget::Many { rooms, .. }, .. } => rooms.len(),
@@ -183,7 +183,8 @@ fn cost_of(command: &Command) -> NonZeroU32 {
     NonZeroU32::MIN.saturating_add(rooms_cost(rooms))
 }
 
-/// Takes a command from the user's bucket. A connection without a user has no bucket: its time for `auth` is short.
+/// Takes `cost` tokens from the user's bucket. A connection without a user has no bucket, but little time to send
+/// `auth`.
 fn check_rate(env: &Environment<'_>, state: &State, limit: Limit, cost: NonZeroU32) -> Result<(), Refusal> {
     match state {
         State::Ready(identity) => {
@@ -193,7 +194,7 @@ fn check_rate(env: &Environment<'_>, state: &State, limit: Limit, cost: NonZeroU
     }
 }
 
-/// Continues after [`Effect::FetchKey`].
+/// Continues an `auth` command after [`Effect::FetchKey`]. `verdict` is the result of verifying the token.
 pub fn finish_auth(
     state: &mut State,
     request: RequestContext,

@@ -9,7 +9,7 @@ use tidings_shared::error::{ErrorCode, RETRY_AFTER_MS, Refusal};
 
 pub const CONTENT_TYPE: &str = "application/problem+json";
 
-/// The status of a refused request.
+/// The HTTP status of a refused request.
 #[must_use]
 pub fn status(refusal: &Refusal) -> StatusCode {
     StatusCode::from_u16(refusal.code.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
@@ -34,7 +34,7 @@ pub fn document(refusal: &Refusal) -> Vec<u8> {
     document_with(refusal, status(refusal))
 }
 
-/// As [`document`], with a status other than the one of the code.
+/// As [`document`], with this status instead of the status of the error code.
 #[must_use]
 pub fn document_with(refusal: &Refusal, status: StatusCode) -> Vec<u8> {
     #[derive(Serialize)]

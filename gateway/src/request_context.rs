@@ -1,5 +1,5 @@
-//! The context of one command: the `ref` of its answer, its start time and its trace span. It goes with the command
-//! through every effect and job. It is dropped when the command is answered, or when it will not be answered.
+//! The context of one command: the `ref` of its answer, its start time and its trace span. The context goes with the
+//! command through every effect and job. It is dropped when the command is answered, or when no answer will follow.
 
 use std::{cell::RefCell, fmt, time::Instant};
 
@@ -9,7 +9,7 @@ use tidings_shared::{
     telemetry::{self, Span, SpanKind, TraceContext},
 };
 
-/// See the module. Records the latency of the command when it is dropped.
+/// The context of one command. Records the latency of the command when it is dropped.
 pub struct RequestContext {
     reference: Option<String>,
     pub is_send: bool,
@@ -28,7 +28,7 @@ impl RequestContext {
         context
     }
 
-    /// Traces the command, in the trace that came with it, if that trace is sampled.
+    /// Traces the command if it is sampled: in the trace `parent`, or without a parent in a new trace.
     #[must_use]
     pub fn traced(mut self, name: &'static str, parent: Option<TraceContext>) -> Self {
         if let Some(mut span) = telemetry::begin("receive", SpanKind::Server, parent) {

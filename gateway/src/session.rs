@@ -1,5 +1,5 @@
 //! A connection's session: it turns frames into commands, and carries out the commands' effects. The decisions are in
-//! `command` and `hub`; this module and its children do the waiting.
+//! `command` and `hub`; this module and its children wait for Redis and persistence.
 //!
 //! Commands of one connection on one room take effect in the order of their frames: each room has a *lane*, and a
 //! lane starts its next job when the previous one is done. A send is done when its message is appended: the lane does
@@ -47,7 +47,7 @@ use lane::enqueue;
 /// A connection that sends no token is closed after this time.
 const AUTH_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// See the module.
+/// The session of one connection or poll.
 pub struct ChatSession {
     worker: Rc<Worker>,
     client: Rc<Client>,
@@ -84,7 +84,7 @@ impl ChatSession {
             }
             Effect::Authenticate { request, identity } => {
                 client.hold_reading();
-                // The account is read now: a delay is the server's, not the client's.
+                // The server reads the account now, so a delay is not the client's fault.
                 client.connection.set_deadline(None);
                 let (worker, client) = (worker.clone(), client.clone());
                 tokio::task::spawn_local(async move {
@@ -120,7 +120,7 @@ impl ChatSession {
         let command = parsed.frame.as_ref().ok();
         let is_send = matches!(command, Some(protocol::Command::Send { .. }));
         let mut request = RequestContext::new(parsed.reference.take(), is_send, node.counters.frame(command));
-        // Only commands that append to the log are traced: only they have a path through the system.
+        // Only commands that append to the log are traced, because only their path leads through all services.
         if let Some(command @ (protocol::Command::Send { .. } | protocol::Command::Change { .. })) = command {
             request = request.traced(command.frame(), parsed.trace);
         }
@@ -151,7 +151,7 @@ impl Session for ChatSession {
     fn on_deadline(&mut self) {
         let (code, reason) = match &*self.client.state.borrow() {
             State::Ready(identity) if identity.expires_at_s.saturating_mul(1000) > unix_ms() => {
-                // The timer wheel's range was too short, or the token was renewed meanwhile.
+                // The token is still valid: it expires later than the longest deadline of a day, or it was renewed.
                 self.client.watch_expiry_of(identity, unix_ms());
                 return;
             }
@@ -179,7 +179,8 @@ impl Session for ChatSession {
     }
 }
 
-/// Reads the account of a good token, then answers `connected`. Closes the connection of a blocked user.
+/// Reads the account of the user of a valid token, then answers `connected`. Closes the connection if the user is
+/// refused.
 async fn authenticate(
     worker: &Rc<Worker>,
     client: &Rc<Client>,
@@ -211,7 +212,8 @@ struct Admitted {
     registration: PendingRegistration,
 }
 
-/// Reads the account of a good token. Name and picture are those of the account.
+/// Reads the account of the user of a valid token. The returned identity has the name and picture of the account.
+/// Refuses an unknown or blocked user.
 async fn admit(worker: &Rc<Worker>, identity: Identity) -> Result<Admitted, Refusal> {
     let bus = &worker.node.bus;
     // Keep this order: channel, versions, account. Then no change is missed: after a read, this node gets the notice of

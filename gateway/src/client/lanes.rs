@@ -1,5 +1,5 @@
 //! Lanes: the jobs of one connection on one room run one after the other; lanes of different rooms run concurrently.
-//! This holds the waiting jobs; `session` runs them.
+//! This module holds the waiting jobs; `session` runs them.
 
 use std::{
     cell::{Cell, RefCell},
@@ -34,7 +34,8 @@ pub(crate) enum Job {
 /// One `room:join`. It is answered once, when each of its rooms was joined or refused.
 pub(crate) struct JoinGroup {
     pub request: RequestContext,
-    /// If a single room fails, the answer is an `error`, not a `room:joined`.
+    /// Whether the client named one room instead of a list: if its join fails, the answer is an `error`, not a
+    /// `room:joined`.
     pub single: bool,
     /// Whether the connection receives presence changes of these rooms.
     pub presence: bool,
@@ -59,7 +60,7 @@ pub(crate) struct Replay {
     pub subscription: Subscription,
     pub position: Position,
     pub head: Position,
-    /// The client's cursor is not valid above this seq.
+    /// The last seq up to which the client's cursor is valid; `None`: the whole cursor is valid.
     pub gap: Option<Seq>,
     /// The hub's generation before the head was read.
     pub generation: Generation,
@@ -68,9 +69,9 @@ pub(crate) struct Replay {
 #[derive(Default)]
 pub(super) struct Lanes {
     waiting: FxHashMap<RoomId, VecDeque<Job>>,
-    /// Waiting and running.
+    /// Number of waiting and running jobs.
     jobs: usize,
-    /// Whether the connection is not read because of too many jobs.
+    /// Whether reading is paused because of too many jobs.
     full: bool,
 }
 

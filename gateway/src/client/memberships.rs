@@ -17,15 +17,16 @@ pub(crate) struct GroupMemberships {
 }
 
 impl GroupMemberships {
-    /// Only rooms whose lanes are idle are read together. In another room the membership must be read after the
-    /// earlier commands, so it is read separately.
+    /// `rooms` are the rooms of the join whose lanes are idle; they are read together. In another room the membership
+    /// must be read after the earlier commands of its lane, so it is read separately.
     pub fn new(rooms: Vec<RoomId>) -> Self {
         Self { rooms: Cell::new(rooms), read: OnceCell::new() }
     }
 
     /// The user's membership in a room of the join, read after the join began.
     pub async fn get(&self, bus: &Bus, user: &UserId, room: &RoomId) -> Result<MembershipSnapshot, Refusal> {
-        // A failed read is not repeated: otherwise the rooms of a join would fail one after the other.
+        // A failed read is not repeated, because its repetitions would make the rooms of a join fail one after the
+        // other.
         let read = self.read.get_or_init(async || {
             let rooms = self.rooms.take();
             if rooms.is_empty() {

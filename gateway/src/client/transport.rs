@@ -17,7 +17,8 @@ pub(crate) enum ClientTransport {
     Poll(Rc<PollBuffer>),
 }
 
-/// Maximum size of a poll's answer, without the frames of its joins. Later frames are dropped.
+/// Maximum size of a poll's answer, without the frames of its joins. A frame that would exceed this size closes the
+/// poll, and is dropped.
 const MAX_ANSWER_BYTES: usize = 256 * 1024;
 /// Additional size for each room: the frames that say that the room is joined and caught up.
 const JOIN_FRAMES_BYTES: usize = 1536;
@@ -84,7 +85,7 @@ impl PollBuffer {
         self.bytes.set(self.bytes.get().saturating_sub(bytes));
     }
 
-    /// The close code that a WebSocket would have been closed with.
+    /// The code with which a WebSocket would have been closed; `None`: the poll is open.
     pub fn closed(&self) -> Option<u16> {
         self.closed.get()
     }
@@ -140,14 +141,14 @@ impl ClientTransport {
         }
     }
 
-    /// A poll never drains; its frames are taken for the answer.
+    /// Does nothing for a poll, because the poll's task itself wakes the replays when it has taken frames.
     pub fn notify_drained(&self) {
         if let Self::Socket(connection) = self {
             connection.notify_drained();
         }
     }
 
-    /// A poll has its own deadline.
+    /// Does nothing for a poll, which has its own deadline.
     pub fn set_deadline(&self, after: Option<Duration>) {
         if let Self::Socket(connection) = self {
             connection.set_deadline(after);

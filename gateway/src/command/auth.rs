@@ -1,4 +1,4 @@
-//! `auth`: the first one authenticates the connection, later ones renew the token.
+//! `auth`: the first `auth` authenticates the connection, later ones renew the token.
 
 use std::rc::Rc;
 
@@ -65,8 +65,8 @@ pub(super) fn finish(
     }
 }
 
-/// Handles an invalid frame of a connection without a user. Whatever is wrong with the frame, the token is missing.
-/// An `auth` without a token is treated like one with a bad token.
+/// Handles an invalid frame of a connection without a user. Most errors of such a frame are reported as a missing
+/// token. An `auth` without a token is treated like an `auth` with a bad token.
 pub(super) fn unreadable(
     state: &mut State,
     request: RequestContext,
@@ -74,7 +74,7 @@ pub(super) fn unreadable(
     refusal: Refusal,
 ) -> Vec<Effect> {
     match refusal.field.as_deref() {
-        // No other command has this field.
+        // Only `auth` has this field, so the frame is an `auth`.
         Some("token") => finish(state, request, Err(Reason::Missing.into())),
         // A frame that is no object, or that has an invalid `ref`, gets its own error.
         None | Some("ref") => vec![Effect::refuse(request, room, refusal)],

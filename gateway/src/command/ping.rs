@@ -1,4 +1,4 @@
-//! `ping`: always answered. A ping that exceeds the limit counts as an exceeded limit.
+//! `ping` is always answered. A ping above the rate limit also counts as an exceeded limit.
 
 use std::num::NonZeroU32;
 

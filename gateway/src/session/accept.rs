@@ -1,5 +1,5 @@
-//! Decides who may open a WebSocket. The transport has checked path and handshake; this checks origin, the setting
-//! and the token.
+//! Decides who may open a WebSocket. The transport has checked path and handshake; this module checks the setting
+//! `websocket`, the origin and the token.
 
 use std::{rc::Rc, sync::Arc};
 
@@ -26,7 +26,7 @@ pub struct Gate {
     pub origins: AllowedOrigins,
     /// Whether WebSockets are served. If not, clients are told to poll.
     pub websocket: bool,
-    /// The shutdown of the node has begun. It serves as before, but plain HTTP connections close after their next
+    /// The shutdown of the node has begun. The node serves as before, but plain HTTP connections close after their next
     /// answer.
     pub shutting_down: CancellationToken,
     /// The node drains: nothing new is accepted, and polls end when their commands are answered.
@@ -92,7 +92,7 @@ impl Acceptor for ChatAcceptor {
 pub struct Ticket(Admitted);
 
 impl ChatAcceptor {
-    /// Checks a handshake as far as possible without its token. Returns the token; `None`: the handshake has none.
+    /// Makes the checks of a handshake that need no token, and returns the token. `None`: the handshake has none.
     fn token(&self, request: &HandshakeRequest) -> Result<Option<String>, Refusal> {
         if !self.gate.websocket {
             return Err(Refusal::new(
@@ -129,7 +129,7 @@ pub(super) fn bearer(value: &str) -> Result<&str, Reason> {
     if scheme.eq_ignore_ascii_case("bearer") { Ok(token.trim()) } else { Err(Reason::Malformed) }
 }
 
-/// The token of a handshake: from the header, or else from the query. `None`: there is none.
+/// The token of a handshake: from the header, or without a header from the query. `None`: there is none.
 fn token_of(request: &HandshakeRequest) -> Result<Option<String>, Reason> {
     if let Some(value) = request.headers().get(header::AUTHORIZATION) {
         return bearer(value.to_str().map_err(|_| Reason::Malformed)?).map(|token| Some(token.to_owned()));
@@ -139,7 +139,8 @@ fn token_of(request: &HandshakeRequest) -> Result<Option<String>, Reason> {
     Ok(query.split('&').find_map(|pair| pair.strip_prefix("token=")).map(ToOwned::to_owned))
 }
 
-/// The trace of a handshake: from the header, or else from the query, because web pages cannot set the header.
+/// The trace of a handshake: from the header, or without a header from the query, because web pages cannot set the
+/// header.
 fn trace_of(request: &HandshakeRequest) -> Option<TraceContext> {
     let header = request.headers().get("traceparent").and_then(|value| value.to_str().ok());
     let query = request.query().unwrap_or_default();

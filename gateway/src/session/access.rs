@@ -12,7 +12,7 @@ use tidings_shared::{
 
 use crate::{client::Client, limits::Limit, worker::Worker};
 
-/// The identity of a connection, which has one unless it has closed.
+/// The identity of a connection. A connection that runs commands has an identity, unless it has closed.
 pub(super) fn identity(client: &Client) -> Result<Rc<Identity>, Refusal> {
     client.identity().ok_or_else(|| Refusal::unavailable("the connection is gone"))
 }
@@ -38,8 +38,8 @@ pub(super) async fn role_in(
     }
 }
 
-/// The role of a user who was added to the room just now and is not in the caches yet. Refuses all other users: for
-/// them a public room exists, a private room does not.
+/// The role of a user who was added to the room just now and is not in the caches yet. Refuses all other users: with
+/// `forbidden` for a public room, with `not_found` for a private room, whose existence is not revealed.
 pub(super) async fn recently_added_role(
     worker: &Worker,
     identity: &Identity,

@@ -1,4 +1,4 @@
-//! Appends a message, or a change of one, to the room's log, and answers once.
+//! Appends a message, or a change of a message, to the room's log, and answers the command once.
 
 use std::{rc::Rc, time::Instant};
 
@@ -58,7 +58,7 @@ impl AppendCommand {
     }
 }
 
-/// Runs the command in its trace, if it is traced. Then the lane continues.
+/// Runs the command, in its trace if it is traced. The lane continues when this returns.
 pub(super) async fn start(
     worker: &Rc<Worker>,
     client: &Rc<Client>,
@@ -73,7 +73,7 @@ pub(super) async fn start(
     }
 }
 
-/// Appends. The answer is sent at the stage that the client asked for.
+/// Appends the event. The answer is sent at the stage that the client asked for.
 async fn append(
     worker: &Rc<Worker>,
     client: &Rc<Client>,
@@ -86,7 +86,7 @@ async fn append(
     let slot = match client.take_answer_slot() {
         Ok(slot) => slot,
         Err(refusal) => {
-            // Counted as too many, not by the code of the refusal.
+            // This send is counted as `too_many` only: without `is_send`, the code of the refusal is not counted.
             if std::mem::take(&mut request.is_send) {
                 worker.node.counters.too_many();
             }

@@ -21,7 +21,8 @@ use crate::{
     worker::Worker,
 };
 
-/// Rooms of one join that are joined at the same time: the work that continues after its connection has closed.
+/// Rooms of one join that are joined at the same time. This also limits the work that goes on after the connection has
+/// closed.
 const ROOMS_AT_ONCE: usize = 32;
 
 /// Starts a join: one job per room.
@@ -102,7 +103,7 @@ fn start_group(
     }
 }
 
-/// Starts a leave: one job per room, so that it cannot overtake a join.
+/// Starts a leave: one job per room, so that the leave cannot overtake an earlier join.
 pub(super) fn leave(worker: &Rc<Worker>, client: &Rc<Client>, request: RequestContext, rooms: Vec<RoomId>) {
     let group = Rc::new(LeaveGroup { request, remaining: Cell::new(rooms.len()), rooms: rooms.clone() });
     if rooms.is_empty() {

@@ -1,5 +1,5 @@
-//! Joins and leaves one room, as a job of its lane. A join reads membership, subscribes and reads the head; then it is
-//! answered, and the rooms are replayed.
+//! Joins and leaves one room, as a job of its lane. A join reads the membership, subscribes and reads the head of each
+//! room. Then the join is answered, and the rooms are replayed.
 
 use std::rc::Rc;
 
@@ -19,7 +19,7 @@ use crate::{
 };
 
 const MAX_ROOMS: usize = 1000;
-/// How often a join is retried because the room's epoch changed.
+/// Maximum of attempts to join a room. Another attempt is made if the room's epoch changed.
 const MAX_EPOCH_RETRIES: usize = 4;
 
 /// Joins one room of a group. After the last room the group is answered.
@@ -31,7 +31,8 @@ pub(super) async fn join(
     group: &Rc<JoinGroup>,
     index: usize,
 ) {
-    // The semaphore is never closed. A job with a permit is the first in its room's lane and waits for no other job.
+    // The semaphore is never closed. A job with a permit is the first in its room's lane, so it waits for no other job,
+    // and no deadlock is possible.
     let _permit = group.permits.acquire().await;
     match join_room(worker, client, room, after.as_ref(), &group.memberships).await {
         Ok((mut joined, replay)) => {
@@ -60,7 +61,8 @@ pub(super) fn finish(worker: &Rc<Worker>, client: &Rc<Client>, group: &JoinGroup
         failed.push((room.room.clone(), Refusal::not_found("room")));
     }
     client.end_join();
-    // Rooms that were left or joined again meanwhile are part of those commands' answers.
+    // Rooms that were left or joined again meanwhile are left out, because they belong to the answers of those later
+    // commands.
     joined.retain(|(_, room, replay)| client.joined(&room.room) == Some(replay.subscription));
     let request = &group.request;
     if let ([(room, refusal)], true) = (&failed[..], group.single) {
@@ -111,7 +113,7 @@ async fn join_room(
     let role_read = match read_role(worker, room, subscription, &identity.user, snapshot).await {
         Ok(role_read) if !client.connection.is_closed() => role_read,
         other => {
-            // An earlier subscription of the room stays.
+            // An earlier subscription of this connection to the room stays.
             worker.unsubscribe(room, subscription);
             return Err(other.err().unwrap_or_else(connection_closed));
         }
@@ -120,7 +122,7 @@ async fn join_room(
     let reached = Position::of(&head);
     worker.hub.borrow_mut().set_initial_role(room, subscription, &role, (reached, generation));
     if let Some(before) = client.join(shared_id.clone(), subscription) {
-        // The subscription starts again at the new cursor.
+        // The new subscription, which starts at the new cursor, replaces the earlier one.
         worker.unsubscribe(room, before);
     }
     let position = after.map_or(reached, |cursor| Position { epoch: head.epoch, seq: cursor.seq });
@@ -147,8 +149,8 @@ struct RoleRead {
     generation: Generation,
 }
 
-/// Determines a member's role as of the head. A mark is newer than any cache. Without a mark the snapshot is used, if
-/// it is of the head's epoch.
+/// Determines a member's role as of the head. The mark that is read with the head is newer than any cache. Without a
+/// mark the role is that of the snapshot, which must be of the head's epoch.
 async fn read_role(
     worker: &Rc<Worker>,
     room: &RoomId,
@@ -186,7 +188,8 @@ async fn read_head(
     if !confirmed {
         worker.node.bus.subscribe(worker.index, room).await?;
         let mut hub = worker.hub.borrow_mut();
-        // If this room was left meanwhile, it may be another subscription's room, whose channel is not confirmed yet.
+        // If the subscription has ended meanwhile, the hub may hold the room again for another subscription, before the
+        // channel is confirmed again.
         if hub.has(room, subscription) {
             hub.confirm(room);
         }

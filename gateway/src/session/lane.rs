@@ -53,7 +53,8 @@ async fn perform(worker: &Rc<Worker>, client: &Rc<Client>, room: &RoomId, job: J
     }
 }
 
-/// Answers a command when its outcome is known. Later jobs of the lane need not wait for it.
+/// Answers a command when its outcome is known, in a separate task, so that later jobs of the lane do not wait for the
+/// outcome.
 fn answer_later(
     worker: &Rc<Worker>,
     client: &Rc<Client>,

@@ -13,7 +13,8 @@ use crate::{
     worker::Worker,
 };
 
-/// Marks never move back, so later jobs of the lane need not wait for the outcome.
+/// Accepts a mark, and returns the future of its outcome. Marks never move back, so later jobs of the lane need not
+/// wait for the outcome.
 pub(super) async fn mark(
     worker: &Worker,
     client: &Rc<Client>,

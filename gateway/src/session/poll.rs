@@ -31,26 +31,26 @@ use request::PollRequest;
 pub use route::configure;
 
 /// A poll waits up to this time for its rooms to catch up and its commands to be answered, even if its own timeout is
-/// shorter. Otherwise a poll with a short timeout would never return missed records.
+/// shorter. Without this time, a poll with a short timeout would never return missed records.
 const SETTLE_TIMEOUT: Duration = Duration::from_secs(3);
 /// Soft limit of an answer: above this, the next poll continues the replay.
 const SOFT_ANSWER_BYTES: usize = 64 * 1024;
 
-/// Leaves the rooms of a poll when it ends in any way, also when its caller disconnects.
+/// Leaves the rooms of a poll when the poll ends in any way, also when its caller disconnects.
 struct Poll {
     session: ChatSession,
 }
 
 impl Drop for Poll {
     fn drop(&mut self) {
-        // First, so that joins and replays in progress find the connection closed and stop.
+        // The connection is closed first, so that joins and replays in progress find it closed and stop.
         self.session.client.connection.close(crate::transport::close_code::NORMAL, "");
         self.session.on_closed(crate::transport::close_code::NORMAL);
     }
 }
 
-/// Runs one poll. Without anything to return, it is answered when its timeout ends. Commands without a trace of their
-/// own use the poll's trace.
+/// Runs one poll. If there is nothing to return, the poll is answered at `until`. Commands without a trace of their own
+/// use `trace`.
 ///
 /// # Errors
 /// `forbidden` when the user was blocked meanwhile.
@@ -98,7 +98,7 @@ async fn poll(
         let may_return = answer.is_caught_up() || buffer.bytes() >= SOFT_ANSWER_BYTES;
         let settled = may_return && answer.is_answered();
         let until = if settled { deadline } else { unsettled_deadline };
-        // A draining node answers at once, except for commands in progress.
+        // A draining node answers as soon as no command is in progress.
         let draining = gate.draining.is_cancelled();
         let done = (draining && answer.is_answered()) || (settled && answer.has_content());
         if done || buffer.closed().is_some() || gate.polls_must_end.is_cancelled() || Instant::now() >= until
@@ -113,7 +113,7 @@ async fn poll(
             () = tokio::time::sleep_until(until) => {}
         }
     }
-    // Nothing is awaited from here on: everything that the hub counts as sent is in the buffer.
+    // Nothing may be awaited from here on, so that the answer holds everything that the hub counts as sent.
     answer.collect(&buffer);
     match buffer.closed() {
         None => answer.advance_cursors(|room| live_position(worker, &client, room)),
@@ -121,7 +121,7 @@ async fn poll(
             let code = tidings_shared::error::ErrorCode::Forbidden;
             return Err(Refusal::new(code, "this user is blocked or deleted"));
         }
-        // Frames above the limit are dropped. The cursors stay before them.
+        // Frames above the size limit were dropped, so the cursors must stay before them.
         Some(_) => {}
     }
     Ok(answer.into_json(&AnswerMetadata {
@@ -133,7 +133,7 @@ async fn poll(
     }))
 }
 
-/// Parses a command like a frame, and runs it under a `ref` of the server's.
+/// Parses a command like a frame, and runs it with a `ref` of the server instead of its own.
 fn run_command(poll: &mut Poll, index: usize, text: &str, trace: Option<TraceContext>) {
     let limits = &poll.session.worker.node.limits;
     let mut parsed = if text.len() > limits.max_frame_bytes {
@@ -153,7 +153,8 @@ fn run_command(poll: &mut Poll, index: usize, text: &str, trace: Option<TraceCon
     poll.session.on_parsed(parsed);
 }
 
-/// The position up to which a room was sent, if it is live. While it replays, other subscriptions may be further.
+/// The position up to which a poll was sent a live room. `None`: the poll's subscription is not live, so only other
+/// subscriptions may have reached the room's position.
 fn live_position(worker: &Worker, client: &Client, room: &RoomId) -> Option<crate::hub::Position> {
     let hub = worker.hub.borrow();
     client.joined(room).filter(|joined| hub.is_live(room, *joined)).and_then(|_| hub.live_position(room))

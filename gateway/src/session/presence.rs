@@ -20,13 +20,13 @@ use crate::{
     worker::Worker,
 };
 
-/// Timeout of a snapshot. Without it in time, a join is answered without presence.
+/// Timeout of a snapshot. If the snapshot takes longer, the join is answered without presence.
 const SNAPSHOT_TIMEOUT: Duration = Duration::from_secs(1);
-/// How often a snapshot is read again because a change arrived during the read.
+/// Maximum of reads of a snapshot. It is read again if a change arrived during the read.
 const SNAPSHOT_ATTEMPTS: usize = 3;
 
-/// Reports an admitted user as online, unless the connection has closed already. A poll reports the user as online for
-/// some time after it.
+/// Reports an admitted user as online, unless the connection has closed already. A poll makes the user present for some
+/// time.
 pub(super) fn opened(worker: &Worker, client: &Client) {
     let Some(identity) = client.identity() else { return };
     if client.is_poll() {
@@ -91,9 +91,9 @@ pub(super) async fn get(
     }
 }
 
-/// The users of a small room that was joined who are online or away, including the connection's user. `None`: the
-/// room is not small, or presence cannot be read now. The snapshot is not older than any change sent on this
-/// connection; so nothing may be awaited between the snapshot and the answer.
+/// The users of a small, joined room who are online or away, including the connection's user. `None`: the room is not
+/// small, or presence cannot be read now. The snapshot must not be older than a presence change that the connection got
+/// before the answer. So the caller must not await anything between the snapshot and the answer.
 pub(super) async fn snapshot(
     worker: &Rc<Worker>,
     client: &Client,

@@ -1,5 +1,5 @@
-//! Replay: sends the records that a connection missed in a room, as fast as its outbox drains, one room after the
-//! other. When the subscription reaches the room's position it gets `room:caught_up` and goes live.
+//! Replay: sends the records that a connection missed, one room after the other, as fast as the outbox empties. When a
+//! subscription reaches the room's position, it gets `room:caught_up` and goes live.
 
 use std::{rc::Rc, time::Duration};
 
@@ -17,7 +17,7 @@ use crate::{
 
 /// A replay continues when fewer bytes than this are queued.
 const LOW_WATER_BYTES: usize = 64 * 1024;
-/// Delay before another attempt to read a room that cannot be read, or whose hub is in another epoch.
+/// Delay before another attempt to read a room that cannot be read, or for which the hub or Redis is behind.
 const RETRY_AFTER: Duration = Duration::from_millis(50);
 
 /// Adds rooms to be replayed, and starts the connection's replay task if it is not running.
@@ -79,9 +79,9 @@ async fn replay_room(worker: &Rc<Worker>, client: &Rc<Client>, replay: &Replay) 
             return;
         }
         let newest = worker.hub.borrow().newest(room);
-        let began = worker.hub.borrow().generation();
+        let read_generation = worker.hub.borrow().generation();
         if newest.epoch < reached.epoch {
-            // Redis reported a new epoch before any hint did: live subscriptions must move to it first.
+            // Redis reported a new epoch before any hint did: the live subscriptions must move to that epoch first.
             worker.request_refill(room);
         }
         let not_before = newest.epoch.max(reached.epoch);
@@ -100,7 +100,7 @@ async fn replay_room(worker: &Rc<Worker>, client: &Rc<Client>, replay: &Replay) 
         };
         let (refresh, ended) = {
             let mark = read.marks.first().and_then(Option::as_ref);
-            let read = MarkRead { head: Position::of(&read.head), mark, generation: began };
+            let read = MarkRead { head: Position::of(&read.head), mark, generation: read_generation };
             worker.hub.borrow_mut().refresh_role(room, *subscription, read, roles.as_ref())
         };
         worker.release(&ended);
@@ -116,16 +116,17 @@ async fn replay_room(worker: &Rc<Worker>, client: &Rc<Client>, replay: &Replay) 
             }
         }
         if Position::of(&read.head) == reached {
-            // The hub or Redis is behind: wait a moment.
+            // The read found nothing new, but the subscription could not go live: the hub or Redis is behind.
             tokio::time::sleep(RETRY_AFTER).await;
         }
-        // Updated only after a successful read: a failed read does not show what was missed.
-        (head, generation) = (Position::of(&read.head), began);
+        // Both are updated only after a successful read, because a failed read does not show what was missed.
+        (head, generation) = (Position::of(&read.head), read_generation);
         let diverged = read.head.gap_after_position(reached.epoch, reached.seq);
         match (diverged, read.records_after(reached.seq)) {
             (None, Some(records)) => {
                 if read.head.epoch != reached.epoch {
-                    // Sent before the first record of the epoch: it moves the client's cursor to the epoch.
+                    // Must be sent before the first record of the new epoch, because this frame moves the client's
+                    // cursor to the epoch.
                     let (epoch, seq) = (read.head.epoch, reached.seq);
                     client.reply(&ServerFrame::CaughtUp { room, epoch, seq });
                 }
@@ -150,7 +151,7 @@ fn send_gap(client: &Client, room: &RoomId, after: Seq, head: Position) {
     client.reply(&ServerFrame::Gap { room, after, head: &head });
 }
 
-/// Sends records as the outbox drains. Returns false if the subscription has ended.
+/// Sends records as fast as the outbox empties. Returns false if the subscription has ended.
 async fn send_records(worker: &Rc<Worker>, client: &Rc<Client>, replay: &Replay, records: &[Record]) -> bool {
     for record in records {
         while client.connection.queued_bytes() >= LOW_WATER_BYTES {

@@ -1,5 +1,5 @@
-//! Builds the answer of a poll: sorts frames into answers and events, and moves the cursor of each room. Pure, except
-//! that it takes frames from the buffer.
+//! Builds the answer of a poll: sorts the frames that were sent to the poll into answers and events, and moves the
+//! cursor of each room. Pure, except that it takes frames from the buffer.
 
 use std::collections::HashMap;
 
@@ -15,18 +15,18 @@ use tidings_shared::{
 use super::request::PollRequest;
 use crate::{client::PollBuffer, hub::Position};
 
-/// The `ref` of the poll's own join: longer than any client's `ref`.
+/// The `ref` of the poll's own join. It is longer than any `ref` of a client, so the two are never equal.
 pub(super) const JOIN: &str = "join__________________________________________________________________";
 const REFERENCE_CHARS: usize = 70;
 
-/// The `ref` of the command at an index: longer than any client's `ref`.
+/// The `ref` of the command at an index. It is longer than any `ref` of a client, so the two are never equal.
 pub(super) fn reference(index: usize) -> String {
     format!("{index:0>REFERENCE_CHARS$}")
 }
 
 pub(super) struct AnswerBuilder {
     events: Vec<Box<RawValue>>,
-    answers: Vec<Command>,
+    answers: Vec<CommandAnswer>,
     unanswered: usize,
     cursors: HashMap<RoomId, Option<Cursor>>,
     /// The epoch of each joined room, which is also the epoch of its next event.
@@ -38,7 +38,7 @@ pub(super) struct AnswerBuilder {
 }
 
 /// A command's own `ref`, and its answer.
-type Command = (Option<Box<RawValue>>, Option<Box<RawValue>>);
+type CommandAnswer = (Option<Box<RawValue>>, Option<Box<RawValue>>);
 
 /// The fields of a frame that decide how it is sorted.
 #[derive(Deserialize)]
@@ -96,8 +96,8 @@ impl AnswerBuilder {
         }
     }
 
-    /// Takes the frames that were sent to the poll so far. Returns true if some are not part of the answer, so that
-    /// the buffer has room again.
+    /// Takes the frames that were sent to the poll so far. Returns true if some of them are not part of the answer, so
+    /// that the buffer has room again.
     pub fn collect(&mut self, buffer: &PollBuffer) -> bool {
         let mut excluded = 0;
         for frame in buffer.take() {
@@ -110,9 +110,9 @@ impl AnswerBuilder {
         excluded > 0
     }
 
-    /// Sorts one frame. Returns false if it is not part of the answer.
+    /// Sorts one frame. Returns false if the frame is not part of the answer.
     fn add_frame(&mut self, text: &str) -> bool {
-        // The frames are the server's own. A frame without this shape is an event.
+        // All frames come from this server. A frame that does not have these fields is an event.
         let fields: Option<FrameFields<'_>> = serde_json::from_str(text).ok();
         let Some(FrameFields { r#type, reference, room, seq, epoch, head, rooms, failed }) = fields else {
             self.add_event(text);
@@ -123,7 +123,7 @@ impl AnswerBuilder {
                 self.joined = true;
                 for Joined { room, head } in rooms {
                     self.epochs.insert(room.clone(), head.epoch.clone());
-                    // A room without a cursor starts at the head.
+                    // A room for which the request has no cursor starts at the head.
                     self.cursors.entry(room.clone()).or_default().get_or_insert(head);
                     self.replaying.insert(room);
                 }
@@ -147,7 +147,8 @@ impl AnswerBuilder {
                 }
                 self.add_event(text);
             }
-            // `room:removed` goes to all connections of a user. It has no position in the log of a joined room.
+            // `room:removed` comes from the user's channel, not from the room's log, so its seq must not move the
+            // cursor.
             (None, "room:removed", _) => self.add_event(text),
             (None, _, room) => {
                 if let (Some(room), Some(seq)) = (room, seq)
@@ -161,7 +162,7 @@ impl AnswerBuilder {
         true
     }
 
-    /// Waits only for the replays of rooms that are still joined.
+    /// Stops waiting for the replays of rooms that are no longer joined.
     pub fn retain_replaying(&mut self, is_joined: impl Fn(&RoomId) -> bool) {
         self.replaying.retain(is_joined);
     }
@@ -176,7 +177,7 @@ impl AnswerBuilder {
         let our_ref = format!("\"ref\":\"{reference}\"");
         let text = match own {
             Some(own) => text.replacen(&our_ref, &format!("\"ref\":{}", own.get()), 1),
-            // The `ref` is never the last field, because every answer has more fields.
+            // The `ref` is the last field of `ok`, and is followed by other fields in all other answers.
             None => text.replacen(&format!("{our_ref},"), "", 1).replacen(&format!(",{our_ref}"), "", 1),
         };
         *answer = RawValue::from_string(text).ok();

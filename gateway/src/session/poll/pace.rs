@@ -1,5 +1,5 @@
-//! Pacing: a poll that exceeds its user's rate limit waits for its turn until its timeout ends. Nothing is joined
-//! yet, so nothing is missed: events of that time are part of the answer.
+//! Pacing: a poll that exceeds its user's rate limit waits for its turn until its timeout ends. The poll joins its
+//! rooms only after this wait, so it misses nothing: events of the time of the wait are part of its answer.
 
 use std::{num::NonZeroU32, time::Duration};
 
@@ -12,7 +12,7 @@ use crate::{
     worker::Node,
 };
 
-/// Maximum wait: it leaves enough of the longest timeout to read the rooms.
+/// Maximum wait. It leaves enough of the longest timeout of a poll to read the rooms.
 const MAX_PACING_DELAY: Duration = Duration::from_secs(25);
 
 /// Takes the cost of a poll from its user's bucket. Waits for the tokens if they arrive before the deadline.

@@ -28,7 +28,7 @@ use crate::problem;
 const MAX_BODY_BYTES: usize = 256 * 1024;
 /// Time limit for a body, because a poll holds its slot while its body arrives.
 const BODY_TIMEOUT: Duration = Duration::from_secs(10);
-/// Maximum of running polls of one worker, and of one user on it, who has one on each device.
+/// Maximum of running polls of one worker, and of one user on this worker. A user may have one poll on each device.
 const MAX_POLLS: usize = 10_000;
 const MAX_POLLS_OF_USER: usize = 32;
 const CORS_MAX_AGE_S: usize = 3600;
@@ -102,11 +102,11 @@ async fn answer(
     let trace = header_value.and_then(TraceContext::parse);
     let request = PollRequest::parse(&body);
     drop(body);
-    // An invalid request counts too, and does not wait.
+    // An invalid request also costs a token of the rate limit, but does not wait for it.
     let (rooms, timeout) =
         request.as_ref().map_or((0, Duration::ZERO), |request| (request.cursors.len(), request.timeout));
     let (until, gate) = (Instant::now() + timeout, &acceptor.gate);
-    // Before anything is read from Redis for the rooms.
+    // The rate limit comes before anything is read from Redis for the rooms.
     pace(&acceptor.worker.node, &identity.user, rooms, until, gate).await?;
     let request = request?;
     let admitted = admit(&acceptor.worker, identity).await?;
