@@ -3,7 +3,7 @@
 //! per connection, no buffer while a connection is idle, and exactly one `on_closed` for every opened session.
 //!
 //! The path of a byte: `server` (accept, HTTP) → `handshake` (checks the upgrade) → `task` (the connection's future:
-//! reads, calls the session, writes) → `decoder` (bytes to messages) → `inflate`, if the message is compressed. And
+//! reads, calls the session, writes) → `decoder` (bytes to messages) → `inflate`, if the message is compressed. The way
 //! back: `Connection::send` → `link` → `deflate`, if it was negotiated → `outbox` → `task`. `worker` holds what the
 //! connections of a thread share: the read buffer, the compressor, the timer wheel, the connections themselves.
 //! `orders` carries out what the server orders; `drain` spreads the end of all connections over a time.
@@ -45,10 +45,11 @@ pub trait Session: 'static {
     /// A whole text message, valid UTF-8, at most `max_message_bytes` long.
     fn on_text(&mut self, text: &str);
 
-    /// A whole binary message. Only with `accept_binary`; otherwise the transport closes with 1003.
+    /// A whole binary message. Called only with `accept_binary`; without it, the transport closes the connection with
+    /// 1003.
     fn on_binary(&mut self, bytes: &[u8]);
 
-    /// The outbox is below `low_water_bytes` again after it was above, or after a call of
+    /// The outbox has fewer than `low_water_bytes`. Called after the outbox had more, and after a call of
     /// [`Connection::notify_drained`].
     fn on_drained(&mut self);
 

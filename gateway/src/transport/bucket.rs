@@ -6,7 +6,7 @@ use std::{num::NonZeroU32, time::Duration};
 
 use super::wheel::ticks;
 
-/// Default frames per second on average: ten times a person's messages, marks and typing.
+/// Default frames per second on average: ten times what one person sends in messages, marks and typing.
 const FRAMES_PER_SECOND: NonZeroU32 = NonZeroU32::MIN.saturating_add(99);
 const FRAMES_BURST: NonZeroU32 = NonZeroU32::MIN.saturating_add(199);
 /// Default time for which a peer above the limit is only read more slowly. A client with a backlog of 3,000 frames
@@ -70,7 +70,7 @@ pub(crate) enum FrameVerdict {
 
 #[derive(Debug, Default)]
 pub(crate) struct TokenBucket {
-    /// When the bucket will be full: for an empty one, the full burst time from now.
+    /// The time at which the bucket will be full. For an empty bucket, this is `burst_ns` from now.
     full_at_ns: u64,
     /// The tick at which the peer began to exceed the limit repeatedly.
     held_since: u32,

@@ -1,4 +1,4 @@
-//! The handle to an open WebSocket, for sessions and their tasks. It uses only the link, so it may be used from
+//! The handle to an open WebSocket, for sessions and their tasks. The handle uses only the link, so it may be used from
 //! anywhere on the worker's thread, also within another connection's session.
 
 use std::{fmt, rc::Rc, time::Duration};
@@ -51,7 +51,8 @@ impl Connection {
     }
 
     /// Requests a call of the session's `on_drained` when fewer than `low_water_bytes` are queued, which may be at
-    /// once. Within `on_drained`, request it only after sending something; otherwise it is called in a loop.
+    /// once. Within `on_drained`, request another call only after sending something, because an outbox that is still
+    /// low would cause that call at once.
     pub fn notify_drained(&self) {
         self.0.drain_wanted.set(true);
         self.0.wake();

@@ -1,5 +1,6 @@
-//! Counters of the transport, for metrics. Each worker writes its own numbers without locks or atomic
-//! read-modify-write, because each number has one writer. A read adds up all workers. Counters are never reset.
+//! Counters of the transport, for metrics. Each worker writes its own numbers. A number has one writer, so it needs no
+//! lock and no atomic read-modify-write; only the closes by code are behind a lock. A read adds up all workers.
+//! Counters are never reset.
 
 use std::{
     collections::BTreeMap,

@@ -47,7 +47,7 @@ pub(crate) enum Event<'a> {
     Close(Option<u16>),
 }
 
-/// The decoder of one connection: a null pointer between messages.
+/// The decoder of one connection. Between messages it holds only a null pointer.
 #[derive(Default)]
 pub(crate) struct Decoder {
     pending: Option<Box<Pending>>,
@@ -130,7 +130,7 @@ impl Decoder {
         let input = &mut input[used..];
         let alone = header.opcode.is_control() || (header.fin && header.opcode != Opcode::Continuation);
         if alone && input.len() >= header.payload_bytes {
-            // The common case: the chunk holds a complete message, which is passed on from there.
+            // The common case: the chunk holds a complete message, which is passed on without a copy.
             let payload = &mut input[..header.payload_bytes];
             header::unmask(payload, header.mask, 0);
             let event = match header.opcode {
@@ -210,7 +210,7 @@ impl Pending {
         self.frame = Some(OpenFrame { header, seen_bytes: 0 });
     }
 
-    /// Moves the part of the open frame's payload in `input` to its buffer.
+    /// Takes the part of the open frame's payload that is in `input`. Calls `each` if this completes the frame.
     fn take_payload(
         &mut self,
         rules: Rules,

@@ -1,7 +1,7 @@
 //! The drain of a server: it spreads the end of all connections evenly over the drain time. Each connection is told
-//! when to leave, by its rank among the connections of all workers, and is asked to close if it is still open a
-//! little later. It may use the workers' links, and a session that its connection's task passes in. One task per
-//! worker and drain, independent of the number of connections.
+//! when to leave, according to its rank among the connections of all workers. If it is still open a little later, its
+//! session is asked to close it. This module may use the workers' links, and a session that its connection's task
+//! passes in. There is one task per worker and drain, independent of the number of connections.
 
 use std::{
     rc::Rc,
@@ -35,9 +35,9 @@ const NOTIFIED_PER_TURN: usize = 128;
 #[derive(Debug)]
 pub(crate) struct Drain {
     started: Instant,
-    /// The first connections leave at its start, the last at its end.
+    /// The time over which connections leave: the first leave at its start, the last at its end.
     spread: Duration,
-    /// The time between the moment when a connection should leave and the request to close.
+    /// The time from the moment when a connection should leave to the request to close it.
     grace: Duration,
     counts: Vec<AtomicUsize>,
     all_counted: Barrier,
@@ -69,7 +69,7 @@ impl Drain {
 
     /// The time after the start at which the connection of this rank should leave.
     fn delay(&self, rank: usize, connections: usize) -> Duration {
-        // In the middle of its share of the time.
+        // Each rank has an equal share of the time, and the connection leaves in the middle of its share.
         self.spread.mul_f64((rank as f64 + 0.5) / connections.max(1) as f64)
     }
 }
@@ -78,7 +78,7 @@ impl Drain {
 /// that all workers are equally busy. Ranks are unique.
 fn rank(counts: &[usize], worker: usize, number: usize) -> usize {
     let own = counts.get(worker).copied().unwrap_or_default().max(1) as u128;
-    // A connection's place is the middle of its share of the whole: (2 × number + 1) / (2 × count).
+    // A connection's place is the middle of its share of the range from 0 to 1: (2 × number + 1) / (2 × count).
     let place = 2 * number as u128 + 1;
     let before = |(other, count): (usize, &usize)| {
         let scaled = place * *count as u128;
@@ -93,7 +93,8 @@ fn rank(counts: &[usize], worker: usize, number: usize) -> usize {
     counts.iter().enumerate().map(before).sum()
 }
 
-/// Tells each connection of a worker when to leave, and asks those that are still open later to close.
+/// Tells each connection of a worker when to leave, and asks the sessions of those that are still open later to close
+/// them.
 pub(crate) async fn drain(worker: Rc<TransportWorker>, plan: Arc<Drain>) {
     let links = worker.links();
     let counts = plan.exchange_counts(worker.number, links.len()).await;

@@ -58,7 +58,7 @@ pub(crate) fn agree<'a>(headers: impl Iterator<Item = &'a str>) -> Option<Agreem
 }
 
 /// Evaluates one offer. `None`: it is declined, because it is for another extension, or has a parameter that is
-/// unknown, repeated, or has an invalid value.
+/// unknown, repeated or invalid.
 fn agreement(offer: &str) -> Option<Agreement> {
     let mut parts = split(offer, ';').map(str::trim);
     if parts.next() != Some(PERMESSAGE_DEFLATE) {
@@ -76,7 +76,8 @@ fn agreement(offer: &str) -> Option<Agreement> {
                 "server_no_context_takeover" | "client_no_context_takeover" | "client_max_window_bits",
                 None,
             ) => {}
-            // Limits the server's inflate window: the server may use the largest one.
+            // The client limits the window of its own compressor. The server inflates with the largest window, which
+            // fits every client.
             ("client_max_window_bits", Some(bits)) => drop(Window::parse(bits)?),
             ("server_max_window_bits", Some(bits)) => named = Some(Window::parse(bits)?),
             _ => return None,

@@ -23,9 +23,9 @@ pub mod close_code {
     pub const PROTOCOL_ERROR: u16 = 1002;
     /// The peer sent a binary message, but only text is accepted.
     pub const UNSUPPORTED: u16 = 1003;
-    /// Never sent: the peer's close frame had no code.
+    /// Never sent, only reported: the peer's close frame had no code.
     pub const NO_CODE: u16 = 1005;
-    /// Never sent: the socket ended without a close frame.
+    /// Never sent, only reported: the socket ended without a close frame.
     pub const ABNORMAL: u16 = 1006;
     /// Text that is not UTF-8.
     pub const INVALID_TEXT: u16 = 1007;
@@ -64,13 +64,14 @@ pub(crate) const CONTROL_PAYLOAD_BYTES: usize = 125;
 #[derive(Clone)]
 pub struct Frame {
     bytes: Bytes,
-    /// Holds the compressed copy once it was made; short frames have none.
+    /// Holds the compressed copy after it was made. `None`: short frames and frames for one receiver have no shared
+    /// copy.
     compressed_copy: Option<Arc<CompressedCopy>>,
-    /// See [`Frame::immediate`].
+    /// Whether the frame is written at once: see [`Frame::immediate`].
     immediate: bool,
 }
 
-/// `None` within: the compressed message is not shorter.
+/// The inner `None`: the compressed message is not shorter.
 type CompressedCopy = OnceLock<Option<Bytes>>;
 
 impl Frame {
@@ -102,14 +103,14 @@ impl Frame {
         Frame { bytes: buffer.freeze(), compressed_copy: None, immediate: false }
     }
 
-    /// The same frame, marked as not followed by others soon. It is written at once, which saves each receiver's
-    /// queue and task a step. Frames that may be followed by others are better queued and written together.
+    /// The same frame, marked to be written at once, without each receiver's queue and task. Only for a frame that is
+    /// not followed by others soon, because several frames are better queued and written together.
     #[must_use]
     pub fn immediate(&self) -> Frame {
         Frame { immediate: true, ..self.clone() }
     }
 
-    /// See [`immediate`](Self::immediate).
+    /// Whether the frame is written at once: see [`immediate`](Self::immediate).
     pub(crate) fn is_immediate(&self) -> bool {
         self.immediate
     }
@@ -179,9 +180,9 @@ impl Frame {
         self.compressed_copy.is_some() || self.payload_bytes() >= UNSHARED_MIN_BYTES
     }
 
-    /// The same message as a compressed frame; `None` if that is not shorter. The first caller makes it. A caller on
-    /// another thread waits meanwhile, for less time than making another one would take. `count` is called when it is
-    /// made.
+    /// The same message as a compressed frame; `None` if that is not shorter. The first caller makes the compressed
+    /// copy and calls `count`. A caller on another thread waits meanwhile, which takes less time than to compress
+    /// again.
     pub(crate) fn compressed(&self, deflater: &mut Deflater, count: impl FnOnce()) -> Option<Bytes> {
         let make = || {
             count();

@@ -6,8 +6,8 @@ use flate2::{Decompress, FlushDecompress, Status};
 
 use super::deflate::TAIL;
 
-/// An empty final DEFLATE block, fed after each message. The stream ends with it only if the message ended at a block
-/// boundary; otherwise the message is incomplete.
+/// An empty final DEFLATE block, fed after each message. The stream ends with this block only if the message ended at a
+/// block boundary. If the stream does not end, the message is incomplete.
 const LAST_BLOCK: [u8; 2] = [0x03, 0x00];
 /// Initial size of the buffer, which doubles when it is full.
 const INITIAL_BUFFER_BYTES: usize = 4 * 1024;
@@ -60,7 +60,7 @@ impl MessageRun<'_> {
     fn message(&mut self, payload: &[u8]) -> Result<(), InflateError> {
         self.engine.reset(false);
         let mut rest = payload;
-        // A peer may end a stream within a message (7.2.3.4): the next stream starts anew.
+        // A peer may end a DEFLATE stream within a message (RFC 7692, 7.2.3.4): then another stream begins.
         while let (used, true) = self.feed(rest)? {
             rest = &rest[used..];
             self.engine.reset(false);
@@ -112,7 +112,7 @@ impl MessageRun<'_> {
     }
 }
 
-/// A difference of counters within one slice.
+/// The difference of two byte counters. It fits in a `usize`, because it is at most the length of a slice.
 fn as_count(difference: u64) -> usize {
     usize::try_from(difference).unwrap_or(usize::MAX)
 }

@@ -9,7 +9,7 @@ use bytes::{Buf, Bytes};
 pub(crate) struct Outbox {
     frames: VecDeque<Bytes>,
     bytes: usize,
-    /// The first entry has been written in part.
+    /// Whether the first frame was written in part.
     begun: bool,
 }
 

@@ -78,7 +78,7 @@ fn owned(event: Event<'_>) -> Seen {
     }
 }
 
-/// One inflater for several messages, as each thread has one.
+/// One inflater for several messages, as on a worker's thread.
 #[derive(Default)]
 pub struct Inflating(Inflater);
 

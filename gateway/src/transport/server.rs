@@ -191,7 +191,7 @@ where
                 }))
                 .finish(map_config(app, |_| AppConfig::default()));
             fn_service(|socket: TcpStream| async move {
-                // An error here also shows when the socket is read.
+                // An error is ignored here, because it also shows when the socket is read.
                 let _ = socket.set_nodelay(true);
                 let peer = socket.peer_addr().ok();
                 Ok((WriteIdleTimeout::new(socket, HTTP_IDLE_TIMEOUT), Protocol::Http1, peer))
@@ -228,7 +228,7 @@ struct AcceptedUpgrade<T> {
 impl<A: Acceptor> UpgradeHandler<A> {
     async fn handle(&self, request: Request, framed: Framed<WriteIdleTimeout<TcpStream>, h1::Codec>) {
         let parts = framed.into_parts();
-        // Keeps only the content of the buffers: otherwise their 16 KB would wait for the acceptor.
+        // Keeps only the content of the buffers, so that their 16 KB are free while the acceptor waits.
         let (read, unsent) = (parts.read_buf.to_vec(), Bytes::copy_from_slice(&parts.write_buf));
         drop((parts.read_buf, parts.write_buf));
         let socket = parts.io.into_inner();
@@ -240,10 +240,10 @@ impl<A: Acceptor> UpgradeHandler<A> {
 
     async fn accept(&self, request: Request) -> Result<AcceptedUpgrade<A::Ticket>, Refusal> {
         let Handshake { request, answer, window } = handshake::check(request, &self.options)?;
-        // Before the wait: a request that must be refused should not cost an authentication.
+        // Checked before the wait, because a request that must be refused should not cost an authentication.
         self.refuse_unless_open()?;
         let ticket = self.acceptor.accept(request).await?;
-        // After the wait: meanwhile the worker may have become full, or begun to stop.
+        // Checked again after the wait, because the worker may have become full or begun to stop.
         self.refuse_unless_open()?;
         Ok(AcceptedUpgrade { ticket, answer, window })
     }

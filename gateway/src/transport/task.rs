@@ -1,6 +1,6 @@
-//! The future of one connection: reads, calls the session, writes, closes. Only this and [`Link`], which writes
-//! immediate frames, touch an upgraded socket. Kept small, because there is one per connection, and most connections
-//! are idle.
+//! The future of one connection: reads, calls the session, writes, closes. Only this task and [`Link`], which writes
+//! immediate frames, touch an upgraded socket. The task is kept small, because there is one per connection, and most
+//! connections are idle.
 
 use std::{
     future::Future,
@@ -28,7 +28,7 @@ use super::{
 };
 
 const READS_PER_POLL: usize = 4;
-/// Repetitions per poll of writing and letting the session queue more, before other tasks run.
+/// How often one poll writes and lets the session queue more frames, before other tasks run.
 const REFILLS_PER_POLL: usize = 4;
 const SLICES_PER_WRITE: usize = 64;
 
@@ -38,7 +38,7 @@ pub(super) struct ConnectionTask<S: Session> {
     /// Bytes that were read but not decoded yet: bytes behind the handshake, or the rest after a pause.
     unread: Vec<u8>,
     frames: TokenBucket,
-    /// Removed when `on_closed` was called.
+    /// `None` before `attach`, and after `on_closed` was called.
     session: Option<S>,
     peer_ended: bool,
     write_closed: bool,
@@ -195,7 +195,7 @@ impl<S: Session> ConnectionTask<S> {
                 session.on_drained();
             }
         }
-        // The rest follows in the next poll.
+        // The task wakes itself, and continues in the next poll.
         self.link.awake.set(true);
         cx.waker().wake_by_ref();
         Ok(())
@@ -252,8 +252,8 @@ impl<S: Session> ConnectionTask<S> {
     }
 }
 
-/// Counts a frame against the peer's limit. Above it, reading is paused so that TCP slows the peer down; a flood is
-/// closed.
+/// Counts a frame against the peer's limit. Above the limit, reading is paused so that TCP slows the peer down. A peer
+/// that stays above the limit is closed.
 fn count_frame(link: &Link, frames: &mut TokenBucket) {
     let Some(limits) = link.worker.limits.frames.filter(|_| link.phase.get() == Phase::Open) else { return };
     match frames.take(&limits, link.worker.now()) {

@@ -1,6 +1,6 @@
 //! A timer wheel for all connections of a worker: one task turns it, and no connection has a timer of its own. Pure:
-//! the caller passes the time as a tick count. An entry names its connection and its tick. The owner checks whether
-//! the entry is still valid, because the connection may be closed or its timer moved.
+//! the caller passes the time as a tick count. An entry names its connection and its tick. The owner of the wheel
+//! checks whether a due entry is still valid, because the connection may have closed or its timer may have moved.
 
 use std::time::Duration;
 

@@ -1,5 +1,5 @@
-//! State shared by the connections of one worker thread: the connections, timer wheel, read buffer, compressor,
-//! limits and counters. It may use the connections' links, never their sockets or sessions. One task per worker turns
+//! State shared by the connections of one worker thread: the connections, timer wheel, read buffer, compressor, limits
+//! and counters. This module may use the connections' links, never their sockets or sessions. One task per worker turns
 //! the wheel.
 
 use std::{
@@ -25,7 +25,7 @@ use super::{
 };
 pub(super) use link::{DrainNotice, Link, Phase};
 
-/// Bytes read at once from a socket: large, because few reads handle a flood and there is only one buffer per worker.
+/// Bytes read at once from a socket: large, so that a flood takes few reads. There is only one such buffer per worker.
 const READ_BUFFER_BYTES: usize = 64 * 1024;
 
 /// Maximum of ticks that are caught up after the thread was blocked. More are skipped: while the thread was blocked
@@ -65,7 +65,7 @@ impl TransportWorker {
         }
     }
 
-    /// Opens no more connections from now on. Returns whether that was so already.
+    /// Opens no more connections from now on. Returns whether the worker was stopping already.
     pub(crate) fn stop(&self) -> bool {
         self.stopping.replace(true)
     }
@@ -123,7 +123,7 @@ impl TransportWorker {
         result
     }
 
-    /// Lends the shared inflater, in the same way.
+    /// Lends the shared inflater, as [`with_read_buffer`](Self::with_read_buffer) lends the buffer.
     pub(crate) fn with_inflater<R>(&self, inflate: impl FnOnce(&mut Inflater) -> R) -> R {
         let mut inflater = mem::take(&mut *self.inflater.borrow_mut());
         let result = inflate(&mut inflater);

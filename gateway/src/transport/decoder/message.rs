@@ -7,10 +7,12 @@ use super::{super::inflate::InflateError, Event, Header, Inflater, Opcode, Rules
 
 pub(super) const NOT_UTF_8: Violation =
     Violation { code: close_code::INVALID_TEXT, reason: "text is not UTF-8" };
-/// Distinct from a message that is too big on the wire: a peer sends this one on purpose.
+/// Distinct from the violation of a message that is too big on the wire, because it is counted separately: it suggests
+/// an attack.
 pub(crate) const TOO_BIG_INFLATED: Violation =
     Violation { code: close_code::TOO_BIG, reason: "message too big once inflated" };
-/// Code 1007, as for invalid text: the payload is not what its frame says. The RFC defines no code for it.
+/// Code 1007, as for invalid text: the payload is not what its frame says. The RFC defines no code for an invalid
+/// DEFLATE stream.
 const INVALID_DEFLATE: Violation =
     Violation { code: close_code::INVALID_TEXT, reason: "not a whole DEFLATE stream of its own" };
 

@@ -1,6 +1,6 @@
-//! State shared by a connection's handle, its task and the timer wheel: outbox, phase, and timers. It queues, marks
-//! and wakes, and writes an immediate frame to an idle socket; it never calls a session. There is one per connection,
-//! and most connections are idle, so each field counts.
+//! State shared by a connection's handle, its task and the timer wheel: outbox, phase, and timers. A link queues
+//! frames, sets flags and wakes the task, and writes an immediate frame to an idle socket. It never calls a session.
+//! There is one link per connection, and most connections are idle, so the size of each field matters.
 
 use std::{
     cell::{Cell, RefCell},
@@ -48,7 +48,7 @@ const NEVER: u32 = u32::MAX;
 
 pub(in crate::transport) struct Link {
     pub worker: Rc<TransportWorker>,
-    /// Removed with the task, even if handles remain. Taken out while it is used.
+    /// `None` while the socket is in use, and after the task has ended, even if handles remain.
     socket: Cell<Option<TcpStream>>,
     pub outbox: RefCell<Outbox>,
     pub waker: RefCell<Option<Waker>>,
@@ -65,7 +65,7 @@ pub(in crate::transport) struct Link {
     pub drain_notice: Cell<DrainNotice>,
     pub close_code: Cell<u16>,
     pub phase: Cell<Phase>,
-    /// The task will run anyway: another wake is not needed.
+    /// Whether the task will run in any case, so that another wake is not needed.
     pub awake: Cell<bool>,
     pub window: Cell<Option<Window>>,
     pub paused: Cell<bool>,

@@ -1,5 +1,5 @@
-//! Sends a session's frames: compressed if negotiated, written at once if nothing is queued and the frame is
-//! immediate, otherwise queued within the limit.
+//! Sends a session's frames, compressed if negotiated. An immediate frame is written at once if nothing is queued. All
+//! other frames are queued within the limit.
 
 use bytes::Bytes;
 
@@ -48,7 +48,7 @@ impl Link {
         }
     }
 
-    /// Sends a frame compressed, if that was negotiated and is worth it.
+    /// Sends a frame compressed, if that was negotiated and is worth it. Returns false if the frame was not sent.
     fn send_compressed(&self, frame: &Frame) -> bool {
         let Some(window) = self.window.get() else { return false };
         if !frame.is_worth_compressing() || !window.holds(frame.payload_bytes()) {
