@@ -41,8 +41,8 @@ use crate::{
 const WEBSOCKET_PATH: &str = "/v1/ws";
 /// Maximum size of a client's message, with all its fragments.
 const MAX_FRAME_BYTES: usize = 64 * 1024;
-/// Time that the shutdown may take beyond the drain time: it closes the remaining connections, polls and HTTP
-/// requests, and ends presence.
+/// Time that the shutdown may take after the drain time: to close the remaining connections, polls and HTTP requests,
+/// and to end presence.
 const SHUTDOWN_EXTRA_TIME: Duration = Duration::from_secs(15);
 /// How often rate limit buckets that are full again are removed.
 const REMOVE_FULL_BUCKETS_EVERY: Duration = Duration::from_secs(30);
@@ -170,7 +170,7 @@ fn serve(
     let acceptor = move |index: usize| {
         let mut inboxes = inboxes.lock().unwrap_or_else(PoisonError::into_inner);
         let inbox = inboxes.get_mut(index).and_then(Option::take);
-        // A worker that actix restarts after a panic has no inbox. Its connections would receive nothing.
+        // A worker that actix restarts after a panic has no inbox, so its connections would receive nothing.
         let inbox = inbox.unwrap_or_else(|| {
             tracing::error!(
                 index,

@@ -7,21 +7,21 @@ use tidings_shared::protocol::CloseCode;
 
 use crate::{client::CLOSE_REASON_STOPPING, presence::Presence, session::Gate, transport::Server};
 
-/// How long the peers that are closed at the end may take to answer the close frame.
+/// How long the peers that are still connected after the drain may take to answer the close frame.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(6);
-/// How long long polls may still wait for answers to their commands after all connections have ended.
+/// How long polls may still wait for the answers to their commands after the drain has ended.
 const POLL_END_DELAY: Duration = Duration::from_secs(3);
 
 /// Durations of the stages of the shutdown.
 #[derive(Debug, Clone, Copy)]
 pub struct ShutdownTimes {
-    /// The node reports that it is not ready, and serves as before.
+    /// How long the node reports that it is not ready, while it serves as before.
     pub unready: Duration,
-    /// The node refuses new connections, and its open connections leave one after the other.
+    /// The time over which the open connections leave one after the other, while the node refuses new ones.
     pub drain: Duration,
 }
 
-/// Carries out the shutdown. To be called after readiness became false.
+/// Carries out the shutdown. To be called when the node already reports that it is not ready.
 pub async fn drain(times: ShutdownTimes, gate: &Gate, server: Server, presence: &Presence) {
     tokio::time::sleep(times.unready).await;
     gate.draining.cancel();

@@ -93,11 +93,11 @@ impl RateLimits {
     }
 }
 
-/// Counts how often one connection exceeded a limit within a minute. The minute begins with the first time that is
-/// counted after the minute before has ended.
+/// Counts how often one connection exceeded a limit within a minute. A minute begins with the first excess after the
+/// previous minute has ended.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct AbuseCounter {
-    /// Seconds since the Unix epoch, in 4 bytes: every connection has one of these.
+    /// Seconds since the Unix epoch, in 4 bytes to save memory, because every connection has a counter.
     minute_start_s: u32,
     times: u32,
 }
@@ -105,7 +105,7 @@ pub struct AbuseCounter {
 const MINUTE_S: u32 = 60;
 
 impl AbuseCounter {
-    /// Counts one more time. Returns true if the connection exceeded its limits too often.
+    /// Counts one more excess. Returns true if the connection exceeded its limits too often.
     pub fn record(&mut self, now_ms: i64, allowed_per_minute: u32) -> bool {
         // A clock that was set back also begins a new minute.
         let now_s = u32::try_from(now_ms / 1000).unwrap_or_default();

@@ -1,7 +1,8 @@
-//! Presence of the users of this node: what workers report of their connections, and the tasks that write it to
+//! Presence of the users of this node: what workers report about their connections, and the tasks that write it to
 //! Redis, publish changes, and clean up after dead nodes.
 //!
-//! No connection waits for anything here. While Redis is down presence pauses; afterwards all of it is written again.
+//! No connection waits for these tasks. While Redis is down, presence pauses; afterwards the node writes all its users
+//! again.
 
 mod lease;
 mod publish;
@@ -20,12 +21,12 @@ use tokio_util::sync::CancellationToken;
 use crate::{bus::Bus, metrics::Metrics};
 use registry::PresenceRegistry;
 
-/// Capacity of the queue of users whose presence is to be published. The sweep finds users that did not fit.
+/// Capacity of the queue of users whose presence is to be published. The sweep finds users who did not fit.
 const PUBLISH_QUEUE_CAPACITY: usize = 4096;
 /// How long the shutdown waits until the remaining changes are written.
 const END_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// See the module. Shared by all workers.
+/// The presence of the users of this node. All workers share it.
 pub struct Presence {
     registry: Mutex<PresenceRegistry>,
     started: Instant,
@@ -87,7 +88,7 @@ impl Presence {
     }
 
     fn registry(&self) -> std::sync::MutexGuard<'_, PresenceRegistry> {
-        // Nothing under the lock can panic half-way through a change.
+        // A poisoned lock stays usable, because no code under the lock can panic half-way through a change.
         self.registry.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

@@ -14,7 +14,7 @@ const TYPES: usize = CLIENT_FRAMES.len() + 1;
 const CODES: usize = ErrorCode::ALL.len();
 const STEPS: usize = Step::ALL.len();
 
-/// See the module.
+/// Counters of the hot paths, one for each label value.
 #[derive(Clone)]
 pub struct CachedCounters {
     /// Frame counter and latency histogram by type. The last entry is for frames that cannot be parsed.
@@ -47,7 +47,7 @@ impl CachedCounters {
         }
     }
 
-    /// Counts a frame. The returned histogram is for the time to its answer.
+    /// Counts a frame. The returned histogram is for the time from the frame to its answer.
     pub fn frame(&self, command: Option<&Command>) -> Histogram {
         let (frames, seconds) = &self.types[command.map_or(TYPES - 1, Command::index)];
         frames.inc();
@@ -76,7 +76,7 @@ impl CachedCounters {
     }
 }
 
-/// A code without a counter is ignored: a missing counter must not end a session.
+/// Ignores a code without a counter, because a missing counter must not end a session.
 fn inc(counters: &[IntCounter; CODES], code: ErrorCode) {
     if let Some(counter) = counters.get(code as usize) {
         counter.inc();

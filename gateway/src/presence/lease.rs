@@ -1,5 +1,5 @@
-//! Writes this node's presence to Redis under a lease, and renews the lease. When Redis lost the lease, or has other
-//! data now, it starts another lease and writes everything again.
+//! Writes this node's presence to Redis under a lease, and renews the lease. When Redis has lost the lease or is in
+//! another epoch, the task starts another lease and writes all users again.
 
 use std::{
     mem,
@@ -28,7 +28,7 @@ const RETRY_AFTER: Duration = Duration::from_secs(1);
 const MAX_EARLIER_LEASES: usize = 8;
 
 struct ActiveLease {
-    life: NodeLease,
+    node_lease: NodeLease,
     epoch: Epoch,
     renewed: Instant,
 }
@@ -100,10 +100,10 @@ impl LeaseTask {
                 // A lease without users need not be renewed.
                 break;
             }
-            let life = self.current_lease().await?;
+            let node_lease = self.current_lease().await?;
             if self.unconfirmed.is_empty() {
                 let now = self.presence.now();
-                // At the shutdown no change waits.
+                // At the shutdown no change waits for its minimum interval.
                 let now =
                     if ending { now.wrapping_add(super::registry::MIN_CHANGE_INTERVAL_MS) } else { now };
                 self.unconfirmed = self.presence.registry().take_changes(USERS_PER_WRITE, now);
@@ -111,7 +111,7 @@ impl LeaseTask {
             if self.unconfirmed.is_empty() {
                 break;
             }
-            let outcomes = self.bus.put_presence(&life, &self.unconfirmed).await?;
+            let outcomes = self.bus.put_presence(&node_lease, &self.unconfirmed).await?;
             let puts = mem::take(&mut self.unconfirmed);
             if outcomes.contains(&PutOutcome::LeaseExpired) {
                 self.drop_lease();
@@ -120,16 +120,17 @@ impl LeaseTask {
             }
         }
         if ending && let Some(lease) = self.active.take() {
-            self.earlier.push(lease.life);
+            self.earlier.push(lease.node_lease);
         }
-        while let Some(life) = self.earlier.last() {
-            self.bus.end_node_lease(life).await?;
+        while let Some(node_lease) = self.earlier.last() {
+            self.bus.end_node_lease(node_lease).await?;
             self.earlier.pop();
         }
         Ok(())
     }
 
-    /// The current lease, renewed if that is due. Starts another lease if it has expired.
+    /// The current lease, renewed if that is due. Starts another lease if there is none for this epoch, or if it has
+    /// expired.
     async fn current_lease(&mut self) -> Result<NodeLease, LookupError> {
         let epoch = self.bus.log.session().await?.epoch;
         if let Some(lease) = &mut self.active
@@ -137,29 +138,29 @@ impl LeaseTask {
         {
             let asked = Instant::now();
             if asked.duration_since(lease.renewed) < presence::RENEW_EVERY {
-                return Ok(lease.life.clone());
+                return Ok(lease.node_lease.clone());
             }
-            if self.bus.renew_node_lease(&lease.life).await? {
+            if self.bus.renew_node_lease(&lease.node_lease).await? {
                 lease.renewed = asked;
-                return Ok(lease.life.clone());
+                return Ok(lease.node_lease.clone());
             }
         }
         self.drop_lease();
-        let (life, renewed) = (NodeLease::fresh(), Instant::now());
-        self.bus.start_node_lease(&life).await?;
+        let (node_lease, renewed) = (NodeLease::fresh(), Instant::now());
+        self.bus.start_node_lease(&node_lease).await?;
         self.metrics.node_leases_started.inc();
-        self.active = Some(ActiveLease { life: life.clone(), epoch, renewed });
-        Ok(life)
+        self.active = Some(ActiveLease { node_lease: node_lease.clone(), epoch, renewed });
+        Ok(node_lease)
     }
 
-    /// The lease has expired: all users must be written again under another one.
+    /// Drops the current lease, which was lost: all users must be written again under another lease.
     fn drop_lease(&mut self) {
         if let Some(lease) = self.active.take() {
-            tracing::warn!(life = %lease.life, "the presence lease was lost; starting another");
+            tracing::warn!(life = %lease.node_lease, "the presence lease was lost; starting another");
             if self.earlier.len() < MAX_EARLIER_LEASES {
-                self.earlier.push(lease.life);
+                self.earlier.push(lease.node_lease);
             }
-            // Users who left meanwhile were removed with the old lease.
+            // Changes of users who left need not be written, because these users are removed with the old lease.
             self.unconfirmed.clear();
             self.presence.registry().reset_written();
         }

@@ -1,4 +1,5 @@
-//! Publishes presence changes: finds the small rooms of each user; one script decides and publishes.
+//! Publishes presence changes: finds the small rooms of each user, and calls a Redis script that publishes to these
+//! rooms what has changed.
 
 use std::sync::Arc;
 

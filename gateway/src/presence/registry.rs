@@ -20,7 +20,8 @@ struct LocalUser {
     online: u32,
     away: u32,
     written: Option<Status>,
-    /// The highest status that was lost since the last write because a connection closed, and is not there again.
+    /// The highest status that the user has lost since the last write because a connection closed, and has not
+    /// regained.
     closed: Option<Status>,
     queued: bool,
     written_at: u32,
@@ -43,7 +44,8 @@ impl LocalUser {
     }
 }
 
-/// See the module. Times are milliseconds of the caller's clock, which may wrap around.
+/// The users connected to this node, and their unwritten changes. Times are milliseconds of the caller's clock, which
+/// may wrap around.
 #[derive(Default)]
 pub(super) struct PresenceRegistry {
     users: FxHashMap<UserId, LocalUser>,
@@ -54,7 +56,7 @@ pub(super) struct PresenceRegistry {
 }
 
 impl PresenceRegistry {
-    /// A connection was opened. Returns true if there is a change to write.
+    /// A connection was opened. Returns true if a change can be written now.
     pub fn opened(&mut self, user: &UserId, status: Status, now: u32) -> bool {
         let user_state = self.users.entry(user.clone()).or_insert_with(|| LocalUser {
             // The first change of a new user need not wait.
@@ -83,7 +85,7 @@ impl PresenceRegistry {
         self.changed(user, None, now)
     }
 
-    /// A user polls.
+    /// A user polls, with this status if the poll sets one. Returns true, because a poll is always written.
     pub fn polled(&mut self, user: &UserId, status: Option<Status>) -> bool {
         let polled = self.polls.entry(user.clone()).or_default();
         *polled = status.or(*polled);
@@ -94,12 +96,12 @@ impl PresenceRegistry {
     pub fn requeue_polls(&mut self, polls: Vec<(UserId, Option<Status>)>) {
         for (user, status) in polls {
             let polled = self.polls.entry(user).or_default();
-            // A status that was set meanwhile is newer.
+            // A status that was set meanwhile stays, because it is newer.
             *polled = polled.or(status);
         }
     }
 
-    /// `before`: the user's status before a connection closed.
+    /// Queues a user's change. `before`: the user's status before a connection closed; `None` if no connection closed.
     fn changed(&mut self, user: &UserId, before: Option<Status>, now: u32) -> bool {
         let Some(user_state) = self.users.get_mut(user) else { return false };
         let state = user_state.state();
@@ -121,7 +123,7 @@ impl PresenceRegistry {
         may_be_written
     }
 
-    /// Takes the changes to write now, of up to `max_users` users, including users that have waited long enough.
+    /// Takes the changes to write now, of up to `max_users` users, including users who have waited long enough.
     pub fn take_changes(&mut self, max_users: usize, now: u32) -> Vec<Put> {
         let users = &self.users;
         let may_be_written = |user: &mut UserId| {

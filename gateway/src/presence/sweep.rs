@@ -1,5 +1,5 @@
-//! The sweep finds expired leases of other nodes, and users whose presence expired or was not published. Any node
-//! does it, one at a time. Redis scripts decide, so that two sweeps at the same time do no harm.
+//! The sweep finds expired leases of other nodes, and users whose presence expired or was not published. Any node may
+//! sweep, usually one at a time. Redis scripts decide what changes, so two sweeps at the same time do no harm.
 
 use std::{sync::Arc, time::Duration};
 
@@ -33,8 +33,8 @@ async fn sweep_once(bus: &Bus, metrics: &Metrics) -> Result<(), LookupError> {
     let Some(now_ms) = bus.lock_task(ExclusiveTask::Sweep, LOCK_FOR).await? else { return Ok(()) };
     let deadline = Instant::now() + MAX_SWEEP_DURATION;
     for (partition, leases) in bus.expired_node_leases(now_ms, LEASES_PER_SWEEP).await? {
-        for life in leases {
-            remove_expired(bus, metrics, partition, &life, deadline).await?;
+        for lease in leases {
+            remove_expired(bus, metrics, partition, &lease, deadline).await?;
         }
     }
     while Instant::now() < deadline {
@@ -52,15 +52,15 @@ async fn remove_expired(
     bus: &Bus,
     metrics: &Metrics,
     partition: PresencePartition,
-    life: &NodeLease,
+    lease: &NodeLease,
     deadline: Instant,
 ) -> Result<(), LookupError> {
     while Instant::now() < deadline {
-        let users = bus.claim_presence(partition, life, USERS_PER_COMMAND).await?;
+        let users = bus.claim_presence(partition, lease, USERS_PER_COMMAND).await?;
         if users.is_empty() {
             return Ok(());
         }
-        let outcomes = bus.remove_presence(life, &users).await?;
+        let outcomes = bus.remove_presence(lease, &users).await?;
         metrics.presence_reaped.inc_by(users.len() as u64);
         let outcomes = users.into_iter().zip(outcomes);
         let changed: Vec<_> = outcomes
