@@ -95,8 +95,8 @@ pub type MarksAnswer = StoredMarks;
 #[derive(Debug, Serialize, Deserialize)]
 pub struct RoomsRequest {
     pub user: UserId,
-    /// The epoch in which the answer is used. The answer then contains everything that a writer of an earlier epoch can
-    /// still commit.
+    /// The epoch in which the caller uses the answer. Persistence answers when no writer of an earlier epoch can commit
+    /// any more.
     #[serde(default)]
     pub epoch: u64,
 }
@@ -104,7 +104,7 @@ pub struct RoomsRequest {
 #[derive(Debug, Serialize, Deserialize)]
 pub struct RoomsAnswer {
     pub rooms: HashMap<RoomId, Membership>,
-    /// The 200 most recently active, newest first.
+    /// The 200 most recently active rooms, newest first.
     pub recent: Vec<RoomId>,
 }
 

@@ -40,7 +40,8 @@ impl Partition {
         (0..PARTITIONS).map(Self)
     }
 
-    /// Cached, because every append uses one, and every read those of all owned partitions.
+    /// The key of the ingest stream. Cached, because each append uses one, and each read of persistence uses those of
+    /// all its partitions.
     #[must_use]
     pub fn ingest(self) -> &'static str {
         static NAMES: LazyLock<Vec<String>> =

@@ -57,7 +57,7 @@ impl Log {
                     let found: StoredMarks = self.authority.marks(room, &users).await.map_err(unavailable)?;
                     head = Some(head.unwrap_or(found.head).min(found.head));
                     for (group, found) in groups.into_iter().zip(found.marks) {
-                        // The script uses the first of a user's marks for all of them.
+                        // Sets only the first mark of each user: the script uses its values for all marks of the user.
                         if let Some(stored) = stored.get_mut(group) {
                             *stored = Some(found);
                         }

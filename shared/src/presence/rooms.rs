@@ -1,4 +1,4 @@
-//! The rooms that receive a change: the small rooms of the user.
+//! Finds the rooms that receive a change of presence: the small rooms of the user.
 
 use redis::{RedisError, Value, aio::MultiplexedConnection};
 
@@ -12,7 +12,7 @@ use crate::{
     membership,
 };
 
-/// The rooms of a user by the membership cache.
+/// The rooms of a user according to the membership cache.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum CachedRooms {
     Rooms(Vec<RoomId>),
