@@ -7,7 +7,7 @@ use actix_web::{App, HttpResponse, HttpServer, dev::Server, web};
 
 /// What is missing for readiness, in words; empty when ready.
 pub type Missing = Vec<String>;
-/// How long a scrape waits for the readiness check. After that the scrape reports "not ready".
+/// How long a scrape waits for the readiness check. If the check takes longer, the scrape reports "not ready".
 const READINESS_TIMEOUT: Duration = Duration::from_millis(500);
 type ReadinessCheck = Arc<dyn Fn() -> Pin<Box<dyn Future<Output = Missing> + Send>> + Send + Sync>;
 

@@ -102,7 +102,7 @@ pub struct CommonArgs {
     /// Longest text of a message, in Unicode scalar values; must be the same on all nodes
     #[arg(long, env = "TIDINGS_MAX_MESSAGE_CHARS", default_value_t = 1000, value_name = "CHARACTERS")]
     pub max_message_chars: usize,
-    /// Records of one partition that may wait to be stored; above it senders get `overloaded`
+    /// Records of one partition that may wait to be stored; above this number senders get `overloaded`
     #[arg(long, env = "TIDINGS_MAX_BACKLOG_RECORDS", default_value_t = 10_000, value_name = "RECORDS", value_parser = clap::value_parser!(u64).range(1..))]
     pub max_backlog_records: u64,
     /// Address of the operators' listener for health and metrics. Default: the public port + 10000

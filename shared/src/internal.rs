@@ -32,7 +32,8 @@ pub const CONNECT_USER: &str = "/internal/v1/connect-user";
 
 /// Largest number of rooms in one request.
 pub const MAX_ROOMS: usize = 1000;
-/// Largest number of users in one request: with the longest ids the body stays below the limit of the server.
+/// Largest number of users in one request. Even if all ids have the greatest length, the body stays below the limit of
+/// the server.
 pub const MAX_USERS: usize = 150;
 
 #[derive(Debug, Serialize, Deserialize)]

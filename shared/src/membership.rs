@@ -102,7 +102,8 @@ pub struct Versions {
     pub account: u64,
 }
 
-/// The versions of the memberships and accounts of users, in order. Those of memberships are as in [`version`].
+/// The versions of the memberships and accounts of users, in order. Missing versions of memberships are created, as in
+/// [`version`].
 pub async fn versions(
     connection: &mut MultiplexedConnection,
     users: &[UserId],

@@ -24,7 +24,7 @@ pub enum UserNotice {
     /// A finished frame for all connections.
     Frame(Bytes),
     /// A read mark of the user, as a finished frame. If `pushed`, receipts are pushed in this room, and connections
-    /// that are joined to it get the mark with those receipts.
+    /// that are joined to the room get the mark with those receipts.
     Read { room: RoomId, pushed: bool, frame: Bytes },
     /// The user's membership of `room` changed at `seq`, as the frame says. So the user's list of rooms has changed.
     Membership { room: RoomId, seq: Seq, frame: Bytes },

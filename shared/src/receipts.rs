@@ -1,5 +1,5 @@
-//! Collects read and delivered marks per room over the whole node, and moves them together, so that each room costs at
-//! most one record, and each of its members one frame of receipts, in 500 ms.
+//! Collects read and delivered marks per room over the whole node, and moves them together. So in 500 ms a room costs
+//! one record for up to 500 marks, and each of its members gets one frame of receipts of each kind.
 //!
 //! The first mark of a room is moved at once, those of the next 500 ms together. Marks in memory are lost if the
 //! process ends: a client must repeat a mark that got no answer.
@@ -24,7 +24,7 @@ use crate::{
 const COLLECT_FOR: Duration = Duration::from_millis(500);
 /// Most marks in one record, so that a record stays a small part of a batch of persistence.
 const MARKS_PER_RECORD: usize = 500;
-/// Waiting marks of all rooms; further ones are refused as overloaded.
+/// Most marks of all rooms that may wait; further marks are refused as overloaded.
 const MAX_WAITING_MARKS: usize = 20_000;
 
 /// The position of the mark, once it is stored.

@@ -20,7 +20,7 @@ pub enum Sabotage {
     Complete,
     /// Live delivery ignores the visibility of records.
     Private,
-    /// A cursor stays valid, whatever happened to its epoch.
+    /// A cursor of an earlier epoch always stays valid.
     Epoch,
     /// The outboxes of slow connections are unbounded.
     Bounded,

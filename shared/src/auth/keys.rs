@@ -16,9 +16,9 @@ use serde_json::Value;
 
 use super::{Reason, key::Key, token::Token};
 
-/// Keys taken from one JWK set; further ones are ignored.
+/// Most keys that are taken from one JWK set; further keys are ignored.
 const MAX_KEYS_PER_SET: usize = 64;
-/// Signature checks for one token; this bounds the cost of a refusal.
+/// Most signature checks for one token, which bounds the cost of refusing it.
 const MAX_KEYS_TRIED: usize = 16;
 
 /// The state of the keys of the URL.

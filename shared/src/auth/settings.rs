@@ -17,7 +17,7 @@ const MAX_FILE_BYTES: u64 = 1024 * 1024;
 /// Replace an invalid setting of algorithms, so that the keys can be checked too.
 const DEFAULT_ALGORITHMS: [Algorithm; 5] =
     [Algorithm::HS256, Algorithm::RS256, Algorithm::ES256, Algorithm::ES384, Algorithm::EdDSA];
-/// Public keys in one PEM text. They have no id, so each of them may be tried for a token.
+/// Most public keys in one PEM text. These keys have no id, so each of them may be tried for a token.
 const MAX_PEM_KEYS: usize = 15;
 
 /// The settings of tokens as given, not checked yet; `None`: not set.

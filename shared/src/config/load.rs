@@ -1,4 +1,4 @@
-//! Reads the command line and the settings when a program starts. If a setting is wrong it prints all problems and ends
+//! Reads the command line and the settings when a program starts. If a setting is wrong, prints all problems and ends
 //! the program with exit code 2.
 
 use std::{collections::BTreeSet, ffi::OsString};

@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 /// One failure may be the request's own fault; this many in a row, with no success in between, mean an outage.
 const FAILURES_TO_OPEN: u32 = 3;
-/// How long the breaker stays open. It is shorter than clients wait before a retry (`retry_after_ms`), so that a client
-/// is not refused twice after the outage.
+/// How long the breaker stays open. This is shorter than the time that clients wait before a retry (`retry_after_ms`),
+/// so that the breaker refuses no client twice after the outage.
 const OPEN_FOR: Duration = Duration::from_millis(500);
 /// After this time without a result of the trial request, the breaker lets another one through. No request takes
 /// longer, so the caller of the first one was cancelled.

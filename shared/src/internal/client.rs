@@ -114,7 +114,7 @@ impl InternalClient {
             .map_err(|_| unavailable(&"too many requests are waiting"))?
             .map_err(|e| unavailable(&e))?;
         let breakable = BREAKABLE.contains(&path);
-        // Checked only now, because the breaker may have opened while this request waited for its permit.
+        // The breaker is checked after the wait for a permit, because it may have opened during this wait.
         if breakable && self.breaker.refuses(Instant::now()) {
             return Err(unavailable(&"it did not answer a moment ago"));
         }

@@ -55,7 +55,8 @@ pub enum AuthorityError {
     /// The authority is not reachable, or too slow: try again later.
     #[error("persistence is unavailable: {0}")]
     Unavailable(String),
-    /// Persistence is connected to another Redis process than the caller. It is not known which of the two is in use.
+    /// Persistence is connected to another Redis process than the caller. It is not known which of the two processes is
+    /// in use.
     #[error("persistence reaches another Redis process")]
     OtherProcess,
     /// The requested epoch is not in use (any more): open the epoch again.

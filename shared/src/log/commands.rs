@@ -37,7 +37,7 @@ const MEMORY_COMPLETE_AFTER: Duration = Duration::from_secs(600);
 /// Limits of the log.
 #[derive(Debug, Clone, Copy)]
 pub struct LogLimits {
-    /// Records of one partition that may wait to be stored; above it appends are refused as overloaded.
+    /// Records of one partition that may wait to be stored; above this number appends are refused as overloaded.
     pub max_backlog_records: u64,
 }
 

@@ -1,4 +1,5 @@
-//! Moves read and delivered marks of a room's members: one call of `marks.lua`, and the look-ups that it asks for.
+//! Moves read and delivered marks of a room's members: one call of `marks.lua`, and the look-ups that the script asks
+//! for.
 
 use std::time::Duration;
 
@@ -33,7 +34,8 @@ pub struct Marked {
     pub head: Seq,
     /// The present position of each mark, in the given order; `None`: not a member.
     pub stands: Vec<Option<Seq>>,
-    /// Receipts wait for this time. Then call [`Log::mark`] for the room again, with any marks or none.
+    /// How long receipts still wait; `None`: no receipts wait. After this time call [`Log::mark`] for the room again,
+    /// with any marks or none.
     pub held: Option<Duration>,
 }
 

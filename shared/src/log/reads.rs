@@ -27,8 +27,8 @@ impl Log {
         for _ in 0..MAX_ROUNDS {
             let session = self.sessions.get().await.map_err(unavailable)?;
             if process.is_some_and(|process| process != session.run_id) {
-                // One of the two connections leads to a process that is not in use any more. Only a new connection can
-                // show which one.
+                // The session and the caller's subscription use two Redis processes, and one of these is not in use any
+                // more. Only a new connection can show which one.
                 self.sessions.discard(&session);
                 return Err(AppendError::OtherProcess);
             }

@@ -187,8 +187,8 @@ impl Watermarks {
         stored.await.unwrap_or(Stored::Unavailable)
     }
 
-    /// Takes a notice from the partition's channel. If it does not follow the known watermark, a notice with an
-    /// exception may have been lost; then Redis is read instead.
+    /// Takes a notice from the partition's channel. If the notice does not follow the known watermark, an earlier
+    /// notice with an exception may be lost; then Redis is read instead.
     pub fn notice(self: &Arc<Self>, partition: Partition, notice: &WatermarkNotice) {
         let follows = {
             let mut progress = self.progress(partition);
@@ -222,8 +222,8 @@ impl Watermarks {
         for partition in partitions {
             match self.poll_partition(&session, *partition).await {
                 Ok(Some(epoch)) if epoch > session.epoch => {
-                    // This process was opened again in the meantime: events that are appended in the old epoch are
-                    // never stored.
+                    // The process was opened again in a later epoch than the session's: events that are appended in the
+                    // old epoch are never stored.
                     self.sessions.discard(&session);
                     return;
                 }

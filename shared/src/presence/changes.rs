@@ -63,7 +63,7 @@ impl PresenceChange {
     }
 }
 
-/// The changes after these ids, one id for each partition, if the stream still has them.
+/// Reads the changes after these ids, one id for each partition, as far as the streams still contain them.
 pub async fn changes_after(
     connection: &mut MultiplexedConnection,
     after: &[IngestId; PARTITIONS as usize],

@@ -47,8 +47,9 @@ fn read(answer: Value) -> CachedRooms {
     }
 }
 
-/// Keeps only the rooms with up to [`SMALL_ROOM`] members from which the user was not removed, whatever the cache says.
-/// A room without a hash in Redis is left out too, because nobody is connected to it.
+/// Keeps only the rooms with up to [`SMALL_ROOM`] members from which the user was not removed, even if the membership
+/// cache does not know the removal yet. A room without a hash in Redis is left out too, because nobody is connected to
+/// it.
 pub async fn retain_small_rooms(
     connection: &mut MultiplexedConnection,
     users: &mut [(UserId, Vec<RoomId>)],

@@ -45,7 +45,7 @@ local function weigh(user_key, leases_key)
   end
   w.best = w.held
   for _, t in ipairs(timed) do
-    -- A user who is back needs no grace period: the next state that the user sets must apply at once.
+    -- A user who has a connection again needs no grace period: the next state that the user sets must apply at once.
     local back = (t.name == 'o' or t.name == 'a') and w.held >= t.status
     if back or t.ends <= now then
       w.over[#w.over + 1] = t.field
